@@ -1,0 +1,50 @@
+/** What a proof becomes once its issuer has been asked: what we know, and nothing that we merely were told. */
+
+/** RFC 8693 section 3 token types that the broker takes as a subject token, and our own one for Codespaces. */
+export const PROOF_TYPES = {
+  /** An OIDC ID token of an allowed issuer. */
+  oidc: 'urn:ietf:params:oauth:token-type:id_token',
+  /** A Codespace's GITHUB_TOKEN, beside the parameter `codespace_name`. */
+  codespace: 'urn:meshpass:token-type:github-codespace',
+} as const;
+
+/** The subject token type of a live session's own token, exchanged for identity and ID tokens. */
+export const SESSION_TOKEN_TYPE = 'urn:meshpass:token-type:session';
+/** RFC 8693 section 3. */
+export const ID_TOKEN_TYPE = 'urn:ietf:params:oauth:token-type:id_token';
+export const JWT_TYPE = 'urn:ietf:params:oauth:token-type:jwt';
+
+export type Proof =
+  | { readonly type: 'oidc'; readonly token: string }
+  | { readonly type: 'github-codespace'; readonly token: string; readonly codespaceName: string };
+
+/** GitHub ids are the key of everything; names are for people and may change. */
+export interface Workspace {
+  readonly kind: 'codespace' | 'actions' | 'other';
+  /** Stable key, e.g. `codespace:8412`, `actions:REPOSITORY_ID:RUN_ID:RUN_ATTEMPT`. One live session each. */
+  readonly key: string;
+  readonly name: string;
+  readonly repository?: { readonly id: number; readonly fullName: string; readonly ownerId: number };
+  readonly ref?: string;
+}
+
+export interface Attestation {
+  readonly attestor: 'github-codespace' | 'oidc';
+  /** Name of the issuer in the access file (`trust.issuers` key), or `github` for Codespaces. */
+  readonly issuer: string;
+  /** Stable subject within the issuer, without `/` (Istio splits request principals at it), e.g. `github:583231`. */
+  readonly subject: string;
+  /** Short name for people and for the ServiceAccount: GitHub login, e-mail local part. */
+  readonly login: string;
+  /** Set when the subject is a GitHub user. */
+  readonly githubUser?: { readonly id: number; readonly login: string };
+  /** `ORG/SLUG` in lower case, only teams that were asked for and confirmed by GitHub. */
+  readonly teams: readonly string[];
+  /** Verified claims of the proof (OIDC) or of GitHub's answers; what CEL sees as `claims`. */
+  readonly claims: Readonly<Record<string, unknown>>;
+  readonly workspace: Workspace;
+  /** SHA-256 of the proof, hex: the most of it that is ever stored. */
+  readonly proofHash: string;
+  /** Unix seconds after which the proof itself is dead, when it says so. */
+  readonly proofExpiresAt?: number;
+}

@@ -1,0 +1,32 @@
+/**
+ * A PKCS#10 certificate request (RFC 2986) with an empty subject and no attributes, over a P-256 key. istiod takes the
+ * SPIFFE id from the ServiceAccount token, never from the CSR, so there is nothing else to say in one. Written here
+ * because the agent must start in milliseconds and an ASN.1 library takes a tenth of a second to load.
+ */
+import { createPublicKey, type KeyObject, sign } from 'node:crypto';
+
+const ECDSA_WITH_SHA256 = Buffer.from('300a06082a8648ce3d040302', 'hex'); // AlgorithmIdentifier, RFC 5758 section 3.2
+const VERSION_0 = Buffer.from('020100', 'hex');
+const EMPTY_NAME = Buffer.from('3000', 'hex');
+const NO_ATTRIBUTES = Buffer.from('a000', 'hex');
+
+/** @returns PEM of the request, signed by the key it asks a certificate for */
+export function createCsr(privateKey: KeyObject): string {
+  const publicKey = createPublicKey(privateKey).export({ type: 'spki', format: 'der' });
+  const info = sequence(VERSION_0, EMPTY_NAME, publicKey, NO_ATTRIBUTES);
+  const signature = sign('sha256', info, privateKey);
+  const request = sequence(info, ECDSA_WITH_SHA256, tlv(0x03, Buffer.concat([Buffer.of(0), signature])));
+  const lines = request.toString('base64').match(/.{1,64}/g)!;
+  return `-----BEGIN CERTIFICATE REQUEST-----\n${lines.join('\n')}\n-----END CERTIFICATE REQUEST-----\n`;
+}
+
+function sequence(...parts: readonly Buffer[]): Buffer {
+  return tlv(0x30, Buffer.concat(parts));
+}
+
+function tlv(tag: number, value: Buffer): Buffer {
+  const length = value.length;
+  if (length < 0x80) return Buffer.concat([Buffer.of(tag, length), value]);
+  if (length < 0x100) return Buffer.concat([Buffer.of(tag, 0x81, length), value]);
+  return Buffer.concat([Buffer.of(tag, 0x82, length >> 8, length & 0xff), value]);
+}

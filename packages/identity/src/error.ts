@@ -1,0 +1,158 @@
+/**
+ * The one error type of Meshpass. Its code is stable, its message is for the person who meets it and says what to do
+ * next; what only an operator may see goes into `detail` and `cause`, which reach the log and never the wire.
+ */
+
+/** Every code, with the HTTP status that carries it. Codes are never renamed; docs/troubleshooting.md explains each. */
+const STATUS = {
+  // What was presented as a proof (RFC 8693 section 2.2.2 answers these as invalid_request)
+  proof_malformed: 400,
+  proof_too_large: 413,
+  proof_type_unsupported: 400,
+  proof_algorithm: 400,
+  proof_issuer_unknown: 400,
+  proof_key_unknown: 400,
+  proof_signature: 400,
+  proof_audience: 400,
+  proof_expired: 400,
+  proof_not_yet_valid: 400,
+  proof_replayed: 400,
+  proof_rejected: 400,
+  proof_prebuild: 400,
+  // What the issuer says of the workspace
+  workspace_unknown: 400,
+  workspace_not_owned: 400,
+  workspace_not_available: 400,
+  workspace_not_trusted: 400,
+  // The issuer does not answer: never a grant
+  issuer_unavailable: 503,
+  issuer_rate_limited: 503,
+  // Authorization
+  access_none: 403,
+  grant_unknown: 403,
+  audience_not_allowed: 403,
+  // DPoP (RFC 9449)
+  dpop_missing: 401,
+  dpop_malformed: 401,
+  dpop_signature: 401,
+  dpop_mismatch: 401,
+  dpop_key_mismatch: 401,
+  dpop_expired: 401,
+  dpop_replayed: 401,
+  // Sessions
+  session_token_missing: 401,
+  session_unknown: 401,
+  session_closed: 401,
+  // Certificate requests
+  csr_malformed: 400,
+  csr_too_large: 413,
+  csr_signature: 400,
+  csr_weak_key: 400,
+  // HTTP
+  request_malformed: 400,
+  request_too_large: 413,
+  request_timeout: 408,
+  not_found: 404,
+  operator_unauthorized: 401,
+  edge_unauthorized: 401,
+  // What the broker stands on
+  store_unavailable: 503,
+  ca_unavailable: 503,
+  kubernetes_unavailable: 503,
+  overloaded: 503,
+  stopping: 503,
+  internal: 500,
+  // The edge
+  tunnel_certificate_missing: 401,
+  tunnel_certificate_untrusted: 401,
+  tunnel_session_unknown: 403,
+  tunnel_request_malformed: 400,
+  tunnel_target_not_granted: 403,
+  tunnel_sni_mismatch: 403,
+  tunnel_handshake_timeout: 408,
+  tunnel_idle: 408,
+  tunnel_limit: 429,
+  tunnel_gateway_unreachable: 502,
+  tunnel_directory_stale: 503,
+  // The access file
+  access_file_syntax: 400,
+  access_file_unknown_key: 400,
+  access_file_invalid: 400,
+  access_file_pattern_unanchored: 400,
+  access_file_who_empty: 400,
+  access_file_expression: 400,
+  access_service_unknown: 400,
+  access_port_unknown: 400,
+  access_port_undeclared: 400,
+  // The agent
+  agent_no_identity: 400,
+  agent_prebuild: 400,
+  agent_not_running: 409,
+  agent_already_running: 409,
+  agent_hosts_unwritable: 403,
+  agent_proxy_unauthorized: 407,
+  agent_foreign_host: 421,
+  agent_service_unknown: 403,
+  agent_peer_untrusted: 502,
+  agent_broker_unreachable: 502,
+  agent_edge_unreachable: 502,
+  agent_policy_refused: 403,
+  agent_credentials_expired: 503,
+  // Command line and configuration
+  usage: 400,
+  config_invalid: 400,
+} as const;
+
+export type ErrorCode = keyof typeof STATUS;
+
+export interface MeshpassErrorOptions {
+  readonly cause?: unknown;
+  /** For the log only. Never a token, a key or a whole proof. */
+  readonly detail?: Readonly<Record<string, unknown>>;
+  /** Seconds after which trying again makes sense (Retry-After). */
+  readonly retryAfter?: number;
+}
+
+export class MeshpassError extends Error {
+  override readonly name = 'MeshpassError';
+  readonly code: ErrorCode;
+  readonly detail: Readonly<Record<string, unknown>>;
+  readonly retryAfter: number | undefined;
+
+  /**
+   * @param code stable code, see docs/troubleshooting.md
+   * @param message for the person who meets it: what is wrong and what to do; safe to send over the wire
+   */
+  constructor(code: ErrorCode, message: string, options: MeshpassErrorOptions = {}) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.detail = options.detail ?? {};
+    this.retryAfter = options.retryAfter;
+  }
+
+  /** The HTTP status that carries this error. */
+  get status(): number {
+    return STATUS[this.code];
+  }
+
+  /** Whether the same request may succeed later without a change. */
+  get retryable(): boolean {
+    return this.status === 503 || this.status === 502 || this.status === 408 || this.status === 429;
+  }
+}
+
+/** Whether `text` is one of our codes (for errors that come over the wire). */
+export function isErrorCode(text: unknown): text is ErrorCode {
+  return typeof text === 'string' && Object.hasOwn(STATUS, text);
+}
+
+/** Every code, for documentation and tests. */
+export const ERROR_CODES = Object.keys(STATUS) as readonly ErrorCode[];
+
+/** Wraps whatever was thrown; a MeshpassError passes unchanged. */
+export function toMeshpassError(thrown: unknown, code: ErrorCode = 'internal', message?: string): MeshpassError {
+  if (thrown instanceof MeshpassError) return thrown;
+  return new MeshpassError(code, message ?? 'Something failed inside Meshpass; the log of the broker has the cause.', {
+    cause: thrown,
+  });
+}

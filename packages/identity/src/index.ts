@@ -1,0 +1,5 @@
+export * from './attestation.ts';
+export * from './dpop.ts';
+export * from './error.ts';
+export * from './spiffe.ts';
+export * from './wire.ts';

@@ -1,0 +1,14 @@
+import 'reflect-metadata';
+import { generateKeyPairSync } from 'node:crypto';
+import { Pkcs10CertificateRequest } from '@peculiar/x509';
+import { expect, test } from 'vitest';
+import { createCsr } from '../src/csr.ts';
+
+test('a CSR is read and its signature verified by an independent implementation', async () => {
+  const { privateKey, publicKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const csr = new Pkcs10CertificateRequest(createCsr(privateKey));
+  expect(await csr.verify()).toBe(true);
+  expect(csr.subject).toBe('');
+  expect(csr.attributes).toHaveLength(0);
+  expect(Buffer.from(csr.publicKey.rawData)).toEqual(publicKey.export({ type: 'spki', format: 'der' }));
+});

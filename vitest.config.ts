@@ -1,0 +1,19 @@
+import { defineConfig } from 'vitest/config';
+
+/** `unit` needs nothing but Node; `mesh` runs against a real Istio, which its global set-up starts and takes down. */
+export default defineConfig({
+  test: {
+    projects: [
+      { test: { name: 'unit', include: ['{packages/*,lab}/test/**/*.test.ts'], exclude: ['**/*.mesh.test.ts'] } },
+      {
+        test: {
+          name: 'mesh',
+          include: ['{packages/*,lab}/test/**/*.mesh.test.ts', 'test/**/*.mesh.test.ts'],
+          fileParallelism: false,
+          testTimeout: 60_000,
+          hookTimeout: 900_000,
+        },
+      },
+    ],
+  },
+});
