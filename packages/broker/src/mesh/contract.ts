@@ -1,0 +1,70 @@
+/**
+ * What the rest of the broker asks of the mesh. `mesh/` fulfils it with istiod and Kubernetes; nothing outside of that
+ * folder speaks to either.
+ */
+import type { ReachableService } from '@meshpass/identity';
+import type { Access } from '@meshpass/policy';
+
+export interface SignRequest {
+  /** `meshpass-GRANT`. */
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  /** PEM of a PKCS#10 request that has been checked (mesh/check-csr.ts). */
+  readonly csr: string;
+  /** Wanted life, seconds. */
+  readonly ttl: number;
+  /** Renewals are never starved by a burst of arrivals. */
+  readonly queue: 'arrival' | 'renewal';
+  readonly signal?: AbortSignal;
+}
+
+export interface SignedCertificate {
+  readonly spiffeId: string;
+  /** PEM, leaf first, without roots. */
+  readonly chain: string;
+  /** Unix seconds. */
+  readonly notBefore: number;
+  readonly notAfter: number;
+}
+
+export interface CertificateAuthority {
+  /**
+   * Creates the ServiceAccount where it is missing, asks for its token (TokenRequest, audience `istio-ca`) and has
+   * istiod sign the CSR.
+   * @throws MeshpassError `ca_unavailable`, `kubernetes_unavailable`, `overloaded`, `csr_*`
+   */
+  sign(request: SignRequest): Promise<SignedCertificate>;
+}
+
+/** A principal whose session is over. */
+export interface RevokedPrincipal {
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  readonly spiffeId: string;
+  /** Unix seconds at which its last SVID expires; the root DENY holds it until then. */
+  readonly until: number;
+}
+
+export interface Revoker {
+  /**
+   * Makes the root DENY hold exactly these principals (expired ones left out) and deletes the ServiceAccounts of those that are new.
+   * Idempotent; converges from any state.
+   */
+  apply(revoked: readonly RevokedPrincipal[]): Promise<void>;
+}
+
+/** The mesh and the access file as they stand now. */
+export interface MeshState {
+  /** The access file that is in force. */
+  readonly access: () => Access;
+  /** Root certificates of the mesh, PEM. */
+  readonly roots: () => readonly string[];
+  /** What these grants reach. */
+  readonly services: (grants: readonly string[]) => readonly ReachableService[];
+  /** Changes when `services` or `roots` would answer anew. */
+  readonly version: () => string;
+  /** Called after every change of access, services or roots; returns its own cancellation. */
+  readonly onChange: (listener: () => void) => () => void;
+  /** Why the broker is not ready, empty when it is. */
+  readonly unready: () => readonly string[];
+}
