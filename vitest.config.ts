@@ -4,7 +4,13 @@ import { defineConfig } from 'vitest/config';
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: 'unit', include: ['{packages/*,lab}/test/**/*.test.ts'], exclude: ['**/*.mesh.test.ts'] } },
+      {
+        test: {
+          name: 'unit',
+          include: ['{packages/*,lab}/test/**/*.test.ts', 'test/**/*.test.ts'],
+          exclude: ['**/*.mesh.test.ts'],
+        },
+      },
       {
         test: {
           name: 'mesh',
