@@ -1,0 +1,64 @@
+/** The typed client of the Lab-only admin API: how tests and the quickstart move the world of the stand-in. */
+import { type AdminOptions, adminCall } from '../stand-in/admin-call.ts';
+import type { Fault } from './fault.ts';
+import type { Account, App, Codespace, CodespaceState } from './state.ts';
+
+export interface NewUser {
+  readonly login: string;
+  readonly id?: number;
+  /** Login of an organisation. */
+  readonly memberOf?: string;
+}
+
+export interface NewCodespace {
+  /** Login of its developer. */
+  readonly owner: string;
+  /** `OWNER/NAME`. */
+  readonly repository: string;
+  readonly name?: string;
+  readonly state?: CodespaceState;
+  readonly ref?: string;
+  /** Login of who pays; the repository's owner without it. */
+  readonly billableOwner?: string;
+  readonly createdFromPrebuild?: boolean;
+}
+
+/** A Codespace as it starts, with what its environment holds: CODESPACE_NAME (`name`) and GITHUB_TOKEN (`token`). */
+export type StartedCodespace = Codespace & { readonly token: string };
+
+export type GithubAdmin = ReturnType<typeof githubAdmin>;
+
+/** @param url of the stand-in, e.g. `https://api.github.test` */
+export function githubAdmin(url: string, options: AdminOptions = {}) {
+  const call = adminCall(url, options);
+  const at = (path: string) => `/_lab_only_admin${path}`;
+  const part = encodeURIComponent;
+  return {
+    app: () => call<App>('GET', at('/app')),
+    createUser: (user: NewUser) => call<Account>('POST', at('/users'), user),
+    /** The login changes, the id stays. */
+    renameUser: (from: string, login: string) => call<Account>('PATCH', at(`/users/${part(from)}`), { login }),
+    removeFromOrganization: (org: string, login: string) =>
+      call<void>('DELETE', at(`/orgs/${part(org)}/members/${part(login)}`)),
+    suspendInstallation: (org: string, suspended: boolean) =>
+      call<void>('PUT', at(`/orgs/${part(org)}/installation`), { suspended }),
+    addToTeam: (team: string, login: string, state: 'active' | 'pending' = 'active') =>
+      call<void>('PUT', at(`/teams/${team}/members/${part(login)}`), { state }),
+    removeFromTeam: (team: string, login: string) => call<void>('DELETE', at(`/teams/${team}/members/${part(login)}`)),
+    createCodespace: (codespace: NewCodespace) => call<StartedCodespace>('POST', at('/codespaces'), codespace),
+    setCodespaceState: (name: string, state: CodespaceState) =>
+      call<Codespace>('PATCH', at(`/codespaces/${part(name)}`), { state }),
+    startCodespace: (name: string) => call<StartedCodespace>('POST', at(`/codespaces/${part(name)}/start`)),
+    /** A person's own token, with every scope. */
+    createUserToken: async (login: string, lifetimeMs?: number) =>
+      (await call<{ token: string }>('POST', at('/tokens'), { kind: 'user', login, lifetimeMs })).token,
+    /** The GITHUB_TOKEN of a workflow run, which is what a prebuild has: it is nobody's. */
+    createActionsToken: async () => (await call<{ token: string }>('POST', at('/tokens'), { kind: 'actions' })).token,
+    revokeToken: (token: string) => call<void>('POST', at('/tokens/revoke'), { token }),
+    setFault: (fault: Fault) => call<void>('PUT', at('/fault'), fault),
+    /** `METHOD /path` of each call of the API since the last forgetCalls. */
+    calls: () => call<string[]>('GET', at('/calls')),
+    forgetCalls: () => call<void>('DELETE', at('/calls')),
+    reset: () => call<void>('POST', at('/reset')),
+  };
+}

@@ -1,0 +1,180 @@
+/** What only the lab may do to its GitHub: under a path that no real GitHub has. */
+import { randomBytes, randomUUID } from 'node:crypto';
+import { Hono } from 'hono';
+import { HTTPException } from 'hono/http-exception';
+import type { NewCodespace, NewUser } from './admin-client.ts';
+import type { Fault } from './fault.ts';
+import {
+  type Account,
+  accountByLogin,
+  CODESPACE_STATES,
+  type Codespace,
+  type CodespaceState,
+  issueToken,
+  newId,
+  repositoryByFullName,
+  type State,
+} from './state.ts';
+
+export const ADMIN_PATH = '/_lab_only_admin';
+
+export interface AdminOptions {
+  readonly state: () => State;
+  readonly changed: () => void;
+  readonly reset: () => void;
+  readonly setFault: (fault: Fault) => void;
+  readonly calls: () => readonly string[];
+  readonly forgetCalls: () => void;
+  readonly now: () => number;
+}
+
+/** A Codespace's token dies with its longest run. */
+const CODESPACE_TOKEN_MS = 12 * 3_600_000;
+
+export function createAdmin({ state, changed, reset, setFault, calls, forgetCalls, now }: AdminOptions): Hono {
+  const admin = new Hono().basePath(ADMIN_PATH);
+  admin.use(async (c, next) => {
+    await next();
+    if (c.req.method !== 'GET') changed();
+  });
+
+  admin.get('/app', (c) => c.json(state().app));
+  admin.get('/calls', (c) => c.json(calls()));
+  admin.delete('/calls', (c) => {
+    forgetCalls();
+    return c.json({});
+  });
+  admin.put('/fault', async (c) => {
+    setFault(await c.req.json<Fault>());
+    return c.json({});
+  });
+  admin.post('/reset', (c) => {
+    reset();
+    return c.json({});
+  });
+
+  admin.post('/users', async (c) => {
+    const { login, id, memberOf } = await c.req.json<NewUser>();
+    if (accountByLogin(state(), login)) throw bad(`login ${login} is taken`);
+    const account: Account = { id: id ?? newId(), login, type: 'User', email: `${login}@acme.com` };
+    state().accounts.push(account);
+    if (memberOf) organizationMembers(memberOf)[account.id] = 'member';
+    return c.json(account);
+  });
+  admin.patch('/users/:login', async (c) => {
+    const account = user(c.req.param('login'));
+    account.login = (await c.req.json<{ login: string }>()).login;
+    return c.json(account);
+  });
+  admin.delete('/orgs/:org/members/:login', (c) => {
+    delete organizationMembers(c.req.param('org'))[user(c.req.param('login')).id];
+    return c.json({});
+  });
+  admin.put('/orgs/:org/installation', async (c) => {
+    const org = accountByLogin(state(), c.req.param('org'), 'Organization');
+    const entry = state().app.installations.find(({ accountId }) => accountId === org?.id);
+    if (!entry) throw bad('the App is not installed there');
+    entry.suspended = (await c.req.json<{ suspended: boolean }>()).suspended;
+    return c.json(entry);
+  });
+
+  admin.put('/teams/:org/:slug/members/:login', async (c) => {
+    const { role = 'member', state: standing = 'active' } = await c.req.json();
+    team(c.req.param('org'), c.req.param('slug')).members[user(c.req.param('login')).id] = { role, state: standing };
+    return c.json({});
+  });
+  admin.delete('/teams/:org/:slug/members/:login', (c) => {
+    delete team(c.req.param('org'), c.req.param('slug')).members[user(c.req.param('login')).id];
+    return c.json({});
+  });
+
+  admin.post('/codespaces', async (c) => {
+    const wanted = await c.req.json<NewCodespace>();
+    const owner = user(wanted.owner);
+    const repository = repositoryByFullName(state(), wanted.repository);
+    if (!repository) throw bad(`no repository ${wanted.repository}`);
+    const billable = wanted.billableOwner ? accountByLogin(state(), wanted.billableOwner) : undefined;
+    if (wanted.billableOwner && !billable) throw bad(`no account ${wanted.billableOwner}`);
+    const born = new Date(now()).toISOString();
+    const space: Codespace = {
+      id: newId(),
+      name: wanted.name ?? `${owner.login}-upgraded-space-${randomBytes(6).toString('hex')}`,
+      environmentId: randomUUID(),
+      ownerId: owner.id,
+      billableOwnerId: billable?.id ?? repository.ownerId,
+      repositoryId: repository.id,
+      ref: wanted.ref ?? 'main',
+      prebuild: wanted.createdFromPrebuild ?? false,
+      createdAt: born,
+      lastUsedAt: born,
+      state: wanted.state ?? 'Available',
+    };
+    if (state().codespaces.some(({ name, state: s }) => name === space.name && s !== 'Deleted')) {
+      throw bad(`codespace ${space.name} exists`);
+    }
+    state().codespaces.push(space);
+    return c.json({ ...space, token: codespaceToken(space) });
+  });
+  admin.patch('/codespaces/:name', async (c) => {
+    const wanted = (await c.req.json<{ state: CodespaceState }>()).state;
+    if (!CODESPACE_STATES.includes(wanted)) throw bad(`no state ${wanted}`);
+    const space = codespace(c.req.param('name'));
+    space.state = wanted;
+    space.lastUsedAt = new Date(now()).toISOString();
+    return c.json(space);
+  });
+  /** A start: Available again, with a new token; the one before is dead. */
+  admin.post('/codespaces/:name/start', (c) => {
+    const space = codespace(c.req.param('name'));
+    space.state = 'Available';
+    for (const [text, token] of Object.entries(state().tokens)) {
+      if (token.codespaceId === space.id) delete state().tokens[text];
+    }
+    return c.json({ ...space, token: codespaceToken(space) });
+  });
+
+  admin.post('/tokens', async (c) => {
+    const { kind, login, lifetimeMs = 3_600_000 } = await c.req.json();
+    const userId = kind === 'user' ? user(login).id : undefined;
+    const expiresAt = now() + lifetimeMs;
+    return c.json({ token: issueToken(state(), { kind, ...(userId ? { userId } : {}), expiresAt }) });
+  });
+  admin.post('/tokens/revoke', async (c) => {
+    delete state().tokens[(await c.req.json<{ token: string }>()).token];
+    return c.json({});
+  });
+
+  admin.onError((error, c) => c.json({ message: error.message }, error instanceof HTTPException ? error.status : 500));
+  return admin;
+
+  function codespaceToken(space: Codespace): string {
+    const expiresAt = now() + CODESPACE_TOKEN_MS;
+    return issueToken(state(), { kind: 'codespace', userId: space.ownerId, codespaceId: space.id, expiresAt });
+  }
+  function user(login: string): Account {
+    const account = accountByLogin(state(), login, 'User');
+    if (!account) throw bad(`no user ${login}`);
+    return account;
+  }
+  function organizationMembers(login: string) {
+    const org = accountByLogin(state(), login, 'Organization');
+    if (!org) throw bad(`no organisation ${login}`);
+    state().members[org.id] ??= {};
+    return state().members[org.id]!;
+  }
+  function team(org: string, slug: string) {
+    const account = accountByLogin(state(), org, 'Organization');
+    const found = state().teams.find((entry) => entry.organizationId === account?.id && entry.slug === slug);
+    if (!found) throw bad(`no team ${org}/${slug}`);
+    return found;
+  }
+  function codespace(name: string): Codespace {
+    const space = state().codespaces.findLast((entry) => entry.name === name);
+    if (!space) throw bad(`no codespace ${name}`);
+    return space;
+  }
+}
+
+function bad(message: string): HTTPException {
+  return new HTTPException(400, { message });
+}

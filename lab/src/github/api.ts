@@ -1,0 +1,212 @@
+/** The part of GitHub's REST API that Meshpass uses, as https://docs.github.com/rest and its OpenAPI description say. */
+import type { HttpBindings } from '@hono/node-server';
+import { type Context, Hono } from 'hono';
+import type { Budget } from './budget.ts';
+import type { Caller } from './caller.ts';
+import { notForIntegrations, notFound, refusal, requiresAuthentication } from './refusal.ts';
+import * as shape from './shape.ts';
+import { type Account, accountByLogin, type Codespace, issueToken, type State } from './state.ts';
+
+export interface ApiOptions {
+  readonly state: () => State;
+  /** Called after each change of the state. */
+  readonly changed: () => void;
+  /** Unix milliseconds. */
+  readonly now: () => number;
+}
+
+export type ApiEnv = { Bindings: HttpBindings; Variables: { caller: Caller; budget: Budget } };
+
+const INSTALLATION_TOKEN_MS = 3_600_000;
+
+export function createApi({ state, changed, now }: ApiOptions): Hono<ApiEnv> {
+  const api = new Hono<ApiEnv>();
+
+  api.get('/user', (c) => {
+    const page = '/users/users#get-the-authenticated-user';
+    return c.json(shape.publicUser(person(c, page), base(c)));
+  });
+
+  api.get('/user/codespaces', (c) => {
+    const owner = person(c, '/codespaces/codespaces');
+    return codespacePage(c, (space) => space.ownerId === owner.id);
+  });
+
+  api.get('/user/codespaces/:name', (c) => {
+    const page = '/codespaces/codespaces#get-a-codespace-for-the-authenticated-user';
+    const owner = person(c, page);
+    const space = state().codespaces.find(({ name, ownerId }) => name === c.req.param('name') && ownerId === owner.id);
+    // Someone else's Codespace and one that never was look the same.
+    if (!space || space.state === 'Deleted') throw notFound(page);
+    return c.json(shape.codespace(space, state(), base(c)));
+  });
+
+  api.get('/user/teams', (c) => {
+    const page = '/teams/teams#list-teams-for-the-authenticated-user';
+    const user = person(c, page);
+    if (c.get('caller').kind === 'codespace') throw notForIntegrations(page);
+    const teams = state().teams.filter((team) => team.members[user.id]?.state === 'active');
+    return c.json(teams.map((team) => shape.teamFull(team, state(), base(c))));
+  });
+
+  api.get('/orgs/:org/teams/:slug/memberships/:username', (c) => {
+    const page = '/teams/members#get-team-membership-for-a-user';
+    const org = mayReadMembers(c, page);
+    const team = state().teams.find(
+      ({ organizationId, slug }) => organizationId === org.id && slug === c.req.param('slug'),
+    );
+    const user = accountByLogin(state(), c.req.param('username'), 'User');
+    const membership = user && team?.members[user.id];
+    if (!membership) throw notFound(page);
+    const url = `${base(c).api}/organizations/${org.id}/team/${team.id}/memberships/${user.login}`;
+    return c.json({ url, role: membership.role, state: membership.state });
+  });
+
+  api.get('/orgs/:org/memberships/:username', (c) => {
+    const page = '/orgs/members#get-organization-membership-for-a-user';
+    const org = mayReadMembers(c, page);
+    const user = accountByLogin(state(), c.req.param('username'), 'User');
+    const role = user && state().members[org.id]?.[user.id];
+    if (!role) throw notFound(page);
+    return c.json({
+      url: `${base(c).api}/orgs/${org.login}/memberships/${user.login}`,
+      state: 'active',
+      role,
+      organization_url: `${base(c).api}/orgs/${org.login}`,
+      organization: shape.organizationSimple(org, base(c)),
+      user: shape.simpleUser(user, base(c)),
+    });
+  });
+
+  api.get('/orgs/:org/codespaces', (c) => {
+    const page = '/codespaces/organizations#list-codespaces-for-the-organization';
+    const caller = c.get('caller');
+    if (caller.kind !== 'installation') throw caller.kind === 'nobody' ? requiresAuthentication() : notFound(page);
+    if (!caller.permissions?.organization_codespaces) throw notForIntegrations(page);
+    const org = organization(c, page);
+    return codespacePage(c, (space) => {
+      const repository = state().repositories.find(({ id }) => id === space.repositoryId);
+      return repository?.ownerId === org.id || space.billableOwnerId === org.id;
+    });
+  });
+
+  api.get('/app', (c) => {
+    theApp(c);
+    return c.json(shape.integration(state().app, state(), base(c)));
+  });
+
+  api.get('/app/installations', (c) => {
+    theApp(c);
+    return c.json(state().app.installations.map((entry) => shape.installation(entry, state(), base(c))));
+  });
+
+  api.get('/orgs/:org/installation', (c) => {
+    theApp(c);
+    const page = '/apps/apps#get-an-organization-installation-for-the-authenticated-app';
+    const org = organization(c, page);
+    const entry = state().app.installations.find(({ accountId }) => accountId === org.id);
+    if (!entry) throw notFound(page);
+    return c.json(shape.installation(entry, state(), base(c)));
+  });
+
+  api.post('/app/installations/:id/access_tokens', async (c) => {
+    theApp(c);
+    const page = '/apps/apps#create-an-installation-access-token-for-an-app';
+    const entry = state().app.installations.find(({ id }) => String(id) === c.req.param('id'));
+    if (!entry) throw notFound(page);
+    if (entry.suspended) throw refusal(403, 'This installation has been suspended', page);
+    const wanted: unknown = (await c.req.text()) && (await c.req.json().catch(() => ({})));
+    const permissions = grantedPermissions(wanted, state().app.permissions, page);
+    const expiresAt = now() + INSTALLATION_TOKEN_MS;
+    const token = issueToken(state(), { kind: 'installation', installationId: entry.id, permissions, expiresAt });
+    changed();
+    const expires = new Date(expiresAt).toISOString().replace('.000', '');
+    return c.json({ token, expires_at: expires, permissions, repository_selection: 'all' }, 201);
+  });
+
+  api.get('/rate_limit', (c) => {
+    const { limit, used, remaining, reset } = c.get('budget');
+    const rate = { limit, used, remaining, reset };
+    return c.json({ resources: { core: rate, search: { ...rate, limit: 30, remaining: 30, used: 0 } }, rate });
+  });
+
+  api.get('/meta', (c) =>
+    c.json({
+      verifiable_password_authentication: false,
+      web: ['192.0.2.0/24'],
+      api: ['192.0.2.0/24'],
+      codespaces: ['198.51.100.0/24', '203.0.113.0/24'],
+    }),
+  );
+
+  /** A person, or the refusal that a caller who is none gets. */
+  function person(c: Context<ApiEnv>, page: string): Account {
+    const caller = c.get('caller');
+    if (caller.kind === 'nobody') throw requiresAuthentication();
+    if (caller.kind === 'app' || caller.userId === undefined) throw notForIntegrations(page);
+    return state().accounts.find(({ id }) => id === caller.userId)!;
+  }
+
+  function theApp(c: Context<ApiEnv>): void {
+    if (c.get('caller').kind !== 'app') throw refusal(401, 'A JSON web token could not be decoded');
+  }
+
+  function organization(c: Context<ApiEnv>, page: string): Account {
+    const org = accountByLogin(state(), c.req.param('org') ?? '', 'Organization');
+    if (!org) throw notFound(page);
+    return org;
+  }
+
+  /** Members are seen by the organisation's own people and by an installation in it that may read them. */
+  function mayReadMembers(c: Context<ApiEnv>, page: string): Account {
+    const caller = c.get('caller');
+    if (caller.kind === 'nobody') throw requiresAuthentication();
+    if (caller.kind === 'app' || caller.kind === 'actions' || caller.kind === 'codespace')
+      throw notForIntegrations(page);
+    const org = organization(c, page);
+    if (caller.kind === 'installation') {
+      const entry = state().app.installations.find(({ id }) => id === caller.installationId);
+      if (entry?.accountId !== org.id || entry.suspended) throw notFound(page);
+      if (!caller.permissions?.members) throw notForIntegrations(page);
+    } else if (!state().members[org.id]?.[caller.userId!]) throw notFound(page);
+    return org;
+  }
+
+  function codespacePage(c: Context<ApiEnv>, wanted: (space: Codespace) => boolean): Response {
+    const perPage = Math.min(100, Math.max(1, Number(c.req.query('per_page') ?? 30) || 30));
+    const page = Math.max(1, Number(c.req.query('page') ?? 1) || 1);
+    const all = state().codespaces.filter((space) => space.state !== 'Deleted' && wanted(space));
+    const last = Math.max(1, Math.ceil(all.length / perPage));
+    const link = (to: number, rel: string) =>
+      `<${base(c).api}${c.req.path}?per_page=${perPage}&page=${to}>; rel="${rel}"`;
+    const links = [
+      ...(page > 1 ? [link(page - 1, 'prev')] : []),
+      ...(page < last ? [link(page + 1, 'next'), link(last, 'last')] : []),
+    ];
+    const shown = all.slice((page - 1) * perPage, page * perPage);
+    return c.json(
+      { total_count: all.length, codespaces: shown.map((space) => shape.codespace(space, state(), base(c))) },
+      200,
+      links.length ? { link: links.join(', ') } : {},
+    );
+  }
+
+  return api;
+}
+
+function base(c: Context<ApiEnv>): shape.Base {
+  const { protocol, host } = new URL(c.req.url);
+  return { api: `${protocol}//${host}`, web: 'https://github.com' };
+}
+
+/** A token may have less than the App, never more. */
+function grantedPermissions(wanted: unknown, own: Record<string, string>, page: string): Record<string, string> {
+  const asked = (wanted as { permissions?: Record<string, string> } | undefined)?.permissions;
+  if (!asked) return own;
+  for (const [name, level] of Object.entries(asked)) {
+    if (!own[name] || (level === 'write' && own[name] === 'read')) {
+      throw refusal(422, 'The permissions requested are not granted to this installation.', page);
+    }
+  }
+  return { ...asked, metadata: 'read' };
+}

@@ -1,0 +1,165 @@
+/** What the stand-in knows: plain data, every entry keyed by an id that never changes, as GitHub's own are. */
+import { randomBytes, randomInt } from 'node:crypto';
+
+/** The states of GitHub's published description, in its order. */
+export const CODESPACE_STATES = [
+  'Unknown',
+  'Created',
+  'Queued',
+  'Provisioning',
+  'Available',
+  'Awaiting',
+  'Unavailable',
+  'Deleted',
+  'Moved',
+  'Shutdown',
+  'Archived',
+  'Starting',
+  'ShuttingDown',
+  'Failed',
+  'Exporting',
+  'Updating',
+  'Rebuilding',
+] as const;
+export type CodespaceState = (typeof CODESPACE_STATES)[number];
+
+export interface Account {
+  readonly id: number;
+  login: string;
+  readonly type: 'User' | 'Organization';
+  readonly email?: string;
+}
+export interface Repository {
+  readonly id: number;
+  name: string;
+  readonly ownerId: number;
+}
+export interface Team {
+  readonly id: number;
+  readonly organizationId: number;
+  readonly slug: string;
+  readonly members: Record<string, { role: 'member' | 'maintainer'; state: 'active' | 'pending' }>;
+}
+export interface Codespace {
+  readonly id: number;
+  readonly name: string;
+  readonly environmentId: string;
+  readonly ownerId: number;
+  readonly billableOwnerId: number;
+  readonly repositoryId: number;
+  readonly ref: string;
+  /** "Whether the codespace was created from a prebuild": true for a person's own Codespace too. */
+  readonly prebuild: boolean;
+  readonly createdAt: string;
+  lastUsedAt: string;
+  state: CodespaceState;
+}
+
+/**
+ * `codespace`: the GITHUB_TOKEN of a running Codespace. `user`: a person's own token with every scope that the stand-in
+ * knows. `actions`: the GITHUB_TOKEN of a workflow, which a prebuild runs in; it is nobody's. `installation`: a GitHub
+ * App's.
+ */
+export interface Token {
+  readonly kind: 'codespace' | 'user' | 'actions' | 'installation';
+  readonly userId?: number;
+  readonly codespaceId?: number;
+  readonly installationId?: number;
+  readonly permissions?: Record<string, string>;
+  /** Unix milliseconds. */
+  readonly expiresAt: number;
+}
+export interface App {
+  readonly id: number;
+  readonly slug: string;
+  readonly clientId: string;
+  readonly ownerId: number;
+  readonly permissions: Record<string, string>;
+  readonly installations: { readonly id: number; readonly accountId: number; suspended?: boolean }[];
+}
+
+export interface State {
+  accounts: Account[];
+  repositories: Repository[];
+  /** Keyed by organisation id, then user id. */
+  members: Record<string, Record<string, 'admin' | 'member'>>;
+  teams: Team[];
+  codespaces: Codespace[];
+  tokens: Record<string, Token>;
+  app: App;
+}
+
+export const ACME = 9919001;
+export const ALICE = 583231;
+export const BOB = 583232;
+export const CAROL = 583233;
+export const MALLORY = 666013;
+
+/** The small world that every lab begins with. */
+export function seed(): State {
+  return {
+    accounts: [
+      { id: ACME, login: 'acme', type: 'Organization' },
+      { id: ALICE, login: 'alice', type: 'User', email: 'alice@acme.com' },
+      { id: BOB, login: 'bob', type: 'User', email: 'bob@acme.com' },
+      { id: CAROL, login: 'carol', type: 'User', email: 'carol@acme.com' },
+      { id: MALLORY, login: 'mallory', type: 'User', email: 'mallory@evil.example' },
+    ],
+    repositories: [
+      { id: 7001, name: 'payments-api', ownerId: ACME },
+      { id: 7002, name: 'payments-web', ownerId: ACME },
+      { id: 7003, name: 'orders', ownerId: ACME },
+      { id: 6660, name: 'payments-api', ownerId: MALLORY },
+      { id: 7101, name: 'dotfiles', ownerId: ALICE },
+    ],
+    members: { [ACME]: { [ALICE]: 'member', [BOB]: 'admin', [CAROL]: 'member' } },
+    teams: [
+      { id: 31, organizationId: ACME, slug: 'payments', members: { [ALICE]: { role: 'maintainer', state: 'active' } } },
+      { id: 32, organizationId: ACME, slug: 'sre', members: { [BOB]: { role: 'member', state: 'active' } } },
+    ],
+    codespaces: [],
+    tokens: {},
+    app: {
+      id: 4242,
+      slug: 'meshpass-broker',
+      clientId: 'Iv23liLabMeshpass0000',
+      ownerId: ACME,
+      permissions: { metadata: 'read', members: 'read', codespaces: 'read', organization_codespaces: 'read' },
+      installations: [{ id: 515151, accountId: ACME }],
+    },
+  };
+}
+
+export function accountById(state: State, id: number): Account {
+  const account = state.accounts.find((candidate) => candidate.id === id);
+  if (!account) throw new Error(`no account ${id}`);
+  return account;
+}
+
+/** Logins are compared as GitHub compares them: without case. */
+export function accountByLogin(state: State, login: string, type?: Account['type']): Account | undefined {
+  const wanted = login.toLowerCase();
+  return state.accounts.find((account) => account.login.toLowerCase() === wanted && (!type || account.type === type));
+}
+
+export function repositoryByFullName(state: State, fullName: string): Repository | undefined {
+  const [owner = '', name = ''] = fullName.toLowerCase().split('/');
+  const account = accountByLogin(state, owner);
+  return state.repositories.find((repo) => repo.ownerId === account?.id && repo.name.toLowerCase() === name);
+}
+
+/** An id above all that are in use, as far apart as GitHub's own are. */
+export function newId(): number {
+  return 1_000_000_000 + randomInt(1_000_000_000);
+}
+
+const PREFIX = { codespace: 'ghu_', user: 'ghp_', actions: 'ghs_', installation: 'ghs_' } as const;
+const LETTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';
+
+/** Issues a token in GitHub's form: a prefix that names its kind and 36 letters. */
+export function issueToken(state: State, token: Token): string {
+  let text: string = PREFIX[token.kind];
+  for (const byte of randomBytes(36)) text += LETTERS[byte % LETTERS.length];
+  state.tokens[text] = token;
+  return text;
+}
