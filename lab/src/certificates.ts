@@ -1,0 +1,119 @@
+/**
+ * The lab's own authorities, made anew for each lab: one for the `.test` names and the Kubernetes API (tls/), and the
+ * mesh's (ca/), which istiod gets as a plugged-in CA, so that sidecars can start before istiod is up.
+ */
+import 'reflect-metadata';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import * as x509 from '@peculiar/x509';
+import { type Plan, TEST_NAMES, TRUST_DOMAIN } from './plan.ts';
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+const DAYS = 365;
+const EC = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
+/** What istiod makes for itself when nothing is plugged in. */
+const RSA = {
+  name: 'RSASSA-PKCS1-v1_5',
+  hash: 'SHA-256',
+  publicExponent: new Uint8Array([1, 0, 1]),
+  modulusLength: 2048,
+};
+
+export interface Certificates {
+  /** Root of the `.test` names and of the Kubernetes API: what a workspace would find in its trust store. */
+  readonly testCa: string;
+  /** Root of the mesh. */
+  readonly meshCa: string;
+}
+
+export function certificatePaths(dir: string): Certificates {
+  return { testCa: join(dir, 'tls/ca.crt'), meshCa: join(dir, 'ca/root-cert.pem') };
+}
+
+/** Writes tls/ca.crt, tls/NAME.crt and .key for each name, tls/sa.key and .pub, and istiod's ca/ folder. */
+export async function writeCertificates(dir: string, plan: Plan): Promise<void> {
+  const tls = join(dir, 'tls');
+  for (const folder of [tls, join(dir, 'ca')]) mkdirSync(folder, { recursive: true, mode: 0o755 });
+
+  const testCa = await makeAuthority('Meshpass lab CA', EC);
+  writeFileSync(join(tls, 'ca.crt'), testCa.certificate.toString('pem'));
+  await writeKey(join(tls, 'ca.key'), testCa.keys.privateKey);
+  const control = plan.hosts.control?.ip ?? '';
+  const names: Record<string, readonly string[]> = { kubernetes: ['kubernetes.default.svc', control] };
+  for (const name of Object.keys(TEST_NAMES)) names[name] = [name];
+  await Promise.all(Object.entries(names).map(([name, alternatives]) => writeLeaf(tls, name, alternatives, testCa)));
+
+  const accounts = await crypto.subtle.generateKey({ ...RSA }, true, ['sign', 'verify']);
+  await writeKey(join(tls, 'sa.key'), accounts.privateKey);
+  const spki = await crypto.subtle.exportKey('spki', accounts.publicKey);
+  writeFileSync(join(tls, 'sa.pub'), x509.PemConverter.encode(spki, 'PUBLIC KEY'));
+
+  const mesh = await makeAuthority('Meshpass lab mesh', RSA, [{ type: 'url', value: `spiffe://${TRUST_DOMAIN}` }]);
+  for (const file of ['root-cert.pem', 'ca-cert.pem', 'cert-chain.pem']) {
+    writeFileSync(join(dir, 'ca', file), mesh.certificate.toString('pem'));
+  }
+  await writeKey(join(dir, 'ca/ca-key.pem'), mesh.keys.privateKey);
+}
+
+interface KeyPair {
+  readonly publicKey: CryptoKey;
+  readonly privateKey: CryptoKey;
+}
+
+interface Authority {
+  readonly certificate: x509.X509Certificate;
+  readonly keys: KeyPair;
+}
+
+async function makeAuthority(
+  name: string,
+  algorithm: typeof EC | typeof RSA,
+  names?: x509.JsonGeneralNames,
+): Promise<Authority> {
+  const keys = (await crypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])) as KeyPair;
+  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
+    name: `CN=${name},O=Meshpass lab`,
+    ...validity(),
+    signingAlgorithm: algorithm,
+    keys,
+    extensions: [
+      new x509.BasicConstraintsExtension(true, undefined, true),
+      new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
+      await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+      ...(names ? [new x509.SubjectAlternativeNameExtension(names)] : []),
+    ],
+  });
+  return { certificate, keys };
+}
+
+async function writeLeaf(folder: string, name: string, alternatives: readonly string[], ca: Authority): Promise<void> {
+  const keys = (await crypto.subtle.generateKey(EC, true, ['sign', 'verify'])) as KeyPair;
+  const isAddress = (text: string): boolean => /^[0-9.]+$/.test(text);
+  const certificate = await x509.X509CertificateGenerator.create({
+    subject: `CN=${name}`,
+    issuer: ca.certificate.subject,
+    ...validity(),
+    signingAlgorithm: EC,
+    publicKey: keys.publicKey,
+    signingKey: ca.keys.privateKey,
+    extensions: [
+      new x509.BasicConstraintsExtension(false),
+      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
+      new x509.SubjectAlternativeNameExtension(
+        alternatives.map((value) => ({ type: isAddress(value) ? 'ip' : 'dns', value })),
+      ),
+      await x509.AuthorityKeyIdentifierExtension.create(ca.certificate),
+    ],
+  });
+  writeFileSync(join(folder, `${name}.crt`), certificate.toString('pem'));
+  await writeKey(join(folder, `${name}.key`), keys.privateKey);
+}
+
+function validity(): { notBefore: Date; notAfter: Date } {
+  return { notBefore: new Date(Date.now() - DAY_MS), notAfter: new Date(Date.now() + DAYS * DAY_MS) };
+}
+
+async function writeKey(file: string, key: CryptoKey): Promise<void> {
+  const pkcs8 = await crypto.subtle.exportKey('pkcs8', key);
+  writeFileSync(file, x509.PemConverter.encode(pkcs8, 'PRIVATE KEY'), { mode: 0o600 });
+}

@@ -1,0 +1,5 @@
+export { LabError, type LabErrorCode } from './error.ts';
+export type { KubeObject, Kubernetes } from './kubernetes.ts';
+export { downLab, type ExecOptions, findLab, type Lab, labName, type UpOptions, upLab } from './lab.ts';
+export { GATEWAY_PORT, type Host, TRUST_DOMAIN } from './plan.ts';
+export type { RunResult } from './run.ts';

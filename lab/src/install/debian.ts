@@ -1,0 +1,74 @@
+/** Commands of the system. What is missing comes from Debian's packages; what is there is left alone. */
+import { accessSync, constants, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { LabError } from '../error.ts';
+import { must } from '../run.ts';
+
+const PACKAGE_OF: Readonly<Record<string, string>> = {
+  ip: 'iproute2',
+  iptables: 'iptables',
+  curl: 'curl',
+  setpriv: 'util-linux',
+  psql: 'postgresql-client',
+  go: 'golang-go',
+  python3: 'python3',
+};
+/** They are prerequisites: a distribution's own Go may be too old, so they are named rather than installed. */
+const PREREQUISITES = ['go', 'python3'];
+const POSTGRES_HOMES = '/usr/lib/postgresql';
+
+/** @returns the directory that holds `initdb` and `postgres` */
+export async function ensureCommands(progress: (line: string) => void): Promise<string> {
+  const absent = Object.keys(PACKAGE_OF).filter((command) => !onPath(command));
+  const needed = absent.filter((command) => PREREQUISITES.includes(command));
+  if (needed.length > 0)
+    throw new LabError('lab_unsupported', `The lab builds on Go and Python 3; missing: ${needed.join(', ')}.`);
+  const packages = new Set(absent.map((command) => PACKAGE_OF[command] ?? command));
+  if (!postgresBin()) packages.add('postgresql');
+  if (packages.size > 0) await install([...packages], progress);
+  const found = postgresBin();
+  if (!found) throw new LabError('lab_install', `No PostgreSQL server under ${POSTGRES_HOMES} after its installation.`);
+  return found;
+}
+
+async function install(packages: readonly string[], progress: (line: string) => void): Promise<void> {
+  if (!onPath('apt-get')) {
+    throw new LabError(
+      'lab_unsupported',
+      `Please install: ${packages.join(', ')} (the lab does it itself only on Debian and Ubuntu).`,
+    );
+  }
+  progress(`installing Debian packages: ${packages.join(' ')}`);
+  // Debian's postgresql package would otherwise create and start a database of its own.
+  const clusterConfig = '/etc/postgresql-common/createcluster.conf';
+  if (packages.includes('postgresql') && !existsSync(clusterConfig)) {
+    mkdirSync('/etc/postgresql-common', { recursive: true });
+    writeFileSync(clusterConfig, 'create_main_cluster = false\n');
+  }
+  const env = { ...process.env, DEBIAN_FRONTEND: 'noninteractive' };
+  await must(['apt-get', 'update', '-q'], 'lab_install', { env });
+  await must(['apt-get', 'install', '-q', '-y', '--no-install-recommends', ...packages], 'lab_install', { env });
+}
+
+function onPath(command: string): boolean {
+  const path = `${process.env.PATH ?? ''}${delimiter}/usr/sbin${delimiter}/sbin`;
+  return path.split(delimiter).some((folder) => executable(join(folder, command)));
+}
+
+/** The newest PostgreSQL of the system. */
+function postgresBin(): string | undefined {
+  if (!existsSync(POSTGRES_HOMES)) return undefined;
+  const versions = readdirSync(POSTGRES_HOMES).sort((a, b) => Number(b) - Number(a));
+  return versions
+    .map((version) => join(POSTGRES_HOMES, version, 'bin'))
+    .find((bin) => executable(join(bin, 'postgres')) && executable(join(bin, 'initdb')));
+}
+
+function executable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}

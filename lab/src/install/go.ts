@@ -1,0 +1,151 @@
+/**
+ * Kubernetes, etcd and Istio, built from source as ordinary Go modules (`lab/tools/*`): the Go checksum database vouches
+ * for every byte, and no container image is needed. Each module is built once and kept under the digest of its go.mod and go.sum.
+ */
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { copyFile, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseAllDocuments } from 'yaml';
+import { must } from '../run.ts';
+
+export interface GoTools {
+  readonly etcd: string;
+  readonly kubeApiserver: string;
+  readonly kubeControllerManager: string;
+  readonly istiod: string;
+  readonly pilotAgent: string;
+  readonly istioctl: string;
+  /** Istio's bootstrap template for Envoy. */
+  readonly envoyBootstrap: string;
+  /** Istio's CustomResourceDefinitions, a JSON array. */
+  readonly istioCrds: string;
+  readonly versions: Readonly<Record<string, string>>;
+}
+
+interface Module {
+  readonly folder: string;
+  /** Module whose version names the whole. */
+  readonly main: string;
+  /** Output file -> package. */
+  readonly binaries: Readonly<Record<string, string>>;
+  readonly minutes: string;
+  readonly extras?: (source: string, out: string) => Promise<void>;
+}
+
+const TOOLS = fileURLToPath(new URL('../../tools/', import.meta.url));
+
+const MODULES: readonly Module[] = [
+  {
+    folder: 'etcd',
+    main: 'go.etcd.io/etcd/server/v3',
+    binaries: { etcd: 'go.etcd.io/etcd/server/v3' },
+    minutes: 'about a minute',
+  },
+  {
+    folder: 'kubernetes',
+    main: 'k8s.io/kubernetes',
+    binaries: {
+      'kube-apiserver': 'k8s.io/kubernetes/cmd/kube-apiserver',
+      'kube-controller-manager': 'k8s.io/kubernetes/cmd/kube-controller-manager',
+    },
+    minutes: 'about 4 minutes on two cores',
+  },
+  {
+    folder: 'istio',
+    main: 'istio.io/istio',
+    binaries: {
+      'pilot-discovery': 'istio.io/istio/pilot/cmd/pilot-discovery',
+      'pilot-agent': 'istio.io/istio/pilot/cmd/pilot-agent',
+      istioctl: 'istio.io/istio/istioctl/cmd/istioctl',
+    },
+    minutes: 'about 6 minutes on two cores',
+    extras: copyIstioFiles,
+  },
+];
+
+/** @throws LabError `lab_install` with the compiler's last lines */
+export async function buildGoTools(cache: string, progress: (line: string) => void): Promise<GoTools> {
+  const home: Record<string, string> = {};
+  const versions: Record<string, string> = {};
+  for (const module of MODULES) {
+    const mod = await readFile(join(TOOLS, module.folder, 'go.mod'), 'utf8');
+    versions[module.folder] = versionOf(mod, module.main);
+    home[module.folder] = await buildOnce(module, cache, versions[module.folder] ?? '', progress);
+  }
+  return {
+    etcd: join(home.etcd ?? '', 'etcd'),
+    kubeApiserver: join(home.kubernetes ?? '', 'kube-apiserver'),
+    kubeControllerManager: join(home.kubernetes ?? '', 'kube-controller-manager'),
+    istiod: join(home.istio ?? '', 'pilot-discovery'),
+    pilotAgent: join(home.istio ?? '', 'pilot-agent'),
+    istioctl: join(home.istio ?? '', 'istioctl'),
+    envoyBootstrap: join(home.istio ?? '', 'envoy_bootstrap.json'),
+    istioCrds: join(home.istio ?? '', 'crds.json'),
+    versions,
+  };
+}
+
+async function buildOnce(
+  module: Module,
+  cache: string,
+  version: string,
+  progress: (line: string) => void,
+): Promise<string> {
+  const folder = join(TOOLS, module.folder);
+  const digest = createHash('sha256').update(process.arch);
+  for (const file of ['go.mod', 'go.sum']) digest.update(await readFile(join(folder, file)));
+  const home = join(cache, `${module.folder}-${digest.digest('hex').slice(0, 16)}`);
+  if (existsSync(home)) return home;
+
+  progress(`building ${module.folder} ${version} (once, ${module.minutes})`);
+  await mkdir(cache, { recursive: true });
+  const work = await mkdtemp(join(cache, `${module.folder}-`));
+  try {
+    const env = { ...process.env, GOFLAGS: '-mod=readonly', GOWORK: 'off' };
+    for (const [file, pkg] of Object.entries(module.binaries)) {
+      await must(['go', 'build', '-trimpath', '-ldflags=-s -w', '-o', join(work, file), pkg], 'lab_install', {
+        cwd: folder,
+        env,
+      });
+      progress(`built ${file}`);
+    }
+    if (module.extras) {
+      const source = await must(['go', 'list', '-m', '-f', '{{.Dir}}', module.main], 'lab_install', {
+        cwd: folder,
+        env,
+      });
+      await module.extras(source.trim(), work);
+    }
+    await rename(work, home);
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+  return home;
+}
+
+async function copyIstioFiles(source: string, out: string): Promise<void> {
+  await copyFile(join(source, 'tools/packaging/common/envoy_bootstrap.json'), join(out, 'envoy_bootstrap.json'));
+  const yaml = await readFile(join(source, 'manifests/charts/base/files/crd-all.gen.yaml'), 'utf8');
+  // As JSON, because parsing a megabyte of YAML at each start would take a second.
+  const crds = parseAllDocuments(yaml)
+    .map((document) => document.toJSON())
+    .filter(Boolean);
+  await writeFile(join(out, 'crds.json'), JSON.stringify(crds));
+}
+
+function versionOf(mod: string, module: string): string {
+  const line = mod.split('\n').find((one) =>
+    one
+      .trim()
+      .replace(/^require /, '')
+      .startsWith(`${module} v`),
+  );
+  return (
+    line
+      ?.trim()
+      .split(' ')
+      .find((word) => /^v\d/.test(word)) ?? 'unknown'
+  );
+}

@@ -1,0 +1,38 @@
+/**
+ * Everything the lab runs that is not in this repository: found, or else installed and built once per user and version,
+ * and kept in `$XDG_CACHE_HOME/meshpass/lab` (or `~/.cache/meshpass/lab`).
+ */
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { withLock } from '../lock.ts';
+import { ensureCommands } from './debian.ts';
+import { installEnvoy } from './envoy.ts';
+import { buildGoTools, type GoTools } from './go.ts';
+import { requireMachine } from './machine.ts';
+
+export interface Tools extends GoTools {
+  readonly envoy: string;
+  /** Directory of initdb and postgres. */
+  readonly postgresBin: string;
+  /** Version of each part, for people and for the record of benchmarks. */
+  readonly versions: Readonly<Record<string, string>>;
+}
+
+/**
+ * @param progress gets a line for each step that takes time
+ * @throws LabError `lab_unsupported` on a machine that cannot run the lab, `lab_install` when a step fails
+ */
+export async function ensureTools(progress: (line: string) => void): Promise<Tools> {
+  requireMachine();
+  const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'meshpass', 'lab');
+  return withLock(
+    `install/${process.getuid?.() ?? 0}`,
+    async () => {
+      const postgresBin = await ensureCommands(progress);
+      const envoy = await installEnvoy(cache, progress);
+      const go = await buildGoTools(cache, progress);
+      return { ...go, envoy: envoy.path, postgresBin, versions: { ...go.versions, envoy: envoy.version } };
+    },
+    () => progress('waiting for another lab of this machine that is installing'),
+  );
+}

@@ -1,0 +1,105 @@
+/** The Kubernetes objects of the lab. A kubelet and an endpoint controller would write the Pods' status and the EndpointSlices; here they are written as data. */
+import type { KubeObject } from '../kubernetes.ts';
+import type { Host, MeshService, Plan } from '../plan.ts';
+
+/** What has to exist before anything can be in it. */
+export const NAMESPACES: readonly KubeObject[] = ['istio-system', 'meshpass-system', 'shop', 'dev'].map((name) => ({
+  apiVersion: 'v1',
+  kind: 'Namespace',
+  metadata: { name },
+}));
+
+/** Mutual TLS only, in the whole mesh. */
+export const STRICT: KubeObject = {
+  apiVersion: 'security.istio.io/v1',
+  kind: 'PeerAuthentication',
+  metadata: { name: 'default', namespace: 'istio-system' },
+  spec: { mtls: { mode: 'STRICT' } },
+};
+
+/** ServiceAccount and Pod of each host with a sidecar. */
+export function workloadObjects(hosts: readonly Host[]): KubeObject[] {
+  return hosts.flatMap((host) => {
+    if (!host.workload) return [];
+    const { namespace, serviceAccount } = host.workload;
+    return [
+      { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: serviceAccount, namespace } },
+      podOf(host, host.workload.namespace),
+    ];
+  });
+}
+
+export function serviceObjects(plan: Plan): KubeObject[] {
+  return plan.services.flatMap((service) => [serviceOf(service), endpointsOf(service, plan)]);
+}
+
+/** Labels of a host's Pod, which its proxy reports to istiod too. */
+export function podLabels(host: Host): Record<string, string> {
+  const { app, labels, kind } = host.workload ?? { app: host.name, labels: {}, kind: 'sidecar' };
+  return {
+    app,
+    'service.istio.io/canonical-name': app,
+    // Without it the mesh gateway has no endpoint to send mutual TLS to.
+    ...(kind === 'sidecar' && { 'security.istio.io/tlsMode': 'istio' }),
+    ...labels,
+  };
+}
+
+function podOf(host: Host, namespace: string): KubeObject {
+  const now = new Date().toISOString().replace(/\.\d+Z$/, 'Z');
+  const condition = (type: string): object => ({ type, status: 'True', lastTransitionTime: now });
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: host.name, namespace, labels: podLabels(host) },
+    spec: {
+      nodeName: 'lab',
+      serviceAccountName: host.workload?.serviceAccount ?? 'default',
+      containers: [{ name: 'istio-proxy', image: 'lab' }],
+    },
+    status: {
+      phase: 'Running',
+      podIP: host.ip,
+      podIPs: [{ ip: host.ip }],
+      hostIP: host.ip,
+      startTime: now,
+      conditions: ['Initialized', 'Ready', 'ContainersReady', 'PodScheduled'].map(condition),
+    },
+  };
+}
+
+function serviceOf(service: MeshService): KubeObject {
+  return {
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name: service.name, namespace: service.namespace },
+    spec: {
+      clusterIP: service.clusterIp,
+      selector: service.selector,
+      ports: service.ports.map(({ name, port, targetPort }) => ({ name, port, targetPort, protocol: 'TCP' })),
+    },
+  };
+}
+
+function endpointsOf(service: MeshService, plan: Plan): KubeObject {
+  const host = plan.hosts[service.host];
+  return {
+    apiVersion: 'discovery.k8s.io/v1',
+    kind: 'EndpointSlice',
+    metadata: {
+      name: `${service.name}-lab`,
+      namespace: service.namespace,
+      labels: { 'kubernetes.io/service-name': service.name },
+    },
+    addressType: 'IPv4',
+    ports: service.ports.map(({ name, targetPort }) => ({ name, port: targetPort, protocol: 'TCP' })),
+    endpoints: [
+      {
+        addresses: [host?.ip],
+        conditions: { ready: true },
+        nodeName: 'lab',
+        targetRef: { kind: 'Pod', name: service.host, namespace: service.namespace },
+      },
+    ],
+  };
+}

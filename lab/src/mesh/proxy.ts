@@ -1,0 +1,93 @@
+/** A host's proxy: Istio's own pilot-agent with Envoy, started as its injector and gateway chart would. */
+import { chownSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Tools } from '../install/tools.ts';
+import type { Kubernetes } from '../kubernetes.ts';
+import { enterHost } from '../network/enter.ts';
+import { type Host, TRUST_DOMAIN } from '../plan.ts';
+import { must } from '../run.ts';
+import type { Unit } from '../unit.ts';
+import { podLabels } from './objects.ts';
+
+/** Istio's user: what it sends is not captured again. */
+const PROXY_UID = 1337;
+/** Nothing renews these tokens here, as a kubelet would: they last longer than a lab. */
+const TOKEN_SECONDS = 7 * 24 * 60 * 60;
+
+export function proxyName(host: Host): string {
+  return host.workload?.kind === 'router' ? host.name : `sidecar-${host.name}`;
+}
+
+/** Redirects the host's traffic, writes the token the proxy proves itself to istiod with, and describes its unit. */
+export async function prepareProxy(dir: string, host: Host, tools: Tools, kubernetes: Kubernetes): Promise<Unit> {
+  const workload = host.workload;
+  if (!workload) throw new Error(`${host.name} has no workload`);
+  const cwd = join(dir, 'hosts', host.name, 'proxy');
+  for (const folder of [
+    '',
+    'etc',
+    'etc/istio',
+    'etc/istio/proxy',
+    'var',
+    'var/run',
+    'var/run/secrets',
+    'var/run/secrets/tokens',
+  ]) {
+    mkdirSync(join(cwd, folder), { recursive: true });
+    chownSync(join(cwd, folder), PROXY_UID, PROXY_UID);
+  }
+  const [token] = await Promise.all([
+    kubernetes.serviceAccountToken(workload.namespace, workload.serviceAccount, ['istio-ca'], TOKEN_SECONDS),
+    workload.kind === 'sidecar' ? redirect(host, tools) : undefined,
+  ]);
+  const tokenFile = join(cwd, 'var/run/secrets/tokens/istio-token');
+  writeFileSync(tokenFile, token, { mode: 0o400 });
+  chownSync(tokenFile, PROXY_UID, PROXY_UID);
+  const meshCa = join(dir, 'ca/root-cert.pem');
+  return {
+    name: proxyName(host),
+    host: host.name,
+    netns: host.netns,
+    cwd,
+    uid: PROXY_UID,
+    argv: [
+      tools.pilotAgent,
+      'proxy',
+      workload.kind,
+      `--domain=${workload.namespace}.svc.cluster.local`,
+      `--templateFile=${tools.envoyBootstrap}`,
+      '--proxyLogLevel=warning',
+      '--proxyComponentLogLevel=misc:error',
+      '--log_output_level=default:warn',
+    ],
+    env: {
+      PATH: process.env.PATH ?? '',
+      HOME: cwd,
+      PROXY_CONFIG: JSON.stringify({ binaryPath: tools.envoy, discoveryAddress: 'istiod.istio-system.svc:15012' }),
+      POD_NAME: host.name,
+      POD_NAMESPACE: workload.namespace,
+      INSTANCE_IP: host.ip,
+      HOST_IP: host.ip,
+      SERVICE_ACCOUNT: workload.serviceAccount,
+      TRUST_DOMAIN,
+      PILOT_CERT_PROVIDER: 'istiod',
+      CA_ADDR: 'istiod.istio-system.svc:15012',
+      CA_ROOT_CA: meshCa,
+      XDS_ROOT_CA: meshCa,
+      ISTIO_META_CLUSTER_ID: 'Kubernetes',
+      ISTIO_META_WORKLOAD_NAME: workload.app,
+      ISTIO_META_MESH_ID: TRUST_DOMAIN,
+      ISTIO_META_NODE_NAME: 'lab',
+      ISTIO_METAJSON_LABELS: JSON.stringify(podLabels(host)),
+      ...(workload.kind === 'sidecar' && { ISTIO_META_INTERCEPTION_MODE: 'REDIRECT' }),
+    },
+    ready: { url: `http://${host.ip}:15021/healthz/ready` },
+  };
+}
+
+/** What the `istio-init` container does. The rules are in the host's namespace and go when it goes. */
+async function redirect(host: Host, tools: Tools): Promise<void> {
+  // biome-ignore format: one command
+  const flags = ['-p', '15001', '-z', '15006', '-u', String(PROXY_UID), '-m', 'REDIRECT', '-i', '*', '-x', '', '-b', '*', '-d', '15090,15021,15020'];
+  await must(enterHost(host.netns, [tools.pilotAgent, 'istio-iptables', ...flags]), 'lab_start');
+}

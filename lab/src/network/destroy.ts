@@ -1,0 +1,56 @@
+/** Removes every trace of a lab's network, and every process in it, whatever state it is in. */
+import { existsSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { run } from '../run.ts';
+
+/** Time for a clean stop (PostgreSQL frees its shared memory), in milliseconds. */
+const PATIENCE_MS = 2000;
+const POLL_MS = 40;
+
+/** Ends all processes of the lab's hosts, then removes the hosts and the bridge. */
+export async function destroyNetwork(name: string, subnet: number | undefined): Promise<void> {
+  const netns = namespacesOf(name);
+  await endProcesses(netns);
+  await Promise.all(netns.map((one) => run(['ip', 'netns', 'del', one])));
+  for (const folder of list('/etc/netns', name)) rmSync(join('/etc/netns', folder), { recursive: true, force: true });
+  if (subnet !== undefined) await run(['ip', 'link', 'del', `mp${subnet}`]);
+}
+
+/** The network namespaces of a lab, also of one that lost its records. */
+export function namespacesOf(name: string): string[] {
+  return list('/run/netns', name);
+}
+
+/** Process ids in these namespaces. */
+export async function processesIn(netns: readonly string[]): Promise<number[]> {
+  const found = await Promise.all(netns.map((one) => run(['ip', 'netns', 'pids', one])));
+  return found.flatMap(({ stdout }) => stdout.split('\n').filter(Boolean).map(Number));
+}
+
+async function endProcesses(netns: readonly string[]): Promise<void> {
+  const signal = (pids: readonly number[], name: NodeJS.Signals): void => {
+    for (const pid of pids) {
+      try {
+        process.kill(pid, name);
+      } catch {
+        // it ended by itself
+      }
+    }
+  };
+  let left = await processesIn(netns);
+  signal(left, 'SIGTERM');
+  for (let waited = 0; left.length > 0 && waited < PATIENCE_MS; waited += POLL_MS) {
+    await sleep(POLL_MS);
+    left = await processesIn(netns);
+  }
+  while (left.length > 0) {
+    signal(left, 'SIGKILL');
+    await sleep(POLL_MS);
+    left = await processesIn(netns);
+  }
+}
+
+function list(folder: string, name: string): string[] {
+  return existsSync(folder) ? readdirSync(folder).filter((entry) => entry.startsWith(`mp-${name}-`)) : [];
+}

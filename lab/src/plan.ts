@@ -1,0 +1,188 @@
+/**
+ * What the lab consists of, as plain data: hosts with their addresses, and the services of the mesh. Nothing here runs.
+ *
+ * Two networks. The cluster network is a bridge, 10.201.N.0/24 with N allotted to each lab, which the root namespace
+ * can reach. The "internet" (203.0.113.0/24, documentation addresses) exists only between the workspaces and the
+ * `meshpass` host, the one host with a leg in both; it forwards nothing.
+ */
+
+/** A host with a sidecar: who it is in the mesh. */
+export interface Workload {
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  readonly app: string;
+  readonly kind: 'sidecar' | 'router';
+  readonly labels?: Readonly<Record<string, string>>;
+}
+
+export interface Host {
+  readonly name: string;
+  /** Address on the cluster network; a workspace has its address on the internet. */
+  readonly ip: string;
+  readonly netns: string;
+  /** Position in the plan: names the root side of its link. */
+  readonly number: number;
+  readonly network: 'cluster' | 'internet';
+  readonly workload?: Workload;
+}
+
+export interface MeshService {
+  readonly namespace: string;
+  readonly name: string;
+  readonly clusterIp: string;
+  /** Host whose address is its endpoint. */
+  readonly host: string;
+  readonly ports: readonly { readonly name: string; readonly port: number; readonly targetPort: number }[];
+  readonly selector: Readonly<Record<string, string>>;
+}
+
+/** The whole of one lab, before anything of it runs. */
+export interface Plan {
+  readonly name: string;
+  /** N of 10.201.N.0/24, and of the bridge's name. */
+  readonly subnet: number;
+  readonly bridge: string;
+  readonly bridgeIp: string;
+  readonly hosts: Readonly<Record<string, Host>>;
+  readonly services: readonly MeshService[];
+}
+
+/** Hosts that start only when asked for by name. */
+export const OPTIONAL_HOSTS = ['stock'] as const;
+
+export const INTERNET = { meshpass: '203.0.113.1', prefix: 24 } as const;
+export const SERVICE_RANGE = '10.96.0.0/16';
+export const TRUST_DOMAIN = 'cluster.local';
+export const GATEWAY_PORT = 15443;
+
+/** Names in the `.test` zone, and the host that answers to each. */
+export const TEST_NAMES: Readonly<Record<string, string>> = {
+  'broker.meshpass.test': 'meshpass',
+  'edge.meshpass.test': 'meshpass',
+  'api.github.test': 'github',
+  'idp.test': 'github',
+  'token.actions.test': 'github',
+};
+
+const WORKLOADS: Readonly<Record<string, Workload>> = {
+  gateway: {
+    namespace: 'meshpass-system',
+    serviceAccount: 'meshpass-gateway',
+    app: 'meshpass-gateway',
+    kind: 'router',
+    labels: { istio: 'meshpass-gateway' },
+  },
+  orders: { namespace: 'shop', serviceAccount: 'orders', app: 'orders', kind: 'sidecar' },
+  'ledger-db': { namespace: 'shop', serviceAccount: 'ledger-db', app: 'ledger-db', kind: 'sidecar' },
+  web: { namespace: 'dev', serviceAccount: 'web', app: 'web', kind: 'sidecar' },
+  client: { namespace: 'shop', serviceAccount: 'client', app: 'client', kind: 'sidecar' },
+  stock: { namespace: 'dev', serviceAccount: 'stock', app: 'stock', kind: 'sidecar' },
+};
+
+const CLUSTER_HOSTS: readonly (readonly [name: string, lastByte: number])[] = [
+  ['control', 10],
+  ['gateway', 20],
+  ['orders', 31],
+  ['ledger-db', 32],
+  ['web', 33],
+  ['client', 34],
+  ['github', 40],
+  ['meshpass', 50],
+  ['stock', 60],
+];
+
+/** Host `workspace`, and on request more of them: `workspace-2` to `workspace-9`. */
+const WORKSPACE = /^workspace(?:-([2-9]))?$/;
+
+/**
+ * @param name of the lab
+ * @param subnet N of 10.201.N.0/24, 1 to 250
+ * @param extra optional hosts: `stock`, `workspace-2` to `workspace-9`
+ */
+export function planLab(name: string, subnet: number, extra: readonly string[]): Plan {
+  const hosts: Record<string, Host> = {};
+  let number = 0;
+  const add = (host: string, ip: string, network: Host['network']): void => {
+    const workload = WORKLOADS[host];
+    number += 1;
+    hosts[host] = { name: host, ip, netns: `mp-${name}-${host}`, number, network, ...(workload && { workload }) };
+  };
+  for (const [host, lastByte] of CLUSTER_HOSTS) {
+    if (isOptionalHost(host) && !extra.includes(host)) number += 1;
+    else add(host, `10.201.${subnet}.${lastByte}`, 'cluster');
+  }
+  for (const host of ['workspace', ...extra.filter((one) => one !== 'workspace' && WORKSPACE.test(one)).sort()]) {
+    add(host, `203.0.113.${10 + Number(WORKSPACE.exec(host)?.[1] ?? 0)}`, 'internet');
+  }
+  return {
+    name,
+    subnet,
+    bridge: `mp${subnet}`,
+    bridgeIp: `10.201.${subnet}.1`,
+    hosts,
+    services: SERVICES,
+  };
+}
+
+/** Whether a host of this name may be asked for beyond the usual ones. */
+export function isOptionalHost(host: string): boolean {
+  return (OPTIONAL_HOSTS as readonly string[]).includes(host) || (host !== 'workspace' && WORKSPACE.test(host));
+}
+
+const SERVICES: readonly MeshService[] = [
+  {
+    namespace: 'shop',
+    name: 'orders',
+    clusterIp: '10.96.1.10',
+    host: 'orders',
+    ports: [
+      { name: 'http', port: 8080, targetPort: 8080 },
+      { name: 'http-admin', port: 9090, targetPort: 9090 },
+    ],
+    selector: { app: 'orders' },
+  },
+  {
+    namespace: 'shop',
+    name: 'ledger-db',
+    clusterIp: '10.96.1.11',
+    host: 'ledger-db',
+    ports: [{ name: 'tcp-postgres', port: 5432, targetPort: 5432 }],
+    selector: { app: 'ledger-db' },
+  },
+  {
+    namespace: 'dev',
+    name: 'web',
+    clusterIp: '10.96.2.10',
+    host: 'web',
+    ports: [{ name: 'http', port: 80, targetPort: 8080 }],
+    selector: { app: 'web' },
+  },
+  {
+    namespace: 'meshpass-system',
+    name: 'meshpass-gateway',
+    clusterIp: '10.96.3.10',
+    host: 'gateway',
+    ports: [{ name: 'tls', port: GATEWAY_PORT, targetPort: GATEWAY_PORT }],
+    selector: { istio: 'meshpass-gateway' },
+  },
+];
+
+/** The names of a host's own /etc/hosts, one line each. */
+export function hostsFile(plan: Plan, host: Host): string {
+  const lines = ['127.0.0.1 localhost', `${host.ip} ${host.name}`];
+  const name = (ip: string, ...names: string[]): unknown => lines.push(`${ip} ${names.join(' ')}`);
+  if (host.network === 'internet') {
+    for (const [test, target] of Object.entries(TEST_NAMES)) if (target === 'meshpass') name(INTERNET.meshpass, test);
+    return `${lines.join('\n')}\n`;
+  }
+  for (const [test, target] of Object.entries(TEST_NAMES)) name(plan.hosts[target]?.ip ?? '', test);
+  name(plan.hosts.control?.ip ?? '', 'istiod.istio-system.svc', 'kubernetes.default.svc');
+  for (const service of plan.services) {
+    const short = `${service.name}.${service.namespace}`;
+    const ip = host.workload ? service.clusterIp : plan.hosts[service.host]?.ip;
+    // Without a sidecar only the gateway can be talked to; a name that leads to a refused connection helps nobody.
+    if (host.workload || service.host === 'gateway')
+      name(ip ?? '', `${short}.svc.cluster.local`, `${short}.svc`, short);
+  }
+  return `${lines.join('\n')}\n`;
+}

@@ -1,0 +1,151 @@
+/**
+ * The lab's processes. A unit is described by data that is kept in the state directory, so that any process can see
+ * whether it runs, kill it, or start it again just as it was.
+ */
+import { spawn } from 'node:child_process';
+import {
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import http from 'node:http';
+import https from 'node:https';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { LabError } from './error.ts';
+import { enterHost } from './network/enter.ts';
+
+/** How a unit says that it is ready: an HTTP 200, or a line in its log. */
+export type Ready = { readonly url: string } | { readonly log: string };
+
+export interface Unit {
+  readonly name: string;
+  readonly host: string;
+  readonly netns: string;
+  readonly argv: readonly string[];
+  readonly env: Readonly<Record<string, string>>;
+  readonly cwd: string;
+  /** User it runs as; root where absent. */
+  readonly uid?: number;
+  readonly ready: Ready;
+}
+
+interface Running {
+  readonly unit: Unit;
+  readonly pid: number;
+  /** Start time of the process in clock ticks: tells it from another that got its number later. */
+  readonly started: string;
+}
+
+const READY_MS = 60_000;
+const POLL_MS = 25;
+const LOG_LINES = 15;
+
+/** Starts a unit that does not run, and does not wait until it is ready. */
+export function startUnit(dir: string, unit: Unit): void {
+  if (isAlive(dir, unit.name)) return;
+  mkdirSync(join(dir, 'logs'), { recursive: true });
+  mkdirSync(join(dir, 'units'), { recursive: true });
+  const log = openSync(logFile(dir, unit.name), 'a');
+  const [file, ...args] = enterHost(unit.netns, unit.argv, unit.uid);
+  const child = spawn(file ?? '', args, { detached: true, stdio: ['ignore', log, log], cwd: unit.cwd, env: unit.env });
+  closeSync(log);
+  child.unref();
+  child.on('error', () => {}); // shows as a unit that is not alive
+  if (child.pid === undefined) throw new LabError('lab_start', `${unit.name} could not be started.`);
+  const running: Running = { unit, pid: child.pid, started: startTime(child.pid) ?? '' };
+  writeFileSync(join(dir, 'units', `${unit.name}.json`), JSON.stringify(running, null, 2));
+}
+
+/** @throws LabError `lab_start` with the last lines of its log when it ends or takes a minute */
+export async function waitReady(dir: string, unit: Unit, from = 0): Promise<void> {
+  const deadline = Date.now() + READY_MS;
+  while (!(await isReady(dir, unit, from))) {
+    const ended = !isAlive(dir, unit.name);
+    if (ended || Date.now() > deadline) {
+      const log = readFileSync(logFile(dir, unit.name), 'utf8').trim().split('\n').slice(-LOG_LINES).join('\n');
+      throw new LabError(
+        'lab_start',
+        `${unit.name} ${ended ? 'ended while starting' : 'is not ready'}. Its log ends:\n${log}`,
+      );
+    }
+    await sleep(POLL_MS);
+  }
+}
+
+/** Starts and waits. */
+export async function runUnit(dir: string, unit: Unit): Promise<void> {
+  const from = logSize(dir, unit.name);
+  startUnit(dir, unit);
+  await waitReady(dir, unit, from);
+}
+
+/** Ends a unit and its children at once (SIGKILL), and waits until they are gone. */
+export async function killUnit(dir: string, name: string): Promise<void> {
+  const running = readUnit(dir, name);
+  if (!running) throw new LabError('lab_usage', `There is no ${name} in this lab: ${unitNames(dir).join(', ')}.`);
+  if (!isAlive(dir, name)) return;
+  process.kill(-running.pid, 'SIGKILL');
+  while (isAlive(dir, name)) await sleep(POLL_MS);
+}
+
+export function isAlive(dir: string, name: string): boolean {
+  const running = readUnit(dir, name);
+  return running !== undefined && startTime(running.pid) === running.started;
+}
+
+export function unitNames(dir: string): string[] {
+  const folder = join(dir, 'units');
+  return existsSync(folder) ? readdirSync(folder).map((file) => file.slice(0, -'.json'.length)) : [];
+}
+
+export function unitOf(dir: string, name: string): Unit | undefined {
+  return readUnit(dir, name)?.unit;
+}
+
+export function logFile(dir: string, name: string): string {
+  return join(dir, 'logs', `${name}.log`);
+}
+
+export function logSize(dir: string, name: string): number {
+  const file = logFile(dir, name);
+  return existsSync(file) ? statSync(file).size : 0;
+}
+
+function readUnit(dir: string, name: string): Running | undefined {
+  const file = join(dir, 'units', `${name}.json`);
+  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Running) : undefined;
+}
+
+/** Field 22 of /proc/PID/stat (proc(5)); undefined for a process that ended, also one not yet reaped. */
+function startTime(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    return fields[0] === 'Z' || fields[0] === 'X' ? undefined : fields[19];
+  } catch {
+    return undefined;
+  }
+}
+
+async function isReady(dir: string, unit: Unit, from: number): Promise<boolean> {
+  if ('log' in unit.ready) return readFileSync(logFile(dir, unit.name)).subarray(from).includes(unit.ready.log);
+  return answers(unit.ready.url);
+}
+
+function answers(url: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const options = { timeout: 2000, rejectUnauthorized: false, agent: false };
+    const request = (url.startsWith('https') ? https : http).get(url, options, (response) => {
+      response.resume();
+      resolve(response.statusCode === 200);
+    });
+    request.on('timeout', () => request.destroy());
+    request.on('error', () => resolve(false));
+  });
+}

@@ -1,0 +1,132 @@
+/** Starts a lab, or what is missing of one that runs. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { writeCertificates } from './certificates.ts';
+import { down } from './down.ts';
+import { ensureTools, type Tools } from './install/tools.ts';
+import { connectKubernetes, type KubeObject, type Kubernetes } from './kubernetes.ts';
+import { withLock } from './lock.ts';
+import { appUnits } from './mesh/apps.ts';
+import { prepareControlPlane } from './mesh/control-plane.ts';
+import { prepareDatabase } from './mesh/database.ts';
+import { NAMESPACES, STRICT, serviceObjects, workloadObjects } from './mesh/objects.ts';
+import { prepareProxy } from './mesh/proxy.ts';
+import { createNetwork } from './network/create.ts';
+import { namespacesOf } from './network/destroy.ts';
+import { type Host, type Plan, planLab } from './plan.ts';
+import { bootId, freeSubnet, type LabRecord, readRecord, stateDir, writeRecord } from './state.ts';
+import { runUnit, startUnit, unitNames, unitOf, waitReady } from './unit.ts';
+
+/**
+ * Call it holding the lab's lock.
+ * @param extra optional hosts, see `planLab`
+ * @returns the record of a lab of which every unit is ready
+ */
+export async function up(name: string, extra: readonly string[], progress: (line: string) => void): Promise<LabRecord> {
+  const tools = await ensureTools(progress);
+  const found = readRecord(name);
+  if (found && (!found.complete || found.boot !== bootId() || namespacesOf(name).length === 0)) {
+    progress(`taking down what is left of lab ${name}`);
+    await down(name);
+  } else if (found) {
+    return resume(found, extra, tools, progress);
+  }
+  return start(name, extra, tools, progress);
+}
+
+async function start(
+  name: string,
+  extra: readonly string[],
+  tools: Tools,
+  progress: (line: string) => void,
+): Promise<LabRecord> {
+  const began = performance.now();
+  const record = await withLock('subnets', async () => {
+    const boot = bootId();
+    const { versions } = tools;
+    const made = { name, subnet: freeSubnet(), boot, extra, complete: false, versions, node: process.execPath };
+    writeRecord(made);
+    return made;
+  });
+  const dir = stateDir(name);
+  const plan = planLab(name, record.subnet, extra);
+  await Promise.all([createNetwork(plan), writeCertificates(dir, plan)]);
+
+  progress('starting etcd and the Kubernetes API');
+  const control = prepareControlPlane(dir, plan, tools);
+  startUnit(dir, control.etcd);
+  startUnit(dir, control.apiserver);
+  const database = startDatabase(dir, plan, tools);
+  database.catch(() => {}); // awaited below; until then a failure must not end the process
+  await waitReady(dir, control.etcd);
+  await waitReady(dir, control.apiserver);
+
+  progress('starting istiod');
+  const kubernetes = connect(dir, plan);
+  const crds = JSON.parse(readFileSync(tools.istioCrds, 'utf8')) as KubeObject[];
+  const definitions = '/apis/apiextensions.k8s.io/v1/customresourcedefinitions';
+  await Promise.all([...crds.map((crd) => kubernetes.call('POST', definitions, crd)), kubernetes.apply(...NAMESPACES)]);
+  startUnit(dir, control.istiod);
+  startUnit(dir, control.controllers);
+  const hosts = Object.values(plan.hosts);
+  await kubernetes.apply(...workloadObjects(hosts), ...serviceObjects(plan));
+  const apps = appUnits(dir, plan, record.node);
+  for (const unit of apps) startUnit(dir, unit);
+  await waitReady(dir, control.istiod);
+  await kubernetes.apply(STRICT);
+
+  progress('starting sidecars and the mesh gateway');
+  await startProxies(dir, hosts, tools, kubernetes);
+  await Promise.all([database, ...apps.map((unit) => waitReady(dir, unit)), waitReady(dir, control.controllers)]);
+
+  const complete = { ...record, complete: true };
+  writeRecord(complete);
+  progress(`lab ${name} is up after ${((performance.now() - began) / 1000).toFixed(1)} s`);
+  return complete;
+}
+
+/** A lab that runs gets what it lacks: units that died, hosts that were not asked for before. */
+async function resume(
+  found: LabRecord,
+  extra: readonly string[],
+  tools: Tools,
+  progress: (line: string) => void,
+): Promise<LabRecord> {
+  const dir = stateDir(found.name);
+  const began = performance.now();
+  await Promise.all(
+    unitNames(dir).map(async (name) => {
+      const unit = unitOf(dir, name);
+      if (unit) await runUnit(dir, unit);
+    }),
+  );
+  const wanted = [...new Set([...found.extra, ...extra])];
+  if (wanted.length > found.extra.length) {
+    const plan = planLab(found.name, found.subnet, wanted);
+    const added = Object.values(plan.hosts).filter(
+      (host) => !(host.name in planLab(found.name, found.subnet, found.extra).hosts),
+    );
+    await createNetwork(plan, added);
+    const kubernetes = connect(dir, plan);
+    await kubernetes.apply(...workloadObjects(added));
+    await startProxies(dir, added, tools, kubernetes);
+  }
+  const record = { ...found, extra: wanted };
+  writeRecord(record);
+  progress(`lab ${found.name} is up (checked in ${((performance.now() - began) / 1000).toFixed(1)} s)`);
+  return record;
+}
+
+async function startProxies(dir: string, hosts: readonly Host[], tools: Tools, kubernetes: Kubernetes): Promise<void> {
+  const inMesh = hosts.filter((host) => host.workload);
+  await Promise.all(inMesh.map(async (host) => runUnit(dir, await prepareProxy(dir, host, tools, kubernetes))));
+}
+
+async function startDatabase(dir: string, plan: Plan, tools: Tools): Promise<void> {
+  const host = plan.hosts['ledger-db'];
+  if (host) await runUnit(dir, await prepareDatabase(dir, host, tools.postgresBin));
+}
+
+function connect(dir: string, plan: Plan): Kubernetes {
+  return connectKubernetes(`https://${plan.hosts.control?.ip}:6443`, join(dir, 'admin.token'), join(dir, 'tls/ca.crt'));
+}
