@@ -30,7 +30,8 @@ const STATUS = {
   // Authorization
   access_none: 403,
   grant_unknown: 403,
-  audience_not_allowed: 403,
+  // RFC 8693 section 2.2.2 answers invalid_target, and that with 400
+  audience_not_allowed: 400,
   // DPoP (RFC 9449)
   dpop_missing: 401,
   dpop_malformed: 401,
@@ -50,6 +51,7 @@ const STATUS = {
   csr_weak_key: 400,
   // HTTP
   request_malformed: 400,
+  grant_type_unsupported: 400,
   request_too_large: 413,
   request_timeout: 408,
   not_found: 404,
