@@ -1,0 +1,43 @@
+/**
+ * One decision, one row, whichever way the request leaves. The row of an allowed decision is written in the transaction
+ * that makes it true; the row of a refusal is durable before the refusal is answered.
+ */
+import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
+import type { Clock } from '../instant.ts';
+import { auditRow, type Draft } from './event.ts';
+import type { Entry, Journal } from './journal.ts';
+
+export interface AuditContext {
+  readonly journal: Journal;
+  readonly clock: Clock;
+  /** Told once a decision: for metrics and log. */
+  readonly observe: (draft: Draft, outcome: 'allowed' | 'refused', error?: MeshpassError) => void;
+}
+
+/** Makes a decision durable, together with what it changes. To be called once, before answering. */
+export type Commit = (changes?: Omit<Entry, 'audit'> & { readonly also?: Entry['audit'] }) => Promise<void>;
+
+/**
+ * @param act decides; fills the draft as it learns; commits when it allows
+ * @throws MeshpassError what `act` throws, after its refusal has been recorded; `store_unavailable` when that fails
+ */
+export async function audited<T>(context: AuditContext, draft: Draft, act: (commit: Commit) => Promise<T>): Promise<T> {
+  let committed = false;
+  const commit: Commit = async ({ also = [], ...changes } = {}) => {
+    const row = auditRow(draft, 'allowed', draft.reason ?? '', undefined, context.clock());
+    await context.journal.write({ ...changes, audit: [...also, row] });
+    committed = true;
+    context.observe(draft, 'allowed');
+  };
+  try {
+    return await act(commit);
+  } catch (thrown) {
+    const error = toMeshpassError(thrown);
+    if (committed) throw error;
+    context.observe(draft, 'refused', error);
+    const reason = typeof error.detail.reason === 'string' ? `${error.message} ${error.detail.reason}` : error.message;
+    const row = auditRow(draft, 'refused', reason, error.code, context.clock());
+    await context.journal.write({ audit: [row] });
+    throw error;
+  }
+}

@@ -1,0 +1,83 @@
+/** One decision. The draft is filled as a request proceeds; what stands in it when the request ends is what is written. */
+import { type Clock, type Random, uuidv7 } from '../instant.ts';
+
+export type Action =
+  | 'session.open'
+  | 'session.heartbeat'
+  | 'session.narrow'
+  | 'session.close'
+  | 'certificate.issue'
+  | 'token.issue'
+  | 'services.read'
+  | 'operator.close'
+  | 'edge.stream'
+  | 'tunnel'
+  | 'policy.apply'
+  | 'broker.start'
+  | 'broker.stop';
+
+/** Where a request came from. */
+export interface Origin {
+  readonly source?: string | undefined;
+  readonly requestId?: string | undefined;
+}
+
+export interface Draft extends Origin {
+  readonly id: string;
+  readonly action: Action;
+  subject?: string | undefined;
+  login?: string | undefined;
+  issuer?: string | undefined;
+  sessionId?: string | undefined;
+  workspace?: string | undefined;
+  grant?: string | undefined;
+  target?: string | undefined;
+  proofHash?: string | undefined;
+  /** Why it was allowed. */
+  reason?: string | undefined;
+  detail?: Record<string, unknown> | undefined;
+}
+
+export type Outcome = 'allowed' | 'refused' | 'ended';
+
+/** A row of the audit table, as JSON that the database unpacks. */
+export type AuditRow = Readonly<Record<string, string | null>>;
+
+export function draftEvent(action: Action, origin: Origin, clock: Clock, random: Random): Draft {
+  return { id: uuidv7(clock, random), action, source: origin.source, requestId: origin.requestId };
+}
+
+const MAX_TEXT = 1024;
+const MAX_DETAIL = 8192;
+
+/** Bounded, and free of what PostgreSQL cannot hold (U+0000, lone surrogates): callers put foreign text into drafts. */
+export function auditRow(draft: Draft, outcome: Outcome, reason: string, code: string | undefined, at: number): AuditRow {
+  return {
+    id: draft.id,
+    time: new Date(at).toISOString(),
+    action: draft.action,
+    outcome,
+    code: code ?? null,
+    reason: text(reason) ?? '',
+    subject: text(draft.subject),
+    login: text(draft.login),
+    issuer: text(draft.issuer),
+    session_id: text(draft.sessionId),
+    workspace: text(draft.workspace),
+    grant_name: text(draft.grant),
+    target: text(draft.target),
+    proof_hash: text(draft.proofHash),
+    source: text(draft.source),
+    request_id: text(draft.requestId),
+    detail: draft.detail === undefined ? null : storable(JSON.stringify(draft.detail).slice(0, MAX_DETAIL)),
+  };
+}
+
+function text(value: string | undefined): string | null {
+  return value === undefined ? null : storable(value.slice(0, MAX_TEXT));
+}
+
+/** What a PostgreSQL `text` can hold. */
+export function storable(value: string): string {
+  return value.isWellFormed() && !value.includes('\0') ? value : value.toWellFormed().replaceAll('\0', '\ufffd');
+}

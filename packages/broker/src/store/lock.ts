@@ -1,0 +1,70 @@
+/**
+ * Keeps two processes out of one PGlite directory. PostgreSQL's own lock (postmaster.pid) does not: under WebAssembly
+ * every process believes that its pid is 42 and so takes the other's lock for its own stale one.
+ *
+ * Node has no flock(2), so the lock is a file that names its owner by boot, pid and start time of the process; it is
+ * taken over when that process is gone. It sees processes of this machine and pid namespace only: on Kubernetes a
+ * volume that one node mounts (ReadWriteOncePod) and the `Recreate` strategy keep others out.
+ */
+import { readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { MeshpassError } from '@meshpass/identity';
+
+const FILE = 'meshpass.lock';
+
+/**
+ * @param dir directory of the store, which exists
+ * @returns releases the lock
+ * @throws MeshpassError `store_unavailable` while another live process holds it
+ */
+export function lockDirectory(dir: string): () => void {
+  const path = join(dir, FILE);
+  const self = identityOf(process.pid);
+  for (let attempt = 0; attempt < 2; attempt++) {
+    try {
+      writeFileSync(path, self, { flag: 'wx', mode: 0o600 });
+      return () => {
+        if (read(path) === self) rmSync(path, { force: true });
+      };
+    } catch (thrown) {
+      if ((thrown as NodeJS.ErrnoException).code !== 'EEXIST') throw thrown;
+    }
+    const owner = read(path);
+    const pid = Number(owner?.split(' ')[1]);
+    if (owner !== undefined && Number.isInteger(pid) && owner === identityOf(pid))
+      throw new MeshpassError('store_unavailable', `Another broker (process ${pid}) uses this data directory.`);
+    // Rename before removing: of two processes that both see a stale lock, only one moves it away.
+    const stale = `${path}.${process.pid}`;
+    try {
+      renameSync(path, stale);
+    } catch {
+      continue;
+    }
+    rmSync(stale, { force: true });
+  }
+  throw new MeshpassError('store_unavailable', 'Another broker takes this data directory at this moment.');
+}
+
+function identityOf(pid: number): string {
+  const boot = read('/proc/sys/kernel/random/boot_id')?.trim() ?? 'unknown';
+  // Field 22 of stat is the start time; the command in field 2 may hold spaces and parentheses.
+  const started = read(`/proc/${pid}/stat`)?.split(') ').at(-1)?.split(' ')[19];
+  return started === undefined && !alive(pid) ? '' : `${boot} ${pid} ${started ?? ''}`;
+}
+
+function alive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (thrown) {
+    return (thrown as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+function read(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return undefined;
+  }
+}

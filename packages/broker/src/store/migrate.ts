@@ -1,0 +1,82 @@
+/** Brings the schema up to date. A migration is never edited once released; the next one mends it. */
+import { type Kysely, sql } from 'kysely';
+import { type Migration, Migrator } from 'kysely/migration';
+import { MeshpassError } from '@meshpass/identity';
+import type { Tables } from './tables.ts';
+
+/**
+ * Applies every missing migration in one transaction each.
+ * @throws MeshpassError `store_unavailable`
+ */
+export async function migrate(db: Kysely<Tables>): Promise<void> {
+  const migrator = new Migrator({ db, provider: { getMigrations: async () => MIGRATIONS } });
+  const { error } = await migrator.migrateToLatest();
+  if (error) throw new MeshpassError('store_unavailable', 'The store could not be migrated.', { cause: error });
+}
+
+const MIGRATIONS: Record<string, Migration> = {
+  '001-sessions-and-audit': {
+    async up(db) {
+      await sql`
+        create table sessions (
+          id text primary key,
+          token_hash text not null unique,
+          jkt text not null,
+          attestor text not null,
+          issuer text not null,
+          subject text not null,
+          login text not null,
+          workspace_key text not null,
+          workspace_name text not null,
+          attestation text not null,
+          grants text not null,
+          opened_at timestamptz not null,
+          expires_at timestamptz not null,
+          closed_at timestamptz,
+          close_cause text
+        )`.execute(db);
+      // One live session a workspace, whatever the code above believes.
+      await sql`create unique index sessions_live on sessions (workspace_key) where closed_at is null`.execute(db);
+      await sql`
+        create table session_principals (
+          session_id text not null references sessions (id),
+          grant_name text not null,
+          namespace text not null,
+          service_account text not null,
+          spiffe_id text not null,
+          last_not_after timestamptz,
+          revoked_at timestamptz,
+          primary key (session_id, grant_name)
+        )`.execute(db);
+      await sql`
+        create index session_principals_revoked on session_principals (last_not_after)
+        where revoked_at is not null`.execute(db);
+      await sql`create table proof_replay (key text primary key, expires_at timestamptz not null)`.execute(db);
+      await sql`create index proof_replay_expiry on proof_replay (expires_at)`.execute(db);
+      await sql`
+        create table audit (
+          seq bigint generated always as identity primary key,
+          id text not null unique,
+          time timestamptz not null,
+          action text not null,
+          outcome text not null check (outcome in ('allowed', 'refused', 'ended')),
+          code text,
+          reason text not null,
+          subject text,
+          login text,
+          issuer text,
+          session_id text,
+          workspace text,
+          grant_name text,
+          target text,
+          proof_hash text,
+          source text,
+          request_id text,
+          detail text
+        )`.execute(db);
+      await sql`create index audit_session on audit (session_id) where session_id is not null`.execute(db);
+      await sql`create table broker_epoch (only boolean primary key check (only), epoch integer not null)`.execute(db);
+      await sql`insert into broker_epoch values (true, 0)`.execute(db);
+    },
+  },
+};

@@ -1,0 +1,83 @@
+/** The tables, as Kysely sees them. Times are `timestamptz` and come back as Date from both engines. */
+import type { ColumnType, Generated } from 'kysely';
+
+type Time = ColumnType<Date, Date | string, Date | string>;
+type MaybeTime = ColumnType<Date | null, Date | string | null, Date | string | null>;
+
+export interface SessionsTable {
+  id: string;
+  /** SHA-256 of the session token, hex. The token itself is nowhere. */
+  token_hash: string;
+  /** RFC 7638 thumbprint of the DPoP key. */
+  jkt: string;
+  attestor: string;
+  issuer: string;
+  subject: string;
+  login: string;
+  workspace_key: string;
+  workspace_name: string;
+  /** JSON text of the attestation: access is decided again from it when the access file changes. */
+  attestation: string;
+  /** JSON text: name and end (Unix seconds) of each grant that is still held. */
+  grants: string;
+  opened_at: Time;
+  expires_at: Time;
+  closed_at: MaybeTime;
+  close_cause: string | null;
+}
+
+export interface SessionPrincipalsTable {
+  session_id: string;
+  grant_name: string;
+  namespace: string;
+  service_account: string;
+  spiffe_id: string;
+  /** End of the last SVID that this principal has or may have; null before the first was asked for. */
+  last_not_after: MaybeTime;
+  /** Set when the principal lost its access, with its session or alone. */
+  revoked_at: MaybeTime;
+}
+
+export interface ProofReplayTable {
+  /** SHA-256 of issuer and `jti` (of the signed part of the proof where it has no `jti`), hex. */
+  key: string;
+  expires_at: Time;
+}
+
+export interface AuditTable {
+  /** Order of writing; `id` is the order of deciding. */
+  seq: Generated<string>;
+  /** UUIDv7: the `decision_id` of answers. */
+  id: string;
+  time: Time;
+  action: string;
+  outcome: 'allowed' | 'refused' | 'ended';
+  code: string | null;
+  reason: string;
+  subject: string | null;
+  login: string | null;
+  issuer: string | null;
+  session_id: string | null;
+  workspace: string | null;
+  grant_name: string | null;
+  target: string | null;
+  proof_hash: string | null;
+  source: string | null;
+  request_id: string | null;
+  /** JSON text with what else an auditor wants to know. */
+  detail: string | null;
+}
+
+/** One row: which broker process may write. A newer one raises it, and the older one's writes fail. */
+export interface BrokerEpochTable {
+  only: boolean;
+  epoch: number;
+}
+
+export interface Tables {
+  sessions: SessionsTable;
+  session_principals: SessionPrincipalsTable;
+  proof_replay: ProofReplayTable;
+  audit: AuditTable;
+  broker_epoch: BrokerEpochTable;
+}

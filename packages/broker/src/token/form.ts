@@ -1,0 +1,66 @@
+/** The form of `POST /token` (RFC 6749 section 3.2, RFC 8693 section 2.1). */
+import { MeshpassError } from '@meshpass/identity';
+
+/** Longest proof that is looked at, in characters. */
+export const MAX_PROOF = 16_384;
+const MAX_PARAMETER = 1_024;
+/** Said of a grant type that is not this one. */
+export const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
+
+export interface TokenForm {
+  readonly subjectToken: string;
+  readonly subjectTokenType: string;
+  readonly requestedTokenType: string | undefined;
+  readonly audience: string | undefined;
+  readonly codespaceName: string | undefined;
+}
+
+const USED = [
+  'grant_type',
+  'subject_token',
+  'subject_token_type',
+  'requested_token_type',
+  'audience',
+  'codespace_name',
+] as const;
+/** Parameters that would change the meaning of the exchange; what is merely unknown is ignored (RFC 6749 section 3.2). */
+const REFUSED = ['actor_token', 'actor_token_type', 'resource', 'scope'];
+
+/**
+ * @param contentType the header, as received
+ * @throws MeshpassError `request_malformed`, `grant_type_unsupported`, `proof_too_large`
+ */
+export function readTokenForm(contentType: string | undefined, body: string): TokenForm {
+  const [type, ...parameters] = (contentType ?? '').split(';').map((part) => part.trim().toLowerCase());
+  if (type !== 'application/x-www-form-urlencoded' || parameters.some((one) => one !== 'charset=utf-8'))
+    throw malformed('The content type must be application/x-www-form-urlencoded.');
+  const form = new URLSearchParams(body);
+  const values: Partial<Record<(typeof USED)[number], string>> = {};
+  for (const name of USED) {
+    const [first, ...more] = form.getAll(name);
+    if (more.length > 0) throw malformed(`The parameter ${name} must not be given twice.`);
+    // Parameters without a value are treated as omitted (RFC 6749 section 3.2).
+    if (first === undefined || first === '') continue;
+    if (name === 'subject_token' && first.length > MAX_PROOF)
+      throw new MeshpassError('proof_too_large', `The subject token is longer than ${MAX_PROOF} characters.`);
+    if (name !== 'subject_token' && first.length > MAX_PARAMETER) throw malformed(`The parameter ${name} is too long.`);
+    values[name] = first;
+  }
+  if (values.grant_type === undefined) throw malformed('The parameter grant_type is missing.');
+  if (values.grant_type !== TOKEN_EXCHANGE)
+    throw new MeshpassError('grant_type_unsupported', `The only grant type is ${TOKEN_EXCHANGE}.`);
+  for (const name of REFUSED) if (form.has(name)) throw malformed(`The parameter ${name} is not supported.`);
+  if (values.subject_token === undefined) throw malformed('The parameter subject_token is missing.');
+  if (values.subject_token_type === undefined) throw malformed('The parameter subject_token_type is missing.');
+  return {
+    subjectToken: values.subject_token,
+    subjectTokenType: values.subject_token_type,
+    requestedTokenType: values.requested_token_type,
+    audience: values.audience,
+    codespaceName: values.codespace_name,
+  };
+}
+
+function malformed(message: string): MeshpassError {
+  return new MeshpassError('request_malformed', message);
+}
