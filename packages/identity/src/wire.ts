@@ -153,6 +153,8 @@ export const EdgeDecision = z.object({
   source: z.string(),
   bytes_in: z.number().optional(),
   bytes_out: z.number().optional(),
+  /** Life of an ended tunnel, ms. */
+  duration_ms: z.number().optional(),
 });
 export type EdgeDecision = z.infer<typeof EdgeDecision>;
 

@@ -1,0 +1,66 @@
+/**
+ * Reads the head of a CONNECT request (RFC 9112 section 3.2.3, RFC 9110 section 9.3.6), and nothing else: this is the only
+ * HTTP that the edge speaks, so it is stricter than HTTP asks for, and every leniency that smuggling lives on is absent.
+ */
+import { parseTarget, type Target } from '@meshpass/identity';
+
+export type ConnectResult =
+  | { readonly state: 'more' }
+  | { readonly state: 'done'; readonly target: Target; readonly authority: string }
+  | { readonly state: 'error'; readonly reason: string };
+
+export interface ConnectReader {
+  /** Takes the next bytes. After `done` or `error` it must not be called again. */
+  push(chunk: Buffer): ConnectResult;
+}
+
+const METHOD = Buffer.from('CONNECT ');
+const END = Buffer.from('\r\n\r\n');
+const REQUEST_LINE = /^CONNECT ([^ ]+) HTTP\/1\.1$/;
+const FIELD = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e]*?)[ \t]*$/;
+const MORE: ConnectResult = { state: 'more' };
+
+/** @param limit most bytes that the head may have */
+export function createConnectReader(limit: number): ConnectReader {
+  let bytes: Buffer = Buffer.alloc(0);
+  return {
+    push(chunk) {
+      const searchFrom = Math.max(0, bytes.length - END.length + 1);
+      bytes = bytes.length === 0 ? chunk : Buffer.concat([bytes, chunk]);
+      const start = Math.min(bytes.length, METHOD.length);
+      if (bytes.compare(METHOD, 0, start, 0, start) !== 0) return failed('Only the method CONNECT is served here.');
+      const end = bytes.indexOf(END, searchFrom);
+      if (end < 0 ? bytes.length > limit : end + END.length > limit) {
+        return failed(`The request head is larger than ${limit} bytes.`);
+      }
+      if (end < 0) return MORE;
+      if (end + END.length < bytes.length) return failed('Bytes were sent before the answer to CONNECT.');
+      return parse(bytes.toString('latin1', 0, end));
+    },
+  };
+}
+
+function parse(head: string): ConnectResult {
+  const [requestLine, ...lines] = head.split('\r\n');
+  const authority = REQUEST_LINE.exec(requestLine!)?.[1];
+  const target = authority === undefined ? undefined : parseTarget(authority);
+  if (!target || `${target.host}:${target.port}` !== authority) {
+    return failed('The request line is not CONNECT host:port HTTP/1.1 with a lower-case host.');
+  }
+  let host: string | undefined;
+  for (const line of lines) {
+    const field = FIELD.exec(line);
+    if (!field) return failed('A header field is malformed.');
+    const name = field[1]!.toLowerCase();
+    if (name === 'content-length' || name === 'transfer-encoding') return failed('CONNECT must not carry a body.');
+    if (name !== 'host') continue;
+    if (host !== undefined) return failed('There is more than one Host header.');
+    host = field[2]!;
+  }
+  if (host !== authority) return failed('The Host header is not the target of CONNECT.');
+  return { state: 'done', target, authority };
+}
+
+function failed(reason: string): ConnectResult {
+  return { state: 'error', reason };
+}

@@ -1,0 +1,70 @@
+/** Feeds a directory: from the broker's stream over HTTPS, or from the broker in the same process. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { EdgeEvent } from '@meshpass/identity';
+import { askBroker, type BrokerAccess } from './ask-broker.ts';
+import type { Directory } from './directory.ts';
+import { readLines } from './lines.ts';
+import { type EdgeLog, SILENT } from './log.ts';
+
+/** Longest line of the stream, bytes: a snapshot of some fifty thousand sessions. */
+const MAX_LINE = 64 * 1024 * 1024;
+/** Silence after which a connection is given up, ms. The broker beats every 2 s. */
+const SILENCE_MS = 8_000;
+const BACKOFF_MS = { first: 100, most: 5_000 } as const;
+
+export interface FollowOptions extends BrokerAccess {
+  readonly directory: Directory;
+  readonly log?: EdgeLog;
+  /** 0 to 1, for the jitter. */
+  readonly random?: () => number;
+  readonly silenceMs?: number;
+}
+
+export interface Following {
+  /** Stops following; resolves when the connection is gone. */
+  close(): Promise<void>;
+}
+
+/**
+ * Follows `GET /edge/stream` (NDJSON of EdgeEvent) for ever: each connection starts with a snapshot, and after a break it
+ * connects again with a jittered, growing pause. A line that cannot be read ends the connection: nothing is skipped.
+ */
+export function followBroker(options: FollowOptions): Following {
+  const { directory, log = SILENT, random = Math.random, silenceMs = SILENCE_MS } = options;
+  const stop = new AbortController();
+  const done = run();
+  return {
+    close() {
+      stop.abort();
+      return done;
+    },
+  };
+
+  async function run(): Promise<void> {
+    let pause: number = BACKOFF_MS.first;
+    while (!stop.signal.aborted) {
+      let heard = false;
+      try {
+        const answer = await askBroker(options, '/edge/stream', { silenceMs, signal: stop.signal });
+        for await (const line of readLines(answer, MAX_LINE)) {
+          const event = EdgeEvent.parse(JSON.parse(line));
+          if (!heard && event.type !== 'snapshot') throw new Error('the stream does not start with a snapshot');
+          if (!heard) log.info({ sessions: directory.size() }, 'the edge follows the broker');
+          heard = true;
+          directory.apply(event);
+        }
+        log.warn({}, 'the broker ended the stream');
+      } catch (error) {
+        if (stop.signal.aborted) return;
+        log.warn({ err: error }, 'the stream of the broker broke');
+      }
+      pause = heard ? BACKOFF_MS.first : Math.min(BACKOFF_MS.most, pause * 2);
+      await sleep(pause * (0.5 + random()), undefined, { signal: stop.signal, ref: false }).catch(() => {});
+    }
+  }
+}
+
+/** Feeds a directory from the same process until the iterable ends. The beats must come this way too. */
+export async function followEvents(events: AsyncIterable<EdgeEvent>, directory: Directory): Promise<void> {
+  for await (const event of events) directory.apply(event);
+}

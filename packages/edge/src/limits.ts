@@ -1,0 +1,46 @@
+/** Every bound of the edge, in one place. A client that exceeds one is refused or cut, never waited for. */
+
+export interface EdgeLimits {
+  /** TCP accept to finished TLS handshake, ms. */
+  readonly handshakeMs: number;
+  /** Life of an authenticated connection that waits before its CONNECT (kept warm by the agent), ms. */
+  readonly warmMs: number;
+  /** First byte of the CONNECT head to its last, ms. */
+  readonly headMs: number;
+  /** Dialling the mesh gateway, ms. */
+  readonly dialMs: number;
+  /** The 200 to the last byte of the inner ClientHello, ms. */
+  readonly helloMs: number;
+  /** An open tunnel on which no byte moves either way, ms. */
+  readonly idleMs: number;
+  /** How long a refused client may take to read its refusal, ms. */
+  readonly lingerMs: number;
+  /** CONNECT head, bytes. */
+  readonly headBytes: number;
+  /** Inner ClientHello with its record headers, bytes. */
+  readonly helloBytes: number;
+  /** Open connections in all. */
+  readonly connections: number;
+  /** Open connections of one source address (an IPv6 /64 is one source). Codespaces share their NAT addresses. */
+  readonly connectionsPerSource: number;
+  /** Connections of one session, warm ones included. */
+  readonly connectionsPerSession: number;
+  /** Decisions a second that are reported for clients without a live session; the rest are counted and summed up. */
+  readonly anonymousReportsPerSecond: number;
+}
+
+export const DEFAULT_LIMITS: EdgeLimits = {
+  handshakeMs: 5_000,
+  warmMs: 300_000,
+  headMs: 5_000,
+  dialMs: 3_000,
+  helloMs: 5_000,
+  idleMs: 3_600_000,
+  lingerMs: 1_000,
+  headBytes: 4_096,
+  helloBytes: 16_384,
+  connections: 10_000,
+  connectionsPerSource: 1_024,
+  connectionsPerSession: 256,
+  anonymousReportsPerSecond: 20,
+};

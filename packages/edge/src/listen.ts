@@ -1,0 +1,262 @@
+/** The listener of the edge: accepts, counts, speaks the outer TLS, and cuts what the directory says is over. */
+import { randomUUID } from 'node:crypto';
+import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
+import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
+import type { EdgeDecision } from '@meshpass/identity';
+import type { Gateway } from './carry.ts';
+import type { Directory } from './directory.ts';
+import { DEFAULT_LIMITS, type EdgeLimits } from './limits.ts';
+import { type EdgeLog, SILENT } from './log.ts';
+import { createReporter } from './reporter.ts';
+import { sourceOf } from './source.ts';
+import type { EdgeStats } from './stats.ts';
+import { Tunnel } from './tunnel.ts';
+
+export interface EdgeTls {
+  /** PEM. */
+  readonly cert: string;
+  readonly key: string;
+}
+
+export interface EdgeOptions {
+  readonly listen: { readonly host?: string; readonly port: number };
+  readonly tls: EdgeTls;
+  /** Istio's AUTO_PASSTHROUGH gateway: the only thing that the edge ever dials. */
+  readonly gateway: Gateway;
+  readonly directory: Directory;
+  /** Takes every decision, at once; batching is the caller's (see postDecisions). */
+  readonly report: (decision: EdgeDecision) => void;
+  readonly limits?: Partial<EdgeLimits>;
+  readonly log?: EdgeLog;
+  /** Unix ms. */
+  readonly clock?: () => number;
+}
+
+export interface Edge {
+  readonly address: { readonly host: string; readonly port: number };
+  stats(): EdgeStats;
+  /** Takes a renewed server certificate into use for new connections. */
+  renew(tls: EdgeTls): void;
+  /** Stops listening and cuts every connection. */
+  close(): Promise<void>;
+}
+
+/** How long a TLS ticket may be resumed, seconds. SVIDs live minutes; a ticket of an expired one is refused anyway. */
+const TICKET_SECONDS = 600;
+/** Bytes that a client may lag behind before the gateway is no longer read. */
+const CLIENT_HIGH_WATER = 262_144;
+
+/** @throws Error of Node where it cannot listen, or the server's certificate and key do not fit */
+export async function startEdge(options: EdgeOptions): Promise<Edge> {
+  const { directory, gateway, clock = Date.now, log = SILENT } = options;
+  const limits: EdgeLimits = { ...DEFAULT_LIMITS, ...options.limits };
+  const reporter = createReporter(options.report, limits.anonymousReportsPerSecond, randomUUID, clock);
+  const tunnels = new Map<string, Tunnel>();
+  const bySource = new Map<string, number>();
+  const bySession = new Map<string, Set<Tunnel>>();
+  const refused: Record<string, number> = {};
+  const total = { accepted: 0, handshakes: 0, resumed: 0, allowed: 0, ended: 0, bytesIn: 0, bytesOut: 0 };
+  let identity = options.tls;
+
+  const host = { gateway, directory, limits, clock, newId: randomUUID, decided, join, left };
+
+  const secure = createTlsServer({
+    ...secureContext(),
+    requestCert: true,
+    // Decided by peerOf, so that a refused client is told why and the refusal is audited.
+    rejectUnauthorized: false,
+    ALPNProtocols: ['http/1.1'],
+    highWaterMark: CLIENT_HIGH_WATER,
+  });
+  secure.on('secureConnection', (tls: TLSSocket) => {
+    const tunnel = tunnels.get(remoteOf(tls));
+    if (!tunnel) return void tls.destroy();
+    total.handshakes++;
+    if (tls.isSessionReused()) total.resumed++;
+    tunnel.secured(tls);
+  });
+  secure.on('tlsClientError', (error: NodeJS.ErrnoException, tls: TLSSocket) => {
+    tls.on('error', () => {});
+    // The socket may have lost its address by now: find the tunnel by what it kept, else its deadline ends it.
+    const tunnel = tunnels.get(remoteOf(tls));
+    if (tunnel) tunnel.handshakeFailed(error.code ?? 'error');
+    else tls.destroy();
+  });
+
+  const server = createTcpServer({
+    allowHalfOpen: true,
+    noDelay: true,
+    keepAlive: true,
+    keepAliveInitialDelay: 30_000,
+  });
+  server.on('connection', accept);
+  server.on('error', (error) => log.warn({ err: error }, 'the listener failed'));
+
+  const unlisten = directory.listen({
+    closed(sessionId, reason) {
+      const held = bySession.get(sessionId);
+      if (!held) return;
+      for (const tunnel of [...held]) tunnel.cut('session_closed', `the session was closed: ${reason}`);
+    },
+    narrowed(session) {
+      for (const tunnel of [...(bySession.get(session.id) ?? [])]) tunnel.recheck(session);
+    },
+    roots(_roots, removed) {
+      // A new context has new ticket keys, so that no session made under the old roots can be resumed.
+      renewContext();
+      if (!removed) return;
+      for (const tunnel of [...tunnels.values()]) {
+        if (tunnel.stage === 'handshake' || tunnel.stage === 'warm') tunnel.cut();
+      }
+    },
+  });
+
+  const timer = setInterval(sweep, sweepInterval(limits));
+  timer.unref();
+
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen({ host: options.listen.host ?? '::', port: options.listen.port, backlog: 1024 }, () => {
+      server.off('error', reject);
+      resolve();
+    });
+  });
+  const bound = server.address() as AddressInfo;
+  log.info({ host: bound.address, port: bound.port, gateway }, 'the edge listens');
+
+  return {
+    address: { host: bound.address, port: bound.port },
+    stats,
+    renew(tls) {
+      const before = identity;
+      identity = tls;
+      try {
+        secure.setSecureContext(secureContext());
+      } catch (error) {
+        identity = before;
+        throw error;
+      }
+    },
+    async close() {
+      clearInterval(timer);
+      unlisten();
+      const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      for (const tunnel of [...tunnels.values()]) tunnel.cut(undefined, 'the edge stops');
+      reporter.sweep(Number.POSITIVE_INFINITY);
+      await closed;
+    },
+  };
+
+  function accept(raw: Socket): void {
+    total.accepted++;
+    const source = sourceOf(raw.remoteAddress);
+    const ofSource = bySource.get(source) ?? 0;
+    if (tunnels.size >= limits.connections || ofSource >= limits.connectionsPerSource) {
+      const which = ofSource >= limits.connectionsPerSource ? 'This source has' : 'The edge has';
+      const reason = `${which} as many connections as it may.`;
+      const decision = { id: randomUUID(), at: clock(), outcome: 'refused', code: 'tunnel_limit', reason } as const;
+      decided({ ...decision, source: remoteOf(raw) }, false);
+      raw.on('error', () => {});
+      raw.resetAndDestroy();
+      return;
+    }
+    raw.on('error', () => {});
+    const tunnel = new Tunnel(host, raw, source);
+    bySource.set(source, ofSource + 1);
+    tunnels.set(tunnel.remote, tunnel);
+    secure.emit('connection', raw);
+  }
+
+  function decided(decision: EdgeDecision, known: boolean): void {
+    if (decision.outcome === 'allowed') total.allowed++;
+    else if (decision.outcome === 'ended') total.ended++;
+    else refused[decision.code ?? 'internal'] = (refused[decision.code ?? 'internal'] ?? 0) + 1;
+    reporter.report(decision, known);
+  }
+
+  function join(tunnel: Tunnel, sessionId: string): boolean {
+    const held = bySession.get(sessionId) ?? new Set();
+    if (held.size >= limits.connectionsPerSession) return false;
+    bySession.set(sessionId, held.add(tunnel));
+    return true;
+  }
+
+  function left(tunnel: Tunnel): void {
+    tunnels.delete(tunnel.remote);
+    const ofSource = (bySource.get(tunnel.source) ?? 1) - 1;
+    if (ofSource > 0) bySource.set(tunnel.source, ofSource);
+    else bySource.delete(tunnel.source);
+    if (tunnel.sessionId !== undefined) {
+      const held = bySession.get(tunnel.sessionId);
+      held?.delete(tunnel);
+      if (held?.size === 0) bySession.delete(tunnel.sessionId);
+    }
+    total.bytesIn += tunnel.bytes.in;
+    total.bytesOut += tunnel.bytes.out;
+  }
+
+  function sweep(): void {
+    const now = clock();
+    for (const tunnel of [...tunnels.values()]) tunnel.sweep(now);
+    reporter.sweep(now);
+  }
+
+  function renewContext(): void {
+    try {
+      secure.setSecureContext(secureContext());
+    } catch (error) {
+      log.warn({ err: error }, 'the roots of the mesh cannot be read: no client is trusted until they can');
+      secure.setSecureContext({ ...secureContext(), ca: [] });
+    }
+  }
+
+  function secureContext() {
+    return {
+      ...identity,
+      // Never left out: without `ca` Node trusts the public web's roots.
+      ca: [...directory.roots()],
+      minVersion: 'TLSv1.3' as const,
+      // AES-128-GCM first: the cheapest a byte where the processor has AES, and the inner TLS is what protects.
+      ciphers: 'TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256',
+      honorCipherOrder: true,
+      sessionTimeout: TICKET_SECONDS,
+      sessionIdContext: 'meshpass-edge',
+    };
+  }
+
+  function stats(): EdgeStats {
+    let warm = 0;
+    let open = 0;
+    let { bytesIn, bytesOut } = total;
+    for (const tunnel of tunnels.values()) {
+      if (tunnel.stage === 'warm') warm++;
+      if (tunnel.stage !== 'open') continue;
+      open++;
+      bytesIn += tunnel.bytes.in;
+      bytesOut += tunnel.bytes.out;
+    }
+    return {
+      ...total,
+      bytesIn,
+      bytesOut,
+      connections: tunnels.size,
+      warm,
+      tunnels: open,
+      sessions: directory.size(),
+      directory: directory.state(),
+      refused: { ...refused },
+    };
+  }
+}
+
+/** Often enough to keep the shortest limit to a quarter, and at most once a second. */
+function sweepInterval(limits: EdgeLimits): number {
+  const { handshakeMs, warmMs, headMs, dialMs, helloMs, idleMs, lingerMs } = limits;
+  const shortest = Math.min(handshakeMs, warmMs, headMs, dialMs, helloMs, idleMs, lingerMs);
+  return Math.max(10, Math.min(1_000, Math.floor(shortest / 4)));
+}
+
+// A connected socket is known by its far end as long as it is open.
+function remoteOf(socket: Socket): string {
+  return `${socket.remoteAddress}:${socket.remotePort}`;
+}

@@ -1,0 +1,7 @@
+/** The part of a structured logger (pino's signature) that the edge uses. */
+export interface EdgeLog {
+  info(fields: Readonly<Record<string, unknown>>, message: string): void;
+  warn(fields: Readonly<Record<string, unknown>>, message: string): void;
+}
+
+export const SILENT: EdgeLog = { info() {}, warn() {} };

@@ -1,0 +1,45 @@
+/** What a refused client reads: before the 200 an HTTP answer with the JSON body of docs/protocol.md, after it a TLS alert. */
+import type { MeshpassError } from '@meshpass/identity';
+
+/** Fatal TLS alerts (RFC 8446 section 6): the record that ends the inner handshake. */
+export const ALERT = {
+  unrecognizedName: Buffer.from([21, 3, 3, 0, 2, 2, 112]),
+  decodeError: Buffer.from([21, 3, 3, 0, 2, 2, 50]),
+} as const;
+
+export const ESTABLISHED = Buffer.from('HTTP/1.1 200 OK\r\n\r\n');
+
+const PHRASES: Readonly<Record<number, string>> = {
+  400: 'Bad Request',
+  401: 'Unauthorized',
+  403: 'Forbidden',
+  408: 'Request Timeout',
+  429: 'Too Many Requests',
+  502: 'Bad Gateway',
+  503: 'Service Unavailable',
+};
+
+/** @param decisionId finds the refusal in the audit log */
+export function formatRefusal(error: MeshpassError, decisionId: string): string {
+  const body = JSON.stringify({
+    error: oauthCode(error.status),
+    error_description: error.message,
+    error_code: error.code,
+    decision_id: decisionId,
+  });
+  return [
+    `HTTP/1.1 ${error.status} ${PHRASES[error.status] ?? 'Error'}`,
+    'Content-Type: application/json',
+    `Content-Length: ${Buffer.byteLength(body)}`,
+    'Cache-Control: no-store',
+    'Connection: close',
+    ...(error.retryAfter === undefined ? [] : [`Retry-After: ${error.retryAfter}`]),
+    '',
+    body,
+  ].join('\r\n');
+}
+
+function oauthCode(status: number): string {
+  if (status === 401 || status === 403) return 'access_denied';
+  return status === 400 || status === 408 ? 'invalid_request' : 'temporarily_unavailable';
+}

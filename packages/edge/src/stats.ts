@@ -1,0 +1,58 @@
+/** Counters of the edge, as plain numbers and in Prometheus' text format. */
+
+export interface EdgeStats {
+  /** Now. */
+  readonly connections: number;
+  readonly warm: number;
+  readonly tunnels: number;
+  readonly sessions: number;
+  readonly directory: 'empty' | 'fresh' | 'stale' | 'abandoned';
+  /** Since the start. */
+  readonly accepted: number;
+  readonly handshakes: number;
+  readonly resumed: number;
+  readonly allowed: number;
+  readonly ended: number;
+  readonly refused: Readonly<Record<string, number>>;
+  /** Bytes from clients to the mesh, and back. */
+  readonly bytesIn: number;
+  readonly bytesOut: number;
+}
+
+/** Prometheus text exposition format 0.0.4. */
+export function formatStats(stats: EdgeStats): string {
+  const lines: string[] = [];
+  gauge('meshpass_edge_connections', 'Open connections.', stats.connections);
+  gauge('meshpass_edge_warm_connections', 'Authenticated connections that wait before their CONNECT.', stats.warm);
+  gauge('meshpass_edge_tunnels', 'Open tunnels.', stats.tunnels);
+  gauge('meshpass_edge_sessions', 'Sessions that the edge knows as live.', stats.sessions);
+  gauge(
+    'meshpass_edge_directory_fresh',
+    'Whether the feed of the broker is fresh.',
+    stats.directory === 'fresh' ? 1 : 0,
+  );
+  counter('meshpass_edge_accepted_total', 'TCP connections accepted.', stats.accepted);
+  counter('meshpass_edge_handshakes_total', 'Outer TLS handshakes finished.', stats.handshakes);
+  counter('meshpass_edge_resumed_total', 'Outer TLS handshakes that resumed a session.', stats.resumed);
+  counter('meshpass_edge_allowed_total', 'Tunnels opened.', stats.allowed);
+  counter('meshpass_edge_ended_total', 'Tunnels ended.', stats.ended);
+  counter('meshpass_edge_bytes_in_total', 'Bytes from clients to the mesh.', stats.bytesIn);
+  counter('meshpass_edge_bytes_out_total', 'Bytes from the mesh to clients.', stats.bytesOut);
+  head('meshpass_edge_refused_total', 'Refusals by code.', 'counter');
+  for (const [code, count] of Object.entries(stats.refused)) {
+    lines.push(`meshpass_edge_refused_total{code="${code}"} ${count}`);
+  }
+  return `${lines.join('\n')}\n`;
+
+  function head(name: string, help: string, type: string): void {
+    lines.push(`# HELP ${name} ${help}`, `# TYPE ${name} ${type}`);
+  }
+  function gauge(name: string, help: string, value: number): void {
+    head(name, help, 'gauge');
+    lines.push(`${name} ${value}`);
+  }
+  function counter(name: string, help: string, value: number): void {
+    head(name, help, 'counter');
+    lines.push(`${name} ${value}`);
+  }
+}

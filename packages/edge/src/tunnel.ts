@@ -1,0 +1,381 @@
+/**
+ * One connection from accept to end: handshake, warm, head, dial, hello, open. Each stage has one way forward, and a
+ * deadline that the sweep of the edge compares with the clock, so that no connection owns a timer.
+ */
+import type { Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
+import { type EdgeDecision, type ErrorCode, formatSni, MeshpassError, type Target } from '@meshpass/identity';
+import { dialGateway, type Gateway, type Upstream } from './carry.ts';
+import { type ConnectReader, createConnectReader } from './connect.ts';
+import { type Directory, type LiveSession, mayReach } from './directory.ts';
+import { createHelloReader, type HelloReader } from './hello.ts';
+import type { EdgeLimits } from './limits.ts';
+import { assertCurrent, type Peer, peerOf } from './peer.ts';
+import { ALERT, ESTABLISHED, formatRefusal } from './refusal.ts';
+
+/** What a tunnel needs of the edge around it. */
+export interface TunnelHost {
+  readonly gateway: Gateway;
+  readonly directory: Directory;
+  readonly limits: EdgeLimits;
+  readonly clock: () => number;
+  readonly newId: () => string;
+  /** @param known whether a live session stands behind the decision */
+  decided(decision: EdgeDecision, known: boolean): void;
+  /** Counts the tunnel to its session. false: the session has as many as it may. */
+  join(tunnel: Tunnel, sessionId: string): boolean;
+  /** The connection is gone. Called once. */
+  left(tunnel: Tunnel): void;
+}
+
+type Stage = 'handshake' | 'warm' | 'head' | 'dial' | 'hello' | 'open' | 'refused' | 'gone';
+
+export class Tunnel {
+  /** Address and port of the client: the name of the connection while it is open. */
+  readonly remote: string;
+  readonly source: string;
+  stage: Stage = 'handshake';
+  /** Set once the client has shown the SVID of a live session. */
+  sessionId: string | undefined;
+  readonly #host: TunnelHost;
+  readonly #raw: Socket;
+  #tls: TLSSocket | undefined;
+  #upstream: Upstream | undefined;
+  #peer: Peer | undefined;
+  #target: Target | undefined;
+  #authority: string | undefined;
+  #connect: ConnectReader | undefined;
+  #hello: HelloReader | undefined;
+  #deadline: number;
+  #openedAt = 0;
+  #moved = 0;
+  #ending: { readonly code?: ErrorCode; readonly reason: string } | undefined;
+
+  /** @param source what connections are counted by, see sourceOf */
+  constructor(host: TunnelHost, raw: Socket, source: string) {
+    this.#host = host;
+    this.#raw = raw;
+    this.remote = `${raw.remoteAddress}:${raw.remotePort}`;
+    this.source = source;
+    this.#deadline = host.clock() + host.limits.handshakeMs;
+    raw.once('close', () => this.#gone());
+  }
+
+  /** The outer handshake is done: who is it? */
+  secured(tls: TLSSocket): void {
+    this.#tls = tls;
+    tls.on('error', () => this.cut());
+    tls.once('close', () => this.#gone());
+    try {
+      const peer = peerOf(tls);
+      this.#peer = peer;
+      const session = this.#liveSession(peer);
+      if (!this.#host.join(this, session.id)) {
+        throw new MeshpassError('tunnel_limit', 'This session has as many connections as it may: close some first.');
+      }
+      this.sessionId = session.id;
+    } catch (error) {
+      this.#refuse(error as MeshpassError);
+      return;
+    }
+    this.#enter('warm', this.#host.limits.warmMs);
+    tls.once('end', () => this.#halfClosed());
+    tls.on('data', this.#onData);
+  }
+
+  /** The outer handshake failed. */
+  handshakeFailed(why: string): void {
+    // A probe that opens and closes says nothing and is no decision.
+    if (this.stage === 'handshake' && this.#raw.bytesRead > 0) {
+      this.#decide('refused', `The TLS handshake failed (${why}).`, 'tunnel_request_malformed');
+    }
+    this.cut();
+  }
+
+  /** Destroys everything at once; what is still in kernel buffers is discarded (RST). */
+  cut(code?: ErrorCode, reason?: string): void {
+    if (this.stage === 'gone') return;
+    if (reason !== undefined) this.#ending ??= code === undefined ? { reason } : { code, reason };
+    this.#upstream?.socket.resetAndDestroy();
+    this.#raw.resetAndDestroy();
+    this.#tls?.destroy();
+    this.#gone();
+  }
+
+  /** Cuts the tunnel if its session no longer has its target; a connection without a target loses nothing. */
+  recheck(session: LiveSession): void {
+    if (!this.#peer || !session.targets.has(this.#peer.spiffeId)) {
+      this.cut('tunnel_session_unknown', 'the principal is no longer one of the session');
+      return;
+    }
+    if (this.#authority !== undefined && !mayReach(session, this.#peer.spiffeId, this.#authority)) {
+      this.cut('tunnel_target_not_granted', 'the target is no longer granted');
+    }
+  }
+
+  /** Compares the stage's deadline with the clock. */
+  sweep(now: number): void {
+    if (this.stage === 'open') {
+      const { socket } = this.#upstream!;
+      const moved = socket.bytesRead + socket.bytesWritten;
+      if (moved !== this.#moved) {
+        this.#moved = moved;
+        this.#deadline = now + this.#host.limits.idleMs;
+      }
+    }
+    if (now < this.#deadline) return;
+    switch (this.stage) {
+      case 'handshake':
+        this.#decide('refused', 'The TLS handshake took too long.', 'tunnel_handshake_timeout');
+        this.cut();
+        return;
+      case 'warm':
+        this.cut('tunnel_idle');
+        return;
+      case 'head':
+        this.#refuse(new MeshpassError('tunnel_handshake_timeout', 'The CONNECT request took too long.'));
+        return;
+      case 'dial':
+        this.#refuse(this.#unreachable('no answer in time'));
+        return;
+      case 'hello':
+        this.#decide('refused', 'The inner ClientHello took too long.', 'tunnel_handshake_timeout');
+        this.cut();
+        return;
+      case 'open':
+        this.cut('tunnel_idle', 'no byte moved for as long as a tunnel may be idle');
+        return;
+      case 'refused':
+        this.cut();
+        return;
+      case 'gone':
+        return;
+    }
+  }
+
+  /** Bytes so far, to the mesh and from it. */
+  get bytes(): { readonly in: number; readonly out: number } {
+    const socket = this.#upstream?.socket;
+    return { in: socket?.bytesWritten ?? 0, out: socket?.bytesRead ?? 0 };
+  }
+
+  // One listener for all stages before `open`; the byte path then has its own.
+  readonly #onData = (chunk: Buffer): void => {
+    switch (this.stage) {
+      case 'warm':
+        this.#connect = createConnectReader(this.#host.limits.headBytes);
+        this.#enter('head', this.#host.limits.headMs);
+        this.#readHead(chunk);
+        return;
+      case 'head':
+        this.#readHead(chunk);
+        return;
+      case 'dial':
+        this.#refuse(malformed('Bytes were sent before the answer to CONNECT.'));
+        return;
+      case 'hello':
+        this.#readHello(chunk);
+        return;
+    }
+  };
+
+  #readHead(chunk: Buffer): void {
+    const result = this.#connect!.push(chunk);
+    if (result.state === 'more') return;
+    if (result.state === 'error') {
+      this.#refuse(malformed(result.reason));
+      return;
+    }
+    this.#connect = undefined;
+    this.#target = result.target;
+    this.#authority = result.authority;
+    try {
+      this.#authorize(result.authority);
+    } catch (error) {
+      this.#refuse(error as MeshpassError);
+      return;
+    }
+    this.#dial();
+  }
+
+  // The session may have ended, and the SVID expired, while the connection was warm: both are asked again.
+  #authorize(authority: string): void {
+    const session = this.#liveSession(this.#peer!);
+    if (session.id !== this.sessionId) throw sessionUnknown();
+    if (!mayReach(session, this.#peer!.spiffeId, authority)) {
+      throw new MeshpassError(
+        'tunnel_target_not_granted',
+        `${authority} is not granted to this certificate. "meshpass status" lists what is.`,
+      );
+    }
+  }
+
+  // Always to the gateway, never to a name that the client gave. It is dialled before the 200, so that an unreachable
+  // gateway is an answer that says so; it gets no byte before the inner SNI is checked.
+  #dial(): void {
+    this.#enter('dial', this.#host.limits.dialMs);
+    const upstream = dialGateway(this.#host.gateway, this.#tls!);
+    this.#upstream = upstream;
+    upstream.socket.once('connect', () => {
+      if (this.stage !== 'dial') return;
+      this.#hello = createHelloReader(this.#host.limits.helloBytes);
+      this.#enter('hello', this.#host.limits.helloMs);
+      this.#tls!.write(ESTABLISHED);
+    });
+    upstream.socket.on('error', (error: NodeJS.ErrnoException) => {
+      if (this.stage === 'dial') this.#refuse(this.#unreachable(error.code ?? 'error'));
+      else this.cut(undefined, 'the mesh gateway broke the connection');
+    });
+    upstream.socket.once('close', () => this.#upstreamClosed());
+  }
+
+  #readHello(chunk: Buffer): void {
+    const result = this.#hello!.push(chunk);
+    if (result.state === 'more') return;
+    if (result.state === 'error') {
+      this.#alert(ALERT.decodeError, `The inner connection is not TLS that names its server: ${result.reason}.`);
+      return;
+    }
+    const wanted = formatSni(this.#target!);
+    if (result.sni !== wanted) {
+      const named = result.sni === undefined ? 'has no server name' : 'names another server than CONNECT did';
+      this.#alert(ALERT.unrecognizedName, `The inner ClientHello ${named}; ${wanted} is expected.`);
+      return;
+    }
+    this.#open(this.#hello!.bytes());
+  }
+
+  #open(head: Buffer): void {
+    const tls = this.#tls!;
+    this.#hello = undefined;
+    tls.off('data', this.#onData);
+    this.#openedAt = this.#host.clock();
+    this.#enter('open', this.#host.limits.idleMs);
+    this.#decide('allowed', 'The session is live and the target is granted.');
+    this.#upstream!.open(head);
+  }
+
+  #liveSession(peer: Peer): LiveSession {
+    const { directory, clock } = this.#host;
+    assertCurrent(peer, clock());
+    if (directory.state() !== 'fresh') {
+      throw new MeshpassError(
+        'tunnel_directory_stale',
+        'The edge does not hear from its broker, and so lets nobody in: try again shortly.',
+        { retryAfter: 2 },
+      );
+    }
+    const session = directory.find(peer.spiffeId);
+    if (!session) throw sessionUnknown();
+    return session;
+  }
+
+  #refuse(error: MeshpassError): void {
+    const id = this.#decide('refused', error.message, error.code);
+    this.#sayAndLeave(formatRefusal(error, id));
+  }
+
+  #alert(alert: Buffer, reason: string): void {
+    this.#decide('refused', reason, 'tunnel_sni_mismatch');
+    this.#sayAndLeave(alert);
+  }
+
+  // Closing while the client still sends would reset the connection and lose the answer: what comes is read and dropped.
+  #sayAndLeave(last: Buffer | string): void {
+    const tls = this.#tls!;
+    this.#enter('refused', this.#host.limits.lingerMs);
+    this.#upstream?.socket.destroy();
+    tls.off('data', this.#onData);
+    tls.once('end', () => tls.destroy());
+    tls.end(last);
+    tls.resume();
+  }
+
+  #halfClosed(): void {
+    if (this.stage === 'warm') {
+      this.#tls!.end();
+      return;
+    }
+    if (this.stage === 'head') {
+      this.#refuse(malformed('The connection ended inside the request head.'));
+      return;
+    }
+    if (this.stage === 'dial') {
+      this.cut();
+      return;
+    }
+    if (this.stage !== 'hello') return;
+    this.#alert(ALERT.decodeError, 'The connection ended before the inner ClientHello.');
+  }
+
+  #upstreamClosed(): void {
+    if (this.stage === 'hello') {
+      this.#decide('refused', 'The mesh gateway closed the connection.', 'tunnel_gateway_unreachable');
+      this.cut();
+    }
+    // In `open` a clean end has been passed on by the byte path, and the client closes in its turn.
+    else if (this.stage === 'open' && !this.#upstream!.socket.readableEnded) this.cut();
+  }
+
+  #enter(stage: Stage, limitMs: number): void {
+    this.stage = stage;
+    this.#deadline = this.#host.clock() + limitMs;
+  }
+
+  #gone(): void {
+    if (this.stage === 'gone') return;
+    const wasOpen = this.stage === 'open';
+    this.stage = 'gone';
+    this.#upstream?.socket.destroy();
+    this.#tls?.destroy();
+    if (wasOpen) {
+      const { code, reason } = this.#ending ?? { reason: 'closed by client or service' };
+      this.#decide('ended', reason, code);
+    }
+    this.#host.left(this);
+  }
+
+  #decide(outcome: EdgeDecision['outcome'], reason: string, code?: ErrorCode): string {
+    const now = this.#host.clock();
+    const decision: EdgeDecision = {
+      id: this.#host.newId(),
+      at: now,
+      outcome,
+      reason,
+      source: this.remote,
+      ...(code !== undefined && { code }),
+      ...(this.sessionId !== undefined && { session_id: this.sessionId }),
+      ...(this.#peer && { spiffe_id: this.#peer.spiffeId }),
+      ...(this.#authority !== undefined && { target: this.#authority }),
+      ...(outcome === 'ended' && {
+        bytes_in: this.bytes.in,
+        bytes_out: this.bytes.out,
+        duration_ms: now - this.#openedAt,
+      }),
+    };
+    this.#host.decided(decision, this.sessionId !== undefined);
+    return decision.id;
+  }
+
+  #unreachable(why: string): MeshpassError {
+    return new MeshpassError(
+      'tunnel_gateway_unreachable',
+      'The edge cannot reach the mesh gateway: try again shortly.',
+      {
+        detail: { why },
+        retryAfter: 1,
+      },
+    );
+  }
+}
+
+function malformed(message: string): MeshpassError {
+  return new MeshpassError('tunnel_request_malformed', message);
+}
+
+function sessionUnknown(): MeshpassError {
+  return new MeshpassError(
+    'tunnel_session_unknown',
+    'The certificate belongs to no live session: it was closed, or it is not one of Meshpass. Start a new one with "meshpass up".',
+  );
+}
