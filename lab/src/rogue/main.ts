@@ -1,0 +1,78 @@
+/**
+ * The rogue as a process of its own, for hosts of the lab: a JSON order a line on standard input, a JSON report a line
+ * on standard output. Lab only. Its loot never leaves the process but by `show`.
+ */
+import { createInterface } from 'node:readline';
+import { ask } from './ask.ts';
+import { certificate, type DpopLies, emptyHanded, enrol, type Loot, speak, token } from './credentials.ts';
+import { type TunnelOrder, tunnel } from './tunnel.ts';
+
+/** Every order names whose loot it works with (`as`); an unknown name begins empty-handed. */
+export type Order = { readonly as: string; readonly broker: string } & (
+  | { readonly do: 'enrol'; readonly form: Record<string, string>; readonly lies?: DpopLies }
+  | { readonly do: 'certificate'; readonly grant: string; readonly csr?: string; readonly lies?: DpopLies }
+  | { readonly do: 'token'; readonly audience?: string; readonly lies?: DpopLies }
+  | {
+      readonly do: 'speak';
+      readonly method: string;
+      readonly path: string;
+      readonly json?: unknown;
+      readonly form?: Record<string, string>;
+      readonly lies?: DpopLies;
+    }
+  | {
+      readonly do: 'ask';
+      readonly method: string;
+      readonly url: string;
+      readonly headers?: Record<string, string>;
+      readonly body?: string;
+    }
+  | ({ readonly do: 'tunnel' } & TunnelOrder)
+  | { readonly do: 'show' }
+  | { readonly do: 'take'; readonly loot: Partial<Loot> }
+);
+
+const everything = new Map<string, Loot>();
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { id, order } = JSON.parse(line) as { id: number; order: Order };
+  obey(order).then(
+    (result) => console.log(JSON.stringify({ id, result })),
+    (error: Error) => console.log(JSON.stringify({ id, error: error.message })),
+  );
+}
+
+function obey(order: Order): Promise<unknown> {
+  let loot = everything.get(order.as);
+  if (!loot) {
+    loot = emptyHanded(order.broker);
+    everything.set(order.as, loot);
+  }
+  switch (order.do) {
+    case 'enrol':
+      return enrol(loot, order.form, order.lies);
+    case 'certificate':
+      return certificate(loot, order.grant, order.csr, order.lies);
+    case 'token':
+      return token(loot, order.audience, order.lies);
+    case 'speak':
+      return speak(
+        loot,
+        order.method,
+        order.path,
+        { json: order.json, ...(order.form && { form: order.form }) },
+        order.lies,
+      );
+    case 'ask':
+      return ask(order.url, order);
+    case 'tunnel':
+      return tunnel(loot, order);
+    case 'show': {
+      const { sessionToken, roots, svids, identityToken } = loot;
+      return Promise.resolve({ sessionToken, roots, svids, identityToken });
+    }
+    case 'take':
+      Object.assign(loot, order.loot);
+      return Promise.resolve({});
+  }
+}

@@ -1,0 +1,164 @@
+/** A tunnel through the edge (or straight to a gateway or a pod), with every part of it open to lies. */
+import { connect as connectTcp, type Socket } from 'node:net';
+import { connect as connectTls, type TLSSocket } from 'node:tls';
+import { formatSni, parseTarget } from '@meshpass/identity/spiffe';
+import type { Loot } from './credentials.ts';
+
+export interface TunnelOrder {
+  /** `host:port` of the CONNECT. */
+  readonly target: string;
+  /** Grant whose SVID is presented to the edge and to the workload; `none` presents nothing. */
+  readonly grant: string;
+  /** Presented to the edge instead, PEM. */
+  readonly outerCertificate?: { readonly key: string; readonly chain: string };
+  /** Where the edge is; absent with `straightTo`. */
+  readonly edge?: { readonly host: string; readonly port: number };
+  /** Leaves the edge out: TLS straight to this address (a gateway, a pod), as from inside the mesh. */
+  readonly straightTo?: { readonly host: string; readonly port: number };
+  readonly sni?: string;
+  readonly alpn?: readonly string[];
+  /** Text sent over the inner connection; absent: only the connection is made. */
+  readonly send?: string;
+}
+
+export interface TunnelReport {
+  /** The layer at which it ended: the edge, the inner TLS handshake, or the answer of the service. */
+  readonly stage: 'edge' | 'inner' | 'answer';
+  readonly edgeStatus?: number;
+  /** `error_code` of the edge's refusal. */
+  readonly edgeCode?: string;
+  readonly error?: string;
+  /** What came back over the inner connection, at most 64 KiB of it. */
+  readonly answer?: string;
+}
+
+const ALPN = ['istio-http/1.1', 'istio', 'http/1.1'];
+const PATIENCE_MS = 5_000;
+
+/** Makes one tunnel, sends, and reports how far it came. Never throws: a refusal is the result. */
+export async function tunnel(loot: Loot, order: TunnelOrder): Promise<TunnelReport> {
+  const svid = loot.svids[order.grant];
+  let below: Socket;
+  try {
+    if (order.straightTo) {
+      below = await open(connectTcp(order.straightTo), 'connect');
+    } else {
+      const outer = order.outerCertificate ?? svid;
+      below = await open(
+        connectTls({
+          host: order.edge!.host,
+          port: order.edge!.port,
+          servername: order.edge!.host,
+          ALPNProtocols: ['http/1.1'],
+          ...(outer && { key: outer.key, cert: outer.chain }),
+        }),
+        'secureConnect',
+      );
+      const refusal = await connectThrough(below, order.target);
+      if (refusal) {
+        below.destroy();
+        return refusal;
+      }
+    }
+  } catch (thrown) {
+    return { stage: 'edge', error: reasonOf(thrown) };
+  }
+  const inner = connectTls({
+    socket: below,
+    servername: order.sni ?? formatSni(parseTarget(order.target)!),
+    ALPNProtocols: [...(order.alpn ?? ALPN)],
+    ca: [...loot.roots],
+    checkServerIdentity: () => undefined,
+    ...(svid && { key: svid.key, cert: svid.chain }),
+  });
+  try {
+    await open(inner, 'secureConnect');
+  } catch (thrown) {
+    below.destroy();
+    return { stage: 'inner', error: reasonOf(thrown) };
+  }
+  try {
+    const answer = order.send === undefined ? await stillOpen(inner) : await exchange(inner, order.send);
+    return { stage: 'answer', answer };
+  } catch (thrown) {
+    return { stage: 'inner', error: reasonOf(thrown) };
+  } finally {
+    inner.destroy();
+    below.destroy();
+  }
+}
+
+async function connectThrough(socket: Socket, target: string): Promise<TunnelReport | undefined> {
+  socket.write(`CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\n\r\n`);
+  const head = await readUntil(socket, (text) => text.includes('\r\n\r\n'));
+  const status = Number(/^HTTP\/1\.1 (\d{3})/.exec(head)?.[1] ?? 0);
+  if (status === 200) return undefined;
+  const length = Number(/content-length: *(\d+)/i.exec(head)?.[1] ?? 0);
+  const start = head.indexOf('\r\n\r\n') + 4;
+  const whole =
+    head.length - start >= length ? head : head + (await readUntil(socket, (text) => text.length >= length));
+  let edgeCode: string | undefined;
+  try {
+    edgeCode = (JSON.parse(whole.slice(start)) as { error_code?: string }).error_code;
+  } catch {
+    edgeCode = undefined;
+  }
+  return { stage: 'edge', edgeStatus: status, ...(edgeCode !== undefined && { edgeCode }) };
+}
+
+/** A TLS 1.3 client learns of a refused certificate only after its own handshake: wait a little for the alert. */
+async function stillOpen(socket: TLSSocket): Promise<string> {
+  return Promise.race([
+    readUntil(socket, () => false),
+    new Promise<string>((resolve) => setTimeout(() => resolve(''), 300)),
+  ]);
+}
+
+async function exchange(socket: TLSSocket, text: string): Promise<string> {
+  socket.write(text);
+  return readUntil(socket, (answer) => {
+    const headEnd = answer.indexOf('\r\n\r\n');
+    if (headEnd < 0) return false;
+    const length = /content-length: *(\d+)/i.exec(answer.slice(0, headEnd));
+    return length !== null && answer.length >= headEnd + 4 + Number(length[1]);
+  });
+}
+
+function readUntil(socket: Socket, enough: (text: string) => boolean): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let text = '';
+    const done = (end: () => void) => {
+      clearTimeout(timer);
+      socket.off('data', onData).off('error', onError).off('close', onClose);
+      end();
+    };
+    const onData = (part: Buffer) => {
+      text += part.toString('latin1');
+      if (enough(text) || text.length > 65_536) done(() => resolve(text));
+    };
+    const onError = (error: Error) => done(() => reject(error));
+    const onClose = () => done(() => (text ? resolve(text) : reject(new Error('closed without an answer'))));
+    const timer = setTimeout(() => done(() => reject(new Error('no answer'))), PATIENCE_MS);
+    socket.on('data', onData).on('error', onError).on('close', onClose);
+  });
+}
+
+function open<T extends Socket>(socket: T, event: 'connect' | 'secureConnect'): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => socket.destroy(new Error(`no ${event}`)), PATIENCE_MS);
+    socket.once('close', () => reject(new Error('closed')));
+    socket.once('error', (error) => {
+      clearTimeout(timer);
+      reject(error);
+    });
+    socket.once(event, () => {
+      clearTimeout(timer);
+      resolve(socket);
+    });
+  });
+}
+
+function reasonOf(thrown: unknown): string {
+  const error = thrown as NodeJS.ErrnoException;
+  return error.code ? `${error.code}: ${error.message}` : String(error.message ?? thrown);
+}
