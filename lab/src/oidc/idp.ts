@@ -1,0 +1,136 @@
+/** A company's identity provider: `oidc-provider` (certified), with a directory of people and the device flow. */
+
+import type { RequestListener } from 'node:http';
+import { join } from 'node:path';
+import { getRequestListener, type HttpBindings } from '@hono/node-server';
+import { Hono } from 'hono';
+import type { JWTPayload } from 'jose';
+import Provider from 'oidc-provider';
+import { type Listening, listen, type TlsFiles } from '../stand-in/listen.ts';
+import { loadSnapshot, saveSnapshot } from '../stand-in/snapshot.ts';
+import { type IdpAdmin, type IdTokenRequest, idpAdmin } from './admin-client.ts';
+import { forgeToken } from './forge.ts';
+import { createKeys, type KeySet, type Keys } from './keys.ts';
+
+export interface IdpOptions {
+  /** `HOST:PORT`, port 0 for any free one. */
+  readonly listen: string;
+  /** Issuer URL; where it listens, without it. */
+  readonly issuer?: string;
+  /** Without it plain HTTP, for unit tests on loopback. */
+  readonly tls?: TlsFiles;
+  /** Directory in which the keys survive a restart. */
+  readonly state?: string;
+}
+
+export interface RunningIdp extends Listening {
+  readonly issuer: string;
+  readonly admin: IdpAdmin;
+}
+
+export const ADMIN_PATH = '/_lab_only_admin';
+/** The client that Meshpass is at this provider, and so the audience of its ID tokens. */
+export const MESHPASS_CLIENT = 'meshpass';
+const ID_TOKEN_SECONDS = 600;
+
+/** Who can sign in, by `sub`. The development login form takes any of these names, and any password. */
+export const PEOPLE: Readonly<Record<string, { email: string; groups: string[] }>> = {
+  '00u1alice': { email: 'alice@acme.com', groups: ['payments', 'everyone'] },
+  '00u2bob': { email: 'bob@acme.com', groups: ['sre', 'everyone'] },
+  '00u9mallory': { email: 'mallory@evil.example', groups: [] },
+};
+
+export async function startIdp(options: IdpOptions): Promise<RunningIdp> {
+  const file = options.state && join(options.state, 'idp-keys.json');
+  const keys = await createKeys(
+    file ? loadSnapshot<KeySet>(file) : undefined,
+    (set) => file && saveSnapshot(file, set),
+  );
+  let handler: RequestListener = (_request, response) => response.writeHead(503).end();
+  const listening = await listen(options.listen, (request, response) => handler(request, response), options.tls);
+  const issuer = options.issuer ?? listening.url;
+
+  let requests: string[] = [];
+  let down = false;
+  let provider = createProvider(issuer, keys);
+  let answer = provider.callback();
+  const admin = new Hono().basePath(ADMIN_PATH);
+  admin.post('/id-token', async (c) => {
+    const request = await c.req.json<IdTokenRequest>();
+    return c.json({ token: await mint(provider, issuer, keys, request) });
+  });
+  admin.post('/rotate', async (c) => {
+    await keys.rotate((await c.req.json<{ keepOld: boolean }>()).keepOld);
+    provider = createProvider(issuer, keys);
+    answer = provider.callback();
+    return c.json({});
+  });
+  admin.put('/fault', async (c) => {
+    down = (await c.req.json<{ down: boolean }>()).down;
+    return c.json({});
+  });
+  admin.get('/requests', (c) => c.json(requests));
+  admin.delete('/requests', (c) => {
+    requests = [];
+    return c.json({});
+  });
+
+  const adminHandler = getRequestListener((request, env) => admin.fetch(request, env as HttpBindings));
+  handler = (request, response) => {
+    if (request.url?.startsWith(`${ADMIN_PATH}/`)) return adminHandler(request, response);
+    requests.push(`${request.method} ${request.url}`);
+    if (down) return void request.socket.destroy();
+    return answer(request, response);
+  };
+  return { ...listening, issuer, admin: idpAdmin(listening.url) };
+}
+
+/** An ID token from the provider's own class where Meshpass is its audience; with the provider's key otherwise. */
+async function mint(provider: Provider, issuer: string, keys: Keys, request: IdTokenRequest): Promise<string> {
+  const { subject, claims = {}, audience = MESHPASS_CLIENT, alg, forgery, attackerUrl } = request;
+  const now = Math.floor(Date.now() / 1000);
+  const good: JWTPayload = {
+    iss: issuer,
+    sub: subject,
+    aud: audience,
+    iat: now,
+    exp: now + ID_TOKEN_SECONDS,
+    ...PEOPLE[subject],
+    ...claims,
+  };
+  if (forgery) return forgeToken(forgery, good, keys, attackerUrl);
+  const client = typeof audience === 'string' && !alg ? await provider.Client.find(audience) : undefined;
+  if (!client || ['iss', 'aud', 'exp', 'iat'].some((name) => name in claims))
+    return keys.sign(good, alg ? { alg } : {});
+  const token = new provider.IdToken({ sub: subject }, { client } as never);
+  for (const [name, value] of Object.entries({ sub: subject, ...PEOPLE[subject], ...claims }))
+    token.set(name, value as never);
+  return token.issue({ use: 'idtoken' });
+}
+
+function createProvider(issuer: string, keys: Keys): Provider {
+  return new Provider(issuer, {
+    jwks: { keys: keys.current().map((jwk) => ({ ...jwk })) as never },
+    clients: [
+      {
+        client_id: MESHPASS_CLIENT,
+        client_name: 'Meshpass',
+        application_type: 'native',
+        token_endpoint_auth_method: 'none',
+        grant_types: ['urn:ietf:params:oauth:grant-type:device_code', 'refresh_token'],
+        redirect_uris: [],
+        response_types: [],
+      },
+    ],
+    features: { deviceFlow: { enabled: true }, devInteractions: { enabled: true } },
+    scopes: ['openid', 'offline_access', 'email', 'groups'],
+    claims: { openid: ['sub'], email: ['email'], groups: ['groups'] },
+    // The device flow's ID token carries what was asked for by scope, as the providers of companies do.
+    conformIdTokenClaims: false,
+    ttl: { IdToken: ID_TOKEN_SECONDS, AccessToken: 600, DeviceCode: 600, Grant: 3600, Session: 3600, Interaction: 600 },
+    findAccount: (_ctx, sub) => {
+      const person = PEOPLE[sub];
+      return person && { accountId: sub, claims: () => ({ sub, ...person }) };
+    },
+  });
+}
