@@ -1,0 +1,68 @@
+/** The access file compiled for a mesh, to ordinary Kubernetes and Istio resources. */
+import { MeshpassError } from '@meshpass/identity';
+import { allowPolicies } from './compile/allow.ts';
+import { gateway } from './compile/gateway.ts';
+import { guard, retiredGuard } from './compile/guard.ts';
+import { httpRules } from './compile/http-rules.ts';
+import { grantNamespaceManifest, roleBindings } from './compile/namespace.ts';
+import { requestAuthentication } from './compile/request-authentication.ts';
+import type { Access, IdentityTokens, Manifest, Mesh } from './model.ts';
+import { accessFileError } from './problem.ts';
+import { resolveAccess } from './resolve.ts';
+
+export interface CompileOptions {
+  /**
+   * What to do about targets that the mesh does not have, or that cannot be guarded: `refuse` (default) is for a new file;
+   * `leave-out` is for a file in force whose mesh changed under it, and grants the less.
+   */
+  readonly missing?: 'refuse' | 'leave-out';
+  /** Grants that left the file while certificates issued under them still live; their identities are denied everywhere. */
+  readonly retired?: readonly string[];
+}
+
+/**
+ * Compiles. The order is one in which to apply: what recognises and refuses comes before what lets in.
+ * @throws MeshpassError `access_service_unknown`, `access_port_unknown`, `access_port_undeclared`, `access_file_invalid` with
+ * every finding by line; `config_invalid` for a JWKS that must not be published
+ */
+export function compile(
+  access: Access,
+  mesh: Mesh,
+  tokens: IdentityTokens,
+  options: CompileOptions = {},
+): readonly Manifest[] {
+  const { grants, problems } = resolveAccess(access, mesh);
+  if (problems.length > 0 && options.missing !== 'leave-out') throw accessFileError(problems);
+  if (access.trust.audiences.includes(tokens.audience)) {
+    throw new MeshpassError(
+      'access_file_invalid',
+      `${access.file}: the audience ${tokens.audience} is the mesh's own, take it out of trust.audiences.`,
+    );
+  }
+  const inForce = new Set(access.grants.map(({ name }) => name));
+  const retired = [...new Set(options.retired ?? [])].filter((name) => !inForce.has(name)).sort();
+  const ports = grants.flatMap((grant) => grant.targets.map((target) => ({ grant, target })));
+  return [
+    ...grants.map(grantNamespaceManifest).sort(byName),
+    ...grants.flatMap(roleBindings).sort(byName),
+    requestAuthentication(mesh, tokens, access.file),
+    ...[
+      ...grants.map((grant) => guard(grant, mesh)),
+      ...retired.map((name) => retiredGuard(name, mesh, access.file)),
+    ].sort(byName),
+    ...ports
+      .filter(({ target }) => target.port.protocol !== 'tcp')
+      .map(({ grant, target }) => httpRules(grant, target, tokens))
+      .sort(byName),
+    ...ports.flatMap(({ grant, target }) => allowPolicies(grant, target, mesh, tokens)).sort(byName),
+    ...gateway(grants, mesh, access.file),
+  ];
+}
+
+function byName(a: Manifest, b: Manifest): number {
+  const [left, right] = [a, b].map(({ metadata }) => `${metadata.namespace ?? ''}/${metadata.name}`) as [
+    string,
+    string,
+  ];
+  return left < right ? -1 : left > right ? 1 : 0;
+}

@@ -1,0 +1,70 @@
+/**
+ * Per granted HTTP port: what the workload's sidecar refuses of the grant's identities. Every rule is bound to the
+ * grant's namespace and to the SNI of this very port, so that neither other callers nor other ports feel it. On a TCP
+ * port of the same workload a DENY rule loses its HTTP fields and would deny all that is left: the connections of this
+ * SNI, of which there are none.
+ */
+import type { IdentityTokens, Manifest, Operation } from '../model.ts';
+import type { ResolvedGrant, ResolvedTarget } from '../resolve.ts';
+import { metadata } from './metadata.ts';
+
+export function httpRules(granted: ResolvedGrant, resolved: ResolvedTarget, tokens: IdentityTokens): Manifest {
+  const { grant, namespace } = granted;
+  const { target, service, sni } = resolved;
+  const onThisPort = { key: 'connection.sni', values: [sni] };
+  const from = [{ source: { namespaces: [namespace] } }];
+  return {
+    apiVersion: 'security.istio.io/v1',
+    kind: 'AuthorizationPolicy',
+    metadata: metadata(policyName(resolved, namespace), service.namespace, { grant: grant.name, source: target.place }),
+    spec: {
+      selector: { matchLabels: service.selector },
+      action: 'DENY',
+      rules: [
+        {
+          from: [{ source: { namespaces: [namespace], notRequestPrincipals: [anyoneOf(tokens)] } }],
+          when: [onThisPort],
+        },
+        { from, when: [onThisPort, { key: 'request.auth.claims[grants]', notValues: [grant.name] }] },
+        ...(target.allow
+          ? refusedOperations(target.allow).map((operation) => ({ from, to: [{ operation }], when: [onThisPort] }))
+          : []),
+      ],
+    },
+  };
+}
+
+/** `meshpass-GRANT.SERVICE.PORT`: labels hold no dots, so that no two triples share a name. At most 133 characters. */
+export function policyName({ service, port }: ResolvedTarget, namespace: string): string {
+  return `${namespace}.${service.name}.${port.port}`;
+}
+
+/** Istio splits at the last `/`: this is "issuer exactly ours, any subject". */
+export function anyoneOf(tokens: IdentityTokens): string {
+  return `${tokens.issuer}/*`;
+}
+
+interface RefusedOperation {
+  readonly methods?: readonly string[];
+  readonly notMethods?: readonly string[];
+  readonly notPaths?: readonly string[];
+}
+
+/**
+ * The complement of the granted operations, as Istio operations: methods that are not named at all, and per method every
+ * path but the granted ones. HEAD and OPTIONS are methods like any other: not granted unless listed.
+ */
+export function refusedOperations(allow: readonly Operation[]): readonly RefusedOperation[] {
+  const pathsOf = (method: string) => allow.filter((operation) => operation.method === method).map(({ path }) => path);
+  const anyMethod = pathsOf('*');
+  const methods = [...new Set(allow.map(({ method }) => method))].filter((method) => method !== '*').sort();
+  const distinct = (paths: readonly string[]) => [...new Set(paths)].sort();
+  const others: RefusedOperation = {
+    ...(methods.length > 0 && { notMethods: methods }),
+    ...(anyMethod.length > 0 && { notPaths: distinct(anyMethod) }),
+  };
+  return [
+    others,
+    ...methods.map((method) => ({ methods: [method], notPaths: distinct([...pathsOf(method), ...anyMethod]) })),
+  ];
+}

@@ -1,0 +1,34 @@
+/** What a session may reach, as the agent is told. */
+import { formatSpiffe, type ReachableService } from '@meshpass/identity';
+import type { Access, Mesh } from './model.ts';
+import { formatOperation } from './pattern.ts';
+import { type ResolvedTarget, resolveAccess } from './resolve.ts';
+
+/**
+ * The services of some grants, in the order of the file. What the mesh does not have (any more) is left out.
+ * @param grants names of grants; unknown ones give nothing
+ */
+export function reachableServices(access: Access, mesh: Mesh, grants: readonly string[]): readonly ReachableService[] {
+  const wanted = new Set(grants);
+  return resolveAccess(access, mesh)
+    .grants.filter(({ grant }) => wanted.has(grant.name))
+    .flatMap(({ grant, targets }) => targets.flatMap((target) => toReachable(grant.name, target, mesh)));
+}
+
+function toReachable(grant: string, { target, service, port, host }: ResolvedTarget, mesh: Mesh): ReachableService[] {
+  if (port.protocol === 'undeclared') return [];
+  const accounts = [...new Set(service.workloads.map(({ serviceAccount }) => serviceAccount))].sort();
+  return [
+    {
+      grant,
+      host,
+      port: port.port,
+      aliases: [`${service.name}.${service.namespace}.svc`, `${service.name}.${service.namespace}`],
+      protocol: port.protocol,
+      ...(target.allow && { allow: target.allow.map(formatOperation) }),
+      spiffe_ids: accounts.map((serviceAccount) =>
+        formatSpiffe({ trustDomain: mesh.trustDomain, namespace: service.namespace, serviceAccount }),
+      ),
+    },
+  ];
+}
