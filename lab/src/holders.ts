@@ -33,7 +33,7 @@ export function hold(dir: string, name: string): LetGo {
   (watcher.stdin as unknown as Socket).unref();
   return () => {
     rmSync(join(dir, 'holders', id), { force: true });
-    watcher.kill('SIGKILL');
+    if (watcher.pid !== undefined) process.kill(-watcher.pid, 'SIGKILL');
   };
 }
 

@@ -1,6 +1,6 @@
 /** The lab for programs: tests, the quickstart, the benchmarks. */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { certificatePaths } from './certificates.ts';
@@ -61,8 +61,8 @@ export interface Lab {
   /** Runs a command on a host to its end. */
   exec(host: string, argv: readonly string[], options?: ExecOptions): Promise<RunResult>;
   /**
-   * Starts a command on a host. Its output goes to DIR/logs/LOG.log where `log` is given, else to pipes. It ends with the
-   * lab at the latest.
+   * Starts a command on a host. Its output goes to DIR/logs/LOG.log where `log` is given, else to pipes. It ends with
+   * this process or with the lab.
    */
   spawn(
     host: string,
@@ -92,7 +92,11 @@ export async function upLab(options: UpOptions = {}): Promise<Lab> {
     throw new LabError('lab_usage', `There is no optional host "${unknown}": stock, workspace-2 to workspace-9.`);
   const progress = options.progress ?? (() => {});
   const work = async (): Promise<Lab> => {
-    const record = await up(name, extra, progress);
+    const record = await up(name, extra, progress).catch(async (error) => {
+      // For a person the logs stay until the next `up` or `down`.
+      if (!options.keep) await down(name);
+      throw error;
+    });
     const dir = stateDir(name);
     if (options.keep) holdForGood(dir);
     return makeLab(record, options.keep ? undefined : hold(dir, name));
@@ -137,6 +141,19 @@ const PATH = [
   '/sbin',
 ].join(':');
 
+/** What a program spawns on a host of a kept lab ends with that program. */
+const DIE_WITH_PARENT = ['setpriv', '--pdeathsig', 'KILL', '--'];
+
+/** Each host has its own home and temporary files, although they share the machine's disk. */
+function homeOf(dir: string, host: string): string {
+  const home = join(dir, 'hosts', host, 'home');
+  if (!existsSync(home)) {
+    mkdirSync(home, { recursive: true });
+    chmodSync(home, 0o1777);
+  }
+  return home;
+}
+
 function makeLab(record: LabRecord, letGo: (() => void) | undefined): Lab {
   const { name } = record;
   const dir = stateDir(name);
@@ -151,7 +168,7 @@ function makeLab(record: LabRecord, letGo: (() => void) | undefined): Lab {
   };
   const environment = (host: string, env: ExecOptions['env']): Record<string, string | undefined> => ({
     PATH,
-    HOME: process.env.HOME ?? '/',
+    HOME: homeOf(dir, host),
     LANG: 'C.UTF-8',
     TERM: process.env.TERM,
     NODE_EXTRA_CA_CERTS: certificates.testCa,
@@ -182,7 +199,7 @@ function makeLab(record: LabRecord, letGo: (() => void) | undefined): Lab {
       return run(line.argv, { ...options, env: line.env });
     },
     spawn: (host, argv, options = {}) => {
-      const line = commandLine(host, argv, options);
+      const line = commandLine(host, [...DIE_WITH_PARENT, ...argv], options);
       const log = options.log === undefined ? undefined : openSync(logFile(dir, options.log), 'a');
       const child = spawn(line.argv[0] ?? '', line.argv.slice(1), {
         env: line.env as NodeJS.ProcessEnv,

@@ -1,8 +1,7 @@
 /**
  * What the lab consists of, as plain data: hosts with their addresses, and the services of the mesh. Nothing here runs.
  *
- * Two networks. The cluster network is a bridge, 10.201.N.0/24 with N allotted to each lab, which the root namespace
- * can reach. The "internet" (203.0.113.0/24, documentation addresses) exists only between the workspaces and the
+ * Two networks. The cluster network is 10.201.N.0/24 with N allotted to each lab; the root namespace has a leg in it. The "internet" (203.0.113.0/24, documentation addresses) exists only between the workspaces and the
  * `meshpass` host, the one host with a leg in both; it forwards nothing.
  */
 
@@ -20,8 +19,6 @@ export interface Host {
   /** Address on the cluster network; a workspace has its address on the internet. */
   readonly ip: string;
   readonly netns: string;
-  /** Position in the plan: names the root side of its link. */
-  readonly number: number;
   readonly network: 'cluster' | 'internet';
   readonly workload?: Workload;
 }
@@ -39,10 +36,13 @@ export interface MeshService {
 /** The whole of one lab, before anything of it runs. */
 export interface Plan {
   readonly name: string;
-  /** N of 10.201.N.0/24, and of the bridge's name. */
+  /** N of 10.201.N.0/24. */
   readonly subnet: number;
-  readonly bridge: string;
-  readonly bridgeIp: string;
+  /** Namespace of the cluster's bridge. */
+  readonly switch: string;
+  /** Link of the root namespace to the cluster network, and its address there. */
+  readonly link: string;
+  readonly rootIp: string;
   readonly hosts: Readonly<Record<string, Host>>;
   readonly services: readonly MeshService[];
 }
@@ -101,15 +101,12 @@ const WORKSPACE = /^workspace(?:-([2-9]))?$/;
  */
 export function planLab(name: string, subnet: number, extra: readonly string[]): Plan {
   const hosts: Record<string, Host> = {};
-  let number = 0;
   const add = (host: string, ip: string, network: Host['network']): void => {
     const workload = WORKLOADS[host];
-    number += 1;
-    hosts[host] = { name: host, ip, netns: `mp-${name}-${host}`, number, network, ...(workload && { workload }) };
+    hosts[host] = { name: host, ip, netns: `mp-${name}-${host}`, network, ...(workload && { workload }) };
   };
   for (const [host, lastByte] of CLUSTER_HOSTS) {
-    if (isOptionalHost(host) && !extra.includes(host)) number += 1;
-    else add(host, `10.201.${subnet}.${lastByte}`, 'cluster');
+    if (!isOptionalHost(host) || extra.includes(host)) add(host, `10.201.${subnet}.${lastByte}`, 'cluster');
   }
   for (const host of ['workspace', ...extra.filter((one) => one !== 'workspace' && WORKSPACE.test(one)).sort()]) {
     add(host, `203.0.113.${10 + Number(WORKSPACE.exec(host)?.[1] ?? 0)}`, 'internet');
@@ -117,8 +114,9 @@ export function planLab(name: string, subnet: number, extra: readonly string[]):
   return {
     name,
     subnet,
-    bridge: `mp${subnet}`,
-    bridgeIp: `10.201.${subnet}.1`,
+    switch: `mp-${name}-switch`,
+    link: `mp${subnet}`,
+    rootIp: `10.201.${subnet}.1`,
     hosts,
     services: SERVICES,
   };

@@ -78,9 +78,9 @@ export async function waitReady(dir: string, unit: Unit, from = 0): Promise<void
   }
 }
 
-/** Starts and waits. */
+/** Starts a unit that does not run, and waits until it is ready. */
 export async function runUnit(dir: string, unit: Unit): Promise<void> {
-  const from = logSize(dir, unit.name);
+  const from = isAlive(dir, unit.name) ? 0 : logSize(dir, unit.name);
   startUnit(dir, unit);
   await waitReady(dir, unit, from);
 }

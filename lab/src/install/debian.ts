@@ -2,7 +2,7 @@
 import { accessSync, constants, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { LabError } from '../error.ts';
-import { must } from '../run.ts';
+import { must, run } from '../run.ts';
 
 const PACKAGE_OF: Readonly<Record<string, string>> = {
   ip: 'iproute2',
@@ -29,6 +29,12 @@ export async function ensureCommands(progress: (line: string) => void): Promise<
   const found = postgresBin();
   if (!found) throw new LabError('lab_install', `No PostgreSQL server under ${POSTGRES_HOMES} after its installation.`);
   return found;
+}
+
+/** Debian has Python without its installer. */
+export async function ensurePip(progress: (line: string) => void): Promise<void> {
+  const { code } = await run(['python3', '-m', 'pip', '--version']);
+  if (code !== 0) await install(['python3-pip'], progress);
 }
 
 async function install(packages: readonly string[], progress: (line: string) => void): Promise<void> {

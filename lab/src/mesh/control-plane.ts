@@ -45,7 +45,7 @@ export function prepareControlPlane(dir: string, plan: Plan, tools: Tools): Cont
       argv: [
         tools.etcd,
         '--data-dir=etcd',
-        '--listen-client-urls=http://127.0.0.1:2379,http://' + `${host.ip}:2379`,
+        `--listen-client-urls=http://127.0.0.1:2379,http://${host.ip}:2379`,
         '--advertise-client-urls=http://127.0.0.1:2379',
         '--listen-peer-urls=http://127.0.0.1:2380',
         '--unsafe-no-fsync', // the data need not outlive the machine

@@ -1,47 +1,52 @@
 /** Makes the hosts: one network namespace each, linked to the cluster's bridge or to the internet. */
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Host, hostsFile, INTERNET, type Plan } from '../plan.ts';
+import { type Host, hostsFile, INTERNET, type Plan, SERVICE_RANGE } from '../plan.ts';
 import { must } from '../run.ts';
+import { enterHost } from './enter.ts';
 
 /** The bridge of the internet is inside host `meshpass`: the root namespace and the cluster have no way there. */
 const INTERNET_BRIDGE = 'internet';
+const CLUSTER_BRIDGE = 'cluster';
 
 /** @param only hosts to add to a network that exists */
 export async function createNetwork(plan: Plan, only?: readonly Host[]): Promise<void> {
   const hosts = only ?? Object.values(plan.hosts);
-  if (!only) await batch([], bridgeCommands(plan));
-  // `meshpass` first: it holds the bridge that the workspaces attach to.
+  if (!only) await addSwitch(plan);
+  // The workspaces come second: they attach to a bridge that host `meshpass` holds.
   await Promise.all(hosts.filter((host) => host.network === 'cluster').map((host) => addClusterHost(plan, host)));
-  for (const host of hosts) if (host.network === 'internet') await addWorkspace(plan, host);
+  await Promise.all(hosts.filter((host) => host.network === 'internet').map((host) => addWorkspace(plan, host)));
 }
 
-function bridgeCommands(plan: Plan): string[] {
-  return [
-    `link add ${plan.bridge} type bridge forward_delay 0`,
-    `addr add ${plan.bridgeIp}/24 dev ${plan.bridge}`,
-    `link set ${plan.bridge} addrgenmode none up`,
-  ];
-}
-
-async function addClusterHost(plan: Plan, host: Host): Promise<void> {
-  writeNames(plan, host);
-  const port = `${plan.bridge}-${host.number}`;
-  await must(['ip', 'netns', 'add', host.netns], 'lab_start');
+/**
+ * The cluster's bridge has a namespace to itself, where no firewall of the machine's (Docker's, for one) looks at what
+ * it passes on. One link leads to the root namespace.
+ */
+async function addSwitch(plan: Plan): Promise<void> {
+  await must(['ip', 'netns', 'add', plan.switch], 'lab_start');
   await batch(
     [],
     [
-      `link add ${port} type veth peer name eth0 netns ${host.netns}`,
-      `link set ${port} addrgenmode none`,
-      `link set ${port} master ${plan.bridge} up`,
+      `link add ${plan.link} type veth peer name root netns ${plan.switch}`,
+      `addr add ${plan.rootIp}/24 dev ${plan.link}`,
+      `link set ${plan.link} addrgenmode none up`,
     ],
   );
-  const commands = [
-    'link set lo up',
-    `addr add ${host.ip}/24 dev eth0`,
-    'link set eth0 addrgenmode none up',
-    `route add default via ${plan.bridgeIp}`,
-  ];
+  await batch(
+    ['-n', plan.switch],
+    [
+      `link add ${CLUSTER_BRIDGE} type bridge forward_delay 0`,
+      `link set ${CLUSTER_BRIDGE} addrgenmode none up`,
+      'link set root addrgenmode none',
+      `link set root master ${CLUSTER_BRIDGE} up`,
+    ],
+  );
+}
+
+async function addClusterHost(plan: Plan, host: Host): Promise<void> {
+  await addHost(host, plan.switch, CLUSTER_BRIDGE, hostsFile(plan, host));
+  // Addresses of Services need a route, although a sidecar takes what goes there.
+  const commands = [`route add ${SERVICE_RANGE} via ${plan.rootIp}`];
   if (host.name === 'meshpass') {
     commands.push(
       `link add ${INTERNET_BRIDGE} type bridge forward_delay 0`,
@@ -51,34 +56,39 @@ async function addClusterHost(plan: Plan, host: Host): Promise<void> {
   }
   await batch(['-n', host.netns], commands);
   // A namespace starts with the forwarding of the root namespace, which Docker for one turns on.
-  await must(['ip', 'netns', 'exec', host.netns, 'sysctl', '-q', '-w', 'net.ipv4.ip_forward=0'], 'lab_start');
+  await must(enterHost(host.netns, ['sh', '-c', 'echo 0 >/proc/sys/net/ipv4/ip_forward']), 'lab_start');
 }
 
 async function addWorkspace(plan: Plan, host: Host): Promise<void> {
-  writeNames(plan, host);
   const edge = plan.hosts.meshpass?.netns ?? '';
+  await addHost(host, edge, INTERNET_BRIDGE, hostsFile(plan, host));
+  // Two workspaces cannot reach each other either.
+  await must(['bridge', '-n', edge, 'link', 'set', 'dev', host.name, 'isolated', 'on'], 'lab_start');
+}
+
+/** A namespace with one link, to the bridge in namespace `at`. */
+async function addHost(host: Host, at: string, bridge: string, names: string): Promise<void> {
+  writeNames(host, names);
   await must(['ip', 'netns', 'add', host.netns], 'lab_start');
   await batch(
-    ['-n', edge],
+    ['-n', at],
     [
       `link add ${host.name} type veth peer name eth0 netns ${host.netns}`,
       `link set ${host.name} addrgenmode none`,
-      `link set ${host.name} master ${INTERNET_BRIDGE} up`,
+      `link set ${host.name} master ${bridge} up`,
     ],
   );
-  // Two workspaces cannot reach each other either.
-  await must(['bridge', '-n', edge, 'link', 'set', 'dev', host.name, 'isolated', 'on'], 'lab_start');
   await batch(
     ['-n', host.netns],
-    ['link set lo up', `addr add ${host.ip}/${INTERNET.prefix} dev eth0`, 'link set eth0 addrgenmode none up'],
+    ['link set lo up', `addr add ${host.ip}/24 dev eth0`, 'link set eth0 addrgenmode none up'],
   );
 }
 
 /** `ip netns exec` lays these files over /etc/hosts and /etc/resolv.conf. */
-function writeNames(plan: Plan, host: Host): void {
+function writeNames(host: Host, names: string): void {
   const folder = join('/etc/netns', host.netns);
   mkdirSync(folder, { recursive: true });
-  writeFileSync(join(folder, 'hosts'), hostsFile(plan, host));
+  writeFileSync(join(folder, 'hosts'), names);
   writeFileSync(
     join(folder, 'resolv.conf'),
     '# no name server: names are in /etc/hosts\noptions timeout:1 attempts:1\n',

@@ -8,7 +8,7 @@ import { run } from '../run.ts';
 const PATIENCE_MS = 2000;
 const POLL_MS = 40;
 
-/** Ends all processes of the lab's hosts, then removes the hosts and the bridge. */
+/** Ends all processes of the lab's hosts, then removes the hosts and the links. */
 export async function destroyNetwork(name: string, subnet: number | undefined): Promise<void> {
   const netns = namespacesOf(name);
   await endProcesses(netns);
