@@ -50,7 +50,10 @@ export async function createCa(name: string): Promise<Ca> {
         signingAlgorithm: EC,
         extensions: [
           new x509.BasicConstraintsExtension(options.ca ?? false, undefined, true),
-          new x509.KeyUsagesExtension(x509.KeyUsageFlags.digitalSignature | x509.KeyUsageFlags.keyEncipherment, true),
+          new x509.KeyUsagesExtension(
+            x509.KeyUsageFlags.digitalSignature | (options.ca ? x509.KeyUsageFlags.keyCertSign : 0),
+            true,
+          ),
           new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.clientAuth, x509.ExtendedKeyUsage.serverAuth]),
           ...(options.san.length > 0 ? [new x509.SubjectAlternativeNameExtension([...options.san], true)] : []),
         ],

@@ -1,0 +1,170 @@
+/** A whole road on loopback: client, edge, and a gateway that speaks TLS as a workload behind Istio's gateway would. */
+import { once } from 'node:events';
+import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from 'node:net';
+import { type ConnectionOptions, connect, createServer as createTlsServer, type TLSSocket } from 'node:tls';
+import { type EdgeDecision, formatSni, type Target } from '@meshpass/identity';
+import { createDirectory, type Directory, type Edge, type EdgeLimits, startEdge } from '../src/index.ts';
+import { type Ca, type Credential, createCa, svid } from './mesh-ca.ts';
+
+export const ALICE = 'spiffe://cluster.local/ns/meshpass-shop/sa/alice-1a2b';
+export const BOB = 'spiffe://cluster.local/ns/meshpass-shop/sa/bob-3c4d';
+export const STRANGER = 'spiffe://cluster.local/ns/shop/sa/orders';
+export const ORDERS: Target = { host: 'orders.shop.svc.cluster.local', port: 8080 };
+export const LEDGER: Target = { host: 'ledger-db.shop.svc.cluster.local', port: 5432 };
+
+export interface Road {
+  readonly mesh: Ca;
+  readonly web: Ca;
+  readonly directory: Directory;
+  readonly edge: Edge;
+  readonly decisions: EdgeDecision[];
+  /** Connections that the gateway has accepted, closed ones too. */
+  readonly arrivals: Socket[];
+  /** The clock of edge and directory, ms ahead of the real one. */
+  advance(ms: number): void;
+  admit(id: string, spiffeId: string, targets?: readonly Target[], expiresAt?: number): void;
+  /** The outer connection, handshake done. */
+  outer(credential: Credential | undefined, session?: Buffer): Promise<TLSSocket>;
+  /** A whole tunnel with its inner TLS. */
+  tunnel(credential: Credential, target?: Target): Promise<{ outer: TLSSocket; inner: TLSSocket }>;
+  /** Resolves once the edge holds no connection. */
+  empty(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function buildRoad(
+  limits: Partial<EdgeLimits> = {},
+  options: { readonly serve?: (socket: Socket) => void; readonly rawGateway?: (socket: Socket) => void } = {},
+): Promise<Road> {
+  const [mesh, web] = await Promise.all([createCa('mesh'), createCa('web')]);
+  const workload = await svid(mesh, 'spiffe://cluster.local/ns/shop/sa/orders');
+  let ahead = 0;
+  const clock = () => Date.now() + ahead;
+  const directory = createDirectory({ clock });
+  directory.apply({ type: 'snapshot', sessions: [], roots: [mesh.root] });
+  const arrivals: Socket[] = [];
+  const gateway: Server = options.rawGateway
+    ? createTcpServer({ allowHalfOpen: true }, options.rawGateway)
+    : createTlsServer(
+        { ...workload, allowHalfOpen: true } as object,
+        options.serve ?? ((socket) => socket.pipe(socket)),
+      );
+  gateway.on('connection', (socket: Socket) => {
+    arrivals.push(socket);
+    socket.on('error', () => {});
+  });
+  gateway.on('secureConnection', (socket: Socket) => socket.on('error', () => {}));
+  gateway.listen(0, '127.0.0.1');
+  await once(gateway, 'listening');
+  const decisions: EdgeDecision[] = [];
+  const edge = await startEdge({
+    listen: { host: '127.0.0.1', port: 0 },
+    tls: await web.issue({ san: [{ type: 'dns', value: 'edge.test' }] }),
+    gateway: { host: '127.0.0.1', port: (gateway.address() as AddressInfo).port },
+    directory,
+    report: (decision) => decisions.push(decision),
+    limits,
+    clock,
+  });
+
+  let greeted = 0;
+  async function outer(credential: Credential | undefined, session?: Buffer): Promise<TLSSocket> {
+    const socket = connect({
+      host: '127.0.0.1',
+      port: edge.address.port,
+      servername: 'edge.test',
+      ca: web.root,
+      ALPNProtocols: ['http/1.1'],
+      allowHalfOpen: true,
+      ...credential,
+      ...(session && { session }),
+    } as ConnectionOptions);
+    socket.on('error', () => {});
+    await once(socket, 'secureConnect');
+    // In TLS 1.3 the client is done first: wait until the edge has seen the certificate too.
+    greeted++;
+    while (edge.stats().handshakes < greeted) await soon();
+    return socket;
+  }
+
+  return {
+    mesh,
+    web,
+    directory,
+    edge,
+    decisions,
+    arrivals,
+    advance(ms) {
+      ahead += ms;
+    },
+    admit(id, spiffeId, targets = [ORDERS], expiresAt = Math.floor(Date.now() / 1000) + 3600) {
+      const principals = [{ spiffe_id: spiffeId, targets: targets.map((target) => ({ ...target })) }];
+      directory.apply({ type: 'admit', session: { id, subject: id, expires_at: expiresAt, principals } });
+    },
+    outer,
+    async tunnel(credential, target = ORDERS) {
+      const socket = await outer(credential);
+      const answer = await say(socket, connectHead(target));
+      if (!answer.startsWith('HTTP/1.1 200 OK\r\n\r\n')) throw new Error(answer);
+      const inner = connect({ socket, servername: formatSni(target), rejectUnauthorized: false });
+      inner.on('error', () => {});
+      await once(inner, 'secureConnect');
+      return { outer: socket, inner };
+    },
+    async empty() {
+      while (edge.stats().connections > 0) await soon();
+    },
+    async close() {
+      await edge.close();
+      directory.close();
+      for (const socket of arrivals) socket.destroy();
+      gateway.close();
+    },
+  };
+}
+
+export function connectHead(target: Target): string {
+  return `CONNECT ${target.host}:${target.port} HTTP/1.1\r\nHost: ${target.host}:${target.port}\r\n\r\n`;
+}
+
+/** Writes, and waits for the next bytes. */
+export async function say(socket: Socket, bytes: string | Buffer): Promise<string> {
+  socket.write(bytes);
+  return hear(socket);
+}
+
+export function hear(socket: Socket): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const onClose = () => reject(new Error('closed without an answer'));
+    socket.once('close', onClose);
+    socket.once('data', (bytes: Buffer) => {
+      socket.off('close', onClose);
+      resolve(bytes.toString('latin1'));
+    });
+  });
+}
+
+/** The refusal in an HTTP answer: its status line and `error_code`. */
+export function refusalOf(answer: string): {
+  readonly status: string;
+  readonly code: string;
+  readonly decision: string;
+} {
+  const [head, body] = answer.split('\r\n\r\n');
+  if (!/\r\nConnection: close(\r\n|$)/.test(head!)) throw new Error(`no Connection: close in ${head}`);
+  const parsed = JSON.parse(body!) as { error_code: string; decision_id: string };
+  return { status: head!.split('\r\n')[0]!, code: parsed.error_code, decision: parsed.decision_id };
+}
+
+/** Resolves when the far end has closed or reset the connection. */
+export function closed(socket: Socket): Promise<void> {
+  socket.resume();
+  return new Promise((resolve) => {
+    if (socket.destroyed || socket.readableEnded) resolve();
+    else socket.once('close', () => resolve()).once('end', () => resolve());
+  });
+}
+
+function soon(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, 2));
+}
