@@ -139,7 +139,7 @@ function requestBytes(aim: Aim): Buffer {
 function measure(bytes: Buffer): { readonly status: number; readonly length: number } | undefined {
   const headEnd = bytes.indexOf('\r\n\r\n');
   if (headEnd < 0) return undefined;
-  const head = bytes.latin1Slice(0, headEnd).toLowerCase();
+  const head = bytes.toString('latin1', 0, headEnd).toLowerCase();
   const length = /\r\ncontent-length: *(\d+)/.exec(head);
   if (!length) throw new Error(`an answer without Content-Length: ${head.slice(0, 200)}`);
   return { status: Number(head.slice(9, 12)), length: headEnd + 4 + Number(length[1]) };

@@ -72,7 +72,7 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
     ...['--kubeconfig', kubeconfig],
     ...['--istiod', lab.istiodAddress],
     ...['--github-api', 'https://api.github.test'],
-    ...['--github-app-key', join(lab.dir, 'github/github-app.pem')],
+    ...['--github-app-key', join(lab.dir, 'hosts/github/github/github-app.pem')],
     ...['--edge-public', `edge.meshpass.test:${EDGE_PORT}`],
     ...['--edge-listen', `0.0.0.0:${EDGE_PORT}`],
     ...['--edge-tls-cert', join(lab.dir, 'tls/edge.meshpass.test.crt')],
@@ -120,7 +120,7 @@ async function untilReady(child: ChildProcess, operatorUrl: string, log: () => s
     await sleep(50);
   }
   const said = log().trim().split('\n').slice(-20).join('\n');
-  throw new LabError('lab_process', `meshpass serve is not ready; the end of its log:\n${said}`);
+  throw new LabError('lab_start', `meshpass serve is not ready; the end of its log:\n${said}`);
 }
 
 /** The RBAC of production, as it is in deploy/. */
