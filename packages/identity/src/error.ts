@@ -98,6 +98,7 @@ const STATUS = {
   agent_peer_untrusted: 502,
   agent_broker_unreachable: 502,
   agent_edge_unreachable: 502,
+  agent_direct_unreachable: 502,
   agent_policy_refused: 403,
   agent_credentials_expired: 503,
   // Command line and configuration

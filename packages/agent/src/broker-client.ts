@@ -1,0 +1,219 @@
+/** The broker's API as the agent calls it (docs/protocol.md). Knows nothing of when to call. */
+import { Agent, request } from 'node:https';
+import { ID_TOKEN_TYPE, JWT_TYPE, PROOF_TYPES, type Proof, SESSION_TOKEN_TYPE } from '@meshpass/identity/attestation';
+import { createDpopProof, type DpopKey } from '@meshpass/identity/dpop';
+import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
+import type {
+  CertificateRequest,
+  CertificateResponse,
+  HeartbeatResponse,
+  ServicesResponse,
+  SessionResponse,
+  TokenResponse,
+} from '@meshpass/identity/wire';
+
+export interface BrokerClientOptions {
+  /** Public URL of the broker, https. */
+  readonly url: string;
+  readonly key: DpopKey;
+  /** PEM; undefined: Node's own roots (and NODE_EXTRA_CA_CERTS). */
+  readonly ca?: string | undefined;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly randomId: () => string;
+  /** Milliseconds for a whole exchange. */
+  readonly timeout?: number;
+}
+
+interface Call {
+  readonly method: 'GET' | 'POST' | 'DELETE';
+  readonly path: string;
+  readonly accessToken?: string;
+  readonly form?: Readonly<Record<string, string>>;
+  readonly json?: unknown;
+}
+
+interface Answer {
+  readonly status: number;
+  readonly body: string;
+  /** Milliseconds since the epoch by the broker's clock, where it told. */
+  readonly date: number | undefined;
+  readonly retryAfter: number | undefined;
+}
+
+const MAX_ANSWER = 1_048_576;
+const GRANT_TYPE = 'urn:ietf:params:oauth:grant-type:token-exchange';
+
+export class BrokerClient {
+  readonly #options: BrokerClientOptions;
+  readonly #base: string;
+  readonly #agent: Agent;
+  /** Milliseconds by which the broker's clock is ahead of ours. */
+  #skew = 0;
+
+  /** @throws MeshpassError config_invalid where the URL is not https */
+  constructor(options: BrokerClientOptions) {
+    const url = URL.canParse(options.url) ? new URL(options.url) : undefined;
+    if (url?.protocol !== 'https:') {
+      throw new MeshpassError('config_invalid', `The broker's URL must begin with https://, and is ${options.url}.`);
+    }
+    this.#options = options;
+    this.#base = url.href.replace(/\/+$/, '');
+    // Two connections at most: certificates and token are fetched side by side at the start, then one is enough.
+    this.#agent = new Agent({ keepAlive: true, maxSockets: 2, ...(options.ca ? { ca: options.ca } : {}) });
+  }
+
+  /** Milliseconds since the epoch as the broker sees it. */
+  get brokerNow(): number {
+    return this.#options.now() + this.#skew;
+  }
+
+  /** `POST /token` with a proof: opens a session. */
+  openSession(proof: Proof): Promise<SessionResponse> {
+    const form: Record<string, string> =
+      proof.type === 'oidc'
+        ? { subject_token_type: PROOF_TYPES.oidc, subject_token: proof.token }
+        : {
+            subject_token_type: PROOF_TYPES.codespace,
+            subject_token: proof.token,
+            codespace_name: proof.codespaceName,
+          };
+    return this.#call({ method: 'POST', path: '/token', form: { grant_type: GRANT_TYPE, ...form } });
+  }
+
+  /** `POST /certificates`: one CSR per grant. */
+  certificates(accessToken: string, certificates: CertificateRequest['certificates']): Promise<CertificateResponse> {
+    return this.#call({ method: 'POST', path: '/certificates', accessToken, json: { certificates } });
+  }
+
+  /**
+   * `POST /token` with the session token.
+   * @param audience of an ID token for elsewhere; undefined: the identity token of the mesh
+   */
+  token(accessToken: string, audience?: string): Promise<TokenResponse> {
+    return this.#call({
+      method: 'POST',
+      path: '/token',
+      accessToken,
+      form: {
+        grant_type: GRANT_TYPE,
+        subject_token_type: SESSION_TOKEN_TYPE,
+        subject_token: accessToken,
+        requested_token_type: audience === undefined ? JWT_TYPE : ID_TOKEN_TYPE,
+        ...(audience === undefined ? {} : { audience }),
+      },
+    });
+  }
+
+  heartbeat(accessToken: string): Promise<HeartbeatResponse> {
+    return this.#call({ method: 'POST', path: '/session/heartbeat', accessToken });
+  }
+
+  services(accessToken: string): Promise<ServicesResponse> {
+    return this.#call({ method: 'GET', path: '/services', accessToken });
+  }
+
+  /** `DELETE /session`: the session and everything issued under it ends at once. */
+  async goodbye(accessToken: string): Promise<void> {
+    await this.#call({ method: 'DELETE', path: '/session', accessToken });
+  }
+
+  close(): void {
+    this.#agent.destroy();
+  }
+
+  async #call<T>(call: Call): Promise<T> {
+    let answer = await this.#exchange(call);
+    if (answer.status === 401 && answer.date !== undefined && /"dpop_expired"/.test(answer.body)) {
+      // Our clock is wrong, and a Codespace that slept may well have such a one: take the broker's (RFC 9449 section 8).
+      this.#skew = answer.date - this.#options.now();
+      answer = await this.#exchange(call);
+    }
+    if (answer.status >= 200 && answer.status < 300) {
+      if (answer.body === '') return undefined as T;
+      try {
+        return JSON.parse(answer.body) as T;
+      } catch (cause) {
+        throw unreachable(this.#base, 'its answer is not JSON', cause);
+      }
+    }
+    throw refusal(this.#base, answer);
+  }
+
+  #exchange(call: Call): Promise<Answer> {
+    const { key, randomId, timeout = 10_000 } = this.#options;
+    const url = this.#base + call.path;
+    const dpop = createDpopProof({
+      key,
+      method: call.method,
+      url,
+      now: Math.floor(this.brokerNow / 1000),
+      jti: randomId(),
+      ...(call.accessToken === undefined ? {} : { accessToken: call.accessToken }),
+    });
+    const body = call.form
+      ? new URLSearchParams(call.form).toString()
+      : call.json === undefined
+        ? undefined
+        : JSON.stringify(call.json);
+    const headers: Record<string, string | number> = { accept: 'application/json', dpop };
+    if (call.accessToken !== undefined) headers.authorization = `DPoP ${call.accessToken}`;
+    headers['content-length'] = body === undefined ? 0 : Buffer.byteLength(body);
+    if (body !== undefined) {
+      headers['content-type'] = call.form ? 'application/x-www-form-urlencoded' : 'application/json';
+    }
+    return new Promise((resolve, reject) => {
+      const fail = (cause: Error) => {
+        clearTimeout(timer);
+        outgoing.destroy();
+        reject(unreachable(this.#base, (cause as NodeJS.ErrnoException).code ?? cause.message, cause));
+      };
+      const outgoing = request(url, { method: call.method, headers, agent: this.#agent }, (incoming) => {
+        const chunks: Buffer[] = [];
+        let size = 0;
+        incoming.on('data', (chunk: Buffer) => {
+          size += chunk.length;
+          if (size > MAX_ANSWER) fail(new Error('its answer is too long'));
+          else chunks.push(chunk);
+        });
+        incoming.on('error', fail);
+        incoming.on('end', () => {
+          clearTimeout(timer);
+          const date = Date.parse(incoming.headers.date ?? '');
+          const retryAfter = Number(incoming.headers['retry-after']);
+          resolve({
+            status: incoming.statusCode ?? 0,
+            body: Buffer.concat(chunks).toString('utf8'),
+            date: Number.isNaN(date) ? undefined : date,
+            retryAfter: Number.isFinite(retryAfter) && retryAfter > 0 ? retryAfter : undefined,
+          });
+        });
+      });
+      const timer = setTimeout(() => fail(new Error('no answer in time')), timeout);
+      outgoing.on('error', fail);
+      outgoing.end(body);
+    });
+  }
+}
+
+function refusal(base: string, answer: Answer): MeshpassError {
+  const options = answer.retryAfter === undefined ? {} : { retryAfter: answer.retryAfter };
+  try {
+    const { error_code: code, error_description: message, decision_id: decision } = JSON.parse(answer.body);
+    if (isErrorCode(code) && typeof message === 'string') {
+      const text = message.slice(0, 1000);
+      return new MeshpassError(code, typeof decision === 'string' ? `${text} (decision ${decision})` : text, options);
+    }
+  } catch {
+    // Not the broker's own answer: told below.
+  }
+  return unreachable(base, `it answered ${answer.status}`, undefined, options);
+}
+
+function unreachable(base: string, why: string, cause: unknown, options: { readonly retryAfter?: number } = {}) {
+  return new MeshpassError(
+    'agent_broker_unreachable',
+    `The broker ${base} cannot be reached (${why}). Check the address and that this workspace may connect to it.`,
+    { cause, ...options },
+  );
+}

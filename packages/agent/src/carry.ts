@@ -1,0 +1,128 @@
+/** Carries one local connection to a service of the mesh, in the protocol that its first bytes speak. */
+import type { Socket } from 'node:net';
+import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import type { ReachableService } from '@meshpass/identity/wire';
+import { carryHttp1, type HttpCarrier, type Route } from './carry-http1.ts';
+import { carryBytes } from './carry-tcp.ts';
+import type { RequestHead } from './http1.ts';
+import { HTTP2_PREFACE, Http2Requests, neverIndexedField } from './http2.ts';
+import type { TunnelKind, Tunnels } from './tunnel.ts';
+
+export interface Mesh {
+  readonly tunnels: Tunnels;
+  readonly tokenHeader: string;
+  readonly sessionId: string;
+  /**
+   * The identity token that is valid now.
+   * @throws MeshpassError agent_credentials_expired
+   */
+  identityToken(): string;
+  /** The services that this session may reach now. */
+  readonly services: readonly ReachableService[];
+}
+
+/**
+ * @param mesh asked anew for every connection and request: sessions and services change
+ * @param client an accepted connection, not yet read
+ */
+export function carryToService(client: Socket, service: ReachableService, mesh: () => Mesh, first?: Buffer): void {
+  client.setNoDelay(true);
+  if (service.protocol === 'tcp') {
+    carryTunnel(client, service, 'tcp', mesh, first);
+    return;
+  }
+  const onFirst = (bytes: Buffer) => {
+    client.pause();
+    client.off('error', onError).off('end', onEarlyEnd);
+    // Three bytes tell HTTP/2 from every HTTP/1.1 method; fewer than three come only from a client typed by hand.
+    if (bytes.length >= 3 && HTTP2_PREFACE.subarray(0, 3).equals(bytes.subarray(0, 3))) {
+      carryHttp2(client, service, mesh, bytes);
+    } else {
+      carryHttp1(client, byName(service, mesh), bytes);
+      client.resume();
+    }
+  };
+  const onError = () => client.destroy();
+  const onEarlyEnd = () => client.end();
+  client.on('error', onError);
+  if (first?.length) onFirst(first);
+  else client.once('data', onFirst).once('end', onEarlyEnd);
+}
+
+/** Requests to one service under one of its own names; anything else came through a forwarded port. */
+export function byName(service: ReachableService, mesh: () => Mesh): HttpCarrier {
+  const names = new Set([service.host, ...service.aliases]);
+  return {
+    tokenHeader: mesh().tokenHeader,
+    sessionId: mesh().sessionId,
+    route: (head) => {
+      for (const authority of [head.host, head.forwardedHost, absoluteAuthority(head.target)]) {
+        if (authority !== undefined && !isOwn(authority, names, service.port)) throw foreignHost(authority, service);
+      }
+      return serviceRoute(head, service, mesh, head.target);
+    },
+  };
+}
+
+/** Where a request to a service goes, with the identity token of this moment. */
+export function serviceRoute(head: RequestHead, service: ReachableService, mesh: () => Mesh, target: string): Route {
+  if (head.method === 'CONNECT')
+    throw new MeshpassError('request_malformed', 'CONNECT is for proxies; this is a service.');
+  const { tunnels, tokenHeader, identityToken } = mesh();
+  return {
+    key: `${service.host}:${service.port}`,
+    target,
+    inserted: `${tokenHeader}: ${identityToken()}\r\n`,
+    service,
+    connect: () => tunnels.open(service, 'http1'),
+    release: (socket) => tunnels.park(service, 'http1', socket as Awaited<ReturnType<Tunnels['open']>>),
+  };
+}
+
+function carryHttp2(client: Socket, service: ReachableService, mesh: () => Mesh, first: Buffer): void {
+  const requests = new Http2Requests(() => neverIndexedField(mesh().tokenHeader, mesh().identityToken()));
+  carryTunnel(client, service, 'http2', mesh, first, (chunk) => requests.transform(chunk));
+}
+
+function carryTunnel(
+  client: Socket,
+  service: ReachableService,
+  kind: TunnelKind,
+  mesh: () => Mesh,
+  first: Buffer | undefined,
+  transform?: (chunk: Buffer) => Buffer,
+): void {
+  client.pause();
+  client.on('error', () => client.destroy());
+  mesh()
+    .tunnels.open(service, kind)
+    .then(
+      (upstream) => {
+        if (client.destroyed) return void upstream.destroy();
+        carryBytes(client, upstream, first, transform);
+        client.resume();
+      },
+      // Neither raw TCP nor HTTP/2 before its settings has room for a text; the log has the reason.
+      (error) => client.destroy(toMeshpassError(error)),
+    );
+}
+
+function isOwn(authority: string, names: ReadonlySet<string>, port: number): boolean {
+  const [name, ownPort, more] = authority.toLowerCase().split(':');
+  if (more !== undefined || !names.has(name!)) return false;
+  return ownPort === undefined || ownPort === String(port);
+}
+
+/** The authority of an absolute-form target (RFC 9112 section 3.2.2), which outranks Host. */
+function absoluteAuthority(target: string): string | undefined {
+  if (target.startsWith('/') || target === '*') return undefined;
+  return /^https?:\/\/([^/?#]*)/i.exec(target)?.[1] ?? target;
+}
+
+function foreignHost(authority: string, service: ReachableService): MeshpassError {
+  return new MeshpassError(
+    'agent_foreign_host',
+    `This address answers for ${service.host}:${service.port} only, not for ${authority.slice(0, 200)}. ` +
+      'A forwarded port of this workspace does not reach the mesh.',
+  );
+}

@@ -1,0 +1,130 @@
+/** How the commands reach the running agent: a Unix socket that only its owner can open; one JSON line each way. */
+import { chmodSync, lstatSync, mkdirSync, rmSync } from 'node:fs';
+import { connect, createServer, type Server } from 'node:net';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { isErrorCode, MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+
+export type ControlRequest =
+  | { readonly command: 'status' | 'env' | 'down' }
+  | { readonly command: 'token'; readonly audience: string };
+
+const MAX_LINE = 65_536;
+
+/** `MESHPASS_RUNTIME_DIR`, `$XDG_RUNTIME_DIR/meshpass` or `~/.meshpass`. */
+export function runtimeDirectory(env: Readonly<Record<string, string | undefined>>): string {
+  if (env.MESHPASS_RUNTIME_DIR) return env.MESHPASS_RUNTIME_DIR;
+  return env.XDG_RUNTIME_DIR ? join(env.XDG_RUNTIME_DIR, 'meshpass') : join(env.HOME || homedir(), '.meshpass');
+}
+
+export function controlPath(directory: string): string {
+  return join(directory, 'agent.sock');
+}
+
+/**
+ * Claims the socket; a dead agent's one is replaced.
+ * @throws MeshpassError agent_already_running, config_invalid
+ */
+export async function serveControl(
+  directory: string,
+  answer: (request: ControlRequest) => Promise<unknown>,
+): Promise<{ close(): void }> {
+  ownDirectory(directory);
+  const path = controlPath(directory);
+  if (await answers(path)) {
+    throw new MeshpassError(
+      'agent_already_running',
+      'The agent is running already; meshpass status shows it, meshpass down ends it.',
+    );
+  }
+  rmSync(path, { force: true });
+  const server: Server = createServer((socket) => {
+    let line = '';
+    socket.setTimeout(30_000, () => socket.destroy());
+    socket.on('error', () => socket.destroy());
+    socket.on('data', (chunk) => {
+      line += chunk.toString('utf8');
+      if (line.length > MAX_LINE) socket.destroy();
+      if (!line.includes('\n')) return;
+      socket.removeAllListeners('data');
+      reply(line, answer).then((text) => socket.end(`${text}\n`));
+    });
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(path, () => resolve());
+  });
+  chmodSync(path, 0o600);
+  server.unref();
+  return {
+    close: () => {
+      server.close();
+      rmSync(path, { force: true });
+    },
+  };
+}
+
+/** Asks the running agent. @throws MeshpassError agent_not_running, or what the agent answers */
+export function askAgent<T>(directory: string, request: ControlRequest): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(controlPath(directory));
+    let text = '';
+    socket.setTimeout(30_000, () => socket.destroy(new Error('timeout')));
+    socket.on('error', (cause) =>
+      reject(new MeshpassError('agent_not_running', 'No agent is running here; meshpass up starts it.', { cause })),
+    );
+    socket.on('connect', () => socket.write(`${JSON.stringify(request)}\n`));
+    socket.on('data', (chunk) => {
+      text += chunk.toString('utf8');
+    });
+    socket.on('end', () => {
+      try {
+        const { result, error } = JSON.parse(text);
+        if (error && isErrorCode(error.code)) reject(new MeshpassError(error.code, String(error.message)));
+        else resolve(result as T);
+      } catch (cause) {
+        reject(new MeshpassError('agent_not_running', 'The agent ended while it answered.', { cause }));
+      }
+    });
+  });
+}
+
+async function reply(line: string, answer: (request: ControlRequest) => Promise<unknown>): Promise<string> {
+  try {
+    return JSON.stringify({ result: await answer(parse(line)) });
+  } catch (thrown) {
+    const { code, message } = toMeshpassError(thrown);
+    return JSON.stringify({ error: { code, message } });
+  }
+}
+
+function parse(line: string): ControlRequest {
+  const request = JSON.parse(line) as { command?: unknown; audience?: unknown };
+  const { command, audience } = request;
+  if (command === 'status' || command === 'env' || command === 'down') return { command };
+  if (command === 'token' && typeof audience === 'string' && audience !== '') return { command, audience };
+  throw new MeshpassError('usage', 'The agent knows status, env, down and token --audience AUDIENCE.');
+}
+
+function answers(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(path);
+    socket.on('connect', () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.on('error', () => resolve(false));
+  });
+}
+
+function ownDirectory(directory: string): void {
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  const found = lstatSync(directory);
+  if (!found.isDirectory() || found.uid !== process.getuid?.()) {
+    throw new MeshpassError(
+      'config_invalid',
+      `${directory} must be a directory of your own; set MESHPASS_RUNTIME_DIR.`,
+    );
+  }
+  if ((found.mode & 0o077) !== 0) chmodSync(directory, 0o700);
+}

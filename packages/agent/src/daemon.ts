@@ -1,0 +1,38 @@
+/** The process behind `meshpass up`: runs the agent until a signal or `meshpass down`, and tells its parent when ready. */
+import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import type { AgentConfig } from './config.ts';
+import type { AgentStatus } from './status.ts';
+import { runAgent } from './up.ts';
+
+export type DaemonMessage =
+  | { readonly ready: AgentStatus }
+  | { readonly refused: { readonly code: string; readonly message: string } };
+
+/** Runs the agent in this process until SIGTERM, SIGINT or `meshpass down`. @throws MeshpassError as `runAgent` does */
+export async function runUntilSignal(config: AgentConfig, onReady: (status: AgentStatus) => void): Promise<void> {
+  const agent = await runAgent(config, { log });
+  const stop = () => void agent.close();
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, stop);
+  onReady(agent.status());
+  await agent.closed;
+}
+
+/** One JSON line an event on standard error; never a token or a key. */
+function log(event: string, detail: Readonly<Record<string, unknown>> = {}): void {
+  process.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), event, ...detail })}\n`);
+}
+
+if (import.meta.main && process.argv[2] !== undefined) {
+  const tell = (message: DaemonMessage) => {
+    if (process.connected) process.send?.(message, () => process.disconnect?.());
+  };
+  try {
+    await runUntilSignal(JSON.parse(process.argv[2]) as AgentConfig, (status) => tell({ ready: status }));
+    process.exit(0);
+  } catch (thrown) {
+    const error = thrown instanceof MeshpassError ? thrown : toMeshpassError(thrown);
+    log('refused', { code: error.code, message: error.message });
+    tell({ refused: { code: error.code, message: error.message } });
+    process.exitCode = 1;
+  }
+}

@@ -1,0 +1,31 @@
+/** `meshpass down`: ends the agent, and cleans up after one that ended without cleaning up. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { MeshpassError } from '@meshpass/identity/error';
+import { askAgent } from './control.ts';
+import { writeHosts } from './hosts-file.ts';
+
+/** @returns whether an agent was running. @throws MeshpassError agent_hosts_unwritable */
+export async function down(config: {
+  readonly runtimeDirectory: string;
+  readonly hostsFile: string;
+}): Promise<boolean> {
+  let pid: number;
+  try {
+    ({ pid } = await askAgent<{ pid: number }>(config.runtimeDirectory, { command: 'down' }));
+  } catch (error) {
+    if (!(error instanceof MeshpassError) || error.code !== 'agent_not_running') throw error;
+    writeHosts(config.hostsFile, [], { sudo: true });
+    return false;
+  }
+  for (let waited = 0; waited < 5000 && isAlive(pid); waited += 20) await sleep(20);
+  return true;
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,136 @@
+/**
+ * The marked block in /etc/hosts. The file is written in place, never replaced: in a container it is a bind mount, and
+ * a rename would leave the container with the old one. A block that a crash left behind is found by its marks.
+ */
+import { execFileSync } from 'node:child_process';
+import { closeSync, constants, ftruncateSync, openSync, readFileSync, rmSync, statSync, writeSync } from 'node:fs';
+import { MeshpassError } from '@meshpass/identity/error';
+
+export interface HostsEntry {
+  readonly address: string;
+  readonly names: readonly string[];
+}
+
+const BEGIN = '# meshpass begin (written by meshpass up, removed by meshpass down)';
+const END = '# meshpass end';
+const NAME = /^[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)+$/;
+const ADDRESS = /^127\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]{1,3}$/;
+const STALE_LOCK = 5000;
+
+/** @returns the text without the block, and without the blank line before it */
+export function withoutBlock(text: string): string {
+  let rest = text;
+  for (let begin = rest.indexOf('# meshpass begin'); begin >= 0; begin = rest.indexOf('# meshpass begin')) {
+    const end = rest.indexOf(END, begin);
+    // A block without an end was cut by a crash: only lines that look like ours belong to it.
+    const after = end >= 0 ? rest.indexOf('\n', end) + 1 || rest.length : endOfOwnLines(rest, begin);
+    rest = rest.slice(0, begin) + rest.slice(after);
+  }
+  return rest;
+}
+
+/** @throws MeshpassError config_invalid where a name or an address does not belong into a block */
+export function withBlock(text: string, entries: readonly HostsEntry[]): string {
+  const base = withoutBlock(text);
+  if (entries.length === 0) return base;
+  const lines = entries.map(({ address, names }) => {
+    if (!ADDRESS.test(address) || !names.every((name) => NAME.test(name) && name.length <= 253)) {
+      throw new MeshpassError('config_invalid', `A name that cannot stand in a hosts file was announced: ${names[0]}`);
+    }
+    return `${address} ${names.join(' ')}\n`;
+  });
+  const separator = base === '' || base.endsWith('\n') ? '' : '\n';
+  return `${base}${separator}${BEGIN}\n${lines.join('')}${END}\n`;
+}
+
+/**
+ * Writes the block; no entries remove it. Under root, or with sudo that asks for no password.
+ * @throws MeshpassError agent_hosts_unwritable
+ */
+export function writeHosts(path: string, entries: readonly HostsEntry[], options: { readonly sudo: boolean }): void {
+  const unlock = lock(`${path}.meshpass-lock`);
+  try {
+    const before = readFileSync(path, 'utf8');
+    const after = withBlock(before, entries);
+    if (after === before) return;
+    try {
+      overwrite(path, after);
+    } catch (cause) {
+      if (!options.sudo || !overwriteWithSudo(path, after)) throw unwritable(path, cause);
+    }
+  } catch (error) {
+    throw error instanceof MeshpassError ? error : unwritable(path, error);
+  } finally {
+    unlock();
+  }
+}
+
+/** In place, and never shorter than it must be for a moment longer than needed: first the bytes, then the length. */
+function overwrite(path: string, text: string): void {
+  const file = openSync(path, constants.O_RDWR);
+  try {
+    const bytes = Buffer.from(text);
+    for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at, bytes.length - at, at);
+    ftruncateSync(file, bytes.length);
+  } finally {
+    closeSync(file);
+  }
+}
+
+function overwriteWithSudo(path: string, text: string): boolean {
+  try {
+    execFileSync('sudo', ['-n', 'tee', '--', path], {
+      input: text,
+      stdio: ['pipe', 'ignore', 'ignore'],
+      timeout: 5000,
+    });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/** Two agents must not write at once. Where no lock can be made beside the file, there is nobody to share it with. */
+function lock(path: string): () => void {
+  for (let attempt = 0; attempt < 50; attempt++) {
+    try {
+      closeSync(openSync(path, 'wx', 0o600));
+      return () => rmSync(path, { force: true });
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') return () => {};
+      if (ageOf(path) > STALE_LOCK) rmSync(path, { force: true });
+      else Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 20);
+    }
+  }
+  return () => {};
+}
+
+function ageOf(path: string): number {
+  try {
+    return Date.now() - statSync(path).mtimeMs;
+  } catch {
+    return 0;
+  }
+}
+
+function endOfOwnLines(text: string, begin: number): number {
+  let at = text.indexOf('\n', begin) + 1;
+  if (at === 0) return text.length;
+  while (at < text.length) {
+    const end = text.indexOf('\n', at);
+    const line = text.slice(at, end < 0 ? undefined : end);
+    const [address = '', ...names] = line.split(' ');
+    if (!ADDRESS.test(address) || address.startsWith('127.0.') || names.length === 0) break;
+    if (end < 0) return text.length;
+    at = end + 1;
+  }
+  return at;
+}
+
+function unwritable(path: string, cause: unknown): MeshpassError {
+  return new MeshpassError(
+    'agent_hosts_unwritable',
+    `${path} cannot be written, so services have no names here; use the proxy: eval "$(meshpass env)".`,
+    { cause },
+  );
+}

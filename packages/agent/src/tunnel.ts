@@ -1,0 +1,329 @@
+/**
+ * Tunnels to services: outer TLS to the edge, inner TLS to the workload, both with the grant's SVID. A few outer
+ * connections wait ready, and an inner one that a finished client left behind is given to the next: a new connection
+ * then costs no handshake.
+ */
+import { connect, type SecureContext, type TLSSocket } from 'node:tls';
+import { MeshpassError } from '@meshpass/identity/error';
+import { formatSni, spiffeOfSan } from '@meshpass/identity/spiffe';
+import type { ReachableService } from '@meshpass/identity/wire';
+import { connectToEdge, type EdgeAddress, requestTunnel } from './edge-connection.ts';
+
+/** What Envoy reads from the ALPN of a connection: which kind of rules it evaluates, and which codec it uses. */
+export type TunnelKind = 'http1' | 'http2' | 'tcp';
+
+const ALPN: Readonly<Record<TunnelKind, string[]>> = {
+  http1: ['istio-http/1.1', 'istio', 'http/1.1'],
+  http2: ['istio-h2', 'istio', 'h2'],
+  tcp: ['istio'],
+};
+
+/** One grant's SVID, ready for use. `generation` differs after every renewal and every change of the roots. */
+export interface TunnelIdentity {
+  readonly generation: number;
+  /** Towards the edge: public roots. */
+  readonly outer: SecureContext;
+  /** Towards the workload: the roots of the mesh. */
+  readonly inner: SecureContext;
+}
+
+export interface TunnelsOptions {
+  readonly edge: () => EdgeAddress;
+  /** @throws MeshpassError agent_credentials_expired */
+  readonly identity: (grant: string) => TunnelIdentity;
+  /** Outer connections kept ready per grant in use. */
+  readonly warm?: number;
+  /** Milliseconds an outer connection waits, below the edge's idle limit. */
+  readonly warmFor?: number;
+  /** Milliseconds a finished inner connection waits for the next client. */
+  readonly parkFor?: number;
+  /** Milliseconds for each of: outer connection, CONNECT, inner handshake. */
+  readonly timeout?: number;
+  /** Most tunnels open at once. */
+  readonly limit?: number;
+}
+
+interface Waiting {
+  readonly socket: TLSSocket;
+  readonly generation: number;
+  readonly timer: NodeJS.Timeout;
+  readonly onClose: () => void;
+}
+
+const MAX_SESSIONS = 256;
+const MAX_PARKED = 4;
+
+export class Tunnels {
+  readonly #options: Required<TunnelsOptions>;
+  readonly #outer = new Map<string, Waiting[]>();
+  readonly #parked = new Map<string, Waiting[]>();
+  readonly #sessions = new Map<string, Buffer>();
+  readonly #open = new Set<TLSSocket>();
+  readonly #lastUse = new Map<string, number>();
+  #closed = false;
+
+  constructor(options: TunnelsOptions) {
+    this.#options = { warm: 2, warmFor: 20_000, parkFor: 5_000, timeout: 10_000, limit: 1024, ...options };
+  }
+
+  get size(): number {
+    return this.#open.size;
+  }
+
+  /**
+   * A connection to the workload behind a service, authenticated both ways.
+   * @throws MeshpassError tunnel_..., agent_edge_unreachable, agent_peer_untrusted, agent_credentials_expired
+   */
+  async open(service: ReachableService, kind: TunnelKind): Promise<TLSSocket> {
+    const identity = this.#options.identity(service.grant);
+    this.#lastUse.set(service.grant, performance.now());
+    const parked = this.#takeWaiting(this.#parked, parkKey(service, kind), identity.generation);
+    if (parked) return parked;
+    if (this.#open.size >= this.#options.limit) {
+      throw new MeshpassError(
+        'tunnel_limit',
+        `This workspace has ${this.#open.size} connections to the mesh open; close some.`,
+      );
+    }
+    if (service.spiffe_ids.length === 0) {
+      throw new MeshpassError(
+        'agent_peer_untrusted',
+        `No workload runs behind ${service.host}:${service.port} now, so there is no identity to expect of it.`,
+      );
+    }
+    const edge = this.#options.edge();
+    const outer = await this.#connectedOuter(service.grant, identity, edge, service);
+    return this.#innerTls(outer, service, kind, identity);
+  }
+
+  /** Gives back a connection that rests between two HTTP/1.1 exchanges. */
+  park(service: ReachableService, kind: TunnelKind, socket: TLSSocket): void {
+    const key = parkKey(service, kind);
+    const list = this.#parked.get(key) ?? [];
+    const generation = generationOf.get(socket);
+    if (this.#closed || list.length >= MAX_PARKED || generation === undefined || socket.destroyed) {
+      socket.destroy();
+      return;
+    }
+    this.#wait(this.#parked, key, socket, generation, this.#options.parkFor);
+  }
+
+  /** Prepares for a first call: an outer connection for the grant and an inner one for the service. */
+  async prepare(service: ReachableService): Promise<void> {
+    if (service.spiffe_ids.length === 0) return;
+    const kind: TunnelKind = service.protocol === 'http' ? 'http1' : service.protocol === 'http2' ? 'http2' : 'tcp';
+    if (kind === 'http1') this.park(service, kind, await this.open(service, kind));
+    else this.#refill(service.grant);
+  }
+
+  /** Drops what waits under a credential that has been replaced. */
+  refresh(): void {
+    for (const map of [this.#outer, this.#parked]) {
+      for (const list of map.values()) for (const waiting of [...list]) this.#drop(map, waiting);
+      map.clear();
+    }
+    this.#sessions.clear();
+    for (const [grant, at] of this.#lastUse) if (performance.now() - at < 60_000) this.#refill(grant);
+  }
+
+  /** Ends every connection. */
+  close(): void {
+    this.#closed = true;
+    this.refresh();
+    for (const socket of this.#open) socket.destroy();
+  }
+
+  async #connectedOuter(grant: string, identity: TunnelIdentity, edge: EdgeAddress, service: ReachableService) {
+    const timeout = this.#options.timeout;
+    const warm = this.#takeWaiting(this.#outer, grant, identity.generation);
+    if (warm) {
+      this.#refill(grant);
+      try {
+        await requestTunnel(warm, edge, service, timeout);
+        return warm;
+      } catch (error) {
+        // One that waited may have been closed meanwhile: a fresh one decides.
+        if (!(error instanceof MeshpassError) || error.code !== 'agent_edge_unreachable') throw error;
+      }
+    }
+    const socket = await this.#connectOuter(grant, identity, edge);
+    if (!warm) this.#refill(grant);
+    await requestTunnel(socket, edge, service, timeout);
+    return socket;
+  }
+
+  #connectOuter(grant: string, identity: TunnelIdentity, edge: EdgeAddress): Promise<TLSSocket> {
+    const key = `edge ${grant} ${identity.generation}`;
+    return connectToEdge({
+      edge,
+      context: identity.outer,
+      session: this.#sessions.get(key),
+      onSession: (session) => this.#remember(key, session),
+      timeout: this.#options.timeout,
+    });
+  }
+
+  #innerTls(
+    outer: TLSSocket,
+    service: ReachableService,
+    kind: TunnelKind,
+    identity: TunnelIdentity,
+  ): Promise<TLSSocket> {
+    const expected = new Set(service.spiffe_ids);
+    const key = `${parkKey(service, kind)} ${identity.generation} ${service.spiffe_ids.join()}`;
+    const session = this.#sessions.get(key);
+    return new Promise((resolve, reject) => {
+      const inner = connect({
+        socket: outer,
+        servername: formatSni(service),
+        secureContext: identity.inner,
+        minVersion: 'TLSv1.3',
+        ALPNProtocols: ALPN[kind],
+        rejectUnauthorized: true,
+        checkServerIdentity: (_name, certificate) => untrusted(certificate.subjectaltname, expected, service),
+        ...(session ? { session } : {}),
+      });
+      const fail = (cause: Error) => {
+        clearTimeout(timer);
+        inner.destroy();
+        outer.destroy();
+        reject(innerFailure(service, cause));
+      };
+      const timer = setTimeout(() => fail(new Error('timeout')), this.#options.timeout);
+      this.#open.add(inner);
+      inner.once('close', () => {
+        this.#open.delete(inner);
+        outer.destroy();
+      });
+      const closedEarly = () => fail(new Error('the connection was closed during the handshake'));
+      inner.once('error', fail);
+      inner.once('close', closedEarly);
+      inner.on('session', (fresh: Buffer) => this.#remember(key, fresh));
+      inner.once('secureConnect', () => {
+        clearTimeout(timer);
+        // Node asks checkServerIdentity only in full handshakes; a resumed session is held to the same rule here.
+        const refused = inner.isSessionReused()
+          ? untrusted(inner.getPeerCertificate().subjectaltname, expected, service)
+          : undefined;
+        if (refused || !inner.authorized) return fail(refused ?? new Error('unauthorized'));
+        inner.off('error', fail);
+        inner.off('close', closedEarly);
+        inner.on('error', () => inner.destroy());
+        generationOf.set(inner, identity.generation);
+        resolve(inner);
+      });
+    });
+  }
+
+  #remember(key: string, session: Buffer): void {
+    if (this.#sessions.size >= MAX_SESSIONS) this.#sessions.delete(this.#sessions.keys().next().value!);
+    this.#sessions.set(key, session);
+  }
+
+  #refill(grant: string): void {
+    const list = this.#outer.get(grant) ?? [];
+    if (this.#closed || list.length >= this.#options.warm || this.#filling.has(grant)) return;
+    let identity: TunnelIdentity;
+    try {
+      identity = this.#options.identity(grant);
+    } catch {
+      return;
+    }
+    this.#filling.add(grant);
+    this.#connectOuter(grant, identity, this.#options.edge()).then(
+      (socket) => {
+        this.#filling.delete(grant);
+        if (this.#closed) return void socket.destroy();
+        this.#wait(this.#outer, grant, socket, identity.generation, this.#options.warmFor);
+        this.#refill(grant);
+      },
+      // The next call meets the same failure and tells it.
+      () => this.#filling.delete(grant),
+    );
+  }
+  readonly #filling = new Set<string>();
+
+  #wait(map: Map<string, Waiting[]>, key: string, socket: TLSSocket, generation: number, milliseconds: number): void {
+    const list = map.get(key) ?? [];
+    map.set(key, list);
+    const waiting: Waiting = {
+      socket,
+      generation,
+      timer: setTimeout(() => {
+        this.#drop(map, waiting);
+        const usedAgo = performance.now() - (this.#lastUse.get(key) ?? Number.NEGATIVE_INFINITY);
+        if (map === this.#outer && usedAgo < 300_000) this.#refill(key);
+      }, milliseconds).unref(),
+      onClose: () => this.#forget(map, waiting),
+    };
+    socket.once('close', waiting.onClose);
+    socket.once('end', waiting.onClose);
+    socket.once('data', waiting.onClose); // nothing may come unasked
+    list.push(waiting);
+  }
+
+  #takeWaiting(map: Map<string, Waiting[]>, key: string, generation: number): TLSSocket | undefined {
+    for (let waiting = map.get(key)?.at(-1); waiting; waiting = map.get(key)?.at(-1)) {
+      const usable = waiting.generation === generation && !waiting.socket.destroyed && waiting.socket.writable;
+      this.#release(map, waiting);
+      if (usable) return waiting.socket;
+      waiting.socket.destroy();
+    }
+    return undefined;
+  }
+
+  #release(map: Map<string, Waiting[]>, waiting: Waiting): void {
+    clearTimeout(waiting.timer);
+    waiting.socket.off('close', waiting.onClose).off('end', waiting.onClose).off('data', waiting.onClose);
+    for (const list of map.values()) {
+      const index = list.indexOf(waiting);
+      if (index >= 0) list.splice(index, 1);
+    }
+  }
+
+  #forget(map: Map<string, Waiting[]>, waiting: Waiting): void {
+    this.#drop(map, waiting);
+  }
+
+  #drop(map: Map<string, Waiting[]>, waiting: Waiting): void {
+    this.#release(map, waiting);
+    waiting.socket.destroy();
+  }
+}
+
+/** Under which credential an inner connection was made. */
+const generationOf = new WeakMap<TLSSocket, number>();
+
+function parkKey(service: ReachableService, kind: TunnelKind): string {
+  return `${service.grant} ${service.host}:${service.port} ${kind}`;
+}
+
+function untrusted(
+  san: string | undefined,
+  expected: ReadonlySet<string>,
+  service: ReachableService,
+): Error | undefined {
+  const id = spiffeOfSan(san);
+  if (id !== undefined && expected.has(id)) return undefined;
+  return Object.assign(new Error(`${service.host}:${service.port} presents ${id ?? 'no SPIFFE id'}`), {
+    code: 'MESHPASS_PEER',
+  });
+}
+
+function innerFailure(service: ReachableService, cause: Error): MeshpassError {
+  const code = (cause as NodeJS.ErrnoException).code ?? '';
+  const authority = `${service.host}:${service.port}`;
+  if (code === 'MESHPASS_PEER' || /CERT|VERIFY|ISSUER|SIGNATURE|CHAIN/.test(code) || cause.message === 'unauthorized') {
+    return new MeshpassError(
+      'agent_peer_untrusted',
+      `What answers at ${authority} is not the workload that the mesh names (${cause.message}); nothing was sent to it.`,
+      { cause },
+    );
+  }
+  return new MeshpassError(
+    'agent_edge_unreachable',
+    `The mesh ended the connection to ${authority} before it was secure (${code || cause.message}). ` +
+      'The service may have no ready pod, or your access has just ended: meshpass status tells.',
+    { cause },
+  );
+}
