@@ -1,11 +1,17 @@
 /** The nearest known word to a mistyped one. */
 
+/** Says ` (did you mean "allow"?)`, or nothing where no candidate is near. */
+export function didYouMean(word: string, candidates: Iterable<string>): string {
+  const candidate = nearest(word, candidates);
+  return candidate === undefined ? '' : ` (did you mean "${candidate}"?)`;
+}
+
 /**
- * Says ` (did you mean "allow"?)`, or nothing where no candidate is near: at most a third of the word may differ.
+ * The nearest candidate, if at most a third of the word differs.
  * @param word what was written
  * @param candidates what would have been understood
  */
-export function didYouMean(word: string, candidates: Iterable<string>): string {
+export function nearest(word: string, candidates: Iterable<string>): string | undefined {
   const limit = Math.max(1, Math.floor(word.length / 3));
   let best: { readonly candidate: string; readonly distance: number } | undefined;
   for (const candidate of candidates) {
@@ -13,7 +19,7 @@ export function didYouMean(word: string, candidates: Iterable<string>): string {
     const distance = editDistance(word.toLowerCase(), candidate.toLowerCase());
     if (distance <= limit && (!best || distance < best.distance)) best = { candidate, distance };
   }
-  return best ? ` (did you mean "${best.candidate}"?)` : '';
+  return best?.candidate;
 }
 
 /** Optimal string alignment: a swap of neighbours counts once, as it does for fingers. */

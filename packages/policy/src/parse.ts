@@ -3,7 +3,7 @@ import type { ErrorCode } from '@meshpass/identity';
 import type { z } from 'zod';
 import { type AccessDocument, accessSchema, type SchemaOptions } from './access-schema.ts';
 import { checkReferences } from './check-references.ts';
-import { didYouMean } from './did-you-mean.ts';
+import { didYouMean, nearest } from './did-you-mean.ts';
 import type { Access, Grant, Place } from './model.ts';
 import { type AccessFileProblem, accessFileError } from './problem.ts';
 import { readYaml, type YamlFile } from './read-yaml.ts';
@@ -22,7 +22,8 @@ export function parseAccess(text: string, file: string, options: ParseOptions = 
   if ('problems' in read) throw accessFileError(read.problems);
   const { yaml } = read;
   const result = accessSchema(options).safeParse(yaml.value);
-  if (!result.success) throw accessFileError(result.error.issues.flatMap((issue) => toProblems(issue, yaml)));
+  if (!result.success)
+    throw accessFileError(withoutEchoes(result.error.issues, yaml).flatMap((issue) => toProblems(issue, yaml)));
   const access = toAccess(result.data, file, yaml);
   const issuerPlaces = new Map(
     access.trust.issuers.map(({ name }) => [name, yaml.locate(['trust', 'issuers', name], 'key')]),
@@ -72,6 +73,22 @@ function toGrant(name: string, grant: AccessDocument['grants'][string], yaml: Ya
   };
 }
 
+/** Leaves out `"who" is missing` where a mistyped `wo` stands in its place. */
+function withoutEchoes(issues: readonly z.core.$ZodIssue[], yaml: YamlFile): readonly z.core.$ZodIssue[] {
+  const meant = new Set(
+    issues.flatMap((issue) =>
+      issue.code === 'unrecognized_keys'
+        ? issue.keys.map((key) => JSON.stringify([...issue.path, nearest(key, knownKeys(issue.path))]))
+        : [],
+    ),
+  );
+  return issues.filter((issue) => !(isMissing(issue, yaml) && meant.has(JSON.stringify(issue.path))));
+}
+
+function isMissing(issue: z.core.$ZodIssue, yaml: YamlFile): boolean {
+  return issue.code === 'invalid_type' && !exists(yaml.value, issue.path);
+}
+
 function toProblems(issue: z.core.$ZodIssue, yaml: YamlFile): readonly AccessFileProblem[] {
   if (issue.code === 'unrecognized_keys') {
     return issue.keys.map((key) => ({
@@ -82,7 +99,7 @@ function toProblems(issue: z.core.$ZodIssue, yaml: YamlFile): readonly AccessFil
   }
   const params = issue.code === 'custom' ? (issue.params as { code?: ErrorCode; at?: 'key' } | undefined) : undefined;
   const where = fieldName(issue.path);
-  const missing = issue.code === 'invalid_type' && issue.input === undefined && !exists(yaml.value, issue.path);
+  const missing = isMissing(issue, yaml);
   return [
     {
       code: params?.code ?? (missing && issue.path.at(-1) === 'who' ? 'access_file_who_empty' : 'access_file_invalid'),

@@ -1,0 +1,155 @@
+import type { MeshpassError } from '@meshpass/identity';
+import { describe, expect, it } from 'vitest';
+import { checkMesh, parseAccess, reachableServices } from '../src/index.ts';
+import type { Mesh } from '../src/model.ts';
+import { EXAMPLE, fileWith, LEDGER, MESH, ORDERS } from './shop.ts';
+
+function refusal(text: string, mesh: Mesh): MeshpassError | undefined {
+  try {
+    checkMesh(parseAccess(text, 'access.yaml'), mesh);
+    return undefined;
+  } catch (error) {
+    return error as MeshpassError;
+  }
+}
+
+describe('checkMesh', () => {
+  it('takes a file whose every port is there', () => {
+    expect(refusal(EXAMPLE, MESH)).toBeUndefined();
+  });
+
+  const service = (parts: Partial<typeof ORDERS>): Mesh => ({ ...MESH, services: [{ ...ORDERS, ...parts }] });
+  it.each<readonly [string, string, Mesh, string, RegExp]>([
+    [
+      'a service that is not there',
+      '{service: order.shop, port: 8080}',
+      MESH,
+      'access_service_unknown',
+      /:10:10 the mesh has no service order\.shop \(did you mean "orders\.shop"\?\)$/,
+    ],
+    [
+      'a service of another namespace',
+      '{service: orders.dev, port: 8080}',
+      MESH,
+      'access_service_unknown',
+      /no service orders\.dev/,
+    ],
+    [
+      'a port that is not there',
+      '{service: orders.shop, port: 80}',
+      MESH,
+      'access_port_unknown',
+      /:10:10 orders\.shop has no port 80: it has 8080, 9090$/,
+    ],
+    [
+      'a port without a declared protocol',
+      '{service: orders.shop, port: 9090}',
+      MESH,
+      'access_port_undeclared',
+      /orders\.shop:9090 declares no protocol.*set "appProtocol"/,
+    ],
+    [
+      'operations on a TCP port',
+      '{service: ledger-db.shop, port: 5432, allow: [GET /]}',
+      MESH,
+      'access_file_invalid',
+      /is TCP.*leave "allow" out/,
+    ],
+    [
+      'istiod',
+      '{service: istiod.istio-system, port: 15012}',
+      service({ name: 'istiod', namespace: 'istio-system' }),
+      'access_file_invalid',
+      /belongs to the mesh itself/,
+    ],
+    [
+      'the mesh gateway',
+      '{service: gw.meshpass-system, port: 8080}',
+      service({ name: 'gw', namespace: 'meshpass-system' }),
+      'access_file_invalid',
+      /belongs to the mesh itself/,
+    ],
+    [
+      'a service that selects every pod of its namespace',
+      '{service: orders.shop, port: 8080}',
+      service({ selector: {} }),
+      'access_file_invalid',
+      /selects no pods by label/,
+    ],
+    [
+      'a grant whose namespace runs services',
+      '{service: orders.meshpass-dev, port: 8080}',
+      service({ namespace: 'meshpass-dev' }),
+      'access_file_invalid',
+      /:8:3 namespace meshpass-dev runs services/,
+    ],
+    [
+      'a grant whose namespace is the root namespace',
+      '{service: orders.shop, port: 8080}',
+      { ...MESH, rootNamespace: 'meshpass-dev' },
+      'access_file_invalid',
+      /:8:3 namespace meshpass-dev is the mesh's own/,
+    ],
+  ])('refuses %s', (_, target, mesh, code, message) => {
+    const error = refusal(fileWith({ to: `[${target}]` }), mesh);
+    expect(error).toMatchObject({ code, message: expect.stringMatching(message) });
+  });
+
+  it('refuses roles where the keys of the mesh are', () => {
+    const error = refusal(
+      fileWith({ more: 'kubernetes: {roles: [view@istio-system, edit@shop, view@meshpass-system]}' }),
+      MESH,
+    );
+    expect(error?.message.match(/no role is given there/g)).toHaveLength(2);
+  });
+
+  it('lists everything at once', () => {
+    const error = refusal(EXAMPLE, { ...MESH, services: [] });
+    expect(error?.message).toBe(
+      'access.yaml:13:9 the mesh has no service orders.shop\naccess.yaml:14:9 the mesh has no service ledger-db.shop',
+    );
+  });
+});
+
+describe('reachableServices', () => {
+  const access = parseAccess(EXAMPLE, 'access.yaml');
+
+  it('tells names, protocol, operations and who may answer', () => {
+    expect(reachableServices(access, MESH, ['payments-dev'])).toEqual([
+      {
+        grant: 'payments-dev',
+        host: 'orders.shop.svc.cluster.local',
+        port: 8080,
+        aliases: ['orders.shop.svc', 'orders.shop'],
+        protocol: 'http',
+        allow: ['GET /orders/*', 'POST /refunds'],
+        spiffe_ids: ['spiffe://cluster.local/ns/shop/sa/orders', 'spiffe://cluster.local/ns/shop/sa/orders-next'],
+      },
+      {
+        grant: 'payments-dev',
+        host: 'ledger-db.shop.svc.cluster.local',
+        port: 5432,
+        aliases: ['ledger-db.shop.svc', 'ledger-db.shop'],
+        protocol: 'tcp',
+        spiffe_ids: ['spiffe://cluster.local/ns/shop/sa/ledger-db'],
+      },
+    ]);
+  });
+
+  it('tells nothing of grants that were not asked for, or are not there', () => {
+    expect(reachableServices(access, MESH, [])).toEqual([]);
+    expect(reachableServices(access, MESH, ['payments', 'constructor'])).toEqual([]);
+  });
+
+  it('leaves out what the mesh has no more, or declares no more', () => {
+    const undeclared = { ...ORDERS, ports: ORDERS.ports.map((port) => ({ ...port, protocol: 'undeclared' as const })) };
+    const hosts = (mesh: Mesh) => reachableServices(access, mesh, ['payments-dev']).map(({ host }) => host);
+    expect(hosts({ ...MESH, services: [LEDGER, undeclared] })).toEqual(['ledger-db.shop.svc.cluster.local']);
+    expect(hosts({ ...MESH, services: [] })).toEqual([]);
+  });
+
+  it('accepts nobody where no workload runs', () => {
+    const idle = { ...MESH, services: [{ ...LEDGER, workloads: [] }] };
+    expect(reachableServices(access, idle, ['payments-dev'])[0]?.spiffe_ids).toEqual([]);
+  });
+});

@@ -1,0 +1,145 @@
+import { MeshpassError } from '@meshpass/identity';
+import { describe, expect, it } from 'vitest';
+import { type AccessFileProblem, parseAccess, teamsMentioned } from '../src/index.ts';
+import { BAD_FILES } from './bad-files.ts';
+import { EXAMPLE, fileWith } from './shop.ts';
+
+function refusal(text: string): MeshpassError {
+  try {
+    parseAccess(text, 'access.yaml');
+  } catch (error) {
+    if (error instanceof MeshpassError) return error;
+    throw error;
+  }
+  throw new Error('the file was taken');
+}
+
+describe('a good access file', () => {
+  it('is read with the place of every entry', () => {
+    const access = parseAccess(EXAMPLE, 'access.yaml');
+    expect(access.trust).toEqual({
+      codespaces: { organization: 'acme' },
+      issuers: [
+        {
+          name: 'okta',
+          issuer: 'https://acme.okta.com',
+          audience: 'meshpass',
+          algorithms: ['RS256', 'PS256', 'ES256', 'EdDSA'],
+          kind: 'generic',
+        },
+        {
+          name: 'ci',
+          issuer: 'https://token.actions.githubusercontent.com',
+          audience: 'meshpass',
+          algorithms: ['RS256', 'PS256', 'ES256', 'EdDSA'],
+          kind: 'actions',
+        },
+      ],
+      audiences: ['sts.amazonaws.com'],
+    });
+    expect(access.grants).toEqual([
+      {
+        name: 'payments-dev',
+        place: { file: 'access.yaml', line: 8, column: 3 },
+        who: [
+          { place: { file: 'access.yaml', line: 10, column: 9 }, team: 'acme/payments', repository: 'acme/payments-*' },
+          {
+            place: { file: 'access.yaml', line: 11, column: 9 },
+            when: 'claims.email.endsWith("@acme.com") && claims.groups.exists(g, g == "sre")',
+          },
+        ],
+        to: [
+          {
+            place: { file: 'access.yaml', line: 13, column: 9 },
+            service: 'orders',
+            namespace: 'shop',
+            port: 8080,
+            allow: [
+              { method: 'GET', path: '/orders/*' },
+              { method: 'POST', path: '/refunds' },
+            ],
+          },
+          { place: { file: 'access.yaml', line: 14, column: 9 }, service: 'ledger-db', namespace: 'shop', port: 5432 },
+        ],
+        kubernetesRoles: [{ role: 'view', namespace: 'shop', place: { file: 'access.yaml', line: 15, column: 26 } }],
+        ttl: 600,
+        session: 28800,
+      },
+    ]);
+  });
+
+  it('has certificates of 10 minutes and sessions of 8 hours where it does not say', () => {
+    expect(parseAccess(fileWith({}), 'f').grants[0]).toMatchObject({ ttl: 600, session: 28800, kubernetesRoles: [] });
+  });
+
+  it('may grant nothing to nobody', () => {
+    expect(parseAccess('trust: {}\ngrants: {}\n', 'f')).toEqual({
+      file: 'f',
+      trust: { issuers: [], audiences: [] },
+      grants: [],
+    });
+  });
+
+  it('mentions the teams to ask for, each once', () => {
+    const text = fileWith({
+      who: '[{team: Acme/Zeta}, {team: acme/alpha}, {team: acme/zeta, user: bob}, {user: carol}]',
+    });
+    expect(teamsMentioned(parseAccess(text, 'f'))).toEqual(['acme/alpha', 'acme/zeta']);
+  });
+
+  it('takes an issuer on an enterprise path of GitHub Actions for what it is, and a look-alike for a stranger', () => {
+    const kinds = [
+      'https://token.actions.githubusercontent.com/acme',
+      'https://token.actions.githubusercontent.com.evil.example',
+    ].map(
+      (issuer) =>
+        parseAccess(`trust: {issuers: {x: {issuer: '${issuer}', audience: a}}}\ngrants: {}\n`, 'f').trust.issuers[0]
+          ?.kind,
+    );
+    expect(kinds).toEqual(['actions', 'generic']);
+  });
+
+  it('takes plain HTTP issuers only where the lab says so', () => {
+    const text = 'trust: {issuers: {x: {issuer: "http://idp.test", audience: a}}}\ngrants: {}\n';
+    expect(refusal(text).message).toMatch(/^access\.yaml:1:31 issuer: "http:\/\/idp\.test" is no issuer/);
+    expect(parseAccess(text, 'f', { dangerouslyAllowPlainHttpIssuers: true }).trust.issuers).toHaveLength(1);
+  });
+});
+
+describe('a bad access file is refused, by line:', () => {
+  it.each(BAD_FILES)('%s', (_, text, code, message) => {
+    const error = refusal(text);
+    expect(error.message).toMatch(message);
+    expect(error.code).toBe(code);
+    expect(error.message).toMatch(/^access\.yaml:[1-9]\d*:[1-9]\d* /);
+  });
+
+  it('with every finding at once, in the order of the file', () => {
+    const text = EXAMPLE.replace('allow:', 'alow:')
+      .replace('10m', '10d')
+      .replace('"sre")', '"sre"')
+      .replace('acme/payments-*', 'acme*/p');
+    const error = refusal(text);
+    expect(error.message.split('\n')).toEqual([
+      expect.stringMatching(/^access\.yaml:10:43 .*strangers/),
+      expect.stringMatching(/^access\.yaml:11:15 when: not a CEL expression/),
+      expect.stringMatching(/^access\.yaml:13:44 unknown key "alow"/),
+      expect.stringMatching(/^access\.yaml:16:10 ttl: "10d" is no duration/),
+    ]);
+    expect(error.code).toBe('access_file_pattern_unanchored');
+    const problems = error.detail.problems as readonly AccessFileProblem[];
+    expect(problems.map(({ code }) => code)).toEqual([
+      'access_file_pattern_unanchored',
+      'access_file_expression',
+      'access_file_unknown_key',
+      'access_file_invalid',
+    ]);
+    expect(problems[2]?.place).toEqual({ file: 'access.yaml', line: 13, column: 44 });
+  });
+
+  it('with a hundred findings listed and the rest counted', () => {
+    const text = fileWith({ who: `[${Array.from({ length: 150 }, () => '{}').join(', ')}]` });
+    expect(refusal(text).message.split('\n')).toHaveLength(101);
+    expect(refusal(text).message).toMatch(/and 50 more$/);
+  });
+});
