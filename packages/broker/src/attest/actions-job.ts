@@ -1,0 +1,64 @@
+/**
+ * What a token of GitHub Actions says, by ids. `sub` is text that a repository's settings may change, and has two
+ * forms (`repo:OWNER/REPO:...` and `repo:OWNER@ID/REPO@ID:...`), so nothing is read from it.
+ */
+import { MeshpassError, type Workspace } from '@meshpass/identity';
+import { z } from 'zod';
+import { malformed } from './read-token.ts';
+
+export interface ActionsJob {
+  /** `repo:REPOSITORY_ID`: the workflows of one repository are one subject, whoever sets them off. */
+  readonly subject: string;
+  readonly actor: { readonly id: number; readonly login: string };
+  readonly workspace: Workspace;
+}
+
+const numeric = z
+  .string()
+  .regex(/^[1-9][0-9]{0,15}$/)
+  .transform(Number)
+  .refine(Number.isSafeInteger);
+const text = z.string().min(1).max(500);
+
+/** https://docs.github.com/actions/reference/security/oidc: every value is a string. */
+const Claims = z.object({
+  repository: text,
+  repository_id: numeric,
+  repository_owner_id: numeric,
+  actor: text,
+  actor_id: numeric,
+  run_id: numeric,
+  run_attempt: numeric,
+  ref: text.optional(),
+  workflow_ref: text.optional(),
+});
+
+/** GitHub's own workflow that makes the prebuilds of Codespaces. */
+const PREBUILD = /^[^/]+\/[^/]+\/dynamic\/codespaces\//;
+
+/** @throws MeshpassError `proof_malformed`, `proof_prebuild` */
+export function readActionsJob(verified: Readonly<Record<string, unknown>>): ActionsJob {
+  const read = Claims.safeParse(verified);
+  if (!read.success) {
+    const members = read.error.issues.map(({ path }) => path.join('.')).join(', ');
+    throw malformed(`GitHub Actions would have said ${members} otherwise`);
+  }
+  const claims = read.data;
+  if (claims.workflow_ref && PREBUILD.test(claims.workflow_ref)) {
+    throw new MeshpassError(
+      'proof_prebuild',
+      'This is a prebuild of Codespaces: its disk is cloned to many developers, so it gets no identity.',
+    );
+  }
+  return {
+    subject: `repo:${claims.repository_id}`,
+    actor: { id: claims.actor_id, login: claims.actor },
+    workspace: {
+      kind: 'actions',
+      key: `actions:${claims.repository_id}:${claims.run_id}:${claims.run_attempt}`,
+      name: `${claims.repository}#${claims.run_id}`,
+      repository: { id: claims.repository_id, fullName: claims.repository, ownerId: claims.repository_owner_id },
+      ...(claims.ref ? { ref: claims.ref } : {}),
+    },
+  };
+}

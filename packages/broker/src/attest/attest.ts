@@ -1,0 +1,47 @@
+/** From a proof to an attestation: one attestor for each kind of proof. */
+import { MeshpassError, PROOF_TYPES, type Proof } from '@meshpass/identity';
+import { type Access, teamsMentioned } from '@meshpass/policy';
+import type { Attested } from './attested.ts';
+import { attestCodespace, type CodespaceOptions } from './github-codespace.ts';
+import { attestOidc, type OidcOptions } from './oidc.ts';
+
+/** @throws MeshpassError `proof_*`, `workspace_*`, `issuer_unavailable`, `issuer_rate_limited` */
+export type Attest = (proof: Proof) => Promise<Attested>;
+
+export interface AttestOptions {
+  /** The access file in force, asked anew for each proof. */
+  readonly access: () => Access;
+  readonly codespaces: CodespaceOptions;
+  readonly oidc: OidcOptions;
+}
+
+export function createAttest(options: AttestOptions): Attest {
+  return async (proof) => {
+    const access = options.access();
+    switch (proof.type) {
+      case 'oidc':
+        return await attestOidc(proof, access.trust.issuers, teamsMentioned(access), options.oidc);
+      case 'github-codespace':
+        return { attestation: await attestCodespace(proof, access.trust, teamsMentioned(access), options.codespaces) };
+    }
+  };
+}
+
+/**
+ * The proof in a token exchange request (RFC 8693 section 2.1, and `codespace_name`, which is ours).
+ * @throws MeshpassError `proof_type_unsupported`, `proof_malformed`
+ */
+export function readProof(subjectTokenType: string, subjectToken: string, codespaceName: string | undefined): Proof {
+  switch (subjectTokenType) {
+    case PROOF_TYPES.oidc:
+      return { type: 'oidc', token: subjectToken };
+    case PROOF_TYPES.codespace:
+      if (!codespaceName) throw new MeshpassError('proof_malformed', 'The parameter codespace_name is missing.');
+      return { type: 'github-codespace', token: subjectToken, codespaceName };
+    default:
+      throw new MeshpassError(
+        'proof_type_unsupported',
+        `The broker takes proofs of the types ${Object.values(PROOF_TYPES).join(' and ')}.`,
+      );
+  }
+}

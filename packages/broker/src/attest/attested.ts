@@ -1,0 +1,12 @@
+/** What an attestor gives to the rest of the broker. */
+import type { Attestation } from '@meshpass/identity';
+
+export interface Attested {
+  readonly attestation: Attestation;
+  /**
+   * Set where a proof is good for one use: the store refuses a key that it has seen (`proof_replayed`).
+   * `key` is the SHA-256 of the issuer and the proof's `jti`, or its signed part where it has none, in hex;
+   * `expiresAt` (ISO 8601) is when the proof is dead by itself.
+   */
+  readonly replay?: { readonly key: string; readonly expiresAt: string };
+}

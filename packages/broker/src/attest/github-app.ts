@@ -1,0 +1,142 @@
+/** What only an organisation's own GitHub App may ask: is this person a member, and of which of these teams? */
+import { createPrivateKey } from 'node:crypto';
+import { SignJWT } from 'jose';
+import { z } from 'zod';
+import { type Answer, unavailable } from './ask.ts';
+import { askGithub, type GithubApiOptions, messageOf, pathPart, readGithub, requestId } from './github-api.ts';
+import { createRemembered } from './remembered.ts';
+
+export interface GithubAppOptions extends GithubApiOptions {
+  /** App id or client id. */
+  readonly appId: string;
+  /** PEM as GitHub gives it (PKCS #1), or PKCS #8. */
+  readonly privateKey: string;
+}
+
+export interface GithubUser {
+  readonly id: number;
+  readonly login: string;
+}
+
+export interface GithubApp {
+  /** Id of an organisation in which the App is installed; undefined where it is not. */
+  organizationId(organization: string): Promise<number | undefined>;
+  isMember(organization: string, user: GithubUser): Promise<boolean>;
+  /**
+   * @param teams `ORG/SLUG`, lower case
+   * @returns those in which GitHub says that the user is an active member now
+   */
+  teamsOf(user: GithubUser, teams: readonly string[]): Promise<readonly string[]>;
+}
+
+/** GitHub takes at most ten minutes, and its clock may be behind ours. */
+const APP_JWT_SECONDS = 540;
+const CLOCK_DRIFT_SECONDS = 60;
+const INSTALLATION_MS = 10 * 60_000;
+/** An installation token lives an hour; this much of its life is left unused. */
+const TOKEN_MARGIN_MS = 5 * 60_000;
+/** Who left a team keeps it so long at most, who entered waits so long at most. */
+const MEMBER_MS = 60_000;
+const STRANGER_MS = 10_000;
+const CAPACITY = 20_000;
+
+const Installation = z.object({ id: z.int().positive(), account: z.object({ id: z.int().positive() }) });
+const InstallationToken = z.object({ token: z.string().min(1).max(4096), expires_at: z.iso.datetime() });
+const TeamMembership = z.object({ state: z.string() });
+const OrganizationMembership = z.object({ state: z.string(), user: z.object({ id: z.int() }) });
+
+/** All of it throws MeshpassError `issuer_unavailable` or `issuer_rate_limited` while GitHub does not say. */
+export function createGithubApp(options: GithubAppOptions): GithubApp {
+  const { clock } = options;
+  const key = createPrivateKey(options.privateKey);
+  const installations = createRemembered<z.infer<typeof Installation> | undefined>(
+    (found) => (found ? INSTALLATION_MS : STRANGER_MS),
+    100,
+    clock,
+  );
+  const tokens = createRemembered<z.infer<typeof InstallationToken>>(
+    ({ expires_at }) => Date.parse(expires_at) - clock() - TOKEN_MARGIN_MS,
+    100,
+    clock,
+  );
+  const memberships = createRemembered<boolean>((member) => (member ? MEMBER_MS : STRANGER_MS), CAPACITY, clock);
+
+  const appJwt = () => {
+    const now = Math.floor(clock() / 1000);
+    return new SignJWT({ iss: options.appId, iat: now - CLOCK_DRIFT_SECONDS, exp: now + APP_JWT_SECONDS })
+      .setProtectedHeader({ alg: 'RS256' })
+      .sign(key);
+  };
+
+  const installation = (organization: string) =>
+    installations.get(organization.toLowerCase(), async () => {
+      const part = pathPart(organization);
+      if (!part) return undefined;
+      const answer = await askGithub(`/orgs/${part}/installation`, await appJwt(), options);
+      if (answer.status === 404) return undefined;
+      return readGithub(Installation, refuseUnlessOk(answer, 'find the installation'));
+    });
+
+  const token = (id: number) =>
+    tokens.get(String(id), async () => {
+      const answer = await askGithub(`/app/installations/${id}/access_tokens`, await appJwt(), options, {
+        method: 'POST',
+        headers: { 'content-type': 'application/json' },
+        body: JSON.stringify({ permissions: { members: 'read' } }),
+      });
+      return readGithub(InstallationToken, refuseUnlessOk(answer, 'obtain an installation token'));
+    });
+
+  /** Asks as the installation in the organisation; undefined where there is none, or what is asked for is not there. */
+  const askAsInstallation = async (organization: string, path: string): Promise<Answer | undefined> => {
+    const found = await installation(organization);
+    if (!found) return undefined;
+    let answer = await askGithub(path, (await token(found.id)).token, options);
+    if (answer.status === 401) {
+      // Revoked before its time: uninstalled and installed again, or suspended.
+      tokens.forget(String(found.id));
+      installations.forget(organization.toLowerCase());
+      const again = await installation(organization);
+      if (!again) return undefined;
+      answer = await askGithub(path, (await token(again.id)).token, options);
+    }
+    return answer.status === 404 ? undefined : refuseUnlessOk(answer, 'read members');
+  };
+
+  const isInTeam = (team: string, user: GithubUser) =>
+    // By id: a login that changes hands must not inherit an answer.
+    memberships.get(`team ${team} ${user.id} ${user.login}`, async () => {
+      const [organization = '', slug = ''] = team.split('/');
+      const parts = [pathPart(organization), pathPart(slug), pathPart(user.login)];
+      if (parts.includes(undefined)) return false;
+      const path = `/orgs/${parts[0]}/teams/${parts[1]}/memberships/${parts[2]}`;
+      const answer = await askAsInstallation(organization, path);
+      return answer !== undefined && readGithub(TeamMembership, answer).state === 'active';
+    });
+
+  return {
+    organizationId: async (organization) => (await installation(organization))?.account.id,
+    isMember: (organization, user) =>
+      memberships.get(`org ${organization.toLowerCase()} ${user.id} ${user.login}`, async () => {
+        const parts = [pathPart(organization), pathPart(user.login)];
+        if (parts.includes(undefined)) return false;
+        const answer = await askAsInstallation(organization, `/orgs/${parts[0]}/memberships/${parts[1]}`);
+        if (!answer) return false;
+        const membership = readGithub(OrganizationMembership, answer);
+        return membership.state === 'active' && membership.user.id === user.id;
+      }),
+    async teamsOf(user, teams) {
+      const answers = await Promise.all(teams.map((team) => isInTeam(team, user)));
+      return teams.filter((_team, index) => answers[index]);
+    },
+  };
+}
+
+function refuseUnlessOk(answer: Answer, what: string): Answer {
+  if (answer.status < 300) return answer;
+  throw unavailable('GitHub', `the GitHub App may not ${what}`, {
+    status: answer.status,
+    message: messageOf(answer),
+    requestId: requestId(answer),
+  });
+}

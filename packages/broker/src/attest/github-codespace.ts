@@ -1,0 +1,193 @@
+/**
+ * A Codespace's GITHUB_TOKEN and name become an attestation, by asking GitHub whose they are. The token is used for
+ * these two questions and then forgotten; what is remembered is its SHA-256.
+ */
+import { type Attestation, MeshpassError, type Proof } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
+import type { Trust } from '@meshpass/policy';
+import { z } from 'zod';
+import type { Answer } from './ask.ts';
+import { askGithub, type GithubApiOptions, messageOf, pathPart, readGithub, requestId } from './github-api.ts';
+import type { GithubApp } from './github-app.ts';
+
+export interface CodespaceOptions {
+  readonly api: GithubApiOptions;
+  /** Without an App no team is ever confirmed. */
+  readonly app?: GithubApp;
+}
+
+export type CodespaceProof = Extract<Proof, { type: 'github-codespace' }>;
+
+const id = z.int().positive();
+const Account = z.object({ id, login: z.string().min(1).max(100) });
+const User = Account;
+const Codespace = z.object({
+  id,
+  name: z.string().min(1).max(100),
+  owner: Account,
+  billable_owner: Account,
+  repository: z.object({ id, full_name: z.string().min(3).max(250), owner: Account }),
+  state: z.string().max(50),
+  prebuild: z.boolean().nullish(),
+  git_status: z.object({ ref: z.string().max(500).nullish() }).nullish(),
+});
+type Codespace = z.infer<typeof Codespace>;
+
+/** GitHub's tokens are 40 characters today and up to some hundred in its newer forms. */
+const TOKEN = /^[\x21-\x7e]{1,2048}$/;
+
+/**
+ * @param trust of the access file in force
+ * @param teams that the access file mentions, `ORG/SLUG` in lower case
+ * @throws MeshpassError `proof_malformed`, `proof_rejected`, `proof_prebuild`, `workspace_*`, `issuer_unavailable`,
+ *   `issuer_rate_limited`
+ */
+export async function attestCodespace(
+  proof: CodespaceProof,
+  trust: Trust,
+  teams: readonly string[],
+  options: CodespaceOptions,
+): Promise<Attestation> {
+  if (!trust.codespaces) {
+    throw new MeshpassError(
+      'workspace_not_trusted',
+      'Codespaces are not accepted here: the access file does not trust them.',
+    );
+  }
+  const name = pathPart(proof.codespaceName);
+  if (!TOKEN.test(proof.token) || !name) {
+    throw new MeshpassError('proof_malformed', 'GITHUB_TOKEN or CODESPACE_NAME is not of the form that GitHub gives.');
+  }
+  const [userAnswer, codespaceAnswer] = await Promise.all([
+    askGithub('/user', proof.token, options.api),
+    askGithub(`/user/codespaces/${name}`, proof.token, options.api),
+  ]);
+  refuseStranger(userAnswer);
+  const user = readGithub(User, userAnswer);
+  refuseUnknown(codespaceAnswer, proof.codespaceName);
+  const codespace = readGithub(Codespace, codespaceAnswer);
+
+  if (codespace.name !== proof.codespaceName || codespace.owner.id !== user.id) {
+    throw new MeshpassError('workspace_not_owned', 'This Codespace is not yours; use one of your own.', {
+      detail: { user: user.id, owner: codespace.owner.id, codespace: codespace.id },
+    });
+  }
+  if (codespace.state !== 'Available') {
+    throw new MeshpassError(
+      'workspace_not_available',
+      `GitHub says that this Codespace is ${codespace.state}: start it.`,
+      {
+        detail: { codespace: codespace.id, state: codespace.state },
+      },
+    );
+  }
+  await refuseForeign(codespace, user, trust.codespaces.organization, options.app);
+  const confirmed = teams.length > 0 && options.app ? await options.app.teamsOf(user, teams) : [];
+  return attestation(proof, user, codespace, confirmed);
+}
+
+/** 403 on `GET /user` is the token of a workflow or an installation: of nobody. That is what a prebuild has. */
+function refuseStranger(answer: Answer): void {
+  if (answer.status < 300) return;
+  const detail = { status: answer.status, message: messageOf(answer), requestId: requestId(answer) };
+  if (answer.status === 403 && /not accessible by integration/i.test(detail.message)) {
+    throw new MeshpassError(
+      'proof_prebuild',
+      'This is the token of a workflow, as in a prebuild, whose disk is cloned to many developers. ' +
+        'Start meshpass from postStartCommand, which runs in each Codespace and never in a prebuild.',
+      { detail },
+    );
+  }
+  throw new MeshpassError(
+    'proof_rejected',
+    'GitHub does not accept this GITHUB_TOKEN: restart the Codespace, which gives it a new one.',
+    { detail },
+  );
+}
+
+function refuseUnknown(answer: Answer, name: string): void {
+  if (answer.status < 300) return;
+  const detail = { status: answer.status, message: messageOf(answer), requestId: requestId(answer) };
+  if (answer.status === 404) {
+    throw new MeshpassError('workspace_unknown', `GitHub knows no Codespace ${name} of yours; check CODESPACE_NAME.`, {
+      detail,
+    });
+  }
+  throw new MeshpassError(
+    'proof_rejected',
+    'GitHub does not let this token read its Codespace: is GITHUB_TOKEN the one that the Codespace came with?',
+    { detail },
+  );
+}
+
+/**
+ * A Codespace belongs to the organisation that pays for it. One that its developer pays for counts only on a repository
+ * of the organisation, and only for a member: anybody may open a Codespace on a public repository at their own cost.
+ */
+async function refuseForeign(
+  codespace: Codespace,
+  user: z.infer<typeof User>,
+  organization: string,
+  app: GithubApp | undefined,
+): Promise<void> {
+  // By id where an App can tell: a login that an organisation gave up may be somebody else's today.
+  const organizationId = await app?.organizationId(organization);
+  const isTrusted = (account: z.infer<typeof Account>) =>
+    organizationId === undefined
+      ? account.login.toLowerCase() === organization.toLowerCase()
+      : account.id === organizationId;
+  if (isTrusted(codespace.billable_owner)) return;
+  if (isTrusted(codespace.repository.owner) && app && (await app.isMember(organization, user))) return;
+  throw new MeshpassError(
+    'workspace_not_trusted',
+    `This Codespace does not belong to ${organization}: open it from a repository of ${organization}, as a member.`,
+    {
+      detail: {
+        codespace: codespace.id,
+        billableOwner: codespace.billable_owner.id,
+        repositoryOwner: codespace.repository.owner.id,
+      },
+    },
+  );
+}
+
+function attestation(
+  proof: CodespaceProof,
+  user: z.infer<typeof User>,
+  codespace: Codespace,
+  teams: readonly string[],
+): Attestation {
+  const { repository } = codespace;
+  const ref = codespace.git_status?.ref;
+  return {
+    attestor: 'github-codespace',
+    issuer: 'github',
+    subject: `github:${user.id}`,
+    login: user.login,
+    githubUser: { id: user.id, login: user.login },
+    teams,
+    claims: {
+      user_id: user.id,
+      login: user.login,
+      codespace_id: codespace.id,
+      codespace_name: codespace.name,
+      // Not a prebuild itself: a person's Codespace that was made from one.
+      created_from_prebuild: codespace.prebuild ?? false,
+      repository: repository.full_name,
+      repository_id: repository.id,
+      repository_owner: repository.owner.login,
+      repository_owner_id: repository.owner.id,
+      billable_owner: codespace.billable_owner.login,
+      billable_owner_id: codespace.billable_owner.id,
+      ...(ref ? { ref } : {}),
+    },
+    workspace: {
+      kind: 'codespace',
+      key: `codespace:${codespace.id}`,
+      name: codespace.name,
+      repository: { id: repository.id, fullName: repository.full_name, ownerId: repository.owner.id },
+      ...(ref ? { ref } : {}),
+    },
+    proofHash: sha256Hex(proof.token),
+  };
+}
