@@ -51,7 +51,13 @@ const MAX_TEXT = 1024;
 const MAX_DETAIL = 8192;
 
 /** Bounded, and free of what PostgreSQL cannot hold (U+0000, lone surrogates): callers put foreign text into drafts. */
-export function auditRow(draft: Draft, outcome: Outcome, reason: string, code: string | undefined, at: number): AuditRow {
+export function auditRow(
+  draft: Draft,
+  outcome: Outcome,
+  reason: string,
+  code: string | undefined,
+  at: number,
+): AuditRow {
   return {
     id: draft.id,
     time: new Date(at).toISOString(),

@@ -21,7 +21,11 @@ export interface Entry {
   readonly opened?: { readonly session: Row; readonly principals: readonly Row[] };
   /** A session that keeps some of its grants. */
   readonly narrowed?: { readonly id: string; readonly grants: string; readonly expires_at: string };
-  readonly revoked?: readonly { readonly session_id: string; readonly grant_name: string; readonly revoked_at: string }[];
+  readonly revoked?: readonly {
+    readonly session_id: string;
+    readonly grant_name: string;
+    readonly revoked_at: string;
+  }[];
   readonly certificates?: readonly {
     readonly session_id: string;
     readonly grant_name: string;
@@ -56,7 +60,7 @@ interface Waiting {
 }
 
 export function createJournal(options: JournalOptions): Journal {
-  let waiting: Waiting[] = [];
+  const waiting: Waiting[] = [];
   let running: Promise<void> | undefined;
   let busy = false;
 
@@ -76,7 +80,9 @@ export function createJournal(options: JournalOptions): Journal {
   return {
     write: (entry) => {
       if (waiting.length >= MAX_WAITING)
-        return Promise.reject(new MeshpassError('overloaded', 'The broker is overloaded; try again.', { retryAfter: 2 }));
+        return Promise.reject(
+          new MeshpassError('overloaded', 'The broker is overloaded; try again.', { retryAfter: 2 }),
+        );
       return new Promise<void>((resolve, reject) => {
         waiting.push({ entry, resolve, reject });
         running ??= Promise.resolve().then(run);
@@ -146,7 +152,9 @@ async function writeAll(tx: Transaction<Tables>, epoch: number, batch: readonly 
       update sessions s set closed_at = x.opened_at, close_cause = 'replaced'
       from jsonb_to_recordset(${json(rows)}::jsonb) x (workspace_key text, opened_at timestamptz)
       where s.workspace_key = x.workspace_key and s.closed_at is null`.execute(tx);
-    await sql`insert into sessions select * from jsonb_populate_recordset(null::sessions, ${json(rows)}::jsonb)`.execute(tx);
+    await sql`insert into sessions select * from jsonb_populate_recordset(null::sessions, ${json(rows)}::jsonb)`.execute(
+      tx,
+    );
     const principals = opened.flatMap((one) => one.principals);
     await sql`
       insert into session_principals

@@ -1,7 +1,8 @@
 /** Brings the schema up to date. A migration is never edited once released; the next one mends it. */
+
+import { MeshpassError } from '@meshpass/identity';
 import { type Kysely, sql } from 'kysely';
 import { type Migration, Migrator } from 'kysely/migration';
-import { MeshpassError } from '@meshpass/identity';
 import type { Tables } from './tables.ts';
 
 /**
@@ -75,7 +76,9 @@ const MIGRATIONS: Record<string, Migration> = {
           detail text
         )`.execute(db);
       await sql`create index audit_session on audit (session_id) where session_id is not null`.execute(db);
-      await sql`create table broker_epoch (only boolean primary key check (only), epoch integer not null)`.execute(db);
+      await sql`create table broker_epoch (singleton boolean primary key check (singleton), epoch integer not null)`.execute(
+        db,
+      );
       await sql`insert into broker_epoch values (true, 0)`.execute(db);
     },
   },

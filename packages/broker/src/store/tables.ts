@@ -70,7 +70,7 @@ export interface AuditTable {
 
 /** One row: which broker process may write. A newer one raises it, and the older one's writes fail. */
 export interface BrokerEpochTable {
-  only: boolean;
+  singleton: boolean;
   epoch: number;
 }
 

@@ -38,7 +38,13 @@ const coordinate = z.string().regex(/^[A-Za-z0-9_-]{43}$/);
 const Header = z.object({
   typ: z.literal('dpop+jwt'),
   alg: z.literal('ES256'),
-  jwk: z.object({ kty: z.literal('EC'), crv: z.literal('P-256'), x: coordinate, y: coordinate, d: z.undefined().optional() }),
+  jwk: z.object({
+    kty: z.literal('EC'),
+    crv: z.literal('P-256'),
+    x: coordinate,
+    y: coordinate,
+    d: z.undefined().optional(),
+  }),
   crit: z.undefined().optional(),
 });
 const Claims = z.object({

@@ -1,0 +1,171 @@
+/**
+ * `POST /certificates`: one SVID per grant, signed by the mesh's own CA.
+ *
+ * A session can end while istiod signs. Before istiod is asked, the store and the live session therefore know until when the
+ * principal may hold an SVID, so that its revocation lasts long enough whenever it comes; and what was signed for a session
+ * that ended is not given out.
+ */
+import type { CertificateRequest, CertificateResponse } from '@meshpass/identity';
+import { MeshpassError } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
+import type { Commit } from '../audit/audited.ts';
+import type { Draft } from '../audit/event.ts';
+import type { Journal } from '../audit/journal.ts';
+import { type Clock, seconds, timestamp } from '../instant.ts';
+import { checkCsr } from '../mesh/check-csr.ts';
+import type { CertificateAuthority, MeshState, SignedCertificate } from '../mesh/contract.ts';
+import type { Live } from '../session/live.ts';
+import type { Revocations } from '../session/revocations.ts';
+import { CLOSED_BECAUSE, type Principal } from '../session/session.ts';
+
+export interface CertificateContext {
+  readonly authority: CertificateAuthority;
+  readonly mesh: MeshState;
+  readonly journal: Journal;
+  readonly revocations: Revocations;
+  readonly clock: Clock;
+}
+
+/** An SVID of less could expire on its way. */
+const MIN_TTL = 60;
+/** What a CA may add to the life that was asked for: rounding, and its own clock. */
+const MARGIN = 30;
+
+interface Wanted {
+  readonly principal: Principal;
+  readonly csr: string;
+  readonly ttl: number;
+  readonly first: boolean;
+}
+
+/** @throws MeshpassError `request_malformed`, `grant_unknown`, `csr_*`, `ca_unavailable`, `session_closed`, ... */
+export async function issueCertificates(
+  context: CertificateContext,
+  request: CertificateRequest,
+  live: Live,
+  draft: Draft,
+  commit: Commit,
+): Promise<CertificateResponse> {
+  draft.grant = request.certificates.map((one) => one.grant).join(',');
+  const wanted = await readRequest(context, request, live);
+  const now = seconds(context.clock);
+  await promise(
+    context,
+    live,
+    wanted.map(({ principal, ttl }) => ({ principal, until: now + ttl + MARGIN })),
+  );
+
+  const { signal } = live.abort;
+  const signed = await settleAll(
+    wanted.map(async ({ principal, csr, ttl, first }) => {
+      const { namespace, serviceAccount } = principal;
+      const queue = first ? 'arrival' : 'renewal';
+      const certificate = await context.authority.sign({ namespace, serviceAccount, csr, ttl, queue, signal });
+      if (certificate.spiffeId !== principal.spiffeId)
+        throw new MeshpassError('ca_unavailable', 'The mesh’s CA signed another identity than the one asked for.', {
+          detail: { reason: `${certificate.spiffeId} in place of ${principal.spiffeId}` },
+        });
+      return { principal, certificate };
+    }),
+  ).catch((thrown) => {
+    refuseLost(context, live, wanted);
+    throw thrown;
+  });
+  // A CA may give longer than it was asked for; the revocation must then last longer, too.
+  await promise(
+    context,
+    live,
+    signed.map(({ principal, certificate }) => ({ principal, until: certificate.notAfter })),
+  );
+  draft.reason = 'Grants of a live session.';
+  draft.target = signed.map(({ principal }) => principal.spiffeId).join(',');
+  draft.detail = { certificates: signed.map(({ principal, certificate }) => evidence(principal, certificate)) };
+  refuseLost(context, live, wanted);
+  await commit();
+  refuseLost(context, live, wanted);
+  return {
+    certificates: signed.map(({ principal, certificate }) => ({
+      grant: principal.grant,
+      spiffe_id: certificate.spiffeId,
+      chain: certificate.chain,
+      not_before: certificate.notBefore,
+      not_after: certificate.notAfter,
+    })),
+    roots: [...context.mesh.roots()],
+  };
+}
+
+async function readRequest(context: CertificateContext, request: CertificateRequest, live: Live): Promise<Wanted[]> {
+  const { session } = live;
+  const names = request.certificates.map((one) => one.grant);
+  if (new Set(names).size !== names.length)
+    throw new MeshpassError('request_malformed', 'A grant may be named once in a request.');
+  const ttls = new Map(context.mesh.access().grants.map((grant) => [grant.name, grant.ttl]));
+  const now = seconds(context.clock);
+  return await Promise.all(
+    request.certificates.map(async ({ grant, csr }) => {
+      const principal = session.principals.find((one) => one.grant === grant);
+      const held = session.grants.find((one) => one.name === grant);
+      const ttl = ttls.get(grant);
+      if (!principal || !held || held.until <= now || ttl === undefined)
+        throw new MeshpassError('grant_unknown', 'The session does not hold one of these grants.');
+      const checked = await checkCsr(csr);
+      const first = !live.lastNotAfter.has(grant);
+      return { principal, csr: checked.pem, ttl: Math.max(MIN_TTL, Math.min(ttl, held.until - now)), first };
+    }),
+  );
+}
+
+/** Records, durably, until when principals may hold a valid SVID; nothing is written where that is known already. */
+async function promise(
+  { journal }: CertificateContext,
+  live: Live,
+  bounds: readonly { readonly principal: Principal; readonly until: number }[],
+): Promise<void> {
+  const news = bounds.filter(({ principal, until }) => until > (live.lastNotAfter.get(principal.grant) ?? 0));
+  if (news.length === 0) return;
+  // In memory first: a revocation that comes while the store writes must know it.
+  for (const { principal, until } of news) live.lastNotAfter.set(principal.grant, until);
+  const certificates = news.map(({ principal, until }) => ({
+    session_id: live.session.id,
+    grant_name: principal.grant,
+    last_not_after: timestamp(until),
+  }));
+  await journal.write({ certificates, audit: [] });
+}
+
+/** Not before every one has ended: nothing may go on being signed behind an answer. */
+async function settleAll<T>(promises: readonly Promise<T>[]): Promise<T[]> {
+  const results = await Promise.allSettled(promises);
+  const failed = results.find((result) => result.status === 'rejected');
+  if (failed) throw failed.reason;
+  return results.map((result) => (result as PromiseFulfilledResult<T>).value);
+}
+
+/** What was signed for an access that has ended meanwhile is not given out. */
+function refuseLost({ revocations }: CertificateContext, live: Live, wanted: readonly Wanted[]): void {
+  const held = new Set(live.session.grants.map((grant) => grant.name));
+  const lost = wanted.filter(({ principal }) => live.ended || !held.has(principal.grant));
+  if (lost.length === 0) return;
+  // Once more: signing may have made the ServiceAccount anew after the revocation deleted it, or given a longer life.
+  revocations.add(
+    lost.map(({ principal: { grant, namespace, serviceAccount, spiffeId } }) => {
+      return { namespace, serviceAccount, spiffeId, until: live.lastNotAfter.get(grant) ?? 0 };
+    }),
+  );
+  if (live.ended)
+    throw new MeshpassError(
+      'session_closed',
+      `The session is over: ${CLOSED_BECAUSE[live.ended.cause]}. Open a new one.`,
+    );
+  throw new MeshpassError('grant_unknown', 'The session does not hold one of these grants any more.');
+}
+
+function evidence(principal: Principal, certificate: SignedCertificate) {
+  const leaf = certificate.chain.slice(0, certificate.chain.indexOf('-----END CERTIFICATE-----'));
+  return {
+    spiffeId: principal.spiffeId,
+    notAfter: certificate.notAfter,
+    sha256: sha256Hex(Buffer.from(leaf.replace('-----BEGIN CERTIFICATE-----', ''), 'base64')),
+  };
+}

@@ -1,0 +1,58 @@
+/** Configuration of the broker, as a file, flags or a chart give it. docs/operating-broker.md is its prose. */
+import { MeshpassError } from '@meshpass/identity';
+import { z } from 'zod';
+
+const port = z.number().int().min(0).max(65_535);
+const listen = (defaultPort: number) =>
+  z.strictObject({ host: z.string().default('0.0.0.0'), port: port.default(defaultPort) });
+
+export const BrokerConfig = z.strictObject({
+  /** What agents use: scheme, host and port, nothing else. Issuer of every token, and base of DPoP `htu`. */
+  publicUrl: z
+    .url({ protocol: /^https$/ })
+    .refine((url) => new URL(url).origin === url, 'must be an origin, without a path or a final slash'),
+  listen: listen(8443).prefault({}),
+  /** Probes and metrics, plain HTTP: for the cluster's own eyes. */
+  operator: listen(9090).prefault({}),
+  /** PEM files; they are read anew when they change. */
+  tls: z.strictObject({ certFile: z.string(), keyFile: z.string() }),
+  /** Holds the embedded store and the signing key. */
+  dataDir: z.string(),
+  /** `postgres://...`: the store, in place of the embedded one. */
+  databaseUrl: z.string().optional(),
+  /** Trust domain of the mesh. */
+  trustDomain: z.string().default('cluster.local'),
+  /** Where agents find the edge. */
+  edge: z.strictObject({ host: z.string(), port }),
+  /** Request header that carries the identity token. */
+  tokenHeader: z.string().default('x-meshpass-token'),
+  /** `aud` of identity tokens. */
+  tokenAudience: z.string().default('meshpass'),
+  /** PEM with the RSA keys that sign tokens; made in the data directory where absent. */
+  signingKeyFile: z.string().optional(),
+  /** File whose only line is the token of operators; without it nobody may close sessions by hand. */
+  operatorTokenFile: z.string().optional(),
+  /** CIDR blocks of proxies whose X-Forwarded-For is believed. */
+  trustedProxies: z.array(z.string()).default([]),
+  heartbeatSeconds: z.number().int().min(1).default(15),
+  leaseSeconds: z.number().int().min(2).default(45),
+  /** What a restored session's lease gets on top, seconds. */
+  restartGraceSeconds: z.number().int().min(0).default(60),
+  /** Life of identity tokens and ID tokens, seconds. */
+  tokenSeconds: z.number().int().min(60).max(3_600).default(300),
+  /** Exchanges that may be under way at once; more are answered 503. */
+  maxExchanges: z.number().int().min(1).default(512),
+});
+export type BrokerConfig = z.infer<typeof BrokerConfig>;
+export type BrokerConfigInput = z.input<typeof BrokerConfig>;
+
+/** @throws MeshpassError `config_invalid`, naming the member */
+export function readBrokerConfig(input: unknown): BrokerConfig {
+  const parsed = BrokerConfig.safeParse(input);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw new MeshpassError(
+    'config_invalid',
+    `The broker's configuration is wrong at ${issue?.path.join('.') || 'its top'}: ${issue?.message}.`,
+  );
+}

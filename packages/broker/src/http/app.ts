@@ -1,0 +1,206 @@
+/** The public routes of docs/protocol.md. */
+
+import type { IncomingMessage } from 'node:http';
+import { CertificateRequest, type HeartbeatResponse, MeshpassError, SESSION_TOKEN_TYPE } from '@meshpass/identity';
+import { Hono } from 'hono';
+import { z } from 'zod';
+import type { Draft } from '../audit/event.ts';
+import { type CertificateContext, issueCertificates } from '../certificate/issue.ts';
+import type { BrokerConfig } from '../config.ts';
+import { seconds } from '../instant.ts';
+import type { Metrics } from '../metrics.ts';
+import { type Answers, servicesAnswer, servicesVersion } from '../session/answers.ts';
+import { authenticateSession } from '../session/authenticate.ts';
+import { closeSession } from '../session/close.ts';
+import type { Live } from '../session/live.ts';
+import { type DeriveContext, deriveToken } from '../token/derive.ts';
+import { verifyDpop } from '../token/dpop.ts';
+import { equalInConstantTime } from '../token/equal.ts';
+import { type ExchangeContext, exchangeProof } from '../token/exchange.ts';
+import { readTokenForm } from '../token/form.ts';
+import type { ReplayMemory } from '../token/replay.ts';
+import { readBody, readJson } from './body.ts';
+import { type DecideContext, decide, type Env } from './decide.ts';
+import { discoveryDocument } from './discovery.ts';
+import { type EdgeContext, edgeRoutes } from './edge.ts';
+import { refusal } from './refusal.ts';
+
+export interface AppContext extends DecideContext, EdgeContext {
+  readonly config: BrokerConfig;
+  readonly metrics: Metrics;
+  readonly exchange: ExchangeContext;
+  readonly derive: DeriveContext;
+  readonly certificates: CertificateContext;
+  readonly answers: Answers;
+  readonly jwks: string;
+  /** Unix seconds at which this process started. */
+  readonly startedAt: number;
+  /** Strangers and sessions do not share a memory: who holds no session cannot fill the one of those that do. */
+  readonly replay: { readonly strangers: ReplayMemory; readonly sessions: ReplayMemory };
+  readonly operatorToken: string | undefined;
+  readonly stopping: () => boolean;
+}
+
+const CloseOrder = z
+  .strictObject({ id: z.string().optional(), subject: z.string().optional(), workspace: z.string().optional() })
+  .refine((order) => Object.values(order).filter((value) => value !== undefined).length === 1, {
+    message: 'name exactly one of id, subject, workspace',
+  });
+
+export function createApp(context: AppContext): Hono<Env> {
+  const { config, exchange, clock } = context;
+  const { live } = exchange;
+  const app = new Hono<Env>();
+  let exchanging = 0;
+
+  app.use(async (c, next) => {
+    const began = performance.now();
+    const requestId = context.random(9).toString('base64url');
+    c.set('requestId', requestId);
+    await next();
+    c.header('x-request-id', requestId);
+    // A stopping broker takes no more requests on this connection.
+    if (context.stopping()) c.header('connection', 'close');
+    context.metrics.request(c.req.routePath, c.res.status, (performance.now() - began) / 1000);
+  });
+
+  const authenticate = (request: IncomingMessage, path: string, draft: Draft) =>
+    authenticateSession(
+      live,
+      {
+        authorization: request.headers.authorization,
+        proof: header(request, 'dpop'),
+        method: request.method ?? '',
+        url: config.publicUrl + path,
+        now: seconds(clock),
+        startedAt: context.startedAt,
+        replay: context.replay.sessions,
+      },
+      draft,
+    );
+
+  app.post('/token', (c) => {
+    const isSession = c.env.incoming.headers.authorization !== undefined;
+    return decide(
+      context,
+      c,
+      isSession ? 'token.issue' : 'session.open',
+      async (draft, commit, request) => {
+        if (exchanging >= config.maxExchanges)
+          throw new MeshpassError('overloaded', 'The broker is overloaded; try again.', { retryAfter: 2 });
+        exchanging++;
+        try {
+          const form = readTokenForm(request.headers['content-type'], await readBody(request));
+          if (isSession || form.subjectTokenType === SESSION_TOKEN_TYPE) {
+            const found = authenticate(request, '/token', draft);
+            if (form.subjectTokenType !== SESSION_TOKEN_TYPE)
+              throw new MeshpassError(
+                'request_malformed',
+                'A session token is exchanged for tokens; a proof comes without one.',
+              );
+            return await deriveToken(context.derive, form, found.live, found.token, draft, commit);
+          }
+          const jkt = verifyDpop({
+            proof: header(request, 'dpop'),
+            method: 'POST',
+            url: `${config.publicUrl}/token`,
+            now: seconds(clock),
+            startedAt: context.startedAt,
+            replay: context.replay.strangers,
+          });
+          return await exchangeProof(exchange, form, jkt, draft, commit);
+        } finally {
+          exchanging--;
+        }
+      },
+      { atTokenEndpoint: !isSession },
+    );
+  });
+
+  app.post('/certificates', (c) =>
+    decide(context, c, 'certificate.issue', async (draft, commit, request) => {
+      const found = authenticate(request, '/certificates', draft);
+      const wanted = await readJson(request, CertificateRequest);
+      return await issueCertificates(context.certificates, wanted, found.live, draft, commit);
+    }),
+  );
+
+  // Heartbeats and reads decide nothing when they are allowed: they leave no row. Refused, they do.
+  app.post('/session/heartbeat', (c) =>
+    decide(context, c, 'session.heartbeat', async (draft, _commit, request): Promise<HeartbeatResponse> => {
+      const found = authenticate(request, '/session/heartbeat', draft).live;
+      found.leaseUntil = Math.max(found.leaseUntil, seconds(clock) + config.leaseSeconds);
+      return {
+        lease_expires_at: found.leaseUntil,
+        expires_at: found.session.expiresAt,
+        services_version: servicesVersion(context.answers, found.session),
+      };
+    }),
+  );
+
+  app.get('/services', (c) =>
+    decide(context, c, 'services.read', async (draft, _commit, request) =>
+      servicesAnswer(context.answers, authenticate(request, '/services', draft).live.session),
+    ),
+  );
+
+  app.delete('/session', (c) =>
+    decide(context, c, 'session.close', async (draft, _commit, request) => {
+      const found = authenticate(request, '/session', draft);
+      // Writes its own row.
+      await closeSession(exchange, found.live, { cause: 'goodbye', source: draft.source, requestId: draft.requestId });
+    }),
+  );
+
+  app.post('/admin/sessions/close', (c) =>
+    decide(context, c, 'operator.close', async (draft, commit, request) => {
+      const given = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1] ?? '';
+      if (context.operatorToken === undefined || !equalInConstantTime(given, context.operatorToken))
+        throw new MeshpassError('operator_unauthorized', 'This needs the token of an operator.');
+      const order = await readJson(request, CloseOrder);
+      const matching = [...live.all()].filter((one) => matches(one, order));
+      const closed = matching.map((one) => one.session.id);
+      draft.target = order.id ?? order.subject ?? order.workspace;
+      draft.reason = 'An operator asked for it.';
+      draft.detail = { order, closed };
+      const detail = { decision: draft.id };
+      await Promise.all(
+        matching.map((one) => closeSession(exchange, one, { cause: 'operator', source: draft.source, detail })),
+      );
+      await commit();
+      return { closed };
+    }),
+  );
+
+  app.get('/.well-known/openid-configuration', (c) => {
+    c.header('cache-control', 'public, max-age=300');
+    return c.json(discoveryDocument(config.publicUrl));
+  });
+  app.get('/jwks', (c) => {
+    c.header('cache-control', 'public, max-age=300');
+    return c.body(context.jwks, 200, { 'content-type': 'application/jwk-set+json' });
+  });
+  edgeRoutes(app, context);
+
+  app.notFound(() => refusal(new MeshpassError('not_found', 'There is nothing here.'), undefined));
+  app.onError((thrown, c) => {
+    context.log.error({ err: thrown, requestId: c.get('requestId') }, 'a request failed');
+    return refusal(
+      new MeshpassError('internal', 'Something failed inside the broker; its log has the cause.'),
+      undefined,
+    );
+  });
+  return app;
+}
+
+function matches({ session }: Live, order: z.infer<typeof CloseOrder>): boolean {
+  const { subject, workspace } = session.attestation;
+  if (order.id !== undefined) return session.id === order.id;
+  if (order.subject !== undefined) return subject === order.subject;
+  return workspace.key === order.workspace || workspace.name === order.workspace;
+}
+
+function header(request: IncomingMessage, name: string): string | undefined {
+  const value = request.headers[name];
+  return Array.isArray(value) ? value.join(',') : value;
+}

@@ -1,0 +1,50 @@
+/** Request bodies, bounded while they arrive: what is too long is never held. */
+import type { IncomingMessage } from 'node:http';
+import { MeshpassError } from '@meshpass/identity';
+import type { z } from 'zod';
+
+export const MAX_BODY = 64 * 1024;
+
+/** @throws MeshpassError `request_too_large`, `request_malformed` */
+export async function readBody(request: IncomingMessage, limit = MAX_BODY): Promise<string> {
+  if (Number(request.headers['content-length'] ?? 0) > limit) throw tooLarge(limit);
+  const chunks: Buffer[] = [];
+  let size = 0;
+  await new Promise<void>((resolve, reject) => {
+    request.on('data', (chunk: Buffer) => {
+      size += chunk.length;
+      if (size > limit) reject(tooLarge(limit));
+      else chunks.push(chunk);
+    });
+    request.on('end', resolve);
+    request.on('close', () => reject(new MeshpassError('request_malformed', 'The request ended early.')));
+    request.on('error', () => reject(new MeshpassError('request_malformed', 'The request ended early.')));
+  });
+  const [only] = chunks;
+  return (chunks.length === 1 ? only! : Buffer.concat(chunks)).toString('utf8');
+}
+
+/** @throws MeshpassError `request_too_large`, `request_malformed` */
+export async function readJson<T>(request: IncomingMessage, schema: z.ZodType<T>, limit = MAX_BODY): Promise<T> {
+  const type = request.headers['content-type']?.split(';')[0]?.trim().toLowerCase();
+  if (type !== 'application/json')
+    throw new MeshpassError('request_malformed', 'The content type must be application/json.');
+  let json: unknown;
+  try {
+    json = JSON.parse(await readBody(request, limit));
+  } catch (thrown) {
+    if (thrown instanceof MeshpassError) throw thrown;
+    throw new MeshpassError('request_malformed', 'The body is not JSON.');
+  }
+  const parsed = schema.safeParse(json);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw new MeshpassError(
+    'request_malformed',
+    `The body is wrong at ${issue?.path.join('.') || 'its top'}: ${issue?.message}.`,
+  );
+}
+
+function tooLarge(limit: number): MeshpassError {
+  return new MeshpassError('request_too_large', `The body may have ${limit} bytes at most.`);
+}

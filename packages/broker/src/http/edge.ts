@@ -1,0 +1,96 @@
+/** Edges in other processes: their feed, and the decisions that they report. */
+import type { ServerResponse } from 'node:http';
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
+import { type EdgeDecision, EdgeDecisions, MeshpassError } from '@meshpass/identity';
+import type { Hono } from 'hono';
+import { auditRow, draftEvent } from '../audit/event.ts';
+import type { Journal } from '../audit/journal.ts';
+import type { Feed } from '../session/feed.ts';
+import type { LiveIndex } from '../session/live.ts';
+import { readJson } from './body.ts';
+import { type DecideContext, decide, type Env } from './decide.ts';
+
+export interface EdgeContext extends DecideContext {
+  readonly feed: Feed;
+  readonly journal: Journal;
+  readonly liveSessions: LiveIndex;
+  /** Whether a bearer is a live token of an edge's ServiceAccount (TokenReview); absent: no edge in other processes. */
+  readonly reviewEdgeToken: ((token: string) => Promise<boolean>) | undefined;
+  /** Open streams, to be ended when the broker stops. */
+  readonly streams: Set<ServerResponse>;
+}
+
+const MAX_DECISIONS_BODY = 1024 * 1024;
+/** An edge that reads slower than this is cut off; it comes back and gets a snapshot. */
+const MAX_QUEUED = 8 * 1024 * 1024;
+
+export function edgeRoutes(app: Hono<Env>, context: EdgeContext): void {
+  const authorize = async (authorization: string | undefined) => {
+    const token = /^bearer +(\S{1,8192})$/i.exec(authorization ?? '')?.[1];
+    if (token === undefined || !context.reviewEdgeToken || !(await context.reviewEdgeToken(token)))
+      throw new MeshpassError('edge_unauthorized', 'This needs the token of an edge’s ServiceAccount.');
+  };
+
+  app.get('/edge/stream', async (c) => {
+    let allowed = false;
+    const answer = await decide(context, c, 'edge.stream', async (draft, commit, request) => {
+      await authorize(request.headers.authorization);
+      draft.reason = 'A token of the edge’s ServiceAccount.';
+      await commit();
+      allowed = true;
+      return null;
+    });
+    if (!allowed) return answer;
+    stream(context, c.env.outgoing);
+    return RESPONSE_ALREADY_SENT;
+  });
+
+  app.post('/edge/decisions', async (c) => {
+    let decisions: readonly EdgeDecision[] = [];
+    return await decide(context, c, 'edge.stream', async (_draft, _commit, request) => {
+      await authorize(request.headers.authorization);
+      ({ decisions } = await readJson(request, EdgeDecisions, MAX_DECISIONS_BODY));
+      await recordEdgeDecisions(context, decisions);
+    });
+  });
+}
+
+function stream({ feed, streams }: EdgeContext, response: ServerResponse): void {
+  response.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store' });
+  streams.add(response);
+  const unsubscribe = feed.subscribe((event) => {
+    response.write(`${JSON.stringify(event)}\n`);
+    if (response.writableLength > MAX_QUEUED) response.destroy();
+  });
+  response.on('close', () => {
+    unsubscribe();
+    streams.delete(response);
+  });
+}
+
+/**
+ * Writes what an edge decided to the audit log. Their ids are the edge's, so a report that is sent twice is written once.
+ * @throws MeshpassError `store_unavailable`, `overloaded`
+ */
+export async function recordEdgeDecisions(
+  { journal, clock, random, liveSessions }: Pick<EdgeContext, 'journal' | 'clock' | 'random' | 'liveSessions'>,
+  decisions: readonly EdgeDecision[],
+): Promise<void> {
+  if (decisions.length === 0) return;
+  const rows = decisions.map((decision) => {
+    const session = decision.session_id === undefined ? undefined : liveSessions.byId(decision.session_id)?.session;
+    const draft = {
+      ...draftEvent('tunnel', { source: decision.source }, clock, random),
+      id: decision.id,
+      sessionId: decision.session_id,
+      subject: session?.attestation.subject,
+      login: session?.attestation.login,
+      issuer: session?.attestation.issuer,
+      workspace: session?.attestation.workspace.key,
+      target: decision.target,
+      detail: { spiffeId: decision.spiffe_id, bytesIn: decision.bytes_in, bytesOut: decision.bytes_out },
+    };
+    return auditRow(draft, decision.outcome, decision.reason, decision.code, decision.at);
+  });
+  await journal.write({ audit: rows });
+}

@@ -1,0 +1,86 @@
+/** Prometheus metrics of one broker. */
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+
+export interface Metrics {
+  readonly registry: Registry;
+  readonly decision: (action: string, outcome: string, code: string) => void;
+  readonly request: (route: string, status: number, seconds: number) => void;
+  readonly batch: (entries: number, seconds: number) => void;
+  readonly closed: (cause: string) => void;
+  readonly failure: (where: string) => void;
+}
+
+export interface Gauges {
+  readonly liveSessions: () => number;
+  readonly pendingRevocations: () => number;
+}
+
+export function createMetrics(gauges: Gauges): Metrics {
+  const registry = new Registry();
+  const registers = [registry];
+  collectDefaultMetrics({ register: registry });
+  const decisions = new Counter({
+    name: 'meshpass_decisions_total',
+    help: 'Audited decisions',
+    labelNames: ['action', 'outcome', 'code'],
+    registers,
+  });
+  const requests = new Histogram({
+    name: 'meshpass_http_request_seconds',
+    help: 'Time from request line to the end of the answer',
+    labelNames: ['route', 'status'],
+    buckets: [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
+    registers,
+  });
+  const entries = new Histogram({
+    name: 'meshpass_journal_batch_entries',
+    help: 'Entries that shared one transaction',
+    buckets: [1, 2, 4, 8, 16, 32, 64, 128, 256],
+    registers,
+  });
+  const commits = new Histogram({
+    name: 'meshpass_journal_commit_seconds',
+    help: 'Time of one transaction',
+    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1, 5],
+    registers,
+  });
+  const closed = new Counter({
+    name: 'meshpass_sessions_closed_total',
+    help: 'Sessions that ended',
+    labelNames: ['cause'],
+    registers,
+  });
+  const failures = new Counter({
+    name: 'meshpass_failures_total',
+    help: 'Failures of what the broker stands on, by place',
+    labelNames: ['where'],
+    registers,
+  });
+  new Gauge({
+    name: 'meshpass_sessions_live',
+    help: 'Live sessions',
+    registers,
+    collect() {
+      this.set(gauges.liveSessions());
+    },
+  });
+  new Gauge({
+    name: 'meshpass_revocations_pending',
+    help: 'Revoked principals that the mesh has not confirmed',
+    registers,
+    collect() {
+      this.set(gauges.pendingRevocations());
+    },
+  });
+  return {
+    registry,
+    decision: (action, outcome, code) => decisions.inc({ action, outcome, code }),
+    request: (route, status, seconds) => requests.observe({ route, status }, seconds),
+    batch: (count, seconds) => {
+      entries.observe(count);
+      commits.observe(seconds);
+    },
+    closed: (cause) => closed.inc({ cause }),
+    failure: (where) => failures.inc({ where }),
+  };
+}

@@ -1,0 +1,209 @@
+/** The broker, assembled: what it is given, what it makes, and how it starts and stops. */
+import { randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import type { ServerResponse } from 'node:http';
+import { type EdgeDecision, MeshpassError } from '@meshpass/identity';
+import type { Authorize } from '@meshpass/policy';
+import type { Logger } from 'pino';
+import type { Attest } from './attest/attest.ts';
+import type { AuditContext } from './audit/audited.ts';
+import { auditRow, draftEvent } from './audit/event.ts';
+import { createJournal } from './audit/journal.ts';
+import type { BrokerConfig } from './config.ts';
+import { createApp } from './http/app.ts';
+import { recordEdgeDecisions } from './http/edge.ts';
+import { listenPlain, listenTls } from './http/listen.ts';
+import { createOperatorApp } from './http/operator.ts';
+import { sourceReader } from './http/source.ts';
+import { type Clock, type Random, seconds } from './instant.ts';
+import { createLog } from './log.ts';
+import type { CertificateAuthority, MeshState, Revoker } from './mesh/contract.ts';
+import { createMetrics } from './metrics.ts';
+import type { CloseContext } from './session/close.ts';
+import { createFeed, type Feed } from './session/feed.ts';
+import { followMesh } from './session/follow.ts';
+import { createLiveIndex } from './session/live.ts';
+import { recheckSession } from './session/recheck.ts';
+import { restore } from './session/restore.ts';
+import { createRevocations } from './session/revocations.ts';
+import { startSweeping } from './session/sweep.ts';
+import { openStore } from './store/open.ts';
+import { MAX_AGE, MAX_AHEAD } from './token/dpop.ts';
+import { createReplayMemory } from './token/replay.ts';
+import type { Signer } from './token/signer.ts';
+
+/** What the broker is built upon. */
+export interface BrokerParts {
+  readonly attest: Attest;
+  readonly authorize: Authorize;
+  readonly authority: CertificateAuthority;
+  readonly revoker: Revoker;
+  readonly mesh: MeshState;
+  /** openSigner(): made by the caller, because the mesh must know its JWKS before the broker serves. */
+  readonly signer: Signer;
+  /** TokenReview of an edge's bearer; absent where the edge runs in this process. */
+  readonly reviewEdgeToken?: (token: string) => Promise<boolean>;
+  readonly log?: Logger;
+  readonly clock?: Clock;
+  readonly random?: Random;
+}
+
+export interface Broker {
+  /** As bound: useful where the configuration says port 0. */
+  readonly port: number;
+  readonly operatorPort: number;
+  /** For an edge in this process. */
+  readonly feed: Feed;
+  /** @throws MeshpassError `store_unavailable`, `overloaded` */
+  readonly reportEdgeDecisions: (decisions: readonly EdgeDecision[]) => Promise<void>;
+  /** Resolves when the mesh has heard of every revocation so far. */
+  readonly revocationsSettled: () => Promise<void>;
+  /** Stops accepting, finishes what is under way within 10 s, makes everything durable. Sessions live on. */
+  readonly close: () => Promise<void>;
+}
+
+const STOP_PATIENCE_MS = 10_000;
+const MIN_OPERATOR_TOKEN = 32;
+/** DPoP proofs remembered in a window: a thousand requests a second, and as much again. */
+const REPLAY_CAPACITY = 150_000;
+
+/** @throws MeshpassError `config_invalid`, `store_unavailable` */
+export async function serveBroker(config: BrokerConfig, parts: BrokerParts): Promise<Broker> {
+  const { mesh, clock = Date.now, random = randomBytes, log = createLog() } = parts;
+  const startedAt = seconds(clock);
+  const operatorToken = await readOperatorToken(config.operatorTokenFile);
+  const sourceOf = sourceReader(config.trustedProxies);
+  const store = await openStore(config);
+
+  const live = createLiveIndex();
+  const metrics = createMetrics({ liveSessions: live.size, pendingRevocations: () => revocations.pending() });
+  const failed = (where: string) => (cause: unknown) => {
+    metrics.failure(where);
+    log.error({ err: cause, where }, 'something the broker stands on failed');
+  };
+  const journal = createJournal({ store, observe: metrics.batch, onFailure: failed('store') });
+  const restored = await restore(store, clock, config.leaseSeconds + config.restartGraceSeconds);
+  for (const one of restored.sessions) live.add(one);
+  const revocations = createRevocations({
+    revoker: parts.revoker,
+    clock,
+    initial: restored.revoked,
+    onFailure: failed('revoker'),
+  });
+  const feed = createFeed(live, mesh, clock);
+
+  const closing: CloseContext = {
+    ...{ live, journal, feed, revocations, clock, random },
+    onClosed: metrics.closed,
+    onFailure: failed('session'),
+  };
+  const { authorize } = parts;
+  const sessions = { ...closing, authorize, mesh };
+  const audit: AuditContext = {
+    journal,
+    clock,
+    observe: (draft, outcome, error) => {
+      metrics.decision(draft.action, outcome, error?.code ?? '');
+      if (!error) return;
+      const { code, message, detail, cause } = error;
+      log.info(
+        { decision: draft.id, action: draft.action, session: draft.sessionId, code, message, detail, err: cause },
+        'refused',
+      );
+    },
+  };
+  const streams = new Set<ServerResponse>();
+  let stopping = false;
+  const issuer = {
+    ...{ signer: parts.signer, issuer: config.publicUrl, audience: config.tokenAudience, life: config.tokenSeconds },
+    ...{ clock, random },
+  };
+  const answers = { config, mesh };
+  const app = createApp({
+    ...{
+      audit,
+      clock,
+      random,
+      sourceOf,
+      log,
+      config,
+      metrics,
+      startedAt,
+      operatorToken,
+      streams,
+      feed,
+      journal,
+      answers,
+    },
+    exchange: {
+      ...sessions,
+      ...{ attest: parts.attest, trustDomain: config.trustDomain, leaseSeconds: config.leaseSeconds, answers },
+      turns: new Map(),
+    },
+    derive: { issuer, mesh },
+    certificates: { authority: parts.authority, mesh, journal, revocations, clock },
+    jwks: parts.signer.jwks,
+    replay: {
+      strangers: createReplayMemory(MAX_AGE + MAX_AHEAD, REPLAY_CAPACITY),
+      sessions: createReplayMemory(MAX_AGE + MAX_AHEAD, REPLAY_CAPACITY),
+    },
+    liveSessions: live,
+    reviewEdgeToken: parts.reviewEdgeToken,
+    stopping: () => stopping,
+  });
+
+  const lifecycle = async (action: 'broker.start' | 'broker.stop', detail: Record<string, unknown>) => {
+    const draft = { ...draftEvent(action, {}, clock, random), detail };
+    await journal.write({ audit: [auditRow(draft, 'allowed', 'The broker process.', undefined, clock())] });
+  };
+  await lifecycle('broker.start', { store: store.kind, epoch: store.epoch, restored: restored.sessions.length });
+  // The access file may have changed while no broker ran.
+  for (const one of restored.sessions) await recheckSession(sessions, one);
+  const unfollow = followMesh(sessions);
+  const stopSweeping = startSweeping(sessions, store);
+  const listener = await listenTls(app, config.listen, config.tls, failed('tls'));
+  const operator = await listenPlain(
+    createOperatorApp({ store, mesh, metrics, stopping: () => stopping }),
+    config.operator,
+  );
+  log.info({ port: listener.port, operatorPort: operator.port, store: store.kind, restored: live.size() }, 'serving');
+
+  const stop = async () => {
+    stopping = true;
+    unfollow();
+    stopSweeping();
+    for (const stream of streams) stream.end();
+    await listener.stop(STOP_PATIENCE_MS);
+    feed.stop();
+    revocations.stop();
+    await lifecycle('broker.stop', { sessions: live.size() }).catch(failed('store'));
+    await journal.flush();
+    await operator.stop(1_000);
+    await store.close();
+    log.info('stopped');
+  };
+  let stopped: Promise<void> | undefined;
+  return {
+    port: listener.port,
+    operatorPort: operator.port,
+    feed,
+    reportEdgeDecisions: (decisions) => recordEdgeDecisions({ journal, clock, random, liveSessions: live }, decisions),
+    revocationsSettled: revocations.settled,
+    close: () => {
+      stopped ??= stop();
+      return stopped;
+    },
+  };
+}
+
+async function readOperatorToken(file: string | undefined): Promise<string | undefined> {
+  if (file === undefined) return undefined;
+  let token: string;
+  try {
+    token = (await readFile(file, 'utf8')).trim();
+  } catch (cause) {
+    throw new MeshpassError('config_invalid', 'The file with the operator token cannot be read.', { cause });
+  }
+  if (token.length >= MIN_OPERATOR_TOKEN) return token;
+  throw new MeshpassError('config_invalid', `The operator token must have ${MIN_OPERATOR_TOKEN} characters at least.`);
+}

@@ -1,0 +1,45 @@
+/** What an agent is told of its session and of the mesh. */
+import type { MeshInfo, ServicesResponse, SessionInfo } from '@meshpass/identity';
+import type { BrokerConfig } from '../config.ts';
+import type { MeshState } from '../mesh/contract.ts';
+import type { Session } from './session.ts';
+
+export interface Answers {
+  readonly config: BrokerConfig;
+  readonly mesh: MeshState;
+}
+
+export function sessionInfo({ config }: Answers, session: Session): SessionInfo {
+  return {
+    id: session.id,
+    subject: session.attestation.subject,
+    login: session.attestation.login,
+    workspace: session.attestation.workspace.name,
+    expires_at: session.expiresAt,
+    lease_seconds: config.leaseSeconds,
+    heartbeat_seconds: config.heartbeatSeconds,
+    grants: session.grants.map((grant) => grant.name),
+  };
+}
+
+export function meshInfo({ config, mesh }: Answers): MeshInfo {
+  return {
+    trust_domain: config.trustDomain,
+    roots: [...mesh.roots()],
+    edge: config.edge,
+    token_header: config.tokenHeader,
+  };
+}
+
+/** Changes when the answer of `GET /services` would. */
+export function servicesVersion({ mesh }: Answers, session: Session): string {
+  return `${mesh.version()}/${session.grants.length}`;
+}
+
+export function servicesAnswer(answers: Answers, session: Session): ServicesResponse {
+  return {
+    services_version: servicesVersion(answers, session),
+    mesh: meshInfo(answers),
+    services: [...answers.mesh.services(session.grants.map((grant) => grant.name))],
+  };
+}

@@ -1,0 +1,18 @@
+/** Follows the mesh and the access file: live sessions lose what they are no longer granted, and edges learn the rest. */
+import type { Access } from '@meshpass/policy';
+import { type RecheckContext, recheckSession } from './recheck.ts';
+
+/** @returns stops it */
+export function followMesh(context: RecheckContext): () => void {
+  const { mesh, live, feed } = context;
+  let access: Access = mesh.access();
+  let roots = mesh.roots().join('');
+  let version = mesh.version();
+  return mesh.onChange(() => {
+    const now = { access: mesh.access(), roots: mesh.roots().join(''), version: mesh.version() };
+    if (now.access !== access) for (const one of [...live.all()]) recheckSession(context, one).catch(context.onFailure);
+    if (now.roots !== roots) feed.roots();
+    if (now.access !== access || now.version !== version) for (const one of live.all()) feed.admit(one.session);
+    ({ access, roots, version } = now);
+  });
+}

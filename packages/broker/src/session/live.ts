@@ -1,0 +1,65 @@
+/** The live sessions, in memory: what every request is checked against. The store holds the same, for a restart. */
+import type { CloseCause, Session } from './session.ts';
+
+export interface Live {
+  /** Replaced as a whole when the session loses a grant. */
+  session: Session;
+  /** The lease lapses then, Unix seconds. */
+  leaseUntil: number;
+  /** End of the last SVID each principal may have, by grant, Unix seconds; absent while none was asked for. */
+  readonly lastNotAfter: Map<string, number>;
+  /** Set once, at the moment the session ends. */
+  ended?: { readonly cause: CloseCause; readonly at: number };
+  /** Ends what is being done for the session. */
+  readonly abort: AbortController;
+  /** Its identity token, while more than half of its life is left. */
+  identityToken?: { readonly token: string; readonly expiresAt: number; readonly freshUntil: number };
+}
+
+export interface Ended {
+  readonly id: string;
+  readonly cause: CloseCause;
+}
+
+/** How many sessions that are over are remembered, to say why and not merely that they are unknown. */
+const REMEMBERED = 10_000;
+
+export interface LiveIndex {
+  readonly byToken: (tokenHash: string) => Live | undefined;
+  readonly byId: (id: string) => Live | undefined;
+  readonly byWorkspace: (key: string) => Live | undefined;
+  readonly all: () => IterableIterator<Live>;
+  readonly size: () => number;
+  readonly add: (live: Live) => void;
+  readonly remove: (live: Live) => void;
+  /** A session that is over, for a while. */
+  readonly ended: (tokenHash: string) => Ended | undefined;
+}
+
+export function createLiveIndex(): LiveIndex {
+  const byId = new Map<string, Live>();
+  const byToken = new Map<string, Live>();
+  const byWorkspace = new Map<string, Live>();
+  const ended = new Map<string, Ended>();
+  return {
+    byToken: (hash) => byToken.get(hash),
+    byId: (id) => byId.get(id),
+    byWorkspace: (key) => byWorkspace.get(key),
+    all: () => byId.values(),
+    size: () => byId.size,
+    add: (live) => {
+      byId.set(live.session.id, live);
+      byToken.set(live.session.tokenHash, live);
+      byWorkspace.set(live.session.attestation.workspace.key, live);
+    },
+    remove: (live) => {
+      const { id, tokenHash, attestation } = live.session;
+      byId.delete(id);
+      byToken.delete(tokenHash);
+      if (byWorkspace.get(attestation.workspace.key) === live) byWorkspace.delete(attestation.workspace.key);
+      if (live.ended) ended.set(tokenHash, { id, cause: live.ended.cause });
+      if (ended.size > REMEMBERED) ended.delete(ended.keys().next().value!);
+    },
+    ended: (hash) => ended.get(hash),
+  };
+}

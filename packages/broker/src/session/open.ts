@@ -1,0 +1,152 @@
+/** From an attestation to a live session: decide, write, and only then exist. */
+import { type Attestation, formatSpiffe, grantNamespace, MeshpassError, serviceAccountName } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
+import type { Authorize } from '@meshpass/policy';
+import type { Commit } from '../audit/audited.ts';
+import { type Draft, storable } from '../audit/event.ts';
+import type { Entry } from '../audit/journal.ts';
+import { seconds, timestamp } from '../instant.ts';
+import type { MeshState } from '../mesh/contract.ts';
+import { announceEnd, type CloseContext, closingEntry, endInMemory } from './close.ts';
+import { inTurn, type Turns } from './in-turn.ts';
+import type { Live } from './live.ts';
+import { recheckSession } from './recheck.ts';
+import type { Session } from './session.ts';
+
+export interface OpenContext extends CloseContext {
+  readonly authorize: Authorize;
+  readonly mesh: MeshState;
+  readonly trustDomain: string;
+  /** Length of a lease, seconds. */
+  readonly leaseSeconds: number;
+  readonly turns: Turns;
+}
+
+export interface OpenRequest {
+  readonly attestation: Attestation;
+  readonly jkt: string;
+  /** Remembers the proof, so that it is taken once. */
+  readonly replay: Entry['replay'];
+}
+
+/** A Codespace runs 12 hours at most. */
+const HARD_LIMIT_SECONDS = 12 * 3600;
+
+/**
+ * @returns the session and its token, which exists nowhere else
+ * @throws MeshpassError `access_none`, `workspace_not_owned`, `proof_replayed`, `store_unavailable`
+ */
+export async function openSession(
+  context: OpenContext,
+  request: OpenRequest,
+  draft: Draft,
+  commit: Commit,
+): Promise<{ readonly live: Live; readonly token: string }> {
+  // One at a time for a workspace: of two arrivals the later replaces the earlier, in memory as in the store.
+  return await inTurn(context.turns, request.attestation.workspace.key, async () => {
+    const access = context.mesh.access();
+    const token = `mps_${context.random(32).toString('base64url')}`;
+    const session = decide(context, request, token, draft);
+    const previous = context.live.byWorkspace(session.attestation.workspace.key);
+    if (previous && !sameSubject(previous.session.attestation, session.attestation))
+      throw new MeshpassError('workspace_not_owned', 'This workspace has a live session of somebody else.', {
+        detail: { reason: `It belongs to session ${previous.session.id}.` },
+      });
+
+    const opened = { session: sessionRow(session), principals: principalRows(session) };
+    const closing = previous
+      ? closingEntry(context, previous, { cause: 'replaced', source: draft.source, requestId: draft.requestId })
+      : undefined;
+    await commit({
+      opened,
+      ...(request.replay ? { replay: request.replay } : {}),
+      ...(closing ? { closed: closing.closed, also: closing.audit } : {}),
+    });
+
+    const live: Live = {
+      session,
+      leaseUntil: session.openedAt + context.leaseSeconds,
+      lastNotAfter: new Map(),
+      abort: new AbortController(),
+    };
+    if (previous && !previous.ended) {
+      endInMemory(context, previous, 'replaced');
+      announceEnd(context, previous);
+    }
+    context.live.add(live);
+    context.feed.admit(session);
+    // The access file may have changed while the store was writing, when this session was not yet in the index.
+    if (context.mesh.access() !== access) await recheckSession(context, live);
+    return { live, token };
+  });
+}
+
+function decide(context: OpenContext, request: OpenRequest, token: string, draft: Draft): Session {
+  const { attestation } = request;
+  const decision = context.authorize(attestation, context.mesh.access());
+  if (decision.grants.length === 0)
+    throw new MeshpassError('access_none', 'No grant of the access file applies to you; ask its owners.', {
+      detail: { reason: decision.refusals.join('; ') },
+    });
+  const now = seconds(context.clock);
+  const id = context.random(12).toString('hex');
+  const grants = decision.grants.map(({ grant }) => ({
+    name: grant.name,
+    until: now + Math.min(grant.session, HARD_LIMIT_SECONDS),
+  }));
+  const serviceAccount = serviceAccountName(attestation.login, id.slice(0, 12));
+  draft.sessionId = id;
+  draft.grant = grants.map((grant) => grant.name).join(',');
+  draft.reason = decision.grants.map(({ grant, reason }) => `${grant.name}: ${reason}`).join('; ');
+  return {
+    id,
+    tokenHash: sha256Hex(token),
+    jkt: request.jkt,
+    attestation,
+    openedAt: now,
+    expiresAt: Math.max(...grants.map((grant) => grant.until)),
+    grants,
+    principals: grants.map(({ name }) => {
+      const namespace = grantNamespace(name);
+      const spiffeId = formatSpiffe({ trustDomain: context.trustDomain, namespace, serviceAccount });
+      return { grant: name, namespace, serviceAccount, spiffeId };
+    }),
+  };
+}
+
+function sameSubject(a: Attestation, b: Attestation): boolean {
+  return a.issuer === b.issuer && a.subject === b.subject;
+}
+
+function sessionRow(session: Session): Record<string, string | null> {
+  const { attestation } = session;
+  return {
+    id: session.id,
+    token_hash: session.tokenHash,
+    jkt: session.jkt,
+    attestor: attestation.attestor,
+    issuer: storable(attestation.issuer),
+    subject: storable(attestation.subject),
+    login: storable(attestation.login),
+    workspace_key: storable(attestation.workspace.key),
+    workspace_name: storable(attestation.workspace.name),
+    attestation: JSON.stringify(attestation),
+    grants: JSON.stringify(session.grants),
+    opened_at: timestamp(session.openedAt),
+    expires_at: timestamp(session.expiresAt),
+    closed_at: null,
+    close_cause: null,
+  };
+}
+
+function principalRows(session: Session): Record<string, string | null>[] {
+  return session.principals.map((principal) => ({
+    session_id: session.id,
+    grant_name: principal.grant,
+    namespace: principal.namespace,
+    service_account: principal.serviceAccount,
+    spiffe_id: principal.spiffeId,
+    last_not_after: null,
+    revoked_at: null,
+  }));
+}

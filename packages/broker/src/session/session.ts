@@ -1,0 +1,57 @@
+/** A session: one workspace's live access under its grants. */
+import type { Attestation } from '@meshpass/identity';
+
+export interface Principal {
+  readonly grant: string;
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  readonly spiffeId: string;
+}
+
+export interface HeldGrant {
+  readonly name: string;
+  /** Hard end of this grant in this session, Unix seconds. */
+  readonly until: number;
+}
+
+export interface Session {
+  readonly id: string;
+  /** SHA-256 of the session token, hex. */
+  readonly tokenHash: string;
+  /** Thumbprint of the DPoP key (RFC 7638). */
+  readonly jkt: string;
+  readonly attestation: Attestation;
+  /** Unix seconds. */
+  readonly openedAt: number;
+  /** Hard end, Unix seconds: the latest end of its grants. */
+  readonly expiresAt: number;
+  readonly grants: readonly HeldGrant[];
+  /** One for each grant that is held. */
+  readonly principals: readonly Principal[];
+}
+
+export const CLOSE_CAUSES = [
+  /** The agent said so. */
+  'goodbye',
+  /** No heartbeat for the length of a lease. */
+  'lease_lapsed',
+  /** The hard limit. */
+  'expired',
+  /** A new session of the same workspace. */
+  'replaced',
+  /** An operator. */
+  'operator',
+  /** The access file grants it nothing any more. */
+  'access_removed',
+] as const;
+export type CloseCause = (typeof CLOSE_CAUSES)[number];
+
+/** What a person is told of a session that is over. */
+export const CLOSED_BECAUSE: Readonly<Record<CloseCause, string>> = {
+  goodbye: 'its agent said goodbye',
+  lease_lapsed: 'its agent has not been heard for too long',
+  expired: 'it reached its time limit',
+  replaced: 'its workspace opened a new one',
+  operator: 'an operator closed it',
+  access_removed: 'the access file no longer grants it anything',
+};

@@ -1,0 +1,42 @@
+/** Leases, limits, and what has been forgotten long enough: looked at every second. */
+import { sql } from 'kysely';
+import { seconds, timestamp } from '../instant.ts';
+import type { Store } from '../store/open.ts';
+import { closeSession } from './close.ts';
+import { endPassedGrants, type RecheckContext } from './recheck.ts';
+
+const SWEEP_MS = 1_000;
+const MAINTAIN_MS = 300_000;
+
+/** @returns stops it */
+export function startSweeping(context: RecheckContext, store: Store): () => void {
+  const sweeping = setInterval(() => sweepSessions(context), SWEEP_MS);
+  const maintaining = setInterval(() => maintain(context, store), MAINTAIN_MS);
+  sweeping.unref();
+  maintaining.unref();
+  return () => {
+    clearInterval(sweeping);
+    clearInterval(maintaining);
+  };
+}
+
+/** Ends the sessions whose lease has lapsed or whose limit has passed, and single grants at theirs. */
+export function sweepSessions(context: RecheckContext): void {
+  const now = seconds(context.clock);
+  for (const live of [...context.live.all()]) {
+    const { session } = live;
+    if (session.expiresAt <= now) void closeSession(context, live, { cause: 'expired' });
+    else if (live.leaseUntil < now) void closeSession(context, live, { cause: 'lease_lapsed' });
+    else if (session.grants.some((grant) => grant.until <= now)) void endPassedGrants(context, live);
+  }
+}
+
+async function maintain(context: RecheckContext, store: Store): Promise<void> {
+  try {
+    const now = timestamp(seconds(context.clock));
+    await sql`delete from proof_replay where expires_at < ${now}::timestamptz`.execute(store.db);
+    await store.maintain();
+  } catch (thrown) {
+    context.onFailure(thrown);
+  }
+}

@@ -1,0 +1,57 @@
+/** `POST /token` with a proof: prove, authorize, open a session (RFC 8693). */
+import { MeshpassError, type SessionResponse } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
+import { type Attest, readProof } from '../attest/attest.ts';
+import type { Commit } from '../audit/audited.ts';
+import type { Draft } from '../audit/event.ts';
+import { seconds } from '../instant.ts';
+import { type Answers, meshInfo, sessionInfo } from '../session/answers.ts';
+import { type OpenContext, openSession } from '../session/open.ts';
+import type { TokenForm } from './form.ts';
+
+export interface ExchangeContext extends OpenContext {
+  readonly attest: Attest;
+  readonly answers: Answers;
+}
+
+/**
+ * @param jkt thumbprint of the key that made the request's DPoP proof: the session is bound to it
+ * @throws MeshpassError everything that attest() and openSession() throw
+ */
+export async function exchangeProof(
+  context: ExchangeContext,
+  form: TokenForm,
+  jkt: string,
+  draft: Draft,
+  commit: Commit,
+): Promise<SessionResponse> {
+  draft.proofHash = sha256Hex(form.subjectToken);
+  if (form.requestedTokenType !== undefined && form.requestedTokenType !== ACCESS_TOKEN)
+    throw new MeshpassError(
+      'request_malformed',
+      'A proof is exchanged for a session only; leave requested_token_type out.',
+    );
+  if (form.audience !== undefined)
+    throw new MeshpassError('request_malformed', 'The parameter audience goes with a session token, not with a proof.');
+  const proof = readProof(form.subjectTokenType, form.subjectToken, form.codespaceName);
+  const { attestation, replay } = await context.attest(proof);
+  draft.subject = attestation.subject;
+  draft.login = attestation.login;
+  draft.issuer = attestation.issuer;
+  draft.workspace = attestation.workspace.key;
+  draft.detail = { attestor: attestation.attestor, workspace: attestation.workspace };
+
+  const { live, token } = await openSession(context, { attestation, jkt, replay }, draft, commit);
+  const { session } = live;
+  return {
+    access_token: token,
+    issued_token_type: ACCESS_TOKEN,
+    token_type: 'DPoP',
+    expires_in: session.expiresAt - seconds(context.clock),
+    session: sessionInfo(context.answers, session),
+    mesh: meshInfo(context.answers),
+    services: [...context.mesh.services(session.grants.map((grant) => grant.name))],
+  };
+}
+
+const ACCESS_TOKEN = 'urn:ietf:params:oauth:token-type:access_token';

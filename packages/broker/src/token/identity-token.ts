@@ -1,0 +1,76 @@
+/** The JWTs that a session may have: its identity token for the mesh, and ID tokens for other audiences. */
+import type { Clock, Random } from '../instant.ts';
+import { seconds } from '../instant.ts';
+import type { Live } from '../session/live.ts';
+import type { Signer } from './signer.ts';
+
+export interface TokenIssuer {
+  readonly signer: Signer;
+  /** The broker's public URL. */
+  readonly issuer: string;
+  /** `aud` of identity tokens. */
+  readonly audience: string;
+  /** Seconds. */
+  readonly life: number;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+export interface IssuedToken {
+  readonly token: string;
+  /** Unix seconds; never after the session's own end. */
+  readonly expiresAt: number;
+  /** Absent where the token is one that was signed earlier. */
+  readonly jti?: string;
+}
+
+/** The token that rides on requests. The same one is given again while more than half of its life is left. */
+export async function identityToken(issuer: TokenIssuer, live: Live): Promise<IssuedToken> {
+  const now = seconds(issuer.clock);
+  const kept = live.identityToken;
+  if (kept && kept.freshUntil > now) return kept;
+  const { session } = live;
+  const { claims, workspace, login } = session.attestation;
+  const jti = issuer.random(16).toString('base64url');
+  const expiresAt = Math.min(now + issuer.life, session.expiresAt);
+  const token = await issuer.signer.sign({
+    ...common(issuer, live, now, expiresAt, issuer.audience, jti),
+    sid: session.id,
+    grants: session.grants.map((grant) => grant.name),
+    login,
+    workspace: workspace.name,
+    ...(typeof claims.email === 'string' ? { email: claims.email } : {}),
+    ...(workspace.repository ? { repository: workspace.repository.fullName } : {}),
+  });
+  // Only if the session is still what the token says.
+  if (live.session === session)
+    live.identityToken = { token, expiresAt, freshUntil: now + Math.floor((expiresAt - now) / 2) };
+  return { token, expiresAt, jti };
+}
+
+/** An ID token for somebody outside of the mesh. It says no more than who and from where. */
+export async function idToken(issuer: TokenIssuer, live: Live, audience: string): Promise<IssuedToken> {
+  const now = seconds(issuer.clock);
+  const { session } = live;
+  const { workspace, login } = session.attestation;
+  const jti = issuer.random(16).toString('base64url');
+  const expiresAt = Math.min(now + issuer.life, session.expiresAt);
+  const token = await issuer.signer.sign({
+    ...common(issuer, live, now, expiresAt, audience, jti),
+    login,
+    ...(workspace.repository
+      ? {
+          repository: workspace.repository.fullName,
+          repository_id: String(workspace.repository.id),
+          repository_owner_id: String(workspace.repository.ownerId),
+        }
+      : {}),
+  });
+  return { token, expiresAt, jti };
+}
+
+function common(issuer: TokenIssuer, live: Live, now: number, exp: number, audience: string, jti: string) {
+  // An array even for one audience: Envoy takes both, some of Istio's matching does not.
+  const { subject } = live.session.attestation;
+  return { iss: issuer.issuer, sub: subject, aud: [audience], iat: now, nbf: now, exp, jti };
+}

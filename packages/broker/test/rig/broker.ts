@@ -1,0 +1,194 @@
+/** A whole broker on a real store, and a client that speaks to it as an agent does. */
+import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { Agent, request as httpsRequest } from 'node:https';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createDpopProof, type DpopKey, dpopKey, type SessionResponse } from '@meshpass/identity';
+import { type BrokerConfigInput, readBrokerConfig } from '../../src/config.ts';
+import { createLog } from '../../src/log.ts';
+import { type Broker, serveBroker } from '../../src/serve.ts';
+import { openSigner } from '../../src/token/signer.ts';
+import { writeCertificate } from './certificate.ts';
+import { type PlayedIdp, playIdp } from './idp.ts';
+import { type PlayedMesh, playMesh } from './mesh.ts';
+
+export const OPERATOR_TOKEN = 'operator-token-of-the-tests-0123456789';
+export const PUBLIC_URL = 'https://broker.example';
+
+export interface Answer {
+  readonly status: number;
+  readonly headers: Record<string, string | string[] | undefined>;
+  readonly text: string;
+  // biome-ignore lint/suspicious/noExplicitAny: an answer is looked at by tests, member by member
+  readonly json: any;
+}
+
+export interface Call {
+  readonly method?: string;
+  readonly path: string;
+  readonly headers?: Record<string, string | string[]>;
+  readonly body?: string;
+}
+
+export interface Rig {
+  readonly dir: string;
+  readonly mesh: PlayedMesh;
+  readonly idp: PlayedIdp;
+  readonly broker: Broker;
+  /** ms that the broker's clock runs ahead of the real one. */
+  clockAhead: number;
+  readonly call: (call: Call) => Promise<Answer>;
+  readonly operatorCall: (path: string) => Promise<Answer>;
+  readonly restart: () => Promise<void>;
+  readonly stop: () => Promise<void>;
+  /** Lines of the log, JSON. */
+  readonly log: string[];
+  readonly now: () => number;
+}
+
+export async function startRig(options: { readonly config?: Partial<BrokerConfigInput> } = {}): Promise<Rig> {
+  const dir = mkdtempSync(join(tmpdir(), 'meshpass-broker-'));
+  const mesh = playMesh();
+  const idp = await playIdp();
+  const tls = await writeCertificate(dir);
+  const operatorTokenFile = join(dir, 'operator-token');
+  writeFileSync(operatorTokenFile, `${OPERATOR_TOKEN}\n`);
+  const log: string[] = [];
+  const start = async () => {
+    const config = readBrokerConfig({
+      publicUrl: PUBLIC_URL,
+      listen: { host: '127.0.0.1', port: 0 },
+      operator: { host: '127.0.0.1', port: 0 },
+      tls: { certFile: tls.certFile, keyFile: tls.keyFile },
+      dataDir: join(dir, 'data'),
+      edge: { host: 'edge.example', port: 443 },
+      operatorTokenFile,
+      ...options.config,
+    });
+    return await serveBroker(config, {
+      attest: idp.attest,
+      authorize: mesh.authorize,
+      authority: mesh.authority,
+      revoker: mesh.revoker,
+      mesh,
+      signer: await openSigner(join(dir, 'data', 'signing-key.pem'), true),
+      reviewEdgeToken: async (token) => token === 'edge-token',
+      clock: () => Date.now() + rig.clockAhead,
+      log: createLog('info', { write: (line) => log.push(line) }),
+    });
+  };
+  const agent = new Agent({ ca: tls.pem, keepAlive: true, maxSockets: 32 });
+  const rig = { dir, mesh, idp, log, clockAhead: 0 } as { -readonly [K in keyof Rig]: Rig[K] };
+  rig.now = () => Math.floor((Date.now() + rig.clockAhead) / 1000);
+  rig.broker = await start();
+  // DPoP proofs of the second in which a broker started are refused.
+  rig.clockAhead += 1_500;
+  rig.call = (call) => send(agent, rig.broker.port, call);
+  rig.operatorCall = async (path) => {
+    const answer = await fetch(`http://127.0.0.1:${rig.broker.operatorPort}${path}`);
+    const text = await answer.text();
+    return { status: answer.status, headers: {}, text, json: parse(text) };
+  };
+  rig.restart = async () => {
+    await rig.broker.close();
+    rig.broker = await start();
+    rig.clockAhead += 1_500;
+  };
+  rig.stop = async () => {
+    await rig.broker.close();
+    agent.destroy();
+    rmSync(dir, { recursive: true, force: true });
+  };
+  return rig;
+}
+
+export function send(agent: Agent, port: number, call: Call): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    const { method = 'GET', path, headers = {}, body } = call;
+    const request = httpsRequest({ agent, host: '127.0.0.1', port, method, path, headers }, (response) => {
+      const chunks: Buffer[] = [];
+      response.on('data', (chunk) => chunks.push(chunk));
+      response.on('end', () => {
+        const text = Buffer.concat(chunks).toString('utf8');
+        resolve({ status: response.statusCode!, headers: response.headers, text, json: parse(text) });
+      });
+      response.on('error', reject);
+    });
+    request.on('error', reject);
+    request.end(body);
+  });
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+export function newKey(): DpopKey {
+  return dpopKey(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
+}
+
+export interface ProofOptions {
+  readonly key: DpopKey;
+  readonly method?: string;
+  readonly path?: string;
+  readonly now: number;
+  readonly accessToken?: string;
+  readonly jti?: string;
+}
+
+export function dpop({
+  key,
+  method = 'POST',
+  path = '/token',
+  now,
+  accessToken,
+  jti = randomUUID(),
+}: ProofOptions): string {
+  const url = PUBLIC_URL + path;
+  return createDpopProof({ key, method, url, now, jti, ...(accessToken === undefined ? {} : { accessToken }) });
+}
+
+export function form(members: Record<string, string>): string {
+  return new URLSearchParams(members).toString();
+}
+
+export const FORM = { 'content-type': 'application/x-www-form-urlencoded' };
+export const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
+export const ID_TOKEN = 'urn:ietf:params:oauth:token-type:id_token';
+
+/** `POST /token` with a proof of this subject. */
+export async function enrol(rig: Rig, subject: string, key = newKey(), proof?: string): Promise<Answer> {
+  const token = proof ?? (await rig.idp.prove(subject));
+  return await rig.call({
+    method: 'POST',
+    path: '/token',
+    headers: { ...FORM, dpop: dpop({ key, now: rig.now() }) },
+    body: form({ grant_type: EXCHANGE, subject_token: token, subject_token_type: ID_TOKEN }),
+  });
+}
+
+export interface Enrolled extends SessionResponse {
+  readonly key: DpopKey;
+}
+
+export async function session(rig: Rig, subject: string): Promise<Enrolled> {
+  const key = newKey();
+  const answer = await enrol(rig, subject, key);
+  if (answer.status !== 200) throw new Error(`enrolment answered ${answer.status} ${answer.text}`);
+  return { ...answer.json, key };
+}
+
+/** A request of a session, proven as an agent proves it. */
+export async function asSession(rig: Rig, who: Enrolled, call: Call): Promise<Answer> {
+  const { method = 'GET', path } = call;
+  const proof = dpop({ key: who.key, method, path, now: rig.now(), accessToken: who.access_token });
+  return await rig.call({
+    ...call,
+    headers: { authorization: `DPoP ${who.access_token}`, dpop: proof, ...call.headers },
+  });
+}

@@ -1,0 +1,54 @@
+/** An identity provider in memory, and the attestor that trusts it. The real attestor has its own tests. */
+import { randomUUID } from 'node:crypto';
+import { MeshpassError } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
+import { generateKeyPair, type JWTPayload, jwtVerify, SignJWT } from 'jose';
+import type { Attest } from '../../src/attest/attest.ts';
+
+export interface PlayedIdp {
+  readonly attest: Attest;
+  readonly prove: (subject: string, claims?: JWTPayload) => Promise<string>;
+  /** What attest() does before anything else. */
+  before: () => Promise<void>;
+}
+
+const ISSUER = 'https://idp.example';
+
+export async function playIdp(): Promise<PlayedIdp> {
+  const { privateKey, publicKey } = await generateKeyPair('ES256');
+  const idp: PlayedIdp = {
+    before: async () => {},
+    prove: (subject, claims = {}) =>
+      new SignJWT({ workspace: `codespace:${subject}`, jti: randomUUID(), ...claims })
+        .setProtectedHeader({ alg: 'ES256' })
+        .setIssuer(ISSUER)
+        .setAudience('meshpass')
+        .setSubject(subject)
+        .setIssuedAt()
+        .setExpirationTime('5m')
+        .sign(privateKey),
+    attest: async (proof) => {
+      await idp.before();
+      const { payload } = await jwtVerify(proof.token, publicKey, { issuer: ISSUER, audience: 'meshpass' }).catch(
+        (cause: unknown) => {
+          throw new MeshpassError('proof_signature', 'The proof is not signed by its issuer.', { cause });
+        },
+      );
+      const workspace = String(payload.workspace);
+      const attestation = {
+        attestor: 'oidc',
+        issuer: 'idp',
+        subject: `idp:${payload.sub}`,
+        login: String(payload.login ?? payload.sub),
+        teams: [],
+        claims: payload,
+        workspace: { kind: 'other', key: workspace, name: `the ${workspace}` },
+        proofHash: sha256Hex(proof.token),
+        proofExpiresAt: payload.exp!,
+      } as const;
+      const replay = { key: sha256Hex(String(payload.jti)), expiresAt: new Date(payload.exp! * 1000).toISOString() };
+      return { attestation, replay };
+    },
+  };
+  return idp;
+}

@@ -1,0 +1,102 @@
+/** The mesh, played in memory: signs what it is asked, remembers what it was told. The real one has its own tests. */
+import { formatSpiffe, MeshpassError } from '@meshpass/identity';
+import type { Access, Authorize, Grant } from '@meshpass/policy';
+import type {
+  CertificateAuthority,
+  MeshState,
+  RevokedPrincipal,
+  Revoker,
+  SignRequest,
+} from '../../src/mesh/contract.ts';
+
+export interface PlayedMesh extends MeshState {
+  readonly authority: CertificateAuthority;
+  readonly revoker: Revoker;
+  readonly authorize: Authorize;
+  readonly setAccess: (grants: readonly Grant[], audiences?: readonly string[]) => void;
+  readonly signed: SignRequest[];
+  /** The last list that the revoker was given. */
+  revoked: readonly RevokedPrincipal[];
+  /** Awaited before a signature is given. */
+  beforeSigning: (request: SignRequest) => Promise<void>;
+  revokerDown: boolean;
+  notReady: string[];
+}
+
+const place = { file: 'access.yaml', line: 1, column: 1 };
+
+/** @param subjects who has it; everybody where empty */
+export function grant(name: string, subjects: readonly string[] = [], more: Partial<Grant> = {}): Grant {
+  const who = subjects.map((subject) => ({ place, when: `subject == "${subject}"` }));
+  const to = [{ place, service: 'orders', namespace: 'shop', port: 8080 }];
+  return { name, place, who, to, kubernetesRoles: [], ttl: 600, session: 3600, ...more };
+}
+
+export function playMesh(): PlayedMesh {
+  const listeners = new Set<() => void>();
+  let access: Access = { file: 'access.yaml', trust: { issuers: [], audiences: ['sts.amazonaws.com'] }, grants: [] };
+  let version = 0;
+  const mesh: PlayedMesh = {
+    signed: [],
+    revoked: [],
+    revokerDown: false,
+    notReady: [],
+    beforeSigning: async () => {},
+    access: () => access,
+    roots: () => ['-----BEGIN CERTIFICATE-----\nroot\n-----END CERTIFICATE-----\n'],
+    services: (names) =>
+      access.grants
+        .filter((one) => names.includes(one.name))
+        .flatMap((one) =>
+          one.to.map((to) => ({
+            grant: one.name,
+            host: `${to.service}.${to.namespace}.svc.cluster.local`,
+            port: to.port,
+            aliases: [`${to.service}.${to.namespace}`],
+            protocol: 'http' as const,
+            spiffe_ids: [],
+          })),
+        ),
+    version: () => String(version),
+    onChange: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    unready: () => mesh.notReady,
+    setAccess: (grants, audiences = ['sts.amazonaws.com']) => {
+      access = { file: 'access.yaml', trust: { issuers: [], audiences }, grants };
+      version++;
+      for (const listener of listeners) listener();
+    },
+    // Who has a grant is said by subject here; reading the access file has its own tests.
+    authorize: (attestation, { grants }) => {
+      const holds = (one: Grant) =>
+        one.who.length === 0 || one.who.some((who) => who.when === `subject == "${attestation.subject}"`);
+      return {
+        grants: grants.filter(holds).map((one) => ({ grant: one, reason: 'the subject is named' })),
+        refusals: grants.filter((one) => !holds(one)).map((one) => `${one.name}: the subject is not named`),
+      };
+    },
+    authority: {
+      sign: async (request) => {
+        await mesh.beforeSigning(request);
+        mesh.signed.push(request);
+        const notBefore = Math.floor(Date.now() / 1000);
+        const { namespace, serviceAccount } = request;
+        return {
+          spiffeId: formatSpiffe({ trustDomain: 'cluster.local', namespace, serviceAccount }),
+          chain: '-----BEGIN CERTIFICATE-----\nc2lnbmVk\n-----END CERTIFICATE-----\n',
+          notBefore,
+          notAfter: notBefore + request.ttl,
+        };
+      },
+    },
+    revoker: {
+      apply: async (revoked) => {
+        if (mesh.revokerDown) throw new MeshpassError('kubernetes_unavailable', 'Kubernetes does not answer.');
+        mesh.revoked = revoked;
+      },
+    },
+  };
+  return mesh;
+}
