@@ -2,7 +2,7 @@
 import { MeshpassError } from '@meshpass/identity';
 import { allowPolicies } from './compile/allow.ts';
 import { gateway } from './compile/gateway.ts';
-import { guard, retiredGuard } from './compile/guard.ts';
+import { guard } from './compile/guard.ts';
 import { httpRules } from './compile/http-rules.ts';
 import { grantNamespaceManifest, roleBindings } from './compile/namespace.ts';
 import { requestAuthentication } from './compile/request-authentication.ts';
@@ -16,8 +16,6 @@ export interface CompileOptions {
    * `leave-out` is for a file in force whose mesh changed under it, and grants the less.
    */
   readonly missing?: 'refuse' | 'leave-out';
-  /** Grants that left the file while certificates issued under them still live; their identities are denied everywhere. */
-  readonly retired?: readonly string[];
 }
 
 /**
@@ -39,17 +37,12 @@ export function compile(
       `${access.file}: the audience ${tokens.audience} is the mesh's own, take it out of trust.audiences.`,
     );
   }
-  const inForce = new Set(access.grants.map(({ name }) => name));
-  const retired = [...new Set(options.retired ?? [])].filter((name) => !inForce.has(name)).sort();
   const ports = grants.flatMap((grant) => grant.targets.map((target) => ({ grant, target })));
   return [
     ...grants.map(grantNamespaceManifest).sort(byName),
     ...grants.flatMap(roleBindings).sort(byName),
     requestAuthentication(mesh, tokens, access.file),
-    ...[
-      ...grants.map((grant) => guard(grant, mesh)),
-      ...retired.map((name) => retiredGuard(name, mesh, access.file)),
-    ].sort(byName),
+    ...grants.map((grant) => guard(grant, mesh)).sort(byName),
     ...ports
       .filter(({ target }) => target.port.protocol !== 'tcp')
       .map(({ grant, target }) => httpRules(grant, target, tokens))

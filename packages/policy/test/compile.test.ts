@@ -281,16 +281,6 @@ describe('when the mesh changes under a file in force', () => {
       rules: [{ from: [{ source: { namespaces: ['meshpass-payments-dev'] } }] }],
     });
   });
-
-  it('denies everything of a retired grant, and not of one that is in the file', () => {
-    const manifests = compile(access, MESH, TOKENS, { retired: ['old', 'payments-dev', 'old'] });
-    expect(spec(named(manifests, 'meshpass-guard-old'))).toEqual({
-      action: 'DENY',
-      rules: [{ from: [{ source: { namespaces: ['meshpass-old'] } }] }],
-    });
-    expect(manifests.filter(({ metadata }) => metadata.name.startsWith('meshpass-guard-'))).toHaveLength(2);
-    expect(named(manifests, 'meshpass-old')).toBeUndefined();
-  });
 });
 
 describe('compile refuses', () => {

@@ -16,7 +16,7 @@ const withoutVersion = ({ apiVersion, ...rest }: Manifest) => rest;
 
 describe('compiled Istio resources', () => {
   const mesh = { ...MESH, foreignPolicies: [{ name: 'closed', namespace: 'shop', action: 'ALLOW' as const }] };
-  const manifests = compile(parseAccess(EXAMPLE, 'access.yaml'), mesh, TOKENS, { retired: ['old'] });
+  const manifests = compile(parseAccess(EXAMPLE, 'access.yaml'), mesh, TOKENS);
   const istio = manifests.filter(({ apiVersion }) => apiVersion.includes('istio.io'));
 
   it.each(istio.map((manifest) => [`${manifest.kind} ${manifest.metadata.name}`, manifest] as const))(

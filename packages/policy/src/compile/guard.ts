@@ -1,5 +1,4 @@
 /** Per grant: the mesh-wide DENY of everything that is not granted. It names only the grant's own namespace as source. */
-import { grantNamespace } from '@meshpass/identity';
 import type { Manifest, Mesh } from '../model.ts';
 import type { ResolvedGrant } from '../resolve.ts';
 import { metadata } from './metadata.ts';
@@ -24,19 +23,5 @@ export function guard({ grant, namespace, targets }: ResolvedGrant, mesh: Mesh):
         },
       ],
     },
-  };
-}
-
-/** For a grant that is gone while its last certificates still live: its identities are denied everywhere. */
-export function retiredGuard(grant: string, mesh: Mesh, source: string): Manifest {
-  return {
-    apiVersion: 'security.istio.io/v1',
-    kind: 'AuthorizationPolicy',
-    metadata: metadata(`meshpass-guard-${grant}`, mesh.rootNamespace, {
-      grant,
-      source,
-      because: 'the grant was removed',
-    }),
-    spec: { action: 'DENY', rules: [{ from: [{ source: { namespaces: [grantNamespace(grant)] } }] }] },
   };
 }
