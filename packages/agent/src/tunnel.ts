@@ -43,6 +43,12 @@ export interface TunnelsOptions {
   readonly limit?: number;
 }
 
+interface TlsSession {
+  readonly ticket: Buffer;
+  /** SPIFFE id that the server proved in the full handshake. */
+  readonly peer: string | undefined;
+}
+
 interface Waiting {
   readonly socket: TLSSocket;
   readonly generation: number;
@@ -57,7 +63,7 @@ export class Tunnels {
   readonly #options: Required<TunnelsOptions>;
   readonly #outer = new Map<string, Waiting[]>();
   readonly #parked = new Map<string, Waiting[]>();
-  readonly #sessions = new Map<string, Buffer>();
+  readonly #sessions = new Map<string, TlsSession>();
   readonly #open = new Set<TLSSocket>();
   readonly #lastUse = new Map<string, number>();
   #closed = false;
@@ -157,8 +163,8 @@ export class Tunnels {
     return connectToEdge({
       edge,
       context: identity.outer,
-      session: this.#sessions.get(key),
-      onSession: (session) => this.#remember(key, session),
+      session: this.#sessions.get(key)?.ticket,
+      onSession: (ticket) => this.#remember(key, { ticket, peer: undefined }),
       timeout: this.#options.timeout,
     });
   }
@@ -180,11 +186,13 @@ export class Tunnels {
         minVersion: 'TLSv1.3',
         ALPNProtocols: ALPN[kind],
         rejectUnauthorized: true,
-        checkServerIdentity: (_name, certificate) => untrusted(certificate.subjectaltname, expected, service),
-        ...(session ? { session } : {}),
+        checkServerIdentity: (_name, certificate) =>
+          untrusted(spiffeOfSan(certificate.subjectaltname), expected, service),
+        ...(session ? { session: session.ticket } : {}),
       });
       const fail = (cause: Error) => {
         clearTimeout(timer);
+        this.#sessions.delete(key); // what could not be resumed is not tried again
         inner.destroy();
         outer.destroy();
         reject(innerFailure(service, cause));
@@ -198,13 +206,14 @@ export class Tunnels {
       const closedEarly = () => fail(new Error('the connection was closed during the handshake'));
       inner.once('error', fail);
       inner.once('close', closedEarly);
-      inner.on('session', (fresh: Buffer) => this.#remember(key, fresh));
+      let peer: string | undefined;
+      inner.on('session', (ticket: Buffer) => this.#remember(key, { ticket, peer }));
       inner.once('secureConnect', () => {
         clearTimeout(timer);
-        // Node asks checkServerIdentity only in full handshakes; a resumed session is held to the same rule here.
-        const refused = inner.isSessionReused()
-          ? untrusted(inner.getPeerCertificate().subjectaltname, expected, service)
-          : undefined;
+        // A resumed session shows no certificate, and Node asks checkServerIdentity only in full handshakes: what was
+        // verified when the ticket was given counts, held against what is expected now (RFC 8446 section 2.2).
+        peer = inner.isSessionReused() ? session?.peer : spiffeOfSan(inner.getPeerCertificate().subjectaltname);
+        const refused = untrusted(peer, expected, service);
         if (refused || !inner.authorized) return fail(refused ?? new Error('unauthorized'));
         inner.off('error', fail);
         inner.off('close', closedEarly);
@@ -215,7 +224,7 @@ export class Tunnels {
     });
   }
 
-  #remember(key: string, session: Buffer): void {
+  #remember(key: string, session: TlsSession): void {
     if (this.#sessions.size >= MAX_SESSIONS) this.#sessions.delete(this.#sessions.keys().next().value!);
     this.#sessions.set(key, session);
   }
@@ -299,11 +308,10 @@ function parkKey(service: ReachableService, kind: TunnelKind): string {
 }
 
 function untrusted(
-  san: string | undefined,
+  id: string | undefined,
   expected: ReadonlySet<string>,
   service: ReachableService,
 ): Error | undefined {
-  const id = spiffeOfSan(san);
   if (id !== undefined && expected.has(id)) return undefined;
   return Object.assign(new Error(`${service.host}:${service.port} presents ${id ?? 'no SPIFFE id'}`), {
     code: 'MESHPASS_PEER',

@@ -157,8 +157,12 @@ describe('by name', () => {
     const { agent, workload } = await world();
     const address = agent.status().services[0]!.address!;
     const before = workload.seen.length;
-    for (const headers of [{ host: 'x-8080.app.github.dev' }, { 'x-forwarded-host': 'x-8080.app.github.dev' }]) {
-      const { status, body } = await request(address, 8080, '/orders/1', headers as Record<string, string>);
+    const foreign: Record<string, string>[] = [
+      { host: 'x-8080.app.github.dev' },
+      { 'x-forwarded-host': 'x-8080.app.github.dev' },
+    ];
+    for (const headers of foreign) {
+      const { status, body } = await request(address, 8080, '/orders/1', headers);
       expect(status).toBe(421);
       expect(body).toContain('answers for orders.shop.svc.cluster.local:8080 only');
     }

@@ -174,6 +174,8 @@ export interface TestBroker {
   /** Seconds by which the broker's clock is ahead. */
   skew: number;
   tokenLifetime: number;
+  /** Characters added to identity tokens, to make them as long as real ones. */
+  tokenPadding: number;
   svidLifetime: number;
   heartbeatSeconds: number;
   sessions: Map<string, { id: string; jkt: string }>;
@@ -205,6 +207,7 @@ export async function startBroker(
     down: false,
     skew: 0,
     tokenLifetime: 300,
+    tokenPadding: 0,
     svidLifetime: 600,
     heartbeatSeconds: 15,
     sessions: new Map(),
@@ -281,7 +284,9 @@ export async function startBroker(
       case 'POST /token': {
         counter += 1;
         const audience = new URLSearchParams(body).get('audience');
-        const value = audience ? `aud.${audience.replaceAll('.', '-')}.${counter}` : `head.token${counter}.sig`;
+        const value = audience
+          ? `aud.${audience.replaceAll('.', '-')}.${counter}`
+          : `head.token${counter}${'x'.repeat(broker.tokenPadding)}.sig`;
         return answer(200, {
           access_token: value,
           issued_token_type: 'x',
