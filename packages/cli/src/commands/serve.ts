@@ -1,0 +1,163 @@
+/** `meshpass serve`: puts the broker together, and the edge beside it where asked. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Broker, createLog, openSigner, readBrokerConfig, serveBroker } from '@meshpass/broker';
+import { createAttest } from '@meshpass/broker/attest/attest';
+import { createGithubApp } from '@meshpass/broker/attest/github-app';
+import { createIssuerKeys } from '@meshpass/broker/attest/issuer-keys';
+import { type ConnectedMesh, connectMesh } from '@meshpass/broker/mesh/index';
+import { createDirectory } from '@meshpass/edge';
+import { MeshpassError } from '@meshpass/identity/error';
+import { authorize } from '@meshpass/policy';
+import { type EdgeProcess, runEdge } from '../edge-process.ts';
+import { hostPort, wholeNumber } from '../host-port.ts';
+import { untilSignal } from '../until-signal.ts';
+
+export interface ServeOptions {
+  readonly access: string;
+  readonly publicUrl: string;
+  readonly listen: string;
+  readonly tlsCert: string;
+  readonly tlsKey: string;
+  readonly operatorListen: string;
+  readonly operatorToken?: string;
+  readonly data: string;
+  readonly databaseUrl?: string;
+  readonly signingKey?: string;
+  readonly tokenAudience: string;
+  readonly lease: string;
+  readonly heartbeat: string;
+  readonly trustedProxies?: string;
+  readonly kubeconfig?: string;
+  readonly istiod: string;
+  readonly istiodName: string;
+  readonly istiodRoots?: string;
+  readonly trustDomain: string;
+  readonly rootNamespace: string;
+  readonly gatewayNamespace: string;
+  readonly gatewayLabel: string;
+  readonly gatewayPort: string;
+  readonly githubApi: string;
+  readonly githubApp?: string;
+  readonly githubAppKey?: string;
+  readonly edgePublic: string;
+  readonly edgeListen?: string;
+  readonly edgeServiceAccount: string;
+  readonly edgeTlsCert?: string;
+  readonly edgeTlsKey?: string;
+  readonly edgeOperatorListen?: string;
+  readonly meshGateway?: string;
+  readonly logLevel: string;
+}
+
+type Log = ReturnType<typeof createLog>;
+
+/** GitHub or an IdP that takes longer is as good as down: the agent tries again. */
+const ISSUER_PATIENCE_MS = 5_000;
+
+export async function serve(options: ServeOptions): Promise<void> {
+  const log = createLog(options.logLevel);
+  const config = readBrokerConfig({
+    publicUrl: options.publicUrl,
+    listen: hostPort(options.listen, '--listen'),
+    operator: hostPort(options.operatorListen, '--operator-listen'),
+    tls: { certFile: options.tlsCert, keyFile: options.tlsKey },
+    dataDir: options.data,
+    databaseUrl: options.databaseUrl,
+    trustDomain: options.trustDomain,
+    edge: hostPort(options.edgePublic, '--edge-public'),
+    tokenAudience: options.tokenAudience,
+    operatorTokenFile: options.operatorToken,
+    trustedProxies: options.trustedProxies?.split(',') ?? [],
+    leaseSeconds: wholeNumber(options.lease, '--lease'),
+    heartbeatSeconds: wholeNumber(options.heartbeat, '--heartbeat'),
+  });
+  const signer = await openSigner(
+    options.signingKey ?? join(options.data, 'signing-key.pem'),
+    options.signingKey === undefined,
+  );
+  const { publicUrl: issuer, tokenAudience: audience, tokenHeader: header } = config;
+  const mesh = await connectMesh(meshConfig(options), {
+    tokens: () => ({ issuer, audience, header, jwks: signer.jwks }),
+    log: log.child({ component: 'mesh' }),
+  });
+  const broker = await serveBroker(config, {
+    attest: attestors(options, mesh),
+    authorize,
+    authority: mesh.authority,
+    revoker: mesh.revoker,
+    mesh: mesh.state,
+    signer,
+    reviewEdgeToken: async (token) =>
+      (await mesh.reviewEdgeToken(token)) === `system:serviceaccount:${options.edgeServiceAccount}`,
+    log,
+  });
+  const edge = await edgeBeside(broker, options, log.child({ component: 'edge' }));
+  await untilSignal();
+  await edge?.close();
+  await broker.close();
+  mesh.close();
+}
+
+function meshConfig(options: ServeOptions): Parameters<typeof connectMesh>[0] {
+  const [key, value] = options.gatewayLabel.split('=');
+  if (!key || !value) throw new MeshpassError('usage', '--gateway-label must be KEY=VALUE.');
+  return {
+    accessFile: options.access,
+    ...(options.kubeconfig !== undefined && { kubeconfig: options.kubeconfig }),
+    istiod: {
+      address: options.istiod,
+      serverName: options.istiodName,
+      ...(options.istiodRoots !== undefined && { rootsFile: options.istiodRoots }),
+    },
+    trustDomain: options.trustDomain,
+    rootNamespace: options.rootNamespace,
+    gateway: {
+      namespace: options.gatewayNamespace,
+      labels: { [key]: value },
+      port: wholeNumber(options.gatewayPort, '--gateway-port'),
+    },
+  };
+}
+
+function attestors(options: ServeOptions, mesh: ConnectedMesh) {
+  const asking = { fetch, timeoutMs: ISSUER_PATIENCE_MS, clock: Date.now };
+  const api = { url: options.githubApi, ...asking };
+  const { githubApp: appId, githubAppKey } = options;
+  if ((appId === undefined) !== (githubAppKey === undefined)) {
+    throw new MeshpassError('usage', '--github-app and --github-app-key go together.');
+  }
+  const app =
+    appId !== undefined && githubAppKey !== undefined
+      ? { app: createGithubApp({ ...api, appId, privateKey: readFileSync(githubAppKey, 'utf8') }) }
+      : {};
+  return createAttest({
+    access: mesh.state.access,
+    codespaces: { api, ...app },
+    oidc: { keys: createIssuerKeys(asking), clock: Date.now, ...app },
+  });
+}
+
+async function edgeBeside(broker: Broker, options: ServeOptions, log: Log): Promise<EdgeProcess | undefined> {
+  if (!options.edgeListen) return undefined;
+  const { edgeTlsCert: tlsCert, edgeTlsKey: tlsKey, meshGateway } = options;
+  if (!tlsCert || !tlsKey || !meshGateway) {
+    throw new MeshpassError('usage', '--edge-listen needs --edge-tls-cert, --edge-tls-key and --mesh-gateway.');
+  }
+  const directory = createDirectory({ clock: Date.now });
+  broker.feed.subscribe(directory.apply);
+  return runEdge({
+    listen: hostPort(options.edgeListen, '--edge-listen'),
+    tlsCert,
+    tlsKey,
+    gateway: hostPort(meshGateway, '--mesh-gateway'),
+    operatorListen: options.edgeOperatorListen
+      ? hostPort(options.edgeOperatorListen, '--edge-operator-listen')
+      : undefined,
+    directory,
+    report: (decision) => {
+      broker.reportEdgeDecisions([decision]).catch((err) => log.error({ err, decision }, 'a decision was not audited'));
+    },
+    log,
+  });
+}

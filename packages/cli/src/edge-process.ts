@@ -1,0 +1,84 @@
+/** An edge as a process runs it: its certificate followed on disk, its probes and metrics on a listener of their own. */
+import { readFileSync, statSync } from 'node:fs';
+import { createServer, type Server } from 'node:http';
+import { type Directory, type Edge, type EdgeLog, formatStats, startEdge } from '@meshpass/edge';
+import type { EdgeDecision } from '@meshpass/identity';
+import type { HostPort } from './host-port.ts';
+
+export interface EdgeProcessOptions {
+  readonly listen: HostPort;
+  readonly tlsCert: string;
+  readonly tlsKey: string;
+  readonly gateway: HostPort;
+  readonly operatorListen?: HostPort | undefined;
+  readonly directory: Directory;
+  readonly report: (decision: EdgeDecision) => void;
+  readonly log: EdgeLog;
+}
+
+export interface EdgeProcess {
+  close(): Promise<void>;
+}
+
+const CERTIFICATE_POLL_MS = 10_000;
+
+/** @throws what startEdge throws, or an Error of Node where a file cannot be read */
+export async function runEdge(options: EdgeProcessOptions): Promise<EdgeProcess> {
+  const { listen, gateway, directory, report, log } = options;
+  const read = () => ({ cert: readFileSync(options.tlsCert, 'utf8'), key: readFileSync(options.tlsKey, 'utf8') });
+  const edge = await startEdge({ listen, tls: read(), gateway, directory, report, log });
+  let seen = changedAt(options);
+  const poll = setInterval(() => {
+    const now = changedAt(options);
+    if (now === seen) return;
+    seen = now;
+    try {
+      edge.renew(read());
+      log.info({}, 'the edge took its renewed certificate');
+    } catch (err) {
+      log.warn({ err }, "the edge's new certificate is unusable; it goes on with the old one");
+    }
+  }, CERTIFICATE_POLL_MS);
+  poll.unref();
+  const operator = options.operatorListen && (await listenOperator(edge, directory, options.operatorListen));
+  return {
+    async close() {
+      clearInterval(poll);
+      operator?.close();
+      await edge.close();
+      directory.close();
+    },
+  };
+}
+
+function changedAt({ tlsCert, tlsKey }: EdgeProcessOptions): string {
+  try {
+    return `${statSync(tlsCert).mtimeMs} ${statSync(tlsKey).mtimeMs}`;
+  } catch {
+    return 'gone';
+  }
+}
+
+function listenOperator(edge: Edge, directory: Directory, listen: HostPort): Promise<Server> {
+  const server = createServer((request, response) => {
+    switch (request.url) {
+      case '/healthz':
+        return response.end('ok\n');
+      case '/readyz': {
+        const state = directory.state();
+        response.statusCode = state === 'fresh' ? 200 : 503;
+        return response.end(`the feed of the broker is ${state}\n`);
+      }
+      case '/metrics':
+        response.setHeader('content-type', 'text/plain; version=0.0.4');
+        return response.end(formatStats(edge.stats()));
+      default:
+        response.statusCode = 404;
+        return response.end();
+    }
+  });
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(listen.port, listen.host, () => resolve(server));
+  });
+}

@@ -1,0 +1,21 @@
+/** `HOST:PORT` of a flag. */
+import { MeshpassError } from '@meshpass/identity/error';
+
+export interface HostPort {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** @throws MeshpassError `usage`, naming the flag */
+export function hostPort(text: string, flag: string): HostPort {
+  const match = /^(\[[0-9a-fA-F:]+\]|[^:\s]+):(\d{1,5})$/.exec(text);
+  const port = Number(match?.[2]);
+  if (!match || port > 65_535) throw new MeshpassError('usage', `${flag} must be HOST:PORT, not "${text}".`);
+  return { host: match[1]!.replace(/^\[|\]$/g, ''), port };
+}
+
+/** @throws MeshpassError `usage`, naming the flag */
+export function wholeNumber(text: string, flag: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new MeshpassError('usage', `${flag} must be a whole number, not "${text}".`);
+  return Number(text);
+}

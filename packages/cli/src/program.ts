@@ -1,0 +1,173 @@
+/** The tree of commands: flags and their environment variables, and where each is carried out. */
+import { Command, CommanderError, Option } from 'commander';
+import { EXIT, type Output, reportFailure } from './failure.ts';
+
+const EXIT_CODES = `
+Exit codes: 0 done, 1 refused or failed, 2 wrong flags or configuration, 3 something needed does not answer (try again).
+Every error ends with its [code]; docs/troubleshooting.md explains each.`;
+
+/**
+ * Runs one command line.
+ * @param argv as `process.argv`
+ * @returns the exit code
+ */
+export async function run(argv: readonly string[]): Promise<number> {
+  const program = new Command('meshpass')
+    .description('Makes a GitHub Codespace a first-class workload of an Istio mesh.')
+    .version('0.1.0')
+    .showHelpAfterError('(see --help)')
+    .addHelpText('after', EXIT_CODES)
+    .exitOverride();
+  inTheWorkspace(program);
+  inTheCluster(program);
+  onTheDesk(program);
+  try {
+    await program.parseAsync(argv as string[]);
+    return Number(process.exitCode ?? EXIT.ok);
+  } catch (thrown) {
+    if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? EXIT.ok : EXIT.usage;
+    return reportFailure(thrown, outputOf(argv));
+  }
+}
+
+function inTheWorkspace(program: Command): void {
+  const broker = () => flag('--broker <url>', 'public URL of the broker', 'MESHPASS_BROKER');
+  program
+    .command('up')
+    .description('prove who you are, obtain credentials, and carry traffic to the mesh')
+    .addOption(broker())
+    .addOption(flag('--ca-file <file>', 'PEM of the CA of broker and edge, instead of the system', 'MESHPASS_CA_FILE'))
+    .addOption(flag('--proof-file <file>', 'file with an OIDC ID token', 'MESHPASS_PROOF_FILE'))
+    .addOption(flag('--audience <name>', 'audience of the proof, where the agent asks for it', 'MESHPASS_AUDIENCE'))
+    .addOption(flag('--proxy-port <port>', 'port of the proxy (0: any free one)', 'MESHPASS_PROXY_PORT'))
+    .option('--no-by-name', 'leave /etc/hosts alone; carry traffic through the proxy only')
+    .option('--foreground', 'stay in the foreground until SIGTERM, SIGINT or `meshpass down`')
+    .addOption(output())
+    .action(async (options) => (await import('./commands/up.ts')).up(options));
+  program
+    .command('down')
+    .description('say goodbye: the session ends at once; cleans up after a crash too')
+    .addOption(output())
+    .action(async (options) => (await import('./commands/agent.ts')).downCommand(options));
+  program
+    .command('status')
+    .description('who you are, what you may reach, until when')
+    .addOption(output())
+    .action(async (options) => (await import('./commands/agent.ts')).statusCommand(options));
+  program
+    .command('env')
+    .description('print the proxy settings: eval "$(meshpass env)"')
+    .addOption(output())
+    .action(async (options) => (await import('./commands/agent.ts')).envCommand(options));
+  program
+    .command('token')
+    .description('print an ID token for another audience (AWS, GCP, Azure, Vault)')
+    .requiredOption('--audience <audience>', 'for example sts.amazonaws.com')
+    .addOption(output())
+    .action(async (options) => (await import('./commands/agent.ts')).tokenCommand(options));
+}
+
+function inTheCluster(program: Command): void {
+  const serve = program
+    .command('serve')
+    .description('run the broker, and the edge in the same process where --edge-listen is given');
+  for (const option of [
+    required('--access <file>', 'the access file', 'MESHPASS_ACCESS'),
+    required('--public-url <url>', 'origin that agents use; issuer of tokens', 'MESHPASS_PUBLIC_URL'),
+    flag('--listen <host:port>', 'address of the API', 'MESHPASS_LISTEN').default('0.0.0.0:8443'),
+    required('--tls-cert <file>', 'certificate chain, PEM', 'MESHPASS_TLS_CERT'),
+    required('--tls-key <file>', 'its key, PEM', 'MESHPASS_TLS_KEY'),
+    flag('--operator-listen <host:port>', 'probes and metrics, plain HTTP', 'MESHPASS_OPERATOR_LISTEN').default(
+      '127.0.0.1:9090',
+    ),
+    flag('--operator-token <file>', 'token that may close sessions by hand', 'MESHPASS_OPERATOR_TOKEN_FILE'),
+    required('--data <dir>', 'embedded store and signing key', 'MESHPASS_DATA'),
+    flag('--database-url <url>', 'PostgreSQL in place of the embedded store', 'DATABASE_URL'),
+    flag('--signing-key <file>', 'RSA keys that sign tokens, PEM', 'MESHPASS_SIGNING_KEY'),
+    flag('--token-audience <name>', 'audience of identity tokens', 'MESHPASS_TOKEN_AUDIENCE').default('meshpass'),
+    flag('--lease <seconds>', 'a session lapses this long after its last heartbeat', 'MESHPASS_LEASE').default('45'),
+    flag('--heartbeat <seconds>', 'time between heartbeats', 'MESHPASS_HEARTBEAT').default('15'),
+    flag('--trusted-proxies <cidr,...>', 'whose X-Forwarded-For is believed', 'MESHPASS_TRUSTED_PROXIES'),
+    flag('--kubeconfig <file>', 'outside of a Pod', 'MESHPASS_KUBECONFIG'),
+    flag('--istiod <host:port>', 'the certificate authority', 'MESHPASS_ISTIOD').default(
+      'istiod.istio-system.svc:15012',
+    ),
+    flag('--istiod-name <name>', "name in istiod's certificate", 'MESHPASS_ISTIOD_NAME').default(
+      'istiod.istio-system.svc',
+    ),
+    flag('--istiod-roots <file>', 'roots of the mesh, instead of the ConfigMap', 'MESHPASS_ISTIOD_ROOTS'),
+    flag('--trust-domain <name>', 'trust domain of the mesh', 'MESHPASS_TRUST_DOMAIN').default('cluster.local'),
+    flag('--root-namespace <name>', "Istio's root namespace", 'MESHPASS_ROOT_NAMESPACE').default('istio-system'),
+    flag('--gateway-namespace <name>', 'where the mesh gateway runs', 'MESHPASS_GATEWAY_NAMESPACE').default(
+      'meshpass-system',
+    ),
+    flag('--gateway-label <key=value>', 'label of its pods', 'MESHPASS_GATEWAY_LABEL').default(
+      'istio=meshpass-gateway',
+    ),
+    flag('--gateway-port <port>', 'its AUTO_PASSTHROUGH port', 'MESHPASS_GATEWAY_PORT').default('15443'),
+    flag('--github-api <url>', 'GitHub API', 'MESHPASS_GITHUB_API').default('https://api.github.com'),
+    flag('--github-app <id>', 'GitHub App that reads teams', 'MESHPASS_GITHUB_APP'),
+    flag('--github-app-key <file>', 'its private key, PEM', 'MESHPASS_GITHUB_APP_KEY'),
+    required('--edge-public <host:port>', 'where agents find the edge', 'MESHPASS_EDGE_PUBLIC'),
+    flag('--edge-listen <host:port>', 'run the edge here', 'MESHPASS_EDGE_LISTEN'),
+    flag('--edge-service-account <ns:name>', 'who may follow the feed', 'MESHPASS_EDGE_SERVICE_ACCOUNT').default(
+      'meshpass-system:meshpass-edge',
+    ),
+    ...edgeFlags('--edge-'),
+    flag('--log-level <level>', 'debug, info, warn or error', 'MESHPASS_LOG_LEVEL').default('info'),
+  ])
+    serve.addOption(option);
+  serve.action(async (options) => (await import('./commands/serve.ts')).serve(options));
+
+  const edge = program.command('edge').description('run the edge alone, fed by a broker');
+  for (const option of [
+    flag('--listen <host:port>', 'where agents connect', 'MESHPASS_EDGE_LISTEN').default('0.0.0.0:443'),
+    required('--broker <url>', 'URL of the broker', 'MESHPASS_BROKER'),
+    required('--broker-token <file>', 'ServiceAccount token, audience meshpass-broker', 'MESHPASS_BROKER_TOKEN_FILE'),
+    flag('--broker-ca <file>', "CA of the broker's certificate, PEM", 'MESHPASS_BROKER_CA'),
+    flag('--stale <seconds>', 'silence of the broker after which everything is refused', 'MESHPASS_EDGE_STALE').default(
+      '30',
+    ),
+    ...edgeFlags('--'),
+    flag('--log-level <level>', 'debug, info, warn or error', 'MESHPASS_LOG_LEVEL').default('info'),
+  ])
+    edge.addOption(option);
+  edge.action(async (options) => (await import('./commands/edge.ts')).edge(options));
+}
+
+/** The same settings for the edge alone and within `serve`. */
+function edgeFlags(prefix: '--' | '--edge-'): Option[] {
+  const operator = prefix === '--' ? '--operator-listen' : '--edge-operator-listen';
+  return [
+    flag(`${prefix}tls-cert <file>`, 'certificate chain of the edge, PEM', 'MESHPASS_EDGE_TLS_CERT'),
+    flag(`${prefix}tls-key <file>`, 'its key, PEM', 'MESHPASS_EDGE_TLS_KEY'),
+    flag('--mesh-gateway <host:port>', 'the mesh gateway, the only thing the edge dials', 'MESHPASS_MESH_GATEWAY'),
+    flag(`${operator} <host:port>`, 'probes and metrics of the edge, plain HTTP', 'MESHPASS_EDGE_OPERATOR_LISTEN'),
+  ];
+}
+
+function onTheDesk(program: Command): void {
+  const access = program.command('access').description('work on the access file');
+  access
+    .command('check <file>')
+    .description('read it and say what is wrong, with file:line:column')
+    .addOption(output())
+    .action(async (file, options) => (await import('./commands/access.ts')).check(file, options));
+}
+
+function flag(flags: string, description: string, env: string): Option {
+  return new Option(flags, description).env(env);
+}
+
+function required(flags: string, description: string, env: string): Option {
+  return flag(flags, description, env).makeOptionMandatory();
+}
+
+function output(): Option {
+  return new Option('--output <form>', 'how to print').choices(['text', 'json']).default('text');
+}
+
+function outputOf(argv: readonly string[]): Output {
+  const at = argv.indexOf('--output');
+  return argv[at + 1] === 'json' || argv.includes('--output=json') ? 'json' : 'text';
+}
