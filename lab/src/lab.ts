@@ -94,7 +94,7 @@ export async function upLab(options: UpOptions = {}): Promise<Lab> {
   const work = async (): Promise<Lab> => {
     const record = await up(name, extra, progress).catch(async (error) => {
       // For a person the logs stay until the next `up` or `down`.
-      if (!options.keep) await down(name);
+      if (!options.keep && release(stateDir(name))) await down(name);
       throw error;
     });
     const dir = stateDir(name);

@@ -1,6 +1,7 @@
 /** The command line of the lab. */
 import { spawnSync } from 'node:child_process';
 import { existsSync } from 'node:fs';
+import { basename } from 'node:path';
 import { parseArgs } from 'node:util';
 import { LabError } from './error.ts';
 import { downLab, findLab, type Lab, labName, releaseLab, upLab } from './lab.ts';
@@ -13,7 +14,7 @@ const HELP = `A real Istio mesh on this machine: each host is a network namespac
   npm run lab -- down                    take it down, also what a crash left
   npm run lab -- status                  hosts, addresses, processes
   npm run lab -- exec HOST -- CMD...     run a command on a host
-  npm run lab -- logs HOST [--follow]    logs of a host's processes
+  npm run lab -- logs HOST [--follow]    logs of a host's processes, or of one process
 
   --name NAME      which lab (default: $MESHPASS_LAB, or "meshpass"); several run side by side
   --with HOST      an optional host: stock, workspace-2 to workspace-9
@@ -48,6 +49,7 @@ async function command(argv: string[]): Promise<number> {
   const { values, positionals } = parse(own);
   const name = values.name ?? labName();
   const json = values.output === 'json';
+  if (values.output !== undefined && !json) throw new LabError('lab_usage', 'The only other --output is json.');
   const [verb, target, ...more] = positionals;
   if (values.help || verb === undefined || verb === 'help') {
     process.stdout.write(HELP);
@@ -137,11 +139,11 @@ function exec(lab: Lab, host: string | undefined, argv: readonly string[]): numb
 }
 
 function logs(lab: Lab, target: string | undefined, follow: boolean): number {
-  const files = lab
-    .units()
-    .filter((unit) => target === undefined || unit === target || unitOf(lab.dir, unit)?.host === target)
-    .map((unit) => logFile(lab.dir, unit))
-    .filter(existsSync);
-  if (files.length === 0) throw new LabError('lab_usage', `${target} has no processes of the lab, so no logs.`);
+  const ofHost = lab.units().filter((unit) => target === undefined || unitOf(lab.dir, unit)?.host === target);
+  // A name that is no host is that of a log: of a unit, or of what a program spawned on a host.
+  const names = ofHost.length > 0 || target === undefined ? ofHost : [basename(target)];
+  const files = names.map((unit) => logFile(lab.dir, unit)).filter(existsSync);
+  if (files.length === 0)
+    throw new LabError('lab_usage', `The lab has no logs of "${target}"; see status for hosts and processes.`);
   return spawnSync('tail', [...(follow ? ['-F'] : ['-n', '+1']), ...files], { stdio: 'inherit' }).status ?? 1;
 }

@@ -43,6 +43,8 @@ interface Running {
 }
 
 const READY_MS = 60_000;
+/** What a unit that runs may take to answer before it is started anew. */
+const MEND_MS = 5_000;
 const POLL_MS = 25;
 const LOG_LINES = 15;
 
@@ -62,9 +64,13 @@ export function startUnit(dir: string, unit: Unit): void {
   writeFileSync(join(dir, 'units', `${unit.name}.json`), JSON.stringify(running, null, 2));
 }
 
-/** @throws LabError `lab_start` with the last lines of its log when it ends or takes a minute */
-export async function waitReady(dir: string, unit: Unit, from = 0): Promise<void> {
-  const deadline = Date.now() + READY_MS;
+/**
+ * @param from where in its log to look for the line that says it is ready
+ * @param within milliseconds
+ * @throws LabError `lab_start` with the last lines of its log when it ends or takes too long
+ */
+export async function waitReady(dir: string, unit: Unit, from = 0, within = READY_MS): Promise<void> {
+  const deadline = Date.now() + within;
   while (!(await isReady(dir, unit, from))) {
     const ended = !isAlive(dir, unit.name);
     if (ended || Date.now() > deadline) {
@@ -78,11 +84,24 @@ export async function waitReady(dir: string, unit: Unit, from = 0): Promise<void
   }
 }
 
-/** Starts a unit that does not run, and waits until it is ready. */
+/** Starts a unit and waits until it is ready. */
 export async function runUnit(dir: string, unit: Unit): Promise<void> {
-  const from = isAlive(dir, unit.name) ? 0 : logSize(dir, unit.name);
+  const from = logSize(dir, unit.name);
   startUnit(dir, unit);
   await waitReady(dir, unit, from);
+}
+
+/** Starts a unit that died, and one that runs without being ready anew. */
+export async function mendUnit(dir: string, unit: Unit): Promise<void> {
+  if (isAlive(dir, unit.name)) {
+    const ready = await waitReady(dir, unit, 0, MEND_MS).then(
+      () => true,
+      () => false,
+    );
+    if (ready) return;
+    await killUnit(dir, unit.name);
+  }
+  await runUnit(dir, unit);
 }
 
 /** Ends a unit and its children at once (SIGKILL), and waits until they are gone. */
@@ -91,7 +110,7 @@ export async function killUnit(dir: string, name: string): Promise<void> {
   if (!running) throw new LabError('lab_usage', `There is no ${name} in this lab: ${unitNames(dir).join(', ')}.`);
   if (!isAlive(dir, name)) return;
   process.kill(-running.pid, 'SIGKILL');
-  while (isAlive(dir, name)) await sleep(POLL_MS);
+  while (groupLives(running.pid)) await sleep(POLL_MS);
 }
 
 export function isAlive(dir: string, name: string): boolean {
@@ -122,12 +141,28 @@ function readUnit(dir: string, name: string): Running | undefined {
   return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Running) : undefined;
 }
 
-/** Field 22 of /proc/PID/stat (proc(5)); undefined for a process that ended, also one not yet reaped. */
+/** Undefined for a process that ended, also for one not yet reaped. */
 function startTime(pid: number): string | undefined {
+  const stat = processStat(pid);
+  return stat === undefined || stat.ended ? undefined : stat.started;
+}
+
+/** Whether anything of a process group still holds on to ports and files. */
+function groupLives(group: number): boolean {
+  return readdirSync('/proc').some((entry) => {
+    const stat = /^\d+$/.test(entry) ? processStat(Number(entry)) : undefined;
+    return stat !== undefined && stat.group === group && !stat.ended;
+  });
+}
+
+/** Fields 3, 5 and 22 of /proc/PID/stat (proc(5)). A dead leader has not ended while threads of it are still dying. */
+function processStat(pid: number): { ended: boolean; group: number; started: string } | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-    return fields[0] === 'Z' || fields[0] === 'X' ? undefined : fields[19];
+    const dead = fields[0] === 'Z' || fields[0] === 'X';
+    const ended = dead && readdirSync(`/proc/${pid}/task`).length <= 1;
+    return { ended, group: Number(fields[2]), started: fields[19] ?? '' };
   } catch {
     return undefined;
   }

@@ -15,7 +15,7 @@ import { createNetwork } from './network/create.ts';
 import { namespacesOf } from './network/destroy.ts';
 import { type Host, type Plan, planLab } from './plan.ts';
 import { bootId, freeSubnet, type LabRecord, readRecord, stateDir, writeRecord } from './state.ts';
-import { runUnit, startUnit, unitNames, unitOf, waitReady } from './unit.ts';
+import { mendUnit, runUnit, startUnit, unitNames, unitOf, waitReady } from './unit.ts';
 
 /**
  * Call it holding the lab's lock.
@@ -85,7 +85,7 @@ async function start(
   return complete;
 }
 
-/** A lab that runs gets what it lacks: units that died, hosts that were not asked for before. */
+/** A lab that runs gets what it lacks: units that died or hang, hosts that were not asked for before. */
 async function resume(
   found: LabRecord,
   extra: readonly string[],
@@ -97,7 +97,7 @@ async function resume(
   await Promise.all(
     unitNames(dir).map(async (name) => {
       const unit = unitOf(dir, name);
-      if (unit) await runUnit(dir, unit);
+      if (unit) await mendUnit(dir, unit);
     }),
   );
   const wanted = [...new Set([...found.extra, ...extra])];

@@ -104,7 +104,7 @@ export function prepareControlPlane(dir: string, plan: Plan, tools: Tools): Cont
         SERVICE_ACCOUNT: 'istiod',
         PILOT_CERT_PROVIDER: 'istiod',
         ROOT_CA_DIR: join(dir, 'ca'),
-        TRUSTED_GATEWAY_CIDR: '',
+        AUTOMEMLIMIT: 'off',
         // Envoy as its project releases it lacks two filters of Istio's own build.
         PILOT_ENABLE_METADATA_EXCHANGE: 'false',
         PILOT_ENABLE_ALPN_FILTER: 'false',

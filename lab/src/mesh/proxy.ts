@@ -63,7 +63,8 @@ export async function prepareProxy(dir: string, host: Host, tools: Tools, kubern
     env: {
       PATH: process.env.PATH ?? '',
       HOME: cwd,
-      PROXY_CONFIG: JSON.stringify({ binaryPath: tools.envoy, discoveryAddress: 'istiod.istio-system.svc:15012' }),
+      PROXY_CONFIG: JSON.stringify(proxyConfig(tools)),
+      AUTOMEMLIMIT: 'off',
       POD_NAME: host.name,
       POD_NAMESPACE: workload.namespace,
       INSTANCE_IP: host.ip,
@@ -83,6 +84,11 @@ export async function prepareProxy(dir: string, host: Host, tools: Tools, kubern
     },
     ready: { url: `http://${host.ip}:15021/healthz/ready` },
   };
+}
+
+function proxyConfig(tools: Tools): object {
+  // Two threads are what Istio's injected sidecars have by default.
+  return { binaryPath: tools.envoy, discoveryAddress: 'istiod.istio-system.svc:15012', concurrency: 2 };
 }
 
 /** What the `istio-init` container does. The rules are in the host's namespace and go when it goes. */
