@@ -126,6 +126,10 @@ describe('answers conform to the published description', () => {
     expect(first.headers.get('link')).toContain('page=2>; rel="next"');
     const second = await get('/orgs/acme/codespaces?per_page=100&page=2', token);
     expect(second.body.codespaces).toHaveLength(2);
+    const own = await get('/orgs/acme/members/alice/codespaces', token);
+    expect(conforms('/orgs/{org}/members/{username}/codespaces', 'get', 200, own.body)).toEqual([]);
+    expect(own.body.codespaces).toHaveLength(1);
+    expect((await get('/orgs/acme/members/mallory/codespaces', token)).status).toBe(404);
   });
 
   test('for the budget and the addresses', async () => {

@@ -21,6 +21,8 @@ export interface NewCodespace {
   /** Login of who pays; the repository's owner without it. */
   readonly billableOwner?: string;
   readonly createdFromPrebuild?: boolean;
+  /** Its token is good for the repository and `GET /user`, but not for reading Codespaces. */
+  readonly tokenForRepositoryOnly?: boolean;
 }
 
 /** A Codespace as it starts, with what its environment holds: CODESPACE_NAME (`name`) and GITHUB_TOKEN (`token`). */

@@ -113,7 +113,7 @@ export function createAdmin({ state, changed, reset, setFault, calls, forgetCall
       throw bad(`codespace ${space.name} exists`);
     }
     state().codespaces.push(space);
-    return c.json({ ...space, token: codespaceToken(space) });
+    return c.json({ ...space, token: codespaceToken(space, wanted.tokenForRepositoryOnly) });
   });
   admin.patch('/codespaces/:name', async (c) => {
     const wanted = (await c.req.json<{ state: CodespaceState }>()).state;
@@ -127,10 +127,13 @@ export function createAdmin({ state, changed, reset, setFault, calls, forgetCall
   admin.post('/codespaces/:name/start', (c) => {
     const space = codespace(c.req.param('name'));
     space.state = 'Available';
+    let repositoryOnly = false;
     for (const [text, token] of Object.entries(state().tokens)) {
-      if (token.codespaceId === space.id) delete state().tokens[text];
+      if (token.codespaceId !== space.id) continue;
+      repositoryOnly ||= token.repositoryOnly ?? false;
+      delete state().tokens[text];
     }
-    return c.json({ ...space, token: codespaceToken(space) });
+    return c.json({ ...space, token: codespaceToken(space, repositoryOnly) });
   });
 
   admin.post('/tokens', async (c) => {
@@ -147,9 +150,15 @@ export function createAdmin({ state, changed, reset, setFault, calls, forgetCall
   admin.onError((error, c) => c.json({ message: error.message }, error instanceof HTTPException ? error.status : 500));
   return admin;
 
-  function codespaceToken(space: Codespace): string {
+  function codespaceToken(space: Codespace, repositoryOnly = false): string {
     const expiresAt = now() + CODESPACE_TOKEN_MS;
-    return issueToken(state(), { kind: 'codespace', userId: space.ownerId, codespaceId: space.id, expiresAt });
+    return issueToken(state(), {
+      kind: 'codespace',
+      userId: space.ownerId,
+      codespaceId: space.id,
+      repositoryOnly,
+      expiresAt,
+    });
   }
   function user(login: string): Account {
     const account = accountByLogin(state(), login, 'User');

@@ -28,13 +28,13 @@ export function createApi({ state, changed, now }: ApiOptions): Hono<ApiEnv> {
   });
 
   api.get('/user/codespaces', (c) => {
-    const owner = person(c, '/codespaces/codespaces');
+    const owner = codespaceReader(c, '/codespaces/codespaces');
     return codespacePage(c, (space) => space.ownerId === owner.id);
   });
 
   api.get('/user/codespaces/:name', (c) => {
     const page = '/codespaces/codespaces#get-a-codespace-for-the-authenticated-user';
-    const owner = person(c, page);
+    const owner = codespaceReader(c, page);
     const space = state().codespaces.find(({ name, ownerId }) => name === c.req.param('name') && ownerId === owner.id);
     // Someone else's Codespace and one that never was look the same.
     if (!space || space.state === 'Deleted') throw notFound(page);
@@ -79,15 +79,16 @@ export function createApi({ state, changed, now }: ApiOptions): Hono<ApiEnv> {
   });
 
   api.get('/orgs/:org/codespaces', (c) => {
-    const page = '/codespaces/organizations#list-codespaces-for-the-organization';
-    const caller = c.get('caller');
-    if (caller.kind !== 'installation') throw caller.kind === 'nobody' ? requiresAuthentication() : notFound(page);
-    if (!caller.permissions?.organization_codespaces) throw notForIntegrations(page);
-    const org = organization(c, page);
-    return codespacePage(c, (space) => {
-      const repository = state().repositories.find(({ id }) => id === space.repositoryId);
-      return repository?.ownerId === org.id || space.billableOwnerId === org.id;
-    });
+    const org = mayReadCodespaces(c, '/codespaces/organizations#list-codespaces-for-the-organization');
+    return codespacePage(c, (space) => isOf(space, org) || space.billableOwnerId === org.id);
+  });
+
+  api.get('/orgs/:org/members/:username/codespaces', (c) => {
+    const page = '/codespaces/organizations#list-codespaces-for-a-user-in-organization';
+    const org = mayReadCodespaces(c, page);
+    const user = accountByLogin(state(), c.req.param('username'), 'User');
+    if (!user || !state().members[org.id]?.[user.id]) throw notFound(page);
+    return codespacePage(c, (space) => space.ownerId === user.id && isOf(space, org));
   });
 
   api.get('/app', (c) => {
@@ -145,6 +146,27 @@ export function createApi({ state, changed, now }: ApiOptions): Hono<ApiEnv> {
     if (caller.kind === 'nobody') throw requiresAuthentication();
     if (caller.kind === 'app' || caller.userId === undefined) throw notForIntegrations(page);
     return state().accounts.find(({ id }) => id === caller.userId)!;
+  }
+
+  function codespaceReader(c: Context<ApiEnv>, page: string): Account {
+    const caller = c.get('caller');
+    if (caller.kind === 'codespace' && caller.repositoryOnly) throw notForIntegrations(page);
+    return person(c, page);
+  }
+
+  /** An installation with the organisation's permission. */
+  function mayReadCodespaces(c: Context<ApiEnv>, page: string): Account {
+    const caller = c.get('caller');
+    if (caller.kind !== 'installation') throw caller.kind === 'nobody' ? requiresAuthentication() : notFound(page);
+    const org = organization(c, page);
+    const entry = state().app.installations.find(({ id }) => id === caller.installationId);
+    if (entry?.accountId !== org.id || entry.suspended) throw notFound(page);
+    if (!caller.permissions?.organization_codespaces) throw notForIntegrations(page);
+    return org;
+  }
+
+  function isOf(space: Codespace, org: Account): boolean {
+    return state().repositories.find(({ id }) => id === space.repositoryId)?.ownerId === org.id;
   }
 
   function theApp(c: Context<ApiEnv>): void {

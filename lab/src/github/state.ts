@@ -64,6 +64,8 @@ export interface Token {
   readonly kind: 'codespace' | 'user' | 'actions' | 'installation';
   readonly userId?: number;
   readonly codespaceId?: number;
+  /** A Codespace's own token may be scoped to its repository, and then cannot read the Codespace itself. */
+  readonly repositoryOnly?: boolean;
   readonly installationId?: number;
   readonly permissions?: Record<string, string>;
   /** Unix milliseconds. */

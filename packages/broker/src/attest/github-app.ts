@@ -23,6 +23,11 @@ export interface GithubApp {
   organizationId(organization: string): Promise<number | undefined>;
   isMember(organization: string, user: GithubUser): Promise<boolean>;
   /**
+   * A member's Codespace on a repository of the organisation, where the Codespace's own token may not read it.
+   * @returns GitHub's description of it, unread; undefined where the user has none of this name there
+   */
+  codespaceOf(organization: string, user: GithubUser, name: string): Promise<unknown>;
+  /**
    * @param teams `ORG/SLUG`, lower case
    * @returns those in which GitHub says that the user is an active member now
    */
@@ -43,6 +48,8 @@ const CAPACITY = 20_000;
 const Installation = z.object({ id: z.int().positive(), account: z.object({ id: z.int().positive() }) });
 const InstallationToken = z.object({ token: z.string().min(1).max(4096), expires_at: z.iso.datetime() });
 const TeamMembership = z.object({ state: z.string() });
+/** One page: of a member with more than a hundred Codespaces the oldest are not found. */
+const CodespaceList = z.object({ codespaces: z.array(z.looseObject({ name: z.string() })).max(100) });
 const OrganizationMembership = z.object({ state: z.string(), user: z.object({ id: z.int() }) });
 
 /** All of it throws MeshpassError `issuer_unavailable` or `issuer_rate_limited` while GitHub does not say. */
@@ -57,6 +64,12 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
   const tokens = createRemembered<z.infer<typeof InstallationToken>>(
     ({ expires_at }) => Date.parse(expires_at) - clock() - TOKEN_MARGIN_MS,
     100,
+    clock,
+  );
+  /** Strangers are remembered, so that they cannot spend the App's budget; what a member has is always asked. */
+  const codespaces = createRemembered<readonly unknown[]>(
+    (list) => (list.length > 0 ? 0 : STRANGER_MS),
+    CAPACITY,
     clock,
   );
   const memberships = createRemembered<boolean>((member) => (member ? MEMBER_MS : STRANGER_MS), CAPACITY, clock);
@@ -81,8 +94,6 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
     tokens.get(String(id), async () => {
       const answer = await askGithub(`/app/installations/${id}/access_tokens`, await appJwt(), options, {
         method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify({ permissions: { members: 'read' } }),
       });
       return readGithub(InstallationToken, refuseUnlessOk(answer, 'obtain an installation token'));
     });
@@ -100,7 +111,7 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
       if (!again) return undefined;
       answer = await askGithub(path, (await token(again.id)).token, options);
     }
-    return answer.status === 404 ? undefined : refuseUnlessOk(answer, 'read members');
+    return answer.status === 404 ? undefined : refuseUnlessOk(answer, 'read members or their Codespaces');
   };
 
   const isInTeam = (team: string, user: GithubUser) =>
@@ -125,6 +136,16 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
         const membership = readGithub(OrganizationMembership, answer);
         return membership.state === 'active' && membership.user.id === user.id;
       }),
+    async codespaceOf(organization, user, name) {
+      const parts = [pathPart(organization), pathPart(user.login)];
+      if (parts.includes(undefined)) return undefined;
+      const list = await codespaces.get(`${organization.toLowerCase()} ${user.id} ${user.login}`, async () => {
+        const path = `/orgs/${parts[0]}/members/${parts[1]}/codespaces?per_page=100`;
+        const answer = await askAsInstallation(organization, path);
+        return answer ? readGithub(CodespaceList, answer).codespaces : [];
+      });
+      return list.find((codespace) => (codespace as { name?: unknown }).name === name);
+    },
     async teamsOf(user, teams) {
       const answers = await Promise.all(teams.map((team) => isInTeam(team, user)));
       return teams.filter((_team, index) => answers[index]);

@@ -64,8 +64,7 @@ export async function attestCodespace(
   ]);
   refuseStranger(userAnswer);
   const user = readGithub(User, userAnswer);
-  refuseUnknown(codespaceAnswer, proof.codespaceName);
-  const codespace = readGithub(Codespace, codespaceAnswer);
+  const codespace = await findCodespace(codespaceAnswer, proof, user, trust.codespaces.organization, options.app);
 
   if (codespace.name !== proof.codespaceName || codespace.owner.id !== user.id) {
     throw new MeshpassError('workspace_not_owned', 'This Codespace is not yours; use one of your own.', {
@@ -105,17 +104,32 @@ function refuseStranger(answer: Answer): void {
   );
 }
 
-function refuseUnknown(answer: Answer, name: string): void {
-  if (answer.status < 300) return;
+/**
+ * What GitHub says of the Codespace: to its own token, or, where that is scoped to its repository (403, or 404), to the
+ * organisation's App. Both are worth the same: the token has proved whose it is, and only this user's are looked at.
+ */
+async function findCodespace(
+  answer: Answer,
+  proof: CodespaceProof,
+  user: z.infer<typeof User>,
+  organization: string,
+  app: GithubApp | undefined,
+): Promise<Codespace> {
+  if (answer.status < 300) return readGithub(Codespace, answer);
+  const found = await app?.codespaceOf(organization, user, proof.codespaceName);
+  if (found !== undefined) return readGithub(Codespace, { ...answer, body: found });
   const detail = { status: answer.status, message: messageOf(answer), requestId: requestId(answer) };
-  if (answer.status === 404) {
-    throw new MeshpassError('workspace_unknown', `GitHub knows no Codespace ${name} of yours; check CODESPACE_NAME.`, {
-      detail,
-    });
+  if (answer.status === 404 || app) {
+    throw new MeshpassError(
+      'workspace_unknown',
+      `GitHub knows no Codespace ${proof.codespaceName} of yours; check CODESPACE_NAME.`,
+      { detail },
+    );
   }
   throw new MeshpassError(
     'proof_rejected',
-    'GitHub does not let this token read its Codespace: is GITHUB_TOKEN the one that the Codespace came with?',
+    'GitHub does not let this token read its Codespace: is GITHUB_TOKEN the one that the Codespace came with? ' +
+      'A GitHub App of the organization, configured at the broker, can read it instead.',
     { detail },
   );
 }

@@ -78,6 +78,24 @@ describe('a running Codespace of its developer', () => {
     expect((await present(space)).attestation.claims).toMatchObject({ created_from_prebuild: true });
   });
 
+  test('is read by the GitHub App where its own token may not', async () => {
+    const space = await world.github.admin.createCodespace({
+      owner: 'alice',
+      repository: 'acme/orders',
+      tokenForRepositoryOnly: true,
+    });
+    const { attestation } = await present(space);
+    expect(attestation.workspace).toMatchObject({ key: `codespace:${space.id}`, repository: { id: 7003 } });
+    expect((await refusal(present(space, { withoutApp: true }))).code).toBe('proof_rejected');
+    // Not somebody else's, not one that is stopped, and nothing of a stranger.
+    const bob = await world.github.admin.createCodespace({ owner: 'bob', repository: 'acme/orders' });
+    expect((await refusal(present({ name: bob.name, token: space.token }))).code).toBe('workspace_unknown');
+    await world.github.admin.setCodespaceState(space.name, 'ShuttingDown');
+    expect((await refusal(present(space))).code).toBe('workspace_not_available');
+    const at = { owner: 'mallory', repository: 'acme/orders', tokenForRepositoryOnly: true };
+    expect((await refusal(present(await world.github.admin.createCodespace(at)))).code).toBe('workspace_unknown');
+  });
+
   test('keeps its key over a restart, which has a new token', async () => {
     await world.github.admin.setCodespaceState(alice.name, 'Shutdown');
     const again = await world.github.admin.startCodespace(alice.name);
