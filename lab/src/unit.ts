@@ -109,8 +109,9 @@ export async function killUnit(dir: string, name: string): Promise<void> {
   const running = readUnit(dir, name);
   if (!running) throw new LabError('lab_usage', `There is no ${name} in this lab: ${unitNames(dir).join(', ')}.`);
   if (!isAlive(dir, name)) return;
-  process.kill(-running.pid, 'SIGKILL');
-  while (groupLives(running.pid)) await sleep(POLL_MS);
+  const doomed = family(running.pid);
+  for (const { pid } of doomed) kill(pid);
+  while (doomed.some(({ pid, started }) => startTime(pid) === started)) await sleep(POLL_MS);
 }
 
 export function isAlive(dir: string, name: string): boolean {
@@ -147,22 +148,39 @@ function startTime(pid: number): string | undefined {
   return stat === undefined || stat.ended ? undefined : stat.started;
 }
 
-/** Whether anything of a process group still holds on to ports and files. */
-function groupLives(group: number): boolean {
-  return readdirSync('/proc').some((entry) => {
-    const stat = /^\d+$/.test(entry) ? processStat(Number(entry)) : undefined;
-    return stat !== undefined && stat.group === group && !stat.ended;
-  });
+/** A process and all that descend from it, the oldest first: PostgreSQL's children leave its process group. */
+function family(leader: number): { pid: number; started: string }[] {
+  const all = readdirSync('/proc')
+    .filter((entry) => /^\d+$/.test(entry))
+    .map((entry) => ({ pid: Number(entry), stat: processStat(Number(entry)) }));
+  const members = new Map<number, string>();
+  const add = (pid: number): void => {
+    const found = all.find((one) => one.pid === pid)?.stat;
+    if (!found || members.has(pid)) return;
+    members.set(pid, found.started);
+    for (const one of all) if (one.stat?.parent === pid) add(one.pid);
+  };
+  add(leader);
+  for (const one of all) if (one.stat?.group === leader) add(one.pid);
+  return [...members].map(([pid, started]) => ({ pid, started }));
 }
 
-/** Fields 3, 5 and 22 of /proc/PID/stat (proc(5)). A dead leader has not ended while threads of it are still dying. */
-function processStat(pid: number): { ended: boolean; group: number; started: string } | undefined {
+function kill(pid: number): void {
+  try {
+    process.kill(pid, 'SIGKILL');
+  } catch {
+    // it ended by itself
+  }
+}
+
+/** Fields 3, 4, 5 and 22 of /proc/PID/stat (proc(5)). A dead leader has not ended while threads of it are still dying. */
+function processStat(pid: number): { ended: boolean; parent: number; group: number; started: string } | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
     const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
     const dead = fields[0] === 'Z' || fields[0] === 'X';
     const ended = dead && readdirSync(`/proc/${pid}/task`).length <= 1;
-    return { ended, group: Number(fields[2]), started: fields[19] ?? '' };
+    return { ended, parent: Number(fields[1]), group: Number(fields[2]), started: fields[19] ?? '' };
   } catch {
     return undefined;
   }

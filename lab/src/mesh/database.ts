@@ -19,6 +19,9 @@ dynamic_shared_memory_type = mmap
 jit = off
 `;
 
+/** After a kill its own number may still be in the process table, as that of a zombie, and stop it from starting. */
+const FRESH_START = 'rm -f "$1/postmaster.pid" && exec "$0" -D "$1"';
+
 /** One statement a line, as the single-user mode of PostgreSQL reads them: database -> statements. */
 const LEDGER: Readonly<Record<string, readonly string[]>> = {
   postgres: ['CREATE ROLE ledger LOGIN;', 'CREATE DATABASE ledger OWNER ledger;'],
@@ -51,7 +54,7 @@ export async function prepareDatabase(dir: string, host: Host, postgresBin: stri
     name: 'postgres',
     host: host.name,
     netns: host.netns,
-    argv: [join(postgresBin, 'postgres'), '-D', data],
+    argv: ['sh', '-c', FRESH_START, join(postgresBin, 'postgres'), data],
     env,
     cwd,
     uid: DATABASE_UID,
