@@ -21,12 +21,20 @@ export function appUnits(dir: string, plan: Plan, node: string): Unit[] {
     { name: 'app-orders', host: 'orders', script: 'apps/orders.ts', ready: 'listening on 8080' },
     { name: 'app-web', host: 'web', script: 'apps/web.ts', ready: 'listening on 8080' },
     standIn(dir, 'github', 'github/main.ts', 'api.github.test', 443),
-    standIn(dir, 'idp', 'oidc/main.ts', 'idp.test', 8443),
-    standIn(dir, 'actions', 'oidc/main.ts', 'token.actions.test', 9443),
+    issuers(dir),
   ];
   return programs
     .filter(({ script }) => existsSync(join(SOURCES, script)))
     .map((program) => unitOf(dir, plan, node, program));
+}
+
+/** The company's provider and the issuer of GitHub Actions are one program, each on its own port. */
+function issuers(dir: string): Program {
+  const program = standIn(dir, 'issuers', 'oidc/main.ts', 'idp.test', 8443);
+  const actions = join(dir, 'tls/token.actions.test');
+  // biome-ignore format: one command
+  const args = ['--actions-listen', '0.0.0.0:9443', '--actions-tls-cert', `${actions}.crt`, '--actions-tls-key', `${actions}.key`];
+  return { ...program, args: [...(program.args ?? []), ...args] };
 }
 
 function standIn(dir: string, name: string, script: string, certificate: string, port: number): Program {
