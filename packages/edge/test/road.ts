@@ -25,6 +25,8 @@ export interface Road {
   admit(id: string, spiffeId: string, targets?: readonly Target[], expiresAt?: number): void;
   /** The outer connection, handshake done. */
   outer(credential: Credential | undefined, session?: Buffer): Promise<TLSSocket>;
+  /** The TLS session that the edge gave to an outer connection. */
+  ticket(outer: TLSSocket): Promise<Buffer>;
   /** A whole tunnel with its inner TLS. */
   tunnel(credential: Credential, target?: Target): Promise<{ outer: TLSSocket; inner: TLSSocket }>;
   /** Resolves once the edge holds no connection. */
@@ -67,6 +69,7 @@ export async function buildRoad(
     clock,
   });
 
+  const tickets = new WeakMap<TLSSocket, Buffer>();
   let greeted = 0;
   async function outer(credential: Credential | undefined, session?: Buffer): Promise<TLSSocket> {
     const socket = connect({
@@ -80,6 +83,7 @@ export async function buildRoad(
       ...(session && { session }),
     } as ConnectionOptions);
     socket.on('error', () => {});
+    socket.on('session', (ticket: Buffer) => tickets.set(socket, ticket));
     await once(socket, 'secureConnect');
     // In TLS 1.3 the client is done first: wait until the edge has seen the certificate too.
     greeted++;
@@ -102,6 +106,13 @@ export async function buildRoad(
       directory.apply({ type: 'admit', session: { id, subject: id, expires_at: expiresAt, principals } });
     },
     outer,
+    async ticket(socket) {
+      for (;;) {
+        const ticket = tickets.get(socket);
+        if (ticket) return ticket;
+        await soon();
+      }
+    },
     async tunnel(credential, target = ORDERS) {
       const socket = await outer(credential);
       const answer = await say(socket, connectHead(target));

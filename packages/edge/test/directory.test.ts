@@ -1,0 +1,152 @@
+import type { AdmittedSession } from '@meshpass/identity';
+import { afterEach, describe, expect, test } from 'vitest';
+import { createDirectory, type Directory, mayReach } from '../src/directory.ts';
+
+const A = 'spiffe://cluster.local/ns/meshpass-a/sa/alice';
+const B = 'spiffe://cluster.local/ns/meshpass-b/sa/alice';
+const ORDERS = { host: 'orders.shop.svc.cluster.local', port: 8080 };
+const LEDGER = { host: 'ledger-db.shop.svc.cluster.local', port: 5432 };
+
+let now = 1_000_000_000;
+let directory: Directory;
+afterEach(() => directory.close());
+
+function start(): { heard: string[] } {
+  directory = createDirectory({ clock: () => now, staleMs: 10_000, abandonMs: 20_000 });
+  const heard: string[] = [];
+  directory.listen({
+    closed: (id, reason) => heard.push(`closed ${id}: ${reason}`),
+    narrowed: (session) => heard.push(`narrowed ${session.id}`),
+    roots: (roots, removed) => heard.push(`roots ${roots.join()} ${removed}`),
+  });
+  return { heard };
+}
+
+function session(
+  id: string,
+  principals: readonly (readonly [string, (typeof ORDERS)[]])[],
+  seconds = 3600,
+): AdmittedSession {
+  return {
+    id,
+    subject: 'alice',
+    expires_at: now / 1000 + seconds,
+    principals: principals.map(([spiffe_id, targets]) => ({ spiffe_id, targets })),
+  };
+}
+
+describe('the directory', () => {
+  test('knows nobody before the first snapshot, whatever else it is told', () => {
+    start();
+    directory.apply({ type: 'admit', session: session('s1', [[A, [ORDERS]]]) });
+    expect(directory.state()).toBe('empty');
+    expect(directory.find(A)).toBeUndefined();
+  });
+
+  test('finds a session by each of its principals, and each principal has its own targets', () => {
+    start();
+    directory.apply({
+      type: 'snapshot',
+      sessions: [
+        session('s1', [
+          [A, [ORDERS]],
+          [B, [LEDGER]],
+        ]),
+      ],
+      roots: ['r'],
+    });
+    const found = directory.find(A)!;
+    expect(directory.find(B)).toBe(found);
+    expect(mayReach(found, A, 'orders.shop.svc.cluster.local:8080')).toBe(true);
+    expect(mayReach(found, A, 'ledger-db.shop.svc.cluster.local:5432')).toBe(false);
+    expect(mayReach(found, B, 'ledger-db.shop.svc.cluster.local:5432')).toBe(true);
+    expect(mayReach(found, 'spiffe://x', 'orders.shop.svc.cluster.local:8080')).toBe(false);
+  });
+
+  test('closes what a new snapshot no longer has', () => {
+    const { heard } = start();
+    directory.apply({ type: 'snapshot', sessions: [session('s1', [[A, []]]), session('s2', [[B, []]])], roots: [] });
+    directory.apply({ type: 'snapshot', sessions: [session('s2', [[B, []]])], roots: [] });
+    expect(heard).toEqual(['closed s1: the broker no longer knows the session', 'narrowed s2']);
+    expect(directory.find(A)).toBeUndefined();
+    expect(directory.size()).toBe(1);
+  });
+
+  test('keeps a principal with its newer session when the older one closes', () => {
+    start();
+    directory.apply({ type: 'snapshot', sessions: [session('old', [[A, []]])], roots: [] });
+    directory.apply({ type: 'admit', session: session('new', [[A, []]]) });
+    directory.apply({ type: 'close', id: 'old', reason: 'replaced' });
+    expect(directory.find(A)?.id).toBe('new');
+  });
+
+  test('forgets a principal that its session lost', () => {
+    start();
+    directory.apply({
+      type: 'snapshot',
+      sessions: [
+        session('s1', [
+          [A, []],
+          [B, []],
+        ]),
+      ],
+      roots: [],
+    });
+    directory.apply({ type: 'admit', session: session('s1', [[A, []]]) });
+    expect(directory.find(B)).toBeUndefined();
+  });
+
+  test('lets a session die by the clock, at once for a look-up and with the sweep for its tunnels', () => {
+    const { heard } = start();
+    directory.apply({
+      type: 'snapshot',
+      sessions: [session('s1', [[A, []]], 5), session('s2', [[B, []]], 6)],
+      roots: [],
+    });
+    now += 5_000;
+    expect(directory.find(A)).toBeUndefined();
+    directory.sweep();
+    expect(heard).toEqual(['closed s1: the session has expired']);
+    now += 1_000;
+    directory.sweep();
+    expect(heard).toHaveLength(2);
+  });
+
+  test('goes stale in silence, then gives everybody up, and only a snapshot brings it back', () => {
+    const { heard } = start();
+    directory.apply({ type: 'snapshot', sessions: [session('s1', [[A, []]])], roots: [] });
+    now += 9_000;
+    directory.apply({ type: 'beat', at: 0 });
+    now += 10_001;
+    expect(directory.state()).toBe('stale');
+    expect(directory.find(A)).toBeUndefined();
+    directory.sweep();
+    expect(heard).toEqual([]);
+    directory.apply({ type: 'beat', at: 0 });
+    expect(directory.find(A)?.id).toBe('s1');
+    now += 20_001;
+    directory.sweep();
+    expect(heard).toEqual(['closed s1: the broker has been silent for too long']);
+    directory.apply({ type: 'beat', at: 0 });
+    directory.apply({ type: 'admit', session: session('s1', [[A, []]]) });
+    expect([directory.state(), directory.find(A)]).toEqual(['abandoned', undefined]);
+    directory.apply({ type: 'snapshot', sessions: [session('s1', [[A, []]])], roots: [] });
+    expect(directory.find(A)?.id).toBe('s1');
+  });
+
+  test('says when roots change, and whether one was taken away', () => {
+    const { heard } = start();
+    directory.apply({ type: 'snapshot', sessions: [], roots: ['r1'] });
+    directory.apply({ type: 'roots', roots: ['r1', 'r2'] });
+    directory.apply({ type: 'roots', roots: ['r1', 'r2'] });
+    directory.apply({ type: 'roots', roots: ['r2'] });
+    expect(heard).toEqual(['roots r1 false', 'roots r1,r2 false', 'roots r2 true']);
+  });
+
+  test('is stale once closed', () => {
+    start();
+    directory.apply({ type: 'snapshot', sessions: [session('s1', [[A, []]])], roots: [] });
+    directory.close();
+    expect(directory.find(A)).toBeUndefined();
+  });
+});
