@@ -1,7 +1,7 @@
 /**
  * What the edge alone costs: ping-pong of 200-byte messages at 1 and 16 connections, CPU per round trip, and bulk, beside
  * a plain TCP proxy (the same Node, no TLS, no checks) in the same run. Client and service are processes of their own.
- *   node bench/edge.ts [seconds per measurement]
+ *   node bench/edge.ts [seconds of a measurement] [rounds; the median of them is printed]
  */
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -11,7 +11,8 @@ import { createDirectory, startEdge } from '../packages/edge/src/index.ts';
 import { createCa, svid } from '../packages/edge/test/mesh-ca.ts';
 import type { Measured, Task } from './edge-client.ts';
 
-const SECONDS = Number(process.argv[2] ?? 3);
+const SECONDS = Number(process.argv[2] ?? 1);
+const ROUNDS = Number(process.argv[3] ?? 5);
 const PRINCIPAL = 'spiffe://cluster.local/ns/meshpass-bench/sa/bench';
 const TARGET = { host: 'orders.shop.svc.cluster.local', port: 8080 };
 
@@ -43,6 +44,11 @@ const plainPort = (plain.address() as { port: number }).port;
 const client = child('edge-client.ts');
 await once(client, 'message');
 const outer = { ...(await svid(ca, PRINCIPAL)), ca: web.root };
+const roads = {
+  direct: { port: servicePort },
+  'tcp proxy': { port: plainPort },
+  edge: { port: edge.address.port, outer },
+};
 const rows: Record<string, Record<string, string>> = {};
 for (const [label, kind, connections] of [
   ['ping-pong, 1 connection', 'ping', 1],
@@ -50,16 +56,17 @@ for (const [label, kind, connections] of [
   ['bulk down, 1 connection', 'down', 1],
   ['bulk up, 1 connection', 'up', 1],
 ] as const) {
-  const common = { kind, connections, seconds: SECONDS, target: TARGET };
-  const direct = await measure({ ...common, port: servicePort });
-  const raw = await measure({ ...common, port: plainPort });
-  const ours = await measure({ ...common, port: edge.address.port, outer });
-  rows[label] = {
-    direct: show(kind, direct),
-    'tcp proxy': show(kind, raw),
-    edge: show(kind, ours),
-    ratio: ratio(ours, raw),
-  };
+  const samples: Record<string, Sample[]> = {};
+  // Round by round, so that what else the machine does falls on all roads alike.
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const [name, road] of Object.entries(roads)) {
+      const sample = await measure({ kind, connections, seconds: SECONDS, target: TARGET, ...road });
+      samples[name] = [...(samples[name] ?? []), sample];
+    }
+  }
+  const shown = Object.entries(samples).map(([name, of]) => [name, show(kind, of)]);
+  const ratio = middle(samples.edge!, rate) / middle(samples['tcp proxy']!, rate);
+  rows[label] = { ...Object.fromEntries(shown), 'edge / proxy': ratio.toFixed(2) };
 }
 console.table(rows);
 clearInterval(beat);
@@ -80,17 +87,22 @@ async function measure(task: Task): Promise<Sample> {
   return { ...measured, cpuMicros: used.user + used.system };
 }
 
-function show(kind: Task['kind'], s: Sample): string {
-  if (kind === 'ping') {
-    const cpu = (s.cpuMicros / s.rounds).toFixed(1);
-    return `${Math.round(s.rounds / s.seconds)}/s, median ${s.medianMicros} us, ${cpu} us CPU`;
+function show(kind: Task['kind'], of: readonly Sample[]): string {
+  if (kind !== 'ping') {
+    const cpu = middle(of, (s) => (s.cpuMicros / s.bytes) * 1e3);
+    return `${Math.round(middle(of, rate) / 1e6)} MB/s, ${cpu.toFixed(2)} ns CPU/byte`;
   }
-  return `${Math.round(s.bytes / 1e6 / s.seconds)} MB/s, ${((s.cpuMicros / s.bytes) * 1e3).toFixed(2)} ns CPU/byte`;
+  const cpu = middle(of, (s) => s.cpuMicros / s.rounds).toFixed(1);
+  return `${Math.round(middle(of, rate))}/s, median ${middle(of, (s) => s.medianMicros)} us, ${cpu} us CPU`;
 }
 
-function ratio(ours: Sample, raw: Sample): string {
-  const rate = (s: Sample) => (s.rounds || s.bytes) / s.seconds;
-  return (rate(ours) / rate(raw)).toFixed(2);
+/** Round trips, or bytes where there are none, a second. */
+function rate(sample: Sample): number {
+  return (sample.rounds || sample.bytes) / sample.seconds;
+}
+
+function middle(of: readonly Sample[], value: (sample: Sample) => number): number {
+  return of.map(value).sort((a, b) => a - b)[of.length >> 1]!;
 }
 
 function proxy(downstream: Socket, port: number): void {

@@ -70,7 +70,11 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   });
   secure.on('secureConnection', (tls: TLSSocket) => {
     const tunnel = tunnels.get(remoteOf(tls));
-    if (!tunnel) return void tls.destroy();
+    if (!tunnel) {
+      tls.on('error', () => {});
+      tls.destroy();
+      return;
+    }
     total.handshakes++;
     if (tls.isSessionReused()) total.resumed++;
     tunnel.secured(tls);

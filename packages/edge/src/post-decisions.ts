@@ -22,7 +22,7 @@ export interface DecisionPost {
   /** Queues a decision. Where the queue is full the decision goes to the log only, and is counted. */
   report(decision: EdgeDecision): void;
   stats(): { readonly queued: number; readonly posted: number; readonly dropped: number };
-  /** Tries once more to bring what is queued, then stops. */
+  /** Tries once more to bring what is queued, then stops. Close the edge first: it reports the tunnels that it cuts. */
   close(): Promise<void>;
 }
 
@@ -52,6 +52,7 @@ export function postDecisions(options: PostDecisionsOptions): DecisionPost {
         try {
           await post();
         } catch (error) {
+          dropped += queue.length;
           log.warn({ err: error, decisions: queue.splice(0) }, 'decisions could not be brought to the broker');
         }
       }

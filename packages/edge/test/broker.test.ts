@@ -1,0 +1,212 @@
+import { once } from 'node:events';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { createServer, type Server } from 'node:https';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type EdgeDecision, EdgeDecisions } from '@meshpass/identity';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import {
+  createDirectory,
+  type Directory,
+  type Following,
+  followBroker,
+  followEvents,
+  postDecisions,
+} from '../src/index.ts';
+import { createCa } from './mesh-ca.ts';
+
+const ALICE = 'spiffe://cluster.local/ns/meshpass-shop/sa/alice';
+const SNAPSHOT = {
+  type: 'snapshot',
+  sessions: [{ id: 's1', subject: 'a', expires_at: 4_000_000_000, principals: [{ spiffe_id: ALICE, targets: [] }] }],
+  roots: ['root'],
+} as const;
+
+let server: Server;
+let answer: (request: IncomingMessage, response: ServerResponse) => void;
+let access: { url: string; tokenFile: string; caFile: string };
+let folder: string;
+let directory: Directory;
+let following: Following | undefined;
+const seen: string[] = [];
+
+beforeEach(async () => {
+  seen.length = 0;
+  const web = await createCa('web');
+  server = createServer(await web.issue({ san: [{ type: 'dns', value: 'localhost' }] }), (request, response) => {
+    seen.push(`${request.method} ${request.url} ${request.headers.authorization}`);
+    answer(request, response);
+  });
+  server.listen(0, 'localhost');
+  await once(server, 'listening');
+  folder = await mkdtemp(join(tmpdir(), 'meshpass-edge-'));
+  const file = (name: string) => join(folder, name);
+  await writeFile(file('token'), 'first\n');
+  await writeFile(file('ca.pem'), web.root);
+  const { port } = server.address() as { port: number };
+  access = { url: `https://localhost:${port}`, tokenFile: file('token'), caFile: file('ca.pem') };
+  directory = createDirectory({ clock: Date.now });
+});
+
+afterEach(async () => {
+  await following?.close();
+  following = undefined;
+  directory.close();
+  server.closeAllConnections();
+  server.close();
+  await rm(folder, { recursive: true });
+});
+
+function stream(response: ServerResponse, ...events: readonly object[]): void {
+  for (const event of events) response.write(`${JSON.stringify(event)}\n`);
+}
+
+describe('the edge follows the broker', () => {
+  test('from a snapshot on, event by event, wherever the network cuts the lines', async () => {
+    let open: ServerResponse | undefined;
+    answer = (_request, response) => {
+      open = response;
+      const line = `${JSON.stringify(SNAPSHOT)}\n`;
+      response.write(line.slice(0, 30));
+      setTimeout(() => response.write(`${line.slice(30)}{"type":"roots","roots":["other"]}\n`), 20);
+    };
+    following = followBroker({ ...access, directory });
+    await vi.waitFor(() => expect(directory.roots()).toEqual(['other']));
+    expect(directory.find(ALICE)?.id).toBe('s1');
+    stream(open!, { type: 'close', id: 's1', reason: 'goodbye' });
+    await vi.waitFor(() => expect(directory.find(ALICE)).toBeUndefined());
+    expect(seen).toEqual(['GET /edge/stream Bearer first']);
+  });
+
+  test('again after a break, with the token that the file has then', async () => {
+    answer = (_request, response) => {
+      stream(response, SNAPSHOT);
+      setTimeout(() => response.destroy(), 20);
+    };
+    following = followBroker({ ...access, directory });
+    await vi.waitFor(() => expect(directory.find(ALICE)).toBeDefined());
+    await writeFile(access.tokenFile, 'second');
+    answer = (_request, response) => stream(response, { ...SNAPSHOT, sessions: [] });
+    await vi.waitFor(() => expect(directory.find(ALICE)).toBeUndefined(), { timeout: 3_000 });
+    expect(seen.at(-1)).toBe('GET /edge/stream Bearer second');
+  });
+
+  test('and leaves a connection that says nothing', async () => {
+    answer = (_request, response) => stream(response, SNAPSHOT);
+    following = followBroker({ ...access, directory, silenceMs: 100 });
+    await vi.waitFor(() => expect(seen.length).toBeGreaterThan(1), { timeout: 3_000 });
+  });
+
+  test.each<[string, object | string]>([
+    ['a line that is not JSON', 'nonsense'],
+    ['an event that it does not know', { type: 'admit_everybody' }],
+    [
+      'a session with a port that is none',
+      {
+        ...SNAPSHOT,
+        sessions: [
+          { ...SNAPSHOT.sessions[0], principals: [{ spiffe_id: 'x', targets: [{ host: 'h', port: 70_000 }] }] },
+        ],
+      },
+    ],
+    ['a stream that does not start with a snapshot', { type: 'beat', at: 1 }],
+  ])('but not %s: it connects again', async (_name, bad) => {
+    answer = (_request, response) => response.write(`${typeof bad === 'string' ? bad : JSON.stringify(bad)}\n`);
+    following = followBroker({ ...access, directory });
+    await vi.waitFor(() => expect(seen.length).toBeGreaterThan(1), { timeout: 3_000 });
+    expect(directory.state()).toBe('empty');
+  });
+
+  test('but not a broker with a certificate of another CA', async () => {
+    answer = (_request, response) => stream(response, SNAPSHOT);
+    await writeFile(access.caFile, (await createCa('other')).root);
+    const warned: string[] = [];
+    const log = { info() {}, warn: (fields: object) => warned.push(String((fields as { err: Error }).err)) };
+    following = followBroker({ ...access, directory, log });
+    await vi.waitFor(() => expect(warned.length).toBeGreaterThan(1), { timeout: 3_000 });
+    expect([directory.state(), seen]).toEqual(['empty', []]);
+  });
+
+  test('and never without TLS', async () => {
+    const warned: string[] = [];
+    const log = { info() {}, warn: (fields: object) => warned.push(String((fields as { err: Error }).err)) };
+    following = followBroker({ ...access, url: access.url.replace('https', 'http'), directory, log });
+    await vi.waitFor(() => expect(warned[0]).toContain('must be https'));
+    expect(seen).toEqual([]);
+  });
+
+  test('in the same process too', async () => {
+    await followEvents(
+      (async function* () {
+        yield { ...SNAPSHOT, sessions: [], roots: ['here'] };
+      })(),
+      directory,
+    );
+    expect([directory.state(), directory.roots()]).toEqual(['fresh', ['here']]);
+  });
+});
+
+describe('decisions are brought to the broker', () => {
+  const decision = (n: number): EdgeDecision => ({
+    id: `d${n}`,
+    at: n,
+    outcome: 'refused',
+    reason: 'no',
+    source: '192.0.2.1:1',
+  });
+  const taken: string[] = [];
+
+  function take(status: () => number): void {
+    taken.length = 0;
+    answer = async (request, response) => {
+      let body = '';
+      for await (const chunk of request) body += chunk;
+      const { decisions } = EdgeDecisions.parse(JSON.parse(body));
+      response.statusCode = status();
+      if (response.statusCode < 300) taken.push(...decisions.map((one) => one.id));
+      response.end();
+    };
+  }
+
+  test('in batches, in order', async () => {
+    take(() => 204);
+    const post = postDecisions(access);
+    for (let n = 0; n < 1_200; n++) post.report(decision(n));
+    await vi.waitFor(() => expect(taken).toHaveLength(1_200), { timeout: 3_000 });
+    expect(taken).toEqual(Array.from({ length: 1_200 }, (_, n) => `d${n}`));
+    expect(seen).toHaveLength(3);
+    await post.close();
+    expect(post.stats()).toEqual({ queued: 0, posted: 1_200, dropped: 0 });
+  });
+
+  test('again until the broker takes them', async () => {
+    let failures = 2;
+    take(() => (failures-- > 0 ? 503 : 204));
+    const post = postDecisions({ ...access, random: () => 0 });
+    post.report(decision(1));
+    await vi.waitFor(() => expect(taken).toEqual(['d1']), { timeout: 4_000 });
+    expect(seen).toHaveLength(3);
+    await post.close();
+  });
+
+  test('at the latest when the edge stops', async () => {
+    take(() => 204);
+    const post = postDecisions(access);
+    post.report(decision(1));
+    await post.close();
+    expect(taken).toEqual(['d1']);
+  });
+
+  test('from a bounded queue: what does not fit goes to the log and is counted', async () => {
+    take(() => 503);
+    const logged: unknown[] = [];
+    const log = { info() {}, warn: (fields: object) => logged.push(fields) };
+    const post = postDecisions({ ...access, maxQueue: 2, log });
+    for (let n = 0; n < 3; n++) post.report(decision(n));
+    expect(post.stats()).toMatchObject({ queued: 2, dropped: 1 });
+    expect(logged).toEqual([{ decision: decision(2) }]);
+    await post.close();
+    expect(post.stats()).toMatchObject({ queued: 0, dropped: 3 });
+  });
+});

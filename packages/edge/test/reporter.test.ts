@@ -1,0 +1,66 @@
+import type { EdgeDecision } from '@meshpass/identity';
+import { expect, test } from 'vitest';
+import { createReporter } from '../src/reporter.ts';
+import { sourceOf } from '../src/source.ts';
+import { formatStats } from '../src/stats.ts';
+
+test('strangers cannot flood the audit log, live sessions are always reported, and nothing is held back silently', () => {
+  let now = 0;
+  const out: EdgeDecision[] = [];
+  const reporter = createReporter(
+    (decision) => out.push(decision),
+    2,
+    () => 'id',
+    () => now,
+  );
+  const decision = (source: string): EdgeDecision => ({
+    id: source,
+    at: now,
+    outcome: 'refused',
+    code: 'tunnel_certificate_missing',
+    reason: 'no',
+    source,
+  });
+  for (let n = 0; n < 5; n++) reporter.report(decision(`stranger-${n}`), false);
+  reporter.report(decision('alice'), true);
+  expect(out.map((one) => one.source)).toEqual(['stranger-0', 'stranger-1', 'alice']);
+  now = 1_000;
+  reporter.sweep(now);
+  expect(out.at(-1)).toMatchObject({ source: 'many', code: 'tunnel_certificate_missing' });
+  expect(out.at(-1)!.reason).toMatch(/^3 more /);
+  reporter.report(decision('stranger-5'), false);
+  expect(out.at(-1)!.source).toBe('stranger-5');
+});
+
+test.each([
+  ['192.0.2.7', '192.0.2.7'],
+  ['::ffff:192.0.2.7', '192.0.2.7'],
+  ['2001:db8:1:2:3:4:5:6', '2001:db8:1:2::/64'],
+  ['2001:db8::1', '2001:db8:0:0::/64'],
+  ['::1', '0:0:0:0::/64'],
+  ['fe80::1%eth0', 'fe80:0:0:0::/64'],
+  [undefined, 'unknown'],
+])('%s is counted as %s', (address, source) => {
+  expect(sourceOf(address)).toBe(source);
+});
+
+test('counters are in the text format of Prometheus', () => {
+  const text = formatStats({
+    connections: 3,
+    warm: 2,
+    tunnels: 1,
+    sessions: 4,
+    directory: 'stale',
+    accepted: 5,
+    handshakes: 5,
+    resumed: 1,
+    allowed: 2,
+    ended: 1,
+    refused: { tunnel_limit: 7 },
+    bytesIn: 10,
+    bytesOut: 20,
+  });
+  expect(text).toContain('# TYPE meshpass_edge_tunnels gauge\nmeshpass_edge_tunnels 1\n');
+  expect(text).toContain('meshpass_edge_directory_fresh 0\n');
+  expect(text).toContain('meshpass_edge_refused_total{code="tunnel_limit"} 7\n');
+});
