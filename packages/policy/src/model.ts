@@ -63,7 +63,7 @@ export interface Grant {
   readonly place: Place;
   readonly who: readonly Who[];
   readonly to: readonly GrantTarget[];
-  /** ClusterRole or Role `role@namespace`. */
+  /** `role@namespace`: a ClusterRole, bound in that namespace. */
   readonly kubernetesRoles: readonly { readonly role: string; readonly namespace: string; readonly place: Place }[];
   /** Life of an SVID, seconds. */
   readonly ttl: number;

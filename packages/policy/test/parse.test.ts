@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { MeshpassError } from '@meshpass/identity';
 import { describe, expect, it } from 'vitest';
 import { type AccessFileProblem, parseAccess, teamsMentioned } from '../src/index.ts';
@@ -141,5 +142,13 @@ describe('a bad access file is refused, by line:', () => {
     const text = fileWith({ who: `[${Array.from({ length: 150 }, () => '{}').join(', ')}]` });
     expect(refusal(text).message.split('\n')).toHaveLength(101);
     expect(refusal(text).message).toMatch(/and 50 more$/);
+  });
+});
+
+describe('the reference of the access file', () => {
+  it('shows an example that is taken', () => {
+    const page = readFileSync(new URL('../../../docs/access-file.md', import.meta.url), 'utf8');
+    const example = /```yaml\n([\s\S]*?)```/.exec(page)?.[1] ?? '';
+    expect(parseAccess(example, 'access.yaml').grants.map(({ name }) => name)).toEqual(['payments-dev']);
   });
 });
