@@ -33,17 +33,15 @@ export interface Kubernetes {
 
 const FIELD_MANAGER = 'meshpass-lab';
 
-/** Resources whose plural is not simply kind + "s", and those without a namespace. */
-const PLURALS: Readonly<Record<string, string>> = {
-  PeerAuthentication: 'peerauthentications',
-  RequestAuthentication: 'requestauthentications',
-  AuthorizationPolicy: 'authorizationpolicies',
-  NetworkPolicy: 'networkpolicies',
-  Gateway: 'gateways',
-  ServiceEntry: 'serviceentries',
-  Ingress: 'ingresses',
-};
-const CLUSTER_KINDS = new Set(['Namespace', 'Node', 'ClusterRole', 'ClusterRoleBinding', 'CustomResourceDefinition']);
+const CLUSTER_KINDS = new Set([
+  'Namespace',
+  'Node',
+  'ClusterRole',
+  'ClusterRoleBinding',
+  'CustomResourceDefinition',
+  'ValidatingAdmissionPolicy',
+  'ValidatingAdmissionPolicyBinding',
+]);
 
 /** @param tokenFile,caFile read at once */
 export function connectKubernetes(url: string, tokenFile: string, caFile: string): Kubernetes {
@@ -111,7 +109,13 @@ export function connectKubernetes(url: string, tokenFile: string, caFile: string
 
 function pathOf({ apiVersion, kind, metadata }: KubeObject): string {
   const base = apiVersion.includes('/') ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
-  const plural = PLURALS[kind] ?? `${kind.toLowerCase()}s`;
   const inside = CLUSTER_KINDS.has(kind) ? '' : `/namespaces/${metadata.namespace ?? 'default'}`;
-  return `${base}${inside}/${plural}/${metadata.name}`;
+  return `${base}${inside}/${pluralOf(kind)}/${metadata.name}`;
+}
+
+/** As Kubernetes and Istio name the resources of their kinds. */
+function pluralOf(kind: string): string {
+  const lower = kind.toLowerCase();
+  if (/[^aeiou]y$/.test(lower)) return `${lower.slice(0, -1)}ies`;
+  return lower.endsWith('s') ? `${lower}es` : `${lower}s`;
 }

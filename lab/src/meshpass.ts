@@ -9,6 +9,7 @@ import { parseAllDocuments } from 'yaml';
 import { LabError } from './error.ts';
 import type { KubeObject } from './kubernetes.ts';
 import type { Lab } from './lab.ts';
+import { GITHUB_URL, standIns } from './stand-ins.ts';
 
 export interface MeshpassOptions {
   /** Access file to start with. Default: the lab's own. */
@@ -55,6 +56,7 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
   copyFileSync(options.accessFile ?? fileURLToPath(new URL('./access.yaml', import.meta.url)), accessFile);
   await applyRights(lab);
   const kubeconfig = await writeKubeconfig(lab, join(dir, 'kubeconfig'));
+  const app = await standIns(lab).github.app();
   const operatorToken = join(dir, 'operator.token');
   if (!existsSync(operatorToken)) writeFileSync(operatorToken, `${crypto.randomUUID()}\n`, { mode: 0o600 });
 
@@ -71,7 +73,8 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
     ...['--operator-token', operatorToken],
     ...['--kubeconfig', kubeconfig],
     ...['--istiod', lab.istiodAddress],
-    ...['--github-api', 'https://api.github.test'],
+    ...['--github-api', GITHUB_URL],
+    ...['--github-app', String(app.id)],
     ...['--github-app-key', join(lab.dir, 'hosts/github/github/github-app.pem')],
     ...['--edge-public', `edge.meshpass.test:${EDGE_PORT}`],
     ...['--edge-listen', `0.0.0.0:${EDGE_PORT}`],
