@@ -4,9 +4,9 @@
  * is what lets one core answer a thousand exchanges a second with an audit row each.
  */
 import { MeshpassError } from '@meshpass/identity';
-import { sql, type Transaction } from 'kysely';
+import { sql } from 'kysely';
 import type { Store } from '../store/open.ts';
-import type { Tables } from '../store/tables.ts';
+import { FENCED, REPLAYED } from '../store/write-batch.ts';
 import type { AuditRow } from './event.ts';
 
 /** Columns of a row, as the database unpacks them from JSON. */
@@ -17,7 +17,6 @@ export interface Entry {
   /** Refused with `proof_replayed` when the key has been seen and has not expired. */
   readonly replay?: { readonly key: string; readonly expiresAt: string };
   readonly closed?: readonly { readonly id: string; readonly closed_at: string; readonly close_cause: string }[];
-  /** Ends whatever live session its workspace still has in the store. */
   readonly opened?: { readonly session: Row; readonly principals: readonly Row[] };
   /** A session that keeps some of its grants. */
   readonly narrowed?: { readonly id: string; readonly grants: string; readonly expires_at: string };
@@ -50,8 +49,10 @@ export interface JournalOptions {
 
 const MAX_BATCH = 256;
 const MAX_WAITING = 8_192;
-/** How long a batch gathers while requests arrive faster than transactions end. */
-const GATHER_MS = 2;
+/** While requests come together, a batch gathers this many times as long as the last transaction took ... */
+const GATHER_SHARE = 2;
+/** ... and at most so long. */
+const MAX_GATHER_MS = 15;
 
 interface Waiting {
   readonly entry: Entry;
@@ -62,18 +63,19 @@ interface Waiting {
 export function createJournal(options: JournalOptions): Journal {
   const waiting: Waiting[] = [];
   let running: Promise<void> | undefined;
-  let busy = false;
+  let gatherMs = 0;
 
   async function run(): Promise<void> {
     while (waiting.length > 0) {
-      if (busy && waiting.length < MAX_BATCH) await new Promise((resolve) => setTimeout(resolve, GATHER_MS));
+      if (gatherMs > 0 && waiting.length < MAX_BATCH) await new Promise((resolve) => setTimeout(resolve, gatherMs));
       const batch = waiting.splice(0, MAX_BATCH);
-      busy = batch.length > 1;
       const began = performance.now();
       await commit(options.store, batch, options.onFailure);
-      options.observe?.(batch.length, (performance.now() - began) / 1000);
+      const took = performance.now() - began;
+      gatherMs = batch.length > 1 ? Math.min(took * GATHER_SHARE, MAX_GATHER_MS) : 0;
+      options.observe?.(batch.length, took / 1000);
     }
-    busy = false;
+    gatherMs = 0;
     running = undefined;
   }
 
@@ -94,120 +96,88 @@ export function createJournal(options: JournalOptions): Journal {
   };
 }
 
-async function commit(store: Store, batch: readonly Waiting[], onFailure?: (cause: unknown) => void): Promise<void> {
+async function commit(
+  store: Store,
+  batch: readonly Waiting[],
+  onFailure?: (cause: unknown) => void,
+  abandoned = false,
+): Promise<void> {
+  // Of two entries with the same proof in one batch the first has it.
+  const { fresh, replayed } = splitReplays(batch, new Set());
+  for (const one of replayed) one.reject(replay());
+  if (fresh.length === 0) return;
   try {
-    const replayed = await store.db.transaction().execute((tx) => writeAll(tx, store.epoch, batch));
-    for (const one of batch) {
-      if (!replayed.has(one)) one.resolve();
-      else one.reject(new MeshpassError('proof_replayed', 'This proof has been used before; obtain a new one.'));
-    }
+    const text = batchText(
+      fresh.map((one) => one.entry),
+      abandoned,
+    );
+    await sql`select meshpass_write(${store.epoch}, ${text}::jsonb)`.execute(store.db);
+    for (const one of fresh) one.resolve();
   } catch (thrown) {
-    if (batch.length > 1 && isFaultOfOneEntry(thrown)) {
-      for (const one of batch) await commit(store, [one], onFailure);
+    const state = sqlState(thrown);
+    if (state === REPLAYED) {
+      const rest = splitReplays(fresh, usedKeys(thrown));
+      for (const one of rest.replayed) one.reject(replay());
+      return await commit(store, rest.fresh, onFailure, abandoned);
+    }
+    if (state === UNIQUE_VIOLATION && !abandoned) return await commit(store, fresh, onFailure, true);
+    // Data exceptions and integrity violations are the fault of one entry; the others are innocent.
+    if (fresh.length > 1 && (state?.startsWith('22') || state?.startsWith('23'))) {
+      for (const one of fresh) await commit(store, [one], onFailure, true);
       return;
     }
     onFailure?.(thrown);
-    const error =
-      thrown instanceof MeshpassError
-        ? thrown
-        : new MeshpassError('store_unavailable', 'The broker cannot write its records now; nothing was issued.', {
-            cause: thrown,
-            retryAfter: 2,
-          });
-    for (const one of batch) one.reject(error);
+    for (const one of fresh) one.reject(unavailable(thrown, state));
   }
 }
 
-/** Data exceptions and integrity violations (SQLSTATE classes 22 and 23): other entries of the batch are innocent. */
-function isFaultOfOneEntry(thrown: unknown): boolean {
-  const code = (thrown as { code?: unknown } | null)?.code;
-  return typeof code === 'string' && (code.startsWith('22') || code.startsWith('23'));
-}
+const UNIQUE_VIOLATION = '23505';
 
-/** @returns those whose proof was a replay; nothing was written for them */
-async function writeAll(tx: Transaction<Tables>, epoch: number, batch: readonly Waiting[]): Promise<Set<Waiting>> {
-  const fence = await sql`select 1 from broker_epoch where epoch = ${epoch} for share`.execute(tx);
-  if (fence.rows.length === 0)
-    throw new MeshpassError('store_unavailable', 'Another broker has taken over; ask again.', { retryAfter: 1 });
-
-  const replayed = await claimProofs(tx, batch);
-  const entries = batch.filter((one) => !replayed.has(one)).map((one) => one.entry);
-
-  const opened = entries.flatMap((entry) => (entry.opened ? [entry.opened] : []));
-  const closed = entries.flatMap((entry) => entry.closed ?? []);
-  if (closed.length > 0)
-    await sql`
-      update sessions s set closed_at = x.closed_at, close_cause = x.close_cause
-      from jsonb_to_recordset(${json(closed)}::jsonb) x (id text, closed_at timestamptz, close_cause text)
-      where s.id = x.id and s.closed_at is null`.execute(tx);
-  if (closed.length > 0)
-    await sql`
-      update session_principals p set revoked_at = x.closed_at
-      from jsonb_to_recordset(${json(closed)}::jsonb) x (id text, closed_at timestamptz)
-      where p.session_id = x.id and p.revoked_at is null`.execute(tx);
-  if (opened.length > 0) {
-    const rows = opened.map((one) => one.session);
-    // A commit whose answer was lost may have left a session that nobody holds; it must not block its workspace.
-    await sql`
-      update sessions s set closed_at = x.opened_at, close_cause = 'replaced'
-      from jsonb_to_recordset(${json(rows)}::jsonb) x (workspace_key text, opened_at timestamptz)
-      where s.workspace_key = x.workspace_key and s.closed_at is null`.execute(tx);
-    await sql`insert into sessions select * from jsonb_populate_recordset(null::sessions, ${json(rows)}::jsonb)`.execute(
-      tx,
-    );
-    const principals = opened.flatMap((one) => one.principals);
-    await sql`
-      insert into session_principals
-      select * from jsonb_populate_recordset(null::session_principals, ${json(principals)}::jsonb)`.execute(tx);
+function splitReplays(batch: readonly Waiting[], used: Set<string>) {
+  const fresh: Waiting[] = [];
+  const replayed: Waiting[] = [];
+  for (const one of batch) {
+    const key = one.entry.replay?.key;
+    if (key !== undefined && used.has(key)) replayed.push(one);
+    else fresh.push(one);
+    if (key !== undefined) used.add(key);
   }
-  for (const { narrowed } of entries) {
-    if (!narrowed) continue;
-    await sql`
-      update sessions set grants = ${narrowed.grants}, expires_at = ${narrowed.expires_at}::timestamptz
-      where id = ${narrowed.id}`.execute(tx);
-  }
-  const revoked = entries.flatMap((entry) => entry.revoked ?? []);
-  if (revoked.length > 0)
-    await sql`
-      update session_principals p set revoked_at = x.revoked_at
-      from jsonb_to_recordset(${json(revoked)}::jsonb) x (session_id text, grant_name text, revoked_at timestamptz)
-      where p.session_id = x.session_id and p.grant_name = x.grant_name and p.revoked_at is null`.execute(tx);
-  const certificates = entries.flatMap((entry) => entry.certificates ?? []);
-  if (certificates.length > 0)
-    await sql`
-      update session_principals p set last_not_after = greatest(p.last_not_after, x.last_not_after)
-      from (
-        select session_id, grant_name, max(last_not_after) as last_not_after
-        from jsonb_to_recordset(${json(certificates)}::jsonb)
-          y (session_id text, grant_name text, last_not_after timestamptz)
-        group by session_id, grant_name
-      ) x
-      where p.session_id = x.session_id and p.grant_name = x.grant_name`.execute(tx);
-  const audit = entries.flatMap((entry) => entry.audit);
-  // A retried entry brings the same ids.
-  if (audit.length > 0)
-    await sql`
-      insert into audit (id, time, action, outcome, code, reason, subject, login, issuer, session_id, workspace,
-        grant_name, target, proof_hash, source, request_id, detail)
-      select id, time, action, outcome, code, reason, subject, login, issuer, session_id, workspace,
-        grant_name, target, proof_hash, source, request_id, detail
-      from jsonb_populate_recordset(null::audit, ${json(audit)}::jsonb)
-      on conflict (id) do nothing`.execute(tx);
-  return replayed;
+  return { fresh, replayed };
 }
 
-async function claimProofs(tx: Transaction<Tables>, batch: readonly Waiting[]): Promise<Set<Waiting>> {
-  const claims = batch.flatMap((one) => (one.entry.replay ? [{ one, ...one.entry.replay }] : []));
-  if (claims.length === 0) return new Set();
-  const rows = claims.map(({ key, expiresAt }) => ({ key, expires_at: expiresAt }));
-  const { rows: fresh } = await sql<{ key: string }>`
-    insert into proof_replay select * from jsonb_populate_recordset(null::proof_replay, ${json(rows)}::jsonb)
-    on conflict (key) do nothing returning key`.execute(tx);
-  const unclaimed = new Set(fresh.map((row) => row.key));
-  // Of two in one batch the first has it.
-  return new Set(claims.filter(({ key }) => !unclaimed.delete(key)).map(({ one }) => one));
+/** Members without rows are left out: the function looks at those that are there. */
+function batchText(entries: readonly Entry[], abandoned: boolean): string {
+  const parts: Record<string, readonly unknown[]> = {
+    proofs: entries.flatMap(({ replay }) => (replay ? [{ key: replay.key, expires_at: replay.expiresAt }] : [])),
+    closed: entries.flatMap((entry) => entry.closed ?? []),
+    sessions: entries.flatMap((entry) => (entry.opened ? [entry.opened.session] : [])),
+    principals: entries.flatMap((entry) => entry.opened?.principals ?? []),
+    narrowed: entries.flatMap((entry) => entry.narrowed ?? []),
+    revoked: entries.flatMap((entry) => entry.revoked ?? []),
+    certificates: entries.flatMap((entry) => entry.certificates ?? []),
+    audit: entries.flatMap((entry) => entry.audit),
+    abandoned: abandoned ? [true] : [],
+  };
+  return JSON.stringify(Object.fromEntries(Object.entries(parts).filter(([, rows]) => rows.length > 0)));
 }
 
-function json(rows: readonly unknown[]): string {
-  return JSON.stringify(rows);
+function sqlState(thrown: unknown): string | undefined {
+  const { code } = (thrown ?? {}) as { code?: unknown };
+  return typeof code === 'string' ? code : undefined;
+}
+
+function usedKeys(thrown: unknown): Set<string> {
+  return new Set(JSON.parse((thrown as { detail: string }).detail) as string[]);
+}
+
+function replay(): MeshpassError {
+  return new MeshpassError('proof_replayed', 'This proof has been used before; obtain a new one.');
+}
+
+function unavailable(cause: unknown, state: string | undefined): MeshpassError {
+  const message =
+    state === FENCED
+      ? 'Another broker has taken over; ask again.'
+      : 'The broker cannot write its records now; nothing was issued.';
+  return new MeshpassError('store_unavailable', message, { cause, retryAfter: 2 });
 }

@@ -4,6 +4,7 @@ import { MeshpassError } from '@meshpass/identity';
 import { type Kysely, sql } from 'kysely';
 import { type Migration, Migrator } from 'kysely/migration';
 import type { Tables } from './tables.ts';
+import { WRITE_BATCH } from './write-batch.ts';
 
 /**
  * Applies every missing migration in one transaction each.
@@ -80,6 +81,7 @@ const MIGRATIONS: Record<string, Migration> = {
         db,
       );
       await sql`insert into broker_epoch values (true, 0)`.execute(db);
+      await sql.raw(WRITE_BATCH).execute(db);
     },
   },
 };
