@@ -65,6 +65,7 @@ async function main(seconds: number): Promise<void> {
 }
 
 async function measure(address: string, pid: number, seconds: number): Promise<void> {
+  print('resident memory before', memory(pid));
   await requests(address, 16, 1);
   for (const connections of [1, 16]) {
     const before = cpu(pid);
@@ -76,13 +77,14 @@ async function measure(address: string, pid: number, seconds: number): Promise<v
         `agent ${((used * 1e6) / result.count).toFixed(1)} us CPU a request`,
     );
   }
+  print('resident memory after requests', memory(pid));
   const before = cpu(pid);
   const rate = await bulk(address);
   print(
     'bulk download',
     `${rate.toFixed(0)} MB/s, agent ${((cpu(pid) - before) / (BULK / 1e9)).toFixed(2)} s CPU a GB`,
   );
-  print('resident memory of the agent', `${(residentKilobytes(pid) / 1024).toFixed(0)} MB`);
+  print('resident memory after bulk', memory(pid));
 }
 
 /** Keep-alive connections, one request at a time on each. No seconds: one request. */
@@ -206,8 +208,10 @@ function cpu(pid: number): number {
   return (Number(fields[11]) + Number(fields[12])) / 100;
 }
 
-function residentKilobytes(pid: number): number {
-  return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+function memory(pid: number): string {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  const megabytes = (field: string) => Math.round(Number(new RegExp(`${field}:\\s+(\\d+)`).exec(status)?.[1]) / 1024);
+  return `${megabytes('VmRSS')} MB (its own ${megabytes('RssAnon')} MB, the rest is the Node binary)`;
 }
 
 function print(what: string, result: string): void {

@@ -6,6 +6,7 @@ import type { Socket } from 'node:net';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { type RequestHead, RequestReader, writeHead } from './http1.ts';
+import { writeTogether } from './pass-on.ts';
 import { isPolicyRefusal, policyRefusal, renderRefusal } from './refusal.ts';
 import { ResponseTracker } from './response.ts';
 
@@ -176,7 +177,7 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
     } else {
       tracker.observe(chunk);
     }
-    if (!client.write(bytes)) socket.pause();
+    if (!writeTogether(client, bytes)) socket.pause();
     if (tracker.switched) {
       reader.decideUpgrade(true);
       pump();

@@ -1,5 +1,6 @@
 /** Bytes both ways between a local connection and a tunnel, with back-pressure and half-close. */
 import type { Socket } from 'node:net';
+import { writeTogether } from './pass-on.ts';
 
 /**
  * @param first bytes of the client that have been read already
@@ -22,7 +23,7 @@ export function carryBytes(
   if (first?.length) fromClient(first);
   client.on('data', fromClient);
   upstream.on('data', (chunk: Buffer) => {
-    if (!client.write(chunk)) upstream.pause();
+    if (!writeTogether(client, chunk)) upstream.pause();
   });
   client.on('drain', () => upstream.resume());
   upstream.on('drain', () => client.resume());

@@ -58,8 +58,11 @@ export function launch(config: AgentConfig, options: LaunchOptions): Promise<Age
   });
 }
 
-/** A small young generation keeps the agent's memory down; what passes through it dies at once anyway. */
-const NODE_OPTIONS = ['--max-semi-space-size=4'];
+/**
+ * For memory, measured with bench/agent.ts: a small young generation frees the buffers that passed through sooner, and
+ * without the optimizing compilers the process is 8 MB smaller and no slower, because its time goes to TLS and the kernel.
+ */
+const NODE_OPTIONS = ['--max-semi-space-size=1', '--no-opt'];
 
 /** Compiled code of the agent is kept between starts: it halves the time until the first call. */
 function compileCache(env: Readonly<Record<string, string | undefined>>): string {

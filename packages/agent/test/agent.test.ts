@@ -1,100 +1,11 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { get } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { afterEach, describe, expect, test } from 'vitest';
-import { agentConfig } from '../src/config.ts';
+import { describe, expect, test } from 'vitest';
 import { askAgent } from '../src/control.ts';
-import type { Surroundings } from '../src/discover.ts';
-import { type RunningAgent, runAgent } from '../src/up.ts';
-import {
-  createAuthority,
-  service,
-  startBroker,
-  startEdge,
-  startWorkload,
-  type TestBroker,
-  type TestEdge,
-  type Workload,
-} from './rig.ts';
-
-interface World {
-  broker: TestBroker;
-  edge: TestEdge;
-  workload: Workload;
-  agent: RunningAgent;
-  hostsFile: string;
-  runtimeDirectory: string;
-  start(): Promise<RunningAgent>;
-}
-
-let cleanups: (() => unknown)[] = [];
-afterEach(async () => {
-  for (const cleanup of cleanups.reverse()) await cleanup();
-  cleanups = [];
-});
-
-/** Answers every request on a keep-alive connection with the head that it got; /admin as Envoy's RBAC does. */
-async function world(adjust: (broker: TestBroker) => void = () => {}): Promise<World> {
-  const mesh = await createAuthority('mesh');
-  const publicCa = await createAuthority('public');
-  const directory = mkdtempSync(join(tmpdir(), 'agent-'));
-  const caFile = join(directory, 'ca.pem');
-  writeFileSync(caFile, publicCa.root);
-  const hostsFile = join(directory, 'hosts');
-  writeFileSync(hostsFile, '127.0.0.1 localhost\n');
-  const workload = await startWorkload(
-    await mesh.issue('spiffe://cluster.local/ns/shop/sa/orders'),
-    mesh.root,
-    (socket) => {
-      let text = '';
-      socket.on('data', (chunk) => {
-        text += chunk.toString('latin1');
-        for (let end = text.indexOf('\r\n\r\n'); end >= 0; end = text.indexOf('\r\n\r\n')) {
-          const head = text.slice(0, end + 4);
-          text = text.slice(end + 4);
-          if (head.startsWith('GET /admin')) {
-            socket.write(
-              'HTTP/1.1 403 Forbidden\r\ncontent-length: 19\r\ncontent-type: text/plain\r\nserver: istio-envoy\r\n\r\nRBAC: access denied',
-            );
-          } else {
-            socket.write(`HTTP/1.1 200 OK\r\ncontent-length: ${head.length}\r\n\r\n${head}`);
-          }
-        }
-      });
-      socket.on('end', () => socket.end());
-    },
-  );
-  const edge = await startEdge(
-    await publicCa.issue('localhost'),
-    mesh.root,
-    new Map([['orders.shop.svc.cluster.local:8080', workload.port]]),
-  );
-  const broker = await startBroker(await publicCa.issue('localhost'), mesh, { host: 'localhost', port: edge.port }, [
-    service(),
-  ]);
-  adjust(broker);
-  cleanups.push(
-    () => workload.close(),
-    () => edge.close(),
-    () => broker.close(),
-  );
-  const surroundings: Surroundings = {
-    env: { CODESPACES: 'true', GITHUB_TOKEN: 'proof', CODESPACE_NAME: 'fluffy-8412' },
-    readText: () => undefined,
-    sharedDirectory: '/nowhere',
-  };
-  const runtimeDirectory = join(directory, 'run');
-  const config = agentConfig({ broker: broker.url, caFile, hostsFile, runtimeDirectory }, {});
-  const start = async () => {
-    const agent = await runAgent(config, { surroundings });
-    cleanups.push(() => agent.close());
-    return agent;
-  };
-  return { broker, edge, workload, hostsFile, runtimeDirectory, start, agent: await start() };
-}
+import { service } from './rig.ts';
+import { world } from './world.ts';
 
 function request(
   host: string,
@@ -170,8 +81,10 @@ describe('by name', () => {
   });
 
   test('a workload with another SPIFFE id gets no request', async () => {
-    const { agent } = await world((broker) => {
-      broker.services = [service({ spiffe_ids: ['spiffe://cluster.local/ns/shop/sa/somebody-else'] })];
+    const { agent } = await world({
+      adjust: (broker) => {
+        broker.services = [service({ spiffe_ids: ['spiffe://cluster.local/ns/shop/sa/somebody-else'] })];
+      },
     });
     const { status, body } = await request(agent.status().services[0]!.address!, 8080, '/orders/1');
     expect(status).toBe(502);
@@ -179,8 +92,10 @@ describe('by name', () => {
   });
 
   test("the edge's refusal reaches the developer with its code", async () => {
-    const { agent, edge } = await world((broker) => {
-      broker.services = [service({ host: 'other.shop.svc.cluster.local' })];
+    const { agent, edge } = await world({
+      adjust: (broker) => {
+        broker.services = [service({ host: 'other.shop.svc.cluster.local' })];
+      },
     });
     edge.refuse = {
       status: 403,
@@ -259,8 +174,10 @@ describe('the life of an agent', () => {
   });
 
   test('the session is gone: the agent enrols again by itself and goes on', async () => {
-    const w = await world((broker) => {
-      broker.heartbeatSeconds = 1;
+    const w = await world({
+      adjust: (broker) => {
+        broker.heartbeatSeconds = 1;
+      },
     });
     w.broker.sessions.clear();
     await expect.poll(() => w.agent.status().session.id, { timeout: 4000 }).not.toBe('ses-1');
@@ -269,8 +186,10 @@ describe('the life of an agent', () => {
   });
 
   test('the broker is away: traffic goes on', async () => {
-    const w = await world((broker) => {
-      broker.heartbeatSeconds = 1;
+    const w = await world({
+      adjust: (broker) => {
+        broker.heartbeatSeconds = 1;
+      },
     });
     w.broker.down = true;
     await expect.poll(() => Object.keys(w.agent.status().broker.failures), { timeout: 4000 }).toContain('heartbeat');
@@ -281,8 +200,10 @@ describe('the life of an agent', () => {
   });
 
   test('a clock that is wrong by an hour is corrected from the Date header', async () => {
-    const w = await world((broker) => {
-      broker.skew = 3600;
+    const w = await world({
+      adjust: (broker) => {
+        broker.skew = 3600;
+      },
     });
     const { status } = await request(w.agent.status().services[0]!.address!, 8080, '/orders/1');
     expect(status).toBe(200);
@@ -291,8 +212,10 @@ describe('the life of an agent', () => {
   });
 
   test('a service that is granted later appears, one that is taken away disappears', async () => {
-    const w = await world((broker) => {
-      broker.heartbeatSeconds = 1;
+    const w = await world({
+      adjust: (broker) => {
+        broker.heartbeatSeconds = 1;
+      },
     });
     w.broker.services = [
       service({ host: 'refunds.shop.svc.cluster.local', aliases: ['refunds.shop'], grant: 'refunds' }),

@@ -1,0 +1,93 @@
+import { describe, expect, test } from 'vitest';
+import { discover, type Surroundings } from '../src/discover.ts';
+
+function surroundings(env: Record<string, string>, files: Record<string, string> = {}): Surroundings {
+  return { env, readText: (path) => files[path], sharedDirectory: '/shared' };
+}
+const base64 = (text: string) => Buffer.from(text).toString('base64');
+const options = { audience: 'meshpass' };
+
+describe('a Codespace', () => {
+  test('from the environment', async () => {
+    const source = discover(
+      options,
+      surroundings({ CODESPACES: 'true', GITHUB_TOKEN: 'ghu_a', CODESPACE_NAME: 'fluffy-1' }),
+    );
+    expect(source.kind).toBe('codespace');
+    expect(await source.proof()).toEqual({ type: 'github-codespace', token: 'ghu_a', codespaceName: 'fluffy-1' });
+  });
+
+  test('from the shared files, where a process was started without the environment', async () => {
+    const source = discover(
+      options,
+      surroundings(
+        {},
+        {
+          '/shared/environment-variables.json':
+            '{"CODESPACES":"true","CODESPACE_NAME":"fluffy-1","GITHUB_TOKEN":"old"}',
+          '/shared/.env': 'export FOO="bar"\n# note\nGITHUB_USER=octocat\n',
+          '/shared/.env-secrets': `GITHUB_TOKEN=${base64('ghu_b')}\n`,
+        },
+      ),
+    );
+    expect(await source.proof()).toEqual({ type: 'github-codespace', token: 'ghu_b', codespaceName: 'fluffy-1' });
+  });
+
+  test('a token that is newer in the files than in the environment wins', async () => {
+    const source = discover(
+      options,
+      surroundings(
+        { CODESPACES: 'true', GITHUB_TOKEN: 'ghu_old', CODESPACE_NAME: 'fluffy-1' },
+        { '/shared/.env-secrets': `GITHUB_TOKEN=${base64('ghu_new')}\n` },
+      ),
+    );
+    expect(await source.proof()).toMatchObject({ token: 'ghu_new' });
+  });
+
+  test('a prebuild never enrols', () => {
+    const env = { CODESPACES: 'true', GITHUB_TOKEN: 'a', CODESPACE_NAME: 'b' };
+    const request = { ACTIONS_ID_TOKEN_REQUEST_URL: 'https://x', ACTIONS_ID_TOKEN_REQUEST_TOKEN: 'y' };
+    expect(() => discover(options, surroundings({ ...env, ...request }))).toThrow(
+      expect.objectContaining({ code: 'agent_prebuild' }),
+    );
+    expect(() =>
+      discover(
+        options,
+        surroundings(request, { '/shared/.env': 'CODESPACES=true\nCODESPACE_NAME=b\nGITHUB_TOKEN=a\n' }),
+      ),
+    ).toThrow(expect.objectContaining({ code: 'agent_prebuild' }));
+  });
+
+  test('without its token it says what is missing', () => {
+    expect(() => discover(options, surroundings({ CODESPACES: 'true', CODESPACE_NAME: 'b' }))).toThrow(
+      expect.objectContaining({ code: 'agent_no_identity', message: expect.stringContaining('GITHUB_TOKEN') }),
+    );
+  });
+});
+
+test('a job of GitHub Actions', () => {
+  const env = {
+    ACTIONS_ID_TOKEN_REQUEST_URL: 'https://x',
+    ACTIONS_ID_TOKEN_REQUEST_TOKEN: 'y',
+    GITHUB_ACTIONS: 'true',
+  };
+  expect(discover(options, surroundings(env)).kind).toBe('actions');
+});
+
+test('a job without the permission is told which one', () => {
+  expect(() => discover(options, surroundings({ GITHUB_ACTIONS: 'true' }))).toThrow(/id-token: write/);
+});
+
+test('a proof file wins over everything, and is read at every enrolment', async () => {
+  const files: Record<string, string> = { '/proof': 'a.b.c\n' };
+  const source = discover({ ...options, proofFile: '/proof' }, surroundings({ CODESPACES: 'true' }, files));
+  expect(await source.proof()).toEqual({ type: 'oidc', token: 'a.b.c' });
+  files['/proof'] = 'd.e.f';
+  expect(await source.proof()).toEqual({ type: 'oidc', token: 'd.e.f' });
+  files['/proof'] = '';
+  await expect(source.proof()).rejects.toMatchObject({ code: 'agent_no_identity' });
+});
+
+test('nothing at all', () => {
+  expect(() => discover(options, surroundings({}))).toThrow(expect.objectContaining({ code: 'agent_no_identity' }));
+});

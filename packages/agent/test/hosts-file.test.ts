@@ -1,0 +1,89 @@
+import { linkSync, mkdtempSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { assignAddresses } from '../src/by-name.ts';
+import { withBlock, withoutBlock, writeHosts } from '../src/hosts-file.ts';
+
+const BASE = '127.0.0.1 localhost\n::1 ip6-localhost\n';
+const ENTRIES = [{ address: '127.83.4.5', names: ['orders.shop.svc.cluster.local', 'orders.shop'] }];
+
+function file(text: string): string {
+  const path = join(mkdtempSync(join(tmpdir(), 'hosts-')), 'hosts');
+  writeFileSync(path, text);
+  return path;
+}
+
+describe('the block', () => {
+  test('is added, replaced and removed; everything else stays', () => {
+    const once = withBlock(BASE, ENTRIES);
+    expect(once).toBe(
+      `${BASE}# meshpass begin (written by meshpass up, removed by meshpass down)\n` +
+        '127.83.4.5 orders.shop.svc.cluster.local orders.shop\n# meshpass end\n',
+    );
+    expect(withBlock(`${once}10.0.0.1 later\n`, ENTRIES)).toBe(`${BASE}10.0.0.1 later\n${once.slice(BASE.length)}`);
+    expect(withBlock(once, [])).toBe(BASE);
+  });
+
+  test('is cleaned up after a crash at any byte of writing it', () => {
+    const whole = withBlock(BASE, ENTRIES);
+    for (let length = BASE.length + '# meshpass begin'.length; length <= whole.length; length++) {
+      const cleaned = withoutBlock(whole.slice(0, length));
+      expect(cleaned.startsWith(BASE)).toBe(true);
+      const lines = cleaned.slice(BASE.length).split('\n').filter(Boolean);
+      expect(lines.filter((line) => !line.startsWith('#') && line.includes('shop'))).toEqual([]);
+    }
+  });
+
+  test.each(['orders.shop\n127.0.0.1 github.com', 'orders shop', 'localhost', 'ORDERS.shop', '-a.b', ''])(
+    'refuses the name %j',
+    (name) => {
+      expect(() => withBlock(BASE, [{ address: '127.83.4.5', names: [name] }])).toThrow(
+        expect.objectContaining({ code: 'config_invalid' }),
+      );
+    },
+  );
+
+  test('refuses an address that is not loopback', () => {
+    expect(() => withBlock(BASE, [{ address: '10.0.0.1', names: ['a.b'] }])).toThrow(/cannot stand/);
+  });
+});
+
+describe('the file', () => {
+  test('is written in place: the same inode, as a bind mount needs', () => {
+    const path = file(BASE);
+    linkSync(path, `${path}.other`);
+    const before = statSync(path).ino;
+    writeHosts(path, ENTRIES, { sudo: false });
+    expect(statSync(path).ino).toBe(before);
+    expect(readFileSync(`${path}.other`, 'utf8')).toContain('127.83.4.5');
+    writeHosts(path, [], { sudo: false });
+    expect(readFileSync(path, 'utf8')).toBe(BASE);
+  });
+
+  test('a lock that a crash left behind is broken', () => {
+    const path = file(BASE);
+    writeFileSync(`${path}.meshpass-lock`, '');
+    const old = new Date(Date.now() - 60_000);
+    utimesSync(`${path}.meshpass-lock`, old, old);
+    writeHosts(path, ENTRIES, { sudo: false });
+    expect(readFileSync(path, 'utf8')).toContain('orders.shop');
+  });
+
+  test('a file that is not there is told with a way out', () => {
+    expect(() => writeHosts('/nonexistent/hosts', ENTRIES, { sudo: false })).toThrow(
+      expect.objectContaining({ code: 'agent_hosts_unwritable', message: expect.stringContaining('meshpass env') }),
+    );
+  });
+});
+
+test('addresses are the same in every run, never shared and never 127.0.x.y', () => {
+  const hosts = Array.from({ length: 3000 }, (_, index) => `svc-${index}.shop.svc.cluster.local`);
+  const first = new Map<string, string>();
+  const second = new Map<string, string>();
+  assignAddresses(hosts, first);
+  assignAddresses([...hosts].reverse(), second);
+  expect(second).toEqual(first);
+  expect(new Set(first.values()).size).toBe(hosts.length);
+  for (const address of first.values()) expect(address).toMatch(/^127\.(6[4-9]|[7-9]\d|1[0-2]\d)\.\d+\.\d+$/);
+});

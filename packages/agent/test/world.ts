@@ -1,0 +1,106 @@
+/** A whole agent on loopback, between a workload, an edge and a broker. */
+import { mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TLSSocket } from 'node:tls';
+import type { ReachableService } from '@meshpass/identity/wire';
+import { afterEach } from 'vitest';
+import { agentConfig } from '../src/config.ts';
+import type { Surroundings } from '../src/discover.ts';
+import { type RunningAgent, runAgent } from '../src/up.ts';
+import {
+  createAuthority,
+  service,
+  startBroker,
+  startEdge,
+  startWorkload,
+  type TestBroker,
+  type TestEdge,
+  type Workload,
+} from './rig.ts';
+
+export interface World {
+  broker: TestBroker;
+  edge: TestEdge;
+  workload: Workload;
+  agent: RunningAgent;
+  hostsFile: string;
+  runtimeDirectory: string;
+  start(): Promise<RunningAgent>;
+}
+
+let cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.reverse()) await cleanup();
+  cleanups = [];
+});
+
+export interface WorldOptions {
+  readonly adjust?: (broker: TestBroker) => void;
+  readonly services?: ReachableService[];
+  readonly onConnection?: (socket: TLSSocket) => void;
+}
+
+export async function world(options: WorldOptions = {}): Promise<World> {
+  const mesh = await createAuthority('mesh');
+  const publicCa = await createAuthority('public');
+  const directory = mkdtempSync(join(tmpdir(), 'agent-'));
+  const caFile = join(directory, 'ca.pem');
+  writeFileSync(caFile, publicCa.root);
+  const hostsFile = join(directory, 'hosts');
+  writeFileSync(hostsFile, '127.0.0.1 localhost\n');
+  const workload = await startWorkload(
+    await mesh.issue('spiffe://cluster.local/ns/shop/sa/orders'),
+    mesh.root,
+    options.onConnection ?? echoHeads,
+  );
+  const services = options.services ?? [service()];
+  const edge = await startEdge(
+    await publicCa.issue('localhost'),
+    mesh.root,
+    new Map(services.map(({ host, port }) => [`${host}:${port}`, workload.port])),
+  );
+  const broker = await startBroker(
+    await publicCa.issue('localhost'),
+    mesh,
+    { host: 'localhost', port: edge.port },
+    services,
+  );
+  options.adjust?.(broker);
+  cleanups.push(
+    () => workload.close(),
+    () => edge.close(),
+    () => broker.close(),
+  );
+  const surroundings: Surroundings = {
+    env: { CODESPACES: 'true', GITHUB_TOKEN: 'proof', CODESPACE_NAME: 'fluffy-8412' },
+    readText: () => undefined,
+    sharedDirectory: '/nowhere',
+  };
+  const runtimeDirectory = join(directory, 'run');
+  const config = agentConfig({ broker: broker.url, caFile, hostsFile, runtimeDirectory }, {});
+  const start = async () => {
+    const agent = await runAgent(config, { surroundings });
+    cleanups.push(() => agent.close());
+    return agent;
+  };
+  return { broker, edge, workload, hostsFile, runtimeDirectory, start, agent: await start() };
+}
+
+/** Answers every request on a keep-alive connection with the head that it got; /admin as Envoy's RBAC does. */
+function echoHeads(socket: TLSSocket): void {
+  let text = '';
+  socket.on('data', (chunk) => {
+    text += chunk.toString('latin1');
+    for (let end = text.indexOf('\r\n\r\n'); end >= 0; end = text.indexOf('\r\n\r\n')) {
+      const head = text.slice(0, end + 4);
+      text = text.slice(end + 4);
+      socket.write(
+        head.startsWith('GET /admin')
+          ? 'HTTP/1.1 403 Forbidden\r\ncontent-length: 19\r\ncontent-type: text/plain\r\n\r\nRBAC: access denied'
+          : `HTTP/1.1 200 OK\r\ncontent-length: ${head.length}\r\n\r\n${head}`,
+      );
+    }
+  });
+  socket.on('end', () => socket.end());
+}
