@@ -13,6 +13,8 @@ export interface EdgeLimits {
   readonly helloMs: number;
   /** An open tunnel on which no byte moves either way, ms. */
   readonly idleMs: number;
+  /** An open tunnel of which one side has closed, and on which no byte moves, ms. */
+  readonly halfClosedMs: number;
   /** How long a refused client may take to read its refusal, ms. */
   readonly lingerMs: number;
   /** CONNECT head, bytes. */
@@ -36,6 +38,7 @@ export const DEFAULT_LIMITS: EdgeLimits = {
   dialMs: 3_000,
   helloMs: 5_000,
   idleMs: 3_600_000,
+  halfClosedMs: 60_000,
   lingerMs: 1_000,
   headBytes: 4_096,
   helloBytes: 16_384,

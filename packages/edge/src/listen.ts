@@ -255,8 +255,8 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
 
 /** Often enough to keep the shortest limit to a quarter, and at most once a second. */
 function sweepInterval(limits: EdgeLimits): number {
-  const { handshakeMs, warmMs, headMs, dialMs, helloMs, idleMs, lingerMs } = limits;
-  const shortest = Math.min(handshakeMs, warmMs, headMs, dialMs, helloMs, idleMs, lingerMs);
+  const { handshakeMs, warmMs, headMs, dialMs, helloMs, idleMs, halfClosedMs, lingerMs } = limits;
+  const shortest = Math.min(handshakeMs, warmMs, headMs, dialMs, helloMs, idleMs, halfClosedMs, lingerMs);
   return Math.max(10, Math.min(1_000, Math.floor(shortest / 4)));
 }
 

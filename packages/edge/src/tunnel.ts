@@ -49,6 +49,7 @@ export class Tunnel {
   #deadline: number;
   #openedAt = 0;
   #moved = 0;
+  #halfClosed = false;
   #ending: { readonly code?: ErrorCode; readonly reason: string } | undefined;
 
   /** @param source what connections are counted by, see sourceOf */
@@ -79,7 +80,7 @@ export class Tunnel {
       return;
     }
     this.#enter('warm', this.#host.limits.warmMs);
-    tls.once('end', () => this.#halfClosed());
+    tls.once('end', () => this.#ended());
     tls.on('data', this.#onData);
   }
 
@@ -115,14 +116,7 @@ export class Tunnel {
 
   /** Compares the stage's deadline with the clock. */
   sweep(now: number): void {
-    if (this.stage === 'open') {
-      const { socket } = this.#upstream!;
-      const moved = socket.bytesRead + socket.bytesWritten;
-      if (moved !== this.#moved) {
-        this.#moved = moved;
-        this.#deadline = now + this.#host.limits.idleMs;
-      }
-    }
+    if (this.stage === 'open') this.#watchOpen(now);
     if (now < this.#deadline) return;
     switch (this.stage) {
       case 'handshake':
@@ -143,7 +137,12 @@ export class Tunnel {
         this.cut();
         return;
       case 'open':
-        this.cut('tunnel_idle', 'no byte moved for as long as a tunnel may be idle');
+        this.cut(
+          'tunnel_idle',
+          this.#halfClosed
+            ? 'one side has closed, and no byte moved since'
+            : 'no byte moved for as long as a tunnel may be idle',
+        );
         return;
       case 'refused':
         this.cut();
@@ -151,6 +150,18 @@ export class Tunnel {
       case 'gone':
         return;
     }
+  }
+
+  // Idleness is seen by comparing byte counts here, so that the byte path has nothing to do for it.
+  #watchOpen(now: number): void {
+    const { socket } = this.#upstream!;
+    const { idleMs, halfClosedMs } = this.#host.limits;
+    const halfClosed = socket.readableEnded || this.#tls!.readableEnded;
+    const moved = socket.bytesRead + socket.bytesWritten - this.#tls!.writableLength;
+    if (moved === this.#moved && halfClosed === this.#halfClosed) return;
+    this.#moved = moved;
+    this.#halfClosed = halfClosed;
+    this.#deadline = now + (halfClosed ? Math.min(halfClosedMs, idleMs) : idleMs);
   }
 
   /** Bytes so far, to the mesh and from it. */
@@ -291,7 +302,7 @@ export class Tunnel {
     tls.resume();
   }
 
-  #halfClosed(): void {
+  #ended(): void {
     if (this.stage === 'warm') {
       this.#tls!.end();
       return;

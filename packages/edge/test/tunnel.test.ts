@@ -90,6 +90,17 @@ describe('a live session', () => {
     expect(Buffer.concat(heard)[0]).toBe(22);
   });
 
+  test('is let go soon after the service has closed, even if the client never closes', async () => {
+    const rawGateway = (socket: Socket) => socket.once('data', () => socket.end('bye')).resume();
+    const alice = await aliceOnTheRoad({ halfClosedMs: 80 }, { rawGateway });
+    const outer = await road.outer(alice);
+    await say(outer, connectHead(ORDERS));
+    expect(await say(outer, await captureHello('outbound_.8080_._.orders.shop.svc.cluster.local'))).toBe('bye');
+    road.arrivals[0]!.destroy();
+    await road.empty();
+    expect(road.decisions.at(-1)).toMatchObject({ outcome: 'ended', code: 'tunnel_idle' });
+  });
+
   test('keeps its open tunnel when the SVID that opened it expires', async () => {
     road = await buildRoad();
     road.admit('s-alice', ALICE);
