@@ -1,6 +1,7 @@
 /** The environment that sends programs through the proxy. */
 import type { LoopbackProxy } from './proxy.ts';
-import { PROXY_USER } from './proxy.ts';
+
+export const PROXY_USER = 'meshpass';
 
 /** Both spellings: some programs read only one, and curl reads http_proxy only in lower case. */
 export function proxyEnvironment(proxy: Pick<LoopbackProxy, 'port' | 'secret'>): Readonly<Record<string, string>> {

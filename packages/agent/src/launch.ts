@@ -1,6 +1,6 @@
 /** `meshpass up`: starts the agent as a process of its own and waits until it carries traffic. */
 import { spawn } from 'node:child_process';
-import { chmodSync, mkdirSync, openSync } from 'node:fs';
+import { chmodSync, mkdirSync, openSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -20,7 +20,7 @@ export function launch(config: AgentConfig, options: LaunchOptions): Promise<Age
   mkdirSync(config.runtimeDirectory, { recursive: true, mode: 0o700 });
   chmodSync(config.runtimeDirectory, 0o700);
   const logPath = join(config.runtimeDirectory, 'agent.log');
-  const logFile = openSync(logPath, 'w', 0o600);
+  const logFile = openSync(logPath, sizeOf(logPath) > MAX_LOG ? 'w' : 'a', 0o600);
   const entry = fileURLToPath(
     new URL(import.meta.url.endsWith('.ts') ? './daemon.ts' : './daemon.js', import.meta.url),
   );
@@ -58,6 +58,8 @@ export function launch(config: AgentConfig, options: LaunchOptions): Promise<Age
   });
 }
 
+const MAX_LOG = 1_048_576;
+
 /**
  * For memory, measured with bench/agent.ts: a small young generation frees the buffers that passed through sooner, and
  * without the optimizing compilers the process is 8 MB smaller and no slower, because its time goes to TLS and the kernel.
@@ -67,4 +69,8 @@ const NODE_OPTIONS = ['--max-semi-space-size=1', '--no-opt'];
 /** Compiled code of the agent is kept between starts: it halves the time until the first call. */
 function compileCache(env: Readonly<Record<string, string | undefined>>): string {
   return join(env.XDG_CACHE_HOME || join(env.HOME || homedir(), '.cache'), 'meshpass', 'compile');
+}
+
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }

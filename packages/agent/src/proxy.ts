@@ -9,12 +9,12 @@ import { carryToService, type Mesh, serviceRoute } from './carry.ts';
 import { carryHttp1, type HttpCarrier, type Route } from './carry-http1.ts';
 import { carryBytes } from './carry-tcp.ts';
 import { connectDirect } from './direct.ts';
+import { PROXY_USER } from './env.ts';
 import { MAX_HEAD, parseHead, type RequestHead } from './http1.ts';
 import { destinationOf } from './mesh-names.ts';
 import { notGranted, renderRefusal } from './refusal.ts';
 import { SOCKS_VERSION, serveSocks } from './socks5.ts';
 
-export const PROXY_USER = 'meshpass';
 const HANDSHAKE_TIMEOUT = 30_000;
 
 export interface LoopbackProxy {

@@ -39,6 +39,7 @@ export class TunnelIdentities {
       const roots = this.#options.publicRoots;
       made = {
         generation: this.#generation,
+        madeAt: performance.now(),
         outer: tlsContext({ chain, privateKey, roots: roots === undefined ? undefined : [roots] }),
         inner: tlsContext({ chain, privateKey, roots: mesh.roots }),
       };

@@ -3,6 +3,8 @@
  * connections wait ready, and an inner one that a finished client left behind is given to the next: a new connection
  * then costs no handshake.
  */
+
+import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type SecureContext, type TLSSocket } from 'node:tls';
 import { MeshpassError } from '@meshpass/identity/error';
 import { formatSni, spiffeOfSan } from '@meshpass/identity/spiffe';
@@ -21,6 +23,8 @@ const ALPN: Readonly<Record<TunnelKind, string[]>> = {
 /** One grant's SVID, ready for use. `generation` differs after every renewal and every change of the roots. */
 export interface TunnelIdentity {
   readonly generation: number;
+  /** When it was made, by performance.now(). */
+  readonly madeAt: number;
   /** Towards the edge: public roots. */
   readonly outer: SecureContext;
   /** Towards the workload: the roots of the mesh. */
@@ -39,7 +43,7 @@ export interface TunnelsOptions {
   readonly parkFor?: number;
   /** Milliseconds for each of: outer connection, CONNECT, inner handshake. */
   readonly timeout?: number;
-  /** Most tunnels open at once. */
+  /** Most tunnels open at once; the edge has its own limit for a session. */
   readonly limit?: number;
 }
 
@@ -58,6 +62,9 @@ interface Waiting {
 
 const MAX_SESSIONS = 256;
 const MAX_PARKED = 4;
+/** Milliseconds that the edge may take to hear of a session, and between two tries. */
+const NEWS_TIME = 1500;
+const NEWS_RETRY = 50;
 
 export class Tunnels {
   readonly #options: Required<TunnelsOptions>;
@@ -69,7 +76,7 @@ export class Tunnels {
   #closed = false;
 
   constructor(options: TunnelsOptions) {
-    this.#options = { warm: 2, warmFor: 20_000, parkFor: 5_000, timeout: 10_000, limit: 1024, ...options };
+    this.#options = { warm: 2, warmFor: 120_000, parkFor: 10_000, timeout: 10_000, limit: 240, ...options };
   }
 
   get size(): number {
@@ -82,6 +89,20 @@ export class Tunnels {
    */
   async open(service: ReachableService, kind: TunnelKind): Promise<TLSSocket> {
     const identity = this.#options.identity(service.grant);
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.#openUnder(identity, service, kind);
+      } catch (error) {
+        // The broker's word of a new session may reach the edge a moment after the agent does.
+        const young = performance.now() - identity.madeAt < NEWS_TIME;
+        if (!young || !(error instanceof MeshpassError) || error.code !== 'tunnel_session_unknown') throw error;
+        if (attempt * NEWS_RETRY >= NEWS_TIME) throw error;
+        await sleep(NEWS_RETRY);
+      }
+    }
+  }
+
+  async #openUnder(identity: TunnelIdentity, service: ReachableService, kind: TunnelKind): Promise<TLSSocket> {
     this.#lastUse.set(service.grant, performance.now());
     const parked = this.#takeWaiting(this.#parked, parkKey(service, kind), identity.generation);
     if (parked) return parked;

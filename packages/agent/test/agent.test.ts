@@ -99,13 +99,13 @@ describe('by name', () => {
     });
     edge.refuse = {
       status: 403,
-      body: { error_code: 'tunnel_session_unknown', error_description: 'Your session has ended.' },
+      body: { error_code: 'tunnel_limit', error_description: 'Too many connections.' },
     };
     const { status, body } = await request(agent.status().services[0]!.address!, 8080, '/orders/1', {
       host: 'other.shop.svc.cluster.local',
     });
-    expect(status).toBe(403);
-    expect(body).toBe('meshpass: Your session has ended.\n');
+    expect(status).toBe(429);
+    expect(body).toBe('meshpass: Too many connections.\n');
   });
 });
 

@@ -1,4 +1,4 @@
-import { createServer as createHttp2Server, connect as http2Connect } from 'node:http2';
+import { createServer as createHttp2Server, connect as http2Connect, type ServerHttp2Stream } from 'node:http2';
 import { connect, type Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { describe, expect, test } from 'vitest';
@@ -241,9 +241,20 @@ describe('raw TCP', () => {
     expect(w.workload.seen[0]!.alpn).toBe('istio');
   });
 
+  test('an edge that has not heard of the session yet is asked again', async () => {
+    const w = await world({ services: [ledger], onConnection: (socket) => socket.end('here') });
+    w.edge.refuse = { status: 403, body: { error_code: 'tunnel_session_unknown', error_description: 'not yet' } };
+    const socket = await open(w, 15432);
+    setTimeout(() => {
+      w.edge.refuse = undefined;
+    }, 200);
+    expect(await readAll(socket)).toBe('here');
+    socket.destroy();
+  });
+
   test('a tunnel that is refused ends the connection', async () => {
     const w = await world({ services: [ledger] });
-    w.edge.refuse = { status: 403, body: { error_code: 'tunnel_session_unknown', error_description: 'over' } };
+    w.edge.refuse = { status: 403, body: { error_code: 'tunnel_target_not_granted', error_description: 'over' } };
     const socket = await open(w, 15432);
     await new Promise((resolve) => socket.resume().once('close', resolve).once('error', resolve).once('end', resolve));
     expect(w.workload.seen).toEqual([]);
