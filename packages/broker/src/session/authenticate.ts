@@ -4,7 +4,7 @@ import { sha256Hex } from '@meshpass/identity/hash';
 import type { Draft } from '../audit/event.ts';
 import { type DpopRequest, verifyDpop } from '../token/dpop.ts';
 import type { Live, LiveIndex } from './live.ts';
-import { CLOSED_BECAUSE } from './session.ts';
+import { CLOSED_BECAUSE, type CloseCause } from './session.ts';
 
 export interface SessionRequest extends Omit<DpopRequest, 'accessToken' | 'jkt'> {
   readonly authorization: string | undefined;
@@ -31,7 +31,7 @@ export function authenticateSession(
     const over = live.ended(hash);
     if (!over) throw new MeshpassError('session_unknown', 'The broker does not know this session; open a new one.');
     draft.sessionId = over.id;
-    throw new MeshpassError('session_closed', `The session is over: ${CLOSED_BECAUSE[over.cause]}. Open a new one.`);
+    throw closed(over.cause);
   }
   const { session } = found;
   draft.sessionId = session.id;
@@ -40,7 +40,12 @@ export function authenticateSession(
   draft.issuer = session.attestation.issuer;
   draft.workspace = session.attestation.workspace.key;
   verifyDpop({ ...request, accessToken: token, jkt: session.jkt });
-  if (session.expiresAt <= request.now)
-    throw new MeshpassError('session_closed', 'The session is over: it reached its time limit. Open a new one.');
+  // The sweep comes every second; until then these are over all the same.
+  if (session.expiresAt <= request.now) throw closed('expired');
+  if (found.leaseUntil < request.now) throw closed('lease_lapsed');
   return { live: found, token };
+}
+
+function closed(cause: CloseCause): MeshpassError {
+  return new MeshpassError('session_closed', `The session is over: ${CLOSED_BECAUSE[cause]}. Open a new one.`);
 }

@@ -9,7 +9,8 @@ export type FeedListener = (event: EdgeEvent) => void;
 
 export interface Feed {
   /**
-   * Calls the listener with a snapshot at once, then with every event, in order. A listener must not block or throw.
+   * Calls the listener with a snapshot as soon as an access file is in force (a snapshot made before would tell edges
+   * that nobody may reach anything), then with every event, in order. A listener must not block or throw.
    * @returns ends the subscription
    */
   readonly subscribe: (listener: FeedListener) => () => void;
@@ -30,10 +31,19 @@ export function createFeed(live: LiveIndex, mesh: MeshState, clock: Clock): Feed
   beat.unref();
   return {
     subscribe: (listener) => {
-      const sessions = [...live.all()].filter((one) => !one.ended).map((one) => admitted(one.session, mesh));
-      listener({ type: 'snapshot', sessions, roots: [...mesh.roots()] });
-      listeners.add(listener);
-      return () => listeners.delete(listener);
+      const begin = () => {
+        const sessions = [...live.all()].filter((one) => !one.ended).map((one) => admitted(one.session, mesh));
+        listener({ type: 'snapshot', sessions, roots: [...mesh.roots()] });
+        listeners.add(listener);
+      };
+      if (mesh.inForce()) begin();
+      const unwatch = mesh.onChange(() => {
+        if (mesh.inForce() && !listeners.has(listener)) begin();
+      });
+      return () => {
+        unwatch();
+        listeners.delete(listener);
+      };
     },
     admit: (session) => {
       if (listeners.size > 0) tell({ type: 'admit', session: admitted(session, mesh) });

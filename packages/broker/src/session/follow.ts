@@ -5,10 +5,11 @@ import { type RecheckContext, recheckSession } from './recheck.ts';
 /** @returns stops it */
 export function followMesh(context: RecheckContext): () => void {
   const { mesh, live, feed } = context;
-  let access: Access = mesh.access();
+  let access: Access | undefined = mesh.inForce() ? mesh.access() : undefined;
   let roots = mesh.roots().join('');
   let version = mesh.version();
   return mesh.onChange(() => {
+    if (!mesh.inForce()) return;
     const now = { access: mesh.access(), roots: mesh.roots().join(''), version: mesh.version() };
     if (now.access !== access) for (const one of [...live.all()]) recheckSession(context, one).catch(context.onFailure);
     if (now.roots !== roots) feed.roots();

@@ -61,8 +61,9 @@ async function remote(databaseUrl: string): Promise<Store> {
     query_timeout: STATEMENT_TIMEOUT_MS + 1_000,
     application_name: 'meshpass-broker',
   });
-  // An idle connection that dies must not end the process; the next statement takes a new one.
+  // A connection that dies, idle or in use, must not end the process: its statement fails, the next takes a new one.
   pool.on('error', () => {});
+  pool.on('connect', (client) => client.on('error', () => {}));
   const db: Db = new Kysely({ dialect: new PostgresDialect({ pool }) });
   return await ready({ db, kind: 'postgres', maintain: async () => {}, close: () => db.destroy() });
 }

@@ -106,15 +106,18 @@ export async function startRig(options: { readonly config?: Partial<BrokerConfig
 export function send(agent: Agent, port: number, call: Call): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const { method = 'GET', path, headers = {}, body } = call;
-    const request = httpsRequest({ agent, host: '127.0.0.1', port, method, path, headers }, (response) => {
-      const chunks: Buffer[] = [];
-      response.on('data', (chunk) => chunks.push(chunk));
-      response.on('end', () => {
-        const text = Buffer.concat(chunks).toString('utf8');
-        resolve({ status: response.statusCode!, headers: response.headers, text, json: parse(text) });
-      });
-      response.on('error', reject);
-    });
+    const request = httpsRequest(
+      { agent, host: '127.0.0.1', servername: 'localhost', port, method, path, headers },
+      (response) => {
+        const chunks: Buffer[] = [];
+        response.on('data', (chunk) => chunks.push(chunk));
+        response.on('end', () => {
+          const text = Buffer.concat(chunks).toString('utf8');
+          resolve({ status: response.statusCode!, headers: response.headers, text, json: parse(text) });
+        });
+        response.on('error', reject);
+      },
+    );
     request.on('error', reject);
     request.end(body);
   });

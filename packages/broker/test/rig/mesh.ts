@@ -62,6 +62,7 @@ export function playMesh(): PlayedMesh {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
+    inForce: () => mesh.notReady.length === 0,
     unready: () => mesh.notReady,
     setAccess: (grants, audiences = ['sts.amazonaws.com']) => {
       access = { file: 'access.yaml', trust: { issuers: [], audiences }, grants };
