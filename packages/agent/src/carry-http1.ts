@@ -40,6 +40,7 @@ interface Upstream {
 }
 
 const MAX_REFUSAL = 8192;
+const MAX_WAITING = 65_536;
 
 /**
  * @param client paused or not yet read; bytes already read from it go into `first`
@@ -58,6 +59,8 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
     if (finished) return;
     reader.push(chunk);
     pump();
+    // Only what must wait for an answer stays in the reader: an undecided upgrade, or another destination's turn.
+    if (reader.size > MAX_WAITING) client.pause();
   });
   client.on('end', () => {
     clientEnded = true;
@@ -181,10 +184,14 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
     if (tracker.switched) {
       reader.decideUpgrade(true);
       pump();
+      if (!socket.writableNeedDrain) client.resume();
     } else if (tracker.pending.length < before || before === 0) {
       if (!waiting && !tracker.pending.some((request) => request.upgrade)) reader.decideUpgrade(false);
       settle();
-      if (waiting || !reader.empty) pump();
+      if (waiting || !reader.empty) {
+        pump();
+        if (!connecting && reader.size <= MAX_WAITING && !upstream?.socket.writableNeedDrain) client.resume();
+      }
     }
   }
 

@@ -59,6 +59,11 @@ export class RequestReader {
     return this.#at === this.#buffer.length && this.#phase === 'head';
   }
 
+  /** Bytes that wait here. */
+  get size(): number {
+    return this.#buffer.length - this.#at;
+  }
+
   /** A request has begun and its body has not ended. */
   get inBody(): boolean {
     return this.#phase === 'length' || this.#phase === 'chunked';

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { afterEach } from 'vitest';
-import { agentConfig } from '../src/config.ts';
+import { type AgentConfig, agentConfig } from '../src/config.ts';
 import type { Surroundings } from '../src/discover.ts';
 import { type RunningAgent, runAgent } from '../src/up.ts';
 import {
@@ -19,7 +19,13 @@ import {
   type Workload,
 } from './rig.ts';
 
+/** Kills what tests have started. */
+export function afterThisTest(cleanup: () => unknown): void {
+  cleanups.push(cleanup);
+}
+
 export interface World {
+  config: AgentConfig;
   broker: TestBroker;
   edge: TestEdge;
   workload: Workload;
@@ -42,6 +48,12 @@ export interface WorldOptions {
 }
 
 export async function world(options: WorldOptions = {}): Promise<World> {
+  const { start, ...parts } = await surroundingsOfAgent(options);
+  return { ...parts, start, agent: await start() };
+}
+
+/** Everything but the agent. */
+export async function surroundingsOfAgent(options: WorldOptions = {}): Promise<Omit<World, 'agent'>> {
   const mesh = await createAuthority('mesh');
   const publicCa = await createAuthority('public');
   const directory = mkdtempSync(join(tmpdir(), 'agent-'));
@@ -84,7 +96,7 @@ export async function world(options: WorldOptions = {}): Promise<World> {
     cleanups.push(() => agent.close());
     return agent;
   };
-  return { broker, edge, workload, hostsFile, runtimeDirectory, start, agent: await start() };
+  return { config, broker, edge, workload, hostsFile, runtimeDirectory, start };
 }
 
 /** Answers every request on a keep-alive connection with the head that it got; /admin as Envoy's RBAC does. */

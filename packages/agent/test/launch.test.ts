@@ -1,0 +1,83 @@
+import { readFileSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { askAgent } from '../src/control.ts';
+import { down } from '../src/down.ts';
+import { launch } from '../src/launch.ts';
+import type { AgentStatus } from '../src/status.ts';
+import { afterThisTest, surroundingsOfAgent } from './world.ts';
+
+const CODESPACE = { CODESPACES: 'true', GITHUB_TOKEN: 'proof', CODESPACE_NAME: 'fluffy-8412' };
+const env = { ...process.env, ...CODESPACE };
+
+test('up starts a process that outlives its parent, down ends it and leaves nothing', async () => {
+  const { config, broker, hostsFile } = await surroundingsOfAgent();
+  afterThisTest(() => down(config));
+  const status = await launch(config, { env });
+  expect(status.pid).not.toBe(process.pid);
+  expect(readFileSync(hostsFile, 'utf8')).toContain('orders.shop');
+  expect(await askAgent<AgentStatus>(config.runtimeDirectory, { command: 'status' })).toMatchObject({
+    pid: status.pid,
+    session: { id: 'ses-1', login: 'octocat', workspace: 'fluffy-8412' },
+  });
+  expect(statSync(join(config.runtimeDirectory, 'agent.sock')).mode & 0o777).toBe(0o600);
+  expect(statSync(config.runtimeDirectory).mode & 0o777).toBe(0o700);
+  await expect(launch(config, { env })).rejects.toMatchObject({ code: 'agent_already_running' });
+
+  expect(await down(config)).toBe(true);
+  expect(() => process.kill(status.pid, 0)).toThrow();
+  expect(broker.sessions.size).toBe(0);
+  expect(readFileSync(hostsFile, 'utf8')).toBe('127.0.0.1 localhost\n');
+  await expect(askAgent(config.runtimeDirectory, { command: 'status' })).rejects.toMatchObject({
+    code: 'agent_not_running',
+  });
+  const log = readFileSync(join(config.runtimeDirectory, 'agent.log'), 'utf8');
+  expect(log).toContain('"enrolled"');
+  expect(log).not.toContain('mps_');
+  expect(log).not.toContain('head.token');
+});
+
+test('after a crash the next up works, and down cleans the hosts file', async () => {
+  const { config, hostsFile } = await surroundingsOfAgent();
+  afterThisTest(() => down(config));
+  const first = await launch(config, { env });
+  process.kill(first.pid, 'SIGKILL');
+  await expect.poll(() => isAlive(first.pid)).toBe(false);
+  expect(readFileSync(hostsFile, 'utf8')).toContain('orders.shop');
+  const second = await launch(config, { env });
+  expect(readFileSync(hostsFile, 'utf8').match(/meshpass begin/g)).toHaveLength(1);
+  process.kill(second.pid, 'SIGKILL');
+  await expect.poll(() => isAlive(second.pid)).toBe(false);
+  expect(await down(config)).toBe(false);
+  expect(readFileSync(hostsFile, 'utf8')).toBe('127.0.0.1 localhost\n');
+});
+
+test('SIGTERM says goodbye', async () => {
+  const { config, broker } = await surroundingsOfAgent();
+  afterThisTest(() => down(config));
+  const { pid } = await launch(config, { env });
+  process.kill(pid, 'SIGTERM');
+  await expect.poll(() => isAlive(pid)).toBe(false);
+  expect(broker.calls).toContain('DELETE /session');
+});
+
+test('why an agent was refused reaches the one who started it', async () => {
+  const { config, broker } = await surroundingsOfAgent();
+  await expect(launch(config, { env: { ...env, GITHUB_TOKEN: 'wrong' } })).rejects.toMatchObject({
+    code: 'proof_rejected',
+  });
+  const prebuild = { ...env, ACTIONS_ID_TOKEN_REQUEST_URL: 'https://x' };
+  await expect(launch(config, { env: prebuild })).rejects.toMatchObject({ code: 'agent_prebuild' });
+  expect(broker.calls).toEqual(['POST /token']);
+  const nobody = { ...config, broker: 'https://localhost:1' };
+  await expect(launch(nobody, { env })).rejects.toMatchObject({ code: 'agent_broker_unreachable' });
+});
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
