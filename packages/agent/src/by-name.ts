@@ -18,6 +18,9 @@ export interface ListenFailure {
   readonly reason: string;
 }
 
+/** Addresses that are tried for a service. */
+const MAX_ADDRESSES = 8;
+
 export class ByName {
   readonly #options: ByNameOptions;
   readonly #listening = new Map<string, { server: Server; service: ReachableService; address: string }>();
@@ -51,7 +54,7 @@ export class ByName {
       this.#listening.delete(key);
     }
     this.#failures = [];
-    await Promise.all([...wanted].map(([key, service]) => this.#listen(key, service)));
+    for (const [key, service] of wanted) await this.#listen(key, service);
   }
 
   hostsEntries(): HostsEntry[] {
@@ -76,21 +79,40 @@ export class ByName {
       present.service = service;
       return;
     }
-    const address = this.#options.addresses.get(service.host)!;
+    for (let attempt = 1; ; attempt++) {
+      const address = this.#options.addresses.get(service.host)!;
+      try {
+        this.#listening.set(key, { server: await this.#listenAt(key, address, service), service, address });
+        return;
+      } catch (error) {
+        const failure = error as NodeJS.ErrnoException;
+        if (failure.code === 'EADDRINUSE' && attempt < MAX_ADDRESSES && this.#moveOn(service.host)) continue;
+        this.#failures.push({ service, address, reason: listenReason(failure, service.port) });
+        return;
+      }
+    }
+  }
+
+  async #listenAt(key: string, address: string, service: ReachableService): Promise<Server> {
     const server = createServer({ allowHalfOpen: true, noDelay: true }, (client) => {
       this.#clients.add(client);
       client.once('close', () => this.#clients.delete(client));
       this.#options.carry(client, this.#listening.get(key)?.service ?? service);
     });
-    try {
-      await new Promise<void>((resolve, reject) => {
-        server.once('error', reject);
-        server.listen({ host: address, port: service.port, backlog: 511 }, () => resolve());
-      });
-      this.#listening.set(key, { server, service, address });
-    } catch (error) {
-      this.#failures.push({ service, address, reason: listenReason(error as NodeJS.ErrnoException, service.port) });
-    }
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', reject);
+      server.listen({ host: address, port: service.port, backlog: 511 }, () => resolve());
+    });
+    return server;
+  }
+
+  /** Another agent on this machine may have the address: the next one, unless a port of the host has it already. */
+  #moveOn(host: string): boolean {
+    if ([...this.#listening.values()].some(({ service }) => service.host === host)) return false;
+    const { addresses } = this.#options;
+    const taken = addresses.get(host)!;
+    addresses.set(host, nextFree(taken, new Set(addresses.values())));
+    return true;
   }
 }
 
@@ -103,15 +125,26 @@ export function assignAddresses(hosts: readonly string[], given: Map<string, str
   for (const host of [...new Set(hosts)].sort()) {
     if (given.has(host)) continue;
     const hash = createHash('sha256').update(host).digest();
-    let number = ((hash[0]! % 63) + 64) * 65_536 + hash[1]! * 256 + hash[2]!;
-    let address = format(number);
-    while (used.has(address) || number % 256 === 0 || number % 256 === 255) {
-      number = number + 1 >= 127 * 65_536 ? 64 * 65_536 : number + 1;
-      address = format(number);
-    }
+    const first = format(((hash[0]! % 63) + 64) * 65_536 + hash[1]! * 256 + hash[2]!);
+    const address = used.has(first) || isEdgeOfBlock(first) ? nextFree(first, used) : first;
     given.set(host, address);
     used.add(address);
   }
+}
+
+function nextFree(address: string, used: ReadonlySet<string>): string {
+  let candidate = address;
+  do {
+    const [, a, b, c] = candidate.split('.').map(Number) as [number, number, number, number];
+    const number = a * 65_536 + b * 256 + c + 1;
+    candidate = format(number >= 127 * 65_536 ? 64 * 65_536 : number);
+  } while (used.has(candidate) || isEdgeOfBlock(candidate));
+  return candidate;
+}
+
+/** 127.x.y.0 and 127.x.y.255 look like networks and broadcasts to people and to some programs. */
+function isEdgeOfBlock(address: string): boolean {
+  return address.endsWith('.0') || address.endsWith('.255');
 }
 
 function format(number: number): string {

@@ -158,6 +158,16 @@ describe('by proxy', () => {
 });
 
 describe('the life of an agent', () => {
+  test('two agents on one machine have addresses of their own', async () => {
+    const [one, two] = [await world(), await world()];
+    const [first, second] = [one, two].map((w) => w.agent.status().services[0]!.address!);
+    expect(first).toBeDefined();
+    expect(second).toBeDefined();
+    expect(second).not.toBe(first);
+    expect((await request(first!, 8080, '/orders/1')).status).toBe(200);
+    expect((await request(second!, 8080, '/orders/1')).status).toBe(200);
+  });
+
   test('a second agent is refused, down says goodbye to the broker', async () => {
     const w = await world();
     await expect(w.start()).rejects.toMatchObject({ code: 'agent_already_running' });
