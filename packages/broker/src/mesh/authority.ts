@@ -8,6 +8,7 @@ import type { CertificateAuthority, SignedCertificate, SignRequest } from './con
 import { type FairQueue, fairQueue } from './fair-queue.ts';
 import type { Istiod } from './istiod.ts';
 import type { Kubernetes } from './kubernetes.ts';
+import { pause } from './pause.ts';
 import { verifyCertificate } from './verify-certificate.ts';
 
 export interface AuthorityOptions {
@@ -126,11 +127,4 @@ function isTransient(error: unknown): boolean {
   const { status, grpc } = error.detail;
   if (error.code === 'kubernetes_unavailable') return status === undefined || Number(status) >= 500 || status === 429;
   return error.code === 'ca_unavailable' && grpc !== undefined && !FINAL_STATUSES.includes(grpc);
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    signal.addEventListener('abort', () => (clearTimeout(timer), resolve()), { once: true });
-  });
 }

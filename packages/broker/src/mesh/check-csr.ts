@@ -49,8 +49,15 @@ function parse(pem: string): Pkcs10CertificateRequest {
   throw malformed();
 }
 
+interface KeyShape {
+  readonly name: string;
+  readonly namedCurve?: string;
+  readonly modulusLength?: number;
+  readonly publicExponent?: Uint8Array;
+}
+
 function strongKey(request: Pkcs10CertificateRequest): string {
-  let algorithm: Partial<RsaHashedKeyAlgorithm & EcKeyAlgorithm>;
+  let algorithm: KeyShape;
   try {
     algorithm = request.publicKey.algorithm;
   } catch (cause) {

@@ -55,7 +55,9 @@ export interface Revoker {
 
 /** The mesh and the access file as they stand now. */
 export interface MeshState {
-  /** The access file that is in force. */
+  /** Whether an access file has been applied since the start; until then nobody is let in and no edge is told anything. */
+  readonly inForce: () => boolean;
+  /** The access file that is in force. @throws MeshpassError `kubernetes_unavailable` where none is yet */
   readonly access: () => Access;
   /** Root certificates of the mesh, PEM. */
   readonly roots: () => readonly string[];

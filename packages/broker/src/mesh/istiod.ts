@@ -3,8 +3,8 @@
  * ServiceAccount token for audience `istio-ca`. An SVID is never presented as client certificate: istiod would renew it
  * even after its ServiceAccount is gone.
  */
-import { Code, ConnectError, createClient } from '@connectrpc/connect';
-import { createGrpcTransport } from '@connectrpc/connect-node';
+import { type Client, Code, ConnectError, createClient } from '@connectrpc/connect';
+import { createGrpcTransport, Http2SessionManager } from '@connectrpc/connect-node';
 import { MeshpassError } from '@meshpass/identity';
 import { IstioCertificateService } from './generated/istio/v1/auth/ca_pb.ts';
 
@@ -40,55 +40,58 @@ const CALL_TIMEOUT_MS = 5_000;
 /** An istiod that was replaced without closing its connections must be noticed within seconds. */
 const PING_INTERVAL_MS = 10_000;
 const PING_TIMEOUT_MS = 3_000;
+const IDLE_MS = 5 * 60_000;
+const MAX_ANSWER_BYTES = 256 * 1024;
 
 export function connectIstiod(options: IstiodOptions): Istiod {
-  let roots = '';
-  let closing = new AbortController();
-  let client: ReturnType<typeof open> | undefined;
+  let current: Connection | undefined;
+  let closed = false;
 
-  const open = (ca: readonly string[]) =>
-    createClient(
-      IstioCertificateService,
-      createGrpcTransport({
-        baseUrl: `https://${options.address}`,
-        nodeOptions: { ca: [...ca], servername: options.serverName, minVersion: 'TLSv1.2' },
-        ...{ pingIntervalMs: PING_INTERVAL_MS, pingTimeoutMs: PING_TIMEOUT_MS },
-        readMaxBytes: 256 * 1024,
-      }),
-    );
-
-  const connected = () => {
-    const now = options.roots();
-    if (now.length === 0) throw unavailable('the roots of the mesh are not known yet', 'Unavailable');
-    const text = now.join('\n');
-    if (!client || text !== roots) {
-      roots = text;
-      client = open(now);
-    }
-    return client;
+  const connection = (): Connection => {
+    const roots = options.roots();
+    if (closed) throw unavailable('this client is closed', 'Canceled');
+    if (roots.length === 0) throw unavailable('the roots of the mesh are not known yet', 'Unavailable');
+    const trusts = roots.join('');
+    // After a rotation of roots the old connection drains by itself: calls under way end on it.
+    if (current?.trusts !== trusts) current = open(options, roots, trusts);
+    return current;
   };
 
   return {
     sign: async ({ csr, ttl, token, signal }) => {
-      const either = signal ? AbortSignal.any([signal, closing.signal]) : closing.signal;
+      const { client } = connection();
+      const headers = { authorization: `Bearer ${token}` };
       try {
-        const answer = await connected().createCertificate(
-          { csr, validityDuration: BigInt(ttl) },
-          { headers: { authorization: `Bearer ${token}` }, timeoutMs: CALL_TIMEOUT_MS, signal: either },
-        );
-        return answer.certChain;
+        const request = { csr, validityDuration: BigInt(ttl) };
+        const how = { headers, timeoutMs: CALL_TIMEOUT_MS, ...(signal && { signal }) };
+        return (await client.createCertificate(request, how)).certChain;
       } catch (thrown) {
-        if (thrown instanceof MeshpassError) throw thrown;
         const error = ConnectError.from(thrown);
         throw unavailable(error.rawMessage, Code[error.code]!, error.cause);
       }
     },
     close: () => {
-      closing.abort();
-      closing = new AbortController();
-      client = undefined;
+      closed = true;
+      current?.session.abort();
     },
   };
+}
+
+interface Connection {
+  readonly trusts: string;
+  readonly session: Http2SessionManager;
+  readonly client: Client<typeof IstioCertificateService>;
+}
+
+function open({ address, serverName }: IstiodOptions, roots: readonly string[], trusts: string): Connection {
+  const baseUrl = `https://${address}`;
+  const session = new Http2SessionManager(
+    baseUrl,
+    { pingIntervalMs: PING_INTERVAL_MS, pingTimeoutMs: PING_TIMEOUT_MS, idleConnectionTimeoutMs: IDLE_MS },
+    { ca: [...roots], servername: serverName, minVersion: 'TLSv1.2' },
+  );
+  const transport = createGrpcTransport({ baseUrl, sessionManager: session, readMaxBytes: MAX_ANSWER_BYTES });
+  return { trusts, session, client: createClient(IstioCertificateService, transport) };
 }
 
 function unavailable(said: string, grpc: string, cause?: unknown): MeshpassError {

@@ -28,8 +28,8 @@ const TOKEN_REREAD_MS = 60_000;
 
 /** Access from inside a Pod. @throws MeshpassError `config_invalid` outside of one */
 export async function podAccess(env: Readonly<Record<string, string | undefined>>): Promise<KubernetesAccess> {
-  const host = env['KUBERNETES_SERVICE_HOST'];
-  const port = env['KUBERNETES_SERVICE_PORT'] ?? '443';
+  const host = env.KUBERNETES_SERVICE_HOST;
+  const port = env.KUBERNETES_SERVICE_PORT ?? '443';
   if (!host) throw invalid('This process does not run in a Pod: configure the path of a kubeconfig.');
   const ca = await readFile(`${POD_FILES}/ca.crt`).catch((cause) => {
     throw invalid('The Pod has no ServiceAccount volume: set automountServiceAccountToken.', cause);
@@ -111,7 +111,7 @@ function plugin(path: string): () => Promise<string | undefined> {
     config.loadFromFile(path);
     const options: { headers?: Record<string, string> } = {};
     await config.applyToHTTPSOptions(options);
-    return options.headers?.['Authorization'];
+    return options.headers?.Authorization;
   };
 }
 

@@ -1,13 +1,10 @@
 /** What the broker asks of Kubernetes, as verbs. deploy/kubernetes/broker-rbac.yaml grants exactly this. */
 import { MeshpassError } from '@meshpass/identity';
-import type { Manifest } from '@meshpass/policy';
+import { MANAGED_BY, MANAGED_BY_LABEL, type Manifest } from '@meshpass/policy';
 import { z } from 'zod';
 import type { KubernetesHttp } from './kubernetes-http.ts';
 import { collectionPath, objectPath } from './resources.ts';
 
-/** Every object that the broker writes carries this label. */
-export const MANAGED_BY = 'app.kubernetes.io/managed-by';
-export const MESHPASS = 'meshpass';
 export const FIELD_MANAGER = 'meshpass';
 
 export interface ListedObject {
@@ -67,7 +64,7 @@ export function kubernetes(http: KubernetesHttp): Kubernetes {
     createServiceAccount: async (namespace, name, signal) => {
       const body = {
         ...{ apiVersion: 'v1', kind: 'ServiceAccount', automountServiceAccountToken: false },
-        metadata: { name, namespace, labels: { [MANAGED_BY]: MESHPASS } },
+        metadata: { name, namespace, labels: { [MANAGED_BY_LABEL]: MANAGED_BY } },
       };
       const path = collectionPath('ServiceAccount', namespace);
       await http.call({ method: 'POST', path, body, expect: [409], ...(signal && { signal }) });

@@ -20,7 +20,6 @@ const KINDS: Readonly<Record<string, Kind>> = {
   Pod: { base: CORE, plural: 'pods', namespaced: true },
   Service: { base: CORE, plural: 'services', namespaced: true },
   ServiceAccount: { base: CORE, plural: 'serviceaccounts', namespaced: true },
-  Role: { base: RBAC, plural: 'roles', namespaced: true },
   RoleBinding: { base: RBAC, plural: 'rolebindings', namespaced: true },
   RequestAuthentication: { base: SECURITY, plural: 'requestauthentications', namespaced: true },
   AuthorizationPolicy: { base: SECURITY, plural: 'authorizationpolicies', namespaced: true },

@@ -5,6 +5,7 @@
 import type { MeshpassError } from '@meshpass/identity';
 import { toMeshpassError } from '@meshpass/identity';
 import type { KubernetesHttp } from './kubernetes-http.ts';
+import { pause } from './pause.ts';
 
 export interface WatchOptions<T> {
   readonly http: KubernetesHttp;
@@ -137,16 +138,4 @@ function keyOf({ metadata }: ApiObject): string {
 
 function select(options: { readonly fieldSelector?: string }): { fieldSelector?: string } {
   return options.fieldSelector === undefined ? {} : { fieldSelector: options.fieldSelector };
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = (): void => {
-      clearTimeout(timer);
-      signal.removeEventListener('abort', done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener('abort', done);
-  });
 }

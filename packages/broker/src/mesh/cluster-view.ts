@@ -1,0 +1,124 @@
+/** What is watched of the cluster, put together: Services, the Pods behind granted ones, policies of others, the roots. */
+import { X509Certificate } from 'node:crypto';
+import { MeshpassError } from '@meshpass/identity';
+import type { Mesh } from '@meshpass/policy';
+import { z } from 'zod';
+import type { KubernetesHttp } from './kubernetes-http.ts';
+import type { Log } from './log.ts';
+import { type RunningPod, toPod, toPolicy, toService, withWorkloads } from './mesh-objects.ts';
+import { collectionPath } from './resources.ts';
+import { type Watched, watch } from './watch.ts';
+
+export interface ClusterViewOptions {
+  readonly http: KubernetesHttp;
+  /** Where the ConfigMap with the mesh's roots is; istiod puts one into every namespace. */
+  readonly rootsNamespace: string;
+  /** PEM roots given by configuration, instead of the ConfigMap. */
+  readonly fixedRoots?: readonly string[];
+  readonly log: Log;
+  /** 0 to 1. */
+  readonly random: () => number;
+}
+
+export interface ClusterView {
+  /** Undefined until everything that is watched has been listed. */
+  readonly current: () => Pick<Mesh, 'services' | 'foreignPolicies'> | undefined;
+  /** Our own policies as they stand: changes when somebody changes one. */
+  readonly ours: () => readonly string[];
+  /** PEM, one certificate each. */
+  readonly roots: () => readonly string[];
+  readonly unready: () => readonly string[];
+  /** Namespaces whose Pods matter from now on. */
+  follow(namespaces: readonly string[]): void;
+  readonly onChange: (listener: () => void) => () => void;
+  close(): void;
+}
+
+const ROOTS = { configMap: 'istio-ca-root-cert', key: 'root-cert.pem' } as const;
+const ConfigMap = z.object({ data: z.record(z.string(), z.string()).optional() });
+
+export function viewCluster(options: ClusterViewOptions): ClusterView {
+  const { http, log, random } = options;
+  const listeners = new Set<() => void>();
+  const onChange = (): void => {
+    for (const listener of listeners) listener();
+  };
+  const start = <T>(path: string, keep: (object: unknown) => T | undefined, fieldSelector?: string): Watched<T> =>
+    watch({
+      ...{ http, path, keep, onChange, random },
+      ...(fieldSelector && { fieldSelector }),
+      onFault: (fault) => log.warn({ watch: path, ...fault.detail }, 'a watch of the cluster broke off; listing again'),
+    });
+
+  const services = start(collectionPath('Service'), toService);
+  const policies = start(collectionPath('AuthorizationPolicy'), toPolicy);
+  const configMap = options.fixedRoots
+    ? undefined
+    : start(collectionPath('ConfigMap', options.rootsNamespace), toRoots, `metadata.name=${ROOTS.configMap}`);
+  const pods = new Map<string, Watched<RunningPod>>();
+
+  /** A root that vanished while the API server was away is kept: peers verify with what was last known. */
+  const roots = (): readonly string[] => options.fixedRoots ?? configMap?.all()?.flat() ?? [];
+
+  return {
+    roots,
+    current: () => {
+      const running = [...pods.values()].map((watched) => watched.all());
+      const found = services.all();
+      const written = policies.all();
+      if (!found || !written || running.includes(undefined)) return undefined;
+      const all = running.flatMap((some) => some ?? []);
+      return {
+        services: found.map((service) => withWorkloads(service, all)).sort(byName),
+        foreignPolicies: written.flatMap((one) => (one.ours ? [] : [one.policy])).sort(byName),
+      };
+    },
+    ours: () => (policies.all() ?? []).flatMap((one) => (one.ours ? [`${one.name}@${one.generation}`] : [])).sort(),
+    unready: () => [
+      ...(roots().length === 0 ? ['the roots of the mesh are not known yet'] : []),
+      ...(services.all() && policies.all() ? [] : ['the cluster has not been listed yet']),
+    ],
+    follow: (namespaces) => {
+      for (const [namespace, watched] of pods) {
+        if (namespaces.includes(namespace)) continue;
+        watched.close();
+        pods.delete(namespace);
+      }
+      for (const namespace of namespaces) {
+        if (!pods.has(namespace)) pods.set(namespace, start(collectionPath('Pod', namespace), toPod));
+      }
+    },
+    onChange: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    close: () => {
+      for (const watched of [services, policies, ...(configMap ? [configMap] : []), ...pods.values()]) watched.close();
+      listeners.clear();
+    },
+  };
+}
+
+function toRoots(object: unknown): readonly string[] | undefined {
+  const text = ConfigMap.parse(object).data?.[ROOTS.key];
+  return text === undefined ? undefined : splitRoots(text);
+}
+
+/** @throws MeshpassError `config_invalid` where a block is no certificate, or there is none */
+export function splitRoots(text: string): readonly string[] {
+  const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  try {
+    if (blocks.length > 0) return blocks.map((block) => new X509Certificate(block).toString());
+  } catch (cause) {
+    throw new MeshpassError('config_invalid', 'A root certificate of the mesh cannot be read.', { cause });
+  }
+  throw new MeshpassError('config_invalid', 'There is no root certificate of the mesh in what was given as such.');
+}
+
+function byName(
+  a: { readonly name: string; readonly namespace: string },
+  b: { readonly name: string; readonly namespace: string },
+): number {
+  const [left, right] = [`${a.namespace}/${a.name}`, `${b.namespace}/${b.name}`];
+  return left < right ? -1 : left > right ? 1 : 0;
+}

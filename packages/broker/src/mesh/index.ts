@@ -1,0 +1,147 @@
+/** The broker's hold on the mesh, put together: certificates, revocations, the mesh as it stands, edges' tokens. */
+import { readFile } from 'node:fs/promises';
+import { isDnsLabel, isTrustDomain, MeshpassError } from '@meshpass/identity';
+import type { IdentityTokens } from '@meshpass/policy';
+import { z } from 'zod';
+import { certificateAuthority, type MeasuredAuthority } from './authority.ts';
+import { splitRoots, viewCluster } from './cluster-view.ts';
+import { connectIstiod } from './istiod.ts';
+import { kubernetes } from './kubernetes.ts';
+import { kubeconfigAccess, podAccess } from './kubernetes-access.ts';
+import { kubernetesHttp } from './kubernetes-http.ts';
+import type { Log } from './log.ts';
+import { type MeshRevoker, revoker } from './revoke.ts';
+import { type LiveMeshState, meshState } from './state.ts';
+
+export { checkCsr } from './check-csr.ts';
+export type * from './contract.ts';
+export type { Log } from './log.ts';
+
+const label = z.string().refine(isDnsLabel, 'not a Kubernetes name');
+const hostPort = z.string().regex(/^(?:[A-Za-z0-9.-]+|\[[0-9a-f:]+\]):[0-9]{1,5}$/, 'not HOST:PORT');
+
+export const MeshConfig = z.strictObject({
+  /** Path; absent inside a Pod. */
+  kubeconfig: z.string().min(1).optional(),
+  /** Path of the access file. */
+  accessFile: z.string().min(1),
+  istiod: z
+    .strictObject({
+      address: hostPort.default('istiod.istio-system.svc:15012'),
+      /** Name in istiod's certificate. */
+      serverName: z.string().min(1).default('istiod.istio-system.svc'),
+      /** Path of a PEM file; absent: the ConfigMap `istio-ca-root-cert`, which follows rotations. */
+      rootsFile: z.string().min(1).optional(),
+    })
+    .prefault({}),
+  trustDomain: z.string().refine(isTrustDomain, 'not a trust domain').default('cluster.local'),
+  rootNamespace: label.default('istio-system'),
+  clusterDomain: z.string().min(1).default('cluster.local'),
+  gateway: z
+    .strictObject({
+      namespace: label.default('meshpass-system'),
+      labels: z.record(z.string(), z.string()).default({ istio: 'meshpass-gateway' }),
+      port: z.number().int().min(1).max(65535).default(15443),
+    })
+    .prefault({}),
+  /** Seconds between two repairs of what others changed. */
+  resyncSeconds: z.number().positive().default(60),
+});
+export type MeshConfig = z.input<typeof MeshConfig>;
+
+export interface MeshParts {
+  /** As sidecars must recognise them now; call `state.reload()` when it would answer anew. */
+  readonly tokens: () => IdentityTokens;
+  readonly log: Log;
+  /** Environment in which a Pod finds its API server. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Unix seconds. */
+  readonly now?: () => number;
+  /** 0 to 1. */
+  readonly random?: () => number;
+}
+
+export interface ConnectedMesh {
+  readonly authority: MeasuredAuthority;
+  readonly revoker: MeshRevoker;
+  readonly state: LiveMeshState;
+  /**
+   * User name behind a ServiceAccount token for audience `meshpass-broker` (`system:serviceaccount:NAMESPACE:NAME`);
+   * undefined where it is not valid. The caller decides which names are edges.
+   * @throws MeshpassError `kubernetes_unavailable`
+   */
+  reviewEdgeToken(token: string): Promise<string | undefined>;
+  close(): void;
+}
+
+const EDGE_AUDIENCE = 'meshpass-broker';
+/** No ServiceAccount token is longer; TokenReview is not for hauling data. */
+const MAX_TOKEN_BYTES = 16 * 1024;
+
+/**
+ * Starts to watch, to apply and to sign; `state.unready()` tells when it is ready. Neither Kubernetes nor istiod has to
+ * answer yet. SIGHUP reads the access file anew.
+ * @throws MeshpassError `config_invalid`
+ */
+export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<ConnectedMesh> {
+  const read = MeshConfig.safeParse(given);
+  if (!read.success)
+    throw new MeshpassError('config_invalid', `The mesh is not configured well: ${z.prettifyError(read.error)}`);
+  const config = read.data;
+  const { log, now = () => Math.floor(Date.now() / 1000), random = Math.random } = parts;
+  const { rootsFile } = config.istiod;
+  const fixedRoots = rootsFile === undefined ? undefined : await readRoots(rootsFile);
+  const access = config.kubeconfig
+    ? await kubeconfigAccess(config.kubeconfig)
+    : await podAccess(parts.env ?? process.env);
+  const http = kubernetesHttp(access);
+  const cluster = kubernetes(http);
+
+  const view = viewCluster({
+    http,
+    log,
+    random,
+    rootsNamespace: config.rootNamespace,
+    ...(fixedRoots && { fixedRoots }),
+  });
+  const { trustDomain, rootNamespace, clusterDomain, gateway, accessFile } = config;
+  const state = meshState({
+    ...{ view, kubernetes: cluster, log, now, random, accessFile },
+    mesh: { trustDomain, rootNamespace, clusterDomain, gateway },
+    tokens: parts.tokens,
+    resync: config.resyncSeconds * 1000,
+  });
+  const meshRevoker = revoker({ kubernetes: cluster, trustDomain, rootNamespace, now });
+  const istiod = connectIstiod({ ...config.istiod, roots: view.roots });
+  const authority = certificateAuthority({
+    ...{ kubernetes: cluster, istiod, trustDomain, now, random },
+    roots: view.roots,
+    isRevoked: meshRevoker.isRevoked,
+  });
+  const reload = (): void => void state.reload();
+  process.on('SIGHUP', reload);
+
+  return {
+    authority,
+    revoker: meshRevoker,
+    state,
+    reviewEdgeToken: async (token) => {
+      if (token === '' || token.length > MAX_TOKEN_BYTES) return undefined;
+      return cluster.reviewToken(token, EDGE_AUDIENCE);
+    },
+    close: () => {
+      process.off('SIGHUP', reload);
+      state.close();
+      view.close();
+      istiod.close();
+      http.close();
+    },
+  };
+}
+
+async function readRoots(path: string): Promise<readonly string[]> {
+  const text = await readFile(path, 'utf8').catch((cause) => {
+    throw new MeshpassError('config_invalid', `The roots of the mesh at ${path} cannot be read.`, { cause });
+  });
+  return splitRoots(text);
+}

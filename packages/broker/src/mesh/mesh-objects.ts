@@ -1,0 +1,123 @@
+/** Services, Pods and AuthorizationPolicies of the cluster, reduced to what policy needs to know of them. */
+import { type ForeignPolicy, MANAGED_BY, MANAGED_BY_LABEL, type MeshService } from '@meshpass/policy';
+import { z } from 'zod';
+
+type Workload = MeshService['workloads'][number];
+type Port = MeshService['ports'][number];
+
+const labels = z.record(z.string(), z.string());
+const metadata = z.object({ name: z.string(), namespace: z.string(), labels: labels.optional() });
+
+const Service = z.object({
+  metadata,
+  spec: z.object({
+    type: z.string().optional(),
+    selector: labels.optional(),
+    ports: z
+      .array(
+        z.object({
+          port: z.number(),
+          targetPort: z.union([z.number(), z.string()]).optional(),
+          name: z.string().optional(),
+          protocol: z.string().optional(),
+          appProtocol: z.string().optional(),
+        }),
+      )
+      .optional(),
+  }),
+});
+
+/** A Service without its workloads; undefined for one that has nothing behind it in this cluster. */
+export function toService(object: unknown): Omit<MeshService, 'workloads'> | undefined {
+  const { metadata, spec } = Service.parse(object);
+  if (spec.type === 'ExternalName') return undefined;
+  const ports = (spec.ports ?? []).filter(({ protocol }) => (protocol ?? 'TCP') === 'TCP');
+  return {
+    name: metadata.name,
+    namespace: metadata.namespace,
+    selector: spec.selector ?? {},
+    ports: ports.map(({ port, targetPort = port, name = '', appProtocol }) => ({
+      ...{ port, targetPort, name },
+      protocol: protocolOf(port, appProtocol ?? name),
+    })),
+  };
+}
+
+const PROTOCOLS: Readonly<Record<string, Port['protocol']>> = {
+  ...{ http: 'http', http_proxy: 'http', http2: 'http2', grpc: 'http2' },
+  ...{ tcp: 'tcp', https: 'tcp', tls: 'tcp', mongo: 'tcp', redis: 'tcp', mysql: 'tcp' },
+};
+/** Kubernetes' own names for appProtocol. Traffic that is TLS within the mesh's TLS is bytes to the mesh. */
+const APP_PROTOCOLS: Readonly<Record<string, Port['protocol']>> = {
+  ...{ 'kubernetes.io/h2c': 'http2', 'kubernetes.io/ws': 'http', 'kubernetes.io/wss': 'tcp' },
+};
+/** SMTP, DNS, MySQL, MongoDB: servers that speak first, which Istio never sniffs. */
+const NEVER_SNIFFED: readonly number[] = [25, 53, 3306, 27017];
+
+/**
+ * As istiod decides (pkg/config/kube/conversion.go): appProtocol, else the name up to its first dash.
+ * @param declared appProtocol, or the port's name where it has none
+ */
+export function protocolOf(port: number, declared: string): Port['protocol'] {
+  const lower = declared.toLowerCase();
+  if (Object.hasOwn(APP_PROTOCOLS, declared)) return APP_PROTOCOLS[declared]!;
+  if (lower.startsWith('grpc-web')) return 'http2';
+  const prefix = lower.split('-')[0]!;
+  if (Object.hasOwn(PROTOCOLS, prefix)) return PROTOCOLS[prefix]!;
+  return NEVER_SNIFFED.includes(port) ? 'tcp' : 'undeclared';
+}
+
+const Pod = z.object({
+  metadata,
+  spec: z.object({ serviceAccountName: z.string().optional() }),
+  status: z.object({ phase: z.string().optional() }).optional(),
+});
+
+export interface RunningPod extends Workload {
+  readonly namespace: string;
+}
+
+/** Undefined for a Pod that has ended. */
+export function toPod(object: unknown): RunningPod | undefined {
+  const { metadata, spec, status } = Pod.parse(object);
+  if (status?.phase === 'Succeeded' || status?.phase === 'Failed') return undefined;
+  const serviceAccount = spec.serviceAccountName ?? 'default';
+  return { namespace: metadata.namespace, labels: metadata.labels ?? {}, serviceAccount };
+}
+
+/** The Service with the distinct workloads that it selects. */
+export function withWorkloads(service: Omit<MeshService, 'workloads'>, pods: readonly RunningPod[]): MeshService {
+  const wanted = Object.entries(service.selector);
+  const distinct = new Map<string, Workload>();
+  for (const { namespace, labels, serviceAccount } of pods) {
+    if (namespace !== service.namespace || wanted.length === 0) continue;
+    if (!wanted.every(([name, value]) => labels[name] === value)) continue;
+    // Replicas differ in this label alone; without it they are one workload.
+    const { 'pod-template-hash': _, ...kept } = labels;
+    distinct.set(JSON.stringify([serviceAccount, Object.entries(kept).sort()]), { labels: kept, serviceAccount });
+  }
+  return { ...service, workloads: [...distinct].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, workload]) => workload) };
+}
+
+const Policy = z.object({
+  metadata: metadata.extend({ generation: z.number().optional() }),
+  spec: z
+    .object({
+      action: z.enum(['ALLOW', 'DENY', 'AUDIT', 'CUSTOM']).optional(),
+      selector: z.object({ matchLabels: labels.optional() }).optional(),
+    })
+    .optional(),
+});
+
+export type WatchedPolicy =
+  | { readonly ours: true; readonly name: string; readonly generation: number | undefined }
+  | { readonly ours: false; readonly policy: ForeignPolicy };
+
+/** Our own are watched too: whoever changes one changes its generation, and it is written again. */
+export function toPolicy(object: unknown): WatchedPolicy {
+  const { metadata, spec } = Policy.parse(object);
+  const { name, namespace, generation } = metadata;
+  if (metadata.labels?.[MANAGED_BY_LABEL] === MANAGED_BY) return { ours: true, name, generation };
+  const selector = spec?.selector?.matchLabels;
+  return { ours: false, policy: { name, namespace, action: spec?.action ?? 'ALLOW', ...(selector && { selector }) } };
+}

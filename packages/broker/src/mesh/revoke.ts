@@ -1,0 +1,164 @@
+/**
+ * Ends what Kubernetes and Istio still believe: a root DENY of the principals whose sessions are over, until their last
+ * SVID has expired, and no ServiceAccount left to ask for another.
+ */
+import { parseSpiffe } from '@meshpass/identity';
+import type { RevokedPrincipal, Revoker } from './contract.ts';
+import { denial, OURS, REVOCATIONS } from './denial.ts';
+import type { Kubernetes, ListedObject } from './kubernetes.ts';
+
+export interface RevokerOptions {
+  readonly kubernetes: Pick<Kubernetes, 'apply' | 'remove' | 'list' | 'deleteServiceAccount'>;
+  readonly trustDomain: string;
+  readonly rootNamespace: string;
+  /** Unix seconds. */
+  readonly now: () => number;
+}
+
+export interface MeshRevoker extends Revoker {
+  /** Whether it was in the last `apply`. */
+  readonly isRevoked: (spiffeId: string) => boolean;
+  /**
+   * Deletes ServiceAccounts of ours that no live session has and that are older than two minutes (a younger one may
+   * belong to a session that is being opened).
+   * @returns the SPIFFE ids they stood for
+   */
+  collectOrphans(liveSpiffeIds: ReadonlySet<string>): Promise<readonly string[]>;
+}
+
+const NAME = 'meshpass-revoked';
+/** One policy holds no more: Envoy walks the list, and a Kubernetes object is 1.5 MB at most. */
+const PRINCIPALS_PER_POLICY = 400;
+const ORPHAN_AGE_SECONDS = 120;
+const DELETIONS_AT_ONCE = 8;
+
+export function revoker(options: RevokerOptions): MeshRevoker {
+  const { kubernetes, rootNamespace } = options;
+  let revoked: ReadonlySet<string> = new Set();
+  /** ServiceAccounts known to be gone. */
+  let deleted: ReadonlySet<string> = new Set();
+  /** What each policy holds in the cluster; undefined until it has been asked, and after a failure. */
+  let written: ReadonlyMap<string, readonly string[]> | undefined;
+  let last: Promise<unknown> = Promise.resolve();
+
+  const deny = async (live: readonly RevokedPrincipal[]): Promise<void> => {
+    const before = written ?? (await readWritten(kubernetes, rootNamespace));
+    const after = distribute(before, live.map(principalOf));
+    written = undefined;
+    // Additions before removals, so that a principal is never out of every policy.
+    for (const [name, principals] of after) {
+      if (same(before.get(name), principals)) continue;
+      await kubernetes.apply(denial(name, rootNamespace, { principals }));
+    }
+    for (const name of before.keys()) {
+      if (!after.has(name)) await kubernetes.remove(policy(name, rootNamespace));
+    }
+    written = after;
+  };
+
+  const applyNow = async (all: readonly RevokedPrincipal[]): Promise<void> => {
+    const now = options.now();
+    const live = all.filter(({ until }) => until > now);
+    // First of all: from here on no certificate is signed for them.
+    revoked = new Set(all.map(({ spiffeId }) => spiffeId));
+    await deny(live);
+    const gone = new Set([...deleted].filter((spiffeId) => revoked.has(spiffeId)));
+    deleted = gone;
+    await inBatches(
+      all.filter(({ spiffeId }) => !gone.has(spiffeId)),
+      async ({ namespace, serviceAccount, spiffeId }) => {
+        await kubernetes.deleteServiceAccount(namespace, serviceAccount);
+        gone.add(spiffeId);
+      },
+    );
+  };
+
+  return {
+    isRevoked: (spiffeId) => revoked.has(spiffeId),
+    apply: (all) => {
+      const mine = last.then(() => applyNow(all));
+      last = mine.catch(() => undefined);
+      return mine;
+    },
+    collectOrphans: async (live) => {
+      const oldest = options.now() - ORPHAN_AGE_SECONDS;
+      const accounts = await kubernetes.list('ServiceAccount', OURS);
+      const orphans = accounts.filter(
+        (account) => createdAt(account) < oldest && !live.has(spiffeIdOf(account, options.trustDomain)),
+      );
+      await inBatches(orphans, ({ metadata }) => kubernetes.deleteServiceAccount(metadata.namespace!, metadata.name));
+      return orphans.map((account) => spiffeIdOf(account, options.trustDomain));
+    },
+  };
+}
+
+/**
+ * Leaves every principal in the policy where it stands, so that one more or one less rewrites one policy.
+ * @returns the content of every policy that has any
+ */
+export function distribute(
+  before: ReadonlyMap<string, readonly string[]>,
+  wanted: readonly string[],
+): ReadonlyMap<string, readonly string[]> {
+  const missing = new Set(wanted);
+  const after = new Map<string, string[]>();
+  for (const [name, principals] of before) {
+    const kept = principals.filter((principal) => missing.delete(principal));
+    if (kept.length > 0) after.set(name, kept);
+  }
+  for (let number = 0; missing.size > 0; number += 1) {
+    const name = number === 0 ? NAME : `${NAME}-${number}`;
+    const held = after.get(name) ?? [];
+    const added = [...missing].slice(0, Math.max(0, PRINCIPALS_PER_POLICY - held.length));
+    for (const principal of added) missing.delete(principal);
+    if (added.length > 0) after.set(name, [...held, ...added]);
+  }
+  return after;
+}
+
+/** `TRUST_DOMAIN/ns/NAMESPACE/sa/NAME`, as `source.principals` has it. */
+function principalOf({ spiffeId }: RevokedPrincipal): string {
+  return spiffeId.slice('spiffe://'.length);
+}
+
+async function readWritten(
+  kubernetes: Pick<Kubernetes, 'list'>,
+  rootNamespace: string,
+): Promise<ReadonlyMap<string, readonly string[]>> {
+  const found = await kubernetes.list('AuthorizationPolicy', REVOCATIONS, rootNamespace);
+  return new Map(
+    found
+      .filter(({ metadata }) => metadata.name === NAME || metadata.name.startsWith(`${NAME}-`))
+      .map((object) => [object.metadata.name, principalsIn(object)]),
+  );
+}
+
+function principalsIn(object: ListedObject): readonly string[] {
+  const spec = object.spec as
+    | { rules?: readonly { from?: readonly { source?: { principals?: readonly string[] } }[] }[] }
+    | undefined;
+  const principals = spec?.rules?.flatMap((rule) => rule.from?.flatMap(({ source }) => source?.principals ?? []) ?? []);
+  return (principals ?? []).filter((principal) => parseSpiffe(`spiffe://${principal}`) !== undefined);
+}
+
+function policy(name: string, namespace: string) {
+  return { kind: 'AuthorizationPolicy', metadata: { name, namespace } };
+}
+
+function same(a: readonly string[] | undefined, b: readonly string[]): boolean {
+  return a !== undefined && a.length === b.length && a.every((one, index) => one === b[index]);
+}
+
+function createdAt({ metadata }: ListedObject): number {
+  return Date.parse(metadata.creationTimestamp ?? '') / 1000;
+}
+
+function spiffeIdOf({ metadata }: ListedObject, trustDomain: string): string {
+  return `spiffe://${trustDomain}/ns/${metadata.namespace}/sa/${metadata.name}`;
+}
+
+async function inBatches<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  for (let from = 0; from < items.length; from += DELETIONS_AT_ONCE) {
+    await Promise.all(items.slice(from, from + DELETIONS_AT_ONCE).map(work));
+  }
+}

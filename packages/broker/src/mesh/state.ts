@@ -1,0 +1,240 @@
+/**
+ * The mesh and the access file as they stand: watched, compiled, applied, and only then in force. A new file that is
+ * wrong changes nothing; a mesh that changes under a file in force takes from it what is no longer there.
+ */
+import { MeshpassError, toMeshpassError } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
+import {
+  type Access,
+  compile,
+  type IdentityTokens,
+  type Manifest,
+  type Mesh,
+  reachableServices,
+} from '@meshpass/policy';
+import { openAccessFile } from './access-file.ts';
+import { applyManifests } from './apply.ts';
+import type { ClusterView } from './cluster-view.ts';
+import type { MeshState } from './contract.ts';
+import type { Kubernetes } from './kubernetes.ts';
+import type { Log } from './log.ts';
+import { reconciler } from './reconcile.ts';
+
+export type MeshShape = Omit<Mesh, 'services' | 'foreignPolicies'>;
+
+export interface StateOptions {
+  readonly view: ClusterView;
+  readonly kubernetes: Kubernetes;
+  readonly mesh: MeshShape;
+  readonly accessFile: string;
+  /** As they must be recognised now. */
+  readonly tokens: () => IdentityTokens;
+  readonly log: Log;
+  /** Unix seconds. */
+  readonly now: () => number;
+  /** 0 to 1. */
+  readonly random: () => number;
+  /** Milliseconds between two repairs of what others changed. */
+  readonly resync: number;
+}
+
+export interface LiveMeshState extends MeshState {
+  /** What an operator has to mend, though the broker goes on: a refused file, a failed apply, targets that are gone. */
+  readonly problems: () => readonly string[];
+  /** Reads the access file now, and compiles anew (also when the broker's keys have changed). */
+  reload(): Promise<void>;
+  close(): void;
+}
+
+interface Plan {
+  readonly access: Access;
+  readonly mesh: Mesh;
+  readonly manifests: readonly Manifest[];
+  /** Hash of what it writes and of what stood there when it was made. */
+  readonly content: string;
+}
+
+/** Changes come in bursts: a rollout replaces Pods one by one. */
+const SETTLE_MS = 100;
+/** The longest `ttl` of a grant (an hour) and the clock skew that verifiers allow. */
+const LONGEST_SVID_LIFE = 3600 + 120;
+
+export function meshState(options: StateOptions): LiveMeshState {
+  const { view, log } = options;
+  const listeners = new Set<() => void>();
+  let candidate: Access | undefined;
+  let inForce: Plan | undefined;
+  let applied = '';
+  let wanted = '';
+  let version = '';
+  let settling: NodeJS.Timeout | undefined;
+  const problems: { file?: string; apply?: string; mesh?: string } = {};
+
+  const apply = reconciler<Plan>({
+    apply: async ({ manifests }) => {
+      const { rootNamespace } = options.mesh;
+      const gatewayNamespace = options.mesh.gateway.namespace;
+      const at = { now: options.now(), svidLife: LONGEST_SVID_LIFE };
+      const how = { kubernetes: options.kubernetes, rootNamespace, gatewayNamespace, ...at };
+      const { removed, nextChange } = await applyManifests(manifests, how);
+      if (removed.length > 0) log.info({ removed }, 'removed what the access file no longer asks for');
+      return nextChange;
+    },
+    onApplied: (plan) => {
+      delete problems.apply;
+      applied = plan.content;
+      // A repetition of the same content may be older than what was adopted without applying.
+      if (plan.content !== inForce?.content) adopt(plan);
+    },
+    onFailed: (error) => {
+      if (problems.apply !== error.message)
+        log.error({ err: error, ...error.detail }, 'policies could not be applied; trying again');
+      problems.apply = error.message;
+    },
+    ...{ resync: options.resync, now: options.now, random: options.random },
+  });
+
+  /** Tells the listeners, if there is anything that they would see. */
+  const publish = (): void => {
+    const grants = inForce?.access.grants.map(({ name }) => name) ?? [];
+    const seen = JSON.stringify([inForce?.access, services(grants), view.roots()]);
+    const next = sha256Hex(seen).slice(0, 16);
+    if (next === version) return;
+    version = next;
+    for (const listener of listeners) listener();
+  };
+
+  const services: MeshState['services'] = (grants) =>
+    inForce ? reachableServices(inForce.access, inForce.mesh, grants) : [];
+
+  const recompile = (): void => {
+    publish(); // roots need no compiling
+    const seen = view.current();
+    if (!seen) return;
+    const mesh: Mesh = { ...options.mesh, ...seen };
+    if (candidate) {
+      try {
+        want(candidate, mesh, compile(candidate, mesh, options.tokens()));
+        delete problems.file;
+        return;
+      } catch (error) {
+        // It stays a candidate: the Service that it misses may come.
+        refuse(toMeshpassError(error));
+      }
+    }
+    try {
+      if (inForce) compileInForce(inForce.access, mesh);
+    } catch (error) {
+      // What stands keeps standing; it was right for the mesh as it was.
+      problems.mesh = toMeshpassError(error).message;
+      log.error({ err: error }, 'the access file in force could not be compiled for the mesh as it is now');
+    }
+  };
+
+  const compileInForce = (access: Access, mesh: Mesh): void => {
+    const tokens = options.tokens();
+    const manifests = compile(access, mesh, tokens, { missing: 'leave-out' });
+    const missing = whyRefused(() => compile(access, mesh, tokens));
+    if (missing && missing !== problems.mesh)
+      log.warn({ missing }, 'granted services are gone or changed; they are left out');
+    if (missing) problems.mesh = missing;
+    else delete problems.mesh;
+    want(access, mesh, manifests);
+  };
+
+  /** Applies only what differs: Pods come and go all day, and seldom change a policy. */
+  const want = (access: Access, mesh: Mesh, manifests: readonly Manifest[]): void => {
+    const plan = { access, mesh, manifests, content: sha256Hex(JSON.stringify([manifests, view.ours()])) };
+    if (plan.content === applied && wanted === applied) {
+      adopt(plan);
+      return;
+    }
+    wanted = plan.content;
+    apply.want(plan);
+  };
+
+  const adopt = (plan: Plan): void => {
+    if (plan.access !== inForce?.access) {
+      log.info({ file: plan.access.file, objects: plan.manifests.length }, 'access file in force');
+    }
+    inForce = plan;
+    if (candidate === plan.access) candidate = undefined;
+    publish();
+  };
+
+  /** A new file that cannot be used. The one in force stays, and so does everything that was applied. */
+  const refuse = (error: MeshpassError): void => {
+    if (problems.file === error.message) return;
+    problems.file = error.message;
+    const said = { code: error.code, problems: error.message.split('\n') };
+    log.error(said, 'the access file was refused; the one in force stays');
+  };
+
+  const soon = (): void => {
+    clearTimeout(settling);
+    settling = setTimeout(recompile, SETTLE_MS);
+  };
+  const unsubscribe = view.onChange(soon);
+  const file = openAccessFile({
+    path: options.accessFile,
+    onFile: (access) => {
+      candidate = access;
+      view.follow([...new Set([...namespacesOf(access), ...(inForce ? namespacesOf(inForce.access) : [])])]);
+      soon();
+    },
+    onRefused: (error) => {
+      candidate = undefined;
+      refuse(error);
+    },
+  });
+
+  return {
+    inForce: () => inForce !== undefined,
+    access: () => {
+      if (inForce) return inForce.access;
+      throw new MeshpassError(
+        'kubernetes_unavailable',
+        'The access file is not in force yet: the broker is starting.',
+        {
+          retryAfter: 1,
+        },
+      );
+    },
+    roots: view.roots,
+    services,
+    version: () => version,
+    onChange: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    unready: () => [
+      ...view.unready(),
+      ...(inForce ? [] : [problems.file ?? problems.apply ?? 'the access file has not been applied yet']),
+    ],
+    problems: () => Object.values(problems),
+    reload: async () => {
+      await file.reload();
+      soon();
+    },
+    close: () => {
+      clearTimeout(settling);
+      unsubscribe();
+      file.close();
+      apply.close();
+      listeners.clear();
+    },
+  };
+}
+
+function namespacesOf(access: Access): readonly string[] {
+  return [...new Set(access.grants.flatMap(({ to }) => to.map(({ namespace }) => namespace)))].sort();
+}
+
+function whyRefused(work: () => unknown): string | undefined {
+  try {
+    work();
+    return undefined;
+  } catch (error) {
+    return toMeshpassError(error).message;
+  }
+}

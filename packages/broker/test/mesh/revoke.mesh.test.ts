@@ -1,0 +1,94 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { ConnectedMesh, RevokedPrincipal } from '../../src/mesh/index.ts';
+import { freshCsr, items, type OnLab, onLab, ours, ROOT_POLICIES, untilReady } from './on-lab.ts';
+
+const namespace = 'meshpass-ending';
+const ACCESS = `
+trust:
+  codespaces: {organization: acme}
+grants:
+  ending:
+    who: [{user: ann}]
+    to: [{service: orders.shop, port: 8080}]
+`;
+
+let on: OnLab;
+let mesh: ConnectedMesh;
+
+beforeAll(async () => {
+  on = await onLab(ACCESS);
+  mesh = await on.connect();
+  await untilReady(mesh);
+});
+afterAll(() => on?.end());
+
+const seconds = () => Math.floor(Date.now() / 1000);
+const revoked = (serviceAccount: string, until = seconds() + 300): RevokedPrincipal => ({
+  ...{ namespace, serviceAccount, until },
+  spiffeId: `spiffe://cluster.local/ns/${namespace}/sa/${serviceAccount}`,
+});
+
+async function denied(): Promise<Record<string, number>> {
+  const found = (await items(on.lab, ROOT_POLICIES)).filter(({ metadata }) =>
+    metadata.name.startsWith('meshpass-revoked'),
+  );
+  type Spec = { action: string; rules: { from: { source: { principals: string[] } }[] }[] };
+  return Object.fromEntries(
+    found.map((policy) => {
+      const spec = policy.spec as Spec;
+      expect(spec.action).toBe('DENY');
+      return [policy.metadata.name, spec.rules[0]!.from[0]!.source.principals.length];
+    }),
+  );
+}
+
+const accounts = () => ours(on.lab, `/api/v1/namespaces/${namespace}/serviceaccounts`);
+
+it('denies a principal everywhere and takes its ServiceAccount, until its last certificate has expired', async () => {
+  await mesh.authority.sign({ namespace, serviceAccount: 'ann-1', csr: freshCsr(), ttl: 600, queue: 'arrival' });
+  expect(await accounts()).toEqual(['ann-1']);
+  await mesh.revoker.apply([revoked('ann-1')]);
+  expect(await accounts()).toEqual([]);
+  const policy = (await items(on.lab, ROOT_POLICIES)).find(({ metadata }) => metadata.name === 'meshpass-revoked');
+  expect(policy?.spec).toEqual({
+    action: 'DENY',
+    rules: [{ from: [{ source: { principals: [`cluster.local/ns/${namespace}/sa/ann-1`] } }] }],
+  });
+  await mesh.revoker.apply([revoked('ann-1', seconds() - 1)]);
+  expect(await denied()).toEqual({});
+});
+
+it('is not undone by the reconciler, nor by a second start', async () => {
+  await mesh.revoker.apply([revoked('ann-2'), revoked('ann-3')]);
+  mesh.close();
+  mesh = await on.connect({ resyncSeconds: 1 });
+  await untilReady(mesh);
+  expect(await denied()).toEqual({ 'meshpass-revoked': 2 });
+  await mesh.revoker.apply([revoked('ann-3'), revoked('ann-4')]);
+  expect(await denied()).toEqual({ 'meshpass-revoked': 2 });
+});
+
+it('spreads many over several policies, and one more rewrites one of them', async () => {
+  const many = Array.from({ length: 900 }, (_, index) => revoked(`many-${index}`));
+  await mesh.revoker.apply(many);
+  expect(await denied()).toEqual({ 'meshpass-revoked': 400, 'meshpass-revoked-1': 400, 'meshpass-revoked-2': 100 });
+  const before = await items(on.lab, ROOT_POLICIES);
+  await mesh.revoker.apply([...many, revoked('one-more')]);
+  const after = await items(on.lab, ROOT_POLICIES);
+  const changed = after.filter((policy) => !before.some((old) => JSON.stringify(old) === JSON.stringify(policy)));
+  expect(changed.map(({ metadata }) => metadata.name)).toEqual(['meshpass-revoked-2']);
+  await mesh.revoker.apply([]);
+  expect(await denied()).toEqual({});
+});
+
+it('two at once end as the later one', async () => {
+  await Promise.all([mesh.revoker.apply([revoked('ann-5')]), mesh.revoker.apply([revoked('ann-5'), revoked('ann-6')])]);
+  expect(await denied()).toEqual({ 'meshpass-revoked': 2 });
+  await mesh.revoker.apply([]);
+});
+
+it('collects ServiceAccounts that no session has, but not young ones and not those of others', async () => {
+  await mesh.authority.sign({ namespace, serviceAccount: 'young-1', csr: freshCsr(), ttl: 600, queue: 'arrival' });
+  expect(await mesh.revoker.collectOrphans(new Set())).toEqual([]);
+  expect(await accounts()).toEqual(['young-1']);
+});
