@@ -52,6 +52,8 @@ export function followBroker(options: FollowOptions): Following {
           if (!heard) log.info({ sessions: directory.size() }, 'the edge follows the broker');
           heard = true;
           directory.apply(event);
+          // After too long a silence (the machine slept) only a snapshot counts, and only a new connection brings one.
+          if (directory.state() === 'abandoned') throw new Error('the stream was silent for too long');
         }
         log.warn({}, 'the broker ended the stream');
       } catch (error) {
@@ -67,4 +69,32 @@ export function followBroker(options: FollowOptions): Following {
 /** Feeds a directory from the same process until the iterable ends. The beats must come this way too. */
 export async function followEvents(events: AsyncIterable<EdgeEvent>, directory: Directory): Promise<void> {
   for await (const event of events) directory.apply(event);
+}
+
+/**
+ * Feeds a directory from the broker's feed in the same process. Each subscription starts with a snapshot; after too long a
+ * silence (the process was stopped, the machine slept) it subscribes anew, because then only a snapshot counts.
+ * @param subscribe calls the listener with every event, and returns what ends the subscription
+ * @returns stops feeding
+ */
+export function followFeed(
+  subscribe: (listener: (event: EdgeEvent) => void) => () => void,
+  directory: Directory,
+): () => void {
+  let stopped = false;
+  let end = subscribe(apply);
+  return () => {
+    stopped = true;
+    end();
+  };
+
+  function apply(event: EdgeEvent): void {
+    directory.apply(event);
+    if (directory.state() !== 'abandoned') return;
+    queueMicrotask(() => {
+      if (stopped || directory.state() !== 'abandoned') return;
+      end();
+      end = subscribe(apply);
+    });
+  }
 }

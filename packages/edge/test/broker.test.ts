@@ -4,7 +4,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { type EdgeDecision, EdgeDecisions } from '@meshpass/identity';
+import { type EdgeDecision, EdgeDecisions, EdgeEvent } from '@meshpass/identity';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import {
   createDirectory,
@@ -12,6 +12,7 @@ import {
   type Following,
   followBroker,
   followEvents,
+  followFeed,
   postDecisions,
 } from '../src/index.ts';
 import { createCa } from './mesh-ca.ts';
@@ -136,7 +137,29 @@ describe('the edge follows the broker', () => {
     expect(seen).toEqual([]);
   });
 
-  test('in the same process too', async () => {
+  test('in the same process too, and asks for a snapshot after having slept', async () => {
+    let now = 0;
+    const slept = createDirectory({ clock: () => now });
+    let tell: (event: EdgeEvent) => void = () => {};
+    let subscriptions = 0;
+    const stop = followFeed((listener) => {
+      subscriptions++;
+      tell = listener;
+      listener(EdgeEvent.parse(SNAPSHOT));
+      return () => {};
+    }, slept);
+    expect(slept.find(ALICE)?.id).toBe('s1');
+    now = 60_000;
+    slept.sweep();
+    expect(slept.state()).toBe('abandoned');
+    tell({ type: 'beat', at: 60 });
+    await vi.waitFor(() => expect(slept.find(ALICE)?.id).toBe('s1'));
+    expect(subscriptions).toBe(2);
+    stop();
+    slept.close();
+  });
+
+  test('from any iterable', async () => {
     await followEvents(
       (async function* () {
         yield { ...SNAPSHOT, sessions: [], roots: ['here'] };
