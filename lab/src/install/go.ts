@@ -103,7 +103,7 @@ async function buildOnce(
   await mkdir(cache, { recursive: true });
   const work = await mkdtemp(join(cache, `${module.folder}-`));
   try {
-    const env = { ...process.env, GOFLAGS: '-mod=readonly', GOWORK: 'off' };
+    const env = { ...process.env, GOFLAGS: '-mod=readonly -buildvcs=false', GOWORK: 'off' };
     for (const [file, pkg] of Object.entries(module.binaries)) {
       await must(['go', 'build', '-trimpath', '-ldflags=-s -w', '-o', join(work, file), pkg], 'lab_install', {
         cwd: folder,
