@@ -6,7 +6,7 @@ import { createAttest } from '@meshpass/broker/attest/attest';
 import { createGithubApp } from '@meshpass/broker/attest/github-app';
 import { createIssuerKeys } from '@meshpass/broker/attest/issuer-keys';
 import { type ConnectedMesh, connectMesh } from '@meshpass/broker/mesh/index';
-import { createDirectory } from '@meshpass/edge';
+import { createDirectory, followFeed } from '@meshpass/edge';
 import { MeshpassError } from '@meshpass/identity/error';
 import { authorize } from '@meshpass/policy';
 import { type EdgeProcess, runEdge } from '../edge-process.ts';
@@ -145,8 +145,8 @@ async function edgeBeside(broker: Broker, options: ServeOptions, log: Log): Prom
     throw new MeshpassError('usage', '--edge-listen needs --edge-tls-cert, --edge-tls-key and --mesh-gateway.');
   }
   const directory = createDirectory({ clock: Date.now });
-  broker.feed.subscribe(directory.apply);
-  return runEdge({
+  const unfollow = followFeed(broker.feed.subscribe, directory);
+  const edge = await runEdge({
     listen: hostPort(options.edgeListen, '--edge-listen'),
     tlsCert,
     tlsKey,
@@ -160,4 +160,10 @@ async function edgeBeside(broker: Broker, options: ServeOptions, log: Log): Prom
     },
     log,
   });
+  return {
+    close: () => {
+      unfollow();
+      return edge.close();
+    },
+  };
 }
