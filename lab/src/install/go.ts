@@ -3,12 +3,12 @@
  * for every byte, and no container image is needed. Each module is built once and kept under the digest of its go.mod and go.sum.
  */
 import { createHash } from 'node:crypto';
-import { existsSync } from 'node:fs';
-import { copyFile, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { copyFile, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseAllDocuments } from 'yaml';
 import { must } from '../run.ts';
+import { fillOnce } from './once.ts';
 
 export interface GoTools {
   readonly etcd: string;
@@ -97,32 +97,26 @@ async function buildOnce(
   const digest = createHash('sha256').update(process.arch);
   for (const file of ['go.mod', 'go.sum']) digest.update(await readFile(join(folder, file)));
   const home = join(cache, `${module.folder}-${digest.digest('hex').slice(0, 16)}`);
-  if (existsSync(home)) return home;
-
-  progress(`building ${module.folder} ${version} (once, ${module.minutes})`);
-  await mkdir(cache, { recursive: true });
-  const work = await mkdtemp(join(cache, `${module.folder}-`));
-  try {
-    const env = { ...process.env, GOFLAGS: '-mod=readonly -buildvcs=false', GOWORK: 'off' };
-    for (const [file, pkg] of Object.entries(module.binaries)) {
-      await must(['go', 'build', '-trimpath', '-ldflags=-s -w', '-o', join(work, file), pkg], 'lab_install', {
-        cwd: folder,
-        env,
-      });
-      progress(`built ${file}`);
-    }
-    if (module.extras) {
-      const source = await must(['go', 'list', '-m', '-f', '{{.Dir}}', module.main], 'lab_install', {
-        cwd: folder,
-        env,
-      });
-      await module.extras(source.trim(), work);
-    }
-    await rename(work, home);
-  } finally {
-    await rm(work, { recursive: true, force: true });
-  }
+  const fill = async (work: string): Promise<string> => {
+    progress(`building ${module.folder} ${version} (once, ${module.minutes})`);
+    await build(module, work, progress);
+    return work;
+  };
+  await fillOnce(home, fill, progress);
   return home;
+}
+
+async function build(module: Module, work: string, progress: (line: string) => void): Promise<void> {
+  const cwd = join(TOOLS, module.folder);
+  const env = { ...process.env, GOFLAGS: '-mod=readonly -buildvcs=false', GOWORK: 'off' };
+  for (const [file, pkg] of Object.entries(module.binaries)) {
+    const command = ['go', 'build', '-trimpath', '-ldflags=-s -w', '-o', join(work, file), pkg];
+    await must(command, 'lab_install', { cwd, env });
+    progress(`built ${file}`);
+  }
+  if (!module.extras) return;
+  const source = await must(['go', 'list', '-m', '-f', '{{.Dir}}', module.main], 'lab_install', { cwd, env });
+  await module.extras(source.trim(), work);
 }
 
 async function copyIstioFiles(source: string, out: string): Promise<void> {

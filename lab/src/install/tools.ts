@@ -4,7 +4,6 @@
  */
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { withLock } from '../lock.ts';
 import { ensureCommands } from './debian.ts';
 import { installEnvoy } from './envoy.ts';
 import { buildGoTools, type GoTools } from './go.ts';
@@ -25,14 +24,8 @@ export interface Tools extends GoTools {
 export async function ensureTools(progress: (line: string) => void): Promise<Tools> {
   requireMachine();
   const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'meshpass', 'lab');
-  return withLock(
-    `install/${process.getuid?.() ?? 0}`,
-    async () => {
-      const postgresBin = await ensureCommands(progress);
-      const envoy = await installEnvoy(cache, progress);
-      const go = await buildGoTools(cache, progress);
-      return { ...go, envoy: envoy.path, postgresBin, versions: { ...go.versions, envoy: envoy.version } };
-    },
-    () => progress('waiting for another lab of this machine that is installing'),
-  );
+  const postgresBin = await ensureCommands(progress);
+  const envoy = await installEnvoy(cache, progress);
+  const go = await buildGoTools(cache, progress);
+  return { ...go, envoy: envoy.path, postgresBin, versions: { ...go.versions, envoy: envoy.version } };
 }

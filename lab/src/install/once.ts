@@ -1,0 +1,32 @@
+/** Fills a folder of the cache once, whoever else on this machine wants it filled. */
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
+import { basename, dirname } from 'node:path';
+import { withLock } from '../lock.ts';
+
+/**
+ * @param home the folder; where it exists it is complete
+ * @param fill gets an empty folder to work in, and returns the one in it (or itself) that becomes `home`
+ * @param progress gets a line when another process is at it
+ */
+export async function fillOnce(
+  home: string,
+  fill: (work: string) => Promise<string>,
+  progress: (line: string) => void,
+): Promise<void> {
+  if (existsSync(home)) return;
+  const name = basename(home);
+  const waiting = (): void => progress(`waiting for another process that installs ${name}`);
+  await withLock(`install/${process.getuid?.()}/${name}`, () => fillNow(home, fill), waiting);
+}
+
+async function fillNow(home: string, fill: (work: string) => Promise<string>): Promise<void> {
+  if (existsSync(home)) return; // the process that we waited for did it
+  await mkdir(dirname(home), { recursive: true });
+  const work = await mkdtemp(`${home}-`);
+  try {
+    await rename(await fill(work), home);
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}
