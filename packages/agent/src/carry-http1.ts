@@ -20,7 +20,8 @@ export interface Route {
   /** The header lines to send on, where they are not the request's own. */
   readonly lines?: string;
   readonly service?: ReachableService;
-  connect(): Promise<Socket>;
+  /** @param fresh not one that an earlier client left behind */
+  connect(fresh: boolean): Promise<Socket>;
   /** Takes back a connection that rests between two exchanges. */
   release?(socket: Socket): void;
 }
@@ -41,6 +42,7 @@ interface Upstream {
 
 const MAX_REFUSAL = 8192;
 const MAX_WAITING = 65_536;
+const SAFE = new Set(['GET', 'HEAD', 'OPTIONS']);
 
 /**
  * @param client paused or not yet read; bytes already read from it go into `first`
@@ -50,6 +52,8 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
   const reader = new RequestReader(carrier.tokenHeader);
   let upstream: Upstream | undefined;
   let waiting: { head: RequestHead; route: Route } | undefined;
+  let replayable: { head: RequestHead; route: Route } | undefined;
+  let fresh = false;
   let connecting = false;
   let clientEnded = false;
   let finished = false;
@@ -98,6 +102,9 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
             return;
           }
           const { head, route } = waiting;
+          // Sent again if a connection that was at rest turns out to be closed (RFC 9110 section 9.2.2).
+          replayable =
+            !fresh && head.body === 0 && SAFE.has(head.method) && upstream.tracker.idle ? waiting : undefined;
           waiting = undefined;
           upstream.tracker.expect({
             method: head.method,
@@ -138,7 +145,7 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
   function connect(route: Route): void {
     connecting = true;
     client.pause();
-    route.connect().then(
+    route.connect(fresh).then(
       (socket) => {
         connecting = false;
         if (finished) return void (route.release ? route.release(socket) : socket.destroy());
@@ -186,6 +193,7 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
       pump();
       if (!socket.writableNeedDrain) client.resume();
     } else if (tracker.pending.length < before || before === 0) {
+      fresh = false;
       if (!waiting && !tracker.pending.some((request) => request.upgrade)) reader.decideUpgrade(false);
       settle();
       if (waiting || !reader.empty) {
@@ -221,6 +229,10 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
     detach().destroy();
     if (tracker.switched || tracker.closing) {
       finish();
+    } else if (unanswered && untouched && replayable && reader.empty) {
+      waiting = replayable;
+      fresh = true;
+      pump();
     } else if (unanswered && untouched) {
       refuse(
         new MeshpassError(

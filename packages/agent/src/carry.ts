@@ -74,7 +74,7 @@ export function serviceRoute(head: RequestHead, service: ReachableService, mesh:
     target,
     inserted: `${tokenHeader}: ${identityToken()}\r\n`,
     service,
-    connect: () => tunnels.open(service, 'http1'),
+    connect: (fresh) => tunnels.open(service, 'http1', fresh),
     release: (socket) => tunnels.park(service, 'http1', socket as Awaited<ReturnType<Tunnels['open']>>),
   };
 }

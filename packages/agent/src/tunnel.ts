@@ -85,13 +85,14 @@ export class Tunnels {
 
   /**
    * A connection to the workload behind a service, authenticated both ways.
+   * @param fresh not one that an earlier client left behind
    * @throws MeshpassError tunnel_..., agent_edge_unreachable, agent_peer_untrusted, agent_credentials_expired
    */
-  async open(service: ReachableService, kind: TunnelKind): Promise<TLSSocket> {
+  async open(service: ReachableService, kind: TunnelKind, fresh = false): Promise<TLSSocket> {
     const identity = this.#options.identity(service.grant);
     for (let attempt = 1; ; attempt++) {
       try {
-        return await this.#openUnder(identity, service, kind);
+        return await this.#openUnder(identity, service, kind, fresh);
       } catch (error) {
         // The broker's word of a new session may reach the edge a moment after the agent does.
         const young = performance.now() - identity.madeAt < NEWS_TIME;
@@ -102,9 +103,14 @@ export class Tunnels {
     }
   }
 
-  async #openUnder(identity: TunnelIdentity, service: ReachableService, kind: TunnelKind): Promise<TLSSocket> {
+  async #openUnder(
+    identity: TunnelIdentity,
+    service: ReachableService,
+    kind: TunnelKind,
+    fresh: boolean,
+  ): Promise<TLSSocket> {
     this.#lastUse.set(service.grant, performance.now());
-    const parked = this.#takeWaiting(this.#parked, parkKey(service, kind), identity.generation);
+    const parked = fresh ? undefined : this.#takeWaiting(this.#parked, parkKey(service, kind), identity.generation);
     if (parked) return parked;
     if (this.#open.size >= this.#options.limit) {
       throw new MeshpassError(

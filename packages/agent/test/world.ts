@@ -84,23 +84,37 @@ export async function surroundingsOfAgent(options: WorldOptions = {}): Promise<O
     () => edge.close(),
     () => broker.close(),
   );
+  const { config, start } = agentConfigFor(directory, broker.url, caFile, hostsFile);
+  return { config, broker, edge, workload, hostsFile, runtimeDirectory: config.runtimeDirectory, start };
+}
+
+/** An agent alone, for a broker that the test has started. */
+export async function agentAt(broker: string, publicRoot: string): Promise<RunningAgent> {
+  const directory = mkdtempSync(join(tmpdir(), 'agent-'));
+  const caFile = join(directory, 'ca.pem');
+  writeFileSync(caFile, publicRoot);
+  const hostsFile = join(directory, 'hosts');
+  writeFileSync(hostsFile, '');
+  return agentConfigFor(directory, broker, caFile, hostsFile).start();
+}
+
+function agentConfigFor(directory: string, broker: string, caFile: string, hostsFile: string) {
   const surroundings: Surroundings = {
     env: { CODESPACES: 'true', GITHUB_TOKEN: 'proof', CODESPACE_NAME: 'fluffy-8412' },
     readText: () => undefined,
     sharedDirectory: '/nowhere',
   };
-  const runtimeDirectory = join(directory, 'run');
-  const config = agentConfig({ broker: broker.url, caFile, hostsFile, runtimeDirectory }, {});
+  const config = agentConfig({ broker, caFile, hostsFile, runtimeDirectory: join(directory, 'run') }, {});
   const start = async () => {
     const agent = await runAgent(config, { surroundings });
     cleanups.push(() => agent.close());
     return agent;
   };
-  return { config, broker, edge, workload, hostsFile, runtimeDirectory, start };
+  return { config, start };
 }
 
 /** Answers every request on a keep-alive connection with the head that it got; /admin as Envoy's RBAC does. */
-function echoHeads(socket: TLSSocket): void {
+export function echoHeads(socket: TLSSocket): void {
   let text = '';
   socket.on('data', (chunk) => {
     text += chunk.toString('latin1');
