@@ -27,7 +27,7 @@ import { recheckSession } from './session/recheck.ts';
 import { restore } from './session/restore.ts';
 import { createRevocations } from './session/revocations.ts';
 import { startSweeping } from './session/sweep.ts';
-import { openStore } from './store/open.ts';
+import { openStore, type Store } from './store/open.ts';
 import { MAX_AGE, MAX_AHEAD } from './token/dpop.ts';
 import { createReplayMemory } from './token/replay.ts';
 import type { Signer } from './token/signer.ts';
@@ -69,12 +69,32 @@ const REPLAY_CAPACITY = 150_000;
 
 /** @throws MeshpassError `config_invalid`, `store_unavailable` */
 export async function serveBroker(config: BrokerConfig, parts: BrokerParts): Promise<Broker> {
-  const { mesh, clock = Date.now, random = randomBytes, log = createLog() } = parts;
-  const startedAt = seconds(clock);
+  // The process before this one has ended by now; the store takes its time to open, so that agents hardly notice.
+  const startedAt = seconds(parts.clock ?? Date.now);
   const operatorToken = await readOperatorToken(config.operatorTokenFile);
-  const sourceOf = sourceReader(config.trustedProxies);
   const store = await openStore(config);
+  try {
+    return await assemble(config, parts, { store, operatorToken, startedAt });
+  } catch (thrown) {
+    await store.close();
+    throw thrown;
+  }
+}
 
+interface Opened {
+  readonly store: Store;
+  readonly operatorToken: string | undefined;
+  /** Unix seconds. */
+  readonly startedAt: number;
+}
+
+async function assemble(
+  config: BrokerConfig,
+  parts: BrokerParts,
+  { store, operatorToken, startedAt }: Opened,
+): Promise<Broker> {
+  const { mesh, clock = Date.now, random = randomBytes, log = createLog() } = parts;
+  const sourceOf = sourceReader(config.trustedProxies);
   const live = createLiveIndex();
   const metrics = createMetrics({ liveSessions: live.size, pendingRevocations: () => revocations.pending() });
   const failed = (where: string) => (cause: unknown) => {
@@ -158,7 +178,7 @@ export async function serveBroker(config: BrokerConfig, parts: BrokerParts): Pro
   };
   await lifecycle('broker.start', { store: store.kind, epoch: store.epoch, restored: restored.sessions.length });
   // The access file may have changed while no broker ran.
-  for (const one of restored.sessions) await recheckSession(sessions, one);
+  if (mesh.inForce()) for (const one of restored.sessions) await recheckSession(sessions, one);
   const unfollow = followMesh(sessions);
   const stopSweeping = startSweeping(sessions, store);
   const listener = await listenTls(app, config.listen, config.tls, failed('tls'));

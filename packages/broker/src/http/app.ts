@@ -3,6 +3,7 @@
 import type { IncomingMessage } from 'node:http';
 import { CertificateRequest, type HeartbeatResponse, MeshpassError, SESSION_TOKEN_TYPE } from '@meshpass/identity';
 import { Hono } from 'hono';
+import { routePath } from 'hono/route';
 import { z } from 'zod';
 import type { Draft } from '../audit/event.ts';
 import { type CertificateContext, issueCertificates } from '../certificate/issue.ts';
@@ -61,7 +62,7 @@ export function createApp(context: AppContext): Hono<Env> {
     c.header('x-request-id', requestId);
     // A stopping broker takes no more requests on this connection.
     if (context.stopping()) c.header('connection', 'close');
-    context.metrics.request(c.req.routePath, c.res.status, (performance.now() - began) / 1000);
+    context.metrics.request(routePath(c, -1), c.res.status, (performance.now() - began) / 1000);
   });
 
   const authenticate = (request: IncomingMessage, path: string, draft: Draft) =>

@@ -1,6 +1,6 @@
 /** Opens the store: PGlite in the data directory, or PostgreSQL where a URL is given. Same schema, same statements. */
 import { MeshpassError } from '@meshpass/identity';
-import { Kysely, PGliteDialect, PostgresDialect, sql } from 'kysely';
+import { Kysely, PostgresDialect, sql } from 'kysely';
 import pg from 'pg';
 import { migrate } from './migrate.ts';
 import { openPglite } from './pglite.ts';
@@ -43,11 +43,13 @@ export async function openStore(options: StoreOptions): Promise<Store> {
 }
 
 async function embedded(dataDir: string): Promise<Store> {
-  const { pglite, maintain, release } = await openPglite(dataDir);
-  const db: Db = new Kysely({ dialect: new PGliteDialect({ pglite }) });
-  const close = async () => {
-    await db.destroy();
-    release();
+  const { dialect, close } = openPglite(dataDir);
+  const db: Db = new Kysely({ dialect });
+  const maintain = async () => {
+    // A single process has neither autovacuum nor a checkpointer: dead rows would stay, and the WAL would grow for ever.
+    for (const table of ['proof_replay', 'sessions', 'session_principals'])
+      await sql.raw(`vacuum ${table}`).execute(db);
+    await sql`checkpoint`.execute(db);
   };
   return await ready({ db, kind: 'pglite', maintain, close });
 }

@@ -1,67 +1,142 @@
 /**
- * PGlite (PostgreSQL as WebAssembly) that keeps its word. As it comes it starts PostgreSQL with `-F` (fsync off), and its
- * file system has no fsync: a commit survives `kill -9`, being in the page cache, but not a power failure. Here fsync is
- * on, reaches the disk, and a commit returns after it. The call blocks the event loop for the time the disk takes;
- * the journal writes many requests in one commit for that reason.
- *
- * There is no checkpointer and no autovacuum in a single process: `maintain` does their work.
+ * PGlite (PostgreSQL as WebAssembly) as a Kysely dialect, in a thread of its own (pglite-thread.ts). A thread that dies, say of
+ * a full disk, fails the statements it had; the next statement starts another one, which recovers as PostgreSQL does.
  */
-import { fsyncSync, mkdirSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { PGlite } from '@electric-sql/pglite';
-import { NodeFS } from '@electric-sql/pglite/nodefs';
+import { Worker } from 'node:worker_threads';
+import {
+  type CompiledQuery,
+  type DatabaseConnection,
+  type Dialect,
+  type Driver,
+  PGliteAdapter,
+  PostgresIntrospector,
+  PostgresQueryCompiler,
+  type QueryResult,
+} from 'kysely';
 import { lockDirectory } from './lock.ts';
+import type { Ask, Told } from './pglite-thread.ts';
 
 export interface EmbeddedStore {
-  readonly pglite: PGlite;
-  /** Writes a checkpoint, so that WAL and recovery time stay short, and vacuums the tables that lose rows. */
-  readonly maintain: () => Promise<void>;
-  /** After the engine has been closed. */
-  readonly release: () => void;
+  readonly dialect: Dialect;
+  /** Closes the engine and releases the directory. */
+  readonly close: () => Promise<void>;
 }
 
 /**
  * @param dataDir parent directory, made with mode 0700 where missing
  * @throws MeshpassError `store_unavailable` when another process has it open
  */
-export async function openPglite(dataDir: string): Promise<EmbeddedStore> {
+export function openPglite(dataDir: string): EmbeddedStore {
   const dir = join(dataDir, 'store');
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const release = lockDirectory(dataDir);
-  try {
-    const pglite = await PGlite.create({
-      fs: new SyncingNodeFS(dir),
-      startParams: [
-        ...PGlite.defaultStartParams.filter((param) => param !== '-F'),
-        ...['-c', 'fsync=on', '-c', 'wal_sync_method=fsync', '-c', 'synchronous_commit=on'],
-      ],
-    });
-    return {
-      pglite,
-      maintain: async () => {
-        await pglite.exec('vacuum proof_replay');
-        await pglite.exec('vacuum sessions');
-        await pglite.exec('vacuum session_principals');
-        await pglite.exec('checkpoint');
-      },
-      release,
-    };
-  } catch (thrown) {
-    release();
-    throw thrown;
-  }
+  const engine = createEngine(dir);
+  return {
+    dialect: {
+      createAdapter: () => new PGliteAdapter(),
+      createDriver: () => oneConnection(engine),
+      createIntrospector: (db) => new PostgresIntrospector(db),
+      createQueryCompiler: () => new PostgresQueryCompiler(),
+    },
+    close: async () => {
+      try {
+        await engine.close();
+      } finally {
+        release();
+      }
+    },
+  };
 }
 
-class SyncingNodeFS extends NodeFS {
-  override async init(...args: Parameters<NodeFS['init']>): ReturnType<NodeFS['init']> {
-    const { emscriptenOpts } = await super.init(...args);
-    const addFsync = (module: unknown) => {
-      const { stream_ops } = (module as { NODEFS: { stream_ops: Record<string, unknown> } }).NODEFS;
-      stream_ops.fsync = (stream: { nfd: number }) => {
-        fsyncSync(stream.nfd);
-        return 0;
-      };
+interface Engine {
+  readonly query: (sql: string, parameters: readonly unknown[]) => Promise<Answer>;
+  readonly close: () => Promise<void>;
+}
+type Answer = Extract<Told, { rows: unknown[] }>;
+interface Pending {
+  readonly resolve: (told: Answer) => void;
+  readonly reject: (error: Error) => void;
+}
+
+/** Same place as this file, in the same form: TypeScript in the repository, JavaScript as published. */
+const THREAD = new URL(`./pglite-thread${import.meta.url.slice(-3)}`, import.meta.url);
+
+function createEngine(dir: string): Engine {
+  const pending = new Map<number, Pending>();
+  let worker: Worker | undefined;
+  let next = 0;
+
+  const start = (): Worker => {
+    const started = new Worker(THREAD, { workerData: { dir } });
+    started.on('message', (told: Told) => {
+      const waiting = pending.get(told.id);
+      pending.delete(told.id);
+      if ('failure' in told) waiting?.reject(Object.assign(new Error(told.failure.message), told.failure));
+      else waiting?.resolve(told);
+    });
+    const died = (cause: unknown) => {
+      if (worker === started) worker = undefined;
+      for (const { reject } of pending.values()) reject(new Error('the embedded store died', { cause }));
+      pending.clear();
     };
-    return { emscriptenOpts: { ...emscriptenOpts, preRun: [...(emscriptenOpts.preRun ?? []), addFsync] } };
-  }
+    started.on('error', died);
+    started.on('exit', died);
+    return started;
+  };
+  const ask = (question: { sql: string; parameters: readonly unknown[] } | { close: true }): Promise<Answer> =>
+    new Promise((resolve, reject) => {
+      worker ??= start();
+      const id = next++;
+      pending.set(id, { resolve, reject });
+      const message: Ask = { id, ...question };
+      worker.postMessage(message);
+    });
+  return {
+    query: (sql, parameters) => ask({ sql, parameters }),
+    close: async () => {
+      if (!worker) return;
+      // An engine that cannot close is left as after a crash: what was acknowledged is on the disk.
+      await ask({ close: true }).catch(() => {});
+      await worker?.terminate();
+    },
+  };
+}
+
+/** PGlite has one connection; who wants it waits for its turn, and a transaction keeps it. */
+function oneConnection(engine: Engine): Driver {
+  let turn = Promise.resolve();
+  let free = () => {};
+  const connection: DatabaseConnection = {
+    async executeQuery<R>(query: CompiledQuery): Promise<QueryResult<R>> {
+      const { rows, affected } = await engine.query(query.sql, query.parameters);
+      return { rows: rows as R[], ...(affected === undefined ? {} : { numAffectedRows: BigInt(affected) }) };
+    },
+    // biome-ignore lint/correctness/useYield: PGlite has no cursors
+    async *streamQuery() {
+      throw new Error('The embedded store does not stream.');
+    },
+  };
+  const run = async (sql: string) => {
+    await engine.query(sql, []);
+  };
+  return {
+    init: async () => {},
+    acquireConnection: async () => {
+      const before = turn;
+      let done = () => {};
+      turn = new Promise((resolve) => {
+        done = resolve;
+      });
+      await before;
+      free = done;
+      return connection;
+    },
+    releaseConnection: async () => free(),
+    beginTransaction: () => run('begin'),
+    commitTransaction: () => run('commit'),
+    rollbackTransaction: () => run('rollback'),
+    destroy: async () => {},
+  };
 }

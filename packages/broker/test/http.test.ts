@@ -1,0 +1,239 @@
+import { readFileSync } from 'node:fs';
+import { get as httpsGet, request as httpsRequest } from 'node:https';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { connect as tlsConnect } from 'node:tls';
+import { EdgeEvent } from '@meshpass/identity';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { sourceReader } from '../src/http/source.ts';
+import { readStore } from './rig/audit.ts';
+import { asSession, enrol, newKey, type Rig, session, startRig } from './rig/broker.ts';
+import { grant } from './rig/mesh.ts';
+
+describe('the broker as a server', () => {
+  let rig: Rig;
+  const ca = () => readFileSync(join(rig.dir, 'tls.crt'));
+  beforeAll(async () => {
+    rig = await startRig({ config: { maxExchanges: 2 } });
+    rig.mesh.setAccess([grant('dev')]);
+  }, 60_000);
+  afterAll(() => rig.stop());
+
+  it('is ready when store and mesh are, and says why it is not', async () => {
+    expect((await rig.operatorCall('/healthz')).status).toBe(200);
+    expect((await rig.operatorCall('/readyz')).json).toEqual({ status: 'ready', reasons: [] });
+    rig.mesh.notReady = ['istiod does not answer'];
+    const answer = await rig.operatorCall('/readyz');
+    expect([answer.status, answer.json.reasons]).toEqual([503, ['istiod does not answer']]);
+    rig.mesh.notReady = [];
+  });
+
+  it('shows no operator pages to the internet', async () => {
+    for (const path of ['/healthz', '/readyz', '/metrics']) expect((await rig.call({ path })).status).toBe(404);
+  });
+
+  it('counts decisions by outcome and code', async () => {
+    await session(rig, 'counted');
+    await rig.call({ path: '/services' });
+    const { text } = await rig.operatorCall('/metrics');
+    expect(text).toMatch(/meshpass_decisions_total\{action="session.open",outcome="allowed",code=""\} [1-9]/);
+    expect(text).toMatch(/code="session_token_missing"\} [1-9]/);
+    expect(text).toMatch(/meshpass_http_request_seconds_count\{route="\/token",status="200"\} [1-9]/);
+    expect(text).toMatch(/meshpass_sessions_live [1-9]/);
+  });
+
+  it('speaks TLS 1.2 or later only', async () => {
+    const old = tlsConnect({
+      host: '127.0.0.1',
+      port: rig.broker.port,
+      ca: ca(),
+      maxVersion: 'TLSv1.1',
+      minVersion: 'TLSv1',
+    });
+    await expect(
+      new Promise((resolve, reject) => old.once('secureConnect', resolve).once('error', reject)),
+    ).rejects.toThrow();
+  });
+
+  it('refuses more exchanges at once than it is configured for', async () => {
+    let release = () => {};
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    let waiting = 0;
+    rig.idp.before = () => {
+      waiting++;
+      return held;
+    };
+    const slow = [enrol(rig, 'slow-1'), enrol(rig, 'slow-2')];
+    await vi.waitFor(() => expect(waiting).toBe(2));
+    const answer = await enrol(rig, 'third');
+    expect([answer.status, answer.json.error_code]).toEqual([503, 'overloaded']);
+    expect(answer.json.error).toBe('temporarily_unavailable');
+    expect(answer.headers['retry-after']).toBe('2');
+    release();
+    rig.idp.before = async () => {};
+    expect((await Promise.all(slow)).map((answer) => answer.status)).toEqual([200, 200]);
+  });
+
+  it('does not tell a stranger what failed inside', async () => {
+    rig.idp.before = async () => {
+      throw new Error('secret detail of the inside');
+    };
+    const answer = await enrol(rig, 'alice');
+    rig.idp.before = async () => {};
+    expect(answer.status).toBe(500);
+    expect(answer.json).toMatchObject({ error: 'server_error', error_code: 'internal' });
+    expect(answer.text).not.toContain('secret detail');
+    expect(rig.log.join('')).toContain('secret detail');
+  });
+
+  const openStream = (token: string) => {
+    const lines: string[] = [];
+    const headers = { authorization: `Bearer ${token}` };
+    const sent = httpsGet({
+      host: '127.0.0.1',
+      port: rig.broker.port,
+      ca: ca(),
+      path: '/edge/stream',
+      headers,
+      agent: false,
+    });
+    const opened = new Promise<number>((resolve) => {
+      sent.on('response', (response) => {
+        let rest = '';
+        response.on('data', (chunk: Buffer) => {
+          const parts = (rest + chunk).split('\n');
+          rest = parts.pop() ?? '';
+          lines.push(...parts);
+        });
+        response.on('error', () => {});
+        resolve(response.statusCode!);
+      });
+      sent.on('error', () => {});
+    });
+    const events = () => lines.map((line) => EdgeEvent.parse(JSON.parse(line)));
+    return { opened, events, close: () => sent.destroy() };
+  };
+
+  it('feeds an edge: a snapshot, each change, and a beat', async () => {
+    const before = await session(rig, 'before');
+    const stream = openStream('edge-token');
+    expect(await stream.opened).toBe(200);
+    const after = await session(rig, 'after');
+    await asSession(rig, before, { method: 'DELETE', path: '/session' });
+    await vi.waitFor(() => expect(stream.events().some((event) => event.type === 'beat')).toBe(true), {
+      timeout: 4_000,
+    });
+    const [first, ...rest] = stream.events();
+    expect(first?.type === 'snapshot' && first.sessions.map((one) => one.id)).toContain(before.session.id);
+    expect(rest.find((event) => event.type === 'admit')).toMatchObject({
+      session: {
+        id: after.session.id,
+        principals: [{ targets: [{ host: 'orders.shop.svc.cluster.local', port: 8080 }] }],
+      },
+    });
+    expect(rest).toContainEqual({ type: 'close', id: before.session.id, reason: 'its agent said goodbye' });
+    stream.close();
+  });
+
+  it('feeds nobody else', async () => {
+    const stream = openStream('another-token');
+    expect(await stream.opened).toBe(401);
+    const answer = await rig.call({ path: '/edge/stream' });
+    expect([answer.status, answer.json.error_code]).toEqual([401, 'edge_unauthorized']);
+    const report = await rig.call({ method: 'POST', path: '/edge/decisions', body: '{"decisions":[]}' });
+    expect([report.status, report.json.error_code]).toEqual([401, 'edge_unauthorized']);
+  });
+
+  it('audits what edges report, once however often they report it', async () => {
+    const who = await session(rig, 'tunnel');
+    const decision = {
+      ...{ id: 'edge-decision-1', at: Date.now(), outcome: 'refused', code: 'tunnel_target_not_granted', reason: 'no' },
+      ...{ session_id: who.session.id, target: 'web.dev:80', source: '192.0.2.1' },
+    };
+    const report = () =>
+      rig.call({
+        method: 'POST',
+        path: '/edge/decisions',
+        headers: { authorization: 'Bearer edge-token', 'content-type': 'application/json' },
+        body: JSON.stringify({ decisions: [decision] }),
+      });
+    expect((await report()).status).toBe(204);
+    expect((await report()).status).toBe(204);
+    await rig.broker.close();
+    const { audit } = await readStore({ dataDir: join(rig.dir, 'data') });
+    const rows = audit.filter((row) => row.action === 'tunnel');
+    expect(rows).toHaveLength(1);
+    expect(rows[0]).toMatchObject({ subject: 'idp:tunnel', target: 'web.dev:80', code: 'tunnel_target_not_granted' });
+    expect(audit.some((row) => row.action === 'broker.stop')).toBe(true);
+    await rig.restart();
+  }, 30_000);
+
+  it('finishes what is under way when it stops, and makes it durable', async () => {
+    let release = () => {};
+    let began = () => {};
+    const attesting = new Promise<void>((resolve) => {
+      began = resolve;
+    });
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    rig.idp.before = () => {
+      began();
+      return held;
+    };
+    const key = newKey();
+    const pending = enrol(rig, 'last', key);
+    await attesting;
+    const closed = rig.broker.close();
+    release();
+    const answer = await pending;
+    expect(answer.status).toBe(200);
+    await closed;
+    rig.idp.before = async () => {};
+    const refused = new Promise((_resolve, reject) => connect(rig.broker.port, '127.0.0.1').on('error', reject));
+    await expect(refused).rejects.toThrow('ECONNREFUSED');
+    await rig.restart();
+    const heartbeat = await asSession(rig, { ...answer.json, key }, { method: 'POST', path: '/session/heartbeat' });
+    expect(heartbeat.status).toBe(200);
+  }, 30_000);
+
+  it('answers a client that sends its body and goes without harm', async () => {
+    const sent = httpsRequest({
+      host: '127.0.0.1',
+      port: rig.broker.port,
+      ca: ca(),
+      method: 'POST',
+      path: '/token',
+      agent: false,
+    });
+    sent.on('error', () => {});
+    sent.write('grant_type=');
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    sent.destroy();
+    expect((await rig.operatorCall('/healthz')).status).toBe(200);
+  });
+});
+
+describe('sourceReader', () => {
+  const from = (peer: string, forwarded?: string) =>
+    ({ socket: { remoteAddress: peer }, headers: forwarded ? { 'x-forwarded-for': forwarded } : {} }) as never;
+
+  it('believes nobody by default', () => {
+    expect(sourceReader([])(from('::ffff:192.0.2.7', '203.0.113.1'))).toBe('192.0.2.7');
+  });
+
+  it('believes configured proxies, from the right', () => {
+    const read = sourceReader(['10.0.0.0/8', '2001:db8::/32']);
+    expect(read(from('10.1.1.1', '198.51.100.9, 203.0.113.1, 10.2.2.2'))).toBe('203.0.113.1');
+    expect(read(from('2001:db8::1', '203.0.113.1'))).toBe('203.0.113.1');
+    expect(read(from('10.1.1.1', 'nonsense'))).toBe('10.1.1.1');
+    expect(read(from('192.0.2.7', '203.0.113.1'))).toBe('192.0.2.7');
+  });
+
+  it('refuses what is no CIDR block', () => {
+    expect(() => sourceReader(['10.0.0.0/99'])).toThrow('10.0.0.0/99');
+    expect(() => sourceReader(['example.com'])).toThrow('example.com');
+  });
+});
