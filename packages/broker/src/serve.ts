@@ -183,7 +183,7 @@ async function assemble(
   const stopSweeping = startSweeping(sessions, store);
   const listener = await listenTls(app, config.listen, config.tls, failed('tls'));
   const operator = await listenPlain(
-    createOperatorApp({ store, mesh, metrics, stopping: () => stopping }),
+    createOperatorApp({ store, mesh, metrics, operatorToken, stopping: () => stopping }),
     config.operator,
   );
   log.info({ port: listener.port, operatorPort: operator.port, store: store.kind, restored: live.size() }, 'serving');

@@ -16,7 +16,6 @@ import { closeSession } from '../session/close.ts';
 import type { Live } from '../session/live.ts';
 import { type DeriveContext, deriveToken } from '../token/derive.ts';
 import { verifyDpop } from '../token/dpop.ts';
-import { equalInConstantTime } from '../token/equal.ts';
 import { type ExchangeContext, exchangeProof } from '../token/exchange.ts';
 import { readTokenForm } from '../token/form.ts';
 import type { ReplayMemory } from '../token/replay.ts';
@@ -24,6 +23,7 @@ import { readBody, readJson } from './body.ts';
 import { type DecideContext, decide, type Env } from './decide.ts';
 import { discoveryDocument } from './discovery.ts';
 import { type EdgeContext, edgeRoutes } from './edge.ts';
+import { isOperator } from './operator-token.ts';
 import { refusal } from './refusal.ts';
 
 export interface AppContext extends DecideContext, EdgeContext {
@@ -155,8 +155,7 @@ export function createApp(context: AppContext): Hono<Env> {
 
   app.post('/admin/sessions/close', (c) =>
     decide(context, c, 'operator.close', async (draft, commit, request) => {
-      const given = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1] ?? '';
-      if (context.operatorToken === undefined || !equalInConstantTime(given, context.operatorToken))
+      if (!isOperator(request.headers.authorization, context.operatorToken))
         throw new MeshpassError('operator_unauthorized', 'This needs the token of an operator.');
       const order = await readJson(request, CloseOrder);
       const matching = [...live.all()].filter((one) => matches(one, order));

@@ -1,20 +1,22 @@
-/** The operator listener: liveness, readiness, metrics. Plain HTTP, for the cluster's own eyes; it decides nothing. */
+/** The operator listener: liveness, readiness, metrics, the audit log. Plain HTTP, for the cluster's own eyes; it decides nothing. */
 import { Hono } from 'hono';
 import type { MeshState } from '../mesh/contract.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Store } from '../store/open.ts';
+import { auditRoute } from './audit.ts';
 import type { Env } from './decide.ts';
 
 export interface OperatorContext {
   readonly store: Store;
   readonly mesh: MeshState;
   readonly metrics: Metrics;
+  readonly operatorToken: string | undefined;
   readonly stopping: () => boolean;
 }
 
 const STORE_PATIENCE_MS = 2_000;
 
-export function createOperatorApp({ store, mesh, metrics, stopping }: OperatorContext): Hono<Env> {
+export function createOperatorApp({ store, mesh, metrics, operatorToken, stopping }: OperatorContext): Hono<Env> {
   const app = new Hono<Env>();
   app.get('/healthz', (c) => c.json({ status: 'alive' }));
   app.get('/readyz', async (c) => {
@@ -28,6 +30,7 @@ export function createOperatorApp({ store, mesh, metrics, stopping }: OperatorCo
   app.get('/metrics', async (c) =>
     c.body(await metrics.registry.metrics(), 200, { 'content-type': metrics.registry.contentType }),
   );
+  auditRoute(app, { store, operatorToken });
   return app;
 }
 
