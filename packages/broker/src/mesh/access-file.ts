@@ -9,7 +9,7 @@ import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { type Access, parseAccess } from '@meshpass/policy';
 
 export interface AccessFile {
-  /** Reads now; tells of the file if it is not the one that was read last. */
+  /** Reads now and tells of the file, also where it is the one that was read last. */
   reload(): Promise<void>;
   close(): void;
 }
@@ -30,7 +30,7 @@ export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions): 
   let seen: string | undefined;
   let settling: NodeJS.Timeout | undefined;
 
-  const reload = async (): Promise<void> => {
+  const look = async (): Promise<void> => {
     let text: string;
     try {
       text = await readFile(path, 'utf8');
@@ -51,7 +51,7 @@ export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions): 
 
   const soon = (): void => {
     clearTimeout(settling);
-    settling = setTimeout(() => void reload(), SETTLE_MS);
+    settling = setTimeout(() => void look(), SETTLE_MS);
   };
   let watcher: FSWatcher | undefined;
   try {
@@ -59,11 +59,14 @@ export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions): 
   } catch {
     // No directory, or no inotify left: polling finds it.
   }
-  const poll = setInterval(() => void reload(), POLL_MS);
-  void reload();
+  const poll = setInterval(() => void look(), POLL_MS);
+  void look();
 
   return {
-    reload,
+    reload: () => {
+      seen = undefined;
+      return look();
+    },
     close: () => {
       clearTimeout(settling);
       clearInterval(poll);

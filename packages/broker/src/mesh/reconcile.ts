@@ -10,7 +10,7 @@ export interface ReconcileOptions<Plan> {
   readonly apply: (plan: Plan) => Promise<number | undefined>;
   /** After every run that succeeded. */
   readonly onApplied: (plan: Plan) => void;
-  readonly onFailed: (error: MeshpassError) => void;
+  readonly onFailed: (error: MeshpassError, plan: Plan) => void;
   /** Milliseconds between two runs where nothing changes. */
   readonly resync: number;
   /** Unix seconds. */
@@ -50,7 +50,7 @@ export function reconciler<Plan>(options: ReconcileOptions<Plan>): Reconciler<Pl
         rest = Math.min(options.resync, ((nextChange ?? Number.POSITIVE_INFINITY) - options.now()) * 1000);
       } catch (thrown) {
         if (stop.signal.aborted) return;
-        options.onFailed(toMeshpassError(thrown));
+        options.onFailed(toMeshpassError(thrown), current.plan);
         rest = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures++) * (0.5 + options.random() / 2);
       }
       await pause(Math.max(rest, FIRST_PAUSE_MS / 2), waitFor);

@@ -86,7 +86,14 @@ export function meshState(options: StateOptions): LiveMeshState {
       // A repetition of the same content may be older than what was adopted without applying.
       if (plan.content !== inForce?.content) adopt(plan);
     },
-    onFailed: (error) => {
+    onFailed: (error, plan) => {
+      if (inForce && plan.access !== inForce.access && isFinal(error)) {
+        // Not to be tried for ever: meanwhile nobody would keep up what is in force.
+        candidate = undefined;
+        refuse(new MeshpassError(error.code, whatKubernetesSaid(error), { cause: error }));
+        soon();
+        return;
+      }
       if (problems.apply !== error.message)
         log.error({ err: error, ...error.detail }, 'policies could not be applied; trying again');
       problems.apply = error.message;
@@ -228,6 +235,17 @@ export function meshState(options: StateOptions): LiveMeshState {
 
 function namespacesOf(access: Access): readonly string[] {
   return [...new Set(access.grants.flatMap(({ to }) => to.map(({ namespace }) => namespace)))].sort();
+}
+
+/** Kubernetes has answered, and will answer the same again. */
+function isFinal({ code, detail }: MeshpassError): boolean {
+  const status = Number(detail.status ?? 0);
+  return code === 'kubernetes_unavailable' && status >= 400 && status < 500 && ![408, 409, 429].includes(status);
+}
+
+function whatKubernetesSaid({ detail }: MeshpassError): string {
+  const said = String(detail.message).split('\n')[0]!.slice(0, 300);
+  return `Kubernetes refused ${detail.method} ${detail.path}: ${said}`;
 }
 
 function whyRefused(work: () => unknown): string | undefined {

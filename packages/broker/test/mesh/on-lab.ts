@@ -101,6 +101,7 @@ async function removeAllOfOurs(lab: Lab): Promise<void> {
   await until(
     () => ours(lab, '/api/v1/namespaces'),
     (left) => left.length === 0,
+    60,
   );
 }
 

@@ -1,5 +1,9 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { ConnectedMesh, RevokedPrincipal } from '../../src/mesh/index.ts';
+import { kubernetes } from '../../src/mesh/kubernetes.ts';
+import { kubeconfigAccess } from '../../src/mesh/kubernetes-access.ts';
+import { kubernetesHttp } from '../../src/mesh/kubernetes-http.ts';
+import { revoker } from '../../src/mesh/revoke.ts';
 import { freshCsr, items, type OnLab, onLab, ours, ROOT_POLICIES, untilReady } from './on-lab.ts';
 
 const namespace = 'meshpass-ending';
@@ -91,4 +95,14 @@ it('collects ServiceAccounts that no session has, but not young ones and not tho
   await mesh.authority.sign({ namespace, serviceAccount: 'young-1', csr: freshCsr(), ttl: 600, queue: 'arrival' });
   expect(await mesh.revoker.collectOrphans(new Set())).toEqual([]);
   expect(await accounts()).toEqual(['young-1']);
+
+  const http = kubernetesHttp(await kubeconfigAccess(on.kubeconfig));
+  const inFiveMinutes = () => seconds() + 300;
+  const at = { trustDomain: 'cluster.local', rootNamespace: 'istio-system', now: inFiveMinutes };
+  const later = revoker({ kubernetes: kubernetes(http), ...at });
+  const spiffeId = `spiffe://cluster.local/ns/${namespace}/sa/young-1`;
+  expect(await later.collectOrphans(new Set([spiffeId]))).toEqual([]);
+  expect(await later.collectOrphans(new Set())).toEqual([spiffeId]);
+  http.close();
+  expect(await accounts()).toEqual([]);
 });
