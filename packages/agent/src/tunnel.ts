@@ -10,6 +10,7 @@ import { MeshpassError } from '@meshpass/identity/error';
 import { formatSni, spiffeOfSan } from '@meshpass/identity/spiffe';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { connectToEdge, type EdgeAddress, requestTunnel } from './edge-connection.ts';
+import { WaitingSockets } from './waiting-sockets.ts';
 
 /** What Envoy reads from the ALPN of a connection: which kind of rules it evaluates, and which codec it uses. */
 export type TunnelKind = 'http1' | 'http2' | 'tcp';
@@ -53,26 +54,22 @@ interface TlsSession {
   readonly peer: string | undefined;
 }
 
-interface Waiting {
-  readonly socket: TLSSocket;
-  readonly generation: number;
-  readonly timer: NodeJS.Timeout;
-  readonly onClose: () => void;
-}
-
 const MAX_SESSIONS = 256;
 const MAX_PARKED = 4;
+/** Milliseconds since its last use in which a grant's connections are kept ready. */
+const IN_USE = 300_000;
 /** Milliseconds that the edge may take to hear of a session, and between two tries. */
 const NEWS_TIME = 1500;
 const NEWS_RETRY = 50;
 
 export class Tunnels {
   readonly #options: Required<TunnelsOptions>;
-  readonly #outer = new Map<string, Waiting[]>();
-  readonly #parked = new Map<string, Waiting[]>();
+  readonly #outer = new WaitingSockets();
+  readonly #parked = new WaitingSockets();
   readonly #sessions = new Map<string, TlsSession>();
   readonly #open = new Set<TLSSocket>();
   readonly #lastUse = new Map<string, number>();
+  readonly #filling = new Set<string>();
   #closed = false;
 
   constructor(options: TunnelsOptions) {
@@ -110,7 +107,7 @@ export class Tunnels {
     fresh: boolean,
   ): Promise<TLSSocket> {
     this.#lastUse.set(service.grant, performance.now());
-    const parked = fresh ? undefined : this.#takeWaiting(this.#parked, parkKey(service, kind), identity.generation);
+    const parked = fresh ? undefined : this.#parked.take(parkKey(service, kind), identity.generation);
     if (parked) return parked;
     if (this.#open.size >= this.#options.limit) {
       throw new MeshpassError(
@@ -132,13 +129,12 @@ export class Tunnels {
   /** Gives back a connection that rests between two HTTP/1.1 exchanges. */
   park(service: ReachableService, kind: TunnelKind, socket: TLSSocket): void {
     const key = parkKey(service, kind);
-    const list = this.#parked.get(key) ?? [];
     const generation = generationOf.get(socket);
-    if (this.#closed || list.length >= MAX_PARKED || generation === undefined || socket.destroyed) {
+    if (this.#closed || this.#parked.count(key) >= MAX_PARKED || generation === undefined || socket.destroyed) {
       socket.destroy();
       return;
     }
-    this.#wait(this.#parked, key, socket, generation, this.#options.parkFor);
+    this.#parked.add(key, socket, generation, this.#options.parkFor);
   }
 
   /** Prepares for a first call: an outer connection for the grant and an inner one for the service. */
@@ -151,12 +147,15 @@ export class Tunnels {
 
   /** Drops what waits under a credential that has been replaced. */
   refresh(): void {
-    for (const map of [this.#outer, this.#parked]) {
-      for (const list of map.values()) for (const waiting of [...list]) this.#drop(map, waiting);
-      map.clear();
-    }
+    this.#outer.dropAll();
+    this.#parked.dropAll();
     this.#sessions.clear();
-    for (const [grant, at] of this.#lastUse) if (performance.now() - at < 60_000) this.#refill(grant);
+    for (const grant of this.#lastUse.keys()) if (this.#usedWithin(grant, IN_USE)) this.#refill(grant);
+  }
+
+  /** Services may expect other workloads now: connections to the earlier ones are not given out again. */
+  servicesChanged(): void {
+    this.#parked.dropAll();
   }
 
   /** Ends every connection. */
@@ -168,7 +167,7 @@ export class Tunnels {
 
   async #connectedOuter(grant: string, identity: TunnelIdentity, edge: EdgeAddress, service: ReachableService) {
     const timeout = this.#options.timeout;
-    const warm = this.#takeWaiting(this.#outer, grant, identity.generation);
+    const warm = this.#outer.take(grant, identity.generation);
     if (warm) {
       this.#refill(grant);
       try {
@@ -257,8 +256,7 @@ export class Tunnels {
   }
 
   #refill(grant: string): void {
-    const list = this.#outer.get(grant) ?? [];
-    if (this.#closed || list.length >= this.#options.warm || this.#filling.has(grant)) return;
+    if (this.#closed || this.#outer.count(grant) >= this.#options.warm || this.#filling.has(grant)) return;
     let identity: TunnelIdentity;
     try {
       identity = this.#options.identity(grant);
@@ -270,60 +268,18 @@ export class Tunnels {
       (socket) => {
         this.#filling.delete(grant);
         if (this.#closed) return void socket.destroy();
-        this.#wait(this.#outer, grant, socket, identity.generation, this.#options.warmFor);
+        this.#outer.add(grant, socket, identity.generation, this.#options.warmFor, () => {
+          if (this.#usedWithin(grant, IN_USE)) this.#refill(grant);
+        });
         this.#refill(grant);
       },
       // The next call meets the same failure and tells it.
       () => this.#filling.delete(grant),
     );
   }
-  readonly #filling = new Set<string>();
 
-  #wait(map: Map<string, Waiting[]>, key: string, socket: TLSSocket, generation: number, milliseconds: number): void {
-    const list = map.get(key) ?? [];
-    map.set(key, list);
-    const waiting: Waiting = {
-      socket,
-      generation,
-      timer: setTimeout(() => {
-        this.#drop(map, waiting);
-        const usedAgo = performance.now() - (this.#lastUse.get(key) ?? Number.NEGATIVE_INFINITY);
-        if (map === this.#outer && usedAgo < 300_000) this.#refill(key);
-      }, milliseconds).unref(),
-      onClose: () => this.#forget(map, waiting),
-    };
-    socket.once('close', waiting.onClose);
-    socket.once('end', waiting.onClose);
-    socket.once('data', waiting.onClose); // nothing may come unasked
-    list.push(waiting);
-  }
-
-  #takeWaiting(map: Map<string, Waiting[]>, key: string, generation: number): TLSSocket | undefined {
-    for (let waiting = map.get(key)?.at(-1); waiting; waiting = map.get(key)?.at(-1)) {
-      const usable = waiting.generation === generation && !waiting.socket.destroyed && waiting.socket.writable;
-      this.#release(map, waiting);
-      if (usable) return waiting.socket;
-      waiting.socket.destroy();
-    }
-    return undefined;
-  }
-
-  #release(map: Map<string, Waiting[]>, waiting: Waiting): void {
-    clearTimeout(waiting.timer);
-    waiting.socket.off('close', waiting.onClose).off('end', waiting.onClose).off('data', waiting.onClose);
-    for (const list of map.values()) {
-      const index = list.indexOf(waiting);
-      if (index >= 0) list.splice(index, 1);
-    }
-  }
-
-  #forget(map: Map<string, Waiting[]>, waiting: Waiting): void {
-    this.#drop(map, waiting);
-  }
-
-  #drop(map: Map<string, Waiting[]>, waiting: Waiting): void {
-    this.#release(map, waiting);
-    waiting.socket.destroy();
+  #usedWithin(grant: string, milliseconds: number): boolean {
+    return performance.now() - (this.#lastUse.get(grant) ?? Number.NEGATIVE_INFINITY) < milliseconds;
   }
 }
 

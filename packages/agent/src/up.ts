@@ -62,6 +62,7 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
         identities.renewed();
         tunnels.refresh();
       }
+      if (what === 'services') tunnels.servicesChanged();
       if (readyAfter > 0 && (what === 'services' || what === 'session')) void reconcile();
     },
   });
