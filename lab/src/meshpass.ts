@@ -1,21 +1,28 @@
-/** Meshpass itself in the lab: the broker and the edge in one process on host `meshpass`, with rights no wider than in production. */
-import type { ChildProcess } from 'node:child_process';
-import { once } from 'node:events';
-import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+/**
+ * Meshpass itself in the lab, on host `meshpass`, with rights no wider than in production: the broker with the edge in
+ * one process, or the edge apart. Both are units of the lab (`meshpass`, `edge`): they go down with it, and
+ * `lab.kill('meshpass')` and `lab.restart('meshpass')` work on them.
+ */
+import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseAllDocuments } from 'yaml';
-import { LabError } from './error.ts';
 import type { KubeObject } from './kubernetes.ts';
 import type { Lab } from './lab.ts';
 import { GITHUB_URL, standIns } from './stand-ins.ts';
+import { logFile, runUnit, stopUnit, type Unit } from './unit.ts';
 
 export interface MeshpassOptions {
   /** Access file to start with. Default: the lab's own. */
   readonly accessFile?: string;
+  /** Keep the store and the keys of an earlier start. Default: begin with nothing. */
+  readonly keepData?: boolean;
+  /** Run the edge as a process of its own. */
+  readonly edgeApart?: boolean;
   /** More flags of `meshpass serve`. */
   readonly flags?: readonly string[];
+  /** More flags of `meshpass edge`, where it runs apart. */
+  readonly edgeFlags?: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
   readonly progress?: (line: string) => void;
 }
@@ -26,43 +33,44 @@ export interface Meshpass {
   readonly edge: { readonly host: string; readonly port: number };
   /** Operator listener, from the root namespace. */
   readonly operatorUrl: string;
+  readonly operatorToken: string;
   /** The access file in force: write to it and the broker follows. */
   readonly accessFile: string;
   readonly dataDir: string;
-  readonly logFile: string;
-  /** Its standard output and error so far. */
+  /** Standard output and error of all its processes so far. */
   log(): string;
-  kill(signal?: NodeJS.Signals): Promise<void>;
-  /** Starts it again as it was, over the same data. */
-  start(): Promise<void>;
+  /** Ends all its processes as a kubelet would (SIGTERM). */
   stop(): Promise<void>;
 }
 
 const BROKER_PORT = 8443;
 const EDGE_PORT = 443;
 const OPERATOR_PORT = 9090;
+const EDGE_OPERATOR_PORT = 9091;
 const TOKEN_SECONDS = 86_400;
-const READY_WITHIN_MS = 60_000;
 
 /**
- * Starts `meshpass serve` on host `meshpass` and waits until it is ready.
+ * Starts Meshpass and waits until it is ready; what ran of it before is stopped first.
  * @throws LabError with the end of its log where it ends or is not ready in time
  */
 export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Promise<Meshpass> {
+  options.progress?.('starting meshpass serve');
+  await stopMeshpass(lab);
   const dir = join(lab.dir, 'meshpass');
   const dataDir = join(dir, 'data');
+  if (!options.keepData) rmSync(dataDir, { recursive: true, force: true });
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const accessFile = join(dir, 'access.yaml');
   copyFileSync(options.accessFile ?? fileURLToPath(new URL('./access.yaml', import.meta.url)), accessFile);
+  const operatorTokenFile = join(dir, 'operator.token');
+  const operatorToken = crypto.randomUUID() + crypto.randomUUID();
+  writeFileSync(operatorTokenFile, `${operatorToken}\n`, { mode: 0o600 });
   await applyRights(lab);
-  const kubeconfig = await writeKubeconfig(lab, join(dir, 'kubeconfig'));
-  const app = await standIns(lab).github.app();
-  const operatorToken = join(dir, 'operator.token');
-  if (!existsSync(operatorToken)) writeFileSync(operatorToken, `${crypto.randomUUID()}\n`, { mode: 0o600 });
 
-  const argv = [
-    'meshpass',
-    'serve',
+  const names = ['meshpass', ...(options.edgeApart ? ['edge'] : [])];
+  const operatorUrl = `http://${lab.hosts.meshpass!.ip}:${OPERATOR_PORT}`;
+  const serve = [
+    ...['meshpass', 'serve'],
     ...['--access', accessFile],
     ...['--public-url', `https://broker.meshpass.test:${BROKER_PORT}`],
     ...['--listen', `0.0.0.0:${BROKER_PORT}`],
@@ -70,69 +78,85 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
     ...['--tls-cert', join(lab.dir, 'tls/broker.meshpass.test.crt')],
     ...['--tls-key', join(lab.dir, 'tls/broker.meshpass.test.key')],
     ...['--data', dataDir],
-    ...['--operator-token', operatorToken],
-    ...['--kubeconfig', kubeconfig],
+    ...['--operator-token', operatorTokenFile],
+    ...['--kubeconfig', await writeKubeconfig(lab, join(dir, 'kubeconfig'))],
     ...['--istiod', lab.istiodAddress],
     ...['--github-api', GITHUB_URL],
-    ...['--github-app', String(app.id)],
+    ...['--github-app', String((await standIns(lab).github.app()).id)],
     ...['--github-app-key', join(lab.dir, 'hosts/github/github/github-app.pem')],
     ...['--edge-public', `edge.meshpass.test:${EDGE_PORT}`],
-    ...['--edge-listen', `0.0.0.0:${EDGE_PORT}`],
-    ...['--edge-tls-cert', join(lab.dir, 'tls/edge.meshpass.test.crt')],
-    ...['--edge-tls-key', join(lab.dir, 'tls/edge.meshpass.test.key')],
-    ...['--mesh-gateway', lab.gatewayAddress],
+    ...(options.edgeApart
+      ? []
+      : ['--edge-listen', `0.0.0.0:${EDGE_PORT}`, ...edgeFlags(lab, '--edge-'), '--mesh-gateway', lab.gatewayAddress]),
     ...(options.flags ?? []),
   ];
-  const operatorUrl = `http://${lab.hosts.meshpass!.ip}:${OPERATOR_PORT}`;
-  const logFile = join(lab.dir, 'logs/meshpass.log');
-  const log = () => (existsSync(logFile) ? readFileSync(logFile, 'utf8') : '');
-  let child: ChildProcess | undefined;
+  await runUnit(lab.dir, unitOf(lab, 'meshpass', serve, operatorUrl, options.env));
 
-  const start = async () => {
-    options.progress?.('meshpass serve: broker and edge on host meshpass');
-    child = lab.spawn('meshpass', argv, { log: 'meshpass', ...(options.env && { env: options.env }) });
-    await untilReady(child, operatorUrl, log);
-  };
-  const kill = async (signal: NodeJS.Signals = 'SIGKILL') => {
-    if (!child || child.exitCode !== null || child.signalCode !== null) return;
-    const ended = once(child, 'exit');
-    child.kill(signal);
-    await ended;
-  };
-  await start();
+  if (options.edgeApart) {
+    const tokenFile = join(dir, 'edge.token');
+    const token = await lab.kubernetes.serviceAccountToken(
+      ...(['meshpass-system', 'meshpass-edge', ['meshpass-broker'], TOKEN_SECONDS] as const),
+    );
+    writeFileSync(tokenFile, token, { mode: 0o600 });
+    const edge = [
+      ...['meshpass', 'edge'],
+      ...['--listen', `0.0.0.0:${EDGE_PORT}`],
+      ...edgeFlags(lab, '--'),
+      ...['--mesh-gateway', lab.gatewayAddress],
+      ...['--broker', `https://broker.meshpass.test:${BROKER_PORT}`],
+      ...['--broker-token', tokenFile],
+      ...['--broker-ca', lab.testCa],
+      ...['--operator-listen', `0.0.0.0:${EDGE_OPERATOR_PORT}`],
+      ...(options.edgeFlags ?? []),
+    ];
+    const ready = `http://${lab.hosts.meshpass!.ip}:${EDGE_OPERATOR_PORT}`;
+    await runUnit(lab.dir, unitOf(lab, 'edge', edge, ready, options.env));
+  }
   return {
     brokerUrl: `https://broker.meshpass.test:${BROKER_PORT}`,
     edge: { host: 'edge.meshpass.test', port: EDGE_PORT },
     operatorUrl,
+    operatorToken,
     accessFile,
     dataDir,
-    logFile,
-    log,
-    kill,
-    start,
-    stop: () => kill('SIGTERM'),
+    log: () =>
+      names
+        .map((name) => logFile(lab.dir, name))
+        .map((file) => (existsSync(file) ? readFileSync(file, 'utf8') : ''))
+        .join(''),
+    stop: () => stopMeshpass(lab),
   };
 }
 
-async function untilReady(child: ChildProcess, operatorUrl: string, log: () => string): Promise<void> {
-  const deadline = Date.now() + READY_WITHIN_MS;
-  while (Date.now() < deadline) {
-    if (child.exitCode !== null || child.signalCode !== null) break;
-    const answer = await fetch(`${operatorUrl}/readyz`).catch(() => undefined);
-    if (answer?.ok) return;
-    await sleep(50);
-  }
-  const said = log().trim().split('\n').slice(-20).join('\n');
-  throw new LabError('lab_start', `meshpass serve is not ready; the end of its log:\n${said}`);
+async function stopMeshpass(lab: Lab): Promise<void> {
+  await Promise.all(['meshpass', 'edge'].map((name) => stopUnit(lab.dir, name)));
+}
+
+function edgeFlags(lab: Lab, prefix: string): string[] {
+  const file = join(lab.dir, 'tls/edge.meshpass.test');
+  return [`${prefix}tls-cert`, `${file}.crt`, `${prefix}tls-key`, `${file}.key`];
+}
+
+function unitOf(lab: Lab, name: string, argv: string[], operatorUrl: string, env: MeshpassOptions['env']): Unit {
+  const { netns } = lab.hosts.meshpass!;
+  const command = lab.commandLine('meshpass', argv, { env: { NODE_ENV: 'production', ...env } });
+  const environment = Object.entries(command.env).filter((entry): entry is [string, string] => entry[1] !== undefined);
+  return {
+    ...{ name, host: 'meshpass', netns, argv, cwd: join(lab.dir, 'meshpass') },
+    env: Object.fromEntries(environment),
+    ready: { url: `${operatorUrl}/readyz` },
+  };
 }
 
 /** The RBAC of production, as it is in deploy/. */
 async function applyRights(lab: Lab): Promise<void> {
-  const file = new URL('../../deploy/kubernetes/broker-rbac.yaml', import.meta.url);
-  const objects = parseAllDocuments(readFileSync(file, 'utf8'))
-    .map((document) => document.toJS() as KubeObject | null)
-    .filter((object) => object !== null);
-  for (const object of objects) await lab.kubernetes.apply(object);
+  for (const file of ['broker-rbac.yaml', 'edge-rbac.yaml']) {
+    const text = readFileSync(new URL(`../../deploy/kubernetes/${file}`, import.meta.url), 'utf8');
+    for (const document of parseAllDocuments(text)) {
+      const object = document.toJS() as KubeObject | null;
+      if (object) await lab.kubernetes.apply(object);
+    }
+  }
 }
 
 async function writeKubeconfig(lab: Lab, path: string): Promise<string> {

@@ -43,6 +43,7 @@ interface Running {
 }
 
 const READY_MS = 60_000;
+const STOP_MS = 15_000;
 /** What a unit that runs may take to answer before it is started anew. */
 const MEND_MS = 5_000;
 const POLL_MS = 25;
@@ -112,6 +113,18 @@ export async function killUnit(dir: string, name: string): Promise<void> {
   const doomed = family(running.pid);
   for (const { pid } of doomed) kill(pid);
   while (doomed.some(({ pid, started }) => startTime(pid) === started)) await sleep(POLL_MS);
+}
+
+/** Asks a unit to end (SIGTERM) and waits; one that takes longer than `within` milliseconds is killed. */
+export async function stopUnit(dir: string, name: string, within = STOP_MS): Promise<void> {
+  const running = readUnit(dir, name);
+  if (!running || !isAlive(dir, name)) return;
+  process.kill(running.pid, 'SIGTERM');
+  const deadline = Date.now() + within;
+  while (isAlive(dir, name)) {
+    if (Date.now() > deadline) return killUnit(dir, name);
+    await sleep(POLL_MS);
+  }
 }
 
 export function isAlive(dir: string, name: string): boolean {
