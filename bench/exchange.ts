@@ -17,7 +17,7 @@ export interface ExchangeResult extends Measured {
   readonly cpuMsPerExchange: number;
 }
 
-export async function benchExchange(exchanges = 8_000, connections = 32): Promise<ExchangeResult> {
+export async function benchExchange(exchanges = 8_000, connections = 64): Promise<ExchangeResult> {
   const broker = pinned('exchange-broker.ts', 0);
   const client = pinned('exchange-client.ts', availableParallelism() > 1 ? 1 : 0);
   try {
@@ -64,7 +64,7 @@ async function usage(child: ChildProcess): Promise<number> {
 }
 
 if (import.meta.main) {
-  const result = await benchExchange(Number(process.argv[2] ?? 8_000), Number(process.argv[3] ?? 32));
+  const result = await benchExchange(Number(process.argv[2] ?? 8_000), Number(process.argv[3] ?? 64));
   console.log(
     `${result.store}: ${result.perSecond.toFixed(0)} exchanges/s, p50 ${result.p50.toFixed(1)} ms, p99 ${result.p99.toFixed(1)} ms, ` +
       `${result.cpuMsPerExchange.toFixed(2)} ms of CPU each, ${result.failed} refused`,

@@ -50,9 +50,9 @@ export interface JournalOptions {
 const MAX_BATCH = 256;
 const MAX_WAITING = 8_192;
 /** While requests come together, a batch gathers this many times as long as the last transaction took ... */
-const GATHER_SHARE = 2;
+const GATHER_SHARE = 1;
 /** ... and at most so long. */
-const MAX_GATHER_MS = 15;
+const MAX_GATHER_MS = 8;
 
 interface Waiting {
   readonly entry: Entry;
