@@ -87,6 +87,7 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
   /** Moves what the client has sent as far as it can go now. */
   function pump(): void {
     if (connecting || finished) return;
+    let asked = waiting?.head;
     try {
       let out: Buffer | undefined;
       while (!connecting) {
@@ -123,7 +124,8 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
         const piece = reader.read();
         if (!piece) break;
         if (piece.head) {
-          waiting = { head: piece.head, route: carrier.route(piece.head) };
+          asked = piece.head;
+          waiting = { head: asked, route: carrier.route(asked) };
         } else if (out && piece.bytes.length < 16_384) {
           out = Buffer.concat([out, piece.bytes]);
         } else {
@@ -134,7 +136,7 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
       }
       if (out) send(out);
     } catch (error) {
-      refuse(toMeshpassError(error), waiting?.head);
+      refuse(toMeshpassError(error), asked);
     }
   }
 

@@ -6,6 +6,7 @@ import { carryHttp1, type HttpCarrier, type Route } from './carry-http1.ts';
 import { carryBytes } from './carry-tcp.ts';
 import type { RequestHead } from './http1.ts';
 import { HTTP2_PREFACE, Http2Requests, neverIndexedField } from './http2.ts';
+import { notGranted } from './refusal.ts';
 import type { TunnelKind, Tunnels } from './tunnel.ts';
 
 export interface Mesh {
@@ -52,6 +53,8 @@ export function carryToService(client: Socket, service: ReachableService, mesh: 
 /** Requests to one service under one of its own names; anything else came through a forwarded port. */
 export function byName(service: ReachableService, mesh: () => Mesh): HttpCarrier {
   const names = new Set([service.host, ...service.aliases]);
+  let known: readonly ReachableService[] | undefined;
+  let current = service;
   return {
     tokenHeader: mesh().tokenHeader,
     sessionId: mesh().sessionId,
@@ -59,7 +62,15 @@ export function byName(service: ReachableService, mesh: () => Mesh): HttpCarrier
       for (const authority of [head.host, head.forwardedHost, absoluteAuthority(head.target)]) {
         if (authority !== undefined && !isOwn(authority, names, service.port)) throw foreignHost(authority, service);
       }
-      return serviceRoute(head, service, mesh, head.target);
+      const { services } = mesh();
+      if (services !== known) {
+        // What is granted, and which workload is expected, may have changed while the client kept its connection.
+        const found = services.find(({ host, port }) => host === service.host && port === service.port);
+        if (!found) throw notGranted(`${service.host}:${service.port}`, services);
+        current = found;
+        known = services;
+      }
+      return serviceRoute(head, current, mesh, head.target);
     },
   };
 }
@@ -70,7 +81,7 @@ export function serviceRoute(head: RequestHead, service: ReachableService, mesh:
     throw new MeshpassError('request_malformed', 'CONNECT is for proxies; this is a service.');
   const { tunnels, tokenHeader, identityToken } = mesh();
   return {
-    key: `${service.host}:${service.port}`,
+    key: routeKey(service),
     target,
     inserted: `${tokenHeader}: ${identityToken()}\r\n`,
     service,
@@ -78,6 +89,17 @@ export function serviceRoute(head: RequestHead, service: ReachableService, mesh:
     release: (socket) => tunnels.park(service, 'http1', socket as Awaited<ReturnType<Tunnels['open']>>),
   };
 }
+
+/** A connection serves as long as the service is the same and so is the workload that may stand behind it. */
+function routeKey(service: ReachableService): string {
+  let key = routeKeys.get(service);
+  if (key === undefined) {
+    key = `${service.grant} ${service.host}:${service.port} ${service.spiffe_ids.join()}`;
+    routeKeys.set(service, key);
+  }
+  return key;
+}
+const routeKeys = new WeakMap<ReachableService, string>();
 
 function carryHttp2(client: Socket, service: ReachableService, mesh: () => Mesh, first: Buffer): void {
   const requests = new Http2Requests(() => neverIndexedField(mesh().tokenHeader, mesh().identityToken()));

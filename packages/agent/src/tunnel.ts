@@ -5,11 +5,11 @@
  */
 
 import { setTimeout as sleep } from 'node:timers/promises';
-import { connect, type SecureContext, type TLSSocket } from 'node:tls';
+import type { SecureContext, TLSSocket } from 'node:tls';
 import { MeshpassError } from '@meshpass/identity/error';
-import { formatSni, spiffeOfSan } from '@meshpass/identity/spiffe';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { connectToEdge, type EdgeAddress, requestTunnel } from './edge-connection.ts';
+import { secureInside, type TlsSession } from './inner-tls.ts';
 import { WaitingSockets } from './waiting-sockets.ts';
 
 /** What Envoy reads from the ALPN of a connection: which kind of rules it evaluates, and which codec it uses. */
@@ -46,12 +46,6 @@ export interface TunnelsOptions {
   readonly timeout?: number;
   /** Most tunnels open at once; the edge has its own limit for a session. */
   readonly limit?: number;
-}
-
-interface TlsSession {
-  readonly ticket: Buffer;
-  /** SPIFFE id that the server proved in the full handshake. */
-  readonly peer: string | undefined;
 }
 
 const MAX_SESSIONS = 256;
@@ -195,59 +189,32 @@ export class Tunnels {
     });
   }
 
-  #innerTls(
+  async #innerTls(
     outer: TLSSocket,
     service: ReachableService,
     kind: TunnelKind,
     identity: TunnelIdentity,
   ): Promise<TLSSocket> {
-    const expected = new Set(service.spiffe_ids);
-    const key = `${parkKey(service, kind)} ${identity.generation} ${service.spiffe_ids.join()}`;
+    const key = `${parkKey(service, kind)} ${identity.generation}`;
     const session = this.#sessions.get(key);
-    return new Promise((resolve, reject) => {
-      const inner = connect({
-        socket: outer,
-        servername: formatSni(service),
-        secureContext: identity.inner,
-        minVersion: 'TLSv1.3',
-        ALPNProtocols: ALPN[kind],
-        rejectUnauthorized: true,
-        checkServerIdentity: (_name, certificate) =>
-          untrusted(spiffeOfSan(certificate.subjectaltname), expected, service),
-        ...(session ? { session: session.ticket } : {}),
+    try {
+      const inner = await secureInside({
+        outer,
+        service,
+        alpn: ALPN[kind],
+        context: identity.inner,
+        session,
+        onSession: (fresh) => this.#remember(key, fresh),
+        timeout: this.#options.timeout,
       });
-      const fail = (cause: Error) => {
-        clearTimeout(timer);
-        this.#sessions.delete(key); // what could not be resumed is not tried again
-        inner.destroy();
-        outer.destroy();
-        reject(innerFailure(service, cause));
-      };
-      const timer = setTimeout(() => fail(new Error('timeout')), this.#options.timeout);
       this.#open.add(inner);
-      inner.once('close', () => {
-        this.#open.delete(inner);
-        outer.destroy();
-      });
-      const closedEarly = () => fail(new Error('the connection was closed during the handshake'));
-      inner.once('error', fail);
-      inner.once('close', closedEarly);
-      let peer: string | undefined;
-      inner.on('session', (ticket: Buffer) => this.#remember(key, { ticket, peer }));
-      inner.once('secureConnect', () => {
-        clearTimeout(timer);
-        // A resumed session shows no certificate, and Node asks checkServerIdentity only in full handshakes: what was
-        // verified when the ticket was given counts, held against what is expected now (RFC 8446 section 2.2).
-        peer = inner.isSessionReused() ? session?.peer : spiffeOfSan(inner.getPeerCertificate().subjectaltname);
-        const refused = untrusted(peer, expected, service);
-        if (refused || !inner.authorized) return fail(refused ?? new Error('unauthorized'));
-        inner.off('error', fail);
-        inner.off('close', closedEarly);
-        inner.on('error', () => inner.destroy());
-        generationOf.set(inner, identity.generation);
-        resolve(inner);
-      });
-    });
+      inner.once('close', () => this.#open.delete(inner));
+      generationOf.set(inner, identity.generation);
+      return inner;
+    } catch (error) {
+      this.#sessions.delete(key); // what could not be resumed is not tried again
+      throw error;
+    }
   }
 
   #remember(key: string, session: TlsSession): void {
@@ -286,35 +253,7 @@ export class Tunnels {
 /** Under which credential an inner connection was made. */
 const generationOf = new WeakMap<TLSSocket, number>();
 
+/** A connection made while another workload was expected is not the same. */
 function parkKey(service: ReachableService, kind: TunnelKind): string {
-  return `${service.grant} ${service.host}:${service.port} ${kind}`;
-}
-
-function untrusted(
-  id: string | undefined,
-  expected: ReadonlySet<string>,
-  service: ReachableService,
-): Error | undefined {
-  if (id !== undefined && expected.has(id)) return undefined;
-  return Object.assign(new Error(`${service.host}:${service.port} presents ${id ?? 'no SPIFFE id'}`), {
-    code: 'MESHPASS_PEER',
-  });
-}
-
-function innerFailure(service: ReachableService, cause: Error): MeshpassError {
-  const code = (cause as NodeJS.ErrnoException).code ?? '';
-  const authority = `${service.host}:${service.port}`;
-  if (code === 'MESHPASS_PEER' || /CERT|VERIFY|ISSUER|SIGNATURE|CHAIN/.test(code) || cause.message === 'unauthorized') {
-    return new MeshpassError(
-      'agent_peer_untrusted',
-      `What answers at ${authority} is not the workload that the mesh names (${cause.message}); nothing was sent to it.`,
-      { cause },
-    );
-  }
-  return new MeshpassError(
-    'agent_edge_unreachable',
-    `The mesh ended the connection to ${authority} before it was secure (${code || cause.message}). ` +
-      'The service may have no ready pod, or your access has just ended: meshpass status tells.',
-    { cause },
-  );
+  return `${service.grant} ${service.host}:${service.port} ${kind} ${service.spiffe_ids.join()}`;
 }

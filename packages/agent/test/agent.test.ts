@@ -235,4 +235,59 @@ describe('the life of an agent', () => {
     expect(readFileSync(w.hostsFile, 'utf8')).not.toContain('orders.shop');
     expect(w.agent.status().credentials.svids.map((svid) => svid.grant)).toContain('refunds');
   });
+
+  test('certificates and the token are renewed before they expire, and used from then on', async () => {
+    const w = await world({
+      adjust: (broker) => {
+        broker.svidLifetime = 3;
+        broker.tokenLifetime = 3;
+      },
+    });
+    const before = w.agent.status().credentials;
+    const address = w.agent.status().services[0]!.address!;
+    const first = await request(address, 8080, '/orders/1');
+    await expect
+      .poll(() => w.agent.status().credentials, { timeout: 4000 })
+      .toSatisfy(
+        (now: typeof before) =>
+          now.svids[0]!.expiresAt > before.svids[0]!.expiresAt &&
+          now.identityTokenExpiresAt > before.identityTokenExpiresAt,
+      );
+    const second = await request(address, 8080, '/orders/1');
+    expect(second.status).toBe(200);
+    expect(tokenOf(second.body)).not.toBe(tokenOf(first.body));
+  });
+
+  test('the broker is away until everything has expired: the developer reads why, and it mends itself', async () => {
+    const w = await world({
+      adjust: (broker) => {
+        broker.tokenLifetime = 1;
+      },
+    });
+    const address = w.agent.status().services[0]!.address!;
+    w.broker.down = true;
+    await expect.poll(async () => (await request(address, 8080, '/orders/1')).status, { timeout: 4000 }).toBe(503);
+    const { body } = await request(address, 8080, '/orders/1', { accept: 'application/json' });
+    expect(JSON.parse(body)).toMatchObject({ error_code: 'agent_credentials_expired' });
+    w.broker.down = false;
+    w.broker.tokenLifetime = 300;
+    await expect.poll(async () => (await request(address, 8080, '/orders/1')).status, { timeout: 4000 }).toBe(200);
+  });
+
+  test('a service that must be another workload from now on is not reached under an old handshake', async () => {
+    const w = await world({
+      adjust: (broker) => {
+        broker.heartbeatSeconds = 1;
+      },
+    });
+    const address = w.agent.status().services[0]!.address!;
+    expect((await request(address, 8080, '/orders/1')).status).toBe(200);
+    w.broker.services = [service({ spiffe_ids: ['spiffe://cluster.local/ns/shop/sa/orders-v2'] })];
+    w.broker.servicesVersion = '2';
+    await expect.poll(async () => (await request(address, 8080, '/orders/1')).status, { timeout: 4000 }).toBe(502);
+  });
 });
+
+function tokenOf(head: string): string | undefined {
+  return /x-meshpass-token: (\S+)/.exec(head)?.[1];
+}
