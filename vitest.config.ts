@@ -1,5 +1,8 @@
 import { defineConfig } from 'vitest/config';
 
+// Before the set-up and the workers start: all of them work on this lab.
+process.env.MESHPASS_LAB ??= 'test';
+
 /** `unit` needs nothing but Node; `mesh` runs against a real Istio, which its global set-up starts and takes down. */
 export default defineConfig({
   test: {
@@ -15,6 +18,7 @@ export default defineConfig({
         test: {
           name: 'mesh',
           include: ['{packages/*,lab}/test/**/*.mesh.test.ts', 'test/**/*.mesh.test.ts'],
+          globalSetup: ['test/lab-setup.ts'],
           fileParallelism: false,
           testTimeout: 60_000,
           hookTimeout: 900_000,

@@ -1,0 +1,192 @@
+/** The whole road for a test file: the lab that all of them share, and a Meshpass of its own on it. */
+import { upLab } from '@meshpass/lab';
+import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
+import { type MeshpassOptions, startMeshpass } from '@meshpass/lab/meshpass';
+import type { Answer } from '@meshpass/lab/rogue/ask';
+import { type Rogue, startRogue } from '@meshpass/lab/rogue/drive';
+import { standIns } from '@meshpass/lab/stand-ins';
+import { expect } from 'vitest';
+
+export type Road = Awaited<ReturnType<typeof openRoad>>;
+
+/** A row of the audit log. */
+export interface AuditedDecision {
+  readonly seq: string;
+  readonly id: string;
+  readonly action: string;
+  readonly outcome: 'allowed' | 'refused' | 'ended';
+  readonly code: string | null;
+  readonly reason: string;
+  readonly subject: string | null;
+  readonly login: string | null;
+  readonly session_id: string | null;
+  readonly workspace: string | null;
+  readonly grant_name: string | null;
+  readonly target: string | null;
+  readonly proof_hash: string | null;
+  readonly detail: string | null;
+}
+
+export const GITHUB_PROOF = 'urn:meshpass:token-type:github-codespace';
+export const ID_TOKEN_PROOF = 'urn:ietf:params:oauth:token-type:id_token';
+export const ORDERS = 'orders.shop.svc.cluster.local:8080';
+export const LEDGER = 'ledger-db.shop.svc.cluster.local:5432';
+
+/** @param options of `meshpass serve`; the store is always a new one */
+export async function openRoad(options: MeshpassOptions = {}) {
+  const lab = await upLab({ with: ['workspace-2'] });
+  const players = standIns(lab);
+  await players.github.reset();
+  const meshpass = await startMeshpass(lab, options);
+  const secrets = new Set<string>();
+  const rogues: Rogue[] = [];
+  const auditPage = async (query: Record<string, string | number>): Promise<readonly AuditedDecision[]> => {
+    const search = new URLSearchParams(Object.entries(query).map(([name, value]) => [name, String(value)]));
+    const headers = { authorization: `Bearer ${meshpass.operatorToken}` };
+    const answer = await fetch(`${meshpass.operatorUrl}/audit?${search}`, { headers });
+    expect(answer.status).toBe(200);
+    return ((await answer.json()) as { rows: AuditedDecision[] }).rows;
+  };
+  /** Remembers what must be found nowhere afterwards; returns it. */
+  const secret = (text: string): string => {
+    // The log may cut what is long: its parts must not be found either.
+    for (const part of [text, ...text.split('.')]) if (part.length >= 20) secrets.add(part.slice(0, 200));
+    return text;
+  };
+
+  return {
+    ...{ lab, meshpass, ...players, secret, auditPage },
+    /** A client on a host of the lab that holds and misuses credentials. */
+    rogue: (host = 'workspace'): Rogue => {
+      const rogue = startRogue(lab, host, meshpass.brokerUrl);
+      rogues.push(rogue);
+      return rogue;
+    },
+    codespace: async (owner = 'alice', repository = 'acme/payments-api') => {
+      const started = await players.github.createCodespace({ owner, repository });
+      secret(started.token);
+      return started;
+    },
+    /** Every row of the audit log. */
+    audit: async (): Promise<AuditedDecision[]> => {
+      const rows: AuditedDecision[] = [];
+      for (;;) {
+        const page = await auditPage({ after: rows.at(-1)?.seq ?? 0, limit: 1000 });
+        if (page.length === 0) return rows;
+        rows.push(...page);
+      }
+    },
+    /** `NAMESPACE/NAME` of every ServiceAccount that the broker has made and not deleted. */
+    accounts: async (): Promise<string[]> => {
+      const { items } = (await lab.kubernetes.call('GET', `/api/v1/serviceaccounts${SELECTOR}`)) as Items;
+      return items.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`).sort();
+    },
+    /** Stops Meshpass and takes its resources away; the lab stays for whoever comes next. */
+    close: async () => {
+      for (const rogue of rogues) rogue.end();
+      await meshpass.stop();
+      await removeOurs(lab.kubernetes);
+      await lab.down();
+    },
+    /** What was presented must stand in no audit row and no line of the log. */
+    expectNoSecretKept: async function () {
+      const kept = `${JSON.stringify(await this.audit())}\n${meshpass.log()}`;
+      expect(secrets.size).toBeGreaterThan(0);
+      for (const one of secrets) {
+        const at = kept.indexOf(one);
+        expect(at < 0 ? '' : kept.slice(Math.max(0, at - 300), at + 20), 'a secret was kept').toBe('');
+      }
+    },
+  };
+}
+
+/** The form of an exchange, by the proof that a Codespace has. */
+export function codespaceProof({ token, name }: Pick<StartedCodespace, 'token' | 'name'>): Record<string, string> {
+  return { subject_token_type: GITHUB_PROOF, subject_token: token, codespace_name: name };
+}
+
+export function idTokenProof(token: string): Record<string, string> {
+  return { subject_token_type: ID_TOKEN_PROOF, subject_token: token };
+}
+
+/** Opens a session and gets everything that an honest agent would have. */
+export async function enrolled(road: Road, rogue: Rogue, owner = 'alice', repository?: string): Promise<string> {
+  const answer = await rogue.enrol(codespaceProof(await road.codespace(owner, repository)));
+  return await completed(road, rogue, answer, 'payments-dev');
+}
+
+/** Certificate and identity token for a session that was opened with this answer. @returns id of the session */
+export async function completed(road: Road, rogue: Rogue, answer: Answer, grant: string): Promise<string> {
+  expect(answer).toMatchObject({ status: 200 });
+  expect(await rogue.certificate(grant)).toMatchObject({ status: 200 });
+  expect(await rogue.token()).toMatchObject({ status: 200 });
+  const { sessionToken, identityToken } = await rogue.show();
+  road.secret(sessionToken);
+  road.secret(identityToken!);
+  return (answer.json as { session: { id: string } }).session.id;
+}
+
+export interface Refusal {
+  readonly status: number;
+  readonly error: string;
+  readonly code: string;
+  /** Default: session.open. */
+  readonly action?: string;
+}
+
+/** Asserts status, OAuth error and code, and that just this decision is in the audit log. @returns its row */
+export async function expectRefused(road: Road, answer: Answer, refusal: Refusal): Promise<AuditedDecision> {
+  const body = answer.json as Record<string, string> | undefined;
+  expect({ status: answer.status, error: body?.error, code: body?.error_code }).toEqual({
+    ...{ status: refusal.status, error: refusal.error, code: refusal.code },
+  });
+  expect(body?.error_description).toMatch(/\w{3}/);
+  const rows = await road.auditPage({ decision: body?.decision_id ?? 'none was named' });
+  expect(rows).toHaveLength(1);
+  const [row] = rows;
+  expect(row).toMatchObject({
+    outcome: 'refused',
+    code: refusal.code,
+    action: refusal.action ?? 'session.open',
+  });
+  expect(row!.reason).toContain(body!.error_description!.slice(0, 20));
+  return row!;
+}
+
+/** Waits for what must come true; fails with what it last saw. */
+export async function until<T>(look: () => T | Promise<T>, ok: (seen: T) => boolean, seconds = 20): Promise<T> {
+  const end = Date.now() + seconds * 1000;
+  for (;;) {
+    const seen = await look();
+    if (ok(seen)) return seen;
+    if (Date.now() > end) throw new Error(`it never came true; last seen: ${JSON.stringify(seen)?.slice(0, 2000)}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+const SELECTOR = '?labelSelector=app.kubernetes.io%2Fmanaged-by%3Dmeshpass';
+const KINDS = [
+  '/apis/networking.istio.io/v1/gateways',
+  '/apis/security.istio.io/v1/authorizationpolicies',
+  '/apis/security.istio.io/v1/requestauthentications',
+  '/apis/rbac.authorization.k8s.io/v1/rolebindings',
+  '/api/v1/namespaces',
+];
+
+type Kubernetes = Awaited<ReturnType<typeof upLab>>['kubernetes'];
+type Items = { items: { metadata: { name: string; namespace?: string } }[] };
+
+async function removeOurs(kubernetes: Kubernetes): Promise<void> {
+  const list = async (path: string) => ((await kubernetes.call('GET', path + SELECTOR)) as Items).items;
+  for (const path of KINDS) {
+    for (const { metadata } of await list(path)) {
+      const within = metadata.namespace ? `/namespaces/${metadata.namespace}` : '';
+      await kubernetes.call('DELETE', `${path.replace(/\/(\w+)$/, `${within}/$1`)}/${metadata.name}`);
+    }
+  }
+  await until(
+    () => list('/api/v1/namespaces'),
+    (left) => left.length === 0,
+    60,
+  );
+}
