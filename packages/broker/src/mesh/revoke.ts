@@ -2,7 +2,7 @@
  * Ends what Kubernetes and Istio still believe: a root DENY of the principals whose sessions are over, until their last
  * SVID has expired, and no ServiceAccount left to ask for another.
  */
-import { parseSpiffe } from '@meshpass/identity';
+import { grantNamespace, parseSpiffe } from '@meshpass/identity';
 import type { RevokedPrincipal, Revoker } from './contract.ts';
 import { denial, OURS, REVOCATIONS } from './denial.ts';
 import type { Kubernetes, ListedObject } from './kubernetes.ts';
@@ -84,7 +84,10 @@ export function revoker(options: RevokerOptions): MeshRevoker {
       const oldest = options.now() - ORPHAN_AGE_SECONDS;
       const accounts = await kubernetes.list('ServiceAccount', OURS);
       const orphans = accounts.filter(
-        (account) => createdAt(account) < oldest && !live.has(spiffeIdOf(account, options.trustDomain)),
+        (account) =>
+          account.metadata.namespace?.startsWith(grantNamespace('')) &&
+          createdAt(account) < oldest &&
+          !live.has(spiffeIdOf(account, options.trustDomain)),
       );
       await inBatches(orphans, ({ metadata }) => kubernetes.deleteServiceAccount(metadata.namespace!, metadata.name));
       return orphans.map((account) => spiffeIdOf(account, options.trustDomain));

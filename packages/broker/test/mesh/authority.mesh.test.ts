@@ -151,6 +151,7 @@ describe('when istiod is not itself or not there', () => {
     expect(error.code).toBe('kubernetes_unavailable');
     expect(JSON.stringify(error.detail)).toContain('ECONNREFUSED');
     await on.lab.restart('kube-apiserver');
+    await on.lab.restart('kube-controller-manager'); // else it takes minutes to look again
     await until(
       () =>
         sign('ann-8').then(

@@ -101,8 +101,8 @@ it('collects ServiceAccounts that no session has, but not young ones and not tho
   const at = { trustDomain: 'cluster.local', rootNamespace: 'istio-system', now: inFiveMinutes };
   const later = revoker({ kubernetes: kubernetes(http), ...at });
   const spiffeId = `spiffe://cluster.local/ns/${namespace}/sa/young-1`;
-  expect(await later.collectOrphans(new Set([spiffeId]))).toEqual([]);
-  expect(await later.collectOrphans(new Set())).toEqual([spiffeId]);
+  expect(await later.collectOrphans(new Set([spiffeId]))).not.toContain(spiffeId);
+  expect(await later.collectOrphans(new Set())).toContain(spiffeId);
   http.close();
   expect(await accounts()).toEqual([]);
 });

@@ -228,6 +228,7 @@ describe('the cluster changes', () => {
     expect(mesh.state.unready()).toEqual([]);
     expect(hostsOf('support')).toEqual([`${ORDERS}:8080`]);
     await on.lab.restart('kube-apiserver');
+    await on.lab.restart('kube-controller-manager'); // else it takes minutes to look again
     await on.writeAccess(
       ORDERS_AND_LEDGER.replace('{service: orders.shop, port: 8080}', '{service: orders.shop, port: 9090}'),
     );
