@@ -1,7 +1,7 @@
-import { linkSync, mkdtempSync, readFileSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdtempSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { assignAddresses } from '../src/by-name.ts';
 import { withBlock, withoutBlock, writeHosts } from '../src/hosts-file.ts';
 
@@ -9,7 +9,9 @@ const BASE = '127.0.0.1 localhost\n::1 ip6-localhost\n';
 const ENTRIES = [{ address: '127.83.4.5', names: ['orders.shop.svc.cluster.local', 'orders.shop'] }];
 
 function file(text: string): string {
-  const path = join(mkdtempSync(join(tmpdir(), 'hosts-')), 'hosts');
+  const directory = mkdtempSync(join(tmpdir(), 'hosts-'));
+  onTestFinished(() => rmSync(directory, { recursive: true, force: true }));
+  const path = join(directory, 'hosts');
   writeFileSync(path, text);
   return path;
 }

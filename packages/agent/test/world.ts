@@ -1,5 +1,5 @@
 /** A whole agent on loopback, between a workload, an edge and a broker. */
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
@@ -56,7 +56,7 @@ export async function world(options: WorldOptions = {}): Promise<World> {
 export async function surroundingsOfAgent(options: WorldOptions = {}): Promise<Omit<World, 'agent'>> {
   const mesh = await createAuthority('mesh');
   const publicCa = await createAuthority('public');
-  const directory = mkdtempSync(join(tmpdir(), 'agent-'));
+  const directory = temporaryDirectory();
   const caFile = join(directory, 'ca.pem');
   writeFileSync(caFile, publicCa.root);
   const hostsFile = join(directory, 'hosts');
@@ -90,12 +90,18 @@ export async function surroundingsOfAgent(options: WorldOptions = {}): Promise<O
 
 /** An agent alone, for a broker that the test has started. */
 export async function agentAt(broker: string, publicRoot: string): Promise<RunningAgent> {
-  const directory = mkdtempSync(join(tmpdir(), 'agent-'));
+  const directory = temporaryDirectory();
   const caFile = join(directory, 'ca.pem');
   writeFileSync(caFile, publicRoot);
   const hostsFile = join(directory, 'hosts');
   writeFileSync(hostsFile, '');
   return agentConfigFor(directory, broker, caFile, hostsFile).start();
+}
+
+function temporaryDirectory(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'agent-'));
+  cleanups.push(() => rmSync(directory, { recursive: true, force: true }));
+  return directory;
 }
 
 function agentConfigFor(directory: string, broker: string, caFile: string, hostsFile: string) {
