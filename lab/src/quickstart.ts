@@ -1,0 +1,63 @@
+/**
+ * `npm run quickstart`: a Codespace's whole life on a real mesh, told step by step. Every line that is printed comes from
+ * what just happened; a step that does not go as it should ends the story with exit code 1.
+ *
+ *   --keep   leave everything running and say what to try
+ *   --name   lab to use (default "quick")
+ */
+import { parseArgs } from 'node:util';
+import { upLab } from './lab.ts';
+import { startMeshpass } from './meshpass.ts';
+import { auditTrail } from './quickstart/audit-trail.ts';
+import { openCodespace } from './quickstart/codespace.ts';
+import { firstCalls } from './quickstart/first-calls.ts';
+import { refusals } from './quickstart/refusals.ts';
+import { stop } from './quickstart/stop.ts';
+import { type Story, tellStory } from './quickstart/story.ts';
+import { standIns } from './stand-ins.ts';
+
+const { values } = parseArgs({
+  options: { keep: { type: 'boolean', default: false }, name: { type: 'string', default: 'quick' } },
+});
+
+process.exitCode = await tellStory(quickstart);
+
+async function quickstart(story: Story): Promise<void> {
+  story.chapter('A mesh', 'real Kubernetes API, istiod and Envoy sidecars; one network namespace a host');
+  const lab = await story.busy('starting', (progress) => upLab({ name: values.name, keep: values.keep, progress }));
+  const { kubernetes, istio, envoy } = lab.versions;
+  story.done(`Kubernetes ${kubernetes}, Istio ${istio}, Envoy ${envoy}: orders.shop, ledger-db.shop, web.dev`);
+  story.aside('GitHub and the identity providers are stand-ins of ours: the real ones cannot be reached from a lab.');
+  try {
+    const meshpass = await story.busy('starting broker and edge', (progress) => startMeshpass(lab, { progress }));
+    story.done('Meshpass: broker and edge run with the rights in deploy/kubernetes, the access file is in force');
+
+    const players = standIns(lab);
+    await players.github.reset();
+    const scene = { lab, meshpass, ...players, story };
+    const codespace = await openCodespace(scene);
+    await firstCalls(scene, codespace);
+    const dead = await refusals(scene);
+    if (values.keep) return keepRunning(story, values.name);
+    await stop(scene, codespace, dead);
+    await auditTrail(scene);
+  } finally {
+    if (!values.keep) await story.busy('taking the lab down', () => lab.down());
+  }
+}
+
+function keepRunning(story: Story, name: string): void {
+  const inWorkspace = `npm run lab -- exec workspace --name ${name} --`;
+  story.chapter('Yours', 'everything is left running');
+  story.lines([
+    `${inWorkspace} curl http://orders.shop:8080/orders/7`,
+    `${inWorkspace} curl -i http://orders.shop:8080/admin/users`,
+    `${inWorkspace} psql -h ledger-db.shop -U ledger ledger -c "select * from ledger"`,
+    `${inWorkspace} meshpass status`,
+    `${inWorkspace} meshpass token --audience sts.amazonaws.com`,
+    `${inWorkspace} meshpass down`,
+    `npm run lab -- status --name ${name}`,
+    `npm run lab -- logs meshpass --name ${name}`,
+    `npm run lab -- down --name ${name}      takes it all down`,
+  ]);
+}

@@ -1,0 +1,122 @@
+/** Calls that are not granted, and who refuses each. A rogue client tries what the agent never would. */
+import type { Answer } from '../rogue/ask.ts';
+import { type Rogue, startRogue } from '../rogue/drive.ts';
+import type { TunnelReport } from '../rogue/tunnel.ts';
+import { expectThat, type Scene } from './scene.ts';
+
+export const ORDERS = 'orders.shop.svc.cluster.local:8080';
+export const GRANT = 'payments-dev';
+const CODESPACE_PROOF = 'urn:meshpass:token-type:github-codespace';
+const ID_TOKEN = 'urn:ietf:params:oauth:token-type:id_token';
+
+/** @returns the rogue with a live session of alice's, whose credentials the next chapter replays */
+export async function refusals(scene: Scene): Promise<Rogue> {
+  const { lab, meshpass, github, idp, story } = scene;
+  story.chapter('What is not granted', 'each refused by a layer of its own');
+  await byTheAgent(scene);
+
+  story.aside("From here on a rogue client with alice's own credentials, because the agent would not even try:");
+  const rogue = startRogue(lab, 'workspace', meshpass.brokerUrl);
+  const codespace = await github.createCodespace({ owner: 'alice', repository: 'acme/payments-api' });
+  await mustSucceed(
+    rogue.enrol({
+      subject_token_type: CODESPACE_PROOF,
+      subject_token: codespace.token,
+      codespace_name: codespace.name,
+    }),
+  );
+  await mustSucceed(rogue.certificate(GRANT));
+  await mustSucceed(rogue.token());
+  const { identityToken } = await rogue.show();
+  const open = await rogue.tunnel({
+    target: ORDERS,
+    grant: GRANT,
+    edge: meshpass.edge,
+    send: get('/orders/1', identityToken),
+  });
+  expectThat(
+    open.answer?.startsWith('HTTP/1.1 200') ?? false,
+    `the rogue's own honest call failed: ${JSON.stringify(open)}`,
+  );
+
+  const web = await rogue.tunnel({ target: 'web.dev.svc.cluster.local:80', grant: GRANT, edge: meshpass.edge });
+  refusedByEdge(scene, 'CONNECT to web.dev:80 (not granted)', web);
+  const lie = { target: ORDERS, grant: GRANT, edge: meshpass.edge, sni: 'outbound_.80_._.web.dev.svc.cluster.local' };
+  const lied = await rogue.tunnel(lie);
+  expectThat(lied.stage !== 'answer', 'the edge let a lie about the SNI pass');
+  story.refused('CONNECT to orders, TLS to web.dev inside it', 'edge', 'inner SNI differs: TLS alert');
+
+  const through = (send: string) => rogue.tunnel({ target: ORDERS, grant: GRANT, edge: meshpass.edge, send });
+  refusedBySidecar(scene, 'GET /orders/1 without an identity token', await through(get('/orders/1', undefined)));
+  refusedBySidecar(
+    scene,
+    'GET /admin/users with everything in order',
+    await through(get('/admin/users', identityToken)),
+  );
+
+  const bob = rogue.as('bob');
+  const bobsProof = await idp.idToken({ subject: '00u2bob' });
+  await mustSucceed(bob.enrol({ subject_token_type: ID_TOKEN, subject_token: bobsProof }));
+  await mustSucceed(bob.token());
+  const bobsToken = (await bob.show()).identityToken;
+  refusedBySidecar(scene, "bob's identity token on alice's connection", await through(get('/orders/1', bobsToken)));
+
+  const stolen = await rogue.as('thief').enrol({
+    subject_token_type: CODESPACE_PROOF,
+    subject_token: await github.createUserToken('mallory'),
+    codespace_name: codespace.name,
+  });
+  refusedByBroker(scene, "mallory's GitHub token, alice's Codespace", stolen);
+  const again = await rogue.as('replayer').enrol({ subject_token_type: ID_TOKEN, subject_token: bobsProof });
+  refusedByBroker(scene, "bob's ID token, used a second time", again);
+  return rogue;
+}
+
+async function byTheAgent({ lab, story }: Scene): Promise<void> {
+  const admin = await lab.exec('workspace', ['curl', '-sS', 'http://orders.shop:8080/admin/users']);
+  expectThat(admin.stdout.includes('refused by policy'), `GET /admin/users was not refused: ${admin.stdout}`);
+  story.command('curl http://orders.shop:8080/admin/users');
+  story.lines(wrapped(admin.stdout.trim(), 100));
+  const script = 'eval "$(meshpass env)"; curl -sS http://orders.shop:9090/';
+  const port = await lab.exec('workspace', ['sh', '-c', script]);
+  expectThat(port.stdout.includes('not granted'), `orders.shop:9090 was not refused: ${port.stdout}${port.stderr}`);
+  story.command('eval "$(meshpass env)"; curl http://orders.shop:9090/');
+  story.lines(wrapped(port.stdout.trim(), 100));
+}
+
+export function get(path: string, token: string | undefined): string {
+  const identity = token === undefined ? '' : `x-meshpass-token: ${token}\r\n`;
+  return `GET ${path} HTTP/1.1\r\nHost: orders.shop:8080\r\n${identity}\r\n`;
+}
+
+export function refusedByEdge({ story }: Scene, attempt: string, report: TunnelReport): void {
+  expectThat(report.stage === 'edge', `${attempt} passed the edge: ${JSON.stringify(report)}`);
+  story.refused(attempt, 'edge', `${report.edgeStatus ?? ''} ${report.edgeCode ?? report.error ?? ''}`.trim());
+}
+
+export function refusedBySidecar({ story }: Scene, attempt: string, report: TunnelReport): void {
+  const status = /^HTTP\/1\.1 (40[13])/.exec(report.answer ?? '')?.[1];
+  expectThat(status !== undefined, `${attempt} was not refused: ${JSON.stringify(report)}`);
+  story.refused(attempt, 'sidecar', `${status} ${report.answer?.split('\r\n\r\n')[1] ?? ''}`.trim());
+}
+
+export function refusedByBroker({ story }: Scene, attempt: string, answer: Answer): void {
+  const code = (answer.json as { error_code?: string } | undefined)?.error_code;
+  expectThat(answer.status >= 400 && code !== undefined, `${attempt} was not refused: ${answer.status} ${answer.text}`);
+  story.refused(attempt, 'broker', `${answer.status} ${code}`);
+}
+
+async function mustSucceed(asked: Promise<Answer>): Promise<void> {
+  const answer = await asked;
+  expectThat(answer.status === 200, `the broker answered ${answer.status}: ${answer.text}`);
+}
+
+function wrapped(text: string, width: number): string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.split(/\s+/)) {
+    if (line.length + word.length >= width) lines.push(line);
+    line = line.length + word.length >= width ? word : `${line} ${word}`.trim();
+  }
+  return [...lines, line];
+}
