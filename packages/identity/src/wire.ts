@@ -70,10 +70,13 @@ export const TokenResponse = z.object({
 });
 export type TokenResponse = z.infer<typeof TokenResponse>;
 
-/** `POST /certificates`: one CSR (PEM, PKCS#10) per grant. Names in a CSR are ignored: the grant decides the SPIFFE id. */
+/**
+ * `POST /certificates`: one CSR (PEM, PKCS#10) per grant. Names in a CSR are ignored: the grant decides the SPIFFE id. One
+ * CSR may have 8 KiB; that is for the check of CSRs to say (`csr_too_large`), so only the body bounds it here.
+ */
 export const CertificateRequest = z.object({
   certificates: z
-    .array(z.object({ grant: z.string().min(1).max(63), csr: z.string().min(1).max(8192) }))
+    .array(z.object({ grant: z.string().min(1).max(63), csr: z.string().min(1).max(65_536) }))
     .min(1)
     .max(32),
 });
