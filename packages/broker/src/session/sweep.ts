@@ -6,7 +6,7 @@ import { closeSession } from './close.ts';
 import { endPassedGrants, type RecheckContext } from './recheck.ts';
 
 const SWEEP_MS = 1_000;
-const MAINTAIN_MS = 300_000;
+const MAINTAIN_MS = 60_000;
 
 /** @returns stops it */
 export function startSweeping(context: RecheckContext, store: Store): () => void {

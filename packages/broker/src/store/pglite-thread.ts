@@ -16,7 +16,10 @@ export type Ask =
 
 export type Told =
   | { readonly id: number; readonly rows: unknown[]; readonly affected: number | undefined }
-  | { readonly id: number; readonly failure: { message: string; code?: string; detail?: string } };
+  | {
+      readonly id: number;
+      readonly failure: { message: string; code: string | undefined; detail: string | undefined; fatal: boolean };
+    };
 
 class SyncingNodeFS extends NodeFS {
   override async init(...args: Parameters<NodeFS['init']>): ReturnType<NodeFS['init']> {
@@ -42,7 +45,6 @@ const opening = PGlite.create({
 
 parentPort!.on('message', async (ask: Ask) => {
   parentPort!.postMessage(await answer(ask));
-  if ('close' in ask) parentPort!.close();
 });
 
 async function answer(ask: Ask): Promise<Told> {
@@ -55,8 +57,8 @@ async function answer(ask: Ask): Promise<Told> {
     const { rows, affectedRows } = await pglite.query(ask.sql, [...ask.parameters]);
     return { id: ask.id, rows, affected: affectedRows };
   } catch (thrown) {
-    const { message, code, detail } = thrown as { message: string; code?: string; detail?: string };
-    const failure = { message, ...(code === undefined ? {} : { code }), ...(detail === undefined ? {} : { detail }) };
+    const { message, code, detail, severity } = thrown as Record<'message' | 'code' | 'detail' | 'severity', string>;
+    const failure = { message, code, detail, fatal: severity === undefined || /^(?:PANIC|FATAL)$/.test(severity) };
     return { id: ask.id, failure };
   }
 }

@@ -55,51 +55,88 @@ interface Engine {
   readonly close: () => Promise<void>;
 }
 type Answer = Extract<Told, { rows: unknown[] }>;
-interface Pending {
-  readonly resolve: (told: Answer) => void;
-  readonly reject: (error: Error) => void;
-}
+
+/** An engine that has not answered by then never will. */
+const PATIENCE_MS = 30_000;
 
 /** Same place as this file, in the same form: TypeScript in the repository, JavaScript as published. */
-const THREAD = new URL(`./pglite-thread${import.meta.url.slice(-3)}`, import.meta.url);
+const FILE = new URL(`./pglite-thread${import.meta.url.slice(-3)}`, import.meta.url);
 
 function createEngine(dir: string): Engine {
-  const pending = new Map<number, Pending>();
-  let worker: Worker | undefined;
-  let next = 0;
-
-  const start = (): Worker => {
-    const started = new Worker(THREAD, { workerData: { dir } });
-    started.on('message', (told: Told) => {
-      const waiting = pending.get(told.id);
-      pending.delete(told.id);
-      if ('failure' in told) waiting?.reject(Object.assign(new Error(told.failure.message), told.failure));
-      else waiting?.resolve(told);
-    });
-    const died = (cause: unknown) => {
-      if (worker === started) worker = undefined;
-      for (const { reject } of pending.values()) reject(new Error('the embedded store died', { cause }));
-      pending.clear();
-    };
-    started.on('error', died);
-    started.on('exit', died);
-    return started;
+  let thread: Thread | undefined;
+  return {
+    query: async (sql, parameters) => {
+      if (thread && !thread.alive()) {
+        // Two engines in one directory would destroy it.
+        await thread.ended;
+        thread = undefined;
+      }
+      thread ??= startThread(dir);
+      return await thread.ask({ sql, parameters });
+    },
+    close: async () => {
+      // An engine that cannot close is left as after a crash: what was acknowledged is on the disk.
+      if (thread?.alive()) await thread.ask({ close: true }).catch(() => {});
+      await thread?.end();
+    },
   };
-  const ask = (question: { sql: string; parameters: readonly unknown[] } | { close: true }): Promise<Answer> =>
-    new Promise((resolve, reject) => {
-      worker ??= start();
+}
+
+type Question = { readonly sql: string; readonly parameters: readonly unknown[] } | { readonly close: true };
+
+interface Thread {
+  readonly ask: (question: Question) => Promise<Answer>;
+  readonly alive: () => boolean;
+  readonly ended: Promise<void>;
+  readonly end: () => Promise<void>;
+}
+
+function startThread(dir: string): Thread {
+  const worker = new Worker(FILE, { workerData: { dir } });
+  const pending = new Map<number, PromiseWithResolvers<Answer>>();
+  let next = 0;
+  let alive = true;
+  let cause: unknown;
+  const end = async () => {
+    alive = false;
+    await worker.terminate();
+  };
+  worker.on('message', (told: Told) => {
+    const waiting = pending.get(told.id);
+    pending.delete(told.id);
+    if ('rows' in told) return waiting?.resolve(told);
+    waiting?.reject(Object.assign(new Error(told.failure.message), told.failure));
+    // After a panic the engine answers nothing any more; the next one recovers.
+    if (told.failure.fatal) void end();
+  });
+  worker.on('error', (error) => {
+    alive = false;
+    cause = error;
+  });
+  const ended = new Promise<void>((resolve) => {
+    worker.on('exit', () => {
+      alive = false;
+      for (const { reject } of pending.values()) reject(new Error('the embedded store ended', { cause }));
+      pending.clear();
+      resolve();
+    });
+  });
+  return {
+    alive: () => alive,
+    ended,
+    end,
+    ask: async (question) => {
       const id = next++;
-      pending.set(id, { resolve, reject });
+      const waiting = Promise.withResolvers<Answer>();
+      pending.set(id, waiting);
+      const late = setTimeout(end, PATIENCE_MS);
       const message: Ask = { id, ...question };
       worker.postMessage(message);
-    });
-  return {
-    query: (sql, parameters) => ask({ sql, parameters }),
-    close: async () => {
-      if (!worker) return;
-      // An engine that cannot close is left as after a crash: what was acknowledged is on the disk.
-      await ask({ close: true }).catch(() => {});
-      await worker?.terminate();
+      try {
+        return await waiting.promise;
+      } finally {
+        clearTimeout(late);
+      }
     },
   };
 }
