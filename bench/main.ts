@@ -1,0 +1,58 @@
+/**
+ * `npm run bench`: what Meshpass costs, beside a stock Istio sidecar in the same run, with ratios.
+ *   npm run bench -- [road] [exchange] [--rounds N] [--seconds N] [--output json]
+ */
+import { parseArgs } from 'node:util';
+import { benchExchange } from './exchange.ts';
+import { benchRoad, type Figures, type RoadResult } from './road.ts';
+
+const { values, positionals } = parseArgs({
+  allowPositionals: true,
+  options: {
+    rounds: { type: 'string', default: '3' },
+    seconds: { type: 'string', default: '4' },
+    output: { type: 'string', default: 'text' },
+  },
+});
+const parts = positionals.length > 0 ? positionals : ['road', 'exchange'];
+const progress = (line: string) => process.stderr.write(`… ${line}\n`);
+
+const road = parts.includes('road')
+  ? await benchRoad({ rounds: Number(values.rounds), seconds: Number(values.seconds), progress })
+  : undefined;
+const exchange = parts.includes('exchange') ? await benchExchange() : undefined;
+if (values.output === 'json') console.log(JSON.stringify({ road, exchange }, null, 2));
+else {
+  if (road) printRoad(road);
+  if (exchange) {
+    console.log(
+      `\nThe broker's exchanges, OIDC proof to session, one core, durable audit row each (${exchange.store}):`,
+    );
+    console.log(
+      `  ${Math.round(exchange.perSecond)} a second, p99 ${exchange.p99.toFixed(1)} ms  (aim: 1,000 a second)`,
+    );
+  }
+}
+process.exit(0);
+
+function printRoad({ stock, meshpass, rounds }: RoadResult): void {
+  console.log(`\nThe whole road (agent, edge, gateway, sidecar) beside a stock sidecar straight to the pod.`);
+  console.log(`Medians of ${rounds} rounds taken in turns; both carry the same token on every request.\n`);
+  const row = (what: string, unit: string, pick: (figures: Figures) => number, goal: string) => {
+    const [ours, theirs] = [pick(meshpass), pick(stock)];
+    const cells = [
+      `${theirs} ${unit}`.padStart(14),
+      `${ours} ${unit}`.padStart(14),
+      (ours / theirs).toFixed(2).padStart(7),
+    ];
+    console.log(`  ${what.padEnd(30)}${cells.join('')}   ${goal}`);
+  };
+  console.log(`  ${''.padEnd(30)}${'stock'.padStart(14)}${'Meshpass'.padStart(14)}${'ratio'.padStart(7)}   goal`);
+  row('launch to first 200', 'ms', (one) => one.firstMs, 'at most 1000 ms, aim 400');
+  row('requests/s, 1 connection', '/s', (one) => one.single.perSecond, '');
+  row('median, 1 connection', 'us', (one) => one.single.medianMicros, 'at most 1.1, aim 0.9');
+  row('requests/s, 16 connections', '/s', (one) => one.sixteen.perSecond, 'at least 1.0, aim 1.2');
+  row('median, 16 connections', 'us', (one) => one.sixteen.medianMicros, '');
+  row('bulk download', 'MB/s', (one) => one.bulkMegabytesPerSecond, 'at least 0.75');
+  row('resident memory after it all', 'MB', (one) => one.memoryMegabytes, 'aim under 80 MB');
+}
