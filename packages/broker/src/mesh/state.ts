@@ -2,6 +2,7 @@
  * The mesh and the access file as they stand: watched, compiled, applied, and only then in force. A new file that is
  * wrong changes nothing; a mesh that changes under a file in force takes from it what is no longer there.
  */
+import { basename } from 'node:path';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import {
@@ -18,6 +19,7 @@ import type { ClusterView } from './cluster-view.ts';
 import type { MeshState } from './contract.ts';
 import type { Kubernetes } from './kubernetes.ts';
 import type { Log } from './log.ts';
+import { type PolicyDecisions, policyDecisions } from './policy-decisions.ts';
 import { reconciler } from './reconcile.ts';
 
 export type MeshShape = Omit<Mesh, 'services' | 'foreignPolicies'>;
@@ -41,6 +43,8 @@ export interface StateOptions {
 export interface LiveMeshState extends MeshState {
   /** What an operator has to mend, though the broker goes on: a refused file, a failed apply, targets that are gone. */
   readonly problems: () => readonly string[];
+  /** What becomes of each access file, for the audit log. */
+  readonly onDecision: PolicyDecisions['listen'];
   /** Reads the access file now, and compiles anew (also when the broker's keys have changed). */
   reload(): Promise<void>;
   close(): void;
@@ -62,6 +66,7 @@ const LONGEST_SVID_LIFE = 3600 + 120;
 export function meshState(options: StateOptions): LiveMeshState {
   const { view, log } = options;
   const listeners = new Set<() => void>();
+  const decisions = policyDecisions();
   let candidate: Access | undefined;
   let inForce: Plan | undefined;
   let applied = '';
@@ -162,7 +167,9 @@ export function meshState(options: StateOptions): LiveMeshState {
 
   const adopt = (plan: Plan): void => {
     if (plan.access !== inForce?.access) {
-      log.info({ file: plan.access.file, objects: plan.manifests.length }, 'access file in force');
+      const { file } = plan.access;
+      log.info({ file, objects: plan.manifests.length }, 'access file in force');
+      decisions.tell({ outcome: 'allowed', reason: `In force: ${plan.manifests.length} objects are applied.`, file });
     }
     inForce = plan;
     if (candidate === plan.access) candidate = undefined;
@@ -175,6 +182,7 @@ export function meshState(options: StateOptions): LiveMeshState {
     problems.file = error.message;
     const said = { code: error.code, problems: error.message.split('\n') };
     log.error(said, 'the access file was refused; the one in force stays');
+    decisions.tell({ outcome: 'refused', code: error.code, reason: error.message, file: basename(options.accessFile) });
   };
 
   const soon = (): void => {
@@ -219,6 +227,7 @@ export function meshState(options: StateOptions): LiveMeshState {
       ...(inForce ? [] : [problems.file ?? problems.apply ?? 'the access file has not been applied yet']),
     ],
     problems: () => Object.values(problems),
+    onDecision: decisions.listen,
     reload: async () => {
       await file.reload();
       soon();
