@@ -12,6 +12,7 @@ export default defineConfig({
           name: 'unit',
           include: ['{packages/*,lab}/test/**/*.test.ts', 'test/**/*.test.ts'],
           exclude: ['**/*.mesh.test.ts'],
+          testTimeout: 20_000,
         },
       },
       {

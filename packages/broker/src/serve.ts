@@ -18,8 +18,9 @@ import { sourceReader } from './http/source.ts';
 import { type Clock, type Random, seconds } from './instant.ts';
 import { createLog } from './log.ts';
 import type { CertificateAuthority, MeshState, Revoker } from './mesh/contract.ts';
+import type { PolicyDecisions } from './mesh/policy-decisions.ts';
 import { createMetrics } from './metrics.ts';
-import type { CloseContext } from './session/close.ts';
+import { type CloseContext, untilStored } from './session/close.ts';
 import { createFeed, type Feed } from './session/feed.ts';
 import { followMesh } from './session/follow.ts';
 import { createLiveIndex } from './session/live.ts';
@@ -39,6 +40,8 @@ export interface BrokerParts {
   readonly authority: CertificateAuthority;
   readonly revoker: Revoker;
   readonly mesh: MeshState;
+  /** What becomes of each access file: it goes into the audit log. */
+  readonly onPolicyDecision?: PolicyDecisions['listen'];
   /** openSigner(): made by the caller, because the mesh must know its JWKS before the broker serves. */
   readonly signer: Signer;
   /** TokenReview of an edge's bearer; absent where the edge runs in this process. */
@@ -180,7 +183,13 @@ async function assemble(
   // The access file may have changed while no broker ran.
   if (mesh.inForce()) for (const one of restored.sessions) await recheckSession(sessions, one);
   const unfollow = followMesh(sessions);
-  const stopSweeping = startSweeping(sessions, store);
+  parts.onPolicyDecision?.(({ outcome, code, reason, file }) => {
+    const draft = { ...draftEvent('policy.apply', {}, clock, random), target: file };
+    const row = auditRow(draft, outcome, reason, code, clock());
+    // A store that comes back has it; a broker that stops without one has it in its log.
+    void untilStored(closing, { audit: [row] });
+  });
+  const stopSweeping = startSweeping({ ...sessions, store, revoker: parts.revoker });
   const listener = await listenTls(app, config.listen, config.tls, failed('tls'));
   const operator = await listenPlain(
     createOperatorApp({ store, mesh, metrics, operatorToken, stopping: () => stopping }),

@@ -88,7 +88,12 @@ export async function recordEdgeDecisions(
       issuer: session?.attestation.issuer,
       workspace: session?.attestation.workspace.key,
       target: decision.target,
-      detail: { spiffeId: decision.spiffe_id, bytesIn: decision.bytes_in, bytesOut: decision.bytes_out },
+      detail: {
+        spiffeId: decision.spiffe_id,
+        bytesIn: decision.bytes_in,
+        bytesOut: decision.bytes_out,
+        ms: decision.duration_ms,
+      },
     };
     return auditRow(draft, decision.outcome, decision.reason, decision.code, decision.at);
   });

@@ -70,7 +70,7 @@ export function viewCluster(options: ClusterViewOptions): ClusterView {
       const all = running.flatMap((some) => some ?? []);
       return {
         services: found.map((service) => withWorkloads(service, all)).sort(byName),
-        foreignPolicies: written.flatMap((one) => (one.ours ? [] : [one.policy])).sort(byName),
+        foreignPolicies: written.flatMap((one) => (one.ours || !one.policy ? [] : [one.policy])).sort(byName),
       };
     },
     ours: () => (policies.all() ?? []).flatMap((one) => (one.ours ? [`${one.name}@${one.generation}`] : [])).sort(),

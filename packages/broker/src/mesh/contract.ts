@@ -51,6 +51,12 @@ export interface Revoker {
    * Idempotent; converges from any state.
    */
   apply(revoked: readonly RevokedPrincipal[]): Promise<void>;
+  /**
+   * Deletes ServiceAccounts of ours that no live session stands behind: what a broker left that was killed between
+   * making one and writing it down. Young ones are left alone: they may belong to a session that is being opened.
+   * @returns the SPIFFE ids they stood for
+   */
+  collectOrphans(liveSpiffeIds: ReadonlySet<string>): Promise<readonly string[]>;
 }
 
 /** The mesh and the access file as they stand now. */

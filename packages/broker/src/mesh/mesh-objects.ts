@@ -6,7 +6,12 @@ type Workload = MeshService['workloads'][number];
 type Port = MeshService['ports'][number];
 
 const labels = z.record(z.string(), z.string());
-const metadata = z.object({ name: z.string(), namespace: z.string(), labels: labels.optional() });
+const metadata = z.object({
+  name: z.string(),
+  namespace: z.string(),
+  labels: labels.optional(),
+  annotations: labels.optional(),
+});
 
 const Service = z.object({
   metadata,
@@ -105,19 +110,28 @@ const Policy = z.object({
     .object({
       action: z.enum(['ALLOW', 'DENY', 'AUDIT', 'CUSTOM']).optional(),
       selector: z.object({ matchLabels: labels.optional() }).optional(),
+      targetRef: z.unknown().optional(),
+      targetRefs: z.array(z.unknown()).optional(),
     })
     .optional(),
 });
 
 export type WatchedPolicy =
   | { readonly ours: true; readonly name: string; readonly generation: number | undefined }
-  | { readonly ours: false; readonly policy: ForeignPolicy };
+  /** Without a policy: one that no sidecar enforces. */
+  | { readonly ours: false; readonly policy: ForeignPolicy | undefined };
+
+/** Istio evaluates such a policy and reports what it would do, and does nothing. */
+const DRY_RUN = 'istio.io/dry-run';
 
 /** Our own are watched too: whoever changes one changes its generation, and it is written again. */
 export function toPolicy(object: unknown): WatchedPolicy {
   const { metadata, spec } = Policy.parse(object);
   const { name, namespace, generation } = metadata;
   if (metadata.labels?.[MANAGED_BY_LABEL] === MANAGED_BY) return { ours: true, name, generation };
+  // Taken for an ALLOW on sidecars, it would have us add the first ALLOW there and close them to everybody else.
+  const elsewhere = spec?.targetRef !== undefined || (spec?.targetRefs?.length ?? 0) > 0;
+  if (elsewhere || metadata.annotations?.[DRY_RUN] === 'true') return { ours: false, policy: undefined };
   const selector = spec?.selector?.matchLabels;
   return { ours: false, policy: { name, namespace, action: spec?.action ?? 'ALLOW', ...(selector && { selector }) } };
 }

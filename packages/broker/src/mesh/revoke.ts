@@ -18,12 +18,6 @@ export interface RevokerOptions {
 export interface MeshRevoker extends Revoker {
   /** Whether it was in the last `apply`. */
   readonly isRevoked: (spiffeId: string) => boolean;
-  /**
-   * Deletes ServiceAccounts of ours that no live session has and that are older than two minutes (a younger one may
-   * belong to a session that is being opened).
-   * @returns the SPIFFE ids they stood for
-   */
-  collectOrphans(liveSpiffeIds: ReadonlySet<string>): Promise<readonly string[]>;
 }
 
 const NAME = 'meshpass-revoked';

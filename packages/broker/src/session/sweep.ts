@@ -1,6 +1,7 @@
 /** Leases, limits, and what has been forgotten long enough: looked at every second. */
 import { sql } from 'kysely';
 import { seconds, timestamp } from '../instant.ts';
+import type { Revoker } from '../mesh/contract.ts';
 import type { Store } from '../store/open.ts';
 import { closeSession } from './close.ts';
 import { endPassedGrants, type RecheckContext } from './recheck.ts';
@@ -8,10 +9,15 @@ import { endPassedGrants, type RecheckContext } from './recheck.ts';
 const SWEEP_MS = 1_000;
 const MAINTAIN_MS = 60_000;
 
+export interface SweepContext extends RecheckContext {
+  readonly store: Store;
+  readonly revoker: Pick<Revoker, 'collectOrphans'>;
+}
+
 /** @returns stops it */
-export function startSweeping(context: RecheckContext, store: Store): () => void {
+export function startSweeping(context: SweepContext): () => void {
   const sweeping = setInterval(() => sweepSessions(context), SWEEP_MS);
-  const maintaining = setInterval(() => maintain(context, store), MAINTAIN_MS);
+  const maintaining = setInterval(() => maintain(context), MAINTAIN_MS);
   sweeping.unref();
   maintaining.unref();
   return () => {
@@ -31,11 +37,14 @@ export function sweepSessions(context: RecheckContext): void {
   }
 }
 
-async function maintain(context: RecheckContext, store: Store): Promise<void> {
+async function maintain(context: SweepContext): Promise<void> {
+  const { live, mesh, revoker, store } = context;
   try {
     const now = timestamp(seconds(context.clock));
     await sql`delete from proof_replay where expires_at < ${now}::timestamptz`.execute(store.db);
     await store.maintain();
+    const spiffeIds = [...live.all()].flatMap(({ session }) => session.principals.map(({ spiffeId }) => spiffeId));
+    if (mesh.inForce()) await revoker.collectOrphans(new Set(spiffeIds));
   } catch (thrown) {
     context.onFailure(thrown);
   }

@@ -1,4 +1,4 @@
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, test } from 'vitest';
 import { protocolOf, toPod, toPolicy, toService, withWorkloads } from '../../src/mesh/mesh-objects.ts';
 
 describe('the protocol of a port, as istiod sees it', () => {
@@ -75,4 +75,13 @@ describe('an AuthorizationPolicy', () => {
     };
     expect(toPolicy({ metadata, spec: {} })).toEqual({ ours: true, name: 'a', generation: 3 });
   });
+});
+
+test.each([
+  ['one that targets a waypoint or a gateway', { spec: { targetRefs: [{ kind: 'Gateway', name: 'waypoint' }] } }],
+  ['one that targets it the old way', { spec: { targetRef: { kind: 'Gateway', name: 'waypoint' } } }],
+  ['a dry run', { metadata: { name: 'a', namespace: 'shop', annotations: { 'istio.io/dry-run': 'true' } } }],
+])('%s is not taken for a policy that sidecars enforce', (_what, object) => {
+  const metadata = { name: 'a', namespace: 'shop' };
+  expect(toPolicy({ metadata, ...object })).toEqual({ ours: false, policy: undefined });
 });

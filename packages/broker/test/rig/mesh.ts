@@ -97,6 +97,7 @@ export function playMesh(): PlayedMesh {
         if (mesh.revokerDown) throw new MeshpassError('kubernetes_unavailable', 'Kubernetes does not answer.');
         mesh.revoked = revoked;
       },
+      collectOrphans: async () => [],
     },
   };
   return mesh;
