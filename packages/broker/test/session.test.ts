@@ -180,7 +180,7 @@ describe('a live session', () => {
 
   it.each([
     ['garbage', 400, 'csr_malformed', 'hello'],
-    ['too large', 400, 'request_malformed', 'x'.repeat(9_000)],
+    ['too large', 413, 'csr_too_large', 'x'.repeat(9_000)],
   ])('refuses a CSR that is %s', async (_what, status, code, csr) => {
     const who = await session(rig, 'alice');
     const answer = await certificates(who, ['dev'], csr);
