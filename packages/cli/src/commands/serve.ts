@@ -87,6 +87,7 @@ export async function serve(options: ServeOptions): Promise<void> {
     authority: mesh.authority,
     revoker: mesh.revoker,
     mesh: mesh.state,
+    onPolicyDecision: mesh.state.onDecision,
     signer,
     reviewEdgeToken: async (token) =>
       (await mesh.reviewEdgeToken(token)) === `system:serviceaccount:${options.edgeServiceAccount}`,
