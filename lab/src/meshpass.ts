@@ -74,7 +74,8 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
     ...['--access', accessFile],
     ...['--public-url', `https://broker.meshpass.test:${BROKER_PORT}`],
     ...['--listen', `0.0.0.0:${BROKER_PORT}`],
-    ...['--operator-listen', `0.0.0.0:${OPERATOR_PORT}`],
+    // Not on the internet's side: no workspace has any business with it.
+    ...['--operator-listen', `${lab.hosts.meshpass!.ip}:${OPERATOR_PORT}`],
     ...['--tls-cert', join(lab.dir, 'tls/broker.meshpass.test.crt')],
     ...['--tls-key', join(lab.dir, 'tls/broker.meshpass.test.key')],
     ...['--data', dataDir],
@@ -106,7 +107,7 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
       ...['--broker', `https://broker.meshpass.test:${BROKER_PORT}`],
       ...['--broker-token', tokenFile],
       ...['--broker-ca', lab.testCa],
-      ...['--operator-listen', `0.0.0.0:${EDGE_OPERATOR_PORT}`],
+      ...['--operator-listen', `${lab.hosts.meshpass!.ip}:${EDGE_OPERATOR_PORT}`],
       ...(options.edgeFlags ?? []),
     ];
     const ready = `http://${lab.hosts.meshpass!.ip}:${EDGE_OPERATOR_PORT}`;
