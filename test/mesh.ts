@@ -5,6 +5,7 @@ import { type MeshpassOptions, startMeshpass } from '@meshpass/lab/meshpass';
 import type { Answer } from '@meshpass/lab/rogue/ask';
 import { type Rogue, startRogue } from '@meshpass/lab/rogue/drive';
 import { standIns } from '@meshpass/lab/stand-ins';
+import { stopUnit } from '@meshpass/lab/unit';
 import { expect } from 'vitest';
 
 export type Road = Awaited<ReturnType<typeof openRoad>>;
@@ -37,7 +38,11 @@ export async function openRoad(options: MeshpassOptions = {}) {
   const lab = await upLab({ with: ['workspace-2'] });
   const players = standIns(lab);
   await players.github.reset();
-  const meshpass = await startMeshpass(lab, options);
+  const meshpass = await startMeshpass(lab, options).catch(async (error) => {
+    // The lab would try to mend what is known not to start.
+    for (const unit of ['meshpass', 'edge']) await stopUnit(lab.dir, unit);
+    throw error;
+  });
   const secrets = new Set<string>();
   const rogues: Rogue[] = [];
   const auditPage = async (query: Record<string, string | number>): Promise<readonly AuditedDecision[]> => {
@@ -80,6 +85,16 @@ export async function openRoad(options: MeshpassOptions = {}) {
     accounts: async (): Promise<string[]> => {
       const { items } = (await lab.kubernetes.call('GET', `/api/v1/serviceaccounts${SELECTOR}`)) as Items;
       return items.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`).sort();
+    },
+    /** Every object of ours in the cluster but ServiceAccounts: its path and version. */
+    objects: async (): Promise<Record<string, string>> => {
+      const found: Record<string, string> = {};
+      for (const path of KINDS) {
+        const { items } = (await lab.kubernetes.call('GET', path + SELECTOR)) as Items;
+        for (const { metadata } of items)
+          found[`${path} ${metadata.namespace ?? ''}/${metadata.name}`] = metadata.resourceVersion;
+      }
+      return found;
     },
     /** Stops Meshpass and takes its resources away; the lab stays for whoever comes next. */
     close: async () => {
@@ -174,7 +189,7 @@ const KINDS = [
 ];
 
 type Kubernetes = Awaited<ReturnType<typeof upLab>>['kubernetes'];
-type Items = { items: { metadata: { name: string; namespace?: string } }[] };
+type Items = { items: { metadata: { name: string; namespace?: string; resourceVersion: string } }[] };
 
 async function removeOurs(kubernetes: Kubernetes): Promise<void> {
   const list = async (path: string) => ((await kubernetes.call('GET', path + SELECTOR)) as Items).items;
