@@ -20,6 +20,8 @@ export interface Mesh {
   identityToken(): string;
   /** The services that this session may reach now. */
   readonly services: readonly ReachableService[];
+  /** Why a connection ended that has no room for a text; `meshpass status` tells. */
+  untold(service: ReachableService, error: MeshpassError): void;
 }
 
 /**
@@ -124,8 +126,11 @@ function carryTunnel(
         carryBytes(client, upstream, first, transform);
         client.resume();
       },
-      // Neither raw TCP nor HTTP/2 before its settings has room for a text; the log has the reason.
-      (error) => client.destroy(toMeshpassError(error)),
+      // Neither raw TCP nor HTTP/2 before its settings has room for a text.
+      (error) => {
+        mesh().untold(service, toMeshpassError(error));
+        client.destroy();
+      },
     );
 }
 

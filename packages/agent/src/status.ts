@@ -25,6 +25,13 @@ export interface AgentStatus {
     readonly failures: Readonly<Record<string, string>>;
   };
   readonly tunnels: number;
+  /** The last connection to each service that ended without room to say why (raw TCP). */
+  readonly untold: readonly {
+    readonly service: string;
+    readonly at: number;
+    readonly code: string;
+    readonly message: string;
+  }[];
   /** What does not work here, and what to do instead. */
   readonly notes: readonly string[];
   /** Milliseconds from the start of the process until it was ready. */

@@ -48,6 +48,7 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
   const ca = config.caFile === undefined ? undefined : readCa(config.caFile);
   const client = new BrokerClient({ url: config.broker, key: newDpopKey(), ca, now, randomId: randomUUID });
   const notes: string[] = [];
+  const untold = new Map<string, AgentStatus['untold'][number]>();
   const addresses = new Map<string, string>();
   let readyAfter = 0;
 
@@ -79,6 +80,11 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
       sessionId: session.id,
       identityToken: () => keeper.identityToken(),
       services,
+      untold: (service, error) => {
+        const name = `${shortName(service)}:${service.port}`;
+        untold.set(name, { service: name, at: now(), code: error.code, message: error.message });
+        log('connection refused', { service: name, code: error.code });
+      },
     };
   };
   const byName = new ByName({ addresses, carry: (socket, service) => carryToService(socket, service, mesh) });
@@ -154,6 +160,7 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
       broker: { url: config.broker, answeredAt: health.brokerAnsweredAt, failures: health.failures },
       tunnels: tunnels.size,
       notes,
+      untold: [...untold.values()],
       readyAfter,
     };
   }

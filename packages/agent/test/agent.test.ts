@@ -1,6 +1,8 @@
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { get } from 'node:http';
+import { connect } from 'node:net';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { askAgent } from '../src/control.ts';
@@ -106,6 +108,22 @@ describe('by name', () => {
     });
     expect(status).toBe(429);
     expect(body).toBe('meshpass: Too many connections.\n');
+  });
+
+  test('a refused raw TCP connection just ends, and the status tells why', async () => {
+    const { agent } = await world({
+      adjust: (broker) => {
+        broker.services = [
+          service({ protocol: 'tcp', spiffe_ids: ['spiffe://cluster.local/ns/shop/sa/somebody-else'] }),
+        ];
+      },
+    });
+    const socket = connect(8080, agent.status().services[0]!.address!);
+    socket.on('error', () => {});
+    await once(socket, 'close');
+    expect(agent.status().untold).toEqual([
+      expect.objectContaining({ service: 'orders.shop:8080', code: 'agent_peer_untrusted' }),
+    ]);
   });
 });
 

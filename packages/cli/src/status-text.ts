@@ -13,6 +13,9 @@ export function statusText(status: AgentStatus, now: number): string {
     status.services.length > 0 ? 'You may reach:' : 'You may reach nothing yet; ask the owner of the access file.',
     ...status.services.map(serviceLine),
     `Programs that ignore names: eval "$(meshpass env)" (proxy on ${status.proxy.host}:${status.proxy.port})`,
+    ...status.untold.map(
+      ({ service, at, code, message }) => `Refused at ${clock(at)}: a connection to ${service}: ${message} [${code}]`,
+    ),
     ...status.notes.map((note) => `Note: ${note}`),
     ...Object.entries(status.broker.failures).map(([task, failure]) => `Not well: ${task}: ${failure}`),
   ];
