@@ -1,10 +1,11 @@
 /** The environment that sends programs through the proxy. */
-import type { LoopbackProxy } from './proxy.ts';
-
 export const PROXY_USER = 'meshpass';
 
 /** Both spellings: some programs read only one, and curl reads http_proxy only in lower case. */
-export function proxyEnvironment(proxy: Pick<LoopbackProxy, 'port' | 'secret'>): Readonly<Record<string, string>> {
+export function proxyEnvironment(proxy: {
+  readonly port: number;
+  readonly secret: string;
+}): Readonly<Record<string, string>> {
   const authority = `${PROXY_USER}:${proxy.secret}@127.0.0.1:${proxy.port}`;
   const http = `http://${authority}`;
   const socks = `socks5h://${authority}`;
