@@ -10,6 +10,7 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
@@ -62,7 +63,7 @@ export function startUnit(dir: string, unit: Unit): void {
   child.on('error', () => {}); // shows as a unit that is not alive
   if (child.pid === undefined) throw new LabError('lab_start', `${unit.name} could not be started.`);
   const running: Running = { unit, pid: child.pid, started: startTime(child.pid) ?? '' };
-  writeFileSync(join(dir, 'units', `${unit.name}.json`), JSON.stringify(running, null, 2));
+  writeFileSync(unitFile(dir, unit.name), JSON.stringify(running, null, 2));
 }
 
 /**
@@ -115,16 +116,18 @@ export async function killUnit(dir: string, name: string): Promise<void> {
   while (doomed.some(({ pid, started }) => startTime(pid) === started)) await sleep(POLL_MS);
 }
 
-/** Asks a unit to end (SIGTERM) and waits; one that takes longer than `within` milliseconds is killed. */
+/**
+ * Asks a unit to end (SIGTERM) and waits; one that takes longer than `within` milliseconds is killed. It is forgotten:
+ * whoever mends the lab does not start it again.
+ */
 export async function stopUnit(dir: string, name: string, within = STOP_MS): Promise<void> {
   const running = readUnit(dir, name);
-  if (!running || !isAlive(dir, name)) return;
-  process.kill(running.pid, 'SIGTERM');
+  if (!running) return;
+  if (isAlive(dir, name)) process.kill(running.pid, 'SIGTERM');
   const deadline = Date.now() + within;
-  while (isAlive(dir, name)) {
-    if (Date.now() > deadline) return killUnit(dir, name);
-    await sleep(POLL_MS);
-  }
+  while (isAlive(dir, name) && Date.now() < deadline) await sleep(POLL_MS);
+  await killUnit(dir, name);
+  rmSync(unitFile(dir, name), { force: true });
 }
 
 export function isAlive(dir: string, name: string): boolean {
@@ -150,8 +153,12 @@ export function logSize(dir: string, name: string): number {
   return existsSync(file) ? statSync(file).size : 0;
 }
 
+function unitFile(dir: string, name: string): string {
+  return join(dir, 'units', `${name}.json`);
+}
+
 function readUnit(dir: string, name: string): Running | undefined {
-  const file = join(dir, 'units', `${name}.json`);
+  const file = unitFile(dir, name);
   return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as Running) : undefined;
 }
 
