@@ -1,6 +1,7 @@
 /** The Codespace stops; the same credentials are tried again, at every layer. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AgentStatus } from '@meshpass/agent';
+import { isAlive } from '@meshpass/agent/down';
 import { type Rogue, startRogue } from '../rogue/drive.ts';
 import type { TunnelReport } from '../rogue/tunnel.ts';
 import type { OpenCodespace } from './codespace.ts';
@@ -67,13 +68,9 @@ function outcome(report: TunnelReport): string {
 }
 
 async function untilGone({ pid }: AgentStatus): Promise<void> {
-  for (let waited = 0; waited < 10_000; waited += 10) {
-    try {
-      process.kill(pid, 0);
-    } catch {
-      return;
-    }
-    await sleep(10);
+  const deadline = Date.now() + 10_000;
+  while (isAlive(pid)) {
+    expectThat(Date.now() < deadline, 'the agent did not end');
+    await sleep(5);
   }
-  expectThat(false, 'the agent did not end');
 }

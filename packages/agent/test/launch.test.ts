@@ -2,7 +2,7 @@ import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { askAgent } from '../src/control.ts';
-import { down } from '../src/down.ts';
+import { down, isAlive } from '../src/down.ts';
 import { launch } from '../src/launch.ts';
 import type { AgentStatus } from '../src/status.ts';
 import { afterThisTest, surroundingsOfAgent } from './world.ts';
@@ -72,12 +72,3 @@ test('why an agent was refused reaches the one who started it', async () => {
   const nobody = { ...config, broker: 'https://localhost:1' };
   await expect(launch(nobody, { env })).rejects.toMatchObject({ code: 'agent_broker_unreachable' });
 });
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch {
-    return false;
-  }
-}
