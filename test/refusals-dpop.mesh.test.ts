@@ -1,6 +1,6 @@
 /** Requests without the key that a session is bound to (RFC 9449). */
-import type { DpopLies } from '@meshpass/lab/rogue/credentials';
 import type { Rogue } from '@meshpass/lab/rogue/drive';
+import type { DpopLies } from '@meshpass/lab/rogue/lies';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { codespaceProof, enrolled, expectRefused, openRoad, type Road } from './mesh.ts';
 

@@ -1,10 +1,10 @@
 /** Clients that the edge must not let through, as they come from the internet. */
 import { generateKeyPairSync } from 'node:crypto';
 import { connectIstiod } from '@meshpass/broker/mesh/istiod';
+import type { Svid } from '@meshpass/cli/drill/credentials';
+import type { TunnelOrder } from '@meshpass/cli/drill/tunnel';
 import { createCsr } from '@meshpass/identity/csr';
-import type { Svid } from '@meshpass/lab/rogue/credentials';
 import type { Rogue } from '@meshpass/lab/rogue/drive';
-import type { TunnelOrder } from '@meshpass/lab/rogue/tunnel';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { completed, enrolled, LEDGER, ORDERS, openRoad, type Road, until } from './mesh.ts';
 

@@ -2,8 +2,9 @@
  * What the mesh itself refuses of stolen or misused credentials: a thief who stands inside of the cluster, past the edge,
  * straight at the mesh gateway and at the workloads' own sidecars.
  */
+
+import type { TunnelOrder, TunnelReport } from '@meshpass/cli/drill/tunnel';
 import type { Rogue } from '@meshpass/lab/rogue/drive';
-import type { TunnelOrder, TunnelReport } from '@meshpass/lab/rogue/tunnel';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { completed, enrolled, idTokenProof, LEDGER, ORDERS, openRoad, type Road, until } from './mesh.ts';
 

@@ -2,8 +2,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AgentStatus } from '@meshpass/agent';
 import { isAlive } from '@meshpass/agent/down';
+import type { TunnelReport } from '@meshpass/cli/drill/tunnel';
 import { type Rogue, startRogue } from '../rogue/drive.ts';
-import type { TunnelReport } from '../rogue/tunnel.ts';
 import type { OpenCodespace } from './codespace.ts';
 import { GRANT, get, ORDERS, refusedByBroker, refusedByEdge } from './refusals.ts';
 import { expectThat, type Scene } from './scene.ts';

@@ -1,11 +1,12 @@
 /** Drives a rogue on a host of the lab from a test or the quickstart. */
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import type { Answer } from '@meshpass/cli/drill/ask';
+import type { Svid } from '@meshpass/cli/drill/credentials';
+import type { TunnelOrder, TunnelReport } from '@meshpass/cli/drill/tunnel';
 import type { Lab } from '../lab.ts';
-import type { Answer } from './ask.ts';
-import type { DpopLies, Svid } from './credentials.ts';
+import type { DpopLies } from './lies.ts';
 import type { Order } from './main.ts';
-import type { TunnelOrder, TunnelReport } from './tunnel.ts';
 
 export interface Shown {
   readonly sessionToken: string;

@@ -3,9 +3,10 @@
  * on standard output. Lab only. Its loot never leaves the process but by `show`.
  */
 import { createInterface } from 'node:readline';
-import { ask } from './ask.ts';
-import { certificate, type DpopLies, emptyHanded, enrol, type Loot, speak, token } from './credentials.ts';
-import { type TunnelOrder, tunnel } from './tunnel.ts';
+import { ask } from '@meshpass/cli/drill/ask';
+import { certificate, emptyHanded, enrol, type Loot, speak, token } from '@meshpass/cli/drill/credentials';
+import { type TunnelOrder, tunnel } from '@meshpass/cli/drill/tunnel';
+import { type DpopLies, lying } from './lies.ts';
 
 /** Every order names whose loot it works with (`as`); an unknown name begins empty-handed. */
 export type Order = { readonly as: string; readonly broker: string } & (
@@ -50,18 +51,18 @@ function obey(order: Order): Promise<unknown> {
   }
   switch (order.do) {
     case 'enrol':
-      return enrol(loot, order.form, order.lies);
+      return enrol(loot, order.form, lying(order.lies));
     case 'certificate':
-      return certificate(loot, order.grant, order.csr, order.lies);
+      return certificate(loot, order.grant, order.csr, lying(order.lies));
     case 'token':
-      return token(loot, order.audience, order.lies);
+      return token(loot, order.audience, lying(order.lies));
     case 'speak':
       return speak(
         loot,
         order.method,
         order.path,
         { json: order.json, ...(order.form && { form: order.form }) },
-        order.lies,
+        lying(order.lies),
       );
     case 'ask':
       return ask(order.url, order);

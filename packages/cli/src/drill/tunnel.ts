@@ -1,7 +1,10 @@
-/** A tunnel through the edge (or straight to a gateway or a pod), with every part of it open to lies. */
+/**
+ * A tunnel through the edge (or straight to a gateway or a pod), in the way of the agent but with every part of it open to
+ * choice, and with a report of the layer that ended it.
+ */
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
-import { formatSni, parseTarget } from '@meshpass/identity/spiffe';
+import { formatSni, parseTarget, spiffeOfSan } from '@meshpass/identity/spiffe';
 import type { Loot } from './credentials.ts';
 
 export interface TunnelOrder {
@@ -17,6 +20,8 @@ export interface TunnelOrder {
   readonly straightTo?: { readonly host: string; readonly port: number };
   readonly sni?: string;
   readonly alpn?: readonly string[];
+  /** SPIFFE ids that the workload may present. Absent: whoever the roots of the mesh vouch for. */
+  readonly peers?: readonly string[];
   /** Text sent over the inner connection; absent: only the connection is made. */
   readonly send?: string;
 }
@@ -32,11 +37,35 @@ export interface TunnelReport {
   readonly answer?: string;
 }
 
+export interface OpenTunnel {
+  /** Inner TLS: what is written here reaches the workload. */
+  readonly socket: TLSSocket;
+  /** Ends it with everything below. */
+  readonly end: () => void;
+}
+
 const ALPN = ['istio-http/1.1', 'istio', 'http/1.1'];
 const PATIENCE_MS = 5_000;
 
 /** Makes one tunnel, sends, and reports how far it came. Never throws: a refusal is the result. */
 export async function tunnel(loot: Loot, order: TunnelOrder): Promise<TunnelReport> {
+  const opened = await openTunnel(loot, order);
+  if (!('socket' in opened)) return opened;
+  try {
+    const { socket } = opened;
+    return {
+      stage: 'answer',
+      answer: order.send === undefined ? await stillOpen(socket) : await exchange(socket, order.send),
+    };
+  } catch (thrown) {
+    return { stage: 'inner', error: reasonOf(thrown) };
+  } finally {
+    opened.end();
+  }
+}
+
+/** Makes a tunnel and leaves it open. Never throws: where it was refused, the report of that is the result. */
+export async function openTunnel(loot: Loot, order: TunnelOrder): Promise<OpenTunnel | TunnelReport> {
   const svid = loot.svids[order.grant];
   let below: Socket;
   try {
@@ -50,6 +79,7 @@ export async function tunnel(loot: Loot, order: TunnelOrder): Promise<TunnelRepo
           port: order.edge!.port,
           servername: order.edge!.host,
           ALPNProtocols: ['http/1.1'],
+          ...(loot.ca !== undefined && { ca: loot.ca }),
           ...(outer && { key: outer.key, cert: outer.chain }),
         }),
         'secureConnect',
@@ -63,12 +93,16 @@ export async function tunnel(loot: Loot, order: TunnelOrder): Promise<TunnelRepo
   } catch (thrown) {
     return { stage: 'edge', error: reasonOf(thrown) };
   }
+  const { peers } = order;
   const inner = connectTls({
     socket: below,
     servername: order.sni ?? formatSni(parseTarget(order.target)!),
     ALPNProtocols: [...(order.alpn ?? ALPN)],
     ca: [...loot.roots],
-    checkServerIdentity: () => undefined,
+    checkServerIdentity: (_name, { subjectaltname }) =>
+      peers === undefined || peers.includes(spiffeOfSan(subjectaltname) ?? '')
+        ? undefined
+        : new Error(`${order.target} is played by ${subjectaltname}`),
     ...(svid && { key: svid.key, cert: svid.chain }),
   });
   try {
@@ -77,15 +111,13 @@ export async function tunnel(loot: Loot, order: TunnelOrder): Promise<TunnelRepo
     below.destroy();
     return { stage: 'inner', error: reasonOf(thrown) };
   }
-  try {
-    const answer = order.send === undefined ? await stillOpen(inner) : await exchange(inner, order.send);
-    return { stage: 'answer', answer };
-  } catch (thrown) {
-    return { stage: 'inner', error: reasonOf(thrown) };
-  } finally {
-    inner.destroy();
-    below.destroy();
-  }
+  return {
+    socket: inner,
+    end: () => {
+      inner.destroy();
+      below.destroy();
+    },
+  };
 }
 
 async function connectThrough(socket: Socket, target: string): Promise<TunnelReport | undefined> {
@@ -107,19 +139,23 @@ async function connectThrough(socket: Socket, target: string): Promise<TunnelRep
 }
 
 /** A TLS 1.3 client learns of a refused certificate only after its own handshake: wait a little for the alert. */
-async function stillOpen(socket: TLSSocket): Promise<string> {
+export async function stillOpen(socket: TLSSocket): Promise<string> {
   return Promise.race([
     readUntil(socket, () => false),
     new Promise<string>((resolve) => setTimeout(() => resolve(''), 300)),
   ]);
 }
 
-async function exchange(socket: TLSSocket, text: string): Promise<string> {
+/** Sends a request over an open connection. @returns its answer, with what of the body came along */
+export async function exchange(socket: TLSSocket, text: string): Promise<string> {
   socket.write(text);
   return readUntil(socket, (answer) => {
     const headEnd = answer.indexOf('\r\n\r\n');
     if (headEnd < 0) return false;
-    const length = /content-length: *(\d+)/i.exec(answer.slice(0, headEnd));
+    const head = answer.slice(0, headEnd);
+    if (/^HTTP\/1\.1 (204|304)/.test(head)) return true;
+    if (/transfer-encoding: *chunked/i.test(head)) return answer.endsWith('0\r\n\r\n');
+    const length = /content-length: *(\d+)/i.exec(head);
     return length !== null && answer.length >= headEnd + 4 + Number(length[1]);
   });
 }

@@ -1,4 +1,7 @@
-/** Credentials of a client that does what the agent never would: it keeps everything, and misuses it on request. */
+/**
+ * The credentials of one session, held by a client that keeps them when the agent would not: to replay them when they
+ * must be dead. Every answer of the broker is given back as it came, refusals too.
+ */
 import { generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
 import { createCsr } from '@meshpass/identity/csr';
 import { createDpopProof, type DpopKey, dpopKey } from '@meshpass/identity/dpop';
@@ -10,42 +13,53 @@ export interface Svid {
   readonly spiffeId: string;
 }
 
-/** What one enrolment holds. Lab only: the agent exports none of this. */
+/** What one enrolment holds. It lives in memory only. */
 export interface Loot {
   readonly broker: string;
   readonly dpop: DpopKey;
+  /** PEM of the CA of broker and edge; absent: Node's own roots. */
+  readonly ca?: string | undefined;
   sessionToken: string;
   roots: readonly string[];
   readonly svids: Record<string, Svid>;
   identityToken?: string;
 }
 
-/** What a DPoP proof says instead of the truth. */
-export interface DpopLies {
-  readonly omit?: boolean;
-  readonly method?: string;
-  readonly url?: string;
-  readonly iat?: number;
-  readonly jti?: string;
-  readonly otherKey?: boolean;
-  readonly accessToken?: string | null;
+export interface ProvenRequest {
+  readonly key: DpopKey;
+  readonly method: string;
+  readonly url: string;
+  readonly accessToken: string | undefined;
 }
 
-export function emptyHanded(broker: string): Loot {
-  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
-  return { broker, dpop: dpopKey(privateKey), sessionToken: '', roots: [], svids: {} };
+/** Makes the DPoP proof of a request; undefined sends none. */
+export type Prove = (request: ProvenRequest) => string | undefined;
+
+/** @param broker base URL */
+export function emptyHanded(broker: string, ca?: string): Loot {
+  return { broker, dpop: newDpopKey(), sessionToken: '', roots: [], svids: {}, ...(ca !== undefined && { ca }) };
+}
+
+export function newDpopKey(): DpopKey {
+  return dpopKey(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
 }
 
 /** POST /token with these form members. Fills the loot when a session comes back. */
-export async function enrol(loot: Loot, form: Readonly<Record<string, string>>, lies: DpopLies = {}): Promise<Answer> {
+export async function enrol(
+  loot: Loot,
+  form: Readonly<Record<string, string>>,
+  prove: Prove = honest,
+): Promise<Answer> {
   const body = new URLSearchParams({
     grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
     ...form,
   }).toString();
   const answer = await ask(`${loot.broker}/token`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/x-www-form-urlencoded', ...proof(loot, 'POST', '/token', undefined, lies) },
-    body,
+    ...{ method: 'POST', body, ca: loot.ca },
+    headers: {
+      'content-type': 'application/x-www-form-urlencoded',
+      ...proof(loot, 'POST', '/token', undefined, prove),
+    },
   });
   if (answer.status === 200) {
     const session = answer.json as { access_token: string; mesh: { roots: string[] } };
@@ -61,11 +75,11 @@ export function speak(
   method: string,
   path: string,
   body?: { readonly json?: unknown; readonly form?: Readonly<Record<string, string>> },
-  lies: DpopLies = {},
+  prove: Prove = honest,
 ): Promise<Answer> {
   const headers: Record<string, string> = {
     authorization: `DPoP ${loot.sessionToken}`,
-    ...proof(loot, method, path, loot.sessionToken, lies),
+    ...proof(loot, method, path, loot.sessionToken, prove),
   };
   let text: string | undefined;
   if (body?.json !== undefined) {
@@ -75,14 +89,14 @@ export function speak(
     headers['content-type'] = 'application/x-www-form-urlencoded';
     text = new URLSearchParams(body.form).toString();
   }
-  return ask(`${loot.broker}${path}`, { method, headers, ...(text !== undefined && { body: text }) });
+  return ask(`${loot.broker}${path}`, { method, headers, ca: loot.ca, ...(text !== undefined && { body: text }) });
 }
 
 /** An SVID for a grant; kept under the grant's name. `csr` replaces the honest request. */
-export async function certificate(loot: Loot, grant: string, csr?: string, lies: DpopLies = {}): Promise<Answer> {
+export async function certificate(loot: Loot, grant: string, csr?: string, prove: Prove = honest): Promise<Answer> {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const request = { certificates: [{ grant, csr: csr ?? createCsr(privateKey) }] };
-  const answer = await speak(loot, 'POST', '/certificates', { json: request }, lies);
+  const answer = await speak(loot, 'POST', '/certificates', { json: request }, prove);
   if (answer.status === 200) {
     const { certificates } = answer.json as { certificates: { chain: string; spiffe_id: string }[] };
     const issued = certificates[0]!;
@@ -92,7 +106,7 @@ export async function certificate(loot: Loot, grant: string, csr?: string, lies:
 }
 
 /** A JWT for one audience; without one, the identity token, which is kept. */
-export async function token(loot: Loot, audience?: string, lies: DpopLies = {}): Promise<Answer> {
+export async function token(loot: Loot, audience?: string, prove: Prove = honest): Promise<Answer> {
   const form = {
     grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
     subject_token: loot.sessionToken,
@@ -100,11 +114,21 @@ export async function token(loot: Loot, audience?: string, lies: DpopLies = {}):
     requested_token_type: `urn:ietf:params:oauth:token-type:${audience === undefined ? 'jwt' : 'id_token'}`,
     ...(audience !== undefined && { audience }),
   };
-  const answer = await speak(loot, 'POST', '/token', { form }, lies);
+  const answer = await speak(loot, 'POST', '/token', { form }, prove);
   if (answer.status === 200 && audience === undefined) {
     loot.identityToken = (answer.json as { access_token: string }).access_token;
   }
   return answer;
+}
+
+/** A DPoP proof as the agent makes it. */
+export function honest({ key, method, url, accessToken }: ProvenRequest): string {
+  return createDpopProof({
+    ...{ key, method, url },
+    now: Math.floor(Date.now() / 1000),
+    jti: randomUUID(),
+    ...(accessToken !== undefined && { accessToken }),
+  });
 }
 
 function proof(
@@ -112,20 +136,10 @@ function proof(
   method: string,
   path: string,
   accessToken: string | undefined,
-  lies: DpopLies,
+  prove: Prove,
 ): Record<string, string> {
-  if (lies.omit) return {};
-  const key = lies.otherKey ? dpopKey(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey) : loot.dpop;
-  const bound = lies.accessToken === null ? undefined : (lies.accessToken ?? accessToken);
-  const dpop = createDpopProof({
-    key,
-    method: lies.method ?? method,
-    url: lies.url ?? `${loot.broker}${path}`,
-    now: lies.iat ?? Math.floor(Date.now() / 1000),
-    jti: lies.jti ?? randomUUID(),
-    ...(bound !== undefined && { accessToken: bound }),
-  });
-  return { dpop };
+  const dpop = prove({ key: loot.dpop, method, url: `${loot.broker}${path}`, accessToken });
+  return dpop === undefined ? {} : { dpop };
 }
 
 function pem(key: KeyObject): string {
