@@ -1,0 +1,163 @@
+/** The broker is killed (SIGKILL): what it acknowledged is there, and agents carry on without it. */
+import type { Rogue } from '@meshpass/lab/rogue/drive';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { codespaceProof, enrolled, ORDERS, openRoad, type Road, until } from './mesh.ts';
+
+let road: Road;
+let rogue: Rogue;
+
+beforeAll(async () => {
+  road = await openRoad({ edgeApart: true });
+  rogue = road.rogue();
+});
+afterAll(async () => {
+  for (const host of ['workspace', 'workspace-2']) await road?.lab.exec(host, ['meshpass', 'down']);
+  await road?.close();
+});
+
+const CURL = ['curl', '-sS', '-m', '5', '-o', '/dev/null', '-w', '%{http_code}', 'http://orders.shop:8080/orders/1'];
+const call = (host: string) => road.lab.exec(host, CURL);
+
+it('an edge of its own carries traffic for sessions of the broker, and has its decisions audited there', async () => {
+  const client = rogue.as('first');
+  const session = await enrolled(road, client);
+  const order = { target: ORDERS, grant: 'payments-dev', edge: road.meshpass.edge };
+  // The edge hears of a session a moment after its developer.
+  await until(
+    () => client.tunnel(order),
+    (report) => report.stage === 'answer',
+    5,
+  );
+  expect(await client.tunnel({ ...order, target: 'web.dev.svc.cluster.local:80' })).toMatchObject({
+    ...{ stage: 'edge', edgeStatus: 403, edgeCode: 'tunnel_target_not_granted' },
+  });
+  await until(
+    () => road.auditPage({ session, limit: 1000 }),
+    (rows) => rows.some((row) => row.action === 'tunnel' && row.code === 'tunnel_target_not_granted'),
+  );
+  expect(await client.speak('DELETE', '/session')).toMatchObject({ status: 204 });
+  await until(
+    () => client.tunnel(order),
+    (report) => report.edgeCode === 'tunnel_session_unknown',
+    5,
+  );
+});
+
+it('killed in the middle of many exchanges, it has every session and every audit row that it acknowledged', async () => {
+  const CLIENTS = 60;
+  const spaces = await Promise.all(Array.from({ length: CLIENTS }, () => road.codespace()));
+  const acknowledged: { readonly name: string; readonly session: string; readonly decision?: string }[] = [];
+  const refused: string[] = [];
+  let failed = 0;
+  const exchanges = spaces.map(async (space, n) => {
+    const client = rogue.as(`crowd ${n}`);
+    try {
+      const answer = await client.enrol(codespaceProof(space));
+      if (answer.status !== 200) throw new Error(answer.text);
+      const { session } = answer.json as { session: { id: string } };
+      acknowledged.push({ name: `crowd ${n}`, session: session.id });
+      const bad = await client.certificate('sre-bulk');
+      const { decision_id: decision } = bad.json as { decision_id?: string };
+      if (bad.status === 403 && decision) refused.push(decision);
+    } catch {
+      failed++;
+    }
+  });
+  await until(
+    () => acknowledged.length,
+    (count) => count >= 10,
+  );
+  await road.lab.kill('meshpass');
+  await Promise.all(exchanges);
+  expect(acknowledged.length).toBeGreaterThanOrEqual(10);
+  expect(failed).toBeGreaterThan(0);
+
+  await road.lab.restart('meshpass');
+  await new Promise((resolve) => setTimeout(resolve, 1_000));
+  const rows = await road.audit();
+  const opened = rows.filter((row) => row.action === 'session.open' && row.outcome === 'allowed');
+  const openedIds = new Set(opened.map((row) => row.session_id));
+  for (const { name, session } of acknowledged) {
+    expect(openedIds).toContain(session);
+    const client = rogue.as(name);
+    expect(await client.speak('POST', '/session/heartbeat'), `${name} was acknowledged`).toMatchObject({ status: 200 });
+  }
+  for (const decision of refused) {
+    expect(rows.filter((row) => row.id === decision)).toMatchObject([{ outcome: 'refused', code: 'grant_unknown' }]);
+  }
+  const [one] = acknowledged;
+  const client = rogue.as(one!.name);
+  expect(await client.certificate('payments-dev')).toMatchObject({ status: 200 });
+  // No principal and no account but of sessions that are in the log.
+  expect(await road.accounts()).toHaveLength(1);
+}, 120_000);
+
+describe('an agent whose broker is dead', () => {
+  it('goes on carrying traffic by the edge, and recovers by itself', async () => {
+    const { name, token } = await road.codespace();
+    const env = {
+      ...{ CODESPACES: 'true', CODESPACE_NAME: name, GITHUB_TOKEN: token },
+      ...{ MESHPASS_BROKER: road.meshpass.brokerUrl, MESHPASS_CA_FILE: road.lab.testCa },
+    };
+    const up = await road.lab.exec('workspace', ['meshpass', 'up', '--output', 'json'], { env });
+    expect(up.code, up.stderr).toBe(0);
+    const session = (JSON.parse(up.stdout) as { session: { id: string } }).session.id;
+    expect((await call('workspace')).stdout).toBe('200');
+
+    await road.lab.kill('meshpass');
+    const end = Date.now() + 20_000;
+    while (Date.now() < end) {
+      expect((await call('workspace')).stdout).toBe('200');
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+    }
+    const without = await road.lab.exec('workspace-2', ['meshpass', 'up'], { env });
+    expect(without).toMatchObject({ code: 3, stdout: '' });
+    expect(without.stderr).toContain('[agent_broker_unreachable]');
+
+    await road.lab.restart('meshpass');
+    await until(
+      async () => (await fetch(`${road.meshpass.operatorUrl}/readyz`)).status,
+      (status) => status === 200,
+    );
+    // The session is the same one, the agent needs nothing new, and the edge follows the broker again.
+    const status = async () =>
+      JSON.parse((await road.lab.exec('workspace', ['meshpass', 'status', '--output', 'json'])).stdout) as {
+        session: { id: string };
+        broker: { failures: Record<string, string> };
+      };
+    await until(status, ({ broker }) => Object.keys(broker.failures).length === 0, 60);
+    expect((await status()).session.id).toBe(session);
+    expect((await call('workspace')).stdout).toBe('200');
+    expect((await road.lab.exec('workspace', ['meshpass', 'token', '--audience', 'sts.amazonaws.com'])).code).toBe(0);
+    const down = await road.lab.exec('workspace', ['meshpass', 'down']);
+    expect(down.stdout).toContain('Goodbye said');
+    expect(await road.auditPage({ session, limit: 1000 })).toContainEqual(
+      expect.objectContaining({ action: 'session.close', session_id: session }),
+    );
+  }, 180_000);
+
+  it('is not served by the edge for longer than the edge may go without a broker', async () => {
+    const client = rogue.as('stale');
+    await enrolled(road, client);
+    const order = { target: ORDERS, grant: 'payments-dev', edge: road.meshpass.edge };
+    await until(
+      () => client.tunnel(order),
+      (report) => report.stage === 'answer',
+      30,
+    );
+    await road.lab.kill('meshpass');
+    await until(
+      () => client.tunnel(order),
+      (report) => report.edgeCode === 'tunnel_directory_stale',
+      50,
+    );
+    await road.lab.restart('meshpass');
+    await until(
+      () => client.tunnel(order),
+      (report) => report.stage === 'answer',
+      30,
+    );
+  }, 120_000);
+});
+
+it('no audit row and no line of the log holds a token', () => road.expectNoSecretKept());
