@@ -32,6 +32,12 @@ export const BrokerConfig = z.strictObject({
   signingKeyFile: z.string().optional(),
   /** File whose only line is the token of operators; without it nobody may close sessions by hand. */
   operatorTokenFile: z.string().optional(),
+  /** File whose only line is the token with which GitHub streams its audit log; without it none is taken. */
+  githubEventTokenFile: z.string().optional(),
+  /** Least time between two looks at the organisation's Codespaces; GitHub's budget may make it longer. */
+  githubSweepSeconds: z.number().int().min(1).max(3_600).default(10),
+  /** Least time between two looks at teams and members. */
+  githubMemberSeconds: z.number().int().min(1).max(3_600).default(60),
   /** CIDR blocks of proxies whose X-Forwarded-For is believed. */
   trustedProxies: z.array(z.string()).default([]),
   heartbeatSeconds: z.number().int().min(1).default(15),

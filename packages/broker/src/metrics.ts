@@ -8,12 +8,22 @@ export interface Metrics {
   readonly batch: (entries: number, seconds: number) => void;
   readonly closed: (cause: string) => void;
   readonly failure: (where: string) => void;
+  /** Events of GitHub's audit log that concern Codespaces. */
+  readonly githubEvents: (count: number) => void;
 }
 
 export interface Gauges {
   readonly liveSessions: () => number;
   readonly pendingRevocations: () => number;
+  /** Of what watches GitHub; undefined where nothing does, or nothing is known yet. */
+  readonly github: Readonly<Record<keyof typeof GITHUB_GAUGES, () => number | undefined>>;
 }
+
+const GITHUB_GAUGES = {
+  sweepAge: ['meshpass_github_sweep_age_seconds', 'Since the last whole look at the Codespaces began'],
+  memberAge: ['meshpass_github_member_age_seconds', 'Since the last whole look at teams and members began'],
+  callsLeft: ['meshpass_github_calls_left', 'Calls that GitHub says are left in this hour'],
+} as const;
 
 export function createMetrics(gauges: Gauges): Metrics {
   const registry = new Registry();
@@ -72,6 +82,22 @@ export function createMetrics(gauges: Gauges): Metrics {
       this.set(gauges.pendingRevocations());
     },
   });
+  for (const [key, [name, help]] of Object.entries(GITHUB_GAUGES)) {
+    const read = gauges.github[key as keyof typeof GITHUB_GAUGES];
+    new Gauge({
+      ...{ name, help, registers },
+      collect() {
+        const value = read();
+        if (value === undefined) this.reset();
+        else this.set(value);
+      },
+    });
+  }
+  const githubEvents = new Counter({
+    name: 'meshpass_github_events_total',
+    help: "Events of GitHub's audit log that concern Codespaces",
+    registers,
+  });
   return {
     registry,
     decision: (action, outcome, code) => decisions.inc({ action, outcome, code }),
@@ -82,5 +108,6 @@ export function createMetrics(gauges: Gauges): Metrics {
     },
     closed: (cause) => closed.inc({ cause }),
     failure: (where) => failures.inc({ where }),
+    githubEvents: (count) => githubEvents.inc(count),
   };
 }

@@ -32,6 +32,9 @@ import { openStore, type Store } from './store/open.ts';
 import { MAX_AGE, MAX_AHEAD } from './token/dpop.ts';
 import { createReplayMemory } from './token/replay.ts';
 import type { Signer } from './token/signer.ts';
+import type { Pace } from './watch/pace.ts';
+import type { ReadGithub } from './watch/reader.ts';
+import { startWatching, type Watch } from './watch/watch.ts';
 
 /** What the broker is built upon. */
 export interface BrokerParts {
@@ -46,6 +49,8 @@ export interface BrokerParts {
   readonly signer: Signer;
   /** TokenReview of an edge's bearer; absent where the edge runs in this process. */
   readonly reviewEdgeToken?: (token: string) => Promise<boolean>;
+  /** Whom to ask about live sessions' Codespaces and teams, and how often one may; absent: leases alone decide. */
+  readonly github?: { readonly read: ReadGithub; readonly pace: Pace };
   readonly log?: Logger;
   readonly clock?: Clock;
   readonly random?: Random;
@@ -66,7 +71,7 @@ export interface Broker {
 }
 
 const STOP_PATIENCE_MS = 10_000;
-const MIN_OPERATOR_TOKEN = 32;
+const MIN_TOKEN = 32;
 /** DPoP proofs remembered in a window: a thousand requests a second, and as much again. */
 const REPLAY_CAPACITY = 150_000;
 
@@ -74,10 +79,16 @@ const REPLAY_CAPACITY = 150_000;
 export async function serveBroker(config: BrokerConfig, parts: BrokerParts): Promise<Broker> {
   // The process before this one has ended by now; the store takes its time to open, so that agents hardly notice.
   const startedAt = seconds(parts.clock ?? Date.now);
-  const operatorToken = await readOperatorToken(config.operatorTokenFile);
+  const operatorToken = await readToken(config.operatorTokenFile, 'operators');
+  const githubEventToken = await readToken(config.githubEventTokenFile, "GitHub's audit log");
+  if (githubEventToken !== undefined && !parts.github)
+    throw new MeshpassError(
+      'config_invalid',
+      "GitHub's audit log is of use only where GitHub can be asked again: configure its App, or a token file.",
+    );
   const store = await openStore(config);
   try {
-    return await assemble(config, parts, { store, operatorToken, startedAt });
+    return await assemble(config, parts, { store, operatorToken, githubEventToken, startedAt });
   } catch (thrown) {
     await store.close();
     throw thrown;
@@ -87,6 +98,7 @@ export async function serveBroker(config: BrokerConfig, parts: BrokerParts): Pro
 interface Opened {
   readonly store: Store;
   readonly operatorToken: string | undefined;
+  readonly githubEventToken: string | undefined;
   /** Unix seconds. */
   readonly startedAt: number;
 }
@@ -94,12 +106,21 @@ interface Opened {
 async function assemble(
   config: BrokerConfig,
   parts: BrokerParts,
-  { store, operatorToken, startedAt }: Opened,
+  { store, operatorToken, githubEventToken, startedAt }: Opened,
 ): Promise<Broker> {
   const { mesh, clock = Date.now, random = randomBytes, log = createLog() } = parts;
   const sourceOf = sourceReader(config.trustedProxies);
   const live = createLiveIndex();
-  const metrics = createMetrics({ liveSessions: live.size, pendingRevocations: () => revocations.pending() });
+  let watch: Watch | undefined;
+  const metrics = createMetrics({
+    liveSessions: live.size,
+    pendingRevocations: () => revocations.pending(),
+    github: {
+      sweepAge: () => watch?.sweepAge(),
+      memberAge: () => watch?.memberAge(),
+      callsLeft: () => watch?.callsLeft(),
+    },
+  });
   const failed = (where: string) => (cause: unknown) => {
     metrics.failure(where);
     log.error({ err: cause, where }, 'something the broker stands on failed');
@@ -142,6 +163,7 @@ async function assemble(
     ...{ clock, random },
   };
   const answers = { config, mesh };
+  const admin = { ...{ audit, clock, random, sourceOf, log, sessions, operatorToken } };
   const app = createApp({
     ...{
       audit,
@@ -152,7 +174,7 @@ async function assemble(
       config,
       metrics,
       startedAt,
-      operatorToken,
+      admin,
       streams,
       feed,
       journal,
@@ -170,6 +192,14 @@ async function assemble(
       strangers: createReplayMemory(MAX_AGE + MAX_AHEAD, REPLAY_CAPACITY),
       sessions: createReplayMemory(MAX_AGE + MAX_AHEAD, REPLAY_CAPACITY),
     },
+    githubEvents:
+      githubEventToken === undefined
+        ? undefined
+        : {
+            token: githubEventToken,
+            hear: (events) => watch?.hear(events),
+            onEvents: metrics.githubEvents,
+          },
     liveSessions: live,
     reviewEdgeToken: parts.reviewEdgeToken,
     stopping: () => stopping,
@@ -190,9 +220,13 @@ async function assemble(
     void untilStored(closing, { audit: [row] });
   });
   const stopSweeping = startSweeping({ ...sessions, store, revoker: parts.revoker });
+  if (parts.github) {
+    const { githubSweepSeconds: sweepSeconds, githubMemberSeconds: memberSeconds } = config;
+    watch = startWatching({ ...parts.github, sessions, sweepSeconds, memberSeconds, onFailure: failed('github') });
+  }
   const listener = await listenTls(app, config.listen, config.tls, failed('tls'));
   const operator = await listenPlain(
-    createOperatorApp({ store, mesh, metrics, operatorToken, stopping: () => stopping }),
+    createOperatorApp({ store, mesh, metrics, admin, stopping: () => stopping }),
     config.operator,
   );
   log.info({ port: listener.port, operatorPort: operator.port, store: store.kind, restored: live.size() }, 'serving');
@@ -201,6 +235,7 @@ async function assemble(
     stopping = true;
     unfollow();
     stopSweeping();
+    watch?.stop();
     for (const stream of streams) stream.end();
     await listener.stop(STOP_PATIENCE_MS);
     feed.stop();
@@ -225,14 +260,15 @@ async function assemble(
   };
 }
 
-async function readOperatorToken(file: string | undefined): Promise<string | undefined> {
+/** @param whose in words, for messages */
+async function readToken(file: string | undefined, whose: string): Promise<string | undefined> {
   if (file === undefined) return undefined;
   let token: string;
   try {
     token = (await readFile(file, 'utf8')).trim();
   } catch (cause) {
-    throw new MeshpassError('config_invalid', 'The file with the operator token cannot be read.', { cause });
+    throw new MeshpassError('config_invalid', `The file with the token of ${whose} cannot be read.`, { cause });
   }
-  if (token.length >= MIN_OPERATOR_TOKEN) return token;
-  throw new MeshpassError('config_invalid', `The operator token must have ${MIN_OPERATOR_TOKEN} characters at least.`);
+  if (token.length >= MIN_TOKEN) return token;
+  throw new MeshpassError('config_invalid', `The token of ${whose} must have ${MIN_TOKEN} characters at least.`);
 }

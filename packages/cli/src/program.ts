@@ -108,6 +108,14 @@ function inTheCluster(program: Command): void {
     flag('--github-api <url>', 'GitHub API', 'MESHPASS_GITHUB_API').default('https://api.github.com'),
     flag('--github-app <id>', 'GitHub App that reads teams', 'MESHPASS_GITHUB_APP'),
     flag('--github-app-key <file>', 'its private key, PEM', 'MESHPASS_GITHUB_APP_KEY'),
+    flag('--github-token-file <file>', 'watch GitHub with this token, not as the App', 'MESHPASS_GITHUB_TOKEN_FILE'),
+    flag('--github-sweep <seconds>', 'least time between looks at Codespaces', 'MESHPASS_GITHUB_SWEEP').default('10'),
+    flag('--github-members <seconds>', 'least time between looks at teams', 'MESHPASS_GITHUB_MEMBERS').default('60'),
+    flag(
+      '--github-event-token <file>',
+      "token with which GitHub's audit log is streamed to us",
+      'MESHPASS_GITHUB_EVENT_TOKEN_FILE',
+    ),
     required('--edge-public <host:port>', 'where agents find the edge', 'MESHPASS_EDGE_PUBLIC'),
     flag('--edge-listen <host:port>', 'run the edge here', 'MESHPASS_EDGE_LISTEN'),
     flag('--edge-service-account <ns:name>', 'who may follow the feed', 'MESHPASS_EDGE_SERVICE_ACCOUNT').default(

@@ -57,6 +57,7 @@ const STATUS = {
   not_found: 404,
   operator_unauthorized: 401,
   edge_unauthorized: 401,
+  github_unauthorized: 401,
   // What the broker stands on
   store_unavailable: 503,
   ca_unavailable: 503,

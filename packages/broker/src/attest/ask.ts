@@ -15,6 +15,8 @@ export interface Question {
   readonly method?: 'GET' | 'POST';
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;
+  /** The most that an answer may have, bytes. Default: 512 KiB. */
+  readonly maxBytes?: number;
 }
 
 export interface Answer {
@@ -44,8 +46,9 @@ export async function ask(url: URL, question: Question, who: string, options: As
       redirect: 'manual',
       signal: AbortSignal.timeout(options.timeoutMs),
     });
-    const text = await readBounded(response);
-    if (response.status >= 300 && response.status < 400) {
+    const text = await readBounded(response, question.maxBytes ?? MAX_BYTES);
+    const isUnchanged = response.status === 304 && question.headers?.['if-none-match'] !== undefined;
+    if (response.status >= 300 && response.status < 400 && !isUnchanged) {
       throw unavailable(who, 'redirected', { status: response.status, path: url.pathname });
     }
     return { status: response.status, headers: response.headers, body: parse(text, response.ok) };
@@ -69,13 +72,13 @@ export function unavailable(
   );
 }
 
-async function readBounded(response: Response): Promise<string> {
+async function readBounded(response: Response, maxBytes: number): Promise<string> {
   const chunks: Uint8Array[] = [];
   let size = 0;
   for await (const chunk of response.body ?? []) {
     size += chunk.byteLength;
     // Leaving the loop cancels the body.
-    if (size > MAX_BYTES) throw new Error(`more than ${MAX_BYTES} bytes`);
+    if (size > maxBytes) throw new Error(`more than ${maxBytes} bytes`);
     chunks.push(chunk);
   }
   return Buffer.concat(chunks).toString('utf8');

@@ -8,7 +8,12 @@ export interface GithubApiOptions extends AskOptions {
   readonly url: string;
   /** Unix milliseconds. */
   readonly clock: () => number;
+  /** Told of every answer, refusals included: their headers say what is left of the budget. */
+  readonly onAnswer?: (answer: Answer) => void;
 }
+
+/** A Codespace takes up to 10 kB in GitHub's lists, and a page has a hundred. */
+export const MAX_PAGE_BYTES = 4 * 1024 * 1024;
 
 const WHO = 'GitHub';
 const VERSION = '2022-11-28';
@@ -17,7 +22,7 @@ const RETRY_SECONDS = 60;
 
 /**
  * @param path of the endpoint; each part that is not ours is already passed through pathPart
- * @returns 2xx, 401, 403 and 404 answers; every other is thrown
+ * @returns 2xx, 304 (to a conditional question), 401, 403 and 404 answers; every other is thrown
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
 export async function askGithub(
@@ -40,8 +45,9 @@ export async function askGithub(
     WHO,
     options,
   );
+  options.onAnswer?.(answer);
   refuseWhenLimited(answer, options.clock());
-  const expected = answer.status < 300 || [401, 403, 404].includes(answer.status);
+  const expected = answer.status < 300 || [304, 401, 403, 404].includes(answer.status);
   if (!expected) throw unavailable(WHO, 'unexpected status', { status: answer.status, requestId: requestId(answer) });
   return answer;
 }

@@ -2,15 +2,25 @@
 import { createPrivateKey } from 'node:crypto';
 import { SignJWT } from 'jose';
 import { z } from 'zod';
-import { type Answer, unavailable } from './ask.ts';
-import { askGithub, type GithubApiOptions, messageOf, pathPart, readGithub, requestId } from './github-api.ts';
+import { type Answer, type Question, unavailable } from './ask.ts';
+import {
+  askGithub,
+  type GithubApiOptions,
+  MAX_PAGE_BYTES,
+  messageOf,
+  pathPart,
+  readGithub,
+  requestId,
+} from './github-api.ts';
 import { createRemembered } from './remembered.ts';
 
-export interface GithubAppOptions extends GithubApiOptions {
+export interface GithubAppOptions extends Omit<GithubApiOptions, 'onAnswer'> {
   /** App id or client id. */
   readonly appId: string;
   /** PEM as GitHub gives it (PKCS #1), or PKCS #8. */
   readonly privateKey: string;
+  /** Told of every answer to an installation, whose budget all of its questions share. */
+  readonly onInstallationAnswer?: (answer: Answer) => void;
 }
 
 export interface GithubUser {
@@ -19,6 +29,12 @@ export interface GithubUser {
 }
 
 export interface GithubApp {
+  /**
+   * Asks as the installation in the organisation.
+   * @param path each part that is not ours passed through pathPart
+   * @returns undefined where it is not installed, or what is asked for is not there (404)
+   */
+  ask(organization: string, path: string, question?: Question): Promise<Answer | undefined>;
   /** Id of an organisation in which the App is installed; undefined where it is not. */
   organizationId(organization: string): Promise<number | undefined>;
   isMember(organization: string, user: GithubUser): Promise<boolean>;
@@ -99,17 +115,21 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
     });
 
   /** Asks as the installation in the organisation; undefined where there is none, or what is asked for is not there. */
-  const askAsInstallation = async (organization: string, path: string): Promise<Answer | undefined> => {
+  const asInstallation: GithubApiOptions = {
+    ...options,
+    ...(options.onInstallationAnswer && { onAnswer: options.onInstallationAnswer }),
+  };
+  const askAsInstallation: GithubApp['ask'] = async (organization, path, question) => {
     const found = await installation(organization);
     if (!found) return undefined;
-    let answer = await askGithub(path, (await token(found.id)).token, options);
+    let answer = await askGithub(path, (await token(found.id)).token, asInstallation, question);
     if (answer.status === 401) {
       // Revoked before its time: uninstalled and installed again, or suspended.
       tokens.forget(String(found.id));
       installations.forget(organization.toLowerCase());
       const again = await installation(organization);
       if (!again) return undefined;
-      answer = await askGithub(path, (await token(again.id)).token, options);
+      answer = await askGithub(path, (await token(again.id)).token, asInstallation, question);
     }
     return answer.status === 404 ? undefined : refuseUnlessOk(answer, 'read members or their Codespaces');
   };
@@ -126,6 +146,7 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
     });
 
   return {
+    ask: askAsInstallation,
     organizationId: async (organization) => (await installation(organization))?.account.id,
     isMember: (organization, user) =>
       memberships.get(`org ${organization.toLowerCase()} ${user.id} ${user.login}`, async () => {
@@ -141,7 +162,7 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
       if (parts.includes(undefined)) return undefined;
       const list = await codespaces.get(`${organization.toLowerCase()} ${user.id} ${user.login}`, async () => {
         const path = `/orgs/${parts[0]}/members/${parts[1]}/codespaces?per_page=100`;
-        const answer = await askAsInstallation(organization, path);
+        const answer = await askAsInstallation(organization, path, { maxBytes: MAX_PAGE_BYTES });
         return answer ? readGithub(CodespaceList, answer).codespaces : [];
       });
       return list.find((codespace) => (codespace as { name?: unknown }).name === name);
@@ -154,7 +175,7 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
 }
 
 function refuseUnlessOk(answer: Answer, what: string): Answer {
-  if (answer.status < 300) return answer;
+  if (answer.status < 300 || answer.status === 304) return answer;
   throw unavailable('GitHub', `the GitHub App may not ${what}`, {
     status: answer.status,
     message: messageOf(answer),

@@ -10,6 +10,8 @@ export type Action =
   | 'token.issue'
   | 'services.read'
   | 'operator.close'
+  | 'operator.list'
+  | 'github.events'
   | 'edge.stream'
   | 'tunnel'
   | 'policy.apply'

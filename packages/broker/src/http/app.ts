@@ -4,7 +4,6 @@ import type { IncomingMessage } from 'node:http';
 import { CertificateRequest, type HeartbeatResponse, MeshpassError, SESSION_TOKEN_TYPE } from '@meshpass/identity';
 import { Hono } from 'hono';
 import { routePath } from 'hono/route';
-import { z } from 'zod';
 import type { Draft } from '../audit/event.ts';
 import { type CertificateContext, issueCertificates } from '../certificate/issue.ts';
 import type { BrokerConfig } from '../config.ts';
@@ -13,17 +12,17 @@ import type { Metrics } from '../metrics.ts';
 import { type Answers, servicesAnswer, servicesVersion } from '../session/answers.ts';
 import { authenticateSession } from '../session/authenticate.ts';
 import { closeSession } from '../session/close.ts';
-import type { Live } from '../session/live.ts';
 import { type DeriveContext, deriveToken } from '../token/derive.ts';
 import { verifyDpop } from '../token/dpop.ts';
 import { type ExchangeContext, exchangeProof } from '../token/exchange.ts';
 import { readTokenForm } from '../token/form.ts';
 import type { ReplayMemory } from '../token/replay.ts';
+import { type AdminContext, adminRoutes } from './admin.ts';
 import { readBody, readJson } from './body.ts';
 import { type DecideContext, decide, type Env } from './decide.ts';
 import { discoveryDocument } from './discovery.ts';
 import { type EdgeContext, edgeRoutes } from './edge.ts';
-import { isOperator } from './operator-token.ts';
+import { type GithubEvents, githubEventRoutes } from './github-events.ts';
 import { refusal } from './refusal.ts';
 
 export interface AppContext extends DecideContext, EdgeContext {
@@ -38,15 +37,11 @@ export interface AppContext extends DecideContext, EdgeContext {
   readonly startedAt: number;
   /** Strangers and sessions do not share a memory: who holds no session cannot fill the one of those that do. */
   readonly replay: { readonly strangers: ReplayMemory; readonly sessions: ReplayMemory };
-  readonly operatorToken: string | undefined;
+  readonly admin: AdminContext;
+  /** Absent: GitHub's audit log is not taken. */
+  readonly githubEvents: GithubEvents | undefined;
   readonly stopping: () => boolean;
 }
-
-const CloseOrder = z
-  .strictObject({ id: z.string().optional(), subject: z.string().optional(), workspace: z.string().optional() })
-  .refine((order) => Object.values(order).filter((value) => value !== undefined).length === 1, {
-    message: 'name exactly one of id, subject, workspace',
-  });
 
 export function createApp(context: AppContext): Hono<Env> {
   const { config, exchange, clock } = context;
@@ -153,24 +148,8 @@ export function createApp(context: AppContext): Hono<Env> {
     }),
   );
 
-  app.post('/admin/sessions/close', (c) =>
-    decide(context, c, 'operator.close', async (draft, commit, request) => {
-      if (!isOperator(request.headers.authorization, context.operatorToken))
-        throw new MeshpassError('operator_unauthorized', 'This needs the token of an operator.');
-      const order = await readJson(request, CloseOrder);
-      const matching = [...live.all()].filter((one) => matches(one, order));
-      const closed = matching.map((one) => one.session.id);
-      draft.target = order.id ?? order.subject ?? order.workspace;
-      draft.reason = 'An operator asked for it.';
-      draft.detail = { order, closed };
-      const detail = { decision: draft.id };
-      await Promise.all(
-        matching.map((one) => closeSession(exchange, one, { cause: 'operator', source: draft.source, detail })),
-      );
-      await commit();
-      return { closed };
-    }),
-  );
+  adminRoutes(app, context.admin);
+  if (context.githubEvents) githubEventRoutes(app, context, context.githubEvents);
 
   app.get('/.well-known/openid-configuration', (c) => {
     c.header('cache-control', 'public, max-age=300');
@@ -191,13 +170,6 @@ export function createApp(context: AppContext): Hono<Env> {
     );
   });
   return app;
-}
-
-function matches({ session }: Live, order: z.infer<typeof CloseOrder>): boolean {
-  const { subject, workspace } = session.attestation;
-  if (order.id !== undefined) return session.id === order.id;
-  if (order.subject !== undefined) return subject === order.subject;
-  return workspace.key === order.workspace || workspace.name === order.workspace;
 }
 
 function header(request: IncomingMessage, name: string): string | undefined {

@@ -7,6 +7,11 @@ export const MAX_BODY = 64 * 1024;
 
 /** @throws MeshpassError `request_too_large`, `request_malformed` */
 export async function readBody(request: IncomingMessage, limit = MAX_BODY): Promise<string> {
+  return (await readBytes(request, limit)).toString('utf8');
+}
+
+/** @throws MeshpassError `request_too_large`, `request_malformed` */
+export async function readBytes(request: IncomingMessage, limit: number): Promise<Buffer> {
   if (Number(request.headers['content-length'] ?? 0) > limit) throw tooLarge(limit);
   const chunks: Buffer[] = [];
   let size = 0;
@@ -25,7 +30,7 @@ export async function readBody(request: IncomingMessage, limit = MAX_BODY): Prom
     request.on('error', early);
   });
   const [only] = chunks;
-  return (chunks.length === 1 ? only! : Buffer.concat(chunks)).toString('utf8');
+  return chunks.length === 1 ? only! : Buffer.concat(chunks);
 }
 
 /** @throws MeshpassError `request_too_large`, `request_malformed` */
@@ -49,6 +54,6 @@ export async function readJson<T>(request: IncomingMessage, schema: z.ZodType<T>
   );
 }
 
-function tooLarge(limit: number): MeshpassError {
+export function tooLarge(limit: number): MeshpassError {
   return new MeshpassError('request_too_large', `The body may have ${limit} bytes at most.`);
 }

@@ -1,23 +1,31 @@
-/** The operator listener: liveness, readiness, metrics, the audit log. Plain HTTP, for the cluster's own eyes; it decides nothing. */
+/** The operator listener: liveness, readiness, metrics, the audit log, and sessions for whoever has the operator's token. Plain HTTP, for the cluster's own eyes. */
+import { MeshpassError } from '@meshpass/identity';
 import { Hono } from 'hono';
 import type { MeshState } from '../mesh/contract.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Store } from '../store/open.ts';
+import { type AdminContext, adminRoutes } from './admin.ts';
 import { auditRoute } from './audit.ts';
 import type { Env } from './decide.ts';
+import { refusal } from './refusal.ts';
 
 export interface OperatorContext {
   readonly store: Store;
   readonly mesh: MeshState;
   readonly metrics: Metrics;
-  readonly operatorToken: string | undefined;
+  readonly admin: AdminContext;
   readonly stopping: () => boolean;
 }
 
 const STORE_PATIENCE_MS = 2_000;
 
-export function createOperatorApp({ store, mesh, metrics, operatorToken, stopping }: OperatorContext): Hono<Env> {
+export function createOperatorApp({ store, mesh, metrics, admin, stopping }: OperatorContext): Hono<Env> {
   const app = new Hono<Env>();
+  app.use(async (c, next) => {
+    c.set('requestId', admin.random(9).toString('base64url'));
+    await next();
+    c.header('x-request-id', c.get('requestId'));
+  });
   app.get('/healthz', (c) => c.json({ status: 'alive' }));
   app.get('/readyz', async (c) => {
     const reasons = [
@@ -30,7 +38,9 @@ export function createOperatorApp({ store, mesh, metrics, operatorToken, stoppin
   app.get('/metrics', async (c) =>
     c.body(await metrics.registry.metrics(), 200, { 'content-type': metrics.registry.contentType }),
   );
-  auditRoute(app, { store, operatorToken });
+  auditRoute(app, { store, operatorToken: admin.operatorToken });
+  adminRoutes(app, admin);
+  app.notFound(() => refusal(new MeshpassError('not_found', 'There is nothing here.'), undefined));
   return app;
 }
 

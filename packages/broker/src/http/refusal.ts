@@ -21,8 +21,11 @@ export function refusal(error: MeshpassError, decisionId: string | undefined, at
   return new Response(JSON.stringify(body), { status, headers });
 }
 
+/** Whoever is no session has a token without a key of its own. */
+const BEARERS: ReadonlySet<string> = new Set(['operator_unauthorized', 'edge_unauthorized', 'github_unauthorized']);
+
 function challenge(oauth: string, error: MeshpassError): string {
-  if (error.code === 'operator_unauthorized' || error.code === 'edge_unauthorized') return `Bearer error="${oauth}"`;
+  if (BEARERS.has(error.code)) return `Bearer error="${oauth}"`;
   // RFC 6750 section 3.1: a request without credentials is told no error.
   if (error.code === 'session_token_missing') return 'DPoP algs="ES256"';
   return `DPoP error="${oauth}", algs="ES256"`;

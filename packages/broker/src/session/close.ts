@@ -63,7 +63,7 @@ export function closingEntry(context: CloseContext, live: Live, request: CloseRe
     login: attestation.login,
     issuer: attestation.issuer,
     workspace: attestation.workspace.key,
-    detail: request.detail,
+    detail: { cause: request.cause, ...request.detail },
   };
   const reason = `The session is over: ${CLOSED_BECAUSE[request.cause]}.`;
   return {

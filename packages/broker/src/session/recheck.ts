@@ -1,6 +1,6 @@
 /**
- * Access is decided again when the access file changes, and a grant ends at its own limit. A live session can only lose by
- * it: what a new access file adds, the workspace's next session has.
+ * Access is decided again when the access file changes, or what GitHub says of its holder, and a grant ends at its own
+ * limit. A live session can only lose by it: what a new access file adds, the workspace's next session has.
  */
 import type { Authorize } from '@meshpass/policy';
 import { auditRow, type Draft, draftEvent } from '../audit/event.ts';
@@ -8,43 +8,65 @@ import { seconds, timestamp } from '../instant.ts';
 import type { MeshState } from '../mesh/contract.ts';
 import { type CloseContext, closeSession, revokedPrincipals, untilStored } from './close.ts';
 import type { Live } from './live.ts';
+import type { CloseCause, HeldGrant } from './session.ts';
+import { trustLost } from './trust.ts';
 
 export interface RecheckContext extends CloseContext {
   readonly authorize: Authorize;
   readonly mesh: MeshState;
 }
 
-/** Decides a live session's access again from its attestation. */
-export async function recheckSession(context: RecheckContext, live: Live): Promise<void> {
+/**
+ * Decides a live session's access again from its attestation.
+ * @param cause of its end, where it loses all: `access_removed` unless the attestation is what has changed
+ */
+export async function recheckSession(
+  context: RecheckContext,
+  live: Live,
+  cause: CloseCause = 'access_removed',
+): Promise<void> {
   if (live.ended) return;
-  const decision = context.authorize(live.session.attestation, context.mesh.access());
-  const granted = new Set(decision.grants.map(({ grant }) => grant.name));
-  await keepGrants(context, live, (grant) => granted.has(grant), decision.refusals.join('; '));
+  const access = context.mesh.access();
+  const untrusted = trustLost(live.session.attestation, access.trust);
+  if (untrusted !== undefined)
+    return await closeSession(context, live, { cause: 'issuer_removed', detail: { reason: untrusted } });
+  const decision = context.authorize(live.session.attestation, access);
+  const limits = new Map(decision.grants.map(({ grant }) => [grant.name, grant.session]));
+  const keep = (grant: HeldGrant): HeldGrant | undefined => {
+    const limit = limits.get(grant.name);
+    return limit === undefined ? undefined : { ...grant, until: Math.min(grant.until, live.session.openedAt + limit) };
+  };
+  await keepGrants(context, live, keep, { cause, reason: decision.refusals.join('; ') });
 }
 
 /** Takes away the grants whose own limit has passed. */
 export async function endPassedGrants(context: RecheckContext, live: Live): Promise<void> {
   const now = seconds(context.clock);
-  const held = new Set(live.session.grants.filter((grant) => grant.until > now).map((grant) => grant.name));
-  await keepGrants(context, live, (grant) => held.has(grant), 'The time limit of the grant has passed.');
+  const keep = (grant: HeldGrant) => (grant.until > now ? grant : undefined);
+  await keepGrants(context, live, keep, { cause: 'expired', reason: 'The time limit of the grant has passed.' });
 }
 
 async function keepGrants(
   context: RecheckContext,
   live: Live,
-  keep: (grant: string) => boolean,
-  reason: string,
+  keep: (grant: HeldGrant) => HeldGrant | undefined,
+  why: { readonly cause: CloseCause; readonly reason: string },
 ): Promise<void> {
   const { session } = live;
-  const lost = session.grants.filter((grant) => !keep(grant.name)).map((grant) => grant.name);
-  if (lost.length === 0 || live.ended) return;
-  if (lost.length === session.grants.length)
-    return await closeSession(context, live, { cause: 'access_removed', detail: { lost, reason } });
+  if (live.ended) return;
+  const grants = session.grants.flatMap((grant) => keep(grant) ?? []);
+  const kept = new Set(grants.map((grant) => grant.name));
+  const lost = session.grants.filter((grant) => !kept.has(grant.name)).map((grant) => grant.name);
+  const shorter = grants.filter(({ name, until }) =>
+    session.grants.some((had) => had.name === name && had.until > until),
+  );
+  if (lost.length === 0 && shorter.length === 0) return;
+  if (grants.length === 0)
+    return await closeSession(context, live, { cause: why.cause, detail: { lost, reason: why.reason } });
 
-  const revoked = revokedPrincipals(live, (grant) => lost.includes(grant));
-  const grants = session.grants.filter((grant) => keep(grant.name));
+  const revoked = revokedPrincipals(live, (grant) => !kept.has(grant));
   const expiresAt = Math.max(...grants.map((grant) => grant.until));
-  const principals = session.principals.filter((principal) => keep(principal.grant));
+  const principals = session.principals.filter((principal) => kept.has(principal.grant));
   live.session = { ...session, grants, principals, expiresAt };
   // Its identity token names the grants.
   delete live.identityToken;
@@ -59,8 +81,10 @@ async function keepGrants(
     login: session.attestation.login,
     issuer: session.attestation.issuer,
     workspace: session.attestation.workspace.key,
-    grant: lost.join(','),
+    grant: [...lost, ...shorter.map((grant) => grant.name)].join(','),
+    detail: { cause: why.cause, lost, shorter },
   };
+  const reason = lost.length > 0 ? why.reason : 'The access file gives the grant less time.';
   await untilStored(context, {
     narrowed: { id: session.id, grants: JSON.stringify(grants), expires_at: timestamp(expiresAt) },
     revoked: lost.map((grant_name) => ({ session_id: session.id, grant_name, revoked_at: at })),

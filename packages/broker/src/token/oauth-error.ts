@@ -19,4 +19,5 @@ const EXACT: Partial<Record<ErrorCode, string>> = {
   session_closed: 'invalid_token',
   operator_unauthorized: 'invalid_token',
   edge_unauthorized: 'invalid_token',
+  github_unauthorized: 'invalid_token',
 };

@@ -1,6 +1,6 @@
 /** The mesh, played in memory: signs what it is asked, remembers what it was told. The real one has its own tests. */
 import { formatSpiffe, MeshpassError } from '@meshpass/identity';
-import type { Access, Authorize, Grant } from '@meshpass/policy';
+import type { Access, Authorize, Grant, Trust } from '@meshpass/policy';
 import type {
   CertificateAuthority,
   MeshState,
@@ -13,7 +13,7 @@ export interface PlayedMesh extends MeshState {
   readonly authority: CertificateAuthority;
   readonly revoker: Revoker;
   readonly authorize: Authorize;
-  readonly setAccess: (grants: readonly Grant[], audiences?: readonly string[]) => void;
+  readonly setAccess: (grants: readonly Grant[], audiences?: readonly string[], trust?: Partial<Trust>) => void;
   readonly signed: SignRequest[];
   /** The last list that the revoker was given. */
   revoked: readonly RevokedPrincipal[];
@@ -22,6 +22,11 @@ export interface PlayedMesh extends MeshState {
   revokerDown: boolean;
   notReady: string[];
 }
+
+/** Whom access files trust here: the rig's own IdP (idp.ts). */
+export const ISSUERS = [
+  { name: 'idp', issuer: 'https://idp.example', audience: 'meshpass', algorithms: ['ES256'], kind: 'generic' },
+] as const;
 
 const place = { file: 'access.yaml', line: 1, column: 1 };
 
@@ -34,7 +39,11 @@ export function grant(name: string, subjects: readonly string[] = [], more: Part
 
 export function playMesh(): PlayedMesh {
   const listeners = new Set<() => void>();
-  let access: Access = { file: 'access.yaml', trust: { issuers: [], audiences: ['sts.amazonaws.com'] }, grants: [] };
+  let access: Access = {
+    file: 'access.yaml',
+    trust: { issuers: ISSUERS, audiences: ['sts.amazonaws.com'] },
+    grants: [],
+  };
   let version = 0;
   const mesh: PlayedMesh = {
     signed: [],
@@ -64,8 +73,8 @@ export function playMesh(): PlayedMesh {
     },
     inForce: () => mesh.notReady.length === 0,
     unready: () => mesh.notReady,
-    setAccess: (grants, audiences = ['sts.amazonaws.com']) => {
-      access = { file: 'access.yaml', trust: { issuers: [], audiences }, grants };
+    setAccess: (grants, audiences = ['sts.amazonaws.com'], trust = {}) => {
+      access = { file: 'access.yaml', trust: { issuers: ISSUERS, audiences, ...trust }, grants };
       version++;
       for (const listener of listeners) listener();
     },

@@ -1,11 +1,20 @@
 /** `meshpass serve`: puts the broker together, and the edge beside it where asked. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Broker, createLog, openSigner, readBrokerConfig, serveBroker } from '@meshpass/broker';
+import {
+  type Broker,
+  createLog,
+  openSigner,
+  readBrokerConfig,
+  readLabOnlyBrokenStep,
+  serveBroker,
+} from '@meshpass/broker';
 import { createAttest } from '@meshpass/broker/attest/attest';
-import { createGithubApp } from '@meshpass/broker/attest/github-app';
+import { createGithubApp, type GithubApp } from '@meshpass/broker/attest/github-app';
 import { createIssuerKeys } from '@meshpass/broker/attest/issuer-keys';
 import { type ConnectedMesh, connectMesh } from '@meshpass/broker/mesh/index';
+import { createPace } from '@meshpass/broker/watch/pace';
+import { readAsApp, readWithTokenFile } from '@meshpass/broker/watch/reader';
 import { createDirectory, followFeed } from '@meshpass/edge';
 import { MeshpassError } from '@meshpass/identity/error';
 import { authorize } from '@meshpass/policy';
@@ -40,6 +49,10 @@ export interface ServeOptions {
   readonly githubApi: string;
   readonly githubApp?: string;
   readonly githubAppKey?: string;
+  readonly githubTokenFile?: string;
+  readonly githubSweep: string;
+  readonly githubMembers: string;
+  readonly githubEventToken?: string;
   readonly edgePublic: string;
   readonly edgeListen?: string;
   readonly edgeServiceAccount: string;
@@ -57,6 +70,7 @@ const ISSUER_PATIENCE_MS = 5_000;
 
 export async function serve(options: ServeOptions): Promise<void> {
   const log = createLog(options.logLevel);
+  const labOnlyBrokenStep = readLabOnlyBrokenStep(process.env, log);
   const config = readBrokerConfig({
     publicUrl: options.publicUrl,
     listen: hostPort(options.listen, '--listen'),
@@ -71,6 +85,9 @@ export async function serve(options: ServeOptions): Promise<void> {
     trustedProxies: options.trustedProxies?.split(',') ?? [],
     leaseSeconds: wholeNumber(options.lease, '--lease'),
     heartbeatSeconds: wholeNumber(options.heartbeat, '--heartbeat'),
+    githubSweepSeconds: wholeNumber(options.githubSweep, '--github-sweep'),
+    githubMemberSeconds: wholeNumber(options.githubMembers, '--github-members'),
+    githubEventTokenFile: options.githubEventToken,
   });
   const signer = await openSigner(
     options.signingKey ?? join(options.data, 'signing-key.pem'),
@@ -80,9 +97,12 @@ export async function serve(options: ServeOptions): Promise<void> {
   const mesh = await connectMesh(meshConfig(options), {
     tokens: () => ({ issuer, audience, header, jwks: signer.jwks }),
     log: log.child({ component: 'mesh' }),
+    labOnlyBrokenStep,
   });
+  const github = askGithub(options);
   const broker = await serveBroker(config, {
-    attest: attestors(options, mesh),
+    attest: attestors(options, mesh, github.app),
+    ...(github.watched && { github: github.watched }),
     authorize,
     authority: mesh.authority,
     revoker: mesh.revoker,
@@ -92,6 +112,7 @@ export async function serve(options: ServeOptions): Promise<void> {
     reviewEdgeToken: async (token) =>
       (await mesh.reviewEdgeToken(token)) === `system:serviceaccount:${options.edgeServiceAccount}`,
     log,
+    labOnlyBrokenStep,
   });
   const edge = await edgeBeside(broker, options, log.child({ component: 'edge' }));
   await untilSignal();
@@ -121,21 +142,36 @@ function meshConfig(options: ServeOptions): Parameters<typeof connectMesh>[0] {
   };
 }
 
-function attestors(options: ServeOptions, mesh: ConnectedMesh) {
-  const asking = { fetch, timeoutMs: ISSUER_PATIENCE_MS, clock: Date.now };
-  const api = { url: options.githubApi, ...asking };
-  const { githubApp: appId, githubAppKey } = options;
+const ASKING = { fetch, timeoutMs: ISSUER_PATIENCE_MS, clock: Date.now };
+
+/** Who may ask GitHub on behalf of the organisation, and what such questions have left to spend. */
+function askGithub(options: ServeOptions) {
+  const api = { url: options.githubApi, ...ASKING };
+  const pace = createPace(Date.now);
+  const { githubApp: appId, githubAppKey, githubTokenFile } = options;
   if ((appId === undefined) !== (githubAppKey === undefined)) {
     throw new MeshpassError('usage', '--github-app and --github-app-key go together.');
   }
+  const onInstallationAnswer = githubTokenFile === undefined ? pace.observe : undefined;
   const app =
     appId !== undefined && githubAppKey !== undefined
-      ? { app: createGithubApp({ ...api, appId, privateKey: readFileSync(githubAppKey, 'utf8') }) }
-      : {};
+      ? createGithubApp({
+          ...{ ...api, appId, privateKey: readFileSync(githubAppKey, 'utf8') },
+          ...(onInstallationAnswer && { onInstallationAnswer }),
+        })
+      : undefined;
+  const read = githubTokenFile
+    ? readWithTokenFile(githubTokenFile, { ...api, onAnswer: pace.observe })
+    : app && readAsApp(app);
+  return { app, watched: read && { read, pace } };
+}
+
+function attestors(options: ServeOptions, mesh: ConnectedMesh, app: GithubApp | undefined) {
+  const confirming = app ? { app } : {};
   return createAttest({
     access: mesh.state.access,
-    codespaces: { api, ...app },
-    oidc: { keys: createIssuerKeys(asking), clock: Date.now, ...app },
+    codespaces: { api: { url: options.githubApi, ...ASKING }, ...confirming },
+    oidc: { keys: createIssuerKeys(ASKING), clock: Date.now, ...confirming },
   });
 }
 

@@ -1,0 +1,64 @@
+/**
+ * GitHub's audit log, streamed as to a Splunk HTTP Event Collector. GitHub lets an enterprise name host, port and token of
+ * one, and posts to `/services/collector`; `/github/audit-stream` is for whoever forwards the log from elsewhere.
+ */
+import type { IncomingMessage } from 'node:http';
+import { promisify } from 'node:util';
+import { gunzip } from 'node:zlib';
+import { MeshpassError } from '@meshpass/identity';
+import type { Hono } from 'hono';
+import { equalInConstantTime } from '../token/equal.ts';
+import { type CodespaceEvent, readCodespaceEvents } from '../watch/audit-events.ts';
+import { readBytes, tooLarge } from './body.ts';
+import { type DecideContext, decide, type Env } from './decide.ts';
+
+export interface GithubEvents {
+  readonly token: string;
+  readonly hear: (events: readonly CodespaceEvent[]) => void;
+  /** Told how many events came that concern Codespaces. */
+  readonly onEvents: (count: number) => void;
+}
+
+const PATHS = ['/github/audit-stream', '/services/collector', '/services/collector/event'];
+const MAX_BODY = 8 * 1024 * 1024;
+const MAX_INFLATED = 32 * 1024 * 1024;
+const inflate = promisify(gunzip);
+
+export function githubEventRoutes(app: Hono<Env>, context: DecideContext, events: GithubEvents): void {
+  for (const path of PATHS) {
+    app.post(path, (c) =>
+      decide(context, c, 'github.events', async (_draft, _commit, request) => {
+        // Nothing of a stranger's body is read.
+        if (!isGithub(request.headers.authorization, events.token))
+          throw new MeshpassError('github_unauthorized', 'This needs the token of the audit log stream.');
+        const heard = readCodespaceEvents(await readText(request));
+        events.onEvents(heard.length);
+        // What follows from them is done after the answer, and audited with the sessions that it ends.
+        events.hear(heard);
+        return { text: 'Success', code: 0 };
+      }),
+    );
+  }
+  // "Check endpoint" of GitHub's settings.
+  app.get('/services/collector/health', (c) => c.json({ text: 'HEC is healthy', code: 17 }));
+}
+
+/** `Authorization: Splunk TOKEN`, as GitHub sends it, or `Bearer TOKEN`. */
+function isGithub(authorization: string | undefined, token: string): boolean {
+  const given = /^(?:splunk|bearer) +(\S+)$/i.exec(authorization ?? '')?.[1] ?? '';
+  return equalInConstantTime(given, token);
+}
+
+async function readText(request: IncomingMessage): Promise<string> {
+  const body = await readBytes(request, MAX_BODY);
+  const encoding = request.headers['content-encoding']?.toLowerCase() ?? 'identity';
+  if (encoding === 'identity') return body.toString('utf8');
+  if (encoding !== 'gzip')
+    throw new MeshpassError('request_malformed', 'The body may be compressed with gzip, and with nothing else.');
+  try {
+    return (await inflate(body, { maxOutputLength: MAX_INFLATED })).toString('utf8');
+  } catch (thrown) {
+    if ((thrown as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') throw tooLarge(MAX_INFLATED);
+    throw new MeshpassError('request_malformed', 'The body is not gzip, as it says.');
+  }
+}

@@ -1,0 +1,27 @@
+/** Whether an access file still trusts who vouched for a session. Deciding its grants asks the same of new sessions only by name. */
+import type { Attestation } from '@meshpass/identity';
+import type { Trust } from '@meshpass/policy';
+
+/** @returns what is not trusted any more, in words; undefined where all of it is */
+export function trustLost(attestation: Attestation, trust: Trust): string | undefined {
+  return attestation.attestor === 'github-codespace'
+    ? codespaceTrustLost(attestation, trust)
+    : issuerTrustLost(attestation, trust);
+}
+
+function codespaceTrustLost({ claims }: Attestation, { codespaces }: Trust): string | undefined {
+  if (!codespaces) return 'The access file does not trust Codespaces any more.';
+  const organization = codespaces.organization.toLowerCase();
+  // Attesting required that one of the two is the organisation; by login here, because the file says a login.
+  const accounts = [claims.billable_owner, claims.repository_owner];
+  return accounts.some((account) => typeof account === 'string' && account.toLowerCase() === organization)
+    ? undefined
+    : `The access file trusts Codespaces of ${codespaces.organization} now, and this is none.`;
+}
+
+/** The name alone is not enough: another issuer may have come under it. */
+function issuerTrustLost({ issuer: name, claims }: Attestation, { issuers }: Trust): string | undefined {
+  const trusted = issuers.find((one) => one.name === name);
+  if (!trusted) return `The access file does not trust the issuer ${name} any more.`;
+  return claims.iss === trusted.issuer ? undefined : `The access file has another issuer under the name ${name} now.`;
+}

@@ -1,0 +1,81 @@
+/**
+ * How often GitHub may be asked. One budget of calls an hour is shared by everything that the installation does; what is
+ * watched takes its share of what GitHub says is left and leaves the rest to developers who enrol.
+ * https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
+ */
+import type { Answer } from '../attest/ask.ts';
+
+export interface Pace {
+  /** Learns from an answer what is left, and whether to keep silent for a while. */
+  readonly observe: (answer: Answer) => void;
+  /** Nothing is asked for so long, seconds. */
+  readonly pause: (seconds: number) => void;
+  /** Milliseconds for which nothing may be asked; 0: now. */
+  readonly pausedFor: () => number;
+  /** Calls that GitHub says are left in this hour; undefined before the first answer. */
+  readonly left: () => number | undefined;
+  /**
+   * Milliseconds from the end of one round to the next.
+   * @param cost calls of the last round that counted (unchanged answers are free)
+   * @param share of the hourly limit that such rounds may use: SHARE
+   * @param floorMs never sooner
+   */
+  readonly delay: (cost: number, share: number, floorMs: number) => number;
+}
+
+/** Of the hourly limit. The remaining third is for enrolments and for asking again about one Codespace. */
+export const SHARE = { codespaces: 0.5, members: 0.15 } as const;
+const SHARED = SHARE.codespaces + SHARE.members;
+const RESERVE = 1 - SHARED;
+
+/** The least that an installation has; assumed until GitHub says otherwise (an enterprise server may never say). */
+const ASSUMED_LIMIT = 5000;
+const HOUR_SECONDS = 3600;
+const MAX_PAUSE_SECONDS = HOUR_SECONDS;
+
+/** @param clock Unix milliseconds */
+export function createPace(clock: () => number): Pace {
+  let limit = ASSUMED_LIMIT;
+  let remaining: number | undefined;
+  /** Unix seconds. */
+  let reset = 0;
+  let pausedUntil = 0;
+
+  const pause = (seconds: number) => {
+    pausedUntil = Math.max(pausedUntil, clock() + Math.min(Math.max(seconds, 1), MAX_PAUSE_SECONDS) * 1000);
+  };
+  /** What is left now, and seconds until it is whole again. */
+  const window = () => {
+    const seconds = reset - clock() / 1000;
+    return remaining === undefined || seconds <= 0
+      ? { left: limit, seconds: HOUR_SECONDS }
+      : { left: remaining, seconds: Math.min(seconds, HOUR_SECONDS) };
+  };
+
+  return {
+    pause,
+    observe({ status, headers }) {
+      const number = (name: string) => Number(headers.get(name) ?? Number.NaN);
+      const told = { limit: number('x-ratelimit-limit'), left: number('x-ratelimit-remaining') };
+      const isCore = (headers.get('x-ratelimit-resource') ?? 'core') === 'core';
+      if (isCore && told.limit > 0 && told.left >= 0) {
+        limit = told.limit;
+        remaining = told.left;
+        reset = number('x-ratelimit-reset') || reset;
+      }
+      if (status !== 403 && status !== 429) return;
+      const retryAfter = number('retry-after');
+      if (retryAfter > 0) pause(retryAfter);
+      else if (told.left === 0) pause(window().seconds);
+    },
+    pausedFor: () => Math.max(0, pausedUntil - clock()),
+    left: () => (remaining === undefined ? undefined : window().left),
+    delay(cost, share, floorMs) {
+      const { left, seconds } = window();
+      const mine = (left - RESERVE * limit * (seconds / HOUR_SECONDS)) * (share / SHARED);
+      // Others have spent it: leases decide until the hour is over.
+      if (mine < Math.max(cost, 1)) return Math.max(floorMs, seconds * 1000);
+      return Math.max(floorMs, (cost / mine) * seconds * 1000);
+    },
+  };
+}

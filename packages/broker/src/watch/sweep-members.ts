@@ -1,0 +1,120 @@
+/**
+ * One look at who is in the teams and the organisation that live sessions stand on, and the end of what they lose by it.
+ * Lists cost a call for each hundred members, and nothing while they do not change; whoever is missing in one is asked
+ * about by themselves before anything ends.
+ */
+import { z } from 'zod';
+import { pathPart, readGithub } from '../attest/github-api.ts';
+import { closeSession } from '../session/close.ts';
+import type { Live } from '../session/live.ts';
+import { type RecheckContext, recheckSession } from '../session/recheck.ts';
+import { type PageContent, type RememberedPages, readListing } from './listing.ts';
+import type { ReadGithub } from './reader.ts';
+import { isSettled } from './watched.ts';
+
+interface Member {
+  readonly id: number;
+  readonly login: string;
+}
+
+const MemberPage: z.ZodType<PageContent<Member>> = z
+  .array(z.object({ id: z.int().positive(), login: z.string().min(1).max(100) }))
+  .max(100)
+  .transform((items) => ({ items }));
+const Membership = z.object({ state: z.string() });
+
+export interface MemberSweep {
+  /**
+   * @param organization that the access file trusts, if it trusts Codespaces
+   * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`; whatever was not looked at then is next time
+   */
+  readonly sweep: (organization: string | undefined, onCost: () => void) => Promise<void>;
+}
+
+/** Asked about by themselves in one round; the others wait for the next. */
+const MAX_CONFIRMED = 50;
+
+export function createMemberSweep(read: ReadGithub, sessions: RecheckContext): MemberSweep {
+  const remembered = new Map<string, RememberedPages<Member>>();
+  /** Ids of users that a list of the organisation had. */
+  let wereMembers: ReadonlySet<number> = new Set();
+
+  /** By id; undefined where there is no such list. */
+  const list = async (organization: string, path: string, onCost: () => void) => {
+    const pages = remembered.get(path) ?? new Map();
+    remembered.set(path, pages);
+    const listing = await readListing({ read, organization, path, schema: MemberPage, remembered: pages, onCost });
+    return listing?.consistent ? new Map(listing.items.map((member) => [member.id, member.login])) : undefined;
+  };
+
+  return {
+    async sweep(trusted, onCost) {
+      const askedAt = sessions.clock();
+      const candidates = [...sessions.live.all()].filter(
+        ({ session, ended }) => !ended && session.attestation.githubUser && isSettled(session, askedAt),
+      );
+      const teams = new Set(candidates.flatMap(({ session }) => session.attestation.teams));
+      const organizations = new Set([...teams].map((team) => team.split('/')[0]!));
+      if (trusted !== undefined && candidates.some(isCodespace)) organizations.add(trusted.toLowerCase());
+      let confirmed = 0;
+      const isGone = async (organization: string, path: string) => {
+        if (confirmed++ >= MAX_CONFIRMED) return false;
+        onCost();
+        const answer = await read(organization, path);
+        return !answer || readGithub(Membership, answer).state !== 'active';
+      };
+
+      for (const organization of organizations) {
+        const org = pathPart(organization);
+        const members = org && (await list(organization, `/orgs/${org}/members`, onCost));
+        // Who may not read members is told 404 as well: then nothing is known about anybody.
+        if (!members || members.size === 0) continue;
+        if (organization === trusted?.toLowerCase()) {
+          for (const live of candidates.filter(isCodespace)) {
+            const { id, login } = live.session.attestation.githubUser!;
+            const wasMember = wereMembers.has(id) || isPaidByOther(live, organization);
+            if (live.ended || members.has(id) || !wasMember || !pathPart(login)) continue;
+            if (await isGone(organization, `/orgs/${org}/memberships/${pathPart(login)}`)) leaves(live, organization);
+          }
+          wereMembers = new Set(members.keys());
+        }
+        for (const team of teams) {
+          const slug = team.startsWith(`${organization}/`) && pathPart(team.slice(organization.length + 1));
+          if (!slug) continue;
+          const inTeam = await list(organization, `/orgs/${org}/teams/${slug}/members`, onCost);
+          for (const live of candidates) {
+            const { githubUser, teams: held } = live.session.attestation;
+            const { id, login } = githubUser!;
+            // Logins change: the organisation's list has the present one. A team that is no more has no members.
+            const part = pathPart(members.get(id) ?? login);
+            if (live.ended || !part || !held.includes(team) || inTeam?.has(id)) continue;
+            if (await isGone(organization, `/orgs/${org}/teams/${slug}/memberships/${part}`)) loses(live, team);
+          }
+        }
+      }
+    },
+  };
+
+  function leaves(live: Live, organization: string): void {
+    const detail = { left: organization };
+    void closeSession(sessions, live, { cause: 'membership_lost', detail }).catch(sessions.onFailure);
+  }
+
+  /** What it was granted by the team ends; what it has by other entries stays. */
+  function loses(live: Live, team: string): void {
+    const { attestation } = live.session;
+    const teams = attestation.teams.filter((one) => one !== team);
+    live.session = { ...live.session, attestation: { ...attestation, teams } };
+    // The store may be away: what it has to learn is retried, and the next session does not wait for it.
+    recheckSession(sessions, live, 'membership_lost').catch(sessions.onFailure);
+  }
+}
+
+function isCodespace({ session }: Live): boolean {
+  return session.attestation.attestor === 'github-codespace';
+}
+
+/** Such a Codespace was trusted only because its developer is a member. */
+function isPaidByOther({ session }: Live, organization: string): boolean {
+  return String(session.attestation.claims.billable_owner).toLowerCase() !== organization;
+}

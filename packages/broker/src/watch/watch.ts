@@ -1,0 +1,133 @@
+/**
+ * Watches GitHub: which Codespaces run, and who is still in the teams that gave access. One question at a time, in the pace
+ * that GitHub's budget allows. It can end sessions sooner than their leases would and never prolongs one.
+ */
+import { MeshpassError } from '@meshpass/identity';
+import type { RecheckContext } from '../session/recheck.ts';
+import { createHearing, type Hearing } from './hear.ts';
+import { type Pace, SHARE } from './pace.ts';
+import type { ReadGithub } from './reader.ts';
+import { createCodespaceSweep } from './sweep-codespaces.ts';
+import { createMemberSweep } from './sweep-members.ts';
+
+export interface WatchOptions {
+  readonly read: ReadGithub;
+  /** Told by `read` of every answer. */
+  readonly pace: Pace;
+  readonly sessions: RecheckContext;
+  /** Never sooner than this after the sweep before, seconds; the budget may make it later. */
+  readonly sweepSeconds: number;
+  readonly memberSeconds: number;
+  readonly onFailure: (cause: unknown) => void;
+  /** Resolves after so many milliseconds, or when it is stopped. Default: a timer. */
+  readonly wait?: (ms: number) => Promise<void>;
+}
+
+export interface Watch extends Pick<Hearing, 'hear'> {
+  /** Seconds since the last whole look at the Codespaces began; undefined before the first. */
+  readonly sweepAge: () => number | undefined;
+  readonly memberAge: () => number | undefined;
+  readonly callsLeft: () => number | undefined;
+  readonly stop: () => void;
+}
+
+interface Task {
+  readonly share: number;
+  readonly floorMs: number;
+  readonly run: (onCost: () => void) => Promise<void>;
+  /** Unix milliseconds. */
+  dueAt: number;
+  doneAt?: number;
+  failures: number;
+}
+
+/** While GitHub does not answer: twice as long each time, up to this. */
+const MAX_BACKOFF_MS = 60_000;
+/** How long a pause is slept through at once. */
+const MAX_SLEEP_MS = 60_000;
+
+export function startWatching(options: WatchOptions): Watch {
+  const { read, pace, sessions, onFailure } = options;
+  const { clock } = sessions;
+  const timers = createTimers();
+  const wait = options.wait ?? timers.wait;
+  const organization = () =>
+    sessions.mesh.inForce() ? sessions.mesh.access().trust.codespaces?.organization : undefined;
+  const codespaces = createCodespaceSweep({ read, sessions, onFailure });
+  const members = createMemberSweep(read, sessions);
+  const hearing = createHearing({ read, pace, sessions, organization, wait, onFailure });
+  let stopped = false;
+
+  const task = (share: number, floorSeconds: number, run: Task['run']): Task => ({
+    ...{ share, run, floorMs: floorSeconds * 1000, dueAt: clock(), failures: 0 },
+  });
+  const sweeping = task(SHARE.codespaces, options.sweepSeconds, async (onCost) => {
+    const trusted = organization();
+    if (trusted !== undefined) await codespaces.sweep(trusted, onCost);
+  });
+  const asking = task(SHARE.members, options.memberSeconds, (onCost) => members.sweep(organization(), onCost));
+
+  const perform = async (one: Task) => {
+    let cost = 0;
+    const began = clock();
+    try {
+      await one.run(() => cost++);
+      [one.doneAt, one.failures] = [began, 0];
+    } catch (thrown) {
+      one.failures++;
+      if (thrown instanceof MeshpassError && thrown.code === 'issuer_rate_limited') pace.pause(thrown.retryAfter ?? 60);
+      onFailure(thrown);
+    }
+    const backoff = one.failures > 0 ? Math.min(MAX_BACKOFF_MS, 1000 * 2 ** one.failures) : 0;
+    one.dueAt = clock() + Math.max(backoff, pace.delay(cost, one.share, one.floorMs));
+  };
+
+  const watch = async () => {
+    while (!stopped) {
+      const now = clock();
+      const due = [sweeping, asking].filter(({ dueAt }) => dueAt <= now);
+      // Nobody to watch over costs nothing.
+      if (sessions.live.size() === 0)
+        for (const one of due.splice(0)) [one.doneAt, one.dueAt] = [now, now + one.floorMs];
+      if (pace.pausedFor() === 0) for (const one of due) if (!stopped) await perform(one);
+      const next = Math.max(pace.pausedFor(), Math.min(sweeping.dueAt, asking.dueAt) - clock());
+      if (!stopped) await wait(Math.min(Math.max(next, 1), MAX_SLEEP_MS));
+    }
+  };
+  watch().catch(onFailure);
+
+  const age = ({ doneAt }: Task) => (doneAt === undefined ? undefined : (clock() - doneAt) / 1000);
+  return {
+    hear: hearing.hear,
+    sweepAge: () => age(sweeping),
+    memberAge: () => age(asking),
+    callsLeft: pace.left,
+    stop: () => {
+      stopped = true;
+      hearing.stop();
+      timers.stop();
+    },
+  };
+}
+
+/** Timers that keep no process alive and end together. */
+function createTimers() {
+  const running = new Map<NodeJS.Timeout, () => void>();
+  return {
+    wait: (ms: number) =>
+      new Promise<void>((resolve) => {
+        const timer = setTimeout(() => {
+          running.delete(timer);
+          resolve();
+        }, ms).unref();
+        running.set(timer, resolve);
+      }),
+    stop: () => {
+      for (const [timer, resolve] of running) {
+        clearTimeout(timer);
+        resolve();
+      }
+      running.clear();
+    },
+  };
+}
