@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import { isDnsLabel, isTrustDomain, MeshpassError } from '@meshpass/identity';
 import type { IdentityTokens } from '@meshpass/policy';
 import { z } from 'zod';
+import { type LabOnlyBrokenStep, labOnlyIsRevoked, labOnlyKubernetes } from '../lab-only-break-revocation.ts';
 import { certificateAuthority, type MeasuredAuthority } from './authority.ts';
 import { splitRoots, viewCluster } from './cluster-view.ts';
 import { connectIstiod } from './istiod.ts';
@@ -59,6 +60,8 @@ export interface MeshParts {
   readonly now?: () => number;
   /** 0 to 1. */
   readonly random?: () => number;
+  /** readLabOnlyBrokenStep(). */
+  readonly labOnlyBrokenStep?: LabOnlyBrokenStep | undefined;
 }
 
 export interface ConnectedMesh {
@@ -111,12 +114,13 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
     tokens: parts.tokens,
     resync: config.resyncSeconds * 1000,
   });
-  const meshRevoker = revoker({ kubernetes: cluster, trustDomain, rootNamespace, now });
+  const broken = parts.labOnlyBrokenStep;
+  const meshRevoker = revoker({ kubernetes: labOnlyKubernetes(broken, cluster), trustDomain, rootNamespace, now });
   const istiod = connectIstiod({ ...config.istiod, roots: view.roots });
   const authority = certificateAuthority({
     ...{ kubernetes: cluster, istiod, trustDomain, now, random },
     roots: view.roots,
-    isRevoked: meshRevoker.isRevoked,
+    isRevoked: labOnlyIsRevoked(broken, meshRevoker.isRevoked),
   });
   const reload = (): void => void state.reload();
   process.on('SIGHUP', reload);

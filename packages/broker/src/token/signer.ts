@@ -10,8 +10,8 @@ import { promisify } from 'node:util';
 import { MeshpassError } from '@meshpass/identity';
 
 export interface Signer {
-  /** A compact JWS over these claims, header `typ: JWT`. */
-  readonly sign: (claims: Readonly<Record<string, unknown>>) => Promise<string>;
+  /** A compact JWS over these claims. @param typ of its header, `JWT` where absent */
+  readonly sign: (claims: Readonly<Record<string, unknown>>, typ?: string) => Promise<string>;
   /** JSON text of the JWK Set (RFC 7517 section 5), stable for the same keys. */
   readonly jwks: string;
   readonly kid: string;
@@ -31,13 +31,12 @@ export async function openSigner(file: string, generate: boolean): Promise<Signe
   if (!first) throw new MeshpassError('config_invalid', 'The signing key file holds no private key.');
   const jwks = keys.map((key) => publicJwk(key));
   const kid = jwks[0]!.kid;
-  const header = encode({ alg: 'RS256', typ: 'JWT', kid });
   return {
     kid,
     jwks: JSON.stringify({ keys: jwks }),
     // On the thread pool: it takes a third of a millisecond, which the event loop would lose.
-    sign: async (claims) => {
-      const input = `${header}.${encode(claims)}`;
+    sign: async (claims, typ = 'JWT') => {
+      const input = `${encode({ alg: 'RS256', typ, kid })}.${encode(claims)}`;
       const signature = await signAsync('sha256', Buffer.from(input), first);
       return `${input}.${signature.toString('base64url')}`;
     },

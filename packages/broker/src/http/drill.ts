@@ -1,0 +1,67 @@
+/** What a drill asks of the broker: what the store has of a session that is over, and a signature under the report. */
+import { DrillReport, EVIDENCE_TYPE, type RecordedSession } from '@meshpass/identity/drill-report';
+import { MeshpassError } from '@meshpass/identity/error';
+import type { Hono } from 'hono';
+import type { Store } from '../store/open.ts';
+import type { Signer } from '../token/signer.ts';
+import { readJson } from './body.ts';
+import { type DecideContext, decide, type Env } from './decide.ts';
+import { isOperator } from './operator-token.ts';
+
+export interface DrillContext extends DecideContext {
+  readonly store: Store;
+  readonly signer: Pick<Signer, 'sign'>;
+  readonly publicUrl: string;
+  readonly operatorToken: string | undefined;
+}
+
+/** `GET /admin/drill/sessions/ID` and `POST /admin/drill/evidence`. */
+export function drillRoutes(app: Hono<Env>, context: DrillContext): void {
+  const refuseStranger = (authorization: string | undefined) => {
+    if (!isOperator(authorization, context.operatorToken))
+      throw new MeshpassError('operator_unauthorized', 'This needs the token of an operator.');
+  };
+
+  app.get('/admin/drill/sessions/:id', (c) =>
+    decide(context, c, 'operator.drill', async (_draft, _commit, request) => {
+      refuseStranger(request.headers.authorization);
+      return await recorded(context.store, c.req.param('id'));
+    }),
+  );
+
+  app.post('/admin/drill/evidence', (c) =>
+    decide(context, c, 'operator.drill', async (draft, commit, request) => {
+      refuseStranger(request.headers.authorization);
+      // Nothing is signed but a report in just this form, and never as a JWT that anybody would take for a token.
+      const drill = await readJson(request, DrillReport);
+      const session = await recorded(context.store, drill.session.id);
+      const signedAt = new Date(context.clock()).toISOString();
+      const witness = { broker: context.publicUrl, signed_at: signedAt, session };
+      const evidence = await context.signer.sign({ drill, witness }, EVIDENCE_TYPE);
+      draft.sessionId = session.id;
+      draft.reason = 'An operator asked for the signed report of a drill.';
+      await commit();
+      return { evidence };
+    }),
+  );
+}
+
+async function recorded({ db }: Store, id: string): Promise<RecordedSession> {
+  const [session, principals] = await Promise.all([
+    db.selectFrom('sessions').selectAll().where('id', '=', id).executeTakeFirst(),
+    db.selectFrom('session_principals').selectAll().where('session_id', '=', id).execute(),
+  ]).catch((cause) => {
+    throw new MeshpassError('store_unavailable', 'The store does not answer now.', { cause });
+  });
+  if (!session) throw new MeshpassError('not_found', 'The store has no session of this id.');
+  return {
+    id: session.id,
+    opened_at: session.opened_at.toISOString(),
+    closed_at: session.closed_at?.toISOString() ?? null,
+    close_cause: session.close_cause,
+    principals: principals.map(({ spiffe_id, namespace, last_not_after }) => ({
+      ...{ spiffe_id, namespace },
+      last_not_after: last_not_after?.toISOString() ?? null,
+    })),
+  };
+}
