@@ -9,6 +9,10 @@ import { createConnection } from 'node:net';
 
 export interface RequestFigures {
   readonly requests: number;
+  /** All that were answered, those of the warm-up too. */
+  readonly answers: number;
+  /** CPU time of this generator for all of them. */
+  readonly cpuMicros: number;
   readonly seconds: number;
   readonly perSecond: number;
   readonly medianMicros: number;
@@ -21,6 +25,7 @@ export interface BulkFigures {
   readonly bytes: number;
   readonly seconds: number;
   readonly megabytesPerSecond: number;
+  readonly cpuMicros: number;
   readonly failed: number;
 }
 
@@ -53,6 +58,8 @@ if (import.meta.main) {
 async function requests(aim: Aim): Promise<RequestFigures> {
   const micros: number[] = [];
   let failed = 0;
+  let answers = 0;
+  const idle = process.cpuUsage();
   const begin = performance.now() + WARM_UP_SECONDS * 1000;
   const end = begin + aim.seconds * 1000;
   const request = requestBytes(aim);
@@ -75,6 +82,7 @@ async function requests(aim: Aim): Promise<RequestFigures> {
         if (!answer || pending.length < answer.length) return;
         pending = pending.subarray(answer.length);
         const now = performance.now();
+        answers++;
         if (sentAt >= begin) {
           micros.push((now - sentAt) * 1000);
           if (answer.status !== 200) failed++;
@@ -91,6 +99,8 @@ async function requests(aim: Aim): Promise<RequestFigures> {
   const at = (quantile: number) => Math.round(micros[Math.floor(micros.length * quantile)] ?? Number.NaN);
   return {
     requests: micros.length,
+    answers,
+    cpuMicros: cpuSince(idle),
     seconds: aim.seconds,
     perSecond: Math.round(micros.length / aim.seconds),
     medianMicros: at(0.5),
@@ -105,6 +115,7 @@ async function bulk(aim: Aim): Promise<BulkFigures> {
   let bytes = 0;
   let failed = 0;
   let begin = 0;
+  const idle = process.cpuUsage();
   const download = (): Promise<void> =>
     new Promise((resolve, reject) => {
       const socket = createConnection({ host: aim.host, port: aim.port, noDelay: true });
@@ -127,7 +138,12 @@ async function bulk(aim: Aim): Promise<BulkFigures> {
     });
   await Promise.all(Array.from({ length: aim.connections }, download));
   const seconds = (performance.now() - begin) / 1000;
-  return { bytes, seconds, megabytesPerSecond: Math.round(bytes / seconds / 1e6), failed };
+  return { bytes, seconds, megabytesPerSecond: Math.round(bytes / seconds / 1e6), cpuMicros: cpuSince(idle), failed };
+}
+
+function cpuSince(idle: NodeJS.CpuUsage): number {
+  const { user, system } = process.cpuUsage(idle);
+  return user + system;
 }
 
 function requestBytes(aim: Aim): Buffer {

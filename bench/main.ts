@@ -3,6 +3,7 @@
  *   npm run bench -- [road] [exchange] [--rounds N] [--seconds N] [--output json]
  */
 import { parseArgs } from 'node:util';
+import type { CpuMicros } from './cpu.ts';
 import { benchExchange } from './exchange.ts';
 import { benchRoad, type Figures, type RoadResult } from './road.ts';
 
@@ -53,6 +54,21 @@ function printRoad({ stock, meshpass, rounds }: RoadResult): void {
   row('median, 1 connection', 'us', (one) => one.single.medianMicros, 'at most 1.1, aim 0.9');
   row('requests/s, 16 connections', '/s', (one) => one.sixteen.perSecond, 'at least 1.0, aim 1.2');
   row('median, 16 connections', 'us', (one) => one.sixteen.medianMicros, '');
-  row('bulk download', 'MB/s', (one) => one.bulkMegabytesPerSecond, 'at least 0.75');
+  row('bulk download', 'MB/s', (one) => one.bulk.megabytesPerSecond, 'at least 0.75');
   row('resident memory after it all', 'MB', (one) => one.memoryMegabytes, 'aim under 80 MB');
+
+  console.log('\nCPU time by part: us for a request at 1 and at 16 connections, us for a megabyte of bulk.\n');
+  printCpu('stock', stock);
+  printCpu('Meshpass', meshpass);
+}
+
+function printCpu(name: string, { single, sixteen, bulk }: Figures): void {
+  const line = (part: string, pick: (cpu: CpuMicros) => number) => {
+    const cells = [single, sixteen, bulk].map(({ cpuMicros }) => pick(cpuMicros).toFixed(0).padStart(9));
+    console.log(`  ${part.padEnd(30)}${cells.join('')}`);
+  };
+  console.log(`  ${name.padEnd(30)}${['1', '16', 'bulk'].map((column) => column.padStart(9)).join('')}`);
+  for (const part of Object.keys(single.cpuMicros)) line(`  ${part}`, (cpu) => cpu[part]!);
+  line('  all', (cpu) => Object.values(cpu).reduce((sum, micros) => sum + micros, 0));
+  console.log('');
 }

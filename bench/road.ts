@@ -3,24 +3,30 @@
  * with a stock Istio sidecar that goes straight to the pod. Same service, same token on every request, same load
  * generator, taken in turns; medians of the rounds.
  */
-import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { AgentStatus } from '@meshpass/agent';
 import { type Lab, upLab } from '@meshpass/lab';
-import { type Meshpass, startMeshpass } from '@meshpass/lab/meshpass';
-import { startRogue } from '@meshpass/lab/rogue/drive';
-import { standIns } from '@meshpass/lab/stand-ins';
+import { startMeshpass } from '@meshpass/lab/meshpass';
+import { type CpuMicros, cpuOf, PARTS } from './cpu.ts';
 import type { BulkFigures, RequestFigures } from './load.ts';
 import { median } from './median.ts';
+import { identityToken, meshpassSide, type Side, stockSide } from './side.ts';
 
 export interface Figures {
   /** Launch to first 200, ms. */
   readonly firstMs: number;
-  readonly single: { readonly perSecond: number; readonly medianMicros: number };
-  readonly sixteen: { readonly perSecond: number; readonly medianMicros: number };
-  readonly bulkMegabytesPerSecond: number;
+  readonly single: RequestSummary;
+  readonly sixteen: RequestSummary;
+  /** CPU time by part for a megabyte. */
+  readonly bulk: { readonly megabytesPerSecond: number; readonly cpuMicros: CpuMicros };
   /** After all of it: the agent, or pilot-agent with its Envoy. Resident megabytes. */
   readonly memoryMegabytes: number;
+}
+
+export interface RequestSummary {
+  readonly perSecond: number;
+  readonly medianMicros: number;
+  /** By part, for a request. */
+  readonly cpuMicros: CpuMicros;
 }
 
 export interface RoadResult {
@@ -67,48 +73,52 @@ export async function benchRoad({ rounds, seconds, progress }: RoadOptions): Pro
   }
 }
 
-interface Side {
-  readonly host: string;
-  readonly headers: readonly string[];
-  /** Ends what carries the traffic. */
-  halt(): Promise<void>;
-  /** Launches it anew. @returns when the launch began, ms since the epoch */
-  launch(): Promise<number>;
-  memory(): number;
-}
-
-interface Measured {
+export interface Measured {
   readonly firstMs: number;
-  readonly single: RequestFigures;
-  readonly sixteen: RequestFigures;
-  readonly bulk: BulkFigures;
+  readonly single: RequestFigures & { readonly cpu: CpuMicros };
+  readonly sixteen: RequestFigures & { readonly cpu: CpuMicros };
+  readonly bulk: BulkFigures & { readonly cpu: CpuMicros };
 }
 
-async function measure(lab: Lab, side: Side, seconds: number): Promise<Measured> {
-  const load = async <T>(mode: string, path: string, connections: number): Promise<T> => {
-    const argv = [
-      'node',
-      HERE('load.ts'),
-      mode,
-      ...SERVICE,
-      path,
-      String(connections),
-      String(seconds),
-      ...side.headers,
-    ];
-    const { code, stdout, stderr } = await lab.exec(side.host, argv);
-    if (code !== 0) throw new Error(`the load on ${side.host} failed: ${stderr}`);
-    const figures = JSON.parse(stdout) as T & { failed: number };
-    if (figures.failed > 0) throw new Error(`${figures.failed} requests from ${side.host} failed`);
-    return figures;
-  };
+/** One round of one side. CPU time is for a request, and in bulk for a megabyte. */
+export async function measure(lab: Lab, side: Side, seconds: number): Promise<Measured> {
   const firstMs = await firstAnswer(lab, side);
   return {
     firstMs,
-    single: await load<RequestFigures>('requests', '/orders/1', 1),
-    sixteen: await load<RequestFigures>('requests', '/orders/1', 16),
-    bulk: await load<BulkFigures>('bulk', `/bytes/${BULK_BYTES}`, 1),
+    single: await loadRequests(lab, side, 1, seconds),
+    sixteen: await loadRequests(lab, side, 16, seconds),
+    bulk: await loadBulk(lab, side),
   };
+}
+
+export async function loadRequests(lab: Lab, side: Side, connections: number, seconds: number) {
+  const { figures, cpu } = await load<RequestFigures>(lab, side, ['requests', '/orders/1', connections, seconds]);
+  return { ...figures, cpu: shared(cpu, figures.answers) };
+}
+
+export async function loadBulk(lab: Lab, side: Side, bytes = BULK_BYTES) {
+  const { figures, cpu } = await load<BulkFigures>(lab, side, ['bulk', `/bytes/${bytes}`, 1, 0]);
+  return { ...figures, cpu: shared(cpu, figures.bytes / 1e6) };
+}
+
+async function load<T>(
+  lab: Lab,
+  side: Side,
+  [mode, path, connections, seconds]: [string, string, number, number],
+): Promise<{ figures: T; cpu: CpuMicros }> {
+  const aim = [mode, ...SERVICE, path, String(connections), String(seconds)];
+  const before = cpuOf(lab, PARTS[side.name]);
+  const { code, stdout, stderr } = await lab.exec(side.host, ['node', HERE('load.ts'), ...aim, ...side.headers]);
+  const after = cpuOf(lab, PARTS[side.name]);
+  if (code !== 0) throw new Error(`the load on ${side.host} failed: ${stderr}`);
+  const figures = JSON.parse(stdout) as T & { failed: number; cpuMicros: number };
+  if (figures.failed > 0) throw new Error(`${figures.failed} requests from ${side.host} failed`);
+  const used = Object.keys(after).map((name) => [name, after[name]! - before[name]!]);
+  return { figures, cpu: { client: figures.cpuMicros, ...Object.fromEntries(used) } };
+}
+
+function shared(cpu: CpuMicros, among: number): CpuMicros {
+  return Object.fromEntries(Object.entries(cpu).map(([name, micros]) => [name, micros / among]));
 }
 
 async function firstAnswer(lab: Lab, side: Side): Promise<number> {
@@ -137,95 +147,20 @@ async function firstAnswer(lab: Lab, side: Side): Promise<number> {
   return Number(at) - begin;
 }
 
-async function stockSide(lab: Lab, header: string): Promise<Side> {
-  return {
-    host: 'stock',
-    headers: [header],
-    halt: () => lab.kill('sidecar-stock'),
-    launch: async () => {
-      const begin = now();
-      await lab.restart('sidecar-stock');
-      return begin;
-    },
-    memory: () => memoryIn(lab, 'stock', ['pilot-agent', 'envoy']),
-  };
-}
-
-async function meshpassSide(lab: Lab, meshpass: Meshpass): Promise<Side> {
-  const codespace = await standIns(lab).github.createCodespace({ owner: 'alice', repository: 'acme/payments-api' });
-  const env = {
-    CODESPACES: 'true',
-    CODESPACE_NAME: codespace.name,
-    GITHUB_TOKEN: codespace.token,
-    MESHPASS_BROKER: meshpass.brokerUrl,
-    MESHPASS_CA_FILE: lab.testCa,
-  };
-  let pid = 0;
-  return {
-    host: 'workspace',
-    headers: [],
-    halt: async () => void (await lab.exec('workspace', ['meshpass', 'down'])),
-    launch: async () => {
-      const begin = now();
-      const { code, stdout, stderr } = await lab.exec('workspace', ['meshpass', 'up', '--output', 'json'], { env });
-      if (code !== 0) throw new Error(`meshpass up failed: ${stderr}`);
-      ({ pid } = JSON.parse(stdout) as AgentStatus);
-      return begin;
-    },
-    memory: () => residentMegabytes(pid),
-  };
-}
-
-/** For the stock side, whose client must bring the token itself. Lives five minutes: rounds must be done by then. */
-async function identityToken(lab: Lab, meshpass: Meshpass): Promise<string> {
-  const codespace = await standIns(lab).github.createCodespace({ owner: 'alice', repository: 'acme/payments-web' });
-  const rogue = startRogue(lab, 'github', meshpass.brokerUrl);
-  const enrolled = await rogue.enrol({
-    subject_token_type: 'urn:meshpass:token-type:github-codespace',
-    subject_token: codespace.token,
-    codespace_name: codespace.name,
-  });
-  if (enrolled.status !== 200) throw new Error(`no session for the stock side: ${enrolled.text}`);
-  await rogue.token();
-  const { identityToken: token } = await rogue.show();
-  rogue.end();
-  if (!token) throw new Error('no identity token for the stock side');
-  return token;
-}
-
 function summary(all: readonly Measured[], memoryMegabytes: number): Figures {
   const of = (pick: (one: Measured) => number) => median(all.map(pick));
+  const requests = (which: 'single' | 'sixteen') => ({
+    perSecond: of((one) => one[which].perSecond),
+    medianMicros: of((one) => one[which].medianMicros),
+    cpuMicros: cpu((one) => one[which].cpu),
+  });
+  const cpu = (pick: (one: Measured) => CpuMicros): CpuMicros =>
+    Object.fromEntries(Object.keys(pick(all[0]!)).map((name) => [name, of((one) => pick(one)[name]!)]));
   return {
     firstMs: Math.round(of((one) => one.firstMs)),
-    single: { perSecond: of((one) => one.single.perSecond), medianMicros: of((one) => one.single.medianMicros) },
-    sixteen: { perSecond: of((one) => one.sixteen.perSecond), medianMicros: of((one) => one.sixteen.medianMicros) },
-    bulkMegabytesPerSecond: of((one) => one.bulk.megabytesPerSecond),
+    single: requests('single'),
+    sixteen: requests('sixteen'),
+    bulk: { megabytesPerSecond: of((one) => one.bulk.megabytesPerSecond), cpuMicros: cpu((one) => one.bulk.cpu) },
     memoryMegabytes,
   };
-}
-
-/** Of every process in a host's network namespace whose program is one of these. */
-function memoryIn(lab: Lab, host: string, programs: readonly string[]): number {
-  const network = statSync(`/run/netns/${lab.hosts[host]!.netns}`).ino;
-  return readdirSync('/proc')
-    .filter((entry) => /^\d+$/.test(entry) && isIn(Number(entry), network, programs))
-    .reduce((sum, pid) => sum + residentMegabytes(Number(pid)), 0);
-}
-
-function isIn(pid: number, network: number, programs: readonly string[]): boolean {
-  try {
-    const program = readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
-    return statSync(`/proc/${pid}/ns/net`).ino === network && programs.includes(program);
-  } catch {
-    return false; // it ended meanwhile
-  }
-}
-
-function residentMegabytes(pid: number): number {
-  const kilobytes = /^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
-  return Math.round(Number(kilobytes) / 1024);
-}
-
-function now(): number {
-  return performance.timeOrigin + performance.now();
 }

@@ -11,7 +11,11 @@ const BULK = 8192;
 export function writeTogether(socket: Socket, bytes: Buffer): boolean {
   if (bytes.length >= BULK && socket.writableCorked === 0) {
     socket.cork();
-    process.nextTick(() => socket.uncork());
+    setImmediate(uncork, socket);
   }
   return socket.write(bytes);
+}
+
+function uncork(socket: Socket): void {
+  socket.uncork();
 }

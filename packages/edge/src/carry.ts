@@ -44,9 +44,10 @@ export function dialGateway(gateway: Gateway, client: TLSSocket): Upstream {
           socket.destroy();
           return false;
         }
-        const chunk = Buffer.allocUnsafe(length);
-        chunk.set(buffer.subarray(0, length));
-        return client.write(chunk);
+        const chunk = buffer.subarray(0, length);
+        // Node's TLS encrypts, or copies, in `write` itself: the shared buffer is free again when it returns. Only a write
+        // that waits behind another one would keep it.
+        return client.write(client.writableLength === 0 ? chunk : Buffer.from(chunk));
       },
     },
   });

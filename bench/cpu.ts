@@ -1,0 +1,74 @@
+/** CPU time of the processes on the road, by part: what a request costs does not depend on what else the machine does. */
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import type { Lab } from '@meshpass/lab';
+
+/** Microseconds of CPU time since each process began, by part of the road. */
+export type CpuMicros = Readonly<Record<string, number>>;
+
+interface Part {
+  readonly name: string;
+  readonly host: string;
+  /** As the kernel names its processes, see proc_pid_comm(5). */
+  readonly programs: readonly string[];
+}
+
+// A Node process carries the name of its main thread.
+const NODE = ['node', 'node-MainThread', 'MainThread'];
+const SERVICE: readonly Part[] = [
+  { name: 'sidecar of the service', host: 'orders', programs: ['envoy'] },
+  { name: 'service', host: 'orders', programs: NODE },
+];
+
+export const PARTS: Readonly<Record<'stock' | 'meshpass', readonly Part[]>> = {
+  stock: [
+    { name: 'sidecar of the workspace', host: 'stock', programs: ['envoy'] },
+    { name: 'pilot-agent', host: 'stock', programs: ['pilot-agent'] },
+    ...SERVICE,
+  ],
+  meshpass: [
+    { name: 'agent', host: 'workspace', programs: NODE },
+    { name: 'edge (and broker)', host: 'meshpass', programs: NODE },
+    { name: 'mesh gateway', host: 'gateway', programs: ['envoy'] },
+    ...SERVICE,
+  ],
+};
+
+/** CPU time that each part has used so far. */
+export function cpuOf(lab: Lab, parts: readonly Part[]): CpuMicros {
+  return Object.fromEntries(
+    parts.map(({ name, host, programs }) => [
+      name,
+      processesIn(lab, host, programs).reduce((sum, pid) => sum + cpuMicros(pid), 0),
+    ]),
+  );
+}
+
+/** The process ids on a host whose program is one of these. */
+export function processesIn(lab: Lab, host: string, programs: readonly string[]): number[] {
+  const network = statSync(`/run/netns/${lab.hosts[host]!.netns}`).ino;
+  return readdirSync('/proc')
+    .filter((entry) => /^\d+$/.test(entry) && isIn(Number(entry), network, programs))
+    .map(Number);
+}
+
+function isIn(pid: number, network: number, programs: readonly string[]): boolean {
+  try {
+    const program = readFileSync(`/proc/${pid}/comm`, 'utf8').trim();
+    return programs.includes(program) && statSync(`/proc/${pid}/ns/net`).ino === network;
+  } catch {
+    return false; // it ended meanwhile
+  }
+}
+
+/** User and system time, all threads: nanoseconds precise in /proc/PID/schedstat per thread, where ticks are 10 ms. */
+function cpuMicros(pid: number): number {
+  try {
+    return readdirSync(`/proc/${pid}/task`).reduce((sum, task) => sum + threadMicros(pid, task), 0);
+  } catch {
+    return 0; // it ended meanwhile
+  }
+}
+
+function threadMicros(pid: number, task: string): number {
+  return Number(readFileSync(`/proc/${pid}/task/${task}/schedstat`, 'utf8').split(' ')[0]) / 1000;
+}
