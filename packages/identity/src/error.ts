@@ -105,6 +105,8 @@ const STATUS = {
   // Command line and configuration
   usage: 400,
   config_invalid: 400,
+  drill_proves_nothing: 409,
+  evidence_invalid: 400,
 } as const;
 
 export type ErrorCode = keyof typeof STATUS;

@@ -1,5 +1,6 @@
-/** One HTTPS request and its whole answer, whatever its status. */
-import { request } from 'node:https';
+/** One request and its whole answer, whatever its status. */
+import { request as requestPlain } from 'node:http';
+import { request as requestTls } from 'node:https';
 
 export interface Answer {
   readonly status: number;
@@ -23,6 +24,7 @@ const MAX_ANSWER = 8 * 1024 * 1024;
 export function ask(url: string, { method, headers, body, ca }: Question): Promise<Answer> {
   return new Promise((resolve, reject) => {
     const options = { method, headers: { ...headers }, timeout: PATIENCE_MS, ...(ca !== undefined && { ca }) };
+    const request = url.startsWith('http://') ? requestPlain : requestTls;
     const sent = request(url, options, (response) => {
       let text = '';
       response.setEncoding('utf8');

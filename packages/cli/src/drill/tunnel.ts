@@ -46,6 +46,8 @@ export interface OpenTunnel {
 
 const ALPN = ['istio-http/1.1', 'istio', 'http/1.1'];
 const PATIENCE_MS = 5_000;
+const STILL_OPEN_MS = 300;
+const MAX_ANSWER = 65_536;
 
 /** Makes one tunnel, sends, and reports how far it came. Never throws: a refusal is the result. */
 export async function tunnel(loot: Loot, order: TunnelOrder): Promise<TunnelReport> {
@@ -138,12 +140,30 @@ async function connectThrough(socket: Socket, target: string): Promise<TunnelRep
   return { stage: 'edge', edgeStatus: status, ...(edgeCode !== undefined && { edgeCode }) };
 }
 
-/** A TLS 1.3 client learns of a refused certificate only after its own handshake: wait a little for the alert. */
-export async function stillOpen(socket: TLSSocket): Promise<string> {
-  return Promise.race([
-    readUntil(socket, () => false),
-    new Promise<string>((resolve) => setTimeout(() => resolve(''), 300)),
-  ]);
+/**
+ * Waits a little whether the other side closes: a TLS 1.3 client learns of a refused certificate only after its own
+ * handshake, and Envoy looks at its rules for TCP only when the first byte has come.
+ * @param say the first bytes, where any are to be sent
+ * @returns what came back meanwhile
+ * @throws Error where it was closed
+ */
+export function stillOpen(socket: TLSSocket, say?: string): Promise<string> {
+  if (say !== undefined) socket.write(say, 'latin1');
+  return new Promise((resolve, reject) => {
+    let text = '';
+    const done = (end: () => void) => {
+      clearTimeout(timer);
+      socket.off('data', onData).off('error', onError).off('close', onClose).off('end', onClose);
+      end();
+    };
+    const onData = (part: Buffer) => {
+      text = (text + part.toString('latin1')).slice(0, MAX_ANSWER);
+    };
+    const onError = (error: Error) => done(() => reject(error));
+    const onClose = () => done(() => reject(new Error('closed')));
+    const timer = setTimeout(() => done(() => resolve(text)), STILL_OPEN_MS);
+    socket.on('data', onData).on('error', onError).on('close', onClose).on('end', onClose);
+  });
 }
 
 /** Sends a request over an open connection. @returns its answer, with what of the body came along */
@@ -170,7 +190,7 @@ function readUntil(socket: Socket, enough: (text: string) => boolean): Promise<s
     };
     const onData = (part: Buffer) => {
       text += part.toString('latin1');
-      if (enough(text) || text.length > 65_536) done(() => resolve(text));
+      if (enough(text) || text.length > MAX_ANSWER) done(() => resolve(text));
     };
     const onError = (error: Error) => done(() => reject(error));
     const onClose = () => done(() => (text ? resolve(text) : reject(new Error('closed without an answer'))));

@@ -1,0 +1,77 @@
+/** Calls of a service in the mesh under given credentials, by the edge or from inside. */
+import type { MeshInfo } from '@meshpass/identity/wire';
+import type { Verdict } from './attempt.ts';
+import type { Loot } from './credentials.ts';
+import type { Target } from './targets.ts';
+import { openTunnel, stillOpen, type TunnelOrder, type TunnelReport, tunnel } from './tunnel.ts';
+
+/** Begins no message that any protocol could take for a whole one. */
+export const FIRST_BYTE = '\0';
+
+export interface Way {
+  readonly edge?: { readonly host: string; readonly port: number };
+  readonly straightTo?: { readonly host: string; readonly port: number };
+}
+
+export interface Presented {
+  /** Whether the certificate of the target's grant is presented. */
+  readonly svid: boolean;
+  readonly identityToken: boolean;
+}
+
+export function orderFor(target: Target, way: Way, svid: boolean): TunnelOrder {
+  const { service, authority } = target;
+  const alpn = service.protocol === 'tcp' ? ['istio'] : ['istio-http/1.1', 'istio', 'http/1.1'];
+  return { target: authority, grant: svid ? service.grant : 'none', ...way, alpn, peers: service.spiffe_ids };
+}
+
+/** A GET with the identity token, or without one. */
+export function requestText(loot: Loot, mesh: MeshInfo, { authority, path }: Target, withToken: boolean): string {
+  const token = withToken && loot.identityToken ? `${mesh.token_header}: ${loot.identityToken}\r\n` : '';
+  return `GET ${path} HTTP/1.1\r\nHost: ${authority}\r\nUser-Agent: meshpass-drill\r\n${token}\r\n`;
+}
+
+/** One call, and whether the mesh took it. An HTTP status of the service itself, even 404, is a call that arrived. */
+export async function call(
+  loot: Loot,
+  mesh: MeshInfo,
+  target: Target,
+  way: Way,
+  presented: Presented,
+): Promise<Verdict> {
+  const order = orderFor(target, way, presented.svid);
+  if (target.path !== undefined)
+    return judge(await tunnel(loot, { ...order, send: requestText(loot, mesh, target, presented.identityToken) }), way);
+  const opened = await openTunnel(loot, order);
+  if (!('socket' in opened)) return judge(opened, way);
+  try {
+    await stillOpen(opened.socket, FIRST_BYTE);
+    return { verdict: 'taken', how: 'the connection stays open' };
+  } catch (thrown) {
+    return { verdict: 'refused', how: `closed (${(thrown as Error).message})` };
+  } finally {
+    opened.end();
+  }
+}
+
+function judge(report: TunnelReport, way: Way): Verdict {
+  const { stage, edgeStatus, edgeCode, error, answer } = report;
+  if (stage === 'edge') {
+    const how = `${edgeStatus ?? ''} ${edgeCode ?? error ?? ''}`.trim();
+    const refusals = ['tunnel_session_unknown', 'tunnel_certificate_untrusted', 'tunnel_certificate_missing'];
+    const byEdge = edgeCode !== undefined && refusals.includes(edgeCode);
+    return { verdict: byEdge || (way.edge && isTlsRefusal(error)) ? 'refused' : 'unclear', how };
+  }
+  if (stage === 'inner') {
+    const closed = /ECONNRESET|closed|EPIPE/.test(error ?? '');
+    return { verdict: closed || isTlsRefusal(error) ? 'refused' : 'unclear', how: `closed (${error})` };
+  }
+  const status = /^HTTP\/1\.1 (\d{3})/.exec(answer ?? '')?.[1];
+  if (status === undefined) return { verdict: 'unclear', how: 'no HTTP answer' };
+  return { verdict: status === '403' || status === '401' ? 'refused' : 'taken', how: `HTTP ${status}` };
+}
+
+/** The other side said in TLS that it does not take the certificate, or misses one. */
+function isTlsRefusal(error: string | undefined): boolean {
+  return /ALERT|alert|CERTIFICATE_(?:REQUIRED|UNKNOWN|REVOKED|EXPIRED)/.test(error ?? '');
+}

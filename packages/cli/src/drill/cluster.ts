@@ -1,0 +1,94 @@
+/** What Kubernetes itself still has of a session: its ServiceAccounts, their tokens, and the root DENY. */
+import { X509Certificate } from 'node:crypto';
+import { REVOCATIONS } from '@meshpass/broker/mesh/denial';
+import { type Kubernetes, kubernetes } from '@meshpass/broker/mesh/kubernetes';
+import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes-access';
+import { kubernetesHttp } from '@meshpass/broker/mesh/kubernetes-http';
+import type { DrillRow } from '@meshpass/identity/drill-report';
+import { parseSpiffe } from '@meshpass/identity/spiffe';
+import type { Attempt, Verdict } from './attempt.ts';
+import type { Svid } from './credentials.ts';
+
+export interface Cluster {
+  /** Tokens of the session's ServiceAccounts, made now, to be reviewed later. */
+  tokenReviews(svids: readonly Svid[], limit: number): Promise<{ attempts: Attempt[]; rows: DrillRow[] }>;
+  /** What must be gone from Kubernetes, and what must be there. */
+  remains(svids: readonly Svid[], limit: number): Attempt[];
+  close(): void;
+}
+
+/** istiod reviews with this audience before it signs. */
+const AUDIENCE = 'istio-ca';
+const TOKEN_SECONDS = 600;
+const TOKENS = 20;
+
+/** @throws MeshpassError `config_invalid` */
+export async function openCluster(kubeconfig: string, rootNamespace: string): Promise<Cluster> {
+  const http = kubernetesHttp(await kubeconfigAccess(kubeconfig));
+  const api = kubernetes(http);
+  return {
+    tokenReviews: async (svids, limit) => {
+      const attempts: Attempt[] = [];
+      const rows: DrillRow[] = [];
+      for (const { spiffeId } of svids) {
+        const about = {
+          layer: 'TokenReview',
+          tried: `token of ServiceAccount ${accountOf(spiffeId).display}`,
+        } as const;
+        try {
+          // Kubernetes remembers what it reviewed for ten seconds: no token is reviewed twice.
+          const tokens: string[] = [];
+          for (let left = TOKENS; left > 0; left -= 1) tokens.push(await mint(api, spiffeId));
+          const use = async (): Promise<Verdict> => {
+            const token = tokens.length > 1 ? tokens.pop()! : tokens[0]!;
+            const name = await api.reviewToken(token, AUDIENCE);
+            return name ? { verdict: 'taken', how: name } : { verdict: 'refused', how: 'not authenticated' };
+          };
+          attempts.push({ ...about, before: 'taken', limit, pause: limit / TOKENS, use });
+        } catch (thrown) {
+          const how = `no token could be made with this kubeconfig (${(thrown as Error).message})`;
+          rows.push({ part: 'replays', ...about, outcome: 'not_tried', how: how.slice(0, 300) });
+        }
+      }
+      return { attempts, rows };
+    },
+    remains: (svids, limit) =>
+      svids.flatMap(({ spiffeId, chain }): Attempt[] => {
+        const { namespace, name, display } = accountOf(spiffeId);
+        const until = new X509Certificate(chain).validToDate.toISOString();
+        return [
+          {
+            ...{ layer: 'ServiceAccount', tried: display, before: 'taken', limit, part: 'left' },
+            use: async () => {
+              const there = (await api.list('ServiceAccount', '', namespace)).some((one) => one.metadata.name === name);
+              return there ? { verdict: 'taken', how: 'it exists' } : { verdict: 'refused', how: 'deleted' };
+            },
+          },
+          {
+            ...{ layer: 'root DENY', tried: spiffeId, before: 'taken', limit, part: 'left' },
+            use: async () => {
+              const policies = await api.list('AuthorizationPolicy', REVOCATIONS, rootNamespace);
+              const holder = policies.find(({ spec }) =>
+                JSON.stringify(spec).includes(`"${spiffeId.slice('spiffe://'.length)}"`),
+              );
+              return holder
+                ? { verdict: 'refused', how: `in ${holder.metadata.name} until its certificate expires, ${until}` }
+                : { verdict: 'taken', how: `in no policy; its certificate expires ${until}` };
+            },
+          },
+        ];
+      }),
+    close: () => http.close(),
+  };
+}
+
+async function mint(api: Kubernetes, spiffeId: string): Promise<string> {
+  const token = await api.requestToken(accountOf(spiffeId), AUDIENCE, TOKEN_SECONDS);
+  if (token === undefined) throw new Error('the ServiceAccount does not exist');
+  return token;
+}
+
+function accountOf(spiffeId: string) {
+  const { namespace, serviceAccount: name } = parseSpiffe(spiffeId)!;
+  return { namespace, name, display: `${namespace}/${name}` };
+}

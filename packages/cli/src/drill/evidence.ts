@@ -1,0 +1,27 @@
+/** The evidence file: a report and what the broker knows of the session, as a JWS of the broker (RFC 7515, compact). */
+import { type DrillEvidence, EVIDENCE_TYPE, DrillEvidence as Evidence } from '@meshpass/identity/drill-report';
+import { MeshpassError } from '@meshpass/identity/error';
+import { compactVerify, createLocalJWKSet, type JSONWebKeySet } from 'jose';
+
+/**
+ * @param jws content of the file
+ * @param jwks of the broker, at the time of the drill
+ * @throws MeshpassError `evidence_invalid`
+ */
+export async function verifyEvidence(jws: string, jwks: unknown): Promise<DrillEvidence> {
+  const invalid = (message: string, cause?: unknown) => new MeshpassError('evidence_invalid', message, { cause });
+  let payload: unknown;
+  try {
+    const keys = createLocalJWKSet(jwks as JSONWebKeySet);
+    const verified = await compactVerify(jws.trim(), keys, { algorithms: ['RS256'] });
+    if (verified.protectedHeader.typ !== EVIDENCE_TYPE) throw new Error(`typ is ${verified.protectedHeader.typ}`);
+    payload = JSON.parse(Buffer.from(verified.payload).toString('utf8'));
+  } catch (cause) {
+    throw invalid(`This is no evidence that the broker signed (${(cause as Error).message}).`, cause);
+  }
+  const read = Evidence.safeParse(payload);
+  if (!read.success) throw invalid('The broker signed it, but this version cannot read it.', read.error);
+  const { drill, witness } = read.data;
+  if (drill.session.id !== witness.session.id) throw invalid('Report and witness are of two sessions.');
+  return read.data;
+}

@@ -1,0 +1,169 @@
+/** Connections through the edge that are open when the session ends, and when each of them dies. */
+import { connect as connectHttp2 } from 'node:http2';
+import type { TLSSocket } from 'node:tls';
+import type { DrillRow } from '@meshpass/identity/drill-report';
+import { MeshpassError } from '@meshpass/identity/error';
+import type { MeshInfo } from '@meshpass/identity/wire';
+import { FIRST_BYTE, orderFor, requestText } from './call.ts';
+import type { Loot } from './credentials.ts';
+import type { Target } from './targets.ts';
+import { exchange, type OpenTunnel, openTunnel, stillOpen } from './tunnel.ts';
+
+export interface HeldOpen {
+  readonly tried: string;
+  /** Instant of its death (performance.now()), undefined while it lives. */
+  readonly diedAt: () => number | undefined;
+  /** How it lived, for the report. */
+  readonly how: () => string;
+  readonly end: () => void;
+}
+
+/** What could not be opened, with the reason. */
+export interface NotHeld {
+  readonly tried: string;
+  readonly why: string;
+}
+
+/** @throws MeshpassError `drill_proves_nothing` where a granted service refuses what a live session asks */
+export async function holdOpen(
+  loot: Loot,
+  mesh: MeshInfo,
+  { http, tcp }: { readonly http: Target | undefined; readonly tcp: Target | undefined },
+): Promise<readonly (HeldOpen | NotHeld)[]> {
+  const none = 'no granted service of this kind has a workload';
+  return await Promise.all([
+    http ? keepAlive(loot, mesh, http) : { tried: 'open HTTP/1.1 keep-alive connection', why: none },
+    http ? http2(loot, mesh, http) : { tried: 'open HTTP/2 stream', why: none },
+    tcp ? rawTcp(loot, mesh, tcp) : { tried: 'open TCP connection', why: none },
+  ]);
+}
+
+/** Waits until all are dead or the limit has passed. */
+export async function whenDead(
+  held: readonly (HeldOpen | NotHeld)[],
+  cause: number,
+  limit: number,
+): Promise<DrillRow[]> {
+  const open = held.filter((one) => 'diedAt' in one);
+  while (open.some((one) => one.diedAt() === undefined) && performance.now() < cause + limit)
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  return held.map((one): DrillRow => {
+    const about = { part: 'connections', layer: 'edge', tried: one.tried } as const;
+    if (!('diedAt' in one)) return { ...about, outcome: 'not_tried', how: one.why.slice(0, 300) };
+    const at = one.diedAt();
+    if (at === undefined) return { ...about, outcome: 'stale', how: `still open; ${one.how()}`, limit_ms: limit };
+    const ms = Math.max(0, Math.round(at - cause));
+    return { ...about, outcome: 'dead', how: `ended; ${one.how()}`, ms, limit_ms: limit };
+  });
+}
+
+async function keepAlive(loot: Loot, mesh: MeshInfo, target: Target): Promise<HeldOpen> {
+  const opened = await mustOpen(loot, mesh, target);
+  const ask = async (): Promise<string> => {
+    const answer = await exchange(opened.socket, requestText(loot, mesh, target, true));
+    return answer.split('\r\n', 1)[0] ?? '';
+  };
+  const first = await ask();
+  if (/ 40[13] /.test(first)) {
+    opened.end();
+    throw provesNothing(target, first);
+  }
+  await ask();
+  return held(opened, `open HTTP/1.1 keep-alive, ${short(target)}`, () => '2 requests had been served on it');
+}
+
+async function http2(loot: Loot, mesh: MeshInfo, target: Target): Promise<HeldOpen | NotHeld> {
+  const tried = `open HTTP/2 stream, ${short(target)}`;
+  const opened = await openTunnel(loot, {
+    ...orderFor(target, { edge: mesh.edge }, true),
+    alpn: ['istio-h2', 'istio', 'h2'],
+  });
+  if (!('socket' in opened)) throw provesNothing(target, opened.edgeCode ?? opened.error ?? 'refused');
+  const { socket } = opened;
+  if (!/h2$/.test(socket.alpnProtocol || '')) {
+    opened.end();
+    return { tried, why: `${target.authority} does not speak HTTP/2 (ALPN ${socket.alpnProtocol || 'none'})` };
+  }
+  const session = connectHttp2(`https://${target.authority}`, { createConnection: () => socket });
+  session.on('error', () => undefined);
+  let served = 0;
+  const ask = (endStream: boolean) => {
+    const stream = session.request(
+      { ':method': 'GET', ':path': target.path!, [mesh.token_header]: loot.identityToken },
+      { endStream },
+    );
+    const status = new Promise<number>((resolve, reject) => {
+      stream.on('response', (headers) => {
+        served += 1;
+        resolve(headers[':status'] ?? 0);
+      });
+      stream.on('error', reject);
+      stream.on('close', () => reject(new Error('the stream was closed without an answer')));
+      session.setTimeout(5_000, () => reject(new Error('no answer to a stream')));
+    });
+    stream.resume();
+    return { stream, status };
+  };
+  const first = await ask(true).status.catch((error: Error) => error);
+  if (first instanceof Error || first === 401 || first === 403) {
+    session.destroy();
+    opened.end();
+    return { tried, why: first instanceof Error ? `HTTP/2 was not answered: ${first.message}` : `HTTP ${first}` };
+  }
+  session.setTimeout(0);
+  // A request whose end is never sent: the stream stays open on our side, whatever the service answers.
+  const open = ask(false);
+  open.status.catch(() => undefined);
+  await new Promise((resolve) => setTimeout(resolve, 50));
+  const streamLives = !open.stream.closed;
+  return held(
+    opened,
+    streamLives ? tried : tried.replace('stream', 'connection'),
+    () => `${served} streams had been answered on it`,
+    () => session.destroy(),
+  );
+}
+
+async function rawTcp(loot: Loot, mesh: MeshInfo, target: Target): Promise<HeldOpen> {
+  const opened = await mustOpen(loot, mesh, target);
+  await stillOpen(opened.socket, FIRST_BYTE).catch((error: Error) => {
+    throw provesNothing(target, error.message);
+  });
+  return held(opened, `open TCP connection, ${short(target)}`, () => 'it was open to the workload');
+}
+
+async function mustOpen(loot: Loot, mesh: MeshInfo, target: Target): Promise<OpenTunnel> {
+  const opened = await openTunnel(loot, orderFor(target, { edge: mesh.edge }, true));
+  if ('socket' in opened) return opened;
+  throw provesNothing(target, opened.edgeCode ?? opened.error ?? 'refused');
+}
+
+function held({ socket, end }: OpenTunnel, tried: string, how: () => string, before?: () => void): HeldOpen {
+  let diedAt: number | undefined = socket.destroyed ? performance.now() : undefined;
+  const died = () => {
+    diedAt ??= performance.now();
+  };
+  for (const event of ['end', 'close', 'error'] as const) (socket as TLSSocket).on(event, died);
+  return {
+    tried,
+    diedAt: () => diedAt,
+    how,
+    end: () => {
+      before?.();
+      end();
+    },
+  };
+}
+
+function short({ service }: Target): string {
+  const [name] = [...service.aliases, service.host].sort((a, b) => a.length - b.length);
+  return `${name}:${service.port}`;
+}
+
+function provesNothing(target: Target, how: string): MeshpassError {
+  return new MeshpassError(
+    'drill_proves_nothing',
+    `${target.authority} refuses a live session already (${how}), so nothing would be proven by what it refuses later. ` +
+      'Name a call that is granted with --service and --path.',
+  );
+}

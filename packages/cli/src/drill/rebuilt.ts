@@ -1,0 +1,43 @@
+/** The workspace once more, in a new session: its new credentials work, and an old identity token adds nothing to them. */
+
+import type { DrillRow } from '@meshpass/identity/drill-report';
+import { decodeJwt } from 'jose';
+import { row } from './attempt.ts';
+import { call } from './call.ts';
+import { speak } from './credentials.ts';
+import type { Held } from './run.ts';
+import type { Target } from './targets.ts';
+
+export async function rebuilt(old: Held, fresh: Held, targets: readonly Target[]): Promise<DrillRow[]> {
+  const { loot, opened } = fresh;
+  const { mesh, session } = opened;
+  const way = { edge: mesh.edge };
+  const rows: DrillRow[] = [];
+  const heartbeat = await speak(loot, 'POST', '/session/heartbeat');
+  rows.push(
+    row(
+      'rebuild',
+      { layer: 'session renewal', tried: `new session ${session.id}` },
+      heartbeat.status === 200 ? 'lives' : 'broken',
+      `${heartbeat.status}`,
+    ),
+  );
+  for (const target of targets) {
+    const presented = { svid: true, identityToken: target.path !== undefined };
+    const { verdict, how } = await call(loot, mesh, target, way, presented);
+    const about = { layer: 'edge', tried: `new credentials, ${target.authority}` } as const;
+    rows.push(row('rebuild', about, verdict === 'taken' ? 'lives' : 'broken', how));
+  }
+  const http = targets.find((target) => target.path !== undefined);
+  const dead = old.loot.identityToken;
+  if (http && dead !== undefined) {
+    const mixed = { ...loot, identityToken: dead };
+    const { verdict, how } = await call(mixed, mesh, http, way, { svid: true, identityToken: true });
+    const expires = new Date((decodeJwt(dead).exp ?? 0) * 1000).toISOString();
+    const about = { layer: 'sidecar', tried: 'old identity token on a connection of the new certificate' } as const;
+    // It opens nothing by itself: a sidecar verifies it offline, on a connection that a live certificate has opened.
+    const why = `${how}; verified offline until it expires, ${expires}: worth nothing without a live certificate`;
+    rows.push(verdict === 'taken' ? row('rebuild', about, 'noted', why) : row('rebuild', about, 'dead', how));
+  }
+  return rows;
+}

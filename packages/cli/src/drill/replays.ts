@@ -1,0 +1,140 @@
+/** Every credential of a session, and every layer at which it could be used. */
+import type { DrillReport } from '@meshpass/identity/drill-report';
+import type { MeshInfo } from '@meshpass/identity/wire';
+import type { Answer } from './ask.ts';
+import type { Attempt, Verdict } from './attempt.ts';
+import { call, type Presented } from './call.ts';
+import { certificate, type Loot, speak, token } from './credentials.ts';
+import type { Target } from './targets.ts';
+
+/** Addresses that only somebody inside of the cluster's network has. */
+export interface Inside {
+  readonly gateway?: { readonly host: string; readonly port: number } | undefined;
+  /** A pod behind a granted service, by `HOST:PORT` of the service. */
+  readonly pods: ReadonlyMap<string, { readonly host: string; readonly port: number }>;
+}
+
+export interface Limits {
+  /** How long after the cause broker and edge may still take a credential, ms. */
+  readonly edge: number;
+  /** The same for the mesh: a push from Kubernetes by istiod to every Envoy. */
+  readonly mesh: number;
+}
+
+const SVID_AND_TOKEN: Presented = { svid: true, identityToken: true };
+const SVID_ALONE: Presented = { svid: true, identityToken: false };
+const TOKEN_ALONE: Presented = { svid: false, identityToken: true };
+
+/** What the session token and its key are good for. */
+export function atTheBroker(loot: Loot, grants: readonly string[], limit: number): Attempt[] {
+  const taken = { before: 'taken', limit } as const;
+  return [
+    {
+      ...{ layer: 'token endpoint', tried: 'session token, for an identity token', ...taken },
+      use: async () => ofBroker(await token(copyOf(loot))),
+    },
+    {
+      ...{ layer: 'session renewal', tried: 'session token and DPoP key, to renew the lease', ...taken },
+      use: async () => ofBroker(await speak(loot, 'POST', '/session/heartbeat')),
+    },
+    ...grants.map((grant): Attempt => {
+      return {
+        ...{
+          layer: 'certificate renewal',
+          tried: `session token and DPoP key, for a certificate of ${grant}`,
+          ...taken,
+        },
+        use: async () => ofBroker(await certificate(copyOf(loot), grant)),
+      };
+    }),
+    {
+      ...{ layer: 'token endpoint', tried: 'identity token alone, in place of the session token' },
+      ...{ before: 'refused', limit },
+      use: async () => ofBroker(await token({ ...copyOf(loot), sessionToken: loot.identityToken ?? '' })),
+    },
+  ];
+}
+
+export function atTheEdge(loot: Loot, mesh: MeshInfo, targets: readonly Target[], limit: number): Attempt[] {
+  const way = { edge: mesh.edge };
+  return targets.flatMap((target): Attempt[] => {
+    const at = (tried: string, before: 'taken' | 'refused', presented: Presented): Attempt => {
+      return {
+        ...{ layer: 'edge', tried: `${tried}, ${target.authority}`, before, limit },
+        use: () => call(loot, mesh, target, way, presented),
+      };
+    };
+    if (target.path === undefined) return [at('SVID, new TCP tunnel', 'taken', SVID_ALONE)];
+    return [
+      at('SVID and identity token, new tunnel', 'taken', SVID_AND_TOKEN),
+      at('SVID alone', 'refused', SVID_ALONE),
+      at('identity token alone', 'refused', TOKEN_ALONE),
+    ];
+  });
+}
+
+/** From inside of the cluster, past the edge: by the mesh gateway, and straight to pods. */
+export function fromInside(
+  loot: Loot,
+  mesh: MeshInfo,
+  targets: readonly Target[],
+  { gateway, pods }: Inside,
+  limit: number,
+): Attempt[] {
+  return targets.flatMap((target) => {
+    const pod = podOf(target, pods);
+    return [
+      ...(gateway ? attempts('mesh gateway', target, gateway) : []),
+      ...(pod ? attempts('sidecar', target, pod) : []),
+    ];
+  });
+
+  function attempts(layer: 'mesh gateway' | 'sidecar', target: Target, straightTo: { host: string; port: number }) {
+    const at = (tried: string, before: 'taken' | 'refused', presented: Presented): Attempt => {
+      return {
+        ...{ layer, tried: `${tried}, ${target.authority}`, before, limit },
+        use: () => call(loot, mesh, target, { straightTo }, presented),
+      };
+    };
+    if (target.path === undefined) return [at('SVID, TCP', 'taken', SVID_ALONE)];
+    return [
+      at('SVID and identity token', 'taken', SVID_AND_TOKEN),
+      at('SVID alone', 'refused', SVID_ALONE),
+      at('identity token alone', 'refused', TOKEN_ALONE),
+    ];
+  }
+}
+
+/** What could not be tried from here, said as such. */
+export function untried(targets: readonly Target[], { gateway, pods }: Inside): DrillReport['rows'] {
+  const rows: DrillReport['rows'] = [];
+  if (!gateway)
+    rows.push({
+      ...{ part: 'replays', layer: 'mesh gateway', tried: 'SVID and identity token, past the edge' },
+      ...{ outcome: 'not_tried', how: 'needs a place inside of the cluster and --inside-gateway' },
+    });
+  for (const { authority } of targets.filter((target) => !podOf(target, pods)))
+    rows.push({
+      ...{ part: 'replays', layer: 'sidecar', tried: `SVID and identity token, straight to a pod of ${authority}` },
+      ...{ outcome: 'not_tried', how: `needs a place inside of the cluster and --inside-pod ${authority}=ADDRESS` },
+    });
+  return rows;
+}
+
+/** The service may be named as people do. */
+function podOf({ service }: Target, pods: Inside['pods']) {
+  return [service.host, ...service.aliases].map((name) => pods.get(`${name}:${service.port}`)).find(Boolean);
+}
+
+function ofBroker({ status, json }: Answer): Verdict {
+  const code = (json as { error_code?: string } | undefined)?.error_code;
+  if (status >= 200 && status < 300) return { verdict: 'taken', how: `${status}` };
+  // Only these say that the credential is dead; a broker that is busy or unwell says other things.
+  const dead = status === 401 && (code?.startsWith('session_') ?? false);
+  return { verdict: dead ? 'refused' : 'unclear', how: `${status} ${code ?? ''}`.trim() };
+}
+
+/** What a use yields is not kept: the credentials that are tried later are those that the session held when it ended. */
+function copyOf(loot: Loot): Loot {
+  return { ...loot, svids: { ...loot.svids } };
+}

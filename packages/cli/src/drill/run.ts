@@ -1,0 +1,167 @@
+/**
+ * A drill: opens a session, uses everything that it holds, ends it, and uses everything again. What worked before and is
+ * refused afterwards is dead; what is still taken is stale, and the drill has failed.
+ */
+import type { ProofSource } from '@meshpass/agent/discover';
+import { PROOF_TYPES } from '@meshpass/identity/attestation';
+import type { DrillCause, DrillReport, DrillRow } from '@meshpass/identity/drill-report';
+import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
+import { SessionResponse } from '@meshpass/identity/wire';
+import type { Answer } from './ask.ts';
+import { type Attempt, tryAfter, tryAgain, tryBefore } from './attempt.ts';
+import { end, RECORDED_AS } from './causes.ts';
+import type { Cluster } from './cluster.ts';
+import { certificate, emptyHanded, enrol, type Loot, speak, token } from './credentials.ts';
+import { holdOpen, whenDead } from './hold-open.ts';
+import type { Operator } from './operator.ts';
+import { rebuilt } from './rebuilt.ts';
+import { atTheBroker, atTheEdge, fromInside, type Inside, untried } from './replays.ts';
+import { chooseTargets, type TargetChoice } from './targets.ts';
+
+export interface DrillOptions {
+  /** Public URL of the broker. */
+  readonly broker: string;
+  /** PEM of the CA of broker and edge. */
+  readonly ca?: string | undefined;
+  readonly proofs: ProofSource;
+  readonly cause: DrillCause;
+  /** Open a session of the same workspace once more, afterwards. */
+  readonly rebuild: boolean;
+  /** How long a cause from outside may take to come, ms. */
+  readonly wait: number;
+  readonly choice: TargetChoice;
+  readonly inside: Inside;
+  readonly operator?: Operator | undefined;
+  readonly cluster?: Cluster | undefined;
+  readonly progress: (what: string) => void;
+}
+
+export interface Held {
+  readonly loot: Loot;
+  readonly opened: SessionResponse;
+}
+
+/** Active causes end everything at the edge and the broker within this. */
+const EDGE_LIMIT_MS = 2_000;
+/** Leases are whole seconds, looked at every second. */
+const LAPSE_LIMIT_MS = 3_000;
+/** Kubernetes, then istiod's push to every Envoy. */
+const MESH_LIMIT_MS = 10_000;
+
+/** @throws MeshpassError of the broker where no session opens; `drill_proves_nothing` where nothing works before */
+export async function runDrill(options: DrillOptions): Promise<DrillReport> {
+  const startedAt = new Date().toISOString();
+  const { progress, cause, cluster, operator } = options;
+  progress('opening a session');
+  const held = await open(options);
+  let second: Held | undefined;
+  try {
+    const { loot, opened } = held;
+    const { session, mesh, services } = opened;
+    const { http, tcp } = chooseTargets(services, options.choice);
+    const targets = [http, tcp].filter((target) => target !== undefined);
+    const limit = { edge: cause === 'lapse' ? LAPSE_LIMIT_MS : EDGE_LIMIT_MS, mesh: MESH_LIMIT_MS };
+    const svids = Object.values(loot.svids);
+
+    progress('using everything that it holds');
+    const reviews = await cluster?.tokenReviews(svids, limit.mesh);
+    const attempts: Attempt[] = [
+      ...atTheBroker(loot, session.grants, limit.edge),
+      ...atTheEdge(loot, mesh, targets, limit.edge),
+      ...fromInside(loot, mesh, targets, options.inside, limit.mesh),
+      ...(reviews?.attempts ?? []),
+      ...(cluster?.remains(svids, limit.mesh) ?? []),
+      ...(operator ? [inTheStore(operator, session.id, cause, limit.edge)] : []),
+    ];
+    const before = await tryBefore(attempts);
+    if (!before.rows.some(({ layer }) => layer === 'edge'))
+      throw new MeshpassError('drill_proves_nothing', `No call passes the edge: ${[...before.unfit.values()][0]}.`);
+    const open = await holdOpen(loot, mesh, { http, tcp });
+
+    progress(`ending it: ${cause}`);
+    const rebuild = async () => {
+      second ??= await openAgain(options);
+    };
+    const at = await end(cause, { loot, session, operator, rebuild, wait: options.wait });
+    const [connections, replays] = await Promise.all([
+      whenDead(open, at, limit.edge),
+      tryAfter(attempts, before.unfit, at),
+    ]);
+    for (const one of open) if ('end' in one) one.end();
+    const rows: DrillRow[] = [...before.rows, ...connections, ...replays, ...(reviews?.rows ?? [])];
+    rows.push(...untried(targets, options.inside), ...unasked(options));
+
+    if (options.rebuild || cause === 'rebuild') {
+      progress('opening a session of the same workspace again');
+      await rebuild();
+      rows.push(...(await rebuilt(held, second!, targets)), ...(await tryAgain(attempts, before.unfit)));
+    }
+    const { id, subject, login, workspace, grants } = session;
+    return {
+      ...{ version: 1, broker: options.broker, started_at: startedAt, ended_at: new Date().toISOString(), cause },
+      ...{
+        session: { id, subject, login, workspace, grants },
+        principals: svids.map(({ spiffeId }) => spiffeId),
+        rows,
+      },
+    };
+  } finally {
+    for (const one of [held, second]) if (one) await speak(one.loot, 'DELETE', '/session').catch(() => undefined);
+  }
+}
+
+/** @throws MeshpassError with the broker's own code */
+async function open({ broker, ca, proofs }: DrillOptions): Promise<Held> {
+  const loot = emptyHanded(broker, ca);
+  const proof = await proofs.proof();
+  const form: Record<string, string> =
+    proof.type === 'oidc'
+      ? { subject_token_type: PROOF_TYPES.oidc, subject_token: proof.token }
+      : { subject_token_type: PROOF_TYPES.codespace, subject_token: proof.token, codespace_name: proof.codespaceName };
+  const opened = SessionResponse.parse(granted(await enrol(loot, form)));
+  for (const grant of opened.session.grants) granted(await certificate(loot, grant));
+  granted(await token(loot));
+  return { loot, opened };
+}
+
+async function openAgain(options: DrillOptions): Promise<Held> {
+  return await open(options).catch((thrown: MeshpassError) => {
+    if (options.proofs.kind !== 'file' || thrown.code !== 'proof_replayed') throw thrown;
+    throw new MeshpassError('usage', 'A rebuild needs a second proof, and a proof file has one: drill in a Codespace.');
+  });
+}
+
+function inTheStore(operator: Operator, session: string, cause: DrillCause, limit: number): Attempt {
+  return {
+    ...{ layer: 'store', tried: `session ${session}`, before: 'taken', limit, part: 'left' },
+    use: async () => {
+      const { closed_at: closedAt, close_cause: recorded } = await operator.recorded(session);
+      if (closedAt === null) return { verdict: 'taken', how: 'open' };
+      const expected = cause === 'outside' ? recorded : RECORDED_AS[cause];
+      if (recorded !== expected) return { verdict: 'unclear', how: `closed by ${recorded}, not by ${expected}` };
+      return { verdict: 'refused', how: `closed at ${closedAt}: ${recorded}` };
+    },
+  };
+}
+
+function unasked({ cluster, operator }: DrillOptions): DrillRow[] {
+  const rows: DrillRow[] = [];
+  const not = (part: DrillRow['part'], layer: DrillRow['layer'], tried: string, flag: string) =>
+    rows.push({ part, layer, tried, outcome: 'not_tried', how: `needs ${flag}` });
+  if (!cluster) {
+    not('replays', 'TokenReview', 'token of the ServiceAccount', '--kubeconfig');
+    not('left', 'ServiceAccount', 'that it is deleted', '--kubeconfig');
+    not('left', 'root DENY', 'that it holds the principals', '--kubeconfig');
+  }
+  if (!operator) not('left', 'store', 'that the session is recorded as closed', '--operator-token');
+  return rows;
+}
+
+function granted({ status, json }: Answer): unknown {
+  if (status === 200) return json;
+  const { error_code: code, error_description: text } = (json ?? {}) as Record<string, unknown>;
+  throw new MeshpassError(
+    isErrorCode(code) ? code : 'internal',
+    typeof text === 'string' ? text.slice(0, 1000) : `The broker answered ${status}.`,
+  );
+}

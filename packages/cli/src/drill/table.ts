@@ -1,0 +1,51 @@
+/** A report for people: what was tried at which layer, what became of it, and after how many milliseconds. */
+import { type DrillReport, type DrillRow, failedRows } from '@meshpass/identity/drill-report';
+
+const MARKS: Readonly<Record<DrillRow['outcome'], string>> = {
+  ...{ dead: '✓ dead', stale: '✗ STALE', lives: '✓ lives', broken: '✗ BROKEN' },
+  ...{ not_tried: '- not tried', noted: '· noted' },
+};
+
+const PARTS: readonly (readonly [DrillRow['part'], string])[] = [
+  ['connections', 'Open connections'],
+  ['replays', 'Credentials, used again'],
+  ['left', 'What Kubernetes and the store still hold'],
+  ['rebuild', 'The workspace, rebuilt'],
+];
+
+/** Lines without colour. `before` is only counted: it is what every other part is held against. */
+export function drillTable(report: DrillReport): string[] {
+  const { session, rows, cause } = report;
+  const worked = rows.filter(({ part }) => part === 'before').length;
+  const lines = [
+    `Session ${session.id} of ${session.login} in ${session.workspace}: ${worked} uses of its credentials worked, then it ended (${cause}).`,
+  ];
+  const shown = rows.filter(({ part }) => part !== 'before');
+  const wide = (read: (row: DrillRow) => string) => Math.max(...shown.map((row) => read(row).length));
+  const [mark, layer, tried] = [
+    wide(({ outcome }) => MARKS[outcome]),
+    wide((row) => row.layer),
+    wide((row) => row.tried),
+  ];
+  for (const [part, title] of PARTS) {
+    const own = shown.filter((row) => row.part === part);
+    if (own.length === 0) continue;
+    lines.push('', title);
+    for (const row of own) {
+      const ms = row.ms === undefined ? '' : `${row.ms} ms`;
+      const cells = [MARKS[row.outcome].padEnd(mark), row.layer.padEnd(layer), row.tried.padEnd(tried), ms.padStart(8)];
+      lines.push(`  ${cells.join('  ')}  ${row.how}`.trimEnd());
+    }
+  }
+  return [...lines, '', conclusion(report)];
+}
+
+export function conclusion(report: DrillReport): string {
+  const failed = failedRows(report);
+  const layers = (rows: readonly DrillRow[]) => [...new Set(rows.map(({ layer }) => layer))].join(', ');
+  const dead = report.rows.filter(({ outcome }) => outcome === 'dead').length;
+  const untried = report.rows.filter(({ outcome }) => outcome === 'not_tried');
+  const rest = untried.length > 0 ? ` Not tried: ${layers(untried)}.` : '';
+  if (failed.length === 0) return `Nothing stale works: ${dead} checks.${rest}`;
+  return `FAILED at: ${layers(failed)} (${failed.length} of ${dead + failed.length} checks).${rest}`;
+}
