@@ -110,6 +110,13 @@ describe('answers conform to the published description', () => {
     expect(conforms('/orgs/{org}/teams/{team_slug}/memberships/{username}', 'get', 200, team.body)).toEqual([]);
     const member = await get('/orgs/acme/memberships/bob', token);
     expect(conforms('/orgs/{org}/memberships/{username}', 'get', 200, member.body)).toEqual([]);
+    const inTeam = await get('/orgs/acme/teams/payments/members', token);
+    expect(conforms('/orgs/{org}/teams/{team_slug}/members', 'get', 200, inTeam.body)).toEqual([]);
+    expect(inTeam.body).toMatchObject([{ login: 'alice', id: 583231 }]);
+    const all = await get('/orgs/acme/members', token);
+    expect(conforms('/orgs/{org}/members', 'get', 200, all.body)).toEqual([]);
+    expect(all.body).toHaveLength(3);
+    expect((await get('/orgs/acme/teams/nobodies/members', token)).status).toBe(404);
     const teams = await get('/user/teams', await github.admin.createUserToken('alice'));
     expect(teams.body).toHaveLength(1);
     expect(conforms('/user/teams', 'get', 200, teams.body)).toEqual([]);

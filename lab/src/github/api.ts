@@ -62,6 +62,21 @@ export function createApi({ state, changed, now }: ApiOptions): Hono<ApiEnv> {
     return c.json({ url, role: membership.role, state: membership.state });
   });
 
+  api.get('/orgs/:org/teams/:slug/members', (c) => {
+    const page = '/teams/members#list-team-members';
+    const org = mayReadMembers(c, page);
+    const team = state().teams.find(
+      ({ organizationId, slug }) => organizationId === org.id && slug === c.req.param('slug'),
+    );
+    if (!team) throw notFound(page);
+    return memberPage(c, (account) => team.members[account.id]?.state === 'active');
+  });
+
+  api.get('/orgs/:org/members', (c) => {
+    const org = mayReadMembers(c, '/orgs/members#list-organization-members');
+    return memberPage(c, (account) => state().members[org.id]?.[account.id] !== undefined);
+  });
+
   api.get('/orgs/:org/memberships/:username', (c) => {
     const page = '/orgs/members#get-organization-membership-for-a-user';
     const org = mayReadMembers(c, page);
@@ -195,22 +210,34 @@ export function createApi({ state, changed, now }: ApiOptions): Hono<ApiEnv> {
   }
 
   function codespacePage(c: Context<ApiEnv>, wanted: (space: Codespace) => boolean): Response {
-    const perPage = Math.min(100, Math.max(1, Number(c.req.query('per_page') ?? 30) || 30));
-    const page = Math.max(1, Number(c.req.query('page') ?? 1) || 1);
     const all = state().codespaces.filter((space) => space.state !== 'Deleted' && wanted(space));
+    const { shown, headers } = cut(c, all);
+    const codespaces = shown.map((space) => shape.codespace(space, state(), base(c)));
+    return c.json({ total_count: all.length, codespaces }, 200, headers);
+  }
+
+  function memberPage(c: Context<ApiEnv>, wanted: (account: Account) => boolean): Response {
+    const all = state().accounts.filter((account) => account.type === 'User' && wanted(account));
+    const { shown, headers } = cut(c, all);
+    return c.json(
+      shown.map((account) => shape.simpleUser(account, base(c))),
+      200,
+      headers,
+    );
+  }
+
+  function cut<T>(c: Context<ApiEnv>, all: readonly T[]): { shown: readonly T[]; headers: Record<string, string> } {
+    const perPage = Math.min(100, Math.max(1, Number(c.req.query('per_page') ?? 30) || 30));
+    const number = Math.max(1, Number(c.req.query('page') ?? 1) || 1);
     const last = Math.max(1, Math.ceil(all.length / perPage));
     const link = (to: number, rel: string) =>
       `<${base(c).api}${c.req.path}?per_page=${perPage}&page=${to}>; rel="${rel}"`;
     const links = [
-      ...(page > 1 ? [link(page - 1, 'prev')] : []),
-      ...(page < last ? [link(page + 1, 'next'), link(last, 'last')] : []),
+      ...(number > 1 ? [link(number - 1, 'prev')] : []),
+      ...(number < last ? [link(number + 1, 'next'), link(last, 'last')] : []),
     ];
-    const shown = all.slice((page - 1) * perPage, page * perPage);
-    return c.json(
-      { total_count: all.length, codespaces: shown.map((space) => shape.codespace(space, state(), base(c))) },
-      200,
-      links.length ? { link: links.join(', ') } : {},
-    );
+    const shown = all.slice((number - 1) * perPage, number * perPage);
+    return { shown, headers: links.length ? { link: links.join(', ') } : {} };
   }
 
   return api;

@@ -20,6 +20,7 @@ export async function run(argv: readonly string[]): Promise<number> {
     .exitOverride();
   inTheWorkspace(program);
   inTheCluster(program);
+  inOperation(program);
   onTheDesk(program);
   try {
     await program.parseAsync(argv as string[]);
@@ -152,6 +153,31 @@ function edgeFlags(prefix: '--' | '--edge-'): Option[] {
     flag('--mesh-gateway <host:port>', 'the mesh gateway, the only thing the edge dials', 'MESHPASS_MESH_GATEWAY'),
     flag(`${operator} <host:port>`, 'probes and metrics of the edge, plain HTTP', 'MESHPASS_EDGE_OPERATOR_LISTEN'),
   ];
+}
+
+function inOperation(program: Command): void {
+  const sessions = program.command('sessions').description('see who has access now, and end it');
+  const selectors = () => [
+    new Option('--id <id>', 'one session'),
+    new Option('--user <login>', 'sessions of a login, or of a subject such as github:583231'),
+    new Option('--codespace <name>', 'the session of a Codespace, or of another workspace'),
+    new Option('--grant <name>', 'sessions that hold a grant'),
+    required('--operator <url>', 'the broker: its public URL, or its operator listener', 'MESHPASS_OPERATOR'),
+    flag('--operator-token <file>', 'token of operators, or MESHPASS_OPERATOR_TOKEN', 'MESHPASS_OPERATOR_TOKEN_FILE'),
+    flag('--ca-file <file>', "PEM of the broker's CA, instead of the system's", 'MESHPASS_CA_FILE'),
+    output(),
+  ];
+  const list = sessions.command('list').description('live sessions');
+  const close = sessions
+    .command('close')
+    .description('end sessions at once: new and open connections die, credentials are refused')
+    .option('--all', 'every session')
+    .option('--reason <text>', 'for the audit log')
+    .option('--yes', 'do not ask before --all');
+  for (const option of selectors()) list.addOption(option);
+  for (const option of selectors()) close.addOption(option);
+  list.action(async (options) => (await import('./commands/sessions.ts')).listSessions(options));
+  close.action(async (options) => (await import('./commands/sessions.ts')).closeSessions(options));
 }
 
 function onTheDesk(program: Command): void {

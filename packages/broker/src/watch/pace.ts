@@ -75,7 +75,9 @@ export function createPace(clock: () => number): Pace {
       const mine = (left - RESERVE * limit * (seconds / HOUR_SECONDS)) * (share / SHARED);
       // Others have spent it: leases decide until the hour is over.
       if (mine < Math.max(cost, 1)) return Math.max(floorMs, seconds * 1000);
-      return Math.max(floorMs, (cost / mine) * seconds * 1000);
+      // What others leave over is for others who come later: enrolments arrive in bursts.
+      const steady = (cost / (share * limit)) * HOUR_SECONDS;
+      return Math.max(floorMs, 1000 * Math.max(steady, (cost / mine) * seconds));
     },
   };
 }

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { createDpopProof, type DpopKey, dpopKey, type SessionResponse } from '@meshpass/identity';
 import { type BrokerConfigInput, readBrokerConfig } from '../../src/config.ts';
 import { createLog } from '../../src/log.ts';
-import { type Broker, serveBroker } from '../../src/serve.ts';
+import { type Broker, type BrokerParts, serveBroker } from '../../src/serve.ts';
 import { openSigner } from '../../src/token/signer.ts';
 import { writeCertificate } from './certificate.ts';
 import { type PlayedIdp, playIdp } from './idp.ts';
@@ -47,7 +47,13 @@ export interface Rig {
   readonly now: () => number;
 }
 
-export async function startRig(options: { readonly config?: Partial<BrokerConfigInput> } = {}): Promise<Rig> {
+export interface RigOptions {
+  readonly config?: Partial<BrokerConfigInput>;
+  /** In place of the rig's own; given the clock that the broker has. */
+  readonly parts?: (clock: () => number) => Partial<BrokerParts>;
+}
+
+export async function startRig(options: RigOptions = {}): Promise<Rig> {
   const dir = mkdtempSync(join(tmpdir(), 'meshpass-broker-'));
   const mesh = playMesh();
   const idp = await playIdp();
@@ -66,6 +72,7 @@ export async function startRig(options: { readonly config?: Partial<BrokerConfig
       operatorTokenFile,
       ...options.config,
     });
+    const clock = () => Date.now() + rig.clockAhead;
     return await serveBroker(config, {
       attest: idp.attest,
       authorize: mesh.authorize,
@@ -74,8 +81,9 @@ export async function startRig(options: { readonly config?: Partial<BrokerConfig
       mesh,
       signer: await openSigner(join(dir, 'data', 'signing-key.pem'), true),
       reviewEdgeToken: async (token) => token === 'edge-token',
-      clock: () => Date.now() + rig.clockAhead,
+      clock,
       log: createLog('info', { write: (line) => log.push(line) }),
+      ...options.parts?.(clock),
     });
   };
   const agent = new Agent({ ca: tls.pem, keepAlive: true, maxSockets: 32 });

@@ -1,0 +1,50 @@
+/** GitHub's audit log as a Splunk collector gets it: which events are ours, and what is no such thing. */
+import { describe, expect, it } from 'vitest';
+import { readCodespaceEvents } from '../../src/watch/audit-events.ts';
+
+const stop = { action: 'codespaces.suspend_environment', name: 'space-1', owner: 'alice', _document_id: 'abc' };
+const gone = { action: 'codespaces.destroy', name: 'space-2', user: 'bob' };
+const read = [
+  { action: 'codespaces.suspend_environment', name: 'space-1', owner: 'alice', id: 'abc' },
+  { action: 'codespaces.destroy', name: 'space-2', owner: 'bob' },
+];
+
+describe('readCodespaceEvents reads', () => {
+  it.each([
+    ['envelopes without anything between them', JSON.stringify({ event: stop }) + JSON.stringify({ event: gone })],
+    ['a line each', `${JSON.stringify({ time: 1, event: stop })}\n${JSON.stringify({ time: 2, event: gone })}\n`],
+    ['bare events', `${JSON.stringify(stop)} ${JSON.stringify(gone)}`],
+    ['an array', JSON.stringify([stop, { event: gone }])],
+    [
+      'events as text within envelopes',
+      JSON.stringify([stop, gone].map((event) => ({ event: JSON.stringify(event) }))),
+    ],
+  ])('%s', (_, body) => expect(readCodespaceEvents(body)).toEqual(read));
+
+  it('past braces and quotes inside of strings', () => {
+    const odd = { action: 'repo.create', name: 'a "} {" \\ b' };
+    expect(readCodespaceEvents(JSON.stringify(odd) + JSON.stringify(stop))).toEqual([read[0]]);
+  });
+
+  it('nothing of other events, of plain text and of an empty body', () => {
+    expect(readCodespaceEvents('')).toEqual([]);
+    expect(
+      readCodespaceEvents('{"event": "hello"}{"action": "codespaces.create", "name": "x"}[1, null, "x", [{}]]'),
+    ).toEqual([]);
+  });
+
+  it('an event without a name, by its developer', () => {
+    const { name: _, ...nameless } = stop;
+    expect(readCodespaceEvents(JSON.stringify(nameless))[0]).not.toHaveProperty('name');
+  });
+
+  it('nothing of names that are no names', () => {
+    expect(readCodespaceEvents(JSON.stringify({ ...gone, name: { a: 1 }, user: 'x'.repeat(300) }))).toEqual([
+      { action: 'codespaces.destroy' },
+    ]);
+  });
+});
+
+it.each(['hello', '{"a": ', '{"a": 1}}', '{a: 1}', '"text"', '{"event": {}} x'])('%s is refused', (body) => {
+  expect(() => readCodespaceEvents(body)).toThrow(expect.objectContaining({ code: 'request_malformed' }));
+});
