@@ -16,6 +16,7 @@ import { listenPlain, listenTls } from './http/listen.ts';
 import { createOperatorApp } from './http/operator.ts';
 import { sourceReader } from './http/source.ts';
 import { type Clock, type Random, seconds } from './instant.ts';
+import { type LabOnlyBrokenStep, labOnlyFeed, labOnlyLiveIndex } from './lab-only-break-revocation.ts';
 import { createLog } from './log.ts';
 import type { CertificateAuthority, MeshState, Revoker } from './mesh/contract.ts';
 import type { PolicyDecisions } from './mesh/policy-decisions.ts';
@@ -54,6 +55,8 @@ export interface BrokerParts {
   readonly log?: Logger;
   readonly clock?: Clock;
   readonly random?: Random;
+  /** readLabOnlyBrokenStep(). */
+  readonly labOnlyBrokenStep?: LabOnlyBrokenStep | undefined;
 }
 
 export interface Broker {
@@ -110,7 +113,7 @@ async function assemble(
 ): Promise<Broker> {
   const { mesh, clock = Date.now, random = randomBytes, log = createLog() } = parts;
   const sourceOf = sourceReader(config.trustedProxies);
-  const live = createLiveIndex();
+  const live = labOnlyLiveIndex(parts.labOnlyBrokenStep, createLiveIndex());
   let watch: Watch | undefined;
   const metrics = createMetrics({
     liveSessions: live.size,
@@ -134,7 +137,7 @@ async function assemble(
     initial: restored.revoked,
     onFailure: failed('revoker'),
   });
-  const feed = createFeed(live, mesh, clock);
+  const feed = labOnlyFeed(parts.labOnlyBrokenStep, createFeed(live, mesh, clock));
 
   const closing: CloseContext = {
     ...{ live, journal, feed, revocations, clock, random },
@@ -164,6 +167,7 @@ async function assemble(
   };
   const answers = { config, mesh };
   const admin = { ...{ audit, clock, random, sourceOf, log, sessions, operatorToken } };
+  const drill = { ...admin, store, signer: parts.signer, publicUrl: config.publicUrl };
   const app = createApp({
     ...{
       audit,
@@ -175,6 +179,7 @@ async function assemble(
       metrics,
       startedAt,
       admin,
+      drill,
       streams,
       feed,
       journal,
@@ -226,7 +231,7 @@ async function assemble(
   }
   const listener = await listenTls(app, config.listen, config.tls, failed('tls'));
   const operator = await listenPlain(
-    createOperatorApp({ store, mesh, metrics, admin, stopping: () => stopping }),
+    createOperatorApp({ store, mesh, metrics, admin, drill, stopping: () => stopping }),
     config.operator,
   );
   log.info({ port: listener.port, operatorPort: operator.port, store: store.kind, restored: live.size() }, 'serving');

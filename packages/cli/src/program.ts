@@ -2,6 +2,9 @@
 import { Command, CommanderError, Option } from 'commander';
 import { EXIT, type Output, reportFailure } from './failure.ts';
 
+/** DRILL_CAUSES of @meshpass/identity/drill-report, which would load zod for every command. */
+const DRILL_CAUSES = ['goodbye', 'admin', 'lapse', 'rebuild', 'outside'];
+
 const EXIT_CODES = `
 Exit codes: 0 done, 1 refused or failed, 2 wrong flags or configuration, 3 something needed does not answer (try again).
 Every error ends with its [code]; docs/troubleshooting.md explains each.`;
@@ -22,6 +25,7 @@ export async function run(argv: readonly string[]): Promise<number> {
   inTheCluster(program);
   inOperation(program);
   onTheDesk(program);
+  drillCommand(program);
   try {
     await program.parseAsync(argv as string[]);
     return Number(process.exitCode ?? EXIT.ok);
@@ -187,6 +191,41 @@ function onTheDesk(program: Command): void {
     .description('read it and say what is wrong, with file:line:column')
     .addOption(output())
     .action(async (file, options) => (await import('./commands/access.ts')).check(file, options));
+}
+
+function drillCommand(program: Command): void {
+  const drill = program
+    .command('drill')
+    .description('prove that a session that ends leaves nothing that works; exit code 1 where something stale does');
+  for (const option of [
+    flag('--broker <url>', 'public URL of the broker', 'MESHPASS_BROKER'),
+    flag('--ca-file <file>', 'PEM of the CA of broker and edge, instead of the system', 'MESHPASS_CA_FILE'),
+    flag('--proof-file <file>', 'file with an OIDC ID token', 'MESHPASS_PROOF_FILE'),
+    flag('--audience <name>', 'audience of the proof, where it is asked for', 'MESHPASS_AUDIENCE'),
+    new Option('--cause <cause>', 'what ends the session; outside: wait for somebody else to')
+      .choices(DRILL_CAUSES)
+      .default('goodbye'),
+    new Option('--wait <seconds>', 'how long to wait for a cause from outside').default('300'),
+    new Option('--rebuild', 'then open a session of the same workspace anew: it works, the old one stays dead'),
+    new Option('--service <host:port>', 'the granted HTTP service to call'),
+    new Option('--path <path>', 'what to GET there'),
+    flag('--operator <url>', 'listener for operators (default: the broker)', 'MESHPASS_OPERATOR'),
+    flag(
+      '--operator-token <file>',
+      'closes, looks into the store, has evidence signed',
+      'MESHPASS_OPERATOR_TOKEN_FILE',
+    ),
+    flag('--kubeconfig <file>', 'to look at ServiceAccounts, their tokens and the root DENY', 'MESHPASS_KUBECONFIG'),
+    flag('--root-namespace <name>', "Istio's root namespace", 'MESHPASS_ROOT_NAMESPACE').default('istio-system'),
+    new Option('--inside-gateway <host:port>', 'mesh gateway, where the drill runs inside of the cluster'),
+    new Option('--inside-pod <service:port=host:port...>', 'pod of a granted service, likewise'),
+    new Option('--evidence <file>', 'write the report here, signed by the broker'),
+    new Option('--verify <file>', 'only verify such a file and print it'),
+    new Option('--jwks <file>', 'with these keys, instead of those that the broker has now'),
+    output(),
+  ])
+    drill.addOption(option);
+  drill.action(async (options) => (await import('./commands/drill.ts')).drill(options));
 }
 
 function flag(flags: string, description: string, env: string): Option {

@@ -11,6 +11,7 @@ export type Action =
   | 'services.read'
   | 'operator.close'
   | 'operator.list'
+  | 'operator.drill'
   | 'github.events'
   | 'edge.stream'
   | 'tunnel'

@@ -21,6 +21,7 @@ import { type AdminContext, adminRoutes } from './admin.ts';
 import { readBody, readJson } from './body.ts';
 import { type DecideContext, decide, type Env } from './decide.ts';
 import { discoveryDocument } from './discovery.ts';
+import { type DrillContext, drillRoutes } from './drill.ts';
 import { type EdgeContext, edgeRoutes } from './edge.ts';
 import { type GithubEvents, githubEventRoutes } from './github-events.ts';
 import { refusal } from './refusal.ts';
@@ -38,6 +39,7 @@ export interface AppContext extends DecideContext, EdgeContext {
   /** Strangers and sessions do not share a memory: who holds no session cannot fill the one of those that do. */
   readonly replay: { readonly strangers: ReplayMemory; readonly sessions: ReplayMemory };
   readonly admin: AdminContext;
+  readonly drill: DrillContext;
   /** Absent: GitHub's audit log is not taken. */
   readonly githubEvents: GithubEvents | undefined;
   readonly stopping: () => boolean;
@@ -149,6 +151,7 @@ export function createApp(context: AppContext): Hono<Env> {
   );
 
   adminRoutes(app, context.admin);
+  drillRoutes(app, context.drill);
   if (context.githubEvents) githubEventRoutes(app, context, context.githubEvents);
 
   app.get('/.well-known/openid-configuration', (c) => {

@@ -7,6 +7,7 @@ import type { Store } from '../store/open.ts';
 import { type AdminContext, adminRoutes } from './admin.ts';
 import { auditRoute } from './audit.ts';
 import type { Env } from './decide.ts';
+import { type DrillContext, drillRoutes } from './drill.ts';
 import { refusal } from './refusal.ts';
 
 export interface OperatorContext {
@@ -14,12 +15,13 @@ export interface OperatorContext {
   readonly mesh: MeshState;
   readonly metrics: Metrics;
   readonly admin: AdminContext;
+  readonly drill: DrillContext;
   readonly stopping: () => boolean;
 }
 
 const STORE_PATIENCE_MS = 2_000;
 
-export function createOperatorApp({ store, mesh, metrics, admin, stopping }: OperatorContext): Hono<Env> {
+export function createOperatorApp({ store, mesh, metrics, admin, drill, stopping }: OperatorContext): Hono<Env> {
   const app = new Hono<Env>();
   app.use(async (c, next) => {
     c.set('requestId', admin.random(9).toString('base64url'));
@@ -40,6 +42,7 @@ export function createOperatorApp({ store, mesh, metrics, admin, stopping }: Ope
   );
   auditRoute(app, { store, operatorToken: admin.operatorToken });
   adminRoutes(app, admin);
+  drillRoutes(app, drill);
   app.notFound(() => refusal(new MeshpassError('not_found', 'There is nothing here.'), undefined));
   return app;
 }

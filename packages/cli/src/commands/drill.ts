@@ -14,6 +14,7 @@ import { runDrill } from '../drill/run.ts';
 import { drillTable } from '../drill/table.ts';
 import { EXIT, type Output } from '../failure.ts';
 import { hostPort, wholeNumber } from '../host-port.ts';
+import { operatorClient } from '../operator-client.ts';
 
 export interface DrillFlags {
   readonly broker?: string;
@@ -44,18 +45,25 @@ export async function drill(flags: DrillFlags): Promise<void> {
   if (!broker.startsWith('https://'))
     throw new MeshpassError('config_invalid', `The broker's URL must begin with https://, and is ${broker}.`);
   const ca = readCa(caFile);
-  for (const [needing, wanted] of [
-    ['--cause admin', flags.cause === 'admin'],
-    ['--evidence', flags.evidence !== undefined],
-  ] as const)
-    if (wanted && !flags.operatorToken) throw new MeshpassError('usage', `${needing} needs --operator-token.`);
   if (existsSync(controlPath(runtimeDirectory)))
     throw new MeshpassError(
       'agent_already_running',
       'A drill would end the session of the agent that runs here: run it in a scratch Codespace, or meshpass down first.',
     );
-  const operator = flags.operatorToken
-    ? asOperator((flags.operator ?? broker).replace(/\/+$/, ''), flags.operatorToken, ca)
+  const isOperator = flags.operatorToken !== undefined || process.env.MESHPASS_OPERATOR_TOKEN !== undefined;
+  for (const [needing, wanted] of [
+    ['--cause admin', flags.cause === 'admin'],
+    ['--evidence', flags.evidence !== undefined],
+  ] as const)
+    if (wanted && !isOperator) throw new MeshpassError('usage', `${needing} needs --operator-token.`);
+  const { operatorToken } = flags;
+  const operator = isOperator
+    ? asOperator(
+        operatorClient(
+          { operator: flags.operator ?? broker, ...(operatorToken && { operatorToken }), ...(caFile && { caFile }) },
+          process.env,
+        ),
+      )
     : undefined;
   const cluster = flags.kubeconfig ? await openCluster(flags.kubeconfig, flags.rootNamespace) : undefined;
   try {

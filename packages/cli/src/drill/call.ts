@@ -31,6 +31,18 @@ export function requestText(loot: Loot, mesh: MeshInfo, { authority, path }: Tar
   return `GET ${path} HTTP/1.1\r\nHost: ${authority}\r\nUser-Agent: meshpass-drill\r\n${token}\r\n`;
 }
 
+/** Whether the edge opens a tunnel. What comes of it behind the edge is not asked: other layers would cover for it. */
+export async function passEdge(loot: Loot, mesh: MeshInfo, target: Target, svid: boolean): Promise<Verdict> {
+  const way = { edge: mesh.edge };
+  const { identityToken } = loot;
+  const bearer =
+    svid || identityToken === undefined ? {} : { connectHeaders: `Authorization: Bearer ${identityToken}\r\n` };
+  const opened = await openTunnel(loot, { ...orderFor(target, way, svid), ...bearer });
+  if ('socket' in opened) opened.end();
+  if (!('socket' in opened) && opened.stage === 'edge') return judge(opened, way);
+  return { verdict: 'taken', how: 'the edge opened a tunnel' };
+}
+
 /** One call, and whether the mesh took it. An HTTP status of the service itself, even 404, is a call that arrived. */
 export async function call(
   loot: Loot,
@@ -48,7 +60,7 @@ export async function call(
     await stillOpen(opened.socket, FIRST_BYTE);
     return { verdict: 'taken', how: 'the connection stays open' };
   } catch (thrown) {
-    return { verdict: 'refused', how: `closed (${(thrown as Error).message})` };
+    return { verdict: 'refused', how: `closed: ${(thrown as Error).message}` };
   } finally {
     opened.end();
   }
@@ -64,7 +76,7 @@ function judge(report: TunnelReport, way: Way): Verdict {
   }
   if (stage === 'inner') {
     const closed = /ECONNRESET|closed|EPIPE/.test(error ?? '');
-    return { verdict: closed || isTlsRefusal(error) ? 'refused' : 'unclear', how: `closed (${error})` };
+    return { verdict: closed || isTlsRefusal(error) ? 'refused' : 'unclear', how: `closed: ${error}` };
   }
   const status = /^HTTP\/1\.1 (\d{3})/.exec(answer ?? '')?.[1];
   if (status === undefined) return { verdict: 'unclear', how: 'no HTTP answer' };

@@ -6,8 +6,10 @@ import { MeshpassError } from '@meshpass/identity/error';
 import type { MeshInfo } from '@meshpass/identity/wire';
 import { FIRST_BYTE, orderFor, requestText } from './call.ts';
 import type { Loot } from './credentials.ts';
-import type { Target } from './targets.ts';
+import { shortName, type Target } from './targets.ts';
 import { exchange, type OpenTunnel, openTunnel, stillOpen } from './tunnel.ts';
+
+const STREAM_PATIENCE_MS = 5_000;
 
 export interface HeldOpen {
   readonly tried: string;
@@ -69,11 +71,11 @@ async function keepAlive(loot: Loot, mesh: MeshInfo, target: Target): Promise<He
     throw provesNothing(target, first);
   }
   await ask();
-  return held(opened, `open HTTP/1.1 keep-alive, ${short(target)}`, () => '2 requests had been served on it');
+  return held(opened, `open HTTP/1.1 keep-alive, ${shortName(target)}`, () => '2 requests had been served on it');
 }
 
 async function http2(loot: Loot, mesh: MeshInfo, target: Target): Promise<HeldOpen | NotHeld> {
-  const tried = `open HTTP/2 stream, ${short(target)}`;
+  const tried = `open HTTP/2 stream, ${shortName(target)}`;
   const opened = await openTunnel(loot, {
     ...orderFor(target, { edge: mesh.edge }, true),
     alpn: ['istio-h2', 'istio', 'h2'],
@@ -87,11 +89,10 @@ async function http2(loot: Loot, mesh: MeshInfo, target: Target): Promise<HeldOp
   const session = connectHttp2(`https://${target.authority}`, { createConnection: () => socket });
   session.on('error', () => undefined);
   let served = 0;
-  const ask = (endStream: boolean) => {
-    const stream = session.request(
-      { ':method': 'GET', ':path': target.path!, [mesh.token_header]: loot.identityToken },
-      { endStream },
-    );
+  const ask = () => {
+    const stream = session.request({
+      ...{ ':method': 'GET', ':path': target.path!, [mesh.token_header]: loot.identityToken },
+    });
     const status = new Promise<number>((resolve, reject) => {
       stream.on('response', (headers) => {
         served += 1;
@@ -99,23 +100,24 @@ async function http2(loot: Loot, mesh: MeshInfo, target: Target): Promise<HeldOp
       });
       stream.on('error', reject);
       stream.on('close', () => reject(new Error('the stream was closed without an answer')));
-      session.setTimeout(5_000, () => reject(new Error('no answer to a stream')));
+      stream.setTimeout(STREAM_PATIENCE_MS, () => reject(new Error('no answer to a stream')));
     });
-    stream.resume();
     return { stream, status };
   };
-  const first = await ask(true).status.catch((error: Error) => error);
-  if (first instanceof Error || first === 401 || first === 403) {
+  const first = ask();
+  first.stream.resume();
+  const answer = await first.status.catch((error: Error) => error);
+  if (answer instanceof Error || answer === 401 || answer === 403) {
     session.destroy();
     opened.end();
-    return { tried, why: first instanceof Error ? `HTTP/2 was not answered: ${first.message}` : `HTTP ${first}` };
+    return { tried, why: answer instanceof Error ? `HTTP/2 was not answered: ${answer.message}` : `HTTP ${answer}` };
   }
-  session.setTimeout(0);
-  // A request whose end is never sent: the stream stays open on our side, whatever the service answers.
-  const open = ask(false);
-  open.status.catch(() => undefined);
-  await new Promise((resolve) => setTimeout(resolve, 50));
-  const streamLives = !open.stream.closed;
+  // No room for the body of the next answer: its stream stays open, whatever the service is.
+  await new Promise<void>((resolve) => session.settings({ initialWindowSize: 0 }, () => resolve()));
+  const open = ask();
+  await open.status.catch(() => undefined);
+  open.stream.setTimeout(0);
+  const streamLives = !open.stream.closed && !open.stream.readableEnded;
   return held(
     opened,
     streamLives ? tried : tried.replace('stream', 'connection'),
@@ -129,7 +131,7 @@ async function rawTcp(loot: Loot, mesh: MeshInfo, target: Target): Promise<HeldO
   await stillOpen(opened.socket, FIRST_BYTE).catch((error: Error) => {
     throw provesNothing(target, error.message);
   });
-  return held(opened, `open TCP connection, ${short(target)}`, () => 'it was open to the workload');
+  return held(opened, `open TCP connection, ${shortName(target)}`, () => 'it was open to the workload');
 }
 
 async function mustOpen(loot: Loot, mesh: MeshInfo, target: Target): Promise<OpenTunnel> {
@@ -153,11 +155,6 @@ function held({ socket, end }: OpenTunnel, tried: string, how: () => string, bef
       end();
     },
   };
-}
-
-function short({ service }: Target): string {
-  const [name] = [...service.aliases, service.host].sort((a, b) => a.length - b.length);
-  return `${name}:${service.port}`;
 }
 
 function provesNothing(target: Target, how: string): MeshpassError {

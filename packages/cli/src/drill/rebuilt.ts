@@ -6,7 +6,7 @@ import { row } from './attempt.ts';
 import { call } from './call.ts';
 import { speak } from './credentials.ts';
 import type { Held } from './run.ts';
-import type { Target } from './targets.ts';
+import { shortName, type Target } from './targets.ts';
 
 export async function rebuilt(old: Held, fresh: Held, targets: readonly Target[]): Promise<DrillRow[]> {
   const { loot, opened } = fresh;
@@ -25,7 +25,7 @@ export async function rebuilt(old: Held, fresh: Held, targets: readonly Target[]
   for (const target of targets) {
     const presented = { svid: true, identityToken: target.path !== undefined };
     const { verdict, how } = await call(loot, mesh, target, way, presented);
-    const about = { layer: 'edge', tried: `new credentials, ${target.authority}` } as const;
+    const about = { layer: 'edge', tried: `new credentials, ${shortName(target)}` } as const;
     rows.push(row('rebuild', about, verdict === 'taken' ? 'lives' : 'broken', how));
   }
   const http = targets.find((target) => target.path !== undefined);

@@ -3,9 +3,9 @@ import type { DrillReport } from '@meshpass/identity/drill-report';
 import type { MeshInfo } from '@meshpass/identity/wire';
 import type { Answer } from './ask.ts';
 import type { Attempt, Verdict } from './attempt.ts';
-import { call, type Presented } from './call.ts';
+import { call, type Presented, passEdge } from './call.ts';
 import { certificate, type Loot, speak, token } from './credentials.ts';
-import type { Target } from './targets.ts';
+import { shortName, type Target } from './targets.ts';
 
 /** Addresses that only somebody inside of the cluster's network has. */
 export interface Inside {
@@ -56,19 +56,17 @@ export function atTheBroker(loot: Loot, grants: readonly string[], limit: number
 }
 
 export function atTheEdge(loot: Loot, mesh: MeshInfo, targets: readonly Target[], limit: number): Attempt[] {
-  const way = { edge: mesh.edge };
   return targets.flatMap((target): Attempt[] => {
-    const at = (tried: string, before: 'taken' | 'refused', presented: Presented): Attempt => {
-      return {
-        ...{ layer: 'edge', tried: `${tried}, ${target.authority}`, before, limit },
-        use: () => call(loot, mesh, target, way, presented),
-      };
-    };
-    if (target.path === undefined) return [at('SVID, new TCP tunnel', 'taken', SVID_ALONE)];
+    const about = { layer: 'edge', limit } as const;
     return [
-      at('SVID and identity token, new tunnel', 'taken', SVID_AND_TOKEN),
-      at('SVID alone', 'refused', SVID_ALONE),
-      at('identity token alone', 'refused', TOKEN_ALONE),
+      {
+        ...{ ...about, tried: `SVID, a new tunnel to ${shortName(target)}`, before: 'taken' },
+        use: () => passEdge(loot, mesh, target, true),
+      },
+      {
+        ...{ ...about, tried: `identity token alone, a new tunnel to ${shortName(target)}`, before: 'refused' },
+        use: () => passEdge(loot, mesh, target, false),
+      },
     ];
   });
 }
@@ -92,7 +90,7 @@ export function fromInside(
   function attempts(layer: 'mesh gateway' | 'sidecar', target: Target, straightTo: { host: string; port: number }) {
     const at = (tried: string, before: 'taken' | 'refused', presented: Presented): Attempt => {
       return {
-        ...{ layer, tried: `${tried}, ${target.authority}`, before, limit },
+        ...{ layer, tried: `${tried}, ${shortName(target)}`, before, limit },
         use: () => call(loot, mesh, target, { straightTo }, presented),
       };
     };
@@ -113,10 +111,10 @@ export function untried(targets: readonly Target[], { gateway, pods }: Inside): 
       ...{ part: 'replays', layer: 'mesh gateway', tried: 'SVID and identity token, past the edge' },
       ...{ outcome: 'not_tried', how: 'needs a place inside of the cluster and --inside-gateway' },
     });
-  for (const { authority } of targets.filter((target) => !podOf(target, pods)))
+  for (const name of targets.filter((target) => !podOf(target, pods)).map(shortName))
     rows.push({
-      ...{ part: 'replays', layer: 'sidecar', tried: `SVID and identity token, straight to a pod of ${authority}` },
-      ...{ outcome: 'not_tried', how: `needs a place inside of the cluster and --inside-pod ${authority}=ADDRESS` },
+      ...{ part: 'replays', layer: 'sidecar', tried: `SVID and identity token, straight to a pod of ${name}` },
+      ...{ outcome: 'not_tried', how: `needs a place inside of the cluster and --inside-pod ${name}=ADDRESS` },
     });
   return rows;
 }

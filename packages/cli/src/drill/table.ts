@@ -18,7 +18,7 @@ export function drillTable(report: DrillReport): string[] {
   const { session, rows, cause } = report;
   const worked = rows.filter(({ part }) => part === 'before').length;
   const lines = [
-    `Session ${session.id} of ${session.login} in ${session.workspace}: ${worked} uses of its credentials worked, then it ended (${cause}).`,
+    `Session ${session.id} of ${session.login} in ${session.workspace}: ${worked} checks found it alive, then it was ended (${cause}).`,
   ];
   const shown = rows.filter(({ part }) => part !== 'before');
   const wide = (read: (row: DrillRow) => string) => Math.max(...shown.map((row) => read(row).length));
@@ -31,11 +31,14 @@ export function drillTable(report: DrillReport): string[] {
     const own = shown.filter((row) => row.part === part);
     if (own.length === 0) continue;
     lines.push('', title);
-    for (const row of own) {
+    const again = own.filter((row) => part === 'rebuild' && row.outcome === 'dead');
+    for (const row of own.filter((one) => !again.includes(one))) {
       const ms = row.ms === undefined ? '' : `${row.ms} ms`;
       const cells = [MARKS[row.outcome].padEnd(mark), row.layer.padEnd(layer), row.tried.padEnd(tried), ms.padStart(8)];
       lines.push(`  ${cells.join('  ')}  ${row.how}`.trimEnd());
     }
+    if (again.length > 0)
+      lines.push(`  ${MARKS.dead.padEnd(mark)}  all layers: ${again.length} uses of the old credentials, once more`);
   }
   return [...lines, '', conclusion(report)];
 }

@@ -51,6 +51,12 @@ function harmlessPath({ allow }: ReachableService): string | undefined {
   return undefined;
 }
 
+/** As people call it: `orders.shop:8080`. */
+export function shortName({ service }: Target): string {
+  const [name] = [...service.aliases, service.host].sort((a, b) => a.length - b.length);
+  return `${name}:${service.port}`;
+}
+
 function authorityOf({ host, port }: ReachableService): string {
   return `${host}:${port}`;
 }

@@ -10,6 +10,8 @@ import type { Loot } from './credentials.ts';
 export interface TunnelOrder {
   /** `host:port` of the CONNECT. */
   readonly target: string;
+  /** More header lines of the CONNECT, each ended. */
+  readonly connectHeaders?: string;
   /** Grant whose SVID is presented to the edge and to the workload; `none` presents nothing. */
   readonly grant: string;
   /** Presented to the edge instead, PEM. */
@@ -86,7 +88,7 @@ export async function openTunnel(loot: Loot, order: TunnelOrder): Promise<OpenTu
         }),
         'secureConnect',
       );
-      const refusal = await connectThrough(below, order.target);
+      const refusal = await connectThrough(below, order.target, order.connectHeaders ?? '');
       if (refusal) {
         below.destroy();
         return refusal;
@@ -122,8 +124,8 @@ export async function openTunnel(loot: Loot, order: TunnelOrder): Promise<OpenTu
   };
 }
 
-async function connectThrough(socket: Socket, target: string): Promise<TunnelReport | undefined> {
-  socket.write(`CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\n\r\n`);
+async function connectThrough(socket: Socket, target: string, headers: string): Promise<TunnelReport | undefined> {
+  socket.write(`CONNECT ${target} HTTP/1.1\r\nHost: ${target}\r\n${headers}\r\n`);
   const head = await readUntil(socket, (text) => text.includes('\r\n\r\n'));
   const status = Number(/^HTTP\/1\.1 (\d{3})/.exec(head)?.[1] ?? 0);
   if (status === 200) return undefined;
@@ -160,7 +162,7 @@ export function stillOpen(socket: TLSSocket, say?: string): Promise<string> {
       text = (text + part.toString('latin1')).slice(0, MAX_ANSWER);
     };
     const onError = (error: Error) => done(() => reject(error));
-    const onClose = () => done(() => reject(new Error('closed')));
+    const onClose = () => done(() => reject(new Error('by the other side')));
     const timer = setTimeout(() => done(() => resolve(text)), STILL_OPEN_MS);
     socket.on('data', onData).on('error', onError).on('close', onClose).on('end', onClose);
   });
@@ -216,5 +218,8 @@ function open<T extends Socket>(socket: T, event: 'connect' | 'secureConnect'): 
 
 function reasonOf(thrown: unknown): string {
   const error = thrown as NodeJS.ErrnoException;
+  // OpenSSL: thread, code, library, function, what happened, place in its sources.
+  const tls = /SSL routines:[^:]*:([^:]+):/.exec(error.message)?.[1];
+  if (tls !== undefined) return `${error.code}: ${tls}`;
   return error.code ? `${error.code}: ${error.message}` : String(error.message ?? thrown);
 }
