@@ -55,6 +55,7 @@ export function carryToService(client: Socket, service: ReachableService, mesh: 
 /** Requests to one service under one of its own names; anything else came through a forwarded port. */
 export function byName(service: ReachableService, mesh: () => Mesh): HttpCarrier {
   const names = new Set([service.host, ...service.aliases]);
+  const usual = new Set([...names, ...[...names].map((name) => `${name}:${service.port}`)]);
   let known: readonly ReachableService[] | undefined;
   let current = service;
   return {
@@ -62,7 +63,8 @@ export function byName(service: ReachableService, mesh: () => Mesh): HttpCarrier
     sessionId: mesh().sessionId,
     route: (head) => {
       for (const authority of [head.host, head.forwardedHost, absoluteAuthority(head.target)]) {
-        if (authority !== undefined && !isOwn(authority, names, service.port)) throw foreignHost(authority, service);
+        if (authority === undefined || usual.has(authority) || isOwn(authority, names, service.port)) continue;
+        throw foreignHost(authority, service);
       }
       const { services } = mesh();
       if (services !== known) {

@@ -19,7 +19,8 @@ export interface Upstream {
 /** Largest read from the gateway, bytes. */
 const READ_BYTES = 65_536;
 
-// Reads are copied out before the next one starts, so that all tunnels share one buffer and an idle tunnel holds none.
+// What is read has left the buffer before the next read, so that all tunnels share one and an idle tunnel holds none. A new
+// buffer for each read would set off V8's garbage collector every few megabytes, which costs more than the TLS.
 // Not on Windows, where a pending read owns its buffer.
 const SHARED = Buffer.allocUnsafeSlow(READ_BYTES);
 const readBuffer = process.platform === 'win32' ? () => Buffer.allocUnsafeSlow(READ_BYTES) : () => SHARED;

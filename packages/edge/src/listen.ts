@@ -43,8 +43,6 @@ export interface Edge {
 
 /** How long a TLS ticket may be resumed, seconds. SVIDs live minutes; a ticket of an expired one is refused anyway. */
 const TICKET_SECONDS = 600;
-/** Bytes that a client may lag behind before the gateway is no longer read. */
-const CLIENT_HIGH_WATER = 262_144;
 
 /** @throws Error of Node where it cannot listen, or the server's certificate and key do not fit */
 export async function startEdge(options: EdgeOptions): Promise<Edge> {
@@ -66,7 +64,6 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     // Decided by peerOf, so that a refused client is told why and the refusal is audited.
     rejectUnauthorized: false,
     ALPNProtocols: ['http/1.1'],
-    highWaterMark: CLIENT_HIGH_WATER,
   });
   secure.on('secureConnection', (tls: TLSSocket) => {
     const tunnel = tunnels.get(remoteOf(tls));

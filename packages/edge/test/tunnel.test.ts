@@ -71,6 +71,32 @@ describe('a live session', () => {
     expect([got, wrong]).toEqual([sent.length, 0]);
   });
 
+  test('that reads slowly gets its own bytes, and so does its neighbour', async () => {
+    // All tunnels share one read buffer: what one client has not taken yet must not be overwritten for another.
+    const size = 6 * 1024 * 1024;
+    const alice = await aliceOnTheRoad(
+      {},
+      { serve: (socket) => socket.once('data', ([byte]) => socket.end(Buffer.alloc(size, byte))) },
+    );
+    const download = async (byte: number, slow: boolean): Promise<[number, number]> => {
+      const { inner } = await road.tunnel(alice);
+      let got = 0;
+      let wrong = 0;
+      inner.on('data', (chunk: Buffer) => {
+        got += chunk.length;
+        if (!chunk.equals(Buffer.alloc(chunk.length, byte))) wrong++;
+        if (!slow) return;
+        inner.pause();
+        setTimeout(() => inner.resume(), 1);
+      });
+      inner.write(Buffer.from([byte]));
+      await once(inner, 'end');
+      return [got, wrong];
+    };
+    const all = await Promise.all([download(1, true), download(2, false), download(3, true), download(4, false)]);
+    expect(all).toEqual(all.map(() => [size, 0]));
+  });
+
   test('may end its half and still hear the answer', async () => {
     const heard: Buffer[] = [];
     const alice = await aliceOnTheRoad(
