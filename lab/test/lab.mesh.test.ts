@@ -129,6 +129,19 @@ describe('a running lab', () => {
     expect((await curl('meshpass', '-k', `https://${control}:6443/healthz`)).body).toContain('ok');
   });
 
+  it('does not let the workspace reach what host meshpass has on the cluster side, even by a route of its own', async () => {
+    const inside = lab.hosts.meshpass?.ip ?? '';
+    const server = `require('node:http').createServer((q, r) => r.end('here')).listen(8098, () => console.log('up'))`;
+    const child = lab.spawn('meshpass', ['node', '-e', server]);
+    await new Promise((resolve) => child.stdout?.once('data', resolve));
+    await lab.exec('workspace', ['ip', 'route', 'add', `${inside}/32`, 'via', '203.0.113.1']);
+    const { exit } = await curl('workspace', '-m', '2', `http://${inside}:8098/`);
+    await lab.exec('workspace', ['ip', 'route', 'del', `${inside}/32`]);
+    expect(exit).not.toBe(0);
+    expect((await curl('github', `http://${inside}:8098/`)).body).toBe('here');
+    child.kill('SIGKILL');
+  });
+
   it('gives each host its own /etc/hosts, writable in place', async () => {
     await lab.exec('workspace', ['sh', '-c', 'echo 127.0.0.9 only-here >>/etc/hosts']);
     expect((await lab.exec('workspace', ['getent', 'hosts', 'only-here'])).stdout).toContain('127.0.0.9');

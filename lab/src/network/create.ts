@@ -57,7 +57,15 @@ async function addClusterHost(plan: Plan, host: Host): Promise<void> {
   await batch(['-n', host.netns], commands);
   // A namespace starts with the forwarding of the root namespace, which Docker for one turns on.
   await must(enterHost(host.netns, ['sh', '-c', 'echo 0 >/proc/sys/net/ipv4/ip_forward']), 'lab_start');
+  if (host.name === 'meshpass') await must(enterHost(host.netns, ['iptables', ...ONLY_ITS_INTERNET_SELF]), 'lab_start');
 }
+
+/**
+ * Linux takes packets for any of its addresses on any link: a workspace with a route of its own would reach what listens
+ * on the cluster's side of host `meshpass`, such as the operator listener.
+ */
+// biome-ignore format: one rule
+const ONLY_ITS_INTERNET_SELF = ['-A', 'INPUT', '-i', INTERNET_BRIDGE, '!', '-d', INTERNET.meshpass, '-j', 'DROP'];
 
 async function addWorkspace(plan: Plan, host: Host): Promise<void> {
   const edge = plan.hosts.meshpass?.netns ?? '';
