@@ -24,6 +24,7 @@ export const RECORDED_AS: Readonly<Record<Exclude<DrillCause, 'outside'>, string
 };
 
 const POLL_MS = 250;
+const SECOND_MS = 1_000;
 
 /**
  * Ends the session, or waits until it has ended.
@@ -53,7 +54,8 @@ export async function end(cause: DrillCause, context: CauseContext): Promise<num
       const answer = await speak(loot, 'POST', '/session/heartbeat');
       if (answer.status !== 200) throw notEnded(`the broker answered a heartbeat with ${answer.status}`);
       const lapses = performance.now() + session.lease_seconds * 1000;
-      await pause(lapses - performance.now());
+      // The broker counts whole seconds: until the next has begun, a heartbeat would bring it back to life.
+      await pause(lapses + SECOND_MS - performance.now());
       return lapses;
     }
     case 'outside': {
