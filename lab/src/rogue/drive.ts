@@ -27,6 +27,10 @@ export interface Rogue {
   ): Promise<Answer>;
   ask(method: string, url: string, options?: { headers?: Record<string, string>; body?: string }): Promise<Answer>;
   tunnel(order: TunnelOrder): Promise<TunnelReport>;
+  /** A tunnel that stays open once `send` has been answered. */
+  hold(order: TunnelOrder & { readonly send: string }): Promise<TunnelReport>;
+  /** Resolves when the held tunnel dies, with the instant: Unix milliseconds. */
+  cut(): Promise<number>;
   /** All that it holds. Lab only. */
   show(): Promise<Shown>;
   /** Somebody else's credentials, to misuse. */
@@ -75,6 +79,8 @@ export function startRogue(lab: Lab, host: string, broker: string): Rogue {
         order({ ...base, do: 'speak', method, path, ...body, ...(lies && { lies }) }),
       ask: (method, url, options) => order({ ...base, do: 'ask', method, url, ...options }),
       tunnel: (tunnelOrder) => order({ ...base, do: 'tunnel', ...tunnelOrder }),
+      hold: (tunnelOrder) => order({ ...base, do: 'hold', ...tunnelOrder }),
+      cut: () => order({ ...base, do: 'cut' }),
       show: () => order({ ...base, do: 'show' }),
       take: (loot) => order({ ...base, do: 'take', loot }),
       as: named,

@@ -5,7 +5,7 @@
 import { createInterface } from 'node:readline';
 import { ask } from '@meshpass/cli/drill/ask';
 import { certificate, emptyHanded, enrol, type Loot, speak, token } from '@meshpass/cli/drill/credentials';
-import { type TunnelOrder, tunnel } from '@meshpass/cli/drill/tunnel';
+import { exchange, openTunnel, type TunnelOrder, type TunnelReport, tunnel } from '@meshpass/cli/drill/tunnel';
 import { type DpopLies, lying } from './lies.ts';
 
 /** Every order names whose loot it works with (`as`); an unknown name begins empty-handed. */
@@ -29,11 +29,16 @@ export type Order = { readonly as: string; readonly broker: string } & (
       readonly body?: string;
     }
   | ({ readonly do: 'tunnel' } & TunnelOrder)
+  /** A tunnel that stays open after `send` has been answered. */
+  | ({ readonly do: 'hold'; readonly send: string } & TunnelOrder)
+  /** When the tunnel that is held dies, Unix milliseconds. */
+  | { readonly do: 'cut' }
   | { readonly do: 'show' }
   | { readonly do: 'take'; readonly loot: Partial<Loot> }
 );
 
 const everything = new Map<string, Loot>();
+const held = new Map<string, Promise<number>>();
 
 for await (const line of createInterface({ input: process.stdin })) {
   const { id, order } = JSON.parse(line) as { id: number; order: Order };
@@ -68,6 +73,10 @@ function obey(order: Order): Promise<unknown> {
       return ask(order.url, order);
     case 'tunnel':
       return tunnel(loot, order);
+    case 'hold':
+      return hold(loot, order);
+    case 'cut':
+      return held.get(order.as) ?? Promise.reject(new Error('nothing is held'));
     case 'show': {
       const { sessionToken, roots, svids, identityToken } = loot;
       return Promise.resolve({ sessionToken, roots, svids, identityToken });
@@ -76,4 +85,16 @@ function obey(order: Order): Promise<unknown> {
       Object.assign(loot, order.loot);
       return Promise.resolve({});
   }
+}
+
+async function hold(
+  loot: Loot,
+  order: TunnelOrder & { readonly as: string; readonly send: string },
+): Promise<TunnelReport> {
+  const opened = await openTunnel(loot, order);
+  if (!('socket' in opened)) return opened;
+  const { socket } = opened;
+  held.set(order.as, new Promise((resolve) => socket.once('close', () => resolve(Date.now()))));
+  socket.on('error', () => {});
+  return { stage: 'answer', answer: await exchange(socket, order.send) };
 }

@@ -14,13 +14,17 @@ export interface Pace {
   readonly pausedFor: () => number;
   /** Calls that GitHub says are left in this hour; undefined before the first answer. */
   readonly left: () => number | undefined;
+  /** @param share of the hourly limit that the rounds of one task may use: SHARE */
+  readonly rounds: (share: number) => Rounds;
+}
+
+export interface Rounds {
   /**
    * Milliseconds from the end of one round to the next.
-   * @param cost calls of the last round that counted (unchanged answers are free)
-   * @param share of the hourly limit that such rounds may use: SHARE
+   * @param cost calls of this round that counted (unchanged answers are free)
    * @param floorMs never sooner
    */
-  readonly delay: (cost: number, share: number, floorMs: number) => number;
+  readonly delay: (cost: number, floorMs: number) => number;
 }
 
 /** Of the hourly limit. The remaining third is for enrolments and for asking again about one Codespace. */
@@ -31,6 +35,7 @@ const RESERVE = 1 - SHARED;
 /** The least that an installation has; assumed until GitHub says otherwise (an enterprise server may never say). */
 const ASSUMED_LIMIT = 5000;
 const HOUR_SECONDS = 3600;
+const BURST_SECONDS = 300;
 const MAX_PAUSE_SECONDS = HOUR_SECONDS;
 
 /** @param clock Unix milliseconds */
@@ -70,14 +75,24 @@ export function createPace(clock: () => number): Pace {
     },
     pausedFor: () => Math.max(0, pausedUntil - clock()),
     left: () => (remaining === undefined ? undefined : window().left),
-    delay(cost, share, floorMs) {
-      const { left, seconds } = window();
-      const mine = (left - RESERVE * limit * (seconds / HOUR_SECONDS)) * (share / SHARED);
-      // Others have spent it: leases decide until the hour is over.
-      if (mine < Math.max(cost, 1)) return Math.max(floorMs, seconds * 1000);
-      // What others leave over is for others who come later: enrolments arrive in bursts.
-      const steady = (cost / (share * limit)) * HOUR_SECONDS;
-      return Math.max(floorMs, 1000 * Math.max(steady, (cost / mine) * seconds));
+    rounds(share) {
+      /** What was not used of the share lately, calls: few calls need not wait. */
+      let credit = share * limit * (BURST_SECONDS / HOUR_SECONDS);
+      let at = clock();
+      return {
+        delay(cost, floorMs) {
+          const { left, seconds } = window();
+          const mine = (left - RESERVE * limit * (seconds / HOUR_SECONDS)) * (share / SHARED);
+          // Others have spent it: leases decide until the hour is over.
+          if (mine < Math.max(cost, 1)) return Math.max(floorMs, seconds * 1000);
+          // What others leave over is for others who come later: enrolments arrive in bursts.
+          const perSecond = Math.min((share * limit) / HOUR_SECONDS, mine / seconds);
+          const now = clock();
+          credit = Math.min(credit + ((now - at) / 1000) * perSecond, perSecond * BURST_SECONDS) - cost;
+          at = now;
+          return Math.max(floorMs, (-credit / perSecond) * 1000);
+        },
+      };
     },
   };
 }

@@ -5,7 +5,7 @@
 import { MeshpassError } from '@meshpass/identity';
 import type { RecheckContext } from '../session/recheck.ts';
 import { createHearing, type Hearing } from './hear.ts';
-import { type Pace, SHARE } from './pace.ts';
+import { type Pace, type Rounds, SHARE } from './pace.ts';
 import type { ReadGithub } from './reader.ts';
 import { createCodespaceSweep } from './sweep-codespaces.ts';
 import { createMemberSweep } from './sweep-members.ts';
@@ -32,7 +32,7 @@ export interface Watch extends Pick<Hearing, 'hear'> {
 }
 
 interface Task {
-  readonly share: number;
+  readonly rounds: Rounds;
   readonly floorMs: number;
   readonly run: (onCost: () => void) => Promise<void>;
   /** Unix milliseconds. */
@@ -59,7 +59,7 @@ export function startWatching(options: WatchOptions): Watch {
   let stopped = false;
 
   const task = (share: number, floorSeconds: number, run: Task['run']): Task => ({
-    ...{ share, run, floorMs: floorSeconds * 1000, dueAt: clock(), failures: 0 },
+    ...{ rounds: pace.rounds(share), run, floorMs: floorSeconds * 1000, dueAt: clock(), failures: 0 },
   });
   const sweeping = task(SHARE.codespaces, options.sweepSeconds, async (onCost) => {
     const trusted = organization();
@@ -79,7 +79,7 @@ export function startWatching(options: WatchOptions): Watch {
       onFailure(thrown);
     }
     const backoff = one.failures > 0 ? Math.min(MAX_BACKOFF_MS, 1000 * 2 ** one.failures) : 0;
-    one.dueAt = clock() + Math.max(backoff, pace.delay(cost, one.share, one.floorMs));
+    one.dueAt = clock() + Math.max(backoff, one.rounds.delay(cost, one.floorMs));
   };
 
   const watch = async () => {

@@ -25,32 +25,50 @@ function world() {
 }
 
 describe('createPace', () => {
-  it('goes no faster than its floor, and that fast while nothing changes', () => {
-    const { pace, told } = world();
-    told(5000, 3600);
-    expect(pace.delay(0, SHARE.codespaces, 10_000)).toBe(10_000);
-    expect(pace.delay(1, SHARE.codespaces, 10_000)).toBe(10_000);
+  /** Seconds between rounds of so many calls once what was saved up is spent. */
+  const steady = ({ pace, pass }: ReturnType<typeof world>, cost: number, again = () => {}) => {
+    const rounds = pace.rounds(SHARE.codespaces);
+    let seconds = 0;
+    for (let round = 0; round < 30; round++) {
+      seconds = rounds.delay(cost, 10_000) / 1000;
+      pass(seconds);
+      again();
+    }
+    return seconds;
+  };
+
+  it('goes no faster than its floor, and that fast while little changes', () => {
+    const one = world();
+    one.told(5000, 3600);
+    expect(steady(one, 0)).toBe(10);
+    expect(steady(one, 5)).toBe(10);
   });
 
   it('uses half of the hourly calls for Codespaces, where every page has changed', () => {
+    const one = world();
+    expect(steady(one, 50, () => one.told(5000, 3600))).toBeCloseTo(72, 0);
+  });
+
+  it('lets a burst pass, of five minutes’ worth', () => {
     const { pace, told } = world();
     told(5000, 3600);
-    expect(pace.delay(50, SHARE.codespaces, 10_000)).toBeCloseTo(72_000, 0);
+    const rounds = pace.rounds(SHARE.codespaces);
+    for (let round = 0; round < 4; round++) expect(rounds.delay(50, 10_000)).toBe(10_000);
+    expect(rounds.delay(50, 10_000)).toBeGreaterThan(40_000);
   });
 
   it('is faster where GitHub gives more', () => {
-    const { pace, told } = world();
-    told(15_000, 3600, 15_000);
-    expect(pace.delay(50, SHARE.codespaces, 10_000)).toBeCloseTo(24_000, 0);
+    const one = world();
+    expect(steady(one, 50, () => one.told(15_000, 3600, 15_000))).toBeCloseTo(24, 0);
   });
 
   it('is slower where others have spent, and waits for the next hour where nothing may be spent any more', () => {
-    const { pace, told } = world();
-    told(1500, 1800);
-    expect(pace.delay(50, SHARE.codespaces, 10_000)).toBeGreaterThan(72_000);
-    told(100, 1800);
-    expect(pace.delay(50, SHARE.codespaces, 10_000)).toBe(1_800_000);
-    expect(pace.delay(0, SHARE.codespaces, 10_000)).toBe(1_800_000);
+    const one = world();
+    expect(steady(one, 50, () => one.told(1500, 1800))).toBeGreaterThan(100);
+    one.told(100, 1800);
+    const rounds = one.pace.rounds(SHARE.codespaces);
+    expect(rounds.delay(50, 10_000)).toBe(1_800_000);
+    expect(rounds.delay(0, 10_000)).toBe(1_800_000);
   });
 
   it('begins a new hour when GitHub said it would', () => {
@@ -59,14 +77,14 @@ describe('createPace', () => {
     expect(pace.left()).toBe(0);
     pass(61);
     expect(pace.left()).toBe(5000);
-    expect(pace.delay(0, SHARE.codespaces, 10_000)).toBe(10_000);
+    expect(pace.rounds(SHARE.codespaces).delay(0, 10_000)).toBe(10_000);
   });
 
   it('assumes the least where GitHub says nothing', () => {
-    const { pace, answer } = world();
-    pace.observe(answer({}));
-    expect(pace.left()).toBeUndefined();
-    expect(pace.delay(50, SHARE.codespaces, 1000)).toBeCloseTo(72_000, 0);
+    const one = world();
+    one.pace.observe(one.answer({}));
+    expect(one.pace.left()).toBeUndefined();
+    expect(steady(one, 50)).toBeCloseTo(72, 0);
   });
 
   it('keeps silent for Retry-After, and until the reset where nothing is left', () => {

@@ -1,0 +1,418 @@
+/** What GitHub says ends sessions, and what it does not say ends none: a whole broker and the stand-in for GitHub. */
+
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import type { SessionResponse } from '@meshpass/identity';
+import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
+import type { Fault } from '@meshpass/lab/github/fault';
+import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
+import { authorize, type Grant } from '@meshpass/policy';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { plainHttpIssuersOnlyInALab } from '../../src/attest/ask.ts';
+import { createAttest } from '../../src/attest/attest.ts';
+import { createGithubApp } from '../../src/attest/github-app.ts';
+import { createIssuerKeys } from '../../src/attest/issuer-keys.ts';
+import { createPace } from '../../src/watch/pace.ts';
+import { readAsApp, readWithTokenFile } from '../../src/watch/reader.ts';
+import { SETTLE_SECONDS } from '../../src/watch/watched.ts';
+import { readStore } from '../rig/audit.ts';
+import { asSession, dpop, type Enrolled, EXCHANGE, FORM, form, newKey, type Rig, startRig } from '../rig/broker.ts';
+import { grant } from '../rig/mesh.ts';
+
+const EVENT_TOKEN = 'event-token-of-the-tests-0123456789abcdef';
+const place = { file: 'access.yaml', line: 1, column: 1 };
+
+let github: RunningGithub;
+let rig: Rig;
+/** Changes what GitHub answers on its way; may throw. */
+let onTheWay: (url: URL, answer: Response) => Promise<Response> = async (_, answer) => answer;
+const listings = (url: URL) => url.pathname === '/orgs/acme/codespaces';
+
+const by = (name: string, who: Omit<Grant['who'][number], 'place'>): Grant =>
+  grant(name, [], { who: [{ place, ...who }] });
+const GRANTS = [by('team', { team: 'acme/payments' }), by('person', { user: 'alice' })];
+const trusting = (grants: readonly Grant[] = GRANTS, organization = 'acme') =>
+  rig.mesh.setAccess(grants, [], { codespaces: { organization } });
+
+const start = (config: object, watched: 'app' | 'token file' = 'app') =>
+  startRig({
+    config,
+    parts: (clock) => {
+      const asking = {
+        fetch: async (...[input, init]: Parameters<typeof fetch>) =>
+          await onTheWay(new URL(String(input)), await fetch(input, init)),
+        ...{ timeoutMs: 1000, clock: Date.now, [plainHttpIssuersOnlyInALab]: true as const, url: github.url },
+      };
+      const pace = createPace(clock);
+      const app = createGithubApp({
+        ...{ ...asking, appId: '4242', privateKey: github.appPrivateKey, onInstallationAnswer: pace.observe },
+      });
+      const tokenFile = join(rig?.dir ?? '.', 'github-token');
+      return {
+        attest: createAttest({
+          access: () => rig.mesh.access(),
+          codespaces: { api: asking, app },
+          oidc: { keys: createIssuerKeys(asking), clock: Date.now },
+        }),
+        authorize,
+        github: {
+          pace,
+          read:
+            watched === 'app' ? readAsApp(app) : readWithTokenFile(tokenFile, { ...asking, onAnswer: pace.observe }),
+        },
+      };
+    },
+  });
+
+const enrolled = async (space: StartedCodespace): Promise<Enrolled> => {
+  const key = newKey();
+  const answer = await rig.call({
+    ...{ method: 'POST', path: '/token', headers: { ...FORM, dpop: dpop({ key, now: rig.now() }) } },
+    body: form({
+      ...{ grant_type: EXCHANGE, subject_token: space.token, codespace_name: space.name },
+      subject_token_type: 'urn:meshpass:token-type:github-codespace',
+    }),
+  });
+  expect(answer).toMatchObject({ status: 200 });
+  return { ...(answer.json as SessionResponse), key };
+};
+const opened = async (owner = 'alice', repository = 'acme/payments-api') => {
+  const space = await github.admin.createCodespace({ owner, repository });
+  return { space, who: await enrolled(space) };
+};
+const heartbeat = (who: Enrolled) => asSession(rig, who, { method: 'POST', path: '/session/heartbeat' });
+const settle = () => {
+  rig.clockAhead += SETTLE_SECONDS * 1000 + 500;
+};
+const ended = async (who: Enrolled, because: string) =>
+  await vi.waitFor(
+    async () => {
+      const { json } = await heartbeat(who);
+      expect(json).toMatchObject({ error_code: 'session_closed', error_description: expect.stringContaining(because) });
+    },
+    { timeout: 10_000, interval: 100 },
+  );
+const lives = async (who: Enrolled) => expect(await heartbeat(who)).toMatchObject({ status: 200 });
+/** Until GitHub has been asked for so many whole lists, from now on. */
+const asked = async (times: number, path = '/orgs/acme/codespaces') => {
+  await github.admin.forgetCalls();
+  await vi.waitFor(
+    async () => {
+      const calls = await github.admin.calls();
+      expect(calls.filter((call) => call === `GET ${path}`).length).toBeGreaterThan(times);
+    },
+    { timeout: 15_000, interval: 100 },
+  );
+};
+const detailOf = async (who: Enrolled) => {
+  await rig.broker.close();
+  const { audit, sessions } = await readStore({ dataDir: join(rig.dir, 'data') });
+  const row = audit.find(({ action, session_id }) => action === 'session.close' && session_id === who.session.id);
+  const stored = sessions.find(({ id }) => id === who.session.id);
+  await rig.restart();
+  return { row: JSON.parse(row?.detail ?? '{}'), stored: stored?.close_cause };
+};
+
+beforeAll(async () => {
+  github = await startGithub({ listen: '127.0.0.1:0' });
+});
+afterAll(() => github?.close());
+
+describe('the sweep', () => {
+  beforeAll(async () => {
+    rig = await start({ githubSweepSeconds: 1, githubMemberSeconds: 1 });
+  }, 60_000);
+  beforeEach(async () => {
+    onTheWay = async (_, answer) => answer;
+    await github.admin.reset();
+    trusting();
+  });
+  afterAll(() => rig?.stop());
+
+  it.each([
+    ['Shutdown', 'does not run', 'workspace_stopped'],
+    ['Rebuilding', 'does not run', 'workspace_stopped'],
+    ['Deleted', 'is deleted', 'workspace_deleted'],
+  ] as const)('ends the session of a Codespace that is %s, and no other', async (state, because, cause) => {
+    const { space, who } = await opened();
+    const other = await opened('bob', 'acme/orders').catch(() => undefined);
+    expect(other).toBeUndefined();
+    const second = await opened();
+    settle();
+    await asked(1);
+    await lives(who);
+    await github.admin.setCodespaceState(space.name, state);
+    await ended(who, because);
+    await lives(second.who);
+    expect(await detailOf(who)).toMatchObject({ row: { cause }, stored: cause });
+  });
+
+  it('lets a state pass that comes and goes, and ends with one that stays', async () => {
+    const { space, who } = await opened();
+    settle();
+    let doubts = 1;
+    onTheWay = async (url, answer) => {
+      if (!listings(url) || answer.status !== 200) return answer;
+      const text = await answer.text();
+      const state = doubts-- > 0 ? 'Updating' : 'Available';
+      return new Response(text.replace('"state":"Available"', `"state":"${state}"`), { headers: { 'x-doubt': state } });
+    };
+    await asked(3);
+    await lives(who);
+    onTheWay = async (_, answer) => answer;
+    await github.admin.setCodespaceState(space.name, 'Updating');
+    await ended(who, 'does not run');
+  });
+
+  it('ends a session whose Codespace’s name is another’s now', async () => {
+    const { space, who } = await opened();
+    settle();
+    await github.admin.setCodespaceState(space.name, 'Deleted');
+    await github.admin.createCodespace({ owner: 'alice', repository: 'acme/payments-api', name: space.name });
+    await ended(who, 'is deleted');
+  });
+
+  it('does not believe what was said before the session had settled', async () => {
+    const { space, who } = await opened();
+    await github.admin.setCodespaceState(space.name, 'Shutdown');
+    await asked(2);
+    await lives(who);
+    settle();
+    await ended(who, 'does not run');
+  });
+
+  it('asks again about one that is missing in the list, and believes its developer’s own', async () => {
+    const { who } = await opened();
+    settle();
+    await asked(1);
+    const missing = Response.json({ total_count: 0, codespaces: [] });
+    onTheWay = async (url, answer) => (listings(url) ? missing.clone() : answer);
+    await vi.waitFor(
+      async () => expect(await github.admin.calls()).toContain('GET /orgs/acme/members/alice/codespaces'),
+      { timeout: 10_000 },
+    );
+    onTheWay = async (_, answer) => answer;
+    await asked(1);
+    await lives(who);
+  });
+
+  it('believes no list that lost most of what it had at once', async () => {
+    const spaces = [];
+    for (let n = 0; n < 12; n++) spaces.push(await opened());
+    settle();
+    await asked(2);
+    const missing = Response.json({ total_count: 0, codespaces: [] });
+    onTheWay = async (url, answer) =>
+      url.pathname.endsWith('/codespaces') && url.pathname.startsWith('/orgs') ? missing.clone() : answer;
+    await asked(4);
+    for (const { who } of spaces) await lives(who);
+  });
+
+  const FAULTS: readonly Fault[] = [
+    { mode: 'down' },
+    { mode: 'stalled' },
+    { mode: 'error', status: 502 },
+    { mode: 'html' },
+    { mode: 'garbage' },
+    { mode: 'endless' },
+    { mode: 'redirect', location: 'https://elsewhere.example/' },
+  ];
+  it.each(FAULTS)(
+    'ends nothing while GitHub fails ($mode), and keeps nothing that leases end',
+    async (fault) => {
+      const { space, who } = await opened();
+      const silent = await opened();
+      settle();
+      await asked(1);
+      await github.admin.setFault(fault);
+      await github.admin.setCodespaceState(space.name, 'Shutdown');
+      await github.admin.forgetCalls();
+      await vi.waitFor(async () => expect((await github.admin.calls()).length).toBeGreaterThan(1), { timeout: 15_000 });
+      await lives(who);
+      rig.clockAhead += 30_000;
+      await lives(who);
+      rig.clockAhead += 20_000;
+      await ended(silent.who, 'not been heard');
+      await lives(who);
+      await github.admin.setFault({ mode: 'none' });
+      await ended(who, 'does not run');
+    },
+    60_000,
+  );
+
+  it('concludes nothing from a list of which a page cannot be read', async () => {
+    for (let n = 0; n < 100; n++) await github.admin.createCodespace({ owner: 'bob', repository: 'acme/orders' });
+    const last = await opened();
+    const { space, who } = await opened();
+    settle();
+    onTheWay = async (url, answer) => {
+      if (listings(url) && url.searchParams.get('page') === '1') throw new Error('connection lost');
+      return answer;
+    };
+    await github.admin.setCodespaceState(space.name, 'Shutdown');
+    await asked(2);
+    await lives(who);
+    onTheWay = async (_, answer) => answer;
+    await ended(who, 'does not run');
+    await lives(last.who);
+  }, 30_000);
+
+  it('takes away what a team gave when its developer leaves it, and the rest when they leave the organization', async () => {
+    const { who } = await opened();
+    expect(who.session.grants).toEqual(['team', 'person']);
+    settle();
+    await asked(1, '/orgs/acme/teams/payments/members');
+    await github.admin.removeFromTeam('acme/payments', 'alice');
+    await vi.waitFor(
+      async () => {
+        const { json } = await asSession(rig, who, { path: '/services' });
+        expect(json.services.map((one: { grant: string }) => one.grant)).toEqual(['person']);
+      },
+      { timeout: 10_000, interval: 100 },
+    );
+    await github.admin.removeFromOrganization('acme', 'alice');
+    await ended(who, 'no longer in the team');
+    expect(await detailOf(who)).toMatchObject({ row: { cause: 'membership_lost', left: 'acme' } });
+  });
+
+  it('ends a session that stood on the team alone, and not for a member under a new login', async () => {
+    trusting([GRANTS[0]!]);
+    const { who } = await opened();
+    settle();
+    await github.admin.renameUser('alice', 'alice-smith');
+    await asked(2, '/orgs/acme/teams/payments/members');
+    await lives(who);
+    await github.admin.removeFromTeam('acme/payments', 'alice-smith');
+    await ended(who, 'no longer in the team');
+  });
+
+  it('ends nobody’s membership while the App may not read it', async () => {
+    const { who } = await opened();
+    settle();
+    await asked(1, '/orgs/acme/teams/payments/members');
+    await github.admin.suspendInstallation('acme', true);
+    await github.admin.removeFromTeam('acme/payments', 'alice');
+    await github.admin.forgetCalls();
+    await vi.waitFor(async () => expect((await github.admin.calls()).length).toBeGreaterThan(2), { timeout: 15_000 });
+    await lives(who);
+    expect((await asSession(rig, who, { path: '/services' })).json.services).toHaveLength(2);
+  });
+
+  it('keeps silent as long as GitHub says, and says in its metrics how things stand', async () => {
+    await opened();
+    await asked(1);
+    const { text } = await rig.operatorCall('/metrics');
+    expect(text).toMatch(/meshpass_github_sweep_age_seconds [\d.]+/);
+    expect(text).toMatch(/meshpass_github_calls_left \d+/);
+    expect(text).toMatch(/meshpass_sessions_closed_total{cause="\w+"} [1-9]/);
+    await github.admin.setFault({ mode: 'secondary-limited', retryAfterSeconds: 5 });
+    await vi.waitFor(() => expect(rig.log.join('')).toContain('issuer_rate_limited'), { timeout: 10_000 });
+    await github.admin.forgetCalls();
+    await new Promise((resolve) => setTimeout(resolve, 2_000));
+    expect(await github.admin.calls()).toEqual([]);
+    rig.clockAhead += 10_000;
+    await github.admin.setFault({ mode: 'none' });
+  });
+
+  it('ends what an access file no longer trusts, or grants for less time', async () => {
+    const { who } = await opened();
+    trusting([by('team', { team: 'acme/payments' }), { ...GRANTS[1]!, session: 600 }]);
+    const beat = await heartbeat(who);
+    expect(beat.json.expires_at).toBe(who.session.expires_at);
+    trusting(GRANTS.map((one) => ({ ...one, session: 600 })));
+    const shorter = await heartbeat(who);
+    expect(shorter.json.expires_at).toBe(who.session.expires_at - 3000);
+    trusting(GRANTS, 'somebody-else');
+    await ended(who, 'no longer trusts');
+    trusting();
+    const again = await opened();
+    rig.mesh.setAccess(GRANTS);
+    await ended(again.who, 'no longer trusts');
+  });
+});
+
+describe('the audit log stream', () => {
+  const json = { 'content-type': 'application/json' };
+  const post = (body: string, more: Record<string, string> = {}, path = '/services/collector') =>
+    rig.call({
+      ...{ method: 'POST', path, body, headers: { ...json, authorization: `Splunk ${EVENT_TOKEN}`, ...more } },
+    });
+
+  beforeAll(async () => {
+    onTheWay = async (_, answer) => answer;
+    await github.admin.reset();
+    const tokenFile = join((await import('node:os')).tmpdir(), `meshpass-event-token-${process.pid}`);
+    writeFileSync(tokenFile, EVENT_TOKEN);
+    rig = await start({ githubSweepSeconds: 3600, githubMemberSeconds: 3600, githubEventTokenFile: tokenFile });
+    trusting();
+    // The first sweep is over before there is anything to see.
+    await opened();
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+  }, 60_000);
+  afterAll(() => rig?.stop());
+
+  it.each(['codespaces.suspend_environment', 'codespaces.destroy'])(
+    'ends a session by %s once GitHub agrees',
+    async (action) => {
+      const { space, who } = await opened();
+      settle();
+      await github.admin.setCodespaceState(space.name, action === 'codespaces.destroy' ? 'Deleted' : 'Shutdown');
+      const answer = await post(
+        JSON.stringify({ event: { action, name: space.name, owner: 'alice', _document_id: 'x1' } }),
+      );
+      expect(answer).toMatchObject({ status: 200, json: { text: 'Success', code: 0 } });
+      await ended(who, action === 'codespaces.destroy' ? 'is deleted' : 'does not run');
+      expect((await detailOf(who)).row).toMatchObject({ event: action, eventId: 'x1' });
+    },
+  );
+
+  it('is not believed against GitHub itself: an old event, or a false one', async () => {
+    const { space, who } = await opened();
+    settle();
+    await github.admin.forgetCalls();
+    const { status } = await post(
+      JSON.stringify({ event: { action: 'codespaces.destroy', name: space.name } }),
+      {},
+      '/github/audit-stream',
+    );
+    expect(status).toBe(200);
+    await vi.waitFor(async () =>
+      expect(await github.admin.calls()).toContain('GET /orgs/acme/members/alice/codespaces'),
+    );
+    await lives(who);
+  });
+
+  it('is taken compressed, and in no more than its bounds', async () => {
+    const { space, who } = await opened();
+    settle();
+    await github.admin.setCodespaceState(space.name, 'Shutdown');
+    const event = gzipSync(JSON.stringify({ action: 'codespaces.suspend_environment', name: space.name }));
+    const raw = (body: Buffer) => post(body as unknown as string, { 'content-encoding': 'gzip' });
+    expect(await raw(event)).toMatchObject({ status: 200 });
+    await ended(who, 'does not run');
+    expect(await raw(gzipSync(Buffer.alloc(40 * 1024 * 1024)))).toMatchObject({ status: 413 });
+    expect(await raw(Buffer.from('not gzip'))).toMatchObject({ status: 400 });
+    expect(await post('{}', { 'content-encoding': 'br' })).toMatchObject({ status: 400 });
+    expect(await post('hello')).toMatchObject({ status: 400, json: { error_code: 'request_malformed' } });
+  });
+
+  it('is taken from whoever has its token, and from nobody else', async () => {
+    for (const authorization of ['', 'Splunk', `Splunk ${EVENT_TOKEN}x`, `Basic ${EVENT_TOKEN}`, 'Splunk undefined'])
+      expect(await post('{}', { authorization })).toMatchObject({
+        ...{ status: 401, json: { error: 'invalid_token', error_code: 'github_unauthorized' } },
+      });
+    expect(await post('{}', { authorization: `Bearer ${EVENT_TOKEN}` })).toMatchObject({ status: 200 });
+    expect(await rig.call({ path: '/services/collector/health' })).toMatchObject({ status: 200 });
+  });
+
+  it('does nothing but count what concerns no live session', async () => {
+    await github.admin.forgetCalls();
+    expect(await post(JSON.stringify({ event: { action: 'codespaces.destroy', name: 'nobody-s' } }))).toMatchObject({
+      status: 200,
+    });
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(await github.admin.calls()).toEqual([]);
+    expect((await rig.operatorCall('/metrics')).text).toMatch(/meshpass_github_events_total [1-9]/);
+  });
+});
