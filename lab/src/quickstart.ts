@@ -37,9 +37,9 @@ async function quickstart(story: Story): Promise<void> {
     const scene = { lab, meshpass, ...players, story };
     const codespace = await openCodespace(scene);
     await firstCalls(scene, codespace);
-    const dead = await refusals(scene);
+    await refusals(scene);
     if (values.keep) return keepRunning(story, values.name);
-    await stop(scene, codespace, dead);
+    await stop(scene, codespace);
     await auditTrail(scene);
   } finally {
     if (!values.keep) await story.busy('taking the lab down', () => lab.down());

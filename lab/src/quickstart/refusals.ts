@@ -1,16 +1,15 @@
 /** Calls that are not granted, and who refuses each. A rogue client tries what the agent never would. */
 import type { Answer } from '@meshpass/cli/drill/ask';
 import type { TunnelReport } from '@meshpass/cli/drill/tunnel';
-import { type Rogue, startRogue } from '../rogue/drive.ts';
+import { startRogue } from '../rogue/drive.ts';
 import { expectThat, type Scene } from './scene.ts';
 
-export const ORDERS = 'orders.shop.svc.cluster.local:8080';
-export const GRANT = 'payments-dev';
+const ORDERS = 'orders.shop.svc.cluster.local:8080';
+const GRANT = 'payments-dev';
 const CODESPACE_PROOF = 'urn:meshpass:token-type:github-codespace';
 const ID_TOKEN = 'urn:ietf:params:oauth:token-type:id_token';
 
-/** @returns the rogue with a live session of alice's, whose credentials the next chapter replays */
-export async function refusals(scene: Scene): Promise<Rogue> {
+export async function refusals(scene: Scene): Promise<void> {
   const { lab, meshpass, github, idp, story } = scene;
   story.chapter('What is not granted', 'each refused by a layer of its own');
   await byTheAgent(scene);
@@ -69,7 +68,7 @@ export async function refusals(scene: Scene): Promise<Rogue> {
   refusedByBroker(scene, "mallory's GitHub token, alice's Codespace", stolen);
   const again = await rogue.as('replayer').enrol({ subject_token_type: ID_TOKEN, subject_token: bobsProof });
   refusedByBroker(scene, "bob's ID token, used a second time", again);
-  return rogue;
+  rogue.end();
 }
 
 async function byTheAgent({ lab, story }: Scene): Promise<void> {
@@ -84,23 +83,23 @@ async function byTheAgent({ lab, story }: Scene): Promise<void> {
   story.lines(wrapped(port.stdout.trim(), 100));
 }
 
-export function get(path: string, token: string | undefined): string {
+function get(path: string, token: string | undefined): string {
   const identity = token === undefined ? '' : `x-meshpass-token: ${token}\r\n`;
   return `GET ${path} HTTP/1.1\r\nHost: orders.shop:8080\r\n${identity}\r\n`;
 }
 
-export function refusedByEdge({ story }: Scene, attempt: string, report: TunnelReport): void {
+function refusedByEdge({ story }: Scene, attempt: string, report: TunnelReport): void {
   expectThat(report.stage === 'edge', `${attempt} passed the edge: ${JSON.stringify(report)}`);
   story.refused(attempt, 'edge', `${report.edgeStatus ?? ''} ${report.edgeCode ?? report.error ?? ''}`.trim());
 }
 
-export function refusedBySidecar({ story }: Scene, attempt: string, report: TunnelReport): void {
+function refusedBySidecar({ story }: Scene, attempt: string, report: TunnelReport): void {
   const status = /^HTTP\/1\.1 (40[13])/.exec(report.answer ?? '')?.[1];
   expectThat(status !== undefined, `${attempt} was not refused: ${JSON.stringify(report)}`);
   story.refused(attempt, 'sidecar', `${status} ${report.answer?.split('\r\n\r\n')[1] ?? ''}`.trim());
 }
 
-export function refusedByBroker({ story }: Scene, attempt: string, answer: Answer): void {
+function refusedByBroker({ story }: Scene, attempt: string, answer: Answer): void {
   const code = (answer.json as { error_code?: string } | undefined)?.error_code;
   expectThat(answer.status >= 400 && code !== undefined, `${attempt} was not refused: ${answer.status} ${answer.text}`);
   story.refused(attempt, 'broker', `${answer.status} ${code}`);

@@ -1,18 +1,14 @@
-/** The Codespace stops; the same credentials are tried again, at every layer. */
+/** The Codespace stops; then a drill proves that a session that ends leaves nothing that works, at any layer. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AgentStatus } from '@meshpass/agent';
 import { isAlive } from '@meshpass/agent/down';
-import type { TunnelReport } from '@meshpass/cli/drill/tunnel';
-import { type Rogue, startRogue } from '../rogue/drive.ts';
 import type { OpenCodespace } from './codespace.ts';
-import { GRANT, get, ORDERS, refusedByBroker, refusedByEdge } from './refusals.ts';
 import { expectThat, type Scene } from './scene.ts';
 
-/** Istio pushes a new DENY to every sidecar within this. */
-const PUSH_MS = 5_000;
-
-export async function stop(scene: Scene, { codespace, status }: OpenCodespace, rogue: Rogue): Promise<void> {
-  const { lab, meshpass, github, story } = scene;
+export async function stop(scene: Scene, { codespace, status }: OpenCodespace): Promise<void> {
+  const { lab, github, story } = scene;
   story.chapter('The Codespace stops', 'and every credential is dead');
   const begin = performance.now();
   process.kill(status.pid, 'SIGTERM');
@@ -21,50 +17,37 @@ export async function stop(scene: Scene, { codespace, status }: OpenCodespace, r
   story.done(`the agent said goodbye, restored /etc/hosts and ended, ${Math.round(performance.now() - begin)} ms`);
   const gone = await lab.exec('workspace', ['curl', '-sS', '-m', '3', 'http://orders.shop:8080/orders/1']);
   expectThat(gone.code !== 0, 'orders.shop still answers after the Codespace stopped');
+  await drill(scene);
+}
 
-  story.aside("The rogue's session ends the same way; then it replays everything that it holds:");
-  const loot = await rogue.show();
-  const goodbye = await rogue.speak('DELETE', '/session');
-  expectThat(goodbye.status < 300, `goodbye was answered ${goodbye.status}`);
-
-  refusedByEdge(
-    scene,
-    'its SVID at the edge',
-    await rogue.tunnel({ target: ORDERS, grant: GRANT, edge: meshpass.edge }),
+/** On a host inside of the cluster's network, which a workspace never is: so the mesh is tried behind the edge, too. */
+async function drill({ lab, meshpass, github, story }: Scene): Promise<void> {
+  story.aside(
+    'Said, not proven. The drill keeps what an agent never would and uses it again, here as CI in the cluster:',
   );
-  refusedByBroker(scene, 'its session token, for a new identity token', await rogue.token());
-  refusedByBroker(scene, 'its session token, for a new certificate', await rogue.certificate(GRANT));
-  refusedByBroker(scene, 'its session token, to renew the lease', await rogue.speak('POST', '/session/heartbeat'));
-
-  const inside = startRogue(lab, 'github', meshpass.brokerUrl);
-  await inside.take(loot);
-  const [host, port] = [lab.hosts.orders!.ip, 8080];
-  const straight = () =>
-    inside.tunnel({
-      target: ORDERS,
-      grant: GRANT,
-      straightTo: { host, port },
-      send: get('/orders/1', loot.identityToken),
-    });
-  const denied = await untilDenied(straight);
-  story.refused('SVID and token, from inside, straight to the pod', 'sidecar', outcome(denied));
-  inside.end();
-  rogue.end();
-}
-
-/** The root DENY travels through Kubernetes and istiod; the edge, the only way in, was closed at once. */
-async function untilDenied(attempt: () => Promise<TunnelReport>): Promise<TunnelReport> {
-  const deadline = Date.now() + PUSH_MS;
-  for (;;) {
-    const report = await attempt();
-    if (!report.answer?.startsWith('HTTP/1.1 200')) return report;
-    expectThat(Date.now() < deadline, 'a closed session still reaches the pod from inside');
-    await sleep(50);
-  }
-}
-
-function outcome(report: TunnelReport): string {
-  return report.answer?.split('\r\n', 1)[0]?.slice('HTTP/1.1 '.length) ?? report.error ?? 'connection refused';
+  const { name, token } = await github.createCodespace({ owner: 'alice', repository: 'acme/payments-api' });
+  const evidence = join(lab.dir, 'drill.jws');
+  const operatorToken = join(lab.dir, 'drill-operator.token');
+  writeFileSync(operatorToken, meshpass.operatorToken, { mode: 0o600 });
+  const argv = [
+    ...['meshpass', 'drill', '--rebuild', '--operator-token', operatorToken, '--kubeconfig', lab.kubeconfig],
+    ...['--inside-gateway', lab.gatewayAddress, '--inside-pod', `orders.shop:8080=${lab.hosts.orders!.ip}:8080`],
+    ...[`ledger-db.shop:5432=${lab.hosts['ledger-db']!.ip}:5432`, '--evidence', evidence],
+  ];
+  const env = {
+    ...{ CODESPACES: 'true', CODESPACE_NAME: name, GITHUB_TOKEN: token },
+    ...{ MESHPASS_BROKER: meshpass.brokerUrl, MESHPASS_CA_FILE: lab.testCa },
+  };
+  story.command(
+    'meshpass drill --rebuild --evidence drill.jws --operator-token ... --kubeconfig ... --inside-gateway ...',
+  );
+  const { code, stdout, stderr } = await lab.exec('github', argv, { env });
+  story.lines(stdout.trim().split('\n'));
+  expectThat(code === 0, `the drill found what is not dead: ${stderr}`);
+  const verified = await lab.exec('workspace', ['meshpass', 'drill', '--verify', evidence], { env });
+  expectThat(verified.code === 0, `the evidence does not verify: ${verified.stderr}`);
+  story.command('meshpass drill --verify drill.jws');
+  story.done(verified.stdout.trim().split('\n').at(-1)!);
 }
 
 async function untilGone({ pid }: AgentStatus): Promise<void> {

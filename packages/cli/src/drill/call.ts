@@ -76,7 +76,10 @@ function judge(report: TunnelReport, way: Way): Verdict {
   }
   if (stage === 'inner') {
     const closed = /ECONNRESET|closed|EPIPE/.test(error ?? '');
-    return { verdict: closed || isTlsRefusal(error) ? 'refused' : 'unclear', how: `closed: ${error}` };
+    return {
+      verdict: closed || isTlsRefusal(error) ? 'refused' : 'unclear',
+      how: `closed: ${(error ?? '').replace(/^ERR_\w+: /, '')}`,
+    };
   }
   const status = /^HTTP\/1\.1 (\d{3})/.exec(answer ?? '')?.[1];
   if (status === undefined) return { verdict: 'unclear', how: 'no HTTP answer' };

@@ -1,0 +1,56 @@
+import { describe, expect, test } from 'vitest';
+import { type Attempt, tryAfter, tryAgain, tryBefore, type Verdict } from '../src/drill/attempt.ts';
+
+const TAKEN: Verdict = { verdict: 'taken', how: 'HTTP 200' };
+const REFUSED: Verdict = { verdict: 'refused', how: '403 tunnel_session_unknown' };
+const UNCLEAR: Verdict = { verdict: 'unclear', how: 'no answer' };
+
+/** Gives these verdicts in turn, the last for ever. */
+function attempt(...verdicts: (Verdict | Error)[]): Attempt {
+  const left = [...verdicts];
+  return {
+    ...{ layer: 'edge', tried: 'SVID', before: 'taken', limit: 60, pause: 1 },
+    use: async () => {
+      const next = left.length > 1 ? left.shift()! : left[0]!;
+      if (next instanceof Error) throw next;
+      return next;
+    },
+  };
+}
+const after = (one: Attempt) => tryAfter([one], new Map(), performance.now());
+
+describe('a credential that is used after its session has ended is', () => {
+  test('dead when it is refused', async () => {
+    expect(await after(attempt(REFUSED))).toMatchObject([{ outcome: 'dead', how: REFUSED.how, limit_ms: 60 }]);
+  });
+
+  test('dead when it is refused within the limit, with the time of that', async () => {
+    const [row] = await after(attempt(TAKEN, TAKEN, REFUSED));
+    expect(row).toMatchObject({ outcome: 'dead' });
+    expect(row!.ms).toBeGreaterThan(0);
+  });
+
+  test('stale when it is taken beyond the limit', async () => {
+    expect(await after(attempt(TAKEN))).toMatchObject([{ outcome: 'stale', how: TAKEN.how }]);
+  });
+
+  test('never dead for want of an answer', async () => {
+    expect(await after(attempt(UNCLEAR))).toMatchObject([{ outcome: 'broken' }]);
+    expect(await after(attempt(new Error('ECONNREFUSED')))).toMatchObject([{ outcome: 'broken', how: 'ECONNREFUSED' }]);
+    expect(await tryAgain([attempt(UNCLEAR)], new Map())).toMatchObject([{ outcome: 'broken' }]);
+  });
+
+  test('not tried when it did not work while the session lived: its end would prove nothing', async () => {
+    const broken = attempt(REFUSED);
+    const { rows, unfit } = await tryBefore([broken]);
+    expect(rows).toEqual([]);
+    const [row] = await tryAfter([broken], unfit, performance.now());
+    expect(row).toMatchObject({ outcome: 'not_tried' });
+    expect(row!.how).toContain(REFUSED.how);
+    expect(await tryAgain([broken], unfit)).toEqual([]);
+  });
+
+  test('stale once more when it comes back to life after a rebuild', async () => {
+    expect(await tryAgain([attempt(TAKEN)], new Map())).toMatchObject([{ part: 'rebuild', outcome: 'stale' }]);
+  });
+});
