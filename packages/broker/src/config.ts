@@ -30,6 +30,10 @@ export const BrokerConfig = z.strictObject({
   tokenAudience: z.string().default('meshpass'),
   /** PEM with the RSA keys that sign tokens; made in the data directory where absent. */
   signingKeyFile: z.string().optional(),
+  /** PEM with the Ed25519 keys of the audit log; made in the data directory where absent. */
+  auditKeyFile: z.string().optional(),
+  /** Time between two signed checkpoints of the audit log. */
+  auditCheckpointSeconds: z.number().int().min(1).max(86_400).default(60),
   /** File whose only line is the token of operators; without it nobody may close sessions by hand. */
   operatorTokenFile: z.string().optional(),
   /** File whose only line is the token with which GitHub streams its audit log; without it none is taken. */

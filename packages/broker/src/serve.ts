@@ -2,13 +2,18 @@
 import { randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import type { ServerResponse } from 'node:http';
+import { join } from 'node:path';
 import { type EdgeDecision, MeshpassError } from '@meshpass/identity';
 import type { Authorize } from '@meshpass/policy';
 import type { Logger } from 'pino';
 import type { Attest } from './attest/attest.ts';
 import type { AuditContext } from './audit/audited.ts';
+import { createChain } from './audit/chain.ts';
+import { createCheckpoints, readLastCheckpoint } from './audit/checkpoints.ts';
 import { auditRow, draftEvent } from './audit/event.ts';
 import { createJournal } from './audit/journal.ts';
+import { openAuditKey } from './audit/key.ts';
+import { namedRules } from './audit/rule.ts';
 import type { BrokerConfig } from './config.ts';
 import { createApp } from './http/app.ts';
 import { recordEdgeDecisions } from './http/edge.ts';
@@ -128,7 +133,20 @@ async function assemble(
     metrics.failure(where);
     log.error({ err: cause, where }, 'something the broker stands on failed');
   };
-  const journal = createJournal({ store, observe: metrics.batch, onFailure: failed('store') });
+  const auditKey = await openAuditKey(
+    config.auditKeyFile ?? join(config.dataDir, 'audit-key.pem'),
+    config.publicUrl,
+    config.auditKeyFile === undefined,
+  );
+  const checkpointFile = join(config.dataDir, 'audit-checkpoint');
+  const known = await readLastCheckpoint(checkpointFile, auditKey);
+  const chain = createChain(store.db, { verifiers: auditKey.verifiers, known });
+  const checkpoints = createCheckpoints({
+    ...{ db: store.db, chain, key: auditKey, file: checkpointFile, clock },
+    onFailure: failed('audit'),
+  });
+  const ruleOf = namedRules(mesh);
+  const journal = createJournal({ store, chain, observe: metrics.batch, onFailure: failed('store') });
   const restored = await restore(store, clock, config.leaseSeconds + config.restartGraceSeconds);
   for (const one of restored.sessions) live.add(one);
   const revocations = createRevocations({
@@ -149,6 +167,7 @@ async function assemble(
   const audit: AuditContext = {
     journal,
     clock,
+    ruleOf,
     observe: (draft, outcome, error) => {
       metrics.decision(draft.action, outcome, error?.code ?? '');
       if (!error) return;
@@ -167,6 +186,7 @@ async function assemble(
   };
   const answers = { config, mesh };
   const admin = { ...{ audit, clock, random, sourceOf, log, sessions, operatorToken } };
+  const auditLog = { ...admin, store, chain, checkpoints, key: auditKey };
   const drill = { ...admin, store, signer: parts.signer, publicUrl: config.publicUrl };
   const app = createApp({
     ...{
@@ -224,6 +244,7 @@ async function assemble(
     // A store that comes back has it; a broker that stops without one has it in its log.
     void untilStored(closing, { audit: [row] });
   });
+  const stopCheckpoints = checkpoints.start(config.auditCheckpointSeconds);
   const stopSweeping = startSweeping({ ...sessions, store, revoker: parts.revoker });
   if (parts.github) {
     const { githubSweepSeconds: sweepSeconds, githubMemberSeconds: memberSeconds } = config;
@@ -231,7 +252,7 @@ async function assemble(
   }
   const listener = await listenTls(app, config.listen, config.tls, failed('tls'));
   const operator = await listenPlain(
-    createOperatorApp({ store, mesh, metrics, admin, drill, stopping: () => stopping }),
+    createOperatorApp({ store, mesh, metrics, admin, auditLog, drill, stopping: () => stopping }),
     config.operator,
   );
   log.info({ port: listener.port, operatorPort: operator.port, store: store.kind, restored: live.size() }, 'serving');
@@ -247,6 +268,7 @@ async function assemble(
     revocations.stop();
     await lifecycle('broker.stop', { sessions: live.size() }).catch(failed('store'));
     await journal.flush();
+    await stopCheckpoints();
     await operator.stop(1_000);
     await store.close();
     log.info('stopped');
@@ -256,7 +278,8 @@ async function assemble(
     port: listener.port,
     operatorPort: operator.port,
     feed,
-    reportEdgeDecisions: (decisions) => recordEdgeDecisions({ journal, clock, random, liveSessions: live }, decisions),
+    reportEdgeDecisions: (decisions) =>
+      recordEdgeDecisions({ journal, clock, random, liveSessions: live, ruleOf }, decisions),
     revocationsSettled: revocations.settled,
     close: () => {
       stopped ??= stop();

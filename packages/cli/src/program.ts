@@ -25,6 +25,7 @@ export async function run(argv: readonly string[]): Promise<number> {
   inTheCluster(program);
   inOperation(program);
   onTheDesk(program);
+  auditCommands(program);
   drillCommand(program);
   try {
     await program.parseAsync(argv as string[]);
@@ -191,6 +192,53 @@ function onTheDesk(program: Command): void {
     .description('read it and say what is wrong, with file:line:column')
     .addOption(output())
     .action(async (file, options) => (await import('./commands/access.ts')).check(file, options));
+}
+
+function auditCommands(program: Command): void {
+  const audit = program.command('audit').description('read, verify, export, anchor and prune the audit log');
+  const many = (value: string, before: readonly string[]) => [...before, value];
+  const on = (command: Command, ...options: Option[]) => {
+    const common = [
+      flag('--operator <url>', 'operator listener of the broker', 'MESHPASS_OPERATOR').default('http://127.0.0.1:9090'),
+      flag('--operator-token <file>', 'token of operators, or MESHPASS_OPERATOR_TOKEN', 'MESHPASS_OPERATOR_TOKEN_FILE'),
+      output(),
+    ];
+    for (const option of [...options, ...common]) command.addOption(option);
+    return command;
+  };
+  on(
+    audit
+      .command('verify')
+      .description('find a row that was changed, removed, reordered or cut off; exit code 1 if so'),
+    new Option('--file <file>', 'an export, instead of the broker’s log'),
+    new Option('--checkpoint <file>', 'a checkpoint that was kept elsewhere; may be given again')
+      .argParser(many)
+      .default([]),
+    new Option('--key <key>', 'verifier key, or a file with it; may be given again').argParser(many).default([]),
+  ).action(async (options) => (await import('./commands/audit.ts')).verifyAudit(options));
+  on(
+    audit.command('tail').description('the last rows'),
+    new Option('--lines <number>', 'how many').default('20'),
+    new Option('--follow', 'go on as rows are written'),
+    new Option('--session <id>', 'rows of one session'),
+  ).action(async (options) => (await import('./commands/audit.ts')).tailAudit(options));
+  on(
+    audit.command('export').description('the whole log, with what it takes to verify it'),
+    new Option('--form <form>', 'JSON Lines that verify, or OCSF events').choices(['jsonl', 'ocsf']).default('jsonl'),
+    new Option('--after <row>', 'leave the rows up to this one out').default('0'),
+    new Option('--to <file>', 'a new file, instead of standard output'),
+  ).action(async (options) => (await import('./commands/audit.ts')).exportAudit(options));
+  on(audit.command('checkpoint').description('a signed checkpoint of now, to be kept elsewhere')).action(
+    async (options) => (await import('./commands/audit.ts')).checkpointAudit(options),
+  );
+  on(audit.command('key').description('the key that verifies checkpoints, to be kept elsewhere')).action(
+    async (options) => (await import('./commands/audit.ts')).keyAudit(options),
+  );
+  on(
+    audit.command('prune').description('delete old rows for good; what is left verifies from a signed cut'),
+    new Option('--before <date>', 'rows of this time and later stay').makeOptionMandatory(),
+    new Option('--yes', 'confirm'),
+  ).action(async (options) => (await import('./commands/audit.ts')).pruneAudit(options));
 }
 
 function drillCommand(program: Command): void {

@@ -64,6 +64,7 @@ const STATUS = {
   kubernetes_unavailable: 503,
   overloaded: 503,
   stopping: 503,
+  audit_tampered: 409,
   internal: 500,
   // The edge
   tunnel_certificate_missing: 401,

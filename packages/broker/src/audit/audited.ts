@@ -10,6 +10,8 @@ import type { Entry, Journal } from './journal.ts';
 export interface AuditContext {
   readonly journal: Journal;
   readonly clock: Clock;
+  /** Grants, by name, each with the place that gives it. */
+  readonly ruleOf?: (grants: string) => string | undefined;
   /** Told once a decision: for metrics and log. */
   readonly observe: (draft: Draft, outcome: 'allowed' | 'refused', error?: MeshpassError) => void;
 }
@@ -24,6 +26,7 @@ export type Commit = (changes?: Omit<Entry, 'audit'> & { readonly also?: Entry['
 export async function audited<T>(context: AuditContext, draft: Draft, act: (commit: Commit) => Promise<T>): Promise<T> {
   let committed = false;
   const commit: Commit = async ({ also = [], ...changes } = {}) => {
+    learnRule(context, draft);
     const row = auditRow(draft, 'allowed', draft.reason ?? '', undefined, context.clock());
     await context.journal.write({ ...changes, audit: [...also, row] });
     committed = true;
@@ -36,8 +39,13 @@ export async function audited<T>(context: AuditContext, draft: Draft, act: (comm
     if (committed) throw error;
     context.observe(draft, 'refused', error);
     const reason = typeof error.detail.reason === 'string' ? `${error.message} ${error.detail.reason}` : error.message;
+    learnRule(context, draft);
     const row = auditRow(draft, 'refused', reason, error.code, context.clock());
     await context.journal.write({ audit: [row] });
     throw error;
   }
+}
+
+function learnRule({ ruleOf }: AuditContext, draft: Draft): void {
+  if (draft.grant !== undefined) draft.rule ??= ruleOf?.(draft.grant);
 }

@@ -16,6 +16,7 @@ export type Action =
   | 'edge.stream'
   | 'tunnel'
   | 'policy.apply'
+  | 'audit.prune'
   | 'broker.start'
   | 'broker.stop';
 
@@ -34,6 +35,8 @@ export interface Draft extends Origin {
   sessionId?: string | undefined;
   workspace?: string | undefined;
   grant?: string | undefined;
+  /** Each grant with the place in the access file that gives it. */
+  rule?: string | undefined;
   target?: string | undefined;
   proofHash?: string | undefined;
   /** Why it was allowed. */
@@ -43,8 +46,31 @@ export interface Draft extends Origin {
 
 export type Outcome = 'allowed' | 'refused' | 'ended';
 
-/** A row of the audit table, as JSON that the database unpacks. */
-export type AuditRow = Readonly<Record<string, string | null>>;
+/** A row of the audit log before it has its place there. Text is what a database can hold. */
+export interface AuditRow {
+  readonly id: string;
+  /** RFC 3339, UTC, milliseconds. */
+  readonly time: string;
+  readonly action: string;
+  readonly outcome: string;
+  readonly code: string | null;
+  readonly reason: string;
+  readonly subject: string | null;
+  readonly login: string | null;
+  readonly issuer: string | null;
+  readonly session_id: string | null;
+  readonly workspace: string | null;
+  readonly grant_name: string | null;
+  /** Each grant with the place in the access file that gives it. */
+  readonly rule: string | null;
+  readonly target: string | null;
+  /** SHA-256 of what was presented, hex. */
+  readonly proof_hash: string | null;
+  readonly source: string | null;
+  readonly request_id: string | null;
+  /** JSON text with what else an auditor wants to know. */
+  readonly detail: string | null;
+}
 
 export function draftEvent(action: Action, origin: Origin, clock: Clock, random: Random): Draft {
   return { id: uuidv7(clock, random), action, source: origin.source, requestId: origin.requestId };
@@ -74,6 +100,7 @@ export function auditRow(
     session_id: text(draft.sessionId),
     workspace: text(draft.workspace),
     grant_name: text(draft.grant),
+    rule: text(draft.rule),
     target: text(draft.target),
     proof_hash: text(draft.proofHash),
     source: text(draft.source),

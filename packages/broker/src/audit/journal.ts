@@ -6,8 +6,10 @@
 import { MeshpassError } from '@meshpass/identity';
 import { sql } from 'kysely';
 import type { Store } from '../store/open.ts';
-import { FENCED, REPLAYED } from '../store/write-batch.ts';
+import { AUDITED, FENCED, MOVED, REPLAYED } from '../store/write-batch.ts';
+import { type Chain, createChain } from './chain.ts';
 import type { AuditRow } from './event.ts';
+import type { SealedRow } from './leaf.ts';
 
 /** Columns of a row, as the database unpacks them from JSON. */
 type Row = Readonly<Record<string, string | null>>;
@@ -30,6 +32,14 @@ export interface Entry {
     readonly grant_name: string;
     readonly last_not_after: string;
   }[];
+  /** What stands for the rows of the audit log up to `size` from now on. */
+  readonly cut?: {
+    readonly size: number;
+    readonly hash: string;
+    readonly peaks: string;
+    readonly note: string;
+    readonly time: string;
+  };
   readonly audit: readonly AuditRow[];
 }
 
@@ -42,6 +52,8 @@ export interface Journal {
 
 export interface JournalOptions {
   readonly store: Store;
+  /** The end of the audit log; made from the store where absent. Nothing else may write to it. */
+  readonly chain?: Chain;
   /** Told after each transaction: entries in it and seconds it took. */
   readonly observe?: (entries: number, seconds: number) => void;
   readonly onFailure?: (cause: unknown) => void;
@@ -64,13 +76,14 @@ export function createJournal(options: JournalOptions): Journal {
   const waiting: Waiting[] = [];
   let running: Promise<void> | undefined;
   let gatherMs = 0;
+  const { store, chain = createChain(store.db), onFailure } = options;
 
   async function run(): Promise<void> {
     while (waiting.length > 0) {
       if (gatherMs > 0 && waiting.length < MAX_BATCH) await new Promise((resolve) => setTimeout(resolve, gatherMs));
       const batch = waiting.splice(0, MAX_BATCH);
       const began = performance.now();
-      await commit(options.store, batch, options.onFailure);
+      await commit({ store, chain, onFailure }, batch);
       const took = performance.now() - began;
       gatherMs = batch.length > 1 ? Math.min(took * GATHER_SHARE, MAX_GATHER_MS) : 0;
       options.observe?.(batch.length, took / 1000);
@@ -96,39 +109,88 @@ export function createJournal(options: JournalOptions): Journal {
   };
 }
 
-async function commit(
-  store: Store,
-  batch: readonly Waiting[],
-  onFailure?: (cause: unknown) => void,
-  abandoned = false,
-): Promise<void> {
+interface Target {
+  readonly store: Store;
+  readonly chain: Chain;
+  readonly onFailure: ((cause: unknown) => void) | undefined;
+}
+
+interface Attempt {
+  /** Sessions of the same workspaces are closed: see `abandoned` in store/write-batch.ts. */
+  readonly abandoned: boolean;
+  /** Ids of audit rows that are durable already. */
+  readonly audited: ReadonlySet<string>;
+  /** How often the audit log may still have gone on without us. */
+  readonly moves: number;
+}
+
+const FIRST: Attempt = { abandoned: false, audited: new Set(), moves: 3 };
+
+async function commit(target: Target, batch: readonly Waiting[], attempt: Attempt = FIRST): Promise<void> {
+  const { store, chain, onFailure } = target;
   // Of two entries with the same proof in one batch the first has it.
   const { fresh, replayed } = splitReplays(batch, new Set());
   for (const one of replayed) one.reject(replay());
   if (fresh.length === 0) return;
   try {
-    const text = batchText(
-      fresh.map((one) => one.entry),
-      abandoned,
+    const entries = fresh.map((one) => one.entry);
+    const audit = await chain.seal(rowsOf(entries, attempt.audited));
+    await sql`select meshpass_write(${store.epoch}, ${batchText(entries, audit, attempt.abandoned)}::jsonb)`.execute(
+      store.db,
     );
-    await sql`select meshpass_write(${store.epoch}, ${text}::jsonb)`.execute(store.db);
+    chain.grown(audit);
     for (const one of fresh) one.resolve();
   } catch (thrown) {
     const state = sqlState(thrown);
-    if (state === REPLAYED) {
-      const rest = splitReplays(fresh, usedKeys(thrown));
-      for (const one of rest.replayed) one.reject(replay());
-      return await commit(store, rest.fresh, onFailure, abandoned);
+    try {
+      if (state === REPLAYED) {
+        const rest = splitReplays(fresh, usedKeys(thrown));
+        for (const one of rest.replayed) one.reject(replay());
+        return await commit(target, rest.fresh, attempt);
+      }
+      if (state === MOVED && attempt.moves > 0) {
+        await chain.reload();
+        return await commit(target, fresh, { ...attempt, moves: attempt.moves - 1 });
+      }
+      if (state === AUDITED && attempt.audited.size === 0) {
+        const audited = await auditedAlready(store, fresh);
+        return await commit(target, fresh, { ...attempt, audited });
+      }
+    } catch (cause) {
+      return refuseAll(fresh, cause, onFailure);
     }
-    if (state === UNIQUE_VIOLATION && !abandoned) return await commit(store, fresh, onFailure, true);
+    if (state === UNIQUE_VIOLATION && !attempt.abandoned)
+      return await commit(target, fresh, { ...attempt, abandoned: true });
     // Data exceptions and integrity violations are the fault of one entry; the others are innocent.
     if (fresh.length > 1 && (state?.startsWith('22') || state?.startsWith('23'))) {
-      for (const one of fresh) await commit(store, [one], onFailure, true);
+      for (const one of fresh) await commit(target, [one], { ...attempt, abandoned: true });
       return;
     }
-    onFailure?.(thrown);
-    for (const one of fresh) one.reject(unavailable(thrown, state));
+    refuseAll(fresh, thrown, onFailure);
   }
+}
+
+function refuseAll(batch: readonly Waiting[], cause: unknown, onFailure: Target['onFailure']): void {
+  onFailure?.(cause);
+  for (const one of batch) one.reject(unavailable(cause, sqlState(cause)));
+}
+
+/** An edge that was not answered reports again, and so does whoever did not hear that a commit succeeded. */
+function rowsOf(entries: readonly Entry[], audited: ReadonlySet<string>): AuditRow[] {
+  const seen = new Set(audited);
+  return entries
+    .flatMap((entry) => entry.audit)
+    .filter(({ id }) => {
+      const known = seen.has(id);
+      seen.add(id);
+      return !known;
+    });
+}
+
+async function auditedAlready(store: Store, batch: readonly Waiting[]): Promise<Set<string>> {
+  const ids = batch.flatMap(({ entry }) => entry.audit.map((row) => row.id));
+  const rows = await store.db.selectFrom('audit').select('id').where('id', 'in', ids).execute();
+  return new Set(rows.map((row) => row.id));
 }
 
 const UNIQUE_VIOLATION = '23505';
@@ -146,7 +208,7 @@ function splitReplays(batch: readonly Waiting[], used: Set<string>) {
 }
 
 /** Members without rows are left out: the function looks at those that are there. */
-function batchText(entries: readonly Entry[], abandoned: boolean): string {
+function batchText(entries: readonly Entry[], audit: readonly SealedRow[], abandoned: boolean): string {
   const parts: Record<string, readonly unknown[]> = {
     proofs: entries.flatMap(({ replay }) => (replay ? [{ key: replay.key, expires_at: replay.expiresAt }] : [])),
     closed: entries.flatMap((entry) => entry.closed ?? []),
@@ -155,7 +217,8 @@ function batchText(entries: readonly Entry[], abandoned: boolean): string {
     narrowed: entries.flatMap((entry) => entry.narrowed ?? []),
     revoked: entries.flatMap((entry) => entry.revoked ?? []),
     certificates: entries.flatMap((entry) => entry.certificates ?? []),
-    audit: entries.flatMap((entry) => entry.audit),
+    audit,
+    cuts: entries.flatMap((entry) => entry.cut ?? []),
     abandoned: abandoned ? [true] : [],
   };
   return JSON.stringify(Object.fromEntries(Object.entries(parts).filter(([, rows]) => rows.length > 0)));

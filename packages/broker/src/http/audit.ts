@@ -1,45 +1,141 @@
-/** `GET /audit`: the audit log as it stands, a page at a time, for an operator. */
+/** The audit log on the operator listener: a page, the whole of it, a signed checkpoint, the key, and retention. */
 import { MeshpassError } from '@meshpass/identity';
 import type { Hono } from 'hono';
+import { sql } from 'kysely';
 import { z } from 'zod';
+import type { Chain } from '../audit/chain.ts';
+import type { Checkpoints } from '../audit/checkpoints.ts';
+import { exportLines, exportLog } from '../audit/export.ts';
+import type { AuditKey } from '../audit/key.ts';
+import { prune } from '../audit/prune.ts';
+import { sealedRow } from '../audit/rows.ts';
 import type { Store } from '../store/open.ts';
-import type { Env } from './decide.ts';
+import { readJson } from './body.ts';
+import { type DecideContext, decide, type Env } from './decide.ts';
 import { isOperator } from './operator-token.ts';
 import { refusal } from './refusal.ts';
 
-export interface AuditReadContext {
+export interface AuditRoutesContext extends DecideContext {
   readonly store: Store;
   readonly operatorToken: string | undefined;
+  readonly key: AuditKey;
+  readonly chain: Chain;
+  readonly checkpoints: Checkpoints;
 }
 
 const Page = z.object({
   /** Rows after this one, in the order of writing. */
   after: z.coerce.number().int().nonnegative().default(0),
   limit: z.coerce.number().int().min(1).max(1000).default(100),
+  /** The last ones instead, as many as this. */
+  last: z.coerce.number().int().min(1).max(1000).optional(),
   session: z.string().max(64).optional(),
   decision: z.string().max(64).optional(),
 });
+const After = z.object({ after: z.coerce.number().int().nonnegative().default(0) });
+const PruneOrder = z.strictObject({ before: z.iso.datetime({ offset: true }) });
 
-/** Answers `{"rows": [...], "next": SEQ}`; `next` is what to give as `after` for the page that follows. */
-export function auditRoute(app: Hono<Env>, { store, operatorToken }: AuditReadContext): void {
-  app.get('/audit', async (c) => {
-    if (!isOperator(c.env.incoming.headers.authorization, operatorToken))
-      return refusal(new MeshpassError('operator_unauthorized', 'This needs the token of an operator.'), undefined);
-    const page = Page.safeParse(c.req.query());
-    if (!page.success)
-      return refusal(
-        new MeshpassError('request_malformed', 'Give after, limit (1 to 1000), session, decision, or none of them.'),
-        undefined,
-      );
-    const { after, limit, session, decision } = page.data;
-    let query = store.db.selectFrom('audit').selectAll().where('seq', '>', String(after)).orderBy('seq').limit(limit);
-    if (session !== undefined) query = query.where('session_id', '=', session);
-    if (decision !== undefined) query = query.where('id', '=', decision);
-    try {
-      const rows = await query.execute();
-      return c.json({ rows, next: Number(rows.at(-1)?.seq ?? after) }, 200, { 'cache-control': 'no-store' });
-    } catch (cause) {
-      return refusal(new MeshpassError('store_unavailable', 'The store does not answer now.', { cause }), undefined);
-    }
+const NO_STORE = { 'cache-control': 'no-store' };
+
+/**
+ * `GET /audit` answers `{"rows": [...], "next": SEQ}`; `next` is what to give as `after` for the page that follows.
+ * `GET /audit/export`, `GET /audit/checkpoint`, `GET /audit/key`, `POST /audit/prune`.
+ */
+export function auditRoutes(app: Hono<Env>, context: AuditRoutesContext): void {
+  const { store, key, checkpoints } = context;
+  const refuseStranger = (authorization: string | undefined) => {
+    if (!isOperator(authorization, context.operatorToken))
+      throw new MeshpassError('operator_unauthorized', 'This needs the token of an operator.');
+  };
+  /** A read that is allowed leaves no row, as everywhere. */
+  const read = (path: string, answer: (query: Record<string, string>) => Promise<Response>) =>
+    app.get(path, async (c) => {
+      try {
+        refuseStranger(c.env.incoming.headers.authorization);
+        return await answer(c.req.query());
+      } catch (thrown) {
+        const error = thrown instanceof MeshpassError ? thrown : unavailable(thrown);
+        return refusal(error, undefined);
+      }
+    });
+
+  read('/audit', async (query) => {
+    const page = parse(Page, query, 'Give after, limit (1 to 1000), last, session, decision, or none of them.');
+    const rows = await readPage(store, page);
+    return Response.json({ rows, next: rows.at(-1)?.seq ?? page.after }, { headers: NO_STORE });
+  });
+
+  read('/audit/export', async (query) => {
+    const { after } = parse(After, query, 'Give after, or nothing.');
+    const lines = exportLines(await exportLog({ db: store.db, key, checkpoints }, after));
+    return new Response(inChunks(lines), { headers: { ...NO_STORE, 'content-type': 'application/x-ndjson' } });
+  });
+
+  read('/audit/checkpoint', async () => {
+    const { note } = await checkpoints.sign();
+    return new Response(note, { headers: { ...NO_STORE, 'content-type': 'text/plain; charset=utf-8' } });
+  });
+
+  read('/audit/key', async () => {
+    const text = key.verifiers.map((verifier) => `${verifier.text}\n`).join('');
+    return new Response(text, { headers: { ...NO_STORE, 'content-type': 'text/plain; charset=utf-8' } });
+  });
+
+  app.post('/audit/prune', (c) =>
+    decide(context, c, 'audit.prune', async (draft, commit, request) => {
+      refuseStranger(request.headers.authorization);
+      const { before } = await readJson(request, PruneOrder);
+      return await prune(context, new Date(before), draft, commit);
+    }),
+  );
+}
+
+async function readPage(store: Store, { after, limit, last, session, decision }: z.infer<typeof Page>) {
+  let query = store.db
+    .selectFrom('audit')
+    .selectAll()
+    .where('seq', '>', String(after))
+    // What was pruned is gone, also while it is being deleted.
+    .where('seq', '>', sql<string>`(select coalesce(max(size), 0) from audit_cuts)`);
+  if (session !== undefined) query = query.where('session_id', '=', session);
+  if (decision !== undefined) query = query.where('id', '=', decision);
+  const rows =
+    last === undefined
+      ? await query.orderBy('seq').limit(limit).execute()
+      : (await query.orderBy('seq', 'desc').limit(last).execute()).reverse();
+  return rows.map(sealedRow);
+}
+
+function parse<T>(schema: z.ZodType<T>, query: Record<string, string>, message: string): T {
+  const parsed = schema.safeParse(query);
+  if (parsed.success) return parsed.data;
+  throw new MeshpassError('request_malformed', message);
+}
+
+function unavailable(cause: unknown): MeshpassError {
+  return new MeshpassError('store_unavailable', 'The store does not answer now.', { cause });
+}
+
+const CHUNK = 64 * 1024;
+
+/** A store that fails in the middle breaks the answer off; whoever verifies it finds it cut. */
+function inChunks(lines: AsyncGenerator<string>): ReadableStream<Uint8Array> {
+  const encoder = new TextEncoder();
+  return new ReadableStream({
+    pull: async (controller) => {
+      let text = '';
+      while (text.length < CHUNK) {
+        const { done, value } = await lines.next();
+        if (done) {
+          if (text !== '') controller.enqueue(encoder.encode(text));
+          return controller.close();
+        }
+        text += value;
+      }
+      controller.enqueue(encoder.encode(text));
+    },
+    cancel: async () => {
+      await lines.return(undefined);
+    },
   });
 }

@@ -3,6 +3,7 @@ import type { ServerResponse } from 'node:http';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { type EdgeDecision, EdgeDecisions, MeshpassError } from '@meshpass/identity';
 import type { Hono } from 'hono';
+import type { AuditContext } from '../audit/audited.ts';
 import { auditRow, draftEvent } from '../audit/event.ts';
 import type { Journal } from '../audit/journal.ts';
 import type { Feed } from '../session/feed.ts';
@@ -50,7 +51,7 @@ export function edgeRoutes(app: Hono<Env>, context: EdgeContext): void {
     return await decide(context, c, 'edge.stream', async (_draft, _commit, request) => {
       await authorize(request.headers.authorization);
       ({ decisions } = await readJson(request, EdgeDecisions, MAX_DECISIONS_BODY));
-      await recordEdgeDecisions(context, decisions);
+      await recordEdgeDecisions({ ...context, ruleOf: context.audit.ruleOf }, decisions);
     });
   });
 }
@@ -68,17 +69,22 @@ function stream({ feed, streams }: EdgeContext, response: ServerResponse): void 
   });
 }
 
+export interface EdgeAuditContext extends Pick<EdgeContext, 'journal' | 'clock' | 'random' | 'liveSessions'> {
+  readonly ruleOf?: AuditContext['ruleOf'] | undefined;
+}
+
 /**
  * Writes what an edge decided to the audit log. Their ids are the edge's, so a report that is sent twice is written once.
  * @throws MeshpassError `store_unavailable`, `overloaded`
  */
 export async function recordEdgeDecisions(
-  { journal, clock, random, liveSessions }: Pick<EdgeContext, 'journal' | 'clock' | 'random' | 'liveSessions'>,
+  { journal, clock, random, liveSessions, ruleOf }: EdgeAuditContext,
   decisions: readonly EdgeDecision[],
 ): Promise<void> {
   if (decisions.length === 0) return;
   const rows = decisions.map((decision) => {
     const session = decision.session_id === undefined ? undefined : liveSessions.byId(decision.session_id)?.session;
+    const grant = session?.principals.find((principal) => principal.spiffeId === decision.spiffe_id)?.grant;
     const draft = {
       ...draftEvent('tunnel', { source: decision.source }, clock, random),
       id: decision.id,
@@ -87,6 +93,8 @@ export async function recordEdgeDecisions(
       login: session?.attestation.login,
       issuer: session?.attestation.issuer,
       workspace: session?.attestation.workspace.key,
+      grant,
+      rule: grant === undefined ? undefined : ruleOf?.(grant),
       target: decision.target,
       detail: {
         spiffeId: decision.spiffe_id,

@@ -5,7 +5,7 @@ import type { MeshState } from '../mesh/contract.ts';
 import type { Metrics } from '../metrics.ts';
 import type { Store } from '../store/open.ts';
 import { type AdminContext, adminRoutes } from './admin.ts';
-import { auditRoute } from './audit.ts';
+import { type AuditRoutesContext, auditRoutes } from './audit.ts';
 import type { Env } from './decide.ts';
 import { type DrillContext, drillRoutes } from './drill.ts';
 import { refusal } from './refusal.ts';
@@ -15,13 +15,22 @@ export interface OperatorContext {
   readonly mesh: MeshState;
   readonly metrics: Metrics;
   readonly admin: AdminContext;
+  readonly auditLog: AuditRoutesContext;
   readonly drill: DrillContext;
   readonly stopping: () => boolean;
 }
 
 const STORE_PATIENCE_MS = 2_000;
 
-export function createOperatorApp({ store, mesh, metrics, admin, drill, stopping }: OperatorContext): Hono<Env> {
+export function createOperatorApp({
+  store,
+  mesh,
+  metrics,
+  admin,
+  auditLog,
+  drill,
+  stopping,
+}: OperatorContext): Hono<Env> {
   const app = new Hono<Env>();
   app.use(async (c, next) => {
     c.set('requestId', admin.random(9).toString('base64url'));
@@ -40,7 +49,7 @@ export function createOperatorApp({ store, mesh, metrics, admin, drill, stopping
   app.get('/metrics', async (c) =>
     c.body(await metrics.registry.metrics(), 200, { 'content-type': metrics.registry.contentType }),
   );
-  auditRoute(app, { store, operatorToken: admin.operatorToken });
+  auditRoutes(app, auditLog);
   adminRoutes(app, admin);
   drillRoutes(app, drill);
   app.notFound(() => refusal(new MeshpassError('not_found', 'There is nothing here.'), undefined));

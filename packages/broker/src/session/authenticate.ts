@@ -21,6 +21,7 @@ export function authenticateSession(
   request: SessionRequest,
   draft: Draft,
 ): { live: Live; token: string } {
+  if (request.proof !== undefined) draft.proofHash = sha256Hex(request.proof);
   const token = SCHEME.exec(request.authorization ?? '')?.[1];
   if (token === undefined)
     throw new MeshpassError('session_token_missing', 'The request needs `Authorization: DPoP SESSION_TOKEN`.');

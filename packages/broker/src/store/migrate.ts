@@ -3,6 +3,7 @@
 import { MeshpassError } from '@meshpass/identity';
 import { type Kysely, sql } from 'kysely';
 import { type Migration, Migrator } from 'kysely/migration';
+import { AUDIT_GUARDS, AUDIT_TABLES } from './audit-guards.ts';
 import type { Tables } from './tables.ts';
 import { WRITE_BATCH } from './write-batch.ts';
 
@@ -57,9 +58,12 @@ const MIGRATIONS: Record<string, Migration> = {
       await sql`create index proof_replay_expiry on proof_replay (expires_at)`.execute(db);
       await sql`
         create table audit (
-          seq bigint generated always as identity primary key,
+          seq bigint primary key,
+          previous text not null,
+          hash text not null,
           id text not null unique,
-          time timestamptz not null,
+          -- Hashed as it is exported, in milliseconds.
+          time timestamptz not null check (time = date_trunc('milliseconds', time)),
           action text not null,
           outcome text not null check (outcome in ('allowed', 'refused', 'ended')),
           code text,
@@ -70,6 +74,7 @@ const MIGRATIONS: Record<string, Migration> = {
           session_id text,
           workspace text,
           grant_name text,
+          rule text,
           target text,
           proof_hash text,
           source text,
@@ -77,6 +82,7 @@ const MIGRATIONS: Record<string, Migration> = {
           detail text
         )`.execute(db);
       await sql`create index audit_session on audit (session_id) where session_id is not null`.execute(db);
+      for (const statement of [...AUDIT_TABLES, ...AUDIT_GUARDS]) await sql.raw(statement).execute(db);
       await sql`create table broker_epoch (singleton boolean primary key check (singleton), epoch integer not null)`.execute(
         db,
       );

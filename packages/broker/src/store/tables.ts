@@ -1,5 +1,5 @@
 /** The tables, as Kysely sees them. Times are `timestamptz` and come back as Date from both engines. */
-import type { ColumnType, Generated } from 'kysely';
+import type { ColumnType } from 'kysely';
 
 type Time = ColumnType<Date, Date | string, Date | string>;
 type MaybeTime = ColumnType<Date | null, Date | string | null, Date | string | null>;
@@ -45,8 +45,11 @@ export interface ProofReplayTable {
 }
 
 export interface AuditTable {
-  /** Order of writing; `id` is the order of deciding. */
-  seq: Generated<string>;
+  /** Order of writing, without gaps; `id` is the order of deciding. */
+  seq: string;
+  /** Hash of the row before; see audit/leaf.ts. */
+  previous: string;
+  hash: string;
   /** UUIDv7: the `decision_id` of answers. */
   id: string;
   time: Time;
@@ -60,6 +63,8 @@ export interface AuditTable {
   session_id: string | null;
   workspace: string | null;
   grant_name: string | null;
+  /** Each grant with the place in the access file that gives it. */
+  rule: string | null;
   target: string | null;
   proof_hash: string | null;
   source: string | null;
@@ -67,6 +72,22 @@ export interface AuditTable {
   /** JSON text with what else an auditor wants to know. */
   detail: string | null;
 }
+
+/** Signed checkpoints of the log, and what is needed to go on from them. */
+export interface AuditCheckpointsTable {
+  /** Rows it speaks of. */
+  size: string;
+  /** Of the last of them. */
+  hash: string;
+  /** JSON text: see audit/tree.ts. */
+  peaks: string;
+  /** The checkpoint itself. */
+  note: string;
+  time: Time;
+}
+
+/** What stands for rows that were pruned; the last one counts. */
+export type AuditCutsTable = AuditCheckpointsTable;
 
 /** One row: which broker process may write. A newer one raises it, and the older one's writes fail. */
 export interface BrokerEpochTable {
@@ -79,5 +100,7 @@ export interface Tables {
   session_principals: SessionPrincipalsTable;
   proof_replay: ProofReplayTable;
   audit: AuditTable;
+  audit_checkpoints: AuditCheckpointsTable;
+  audit_cuts: AuditCutsTable;
   broker_epoch: BrokerEpochTable;
 }

@@ -10,6 +10,11 @@ export const FENCED = 'MP001';
 /** SQLSTATE when proofs have been used before; the error's `detail` is a JSON array of their keys. Nothing is written. */
 export const REPLAYED = 'MP002';
 
+/** SQLSTATE when the last row of the audit log is not the one that the first of the batch was chained to. */
+export const MOVED = 'MP003';
+/** SQLSTATE when rows of the audit log are there already. Nothing is written. */
+export const AUDITED = 'MP004';
+
 export const WRITE_BATCH = `
 create function meshpass_write(writer integer, batch jsonb) returns void
 language plpgsql
@@ -18,8 +23,12 @@ set enable_mergejoin = off
 as $$
 declare
   used jsonb;
+  head_seq bigint;
+  head_hash text;
+  written integer;
 begin
-  perform 1 from broker_epoch where epoch = writer for share;
+  -- Also against ourselves: a statement whose connection was lost may still run.
+  perform 1 from broker_epoch where epoch = writer for update;
   if not found then
     raise exception 'another broker has taken over' using errcode = '${FENCED}';
   end if;
@@ -83,14 +92,26 @@ begin
     where p.session_id = x.session_id and p.grant_name = x.grant_name;
   end if;
 
-  -- A retried entry brings the same ids.
   if batch ? 'audit' then
-    insert into audit (id, time, action, outcome, code, reason, subject, login, issuer, session_id, workspace,
-      grant_name, target, proof_hash, source, request_id, detail)
-    select id, time, action, outcome, code, reason, subject, login, issuer, session_id, workspace,
-      grant_name, target, proof_hash, source, request_id, detail
-    from jsonb_populate_recordset(null::audit, batch->'audit')
+    select seq, hash into head_seq, head_hash from audit order by seq desc limit 1;
+    if not found then
+      select size, hash into head_seq, head_hash from audit_cuts order by size desc limit 1;
+    end if;
+    if (batch->'audit'->0->>'seq')::bigint <> coalesce(head_seq, 0) + 1
+      or batch->'audit'->0->>'previous' <> coalesce(head_hash, repeat('0', 64)) then
+      raise exception 'the audit log has gone on' using errcode = '${MOVED}';
+    end if;
+    -- A retried entry brings the same ids.
+    insert into audit select * from jsonb_populate_recordset(null::audit, batch->'audit')
     on conflict (id) do nothing;
+    get diagnostics written = row_count;
+    if written <> jsonb_array_length(batch->'audit') then
+      raise exception 'rows are in the audit log already' using errcode = '${AUDITED}';
+    end if;
+  end if;
+
+  if batch ? 'cuts' then
+    insert into audit_cuts select * from jsonb_populate_recordset(null::audit_cuts, batch->'cuts');
   end if;
 end
 $$`;

@@ -15,7 +15,7 @@ const journal = createJournal({ store });
 
 async function lane(name: string): Promise<void> {
   for (let n = 0; ; n++) {
-    const id = `${name}-${n}`;
+    const id = `${process.pid}-${name}-${n}`;
     const at = new Date().toISOString();
     const session = {
       ...{ id, token_hash: id, jkt: 'jkt', attestor: 'oidc', issuer: 'idp', subject: 'idp:alice', login: 'alice' },

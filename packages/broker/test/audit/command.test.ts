@@ -1,0 +1,131 @@
+/** The whole way: a broker, its operator listener, and the command as an operator runs it. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { asSession, type Enrolled, OPERATOR_TOKEN, type Rig, session, startRig } from '../rig/broker.ts';
+import { grant } from '../rig/mesh.ts';
+
+const MAIN = fileURLToPath(new URL('../../../cli/src/main.ts', import.meta.url));
+const SLOW = 60_000;
+
+let rig: Rig;
+let alice: Enrolled;
+let tokenFile: string;
+beforeAll(async () => {
+  rig = await startRig();
+  rig.mesh.setAccess([grant('dev')]);
+  tokenFile = join(rig.dir, 'operator-token');
+  alice = await session(rig, 'alice');
+  await asSession(rig, alice, { method: 'DELETE', path: '/session' });
+}, SLOW);
+afterAll(() => rig?.stop());
+
+async function audit(...args: string[]) {
+  const at = ['--operator', `http://127.0.0.1:${rig.broker.operatorPort}`, '--operator-token', tokenFile];
+  const child = spawn(process.execPath, [MAIN, 'audit', ...args, ...at]);
+  let out = '';
+  let err = '';
+  child.stdout.on('data', (chunk: Buffer) => (out += chunk));
+  child.stderr.on('data', (chunk: Buffer) => (err += chunk));
+  const [code] = (await once(child, 'close')) as [number];
+  return { code, out, err };
+}
+
+it(
+  'verifies the broker’s log, an export of it, and holds both against a checkpoint and a key that were kept',
+  async () => {
+    const [key, checkpoint] = [join(rig.dir, 'key'), join(rig.dir, 'checkpoint')];
+    writeFileSync(key, (await audit('key')).out);
+    writeFileSync(checkpoint, (await audit('checkpoint')).out);
+    expect(readFileSync(checkpoint, 'utf8')).toMatch(
+      /^broker\.example\/audit\n\d+\n\S+=\n\n— broker\.example\/audit \S+\n$/,
+    );
+    const known = ['--key', key, '--checkpoint', checkpoint];
+    const online = await audit('verify', ...known);
+    expect(online).toMatchObject({ code: 0, err: '' });
+    expect(online.out).toMatch(/^The log verifies: \d+ rows.*Signed by the key you gave/s);
+
+    const file = join(rig.dir, 'export.jsonl');
+    expect(await audit('export', '--to', file)).toMatchObject({ code: 0, err: '' });
+    expect(JSON.parse((await audit('verify', '--file', file, ...known, '--output', 'json')).out)).toMatchObject({
+      ok: true,
+      keysPinned: true,
+      problems: [],
+    });
+
+    const text = readFileSync(file, 'utf8');
+    writeFileSync(file, text.replace('"login":"alice"', '"login":"mallory"'));
+    const tampered = await audit('verify', '--file', file, ...known);
+    expect(tampered.code).toBe(1);
+    expect(tampered.out).toMatch(/DOES NOT VERIFY: 1 finding.*changed +Row \d+ was changed/s);
+    // It does not replace a file that is there.
+    expect(await audit('export', '--to', file)).toMatchObject({ code: 2 });
+  },
+  SLOW,
+);
+
+it(
+  'shows who, what, why, which rule, session, proof and source of every decision',
+  async () => {
+    const { out } = await audit('tail', '--output', 'json', '--session', alice.session.id);
+    const rows = out
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    expect(rows.map((row) => row.action)).toEqual(['session.open', 'session.close']);
+    expect(rows[0]).toMatchObject({
+      ...{ login: 'alice', outcome: 'allowed', grant_name: 'dev', rule: 'dev access.yaml:1:1', source: '127.0.0.1' },
+      ...{ session_id: alice.session.id, proof_hash: expect.stringMatching(/^[0-9a-f]{64}$/) },
+    });
+    expect((await audit('tail', '--lines', '2')).out.trim().split('\n')).toHaveLength(2);
+  },
+  SLOW,
+);
+
+it(
+  'exports OCSF',
+  async () => {
+    const { out } = await audit('export', '--form', 'ocsf');
+    const classes = out
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line).class_uid);
+    expect(classes).toEqual(expect.arrayContaining([3002, 3003, 6002]));
+  },
+  SLOW,
+);
+
+it(
+  'goes over a restart, and prunes',
+  async () => {
+    await rig.restart();
+    expect((await audit('verify')).code).toBe(0);
+    expect((await audit('prune', '--before', '2026-01-01')).err).toContain('--yes');
+    const date = new Date(Date.now() + rig.clockAhead - 1).toISOString();
+    const pruned = JSON.parse((await audit('prune', '--before', date, '--yes', '--output', 'json')).out);
+    expect(pruned.rows).toBeGreaterThan(2);
+    const report = JSON.parse((await audit('verify', '--output', 'json')).out);
+    expect(report).toMatchObject({ ok: true, prunedUpTo: pruned.size, first: pruned.size + 1 });
+    const { out } = await audit('tail', '--output', 'json');
+    expect(out).toContain('"action":"audit.prune","outcome":"allowed"');
+  },
+  SLOW,
+);
+
+it(
+  'is for operators only, and says in the log who tried',
+  async () => {
+    const url = `http://127.0.0.1:${rig.broker.operatorPort}`;
+    for (const path of ['/audit', '/audit/export', '/audit/checkpoint', '/audit/key'])
+      expect((await fetch(url + path)).status, path).toBe(401);
+    const body = JSON.stringify({ before: '2026-01-01T00:00:00Z' });
+    expect((await fetch(`${url}/audit/prune`, { method: 'POST', body })).status).toBe(401);
+    const headers = { authorization: `Bearer ${OPERATOR_TOKEN}` };
+    const { rows } = (await (await fetch(`${url}/audit?last=1`, { headers })).json()) as { rows: unknown[] };
+    expect(rows[0]).toMatchObject({ action: 'audit.prune', outcome: 'refused', code: 'operator_unauthorized' });
+  },
+  SLOW,
+);

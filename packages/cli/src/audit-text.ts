@@ -1,0 +1,42 @@
+/** Rows and findings of the audit log, for people. */
+import type { SealedRow } from '@meshpass/broker/audit/leaf';
+import type { Report } from '@meshpass/broker/audit/verify';
+
+/** One row, one line: what came from outside cannot start another, nor reach the terminal. */
+export function rowLine(row: SealedRow): string {
+  const who = row.login ?? row.subject ?? '-';
+  const parts = [
+    `${row.seq}`.padStart(7),
+    row.time,
+    row.outcome.padEnd(7),
+    row.action.padEnd(17),
+    who.padEnd(16),
+    row.target ?? '-',
+    row.rule ?? row.grant_name ?? '',
+    row.source === null ? '' : `from ${row.source}`,
+    row.session_id === null ? '' : `session ${row.session_id}`,
+    row.code === null ? '' : `[${row.code}]`,
+    row.reason,
+  ];
+  return parts
+    .filter((part) => part !== '')
+    .join('  ')
+    .replace(/\p{Cc}/gu, ' ');
+}
+
+export function reportText(report: Report): string {
+  const { ok, rows, first, last, prunedUpTo, checkpoints, problems, more, keysPinned, keys } = report;
+  const head = ok
+    ? `The log verifies: ${rows} rows, ${first} to ${last}, and ${checkpoints} signed checkpoints.`
+    : `THE LOG DOES NOT VERIFY: ${problems.length + more} findings in rows ${first} to ${last}.`;
+  return [
+    head,
+    ...problems.map((problem) => `  ${problem.kind.padEnd(12)} ${problem.message}`),
+    ...(more > 0 ? [`  and ${more} more`] : []),
+    ...(prunedUpTo > 0 ? [`Rows up to ${prunedUpTo} were pruned; a signed cut and a row of the log say so.`] : []),
+    `Log ${report.origin}, root ${report.root}`,
+    keysPinned
+      ? `Signed by the key you gave.`
+      : `Signed by the key that the log itself names: give --key to hold it against one that you know.\n${keys.join('\n')}`,
+  ].join('\n');
+}
