@@ -42,8 +42,8 @@ function printRoad({ stock, meshpass, rounds }: RoadResult): void {
   const row = (what: string, unit: string, pick: (figures: Figures) => number, goal: string) => {
     const [ours, theirs] = [pick(meshpass), pick(stock)];
     const cells = [
-      `${theirs} ${unit}`.padStart(14),
-      `${ours} ${unit}`.padStart(14),
+      `${Math.round(theirs)} ${unit}`.padStart(14),
+      `${Math.round(ours)} ${unit}`.padStart(14),
       (ours / theirs).toFixed(2).padStart(7),
     ];
     console.log(`  ${what.padEnd(30)}${cells.join('')}   ${goal}`);
