@@ -1,6 +1,7 @@
 /** What GitHub says ends sessions, and what it does not say ends none: a whole broker and the stand-in for GitHub. */
 
-import { writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import type { SessionResponse } from '@meshpass/identity';
@@ -25,6 +26,9 @@ const place = { file: 'access.yaml', line: 1, column: 1 };
 
 let github: RunningGithub;
 let rig: Rig;
+const tokens = mkdtempSync(join(tmpdir(), 'meshpass-tokens-'));
+const tokenFile = join(tokens, 'github');
+const eventTokenFile = join(tokens, 'events');
 /** Changes what GitHub answers on its way; may throw. */
 let onTheWay: (url: URL, answer: Response) => Promise<Response> = async (_, answer) => answer;
 const listings = (url: URL) => url.pathname === '/orgs/acme/codespaces';
@@ -48,7 +52,6 @@ const start = (config: object, watched: 'app' | 'token file' = 'app') =>
       const app = createGithubApp({
         ...{ ...asking, appId: '4242', privateKey: github.appPrivateKey, onInstallationAnswer: pace.observe },
       });
-      const tokenFile = join(rig?.dir ?? '.', 'github-token');
       return {
         attest: createAttest({
           access: () => rig.mesh.access(),
@@ -117,7 +120,10 @@ const detailOf = async (who: Enrolled) => {
 beforeAll(async () => {
   github = await startGithub({ listen: '127.0.0.1:0' });
 });
-afterAll(() => github?.close());
+afterAll(async () => {
+  await github?.close();
+  rmSync(tokens, { recursive: true });
+});
 
 describe('the sweep', () => {
   beforeAll(async () => {
@@ -332,6 +338,40 @@ describe('the sweep', () => {
   });
 });
 
+describe('with a token in a file', () => {
+  beforeAll(async () => {
+    onTheWay = async (_, answer) => answer;
+    await github.admin.reset();
+    rig = await start({ githubSweepSeconds: 1, githubMemberSeconds: 1 }, 'token file');
+    trusting();
+  }, 60_000);
+  afterAll(() => rig?.stop());
+
+  it('the sweep goes on when the token is replaced, and fails loudly and harmlessly while it is none', async () => {
+    const { space, who } = await opened();
+    settle();
+    await vi.waitFor(() => expect(rig.log.join('')).toContain('the token file cannot be read'), { timeout: 10_000 });
+    writeFileSync(tokenFile, 'ghp_nonsense');
+    await vi.waitFor(() => expect(rig.log.join('')).toContain('the token may not read this'), { timeout: 15_000 });
+    await github.admin.setCodespaceState(space.name, 'Shutdown');
+    await lives(who);
+    let issued = '';
+    const app = createGithubApp({
+      ...{ url: github.url, timeoutMs: 1000, clock: Date.now, [plainHttpIssuersOnlyInALab]: true as const },
+      ...{ appId: '4242', privateKey: github.appPrivateKey },
+      fetch: async (input, init) => {
+        issued = new Headers(init?.headers).get('authorization') ?? '';
+        return await fetch(input, init);
+      },
+    });
+    await app.ask('acme', '/orgs/acme/members');
+    writeFileSync(tokenFile, `${issued.replace('Bearer ', '')}\n`);
+    await ended(who, 'does not run');
+    expect(rig.log.join('')).not.toContain('ghp_nonsense');
+    expect(rig.log.join('')).not.toContain(issued.replace('Bearer ', ''));
+  }, 60_000);
+});
+
 describe('the audit log stream', () => {
   const json = { 'content-type': 'application/json' };
   const post = (body: string, more: Record<string, string> = {}, path = '/services/collector') =>
@@ -342,9 +382,8 @@ describe('the audit log stream', () => {
   beforeAll(async () => {
     onTheWay = async (_, answer) => answer;
     await github.admin.reset();
-    const tokenFile = join((await import('node:os')).tmpdir(), `meshpass-event-token-${process.pid}`);
-    writeFileSync(tokenFile, EVENT_TOKEN);
-    rig = await start({ githubSweepSeconds: 3600, githubMemberSeconds: 3600, githubEventTokenFile: tokenFile });
+    writeFileSync(eventTokenFile, EVENT_TOKEN);
+    rig = await start({ githubSweepSeconds: 3600, githubMemberSeconds: 3600, githubEventTokenFile: eventTokenFile });
     trusting();
     // The first sweep is over before there is anything to see.
     await opened();
