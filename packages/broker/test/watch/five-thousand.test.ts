@@ -135,10 +135,11 @@ async function watchFor(seconds: number, changed: () => boolean) {
 }
 
 it('costs less than 5,000 calls an hour where every page has changed every time', async () => {
-  const { counted, oldest } = await watchFor(1800, () => true);
-  console.log(`all changed: ${counted} calls in half an hour; the oldest look was ${oldest.toFixed(0)} s old`);
-  expect(counted).toBeGreaterThan(1_000);
-  expect(counted * 2).toBeLessThan(5_000 * 0.75);
+  const { counted, oldest } = await watchFor(3600, () => true);
+  console.log(`all changed: ${counted} calls in an hour; the oldest look was ${oldest.toFixed(0)} s old`);
+  // The shares of an hour, what may be saved up for a burst, and the round under way at the end.
+  expect(counted).toBeGreaterThan(2_000);
+  expect(counted).toBeLessThan(5_000 * 0.75);
   expect(oldest).toBeLessThan(120);
 }, 180_000);
 
