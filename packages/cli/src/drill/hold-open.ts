@@ -1,15 +1,19 @@
 /** Connections through the edge that are open when the session ends, and when each of them dies. */
 import { connect as connectHttp2 } from 'node:http2';
+import { setTimeout as pause } from 'node:timers/promises';
 import type { TLSSocket } from 'node:tls';
 import type { DrillRow } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
 import type { MeshInfo } from '@meshpass/identity/wire';
 import { FIRST_BYTE, orderFor, requestText } from './call.ts';
-import type { Loot } from './credentials.ts';
+import { type Loot, speak } from './credentials.ts';
 import { shortName, type Target } from './targets.ts';
 import { exchange, type OpenTunnel, openTunnel, stillOpen } from './tunnel.ts';
 
 const STREAM_PATIENCE_MS = 5_000;
+/** A grant that was applied this moment, or a pod that has just come, takes Istio a while to tell gateway and sidecars. */
+const PUSH_PATIENCE_MS = 10_000;
+const PUSH_PAUSE_MS = 250;
 
 export interface HeldOpen {
   readonly tried: string;
@@ -135,9 +139,14 @@ async function rawTcp(loot: Loot, mesh: MeshInfo, target: Target): Promise<HeldO
 }
 
 async function mustOpen(loot: Loot, mesh: MeshInfo, target: Target): Promise<OpenTunnel> {
-  const opened = await openTunnel(loot, orderFor(target, { edge: mesh.edge }, true));
-  if ('socket' in opened) return opened;
-  throw provesNothing(target, opened.edgeCode ?? opened.error ?? 'refused');
+  const deadline = performance.now() + PUSH_PATIENCE_MS;
+  for (;;) {
+    const opened = await openTunnel(loot, orderFor(target, { edge: mesh.edge }, true));
+    if ('socket' in opened) return opened;
+    if (performance.now() > deadline) throw provesNothing(target, opened.edgeCode ?? opened.error ?? 'refused');
+    await pause(PUSH_PAUSE_MS);
+    await speak(loot, 'POST', '/session/heartbeat'); // waiting must not cost the session its lease
+  }
 }
 
 function held({ socket, end }: OpenTunnel, tried: string, how: () => string, before?: () => void): HeldOpen {
