@@ -3,9 +3,8 @@
  * first signs, the others are still believed.
  */
 import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { mkdir, open, readFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import { MeshpassError } from '@meshpass/identity';
+import { readKeyFile } from '../key-file.ts';
 import { type NoteVerifier, noteVerifier, signNote } from './note.ts';
 
 export interface AuditKey {
@@ -25,30 +24,17 @@ export interface AuditKey {
  */
 export async function openAuditKey(file: string, publicUrl: string, generate: boolean): Promise<AuditKey> {
   const origin = `${new URL(publicUrl).host}/audit`;
-  const [first, ...others] = splitPem(await readOrGenerate(file, generate)).map(readKey);
+  const [first, ...others] = splitPem(
+    await readKeyFile(file, generate ? makeKey : undefined, 'The file of the audit key cannot be read.'),
+  ).map(readKey);
   if (!first) throw new MeshpassError('config_invalid', 'The file of the audit key holds no private key.');
   const verifier = (key: KeyObject) => noteVerifier(origin, createPublicKey(key));
   const own = verifier(first);
   return { origin, verifiers: [own, ...others.map(verifier)], sign: (text) => signNote(text, own, first) };
 }
 
-async function readOrGenerate(file: string, generate: boolean): Promise<string> {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (cause) {
-    if (!generate || (cause as NodeJS.ErrnoException).code !== 'ENOENT')
-      throw new MeshpassError('config_invalid', 'The file of the audit key cannot be read.', { cause });
-  }
-  const pem = generateKeyPairSync('ed25519').privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
-  await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-  const handle = await open(file, 'wx', 0o600);
-  try {
-    await handle.writeFile(pem);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  return pem;
+async function makeKey(): Promise<KeyObject> {
+  return generateKeyPairSync('ed25519').privateKey;
 }
 
 function splitPem(text: string): string[] {

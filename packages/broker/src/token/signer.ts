@@ -4,10 +4,9 @@
  * when its last token has expired.
  */
 import { createHash, createPrivateKey, createPublicKey, generateKeyPair, type KeyObject, sign } from 'node:crypto';
-import { chmod, mkdir, open, readFile } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import { promisify } from 'node:util';
 import { MeshpassError } from '@meshpass/identity';
+import { readKeyFile } from '../key-file.ts';
 
 export interface Signer {
   /** A compact JWS over these claims. @param typ of its header, `JWT` where absent */
@@ -26,7 +25,9 @@ const signAsync = promisify<string, Buffer, KeyObject, Buffer>(sign);
  * @throws MeshpassError `config_invalid`
  */
 export async function openSigner(file: string, generate: boolean): Promise<Signer> {
-  const keys = splitPem(await readOrGenerate(file, generate)).map(readKey);
+  const keys = splitPem(
+    await readKeyFile(file, generate ? makeKey : undefined, 'The signing key file cannot be read.'),
+  ).map(readKey);
   const [first] = keys;
   if (!first) throw new MeshpassError('config_invalid', 'The signing key file holds no private key.');
   const jwks = keys.map((key) => publicJwk(key));
@@ -43,25 +44,8 @@ export async function openSigner(file: string, generate: boolean): Promise<Signe
   };
 }
 
-async function readOrGenerate(file: string, generate: boolean): Promise<string> {
-  try {
-    return await readFile(file, 'utf8');
-  } catch (cause) {
-    if (!generate || (cause as NodeJS.ErrnoException).code !== 'ENOENT')
-      throw new MeshpassError('config_invalid', 'The signing key file cannot be read.', { cause });
-  }
-  const { privateKey } = await promisify(generateKeyPair)('rsa', { modulusLength: MODULUS_BITS });
-  const pem = privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
-  await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-  const handle = await open(file, 'wx', 0o600);
-  try {
-    await handle.writeFile(pem);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await chmod(file, 0o600);
-  return pem;
+async function makeKey(): Promise<KeyObject> {
+  return (await promisify(generateKeyPair)('rsa', { modulusLength: MODULUS_BITS })).privateKey;
 }
 
 function splitPem(text: string): string[] {
