@@ -17,6 +17,7 @@ function attempt(...verdicts: (Verdict | Error)[]): Attempt {
     },
   };
 }
+const NO_PATIENCE = { limit: 0, between: async () => undefined };
 const after = (one: Attempt) => tryAfter([one], new Map(), performance.now());
 
 describe('a credential that is used after its session has ended is', () => {
@@ -42,12 +43,24 @@ describe('a credential that is used after its session has ended is', () => {
 
   test('not tried when it did not work while the session lived: its end would prove nothing', async () => {
     const broken = attempt(REFUSED);
-    const { rows, unfit } = await tryBefore([broken]);
+    const { rows, unfit } = await tryBefore([broken], NO_PATIENCE);
     expect(rows).toEqual([]);
     const [row] = await tryAfter([broken], unfit, performance.now());
     expect(row).toMatchObject({ outcome: 'not_tried' });
     expect(row!.how).toContain(REFUSED.how);
     expect(await tryAgain([broken], unfit)).toEqual([]);
+  });
+
+  test('waited for when it takes the mesh a while to know of it', async () => {
+    const late = attempt(REFUSED, UNCLEAR, TAKEN);
+    let waited = 0;
+    const between = async () => {
+      waited += 1;
+    };
+    const { rows, unfit } = await tryBefore([late], { limit: 5_000, between });
+    expect(rows).toMatchObject([{ outcome: 'lives' }]);
+    expect(unfit.size).toBe(0);
+    expect(waited).toBe(2);
   });
 
   test('stale once more when it comes back to life after a rebuild', async () => {

@@ -24,15 +24,25 @@ export interface Attempt {
 
 const AGAIN_MS = 25;
 
-/** Uses each once while the session lives. @returns what does not behave as a live credential does, by attempt */
+/** How long what must work may take to work for the first time, and what is done between two attempts. */
+export interface Patience {
+  readonly limit: number;
+  readonly between: () => Promise<unknown>;
+}
+
+/**
+ * Uses each while the session lives; what must work is tried until it does, or until the patience is over.
+ * @returns what does not behave as a live credential does, by attempt
+ */
 export async function tryBefore(
   attempts: readonly Attempt[],
+  patience: Patience,
 ): Promise<{ readonly rows: DrillRow[]; readonly unfit: ReadonlyMap<Attempt, string> }> {
   const unfit = new Map<Attempt, string>();
   const rows: DrillRow[] = [];
   await Promise.all(
     attempts.map(async (attempt) => {
-      const { verdict, how } = await used(attempt);
+      const { verdict, how } = await (attempt.before === 'taken' ? untilTaken(attempt, patience) : used(attempt));
       if (verdict !== attempt.before) unfit.set(attempt, `${verdict} while the session lived (${how})`);
       else if (verdict === 'taken') rows.push(row('before', attempt, 'lives', how));
     }),
@@ -54,6 +64,15 @@ export async function tryAfter(
       return await untilRefused(attempt, cause);
     }),
   );
+}
+
+async function untilTaken(attempt: Attempt, { limit, between }: Patience): Promise<Verdict> {
+  const deadline = performance.now() + limit;
+  for (;;) {
+    const verdict = await used(attempt);
+    if (verdict.verdict === 'taken' || performance.now() > deadline) return verdict;
+    await between();
+  }
 }
 
 async function untilRefused(attempt: Attempt, cause: number): Promise<DrillRow> {

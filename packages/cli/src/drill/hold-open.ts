@@ -1,19 +1,16 @@
 /** Connections through the edge that are open when the session ends, and when each of them dies. */
 import { connect as connectHttp2 } from 'node:http2';
-import { setTimeout as pause } from 'node:timers/promises';
 import type { TLSSocket } from 'node:tls';
 import type { DrillRow } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
 import type { MeshInfo } from '@meshpass/identity/wire';
+import type { Patience } from './attempt.ts';
 import { FIRST_BYTE, orderFor, requestText } from './call.ts';
-import { type Loot, speak } from './credentials.ts';
+import type { Loot } from './credentials.ts';
 import { shortName, type Target } from './targets.ts';
 import { exchange, type OpenTunnel, openTunnel, stillOpen } from './tunnel.ts';
 
 const STREAM_PATIENCE_MS = 5_000;
-/** A grant that was applied this moment, or a pod that has just come, takes Istio a while to tell gateway and sidecars. */
-const PUSH_PATIENCE_MS = 10_000;
-const PUSH_PAUSE_MS = 250;
 
 export interface HeldOpen {
   readonly tried: string;
@@ -35,12 +32,13 @@ export async function holdOpen(
   loot: Loot,
   mesh: MeshInfo,
   { http, tcp }: { readonly http: Target | undefined; readonly tcp: Target | undefined },
+  patience: Patience,
 ): Promise<readonly (HeldOpen | NotHeld)[]> {
   const none = 'no granted service of this kind has a workload';
   return await Promise.all([
-    http ? keepAlive(loot, mesh, http) : { tried: 'open HTTP/1.1 keep-alive connection', why: none },
+    http ? keepAlive(loot, mesh, http, patience) : { tried: 'open HTTP/1.1 keep-alive connection', why: none },
     http ? http2(loot, mesh, http) : { tried: 'open HTTP/2 stream', why: none },
-    tcp ? rawTcp(loot, mesh, tcp) : { tried: 'open TCP connection', why: none },
+    tcp ? rawTcp(loot, mesh, tcp, patience) : { tried: 'open TCP connection', why: none },
   ]);
 }
 
@@ -63,8 +61,8 @@ export async function whenDead(
   });
 }
 
-async function keepAlive(loot: Loot, mesh: MeshInfo, target: Target): Promise<HeldOpen> {
-  const opened = await mustOpen(loot, mesh, target);
+async function keepAlive(loot: Loot, mesh: MeshInfo, target: Target, patience: Patience): Promise<HeldOpen> {
+  const opened = await mustOpen(loot, mesh, target, patience);
   const ask = async (): Promise<string> => {
     const answer = await exchange(opened.socket, requestText(loot, mesh, target, true));
     return answer.split('\r\n', 1)[0] ?? '';
@@ -130,22 +128,26 @@ async function http2(loot: Loot, mesh: MeshInfo, target: Target): Promise<HeldOp
   );
 }
 
-async function rawTcp(loot: Loot, mesh: MeshInfo, target: Target): Promise<HeldOpen> {
-  const opened = await mustOpen(loot, mesh, target);
+async function rawTcp(loot: Loot, mesh: MeshInfo, target: Target, patience: Patience): Promise<HeldOpen> {
+  const opened = await mustOpen(loot, mesh, target, patience);
   await stillOpen(opened.socket, FIRST_BYTE).catch((error: Error) => {
     throw provesNothing(target, error.message);
   });
   return held(opened, `open TCP connection, ${shortName(target)}`, () => 'it was open to the workload');
 }
 
-async function mustOpen(loot: Loot, mesh: MeshInfo, target: Target): Promise<OpenTunnel> {
-  const deadline = performance.now() + PUSH_PATIENCE_MS;
+async function mustOpen(
+  loot: Loot,
+  mesh: MeshInfo,
+  target: Target,
+  { limit, between }: Patience,
+): Promise<OpenTunnel> {
+  const deadline = performance.now() + limit;
   for (;;) {
     const opened = await openTunnel(loot, orderFor(target, { edge: mesh.edge }, true));
     if ('socket' in opened) return opened;
     if (performance.now() > deadline) throw provesNothing(target, opened.edgeCode ?? opened.error ?? 'refused');
-    await pause(PUSH_PAUSE_MS);
-    await speak(loot, 'POST', '/session/heartbeat'); // waiting must not cost the session its lease
+    await between();
   }
 }
 

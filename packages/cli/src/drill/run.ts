@@ -2,6 +2,7 @@
  * A drill: opens a session, uses everything that it holds, ends it, and uses everything again. What worked before and is
  * refused afterwards is dead; what is still taken is stale, and the drill has failed.
  */
+import { setTimeout as pause } from 'node:timers/promises';
 import type { ProofSource } from '@meshpass/agent/discover';
 import { PROOF_TYPES } from '@meshpass/identity/attestation';
 import type { DrillCause, DrillReport, DrillRow } from '@meshpass/identity/drill-report';
@@ -47,6 +48,9 @@ const EDGE_LIMIT_MS = 2_000;
 const LAPSE_LIMIT_MS = 3_000;
 /** Kubernetes, then istiod's push to every Envoy. */
 const MESH_LIMIT_MS = 10_000;
+/** A grant that was applied this moment, or a pod that has just come, takes Istio a while to tell gateway and sidecars. */
+const PUSH_PATIENCE_MS = 20_000;
+const PUSH_PAUSE_MS = 250;
 
 /** @throws MeshpassError of the broker where no session opens; `drill_proves_nothing` where nothing works before */
 export async function runDrill(options: DrillOptions): Promise<DrillReport> {
@@ -73,10 +77,17 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
       ...(cluster?.remains(svids, limit.mesh) ?? []),
       ...(operator ? [inTheStore(operator, session.id, cause, limit.edge)] : []),
     ];
-    const before = await tryBefore(attempts);
+    const patience = {
+      limit: PUSH_PATIENCE_MS,
+      between: async () => {
+        await pause(PUSH_PAUSE_MS);
+        await speak(loot, 'POST', '/session/heartbeat'); // waiting must not cost the session its lease
+      },
+    };
+    const before = await tryBefore(attempts, patience);
     if (!before.rows.some(({ layer }) => layer === 'edge'))
       throw new MeshpassError('drill_proves_nothing', `No call passes the edge: ${[...before.unfit.values()][0]}.`);
-    const open = await holdOpen(loot, mesh, { http, tcp });
+    const open = await holdOpen(loot, mesh, { http, tcp }, patience);
 
     progress(`ending it: ${cause}`);
     const rebuild = async () => {
