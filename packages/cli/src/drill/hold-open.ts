@@ -136,12 +136,7 @@ async function rawTcp(loot: Loot, mesh: MeshInfo, target: Target, patience: Pati
   return held(opened, `open TCP connection, ${shortName(target)}`, () => 'it was open to the workload');
 }
 
-async function mustOpen(
-  loot: Loot,
-  mesh: MeshInfo,
-  target: Target,
-  { limit, between }: Patience,
-): Promise<OpenTunnel> {
+async function mustOpen(loot: Loot, mesh: MeshInfo, target: Target, { limit, between }: Patience): Promise<OpenTunnel> {
   const deadline = performance.now() + limit;
   for (;;) {
     const opened = await openTunnel(loot, orderFor(target, { edge: mesh.edge }, true));
