@@ -1,0 +1,224 @@
+/** The broker at work: everything it is made of, put together upon an open store, and how it stops. */
+import { randomBytes } from 'node:crypto';
+import type { ServerResponse } from 'node:http';
+import { join } from 'node:path';
+import type { AuditContext } from './audit/audited.ts';
+import { createChain } from './audit/chain.ts';
+import { createCheckpoints, readLastCheckpoint } from './audit/checkpoints.ts';
+import { auditRow, draftEvent } from './audit/event.ts';
+import { createJournal } from './audit/journal.ts';
+import { openAuditKey } from './audit/key.ts';
+import { namedRules } from './audit/rule.ts';
+import type { BrokerConfig } from './config.ts';
+import { createApp } from './http/app.ts';
+import { recordEdgeDecisions } from './http/edge.ts';
+import { listenPlain, listenTls } from './http/listen.ts';
+import { createOperatorApp } from './http/operator.ts';
+import { sourceReader } from './http/source.ts';
+import { labOnlyFeed, labOnlyLiveIndex } from './lab-only-break-revocation.ts';
+import { createLog } from './log.ts';
+import { createMetrics } from './metrics.ts';
+import type { Broker, BrokerParts } from './serve.ts';
+import { type CloseContext, untilStored } from './session/close.ts';
+import { createFeed } from './session/feed.ts';
+import { followMesh } from './session/follow.ts';
+import { createLiveIndex } from './session/live.ts';
+import { recheckSession } from './session/recheck.ts';
+import { restore } from './session/restore.ts';
+import { createRevocations } from './session/revocations.ts';
+import { startSweeping } from './session/sweep.ts';
+import type { Store } from './store/open.ts';
+import { MAX_AGE, MAX_AHEAD } from './token/dpop.ts';
+import { createReplayMemory } from './token/replay.ts';
+import { startWatching, type Watch } from './watch/watch.ts';
+
+const STOP_PATIENCE_MS = 10_000;
+/** DPoP proofs remembered in a window: a thousand requests a second, and as much again. */
+const REPLAY_CAPACITY = 150_000;
+
+/** What serveBroker() has opened and read before. */
+export interface Opened {
+  readonly store: Store;
+  readonly operatorToken: string | undefined;
+  readonly githubEventToken: string | undefined;
+  /** Unix seconds. */
+  readonly startedAt: number;
+}
+
+/** Restores the sessions and serves. */
+export async function startActive(
+  config: BrokerConfig,
+  parts: BrokerParts,
+  { store, operatorToken, githubEventToken, startedAt }: Opened,
+): Promise<Broker> {
+  const { mesh, clock = Date.now, random = randomBytes, log = createLog() } = parts;
+  const sourceOf = sourceReader(config.trustedProxies);
+  const live = labOnlyLiveIndex(parts.labOnlyBrokenStep, createLiveIndex());
+  let watch: Watch | undefined;
+  const metrics = createMetrics({
+    liveSessions: live.size,
+    pendingRevocations: () => revocations.pending(),
+    github: {
+      sweepAge: () => watch?.sweepAge(),
+      memberAge: () => watch?.memberAge(),
+      callsLeft: () => watch?.callsLeft(),
+    },
+  });
+  const failed = (where: string) => (cause: unknown) => {
+    metrics.failure(where);
+    log.error({ err: cause, where }, 'something the broker stands on failed');
+  };
+  const auditKey = await openAuditKey(
+    config.auditKeyFile ?? join(config.dataDir, 'audit-key.pem'),
+    config.publicUrl,
+    config.auditKeyFile === undefined,
+  );
+  const checkpointFile = join(config.dataDir, 'audit-checkpoint');
+  const known = await readLastCheckpoint(checkpointFile, auditKey);
+  const chain = createChain(store.db, { verifiers: auditKey.verifiers, known });
+  const checkpoints = createCheckpoints({
+    ...{ db: store.db, chain, key: auditKey, file: checkpointFile, clock },
+    onFailure: failed('audit'),
+  });
+  const ruleOf = namedRules(mesh);
+  const journal = createJournal({ store, chain, observe: metrics.batch, onFailure: failed('store') });
+  const restored = await restore(store, clock, config.leaseSeconds + config.restartGraceSeconds);
+  for (const one of restored.sessions) live.add(one);
+  const revocations = createRevocations({
+    revoker: parts.revoker,
+    clock,
+    initial: restored.revoked,
+    onFailure: failed('revoker'),
+  });
+  const feed = labOnlyFeed(parts.labOnlyBrokenStep, createFeed(live, mesh, clock));
+
+  const closing: CloseContext = {
+    ...{ live, journal, feed, revocations, clock, random },
+    onClosed: metrics.closed,
+    onFailure: failed('session'),
+  };
+  const { authorize } = parts;
+  const sessions = { ...closing, authorize, mesh };
+  const audit: AuditContext = {
+    journal,
+    clock,
+    ruleOf,
+    observe: (draft, outcome, error) => {
+      metrics.decision(draft.action, outcome, error?.code ?? '');
+      if (!error) return;
+      const { code, message, detail, cause } = error;
+      log.info(
+        { decision: draft.id, action: draft.action, session: draft.sessionId, code, message, detail, err: cause },
+        'refused',
+      );
+    },
+  };
+  const streams = new Set<ServerResponse>();
+  let stopping = false;
+  const issuer = {
+    ...{ signer: parts.signer, issuer: config.publicUrl, audience: config.tokenAudience, life: config.tokenSeconds },
+    ...{ clock, random },
+  };
+  const answers = { config, mesh };
+  const admin = { ...{ audit, clock, random, sourceOf, log, sessions, operatorToken } };
+  const auditLog = { ...admin, store, chain, checkpoints, key: auditKey };
+  const drill = { ...admin, store, signer: parts.signer, publicUrl: config.publicUrl };
+  const app = createApp({
+    ...{
+      audit,
+      clock,
+      random,
+      sourceOf,
+      log,
+      config,
+      metrics,
+      startedAt,
+      admin,
+      drill,
+      streams,
+      feed,
+      journal,
+      answers,
+    },
+    exchange: {
+      ...sessions,
+      ...{ attest: parts.attest, trustDomain: config.trustDomain, leaseSeconds: config.leaseSeconds, answers },
+      turns: new Map(),
+    },
+    derive: { issuer, mesh },
+    certificates: { authority: parts.authority, mesh, journal, revocations, clock },
+    jwks: parts.signer.jwks,
+    replay: {
+      strangers: createReplayMemory(MAX_AGE + MAX_AHEAD, REPLAY_CAPACITY),
+      sessions: createReplayMemory(MAX_AGE + MAX_AHEAD, REPLAY_CAPACITY),
+    },
+    githubEvents:
+      githubEventToken === undefined
+        ? undefined
+        : {
+            token: githubEventToken,
+            hear: (events) => watch?.hear(events),
+            onEvents: metrics.githubEvents,
+          },
+    liveSessions: live,
+    reviewEdgeToken: parts.reviewEdgeToken,
+    stopping: () => stopping,
+  });
+
+  const lifecycle = async (action: 'broker.start' | 'broker.stop', detail: Record<string, unknown>) => {
+    const draft = { ...draftEvent(action, {}, clock, random), detail };
+    await journal.write({ audit: [auditRow(draft, 'allowed', 'The broker process.', undefined, clock())] });
+  };
+  await lifecycle('broker.start', { store: store.kind, epoch: store.epoch, restored: restored.sessions.length });
+  // The access file may have changed while no broker ran.
+  if (mesh.inForce()) for (const one of restored.sessions) await recheckSession(sessions, one);
+  const unfollow = followMesh(sessions);
+  parts.onPolicyDecision?.(({ outcome, code, reason, file }) => {
+    const draft = { ...draftEvent('policy.apply', {}, clock, random), target: file };
+    const row = auditRow(draft, outcome, reason, code, clock());
+    // A store that comes back has it; a broker that stops without one has it in its log.
+    void untilStored(closing, { audit: [row] });
+  });
+  const stopCheckpoints = checkpoints.start(config.auditCheckpointSeconds);
+  const stopSweeping = startSweeping({ ...sessions, store, revoker: parts.revoker });
+  if (parts.github) {
+    const { githubSweepSeconds: sweepSeconds, githubMemberSeconds: memberSeconds } = config;
+    watch = startWatching({ ...parts.github, sessions, sweepSeconds, memberSeconds, onFailure: failed('github') });
+  }
+  const listener = await listenTls(app, config.listen, config.tls, failed('tls'));
+  const operator = await listenPlain(
+    createOperatorApp({ store, mesh, metrics, admin, auditLog, drill, stopping: () => stopping }),
+    config.operator,
+  );
+  log.info({ port: listener.port, operatorPort: operator.port, store: store.kind, restored: live.size() }, 'serving');
+
+  const stop = async () => {
+    stopping = true;
+    unfollow();
+    stopSweeping();
+    watch?.stop();
+    for (const stream of streams) stream.end();
+    await listener.stop(STOP_PATIENCE_MS);
+    feed.stop();
+    revocations.stop();
+    await lifecycle('broker.stop', { sessions: live.size() }).catch(failed('store'));
+    await journal.flush();
+    await stopCheckpoints();
+    await operator.stop(1_000);
+    await store.close();
+    log.info('stopped');
+  };
+  let stopped: Promise<void> | undefined;
+  return {
+    port: listener.port,
+    operatorPort: operator.port,
+    feed,
+    reportEdgeDecisions: (decisions) =>
+      recordEdgeDecisions({ journal, clock, random, liveSessions: live, ruleOf }, decisions),
+    revocationsSettled: revocations.settled,
+    close: () => {
+      stopped ??= stop();
+      return stopped;
+    },
+  };
+}
