@@ -88,6 +88,11 @@ const STATUS = {
   access_service_unknown: 400,
   access_port_unknown: 400,
   access_port_undeclared: 400,
+  // Manifests of Kubernetes and Istio
+  manifest_syntax: 400,
+  manifest_too_large: 413,
+  manifest_invalid: 400,
+  manifest_unknown_field: 400,
   // The agent
   agent_no_identity: 400,
   agent_prebuild: 400,

@@ -1,0 +1,261 @@
+/**
+ * One stretch of YAML to plain values, for manifests: written by anyone, thousands of objects in one text. Unlike the
+ * access file they may have anchors and aliases, whose growth is bounded. A place is found only when somebody asks for
+ * it, by reading the text again.
+ */
+import { EVENT_ID, type Event, getScalarValue, parseEvents, SCALAR_STYLE, YAMLException } from 'js-yaml';
+import type { Path } from './resources.ts';
+import { plainScalar } from './scalar.ts';
+
+export const MAX_DEPTH = 64;
+/** Of what aliases and merge keys stand for, written out. */
+export const MAX_ALIASED_NODES = 100_000;
+
+/** Text that is not taken, with the offset at which that shows. */
+export class YamlRefusal extends Error {
+  readonly offset: number;
+  /** Whether a bound was crossed; otherwise the text is not well-formed. */
+  readonly bound: boolean;
+
+  constructor(message: string, offset: number, bound = false) {
+    super(message);
+    this.offset = offset;
+    this.bound = bound;
+  }
+}
+
+export interface YamlValues {
+  /** One for each document; empty ones are null. */
+  readonly documents: readonly unknown[];
+  /** Offset at which a mapping begins that is a document, or an item of a list directly in one. */
+  readonly starts: ReadonlyMap<unknown, number>;
+}
+
+/**
+ * The values of the documents in `text`.
+ * @throws YamlRefusal at the first thing that is wrong
+ */
+export function readValues(text: string): YamlValues {
+  return build(text, parse(text));
+}
+
+/**
+ * Offset of the value (or its key) at `path` in the document of that index, or of the nearest thing around it.
+ * @param text well-formed: it was read before
+ */
+export function findOffset(text: string, document: number, path: Path, part: 'key' | 'value'): number {
+  const { events, next } = indexed(text);
+  let at = 0;
+  for (let seen = -1; at < events.length; at++)
+    if (events[at]!.type === EVENT_ID.DOCUMENT && ++seen === document) break;
+  at++;
+  let offset = startOf(events[at]) ?? 0;
+  for (const [index, step] of path.entries()) {
+    const found = enter(text, events, next, at, step);
+    if (!found) return offset;
+    const last = index === path.length - 1;
+    offset = (last && part === 'key' ? found.key : startOf(events[found.value])) ?? found.key ?? offset;
+    at = found.value;
+  }
+  return offset;
+}
+
+interface Indexed {
+  readonly events: readonly Event[];
+  /** Of what follows the node that begins at this index. */
+  readonly next: Int32Array;
+}
+
+/** Places are asked for in the order of the text, mostly: the last one read is kept. */
+let last: { readonly text: string; readonly found: Indexed } | undefined;
+
+function indexed(text: string): Indexed {
+  if (last?.text === text) return last.found;
+  const events = parse(text);
+  const next = new Int32Array(events.length);
+  const open: number[] = [];
+  for (const [index, { type }] of events.entries()) {
+    next[index] = index + 1;
+    if (type === EVENT_ID.POP) next[open.pop()!] = index + 1;
+    else if (type !== EVENT_ID.SCALAR && type !== EVENT_ID.ALIAS) open.push(index);
+  }
+  last = { text, found: { events, next } };
+  return last.found;
+}
+
+function parse(text: string): readonly Event[] {
+  try {
+    return parseEvents(text, { maxDepth: MAX_DEPTH });
+  } catch (thrown) {
+    if (!(thrown instanceof YAMLException)) throw thrown;
+    const offset = thrown.mark?.position ?? 0;
+    const deep = thrown.reason.includes('depth');
+    const message = deep ? `nested deeper than ${MAX_DEPTH} levels` : thrown.reason;
+    throw new YamlRefusal(message, offset, deep);
+  }
+}
+
+interface Frame {
+  readonly list: unknown[] | undefined;
+  readonly map: Record<string, unknown> | undefined;
+  readonly anchor: string | undefined;
+  readonly start: number;
+  key: string | undefined;
+  /** Values under `<<`. */
+  merges: unknown[] | undefined;
+  nodes: number;
+}
+
+function build(text: string, events: readonly Event[]): YamlValues {
+  const documents: unknown[] = [];
+  const starts = new Map<unknown, number>();
+  const stack: Frame[] = [];
+  let anchors = new Map<string, { readonly value: unknown; readonly nodes: number }>();
+  let aliased = 0;
+  let root: unknown = null;
+
+  const spend = (nodes: number, offset: number): void => {
+    aliased += nodes;
+    if (aliased > MAX_ALIASED_NODES)
+      throw new YamlRefusal(`aliases stand for more than ${MAX_ALIASED_NODES} values`, offset, true);
+  };
+  const add = (value: unknown, nodes: number, offset: number): void => {
+    const frame = stack.at(-1);
+    if (!frame) {
+      root = value;
+      return;
+    }
+    frame.nodes += nodes;
+    if (frame.list) frame.list.push(value);
+    else if (frame.key === undefined) frame.key = keyText(value, offset, frame.map!);
+    else {
+      if (frame.key === MERGE) frame.merges = [...(frame.merges ?? []), value];
+      else frame.map![frame.key] = value;
+      frame.key = undefined;
+    }
+  };
+  const open = (event: Event & { anchorStart: number; anchorEnd: number; start: number }, isList: boolean): void => {
+    const anchor = event.anchorStart < 0 ? undefined : text.slice(event.anchorStart, event.anchorEnd);
+    stack.push({
+      ...{ list: isList ? [] : undefined, map: isList ? undefined : {}, anchor, start: event.start },
+      ...{ key: undefined, merges: undefined, nodes: 1 },
+    });
+  };
+
+  for (const event of events) {
+    switch (event.type) {
+      case EVENT_ID.SCALAR: {
+        const value = scalar(text, event);
+        if (event.anchorStart >= 0) anchors.set(text.slice(event.anchorStart, event.anchorEnd), { value, nodes: 1 });
+        add(value, 1, event.valueStart);
+        break;
+      }
+      case EVENT_ID.MAPPING:
+      case EVENT_ID.SEQUENCE:
+        if (event.tagStart >= 0) refuseTag(text, event);
+        open(event, event.type === EVENT_ID.SEQUENCE);
+        break;
+      case EVENT_ID.ALIAS: {
+        const name = text.slice(event.anchorStart, event.anchorEnd);
+        const known = anchors.get(name);
+        if (!known) throw new YamlRefusal(`there is no anchor &${name} before this alias`, event.anchorStart);
+        spend(known.nodes, event.anchorStart);
+        add(known.value, known.nodes, event.anchorStart);
+        break;
+      }
+      case EVENT_ID.DOCUMENT:
+        anchors = new Map();
+        aliased = 0;
+        root = null;
+        break;
+      case EVENT_ID.POP: {
+        const frame = stack.pop();
+        if (!frame) {
+          documents.push(root);
+          break;
+        }
+        if (frame.merges) spend(merge(frame), frame.start);
+        const value = frame.list ?? frame.map;
+        if (frame.map && (stack.length === 0 || (stack.length === 2 && stack[1]!.list))) starts.set(value, frame.start);
+        if (frame.anchor !== undefined) anchors.set(frame.anchor, { value, nodes: frame.nodes });
+        add(value, frame.nodes, frame.start);
+        break;
+      }
+    }
+  }
+  return { documents, starts };
+}
+
+const MERGE = '<<';
+
+/** Merge keys of YAML 1.1: what the mapping has itself wins, then the earlier of the merged. */
+function merge({ map, merges, start }: Frame): number {
+  let copied = 0;
+  for (const source of merges!.flat()) {
+    if (typeof source !== 'object' || source === null || Array.isArray(source))
+      throw new YamlRefusal('what << merges must be a mapping', start);
+    for (const [key, value] of Object.entries(source)) {
+      copied++;
+      if (!Object.hasOwn(map!, key)) map![key] = value;
+    }
+  }
+  return copied;
+}
+
+function keyText(value: unknown, offset: number, map: Record<string, unknown>): string {
+  if (typeof value === 'object' && value !== null) throw new YamlRefusal('a key must be a plain word', offset);
+  const key = String(value);
+  if (key === '__proto__') throw new YamlRefusal('the key "__proto__" is not taken', offset);
+  if (Object.hasOwn(map, key)) throw new YamlRefusal(`the key ${JSON.stringify(key)} stands here twice`, offset);
+  return key;
+}
+
+type Scalar = Extract<Event, { type: typeof EVENT_ID.SCALAR }>;
+
+function scalar(text: string, event: Scalar): unknown {
+  const tag = event.tagStart < 0 ? undefined : text.slice(event.tagStart, event.tagEnd);
+  if (tag !== undefined && tag !== '!!str' && tag !== '!') refuseTag(text, event);
+  const value = getScalarValue(text, event);
+  return event.style === SCALAR_STYLE.PLAIN && tag === undefined ? plainScalar(value) : value;
+}
+
+function refuseTag(text: string, event: { readonly tagStart: number; readonly tagEnd: number }): never {
+  throw new YamlRefusal(`the tag ${text.slice(event.tagStart, event.tagEnd)} is not taken here`, event.tagStart);
+}
+
+/** Index of the event of member `step` of the collection that begins at `at`, and the offset of its key. */
+function enter(
+  text: string,
+  events: readonly Event[],
+  next: Int32Array,
+  at: number,
+  step: string | number,
+): { readonly key: number | undefined; readonly value: number } | undefined {
+  const collection = events[at]?.type;
+  const isEnd = (index: number): boolean => (events[index]?.type ?? EVENT_ID.POP) === EVENT_ID.POP;
+  if (collection === EVENT_ID.SEQUENCE) {
+    let left = Number(step);
+    for (let item = at + 1; !isEnd(item); item = next[item]!) {
+      if (left-- === 0) return { key: undefined, value: item };
+    }
+  } else if (collection === EVENT_ID.MAPPING) {
+    for (let key = at + 1; !isEnd(key); ) {
+      const value = next[key]!;
+      const event = events[key]!;
+      if (event.type === EVENT_ID.SCALAR && getScalarValue(text, event) === String(step))
+        return { key: startOf(event), value };
+      key = next[value]!;
+    }
+  }
+  return undefined;
+}
+
+function startOf(event: Event | undefined): number | undefined {
+  if (!event) return undefined;
+  if (event.type === EVENT_ID.SCALAR) {
+    const quoted = event.style === SCALAR_STYLE.SINGLE_QUOTED || event.style === SCALAR_STYLE.DOUBLE_QUOTED;
+    return event.valueStart < 0 ? undefined : event.valueStart - (quoted ? 1 : 0);
+  }
+  if (event.type === EVENT_ID.ALIAS) return event.anchorStart;
+  return event.type === EVENT_ID.SEQUENCE || event.type === EVENT_ID.MAPPING ? event.start : undefined;
+}
