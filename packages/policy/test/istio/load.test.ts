@@ -51,7 +51,7 @@ describe('manifests', () => {
     });
     expect(at(['spec', 'action'], 'key')).toEqual({ file: 'a.yaml', line: 9, column: 3 });
     expect(at(['spec', 'rules', 7, 'when'])).toEqual({ file: 'a.yaml', line: 11, column: 5 });
-    expect(service!.origin.at(['spec', 'ports', 0, 'port'])).toEqual({ file: 'a.yaml', line: 22, column: 22 });
+    expect(service!.origin.at(['spec', 'ports', 0, 'port'])).toEqual({ file: 'a.yaml', line: 22, column: 23 });
   });
 
   it('are read from Lists, with their own lines', () => {
