@@ -139,9 +139,11 @@ function inTheCluster(program: Command): void {
     required('--broker <url>', 'URL of the broker', 'MESHPASS_BROKER'),
     required('--broker-token <file>', 'ServiceAccount token, audience meshpass-broker', 'MESHPASS_BROKER_TOKEN_FILE'),
     flag('--broker-ca <file>', "CA of the broker's certificate, PEM", 'MESHPASS_BROKER_CA'),
-    flag('--stale <seconds>', 'silence of the broker after which everything is refused', 'MESHPASS_EDGE_STALE').default(
-      '30',
-    ),
+    flag(
+      '--stale <seconds>',
+      'silence of the broker after which everything is refused and cut; until then no end of a session is heard either',
+      'MESHPASS_EDGE_STALE',
+    ).default('600'),
     ...edgeFlags('--'),
     flag('--log-level <level>', 'debug, info, warn or error', 'MESHPASS_LOG_LEVEL').default('info'),
   ])

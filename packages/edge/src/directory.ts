@@ -4,10 +4,11 @@
  */
 import type { AdmittedSession, EdgeEvent } from '@meshpass/identity';
 
-/** Silence of the feed after which no new tunnel opens, ms. The broker beats every 2 s. */
-export const STALE_MS = 30_000;
-/** Silence of the feed after which open tunnels end too, ms. */
-export const ABANDON_MS = 45_000;
+/**
+ * Silence of the feed after which nothing is believed any more, ms: as long as an SVID lives by default, so that a broker
+ * that is away ends no traffic before the credentials do. The broker beats every 2 s.
+ */
+export const STALE_MS = 600_000;
 /** How often the clock is looked at for expiry and staleness, ms. */
 const SWEEP_MS = 250;
 
@@ -41,6 +42,8 @@ export interface Directory {
   size(): number;
   /** Compares everything with the clock, as a timer does by itself every 250 ms. */
   sweep(): void;
+  /** How long the feed has said nothing, ms. 0 before the first snapshot. */
+  silentFor(): number;
   /** @returns stops listening */
   listen(listener: DirectoryListener): () => void;
   /** Stops the timer. The directory is stale from now on. */
@@ -50,7 +53,9 @@ export interface Directory {
 export interface DirectoryOptions {
   /** Unix ms. */
   readonly clock: () => number;
+  /** Silence after which no new tunnel opens. Default: STALE_MS. */
   readonly staleMs?: number;
+  /** Silence after which open tunnels end too. Default: the same. */
   readonly abandonMs?: number;
 }
 
@@ -60,7 +65,7 @@ export function mayReach(session: LiveSession, spiffeId: string, target: string)
 }
 
 export function createDirectory(options: DirectoryOptions): Directory {
-  const { clock, staleMs = STALE_MS, abandonMs = Math.max(ABANDON_MS, staleMs) } = options;
+  const { clock, staleMs = STALE_MS, abandonMs = staleMs } = options;
   const sessions = new Map<string, LiveSession>();
   const owners = new Map<string, LiveSession>();
   const listeners = new Set<DirectoryListener>();
@@ -79,6 +84,7 @@ export function createDirectory(options: DirectoryOptions): Directory {
     roots: () => roots,
     size: () => sessions.size,
     sweep,
+    silentFor: () => (heardAt === undefined ? 0 : clock() - heardAt),
     listen(listener) {
       listeners.add(listener);
       return () => listeners.delete(listener);

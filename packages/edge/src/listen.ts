@@ -245,6 +245,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
       tunnels: open,
       sessions: directory.size(),
       directory: directory.state(),
+      silentMs: directory.silentFor(),
       refused: { ...refused },
     };
   }

@@ -7,6 +7,8 @@ export interface EdgeStats {
   readonly tunnels: number;
   readonly sessions: number;
   readonly directory: 'empty' | 'fresh' | 'stale' | 'abandoned';
+  /** How long the broker has said nothing, ms. */
+  readonly silentMs: number;
   /** Since the start. */
   readonly accepted: number;
   readonly handshakes: number;
@@ -31,6 +33,7 @@ export function formatStats(stats: EdgeStats): string {
     'Whether the feed of the broker is fresh.',
     stats.directory === 'fresh' ? 1 : 0,
   );
+  gauge('meshpass_edge_broker_silent_seconds', 'How long the broker has said nothing.', stats.silentMs / 1000);
   counter('meshpass_edge_accepted_total', 'TCP connections accepted.', stats.accepted);
   counter('meshpass_edge_handshakes_total', 'Outer TLS handshakes finished.', stats.handshakes);
   counter('meshpass_edge_resumed_total', 'Outer TLS handshakes that resumed a session.', stats.resumed);

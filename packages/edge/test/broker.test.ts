@@ -139,7 +139,7 @@ describe('the edge follows the broker', () => {
 
   test('in the same process too, and asks for a snapshot after having slept', async () => {
     let now = 0;
-    const slept = createDirectory({ clock: () => now });
+    const slept = createDirectory({ clock: () => now, staleMs: 30_000 });
     let tell: (event: EdgeEvent) => void = () => {};
     let subscriptions = 0;
     const stop = followFeed((listener) => {

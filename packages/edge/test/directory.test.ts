@@ -134,6 +134,20 @@ describe('the directory', () => {
     expect(directory.find(A)?.id).toBe('s1');
   });
 
+  test('gives nobody up before an SVID could have expired, and tells how long it has heard nothing', () => {
+    start();
+    directory.close();
+    directory = createDirectory({ clock: () => now });
+    expect(directory.silentFor()).toBe(0);
+    directory.apply({ type: 'snapshot', sessions: [session('s1', [[A, []]])], roots: [] });
+    now += 600_000;
+    directory.sweep();
+    expect([directory.state(), directory.silentFor(), directory.find(A)?.id]).toEqual(['fresh', 600_000, 's1']);
+    now += 1;
+    directory.sweep();
+    expect([directory.state(), directory.find(A)]).toEqual(['abandoned', undefined]);
+  });
+
   test('says when roots change, and whether one was taken away', () => {
     const { heard } = start();
     directory.apply({ type: 'snapshot', sessions: [], roots: ['r1'] });

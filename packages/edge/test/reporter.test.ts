@@ -51,6 +51,7 @@ test('counters are in the text format of Prometheus', () => {
     tunnels: 1,
     sessions: 4,
     directory: 'stale',
+    silentMs: 1500,
     accepted: 5,
     handshakes: 5,
     resumed: 1,
@@ -62,5 +63,6 @@ test('counters are in the text format of Prometheus', () => {
   });
   expect(text).toContain('# TYPE meshpass_edge_tunnels gauge\nmeshpass_edge_tunnels 1\n');
   expect(text).toContain('meshpass_edge_directory_fresh 0\n');
+  expect(text).toContain('meshpass_edge_broker_silent_seconds 1.5\n');
   expect(text).toContain('meshpass_edge_refused_total{code="tunnel_limit"} 7\n');
 });

@@ -22,6 +22,9 @@ import { type EdgeProcess, runEdge } from '../edge-process.ts';
 import { hostPort, wholeNumber } from '../host-port.ts';
 import { untilSignal } from '../until-signal.ts';
 
+/** In one process, silence of this many ms means that the process stood still: what happened meanwhile is unknown. */
+const OWN_SILENCE_MS = 30_000;
+
 export interface ServeOptions {
   readonly access: string;
   readonly publicUrl: string;
@@ -181,7 +184,7 @@ async function edgeBeside(broker: Broker, options: ServeOptions, log: Log): Prom
   if (!tlsCert || !tlsKey || !meshGateway) {
     throw new MeshpassError('usage', '--edge-listen needs --edge-tls-cert, --edge-tls-key and --mesh-gateway.');
   }
-  const directory = createDirectory({ clock: Date.now });
+  const directory = createDirectory({ clock: Date.now, staleMs: OWN_SILENCE_MS });
   const unfollow = followFeed(broker.feed.subscribe, directory);
   const edge = await runEdge({
     listen: hostPort(options.edgeListen, '--edge-listen'),
