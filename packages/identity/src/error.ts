@@ -93,6 +93,14 @@ const STATUS = {
   manifest_too_large: 413,
   manifest_invalid: 400,
   manifest_unknown_field: 400,
+  // Comparing, testing and planning policy
+  policy_too_large: 413,
+  policy_cases_invalid: 400,
+  policy_test_failed: 409,
+  plan_refused: 409,
+  plan_stale: 409,
+  plan_unknown: 404,
+  plan_unauthorized: 403,
   // The agent
   agent_no_identity: 400,
   agent_prebuild: 400,

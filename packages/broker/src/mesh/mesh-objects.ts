@@ -1,9 +1,9 @@
 /** Services, Pods and AuthorizationPolicies of the cluster, reduced to what policy needs to know of them. */
 import { type ForeignPolicy, MANAGED_BY, MANAGED_BY_LABEL, type MeshService } from '@meshpass/policy';
+import { protocolOf } from '@meshpass/policy/istio/port-protocol';
 import { z } from 'zod';
 
 type Workload = MeshService['workloads'][number];
-type Port = MeshService['ports'][number];
 
 const labels = z.record(z.string(), z.string());
 const metadata = z.object({
@@ -46,30 +46,6 @@ export function toService(object: unknown): Omit<MeshService, 'workloads'> | und
       protocol: protocolOf(port, appProtocol ?? name),
     })),
   };
-}
-
-const PROTOCOLS: Readonly<Record<string, Port['protocol']>> = {
-  ...{ http: 'http', http_proxy: 'http', http2: 'http2', grpc: 'http2' },
-  ...{ tcp: 'tcp', https: 'tcp', tls: 'tcp', mongo: 'tcp', redis: 'tcp', mysql: 'tcp' },
-};
-/** Kubernetes' own names for appProtocol. Traffic that is TLS within the mesh's TLS is bytes to the mesh. */
-const APP_PROTOCOLS: Readonly<Record<string, Port['protocol']>> = {
-  ...{ 'kubernetes.io/h2c': 'http2', 'kubernetes.io/ws': 'http', 'kubernetes.io/wss': 'tcp' },
-};
-/** SMTP, DNS, MySQL, MongoDB: servers that speak first, which Istio never sniffs. */
-const NEVER_SNIFFED: readonly number[] = [25, 53, 3306, 27017];
-
-/**
- * As istiod decides (pkg/config/kube/conversion.go): appProtocol, else the name up to its first dash.
- * @param declared appProtocol, or the port's name where it has none
- */
-export function protocolOf(port: number, declared: string): Port['protocol'] {
-  const lower = declared.toLowerCase();
-  if (Object.hasOwn(APP_PROTOCOLS, declared)) return APP_PROTOCOLS[declared]!;
-  if (lower.startsWith('grpc-web')) return 'http2';
-  const prefix = lower.split('-')[0]!;
-  if (Object.hasOwn(PROTOCOLS, prefix)) return PROTOCOLS[prefix]!;
-  return NEVER_SNIFFED.includes(port) ? 'tcp' : 'undeclared';
 }
 
 const Pod = z.object({

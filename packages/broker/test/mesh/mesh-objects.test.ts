@@ -1,5 +1,6 @@
+import { protocolOf } from '@meshpass/policy/istio/port-protocol';
 import { describe, expect, it, test } from 'vitest';
-import { protocolOf, toPod, toPolicy, toService, withWorkloads } from '../../src/mesh/mesh-objects.ts';
+import { toPod, toPolicy, toService, withWorkloads } from '../../src/mesh/mesh-objects.ts';
 
 describe('the protocol of a port, as istiod sees it', () => {
   it.each([
