@@ -1,0 +1,193 @@
+/**
+ * Sets of calls as decision diagrams: each node looks at one field, whose values fall into numbered classes, and goes on
+ * to the node of that class. Equal sets are the same node, so whether two rule sets mean the same is one comparison, and
+ * whether a difference is empty is another. After R. Bryant, "Graph-Based Algorithms for Boolean Function
+ * Manipulation" (1986), with many-valued variables.
+ *
+ * Class 0 stands for every class that a node does not list, so that a rule that names one of a thousand values costs one entry.
+ */
+import { MeshpassError } from '@meshpass/identity';
+
+export type Node = number;
+export const NONE: Node = 0;
+export const EVERY: Node = 1;
+
+/** One product of fields that a set contains: only the fields that matter. */
+export type Product = ReadonlyMap<number, ClassSet>;
+
+/** Classes of one field; with `rest`, all but those that are listed. */
+export interface ClassSet {
+  readonly classes: ReadonlySet<number>;
+  readonly rest: boolean;
+}
+
+/** More than any mesh that was seen needs, and less than fills the memory. */
+const MAX_NODES = 4_000_000;
+
+export class Diagram {
+  readonly #field: number[] = [Number.MAX_SAFE_INTEGER, Number.MAX_SAFE_INTEGER];
+  readonly #rest: Node[] = [NONE, EVERY];
+  /** Classes that go elsewhere than the rest, ascending, and where each goes. */
+  readonly #classes: (readonly number[])[] = [[], []];
+  readonly #nodes: (readonly Node[])[] = [[], []];
+  readonly #known = new Map<string, Node>();
+  readonly #and = new Map<number, Node>();
+  readonly #minus = new Map<number, Node>();
+  readonly #or = new Map<number, Node>();
+
+  /** Calls whose value of `field` falls into one of `classes`. @param classes ascending; class 0 has to be among them or not */
+  among(field: number, classes: Iterable<number>, total: number): Node {
+    const listed = [...new Set(classes)].sort((a, b) => a - b);
+    if (listed[0] !== 0) return this.#make(field, NONE, listed, new Array<Node>(listed.length).fill(EVERY));
+    const inside = new Set(listed);
+    const outside: number[] = [];
+    for (let one = 1; one < total; one++) if (!inside.has(one)) outside.push(one);
+    return this.#make(field, EVERY, outside, new Array<Node>(outside.length).fill(NONE));
+  }
+
+  and(a: Node, b: Node): Node {
+    if (a === b || b === EVERY) return a;
+    if (a === NONE || b === NONE) return NONE;
+    if (a === EVERY) return b;
+    return this.#apply(this.#and, a < b ? a : b, a < b ? b : a, (x, y) => this.and(x, y));
+  }
+
+  or(a: Node, b: Node): Node {
+    if (a === b || b === NONE) return a;
+    if (a === EVERY || b === EVERY) return EVERY;
+    if (a === NONE) return b;
+    return this.#apply(this.#or, a < b ? a : b, a < b ? b : a, (x, y) => this.or(x, y));
+  }
+
+  /** What is in `a` and not in `b`. */
+  minus(a: Node, b: Node): Node {
+    if (a === b || a === NONE || b === EVERY) return NONE;
+    if (b === NONE) return a;
+    return this.#apply(this.#minus, a, b, (x, y) => this.minus(x, y));
+  }
+
+  not(a: Node): Node {
+    return this.minus(EVERY, a);
+  }
+
+  /** By halves: a union of many small sets stays small on the way. */
+  orAll(sets: readonly Node[]): Node {
+    if (sets.length === 0) return NONE;
+    if (sets.length === 1) return sets[0]!;
+    const middle = sets.length >> 1;
+    return this.or(this.orAll(sets.slice(0, middle)), this.orAll(sets.slice(middle)));
+  }
+
+  andAll(sets: readonly Node[]): Node {
+    return sets.reduce((all, one) => this.and(all, one), EVERY);
+  }
+
+  /** Whether a call is in a set. @param classOf class of the call's value of a field */
+  has(set: Node, classOf: (field: number) => number): boolean {
+    let node = set;
+    while (node > EVERY) {
+      const at = find(this.#classes[node]!, classOf(this.#field[node]!));
+      node = at < 0 ? this.#rest[node]! : this.#nodes[node]![at]!;
+    }
+    return node === EVERY;
+  }
+
+  /** Disjoint products that make up the set together. */
+  *products(set: Node, so: ReadonlyMap<number, ClassSet> = new Map()): Generator<Product> {
+    if (set === NONE) return;
+    if (set === EVERY) {
+      yield so;
+      return;
+    }
+    const byNode = new Map<Node, number[]>();
+    const listed = this.#classes[set]!;
+    listed.forEach((one, index) => {
+      const next = this.#nodes[set]![index]!;
+      const classes = byNode.get(next);
+      if (classes) classes.push(one);
+      else byNode.set(next, [one]);
+    });
+    const field = this.#field[set]!;
+    const rest = this.#rest[set]!;
+    // Where some of the listed classes go on like the rest cannot be: those are not listed.
+    for (const [next, classes] of byNode)
+      yield* this.products(next, new Map([...so, [field, { classes: new Set(classes), rest: false }]]));
+    yield* this.products(rest, new Map([...so, [field, { classes: new Set(listed), rest: true }]]));
+  }
+
+  /** The set of a product. */
+  ofProduct(product: Product): Node {
+    return this.andAll(
+      [...product].map(([field, { classes, rest }]) => {
+        // Listed classes are never class 0, which stands for the rest.
+        const listed = this.among(field, classes, 0);
+        return rest ? this.not(listed) : listed;
+      }),
+    );
+  }
+
+  get size(): number {
+    return this.#field.length;
+  }
+
+  #apply(cache: Map<number, Node>, a: Node, b: Node, combine: (a: Node, b: Node) => Node): Node {
+    const key = a * MAX_NODES + b;
+    const known = cache.get(key);
+    if (known !== undefined) return known;
+    const [fieldA, fieldB] = [this.#field[a]!, this.#field[b]!];
+    const field = Math.min(fieldA, fieldB);
+    const [restA, restB] = [fieldA === field ? this.#rest[a]! : a, fieldB === field ? this.#rest[b]! : b];
+    const classesA = fieldA === field ? this.#classes[a]! : [];
+    const classesB = fieldB === field ? this.#classes[b]! : [];
+    const [nodesA, nodesB] = [this.#nodes[a]!, this.#nodes[b]!];
+    const rest = combine(restA, restB);
+    const classes: number[] = [];
+    const nodes: Node[] = [];
+    for (let i = 0, j = 0; i < classesA.length || j < classesB.length; ) {
+      const [x, y] = [classesA[i] ?? Number.POSITIVE_INFINITY, classesB[j] ?? Number.POSITIVE_INFINITY];
+      const next = combine(x <= y ? nodesA[i]! : restA, y <= x ? nodesB[j]! : restB);
+      if (next !== rest) {
+        classes.push(Math.min(x, y));
+        nodes.push(next);
+      }
+      if (x <= y) i++;
+      if (y <= x) j++;
+    }
+    const made = this.#make(field, rest, classes, nodes);
+    cache.set(key, made);
+    return made;
+  }
+
+  /** The one node of this content. */
+  #make(field: number, rest: Node, classes: readonly number[], nodes: readonly Node[]): Node {
+    if (classes.length === 0) return rest;
+    const content = `${field}:${rest}:${classes.join()}:${nodes.join()}`;
+    const known = this.#known.get(content);
+    if (known !== undefined) return known;
+    const made = this.#field.length;
+    if (made >= MAX_NODES)
+      throw new MeshpassError(
+        'policy_too_large',
+        'These policies are too many, or too entangled, to be compared at once.',
+      );
+    this.#field.push(field);
+    this.#rest.push(rest);
+    this.#classes.push(classes);
+    this.#nodes.push(nodes);
+    this.#known.set(content, made);
+    return made;
+  }
+}
+
+function find(sorted: readonly number[], wanted: number): number {
+  let low = 0;
+  let high = sorted.length - 1;
+  while (low <= high) {
+    const middle = (low + high) >> 1;
+    const value = sorted[middle]!;
+    if (value === wanted) return middle;
+    if (value < wanted) low = middle + 1;
+    else high = middle - 1;
+  }
+  return -1;
+}

@@ -1,0 +1,115 @@
+/** Sets of calls in words: who calls what, under which circumstances, only as far as it matters. */
+import type { Call } from './call.ts';
+import type { Explained } from './space.ts';
+
+export interface Said {
+  /** `workloads of namespace shop` */
+  readonly who: string;
+  /** `GET /orders/*` */
+  readonly what: string;
+  /** `with a token of https://...`; empty where nothing else matters. */
+  readonly circumstances: string;
+}
+
+export function say(explained: readonly Explained[]): Said {
+  const by = new Map(explained.map((one) => [one.field, one]));
+  const who = sayWho(by);
+  const what = sayWhat(by);
+  const circumstances = explained
+    .filter(({ field }) => !SAID_ELSEWHERE.has(field))
+    .map(sayCircumstance)
+    .filter((text) => text !== '');
+  return { who, what, circumstances: circumstances.join(', ') };
+}
+
+/** One call, written as short as it can be. */
+export function formatCall({ flags, texts, lists, addresses }: Call, protocol: 'http' | 'tcp'): string {
+  const namespace = texts.get('peer.namespace');
+  const account = texts.get('peer.account');
+  const peer = flags.has('peer')
+    ? `${namespace ?? 'any namespace'}/${account ?? 'any account'}${texts.has('peer.trustDomain') ? ` of ${texts.get('peer.trustDomain')}` : ''}`
+    : 'a caller without mutual TLS';
+  const call = protocol === 'tcp' ? 'a connection' : `${texts.get('method') ?? 'GET'} ${texts.get('path') ?? '/'}`;
+  const rest = [
+    ...[...texts].filter(([field]) => !CALL_FIELDS.has(field)).map(([field, value]) => `${label(field)} ${value}`),
+    ...[...lists].map(([field, values]) => `${label(field)} ${values.join(' and ')}`),
+    ...[...addresses].map(([field, value]) => `${field} ${value}`),
+    ...[...flags].filter((name) => name !== 'peer').map(sayFlag),
+  ];
+  return `${peer}: ${call}${rest.length > 0 ? ` (${rest.join(', ')})` : ''}`;
+}
+
+const PEER_FIELDS = ['peer', 'peer.namespace', 'peer.account', 'peer.trustDomain'];
+const CALL_FIELDS = new Set([...PEER_FIELDS, 'method', 'path']);
+const SAID_ELSEWHERE = CALL_FIELDS;
+
+function sayWho(by: ReadonlyMap<string, Explained>): string {
+  const proven = by.get('peer');
+  if (proven?.kind === 'flag' && !proven.value) return 'callers without mutual TLS';
+  const [namespace, account, domain] = ['peer.namespace', 'peer.account', 'peer.trustDomain'].map((field) =>
+    by.get(field),
+  );
+  const parts = [
+    ...(account ? [`service account ${values(account)}`] : []),
+    ...(namespace ? [`namespace ${values(namespace)}`] : []),
+    ...(domain ? [`trust domain ${values(domain)}`] : []),
+  ];
+  if (parts.length > 0) return `workloads of ${parts.join(' of ')}`;
+  return proven ? 'every caller with mutual TLS' : 'everybody';
+}
+
+function sayWhat(by: ReadonlyMap<string, Explained>): string {
+  const [method, path] = [by.get('method'), by.get('path')];
+  if (!method && !path) return 'every call';
+  return `${method ? values(method) : 'any method'} ${path ? values(path) : 'on any path'}`;
+}
+
+function sayCircumstance(one: Explained): string {
+  switch (one.kind) {
+    case 'flag':
+      return one.value ? sayFlag(one.field) : /^(?:unverified|custom):/.test(one.field) ? sayNoFlag(one.field) : '';
+    case 'member':
+      return `${one.has ? 'with' : 'without'} ${label(one.field)} ${one.value}`;
+    default: {
+      if (one.field === 'token.issuer' && one.missing && one.values.length === 0 && !one.except)
+        return 'without a token';
+      if (one.missing && one.values.length === 0 && !one.except) return `without ${label(one.field)}`;
+      const may = one.missing && !one.except ? ` or without ${label(one.field)}` : '';
+      return `with ${label(one.field)} ${values(one)}${may}`;
+    }
+  }
+}
+
+function sayFlag(field: string): string {
+  const [kind, ...rest] = field.split(':');
+  const name = rest.join(':');
+  if (kind === 'unverified') return `with a token in ${name} that does not verify`;
+  return kind === 'custom' ? `where the authorizer ${name} agrees` : name;
+}
+
+function sayNoFlag(field: string): string {
+  const [kind, ...rest] = field.split(':');
+  const name = rest.join(':');
+  return kind === 'unverified'
+    ? `without an unverifiable token in ${name}`
+    : `where the authorizer ${name} does not agree`;
+}
+
+/** A field as a person calls it. */
+function label(field: string): string {
+  if (field === 'connection.sni') return 'SNI';
+  if (field === 'token.issuer') return 'a token of';
+  if (field === 'token.subject') return 'subject';
+  if (field.startsWith('token.claim:')) return `claim ${field.slice('token.claim:'.length).replaceAll('][', '.')}`;
+  return field.startsWith('header:') ? `header ${field.slice('header:'.length)}` : field.replace(/^metadata:/, '');
+}
+
+const SHOWN = 8;
+
+function values(one: Explained): string {
+  if (one.kind !== 'text' && one.kind !== 'address') return '';
+  const list =
+    one.values.slice(0, SHOWN).join(', ') + (one.values.length > SHOWN ? ` and ${one.values.length - SHOWN} more` : '');
+  if (!one.except) return list || 'none';
+  return one.values.length === 0 ? 'any' : `any but ${list}`;
+}

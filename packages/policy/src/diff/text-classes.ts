@@ -1,0 +1,115 @@
+/**
+ * The values of one text field, sorted by what a set of tests can tell apart: one example for each combination of answers
+ * that some text gives. Two texts of the same class are the same to every rule, so comparing examples compares all texts.
+ */
+import { exploreTexts } from './text-automaton.ts';
+import { passes, type TextTest } from './text-test.ts';
+
+/** What texts a field can have at all. */
+export interface TextDomain {
+  /** Every text begins with it: `/` for paths. */
+  readonly start: string;
+  /** Characters to make examples of; whatever is in the tests is added. */
+  readonly alphabet: string;
+  /** Whether the field may be missing. */
+  readonly optional: boolean;
+}
+
+export interface TextClasses {
+  /** By number: an example, undefined where the field is missing. Class 0 passes the fewest tests. */
+  readonly examples: readonly (string | undefined)[];
+  /** Numbers of the classes that pass a test. */
+  readonly passing: (test: TextTest) => readonly number[];
+  /** Number of the class of any text. */
+  readonly classOf: (value: string | undefined) => number;
+}
+
+/** Sorts all texts by their answers to these tests. @throws MeshpassError `policy_too_large` */
+export function classify(tests: readonly TextTest[], domain: TextDomain): TextClasses {
+  const distinct = [...new Map(tests.map((test) => [keyOf(test), test])).values()];
+  const found = distinct.some(({ form }) => form === 'pattern')
+    ? exploreTexts(distinct, domain)
+    : combine(distinct, domain);
+  const answers = answersTo(distinct);
+  const numbers = new Map<string, number>();
+  const examples: (string | undefined)[] = [];
+  const passed: number[][] = distinct.map(() => []);
+  const add = (value: string | undefined): void => {
+    const answer = answers(value);
+    const key = answer.join();
+    if (numbers.has(key)) return;
+    const number = examples.push(value) - 1;
+    numbers.set(key, number);
+    for (const test of answer) passed[test]!.push(number);
+  };
+  // What is found first becomes class 0: the plainest text.
+  for (const value of found) add(value);
+  if (domain.optional) add(undefined);
+  const byKey = new Map(distinct.map((test, index) => [keyOf(test), passed[index]!]));
+  return {
+    examples,
+    passing: (test) => byKey.get(keyOf(test))!,
+    classOf: (value) => numbers.get(answers(value).join()) ?? 0,
+  };
+}
+
+/** Indexes of the tests that a text passes, ascending; exact ones by a look into a map. */
+function answersTo(tests: readonly TextTest[]): (value: string | undefined) => readonly number[] {
+  const exact = new Map<string, number>();
+  const others: [TextTest, number][] = [];
+  tests.forEach((test, index) => {
+    if (test.form === 'exact') exact.set(test.text, index);
+    else others.push([test, index]);
+  });
+  return (value) => {
+    if (value === undefined) return [];
+    const passed = others.filter(([test]) => passes(test, value)).map(([, index]) => index);
+    const index = exact.get(value);
+    return index === undefined ? passed : [...passed, index].sort((a, b) => a - b);
+  };
+}
+
+/**
+ * Of exact texts, prefixes and suffixes: how a text answers depends on whether it is one of the exact ones, else on the
+ * longest prefix and the longest suffix that it has. So every exact text and every pair of prefix and suffix is tried, and
+ * nothing else can answer otherwise.
+ */
+function* combine(tests: readonly TextTest[], domain: TextDomain): Generator<string> {
+  const texts = (form: TextTest['form']) =>
+    tests.flatMap((test) => (test.form === form && 'text' in test ? [test.text] : []));
+  const [exacts, prefixes, suffixes] = [texts('exact'), texts('prefix'), texts('suffix')];
+  const beginnings = new Set([...exacts, ...prefixes].flatMap(beginningsOf));
+  const ends = new Set(suffixes.flatMap(endsOf));
+  const starts = [domain.start, ...prefixes.filter((prefix) => prefix.startsWith(domain.start))];
+  for (const start of starts) {
+    const inside = start + away((more) => beginnings.has(start + more), domain.alphabet);
+    for (const end of ['', ...suffixes]) {
+      yield inside + away((more) => ends.has(more + end), domain.alphabet, inside) + end;
+    }
+  }
+  yield* exacts.filter((text) => text.startsWith(domain.start));
+}
+
+/** The shortest text that leaves a set of continuations. @param taken no character is added where this already left it */
+function away(stays: (more: string) => boolean, alphabet: string, taken = ''): string {
+  if (taken !== '' && !stays(taken.at(-1)!)) return '';
+  let tried = [''];
+  for (;;) {
+    const longer = tried.flatMap((text) => [...alphabet].map((character) => text + character));
+    const free = longer.find((text) => !stays(text));
+    if (free !== undefined) return free;
+    tried = longer;
+  }
+}
+
+function beginningsOf(text: string): string[] {
+  return Array.from({ length: text.length }, (_, index) => text.slice(0, index + 1));
+}
+
+function endsOf(text: string): string[] {
+  return Array.from({ length: text.length }, (_, index) => text.slice(index));
+}
+
+function keyOf(test: TextTest): string {
+  return JSON.stringify(test);
+}

@@ -1,0 +1,56 @@
+/** Why a call is let in or not, at one port: by which rule, and where that is written. */
+import type { AuthorizationPolicy } from '../istio/resources.ts';
+import { type Call, meets } from './call.ts';
+import type { Guarded } from './rulebook.ts';
+
+export interface Verdict {
+  readonly allowed: boolean;
+  /** For people. */
+  readonly reason: string;
+  /** The policy whose rule decides, with the number of the rule; absent where no rule does. */
+  readonly policy?: AuthorizationPolicy;
+  readonly rule?: number;
+}
+
+/** In Envoy's order: connection and token, CUSTOM, DENY, ALLOW. */
+export function verdict({ allowed, policies }: Guarded, call: Call): Verdict {
+  const isAllowed = meets(call, allowed);
+  const deciding = (action: string) => {
+    for (const { policy, rules } of policies) {
+      if ((policy.spec.action ?? 'ALLOW') !== action) continue;
+      const rule = rules.findIndex((one) => meets(call, one));
+      if (rule >= 0) return { policy, rule };
+    }
+    return undefined;
+  };
+  if (isAllowed) {
+    const by = deciding('ALLOW');
+    if (by) return { allowed: true, reason: `allowed by ${formatRule(by.policy, by.rule)}`, ...by };
+    return { allowed: true, reason: 'no policy denies it, and no ALLOW policy is there' };
+  }
+  const custom = deciding('CUSTOM');
+  const denied = deciding('DENY');
+  if (denied) return { allowed: false, reason: `denied by ${formatRule(denied.policy, denied.rule)}`, ...denied };
+  const allowing = policies.filter(({ policy }) => (policy.spec.action ?? 'ALLOW') === 'ALLOW');
+  if (allowing.length > 0 && !deciding('ALLOW')) {
+    const names = allowing.slice(0, 3).map(({ policy }) => formatPolicy(policy));
+    const more = allowing.length > 3 ? ` and ${allowing.length - 3} more` : '';
+    return { allowed: false, reason: `no rule of ${names.join(', ')}${more} allows it` };
+  }
+  if (custom)
+    return { allowed: false, reason: `left to an authorizer by ${formatRule(custom.policy, custom.rule)}`, ...custom };
+  return { allowed: false, reason: 'mutual TLS or the token on it is not what this port asks for' };
+}
+
+/** `AuthorizationPolicy shop/orders (orders.yaml:3)`. */
+export function formatPolicy({ kind, metadata, origin }: AuthorizationPolicy): string {
+  const place = origin.line > 0 ? ` (${origin.file}:${origin.line})` : '';
+  return `${kind} ${metadata.namespace}/${metadata.name}${place}`;
+}
+
+/** `AuthorizationPolicy shop/orders, rule 2 (orders.yaml:12)`, counted from 1. */
+export function formatRule(policy: AuthorizationPolicy, rule: number): string {
+  const { kind, metadata, origin } = policy;
+  const place = origin.line > 0 ? origin.at(['spec', 'rules', rule]) : undefined;
+  return `${kind} ${metadata.namespace}/${metadata.name}, rule ${rule + 1}${place ? ` (${place.file}:${place.line})` : ''}`;
+}
