@@ -2,22 +2,23 @@
 import { randomBytes } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
+import type { Logger } from 'pino';
 import type { AuditContext } from './audit/audited.ts';
 import { createChain } from './audit/chain.ts';
 import { createCheckpoints, readLastCheckpoint } from './audit/checkpoints.ts';
 import { auditRow, draftEvent } from './audit/event.ts';
 import { createJournal } from './audit/journal.ts';
-import { openAuditKey } from './audit/key.ts';
+import type { AuditKey } from './audit/key.ts';
 import { namedRules } from './audit/rule.ts';
 import type { BrokerConfig } from './config.ts';
 import { createApp } from './http/app.ts';
 import { recordEdgeDecisions } from './http/edge.ts';
-import { listenPlain, listenTls } from './http/listen.ts';
+import { listenTls } from './http/listen.ts';
 import { createOperatorApp } from './http/operator.ts';
 import { sourceReader } from './http/source.ts';
+import type { OperatorListener } from './http/standby.ts';
 import { labOnlyFeed, labOnlyLiveIndex } from './lab-only-break-revocation.ts';
-import { createLog } from './log.ts';
-import { createMetrics } from './metrics.ts';
+import type { Metrics } from './metrics.ts';
 import type { Broker, BrokerParts } from './serve.ts';
 import { type CloseContext, untilStored } from './session/close.ts';
 import { createFeed } from './session/feed.ts';
@@ -27,6 +28,7 @@ import { recheckSession } from './session/recheck.ts';
 import { restore } from './session/restore.ts';
 import { createRevocations } from './session/revocations.ts';
 import { startSweeping } from './session/sweep.ts';
+import { superseded } from './store/guard.ts';
 import type { Store } from './store/open.ts';
 import { MAX_AGE, MAX_AHEAD } from './token/dpop.ts';
 import { createReplayMemory } from './token/replay.ts';
@@ -43,19 +45,23 @@ export interface Opened {
   readonly githubEventToken: string | undefined;
   /** Unix seconds. */
   readonly startedAt: number;
+  readonly auditKey: AuditKey;
+  readonly metrics: Metrics;
+  readonly operator: OperatorListener;
 }
 
 /** Restores the sessions and serves. */
 export async function startActive(
   config: BrokerConfig,
-  parts: BrokerParts,
-  { store, operatorToken, githubEventToken, startedAt }: Opened,
+  parts: BrokerParts & { readonly log: Logger },
+  { store, operatorToken, githubEventToken, startedAt, auditKey, metrics, operator }: Opened,
 ): Promise<Broker> {
-  const { mesh, clock = Date.now, random = randomBytes, log = createLog() } = parts;
+  const { mesh, clock = Date.now, random = randomBytes, log } = parts;
   const sourceOf = sourceReader(config.trustedProxies);
   const live = labOnlyLiveIndex(parts.labOnlyBrokenStep, createLiveIndex());
   let watch: Watch | undefined;
-  const metrics = createMetrics({
+  metrics.measure({
+    isActive: store.holds,
     liveSessions: live.size,
     pendingRevocations: () => revocations.pending(),
     github: {
@@ -68,11 +74,6 @@ export async function startActive(
     metrics.failure(where);
     log.error({ err: cause, where }, 'something the broker stands on failed');
   };
-  const auditKey = await openAuditKey(
-    config.auditKeyFile ?? join(config.dataDir, 'audit-key.pem'),
-    config.publicUrl,
-    config.auditKeyFile === undefined,
-  );
   const checkpointFile = join(config.dataDir, 'audit-checkpoint');
   const known = await readLastCheckpoint(checkpointFile, auditKey);
   const chain = createChain(store.db, { verifiers: auditKey.verifiers, known });
@@ -82,7 +83,8 @@ export async function startActive(
   });
   const ruleOf = namedRules(mesh);
   const journal = createJournal({ store, chain, observe: metrics.batch, onFailure: failed('store') });
-  const restored = await restore(store, clock, config.leaseSeconds + config.restartGraceSeconds);
+  const leaseAgain = config.leaseSeconds + config.restartGraceSeconds;
+  const restored = await restore(store, clock, leaseAgain);
   for (const one of restored.sessions) live.add(one);
   const revocations = createRevocations({
     revoker: parts.revoker,
@@ -90,7 +92,7 @@ export async function startActive(
     initial: restored.revoked,
     onFailure: failed('revoker'),
   });
-  const feed = labOnlyFeed(parts.labOnlyBrokenStep, createFeed(live, mesh, clock));
+  const feed = labOnlyFeed(parts.labOnlyBrokenStep, createFeed(live, mesh, clock, store.holds));
 
   const closing: CloseContext = {
     ...{ live, journal, feed, revocations, clock, random },
@@ -163,13 +165,17 @@ export async function startActive(
     liveSessions: live,
     reviewEdgeToken: parts.reviewEdgeToken,
     stopping: () => stopping,
+    holds: store.holds,
   });
 
   const lifecycle = async (action: 'broker.start' | 'broker.stop', detail: Record<string, unknown>) => {
     const draft = { ...draftEvent(action, {}, clock, random), detail };
     await journal.write({ audit: [auditRow(draft, 'allowed', 'The broker process.', undefined, clock())] });
   };
-  await lifecycle('broker.start', { store: store.kind, epoch: store.epoch, restored: restored.sessions.length });
+  await lifecycle('broker.start', {
+    ...{ store: store.kind, epoch: store.epoch, restored: restored.sessions.length },
+    after: store.before?.instance,
+  });
   // The access file may have changed while no broker ran.
   if (mesh.inForce()) for (const one of restored.sessions) await recheckSession(sessions, one);
   const unfollow = followMesh(sessions);
@@ -180,27 +186,27 @@ export async function startActive(
     void untilStored(closing, { audit: [row] });
   });
   const stopCheckpoints = checkpoints.start(config.auditCheckpointSeconds);
-  const stopSweeping = startSweeping({ ...sessions, store, revoker: parts.revoker });
+  const stopSweeping = startSweeping({ ...sessions, store, revoker: parts.revoker, leaseAgain });
   if (parts.github) {
     const { githubSweepSeconds: sweepSeconds, githubMemberSeconds: memberSeconds } = config;
     watch = startWatching({ ...parts.github, sessions, sweepSeconds, memberSeconds, onFailure: failed('github') });
   }
   const listener = await listenTls(app, config.listen, config.tls, failed('tls'));
-  const operator = await listenPlain(
-    createOperatorApp({ store, mesh, metrics, admin, auditLog, drill, stopping: () => stopping }),
-    config.operator,
-  );
+  operator.show(createOperatorApp({ store, mesh, metrics, admin, auditLog, drill, stopping: () => stopping }));
   log.info({ port: listener.port, operatorPort: operator.port, store: store.kind, restored: live.size() }, 'serving');
 
-  const stop = async () => {
+  const stopServing = async (patienceMs: number) => {
     stopping = true;
     unfollow();
     stopSweeping();
     watch?.stop();
     for (const stream of streams) stream.end();
-    await listener.stop(STOP_PATIENCE_MS);
+    await listener.stop(patienceMs);
     feed.stop();
     revocations.stop();
+  };
+  const stop = async () => {
+    await stopServing(STOP_PATIENCE_MS);
     await lifecycle('broker.stop', { sessions: live.size() }).catch(failed('store'));
     await journal.flush();
     await stopCheckpoints();
@@ -208,8 +214,15 @@ export async function startActive(
     await store.close();
     log.info('stopped');
   };
+  /** Nothing is written any more: it would be refused. The operator listener says why until the process ends. */
+  const cease = async () => {
+    log.fatal({ epoch: store.epoch }, 'another broker has taken over: this one serves nobody any more, and ends');
+    await stopServing(0);
+    return superseded();
+  };
   let stopped: Promise<void> | undefined;
   return {
+    lost: store.lost.then(cease),
     port: listener.port,
     operatorPort: operator.port,
     feed,

@@ -10,9 +10,14 @@ export interface Metrics {
   readonly failure: (where: string) => void;
   /** Events of GitHub's audit log that concern Codespaces. */
   readonly githubEvents: (count: number) => void;
+  /** From now on these are read; a broker that waits has none of them. */
+  readonly measure: (gauges: Gauges) => void;
 }
 
+/** What only the active broker has. */
 export interface Gauges {
+  /** Whether it is known to be it. */
+  readonly isActive: () => boolean;
   readonly liveSessions: () => number;
   readonly pendingRevocations: () => number;
   /** Of what watches GitHub; undefined where nothing does, or nothing is known yet. */
@@ -25,7 +30,8 @@ const GITHUB_GAUGES = {
   callsLeft: ['meshpass_github_calls_left', 'Calls that GitHub says are left in this hour'],
 } as const;
 
-export function createMetrics(gauges: Gauges): Metrics {
+export function createMetrics(): Metrics {
+  let gauges: Gauges | undefined;
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
@@ -67,11 +73,19 @@ export function createMetrics(gauges: Gauges): Metrics {
     registers,
   });
   new Gauge({
+    name: 'meshpass_broker_active',
+    help: 'Whether this is the broker that serves: 1, or 0 where it waits or cannot tell',
+    registers,
+    collect() {
+      this.set(gauges?.isActive() ? 1 : 0);
+    },
+  });
+  new Gauge({
     name: 'meshpass_sessions_live',
     help: 'Live sessions',
     registers,
     collect() {
-      this.set(gauges.liveSessions());
+      this.set(gauges?.liveSessions() ?? 0);
     },
   });
   new Gauge({
@@ -79,15 +93,14 @@ export function createMetrics(gauges: Gauges): Metrics {
     help: 'Revoked principals that the mesh has not confirmed',
     registers,
     collect() {
-      this.set(gauges.pendingRevocations());
+      this.set(gauges?.pendingRevocations() ?? 0);
     },
   });
   for (const [key, [name, help]] of Object.entries(GITHUB_GAUGES)) {
-    const read = gauges.github[key as keyof typeof GITHUB_GAUGES];
     new Gauge({
       ...{ name, help, registers },
       collect() {
-        const value = read();
+        const value = gauges?.github[key as keyof typeof GITHUB_GAUGES]();
         if (value === undefined) this.reset();
         else this.set(value);
       },
@@ -109,5 +122,8 @@ export function createMetrics(gauges: Gauges): Metrics {
     closed: (cause) => closed.inc({ cause }),
     failure: (where) => failures.inc({ where }),
     githubEvents: (count) => githubEvents.inc(count),
+    measure: (given) => {
+      gauges = given;
+    },
   };
 }

@@ -1,16 +1,25 @@
 /** The broker: what it is given, what it makes, and how it starts. */
 import { readFile } from 'node:fs/promises';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
 import { type EdgeDecision, MeshpassError } from '@meshpass/identity';
 import type { Authorize } from '@meshpass/policy';
 import type { Logger } from 'pino';
 import { startActive } from './active.ts';
 import type { Attest } from './attest/attest.ts';
+import { openAuditKey } from './audit/key.ts';
 import type { BrokerConfig } from './config.ts';
+import type { Duty } from './duty.ts';
+import { readPair } from './http/listen.ts';
+import { createStandbyApp, listenForOperators } from './http/standby.ts';
 import { type Clock, type Random, seconds } from './instant.ts';
 import type { LabOnlyBrokenStep } from './lab-only-break-revocation.ts';
+import { createLog } from './log.ts';
 import type { CertificateAuthority, MeshState, Revoker } from './mesh/contract.ts';
 import type { PolicyDecisions } from './mesh/policy-decisions.ts';
+import { createMetrics } from './metrics.ts';
 import type { Feed } from './session/feed.ts';
+import type { Holder, Shared } from './store/holder.ts';
 import { openStore } from './store/open.ts';
 import type { Signer } from './token/signer.ts';
 import type { Pace } from './watch/pace.ts';
@@ -36,6 +45,10 @@ export interface BrokerParts {
   readonly random?: Random;
   /** readLabOnlyBrokenStep(). */
   readonly labOnlyBrokenStep?: LabOnlyBrokenStep | undefined;
+  /** Learns when this broker is the active one. */
+  readonly duty?: Pick<Duty, 'begin'>;
+  /** Ends the waiting of a broker that stands by. */
+  readonly signal?: AbortSignal;
 }
 
 export interface Broker {
@@ -48,30 +61,93 @@ export interface Broker {
   readonly reportEdgeDecisions: (decisions: readonly EdgeDecision[]) => Promise<void>;
   /** Resolves when the mesh has heard of every revocation so far. */
   readonly revocationsSettled: () => Promise<void>;
+  /**
+   * Resolves, with why, when another broker has taken over. By then this one serves nobody any more, and has closed what it
+   * can: its process has to end.
+   */
+  readonly lost: Promise<MeshpassError>;
   /** Stops accepting, finishes what is under way within 10 s, makes everything durable. Sessions live on. */
   readonly close: () => Promise<void>;
 }
 
 const MIN_TOKEN = 32;
 
-/** @throws MeshpassError `config_invalid`, `store_unavailable` */
-export async function serveBroker(config: BrokerConfig, parts: BrokerParts): Promise<Broker> {
+/**
+ * Resolves once this broker is the active one: on PostgreSQL it stands by for as long as another is, and only its operator
+ * listener answers.
+ * @throws MeshpassError `config_invalid`, `store_unavailable`; the reason of the signal
+ */
+export async function serveBroker(config: BrokerConfig, given: BrokerParts): Promise<Broker> {
+  const { clock = Date.now, log = createLog(), signer, mesh, signal, duty } = given;
+  const parts = { ...given, log };
   // The process before this one has ended by now; the store takes its time to open, so that agents hardly notice.
-  const startedAt = seconds(parts.clock ?? Date.now);
+  let startedAt = seconds(clock);
+  const tokens = await readTokens(config, parts);
+  const auditKey = await openAuditKey(
+    config.auditKeyFile ?? join(config.dataDir, 'audit-key.pem'),
+    config.publicUrl,
+    config.auditKeyFile === undefined,
+  );
+  // What a broker that stands by would miss only when it is needed.
+  readPair(config.tls);
+  const shared: Shared = {
+    publicUrl: config.publicUrl,
+    trustDomain: config.trustDomain,
+    tokenAudience: config.tokenAudience,
+    signingKeys: (JSON.parse(signer.jwks) as { keys: { kid: string }[] }).keys.map(({ kid }) => kid),
+    auditKeys: auditKey.verifiers.map(({ text }) => text),
+  };
+
+  const metrics = createMetrics();
+  let waitsFor = 'the store is being opened';
+  const standby = createStandbyApp({ metrics, reasons: () => [waitsFor, ...mesh.unready()] });
+  const operator = await listenForOperators(standby, config.operator);
+  const standBy = (why: string, detail: object) => {
+    if (why !== waitsFor) log.info(detail, why);
+    waitsFor = why;
+  };
+  try {
+    let waited = false;
+    const store = await openStore({
+      ...{ dataDir: config.dataDir, databaseUrl: config.databaseUrl, signal },
+      self: { instance: `${hostname()} process ${process.pid}`, shared },
+      onWaiting: (active) => {
+        waited = true;
+        standBy(`standing by: ${nameOf(active)} is active`, { active: active?.instance, since: active?.since });
+      },
+      onFailure: (err) => {
+        metrics.failure('store');
+        standBy('standing by: the store does not answer', { err });
+      },
+    });
+    // Until now the other one has accepted proofs.
+    if (waited) startedAt = seconds(clock);
+    try {
+      duty?.begin(store.holds);
+      return await startActive(config, parts, { ...tokens, store, startedAt, auditKey, metrics, operator });
+    } catch (thrown) {
+      await store.close();
+      throw thrown;
+    }
+  } catch (thrown) {
+    await operator.stop(0);
+    throw thrown;
+  }
+}
+
+function nameOf(active: Holder | undefined): string {
+  return active ? `the broker ${active.instance}` : 'another broker';
+}
+
+async function readTokens(config: BrokerConfig, { github }: BrokerParts) {
   const operatorToken = await readToken(config.operatorTokenFile, 'operators');
   const githubEventToken = await readToken(config.githubEventTokenFile, "GitHub's audit log");
-  if (githubEventToken !== undefined && !parts.github)
+  if (githubEventToken !== undefined && !github)
     throw new MeshpassError(
       'config_invalid',
       "GitHub's audit log is of use only where GitHub can be asked again: configure its App, or a token file.",
     );
-  const store = await openStore(config);
-  try {
-    return await startActive(config, parts, { store, operatorToken, githubEventToken, startedAt });
-  } catch (thrown) {
-    await store.close();
-    throw thrown;
-  }
+  return { operatorToken, githubEventToken };
 }
 
 /** @param whose in words, for messages */

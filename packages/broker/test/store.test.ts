@@ -177,6 +177,10 @@ describe.each(engines)('the store on %s', (kind, there) => {
       .set((eb) => ({ epoch: eb('epoch', '+', 1) }))
       .execute();
     expect(await codeOf(journal.write(opening('too-late')))).toBe('store_unavailable');
+    await store.lost;
+    expect(store.holds()).toBe(false);
+    await store.close();
+    store = await openStore(options);
     const rows = await store.db.selectFrom('sessions').select('id').where('id', '=', 'too-late').execute();
     expect(rows).toEqual([]);
   });

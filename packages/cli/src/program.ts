@@ -90,6 +90,7 @@ function inTheCluster(program: Command): void {
     required('--data <dir>', 'embedded store and signing key', 'MESHPASS_DATA'),
     flag('--database-url <url>', 'PostgreSQL in place of the embedded store', 'DATABASE_URL'),
     flag('--signing-key <file>', 'RSA keys that sign tokens, PEM', 'MESHPASS_SIGNING_KEY'),
+    flag('--audit-key <file>', 'Ed25519 keys that sign the audit log, PEM', 'MESHPASS_AUDIT_KEY'),
     flag('--token-audience <name>', 'audience of identity tokens', 'MESHPASS_TOKEN_AUDIENCE').default('meshpass'),
     flag('--lease <seconds>', 'a session lapses this long after its last heartbeat', 'MESHPASS_LEASE').default('45'),
     flag('--heartbeat <seconds>', 'time between heartbeats', 'MESHPASS_HEARTBEAT').default('15'),
@@ -136,7 +137,7 @@ function inTheCluster(program: Command): void {
   const edge = program.command('edge').description('run the edge alone, fed by a broker');
   for (const option of [
     flag('--listen <host:port>', 'where agents connect', 'MESHPASS_EDGE_LISTEN').default('0.0.0.0:443'),
-    required('--broker <url>', 'URL of the broker', 'MESHPASS_BROKER'),
+    required('--broker <url,...>', 'URL of the broker; of several, all', 'MESHPASS_BROKER'),
     required('--broker-token <file>', 'ServiceAccount token, audience meshpass-broker', 'MESHPASS_BROKER_TOKEN_FILE'),
     flag('--broker-ca <file>', "CA of the broker's certificate, PEM", 'MESHPASS_BROKER_CA'),
     flag(

@@ -1,29 +1,51 @@
-/** One authenticated HTTPS request to the broker, as the edge's Kubernetes ServiceAccount. */
+/** Authenticated HTTPS requests to the broker that is active, as the edge's Kubernetes ServiceAccount. */
 import { readFile } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
 import { request } from 'node:https';
 import { MeshpassError } from '@meshpass/identity';
 
 export interface BrokerAccess {
-  /** Base URL of the broker, https. */
-  readonly url: string;
+  /** Base URLs of the brokers, https. One of them is active at a time; the others refuse connections, or answer 503. */
+  readonly urls: readonly string[];
   /** File with a token for audience `meshpass-broker`; read anew each time, because the kubelet rotates it. */
   readonly tokenFile: string;
   /** PEM of the CA that signed the broker's certificate; without it, the system's. */
   readonly caFile?: string;
 }
 
+/** Asks the broker that answered last, and on its failure the others in turn. */
+export type AskBroker = (path: string, options: AskOptions) => Promise<IncomingMessage>;
+
+export interface AskOptions {
+  /** A connection on which nothing moves for so long is given up, ms. */
+  readonly silenceMs: number;
+  readonly body?: string;
+  readonly signal?: AbortSignal;
+}
+
+export function brokerAsker(access: BrokerAccess): AskBroker {
+  let urls = access.urls;
+  return async (path, options) => {
+    let failure: unknown;
+    for (const url of urls) {
+      try {
+        return await ask(access, new URL(path, url), options);
+      } catch (thrown) {
+        failure ??= thrown;
+        // It answered: what it said of this edge the others would say, too.
+        if (options.signal?.aborted || (thrown as MeshpassError).code === 'edge_unauthorized') throw thrown;
+        urls = [...urls.filter((one) => one !== url), url];
+      }
+    }
+    throw failure;
+  };
+}
+
 /**
- * @param silenceMs a connection on which nothing moves for so long is given up
  * @returns the answer, its body unread, where the status is 2xx
  * @throws MeshpassError `edge_unauthorized` (401, 403), `agent_broker_unreachable` for everything else; both worth retrying
  */
-export async function askBroker(
-  access: BrokerAccess,
-  path: string,
-  options: { readonly silenceMs: number; readonly body?: string; readonly signal?: AbortSignal },
-): Promise<IncomingMessage> {
-  const url = new URL(path, access.url);
+async function ask(access: BrokerAccess, url: URL, options: AskOptions): Promise<IncomingMessage> {
   if (url.protocol !== 'https:') throw new MeshpassError('config_invalid', 'The URL of the broker must be https.');
   const token = (await readFile(access.tokenFile, 'utf8')).trim();
   const ca = access.caFile === undefined ? undefined : await readFile(access.caFile, 'utf8');

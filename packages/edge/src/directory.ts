@@ -98,7 +98,8 @@ export function createDirectory(options: DirectoryOptions): Directory {
   function apply(event: EdgeEvent): void {
     // Only a snapshot ends silence after abandonment: what happened in between is unknown.
     if (event.type !== 'snapshot' && (heardAt === undefined || abandoned)) return;
-    heardAt = clock();
+    // Nothing else counts as having heard of the broker: one that cannot tell whether another has taken over does not beat.
+    if (event.type === 'snapshot' || event.type === 'beat') heardAt = clock();
     switch (event.type) {
       case 'snapshot': {
         abandoned = false;

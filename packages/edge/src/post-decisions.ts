@@ -1,7 +1,7 @@
 /** Brings decisions to the broker's audit log: in batches, tried again until taken, in a bounded queue. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EdgeDecision } from '@meshpass/identity';
-import { askBroker, type BrokerAccess } from './ask-broker.ts';
+import { type BrokerAccess, brokerAsker } from './ask-broker.ts';
 import { type EdgeLog, SILENT } from './log.ts';
 
 /** Most decisions of one request (the wire schema allows no more). */
@@ -29,6 +29,7 @@ export interface DecisionPost {
 /** A decision may arrive twice (an answer was lost): its id is the same, and the broker takes it once. */
 export function postDecisions(options: PostDecisionsOptions): DecisionPost {
   const { log = SILENT, random = Math.random, maxQueue = MAX_QUEUE } = options;
+  const ask = brokerAsker(options);
   const queue: EdgeDecision[] = [];
   const stop = new AbortController();
   let posted = 0;
@@ -77,7 +78,7 @@ export function postDecisions(options: PostDecisionsOptions): DecisionPost {
 
   async function post(): Promise<void> {
     const batch = queue.slice(0, BATCH);
-    const answer = await askBroker(options, '/edge/decisions', {
+    const answer = await ask('/edge/decisions', {
       silenceMs: ANSWER_MS,
       body: JSON.stringify({ decisions: batch }),
     });

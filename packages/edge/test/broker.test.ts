@@ -26,7 +26,7 @@ const SNAPSHOT = {
 
 let server: Server;
 let answer: (request: IncomingMessage, response: ServerResponse) => void;
-let access: { url: string; tokenFile: string; caFile: string };
+let access: { urls: string[]; tokenFile: string; caFile: string };
 let folder: string;
 let directory: Directory;
 let following: Following | undefined;
@@ -46,7 +46,7 @@ beforeEach(async () => {
   await writeFile(file('token'), 'first\n');
   await writeFile(file('ca.pem'), web.root);
   const { port } = server.address() as { port: number };
-  access = { url: `https://localhost:${port}`, tokenFile: file('token'), caFile: file('ca.pem') };
+  access = { urls: [`https://localhost:${port}`], tokenFile: file('token'), caFile: file('ca.pem') };
   directory = createDirectory({ clock: Date.now });
 });
 
@@ -132,7 +132,12 @@ describe('the edge follows the broker', () => {
   test('and never without TLS', async () => {
     const warned: string[] = [];
     const log = { info() {}, warn: (fields: object) => warned.push(String((fields as { err: Error }).err)) };
-    following = followBroker({ ...access, url: access.url.replace('https', 'http'), directory, log });
+    following = followBroker({
+      ...access,
+      urls: access.urls.map((url) => url.replace('https', 'http')),
+      directory,
+      log,
+    });
     await vi.waitFor(() => expect(warned[0]).toContain('must be https'));
     expect(seen).toEqual([]);
   });

@@ -142,6 +142,7 @@ async function commit(target: Target, batch: readonly Waiting[], attempt: Attemp
     for (const one of fresh) one.resolve();
   } catch (thrown) {
     const state = sqlState(thrown);
+    if (state === FENCED) store.superseded();
     try {
       if (state === REPLAYED) {
         const rest = splitReplays(fresh, usedKeys(thrown));

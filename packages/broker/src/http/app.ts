@@ -23,6 +23,7 @@ import { type DecideContext, decide, type Env } from './decide.ts';
 import { discoveryDocument } from './discovery.ts';
 import { type DrillContext, drillRoutes } from './drill.ts';
 import { type EdgeContext, edgeRoutes } from './edge.ts';
+import { onlyWhileActive } from './gate.ts';
 import { type GithubEvents, githubEventRoutes } from './github-events.ts';
 import { refusal } from './refusal.ts';
 
@@ -43,6 +44,8 @@ export interface AppContext extends DecideContext, EdgeContext {
   /** Absent: GitHub's audit log is not taken. */
   readonly githubEvents: GithubEvents | undefined;
   readonly stopping: () => boolean;
+  /** Whether this process is known, at this instant, to be the active broker. */
+  readonly holds: () => boolean;
 }
 
 export function createApp(context: AppContext): Hono<Env> {
@@ -61,6 +64,8 @@ export function createApp(context: AppContext): Hono<Env> {
     if (context.stopping()) c.header('connection', 'close');
     context.metrics.request(routePath(c, -1), c.res.status, (performance.now() - began) / 1000);
   });
+
+  app.use(onlyWhileActive(context.holds));
 
   const authenticate = (request: IncomingMessage, path: string, draft: Draft) =>
     authenticateSession(

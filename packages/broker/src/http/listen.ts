@@ -65,11 +65,11 @@ export async function listenTls(
   return await listening(server, address);
 }
 
-export async function listenPlain(app: Hono<Env>, address: ListenAddress): Promise<Listening> {
+export async function listenPlain(app: Pick<Hono<Env>, 'fetch'>, address: ListenAddress): Promise<Listening> {
   return await listening(createServer(LIMITS, listener(app)), address);
 }
 
-function listener(app: Hono<Env>) {
+function listener(app: Pick<Hono<Env>, 'fetch'>) {
   // The global Request and Response stay as Node has them: other libraries in this process use them.
   return getRequestListener(app.fetch as Parameters<typeof getRequestListener>[0], { overrideGlobalObjects: false });
 }
@@ -92,7 +92,8 @@ async function listening(server: Server, address: ListenAddress): Promise<Listen
   };
 }
 
-function readPair({ certFile, keyFile }: { readonly certFile: string; readonly keyFile: string }) {
+/** @throws MeshpassError `config_invalid` */
+export function readPair({ certFile, keyFile }: { readonly certFile: string; readonly keyFile: string }) {
   try {
     return { cert: readFileSync(certFile), key: readFileSync(keyFile) };
   } catch (cause) {

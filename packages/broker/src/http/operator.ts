@@ -8,7 +8,9 @@ import { type AdminContext, adminRoutes } from './admin.ts';
 import { type AuditRoutesContext, auditRoutes } from './audit.ts';
 import type { Env } from './decide.ts';
 import { type DrillContext, drillRoutes } from './drill.ts';
+import { onlyWhileActive } from './gate.ts';
 import { refusal } from './refusal.ts';
+import { metricsRoute } from './standby.ts';
 
 export interface OperatorContext {
   readonly store: Store;
@@ -42,13 +44,13 @@ export function createOperatorApp({
     const reasons = [
       ...mesh.unready(),
       ...(await storeProblem(store)),
+      ...(store.holds() ? [] : ['it cannot tell whether another broker has taken over']),
       ...(stopping() ? ['the broker is stopping'] : []),
     ];
     return c.json({ status: reasons.length === 0 ? 'ready' : 'not ready', reasons }, reasons.length === 0 ? 200 : 503);
   });
-  app.get('/metrics', async (c) =>
-    c.body(await metrics.registry.metrics(), 200, { 'content-type': metrics.registry.contentType }),
-  );
+  metricsRoute(app, metrics);
+  app.use(onlyWhileActive(store.holds));
   auditRoutes(app, auditLog);
   adminRoutes(app, admin);
   drillRoutes(app, drill);

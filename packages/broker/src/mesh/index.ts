@@ -3,11 +3,12 @@ import { readFile } from 'node:fs/promises';
 import { isDnsLabel, isTrustDomain, MeshpassError } from '@meshpass/identity';
 import type { IdentityTokens } from '@meshpass/policy';
 import { z } from 'zod';
+import type { Duty } from '../duty.ts';
 import { type LabOnlyBrokenStep, labOnlyIsRevoked, labOnlyKubernetes } from '../lab-only-break-revocation.ts';
 import { certificateAuthority, type MeasuredAuthority } from './authority.ts';
 import { splitRoots, viewCluster } from './cluster-view.ts';
 import { connectIstiod } from './istiod.ts';
-import { kubernetes } from './kubernetes.ts';
+import { kubernetes, writesOnlyWhile } from './kubernetes.ts';
 import { kubeconfigAccess, podAccess } from './kubernetes-access.ts';
 import { kubernetesHttp } from './kubernetes-http.ts';
 import type { Log } from './log.ts';
@@ -62,6 +63,8 @@ export interface MeshParts {
   readonly random?: () => number;
   /** readLabOnlyBrokenStep(). */
   readonly labOnlyBrokenStep?: LabOnlyBrokenStep | undefined;
+  /** Nothing is written to Kubernetes by a broker that is not the active one. Absent: it is the only one. */
+  readonly duty?: Pick<Duty, 'begun' | 'holds'>;
 }
 
 export interface ConnectedMesh {
@@ -98,7 +101,8 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
     ? await kubeconfigAccess(config.kubeconfig)
     : await podAccess(parts.env ?? process.env);
   const http = kubernetesHttp(access);
-  const cluster = kubernetes(http);
+  const { duty } = parts;
+  const cluster = duty ? writesOnlyWhile(duty.holds, kubernetes(http)) : kubernetes(http);
 
   const view = viewCluster({
     http,
@@ -113,6 +117,7 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
     mesh: { trustDomain, rootNamespace, clusterDomain, gateway },
     tokens: parts.tokens,
     resync: config.resyncSeconds * 1000,
+    begun: duty?.begun,
   });
   const broken = parts.labOnlyBrokenStep;
   const meshRevoker = revoker({ kubernetes: labOnlyKubernetes(broken, cluster), trustDomain, rootNamespace, now });

@@ -59,6 +59,24 @@ const List = z.object({
   items: z.array(z.looseObject({ metadata: z.looseObject({ name: z.string(), namespace: z.string().optional() }) })),
 });
 
+/**
+ * A broker that cannot tell whether it is the active one changes nothing: its list of revoked principals may be older than the
+ * one that stands there. What it asks in requests of its own (tokens, reviews) it may ask.
+ */
+export function writesOnlyWhile(holds: () => boolean, cluster: Kubernetes): Kubernetes {
+  const refuseUnlessHeld = async () => {
+    if (!holds())
+      throw new MeshpassError('kubernetes_unavailable', 'This broker is not the active one, and changes nothing.');
+  };
+  return {
+    ...cluster,
+    createServiceAccount: (...of) => refuseUnlessHeld().then(() => cluster.createServiceAccount(...of)),
+    deleteServiceAccount: (...of) => refuseUnlessHeld().then(() => cluster.deleteServiceAccount(...of)),
+    apply: (...of) => refuseUnlessHeld().then(() => cluster.apply(...of)),
+    remove: (...of) => refuseUnlessHeld().then(() => cluster.remove(...of)),
+  };
+}
+
 export function kubernetes(http: KubernetesHttp): Kubernetes {
   return {
     createServiceAccount: async (namespace, name, signal) => {

@@ -17,6 +17,8 @@ export interface ReconcileOptions<Plan> {
   readonly now: () => number;
   /** 0 to 1. */
   readonly random: () => number;
+  /** Nothing is applied before; absent: at once. */
+  readonly begun?: Promise<void> | undefined;
 }
 
 export interface Reconciler<Plan> {
@@ -34,6 +36,7 @@ export function reconciler<Plan>(options: ReconcileOptions<Plan>): Reconciler<Pl
 
   const run = async (): Promise<void> => {
     let failures = 0;
+    await options.begun;
     while (!stop.signal.aborted) {
       const current = wanted;
       const waitFor = AbortSignal.any([stop.signal, changed.signal]);

@@ -38,6 +38,8 @@ export interface StateOptions {
   readonly random: () => number;
   /** Milliseconds between two repairs of what others changed. */
   readonly resync: number;
+  /** When this broker is the active one; nothing is applied before. Absent: now. */
+  readonly begun?: Promise<void> | undefined;
 }
 
 export interface LiveMeshState extends MeshState {
@@ -103,7 +105,7 @@ export function meshState(options: StateOptions): LiveMeshState {
         log.error({ err: error, ...error.detail }, 'policies could not be applied; trying again');
       problems.apply = error.message;
     },
-    ...{ resync: options.resync, now: options.now, random: options.random },
+    ...{ resync: options.resync, now: options.now, random: options.random, begun: options.begun },
   });
 
   /** Tells the listeners, if there is anything that they would see. */

@@ -22,12 +22,18 @@ export interface Feed {
 
 const BEAT_MS = 2_000;
 
-export function createFeed(live: LiveIndex, mesh: MeshState, clock: Clock): Feed {
+/**
+ * @param holds whether this process is known, at this instant, to be the active broker: otherwise it does not beat, and edges
+ * look for another one; what ends meanwhile they are told all the same
+ */
+export function createFeed(live: LiveIndex, mesh: MeshState, clock: Clock, holds: () => boolean): Feed {
   const listeners = new Set<FeedListener>();
   const tell = (event: EdgeEvent) => {
     for (const listener of listeners) listener(event);
   };
-  const beat = setInterval(() => tell({ type: 'beat', at: seconds(clock) }), BEAT_MS);
+  const beat = setInterval(() => {
+    if (holds()) tell({ type: 'beat', at: seconds(clock) });
+  }, BEAT_MS);
   beat.unref();
   return {
     subscribe: (listener) => {

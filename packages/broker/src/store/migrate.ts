@@ -90,4 +90,9 @@ const MIGRATIONS: Record<string, Migration> = {
       await sql.raw(WRITE_BATCH).execute(db);
     },
   },
+  '002-holder': {
+    async up(db) {
+      await sql`alter table broker_epoch add column holder text`.execute(db);
+    },
+  },
 };

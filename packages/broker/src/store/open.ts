@@ -2,9 +2,12 @@
 import { MeshpassError } from '@meshpass/identity';
 import { Kysely, PostgresDialect, sql } from 'kysely';
 import pg from 'pg';
+import { onlyWhile } from './guard.ts';
+import { type Holder, readHolder, refuseDifferent, type Shared } from './holder.ts';
 import { migrate } from './migrate.ts';
 import { openPglite } from './pglite.ts';
 import type { Tables } from './tables.ts';
+import { type Tenure, takeTenure } from './tenure.ts';
 
 export type Db = Kysely<Tables>;
 
@@ -16,6 +19,16 @@ export interface Store {
    * write of the one before is refused by the store: two brokers cannot both believe that they hold the sessions.
    */
   readonly epoch: number;
+  /** Who held the store before, if they said. */
+  readonly before: Holder | undefined;
+  /** Whether this process is known, at this instant, to be the one that may act; `db` sends nothing otherwise. */
+  readonly holds: () => boolean;
+  /** Calls back whenever `holds` is true again after it was not. */
+  readonly onHoldsAgain: (listener: () => void) => void;
+  /** Resolves when another broker has taken over. Then this process has to end: its memory is not true any more. */
+  readonly lost: Promise<void>;
+  /** To be told that the store has refused a write of this epoch. */
+  readonly superseded: () => void;
   /** Answers when the store does. */
   readonly ping: () => Promise<void>;
   /** To be called every few minutes. */
@@ -27,23 +40,35 @@ export interface StoreOptions {
   readonly dataDir: string;
   /** `postgres://...`; PGlite in `dataDir` where absent. */
   readonly databaseUrl?: string | undefined;
+  /** Who opens it, for those who wait. */
+  readonly self?: { readonly instance: string; readonly shared: Shared };
+  /** Called again and again while another broker is active: who it is, where it has said so. */
+  readonly onWaiting?: (active: Holder | undefined) => void;
+  /** Called where the store does not answer one that waits. */
+  readonly onFailure?: (cause: unknown) => void;
+  /** Ends the waiting. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 const STATEMENT_TIMEOUT_MS = 10_000;
 const CONNECT_TIMEOUT_MS = 5_000;
 
-/** @throws MeshpassError `store_unavailable` */
+/**
+ * Resolves when this process is the one that may act: with PostgreSQL it waits until no other broker is.
+ * @throws MeshpassError `store_unavailable`; `config_invalid` where it could not take the place of the active one; the reason
+ * of the signal
+ */
 export async function openStore(options: StoreOptions): Promise<Store> {
   try {
-    return options.databaseUrl === undefined ? await embedded(options.dataDir) : await remote(options.databaseUrl);
+    return await (options.databaseUrl === undefined ? embedded(options) : remote(options, options.databaseUrl));
   } catch (thrown) {
-    if (thrown instanceof MeshpassError) throw thrown;
+    if (thrown instanceof MeshpassError || options.signal?.aborted) throw thrown;
     throw new MeshpassError('store_unavailable', 'The store could not be opened.', { cause: thrown });
   }
 }
 
-async function embedded(dataDir: string): Promise<Store> {
-  const { dialect, close } = openPglite(dataDir);
+async function embedded(options: StoreOptions): Promise<Store> {
+  const { dialect, close } = openPglite(options.dataDir);
   const db: Db = new Kysely({ dialect });
   const maintain = async () => {
     // A single process has neither autovacuum nor a checkpointer: dead rows would stay, and the WAL would grow for ever.
@@ -51,10 +76,18 @@ async function embedded(dataDir: string): Promise<Store> {
       await sql.raw(`vacuum ${table}`).execute(db);
     await sql`checkpoint`.execute(db);
   };
-  return await ready({ db, kind: 'pglite', maintain, close });
+  return await ready({ db, kind: 'pglite', maintain, close }, keptByFile(), options);
 }
 
-async function remote(databaseUrl: string): Promise<Store> {
+async function remote(options: StoreOptions, databaseUrl: string): Promise<Store> {
+  const { self, onWaiting, onFailure = () => {}, signal } = options;
+  const tenure = await takeTenure({
+    ...{ databaseUrl, onFailure, signal },
+    onWaiting: (active) => {
+      if (active && self) refuseDifferent(self.shared, active);
+      onWaiting?.(active);
+    },
+  });
   const pool = new pg.Pool({
     connectionString: databaseUrl,
     max: 4,
@@ -62,28 +95,58 @@ async function remote(databaseUrl: string): Promise<Store> {
     statement_timeout: STATEMENT_TIMEOUT_MS,
     query_timeout: STATEMENT_TIMEOUT_MS + 1_000,
     application_name: 'meshpass-broker',
+    keepAlive: true,
   });
   // A connection that dies, idle or in use, must not end the process: its statement fails, the next takes a new one.
   pool.on('error', () => {});
   pool.on('connect', (client) => client.on('error', () => {}));
   const db: Db = new Kysely({ dialect: new PostgresDialect({ pool }) });
-  return await ready({ db, kind: 'postgres', maintain: async () => {}, close: () => db.destroy() });
+  // The lock last: whoever gets it must find nothing of ours under way.
+  const close = async () => {
+    await db.destroy();
+    await tenure.end();
+  };
+  return await ready({ db, kind: 'postgres', maintain: async () => {}, close }, tenure, options);
 }
 
-async function ready(store: Omit<Store, 'epoch' | 'ping'>): Promise<Store> {
+/** The lock on the directory keeps others out for as long as this process lives. */
+function keptByFile(): Omit<Tenure, 'end'> {
+  const lost = Promise.withResolvers<void>();
+  let over = false;
+  const lose = () => {
+    over = true;
+    lost.resolve();
+  };
+  return { holds: () => !over, onHoldsAgain: () => {}, lost: lost.promise, lose, watchEpoch: () => {} };
+}
+
+async function ready(
+  opened: Pick<Store, 'db' | 'kind' | 'maintain' | 'close'>,
+  tenure: Omit<Tenure, 'end'>,
+  { self }: StoreOptions,
+): Promise<Store> {
+  const { db } = opened;
   try {
-    await migrate(store.db);
-    const { epoch } = await store.db
+    // Not earlier: a broker that waits must not change the tables under the active one.
+    await migrate(db);
+    const before = readHolder((await db.selectFrom('broker_epoch').select('holder').executeTakeFirst())?.holder);
+    const holder = self && JSON.stringify({ ...self, since: new Date().toISOString() } satisfies Holder);
+    const { epoch } = await db
       .updateTable('broker_epoch')
-      .set((eb) => ({ epoch: eb('epoch', '+', 1) }))
+      .set((eb) => ({ epoch: eb('epoch', '+', 1), holder: holder ?? null }))
       .returning('epoch')
       .executeTakeFirstOrThrow();
+    tenure.watchEpoch(epoch);
     const ping = async () => {
-      await sql`select 1`.execute(store.db);
+      await sql`select 1`.execute(db);
     };
-    return { ...store, epoch, ping };
+    const { holds, onHoldsAgain, lost, lose } = tenure;
+    return {
+      ...{ ...opened, db: db.withPlugin(onlyWhile(holds)), epoch, before, ping },
+      ...{ holds, onHoldsAgain, lost, superseded: lose },
+    };
   } catch (thrown) {
-    await store.close();
+    await opened.close();
     throw thrown;
   }
 }

@@ -93,6 +93,8 @@ export type AuditCutsTable = AuditCheckpointsTable;
 export interface BrokerEpochTable {
   singleton: boolean;
   epoch: number;
+  /** JSON text: who that is, see holder.ts. */
+  holder: string | null;
 }
 
 export interface Tables {

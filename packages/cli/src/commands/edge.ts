@@ -27,7 +27,7 @@ export async function edge(options: EdgeOptions): Promise<void> {
   const log = createLog(options.logLevel).child({ component: 'edge' });
   const directory = createDirectory({ clock: Date.now, staleMs: wholeNumber(options.stale, '--stale') * 1000 });
   const broker = {
-    url: options.broker,
+    urls: options.broker.split(','),
     tokenFile: options.brokerToken,
     ...(options.brokerCa !== undefined && { caFile: options.brokerCa }),
   };

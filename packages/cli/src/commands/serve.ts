@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   type Broker,
+  createDuty,
   createLog,
   openSigner,
   readBrokerConfig,
@@ -19,6 +20,7 @@ import { createDirectory, followFeed } from '@meshpass/edge';
 import { MeshpassError } from '@meshpass/identity/error';
 import { authorize } from '@meshpass/policy';
 import { type EdgeProcess, runEdge } from '../edge-process.ts';
+import { EXIT } from '../failure.ts';
 import { hostPort, wholeNumber } from '../host-port.ts';
 import { untilSignal } from '../until-signal.ts';
 
@@ -36,6 +38,7 @@ export interface ServeOptions {
   readonly data: string;
   readonly databaseUrl?: string;
   readonly signingKey?: string;
+  readonly auditKey?: string;
   readonly tokenAudience: string;
   readonly lease: string;
   readonly heartbeat: string;
@@ -70,9 +73,13 @@ type Log = ReturnType<typeof createLog>;
 
 /** GitHub or an IdP that takes longer is as good as down: the agent tries again. */
 const ISSUER_PATIENCE_MS = 5_000;
+const LAST_WORDS_MS = 2_000;
 
 export async function serve(options: ServeOptions): Promise<void> {
   const log = createLog(options.logLevel);
+  const signalled = untilSignal();
+  const givingUp = new AbortController();
+  void signalled.then((signal) => givingUp.abort(signal));
   const labOnlyBrokenStep = readLabOnlyBrokenStep(process.env, log);
   const config = readBrokerConfig({
     publicUrl: options.publicUrl,
@@ -81,6 +88,8 @@ export async function serve(options: ServeOptions): Promise<void> {
     tls: { certFile: options.tlsCert, keyFile: options.tlsKey },
     dataDir: options.data,
     databaseUrl: options.databaseUrl,
+    signingKeyFile: options.signingKey,
+    auditKeyFile: options.auditKey,
     trustDomain: options.trustDomain,
     edge: hostPort(options.edgePublic, '--edge-public'),
     tokenAudience: options.tokenAudience,
@@ -96,11 +105,13 @@ export async function serve(options: ServeOptions): Promise<void> {
     options.signingKey ?? join(options.data, 'signing-key.pem'),
     options.signingKey === undefined,
   );
+  const duty = createDuty();
   const { publicUrl: issuer, tokenAudience: audience, tokenHeader: header } = config;
   const mesh = await connectMesh(meshConfig(options), {
     tokens: () => ({ issuer, audience, header, jwks: signer.jwks }),
     log: log.child({ component: 'mesh' }),
     labOnlyBrokenStep,
+    duty,
   });
   const github = askGithub(options);
   const broker = await serveBroker(config, {
@@ -116,12 +127,26 @@ export async function serve(options: ServeOptions): Promise<void> {
       (await mesh.reviewEdgeToken(token)) === `system:serviceaccount:${options.edgeServiceAccount}`,
     log,
     labOnlyBrokenStep,
+    duty,
+    signal: givingUp.signal,
+  }).catch((thrown) => {
+    mesh.close();
+    if (!givingUp.signal.aborted) throw thrown;
   });
+  // It was told to end while it stood by.
+  if (!broker) return;
   const edge = await edgeBeside(broker, options, log.child({ component: 'edge' }));
-  await untilSignal();
+  const lost = await Promise.race([broker.lost, signalled.then(() => undefined)]);
+  if (lost) endSoon();
   await edge?.close();
-  await broker.close();
+  if (!lost) await broker.close();
   mesh.close();
+  if (lost) throw lost;
+}
+
+/** What another broker does now must wait for nothing that this one still has open. */
+function endSoon(): void {
+  setTimeout(() => process.exit(EXIT.unavailable), LAST_WORDS_MS).unref();
 }
 
 function meshConfig(options: ServeOptions): Parameters<typeof connectMesh>[0] {

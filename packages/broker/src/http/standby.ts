@@ -1,0 +1,50 @@
+/** The operator listener of a broker that waits: alive, not ready, and why. */
+import { MeshpassError } from '@meshpass/identity';
+import { Hono } from 'hono';
+import type { Metrics } from '../metrics.ts';
+import type { Env } from './decide.ts';
+import { type ListenAddress, type Listening, listenPlain } from './listen.ts';
+import { refusal } from './refusal.ts';
+
+export interface StandbyContext {
+  readonly metrics: Metrics;
+  /** Why it does not serve, in words. */
+  readonly reasons: () => readonly string[];
+}
+
+export interface OperatorListener extends Listening {
+  /** From now on this answers. */
+  readonly show: (app: Hono<Env>) => void;
+}
+
+/** Listens for operators and probes from the first moment on, whatever the broker turns out to be. */
+export async function listenForOperators(first: Hono<Env>, address: ListenAddress): Promise<OperatorListener> {
+  let shown = first;
+  const listening = await listenPlain({ fetch: (...request) => shown.fetch(...request) }, address);
+  return {
+    ...listening,
+    show: (app) => {
+      shown = app;
+    },
+  };
+}
+
+export function createStandbyApp({ metrics, reasons }: StandbyContext): Hono<Env> {
+  const app = new Hono<Env>();
+  app.get('/healthz', (c) => c.json({ status: 'alive' }));
+  app.get('/readyz', (c) => c.json({ status: 'standby', reasons: reasons() }, 503));
+  metricsRoute(app, metrics);
+  app.notFound(() =>
+    refusal(
+      new MeshpassError('store_unavailable', `This broker serves nobody now: ${reasons().join('; ')}.`, {
+        retryAfter: 2,
+      }),
+      undefined,
+    ),
+  );
+  return app;
+}
+
+export function metricsRoute(app: Hono<Env>, { registry }: Metrics): void {
+  app.get('/metrics', async (c) => c.body(await registry.metrics(), 200, { 'content-type': registry.contentType }));
+}
