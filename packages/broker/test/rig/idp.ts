@@ -1,8 +1,8 @@
 /** An identity provider in memory, and the attestor that trusts it. The real attestor has its own tests. */
-import { randomUUID } from 'node:crypto';
+import { createPublicKey, generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
 import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import { generateKeyPair, type JWTPayload, jwtVerify, SignJWT } from 'jose';
+import { type JWTPayload, jwtVerify, SignJWT } from 'jose';
 import type { Attest } from '../../src/attest/attest.ts';
 
 export interface PlayedIdp {
@@ -14,8 +14,9 @@ export interface PlayedIdp {
 
 const ISSUER = 'https://idp.example';
 
-export async function playIdp(): Promise<PlayedIdp> {
-  const { privateKey, publicKey } = await generateKeyPair('ES256');
+/** @param privateKey P-256; a new one where absent */
+export async function playIdp(privateKey: KeyObject = newIdpKey()): Promise<PlayedIdp> {
+  const publicKey = createPublicKey(privateKey);
   const idp: PlayedIdp = {
     before: async () => {},
     prove: (subject, claims = {}) =>
@@ -51,4 +52,8 @@ export async function playIdp(): Promise<PlayedIdp> {
     },
   };
   return idp;
+}
+
+export function newIdpKey(): KeyObject {
+  return generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
 }
