@@ -1,5 +1,6 @@
 /** The broker's API as the agent calls it (docs/protocol.md). Knows nothing of when to call. */
 import { Agent, request } from 'node:https';
+import { type Addresses, rememberAddresses } from '@meshpass/identity/address';
 import { ID_TOKEN_TYPE, JWT_TYPE, PROOF_TYPES, type Proof, SESSION_TOKEN_TYPE } from '@meshpass/identity/attestation';
 import { createDpopProof, type DpopKey } from '@meshpass/identity/dpop';
 import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
@@ -23,6 +24,8 @@ export interface BrokerClientOptions {
   readonly randomId: () => string;
   /** Milliseconds for a whole exchange. */
   readonly timeout?: number;
+  /** How the broker's name is resolved; by the system where absent. */
+  readonly addresses?: Addresses;
 }
 
 interface Call {
@@ -48,6 +51,7 @@ export class BrokerClient {
   readonly #options: BrokerClientOptions;
   readonly #base: string;
   readonly #agent: Agent;
+  readonly #addresses: Addresses;
   /** Milliseconds by which the broker's clock is ahead of ours. */
   #skew = 0;
 
@@ -60,7 +64,11 @@ export class BrokerClient {
     this.#options = options;
     this.#base = url.href.replace(/\/+$/, '');
     // Two connections at most: certificates and token are fetched side by side at the start, then one is enough.
-    this.#agent = new Agent({ keepAlive: true, maxSockets: 2, ...(options.ca ? { ca: options.ca } : {}) });
+    this.#addresses = options.addresses ?? rememberAddresses();
+    this.#agent = new Agent({
+      ...{ keepAlive: true, maxSockets: 2, lookup: this.#addresses.lookup },
+      ...(options.ca ? { ca: options.ca } : {}),
+    });
   }
 
   /** Milliseconds since the epoch as the broker sees it. */
@@ -165,10 +173,12 @@ export class BrokerClient {
     return new Promise((resolve, reject) => {
       const fail = (cause: Error) => {
         clearTimeout(timer);
+        this.#avoid(outgoing.socket?.remoteAddress);
         outgoing.destroy();
         reject(unreachable(this.#base, (cause as NodeJS.ErrnoException).code ?? cause.message, cause));
       };
       const outgoing = request(url, { method: call.method, headers, agent: this.#agent }, (incoming) => {
+        const { remoteAddress } = incoming.socket;
         const chunks: Buffer[] = [];
         let size = 0;
         incoming.on('data', (chunk: Buffer) => {
@@ -181,6 +191,7 @@ export class BrokerClient {
           clearTimeout(timer);
           const date = Date.parse(incoming.headers.date ?? '');
           const retryAfter = Number(incoming.headers['retry-after']);
+          if (incoming.statusCode === 503) this.#avoid(remoteAddress);
           resolve({
             status: incoming.statusCode ?? 0,
             body: Buffer.concat(chunks).toString('utf8'),
@@ -193,6 +204,12 @@ export class BrokerClient {
       outgoing.on('error', fail);
       outgoing.end(body);
     });
+  }
+
+  /** Of several brokers another may be the active one now: connections that wait for their next use are of the former. */
+  #avoid(address: string | undefined): void {
+    this.#addresses.failed(address);
+    for (const socket of Object.values(this.#agent.freeSockets).flat()) socket?.destroy();
   }
 }
 

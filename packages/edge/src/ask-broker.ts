@@ -3,6 +3,7 @@ import { readFile } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
 import { request } from 'node:https';
 import { MeshpassError } from '@meshpass/identity';
+import { type Addresses, rememberAddresses } from '@meshpass/identity/address';
 
 export interface BrokerAccess {
   /** Base URLs of the brokers, https. One of them is active at a time; the others refuse connections, or answer 503. */
@@ -23,13 +24,14 @@ export interface AskOptions {
   readonly signal?: AbortSignal;
 }
 
-export function brokerAsker(access: BrokerAccess): AskBroker {
+/** @param addresses how names are resolved; by the system where absent */
+export function brokerAsker(access: BrokerAccess, addresses = rememberAddresses()): AskBroker {
   let urls = access.urls;
   return async (path, options) => {
     let failure: unknown;
     for (const url of urls) {
       try {
-        return await ask(access, new URL(path, url), options);
+        return await ask(access, addresses, new URL(path, url), options);
       } catch (thrown) {
         failure ??= thrown;
         // It answered: what it said of this edge the others would say, too.
@@ -45,7 +47,12 @@ export function brokerAsker(access: BrokerAccess): AskBroker {
  * @returns the answer, its body unread, where the status is 2xx
  * @throws MeshpassError `edge_unauthorized` (401, 403), `agent_broker_unreachable` for everything else; both worth retrying
  */
-async function ask(access: BrokerAccess, url: URL, options: AskOptions): Promise<IncomingMessage> {
+async function ask(
+  access: BrokerAccess,
+  addresses: Addresses,
+  url: URL,
+  options: AskOptions,
+): Promise<IncomingMessage> {
   if (url.protocol !== 'https:') throw new MeshpassError('config_invalid', 'The URL of the broker must be https.');
   const token = (await readFile(access.tokenFile, 'utf8')).trim();
   const ca = access.caFile === undefined ? undefined : await readFile(access.caFile, 'utf8');
@@ -60,16 +67,21 @@ async function ask(access: BrokerAccess, url: URL, options: AskOptions): Promise
         }),
       },
       agent: false,
+      lookup: addresses.lookup,
       timeout: options.silenceMs,
       ...(ca !== undefined && { ca }),
       ...(options.signal && { signal: options.signal }),
     });
-    asked.once('timeout', () => asked.destroy(new Error('the broker is silent')));
+    asked.once('timeout', () => {
+      addresses.failed(asked.socket?.remoteAddress);
+      asked.destroy(new Error('the broker is silent'));
+    });
     asked.once('error', (cause) => reject(unreachable(cause)));
     asked.once('response', (answer) => {
       const status = answer.statusCode ?? 0;
       if (status >= 200 && status < 300) return resolve(answer);
       answer.resume();
+      addresses.failed(answer.socket.remoteAddress);
       if (status !== 401 && status !== 403) return reject(unreachable(new Error(`the broker answered ${status}`)));
       reject(new MeshpassError('edge_unauthorized', 'The broker does not accept the token of this edge.'));
     });

@@ -59,6 +59,15 @@ afterEach(async () => {
   await rm(folder, { recursive: true });
 });
 
+async function closedPort(): Promise<number> {
+  const taken = createServer().listen(0, 'localhost');
+  await once(taken, 'listening');
+  const { port } = taken.address() as { port: number };
+  taken.close();
+  await once(taken, 'close');
+  return port;
+}
+
 function stream(response: ServerResponse, ...events: readonly object[]): void {
   for (const event of events) response.write(`${JSON.stringify(event)}\n`);
 }
@@ -140,6 +149,49 @@ describe('the edge follows the broker', () => {
     });
     await vi.waitFor(() => expect(warned[0]).toContain('must be https'));
     expect(seen).toEqual([]);
+  });
+
+  test('whichever of several answers', async () => {
+    const refused = await closedPort();
+    answer = (_request, response) => stream(response, SNAPSHOT);
+    following = followBroker({ ...access, urls: [`https://localhost:${refused}`, ...access.urls], directory });
+    await vi.waitFor(() => expect(directory.find(ALICE)).toBeDefined(), { timeout: 3_000 });
+    const post = postDecisions({ ...access, urls: [`https://localhost:${refused}`, ...access.urls] });
+    answer = (_request, response) => response.writeHead(204).end();
+    post.report({ id: 'd1', at: 1, outcome: 'refused', reason: 'no', source: '192.0.2.1:1' });
+    await vi.waitFor(() => expect(post.stats().posted).toBe(1), { timeout: 3_000 });
+    await post.close();
+  });
+
+  test('one that does not beat is still heard until another gives a snapshot, and not after', async () => {
+    const opened: ServerResponse[] = [];
+    const session = (id: string, name: string) => ({
+      ...SNAPSHOT.sessions[0],
+      ...{ id, principals: [{ spiffe_id: `spiffe://cluster.local/ns/meshpass-shop/sa/${name}`, targets: [] }] },
+    });
+    answer = (_request, response) => {
+      opened.push(response);
+      // The first one has lost its store; nobody else serves yet.
+      if (opened.length === 1)
+        stream(response, { ...SNAPSHOT, sessions: [session('s1', 'alice'), session('s2', 'bob')] });
+      else response.writeHead(503).end();
+    };
+    following = followBroker({ ...access, directory, silenceMs: 100, random: () => 0 });
+    await vi.waitFor(() => expect(opened.length).toBeGreaterThan(2), { timeout: 5_000 });
+    stream(opened[0]!, { type: 'close', id: 's1', reason: 'goodbye' });
+    await vi.waitFor(() => expect(directory.find(ALICE)).toBeUndefined());
+    expect(directory.size()).toBe(1);
+    answer = (_request, response) => {
+      opened.push(response);
+      stream(response, { ...SNAPSHOT, sessions: [session('s3', 'carol')] });
+    };
+    const CAROL = 'spiffe://cluster.local/ns/meshpass-shop/sa/carol';
+    await vi.waitFor(() => expect(directory.find(CAROL)).toBeDefined(), { timeout: 8_000 });
+    // What the former one still has in its memory is of the past.
+    stream(opened[0]!, { type: 'admit', session: session('s1', 'alice') });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(directory.find(ALICE)).toBeUndefined();
+    expect(directory.size()).toBe(1);
   });
 
   test('in the same process too, and asks for a snapshot after having slept', async () => {
