@@ -1,5 +1,6 @@
 /** The tree of commands: flags and their environment variables, and where each is carried out. */
 import { Command, CommanderError, Option } from 'commander';
+import { policyCommands } from './commands/policy/group.ts';
 import { EXIT, type Output, reportFailure } from './failure.ts';
 
 /** DRILL_CAUSES of @meshpass/identity/drill-report, which would load zod for every command. */
@@ -27,6 +28,7 @@ export async function run(argv: readonly string[]): Promise<number> {
   onTheDesk(program);
   auditCommands(program);
   drillCommand(program);
+  policyCommands(program);
   try {
     await program.parseAsync(argv as string[]);
     return Number(process.exitCode ?? EXIT.ok);

@@ -1,0 +1,96 @@
+/** `meshpass policy lint`. */
+import { readFileSync } from 'node:fs';
+import { MeshpassError } from '@meshpass/identity/error';
+import { loadManifests } from '@meshpass/policy/istio/load';
+import { type LintedFiles, lintFiles } from '@meshpass/policy/lint/lint';
+import { type LintOptions, SEVERITIES, type Severity } from '@meshpass/policy/lint/model';
+import { printGithub } from '@meshpass/policy/lint/print/github';
+import { printJson } from '@meshpass/policy/lint/print/json';
+import { printSarif } from '@meshpass/policy/lint/print/sarif';
+import { printText } from '@meshpass/policy/lint/print/text';
+import { parseAccess } from '@meshpass/policy/parse';
+import { EXIT } from '../../failure.ts';
+import { type ManifestFile, readManifestFiles } from '../../manifest-files.ts';
+
+export interface LintFlags {
+  readonly kubeconfig?: string;
+  readonly access?: string;
+  readonly base: readonly string[];
+  readonly failOn: Severity | 'never';
+  readonly output: 'text' | 'json' | 'sarif' | 'github';
+}
+
+/** @throws MeshpassError `usage`, `access_file_*`, `kubernetes_unavailable` */
+export async function lint(paths: readonly string[], flags: LintFlags): Promise<void> {
+  if (paths.length === 0 && !flags.kubeconfig)
+    throw new MeshpassError('usage', 'Name files or directories of manifests, - for standard input, or --kubeconfig.');
+  const given = await readManifestFiles(paths);
+  const base = await readManifestFiles(flags.base);
+  for (const { path, why } of [...given.leftOut, ...base.leftOut]) console.error(`left out: ${path}: ${why}`);
+  const linted = await lintAll(
+    given.files,
+    {
+      now: Date.now(),
+      ...(flags.access !== undefined && { access: parseAccess(readAccess(flags.access), flags.access) }),
+      ...(flags.base.length > 0 && {
+        base: base.files.flatMap(({ name, text }) => loadManifests(text, name).resources),
+      }),
+    },
+    flags.kubeconfig,
+  );
+  if (flags.output === 'text') printProblems(linted);
+  process.stdout.write(print(linted, given.files, flags.output));
+  process.exitCode = exitCode(linted, flags.failOn);
+}
+
+async function lintAll(
+  files: readonly ManifestFile[],
+  options: LintOptions,
+  kubeconfig: string | undefined,
+): Promise<LintedFiles> {
+  if (kubeconfig === undefined) return lintFiles(files, options);
+  const { readCluster } = await import('../../cluster-manifests.ts');
+  const { resources, problems } = await readCluster(kubeconfig);
+  const linted = lintFiles(files, { ...options, complete: true }, resources);
+  return { ...linted, problems: [...problems, ...linted.problems] };
+}
+
+function print(linted: LintedFiles, files: readonly ManifestFile[], form: LintFlags['output']): string {
+  switch (form) {
+    case 'json':
+      return printJson(linted);
+    case 'sarif':
+      return printSarif(linted);
+    case 'github':
+      return printGithub(linted);
+    case 'text': {
+      const named = new Set(linted.findings.map(({ place }) => place.file));
+      const decoder = new TextDecoder();
+      const sources = new Map(
+        files.filter(({ name }) => named.has(name)).map(({ name, text }) => [name, decoder.decode(text)]),
+      );
+      return printText(linted, { sources, colour: process.stdout.isTTY === true && !process.env.NO_COLOR });
+    }
+  }
+}
+
+function printProblems({ problems }: LintedFiles): void {
+  for (const { code, place, message } of problems) {
+    console.error(`${place.file}:${place.line}:${place.column} error ${code} ${message}`);
+  }
+}
+
+function exitCode({ findings, problems }: LintedFiles, failOn: LintFlags['failOn']): number {
+  if (problems.length > 0) return EXIT.usage;
+  if (failOn === 'never') return EXIT.ok;
+  const least = SEVERITIES.indexOf(failOn);
+  return findings.some(({ severity }) => SEVERITIES.indexOf(severity) >= least) ? EXIT.failed : EXIT.ok;
+}
+
+function readAccess(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (cause) {
+    throw new MeshpassError('usage', `${file} cannot be read.`, { cause });
+  }
+}

@@ -1,0 +1,48 @@
+/** Host names as Istio reads them: short names grow by the namespace of the object that says them. */
+
+/**
+ * `orders` said in namespace `shop` is `orders.shop.svc.cluster.local`; names with a dot and wildcards stay as they are,
+ * but for `NAME.NAMESPACE.svc`. Source: VirtualService reference, `hosts`.
+ */
+export function fullHost(host: string, namespace: string, clusterDomain: string): string {
+  if (host.includes('*')) return host;
+  if (!host.includes('.')) return `${host}.${namespace}.svc.${clusterDomain}`;
+  return host.endsWith('.svc') ? `${host}.${clusterDomain}` : host;
+}
+
+/** Name and namespace of a Service by its full host name; nothing for other hosts. */
+export function serviceName(
+  host: string,
+  clusterDomain: string,
+): { readonly name: string; readonly namespace: string } | undefined {
+  const end = `.svc.${clusterDomain}`;
+  if (!host.endsWith(end)) return undefined;
+  const [name, namespace, ...rest] = host.slice(0, -end.length).split('.');
+  return name && namespace && rest.length === 0 ? { name, namespace } : undefined;
+}
+
+/** `*` and `*.example.com` cover; a name covers itself. Case does not count. */
+export function coversHost(pattern: string, host: string): boolean {
+  const [wide, narrow] = [pattern.toLowerCase(), host.toLowerCase()];
+  if (wide === '*' || wide === narrow) return true;
+  return wide.startsWith('*') && narrow.endsWith(wide.slice(1)) && narrow.length > wide.length - 1;
+}
+
+/** Whether some host is meant by both. */
+export function hostsMeet(one: string, other: string): boolean {
+  return coversHost(one, other) || coversHost(other, one);
+}
+
+/** A Gateway's `NAMESPACE/HOST`, taken apart. `.` is the Gateway's own namespace. */
+export function serverHost(
+  text: string,
+  gatewayNamespace: string,
+): { readonly namespace: string | undefined; readonly host: string } {
+  const slash = text.indexOf('/');
+  if (slash < 0) return { namespace: undefined, host: text };
+  const namespace = text.slice(0, slash);
+  return {
+    namespace: namespace === '*' ? undefined : namespace === '.' ? gatewayNamespace : namespace,
+    host: text.slice(slash + 1),
+  };
+}

@@ -1,0 +1,77 @@
+/** Findings for people: each with the line it is about and a caret under the place. */
+import type { Finding, LintResult } from '../model.ts';
+
+export interface TextOptions {
+  /** Text of the files that were read, by name; a finding in another has no excerpt. */
+  readonly sources: ReadonlyMap<string, string>;
+  readonly colour: boolean;
+}
+
+const WIDTH = 110;
+const COLOURS = { error: '31', warning: '33', note: '36' } as const;
+
+export function printText({ findings, suppressed, objects }: LintResult, { sources, colour }: TextOptions): string {
+  const paint = (text: string, code: string) => (colour ? `\u001b[${code}m${text}\u001b[0m` : text);
+  const lines = new Map<string, readonly string[]>();
+  const out: string[] = [];
+  for (const finding of findings) {
+    const { place, severity, code, name, message, fix, page } = finding;
+    const at = place.line > 0 ? `${place.file}:${place.line}:${place.column}` : place.file;
+    out.push(`${paint(at, '1')} ${paint(severity, COLOURS[severity])} ${code} ${name} ${nameOf(finding)}`.trimEnd());
+    for (const line of wrap(message)) out.push(`  ${line}`);
+    const text = sourceLines(lines, sources, place.file)?.[place.line - 1];
+    if (text !== undefined)
+      out.push('', ...excerpt(text, place.line, place.column, (mark) => paint(mark, COLOURS[severity])), '');
+    for (const [index, line] of wrap(`fix: ${fix}`).entries()) out.push(`  ${index === 0 ? '' : '     '}${line}`);
+    out.push(`  see ${page}`, '');
+  }
+  out.push(summary(findings, suppressed.length, objects));
+  return `${out.join('\n')}\n`;
+}
+
+function summary(findings: readonly Finding[], suppressed: number, objects: number): string {
+  const of = (severity: Finding['severity']) => findings.filter((one) => one.severity === severity).length;
+  const hidden = suppressed === 0 ? '' : `, ${suppressed} suppressed`;
+  return `${objects} objects: ${of('error')} errors, ${of('warning')} warnings, ${of('note')} notes${hidden}`;
+}
+
+function nameOf({ object: { kind, namespace, name } }: Finding): string {
+  if (kind === '') return '';
+  return namespace === '' ? `${kind} ${name}` : `${kind} ${namespace}/${name}`;
+}
+
+/** The line, cut around the caret where it is long; control characters are not passed on to a terminal. */
+function excerpt(line: string, number: number, column: number, paint: (mark: string) => string): readonly string[] {
+  const from = column > WIDTH ? column - Math.floor(WIDTH / 2) : 0;
+  const shown = line.slice(from, from + WIDTH).replaceAll(/[\p{Cc}\p{Cf}]/gu, ' ');
+  const margin = String(number);
+  return [
+    `  ${margin} | ${shown}`,
+    `  ${' '.repeat(margin.length)} | ${' '.repeat(Math.max(0, column - 1 - from))}${paint('^')}`,
+  ];
+}
+
+function sourceLines(
+  known: Map<string, readonly string[]>,
+  sources: ReadonlyMap<string, string>,
+  file: string,
+): readonly string[] | undefined {
+  let lines = known.get(file);
+  if (!lines) {
+    lines = sources.get(file)?.split(/\r?\n/);
+    if (lines) known.set(file, lines);
+  }
+  return lines;
+}
+
+function wrap(text: string): readonly string[] {
+  const lines: string[] = [];
+  let line = '';
+  for (const word of text.replaceAll(/[\p{Cc}\p{Cf}]/gu, ' ').split(' ')) {
+    if (line !== '' && line.length + 1 + word.length > WIDTH) {
+      lines.push(line);
+      line = word;
+    } else line = line === '' ? word : `${line} ${word}`;
+  }
+  return [...lines, line];
+}

@@ -1,0 +1,93 @@
+/** Every rule, in the order of its code. */
+import type { Rule } from './model.ts';
+import { anyAudience } from './rules/any-audience.ts';
+import { anyHostRoute } from './rules/any-host-route.ts';
+import { aroundSidecar } from './rules/around-sidecar.ts';
+import { authenticationNotDemanded } from './rules/authentication-not-demanded.ts';
+import { caseBlindRoute } from './rules/case-blind-route.ts';
+import { claimsWithoutAuthentication } from './rules/claims-without-authentication.ts';
+import { clientTlsOff } from './rules/client-tls-off.ts';
+import { delegateHole } from './rules/delegate-hole.ts';
+import { denyNeedsMtls } from './rules/deny-needs-mtls.ts';
+import { dryRun } from './rules/dry-run.ts';
+import { emptyRule } from './rules/empty-rule.ts';
+import { envoyFilterAroundPolicy } from './rules/envoy-filter-around-policy.ts';
+import { exportedEverywhere } from './rules/exported-everywhere.ts';
+import { firstAllow } from './rules/first-allow.ts';
+import { gatewayAnyHost } from './rules/gateway-any-host.ts';
+import { gatewayPlainHttp } from './rules/gateway-plain-http.ts';
+import { gatewaySelectsAll } from './rules/gateway-selects-all.ts';
+import { headerOnlyGuard } from './rules/header-only-guard.ts';
+import { hostPortBypass } from './rules/host-port-bypass.ts';
+import { httpOnTcp } from './rules/http-on-tcp.ts';
+import { istiodReachable } from './rules/istiod-reachable.ts';
+import { jwksByUrl } from './rules/jwks-by-url.ts';
+import { methodForm } from './rules/method-form.ts';
+import { mirroredToTest } from './rules/mirrored-to-test.ts';
+import { negativeOnly } from './rules/negative-only.ts';
+import { newExposure } from './rules/new-exposure.ts';
+import { notARegex } from './rules/not-a-regex.ts';
+import { openTestRoute } from './rules/open-test-route.ts';
+import { optionalClientCertificate } from './rules/optional-client-certificate.ts';
+import { passthroughBeyondGrants } from './rules/passthrough-beyond-grants.ts';
+import { passthroughNamespaceForm } from './rules/passthrough-namespace-form.ts';
+import { pathBypass } from './rules/path-bypass.ts';
+import { permissiveMtls } from './rules/permissive-mtls.ts';
+import { principalForm } from './rules/principal-form.ts';
+import { rbacBeyondGrant } from './rules/rbac-beyond-grant.ts';
+import { rbacOverPolicy } from './rules/rbac-over-policy.ts';
+import { rewriteAroundPolicy } from './rules/rewrite-around-policy.ts';
+import { selectsNothing } from './rules/selects-nothing.ts';
+import { serviceEntryAroundPolicy } from './rules/service-entry-around-policy.ts';
+import { shadowedRoute } from './rules/shadowed-route.ts';
+import { subjectWithSlash } from './rules/subject-with-slash.ts';
+import { unboundHost } from './rules/unbound-host.ts';
+import { unknownCondition } from './rules/unknown-condition.ts';
+import { wrongSelector } from './rules/wrong-selector.ts';
+
+export const RULES: readonly Rule[] = [
+  openTestRoute,
+  newExposure,
+  anyHostRoute,
+  unboundHost,
+  shadowedRoute,
+  headerOnlyGuard,
+  exportedEverywhere,
+  delegateHole,
+  caseBlindRoute,
+  mirroredToTest,
+  rewriteAroundPolicy,
+  gatewayAnyHost,
+  gatewayPlainHttp,
+  passthroughBeyondGrants,
+  passthroughNamespaceForm,
+  istiodReachable,
+  gatewaySelectsAll,
+  optionalClientCertificate,
+  unknownCondition,
+  httpOnTcp,
+  emptyRule,
+  negativeOnly,
+  firstAllow,
+  notARegex,
+  subjectWithSlash,
+  wrongSelector,
+  selectsNothing,
+  pathBypass,
+  principalForm,
+  methodForm,
+  hostPortBypass,
+  denyNeedsMtls,
+  dryRun,
+  claimsWithoutAuthentication,
+  authenticationNotDemanded,
+  permissiveMtls,
+  jwksByUrl,
+  anyAudience,
+  serviceEntryAroundPolicy,
+  envoyFilterAroundPolicy,
+  aroundSidecar,
+  clientTlsOff,
+  rbacBeyondGrant,
+  rbacOverPolicy,
+];

@@ -1,0 +1,23 @@
+import type { Rule } from '../model.ts';
+import { items, texts } from '../read.ts';
+
+/** A token made for somebody else. */
+export const anyAudience: Rule = {
+  code: 'MP404',
+  name: 'any-audience',
+  severity: 'warning',
+  title: 'Tokens of an issuer are taken whatever their audience',
+  fix: 'Name the audience of this mesh: `audiences: [meshpass]`.',
+  *check(view) {
+    for (const policy of view.of('RequestAuthentication')) {
+      for (const [index, rule] of items(policy.spec.jwtRules).entries()) {
+        if (texts(rule.audiences).length > 0) continue;
+        yield {
+          on: policy,
+          path: ['spec', 'jwtRules', index],
+          message: `every token of ${rule.issuer ?? 'this issuer'} is taken, made for whatever application: who runs one of them can use the tokens of its users here.`,
+        };
+      }
+    }
+  },
+};

@@ -1,0 +1,38 @@
+import { gatewayUses } from '../exposure.ts';
+import type { Rule } from '../model.ts';
+import { items, texts } from '../read.ts';
+import { sayGateway } from '../say.ts';
+
+/** A VirtualService that answers for every host of a gateway, those of others included. */
+export const anyHostRoute: Rule = {
+  code: 'MP103',
+  name: 'any-host-route',
+  severity: 'warning',
+  title: 'A VirtualService takes every host of a gateway, or of the mesh',
+  fix: 'Name the hosts that are meant.',
+  *check(view) {
+    const gateways = new Map(view.of('Gateway').map((one) => [`${one.metadata.namespace}/${one.metadata.name}`, one]));
+    for (const route of view.of('VirtualService')) {
+      const index = texts(route.spec.hosts).indexOf('*');
+      // TCP has no host: there, * is all that can be written.
+      if (index < 0 || (items(route.spec.http).length === 0 && items(route.spec.tls).length === 0)) continue;
+      const bound = texts(route.spec.gateways);
+      const inMesh = bound.length === 0 || bound.includes('mesh');
+      const uses = gatewayUses(route, ['*'], gateways);
+      if (inMesh) {
+        yield {
+          on: route,
+          path: ['spec', 'hosts', index],
+          severity: 'error',
+          message: `the host * without a gateway takes the calls of every sidecar to every service, and sends them where this route says.`,
+        };
+      } else if (uses.length > 0) {
+        yield {
+          on: route,
+          path: ['spec', 'hosts', index],
+          message: `the host * on ${uses.map(sayGateway).join(' and ')} answers under every name that leads to it, names of other teams and names that do not exist yet included.`,
+        };
+      }
+    }
+  },
+};

@@ -1,0 +1,57 @@
+import type { AuthorizationPolicy, RequestAuthentication } from '../../istio/resources.ts';
+import type { Rule } from '../model.ts';
+import { conditionsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
+import { hasLabels, items, labels, record, texts } from '../read.ts';
+import type { MeshView } from '../view.ts';
+
+/** A RequestAuthentication refuses bad tokens only: no token is as good as a good one, until a policy demands one. */
+export const authenticationNotDemanded: Rule = {
+  code: 'MP401',
+  name: 'authentication-not-demanded',
+  severity: 'error',
+  title: 'A RequestAuthentication without a policy that demands a token',
+  fix: 'Add an AuthorizationPolicy for the same workloads: DENY with `notRequestPrincipals: ["*"]`, or ALLOW with `requestPrincipals`.',
+  *check(view) {
+    const demanding = view.of('AuthorizationPolicy').filter(asksForToken);
+    for (const authentication of view.of('RequestAuthentication')) {
+      if (items(authentication.spec.jwtRules).length === 0) continue;
+      if (demanding.some((policy) => meets(view, authentication, policy))) continue;
+      const { namespace } = authentication.metadata;
+      const where = namespace === view.rootNamespace ? 'the mesh' : `namespace ${namespace}`;
+      yield {
+        on: authentication,
+        path: ['spec', 'jwtRules'],
+        part: 'key',
+        // In files the policy may stand elsewhere; in a mesh that is known whole it does not.
+        severity: view.complete ? 'error' : 'warning',
+        message: `a call without any token passes: no AuthorizationPolicy of ${where}${view.complete ? '' : ' among these files'} demands one from the same workloads.`,
+      };
+    }
+  },
+};
+
+function asksForToken(policy: AuthorizationPolicy): boolean {
+  return rulesOf(policy).some(
+    (rule) =>
+      sourcesOf(rule).some(
+        ({ value }) => texts(value.requestPrincipals).length > 0 || texts(value.notRequestPrincipals).length > 0,
+      ) || conditionsOf(rule).some(({ value }) => String(value.key).startsWith('request.auth.')),
+  );
+}
+
+function meets(view: MeshView, authentication: RequestAuthentication, policy: AuthorizationPolicy): boolean {
+  const root = view.rootNamespace;
+  const [own, other] = [authentication.metadata.namespace, policy.metadata.namespace];
+  if (own !== other && own !== root && other !== root) return false;
+  const refs = [
+    ...items(authentication.spec.targetRefs),
+    ...items(authentication.spec.targetRef ? [authentication.spec.targetRef] : []),
+  ];
+  const theirs = [...items(policy.spec.targetRefs), ...items(policy.spec.targetRef ? [policy.spec.targetRef] : [])];
+  if (refs.length > 0 || theirs.length > 0) return refs.some(({ name }) => theirs.some((one) => one.name === name));
+  const wanted = labels(record(authentication.spec.selector).matchLabels);
+  const meant = labels(record(policy.spec.selector).matchLabels);
+  const pods = view.workloadsIn(own).filter((pod) => hasLabels(wanted, pod.labels));
+  if (pods.length > 0 && own !== root) return pods.some((pod) => hasLabels(meant, pod.labels));
+  return Object.entries(meant).every(([name, value]) => wanted[name] === undefined || wanted[name] === value);
+}

@@ -1,0 +1,41 @@
+import { policiesAtGateway } from '../demanded.ts';
+import type { Rule } from '../model.ts';
+import { items, listed, texts } from '../read.ts';
+import { shareOfPaths } from '../text-match.ts';
+
+/** Routes without regard to case, in front of a policy that has regard to it. */
+export const caseBlindRoute: Rule = {
+  code: 'MP109',
+  name: 'case-blind-route',
+  severity: 'error',
+  title: 'A route ignores the case of paths that a policy denies in one case only',
+  fix: 'Leave `ignoreUriCase` out, or turn the policy around: allow what is meant, and deny `notPaths`.',
+  *check(view) {
+    for (const exposure of view.exposures) {
+      for (const [index, match] of items(exposure.route?.match).entries()) {
+        if (match.ignoreUriCase !== true) continue;
+        const policies = [
+          ...(exposure.service ? view.workloadsOf(exposure.service).flatMap((one) => view.policiesOn(one)) : []),
+          ...exposure.gateways.flatMap(({ gateway }) => (gateway ? policiesAtGateway(view, gateway) : [])),
+        ].filter(({ spec }) => spec.action === 'DENY');
+        const around = policies.find((policy) =>
+          items(policy.spec.rules).some((rule) =>
+            items(rule.to).some(({ operation }) =>
+              texts(operation?.paths).some((path) => /[a-z]/i.test(path) && shareOfPaths(path, match.uri) !== 'none'),
+            ),
+          ),
+        );
+        if (!around) continue;
+        const paths = items(around.spec.rules).flatMap((rule) =>
+          items(rule.to).flatMap(({ operation }) => texts(operation?.paths)),
+        );
+        yield {
+          on: exposure.on,
+          path: [...exposure.path, 'match', index, 'ignoreUriCase'],
+          part: 'key',
+          message: `AuthorizationPolicy ${around.metadata.namespace}/${around.metadata.name} denies ${listed(paths)} in this case only, and the route takes every case: ${(paths[0] ?? '').toUpperCase()} passes.`,
+        };
+      }
+    }
+  },
+};

@@ -1,0 +1,37 @@
+import { fullHost, serviceName } from '../host.ts';
+import type { Rule } from '../model.ts';
+import { items, texts } from '../read.ts';
+
+/** Routing for a host of another namespace, seen by every sidecar of the mesh. */
+export const exportedEverywhere: Rule = {
+  code: 'MP107',
+  name: 'exported-everywhere',
+  severity: 'warning',
+  title: "A VirtualService steers every sidecar's calls to a service of another namespace",
+  fix: 'Write `exportTo: ["."]` so that only its own namespace is steered, or move it to the namespace of the service.',
+  *check(view) {
+    for (const route of view.of('VirtualService')) {
+      const bound = texts(route.spec.gateways);
+      if (bound.length > 0 && !bound.includes('mesh')) continue;
+      const exported = texts(route.spec.exportTo);
+      if (exported.length > 0 && !exported.includes('*')) continue;
+      for (const [index, written] of texts(route.spec.hosts).entries()) {
+        const { namespace } = route.metadata;
+        const host = fullHost(written, namespace, view.clusterDomain);
+        const owner = serviceName(host, view.clusterDomain);
+        const wildcard = written.startsWith('*.') && written.endsWith(`.${view.clusterDomain}`);
+        if (!wildcard && (!owner || owner.namespace === namespace)) continue;
+        const elsewhere = [...items(route.spec.http), ...items(route.spec.tcp), ...items(route.spec.tls)]
+          .flatMap((one) => items(one.route))
+          .map((one) => fullHost(String(one.destination?.host ?? ''), namespace, view.clusterDomain))
+          .find((to) => to !== host);
+        yield {
+          on: route,
+          path: ['spec', 'hosts', index],
+          severity: elsewhere === undefined ? 'warning' : 'error',
+          message: `every sidecar of the mesh follows this for its calls to ${host}, which belongs to ${owner ? `namespace ${owner.namespace}` : 'others'}${elsewhere === undefined ? '' : `: they are sent to ${elsewhere}`}${exported.length === 0 ? '. Without exportTo a VirtualService is exported everywhere' : ''}.`,
+        };
+      }
+    }
+  },
+};

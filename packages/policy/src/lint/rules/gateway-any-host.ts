@@ -1,0 +1,31 @@
+import { serverHost } from '../host.ts';
+import type { Rule } from '../model.ts';
+import { items, texts } from '../read.ts';
+
+const NO_HOST = new Set(['TCP', 'MONGO', 'MYSQL', 'REDIS']);
+
+/** A Gateway that takes every host: what any namespace binds to it is public at once. */
+export const gatewayAnyHost: Rule = {
+  code: 'MP201',
+  name: 'gateway-any-host',
+  severity: 'warning',
+  title: 'A Gateway serves every host',
+  fix: 'Name the hosts, with the namespace that may answer for each: `shop/shop.example.com`.',
+  *check(view) {
+    for (const gateway of view.of('Gateway')) {
+      for (const [server, { hosts, port, tls }] of items(gateway.spec.servers).entries()) {
+        // AUTO_PASSTHROUGH has a rule of its own, and TCP has no host.
+        if (tls?.mode === 'AUTO_PASSTHROUGH' || NO_HOST.has(String(port?.protocol).toUpperCase())) continue;
+        for (const [index, written] of texts(hosts).entries()) {
+          const { namespace, host } = serverHost(written, gateway.metadata.namespace);
+          if (host !== '*') continue;
+          yield {
+            on: gateway,
+            path: ['spec', 'servers', server, 'hosts', index],
+            message: `${written} lets ${namespace === undefined ? 'a VirtualService of any namespace' : `every VirtualService of namespace ${namespace}`} bind any host here: nothing in this Gateway says what is public.`,
+          };
+        }
+      }
+    }
+  },
+};

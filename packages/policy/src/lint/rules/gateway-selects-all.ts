@@ -1,0 +1,23 @@
+import type { Rule } from '../model.ts';
+import { labels } from '../read.ts';
+
+/** Without a selector, a Gateway is for every proxy of the mesh that is a gateway. */
+export const gatewaySelectsAll: Rule = {
+  code: 'MP206',
+  name: 'gateway-selects-all',
+  severity: 'error',
+  title: 'A Gateway selects every gateway of the mesh',
+  fix: 'Name the gateway that is meant: `selector: {istio: ingressgateway}`.',
+  *check(view) {
+    for (const gateway of view.of('Gateway')) {
+      if (Object.keys(labels(gateway.spec.selector)).length > 0) continue;
+      yield {
+        on: gateway,
+        path: ['spec'],
+        part: 'key',
+        message:
+          'without a selector these servers are opened on every gateway of the mesh, the ones meant for inside included.',
+      };
+    }
+  },
+};

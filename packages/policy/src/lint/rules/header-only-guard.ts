@@ -1,0 +1,42 @@
+import { openGateways } from '../demanded.ts';
+import type { Exposure } from '../exposure.ts';
+import type { Rule } from '../model.ts';
+import { callerSays, sayDestination, sayGateway } from '../say.ts';
+
+/** A destination that a caller from outside gets by writing a header, and in no other way. */
+export const headerOnlyGuard: Rule = {
+  code: 'MP106',
+  name: 'header-only-guard',
+  severity: 'warning',
+  title: 'All that guards a route is a header, cookie or query parameter, which anybody can send',
+  fix: 'Demand an identity: match a verified claim (`@request.auth.claims.NAME`), or DENY calls without `requestPrincipals` at the gateway.',
+  *check(view) {
+    const open = new Set<string>();
+    for (const exposure of view.exposures) {
+      const { matches } = exposure;
+      if (matches.length === 0 || matches.some((match) => callerSays(match) === '')) open.add(keyOf(exposure));
+    }
+    for (const exposure of view.exposures) {
+      const { matches } = exposure;
+      if (matches.length === 0 || !matches.every((match) => callerSays(match) !== '')) continue;
+      if (matches.some(hasClaim) || open.has(keyOf(exposure))) continue;
+      const through = openGateways(view, exposure);
+      if (through.length === 0) continue;
+      yield {
+        on: exposure.on,
+        path: [...exposure.path, 'match'],
+        part: 'key',
+        message: `${sayDestination(exposure)} is reached through ${through.map(sayGateway).join(' and ')} by whoever sends ${callerSays(matches[0]!)}. A header is no identity.`,
+      };
+    }
+  },
+};
+
+/** Another host is another thing; another subset of the same host is a canary. */
+function keyOf({ destination }: Exposure): string {
+  return destination.host;
+}
+
+function hasClaim({ headers }: Exposure['matches'][number]): boolean {
+  return Object.keys(headers ?? {}).some((name) => name.startsWith('@request.auth.claims'));
+}

@@ -1,0 +1,25 @@
+import { openGateways } from '../demanded.ts';
+import type { Rule } from '../model.ts';
+import { sayCallers, sayCalls, sayDestination, sayGateway } from '../say.ts';
+import { whyTestRoute } from '../test-route.ts';
+
+/** A test route that the world can call: the finding that this linter exists for. */
+export const openTestRoute: Rule = {
+  code: 'MP101',
+  name: 'open-test-route',
+  severity: 'error',
+  title: 'A test route is reachable through a gateway without an identity',
+  fix: 'Leave `gateways` out so that the route holds inside of the mesh only, and reach it with an identity (a grant in the access file); or demand one at the gateway: a DENY with `notRequestPrincipals: ["*"]` on its host and path.',
+  *check(view) {
+    for (const exposure of view.exposures) {
+      const why = whyTestRoute(view, exposure);
+      const open = why === undefined ? [] : openGateways(view, exposure);
+      if (open.length === 0) continue;
+      yield {
+        on: exposure.on,
+        path: exposure.destinationPath,
+        message: `${sayCalls(exposure)} reaches ${sayDestination(exposure)} through ${open.map(sayGateway).join(' and ')}: open to ${sayCallers(exposure)}. It is a test route: ${why}.`,
+      };
+    }
+  },
+};

@@ -1,0 +1,23 @@
+import type { Rule } from '../model.ts';
+import { items } from '../read.ts';
+
+/** A client certificate that need not be there is no guard. */
+export const optionalClientCertificate: Rule = {
+  code: 'MP207',
+  name: 'optional-client-certificate',
+  severity: 'warning',
+  title: 'A Gateway asks for a client certificate and serves who has none',
+  fix: 'Use `MUTUAL`, or demand another identity behind it.',
+  *check(view) {
+    for (const gateway of view.of('Gateway')) {
+      for (const [index, { tls, port }] of items(gateway.spec.servers).entries()) {
+        if (tls?.mode !== 'OPTIONAL_MUTUAL') continue;
+        yield {
+          on: gateway,
+          path: ['spec', 'servers', index, 'tls', 'mode'],
+          message: `OPTIONAL_MUTUAL on port ${port?.number} lets callers without a certificate in: only a policy behind it can refuse them.`,
+        };
+      }
+    }
+  },
+};

@@ -1,0 +1,35 @@
+import type { Rule } from '../model.ts';
+import { items } from '../read.ts';
+import { roleOf, whyTooMuch } from '../role-reach.ts';
+import { sayObject } from '../say.ts';
+import { bindings, grantOf } from './rbac-beyond-grant.ts';
+
+/** A role whose holder can make his own access. */
+export const rbacOverPolicy: Rule = {
+  code: 'MP602',
+  name: 'rbac-over-policy',
+  severity: 'error',
+  title: 'A role of workspaces can change policy, mint tokens or read secrets',
+  fix: 'Give a role without these: `view` reads no Secrets and changes nothing.',
+  *check(view) {
+    const said = new Set<string>();
+    for (const binding of bindings(view)) {
+      const grant = items(binding.subjects)
+        .map(grantOf)
+        .find((one) => one !== undefined);
+      if (grant === undefined) continue;
+      const role = roleOf(view, binding);
+      for (const [index, rule] of items(role?.rules).entries()) {
+        const why = whyTooMuch(rule);
+        const once = `${sayObject(role!)} ${index}`;
+        if (!why || said.has(once)) continue;
+        said.add(once);
+        yield {
+          on: role!,
+          path: ['rules', index],
+          message: `sessions of grant ${grant}, who have this role by ${sayObject(binding)}, ${why}.`,
+        };
+      }
+    }
+  },
+};

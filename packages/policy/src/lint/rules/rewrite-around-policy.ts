@@ -1,0 +1,46 @@
+import { policiesAtGateway } from '../demanded.ts';
+import type { Rule } from '../model.ts';
+import { items, text, texts } from '../read.ts';
+import { shareOfPaths } from '../text-match.ts';
+
+/** A gateway's policy looks at the path that was asked for; the workload gets another. */
+export const rewriteAroundPolicy: Rule = {
+  code: 'MP111',
+  name: 'rewrite-around-policy',
+  severity: 'error',
+  title: "A rewrite leads to a path that the gateway's policy denies by its own name",
+  fix: 'Deny the path at the workload, which sees what the rewrite made of it, or deny the path before the rewrite too.',
+  *check(view) {
+    for (const exposure of view.exposures) {
+      const to = text(exposure.route?.rewrite?.uri);
+      if (to === undefined) continue;
+      for (const { gateway } of exposure.gateways) {
+        if (!gateway) continue;
+        for (const policy of policiesAtGateway(view, gateway)) {
+          if (policy.spec.action !== 'DENY') continue;
+          const paths = items(policy.spec.rules)
+            .filter(
+              (rule) =>
+                items(rule.from).length === 0 ||
+                items(rule.from).some(({ source }) => texts(source?.notRequestPrincipals).length > 0),
+            )
+            .flatMap((rule) => items(rule.to).flatMap(({ operation }) => texts(operation?.paths)));
+          const reached = paths.find((path) =>
+            exposure.matches.some(({ uri }) => {
+              const becomes = uri?.exact !== undefined ? { exact: to } : { prefix: to };
+              return (
+                shareOfPaths(path, becomes) !== 'none' && shareOfPaths(path, uri) === 'none' && uri?.regex === undefined
+              );
+            }),
+          );
+          if (reached === undefined) continue;
+          yield {
+            on: exposure.on,
+            path: [...exposure.path, 'rewrite', 'uri'],
+            message: `Gateway ${gateway.metadata.namespace}/${gateway.metadata.name} denies ${reached} (${policy.metadata.name}) by the path that was asked for; ${exposure.matches.map(({ uri }) => uri?.prefix ?? uri?.exact).join(', ')} becomes ${to} after that, so ${reached} is reached around it.`,
+          };
+        }
+      }
+    }
+  },
+};

@@ -1,0 +1,86 @@
+import { coversHost, fullHost, serviceName } from '../host.ts';
+import type { Rule } from '../model.ts';
+import { items, text, texts } from '../read.ts';
+
+/** A ServiceEntry that gives the name of a service of the mesh to something else, or a way to it without its sidecar. */
+export const serviceEntryAroundPolicy: Rule = {
+  code: 'MP501',
+  name: 'service-entry-around-policy',
+  severity: 'error',
+  title: 'A ServiceEntry takes the name of a service of the mesh, or leads around its policies',
+  fix: 'Name hosts outside of the mesh only, one by one, and export the entry to its own namespace (`exportTo: ["."]`).',
+  *check(view) {
+    const services = view
+      .of('Service')
+      .map(({ metadata }) => fullHost(metadata.name, metadata.namespace, view.clusterDomain));
+    for (const entry of view.of('ServiceEntry')) {
+      const { namespace } = entry.metadata;
+      const endpoints = items(entry.spec.endpoints);
+      for (const [index, host] of texts(entry.spec.hosts).entries()) {
+        const path = ['spec', 'hosts', index];
+        const owner = serviceName(host, view.clusterDomain);
+        if (
+          host === '*' ||
+          host === '*.local' ||
+          host === `*.${view.clusterDomain}` ||
+          host === `*.svc.${view.clusterDomain}`
+        ) {
+          yield {
+            on: entry,
+            path,
+            message: `${host} is every service of the mesh: calls to them may leave by this entry, where the policies of the service do not hold.`,
+          };
+        } else if (owner && (owner.namespace !== namespace || endpoints.length > 0)) {
+          const to = endpoints.map((one) => text(one.address)).filter((one) => one !== undefined);
+          yield {
+            on: entry,
+            path,
+            message: `${host} is the name of a service of namespace ${owner.namespace}${texts(entry.spec.exportTo).length === 0 || texts(entry.spec.exportTo).includes('*') ? ', for every sidecar of the mesh' : ''}: calls to it go ${to.length > 0 ? `to ${to.slice(0, 3).join(', ')}` : 'where this entry says'}.`,
+          };
+        } else if (host.startsWith('*') && services.some((one) => coversHost(host, one))) {
+          yield {
+            on: entry,
+            path,
+            message: `${host} covers services of the mesh, such as ${services.find((one) => coversHost(host, one))}.`,
+          };
+        }
+      }
+      for (const [index, { address }] of endpoints.entries()) {
+        if (address === undefined || !/^(?:127\.|::1$|169\.254\.169\.254$|localhost$)/.test(address)) continue;
+        // Istio's own external authorization beside the workload is written so.
+        if (address.startsWith('127.') && entry.spec.resolution === 'STATIC' && endpoints.length === 1) continue;
+        yield {
+          on: entry,
+          path: ['spec', 'endpoints', index, 'address'],
+          message: address.startsWith('169')
+            ? 'this is the metadata address of the cloud: it hands out credentials of the machine.'
+            : `${address} is whichever pod calls: it reaches ports there that no policy guards.`,
+        };
+      }
+      const owned = view
+        .of('Service')
+        .find(
+          (one) =>
+            one.metadata.namespace === namespace &&
+            texts(entry.spec.hosts).length > 0 &&
+            entry.spec.location === 'MESH_EXTERNAL' &&
+            sameSelector(entry.spec.workloadSelector?.labels, one.spec.selector),
+        );
+      if (owned) {
+        yield {
+          on: entry,
+          path: ['spec', 'location'],
+          message: `the pods of Service ${owned.metadata.namespace}/${owned.metadata.name} are called MESH_EXTERNAL: callers send no certificate, and rules about principals see nobody.`,
+        };
+      }
+    }
+  },
+};
+
+function sameSelector(
+  one: Readonly<Record<string, string>> | undefined,
+  other: Readonly<Record<string, string>> | undefined,
+): boolean {
+  const names = Object.keys(one ?? {});
+  return names.length > 0 && names.every((name) => other?.[name] === one![name]);
+}
