@@ -40,7 +40,7 @@ export async function openRoad(options: MeshpassOptions = {}) {
   await players.github.reset();
   const meshpass = await startMeshpass(lab, options).catch(async (error) => {
     // The lab would try to mend what is known not to start.
-    for (const unit of ['meshpass', 'edge']) await stopUnit(lab.dir, unit);
+    for (const unit of ['meshpass', 'meshpass-2', 'edge']) await stopUnit(lab.dir, unit);
     throw error;
   });
   // A broker takes no DPoP proof of the second in which it started, or older: what was seen before is forgotten.

@@ -10,7 +10,7 @@ import { parseAllDocuments } from 'yaml';
 import type { KubeObject } from './kubernetes.ts';
 import type { Lab } from './lab.ts';
 import { GITHUB_URL, standIns } from './stand-ins.ts';
-import { logFile, runUnit, stopUnit, type Unit } from './unit.ts';
+import { logFile, runUnit, stopUnit, type Unit, waitReady } from './unit.ts';
 
 export interface MeshpassOptions {
   /** Access file to start with. Default: the lab's own. */
@@ -19,6 +19,11 @@ export interface MeshpassOptions {
   readonly keepData?: boolean;
   /** Run the edge as a process of its own. */
   readonly edgeApart?: boolean;
+  /**
+   * Run a second broker (unit `meshpass-2`) that stands by for the first, on the same address, as behind a Service; `flags`
+   * must name a PostgreSQL.
+   */
+  readonly standby?: boolean;
   /** More flags of `meshpass serve`. */
   readonly flags?: readonly string[];
   /** More flags of `meshpass edge`, where it runs apart. */
@@ -33,6 +38,8 @@ export interface Meshpass {
   readonly edge: { readonly host: string; readonly port: number };
   /** Operator listener, from the root namespace. */
   readonly operatorUrl: string;
+  /** The one of `meshpass-2`. */
+  readonly standbyOperatorUrl: string;
   readonly operatorToken: string;
   /** The access file in force: write to it and the broker follows. */
   readonly accessFile: string;
@@ -47,6 +54,7 @@ const BROKER_PORT = 8443;
 const EDGE_PORT = 443;
 const OPERATOR_PORT = 9090;
 const EDGE_OPERATOR_PORT = 9091;
+const STANDBY_OPERATOR_PORT = 9092;
 const TOKEN_SECONDS = 86_400;
 
 /**
@@ -58,7 +66,8 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
   await stopMeshpass(lab);
   const dir = join(lab.dir, 'meshpass');
   const dataDir = join(dir, 'data');
-  if (!options.keepData) rmSync(dataDir, { recursive: true, force: true });
+  const standbyDataDir = join(dir, 'data-2');
+  if (!options.keepData) for (const one of [dataDir, standbyDataDir]) rmSync(one, { recursive: true, force: true });
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const accessFile = join(dir, 'access.yaml');
   copyFileSync(options.accessFile ?? fileURLToPath(new URL('./access.yaml', import.meta.url)), accessFile);
@@ -67,8 +76,9 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
   writeFileSync(operatorTokenFile, `${operatorToken}\n`, { mode: 0o600 });
   await applyRights(lab);
 
-  const names = ['meshpass', ...(options.edgeApart ? ['edge'] : [])];
+  const names = ['meshpass', ...(options.standby ? ['meshpass-2'] : []), ...(options.edgeApart ? ['edge'] : [])];
   const operatorUrl = `http://${lab.hosts.meshpass!.ip}:${OPERATOR_PORT}`;
+  const standbyOperatorUrl = `http://${lab.hosts.meshpass!.ip}:${STANDBY_OPERATOR_PORT}`;
   const serve = [
     ...['meshpass', 'serve'],
     ...['--access', accessFile],
@@ -91,7 +101,20 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
       : ['--edge-listen', `0.0.0.0:${EDGE_PORT}`, ...edgeFlags(lab, '--edge-'), '--mesh-gateway', lab.gatewayAddress]),
     ...(options.flags ?? []),
   ];
-  await runUnit(lab.dir, unitOf(lab, 'meshpass', serve, operatorUrl, options.env));
+  const first = unitOf(lab, 'meshpass', serve, `${operatorUrl}/readyz`, options.env);
+  if (!options.standby) await runUnit(lab.dir, first);
+  else {
+    // When it is started again it may be the one that waits: then it is up as soon as it answers.
+    await runUnit(lab.dir, { ...first, ready: { url: `${operatorUrl}/healthz` } });
+    await waitReady(lab.dir, first);
+    const second = [
+      ...serve,
+      ...['--operator-listen', `${lab.hosts.meshpass!.ip}:${STANDBY_OPERATOR_PORT}`],
+      ...['--data', standbyDataDir],
+      ...['--signing-key', join(dataDir, 'signing-key.pem'), '--audit-key', join(dataDir, 'audit-key.pem')],
+    ];
+    await runUnit(lab.dir, unitOf(lab, 'meshpass-2', second, `${standbyOperatorUrl}/healthz`, options.env));
+  }
 
   if (options.edgeApart) {
     const tokenFile = join(dir, 'edge.token');
@@ -110,13 +133,14 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
       ...['--operator-listen', `${lab.hosts.meshpass!.ip}:${EDGE_OPERATOR_PORT}`],
       ...(options.edgeFlags ?? []),
     ];
-    const ready = `http://${lab.hosts.meshpass!.ip}:${EDGE_OPERATOR_PORT}`;
+    const ready = `http://${lab.hosts.meshpass!.ip}:${EDGE_OPERATOR_PORT}/readyz`;
     await runUnit(lab.dir, unitOf(lab, 'edge', edge, ready, options.env));
   }
   return {
     brokerUrl: `https://broker.meshpass.test:${BROKER_PORT}`,
     edge: { host: 'edge.meshpass.test', port: EDGE_PORT },
     operatorUrl,
+    standbyOperatorUrl,
     operatorToken,
     accessFile,
     dataDir,
@@ -130,7 +154,7 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
 }
 
 async function stopMeshpass(lab: Lab): Promise<void> {
-  await Promise.all(['meshpass', 'edge'].map((name) => stopUnit(lab.dir, name)));
+  await Promise.all(['meshpass', 'meshpass-2', 'edge'].map((name) => stopUnit(lab.dir, name)));
 }
 
 function edgeFlags(lab: Lab, prefix: string): string[] {
@@ -138,14 +162,14 @@ function edgeFlags(lab: Lab, prefix: string): string[] {
   return [`${prefix}tls-cert`, `${file}.crt`, `${prefix}tls-key`, `${file}.key`];
 }
 
-function unitOf(lab: Lab, name: string, argv: string[], operatorUrl: string, env: MeshpassOptions['env']): Unit {
+function unitOf(lab: Lab, name: string, argv: string[], ready: string, env: MeshpassOptions['env']): Unit {
   const { netns } = lab.hosts.meshpass!;
   const command = lab.commandLine('meshpass', argv, { env: { NODE_ENV: 'production', ...env } });
   const environment = Object.entries(command.env).filter((entry): entry is [string, string] => entry[1] !== undefined);
   return {
     ...{ name, host: 'meshpass', netns, argv, cwd: join(lab.dir, 'meshpass') },
     env: Object.fromEntries(environment),
-    ready: { url: `${operatorUrl}/readyz` },
+    ready: { url: ready },
   };
 }
 
