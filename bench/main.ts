@@ -1,10 +1,11 @@
 /**
  * `npm run bench`: what Meshpass costs, beside a stock Istio sidecar in the same run, with ratios.
- *   npm run bench -- [road] [exchange] [--rounds N] [--seconds N] [--output json]
+ *   npm run bench -- [road] [exchange] [plan] [--rounds N] [--seconds N] [--output json]
  */
 import { parseArgs } from 'node:util';
 import type { CpuMicros } from './cpu.ts';
 import { benchExchange } from './exchange.ts';
+import { benchPlan, printPlan } from './plan.ts';
 import { benchRoad, type Figures, type RoadResult } from './road.ts';
 
 const { values, positionals } = parseArgs({
@@ -15,14 +16,15 @@ const { values, positionals } = parseArgs({
     output: { type: 'string', default: 'text' },
   },
 });
-const parts = positionals.length > 0 ? positionals : ['road', 'exchange'];
+const parts = positionals.length > 0 ? positionals : ['road', 'exchange', 'plan'];
 const progress = (line: string) => process.stderr.write(`… ${line}\n`);
 
 const road = parts.includes('road')
   ? await benchRoad({ rounds: Number(values.rounds), seconds: Number(values.seconds), progress })
   : undefined;
 const exchange = parts.includes('exchange') ? await benchExchange() : undefined;
-if (values.output === 'json') console.log(JSON.stringify({ road, exchange }, null, 2));
+const plan = parts.includes('plan') ? benchPlan(Number(values.rounds)) : undefined;
+if (values.output === 'json') console.log(JSON.stringify({ road, exchange, plan }, null, 2));
 else {
   if (road) printRoad(road);
   if (exchange) {
@@ -33,6 +35,7 @@ else {
       `  ${Math.round(exchange.perSecond)} a second, p99 ${exchange.p99.toFixed(1)} ms  (aim: 1,000 a second)`,
     );
   }
+  if (plan) printPlan(plan);
 }
 process.exit(0);
 

@@ -81,13 +81,23 @@ export function compareMeaning(
 }
 
 /** `workloads of namespace dev gain GET /orders on orders in shop, port 8080 ...`. */
-export function formatChange({ kind, who, what, circumstances, where, example, before, after }: Change): string {
+export function formatChange({
+  kind,
+  who,
+  what,
+  circumstances,
+  where,
+  example,
+  before,
+  after,
+  matters,
+}: Change): string {
   const verb = who.startsWith('every') ? kind : kind.slice(0, -1);
   const tcp = where[0]?.protocol === 'tcp';
   const call = tcp && what === 'every call' ? 'connections' : what;
   const lines = [
     `${who} ${verb} ${call} on ${formatWhere(where)}${circumstances ? `, ${circumstances}` : ''}`,
-    `  for example ${formatCall(example, where[0]?.protocol ?? 'http')}`,
+    `  for example ${formatCall(example, where[0]?.protocol ?? 'http', matters)}`,
     `  before: ${before.reason}`,
     `  after:  ${after.reason}`,
   ];

@@ -7,6 +7,7 @@
  * Class 0 stands for every class that a node does not list, so that a rule that names one of a thousand values costs one entry.
  */
 import { MeshpassError } from '@meshpass/identity';
+import { PairMap } from './pair-map.ts';
 
 export type Node = number;
 export const NONE: Node = 0;
@@ -30,10 +31,11 @@ export class Diagram {
   /** Classes that go elsewhere than the rest, ascending, and where each goes. */
   readonly #classes: (readonly number[])[] = [[], []];
   readonly #nodes: (readonly Node[])[] = [[], []];
-  readonly #known = new Map<string, Node>();
-  readonly #and = new Map<number, Node>();
-  readonly #minus = new Map<number, Node>();
-  readonly #or = new Map<number, Node>();
+  /** By hash of their content; nodes of the same hash in a list. */
+  readonly #known = new Map<number, Node[]>();
+  readonly #and = new PairMap();
+  readonly #minus = new PairMap();
+  readonly #or = new PairMap();
 
   /** Calls whose value of `field` falls into one of `classes`. @param classes ascending; class 0 has to be among them or not */
   among(field: number, classes: Iterable<number>, total: number): Node {
@@ -130,9 +132,8 @@ export class Diagram {
     return this.#field.length;
   }
 
-  #apply(cache: Map<number, Node>, a: Node, b: Node, combine: (a: Node, b: Node) => Node): Node {
-    const key = a * MAX_NODES + b;
-    const known = cache.get(key);
+  #apply(cache: PairMap, a: Node, b: Node, combine: (a: Node, b: Node) => Node): Node {
+    const known = cache.get(a, b);
     if (known !== undefined) return known;
     const [fieldA, fieldB] = [this.#field[a]!, this.#field[b]!];
     const field = Math.min(fieldA, fieldB);
@@ -154,16 +155,19 @@ export class Diagram {
       if (y <= x) j++;
     }
     const made = this.#make(field, rest, classes, nodes);
-    cache.set(key, made);
+    cache.set(a, b, made);
     return made;
   }
 
   /** The one node of this content. */
   #make(field: number, rest: Node, classes: readonly number[], nodes: readonly Node[]): Node {
     if (classes.length === 0) return rest;
-    const content = `${field}:${rest}:${classes.join()}:${nodes.join()}`;
-    const known = this.#known.get(content);
-    if (known !== undefined) return known;
+    const hash = hashOf(field, rest, classes, nodes);
+    const alike = this.#known.get(hash);
+    for (const node of alike ?? []) {
+      if (this.#field[node] !== field || this.#rest[node] !== rest) continue;
+      if (isSame(this.#classes[node]!, classes) && isSame(this.#nodes[node]!, nodes)) return node;
+    }
     const made = this.#field.length;
     if (made >= MAX_NODES)
       throw new MeshpassError(
@@ -174,7 +178,8 @@ export class Diagram {
     this.#rest.push(rest);
     this.#classes.push(classes);
     this.#nodes.push(nodes);
-    this.#known.set(content, made);
+    if (alike) alike.push(made);
+    else this.#known.set(hash, [made]);
     return made;
   }
 }
@@ -190,4 +195,18 @@ function find(sorted: readonly number[], wanted: number): number {
     else high = middle - 1;
   }
   return -1;
+}
+
+function isSame(a: readonly number[], b: readonly number[]): boolean {
+  if (a.length !== b.length) return false;
+  for (let index = 0; index < a.length; index++) if (a[index] !== b[index]) return false;
+  return true;
+}
+
+/** FNV-1a over the numbers. */
+function hashOf(field: number, rest: Node, classes: readonly number[], nodes: readonly Node[]): number {
+  let hash = Math.imul(Math.imul(field ^ 0x811c9dc5, 0x01000193) ^ rest, 0x01000193);
+  for (const one of classes) hash = Math.imul(hash ^ one, 0x01000193);
+  for (const one of nodes) hash = Math.imul(hash ^ one, 0x01000193);
+  return hash;
 }

@@ -3,11 +3,17 @@
  * sets of policies: two ports with the same key mean the same.
  */
 import type { MeshConfig } from '../istio/mesh-config.ts';
-import type { AuthorizationPolicy, PeerAuthentication, RequestAuthentication, Resource } from '../istio/resources.ts';
+import type {
+  AuthorizationPolicy,
+  JwtRule,
+  PeerAuthentication,
+  RequestAuthentication,
+  Resource,
+} from '../istio/resources.ts';
 import { ALWAYS, all, any, type Condition, flag, NEVER, not } from './condition.ts';
 import type { TrustDomains } from './peer-condition.ts';
 import { looksAtPorts, type Place, portsNamed, ruleCondition } from './rule-condition.ts';
-import { locationsOf, type TokenConditions, tokenConditions } from './token-condition.ts';
+import { type TokenConditions, tokenConditions } from './token-condition.ts';
 import { ofKind, type Protocol, selectorOf, selects, type Workload } from './workloads.ts';
 
 export type MeshSettings = Pick<MeshConfig, 'rootNamespace' | keyof TrustDomains>;
@@ -18,7 +24,7 @@ export interface Guarded {
   readonly key: string;
   readonly allowed: Condition;
   /** Policies that are enforced here, CUSTOM, DENY and ALLOW. */
-  readonly policies: readonly EnforcedPolicy[];
+  readonly policies: () => readonly EnforcedPolicy[];
 }
 
 /** Each rule as a formula, so that it can be told which one decides about a call. */
@@ -32,8 +38,6 @@ export interface Rulebook {
   readonly at: (workload: Workload, port: number | undefined, protocol: Protocol) => Guarded;
   /** Ports that policies name, though no Service may. */
   readonly portsNamed: readonly number[];
-  /** Where tokens are looked for on a workload. */
-  readonly tokenLocations: (workload: Workload) => readonly string[];
 }
 
 type Policy = AuthorizationPolicy | RequestAuthentication | PeerAuthentication;
@@ -42,84 +46,96 @@ export function rulebook(resources: readonly Resource[], settings: MeshSettings)
   const authorization = scoped(ofKind(resources, 'AuthorizationPolicy').filter(isEnforced), settings);
   const request = scoped(ofKind(resources, 'RequestAuthentication').filter(isEnforced), settings);
   const peer = scoped(ofKind(resources, 'PeerAuthentication'), settings);
-  const tokens = new Map<string, TokenConditions>();
-  const known = new Map<string, Guarded>();
-  const layers = new Map<string, Condition>();
-  const enforced = new Map<string, EnforcedPolicy>();
+  const once = memory();
   const numbers = new Map<Policy, number>();
   for (const resource of resources) numbers.set(resource as Policy, numbers.size);
-  const idsOf = (policies: readonly Policy[]) => policies.map((one) => numbers.get(one)).join();
-
-  const tokensAt = (policies: readonly RequestAuthentication[]): TokenConditions => {
-    const key = idsOf(policies);
-    let conditions = tokens.get(key);
-    if (!conditions) {
-      conditions = tokenConditions(policies.flatMap(({ spec }) => spec.jwtRules ?? []));
-      tokens.set(key, conditions);
+  const ids = new WeakMap<readonly Policy[], string>();
+  /** Layers of the mesh and of a namespace are the same array for every workload. */
+  const idOf = (policies: readonly Policy[]): string => {
+    let id = ids.get(policies);
+    if (id === undefined) {
+      id = policies.map((one) => numbers.get(one)).join();
+      ids.set(policies, id);
     }
-    return conditions;
+    return id;
+  };
+  const idsOf = (layers: Layers<Policy>): string => layers.map(idOf).join(';');
+  const byPort = new WeakMap<readonly AuthorizationPolicy[], boolean>();
+  const dependsOnPort = (layer: readonly AuthorizationPolicy[]): boolean => {
+    let depends = byPort.get(layer);
+    if (depends === undefined) {
+      depends = layer.some(looksAtPorts);
+      byPort.set(layer, depends);
+    }
+    return depends;
   };
 
   const at: Rulebook['at'] = (workload, port, protocol) => {
-    const layered = authorization(workload);
-    const policies = layered.flat();
-    const forTokens = protocol === 'http' ? request(workload).flat() : [];
+    const layers = authorization(workload);
+    const requests = protocol === 'http' ? request(workload) : NO_LAYERS;
     const mode = mutualTls(peer(workload), port);
-    const byPort = policies.some(looksAtPorts) ? port : undefined;
-    const tokenKey = idsOf(forTokens);
-    const key = [protocol, byPort ?? '', mode, tokenKey, idsOf(policies)].join('|');
-    const before = known.get(key);
-    if (before) return before;
-
-    const { accepted, tolerable } = protocol === 'http' ? tokensAt(forTokens) : NO_TOKENS;
-    const place: Place = { protocol, port, trust: settings, accepted };
-    const enforce = (policy: AuthorizationPolicy): EnforcedPolicy => {
-      const id = [numbers.get(policy), protocol, tokenKey, looksAtPorts(policy) ? port : ''].join('|');
-      let one = enforced.get(id);
-      if (!one) {
-        one = { policy, rules: (policy.spec.rules ?? []).map((rule) => ruleCondition(rule, policy, place)) };
-        enforced.set(id, one);
-      }
-      return one;
-    };
-    const matching = (some: readonly AuthorizationPolicy[]): Condition => {
-      const id = [idsOf(some), protocol, tokenKey, some.some(looksAtPorts) ? port : ''].join('|');
-      let layer = layers.get(id);
-      if (!layer) {
-        layer = any(some.map((policy) => any(enforce(policy).rules)));
-        layers.set(id, layer);
-      }
-      return layer;
-    };
-    const byAction = (action: string) =>
-      layered
-        .map((some) => some.filter(({ spec }) => (spec.action ?? 'ALLOW') === action))
-        .filter((some) => some.length > 0);
-    const allowing = byAction('ALLOW');
-    const allowed = all([
-      PEERS[mode],
-      tolerable,
-      ...[...Map.groupBy(byAction('CUSTOM').flat(), ({ spec }) => spec.provider?.name ?? '')].map(([provider, some]) =>
-        any([not(matching(some)), flag(`custom:${provider}`)]),
-      ),
-      not(any(byAction('DENY').map(matching))),
-      allowing.length === 0 ? ALWAYS : any(allowing.map(matching)),
-    ]);
-    const guarded = { key, allowed, policies: policies.filter(({ spec }) => spec.action !== 'AUDIT').map(enforce) };
-    known.set(key, guarded);
-    return guarded;
+    const tokenKey = idsOf(requests);
+    const portOf = (some: readonly AuthorizationPolicy[]) => (dependsOnPort(some) ? (port ?? 'other') : '');
+    const key = [protocol, layers.map(portOf).join(), mode, tokenKey, idsOf(layers)].join('|');
+    return once(`at ${key}`, (): Guarded => {
+      const { accepted, tolerable } =
+        protocol === 'tcp' ? NO_TOKENS : once(`tokens ${tokenKey}`, () => tokenConditions(jwtRules(requests)));
+      const place: Place = { protocol, port, trust: settings, accepted };
+      const rulesOf = (policy: AuthorizationPolicy): readonly Condition[] => {
+        const id = `rules ${numbers.get(policy)}|${protocol}|${tokenKey}|${looksAtPorts(policy) ? (port ?? 'other') : ''}`;
+        return once(id, () => (policy.spec.rules ?? []).map((rule) => ruleCondition(rule, policy, place)));
+      };
+      /** By layers, which many workloads share: each is one formula for all of them. */
+      const matching = (action: string): readonly Condition[] =>
+        layers.flatMap((layer) => {
+          const id = `layer ${action}|${idOf(layer)}|${protocol}|${tokenKey}|${portOf(layer)}`;
+          const some = once(id, () => layer.filter((policy) => actionOf(policy) === action));
+          return some.length === 0 ? [] : [once(`any ${id}`, () => any(some.map((policy) => any(rulesOf(policy)))))];
+        });
+      const allowing = matching('ALLOW');
+      const providers = Map.groupBy(
+        layers.flat().filter((policy) => actionOf(policy) === 'CUSTOM'),
+        ({ spec }) => spec.provider?.name ?? '',
+      );
+      const allowed = all([
+        PEERS[mode],
+        tolerable,
+        ...[...providers].map(([provider, some]) =>
+          any([not(any(some.map((policy) => any(rulesOf(policy))))), flag(`custom:${provider}`)]),
+        ),
+        not(any(matching('DENY'))),
+        allowing.length === 0 ? ALWAYS : any(allowing),
+      ]);
+      const enforced = layers.flat().filter((policy) => actionOf(policy) !== 'AUDIT');
+      return { key, allowed, policies: () => enforced.map((policy) => ({ policy, rules: rulesOf(policy) })) };
+    });
   };
   return {
     at,
     portsNamed: [...new Set(ofKind(resources, 'AuthorizationPolicy').flatMap(portsNamed))].sort((a, b) => a - b),
-    tokenLocations: (workload) =>
-      locationsOf(
-        request(workload)
-          .flat()
-          .flatMap(({ spec }) => spec.jwtRules ?? []),
-      ),
   };
 }
+
+function memory() {
+  const known = new Map<string, unknown>();
+  return <T>(key: string, make: () => T): T => {
+    if (!known.has(key)) known.set(key, make());
+    return known.get(key) as T;
+  };
+}
+
+function actionOf({ spec }: AuthorizationPolicy): string {
+  return spec.action ?? 'ALLOW';
+}
+
+function jwtRules(layers: Layers<RequestAuthentication>): readonly JwtRule[] {
+  return layers.flat().flatMap(({ spec }) => spec.jwtRules ?? []);
+}
+
+/** Of the mesh, of the namespace, of the workload alone. */
+type Layers<P> = readonly [readonly P[], readonly P[], readonly P[]];
+const EMPTY: readonly never[] = [];
+const NO_LAYERS: Layers<never> = [EMPTY, EMPTY, EMPTY];
 
 const NO_TOKENS: TokenConditions = { accepted: NEVER, tolerable: ALWAYS };
 
@@ -145,12 +161,22 @@ function scoped<P extends Policy>(policies: readonly P[], { rootNamespace }: Mes
       { wide: some.filter((one) => !selectorOf(one)), own: some.filter((one) => selectorOf(one)) },
     ]),
   );
-  const none = { wide: [] as P[], own: [] as P[] };
+  const none = { wide: EMPTY as readonly P[], own: EMPTY as readonly P[] };
   const root = split.get(rootNamespace) ?? none;
-  return ({ namespace, labels }: Workload): readonly [readonly P[], readonly P[], readonly P[]] => {
+  const known = new WeakMap<Workload, Layers<P>>();
+  const find = ({ namespace, labels }: Workload): Layers<P> => {
     const inside = namespace === rootNamespace ? none : (split.get(namespace) ?? none);
-    const own = [...root.own, ...inside.own].filter((one) => selects(selectorOf(one)!, labels));
+    const candidates = root.own.length === 0 ? inside.own : [...root.own, ...inside.own];
+    const own = candidates.length === 0 ? EMPTY : candidates.filter((one) => selects(selectorOf(one)!, labels));
     return [root.wide, inside.wide, own];
+  };
+  return (workload: Workload): Layers<P> => {
+    let layers = known.get(workload);
+    if (!layers) {
+      layers = find(workload);
+      known.set(workload, layers);
+    }
+    return layers;
   };
 }
 

@@ -9,34 +9,46 @@ export interface Said {
   readonly what: string;
   /** `with a token of https://...`; empty where nothing else matters. */
   readonly circumstances: string;
+  /** Fields that make the difference. */
+  readonly matters: ReadonlySet<string>;
 }
 
-export function say(explained: readonly Explained[]): Said {
+/** @param given fields that go without saying */
+export function say(explained: readonly Explained[], given: ReadonlySet<string> = new Set()): Said {
   const by = new Map(explained.map((one) => [one.field, one]));
   const who = sayWho(by);
   const what = sayWhat(by);
   const circumstances = explained
-    .filter(({ field }) => !SAID_ELSEWHERE.has(field))
+    .filter(({ field }) => !SAID_ELSEWHERE.has(field) && !given.has(field))
     .map(sayCircumstance)
     .filter((text) => text !== '');
-  return { who, what, circumstances: circumstances.join(', ') };
+  return {
+    who,
+    what,
+    circumstances: circumstances.join(', '),
+    matters: new Set([...by.keys()].filter((field) => !given.has(field))),
+  };
 }
 
-/** One call, written as short as it can be. */
-export function formatCall({ flags, texts, lists, addresses }: Call, protocol: 'http' | 'tcp'): string {
+/** One call, with what matters of it. @param matters fields that make the difference */
+export function formatCall(call: Call, protocol: 'http' | 'tcp', matters: ReadonlySet<string>): string {
+  const of = <T>(all: Iterable<readonly [string, T]>) => new Map([...all].filter(([field]) => matters.has(field)));
+  const [texts, lists, addresses] = [of(call.texts), of(call.lists), of(call.addresses)];
+  const { flags } = call;
   const namespace = texts.get('peer.namespace');
   const account = texts.get('peer.account');
   const peer = flags.has('peer')
     ? `${namespace ?? 'any namespace'}/${account ?? 'any account'}${texts.has('peer.trustDomain') ? ` of ${texts.get('peer.trustDomain')}` : ''}`
     : 'a caller without mutual TLS';
-  const call = protocol === 'tcp' ? 'a connection' : `${texts.get('method') ?? 'GET'} ${texts.get('path') ?? '/'}`;
+  const what =
+    protocol === 'tcp' ? 'a connection' : `${call.texts.get('method') ?? 'GET'} ${call.texts.get('path') ?? '/'}`;
   const rest = [
     ...[...texts].filter(([field]) => !CALL_FIELDS.has(field)).map(([field, value]) => `${label(field)} ${value}`),
     ...[...lists].map(([field, values]) => `${label(field)} ${values.join(' and ')}`),
     ...[...addresses].map(([field, value]) => `${field} ${value}`),
-    ...[...flags].filter((name) => name !== 'peer').map(sayFlag),
+    ...[...flags].filter((name) => name !== 'peer' && matters.has(name)).map(sayFlag),
   ];
-  return `${peer}: ${call}${rest.length > 0 ? ` (${rest.join(', ')})` : ''}`;
+  return `${peer}: ${what}${rest.length > 0 ? ` (${rest.join(', ')})` : ''}`;
 }
 
 const PEER_FIELDS = ['peer', 'peer.namespace', 'peer.account', 'peer.trustDomain'];

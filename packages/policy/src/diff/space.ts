@@ -13,6 +13,8 @@ export interface Space {
   readonly diagram: Diagram;
   /** The set of calls that meet a formula. Only formulas whose tests the space was made of. */
   readonly set: (condition: Condition) => Node;
+  /** Calls in which a field has the value, or one that no rule can tell from it. */
+  readonly withText: (field: TextField, value: string) => Node;
   /** The fields of a product, in the order of the diagram, with what may stand there. */
   readonly explain: (product: Product) => readonly Explained[];
   /** One call of a product. */
@@ -38,7 +40,7 @@ const LETTERS = 'xyzwvutsrqponmlkjihgfedcba0123456789';
 const PLAIN: TextDomain = { start: '', alphabet: `${LETTERS}-_~`, optional: false };
 const DOMAINS: Readonly<Record<string, TextDomain>> = {
   path: { start: '/', alphabet: `${LETTERS}${LETTERS.toUpperCase().slice(0, 26)}-_~!$,;`, optional: false },
-  method: { start: '', alphabet: 'XYZWVUTSRQPONMLKJIHGFEDCBA', optional: false },
+  method: { start: '', usual: 'GET', alphabet: 'XYZWVUTSRQPONMLKJIHGFEDCBA', optional: false },
   'connection.sni': { ...PLAIN, optional: true },
   'token.issuer': { ...PLAIN, optional: true },
   'token.subject': { ...PLAIN, optional: true },
@@ -147,6 +149,13 @@ export function createSpace(conditions: readonly Condition[]): Space {
     }
   };
 
+  const withText = (field: TextField, value: string): Node => {
+    const number = numbers.get(field);
+    const variable = number === undefined ? undefined : variables[number];
+    if (number === undefined || variable?.kind !== 'text') return EVERY;
+    return diagram.among(number, [variable.classes.classOf(value)], variable.classes.examples.length);
+  };
+
   const explain = (product: Product): Explained[] => {
     const said = [...product].sort(([a], [b]) => a - b);
     return said.map(([number, chosen]): Explained => explainOne(variables[number]!, chosen));
@@ -159,8 +168,9 @@ export function createSpace(conditions: readonly Condition[]): Space {
     const addresses = new Map<string, string>();
     variables.forEach((variable, number) => {
       const chosen = product.get(number);
-      // Where it makes no difference, the peer is one that mutual TLS has proven: the usual case of a mesh.
-      const pick = chosen ? pickFrom(chosen) : variable.kind === 'flag' && variable.field === 'peer' ? 1 : 0;
+      // Where it makes no difference, the peer is one that mutual TLS has proven, and what may be missing is.
+      const free = variable.kind === 'flag' && variable.field === 'peer' ? 1 : missingOf(variable);
+      const pick = chosen ? pickFrom(chosen) : free;
       if (variable.kind === 'flag') {
         if (pick === 1) flags.add(variable.field);
       } else if (variable.kind === 'address') addresses.set(variable.field, variable.classes.examples[pick]!);
@@ -182,7 +192,14 @@ export function createSpace(conditions: readonly Condition[]): Space {
     return values.some((value) => first + classes.classOf(value) === number) ? 1 : 0;
   };
 
-  return { diagram, set, explain, example, has: (node, call) => diagram.has(node, (number) => classIn(call, number)) };
+  return {
+    diagram,
+    set,
+    withText,
+    explain,
+    example,
+    has: (node, call) => diagram.has(node, (number) => classIn(call, number)),
+  };
 }
 
 function collect(conditions: readonly Condition[]): Map<string, Test[]> {
@@ -203,6 +220,12 @@ function domainOf(field: string): TextDomain {
   return field.startsWith('header:') || field.startsWith('metadata:') ? { ...PLAIN, optional: true } : PLAIN;
 }
 
+/** Class of the missing value, or 0. */
+function missingOf(variable: Variable): number {
+  if (variable.kind !== 'text') return 0;
+  return Math.max(0, variable.classes.examples.indexOf(undefined));
+}
+
 function pickFrom({ classes, rest }: ClassSet): number {
   if (!rest) return Math.min(...classes);
   let one = 0;
@@ -214,39 +237,49 @@ function explainOne(variable: Variable, { classes, rest }: ClassSet): Explained 
   const { kind, field } = variable;
   if (kind === 'flag') return { kind, field, value: classes.has(1) !== rest };
   if (kind === 'member') return { kind, field, value: variable.label, has: classes.has(1) !== rest };
-  const total = variable.classes.examples.length;
-  const chosen = new Set<number>();
-  for (let one = 0; one < total; one++) if (classes.has(one) !== rest) chosen.add(one);
-  const names =
-    kind === 'text'
-      ? variable.tests.map((test) => ({ name: formatText(test), passing: variable.classes.passing(test) }))
-      : variable.ranges.map((range) => ({ name: range, passing: variable.classes.passing(range) }));
-  const missing = kind === 'text' ? (variable.classes.examples as (string | undefined)[]).indexOf(undefined) : -1;
-  const asked = new Set([...chosen].filter((one) => one !== missing));
-  const left = new Set(
-    Array.from({ length: total }, (_, one) => one).filter((one) => !chosen.has(one) && one !== missing),
-  );
-  const covered = cover(asked, names);
-  const mayMiss = chosen.has(missing);
-  if (covered.complete) return { kind, field, values: covered.names, except: false, missing: mayMiss };
-  const others = cover(left, names);
-  if (others.complete) return { kind, field, values: others.names, except: true, missing: mayMiss };
-  const examples = [...asked].slice(0, 5).map((one) => variable.classes.examples[one]!);
-  return { kind, field, values: [...covered.names, ...examples], except: false, missing: mayMiss };
+  const { examples } = variable.classes;
+  const names = namesOf(variable);
+  const missingClass = kind === 'text' ? (examples as readonly (string | undefined)[]).indexOf(undefined) : -1;
+  const missing = classes.has(missingClass) !== rest && missingClass >= 0;
+  const listed = new Set([...classes].filter((one) => one !== missingClass));
+  const others = () => new Set([...examples.keys()].filter((one) => !listed.has(one) && one !== missingClass));
+  // As it stands, and where no names are wide enough for that, the other way round.
+  for (const except of [rest, !rest]) {
+    const covered = cover(except === rest ? listed : others(), names);
+    if (covered.complete) return { kind, field, values: covered.names, except, missing };
+  }
+  const values = [...(rest ? others() : listed)].slice(0, 5).map((one) => examples[one]!);
+  return { kind, field, values, except: false, missing };
+}
+
+interface Named {
+  readonly name: string;
+  readonly passing: readonly number[];
+}
+
+const namesKnown = new WeakMap<Variable, readonly Named[]>();
+
+/** What policies call the classes of a field, widest first. */
+function namesOf(variable: Extract<Variable, { kind: 'text' | 'address' }>): readonly Named[] {
+  let names = namesKnown.get(variable);
+  if (!names) {
+    const all: Named[] =
+      variable.kind === 'text'
+        ? variable.tests.map((test) => ({ name: formatText(test), passing: variable.classes.passing(test) }))
+        : variable.ranges.map((range) => ({ name: range, passing: variable.classes.passing(range) }));
+    names = all.filter(({ passing }) => passing.length > 0).sort((a, b) => b.passing.length - a.passing.length);
+    namesKnown.set(variable, names);
+  }
+  return names;
 }
 
 /** The fewest names that together mean just these classes, widest first. */
-function cover(
-  classes: ReadonlySet<number>,
-  names: readonly { readonly name: string; readonly passing: readonly number[] }[],
-) {
+function cover(classes: ReadonlySet<number>, names: readonly Named[]) {
   const left = new Set(classes);
   const chosen: string[] = [];
-  const fitting = names
-    .filter(({ passing }) => passing.length > 0 && passing.every((one) => classes.has(one)))
-    .sort((a, b) => b.passing.length - a.passing.length);
-  for (const { name, passing } of fitting) {
-    if (!passing.some((one) => left.has(one))) continue;
+  for (const { name, passing } of names) {
+    if (left.size === 0) break;
+    if (!passing.every((one) => classes.has(one)) || !passing.some((one) => left.has(one))) continue;
     chosen.push(name);
     for (const one of passing) left.delete(one);
   }

@@ -1,30 +1,43 @@
 /**
  * Examples of texts where patterns are among the tests: all tests are walked together, character by character, from the
  * empty text on, and every set of positions in which they can be together is visited once. What answers can go together is
- * then known exactly (a product of automata, breadth first, so that examples are short).
+ * then known exactly (a product of automata, breadth first, so that examples are short). Exact texts and prefixes are walked as
+ * one tree, suffixes by the longest ending that matters, and patterns only as long as they may still match.
  */
 import { MeshpassError } from '@meshpass/identity';
 import type { TextDomain } from './text-classes.ts';
 import { type Piece, SEGMENT_CHARACTERS, type TextTest } from './text-test.ts';
 
-const MAX_STATES = 50_000;
+const MAX_STATES = 200_000;
+
+/** Where a text has led to. */
+interface State {
+  readonly text: string;
+  /** Whether it may still become an exact text or a prefix. */
+  readonly inTree: boolean;
+  /** The longest prefix that it has. */
+  readonly prefix: string;
+  /** Its longest ending with which a suffix begins. */
+  readonly ending: string;
+  /** Patterns that may still match, each with its positions. */
+  readonly alive: ReadonlyMap<number, Positions>;
+}
+
+/** Positions in the steps of a pattern, ascending. */
+type Positions = readonly number[];
 
 /** @throws MeshpassError `policy_too_large` */
-export function* exploreTexts(tests: readonly TextTest[], { start, alphabet }: TextDomain): Generator<string> {
-  const machines = tests.map((test) => machineOf(piecesOf(test)));
-  const letters = lettersOf(tests, alphabet);
-  const first = [...start].reduce<readonly Positions[]>(
-    (states, letter) => states.map((state, index) => machines[index]!(state, letter)),
-    machines.map(() => [0]),
-  );
-  const seen = new Set([keyOf(first)]);
-  let layer: { readonly text: string; readonly states: readonly Positions[] }[] = [{ text: start, states: first }];
+export function* exploreTexts(tests: readonly TextTest[], domain: TextDomain): Generator<string> {
+  const walk = walker(tests, domain);
+  const seen = new Set<string>();
+  let layer: State[] = [walk.start];
+  seen.add(keyOf(walk.start));
   while (layer.length > 0) {
-    const next: typeof layer = [];
-    for (const { text, states } of layer) {
-      if (text !== '') yield text;
-      for (const letter of letters) {
-        const after = states.map((state, index) => machines[index]!(state, letter));
+    const next: State[] = [];
+    for (const state of layer) {
+      if (state.text !== '') yield state.text;
+      for (const letter of walk.letters(state)) {
+        const after = walk.step(state, letter);
         const key = keyOf(after);
         if (seen.has(key)) continue;
         if (seen.size >= MAX_STATES)
@@ -33,80 +46,107 @@ export function* exploreTexts(tests: readonly TextTest[], { start, alphabet }: T
             'These path patterns are too many, or too entangled, to be compared.',
           );
         seen.add(key);
-        next.push({ text: text + letter, states: after });
+        next.push(after);
       }
     }
     layer = next;
   }
 }
 
-/** Positions in the pieces of a test that the text so far may have led to, ascending. */
-type Positions = readonly number[];
-type Step = string | 'segment+' | 'segment*' | 'rest*' | 'text*' | 'label*';
-
-/** Every character of the tests, and one that stands for all others. */
-function lettersOf(tests: readonly TextTest[], alphabet: string): readonly string[] {
-  const named = new Set(tests.flatMap((test) => [...('text' in test ? test.text : '')]));
-  for (const test of tests)
-    if (test.form === 'pattern')
-      for (const piece of test.pieces) if ('text' in piece) for (const one of piece.text) named.add(one);
+function walker(tests: readonly TextTest[], { start, alphabet }: TextDomain) {
+  const texts = (form: TextTest['form']) =>
+    tests.flatMap((test) => (test.form === form && 'text' in test ? [test.text] : []));
+  const prefixes = new Set(texts('prefix'));
+  const tree = new Map<string, Set<string>>();
+  for (const text of [...texts('exact'), ...prefixes]) branch(tree, text);
+  const endings = new Map<string, Set<string>>();
+  for (const text of texts('suffix')) branch(endings, text);
+  const machines = tests.flatMap((test) => (test.form === 'pattern' ? [stepsOf(test.pieces)] : []));
+  const named = new Set([...tree.values(), ...endings.values()].flatMap((letters) => [...letters]));
+  for (const steps of machines) for (const step of steps) if (step.length === 1) named.add(step);
+  named.add('/');
+  // A letter that no test names stands for all of those.
   const other = [...alphabet].find((letter) => !named.has(letter));
-  return [...(other === undefined ? [] : [other]), '/', ...[...named].filter((one) => one !== '/').sort()];
+
+  const step = (state: State, letter: string): State => {
+    const text = state.text + letter;
+    let ending = state.ending + letter;
+    while (ending !== '' && !endings.has(ending)) ending = ending.slice(1);
+    const alive = new Map<number, Positions>();
+    for (const [machine, positions] of state.alive) {
+      const after = advance(machines[machine]!, positions, letter);
+      if (after.length > 0) alive.set(machine, after);
+    }
+    const inTree = state.inTree && tree.has(text);
+    return { text, inTree, prefix: prefixes.has(text) ? text : state.prefix, ending, alive };
+  };
+  const letters = (state: State): ReadonlySet<string> => {
+    const asked = new Set<string>(other === undefined ? [] : [other]);
+    if (state.alive.size > 0) asked.add('/').add(STRANGE);
+    if (state.inTree) for (const letter of tree.get(state.text)!) asked.add(letter);
+    for (let ending = state.ending; ; ending = ending.slice(1)) {
+      for (const letter of endings.get(ending) ?? []) asked.add(letter);
+      if (ending === '') break;
+    }
+    for (const [machine, positions] of state.alive)
+      for (const letter of awaited(machines[machine]!, positions)) asked.add(letter);
+    return asked;
+  };
+  const beginning: State = {
+    ...{ text: '', inTree: true, prefix: prefixes.has('') ? '' : '-', ending: '' },
+    alive: new Map(machines.map((_, index) => [index, [0]])),
+  };
+  if (!tree.has('')) tree.set('', new Set());
+  return { letters, step, start: [...start].reduce(step, beginning) };
 }
 
-function piecesOf(test: TextTest): readonly Piece[] {
-  switch (test.form) {
-    case 'exact':
-      return [{ text: test.text }];
-    case 'prefix':
-      return [{ text: test.text }, { any: 'text' }];
-    case 'suffix':
-      return [{ any: 'text' }, { text: test.text }];
-    case 'present':
-      return [{ any: 'text' }];
-    case 'pattern':
-      return test.pieces;
+/** Every beginning of a text, with the letters that may follow. */
+function branch(tree: Map<string, Set<string>>, text: string): void {
+  for (let length = 0; length <= text.length; length++) {
+    const here = text.slice(0, length);
+    const letters = tree.get(here) ?? new Set<string>();
+    if (length < text.length) letters.add(text[length]!);
+    tree.set(here, letters);
   }
 }
 
-/** One step of a nondeterministic automaton whose states are positions in the pieces, letter by letter. */
-function machineOf(pieces: readonly Piece[]): (positions: Positions, letter: string) => Positions {
-  const steps = pieces.flatMap((piece): Step[] => {
+/** A letter, or what may stand there: `segment+` once or more, the others also never. */
+type Step = string;
+const LOOPS: ReadonlySet<Step> = new Set(['segment*', 'rest*', 'text*', 'label*']);
+
+function stepsOf(pieces: readonly Piece[]): readonly Step[] {
+  return pieces.flatMap((piece): Step[] => {
     if ('text' in piece) return [...piece.text];
     return piece.any === 'segment' ? ['segment+', 'segment*'] : [`${piece.any}*`];
   });
-  const memory = new Map<string, Positions>();
-  return (positions, letter) => {
-    const key = `${letter}${positions.join()}`;
-    let after = memory.get(key);
-    if (!after) {
-      after = advance(steps, positions, letter);
-      memory.set(key, after);
-    }
-    return after;
-  };
+}
+
+/** Positions together with those behind what may be left out. */
+function* ready(steps: readonly Step[], positions: Positions): Generator<number> {
+  for (const first of positions) {
+    let position = first;
+    yield position;
+    while (LOOPS.has(steps[position] ?? '')) yield ++position;
+  }
 }
 
 function advance(steps: readonly Step[], positions: Positions, letter: string): Positions {
   const reached = new Set<number>();
-  const reach = (position: number): void => {
-    reached.add(position);
-    if (steps[position]?.endsWith('*') && steps[position].length > 1) reach(position + 1);
-  };
-  const ready = new Set<number>();
-  const close = (position: number): void => {
-    ready.add(position);
-    if (steps[position]?.endsWith('*') && steps[position].length > 1) close(position + 1);
-  };
-  for (const position of positions) close(position);
-  for (const position of ready) {
+  for (const position of ready(steps, positions)) {
     const step = steps[position];
     if (step === undefined || !accepts(step, letter)) continue;
-    reach(step.length > 1 && step.endsWith('*') ? position : position + 1);
+    reached.add(LOOPS.has(step) ? position : position + 1);
   }
   return [...reached].sort((a, b) => a - b);
 }
 
+/** Letters that are awaited by themselves. */
+function* awaited(steps: readonly Step[], positions: Positions): Generator<string> {
+  for (const position of ready(steps, positions)) if (steps[position]?.length === 1) yield steps[position];
+}
+
+/** No pchar, and Envoy passes it on. */
+const STRANGE = '|';
 const SEGMENT = new RegExp(`^[${SEGMENT_CHARACTERS}]$`);
 
 function accepts(step: Step, letter: string): boolean {
@@ -125,6 +165,7 @@ function accepts(step: Step, letter: string): boolean {
   }
 }
 
-function keyOf(states: readonly Positions[]): string {
-  return states.map((positions) => positions.join()).join(';');
+function keyOf({ text, inTree, prefix, ending, alive }: State): string {
+  const patterns = [...alive].map(([machine, positions]) => `${machine}:${positions.join()}`);
+  return [inTree ? text : '', prefix, ending, patterns.join(';')].join('\n');
 }

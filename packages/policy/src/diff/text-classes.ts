@@ -11,6 +11,8 @@ export interface TextDomain {
   readonly start: string;
   /** Characters to make examples of; whatever is in the tests is added. */
   readonly alphabet: string;
+  /** Shown wherever the tests do not tell it from another. */
+  readonly usual?: string;
   /** Whether the field may be missing. */
   readonly optional: boolean;
 }
@@ -45,10 +47,20 @@ export function classify(tests: readonly TextTest[], domain: TextDomain): TextCl
   // What is found first becomes class 0: the plainest text.
   for (const value of found) add(value);
   if (domain.optional) add(undefined);
+  const usual = domain.usual === undefined ? undefined : numbers.get(answers(domain.usual).join());
+  if (usual !== undefined) examples[usual] = domain.usual;
   const byKey = new Map(distinct.map((test, index) => [keyOf(test), passed[index]!]));
+  const byTest = new WeakMap<TextTest, readonly number[]>();
   return {
     examples,
-    passing: (test) => byKey.get(keyOf(test))!,
+    passing: (test) => {
+      let numbersOf = byTest.get(test);
+      if (!numbersOf) {
+        numbersOf = byKey.get(keyOf(test))!;
+        byTest.set(test, numbersOf);
+      }
+      return numbersOf;
+    },
     classOf: (value) => numbers.get(answers(value).join()) ?? 0,
   };
 }

@@ -1,4 +1,5 @@
 /** Why a call is let in or not, at one port: by which rule, and where that is written. */
+import { SOURCE_ANNOTATION } from '../compile/metadata.ts';
 import type { AuthorizationPolicy } from '../istio/resources.ts';
 import { type Call, meets } from './call.ts';
 import type { Guarded } from './rulebook.ts';
@@ -13,8 +14,9 @@ export interface Verdict {
 }
 
 /** In Envoy's order: connection and token, CUSTOM, DENY, ALLOW. */
-export function verdict({ allowed, policies }: Guarded, call: Call): Verdict {
-  const isAllowed = meets(call, allowed);
+export function verdict(guarded: Guarded, call: Call): Verdict {
+  const policies = guarded.policies();
+  const isAllowed = meets(call, guarded.allowed);
   const deciding = (action: string) => {
     for (const { policy, rules } of policies) {
       if ((policy.spec.action ?? 'ALLOW') !== action) continue;
@@ -44,13 +46,14 @@ export function verdict({ allowed, policies }: Guarded, call: Call): Verdict {
 
 /** `AuthorizationPolicy shop/orders (orders.yaml:3)`. */
 export function formatPolicy({ kind, metadata, origin }: AuthorizationPolicy): string {
-  const place = origin.line > 0 ? ` (${origin.file}:${origin.line})` : '';
-  return `${kind} ${metadata.namespace}/${metadata.name}${place}`;
+  const place = origin.line > 0 ? `${origin.file}:${origin.line}` : metadata.annotations?.[SOURCE_ANNOTATION];
+  return `${kind} ${metadata.namespace}/${metadata.name}${place === undefined ? '' : ` (${place})`}`;
 }
 
 /** `AuthorizationPolicy shop/orders, rule 2 (orders.yaml:12)`, counted from 1. */
 export function formatRule(policy: AuthorizationPolicy, rule: number): string {
   const { kind, metadata, origin } = policy;
-  const place = origin.line > 0 ? origin.at(['spec', 'rules', rule]) : undefined;
-  return `${kind} ${metadata.namespace}/${metadata.name}, rule ${rule + 1}${place ? ` (${place.file}:${place.line})` : ''}`;
+  const written = origin.line > 0 ? origin.at(['spec', 'rules', rule]) : undefined;
+  const place = written ? `${written.file}:${written.line}` : metadata.annotations?.[SOURCE_ANNOTATION];
+  return `${kind} ${metadata.namespace}/${metadata.name}, rule ${rule + 1}${place === undefined ? '' : ` (${place})`}`;
 }

@@ -29,16 +29,22 @@ export type Protocol = 'http' | 'tcp';
 /** @param resources of all states that are compared: each state is asked about the same workloads */
 export function workloadsOf(resources: readonly Resource[], rootNamespace: string): readonly Workload[] {
   const services = ofKind(resources, 'Service');
+  const servicesIn = Map.groupBy(services, ({ metadata }) => metadata.namespace);
   const found = new Map<string, Omit<Workload, 'ports'>>();
+  const labelsIn = new Map<string, Labels[]>();
   const add = (namespace: string, labels: Labels, name: string): void => {
     const { 'pod-template-hash': _, ...kept } = labels;
     const key = `${namespace} ${JSON.stringify(Object.entries(kept).sort())}`;
-    if (!found.has(key)) found.set(key, { namespace, labels: kept, name });
+    if (found.has(key)) return;
+    found.set(key, { namespace, labels: kept, name });
+    const inside = labelsIn.get(namespace);
+    if (inside) inside.push(kept);
+    else labelsIn.set(namespace, [kept]);
   };
   for (const { namespace, labels, name } of podsOf(resources)) add(namespace, labels, `${name} in ${namespace}`);
   const selected = (namespace: string, selector: Labels): boolean =>
-    [...found.values()].some(
-      (one) => (namespace === '' || one.namespace === namespace) && selects(selector, one.labels),
+    (namespace === '' ? [...labelsIn.values()].flat() : (labelsIn.get(namespace) ?? [])).some((labels) =>
+      selects(selector, labels),
     );
   for (const { metadata, spec } of services) {
     const selector = spec.selector ?? {};
@@ -63,7 +69,7 @@ export function workloadsOf(resources: readonly Resource[], rootNamespace: strin
   }
   for (const namespace of namespaces)
     add(namespace, {}, namespace === '' ? 'any pod of another namespace' : `any other pod in ${namespace}`);
-  return [...found.values()].map((one) => ({ ...one, ports: portsOf(one, services) }));
+  return [...found.values()].map((one) => ({ ...one, ports: portsOf(one, servicesIn.get(one.namespace) ?? []) }));
 }
 
 /** Whether labels are selected; by an empty selector all are. */
@@ -114,8 +120,7 @@ function portsOf(
   const byPort = new Map<number, { protocols: Set<Protocol>; services: Set<string> }>();
   for (const { metadata, spec } of services) {
     const selector = spec.selector ?? {};
-    if (metadata.namespace !== workload.namespace || Object.keys(selector).length === 0) continue;
-    if (!selects(selector, workload.labels)) continue;
+    if (Object.keys(selector).length === 0 || !selects(selector, workload.labels)) continue;
     for (const port of spec.ports ?? []) {
       if ((port.protocol ?? 'TCP') !== 'TCP') continue;
       const number = targetOf(port);

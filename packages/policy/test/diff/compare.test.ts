@@ -140,7 +140,7 @@ describe('a change is said in words', () => {
     expect(formatChange(changes[0]!)).toBe(
       [
         'workloads of namespace test gain every call on orders in shop, port 8080 (orders.shop:80); orders in shop, any other port spoken to in HTTP',
-        '  for example test/any account: GET / (SNI x)',
+        '  for example test/any account: GET /',
         '  before: denied by AuthorizationPolicy shop/p, rule 1 (mesh.yaml:12)',
         '  after:  no policy denies it, and no ALLOW policy is there',
       ].join('\n'),

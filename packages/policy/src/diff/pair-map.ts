@@ -1,0 +1,47 @@
+/** A map from pairs of whole numbers to whole numbers, without an object for each: open addressing over typed arrays. */
+export class PairMap {
+  #size = 0;
+  #mask = 1023;
+  /** Three numbers an entry: the pair and its value; a first number of -1 is free. */
+  #entries = new Int32Array(1024 * 3).fill(-1);
+
+  get(a: number, b: number): number | undefined {
+    const at = this.#find(a, b);
+    return this.#entries[at] === -1 ? undefined : this.#entries[at + 2];
+  }
+
+  set(a: number, b: number, value: number): void {
+    const at = this.#find(a, b);
+    if (this.#entries[at] === -1 && ++this.#size * 2 > this.#mask) {
+      this.#grow();
+      this.#put(this.#find(a, b), a, b, value);
+    } else this.#put(at, a, b, value);
+  }
+
+  #put(at: number, a: number, b: number, value: number): void {
+    this.#entries[at] = a;
+    this.#entries[at + 1] = b;
+    this.#entries[at + 2] = value;
+  }
+
+  /** Where the pair is, or the free place where it would be. */
+  #find(a: number, b: number): number {
+    let place = (Math.imul(a, 0x9e3779b1) ^ Math.imul(b, 0x85ebca6b)) & this.#mask;
+    for (;;) {
+      const at = place * 3;
+      const first = this.#entries[at];
+      if (first === -1 || (first === a && this.#entries[at + 1] === b)) return at;
+      place = (place + 1) & this.#mask;
+    }
+  }
+
+  #grow(): void {
+    const before = this.#entries;
+    this.#mask = this.#mask * 2 + 1;
+    this.#entries = new Int32Array((this.#mask + 1) * 3).fill(-1);
+    for (let at = 0; at < before.length; at += 3) {
+      const a = before[at]!;
+      if (a !== -1) this.#put(this.#find(a, before[at + 1]!), a, before[at + 1]!, before[at + 2]!);
+    }
+  }
+}

@@ -1,0 +1,63 @@
+/** What is wrong with a change, each with a call that proves it and the rule that decides about that call. */
+import { type Endpoint, formatWhere, REAL } from '../diff/compare.ts';
+import { NONE, type Node } from '../diff/diagram.ts';
+import type { Guarded } from '../diff/rulebook.ts';
+import { formatCall, type Said, say } from '../diff/say.ts';
+import type { Space } from '../diff/space.ts';
+import { verdict } from '../diff/verdict.ts';
+
+export type FindingKind =
+  | 'grant-does-not-work'
+  | 'reaches-more'
+  | 'changes-others'
+  /** Does not keep the change from being applied. */
+  | 'note';
+
+export interface Finding {
+  readonly kind: FindingKind;
+  readonly grant?: string;
+  /** What and where, in words. */
+  readonly message: string;
+  readonly example: string;
+  /** By which rule. */
+  readonly because: string;
+}
+
+/** Of calls that are not as they should be: where, and by which rules of the state after the change. */
+export interface Suspicion {
+  readonly kind: FindingKind;
+  readonly calls: Node;
+  readonly where: readonly Endpoint[];
+  readonly guard: Guarded;
+  readonly grant?: string;
+  /** From what is said of the calls to a sentence, without the place. */
+  readonly sentence: (said: Said) => string;
+  /** Fields that go without saying. */
+  readonly given?: ReadonlySet<string>;
+  /** Place in the access file. */
+  readonly source?: string;
+}
+
+/** Findings for one suspicion; more of them say the same again. */
+const LISTED = 3;
+
+/** @returns nothing where no such call exists */
+export function findingsOf(space: Space, suspicion: Suspicion): readonly Finding[] {
+  const { kind, calls, where, guard, grant, source } = suspicion;
+  if (calls === NONE) return [];
+  const findings: Finding[] = [];
+  for (const product of space.diagram.products(space.diagram.and(calls, space.set(REAL)))) {
+    if (findings.length === LISTED) break;
+    const example = space.example(product);
+    const said = say(space.explain(product), suspicion.given);
+    const circumstances = said.circumstances ? `, ${said.circumstances}` : '';
+    findings.push({
+      kind,
+      ...(grant !== undefined && { grant }),
+      message: `${suspicion.sentence(said)} on ${formatWhere(where)}${circumstances}`,
+      example: formatCall(example, where[0]?.protocol ?? 'http', said.matters),
+      because: verdict(guard, example).reason + (source === undefined ? '' : `; granted at ${source}`),
+    });
+  }
+  return findings;
+}

@@ -1,0 +1,47 @@
+/**
+ * What an access file grants, as a set of calls. Made from the file alone and not from what it compiles to, so that the one
+ * can be held against the other.
+ */
+import { all, any, type Condition, flag, not, text } from '../diff/condition.ts';
+import { readPath, type TextTest } from '../diff/text-test.ts';
+import type { IdentityTokens, Operation } from '../model.ts';
+import type { ResolvedGrant, ResolvedTarget } from '../resolve.ts';
+
+/** A certificate of one of these namespaces. */
+export function holderOf(namespaces: readonly string[]): Condition {
+  return all([flag('peer'), any(namespaces.map((name) => text('peer.namespace', exactly(name))))]);
+}
+
+/** An identity token that names the grant, and nothing in its place that does not verify. */
+export function perfectToken(grant: string, tokens: IdentityTokens): Condition {
+  return all([
+    text('token.issuer', exactly(tokens.issuer)),
+    text('token.subject', { form: 'present' }),
+    text('token.claim:aud', exactly(tokens.audience)),
+    text('token.claim:grants', exactly(grant)),
+    not(flag(`unverified:header ${tokens.header.toLowerCase()}`)),
+  ]);
+}
+
+/** The calls that a grant gives at one port of one Service. */
+export function grantedCalls(
+  { grant, namespace }: Pick<ResolvedGrant, 'grant' | 'namespace'>,
+  { target, port, sni }: ResolvedTarget,
+  tokens: IdentityTokens,
+): Condition {
+  const connection = all([holderOf([namespace]), text('connection.sni', exactly(sni))]);
+  if (port.protocol === 'tcp') return connection;
+  return all([
+    connection,
+    perfectToken(grant.name, tokens),
+    ...(target.allow ? [any(target.allow.map(operation))] : []),
+  ]);
+}
+
+function operation({ method, path }: Operation): Condition {
+  return all([...(method === '*' ? [] : [text('method', exactly(method))]), text('path', readPath(path))]);
+}
+
+function exactly(value: string): TextTest {
+  return { form: 'exact', text: value };
+}

@@ -1,0 +1,127 @@
+/** What a change of the access file is judged on: both states of the mesh, every port in them, and the sets that matter. */
+import { grantNamespace } from '@meshpass/identity';
+import { type Endpoint, endpointsOf, type Pair, pairUp, REAL } from '../diff/compare.ts';
+import { all, any, type Condition, type FlagField, flag, not, testsOf, text } from '../diff/condition.ts';
+import { type Guarded, type MeshSettings, type Rulebook, rulebook } from '../diff/rulebook.ts';
+import { createSpace, type Space } from '../diff/space.ts';
+import { ofKind } from '../diff/workloads.ts';
+import type { Resource } from '../istio/resources.ts';
+import type { IdentityTokens, Mesh } from '../model.ts';
+import type { ResolvedGrant, ResolvedTarget } from '../resolve.ts';
+import { grantedCalls, holderOf, perfectToken } from './granted.ts';
+import { isOurs } from './mesh-of.ts';
+
+export interface Change {
+  readonly before: readonly Resource[];
+  readonly after: readonly Resource[];
+  readonly grants: readonly ResolvedGrant[];
+  readonly mesh: Pick<Mesh, 'trustDomain' | 'clusterDomain'>;
+  readonly settings: MeshSettings;
+  readonly tokens: IdentityTokens;
+  /** Grants that are now or were before: their holders are not other traffic. */
+  readonly holders: readonly string[];
+}
+
+/** A port of a Service that is granted, and the calls that the access file gives there. */
+export interface GrantedPort {
+  readonly grant: ResolvedGrant;
+  readonly target: ResolvedTarget;
+  readonly calls: Condition;
+}
+
+export interface Ground {
+  readonly space: Space;
+  readonly books: readonly [Rulebook, Rulebook];
+  readonly endpoints: readonly Endpoint[];
+  readonly pairs: readonly Pair[];
+  readonly ports: readonly GrantedPort[];
+  /** Certificates of grants. */
+  readonly holders: Condition;
+  /** A holder with an identity token of its own grant. */
+  readonly prepared: Condition;
+  /** Connections by the name of a granted port. */
+  readonly grantedNames: Condition;
+  /** Requests that carry an identity token, or what stands in its place. */
+  readonly ourTokens: Condition;
+  /** Calls that nothing unknown stands against: see `agreeing`. */
+  readonly agreed: Condition;
+  /** Fields of what every holder brings: its own SNI and token. */
+  readonly given: readonly string[];
+  /** Hosts that the mesh gateway passes on, before and after. */
+  readonly open: readonly [ReadonlySet<string>, ReadonlySet<string>];
+}
+
+/** @throws MeshpassError `policy_too_large` */
+export function groundOf(change: Change): Ground {
+  const { before, after, settings, tokens } = change;
+  const books = [rulebook(before, settings), rulebook(after, settings)] as const;
+  const endpoints = endpointsOf([...before, ...after], books, settings);
+  const pairs = pairUp(endpoints, books);
+  const guards = pairs.flatMap((pair) => pair.guards);
+  const ports = change.grants.flatMap((grant) =>
+    grant.targets.map((target): GrantedPort => ({ grant, target, calls: grantedCalls(grant, target, tokens) })),
+  );
+  const sets = {
+    holders: holderOf(change.holders.map(grantNamespace)),
+    prepared: any(change.holders.map((name) => all([holderOf([grantNamespace(name)]), perfectToken(name, tokens)]))),
+    grantedNames: any(
+      [...new Set(ports.map(({ target }) => target.sni))].map((sni) =>
+        text('connection.sni', { form: 'exact', text: sni }),
+      ),
+    ),
+    ourTokens: any([
+      text('token.issuer', { form: 'exact', text: tokens.issuer }),
+      flag(`unverified:header ${tokens.header.toLowerCase()}`),
+    ]),
+    agreed: agreeing(guards),
+  };
+  const conditions = [
+    ...guards.map(({ allowed }) => allowed),
+    ...ports.map(({ calls }) => calls),
+    ...Object.values(sets),
+  ];
+  const space = createSpace([...conditions, REAL]);
+  return {
+    space,
+    books,
+    endpoints,
+    pairs,
+    ports,
+    ...sets,
+    given: givenOf(tokens),
+    open: [openHosts(before), openHosts(after)],
+  };
+}
+
+/** As Endpoint.services names it. */
+export function serviceOf({ service, port }: ResolvedTarget): string {
+  return `${service.name}.${service.namespace}:${port.port}`;
+}
+
+function givenOf({ header }: IdentityTokens): readonly string[] {
+  const ofToken = ['issuer', 'subject', 'claim:aud', 'claim:grants'].map((name) => `token.${name}`);
+  return ['connection.sni', ...ofToken, `unverified:header ${header.toLowerCase()}`];
+}
+
+function openHosts(resources: readonly Resource[]): ReadonlySet<string> {
+  const ours = ofKind(resources, 'Gateway').filter(isOurs);
+  return new Set(ours.flatMap(({ spec }) => (spec.servers ?? []).flatMap(({ hosts = [] }) => hosts)));
+}
+
+/**
+ * External authorizers agree, whose word is not known here, and there is no second token that does not verify. A grant is not
+ * broken by either.
+ */
+function agreeing(guards: readonly Guarded[]): Condition {
+  const seen = new Set<Condition>();
+  const flags = new Set<FlagField>();
+  for (const { allowed } of guards) {
+    for (const test of testsOf(allowed, seen)) if (test.op === 'flag') flags.add(test.field);
+  }
+  return all(
+    [...flags].flatMap((field) => {
+      if (field.startsWith('custom:')) return [flag(field)];
+      return field.startsWith('unverified:') ? [not(flag(field))] : [];
+    }),
+  );
+}

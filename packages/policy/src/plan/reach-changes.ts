@@ -1,0 +1,63 @@
+/** Who gains and who loses which call by a change of the access file: what holders of grants reach, before and after. */
+import type { Endpoint } from '../diff/compare.ts';
+import { NONE, type Node } from '../diff/diagram.ts';
+import { say } from '../diff/say.ts';
+import type { Ground } from './ground.ts';
+
+export interface ReachChange {
+  readonly grant: string;
+  readonly does: 'gains' | 'loses';
+  /** `orders.shop:8080` */
+  readonly service: string;
+  /** `GET /orders/*`, or `connections` on a TCP port. */
+  readonly what: string;
+}
+
+/** In the order of services and grants. A workspace reaches a port if the mesh gateway is open for it and policy lets it in. */
+export function reachChanges(ground: Ground, clusterDomain: string): readonly ReachChange[] {
+  const { space, books, endpoints, prepared, agreed, open } = ground;
+  const { diagram, set, withText } = space;
+  const found = new Map<string, ReachChange>();
+  const reached = (state: 0 | 1, endpoint: Endpoint, service: Service): Node => {
+    if (!open[state].has(service.host)) return NONE;
+    const { allowed } = books[state].at(endpoint.workload, endpoint.port, endpoint.protocol);
+    return diagram.andAll([set(allowed), set(prepared), set(agreed), withText('connection.sni', service.sni)]);
+  };
+  for (const endpoint of endpoints) {
+    for (const name of endpoint.services) {
+      const service = serviceNamed(name, clusterDomain);
+      const [before, after] = [reached(0, endpoint, service), reached(1, endpoint, service)];
+      for (const [does, calls] of [
+        ['gains', diagram.minus(after, before)],
+        ['loses', diagram.minus(before, after)],
+      ] as const) {
+        for (const product of diagram.products(calls)) {
+          const explained = space.explain(product);
+          const holder = explained.find(({ field }) => field === 'peer.namespace');
+          const grants = holder?.kind === 'text' && !holder.except ? holder.values : [];
+          const what = endpoint.protocol === 'tcp' ? 'connections' : say(explained).what;
+          for (const namespace of grants) {
+            const change = { grant: namespace.replace(/^meshpass-/, ''), does, service: name, what };
+            found.set(JSON.stringify(change), change);
+          }
+        }
+      }
+    }
+  }
+  return [...found.values()].sort((a, b) => compareText(a.grant, b.grant) || compareText(a.service, b.service));
+}
+
+interface Service {
+  readonly host: string;
+  readonly sni: string;
+}
+
+function serviceNamed(name: string, clusterDomain: string): Service {
+  const [service, port] = name.split(':') as [string, string];
+  const host = `${service}.svc.${clusterDomain}`;
+  return { host, sni: `outbound_.${port}_._.${host}` };
+}
+
+function compareText(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

@@ -1,0 +1,56 @@
+/** Which objects a change creates, changes and removes. */
+import type { Resource } from '../istio/resources.ts';
+import type { Manifest } from '../model.ts';
+
+export interface ResourceChange {
+  readonly kind: string;
+  /** `NAMESPACE/NAME`, or the name of what is in no namespace. */
+  readonly name: string;
+  readonly does: 'create' | 'change' | 'remove';
+  /** FILE:LINE of the access file that asks for it. */
+  readonly source?: string;
+}
+
+/** @param present objects of ours in the cluster, compiled ones only */
+export function resourceChanges(present: readonly Resource[], wanted: readonly Manifest[]): readonly ResourceChange[] {
+  const before = new Map(present.map((one) => [keyOf(one), one]));
+  const after = new Map(wanted.map((one) => [keyOf(one), one]));
+  const changed = wanted.flatMap((manifest): ResourceChange[] => {
+    const was = before.get(keyOf(manifest));
+    if (was && contentOf(was) === contentOf(manifest)) return [];
+    const source = manifest.metadata.annotations?.['meshpass.dev/source'];
+    return [{ ...nameOf(manifest), does: was ? 'change' : 'create', ...(source !== undefined && { source }) }];
+  });
+  const removed = present
+    .filter((one) => !after.has(keyOf(one)))
+    .map((one) => ({ ...nameOf(one), does: 'remove' as const }));
+  return [...changed, ...removed];
+}
+
+type Named = { readonly kind: string; readonly metadata: { readonly name: string; readonly namespace?: string } };
+
+function nameOf({ kind, metadata }: Named): { readonly kind: string; readonly name: string } {
+  return { kind, name: metadata.namespace ? `${metadata.namespace}/${metadata.name}` : metadata.name };
+}
+
+function keyOf(object: Named): string {
+  return `${object.kind} ${nameOf(object).name}`;
+}
+
+/** What we write, and nothing that the API server adds. */
+function contentOf(object: object): string {
+  const { metadata, spec, roleRef, subjects } = object as Record<string, unknown>;
+  const { labels = {}, annotations = {} } = metadata as { labels?: object; annotations?: object };
+  const ours = (all: object) =>
+    Object.fromEntries(Object.entries(all).filter(([name]) => /^(?:meshpass\.dev|app\.kubernetes\.io)\//.test(name)));
+  return canonical({ labels: ours(labels), annotations: ours(annotations), spec, roleRef, subjects });
+}
+
+/** JSON with sorted members and without undefined ones. */
+export function canonical(value: unknown): string {
+  return JSON.stringify(value, (_, inner: unknown) =>
+    typeof inner === 'object' && inner !== null && !Array.isArray(inner)
+      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : inner,
+  );
+}
