@@ -48,12 +48,36 @@ export async function writeCertificates(dir: string, plan: Plan): Promise<void> 
   const spki = await crypto.subtle.exportKey('spki', accounts.publicKey);
   writeFileSync(join(tls, 'sa.pub'), x509.PemConverter.encode(spki, 'PUBLIC KEY'));
 
-  const mesh = await makeAuthority('Meshpass lab mesh', RSA, [{ type: 'url', value: `spiffe://${TRUST_DOMAIN}` }]);
+  const mesh = await makeAuthority('Meshpass lab mesh', RSA, { names: MESH_NAMES });
   for (const file of ['root-cert.pem', 'ca-cert.pem', 'cert-chain.pem']) {
     writeFileSync(join(dir, 'ca', file), mesh.certificate.toString('pem'));
   }
   await writeKey(join(dir, 'ca/ca-key.pem'), mesh.keys.privateKey);
 }
+
+/** A CA for the mesh as an operator would plug it in: the PEM files of Istio's Secret `cacerts`. */
+export interface MeshAuthority {
+  readonly root: string;
+  readonly 'ca-cert.pem': string;
+  readonly 'ca-key.pem': string;
+  readonly 'cert-chain.pem': string;
+}
+
+/** A new root that is offline, and an intermediate of it that istiod signs with. */
+export async function makeMeshAuthority(name: string): Promise<MeshAuthority> {
+  const issuer = await makeAuthority(`${name} root`, RSA, {});
+  const intermediate = await makeAuthority(name, RSA, { names: MESH_NAMES, issuer });
+  const root = issuer.certificate.toString('pem');
+  const certificate = intermediate.certificate.toString('pem');
+  return {
+    root,
+    'ca-cert.pem': certificate,
+    'ca-key.pem': await pemOf(intermediate.keys.privateKey),
+    'cert-chain.pem': `${certificate}\n${root}`,
+  };
+}
+
+const MESH_NAMES: x509.JsonGeneralNames = [{ type: 'url', value: `spiffe://${TRUST_DOMAIN}` }];
 
 interface KeyPair {
   readonly publicKey: CryptoKey;
@@ -68,18 +92,20 @@ interface Authority {
 async function makeAuthority(
   name: string,
   algorithm: typeof EC | typeof RSA,
-  names?: x509.JsonGeneralNames,
+  { names, issuer }: { readonly names?: x509.JsonGeneralNames; readonly issuer?: Authority } = {},
 ): Promise<Authority> {
   const keys = (await crypto.subtle.generateKey(algorithm, true, ['sign', 'verify'])) as KeyPair;
-  const certificate = await x509.X509CertificateGenerator.createSelfSigned({
-    name: `CN=${name},O=Meshpass lab`,
+  const subject = `CN=${name},O=Meshpass lab`;
+  const certificate = await x509.X509CertificateGenerator.create({
+    ...{ subject, issuer: issuer?.certificate.subject ?? subject },
     ...validity(),
     signingAlgorithm: algorithm,
-    keys,
+    ...{ publicKey: keys.publicKey, signingKey: (issuer?.keys ?? keys).privateKey },
     extensions: [
       new x509.BasicConstraintsExtension(true, undefined, true),
       new x509.KeyUsagesExtension(x509.KeyUsageFlags.keyCertSign | x509.KeyUsageFlags.cRLSign, true),
       await x509.SubjectKeyIdentifierExtension.create(keys.publicKey),
+      ...(issuer ? [await x509.AuthorityKeyIdentifierExtension.create(issuer.keys.publicKey)] : []),
       ...(names ? [new x509.SubjectAlternativeNameExtension(names)] : []),
     ],
   });
@@ -114,6 +140,9 @@ function validity(): { notBefore: Date; notAfter: Date } {
 }
 
 async function writeKey(file: string, key: CryptoKey): Promise<void> {
-  const pkcs8 = await crypto.subtle.exportKey('pkcs8', key);
-  writeFileSync(file, x509.PemConverter.encode(pkcs8, 'PRIVATE KEY'), { mode: 0o600 });
+  writeFileSync(file, await pemOf(key), { mode: 0o600 });
+}
+
+async function pemOf(key: CryptoKey): Promise<string> {
+  return x509.PemConverter.encode(await crypto.subtle.exportKey('pkcs8', key), 'PRIVATE KEY');
 }

@@ -20,6 +20,8 @@ export interface Svid {
 
 export interface IdentityToken {
   readonly value: string;
+  /** Of the key that signed it; undefined where its header does not tell. */
+  readonly kid: string | undefined;
   readonly issuedAt: number;
   readonly expiresAt: number;
 }
@@ -105,5 +107,16 @@ export async function obtainIdentityToken(
     throw new MeshpassError('agent_broker_unreachable', 'The broker gave an identity token that is not a JWT.');
   }
   const issuedAt = now();
-  return { value: answer.access_token, issuedAt, expiresAt: issuedAt + answer.expires_in * 1000 };
+  const { access_token: value } = answer;
+  return { value, kid: keyOf(value), issuedAt, expiresAt: issuedAt + answer.expires_in * 1000 };
+}
+
+/** RFC 7515 section 4.1.4. */
+function keyOf(token: string): string | undefined {
+  try {
+    const { kid } = JSON.parse(Buffer.from(token.split('.')[0]!, 'base64url').toString()) as { kid?: unknown };
+    return typeof kid === 'string' ? kid : undefined;
+  } catch {
+    return undefined;
+  }
 }

@@ -5,6 +5,7 @@
  */
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import type { BrokerClient } from './broker-client.ts';
+import { endsIn } from './chain.ts';
 import type { ProofSource } from './discover.ts';
 import { type Credentials, enrol, obtainIdentityToken, obtainSvids } from './enrol.ts';
 
@@ -187,6 +188,9 @@ export class Keeper {
     if (this.#credentials?.accessToken !== accessToken) return;
     this.#later('heartbeat', session.heartbeat_seconds * 1000);
     if (beat.services_version !== servicesVersion) this.#later('services', 0);
+    // Its key was dropped: no sidecar accepts it any more, however long it would live.
+    const { kid } = this.credentials.identityToken;
+    if (kid !== undefined && beat.token_keys?.includes(kid) === false) this.#later('token', 0);
   }
 
   async #refreshServices(): Promise<void> {
@@ -204,10 +208,15 @@ export class Keeper {
       servicesVersion: answer.services_version,
       session: { ...before.session, grants: [...new Set([...before.session.grants, ...grants])] },
     };
-    if (answer.mesh.roots.join() !== before.mesh.roots.join()) onChange('svids');
+    const { roots } = answer.mesh;
+    const rerooted = roots.join() !== before.mesh.roots.join();
+    if (rerooted) onChange('svids');
     if (fresh.length > 0) await this.#renewSvids(fresh);
     log('services_changed', { services: answer.services.length });
     onChange('services');
+    // Where a root is gone, nobody trusts what was signed under it any more, however long it would live.
+    const { svids } = this.credentials;
+    if (rerooted && [...svids.values()].some(({ chain }) => !endsIn(chain, roots))) this.#later('svids', 0);
   }
 
   async #renewSvids(grants: readonly string[]): Promise<void> {

@@ -178,6 +178,13 @@ export interface TestBroker {
   tokenPadding: number;
   svidLifetime: number;
   heartbeatSeconds: number;
+  /** Key that signs identity tokens, and those that heartbeats name; absent: neither is told. */
+  tokenKey?: string;
+  tokenKeys?: string[];
+  /** Signs certificates from now on. */
+  authority: Authority;
+  /** Roots that agents are told of. */
+  roots: string[];
   sessions: Map<string, { id: string; jkt: string }>;
   close(): void;
 }
@@ -195,7 +202,7 @@ export async function startBroker(
   const grants = () => [...new Set(broker.services.map((service) => service.grant))];
   const meshInfo = () => ({
     trust_domain: 'cluster.local',
-    roots: [mesh.root],
+    roots: broker.roots,
     edge,
     token_header: 'x-meshpass-token',
   });
@@ -210,6 +217,8 @@ export async function startBroker(
     tokenPadding: 0,
     svidLifetime: 600,
     heartbeatSeconds: 15,
+    authority: mesh,
+    roots: [mesh.root],
     sessions: new Map(),
     close: () => {
       server.closeAllConnections();
@@ -274,19 +283,22 @@ export async function startBroker(
         const certificates = await Promise.all(
           asked.map(async ({ grant, csr }) => {
             const spiffeId = `spiffe://cluster.local/ns/meshpass-${grant}/sa/octocat-1`;
-            const chain = await mesh.sign(csr, spiffeId, broker.svidLifetime);
+            const chain = await broker.authority.sign(csr, spiffeId, broker.svidLifetime);
             const notAfter = Math.floor(Date.parse(new X509Certificate(chain).validTo) / 1000) + broker.skew;
             return { grant, spiffe_id: spiffeId, chain, not_before: nowSeconds, not_after: notAfter };
           }),
         );
-        return answer(200, { certificates, roots: [mesh.root] });
+        return answer(200, { certificates, roots: broker.roots });
       }
       case 'POST /token': {
         counter += 1;
         const audience = new URLSearchParams(body).get('audience');
+        const head = broker.tokenKey
+          ? Buffer.from(JSON.stringify({ alg: 'RS256', kid: broker.tokenKey })).toString('base64url')
+          : 'head';
         const value = audience
           ? `aud.${audience.replaceAll('.', '-')}.${counter}`
-          : `head.token${counter}${'x'.repeat(broker.tokenPadding)}.sig`;
+          : `${head}.token${counter}${'x'.repeat(broker.tokenPadding)}.sig`;
         return answer(200, {
           access_token: value,
           issued_token_type: 'x',
@@ -299,6 +311,7 @@ export async function startBroker(
           lease_expires_at: nowSeconds + 45,
           expires_at: nowSeconds + 3600,
           services_version: broker.servicesVersion,
+          ...(broker.tokenKeys && { token_keys: broker.tokenKeys }),
         });
       case 'GET /services':
         return answer(200, { services_version: broker.servicesVersion, mesh: meshInfo(), services: broker.services });

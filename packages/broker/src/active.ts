@@ -32,6 +32,7 @@ import { superseded } from './store/guard.ts';
 import type { Store } from './store/open.ts';
 import { MAX_AGE, MAX_AHEAD } from './token/dpop.ts';
 import { createReplayMemory } from './token/replay.ts';
+import { createRotation } from './token/rotation.ts';
 import { startWatching, type Watch } from './watch/watch.ts';
 
 const STOP_PATIENCE_MS = 10_000;
@@ -125,6 +126,12 @@ export async function startActive(
   const admin = { ...{ audit, clock, random, sourceOf, log, sessions, operatorToken } };
   const auditLog = { ...admin, store, chain, checkpoints, key: auditKey };
   const drill = { ...admin, store, signer: parts.signer, publicUrl: config.publicUrl };
+  const rotation = await createRotation({
+    ...{ signer: parts.signer, mesh, journal, tokenSeconds: config.tokenSeconds, clock, random },
+    ...{ ageSeconds: config.signingKeyAgeSeconds, waitSeconds: config.signingKeyWaitSeconds },
+    onFailure: failed('rotation'),
+  });
+  const trust = { ...admin, rotation, mesh, live };
   const app = createApp({
     ...{
       audit,
@@ -137,6 +144,7 @@ export async function startActive(
       startedAt,
       admin,
       drill,
+      trust,
       streams,
       feed,
       journal,
@@ -149,7 +157,7 @@ export async function startActive(
     },
     derive: { issuer, mesh },
     certificates: { authority: parts.authority, mesh, journal, revocations, clock },
-    jwks: parts.signer.jwks,
+    signer: parts.signer,
     replay: {
       strangers: createReplayMemory(MAX_AGE + MAX_AHEAD, REPLAY_CAPACITY),
       sessions: createReplayMemory(MAX_AGE + MAX_AHEAD, REPLAY_CAPACITY),
@@ -185,6 +193,7 @@ export async function startActive(
     // A store that comes back has it; a broker that stops without one has it in its log.
     void untilStored(closing, { audit: [row] });
   });
+  const stopRotation = rotation.start();
   const stopCheckpoints = checkpoints.start(config.auditCheckpointSeconds);
   const stopSweeping = startSweeping({ ...sessions, store, revoker: parts.revoker, leaseAgain });
   if (parts.github) {
@@ -192,7 +201,7 @@ export async function startActive(
     watch = startWatching({ ...parts.github, sessions, sweepSeconds, memberSeconds, onFailure: failed('github') });
   }
   const listener = await listenTls(app, config.listen, config.tls, failed('tls'));
-  operator.show(createOperatorApp({ store, mesh, metrics, admin, auditLog, drill, stopping: () => stopping }));
+  operator.show(createOperatorApp({ store, mesh, metrics, admin, auditLog, drill, trust, stopping: () => stopping }));
   log.info({ port: listener.port, operatorPort: operator.port, store: store.kind, restored: live.size() }, 'serving');
 
   const stopServing = async (patienceMs: number) => {
@@ -204,6 +213,7 @@ export async function startActive(
     await listener.stop(patienceMs);
     feed.stop();
     revocations.stop();
+    await stopRotation();
   };
   const stop = async () => {
     await stopServing(STOP_PATIENCE_MS);

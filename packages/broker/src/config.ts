@@ -30,6 +30,14 @@ export const BrokerConfig = z.strictObject({
   tokenAudience: z.string().default('meshpass'),
   /** PEM with the RSA keys that sign tokens; made in the data directory where absent. */
   signingKeyFile: z.string().optional(),
+  /** A signing key of the broker's own is changed when it has signed for so long; 0: only when an operator asks. */
+  signingKeyAgeSeconds: z
+    .number()
+    .int()
+    .min(0)
+    .default(30 * 86_400),
+  /** How long the mesh and the readers of the public key set have a new signing key before it signs. */
+  signingKeyWaitSeconds: z.number().int().min(1).max(86_400).default(300),
   /** PEM with the Ed25519 keys of the audit log; made in the data directory where absent. */
   auditKeyFile: z.string().optional(),
   /** Time between two signed checkpoints of the audit log. */

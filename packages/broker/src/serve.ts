@@ -21,7 +21,7 @@ import { createMetrics } from './metrics.ts';
 import type { Feed } from './session/feed.ts';
 import type { Holder, Shared } from './store/holder.ts';
 import { openStore } from './store/open.ts';
-import type { Signer } from './token/signer.ts';
+import type { RotatingSigner } from './token/signer.ts';
 import type { Pace } from './watch/pace.ts';
 import type { ReadGithub } from './watch/reader.ts';
 
@@ -35,7 +35,7 @@ export interface BrokerParts {
   /** What becomes of each access file: it goes into the audit log. */
   readonly onPolicyDecision?: PolicyDecisions['listen'];
   /** openSigner(): made by the caller, because the mesh must know its JWKS before the broker serves. */
-  readonly signer: Signer;
+  readonly signer: RotatingSigner;
   /** TokenReview of an edge's bearer; absent where the edge runs in this process. */
   readonly reviewEdgeToken?: (token: string) => Promise<boolean>;
   /** Whom to ask about live sessions' Codespaces and teams, and how often one may; absent: leases alone decide. */

@@ -2,6 +2,8 @@
 import { Command, CommanderError, Option } from 'commander';
 import { policyCommands } from './commands/policy/group.ts';
 import { EXIT, type Output, reportFailure } from './failure.ts';
+import { flag, operatorFlags, output, required } from './flags.ts';
+import { rotateCommand } from './rotate-command.ts';
 
 /** DRILL_CAUSES of @meshpass/identity/drill-report, which would load zod for every command. */
 const DRILL_CAUSES = ['goodbye', 'admin', 'lapse', 'rebuild', 'outside'];
@@ -25,6 +27,7 @@ export async function run(argv: readonly string[]): Promise<number> {
   inTheWorkspace(program);
   inTheCluster(program);
   inOperation(program);
+  rotateCommand(program);
   onTheDesk(program);
   auditCommands(program);
   drillCommand(program);
@@ -91,8 +94,15 @@ function inTheCluster(program: Command): void {
     flag('--operator-token <file>', 'token that may close sessions by hand', 'MESHPASS_OPERATOR_TOKEN_FILE'),
     required('--data <dir>', 'embedded store and signing key', 'MESHPASS_DATA'),
     flag('--database-url <url>', 'PostgreSQL in place of the embedded store', 'DATABASE_URL'),
-    flag('--signing-key <file>', 'RSA keys that sign tokens, PEM', 'MESHPASS_SIGNING_KEY'),
+    flag('--signing-key <file>', 'RSA keys that sign tokens, PEM; never changed by us', 'MESHPASS_SIGNING_KEY'),
     flag('--audit-key <file>', 'Ed25519 keys that sign the audit log, PEM', 'MESHPASS_AUDIT_KEY'),
+    flag('--signing-key-age <seconds>', 'change our own after so long; 0: by hand', 'MESHPASS_SIGNING_KEY_AGE').default(
+      '2592000',
+    ),
+    flag('--signing-key-wait <seconds>', 'a new one is published so long first', 'MESHPASS_SIGNING_KEY_WAIT').default(
+      '300',
+    ),
+    flag('--token-life <seconds>', 'of identity tokens and ID tokens', 'MESHPASS_TOKEN_LIFE').default('300'),
     flag('--token-audience <name>', 'audience of identity tokens', 'MESHPASS_TOKEN_AUDIENCE').default('meshpass'),
     flag('--lease <seconds>', 'a session lapses this long after its last heartbeat', 'MESHPASS_LEASE').default('45'),
     flag('--heartbeat <seconds>', 'time between heartbeats', 'MESHPASS_HEARTBEAT').default('15'),
@@ -172,10 +182,7 @@ function inOperation(program: Command): void {
     new Option('--user <login>', 'sessions of a login, or of a subject such as github:583231'),
     new Option('--codespace <name>', 'the session of a Codespace, or of another workspace'),
     new Option('--grant <name>', 'sessions that hold a grant'),
-    required('--operator <url>', 'the broker: its public URL, or its operator listener', 'MESHPASS_OPERATOR'),
-    flag('--operator-token <file>', 'token of operators, or MESHPASS_OPERATOR_TOKEN', 'MESHPASS_OPERATOR_TOKEN_FILE'),
-    flag('--ca-file <file>', "PEM of the broker's CA, instead of the system's", 'MESHPASS_CA_FILE'),
-    output(),
+    ...operatorFlags(),
   ];
   const list = sessions.command('list').description('live sessions');
   const close = sessions
@@ -279,18 +286,6 @@ function drillCommand(program: Command): void {
   ])
     drill.addOption(option);
   drill.action(async (options) => (await import('./commands/drill.ts')).drill(options));
-}
-
-function flag(flags: string, description: string, env: string): Option {
-  return new Option(flags, description).env(env);
-}
-
-function required(flags: string, description: string, env: string): Option {
-  return flag(flags, description, env).makeOptionMandatory();
-}
-
-function output(): Option {
-  return new Option('--output <form>', 'how to print').choices(['text', 'json']).default('text');
 }
 
 function outputOf(argv: readonly string[]): Output {

@@ -56,6 +56,7 @@ const STATUS = {
   request_timeout: 408,
   not_found: 404,
   operator_unauthorized: 401,
+  signing_key_fixed: 409,
   edge_unauthorized: 401,
   github_unauthorized: 401,
   // What the broker stands on

@@ -102,6 +102,8 @@ export const HeartbeatResponse = z.object({
   lease_expires_at: unixSeconds,
   expires_at: unixSeconds,
   services_version: z.string(),
+  /** Ids of the keys that tokens verify by; a token of any other is worthless, and a new one is to be asked for. */
+  token_keys: z.array(z.string()).optional(),
 });
 export type HeartbeatResponse = z.infer<typeof HeartbeatResponse>;
 

@@ -12,11 +12,13 @@ export type Action =
   | 'operator.close'
   | 'operator.list'
   | 'operator.drill'
+  | 'operator.rotate'
   | 'github.events'
   | 'edge.stream'
   | 'tunnel'
   | 'policy.apply'
   | 'audit.prune'
+  | 'key.rotate'
   | 'broker.start'
   | 'broker.stop';
 

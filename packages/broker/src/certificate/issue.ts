@@ -77,6 +77,7 @@ export async function issueCertificates(
     live,
     signed.map(({ principal, certificate }) => ({ principal, until: certificate.notAfter })),
   );
+  for (const { principal, certificate } of signed) live.signedUnder.set(principal.grant, certificate.root);
   draft.reason = 'Grants of a live session.';
   draft.target = signed.map(({ principal }) => principal.spiffeId).join(',');
   draft.detail = { certificates: signed.map(({ principal, certificate }) => evidence(principal, certificate)) };
@@ -166,6 +167,7 @@ function evidence(principal: Principal, certificate: SignedCertificate) {
   return {
     spiffeId: principal.spiffeId,
     notAfter: certificate.notAfter,
+    root: certificate.root,
     sha256: sha256Hex(Buffer.from(leaf.replace('-----BEGIN CERTIFICATE-----', ''), 'base64')),
   };
 }

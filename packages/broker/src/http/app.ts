@@ -16,7 +16,9 @@ import { type DeriveContext, deriveToken } from '../token/derive.ts';
 import { verifyDpop } from '../token/dpop.ts';
 import { type ExchangeContext, exchangeProof } from '../token/exchange.ts';
 import { readTokenForm } from '../token/form.ts';
+import { keysOf } from '../token/key-ring.ts';
 import type { ReplayMemory } from '../token/replay.ts';
+import type { RotatingSigner } from '../token/signer.ts';
 import { type AdminContext, adminRoutes } from './admin.ts';
 import { readBody, readJson } from './body.ts';
 import { type DecideContext, decide, type Env } from './decide.ts';
@@ -26,6 +28,7 @@ import { type EdgeContext, edgeRoutes } from './edge.ts';
 import { onlyWhileActive } from './gate.ts';
 import { type GithubEvents, githubEventRoutes } from './github-events.ts';
 import { refusal } from './refusal.ts';
+import { type TrustContext, trustRoutes } from './trust.ts';
 
 export interface AppContext extends DecideContext, EdgeContext {
   readonly config: BrokerConfig;
@@ -34,13 +37,14 @@ export interface AppContext extends DecideContext, EdgeContext {
   readonly derive: DeriveContext;
   readonly certificates: CertificateContext;
   readonly answers: Answers;
-  readonly jwks: string;
+  readonly signer: RotatingSigner;
   /** Unix seconds at which this process started. */
   readonly startedAt: number;
   /** Strangers and sessions do not share a memory: who holds no session cannot fill the one of those that do. */
   readonly replay: { readonly strangers: ReplayMemory; readonly sessions: ReplayMemory };
   readonly admin: AdminContext;
   readonly drill: DrillContext;
+  readonly trust: TrustContext;
   /** Absent: GitHub's audit log is not taken. */
   readonly githubEvents: GithubEvents | undefined;
   readonly stopping: () => boolean;
@@ -137,6 +141,7 @@ export function createApp(context: AppContext): Hono<Env> {
         lease_expires_at: found.leaseUntil,
         expires_at: found.session.expiresAt,
         services_version: servicesVersion(context.answers, found.session),
+        token_keys: keysOf(context.signer.ring).map(({ kid }) => kid),
       };
     }),
   );
@@ -157,6 +162,7 @@ export function createApp(context: AppContext): Hono<Env> {
 
   adminRoutes(app, context.admin);
   drillRoutes(app, context.drill);
+  trustRoutes(app, context.trust);
   if (context.githubEvents) githubEventRoutes(app, context, context.githubEvents);
 
   app.get('/.well-known/openid-configuration', (c) => {
@@ -164,8 +170,9 @@ export function createApp(context: AppContext): Hono<Env> {
     return c.json(discoveryDocument(config.publicUrl));
   });
   app.get('/jwks', (c) => {
-    c.header('cache-control', 'public, max-age=300');
-    return c.body(context.jwks, 200, { 'content-type': 'application/jwk-set+json' });
+    // Whoever keeps it no longer has a new key before that key signs.
+    c.header('cache-control', `public, max-age=${Math.min(300, config.signingKeyWaitSeconds)}`);
+    return c.body(context.signer.jwks, 200, { 'content-type': 'application/jwk-set+json' });
   });
   edgeRoutes(app, context);
 

@@ -11,6 +11,7 @@ import { type DrillContext, drillRoutes } from './drill.ts';
 import { onlyWhileActive } from './gate.ts';
 import { refusal } from './refusal.ts';
 import { metricsRoute } from './standby.ts';
+import { type TrustContext, trustRoutes } from './trust.ts';
 
 export interface OperatorContext {
   readonly store: Store;
@@ -19,6 +20,7 @@ export interface OperatorContext {
   readonly admin: AdminContext;
   readonly auditLog: AuditRoutesContext;
   readonly drill: DrillContext;
+  readonly trust: TrustContext;
   readonly stopping: () => boolean;
 }
 
@@ -31,6 +33,7 @@ export function createOperatorApp({
   admin,
   auditLog,
   drill,
+  trust,
   stopping,
 }: OperatorContext): Hono<Env> {
   const app = new Hono<Env>();
@@ -54,6 +57,7 @@ export function createOperatorApp({
   auditRoutes(app, auditLog);
   adminRoutes(app, admin);
   drillRoutes(app, drill);
+  trustRoutes(app, trust);
   app.notFound(() => refusal(new MeshpassError('not_found', 'There is nothing here.'), undefined));
   return app;
 }

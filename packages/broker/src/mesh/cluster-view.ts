@@ -1,20 +1,19 @@
 /** What is watched of the cluster, put together: Services, the Pods behind granted ones, policies of others, the roots. */
-import { X509Certificate } from 'node:crypto';
-import { MeshpassError } from '@meshpass/identity';
 import type { Mesh } from '@meshpass/policy';
 import { z } from 'zod';
 import type { KubernetesHttp } from './kubernetes-http.ts';
 import type { Log } from './log.ts';
 import { type RunningPod, toPod, toPolicy, toService, withWorkloads } from './mesh-objects.ts';
 import { collectionPath } from './resources.ts';
+import { type RootsFile, splitRoots } from './roots.ts';
 import { type Watched, watch } from './watch.ts';
 
 export interface ClusterViewOptions {
   readonly http: KubernetesHttp;
   /** Where the ConfigMap with the mesh's roots is; istiod puts one into every namespace. */
   readonly rootsNamespace: string;
-  /** PEM roots given by configuration, instead of the ConfigMap. */
-  readonly fixedRoots?: readonly string[];
+  /** Roots of a file of the operator's, instead of the ConfigMap. */
+  readonly rootsFile?: RootsFile;
   readonly log: Log;
   /** 0 to 1. */
   readonly random: () => number;
@@ -52,13 +51,23 @@ export function viewCluster(options: ClusterViewOptions): ClusterView {
 
   const services = start(collectionPath('Service'), toService);
   const policies = start(collectionPath('AuthorizationPolicy'), toPolicy);
-  const configMap = options.fixedRoots
+  const { rootsFile } = options;
+  const unfollow = rootsFile?.onChange(onChange);
+  const configMap = rootsFile
     ? undefined
     : start(collectionPath('ConfigMap', options.rootsNamespace), toRoots, `metadata.name=${ROOTS.configMap}`);
   const pods = new Map<string, Watched<RunningPod>>();
 
-  /** A root that vanished while the API server was away is kept: peers verify with what was last known. */
-  const roots = (): readonly string[] => options.fixedRoots ?? configMap?.all()?.flat() ?? [];
+  let lastKnown: readonly string[] = [];
+  /**
+   * Without roots nobody could be verified, and everybody would be cut off: a ConfigMap that is deleted (istiod makes it
+   * anew) or empty, and an API server that is away, leave what was last known.
+   */
+  const roots = (): readonly string[] => {
+    const found = rootsFile?.roots() ?? configMap?.all()?.flat() ?? [];
+    if (found.length > 0) lastKnown = found;
+    return lastKnown;
+  };
 
   return {
     roots,
@@ -93,6 +102,7 @@ export function viewCluster(options: ClusterViewOptions): ClusterView {
       return () => listeners.delete(listener);
     },
     close: () => {
+      unfollow?.();
       for (const watched of [services, policies, ...(configMap ? [configMap] : []), ...pods.values()]) watched.close();
       listeners.clear();
     },
@@ -102,17 +112,6 @@ export function viewCluster(options: ClusterViewOptions): ClusterView {
 function toRoots(object: unknown): readonly string[] | undefined {
   const text = ConfigMap.parse(object).data?.[ROOTS.key];
   return text === undefined ? undefined : splitRoots(text);
-}
-
-/** @throws MeshpassError `config_invalid` where a block is no certificate, or there is none */
-export function splitRoots(text: string): readonly string[] {
-  const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
-  try {
-    if (blocks.length > 0) return blocks.map((block) => new X509Certificate(block).toString());
-  } catch (cause) {
-    throw new MeshpassError('config_invalid', 'A root certificate of the mesh cannot be read.', { cause });
-  }
-  throw new MeshpassError('config_invalid', 'There is no root certificate of the mesh in what was given as such.');
 }
 
 function byName(

@@ -25,6 +25,8 @@ export interface SignedCertificate {
   /** Unix seconds. */
   readonly notBefore: number;
   readonly notAfter: number;
+  /** SHA-256 of the root that the chain ends in, hex. */
+  readonly root: string;
 }
 
 export interface CertificateAuthority {
@@ -73,6 +75,10 @@ export interface MeshState {
   readonly version: () => string;
   /** Called after every change of access, services or roots; returns its own cancellation. */
   readonly onChange: (listener: () => void) => () => void;
+  /** Ids of the keys with which sidecars were last told to verify identity tokens; none before the first time. */
+  readonly tokenKeys: () => ReadonlySet<string>;
+  /** The broker's token keys are others now: has sidecars told of them. */
+  readonly tokenKeysChanged: () => void;
   /** Why the broker is not ready, empty when it is. */
   readonly unready: () => readonly string[];
 }

@@ -1,18 +1,18 @@
 /** The broker's hold on the mesh, put together: certificates, revocations, the mesh as it stands, edges' tokens. */
-import { readFile } from 'node:fs/promises';
 import { isDnsLabel, isTrustDomain, MeshpassError } from '@meshpass/identity';
 import type { IdentityTokens } from '@meshpass/policy';
 import { z } from 'zod';
 import type { Duty } from '../duty.ts';
 import { type LabOnlyBrokenStep, labOnlyIsRevoked, labOnlyKubernetes } from '../lab-only-break-revocation.ts';
 import { certificateAuthority, type MeasuredAuthority } from './authority.ts';
-import { splitRoots, viewCluster } from './cluster-view.ts';
+import { viewCluster } from './cluster-view.ts';
 import { connectIstiod } from './istiod.ts';
 import { kubernetes, writesOnlyWhile } from './kubernetes.ts';
 import { kubeconfigAccess, podAccess } from './kubernetes-access.ts';
 import { kubernetesHttp } from './kubernetes-http.ts';
 import type { Log } from './log.ts';
 import { type MeshRevoker, revoker } from './revoke.ts';
+import { openRootsFile } from './roots.ts';
 import { type LiveMeshState, meshState } from './state.ts';
 
 export { checkCsr } from './check-csr.ts';
@@ -32,7 +32,7 @@ export const MeshConfig = z.strictObject({
       address: hostPort.default('istiod.istio-system.svc:15012'),
       /** Name in istiod's certificate. */
       serverName: z.string().min(1).default('istiod.istio-system.svc'),
-      /** Path of a PEM file; absent: the ConfigMap `istio-ca-root-cert`, which follows rotations. */
+      /** Path of a PEM file, followed when it changes; absent: the ConfigMap `istio-ca-root-cert`, which follows rotations. */
       rootsFile: z.string().min(1).optional(),
     })
     .prefault({}),
@@ -52,7 +52,7 @@ export const MeshConfig = z.strictObject({
 export type MeshConfig = z.input<typeof MeshConfig>;
 
 export interface MeshParts {
-  /** As sidecars must recognise them now; call `state.reload()` when it would answer anew. */
+  /** As sidecars must recognise them now; call `state.tokenKeysChanged()` when it would answer anew. */
   readonly tokens: () => IdentityTokens;
   readonly log: Log;
   /** Environment in which a Pod finds its API server. */
@@ -95,8 +95,8 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
     throw new MeshpassError('config_invalid', `The mesh is not configured well: ${z.prettifyError(read.error)}`);
   const config = read.data;
   const { log, now = () => Math.floor(Date.now() / 1000), random = Math.random } = parts;
-  const { rootsFile } = config.istiod;
-  const fixedRoots = rootsFile === undefined ? undefined : await readRoots(rootsFile);
+  const { rootsFile: path } = config.istiod;
+  const rootsFile = path === undefined ? undefined : await openRootsFile(path, log);
   const access = config.kubeconfig
     ? await kubeconfigAccess(config.kubeconfig)
     : await podAccess(parts.env ?? process.env);
@@ -109,7 +109,7 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
     log,
     random,
     rootsNamespace: config.rootNamespace,
-    ...(fixedRoots && { fixedRoots }),
+    ...(rootsFile && { rootsFile }),
   });
   const { trustDomain, rootNamespace, clusterDomain, gateway, accessFile } = config;
   const state = meshState({
@@ -142,15 +142,9 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
       process.off('SIGHUP', reload);
       state.close();
       view.close();
+      rootsFile?.close();
       istiod.close();
       http.close();
     },
   };
-}
-
-async function readRoots(path: string): Promise<readonly string[]> {
-  const text = await readFile(path, 'utf8').catch((cause) => {
-    throw new MeshpassError('config_invalid', `The roots of the mesh at ${path} cannot be read.`, { cause });
-  });
-  return splitRoots(text);
 }

@@ -47,7 +47,7 @@ export interface LiveMeshState extends MeshState {
   readonly problems: () => readonly string[];
   /** What becomes of each access file, for the audit log. */
   readonly onDecision: PolicyDecisions['listen'];
-  /** Reads the access file now, and compiles anew (also when the broker's keys have changed). */
+  /** Reads the access file now, and compiles anew. */
   reload(): Promise<void>;
   close(): void;
 }
@@ -56,6 +56,8 @@ interface Plan {
   readonly access: Access;
   readonly mesh: Mesh;
   readonly manifests: readonly Manifest[];
+  /** Ids of the token keys that it publishes. */
+  readonly tokenKeys: ReadonlySet<string>;
   /** Hash of what it writes and of what stood there when it was made. */
   readonly content: string;
 }
@@ -73,6 +75,7 @@ export function meshState(options: StateOptions): LiveMeshState {
   let inForce: Plan | undefined;
   let applied = '';
   let wanted = '';
+  let tokenKeys: ReadonlySet<string> = new Set();
   let version = '';
   let settling: NodeJS.Timeout | undefined;
   const problems: { file?: string; apply?: string; mesh?: string } = {};
@@ -90,6 +93,7 @@ export function meshState(options: StateOptions): LiveMeshState {
     onApplied: (plan) => {
       delete problems.apply;
       applied = plan.content;
+      tokenKeys = plan.tokenKeys;
       // A repetition of the same content may be older than what was adopted without applying.
       if (plan.content !== inForce?.content) adopt(plan);
     },
@@ -128,7 +132,8 @@ export function meshState(options: StateOptions): LiveMeshState {
     const mesh: Mesh = { ...options.mesh, ...seen };
     if (candidate) {
       try {
-        want(candidate, mesh, compile(candidate, mesh, options.tokens()));
+        const tokens = options.tokens();
+        want(candidate, mesh, tokens, compile(candidate, mesh, tokens));
         delete problems.file;
         return;
       } catch (error) {
@@ -153,12 +158,13 @@ export function meshState(options: StateOptions): LiveMeshState {
       log.warn({ missing }, 'granted services are gone or changed; they are left out');
     if (missing) problems.mesh = missing;
     else delete problems.mesh;
-    want(access, mesh, manifests);
+    want(access, mesh, tokens, manifests);
   };
 
   /** Applies only what differs: Pods come and go all day, and seldom change a policy. */
-  const want = (access: Access, mesh: Mesh, manifests: readonly Manifest[]): void => {
-    const plan = { access, mesh, manifests, content: sha256Hex(JSON.stringify([manifests, view.ours()])) };
+  const want = (access: Access, mesh: Mesh, tokens: IdentityTokens, manifests: readonly Manifest[]): void => {
+    const content = sha256Hex(JSON.stringify([manifests, view.ours()]));
+    const plan = { access, mesh, manifests, tokenKeys: keyIds(tokens), content };
     if (plan.content === applied && wanted === applied) {
       adopt(plan);
       return;
@@ -229,6 +235,8 @@ export function meshState(options: StateOptions): LiveMeshState {
       ...(inForce ? [] : [problems.file ?? problems.apply ?? 'the access file has not been applied yet']),
     ],
     problems: () => Object.values(problems),
+    tokenKeys: () => tokenKeys,
+    tokenKeysChanged: soon,
     onDecision: decisions.listen,
     reload: async () => {
       await file.reload();
@@ -246,6 +254,11 @@ export function meshState(options: StateOptions): LiveMeshState {
 
 function namespacesOf(access: Access): readonly string[] {
   return [...new Set(access.grants.flatMap(({ to }) => to.map(({ namespace }) => namespace)))].sort();
+}
+
+function keyIds({ jwks }: IdentityTokens): ReadonlySet<string> {
+  const { keys } = JSON.parse(jwks) as { readonly keys: readonly { readonly kid: string }[] };
+  return new Set(keys.map(({ kid }) => kid));
 }
 
 /** Kubernetes has answered, and will answer the same again. */

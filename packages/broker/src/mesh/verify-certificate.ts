@@ -1,5 +1,5 @@
 /** What comes back from the CA is looked at before it is handed on: trust, but verify. */
-import { X509Certificate } from 'node:crypto';
+import { createHash, X509Certificate } from 'node:crypto';
 import { MeshpassError, spiffeOfSan } from '@meshpass/identity';
 import type { SignedCertificate } from './contract.ts';
 
@@ -43,18 +43,23 @@ export function verifyCertificate(chain: readonly string[], expected: ExpectedCe
   if (notAfter > expected.now + expected.ttl + CLOCK_SLACK_SECONDS) {
     throw refuse('it lives longer than was asked', { notAfter, ttl: expected.ttl });
   }
-  requireTrusted(path, readPem(expected.roots));
-  return { spiffeId, chain: path.map(pemOf).join(''), notBefore, notAfter };
+  const root = rootOf(path, readPem(expected.roots));
+  return { spiffeId, chain: path.map(pemOf).join(''), notBefore, notAfter, root: fingerprint(root) };
 }
 
-function requireTrusted(path: readonly X509Certificate[], roots: readonly X509Certificate[]): void {
-  path.forEach((certificate, index) => {
+/** SHA-256 of a certificate, hex. */
+export function fingerprint(certificate: X509Certificate): string {
+  return createHash('sha256').update(certificate.raw).digest('hex');
+}
+
+function rootOf(path: readonly X509Certificate[], roots: readonly X509Certificate[]): X509Certificate {
+  return path.reduce<X509Certificate | undefined>((_, certificate, index) => {
     const next = path[index + 1];
     const issuers = next ? [next] : roots;
-    const issued = issuers.some((issuer) => certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey));
-    if (!issued)
-      throw refuse('its chain ends in no root of the mesh', { certificate: index, issuer: certificate.issuer });
-  });
+    const issued = issuers.find((issuer) => certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey));
+    if (issued) return issued;
+    throw refuse('its chain ends in no root of the mesh', { certificate: index, issuer: certificate.issuer });
+  }, undefined)!;
 }
 
 const BLOCK = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;

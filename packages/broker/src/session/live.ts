@@ -8,12 +8,20 @@ export interface Live {
   leaseUntil: number;
   /** End of the last SVID each principal may have, by grant, Unix seconds; absent while none was asked for. */
   readonly lastNotAfter: Map<string, number>;
+  /** Root of the last SVID of each principal, by grant: SHA-256, hex; absent where it was signed before this process began. */
+  readonly signedUnder: Map<string, string>;
   /** Set once, at the moment the session ends. */
   ended?: { readonly cause: CloseCause; readonly at: number };
   /** Ends what is being done for the session. */
   readonly abort: AbortController;
   /** Its identity token, while more than half of its life is left. */
-  identityToken?: { readonly token: string; readonly expiresAt: number; readonly freshUntil: number };
+  identityToken?: {
+    readonly token: string;
+    /** Of the key that signed it, or of an older one that is gone meanwhile. */
+    readonly kid: string;
+    readonly expiresAt: number;
+    readonly freshUntil: number;
+  };
 }
 
 export interface Ended {

@@ -67,6 +67,7 @@ export async function openSession(
       session,
       leaseUntil: session.openedAt + context.leaseSeconds,
       lastNotAfter: new Map(),
+      signedUnder: new Map(),
       abort: new AbortController(),
     };
     if (previous && !previous.ended) {

@@ -49,6 +49,7 @@ export async function restore(store: Store, clock: Clock, leaseSeconds: number):
       lastNotAfter: new Map(
         own.flatMap((one) => (one.last_not_after ? [[one.grant_name, unix(one.last_not_after)]] : [])),
       ),
+      signedUnder: new Map(),
       abort: new AbortController(),
     };
   });

@@ -28,11 +28,12 @@ export interface IssuedToken {
 export async function identityToken(issuer: TokenIssuer, live: Live): Promise<IssuedToken> {
   const now = seconds(issuer.clock);
   const kept = live.identityToken;
-  if (kept && kept.freshUntil > now) return kept;
+  if (kept && kept.freshUntil > now && issuer.signer.knows(kept.kid)) return kept;
   const { session } = live;
   const { claims, workspace, login } = session.attestation;
   const jti = issuer.random(16).toString('base64url');
   const expiresAt = Math.min(now + issuer.life, session.expiresAt);
+  const { kid } = issuer.signer;
   const token = await issuer.signer.sign({
     ...common(issuer, live, now, expiresAt, issuer.audience, jti),
     sid: session.id,
@@ -44,7 +45,7 @@ export async function identityToken(issuer: TokenIssuer, live: Live): Promise<Is
   });
   // Only if the session is still what the token says.
   if (live.session === session)
-    live.identityToken = { token, expiresAt, freshUntil: now + Math.floor((expiresAt - now) / 2) };
+    live.identityToken = { token, kid, expiresAt, freshUntil: now + Math.floor((expiresAt - now) / 2) };
   return { token, expiresAt, jti };
 }
 

@@ -1,76 +1,87 @@
-/**
- * The keys that sign JWTs: RS256, because Envoy verifies it cheapest. They live in one PEM file, never in the store.
- * A file may hold several: the first signs, all are published, so a new key is put in front and the old one taken out
- * when its last token has expired.
- */
-import { createHash, createPrivateKey, createPublicKey, generateKeyPair, type KeyObject, sign } from 'node:crypto';
+/** Signs JWTs: RS256, because Envoy verifies it cheapest. Its keys are in one file (key-ring.ts), never in the store. */
+import { generateKeyPair, type KeyObject, sign } from 'node:crypto';
+import { stat } from 'node:fs/promises';
 import { promisify } from 'node:util';
-import { MeshpassError } from '@meshpass/identity';
-import { readKeyFile } from '../key-file.ts';
+import { readKeyFile, replaceKeyFile } from '../key-file.ts';
+import { formatRing, jwksOf, type KeyRing, keysOf, MODULUS_BITS, readRing } from './key-ring.ts';
 
 export interface Signer {
-  /** A compact JWS over these claims. @param typ of its header, `JWT` where absent */
+  /**
+   * A compact JWS over these claims. It is never of a key that has been dropped by the time it is given out.
+   * @param typ of its header, `JWT` where absent
+   */
   readonly sign: (claims: Readonly<Record<string, unknown>>, typ?: string) => Promise<string>;
-  /** JSON text of the JWK Set (RFC 7517 section 5), stable for the same keys. */
+  /** JSON text of the JWK Set (RFC 7517 section 5) of this moment. */
   readonly jwks: string;
+  /** Of the key that signs now. */
   readonly kid: string;
+  /** Whether a key of this id is published. */
+  readonly knows: (kid: string) => boolean;
 }
 
-const MODULUS_BITS = 2048;
+export interface RotatingSigner extends Signer {
+  readonly ring: KeyRing;
+  /** The file is somebody else's: the broker does not write to it. */
+  readonly fixed: boolean;
+  /** Reads the file anew: another process may have changed it. @throws MeshpassError `config_invalid` */
+  readonly reload: () => Promise<void>;
+  /** Durably, before it is in force. @throws MeshpassError `config_invalid`; the ring is then as it was */
+  readonly replace: (ring: KeyRing) => Promise<void>;
+}
+
 const signAsync = promisify<string, Buffer, KeyObject, Buffer>(sign);
 
 /**
  * @param file PEM (PKCS#8 or PKCS#1, RSA of 2048 bits at least)
- * @param generate whether to make the file, mode 0600, where it is missing
+ * @param own whether the file is the broker's: it makes it, mode 0600, where it is missing, and may change it
  * @throws MeshpassError `config_invalid`
  */
-export async function openSigner(file: string, generate: boolean): Promise<Signer> {
-  const keys = splitPem(
-    await readKeyFile(file, generate ? makeKey : undefined, 'The signing key file cannot be read.'),
-  ).map(readKey);
-  const [first] = keys;
-  if (!first) throw new MeshpassError('config_invalid', 'The signing key file holds no private key.');
-  const jwks = keys.map((key) => publicJwk(key));
-  const kid = jwks[0]!.kid;
+export async function openSigner(file: string, own: boolean): Promise<RotatingSigner> {
+  const read = async (): Promise<KeyRing> => {
+    const text = await readKeyFile(file, own ? makeSigningKey : undefined, 'The signing key file cannot be read.');
+    const since = Math.floor((await stat(file)).mtimeMs / 1000);
+    return readRing(text, { since, tokenSeconds: 0 });
+  };
+  let ring = await read();
+  let jwks = jwksOf(ring);
+  let known = new Set(keysOf(ring).map(({ kid }) => kid));
+  const adopt = (next: KeyRing): void => {
+    ring = next;
+    jwks = jwksOf(ring);
+    known = new Set(keysOf(ring).map(({ kid }) => kid));
+  };
   return {
-    kid,
-    jwks: JSON.stringify({ keys: jwks }),
-    // On the thread pool: it takes a third of a millisecond, which the event loop would lose.
+    get jwks() {
+      return jwks;
+    },
+    get kid() {
+      return ring.signing.kid;
+    },
+    get ring() {
+      return ring;
+    },
+    knows: (kid) => known.has(kid),
+    fixed: !own,
+    reload: async () => adopt(await read()),
+    replace: async (next) => {
+      await replaceKeyFile(file, formatRing(next));
+      adopt(next);
+    },
     sign: async (claims, typ = 'JWT') => {
-      const input = `${encode({ alg: 'RS256', typ, kid })}.${encode(claims)}`;
-      const signature = await signAsync('sha256', Buffer.from(input), first);
-      return `${input}.${signature.toString('base64url')}`;
+      for (;;) {
+        const { kid, privateKey } = ring.signing;
+        const input = `${encode({ alg: 'RS256', typ, kid })}.${encode(claims)}`;
+        // On the thread pool: it takes a third of a millisecond, which the event loop would lose.
+        const signature = await signAsync('sha256', Buffer.from(input), privateKey);
+        if (known.has(kid)) return `${input}.${signature.toString('base64url')}`;
+      }
     },
   };
 }
 
-async function makeKey(): Promise<KeyObject> {
+/** A new key, RSA of 2048 bits. */
+export async function makeSigningKey(): Promise<KeyObject> {
   return (await promisify(generateKeyPair)('rsa', { modulusLength: MODULUS_BITS })).privateKey;
-}
-
-function splitPem(text: string): string[] {
-  return text.match(/-----BEGIN (?:RSA )?PRIVATE KEY-----[\s\S]+?-----END (?:RSA )?PRIVATE KEY-----/g) ?? [];
-}
-
-function readKey(pem: string): KeyObject {
-  let key: KeyObject;
-  try {
-    key = createPrivateKey(pem);
-  } catch {
-    // The cause of the parser may quote the file.
-    throw new MeshpassError('config_invalid', 'The signing key file holds a key that cannot be read.');
-  }
-  const bits = key.asymmetricKeyDetails?.modulusLength ?? 0;
-  if (key.asymmetricKeyType !== 'rsa' || bits < MODULUS_BITS)
-    throw new MeshpassError('config_invalid', `Signing keys must be RSA of at least ${MODULUS_BITS} bits.`);
-  return key;
-}
-
-/** `kid` is the RFC 7638 thumbprint: the same key has the same name everywhere. */
-function publicJwk(key: KeyObject) {
-  const { n, e } = createPublicKey(key).export({ format: 'jwk' }) as { n: string; e: string };
-  const kid = createHash('sha256').update(`{"e":"${e}","kty":"RSA","n":"${n}"}`).digest('base64url');
-  return { kty: 'RSA', use: 'sig', alg: 'RS256', kid, n, e } as const;
 }
 
 function encode(json: unknown): string {

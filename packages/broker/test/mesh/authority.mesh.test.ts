@@ -3,8 +3,8 @@ import { X509Certificate } from 'node:crypto';
 import { MeshpassError } from '@meshpass/identity';
 import { Pkcs10CertificateRequestGenerator, SubjectAlternativeNameExtension } from '@peculiar/x509';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { splitRoots } from '../../src/mesh/cluster-view.ts';
 import type { ConnectedMesh } from '../../src/mesh/index.ts';
+import { splitRoots } from '../../src/mesh/roots.ts';
 import { freshCsr, type OnLab, onLab, until, untilReady } from './on-lab.ts';
 
 const ACCESS = `

@@ -1,4 +1,5 @@
 /** The mesh, played in memory: signs what it is asked, remembers what it was told. The real one has its own tests. */
+import { rootCertificates } from 'node:tls';
 import { formatSpiffe, MeshpassError } from '@meshpass/identity';
 import type { Access, Authorize, Grant, Trust } from '@meshpass/policy';
 import type {
@@ -21,6 +22,9 @@ export interface PlayedMesh extends MeshState {
   beforeSigning: (request: SignRequest) => Promise<void>;
   revokerDown: boolean;
   notReady: string[];
+  /** What sidecars know of token keys. */
+  keys: ReadonlySet<string>;
+  keyChanges: number;
 }
 
 /** Whom access files trust here: the rig's own IdP (idp.ts). */
@@ -50,9 +54,11 @@ export function playMesh(): PlayedMesh {
     revoked: [],
     revokerDown: false,
     notReady: [],
+    keys: new Set(),
+    keyChanges: 0,
     beforeSigning: async () => {},
     access: () => access,
-    roots: () => ['-----BEGIN CERTIFICATE-----\nroot\n-----END CERTIFICATE-----\n'],
+    roots: () => rootCertificates.slice(0, 1),
     services: (names) =>
       access.grants
         .filter((one) => names.includes(one.name))
@@ -73,6 +79,10 @@ export function playMesh(): PlayedMesh {
     },
     inForce: () => mesh.notReady.length === 0,
     unready: () => mesh.notReady,
+    tokenKeys: () => mesh.keys,
+    tokenKeysChanged: () => {
+      mesh.keyChanges++;
+    },
     setAccess: (grants, audiences = ['sts.amazonaws.com'], trust = {}) => {
       access = { file: 'access.yaml', trust: { issuers: ISSUERS, audiences, ...trust }, grants };
       version++;
@@ -98,6 +108,7 @@ export function playMesh(): PlayedMesh {
           chain: '-----BEGIN CERTIFICATE-----\nc2lnbmVk\n-----END CERTIFICATE-----\n',
           notBefore,
           notAfter: notBefore + request.ttl,
+          root: 'f'.repeat(64),
         };
       },
     },

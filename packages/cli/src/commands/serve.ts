@@ -39,6 +39,9 @@ export interface ServeOptions {
   readonly databaseUrl?: string;
   readonly signingKey?: string;
   readonly auditKey?: string;
+  readonly signingKeyAge: string;
+  readonly signingKeyWait: string;
+  readonly tokenLife: string;
   readonly tokenAudience: string;
   readonly lease: string;
   readonly heartbeat: string;
@@ -94,6 +97,9 @@ export async function serve(options: ServeOptions): Promise<void> {
     edge: hostPort(options.edgePublic, '--edge-public'),
     tokenAudience: options.tokenAudience,
     operatorTokenFile: options.operatorToken,
+    signingKeyAgeSeconds: wholeNumber(options.signingKeyAge, '--signing-key-age'),
+    signingKeyWaitSeconds: wholeNumber(options.signingKeyWait, '--signing-key-wait'),
+    tokenSeconds: wholeNumber(options.tokenLife, '--token-life'),
     trustedProxies: options.trustedProxies?.split(',') ?? [],
     leaseSeconds: wholeNumber(options.lease, '--lease'),
     heartbeatSeconds: wholeNumber(options.heartbeat, '--heartbeat'),

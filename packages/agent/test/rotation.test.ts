@@ -1,0 +1,68 @@
+/** What credentials rest on is changed by others: the agent follows, without a restart. */
+import { expect, test, vi } from 'vitest';
+import { createAuthority, type TestBroker } from './rig.ts';
+import { world } from './world.ts';
+
+const count = (broker: TestBroker, call: string) => broker.calls.filter((one) => one === call).length;
+const heartbeats = (broker: TestBroker) => count(broker, 'POST /session/heartbeat');
+const eventually = (look: () => void) => vi.waitFor(look, { timeout: 15_000, interval: 50 });
+const within = 40_000;
+
+async function started(adjust: (broker: TestBroker) => void = () => {}) {
+  return await world({
+    adjust: (broker) => {
+      broker.heartbeatSeconds = 1;
+      adjust(broker);
+    },
+  });
+}
+/** Until it has heard of what is now, and has had the time to do something about it. */
+async function twoHeartbeats(broker: TestBroker): Promise<void> {
+  const before = heartbeats(broker);
+  await eventually(() => expect(heartbeats(broker)).toBeGreaterThanOrEqual(before + 2));
+}
+
+test('a token whose key is dropped is replaced with the next heartbeat, and only that one', {
+  timeout: within,
+}, async () => {
+  const { broker, agent } = await started((broker) => {
+    broker.tokenKey = 'first';
+    broker.tokenKeys = ['first'];
+  });
+  expect(count(broker, 'POST /token')).toBe(2);
+  // Another key beside it, or in front of it, makes the token no worse.
+  broker.tokenKeys = ['next', 'first'];
+  await twoHeartbeats(broker);
+  expect(count(broker, 'POST /token')).toBe(2);
+
+  broker.tokenKey = 'next';
+  broker.tokenKeys = ['next'];
+  await eventually(() => expect(count(broker, 'POST /token')).toBe(3));
+  await twoHeartbeats(broker);
+  expect(count(broker, 'POST /token')).toBe(3);
+  expect(agent.status().broker.failures).toEqual({});
+});
+
+test('a certificate is replaced as soon as its root is gone, and not while both are trusted', {
+  timeout: within,
+}, async () => {
+  const { broker, agent } = await started();
+  const next = await createAuthority('next');
+  const old = broker.roots[0]!;
+  expect(count(broker, 'POST /certificates')).toBe(1);
+  // The first heartbeat reads the services, whatever they are.
+  await eventually(() => expect(count(broker, 'GET /services')).toBe(1));
+  broker.roots = [old, next.root];
+  broker.servicesVersion = 'both';
+  await eventually(() => expect(count(broker, 'GET /services')).toBe(2));
+  broker.authority = next;
+  await twoHeartbeats(broker);
+  expect(count(broker, 'POST /certificates')).toBe(1);
+
+  broker.roots = [next.root];
+  broker.servicesVersion = 'next';
+  await eventually(() => expect(count(broker, 'POST /certificates')).toBe(2));
+  await twoHeartbeats(broker);
+  expect(count(broker, 'POST /certificates')).toBe(2);
+  expect(agent.status().broker.failures).toEqual({});
+});

@@ -1,0 +1,77 @@
+/** What the broker's tokens and certificates rest on, for operators: signing keys and roots, and the change of the keys. */
+import { X509Certificate } from 'node:crypto';
+import { MeshpassError } from '@meshpass/identity';
+import type { Hono } from 'hono';
+import { z } from 'zod';
+import { seconds } from '../instant.ts';
+import type { MeshState } from '../mesh/contract.ts';
+import { fingerprint } from '../mesh/verify-certificate.ts';
+import type { LiveIndex } from '../session/live.ts';
+import type { Rotation } from '../token/rotation.ts';
+import { readJson } from './body.ts';
+import { type DecideContext, decide, type Env } from './decide.ts';
+import { isOperator } from './operator-token.ts';
+
+export interface TrustContext extends DecideContext {
+  readonly rotation: Rotation;
+  readonly mesh: Pick<MeshState, 'roots'>;
+  readonly live: LiveIndex;
+  readonly operatorToken: string | undefined;
+}
+
+const RotateOrder = z.strictObject({
+  /** Drop every key that there is, at once. */
+  revoke: z.literal(true).optional(),
+  reason: z.string().max(200).optional(),
+});
+
+/** `GET /admin/trust` and `POST /admin/trust/rotate`. */
+export function trustRoutes(app: Hono<Env>, context: TrustContext): void {
+  const { rotation } = context;
+  const refuseStranger = (authorization: string | undefined) => {
+    if (!isOperator(authorization, context.operatorToken))
+      throw new MeshpassError('operator_unauthorized', 'This needs the token of an operator.');
+  };
+
+  // A read that is allowed leaves no row, as everywhere.
+  app.get('/admin/trust', (c) =>
+    decide(context, c, 'operator.list', async (_draft, _commit, request) => {
+      refuseStranger(request.headers.authorization);
+      return { signing_keys: rotation.status(), roots: rootsInUse(context) };
+    }),
+  );
+
+  app.post('/admin/trust/rotate', (c) =>
+    decide(context, c, 'operator.rotate', async (draft, commit, request) => {
+      refuseStranger(request.headers.authorization);
+      const { revoke, reason } = await readJson(request, RotateOrder);
+      draft.detail = { ...(revoke && { revoke }), ...(reason !== undefined && { because: reason }) };
+      const done = revoke ? await rotation.revoke(draft, commit) : await rotation.rotate(draft, commit);
+      return { ...done, signing_keys: rotation.status() };
+    }),
+  );
+}
+
+/** A root may go when no certificate in use ends in it: what the CA of the mesh cannot know of workspaces, the broker does. */
+function rootsInUse({ mesh, live, clock }: TrustContext) {
+  const now = seconds(clock);
+  const using = new Map<string, number>();
+  for (const { signedUnder, lastNotAfter } of live.all())
+    for (const [grant, until] of lastNotAfter) {
+      if (until <= now) continue;
+      const root = signedUnder.get(grant) ?? UNKNOWN;
+      using.set(root, (using.get(root) ?? 0) + 1);
+    }
+  const trusted = mesh.roots().map((pem) => {
+    const certificate = new X509Certificate(pem);
+    const sha256 = fingerprint(certificate);
+    const certificates = using.get(sha256) ?? 0;
+    using.delete(sha256);
+    return { sha256, subject: certificate.subject, not_after: certificate.validToDate.toISOString(), certificates };
+  });
+  // Signed before this process started, or under a root that is trusted no more: every renewal makes them fewer.
+  const others = [...using.values()].reduce((sum, count) => sum + count, 0);
+  return { trusted, other_certificates: others };
+}
+
+const UNKNOWN = '';

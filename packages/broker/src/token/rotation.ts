@@ -1,0 +1,215 @@
+/** Changes the key that signs tokens: by age, or when an operator asks. Each step is audited, then durable, then in force. */
+import { MeshpassError } from '@meshpass/identity';
+import type { Commit } from '../audit/audited.ts';
+import { auditRow, type Draft, draftEvent } from '../audit/event.ts';
+import type { Journal } from '../audit/journal.ts';
+import { type Clock, type Random, seconds, timestamp } from '../instant.ts';
+import type { MeshState } from '../mesh/contract.ts';
+import { asNext, type KeyRing, onlyKey, publicJwk, signWithNext } from './key-ring.ts';
+import { nextStep, type RotationRules, type Step } from './next-step.ts';
+import { makeSigningKey, type RotatingSigner } from './signer.ts';
+
+export interface RotationContext extends RotationRules {
+  readonly signer: RotatingSigner;
+  readonly mesh: Pick<MeshState, 'tokenKeys' | 'tokenKeysChanged'>;
+  readonly journal: Pick<Journal, 'write'>;
+  /** Life of the tokens that are given now, seconds. */
+  readonly tokenSeconds: number;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly onFailure: (cause: unknown) => void;
+}
+
+export interface KeyStatus {
+  readonly kid: string;
+  readonly part: 'signing' | 'next' | 'retired';
+  /** Whether the mesh has it. */
+  readonly in_mesh: boolean;
+  /** Signs since then, RFC 3339; for the next key: from then on, absent where the mesh does not have it yet. */
+  readonly signs_from?: string;
+  /** Goes then, because its last token has expired; for the key that signs: is changed then by itself. */
+  readonly until?: string;
+}
+
+export interface Rotation {
+  /** Every published key, the one that signs first. */
+  readonly status: () => readonly KeyStatus[];
+  /**
+   * Makes the next key, or leaves the one that is under way.
+   * @returns its id, and whether it was made now
+   * @throws MeshpassError `signing_key_fixed`, `config_invalid`, `store_unavailable`
+   */
+  readonly rotate: (draft: Draft, commit: Commit) => Promise<{ readonly kid: string; readonly made: boolean }>;
+  /**
+   * Signs with a new key at once and publishes no other: every token so far is worthless as soon as the mesh knows.
+   * @throws MeshpassError as `rotate`
+   */
+  readonly revoke: (draft: Draft, commit: Commit) => Promise<{ readonly kid: string; readonly dropped: string[] }>;
+  /** Takes steps as they fall due. @returns stops, after the step that is under way */
+  readonly start: () => () => Promise<void>;
+}
+
+const LOOK_MS = 1_000;
+/** After a failure: store or disk do not come back within a second. */
+const REST_MS = 10_000;
+
+/** Makes ready: what the file does not say of its keys, it says from now on. */
+export async function createRotation(context: RotationContext): Promise<Rotation> {
+  const { signer, mesh, clock } = context;
+  // The broker before this one may have gone on after the file was first read.
+  await signer.reload();
+  if (!signer.fixed) await complete(context);
+  mesh.tokenKeysChanged();
+  let last: Promise<unknown> = Promise.resolve();
+  const inTurn = <T>(act: () => Promise<T>): Promise<T> => {
+    const mine = last.then(act);
+    last = mine.catch(() => undefined);
+    return mine;
+  };
+  const adopt = async (ring: KeyRing): Promise<void> => {
+    await signer.replace(ring);
+    mesh.tokenKeysChanged();
+  };
+  const inMesh = (kid: string): boolean => mesh.tokenKeys().has(kid);
+
+  const take = async (step: Step): Promise<void> => {
+    const { ring } = signer;
+    const now = seconds(clock);
+    switch (step.do) {
+      case 'make': {
+        const key = asNext(await makeSigningKey(), now);
+        await record(context, 'The signing key has reached its age: the next one is published.', publicJwk(key));
+        return adopt({ ...ring, next: key });
+      }
+      case 'note':
+        // Decides nothing: it is written down so that a broker that is killed need not wait anew.
+        return signer.replace({ ...ring, next: { ...ring.next!, publishedAt: now } });
+      case 'sign': {
+        const jwk = publicJwk(ring.next!);
+        await record(context, 'The next signing key signs from now on.', jwk, { retired: ring.signing.kid });
+        return adopt(signWithNext(ring, now, context.tokenSeconds));
+      }
+      case 'drop': {
+        const gone = ring.retired.filter(({ kid }) => step.kids.includes(kid));
+        for (const key of gone)
+          await record(context, 'The last token of a retired signing key has expired: it is dropped.', publicJwk(key));
+        return adopt({ ...ring, retired: ring.retired.filter((key) => !gone.includes(key)) });
+      }
+    }
+  };
+
+  return {
+    status: () => describe(context, inMesh),
+    rotate: (draft, commit) =>
+      inTurn(async () => {
+        const { next } = own(signer);
+        if (next) {
+          draft.target = next.kid;
+          draft.reason = 'An operator asked to change the signing key: that is under way already.';
+          await commit();
+          return { kid: next.kid, made: false };
+        }
+        const key = asNext(await makeSigningKey(), seconds(clock));
+        draft.target = key.kid;
+        draft.reason = 'An operator asked to change the signing key: the next one is published.';
+        draft.detail = { ...draft.detail, jwk: publicJwk(key) };
+        await commit();
+        await adopt({ ...own(signer), next: key });
+        return { kid: key.kid, made: true };
+      }),
+    revoke: (draft, commit) =>
+      inTurn(async () => {
+        own(signer);
+        const ring = onlyKey(await makeSigningKey(), seconds(clock), context.tokenSeconds);
+        const dropped = describe(context, inMesh).map(({ kid }) => kid);
+        draft.target = ring.signing.kid;
+        draft.reason = 'An operator dropped every signing key: a new one signs at once.';
+        draft.detail = { ...draft.detail, jwk: publicJwk(ring.signing), dropped };
+        await commit();
+        await adopt(ring);
+        return { kid: ring.signing.kid, dropped };
+      }),
+    start: () => {
+      if (signer.fixed) return async () => {};
+      let restUntil = 0;
+      const timer = setInterval(() => {
+        if (performance.now() < restUntil) return;
+        const look = async (): Promise<void> => {
+          const step = nextStep(signer.ring, context, inMesh, seconds(clock));
+          if (step) await take(step);
+        };
+        inTurn(look).catch((thrown) => {
+          restUntil = performance.now() + REST_MS;
+          context.onFailure(thrown);
+        });
+      }, LOOK_MS);
+      timer.unref();
+      return async () => {
+        clearInterval(timer);
+        await last;
+      };
+    },
+  };
+}
+
+function own(signer: RotatingSigner): KeyRing {
+  if (!signer.fixed) return signer.ring;
+  throw new MeshpassError(
+    'signing_key_fixed',
+    'The signing key comes from a file of yours (--signing-key), which the broker does not write to: change it there.',
+  );
+}
+
+/** A file of an earlier version, or with keys that somebody put into it, does not say how long they are needed. */
+async function complete({ signer, tokenSeconds, clock }: RotationContext): Promise<void> {
+  const { ring } = signer;
+  const longest = Math.max(ring.signing.tokenSeconds, tokenSeconds);
+  const open = ring.retired.some(({ until }) => until === undefined);
+  if (longest === ring.signing.tokenSeconds && !open) return;
+  const until = seconds(clock) + longest;
+  await signer.replace({
+    ...ring,
+    signing: { ...ring.signing, tokenSeconds: longest },
+    retired: ring.retired.map((key) => ({ until, ...definedOnly(key) })),
+  });
+}
+
+function definedOnly<T extends { readonly until?: number | undefined }>(key: T) {
+  const { until, ...rest } = key;
+  return until === undefined ? rest : { ...rest, until };
+}
+
+/** The whole public key is written down: what it signed can be verified when it is published no more. */
+async function record(
+  { journal, clock, random }: RotationContext,
+  reason: string,
+  jwk: ReturnType<typeof publicJwk>,
+  more: Readonly<Record<string, unknown>> = {},
+): Promise<void> {
+  const draft = { ...draftEvent('key.rotate', {}, clock, random), target: jwk.kid, detail: { jwk, ...more } };
+  await journal.write({ audit: [auditRow(draft, 'allowed', reason, undefined, clock())] });
+}
+
+function describe(context: RotationContext, inMesh: (kid: string) => boolean): readonly KeyStatus[] {
+  const { signing, next, retired } = context.signer.ring;
+  const { ageSeconds, waitSeconds, signer } = context;
+  const byAge = !signer.fixed && ageSeconds > 0 && !next;
+  return [
+    {
+      ...{ kid: signing.kid, part: 'signing', in_mesh: inMesh(signing.kid), signs_from: timestamp(signing.since) },
+      ...(byAge && { until: timestamp(signing.since + ageSeconds) }),
+    },
+    ...(next
+      ? [
+          {
+            ...{ kid: next.kid, part: 'next' as const, in_mesh: inMesh(next.kid) },
+            ...(next.publishedAt !== undefined && { signs_from: timestamp(next.publishedAt + waitSeconds) }),
+          },
+        ]
+      : []),
+    ...retired.map(({ kid, until }) => ({
+      ...{ kid, part: 'retired' as const, in_mesh: inMesh(kid) },
+      ...(until !== undefined && { until: timestamp(until) }),
+    })),
+  ];
+}
