@@ -30,6 +30,7 @@ import { createRevocations } from './session/revocations.ts';
 import { startSweeping } from './session/sweep.ts';
 import { superseded } from './store/guard.ts';
 import type { Store } from './store/open.ts';
+import { attestedClaims } from './token/attested-claims.ts';
 import { MAX_AGE, MAX_AHEAD } from './token/dpop.ts';
 import { createReplayMemory } from './token/replay.ts';
 import { createRotation } from './token/rotation.ts';
@@ -121,6 +122,7 @@ export async function startActive(
   const issuer = {
     ...{ signer: parts.signer, issuer: config.publicUrl, audience: config.tokenAudience, life: config.tokenSeconds },
     ...{ clock, random },
+    attested: attestedClaims(mesh),
   };
   const answers = { config, mesh };
   const admin = { ...{ audit, clock, random, sourceOf, log, sessions, operatorToken } };

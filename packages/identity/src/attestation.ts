@@ -40,6 +40,8 @@ export interface Attestation {
   readonly githubUser?: { readonly id: number; readonly login: string };
   /** `ORG/SLUG` in lower case, only teams that were asked for and confirmed by GitHub. */
   readonly teams: readonly string[];
+  /** `ORG/admin` and `ORG/member` in lower case, only roles that were asked for and confirmed by GitHub. */
+  readonly organizationRoles?: readonly string[];
   /** Verified claims of the proof (OIDC) or of GitHub's answers; what CEL sees as `claims`. */
   readonly claims: Readonly<Record<string, unknown>>;
   readonly workspace: Workspace;

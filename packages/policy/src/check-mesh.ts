@@ -1,6 +1,6 @@
 /** Whether the mesh has what the access file grants. */
 import type { Access, Mesh } from './model.ts';
-import { accessFileError } from './problem.ts';
+import { type AccessFileProblem, accessFileError } from './problem.ts';
 import { resolveAccess } from './resolve.ts';
 
 /**
@@ -11,4 +11,9 @@ import { resolveAccess } from './resolve.ts';
 export function checkMesh(access: Access, mesh: Mesh): void {
   const { problems } = resolveAccess(access, mesh);
   if (problems.length > 0) throw accessFileError(problems);
+}
+
+/** What entries select by pattern or label and cannot be granted as it is: said, and left out. */
+export function leftOut(access: Access, mesh: Mesh): readonly AccessFileProblem[] {
+  return resolveAccess(access, mesh).leftOut;
 }

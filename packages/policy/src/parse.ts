@@ -1,169 +1,137 @@
-/** Text of an access file to Access, or one error that lists every finding with its line. */
-import type { ErrorCode } from '@meshpass/identity';
+/** Text of an access file, and of the files that it includes, to Access; or one error that lists every finding. */
 import type { z } from 'zod';
-import { type AccessDocument, accessSchema, type SchemaOptions } from './access-schema.ts';
+import { accessSchema, includedSchema, type SchemaOptions } from './access-schema.ts';
 import { checkReferences } from './check-references.ts';
-import { didYouMean, nearest } from './did-you-mean.ts';
-import type { Access, Grant, Place } from './model.ts';
-import { type AccessFileProblem, accessFileError } from './problem.ts';
+import { describeIssues } from './describe-issues.ts';
+import { IncludeTree, type ReadIncluded } from './include.ts';
+import { accessJsonSchema, includedJsonSchema } from './json-schema.ts';
+import type { Access, Denial, Grant, Place } from './model.ts';
+import { type AccessFileProblem, accessFileError, formatPlace } from './problem.ts';
 import { readYaml, type YamlFile } from './read-yaml.ts';
+import { toGrants, toTrust } from './to-access.ts';
 
-export type ParseOptions = SchemaOptions;
+export interface ParseOptions extends SchemaOptions {
+  /** Reads what the file includes. Without it, a file that includes another is refused. */
+  readonly include?: ReadIncluded;
+}
 
 /**
  * Reads an access file. Nothing of it is in force unless all of it is right.
  * @param text YAML 1.2, at most 1 MiB
- * @param file name for messages and annotations, e.g. `access.yaml`
+ * @param file name for messages and annotations, e.g. `access.yaml`; its directory is where included files are
  * @throws MeshpassError `access_file_*`: the message has a line `FILE:LINE:COLUMN what is wrong` per finding, `detail.problems`
  * the same as AccessFileProblem[]
  */
 export function parseAccess(text: string, file: string, options: ParseOptions = {}): Access {
-  const read = readYaml(text, file);
-  if ('problems' in read) throw accessFileError(read.problems);
-  const { yaml } = read;
-  const result = accessSchema(options).safeParse(yaml.value);
-  if (!result.success)
-    throw accessFileError(withoutEchoes(result.error.issues, yaml).flatMap((issue) => toProblems(issue, yaml)));
-  const access = toAccess(result.data, file, yaml);
+  const first = readDocument(text, file, accessSchema(options), () => accessJsonSchema(options));
+  if ('problems' in first) throw accessFileError(first.problems);
+  const { document, yaml } = first;
+  const gathered: Gathered = { ...toGrants(document, yaml), problems: [] };
+  const tree = new IncludeTree({ path: baseName(file), text }, options.include ?? (() => ({ problem: NOT_HERE })));
+  const named = (path: string) => file.slice(0, file.length - baseName(file).length) + path;
+  const all = gather(gathered, document.include, yaml, [baseName(file)], tree, named);
+  const access: Access = {
+    file,
+    ...(tree.files.length > 1 && { files: tree.files.map(named) }),
+    trust: toTrust(document),
+    ...(all.deny && { deny: all.deny }),
+    grants: all.grants,
+  };
   const issuerPlaces = new Map(
     access.trust.issuers.map(({ name }) => [name, yaml.locate(['trust', 'issuers', name], 'key')]),
   );
-  const problems = checkReferences(access, issuerPlaces);
+  const problems = [...all.problems, ...duplicateGrants(access.grants), ...checkReferences(access, issuerPlaces)];
   if (problems.length > 0) throw accessFileError(problems);
   return access;
 }
 
 /** Teams that GitHub must be asked about to decide under this file: `org/slug`, lower case, sorted, each once. */
 export function teamsMentioned(access: Access): readonly string[] {
-  const teams = access.grants.flatMap(({ who }) => who.flatMap(({ team }) => (team === undefined ? [] : [team])));
-  return [...new Set(teams)].sort();
+  return mentioned(access, ({ team }) => team);
 }
 
-function toAccess(document: AccessDocument, file: string, yaml: YamlFile): Access {
-  const { codespaces, issuers, audiences } = document.trust;
-  return {
-    file,
-    trust: {
-      ...(codespaces && { codespaces }),
-      issuers: Object.entries(issuers).map(([name, issuer]) => ({ name, ...issuer })),
-      audiences,
-    },
-    grants: Object.entries(document.grants).map(([name, grant]) => toGrant(name, grant, yaml)),
-  };
+/** Roles that GitHub must be asked about: `org/admin` or `org/member`, lower case, sorted, each once. */
+export function rolesMentioned(access: Access): readonly string[] {
+  return mentioned(access, ({ role }) => role);
 }
 
-function toGrant(name: string, grant: AccessDocument['grants'][string], yaml: YamlFile): Grant {
-  const at = (...path: PropertyKey[]): Place => yaml.locate(['grants', name, ...path], 'value');
-  return {
-    name,
-    place: yaml.locate(['grants', name], 'key'),
-    who: grant.who.map((who, index) => ({ place: at('who', index), ...who })),
-    to: grant.to.map(({ service, port, allow }, index) => ({
-      place: at('to', index),
-      ...service,
-      port,
-      ...(allow && { allow }),
-    })),
-    kubernetesRoles: (grant.kubernetes?.roles ?? []).map((role, index) => ({
-      ...role,
-      place: at('kubernetes', 'roles', index),
-    })),
-    ttl: grant.ttl,
-    session: grant.session,
-  };
+const NOT_HERE = 'cannot be read here: only one file was given';
+
+function mentioned(access: Access, of: (who: Grant['who'][number]) => string | undefined): readonly string[] {
+  const all = access.grants.flatMap(({ who }) => who.flatMap((entry) => of(entry) ?? []));
+  return [...new Set(all)].sort();
 }
 
-/** Leaves out `"who" is missing` where a mistyped `wo` stands in its place. */
-function withoutEchoes(issues: readonly z.core.$ZodIssue[], yaml: YamlFile): readonly z.core.$ZodIssue[] {
-  const meant = new Set(
-    issues.flatMap((issue) =>
-      issue.code === 'unrecognized_keys'
-        ? issue.keys.map((key) => JSON.stringify([...issue.path, nearest(key, knownKeys(issue.path))]))
-        : [],
-    ),
-  );
-  return issues.filter((issue) => !(isMissing(issue, yaml) && meant.has(JSON.stringify(issue.path))));
+interface Gathered {
+  readonly deny?: readonly Denial[];
+  readonly grants: readonly Grant[];
+  readonly problems: readonly AccessFileProblem[];
 }
 
-function isMissing(issue: z.core.$ZodIssue, yaml: YamlFile): boolean {
-  return issue.code === 'invalid_type' && !exists(yaml.value, issue.path);
-}
-
-function toProblems(issue: z.core.$ZodIssue, yaml: YamlFile): readonly AccessFileProblem[] {
-  if (issue.code === 'unrecognized_keys') {
-    return issue.keys.map((key) => ({
-      code: 'access_file_unknown_key',
-      place: yaml.locate([...issue.path, key], 'key'),
-      message: `unknown key "${key}"${didYouMean(key, knownKeys(issue.path))}`,
-    }));
+/** @param chain files that led to this one, itself last */
+function gather(
+  own: Gathered,
+  include: readonly string[] | undefined,
+  yaml: YamlFile,
+  chain: readonly string[],
+  tree: IncludeTree,
+  named: (path: string) => string,
+): Gathered {
+  let all = own;
+  for (const [index, wanted] of (include ?? []).entries()) {
+    const opened = tree.open(wanted, chain, yaml.locate(['include', index], 'value'));
+    if (!('text' in opened)) {
+      all = { ...all, problems: [...all.problems, opened] };
+      continue;
+    }
+    const read = readDocument(opened.text, named(opened.path), includedSchema(), includedJsonSchema);
+    if ('problems' in read) {
+      all = { ...all, problems: [...all.problems, ...read.problems.map(explainTrust)] };
+      continue;
+    }
+    const below = { ...toGrants(read.document, read.yaml), problems: [] };
+    const inner = gather(below, read.document.include, read.yaml, [...chain, opened.path], tree, named);
+    const deny = [...(all.deny ?? []), ...(inner.deny ?? [])];
+    all = {
+      ...(deny.length > 0 && { deny }),
+      grants: [...all.grants, ...inner.grants],
+      problems: [...all.problems, ...inner.problems],
+    };
   }
-  const params = issue.code === 'custom' ? (issue.params as { code?: ErrorCode; at?: 'key' } | undefined) : undefined;
-  const where = fieldName(issue.path);
-  const missing = isMissing(issue, yaml);
-  return [
-    {
-      code: params?.code ?? (missing && issue.path.at(-1) === 'who' ? 'access_file_who_empty' : 'access_file_invalid'),
-      place: yaml.locate(issue.path, params?.at ?? (missing ? 'key' : 'value')),
-      message: missing ? `"${String(issue.path.at(-1))}" is missing` : `${where}${describe(issue, yaml)}`,
-    },
-  ];
+  return all;
 }
 
-/** `port: `; nothing for an element of a list, whose text the message quotes. */
-function fieldName(path: readonly PropertyKey[]): string {
-  const last = path.at(-1);
-  return typeof last === 'string' ? `${last}: ` : '';
+function explainTrust(problem: AccessFileProblem): AccessFileProblem {
+  return problem.code === 'access_file_unknown_key' && problem.message.startsWith('unknown key "trust"')
+    ? { ...problem, message: 'only the first file says whose word is taken: move "trust" there' }
+    : problem;
 }
 
-function describe(issue: z.core.$ZodIssue, yaml: YamlFile): string {
-  if (issue.code !== 'invalid_type') return issue.message;
-  const found = typeName(valueAt(yaml.value, issue.path));
-  const expected = {
-    string: 'text',
-    object: 'a map',
-    record: 'a map',
-    array: 'a list',
-    int: 'a whole number',
-    number: 'a number',
-  };
-  return `expected ${expected[issue.expected as keyof typeof expected] ?? issue.expected}, found ${found}`;
+function readDocument<T extends z.ZodType>(
+  text: string,
+  file: string,
+  schema: T,
+  jsonSchema: () => Parameters<typeof describeIssues>[2],
+): { readonly document: z.output<T>; readonly yaml: YamlFile } | { readonly problems: readonly AccessFileProblem[] } {
+  const read = readYaml(text, file);
+  if ('problems' in read) return read;
+  const result = schema.safeParse(read.yaml.value);
+  if (result.success) return { document: result.data, yaml: read.yaml };
+  return { problems: describeIssues(result.error.issues, read.yaml, jsonSchema()) };
 }
 
-function typeName(value: unknown): string {
-  if (value === null || value === undefined) return 'nothing';
-  if (Array.isArray(value)) return 'a list';
-  return (
-    { object: 'a map', string: 'text', number: 'a number', boolean: 'true or false' }[typeof value as string] ??
-    typeof value
-  );
+/** In one file a key that stands twice is found by the reader; this is for several. */
+function duplicateGrants(grants: readonly Grant[]): readonly AccessFileProblem[] {
+  const seen = new Map<string, Place>();
+  return grants.flatMap(({ name, place }): AccessFileProblem[] => {
+    const earlier = seen.get(name);
+    seen.set(name, earlier ?? place);
+    if (!earlier) return [];
+    const message = `the grant "${name}" stands at ${formatPlace(earlier)} already`;
+    return [{ code: 'access_file_invalid', place, message }];
+  });
 }
 
-function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
-  return path.reduce<unknown>(
-    (inner, step) => (exists(inner, [step]) ? (inner as Record<PropertyKey, unknown>)[step] : undefined),
-    value,
-  );
-}
-
-function exists(value: unknown, path: readonly PropertyKey[]): boolean {
-  let inner = value;
-  for (const step of path) {
-    if (typeof inner !== 'object' || inner === null || !Object.hasOwn(inner, step)) return false;
-    inner = (inner as Record<PropertyKey, unknown>)[step];
-  }
-  return true;
-}
-
-/** The keys that may stand at a path, for suggestions; lists and names are skipped over. */
-function knownKeys(path: readonly PropertyKey[]): readonly string[] {
-  const [section, , part] = path.map(String);
-  if (section === undefined) return ['trust', 'grants'];
-  if (section === 'trust') {
-    if (path.length === 1) return ['codespaces', 'issuers', 'audiences'];
-    return path[1] === 'codespaces' ? ['organization'] : ['issuer', 'audience', 'algorithms', 'kind'];
-  }
-  if (part === undefined) return ['who', 'to', 'kubernetes', 'ttl', 'session'];
-  if (part === 'who') return ['user', 'team', 'repository', 'issuer', 'when'];
-  if (part === 'to') return ['service', 'port', 'allow'];
-  return ['roles'];
+function baseName(file: string): string {
+  return file.slice(file.lastIndexOf('/') + 1);
 }

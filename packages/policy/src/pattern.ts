@@ -2,7 +2,6 @@
  * The patterns of the access file. None is a regular expression: a pattern is matched whole by comparing characters, so
  * that nothing in it can escape its anchors.
  */
-import { isDnsLabel } from '@meshpass/identity';
 import type { Operation } from './model.ts';
 import { invalid, type Parsed } from './problem.ts';
 
@@ -13,6 +12,9 @@ const TEAM_SLUG = /^[a-z0-9](?:[a-z0-9_.-]{0,98}[a-z0-9])?$/i;
 const METHOD = /^(?:\*|[A-Z][A-Z-]{0,19})$/;
 // RFC 3986 pchar and `/`, without `%`: Envoy normalises a path before it compares, an escape in a pattern would never match.
 const PATH = /^\/[A-Za-z0-9\-._~!$&'()+,;=:@/]{0,500}\*?$/;
+const SEGMENT = /^[A-Za-z0-9\-._~!$&'()+,;=:@]+$/;
+const GRPC_METHOD = /^([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*)\/([A-Za-z_][A-Za-z0-9_]*|\*)$/;
+const MAX_PATH = 501;
 
 /** A GitHub login or organization. */
 export function parseLogin(text: string): Parsed<string> {
@@ -56,7 +58,50 @@ export function matchesRepository(pattern: string, fullName: string): boolean {
   return owner === wantedOwner && matchesGlob(wantedName, name);
 }
 
-/** `GET /orders/*`: a method or `*`, a path, exact or with `*` as its last character. */
+/** `ORG/admin` or `ORG/member`; in lower case, as GitHub compares logins. */
+export function parseOrganizationRole(text: string): Parsed<string> {
+  const [organization, role, ...rest] = text.toLowerCase().split('/');
+  if (text.includes('*')) return unanchored(`${JSON.stringify(text)}: a role has no pattern, name the organization`);
+  if (!organization || !LOGIN.test(organization) || rest.length > 0 || (role !== 'admin' && role !== 'member')) {
+    return invalid(`${JSON.stringify(text)} is no role: write ORGANIZATION/admin or ORGANIZATION/member`);
+  }
+  return { value: `${organization}/${role}` };
+}
+
+/** A full ref: `*` stands for any characters but `/`, `**` at the end for everything below. */
+export function parseRef(text: string): Parsed<string> {
+  const [refs, kind, ...name] = text.split('/');
+  if (refs !== 'refs' || !kind) {
+    const tried = `refs/heads/${text.replace(/^(?:heads|branches)\//, '')}`;
+    return invalid(`${JSON.stringify(text)} is no full ref: write ${tried}, or refs/tags/... for a tag`);
+  }
+  if (!['heads', 'tags', 'pull'].includes(kind)) {
+    return unanchored(`${JSON.stringify(text)}: a ref begins with refs/heads/, refs/tags/ or refs/pull/`);
+  }
+  // git check-ref-format: no empty part, no "..", no space, tilde, caret, colon, question mark, bracket or backslash.
+  const bad = name.length === 0 || name.some((part) => !/^[^\s~^:?[\\]+$/.test(part) || part.includes('..'));
+  const deep = name.slice(0, -1).some((part) => part.includes('**')) || (name.at(-1) !== '**' && text.includes('**'));
+  return bad || deep
+    ? invalid(`${JSON.stringify(text)} is no ref: * stands for any characters but /, ** only for all of the end`)
+    : { value: text };
+}
+
+/** Whether a full ref is meant by a pattern: whole and in its case, as git compares refs. */
+export function matchesRef(pattern: string, ref: string): boolean {
+  const wanted = pattern.split('/');
+  const given = ref.split('/');
+  const open = wanted.at(-1) === '**';
+  if (open ? given.length < wanted.length : given.length !== wanted.length) return false;
+  return wanted.every((part, index) => (open && index === wanted.length - 1) || matchesGlob(part, given[index]!));
+}
+
+/** Name of a deployment environment. */
+export function parseEnvironment(text: string): Parsed<string> {
+  if (text.includes('*')) return unanchored(`${JSON.stringify(text)}: an environment has no pattern, name it in full`);
+  return /^[^\p{Cc}]{1,255}$/u.test(text) ? { value: text } : invalid(`${JSON.stringify(text)} is no environment`);
+}
+
+/** `GET /orders/*`: a method or `*`, a path, exact, with `*` as its last character, or a template of Istio. */
 export function parseOperation(text: string): Parsed<Operation> {
   const [method, path, ...rest] = text.split(' ');
   if (!method || !path || rest.length > 0)
@@ -66,16 +111,49 @@ export function parseOperation(text: string): Parsed<Operation> {
     return unanchored(`${JSON.stringify(path)} does not begin with "/": a path is matched from its beginning`);
   if (path.includes('?'))
     return invalid(`${JSON.stringify(path)}: the query is not part of what is matched, leave it out`);
-  if (path.slice(0, -1).includes('*')) {
-    return unanchored(
-      `${JSON.stringify(path)}: * may only be the last character, where it stands for everything that follows`,
-    );
+  const problem = path.includes('{') || path.includes('}') ? whyNoTemplate(path) : undefined;
+  if (problem) return invalid(`${JSON.stringify(path)}: ${problem}`);
+  if (!path.includes('{')) {
+    if (path.slice(0, -1).includes('*')) {
+      return unanchored(
+        `${JSON.stringify(path)}: * may only be the last character, where it stands for everything that follows; {*} stands for one segment`,
+      );
+    }
+    if (!PATH.test(path))
+      return invalid(`${JSON.stringify(path)} has a character that no normalised path has, such as %`);
   }
-  if (!PATH.test(path))
-    return invalid(`${JSON.stringify(path)} has a character that no normalised path has, such as % or {`);
   if (/\/\/|\/\.{1,2}(?:\/|$)/.test(path))
     return invalid(`${JSON.stringify(path)} is not normalised, so no request has it`);
   return { value: { method, path } };
+}
+
+/**
+ * Istio's path templates: `{*}` is one segment, `{**}` any number of them and the last template of a path
+ * (istio.io, Authorization Policy, `paths`). Envoy takes a bare `*` beside them for a segment too, so it is refused.
+ */
+function whyNoTemplate(path: string): string | undefined {
+  if (path.length > MAX_PATH) return `is longer than ${MAX_PATH} characters`;
+  const segments = path.slice(1).split('/');
+  let open = false;
+  for (const [index, segment] of segments.entries()) {
+    const isTemplate = segment === '{*}' || segment === '{**}';
+    if (isTemplate && open) return '{**} stands for all that follows: no template may come after it';
+    if (isTemplate) open = segment === '{**}';
+    else if (/[{}]/.test(segment)) return 'only the whole segments {*} (one) and {**} (any number) are templates';
+    else if (segment.includes('*')) return 'write {*} or {**} instead of * in a path with templates';
+    else if (!SEGMENT.test(segment) && !(segment === '' && index === segments.length - 1))
+      return 'has a character that no normalised path has, such as %';
+  }
+  return undefined;
+}
+
+/** `package.Service/Method` or `package.Service/*`: an HTTP/2 POST (gRPC over HTTP/2, "Requests"). */
+export function parseGrpcMethod(text: string): Parsed<Operation> {
+  const match = GRPC_METHOD.exec(text);
+  if (match) return { value: { method: 'POST', path: `/${match[1]}/${match[2]}`, grpc: true } };
+  return text.includes('*')
+    ? unanchored(`${JSON.stringify(text)}: * stands only for all methods of one service, as in acme.orders.v1.Orders/*`)
+    : invalid(`${JSON.stringify(text)} is no gRPC method: write it like acme.orders.v1.Orders/Get`);
 }
 
 /** Writes an operation as the file does. */
@@ -83,40 +161,8 @@ export function formatOperation(operation: Operation): string {
   return `${operation.method} ${operation.path}`;
 }
 
-/** `NAME.NAMESPACE`. */
-export function parseService(text: string): Parsed<{ readonly service: string; readonly namespace: string }> {
-  if (text.includes('*')) return unanchored(`${JSON.stringify(text)}: services are granted one by one, by name`);
-  const [service, namespace, ...rest] = text.split('.');
-  if (service && namespace && rest.length > 0 && rest[0] === 'svc') {
-    return invalid(`${JSON.stringify(text)}: write the service as ${service}.${namespace}`);
-  }
-  if (!service || !namespace || rest.length > 0 || !isDnsLabel(service) || !isDnsLabel(namespace)) {
-    return invalid(`${JSON.stringify(text)} is no service: write NAME.NAMESPACE`);
-  }
-  return { value: { service, namespace } };
-}
-
-const ROLE = /^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/;
-
-/** `CLUSTERROLE@NAMESPACE`. */
-export function parseRole(text: string): Parsed<{ readonly role: string; readonly namespace: string }> {
-  const [role, namespace, ...rest] = text.split('@');
-  if (text.includes('*')) return unanchored(`${JSON.stringify(text)}: roles are granted one by one, by name`);
-  if (!role || !namespace || rest.length > 0 || !isDnsLabel(namespace)) {
-    return invalid(`${JSON.stringify(text)} is no role: write CLUSTERROLE@NAMESPACE, as in view@shop`);
-  }
-  if (role === 'cluster-admin' || role.startsWith('system:')) {
-    return invalid(
-      `${JSON.stringify(role)} is Kubernetes' own and is not given to workspaces: use view, edit or a role of yours`,
-    );
-  }
-  if (!ROLE.test(role)) return invalid(`${JSON.stringify(role)} is no name of a ClusterRole`);
-  if (namespace === 'kube-system') return invalid('kube-system holds the keys of the cluster: no role is given there');
-  return { value: { role, namespace } };
-}
-
 /** Greedy matching of `*` with one step back: linear in practice, never exponential. */
-function matchesGlob(pattern: string, text: string): boolean {
+export function matchesGlob(pattern: string, text: string): boolean {
   let p = 0;
   let t = 0;
   let star = -1;

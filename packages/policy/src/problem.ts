@@ -28,7 +28,12 @@ export function formatPlace(place: Place): string {
  * @param problems at least one
  */
 export function accessFileError(problems: readonly AccessFileProblem[]): MeshpassError {
-  const ordered = problems.toSorted((a, b) => a.place.line - b.place.line || a.place.column - b.place.column);
+  // Files stay in the order in which they were met.
+  const files = [...new Set(problems.map(({ place }) => place.file))];
+  const ordered = problems.toSorted(
+    ({ place: a }, { place: b }) =>
+      files.indexOf(a.file) - files.indexOf(b.file) || a.line - b.line || a.column - b.column,
+  );
   const lines = ordered.slice(0, LISTED).map(({ place, message }) => `${formatPlace(place)} ${message}`);
   if (ordered.length > LISTED) lines.push(`and ${ordered.length - LISTED} more`);
   return new MeshpassError(ordered[0]!.code, lines.join('\n'), { detail: { problems: ordered } });

@@ -15,6 +15,12 @@ export function reachableServices(access: Access, mesh: Mesh, grants: readonly s
     .flatMap(({ grant, targets }) => targets.flatMap((target) => toReachable(grant.name, target, mesh)));
 }
 
+/** Namespaces of all Services that the file grants now. */
+export function namespacesGranted(access: Access, mesh: Mesh): readonly string[] {
+  const { grants } = resolveAccess(access, mesh);
+  return [...new Set(grants.flatMap(({ targets }) => targets.map(({ service }) => service.namespace)))].sort();
+}
+
 function toReachable(grant: string, { target, service, port, host }: ResolvedTarget, mesh: Mesh): ReachableService[] {
   if (port.protocol === 'undeclared') return [];
   const accounts = [...new Set(service.workloads.map(({ serviceAccount }) => serviceAccount))].sort();

@@ -201,7 +201,7 @@ export const BAD_FILES: readonly (readonly [string, string, string, RegExp])[] =
     'a port as text',
     fileWith({ to: '[{service: a.b, port: "80"}]' }),
     'access_file_invalid',
-    /port: expected a (?:whole )?number, found text$/,
+    /port: expected a number, found text: write 80 without quotes$/,
   ],
   [
     'a path that does not begin with a slash',
@@ -216,16 +216,16 @@ export const BAD_FILES: readonly (readonly [string, string, string, RegExp])[] =
     /only be the last character/,
   ],
   [
-    'a path that Istio would take for a template',
-    fileWith({ to: '[{service: a.b, port: 80, allow: ["GET /a/{**}"]}]' }),
-    'access_file_pattern_unanchored',
-    /only be the last character/,
+    'a template that is only a part of a segment',
+    fileWith({ to: '[{service: a.b, port: 80, allow: ["GET /a/{*}.json"]}]' }),
+    'access_file_invalid',
+    /only the whole segments \{\*\} \(one\) and \{\*\*\} \(any number\) are templates/,
   ],
   [
     'a path with braces',
     fileWith({ to: '[{service: a.b, port: 80, allow: ["GET /a/{id}"]}]' }),
     'access_file_invalid',
-    /no normalised path has/,
+    /only the whole segments/,
   ],
   [
     'a path with an escape',

@@ -1,7 +1,8 @@
 /** From a proof to an attestation: one attestor for each kind of proof. */
 import { MeshpassError, PROOF_TYPES, type Proof } from '@meshpass/identity';
-import { type Access, teamsMentioned } from '@meshpass/policy';
+import type { Access } from '@meshpass/policy';
 import type { Attested } from './attested.ts';
+import { whatToAsk } from './confirmed.ts';
 import { attestCodespace, type CodespaceOptions } from './github-codespace.ts';
 import { attestOidc, type OidcOptions } from './oidc.ts';
 
@@ -20,9 +21,9 @@ export function createAttest(options: AttestOptions): Attest {
     const access = options.access();
     switch (proof.type) {
       case 'oidc':
-        return await attestOidc(proof, access.trust.issuers, teamsMentioned(access), options.oidc);
+        return await attestOidc(proof, access.trust.issuers, whatToAsk(access), options.oidc);
       case 'github-codespace':
-        return { attestation: await attestCodespace(proof, access.trust, teamsMentioned(access), options.codespaces) };
+        return { attestation: await attestCodespace(proof, access.trust, whatToAsk(access), options.codespaces) };
     }
   };
 }

@@ -39,6 +39,11 @@ export interface GithubApp {
   organizationId(organization: string): Promise<number | undefined>;
   isMember(organization: string, user: GithubUser): Promise<boolean>;
   /**
+   * @param roles `ORG/admin` and `ORG/member`, lower case
+   * @returns those that GitHub says the user has now; an admin is a member too
+   */
+  rolesOf(user: GithubUser, roles: readonly string[]): Promise<readonly string[]>;
+  /**
    * A member's Codespace on a repository of the organisation, where the Codespace's own token may not read it.
    * @returns GitHub's description of it, unread; undefined where the user has none of this name there
    */
@@ -66,7 +71,11 @@ const InstallationToken = z.object({ token: z.string().min(1).max(4096), expires
 const TeamMembership = z.object({ state: z.string() });
 /** One page: of a member with more than a hundred Codespaces the oldest are not found. */
 const CodespaceList = z.object({ codespaces: z.array(z.looseObject({ name: z.string() })).max(100) });
-const OrganizationMembership = z.object({ state: z.string(), user: z.object({ id: z.int() }) });
+const OrganizationMembership = z.object({
+  state: z.string(),
+  role: z.string().max(50),
+  user: z.object({ id: z.int() }),
+});
 
 /** All of it throws MeshpassError `issuer_unavailable` or `issuer_rate_limited` while GitHub does not say. */
 export function createGithubApp(options: GithubAppOptions): GithubApp {
@@ -89,6 +98,11 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
     clock,
   );
   const memberships = createRemembered<boolean>((member) => (member ? MEMBER_MS : STRANGER_MS), CAPACITY, clock);
+  const organizationRoles = createRemembered<string | undefined>(
+    (role) => (role === undefined ? STRANGER_MS : MEMBER_MS),
+    CAPACITY,
+    clock,
+  );
 
   const appJwt = () => {
     const now = Math.floor(clock() / 1000);
@@ -145,18 +159,29 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
       return answer !== undefined && readGithub(TeamMembership, answer).state === 'active';
     });
 
+  /** `admin`, `member`, or what else GitHub has; undefined for who is no active member. */
+  const roleIn = (organization: string, user: GithubUser) =>
+    organizationRoles.get(`${organization.toLowerCase()} ${user.id} ${user.login}`, async () => {
+      const parts = [pathPart(organization), pathPart(user.login)];
+      if (parts.includes(undefined)) return undefined;
+      const answer = await askAsInstallation(organization, `/orgs/${parts[0]}/memberships/${parts[1]}`);
+      if (!answer) return undefined;
+      const membership = readGithub(OrganizationMembership, answer);
+      return membership.state === 'active' && membership.user.id === user.id ? membership.role : undefined;
+    });
+
   return {
     ask: askAsInstallation,
     organizationId: async (organization) => (await installation(organization))?.account.id,
-    isMember: (organization, user) =>
-      memberships.get(`org ${organization.toLowerCase()} ${user.id} ${user.login}`, async () => {
-        const parts = [pathPart(organization), pathPart(user.login)];
-        if (parts.includes(undefined)) return false;
-        const answer = await askAsInstallation(organization, `/orgs/${parts[0]}/memberships/${parts[1]}`);
-        if (!answer) return false;
-        const membership = readGithub(OrganizationMembership, answer);
-        return membership.state === 'active' && membership.user.id === user.id;
-      }),
+    isMember: async (organization, user) => (await roleIn(organization, user)) !== undefined,
+    async rolesOf(user, roles) {
+      const found = await Promise.all(roles.map((role) => roleIn(role.split('/')[0]!, user)));
+      return roles.filter((role, index) => {
+        const wanted = role.split('/')[1];
+        // Billing managers are no members (GitHub, "Roles in an organization").
+        return found[index] === wanted || (wanted === 'member' && found[index] === 'admin');
+      });
+    },
     async codespaceOf(organization, user, name) {
       const parts = [pathPart(organization), pathPart(user.login)];
       if (parts.includes(undefined)) return undefined;

@@ -7,6 +7,7 @@ import { sha256Hex } from '@meshpass/identity/hash';
 import type { Trust } from '@meshpass/policy';
 import { z } from 'zod';
 import type { Answer } from './ask.ts';
+import { type Asked, confirmed, type Memberships } from './confirmed.ts';
 import { askGithub, type GithubApiOptions, messageOf, pathPart, readGithub, requestId } from './github-api.ts';
 import type { GithubApp } from './github-app.ts';
 
@@ -38,14 +39,14 @@ const TOKEN = /^[\x21-\x7e]{1,2048}$/;
 
 /**
  * @param trust of the access file in force
- * @param teams that the access file mentions, `ORG/SLUG` in lower case
+ * @param asked what the access file mentions
  * @throws MeshpassError `proof_malformed`, `proof_rejected`, `proof_prebuild`, `workspace_*`, `issuer_unavailable`,
  *   `issuer_rate_limited`
  */
 export async function attestCodespace(
   proof: CodespaceProof,
   trust: Trust,
-  teams: readonly string[],
+  asked: Asked,
   options: CodespaceOptions,
 ): Promise<Attestation> {
   if (!trust.codespaces) {
@@ -81,8 +82,7 @@ export async function attestCodespace(
     );
   }
   await refuseForeign(codespace, user, trust.codespaces.organization, options.app);
-  const confirmed = teams.length > 0 && options.app ? await options.app.teamsOf(user, teams) : [];
-  return attestation(proof, user, codespace, confirmed);
+  return attestation(proof, user, codespace, await confirmed(user, asked, options.app));
 }
 
 /** 403 on `GET /user` is the token of a workflow or an installation: of nobody. That is what a prebuild has. */
@@ -169,7 +169,7 @@ function attestation(
   proof: CodespaceProof,
   user: z.infer<typeof User>,
   codespace: Codespace,
-  teams: readonly string[],
+  memberships: Memberships,
 ): Attestation {
   const { repository } = codespace;
   const ref = codespace.git_status?.ref;
@@ -179,7 +179,7 @@ function attestation(
     subject: `github:${user.id}`,
     login: user.login,
     githubUser: { id: user.id, login: user.login },
-    teams,
+    ...memberships,
     claims: {
       user_id: user.id,
       login: user.login,

@@ -5,6 +5,7 @@ import type { TrustedIssuer } from '@meshpass/policy';
 import { errors, type JWTPayload, jwtVerify } from 'jose';
 import { readActionsJob } from './actions-job.ts';
 import type { Attested } from './attested.ts';
+import { type Asked, confirmed } from './confirmed.ts';
 import type { GithubApp } from './github-app.ts';
 import type { IssuerKeys } from './issuer-keys.ts';
 import { malformed, readToken } from './read-token.ts';
@@ -33,13 +34,13 @@ const MAX_SUBJECT = 255;
 
 /**
  * @param issuers of the access file in force: a token is only ever held against these
- * @param teams that the access file mentions, `ORG/SLUG` in lower case
+ * @param asked what the access file mentions
  * @throws MeshpassError `proof_*`, `issuer_unavailable`, `issuer_rate_limited`
  */
 export async function attestOidc(
   proof: OidcProof,
   issuers: readonly TrustedIssuer[],
-  teams: readonly string[],
+  asked: Asked,
   options: OidcOptions,
 ): Promise<Attested> {
   const unverified = readToken(proof.token);
@@ -57,7 +58,7 @@ export async function attestOidc(
   const { subject, exp } = checkClaims(claims, issuer, options.clock() / 1000);
 
   const identity =
-    issuer.kind === 'actions' ? await actions(claims, issuer, teams, options) : person(claims, issuer, subject);
+    issuer.kind === 'actions' ? await actions(claims, issuer, asked, options) : person(claims, issuer, subject);
   const unique = typeof claims.jti === 'string' && claims.jti !== '' ? `jti ${claims.jti}` : unverified.signingInput;
   return {
     attestation: {
@@ -165,12 +166,12 @@ function notYetValid(options: { cause?: unknown }): MeshpassError {
   return new MeshpassError('proof_not_yet_valid', message, options);
 }
 
-type Identity = Pick<Attestation, 'subject' | 'login' | 'githubUser' | 'teams' | 'workspace'>;
+type Identity = Pick<Attestation, 'subject' | 'login' | 'githubUser' | 'teams' | 'organizationRoles' | 'workspace'>;
 
 async function actions(
   claims: JWTPayload,
   issuer: TrustedIssuer,
-  teams: readonly string[],
+  asked: Asked,
   { app }: OidcOptions,
 ): Promise<Identity> {
   const job = readActionsJob(claims);
@@ -178,7 +179,7 @@ async function actions(
     subject: `${issuer.name}:${job.subject}`,
     login: job.actor.login,
     githubUser: job.actor,
-    teams: teams.length > 0 && app ? await app.teamsOf(job.actor, teams) : [],
+    ...(await confirmed(job.actor, asked, app)),
     workspace: job.workspace,
   };
 }

@@ -1,12 +1,12 @@
 /**
- * The access file on disk: read, and read again when it changes. The directory is watched, because a mounted ConfigMap is
- * replaced by swapping a link beside the file; and it is polled, because no file system promises events.
+ * The access file on disk, with what it includes: read, and read again when any of it changes. Directories are watched,
+ * because a mounted ConfigMap is replaced by swapping a link beside the file; and files are polled, because no file system
+ * promises events.
  */
-import { type FSWatcher, watch as watchFile } from 'node:fs';
-import { readFile } from 'node:fs/promises';
-import { basename, dirname } from 'node:path';
-import { MeshpassError, toMeshpassError } from '@meshpass/identity';
-import { type Access, parseAccess } from '@meshpass/policy';
+import { type FSWatcher, readFileSync, realpathSync, watch as watchFile } from 'node:fs';
+import { dirname } from 'node:path';
+import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
+import { type Access, loadAccess } from '@meshpass/policy';
 
 export interface AccessFile {
   /** Reads now and tells of the file, also where it is the one that was read last. */
@@ -16,7 +16,7 @@ export interface AccessFile {
 
 export interface AccessFileOptions {
   readonly path: string;
-  /** A file that parses. */
+  /** A file that parses, with all that it includes. */
   readonly onFile: (access: Access) => void;
   /** One that does not, or cannot be read; told once per content. */
   readonly onRefused: (error: MeshpassError) => void;
@@ -27,50 +27,78 @@ const POLL_MS = 5_000;
 const SETTLE_MS = 50;
 
 export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions): AccessFile {
-  let seen: string | undefined;
+  /** Text of every file that was read last, by its path on disk; undefined where it has to be read anew. */
+  let seen: ReadonlyMap<string, string> | undefined;
+  let refused: string | undefined;
   let settling: NodeJS.Timeout | undefined;
+  const watchers = new Map<string, FSWatcher>();
 
-  const look = async (): Promise<void> => {
-    let text: string;
+  const look = (): void => {
+    if (seen && isUnchanged(path, seen)) return;
+    const read = new Map<string, string>();
     try {
-      text = await readFile(path, 'utf8');
-    } catch (cause) {
-      const code = String((cause as NodeJS.ErrnoException).code);
-      if (seen !== code) onRefused(new MeshpassError('config_invalid', `${path} cannot be read (${code}).`, { cause }));
-      seen = code;
-      return;
-    }
-    if (text === seen) return;
-    seen = text;
-    try {
-      onFile(parseAccess(text, basename(path)));
-    } catch (error) {
-      onRefused(toMeshpassError(error));
+      const { access } = loadAccess(path, { onRead: (from, text) => read.set(from, text) });
+      seen = read;
+      refused = undefined;
+      onFile(access);
+    } catch (thrown) {
+      // What could not be read may come without a change of what could.
+      seen = undefined;
+      const error = toMeshpassError(thrown);
+      if (refused === error.message) return;
+      refused = error.message;
+      onRefused(error);
+    } finally {
+      follow(new Set([path, ...read.keys()].map((file) => dirname(file))));
     }
   };
 
   const soon = (): void => {
     clearTimeout(settling);
-    settling = setTimeout(() => void look(), SETTLE_MS);
+    settling = setTimeout(look, SETTLE_MS);
   };
-  let watcher: FSWatcher | undefined;
-  try {
-    watcher = watchFile(dirname(path), soon).on('error', () => watcher?.close());
-  } catch {
-    // No directory, or no inotify left: polling finds it.
-  }
-  const poll = setInterval(() => void look(), POLL_MS);
-  void look();
+  const follow = (directories: ReadonlySet<string>): void => {
+    for (const [directory, watcher] of watchers) {
+      if (directories.has(directory)) continue;
+      watcher.close();
+      watchers.delete(directory);
+    }
+    for (const directory of directories) {
+      if (watchers.has(directory)) continue;
+      try {
+        const watcher = watchFile(directory, soon).on('error', () => {
+          watcher.close();
+          watchers.delete(directory);
+        });
+        watchers.set(directory, watcher);
+      } catch {
+        // No directory, or no inotify left: polling finds it.
+      }
+    }
+  };
+  const poll = setInterval(look, POLL_MS);
+  queueMicrotask(look);
 
   return {
-    reload: () => {
+    reload: async () => {
       seen = undefined;
-      return look();
+      refused = undefined;
+      look();
     },
     close: () => {
       clearTimeout(settling);
       clearInterval(poll);
-      watcher?.close();
+      for (const watcher of watchers.values()) watcher.close();
+      watchers.clear();
     },
   };
+}
+
+function isUnchanged(path: string, seen: ReadonlyMap<string, string>): boolean {
+  try {
+    const [first] = seen.keys();
+    return realpathSync(path) === first && [...seen].every(([file, text]) => readFileSync(file, 'utf8') === text);
+  } catch {
+    return false;
+  }
 }

@@ -1,9 +1,9 @@
-/** What is watched of the cluster, put together: Services, the Pods behind granted ones, policies of others, the roots. */
+/** What is watched of the cluster, put together: Namespaces, Services, the Pods behind granted ones, policies of others, the roots. */
 import type { Mesh } from '@meshpass/policy';
 import { z } from 'zod';
 import type { KubernetesHttp } from './kubernetes-http.ts';
 import type { Log } from './log.ts';
-import { type RunningPod, toPod, toPolicy, toService, withWorkloads } from './mesh-objects.ts';
+import { type RunningPod, toNamespace, toPod, toPolicy, toService, withWorkloads } from './mesh-objects.ts';
 import { collectionPath } from './resources.ts';
 import { type RootsFile, splitRoots } from './roots.ts';
 import { type Watched, watch } from './watch.ts';
@@ -21,7 +21,9 @@ export interface ClusterViewOptions {
 
 export interface ClusterView {
   /** Undefined until everything that is watched has been listed. */
-  readonly current: () => Pick<Mesh, 'services' | 'foreignPolicies'> | undefined;
+  readonly current: () => Pick<Mesh, 'services' | 'namespaces' | 'foreignPolicies'> | undefined;
+  /** The same without the workloads, which are known only where they are followed: to find out what to follow. */
+  readonly outline: () => Pick<Mesh, 'services' | 'namespaces' | 'foreignPolicies'> | undefined;
   /** Our own policies as they stand: changes when somebody changes one. */
   readonly ours: () => readonly string[];
   /** PEM, one certificate each. */
@@ -50,6 +52,7 @@ export function viewCluster(options: ClusterViewOptions): ClusterView {
     });
 
   const services = start(collectionPath('Service'), toService);
+  const namespaces = start(collectionPath('Namespace'), toNamespace);
   const policies = start(collectionPath('AuthorizationPolicy'), toPolicy);
   const { rootsFile } = options;
   const unfollow = rootsFile?.onChange(onChange);
@@ -69,23 +72,34 @@ export function viewCluster(options: ClusterViewOptions): ClusterView {
     return lastKnown;
   };
 
+  const view = (running: readonly RunningPod[]) => {
+    const found = services.all();
+    const written = policies.all();
+    const live = namespaces.all();
+    if (!found || !written || !live) return undefined;
+    const names = new Set(live.map(({ name }) => name));
+    return {
+      // What ends with its namespace is gone: policies can no longer be written there.
+      services: found
+        .filter(({ namespace }) => names.has(namespace))
+        .map((service) => withWorkloads(service, running))
+        .sort(byName),
+      namespaces: live.toSorted((a, b) => (a.name < b.name ? -1 : 1)),
+      foreignPolicies: written.flatMap((one) => (one.ours || !one.policy ? [] : [one.policy])).sort(byName),
+    };
+  };
+
   return {
     roots,
     current: () => {
       const running = [...pods.values()].map((watched) => watched.all());
-      const found = services.all();
-      const written = policies.all();
-      if (!found || !written || running.includes(undefined)) return undefined;
-      const all = running.flatMap((some) => some ?? []);
-      return {
-        services: found.map((service) => withWorkloads(service, all)).sort(byName),
-        foreignPolicies: written.flatMap((one) => (one.ours || !one.policy ? [] : [one.policy])).sort(byName),
-      };
+      return running.includes(undefined) ? undefined : view(running.flatMap((some) => some ?? []));
     },
+    outline: () => view([]),
     ours: () => (policies.all() ?? []).flatMap((one) => (one.ours ? [`${one.name}@${one.generation}`] : [])).sort(),
     unready: () => [
       ...(roots().length === 0 ? ['the roots of the mesh are not known yet'] : []),
-      ...(services.all() && policies.all() ? [] : ['the cluster has not been listed yet']),
+      ...(services.all() && policies.all() && namespaces.all() ? [] : ['the cluster has not been listed yet']),
     ],
     follow: (namespaces) => {
       for (const [namespace, watched] of pods) {
@@ -103,7 +117,8 @@ export function viewCluster(options: ClusterViewOptions): ClusterView {
     },
     close: () => {
       unfollow?.();
-      for (const watched of [services, policies, ...(configMap ? [configMap] : []), ...pods.values()]) watched.close();
+      for (const watched of [services, namespaces, policies, ...(configMap ? [configMap] : []), ...pods.values()])
+        watched.close();
       listeners.clear();
     },
   };

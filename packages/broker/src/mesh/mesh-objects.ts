@@ -32,6 +32,21 @@ const Service = z.object({
   }),
 });
 
+const Namespace = z.object({
+  metadata: z.object({ name: z.string(), labels: labels.optional(), deletionTimestamp: z.string().optional() }),
+});
+
+export interface LiveNamespace {
+  readonly name: string;
+  readonly labels: Readonly<Record<string, string>>;
+}
+
+/** Undefined for one that is being deleted: nothing new can be written into it. */
+export function toNamespace(object: unknown): LiveNamespace | undefined {
+  const { name, labels = {}, deletionTimestamp } = Namespace.parse(object).metadata;
+  return deletionTimestamp === undefined ? { name, labels } : undefined;
+}
+
 /** A Service without its workloads; undefined for one that has nothing behind it in this cluster. */
 export function toService(object: unknown): Omit<MeshService, 'workloads'> | undefined {
   const { metadata, spec } = Service.parse(object);
@@ -41,6 +56,7 @@ export function toService(object: unknown): Omit<MeshService, 'workloads'> | und
     name: metadata.name,
     namespace: metadata.namespace,
     selector: spec.selector ?? {},
+    labels: metadata.labels ?? {},
     ports: ports.map(({ port, targetPort = port, name = '', appProtocol }) => ({
       ...{ port, targetPort, name },
       protocol: protocolOf(port, appProtocol ?? name),

@@ -8,9 +8,12 @@ import { sha256Hex } from '@meshpass/identity/hash';
 import {
   type Access,
   compile,
+  formatPlace,
   type IdentityTokens,
+  leftOut,
   type Manifest,
   type Mesh,
+  namespacesGranted,
   reachableServices,
 } from '@meshpass/policy';
 import { openAccessFile } from './access-file.ts';
@@ -22,7 +25,7 @@ import type { Log } from './log.ts';
 import { type PolicyDecisions, policyDecisions } from './policy-decisions.ts';
 import { reconciler } from './reconcile.ts';
 
-export type MeshShape = Omit<Mesh, 'services' | 'foreignPolicies'>;
+export type MeshShape = Omit<Mesh, 'services' | 'namespaces' | 'foreignPolicies'>;
 
 export interface StateOptions {
   readonly view: ClusterView;
@@ -78,7 +81,7 @@ export function meshState(options: StateOptions): LiveMeshState {
   let tokenKeys: ReadonlySet<string> = new Set();
   let version = '';
   let settling: NodeJS.Timeout | undefined;
-  const problems: { file?: string; apply?: string; mesh?: string } = {};
+  const problems: { file?: string; apply?: string; mesh?: string; selected?: string } = {};
 
   const apply = reconciler<Plan>({
     apply: async ({ manifests }) => {
@@ -127,6 +130,7 @@ export function meshState(options: StateOptions): LiveMeshState {
 
   const recompile = (): void => {
     publish(); // roots need no compiling
+    followGranted();
     const seen = view.current();
     if (!seen) return;
     const mesh: Mesh = { ...options.mesh, ...seen };
@@ -148,6 +152,15 @@ export function meshState(options: StateOptions): LiveMeshState {
       problems.mesh = toMeshpassError(error).message;
       log.error({ err: error }, 'the access file in force could not be compiled for the mesh as it is now');
     }
+  };
+
+  /** Whose Pods matter follows from the file and from what the cluster has: entries may select by label. */
+  const followGranted = (): void => {
+    const outline = view.outline();
+    if (!outline) return;
+    const mesh: Mesh = { ...options.mesh, ...outline };
+    const files = [candidate, inForce?.access].filter((access) => access !== undefined);
+    view.follow([...new Set(files.flatMap((access) => namespacesGranted(access, mesh)))].sort());
   };
 
   const compileInForce = (access: Access, mesh: Mesh): void => {
@@ -173,7 +186,18 @@ export function meshState(options: StateOptions): LiveMeshState {
     apply.want(plan);
   };
 
+  /** Anybody may make a Service that an entry selects and that cannot be granted: it is said, and nothing else. */
+  const sayLeftOut = ({ access, mesh }: Plan): void => {
+    const found = leftOut(access, mesh).map(({ place, message }) => `${formatPlace(place)} ${message}`);
+    const text = found.slice(0, 20).join('\n');
+    if (text === (problems.selected ?? '')) return;
+    if (found.length > 0) log.warn({ leftOut: text }, 'selected services cannot be granted as they are');
+    if (found.length > 0) problems.selected = text;
+    else delete problems.selected;
+  };
+
   const adopt = (plan: Plan): void => {
+    sayLeftOut(plan);
     if (plan.access !== inForce?.access) {
       const { file } = plan.access;
       log.info({ file, objects: plan.manifests.length }, 'access file in force');
@@ -202,7 +226,6 @@ export function meshState(options: StateOptions): LiveMeshState {
     path: options.accessFile,
     onFile: (access) => {
       candidate = access;
-      view.follow([...new Set([...namespacesOf(access), ...(inForce ? namespacesOf(inForce.access) : [])])]);
       soon();
     },
     onRefused: (error) => {
@@ -252,10 +275,6 @@ export function meshState(options: StateOptions): LiveMeshState {
   };
 }
 
-function namespacesOf(access: Access): readonly string[] {
-  return [...new Set(access.grants.flatMap(({ to }) => to.map(({ namespace }) => namespace)))].sort();
-}
-
 function keyIds({ jwks }: IdentityTokens): ReadonlySet<string> {
   const { keys } = JSON.parse(jwks) as { readonly keys: readonly { readonly kid: string }[] };
   return new Set(keys.map(({ kid }) => kid));
@@ -264,6 +283,8 @@ function keyIds({ jwks }: IdentityTokens): ReadonlySet<string> {
 /** Kubernetes has answered, and will answer the same again. */
 function isFinal({ code, detail }: MeshpassError): boolean {
   const status = Number(detail.status ?? 0);
+  // A namespace that ended after the cluster was looked at: the next look will not have it.
+  if (status === 403 && String(detail.message).includes('because it is being terminated')) return false;
   return code === 'kubernetes_unavailable' && status >= 400 && status < 500 && ![408, 409, 429].includes(status);
 }
 

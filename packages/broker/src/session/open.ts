@@ -84,16 +84,16 @@ export async function openSession(
 
 function decide(context: OpenContext, request: OpenRequest, token: string, draft: Draft): Session {
   const { attestation } = request;
-  const decision = context.authorize(attestation, context.mesh.access());
+  const now = seconds(context.clock);
+  const decision = context.authorize(attestation, context.mesh.access(), now);
   if (decision.grants.length === 0)
     throw new MeshpassError('access_none', 'No grant of the access file applies to you; ask its owners.', {
       detail: { reason: decision.refusals.join('; ') },
     });
-  const now = seconds(context.clock);
   const id = context.random(12).toString('hex');
-  const grants = decision.grants.map(({ grant }) => ({
+  const grants = decision.grants.map(({ grant, until = Number.POSITIVE_INFINITY }) => ({
     name: grant.name,
-    until: now + Math.min(grant.session, HARD_LIMIT_SECONDS),
+    until: Math.min(until, now + Math.min(grant.session, HARD_LIMIT_SECONDS)),
   }));
   const serviceAccount = serviceAccountName(attestation.login, id.slice(0, 12));
   draft.sessionId = id;

@@ -30,11 +30,13 @@ export async function recheckSession(
   const untrusted = trustLost(live.session.attestation, access.trust);
   if (untrusted !== undefined)
     return await closeSession(context, live, { cause: 'issuer_removed', detail: { reason: untrusted } });
-  const decision = context.authorize(live.session.attestation, access);
-  const limits = new Map(decision.grants.map(({ grant }) => [grant.name, grant.session]));
+  const decision = context.authorize(live.session.attestation, access, seconds(context.clock));
+  const held = new Map(decision.grants.map(({ grant, until }) => [grant.name, { limit: grant.session, until }]));
   const keep = (grant: HeldGrant): HeldGrant | undefined => {
-    const limit = limits.get(grant.name);
-    return limit === undefined ? undefined : { ...grant, until: Math.min(grant.until, live.session.openedAt + limit) };
+    const found = held.get(grant.name);
+    if (!found) return undefined;
+    const { limit, until: closes = Number.POSITIVE_INFINITY } = found;
+    return { ...grant, until: Math.min(grant.until, closes, live.session.openedAt + limit) };
   };
   await keepGrants(context, live, keep, { cause, reason: decision.refusals.join('; ') });
 }

@@ -1,7 +1,9 @@
 /** The JWTs that a session may have: its identity token for the mesh, and ID tokens for other audiences. */
+import { ATTESTED_CLAIMS, type ClaimValues } from '@meshpass/policy';
 import type { Clock, Random } from '../instant.ts';
 import { seconds } from '../instant.ts';
 import type { Live } from '../session/live.ts';
+import type { Session } from '../session/session.ts';
 import type { Signer } from './signer.ts';
 
 export interface TokenIssuer {
@@ -14,6 +16,8 @@ export interface TokenIssuer {
   readonly life: number;
   readonly clock: Clock;
   readonly random: Random;
+  /** Claims of a session's proof that endpoints demand; undefined while no access file is in force. */
+  readonly attested: (session: Session) => ClaimValues | undefined;
 }
 
 export interface IssuedToken {
@@ -34,6 +38,7 @@ export async function identityToken(issuer: TokenIssuer, live: Live): Promise<Is
   const jti = issuer.random(16).toString('base64url');
   const expiresAt = Math.min(now + issuer.life, session.expiresAt);
   const { kid } = issuer.signer;
+  const attested = issuer.attested(session);
   const token = await issuer.signer.sign({
     ...common(issuer, live, now, expiresAt, issuer.audience, jti),
     sid: session.id,
@@ -42,9 +47,10 @@ export async function identityToken(issuer: TokenIssuer, live: Live): Promise<Is
     workspace: workspace.name,
     ...(typeof claims.email === 'string' ? { email: claims.email } : {}),
     ...(workspace.repository ? { repository: workspace.repository.fullName } : {}),
+    ...(attested && Object.keys(attested).length > 0 ? { [ATTESTED_CLAIMS]: attested } : {}),
   });
-  // Only if the session is still what the token says.
-  if (live.session === session)
+  // Only if the session is still what the token says, and the token says all that is demanded.
+  if (live.session === session && attested)
     live.identityToken = { token, kid, expiresAt, freshUntil: now + Math.floor((expiresAt - now) / 2) };
   return { token, expiresAt, jti };
 }

@@ -21,7 +21,8 @@ const MemberPage: z.ZodType<PageContent<Member>> = z
   .array(z.object({ id: z.int().positive(), login: z.string().min(1).max(100) }))
   .max(100)
   .transform((items) => ({ items }));
-const Membership = z.object({ state: z.string() });
+const Membership = z.object({ state: z.string(), role: z.string().optional() });
+const NO_MEMBER: z.infer<typeof Membership> = { state: 'none' };
 
 export interface MemberSweep {
   /**
@@ -54,14 +55,36 @@ export function createMemberSweep(read: ReadGithub, sessions: RecheckContext): M
         ({ session, ended }) => !ended && session.attestation.githubUser && isSettled(session, askedAt),
       );
       const teams = new Set(candidates.flatMap(({ session }) => session.attestation.teams));
-      const organizations = new Set([...teams].map((team) => team.split('/')[0]!));
+      const roles = candidates.flatMap(({ session }) => session.attestation.organizationRoles ?? []);
+      const organizations = new Set([...teams, ...roles].map((one) => one.split('/')[0]!));
       if (trusted !== undefined && candidates.some(isCodespace)) organizations.add(trusted.toLowerCase());
       let confirmed = 0;
-      const isGone = async (organization: string, path: string) => {
-        if (confirmed++ >= MAX_CONFIRMED) return false;
+      /** What GitHub says of one membership; undefined where it was not asked. */
+      const ask = async (organization: string, path: string) => {
+        if (confirmed++ >= MAX_CONFIRMED) return undefined;
         onCost();
         const answer = await read(organization, path);
-        return !answer || readGithub(Membership, answer).state !== 'active';
+        return answer ? readGithub(Membership, answer) : NO_MEMBER;
+      };
+      const isGone = async (organization: string, path: string) =>
+        (await ask(organization, path).then((found) => found?.state ?? 'active')) !== 'active';
+      /** Lists do not say roles: of the few sessions that stand on one, each is asked about by itself. */
+      const sweepRoles = async (organization: string, members: ReadonlyMap<number, string>) => {
+        for (const live of candidates) {
+          const { githubUser, organizationRoles = [] } = live.session.attestation;
+          const held = organizationRoles.filter((role) => role.startsWith(`${organization}/`));
+          if (live.ended || held.length === 0) continue;
+          const { id, login } = githubUser!;
+          if (members.has(id) && !held.includes(`${organization}/admin`)) continue;
+          const part = pathPart(members.get(id) ?? login);
+          const found = part && (await ask(organization, `/orgs/${pathPart(organization)}/memberships/${part}`));
+          if (!found) continue;
+          const role = found.state === 'active' ? found.role : undefined;
+          const lost = held.filter(
+            (one) => one !== `${organization}/${role}` && !(role === 'admin' && one.endsWith('/member')),
+          );
+          if (lost.length > 0) losesRoles(live, lost);
+        }
       };
 
       for (const organization of organizations) {
@@ -78,6 +101,7 @@ export function createMemberSweep(read: ReadGithub, sessions: RecheckContext): M
           }
           wereMembers = new Set(members.keys());
         }
+        await sweepRoles(organization, members);
         for (const team of teams) {
           const slug = team.startsWith(`${organization}/`) && pathPart(team.slice(organization.length + 1));
           if (!slug) continue;
@@ -98,6 +122,13 @@ export function createMemberSweep(read: ReadGithub, sessions: RecheckContext): M
   function leaves(live: Live, organization: string): void {
     const detail = { left: organization };
     void closeSession(sessions, live, { cause: 'membership_lost', detail }).catch(sessions.onFailure);
+  }
+
+  function losesRoles(live: Live, lost: readonly string[]): void {
+    const { attestation } = live.session;
+    const organizationRoles = attestation.organizationRoles?.filter((role) => !lost.includes(role)) ?? [];
+    live.session = { ...live.session, attestation: { ...attestation, organizationRoles } };
+    recheckSession(sessions, live, 'membership_lost').catch(sessions.onFailure);
   }
 
   /** What it was granted by the team ends; what it has by other entries stays. */

@@ -9,6 +9,8 @@ import type { Attest } from '../../src/attest/attest.ts';
 import { attestCodespace } from '../../src/attest/github-codespace.ts';
 import { createWorld, refusal, type World, type WorldOptions } from './world.ts';
 
+const NOTHING = { teams: [], roles: [] };
+
 let world: World;
 let alice: StartedCodespace;
 
@@ -160,7 +162,7 @@ describe('is refused', () => {
     });
     await new Promise<void>((resolve) => mixed.listen(0, '127.0.0.1', resolve));
     const api = { ...how, url: `http://127.0.0.1:${(mixed.address() as AddressInfo).port}` };
-    const attempt = attestCodespace(proofOf(bob), trust, [], { api });
+    const attempt = attestCodespace(proofOf(bob), trust, NOTHING, { api });
     expect((await refusal(attempt)).code).toBe('workspace_not_owned');
     mixed.close();
     mixed.closeAllConnections();
@@ -207,7 +209,7 @@ describe('is refused', () => {
   });
 
   test('every Codespace where the access file trusts none', async () => {
-    const attempt = attestCodespace(proofOf(alice), { issuers: [], audiences: [] }, [], {
+    const attempt = attestCodespace(proofOf(alice), { issuers: [], audiences: [] }, NOTHING, {
       api: { ...how, url: world.github.url },
     });
     expect((await refusal(attempt)).code).toBe('workspace_not_trusted');

@@ -66,7 +66,7 @@ export function playMesh(): PlayedMesh {
           one.to.map((to) => ({
             grant: one.name,
             host: `${to.service}.${to.namespace}.svc.cluster.local`,
-            port: to.port,
+            port: Number(to.port),
             aliases: [`${to.service}.${to.namespace}`],
             protocol: 'http' as const,
             spiffe_ids: [],

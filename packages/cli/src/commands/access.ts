@@ -1,18 +1,17 @@
 /** `meshpass access check`: the access file, read as the broker reads it, without a cluster. */
-import { readFileSync } from 'node:fs';
 import { MeshpassError } from '@meshpass/identity/error';
-import { parseAccess } from '@meshpass/policy';
+import { type Access, loadAccess } from '@meshpass/policy';
 import type { Output } from '../failure.ts';
 
 /** @throws MeshpassError `access_file_*` */
 export function check(file: string, options: { readonly output: Output }): void {
-  let text: string;
+  let access: Access;
   try {
-    text = readFileSync(file, 'utf8');
+    ({ access } = loadAccess(file, { name: file }));
   } catch (cause) {
+    if (!(cause instanceof MeshpassError) || cause.code !== 'config_invalid') throw cause;
     throw new MeshpassError('usage', `${file} cannot be read.`, { cause });
   }
-  const access = parseAccess(text, file);
   if (options.output === 'json') {
     console.log(JSON.stringify({ file, grants: access.grants.map((grant) => grant.name) }));
   } else {

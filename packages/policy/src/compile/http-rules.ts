@@ -4,7 +4,7 @@
  * port of the same workload a DENY rule loses its HTTP fields and would deny all that is left: the connections of this
  * SNI, of which there are none.
  */
-import type { IdentityTokens, Manifest, Operation } from '../model.ts';
+import type { ClaimValues, IdentityTokens, Manifest, Operation } from '../model.ts';
 import type { ResolvedGrant, ResolvedTarget } from '../resolve.ts';
 import { metadata } from './metadata.ts';
 
@@ -29,6 +29,13 @@ export function httpRules(granted: ResolvedGrant, resolved: ResolvedTarget, toke
         ...(target.allow
           ? refusedOperations(target.allow).map((operation) => ({ from, to: [{ operation }], when: [onThisPort] }))
           : []),
+        ...(target.deny ? [{ from, to: target.deny.map(toOperation), when: [onThisPort] }] : []),
+        ...lacking(target.require).map((lacks) => ({ from, when: [onThisPort, lacks] })),
+        ...(target.allow ?? []).flatMap((operation) =>
+          lacking(operation.require).map((lacks) => ({
+            ...{ from, to: [toOperation(operation)], when: [onThisPort, lacks] },
+          })),
+        ),
       ],
     },
   };
@@ -42,6 +49,23 @@ export function policyName({ service, port }: ResolvedTarget, namespace: string)
 /** Istio splits at the last `/`: this is "issuer exactly ours, any subject". */
 export function anyoneOf(tokens: IdentityTokens): string {
   return `${tokens.issuer}/*`;
+}
+
+/** Claim of the identity token that holds those claims of the proof that an access file requires somewhere. */
+export const ATTESTED_CLAIMS = 'attested';
+
+/** One condition a claim: that it has none of the wanted values, as it has not where it is missing. */
+function lacking(require: ClaimValues | undefined): readonly { readonly key: string; readonly notValues: string[] }[] {
+  return Object.entries(require ?? {})
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, values]) => ({
+      key: `request.auth.claims[${ATTESTED_CLAIMS}][${name}]`,
+      notValues: [...values].sort(),
+    }));
+}
+
+function toOperation({ method, path }: Operation): unknown {
+  return { operation: { ...(method !== '*' && { methods: [method] }), paths: [path] } };
 }
 
 interface RefusedOperation {

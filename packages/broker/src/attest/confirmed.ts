@@ -1,0 +1,31 @@
+/** Of the teams and roles that an access file mentions, those that GitHub confirms of somebody at this moment. */
+import type { Attestation } from '@meshpass/identity';
+import { type Access, rolesMentioned, teamsMentioned } from '@meshpass/policy';
+import type { GithubApp, GithubUser } from './github-app.ts';
+
+export interface Asked {
+  /** `ORG/SLUG` in lower case. */
+  readonly teams: readonly string[];
+  /** `ORG/admin` and `ORG/member` in lower case. */
+  readonly roles: readonly string[];
+}
+
+export type Memberships = Pick<Attestation, 'teams' | 'organizationRoles'>;
+
+export function whatToAsk(access: Access): Asked {
+  return { teams: teamsMentioned(access), roles: rolesMentioned(access) };
+}
+
+/**
+ * @param app without it nothing is ever confirmed
+ * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
+ */
+export async function confirmed(
+  user: GithubUser,
+  { teams, roles }: Asked,
+  app: GithubApp | undefined,
+): Promise<Memberships> {
+  if (!app) return { teams: [] };
+  const [inTeams, organizationRoles] = await Promise.all([app.teamsOf(user, teams), app.rolesOf(user, roles)]);
+  return { teams: inTeams, ...(organizationRoles.length > 0 && { organizationRoles }) };
+}

@@ -1,0 +1,128 @@
+/** What the schema finds wrong, in words and with its place in the file. */
+import type { ErrorCode } from '@meshpass/identity';
+import type { z } from 'zod';
+import { didYouMean, nearest } from './did-you-mean.ts';
+import { type JsonSchema, keysAt } from './json-schema.ts';
+import type { AccessFileProblem } from './problem.ts';
+import type { YamlFile } from './read-yaml.ts';
+
+type Issue = z.core.$ZodIssue;
+
+/** @param schema of the same document, for suggestions */
+export function describeIssues(
+  issues: readonly Issue[],
+  yaml: YamlFile,
+  schema: JsonSchema,
+): readonly AccessFileProblem[] {
+  const known = (path: readonly PropertyKey[]) => keysAt(schema, path);
+  const flat = issues.flatMap((issue) => withoutUnions(issue, yaml));
+  return withoutEchoes(flat, yaml, known).flatMap((issue) => toProblems(issue, yaml, known));
+}
+
+/** The findings of the alternative that was meant: the one whose type fits what stands there. */
+function withoutUnions(issue: Issue, yaml: YamlFile): readonly Issue[] {
+  if (issue.code !== 'invalid_union') return [issue];
+  const branches = issue.errors.filter((found) => found.length > 0);
+  const meant = branches.filter(
+    (found) => !found.some(({ code, path }) => code === 'invalid_type' && path.length === 0),
+  );
+  const chosen = meant.toSorted((a, b) => a.length - b.length)[0];
+  if (chosen) return chosen.flatMap((one) => withoutUnions({ ...one, path: [...issue.path, ...one.path] }, yaml));
+  const expected = [
+    ...new Set(branches.flat().flatMap((one) => (one.code === 'invalid_type' ? [named(one.expected)] : []))),
+  ];
+  const message = `expected ${expected.join(' or ')}, found ${typeName(valueAt(yaml.value, issue.path))}`;
+  return [{ code: 'custom', path: issue.path, message, input: issue.input }];
+}
+
+type KnownKeys = (path: readonly PropertyKey[]) => readonly string[];
+
+/** Leaves out `"who" is missing` where a mistyped `wo` stands in its place. */
+function withoutEchoes(issues: readonly Issue[], yaml: YamlFile, known: KnownKeys): readonly Issue[] {
+  const meant = new Set(
+    issues.flatMap((issue) =>
+      issue.code === 'unrecognized_keys'
+        ? issue.keys.map((key) => JSON.stringify([...issue.path, nearest(key, known(issue.path))]))
+        : [],
+    ),
+  );
+  return issues.filter((issue) => !(isMissing(issue, yaml) && meant.has(JSON.stringify(issue.path))));
+}
+
+function isMissing(issue: Issue, yaml: YamlFile): boolean {
+  return issue.code === 'invalid_type' && !exists(yaml.value, issue.path);
+}
+
+function toProblems(issue: Issue, yaml: YamlFile, known: KnownKeys): readonly AccessFileProblem[] {
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => ({
+      code: 'access_file_unknown_key',
+      place: yaml.locate([...issue.path, key], 'key'),
+      message: `unknown key "${key}"${didYouMean(key, known(issue.path))}`,
+    }));
+  }
+  const params = issue.code === 'custom' ? (issue.params as { code?: ErrorCode; at?: 'key' } | undefined) : undefined;
+  const where = fieldName(issue.path);
+  const missing = isMissing(issue, yaml);
+  return [
+    {
+      code: params?.code ?? (missing && issue.path.at(-1) === 'who' ? 'access_file_who_empty' : 'access_file_invalid'),
+      place: yaml.locate(issue.path, params?.at ?? (missing ? 'key' : 'value')),
+      message: missing ? `"${String(issue.path.at(-1))}" is missing` : `${where}${describe(issue, yaml)}`,
+    },
+  ];
+}
+
+/** `port: `; nothing for an element of a list, whose text the message quotes. */
+function fieldName(path: readonly PropertyKey[]): string {
+  const last = path.at(-1);
+  return typeof last === 'string' ? `${last}: ` : '';
+}
+
+function describe(issue: Issue, yaml: YamlFile): string {
+  if (issue.code !== 'invalid_type') return issue.message;
+  // A message of the schema's own says more.
+  if (!issue.message.startsWith('Invalid input')) return issue.message;
+  return `expected ${named(issue.expected)}, found ${typeName(valueAt(yaml.value, issue.path))}`;
+}
+
+function named(expected: string): string {
+  const names: Readonly<Record<string, string>> = {
+    string: 'text',
+    object: 'a map',
+    record: 'a map',
+    array: 'a list',
+    int: 'a whole number',
+    number: 'a number',
+    boolean: 'true or false',
+  };
+  return names[expected] ?? expected;
+}
+
+function typeName(value: unknown): string {
+  if (value === null || value === undefined) return 'nothing';
+  if (Array.isArray(value)) return 'a list';
+  const names: Readonly<Record<string, string>> = {
+    object: 'a map',
+    string: 'text',
+    number: 'a number',
+    boolean: 'true or false',
+  };
+  return names[typeof value] ?? typeof value;
+}
+
+function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>(
+    (inner, step) => (exists(inner, [step]) ? (inner as Record<PropertyKey, unknown>)[step] : undefined),
+    value,
+  );
+}
+
+function exists(value: unknown, path: readonly PropertyKey[]): boolean {
+  let inner = value;
+  for (const step of path) {
+    if (typeof inner !== 'object' || inner === null || !Object.hasOwn(inner, step)) return false;
+    inner = (inner as Record<PropertyKey, unknown>)[step];
+  }
+  return true;
+}

@@ -1,0 +1,86 @@
+/** The form of an entry of `who`, `deny` and `except`. */
+import { z } from 'zod';
+import { parseExpression } from '../expression.ts';
+import {
+  parseEnvironment,
+  parseLogin,
+  parseOrganizationRole,
+  parseRef,
+  parseRepository,
+  parseTeam,
+} from '../pattern.ts';
+import { claimValues } from './claims.ts';
+import { checked, read, text } from './text.ts';
+
+const githubId = z
+  .int('expected a whole number: the id that GitHub gives')
+  .min(1, 'ids begin at 1')
+  .meta({ examples: [583231] });
+
+const LOGIN = '[A-Za-z0-9][A-Za-z0-9-]{0,38}(_[A-Za-z0-9]{1,16})?';
+
+const members = {
+  user: read(parseLogin, {
+    description: 'GitHub login. Logins can be renamed and taken by others: user_id is better.',
+  }),
+  user_id: githubId.describe('GitHub id of a user: `gh api users/LOGIN --jq .id`. It stays when the login changes.'),
+  team: read(parseTeam, { description: 'ORGANIZATION/TEAM-SLUG', pattern: `^${LOGIN}/[A-Za-z0-9._-]+$` }),
+  role: read(parseOrganizationRole, {
+    description: 'ORGANIZATION/admin or ORGANIZATION/member',
+    pattern: `^${LOGIN}/([aA][dD][mM][iI][nN]|[mM][eE][mM][bB][eE][rR])$`,
+  }),
+  repository: read(parseRepository, {
+    description: 'OWNER/NAME, with * for any characters in NAME',
+    pattern: `^${LOGIN}/[A-Za-z0-9._*-]+$`,
+  }),
+  repository_id: githubId.describe('GitHub id of a repository: `gh api repos/OWNER/NAME --jq .id`.'),
+  ref: read(parseRef, {
+    description: 'Full ref, with * for any characters but / and ** at the end for everything below',
+    pattern: '^refs/.+$',
+    examples: ['refs/heads/main', 'refs/tags/v*'],
+  }),
+  environment: checked(parseEnvironment, { description: 'Deployment environment of a job of GitHub Actions' }),
+  issuer: text.describe('A name of trust.issuers, or github for Codespaces'),
+  claims: claimValues,
+  when: z
+    .string()
+    .max(8192)
+    .superRefine((input, context) => {
+      const result = parseExpression(input);
+      if ('message' in result)
+        context.addIssue({ code: 'custom', message: result.message, params: { code: result.code } });
+    })
+    .describe('CEL over claims, issuer, subject, login, teams, workspace'),
+};
+
+const shape = z.strictObject(members).partial();
+
+function refuseEmpty(entry: Readonly<Record<string, unknown>>, context: z.RefinementCtx): void {
+  if (Object.entries(entry).some(([name, member]) => name !== 'reason' && member !== undefined)) return;
+  context.addIssue({
+    code: 'custom',
+    message: `an empty entry would be everybody: say ${Object.keys(members).join(', ')}`,
+    params: { code: 'access_file_who_empty' },
+  });
+}
+
+export const who = shape.superRefine(refuseEmpty);
+
+export const denial = shape.extend({ reason: text.describe('For the audit log').optional() }).superRefine(refuseEmpty);
+
+export type WhoEntry = z.output<typeof denial>;
+
+/** Alternatives: at least one. */
+export const whoList = z
+  .array(who)
+  .max(200, 'more than 200 entries')
+  .superRefine((entries, context) => {
+    if (entries.length > 0) return;
+    context.addIssue({
+      code: 'custom',
+      message: 'nobody is named: "who" needs an entry',
+      params: { code: 'access_file_who_empty' },
+    });
+  });
+
+export const denialList = z.array(denial).max(500, 'more than 500 entries');
