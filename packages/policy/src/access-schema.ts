@@ -17,17 +17,21 @@ const SESSION: DurationBounds = { least: '10s', most: '12h' };
 const DURATION = '^[1-9][0-9]{0,5}[smh]$';
 
 const role = z.union([
-  read(parseRole, { description: 'CLUSTERROLE@NAMESPACE', pattern: '^[^@*]+@[a-z0-9-]+$' }),
+  read(parseRole, {
+    description: 'CLUSTERROLE@NAMESPACE',
+    pattern: '^(?!cluster-admin@|system:)[^@*]+@(?!kube-system$)[a-z0-9-]+$',
+  }),
   z
     .strictObject({
-      role: checked(parseRoleName),
+      role: checked(parseRoleName, { pattern: '^(?!cluster-admin$|system:)[^@*]+$' }),
       namespace: namespacePattern.optional(),
       namespace_labels: labels.optional(),
     })
     .superRefine((entry, context) => {
       if (entry.namespace === undefined && entry.namespace_labels === undefined)
         context.addIssue({ code: 'custom', message: 'it is bound nowhere: say namespace or namespace_labels' });
-    }),
+    })
+    .meta({ anyOf: ['namespace', 'namespace_labels'].map((name) => ({ required: [name] })) }),
 ]);
 
 const grant = z.strictObject({
@@ -54,6 +58,10 @@ const grant = z.strictObject({
   approval: approval.optional().describe('Such a grant is given to nobody as long as nobody can approve'),
 });
 
+const grants = named(grant, parseGrantName).meta({
+  propertyNames: { pattern: '^[a-z0-9]([a-z0-9-]{0,52}[a-z0-9])?$' },
+});
+
 const include = z
   .array(text.describe('Path of another file, relative to this one'))
   .max(100, 'more than 100 files')
@@ -69,13 +77,13 @@ export function accessSchema(options: SchemaOptions = {}) {
     include,
     trust: trust(options),
     deny: denialList.optional().describe('Who gets nothing, whatever grants say'),
-    grants: named(grant, parseGrantName),
+    grants,
   });
 }
 
 /** The schema of a file that is included: whose word is taken is said in one place. */
 export function includedSchema() {
-  return z.strictObject({ include, deny: denialList.optional(), grants: named(grant, parseGrantName).default({}) });
+  return z.strictObject({ include, deny: denialList.optional(), grants: grants.default({}) });
 }
 
 export type AccessDocument = z.output<ReturnType<typeof accessSchema>>;

@@ -22,22 +22,24 @@ export function describeIssues(
 /** The findings of the alternative that was meant: the one whose type fits what stands there. */
 function withoutUnions(issue: Issue, yaml: YamlFile): readonly Issue[] {
   if (issue.code !== 'invalid_union') return [issue];
-  const branches = issue.errors.filter((found) => found.length > 0);
-  const meant = branches.filter(
-    (found) => !found.some(({ code, path }) => code === 'invalid_type' && path.length === 0),
-  );
-  const chosen = meant.toSorted((a, b) => a.length - b.length)[0];
-  if (chosen) return chosen.flatMap((one) => withoutUnions({ ...one, path: [...issue.path, ...one.path] }, yaml));
-  const expected = [
-    ...new Set(branches.flat().flatMap((one) => (one.code === 'invalid_type' ? [named(one.expected)] : []))),
-  ];
-  const message = `expected ${expected.join(' or ')}, found ${typeName(valueAt(yaml.value, issue.path))}`;
+  const isMeant = (found: readonly Issue[]) => found.length > 0 && !found.some((one) => expected(one).length > 0);
+  const meant = issue.errors.filter(isMeant).toSorted((a, b) => a.length - b.length)[0];
+  if (meant) return meant.flatMap((one) => withoutUnions({ ...one, path: [...issue.path, ...one.path] }, yaml));
+  const types = [...new Set(issue.errors.flat().flatMap(expected))].join(' or ');
+  const message = `expected ${types}, found ${typeName(valueAt(yaml.value, issue.path))}`;
   return [{ code: 'custom', path: issue.path, message, input: issue.input }];
+}
+
+/** The types that would have fitted in the place of the whole value. */
+function expected(issue: Issue): readonly string[] {
+  if (issue.path.length > 0) return [];
+  if (issue.code === 'invalid_type') return [named(issue.expected)];
+  return issue.code === 'invalid_union' ? issue.errors.flat().flatMap(expected) : [];
 }
 
 type KnownKeys = (path: readonly PropertyKey[]) => readonly string[];
 
-/** Leaves out `"who" is missing` where a mistyped `wo` stands in its place. */
+/** Leaves out `"who" is missing`, and that an entry says nothing, where a mistyped key stands in its place. */
 function withoutEchoes(issues: readonly Issue[], yaml: YamlFile, known: KnownKeys): readonly Issue[] {
   const meant = new Set(
     issues.flatMap((issue) =>
@@ -46,7 +48,13 @@ function withoutEchoes(issues: readonly Issue[], yaml: YamlFile, known: KnownKey
         : [],
     ),
   );
-  return issues.filter((issue) => !(isMissing(issue, yaml) && meant.has(JSON.stringify(issue.path))));
+  const mistyped = new Set(
+    issues.flatMap((issue) => (issue.code === 'unrecognized_keys' ? [JSON.stringify(issue.path)] : [])),
+  );
+  return issues.filter((issue) => {
+    const path = JSON.stringify(issue.path);
+    return !(isMissing(issue, yaml) && meant.has(path)) && !(issue.code === 'custom' && mistyped.has(path));
+  });
 }
 
 function isMissing(issue: Issue, yaml: YamlFile): boolean {

@@ -45,5 +45,5 @@ interface Described {
 
 function alternatives(schema: JsonSchema): readonly Described[] {
   const { anyOf } = schema as { readonly anyOf?: readonly JsonSchema[] };
-  return anyOf ? anyOf.flatMap(alternatives) : [schema as Described];
+  return [schema as Described, ...(anyOf ?? []).flatMap(alternatives)];
 }

@@ -131,6 +131,8 @@ export interface Approval {
   readonly count: number;
   /** Seconds that an approval holds. */
   readonly lasts: number;
+  /** For whoever is asked. */
+  readonly reason?: string;
 }
 
 export interface Grant {

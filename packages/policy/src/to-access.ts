@@ -48,6 +48,7 @@ function toGrant(name: string, grant: GrantEntry, yaml: YamlFile): Grant {
         from: approval.from.map((entry, index) => toWho(entry, at('approval', 'from', index))),
         count: approval.count,
         lasts: approval.lasts,
+        ...(approval.reason !== undefined && { reason: approval.reason }),
       },
     }),
   };

@@ -2,7 +2,9 @@ import { readFileSync } from 'node:fs';
 import { MeshpassError } from '@meshpass/identity';
 import { describe, expect, it } from 'vitest';
 import { type AccessFileProblem, parseAccess, teamsMentioned } from '../src/index.ts';
+import { BAD_CONSTRUCTS } from './bad-constructs.ts';
 import { BAD_FILES } from './bad-files.ts';
+import { GOOD_FILES } from './good-files.ts';
 import { EXAMPLE, fileWith } from './shop.ts';
 
 function refusal(text: string): MeshpassError {
@@ -107,8 +109,14 @@ describe('a good access file', () => {
   });
 });
 
+describe('is taken:', () => {
+  it.each(GOOD_FILES)('%s', (_, text) => {
+    expect(parseAccess(text, 'access.yaml').file).toBe('access.yaml');
+  });
+});
+
 describe('a bad access file is refused, by line:', () => {
-  it.each(BAD_FILES)('%s', (_, text, code, message) => {
+  it.each([...BAD_FILES, ...BAD_CONSTRUCTS])('%s', (_, text, code, message) => {
     const error = refusal(text);
     expect(error.message).toMatch(message);
     expect(error.code).toBe(code);
@@ -146,9 +154,29 @@ describe('a bad access file is refused, by line:', () => {
 });
 
 describe('the reference of the access file', () => {
+  const page = readFileSync(new URL('../../../docs/access-file.md', import.meta.url), 'utf8');
+  const examples = [...page.matchAll(/```yaml\n([\s\S]*?)```/g)].map(([, example]) => example!);
+
   it('shows an example that is taken', () => {
-    const page = readFileSync(new URL('../../../docs/access-file.md', import.meta.url), 'utf8');
-    const example = /```yaml\n([\s\S]*?)```/.exec(page)?.[1] ?? '';
-    expect(parseAccess(example, 'access.yaml').grants.map(({ name }) => name)).toEqual(['payments-dev']);
+    expect(parseAccess(examples[0]!, 'access.yaml').grants.map(({ name }) => name)).toEqual(['payments-dev']);
   });
+
+  /** A part of a file, or of a grant, put where it belongs. */
+  const whole = (part: string): string => {
+    const [trust, rest] = [
+      EXAMPLE.slice(0, EXAMPLE.indexOf('grants:')),
+      'who: [{user: a}]\n    to: [{service: a.b, port: 1}]',
+    ];
+    const missing = rest.split('\n    ').filter((line) => !new RegExp(`^ {4}${line.split(':')[0]}:`, 'm').test(part));
+    if (part.startsWith('    ')) return `${trust}grants:\n  part:\n${part}    ${missing.join('\n    ')}\n`;
+    return part.startsWith('include') ? `${part}${EXAMPLE}` : `${trust}${part}    ${missing.join('\n    ')}\n`;
+  };
+
+  it.each(examples.slice(1).map((part) => [part.trim().split('\n')[0]!, part] as const))(
+    'shows %s ..., which is taken',
+    (_, part) => {
+      const include = () => ({ text: 'grants: {}\n' });
+      expect(parseAccess(whole(part), 'access.yaml', { include }).grants.length).toBeGreaterThan(0);
+    },
+  );
 });

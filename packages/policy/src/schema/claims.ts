@@ -30,7 +30,8 @@ export const claimValues = named(values, parseClaimName, 20)
     if (Object.keys(entries).length === 0)
       context.addIssue({ code: 'custom', message: 'no claim is named: leave it out' });
   })
-  .transform((entries): ClaimValues => entries);
+  .transform((entries): ClaimValues => entries)
+  .meta({ minProperties: 1 });
 
 function parseClaimName(name: string): Parsed<string> {
   return NAME.test(name)

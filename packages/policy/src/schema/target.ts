@@ -8,7 +8,7 @@ import { checked, read } from './text.ts';
 
 const OPERATION = {
   description: 'METHOD /path: exact, ending in * for everything that follows, or with {*} and {**} as segments',
-  pattern: '^(\\*|[A-Z][A-Z-]{0,19}) /[^ ?%]*$',
+  pattern: '^(\\*|[A-Z][A-Z-]{0,19}) /([^ ?%*{}]|\\{\\*{1,2}\\})*\\*?$',
   examples: ['GET /orders/*', 'GET /users/{*}/orders', '* /static/{**}'],
 };
 
@@ -18,13 +18,13 @@ const port = z.union([
 ]);
 
 export const labels = z
-  .record(z.string(), z.string())
+  .record(z.string(), z.string().meta({ pattern: '^[^*]*$' }))
   .superRefine((entries, context) => {
     const result = parseLabels(entries);
     if ('message' in result)
       context.addIssue({ code: 'custom', message: result.message, params: { code: result.code } });
   })
-  .describe('Labels, all of which must be there');
+  .meta({ description: 'Labels, all of which must be there', minProperties: 1 });
 
 export const namespacePattern = checked(parseNamespacePattern, {
   description: 'A namespace, or a pattern that begins with a letter or digit, with * for any characters',
@@ -89,6 +89,10 @@ export const target = z
           : 'labels select in every namespace: say namespace or namespace_labels too';
       say(message);
     }
+  })
+  .meta({
+    oneOf: [{ required: ['port'] }, { required: ['ports'] }],
+    anyOf: ['service', 'host', 'namespace', 'namespace_labels'].map((name) => ({ required: [name] })),
   });
 
 export type TargetEntry = z.output<typeof target>;

@@ -12,6 +12,9 @@ export interface Form {
 
 export const text = z.string().min(1, 'must not be empty').max(512, 'is longer than 512 characters');
 
+/** GitHub logins, for patterns of editors. */
+export const LOGIN = '[A-Za-z0-9][A-Za-z0-9-]{0,38}(_[A-Za-z0-9]{1,16})?';
+
 /** Text that one of our own readers understands; its refusal keeps its code. */
 export function read<T>(reader: (input: string) => Parsed<T>, form: Form = {}) {
   return text

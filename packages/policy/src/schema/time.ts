@@ -39,7 +39,8 @@ export const window = z
     if (after !== undefined && before !== undefined && after >= before) say('it ends before it begins', 'before');
     if ([days, from, after, before].every((member) => member === undefined))
       say('an empty entry is always: say days, from and to, after or before');
-  });
+  })
+  .meta({ minProperties: 1, dependentRequired: { from: ['to'], to: ['from'] } });
 
 export const approval = z.strictObject({
   from: z.array(who).min(1, 'nobody can approve: name somebody').max(50, 'more than 50 entries'),

@@ -3,7 +3,7 @@ import { isDnsLabel } from '@meshpass/identity';
 import { z } from 'zod';
 import { parseLogin } from '../pattern.ts';
 import { invalid, type Parsed } from '../problem.ts';
-import { checked, named, read, text } from './text.ts';
+import { checked, LOGIN, named, read, text } from './text.ts';
 
 /** Signatures that a verifier can check without knowing a secret (RFC 7518 section 3.1, RFC 8037). */
 const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'] as const;
@@ -17,7 +17,7 @@ export interface SchemaOptions {
 
 export function trust(options: SchemaOptions) {
   return z.strictObject({
-    codespaces: z.strictObject({ organization: read(parseLogin) }).optional(),
+    codespaces: z.strictObject({ organization: read(parseLogin, { pattern: `^${LOGIN}$` }) }).optional(),
     issuers: named(issuer(options), parseIssuerName).default({}),
     audiences: z
       .array(checked(parseAudience, { pattern: '^[^\\s*]+$' }))

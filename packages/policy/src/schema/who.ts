@@ -10,18 +10,17 @@ import {
   parseTeam,
 } from '../pattern.ts';
 import { claimValues } from './claims.ts';
-import { checked, read, text } from './text.ts';
+import { checked, LOGIN, read, text } from './text.ts';
 
 const githubId = z
   .int('expected a whole number: the id that GitHub gives')
   .min(1, 'ids begin at 1')
   .meta({ examples: [583231] });
 
-const LOGIN = '[A-Za-z0-9][A-Za-z0-9-]{0,38}(_[A-Za-z0-9]{1,16})?';
-
 const members = {
   user: read(parseLogin, {
     description: 'GitHub login. Logins can be renamed and taken by others: user_id is better.',
+    pattern: `^${LOGIN}$`,
   }),
   user_id: githubId.describe('GitHub id of a user: `gh api users/LOGIN --jq .id`. It stays when the login changes.'),
   team: read(parseTeam, { description: 'ORGANIZATION/TEAM-SLUG', pattern: `^${LOGIN}/[A-Za-z0-9._-]+$` }),
@@ -36,10 +35,13 @@ const members = {
   repository_id: githubId.describe('GitHub id of a repository: `gh api repos/OWNER/NAME --jq .id`.'),
   ref: read(parseRef, {
     description: 'Full ref, with * for any characters but / and ** at the end for everything below',
-    pattern: '^refs/.+$',
+    pattern: '^refs/(heads|tags|pull)/.+$',
     examples: ['refs/heads/main', 'refs/tags/v*'],
   }),
-  environment: checked(parseEnvironment, { description: 'Deployment environment of a job of GitHub Actions' }),
+  environment: checked(parseEnvironment, {
+    description: 'Deployment environment of a job of GitHub Actions',
+    pattern: '^[^*]+$',
+  }),
   issuer: text.describe('A name of trust.issuers, or github for Codespaces'),
   claims: claimValues,
   when: z
@@ -64,9 +66,15 @@ function refuseEmpty(entry: Readonly<Record<string, unknown>>, context: z.Refine
   });
 }
 
-export const who = shape.superRefine(refuseEmpty);
+export const who = shape.superRefine(refuseEmpty).meta({ minProperties: 1 });
 
-export const denial = shape.extend({ reason: text.describe('For the audit log').optional() }).superRefine(refuseEmpty);
+export const denial = shape
+  .extend({ reason: text.describe('For the audit log').optional() })
+  .superRefine(refuseEmpty)
+  .meta({
+    not: { anyOf: ['user', 'team', 'role', 'repository'].map((name) => ({ required: [name] })) },
+    anyOf: ['user_id', 'repository_id', 'issuer'].map((name) => ({ required: [name] })),
+  });
 
 export type WhoEntry = z.output<typeof denial>;
 
@@ -81,6 +89,7 @@ export const whoList = z
       message: 'nobody is named: "who" needs an entry',
       params: { code: 'access_file_who_empty' },
     });
-  });
+  })
+  .meta({ minItems: 1 });
 
 export const denialList = z.array(denial).max(500, 'more than 500 entries');

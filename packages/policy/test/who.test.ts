@@ -1,0 +1,222 @@
+/** Who an entry means: ids, roles, refs, environments, claims; and who is denied all the same, or not at this time. */
+import type { Attestation } from '@meshpass/identity';
+import { describe, expect, it } from 'vitest';
+import { authorize, claimsRequired, parseAccess, rolesMentioned } from '../src/index.ts';
+import { ALICE, BOB, EXAMPLE, fileWith, JOB } from './shop.ts';
+
+const decide = (attestation: Attestation, text: string, at?: number) =>
+  authorize(attestation, parseAccess(text, 'access.yaml'), at);
+const granted = (attestation: Attestation, who: string) =>
+  decide(attestation, fileWith({ who: `[${who}]` })).grants.length === 1;
+const withRef = (attestation: Attestation, ref: string): Attestation => ({
+  ...attestation,
+  workspace: { ...attestation.workspace, ref },
+});
+const withClaims = (attestation: Attestation, claims: Attestation['claims']): Attestation => ({
+  ...attestation,
+  claims: { ...attestation.claims, ...claims },
+});
+const ADMIN: Attestation = { ...ALICE, organizationRoles: ['acme/admin'] };
+
+describe('an entry of who', () => {
+  it.each<[string, Attestation, string, boolean]>([
+    [
+      'by id, whatever the login is now',
+      { ...ALICE, githubUser: { id: 583231, login: 'renamed' } },
+      '{user_id: 583231}',
+      true,
+    ],
+    [
+      'by id, not of who took the login',
+      { ...ALICE, githubUser: { id: 9, login: 'Alice' } },
+      '{user_id: 583231}',
+      false,
+    ],
+    [
+      'by id and login, both',
+      { ...ALICE, githubUser: { id: 9, login: 'Alice' } },
+      '{user: alice, user_id: 583231}',
+      false,
+    ],
+    ['by id, not of who is no GitHub user', BOB, '{user_id: 583231}', false],
+    ['by role', ADMIN, '{role: Acme/Admin}', true],
+    ['by role, only that of this organization', ADMIN, '{role: other/admin}', false],
+    ['by role, not where GitHub did not confirm it', ALICE, '{role: acme/admin}', false],
+    [
+      'by role, not of a job without its repository',
+      { ...JOB, organizationRoles: ['acme/admin'] },
+      '{role: acme/admin}',
+      false,
+    ],
+    ['by repository id, whatever its name is now', ALICE, '{repository_id: 77}', true],
+    ['by repository id, not of another', ALICE, '{repository_id: 78}', false],
+    ['by repository id, of a job too', JOB, '{repository_id: 77}', true],
+    ['by branch, of a job', withRef(JOB, 'refs/heads/main'), '{repository_id: 77, ref: refs/heads/main}', true],
+    ['by branch, as a Codespace says it', withRef(ALICE, 'main'), '{ref: refs/heads/main}', true],
+    [
+      'by branch, not of a job that says it short',
+      withRef(JOB, 'main'),
+      '{repository_id: 77, ref: refs/heads/main}',
+      false,
+    ],
+    ['by branch, in its case', withRef(JOB, 'refs/heads/Main'), '{repository_id: 77, ref: refs/heads/main}', false],
+    ['by branch, not where none is known', JOB, '{repository_id: 77, ref: refs/heads/main}', false],
+    [
+      'by branch, not a tag of that name',
+      withRef(JOB, 'refs/tags/main'),
+      '{repository_id: 77, ref: refs/heads/main}',
+      false,
+    ],
+    ['by tags', withRef(JOB, 'refs/tags/v1.2'), '{repository_id: 77, ref: refs/tags/v*}', true],
+    ['by tags, not across a slash', withRef(JOB, 'refs/tags/v1/x'), '{repository_id: 77, ref: refs/tags/v*}', false],
+    [
+      'by branches below',
+      withRef(JOB, 'refs/heads/release/a/b'),
+      '{repository_id: 77, ref: "refs/heads/release/**"}',
+      true,
+    ],
+    [
+      'by branches below, not that itself',
+      withRef(JOB, 'refs/heads/release'),
+      '{repository_id: 77, ref: "refs/heads/release/**"}',
+      false,
+    ],
+    ['by environment', withClaims(JOB, { environment: 'prod' }), '{repository_id: 77, environment: prod}', true],
+    ['by environment, not without one', JOB, '{repository_id: 77, environment: prod}', false],
+    [
+      'by environment, not by a claim of a Codespace',
+      withClaims(ALICE, { environment: 'prod' }),
+      '{repository_id: 77, environment: prod}',
+      false,
+    ],
+    ['by an element of a claim', BOB, '{issuer: okta, claims: {groups: sre}}', true],
+    ['by one of several values', BOB, '{issuer: okta, claims: {groups: [admin, dev]}}', true],
+    ['by a number', BOB, '{issuer: okta, claims: {level: 3}}', true],
+    ['by several claims, all', BOB, '{issuer: okta, claims: {groups: sre, level: 4}}', false],
+    ['by a claim that is missing', BOB, '{issuer: okta, claims: {department: x}}', false],
+    ['by a claim that every object has', BOB, '{issuer: okta, claims: {constructor: x}}', false],
+    ['by a claim, not a part of it', BOB, '{issuer: okta, claims: {email: acme.com}}', false],
+    ['by a claim, not of another issuer', BOB, '{issuer: ci, repository: acme/a, claims: {groups: sre}}', false],
+    ['by the owner of a workflow', JOB, '{issuer: ci, claims: {repository_owner_id: 9}}', true],
+    ['by a claim of any workflow', JOB, '{claims: {ref: refs/heads/main}}', false],
+  ])('%s', (_, attestation, who, expected) => {
+    expect(granted(attestation, who)).toBe(expected);
+  });
+
+  it('tells which roles GitHub must be asked about', () => {
+    const text = fileWith({ who: '[{role: Acme/Member}, {role: acme/admin}, {user: a, role: acme/admin}]' });
+    expect(rolesMentioned(parseAccess(text, 'f'))).toEqual(['acme/admin', 'acme/member']);
+  });
+});
+
+describe('a deny list', () => {
+  const denied = (attestation: Attestation, entry: string) => {
+    const everyone = '[{user_id: 583231}, {issuer: okta}, {issuer: ci, repository: acme/payments-api}]';
+    const text = fileWith({ who: everyone.replace('{issuer: okta}', '{issuer: okta, when: \'issuer == "okta"\'}') });
+    const without = decide(attestation, text).grants.length;
+    const decision = decide(attestation, `deny: [${entry}]\n${text}`);
+    expect(without).toBe(1);
+    return decision.grants.length === 0 ? decision.refusals[0] : false;
+  };
+
+  it.each<[string, Attestation, string, boolean]>([
+    ['by id', ALICE, '{user_id: 583231}', true],
+    ['by id, of a job that the person set off', JOB, '{user_id: 583231}', true],
+    ['by id, nobody else', ALICE, '{user_id: 583232}', false],
+    ['by id, nobody whom GitHub does not know', BOB, '{user_id: 583231}', false],
+    ['by repository', ALICE, '{repository_id: 77}', true],
+    ['only where all members hold', ALICE, '{user_id: 583231, repository_id: 78}', false],
+    ['by claim', BOB, '{issuer: okta, claims: {groups: dev}}', true],
+    ['by claim, not where it has other values', BOB, '{issuer: okta, claims: {groups: contractors}}', false],
+    ['by claim, also where it is missing', BOB, '{issuer: okta, claims: {department: contractors}}', true],
+    ['by claim, only those of its issuer', ALICE, '{issuer: okta, claims: {department: contractors}}', false],
+    ['by expression', BOB, `{issuer: okta, when: 'claims.level < 5'}`, true],
+    ['by expression, not where it is false', BOB, `{issuer: okta, when: 'claims.level > 5'}`, false],
+    ['by expression, also where it cannot be decided', BOB, `{issuer: okta, when: 'claims.nothing == 1'}`, true],
+    ['by ref', withRef(JOB, 'refs/pull/1/merge'), '{issuer: ci, ref: "refs/pull/**"}', true],
+    ['by ref, also where none is known', JOB, '{issuer: ci, ref: "refs/pull/**"}', true],
+    ['by ref, no other', withRef(JOB, 'refs/heads/main'), '{issuer: ci, ref: "refs/pull/**"}', false],
+    ['by environment', withClaims(JOB, { environment: 'x' }), '{issuer: ci, environment: x}', true],
+    ['by environment, not without one', JOB, '{issuer: ci, environment: x}', false],
+    ['of a whole issuer', BOB, '{issuer: okta}', true],
+  ])('takes everything %s', (_, attestation, entry, expected) => {
+    expect(denied(attestation, entry) !== false).toBe(expected);
+  });
+
+  it('says why, with its place', () => {
+    expect(denied(ALICE, '{user_id: 583231, reason: left on Monday}')).toBe(
+      'grant dev: access.yaml:1:8 denied: left on Monday',
+    );
+    expect(denied(ALICE, '{user_id: 583231}')).toBe('grant dev: access.yaml:1:8 denied: user id 583231');
+  });
+
+  it('of one grant takes only that', () => {
+    const text = `${fileWith({ who: '[{user: alice}]', more: 'except: [{user_id: 583231}]' })}  other: {who: [{user: alice}], to: [{service: a.b, port: 1}]}\n`;
+    const decision = decide(ALICE, text);
+    expect(decision.grants.map(({ grant }) => grant.name)).toEqual(['other']);
+    expect(decision.refusals).toEqual([expect.stringMatching(/^grant dev: .* denied: user id 583231$/)]);
+  });
+});
+
+describe('a grant', () => {
+  const NOON = Date.parse('2026-11-24T12:00:00Z') / 1000;
+  const timed = fileWith({ more: 'during: [{from: "08:00", to: "13:00"}]' });
+
+  it('is given while a window is open, and tells until when', () => {
+    expect(decide(ALICE, timed, NOON).grants).toMatchObject([{ until: NOON + 3600 }]);
+  });
+
+  it('is not given while none is, nor where nobody says what time it is', () => {
+    const refusals = ['grant dev: access.yaml:11:14 it is not open at this time'];
+    expect(decide(ALICE, timed, NOON + 3600)).toEqual({ grants: [], refusals });
+    expect(decide(ALICE, timed)).toEqual({ grants: [], refusals });
+  });
+
+  it('is given at any time where it has no window', () => {
+    expect(decide(ALICE, fileWith({}), NOON).grants[0]).not.toHaveProperty('until');
+  });
+
+  it('that needs an approval is given to nobody, and the approval is kept', () => {
+    const text = fileWith({
+      more: 'approval: {from: [{team: acme/leads}, {user_id: 5}], count: 2, lasts: 30m, reason: four eyes}',
+    });
+    expect(decide(ALICE, text)).toEqual({ grants: [], refusals: [expect.stringMatching(/needs an approval/)] });
+    expect(parseAccess(text, 'f').grants[0]!.approval).toEqual({
+      place: { file: 'f', line: 11, column: 15 },
+      from: [
+        { place: { file: 'f', line: 11, column: 23 }, team: 'acme/leads' },
+        { place: { file: 'f', line: 11, column: 43 }, userId: 5 },
+      ],
+      count: 2,
+      lasts: 1800,
+      reason: 'four eyes',
+    });
+  });
+});
+
+describe('claims for an identity token', () => {
+  const access = parseAccess(
+    `${EXAMPLE}  finance:
+    who: [{user: alice}]
+    to:
+      - {service: a.b, port: 80, require: {department: [finance, audit]}}
+      - {service: a.c, port: 80, allow: [GET /a, {operation: POST /b, require: {groups: sre, level: 3}}]}
+`,
+    'f',
+  );
+  const claims = { ...BOB.claims, department: 'audit', email: 'bob@acme.com' };
+
+  it('are those that a grant demands, with the values that it demands', () => {
+    expect(claimsRequired(access, ['finance'], claims)).toEqual({
+      department: ['audit'],
+      groups: ['sre'],
+      level: ['3'],
+    });
+  });
+
+  it('are none of what is not demanded, not had, or had otherwise', () => {
+    expect(claimsRequired(access, ['payments-dev'], claims)).toEqual({});
+    expect(claimsRequired(access, ['finance'], { department: 'sales', groups: [] })).toEqual({});
+    expect(claimsRequired(access, ['finance', 'constructor'], {})).toEqual({});
+  });
+});
