@@ -11,6 +11,7 @@ import type {
 import type { Access } from '../model.ts';
 import type { Exposure } from './exposure.ts';
 import { exposuresOf } from './exposure.ts';
+import { type Granted, grantedHosts } from './granted.ts';
 import { fullHost } from './host.ts';
 import type { LintOptions } from './model.ts';
 import { hasLabels, labels, record } from './read.ts';
@@ -39,7 +40,7 @@ export interface MeshView {
   /** What was, where a state to compare with is given. */
   readonly base: MeshView | undefined;
   /** Hosts of services that the access file grants, with the ports, and by which grants. */
-  readonly granted: ReadonlyMap<string, { readonly grants: readonly string[]; readonly ports: ReadonlySet<number> }>;
+  readonly granted: Granted;
 }
 
 export function viewMesh(resources: readonly Resource[], options: LintOptions): MeshView {
@@ -102,7 +103,7 @@ export function viewMesh(resources: readonly Resource[], options: LintOptions): 
       return exposures;
     },
     base: options.base ? viewMesh(options.base, { ...options, base: undefined } as LintOptions) : undefined,
-    granted: grantedHosts(options.access, clusterDomain),
+    granted: grantedHosts(options.access, { services: of('Service'), namespaces, rootNamespace, clusterDomain }),
   };
   return view;
 }
@@ -112,20 +113,6 @@ export function selects(policy: AuthorizationPolicy, given: Readonly<Record<stri
   const { selector, targetRef, targetRefs } = record(policy.spec) as AuthorizationPolicy['spec'];
   if (targetRef || (Array.isArray(targetRefs) && targetRefs.length > 0)) return false;
   return hasLabels(labels(record(selector).matchLabels), given);
-}
-
-function grantedHosts(access: Access | undefined, domain: string): MeshView['granted'] {
-  const granted = new Map<string, { grants: string[]; ports: Set<number> }>();
-  for (const grant of access?.grants ?? []) {
-    for (const { service, namespace, port } of grant.to) {
-      const host = fullHost(service, namespace, domain);
-      const known = granted.get(host) ?? { grants: [], ports: new Set<number>() };
-      if (!known.grants.includes(grant.name)) known.grants.push(grant.name);
-      known.ports.add(port);
-      granted.set(host, known);
-    }
-  }
-  return granted;
 }
 
 function namespaceOf(object: KubeObject): string {
