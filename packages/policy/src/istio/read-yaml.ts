@@ -89,7 +89,7 @@ function parse(text: string): readonly Event[] {
   } catch (thrown) {
     if (!(thrown instanceof YAMLException)) throw thrown;
     const offset = thrown.mark?.position ?? 0;
-    const deep = thrown.reason.includes('depth');
+    const deep = thrown.reason.includes('maxDepth');
     const message = deep ? `nested deeper than ${MAX_DEPTH} levels` : thrown.reason;
     throw new YamlRefusal(message, offset, deep);
   }

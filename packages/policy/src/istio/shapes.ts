@@ -41,6 +41,50 @@ const both = (...names: string[]): Record<string, Shape> =>
     names.flatMap((name) => [name, `not${name[0]!.toUpperCase()}${name.slice(1)}`]).map((n) => [n, TEXTS]),
   );
 
+/** Of routes, TLS and patches, which are large and change: what decides about access, if it is there. */
+const open = (of: Readonly<Record<string, Shape>>): Shape => ({ open: of });
+const STRING_MATCH = open({ exact: 'text', prefix: 'text', regex: 'text' });
+const DESTINATION = open({ host: 'text', subset: 'text', port: open({ number: 'int' }) });
+const DESTINATIONS = listOf(open({ destination: DESTINATION, weight: 'int' }));
+const MATCHES: Readonly<Record<string, Shape>> = {
+  ...{ port: 'int', sourceLabels: LABELS, sourceNamespace: 'text', gateways: TEXTS },
+  ...{ sniHosts: TEXTS, destinationSubnets: TEXTS },
+};
+const HTTP_ROUTE = open({
+  name: 'text',
+  match: listOf(
+    open({
+      ...MATCHES,
+      ...{
+        uri: STRING_MATCH,
+        scheme: STRING_MATCH,
+        method: STRING_MATCH,
+        authority: STRING_MATCH,
+        ignoreUriCase: 'bool',
+      },
+      ...{ headers: { map: STRING_MATCH }, withoutHeaders: { map: STRING_MATCH }, queryParams: { map: STRING_MATCH } },
+    }),
+  ),
+  route: DESTINATIONS,
+  redirect: open({}),
+  directResponse: open({ status: 'int' }),
+  delegate: open({ name: 'text', namespace: 'text' }),
+  rewrite: open({ uri: 'text', authority: 'text' }),
+  mirror: DESTINATION,
+  mirrors: listOf(open({ destination: DESTINATION })),
+  fault: open({ abort: open({}) }),
+});
+const L4_ROUTE = open({ match: listOf(open(MATCHES)), route: DESTINATIONS });
+const CLIENT_TLS = open({ mode: 'text', insecureSkipVerify: 'bool', sni: 'text' });
+const TRAFFIC_POLICY = open({
+  tls: CLIENT_TLS,
+  portLevelSettings: listOf(open({ port: open({ number: 'int' }), tls: CLIENT_TLS })),
+});
+const SERVER_TLS = open({ mode: 'text', httpsRedirect: 'bool', credentialName: 'text' });
+const SUBSET = open({ name: 'text', labels: LABELS, trafficPolicy: TRAFFIC_POLICY });
+const ENDPOINT = open({ address: 'text', ports: { map: 'int' }, labels: LABELS, serviceAccount: 'text' });
+const PATCH = open({ applyTo: 'text', match: open({ context: 'text' }), patch: open({ operation: 'text' }) });
+
 const SPECS = {
   AuthorizationPolicy: fields({
     ...ATTACHMENT,
@@ -79,19 +123,25 @@ const SPECS = {
   Gateway: fields({
     selector: LABELS,
     servers: listOf(
-      fields({ ...{ name: 'text', port: PORT, hosts: TEXTS, bind: 'text', tls: 'any', defaultEndpoint: 'text' } }),
+      fields({ ...{ name: 'text', port: PORT, hosts: TEXTS, bind: 'text', tls: SERVER_TLS, defaultEndpoint: 'text' } }),
     ),
   }),
   VirtualService: fields({
     ...{ hosts: TEXTS, gateways: TEXTS, exportTo: TEXTS },
-    ...{ http: listOf('any'), tls: listOf('any'), tcp: listOf('any') },
+    ...{ http: listOf(HTTP_ROUTE), tls: listOf(L4_ROUTE), tcp: listOf(L4_ROUTE) },
   }),
   DestinationRule: fields({
-    ...{ host: 'text', trafficPolicy: 'any', subsets: listOf('any'), exportTo: TEXTS, workloadSelector: SELECTOR },
+    ...{
+      host: 'text',
+      trafficPolicy: TRAFFIC_POLICY,
+      subsets: listOf(SUBSET),
+      exportTo: TEXTS,
+      workloadSelector: SELECTOR,
+    },
   }),
   ServiceEntry: fields({
     ...{ hosts: TEXTS, addresses: TEXTS, ports: listOf(PORT), location: 'text', resolution: 'text' },
-    ...{ endpoints: listOf('any'), workloadSelector: LABEL_SELECTOR, exportTo: TEXTS, subjectAltNames: TEXTS },
+    ...{ endpoints: listOf(ENDPOINT), workloadSelector: LABEL_SELECTOR, exportTo: TEXTS, subjectAltNames: TEXTS },
   }),
   Sidecar: fields({
     workloadSelector: LABEL_SELECTOR,
@@ -99,7 +149,7 @@ const SPECS = {
   }),
   EnvoyFilter: fields({
     workloadSelector: LABEL_SELECTOR,
-    ...{ targetRefs: listOf(TARGET_REF), configPatches: listOf('any'), priority: 'int' },
+    ...{ targetRefs: listOf(TARGET_REF), configPatches: listOf(PATCH), priority: 'int' },
   }),
 } satisfies Partial<Record<ResourceKind, Shape>>;
 

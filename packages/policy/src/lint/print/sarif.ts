@@ -2,7 +2,9 @@
  * Findings as SARIF 2.1.0, for code scanning.
  * Source: OASIS Static Analysis Results Interchange Format 2.1.0; "SARIF support for code scanning" of GitHub.
  */
+
 import { sha256Hex } from '@meshpass/identity/hash';
+import type { Log, PhysicalLocation, ReportingDescriptor, Result } from 'sarif';
 import type { Place } from '../../model.ts';
 import { ALL_RULES, type LintedFiles } from '../lint.ts';
 import { type Finding, PAGE, type Severity, type SuppressedFinding } from '../model.ts';
@@ -15,7 +17,7 @@ export function printSarif({ findings, suppressed, problems }: LintedFiles): str
   const indexes = new Map(ALL_RULES.map(({ code }, index) => [code, index]));
   const seen = new Map<string, number>();
   const results = [...findings, ...suppressed].map((finding) => toResult(finding, indexes.get(finding.code)!, seen));
-  const log = {
+  const log: Log = {
     $schema: 'https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json',
     version: '2.1.0',
     runs: [
@@ -40,7 +42,7 @@ export function printSarif({ findings, suppressed, problems }: LintedFiles): str
   return `${JSON.stringify(log, null, 2)}\n`;
 }
 
-function toRule({ code, name, severity, title, fix }: (typeof ALL_RULES)[number]): object {
+function toRule({ code, name, severity, title, fix }: (typeof ALL_RULES)[number]): ReportingDescriptor {
   return {
     id: code,
     name: name.replaceAll(/(?:^|-)([a-z0-9])/g, (_, letter: string) => letter.toUpperCase()),
@@ -55,7 +57,7 @@ function toRule({ code, name, severity, title, fix }: (typeof ALL_RULES)[number]
   };
 }
 
-function toResult(finding: Finding | SuppressedFinding, ruleIndex: number, seen: Map<string, number>): object {
+function toResult(finding: Finding | SuppressedFinding, ruleIndex: number, seen: Map<string, number>): Result {
   const { code, severity, message, fix, place, object } = finding;
   return {
     ruleId: code,
@@ -92,7 +94,7 @@ function fingerprint({ code, object, message, place }: Finding, seen: Map<string
 }
 
 /** Objects of a cluster have no line. */
-function physical({ file, line, column }: Place): object {
+function physical({ file, line, column }: Place): PhysicalLocation {
   return {
     artifactLocation: { uri: uriOf(file) },
     ...(line > 0 && { region: { startLine: line, startColumn: Math.max(1, column) } }),

@@ -1,0 +1,163 @@
+import { spawn } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+
+const MAIN = fileURLToPath(new URL('../src/main.ts', import.meta.url));
+const GIVEN = fileURLToPath(new URL('../../policy/test/lint/given/', import.meta.url));
+
+let home: string;
+beforeEach(() => {
+  home = mkdtempSync(join(tmpdir(), 'lint-'));
+});
+afterEach(() => rmSync(home, { recursive: true }));
+
+const gateway = (hosts: string) => `apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: public, namespace: istio-ingress}
+spec:
+  selector: {istio: ingressgateway}
+  servers:
+    - port: {number: 443, name: https, protocol: HTTPS}
+      tls: {mode: SIMPLE, credentialName: shop}
+      hosts: [${hosts}]
+`;
+const route = (prefix: string) => `apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: orders, namespace: shop}
+spec:
+  hosts: [shop.example.com]
+  gateways: [istio-ingress/public]
+  http:
+    - match: [{uri: {prefix: ${prefix}}}]
+      route:
+        - destination: {host: orders, port: {number: 8080}}
+`;
+
+function put(name: string, text: string | Uint8Array): void {
+  mkdirSync(dirname(join(home, name)), { recursive: true });
+  writeFileSync(join(home, name), text);
+}
+
+interface Run {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+function lint(args: readonly string[], input = ''): Promise<Run> {
+  return new Promise((resolve, reject) => {
+    const env = { PATH: process.env.PATH };
+    const child = spawn(process.execPath, [MAIN, 'policy', 'lint', ...args], { cwd: home, env });
+    let [out, err] = ['', ''];
+    child.stdout.on('data', (chunk) => {
+      out += chunk;
+    });
+    child.stderr.on('data', (chunk) => {
+      err += chunk;
+    });
+    child.on('error', reject);
+    child.on('close', (code) => resolve({ code, out, err }));
+    child.stdin.on('error', () => undefined);
+    child.stdin.end(input);
+  });
+}
+
+describe('exit codes', () => {
+  test('0 where nothing is found, with a count', async () => {
+    put('a.yaml', gateway('shop/shop.example.com'));
+    const { code, out } = await lint(['a.yaml']);
+    expect([code, out]).toEqual([0, '1 objects: 0 errors, 0 warnings, 0 notes\n']);
+  });
+
+  test('1 for a finding at or above --fail-on', async () => {
+    put('a.yaml', gateway('"*"'));
+    expect((await lint(['a.yaml'])).code).toBe(1);
+    expect((await lint(['a.yaml', '--fail-on', 'error'])).code).toBe(0);
+    expect((await lint(['a.yaml', '--fail-on', 'never'])).code).toBe(0);
+  });
+
+  test('2 for what cannot be read, named by line, though the rest is looked at', async () => {
+    put('a.yaml', `${gateway('"*"')}---\nkind: [\n`);
+    const { code, out, err } = await lint(['a.yaml']);
+    expect(code).toBe(2);
+    expect(err).toMatch(/^a\.yaml:1\d:\d+ error manifest_syntax /);
+    expect(out).toContain('MP201');
+  });
+
+  test.each([
+    [[], /Name files or directories/],
+    [['nowhere.yaml'], /nowhere\.yaml cannot be read/],
+    [['a.yaml', '--access', 'nowhere.yaml'], /nowhere\.yaml cannot be read/],
+    [['a.yaml', '--output', 'xml'], /Allowed choices are/],
+  ])('2 for wrong arguments: %j', async (args, message) => {
+    put('a.yaml', gateway('shop/shop.example.com'));
+    const { code, err } = await lint(args);
+    expect(code).toBe(2);
+    expect(err).toMatch(message);
+  });
+});
+
+describe('input', () => {
+  test('standard input, as Helm gives it: findings name the template', async () => {
+    const { code, out } = await lint(
+      ['-', '--output', 'json'],
+      `---\n# Source: shop/templates/gateway.yaml\n${gateway('"*"')}`,
+    );
+    expect(code).toBe(1);
+    expect(JSON.parse(out).findings).toMatchObject([
+      { code: 'MP201', template: 'shop/templates/gateway.yaml', place: { file: 'stdin', line: 11 } },
+    ]);
+  });
+
+  test('a directory: every manifest below, together; what is none is left out and said', async () => {
+    put('base/gateway.yaml', gateway('shop/shop.example.com'));
+    put('shop/route.json', JSON.stringify({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'shop' } }));
+    put('shop/test/route.yml', route('/debug/'));
+    put('notes/readme.yaml', 'hello: world\n');
+    put('kustomization.yaml', 'apiVersion: kustomize.config.k8s.io/v1beta1\nkind: Kustomization\n');
+    put('chart/Chart.yaml', 'apiVersion: v2\nname: shop\n');
+    put('chart/templates/route.yaml', 'apiVersion: v1\nkind: {{ .Values.kind }}\n');
+    symlinkSync(home, join(home, 'loop'));
+    const { code, out, err } = await lint(['.', '--output', 'json']);
+    expect(code).toBe(1);
+    const read = JSON.parse(out);
+    expect(read.problems).toEqual([]);
+    expect(read.objects).toBe(3);
+    expect(read.findings).toMatchObject([{ code: 'MP101', place: { file: 'shop/test/route.yml', line: 10 } }]);
+    // The Gateway in the other file is known.
+    expect(read.findings[0].message).toContain('Gateway istio-ingress/public (port 443 HTTPS)');
+    expect(err).toContain('left out: notes/readme.yaml');
+    expect(err).toContain('left out: chart/templates');
+  });
+
+  test('the access file and the former state', async () => {
+    put('now.yaml', route('/'));
+    const access = join(GIVEN, 'access.yaml');
+    expect((await lint(['now.yaml'])).code).toBe(0);
+    expect((await lint(['now.yaml', '--access', access])).out).toContain('MP101');
+    expect((await lint(['now.yaml', '--base', join(GIVEN, 'base.yaml')])).out).toContain('MP102');
+    put('same.yaml', readFileSync(join(GIVEN, 'base.yaml')));
+    expect((await lint(['same.yaml', '--base', join(GIVEN, 'base.yaml')])).code).toBe(0);
+  });
+
+  test('a file of gigabytes is refused, not read', async () => {
+    put('huge.yaml', '');
+    truncateSync(join(home, 'huge.yaml'), 8 * 1024 ** 3);
+    const { code, err } = await lint(['huge.yaml']);
+    expect(code).toBe(2);
+    expect(err).toMatch(/manifest_too_large/);
+  });
+});
+
+test('annotations and SARIF are what is printed, and nothing else', async () => {
+  put('a.yaml', gateway('"*"'));
+  expect((await lint(['a.yaml', '--output', 'github'])).out).toMatch(
+    /^::warning file=a\.yaml,line=9,col=15,title=MP201 gateway-any-host::.*\n$/,
+  );
+  expect(JSON.parse((await lint(['a.yaml', '--output', 'sarif'])).out).runs[0].results).toMatchObject([
+    { ruleId: 'MP201' },
+  ]);
+});

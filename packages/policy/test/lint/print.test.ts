@@ -1,0 +1,158 @@
+import type { Log } from 'sarif';
+import { describe, expect, test } from 'vitest';
+import { ALL_RULES, lintFiles } from '../../src/lint/lint.ts';
+import { printGithub } from '../../src/lint/print/github.ts';
+import { printJson } from '../../src/lint/print/json.ts';
+import { printSarif } from '../../src/lint/print/sarif.ts';
+import { printText } from '../../src/lint/print/text.ts';
+import { TODAY } from './corpus.ts';
+
+const FILE = './shop routes/orders,v2.yaml';
+const TEXT = `apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: orders, namespace: shop}
+spec:
+  hosts: ["*"] # meshpass-lint: ignore MP103 until 2027-01-31: the shop is public under every name
+  gateways: [istio-ingress/public]
+  http:
+    - match: [{uri: {prefix: /debug/}}]
+      route:
+        - destination: {host: orders}
+`;
+const linted = lintFiles(
+  [
+    { name: FILE, text: TEXT },
+    { name: 'broken.yaml', text: 'kind: [' },
+  ],
+  { now: TODAY },
+);
+
+describe('what becomes reachable by whom', () => {
+  test('is said for a test route that the world can call, by name and line', () => {
+    expect(linted.findings.map(({ code, place, object }) => [code, place.line, place.column, object])).toEqual([
+      ['MP101', 10, 31, { kind: 'VirtualService', namespace: 'shop', name: 'orders' }],
+    ]);
+    expect(linted.findings[0]!.message).toBe(
+      'any method /debug/* of every host of the gateway reaches orders.shop.svc.cluster.local through Gateway istio-ingress/public (not among these files): open to anybody who reaches that gateway. It is a test route: its path is /debug/.',
+    );
+  });
+
+  test('a caller who has to send a header is said to send it, and that it is no identity', () => {
+    const text = TEXT.replace('{uri: {prefix: /debug/}}', '{headers: {x-env: {exact: test}}, uri: {prefix: /debug/}}');
+    const [finding] = lintFiles([{ name: FILE, text }], { now: TODAY }).findings.filter(({ code }) => code === 'MP101');
+    expect(finding!.message).toContain(
+      'open to anybody who reaches that gateway and sends the header x-env: test, which takes no identity.',
+    );
+  });
+});
+
+describe('text', () => {
+  test('shows the line with a caret under the place', () => {
+    const lines = printText(linted, { sources: new Map([[FILE, TEXT]]), colour: false }).split('\n');
+    const at = lines.findIndex((line) => line.startsWith('  10 | '));
+    expect(lines[at]).toBe('  10 |         - destination: {host: orders}');
+    expect(lines[at + 1]!.indexOf('^')).toBe(lines[at]!.indexOf('orders'));
+    expect(lines[0]).toBe(`${FILE}:10:31 error MP101 open-test-route VirtualService shop/orders`);
+    expect(lines.at(-2)).toBe('1 objects: 1 errors, 0 warnings, 0 notes, 1 suppressed');
+  });
+
+  test('cuts a long line around the caret, and lets no control character reach a terminal', () => {
+    const name = `\u009b2J\u202e${'x'.repeat(400)}`;
+    const text = `{"apiVersion":"networking.istio.io/v1","kind":"Gateway","metadata":{"name":"a","annotations":{"b":"${name}"}},"spec":{"servers":[]}}`;
+    const long = lintFiles([{ name: 'long.json', text }], { now: TODAY });
+    const printed = printText(long, { sources: new Map([['long.json', text]]), colour: false });
+    expect(long.findings.map(({ code }) => code)).toEqual(['MP206']);
+    expect(printed).toContain('spec');
+    expect(printed).not.toMatch(/[\u009b\u202e]/);
+    for (const line of printed.split('\n')) expect(line.length).toBeLessThan(130);
+  });
+});
+
+test('json holds findings, what is suppressed and why, and what could not be read', () => {
+  const read = JSON.parse(printJson(linted));
+  expect(read.findings).toEqual(linted.findings);
+  expect(read.suppressed).toMatchObject([
+    {
+      code: 'MP103',
+      suppressedBy: { until: '2027-01-31', reason: 'the shop is public under every name', place: { line: 5 } },
+    },
+  ]);
+  expect(read.problems).toMatchObject([{ code: 'manifest_syntax', place: { file: 'broken.yaml' } }]);
+  expect(read.objects).toBe(1);
+});
+
+describe('github', () => {
+  const lines = printGithub(linted).trimEnd().split('\n');
+
+  test('one workflow command a finding, on its line', () => {
+    expect(lines).toHaveLength(2);
+    expect(lines[0]).toMatch(/^::error file=broken\.yaml,line=1,col=\d+,title=manifest_syntax::/);
+    expect(lines[1]).toMatch(
+      /^::error file=\.\/shop routes\/orders%2Cv2\.yaml,line=10,col=31,title=MP101 open-test-route::any method .*%0Afix: .*%0Asee docs\/lint\.md#mp101$/,
+    );
+  });
+
+  test('whoever writes a manifest cannot write workflow commands', () => {
+    const evil = 'x\\n::set-output name=a::b%0A';
+    const text = TEXT.replace('name: orders', `name: "${evil}"`).replace('host: orders', `host: "${evil}"`);
+    const printed = printGithub(lintFiles([{ name: 'a\n::stop-commands::x', text }], { now: TODAY }));
+    for (const line of printed.trimEnd().split('\n')) expect(line).toMatch(/^::(?:error|warning|notice) file=/);
+    expect(printed).toContain('%0A::set-output name=a::b%250A');
+  });
+});
+
+describe('sarif', () => {
+  const log = JSON.parse(printSarif(linted)) as Log;
+  const [run] = log.runs;
+
+  test('is a log of version 2.1.0 whose results name rules that it describes', () => {
+    expect(log.version).toBe('2.1.0');
+    expect(run!.tool.driver.rules!.map(({ id }) => id)).toEqual(ALL_RULES.map(({ code }) => code));
+    for (const { ruleId, ruleIndex, level } of run!.results!) {
+      expect(run!.tool.driver.rules![ruleIndex!]!.id).toBe(ruleId);
+      expect(['error', 'warning', 'note']).toContain(level);
+    }
+    for (const { name, defaultConfiguration, help, shortDescription } of run!.tool.driver.rules!) {
+      expect(name).toMatch(/^[A-Z][A-Za-z0-9]+$/);
+      expect(['error', 'warning', 'note']).toContain(defaultConfiguration!.level);
+      expect(help!.text.length * shortDescription!.text.length).toBeGreaterThan(0);
+    }
+  });
+
+  test('places are relative URIs with lines and columns from 1', () => {
+    const { artifactLocation, region } = run!.results![0]!.locations![0]!.physicalLocation!;
+    expect(artifactLocation!.uri).toBe('shop%20routes/orders%2Cv2.yaml');
+    expect(region).toEqual({ startLine: 10, startColumn: 31 });
+  });
+
+  test('a suppressed finding is there with its reason; what could not be read is a notification of a run that failed', () => {
+    expect(run!.results!.map(({ ruleId, suppressions }) => [ruleId, suppressions?.[0]?.justification])).toEqual([
+      ['MP101', undefined],
+      ['MP103', 'the shop is public under every name (until 2027-01-31)'],
+    ]);
+    expect(run!.invocations).toMatchObject([
+      {
+        executionSuccessful: false,
+        toolExecutionNotifications: [{ descriptor: { id: 'manifest_syntax' }, level: 'error' }],
+      },
+    ]);
+  });
+
+  test('a finding keeps its fingerprint when lines are added above it, and twins have different ones', () => {
+    const printsOf = (text: string) =>
+      (JSON.parse(printSarif(lintFiles([{ name: FILE, text }], { now: TODAY }))) as Log).runs[0]!.results!.map(
+        ({ partialFingerprints }) => partialFingerprints!['meshpass/v1'],
+      );
+    expect(printsOf(`# a line more\n${TEXT}`)).toEqual(printsOf(TEXT));
+    const twins = printsOf(`${TEXT}        - destination: {host: orders}\n`);
+    expect(new Set(twins).size).toBe(twins.length);
+  });
+
+  test('an object of a cluster has no line', () => {
+    const findings = [{ ...linted.findings[0]!, place: { file: 'VirtualService/shop/orders', line: 0, column: 0 } }];
+    const one = JSON.parse(printSarif({ ...linted, findings, suppressed: [] })) as Log;
+    expect(one.runs[0]!.results![0]!.locations![0]!.physicalLocation).toEqual({
+      artifactLocation: { uri: 'VirtualService/shop/orders' },
+    });
+  });
+});
