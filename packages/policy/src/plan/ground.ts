@@ -20,6 +20,8 @@ export interface Change {
   readonly tokens: IdentityTokens;
   /** Grants that are now or were before: their holders are not other traffic. */
   readonly holders: readonly string[];
+  /** Formulas that will be asked for as well. */
+  readonly also?: readonly Condition[];
 }
 
 /** A port of a Service that is granted, and the calls that the access file gives there. */
@@ -80,7 +82,7 @@ export function groundOf(change: Change): Ground {
     ...ports.map(({ calls }) => calls),
     ...Object.values(sets),
   ];
-  const space = createSpace([...conditions, REAL]);
+  const space = createSpace([...conditions, REAL, ...(change.also ?? [])]);
   return {
     space,
     books,

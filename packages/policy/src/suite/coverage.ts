@@ -1,0 +1,75 @@
+/** What of the rules the cases have decided by, and what nobody has asked about. */
+
+import { passes, readPath } from '../diff/text-test.ts';
+import { ofKind } from '../diff/workloads.ts';
+import type { Resource } from '../istio/resources.ts';
+import type { Access } from '../model.ts';
+import { formatOperation } from '../pattern.ts';
+import { formatPlace } from '../problem.ts';
+import type { CaseCall } from './read-suite.ts';
+
+/** What cases came by. */
+export interface Touched {
+  /** Places of entries of `who`, FILE:LINE:COLUMN. */
+  readonly who: Set<string>;
+  /** JSON of grant and call. */
+  readonly ports: Set<string>;
+  /** NAMESPACE/NAME#RULE of policies that are not ours. */
+  readonly rules: Set<string>;
+}
+
+export interface Coverage {
+  readonly covered: number;
+  readonly total: number;
+  /** What no case decides by: FILE:LINE and what stands there. */
+  readonly missed: readonly string[];
+}
+
+export function coverageOf(access: Access, others: readonly Resource[], touched: Touched): Coverage {
+  const calls = [...touched.ports].map((one) => JSON.parse(one) as [string, CaseCall]);
+  const entries: { readonly what: string; readonly covered: boolean }[] = [];
+  for (const grant of access.grants) {
+    for (const { place } of grant.who) {
+      const at = formatPlace(place);
+      entries.push({ what: `${at} who may hold ${grant.name}`, covered: touched.who.has(at) });
+    }
+    for (const target of grant.to) {
+      const here = calls.filter(
+        ([name, call]) =>
+          name === grant.name &&
+          (target.service === undefined || call.service === target.service) &&
+          call.port === target.port,
+      );
+      const at = `${target.place.file}:${target.place.line}`;
+      for (const operation of target.allow ?? [undefined]) {
+        const covered = here.some(([, { http }]) => {
+          if (!operation) return true;
+          const { method, path } = operation;
+          return (
+            http !== undefined &&
+            (method === '*' || method === http.method) &&
+            passes(readPath(path), http.path.split('?')[0])
+          );
+        });
+        entries.push({
+          what: `${at} ${operation ? formatOperation(operation) : 'the whole port'} of ${grant.name}`,
+          covered,
+        });
+      }
+    }
+  }
+  for (const policy of ofKind(others, 'AuthorizationPolicy')) {
+    const { metadata, origin, spec } = policy;
+    if (spec.action === 'AUDIT') continue;
+    (spec.rules ?? []).forEach((_, index) => {
+      const name = `${metadata.namespace}/${metadata.name}`;
+      const { file, line } = origin.at(['spec', 'rules', index]);
+      entries.push({
+        what: `${file}:${line} rule ${index + 1} of ${name}`,
+        covered: touched.rules.has(`${name}#${index}`),
+      });
+    });
+  }
+  const missed = entries.filter(({ covered }) => !covered).map(({ what }) => what);
+  return { covered: entries.length - missed.length, total: entries.length, missed };
+}

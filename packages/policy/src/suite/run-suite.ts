@@ -1,0 +1,281 @@
+/** Decides every case of a suite, and shows every property for all of its calls. */
+import { type Attestation, grantNamespace } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
+import { authorize } from '../authorize.ts';
+import { compile } from '../compile.ts';
+import type { Call } from '../diff/call.ts';
+import { type Endpoint, REAL } from '../diff/compare.ts';
+import { all, type Condition, flag, text } from '../diff/condition.ts';
+import { EVERY, NONE, type Node } from '../diff/diagram.ts';
+import { formatCall, say } from '../diff/say.ts';
+import { readPath, readText } from '../diff/text-test.ts';
+import { verdict } from '../diff/verdict.ts';
+import { loadObject } from '../istio/load.ts';
+import type { Resource } from '../istio/resources.ts';
+import type { Access, IdentityTokens, Mesh } from '../model.ts';
+import { holderOf } from '../plan/granted.ts';
+import { type Ground, groundOf } from '../plan/ground.ts';
+import { isOurs, type MeshShape, meshOf } from '../plan/mesh-of.ts';
+import { resolveAccess } from '../resolve.ts';
+import { type Coverage, coverageOf, type Touched } from './coverage.ts';
+import type { CaseCall, PolicyCase, PolicyProperty, PolicySuite } from './read-suite.ts';
+
+export interface SuiteInput {
+  readonly suites: readonly PolicySuite[];
+  readonly access: Access;
+  /** Services, workloads and policies of the mesh; what Meshpass wrote there is put out of account. */
+  readonly cluster: readonly Resource[];
+  readonly shape: MeshShape;
+  readonly tokens: IdentityTokens;
+}
+
+export interface Outcome {
+  readonly file: string;
+  readonly line: number;
+  readonly name: string;
+  readonly passed: boolean;
+  /** What was decided and why; of a property that fails, a call that shows it. */
+  readonly said: string;
+}
+
+export interface SuiteResult {
+  readonly outcomes: readonly Outcome[];
+  readonly coverage: Coverage;
+}
+
+/** @throws MeshpassError `access_service_unknown` and others of `compile`; `policy_too_large` */
+export function runSuites(input: SuiteInput): SuiteResult {
+  const { access, shape, tokens, suites } = input;
+  const others = input.cluster.filter((one) => !isOurs(one));
+  const mesh = meshOf(others, shape);
+  const state = [...others, ...compile(access, mesh, tokens).flatMap((one) => loadObject(one, access.file).resources)];
+  const properties = suites.flatMap((suite) => suite.properties);
+  const sets = new Map(properties.map((one) => [one, calls(one, access)]));
+  const ground = groundOf({
+    ...{ before: state, after: state, mesh, tokens },
+    grants: resolveAccess(access, mesh).grants,
+    settings: { ...shape, trustDomainAliases: [] },
+    holders: access.grants.map(({ name }) => name),
+    also: [...sets.values()],
+  });
+  const touched: Touched = { who: new Set(), ports: new Set(), rules: new Set() };
+  const bench: Bench = { access, mesh, tokens, ground, touched };
+  return {
+    outcomes: suites.flatMap((suite) => [
+      ...suite.cases.map((one) => ({ ...at(one), ...decideCase(one, bench) })),
+      ...suite.properties.map((one) => ({ ...at(one), ...show(one, sets.get(one)!, bench) })),
+    ]),
+    coverage: coverageOf(access, others, touched),
+  };
+}
+
+interface Bench {
+  readonly access: Access;
+  readonly mesh: Mesh;
+  readonly tokens: IdentityTokens;
+  readonly ground: Ground;
+  readonly touched: Touched;
+}
+
+type Decided = Pick<Outcome, 'passed' | 'said'>;
+
+function at({ place, name }: PolicyCase | PolicyProperty): Pick<Outcome, 'file' | 'line' | 'name'> {
+  return { file: place.file, line: place.line, name };
+}
+
+function decideCase(one: PolicyCase, bench: Bench): Decided {
+  const { ground, touched } = bench;
+  const endpoints = endpointsAt(ground, one.call);
+  if (endpoints.length === 0) {
+    return { passed: false, said: `the mesh has no port ${one.call.service}.${one.call.namespace}:${one.call.port}` };
+  }
+  if (endpoints.every(({ protocol }) => (protocol === 'http') !== (one.call.http !== undefined))) {
+    const protocol = endpoints[0]!.protocol.toUpperCase();
+    return { passed: false, said: `this port speaks ${protocol}: write the call so` };
+  }
+  const tries = identities(one, bench);
+  if (tries.length === 0) return judge(one, false, 'nobody grants it anything', []);
+  const host = `${one.call.service}.${one.call.namespace}.svc.${bench.mesh.clusterDomain}`;
+  const told: string[] = [];
+  for (const { grant, call, who } of tries) {
+    if (grant !== undefined && !ground.open[1].has(host)) {
+      told.push('the mesh gateway does not pass it on');
+      continue;
+    }
+    const verdicts = endpoints.map(({ workload, port, protocol }) =>
+      verdict(ground.books[1].at(workload, port, protocol), call),
+    );
+    const refusal = verdicts.find(({ allowed }) => !allowed);
+    const decisive = refusal ?? verdicts[0]!;
+    if (decisive.policy) touched.rules.add(`${keyOf(decisive.policy)}#${decisive.rule}`);
+    if (!refusal) {
+      if (who !== undefined) touched.who.add(who);
+      if (grant !== undefined) touched.ports.add(JSON.stringify([grant, one.call]));
+      const names = [...(grant === undefined ? [] : [grant]), ...(decisive.policy ? [keyOf(decisive.policy)] : [])];
+      return judge(one, true, decisive.reason, names);
+    }
+    told.push(refusal.reason);
+    if (refusal.policy && one.by === keyOf(refusal.policy)) return judge(one, false, refusal.reason, [one.by]);
+  }
+  return judge(one, false, told.join('; '), []);
+}
+
+function judge({ expect, by }: PolicyCase, allowed: boolean, reason: string, names: readonly string[]): Decided {
+  const verdict = allowed ? 'allowed' : 'refused';
+  if (verdict !== expect) return { passed: false, said: `expected to be ${expect}, and it is ${verdict}: ${reason}` };
+  if (by !== undefined && !names.includes(by))
+    return { passed: false, said: `it is ${verdict}, but not by ${by}: ${reason}` };
+  return { passed: true, said: `${verdict}: ${reason}` };
+}
+
+interface Identity {
+  readonly call: Call;
+  readonly grant?: string;
+  /** Place of the entry of `who`. */
+  readonly who?: string;
+}
+
+/** As whom the caller may come: a workspace once for each of its grants. */
+function identities(one: PolicyCase, bench: Bench): readonly Identity[] {
+  const { who } = one;
+  switch (who.kind) {
+    case 'plain':
+      return [{ call: callOf(one, bench, undefined) }];
+    case 'workload':
+      return [{ call: callOf(one, bench, who) }];
+    case 'grant':
+      return [{ grant: who.grant, call: ofHolder(one, bench, who.grant) }];
+    case 'proof': {
+      const decision = authorize(attestationOf(who), bench.access);
+      return decision.grants.map(({ grant, reason }) => ({
+        ...{ grant: grant.name, call: ofHolder(one, bench, grant.name) },
+        ...(/^\S+:\d+:\d+ /.test(reason) && { who: reason.slice(0, reason.indexOf(' ')) }),
+      }));
+    }
+  }
+}
+
+function ofHolder(one: PolicyCase, bench: Bench, grant: string): Call {
+  const call = callOf(one, bench, { namespace: grantNamespace(grant), account: 'case' });
+  if (one.tokenless || !one.call.http) return call;
+  const texts = new Map([...call.texts, ['token.issuer', bench.tokens.issuer], ['token.subject', 'case']]);
+  return {
+    ...call,
+    texts,
+    lists: new Map([
+      ['token.claim:aud', [bench.tokens.audience]],
+      ['token.claim:grants', [grant]],
+    ]),
+  };
+}
+
+function callOf(
+  { call, headers }: PolicyCase,
+  { mesh }: Bench,
+  peer: { readonly namespace: string; readonly account: string } | undefined,
+): Call {
+  const host = `${call.service}.${call.namespace}.svc.${mesh.clusterDomain}`;
+  const texts = new Map<string, string>(
+    Object.entries(headers).map(([name, value]) => [`header:${name.toLowerCase()}`, value]),
+  );
+  if (peer) {
+    texts.set('peer.namespace', peer.namespace).set('peer.account', peer.account);
+    texts.set('peer.trustDomain', mesh.trustDomain).set('connection.sni', `outbound_.${call.port}_._.${host}`);
+  }
+  if (call.http) {
+    const path = call.http.path.split('?')[0]!;
+    texts.set('method', call.http.method).set('path', path).set('host', `${host}:${call.port}`);
+  }
+  return { flags: new Set(peer ? ['peer'] : []), texts, lists: new Map(), addresses: new Map() };
+}
+
+function attestationOf(who: Extract<PolicyCase['who'], { kind: 'proof' }>): Attestation {
+  const { issuer, login, teams, repository, ref, claims } = who;
+  const isGithub = issuer === 'github';
+  return {
+    ...{ attestor: isGithub ? 'github-codespace' : 'oidc', issuer, subject: `${issuer}:case`, login: login ?? 'case' },
+    ...(login !== undefined && { githubUser: { id: 1, login } }),
+    ...{ teams, claims, proofHash: sha256Hex('case') },
+    workspace: {
+      ...{ kind: isGithub ? 'codespace' : repository ? 'actions' : 'other', key: 'case', name: 'case' },
+      ...(repository !== undefined && { repository: { id: 1, fullName: repository, ownerId: 1 } }),
+      ...(ref !== undefined && { ref }),
+    },
+  };
+}
+
+/** The calls that a property speaks of, wherever they go. */
+function calls({ who, method, path }: PolicyProperty, access: Access): Condition {
+  const callers: Record<PolicyProperty['who']['kind'], () => Condition> = {
+    everybody: () => all([]),
+    workspaces: () => holderOf(access.grants.map(({ name }) => grantNamespace(name))),
+    grant: () => holderOf([grantNamespace((who as { grant: string }).grant)]),
+    workload: () => {
+      const { namespace, account } = who as { namespace: string; account?: string };
+      const ofAccount = account === undefined ? [] : [text('peer.account', { form: 'exact', text: account })];
+      return all([flag('peer'), text('peer.namespace', { form: 'exact', text: namespace }), ...ofAccount]);
+    },
+  };
+  return all([
+    callers[who.kind](),
+    ...(method === undefined ? [] : [text('method', readText(method))]),
+    ...(path === undefined ? [] : [text('path', readPath(path))]),
+  ]);
+}
+
+/** At every port that the property speaks of, by its own name: not one call may come out otherwise. */
+function show(property: PolicyProperty, condition: Condition, { ground, mesh }: Bench): Decided {
+  const { space, books, endpoints, open } = ground;
+  const { diagram, set, withText } = space;
+  const ofWorkspaces = property.who.kind === 'workspaces' || property.who.kind === 'grant';
+  const http = property.method !== undefined || property.path !== undefined;
+  let looked = 0;
+  for (const endpoint of endpoints) {
+    if (http && endpoint.protocol === 'tcp') continue;
+    for (const service of endpoint.services) {
+      if (!isMeant(property, service)) continue;
+      const [name, port] = service.split(':') as [string, string];
+      const host = `${name}.svc.${mesh.clusterDomain}`;
+      const through = !ofWorkspaces || open[1].has(host);
+      looked++;
+      const named =
+        property.who.kind === 'everybody' ? EVERY : withText('connection.sni', `outbound_.${port}_._.${host}`);
+      const asked = diagram.andAll([
+        set(condition),
+        named,
+        set(REAL),
+        property.expect === 'allowed' ? set(ground.agreed) : EVERY,
+      ]);
+      const allowed = through ? set(books[1].at(endpoint.workload, endpoint.port, endpoint.protocol).allowed) : NONE;
+      const otherwise = property.expect === 'refused' ? diagram.and(asked, allowed) : diagram.minus(asked, allowed);
+      if (otherwise !== NONE) return { passed: false, said: tell(ground, otherwise, endpoint, property.expect) };
+    }
+  }
+  if (looked === 0) return { passed: false, said: 'it speaks of no port of the mesh, so it shows nothing' };
+  return { passed: true, said: `${property.expect} for every such call at ${looked} ports` };
+}
+
+function tell({ space, books }: Ground, calls: Node, endpoint: Endpoint, expect: PolicyProperty['expect']): string {
+  const [product] = space.diagram.products(calls);
+  const example = space.example(product!);
+  const { matters } = say(space.explain(product!));
+  const { reason } = verdict(books[1].at(endpoint.workload, endpoint.port, endpoint.protocol), example);
+  const call = formatCall(example, endpoint.protocol, matters);
+  return `expected to be ${expect} everywhere, and at ${endpoint.services.join(', ')} this is not: ${call}: ${reason}`;
+}
+
+function isMeant({ at }: PolicyProperty, service: string): boolean {
+  if (!at) return true;
+  const [name, port] = service.split(':') as [string, string];
+  const [own, namespace] = name.split('.') as [string, string];
+  if (at.port !== undefined && String(at.port) !== port) return false;
+  return namespace === at.namespace && (at.service === '*' || at.service === own);
+}
+
+function endpointsAt({ endpoints }: Ground, { service, namespace, port }: CaseCall): readonly Endpoint[] {
+  return endpoints.filter(({ services }) => services.includes(`${service}.${namespace}:${port}`));
+}
+
+function keyOf({ metadata }: Pick<Resource, 'metadata'>): string {
+  return `${metadata.namespace}/${metadata.name}`;
+}
