@@ -40,6 +40,8 @@ function toService(
     const { 'pod-template-hash': _, ...kept } = labels;
     distinct.set(JSON.stringify([serviceAccount, Object.entries(kept).sort()]), { labels: kept, serviceAccount });
   }
+  // Whoever comes has these labels at least. An ALLOW for them selects nobody that somebody else's ALLOW does not.
+  if (distinct.size === 0) distinct.set('', { labels: selector, serviceAccount: 'default' });
   const tcp = (spec.ports ?? []).filter(({ protocol }) => (protocol ?? 'TCP') === 'TCP');
   return [
     {

@@ -78,12 +78,17 @@ export function planChange(input: PlanInput): Plan {
   };
 }
 
+/** What stands against a change. */
+export function refusals({ findings }: Pick<Plan, 'findings'>): readonly Finding[] {
+  return findings.filter(({ kind }) => kind !== 'note');
+}
+
 /**
  * Stops a change that must not be made.
  * @throws MeshpassError `plan_refused` with every finding that stands against it
  */
-export function refuseUnsafe({ findings }: Pick<Plan, 'findings'>): void {
-  const against = findings.filter(({ kind }) => kind !== 'note');
+export function refuseUnsafe(plan: Pick<Plan, 'findings'>): void {
+  const against = refusals(plan);
   if (against.length === 0) return;
   const lines = against.map(({ message, example, because }) => `${message}\n  for example ${example}\n  ${because}`);
   throw new MeshpassError('plan_refused', `The change is refused:\n${lines.join('\n')}`, {

@@ -1,9 +1,12 @@
 /** `meshpass policy`: its subcommands, each loaded when it is called. */
 import { type Command, Option } from 'commander';
+import { flag, output, required } from '../../flags.ts';
 
 export function policyCommands(program: Command): void {
   const policy = program.command('policy').description('check, test, compare and apply what guards the mesh');
   lintCommand(policy);
+  changeCommands(policy);
+  testCommand(policy);
 }
 
 function lintCommand(policy: Command): void {
@@ -29,4 +32,70 @@ function lintCommand(policy: Command): void {
   ])
     command.addOption(option);
   command.action(async (paths, options) => (await import('./lint.ts')).lint(paths, options));
+}
+
+const accessFile = () => required('--access <file>', 'the access file', 'MESHPASS_ACCESS');
+
+/** How the mesh is set up, where its own configuration is not among the manifests. */
+function onTheMesh(command: Command): Command {
+  for (const option of [
+    flag('--kubeconfig <file>', 'read a live cluster, beside the manifests', 'MESHPASS_KUBECONFIG'),
+    flag('--trust-domain <name>', 'trust domain of the mesh', 'MESHPASS_TRUST_DOMAIN'),
+    flag('--root-namespace <name>', "Istio's root namespace", 'MESHPASS_ROOT_NAMESPACE'),
+    flag('--cluster-domain <name>', 'DNS domain of the cluster', 'MESHPASS_CLUSTER_DOMAIN').default('cluster.local'),
+    flag('--gateway-namespace <name>', 'where the mesh gateway runs', 'MESHPASS_GATEWAY_NAMESPACE').default(
+      'meshpass-system',
+    ),
+    flag('--gateway-label <key=value>', 'label of its pods', 'MESHPASS_GATEWAY_LABEL').default(
+      'istio=meshpass-gateway',
+    ),
+    flag('--gateway-port <port>', 'its AUTO_PASSTHROUGH port', 'MESHPASS_GATEWAY_PORT').default('15443'),
+    flag(
+      '--public-url <url>',
+      "the broker's origin: issuer of identity tokens",
+      'MESHPASS_PUBLIC_URL',
+    ).makeOptionMandatory(),
+    flag('--token-audience <name>', 'audience of identity tokens', 'MESHPASS_TOKEN_AUDIENCE').default('meshpass'),
+  ])
+    command.addOption(option);
+  return command;
+}
+
+function changeCommands(policy: Command): void {
+  onTheMesh(policy.command('compile').description('print what the access file compiles to, as manifests for GitOps'))
+    .argument('[paths...]', 'manifests of Services, workloads and policies')
+    .addOption(accessFile())
+    .addOption(
+      new Option('--jwks <file>', 'keys of identity tokens; without them RequestAuthentication is left to the broker'),
+    )
+    .action(async (paths, options) => (await import('./compile.ts')).compilePolicy(paths, options));
+  onTheMesh(
+    policy.command('plan').description('say what a change of the access file means, and whether it may be made'),
+  )
+    .argument('[paths...]', 'manifests of Services, workloads and policies')
+    .addOption(accessFile())
+    .addOption(new Option('--from <file>', 'the access file in force, to say who may hold what from now on'))
+    .addOption(new Option('--output <form>', 'how to print').choices(['text', 'json', 'markdown']).default('text'))
+    .addHelpText('after', '\nExit codes: 0 may be applied, 1 refused, 2 wrong flags, 3 the cluster does not answer.')
+    .action(async (paths, options) => (await import('./plan.ts')).planPolicy(paths, options));
+  policy
+    .command('diff')
+    .description('say who gains and who loses which call between two sets of manifests; exact, with an example of each')
+    .argument('<before>', 'file or directory')
+    .argument('<after>', 'file or directory')
+    .addOption(new Option('--context <paths...>', 'manifests of Services and workloads that both have').default([]))
+    .addOption(new Option('--exit-code', 'exit with 1 where the meaning differs'))
+    .addOption(output())
+    .action(async (before, after, options) => (await import('./diff.ts')).diffPolicy(before, after, options));
+}
+
+function testCommand(policy: Command): void {
+  onTheMesh(policy.command('test').description('decide the cases of test files; docs/policy.md has their form'))
+    .argument('<suites...>', 'files of cases')
+    .addOption(accessFile())
+    .addOption(new Option('--manifests <paths...>', 'manifests of Services, workloads and policies').default([]))
+    .addOption(new Option('--junit <file>', 'write the result as JUnit XML'))
+    .addOption(new Option('--min-coverage <percent>', 'fail where less of the rules has decided a case').default('0'))
+    .addOption(output())
+    .action(async (suites, options) => (await import('./test.ts')).testPolicy(suites, options));
 }

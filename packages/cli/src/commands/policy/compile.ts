@@ -1,0 +1,19 @@
+/** `meshpass policy compile`: the access file as manifests, the same text for the same input, to be committed and applied. */
+import { compile, formatManifests } from '@meshpass/policy';
+import { meshOf } from '@meshpass/policy/plan/mesh-of';
+import { type MeshFlags, readAccessFile, readPolicyInput } from '../../policy-input.ts';
+
+export interface CompileFlags extends MeshFlags {
+  readonly access: string;
+}
+
+/** @throws MeshpassError `access_*`, `manifest_*`, `usage`, `kubernetes_unavailable` */
+export async function compilePolicy(paths: readonly string[], flags: CompileFlags): Promise<void> {
+  const access = readAccessFile(flags.access);
+  const { resources, shape, tokens } = await readPolicyInput(paths, flags);
+  const manifests = compile(access, meshOf(resources, shape), tokens);
+  // Its keys are the broker's, which writes it by itself, also where everything else is applied by others.
+  const written =
+    flags.jwks === undefined ? manifests.filter(({ kind }) => kind !== 'RequestAuthentication') : manifests;
+  process.stdout.write(formatManifests(written));
+}

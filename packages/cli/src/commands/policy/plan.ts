@@ -1,0 +1,32 @@
+/** `meshpass policy plan`: what a change of the access file writes and means, and whether it may be made. */
+import { formatPlan } from '@meshpass/policy/plan/format';
+import { type Plan, planChange, refusals } from '@meshpass/policy/plan/plan';
+import { EXIT } from '../../failure.ts';
+import { type MeshFlags, readAccessFile, readPolicyInput } from '../../policy-input.ts';
+
+export interface PlanFlags extends MeshFlags {
+  readonly access: string;
+  /** The access file in force. */
+  readonly from?: string;
+  readonly output: 'text' | 'json' | 'markdown';
+}
+
+/** @throws MeshpassError `access_*`, `manifest_*`, `usage`, `kubernetes_unavailable`, `policy_too_large` */
+export async function planPolicy(paths: readonly string[], flags: PlanFlags): Promise<void> {
+  const access = readAccessFile(flags.access);
+  const { resources, shape, trustDomainAliases, tokens } = await readPolicyInput(paths, flags);
+  const plan = planChange({
+    ...{ access, cluster: resources, shape, trustDomainAliases, tokens },
+    ...(flags.from !== undefined && { inForce: readAccessFile(flags.from) }),
+  });
+  printPlan(plan, flags.output);
+}
+
+/** Prints a plan; one that is refused fails. */
+export function printPlan(plan: Omit<Plan, 'manifests'>, output: PlanFlags['output']): void {
+  if (output === 'json') {
+    const { id, state, resources, reach, people, findings } = plan;
+    console.log(JSON.stringify({ id, state, resources, reach, people, findings }, null, 2));
+  } else console.log(formatPlan(plan, output));
+  if (refusals(plan).length > 0) process.exitCode = EXIT.failed;
+}

@@ -1,0 +1,97 @@
+/** What the commands of `meshpass policy` work on: an access file, the mesh from files or a cluster, and how it is set up. */
+import { readFileSync } from 'node:fs';
+import { MeshpassError } from '@meshpass/identity/error';
+import type { Access, IdentityTokens } from '@meshpass/policy';
+import { loadManifests, type ManifestProblem } from '@meshpass/policy/istio/load';
+import { findMeshConfig } from '@meshpass/policy/istio/mesh-config';
+import type { Resource } from '@meshpass/policy/istio/resources';
+import { parseAccess } from '@meshpass/policy/parse';
+import type { MeshShape } from '@meshpass/policy/plan/mesh-of';
+import { wholeNumber } from './host-port.ts';
+import { readManifestFiles } from './manifest-files.ts';
+
+/** Flags that say how a mesh is set up; those that are not given come from the mesh's own configuration, or are Istio's. */
+export interface MeshFlags {
+  readonly kubeconfig?: string;
+  readonly trustDomain?: string;
+  readonly rootNamespace?: string;
+  readonly clusterDomain: string;
+  readonly gatewayNamespace: string;
+  readonly gatewayLabel: string;
+  readonly gatewayPort: string;
+  readonly publicUrl: string;
+  readonly tokenAudience: string;
+  readonly jwks?: string;
+}
+
+export interface PolicyInput {
+  readonly resources: readonly Resource[];
+  readonly shape: MeshShape;
+  readonly trustDomainAliases: readonly string[];
+  readonly tokens: IdentityTokens;
+}
+
+/** Stands for keys that only the broker knows: what is compiled with it is never written anywhere. */
+const NO_KEYS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'not-known-here', n: 'AQAB', e: 'AQAB' }] });
+
+/** @throws MeshpassError `usage`, `manifest_*` for what cannot be read, `kubernetes_unavailable` */
+export async function readPolicyInput(paths: readonly string[], flags: MeshFlags): Promise<PolicyInput> {
+  const resources = [...(await readManifests(paths))];
+  if (flags.kubeconfig !== undefined) {
+    const { readCluster } = await import('./cluster-manifests.ts');
+    const cluster = await readCluster(flags.kubeconfig);
+    refuse(cluster.problems);
+    resources.push(...cluster.resources);
+  }
+  const config = findMeshConfig(resources);
+  const [key, value] = flags.gatewayLabel.split('=');
+  if (!key || !value) throw new MeshpassError('usage', '--gateway-label must be KEY=VALUE.');
+  return {
+    resources,
+    shape: {
+      trustDomain: flags.trustDomain ?? config.trustDomain,
+      rootNamespace: flags.rootNamespace ?? config.rootNamespace,
+      clusterDomain: flags.clusterDomain,
+      gateway: {
+        namespace: flags.gatewayNamespace,
+        labels: { [key]: value },
+        port: wholeNumber(flags.gatewayPort, '--gateway-port'),
+      },
+    },
+    trustDomainAliases: config.trustDomainAliases,
+    tokens: {
+      ...{ issuer: flags.publicUrl, audience: flags.tokenAudience, header: 'x-meshpass-token' },
+      jwks: flags.jwks === undefined ? NO_KEYS : readText(flags.jwks),
+    },
+  };
+}
+
+/** @throws MeshpassError `usage`, `manifest_*` */
+export async function readManifests(paths: readonly string[]): Promise<readonly Resource[]> {
+  const { files } = await readManifestFiles(paths);
+  const loaded = files.map(({ name, text }) => loadManifests(text, name));
+  refuse(loaded.flatMap(({ problems }) => problems));
+  return loaded.flatMap(({ resources }) => resources);
+}
+
+/** @throws MeshpassError `usage`, `access_file_*` */
+export function readAccessFile(file: string): Access {
+  return parseAccess(readText(file), file);
+}
+
+/** @throws MeshpassError `usage` */
+export function readText(file: string): string {
+  try {
+    return readFileSync(file, 'utf8');
+  } catch (cause) {
+    throw new MeshpassError('usage', `${file} cannot be read.`, { cause });
+  }
+}
+
+/** What is not understood may mean anything: nothing is concluded beside it. */
+function refuse(problems: readonly ManifestProblem[]): void {
+  const [first] = problems;
+  if (!first) return;
+  const lines = problems.map(({ place, message }) => `${place.file}:${place.line}:${place.column} ${message}`);
+  throw new MeshpassError(first.code, lines.join('\n'));
+}
