@@ -114,7 +114,11 @@ describe('an agent whose broker is dead', () => {
     const up = await road.lab.exec('workspace', ['meshpass', 'up', '--output', 'json'], { env });
     expect(up.code, up.stderr).toBe(0);
     const session = (JSON.parse(up.stdout) as { session: { id: string } }).session.id;
-    expect(await call('workspace')).toBe('200');
+    // The edge has yet to find the broker that was killed before.
+    await until(
+      () => call('workspace'),
+      (answer) => answer === '200',
+    );
 
     const status = async () =>
       JSON.parse((await road.lab.exec('workspace', ['meshpass', 'status', '--output', 'json'])).stdout) as AgentStatus;

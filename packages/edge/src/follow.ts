@@ -10,7 +10,7 @@ import { type EdgeLog, SILENT } from './log.ts';
 const MAX_LINE = 64 * 1024 * 1024;
 /** Silence after which another connection is tried, ms. The broker beats every 2 s. */
 const SILENCE_MS = 8_000;
-const BACKOFF_MS = { first: 100, most: 5_000 } as const;
+const BACKOFF_MS = { first: 100, most: 1_000 } as const;
 
 export interface FollowOptions extends BrokerAccess {
   readonly directory: Directory;

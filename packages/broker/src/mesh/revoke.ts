@@ -21,8 +21,13 @@ export interface MeshRevoker extends Revoker {
 }
 
 const NAME = 'meshpass-revoked';
-/** One policy holds no more: Envoy walks the list, and a Kubernetes object is 1.5 MB at most. */
+/** One policy holds no more: Envoy walks the list, and a Kubernetes object is 1.5 MB at most (250 KB with the longest names). */
 const PRINCIPALS_PER_POLICY = 400;
+/**
+ * What stands in the cluster is looked at again after this long: somebody may have changed it, or a broker that was the active
+ * one before may have written late.
+ */
+const REREAD_SECONDS = 30;
 const ORPHAN_AGE_SECONDS = 120;
 const DELETIONS_AT_ONCE = 8;
 
@@ -33,10 +38,13 @@ export function revoker(options: RevokerOptions): MeshRevoker {
   let deleted: ReadonlySet<string> = new Set();
   /** What each policy holds in the cluster; undefined until it has been asked, and after a failure. */
   let written: ReadonlyMap<string, readonly string[]> | undefined;
+  let readAt = 0;
   let last: Promise<unknown> = Promise.resolve();
 
   const deny = async (live: readonly RevokedPrincipal[]): Promise<void> => {
+    if (options.now() - readAt >= REREAD_SECONDS) written = undefined;
     const before = written ?? (await readWritten(kubernetes, rootNamespace));
+    if (!written) readAt = options.now();
     const after = distribute(before, live.map(principalOf));
     written = undefined;
     // Additions before removals, so that a principal is never out of every policy.

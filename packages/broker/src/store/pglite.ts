@@ -58,6 +58,8 @@ type Answer = Extract<Told, { rows: unknown[] }>;
 
 /** An engine that has not answered by then never will. */
 const PATIENCE_MS = 30_000;
+/** The first answer includes compiling the engine, and recovering: on a busy machine that alone has taken half a minute. */
+const START_PATIENCE_MS = 120_000;
 
 /** Same place as this file, in the same form: TypeScript in the repository, JavaScript as published. */
 const FILE = new URL(`./pglite-thread${import.meta.url.slice(-3)}`, import.meta.url);
@@ -96,12 +98,14 @@ function startThread(dir: string): Thread {
   const pending = new Map<number, PromiseWithResolvers<Answer>>();
   let next = 0;
   let alive = true;
+  let started = false;
   let cause: unknown;
   const end = async () => {
     alive = false;
     await worker.terminate();
   };
   worker.on('message', (told: Told) => {
+    started = true;
     const waiting = pending.get(told.id);
     pending.delete(told.id);
     if ('rows' in told) return waiting?.resolve(told);
@@ -129,7 +133,7 @@ function startThread(dir: string): Thread {
       const id = next++;
       const waiting = Promise.withResolvers<Answer>();
       pending.set(id, waiting);
-      const late = setTimeout(end, PATIENCE_MS);
+      const late = setTimeout(end, started ? PATIENCE_MS : START_PATIENCE_MS);
       const message: Ask = { id, ...question };
       worker.postMessage(message);
       try {

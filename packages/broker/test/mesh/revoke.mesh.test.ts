@@ -85,6 +85,50 @@ it('spreads many over several policies, and one more rewrites one of them', asyn
   expect(await denied()).toEqual({});
 });
 
+it('holds thousands with the longest names in objects that Kubernetes takes, and lets all of them go', async () => {
+  const long = (index: number) => `${'x'.repeat(58)}-${String(index).padStart(4, '0')}`;
+  const many = Array.from({ length: 3_000 }, (_, index): RevokedPrincipal => {
+    const one = revoked(long(index));
+    const far = `meshpass-${'y'.repeat(54)}`;
+    return { ...one, namespace: far, spiffeId: one.spiffeId.replace(namespace, far) };
+  });
+  // Their accounts are not there, and deleting each takes its time: this is about the policies.
+  const http = kubernetesHttp(await kubeconfigAccess(on.kubeconfig));
+  const cluster = { ...kubernetes(http), deleteServiceAccount: async () => {} };
+  const alone = revoker({
+    kubernetes: cluster,
+    trustDomain: 'cluster.local',
+    rootNamespace: 'istio-system',
+    now: seconds,
+  });
+  await alone.apply(many);
+  const held = await denied();
+  expect(Object.keys(held)).toHaveLength(8);
+  expect(Object.values(held).reduce((sum, count) => sum + count)).toBe(3_000);
+  for (const policy of await items(on.lab, ROOT_POLICIES))
+    expect(Buffer.byteLength(JSON.stringify(policy))).toBeLessThan(512 * 1024);
+  await alone.apply([]);
+  expect(await denied()).toEqual({});
+  http.close();
+});
+
+it('puts right what somebody else wrote, or a broker that was late', async () => {
+  let ahead = 0;
+  const http = kubernetesHttp(await kubeconfigAccess(on.kubeconfig));
+  const at = { trustDomain: 'cluster.local', rootNamespace: 'istio-system', now: () => seconds() + ahead };
+  const active = revoker({ kubernetes: kubernetes(http), ...at });
+  const late = revoker({ kubernetes: kubernetes(http), ...at });
+  await active.apply([revoked('ann-7'), revoked('ann-8')]);
+  await late.apply([revoked('ann-7')]);
+  expect(await denied()).toEqual({ 'meshpass-revoked': 1 });
+  // Revocations are repeated every minute, whether or not anything changed.
+  ahead = 60;
+  await active.apply([revoked('ann-7'), revoked('ann-8')]);
+  expect(await denied()).toEqual({ 'meshpass-revoked': 2 });
+  await active.apply([]);
+  http.close();
+});
+
 it('two at once end as the later one', async () => {
   await Promise.all([mesh.revoker.apply([revoked('ann-5')]), mesh.revoker.apply([revoked('ann-5'), revoked('ann-6')])]);
   expect(await denied()).toEqual({ 'meshpass-revoked': 2 });
