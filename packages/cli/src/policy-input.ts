@@ -1,11 +1,10 @@
 /** What the commands of `meshpass policy` work on: an access file, the mesh from files or a cluster, and how it is set up. */
 import { readFileSync } from 'node:fs';
 import { MeshpassError } from '@meshpass/identity/error';
-import type { Access, IdentityTokens } from '@meshpass/policy';
+import { type Access, type IdentityTokens, loadAccess } from '@meshpass/policy';
 import { loadManifests, type ManifestProblem } from '@meshpass/policy/istio/load';
 import { findMeshConfig } from '@meshpass/policy/istio/mesh-config';
 import type { Resource } from '@meshpass/policy/istio/resources';
-import { parseAccess } from '@meshpass/policy/parse';
 import type { MeshShape } from '@meshpass/policy/plan/mesh-of';
 import { wholeNumber } from './host-port.ts';
 import { readManifestFiles } from './manifest-files.ts';
@@ -74,9 +73,9 @@ export async function readManifests(paths: readonly string[]): Promise<readonly 
   return loaded.flatMap(({ resources }) => resources);
 }
 
-/** @throws MeshpassError `usage`, `access_file_*` */
+/** With all that it includes. @throws MeshpassError `config_invalid`, `access_file_*` */
 export function readAccessFile(file: string): Access {
-  return parseAccess(readText(file), file);
+  return loadAccess(file, { name: file }).access;
 }
 
 /** @throws MeshpassError `usage` */

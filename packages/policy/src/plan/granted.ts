@@ -2,9 +2,11 @@
  * What an access file grants, as a set of calls. Made from the file alone and not from what it compiles to, so that the one
  * can be held against the other.
  */
+
+import { ATTESTED_CLAIMS } from '../compile/http-rules.ts';
 import { all, any, type Condition, flag, not, text } from '../diff/condition.ts';
 import { readPath, type TextTest } from '../diff/text-test.ts';
-import type { IdentityTokens, Operation } from '../model.ts';
+import type { ClaimValues, IdentityTokens, Operation } from '../model.ts';
 import type { ResolvedGrant, ResolvedTarget } from '../resolve.ts';
 
 /** A certificate of one of these namespaces. */
@@ -35,7 +37,19 @@ export function grantedCalls(
     connection,
     perfectToken(grant.name, tokens),
     ...(target.allow ? [any(target.allow.map(operation))] : []),
+    ...(target.deny ?? []).map((denied) => not(operation(denied))),
+    has(target.require),
+    ...(target.allow ?? []).map((one) => any([not(operation(one)), has(one.require)])),
   ]);
+}
+
+/** Claims of the proof that the identity token has to repeat, one of the values of each. */
+function has(require: ClaimValues = {}): Condition {
+  return all(
+    Object.entries(require).map(([name, values]) =>
+      any(values.map((value) => text(`token.claim:${ATTESTED_CLAIMS}][${name}`, exactly(value)))),
+    ),
+  );
 }
 
 function operation({ method, path }: Operation): Condition {

@@ -3,9 +3,9 @@
 import { passes, readPath } from '../diff/text-test.ts';
 import { ofKind } from '../diff/workloads.ts';
 import type { Resource } from '../istio/resources.ts';
-import type { Access } from '../model.ts';
 import { formatOperation } from '../pattern.ts';
 import { formatPlace } from '../problem.ts';
+import type { ResolvedGrant } from '../resolve.ts';
 import type { CaseCall } from './read-suite.ts';
 
 /** What cases came by. */
@@ -25,20 +25,21 @@ export interface Coverage {
   readonly missed: readonly string[];
 }
 
-export function coverageOf(access: Access, others: readonly Resource[], touched: Touched): Coverage {
+export function coverageOf(grants: readonly ResolvedGrant[], others: readonly Resource[], touched: Touched): Coverage {
   const calls = [...touched.ports].map((one) => JSON.parse(one) as [string, CaseCall]);
   const entries: { readonly what: string; readonly covered: boolean }[] = [];
-  for (const grant of access.grants) {
+  for (const { grant, targets } of grants) {
     for (const { place } of grant.who) {
       const at = formatPlace(place);
       entries.push({ what: `${at} who may hold ${grant.name}`, covered: touched.who.has(at) });
     }
-    for (const target of grant.to) {
+    for (const { target, service, port } of targets) {
       const here = calls.filter(
         ([name, call]) =>
           name === grant.name &&
-          (target.service === undefined || call.service === target.service) &&
-          call.port === target.port,
+          call.service === service.name &&
+          call.namespace === service.namespace &&
+          call.port === port.port,
       );
       const at = `${target.place.file}:${target.place.line}`;
       for (const operation of target.allow ?? [undefined]) {
@@ -52,7 +53,7 @@ export function coverageOf(access: Access, others: readonly Resource[], touched:
           );
         });
         entries.push({
-          what: `${at} ${operation ? formatOperation(operation) : 'the whole port'} of ${grant.name}`,
+          what: `${at} ${operation ? formatOperation(operation) : `all of ${service.name}.${service.namespace}:${port.port}`} of ${grant.name}`,
           covered,
         });
       }

@@ -21,6 +21,10 @@ export type CaseWho =
       readonly issuer: string;
       readonly login?: string;
       readonly teams: readonly string[];
+      /** `ORGANIZATION/admin`. */
+      readonly roles: readonly string[];
+      /** Unix seconds; without it no time window is open. */
+      readonly at?: number;
       readonly repository?: string;
       readonly ref?: string;
       readonly claims: Readonly<Record<string, unknown>>;
@@ -74,6 +78,8 @@ const one = z
   .strictObject({
     login: text.optional(),
     teams: z.array(text).max(100).optional(),
+    roles: z.array(text).max(100).optional(),
+    at: z.iso.datetime({ offset: true }).optional(),
     repository: text.optional(),
     ref: text.optional(),
     issuer: text.optional(),
@@ -157,9 +163,11 @@ function toWho({ grant, workload, plain, ...proof }: z.output<typeof one>): Case
     const [namespace, account] = workload.split('/') as [string, string];
     return { kind: 'workload', namespace, account };
   }
-  const { issuer = 'github', login, teams = [], repository, ref, claims = {} } = proof;
+  const { issuer = 'github', login, teams = [], roles = [], at, repository, ref, claims = {} } = proof;
+  const lower = (names: readonly string[]) => names.map((name) => name.toLowerCase());
   return {
-    ...{ kind: 'proof', issuer, teams: teams.map((team) => team.toLowerCase()), claims },
+    ...{ kind: 'proof', issuer, teams: lower(teams), roles: lower(roles), claims },
+    ...(at !== undefined && { at: Math.floor(Date.parse(at) / 1000) }),
     ...(login !== undefined && { login }),
     ...(repository !== undefined && { repository }),
     ...(ref !== undefined && { ref }),

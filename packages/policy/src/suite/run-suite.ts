@@ -2,6 +2,7 @@
 import { type Attestation, grantNamespace } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { authorize } from '../authorize.ts';
+import { ATTESTED_CLAIMS } from '../compile/http-rules.ts';
 import { compile } from '../compile.ts';
 import type { Call } from '../diff/call.ts';
 import { type Endpoint, REAL } from '../diff/compare.ts';
@@ -16,6 +17,7 @@ import type { Access, IdentityTokens, Mesh } from '../model.ts';
 import { holderOf } from '../plan/granted.ts';
 import { type Ground, groundOf } from '../plan/ground.ts';
 import { isOurs, type MeshShape, meshOf } from '../plan/mesh-of.ts';
+import { claimsRequired } from '../required-claims.ts';
 import { resolveAccess } from '../resolve.ts';
 import { type Coverage, coverageOf, type Touched } from './coverage.ts';
 import type { CaseCall, PolicyCase, PolicyProperty, PolicySuite } from './read-suite.ts';
@@ -49,11 +51,12 @@ export function runSuites(input: SuiteInput): SuiteResult {
   const others = input.cluster.filter((one) => !isOurs(one));
   const mesh = meshOf(others, shape);
   const state = [...others, ...compile(access, mesh, tokens).flatMap((one) => loadObject(one, access.file).resources)];
+  const { grants } = resolveAccess(access, mesh);
   const properties = suites.flatMap((suite) => suite.properties);
   const sets = new Map(properties.map((one) => [one, calls(one, access)]));
   const ground = groundOf({
     ...{ before: state, after: state, mesh, tokens },
-    grants: resolveAccess(access, mesh).grants,
+    grants,
     settings: { ...shape, trustDomainAliases: [] },
     holders: access.grants.map(({ name }) => name),
     also: [...sets.values()],
@@ -65,7 +68,7 @@ export function runSuites(input: SuiteInput): SuiteResult {
       ...suite.cases.map((one) => ({ ...at(one), ...decideCase(one, bench) })),
       ...suite.properties.map((one) => ({ ...at(one), ...show(one, sets.get(one)!, bench) })),
     ]),
-    coverage: coverageOf(access, others, touched),
+    coverage: coverageOf(grants, others, touched),
   };
 }
 
@@ -146,16 +149,16 @@ function identities(one: PolicyCase, bench: Bench): readonly Identity[] {
     case 'grant':
       return [{ grant: who.grant, call: ofHolder(one, bench, who.grant) }];
     case 'proof': {
-      const decision = authorize(attestationOf(who), bench.access);
+      const decision = authorize(attestationOf(who), bench.access, who.at);
       return decision.grants.map(({ grant, reason }) => ({
-        ...{ grant: grant.name, call: ofHolder(one, bench, grant.name) },
+        ...{ grant: grant.name, call: ofHolder(one, bench, grant.name, who.claims) },
         ...(/^\S+:\d+:\d+ /.test(reason) && { who: reason.slice(0, reason.indexOf(' ')) }),
       }));
     }
   }
 }
 
-function ofHolder(one: PolicyCase, bench: Bench, grant: string): Call {
+function ofHolder(one: PolicyCase, bench: Bench, grant: string, claims: Readonly<Record<string, unknown>> = {}): Call {
   const call = callOf(one, bench, { namespace: grantNamespace(grant), account: 'case' });
   if (one.tokenless || !one.call.http) return call;
   const texts = new Map([...call.texts, ['token.issuer', bench.tokens.issuer], ['token.subject', 'case']]);
@@ -165,6 +168,9 @@ function ofHolder(one: PolicyCase, bench: Bench, grant: string): Call {
     lists: new Map([
       ['token.claim:aud', [bench.tokens.audience]],
       ['token.claim:grants', [grant]],
+      ...Object.entries(claimsRequired(bench.access, [grant], claims)).map(
+        ([name, values]) => [`token.claim:${ATTESTED_CLAIMS}][${name}`, values] as const,
+      ),
     ]),
   };
 }
@@ -190,12 +196,12 @@ function callOf(
 }
 
 function attestationOf(who: Extract<PolicyCase['who'], { kind: 'proof' }>): Attestation {
-  const { issuer, login, teams, repository, ref, claims } = who;
+  const { issuer, login, teams, roles, repository, ref, claims } = who;
   const isGithub = issuer === 'github';
   return {
     ...{ attestor: isGithub ? 'github-codespace' : 'oidc', issuer, subject: `${issuer}:case`, login: login ?? 'case' },
     ...(login !== undefined && { githubUser: { id: 1, login } }),
-    ...{ teams, claims, proofHash: sha256Hex('case') },
+    ...{ teams, organizationRoles: roles, claims, proofHash: sha256Hex('case') },
     workspace: {
       ...{ kind: isGithub ? 'codespace' : repository ? 'actions' : 'other', key: 'case', name: 'case' },
       ...(repository !== undefined && { repository: { id: 1, fullName: repository, ownerId: 1 } }),

@@ -107,6 +107,24 @@ describe('a plan says', () => {
   });
 });
 
+test('templates, refused operations and required claims are compiled to just what the file says', () => {
+  const file = access(`
+  dev:
+    who: [{user: bob}]
+    to:
+      - service: orders.shop
+        port: 8080
+        allow: ['GET /orders/{*}', 'GET /reports/{**}', {operation: POST /refunds, require: {group: [finance, sre]}}]
+        deny: [GET /orders/secret]
+        require: {level: [senior]}`);
+  const closed = policy('shop', '{action: ALLOW, rules: [{from: [{source: {namespaces: [dev]}}]}]}');
+  for (const theirs of ['', closed]) {
+    const { findings, reach } = plan(SERVICES + theirs, file);
+    expect(findings).toEqual([]);
+    expect(new Set(reach.map(({ does }) => does))).toEqual(new Set(['gains']));
+  }
+});
+
 describe('a plan is refused', () => {
   const kinds = (cluster: string) => plan(SERVICES + cluster).findings.map(({ kind }) => kind);
 
