@@ -9,9 +9,11 @@ export interface MeshConfig {
   readonly rootNamespace: string;
   readonly trustDomain: string;
   readonly trustDomainAliases: readonly string[];
+  /** Of further authorities whose certificates are taken. */
+  readonly caTrustDomains: readonly string[];
   readonly pathNormalization: PathNormalization;
-  /** Names of providers that `CUSTOM` policies may name. */
-  readonly extensionProviders: readonly string[];
+  /** Extension providers that `CUSTOM` policies may name. */
+  readonly authorizers: readonly { readonly name: string; readonly protocol: 'http' | 'grpc' }[];
   /** DNS domain of the cluster. */
   readonly clusterDomain: string;
 }
@@ -21,9 +23,10 @@ export const DEFAULT_MESH_CONFIG: MeshConfig = {
   rootNamespace: 'istio-system',
   trustDomain: 'cluster.local',
   trustDomainAliases: [],
+  caTrustDomains: [],
   // Istio's DEFAULT stands for BASE.
   pathNormalization: 'BASE',
-  extensionProviders: [],
+  authorizers: [],
   clusterDomain: 'cluster.local',
 };
 
@@ -43,13 +46,18 @@ export function readMeshConfig(text: string): MeshConfig {
   const config = mapping(values(text));
   const normalization = mapping(config.pathNormalization).normalization;
   const providers = Array.isArray(config.extensionProviders) ? config.extensionProviders : [];
-  const aliases = Array.isArray(config.trustDomainAliases) ? config.trustDomainAliases : [];
+  const authorities = Array.isArray(config.caCertificates) ? config.caCertificates : [];
   return {
     rootNamespace: word(config.rootNamespace) ?? DEFAULT_MESH_CONFIG.rootNamespace,
     trustDomain: word(config.trustDomain) ?? DEFAULT_MESH_CONFIG.trustDomain,
-    trustDomainAliases: aliases.filter((alias) => typeof alias === 'string'),
+    trustDomainAliases: texts(config.trustDomainAliases),
+    caTrustDomains: authorities.flatMap((authority) => texts(mapping(authority).trustDomains)),
     pathNormalization: isNormalization(normalization) ? normalization : DEFAULT_MESH_CONFIG.pathNormalization,
-    extensionProviders: providers.map((provider) => word(mapping(provider).name)).filter((name) => name !== undefined),
+    authorizers: providers.flatMap((provider) => {
+      const { name, envoyExtAuthzHttp, envoyExtAuthzGrpc } = mapping(provider);
+      if (typeof name !== 'string' || !(envoyExtAuthzHttp || envoyExtAuthzGrpc)) return [];
+      return [{ name, protocol: envoyExtAuthzHttp ? ('http' as const) : ('grpc' as const) }];
+    }),
     clusterDomain: DEFAULT_MESH_CONFIG.clusterDomain,
   };
 }
@@ -69,6 +77,10 @@ function mapping(value: unknown): Record<string, unknown> {
 
 function word(value: unknown): string | undefined {
   return typeof value === 'string' && value !== '' ? value : undefined;
+}
+
+function texts(value: unknown): readonly string[] {
+  return Array.isArray(value) ? value.filter((one) => typeof one === 'string') : [];
 }
 
 function isNormalization(value: unknown): value is PathNormalization {

@@ -1,0 +1,284 @@
+/** Everything that guards a workload, compiled once: calls are then decided without looking at a policy again. */
+import type { MeshConfig } from '../istio/mesh-config.ts';
+import type { AuthorizationAction, AuthorizationPolicy } from '../istio/resources.ts';
+import { type AttachedService, authorizationPolicies, requestAuthentications } from './attach.ts';
+import type { Call, Decision, HttpCall, Reason, RuleRef } from './call.ts';
+import { compileRule } from './compile-rule.ts';
+import type { Facts, Test } from './facts.ts';
+import { parseAddress } from './match-address.ts';
+import type { MeshView } from './mesh-view.ts';
+import { normalizePath, withoutQuery } from './path.ts';
+import { type PeerMode, peerModes } from './peer-mode.ts';
+import { type PortProtocol, workloadPorts } from './ports.ts';
+import { NONE, type TokenOutcome, type TokenRule, tokenCheck } from './tokens.ts';
+import type { Workload } from './workload.ts';
+
+export interface Guard {
+  readonly workload: Workload;
+  /** Decides about a call to this workload. Pure, and fast: policies are compiled. */
+  readonly decide: (call: Call) => Decision;
+  readonly protocolOf: (port: number) => PortProtocol;
+  readonly peerMode: (port: number) => PeerMode;
+}
+
+/**
+ * @param service for a waypoint: what the call is addressed to
+ * @param protocols instead of what Services declare, by port of the workload
+ */
+export function guardOf(
+  view: MeshView,
+  workload: Workload,
+  options: { readonly service?: AttachedService; readonly protocols?: ReadonlyMap<number, PortProtocol> } = {},
+): Guard {
+  const policies = authorizationPolicies(view, workload, options.service);
+  const trustDomains = [view.config.trustDomain, ...view.config.trustDomainAliases];
+  const declared =
+    options.protocols ?? new Map([...workloadPorts(view, workload)].map(([port, { protocol }]) => [port, protocol]));
+  const protocolOf = (port: number): PortProtocol => declared.get(port) ?? 'undeclared';
+  const peerMode = peerModes(view, workload);
+  const http = ruleSets(policies, false, trustDomains, view.config.authorizers);
+  const tcp = ruleSets(policies, true, trustDomains, view.config.authorizers);
+  const checkTokens = tokenCheck(requestAuthentications(view, workload, options.service));
+  const { pathNormalization } = view.config;
+  const ours = [...trustDomains, ...view.config.caTrustDomains].map((domain) => `${domain}/`);
+  const isOurs = (principal: string): boolean => ours.some((domain) => principal.startsWith(domain));
+  const modes = new Map<number, PeerMode>();
+  const modeOf = (port: number): PeerMode => {
+    const known = modes.get(port);
+    if (known) return known;
+    const mode = peerMode(port);
+    modes.set(port, mode);
+    return mode;
+  };
+
+  const decide = (call: Call): Decision => {
+    const { port } = call;
+    const mode = modeOf(port);
+    const protocol = protocolOf(port);
+    // Only the handshake of mutual TLS can announce one thing for another: of plain text the first bytes tell.
+    const mutual = call.principal !== undefined && mode.mode !== 'DISABLE';
+    const announced = (mutual && call.announces) || (call.http ? 'http' : 'tcp');
+    const asHttp = protocol === 'http' || (protocol === 'undeclared' && announced === 'http');
+    const as = asHttp ? 'http' : 'tcp';
+    if (mode.mode === 'STRICT' && call.principal === undefined)
+      return { allowed: false, reason: 'plaintext', as, ...(mode.policy && { rule: peerRule(mode) }) };
+    if (mutual && !isOurs(call.principal!)) return { allowed: false, reason: 'foreign-peer', as };
+    // A sidecar that calls knows that the port takes no TLS and sends plain text.
+    const principal = mutual ? `spiffe://${call.principal}` : '';
+    if (!asHttp) return judge(tcp, tcpFacts(call, principal), call, as);
+    if (!call.http) return NOT_HTTP;
+    const path = normalizePath(call.http.path, pathNormalization);
+    if (path === undefined) return MALFORMED_PATH;
+    const facts = httpFacts(call, call.http, principal, path);
+    const custom = externally(http, facts, call, as);
+    if (custom && !custom.allowed) return custom;
+    if (!checkTokens) return judge(http, facts, call, as, custom);
+    const outcome = checkTokens(call, call.http);
+    if (!outcome.valid)
+      return { allowed: false, reason: 'invalid-token', status: outcome.status, rule: tokenRule(outcome.rule), as };
+    return judge(http, outcome === NONE ? facts : withToken(facts, outcome), call, as, custom);
+  };
+  return { workload, decide, protocolOf, peerMode: modeOf };
+}
+
+const NOT_HTTP: Decision = { allowed: false, reason: 'not-http', as: 'http' };
+const MALFORMED_PATH: Decision = { allowed: false, reason: 'malformed-path', status: 400, as: 'http' };
+const OPEN = {
+  http: { allowed: true, reason: 'open', as: 'http' },
+  tcp: { allowed: true, reason: 'open', as: 'tcp' },
+} as const;
+
+interface CompiledRule {
+  readonly ref: RuleRef;
+  readonly test: Test;
+  /** What is decided where it matches; made once. */
+  readonly decision: Decision;
+  readonly provider?: string;
+}
+
+interface RuleSets {
+  readonly deny: readonly CompiledRule[];
+  /** Undefined: no ALLOW policy is enforced. */
+  readonly allow: readonly CompiledRule[] | undefined;
+  readonly noAllow: Decision;
+  readonly audit: readonly CompiledRule[];
+  readonly custom: readonly CompiledRule[];
+  /** Providers cannot be told apart by the proxy: every matching rule refuses. */
+  readonly customRefuses: (provider: string) => boolean;
+  readonly dryDeny: readonly CompiledRule[];
+  readonly dryAllow: readonly CompiledRule[] | undefined;
+}
+
+function ruleSets(
+  policies: readonly AuthorizationPolicy[],
+  forTcp: boolean,
+  trustDomains: readonly string[],
+  authorizers: MeshConfig['authorizers'],
+): RuleSets {
+  const as = forTcp ? 'tcp' : 'http';
+  const of = (action: AuthorizationAction, dry: boolean) =>
+    policies.filter((policy) => (policy.spec.action ?? 'ALLOW') === action && isDryRun(policy) === dry);
+  const compile = (some: readonly AuthorizationPolicy[], action: AuthorizationAction): readonly CompiledRule[] =>
+    some.flatMap((policy) =>
+      (policy.spec.rules ?? []).flatMap((rule, index) => {
+        const context = { namespace: policy.metadata.namespace, action, forTcp, trustDomains };
+        const test = compileRule(rule, context);
+        if (!test) return [];
+        const ref = policyRule(policy, index);
+        const provider = action === 'CUSTOM' ? (policy.spec.provider?.name ?? '') : undefined;
+        return [{ ref, test, decision: decisionOf(action, ref, as), ...(provider !== undefined && { provider }) }];
+      }),
+    );
+  const allow = of('ALLOW', false);
+  const dryAllow = of('ALLOW', true);
+  const custom = of('CUSTOM', false);
+  const named = new Set([...custom, ...of('CUSTOM', true)].map(({ spec }) => spec.provider?.name ?? ''));
+  const speak = new Map(authorizers.map(({ name, protocol }) => [name, protocol]));
+  return {
+    deny: compile(of('DENY', false), 'DENY'),
+    allow: allow.length === 0 ? undefined : compile(allow, 'ALLOW'),
+    noAllow: {
+      ...{ allowed: false, reason: 'no-allow-rule', as },
+      ...(!forTcp && { status: 403 }),
+      ...(allow[0] && { rule: policyRule(allow[0]) }),
+    },
+    audit: compile(of('AUDIT', false), 'AUDIT'),
+    // Authorizers that speak HTTP are not asked about connections that do not.
+    custom: compile(custom, 'CUSTOM').filter(
+      ({ provider = '' }) => !forTcp || named.size > 1 || speak.get(provider) !== 'http',
+    ),
+    customRefuses: (provider) => named.size > 1 || !speak.has(provider),
+    dryDeny: compile(of('DENY', true), 'DENY'),
+    dryAllow: dryAllow.length === 0 ? undefined : compile(dryAllow, 'ALLOW'),
+  };
+}
+
+function decisionOf(action: AuthorizationAction, rule: RuleRef, as: 'http' | 'tcp'): Decision {
+  const reasons: Partial<Record<AuthorizationAction, Reason>> = { ALLOW: 'allow-rule', CUSTOM: 'custom-rule' };
+  const reason = reasons[action] ?? 'deny-rule';
+  const allowed = action === 'ALLOW';
+  return { allowed, reason, rule, as, ...(!allowed && as === 'http' && { status: 403 }) };
+}
+
+/** The external authorizers' part; undefined where none is asked. */
+function externally(sets: RuleSets, facts: Facts, call: Call, as: 'http' | 'tcp'): Decision | undefined {
+  if (sets.custom.length === 0) return undefined;
+  const asked: { provider: string; rule: RuleRef }[] = [];
+  for (const { test, ref, decision, provider = '' } of sets.custom) {
+    if (!test(facts)) continue;
+    if (sets.customRefuses(provider)) return decision;
+    if (call.external?.[provider] === false) return { ...decision, external: [{ provider, rule: ref }] };
+    asked.push({ provider, rule: ref });
+  }
+  return asked.length === 0 ? undefined : { ...OPEN[as], external: asked };
+}
+
+function judge(sets: RuleSets, facts: Facts, call: Call, as: 'http' | 'tcp', custom?: Decision): Decision {
+  // On connections that are no HTTP the authorizers come here; those that speak HTTP only are not asked.
+  const asked = custom ?? (as === 'tcp' ? externally(sets, facts, call, as) : undefined);
+  if (asked && !asked.allowed) return asked;
+  const decision = verdict(sets, facts, as);
+  if (!asked && sets.audit.length === 0 && sets.dryDeny.length === 0 && !sets.dryAllow) return decision;
+  const audited = sets.audit.flatMap(({ test, ref }) => (test(facts) ? [ref] : []));
+  const denied = matching(sets.dryDeny, facts)?.ref;
+  const allowed = sets.dryAllow && (matching(sets.dryAllow, facts)?.ref ?? ('no-rule' as const));
+  const dryRun = { ...(denied && { denied }), ...(allowed && { allowed }) };
+  return {
+    ...decision,
+    ...(audited.length > 0 && { audited }),
+    ...(asked?.external && { external: asked.external }),
+    ...(Object.keys(dryRun).length > 0 && { dryRun }),
+  };
+}
+
+function verdict(sets: RuleSets, facts: Facts, as: 'http' | 'tcp'): Decision {
+  const denied = matching(sets.deny, facts);
+  if (denied) return denied.decision;
+  if (!sets.allow) return OPEN[as];
+  return matching(sets.allow, facts)?.decision ?? sets.noAllow;
+}
+
+function matching(rules: readonly CompiledRule[], facts: Facts): CompiledRule | undefined {
+  for (const rule of rules) if (rule.test(facts)) return rule;
+  return undefined;
+}
+
+const noHeader = (): undefined => undefined;
+
+function tcpFacts(call: Call, principal: string): Facts {
+  return {
+    principal,
+    sourceIp: call.sourceIp,
+    remoteIp: call.remoteIp ?? call.sourceIp,
+    destinationIp: call.destinationIp,
+    port: call.port,
+    sni: call.sni ?? '',
+    method: '',
+    path: '',
+    authority: '',
+    header: noHeader,
+    claims: undefined,
+    metadata: call.metadata,
+  };
+}
+
+function httpFacts(call: Call, http: HttpCall, principal: string, path: string): Facts {
+  const { headers, method, authority } = http;
+  return {
+    principal,
+    sourceIp: call.sourceIp,
+    remoteIp: call.remoteIp ?? forwardedFor(headers) ?? call.sourceIp,
+    destinationIp: call.destinationIp,
+    port: call.port,
+    sni: call.sni ?? '',
+    method,
+    path: withoutQuery(path),
+    authority,
+    header: (name) => {
+      if (name === ':method') return method;
+      if (name === ':path') return path;
+      if (name === ':authority' || name === 'host') return authority;
+      return headers?.[name];
+    },
+    claims: undefined,
+    metadata: call.metadata,
+  };
+}
+
+/** A proxy that trusts no other believes the last address: that is what the one before it has seen. */
+function forwardedFor(headers: HttpCall['headers']): string | undefined {
+  const value = headers?.['x-forwarded-for'];
+  const last = value?.slice(value.lastIndexOf(',') + 1).trim();
+  return last !== undefined && parseAddress(last) ? last : undefined;
+}
+
+function withToken(facts: Facts, outcome: TokenOutcome & { readonly valid: true }): Facts {
+  const { headers, claims } = outcome;
+  const header = (name: string) => (Object.hasOwn(headers, name) ? headers[name] : facts.header(name));
+  return { ...facts, claims, header };
+}
+
+/** As Go's ParseBool reads it. */
+function isDryRun({ metadata }: AuthorizationPolicy): boolean {
+  return ['1', 't', 'T', 'TRUE', 'true', 'True'].includes(metadata.annotations?.['istio.io/dry-run'] ?? '');
+}
+
+function policyRule(policy: AuthorizationPolicy, rule?: number): RuleRef {
+  const { namespace, name } = policy.metadata;
+  return {
+    ...{ kind: 'AuthorizationPolicy', namespace, name, action: policy.spec.action ?? 'ALLOW' },
+    ...(rule !== undefined && { rule }),
+    place: () => policy.origin.at(rule === undefined ? [] : ['spec', 'rules', rule]),
+  };
+}
+
+function tokenRule({ policy, index }: TokenRule): RuleRef {
+  const { namespace, name } = policy.metadata;
+  const place = () => policy.origin.at(['spec', 'jwtRules', index]);
+  return { kind: 'RequestAuthentication', namespace, name, rule: index, place };
+}
+
+function peerRule({ policy }: PeerMode): RuleRef {
+  const { namespace, name } = policy!.metadata;
+  return { kind: 'PeerAuthentication', namespace, name, place: () => policy!.origin.at(['spec']) };
+}

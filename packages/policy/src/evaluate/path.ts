@@ -1,0 +1,96 @@
+/** Paths: what Envoy makes of a path before policies see it, and Istio's path templates. */
+import type { PathNormalization } from '../istio/mesh-config.ts';
+import type { TextTest } from './match-text.ts';
+
+/** Nothing in such a path is changed by any normalisation. */
+const PLAIN = /^\/(?:[A-Za-z0-9_~!$&'()*+,;=:@-]+\/?)*(?:\?[^#]*)?$/;
+
+/**
+ * The path with its query, as the mesh configures it to be normalised (RFC 3986 section 6.2.2.3 and Envoy's
+ * `normalize_path`, `merge_slashes`, `path_with_escaped_slashes_action`).
+ * @returns undefined where Envoy answers 400
+ */
+export function normalizePath(path: string, how: PathNormalization): string | undefined {
+  if (PLAIN.test(path)) return path;
+  if (path.includes('#')) return undefined;
+  if (how === 'NONE') return path;
+  const mark = path.indexOf('?');
+  const query = mark < 0 ? '' : path.slice(mark);
+  let bare = mark < 0 ? path : path.slice(0, mark);
+  if (how === 'DECODE_AND_MERGE_SLASHES') bare = bare.replace(/%2f/gi, '/').replace(/%5c/gi, '\\');
+  if (bare.includes('%00')) return undefined;
+  bare = canonical(bare);
+  if (how !== 'BASE') bare = bare.replace(/\/{2,}/g, '/');
+  return bare + query;
+}
+
+/** The path without its query, which policies do not look at. */
+export function withoutQuery(path: string): string {
+  const mark = path.search(/[?#]/);
+  return mark < 0 ? path : path.slice(0, mark);
+}
+
+/** Written with their escape in the canonical form: controls, space, what is not ASCII, and these. */
+const ESCAPED = '"<>^`{|}';
+/** Escapes of what needs none. */
+const NEEDLESS = /%(?:2[DdEe]|3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe])/g;
+
+/** As Chromium's URL library canonicalises a path: much like the WHATWG URL standard, and it unescapes what needs no escape. */
+function canonical(path: string): string {
+  const steps: string[] = [];
+  const unescaped = path.replace(NEEDLESS, (code) => String.fromCharCode(Number.parseInt(code.slice(1), 16)));
+  const given = unescaped.replaceAll('\\', '/').split('/');
+  // What precedes the first slash belongs to no step.
+  const [head, ...rest] = given;
+  for (const [index, step] of rest.entries()) {
+    const last = index === rest.length - 1;
+    if (step === '.') {
+      if (last) steps.push('');
+    } else if (step === '..') {
+      steps.pop();
+      if (last) steps.push('');
+    } else steps.push(step);
+  }
+  return [...[head, ...steps].join('/')].map(canonicalCharacter).join('');
+}
+
+function canonicalCharacter(character: string): string {
+  const code = character.codePointAt(0)!;
+  if (code > 0x20 && code < 0x7f && !ESCAPED.includes(character)) return character;
+  return [...Buffer.from(character)].map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join('');
+}
+
+const LITERAL = "a-zA-Z0-9\\-._~%!$&'()+,;:@=*";
+const SEGMENT = `[${LITERAL}]+`;
+const ANY = `[${LITERAL}/]*`;
+
+export function isTemplate(path: string): boolean {
+  return path.includes('{*}') || path.includes('{**}');
+}
+
+/**
+ * A path with `{*}` (one segment) and `{**}` (any number of them).
+ * @returns undefined where Envoy takes no such template
+ */
+export function templateTest(template: string): TextTest | undefined {
+  const text = template.replaceAll('{*}', '*').replaceAll('{**}', '**');
+  if (!/^\/[\x21-\x7e]*$/.test(text)) return undefined;
+  const segments = text.slice(1).split('/');
+  let seenAny = false;
+  const forms: string[] = [];
+  for (const [index, segment] of segments.entries()) {
+    const last = index === segments.length - 1;
+    const operator = /^\*\*?/.exec(segment)?.[0];
+    const literal = segment.slice(operator?.length ?? 0);
+    if (segment === '' && !(last && index > 0) && text !== '/') return undefined;
+    if (literal.includes('*') || !new RegExp(`^[${LITERAL}]*$`).test(literal)) return undefined;
+    // What follows an operator in its segment is a suffix, which ends the template.
+    if (operator && literal !== '' && !last) return undefined;
+    if (operator && seenAny) return undefined;
+    seenAny ||= operator === '**';
+    const form = operator === undefined ? '' : operator === '*' ? SEGMENT : ANY;
+    forms.push(form + literal.replace(/[$()+.]/g, '\\$&'));
+  }
+  const whole = new RegExp(`^/${forms.join('/')}$`);
+  return (path) => whole.test(path);
+}
