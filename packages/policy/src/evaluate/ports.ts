@@ -1,4 +1,5 @@
 /** Which protocol a port of a workload is declared to speak: it decides whether rules for HTTP or for TCP are evaluated. */
+import { protocolOf } from '../istio/port-protocol.ts';
 import type { MeshView } from './mesh-view.ts';
 import { selects, type Workload } from './workload.ts';
 
@@ -26,7 +27,7 @@ export function workloadPorts(view: MeshView, workload: Workload): ReadonlyMap<n
   const sidecar = sidecarOf(view, workload);
   for (const { port } of sidecar?.spec.ingress ?? []) {
     if (port?.number !== undefined)
-      add(port.number, parseProtocol(port.protocol ?? ''), `${workload.namespace}/${sidecar!.metadata.name}`);
+      add(port.number, declaredProtocol(0, port.protocol ?? ''), `${workload.namespace}/${sidecar!.metadata.name}`);
   }
   const only = (sidecar?.spec.ingress?.length ?? 0) > 0;
   for (const { metadata, spec } of view.within('Service', workload.namespace)) {
@@ -35,31 +36,17 @@ export function workloadPorts(view: MeshView, workload: Workload): ReadonlyMap<n
       const target = typeof targetPort === 'string' ? workload.portNames.get(targetPort) : targetPort || port;
       if (target === undefined || protocol !== 'TCP') continue;
       const host = `${metadata.name}.${metadata.namespace}.svc.${view.config.clusterDomain}:${port}`;
-      const declared = ports.has(target) || !only ? servicePortProtocol(port, name, appProtocol) : 'undeclared';
+      const declared = ports.has(target) || !only ? declaredProtocol(port, appProtocol ?? name) : 'undeclared';
       add(target, declared, `${metadata.namespace}/${metadata.name}`, host);
     }
   }
   return ports;
 }
 
-const HTTP = new Set(['http', 'http2', 'http_proxy', 'grpc', 'grpc-web']);
-const TCP = new Set(['tcp', 'https', 'tls', 'mongo', 'redis', 'mysql']);
-/** SMTP, DNS, MySQL and MongoDB speak too late, or not first: they are never sniffed. */
-const NEVER_SNIFFED = new Set([25, 53, 3306, 27017]);
-
 /** As Istio reads `appProtocol`, or else the beginning of the port's name. */
-export function servicePortProtocol(port: number, name: string, appProtocol?: string): PortProtocol {
-  if (appProtocol === 'kubernetes.io/h2c' || appProtocol === 'kubernetes.io/ws') return 'http';
-  if (appProtocol === 'kubernetes.io/wss') return 'tcp';
-  const written = appProtocol ?? name;
-  if (/^grpc-web/i.test(written)) return 'http';
-  const protocol = parseProtocol(written.split('-')[0]!);
-  return protocol === 'undeclared' && NEVER_SNIFFED.has(port) ? 'tcp' : protocol;
-}
-
-function parseProtocol(text: string): PortProtocol {
-  const lower = text.toLowerCase();
-  return HTTP.has(lower) ? 'http' : TCP.has(lower) ? 'tcp' : 'undeclared';
+function declaredProtocol(port: number, declared: string): PortProtocol {
+  const protocol = protocolOf(port, declared);
+  return protocol === 'http2' ? 'http' : protocol;
 }
 
 /** The Sidecar that governs a workload: one that selects it, else that of the namespace, else that of the root namespace. */
