@@ -13,6 +13,8 @@ export default defineConfig({
           include: ['{packages/*,lab}/test/**/*.test.ts', 'test/**/*.test.ts'],
           exclude: ['**/*.mesh.test.ts'],
           testTimeout: 20_000,
+          // A condition is waited for; how long it takes is the machine's business.
+          expect: { poll: { timeout: 15_000 } },
         },
       },
       {

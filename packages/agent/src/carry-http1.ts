@@ -1,37 +1,17 @@
 /**
  * One local HTTP/1.1 connection, carried: each request head gets the identity token, all other bytes pass. Requests go
- * where `route` says; a connection that changes its destination (only proxies have such clients) waits for its turn.
+ * where `route` says; a connection that changes its destination (only proxies have such clients) waits for its turn. A
+ * request that others are under way beside goes over the connection that they share, said in HTTP/2.
  */
 import type { Socket } from 'node:net';
-import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
-import type { ReachableService } from '@meshpass/identity/wire';
-import { type RequestHead, RequestReader, writeHead } from './http1.ts';
+import { type MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import { RequestReader, writeHead } from './http1.ts';
 import { writeTogether } from './pass-on.ts';
-import { isPolicyRefusal, policyRefusal, renderRefusal } from './refusal.ts';
+import { PolicyAnswers } from './policy-answer.ts';
+import { closedUnanswered, renderRefusal } from './refusal.ts';
 import { ResponseTracker } from './response.ts';
-
-export interface Route {
-  /** Routes with the same key share a connection. */
-  readonly key: string;
-  /** What the request line names towards the destination. */
-  readonly target: string;
-  /** Header lines to insert, each with its CRLF: the identity token, for services of the mesh. */
-  readonly inserted: string;
-  /** The header lines to send on, where they are not the request's own. */
-  readonly lines?: string;
-  readonly service?: ReachableService;
-  /** @param fresh not one that an earlier client left behind */
-  connect(fresh: boolean): Promise<Socket>;
-  /** Takes back a connection that rests between two exchanges. */
-  release?(socket: Socket): void;
-}
-
-export interface HttpCarrier {
-  readonly tokenHeader: string;
-  readonly sessionId: string;
-  /** @throws MeshpassError: the request is refused with it */
-  route(head: RequestHead): Route;
-}
+import type { HttpCarrier, Route, RoutedRequest, Share } from './route.ts';
+import { type ExchangeEnd, SharedExchange } from './shared-exchange.ts';
 
 interface Upstream {
   readonly key: string;
@@ -40,7 +20,6 @@ interface Upstream {
   readonly tracker: ResponseTracker;
 }
 
-const MAX_REFUSAL = 8192;
 const MAX_WAITING = 65_536;
 const SAFE = new Set(['GET', 'HEAD', 'OPTIONS']);
 
@@ -50,14 +29,16 @@ const SAFE = new Set(['GET', 'HEAD', 'OPTIONS']);
  */
 export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer): void {
   const reader = new RequestReader(carrier.tokenHeader);
+  const answers = new PolicyAnswers(carrier.sessionId);
   let upstream: Upstream | undefined;
-  let waiting: { head: RequestHead; route: Route } | undefined;
-  let replayable: { head: RequestHead; route: Route } | undefined;
+  let exchange: SharedExchange | undefined; // in place of an upstream
+  let waiting: RoutedRequest | undefined;
+  let replayable: RoutedRequest | undefined;
   let fresh = false;
   let connecting = false;
   let clientEnded = false;
   let finished = false;
-  let held: Buffer | undefined; // the beginning of what may be a policy refusal
+  let answered: (() => void) | undefined; // what is under way has been counted with it
 
   client.on('data', (chunk: Buffer) => {
     if (finished) return;
@@ -73,10 +54,15 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
       client.destroy(); // the rest of the request will never come
     else settle();
   });
-  client.on('drain', () => upstream?.socket.resume());
+  client.on('drain', () => {
+    upstream?.socket.resume();
+    exchange?.drained();
+  });
   client.on('error', () => client.destroy());
   client.once('close', () => {
     finished = true;
+    countOut();
+    exchange?.cancel();
     upstream?.socket.destroy();
   });
   if (first?.length) {
@@ -92,6 +78,17 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
       let out: Buffer | undefined;
       while (!connecting) {
         if (waiting) {
+          // One that is counted has been given a connection of its own.
+          const share = fresh || answered ? undefined : waiting.route.share?.();
+          if (share instanceof Promise) {
+            if (!upstream) {
+              awaitShare(share);
+              return;
+            }
+          } else if (share) {
+            exchangeShared(waiting, share);
+            continue;
+          }
           if (upstream && upstream.key !== waiting.route.key) {
             if (out) send(out);
             out = undefined;
@@ -107,6 +104,7 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
           replayable =
             !fresh && head.body === 0 && SAFE.has(head.method) && upstream.tracker.idle ? waiting : undefined;
           waiting = undefined;
+          countIn(route);
           upstream.tracker.expect({
             method: head.method,
             path: head.target,
@@ -121,11 +119,14 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
           out = out ? Buffer.concat([out, bytes]) : bytes;
           continue;
         }
+        if (exchange && !reader.inBody) break; // its response comes first
         const piece = reader.read();
         if (!piece) break;
         if (piece.head) {
           asked = piece.head;
           waiting = { head: asked, route: carrier.route(asked) };
+        } else if (exchange) {
+          if (!exchange.send(piece.bytes)) client.pause();
         } else if (out && piece.bytes.length < 16_384) {
           out = Buffer.concat([out, piece.bytes]);
         } else {
@@ -140,12 +141,71 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
     }
   }
 
+  function awaitShare(soon: Promise<Share | undefined>): void {
+    connecting = true;
+    client.pause();
+    void soon.then((share) => {
+      connecting = false;
+      if (finished) return;
+      if (share?.connection.ready) exchangeShared(waiting!, share);
+      else countIn(waiting!.route);
+      client.resume();
+      pump();
+    });
+  }
+
+  function exchangeShared(asked: RoutedRequest, { connection, request }: Share): void {
+    const { head, route } = asked;
+    waiting = undefined;
+    if (upstream) letGo();
+    countIn(route);
+    exchange = new SharedExchange({
+      ...{ client, connection, head, request, service: route.service!, sessionId: carrier.sessionId },
+      ended: (end) => endExchange(end, asked),
+    });
+  }
+
+  function endExchange(end: ExchangeEnd, asked: RoutedRequest): void {
+    exchange = undefined;
+    countOut();
+    if (finished) return;
+    if (end.kind === 'broken') {
+      client.resetAndDestroy(); // the client must not take it for whole
+    } else if (end.kind === 'unanswered') {
+      const { method, body } = asked.head;
+      // RFC 9113 section 8.7 allows any request that was not processed, RFC 9110 section 9.2.2 any safe one.
+      if (!fresh && body === 0 && (end.unprocessed || SAFE.has(method))) {
+        waiting = asked;
+        fresh = true;
+        pump();
+      } else {
+        refuse(closedUnanswered(), asked.head);
+      }
+    } else if (end.close) {
+      leave();
+    } else {
+      settle();
+      pump();
+      if (!finished && !connecting && reader.size <= MAX_WAITING) client.resume();
+    }
+  }
+
+  function countIn(route: Route): void {
+    answered ??= route.underWay?.add();
+  }
+
+  function countOut(): void {
+    answered?.();
+    answered = undefined;
+  }
+
   function send(bytes: Buffer): void {
     if (!upstream!.socket.write(bytes)) client.pause();
   }
 
   function connect(route: Route): void {
     connecting = true;
+    countIn(route);
     client.pause();
     route.connect(fresh).then(
       (socket) => {
@@ -182,15 +242,12 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
       return;
     }
     const before = tracker.pending.length;
-    let bytes: Buffer | undefined = chunk;
-    if (route.service && (held || (tracker.atHead && (chunk[9] === 0x34 || chunk.length < 12)))) {
-      bytes = tellPolicyRefusal(chunk, tracker, route.service);
-      if (!bytes) return;
-    } else {
-      tracker.observe(chunk);
-    }
+    if (!route.service) tracker.observe(chunk);
+    const bytes = route.service ? answers.pass(chunk, tracker, route.service) : chunk;
+    if (!bytes) return;
     if (!writeTogether(client, bytes)) socket.pause();
     if (tracker.switched) {
+      countOut();
       reader.decideUpgrade(true);
       pump();
       if (!socket.writableNeedDrain) client.resume();
@@ -205,27 +262,11 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
     }
   }
 
-  /** @returns the bytes for the client: a refusal that says what to do, or what came; undefined while more is awaited */
-  function tellPolicyRefusal(chunk: Buffer, tracker: ResponseTracker, service: ReachableService): Buffer | undefined {
-    const bytes = held ? Buffer.concat([held, chunk]) : chunk;
-    const request = tracker.pending[0]!;
-    const found = request.method !== 'HEAD' && bytes.length <= MAX_REFUSAL && isPolicyRefusal(bytes);
-    held = found === 'part' ? bytes : undefined;
-    if (held) return undefined;
-    tracker.observe(bytes);
-    if (!found) return bytes;
-    return renderRefusal(policyRefusal(request.method, request.path, service, carrier.sessionId), {
-      accept: request.accept,
-      sessionId: carrier.sessionId,
-      close: tracker.closing,
-    });
-  }
-
   function onUpstreamEnd(): void {
     if (!upstream || finished) return;
     const { tracker } = upstream;
+    const held = answers.release();
     if (held) client.write(held);
-    held = undefined;
     const unanswered = tracker.pending[0];
     const untouched = tracker.atHead;
     detach().destroy();
@@ -236,14 +277,7 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
       fresh = true;
       pump();
     } else if (unanswered && untouched) {
-      refuse(
-        new MeshpassError(
-          'agent_edge_unreachable',
-          'The mesh closed the connection before it answered. Your access may have just ended, or the service restarted: ' +
-            'meshpass status tells which.',
-        ),
-        unanswered,
-      );
+      refuse(closedUnanswered(), unanswered);
     } else if (unanswered) {
       client.resetAndDestroy(); // in the middle of a body: the client must not take it for whole
     } else if (waiting || !reader.empty) {
@@ -255,12 +289,13 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
 
   /** After an exchange: nothing more will come from a client that has ended, or to one whose server has. */
   function settle(): void {
-    if (finished) return;
+    if (finished || exchange) return;
     if (!upstream) {
       if (clientEnded && !connecting) finish();
       return;
     }
     if (!upstream.tracker.idle) return;
+    countOut();
     if (upstream.tracker.closing) {
       detach().destroy();
       finish();
@@ -280,6 +315,7 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
   function detach(): Socket {
     const { socket } = upstream!;
     upstream = undefined;
+    countOut();
     socket.off('data', onResponse).off('drain', onDrain).off('end', onUpstreamEnd).off('close', onUpstreamEnd);
     return socket;
   }
@@ -293,8 +329,15 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
   function refuse(error: MeshpassError, request?: { readonly accept: string | undefined }): void {
     if (finished) return;
     finished = true;
-    client.end(renderRefusal(error, { accept: request?.accept, sessionId: carrier.sessionId, close: true }));
+    client.write(renderRefusal(error, { accept: request?.accept, sessionId: carrier.sessionId, close: true }));
     if (upstream) detach().destroy();
+    leave();
+  }
+
+  /** Ends the connection; what the client still sends is read and dropped, or it would lose what was said last. */
+  function leave(): void {
+    finished = true;
+    client.end();
     client.resume();
     setTimeout(() => client.destroy(), 2000).unref();
   }

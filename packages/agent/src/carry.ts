@@ -2,11 +2,13 @@
 import type { Socket } from 'node:net';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import type { ReachableService } from '@meshpass/identity/wire';
-import { carryHttp1, type HttpCarrier, type Route } from './carry-http1.ts';
+import { carryHttp1 } from './carry-http1.ts';
 import { carryBytes } from './carry-tcp.ts';
 import type { RequestHead } from './http1.ts';
 import { HTTP2_PREFACE, Http2Requests, neverIndexedField } from './http2.ts';
+import { RequestTranslator } from './http2-request.ts';
 import { notGranted } from './refusal.ts';
+import type { HttpCarrier, Route } from './route.ts';
 import type { TunnelKind, Tunnels } from './tunnel.ts';
 
 export interface Mesh {
@@ -79,20 +81,43 @@ export function byName(service: ReachableService, mesh: () => Mesh): HttpCarrier
   };
 }
 
-/** Where a request to a service goes, with the identity token of this moment. */
-export function serviceRoute(head: RequestHead, service: ReachableService, mesh: () => Mesh, target: string): Route {
+/**
+ * Where a request to a service goes, with the identity token of this moment.
+ * @param target what the request line names towards the service
+ * @param lines the header lines to send on, where they are not the request's own
+ */
+export function serviceRoute(
+  head: RequestHead,
+  service: ReachableService,
+  mesh: () => Mesh,
+  target: string,
+  lines?: string,
+): Route {
   if (head.method === 'CONNECT')
     throw new MeshpassError('request_malformed', 'CONNECT is for proxies; this is a service.');
   const { tunnels, tokenHeader, identityToken } = mesh();
+  const { shared } = tunnels;
+  const inserted = `${tokenHeader}: ${identityToken()}\r\n`;
   return {
     key: routeKey(service),
     target,
-    inserted: `${tokenHeader}: ${identityToken()}\r\n`,
+    inserted,
+    ...(lines !== undefined && { lines }),
     service,
+    underWay: shared.underWay(service),
+    share: () => {
+      const taken = shared.take(service);
+      const request = taken && translator.translate(head, target, lines ?? head.lines, inserted);
+      if (!request) return undefined;
+      if (!(taken instanceof Promise)) return { connection: taken, request };
+      return taken.then((connection) => connection && { connection, request });
+    },
     connect: (fresh) => tunnels.open(service, 'http1', fresh),
     release: (socket) => tunnels.park(service, 'http1', socket as Awaited<ReturnType<Tunnels['open']>>),
   };
 }
+
+const translator = new RequestTranslator();
 
 /** A connection serves as long as the service is the same and so is the workload that may stand behind it. */
 function routeKey(service: ReachableService): string {

@@ -6,13 +6,14 @@ import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
 import { createServer, type Server, type Socket } from 'node:net';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { carryToService, type Mesh, serviceRoute } from './carry.ts';
-import { carryHttp1, type HttpCarrier, type Route } from './carry-http1.ts';
+import { carryHttp1 } from './carry-http1.ts';
 import { carryBytes } from './carry-tcp.ts';
 import { connectDirect } from './direct.ts';
 import { PROXY_USER } from './env.ts';
 import { MAX_HEAD, parseHead, type RequestHead } from './http1.ts';
 import { destinationOf } from './mesh-names.ts';
 import { notGranted, renderRefusal } from './refusal.ts';
+import type { HttpCarrier, Route } from './route.ts';
 import { SOCKS_VERSION, serveSocks } from './socks5.ts';
 
 const HANDSHAKE_TIMEOUT = 30_000;
@@ -102,7 +103,7 @@ function proxyCarrier(mesh: () => Mesh, secret: string): HttpCarrier {
       if (destination.kind === 'not-granted') throw notGranted(`${host}:${port}`, services);
       // RFC 9112 section 3.2.2: the Host that a proxy sends on is the one of the target, whatever the client sent.
       const lines = withHost(head.lines, url[1]!);
-      if (destination.kind === 'service') return { ...serviceRoute(head, destination.service, mesh, path), lines };
+      if (destination.kind === 'service') return serviceRoute(head, destination.service, mesh, path, lines);
       const direct: Route = {
         key: `direct ${host}:${port}`,
         target: path,

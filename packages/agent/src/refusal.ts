@@ -57,12 +57,22 @@ export function notGranted(authority: string, services: readonly ReachableServic
   );
 }
 
+/** A connection that ended where an answer was due. */
+export function closedUnanswered(): MeshpassError {
+  return new MeshpassError(
+    'agent_edge_unreachable',
+    'The mesh closed the connection before it answered. Your access may have just ended, or the service restarted: ' +
+      'meshpass status tells which.',
+  );
+}
+
 /** The shortest name of a service. */
 export function shortName(service: ReachableService): string {
   return service.aliases.reduce((short, alias) => (alias.length < short.length ? alias : short), service.host);
 }
 
-const POLICY_BODY = 'RBAC: access denied';
+/** What Envoy's RBAC filter answers. */
+export const POLICY_BODY = 'RBAC: access denied';
 const POLICY_LENGTH = /\r\ncontent-length:[\t ]*19[\t ]*\r\n/i;
 
 /**

@@ -25,6 +25,8 @@ export interface AgentStatus {
     readonly failures: Readonly<Record<string, string>>;
   };
   readonly tunnels: number;
+  /** Those of them that carry requests of several clients at once. */
+  readonly shared: number;
   /** The last connection to each service that ended without room to say why (raw TCP). */
   readonly untold: readonly {
     readonly service: string;

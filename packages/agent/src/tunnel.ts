@@ -10,6 +10,7 @@ import { MeshpassError } from '@meshpass/identity/error';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { connectToEdge, type EdgeAddress, requestTunnel } from './edge-connection.ts';
 import { secureInside, type TlsSession } from './inner-tls.ts';
+import { SharedConnections } from './shared-connections.ts';
 import { WaitingSockets } from './waiting-sockets.ts';
 
 /** What Envoy reads from the ALPN of a connection: which kind of rules it evaluates, and which codec it uses. */
@@ -65,9 +66,17 @@ export class Tunnels {
   readonly #lastUse = new Map<string, number>();
   readonly #filling = new Set<string>();
   #closed = false;
+  /** HTTP/2 connections that carry requests of many local HTTP/1.1 clients. */
+  readonly shared: SharedConnections;
 
   constructor(options: TunnelsOptions) {
     this.#options = { warm: 2, warmFor: 120_000, parkFor: 10_000, timeout: 10_000, limit: 240, ...options };
+    this.shared = new SharedConnections({
+      open: (service) => this.open(service, 'http2', true),
+      generation: (service) => this.#options.identity(service.grant).generation,
+      keyOf: (service) => parkKey(service, 'http2'),
+      idleFor: this.#options.parkFor,
+    });
   }
 
   get size(): number {
@@ -143,6 +152,7 @@ export class Tunnels {
   refresh(): void {
     this.#outer.dropAll();
     this.#parked.dropAll();
+    this.shared.drainAll();
     this.#sessions.clear();
     for (const grant of this.#lastUse.keys()) if (this.#usedWithin(grant, IN_USE)) this.#refill(grant);
   }
@@ -150,6 +160,7 @@ export class Tunnels {
   /** Services may expect other workloads now: connections to the earlier ones are not given out again. */
   servicesChanged(): void {
     this.#parked.dropAll();
+    this.shared.drainAll();
   }
 
   /** Ends every connection. */

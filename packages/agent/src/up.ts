@@ -159,6 +159,7 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
       proxy: { host: '127.0.0.1', port: proxy.port },
       broker: { url: config.broker, answeredAt: health.brokerAnsweredAt, failures: health.failures },
       tunnels: tunnels.size,
+      shared: tunnels.shared.size,
       notes,
       untold: [...untold.values()],
       readyAfter,
