@@ -1,6 +1,7 @@
 /** Everything that policy depends on in a live cluster, by list calls. Secrets are not asked for. */
 import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes-access';
 import { type KubernetesHttp, kubernetesHttp } from '@meshpass/broker/mesh/kubernetes-http';
+import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { loadObject, type ManifestProblem } from '@meshpass/policy/istio/load';
 import type { Resource } from '@meshpass/policy/istio/resources';
 
@@ -18,20 +19,26 @@ const of = (apiVersion: string, kind: string, plural: string, query?: Collection
 });
 
 const COLLECTIONS: readonly Collection[] = [
-  ...['AuthorizationPolicy', 'RequestAuthentication', 'PeerAuthentication'].map((kind) =>
-    of('security.istio.io/v1', kind, plural(kind)),
-  ),
-  ...['Gateway', 'VirtualService', 'DestinationRule', 'ServiceEntry', 'Sidecar'].map((kind) =>
-    of('networking.istio.io/v1', kind, plural(kind)),
-  ),
+  of('security.istio.io/v1', 'AuthorizationPolicy', 'authorizationpolicies'),
+  of('security.istio.io/v1', 'RequestAuthentication', 'requestauthentications'),
+  of('security.istio.io/v1', 'PeerAuthentication', 'peerauthentications'),
+  of('networking.istio.io/v1', 'Gateway', 'gateways'),
+  of('networking.istio.io/v1', 'VirtualService', 'virtualservices'),
+  of('networking.istio.io/v1', 'DestinationRule', 'destinationrules'),
+  of('networking.istio.io/v1', 'ServiceEntry', 'serviceentries'),
+  of('networking.istio.io/v1', 'Sidecar', 'sidecars'),
   of('networking.istio.io/v1alpha3', 'EnvoyFilter', 'envoyfilters'),
   of('gateway.networking.k8s.io/v1', 'Gateway', 'gateways'),
-  ...['Service', 'Namespace', 'ServiceAccount', 'Pod'].map((kind) => of('v1', kind, plural(kind))),
+  of('v1', 'Service', 'services'),
+  of('v1', 'Namespace', 'namespaces'),
+  of('v1', 'ServiceAccount', 'serviceaccounts'),
+  of('v1', 'Pod', 'pods'),
   // The mesh's own configuration, and no other ConfigMap.
   of('v1', 'ConfigMap', 'configmaps', { fieldSelector: 'metadata.name=istio' }),
-  ...['Role', 'ClusterRole', 'RoleBinding', 'ClusterRoleBinding'].map((kind) =>
-    of('rbac.authorization.k8s.io/v1', kind, plural(kind)),
-  ),
+  of('rbac.authorization.k8s.io/v1', 'Role', 'roles'),
+  of('rbac.authorization.k8s.io/v1', 'ClusterRole', 'clusterroles'),
+  of('rbac.authorization.k8s.io/v1', 'RoleBinding', 'rolebindings'),
+  of('rbac.authorization.k8s.io/v1', 'ClusterRoleBinding', 'clusterrolebindings'),
 ];
 
 /** @throws MeshpassError `config_invalid`, `kubernetes_unavailable` */
@@ -40,7 +47,9 @@ export async function readCluster(
 ): Promise<{ readonly resources: readonly Resource[]; readonly problems: readonly ManifestProblem[] }> {
   const http = kubernetesHttp(await kubeconfigAccess(kubeconfig));
   try {
-    const lists = await Promise.all(COLLECTIONS.map((collection) => list(http, collection)));
+    const installed = await groupVersions(http);
+    const there = COLLECTIONS.filter(({ apiVersion }) => !apiVersion.includes('/') || installed.has(apiVersion));
+    const lists = await Promise.all(there.map((collection) => list(http, collection)));
     const loaded = lists.flat().map(({ object, name }) => loadObject(object, name));
     return {
       resources: loaded.flatMap(({ resources }) => resources),
@@ -51,18 +60,28 @@ export async function readCluster(
   }
 }
 
+/** What the API server has, as `group/version`; a kind that is not installed has no objects. */
+async function groupVersions(http: KubernetesHttp): Promise<ReadonlySet<string>> {
+  const { body } = await http.call({ method: 'GET', path: '/apis' });
+  const { groups = [] } = body as { groups?: readonly { versions?: readonly { groupVersion?: string }[] }[] };
+  return new Set(groups.flatMap(({ versions = [] }) => versions.map(({ groupVersion }) => groupVersion ?? '')));
+}
+
 async function list(http: KubernetesHttp, { apiVersion, kind, path, query }: Collection) {
   const found: { readonly object: object; readonly name: string }[] = [];
   let next: string | undefined;
   do {
-    const answer = await http.call({
-      ...{ method: 'GET', path },
-      query: { ...query, limit: String(PAGE), ...(next && { continue: next }) },
-      // A kind that is not installed has no objects.
-      expect: [404],
-    });
-    const page =
-      answer.status === 404 ? {} : (answer.body as { items?: readonly unknown[]; metadata?: { continue?: string } });
+    const answer = await http
+      .call({ method: 'GET', path, query: { ...query, limit: String(PAGE), ...(next && { continue: next }) } })
+      .catch((cause) => {
+        const { status, reason } = toMeshpassError(cause).detail as {
+          readonly status?: number;
+          readonly reason?: string;
+        };
+        const why = status === undefined ? 'no answer' : `${status} ${reason ?? ''}`.trim();
+        throw new MeshpassError('kubernetes_unavailable', `The cluster does not list ${path}: ${why}.`, { cause });
+      });
+    const page = answer.body as { items?: readonly unknown[]; metadata?: { continue?: string } };
     for (const item of page.items ?? []) {
       if (typeof item !== 'object' || item === null) continue;
       const { metadata } = item as { readonly metadata?: { readonly name?: string; readonly namespace?: string } };
@@ -72,10 +91,4 @@ async function list(http: KubernetesHttp, { apiVersion, kind, path, query }: Col
     next = page.metadata?.continue || undefined;
   } while (next !== undefined);
   return found;
-}
-
-function plural(kind: string): string {
-  const lower = kind.toLowerCase();
-  if (lower.endsWith('y')) return `${lower.slice(0, -1)}ies`;
-  return `${lower}s`;
 }
