@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import type { AgentStatus } from '@meshpass/agent';
 import type { Lab } from '@meshpass/lab';
-import type { Meshpass } from '@meshpass/lab/meshpass';
+import { codespaceEnvironment, type Meshpass } from '@meshpass/lab/meshpass';
 import { startRogue } from '@meshpass/lab/rogue/drive';
 import { standIns } from '@meshpass/lab/stand-ins';
 import { processesIn } from './cpu.ts';
@@ -35,13 +35,7 @@ export async function stockSide(lab: Lab, header: string): Promise<Side> {
 
 export async function meshpassSide(lab: Lab, meshpass: Meshpass): Promise<Side> {
   const codespace = await standIns(lab).github.createCodespace({ owner: 'alice', repository: 'acme/payments-api' });
-  const env = {
-    CODESPACES: 'true',
-    CODESPACE_NAME: codespace.name,
-    GITHUB_TOKEN: codespace.token,
-    MESHPASS_BROKER: meshpass.brokerUrl,
-    MESHPASS_CA_FILE: lab.testCa,
-  };
+  const env = codespaceEnvironment(lab, meshpass, codespace);
   let pid = 0;
   return {
     name: 'meshpass',

@@ -106,11 +106,7 @@ it('killed in the middle of many exchanges, it has every session and every audit
 
 describe('an agent whose broker is dead', () => {
   it('goes on carrying traffic by the edge until its credentials expire, and recovers by itself', async () => {
-    const { name, token } = await road.codespace();
-    const env = {
-      ...{ CODESPACES: 'true', CODESPACE_NAME: name, GITHUB_TOKEN: token },
-      ...{ MESHPASS_BROKER: road.meshpass.brokerUrl, MESHPASS_CA_FILE: road.lab.testCa },
-    };
+    const env = await road.environment();
     const up = await road.lab.exec('workspace', ['meshpass', 'up', '--output', 'json'], { env });
     expect(up.code, up.stderr).toBe(0);
     const session = (JSON.parse(up.stdout) as { session: { id: string } }).session.id;

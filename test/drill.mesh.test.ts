@@ -30,12 +30,7 @@ async function drill(road: Road, flags: readonly string[] = [], host = 'github')
 }
 
 async function environment(road: Road): Promise<Record<string, string>> {
-  const { name, token } = await road.codespace();
-  return {
-    ...{ CODESPACES: 'true', CODESPACE_NAME: name, GITHUB_TOKEN: token },
-    ...{ MESHPASS_BROKER: road.meshpass.brokerUrl, MESHPASS_CA_FILE: road.lab.testCa },
-    MESHPASS_OPERATOR_TOKEN: road.meshpass.operatorToken,
-  };
+  return { ...(await road.environment()), MESHPASS_OPERATOR_TOKEN: road.meshpass.operatorToken };
 }
 
 const dead = ({ rows }: DrillReport) =>

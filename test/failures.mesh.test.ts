@@ -161,11 +161,7 @@ describe('while the Kubernetes API is gone', () => {
 
 describe('while GitHub is gone', () => {
   it('`meshpass up` says what to do, and works when GitHub is back', async () => {
-    const { name, token } = await road.codespace();
-    const env = {
-      ...{ CODESPACES: 'true', CODESPACE_NAME: name, GITHUB_TOKEN: token },
-      ...{ MESHPASS_BROKER: road.meshpass.brokerUrl, MESHPASS_CA_FILE: road.lab.testCa },
-    };
+    const env = await road.environment();
     await road.github.setFault({ mode: 'down' });
     const refused = await road.lab.exec('workspace', ['meshpass', 'up'], { env });
     expect(refused).toMatchObject({ code: 3, stdout: '' });

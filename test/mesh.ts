@@ -2,7 +2,7 @@
 import type { Answer } from '@meshpass/cli/drill/ask';
 import { upLab } from '@meshpass/lab';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
-import { type MeshpassOptions, startMeshpass } from '@meshpass/lab/meshpass';
+import { codespaceEnvironment, type MeshpassOptions, startMeshpass } from '@meshpass/lab/meshpass';
 import { type Rogue, startRogue } from '@meshpass/lab/rogue/drive';
 import { standIns } from '@meshpass/lab/stand-ins';
 import { stopUnit } from '@meshpass/lab/unit';
@@ -60,6 +60,11 @@ export async function openRoad(options: MeshpassOptions = {}) {
     for (const part of [text, ...text.split('.')]) if (part.length >= 20) secrets.add(part.slice(0, 200));
     return text;
   };
+  const createCodespace = async (owner = 'alice', repository = 'acme/payments-api') => {
+    const started = await players.github.createCodespace({ owner, repository });
+    secret(started.token);
+    return started;
+  };
 
   return {
     ...{ lab, meshpass, ...players, secret, auditPage },
@@ -69,11 +74,9 @@ export async function openRoad(options: MeshpassOptions = {}) {
       rogues.push(rogue);
       return rogue;
     },
-    codespace: async (owner = 'alice', repository = 'acme/payments-api') => {
-      const started = await players.github.createCodespace({ owner, repository });
-      secret(started.token);
-      return started;
-    },
+    codespace: createCodespace,
+    /** Of a new Codespace, for the commands in it. */
+    environment: async (owner?: string) => codespaceEnvironment(lab, meshpass, await createCodespace(owner)),
     /** Every row of the audit log. */
     audit: async (): Promise<AuditedDecision[]> => {
       const rows: AuditedDecision[] = [];

@@ -26,10 +26,7 @@ interface Env {
   readonly [name: string]: string | undefined;
 }
 const brokerEnv = (): Env => ({ MESHPASS_BROKER: road.meshpass.brokerUrl, MESHPASS_CA_FILE: lab.testCa });
-const codespaceEnv = async (owner?: string): Promise<Env> => {
-  const { name, token } = await road.codespace(owner);
-  return { ...brokerEnv(), CODESPACES: 'true', CODESPACE_NAME: name, GITHUB_TOKEN: token };
-};
+const codespaceEnv = (owner?: string): Promise<Env> => road.environment(owner);
 
 async function on(host: string, argv: readonly string[], env: Env = {}) {
   return await lab.exec(host, argv, { env: { PGCONNECT_TIMEOUT: '5', ...env } });
@@ -262,11 +259,13 @@ describe('an agent that was killed', () => {
 
 it('a prebuild never enrols', async () => {
   const env = { ...(await codespaceEnv()), ...(await road.actions.startJob()) };
-  const last = (await road.audit()).at(-1)!.seq;
+  // Of earlier tests, edges may still report how their tunnels ended.
+  const asked = async () => (await road.audit()).filter(({ action }) => action === 'session.open').length;
+  const before = await asked();
   const { code, stderr } = await workspace(['meshpass', 'up'], env);
   expect(code).toBe(1);
   expect(stderr).toContain('[agent_prebuild]');
-  expect((await road.audit()).at(-1)!.seq).toBe(last);
+  expect(await asked()).toBe(before);
   expect(hosts()).not.toContain('meshpass begin');
 });
 

@@ -27,12 +27,7 @@ beforeAll(async () => {
   });
   rogue = road.rogue('workspace-2');
   session = await enrolled(road, rogue);
-  const { name, token } = await road.codespace();
-  const env = {
-    ...{ CODESPACES: 'true', CODESPACE_NAME: name, GITHUB_TOKEN: token },
-    ...{ MESHPASS_BROKER: road.meshpass.brokerUrl, MESHPASS_CA_FILE: road.lab.testCa },
-  };
-  const up = await road.lab.exec('workspace', ['meshpass', 'up'], { env });
+  const up = await road.lab.exec('workspace', ['meshpass', 'up'], { env: await road.environment() });
   expect(up.code, up.stderr).toBe(0);
   traffic = await startTraffic(road.lab, 'workspace');
 });

@@ -69,16 +69,12 @@ async function takeover(from: string, readyUrl: string): Promise<number> {
 }
 
 it('one is killed under traffic: nothing breaks, what ended stays ended, and it can go back', async () => {
-  const { operatorUrl, standbyOperatorUrl, brokerUrl, edge } = road.meshpass;
+  const { operatorUrl, standbyOperatorUrl, edge } = road.meshpass;
   await until(
     () => readiness(standbyOperatorUrl),
     ({ status: code, reasons }) => code === 503 && reasons.some((reason) => reason.startsWith('standing by')),
   );
-  const { name, token } = await road.codespace();
-  const env = {
-    ...{ CODESPACES: 'true', CODESPACE_NAME: name, GITHUB_TOKEN: token },
-    ...{ MESHPASS_BROKER: brokerUrl, MESHPASS_CA_FILE: road.lab.testCa },
-  };
+  const env = await road.environment();
   const up = await road.lab.exec('workspace', ['meshpass', 'up', '--output', 'json'], { env });
   expect(up.code, up.stderr).toBe(0);
   const session = (JSON.parse(up.stdout) as { session: { id: string } }).session.id;

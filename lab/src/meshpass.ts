@@ -50,6 +50,18 @@ export interface Meshpass {
   stop(): Promise<void>;
 }
 
+/** What the environment of a Codespace tells an agent, as GitHub and a devcontainer.json would set it. */
+export function codespaceEnvironment(
+  lab: Lab,
+  { brokerUrl }: Pick<Meshpass, 'brokerUrl'>,
+  { name, token }: { readonly name: string; readonly token: string },
+) {
+  return {
+    ...{ CODESPACES: 'true', CODESPACE_NAME: name, GITHUB_TOKEN: token },
+    ...{ MESHPASS_BROKER: brokerUrl, MESHPASS_CA_FILE: lab.testCa },
+  };
+}
+
 const BROKER_PORT = 8443;
 const EDGE_PORT = 443;
 const OPERATOR_PORT = 9090;

@@ -1,6 +1,7 @@
 /** A Codespace starts, its agent proves who the developer is, and gets credentials. */
 import type { AgentStatus } from '@meshpass/agent';
 import type { StartedCodespace } from '../github/admin-client.ts';
+import { codespaceEnvironment } from '../meshpass.ts';
 import { type Scene, typed } from './scene.ts';
 
 export interface OpenCodespace {
@@ -14,13 +15,7 @@ export async function openCodespace(scene: Scene): Promise<OpenCodespace> {
   const { lab, meshpass, github, story } = scene;
   story.chapter('A Codespace starts', 'alice, of team acme/payments, opens acme/payments-api');
   const codespace = await github.createCodespace({ owner: 'alice', repository: 'acme/payments-api' });
-  const env = {
-    CODESPACES: 'true',
-    CODESPACE_NAME: codespace.name,
-    GITHUB_TOKEN: codespace.token,
-    MESHPASS_BROKER: meshpass.brokerUrl,
-    MESHPASS_CA_FILE: lab.testCa,
-  };
+  const env = codespaceEnvironment(lab, meshpass, codespace);
   const upAt = performance.now();
   const { stdout } = await typed(scene, ['meshpass', 'up', '--output', 'json'], env);
   const milliseconds = Math.round(performance.now() - upAt);

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AgentStatus } from '@meshpass/agent';
 import { isAlive } from '@meshpass/agent/down';
+import { codespaceEnvironment } from '../meshpass.ts';
 import type { OpenCodespace } from './codespace.ts';
 import { expectThat, type Scene } from './scene.ts';
 
@@ -25,7 +26,7 @@ async function drill({ lab, meshpass, github, story }: Scene): Promise<void> {
   story.aside(
     'Said, not proven. The drill keeps what an agent never would and uses it again, here as CI in the cluster:',
   );
-  const { name, token } = await github.createCodespace({ owner: 'alice', repository: 'acme/payments-api' });
+  const codespace = await github.createCodespace({ owner: 'alice', repository: 'acme/payments-api' });
   const evidence = join(lab.dir, 'drill.jws');
   const operatorToken = join(lab.dir, 'drill-operator.token');
   writeFileSync(operatorToken, meshpass.operatorToken, { mode: 0o600 });
@@ -34,10 +35,7 @@ async function drill({ lab, meshpass, github, story }: Scene): Promise<void> {
     ...['--inside-gateway', lab.gatewayAddress, '--inside-pod', `orders.shop:8080=${lab.hosts.orders!.ip}:8080`],
     ...[`ledger-db.shop:5432=${lab.hosts['ledger-db']!.ip}:5432`, '--evidence', evidence],
   ];
-  const env = {
-    ...{ CODESPACES: 'true', CODESPACE_NAME: name, GITHUB_TOKEN: token },
-    ...{ MESHPASS_BROKER: meshpass.brokerUrl, MESHPASS_CA_FILE: lab.testCa },
-  };
+  const env = codespaceEnvironment(lab, meshpass, codespace);
   story.command(
     'meshpass drill --rebuild --evidence drill.jws --operator-token ... --kubeconfig ... --inside-gateway ...',
   );
