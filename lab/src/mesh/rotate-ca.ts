@@ -46,7 +46,10 @@ export async function prepareCaRotation(lab: Lab): Promise<CaRotation> {
   };
   const everybodyTrusts = (roots: readonly string[]): Promise<void> =>
     until(`not everybody trusts the ${roots.length === 1 ? 'new root' : 'two roots'} alone`, async () => {
-      const trusted = await Promise.all([publishedRoots(lab), ...proxies.map((host) => rootsOfProxy(lab, host.name))]);
+      const trusted = await Promise.all([
+        publishedRoots(lab),
+        ...proxies.map(async (host) => (await ofProxy(lab, host.name)).roots),
+      ]);
       return trusted.every((found) => sameSet(found, roots.map(serialOf)));
     });
 
@@ -64,8 +67,8 @@ export async function prepareCaRotation(lab: Lab): Promise<CaRotation> {
       install({ 'root-cert.pem': next.root });
       await everybodyTrusts([next.root]);
       await until('not every proxy has a certificate of the new authority', async () => {
-        const issuers = await Promise.all(proxies.map((host) => chainOfProxy(lab, host.name)));
-        return issuers.every((chain) => chain.includes(serialOf(next['ca-cert.pem'])));
+        const found = await Promise.all(proxies.map((host) => ofProxy(lab, host.name)));
+        return found.every(({ chain }) => chain.includes(serialOf(next['ca-cert.pem'])));
       });
     },
   };
@@ -85,31 +88,37 @@ async function publishedRoots(lab: Lab): Promise<readonly string[]> {
   return blocksOf(data?.['root-cert.pem'] ?? '').map(serialOf);
 }
 
-interface EnvoyCertificates {
-  readonly certificates: readonly {
-    readonly ca_cert: readonly { readonly serial_number: string }[];
-    readonly cert_chain: readonly { readonly serial_number: string }[];
+/** As Envoy's administration gives the secrets that it got from its pilot-agent; private keys are left out there. */
+interface Secrets {
+  readonly configs?: readonly {
+    readonly secret?: {
+      readonly tls_certificate?: { readonly certificate_chain?: Inline };
+      readonly validation_context?: { readonly trusted_ca?: Inline };
+    };
   }[];
 }
+interface Inline {
+  /** PEM in base64. */
+  readonly inline_bytes?: string;
+}
 
-/** What Envoy's administration says of its certificates: those of the mesh, not the one file that it trusts istiod by. */
-async function ofProxy(lab: Lab, host: string): Promise<EnvoyCertificates['certificates']> {
-  const { stdout } = await lab.exec(host, ['curl', '-s', '-m', '5', 'http://127.0.0.1:15000/certs']);
+/** What a proxy has of the mesh: serial numbers of the chain that it presents, and of the roots that it trusts. */
+async function ofProxy(lab: Lab, host: string): Promise<{ chain: readonly string[]; roots: readonly string[] }> {
+  const url = 'http://127.0.0.1:15000/config_dump?resource=dynamic_active_secrets';
+  const { stdout } = await lab.exec(host, ['curl', '-s', '-m', '5', url]);
+  let secrets: Secrets;
   try {
-    return (JSON.parse(stdout) as EnvoyCertificates).certificates;
+    secrets = JSON.parse(stdout) as Secrets;
   } catch {
-    return [];
+    return { chain: [], roots: [] }; // it does not answer yet
   }
-}
-
-async function rootsOfProxy(lab: Lab, host: string): Promise<readonly string[]> {
-  const found = (await ofProxy(lab, host)).flatMap(({ ca_cert }) => ca_cert ?? []);
-  return found.map(({ serial_number }) => serial(serial_number));
-}
-
-async function chainOfProxy(lab: Lab, host: string): Promise<readonly string[]> {
-  const found = (await ofProxy(lab, host)).flatMap(({ cert_chain }) => cert_chain ?? []);
-  return found.map(({ serial_number }) => serial(serial_number));
+  const found = (secrets.configs ?? []).flatMap(({ secret }) => secret ?? []);
+  const serials = (all: readonly (Inline | undefined)[]): readonly string[] =>
+    all.flatMap((one) => blocksOf(Buffer.from(one?.inline_bytes ?? '', 'base64').toString())).map(serialOf);
+  return {
+    chain: serials(found.map(({ tls_certificate }) => tls_certificate?.certificate_chain)),
+    roots: serials(found.map(({ validation_context }) => validation_context?.trusted_ca)),
+  };
 }
 
 /** Whether istiod's own certificate is vouched for by the new root alone. */
@@ -132,12 +141,7 @@ function blocksOf(text: string): readonly string[] {
 }
 
 function serialOf(pem: string): string {
-  return serial(new X509Certificate(pem).serialNumber);
-}
-
-/** Hex, however it is written. */
-function serial(text: string): string {
-  return text.toLowerCase().replaceAll(':', '').replace(/^0+/, '');
+  return new X509Certificate(pem).serialNumber;
 }
 
 function sameSet(left: readonly string[], right: readonly string[]): boolean {

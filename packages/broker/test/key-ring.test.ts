@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createLocalJWKSet, decodeProtectedHeader, jwtVerify } from 'jose';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { ringInForce } from '../src/token/follow-file.ts';
 import { asNext, formatRing, jwksOf, type KeyRing, onlyKey, readRing, signWithNext } from '../src/token/key-ring.ts';
 import { nextStep } from '../src/token/next-step.ts';
 import { openSigner } from '../src/token/signer.ts';
@@ -156,5 +157,28 @@ describe('what a change of the key needs next', () => {
     expect(nextStep({ ...ring(), retired: [{ ...after.retired[0]!, until: undefined }] }, rules, all, 1999)).toBe(
       undefined,
     );
+  });
+});
+
+describe('a file of signing keys that is somebody else’s', () => {
+  const file = (...order: number[]) => readRing(order.map((index) => pem(keys[index]!)).join(''), NEW);
+  const kid = (index: number) => file(index).signing.kid;
+  const knows =
+    (...indexes: number[]) =>
+    (one: string) =>
+      indexes.map(kid).includes(one);
+
+  it('is followed, and a key that is new in front waits until it is known', () => {
+    const waiting = ringInForce(file(1, 0), file(0), knows(0));
+    expect(waiting.signing.kid).toBe(kid(0));
+    expect(kids(waiting)).toEqual([kid(0), kid(1)]);
+    expect(ringInForce(file(1, 0), waiting, knows(0, 1)).signing.kid).toBe(kid(1));
+    // Behind the one that signs it is published, and no more.
+    expect(kids(ringInForce(file(0, 1), file(0), knows()))).toEqual([kid(0), kid(1)]);
+    expect(kids(ringInForce(file(1), file(1, 0), knows(0, 1)))).toEqual([kid(1)]);
+  });
+
+  it('has the last word where the key that signed is gone from it', () => {
+    expect(kids(ringInForce(file(1, 2), file(0), knows(0)))).toEqual([kid(1), kid(2)]);
   });
 });

@@ -1,6 +1,6 @@
 /** The signing key is changed in a whole broker: by an operator, by age, at once; through restarts; and never unaudited. */
 import { execFileSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { HeartbeatResponse } from '@meshpass/identity';
 import { decodeProtectedHeader } from 'jose';
@@ -209,7 +209,7 @@ describe('a key that has reached its age', () => {
 });
 
 describe('a key of the operator’s own', () => {
-  it('is not touched', async () => {
+  it('is not touched, but followed', async () => {
     const file = join(rig.dir, 'mounted.pem');
     execFileSync('openssl', ['genrsa', '-out', file, '2048'], { stdio: 'pipe' });
     const before = readFileSync(file, 'utf8');
@@ -226,6 +226,25 @@ describe('a key of the operator’s own', () => {
       other.clockAhead += 400 * 86_400_000;
       await new Promise((resolve) => setTimeout(resolve, 1_500));
       expect(readFileSync(file, 'utf8')).toBe(before);
+
+      // Somebody puts another key in front.
+      const seen = async () =>
+        ((await other.call({ path: '/jwks' })).json as { keys: { kid: string }[] }).keys.map(({ kid }) => kid);
+      const [old] = await seen();
+      const more = execFileSync('openssl', ['genrsa', '2048'], { stdio: 'pipe' }).toString();
+      writeFileSync(file, more + before);
+      await eventually(async () => expect(await seen()).toHaveLength(2));
+      const [, added] = await seen();
+      expect(await seen()).toEqual([old, added]);
+      other.mesh.keys = new Set([old!, added!]);
+      await new Promise((resolve) => setTimeout(resolve, 1_500));
+      expect(await seen()).toEqual([old, added]);
+      other.clockAhead += 301_000;
+      await eventually(async () => expect(await seen()).toEqual([added, old]));
+      // What cannot be used changes nothing.
+      writeFileSync(file, 'no key');
+      await new Promise((resolve) => setTimeout(resolve, 1_500));
+      expect(await seen()).toEqual([added, old]);
     } finally {
       await other.stop();
     }

@@ -1,12 +1,14 @@
 /** Changes the key that signs tokens: by age, or when an operator asks. Each step is audited, then durable, then in force. */
 import { MeshpassError } from '@meshpass/identity';
 import type { Commit } from '../audit/audited.ts';
-import { auditRow, type Draft, draftEvent } from '../audit/event.ts';
+import type { Draft } from '../audit/event.ts';
 import type { Journal } from '../audit/journal.ts';
 import { type Clock, type Random, seconds, timestamp } from '../instant.ts';
 import type { MeshState } from '../mesh/contract.ts';
+import { followFile } from './follow-file.ts';
 import { asNext, type KeyRing, onlyKey, publicJwk, signWithNext } from './key-ring.ts';
 import { nextStep, type RotationRules, type Step } from './next-step.ts';
+import { recordKey } from './record-key.ts';
 import { makeSigningKey, type RotatingSigner } from './signer.ts';
 
 export interface RotationContext extends RotationRules {
@@ -57,7 +59,7 @@ const REST_MS = 10_000;
 export async function createRotation(context: RotationContext): Promise<Rotation> {
   const { signer, mesh, clock } = context;
   // The broker before this one may have gone on after the file was first read.
-  await signer.reload();
+  signer.adopt(await signer.read());
   if (!signer.fixed) await complete(context);
   mesh.tokenKeysChanged();
   let last: Promise<unknown> = Promise.resolve();
@@ -70,6 +72,10 @@ export async function createRotation(context: RotationContext): Promise<Rotation
     await signer.replace(ring);
     mesh.tokenKeysChanged();
   };
+  const adoptInMemory = (ring: KeyRing): void => {
+    signer.adopt(ring);
+    mesh.tokenKeysChanged();
+  };
   const inMesh = (kid: string): boolean => mesh.tokenKeys().has(kid);
 
   const take = async (step: Step): Promise<void> => {
@@ -78,7 +84,7 @@ export async function createRotation(context: RotationContext): Promise<Rotation
     switch (step.do) {
       case 'make': {
         const key = asNext(await makeSigningKey(), now);
-        await record(context, 'The signing key has reached its age: the next one is published.', publicJwk(key));
+        await recordKey(context, 'The signing key has reached its age: the next one is published.', publicJwk(key));
         return adopt({ ...ring, next: key });
       }
       case 'note':
@@ -86,13 +92,17 @@ export async function createRotation(context: RotationContext): Promise<Rotation
         return signer.replace({ ...ring, next: { ...ring.next!, publishedAt: now } });
       case 'sign': {
         const jwk = publicJwk(ring.next!);
-        await record(context, 'The next signing key signs from now on.', jwk, { retired: ring.signing.kid });
+        await recordKey(context, 'The next signing key signs from now on.', jwk, { retired: ring.signing.kid });
         return adopt(signWithNext(ring, now, context.tokenSeconds));
       }
       case 'drop': {
         const gone = ring.retired.filter(({ kid }) => step.kids.includes(kid));
         for (const key of gone)
-          await record(context, 'The last token of a retired signing key has expired: it is dropped.', publicJwk(key));
+          await recordKey(
+            context,
+            'The last token of a retired signing key has expired: it is dropped.',
+            publicJwk(key),
+          );
         return adopt({ ...ring, retired: ring.retired.filter((key) => !gone.includes(key)) });
       }
     }
@@ -130,15 +140,15 @@ export async function createRotation(context: RotationContext): Promise<Rotation
         return { kid: ring.signing.kid, dropped };
       }),
     start: () => {
-      if (signer.fixed) return async () => {};
       let restUntil = 0;
+      const follow = signer.fixed ? followFile(context, adoptInMemory, inMesh) : undefined;
       const timer = setInterval(() => {
         if (performance.now() < restUntil) return;
         const look = async (): Promise<void> => {
           const step = nextStep(signer.ring, context, inMesh, seconds(clock));
           if (step) await take(step);
         };
-        inTurn(look).catch((thrown) => {
+        inTurn(follow ?? look).catch((thrown) => {
           restUntil = performance.now() + REST_MS;
           context.onFailure(thrown);
         });
@@ -177,17 +187,6 @@ async function complete({ signer, tokenSeconds, clock }: RotationContext): Promi
 function definedOnly<T extends { readonly until?: number | undefined }>(key: T) {
   const { until, ...rest } = key;
   return until === undefined ? rest : { ...rest, until };
-}
-
-/** The whole public key is written down: what it signed can be verified when it is published no more. */
-async function record(
-  { journal, clock, random }: RotationContext,
-  reason: string,
-  jwk: ReturnType<typeof publicJwk>,
-  more: Readonly<Record<string, unknown>> = {},
-): Promise<void> {
-  const draft = { ...draftEvent('key.rotate', {}, clock, random), target: jwk.kid, detail: { jwk, ...more } };
-  await journal.write({ audit: [auditRow(draft, 'allowed', reason, undefined, clock())] });
 }
 
 function describe(context: RotationContext, inMesh: (kid: string) => boolean): readonly KeyStatus[] {

@@ -23,8 +23,10 @@ export interface RotatingSigner extends Signer {
   readonly ring: KeyRing;
   /** The file is somebody else's: the broker does not write to it. */
   readonly fixed: boolean;
-  /** Reads the file anew: another process may have changed it. @throws MeshpassError `config_invalid` */
-  readonly reload: () => Promise<void>;
+  /** The file as it is now: another process may have changed it. @throws MeshpassError `config_invalid` */
+  readonly read: () => Promise<KeyRing>;
+  /** In memory only, for what the file has already. */
+  readonly adopt: (ring: KeyRing) => void;
   /** Durably, before it is in force. @throws MeshpassError `config_invalid`; the ring is then as it was */
   readonly replace: (ring: KeyRing) => Promise<void>;
 }
@@ -62,7 +64,7 @@ export async function openSigner(file: string, own: boolean): Promise<RotatingSi
     },
     knows: (kid) => known.has(kid),
     fixed: !own,
-    reload: async () => adopt(await read()),
+    ...{ read, adopt },
     replace: async (next) => {
       await replaceKeyFile(file, formatRing(next));
       adopt(next);
