@@ -1,10 +1,11 @@
 /**
  * `npm run bench`: what Meshpass costs, beside a stock Istio sidecar in the same run, with ratios.
- *   npm run bench -- [road] [exchange] [plan] [--rounds N] [--seconds N] [--output json]
+ *   npm run bench -- [road] [exchange] [plan] [lint] [--rounds N] [--seconds N] [--output json]
  */
 import { parseArgs } from 'node:util';
 import type { CpuMicros } from './cpu.ts';
 import { benchExchange } from './exchange.ts';
+import { benchLint, printLint } from './lint.ts';
 import { benchPlan, printPlan } from './plan.ts';
 import { benchRoad, type Figures, type RoadResult } from './road.ts';
 
@@ -16,7 +17,7 @@ const { values, positionals } = parseArgs({
     output: { type: 'string', default: 'text' },
   },
 });
-const parts = positionals.length > 0 ? positionals : ['road', 'exchange', 'plan'];
+const parts = positionals.length > 0 ? positionals : ['road', 'exchange', 'plan', 'lint'];
 const progress = (line: string) => process.stderr.write(`… ${line}\n`);
 
 const road = parts.includes('road')
@@ -24,9 +25,11 @@ const road = parts.includes('road')
   : undefined;
 const exchange = parts.includes('exchange') ? await benchExchange() : undefined;
 const plan = parts.includes('plan') ? benchPlan(Number(values.rounds)) : undefined;
-if (values.output === 'json') console.log(JSON.stringify({ road, exchange, plan }, null, 2));
+const lint = parts.includes('lint') ? await benchLint(Number(values.rounds), progress) : undefined;
+if (values.output === 'json') console.log(JSON.stringify({ road, exchange, plan, lint }, null, 2));
 else {
   if (road) printRoad(road);
+  if (lint) printLint(lint);
   if (exchange) {
     console.log(
       `\nThe broker's exchanges, OIDC proof to session, one core, durable audit row each (${exchange.store}):`,
