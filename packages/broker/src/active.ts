@@ -29,6 +29,7 @@ import { restore } from './session/restore.ts';
 import { createRevocations } from './session/revocations.ts';
 import { startSweeping } from './session/sweep.ts';
 import { superseded } from './store/guard.ts';
+import type { Shared } from './store/holder.ts';
 import type { Store } from './store/open.ts';
 import { attestedClaims } from './token/attested-claims.ts';
 import { MAX_AGE, MAX_AHEAD } from './token/dpop.ts';
@@ -37,6 +38,7 @@ import { createRotation } from './token/rotation.ts';
 import { startWatching, type Watch } from './watch/watch.ts';
 
 const STOP_PATIENCE_MS = 10_000;
+const ANNOUNCE_MS = 2_000;
 /** DPoP proofs remembered in a window: a thousand requests a second, and as much again. */
 const REPLAY_CAPACITY = 150_000;
 
@@ -50,13 +52,15 @@ export interface Opened {
   readonly auditKey: AuditKey;
   readonly metrics: Metrics;
   readonly operator: OperatorListener;
+  /** What brokers that stand by must have in common with this one, as it is now. */
+  readonly shared: () => Shared;
 }
 
 /** Restores the sessions and serves. */
 export async function startActive(
   config: BrokerConfig,
   parts: BrokerParts & { readonly log: Logger },
-  { store, operatorToken, githubEventToken, startedAt, auditKey, metrics, operator }: Opened,
+  { store, operatorToken, githubEventToken, startedAt, auditKey, metrics, operator, shared }: Opened,
 ): Promise<Broker> {
   const { mesh, clock = Date.now, random = randomBytes, log } = parts;
   const sourceOf = sourceReader(config.trustedProxies);
@@ -196,6 +200,7 @@ export async function startActive(
     void untilStored(closing, { audit: [row] });
   });
   const stopRotation = rotation.start();
+  const announcing = setInterval(() => void store.announce(shared()).catch(failed('store')), ANNOUNCE_MS).unref();
   const stopCheckpoints = checkpoints.start(config.auditCheckpointSeconds);
   const stopSweeping = startSweeping({ ...sessions, store, revoker: parts.revoker, leaseAgain });
   if (parts.github) {
@@ -211,6 +216,7 @@ export async function startActive(
     unfollow();
     stopSweeping();
     watch?.stop();
+    clearInterval(announcing);
     for (const stream of streams) stream.end();
     await listener.stop(patienceMs);
     feed.stop();

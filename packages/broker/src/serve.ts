@@ -90,13 +90,13 @@ export async function serveBroker(config: BrokerConfig, given: BrokerParts): Pro
   );
   // What a broker that stands by would miss only when it is needed.
   readPair(config.tls);
-  const shared: Shared = {
+  const shared = (): Shared => ({
     publicUrl: config.publicUrl,
     trustDomain: config.trustDomain,
     tokenAudience: config.tokenAudience,
     signingKeys: (JSON.parse(signer.jwks) as { keys: { kid: string }[] }).keys.map(({ kid }) => kid),
     auditKeys: auditKey.verifiers.map(({ text }) => text),
-  };
+  });
 
   const metrics = createMetrics();
   let waitsFor = 'the store is being opened';
@@ -110,7 +110,7 @@ export async function serveBroker(config: BrokerConfig, given: BrokerParts): Pro
     let waited = false;
     const store = await openStore({
       ...{ dataDir: config.dataDir, databaseUrl: config.databaseUrl, signal },
-      self: { instance: `${hostname()} process ${process.pid}`, shared },
+      self: { instance: `${hostname()} process ${process.pid}`, shared: shared() },
       onWaiting: (active) => {
         waited = true;
         standBy(`standing by: ${nameOf(active)} is active`, { active: active?.instance, since: active?.since });
@@ -123,8 +123,10 @@ export async function serveBroker(config: BrokerConfig, given: BrokerParts): Pro
     // Until now the other one has accepted proofs.
     if (waited) startedAt = seconds(clock);
     try {
+      // The other one may have changed them meanwhile; the mesh must not be told of those of then.
+      if (waited) await signer.reload();
       duty?.begin(store.holds);
-      return await startActive(config, parts, { ...tokens, store, startedAt, auditKey, metrics, operator });
+      return await startActive(config, parts, { ...tokens, store, startedAt, auditKey, metrics, operator, shared });
     } catch (thrown) {
       await store.close();
       throw thrown;

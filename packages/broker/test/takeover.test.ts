@@ -1,6 +1,7 @@
 /** Several brokers on one PostgreSQL: one serves, and another takes its place, whatever becomes of it. */
 import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
+import { readFile, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { createCsr } from '@meshpass/identity/csr';
 import pg from 'pg';
@@ -138,6 +139,30 @@ describe.skipIf(!postgresIsThere)('of two brokers on one PostgreSQL', () => {
   );
 
   it(
+    'the one that waits takes over with the signing keys of then',
+    async () => {
+      const { signingKeyFile } = brokers;
+      const old = await readFile(signingKeyFile, 'utf8');
+      await standBy();
+      const added = `${brokers.dir}/added.pem`;
+      await openSigner(added, true);
+      // As a mounted Secret is changed, behind both of them.
+      await writeFile(signingKeyFile, (await readFile(added, 'utf8')) + old);
+      const { kid } = await openSigner(added, false);
+      first.child.kill('SIGKILL');
+      await takenOver();
+      const { keys } = (await brokers.get(second, '/jwks')).json;
+      expect(keys).toHaveLength(2);
+      expect(keys.map((key: { kid: string }) => key.kid)).toContain(kid);
+      await until(
+        async () => JSON.parse((await holder(brokers)) ?? '{}').shared?.signingKeys as string[] | undefined,
+        (announced) => announced?.length === 2 && announced.includes(kid),
+      );
+    },
+    SLOW,
+  );
+
+  it(
     'frozen, one is replaced; awake again it answers nothing, writes nothing, and ends',
     async () => {
       await standBy();
@@ -243,6 +268,17 @@ describe.skipIf(!postgresIsThere)('of two brokers on one PostgreSQL', () => {
 async function readiness(of: BrokerProcess): Promise<{ status: number; reasons: string[] }> {
   const { status, text } = await of.operator('/readyz');
   return { status, reasons: status === 0 ? [] : JSON.parse(text).reasons };
+}
+
+/** What the active broker says of itself in the store. */
+async function holder({ postgres }: Brokers): Promise<string | undefined> {
+  const client = new pg.Client({ connectionString: postgres.url });
+  await client.connect();
+  try {
+    return (await client.query('select holder from broker_epoch')).rows[0]?.holder;
+  } finally {
+    await client.end();
+  }
 }
 
 async function verified(by: BrokerProcess) {

@@ -112,7 +112,9 @@ export function meshState(options: StateOptions): LiveMeshState {
         log.error({ err: error, ...error.detail }, 'policies could not be applied; trying again');
       problems.apply = error.message;
     },
-    ...{ resync: options.resync, now: options.now, random: options.random, begun: options.begun },
+    ...{ resync: options.resync, now: options.now, random: options.random },
+    // What waits was compiled with the keys of then.
+    begun: options.begun?.then(() => recompile()),
   });
 
   /** Tells the listeners, if there is anything that they would see. */

@@ -29,6 +29,8 @@ export interface Store {
   readonly lost: Promise<void>;
   /** To be told that the store has refused a write of this epoch. */
   readonly superseded: () => void;
+  /** Says in the store what others must have in common with this broker, where it has changed. */
+  readonly announce: (shared: Shared) => Promise<void>;
   /** Answers when the store does. */
   readonly ping: () => Promise<void>;
   /** To be called every few minutes. */
@@ -81,10 +83,13 @@ async function embedded(options: StoreOptions): Promise<Store> {
 
 async function remote(options: StoreOptions, databaseUrl: string): Promise<Store> {
   const { self, onWaiting, onFailure = () => {}, signal } = options;
+  let compared = false;
   const tenure = await takeTenure({
     ...{ databaseUrl, onFailure, signal },
     onWaiting: (active) => {
-      if (active && self) refuseDifferent(self.shared, active);
+      // Once: keys of ours may have been changed in their files since, and are read again before they are needed.
+      if (active && self && !compared) refuseDifferent(self.shared, active);
+      compared ||= active !== undefined;
       onWaiting?.(active);
     },
   });
@@ -130,7 +135,9 @@ async function ready(
     // Not earlier: a broker that waits must not change the tables under the active one.
     await migrate(db);
     const before = readHolder((await db.selectFrom('broker_epoch').select('holder').executeTakeFirst())?.holder);
-    const holder = self && JSON.stringify({ ...self, since: new Date().toISOString() } satisfies Holder);
+    const since = new Date().toISOString();
+    const holderText = (shared: Shared) => JSON.stringify({ ...self!, shared, since } satisfies Holder);
+    let holder = self && holderText(self.shared);
     const { epoch } = await db
       .updateTable('broker_epoch')
       .set((eb) => ({ epoch: eb('epoch', '+', 1), holder: holder ?? null }))
@@ -141,8 +148,15 @@ async function ready(
       await sql`select 1`.execute(db);
     };
     const { holds, onHoldsAgain, lost, lose } = tenure;
+    const guarded = db.withPlugin(onlyWhile(holds));
+    const announce = async (shared: Shared) => {
+      const text = holderText(shared);
+      if (!self || text === holder) return;
+      await guarded.updateTable('broker_epoch').set({ holder: text }).where('epoch', '=', epoch).execute();
+      holder = text;
+    };
     return {
-      ...{ ...opened, db: db.withPlugin(onlyWhile(holds)), epoch, before, ping },
+      ...{ ...opened, db: guarded, epoch, before, ping, announce },
       ...{ holds, onHoldsAgain, lost, superseded: lose },
     };
   } catch (thrown) {

@@ -7,7 +7,7 @@ import { createCsr } from '@meshpass/identity/csr';
 import { type KubeObject, type Lab, upLab } from '@meshpass/lab';
 import type { IdentityTokens } from '@meshpass/policy';
 import { parseAllDocuments, stringify } from 'yaml';
-import { type ConnectedMesh, connectMesh, type MeshConfig } from '../../src/mesh/index.ts';
+import { type ConnectedMesh, connectMesh, type MeshConfig, type MeshParts } from '../../src/mesh/index.ts';
 
 export interface OnLab {
   readonly lab: Lab;
@@ -17,7 +17,7 @@ export interface OnLab {
   readonly logged: () => string;
   /** Another access file in the place of the one that is there. */
   writeAccess(text: string): Promise<void>;
-  connect(overrides?: Partial<MeshConfig>): Promise<ConnectedMesh>;
+  connect(overrides?: Partial<MeshConfig>, parts?: Partial<MeshParts>): Promise<ConnectedMesh>;
   /** Takes away what was made, leaves the lab to whoever uses it. */
   end(): Promise<void>;
 }
@@ -38,9 +38,12 @@ export async function onLab(access: string): Promise<OnLab> {
   return {
     ...{ lab, kubeconfig, logged: () => lines.join('\n') },
     writeAccess: (text) => writeFile(accessFile, text),
-    connect: async (overrides = {}) => {
+    connect: async (overrides = {}, parts = {}) => {
       const config = { kubeconfig, accessFile, istiod: { address: lab.istiodAddress }, ...overrides };
-      const mesh = await connectMesh(config, { tokens: () => tokens, log: { info: log, warn: log, error: log } });
+      const mesh = await connectMesh(config, {
+        ...{ tokens: () => tokens, log: { info: log, warn: log, error: log } },
+        ...parts,
+      });
       open.push(mesh);
       return mesh;
     },
@@ -132,7 +135,7 @@ async function applyFile(lab: Lab, name: string): Promise<void> {
   }
 }
 
-function identityTokens(): IdentityTokens {
+export function identityTokens(): IdentityTokens {
   const { n, e } = generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey.export({ format: 'jwk' });
   const jwks = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'k1', alg: 'RS256', use: 'sig', n, e }] });
   return { issuer: 'https://broker.meshpass.test', audience: 'meshpass', header: 'x-meshpass-token', jwks };

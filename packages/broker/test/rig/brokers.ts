@@ -1,7 +1,7 @@
 /** Several brokers on one PostgreSQL, each in a process of its own, and a client that follows whichever is active. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent } from 'node:https';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -50,6 +50,8 @@ export interface Brokers {
   readonly idp: PlayedIdp;
   readonly dir: string;
   readonly tlsCa: string;
+  readonly signingKeyFile: string;
+  readonly get: (from: BrokerProcess, path: string) => Promise<Answer>;
   /** @param other in place of what all have in common */
   readonly start: (name: string, other?: Partial<Beside>) => Promise<BrokerProcess>;
   readonly call: (to: BrokerProcess, who: Held, method: string, path: string, json?: unknown) => Promise<Answer>;
@@ -107,7 +109,8 @@ export async function brokersOnPostgres(leaseSeconds = 45): Promise<Brokers> {
   };
   const now = () => Math.floor(Date.now() / 1000);
   return {
-    ...{ postgres, idp, dir, tlsCa: tls.certFile, start },
+    ...{ postgres, idp, dir, tlsCa: tls.certFile, signingKeyFile, start },
+    get: (from, path) => send(agent, from.port, { path }),
     call: (to, who, method, path, json) => {
       const proof = dpop({ key: who.key, method, path, now: now(), accessToken: who.access_token });
       return send(agent, to.port, {
@@ -141,11 +144,6 @@ export async function brokersOnPostgres(leaseSeconds = 45): Promise<Brokers> {
       rmSync(dir, { recursive: true, force: true });
     },
   };
-}
-
-/** The PEM of their certificate, to trust. */
-export function caOf({ tlsCa }: Brokers): string {
-  return readFileSync(tlsCa, 'utf8');
 }
 
 export async function until<T>(look: () => T | Promise<T>, ok: (seen: T) => boolean, seconds = 60): Promise<T> {
