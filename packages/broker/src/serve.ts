@@ -124,7 +124,7 @@ export async function serveBroker(config: BrokerConfig, given: BrokerParts): Pro
     if (waited) startedAt = seconds(clock);
     try {
       // The other one may have changed them meanwhile; the mesh must not be told of those of then.
-      if (waited) await signer.reload();
+      if (waited) signer.adopt(await signer.read());
       duty?.begin(store.holds);
       return await startActive(config, parts, { ...tokens, store, startedAt, auditKey, metrics, operator, shared });
     } catch (thrown) {
