@@ -45,10 +45,17 @@ export async function benchExchange(exchanges = 8_000, connections = 64): Promis
   }
 }
 
-function pinned(file: string, core: number): ChildProcess {
+/** @param env added to that of this process; undefined takes a variable away */
+export function pinned(
+  file: string,
+  core: number,
+  env: Readonly<Record<string, string | undefined>> = {},
+): ChildProcess {
   const path = fileURLToPath(new URL(file, import.meta.url));
   const stdio = ['ignore', 'inherit', 'inherit', 'ipc'] as ['ignore', 'inherit', 'inherit', 'ipc'];
-  return spawn('taskset', ['-c', String(core), process.execPath, ...profiling(file), path], { stdio });
+  return spawn('taskset', ['-c', String(core), process.execPath, ...profiling(file), path], {
+    ...{ stdio, env: { ...process.env, ...env } },
+  });
 }
 
 function profiling(file: string): string[] {
@@ -57,7 +64,7 @@ function profiling(file: string): string[] {
     : [];
 }
 
-async function usage(child: ChildProcess): Promise<number> {
+export async function usage(child: ChildProcess): Promise<number> {
   child.send('usage');
   const [{ user, system }] = (await once(child, 'message')) as [NodeJS.CpuUsage];
   return user + system;

@@ -1,19 +1,28 @@
 /**
  * `npm run bench`: what Meshpass costs, beside a stock Istio sidecar in the same run, with ratios.
  *   npm run bench -- [road] [exchange] [plan] [lint] [--rounds N] [--seconds N] [--output json]
+ * And how it holds, each with an exit code that says whether its goal is met:
+ *   npm run bench -- ends [--runs N] [--lapses N] [--only WORDS]    from every cause to the last dead connection
+ *   npm run bench -- sessions [--sessions N] [--seconds N]          what idle sessions cost a broker
  */
 import { parseArgs } from 'node:util';
 import type { CpuMicros } from './cpu.ts';
+import { benchEnds, endsMissed, endsTable } from './ends.ts';
 import { benchExchange } from './exchange.ts';
 import { benchLint, printLint } from './lint.ts';
 import { benchPlan, printPlan } from './plan.ts';
 import { benchRoad, type Figures, type RoadResult } from './road.ts';
+import { benchSessions, sessionsMissed, sessionsTable } from './sessions.ts';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     rounds: { type: 'string', default: '3' },
     seconds: { type: 'string', default: '4' },
+    runs: { type: 'string', default: '50' },
+    lapses: { type: 'string', default: '5' },
+    only: { type: 'string' },
+    sessions: { type: 'string', default: '10000' },
     output: { type: 'string', default: 'text' },
   },
 });
@@ -26,7 +35,14 @@ const road = parts.includes('road')
 const exchange = parts.includes('exchange') ? await benchExchange() : undefined;
 const plan = parts.includes('plan') ? benchPlan(Number(values.rounds)) : undefined;
 const lint = parts.includes('lint') ? await benchLint(Number(values.rounds), progress) : undefined;
-if (values.output === 'json') console.log(JSON.stringify({ road, exchange, plan, lint }, null, 2));
+const { only } = values;
+const ends = parts.includes('ends')
+  ? await benchEnds({ runs: Number(values.runs), lapses: Number(values.lapses), only, progress })
+  : undefined;
+const sessions = parts.includes('sessions')
+  ? await benchSessions({ sessions: Number(values.sessions), seconds: Number(values.seconds), progress })
+  : undefined;
+if (values.output === 'json') console.log(JSON.stringify({ road, exchange, plan, lint, ends, sessions }, null, 2));
 else {
   if (road) printRoad(road);
   if (lint) printLint(lint);
@@ -39,8 +55,15 @@ else {
     );
   }
   if (plan) printPlan(plan);
+  if (ends) {
+    console.log('\nFrom the cause to the last dead connection through the edge: median / worst, ms.\n');
+    for (const line of endsTable(ends)) console.log(line);
+  }
+  if (sessions) for (const line of sessionsTable(sessions)) console.log(line);
 }
-process.exit(0);
+const missed = [...(ends ? endsMissed(ends) : []), ...(sessions ?? []).flatMap(sessionsMissed)];
+for (const line of missed) console.error(`goal missed: ${line}`);
+process.exit(missed.length > 0 ? 1 : 0);
 
 function printRoad({ stock, meshpass, rounds }: RoadResult): void {
   console.log(`\nThe whole road (agent, edge, gateway, sidecar) beside a stock sidecar straight to the pod.`);

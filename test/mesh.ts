@@ -196,7 +196,7 @@ const KINDS = [
 type Kubernetes = Awaited<ReturnType<typeof upLab>>['kubernetes'];
 type Items = { items: { metadata: { name: string; namespace?: string; resourceVersion: string } }[] };
 
-async function removeOurs(kubernetes: Kubernetes): Promise<void> {
+export async function removeOurs(kubernetes: Kubernetes): Promise<void> {
   const list = async (path: string) => ((await kubernetes.call('GET', path + SELECTOR)) as Items).items;
   for (const path of KINDS) {
     for (const { metadata } of await list(path)) {

@@ -13,7 +13,7 @@ import { namedRules } from './audit/rule.ts';
 import type { BrokerConfig } from './config.ts';
 import { createApp } from './http/app.ts';
 import { recordEdgeDecisions } from './http/edge.ts';
-import { listenTls } from './http/listen.ts';
+import { type Listening, listenTls } from './http/listen.ts';
 import { createOperatorApp } from './http/operator.ts';
 import { sourceReader } from './http/source.ts';
 import type { OperatorListener } from './http/standby.ts';
@@ -123,6 +123,7 @@ export async function startActive(
   };
   const streams = new Set<ServerResponse>();
   let stopping = false;
+  let listener: Listening | undefined;
   const issuer = {
     ...{ signer: parts.signer, issuer: config.publicUrl, audience: config.tokenAudience, life: config.tokenSeconds },
     ...{ clock, random },
@@ -179,6 +180,7 @@ export async function startActive(
     liveSessions: live,
     reviewEdgeToken: parts.reviewEdgeToken,
     stopping: () => stopping,
+    crowded: () => listener?.crowded() ?? false,
     holds: store.holds,
   });
 
@@ -207,7 +209,7 @@ export async function startActive(
     const { githubSweepSeconds: sweepSeconds, githubMemberSeconds: memberSeconds } = config;
     watch = startWatching({ ...parts.github, sessions, sweepSeconds, memberSeconds, onFailure: failed('github') });
   }
-  const listener = await listenTls(app, config.listen, config.tls, failed('tls'));
+  listener = await listenTls(app, config.listen, config.tls, failed('tls'));
   operator.show(createOperatorApp({ store, mesh, metrics, admin, auditLog, drill, trust, stopping: () => stopping }));
   log.info({ port: listener.port, operatorPort: operator.port, store: store.kind, restored: live.size() }, 'serving');
 

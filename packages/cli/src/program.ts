@@ -106,6 +106,11 @@ function inTheCluster(program: Command): void {
     flag('--token-audience <name>', 'audience of identity tokens', 'MESHPASS_TOKEN_AUDIENCE').default('meshpass'),
     flag('--lease <seconds>', 'a session lapses this long after its last heartbeat', 'MESHPASS_LEASE').default('45'),
     flag('--heartbeat <seconds>', 'time between heartbeats', 'MESHPASS_HEARTBEAT').default('15'),
+    flag(
+      '--restart-grace <seconds>',
+      'added to leases after a restart of the broker',
+      'MESHPASS_RESTART_GRACE',
+    ).default('60'),
     flag('--trusted-proxies <cidr,...>', 'whose X-Forwarded-For is believed', 'MESHPASS_TRUSTED_PROXIES'),
     flag('--kubeconfig <file>', 'outside of a Pod', 'MESHPASS_KUBECONFIG'),
     flag('--istiod <host:port>', 'the certificate authority', 'MESHPASS_ISTIOD').default(

@@ -50,6 +50,8 @@ export interface AppContext extends DecideContext, EdgeContext {
   readonly stopping: () => boolean;
   /** Whether this process is known, at this instant, to be the active broker. */
   readonly holds: () => boolean;
+  /** Listening.crowded, of the public listener. */
+  readonly crowded: () => boolean;
 }
 
 export function createApp(context: AppContext): Hono<Env> {
@@ -64,8 +66,8 @@ export function createApp(context: AppContext): Hono<Env> {
     c.set('requestId', requestId);
     await next();
     c.header('x-request-id', requestId);
-    // A stopping broker takes no more requests on this connection.
-    if (context.stopping()) c.header('connection', 'close');
+    // A stopping broker takes no more requests on this connection; a crowded one wants its memory back.
+    if (context.stopping() || context.crowded()) c.header('connection', 'close');
     context.metrics.request(routePath(c, -1), c.res.status, (performance.now() - began) / 1000);
   });
 

@@ -41,9 +41,9 @@ export function authenticateSession(
   draft.issuer = session.attestation.issuer;
   draft.workspace = session.attestation.workspace.key;
   verifyDpop({ ...request, accessToken: token, jkt: session.jkt });
-  // The sweep comes every second; until then these are over all the same.
+  // The sweep comes four times a second; until then these are over all the same.
   if (session.expiresAt <= request.now) throw closed('expired');
-  if (found.leaseUntil < request.now) throw closed('lease_lapsed');
+  if (found.leaseUntil <= request.now) throw closed('lease_lapsed');
   return { live: found, token };
 }
 

@@ -45,6 +45,7 @@ export interface ServeOptions {
   readonly tokenAudience: string;
   readonly lease: string;
   readonly heartbeat: string;
+  readonly restartGrace: string;
   readonly trustedProxies?: string;
   readonly kubeconfig?: string;
   readonly istiod: string;
@@ -103,6 +104,7 @@ export async function serve(options: ServeOptions): Promise<void> {
     trustedProxies: options.trustedProxies?.split(',') ?? [],
     leaseSeconds: wholeNumber(options.lease, '--lease'),
     heartbeatSeconds: wholeNumber(options.heartbeat, '--heartbeat'),
+    restartGraceSeconds: wholeNumber(options.restartGrace, '--restart-grace'),
     githubSweepSeconds: wholeNumber(options.githubSweep, '--github-sweep'),
     githubMemberSeconds: wholeNumber(options.githubMembers, '--github-members'),
     githubEventTokenFile: options.githubEventToken,

@@ -36,10 +36,32 @@ export async function holdOpen(
 ): Promise<readonly (HeldOpen | NotHeld)[]> {
   const none = 'no granted service of this kind has a workload';
   return await Promise.all([
-    http ? keepAlive(loot, mesh, http, patience) : { tried: 'open HTTP/1.1 keep-alive connection', why: none },
-    http ? http2(loot, mesh, http) : { tried: 'open HTTP/2 stream', why: none },
-    tcp ? rawTcp(loot, mesh, tcp, patience) : { tried: 'open TCP connection', why: none },
+    http
+      ? steady(() => keepAlive(loot, mesh, http, patience), patience)
+      : { tried: 'open HTTP/1.1 keep-alive connection', why: none },
+    http ? steady(() => http2(loot, mesh, http), patience) : { tried: 'open HTTP/2 stream', why: none },
+    tcp ? steady(() => rawTcp(loot, mesh, tcp, patience), patience) : { tried: 'open TCP connection', why: none },
   ]);
+}
+
+/**
+ * An Envoy whose policies have just changed winds up the connections that it has, also one that is being opened: another
+ * attempt meets the new ones.
+ */
+async function steady(
+  open: () => Promise<HeldOpen | NotHeld>,
+  { limit, between }: Patience,
+): Promise<HeldOpen | NotHeld> {
+  const deadline = performance.now() + limit;
+  for (;;) {
+    const one = await open().catch((thrown: unknown) => {
+      if (thrown instanceof MeshpassError || performance.now() > deadline) throw thrown;
+      return undefined;
+    });
+    if (one && (!('diedAt' in one) || one.diedAt() === undefined || performance.now() > deadline)) return one;
+    if (one && 'end' in one) one.end();
+    await between();
+  }
 }
 
 /** Waits until all are dead or the limit has passed. */
@@ -64,7 +86,11 @@ export async function whenDead(
 async function keepAlive(loot: Loot, mesh: MeshInfo, target: Target, patience: Patience): Promise<HeldOpen> {
   const opened = await mustOpen(loot, mesh, target, patience);
   const ask = async (): Promise<string> => {
-    const answer = await exchange(opened.socket, requestText(loot, mesh, target, true));
+    const answer = await exchange(opened.socket, requestText(loot, mesh, target, true)).catch((error: Error) => {
+      opened.end();
+      throw error;
+    });
+    if (/\r\nconnection: *close\r\n/i.test(answer)) throw new Error('the connection is being wound up');
     return answer.split('\r\n', 1)[0] ?? '';
   };
   const first = await ask();
@@ -115,7 +141,10 @@ async function http2(loot: Loot, mesh: MeshInfo, target: Target): Promise<HeldOp
     return { tried, why: answer instanceof Error ? `HTTP/2 was not answered: ${answer.message}` : `HTTP ${answer}` };
   }
   // No room for the body of the next answer: its stream stays open, whatever the service is.
-  await new Promise<void>((resolve) => session.settings({ initialWindowSize: 0 }, () => resolve()));
+  await new Promise<void>((resolve, reject) => {
+    session.once('close', () => reject(new Error('the connection was wound up')));
+    session.settings({ initialWindowSize: 0 }, () => resolve());
+  });
   const open = ask();
   await open.status.catch(() => undefined);
   open.stream.setTimeout(0);

@@ -1,0 +1,244 @@
+/** What must be true after chaos. Each finding is a sentence; none is the goal. */
+import type { Lab } from '@meshpass/lab';
+import type { Meshpass } from '@meshpass/lab/meshpass';
+import { startRogue } from '@meshpass/lab/rogue/drive';
+import { REVOCATIONS } from '../../packages/broker/src/mesh/denial.ts';
+import type { OperatorCall } from '../../packages/cli/src/operator-client.ts';
+import type { Report } from './crowd.ts';
+import { now, type Span } from './disasters.ts';
+import type { Crowd } from './drive.ts';
+import { GRACE_SECONDS, LEASE_SECONDS, lanes, type Ordered, type Present, pause } from './run.ts';
+
+export interface Checked {
+  readonly problems: readonly string[];
+  /** What was looked at, and how much of it. */
+  readonly checked: Readonly<Record<string, number>>;
+}
+
+export interface Aftermath {
+  readonly lab: Lab;
+  readonly meshpass: Meshpass;
+  readonly operator: OperatorCall;
+  readonly crowds: readonly Crowd[];
+  readonly present: ReadonlyMap<string, Present>;
+  readonly ordered: Ordered;
+  readonly edgeDown: readonly Span[];
+  readonly random: () => number;
+  readonly progress: (line: string) => void;
+}
+
+interface Row {
+  readonly seq: string;
+  readonly time: string;
+  readonly action: string;
+  readonly outcome: string;
+  readonly session_id: string | null;
+  readonly detail: string | null;
+}
+
+const SETTLE_SECONDS = LEASE_SECONDS + GRACE_SECONDS + 60;
+const MISUSE_AT_ONCE = 8;
+const INSIDE_SAMPLE = 12;
+/** A tunnel that an edge's death has cut may be noticed by its client a moment later. */
+const NOTICE_MS = 3_000;
+const DEAD_AT_BROKER = new Set(['session_closed', 'session_unknown']);
+const ORDERS = 'orders.shop.svc.cluster.local:8080';
+
+export async function check(world: Aftermath): Promise<Checked> {
+  const { lab, operator, crowds, present, ordered, edgeDown, progress } = world;
+  const problems: string[] = [];
+  const checked: Record<string, number> = {};
+  const all = async (): Promise<Report> => {
+    const reports = await Promise.all(crowds.map((crowd) => crowd.report()));
+    return {
+      members: Object.assign({}, ...reports.map(({ members }) => members)),
+      sessions: Object.assign({}, ...reports.map(({ sessions }) => sessions)),
+    };
+  };
+  const live = async () => {
+    const { sessions } = (await operator('GET', '/admin/sessions')) as { sessions: { id: string }[] };
+    return new Set(sessions.map(({ id }) => id));
+  };
+
+  // Who vanished lapses; who lost a session has another one; nobody else is there.
+  const wanted = async () => new Set(Object.values((await all()).members));
+  const agree = await within(SETTLE_SECONDS, async () =>
+    same(await live().catch(() => new Set<string>()), await wanted()),
+  );
+  const [alive, held] = [await live(), await wanted()];
+  checked['live sessions'] = alive.size;
+  if (!agree) {
+    for (const id of alive) if (!held.has(id)) problems.push(`session ${id} is live, and nobody holds it`);
+    for (const id of held) if (!alive.has(id)) problems.push(`an agent holds session ${id}, which is not live`);
+  }
+  if (held.size !== present.size) problems.push(`${present.size} members, but ${held.size} sessions`);
+
+  progress('every live session works by itself');
+  const before = (await all()).sessions;
+  const works = async () => {
+    const { sessions } = await all();
+    return [...held].filter((id) => (sessions[id]?.calls ?? 0) <= (before[id]?.calls ?? 0));
+  };
+  await within(30, async () => (await works()).length === 0);
+  for (const id of await works()) problems.push(`session ${id} is live and does not work`);
+
+  progress('no live session was cut but by its edge, and none ended without a cause');
+  const rows = await auditRows(operator);
+  const ends = new Map(
+    rows
+      .filter(({ action, outcome }) => action === 'session.close' && outcome === 'ended')
+      .map((row) => [
+        row.session_id!,
+        { at: Date.parse(row.time), cause: (JSON.parse(row.detail!) as { cause: string }).cause },
+      ]),
+  );
+  const { sessions } = await all();
+  const over = Object.keys(sessions).filter((id) => !alive.has(id));
+  checked['sessions that ended'] = over.length;
+  for (const id of over) {
+    const end = ends.get(id);
+    if (!end) problems.push(`session ${id} is over, and no audit row says so`);
+    else if (!ordered.get(id)?.has(end.cause))
+      problems.push(`session ${id} ended by ${end.cause}, which nobody caused`);
+  }
+  let calls = 0;
+  for (const [id, session] of Object.entries(sessions)) {
+    calls += session.calls;
+    const end = ends.get(id)?.at ?? Number.POSITIVE_INFINITY;
+    for (const { from, at, why } of session.failures) {
+      const excused = edgeDown.some((span) => from <= span.to + NOTICE_MS && at >= span.from);
+      if (at < end && !excused)
+        problems.push(`session ${id} was live, and a call failed at ${new Date(at).toISOString()}: ${why}`);
+    }
+  }
+  checked['calls answered'] = calls;
+
+  progress(`the credentials of ${over.length} sessions that ended are used again at broker and edge`);
+  const queue = [...over];
+  await lanes(MISUSE_AT_ONCE, queue.length, async () => {
+    const id = queue.pop()!;
+    const crowd = await holderOf(crowds, id);
+    const used = await crowd.misuse(id);
+    for (const [what, code] of Object.entries(used)) {
+      checked[`refused: ${what}`] = (checked[`refused: ${what}`] ?? 0) + 1;
+      const right =
+        what === 'edge' ? code === 'tunnel_session_unknown' || code === 'expired' : DEAD_AT_BROKER.has(code);
+      if (!right) problems.push(`the ${what} of session ${id}, which is over: ${code}`);
+    }
+  });
+
+  progress('nothing is left in Kubernetes, and the mesh refuses from inside, too');
+  const accountsOf = async () => new Set(await accounts(lab));
+  const expected = new Set<string>();
+  for (const id of held) for (const name of await accountNames(crowds, id)) expected.add(name);
+  await within(60, async () => same(await accountsOf(), expected));
+  const left = await accountsOf();
+  checked['ServiceAccounts'] = left.size;
+  for (const name of left)
+    if (!expected.has(name)) problems.push(`ServiceAccount ${name} is left, and its session is over`);
+  for (const name of expected)
+    if (!left.has(name)) problems.push(`ServiceAccount ${name} of a live session is missing`);
+  problems.push(...(await fromInside(world, over, [...held], checked)));
+
+  progress('the audit log verifies');
+  const argv = ['meshpass', 'audit', 'verify', '--operator', world.meshpass.operatorUrl];
+  const env = { MESHPASS_OPERATOR_TOKEN: world.meshpass.operatorToken };
+  const verified = await lab.exec('github', argv, { env });
+  checked['audit rows'] = rows.length;
+  if (verified.code !== 0) problems.push(`the audit log does not verify: ${verified.stdout}${verified.stderr}`);
+  return { problems, checked };
+}
+
+/** From a place that no workspace has: straight to the pod. Live sessions are taken there, so a refusal says something. */
+async function fromInside(
+  { lab, meshpass, crowds, random }: Aftermath,
+  over: readonly string[],
+  live: readonly string[],
+  checked: Record<string, number>,
+): Promise<string[]> {
+  const rogue = startRogue(lab, 'github', meshpass.brokerUrl);
+  const problems: string[] = [];
+  const pod = { host: lab.hosts.orders!.ip, port: 8080 };
+  const denied = JSON.stringify(
+    await lab.kubernetes.call(
+      'GET',
+      `/apis/security.istio.io/v1/namespaces/istio-system/authorizationpolicies?labelSelector=${encodeURIComponent(REVOCATIONS)}`,
+    ),
+  );
+  const attempt = async (id: string) => {
+    const stolen = await (await holderOf(crowds, id)).steal(id);
+    const [grant, svid] = Object.entries(stolen.svids)[0]!;
+    if (svid.notAfter < now() + 5_000) return undefined;
+    const one = rogue.as(id);
+    await one.take(stolen);
+    const send = `GET /orders/1 HTTP/1.1\r\nHost: orders.shop:8080\r\nx-meshpass-token: ${stolen.identityToken}\r\n\r\n`;
+    const report = await one.tunnel({ target: ORDERS, grant, straightTo: pod, send });
+    return { status: /^HTTP\/1\.1 (\d{3})/.exec(report.answer ?? '')?.[1] ?? report.stage, spiffeId: svid.spiffeId };
+  };
+  try {
+    for (const id of sample(over, random)) {
+      const seen = await attempt(id);
+      if (!seen) continue;
+      checked['refused: sidecar'] = (checked['refused: sidecar'] ?? 0) + 1;
+      if (seen.status === '200') problems.push(`a sidecar takes the certificate of session ${id}, which is over`);
+      if (!denied.includes(`"${seen.spiffeId.slice('spiffe://'.length)}"`))
+        problems.push(`no root DENY holds ${seen.spiffeId}, whose session is over`);
+    }
+    for (const id of sample(live, random).slice(0, 3)) {
+      const seen = await attempt(id);
+      if (seen && seen.status !== '200')
+        problems.push(`a sidecar refuses session ${id}, which is live: ${seen.status}`);
+    }
+  } finally {
+    rogue.end();
+  }
+  return problems;
+}
+
+async function auditRows(operator: OperatorCall): Promise<Row[]> {
+  const rows: Row[] = [];
+  for (;;) {
+    const page = (await operator('GET', `/audit?after=${rows.at(-1)?.seq ?? 0}&limit=1000`)) as { rows: Row[] };
+    if (page.rows.length === 0) return rows;
+    rows.push(...page.rows);
+  }
+}
+
+async function accounts(lab: Lab): Promise<string[]> {
+  const path = '/api/v1/serviceaccounts?labelSelector=app.kubernetes.io%2Fmanaged-by%3Dmeshpass';
+  const { items } = (await lab.kubernetes.call('GET', path)) as {
+    items: { metadata: { name: string; namespace: string } }[];
+  };
+  return items.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`);
+}
+
+async function accountNames(crowds: readonly Crowd[], id: string): Promise<string[]> {
+  const { svids } = await (await holderOf(crowds, id)).steal(id);
+  return Object.values(svids).map(({ spiffeId }) => spiffeId.replace(/^.*\/ns\/(.*)\/sa\//, '$1/'));
+}
+
+async function holderOf(crowds: readonly Crowd[], id: string): Promise<Crowd> {
+  for (const crowd of crowds) if (await crowd.holds(id)) return crowd;
+  throw new Error(`nobody has had session ${id}`);
+}
+
+function sample(ids: readonly string[], random: () => number): string[] {
+  return ids
+    .map((id) => ({ id, at: random() }))
+    .sort((a, b) => a.at - b.at)
+    .slice(0, INSIDE_SAMPLE)
+    .map(({ id }) => id);
+}
+
+async function within(seconds: number, isTrue: () => Promise<boolean>): Promise<boolean> {
+  const end = now() + seconds * 1000;
+  while (now() < end) {
+    if (await isTrue()) return true;
+    await pause(500);
+  }
+  return false;
+}
+
+function same(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {
+  return a.size === b.size && [...a].every((one) => b.has(one));
+}

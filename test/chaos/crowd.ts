@@ -1,0 +1,138 @@
+/**
+ * Many light workspaces in one process on a host of the lab: a JSON order a line on standard input, a JSON report a line on
+ * standard output. In the end it misuses the credentials of every session that is over.
+ */
+import { randomUUID } from 'node:crypto';
+import { createInterface } from 'node:readline';
+import { BrokerClient } from '@meshpass/agent/broker-client';
+import { obtainSvids } from '@meshpass/agent/enrol';
+import { openTunnel } from '@meshpass/cli/drill/tunnel';
+import { MeshpassError } from '@meshpass/identity/error';
+import { type Failure, join, type Kept, type Member } from './member.ts';
+
+export type Order =
+  | { readonly do: 'begin'; readonly broker: string; readonly ca: string; readonly pace: number }
+  | { readonly do: 'join'; readonly as: string; readonly token: string; readonly codespace: string }
+  | { readonly do: 'leave'; readonly as: string; readonly how: 'goodbye' | 'vanish' }
+  | { readonly do: 'report' }
+  | { readonly do: 'holds'; readonly session: string }
+  /** Uses what the session held, at broker and edge. */
+  | { readonly do: 'misuse'; readonly session: string }
+  /** What somebody inside of the cluster could misuse. */
+  | { readonly do: 'steal'; readonly session: string };
+
+export interface Report {
+  /** Present members and the session that each has now. */
+  readonly members: Readonly<Record<string, string>>;
+  readonly sessions: Readonly<
+    Record<
+      string,
+      { readonly calls: number; readonly workedAt?: number | undefined; readonly failures: readonly Failure[] }
+    >
+  >;
+}
+
+/** What each credential obtained: the code of its refusal, or `TAKEN`. */
+export type Misused = Readonly<Record<'heartbeat' | 'token' | 'certificate' | 'edge', string>>;
+export const TAKEN = 'TAKEN';
+
+export interface Stolen {
+  /** `notAfter` in Unix ms. */
+  readonly svids: Readonly<Record<string, { key: string; chain: string; spiffeId: string; notAfter: number }>>;
+  readonly roots: readonly string[];
+  readonly identityToken: string;
+}
+
+const members = new Map<string, Member>();
+const sessions = new Map<string, Kept>();
+let world: Extract<Order, { do: 'begin' }>;
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { id, order } = JSON.parse(line) as { id: number; order: Order };
+  obey(order).then(
+    (result) => console.log(JSON.stringify({ id, result: result ?? null })),
+    (error: Error) =>
+      console.log(JSON.stringify({ id, error: `${(error as MeshpassError).code ?? ''} ${error.message}` })),
+  );
+}
+
+async function obey(order: Order): Promise<unknown> {
+  switch (order.do) {
+    case 'begin':
+      world = order;
+      return;
+    case 'join': {
+      const proof = { type: 'github-codespace', token: order.token, codespaceName: order.codespace } as const;
+      const member = await join({ ...world, proof, sessions });
+      members.set(order.as, member);
+      return member.session();
+    }
+    case 'leave': {
+      const member = members.get(order.as);
+      members.delete(order.as);
+      if (order.how === 'vanish') member?.vanish();
+      else await member?.goodbye();
+      return;
+    }
+    case 'report':
+      return {
+        members: Object.fromEntries([...members].map(([as, member]) => [as, member.session()])),
+        sessions: Object.fromEntries(
+          [...sessions].map(([id, { calls, workedAt, failures }]) => [id, { calls, workedAt, failures }]),
+        ),
+      } satisfies Report;
+    case 'holds':
+      return sessions.has(order.session);
+    case 'misuse':
+      return await misuse(sessions.get(order.session)!);
+    case 'steal':
+      return steal(sessions.get(order.session)!);
+  }
+}
+
+async function misuse({ key, credentials }: Kept): Promise<Misused> {
+  const client = new BrokerClient({ url: world.broker, key, ca: world.ca, now: Date.now, randomId: randomUUID });
+  const { accessToken, session, mesh, services } = credentials;
+  const { svids } = steal({ key, credentials } as Kept);
+  const [service] = services;
+  const edge = async () => {
+    const target = `${service!.host}:${service!.port}`;
+    const order = { target, grant: service!.grant, edge: mesh.edge };
+    const opened = await openTunnel(
+      { ...{ broker: '', dpop: key, ca: world.ca, sessionToken: '' }, roots: mesh.roots, svids },
+      order,
+    );
+    // What has expired by itself would prove nothing.
+    if (svids[service!.grant]!.notAfter < Date.now()) return 'socket' in opened ? TAKEN : 'expired';
+    if ('socket' in opened) {
+      opened.end();
+      return TAKEN;
+    }
+    return opened.stage === 'edge' ? (opened.edgeCode ?? opened.error ?? '') : TAKEN;
+  };
+  try {
+    return {
+      heartbeat: await codeOf(client.heartbeat(accessToken)),
+      token: await codeOf(client.token(accessToken)),
+      certificate: await codeOf(obtainSvids(client, accessToken, session.grants, Date.now)),
+      edge: await edge(),
+    };
+  } finally {
+    client.close();
+  }
+}
+
+function steal({ credentials }: Pick<Kept, 'credentials'>): Stolen {
+  const { svids, mesh, identityToken } = credentials;
+  const entries = [...svids].map(([grant, { privateKey: key, chain, spiffeId, expiresAt: notAfter }]) => {
+    return [grant, { key, chain, spiffeId, notAfter }];
+  });
+  return { svids: Object.fromEntries(entries), roots: mesh.roots, identityToken: identityToken.value };
+}
+
+async function codeOf(use: Promise<unknown>): Promise<string> {
+  return await use.then(
+    () => TAKEN,
+    (thrown) => (thrown instanceof MeshpassError ? thrown.code : String(thrown)),
+  );
+}

@@ -1,0 +1,176 @@
+/**
+ * Chaos on the lab's real mesh: many sessions with traffic, opened and ended all the while, and whatever they stand on is killed at
+ * random. Afterwards everything that Meshpass promises is looked at (checks.ts). Which disasters and ends come in which order
+ * follows from the seed; how they meet is up to the machine.
+ */
+import { fileURLToPath } from 'node:url';
+import type { Lab } from '@meshpass/lab';
+import { startMeshpass } from '@meshpass/lab/meshpass';
+import { standIns } from '@meshpass/lab/stand-ins';
+import { startPostgres } from '../../packages/broker/test/rig/postgres.ts';
+import { operatorClient } from '../../packages/cli/src/operator-client.ts';
+import { type Checked, check } from './checks.ts';
+import { type Disaster, disasters, type Span } from './disasters.ts';
+import { type Crowd, startCrowd } from './drive.ts';
+
+export interface ChaosOptions {
+  readonly lab: Lab;
+  readonly seed: number;
+  readonly seconds: number;
+  readonly sessions: number;
+  readonly progress: (line: string) => void;
+}
+
+export interface ChaosResult extends Checked {
+  readonly seed: number;
+  /** What was done, and how often. */
+  readonly events: Readonly<Record<string, number>>;
+}
+
+export interface Present {
+  readonly as: string;
+  readonly crowd: Crowd;
+  readonly codespace: string;
+}
+
+/** The ends that were ordered, by session: what its audit row may call it. */
+export type Ordered = Map<string, ReadonlySet<string>>;
+
+export const LEASE_SECONDS = 20;
+export const GRACE_SECONDS = 15;
+const MEMBERS_OF_A_CROWD = 130;
+const JOIN_AT_ONCE = 6;
+/** Two at a time, so that what has to come back finds something else dead. */
+const LANES = 2;
+const PACE_MS = 4_000;
+
+/** @throws where the lab itself cannot go on */
+export async function runChaos({ lab, seed, seconds, sessions, progress }: ChaosOptions): Promise<ChaosResult> {
+  const random = seeded(seed);
+  const { github } = standIns(lab);
+  await github.reset();
+  const postgres = startPostgres();
+  const crowds: Crowd[] = [];
+  const events: Record<string, number> = {};
+  const happened = (what: string) => {
+    events[what] = (events[what] ?? 0) + 1;
+    progress(what);
+  };
+  const meshpass = await startMeshpass(lab, {
+    accessFile: fileURLToPath(new URL('./access.yaml', import.meta.url)),
+    edgeApart: true,
+    flags: [
+      ...['--database-url', postgres.url, '--lease', String(LEASE_SECONDS), '--heartbeat', '5'],
+      ...['--restart-grace', String(GRACE_SECONDS)],
+    ],
+  });
+  try {
+    await pause(1_000);
+    const operator = operatorClient(
+      { operator: meshpass.operatorUrl },
+      { MESHPASS_OPERATOR_TOKEN: meshpass.operatorToken },
+    );
+    for (let n = 0; n * MEMBERS_OF_A_CROWD < sessions; n++)
+      crowds.push(await startCrowd(lab, n % 2 === 0 ? 'workspace' : 'workspace-2', meshpass.brokerUrl, PACE_MS));
+    const present = new Map<string, Present>();
+    const ordered: Ordered = new Map();
+    let number = 0;
+    const arrive = async () => {
+      const as = `member-${number++}`;
+      const crowd = crowds[number % crowds.length]!;
+      const { name: codespace, token } = await github.createCodespace({
+        owner: 'alice',
+        repository: 'acme/payments-api',
+      });
+      // Like somebody who starts the agent once more when it could not start.
+      for (let attempts = 1; ; attempts++) {
+        try {
+          const session = await crowd.join(as, { token, codespace });
+          present.set(as, { as, crowd, codespace });
+          return session;
+        } catch (thrown) {
+          if (attempts === 60) throw thrown;
+          await pause(1_000);
+        }
+      }
+    };
+    progress(`seed ${seed}: ${sessions} sessions arrive`);
+    await lanes(JOIN_AT_ONCE, sessions, arrive);
+    const edgeDown: Span[] = [];
+    const all = disasters(lab, postgres, random, edgeDown);
+    let going = true;
+    const leave = async () => {
+      const one = [...present.values()][Math.floor(random() * present.size)];
+      const how = (['goodbye', 'vanish', 'operator', 'github'] as const)[Math.floor(random() * 4)]!;
+      if (!one) return;
+      const session = (await one.crowd.report()).members[one.as]!;
+      happened(`end: ${how}`);
+      if (how === 'operator') {
+        ordered.set(session, new Set(['operator']));
+        // Its agent comes back with a new session. A broker that is away closes nothing.
+        await operator('POST', '/admin/sessions/close', { id: session, reason: 'chaos' }).catch(() => {});
+        return;
+      }
+      present.delete(one.as);
+      if (how === 'github') await github.setCodespaceState(one.codespace, 'Shutdown');
+      const cause = { goodbye: 'goodbye', vanish: 'lease_lapsed', github: 'workspace_stopped' }[how];
+      // GitHub's word or a goodbye may not reach the broker; the lease ends it then.
+      ordered.set(session, new Set([cause, 'lease_lapsed', 'workspace_stopped']));
+      await one.crowd.leave(one.as, how === 'goodbye' ? 'goodbye' : 'vanish');
+    };
+    const churn = async () => {
+      while (going) {
+        await pause((100_000 / sessions) * (0.5 + random()));
+        await leave();
+        if (present.size < sessions) await arrive();
+      }
+    };
+    const busy = new Set<Disaster>();
+    const destroy = async () => {
+      while (going) {
+        await pause(500 + random() * 2_500);
+        const free = all.filter((one) => !busy.has(one));
+        const chosen = free[Math.floor(random() * free.length)]!;
+        busy.add(chosen);
+        happened(chosen.name);
+        await chosen.strike();
+        busy.delete(chosen);
+      }
+    };
+    const chaos = [churn(), ...Array.from({ length: LANES }, destroy)];
+    const failed = Promise.race(chaos.map((one) => one.then(() => new Promise<never>(() => {}))));
+    await Promise.race([pause(seconds * 1000), failed]);
+    going = false;
+    await Promise.all(chaos);
+    progress('calm again; everything is looked at');
+    const world = { lab, meshpass, operator, crowds, present, ordered, edgeDown, random, progress };
+    return { seed, events, ...(await check(world)) };
+  } finally {
+    for (const crowd of crowds) crowd.end();
+    await meshpass.stop();
+    postgres.stop();
+  }
+}
+
+export async function lanes(count: number, times: number, act: () => Promise<unknown>): Promise<void> {
+  let left = times;
+  const lane = async () => {
+    while (left-- > 0) await act();
+  };
+  await Promise.all(Array.from({ length: count }, lane));
+}
+
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
+
+/** Mulberry32, by Tommy Ettinger: small, and the same everywhere. */
+function seeded(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}
