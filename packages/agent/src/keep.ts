@@ -187,7 +187,8 @@ export class Keeper {
     const beat = await client.heartbeat(accessToken);
     if (this.#credentials?.accessToken !== accessToken) return;
     this.#later('heartbeat', session.heartbeat_seconds * 1000);
-    if (beat.services_version !== servicesVersion) this.#later('services', 0);
+    const { services_version: version } = beat;
+    if (version !== undefined && version !== servicesVersion) this.#later('services', 0);
     // Its key was dropped: no sidecar accepts it any more, however long it would live.
     const { kid } = this.credentials.identityToken;
     if (kid !== undefined && beat.token_keys?.includes(kid) === false) this.#later('token', 0);

@@ -254,6 +254,21 @@ describe('the life of an agent', () => {
     expect(w.agent.status().credentials.svids.map((svid) => svid.grant)).toContain('refunds');
   });
 
+  test('a broker that does not know yet what a session may reach takes nothing away', async () => {
+    const w = await world({
+      adjust: (broker) => {
+        broker.heartbeatSeconds = 1;
+      },
+    });
+    const before = readFileSync(w.hostsFile, 'utf8');
+    w.broker.services = [];
+    w.broker.servicesVersion = undefined;
+    const beats = w.broker.heartbeats;
+    await expect.poll(() => w.broker.heartbeats, { timeout: 4000 }).toBeGreaterThan(beats + 1);
+    expect(readFileSync(w.hostsFile, 'utf8')).toBe(before);
+    expect(w.agent.status().services).not.toEqual([]);
+  });
+
   test('certificates and the token are renewed before they expire, and used from then on', async () => {
     const w = await world({
       adjust: (broker) => {

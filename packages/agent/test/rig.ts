@@ -168,7 +168,10 @@ export interface TestBroker {
   /** Requests in order: method and path. */
   readonly calls: string[];
   services: ReachableService[];
-  servicesVersion: string;
+  /** Absent: as of a broker that has just started. */
+  servicesVersion: string | undefined;
+  /** How many came. */
+  heartbeats: number;
   /** Answers everything with this, while set. */
   down: boolean;
   /** Seconds by which the broker's clock is ahead. */
@@ -211,6 +214,7 @@ export async function startBroker(
     calls: [],
     services,
     servicesVersion: '1',
+    heartbeats: 0,
     down: false,
     skew: 0,
     tokenLifetime: 300,
@@ -307,6 +311,7 @@ export async function startBroker(
         });
       }
       case 'POST /session/heartbeat':
+        broker.heartbeats++;
         return answer(200, {
           lease_expires_at: nowSeconds + 45,
           expires_at: nowSeconds + 3600,

@@ -23,6 +23,7 @@ import type { Broker, BrokerParts } from './serve.ts';
 import { type CloseContext, untilStored } from './session/close.ts';
 import { createFeed } from './session/feed.ts';
 import { followMesh } from './session/follow.ts';
+import { createLeases } from './session/leases.ts';
 import { createLiveIndex } from './session/live.ts';
 import { recheckSession } from './session/recheck.ts';
 import { restore } from './session/restore.ts';
@@ -89,9 +90,9 @@ export async function startActive(
   });
   const ruleOf = namedRules(mesh);
   const journal = createJournal({ store, chain, observe: metrics.batch, onFailure: failed('store') });
-  const leaseAgain = config.leaseSeconds + config.restartGraceSeconds;
-  const restored = await restore(store, clock, leaseAgain);
+  const restored = await restore(store, clock, config);
   for (const one of restored.sessions) live.add(one);
+  const leases = createLeases({ store, live, clock, terms: config, onFailure: failed('store') });
   const revocations = createRevocations({
     revoker: parts.revoker,
     clock,
@@ -179,6 +180,7 @@ export async function startActive(
           },
     liveSessions: live,
     reviewEdgeToken: parts.reviewEdgeToken,
+    leases,
     stopping: () => stopping,
     crowded: () => listener?.crowded() ?? false,
     holds: store.holds,
@@ -204,7 +206,7 @@ export async function startActive(
   const stopRotation = rotation.start();
   const announcing = setInterval(() => void store.announce(shared()).catch(failed('store')), ANNOUNCE_MS).unref();
   const stopCheckpoints = checkpoints.start(config.auditCheckpointSeconds);
-  const stopSweeping = startSweeping({ ...sessions, store, revoker: parts.revoker, leaseAgain });
+  const stopSweeping = startSweeping({ ...sessions, store, revoker: parts.revoker });
   if (parts.github) {
     const { githubSweepSeconds: sweepSeconds, githubMemberSeconds: memberSeconds } = config;
     watch = startWatching({ ...parts.github, sessions, sweepSeconds, memberSeconds, onFailure: failed('github') });
@@ -229,6 +231,7 @@ export async function startActive(
     await stopServing(STOP_PATIENCE_MS);
     await lifecycle('broker.stop', { sessions: live.size() }).catch(failed('store'));
     await journal.flush();
+    await leases.stop();
     await stopCheckpoints();
     await operator.stop(1_000);
     await store.close();

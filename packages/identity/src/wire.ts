@@ -97,11 +97,14 @@ export const CertificateResponse = z.object({
 });
 export type CertificateResponse = z.infer<typeof CertificateResponse>;
 
-/** Answer of `POST /session/heartbeat`. `services_version` changes when `GET /services` would answer anew. */
+/**
+ * Answer of `POST /session/heartbeat`. `services_version` changes when `GET /services` would answer anew; it is absent while a
+ * broker that has just started does not know yet what any session may reach.
+ */
 export const HeartbeatResponse = z.object({
   lease_expires_at: unixSeconds,
   expires_at: unixSeconds,
-  services_version: z.string(),
+  services_version: z.string().optional(),
   /** Ids of the keys that tokens verify by; a token of any other is worthless, and a new one is to be asked for. */
   token_keys: z.array(z.string()).optional(),
 });

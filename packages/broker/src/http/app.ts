@@ -12,6 +12,7 @@ import type { Metrics } from '../metrics.ts';
 import { type Answers, servicesAnswer, servicesVersion } from '../session/answers.ts';
 import { authenticateSession } from '../session/authenticate.ts';
 import { closeSession } from '../session/close.ts';
+import type { Leases } from '../session/leases.ts';
 import { type DeriveContext, deriveToken } from '../token/derive.ts';
 import { verifyDpop } from '../token/dpop.ts';
 import { type ExchangeContext, exchangeProof } from '../token/exchange.ts';
@@ -47,6 +48,7 @@ export interface AppContext extends DecideContext, EdgeContext {
   readonly trust: TrustContext;
   /** Absent: GitHub's audit log is not taken. */
   readonly githubEvents: GithubEvents | undefined;
+  readonly leases: Leases;
   readonly stopping: () => boolean;
   /** Whether this process is known, at this instant, to be the active broker. */
   readonly holds: () => boolean;
@@ -138,11 +140,11 @@ export function createApp(context: AppContext): Hono<Env> {
   app.post('/session/heartbeat', (c) =>
     decide(context, c, 'session.heartbeat', async (draft, _commit, request): Promise<HeartbeatResponse> => {
       const found = authenticate(request, '/session/heartbeat', draft).live;
-      found.leaseUntil = Math.max(found.leaseUntil, seconds(clock) + config.leaseSeconds);
+      context.leases.renew(found);
       return {
         lease_expires_at: found.leaseUntil,
         expires_at: found.session.expiresAt,
-        services_version: servicesVersion(context.answers, found.session),
+        ...(context.answers.mesh.inForce() && { services_version: servicesVersion(context.answers, found.session) }),
         token_keys: keysOf(context.signer.ring).map(({ kid }) => kid),
       };
     }),

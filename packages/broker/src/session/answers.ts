@@ -36,7 +36,12 @@ export function servicesVersion({ mesh }: Answers, session: Session): string {
   return `${mesh.version()}/${session.grants.length}`;
 }
 
+/**
+ * Agents take what is missing here for what is granted no more.
+ * @throws MeshpassError `kubernetes_unavailable` while no access file is in force
+ */
 export function servicesAnswer(answers: Answers, session: Session): ServicesResponse {
+  answers.mesh.access();
   return {
     services_version: servicesVersion(answers, session),
     mesh: meshInfo(answers),

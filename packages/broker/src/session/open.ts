@@ -66,6 +66,7 @@ export async function openSession(
     const live: Live = {
       session,
       leaseUntil: session.openedAt + context.leaseSeconds,
+      unheard: false,
       lastNotAfter: new Map(),
       signedUnder: new Map(),
       abort: new AbortController(),
@@ -137,6 +138,7 @@ function sessionRow(session: Session): Record<string, string | null> {
     expires_at: timestamp(session.expiresAt),
     closed_at: null,
     close_cause: null,
+    graced_until: null,
   };
 }
 

@@ -1,13 +1,13 @@
 /**
- * What the process before this one left: its live sessions, and the principals whose SVIDs may still be valid. Leases are
- * not stored (a heartbeat costs no write), so every restored session gets a whole lease and a grace on top: a broker that
- * was away does not end sessions by having been away.
+ * What the process before this one left: its live sessions, each with a lease anew (leases.ts), and the principals whose SVIDs may
+ * still be valid.
  */
 import type { Attestation } from '@meshpass/identity';
 import type { Clock } from '../instant.ts';
 import { seconds } from '../instant.ts';
 import type { RevokedPrincipal } from '../mesh/contract.ts';
 import type { Store } from '../store/open.ts';
+import { type LeaseTerms, leaseAfterAbsence, rememberGrace } from './leases.ts';
 import type { Live } from './live.ts';
 import type { HeldGrant } from './session.ts';
 
@@ -16,7 +16,7 @@ export interface Restored {
   readonly revoked: readonly RevokedPrincipal[];
 }
 
-export async function restore(store: Store, clock: Clock, leaseSeconds: number): Promise<Restored> {
+export async function restore(store: Store, clock: Clock, terms: LeaseTerms): Promise<Restored> {
   const rows = await store.db.selectFrom('sessions').selectAll().where('closed_at', 'is', null).execute();
   const principals = await store.db
     .selectFrom('session_principals as p')
@@ -26,7 +26,8 @@ export async function restore(store: Store, clock: Clock, leaseSeconds: number):
     .where('p.revoked_at', 'is', null)
     .execute();
   const bySession = Map.groupBy(principals, (principal) => principal.session_id);
-  const leaseUntil = seconds(clock) + leaseSeconds;
+  const now = seconds(clock);
+  await rememberGrace(store, leaseAfterAbsence(now, terms, undefined));
   const sessions = rows.map((row): Live => {
     const own = bySession.get(row.id) ?? [];
     return {
@@ -45,7 +46,8 @@ export async function restore(store: Store, clock: Clock, leaseSeconds: number):
           spiffeId: principal.spiffe_id,
         })),
       },
-      leaseUntil,
+      leaseUntil: leaseAfterAbsence(now, terms, row.graced_until ? unix(row.graced_until) : undefined),
+      unheard: true,
       lastNotAfter: new Map(
         own.flatMap((one) => (one.last_not_after ? [[one.grant_name, unix(one.last_not_after)]] : [])),
       ),

@@ -12,18 +12,11 @@ const MAINTAIN_MS = 60_000;
 export interface SweepContext extends RecheckContext {
   readonly store: Store;
   readonly revoker: Pick<Revoker, 'collectOrphans'>;
-  /** What every lease gets after the broker could not be asked to renew any, seconds. */
-  readonly leaseAgain: number;
 }
 
 /** @returns stops it */
 export function startSweeping(context: SweepContext): () => void {
-  const { store, live, clock } = context;
-  // A broker that serves nobody because it cannot tell whether it is the active one lets no lease lapse by that.
-  store.onHoldsAgain(() => {
-    const until = seconds(clock) + context.leaseAgain;
-    for (const one of live.all()) one.leaseUntil = Math.max(one.leaseUntil, until);
-  });
+  const { store } = context;
   const sweeping = setInterval(() => {
     if (store.holds()) sweepSessions(context);
   }, SWEEP_MS);

@@ -95,4 +95,9 @@ const MIGRATIONS: Record<string, Migration> = {
       await sql`alter table broker_epoch add column holder text`.execute(db);
     },
   },
+  '003-lease-grace': {
+    async up(db) {
+      await sql`alter table sessions add column graced_until timestamptz`.execute(db);
+    },
+  },
 };

@@ -24,6 +24,8 @@ export interface SessionsTable {
   expires_at: Time;
   closed_at: MaybeTime;
   close_cause: string | null;
+  /** End of the lease that a restarted broker gave, while the session has not been heard since; see session/leases.ts. */
+  graced_until: MaybeTime;
 }
 
 export interface SessionPrincipalsTable {

@@ -57,7 +57,10 @@ export function playMesh(): PlayedMesh {
     keys: new Set(),
     keyChanges: 0,
     beforeSigning: async () => {},
-    access: () => access,
+    access: () => {
+      if (mesh.inForce()) return access;
+      throw new MeshpassError('kubernetes_unavailable', 'The access file is not in force yet.', { retryAfter: 1 });
+    },
     roots: () => rootCertificates.slice(0, 1),
     services: (names) =>
       access.grants

@@ -77,7 +77,13 @@ function sessions(clock: () => number): RecheckContext & { readonly failures: un
           workspace: { kind: 'codespace', key: `codespace:${claims.codespace_id}`, name: claims.codespace_name },
         },
       },
-      ...{ leaseUntil: 0, lastNotAfter: new Map(), signedUnder: new Map(), abort: new AbortController() },
+      ...{
+        leaseUntil: 0,
+        unheard: false,
+        lastNotAfter: new Map(),
+        signedUnder: new Map(),
+        abort: new AbortController(),
+      },
     });
   }
   const trust = { codespaces: { organization: 'acme' }, issuers: [], audiences: [] };

@@ -1,0 +1,105 @@
+/**
+ * Leases live in memory: a heartbeat writes nothing. A broker that was away therefore does not know who has been silent, and gives
+ * every lease anew with a grace on top. It does so once: a session that has had this and has not been heard since then keeps the
+ * end that it was given, through every further restart, but for the time that an agent needs to speak. So neither a broker that
+ * is killed again and again nor a store that comes and goes keeps a dead session alive.
+ */
+import { sql } from 'kysely';
+import { type Clock, seconds, timestamp } from '../instant.ts';
+import type { Store } from '../store/open.ts';
+import type { Live, LiveIndex } from './live.ts';
+
+export interface LeaseTerms {
+  /** Seconds. */
+  readonly leaseSeconds: number;
+  readonly restartGraceSeconds: number;
+  readonly heartbeatSeconds: number;
+}
+
+export interface Leases {
+  /** The session's agent has been heard. */
+  readonly renew: (live: Live) => void;
+  /** Writes down who has been heard since the restart. */
+  readonly stop: () => Promise<void>;
+}
+
+export interface LeaseContext {
+  readonly store: Store;
+  readonly live: LiveIndex;
+  readonly clock: Clock;
+  readonly terms: LeaseTerms;
+  readonly onFailure: (cause: unknown) => void;
+}
+
+/** Who is heard for the first time after a restart is written down with the others of that moment. */
+const GATHER_MS = 500;
+const RETRY_MS = 5_000;
+/** Heartbeats that an agent may miss when the broker comes back. */
+const BEATS_TO_SPEAK = 2;
+
+/** @returns when a lease ends that the broker could not renew for a while, Unix seconds */
+export function leaseAfterAbsence(now: number, terms: LeaseTerms, givenBefore: number | undefined): number {
+  if (givenBefore === undefined) return now + terms.leaseSeconds + terms.restartGraceSeconds;
+  return Math.max(givenBefore, now + BEATS_TO_SPEAK * terms.heartbeatSeconds);
+}
+
+export function createLeases({ store, live, clock, terms, onFailure }: LeaseContext): Leases {
+  let heard: string[] = [];
+  let timer: NodeJS.Timeout | undefined;
+  let writing: Promise<void> = Promise.resolve();
+
+  const write = async (): Promise<void> => {
+    timer = undefined;
+    const ids = heard;
+    heard = [];
+    if (ids.length === 0) return;
+    try {
+      await sql`
+        update sessions set graced_until = null
+        where graced_until is not null and id in (select jsonb_array_elements_text(${JSON.stringify(ids)}::jsonb))
+        and exists (select from broker_epoch where epoch = ${store.epoch})`.execute(store.db);
+    } catch (thrown) {
+      onFailure(thrown);
+      heard.push(...ids);
+      soon(RETRY_MS);
+    }
+  };
+  const soon = (ms: number) => {
+    timer ??= setTimeout(() => {
+      writing = writing.then(write);
+    }, ms).unref();
+  };
+  // A broker that serves nobody because it cannot tell whether it is the active one lets no lease lapse by that.
+  store.onHoldsAgain(() => {
+    for (const one of live.all()) {
+      const given = one.unheard ? one.leaseUntil : undefined;
+      one.leaseUntil = Math.max(one.leaseUntil, leaseAfterAbsence(seconds(clock), terms, given));
+      one.unheard = true;
+    }
+  });
+  return {
+    renew: (one) => {
+      one.leaseUntil = Math.max(one.leaseUntil, seconds(clock) + terms.leaseSeconds);
+      if (!one.unheard) return;
+      one.unheard = false;
+      heard.push(one.session.id);
+      soon(GATHER_MS);
+    },
+    stop: async () => {
+      clearTimeout(timer);
+      await writing;
+      await write();
+      clearTimeout(timer);
+    },
+  };
+}
+
+/** Remembers which sessions have been given a lease with grace, for the process after this one. */
+export async function rememberGrace(store: Store, until: number): Promise<void> {
+  await store.db
+    .updateTable('sessions')
+    .set({ graced_until: timestamp(until) })
+    .where('closed_at', 'is', null)
+    .where('graced_until', 'is', null)
+    .execute();
+}
