@@ -40,6 +40,7 @@ export async function benchEnds({ runs, lapses: lapseRuns, only = '', progress }
         const { times, more } = await run(world, runs);
         rows.push({ cause, from, times, goal: ACTIVE_GOAL });
         if (more && extra) rows.push({ cause, from: extra, times: more, goal: undefined });
+        progress(endsTable(rows).at(-1)!);
       }
       world.workspaces.kill();
       await world.meshpass.stop();
@@ -47,6 +48,7 @@ export async function benchEnds({ runs, lapses: lapseRuns, only = '', progress }
     for (const { cause, from, goal, run } of LAPSE_CAUSES.filter(({ cause }) => cause.includes(only))) {
       progress(`${cause}: ${lapseRuns} runs`);
       rows.push({ cause, from, goal, times: await run(lab, lapseRuns) });
+      progress(endsTable(rows).at(-1)!);
     }
   } finally {
     await lab.down();

@@ -7,7 +7,7 @@ import type { OperatorCall } from '../../packages/cli/src/operator-client.ts';
 import type { Report } from './crowd.ts';
 import { now, type Span } from './disasters.ts';
 import type { Crowd } from './drive.ts';
-import { GRACE_SECONDS, LEASE_SECONDS, lanes, type Ordered, type Present, pause } from './run.ts';
+import { GRACE_SECONDS, LEASE_SECONDS, lanes, type Ordered, type Present, pause } from './terms.ts';
 
 export interface Checked {
   readonly problems: readonly string[];

@@ -12,6 +12,7 @@ import { operatorClient } from '../../packages/cli/src/operator-client.ts';
 import { type Checked, check } from './checks.ts';
 import { type Disaster, disasters, type Span } from './disasters.ts';
 import { type Crowd, startCrowd } from './drive.ts';
+import { GRACE_SECONDS, LEASE_SECONDS, lanes, type Ordered, type Present, pause } from './terms.ts';
 
 export interface ChaosOptions {
   readonly lab: Lab;
@@ -27,17 +28,6 @@ export interface ChaosResult extends Checked {
   readonly events: Readonly<Record<string, number>>;
 }
 
-export interface Present {
-  readonly as: string;
-  readonly crowd: Crowd;
-  readonly codespace: string;
-}
-
-/** The ends that were ordered, by session: what its audit row may call it. */
-export type Ordered = Map<string, ReadonlySet<string>>;
-
-export const LEASE_SECONDS = 20;
-export const GRACE_SECONDS = 15;
 const MEMBERS_OF_A_CROWD = 130;
 const JOIN_AT_ONCE = 6;
 /** Two at a time, so that what has to come back finds something else dead. */
@@ -120,7 +110,7 @@ export async function runChaos({ lab, seed, seconds, sessions, progress }: Chaos
     };
     const churn = async () => {
       while (going) {
-        await pause((100_000 / sessions) * (0.5 + random()));
+        await pause((60_000 / sessions) * (0.5 + random()));
         await leave();
         if (present.size < sessions) await arrive();
       }
@@ -137,7 +127,7 @@ export async function runChaos({ lab, seed, seconds, sessions, progress }: Chaos
         busy.delete(chosen);
       }
     };
-    const chaos = [churn(), ...Array.from({ length: LANES }, destroy)];
+    const chaos = [churn(), churn(), ...Array.from({ length: LANES }, destroy)];
     const failed = Promise.race(chaos.map((one) => one.then(() => new Promise<never>(() => {}))));
     await Promise.race([pause(seconds * 1000), failed]);
     going = false;
@@ -150,18 +140,6 @@ export async function runChaos({ lab, seed, seconds, sessions, progress }: Chaos
     await meshpass.stop();
     postgres.stop();
   }
-}
-
-export async function lanes(count: number, times: number, act: () => Promise<unknown>): Promise<void> {
-  let left = times;
-  const lane = async () => {
-    while (left-- > 0) await act();
-  };
-  await Promise.all(Array.from({ length: count }, lane));
-}
-
-export function pause(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
 /** Mulberry32, by Tommy Ettinger: small, and the same everywhere. */

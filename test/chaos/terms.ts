@@ -1,0 +1,26 @@
+/** What run.ts and checks.ts share: the terms on which sessions live in the chaos, and who is there. */
+import type { Crowd } from './drive.ts';
+
+export const LEASE_SECONDS = 20;
+export const GRACE_SECONDS = 15;
+
+export interface Present {
+  readonly as: string;
+  readonly crowd: Crowd;
+  readonly codespace: string;
+}
+
+/** The ends that were ordered, by session: what its audit row may call it. */
+export type Ordered = Map<string, ReadonlySet<string>>;
+
+export async function lanes(count: number, times: number, act: () => Promise<unknown>): Promise<void> {
+  let left = times;
+  const lane = async () => {
+    while (left-- > 0) await act();
+  };
+  await Promise.all(Array.from({ length: count }, lane));
+}
+
+export function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
