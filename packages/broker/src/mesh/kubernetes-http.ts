@@ -93,7 +93,9 @@ export function kubernetesHttp(access: KubernetesAccess): KubernetesHttp {
       const text = await collect(response).catch((cause) => {
         throw unavailable(call, { cause });
       });
-      if ((status >= 200 && status < 300) || call.expect?.includes(status)) return { status, body: json(call, text) };
+      if (status >= 200 && status < 300) return { status, body: json(call, text) };
+      // What is expected of a failure is its status: of an API that is not installed the server says so in plain text.
+      if (call.expect?.includes(status)) return { status, body: undefined };
       throw refused(call, status, text, response.headers['retry-after']);
     },
     stream: async (call, onLine) => {

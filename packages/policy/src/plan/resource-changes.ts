@@ -17,7 +17,7 @@ export function resourceChanges(present: readonly Resource[], wanted: readonly M
   const after = new Map(wanted.map((one) => [keyOf(one), one]));
   const changed = wanted.flatMap((manifest): ResourceChange[] => {
     const was = before.get(keyOf(manifest));
-    if (was && contentOf(was) === contentOf(manifest)) return [];
+    if (was && contentOf(was, manifest) === contentOf(manifest, manifest)) return [];
     const source = manifest.metadata.annotations?.['meshpass.dev/source'];
     return [{ ...nameOf(manifest), does: was ? 'change' : 'create', ...(source !== undefined && { source }) }];
   });
@@ -37,13 +37,14 @@ function keyOf(object: Named): string {
   return `${object.kind} ${nameOf(object).name}`;
 }
 
-/** What we write, and nothing that the API server adds. */
-function contentOf(object: object): string {
-  const { metadata, spec, roleRef, subjects } = object as Record<string, unknown>;
+/** Of an object, the members that we write: others belong to the API server. */
+function contentOf(object: object, ours: object): string {
+  const { metadata, ...members } = object as Record<string, unknown>;
   const { labels = {}, annotations = {} } = metadata as { labels?: object; annotations?: object };
-  const ours = (all: object) =>
+  const written = (all: object) =>
     Object.fromEntries(Object.entries(all).filter(([name]) => /^(?:meshpass\.dev|app\.kubernetes\.io)\//.test(name)));
-  return canonical({ labels: ours(labels), annotations: ours(annotations), spec, roleRef, subjects });
+  const kept = Object.fromEntries(Object.entries(members).filter(([name]) => Object.hasOwn(ours, name)));
+  return canonical({ labels: written(labels), annotations: written(annotations), ...kept });
 }
 
 /** JSON with sorted members and without undefined ones. */
