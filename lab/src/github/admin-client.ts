@@ -42,6 +42,8 @@ export function githubAdmin(url: string, options: AdminOptions = {}) {
     renameUser: (from: string, login: string) => call<Account>('PATCH', at(`/users/${part(from)}`), { login }),
     removeFromOrganization: (org: string, login: string) =>
       call<void>('DELETE', at(`/orgs/${part(org)}/members/${part(login)}`)),
+    setOrganizationRole: (org: string, login: string, role: 'admin' | 'member') =>
+      call<void>('PUT', at(`/orgs/${part(org)}/members/${part(login)}`), { role }),
     suspendInstallation: (org: string, suspended: boolean) =>
       call<void>('PUT', at(`/orgs/${part(org)}/installation`), { suspended }),
     addToTeam: (team: string, login: string, state: 'active' | 'pending' = 'active') =>

@@ -70,6 +70,11 @@ export function createAdmin({ state, changed, reset, setFault, calls, forgetCall
     delete organizationMembers(c.req.param('org'))[user(c.req.param('login')).id];
     return c.json({});
   });
+  admin.put('/orgs/:org/members/:login', async (c) => {
+    const { role } = await c.req.json<{ role: 'admin' | 'member' }>();
+    organizationMembers(c.req.param('org'))[user(c.req.param('login')).id] = role;
+    return c.json({});
+  });
   admin.put('/orgs/:org/installation', async (c) => {
     const org = accountByLogin(state(), c.req.param('org'), 'Organization');
     const entry = state().app.installations.find(({ accountId }) => accountId === org?.id);

@@ -106,6 +106,35 @@ describe('a running Codespace of its developer', () => {
   });
 });
 
+describe('roles in an organization', () => {
+  const who = ['{role: acme/admin}', '{role: acme/member}', '{role: other/admin}'];
+  const rolesOf = async (space: StartedCodespace, options: WorldOptions = {}) =>
+    (await present(space, { who, ...options })).attestation.organizationRoles;
+
+  test('are those that GitHub confirms, of an admin both', async () => {
+    const bob = await world.github.admin.createCodespace({ owner: 'bob', repository: 'acme/orders' });
+    expect(await rolesOf(alice)).toEqual(['acme/member']);
+    expect(await rolesOf(bob)).toEqual(['acme/admin', 'acme/member']);
+  });
+
+  test('are none of who is no member, and none without a GitHub App', async () => {
+    expect(await rolesOf(alice, { withoutApp: true })).toBeUndefined();
+    await world.github.admin.removeFromOrganization('acme', 'alice');
+    expect(await rolesOf(alice)).toBeUndefined();
+  });
+
+  test('are not asked about where the access file mentions none', async () => {
+    await world.github.admin.forgetCalls();
+    expect((await present(alice)).attestation).not.toHaveProperty('organizationRoles');
+    expect((await world.github.admin.calls()).filter((call) => call.includes('/orgs/acme/memberships'))).toEqual([]);
+  });
+
+  test('that cannot be asked for stop everything', async () => {
+    await world.github.admin.setFault({ mode: 'error', status: 502, path: '/orgs/acme/memberships' });
+    expect(await refusal(present(alice, { who }))).toMatchObject({ code: 'issuer_unavailable', status: 503 });
+  });
+});
+
 describe('teams', () => {
   test('are not confirmed without a GitHub App, and not while an invitation is open', async () => {
     expect((await present(alice, { withoutApp: true })).attestation.teams).toEqual([]);

@@ -24,13 +24,15 @@ export interface WorldOptions {
   readonly clock?: () => number;
   readonly coolDownMs?: number;
   readonly organization?: string;
+  /** More entries of `who`, a line each. */
+  readonly who?: readonly string[];
 }
 
 export async function createWorld(): Promise<World> {
   const listen = { listen: '127.0.0.1:0' };
   const [github, idp, actions] = await Promise.all([startGithub(listen), startIdp(listen), startActions(listen)]);
   const attest = (options: WorldOptions = {}): Attest => {
-    const { clock = Date.now, timeoutMs = 5000, organization = 'acme' } = options;
+    const { clock = Date.now, timeoutMs = 5000, organization = 'acme', who = [] } = options;
     const access = parseAccess(
       `trust:
   codespaces: {organization: ${organization}}
@@ -42,7 +44,7 @@ grants:
     who:
       - {team: acme/payments, repository: acme/payments-*}
       - {team: acme/sre}
-    to: [{service: orders.shop, port: 8080}]
+${who.map((entry) => `      - ${entry}\n`).join('')}    to: [{service: orders.shop, port: 8080}]
 `,
       'access.yaml',
       { dangerouslyAllowPlainHttpIssuers: true },

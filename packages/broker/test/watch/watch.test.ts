@@ -282,6 +282,26 @@ describe('the sweep', () => {
     expect(await detailOf(who)).toMatchObject({ row: { cause: 'membership_lost', left: 'acme' } });
   });
 
+  it('takes away what a role gave when its holder loses it, and the rest when they leave the organization', async () => {
+    trusting([by('admins', { role: 'acme/admin' }), by('members', { role: 'acme/member' })]);
+    const { who } = await opened('bob', 'acme/orders');
+    expect(who.session.grants).toEqual(['admins', 'members']);
+    settle();
+    await asked(1, '/orgs/acme/memberships/bob');
+    await lives(who);
+    expect((await asSession(rig, who, { path: '/services' })).json.services).toHaveLength(2);
+    await github.admin.setOrganizationRole('acme', 'bob', 'member');
+    await vi.waitFor(
+      async () => {
+        const { json } = await asSession(rig, who, { path: '/services' });
+        expect(json.services.map((one: { grant: string }) => one.grant)).toEqual(['members']);
+      },
+      { timeout: 10_000, interval: 100 },
+    );
+    await github.admin.removeFromOrganization('acme', 'bob');
+    await ended(who, 'no longer in the team');
+  });
+
   it('ends a session that stood on the team alone, and not for a member under a new login', async () => {
     trusting([GRANTS[0]!]);
     const { who } = await opened();
