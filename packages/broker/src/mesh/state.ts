@@ -97,8 +97,8 @@ export function meshState(options: StateOptions): LiveMeshState {
       delete problems.apply;
       applied = plan.content;
       tokenKeys = plan.tokenKeys;
-      // A repetition of the same content may be older than what was adopted without applying.
-      if (plan.content !== inForce?.content) adopt(plan);
+      // A repetition of the same content may be older than what was adopted without applying; a file that waits is not.
+      if (plan.content !== inForce?.content || plan.access === candidate) adopt(plan);
     },
     onFailed: (error, plan) => {
       if (inForce && plan.access !== inForce.access && isFinal(error)) {
