@@ -5,8 +5,8 @@
  */
 import type { Resource } from '../istio/resources.ts';
 import type { Call } from './call.ts';
-import { any, type Condition, flag, not, text } from './condition.ts';
-import { EVERY, NONE, type Node } from './diagram.ts';
+import { all, any, type Condition, flag, not, text } from './condition.ts';
+import { NONE, type Node, type Product } from './diagram.ts';
 import { type Guarded, type MeshSettings, type Rulebook, rulebook } from './rulebook.ts';
 import { formatCall, type Said, say } from './say.ts';
 import { createSpace, type Space } from './space.ts';
@@ -45,8 +45,27 @@ export interface CompareOptions {
   readonly listed?: number;
 }
 
-/** Calls that exist: without mutual TLS there is no SNI to be seen. */
-export const REAL: Condition = any([flag('peer'), not(text('connection.sni', { form: 'present' }))]);
+/** Calls that exist: without mutual TLS there is no SNI to be seen, and with it the peer is of a domain that the mesh trusts. */
+export function realCalls({ trustDomain, trustDomainAliases, caTrustDomains = [] }: MeshSettings): Condition {
+  const trusted = [...new Set([trustDomain, ...trustDomainAliases, ...caTrustDomains])];
+  return any([
+    all([flag('peer'), any(trusted.map((domain) => text('peer.trustDomain', { form: 'exact', text: domain })))]),
+    all([not(flag('peer')), not(text('connection.sni', { form: 'present' }))]),
+  ]);
+}
+
+/** Products of a set that hold a real call, each with one. What is real goes without saying, so products are not cut by it. */
+export function* realProducts(
+  space: Space,
+  set: Node,
+  real: Condition,
+): Generator<{ product: Product; example: Call }> {
+  const { diagram } = space;
+  for (const product of diagram.products(set)) {
+    const [one] = diagram.products(diagram.and(diagram.ofProduct(product), space.set(real)));
+    if (one) yield { product, example: space.example(one) };
+  }
+}
 
 /**
  * Compares.
@@ -62,7 +81,8 @@ export function compareMeaning(
   const books = [rulebook(before, settings), rulebook(after, settings)] as const;
   const pairs = pairUp(endpointsOf([...before, ...after], books, settings), books);
   const conditions = pairs.flatMap(({ guards }) => guards.map(({ allowed }) => allowed));
-  const space = createSpace([...conditions, REAL]);
+  const real = realCalls(settings);
+  const space = createSpace([...conditions, real]);
   const changes: Change[] = [];
   let more = false;
   for (const pair of pairs) {
@@ -72,7 +92,7 @@ export function compareMeaning(
       ['gains', is, was],
       ['loses', was, is],
     ] as const) {
-      const listed = listChanges(space, space.diagram.minus(from, to), kind, pair, options.listed ?? 20);
+      const listed = listChanges(space, space.diagram.minus(from, to), kind, pair, real, options.listed ?? 20);
       changes.push(...listed.changes);
       more ||= listed.more;
     }
@@ -158,14 +178,18 @@ export function pairUp(
   return [...pairs.values()];
 }
 
-function listChanges(space: Space, set: Node, kind: Change['kind'], { guards, where }: Pair, most: number) {
+function listChanges(
+  space: Space,
+  set: Node,
+  kind: Change['kind'],
+  { guards, where }: Pair,
+  real: Condition,
+  most: number,
+) {
   const changes: Change[] = [];
   if (set === NONE) return { changes, more: false };
-  for (const product of set === EVERY ? [new Map()] : space.diagram.products(set)) {
+  for (const { product, example } of realProducts(space, set, real)) {
     if (changes.length >= most) return { changes, more: true };
-    const [real] = space.diagram.products(space.diagram.and(space.diagram.ofProduct(product), space.set(REAL)));
-    if (!real) continue;
-    const example = space.example(real);
     const [before, after] = guards.map((guarded) => verdict(guarded, example)) as [Verdict, Verdict];
     changes.push({ kind, where, ...say(space.explain(product)), example, before, after });
   }

@@ -16,7 +16,8 @@ import { looksAtPorts, type Place, portsNamed, ruleCondition } from './rule-cond
 import { type TokenConditions, tokenConditions } from './token-condition.ts';
 import { ofKind, type Protocol, selectorOf, selects, type Workload } from './workloads.ts';
 
-export type MeshSettings = Pick<MeshConfig, 'rootNamespace' | keyof TrustDomains>;
+export type MeshSettings = Pick<MeshConfig, 'rootNamespace' | keyof TrustDomains> &
+  Partial<Pick<MeshConfig, 'caTrustDomains'>>;
 
 /** What stands at one port of one workload. */
 export interface Guarded {

@@ -1,10 +1,10 @@
 /** What is wrong with a change, each with a call that proves it and the rule that decides about that call. */
-import { type Endpoint, formatWhere, REAL } from '../diff/compare.ts';
+import { type Endpoint, formatWhere, realProducts } from '../diff/compare.ts';
 import { NONE, type Node } from '../diff/diagram.ts';
 import type { Guarded } from '../diff/rulebook.ts';
 import { formatCall, type Said, say } from '../diff/say.ts';
-import type { Space } from '../diff/space.ts';
 import { verdict } from '../diff/verdict.ts';
+import type { Ground } from './ground.ts';
 
 export type FindingKind =
   | 'grant-does-not-work'
@@ -42,13 +42,12 @@ export interface Suspicion {
 const LISTED = 3;
 
 /** @returns nothing where no such call exists */
-export function findingsOf(space: Space, suspicion: Suspicion): readonly Finding[] {
+export function findingsOf({ space, real }: Pick<Ground, 'space' | 'real'>, suspicion: Suspicion): readonly Finding[] {
   const { kind, calls, where, guard, grant, source } = suspicion;
   if (calls === NONE) return [];
   const findings: Finding[] = [];
-  for (const product of space.diagram.products(space.diagram.and(calls, space.set(REAL)))) {
+  for (const { product, example } of realProducts(space, calls, real)) {
     if (findings.length === LISTED) break;
-    const example = space.example(product);
     const said = say(space.explain(product), suspicion.given);
     const circumstances = said.circumstances ? `, ${said.circumstances}` : '';
     findings.push({

@@ -1,6 +1,6 @@
 /** What a change of the access file is judged on: both states of the mesh, every port in them, and the sets that matter. */
 import { grantNamespace } from '@meshpass/identity';
-import { type Endpoint, endpointsOf, type Pair, pairUp, REAL } from '../diff/compare.ts';
+import { type Endpoint, endpointsOf, type Pair, pairUp, realCalls } from '../diff/compare.ts';
 import { all, any, type Condition, type FlagField, flag, not, testsOf, text } from '../diff/condition.ts';
 import { type Guarded, type MeshSettings, type Rulebook, rulebook } from '../diff/rulebook.ts';
 import { createSpace, type Space } from '../diff/space.ts';
@@ -45,6 +45,8 @@ export interface Ground {
   readonly grantedNames: Condition;
   /** Requests that carry an identity token, or what stands in its place. */
   readonly ourTokens: Condition;
+  /** Calls that exist: see realCalls(). */
+  readonly real: Condition;
   /** Calls that nothing unknown stands against: see `agreeing`. */
   readonly agreed: Condition;
   /** Fields of what every holder brings: its own SNI and token. */
@@ -77,12 +79,13 @@ export function groundOf(change: Change): Ground {
     ]),
     agreed: agreeing(guards),
   };
+  const real = realCalls(settings);
   const conditions = [
     ...guards.map(({ allowed }) => allowed),
     ...ports.map(({ calls }) => calls),
     ...Object.values(sets),
   ];
-  const space = createSpace([...conditions, REAL, ...(change.also ?? [])]);
+  const space = createSpace([...conditions, real, ...(change.also ?? [])]);
   return {
     space,
     books,
@@ -90,6 +93,7 @@ export function groundOf(change: Change): Ground {
     pairs,
     ports,
     ...sets,
+    real,
     given: givenOf(tokens),
     open: [openHosts(before), openHosts(after)],
   };

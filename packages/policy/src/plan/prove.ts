@@ -45,13 +45,14 @@ function proveGrants(ground: Ground): readonly Finding[] {
         calls: diagram.minus(reached, diagram.orAll(here.map(({ calls }) => set(calls)))),
         sentence: ({ who, what }) => `${who} would reach more than is granted: ${what}`,
       };
-      return [...refused, more].flatMap((suspicion) => findingsOf(space, suspicion));
+      return [...refused, more].flatMap((suspicion) => findingsOf(ground, suspicion));
     });
   });
 }
 
 /** Everywhere: holders pass by no other name, and nobody else gains or loses anything. */
-function proveRest({ space, pairs, holders, grantedNames, ourTokens }: Ground): readonly Finding[] {
+function proveRest(ground: Ground): readonly Finding[] {
+  const { space, pairs, holders, grantedNames, ourTokens } = ground;
   const { diagram, set } = space;
   return pairs.flatMap(({ guards: [was, is], where }) => {
     const [passed, passes] = [set(was.allowed), set(is.allowed)];
@@ -80,7 +81,7 @@ function proveRest({ space, pairs, holders, grantedNames, ourTokens }: Ground): 
           `a policy asks for any token, and an identity token of a workspace is one: with it ${who} would gain ${what}`,
       },
     ];
-    return suspicions.flatMap((suspicion) => findingsOf(space, suspicion));
+    return suspicions.flatMap((suspicion) => findingsOf(ground, suspicion));
   });
 }
 

@@ -5,7 +5,7 @@ import { authorize } from '../authorize.ts';
 import { ATTESTED_CLAIMS } from '../compile/http-rules.ts';
 import { compile } from '../compile.ts';
 import type { Call } from '../diff/call.ts';
-import { type Endpoint, REAL } from '../diff/compare.ts';
+import type { Endpoint } from '../diff/compare.ts';
 import { all, type Condition, flag, text } from '../diff/condition.ts';
 import { EVERY, NONE, type Node } from '../diff/diagram.ts';
 import { formatCall, say } from '../diff/say.ts';
@@ -249,7 +249,7 @@ function show(property: PolicyProperty, condition: Condition, { ground, mesh }: 
       const asked = diagram.andAll([
         set(condition),
         named,
-        set(REAL),
+        set(ground.real),
         property.expect === 'allowed' ? set(ground.agreed) : EVERY,
       ]);
       const allowed = through ? set(books[1].at(endpoint.workload, endpoint.port, endpoint.protocol).allowed) : NONE;
