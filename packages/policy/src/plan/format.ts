@@ -25,7 +25,7 @@ function meaning({ reach, people }: Shown): readonly string[] {
 
 function conclusion(plan: Shown): string {
   if (refusals(plan).length > 0) return 'This change is refused.';
-  if (plan.resources.length === 0) return 'Nothing changes.';
+  if (plan.resources.length === 0 && plan.people.length === 0) return 'Nothing changes.';
   return 'Every grant works, workspaces reach nothing else, and all other traffic is as before.';
 }
 

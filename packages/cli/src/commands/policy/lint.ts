@@ -1,5 +1,4 @@
 /** `meshpass policy lint`. */
-import { readFileSync } from 'node:fs';
 import { MeshpassError } from '@meshpass/identity/error';
 import { loadManifests } from '@meshpass/policy/istio/load';
 import { type LintedFiles, lintFiles } from '@meshpass/policy/lint/lint';
@@ -8,7 +7,8 @@ import { printGithub } from '@meshpass/policy/lint/print/github';
 import { printJson } from '@meshpass/policy/lint/print/json';
 import { printSarif } from '@meshpass/policy/lint/print/sarif';
 import { printText } from '@meshpass/policy/lint/print/text';
-import { parseAccess } from '@meshpass/policy/parse';
+import { loadAccess } from '@meshpass/policy/load-access';
+import type { Access } from '@meshpass/policy/model';
 import { EXIT } from '../../failure.ts';
 import { type ManifestFile, readManifestFiles } from '../../manifest-files.ts';
 
@@ -31,7 +31,7 @@ export async function lint(paths: readonly string[], flags: LintFlags): Promise<
     given.files,
     {
       now: Date.now(),
-      ...(flags.access !== undefined && { access: parseAccess(readAccess(flags.access), flags.access) }),
+      ...(flags.access !== undefined && { access: readAccess(flags.access) }),
       ...(flags.base.length > 0 && {
         base: base.files.flatMap(({ name, text }) => loadManifests(text, name).resources),
       }),
@@ -87,10 +87,11 @@ function exitCode({ findings, problems }: LintedFiles, failOn: LintFlags['failOn
   return findings.some(({ severity }) => SEVERITIES.indexOf(severity) >= least) ? EXIT.failed : EXIT.ok;
 }
 
-function readAccess(file: string): string {
+function readAccess(file: string): Access {
   try {
-    return readFileSync(file, 'utf8');
+    return loadAccess(file, { name: file }).access;
   } catch (cause) {
+    if (!(cause instanceof MeshpassError) || cause.code !== 'config_invalid') throw cause;
     throw new MeshpassError('usage', `${file} cannot be read.`, { cause });
   }
 }
