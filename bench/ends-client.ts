@@ -89,7 +89,9 @@ async function obey(order: Order): Promise<unknown> {
       const services = one.opened.services.filter(({ grant }) => grant === order.grant);
       const { http, tcp } = chooseTargets(services, {});
       one.target = http;
-      one.open = await holdOpen(one.loot, one.opened.mesh, { http, tcp }, PATIENCE);
+      const { loot, opened } = one;
+      const way = { edge: opened.mesh.edge };
+      one.open = await holdOpen({ loot, mesh: opened.mesh, layer: 'edge', way, patience: PATIENCE }, { http, tcp });
       for (const connection of one.open) if (!('diedAt' in connection)) throw new Error(connection.why);
       return {};
     }

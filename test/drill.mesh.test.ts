@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type DrillReport, failedRows } from '@meshpass/identity/drill-report';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openRoad, type Road } from './mesh.ts';
+import { openRoad, type Road, until } from './mesh.ts';
 
 const LAYERS = ['token endpoint', 'session renewal', 'certificate renewal', 'edge', 'mesh gateway', 'sidecar'];
 const RECORDS = ['TokenReview', 'ServiceAccount', 'root DENY', 'store'];
@@ -16,7 +16,12 @@ interface Drilled {
 }
 
 /** On `github`, a host on the cluster's network without a sidecar: from there every layer can be reached. */
-async function drill(road: Road, flags: readonly string[] = [], host = 'github'): Promise<Drilled> {
+async function drill(
+  road: Road,
+  flags: readonly string[] = [],
+  host = 'github',
+  env?: Readonly<Record<string, string>>,
+): Promise<Drilled> {
   const { lab } = road;
   const inside = [
     ...['--kubeconfig', lab.kubeconfig, '--inside-gateway', lab.gatewayAddress],
@@ -24,7 +29,7 @@ async function drill(road: Road, flags: readonly string[] = [], host = 'github')
     ...['--inside-pod', `ledger-db.shop:5432=${lab.hosts['ledger-db']!.ip}:5432`],
   ];
   const argv = ['meshpass', 'drill', '--output', 'json', ...(host === 'github' ? inside : []), ...flags];
-  const { code, stdout, stderr } = await lab.exec(host, argv, { env: await environment(road) });
+  const { code, stdout, stderr } = await lab.exec(host, argv, { env: env ?? (await environment(road)) });
   expect(stdout, stderr).toMatch(/^\{/);
   return { code: code ?? -1, stderr, report: JSON.parse(stdout) as DrillReport };
 }
@@ -50,12 +55,79 @@ describe('a drill on a mesh that ends sessions as it should', () => {
     expect(code).toBe(0);
     expect(dead(report)).toEqual(new Set([...LAYERS, ...RECORDS]));
     expect(report.rows.filter(({ outcome }) => outcome === 'not_tried')).toEqual([]);
-    const open = report.rows.filter(({ part }) => part === 'connections');
+    const connections = report.rows.filter(({ part }) => part === 'connections');
+    const open = connections.filter(({ layer }) => layer === 'edge');
     expect(open.map(({ tried }) => tried)).toEqual([
       ...['open HTTP/1.1 keep-alive, orders.shop:8080', 'open HTTP/2 stream, orders.shop:8080'],
       'open TCP connection, ledger-db.shop:5432',
     ]);
     for (const { ms } of open) expect(ms).toBeGreaterThanOrEqual(0);
+    // Past the edge Istio ends them, in its own time: said, and not counted.
+    for (const layer of ['mesh gateway', 'sidecar']) {
+      const inside = connections.filter((one) => one.layer === layer);
+      expect(inside.map(({ tried }) => tried)).toEqual(open.map(({ tried }) => tried));
+      for (const { outcome, ms, how } of inside)
+        expect(outcome === 'dead' ? ms! : how).toEqual(
+          outcome === 'dead' ? expect.any(Number) : expect.stringMatching(/^still open after 10 s/),
+        );
+    }
+  });
+
+  it('waits for an end from outside, says when, and records what it was', async () => {
+    const { lab, meshpass } = road;
+    const env = await environment(road);
+    const argv = ['meshpass', 'drill', '--output', 'json', '--cause', 'outside', '--wait', '60'];
+    const child = lab.spawn('workspace', argv, { env });
+    let [out, err] = ['', ''];
+    child.stdout!.on('data', (part) => {
+      out += part;
+    });
+    child.stderr!.on('data', (part) => {
+      err += part;
+    });
+    const ended = new Promise((resolve) => child.once('close', resolve));
+    await until(
+      () => err,
+      (text) => text.includes('ending it: outside'),
+      60,
+    );
+    const closed = await fetch(`${meshpass.operatorUrl}/admin/sessions/close`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${meshpass.operatorToken}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ workspace: env.CODESPACE_NAME }),
+    });
+    expect(closed.status).toBe(200);
+    expect(await ended, err).toBe(0);
+    const report = JSON.parse(out) as DrillReport;
+    expect(report.cause).toBe('outside');
+    expect(dead(report)).toEqual(new Set([...LAYERS.slice(0, 4), 'store']));
+    expect(report.rows.find(({ layer, outcome }) => layer === 'store' && outcome === 'dead')?.how).toMatch(
+      /: operator$/,
+    );
+  });
+
+  it('proves itself as a job of GitHub Actions, and with the file of an ID token', async () => {
+    const { lab, meshpass, actions } = road;
+    const broker = {
+      ...{ MESHPASS_BROKER: meshpass.brokerUrl, MESHPASS_CA_FILE: lab.testCa },
+      MESHPASS_OPERATOR_TOKEN: meshpass.operatorToken,
+    };
+    const job = await actions.startJob();
+    road.secret(job.ACTIONS_ID_TOKEN_REQUEST_TOKEN);
+    const asJob = await drill(road, ['--rebuild'], 'github', { ...broker, ...job, GITHUB_ACTIONS: 'true' });
+    expect(failedRows(asJob.report)).toEqual([]);
+    expect(asJob.code).toBe(0);
+    expect(asJob.report.session.grants).toEqual(['sre-bulk']);
+
+    const file = join(lab.dir, 'id-token');
+    writeFileSync(file, road.secret(await road.idp.idToken({ subject: '00u2bob' })));
+    const withFile = await drill(road, ['--proof-file', file], 'workspace', broker);
+    expect(failedRows(withFile.report)).toEqual([]);
+    expect(withFile.code).toBe(0);
+    // Once: a rebuild needs another proof.
+    const again = await lab.exec('workspace', ['meshpass', 'drill', '--proof-file', file], { env: broker });
+    expect(again.code).not.toBe(0);
+    expect(again.stderr).toContain('[proof_replayed]');
   });
 
   it('shows that a rebuilt Codespace gets in anew while its old credentials stay dead', async () => {

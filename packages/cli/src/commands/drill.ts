@@ -72,7 +72,8 @@ export async function drill(flags: DrillFlags): Promise<void> {
       ...{ wait: wholeNumber(flags.wait, '--wait') * 1000, choice: { service: flags.service, path: flags.path } },
       ...{ inside: insideOf(flags), operator, cluster },
       progress: (what) => {
-        if (flags.output === 'text' && process.stderr.isTTY) console.error(`… ${what}`);
+        // Whoever is to end it from outside has to know when.
+        if (flags.cause === 'outside' || (flags.output === 'text' && process.stderr.isTTY)) console.error(`… ${what}`);
       },
     });
     if (flags.evidence !== undefined)

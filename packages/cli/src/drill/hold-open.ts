@@ -1,11 +1,11 @@
-/** Connections through the edge that are open when the session ends, and when each of them dies. */
+/** Connections that are open when the session ends, through the edge and from inside, and when each of them dies. */
 import { connect as connectHttp2 } from 'node:http2';
 import type { TLSSocket } from 'node:tls';
-import type { DrillRow } from '@meshpass/identity/drill-report';
+import type { DrillLayer, DrillRow } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
 import type { MeshInfo } from '@meshpass/identity/wire';
 import type { Patience } from './attempt.ts';
-import { FIRST_BYTE, orderFor, requestText } from './call.ts';
+import { FIRST_BYTE, orderFor, requestText, type Way } from './call.ts';
 import type { Loot } from './credentials.ts';
 import { shortName, type Target } from './targets.ts';
 import { exchange, type OpenTunnel, openTunnel, stillOpen } from './tunnel.ts';
@@ -13,6 +13,7 @@ import { exchange, type OpenTunnel, openTunnel, stillOpen } from './tunnel.ts';
 const STREAM_PATIENCE_MS = 5_000;
 
 export interface HeldOpen {
+  readonly layer: DrillLayer;
   readonly tried: string;
   /** Instant of its death (performance.now()), undefined while it lives. */
   readonly diedAt: () => number | undefined;
@@ -23,24 +24,34 @@ export interface HeldOpen {
 
 /** What could not be opened, with the reason. */
 export interface NotHeld {
+  readonly layer: DrillLayer;
   readonly tried: string;
   readonly why: string;
 }
 
-/** @throws MeshpassError `drill_proves_nothing` where a granted service refuses what a live session asks */
+/** What connections are opened for, and on which way. */
+export interface Hold {
+  readonly loot: Loot;
+  readonly mesh: MeshInfo;
+  readonly layer: 'edge' | 'mesh gateway' | 'sidecar';
+  readonly way: Way;
+  readonly patience: Patience;
+}
+
+/**
+ * One of each kind that there is a target for.
+ * @throws MeshpassError `drill_proves_nothing` where a granted service refuses what a live session asks
+ */
 export async function holdOpen(
-  loot: Loot,
-  mesh: MeshInfo,
+  hold: Hold,
   { http, tcp }: { readonly http: Target | undefined; readonly tcp: Target | undefined },
-  patience: Patience,
 ): Promise<readonly (HeldOpen | NotHeld)[]> {
-  const none = 'no granted service of this kind has a workload';
+  const { layer, patience } = hold;
+  const none = (tried: string): NotHeld => ({ layer, tried, why: 'no granted service of this kind has a workload' });
   return await Promise.all([
-    http
-      ? steady(() => keepAlive(loot, mesh, http, patience), patience)
-      : { tried: 'open HTTP/1.1 keep-alive connection', why: none },
-    http ? steady(() => http2(loot, mesh, http), patience) : { tried: 'open HTTP/2 stream', why: none },
-    tcp ? steady(() => rawTcp(loot, mesh, tcp, patience), patience) : { tried: 'open TCP connection', why: none },
+    http ? steady(() => keepAlive(hold, http), patience) : none('open HTTP/1.1 keep-alive connection'),
+    http ? steady(() => http2(hold, http), patience) : none('open HTTP/2 stream'),
+    tcp ? steady(() => rawTcp(hold, tcp), patience) : none('open TCP connection'),
   ]);
 }
 
@@ -64,7 +75,10 @@ async function steady(
   }
 }
 
-/** Waits until all are dead or the limit has passed. */
+/**
+ * Waits until all are dead or the limit has passed. What goes past the edge is Istio's to end: it refuses what is new, and winds
+ * up what is open within Envoy's drain time. That is noted, and fails nothing.
+ */
 export async function whenDead(
   held: readonly (HeldOpen | NotHeld)[],
   cause: number,
@@ -74,17 +88,21 @@ export async function whenDead(
   while (open.some((one) => one.diedAt() === undefined) && performance.now() < cause + limit)
     await new Promise((resolve) => setTimeout(resolve, 10));
   return held.map((one): DrillRow => {
-    const about = { part: 'connections', layer: 'edge', tried: one.tried } as const;
+    const { layer, tried } = one;
+    const about = { part: 'connections', layer, tried } as const;
     if (!('diedAt' in one)) return { ...about, outcome: 'not_tried', how: one.why.slice(0, 300) };
     const at = one.diedAt();
+    if (at === undefined && layer !== 'edge')
+      return { ...about, outcome: 'noted', how: `still open after ${limit / 1000} s: Envoy's drain time ends it` };
     if (at === undefined) return { ...about, outcome: 'stale', how: `still open; ${one.how()}`, limit_ms: limit };
     const ms = Math.max(0, Math.round(at - cause));
     return { ...about, outcome: 'dead', how: `ended; ${one.how()}`, ms, limit_ms: limit };
   });
 }
 
-async function keepAlive(loot: Loot, mesh: MeshInfo, target: Target, patience: Patience): Promise<HeldOpen> {
-  const opened = await mustOpen(loot, mesh, target, patience);
+async function keepAlive(hold: Hold, target: Target): Promise<HeldOpen> {
+  const { loot, mesh } = hold;
+  const opened = await mustOpen(hold, target);
   const ask = async (): Promise<string> => {
     const answer = await exchange(opened.socket, requestText(loot, mesh, target, true)).catch((error: Error) => {
       opened.end();
@@ -99,20 +117,21 @@ async function keepAlive(loot: Loot, mesh: MeshInfo, target: Target, patience: P
     throw provesNothing(target, first);
   }
   await ask();
-  return held(opened, `open HTTP/1.1 keep-alive, ${shortName(target)}`, () => '2 requests had been served on it');
+  return held(hold, opened, `open HTTP/1.1 keep-alive, ${shortName(target)}`, () => '2 requests had been served on it');
 }
 
-async function http2(loot: Loot, mesh: MeshInfo, target: Target): Promise<HeldOpen | NotHeld> {
+async function http2(hold: Hold, target: Target): Promise<HeldOpen | NotHeld> {
+  const { loot, mesh, layer, way } = hold;
   const tried = `open HTTP/2 stream, ${shortName(target)}`;
   const opened = await openTunnel(loot, {
-    ...orderFor(target, { edge: mesh.edge }, true),
+    ...orderFor(target, way, true),
     alpn: ['istio-h2', 'istio', 'h2'],
   });
   if (!('socket' in opened)) throw provesNothing(target, opened.edgeCode ?? opened.error ?? 'refused');
   const { socket } = opened;
   if (!/h2$/.test(socket.alpnProtocol || '')) {
     opened.end();
-    return { tried, why: `${target.authority} does not speak HTTP/2 (ALPN ${socket.alpnProtocol || 'none'})` };
+    return { layer, tried, why: `${target.authority} does not speak HTTP/2 (ALPN ${socket.alpnProtocol || 'none'})` };
   }
   const session = connectHttp2(`https://${target.authority}`, { createConnection: () => socket });
   session.on('error', () => undefined);
@@ -138,7 +157,11 @@ async function http2(loot: Loot, mesh: MeshInfo, target: Target): Promise<HeldOp
   if (answer instanceof Error || answer === 401 || answer === 403) {
     session.destroy();
     opened.end();
-    return { tried, why: answer instanceof Error ? `HTTP/2 was not answered: ${answer.message}` : `HTTP ${answer}` };
+    return {
+      layer,
+      tried,
+      why: answer instanceof Error ? `HTTP/2 was not answered: ${answer.message}` : `HTTP ${answer}`,
+    };
   }
   // No room for the body of the next answer: its stream stays open, whatever the service is.
   await new Promise<void>((resolve, reject) => {
@@ -150,6 +173,7 @@ async function http2(loot: Loot, mesh: MeshInfo, target: Target): Promise<HeldOp
   open.stream.setTimeout(0);
   const streamLives = !open.stream.closed && !open.stream.readableEnded;
   return held(
+    hold,
     opened,
     streamLives ? tried : tried.replace('stream', 'connection'),
     () => `${served} streams had been answered on it`,
@@ -157,31 +181,38 @@ async function http2(loot: Loot, mesh: MeshInfo, target: Target): Promise<HeldOp
   );
 }
 
-async function rawTcp(loot: Loot, mesh: MeshInfo, target: Target, patience: Patience): Promise<HeldOpen> {
-  const opened = await mustOpen(loot, mesh, target, patience);
+async function rawTcp(hold: Hold, target: Target): Promise<HeldOpen> {
+  const opened = await mustOpen(hold, target);
   await stillOpen(opened.socket, FIRST_BYTE).catch((error: Error) => {
     throw provesNothing(target, error.message);
   });
-  return held(opened, `open TCP connection, ${shortName(target)}`, () => 'it was open to the workload');
+  return held(hold, opened, `open TCP connection, ${shortName(target)}`, () => 'it was open to the workload');
 }
 
-async function mustOpen(loot: Loot, mesh: MeshInfo, target: Target, { limit, between }: Patience): Promise<OpenTunnel> {
+async function mustOpen({ loot, way, patience: { limit, between } }: Hold, target: Target): Promise<OpenTunnel> {
   const deadline = performance.now() + limit;
   for (;;) {
-    const opened = await openTunnel(loot, orderFor(target, { edge: mesh.edge }, true));
+    const opened = await openTunnel(loot, orderFor(target, way, true));
     if ('socket' in opened) return opened;
     if (performance.now() > deadline) throw provesNothing(target, opened.edgeCode ?? opened.error ?? 'refused');
     await between();
   }
 }
 
-function held({ socket, end }: OpenTunnel, tried: string, how: () => string, before?: () => void): HeldOpen {
+function held(
+  { layer }: Hold,
+  { socket, end }: OpenTunnel,
+  tried: string,
+  how: () => string,
+  before?: () => void,
+): HeldOpen {
   let diedAt: number | undefined = socket.destroyed ? performance.now() : undefined;
   const died = () => {
     diedAt ??= performance.now();
   };
   for (const event of ['end', 'close', 'error'] as const) (socket as TLSSocket).on(event, died);
   return {
+    layer,
     tried,
     diedAt: () => diedAt,
     how,

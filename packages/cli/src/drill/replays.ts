@@ -120,7 +120,7 @@ export function untried(targets: readonly Target[], { gateway, pods }: Inside): 
 }
 
 /** The service may be named as people do. */
-function podOf({ service }: Target, pods: Inside['pods']) {
+export function podOf({ service }: Target, pods: Inside['pods']) {
   return [service.host, ...service.aliases].map((name) => pods.get(`${name}:${service.port}`)).find(Boolean);
 }
 

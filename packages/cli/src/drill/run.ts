@@ -13,11 +13,11 @@ import { type Attempt, tryAfter, tryAgain, tryBefore } from './attempt.ts';
 import { end, RECORDED_AS } from './causes.ts';
 import type { Cluster } from './cluster.ts';
 import { certificate, emptyHanded, enrol, type Loot, speak, token } from './credentials.ts';
-import { holdOpen, whenDead } from './hold-open.ts';
+import { type HeldOpen, type Hold, holdOpen, type NotHeld, whenDead } from './hold-open.ts';
 import type { Operator } from './operator.ts';
 import { rebuilt } from './rebuilt.ts';
-import { atTheBroker, atTheEdge, fromInside, type Inside, untried } from './replays.ts';
-import { chooseTargets, type TargetChoice } from './targets.ts';
+import { atTheBroker, atTheEdge, fromInside, type Inside, podOf, untried } from './replays.ts';
+import { chooseTargets, type Target, type TargetChoice } from './targets.ts';
 
 export interface DrillOptions {
   /** Public URL of the broker. */
@@ -59,6 +59,7 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
   progress('opening a session');
   const held = await open(options);
   let second: Held | undefined;
+  let beating: NodeJS.Timeout | undefined;
   try {
     const { loot, opened } = held;
     const { session, mesh, services } = opened;
@@ -87,19 +88,34 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
     const before = await tryBefore(attempts, patience);
     if (!before.rows.some(({ layer }) => layer === 'edge'))
       throw new MeshpassError('drill_proves_nothing', `No call passes the edge: ${[...before.unfit.values()][0]}.`);
-    const open = await holdOpen(loot, mesh, { http, tcp }, patience);
+    const hold = { loot, mesh, patience };
+    const open = await holdOpen({ ...hold, layer: 'edge', way: { edge: mesh.edge } }, { http, tcp });
+    const inside = await holdInside(hold, { http, tcp }, options.inside);
 
     progress(`ending it: ${cause}`);
     const rebuild = async () => {
       second ??= await openAgain(options);
+      const { loot: fresh, opened: again } = second;
+      // What is still looked at may take longer than a lease.
+      beating ??= setInterval(
+        () => void speak(fresh, 'POST', '/session/heartbeat').catch(() => undefined),
+        again.session.heartbeat_seconds * 1000,
+      );
     };
     const at = await end(cause, { loot, session, operator, rebuild, wait: options.wait });
-    const [connections, replays] = await Promise.all([
+    const [connections, connectionsInside, replays] = await Promise.all([
       whenDead(open, at, limit.edge),
+      whenDead(inside, at, limit.mesh),
       tryAfter(attempts, before.unfit, at),
     ]);
-    for (const one of open) if ('end' in one) one.end();
-    const rows: DrillRow[] = [...before.rows, ...connections, ...replays, ...(reviews?.rows ?? [])];
+    for (const one of [...open, ...inside]) if ('end' in one) one.end();
+    const rows: DrillRow[] = [
+      ...before.rows,
+      ...connections,
+      ...connectionsInside,
+      ...replays,
+      ...(reviews?.rows ?? []),
+    ];
     rows.push(...untried(targets, options.inside), ...unasked(options));
 
     if (options.rebuild || cause === 'rebuild') {
@@ -117,8 +133,29 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
       },
     };
   } finally {
+    clearInterval(beating);
     for (const one of [held, second]) if (one) await speak(one.loot, 'DELETE', '/session').catch(() => undefined);
   }
+}
+
+/** Where Istio alone stands in between. */
+async function holdInside(
+  hold: Pick<Hold, 'loot' | 'mesh' | 'patience'>,
+  { http, tcp }: { readonly http: Target | undefined; readonly tcp: Target | undefined },
+  { gateway, pods }: Inside,
+): Promise<readonly (HeldOpen | NotHeld)[]> {
+  const straight = (target: Target | undefined) => target && podOf(target, pods);
+  const held: (HeldOpen | NotHeld)[] = [];
+  if (gateway)
+    held.push(...(await holdOpen({ ...hold, layer: 'mesh gateway', way: { straightTo: gateway } }, { http, tcp })));
+  for (const target of [http, tcp]) {
+    const straightTo = straight(target);
+    if (!target || !straightTo) continue;
+    const one = target === http ? { http, tcp: undefined } : { http: undefined, tcp };
+    const both = await holdOpen({ ...hold, layer: 'sidecar', way: { straightTo } }, one);
+    held.push(...both.filter((connection) => 'diedAt' in connection));
+  }
+  return held;
 }
 
 /** @throws MeshpassError with the broker's own code */
