@@ -40,7 +40,7 @@ export function parseAccess(text: string, file: string, options: ParseOptions = 
   const issuerPlaces = new Map(
     access.trust.issuers.map(({ name }) => [name, yaml.locate(['trust', 'issuers', name], 'key')]),
   );
-  const problems = [...all.problems, ...duplicateGrants(access.grants), ...checkReferences(access, issuerPlaces)];
+  const problems = [...all.problems, ...checkGrants(access.grants), ...checkReferences(access, issuerPlaces)];
   if (problems.length > 0) throw accessFileError(problems);
   return access;
 }
@@ -55,6 +55,8 @@ export function rolesMentioned(access: Access): readonly string[] {
   return mentioned(access, ({ role }) => role);
 }
 
+/** Of all files together; each is a namespace and a policy on every workload. */
+const MAX_GRANTS = 1_000;
 const NOT_HERE = 'cannot be read here: only one file was given';
 
 function mentioned(access: Access, of: (who: Grant['who'][number]) => string | undefined): readonly string[] {
@@ -120,16 +122,20 @@ function readDocument<T extends z.ZodType>(
   return { problems: describeIssues(result.error.issues, read.yaml, jsonSchema()) };
 }
 
-/** In one file a key that stands twice is found by the reader; this is for several. */
-function duplicateGrants(grants: readonly Grant[]): readonly AccessFileProblem[] {
+/** In one file the reader and the schema find this; here it is for several. */
+function checkGrants(grants: readonly Grant[]): readonly AccessFileProblem[] {
   const seen = new Map<string, Place>();
-  return grants.flatMap(({ name, place }): AccessFileProblem[] => {
+  const problems = grants.flatMap(({ name, place }): AccessFileProblem[] => {
     const earlier = seen.get(name);
     seen.set(name, earlier ?? place);
     if (!earlier) return [];
     const message = `the grant "${name}" stands at ${formatPlace(earlier)} already`;
     return [{ code: 'access_file_invalid', place, message }];
   });
+  const beyond = grants[MAX_GRANTS];
+  if (!beyond) return problems;
+  const message = `more than ${MAX_GRANTS} grants in all files together`;
+  return [...problems, { code: 'access_file_invalid', place: beyond.place, message }];
 }
 
 function baseName(file: string): string {

@@ -1,6 +1,6 @@
 /** What a session may reach, as the agent is told. */
 import { formatSpiffe, type ReachableService } from '@meshpass/identity';
-import type { Access, Mesh } from './model.ts';
+import type { Access, ClaimValues, GrantTarget, Mesh } from './model.ts';
 import { formatOperation } from './pattern.ts';
 import { type ResolvedTarget, resolveAccess } from './resolve.ts';
 
@@ -31,10 +31,30 @@ function toReachable(grant: string, { target, service, port, host }: ResolvedTar
       port: port.port,
       aliases: [`${service.name}.${service.namespace}.svc`, `${service.name}.${service.namespace}`],
       protocol: port.protocol,
-      ...(target.allow && { allow: target.allow.map(formatOperation) }),
+      ...describeAllowed(target),
       spiffe_ids: accounts.map((serviceAccount) =>
         formatSpiffe({ trustDomain: mesh.trustDomain, namespace: service.namespace, serviceAccount }),
       ),
     },
   ];
+}
+
+/** In words, for the developer: the sidecar decides. */
+function describeAllowed({ allow, deny, require }: GrantTarget): { allow?: string[] } {
+  if (!allow && !deny && !require) return {};
+  const operations = allow?.map((operation) => `${formatOperation(operation)}${demanded(operation.require)}`);
+  const every = demanded(require);
+  return {
+    allow: [
+      ...(operations ?? ['* /*']).map((operation) => `${operation}${every}`),
+      ...(deny ?? []).map((operation) => `but not ${formatOperation(operation)}`),
+    ],
+  };
+}
+
+/** ` (with department finance or audit)`. */
+function demanded(require: ClaimValues | undefined): string {
+  return Object.entries(require ?? {})
+    .map(([name, values]) => ` (with ${name} ${values.join(' or ')})`)
+    .join('');
 }

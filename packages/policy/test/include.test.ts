@@ -146,6 +146,19 @@ describe('files that include others', () => {
       { 'access.yaml': first('a.yaml'), 'a.yaml': `grants:\n${grant('a', '{issuer: okta}')}` },
       /^a\.yaml:2:13 unknown issuer "okta"/,
     ],
+    [
+      'more than a thousand grants',
+      {
+        'access.yaml': first('a.yaml', 'b.yaml', 'c.yaml'),
+        ...Object.fromEntries(
+          ['a', 'b', 'c'].map((file) => [
+            `${file}.yaml`,
+            grants(...Array.from({ length: 400 }, (_, n) => `${file}-${n}`)),
+          ]),
+        ),
+      },
+      /^c\.yaml:201:3 more than 1000 grants in all files together$/,
+    ],
     ['broken YAML', { 'access.yaml': first('a.yaml'), 'a.yaml': 'grants: [' }, /^a\.yaml:1:\d+ /],
     [
       'files deeper than four',

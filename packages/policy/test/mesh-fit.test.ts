@@ -136,6 +136,19 @@ describe('reachableServices', () => {
     ]);
   });
 
+  it('tells what is demanded and what is denied beside it, in words', () => {
+    const told = (target: string) =>
+      reachableServices(parseAccess(fileWith({ to: `[${target}]` }), 'f'), MESH, ['dev'])[0]?.allow;
+    const refunds = '{operation: POST /refunds, require: {department: [finance, audit]}}';
+    expect(told(`{service: orders.shop, port: 8080, allow: [GET /a, ${refunds}], deny: [GET /a/b]}`)).toEqual([
+      'GET /a',
+      'POST /refunds (with department finance or audit)',
+      'but not GET /a/b',
+    ]);
+    expect(told('{service: orders.shop, port: 8080, require: {level: 3}}')).toEqual(['* /* (with level 3)']);
+    expect(told('{service: orders.shop, port: 8080}')).toBeUndefined();
+  });
+
   it('tells nothing of grants that were not asked for, or are not there', () => {
     expect(reachableServices(access, MESH, [])).toEqual([]);
     expect(reachableServices(access, MESH, ['payments', 'constructor'])).toEqual([]);
