@@ -19,6 +19,12 @@ describe('what a drill calls', () => {
     expect(() => chooseTargets([service('refunds.shop', 80, { allow: ['POST /refunds'] })], {})).toThrow('--path');
   });
 
+  test('is nothing that demands a claim, or is denied', () => {
+    const allow = ['GET /audit/* (with department finance)', 'GET /users/{*}/orders', 'but not GET /users/1/orders'];
+    expect(chooseTargets([service('users.shop', 80, { allow })], {}).http?.path).toBe('/users/drill/orders');
+    expect(() => chooseTargets([service('users.shop', 80, { allow: allow.slice(0, 1) })], {})).toThrow('--path');
+  });
+
   test('is what was named, by any of its names', () => {
     const other = service('web.dev', 80);
     expect(chooseTargets([ORDERS, other], { service: 'web.dev:80' }).http).toMatchObject({ path: '/' });

@@ -18,7 +18,10 @@ export const ReachableService = z.object({
   /** Shorter names that mean the same: `orders.shop.svc`, `orders.shop`. */
   aliases: z.array(dnsName),
   protocol: z.enum(['http', 'http2', 'tcp']),
-  /** Granted operations (`GET /orders/*`); absent where the whole port is granted. For people: the sidecar decides. */
+  /**
+   * Granted operations (`GET /orders/*`, `POST /refunds (with department finance)`, `but not GET /orders/internal/*`); absent
+   * where the whole port is granted. For people: the sidecar decides.
+   */
   allow: z.array(z.string()).optional(),
   /** SPIFFE ids that the workload may present; the agent accepts no other. Empty: no workload runs now. */
   spiffe_ids: z.array(z.string()),

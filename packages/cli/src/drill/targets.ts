@@ -45,7 +45,9 @@ export function chooseTargets(services: readonly ReachableService[], choice: Tar
 function harmlessPath({ allow }: ReachableService): string | undefined {
   if (allow === undefined) return '/';
   for (const operation of allow) {
-    const [method, path] = operation.split(' ');
+    const [method, path, ...demands] = operation.split(' ');
+    // Whether this session has a claim that is demanded is not known here.
+    if (demands.length > 0) continue;
     if ((method === 'GET' || method === '*') && path?.startsWith('/')) return path.replace(/\*+|\{[^}]*\}/g, 'drill');
   }
   return undefined;
