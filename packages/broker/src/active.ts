@@ -19,6 +19,7 @@ import { sourceReader } from './http/source.ts';
 import type { OperatorListener } from './http/standby.ts';
 import { labOnlyFeed, labOnlyLiveIndex } from './lab-only-break-revocation.ts';
 import type { Metrics } from './metrics.ts';
+import { policyChanges } from './policy/change.ts';
 import type { Broker, BrokerParts } from './serve.ts';
 import { type CloseContext, untilStored } from './session/close.ts';
 import { createFeed } from './session/feed.ts';
@@ -140,6 +141,10 @@ export async function startActive(
     onFailure: failed('rotation'),
   });
   const trust = { ...admin, rotation, mesh, live };
+  const policy = parts.policy && {
+    ...{ ...admin, store, authorOf: parts.policy.authorOf },
+    changes: policyChanges(parts.policy.mesh, store, (replay) => journal.write({ replay, audit: [] })),
+  };
   const app = createApp({
     ...{
       audit,
@@ -153,6 +158,7 @@ export async function startActive(
       admin,
       drill,
       trust,
+      policy,
       streams,
       feed,
       journal,

@@ -1,6 +1,7 @@
 /** Configuration of the broker, as a file, flags or a chart give it. docs/operating-broker.md is its prose. */
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
+import { PolicyAuthors } from './policy/author.ts';
 
 const port = z.number().int().min(0).max(65_535);
 const listen = (defaultPort: number) =>
@@ -50,6 +51,8 @@ export const BrokerConfig = z.strictObject({
   githubSweepSeconds: z.number().int().min(1).max(3_600).default(10),
   /** Least time between two looks at teams and members. */
   githubMemberSeconds: z.number().int().min(1).max(3_600).default(60),
+  /** Whose jobs plan and apply access files; absent: operators alone do. */
+  policyAuthors: PolicyAuthors.optional(),
   /** CIDR blocks of proxies whose X-Forwarded-For is believed. */
   trustedProxies: z.array(z.string()).default([]),
   heartbeatSeconds: z.number().int().min(1).default(15),

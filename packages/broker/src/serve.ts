@@ -18,9 +18,12 @@ import { createLog } from './log.ts';
 import type { CertificateAuthority, MeshState, Revoker } from './mesh/contract.ts';
 import type { PolicyDecisions } from './mesh/policy-decisions.ts';
 import { createMetrics } from './metrics.ts';
+import type { AuthorOf } from './policy/author.ts';
+import { type PolicyMesh, read } from './policy/change.ts';
+import { readVersion } from './policy/history.ts';
 import type { Feed } from './session/feed.ts';
 import type { Holder, Shared } from './store/holder.ts';
-import { openStore } from './store/open.ts';
+import { openStore, type Store } from './store/open.ts';
 import type { RotatingSigner } from './token/signer.ts';
 import type { Pace } from './watch/pace.ts';
 import type { ReadGithub } from './watch/reader.ts';
@@ -40,6 +43,8 @@ export interface BrokerParts {
   readonly reviewEdgeToken?: (token: string) => Promise<boolean>;
   /** Whom to ask about live sessions' Codespaces and teams, and how often one may; absent: leases alone decide. */
   readonly github?: { readonly read: ReadGithub; readonly pace: Pace };
+  /** Where access files are applied by plan. */
+  readonly policy?: { readonly mesh: PolicyMesh; readonly authorOf: AuthorOf | undefined };
   readonly log?: Logger;
   readonly clock?: Clock;
   readonly random?: Random;
@@ -125,6 +130,7 @@ export async function serveBroker(config: BrokerConfig, given: BrokerParts): Pro
     try {
       // The other one may have changed them meanwhile; the mesh must not be told of those of then.
       if (waited) signer.adopt(await signer.read());
+      await resumeKept(parts, store);
       duty?.begin(store.holds);
       return await startActive(config, parts, { ...tokens, store, startedAt, auditKey, metrics, operator, shared });
     } catch (thrown) {
@@ -135,6 +141,12 @@ export async function serveBroker(config: BrokerConfig, given: BrokerParts): Pro
     await operator.stop(0);
     throw thrown;
   }
+}
+
+/** The file that was applied last is in force again, before anything is applied: the one on disk is older. */
+async function resumeKept({ policy }: BrokerParts, store: Store): Promise<void> {
+  const kept = policy && (await readVersion(store.db));
+  if (kept) policy.mesh.resume(read(kept));
 }
 
 function nameOf(active: Holder | undefined): string {

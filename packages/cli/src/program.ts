@@ -140,6 +140,11 @@ function inTheCluster(program: Command): void {
       "token with which GitHub's audit log is streamed to us",
       'MESHPASS_GITHUB_EVENT_TOKEN_FILE',
     ),
+    flag('--policy-repository <id>', 'its jobs plan and apply access files', 'MESHPASS_POLICY_REPOSITORY'),
+    flag('--policy-ref <ref>', 'the ref whose jobs apply', 'MESHPASS_POLICY_REF').default('refs/heads/main'),
+    flag('--policy-issuer <url>', 'issuer of their tokens', 'MESHPASS_POLICY_ISSUER').default(
+      'https://token.actions.githubusercontent.com',
+    ),
     required('--edge-public <host:port>', 'where agents find the edge', 'MESHPASS_EDGE_PUBLIC'),
     flag('--edge-listen <host:port>', 'run the edge here', 'MESHPASS_EDGE_LISTEN'),
     flag('--edge-service-account <ns:name>', 'who may follow the feed', 'MESHPASS_EDGE_SERVICE_ACCOUNT').default(

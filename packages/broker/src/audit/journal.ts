@@ -32,6 +32,8 @@ export interface Entry {
     readonly grant_name: string;
     readonly last_not_after: string;
   }[];
+  /** An access file that is in force. */
+  readonly access?: Row;
   /** What stands for the rows of the audit log up to `size` from now on. */
   readonly cut?: {
     readonly size: number;
@@ -219,6 +221,7 @@ function batchText(entries: readonly Entry[], audit: readonly SealedRow[], aband
     revoked: entries.flatMap((entry) => entry.revoked ?? []),
     certificates: entries.flatMap((entry) => entry.certificates ?? []),
     audit,
+    access: entries.flatMap((entry) => (entry.access ? [entry.access] : [])),
     cuts: entries.flatMap((entry) => entry.cut ?? []),
     abandoned: abandoned ? [true] : [],
   };

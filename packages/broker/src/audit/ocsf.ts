@@ -42,7 +42,9 @@ const API: Readonly<Record<string, Activity>> = {
   'operator.list': [2, 'Read'],
   'edge.stream': [2, 'Read'],
   'session.heartbeat': [3, 'Update'],
+  'policy.plan': [2, 'Read'],
   'policy.apply': [3, 'Update'],
+  'policy.watch': [2, 'Read'],
   'operator.close': [4, 'Delete'],
   'audit.prune': [4, 'Delete'],
 };

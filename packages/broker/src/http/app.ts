@@ -28,6 +28,7 @@ import { type DrillContext, drillRoutes } from './drill.ts';
 import { type EdgeContext, edgeRoutes } from './edge.ts';
 import { onlyWhileActive } from './gate.ts';
 import { type GithubEvents, githubEventRoutes } from './github-events.ts';
+import { type PolicyContext, policyRoutes } from './policy.ts';
 import { refusal } from './refusal.ts';
 import { type TrustContext, trustRoutes } from './trust.ts';
 
@@ -46,6 +47,8 @@ export interface AppContext extends DecideContext, EdgeContext {
   readonly admin: AdminContext;
   readonly drill: DrillContext;
   readonly trust: TrustContext;
+  /** Absent: the access file is the one on disk. */
+  readonly policy: PolicyContext | undefined;
   /** Absent: GitHub's audit log is not taken. */
   readonly githubEvents: GithubEvents | undefined;
   readonly leases: Leases;
@@ -167,6 +170,7 @@ export function createApp(context: AppContext): Hono<Env> {
   adminRoutes(app, context.admin);
   drillRoutes(app, context.drill);
   trustRoutes(app, context.trust);
+  if (context.policy) policyRoutes(app, context.policy);
   if (context.githubEvents) githubEventRoutes(app, context, context.githubEvents);
 
   app.get('/.well-known/openid-configuration', (c) => {

@@ -4,6 +4,7 @@ import type { IdentityTokens } from '@meshpass/policy';
 import { z } from 'zod';
 import type { Duty } from '../duty.ts';
 import { type LabOnlyBrokenStep, labOnlyIsRevoked, labOnlyKubernetes } from '../lab-only-break-revocation.ts';
+import type { PolicyMesh } from '../policy/change.ts';
 import { certificateAuthority, type MeasuredAuthority } from './authority.ts';
 import { viewCluster } from './cluster-view.ts';
 import { connectIstiod } from './istiod.ts';
@@ -11,6 +12,7 @@ import { kubernetes, writesOnlyWhile } from './kubernetes.ts';
 import { kubeconfigAccess, podAccess } from './kubernetes-access.ts';
 import { kubernetesHttp } from './kubernetes-http.ts';
 import type { Log } from './log.ts';
+import { readPolicyResources } from './policy-resources.ts';
 import { type MeshRevoker, revoker } from './revoke.ts';
 import { openRootsFile } from './roots.ts';
 import { type LiveMeshState, meshState } from './state.ts';
@@ -71,6 +73,8 @@ export interface ConnectedMesh {
   readonly authority: MeasuredAuthority;
   readonly revoker: MeshRevoker;
   readonly state: LiveMeshState;
+  /** What changes of the access file are made upon. */
+  readonly policy: PolicyMesh;
   /**
    * User name behind a ServiceAccount token for audience `meshpass-broker` (`system:serviceaccount:NAMESPACE:NAME`);
    * undefined where it is not valid. The caller decides which names are edges.
@@ -134,6 +138,14 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
     authority,
     revoker: meshRevoker,
     state,
+    policy: {
+      read: () => readPolicyResources(cluster, gateway.namespace),
+      shape: { trustDomain, rootNamespace, clusterDomain, gateway },
+      tokens: parts.tokens,
+      inForce: () => (state.inForce() ? state.access() : undefined),
+      take: state.take,
+      resume: state.resume,
+    },
     reviewEdgeToken: async (token) => {
       if (token === '' || token.length > MAX_TOKEN_BYTES) return undefined;
       return cluster.reviewToken(token, EDGE_AUDIENCE);

@@ -21,6 +21,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
   Service: { base: CORE, plural: 'services', namespaced: true },
   ServiceAccount: { base: CORE, plural: 'serviceaccounts', namespaced: true },
   RoleBinding: { base: RBAC, plural: 'rolebindings', namespaced: true },
+  PeerAuthentication: { base: SECURITY, plural: 'peerauthentications', namespaced: true },
   RequestAuthentication: { base: SECURITY, plural: 'requestauthentications', namespaced: true },
   AuthorizationPolicy: { base: SECURITY, plural: 'authorizationpolicies', namespaced: true },
   Gateway: { base: NETWORKING, plural: 'gateways', namespaced: true },
@@ -30,6 +31,11 @@ const KINDS: Readonly<Record<string, Kind>> = {
 export function collectionPath(kind: string, namespace?: string): string {
   const { base, plural } = kindOf(kind);
   return namespace === undefined ? `${base}/${plural}` : base + path`/namespaces/${namespace}/` + plural;
+}
+
+/** `v1`, `security.istio.io/v1`. */
+export function apiVersionOf(kind: string): string {
+  return kindOf(kind).base.replace(/^\/apis?\//, '');
 }
 
 /** Path of one object. */

@@ -50,6 +50,13 @@ export interface LiveMeshState extends MeshState {
   readonly problems: () => readonly string[];
   /** What becomes of each access file, for the audit log. */
   readonly onDecision: PolicyDecisions['listen'];
+  /**
+   * Puts a file in force, in place of the one on disk, which is not looked at from then on.
+   * @throws MeshpassError why it is not in force; what was before stays
+   */
+  take(access: Access): Promise<void>;
+  /** Goes on with a file that was in force before a restart, in place of the one on disk; what it misses may come. */
+  resume(access: Access): void;
   /** Reads the access file now, and compiles anew. */
   reload(): Promise<void>;
   close(): void;
@@ -81,6 +88,9 @@ export function meshState(options: StateOptions): LiveMeshState {
   let tokenKeys: ReadonlySet<string> = new Set();
   let version = '';
   let settling: NodeJS.Timeout | undefined;
+  /** A file that was given, not read from disk, and who waits for it. */
+  let taking: { readonly access: Access; readonly done: PromiseWithResolvers<void> } | undefined;
+  let fromDisk = true;
   const problems: { file?: string; apply?: string; mesh?: string; selected?: string } = {};
 
   const apply = reconciler<Plan>({
@@ -208,10 +218,22 @@ export function meshState(options: StateOptions): LiveMeshState {
     inForce = plan;
     if (candidate === plan.access) candidate = undefined;
     publish();
+    if (taking?.access === plan.access) {
+      taking.done.resolve();
+      taking = undefined;
+    }
   };
 
   /** A new file that cannot be used. The one in force stays, and so does everything that was applied. */
   const refuse = (error: MeshpassError): void => {
+    if (taking) {
+      // Whoever gave it is told, and tries again or not; meanwhile nothing waits to come into force by itself.
+      taking.done.reject(error);
+      taking = undefined;
+      candidate = undefined;
+      soon();
+      return;
+    }
     if (problems.file === error.message) return;
     problems.file = error.message;
     const said = { code: error.code, problems: error.message.split('\n') };
@@ -227,10 +249,12 @@ export function meshState(options: StateOptions): LiveMeshState {
   const file = openAccessFile({
     path: options.accessFile,
     onFile: (access) => {
+      if (!fromDisk) return;
       candidate = access;
       soon();
     },
     onRefused: (error) => {
+      if (!fromDisk) return;
       candidate = undefined;
       refuse(error);
     },
@@ -263,6 +287,21 @@ export function meshState(options: StateOptions): LiveMeshState {
     tokenKeys: () => tokenKeys,
     tokenKeysChanged: soon,
     onDecision: decisions.listen,
+    take: async (access) => {
+      fromDisk = false;
+      delete problems.file;
+      taking?.done.reject(new MeshpassError('plan_stale', 'Another access file came meanwhile.'));
+      const done = Promise.withResolvers<void>();
+      taking = { access, done };
+      candidate = access;
+      soon();
+      await done.promise;
+    },
+    resume: (access) => {
+      fromDisk = false;
+      candidate = access;
+      soon();
+    },
     reload: async () => {
       await file.reload();
       soon();

@@ -100,4 +100,19 @@ const MIGRATIONS: Record<string, Migration> = {
       await sql`alter table sessions add column graced_until timestamptz`.execute(db);
     },
   },
+  '004-access-versions': {
+    async up(db) {
+      await sql`
+        create table access_versions (
+          version bigint primary key,
+          time timestamptz not null,
+          applied_by text not null,
+          reason text not null,
+          plan text not null,
+          main text not null,
+          files text not null
+        )`.execute(db);
+      await sql.raw(WRITE_BATCH).execute(db);
+    },
+  },
 };

@@ -91,6 +91,20 @@ export interface AuditCheckpointsTable {
 /** What stands for rows that were pruned; the last one counts. */
 export type AuditCutsTable = AuditCheckpointsTable;
 
+/** Access files that were applied by plan; the last one is in force. */
+export interface AccessVersionsTable {
+  version: string;
+  time: Time;
+  applied_by: string;
+  reason: string;
+  /** Id of the plan. */
+  plan: string;
+  /** Name of the first file. */
+  main: string;
+  /** JSON text: content by path. */
+  files: string;
+}
+
 /** One row: which broker process may write. A newer one raises it, and the older one's writes fail. */
 export interface BrokerEpochTable {
   singleton: boolean;
@@ -106,5 +120,6 @@ export interface Tables {
   audit: AuditTable;
   audit_checkpoints: AuditCheckpointsTable;
   audit_cuts: AuditCutsTable;
+  access_versions: AccessVersionsTable;
   broker_epoch: BrokerEpochTable;
 }

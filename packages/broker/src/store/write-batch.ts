@@ -16,7 +16,7 @@ export const MOVED = 'MP003';
 export const AUDITED = 'MP004';
 
 export const WRITE_BATCH = `
-create function meshpass_write(writer integer, batch jsonb) returns void
+create or replace function meshpass_write(writer integer, batch jsonb) returns void
 language plpgsql
 set enable_hashjoin = off
 set enable_mergejoin = off
@@ -108,6 +108,13 @@ begin
     if written <> jsonb_array_length(batch->'audit') then
       raise exception 'rows are in the audit log already' using errcode = '${AUDITED}';
     end if;
+  end if;
+
+  if batch ? 'access' then
+    insert into access_versions (version, time, applied_by, reason, plan, main, files)
+    select (select coalesce(max(version), 0) from access_versions) + row_number() over (), x.*
+    from jsonb_to_recordset(batch->'access')
+      x (time timestamptz, applied_by text, reason text, plan text, main text, files text);
   end if;
 
   if batch ? 'cuts' then

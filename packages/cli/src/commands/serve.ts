@@ -14,6 +14,7 @@ import { createAttest } from '@meshpass/broker/attest/attest';
 import { createGithubApp, type GithubApp } from '@meshpass/broker/attest/github-app';
 import { createIssuerKeys } from '@meshpass/broker/attest/issuer-keys';
 import { type ConnectedMesh, connectMesh } from '@meshpass/broker/mesh/index';
+import { policyAuthors } from '@meshpass/broker/policy/author';
 import { createPace } from '@meshpass/broker/watch/pace';
 import { readAsApp, readWithTokenFile } from '@meshpass/broker/watch/reader';
 import { createDirectory, followFeed } from '@meshpass/edge';
@@ -63,6 +64,9 @@ export interface ServeOptions {
   readonly githubSweep: string;
   readonly githubMembers: string;
   readonly githubEventToken?: string;
+  readonly policyRepository?: string;
+  readonly policyIssuer: string;
+  readonly policyRef: string;
   readonly edgePublic: string;
   readonly edgeListen?: string;
   readonly edgeServiceAccount: string;
@@ -108,6 +112,13 @@ export async function serve(options: ServeOptions): Promise<void> {
     githubSweepSeconds: wholeNumber(options.githubSweep, '--github-sweep'),
     githubMemberSeconds: wholeNumber(options.githubMembers, '--github-members'),
     githubEventTokenFile: options.githubEventToken,
+    ...(options.policyRepository !== undefined && {
+      policyAuthors: {
+        issuer: options.policyIssuer,
+        repositoryId: wholeNumber(options.policyRepository, '--policy-repository'),
+        ref: options.policyRef,
+      },
+    }),
   });
   const signer = await openSigner(
     options.signingKey ?? join(options.data, 'signing-key.pem'),
@@ -133,6 +144,12 @@ export async function serve(options: ServeOptions): Promise<void> {
     signer,
     reviewEdgeToken: async (token) =>
       (await mesh.reviewEdgeToken(token)) === `system:serviceaccount:${options.edgeServiceAccount}`,
+    policy: {
+      mesh: mesh.policy,
+      authorOf:
+        config.policyAuthors &&
+        policyAuthors(config.policyAuthors, { keys: createIssuerKeys(ASKING), clock: Date.now }),
+    },
     log,
     labOnlyBrokenStep,
     duty,

@@ -7,6 +7,7 @@ export function policyCommands(program: Command): void {
   lintCommand(policy);
   changeCommands(policy);
   testCommand(policy);
+  brokerCommands(policy);
 }
 
 function lintCommand(policy: Command): void {
@@ -98,4 +99,38 @@ function testCommand(policy: Command): void {
     .addOption(new Option('--min-coverage <percent>', 'fail where less of the rules has decided a case').default('0'))
     .addOption(output())
     .action(async (suites, options) => (await import('./test.ts')).testPolicy(suites, options));
+}
+
+/** What the broker does: by the OIDC token of a job of GitHub Actions where there is one, else by an operator's. */
+function brokerCommands(policy: Command): void {
+  const reach = (command: Command): Command => {
+    for (const option of [
+      required('--broker <url>', 'public URL of the broker', 'MESHPASS_BROKER'),
+      flag('--operator-token <file>', 'token of operators, or MESHPASS_OPERATOR_TOKEN', 'MESHPASS_OPERATOR_TOKEN_FILE'),
+      flag('--policy-audience <name>', "audience of a job's token", 'MESHPASS_POLICY_AUDIENCE').default(
+        'meshpass-policy',
+      ),
+      flag('--ca-file <file>', "PEM of the broker's CA, instead of the system's", 'MESHPASS_CA_FILE'),
+    ])
+      command.addOption(option);
+    return command;
+  };
+  reach(policy.command('apply').description('have the broker plan an access file, and apply just that plan'))
+    .addOption(accessFile())
+    .addOption(new Option('--plan <id>', 'apply only if this is still the plan'))
+    .addOption(new Option('--dry-run', 'plan only'))
+    .addOption(new Option('--output <form>', 'how to print').choices(['text', 'json', 'markdown']).default('text'))
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 applied, 1 refused or stale, 2 wrong flags, 3 the broker or the cluster does not answer.',
+    )
+    .action(async (options) => (await import('./apply.ts')).applyPolicy(options));
+  reach(policy.command('history').description('access files that were applied, the newest first'))
+    .addOption(output())
+    .action(async (options) => (await import('./apply.ts')).policyHistory(options));
+  reach(policy.command('rollback').description('apply an earlier access file again, if its plan allows that now'))
+    .argument('<version>', 'as `history` lists it')
+    .addOption(new Option('--reason <text>', 'for the audit log').makeOptionMandatory())
+    .addOption(new Option('--output <form>', 'how to print').choices(['text', 'json', 'markdown']).default('text'))
+    .action(async (version, options) => (await import('./apply.ts')).rollBackPolicy(version, options));
 }

@@ -1,0 +1,77 @@
+/** Plans of the access file over HTTP: for CI by its OIDC token, and for operators. docs/policy.md is their prose. */
+import type { IncomingMessage } from 'node:http';
+import { MeshpassError } from '@meshpass/identity';
+import { type Plan, refusals } from '@meshpass/policy/plan/plan';
+import type { Hono } from 'hono';
+import { z } from 'zod';
+import type { Author, AuthorOf } from '../policy/author.ts';
+import type { PolicyChanges } from '../policy/change.ts';
+import { Files, listVersions } from '../policy/history.ts';
+import type { Store } from '../store/open.ts';
+import { readJson } from './body.ts';
+import { type DecideContext, decide, type Env } from './decide.ts';
+import { isOperator } from './operator-token.ts';
+
+export interface PolicyContext extends DecideContext {
+  readonly changes: PolicyChanges;
+  readonly store: Store;
+  /** Absent: operators only. */
+  readonly authorOf: AuthorOf | undefined;
+  readonly operatorToken: string | undefined;
+}
+
+const MAX_BODY = 8 * 1024 * 1024;
+const main = z.string().min(1).max(255).default('access.yaml');
+const PlanOrder = z.strictObject({ files: Files, main });
+const ApplyOrder = z.strictObject({ files: Files, main, plan: z.string().regex(/^[0-9a-f]{64}$/) });
+const RollBackOrder = z.strictObject({ version: z.number().int().positive(), reason: z.string().min(1).max(200) });
+
+/** `POST /policy/plan`, `/policy/apply`, `/policy/rollback` and `GET /policy/history`. */
+export function policyRoutes(app: Hono<Env>, context: PolicyContext): void {
+  const { changes, store } = context;
+  const authorOf = async ({ headers }: IncomingMessage, wants: 'plan' | 'apply'): Promise<Author> => {
+    if (isOperator(headers.authorization, context.operatorToken)) return { by: 'an operator' };
+    const token = /^bearer +(\S+)$/i.exec(headers.authorization ?? '')?.[1];
+    if (token && context.authorOf) return await context.authorOf(token, wants);
+    throw new MeshpassError('operator_unauthorized', 'This needs the token of an operator, or of a job that may plan.');
+  };
+
+  // What is only looked at leaves no row, as everywhere.
+  app.post('/policy/plan', (c) =>
+    decide(context, c, 'policy.plan', async (draft, _commit, request) => {
+      draft.subject = (await authorOf(request, 'plan')).by;
+      return describe(await changes.plan(await readJson(request, PlanOrder, MAX_BODY)));
+    }),
+  );
+  app.get('/policy/history', (c) =>
+    decide(context, c, 'policy.plan', async (draft, _commit, request) => {
+      draft.subject = (await authorOf(request, 'plan')).by;
+      return { versions: await listVersions(store.db) };
+    }),
+  );
+  app.post('/policy/apply', (c) =>
+    decide(context, c, 'policy.apply', async (draft, commit, request) => {
+      const author = await authorOf(request, 'apply');
+      draft.subject = author.by;
+      const { plan, ...kept } = await readJson(request, ApplyOrder, MAX_BODY);
+      draft.target = `${kept.main} plan ${plan}`;
+      return describe(await changes.apply(kept, plan, author, draft, commit));
+    }),
+  );
+  app.post('/policy/rollback', (c) =>
+    decide(context, c, 'policy.apply', async (draft, commit, request) => {
+      if (!isOperator(request.headers.authorization, context.operatorToken))
+        throw new MeshpassError('operator_unauthorized', 'This needs the token of an operator.');
+      const author: Author = { by: 'an operator' };
+      draft.subject = author.by;
+      const { version, reason } = await readJson(request, RollBackOrder);
+      draft.target = `version ${version}`;
+      return describe(await changes.rollBack(version, reason, author, draft, commit));
+    }),
+  );
+}
+
+function describe(plan: Plan) {
+  const { id, state, resources, reach, people, findings } = plan;
+  return { id, state, resources, reach, people, findings, refused: refusals(plan).length > 0 };
+}

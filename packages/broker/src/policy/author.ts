@@ -1,0 +1,59 @@
+/**
+ * Who may plan and apply access files: jobs of one repository of GitHub Actions, by their OIDC token. Any ref may plan; one ref
+ * applies, and only in jobs that run what is on it. The token is for this audience alone: what a job proves itself with to
+ * open a session applies nothing.
+ */
+import { MeshpassError } from '@meshpass/identity';
+import { z } from 'zod';
+import { attestOidc, type OidcOptions } from '../attest/oidc.ts';
+
+export const PolicyAuthors = z.strictObject({
+  /** Exactly as in its tokens. */
+  issuer: z.url({ protocol: /^https$/ }).default('https://token.actions.githubusercontent.com'),
+  audience: z.string().min(1).default('meshpass-policy'),
+  /** GitHub's id of the repository, which stays when it is renamed. */
+  repositoryId: z.number().int().positive(),
+  /** The ref that applies. */
+  ref: z.string().startsWith('refs/').default('refs/heads/main'),
+});
+export type PolicyAuthors = z.infer<typeof PolicyAuthors>;
+
+export interface Author {
+  /** For the audit log: `acme/platform run 42 of push on refs/heads/main`. */
+  readonly by: string;
+  /** Of the token, so that none applies twice. */
+  readonly replay?: { readonly key: string; readonly expiresAt: string } | undefined;
+}
+
+export type AuthorOf = (token: string, wants: 'plan' | 'apply') => Promise<Author>;
+
+/**
+ * Events whose jobs run the workflow and the files of the ref that they name. `pull_request_target` and `issue_comment` name the
+ * ref as well, and may run what a stranger wrote.
+ */
+const EVENTS = ['push', 'workflow_dispatch', 'schedule'];
+
+/** @throws MeshpassError `plan_unauthorized`; the function: that, `proof_*`, `issuer_unavailable` */
+export function policyAuthors(authors: PolicyAuthors, options: Pick<OidcOptions, 'keys' | 'clock'>): AuthorOf {
+  const issuer = {
+    ...{ name: 'policy', issuer: authors.issuer, audience: authors.audience, kind: 'actions' as const },
+    algorithms: ['RS256', 'ES256'],
+  };
+  return async (token, wants) => {
+    const nothing = { teams: [], roles: [] };
+    const { attestation, replay } = await attestOidc({ type: 'oidc', token }, [issuer], nothing, options);
+    const { workspace, claims } = attestation;
+    const event = String(claims.event_name);
+    const by = `${workspace.name} of ${event} on ${workspace.ref ?? 'no ref'} by ${attestation.login}`;
+    const refuse = (why: string): never => {
+      throw new MeshpassError('plan_unauthorized', why, { detail: { by } });
+    };
+    if (workspace.repository?.id !== authors.repositoryId)
+      refuse('Access files are planned and applied by another repository than the one of this job.');
+    if (wants === 'apply' && workspace.ref !== authors.ref)
+      refuse(`Only jobs on ${authors.ref} apply; this one may plan.`);
+    if (wants === 'apply' && !EVENTS.includes(event))
+      refuse(`A job of the event ${event} may run what others wrote: only ${EVENTS.join(', ')} apply.`);
+    return { by, replay };
+  };
+}

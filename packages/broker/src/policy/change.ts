@@ -1,0 +1,104 @@
+/**
+ * Changes of the access file by plan: planned against the cluster as it is, applied only if that is still the plan, and kept. One
+ * at a time.
+ */
+import { MeshpassError } from '@meshpass/identity';
+import { type Access, type IdentityTokens, parseAccess } from '@meshpass/policy';
+import type { Resource } from '@meshpass/policy/istio/resources';
+import type { MeshShape } from '@meshpass/policy/plan/mesh-of';
+import { type Plan, planChange, refuseUnsafe } from '@meshpass/policy/plan/plan';
+import type { Commit } from '../audit/audited.ts';
+import type { Draft } from '../audit/event.ts';
+import { inTurn } from '../session/in-turn.ts';
+import type { Store } from '../store/open.ts';
+import type { Author } from './author.ts';
+import { type KeptFiles, readVersion } from './history.ts';
+
+/** What changes are made upon. */
+export interface PolicyMesh {
+  /** Everything that policy depends on, as the cluster has it now. @throws MeshpassError `kubernetes_unavailable` */
+  readonly read: () => Promise<readonly Resource[]>;
+  readonly shape: MeshShape;
+  readonly tokens: () => IdentityTokens;
+  /** The access file in force, if there is one. */
+  readonly inForce: () => Access | undefined;
+  /** Puts a file in force, in place of the one on disk. @throws MeshpassError with why it is not in force */
+  readonly take: (access: Access) => Promise<void>;
+  /** Goes on with the file that was applied last, after a start. */
+  readonly resume: (access: Access) => void;
+}
+
+export interface PolicyChanges {
+  plan(kept: KeptFiles): Promise<Plan>;
+  /** @throws MeshpassError `plan_stale`, `plan_refused`, `access_*`, `kubernetes_unavailable` */
+  apply(kept: KeptFiles, planned: string, author: Author, draft: Draft, commit: Commit): Promise<Plan>;
+  /** @throws MeshpassError `plan_unknown`, and what `apply` throws but `plan_stale` */
+  rollBack(version: number, reason: string, author: Author, draft: Draft, commit: Commit): Promise<Plan>;
+}
+
+/** @param claim takes a token out of use for good; @throws MeshpassError `proof_replayed` */
+export function policyChanges(
+  mesh: PolicyMesh,
+  store: Pick<Store, 'db'>,
+  claim: (replay: NonNullable<Author['replay']>) => Promise<void>,
+): PolicyChanges {
+  const turns = new Map<string, Promise<unknown>>();
+
+  const plan = async (access: Access): Promise<Plan> => {
+    const { shape, tokens, inForce, read } = mesh;
+    return planChange({ access, inForce: inForce(), cluster: await read(), shape, tokens: tokens() });
+  };
+  /** What is in force is kept after it is: a file that Kubernetes refuses must not come back at the next start. */
+  const put = async (kept: KeptFiles, access: Access, made: Plan, author: Author, draft: Draft, commit: Commit) => {
+    refuseUnsafe(made);
+    if (author.replay) await claim(author.replay);
+    await mesh.take(access);
+    draft.target = `${kept.main} plan ${made.id}`;
+    draft.reason ??= `Applied by ${author.by}.`;
+    draft.detail = {
+      plan: made.id,
+      state: made.state,
+      resources: made.resources.length,
+      reach: made.reach.slice(0, 50),
+    };
+    const row = {
+      ...{ time: new Date().toISOString(), applied_by: author.by, reason: draft.reason, plan: made.id },
+      ...{ main: kept.main, files: JSON.stringify(kept.files) },
+    };
+    await commit({ access: row });
+    return made;
+  };
+
+  return {
+    plan: async (kept) => plan(read(kept)),
+    apply: (kept, planned, author, draft, commit) =>
+      inTurn(turns, 'policy', async () => {
+        const access = read(kept);
+        const made = await plan(access);
+        if (made.id !== planned)
+          throw new MeshpassError(
+            'plan_stale',
+            'The cluster or the access file is not what this plan was made for: plan again, and look at what it says.',
+            { detail: { planned, now: made.id } },
+          );
+        return put(kept, access, made, author, draft, commit);
+      }),
+    rollBack: (version, reason, author, draft, commit) =>
+      inTurn(turns, 'policy', async () => {
+        const kept = await readVersion(store.db, version);
+        if (!kept) throw new MeshpassError('plan_unknown', `There is no version ${version} of the access file.`);
+        const access = read(kept);
+        draft.reason = `Rolled back to version ${version} by ${author.by}: ${reason}`;
+        return put(kept, access, await plan(access), author, draft, commit);
+      }),
+  };
+}
+
+/** @throws MeshpassError `access_*` */
+export function read({ main, files }: KeptFiles): Access {
+  const text = Object.hasOwn(files, main) ? files[main]! : undefined;
+  if (text === undefined) throw new MeshpassError('request_malformed', `The files lack ${main}.`);
+  return parseAccess(text, main, {
+    include: (path) => (Object.hasOwn(files, path) ? { text: files[path]! } : { problem: 'does not exist' }),
+  });
+}

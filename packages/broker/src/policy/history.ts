@@ -1,0 +1,48 @@
+/** Access files that were applied, in the order of applying: what is in force after a restart, and what can be rolled back to. */
+import type { Kysely } from 'kysely';
+import { z } from 'zod';
+import type { Tables } from '../store/tables.ts';
+
+export const Files = z.record(z.string().min(1).max(255), z.string().max(1024 * 1024));
+/** Text by path, as in `include`. */
+export type Files = z.infer<typeof Files>;
+
+export interface AccessVersion {
+  readonly version: number;
+  /** RFC 3339. */
+  readonly time: string;
+  readonly by: string;
+  readonly reason: string;
+  /** Id of the plan that it was applied by. */
+  readonly plan: string;
+}
+
+export interface KeptFiles {
+  readonly main: string;
+  readonly files: Files;
+}
+
+const LISTED = 100;
+
+/** The newest first. */
+export async function listVersions(db: Kysely<Tables>): Promise<readonly AccessVersion[]> {
+  const columns = ['version', 'time', 'applied_by', 'reason', 'plan'] as const;
+  const rows = await db
+    .selectFrom('access_versions')
+    .select(columns)
+    .orderBy('version', 'desc')
+    .limit(LISTED)
+    .execute();
+  return rows.map(({ version, time, applied_by, reason, plan }) => ({
+    ...{ version: Number(version), time: time.toISOString(), by: applied_by, reason, plan },
+  }));
+}
+
+/** @param version absent: the newest */
+export async function readVersion(db: Kysely<Tables>, version?: number): Promise<KeptFiles | undefined> {
+  let query = db.selectFrom('access_versions').select(['main', 'files']);
+  query =
+    version === undefined ? query.orderBy('version', 'desc').limit(1) : query.where('version', '=', String(version));
+  const row = await query.executeTakeFirst();
+  return row && { main: row.main, files: Files.parse(JSON.parse(row.files)) };
+}
