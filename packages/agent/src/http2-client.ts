@@ -21,6 +21,8 @@ const MAX_HEADER_LIST = 65_536;
 const LAST_STREAM = 0x3fffffff;
 /** Frames that bring nothing, or only ask for an answer, in one read. */
 const MAX_IDLE_FRAMES = 64;
+/** Looks in a row that find nothing read; the second one sends a PING, and after the last one the server counts as gone. */
+const MAX_SILENCE = 3;
 const NOTHING = Buffer.alloc(0);
 
 export class Http2Client {
@@ -28,6 +30,7 @@ export class Http2Client {
   sendWindow = DEFAULT_WINDOW;
   readonly #socket: Socket;
   readonly #onRest: () => void;
+  readonly #look: NodeJS.Timeout;
   readonly #encoder = new HeaderEncoder();
   readonly #decoder = new HeaderDecoder();
   readonly #reader: FrameReader;
@@ -39,6 +42,7 @@ export class Http2Client {
   #receiveWindow = CONNECTION_WINDOW;
   #block: { readonly stream: number; readonly end: boolean; readonly parts: Buffer[]; size: number } | undefined;
   #idleFrames = 0;
+  #silence = 0;
   #out: Buffer[] = [];
   #scheduled = false;
   #draining = false;
@@ -47,8 +51,9 @@ export class Http2Client {
   /**
    * @param socket connected, nothing sent or read yet
    * @param onRest called when the last stream has ended
+   * @param lookEvery milliseconds between looks whether the server is still there, while streams are open
    */
-  constructor(socket: Socket, onRest: () => void) {
+  constructor(socket: Socket, onRest: () => void, lookEvery = 5000) {
     this.#socket = socket;
     this.#onRest = onRest;
     this.#reader = new FrameReader({
@@ -69,6 +74,7 @@ export class Http2Client {
     socket.on('end', () => this.destroy());
     socket.on('close', () => this.destroy());
     socket.on('error', () => this.destroy());
+    this.#look = setInterval(() => this.#lookForSilence(), lookEvery).unref();
   }
 
   /** Streams that are open. */
@@ -110,6 +116,7 @@ export class Http2Client {
   destroy(): void {
     if (this.#closed) return;
     this.#closed = true;
+    clearInterval(this.#look);
     this.#socket.destroy();
     for (const stream of [...this.#streams.values()]) stream.fail(false);
   }
@@ -128,6 +135,11 @@ export class Http2Client {
   }
 
   /** For streams. */
+  get blocked(): boolean {
+    return this.#socket.writableNeedDrain;
+  }
+
+  /** For streams. */
   spend(bytes: number): void {
     this.sendWindow -= bytes;
   }
@@ -138,8 +150,17 @@ export class Http2Client {
     if (this.#streams.size === 0 && !this.#closed) this.#onRest();
   }
 
+  /** A way that is cut without a word would otherwise take every new request, too, until TCP gives up. */
+  #lookForSilence(): void {
+    if (this.#streams.size === 0) return;
+    this.#silence += 1;
+    if (this.#silence === 2) this.send(frame(FRAME.ping, 0, 0, Buffer.alloc(8)));
+    if (this.#silence > MAX_SILENCE) this.destroy();
+  }
+
   #read(chunk: Buffer): void {
     this.#idleFrames = 0;
+    this.#silence = 0;
     try {
       this.#reader.push(chunk);
     } catch {

@@ -23,6 +23,8 @@ export interface StreamLink {
   send(frame: Buffer): void;
   /** Bytes that all streams together may send now. */
   readonly sendWindow: number;
+  /** What was sent has not left yet: more would only pile up here. */
+  readonly blocked: boolean;
   spend(bytes: number): void;
   /** The stream is over. */
   left(stream: Http2Stream): void;
@@ -137,7 +139,7 @@ export class Http2Stream {
   #sendWaiting(): boolean {
     for (let first = this.#waiting[0]; first; first = this.#waiting[0]) {
       const room = Math.min(this.#sendWindow, this.#link.sendWindow, FRAME_BYTES);
-      if (room <= 0 && first.length > 0) return false;
+      if ((room <= 0 || this.#link.blocked) && first.length > 0) return false;
       const part = first.length > room ? first.subarray(0, room) : first;
       if (part === first) this.#waiting.shift();
       else this.#waiting[0] = first.subarray(room);

@@ -222,6 +222,36 @@ describe('a body', () => {
     expect([client.size, owner.unprocessed]).toEqual([0, undefined]);
   });
 
+  test('that cannot leave is not piled up, however large the windows are', async () => {
+    say(setting(0x4, 0x7fffffff), numberFrame(FRAME.windowUpdate, 0, 0x7fffffff - 65_535));
+    await expect.poll(() => came(FRAME.settings).length).toBe(2);
+    peer.pause();
+    const owner = new Owner();
+    const stream = client.request(GET, false, owner);
+    const block = Buffer.alloc(65_536);
+    let given = 0;
+    const give = () => {
+      given += block.length;
+      if (stream.write(block, false) && given < 1e9) setImmediate(give);
+    };
+    give();
+    await expect.poll(() => socket.writableNeedDrain).toBe(true);
+    let before = -1;
+    await expect
+      .poll(
+        () => {
+          const still = given === before;
+          before = given;
+          return still;
+        },
+        { interval: 200 },
+      )
+      .toBe(true);
+    expect(given).toBeLessThan(64 * 1024 * 1024); // what the kernel holds, and a block or two
+    peer.resume();
+    await expect.poll(() => owner.writables).toBeGreaterThan(0);
+  });
+
   test('of a response stops at the window while its owner takes nothing, others go on', async () => {
     const [slow, quick] = [new Owner(), new Owner()];
     const stream = client.request(GET, true, slow);
@@ -290,6 +320,39 @@ describe('a server', () => {
     expect(client.ready).toBe(true);
     client.request(GET, true, new Owner());
     expect([client.ready, client.over]).toEqual([false, false]);
+  });
+
+  test.each([
+    ['answers is kept, however long the response takes', true],
+    ['does not is given up', false],
+  ])('that says nothing is asked whether it is there; one that %s', async (_what, answers) => {
+    let pings = 0;
+    const other = createServer((one) => {
+      let preface = 24;
+      const reader = new FrameReader({
+        frame: (type) => {
+          if (type !== FRAME.ping) return;
+          pings += 1;
+          if (answers) one.write(frame(FRAME.ping, FLAG.ack, 0, Buffer.alloc(8)));
+        },
+        data: () => {},
+      });
+      one.on('error', () => {});
+      one.on('data', (chunk: Buffer) => {
+        const skipped = Math.min(preface, chunk.length);
+        preface -= skipped;
+        reader.push(chunk.subarray(skipped));
+      });
+    });
+    await new Promise<void>((resolve) => other.listen(0, '127.0.0.1', resolve));
+    const asking = new Http2Client(connect((other.address() as AddressInfo).port, '127.0.0.1'), () => {}, 500);
+    const owner = new Owner();
+    asking.request(GET, true, owner);
+    if (answers) await expect.poll(() => pings).toBeGreaterThan(2);
+    else await expect.poll(() => owner.unprocessed).toBe(false);
+    expect([asking.over, pings > 0]).toEqual([!answers, true]);
+    asking.destroy();
+    other.close();
   });
 
   test('has its PING and its SETTINGS answered', async () => {

@@ -323,6 +323,14 @@ describe('a response', () => {
     expect(await echo('/next', { agent })).toMatchObject({ version: '2.0', url: '/next' });
   });
 
+  test('has the reason phrase that its status has', async () => {
+    const { w, echo } = await workload();
+    await underWay(w, echo);
+    const socket = open(w);
+    socket.write('GET /orders/1 HTTP/1.1\r\nHost: orders.shop\r\nConnection: close\r\n\r\n');
+    expect((await everything(socket)).text).toMatch(/^HTTP\/1\.1 200 OK\r\n[\s\S]*"version":"2\.0"/);
+  });
+
   test('of many megabytes waits for who is slow, while others are answered', async () => {
     const size = 8 * 1024 * 1024;
     let written = 0;
