@@ -176,7 +176,7 @@ describe('a drill on a mesh that ends sessions as it should', () => {
 
   it('keeps no token or key in its report, its evidence, the audit log or the log', async () => {
     const { report } = await drill(road);
-    expect(JSON.stringify(report)).not.toMatch(/mps_|eyJ|BEGIN|gh[us]_/);
+    expect(JSON.stringify(report)).not.toMatch(/mps_[\w-]{20}|eyJ[\w-]{10,}\.[\w-]{10}|BEGIN|gh[us]_/);
     await road.expectNoSecretKept();
     const rows = await road.auditPage({ session: report.session.id });
     expect(rows.filter(({ outcome }) => outcome === 'refused').length).toBeGreaterThan(2);
