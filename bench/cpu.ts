@@ -61,7 +61,8 @@ function isIn(pid: number, network: number, programs: readonly string[]): boolea
 }
 
 /** User and system time, all threads: nanoseconds precise in /proc/PID/schedstat per thread, where ticks are 10 ms. */
-function cpuMicros(pid: number): number {
+/** CPU time that one process has used so far, its threads included; microseconds. */
+export function cpuMicros(pid: number): number {
   try {
     return readdirSync(`/proc/${pid}/task`).reduce((sum, task) => sum + threadMicros(pid, task), 0);
   } catch {
