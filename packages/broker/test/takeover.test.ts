@@ -12,7 +12,6 @@ import { openSigner } from '../src/token/signer.ts';
 import { type BrokerProcess, type Brokers, brokersOnPostgres, type Held, until } from './rig/brokers.ts';
 import { postgresIsThere } from './rig/postgres.ts';
 
-const LEASE = 2;
 const SLOW = 120_000;
 
 describe.skipIf(!postgresIsThere)('of two brokers on one PostgreSQL', () => {
@@ -21,7 +20,7 @@ describe.skipIf(!postgresIsThere)('of two brokers on one PostgreSQL', () => {
   let second: BrokerProcess;
 
   beforeEach(async () => {
-    brokers = await brokersOnPostgres(LEASE);
+    brokers = await brokersOnPostgres();
     first = await brokers.start('first');
     await until(
       () => readiness(first),
@@ -235,6 +234,14 @@ describe.skipIf(!postgresIsThere)('of two brokers on one PostgreSQL', () => {
   it(
     'without its database one serves nobody after a while, lets no lease lapse by that, and goes on by itself',
     async () => {
+      const LEASE = 5;
+      first.child.kill('SIGTERM');
+      await first.exited;
+      first = await brokers.start('short', { leaseSeconds: LEASE });
+      await until(
+        () => readiness(first),
+        ({ status }) => status === 200,
+      );
       const session = await brokers.open([first], 'alice');
       brokers.postgres.crash!();
       await until(
