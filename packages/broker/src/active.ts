@@ -72,6 +72,7 @@ export async function startActive(
     isActive: store.holds,
     liveSessions: live.size,
     pendingRevocations: () => revocations.pending(),
+    signingSince: () => parts.signer.ring.signing.since,
     github: {
       sweepAge: () => watch?.sweepAge(),
       memberAge: () => watch?.memberAge(),
@@ -103,7 +104,7 @@ export async function startActive(
   const feed = labOnlyFeed(parts.labOnlyBrokenStep, createFeed(live, mesh, clock, store.holds));
 
   const closing: CloseContext = {
-    ...{ live, journal, feed, revocations, clock, random },
+    ...{ live, journal, feed, revocations, clock, random, tokenSeconds: config.tokenSeconds },
     onClosed: metrics.closed,
     onFailure: failed('session'),
   };

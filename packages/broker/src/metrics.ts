@@ -20,6 +20,8 @@ export interface Gauges {
   readonly isActive: () => boolean;
   readonly liveSessions: () => number;
   readonly pendingRevocations: () => number;
+  /** Unix seconds since which the signing key signs. */
+  readonly signingSince: () => number;
   /** Of what watches GitHub; undefined where nothing does, or nothing is known yet. */
   readonly github: Readonly<Record<keyof typeof GITHUB_GAUGES, () => number | undefined>>;
 }
@@ -94,6 +96,14 @@ export function createMetrics(): Metrics {
     registers,
     collect() {
       this.set(gauges?.pendingRevocations() ?? 0);
+    },
+  });
+  new Gauge({
+    name: 'meshpass_signing_key_since_seconds',
+    help: 'When the key that signs tokens began to, Unix time; 0 where this is not the active broker',
+    registers,
+    collect() {
+      this.set(gauges?.signingSince() ?? 0);
     },
   });
   for (const [key, [name, help]] of Object.entries(GITHUB_GAUGES)) {

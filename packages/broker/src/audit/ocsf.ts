@@ -45,6 +45,8 @@ const API: Readonly<Record<string, Activity>> = {
   'policy.plan': [2, 'Read'],
   'policy.apply': [3, 'Update'],
   'policy.watch': [2, 'Read'],
+  'operator.rotate': [3, 'Update'],
+  'key.rotate': [3, 'Update'],
   'operator.close': [4, 'Delete'],
   'audit.prune': [4, 'Delete'],
 };

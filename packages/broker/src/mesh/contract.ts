@@ -43,8 +43,10 @@ export interface RevokedPrincipal {
   readonly namespace: string;
   readonly serviceAccount: string;
   readonly spiffeId: string;
-  /** Unix seconds at which its last SVID expires; the root DENY holds it until then. */
+  /** Unix seconds at which its last SVID, and the last token of its session, has expired; the root DENY holds it until then. */
   readonly until: number;
+  /** The session, where it is over as a whole: its tokens are refused, too, whoever shows them. */
+  readonly sessionId?: string | undefined;
 }
 
 export interface Revoker {

@@ -124,7 +124,12 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
     begun: duty?.begun,
   });
   const broken = parts.labOnlyBrokenStep;
-  const meshRevoker = revoker({ kubernetes: labOnlyKubernetes(broken, cluster), trustDomain, rootNamespace, now });
+  const meshRevoker = revoker({
+    ...{ kubernetes: labOnlyKubernetes(broken, cluster), trustDomain, rootNamespace, now },
+    httpServers: state.httpServers,
+  });
+  // Where it fails, the list is sent again all the same, every minute.
+  state.onChange(() => void meshRevoker.again().catch(() => undefined));
   const istiod = connectIstiod({ ...config.istiod, roots: view.roots });
   const authority = certificateAuthority({
     ...{ kubernetes: cluster, istiod, trustDomain, now, random },

@@ -5,17 +5,22 @@
 import { grantNamespace, parseSpiffe } from '@meshpass/identity';
 import type { RevokedPrincipal, Revoker } from './contract.ts';
 import { denial, OURS, REVOCATIONS } from './denial.ts';
+import { endedSessions, type HttpServers } from './ended-sessions.ts';
 import type { Kubernetes, ListedObject } from './kubernetes.ts';
 
 export interface RevokerOptions {
   readonly kubernetes: Pick<Kubernetes, 'apply' | 'remove' | 'list' | 'deleteServiceAccount'>;
   readonly trustDomain: string;
   readonly rootNamespace: string;
+  /** Where tokens of sessions that are over must be refused; undefined while it is not known. */
+  readonly httpServers: () => HttpServers | undefined;
   /** Unix seconds. */
   readonly now: () => number;
 }
 
 export interface MeshRevoker extends Revoker {
+  /** The last `apply` once more, because where tokens are looked at has changed; nothing where there was none. */
+  again(): Promise<void>;
   /** Whether it was in the last `apply`. */
   readonly isRevoked: (spiffeId: string) => boolean;
 }
@@ -39,7 +44,9 @@ export function revoker(options: RevokerOptions): MeshRevoker {
   /** What each policy holds in the cluster; undefined until it has been asked, and after a failure. */
   let written: ReadonlyMap<string, readonly string[]> | undefined;
   let readAt = 0;
+  let latest: readonly RevokedPrincipal[] | undefined;
   let last: Promise<unknown> = Promise.resolve();
+  const denyTokens = endedSessions(options);
 
   const deny = async (live: readonly RevokedPrincipal[]): Promise<void> => {
     if (options.now() - readAt >= REREAD_SECONDS) written = undefined;
@@ -73,14 +80,21 @@ export function revoker(options: RevokerOptions): MeshRevoker {
         gone.add(spiffeId);
       },
     );
+    await denyTokens([...new Set(live.flatMap(({ sessionId }) => sessionId ?? []))]);
+  };
+
+  const apply = (all: readonly RevokedPrincipal[]): Promise<void> => {
+    latest = all;
+    const mine = last.then(() => applyNow(all));
+    last = mine.catch(() => undefined);
+    return mine;
   };
 
   return {
     isRevoked: (spiffeId) => revoked.has(spiffeId),
-    apply: (all) => {
-      const mine = last.then(() => applyNow(all));
-      last = mine.catch(() => undefined);
-      return mine;
+    apply,
+    again: async () => {
+      if (latest) await apply(latest);
     },
     collectOrphans: async (live) => {
       const oldest = options.now() - ORPHAN_AGE_SECONDS;
@@ -99,11 +113,13 @@ export function revoker(options: RevokerOptions): MeshRevoker {
 
 /**
  * Leaves every principal in the policy where it stands, so that one more or one less rewrites one policy.
+ * @param base name of the first policy
  * @returns the content of every policy that has any
  */
 export function distribute(
   before: ReadonlyMap<string, readonly string[]>,
   wanted: readonly string[],
+  base = NAME,
 ): ReadonlyMap<string, readonly string[]> {
   const missing = new Set(wanted);
   const after = new Map<string, string[]>();
@@ -112,7 +128,7 @@ export function distribute(
     if (kept.length > 0) after.set(name, kept);
   }
   for (let number = 0; missing.size > 0; number += 1) {
-    const name = number === 0 ? NAME : `${NAME}-${number}`;
+    const name = number === 0 ? base : `${base}-${number}`;
     const held = after.get(name) ?? [];
     const added = [...missing].slice(0, Math.max(0, PRINCIPALS_PER_POLICY - held.length));
     for (const principal of added) missing.delete(principal);

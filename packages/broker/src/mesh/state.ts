@@ -3,7 +3,7 @@
  * wrong changes nothing; a mesh that changes under a file in force takes from it what is no longer there.
  */
 import { basename } from 'node:path';
-import { MeshpassError, toMeshpassError } from '@meshpass/identity';
+import { formatSni, grantNamespace, MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import {
   type Access,
@@ -20,6 +20,7 @@ import { openAccessFile } from './access-file.ts';
 import { applyManifests } from './apply.ts';
 import type { ClusterView } from './cluster-view.ts';
 import type { MeshState } from './contract.ts';
+import type { HttpServers } from './ended-sessions.ts';
 import type { Kubernetes } from './kubernetes.ts';
 import type { Log } from './log.ts';
 import { type PolicyDecisions, policyDecisions } from './policy-decisions.ts';
@@ -48,6 +49,8 @@ export interface StateOptions {
 export interface LiveMeshState extends MeshState {
   /** What an operator has to mend, though the broker goes on: a refused file, a failed apply, targets that are gone. */
   readonly problems: () => readonly string[];
+  /** Where identity tokens are looked at; undefined until an access file is in force. */
+  readonly httpServers: () => HttpServers | undefined;
   /** What becomes of each access file, for the audit log. */
   readonly onDecision: PolicyDecisions['listen'];
   /**
@@ -286,6 +289,12 @@ export function meshState(options: StateOptions): LiveMeshState {
     problems: () => Object.values(problems),
     tokenKeys: () => tokenKeys,
     tokenKeysChanged: soon,
+    httpServers: () => {
+      if (!inForce) return undefined;
+      const grants = inForce.access.grants.map(({ name }) => name);
+      const http = services(grants).filter(({ protocol }) => protocol !== 'tcp');
+      return { namespaces: grants.map(grantNamespace).sort(), serverNames: [...new Set(http.map(formatSni))].sort() };
+    },
     onDecision: decisions.listen,
     take: async (access) => {
       fromDisk = false;

@@ -17,6 +17,8 @@ export interface CloseContext {
   readonly journal: Journal;
   readonly feed: Feed;
   readonly revocations: Revocations;
+  /** Life of identity tokens. */
+  readonly tokenSeconds: number;
   readonly clock: Clock;
   readonly random: Random;
   readonly onClosed: (cause: CloseCause) => void;
@@ -75,7 +77,11 @@ export function closingEntry(context: CloseContext, live: Live, request: CloseRe
 /** Tells the edges and the mesh. */
 export function announceEnd(context: CloseContext, live: Live): void {
   context.feed.closed(live.session.id, CLOSED_BECAUSE[live.ended?.cause ?? 'expired']);
-  context.revocations.add(revokedPrincipals(live));
+  const { id } = live.session;
+  const tokensUntil = seconds(context.clock) + context.tokenSeconds;
+  context.revocations.add(
+    revokedPrincipals(live).map((one) => ({ ...one, sessionId: id, until: Math.max(one.until, tokensUntil) })),
+  );
 }
 
 /** Principals that may hold a valid SVID; those that never asked for one have nothing to revoke. */

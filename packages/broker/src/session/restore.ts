@@ -16,7 +16,12 @@ export interface Restored {
   readonly revoked: readonly RevokedPrincipal[];
 }
 
-export async function restore(store: Store, clock: Clock, terms: LeaseTerms): Promise<Restored> {
+/** @param terms of leases; and the life of identity tokens: those of a session that is over are refused for so long */
+export async function restore(
+  store: Store,
+  clock: Clock,
+  terms: LeaseTerms & { readonly tokenSeconds: number },
+): Promise<Restored> {
   const rows = await store.db.selectFrom('sessions').selectAll().where('closed_at', 'is', null).execute();
   const principals = await store.db
     .selectFrom('session_principals as p')
@@ -55,22 +60,29 @@ export async function restore(store: Store, clock: Clock, terms: LeaseTerms): Pr
       abort: new AbortController(),
     };
   });
-  return { sessions, revoked: await stillRevoked(store, clock) };
+  return { sessions, revoked: await stillRevoked(store, clock, terms.tokenSeconds) };
 }
 
-async function stillRevoked(store: Store, clock: Clock): Promise<RevokedPrincipal[]> {
+async function stillRevoked(store: Store, clock: Clock, tokenSeconds: number): Promise<RevokedPrincipal[]> {
   const rows = await store.db
     .selectFrom('session_principals as p')
     .innerJoin('sessions as s', 's.id', 'p.session_id')
-    .select(['p.namespace', 'p.service_account', 'p.spiffe_id', 'p.last_not_after'])
+    .select(['p.namespace', 'p.service_account', 'p.spiffe_id', 'p.last_not_after', 's.id', 's.closed_at'])
     .where((eb) => eb.or([eb('p.revoked_at', 'is not', null), eb('s.closed_at', 'is not', null)]))
-    .where('p.last_not_after', '>', new Date(clock()))
+    .where('p.last_not_after', 'is not', null)
+    .where((eb) =>
+      eb.or([
+        eb('p.last_not_after', '>', new Date(clock())),
+        eb('s.closed_at', '>', new Date(clock() - tokenSeconds * 1000)),
+      ]),
+    )
     .execute();
   return rows.map((row) => ({
     namespace: row.namespace,
     serviceAccount: row.service_account,
     spiffeId: row.spiffe_id,
-    until: unix(row.last_not_after!),
+    until: Math.max(unix(row.last_not_after!), row.closed_at ? unix(row.closed_at) + tokenSeconds : 0),
+    ...(row.closed_at && { sessionId: row.id }),
   }));
 }
 

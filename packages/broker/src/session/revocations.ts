@@ -39,8 +39,11 @@ export function createRevocations(options: RevocationOptions): Revocations {
 
   const put = (principals: readonly RevokedPrincipal[]) => {
     for (const principal of principals) {
-      const until = Math.max(principal.until + SKEW_SECONDS, revoked.get(principal.spiffeId)?.until ?? 0);
-      revoked.set(principal.spiffeId, { ...principal, until });
+      const before = revoked.get(principal.spiffeId);
+      const until = Math.max(principal.until + SKEW_SECONDS, before?.until ?? 0);
+      // Once its session is over, that is so for good.
+      const sessionId = principal.sessionId ?? before?.sessionId;
+      revoked.set(principal.spiffeId, { ...principal, sessionId, until });
       unconfirmed.add(principal.spiffeId);
     }
   };

@@ -7,7 +7,7 @@ import { type OcsfEvent, ocsfEvents } from '../../src/audit/ocsf.ts';
 const ACTIONS = [
   ...['session.open', 'session.heartbeat', 'session.narrow', 'session.close', 'certificate.issue', 'token.issue'],
   ...['services.read', 'operator.close', 'operator.list', 'edge.stream', 'tunnel', 'policy.apply', 'audit.prune'],
-  ...['github.events', 'broker.start', 'broker.stop'],
+  ...['github.events', 'broker.start', 'broker.stop', 'operator.rotate', 'key.rotate'],
 ];
 
 function row(changes: Partial<SealedRow> = {}): SealedRow {

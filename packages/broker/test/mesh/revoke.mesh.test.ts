@@ -26,6 +26,8 @@ beforeAll(async () => {
 });
 afterAll(() => on?.end());
 
+/** Nothing is said of tokens here. */
+const httpServers = () => undefined;
 const seconds = () => Math.floor(Date.now() / 1000);
 const revoked = (serviceAccount: string, until = seconds() + 300): RevokedPrincipal => ({
   ...{ namespace, serviceAccount, until },
@@ -100,6 +102,7 @@ it('holds thousands with the longest names in objects that Kubernetes takes, and
     trustDomain: 'cluster.local',
     rootNamespace: 'istio-system',
     now: seconds,
+    httpServers,
   });
   await alone.apply(many);
   const held = await denied();
@@ -115,7 +118,7 @@ it('holds thousands with the longest names in objects that Kubernetes takes, and
 it('puts right what somebody else wrote, or a broker that was late', async () => {
   let ahead = 0;
   const http = kubernetesHttp(await kubeconfigAccess(on.kubeconfig));
-  const at = { trustDomain: 'cluster.local', rootNamespace: 'istio-system', now: () => seconds() + ahead };
+  const at = { trustDomain: 'cluster.local', rootNamespace: 'istio-system', now: () => seconds() + ahead, httpServers };
   const active = revoker({ kubernetes: kubernetes(http), ...at });
   const late = revoker({ kubernetes: kubernetes(http), ...at });
   await active.apply([revoked('ann-7'), revoked('ann-8')]);
@@ -127,6 +130,42 @@ it('puts right what somebody else wrote, or a broker that was late', async () =>
   expect(await denied()).toEqual({ 'meshpass-revoked': 2 });
   await active.apply([]);
   http.close();
+});
+
+it('denies the tokens of sessions that are over, on granted HTTP ports only, until they have expired', async () => {
+  const policies = async () =>
+    (await items(on.lab, ROOT_POLICIES)).filter(({ metadata }) => metadata.name.startsWith('meshpass-ended-sessions'));
+  const ended = (account: string) => ({ ...revoked(account), sessionId: `session of ${account}` });
+  await mesh.revoker.apply([ended('ann-9'), revoked('narrowed-1')]);
+  const sni = 'outbound_.8080_._.orders.shop.svc.cluster.local';
+  expect((await policies()).map(({ spec }) => spec)).toEqual([
+    {
+      action: 'DENY',
+      rules: [
+        {
+          from: [{ source: { namespaces: [namespace] } }],
+          when: [
+            { key: 'connection.sni', values: [sni] },
+            { key: 'request.auth.claims[sid]', values: ['session of ann-9'] },
+          ],
+        },
+      ],
+    },
+  ]);
+  // A broker that has no access file yet knows no ports: it leaves what there is.
+  const http = kubernetesHttp(await kubeconfigAccess(on.kubeconfig));
+  const at = { trustDomain: 'cluster.local', rootNamespace: 'istio-system', now: seconds };
+  await revoker({ kubernetes: kubernetes(http), ...at, httpServers }).apply([]);
+  expect(await policies()).toHaveLength(1);
+  // One that has a file without HTTP must not write a rule without ports.
+  const none = () => ({ namespaces: [namespace], serverNames: [] });
+  await revoker({ kubernetes: kubernetes(http), ...at, httpServers: none }).apply([ended('ann-9')]);
+  expect(await policies()).toEqual([]);
+  http.close();
+  // Another broker has taken it away: it is put right when it is due.
+  await mesh.revoker.apply([{ ...ended('ann-9'), until: seconds() - 1 }]);
+  expect(await policies()).toEqual([]);
+  await mesh.revoker.apply([]);
 });
 
 it('two at once end as the later one', async () => {
@@ -142,7 +181,7 @@ it('collects ServiceAccounts that no session has, but not young ones and not tho
 
   const http = kubernetesHttp(await kubeconfigAccess(on.kubeconfig));
   const inFiveMinutes = () => seconds() + 300;
-  const at = { trustDomain: 'cluster.local', rootNamespace: 'istio-system', now: inFiveMinutes };
+  const at = { trustDomain: 'cluster.local', rootNamespace: 'istio-system', now: inFiveMinutes, httpServers };
   const later = revoker({ kubernetes: kubernetes(http), ...at });
   const spiffeId = `spiffe://cluster.local/ns/${namespace}/sa/young-1`;
   expect(await later.collectOrphans(new Set([spiffeId]))).not.toContain(spiffeId);
