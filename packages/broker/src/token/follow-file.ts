@@ -50,6 +50,10 @@ export function ringInForce(file: KeyRing, before: KeyRing, known: (kid: string)
   // The key that signed is gone from the file: there is no other to sign with.
   if (!stays) return file;
   const { publicKey } = file.signing;
-  const others = file.retired.filter((key) => key.kid !== kid);
-  return { signing: before.signing, retired: [{ kid: file.signing.kid, publicKey }, ...others] };
+  const isAnother = (key: { readonly kid: string } | undefined): boolean => key?.kid !== kid;
+  return {
+    signing: before.signing,
+    next: isAnother(file.next) ? file.next : undefined,
+    retired: [{ kid: file.signing.kid, publicKey }, ...file.retired.filter(isAnother)],
+  };
 }

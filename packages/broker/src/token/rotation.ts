@@ -180,13 +180,8 @@ async function complete({ signer, tokenSeconds, clock }: RotationContext): Promi
   await signer.replace({
     ...ring,
     signing: { ...ring.signing, tokenSeconds: longest },
-    retired: ring.retired.map((key) => ({ until, ...definedOnly(key) })),
+    retired: ring.retired.map((key) => ({ ...key, until: key.until ?? until })),
   });
-}
-
-function definedOnly<T extends { readonly until?: number | undefined }>(key: T) {
-  const { until, ...rest } = key;
-  return until === undefined ? rest : { ...rest, until };
 }
 
 function describe(context: RotationContext, inMesh: (kid: string) => boolean): readonly KeyStatus[] {
