@@ -38,13 +38,13 @@ export function modeOf(
   namespace: string,
   pod: Readonly<Record<string, string>>,
 ): { readonly mode: MutualTlsMode; readonly by: PeerAuthentication | undefined } {
-  const all = view.of('PeerAuthentication');
+  const own = view.peerAuthenticationsIn(namespace);
   const selectorOf = (one: PeerAuthentication) => labels(record(one.spec.selector).matchLabels);
   const bare = (one: PeerAuthentication) => Object.keys(selectorOf(one)).length === 0;
   const candidates = [
-    all.find((one) => one.metadata.namespace === namespace && !bare(one) && hasLabels(selectorOf(one), pod)),
-    all.find((one) => one.metadata.namespace === namespace && bare(one)),
-    all.find((one) => one.metadata.namespace === view.rootNamespace && bare(one)),
+    own.find((one) => !bare(one) && hasLabels(selectorOf(one), pod)),
+    own.find(bare),
+    view.peerAuthenticationsIn(view.rootNamespace).find(bare),
   ];
   const by = candidates.find((one) => one && (one.spec.mtls?.mode ?? 'UNSET') !== 'UNSET');
   // Ports count with the most specific one, whatever its own mode inherits.

@@ -3,6 +3,7 @@
 import type {
   AuthorizationPolicy,
   KubeObject,
+  PeerAuthentication,
   Resource,
   ResourceKind,
   ResourceOf,
@@ -33,6 +34,8 @@ export interface MeshView {
   readonly workloadsOf: (service: Service) => readonly Workload[];
   readonly servicesBehind: (workload: Workload) => readonly Service[];
   readonly namespaceLabels: (namespace: string) => Readonly<Record<string, string>>;
+  readonly policiesIn: (namespace: string) => readonly AuthorizationPolicy[];
+  readonly peerAuthenticationsIn: (namespace: string) => readonly PeerAuthentication[];
   /** Policies that a workload's proxy enforces: its namespace's and the root's, by selector. Not those of waypoints. */
   readonly policiesOn: (workload: Workload) => readonly AuthorizationPolicy[];
   /** What is reachable through gateways. */
@@ -58,6 +61,7 @@ export function viewMesh(resources: readonly Resource[], options: LintOptions): 
   const workloadsByNamespace = groupByNamespace(workloads, (one) => one.namespace);
   const servicesByNamespace = groupByNamespace(of('Service'), namespaceOf);
   const policiesByNamespace = groupByNamespace(of('AuthorizationPolicy'), namespaceOf);
+  const peersByNamespace = groupByNamespace(of('PeerAuthentication'), namespaceOf);
   const services = new Map(
     of('Service').map((one) => [fullHost(one.metadata.name, one.metadata.namespace, clusterDomain), one]),
   );
@@ -93,6 +97,8 @@ export function viewMesh(resources: readonly Resource[], options: LintOptions): 
         return Object.keys(selector).length > 0 && hasLabels(selector, workload.labels);
       }),
     namespaceLabels: (namespace) => namespaces.get(namespace) ?? {},
+    policiesIn: (namespace) => policiesByNamespace.get(namespace) ?? [],
+    peerAuthenticationsIn: (namespace) => peersByNamespace.get(namespace) ?? [],
     policiesOn: (workload) => {
       const own = policiesByNamespace.get(workload.namespace) ?? [];
       const root = workload.namespace === rootNamespace ? [] : (policiesByNamespace.get(rootNamespace) ?? []);

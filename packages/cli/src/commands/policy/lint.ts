@@ -1,5 +1,6 @@
 /** `meshpass policy lint`. */
 import { MeshpassError } from '@meshpass/identity/error';
+import type { Access } from '@meshpass/policy';
 import { loadManifests } from '@meshpass/policy/istio/load';
 import { type LintedFiles, lintFiles } from '@meshpass/policy/lint/lint';
 import { type LintOptions, SEVERITIES, type Severity } from '@meshpass/policy/lint/model';
@@ -7,8 +8,6 @@ import { printGithub } from '@meshpass/policy/lint/print/github';
 import { printJson } from '@meshpass/policy/lint/print/json';
 import { printSarif } from '@meshpass/policy/lint/print/sarif';
 import { printText } from '@meshpass/policy/lint/print/text';
-import { loadAccess } from '@meshpass/policy/load-access';
-import type { Access } from '@meshpass/policy/model';
 import { EXIT } from '../../failure.ts';
 import { type ManifestFile, readManifestFiles } from '../../manifest-files.ts';
 
@@ -31,7 +30,7 @@ export async function lint(paths: readonly string[], flags: LintFlags): Promise<
     given.files,
     {
       now: Date.now(),
-      ...(flags.access !== undefined && { access: readAccess(flags.access) }),
+      ...(flags.access !== undefined && { access: await readAccess(flags.access) }),
       ...(flags.base.length > 0 && {
         base: base.files.flatMap(({ name, text }) => loadManifests(text, name).resources),
       }),
@@ -87,7 +86,9 @@ function exitCode({ findings, problems }: LintedFiles, failOn: LintFlags['failOn
   return findings.some(({ severity }) => SEVERITIES.indexOf(severity) >= least) ? EXIT.failed : EXIT.ok;
 }
 
-function readAccess(file: string): Access {
+/** What reads access files, CEL with it, takes longer to load than most manifests to lint. */
+async function readAccess(file: string): Promise<Access> {
+  const { loadAccess } = await import('@meshpass/policy/load-access');
   try {
     return loadAccess(file, { name: file }).access;
   } catch (cause) {

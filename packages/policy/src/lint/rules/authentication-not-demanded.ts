@@ -12,12 +12,15 @@ export const authenticationNotDemanded: Rule = {
   title: 'A RequestAuthentication without a policy that demands a token',
   fix: 'Add an AuthorizationPolicy for the same workloads: DENY with `notRequestPrincipals: ["*"]`, or ALLOW with `requestPrincipals`.',
   *check(view) {
-    const demanding = view.of('AuthorizationPolicy').filter(asksForToken);
+    const inMesh = view.of('AuthorizationPolicy').filter(asksForToken);
+    const demandingIn = (namespace: string) => view.policiesIn(namespace).filter(asksForToken);
     for (const authentication of view.of('RequestAuthentication')) {
       if (items(authentication.spec.jwtRules).length === 0) continue;
-      if (demanding.some((policy) => meets(view, authentication, policy))) continue;
       const { namespace } = authentication.metadata;
-      const where = namespace === view.rootNamespace ? 'the mesh' : `namespace ${namespace}`;
+      const root = namespace === view.rootNamespace;
+      const demanding = root ? inMesh : [...demandingIn(namespace), ...demandingIn(view.rootNamespace)];
+      if (demanding.some((policy) => meets(view, authentication, policy))) continue;
+      const where = root ? 'the mesh' : `namespace ${namespace}`;
       yield {
         on: authentication,
         path: ['spec', 'jwtRules'],

@@ -37,14 +37,11 @@ export const permissiveMtls: Rule = {
       const whole = Object.keys(selector).length === 0;
       const mode = policy.spec.mtls?.mode;
       const open = openPort(policy);
-      const used = view
-        .of('AuthorizationPolicy')
-        .some(
-          (one) =>
-            one.metadata.namespace === policy.metadata.namespace &&
-            hasLabels(labels(record(one.spec.selector).matchLabels), selector),
-        );
-      if (mode === 'DISABLE' || (mode === 'PERMISSIVE' && (whole || used))) {
+      const used = () =>
+        view
+          .policiesIn(policy.metadata.namespace)
+          .some((one) => hasLabels(labels(record(one.spec.selector).matchLabels), selector));
+      if (mode === 'DISABLE' || (mode === 'PERMISSIVE' && (whole || used()))) {
         yield {
           on: policy,
           path: ['spec', 'mtls', 'mode'],

@@ -10,9 +10,13 @@ export const serviceEntryAroundPolicy: Rule = {
   title: 'A ServiceEntry takes the name of a service of the mesh, or leads around its policies',
   fix: 'Name hosts outside of the mesh only, one by one, and export the entry to its own namespace (`exportTo: ["."]`).',
   *check(view) {
-    const services = view
-      .of('Service')
-      .map(({ metadata }) => fullHost(metadata.name, metadata.namespace, view.clusterDomain));
+    let hosts: readonly string[] | undefined;
+    const services = () => {
+      hosts ??= view
+        .of('Service')
+        .map(({ metadata }) => fullHost(metadata.name, metadata.namespace, view.clusterDomain));
+      return hosts;
+    };
     for (const entry of view.of('ServiceEntry')) {
       const { namespace } = entry.metadata;
       const endpoints = items(entry.spec.endpoints);
@@ -37,11 +41,11 @@ export const serviceEntryAroundPolicy: Rule = {
             path,
             message: `${host} is the name of a service of namespace ${owner.namespace}${texts(entry.spec.exportTo).length === 0 || texts(entry.spec.exportTo).includes('*') ? ', for every sidecar of the mesh' : ''}: calls to it go ${to.length > 0 ? `to ${to.slice(0, 3).join(', ')}` : 'where this entry says'}.`,
           };
-        } else if (host.startsWith('*') && services.some((one) => coversHost(host, one))) {
+        } else if (host.startsWith('*') && services().some((one) => coversHost(host, one))) {
           yield {
             on: entry,
             path,
-            message: `${host} covers services of the mesh, such as ${services.find((one) => coversHost(host, one))}.`,
+            message: `${host} covers services of the mesh, such as ${services().find((one) => coversHost(host, one))}.`,
           };
         }
       }
@@ -57,15 +61,11 @@ export const serviceEntryAroundPolicy: Rule = {
             : `${address} is whichever pod calls: it reaches ports there that no policy guards.`,
         };
       }
-      const owned = view
-        .of('Service')
-        .find(
-          (one) =>
-            one.metadata.namespace === namespace &&
-            texts(entry.spec.hosts).length > 0 &&
-            entry.spec.location === 'MESH_EXTERNAL' &&
-            sameSelector(entry.spec.workloadSelector?.labels, one.spec.selector),
-        );
+      const selector = entry.spec.workloadSelector?.labels;
+      const owned =
+        entry.spec.location === 'MESH_EXTERNAL' && texts(entry.spec.hosts).length > 0 && selector
+          ? view.servicesIn(namespace).find((one) => sameSelector(selector, one.spec.selector))
+          : undefined;
       if (owned) {
         yield {
           on: entry,
