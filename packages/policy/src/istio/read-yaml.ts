@@ -36,7 +36,8 @@ export interface YamlValues {
  * @throws YamlRefusal at the first thing that is wrong
  */
 export function readValues(text: string): YamlValues {
-  return build(text, parse(text));
+  const { joined, events } = parse(text);
+  return build(joined, events);
 }
 
 /**
@@ -44,14 +45,14 @@ export function readValues(text: string): YamlValues {
  * @param text well-formed: it was read before
  */
 export function findOffset(text: string, document: number, path: Path, part: 'key' | 'value'): number {
-  const { events, next } = indexed(text);
+  const { joined, events, next } = indexed(text);
   let at = 0;
   for (let seen = -1; at < events.length; at++)
     if (events[at]!.type === EVENT_ID.DOCUMENT && ++seen === document) break;
   at++;
   let offset = startOf(events[at]) ?? 0;
   for (const [index, step] of path.entries()) {
-    const found = enter(text, events, next, at, step);
+    const found = enter(joined, events, next, at, step);
     if (!found) return offset;
     const last = index === path.length - 1;
     offset = (last && part === 'key' ? found.key : startOf(events[found.value])) ?? found.key ?? offset;
@@ -60,8 +61,7 @@ export function findOffset(text: string, document: number, path: Path, part: 'ke
   return offset;
 }
 
-interface Indexed {
-  readonly events: readonly Event[];
+interface Indexed extends Parsed {
   /** Of what follows the node that begins at this index. */
   readonly next: Int32Array;
 }
@@ -71,7 +71,7 @@ let last: { readonly text: string; readonly found: Indexed } | undefined;
 
 function indexed(text: string): Indexed {
   if (last?.text === text) return last.found;
-  const events = parse(text);
+  const { joined, events } = parse(text);
   const next = new Int32Array(events.length);
   const open: number[] = [];
   for (const [index, { type }] of events.entries()) {
@@ -79,20 +79,48 @@ function indexed(text: string): Indexed {
     if (type === EVENT_ID.POP) next[open.pop()!] = index + 1;
     else if (type !== EVENT_ID.SCALAR && type !== EVENT_ID.ALIAS) open.push(index);
   }
-  last = { text, found: { events, next } };
+  last = { text, found: { joined, events, next } };
   return last.found;
 }
 
-function parse(text: string): readonly Event[] {
-  try {
-    return parseEvents(text, { maxDepth: MAX_DEPTH });
-  } catch (thrown) {
-    if (!(thrown instanceof YAMLException)) throw thrown;
-    const offset = thrown.mark?.position ?? 0;
-    const deep = thrown.reason.includes('maxDepth');
-    const message = deep ? `nested deeper than ${MAX_DEPTH} levels` : thrown.reason;
-    throw new YamlRefusal(message, offset, deep);
+interface Parsed {
+  /** The text, as long as before, with some ends of lines made spaces. */
+  readonly joined: string;
+  readonly events: readonly Event[];
+}
+
+/** Of all readings of one stretch again, characters. */
+const MAX_REREAD = 4_000_000;
+
+/**
+ * YAML wants every line within brackets to be indented further than what they belong to; the tools of Kubernetes do not, and
+ * a `]` at the left is common. Such a line is joined to the one before, which changes no offset, and the text read again.
+ */
+function parse(text: string): Parsed {
+  let joined = text;
+  for (let read = 0; ; read += text.length + 1) {
+    try {
+      return { joined, events: parseEvents(joined, { maxDepth: MAX_DEPTH }) };
+    } catch (thrown) {
+      if (!(thrown instanceof YAMLException)) throw thrown;
+      const offset = thrown.mark?.position ?? 0;
+      const next =
+        thrown.reason === 'deficient indentation' && read < MAX_REREAD ? joinLine(joined, offset) : undefined;
+      if (next === undefined) {
+        const deep = thrown.reason.includes('maxDepth');
+        throw new YamlRefusal(deep ? `nested deeper than ${MAX_DEPTH} levels` : thrown.reason, offset, deep);
+      }
+      joined = next;
+    }
   }
+}
+
+/** Nothing where the line before is empty or may end in a comment: there the end of the line has a meaning. */
+function joinLine(text: string, offset: number): string | undefined {
+  const end = text.lastIndexOf('\n', offset - 1);
+  const before = text.slice(text.lastIndexOf('\n', end - 1) + 1, Math.max(end, 0));
+  if (end < 0 || before.trim() === '' || before.includes('#')) return undefined;
+  return `${text.slice(0, end)} ${text.slice(end + 1)}`;
 }
 
 interface Frame {

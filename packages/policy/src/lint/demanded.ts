@@ -9,8 +9,17 @@ import { targetPortOf, type Workload } from './workload.ts';
 
 /** Gateways of an exposure through which nobody is asked for an identity. */
 export function openGateways(view: MeshView, exposure: Exposure): readonly GatewayUse[] {
+  if (demandedByMatch(exposure)) return [];
   return exposure.gateways.filter(
     (use) => !demandedByTls(use) && !demandedAtGateway(view, exposure, use) && !demandedAtWorkload(view, exposure, use),
+  );
+}
+
+/** A gateway knows claims of verified tokens only. Source: https://istio.io/latest/docs/tasks/security/authentication/jwt-route/ */
+function demandedByMatch({ matches }: Exposure): boolean {
+  return (
+    matches.length > 0 &&
+    matches.every(({ headers }) => Object.keys(record(headers)).some((name) => name.startsWith('@request.auth.claims')))
   );
 }
 
@@ -21,8 +30,10 @@ function demandedByTls({ servers }: GatewayUse): boolean {
 
 function demandedAtGateway(view: MeshView, exposure: Exposure, { gateway }: GatewayUse): boolean {
   if (!gateway) return false;
-  const call = { peer: undefined, hosts: exposure.hosts, uris: urisOf(exposure.matches), port: undefined };
-  return refusalOf(policiesAtGateway(view, gateway), call) !== undefined;
+  const policies = policiesAtGateway(view, gateway);
+  return callsOf(exposure.hosts, urisOf(exposure.matches)).every(
+    (call) => refusalOf(policies, { ...call, peer: undefined, port: undefined }) !== undefined,
+  );
 }
 
 function demandedAtWorkload(view: MeshView, exposure: Exposure, { gateway, name }: GatewayUse): boolean {
@@ -32,26 +43,57 @@ function demandedAtWorkload(view: MeshView, exposure: Exposure, { gateway, name 
     namespace: pods[0]?.namespace ?? gateway?.metadata.namespace ?? name.slice(0, name.indexOf('/')),
     serviceAccount: serviceAccounts.size === 1 ? pods[0]!.serviceAccount : undefined,
   };
-  const call = { peer, hosts: exposure.hosts, uris: rewritten(exposure.matches, exposure.route) };
+  const calls = callsOf(exposure.hosts, rewritten(exposure.matches, exposure.route));
+  const refused = (policies: readonly AuthorizationPolicy[], port: number | undefined) =>
+    calls.every((call) => refusalOf(policies, { ...call, peer, port }) !== undefined);
   const workloads = exposure.service ? view.workloadsOf(exposure.service) : [];
-  if (workloads.length > 0) {
-    return workloads.every(
-      (one) => refusalOf(view.policiesOn(one), { ...call, port: podPort(exposure, one) }) !== undefined,
-    );
-  }
+  if (workloads.length > 0) return workloads.every((one) => refused(view.policiesOn(one), podPort(exposure, one)));
   const policies = policiesOfUnknown(view, exposure);
-  return policies.length > 0 && refusalOf(policies, { ...call, port: undefined }) !== undefined;
+  return policies.length > 0 && refused(policies, undefined);
+}
+
+/** Each alternative by itself: one policy may guard one path, and another the next. */
+function callsOf(hosts: readonly string[], uris: readonly (StringMatch | undefined)[]) {
+  const paths = uris.length > 0 ? uris : [undefined];
+  return hosts.flatMap((host) => paths.map((uri) => ({ hosts: [host], uris: [uri] })));
 }
 
 /** Pods that a Gateway is for. */
 export function gatewayWorkloads(view: MeshView, gateway: Gateway): readonly Workload[] {
-  const selector = labels(gateway.spec.selector);
-  return Object.keys(selector).length === 0 ? [] : view.workloads.filter((one) => hasLabels(selector, one.labels));
+  return known(view, gateway).pods;
 }
 
 /** Policies that the gateway's own proxy enforces. Where its pods are not among the files, their labels are the selector's. */
 export function policiesAtGateway(view: MeshView, gateway: Gateway): readonly AuthorizationPolicy[] {
-  const pods = gatewayWorkloads(view, gateway);
+  return known(view, gateway).policies;
+}
+
+interface Known {
+  readonly pods: readonly Workload[];
+  readonly policies: readonly AuthorizationPolicy[];
+}
+
+/** A gateway has many routes, and finding its pods takes a look at all pods. */
+const KNOWN = new WeakMap<MeshView, Map<Gateway, Known>>();
+
+function known(view: MeshView, gateway: Gateway): Known {
+  const gateways = KNOWN.get(view) ?? new Map<Gateway, Known>();
+  KNOWN.set(view, gateways);
+  let found = gateways.get(gateway);
+  if (!found) {
+    const pods = findPods(view, gateway);
+    found = { pods, policies: findPolicies(view, gateway, pods) };
+    gateways.set(gateway, found);
+  }
+  return found;
+}
+
+function findPods(view: MeshView, gateway: Gateway): readonly Workload[] {
+  const selector = labels(gateway.spec.selector);
+  return Object.keys(selector).length === 0 ? [] : view.workloads.filter((one) => hasLabels(selector, one.labels));
+}
+
+function findPolicies(view: MeshView, gateway: Gateway, pods: readonly Workload[]): readonly AuthorizationPolicy[] {
   if (pods.length > 0) return view.policiesOn(pods[0]!);
   const selector = labels(gateway.spec.selector);
   return view.of('AuthorizationPolicy').filter(({ metadata, spec }) => {

@@ -106,6 +106,30 @@ spec:
     expect(problems).toEqual([]);
     expect(resources[0]).toMatchObject({ spec: { selector: { app: 'a', tier: 'web' } } });
   });
+
+  it('may close brackets at the left, as the tools of Kubernetes allow, and keep their places', () => {
+    const text = `apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: a}
+spec:
+  hosts: [
+  "one.example.com",
+"two
+three"
+  ]
+  gateways: [mesh]
+`;
+    const { resources, problems } = loadManifests(text, 'a.yaml');
+    expect(problems).toEqual([]);
+    expect(resources[0]).toMatchObject({ spec: { hosts: ['one.example.com', 'two three'], gateways: ['mesh'] } });
+    expect(resources[0]!.origin.at(['spec', 'hosts', 1])).toMatchObject({ line: 7, column: 1 });
+    expect(resources[0]!.origin.at(['spec', 'gateways', 0])).toMatchObject({ line: 10, column: 14 });
+    // Where the end of a line has a meaning, it is not taken away.
+    for (const before of ['# note', ''])
+      expect(said(text.replace('"one.example.com",', `"one.example.com", ${before}${before ? '' : '\n'}`))).not.toEqual(
+        [],
+      );
+  });
 });
 
 describe('what is wrong is said by line', () => {
