@@ -33,6 +33,8 @@ export interface MeshView {
   readonly serviceOf: (host: string) => Service | undefined;
   readonly workloadsOf: (service: Service) => readonly Workload[];
   readonly servicesBehind: (workload: Workload) => readonly Service[];
+  /** Whether the Namespace itself is given, and so its labels. */
+  readonly knowsNamespace: (namespace: string) => boolean;
   readonly namespaceLabels: (namespace: string) => Readonly<Record<string, string>>;
   readonly policiesIn: (namespace: string) => readonly AuthorizationPolicy[];
   readonly peerAuthenticationsIn: (namespace: string) => readonly PeerAuthentication[];
@@ -96,6 +98,7 @@ export function viewMesh(resources: readonly Resource[], options: LintOptions): 
         const selector = labels(service.spec.selector);
         return Object.keys(selector).length > 0 && hasLabels(selector, workload.labels);
       }),
+    knowsNamespace: (namespace) => namespaces.has(namespace),
     namespaceLabels: (namespace) => namespaces.get(namespace) ?? {},
     policiesIn: (namespace) => policiesByNamespace.get(namespace) ?? [],
     peerAuthenticationsIn: (namespace) => peersByNamespace.get(namespace) ?? [],

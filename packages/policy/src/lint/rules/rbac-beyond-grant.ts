@@ -1,6 +1,8 @@
 import type { RoleBinding } from '../../istio/resources.ts';
+import type { GrantRole } from '../../model.ts';
+import { matchesGlob } from '../../pattern.ts';
 import type { Rule } from '../model.ts';
-import { items } from '../read.ts';
+import { hasLabels, items } from '../read.ts';
 import { roleOf, whyTooMuch } from '../role-reach.ts';
 import type { MeshView } from '../view.ts';
 
@@ -52,7 +54,7 @@ export const rbacBeyondGrant: Rule = {
             };
           } else if (
             known &&
-            !known.kubernetesRoles.some((one) => one.role === role && one.namespace === binding.metadata.namespace)
+            !known.kubernetesRoles.some((one) => one.role === role && isGivenIn(view, one, binding.metadata.namespace))
           ) {
             yield {
               on: binding,
@@ -71,6 +73,13 @@ export function bindings(view: MeshView): readonly RoleBinding[] {
     ...(view.of('RoleBinding') as readonly RoleBinding[]),
     ...(view.of('ClusterRoleBinding' as 'RoleBinding') as readonly RoleBinding[]),
   ];
+}
+
+/** Whether an entry gives its role in a namespace. Labels of a namespace that is not among the files may be the ones asked for. */
+function isGivenIn(view: MeshView, given: GrantRole, namespace: string): boolean {
+  if (given.namespace !== undefined && !matchesGlob(given.namespace, namespace)) return false;
+  const wanted = given.namespaceLabels ?? {};
+  return hasLabels(wanted, view.namespaceLabels(namespace)) || (!view.complete && !view.knowsNamespace(namespace));
 }
 
 /** Without grants to compare with: whether a role is unknown, or gives more than to look. */
