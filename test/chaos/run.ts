@@ -118,7 +118,7 @@ export async function runChaos({ lab, seed, seconds, sessions, progress }: Chaos
     const busy = new Set<Disaster>();
     const destroy = async () => {
       while (going) {
-        await pause(500 + random() * 2_500);
+        await pause(2_000 + random() * 6_000);
         const free = all.filter((one) => !busy.has(one));
         const chosen = free[Math.floor(random() * free.length)]!;
         busy.add(chosen);

@@ -1,8 +1,8 @@
 /** What run.ts and checks.ts share: the terms on which sessions live in the chaos, and who is there. */
 import type { Crowd } from './drive.ts';
 
-export const LEASE_SECONDS = 20;
-export const GRACE_SECONDS = 15;
+export const LEASE_SECONDS = 30;
+export const GRACE_SECONDS = 20;
 
 export interface Present {
   readonly as: string;

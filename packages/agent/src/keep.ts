@@ -162,7 +162,9 @@ export class Keeper {
   #backoff(task: Task, error: MeshpassError): number {
     const attempt = this.#attempts.get(task) ?? 0;
     this.#attempts.set(task, attempt + 1);
-    const growing = Math.min(FIRST_RETRY * 2 ** attempt, LONGEST_RETRY);
+    // A broker that comes back gives a lease no longer than it takes to beat twice: to pause for longer would lose the session.
+    const beat = (this.#credentials?.session.heartbeat_seconds ?? Number.POSITIVE_INFINITY) * 1000;
+    const growing = Math.min(FIRST_RETRY * 2 ** attempt, task === 'heartbeat' ? beat : LONGEST_RETRY, LONGEST_RETRY);
     return Math.max(growing * (0.5 + 0.5 * this.#options.random()), (error.retryAfter ?? 0) * 1000);
   }
 
