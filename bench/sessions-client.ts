@@ -48,7 +48,7 @@ process.on('message', async (message: Crowd | 'measure' | 'stop') => {
     let opened = 0;
     const lane = async () => {
       while (next < crowd.sessions) {
-        const member = await arrive(next++);
+        const member = await arrive(next++).catch((error: Error) => console.error('not opened:', error.message));
         if (!member) continue;
         opened++;
         beatFromNowOn(member);
