@@ -1,6 +1,6 @@
 /**
  * `npm run bench`: what Meshpass costs, beside a stock Istio sidecar in the same run, with ratios.
- *   npm run bench -- [road] [exchange] [plan] [lint] [--rounds N] [--seconds N] [--output json]
+ *   npm run bench -- [road] [exchange] [plan] [lint] [evaluate] [--rounds N] [--seconds N] [--output json]
  * And how it holds, each with an exit code that says whether its goal is met:
  *   npm run bench -- ends [--runs N] [--lapses N] [--only WORDS]    from every cause to the last dead connection
  *   npm run bench -- sessions [--sessions N] [--seconds N]          what idle sessions cost a broker
@@ -8,6 +8,7 @@
 import { parseArgs } from 'node:util';
 import type { CpuMicros } from './cpu.ts';
 import { benchEnds, endsMissed, endsTable } from './ends.ts';
+import { benchEvaluate, printEvaluate } from './evaluate.ts';
 import { benchExchange } from './exchange.ts';
 import { benchLint, printLint } from './lint.ts';
 import { benchPlan, printPlan } from './plan.ts';
@@ -26,7 +27,7 @@ const { values, positionals } = parseArgs({
     output: { type: 'string', default: 'text' },
   },
 });
-const parts = positionals.length > 0 ? positionals : ['road', 'exchange', 'plan', 'lint'];
+const parts = positionals.length > 0 ? positionals : ['road', 'exchange', 'plan', 'lint', 'evaluate'];
 const progress = (line: string) => process.stderr.write(`… ${line}\n`);
 
 const road = parts.includes('road')
@@ -42,7 +43,9 @@ const ends = parts.includes('ends')
 const sessions = parts.includes('sessions')
   ? await benchSessions({ sessions: Number(values.sessions), seconds: Number(values.seconds), progress })
   : undefined;
-if (values.output === 'json') console.log(JSON.stringify({ road, exchange, plan, lint, ends, sessions }, null, 2));
+const evaluate = parts.includes('evaluate') ? benchEvaluate(Number(values.rounds)) : undefined;
+if (values.output === 'json')
+  console.log(JSON.stringify({ road, exchange, plan, lint, evaluate, ends, sessions }, null, 2));
 else {
   if (road) printRoad(road);
   if (lint) printLint(lint);
@@ -60,6 +63,7 @@ else {
     for (const line of endsTable(ends)) console.log(line);
   }
   if (sessions) for (const line of sessionsTable(sessions)) console.log(line);
+  if (evaluate) printEvaluate(evaluate);
 }
 const missed = [...(ends ? endsMissed(ends) : []), ...(sessions ?? []).flatMap(sessionsMissed)];
 for (const line of missed) console.error(`goal missed: ${line}`);

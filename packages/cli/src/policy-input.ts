@@ -88,7 +88,7 @@ export function readText(file: string): string {
 }
 
 /** What is not understood may mean anything: nothing is concluded beside it. */
-function refuse(problems: readonly ManifestProblem[]): void {
+export function refuse(problems: readonly ManifestProblem[]): void {
   const [first] = problems;
   if (!first) return;
   const lines = problems.map(({ place, message }) => `${place.file}:${place.line}:${place.column} ${message}`);

@@ -11,7 +11,7 @@ import type {
 import { conditionPart } from './condition.ts';
 import type { Facts, Test } from './facts.ts';
 import { addressTest } from './match-address.ts';
-import { namespaceTest, principalTest, serviceAccountTest, trustDomainTest } from './match-peer.ts';
+import { namespaceTest, principalTest, serviceAccountTest, trustDomainTest, withAliases } from './match-peer.ts';
 import { textTest } from './match-text.ts';
 import { isTemplate, templateTest } from './path.ts';
 import { requestPrincipalTest } from './request-principal.ts';
@@ -62,11 +62,23 @@ export function compileRule(rule: AuthorizationRule, context: RuleContext): Test
       side('call'),
       context,
     );
-    return both(to, from);
+    // Most rules are about somebody else: who calls is looked at first.
+    return both(from, to);
   } catch (thrown) {
     if (thrown instanceof LeftOut) return undefined;
     throw thrown;
   }
+}
+
+/** Whom a rule names one by one; undefined where it may be about others, too. */
+export function namedPrincipals(
+  rule: AuthorizationRule,
+  trustDomains: readonly string[],
+): readonly string[] | undefined {
+  const named = (rule.from ?? []).map(({ source }) => source?.principals ?? []);
+  const isExact = (some: readonly string[]) => some.length > 0 && !some.some((one) => one.includes('*'));
+  if (named.length === 0 || !named.every(isExact)) return undefined;
+  return named.flat().flatMap((one) => withAliases(one, trustDomains));
 }
 
 function sourceParts(source: AuthorizationSource | undefined, context: RuleContext): readonly Part[] {

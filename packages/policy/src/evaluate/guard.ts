@@ -1,16 +1,15 @@
 /** Everything that guards a workload, compiled once: calls are then decided without looking at a policy again. */
 import type { MeshConfig } from '../istio/mesh-config.ts';
-import type { AuthorizationAction, AuthorizationPolicy } from '../istio/resources.ts';
+import type { AuthorizationAction, AuthorizationPolicy, JwtRule } from '../istio/resources.ts';
 import { type AttachedService, authorizationPolicies, requestAuthentications } from './attach.ts';
-import type { Call, Decision, HttpCall, Reason, RuleRef } from './call.ts';
-import { compileRule } from './compile-rule.ts';
-import type { Facts, Test } from './facts.ts';
-import { parseAddress } from './match-address.ts';
+import type { Call, Decision, Reason, RuleRef } from './call.ts';
+import { compileRule, namedPrincipals } from './compile-rule.ts';
+import { CallFacts, type Facts, type Test } from './facts.ts';
 import type { MeshView } from './mesh-view.ts';
-import { normalizePath, withoutQuery } from './path.ts';
+import { normalizePath } from './path.ts';
 import { type PeerMode, peerModes } from './peer-mode.ts';
 import { type PortProtocol, workloadPorts } from './ports.ts';
-import { NONE, type TokenOutcome, type TokenRule, tokenCheck } from './tokens.ts';
+import { NONE, type TokenRule, tokenCheck } from './tokens.ts';
 import type { Workload } from './workload.ts';
 
 export interface Guard {
@@ -19,6 +18,10 @@ export interface Guard {
   readonly decide: (call: Call) => Decision;
   readonly protocolOf: (port: number) => PortProtocol;
   readonly peerMode: (port: number) => PeerMode;
+  /** AuthorizationPolicies that apply. */
+  readonly policies: readonly AuthorizationPolicy[];
+  /** Rules about tokens that apply. */
+  readonly tokenRules: readonly JwtRule[];
 }
 
 /**
@@ -38,10 +41,15 @@ export function guardOf(
   const peerMode = peerModes(view, workload);
   const http = ruleSets(policies, false, trustDomains, view.config.authorizers);
   const tcp = ruleSets(policies, true, trustDomains, view.config.authorizers);
-  const checkTokens = tokenCheck(requestAuthentications(view, workload, options.service));
+  const authentications = requestAuthentications(view, workload, options.service);
+  const checkTokens = tokenCheck(authentications);
+  const tokenRules = authentications.flatMap(({ spec }) => spec.jwtRules ?? []);
   const { pathNormalization } = view.config;
   const ours = [...trustDomains, ...view.config.caTrustDomains].map((domain) => `${domain}/`);
-  const isOurs = (principal: string): boolean => ours.some((domain) => principal.startsWith(domain));
+  const isOurs = (principal: string): boolean => {
+    for (const domain of ours) if (principal.startsWith(domain)) return true;
+    return false;
+  };
   const modes = new Map<number, PeerMode>();
   const modeOf = (port: number): PeerMode => {
     const known = modes.get(port);
@@ -64,21 +72,25 @@ export function guardOf(
       return { allowed: false, reason: 'plaintext', as, ...(mode.policy && { rule: peerRule(mode) }) };
     if (mutual && !isOurs(call.principal!)) return { allowed: false, reason: 'foreign-peer', as };
     // A sidecar that calls knows that the port takes no TLS and sends plain text.
-    const principal = mutual ? `spiffe://${call.principal}` : '';
-    if (!asHttp) return judge(tcp, tcpFacts(call, principal), call, as);
+    const principal = mutual ? call.principal! : '';
+    if (!asHttp) return judge(tcp, new CallFacts(call, principal), call, as);
     if (!call.http) return NOT_HTTP;
     const path = normalizePath(call.http.path, pathNormalization);
     if (path === undefined) return MALFORMED_PATH;
-    const facts = httpFacts(call, call.http, principal, path);
+    const facts = new CallFacts(call, principal, call.http, path);
     const custom = externally(http, facts, call, as);
     if (custom && !custom.allowed) return custom;
     if (!checkTokens) return judge(http, facts, call, as, custom);
     const outcome = checkTokens(call, call.http);
     if (!outcome.valid)
       return { allowed: false, reason: 'invalid-token', status: outcome.status, rule: tokenRule(outcome.rule), as };
-    return judge(http, outcome === NONE ? facts : withToken(facts, outcome), call, as, custom);
+    if (outcome !== NONE) {
+      facts.claims = outcome.claims;
+      facts.headers = outcome.headers;
+    }
+    return judge(http, facts, call, as, custom);
   };
-  return { workload, decide, protocolOf, peerMode: modeOf };
+  return { workload, decide, protocolOf, peerMode: modeOf, policies, tokenRules };
 }
 
 const NOT_HTTP: Decision = { allowed: false, reason: 'not-http', as: 'http' };
@@ -94,19 +106,21 @@ interface CompiledRule {
   /** What is decided where it matches; made once. */
   readonly decision: Decision;
   readonly provider?: string;
+  /** Whoever else calls, the rule does not match. */
+  readonly principals?: readonly string[];
 }
 
 interface RuleSets {
-  readonly deny: readonly CompiledRule[];
+  readonly deny: RuleIndex;
   /** Undefined: no ALLOW policy is enforced. */
-  readonly allow: readonly CompiledRule[] | undefined;
+  readonly allow: RuleIndex | undefined;
   readonly noAllow: Decision;
   readonly audit: readonly CompiledRule[];
   readonly custom: readonly CompiledRule[];
   /** Providers cannot be told apart by the proxy: every matching rule refuses. */
   readonly customRefuses: (provider: string) => boolean;
-  readonly dryDeny: readonly CompiledRule[];
-  readonly dryAllow: readonly CompiledRule[] | undefined;
+  readonly dryDeny: RuleIndex | undefined;
+  readonly dryAllow: RuleIndex | undefined;
 }
 
 function ruleSets(
@@ -126,17 +140,25 @@ function ruleSets(
         if (!test) return [];
         const ref = policyRule(policy, index);
         const provider = action === 'CUSTOM' ? (policy.spec.provider?.name ?? '') : undefined;
-        return [{ ref, test, decision: decisionOf(action, ref, as), ...(provider !== undefined && { provider }) }];
+        const principals = namedPrincipals(rule, trustDomains);
+        return [
+          {
+            ...{ ref, test, decision: decisionOf(action, ref, as) },
+            ...(provider !== undefined && { provider }),
+            ...(principals && { principals }),
+          },
+        ];
       }),
     );
   const allow = of('ALLOW', false);
   const dryAllow = of('ALLOW', true);
+  const dryDeny = of('DENY', true);
   const custom = of('CUSTOM', false);
   const named = new Set([...custom, ...of('CUSTOM', true)].map(({ spec }) => spec.provider?.name ?? ''));
   const speak = new Map(authorizers.map(({ name, protocol }) => [name, protocol]));
   return {
-    deny: compile(of('DENY', false), 'DENY'),
-    allow: allow.length === 0 ? undefined : compile(allow, 'ALLOW'),
+    deny: indexed(compile(of('DENY', false), 'DENY')),
+    allow: allow.length === 0 ? undefined : indexed(compile(allow, 'ALLOW')),
     noAllow: {
       ...{ allowed: false, reason: 'no-allow-rule', as },
       ...(!forTcp && { status: 403 }),
@@ -148,8 +170,8 @@ function ruleSets(
       ({ provider = '' }) => !forTcp || named.size > 1 || speak.get(provider) !== 'http',
     ),
     customRefuses: (provider) => named.size > 1 || !speak.has(provider),
-    dryDeny: compile(of('DENY', true), 'DENY'),
-    dryAllow: dryAllow.length === 0 ? undefined : compile(dryAllow, 'ALLOW'),
+    dryDeny: dryDeny.length === 0 ? undefined : indexed(compile(dryDeny, 'DENY')),
+    dryAllow: dryAllow.length === 0 ? undefined : indexed(compile(dryAllow, 'ALLOW')),
   };
 }
 
@@ -178,9 +200,9 @@ function judge(sets: RuleSets, facts: Facts, call: Call, as: 'http' | 'tcp', cus
   const asked = custom ?? (as === 'tcp' ? externally(sets, facts, call, as) : undefined);
   if (asked && !asked.allowed) return asked;
   const decision = verdict(sets, facts, as);
-  if (!asked && sets.audit.length === 0 && sets.dryDeny.length === 0 && !sets.dryAllow) return decision;
+  if (!asked && sets.audit.length === 0 && !sets.dryDeny && !sets.dryAllow) return decision;
   const audited = sets.audit.flatMap(({ test, ref }) => (test(facts) ? [ref] : []));
-  const denied = matching(sets.dryDeny, facts)?.ref;
+  const denied = sets.dryDeny && matching(sets.dryDeny, facts)?.ref;
   const allowed = sets.dryAllow && (matching(sets.dryAllow, facts)?.ref ?? ('no-rule' as const));
   const dryRun = { ...(denied && { denied }), ...(allowed && { allowed }) };
   return {
@@ -198,64 +220,27 @@ function verdict(sets: RuleSets, facts: Facts, as: 'http' | 'tcp'): Decision {
   return matching(sets.allow, facts)?.decision ?? sets.noAllow;
 }
 
-function matching(rules: readonly CompiledRule[], facts: Facts): CompiledRule | undefined {
-  for (const rule of rules) if (rule.test(facts)) return rule;
+function matching({ byPrincipal, others }: RuleIndex, facts: Facts): CompiledRule | undefined {
+  const named = byPrincipal.get(facts.principal);
+  if (named) for (const rule of named) if (rule.test(facts)) return rule;
+  for (const rule of others) if (rule.test(facts)) return rule;
   return undefined;
 }
 
-const noHeader = (): undefined => undefined;
-
-function tcpFacts(call: Call, principal: string): Facts {
-  return {
-    principal,
-    sourceIp: call.sourceIp,
-    remoteIp: call.remoteIp ?? call.sourceIp,
-    destinationIp: call.destinationIp,
-    port: call.port,
-    sni: call.sni ?? '',
-    method: '',
-    path: '',
-    authority: '',
-    header: noHeader,
-    claims: undefined,
-    metadata: call.metadata,
-  };
+/** Rules by the principals that they name one by one, where they do: most of a mesh's rules are about somebody else. */
+interface RuleIndex {
+  readonly byPrincipal: ReadonlyMap<string, readonly CompiledRule[]>;
+  readonly others: readonly CompiledRule[];
 }
 
-function httpFacts(call: Call, http: HttpCall, principal: string, path: string): Facts {
-  const { headers, method, authority } = http;
-  return {
-    principal,
-    sourceIp: call.sourceIp,
-    remoteIp: call.remoteIp ?? forwardedFor(headers) ?? call.sourceIp,
-    destinationIp: call.destinationIp,
-    port: call.port,
-    sni: call.sni ?? '',
-    method,
-    path: withoutQuery(path),
-    authority,
-    header: (name) => {
-      if (name === ':method') return method;
-      if (name === ':path') return path;
-      if (name === ':authority' || name === 'host') return authority;
-      return headers?.[name];
-    },
-    claims: undefined,
-    metadata: call.metadata,
-  };
-}
-
-/** A proxy that trusts no other believes the last address: that is what the one before it has seen. */
-function forwardedFor(headers: HttpCall['headers']): string | undefined {
-  const value = headers?.['x-forwarded-for'];
-  const last = value?.slice(value.lastIndexOf(',') + 1).trim();
-  return last !== undefined && parseAddress(last) ? last : undefined;
-}
-
-function withToken(facts: Facts, outcome: TokenOutcome & { readonly valid: true }): Facts {
-  const { headers, claims } = outcome;
-  const header = (name: string) => (Object.hasOwn(headers, name) ? headers[name] : facts.header(name));
-  return { ...facts, claims, header };
+function indexed(rules: readonly CompiledRule[]): RuleIndex {
+  const byPrincipal = new Map<string, CompiledRule[]>();
+  for (const rule of rules) {
+    for (const principal of new Set(rule.principals ?? [])) {
+      byPrincipal.set(principal, [...(byPrincipal.get(principal) ?? []), rule]);
+    }
+  }
+  return { byPrincipal, others: rules.filter(({ principals }) => principals === undefined) };
 }
 
 /** As Go's ParseBool reads it. */

@@ -1,26 +1,23 @@
 /**
  * Tests of the peer's SPIFFE id, in the forms that istiod gives them: principals, namespaces, service accounts and trust
- * domains. Each gets the whole URI, or the empty text where the peer is not authenticated, which matches nothing.
+ * domains. Each gets the id without its scheme: `cluster.local/ns/shop/sa/web`.
  */
 import { type TextTest, textTest } from './match-text.ts';
 
-const SCHEME = 'spiffe://';
-
 /** @param trustDomains the mesh's own first, then its aliases */
 export function principalTest(values: readonly string[], trustDomains: readonly string[]): TextTest {
-  return textTest(
-    values.flatMap((value) => withAliases(value, trustDomains)),
-    { before: SCHEME },
-  );
+  return textTest(values.flatMap((value) => withAliases(value, trustDomains)));
 }
 
 /** A namespace, where `*` stands for anything, even for several steps of the path. */
 export function namespaceTest(value: string): TextTest {
   const pieces = `/ns/${value}/`.split('*');
-  return (uri) => {
+  const [only] = pieces;
+  if (pieces.length === 1) return (id) => id.includes(only!);
+  return (id) => {
     let at = 0;
     for (const piece of pieces) {
-      const found = uri.indexOf(piece, at);
+      const found = id.indexOf(piece, at);
       if (found < 0) return false;
       at = found + piece.length;
     }
@@ -33,27 +30,25 @@ export function serviceAccountTest(value: string, home: string): TextTest {
   const slash = value.indexOf('/');
   const [namespace, name] = slash < 0 ? [home, value] : [value.slice(0, slash), value.slice(slash + 1)];
   const usual = `/ns/${namespace}/sa/${name}`;
-  const unusual = new RegExp(`^spiffe://.+/ns/${quote(namespace)}/(?:.+/|)sa/${quote(name)}(?:/.+)?$`);
-  return (uri) =>
-    uri !== '' &&
-    ((uri.startsWith(SCHEME) && uri.endsWith(usual) && uri.length > SCHEME.length + usual.length) || unusual.test(uri));
+  const unusual = new RegExp(`^.+/ns/${quote(namespace)}/(?:.+/|)sa/${quote(name)}(?:/.+)?$`);
+  return (id) => (id.endsWith(usual) && id.length > usual.length) || unusual.test(id);
 }
 
 export function trustDomainTest(values: readonly string[], trustDomains: readonly string[]): TextTest {
   const tests = values
     .flatMap((value) => (trustDomains.includes(value) ? trustDomains : [value]))
     .map((value): TextTest => {
-      if (value === '*') return (uri) => uri.startsWith(SCHEME);
+      if (value === '*') return () => true;
       const star = value.indexOf('*');
-      if (star < 0) return (uri) => uri.startsWith(`${SCHEME}${value}/`);
-      const form = new RegExp(`^spiffe://${quote(value.slice(0, star))}[^/]*${quote(value.slice(star + 1))}/.*$`);
-      return (uri) => form.test(uri);
+      if (star < 0) return (id) => id.startsWith(`${value}/`);
+      const form = new RegExp(`^${quote(value.slice(0, star))}[^/]*${quote(value.slice(star + 1))}/.*$`);
+      return (id) => form.test(id);
     });
-  return (uri) => tests.some((test) => test(uri));
+  return (id) => tests.some((test) => test(id));
 }
 
 /** A principal of the mesh is meant under all of its trust domains; `cluster.local` is a name for them. */
-function withAliases(principal: string, trustDomains: readonly string[]): readonly string[] {
+export function withAliases(principal: string, trustDomains: readonly string[]): readonly string[] {
   const [written, ...path] = principal.split('/');
   if (path.length !== 4 || written === '*') return [principal];
   const ours = trustDomains.some((domain) => matchesDomain(domain, written!)) || written === 'cluster.local';

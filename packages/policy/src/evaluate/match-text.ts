@@ -6,8 +6,6 @@
 export type TextTest = (text: string) => boolean;
 
 export interface TextForm {
-  /** What must precede every value (`spiffe://` for principals). */
-  readonly before?: string;
   /** Compare without regard to case (hosts). */
   readonly ignoreCase?: boolean;
   /** What `*` alone means: something (default), or also the empty text (headers that are there). */
@@ -16,7 +14,7 @@ export interface TextForm {
 
 /** Whether a text has one of the forms. No values: never. */
 export function textTest(values: readonly string[], form: TextForm = {}): TextTest {
-  const { before = '', ignoreCase = false, star = 'something' } = form;
+  const { ignoreCase = false, star = 'something' } = form;
   const fold = (text: string): string => (ignoreCase ? text.toLowerCase() : text);
   const exact = new Set<string>();
   const starts: string[] = [];
@@ -25,8 +23,8 @@ export function textTest(values: readonly string[], form: TextForm = {}): TextTe
   for (const value of values) {
     if (value === '*') any = true;
     else if (value.startsWith('*')) ends.push(fold(value.slice(1)));
-    else if (value.endsWith('*')) starts.push(fold(before + value.slice(0, -1)));
-    else exact.add(fold(before + value));
+    else if (value.endsWith('*')) starts.push(fold(value.slice(0, -1)));
+    else exact.add(fold(value));
   }
   if (any) return star === 'present' ? () => true : (text) => text !== '';
   const isExact = oneOf(exact);
@@ -35,14 +33,13 @@ export function textTest(values: readonly string[], form: TextForm = {}): TextTe
     const text = fold(given);
     if (isExact(text)) return true;
     for (const start of starts) if (text.startsWith(start)) return true;
-    for (const end of ends) {
-      if (text.endsWith(end) && text.startsWith(before) && text.length >= before.length + end.length) return true;
-    }
+    for (const end of ends) if (text.endsWith(end)) return true;
     return false;
   };
 }
 
 function oneOf(values: ReadonlySet<string>): TextTest {
+  if (values.size === 0) return () => false;
   if (values.size === 1) {
     const [only] = values;
     return (text) => text === only;

@@ -2,8 +2,8 @@
 import type { PathNormalization } from '../istio/mesh-config.ts';
 import type { TextTest } from './match-text.ts';
 
-/** Nothing in such a path is changed by any normalisation. */
-const PLAIN = /^\/(?:[A-Za-z0-9_~!$&'()*+,;=:@-]+\/?)*(?:\?[^#]*)?$/;
+/** Nothing in such a path is changed, except that slashes may be merged. */
+const PLAIN = /^\/[A-Za-z0-9_~!$&'()*+,;=:@/-]*(?:\?[^#]*)?$/;
 
 /**
  * The path with its query, as the mesh configures it to be normalised (RFC 3986 section 6.2.2.3 and Envoy's
@@ -11,7 +11,7 @@ const PLAIN = /^\/(?:[A-Za-z0-9_~!$&'()*+,;=:@-]+\/?)*(?:\?[^#]*)?$/;
  * @returns undefined where Envoy answers 400
  */
 export function normalizePath(path: string, how: PathNormalization): string | undefined {
-  if (PLAIN.test(path)) return path;
+  if (PLAIN.test(path) && (how === 'BASE' || how === 'NONE' || !path.includes('//'))) return path;
   if (path.includes('#')) return undefined;
   if (how === 'NONE') return path;
   const mark = path.indexOf('?');
@@ -26,7 +26,7 @@ export function normalizePath(path: string, how: PathNormalization): string | un
 
 /** The path without its query, which policies do not look at. */
 export function withoutQuery(path: string): string {
-  const mark = path.search(/[?#]/);
+  const mark = path.indexOf('?');
   return mark < 0 ? path : path.slice(0, mark);
 }
 

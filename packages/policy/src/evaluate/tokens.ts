@@ -16,17 +16,19 @@ export type TokenOutcome =
       readonly valid: true;
       /** Absent: there was no token. */
       readonly claims?: Readonly<Record<string, unknown>>;
-      /** Request headers that were added, changed, or (undefined) taken away. */
-      readonly headers: Readonly<Record<string, string | undefined>>;
+      /** Request headers as they are then; what was taken away is undefined. */
+      readonly headers: Headers | undefined;
     }
   | { readonly valid: false; readonly status: 401 | 403; readonly rule: TokenRule };
+
+type Headers = Readonly<Record<string, string | undefined>>;
 
 export type TokenCheck = (call: Call, http: HttpCall) => TokenOutcome;
 
 /** Envoy's own: seconds by which clocks may differ. */
 const CLOCK_SKEW = 60;
 /** Nothing to look at, and nothing changed. */
-export const NONE: TokenOutcome = { valid: true, headers: {} };
+export const NONE: TokenOutcome = { valid: true, headers: undefined };
 
 /**
  * @param policies those that apply, in the order of istiod: of the workload's namespace before those of the root namespace
@@ -41,9 +43,7 @@ export function tokenCheck(policies: readonly RequestAuthentication[]): TokenChe
   return (call, http) => {
     if (!http.headers && !http.path.includes('?')) return NONE;
     if (isPreflight(http)) return NONE;
-    const known = new Map((call.tokens ?? []).map((token) => [token.text, token]));
-    const headers: Record<string, string | undefined> = { ...http.headers };
-    const run: Run = { call, known, headers, path: http.path, claims: undefined };
+    const run: Run = { call, headers: http.headers, path: http.path, claims: undefined };
     const outcomes: { readonly one: Provider; readonly outcome: Outcome }[] = [];
     for (const one of rules) {
       const outcome = one.verify(run);
@@ -65,8 +65,8 @@ export function tokenCheck(policies: readonly RequestAuthentication[]): TokenChe
 
 interface Run {
   readonly call: Call;
-  readonly known: ReadonlyMap<string, CallToken>;
-  readonly headers: Record<string, string | undefined>;
+  /** Those of the call until one is changed; then a copy. */
+  headers: Headers | undefined;
   path: string;
   claims: Readonly<Record<string, unknown>> | undefined;
 }
@@ -87,14 +87,12 @@ interface Provider {
 }
 
 function done({ headers, claims }: Run, http: HttpCall): TokenOutcome {
-  const changed: Record<string, string | undefined> = {};
-  let changes = 0;
-  for (const name in headers) {
-    if (headers[name] === http.headers?.[name]) continue;
-    changed[name] = headers[name];
-    changes++;
-  }
-  return claims || changes > 0 ? { valid: true, headers: changed, ...(claims && { claims }) } : NONE;
+  if (!claims && headers === http.headers) return NONE;
+  return claims ? { valid: true, headers, claims } : { valid: true, headers };
+}
+
+function change(run: Run, name: string, value: string | undefined): void {
+  run.headers = { ...run.headers, [name]: value };
 }
 
 function provider(source: TokenRule): Provider {
@@ -104,14 +102,16 @@ function provider(source: TokenRule): Provider {
     ...(rule.outputPayloadToHeader ? [rule.outputPayloadToHeader] : []),
     ...(rule.outputClaimToHeaders ?? []).flatMap(({ header }) => header ?? []),
   ].map((name) => name.toLowerCase());
+  const audiences = rule.audiences && rule.audiences.length > 0 ? new Set(rule.audiences.map(audience)) : undefined;
   const spaced = ['scope', 'permission', ...(rule.spaceDelimitedClaims ?? [])];
   const verify = (run: Run): Outcome => {
-    for (const name of outputs) if (run.headers[name] !== undefined) run.headers[name] = undefined;
+    for (const name of outputs) if (run.headers?.[name] !== undefined) change(run, name, undefined);
     const tokens = find(run);
     let outcome: Outcome = 'missing';
-    for (const found of tokens.toReversed()) {
-      const token = run.known.get(found.text);
-      outcome = judge(token, rule, run.call.now);
+    for (let index = tokens.length - 1; index >= 0; index--) {
+      const found = tokens[index]!;
+      const token = run.call.tokens?.find(({ text }) => text === found.text);
+      outcome = judge(token, rule, audiences, run.call.now);
       if (outcome !== 'ok') return outcome;
       take(run, rule, token!.claims!, spaced, found);
     }
@@ -120,7 +120,12 @@ function provider(source: TokenRule): Provider {
   return { source, verify };
 }
 
-function judge(token: CallToken | undefined, rule: JwtRule, now: number | undefined): Outcome {
+function judge(
+  token: CallToken | undefined,
+  rule: JwtRule,
+  audiences: ReadonlySet<string> | undefined,
+  now: number | undefined,
+): Outcome {
   const claims = token?.claims;
   if (!claims || !isWellFormed(claims)) return 'invalid';
   if (rule.issuer && claims.iss !== rule.issuer) return 'foreign';
@@ -129,11 +134,7 @@ function judge(token: CallToken | undefined, rule: JwtRule, now: number | undefi
     if (nbf !== undefined && now + CLOCK_SKEW < nbf) return 'invalid';
     if (exp !== undefined && now > exp + CLOCK_SKEW) return 'invalid';
   }
-  if (rule.audiences && rule.audiences.length > 0) {
-    const wanted = new Set(rule.audiences.map(audience));
-    const given = typeof claims.aud === 'string' ? [claims.aud] : ((claims.aud as readonly string[] | undefined) ?? []);
-    if (!given.some((one) => wanted.has(audience(one)))) return 'audience';
-  }
+  if (audiences && !isAudience(claims.aud, audiences)) return 'audience';
   return token.genuine === false ? 'invalid' : 'ok';
 }
 
@@ -142,12 +143,22 @@ function audience(text: string): string {
   return text.replace(/^https?:\/\//, '').replace(/\/$/, '');
 }
 
+function isAudience(given: unknown, wanted: ReadonlySet<string>): boolean {
+  if (typeof given === 'string') return wanted.has(audience(given));
+  return Array.isArray(given) && given.some((one: string) => wanted.has(audience(one)));
+}
+
 function isWellFormed({ iss, sub, jti, aud, exp, nbf, iat }: Readonly<Record<string, unknown>>): boolean {
-  const isText = (value: unknown) => value === undefined || typeof value === 'string';
-  const isTime = (value: unknown) => value === undefined || (typeof value === 'number' && value >= 0);
-  const isAudience =
-    aud === undefined || typeof aud === 'string' || (Array.isArray(aud) && aud.every((one) => typeof one === 'string'));
-  return [iss, sub, jti].every(isText) && [exp, nbf, iat].every(isTime) && isAudience;
+  if (!isText(iss) || !isText(sub) || !isText(jti) || !isTime(exp) || !isTime(nbf) || !isTime(iat)) return false;
+  return isText(aud) || (Array.isArray(aud) && aud.every((one) => typeof one === 'string'));
+}
+
+function isText(value: unknown): boolean {
+  return value === undefined || typeof value === 'string';
+}
+
+function isTime(value: unknown): boolean {
+  return value === undefined || (typeof value === 'number' && value >= 0);
 }
 
 function take(
@@ -165,16 +176,17 @@ function take(
     if (header && text !== undefined && text !== '') add(run, header, text);
   }
   if (!rule.forwardOriginalToken) found.takeAway(run);
-  const lists = spaced.flatMap((name) => {
+  run.claims = claims;
+  for (const name of spaced) {
     const value = claims[name];
-    return typeof value === 'string' ? [[name, value.split(' ').filter(Boolean)] as const] : [];
-  });
-  run.claims = lists.length === 0 ? claims : { ...claims, ...Object.fromEntries(lists) };
+    if (typeof value === 'string') run.claims = { ...run.claims, [name]: value.split(' ').filter(Boolean) };
+  }
 }
 
-function add({ headers }: Run, header: string, value: string): void {
+function add(run: Run, header: string, value: string): void {
   const name = header.toLowerCase();
-  headers[name] = headers[name] === undefined ? value : `${headers[name]},${value}`;
+  const before = run.headers?.[name];
+  change(run, name, before === undefined ? value : `${before},${value}`);
 }
 
 function claimText(claims: unknown, name: string): string | undefined {
@@ -204,20 +216,20 @@ function locations(rule: JwtRule): (run: Run) => readonly Found[] {
   return (run) => {
     const found: Found[] = [];
     for (const { name, prefix } of inHeaders) {
-      const value = run.headers[name];
+      const value = run.headers?.[name];
       const text = value === undefined ? undefined : afterPrefix(value, prefix);
-      if (text !== undefined)
-        found.push({ text, takeAway: ({ headers: all }) => Object.assign(all, { [name]: undefined }) });
+      if (text !== undefined) found.push({ text, takeAway: (all) => change(all, name, undefined) });
     }
-    if (inParams.length > 0) {
-      const query = new URLSearchParams(run.path.includes('?') ? run.path.slice(run.path.indexOf('?') + 1) : '');
+    const mark = inParams.length > 0 ? run.path.indexOf('?') : -1;
+    if (mark >= 0) {
+      const query = new URLSearchParams(run.path.slice(mark + 1));
       for (const name of inParams) {
         const text = query.get(name);
         if (text !== null) found.push({ text, takeAway: (all) => removeParameter(all, name) });
       }
     }
     for (const name of inCookies) {
-      const text = cookie(run.headers.cookie, name);
+      const text = cookie(run.headers?.cookie, name);
       if (text !== undefined) found.push({ text, takeAway: () => {} });
     }
     return found;

@@ -8,6 +8,7 @@ export function policyCommands(program: Command): void {
   changeCommands(policy);
   testCommand(policy);
   brokerCommands(policy);
+  questionCommands(policy);
 }
 
 function lintCommand(policy: Command): void {
@@ -133,4 +134,52 @@ function brokerCommands(policy: Command): void {
     .addOption(new Option('--reason <text>', 'for the audit log').makeOptionMandatory())
     .addOption(new Option('--output <form>', 'how to print').choices(['text', 'json', 'markdown']).default('text'))
     .action(async (version, options) => (await import('./apply.ts')).rollBackPolicy(version, options));
+}
+
+/** Where the answers come from. */
+function aboutAMesh(command: Command): Command {
+  return command
+    .addOption(flag('--kubeconfig <file>', 'a live cluster; files win over what it has', 'MESHPASS_KUBECONFIG'))
+    .addOption(
+      new Option('--mesh-config <file>', 'MeshConfig of istiod, where its ConfigMap is not among the manifests'),
+    )
+    .addOption(output());
+}
+
+function withRequest(command: Command): Command {
+  const many = (value: string, before: readonly string[]) => [...before, value];
+  for (const option of [
+    new Option('--method <method>', 'of the request').default('GET'),
+    new Option('--path <path>', 'of the request, as the client sends it').default('/'),
+    new Option('--host <host>', 'Host of the request (default: the name in the target)'),
+    new Option('--header <line>', '"NAME: VALUE"; may be given again').argParser(many).default([]),
+    new Option('--tcp', 'bytes that are no HTTP'),
+    new Option('--source-ip <address>', 'of the peer'),
+    new Option('--sni <name>', 'server name of the TLS handshake'),
+  ])
+    command.addOption(option);
+  return command;
+}
+
+function questionCommands(policy: Command): void {
+  aboutAMesh(withRequest(policy.command('can-i')))
+    .description('may this identity make this call: by which rule, in which file and line')
+    .argument('[paths...]', 'manifests of Services, workloads and policies; - is standard input')
+    .requiredOption('--as <identity>', 'NAMESPACE/SERVICEACCOUNT, a whole principal, or nobody')
+    .requiredOption('--to <target>', 'SERVICE.NAMESPACE:PORT, or NAMESPACE/WORKLOAD:PORT')
+    .addOption(new Option('--claims <json>', 'payload of the token that is carried, or @FILE with it'))
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 yes, 1 no or it depends, 2 wrong flags, 3 the cluster does not answer. docs/evaluator.md has more.',
+    )
+    .action(async (paths, options) => (await import('./can-i.ts')).canICommand(paths, options));
+  aboutAMesh(withRequest(policy.command('who-can')))
+    .description('who reaches an endpoint with a call, of all that the mesh knows')
+    .argument('<target>', 'SERVICE.NAMESPACE:PORT, or NAMESPACE/WORKLOAD:PORT')
+    .argument('[paths...]', 'manifests of Services, workloads and policies; - is standard input')
+    .action(async (target, paths, options) => (await import('./who-can.ts')).whoCanCommand(target, paths, options));
+  aboutAMesh(policy.command('matrix'))
+    .description('identities by endpoints: who reaches every call, some, or none')
+    .argument('[paths...]', 'manifests of Services, workloads and policies; - is standard input')
+    .action(async (paths, options) => (await import('./matrix.ts')).matrixCommand(paths, options));
 }

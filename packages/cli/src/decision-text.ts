@@ -1,0 +1,57 @@
+/** A decision in words: what was decided, why, and where that is written. */
+import type { Decision, RuleRef } from '@meshpass/policy/evaluate/call';
+
+const WHY: Readonly<Record<Decision['reason'], string>> = {
+  open: 'no ALLOW policy applies, so what is not denied passes',
+  'allow-rule': 'this rule allows it',
+  'no-allow-rule': 'ALLOW policies apply, and none of their rules matches',
+  'deny-rule': 'this rule denies it',
+  'custom-rule': 'an external authorizer refuses it, or the mesh does not know it',
+  'invalid-token': 'the token is not valid for this rule',
+  plaintext: 'mutual TLS is demanded',
+  'foreign-peer': 'the peer is of a trust domain that the mesh does not take',
+  'not-http': 'the port is declared as HTTP, and this is not',
+  'malformed-path': 'Envoy refuses the path',
+};
+
+/** `refused (403): this rule denies it: DENY shop/no-admin rule 0, policies.yaml:12`. */
+export function decisionText(decision: Decision): string {
+  const { allowed, status, reason, rule, as } = decision;
+  const verdict = `${allowed ? 'allowed' : 'refused'}${status === undefined ? '' : ` (${status})`}`;
+  const notes = [
+    ...(decision.external ?? []).map(
+      ({ provider, rule: by }) => `depends on the authorizer ${provider}: ${ruleText(by)}`,
+    ),
+    ...(decision.audited ?? []).map((by) => `audited by ${ruleText(by)}`),
+    ...(decision.dryRun?.denied ? [`would be denied by ${ruleText(decision.dryRun.denied)} (dry run)`] : []),
+    ...(decision.dryRun?.allowed === 'no-rule' ? ['would be allowed by no rule (dry run)'] : []),
+  ];
+  const tail = notes.map((note) => `\n    ${note}`).join('');
+  return `${verdict} as ${as.toUpperCase()}: ${WHY[reason]}${rule ? `: ${ruleText(rule)}` : ''}${tail}`;
+}
+
+export function ruleText({ kind, namespace, name, action, rule, place }: RuleRef): string {
+  const at = place();
+  const where = at.line > 0 ? `${at.file}:${at.line}` : at.file;
+  return `${action ?? kind} ${namespace}/${name}${rule === undefined ? '' : ` rule ${rule}`}, ${where}`;
+}
+
+/** Plain data for `--output json`. */
+export function decisionJson({ rule, audited, external, dryRun, ...rest }: Decision): object {
+  return {
+    ...rest,
+    ...(rule && { rule: ruleJson(rule) }),
+    ...(audited && { audited: audited.map(ruleJson) }),
+    ...(external && { external: external.map(({ provider, rule: by }) => ({ provider, rule: ruleJson(by) })) }),
+    ...(dryRun && {
+      dry_run: {
+        ...(dryRun.denied && { denied: ruleJson(dryRun.denied) }),
+        ...(dryRun.allowed && { allowed: dryRun.allowed === 'no-rule' ? 'no-rule' : ruleJson(dryRun.allowed) }),
+      },
+    }),
+  };
+}
+
+function ruleJson({ place, ...rule }: RuleRef): object {
+  return { ...rule, place: place() };
+}

@@ -1,0 +1,37 @@
+/** The mesh that questions are asked about: manifests from files, a live cluster, or the one laid over the other. */
+import { MeshpassError } from '@meshpass/identity/error';
+import { type MeshView, viewMesh } from '@meshpass/policy/evaluate/mesh-view';
+import { findMeshConfig, readMeshConfig } from '@meshpass/policy/istio/mesh-config';
+import type { Resource } from '@meshpass/policy/istio/resources';
+import { readCluster } from './cluster-manifests.ts';
+import { readManifests, readText, refuse } from './policy-input.ts';
+
+export interface MeshInput {
+  readonly kubeconfig?: string;
+  /** File with a MeshConfig, where the ConfigMap of istiod is not among the manifests. */
+  readonly meshConfig?: string;
+}
+
+/**
+ * Files win over what the cluster has of the same kind and name: what would be, once they are applied.
+ * @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable`
+ */
+export async function readMesh(paths: readonly string[], { kubeconfig, meshConfig }: MeshInput): Promise<MeshView> {
+  if (paths.length === 0 && kubeconfig === undefined)
+    throw new MeshpassError('usage', 'Name files or directories of manifests, - for standard input, or --kubeconfig.');
+  const found = new Map<string, Resource>();
+  const add = (resources: readonly Resource[]): void => {
+    for (const one of resources) found.set(`${one.kind} ${one.metadata.namespace}/${one.metadata.name}`, one);
+  };
+  if (kubeconfig !== undefined) {
+    const { resources, problems } = await readCluster(kubeconfig);
+    refuse(problems);
+    add(resources);
+  }
+  if (paths.length > 0) add(await readManifests(paths));
+  const resources = [...found.values()];
+  return viewMesh(
+    resources,
+    meshConfig === undefined ? findMeshConfig(resources) : readMeshConfig(readText(meshConfig)),
+  );
+}

@@ -1,0 +1,45 @@
+/** Can this identity make this call: yes or no, by which rule, in which file and line. */
+import type { Call, Decision, HttpCall } from './call.ts';
+import { type Caller, callOf } from './identity.ts';
+import type { MeshView } from './mesh-view.ts';
+import { type Endpoint, findEndpoints } from './target.ts';
+
+export interface Answer {
+  readonly endpoint: Endpoint;
+  readonly decision: Decision;
+  /** On a port that declares no protocol the client chooses between rules for HTTP and for TCP. */
+  readonly chosenByClient: boolean;
+}
+
+export interface CanI {
+  /** `some`: workloads behind the name, or what the client announces, differ. */
+  readonly allowed: 'yes' | 'no' | 'some';
+  readonly answers: readonly Answer[];
+}
+
+/**
+ * @param target `orders.shop:80`, or `shop/orders:8080`
+ * @param http absent: bytes that are no HTTP
+ * @throws MeshpassError `usage` for a target that is not there
+ */
+export function canI(
+  view: MeshView,
+  caller: Caller,
+  target: string,
+  http: (Omit<HttpCall, 'authority'> & { readonly authority?: string }) | undefined,
+  more: Partial<Call> = {},
+): CanI {
+  const answers = findEndpoints(view, target).flatMap((endpoint) => {
+    const full = http && { ...http, authority: http.authority ?? endpoint.authority };
+    const call = callOf(endpoint, caller, full, more);
+    const chosenByClient = call.principal !== undefined && endpoint.guard.protocolOf(endpoint.port) === 'undeclared';
+    const ways: readonly Call[] = chosenByClient && full ? [call, { ...call, announces: 'tcp' }] : [call];
+    return ways.map((one) => ({ endpoint, decision: endpoint.guard.decide(one), chosenByClient }));
+  });
+  return { allowed: summary(answers.map(({ decision }) => decision.allowed)), answers };
+}
+
+export function summary(verdicts: readonly boolean[]): 'yes' | 'no' | 'some' {
+  if (verdicts.every((allowed) => !allowed)) return 'no';
+  return verdicts.every(Boolean) ? 'yes' : 'some';
+}

@@ -1,0 +1,114 @@
+/** What a call is addressed to, as people write it, and the workloads and ports that answer there. */
+import { MeshpassError } from '@meshpass/identity';
+import { didYouMean } from '../did-you-mean.ts';
+import type { ResourceOf } from '../istio/resources.ts';
+import type { AttachedService } from './attach.ts';
+import { type Guard, guardOf } from './guard.ts';
+import type { MeshView } from './mesh-view.ts';
+import { workloadPorts } from './ports.ts';
+import { selects, type Workload } from './workload.ts';
+
+export interface Endpoint {
+  /** As asked for: `orders.shop:80`. */
+  readonly name: string;
+  readonly guard: Guard;
+  /** Port of the workload. */
+  readonly port: number;
+  /** What `Host` says by default. */
+  readonly authority: string;
+}
+
+/**
+ * `orders.shop:80` or `orders.shop.svc.cluster.local:80` is a Service, `shop/orders:8080` a workload by its own port.
+ * A Service without known workloads stands for one that has just the labels of its selector.
+ * @returns one endpoint for each workload behind it
+ * @throws MeshpassError `usage` for what is not so written, or names nothing that is there
+ */
+export function findEndpoints(view: MeshView, text: string): readonly Endpoint[] {
+  const [, place, number] = /^([^:]+?)(?::(\d{1,5}))?$/.exec(text) ?? [];
+  if (!place)
+    throw new MeshpassError(
+      'usage',
+      `${JSON.stringify(text)}: write SERVICE.NAMESPACE:PORT, or NAMESPACE/WORKLOAD:PORT.`,
+    );
+  const port = number === undefined ? undefined : Number(number);
+  return place.includes('/') ? ofWorkload(view, place, port) : ofService(view, place, port);
+}
+
+/** Every port of every Service, and every workload behind it. */
+export function allEndpoints(view: MeshView): readonly Endpoint[] {
+  const guards = new Map<string, Guard>();
+  return view
+    .all('Service')
+    .flatMap((service) =>
+      (service.spec.ports ?? [])
+        .filter(({ protocol = 'TCP' }) => protocol === 'TCP')
+        .flatMap(({ port }) => behind(view, service, port, guards)),
+    );
+}
+
+function ofService(view: MeshView, host: string, port: number | undefined): readonly Endpoint[] {
+  const [name, namespace] = host.split('.');
+  const services = view.all('Service');
+  const service = services.find(({ metadata }) => metadata.name === name && metadata.namespace === namespace);
+  if (!service) {
+    const known = services.map(({ metadata }) => `${metadata.name}.${metadata.namespace}`);
+    throw new MeshpassError(
+      'usage',
+      `There is no Service ${name}.${namespace ?? '?'}${didYouMean(`${name}.${namespace}`, known)}.`,
+    );
+  }
+  const ports = (service.spec.ports ?? []).map((one) => one.port);
+  if (port === undefined && ports.length !== 1)
+    throw new MeshpassError('usage', `${name}.${namespace} has the ports ${ports.join(', ')}: say which.`);
+  const wanted = port ?? ports[0]!;
+  if (!ports.includes(wanted))
+    throw new MeshpassError('usage', `${name}.${namespace} has no port ${wanted}, only ${ports.join(', ') || 'none'}.`);
+  return behind(view, service, wanted, new Map());
+}
+
+function ofWorkload(view: MeshView, place: string, port: number | undefined): readonly Endpoint[] {
+  const [namespace, name] = place.split('/');
+  const workload = view.workloads.find((one) => one.namespace === namespace && one.name === name);
+  if (!workload) {
+    const known = view.workloads.map((one) => `${one.namespace}/${one.name}`);
+    throw new MeshpassError('usage', `There is no workload ${place}${didYouMean(place, known)}.`);
+  }
+  if (port === undefined) throw new MeshpassError('usage', `${place}: say which port of the workload.`);
+  return [{ name: `${place}:${port}`, guard: guardOf(view, workload), port, authority: `${name}.${namespace}` }];
+}
+
+function behind(
+  view: MeshView,
+  service: ResourceOf<'Service'>,
+  port: number,
+  guards: Map<string, Guard>,
+): readonly Endpoint[] {
+  const { name, namespace } = service.metadata;
+  const { selector } = service.spec;
+  if (!selector || Object.keys(selector).length === 0) return [];
+  const known = view.workloads.filter((one) => one.namespace === namespace && selects(selector, one.labels));
+  const host = `${name}.${namespace}.svc.${view.config.clusterDomain}:${port}`;
+  return (known.length > 0 ? known : [standIn(service, selector)]).flatMap((workload) => {
+    const reached = [...workloadPorts(view, workload).values()].find(({ reachedAs }) => reachedAs.includes(host));
+    if (!reached) return [];
+    const key = `${workload.namespace}/${workload.name}`;
+    const attached: AttachedService | undefined =
+      workload.kind === 'waypoint' ? { kind: 'Service', namespace, name } : undefined;
+    const guard = guards.get(key) ?? guardOf(view, workload, attached ? { service: attached } : {});
+    guards.set(key, guard);
+    return [
+      { name: `${name}.${namespace}:${port}`, guard, port: reached.port, authority: `${name}.${namespace}:${port}` },
+    ];
+  });
+}
+
+function standIn(service: ResourceOf<'Service'>, labels: Workload['labels']): Workload {
+  const { name, namespace } = service.metadata;
+  const portNames = new Map(
+    (service.spec.ports ?? []).flatMap(({ port, targetPort }) =>
+      typeof targetPort === 'string' ? [[targetPort, port] as const] : [],
+    ),
+  );
+  return { namespace, name, labels, serviceAccount: 'default', kind: 'sidecar', portNames, source: service };
+}
