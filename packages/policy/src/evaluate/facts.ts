@@ -41,6 +41,7 @@ export class CallFacts implements Facts {
   /** As the rules see them: what a valid token adds and takes away is in it. */
   headers: Headers | undefined;
   readonly #call: Call;
+  readonly #http: HttpCall | undefined;
   readonly #wholePath: string;
 
   /** @param path normalised, with its query; absent for what is no HTTP */
@@ -56,14 +57,15 @@ export class CallFacts implements Facts {
     this.metadata = call.metadata;
     this.headers = http?.headers;
     this.#call = call;
+    this.#http = http;
     this.#wholePath = path;
   }
 
   /** A proxy that trusts no other believes the last address: that is what the one before it has seen. */
   get remoteIp(): string | undefined {
-    const { remoteIp, sourceIp, http } = this.#call;
+    const { remoteIp, sourceIp } = this.#call;
     if (remoteIp !== undefined) return remoteIp;
-    const value = http?.headers?.['x-forwarded-for'];
+    const value = this.#http?.headers?.['x-forwarded-for'];
     const last = value?.slice(value.lastIndexOf(',') + 1).trim();
     return last !== undefined && parseAddress(last) ? last : sourceIp;
   }

@@ -104,6 +104,7 @@ describe('traps', () => {
     const from = (value: string) => get('/a', { sourceIp: '10.0.0.1', headers: { 'x-forwarded-for': value } });
     expect(decide(block, from('10.9.9.9, 198.51.100.7'))).toBe('allowed by p[0]');
     expect(decide(block, from('198.51.100.7, 10.9.9.9'))).toBe('refused 403 by p');
+    expect(decide(block, { ...from('198.51.100.7'), port: 5432 })).toBe('refused by p');
     const own = policy({ rules: [{ from: [{ source: { remoteIpBlocks: ['10.0.0.1'] } }] }] });
     expect(decide(own, from('nonsense'))).toBe('allowed by p[0]');
   });

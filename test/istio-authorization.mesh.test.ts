@@ -1,0 +1,141 @@
+/**
+ * Istio's own authorization examples, read from the source that the lab is built of: every field of them is known, what
+ * its builder leaves out is left out, and what its integration tests expect of paths holds.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { compileRule } from '@meshpass/policy/evaluate/compile-rule';
+import { guardOf } from '@meshpass/policy/evaluate/guard';
+import { viewMesh } from '@meshpass/policy/evaluate/mesh-view';
+import { loadManifests } from '@meshpass/policy/istio/load';
+import { DEFAULT_MESH_CONFIG } from '@meshpass/policy/istio/mesh-config';
+import type { AuthorizationPolicy } from '@meshpass/policy/istio/resources';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { istioSource } from './istio-source.ts';
+
+let root: string;
+beforeAll(() => {
+  root = istioSource();
+});
+
+const BUILDER = 'pilot/pkg/security/authz/builder/testdata';
+const INTEGRATION = 'tests/integration/security';
+const SUBSTITUTES: readonly (readonly [RegExp, string])[] = [
+  // Whole lines of control go; a value is a port, a principal, a namespace or a name.
+  [/^\s*\{\{-?\s*(?:range|if|else|end|with)[^}]*\}\}\s*$/gm, ''],
+  [/(alues:\s*)\{\{[^}]*\}\}/g, '$1["10.0.0.1"]'],
+  [/(mode:\s*)"?\{\{[^}]*\}\}"?/g, '$1STRICT'],
+  [/\{\{[^}]*PortForName[^}]*\}\}/g, '8080'],
+  [/\{\{[^}]*Port[^}]*\}\}/g, '8080'],
+  [/\{\{[^}]*SpiffeIdentity[^}]*\}\}/g, 'cluster.local/ns/ns1/sa/denied'],
+  [/\{\{[^}]*\}\}/g, 'to'],
+];
+
+const files = (folder: string, end: string): string[] =>
+  readdirSync(join(root, folder))
+    .filter((name) => name.endsWith(end))
+    .sort();
+const text = (...path: string[]): string => readFileSync(join(root, ...path), 'utf8');
+
+function policiesOf(source: string, name: string): readonly AuthorizationPolicy[] {
+  const { resources, problems } = loadManifests(source, name);
+  expect(problems, name).toEqual([]);
+  return resources.filter((one): one is AuthorizationPolicy => one.kind === 'AuthorizationPolicy');
+}
+
+function filled(template: string): string {
+  return SUBSTITUTES.reduce((source, [pattern, value]) => source.replace(pattern, value), template);
+}
+
+describe('the inputs of its builder', () => {
+  it.each(['http', 'tcp'])('%s: every field is known, and the same rules are left out', (kind) => {
+    const inputs = files(`${BUILDER}/${kind}`, '-in.yaml');
+    expect(inputs.length).toBeGreaterThan(kind === 'http' ? 15 : 5);
+    let compared = 0;
+    for (const input of inputs) {
+      const policies = policiesOf(text(BUILDER, kind, input), input);
+      expect(policies.length, input).toBeGreaterThan(0);
+      const output = input.replace('-in.yaml', '-out.yaml');
+      if (!files(`${BUILDER}/${kind}`, output).includes(output)) continue;
+      const built = new Set(
+        [...text(BUILDER, kind, output).matchAll(/ns\[[^\]]*\]-policy\[[^\]]*\]-rule\[\d+\]/g)].map(String),
+      );
+      for (const { metadata, spec } of policies) {
+        for (const [index, rule] of (spec.rules ?? []).entries()) {
+          const action = spec.action ?? 'ALLOW';
+          const context = {
+            namespace: metadata.namespace,
+            action,
+            forTcp: kind === 'tcp',
+            trustDomains: ['cluster.local'],
+          };
+          const name = `ns[${metadata.namespace}]-policy[${metadata.name}]-rule[${index}]`;
+          expect(compileRule(rule, context) !== undefined, `${input}: ${name}`).toBe(built.has(name));
+          compared++;
+        }
+      }
+    }
+    expect(compared).toBeGreaterThan(10);
+  });
+});
+
+describe('the templates of its integration tests', () => {
+  it.each(['authz', 'requestauthn', 'reachability'])(
+    '%s: every field is known, and all of them can be evaluated',
+    (folder) => {
+      const templates = files(`${INTEGRATION}/testdata/${folder}`, '.yaml.tmpl');
+      expect(templates.length).toBeGreaterThan(5);
+      for (const template of templates) {
+        const { resources, problems } = loadManifests(
+          filled(text(INTEGRATION, 'testdata', folder, template)),
+          template,
+        );
+        expect(problems, template).toEqual([]);
+        const view = viewMesh([...resources, ...workload()]);
+        const guard = guardOf(view, view.workloads[0]!);
+        const call = {
+          port: 8080,
+          principal: 'cluster.local/ns/ns1/sa/a',
+          http: { method: 'GET', path: '/', authority: 'to' },
+        };
+        expect(typeof guard.decide(call).allowed, template).toBe('boolean');
+      }
+    },
+  );
+
+  it.each([
+    ['PathTemplating', 'path-templating', 'BASE'],
+    ['PathPrecedence', 'path-precedence', 'BASE'],
+    ['PathNormalization', 'path-normalization', 'BASE'],
+  ] as const)('what TestAuthz_%s expects holds', (test, template, pathNormalization) => {
+    const body = new RegExp(`func TestAuthz_${test}\\(.*?\\n}\\n`, 's').exec(text(INTEGRATION, 'authz_test.go'))![0];
+    const cases = [...body.matchAll(/path:\s+"([^"]*)",\s*allow:\s+(true|false)/g)].map(
+      ([, path, allow]) => [path!, allow === 'true'] as const,
+    );
+    expect(cases.length).toBeGreaterThan(3);
+    const { resources } = loadManifests(filled(text(INTEGRATION, 'testdata/authz', `${template}.yaml.tmpl`)), template);
+    const view = viewMesh([...resources, ...workload()], { ...DEFAULT_MESH_CONFIG, pathNormalization });
+    const guard = guardOf(view, view.workloads[0]!);
+    const decided = cases.map(([path]) => {
+      const http = { method: 'GET', path, authority: 'to' };
+      return [path, guard.decide({ port: 8080, principal: 'cluster.local/ns/ns1/sa/a', http }).allowed];
+    });
+    expect(decided).toEqual(cases);
+  });
+});
+
+/** What the templates' policies are for, under the names that they are filled with. */
+function workload() {
+  const labels = { app: 'to', version: 'v1' };
+  const objects = [
+    {
+      ...{ apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'to', namespace: 'default' } },
+      spec: { template: { metadata: { labels }, spec: { serviceAccountName: 'to' } } },
+    },
+    {
+      ...{ apiVersion: 'v1', kind: 'Service', metadata: { name: 'to', namespace: 'default' } },
+      spec: { selector: { app: 'to' }, ports: [{ name: 'http', port: 8080 }] },
+    },
+  ];
+  return loadManifests(JSON.stringify({ apiVersion: 'v1', kind: 'List', items: objects }), 'workload').resources;
+}
