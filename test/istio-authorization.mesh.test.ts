@@ -20,12 +20,12 @@ beforeAll(() => {
 
 const BUILDER = 'pilot/pkg/security/authz/builder/testdata';
 const INTEGRATION = 'tests/integration/security';
-const SUBSTITUTES: readonly (readonly [RegExp, string])[] = [
+const SUBSTITUTES: readonly (readonly [RegExp, string | ((text: string) => string)])[] = [
   // Whole lines of control go; a value is a port, a principal, a namespace or a name.
   [/^\s*\{\{-?\s*(?:range|if|else|end|with)[^}]*\}\}\s*$/gm, ''],
   [/(alues:\s*)\{\{[^}]*\}\}/g, '$1["10.0.0.1"]'],
   [/(mode:\s*)"?\{\{[^}]*\}\}"?/g, '$1STRICT'],
-  [/\{\{[^}]*PortForName[^}]*\}\}/g, '8080'],
+  [/\{\{[^}]*PortForName[^}]*\}\}/g, portOf],
   [/\{\{[^}]*Port[^}]*\}\}/g, '8080'],
   [/\{\{[^}]*SpiffeIdentity[^}]*\}\}/g, 'cluster.local/ns/ns1/sa/denied'],
   [/\{\{[^}]*\}\}/g, 'to'],
@@ -44,7 +44,14 @@ function policiesOf(source: string, name: string): readonly AuthorizationPolicy[
 }
 
 function filled(template: string): string {
-  return SUBSTITUTES.reduce((source, [pattern, value]) => source.replace(pattern, value), template);
+  return SUBSTITUTES.reduce((source, [pattern, value]) => source.replace(pattern, value as string), template);
+}
+
+/** Ports of different names are different. */
+function portOf(expression: string): string {
+  const name = /`([^`]*)`|"([^"]*)"/.exec(expression);
+  const word = name?.[1] ?? name?.[2] ?? 'http';
+  return word === 'http' ? '8080' : String(9000 + [...word].reduce((sum, letter) => sum + letter.charCodeAt(0), 0));
 }
 
 describe('the inputs of its builder', () => {
