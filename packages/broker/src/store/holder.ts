@@ -38,7 +38,7 @@ export function readHolder(text: unknown): Holder | undefined {
  * Of keys one in common is enough: a file that is being changed has the old and the new one.
  * @returns what differs, in words for an operator
  */
-export function differences(own: Shared, active: Shared): string[] {
+function differences(own: Shared, active: Shared): string[] {
   const equal = (['publicUrl', 'trustDomain', 'tokenAudience'] as const)
     .filter((name) => own[name] !== active[name])
     .map((name) => `${WORDS[name]} is ${own[name]} here and ${active[name]} there`);
