@@ -169,3 +169,31 @@ describe('a push to main', () => {
     );
   });
 });
+
+it('says at once when a policy of somebody else breaks a grant, and when it does no more', async () => {
+  const watched = async () => (await road.audit()).filter(({ action }) => action === 'policy.watch');
+  const findings = async () =>
+    /^meshpass_policy_findings (\d+)$/m.exec(await (await fetch(`${road.meshpass.operatorUrl}/metrics`)).text())?.[1];
+  await until(findings, (seen) => seen === '0', 30);
+  // A path on a TCP port: Istio drops it, and the rule denies everything there.
+  const deny = {
+    ...{
+      apiVersion: 'security.istio.io/v1',
+      kind: 'AuthorizationPolicy',
+      metadata: { name: 'breaks', namespace: 'shop' },
+    },
+    spec: { action: 'DENY', rules: [{ to: [{ operation: { paths: ['/nothing'] } }] }] },
+  };
+  await road.lab.kubernetes.apply(deny);
+  try {
+    const rows = await until(watched, (seen) => seen.some(({ outcome }) => outcome === 'refused'), 30);
+    expect(rows.at(-1)).toMatchObject({ code: 'plan_refused', grant_name: 'payments-dev' });
+    expect(rows.at(-1)!.reason).toContain('every call is refused on ledger-db in shop');
+    expect(rows.at(-1)!.reason).toContain('AuthorizationPolicy shop/breaks, rule 1');
+    expect(await findings()).toBe('1');
+  } finally {
+    await road.lab.kubernetes.remove(deny);
+  }
+  await until(watched, (seen) => seen.at(-1)?.outcome === 'allowed', 30);
+  await until(findings, (seen) => seen === '0', 30);
+});

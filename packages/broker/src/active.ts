@@ -20,6 +20,7 @@ import type { OperatorListener } from './http/standby.ts';
 import { labOnlyFeed, labOnlyLiveIndex } from './lab-only-break-revocation.ts';
 import type { Metrics } from './metrics.ts';
 import { policyChanges } from './policy/change.ts';
+import { type PolicyWatch, watchPolicy } from './policy/watch.ts';
 import type { Broker, BrokerParts } from './serve.ts';
 import { type CloseContext, untilStored } from './session/close.ts';
 import { createFeed } from './session/feed.ts';
@@ -68,11 +69,13 @@ export async function startActive(
   const sourceOf = sourceReader(config.trustedProxies);
   const live = labOnlyLiveIndex(parts.labOnlyBrokenStep, createLiveIndex());
   let watch: Watch | undefined;
+  let policyWatch: PolicyWatch | undefined;
   metrics.measure({
     isActive: store.holds,
     liveSessions: live.size,
     pendingRevocations: () => revocations.pending(),
     signingSince: () => parts.signer.ring.signing.since,
+    policyFindings: () => policyWatch?.findings().length,
     github: {
       sweepAge: () => watch?.sweepAge(),
       memberAge: () => watch?.memberAge(),
@@ -210,6 +213,20 @@ export async function startActive(
     // A store that comes back has it; a broker that stops without one has it in its log.
     void untilStored(closing, { audit: [row] });
   });
+  policyWatch =
+    parts.policy &&
+    watchPolicy({
+      mesh: parts.policy.mesh,
+      onFailure: failed('policy'),
+      onFinding: ({ kind, grant, message, because }, state) => {
+        const reason = state === 'found' ? `${message}: ${because}` : `No longer: ${message}`;
+        log.warn({ kind, grant, because, state }, state === 'found' ? message : `no longer: ${message}`);
+        const draft = { ...draftEvent('policy.watch', {}, clock, random), grant, detail: { kind, because } };
+        const code = state === 'found' ? 'plan_refused' : undefined;
+        const row = auditRow(draft, state === 'found' ? 'refused' : 'allowed', reason, code, clock());
+        void untilStored(closing, { audit: [row] });
+      },
+    });
   const stopRotation = rotation.start();
   const announcing = setInterval(() => void store.announce(shared()).catch(failed('store')), ANNOUNCE_MS).unref();
   const stopCheckpoints = checkpoints.start(config.auditCheckpointSeconds);
@@ -227,6 +244,7 @@ export async function startActive(
     unfollow();
     stopSweeping();
     watch?.stop();
+    await policyWatch?.stop();
     clearInterval(announcing);
     for (const stream of streams) stream.end();
     await listener.stop(patienceMs);

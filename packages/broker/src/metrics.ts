@@ -22,6 +22,8 @@ export interface Gauges {
   readonly pendingRevocations: () => number;
   /** Unix seconds since which the signing key signs. */
   readonly signingSince: () => number;
+  /** Grants that others' policies break, and what holders reach beyond them; undefined where that is not watched. */
+  readonly policyFindings: () => number | undefined;
   /** Of what watches GitHub; undefined where nothing does, or nothing is known yet. */
   readonly github: Readonly<Record<keyof typeof GITHUB_GAUGES, () => number | undefined>>;
 }
@@ -104,6 +106,16 @@ export function createMetrics(): Metrics {
     registers,
     collect() {
       this.set(gauges?.signingSince() ?? 0);
+    },
+  });
+  new Gauge({
+    name: 'meshpass_policy_findings',
+    help: 'Grants that policies of others break, or let reach more',
+    registers,
+    collect() {
+      const value = gauges?.policyFindings();
+      if (value === undefined) this.reset();
+      else this.set(value);
     },
   });
   for (const [key, [name, help]] of Object.entries(GITHUB_GAUGES)) {

@@ -3,7 +3,15 @@ import type { Mesh } from '@meshpass/policy';
 import { z } from 'zod';
 import type { KubernetesHttp } from './kubernetes-http.ts';
 import type { Log } from './log.ts';
-import { type RunningPod, toNamespace, toPod, toPolicy, toService, withWorkloads } from './mesh-objects.ts';
+import {
+  type RunningPod,
+  toGeneration,
+  toNamespace,
+  toPod,
+  toPolicy,
+  toService,
+  withWorkloads,
+} from './mesh-objects.ts';
 import { collectionPath } from './resources.ts';
 import { type RootsFile, splitRoots } from './roots.ts';
 import { type Watched, watch } from './watch.ts';
@@ -54,6 +62,9 @@ export function viewCluster(options: ClusterViewOptions): ClusterView {
   const services = start(collectionPath('Service'), toService);
   const namespaces = start(collectionPath('Namespace'), toNamespace);
   const policies = start(collectionPath('AuthorizationPolicy'), toPolicy);
+  const authentications = ['RequestAuthentication', 'PeerAuthentication'].map((kind) =>
+    start(collectionPath(kind), toGeneration),
+  );
   const { rootsFile } = options;
   const unfollow = rootsFile?.onChange(onChange);
   const configMap = rootsFile
@@ -117,7 +128,14 @@ export function viewCluster(options: ClusterViewOptions): ClusterView {
     },
     close: () => {
       unfollow?.();
-      for (const watched of [services, namespaces, policies, ...(configMap ? [configMap] : []), ...pods.values()])
+      for (const watched of [
+        services,
+        namespaces,
+        policies,
+        ...authentications,
+        ...(configMap ? [configMap] : []),
+        ...pods.values(),
+      ])
         watched.close();
       listeners.clear();
     },

@@ -150,6 +150,12 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
       inForce: () => (state.inForce() ? state.access() : undefined),
       take: state.take,
       resume: state.resume,
+      onChange: (listener) => {
+        const both = [view.onChange(listener), state.onChange(listener)];
+        return () => {
+          for (const cancel of both) cancel();
+        };
+      },
     },
     reviewEdgeToken: async (token) => {
       if (token === '' || token.length > MAX_TOKEN_BYTES) return undefined;

@@ -111,19 +111,27 @@ const Policy = z.object({
 export type WatchedPolicy =
   | { readonly ours: true; readonly name: string; readonly generation: number | undefined }
   /** Without a policy: one that no sidecar enforces. */
-  | { readonly ours: false; readonly policy: ForeignPolicy | undefined };
+  | { readonly ours: false; readonly policy: ForeignPolicy | undefined; readonly generation?: number | undefined };
 
 /** Istio evaluates such a policy and reports what it would do, and does nothing. */
 const DRY_RUN = 'istio.io/dry-run';
 
-/** Our own are watched too: whoever changes one changes its generation, and it is written again. */
+/** By its generation whoever changes one is seen: ours is written again, and of others it is proven what that breaks. */
 export function toPolicy(object: unknown): WatchedPolicy {
   const { metadata, spec } = Policy.parse(object);
   const { name, namespace, generation } = metadata;
   if (metadata.labels?.[MANAGED_BY_LABEL] === MANAGED_BY) return { ours: true, name, generation };
   // Taken for an ALLOW on sidecars, it would have us add the first ALLOW there and close them to everybody else.
   const elsewhere = spec?.targetRef !== undefined || (spec?.targetRefs?.length ?? 0) > 0;
-  if (elsewhere || metadata.annotations?.[DRY_RUN] === 'true') return { ours: false, policy: undefined };
+  if (elsewhere || metadata.annotations?.[DRY_RUN] === 'true') return { ours: false, policy: undefined, generation };
   const selector = spec?.selector?.matchLabels;
-  return { ours: false, policy: { name, namespace, action: spec?.action ?? 'ALLOW', ...(selector && { selector }) } };
+  const policy = { name, namespace, action: spec?.action ?? 'ALLOW', ...(selector && { selector }) };
+  return { ours: false, policy, generation };
+}
+
+const Versioned = z.object({ metadata: z.object({ generation: z.number().optional() }) });
+
+/** Of objects that matter only in that they change. */
+export function toGeneration(object: unknown): number {
+  return Versioned.parse(object).metadata.generation ?? 0;
 }

@@ -24,6 +24,8 @@ export interface PolicyMesh {
   readonly inForce: () => Access | undefined;
   /** Puts a file in force, in place of the one on disk. @throws MeshpassError with why it is not in force */
   readonly take: (access: Access) => Promise<void>;
+  /** Called after every change of what policy depends on; returns its own cancellation. */
+  readonly onChange: (listener: () => void) => () => void;
   /** Goes on with the file that was applied last, after a start. */
   readonly resume: (access: Access) => void;
 }
