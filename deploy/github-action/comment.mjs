@@ -1,0 +1,70 @@
+/**
+ * Writes the plan into the one comment of a pull request: makes it, or changes the one that is there. No dependencies, and no
+ * more rights than `pull-requests: write`.
+ *   node comment.mjs PLAN.md ERROR.txt
+ * Environment of GitHub Actions: GITHUB_API_URL, GITHUB_REPOSITORY, GITHUB_TOKEN, GITHUB_SHA; and PULL_REQUEST.
+ */
+import { readFileSync } from 'node:fs';
+
+/** By which the comment is found again. */
+const MARK = '<!-- meshpass-policy-plan -->';
+/** GitHub takes 65,536 characters. */
+const MOST = 60_000;
+const PAGES = 30;
+
+const {
+  GITHUB_API_URL: api,
+  GITHUB_REPOSITORY: repository,
+  GITHUB_TOKEN: token,
+  GITHUB_SHA: sha,
+  PULL_REQUEST: number,
+} = process.env;
+if (!api || !repository || !token || !/^\d+$/.test(number ?? ''))
+  throw new Error('This runs in a job of a pull request.');
+
+const [plan, error] = process.argv.slice(2).map((file) => readFileSync(file, 'utf8').trim());
+const comments = `/repos/${repository}/issues/${number}/comments`;
+const body = bodyOf();
+const found = await find();
+if (found) await call('PATCH', `/repos/${repository}/issues/comments/${found}`, { body });
+else await call('POST', comments, { body });
+
+function bodyOf() {
+  const failed = error ? `**There is no plan.**\n\n${fenced(error)}` : '**There is no plan.**';
+  const text = plan || failed;
+  const whole = text.length > MOST ? `${text.slice(0, MOST)}\n\n… cut here; the log of the job has the rest.` : text;
+  return `${MARK}\n## What this changes in the mesh\n\n${whole}\n\n<sub>${sha ? `Planned for ${sha.slice(0, 12)}.` : ''}</sub>`;
+}
+
+/** Longer than any fence in the text, so that nothing in it ends the block. */
+function fenced(text) {
+  const fence = '`'.repeat(Math.max(3, ...(text.match(/`+/g) ?? []).map((one) => one.length + 1)));
+  return `${fence}\n${text}\n${fence}`;
+}
+
+/** Our own comment: somebody else's that holds the mark is left alone. */
+async function find() {
+  for (let page = 1; page <= PAGES; page++) {
+    const list = await call('GET', `${comments}?per_page=100&page=${page}`);
+    const ours = list.find((one) => one.body?.startsWith(MARK) && one.user?.type === 'Bot');
+    if (ours) return ours.id;
+    if (list.length < 100) return undefined;
+  }
+  return undefined;
+}
+
+async function call(method, path, json) {
+  const answer = await fetch(`${api}${path}`, {
+    method,
+    headers: {
+      authorization: `Bearer ${token}`,
+      accept: 'application/vnd.github+json',
+      'x-github-api-version': '2022-11-28',
+      ...(json && { 'content-type': 'application/json' }),
+    },
+    ...(json && { body: JSON.stringify(json) }),
+    signal: AbortSignal.timeout(20_000),
+  });
+  if (!answer.ok) throw new Error(`GitHub answers ${method} ${path.split('?')[0]} with ${answer.status}.`);
+  return await answer.json();
+}
