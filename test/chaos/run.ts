@@ -64,6 +64,9 @@ export async function runChaos({ lab, seed, seconds, sessions, progress }: Chaos
       crowds.push(await startCrowd(lab, n % 2 === 0 ? 'workspace' : 'workspace-2', meshpass.brokerUrl, PACE_MS));
     const present = new Map<string, Present>();
     const ordered: Ordered = new Map();
+    // An order may still be under way when the next one is given.
+    const order = (session: string, ...causes: string[]) =>
+      ordered.set(session, new Set([...(ordered.get(session) ?? []), ...causes]));
     let number = 0;
     const arrive = async () => {
       const as = `member-${number++}`;
@@ -96,7 +99,7 @@ export async function runChaos({ lab, seed, seconds, sessions, progress }: Chaos
       const session = (await one.crowd.report()).members[one.as]!;
       happened(`end: ${how}`);
       if (how === 'operator') {
-        ordered.set(session, new Set(['operator']));
+        order(session, 'operator');
         // Its agent comes back with a new session. A broker that is away closes nothing.
         await operator('POST', '/admin/sessions/close', { id: session, reason: 'chaos' }).catch(() => {});
         return;
@@ -105,7 +108,7 @@ export async function runChaos({ lab, seed, seconds, sessions, progress }: Chaos
       if (how === 'github') await github.setCodespaceState(one.codespace, 'Shutdown');
       const cause = { goodbye: 'goodbye', vanish: 'lease_lapsed', github: 'workspace_stopped' }[how];
       // GitHub's word or a goodbye may not reach the broker; the lease ends it then.
-      ordered.set(session, new Set([cause, 'lease_lapsed', 'workspace_stopped']));
+      order(session, cause, 'lease_lapsed', 'workspace_stopped');
       await one.crowd.leave(one.as, how === 'goodbye' ? 'goodbye' : 'vanish');
     };
     const churn = async () => {
