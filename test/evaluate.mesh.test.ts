@@ -2,14 +2,26 @@
  * The evaluator against the real thing: generated policies go through istiod to Envoy, generated calls are made at it, and
  * every verdict must be the evaluator's. `npm run differential` makes ten thousand of them.
  */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { upLab } from '@meshpass/lab';
+import type { KubeObject } from '@meshpass/lab/kubernetes';
 import type { Call, Decision } from '@meshpass/policy/evaluate/call';
+import type { Guard } from '@meshpass/policy/evaluate/guard';
+import { DEFAULT_MESH_CONFIG, type PathNormalization } from '@meshpass/policy/istio/mesh-config';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { parse, stringify } from 'yaml';
 import type { Seen } from './differential/caller.ts';
-import { generateCall } from './differential/generate-calls.ts';
-import { authorizationPolicy, peerAuthentication, requestAuthentication } from './differential/generate-policies.ts';
+import { generateCall, PATHS, PEERS } from './differential/generate-calls.ts';
+import {
+  authorizationPolicy,
+  NAMESPACE,
+  peerAuthentication,
+  requestAuthentication,
+} from './differential/generate-policies.ts';
 import { type Random, randomFrom } from './differential/random.ts';
 import { openRig, type Rig } from './differential/rig.ts';
+import { PORTS } from './differential/target.ts';
 
 const ROUNDS = Number(process.env.MESHPASS_DIFFERENTIAL_ROUNDS ?? 12);
 const CALLS = Number(process.env.MESHPASS_DIFFERENTIAL_CALLS ?? 120);
@@ -20,11 +32,58 @@ let rig: Rig;
 
 beforeAll(async () => {
   lab = await upLab();
-  rig = await openRig(lab);
+  rig = await openRig(lab, [FORMER]);
 });
 afterAll(async () => {
   await rig?.close();
   await lab?.down();
+});
+
+const CLIENT = PEERS[0];
+/** Of a trust domain that is an alias of the mesh's, where it has aliases. */
+const FORMER = 'old.example/ns/shop/sa/client';
+
+describe('the configuration of the mesh', () => {
+  afterAll(() => configure({}));
+
+  it.each<[PathNormalization, string]>([
+    ['NONE', '"normalize_path":false'],
+    ['MERGE_SLASHES', '"merge_slashes":true'],
+    ['DECODE_AND_MERGE_SLASHES', 'UNESCAPE_AND_FORWARD'],
+  ])('paths are normalised as %s', async (pathNormalization, sign) => {
+    configure({ pathNormalization: { normalization: pathNormalization } });
+    const to = [{ operation: { paths: ['/', '/a/b', '/a/*', '*/b', '/b/{*}', '/a.txt', '/a/{*}/c'] } }];
+    const policy = policyOf({ action: 'ALLOW', rules: [{ to }] });
+    const guard = await rig.enforce([policy], { ...DEFAULT_MESH_CONFIG, pathNormalization }, [sign]);
+    const disagreements = await disagreeing(
+      guard,
+      PATHS.map((path) => requestOf(CLIENT, path)),
+    );
+    expect(disagreements.length, report(0, disagreements, [policy])).toBe(0);
+  });
+
+  it('trust domains have aliases', async () => {
+    configure({ trustDomainAliases: ['old.example'] });
+    const config = { ...DEFAULT_MESH_CONFIG, trustDomainAliases: ['old.example'] };
+    for (const source of [
+      { principals: [CLIENT] },
+      { principals: [FORMER] },
+      { principals: ['*.local/ns/shop/sa/client'] },
+      { principals: ['other.example/ns/shop/sa/client'] },
+      { notPrincipals: [CLIENT] },
+      { trustDomains: ['cluster.local'] },
+      { notTrustDomains: ['old.example'] },
+      { namespaces: ['shop'] },
+    ]) {
+      const policy = policyOf({ action: 'ALLOW', rules: [{ from: [{ source }] }] });
+      const guard = await rig.enforce([policy], config, ['spiffe://old.example/']);
+      const disagreements = await disagreeing(
+        guard,
+        [CLIENT, FORMER, PEERS[1]].map((peer) => requestOf(peer, '/')),
+      );
+      expect(disagreements.length, report(0, disagreements, [policy])).toBe(0);
+    }
+  });
 });
 
 describe('generated policies and calls', () => {
@@ -32,16 +91,43 @@ describe('generated policies and calls', () => {
     const random = randomFrom(SEED + round);
     const policies = policiesOf(random);
     const guard = await rig.enforce(policies);
-    const disagreements: object[] = [];
-    for (let left = CALLS; left > 0; left--) {
-      const call = await generateCall(random, rig.world);
-      const decision = guard.decide(call);
-      const seen = await rig.see(guard, call);
-      if (!agree(decision, seen)) disagreements.push(disagreement(call, decision, seen));
-    }
+    const calls: Call[] = [];
+    for (let left = CALLS; left > 0; left--) calls.push(await generateCall(random, rig.world));
+    const disagreements = await disagreeing(guard, calls);
     expect(disagreements.length, report(SEED + round, disagreements, policies)).toBe(0);
   });
 });
+
+async function disagreeing(guard: Guard, calls: readonly Call[]): Promise<readonly object[]> {
+  const disagreements: object[] = [];
+  for (const call of calls) {
+    const decision = guard.decide(call);
+    const seen = await rig.see(guard, call);
+    if (!agree(decision, seen)) disagreements.push(disagreement(call, decision, seen));
+  }
+  return disagreements;
+}
+
+/** istiod watches the file. */
+function configure(more: object): void {
+  const file = join(lab.dir, 'hosts/control/mesh.yaml');
+  const { rootNamespace, trustDomain, enablePrometheusMerge, defaultConfig } = parse(readFileSync(file, 'utf8'));
+  writeFileSync(file, stringify({ rootNamespace, trustDomain, enablePrometheusMerge, defaultConfig, ...more }));
+}
+
+function policyOf(spec: object): KubeObject {
+  return {
+    ...{ apiVersion: 'security.istio.io/v1', kind: 'AuthorizationPolicy' },
+    metadata: { name: 'policy', namespace: NAMESPACE },
+    spec,
+  };
+}
+
+function requestOf(principal: string, path: string): Call {
+  const { destination, addresses } = rig.world;
+  const http = { method: 'GET', path, authority: 'orders.shop' };
+  return { principal, destinationIp: destination, sourceIp: addresses[0]!, port: PORTS.http, http };
+}
 
 function policiesOf(random: Random) {
   const many = (count: number, make: (name: string) => ReturnType<typeof authorizationPolicy>) =>

@@ -13,7 +13,8 @@ export const PEERS = [
   'cluster.local/ns/dev/k/v/sa/web/x',
 ] as const;
 
-const PATHS = [
+/** As clients send them: plain, strange and hostile. */
+export const PATHS = [
   ...[
     '/',
     '/a',

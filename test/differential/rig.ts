@@ -84,16 +84,22 @@ export async function openRig(lab: Lab, peers: readonly string[] = []) {
     caller,
     /**
      * Puts these policies in the place of those that were there, and waits until Envoy works with them.
+     * @param config of the mesh, where the lab's is not Istio's own
+     * @param signs texts of Envoy's configuration by which `config` is known to be in force
      * @returns what guards the workload by the evaluator's account, of the objects as the API server has them
      */
-    enforce: async (policies: readonly KubeObject[], config?: MeshConfig): Promise<Guard> => {
+    enforce: async (
+      policies: readonly KubeObject[],
+      config?: MeshConfig,
+      signs: readonly string[] = [],
+    ): Promise<Guard> => {
       const mark = `mark-${++round}`;
       await clear();
       for (const policy of policies) await lab.kubernetes.apply(policy);
       const { needles, objects } = marks(mark, round, issuers[0]!.jwks);
       for (const object of objects) await lab.kubernetes.apply(object);
       await until(
-        () => missing(needles),
+        () => missing([...needles, ...signs]),
         (left) => left.length === 0,
         60,
       );

@@ -32,26 +32,33 @@ export function withoutQuery(path: string): string {
 
 /** Written with their escape in the canonical form: controls, space, what is not ASCII, and these. */
 const ESCAPED = '"<>^`{|}';
+/** Has nothing of it. */
+const CLEAN = /^[!#-;=?-[\]_a-z~]*$/;
 /** Escapes of what needs none. */
 const NEEDLESS = /%(?:2[DdEe]|3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe])/g;
 
 /** As Chromium's URL library canonicalises a path: much like the WHATWG URL standard, and it unescapes what needs no escape. */
 function canonical(path: string): string {
-  const steps: string[] = [];
-  const unescaped = path.replace(NEEDLESS, (code) => String.fromCharCode(Number.parseInt(code.slice(1), 16)));
-  const given = unescaped.replaceAll('\\', '/').split('/');
+  const unescaped = path.includes('%')
+    ? path.replace(NEEDLESS, (code) => String.fromCharCode(Number.parseInt(code.slice(1), 16)))
+    : path;
+  const slashes = unescaped.replaceAll('\\', '/');
+  const walked = slashes.includes('/.') ? withoutDots(slashes) : slashes;
+  return CLEAN.test(walked) ? walked : [...walked].map(canonicalCharacter).join('');
+}
+
+/** Removes `.` and `..` (RFC 3986 section 5.2.4). */
+function withoutDots(path: string): string {
   // What precedes the first slash belongs to no step.
-  const [head, ...rest] = given;
-  for (const [index, step] of rest.entries()) {
-    const last = index === rest.length - 1;
-    if (step === '.') {
-      if (last) steps.push('');
-    } else if (step === '..') {
-      steps.pop();
-      if (last) steps.push('');
-    } else steps.push(step);
+  const [head, ...given] = path.split('/');
+  const steps: string[] = [];
+  for (const [index, step] of given.entries()) {
+    const last = index === given.length - 1;
+    if (step === '..') steps.pop();
+    if (step !== '.' && step !== '..') steps.push(step);
+    else if (last) steps.push('');
   }
-  return [...[head, ...steps].join('/')].map(canonicalCharacter).join('');
+  return `${head}/${steps.join('/')}`;
 }
 
 function canonicalCharacter(character: string): string {

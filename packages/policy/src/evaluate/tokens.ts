@@ -243,13 +243,16 @@ function removeParameter(run: Run, name: string): void {
   run.path = `${run.path.slice(0, mark)}${left.size > 0 ? `?${left}` : ''}`;
 }
 
+const TOKEN_START = /[A-Za-z0-9\-_.]/;
+
 /** Envoy finds the prefix anywhere in the value, and the token at the first character after it that a token can have. */
 function afterPrefix(value: string, prefix: string): string | undefined {
   if (prefix === '') return value;
   const at = value.indexOf(prefix);
   if (at < 0) return undefined;
+  if (at === 0 && TOKEN_START.test(value.charAt(prefix.length))) return value.slice(prefix.length);
   const after = value.slice(at + prefix.length);
-  const start = after.search(/[A-Za-z0-9\-_.]/);
+  const start = after.search(TOKEN_START);
   return start < 0 ? value : after.slice(start);
 }
 
