@@ -75,6 +75,7 @@ export async function startActive(
     liveSessions: live.size,
     pendingRevocations: () => revocations.pending(),
     signingSince: () => parts.signer.ring.signing.since,
+    policyDrift: () => parts.policy?.mesh.drift(),
     policyFindings: () => policyWatch?.findings().length,
     github: {
       sweepAge: () => watch?.sweepAge(),

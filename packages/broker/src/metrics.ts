@@ -24,6 +24,8 @@ export interface Gauges {
   readonly signingSince: () => number;
   /** Grants that others' policies break, and what holders reach beyond them; undefined where that is not watched. */
   readonly policyFindings: () => number | undefined;
+  /** Objects that are not as compiled; undefined where the broker writes them itself. */
+  readonly policyDrift: () => number | undefined;
   /** Of what watches GitHub; undefined where nothing does, or nothing is known yet. */
   readonly github: Readonly<Record<keyof typeof GITHUB_GAUGES, () => number | undefined>>;
 }
@@ -114,6 +116,16 @@ export function createMetrics(): Metrics {
     registers,
     collect() {
       const value = gauges?.policyFindings();
+      if (value === undefined) this.reset();
+      else this.set(value);
+    },
+  });
+  new Gauge({
+    name: 'meshpass_policy_drift',
+    help: 'Objects that are not what the access file compiles to, where others apply them',
+    registers,
+    collect() {
+      const value = gauges?.policyDrift();
       if (value === undefined) this.reset();
       else this.set(value);
     },

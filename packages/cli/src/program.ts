@@ -140,6 +140,11 @@ function inTheCluster(program: Command): void {
       "token with which GitHub's audit log is streamed to us",
       'MESHPASS_GITHUB_EVENT_TOKEN_FILE',
     ),
+    flag(
+      '--gitops',
+      'others apply what is compiled: write only keys, revocations and ServiceAccounts',
+      'MESHPASS_GITOPS',
+    ),
     flag('--policy-repository <id>', 'its jobs plan and apply access files', 'MESHPASS_POLICY_REPOSITORY'),
     flag('--policy-ref <ref>', 'the ref whose jobs apply', 'MESHPASS_POLICY_REF').default('refs/heads/main'),
     flag('--policy-issuer <url>', 'issuer of their tokens', 'MESHPASS_POLICY_ISSUER').default(

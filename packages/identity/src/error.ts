@@ -102,6 +102,7 @@ const STATUS = {
   plan_stale: 409,
   plan_unknown: 404,
   plan_unauthorized: 403,
+  policy_drift: 503,
   // The agent
   agent_no_identity: 400,
   agent_prebuild: 400,

@@ -48,6 +48,8 @@ export const MeshConfig = z.strictObject({
       port: z.number().int().min(1).max(65535).default(15443),
     })
     .prefault({}),
+  /** Others apply what the access file compiles to. */
+  gitops: z.boolean().default(false),
   /** Seconds between two repairs of what others changed. */
   resyncSeconds: z.number().positive().default(60),
 });
@@ -120,6 +122,7 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
     ...{ view, kubernetes: cluster, log, now, random, accessFile },
     mesh: { trustDomain, rootNamespace, clusterDomain, gateway },
     tokens: parts.tokens,
+    gitops: config.gitops,
     resync: config.resyncSeconds * 1000,
     begun: duty?.begun,
   });
@@ -150,6 +153,7 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
       inForce: () => (state.inForce() ? state.access() : undefined),
       take: state.take,
       resume: state.resume,
+      drift: state.drift,
       onChange: (listener) => {
         const both = [view.onChange(listener), state.onChange(listener)];
         return () => {

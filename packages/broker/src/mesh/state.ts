@@ -21,6 +21,7 @@ import { applyManifests } from './apply.ts';
 import type { ClusterView } from './cluster-view.ts';
 import type { MeshState } from './contract.ts';
 import type { HttpServers } from './ended-sessions.ts';
+import { applyKeysOnly } from './gitops.ts';
 import type { Kubernetes } from './kubernetes.ts';
 import type { Log } from './log.ts';
 import { type PolicyDecisions, policyDecisions } from './policy-decisions.ts';
@@ -40,6 +41,8 @@ export interface StateOptions {
   readonly now: () => number;
   /** 0 to 1. */
   readonly random: () => number;
+  /** Others apply what is compiled: only keys are written, and the rest is compared. */
+  readonly gitops?: boolean;
   /** Milliseconds between two repairs of what others changed. */
   readonly resync: number;
   /** When this broker is the active one; nothing is applied before. Absent: now. */
@@ -60,6 +63,8 @@ export interface LiveMeshState extends MeshState {
   take(access: Access): Promise<void>;
   /** Goes on with a file that was in force before a restart, in place of the one on disk; what it misses may come. */
   resume(access: Access): void;
+  /** Objects that are not as compiled, where others apply them. */
+  readonly drift: () => number | undefined;
   /** Reads the access file now, and compiles anew. */
   reload(): Promise<void>;
   close(): void;
@@ -94,6 +99,7 @@ export function meshState(options: StateOptions): LiveMeshState {
   /** A file that was given, not read from disk, and who waits for it. */
   let taking: { readonly access: Access; readonly done: PromiseWithResolvers<void> } | undefined;
   let fromDisk = true;
+  let drift = 0;
   const problems: { file?: string; apply?: string; mesh?: string; selected?: string } = {};
 
   const apply = reconciler<Plan>({
@@ -101,6 +107,7 @@ export function meshState(options: StateOptions): LiveMeshState {
       const { rootNamespace } = options.mesh;
       const gatewayNamespace = options.mesh.gateway.namespace;
       const at = { now: options.now(), svidLife: LONGEST_SVID_LIFE };
+      if (options.gitops) return await applyKeysOnly(manifests, { kubernetes: options.kubernetes, gatewayNamespace });
       const how = { kubernetes: options.kubernetes, rootNamespace, gatewayNamespace, ...at };
       const { removed, nextChange } = await applyManifests(manifests, how);
       if (removed.length > 0) log.info({ removed }, 'removed what the access file no longer asks for');
@@ -108,6 +115,7 @@ export function meshState(options: StateOptions): LiveMeshState {
     },
     onApplied: (plan) => {
       delete problems.apply;
+      drift = 0;
       applied = plan.content;
       tokenKeys = plan.tokenKeys;
       // A repetition of the same content may be older than what was adopted without applying; a file that waits is not.
@@ -120,6 +128,11 @@ export function meshState(options: StateOptions): LiveMeshState {
         refuse(new MeshpassError(error.code, whatKubernetesSaid(error), { cause: error }));
         soon();
         return;
+      }
+      if (error.code === 'policy_drift') {
+        drift = Number(error.detail.drift);
+        if (problems.apply !== error.message)
+          decisions.tell({ outcome: 'refused', code: error.code, reason: error.message, file: plan.access.file });
       }
       if (problems.apply !== error.message)
         log.error({ err: error, ...error.detail }, 'policies could not be applied; trying again');
@@ -286,6 +299,7 @@ export function meshState(options: StateOptions): LiveMeshState {
       ...view.unready(),
       ...(inForce ? [] : [problems.file ?? problems.apply ?? 'the access file has not been applied yet']),
     ],
+    drift: () => (options.gitops ? drift : undefined),
     problems: () => Object.values(problems),
     tokenKeys: () => tokenKeys,
     tokenKeysChanged: soon,

@@ -26,6 +26,8 @@ export interface PolicyMesh {
   readonly take: (access: Access) => Promise<void>;
   /** Called after every change of what policy depends on; returns its own cancellation. */
   readonly onChange: (listener: () => void) => () => void;
+  /** Objects that are not as compiled, where others apply them. */
+  readonly drift: () => number | undefined;
   /** Goes on with the file that was applied last, after a start. */
   readonly resume: (access: Access) => void;
 }

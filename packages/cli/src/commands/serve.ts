@@ -64,6 +64,7 @@ export interface ServeOptions {
   readonly githubSweep: string;
   readonly githubMembers: string;
   readonly githubEventToken?: string;
+  readonly gitops?: boolean;
   readonly policyRepository?: string;
   readonly policyIssuer: string;
   readonly policyRef: string;
@@ -186,6 +187,7 @@ function meshConfig(options: ServeOptions): Parameters<typeof connectMesh>[0] {
       ...(options.istiodRoots !== undefined && { rootsFile: options.istiodRoots }),
     },
     trustDomain: options.trustDomain,
+    gitops: options.gitops === true,
     rootNamespace: options.rootNamespace,
     gateway: {
       namespace: options.gatewayNamespace,

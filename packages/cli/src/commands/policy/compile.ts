@@ -1,7 +1,7 @@
 /** `meshpass policy compile`: the access file as manifests, the same text for the same input, to be committed and applied. */
-import { compile, formatManifests } from '@meshpass/policy';
+import { compile, formatManifests, loadAccess } from '@meshpass/policy';
 import { meshOf } from '@meshpass/policy/plan/mesh-of';
-import { type MeshFlags, readAccessFile, readPolicyInput } from '../../policy-input.ts';
+import { type MeshFlags, readPolicyInput } from '../../policy-input.ts';
 
 export interface CompileFlags extends MeshFlags {
   readonly access: string;
@@ -9,7 +9,8 @@ export interface CompileFlags extends MeshFlags {
 
 /** @throws MeshpassError `access_*`, `manifest_*`, `usage`, `kubernetes_unavailable` */
 export async function compilePolicy(paths: readonly string[], flags: CompileFlags): Promise<void> {
-  const access = readAccessFile(flags.access);
+  // By its bare name, as the broker reads it: what is compiled there is the same text.
+  const { access } = loadAccess(flags.access);
   const { resources, shape, tokens } = await readPolicyInput(paths, flags);
   const manifests = compile(access, meshOf(resources, shape), tokens);
   // Its keys are the broker's, which writes it by itself, also where everything else is applied by others.
