@@ -76,3 +76,15 @@ it('says that somebody took the guard away', async () => {
   await road.lab.kubernetes.apply(guard!);
   await until(drift, (seen) => seen === '0', 40);
 });
+
+it('does not apply a plan either, and goes on with what was in force', async () => {
+  const body = { main: 'access.yaml', files: { 'access.yaml': original.replace('GET /whoami', 'GET /who') } };
+  const send = async (path: string, more: object) =>
+    road.rogue('github').ask('POST', `${meshpass.brokerUrl}${path}`, {
+      headers: { authorization: `Bearer ${meshpass.operatorToken}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ ...body, ...more }),
+    });
+  const { id: plan } = (await send('/policy/plan', {})).json as { id: string };
+  expect(await send('/policy/apply', { plan })).toMatchObject({ status: 503, json: { error_code: 'policy_drift' } });
+  await until(drift, (seen) => seen === '0', 30);
+});

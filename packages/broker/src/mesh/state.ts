@@ -80,6 +80,8 @@ interface Plan {
   readonly content: string;
 }
 
+/** How long who gave an access file waits for it to be in force. */
+const TAKE_MS = 25_000;
 /** Changes come in bursts: a rollout replaces Pods one by one. */
 const SETTLE_MS = 100;
 /** The longest `ttl` of a grant (an hour) and the clock skew that verifiers allow. */
@@ -127,6 +129,10 @@ export function meshState(options: StateOptions): LiveMeshState {
         candidate = undefined;
         refuse(new MeshpassError(error.code, whatKubernetesSaid(error), { cause: error }));
         soon();
+        return;
+      }
+      if (taking?.access === plan.access && error.code === 'policy_drift') {
+        refuse(error);
         return;
       }
       if (error.code === 'policy_drift') {
@@ -318,7 +324,12 @@ export function meshState(options: StateOptions): LiveMeshState {
       taking = { access, done };
       candidate = access;
       soon();
-      await done.promise;
+      const late = setTimeout(() => {
+        if (taking?.done !== done) return;
+        const why = problems.apply ?? view.unready()[0] ?? 'the cluster takes too long';
+        refuse(new MeshpassError('kubernetes_unavailable', `The access file could not be put in force: ${why}`));
+      }, TAKE_MS);
+      await done.promise.finally(() => clearTimeout(late));
     },
     resume: (access) => {
       fromDisk = false;
