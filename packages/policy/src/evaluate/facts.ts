@@ -44,13 +44,17 @@ export class CallFacts implements Facts {
   readonly #http: HttpCall | undefined;
   readonly #wholePath: string;
 
-  /** @param path normalised, with its query; absent for what is no HTTP */
-  constructor(call: Call, principal: string, http?: HttpCall, path = '') {
+  /**
+   * @param principal empty where the peer is not authenticated
+   * @param sni empty where there is no handshake that has one
+   * @param path normalised, with its query; absent for what is no HTTP
+   */
+  constructor(call: Call, principal: string, sni: string, http?: HttpCall, path = '') {
     this.principal = principal;
     this.sourceIp = call.sourceIp;
     this.destinationIp = call.destinationIp;
     this.port = call.port;
-    this.sni = call.sni ?? '';
+    this.sni = sni;
     this.method = http === undefined ? '' : http.method;
     this.path = withoutQuery(path);
     this.authority = http === undefined ? '' : http.authority;

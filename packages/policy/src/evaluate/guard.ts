@@ -73,11 +73,12 @@ export function guardOf(
     if (mutual && !isOurs(call.principal!)) return { allowed: false, reason: 'foreign-peer', as };
     // A sidecar that calls knows that the port takes no TLS and sends plain text.
     const principal = mutual ? call.principal! : '';
-    if (!asHttp) return judge(tcp, new CallFacts(call, principal), call, as);
+    const sni = mode.mode === 'DISABLE' ? '' : (call.sni ?? '');
+    if (!asHttp) return judge(tcp, new CallFacts(call, principal, sni), call, as);
     if (!call.http) return NOT_HTTP;
     const path = normalizePath(call.http.path, pathNormalization);
     if (path === undefined) return MALFORMED_PATH;
-    const facts = new CallFacts(call, principal, call.http, path);
+    const facts = new CallFacts(call, principal, sni, call.http, path);
     const custom = externally(http, facts, call, as);
     if (custom && !custom.allowed) return custom;
     if (!checkTokens) return judge(http, facts, call, as, custom);

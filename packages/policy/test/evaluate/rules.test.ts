@@ -249,6 +249,12 @@ describe('mutual TLS', () => {
     expect(decide(mesh + peer({ ...own, portLevelMtls: { 8080: { mode: 'DISABLE' } } }), plain)).toBe('allowed: open');
     expect(decide(mesh + peer({ ...own, portLevelMtls: { 80: { mode: 'DISABLE' } } }), plain)).toBe('refused by peer');
   });
+  it('where a port takes none, there is no server name', () => {
+    const deny = policy({ action: 'DENY', rules: [{ when: [{ key: 'connection.sni', values: ['orders.shop'] }] }] });
+    const call = get('/a', { sni: 'orders.shop' });
+    expect(decide(deny, call)).toBe('refused 403 by p[0]');
+    expect(decide(peer({ mtls: { mode: 'DISABLE' } }) + deny, call)).toBe('allowed: open');
+  });
   it('where a port takes none, nobody is anybody', () => {
     const off = peer({ mtls: { mode: 'DISABLE' } });
     const allow = policy({ rules: [{ from: [{ source: { principals: ['*'] } }] }] });
