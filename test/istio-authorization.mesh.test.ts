@@ -10,7 +10,9 @@ import { viewMesh } from '@meshpass/policy/evaluate/mesh-view';
 import { loadManifests } from '@meshpass/policy/istio/load';
 import { DEFAULT_MESH_CONFIG } from '@meshpass/policy/istio/mesh-config';
 import type { AuthorizationPolicy } from '@meshpass/policy/istio/resources';
+import { objectShape, type Shape } from '@meshpass/policy/istio/shapes';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { parseAllDocuments } from 'yaml';
 import { istioSource } from './istio-source.ts';
 
 let root: string;
@@ -130,6 +132,53 @@ describe('the templates of its integration tests', () => {
     expect(decided).toEqual(cases);
   });
 });
+
+describe('its CustomResourceDefinitions', () => {
+  it('have just the fields that are known', () => {
+    const crds = parseAllDocuments(text('manifests/charts/base/files/crd-all.gen.yaml')).map(
+      (one) => one.toJSON() as Crd,
+    );
+    let compared = 0;
+    for (const crd of crds) {
+      const shape = objectShape(crd?.spec.names.kind)?.open.spec;
+      const version = crd?.spec.versions.find(({ name }) => name === 'v1') ?? crd?.spec.versions[0];
+      const schema = version?.schema.openAPIV3Schema.properties?.spec;
+      if (!shape || !schema) continue;
+      compare(shape, schema, crd.spec.names.kind);
+      compared++;
+    }
+    expect(compared).toBe(9);
+  });
+});
+
+interface Schema {
+  readonly properties?: Readonly<Record<string, Schema>>;
+  readonly items?: Schema;
+  readonly additionalProperties?: Schema;
+}
+interface Crd {
+  readonly spec: {
+    readonly names: { readonly kind: string };
+    readonly versions: readonly { readonly name: string; readonly schema: { readonly openAPIV3Schema: Schema } }[];
+  };
+}
+
+function compare(shape: Shape, schema: Schema, at: string): void {
+  if (typeof shape === 'string' || 'oneOf' in shape) return;
+  if ('list' in shape || 'map' in shape) {
+    if ('list' in shape) compare(shape.list, schema.items!, `${at}[]`);
+    else compare(shape.map, schema.additionalProperties!, `${at}{}`);
+    return;
+  }
+  const known = 'fields' in shape ? shape.fields : shape.open;
+  const there = Object.keys(schema.properties ?? {});
+  if ('fields' in shape) expect(Object.keys(known).toSorted(), at).toEqual(there.toSorted());
+  for (const [name, inner] of Object.entries(known)) {
+    // Open shapes are shared by alternatives that do not all have the same members.
+    const member = schema.properties?.[name];
+    if (member) compare(inner, member, `${at}.${name}`);
+  }
+}
 
 /** What the templates' policies are for, under the names that they are filled with. */
 function workload() {

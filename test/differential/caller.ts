@@ -64,7 +64,8 @@ function settle(socket: Socket, event: 'connect' | 'secureConnect'): Promise<Soc
     socket.setNoDelay(true);
     socket.setTimeout(PATIENCE_MS, () => socket.destroy(new Error('no answer')));
     socket.once(event, () => resolve(socket));
-    socket.once('error', reject);
+    // Whatever goes wrong later shows as the end of the connection.
+    socket.on('error', reject);
     socket.once('close', () => reject(new Error('closed')));
   });
 }
@@ -76,7 +77,6 @@ function exchange(socket: Socket, call: Call): Promise<{ readonly what: Seen; re
       socket.removeAllListeners('data').removeAllListeners('close').removeAllListeners('end');
       resolve({ what, keep });
     };
-    socket.on('error', () => end('closed'));
     socket.once('close', () => end('closed'));
     socket.once('end', () => end('closed'));
     socket.on('data', (part: Buffer) => {
