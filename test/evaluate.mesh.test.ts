@@ -86,6 +86,36 @@ describe('the configuration of the mesh', () => {
   });
 });
 
+describe('external authorizers', () => {
+  const rules = [{ to: [{ operation: { paths: ['/a', '/a/*'], notMethods: ['PUT'], ports: [String(PORTS.http)] } }] }];
+  const custom = (name: string, dryRun = false) => {
+    const policy = policyOf({ action: 'CUSTOM', provider: { name }, rules });
+    return dryRun
+      ? { ...policy, metadata: { ...policy.metadata, annotations: { 'istio.io/dry-run': 'true' } } }
+      : policy;
+  };
+  const service = 'web.dev.svc.cluster.local';
+  // It answers 200 to whatever it is asked.
+  const extensionProviders = [{ name: 'grants', envoyExtAuthzHttp: { service, port: 80 } }];
+  const config = { ...DEFAULT_MESH_CONFIG, authorizers: [{ name: 'grants', protocol: 'http' as const }] };
+  afterAll(() => configure({}));
+
+  it.each([
+    ['that the mesh knows are asked', custom('grants'), ['envoy.filters.http.ext_authz']],
+    ['that the mesh does not know refuse', custom('unknown'), ['policy[policy]']],
+    ['in dry run deny what they match', custom('grants', true), ['envoy.filters.http.ext_authz']],
+    ['that the mesh does not know, in dry run', custom('unknown', true), []],
+  ])('%s', async (_, policy, signs) => {
+    configure({ extensionProviders });
+    const guard = await rig.enforce([policy], config, signs);
+    const disagreements = await disagreeing(
+      guard,
+      ['/a', '/a/b', '/b', '/'].map((path) => requestOf(CLIENT, path)),
+    );
+    expect(disagreements.length, report(0, disagreements, [policy])).toBe(0);
+  });
+});
+
 describe('generated policies and calls', () => {
   it.each(Array.from({ length: ROUNDS }, (_, round) => round))('round %i', async (round) => {
     const random = randomFrom(SEED + round);

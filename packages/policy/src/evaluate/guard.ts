@@ -118,6 +118,8 @@ interface RuleSets {
   readonly noAllow: Decision;
   readonly audit: readonly CompiledRule[];
   readonly custom: readonly CompiledRule[];
+  /** In dry run: as istiod 1.31 writes them, they refuse whom they match, if the mesh knows the authorizer. */
+  readonly dryCustom: readonly CompiledRule[];
   /** Providers cannot be told apart by the proxy: every matching rule refuses. */
   readonly customRefuses: (provider: string) => boolean;
   readonly dryDeny: RuleIndex | undefined;
@@ -155,7 +157,8 @@ function ruleSets(
   const dryAllow = of('ALLOW', true);
   const dryDeny = of('DENY', true);
   const custom = of('CUSTOM', false);
-  const named = new Set([...custom, ...of('CUSTOM', true)].map(({ spec }) => spec.provider?.name ?? ''));
+  const dryCustom = of('CUSTOM', true);
+  const named = new Set([...custom, ...dryCustom].map(({ spec }) => spec.provider?.name ?? ''));
   const speak = new Map(authorizers.map(({ name, protocol }) => [name, protocol]));
   return {
     deny: indexed(compile(of('DENY', false), 'DENY')),
@@ -168,7 +171,10 @@ function ruleSets(
     audit: compile(of('AUDIT', false), 'AUDIT'),
     // Authorizers that speak HTTP are not asked about connections that do not.
     custom: compile(custom, 'CUSTOM').filter(
-      ({ provider = '' }) => !forTcp || named.size > 1 || speak.get(provider) !== 'http',
+      ({ provider = '' }) => named.size > 1 || !forTcp || speak.get(provider) !== 'http',
+    ),
+    dryCustom: compile(dryCustom, 'CUSTOM').filter(
+      ({ provider = '' }) => named.size === 1 && speak.has(provider) && (!forTcp || speak.get(provider) === 'grpc'),
     ),
     customRefuses: (provider) => named.size > 1 || !speak.has(provider),
     dryDeny: dryDeny.length === 0 ? undefined : indexed(compile(dryDeny, 'DENY')),
@@ -185,7 +191,8 @@ function decisionOf(action: AuthorizationAction, rule: RuleRef, as: 'http' | 'tc
 
 /** The external authorizers' part; undefined where none is asked. */
 function externally(sets: RuleSets, facts: Facts, call: Call, as: 'http' | 'tcp'): Decision | undefined {
-  if (sets.custom.length === 0) return undefined;
+  if (sets.custom.length === 0 && sets.dryCustom.length === 0) return undefined;
+  for (const { test, decision } of sets.dryCustom) if (test(facts)) return decision;
   const asked: { provider: string; rule: RuleRef }[] = [];
   for (const { test, ref, decision, provider = '' } of sets.custom) {
     if (!test(facts)) continue;

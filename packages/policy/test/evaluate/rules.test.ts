@@ -211,6 +211,13 @@ describe('external authorizers', () => {
     expect(say(known.decide(get('/a', { external: { ext: false } })))).toBe('refused 403 by p[0]');
     expect(known.decide(get('/b'))).toEqual({ allowed: true, reason: 'open', as: 'http' });
   });
+  it('in dry run refuse, as istiod 1.31 writes them, where the mesh knows them', () => {
+    const spec = { action: 'CUSTOM', provider: { name: 'ext' }, rules: [{ to: [{ operation: { paths: ['/a'] } }] }] };
+    const dry = policy(spec, { annotations: { 'istio.io/dry-run': 'true' } });
+    expect(say(guard(dry, { authorizers }).decide(get('/a')))).toBe('refused 403 by p[0]');
+    expect(say(guard(dry, { authorizers }).decide(get('/b')))).toBe('allowed: open');
+    expect(decide(dry)).toBe('allowed: open');
+  });
   it('that the mesh does not know refuse', () => {
     expect(decide(ask)).toBe('refused 403 by p[0]');
     expect(decide(ask, get('/b'))).toBe('allowed: open');
