@@ -110,7 +110,7 @@ it('one is killed under traffic: nothing breaks, what ended stays ended, and it 
   await until(denied, (text) => text?.includes(spiffeId.replace('spiffe://', '')) ?? false);
   // Whatever the other one applied, it is what stood there: but for who is denied.
   const kept = (all: Record<string, string>) =>
-    Object.fromEntries(Object.entries(all).filter(([path]) => !path.endsWith('/meshpass-revoked')));
+    Object.fromEntries(Object.entries(all).filter(([path]) => !/\/meshpass-(?:revoked|ended-sessions)$/.test(path)));
   expect(kept(await road.objects())).toEqual(kept(objects));
 
   // The same session goes on, new ones open, and the edge lets them in.
