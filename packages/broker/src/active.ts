@@ -23,6 +23,7 @@ import { policyChanges } from './policy/change.ts';
 import { type PolicyWatch, watchPolicy } from './policy/watch.ts';
 import type { Broker, BrokerParts } from './serve.ts';
 import { type CloseContext, untilStored } from './session/close.ts';
+import { deniesEnded } from './session/deny-ended.ts';
 import { createFeed } from './session/feed.ts';
 import { followMesh } from './session/follow.ts';
 import { createLeases } from './session/leases.ts';
@@ -96,7 +97,8 @@ export async function startActive(
   });
   const ruleOf = namedRules(mesh);
   const journal = createJournal({ store, chain, observe: metrics.batch, onFailure: failed('store') });
-  const restored = await restore(store, clock, config);
+  const denies = deniesEnded(config.denyEnded);
+  const restored = await restore(store, clock, config, denies);
   for (const one of restored.sessions) live.add(one);
   const leases = createLeases({ store, live, clock, terms: config, onFailure: failed('store') });
   const revocations = createRevocations({
@@ -108,7 +110,7 @@ export async function startActive(
   const feed = labOnlyFeed(parts.labOnlyBrokenStep, createFeed(live, mesh, clock, store.holds));
 
   const closing: CloseContext = {
-    ...{ live, journal, feed, revocations, clock, random, tokenSeconds: config.tokenSeconds },
+    ...{ live, journal, feed, revocations, denies, clock, random, tokenSeconds: config.tokenSeconds },
     onClosed: metrics.closed,
     onFailure: failed('session'),
   };
@@ -139,7 +141,7 @@ export async function startActive(
   const answers = { config, mesh };
   const admin = { ...{ audit, clock, random, sourceOf, log, sessions, operatorToken } };
   const auditLog = { ...admin, store, chain, checkpoints, key: auditKey };
-  const drill = { ...admin, store, signer: parts.signer, publicUrl: config.publicUrl };
+  const drill = { ...admin, store, signer: parts.signer, publicUrl: config.publicUrl, denies };
   const rotation = await createRotation({
     ...{ signer: parts.signer, mesh, journal, tokenSeconds: config.tokenSeconds, clock, random },
     ...{ ageSeconds: config.signingKeyAgeSeconds, waitSeconds: config.signingKeyWaitSeconds },
@@ -175,7 +177,7 @@ export async function startActive(
       turns: new Map(),
     },
     derive: { issuer, mesh },
-    certificates: { authority: parts.authority, mesh, journal, revocations, clock },
+    certificates: { authority: parts.authority, mesh, journal, revocations, denies, clock },
     signer: parts.signer,
     replay: {
       strangers: createReplayMemory(MAX_AGE + MAX_AHEAD, REPLAY_CAPACITY),
@@ -204,6 +206,7 @@ export async function startActive(
   await lifecycle('broker.start', {
     ...{ store: store.kind, epoch: store.epoch, restored: restored.sessions.length },
     after: store.before?.instance,
+    deny_ended: config.denyEnded,
   });
   // The access file may have changed while no broker ran.
   if (mesh.inForce()) for (const one of restored.sessions) await recheckSession(sessions, one);

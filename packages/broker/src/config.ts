@@ -2,6 +2,7 @@
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
 import { PolicyAuthors } from './policy/author.ts';
+import { DENY_ENDED } from './session/deny-ended.ts';
 
 const port = z.number().int().min(0).max(65_535);
 const listen = (defaultPort: number) =>
@@ -59,6 +60,8 @@ export const BrokerConfig = z.strictObject({
   leaseSeconds: z.number().int().min(2).default(45),
   /** What a restored session's lease gets on top, seconds. */
   restartGraceSeconds: z.number().int().min(0).default(60),
+  /** Which ends of access are written into the root DENY, see session/deny-ended.ts. */
+  denyEnded: z.enum(DENY_ENDED).default('always'),
   /** Life of identity tokens and ID tokens, seconds. */
   tokenSeconds: z.number().int().min(60).max(3_600).default(300),
   /** Exchanges that may be under way at once; more are answered 503. */

@@ -69,7 +69,13 @@ export const RecordedSession = z.strictObject({
   closed_at: instant.nullable(),
   close_cause: z.string().nullable(),
   principals: z.array(
-    z.strictObject({ spiffe_id: z.string(), namespace: z.string(), last_not_after: instant.nullable() }),
+    z.strictObject({
+      spiffe_id: z.string(),
+      namespace: z.string(),
+      last_not_after: instant.nullable(),
+      /** Whether the root DENY holds it once it is over; older brokers, which always did, do not say. */
+      denied: z.boolean().optional(),
+    }),
   ),
 });
 export type RecordedSession = z.infer<typeof RecordedSession>;

@@ -26,6 +26,7 @@ export interface Entry {
     readonly session_id: string;
     readonly grant_name: string;
     readonly revoked_at: string;
+    readonly revoke_cause: string;
   }[];
   readonly certificates?: readonly {
     readonly session_id: string;

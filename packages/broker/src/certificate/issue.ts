@@ -14,6 +14,7 @@ import type { Journal } from '../audit/journal.ts';
 import { type Clock, seconds, timestamp } from '../instant.ts';
 import { checkCsr } from '../mesh/check-csr.ts';
 import type { CertificateAuthority, MeshState, SignedCertificate } from '../mesh/contract.ts';
+import type { Denies } from '../session/deny-ended.ts';
 import type { Live } from '../session/live.ts';
 import type { Revocations } from '../session/revocations.ts';
 import { CLOSED_BECAUSE, type Principal } from '../session/session.ts';
@@ -23,6 +24,7 @@ export interface CertificateContext {
   readonly mesh: MeshState;
   readonly journal: Journal;
   readonly revocations: Revocations;
+  readonly denies: Denies;
   readonly clock: Clock;
 }
 
@@ -144,14 +146,16 @@ async function settleAll<T>(promises: readonly Promise<T>[]): Promise<T[]> {
 }
 
 /** What was signed for an access that has ended meanwhile is not given out. */
-function refuseLost({ revocations }: CertificateContext, live: Live, wanted: readonly Wanted[]): void {
+function refuseLost({ revocations, denies }: CertificateContext, live: Live, wanted: readonly Wanted[]): void {
   const held = new Set(live.session.grants.map((grant) => grant.name));
   const lost = wanted.filter(({ principal }) => live.ended || !held.has(principal.grant));
   if (lost.length === 0) return;
   // Once more: signing may have made the ServiceAccount anew after the revocation deleted it, or given a longer life.
   revocations.add(
     lost.map(({ principal: { grant, namespace, serviceAccount, spiffeId } }) => {
-      return { namespace, serviceAccount, spiffeId, until: live.lastNotAfter.get(grant) ?? 0 };
+      const until = live.lastNotAfter.get(grant) ?? 0;
+      const undenied = live.ended && !denies(live.ended.cause);
+      return { namespace, serviceAccount, spiffeId, until, undenied };
     }),
   );
   if (live.ended)

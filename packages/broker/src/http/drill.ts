@@ -2,6 +2,7 @@
 import { DrillReport, EVIDENCE_TYPE, type RecordedSession } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
 import type { Hono } from 'hono';
+import type { Denies } from '../session/deny-ended.ts';
 import type { Store } from '../store/open.ts';
 import type { Signer } from '../token/signer.ts';
 import { readJson } from './body.ts';
@@ -13,6 +14,7 @@ export interface DrillContext extends DecideContext {
   readonly signer: Pick<Signer, 'sign'>;
   readonly publicUrl: string;
   readonly operatorToken: string | undefined;
+  readonly denies: Denies;
 }
 
 /** `GET /admin/drill/sessions/ID` and `POST /admin/drill/evidence`. */
@@ -25,7 +27,7 @@ export function drillRoutes(app: Hono<Env>, context: DrillContext): void {
   app.get('/admin/drill/sessions/:id', (c) =>
     decide(context, c, 'operator.drill', async (_draft, _commit, request) => {
       refuseStranger(request.headers.authorization);
-      return await recorded(context.store, c.req.param('id'));
+      return await recorded(context, c.req.param('id'));
     }),
   );
 
@@ -34,7 +36,7 @@ export function drillRoutes(app: Hono<Env>, context: DrillContext): void {
       refuseStranger(request.headers.authorization);
       // Nothing is signed but a report in just this form, and never as a JWT that anybody would take for a token.
       const drill = await readJson(request, DrillReport);
-      const session = await recorded(context.store, drill.session.id);
+      const session = await recorded(context, drill.session.id);
       const signedAt = new Date(context.clock()).toISOString();
       const witness = { broker: context.publicUrl, signed_at: signedAt, session };
       const evidence = await context.signer.sign({ drill, witness }, EVIDENCE_TYPE);
@@ -46,7 +48,7 @@ export function drillRoutes(app: Hono<Env>, context: DrillContext): void {
   );
 }
 
-async function recorded({ db }: Store, id: string): Promise<RecordedSession> {
+async function recorded({ store: { db }, denies }: DrillContext, id: string): Promise<RecordedSession> {
   const [session, principals] = await Promise.all([
     db.selectFrom('sessions').selectAll().where('id', '=', id).executeTakeFirst(),
     db.selectFrom('session_principals').selectAll().where('session_id', '=', id).execute(),
@@ -59,9 +61,10 @@ async function recorded({ db }: Store, id: string): Promise<RecordedSession> {
     opened_at: session.opened_at.toISOString(),
     closed_at: session.closed_at?.toISOString() ?? null,
     close_cause: session.close_cause,
-    principals: principals.map(({ spiffe_id, namespace, last_not_after }) => ({
+    principals: principals.map(({ spiffe_id, namespace, last_not_after, revoke_cause }) => ({
       ...{ spiffe_id, namespace },
       last_not_after: last_not_after?.toISOString() ?? null,
+      denied: denies(revoke_cause ?? session.close_cause ?? undefined),
     })),
   };
 }

@@ -47,11 +47,14 @@ export interface RevokedPrincipal {
   readonly until: number;
   /** The session, where it is over as a whole: its tokens are refused, too, whoever shows them. */
   readonly sessionId?: string | undefined;
+  /** Ended without a DENY (session/deny-ended.ts): nothing is signed for it any more, and its ServiceAccount goes. */
+  readonly undenied?: boolean | undefined;
 }
 
 export interface Revoker {
   /**
-   * Makes the root DENY hold exactly these principals (expired ones left out) and deletes the ServiceAccounts of those that are new.
+   * Makes the root DENY hold exactly these principals (expired and undenied ones left out) and deletes the ServiceAccounts of those
+   * that are new.
    * Idempotent; converges from any state.
    */
   apply(revoked: readonly RevokedPrincipal[]): Promise<void>;

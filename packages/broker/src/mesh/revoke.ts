@@ -67,7 +67,7 @@ export function revoker(options: RevokerOptions): MeshRevoker {
 
   const applyNow = async (all: readonly RevokedPrincipal[]): Promise<void> => {
     const now = options.now();
-    const live = all.filter(({ until }) => until > now);
+    const live = all.filter(({ until, undenied }) => until > now && !undenied);
     // First of all: from here on no certificate is signed for them.
     revoked = new Set(all.map(({ spiffeId }) => spiffeId));
     await deny(live);

@@ -7,6 +7,7 @@ import { auditRow, type Draft, draftEvent } from '../audit/event.ts';
 import type { Entry, Journal } from '../audit/journal.ts';
 import { type Clock, type Random, seconds, timestamp } from '../instant.ts';
 import type { RevokedPrincipal } from '../mesh/contract.ts';
+import { type Denies, undeniedDetail } from './deny-ended.ts';
 import type { Feed } from './feed.ts';
 import type { Live, LiveIndex } from './live.ts';
 import type { Revocations } from './revocations.ts';
@@ -17,6 +18,7 @@ export interface CloseContext {
   readonly journal: Journal;
   readonly feed: Feed;
   readonly revocations: Revocations;
+  readonly denies: Denies;
   /** Life of identity tokens. */
   readonly tokenSeconds: number;
   readonly clock: Clock;
@@ -58,6 +60,7 @@ export function endInMemory(context: CloseContext, live: Live, cause: CloseCause
 /** What the store is told of the end. */
 export function closingEntry(context: CloseContext, live: Live, request: CloseRequest) {
   const { id, attestation } = live.session;
+  const denied = context.denies(request.cause);
   const draft: Draft = {
     ...draftEvent('session.close', request, context.clock, context.random),
     sessionId: id,
@@ -65,7 +68,7 @@ export function closingEntry(context: CloseContext, live: Live, request: CloseRe
     login: attestation.login,
     issuer: attestation.issuer,
     workspace: attestation.workspace.key,
-    detail: { cause: request.cause, ...request.detail },
+    detail: { cause: request.cause, ...request.detail, ...undeniedDetail(revokedPrincipals(live, denied)) },
   };
   const reason = `The session is over: ${CLOSED_BECAUSE[request.cause]}.`;
   return {
@@ -78,19 +81,27 @@ export function closingEntry(context: CloseContext, live: Live, request: CloseRe
 export function announceEnd(context: CloseContext, live: Live): void {
   context.feed.closed(live.session.id, CLOSED_BECAUSE[live.ended?.cause ?? 'expired']);
   const { id } = live.session;
+  const denied = context.denies(live.ended?.cause);
   const tokensUntil = seconds(context.clock) + context.tokenSeconds;
   context.revocations.add(
-    revokedPrincipals(live).map((one) => ({ ...one, sessionId: id, until: Math.max(one.until, tokensUntil) })),
+    revokedPrincipals(live, denied).map((one) => ({ ...one, sessionId: id, until: Math.max(one.until, tokensUntil) })),
   );
 }
 
-/** Principals that may hold a valid SVID; those that never asked for one have nothing to revoke. */
-export function revokedPrincipals(live: Live, only: (grant: string) => boolean = () => true): RevokedPrincipal[] {
+/**
+ * Principals that may hold a valid SVID; those that never asked for one have nothing to revoke.
+ * @param denied whether the mesh is to deny them until it has expired
+ */
+export function revokedPrincipals(
+  live: Live,
+  denied: boolean,
+  only: (grant: string) => boolean = () => true,
+): RevokedPrincipal[] {
   return live.session.principals.flatMap((principal) => {
     const until = live.lastNotAfter.get(principal.grant);
     if (until === undefined || !only(principal.grant)) return [];
     const { namespace, serviceAccount, spiffeId } = principal;
-    return [{ namespace, serviceAccount, spiffeId, until }];
+    return [{ namespace, serviceAccount, spiffeId, until, undenied: !denied }];
   });
 }
 

@@ -151,5 +151,6 @@ function principalRows(session: Session): Record<string, string | null>[] {
     spiffe_id: principal.spiffeId,
     last_not_after: null,
     revoked_at: null,
+    revoke_cause: null,
   }));
 }

@@ -7,6 +7,7 @@ import { auditRow, type Draft, draftEvent } from '../audit/event.ts';
 import { seconds, timestamp } from '../instant.ts';
 import type { MeshState } from '../mesh/contract.ts';
 import { type CloseContext, closeSession, revokedPrincipals, untilStored } from './close.ts';
+import { undeniedDetail } from './deny-ended.ts';
 import type { Live } from './live.ts';
 import type { CloseCause, HeldGrant } from './session.ts';
 import { trustLost } from './trust.ts';
@@ -66,7 +67,7 @@ async function keepGrants(
   if (grants.length === 0)
     return await closeSession(context, live, { cause: why.cause, detail: { lost, reason: why.reason } });
 
-  const revoked = revokedPrincipals(live, (grant) => !kept.has(grant));
+  const revoked = revokedPrincipals(live, context.denies(why.cause), (grant) => !kept.has(grant));
   const expiresAt = Math.max(...grants.map((grant) => grant.until));
   const principals = session.principals.filter((principal) => kept.has(principal.grant));
   live.session = { ...session, grants, principals, expiresAt };
@@ -84,12 +85,14 @@ async function keepGrants(
     issuer: session.attestation.issuer,
     workspace: session.attestation.workspace.key,
     grant: [...lost, ...shorter.map((grant) => grant.name)].join(','),
-    detail: { cause: why.cause, lost, shorter },
+    detail: { cause: why.cause, lost, shorter, ...undeniedDetail(revoked) },
   };
   const reason = lost.length > 0 ? why.reason : 'The access file gives the grant less time.';
   await untilStored(context, {
     narrowed: { id: session.id, grants: JSON.stringify(grants), expires_at: timestamp(expiresAt) },
-    revoked: lost.map((grant_name) => ({ session_id: session.id, grant_name, revoked_at: at })),
+    revoked: lost.map((grant_name) => {
+      return { session_id: session.id, grant_name, revoked_at: at, revoke_cause: why.cause };
+    }),
     audit: [auditRow(draft, 'ended', reason, undefined, context.clock())],
   });
 }

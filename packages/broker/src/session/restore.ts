@@ -7,6 +7,7 @@ import type { Clock } from '../instant.ts';
 import { seconds } from '../instant.ts';
 import type { RevokedPrincipal } from '../mesh/contract.ts';
 import type { Store } from '../store/open.ts';
+import type { Denies } from './deny-ended.ts';
 import { type LeaseTerms, leaseAfterAbsence, rememberGrace } from './leases.ts';
 import type { Live } from './live.ts';
 import type { HeldGrant } from './session.ts';
@@ -16,11 +17,15 @@ export interface Restored {
   readonly revoked: readonly RevokedPrincipal[];
 }
 
-/** @param terms of leases; and the life of identity tokens: those of a session that is over are refused for so long */
+/**
+ * @param terms of leases; and the life of identity tokens: those of a session that is over are refused for so long
+ * @param denies what ended before, by its cause, as this broker is told now
+ */
 export async function restore(
   store: Store,
   clock: Clock,
   terms: LeaseTerms & { readonly tokenSeconds: number },
+  denies: Denies,
 ): Promise<Restored> {
   const rows = await store.db.selectFrom('sessions').selectAll().where('closed_at', 'is', null).execute();
   const principals = await store.db
@@ -60,14 +65,20 @@ export async function restore(
       abort: new AbortController(),
     };
   });
-  return { sessions, revoked: await stillRevoked(store, clock, terms.tokenSeconds) };
+  return { sessions, revoked: await stillRevoked(store, clock, terms.tokenSeconds, denies) };
 }
 
-async function stillRevoked(store: Store, clock: Clock, tokenSeconds: number): Promise<RevokedPrincipal[]> {
+async function stillRevoked(
+  store: Store,
+  clock: Clock,
+  tokenSeconds: number,
+  denies: Denies,
+): Promise<RevokedPrincipal[]> {
   const rows = await store.db
     .selectFrom('session_principals as p')
     .innerJoin('sessions as s', 's.id', 'p.session_id')
-    .select(['p.namespace', 'p.service_account', 'p.spiffe_id', 'p.last_not_after', 's.id', 's.closed_at'])
+    .select(['p.namespace', 'p.service_account', 'p.spiffe_id', 'p.last_not_after', 'p.revoke_cause'])
+    .select(['s.id', 's.closed_at', 's.close_cause'])
     .where((eb) => eb.or([eb('p.revoked_at', 'is not', null), eb('s.closed_at', 'is not', null)]))
     .where('p.last_not_after', 'is not', null)
     .where((eb) =>
@@ -83,6 +94,7 @@ async function stillRevoked(store: Store, clock: Clock, tokenSeconds: number): P
     spiffeId: row.spiffe_id,
     until: Math.max(unix(row.last_not_after!), row.closed_at ? unix(row.closed_at) + tokenSeconds : 0),
     ...(row.closed_at && { sessionId: row.id }),
+    undenied: !denies(row.revoke_cause ?? row.close_cause ?? undefined),
   }));
 }
 

@@ -43,7 +43,9 @@ export function createRevocations(options: RevocationOptions): Revocations {
       const until = Math.max(principal.until + SKEW_SECONDS, before?.until ?? 0);
       // Once its session is over, that is so for good.
       const sessionId = principal.sessionId ?? before?.sessionId;
-      revoked.set(principal.spiffeId, { ...principal, sessionId, until });
+      // What was denied once stays so; who does not say (issue.ts, of what it signed too late) leaves it as it was.
+      const undenied = before ? before.undenied && principal.undenied !== false : principal.undenied;
+      revoked.set(principal.spiffeId, { ...principal, sessionId, until, undenied });
       unconfirmed.add(principal.spiffeId);
     }
   };

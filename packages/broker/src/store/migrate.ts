@@ -115,4 +115,10 @@ const MIGRATIONS: Record<string, Migration> = {
       await sql.raw(WRITE_BATCH).execute(db);
     },
   },
+  '005-revoke-cause': {
+    async up(db) {
+      await sql`alter table session_principals add column revoke_cause text`.execute(db);
+      await sql.raw(WRITE_BATCH).execute(db);
+    },
+  },
 };

@@ -38,6 +38,8 @@ export interface SessionPrincipalsTable {
   last_not_after: MaybeTime;
   /** Set when the principal lost its access, with its session or alone. */
   revoked_at: MaybeTime;
+  /** Why, where it lost it alone; with its session: `sessions.close_cause`. */
+  revoke_cause: string | null;
 }
 
 export interface ProofReplayTable {

@@ -77,8 +77,9 @@ begin
   end if;
 
   if batch ? 'revoked' then
-    update session_principals p set revoked_at = x.revoked_at
-    from jsonb_to_recordset(batch->'revoked') x (session_id text, grant_name text, revoked_at timestamptz)
+    update session_principals p set revoked_at = x.revoked_at, revoke_cause = x.revoke_cause
+    from jsonb_to_recordset(batch->'revoked')
+      x (session_id text, grant_name text, revoked_at timestamptz, revoke_cause text)
     where p.session_id = x.session_id and p.grant_name = x.grant_name and p.revoked_at is null;
   end if;
 

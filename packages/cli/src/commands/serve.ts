@@ -47,6 +47,7 @@ export interface ServeOptions {
   readonly lease: string;
   readonly heartbeat: string;
   readonly restartGrace: string;
+  readonly denyEnded: string;
   readonly trustedProxies?: string;
   readonly kubeconfig?: string;
   readonly istiod: string;
@@ -106,6 +107,7 @@ export async function serve(options: ServeOptions): Promise<void> {
     signingKeyAgeSeconds: wholeNumber(options.signingKeyAge, '--signing-key-age'),
     signingKeyWaitSeconds: wholeNumber(options.signingKeyWait, '--signing-key-wait'),
     tokenSeconds: wholeNumber(options.tokenLife, '--token-life'),
+    denyEnded: options.denyEnded,
     trustedProxies: options.trustedProxies?.split(',') ?? [],
     leaseSeconds: wholeNumber(options.lease, '--lease'),
     heartbeatSeconds: wholeNumber(options.heartbeat, '--heartbeat'),

@@ -14,6 +14,7 @@ import { end, RECORDED_AS } from './causes.ts';
 import type { Cluster } from './cluster.ts';
 import { certificate, emptyHanded, enrol, type Loot, speak, token } from './credentials.ts';
 import { type HeldOpen, type Hold, holdOpen, type NotHeld, whenDead } from './hold-open.ts';
+import { noteUndenied } from './not-denied.ts';
 import type { Operator } from './operator.ts';
 import { rebuilt } from './rebuilt.ts';
 import { atTheBroker, atTheEdge, fromInside, type Inside, podOf, untried } from './replays.ts';
@@ -124,12 +125,13 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
       rows.push(...(await rebuilt(held, second!, targets)), ...(await tryAgain(attempts, before.unfit)));
     }
     const { id, subject, login, workspace, grants } = session;
+    const recorded = await operator?.recorded(id);
     return {
       ...{ version: 1, broker: options.broker, started_at: startedAt, ended_at: new Date().toISOString(), cause },
       ...{
         session: { id, subject, login, workspace, grants },
         principals: svids.map(({ spiffeId }) => spiffeId),
-        rows,
+        rows: noteUndenied(rows, recorded),
       },
     };
   } finally {
