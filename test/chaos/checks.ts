@@ -5,9 +5,18 @@ import { startRogue } from '@meshpass/lab/rogue/drive';
 import { REVOCATIONS } from '../../packages/broker/src/mesh/denial.ts';
 import type { OperatorCall } from '../../packages/cli/src/operator-client.ts';
 import type { Report } from './crowd.ts';
-import { now, type Span } from './disasters.ts';
+import { now } from './disasters.ts';
 import type { Crowd } from './drive.ts';
-import { GRACE_SECONDS, LEASE_SECONDS, lanes, type Ordered, type Present, pause } from './terms.ts';
+import {
+  GRACE_SECONDS,
+  LEASE_SECONDS,
+  lanes,
+  type Ordered,
+  type Present,
+  pause,
+  type Span,
+  type Unanswered,
+} from './terms.ts';
 
 export interface Checked {
   readonly problems: readonly string[];
@@ -22,9 +31,16 @@ export interface Aftermath {
   readonly crowds: readonly Crowd[];
   readonly present: ReadonlyMap<string, Present>;
   readonly ordered: Ordered;
+  readonly unanswered: Unanswered;
+  /** What was done, and when. */
+  readonly events: readonly Event[];
   readonly edgeDown: readonly Span[];
   readonly random: () => number;
   readonly progress: (line: string) => void;
+}
+
+export interface Event extends Span {
+  readonly what: string;
 }
 
 interface Row {
@@ -34,9 +50,13 @@ interface Row {
   readonly outcome: string;
   readonly session_id: string | null;
   readonly detail: string | null;
+  readonly reason: string | null;
+  readonly code: string | null;
 }
 
 const SETTLE_SECONDS = LEASE_SECONDS + GRACE_SECONDS + 60;
+/** How far from a call that failed an explanation is looked for. */
+const AROUND_MS = 6_000;
 const MISUSE_AT_ONCE = 8;
 const INSIDE_SAMPLE = 12;
 /** A tunnel that an edge's death has cut may be noticed by its client a moment later. */
@@ -45,7 +65,7 @@ const DEAD_AT_BROKER = new Set(['session_closed', 'session_unknown']);
 const ORDERS = 'orders.shop.svc.cluster.local:8080';
 
 export async function check(world: Aftermath): Promise<Checked> {
-  const { lab, operator, crowds, present, ordered, edgeDown, progress } = world;
+  const { lab, operator, crowds, present, ordered, unanswered, edgeDown, progress } = world;
   const problems: string[] = [];
   const checked: Record<string, number> = {};
   const all = async (): Promise<Report> => {
@@ -104,13 +124,14 @@ export async function check(world: Aftermath): Promise<Checked> {
   let calls = 0;
   for (const [id, session] of Object.entries(sessions)) {
     calls += session.calls;
-    // An end that an operator ordered, and that no store had when the broker was killed, was told to the edges all the same.
-    if (ordered.has(id) && alive.has(id)) continue;
     const end = ends.get(id)?.at ?? Number.POSITIVE_INFINITY;
     for (const { from, at, why } of session.failures) {
-      const excused = edgeDown.some((span) => from <= span.to + NOTICE_MS && at >= span.from);
+      const spans = [...edgeDown, ...(unanswered.get(id) ?? [])];
+      const excused = spans.some((span) => from <= span.to + NOTICE_MS && at >= span.from);
       if (at < end && !excused)
-        problems.push(`session ${id} was live, and a call failed at ${new Date(at).toISOString()}: ${why}`);
+        problems.push(
+          `session ${id} was live, and a call failed at ${new Date(at).toISOString()} after ${at - from} ms: ${why}${around(world, rows, id, from, at)}`,
+        );
     }
   }
   checked['calls answered'] = calls;
@@ -195,6 +216,19 @@ async function fromInside(
     rogue.end();
   }
   return problems;
+}
+
+/** What the edges said and what was done about that time. */
+function around({ events }: Aftermath, rows: readonly Row[], id: string, from: number, at: number): string {
+  const near = (time: number) => time >= from - AROUND_MS && time <= at + AROUND_MS;
+  const said = rows
+    .filter((row) => row.action === 'tunnel' && row.outcome !== 'allowed' && near(Date.parse(row.time)))
+    .filter((row) => row.session_id === id || row.session_id === null)
+    .map((row) => `${row.time} ${row.outcome} ${row.code ?? ''} ${row.session_id ?? 'nobody'}: ${row.reason}`);
+  const done = events
+    .filter((event) => event.from <= at && event.to >= from - AROUND_MS)
+    .map((event) => `${new Date(event.from).toISOString()} to ${new Date(event.to).toISOString()} ${event.what}`);
+  return [...said, ...done].map((line) => `\n    ${line}`).join('');
 }
 
 async function auditRows(operator: OperatorCall): Promise<Row[]> {

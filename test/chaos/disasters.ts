@@ -2,12 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import type { Lab } from '@meshpass/lab';
 import type { TestPostgres } from '../../packages/broker/test/rig/postgres.ts';
-
-/** Unix ms. */
-export interface Span {
-  readonly from: number;
-  readonly to: number;
-}
+import type { Span } from './terms.ts';
 
 export interface Disaster {
   readonly name: string;

@@ -9,10 +9,19 @@ import { startMeshpass } from '@meshpass/lab/meshpass';
 import { standIns } from '@meshpass/lab/stand-ins';
 import { startPostgres } from '../../packages/broker/test/rig/postgres.ts';
 import { operatorClient } from '../../packages/cli/src/operator-client.ts';
-import { type Checked, check } from './checks.ts';
-import { type Disaster, disasters, type Span } from './disasters.ts';
+import { type Checked, check, type Event } from './checks.ts';
+import { type Disaster, disasters, now } from './disasters.ts';
 import { type Crowd, startCrowd } from './drive.ts';
-import { GRACE_SECONDS, LEASE_SECONDS, lanes, type Ordered, type Present, pause } from './terms.ts';
+import {
+  GRACE_SECONDS,
+  LEASE_SECONDS,
+  lanes,
+  type Ordered,
+  type Present,
+  pause,
+  type Span,
+  type Unanswered,
+} from './terms.ts';
 
 export interface ChaosOptions {
   readonly lab: Lab;
@@ -64,6 +73,8 @@ export async function runChaos({ lab, seed, seconds, sessions, progress }: Chaos
       crowds.push(await startCrowd(lab, n % 2 === 0 ? 'workspace' : 'workspace-2', meshpass.brokerUrl, PACE_MS));
     const present = new Map<string, Present>();
     const ordered: Ordered = new Map();
+    const unanswered: Unanswered = new Map();
+    const spans: Event[] = [];
     // An order may still be under way when the next one is given.
     const order = (session: string, ...causes: string[]) =>
       ordered.set(session, new Set([...(ordered.get(session) ?? []), ...causes]));
@@ -92,6 +103,10 @@ export async function runChaos({ lab, seed, seconds, sessions, progress }: Chaos
     const edgeDown: Span[] = [];
     const all = disasters(lab, postgres, random, edgeDown);
     let going = true;
+    const served = async () => {
+      const answers = () => operator('GET', '/admin/sessions').then(Boolean, () => false);
+      while (!(await answers())) await pause(100);
+    };
     const leave = async () => {
       const one = [...present.values()][Math.floor(random() * present.size)];
       const how = (['goodbye', 'vanish', 'operator', 'github'] as const)[Math.floor(random() * 4)]!;
@@ -101,7 +116,11 @@ export async function runChaos({ lab, seed, seconds, sessions, progress }: Chaos
       if (how === 'operator') {
         order(session, 'operator');
         // Its agent comes back with a new session. A broker that is away closes nothing.
-        await operator('POST', '/admin/sessions/close', { id: session, reason: 'chaos' }).catch(() => {});
+        const from = now();
+        await operator('POST', '/admin/sessions/close', { id: session, reason: 'chaos' }).catch(async () => {
+          await served();
+          unanswered.set(session, [...(unanswered.get(session) ?? []), { from, to: now() }]);
+        });
         return;
       }
       present.delete(one.as);
@@ -118,15 +137,21 @@ export async function runChaos({ lab, seed, seconds, sessions, progress }: Chaos
         if (present.size < sessions) await arrive();
       }
     };
+    // Dealt like cards: each comes once before any comes again.
     const busy = new Set<Disaster>();
+    const dealt = new Set<Disaster>();
     const destroy = async () => {
       while (going) {
         await pause(2_000 + random() * 6_000);
-        const free = all.filter((one) => !busy.has(one));
+        if (all.every((one) => dealt.has(one) || busy.has(one))) dealt.clear();
+        const free = all.filter((one) => !busy.has(one) && !dealt.has(one));
         const chosen = free[Math.floor(random() * free.length)]!;
         busy.add(chosen);
+        dealt.add(chosen);
         happened(chosen.name);
+        const from = now();
         await chosen.strike();
+        spans.push({ what: chosen.name, from, to: now() });
         busy.delete(chosen);
       }
     };
@@ -136,7 +161,19 @@ export async function runChaos({ lab, seed, seconds, sessions, progress }: Chaos
     going = false;
     await Promise.all(chaos);
     progress('calm again; everything is looked at');
-    const world = { lab, meshpass, operator, crowds, present, ordered, edgeDown, random, progress };
+    const world = {
+      lab,
+      meshpass,
+      operator,
+      crowds,
+      present,
+      ordered,
+      unanswered,
+      edgeDown,
+      events: spans,
+      random,
+      progress,
+    };
     return { seed, events, ...(await check(world)) };
   } finally {
     for (const crowd of crowds) crowd.end();

@@ -13,6 +13,18 @@ export interface Present {
 /** The ends that were ordered, by session: what its audit row may call it. */
 export type Ordered = Map<string, ReadonlySet<string>>;
 
+/** Unix ms. */
+export interface Span {
+  readonly from: number;
+  readonly to: number;
+}
+
+/**
+ * Ends that an operator ordered and of which no answer came, by session: until the next broker serves, the edges may know an end
+ * that no store has. What is acknowledged is durable; this was not.
+ */
+export type Unanswered = Map<string, readonly Span[]>;
+
 export async function lanes(count: number, times: number, act: () => Promise<unknown>): Promise<void> {
   let left = times;
   const lane = async () => {
