@@ -3,7 +3,7 @@
  *   npm run bench -- [road] [exchange] [plan] [lint] [evaluate] [--rounds N] [--seconds N] [--output json]
  * And how it holds, each with an exit code that says whether its goal is met:
  *   npm run bench -- ends [--runs N] [--lapses N] [--only WORDS]    from every cause to the last dead connection
- *   npm run bench -- sessions [--sessions N] [--seconds N]          what idle sessions cost a broker
+ *   npm run bench -- sessions [--sessions N] [--seconds N] [--only STORE]   what idle sessions cost a broker
  */
 import { parseArgs } from 'node:util';
 import type { CpuMicros } from './cpu.ts';
@@ -41,7 +41,7 @@ const ends = parts.includes('ends')
   ? await benchEnds({ runs: Number(values.runs), lapses: Number(values.lapses), only, progress })
   : undefined;
 const sessions = parts.includes('sessions')
-  ? await benchSessions({ sessions: Number(values.sessions), seconds: Number(values.seconds), progress })
+  ? await benchSessions({ sessions: Number(values.sessions), seconds: Number(values.seconds), only, progress })
   : undefined;
 const evaluate = parts.includes('evaluate') ? benchEvaluate(Number(values.rounds)) : undefined;
 if (values.output === 'json')

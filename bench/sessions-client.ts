@@ -1,6 +1,7 @@
 /** The agents of bench/sessions.ts: each with a key, a session and a kept-alive TLS connection of its own, at rest but for its lease. */
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { Agent, request } from 'node:https';
+import { createSecureContext, type SecureContext } from 'node:tls';
 import { exportJWK, SignJWT } from 'jose';
 import { createDpopProof, type DpopKey, dpopKey } from '../packages/identity/src/index.ts';
 
@@ -31,6 +32,8 @@ let times: number[] = [];
 let failed = 0;
 let stopped = false;
 let crowd: Crowd;
+/** One for all: read anew for each connection, the certificate authority would cost more than the handshake. */
+let secureContext: SecureContext;
 
 process.send!({ jwks: { keys: [{ ...(await exportJWK(publicKey)), kid: 'bench', alg: 'RS256', use: 'sig' }] } });
 
@@ -44,6 +47,7 @@ process.on('message', async (message: Crowd | 'measure' | 'stop') => {
     process.send!({ heartbeats: times.length, failed, p99Millis } satisfies Beaten);
   } else {
     crowd = message;
+    secureContext = createSecureContext({ ca: crowd.ca });
     let next = 0;
     let opened = 0;
     const lane = async () => {
@@ -61,7 +65,7 @@ process.on('message', async (message: Crowd | 'measure' | 'stop') => {
 
 async function arrive(number: number): Promise<Member | undefined> {
   const key = dpopKey(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
-  const agent = new Agent({ ca: crowd.ca, keepAlive: true, maxSockets: 1 });
+  const agent = new Agent({ secureContext, keepAlive: true, maxSockets: 1 });
   const form = new URLSearchParams({
     grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
     subject_token: await proofOf(number),

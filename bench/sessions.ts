@@ -1,7 +1,7 @@
 /**
  * What idle sessions cost one broker: each agent holds its kept-alive TLS connection and renews its lease every 15 s, as
  * agents do. The broker is a process of its own with the real HTTP server, journal and durable store; the clients are another.
- *   npm run bench -- sessions [--sessions N] [--seconds N]
+ *   npm run bench -- sessions [--sessions N] [--seconds N] [--only postgres|pglite]
  */
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -33,19 +33,26 @@ export interface SessionsOptions {
   readonly sessions: number;
   /** How long it is measured, after every session has beaten once. */
   readonly seconds: number;
+  /** A part of the store's name; undefined for each that is there. */
+  readonly only?: string | undefined;
   readonly progress: (line: string) => void;
 }
 
 /** With a PostgreSQL, its own or that of DATABASE_URL, and with the embedded store. */
 export async function benchSessions(options: SessionsOptions): Promise<SessionsResult[]> {
-  const embedded = await onOneStore(options, undefined);
-  if (!postgresIsThere) return [embedded];
-  const postgres = startPostgres();
-  try {
-    return [await onOneStore(options, postgres.url), embedded];
-  } finally {
-    postgres.stop();
+  const wanted = (store: string) => store.toLowerCase().includes(options.only?.toLowerCase() ?? '');
+  const results: SessionsResult[] = [];
+  if (wanted('PostgreSQL') && postgresIsThere) {
+    const postgres = startPostgres();
+    try {
+      results.push(await onOneStore(options, postgres.url));
+    } finally {
+      postgres.stop();
+    }
   }
+  if (wanted('PGlite')) results.push(await onOneStore(options, undefined));
+  if (results.length === 0) throw new Error(`no store that is here is called ${options.only}`);
+  return results;
 }
 
 async function onOneStore(

@@ -195,7 +195,7 @@ export async function startActive(
     reviewEdgeToken: parts.reviewEdgeToken,
     leases,
     stopping: () => stopping,
-    crowded: () => listener?.crowded() ?? false,
+    crowded: () => (listener?.connections() ?? 0) > config.keptConnections,
     holds: store.holds,
   });
 

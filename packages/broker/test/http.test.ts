@@ -1,14 +1,50 @@
 import { readFileSync } from 'node:fs';
-import { get as httpsGet, request as httpsRequest } from 'node:https';
+import { Agent, get as httpsGet, request as httpsRequest } from 'node:https';
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import { connect as tlsConnect } from 'node:tls';
+import { type TLSSocket, connect as tlsConnect } from 'node:tls';
 import { EdgeEvent } from '@meshpass/identity';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { sourceReader } from '../src/http/source.ts';
 import { readStore } from './rig/audit.ts';
-import { asSession, enrol, newKey, type Rig, session, startRig } from './rig/broker.ts';
+import { asSession, enrol, newKey, type Rig, send, session, startRig } from './rig/broker.ts';
 import { grant } from './rig/mesh.ts';
+
+describe('a broker that keeps few connections', () => {
+  let rig: Rig;
+  beforeAll(async () => {
+    rig = await startRig({ config: { keptConnections: 1 } });
+    rig.mesh.setAccess([grant('dev')]);
+  }, 60_000);
+  afterAll(() => rig.stop());
+
+  it('closes what it has answered beyond them, keeps the rest, and the session goes on over a resumed handshake', async () => {
+    const alice = await session(rig, 'alice');
+    const other = new Agent({ ca: readFileSync(join(rig.dir, 'tls.crt')), keepAlive: true, maxSockets: 1 });
+    const crowding: Rig = { ...rig, call: (call) => send(other, rig.broker.port, call) };
+    const heard = new Set<TLSSocket>();
+    const resumed: boolean[] = [];
+    other.on('keylog', (_line, socket: TLSSocket) => {
+      if (!heard.has(socket)) socket.once('secureConnect', () => resumed.push(socket.isSessionReused()));
+      heard.add(socket);
+    });
+    const beat = async (by: Rig) => {
+      const { status, headers } = await asSession(by, alice, { method: 'POST', path: '/session/heartbeat' });
+      return [status, headers.connection];
+    };
+    try {
+      for (let round = 1; round <= 2; round++) {
+        expect(await beat(crowding)).toEqual([200, 'close']);
+        await vi.waitFor(() => expect([...heard].map((socket) => socket.destroyed)).toEqual(Array(round).fill(true)));
+      }
+      expect(resumed).toEqual([false, true]);
+      // The broker sees the end of a connection a moment after its client.
+      await vi.waitFor(async () => expect(await beat(rig)).toEqual([200, 'keep-alive']), 10_000);
+    } finally {
+      other.destroy();
+    }
+  });
+});
 
 describe('the broker as a server', () => {
   let rig: Rig;

@@ -55,7 +55,7 @@ export interface AppContext extends DecideContext, EdgeContext {
   readonly stopping: () => boolean;
   /** Whether this process is known, at this instant, to be the active broker. */
   readonly holds: () => boolean;
-  /** Listening.crowded, of the public listener. */
+  /** More connections are open than are kept: those which have been answered should close. */
   readonly crowded: () => boolean;
 }
 

@@ -11,8 +11,8 @@ import type { Env } from './decide.ts';
 export interface Listening {
   /** `host:port` as bound. */
   readonly port: number;
-  /** So many connections are open that those which have been answered should close. */
-  readonly crowded: () => boolean;
+  /** Connections that are open now, whether or not a request is under way. */
+  readonly connections: () => number;
   /** Stops accepting, lets what is under way finish, cuts what is left after `patienceMs`. */
   readonly stop: (patienceMs: number) => Promise<void>;
 }
@@ -26,11 +26,6 @@ const LIMITS = {
 };
 const HANDSHAKE_TIMEOUT_MS = 10_000;
 const MAX_CONNECTIONS = 20_000;
-/**
- * Connections that are kept open between two requests. A kept TLS connection costs Node some 75 KB and the next resumed
- * handshake half a millisecond of CPU: up to here the one is cheaper, beyond it the other.
- */
-const KEPT_CONNECTIONS = 1_500;
 const RELOAD_MS = 30_000;
 
 export interface ListenAddress {
@@ -94,7 +89,7 @@ async function listening(server: Server, address: ListenAddress): Promise<Listen
   });
   return {
     port: (server.address() as AddressInfo).port,
-    crowded: () => open > KEPT_CONNECTIONS,
+    connections: () => open,
     stop: async (patienceMs) => {
       const closed = new Promise((resolve) => server.close(resolve));
       server.closeIdleConnections();
