@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { createCsr } from '@meshpass/identity/csr';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { RevokedPrincipal } from '../src/mesh/contract.ts';
-import { deniesEnded, undeniedDetail } from '../src/session/deny-ended.ts';
+import { type DenyEnded, deniesEnded, undeniedDetail } from '../src/session/deny-ended.ts';
 import { createRevocations } from '../src/session/revocations.ts';
 import { CLOSE_CAUSES } from '../src/session/session.ts';
 import { readStore } from './rig/audit.ts';
@@ -71,9 +71,10 @@ describe('the list for the mesh', () => {
 });
 
 describe('a broker that denies revoked sessions only', () => {
+  const config: { denyEnded: DenyEnded } = { denyEnded: 'revoked' };
   let rig: Rig;
   beforeAll(async () => {
-    rig = await startRig({ config: { denyEnded: 'revoked' } });
+    rig = await startRig({ config });
     rig.mesh.setAccess([grant('dev'), grant('ops')]);
   }, 60_000);
   afterAll(() => rig.stop());
@@ -131,6 +132,11 @@ describe('a broker that denies revoked sessions only', () => {
     expect(await drilled(gone)).toEqual([false, false]);
     expect(await drilled(closed)).toEqual([true, true]);
     expect((await drilled(narrowed)).sort()).toEqual([false, true]);
+
+    // Who starts it again with `always` has the last ends denied, too.
+    config.denyEnded = 'always';
+    await rig.restart();
+    await vi.waitFor(() => expect([denied(gone), denied(narrowed)]).toEqual([both, both]));
     await rig.broker.close();
     const { audit } = await readStore({ dataDir: join(rig.dir, 'data') });
     const row = audit.find((one) => one.action === 'session.close' && one.session_id === gone.session.id);
