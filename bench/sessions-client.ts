@@ -32,7 +32,7 @@ let times: number[] = [];
 let failed = 0;
 let stopped = false;
 let crowd: Crowd;
-/** One for all: read anew for each connection, the certificate authority would cost more than the handshake. */
+/** One for all: made anew for each connection, it costs a quarter of a millisecond and some 30 KB. */
 let secureContext: SecureContext;
 
 process.send!({ jwks: { keys: [{ ...(await exportJWK(publicKey)), kid: 'bench', alg: 'RS256', use: 'sig' }] } });
