@@ -22,7 +22,7 @@ it.skipIf(!postgresIsThere)(
   async () => {
     const log: string[] = [];
     const progress = (line: string) => log.push(`${new Date().toISOString()} ${line}`);
-    const result = await runChaos({ lab, seed: SEED, seconds: 45, sessions: 30, progress });
+    const result = await runChaos({ lab, seed: SEED, seconds: 30, sessions: 16, progress });
     console.log(JSON.stringify({ ...result, problems: result.problems.length }));
     expect(result.problems, `seed ${SEED}\n${log.join('\n')}`).toEqual([]);
     for (const what of ['sessions that ended', 'refused: edge', 'refused: sidecar', 'live sessions', 'calls answered'])
