@@ -29,13 +29,14 @@ describe('the protocol of a port, as istiod sees it', () => {
 describe('a Service', () => {
   const metadata = { name: 'orders', namespace: 'shop' };
 
-  it('has its TCP ports; appProtocol goes before the name', () => {
+  it('has its labels and its TCP ports; appProtocol goes before the name', () => {
+    const labels = { tier: 'backend' };
     const ports = [
       { name: 'tcp-x', port: 8080, appProtocol: 'http' },
       { name: 'dns', port: 53, protocol: 'UDP' },
     ];
-    expect(toService({ metadata, spec: { selector: { app: 'orders' }, ports } })).toEqual({
-      ...metadata,
+    expect(toService({ metadata: { ...metadata, labels }, spec: { selector: { app: 'orders' }, ports } })).toEqual({
+      ...{ ...metadata, labels },
       selector: { app: 'orders' },
       ports: [{ name: 'tcp-x', port: 8080, targetPort: 8080, protocol: 'http' }],
     });
