@@ -434,12 +434,13 @@ describe('time windows', () => {
     );
     const { identityToken } = await one.show();
     const send = `GET /orders/1 HTTP/1.1\r\nHost: ${ORDERS}\r\nx-meshpass-token: ${identityToken}\r\n\r\n`;
-    const held = await one.hold({ target: ORDERS, grant: 'brief', edge: road.meshpass.edge, send });
-    expect(statusOf(held)).toBe(200);
-
-    const cutAt = await one.cut();
-    // Windows are bounded to the second, and looked at every second.
-    expect(cutAt).toBeGreaterThan(closes - 1_000);
+    let cutAt: number;
+    do {
+      // Envoy winds up a connection that it had when the policies came; until the window closes another one gets in.
+      const held = await one.hold({ target: ORDERS, grant: 'brief', edge: road.meshpass.edge, send });
+      expect(statusOf(held)).toBe(200);
+      cutAt = await one.cut();
+    } while (cutAt < closes - 1_000); // windows are bounded to the second
     // The edge knows nobody of that name any more: each grant has a principal of its own.
     expect(await call(one, '/orders/1', { grant: 'brief' })).toBe('edge tunnel_session_unknown');
     expect(await one.certificate('brief')).toMatchObject({ status: 403 });
