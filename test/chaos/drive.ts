@@ -1,8 +1,7 @@
 /** Drives crowds (crowd.ts) on hosts of the lab. */
 import { readFileSync } from 'node:fs';
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import type { Lab } from '@meshpass/lab';
+import { startOrdered } from '@meshpass/lab/ordered-process';
 import type { Misused, Order, Report, Stolen } from './crowd.ts';
 
 export interface Crowd {
@@ -20,31 +19,12 @@ export interface Crowd {
 
 /** @param pace ms between two calls of a member */
 export async function startCrowd(lab: Lab, host: string, broker: string, pace: number): Promise<Crowd> {
-  const child = lab.spawn(host, ['node', fileURLToPath(new URL('./crowd.ts', import.meta.url))]);
-  const waiting = new Map<number, PromiseWithResolvers<never>>();
-  let next = 0;
-  let stderr = '';
-  child.stderr?.on('data', (part: Buffer) => {
-    stderr = (stderr + part.toString()).slice(-4096);
-  });
-  createInterface({ input: child.stdout! }).on('line', (line) => {
-    const { id, result, error } = JSON.parse(line) as { id: number; result?: never; error?: string };
-    const waiter = waiting.get(id);
-    waiting.delete(id);
-    if (error === undefined) waiter?.resolve(result!);
-    else waiter?.reject(new Error(error));
-  });
-  child.stdin?.on('error', () => {});
-  child.on('exit', () => {
-    for (const waiter of waiting.values()) waiter.reject(new Error(`the crowd on ${host} ended: ${stderr}`));
-  });
-  const order = <T>(what: Order): Promise<T> => {
-    const id = next++;
-    const waiter = Promise.withResolvers<never>();
-    waiting.set(id, waiter);
-    child.stdin!.write(`${JSON.stringify({ id, order: what })}\n`);
-    return waiter.promise;
-  };
+  const { order, kill } = startOrdered<Order>(
+    lab,
+    host,
+    new URL('./crowd.ts', import.meta.url),
+    `the crowd on ${host}`,
+  );
   await order({ do: 'begin', broker, ca: readFileSync(lab.testCa, 'utf8'), pace });
   return {
     host,
@@ -54,6 +34,6 @@ export async function startCrowd(lab: Lab, host: string, broker: string, pace: n
     holds: (session) => order({ do: 'holds', session }),
     misuse: (session) => order({ do: 'misuse', session }),
     steal: (session) => order({ do: 'steal', session }),
-    end: () => child.kill('SIGKILL'),
+    end: kill,
   };
 }

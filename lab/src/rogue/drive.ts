@@ -1,10 +1,9 @@
 /** Drives a rogue on a host of the lab from a test or the quickstart. */
-import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import type { Answer } from '@meshpass/cli/drill/ask';
 import type { Svid } from '@meshpass/cli/drill/credentials';
 import type { TunnelOrder, TunnelReport } from '@meshpass/cli/drill/tunnel';
 import type { Lab } from '../lab.ts';
+import { startOrdered } from '../ordered-process.ts';
 import type { DpopLies } from './lies.ts';
 import type { Order } from './main.ts';
 
@@ -42,31 +41,7 @@ export interface Rogue {
 
 /** @param broker base URL as that host sees it */
 export function startRogue(lab: Lab, host: string, broker: string): Rogue {
-  const child = lab.spawn(host, ['node', fileURLToPath(new URL('./main.ts', import.meta.url))]);
-  const waiting = new Map<number, { resolve: (value: never) => void; reject: (error: Error) => void }>();
-  let next = 0;
-  let stderr = '';
-  child.stderr?.on('data', (part: Buffer) => {
-    stderr = (stderr + part.toString()).slice(-4096);
-  });
-  createInterface({ input: child.stdout! }).on('line', (line) => {
-    const { id, result, error } = JSON.parse(line) as { id: number; result?: never; error?: string };
-    const waiter = waiting.get(id);
-    waiting.delete(id);
-    if (error === undefined) waiter?.resolve(result!);
-    else waiter?.reject(new Error(error));
-  });
-  child.on('exit', (code) => {
-    for (const waiter of waiting.values()) waiter.reject(new Error(`the rogue ended with ${code}: ${stderr}`));
-  });
-
-  const order = <T>(order: Order): Promise<T> => {
-    const id = next++;
-    return new Promise<T>((resolve, reject) => {
-      waiting.set(id, { resolve: resolve as never, reject });
-      child.stdin!.write(`${JSON.stringify({ id, order })}\n`);
-    });
-  };
+  const { order, kill } = startOrdered<Order>(lab, host, new URL('./main.ts', import.meta.url), 'the rogue');
   const named = (name: string): Rogue => {
     const base = { as: name, broker };
     return {
@@ -84,7 +59,7 @@ export function startRogue(lab: Lab, host: string, broker: string): Rogue {
       show: () => order({ ...base, do: 'show' }),
       take: (loot) => order({ ...base, do: 'take', loot }),
       as: named,
-      end: () => child.kill('SIGKILL'),
+      end: kill,
     };
   };
   return named('rogue');
