@@ -4,22 +4,14 @@
  * section 6.2.3), so the compression state of both sides stays as it was, and nothing needs to be decoded.
  */
 import { MeshpassError } from '@meshpass/identity/error';
+import { FLAG, FRAME, FRAME_BYTES } from './http2-frame.ts';
 
 export const HTTP2_PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1');
 
-/** Every peer must take frames of this size (RFC 9113 section 4.2), so none larger is ever made here. */
-const SAFE_FRAME = 16_384;
 /** Largest frame that is passed: far more than clients send to servers that did not raise their limit. */
 const MAX_FRAME = 1_048_576;
 /** Header blocks are held until they end. */
 const MAX_BLOCK = 131_072;
-
-const DATA = 0x0;
-const HEADERS = 0x1;
-const CONTINUATION = 0x9;
-const END_HEADERS = 0x4;
-const PADDED = 0x8;
-const PRIORITY = 0x20;
 
 export class Http2Requests {
   readonly #field: () => Buffer;
@@ -67,7 +59,7 @@ export class Http2Requests {
       const length = buffer.readUIntBE(at, 3);
       const type = buffer[at + 3]!;
       if (length > MAX_FRAME) throw malformed('a frame is too long');
-      if (type === DATA && !this.#block) {
+      if (type === FRAME.data && !this.#block) {
         // The one kind of frame that is long and frequent: its bytes pass as they arrive.
         out.push(buffer.subarray(at, at + 9));
         this.#dataLeft = length;
@@ -87,9 +79,10 @@ export class Http2Requests {
     const flags = frame[4]!;
     const stream = frame.readUInt32BE(5) & 0x7fffffff;
     if (this.#block) {
-      if (type !== CONTINUATION || stream !== this.#block.stream) throw malformed('a header block is interrupted');
+      if (type !== FRAME.continuation || stream !== this.#block.stream)
+        throw malformed('a header block is interrupted');
       this.#addFragment(frame.subarray(9), flags, out);
-    } else if (type === HEADERS) {
+    } else if (type === FRAME.headers) {
       if (stream === 0 || stream % 2 === 0) throw malformed('a request has an even stream id');
       // A HEADERS frame on a stream that is already open carries trailers (RFC 9113 section 8.1).
       const opens = stream > this.#lastStream;
@@ -97,7 +90,7 @@ export class Http2Requests {
       const { prefix, fragment } = split(frame, flags);
       this.#block = { stream, flags, prefix, fragments: [], size: 0, opens };
       this.#addFragment(fragment, flags, out);
-    } else if (type === CONTINUATION) {
+    } else if (type === FRAME.continuation) {
       throw malformed('a CONTINUATION follows no HEADERS');
     } else {
       out.push(frame);
@@ -110,7 +103,7 @@ export class Http2Requests {
     block.size += fragment.length + 9;
     if (block.size > MAX_BLOCK)
       throw new MeshpassError('request_too_large', 'The headers of the request are too long.');
-    if ((flags & END_HEADERS) === 0) return;
+    if ((flags & FLAG.endHeaders) === 0) return;
     this.#block = undefined;
     if (block.opens) block.fragments.push(this.#field());
     writeBlock(block.stream, block.flags, block.prefix, Buffer.concat(block.fragments), out);
@@ -137,12 +130,12 @@ function integer7(value: number): Buffer {
 function split(frame: Buffer, flags: number): { prefix: Buffer; fragment: Buffer } {
   let at = 9;
   let end = frame.length;
-  if (flags & PADDED) {
+  if (flags & FLAG.padded) {
     if (at >= end) throw malformed('a frame is too short');
     end -= frame[at]!;
     at += 1;
   }
-  const prefixEnd = flags & PRIORITY ? at + 5 : at;
+  const prefixEnd = flags & FLAG.priority ? at + 5 : at;
   if (prefixEnd > end) throw malformed('a frame is too short');
   return { prefix: frame.subarray(at, prefixEnd), fragment: frame.subarray(prefixEnd, end) };
 }
@@ -150,14 +143,14 @@ function split(frame: Buffer, flags: number): { prefix: Buffer; fragment: Buffer
 function writeBlock(stream: number, flags: number, prefix: Buffer, block: Buffer, out: Buffer[]): void {
   let at = 0;
   for (let first = true; first || at < block.length; first = false) {
-    const room = SAFE_FRAME - (first ? prefix.length : 0);
+    const room = FRAME_BYTES - (first ? prefix.length : 0);
     const part = block.subarray(at, at + room);
     at += part.length;
     const payload = first ? prefix.length + part.length : part.length;
     const head = Buffer.alloc(9);
     head.writeUIntBE(payload, 0, 3);
-    head[3] = first ? HEADERS : CONTINUATION;
-    head[4] = (first ? flags & ~(PADDED | END_HEADERS) : 0) | (at >= block.length ? END_HEADERS : 0);
+    head[3] = first ? FRAME.headers : FRAME.continuation;
+    head[4] = (first ? flags & ~(FLAG.padded | FLAG.endHeaders) : 0) | (at >= block.length ? FLAG.endHeaders : 0);
     head.writeUInt32BE(stream, 5);
     out.push(head);
     if (first && prefix.length > 0) out.push(prefix);
