@@ -10,7 +10,7 @@ import { auditRow, draftEvent } from '../src/audit/event.ts';
 import { createJournal, type Entry } from '../src/audit/journal.ts';
 import { openStore, type Store, type StoreOptions } from '../src/store/open.ts';
 import { readStore } from './rig/audit.ts';
-import { postgresIsThere, startPostgres, type TestPostgres } from './rig/postgres.ts';
+import { ENGINES, startPostgres, type TestPostgres } from './rig/postgres.ts';
 
 const SLOW = 60_000;
 
@@ -67,12 +67,7 @@ async function killWhileWriting(options: StoreOptions) {
   };
 }
 
-const engines: ['pglite' | 'postgres', boolean][] = [
-  ['pglite', true],
-  ['postgres', postgresIsThere],
-];
-
-describe.each(engines)('the store on %s', (kind, there) => {
+describe.each(ENGINES)('the store on %s', (kind, there) => {
   if (!there) {
     it.skip('is not tested here: no PostgreSQL programs and no DATABASE_URL', () => {});
     return;

@@ -21,7 +21,7 @@ import { deletePruned } from '../../src/audit/rows.ts';
 import { type VerifyOptions, verifyExport } from '../../src/audit/verify.ts';
 import { APPEND_ONLY } from '../../src/store/audit-guards.ts';
 import { openStore, type Store, type StoreOptions } from '../../src/store/open.ts';
-import { postgresIsThere, startPostgres, type TestPostgres } from '../rig/postgres.ts';
+import { ENGINES, startPostgres, type TestPostgres } from '../rig/postgres.ts';
 
 const SLOW = 60_000;
 const START = Date.UTC(2026, 0, 1);
@@ -108,12 +108,7 @@ async function verifyLines(all: readonly string[], options?: VerifyOptions) {
   return await verifyExport(await readExport(each()), options);
 }
 
-const engines: ['pglite' | 'postgres', boolean][] = [
-  ['pglite', true],
-  ['postgres', postgresIsThere],
-];
-
-describe.each(engines)('the audit log on %s', (kind, there) => {
+describe.each(ENGINES)('the audit log on %s', (kind, there) => {
   if (!there) {
     it.skip('is not tested here: no PostgreSQL programs and no DATABASE_URL', () => {});
     return;

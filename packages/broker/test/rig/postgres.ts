@@ -23,6 +23,12 @@ function binaries(): string | undefined {
 
 export const postgresIsThere = binaries() !== undefined || process.env.DATABASE_URL !== undefined;
 
+/** What the store runs on, and whether it is there. */
+export const ENGINES: readonly (readonly ['pglite' | 'postgres', boolean])[] = [
+  ['pglite', true],
+  ['postgres', postgresIsThere],
+];
+
 export function startPostgres(): TestPostgres {
   const bin = binaries();
   if (!bin) return { url: process.env.DATABASE_URL!, stop: () => {} };
