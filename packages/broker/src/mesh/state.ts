@@ -5,25 +5,18 @@
 import { basename } from 'node:path';
 import { formatSni, grantNamespace, MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import {
-  type Access,
-  compile,
-  formatPlace,
-  type IdentityTokens,
-  leftOut,
-  type Manifest,
-  type Mesh,
-  namespacesGranted,
-  reachableServices,
-} from '@meshpass/policy';
+import { type Access, type IdentityTokens, type Mesh, namespacesGranted, reachableServices } from '@meshpass/policy';
 import { openAccessFile } from './access-file.ts';
 import { applyManifests } from './apply.ts';
 import type { ClusterView } from './cluster-view.ts';
 import type { MeshState } from './contract.ts';
 import type { HttpServers } from './ended-sessions.ts';
+import { finalRefusal } from './final-refusal.ts';
 import { applyKeysOnly } from './gitops.ts';
+import { handover } from './handover.ts';
 import type { Kubernetes } from './kubernetes.ts';
 import type { Log } from './log.ts';
+import { type Ground, makePlan, makePlanOfWhatIsThere, type Plan, sayLeftOut } from './make-plan.ts';
 import { type PolicyDecisions, policyDecisions } from './policy-decisions.ts';
 import { reconciler } from './reconcile.ts';
 
@@ -70,18 +63,6 @@ export interface LiveMeshState extends MeshState {
   close(): void;
 }
 
-interface Plan {
-  readonly access: Access;
-  readonly mesh: Mesh;
-  readonly manifests: readonly Manifest[];
-  /** Ids of the token keys that it publishes. */
-  readonly tokenKeys: ReadonlySet<string>;
-  /** Hash of what it writes and of what stood there when it was made. */
-  readonly content: string;
-}
-
-/** How long who gave an access file waits for it to be in force. */
-const TAKE_MS = 25_000;
 /** Changes come in bursts: a rollout replaces Pods one by one. */
 const SETTLE_MS = 100;
 /** The longest `ttl` of a grant (an hour) and the clock skew that verifiers allow. */
@@ -91,6 +72,7 @@ export function meshState(options: StateOptions): LiveMeshState {
   const { view, log } = options;
   const listeners = new Set<() => void>();
   const decisions = policyDecisions();
+  const given = handover();
   let candidate: Access | undefined;
   let inForce: Plan | undefined;
   let applied = '';
@@ -98,8 +80,6 @@ export function meshState(options: StateOptions): LiveMeshState {
   let tokenKeys: ReadonlySet<string> = new Set();
   let version = '';
   let settling: NodeJS.Timeout | undefined;
-  /** A file that was given, not read from disk, and who waits for it. */
-  let taking: { readonly access: Access; readonly done: PromiseWithResolvers<void> } | undefined;
   let fromDisk = true;
   let drift = 0;
   const problems: { file?: string; apply?: string; mesh?: string; selected?: string } = {};
@@ -124,14 +104,15 @@ export function meshState(options: StateOptions): LiveMeshState {
       if (plan.content !== inForce?.content || plan.access === candidate) adopt(plan);
     },
     onFailed: (error, plan) => {
-      if (inForce && plan.access !== inForce.access && isFinal(error)) {
+      const final = finalRefusal(error);
+      if (inForce && plan.access !== inForce.access && final) {
         // Not to be tried for ever: meanwhile nobody would keep up what is in force.
         candidate = undefined;
-        refuse(new MeshpassError(error.code, whatKubernetesSaid(error), { cause: error }));
+        refuse(final);
         soon();
         return;
       }
-      if (taking?.access === plan.access && error.code === 'policy_drift') {
+      if (given.holds(plan.access) && error.code === 'policy_drift') {
         refuse(error);
         return;
       }
@@ -168,10 +149,10 @@ export function meshState(options: StateOptions): LiveMeshState {
     const seen = view.current();
     if (!seen) return;
     const mesh: Mesh = { ...options.mesh, ...seen };
+    const ground = (): Ground => ({ mesh, tokens: options.tokens(), ours: view.ours() });
     if (candidate) {
       try {
-        const tokens = options.tokens();
-        want(candidate, mesh, tokens, compile(candidate, mesh, tokens));
+        want(makePlan(candidate, ground()));
         delete problems.file;
         return;
       } catch (error) {
@@ -180,7 +161,7 @@ export function meshState(options: StateOptions): LiveMeshState {
       }
     }
     try {
-      if (inForce) compileInForce(inForce.access, mesh);
+      if (inForce) recompileInForce(inForce.access, ground());
     } catch (error) {
       // What stands keeps standing; it was right for the mesh as it was.
       problems.mesh = toMeshpassError(error).message;
@@ -197,21 +178,17 @@ export function meshState(options: StateOptions): LiveMeshState {
     view.follow([...new Set(files.flatMap((access) => namespacesGranted(access, mesh)))].sort());
   };
 
-  const compileInForce = (access: Access, mesh: Mesh): void => {
-    const tokens = options.tokens();
-    const manifests = compile(access, mesh, tokens, { missing: 'leave-out' });
-    const missing = whyRefused(() => compile(access, mesh, tokens));
+  const recompileInForce = (access: Access, ground: Ground): void => {
+    const { plan, missing } = makePlanOfWhatIsThere(access, ground);
     if (missing && missing !== problems.mesh)
       log.warn({ missing }, 'granted services are gone or changed; they are left out');
     if (missing) problems.mesh = missing;
     else delete problems.mesh;
-    want(access, mesh, tokens, manifests);
+    want(plan);
   };
 
   /** Applies only what differs: Pods come and go all day, and seldom change a policy. */
-  const want = (access: Access, mesh: Mesh, tokens: IdentityTokens, manifests: readonly Manifest[]): void => {
-    const content = sha256Hex(JSON.stringify([manifests, view.ours()]));
-    const plan = { access, mesh, manifests, tokenKeys: keyIds(tokens), content };
+  const want = (plan: Plan): void => {
     if (plan.content === applied && wanted === applied) {
       adopt(plan);
       return;
@@ -220,18 +197,16 @@ export function meshState(options: StateOptions): LiveMeshState {
     apply.want(plan);
   };
 
-  /** Anybody may make a Service that an entry selects and that cannot be granted: it is said, and nothing else. */
-  const sayLeftOut = ({ access, mesh }: Plan): void => {
-    const found = leftOut(access, mesh).map(({ place, message }) => `${formatPlace(place)} ${message}`);
-    const text = found.slice(0, 20).join('\n');
+  const tellLeftOut = (plan: Plan): void => {
+    const text = sayLeftOut(plan);
     if (text === (problems.selected ?? '')) return;
-    if (found.length > 0) log.warn({ leftOut: text }, 'selected services cannot be granted as they are');
-    if (found.length > 0) problems.selected = text;
+    if (text !== '') log.warn({ leftOut: text }, 'selected services cannot be granted as they are');
+    if (text !== '') problems.selected = text;
     else delete problems.selected;
   };
 
   const adopt = (plan: Plan): void => {
-    sayLeftOut(plan);
+    tellLeftOut(plan);
     if (plan.access !== inForce?.access) {
       const { file } = plan.access;
       log.info({ file, objects: plan.manifests.length }, 'access file in force');
@@ -240,18 +215,13 @@ export function meshState(options: StateOptions): LiveMeshState {
     inForce = plan;
     if (candidate === plan.access) candidate = undefined;
     publish();
-    if (taking?.access === plan.access) {
-      taking.done.resolve();
-      taking = undefined;
-    }
+    given.settle(plan.access);
   };
 
   /** A new file that cannot be used. The one in force stays, and so does everything that was applied. */
   const refuse = (error: MeshpassError): void => {
-    if (taking) {
-      // Whoever gave it is told, and tries again or not; meanwhile nothing waits to come into force by itself.
-      taking.done.reject(error);
-      taking = undefined;
+    if (given.refuse(error)) {
+      // Whoever gave it tries again or not; meanwhile nothing waits to come into force by itself.
       candidate = undefined;
       soon();
       return;
@@ -289,9 +259,7 @@ export function meshState(options: StateOptions): LiveMeshState {
       throw new MeshpassError(
         'kubernetes_unavailable',
         'The access file is not in force yet: the broker is starting.',
-        {
-          retryAfter: 1,
-        },
+        { retryAfter: 1 },
       );
     },
     roots: view.roots,
@@ -319,17 +287,13 @@ export function meshState(options: StateOptions): LiveMeshState {
     take: async (access) => {
       fromDisk = false;
       delete problems.file;
-      taking?.done.reject(new MeshpassError('plan_stale', 'Another access file came meanwhile.'));
-      const done = Promise.withResolvers<void>();
-      taking = { access, done };
-      candidate = access;
-      soon();
-      const late = setTimeout(() => {
-        if (taking?.done !== done) return;
+      const done = given.wait(access, () => {
         const why = problems.apply ?? view.unready()[0] ?? 'the cluster takes too long';
         refuse(new MeshpassError('kubernetes_unavailable', `The access file could not be put in force: ${why}`));
-      }, TAKE_MS);
-      await done.promise.finally(() => clearTimeout(late));
+      });
+      candidate = access;
+      soon();
+      await done;
     },
     resume: (access) => {
       fromDisk = false;
@@ -348,31 +312,4 @@ export function meshState(options: StateOptions): LiveMeshState {
       listeners.clear();
     },
   };
-}
-
-function keyIds({ jwks }: IdentityTokens): ReadonlySet<string> {
-  const { keys } = JSON.parse(jwks) as { readonly keys: readonly { readonly kid: string }[] };
-  return new Set(keys.map(({ kid }) => kid));
-}
-
-/** Kubernetes has answered, and will answer the same again. */
-function isFinal({ code, detail }: MeshpassError): boolean {
-  const status = Number(detail.status ?? 0);
-  // A namespace that ended after the cluster was looked at: the next look will not have it.
-  if (status === 403 && String(detail.message).includes('because it is being terminated')) return false;
-  return code === 'kubernetes_unavailable' && status >= 400 && status < 500 && ![408, 409, 429].includes(status);
-}
-
-function whatKubernetesSaid({ detail }: MeshpassError): string {
-  const said = String(detail.message).split('\n')[0]!.slice(0, 300);
-  return `Kubernetes refused ${detail.method} ${detail.path}: ${said}`;
-}
-
-function whyRefused(work: () => unknown): string | undefined {
-  try {
-    work();
-    return undefined;
-  } catch (error) {
-    return toMeshpassError(error).message;
-  }
 }
