@@ -9,7 +9,7 @@ import { guardOf } from '@meshpass/policy/evaluate/guard';
 import { viewMesh } from '@meshpass/policy/evaluate/mesh-view';
 import { loadManifests } from '@meshpass/policy/istio/load';
 import { DEFAULT_MESH_CONFIG } from '@meshpass/policy/istio/mesh-config';
-import type { AuthorizationPolicy } from '@meshpass/policy/istio/resources';
+import type { AuthorizationPolicy } from '@meshpass/policy/istio/security';
 import { objectShape, type Shape } from '@meshpass/policy/istio/shapes';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';

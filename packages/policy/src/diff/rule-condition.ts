@@ -3,7 +3,7 @@
  * on TCP, an address that is none) drops an ALLOW rule whole, and only its own value from a rule that denies, which
  * then denies more. Source: Istio's pilot/pkg/security/authz/model, Generate and checkError.
  */
-import type { AuthorizationPolicy, AuthorizationRule } from '../istio/resources.ts';
+import type { AuthorizationPolicy, AuthorizationRule } from '../istio/security.ts';
 import { readRange } from './address-classes.ts';
 import { type AddressField, ALWAYS, all, any, type Condition, NEVER, not, text } from './condition.ts';
 import { account, namespace, principal, type TrustDomains, trustDomains } from './peer-condition.ts';

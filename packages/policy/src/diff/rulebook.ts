@@ -3,13 +3,8 @@
  * sets of policies: two ports with the same key mean the same.
  */
 import type { MeshConfig } from '../istio/mesh-config.ts';
-import type {
-  AuthorizationPolicy,
-  JwtRule,
-  PeerAuthentication,
-  RequestAuthentication,
-  Resource,
-} from '../istio/resources.ts';
+import type { Resource } from '../istio/resources.ts';
+import type { AuthorizationPolicy, JwtRule, PeerAuthentication, RequestAuthentication } from '../istio/security.ts';
 import { ALWAYS, all, any, type Condition, flag, NEVER, not } from './condition.ts';
 import type { TrustDomains } from './peer-condition.ts';
 import { looksAtPorts, type Place, portsNamed, ruleCondition } from './rule-condition.ts';

@@ -2,7 +2,7 @@
  * What policies ask of the token on a request. Its facts count only where the workload takes its issuer, which depends on the
  * RequestAuthentications there. Source: Istio's pilot/pkg/security/authz/model (requestPrincipalGenerator and others).
  */
-import type { JwtRule } from '../istio/resources.ts';
+import type { JwtRule } from '../istio/security.ts';
 import { ALWAYS, all, any, type Condition, flag, NEVER, not, type TextField, text } from './condition.ts';
 import { readText, type TextTest } from './text-test.ts';
 

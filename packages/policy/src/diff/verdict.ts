@@ -1,6 +1,6 @@
 /** Why a call is let in or not, at one port: by which rule, and where that is written. */
 import { SOURCE_ANNOTATION } from '../compile/metadata.ts';
-import type { AuthorizationPolicy } from '../istio/resources.ts';
+import type { AuthorizationPolicy } from '../istio/security.ts';
 import { type Call, meets } from './call.ts';
 import type { Guarded } from './rulebook.ts';
 

@@ -2,8 +2,10 @@
  * The workloads that policies can tell apart, and their ports: those that are known, and one that stands for each kind that
  * a policy could select and nobody knows yet. So a comparison speaks of every workload, also of those to come.
  */
+
+import type { ServicePort } from '../istio/kubernetes.ts';
 import { protocolOf } from '../istio/port-protocol.ts';
-import type { Resource, ResourceOf, ServicePort } from '../istio/resources.ts';
+import type { Resource, ResourceOf } from '../istio/resources.ts';
 
 type Labels = Readonly<Record<string, string>>;
 

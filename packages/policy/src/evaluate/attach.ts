@@ -1,11 +1,6 @@
 /** Which policies apply to a workload. Source: `pilot/pkg/model/policyattachment.go` of Istio 1.31. */
-import type {
-  Attachment,
-  AuthorizationPolicy,
-  RequestAuthentication,
-  Resource,
-  TargetRef,
-} from '../istio/resources.ts';
+import type { Resource } from '../istio/resources.ts';
+import type { Attachment, AuthorizationPolicy, RequestAuthentication, TargetRef } from '../istio/security.ts';
 import type { MeshView } from './mesh-view.ts';
 import { selects, type Workload } from './workload.ts';
 

@@ -7,7 +7,7 @@ import type {
   AuthorizationOperation,
   AuthorizationRule,
   AuthorizationSource,
-} from '../istio/resources.ts';
+} from '../istio/security.ts';
 import { conditionPart } from './condition.ts';
 import type { Facts, Test } from './facts.ts';
 import { addressTest } from './match-address.ts';

@@ -1,5 +1,5 @@
 /** The `when` of a rule: every key that Istio 1.31 knows. */
-import type { AuthorizationCondition } from '../istio/resources.ts';
+import type { AuthorizationCondition } from '../istio/security.ts';
 import { addressPart, ofPeer, type Part, part, portPart, type RuleContext } from './compile-rule.ts';
 import type { Test } from './facts.ts';
 import { namespaceTest, principalTest, serviceAccountTest, trustDomainTest } from './match-peer.ts';

@@ -1,6 +1,6 @@
 /** Everything that guards a workload, compiled once: calls are then decided without looking at a policy again. */
 import type { MeshConfig } from '../istio/mesh-config.ts';
-import type { AuthorizationAction, AuthorizationPolicy, JwtRule } from '../istio/resources.ts';
+import type { AuthorizationAction, AuthorizationPolicy, JwtRule } from '../istio/security.ts';
 import { type AttachedService, authorizationPolicies, requestAuthentications } from './attach.ts';
 import type { Call, Decision, Reason, RuleRef } from './call.ts';
 import { compileRule, namedPrincipals } from './compile-rule.ts';

@@ -1,5 +1,5 @@
 /** Whom a mesh knows: identities that its objects and policies name, one of each kind that policies can tell apart. */
-import type { AuthorizationRule } from '../istio/resources.ts';
+import type { AuthorizationRule } from '../istio/security.ts';
 import type { Caller } from './identity.ts';
 import type { MeshView } from './mesh-view.ts';
 import type { Endpoint } from './target.ts';

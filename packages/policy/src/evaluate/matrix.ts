@@ -1,5 +1,5 @@
 /** Identities by endpoints: who reaches what, wholly, in part or not at all. */
-import type { AuthorizationOperation } from '../istio/resources.ts';
+import type { AuthorizationOperation } from '../istio/security.ts';
 import type { Call } from './call.ts';
 import { summary } from './can-i.ts';
 import { type Known, knownPeers, knownTokens } from './identities.ts';

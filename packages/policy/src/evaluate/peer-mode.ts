@@ -1,5 +1,5 @@
 /** PeerAuthentication: who must come by mutual TLS. The narrowest scope decides, and in it the oldest policy. */
-import type { MutualTlsMode, PeerAuthentication } from '../istio/resources.ts';
+import type { MutualTlsMode, PeerAuthentication } from '../istio/security.ts';
 import type { MeshView } from './mesh-view.ts';
 import { selects, type Workload } from './workload.ts';
 

@@ -1,5 +1,6 @@
 /** Workloads: what has a proxy and so is guarded, from Pods as they run or from what makes them. */
-import type { Pod, PodController, PodSpec, Resource } from '../istio/resources.ts';
+import type { Pod, PodController, PodSpec } from '../istio/kubernetes.ts';
+import type { Resource } from '../istio/resources.ts';
 import type { MeshView } from './mesh-view.ts';
 
 export type ProxyKind = 'sidecar' | 'gateway' | 'waypoint';

@@ -6,8 +6,9 @@ import { isUtf8 } from 'node:buffer';
 import type { ErrorCode } from '@meshpass/identity';
 import { didYouMean } from '../did-you-mean.ts';
 import type { Place } from '../model.ts';
+import type { KubeObject, Origin, Path } from './object.ts';
 import { findOffset, readValues, YamlRefusal } from './read-yaml.ts';
-import type { KubeObject, Origin, Path, Resource } from './resources.ts';
+import type { Resource } from './resources.ts';
 import { checkShape, objectShape } from './shapes.ts';
 
 /** Of one text. */

@@ -1,6 +1,8 @@
 /** What of Istio's MeshConfig decides about access, from the ConfigMap of istiod or a file of its own. */
+
+import type { ConfigMap } from './kubernetes.ts';
 import { readValues, YamlRefusal } from './read-yaml.ts';
-import type { ConfigMap, Resource } from './resources.ts';
+import type { Resource } from './resources.ts';
 
 export type PathNormalization = 'NONE' | 'BASE' | 'MERGE_SLASHES' | 'DECODE_AND_MERGE_SLASHES';
 

@@ -2,7 +2,8 @@
  * What members each kind has and of which type: enough to tell a misspelled or mistyped field, which Istio would leave
  * out in silence. A test holds this against the CustomResourceDefinitions of the Istio in the lab.
  */
-import type { Path, ResourceKind } from './resources.ts';
+import type { Path } from './object.ts';
+import type { ResourceKind } from './resources.ts';
 
 export type Shape =
   | 'text'

@@ -4,14 +4,14 @@
  * open, the answer is the one that warns: ALLOW counts as letting in, DENY counts only where it takes the whole route.
  * Source: AuthorizationPolicy reference; pilot/pkg/security/authz/model.
  */
+import type { StringMatch } from '../istio/networking.ts';
 import type {
   AuthorizationCondition,
   AuthorizationOperation,
   AuthorizationPolicy,
   AuthorizationRule,
   AuthorizationSource,
-  StringMatch,
-} from '../istio/resources.ts';
+} from '../istio/security.ts';
 import { coversHost } from './host.ts';
 import { items, record, text, texts } from './read.ts';
 import { type Share, shareOfPaths, takes } from './text-match.ts';

@@ -1,5 +1,6 @@
 /** Whether the way through a gateway asks a caller who he is: at the gateway, or at the workload behind it. */
-import type { AuthorizationPolicy, Gateway, HttpMatch, HttpRoute, StringMatch } from '../istio/resources.ts';
+import type { Gateway, HttpMatch, HttpRoute, StringMatch } from '../istio/networking.ts';
+import type { AuthorizationPolicy } from '../istio/security.ts';
 import { refusalOf } from './anonymous.ts';
 import type { Exposure, GatewayUse } from './exposure.ts';
 import { serviceName } from './host.ts';

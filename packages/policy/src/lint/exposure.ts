@@ -2,17 +2,17 @@
  * What VirtualServices make reachable through gateways: per route and destination, under which hosts and by which match.
  * Source: VirtualService and Gateway reference; merging of delegates as in pilot/pkg/model/virtualservice.go.
  */
+import type { Service } from '../istio/kubernetes.ts';
 import type {
   Gateway,
   GatewayServer,
   HttpMatch,
   HttpRoute,
   L4Match,
-  Path,
-  Service,
   VirtualService,
   WeightedDestination,
-} from '../istio/resources.ts';
+} from '../istio/networking.ts';
+import type { Path } from '../istio/object.ts';
 import { fullHost, hostsMeet, serverHost } from './host.ts';
 import { items, labels, record, text, texts } from './read.ts';
 import type { MeshView } from './view.ts';

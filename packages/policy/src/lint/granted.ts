@@ -1,5 +1,5 @@
 /** Hosts of Services that the access file grants, as far as the manifests show what its entries select. */
-import type { Service } from '../istio/resources.ts';
+import type { Service } from '../istio/kubernetes.ts';
 import type { Access, GrantTarget, Mesh } from '../model.ts';
 import { hasLabels as holdsLabels, isSelection, selectedNamespaces } from '../selection.ts';
 import { fullHost } from './host.ts';

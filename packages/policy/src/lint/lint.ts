@@ -1,7 +1,8 @@
 /** The linter: manifests to findings, each with its place, what becomes of it, and what to do. */
 import { loadManifests, type ManifestProblem } from '../istio/load.ts';
 import { findMeshConfig } from '../istio/mesh-config.ts';
-import type { KubeObject, Resource } from '../istio/resources.ts';
+import type { KubeObject } from '../istio/object.ts';
+import type { Resource } from '../istio/resources.ts';
 import type { Place } from '../model.ts';
 import {
   type Finding,

@@ -1,6 +1,7 @@
 /** What a rule is, what it says, and what the reader gets: the nouns of the linter. */
 
-import type { KubeObject, Path, Resource } from '../istio/resources.ts';
+import type { KubeObject, Path } from '../istio/object.ts';
+import type { Resource } from '../istio/resources.ts';
 import type { Access, Place } from '../model.ts';
 import type { MeshView } from './view.ts';
 

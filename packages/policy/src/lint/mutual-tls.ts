@@ -1,5 +1,5 @@
 /** Whether workloads take connections without a certificate, as PeerAuthentications say. Source: PeerAuthentication reference. */
-import type { MutualTlsMode, PeerAuthentication } from '../istio/resources.ts';
+import type { MutualTlsMode, PeerAuthentication } from '../istio/security.ts';
 import { hasLabels, labels, record } from './read.ts';
 import type { MeshView } from './view.ts';
 

@@ -1,12 +1,12 @@
 /** Walks the rules of AuthorizationPolicies, with the path to each part. */
+import type { Path } from '../istio/object.ts';
 import type {
   AuthorizationCondition,
   AuthorizationOperation,
   AuthorizationPolicy,
   AuthorizationRule,
   AuthorizationSource,
-  Path,
-} from '../istio/resources.ts';
+} from '../istio/security.ts';
 import { items, record, texts } from './read.ts';
 
 export interface At<T> {

@@ -1,5 +1,5 @@
 /** What of a Kubernetes role would let its holder make his own access. */
-import type { RbacRule, Role, RoleBinding } from '../istio/resources.ts';
+import type { RbacRule, Role, RoleBinding } from '../istio/kubernetes.ts';
 import { texts } from './read.ts';
 import type { MeshView } from './view.ts';
 

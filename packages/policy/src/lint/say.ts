@@ -1,5 +1,6 @@
 /** How an exposure is said: what becomes reachable, through which gateway, by whom. */
-import type { HttpMatch, KubeObject, StringMatch } from '../istio/resources.ts';
+import type { HttpMatch, StringMatch } from '../istio/networking.ts';
+import type { KubeObject } from '../istio/object.ts';
 import type { Exposure, GatewayUse } from './exposure.ts';
 import { items, listed, record, texts } from './read.ts';
 

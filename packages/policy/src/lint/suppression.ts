@@ -5,7 +5,8 @@
  *     # meshpass-lint: ignore MP201 until 2027-03-31: the shop is public under every name it has
  *     meshpass.dev/lint-ignore: "MP202, MP201 until 2027-03-31: behind the CDN, which redirects"
  */
-import type { KubeObject, Resource } from '../istio/resources.ts';
+import type { KubeObject } from '../istio/object.ts';
+import type { Resource } from '../istio/resources.ts';
 import type { Place } from '../model.ts';
 import type { Finding, RuleCode, RuleText } from './model.ts';
 

@@ -1,14 +1,9 @@
 /** What the linter knows of the mesh, put so that rules find it without searching: every rule reads this and nothing else. */
 
-import type {
-  AuthorizationPolicy,
-  KubeObject,
-  PeerAuthentication,
-  Resource,
-  ResourceKind,
-  ResourceOf,
-  Service,
-} from '../istio/resources.ts';
+import type { Service } from '../istio/kubernetes.ts';
+import type { KubeObject } from '../istio/object.ts';
+import type { Resource, ResourceKind, ResourceOf } from '../istio/resources.ts';
+import type { AuthorizationPolicy, PeerAuthentication } from '../istio/security.ts';
 import type { Access } from '../model.ts';
 import type { Exposure } from './exposure.ts';
 import { exposuresOf } from './exposure.ts';

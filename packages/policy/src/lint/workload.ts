@@ -1,5 +1,7 @@
 /** Pods, as they run or as controllers would make them: what policies select and Services send to. */
-import type { KubeObject, Path, PodController, PodSpec, ResourceKind, ResourceOf } from '../istio/resources.ts';
+import type { PodController, PodSpec } from '../istio/kubernetes.ts';
+import type { KubeObject, Path } from '../istio/object.ts';
+import type { ResourceKind, ResourceOf } from '../istio/resources.ts';
 import { items, labels, record } from './read.ts';
 
 export interface Workload {

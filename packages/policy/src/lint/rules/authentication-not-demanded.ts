@@ -1,4 +1,4 @@
-import type { AuthorizationPolicy, RequestAuthentication } from '../../istio/resources.ts';
+import type { AuthorizationPolicy, RequestAuthentication } from '../../istio/security.ts';
 import type { Rule } from '../model.ts';
 import { conditionsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
 import { hasLabels, items, labels, record, texts } from '../read.ts';

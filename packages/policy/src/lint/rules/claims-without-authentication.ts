@@ -1,4 +1,5 @@
-import type { AuthorizationPolicy, Path, RequestAuthentication } from '../../istio/resources.ts';
+import type { Path } from '../../istio/object.ts';
+import type { AuthorizationPolicy, RequestAuthentication } from '../../istio/security.ts';
 import type { Rule } from '../model.ts';
 import { actionOf, conditionsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
 import { hasLabels, labels, record, texts } from '../read.ts';

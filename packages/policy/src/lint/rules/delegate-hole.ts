@@ -1,4 +1,4 @@
-import type { Path } from '../../istio/resources.ts';
+import type { Path } from '../../istio/object.ts';
 import type { Report, Rule } from '../model.ts';
 import { items, texts } from '../read.ts';
 import { coversUri } from '../text-match.ts';

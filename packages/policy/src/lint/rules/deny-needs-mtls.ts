@@ -1,4 +1,4 @@
-import type { AuthorizationSource } from '../../istio/resources.ts';
+import type { AuthorizationSource } from '../../istio/security.ts';
 import type { Rule } from '../model.ts';
 import { plainTextPort } from '../mutual-tls.ts';
 import { actionOf, conditionsOf, rulesOf, sourcesOf } from '../policy-rules.ts';

@@ -1,4 +1,4 @@
-import type { Path } from '../../istio/resources.ts';
+import type { Path } from '../../istio/object.ts';
 import type { Report, Rule } from '../model.ts';
 import { actionOf, rulesOf } from '../policy-rules.ts';
 import { items, texts } from '../read.ts';

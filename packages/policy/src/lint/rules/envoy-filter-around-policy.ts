@@ -1,4 +1,4 @@
-import type { Path } from '../../istio/resources.ts';
+import type { Path } from '../../istio/object.ts';
 import type { Report, Rule } from '../model.ts';
 import { items, record, text } from '../read.ts';
 

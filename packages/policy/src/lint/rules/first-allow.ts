@@ -1,4 +1,4 @@
-import type { AuthorizationPolicy } from '../../istio/resources.ts';
+import type { AuthorizationPolicy } from '../../istio/security.ts';
 import type { Rule } from '../model.ts';
 import { actionOf, operationsOf, rulesOf } from '../policy-rules.ts';
 import { items, labels, listed, record, texts } from '../read.ts';

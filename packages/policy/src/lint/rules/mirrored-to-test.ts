@@ -1,4 +1,5 @@
-import type { Destination, Path } from '../../istio/resources.ts';
+import type { Destination } from '../../istio/networking.ts';
+import type { Path } from '../../istio/object.ts';
 import { fullHost, serviceName } from '../host.ts';
 import type { Rule } from '../model.ts';
 import { items, text } from '../read.ts';

@@ -1,4 +1,4 @@
-import type { HttpMatch, StringMatch } from '../../istio/resources.ts';
+import type { HttpMatch, StringMatch } from '../../istio/networking.ts';
 import { openGateways } from '../demanded.ts';
 import type { Exposure } from '../exposure.ts';
 import { coversHost } from '../host.ts';

@@ -1,4 +1,4 @@
-import type { PeerAuthentication } from '../../istio/resources.ts';
+import type { PeerAuthentication } from '../../istio/security.ts';
 import { serviceName } from '../host.ts';
 import type { Rule } from '../model.ts';
 import { modeOf } from '../mutual-tls.ts';

@@ -1,4 +1,4 @@
-import type { RoleBinding } from '../../istio/resources.ts';
+import type { RoleBinding } from '../../istio/kubernetes.ts';
 import type { GrantRole } from '../../model.ts';
 import { matchesGlob } from '../../pattern.ts';
 import type { Rule } from '../model.ts';

@@ -1,4 +1,4 @@
-import type { AuthorizationPolicy } from '../../istio/resources.ts';
+import type { AuthorizationPolicy } from '../../istio/security.ts';
 import type { Rule } from '../model.ts';
 import { hasLabels, labels, record } from '../read.ts';
 

@@ -1,4 +1,4 @@
-import type { HttpMatch, HttpRoute, StringMatch } from '../../istio/resources.ts';
+import type { HttpMatch, HttpRoute, StringMatch } from '../../istio/networking.ts';
 import type { Rule } from '../model.ts';
 import { items, record, texts } from '../read.ts';
 import { coversUri } from '../text-match.ts';

@@ -1,4 +1,5 @@
-import type { AuthorizationPolicy, KubeObject, RequestAuthentication } from '../../istio/resources.ts';
+import type { KubeObject } from '../../istio/object.ts';
+import type { AuthorizationPolicy, RequestAuthentication } from '../../istio/security.ts';
 import type { Report, Rule } from '../model.ts';
 import { record } from '../read.ts';
 
