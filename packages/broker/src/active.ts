@@ -139,7 +139,7 @@ export async function startActive(
     attested: attestedClaims(mesh),
   };
   const answers = { config, mesh };
-  const admin = { ...{ audit, clock, random, sourceOf, log, sessions, operatorToken } };
+  const admin = { ...{ audit, clock, random, sourceOf, log, store, sessions, operatorToken } };
   const auditLog = { ...admin, store, chain, checkpoints, key: auditKey };
   const drill = { ...admin, store, signer: parts.signer, publicUrl: config.publicUrl, denies };
   const rotation = await createRotation({

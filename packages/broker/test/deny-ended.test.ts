@@ -101,7 +101,9 @@ describe('a broker that denies revoked sessions only', () => {
   it('tells the mesh and the drill by cause, and the same after a restart', async () => {
     const gone = await open('gerd');
     const closed = await open('olga');
+    const late = await open('lena');
     await asSession(rig, gone, { method: 'DELETE', path: '/session' });
+    await asSession(rig, late, { method: 'DELETE', path: '/session' });
     const answer = await rig.call({
       ...{ method: 'POST', path: '/admin/sessions/close' },
       headers: { authorization: `Bearer ${OPERATOR_TOKEN}`, 'content-type': 'application/json' },
@@ -111,11 +113,12 @@ describe('a broker that denies revoked sessions only', () => {
     // A grant that is taken away is denied, whatever ends the rest of the session.
     const narrowed = await open('nora');
     rig.mesh.setAccess([grant('dev'), grant('ops', ['idp:nobody'])]);
+    const neither = { 'meshpass-dev': false, 'meshpass-ops': false };
     const both = { 'meshpass-dev': true, 'meshpass-ops': true };
     await vi.waitFor(() => expect(denied(narrowed)).toEqual({ 'meshpass-ops': true }));
     await asSession(rig, narrowed, { method: 'DELETE', path: '/session' });
     const check = () => {
-      expect(denied(gone)).toEqual({ 'meshpass-dev': false, 'meshpass-ops': false });
+      expect(denied(gone)).toEqual(neither);
       expect(denied(closed)).toEqual(both);
       expect(denied(narrowed)).toEqual({ 'meshpass-dev': false, 'meshpass-ops': true });
     };
@@ -132,6 +135,18 @@ describe('a broker that denies revoked sessions only', () => {
     expect(await drilled(gone)).toEqual([false, false]);
     expect(await drilled(closed)).toEqual([true, true]);
     expect((await drilled(narrowed)).sort()).toEqual([false, true]);
+
+    // An operator has one denied by hand that is over, and the broker after this one knows.
+    const again = async () => {
+      const order = { method: 'POST', path: '/admin/sessions/close', body: JSON.stringify({ id: late.session.id }) };
+      return (await rig.call({ ...order, headers: { ...headers, 'content-type': 'application/json' } })).json;
+    };
+    expect(await again()).toEqual({ closed: [], denied: [late.session.id] });
+    expect(await again()).toEqual({ closed: [], denied: [] });
+    await vi.waitFor(() => expect([denied(late), denied(gone)]).toEqual([both, neither]));
+    rig.mesh.revoked = [];
+    await rig.restart();
+    await vi.waitFor(() => expect([denied(late), denied(gone)]).toEqual([both, neither]));
 
     // Who starts it again with `always` has the last ends denied, too.
     config.denyEnded = 'always';

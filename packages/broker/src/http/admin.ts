@@ -3,13 +3,16 @@ import { MeshpassError } from '@meshpass/identity';
 import type { Hono } from 'hono';
 import { z } from 'zod';
 import { closeSession } from '../session/close.ts';
+import { denyLate } from '../session/deny-late.ts';
 import type { Live, LiveIndex } from '../session/live.ts';
 import type { RecheckContext } from '../session/recheck.ts';
+import type { Store } from '../store/open.ts';
 import { readJson } from './body.ts';
 import { type DecideContext, decide, type Env } from './decide.ts';
 import { isOperator } from './operator-token.ts';
 
 export interface AdminContext extends DecideContext {
+  readonly store: Store;
   readonly sessions: RecheckContext;
   readonly operatorToken: string | undefined;
 }
@@ -66,8 +69,14 @@ export function adminRoutes(app: Hono<Env>, context: AdminContext): void {
       await Promise.all(
         matching.map((one) => closeSession(sessions, one, { cause: 'operator', source: draft.source, detail })),
       );
+      // Whoever has the keys of a session may have ended it, so that it could not be closed.
+      const { id } = selector;
+      const late =
+        id !== undefined && closed.length === 0 && (await denyLate({ ...sessions, store: context.store }, id));
+      const denied = late ? [id] : [];
+      if (late) draft.detail = { ...draft.detail, denied };
       await commit();
-      return { closed };
+      return { closed, denied };
     }),
   );
 }

@@ -68,11 +68,16 @@ export async function restore(
   return { sessions, revoked: await stillRevoked(store, clock, terms.tokenSeconds, denies) };
 }
 
-async function stillRevoked(
+/**
+ * Principals whose access is over while an SVID or an identity token of theirs may still be valid.
+ * @param sessionId only of this session
+ */
+export async function stillRevoked(
   store: Store,
   clock: Clock,
   tokenSeconds: number,
   denies: Denies,
+  sessionId?: string,
 ): Promise<RevokedPrincipal[]> {
   const rows = await store.db
     .selectFrom('session_principals as p')
@@ -87,6 +92,7 @@ async function stillRevoked(
         eb('s.closed_at', '>', new Date(clock() - tokenSeconds * 1000)),
       ]),
     )
+    .$if(sessionId !== undefined, (query) => query.where('s.id', '=', sessionId!))
     .execute();
   return rows.map((row) => ({
     namespace: row.namespace,

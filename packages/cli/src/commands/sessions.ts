@@ -37,10 +37,20 @@ export async function closeSessions(options: CloseOptions): Promise<void> {
     throw new MeshpassError('usage', 'Say what is to end by exactly one of --id, --user, --codespace, --grant, --all.');
   if (all && !options.yes) await confirmAll(options);
   const order = { id, user, workspace, grant, all, reason };
-  const { closed } = (await operatorClient(options, process.env)('POST', '/admin/sessions/close', order)) as {
+  const { closed, denied = [] } = (await operatorClient(options, process.env)(
+    'POST',
+    '/admin/sessions/close',
+    order,
+  )) as {
     closed: string[];
+    /** Absent from a broker of an earlier version. */
+    denied?: string[];
   };
-  if (options.output === 'json') console.log(JSON.stringify({ closed }));
+  if (options.output === 'json') console.log(JSON.stringify({ closed, denied }));
+  else if (denied.length > 0)
+    console.log(
+      `Session ${denied.join(', ')} was over already: what may still be valid of it is denied in the mesh now.`,
+    );
   else if (closed.length === 0) console.log('No live session matches: nothing was closed.');
   else console.log(`Closed ${closed.length === 1 ? '1 session' : `${closed.length} sessions`}: ${closed.join(', ')}`);
 }
