@@ -69,7 +69,7 @@ describe('exit codes', () => {
   test('0 where nothing is found, with a count', async () => {
     put('a.yaml', gateway('shop/shop.example.com'));
     const { code, out } = await lint(['a.yaml']);
-    expect([code, out]).toEqual([0, '1 objects: 0 errors, 0 warnings, 0 notes\n']);
+    expect([code, out]).toEqual([0, '1 object: 0 errors, 0 warnings, 0 notes\n']);
   });
 
   test('1 for a finding at or above --fail-on', async () => {

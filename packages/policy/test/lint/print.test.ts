@@ -53,7 +53,7 @@ describe('text', () => {
     expect(lines[at]).toBe('  10 |         - destination: {host: orders}');
     expect(lines[at + 1]!.indexOf('^')).toBe(lines[at]!.indexOf('orders'));
     expect(lines[0]).toBe(`${FILE}:10:31 error MP101 open-test-route VirtualService shop/orders`);
-    expect(lines.at(-2)).toBe('1 objects: 1 errors, 0 warnings, 0 notes, 1 suppressed');
+    expect(lines.at(-2)).toBe('1 object: 1 error, 0 warnings, 0 notes, 1 suppressed');
   });
 
   test('cuts a long line around the caret, and lets no control character reach a terminal', () => {

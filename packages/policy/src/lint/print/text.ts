@@ -30,9 +30,14 @@ export function printText({ findings, suppressed, objects }: LintResult, { sourc
 }
 
 function summary(findings: readonly Finding[], suppressed: number, objects: number): string {
-  const of = (severity: Finding['severity']) => findings.filter((one) => one.severity === severity).length;
+  const of = (severity: Finding['severity']) =>
+    counted(findings.filter((one) => one.severity === severity).length, severity);
   const hidden = suppressed === 0 ? '' : `, ${suppressed} suppressed`;
-  return `${objects} objects: ${of('error')} errors, ${of('warning')} warnings, ${of('note')} notes${hidden}`;
+  return `${counted(objects, 'object')}: ${of('error')}, ${of('warning')}, ${of('note')}${hidden}`;
+}
+
+function counted(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`;
 }
 
 function nameOf({ object: { kind, namespace, name } }: Finding): string {
