@@ -6,10 +6,9 @@ import { getRequestListener, type HttpBindings } from '@hono/node-server';
 import { Hono } from 'hono';
 import type { JWTPayload } from 'jose';
 import { type Listening, listen, type TlsFiles } from '../stand-in/listen.ts';
-import { loadSnapshot, saveSnapshot } from '../stand-in/snapshot.ts';
 import { type ActionsAdmin, type ActionsJob, type ActionsTokenRequest, actionsAdmin } from './admin-client.ts';
 import { forgeToken } from './forge.ts';
-import { createKeys, type KeySet } from './keys.ts';
+import { openKeys } from './keys.ts';
 
 export interface ActionsOptions {
   /** `HOST:PORT`, port 0 for any free one. */
@@ -80,11 +79,7 @@ export function actionsClaims(job: ActionsJob): Record<string, string> {
 }
 
 export async function startActions(options: ActionsOptions): Promise<RunningActions> {
-  const file = options.state && join(options.state, 'actions-keys.json');
-  const keys = await createKeys(
-    file ? loadSnapshot<KeySet>(file) : undefined,
-    (set) => file && saveSnapshot(file, set),
-  );
+  const keys = await openKeys(options.state && join(options.state, 'actions-keys.json'));
   let handler: RequestListener = (_request, response) => response.writeHead(503).end();
   const listening = await listen(options.listen, (request, response) => handler(request, response), options.tls);
   const issuer = options.issuer ?? listening.url;

@@ -7,10 +7,9 @@ import { Hono } from 'hono';
 import type { JWTPayload } from 'jose';
 import Provider from 'oidc-provider';
 import { type Listening, listen, type TlsFiles } from '../stand-in/listen.ts';
-import { loadSnapshot, saveSnapshot } from '../stand-in/snapshot.ts';
 import { type IdpAdmin, type IdTokenRequest, idpAdmin } from './admin-client.ts';
 import { forgeToken } from './forge.ts';
-import { createKeys, type KeySet, type Keys } from './keys.ts';
+import { type Keys, openKeys } from './keys.ts';
 
 export interface IdpOptions {
   /** `HOST:PORT`, port 0 for any free one. */
@@ -41,11 +40,7 @@ export const PEOPLE: Readonly<Record<string, { email: string; groups: string[] }
 };
 
 export async function startIdp(options: IdpOptions): Promise<RunningIdp> {
-  const file = options.state && join(options.state, 'idp-keys.json');
-  const keys = await createKeys(
-    file ? loadSnapshot<KeySet>(file) : undefined,
-    (set) => file && saveSnapshot(file, set),
-  );
+  const keys = await openKeys(options.state && join(options.state, 'idp-keys.json'));
   let handler: RequestListener = (_request, response) => response.writeHead(503).end();
   const listening = await listen(options.listen, (request, response) => handler(request, response), options.tls);
   const issuer = options.issuer ?? listening.url;

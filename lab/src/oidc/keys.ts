@@ -1,12 +1,13 @@
 /** The signing keys of an issuer: what it signs with, what it publishes, and how it changes from one to the next. */
 import { createPrivateKey, createPublicKey, type KeyObject, randomUUID } from 'node:crypto';
 import { exportJWK, generateKeyPair, type JWK, type JWTPayload, SignJWT } from 'jose';
+import { loadSnapshot, saveSnapshot } from '../stand-in/snapshot.ts';
 
 export type SigningAlgorithm = 'RS256' | 'PS256' | 'ES256' | 'ES384' | 'EdDSA';
 const ALGORITHMS: readonly SigningAlgorithm[] = ['RS256', 'PS256', 'ES256', 'ES384', 'EdDSA'];
 
 /** Private keys as JWKs, newest first. */
-export interface KeySet {
+interface KeySet {
   readonly keys: JWK[];
 }
 
@@ -23,8 +24,12 @@ export interface Keys {
   rotate(keepOld: boolean): Promise<void>;
 }
 
-/** @param saved keys of an earlier run */
-export async function createKeys(saved: KeySet | undefined, changed: (set: KeySet) => void): Promise<Keys> {
+/** @param file where they are kept from one run to the next; absent: nowhere */
+export async function openKeys(file: string | undefined): Promise<Keys> {
+  const saved = file === undefined ? undefined : loadSnapshot<KeySet>(file);
+  const changed = (set: KeySet): void => {
+    if (file !== undefined) saveSnapshot(file, set);
+  };
   let keys = saved?.keys ?? (await newKeys());
   changed({ keys });
   const pick = (alg: SigningAlgorithm = 'RS256') => keys.find((jwk) => jwk.alg === alg)!;

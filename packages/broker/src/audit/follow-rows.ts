@@ -2,7 +2,6 @@
 import type { AuditExport } from './export.ts';
 import { rowHash, type SealedRow } from './leaf.ts';
 import { growTree } from './tree.ts';
-import type { Claim } from './verify.ts';
 
 export interface Problem {
   readonly kind:
@@ -23,6 +22,14 @@ export interface Problem {
   readonly message: string;
 }
 
+/** What was signed of the tree. */
+export interface Claim {
+  /** What people know the checkpoint by. */
+  readonly label: string;
+  readonly size: number;
+  readonly root: string;
+}
+
 export interface Followed {
   readonly rows: number;
   readonly last: number;
@@ -39,7 +46,6 @@ const KEPT = 1_000;
 const NEAR = 64;
 
 /**
- * @param claims what was signed of the tree
  * @param end how many rows there should be
  */
 export async function followRows(

@@ -5,7 +5,7 @@
  */
 import { type Checkpoint, readCheckpoint } from './checkpoint.ts';
 import type { AuditExport } from './export.ts';
-import { followRows, type Problem } from './follow-rows.ts';
+import { type Claim, followRows, type Problem } from './follow-rows.ts';
 import { type NoteVerifier, parseVerifier } from './note.ts';
 
 export interface VerifyOptions {
@@ -35,13 +35,6 @@ export interface Report {
   readonly problems: readonly Problem[];
   /** Problems beyond those that are listed. */
   readonly more: number;
-}
-
-export interface Claim {
-  /** What people know the checkpoint by. */
-  readonly label: string;
-  readonly size: number;
-  readonly root: string;
 }
 
 const LISTED = 100;

@@ -9,7 +9,7 @@ import type { RecheckContext } from '../session/recheck.ts';
 import type { Store } from '../store/open.ts';
 import { readJson } from './body.ts';
 import { type DecideContext, decide, type Env } from './decide.ts';
-import { isOperator } from './operator-token.ts';
+import { refuseStranger } from './operator-token.ts';
 
 export interface AdminContext extends DecideContext {
   readonly store: Store;
@@ -39,15 +39,10 @@ const CloseOrder = z
 /** `GET /admin/sessions` and `POST /admin/sessions/close`. */
 export function adminRoutes(app: Hono<Env>, context: AdminContext): void {
   const { sessions } = context;
-  const refuseStranger = (authorization: string | undefined) => {
-    if (!isOperator(authorization, context.operatorToken))
-      throw new MeshpassError('operator_unauthorized', 'This needs the token of an operator.');
-  };
-
   // A read that is allowed leaves no row, as everywhere.
   app.get('/admin/sessions', (c) =>
     decide(context, c, 'operator.list', async (_draft, _commit, request) => {
-      refuseStranger(request.headers.authorization);
+      refuseStranger(request.headers.authorization, context.operatorToken);
       const query = ListQuery.safeParse(c.req.query());
       if (!query.success)
         throw new MeshpassError('request_malformed', 'Select by id, user, subject, workspace, grant, or not at all.');
@@ -57,7 +52,7 @@ export function adminRoutes(app: Hono<Env>, context: AdminContext): void {
 
   app.post('/admin/sessions/close', (c) =>
     decide(context, c, 'operator.close', async (draft, commit, request) => {
-      refuseStranger(request.headers.authorization);
+      refuseStranger(request.headers.authorization, context.operatorToken);
       const { all, reason, ...selector } = await readJson(request, CloseOrder);
       const matching = select(sessions.live, selector);
       const closed = matching.map((one) => one.session.id);

@@ -12,7 +12,7 @@ import { sealedRow } from '../audit/rows.ts';
 import type { Store } from '../store/open.ts';
 import { readJson } from './body.ts';
 import { type DecideContext, decide, type Env } from './decide.ts';
-import { isOperator } from './operator-token.ts';
+import { refuseStranger } from './operator-token.ts';
 import { refusal } from './refusal.ts';
 
 export interface AuditRoutesContext extends DecideContext {
@@ -43,15 +43,11 @@ const NO_STORE = { 'cache-control': 'no-store' };
  */
 export function auditRoutes(app: Hono<Env>, context: AuditRoutesContext): void {
   const { store, key, checkpoints } = context;
-  const refuseStranger = (authorization: string | undefined) => {
-    if (!isOperator(authorization, context.operatorToken))
-      throw new MeshpassError('operator_unauthorized', 'This needs the token of an operator.');
-  };
   /** A read that is allowed leaves no row, as everywhere. */
   const read = (path: string, answer: (query: Record<string, string>) => Promise<Response>) =>
     app.get(path, async (c) => {
       try {
-        refuseStranger(c.env.incoming.headers.authorization);
+        refuseStranger(c.env.incoming.headers.authorization, context.operatorToken);
         return await answer(c.req.query());
       } catch (thrown) {
         const error = thrown instanceof MeshpassError ? thrown : unavailable(thrown);
@@ -83,7 +79,7 @@ export function auditRoutes(app: Hono<Env>, context: AuditRoutesContext): void {
 
   app.post('/audit/prune', (c) =>
     decide(context, c, 'audit.prune', async (draft, commit, request) => {
-      refuseStranger(request.headers.authorization);
+      refuseStranger(request.headers.authorization, context.operatorToken);
       const { before } = await readJson(request, PruneOrder);
       return await prune(context, new Date(before), draft, commit);
     }),

@@ -7,7 +7,7 @@ import type { Store } from '../store/open.ts';
 import type { Signer } from '../token/signer.ts';
 import { readJson } from './body.ts';
 import { type DecideContext, decide, type Env } from './decide.ts';
-import { isOperator } from './operator-token.ts';
+import { refuseStranger } from './operator-token.ts';
 
 export interface DrillContext extends DecideContext {
   readonly store: Store;
@@ -19,21 +19,16 @@ export interface DrillContext extends DecideContext {
 
 /** `GET /admin/drill/sessions/ID` and `POST /admin/drill/evidence`. */
 export function drillRoutes(app: Hono<Env>, context: DrillContext): void {
-  const refuseStranger = (authorization: string | undefined) => {
-    if (!isOperator(authorization, context.operatorToken))
-      throw new MeshpassError('operator_unauthorized', 'This needs the token of an operator.');
-  };
-
   app.get('/admin/drill/sessions/:id', (c) =>
     decide(context, c, 'operator.drill', async (_draft, _commit, request) => {
-      refuseStranger(request.headers.authorization);
+      refuseStranger(request.headers.authorization, context.operatorToken);
       return await recorded(context, c.req.param('id'));
     }),
   );
 
   app.post('/admin/drill/evidence', (c) =>
     decide(context, c, 'operator.drill', async (draft, commit, request) => {
-      refuseStranger(request.headers.authorization);
+      refuseStranger(request.headers.authorization, context.operatorToken);
       // Nothing is signed but a report in just this form, and never as a JWT that anybody would take for a token.
       const drill = await readJson(request, DrillReport);
       const session = await recorded(context, drill.session.id);

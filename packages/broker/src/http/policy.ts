@@ -10,7 +10,7 @@ import { Files, listVersions } from '../policy/history.ts';
 import type { Store } from '../store/open.ts';
 import { readJson } from './body.ts';
 import { type DecideContext, decide, type Env } from './decide.ts';
-import { isOperator } from './operator-token.ts';
+import { isOperator, refuseStranger } from './operator-token.ts';
 
 export interface PolicyContext extends DecideContext {
   readonly changes: PolicyChanges;
@@ -60,8 +60,7 @@ export function policyRoutes(app: Hono<Env>, context: PolicyContext): void {
   );
   app.post('/policy/rollback', (c) =>
     decide(context, c, 'policy.apply', async (draft, commit, request) => {
-      if (!isOperator(request.headers.authorization, context.operatorToken))
-        throw new MeshpassError('operator_unauthorized', 'This needs the token of an operator.');
+      refuseStranger(request.headers.authorization, context.operatorToken);
       const author: Author = { by: 'an operator' };
       draft.subject = author.by;
       const { version, reason } = await readJson(request, RollBackOrder);

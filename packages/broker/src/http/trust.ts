@@ -1,6 +1,5 @@
 /** What the broker's tokens and certificates rest on, for operators: signing keys and roots, and the change of the keys. */
 import { X509Certificate } from 'node:crypto';
-import { MeshpassError } from '@meshpass/identity';
 import type { Hono } from 'hono';
 import { z } from 'zod';
 import { seconds } from '../instant.ts';
@@ -10,7 +9,7 @@ import type { LiveIndex } from '../session/live.ts';
 import type { Rotation } from '../token/rotation.ts';
 import { readJson } from './body.ts';
 import { type DecideContext, decide, type Env } from './decide.ts';
-import { isOperator } from './operator-token.ts';
+import { refuseStranger } from './operator-token.ts';
 
 export interface TrustContext extends DecideContext {
   readonly rotation: Rotation;
@@ -28,22 +27,17 @@ const RotateOrder = z.strictObject({
 /** `GET /admin/trust` and `POST /admin/trust/rotate`. */
 export function trustRoutes(app: Hono<Env>, context: TrustContext): void {
   const { rotation } = context;
-  const refuseStranger = (authorization: string | undefined) => {
-    if (!isOperator(authorization, context.operatorToken))
-      throw new MeshpassError('operator_unauthorized', 'This needs the token of an operator.');
-  };
-
   // A read that is allowed leaves no row, as everywhere.
   app.get('/admin/trust', (c) =>
     decide(context, c, 'operator.list', async (_draft, _commit, request) => {
-      refuseStranger(request.headers.authorization);
+      refuseStranger(request.headers.authorization, context.operatorToken);
       return { signing_keys: rotation.status(), roots: rootsInUse(context) };
     }),
   );
 
   app.post('/admin/trust/rotate', (c) =>
     decide(context, c, 'operator.rotate', async (draft, commit, request) => {
-      refuseStranger(request.headers.authorization);
+      refuseStranger(request.headers.authorization, context.operatorToken);
       const { revoke, reason } = await readJson(request, RotateOrder);
       draft.detail = { ...(revoke && { revoke }), ...(reason !== undefined && { because: reason }) };
       const done = revoke ? await rotation.revoke(draft, commit) : await rotation.rotate(draft, commit);

@@ -1,5 +1,7 @@
 /** What is watched of the cluster, put together: Namespaces, Services, the Pods behind granted ones, policies of others, the roots. */
+
 import type { Mesh } from '@meshpass/policy';
+import { byName } from '@meshpass/policy/by-name';
 import { z } from 'zod';
 import type { KubernetesHttp } from './kubernetes-http.ts';
 import type { Log } from './log.ts';
@@ -145,12 +147,4 @@ export function viewCluster(options: ClusterViewOptions): ClusterView {
 function toRoots(object: unknown): readonly string[] | undefined {
   const text = ConfigMap.parse(object).data?.[ROOTS.key];
   return text === undefined ? undefined : splitRoots(text);
-}
-
-function byName(
-  a: { readonly name: string; readonly namespace: string },
-  b: { readonly name: string; readonly namespace: string },
-): number {
-  const [left, right] = [`${a.namespace}/${a.name}`, `${b.namespace}/${b.name}`];
-  return left < right ? -1 : left > right ? 1 : 0;
 }

@@ -7,8 +7,8 @@
  */
 import type { Manifest } from '@meshpass/policy';
 import { denial, REVOCATIONS } from './denial.ts';
+import { distribute } from './distribute.ts';
 import type { Kubernetes } from './kubernetes.ts';
-import { distribute } from './revoke.ts';
 
 /** Where tokens are looked at. */
 export interface HttpServers {
@@ -50,7 +50,7 @@ export function endedSessions(options: EndedSessionsOptions): (sessions: readonl
       readAt = options.now();
     }
     const somewhere = servers.namespaces.length > 0 && servers.serverNames.length > 0;
-    held = somewhere ? distribute(held, sessions, NAME) : new Map();
+    held = somewhere ? distribute(NAME, held, sessions) : new Map();
     for (const [name, ids] of held) {
       const manifest = tokenDenial(name, rootNamespace, ids, servers);
       const text = JSON.stringify(manifest);

@@ -5,6 +5,7 @@
 import { grantNamespace, parseSpiffe } from '@meshpass/identity';
 import type { RevokedPrincipal, Revoker } from './contract.ts';
 import { denial, OURS, REVOCATIONS } from './denial.ts';
+import { distribute } from './distribute.ts';
 import { endedSessions, type HttpServers } from './ended-sessions.ts';
 import type { Kubernetes, ListedObject } from './kubernetes.ts';
 
@@ -26,8 +27,6 @@ export interface MeshRevoker extends Revoker {
 }
 
 const NAME = 'meshpass-revoked';
-/** One policy holds no more: Envoy walks the list, and a Kubernetes object is 1.5 MB at most (250 KB with the longest names). */
-const PRINCIPALS_PER_POLICY = 400;
 /**
  * What stands in the cluster is looked at again after this long: somebody may have changed it, or a broker that was the active
  * one before may have written late.
@@ -52,7 +51,7 @@ export function revoker(options: RevokerOptions): MeshRevoker {
     if (options.now() - readAt >= REREAD_SECONDS) written = undefined;
     const before = written ?? (await readWritten(kubernetes, rootNamespace));
     if (!written) readAt = options.now();
-    const after = distribute(before, live.map(principalOf));
+    const after = distribute(NAME, before, live.map(principalOf));
     written = undefined;
     // Additions before removals, so that a principal is never out of every policy.
     for (const [name, principals] of after) {
@@ -109,32 +108,6 @@ export function revoker(options: RevokerOptions): MeshRevoker {
       return orphans.map((account) => spiffeIdOf(account, options.trustDomain));
     },
   };
-}
-
-/**
- * Leaves every principal in the policy where it stands, so that one more or one less rewrites one policy.
- * @param base name of the first policy
- * @returns the content of every policy that has any
- */
-export function distribute(
-  before: ReadonlyMap<string, readonly string[]>,
-  wanted: readonly string[],
-  base = NAME,
-): ReadonlyMap<string, readonly string[]> {
-  const missing = new Set(wanted);
-  const after = new Map<string, string[]>();
-  for (const [name, principals] of before) {
-    const kept = principals.filter((principal) => missing.delete(principal));
-    if (kept.length > 0) after.set(name, kept);
-  }
-  for (let number = 0; missing.size > 0; number += 1) {
-    const name = number === 0 ? base : `${base}-${number}`;
-    const held = after.get(name) ?? [];
-    const added = [...missing].slice(0, Math.max(0, PRINCIPALS_PER_POLICY - held.length));
-    for (const principal of added) missing.delete(principal);
-    if (added.length > 0) after.set(name, [...held, ...added]);
-  }
-  return after;
 }
 
 /** `TRUST_DOMAIN/ns/NAMESPACE/sa/NAME`, as `source.principals` has it. */

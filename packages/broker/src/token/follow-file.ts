@@ -6,7 +6,7 @@
 import { seconds } from '../instant.ts';
 import { jwksOf, type KeyRing, keysOf, publicJwk } from './key-ring.ts';
 import { recordKey } from './record-key.ts';
-import type { RotationContext } from './rotation.ts';
+import type { RotationContext } from './rotation-context.ts';
 
 /**
  * @param adopt puts another ring in force

@@ -1,7 +1,7 @@
 /** What becomes of a signing key, for the audit log: the whole public key, so that what it signed can be verified for ever. */
 import { auditRow, draftEvent } from '../audit/event.ts';
 import type { publicJwk } from './key-ring.ts';
-import type { RotationContext } from './rotation.ts';
+import type { RotationContext } from './rotation-context.ts';
 
 /** @throws MeshpassError `store_unavailable`: what is not written down must not happen */
 export async function recordKey(

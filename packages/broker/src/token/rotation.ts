@@ -2,25 +2,13 @@
 import { MeshpassError } from '@meshpass/identity';
 import type { Commit } from '../audit/audited.ts';
 import type { Draft } from '../audit/event.ts';
-import type { Journal } from '../audit/journal.ts';
-import { type Clock, type Random, seconds, timestamp } from '../instant.ts';
-import type { MeshState } from '../mesh/contract.ts';
+import { seconds, timestamp } from '../instant.ts';
 import { followFile } from './follow-file.ts';
 import { asNext, type KeyRing, onlyKey, publicJwk, signWithNext } from './key-ring.ts';
-import { nextStep, type RotationRules, type Step } from './next-step.ts';
+import { nextStep, type Step } from './next-step.ts';
 import { recordKey } from './record-key.ts';
+import type { RotationContext } from './rotation-context.ts';
 import { makeSigningKey, type RotatingSigner } from './signer.ts';
-
-export interface RotationContext extends RotationRules {
-  readonly signer: RotatingSigner;
-  readonly mesh: Pick<MeshState, 'tokenKeys' | 'tokenKeysChanged'>;
-  readonly journal: Pick<Journal, 'write'>;
-  /** Life of the tokens that are given now, seconds. */
-  readonly tokenSeconds: number;
-  readonly clock: Clock;
-  readonly random: Random;
-  readonly onFailure: (cause: unknown) => void;
-}
 
 export interface KeyStatus {
   readonly kid: string;

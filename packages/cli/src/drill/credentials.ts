@@ -5,6 +5,7 @@
 import { generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
 import { createCsr } from '@meshpass/identity/csr';
 import { createDpopProof, type DpopKey, dpopKey } from '@meshpass/identity/dpop';
+import type { SessionResponse } from '@meshpass/identity/wire';
 import { type Answer, ask } from './ask.ts';
 
 export interface Svid {
@@ -23,6 +24,12 @@ export interface Loot {
   roots: readonly string[];
   readonly svids: Record<string, Svid>;
   identityToken?: string;
+}
+
+/** A session as it was opened, and what it holds. */
+export interface Held {
+  readonly loot: Loot;
+  readonly opened: SessionResponse;
 }
 
 export interface ProvenRequest {

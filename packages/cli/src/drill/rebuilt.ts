@@ -4,8 +4,7 @@ import type { DrillRow } from '@meshpass/identity/drill-report';
 import { decodeJwt } from 'jose';
 import { row } from './attempt.ts';
 import { call } from './call.ts';
-import { speak } from './credentials.ts';
-import type { Held } from './run.ts';
+import { type Held, speak } from './credentials.ts';
 import { shortName, type Target } from './targets.ts';
 
 export async function rebuilt(old: Held, fresh: Held, targets: readonly Target[]): Promise<DrillRow[]> {

@@ -12,7 +12,7 @@ import type { Answer } from './ask.ts';
 import { type Attempt, tryAfter, tryAgain, tryBefore } from './attempt.ts';
 import { end, RECORDED_AS } from './causes.ts';
 import type { Cluster } from './cluster.ts';
-import { certificate, emptyHanded, enrol, type Loot, speak, token } from './credentials.ts';
+import { certificate, emptyHanded, enrol, type Held, speak, token } from './credentials.ts';
 import { type HeldOpen, type Hold, holdOpen, type NotHeld, whenDead } from './hold-open.ts';
 import { noteUndenied } from './not-denied.ts';
 import type { Operator } from './operator.ts';
@@ -36,11 +36,6 @@ export interface DrillOptions {
   readonly operator?: Operator | undefined;
   readonly cluster?: Cluster | undefined;
   readonly progress: (what: string) => void;
-}
-
-export interface Held {
-  readonly loot: Loot;
-  readonly opened: SessionResponse;
 }
 
 /** Active causes end everything at the edge and the broker within this. */

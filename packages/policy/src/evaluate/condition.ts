@@ -1,10 +1,10 @@
 /** The `when` of a rule: every key that Istio 1.31 knows. */
 import type { AuthorizationCondition } from '../istio/security.ts';
-import { addressPart, ofPeer, type Part, part, portPart, type RuleContext } from './compile-rule.ts';
 import type { Test } from './facts.ts';
 import { namespaceTest, principalTest, serviceAccountTest, trustDomainTest } from './match-peer.ts';
 import { type TextTest, textTest } from './match-text.ts';
 import { requestPrincipalTest } from './request-principal.ts';
+import { addressPart, ofPeer, type Part, part, portPart, type RuleContext } from './rule-part.ts';
 
 /** Keys without brackets. */
 export const CONDITION_KEYS = [

@@ -1,4 +1,5 @@
 /** The mesh as the compiler needs it, out of the resources of a cluster or of files. */
+import { byName } from '../by-name.ts';
 import { MANAGED_BY, MANAGED_BY_LABEL } from '../compile/metadata.ts';
 import { ofKind, selects } from '../diff/workloads.ts';
 import { protocolOf } from '../istio/port-protocol.ts';
@@ -96,12 +97,4 @@ function toForeign(policy: ResourceOf<'AuthorizationPolicy'>): ForeignPolicy[] {
       ...(selector && { selector }),
     },
   ];
-}
-
-function byName(
-  a: { readonly name: string; readonly namespace: string },
-  b: { readonly name: string; readonly namespace: string },
-): number {
-  const [left, right] = [`${a.namespace}/${a.name}`, `${b.namespace}/${b.name}`];
-  return left < right ? -1 : left > right ? 1 : 0;
 }

@@ -1,0 +1,36 @@
+/** Why the broker refuses each forged token. */
+import type { ErrorCode } from '@meshpass/identity';
+import type { Forgery } from '@meshpass/lab/oidc/forge';
+
+export const FORGERY_CODES: Readonly<Record<Forgery, ErrorCode>> = {
+  'alg-none': 'proof_algorithm',
+  unsigned: 'proof_signature',
+  'hs256-with-public-key': 'proof_algorithm',
+  'unknown-kid': 'proof_key_unknown',
+  'no-kid-other-key': 'proof_signature',
+  'other-key-known-kid': 'proof_signature',
+  'changed-claims': 'proof_signature',
+  'key-in-header': 'proof_signature',
+  'key-url-in-header': 'proof_key_unknown',
+  'critical-header': 'proof_malformed',
+  'other-type': 'proof_malformed',
+  encrypted: 'proof_malformed',
+  'unknown-issuer': 'proof_issuer_unknown',
+  'issuer-with-slash': 'proof_issuer_unknown',
+  'no-issuer': 'proof_malformed',
+  'wrong-audience': 'proof_audience',
+  'no-audience': 'proof_audience',
+  'no-subject': 'proof_malformed',
+  expired: 'proof_expired',
+  'no-expiry': 'proof_malformed',
+  endless: 'proof_rejected',
+  'not-yet-valid': 'proof_not_yet_valid',
+  'issued-in-future': 'proof_not_yet_valid',
+  'time-as-text': 'proof_malformed',
+  'deep-claims': 'proof_malformed',
+  'deep-header': 'proof_malformed',
+  huge: 'proof_too_large',
+  'claims-no-object': 'proof_malformed',
+  'not-base64': 'proof_malformed',
+  'not-a-token': 'proof_malformed',
+};
