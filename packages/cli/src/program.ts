@@ -1,9 +1,11 @@
 /** The tree of commands: flags and their environment variables, and where each is carried out. */
 import { Command, CommanderError, Option } from 'commander';
 import { policyCommands } from './commands/policy/group.ts';
+import { addExamples } from './examples.ts';
 import { EXIT, type Output, reportFailure } from './failure.ts';
 import { flag, operatorFlags, output, required } from './flags.ts';
 import { rotateCommand } from './rotate-command.ts';
+import { usageError } from './usage.ts';
 
 /** DRILL_CAUSES of @meshpass/identity/drill-report, which would load zod for every command. */
 const DRILL_CAUSES = ['goodbye', 'admin', 'lapse', 'rebuild', 'outside'];
@@ -12,16 +14,13 @@ const EXIT_CODES = `
 Exit codes: 0 done, 1 refused or failed, 2 wrong flags or configuration, 3 something needed does not answer (try again).
 Every error ends with its [code]; docs/troubleshooting.md explains each.`;
 
-/**
- * Runs one command line.
- * @param argv as `process.argv`
- * @returns the exit code
- */
-export async function run(argv: readonly string[]): Promise<number> {
+/** Every command with its flags; nothing is carried out. */
+export function commands(): Command {
   const program = new Command('meshpass')
     .description('Makes a GitHub Codespace a first-class workload of an Istio mesh.')
     .version('0.1.0')
-    .showHelpAfterError('(see --help)')
+    // Said by us, in the form that --output asks for.
+    .configureOutput({ outputError: () => {} })
     .addHelpText('after', EXIT_CODES)
     .exitOverride();
   inTheWorkspace(program);
@@ -32,12 +31,26 @@ export async function run(argv: readonly string[]): Promise<number> {
   auditCommands(program);
   drillCommand(program);
   policyCommands(program);
+  addExamples(program, EXIT_CODES);
+  return program;
+}
+
+/**
+ * Runs one command line.
+ * @param argv as `process.argv`
+ * @returns the exit code
+ */
+export async function run(argv: readonly string[]): Promise<number> {
+  const program = commands();
   try {
     await program.parseAsync(argv as string[]);
     return Number(process.exitCode ?? EXIT.ok);
   } catch (thrown) {
-    if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? EXIT.ok : EXIT.usage;
-    return reportFailure(thrown, outputOf(argv));
+    if (!(thrown instanceof CommanderError)) return reportFailure(thrown, outputOf(argv));
+    if (thrown.exitCode === 0) return EXIT.ok;
+    // Who names no command has been shown which there are.
+    if (thrown.code === 'commander.help') return EXIT.usage;
+    return reportFailure(usageError(thrown, program, argv), outputOf(argv));
   }
 }
 
