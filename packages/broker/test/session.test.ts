@@ -1,4 +1,5 @@
 import { generateKeyPairSync } from 'node:crypto';
+import { Agent } from 'node:https';
 import { join } from 'node:path';
 import { CertificateResponse, type EdgeEvent, HeartbeatResponse, ServicesResponse } from '@meshpass/identity';
 import { createCsr } from '@meshpass/identity/csr';
@@ -17,6 +18,7 @@ import {
   newKey,
   OPERATOR_TOKEN,
   type Rig,
+  send,
   session,
   startRig,
 } from './rig/broker.ts';
@@ -251,6 +253,33 @@ describe('a live session', () => {
     expect(alive).toHaveLength(1);
     expect(events.filter((event) => event.type === 'close')).toHaveLength(2);
     stop();
+  });
+
+  it('is not replaced by an earlier request that its agent has given up', async () => {
+    const reached = Promise.withResolvers<void>();
+    const hold = Promise.withResolvers<void>();
+    rig.idp.before = () => {
+      reached.resolve();
+      return hold.promise;
+    };
+    const impatient = new Agent({ rejectUnauthorized: false, keepAlive: true });
+    const headers = { ...FORM, dpop: dpop({ key: newKey(), now: rig.now() }) };
+    const token = await rig.idp.prove('ines');
+    const body = form({ grant_type: EXCHANGE, subject_token: token, subject_token_type: ID_TOKEN });
+    const asked = send(impatient, rig.broker.port, { method: 'POST', path: '/token', headers, body });
+    try {
+      await reached.promise;
+      impatient.destroy();
+      await expect(asked).rejects.toThrow();
+      rig.idp.before = async () => {};
+      const second = await session(rig, 'ines');
+      hold.resolve();
+      await vi.waitFor(() => expect(rig.log.join('')).toContain('hung up before its session could open'));
+      expect((await heartbeat(second)).status).toBe(200);
+    } finally {
+      rig.idp.before = async () => {};
+      hold.resolve();
+    }
   });
 
   it('keeps its workspace from another subject', async () => {

@@ -122,7 +122,7 @@ export function createApp(context: AppContext): Hono<Env> {
             startedAt: context.startedAt,
             replay: context.replay.strangers,
           });
-          return await exchangeProof(exchange, form, jkt, draft, commit);
+          return await exchangeProof(exchange, form, jkt, () => request.socket.destroyed, draft, commit);
         } finally {
           exchanging--;
         }

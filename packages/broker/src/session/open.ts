@@ -27,6 +27,8 @@ export interface OpenRequest {
   readonly jkt: string;
   /** Remembers the proof, so that it is taken once. */
   readonly replay: Entry['replay'];
+  /** Whether whoever asks has hung up meanwhile. */
+  readonly hungUp: () => boolean;
 }
 
 /** A Codespace runs 12 hours at most. */
@@ -34,7 +36,7 @@ const HARD_LIMIT_SECONDS = 12 * 3600;
 
 /**
  * @returns the session and its token, which exists nowhere else
- * @throws MeshpassError `access_none`, `workspace_not_owned`, `proof_replayed`, `store_unavailable`
+ * @throws MeshpassError `access_none`, `workspace_not_owned`, `proof_replayed`, `request_timeout`, `store_unavailable`
  */
 export async function openSession(
   context: OpenContext,
@@ -44,6 +46,9 @@ export async function openSession(
 ): Promise<{ readonly live: Live; readonly token: string }> {
   // One at a time for a workspace: of two arrivals the later replaces the earlier, in memory as in the store.
   return await inTurn(context.turns, request.attestation.workspace.key, async () => {
+    // Its agent has lost patience, and may hold a session of a later request: one that nobody will hold must not replace that.
+    if (request.hungUp())
+      throw new MeshpassError('request_timeout', 'The client hung up before its session could open; none was opened.');
     const access = context.mesh.access();
     const token = `mps_${context.random(32).toString('base64url')}`;
     const session = decide(context, request, token, draft);

@@ -16,12 +16,14 @@ export interface ExchangeContext extends OpenContext {
 
 /**
  * @param jkt thumbprint of the key that made the request's DPoP proof: the session is bound to it
+ * @param hungUp whether the client has closed its connection meanwhile
  * @throws MeshpassError everything that attest() and openSession() throw
  */
 export async function exchangeProof(
   context: ExchangeContext,
   form: TokenForm,
   jkt: string,
+  hungUp: () => boolean,
   draft: Draft,
   commit: Commit,
 ): Promise<SessionResponse> {
@@ -41,7 +43,7 @@ export async function exchangeProof(
   draft.workspace = attestation.workspace.key;
   draft.detail = { attestor: attestation.attestor, workspace: attestation.workspace };
 
-  const { live, token } = await openSession(context, { attestation, jkt, replay }, draft, commit);
+  const { live, token } = await openSession(context, { attestation, jkt, replay, hungUp }, draft, commit);
   const { session } = live;
   return {
     access_token: token,
