@@ -1,7 +1,7 @@
 /** Every bound of the edge, in one place. A client that exceeds one is refused or cut, never waited for. */
 
 export interface EdgeLimits {
-  /** TCP accept to finished TLS handshake, ms. */
+  /** TCP accept to finished TLS handshake, ms. No less than an agent waits: else an edge that all come back to at once hangs up first. */
   readonly handshakeMs: number;
   /** Life of an authenticated connection that waits before its CONNECT (kept warm by the agent), ms. */
   readonly warmMs: number;
@@ -32,7 +32,7 @@ export interface EdgeLimits {
 }
 
 export const DEFAULT_LIMITS: EdgeLimits = {
-  handshakeMs: 5_000,
+  handshakeMs: 10_000,
   warmMs: 300_000,
   headMs: 5_000,
   dialMs: 3_000,

@@ -50,6 +50,8 @@ export class Tunnel {
   #openedAt = 0;
   #moved = 0;
   #halfClosed = false;
+  /** Accepted before the edge had heard which roots the mesh has: its TLS can trust nobody. */
+  readonly #blind: boolean;
   #ending: { readonly code?: ErrorCode; readonly reason: string } | undefined;
 
   /** @param source what connections are counted by, see sourceOf */
@@ -59,6 +61,7 @@ export class Tunnel {
     this.remote = `${raw.remoteAddress}:${raw.remotePort}`;
     this.source = source;
     this.#deadline = host.clock() + host.limits.handshakeMs;
+    this.#blind = host.directory.state() === 'empty';
     raw.once('close', () => this.#gone());
   }
 
@@ -68,6 +71,8 @@ export class Tunnel {
     tls.on('error', () => this.cut());
     tls.once('close', () => this.#gone());
     try {
+      // An SVID that could not be verified is not a bad one.
+      if (this.#blind) throw directoryStale();
       const peer = peerOf(tls);
       this.#peer = peer;
       const session = this.#liveSession(peer);
@@ -269,13 +274,7 @@ export class Tunnel {
   #liveSession(peer: Peer): LiveSession {
     const { directory, clock } = this.#host;
     assertCurrent(peer, clock());
-    if (directory.state() !== 'fresh') {
-      throw new MeshpassError(
-        'tunnel_directory_stale',
-        'The edge does not hear from its broker, and so lets nobody in: try again shortly.',
-        { retryAfter: 2 },
-      );
-    }
+    if (directory.state() !== 'fresh') throw directoryStale();
     const session = directory.find(peer.spiffeId);
     if (!session) throw sessionUnknown();
     return session;
@@ -382,6 +381,14 @@ export class Tunnel {
 
 function malformed(message: string): MeshpassError {
   return new MeshpassError('tunnel_request_malformed', message);
+}
+
+function directoryStale(): MeshpassError {
+  return new MeshpassError(
+    'tunnel_directory_stale',
+    'The edge does not hear from its broker, and so lets nobody in: try again shortly.',
+    { retryAfter: 2 },
+  );
 }
 
 function sessionUnknown(): MeshpassError {

@@ -36,14 +36,19 @@ export interface Road {
 
 export async function buildRoad(
   limits: Partial<EdgeLimits> = {},
-  options: { readonly serve?: (socket: Socket) => void; readonly rawGateway?: (socket: Socket) => void } = {},
+  options: {
+    readonly serve?: (socket: Socket) => void;
+    readonly rawGateway?: (socket: Socket) => void;
+    /** The broker has not said anything yet. */
+    readonly unheard?: boolean;
+  } = {},
 ): Promise<Road> {
   const [mesh, web] = await Promise.all([createCa('mesh'), createCa('web')]);
   const workload = await svid(mesh, 'spiffe://cluster.local/ns/shop/sa/orders');
   let ahead = 0;
   const clock = () => Date.now() + ahead;
   const directory = createDirectory({ clock });
-  directory.apply({ type: 'snapshot', sessions: [], roots: [mesh.root] });
+  if (!options.unheard) directory.apply({ type: 'snapshot', sessions: [], roots: [mesh.root] });
   const arrivals: Socket[] = [];
   const gateway: Server = options.rawGateway
     ? createTcpServer({ allowHalfOpen: true }, options.rawGateway)

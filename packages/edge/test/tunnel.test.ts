@@ -217,6 +217,18 @@ describe('an outer connection is refused', () => {
     await refused(longLived, 'tunnel_directory_stale', '503 Service Unavailable');
   });
 
+  test('when it came before the broker had said anything, in words that do not blame its certificate', async () => {
+    road = await buildRoad({}, { unheard: true });
+    const alice = await svid(road.mesh, ALICE);
+    const early = connectTcp(road.edge.address.port, '127.0.0.1');
+    await vi.waitFor(() => expect(road.edge.stats().connections).toBe(1));
+    road.directory.apply({ type: 'snapshot', sessions: [], roots: [road.mesh.root] });
+    road.admit('s-alice', ALICE);
+    const outer = connect({ socket: early, servername: 'edge.test', ca: road.web.root, ...alice });
+    expect(refusalOf(await hear(outer)).code).toBe('tunnel_directory_stale');
+    await road.tunnel(alice);
+  });
+
   test('beyond what a session may have', async () => {
     const alice = await aliceOnTheRoad({ connectionsPerSession: 2 });
     await road.outer(alice);
