@@ -34,6 +34,8 @@ type Task = 'heartbeat' | 'svids' | 'token' | 'services' | 'session';
 
 const FIRST_RETRY = 1000;
 const LONGEST_RETRY = 30_000;
+/** Of what is left of a credential, at most this share is waited before it is asked for again. */
+const SHARE_OF_REST = 0.25;
 /** No new session will be given: asking again and again would only be noise. */
 const FINAL_FOR_SESSION = new Set([
   'agent_prebuild',
@@ -164,8 +166,17 @@ export class Keeper {
     this.#attempts.set(task, attempt + 1);
     // A broker that comes back gives a lease no longer than it takes to beat twice: to pause for longer would lose the session.
     const beat = (this.#credentials?.session.heartbeat_seconds ?? Number.POSITIVE_INFINITY) * 1000;
-    const growing = Math.min(FIRST_RETRY * 2 ** attempt, task === 'heartbeat' ? beat : LONGEST_RETRY, LONGEST_RETRY);
+    const longest = task === 'heartbeat' ? beat : Math.max(FIRST_RETRY, SHARE_OF_REST * this.#leftOf(task));
+    const growing = Math.min(FIRST_RETRY * 2 ** attempt, longest, LONGEST_RETRY);
     return Math.max(growing * (0.5 + 0.5 * this.#options.random()), (error.retryAfter ?? 0) * 1000);
+  }
+
+  /** Milliseconds that what the task renews is still valid; a broker that comes and goes must be met before they are over. */
+  #leftOf(task: Task): number {
+    if (!this.#credentials || (task !== 'svids' && task !== 'token')) return Number.POSITIVE_INFINITY;
+    const { svids, identityToken } = this.#credentials;
+    const ends = task === 'token' ? [identityToken.expiresAt] : [...svids.values()].map(({ expiresAt }) => expiresAt);
+    return Math.min(...ends) - this.#options.now();
   }
 
   async #do(task: Task): Promise<void> {

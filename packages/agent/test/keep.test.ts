@@ -38,3 +38,34 @@ test('while the broker is away, the lease is tried no more seldom than it would 
   const gaps = beats.slice(1).map((at, n) => at - beats[n]!);
   expect(Math.max(...gaps)).toBeLessThanOrEqual(HEARTBEAT * 1000);
 });
+
+test('what is about to expire is asked for more and more often, so that a broker that comes and goes is met in time', async () => {
+  const life = 300_000;
+  const asked: number[] = [];
+  const start = Date.now();
+  const session = { id: 'one', grants: [], heartbeat_seconds: HEARTBEAT, lease_seconds: 45 };
+  const client = {
+    brokerNow: Date.now(),
+    openSession: async () => ({ access_token: 'mps', session, mesh: { roots: [] }, services: [] }),
+    token: async () => {
+      asked.push(Date.now() - start);
+      if (asked.length > 1) throw new MeshpassError('store_unavailable', 'Not now.');
+      return { access_token: 'a.b.c', expires_in: life / 1000 };
+    },
+    heartbeat: async () => ({ lease_expires_at: 0 }),
+    goodbye: async () => {},
+    close: () => {},
+  };
+  const keeper = new Keeper({
+    client: client as unknown as BrokerClient,
+    source: { kind: 'file', proof: async () => ({ type: 'oidc', token: 'proof' }) },
+    ...{ now: Date.now, random: () => 0.999, onChange: () => {}, log: () => {} },
+  });
+  await keeper.start();
+  await vi.advanceTimersByTimeAsync(life);
+  await keeper.close();
+  for (const rest of [120_000, 60_000, 20_000, 8_000]) {
+    const next = asked.find((at) => at >= life - rest)!;
+    expect(next - (life - rest), `${rest} ms before its end`).toBeLessThanOrEqual(Math.min(30_000, rest / 3));
+  }
+});
