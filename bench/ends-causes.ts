@@ -55,7 +55,11 @@ export const ACTIVE_CAUSES: readonly ActiveCause[] = [
   settledByBroker('Codespace stopped, by sweep', 'the change at GitHub, sweep every 1 s', (world, { space }) =>
     world.players.github.setCodespaceState(space.name, 'Shutdown'),
   ),
-  settledByBroker('left the team', 'the change at GitHub, sweep every 2 s', (world, { login }) =>
+  settled('left the team, by audit-log stream', 'the event’s arrival', async (world, { login }) => {
+    await world.players.github.removeFromTeam('acme/payments', login);
+    return await tellEvent(world, { action: 'team.remove_member', org: 'acme', team: 'acme/payments', user: login });
+  }),
+  settledByBroker('left the team, by look', 'the change at GitHub, sweep every 2 s', (world, { login }) =>
     world.players.github.removeFromTeam('acme/payments', login),
   ),
   byAccessFile('grant removed', (text) => text.replaceAll('repository: acme/payments-*', 'repository: acme/nothing-*')),

@@ -84,6 +84,11 @@ describe('answers conform to the published description', () => {
     expect(space.status).toBe(200);
     expect(conforms('/user/codespaces/{codespace_name}', 'get', 200, space.body)).toEqual([]);
     expect(space.body).toMatchObject({ id: alice.id, state: 'Available', owner: { id: 583231 }, prebuild: false });
+    const byId = await get(`/user/${user.body.id}`, alice.token);
+    expect(conforms('/user/{account_id}', 'get', 200, byId.body)).toEqual([]);
+    expect(byId.body.login).toBe('alice');
+    expect((await get('/user/999999', alice.token)).status).toBe(404);
+
     const list = await get('/user/codespaces', alice.token);
     expect(conforms('/user/codespaces', 'get', 200, list.body)).toEqual([]);
   });

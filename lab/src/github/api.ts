@@ -41,6 +41,13 @@ export function createApi({ state, changed, now }: ApiOptions): Hono<ApiEnv> {
     return c.json(shape.codespace(space, state(), base(c)));
   });
 
+  api.get('/user/:id{[0-9]+}', (c) => {
+    if (c.get('caller').kind === 'nobody') throw requiresAuthentication();
+    const user = state().accounts.find(({ id }) => String(id) === c.req.param('id'));
+    if (!user) throw notFound('/users/users#get-a-user-using-their-id');
+    return c.json(shape.publicUser(user, base(c)));
+  });
+
   api.get('/user/teams', (c) => {
     const page = '/teams/teams#list-teams-for-the-authenticated-user';
     const user = person(c, page);

@@ -8,7 +8,7 @@ export interface Metrics {
   readonly batch: (entries: number, seconds: number) => void;
   readonly closed: (cause: string) => void;
   readonly failure: (where: string) => void;
-  /** Events of GitHub's audit log that concern Codespaces. */
+  /** Events of GitHub's audit log that concern Codespaces and members. */
   readonly githubEvents: (count: number) => void;
   /** From now on these are read; a broker that waits has none of them. */
   readonly measure: (gauges: Gauges) => void;
@@ -142,7 +142,7 @@ export function createMetrics(): Metrics {
   }
   const githubEvents = new Counter({
     name: 'meshpass_github_events_total',
-    help: "Events of GitHub's audit log that concern Codespaces",
+    help: "Events of GitHub's audit log that concern Codespaces and members",
     registers,
   });
   return {

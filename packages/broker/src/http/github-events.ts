@@ -8,14 +8,14 @@ import { gunzip } from 'node:zlib';
 import { MeshpassError } from '@meshpass/identity';
 import type { Hono } from 'hono';
 import { equalInConstantTime } from '../token/equal.ts';
-import { type CodespaceEvent, readCodespaceEvents } from '../watch/audit-events.ts';
+import { type AuditEvent, readAuditEvents } from '../watch/audit-events.ts';
 import { readBytes, tooLarge } from './body.ts';
 import { type DecideContext, decide, type Env } from './decide.ts';
 
 export interface GithubEvents {
   readonly token: string;
-  readonly hear: (events: readonly CodespaceEvent[]) => void;
-  /** Told how many events came that concern Codespaces. */
+  readonly hear: (events: readonly AuditEvent[]) => void;
+  /** Told how many events came that concern Codespaces and members. */
   readonly onEvents: (count: number) => void;
 }
 
@@ -31,7 +31,7 @@ export function githubEventRoutes(app: Hono<Env>, context: DecideContext, events
         // Nothing of a stranger's body is read.
         if (!isGithub(request.headers.authorization, events.token))
           throw new MeshpassError('github_unauthorized', 'This needs the token of the audit log stream.');
-        const heard = readCodespaceEvents(await readText(request));
+        const heard = readAuditEvents(await readText(request));
         events.onEvents(heard.length);
         // What follows from them is done after the answer, and audited with the sessions that it ends.
         events.hear(heard);

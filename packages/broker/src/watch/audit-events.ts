@@ -17,12 +17,44 @@ export interface CodespaceEvent {
   readonly id?: string;
 }
 
+/** Somebody is said to have lost a membership, or to have less of one. */
+export interface MemberEvent {
+  readonly action: (typeof MEMBER_ACTIONS)[number];
+  /** Login, lower case. Of whole teams there is none. */
+  readonly user?: string;
+  readonly userId?: number;
+  /** Login of the organization, lower case. */
+  readonly organization?: string;
+  /** `ORG/SLUG`, lower case. */
+  readonly team?: string;
+  readonly id?: string;
+}
+
+export type AuditEvent = CodespaceEvent | MemberEvent;
+
+const CODESPACE_ACTIONS = ['codespaces.destroy', 'codespaces.suspend_environment'] as const;
+/** https://docs.github.com/enterprise-cloud@latest/admin/monitoring-activity-in-your-enterprise, "Audit log events" */
+const MEMBER_ACTIONS = [
+  ...(['team.remove_member', 'team.destroy'] as const),
+  ...(['org.remove_member', 'org.update_member', 'org.block_user'] as const),
+] as const;
+
 const text = z.string().min(1).max(255).optional().catch(undefined);
-const Event = z.object({
-  action: z.enum(['codespaces.destroy', 'codespaces.suspend_environment']),
+const lower = text.transform((value) => value?.toLowerCase());
+const CodespaceEvent = z.object({
+  action: z.enum(CODESPACE_ACTIONS),
   name: text,
   owner: text,
   user: text,
+  _document_id: text,
+});
+const MemberEvent = z.object({
+  action: z.enum(MEMBER_ACTIONS),
+  user: lower,
+  blocked_user: lower,
+  user_id: z.int().positive().optional().catch(undefined),
+  org: lower,
+  team: lower,
   _document_id: text,
 });
 
@@ -31,13 +63,32 @@ const Event = z.object({
  * @returns the events that concern us; all others are left out
  * @throws MeshpassError `request_malformed` where it is not JSON
  */
-export function readCodespaceEvents(body: string): CodespaceEvent[] {
-  return [...jsonValues(body)].flatMap(unwrap).flatMap((value) => {
-    const event = Event.safeParse(value);
-    if (!event.success) return [];
-    const { action, name, owner = event.data.user, _document_id: id } = event.data;
-    return [{ action, ...(name && { name }), ...(owner && { owner }), ...(id && { id }) }];
-  });
+export function readAuditEvents(body: string): AuditEvent[] {
+  return [...jsonValues(body)].flatMap(unwrap).flatMap((value) => codespaceEvent(value) ?? memberEvent(value) ?? []);
+}
+
+function codespaceEvent(value: unknown): CodespaceEvent | undefined {
+  const event = CodespaceEvent.safeParse(value).data;
+  if (!event) return undefined;
+  const { action, name, owner = event.user, _document_id: id } = event;
+  return { action, ...(name && { name }), ...(owner && { owner }), ...(id && { id }) };
+}
+
+function memberEvent(value: unknown): MemberEvent | undefined {
+  const event = MemberEvent.safeParse(value).data;
+  if (!event) return undefined;
+  const { action, blocked_user, user = blocked_user, user_id: userId, team, _document_id: id } = event;
+  const organization = event.org ?? team?.split('/')[0];
+  // What names nobody and nothing would be a question about everybody.
+  if (!user && !userId && !(action === 'team.destroy' && team)) return undefined;
+  return {
+    action,
+    ...(user && { user }),
+    ...(userId && { userId }),
+    ...(organization && { organization }),
+    ...(team && { team }),
+    ...(id && { id }),
+  };
 }
 
 function unwrap(value: unknown): unknown[] {

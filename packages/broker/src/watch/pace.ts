@@ -16,6 +16,8 @@ export interface Pace {
   readonly left: () => number | undefined;
   /** @param share of the hourly limit that the rounds of one task may use: SHARE */
   readonly rounds: (share: number) => Rounds;
+  /** @param share of the hourly limit that may be spent, at most five minutes' worth at once; says whether a call may be made */
+  readonly allowance: (share: number) => () => boolean;
 }
 
 export interface Rounds {
@@ -27,8 +29,9 @@ export interface Rounds {
   readonly delay: (cost: number, floorMs: number) => number;
 }
 
-/** Of the hourly limit. The remaining third is for enrolments and for asking again about one Codespace. */
-export const SHARE = { codespaces: 0.5, members: 0.15 } as const;
+/** Of the hourly limit. The rest is for enrolments; `events` is what the audit log may make the broker ask. */
+export const SHARE = { codespaces: 0.5, members: 0.15, events: 0.2 } as const;
+/** Of the rounds. */
 const SHARED = SHARE.codespaces + SHARE.members;
 const RESERVE = 1 - SHARED;
 
@@ -63,7 +66,8 @@ export function createPace(clock: () => number): Pace {
       const number = (name: string) => Number(headers.get(name) ?? Number.NaN);
       const told = { limit: number('x-ratelimit-limit'), left: number('x-ratelimit-remaining') };
       const isCore = (headers.get('x-ratelimit-resource') ?? 'core') === 'core';
-      if (isCore && told.limit > 0 && told.left >= 0) {
+      // Who is not known (a token that was revoked before its time) is told the budget of its address.
+      if (status !== 401 && isCore && told.limit > 0 && told.left >= 0) {
         limit = told.limit;
         remaining = told.left;
         reset = number('x-ratelimit-reset') || reset;
@@ -75,6 +79,18 @@ export function createPace(clock: () => number): Pace {
     },
     pausedFor: () => Math.max(0, pausedUntil - clock()),
     left: () => (remaining === undefined ? undefined : window().left),
+    allowance(share) {
+      let spent = 0;
+      let at = clock();
+      return () => {
+        const now = clock();
+        spent = Math.max(0, spent - ((now - at) / 1000) * ((share * limit) / HOUR_SECONDS));
+        at = now;
+        if (window().left < 1 || spent + 1 > share * limit * (BURST_SECONDS / HOUR_SECONDS)) return false;
+        spent++;
+        return true;
+      };
+    },
     rounds(share) {
       /** What was not used of the share lately, calls: few calls need not wait. */
       let credit = share * limit * (BURST_SECONDS / HOUR_SECONDS);

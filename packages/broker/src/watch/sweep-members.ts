@@ -5,10 +5,9 @@
  */
 import { z } from 'zod';
 import { pathPart, readGithub } from '../attest/github-api.ts';
-import { closeSession } from '../session/close.ts';
-import type { Live } from '../session/live.ts';
-import { type RecheckContext, recheckSession } from '../session/recheck.ts';
+import type { RecheckContext } from '../session/recheck.ts';
 import { type PageContent, type RememberedPages, readListing } from './listing.ts';
+import { isCodespace, isPaidByOther, keepsRole, leaves, loses } from './membership.ts';
 import type { ReadGithub } from './reader.ts';
 import { isSettled } from './watched.ts';
 
@@ -30,6 +29,8 @@ export interface MemberSweep {
    * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`; whatever was not looked at then is next time
    */
   readonly sweep: (organization: string | undefined, onCost: () => void) => Promise<void>;
+  /** Whether the last list of that organization had this user. */
+  readonly wasMember: (id: number) => boolean;
 }
 
 /** Asked about by themselves in one round; the others wait for the next. */
@@ -49,6 +50,7 @@ export function createMemberSweep(read: ReadGithub, sessions: RecheckContext): M
   };
 
   return {
+    wasMember: (id) => wereMembers.has(id),
     async sweep(trusted, onCost) {
       const askedAt = sessions.clock();
       const candidates = [...sessions.live.all()].filter(
@@ -79,11 +81,7 @@ export function createMemberSweep(read: ReadGithub, sessions: RecheckContext): M
           const part = pathPart(members.get(id) ?? login);
           const found = part && (await ask(organization, `/orgs/${pathPart(organization)}/memberships/${part}`));
           if (!found) continue;
-          const role = found.state === 'active' ? found.role : undefined;
-          const lost = held.filter(
-            (one) => one !== `${organization}/${role}` && !(role === 'admin' && one.endsWith('/member')),
-          );
-          if (lost.length > 0) losesRoles(live, lost);
+          keepsRole(sessions, live, organization, found.state === 'active' ? found.role : undefined);
         }
       };
 
@@ -97,7 +95,8 @@ export function createMemberSweep(read: ReadGithub, sessions: RecheckContext): M
             const { id, login } = live.session.attestation.githubUser!;
             const wasMember = wereMembers.has(id) || isPaidByOther(live, organization);
             if (live.ended || members.has(id) || !wasMember || !pathPart(login)) continue;
-            if (await isGone(organization, `/orgs/${org}/memberships/${pathPart(login)}`)) leaves(live, organization);
+            if (await isGone(organization, `/orgs/${org}/memberships/${pathPart(login)}`))
+              leaves(sessions, live, organization);
           }
           wereMembers = new Set(members.keys());
         }
@@ -112,40 +111,11 @@ export function createMemberSweep(read: ReadGithub, sessions: RecheckContext): M
             // Logins change: the organisation's list has the present one. A team that is no more has no members.
             const part = pathPart(members.get(id) ?? login);
             if (live.ended || !part || !held.includes(team) || inTeam?.has(id)) continue;
-            if (await isGone(organization, `/orgs/${org}/teams/${slug}/memberships/${part}`)) loses(live, team);
+            if (await isGone(organization, `/orgs/${org}/teams/${slug}/memberships/${part}`))
+              loses(sessions, live, team);
           }
         }
       }
     },
   };
-
-  function leaves(live: Live, organization: string): void {
-    const detail = { left: organization };
-    void closeSession(sessions, live, { cause: 'membership_lost', detail }).catch(sessions.onFailure);
-  }
-
-  function losesRoles(live: Live, lost: readonly string[]): void {
-    const { attestation } = live.session;
-    const organizationRoles = attestation.organizationRoles?.filter((role) => !lost.includes(role)) ?? [];
-    live.session = { ...live.session, attestation: { ...attestation, organizationRoles } };
-    recheckSession(sessions, live, 'membership_lost').catch(sessions.onFailure);
-  }
-
-  /** What it was granted by the team ends; what it has by other entries stays. */
-  function loses(live: Live, team: string): void {
-    const { attestation } = live.session;
-    const teams = attestation.teams.filter((one) => one !== team);
-    live.session = { ...live.session, attestation: { ...attestation, teams } };
-    // The store may be away: what it has to learn is retried, and the next session does not wait for it.
-    recheckSession(sessions, live, 'membership_lost').catch(sessions.onFailure);
-  }
-}
-
-function isCodespace({ session }: Live): boolean {
-  return session.attestation.attestor === 'github-codespace';
-}
-
-/** Such a Codespace was trusted only because its developer is a member. */
-function isPaidByOther({ session }: Live, organization: string): boolean {
-  return String(session.attestation.claims.billable_owner).toLowerCase() !== organization;
 }

@@ -55,7 +55,9 @@ export function startWatching(options: WatchOptions): Watch {
     sessions.mesh.inForce() ? sessions.mesh.access().trust.codespaces?.organization : undefined;
   const codespaces = createCodespaceSweep({ read, sessions, onFailure });
   const members = createMemberSweep(read, sessions);
-  const hearing = createHearing({ read, pace, sessions, organization, wait, onFailure });
+  const hearing = createHearing({
+    ...{ read, pace, sessions, organization, wait, onFailure, wasMember: members.wasMember },
+  });
   let stopped = false;
 
   const task = (share: number, floorSeconds: number, run: Task['run']): Task => ({

@@ -99,11 +99,26 @@ describe('createPace', () => {
     expect(pace.pausedFor()).toBe(600_000);
   });
 
-  it('believes no pause of more than an hour, and no answer about another resource', () => {
+  it('believes no pause of more than an hour, and no answer about another resource or to nobody', () => {
     const { pace, answer } = world();
     pace.observe(answer({ 'retry-after': 10_000_000 }, 429));
     expect(pace.pausedFor()).toBe(3_600_000);
     pace.observe(answer({ 'x-ratelimit-limit': 30, 'x-ratelimit-remaining': 1, 'x-ratelimit-resource': 'search' }));
+    pace.observe(answer({ 'x-ratelimit-limit': 60, 'x-ratelimit-remaining': 59 }, 401));
     expect(pace.left()).toBeUndefined();
+  });
+
+  it('lets the audit log spend five minutes of its share at once, and then as much as comes back', () => {
+    const { pace, told, pass } = world();
+    const mayAsk = pace.allowance(SHARE.events);
+    const spend = () => {
+      for (let calls = 0; ; calls++) if (!mayAsk()) return calls;
+    };
+    expect(spend()).toBe(83);
+    pass(36);
+    expect(spend()).toBe(10);
+    told(0, 1800);
+    pass(36);
+    expect(spend()).toBe(0);
   });
 });

@@ -409,6 +409,13 @@ describe('the audit log stream', () => {
     await opened();
     await new Promise((resolve) => setTimeout(resolve, 1_500));
   }, 60_000);
+  beforeEach(async () => {
+    onTheWay = async (_, answer) => answer;
+    await github.admin.reset();
+    // An event asks about every live session of its developer: none is left of the test before.
+    trusting(GRANTS, 'somebody-else');
+    trusting();
+  });
   afterAll(() => rig?.stop());
 
   it.each(['codespaces.suspend_environment', 'codespaces.destroy'])(
@@ -442,6 +449,77 @@ describe('the audit log stream', () => {
     await lives(who);
   });
 
+  /** As GitHub streams them: no ids but GitHub's own of the event. */
+  const tell = async (event: object) => expect(await post(JSON.stringify({ event }))).toMatchObject({ status: 200 });
+  const left = { action: 'team.remove_member', org: 'acme', team: 'acme/payments', user: 'alice' };
+  const grantsOf = async (who: Enrolled) =>
+    (await asSession(rig, who, { path: '/services' })).json.services.map((one: { grant: string }) => one.grant);
+
+  it.each([left, { action: 'team.destroy', org: 'acme', team: 'Acme/Payments' }])(
+    'takes away what a team gave once GitHub agrees: $action',
+    async (event) => {
+      const { who } = await opened();
+      settle();
+      await github.admin.removeFromTeam('acme/payments', 'alice');
+      await tell(event);
+      await vi.waitFor(async () => expect(await grantsOf(who)).toEqual(['person']), { timeout: 10_000 });
+    },
+  );
+
+  it.each(['org.remove_member', 'org.block_user'])('ends a session by %s once GitHub agrees', async (action) => {
+    const space = await github.admin.createCodespace({
+      ...{ owner: 'alice', repository: 'acme/payments-api', billableOwner: 'alice' },
+    });
+    const who = await enrolled(space);
+    settle();
+    await github.admin.removeFromOrganization('acme', 'alice');
+    await tell({ action, org: 'acme', [action === 'org.block_user' ? 'blocked_user' : 'user']: 'Alice' });
+    await ended(who, 'no longer in the team');
+  });
+
+  it('takes away what a role gave once GitHub agrees', async () => {
+    trusting([by('admins', { role: 'acme/admin' }), by('members', { role: 'acme/member' })]);
+    const { who } = await opened('bob', 'acme/orders');
+    settle();
+    await github.admin.setOrganizationRole('acme', 'bob', 'member');
+    await tell({ action: 'org.update_member', org: 'acme', user: 'bob' });
+    await vi.waitFor(async () => expect(await grantsOf(who)).toEqual(['members']), { timeout: 10_000 });
+  });
+
+  it.each([
+    ['while GitHub has them in it', async () => {}],
+    ['while their login is another’s', async () => void (await github.admin.renameUser('alice', 'alice-smith'))],
+    ['while the App may not read members', () => github.admin.suspendInstallation('acme', true)],
+    [
+      'while the organization shows nobody',
+      async () => {
+        onTheWay = async (url, answer) =>
+          /\/orgs\/acme\/(members|memberships|teams)/.test(url.pathname) ? new Response('{}', { status: 404 }) : answer;
+      },
+    ],
+  ])('takes nobody’s membership on its word alone: %s', async (_, change) => {
+    const { who } = await opened();
+    settle();
+    await change();
+    await github.admin.forgetCalls();
+    await tell(left);
+    await tell({ ...left, action: 'org.remove_member' });
+    await vi.waitFor(async () => expect((await github.admin.calls()).length).toBeGreaterThan(0));
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    await lives(who);
+    expect(await grantsOf(who)).toEqual(['team', 'person']);
+  });
+
+  it('asks again while GitHub’s servers lag behind its log', async () => {
+    const { who } = await opened();
+    settle();
+    await tell(left);
+    await github.admin.forgetCalls();
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    await github.admin.removeFromTeam('acme/payments', 'alice');
+    await vi.waitFor(async () => expect(await grantsOf(who)).toEqual(['person']), { timeout: 10_000 });
+  });
+
   it('is taken compressed, and in no more than its bounds', async () => {
     const { space, who } = await opened();
     settle();
@@ -463,6 +541,17 @@ describe('the audit log stream', () => {
       });
     expect(await post('{}', { authorization: `Bearer ${EVENT_TOKEN}` })).toMatchObject({ status: 200 });
     expect(await rig.call({ path: '/services/collector/health' })).toMatchObject({ status: 200 });
+  });
+
+  it('asks nothing about people whom no live session is of, or who are elsewhere', async () => {
+    await opened();
+    settle();
+    await github.admin.forgetCalls();
+    await tell({ ...left, user: 'carol' });
+    await tell({ ...left, org: 'other', team: 'other/payments' });
+    await tell({ action: 'team.remove_member', org: 'acme' });
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(await github.admin.calls()).toEqual([]);
   });
 
   it('does nothing but count what concerns no live session', async () => {

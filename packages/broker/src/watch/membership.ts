@@ -1,0 +1,42 @@
+/** What follows for a live session when GitHub says that its developer is in a team or an organization no more. */
+import { closeSession } from '../session/close.ts';
+import type { Live } from '../session/live.ts';
+import { type RecheckContext, recheckSession } from '../session/recheck.ts';
+
+export function leaves(sessions: RecheckContext, live: Live, organization: string): void {
+  const detail = { left: organization };
+  void closeSession(sessions, live, { cause: 'membership_lost', detail }).catch(sessions.onFailure);
+}
+
+/** What it was granted by the team ends; what it has by other entries stays. */
+export function loses(sessions: RecheckContext, live: Live, team: string): void {
+  const { attestation } = live.session;
+  const teams = attestation.teams.filter((one) => one !== team);
+  live.session = { ...live.session, attestation: { ...attestation, teams } };
+  // The store may be away: what it has to learn is retried, and the next session does not wait for it.
+  recheckSession(sessions, live, 'membership_lost').catch(sessions.onFailure);
+}
+
+/** @param role that its developer has now; undefined: none */
+export function keepsRole(sessions: RecheckContext, live: Live, organization: string, role: string | undefined): void {
+  const { attestation } = live.session;
+  const held = attestation.organizationRoles ?? [];
+  const organizationRoles = held.filter(
+    (one) =>
+      !one.startsWith(`${organization}/`) ||
+      one === `${organization}/${role}` ||
+      (role === 'admin' && one.endsWith('/member')),
+  );
+  if (organizationRoles.length === held.length) return;
+  live.session = { ...live.session, attestation: { ...attestation, organizationRoles } };
+  recheckSession(sessions, live, 'membership_lost').catch(sessions.onFailure);
+}
+
+export function isCodespace({ session }: Live): boolean {
+  return session.attestation.attestor === 'github-codespace';
+}
+
+/** Such a Codespace was trusted only because its developer is a member. */
+export function isPaidByOther({ session }: Live, organization: string): boolean {
+  return String(session.attestation.claims.billable_owner).toLowerCase() !== organization;
+}
