@@ -111,6 +111,8 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
     ...(options.edgeApart
       ? []
       : ['--edge-listen', `0.0.0.0:${EDGE_PORT}`, ...edgeFlags(lab, '--edge-'), '--mesh-gateway', lab.gatewayAddress]),
+    // Not the default: here every layer has to refuse by itself, after every end. The last of a flag counts.
+    ...['--deny-ended', 'always'],
     ...(options.flags ?? []),
   ];
   const first = unitOf(lab, 'meshpass', serve, `${operatorUrl}/readyz`, options.env);

@@ -61,7 +61,7 @@ export const BrokerConfig = z.strictObject({
   /** What a restored session's lease gets on top, seconds. */
   restartGraceSeconds: z.number().int().min(0).default(60),
   /** Which ends of access are written into the root DENY, see session/deny-ended.ts. */
-  denyEnded: z.enum(DENY_ENDED).default('always'),
+  denyEnded: z.enum(DENY_ENDED).default('revoked'),
   /** Life of identity tokens and ID tokens, seconds. */
   tokenSeconds: z.number().int().min(60).max(3_600).default(300),
   /** Exchanges that may be under way at once; more are answered 503. */

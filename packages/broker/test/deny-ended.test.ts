@@ -2,6 +2,7 @@ import { generateKeyPairSync } from 'node:crypto';
 import { join } from 'node:path';
 import { createCsr } from '@meshpass/identity/csr';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { readBrokerConfig } from '../src/config.ts';
 import type { RevokedPrincipal } from '../src/mesh/contract.ts';
 import { type DenyEnded, deniesEnded, undeniedDetail } from '../src/session/deny-ended.ts';
 import { createRevocations } from '../src/session/revocations.ts';
@@ -16,6 +17,15 @@ const principal = (name: string, more: Partial<RevokedPrincipal> = {}): RevokedP
 });
 
 describe('which ends are denied in the mesh', () => {
+  it('are by default those where access was taken away', () => {
+    const config = readBrokerConfig({
+      ...{ publicUrl: 'https://broker.example', listen: { host: '127.0.0.1', port: 0 }, dataDir: '/data' },
+      tls: { certFile: '/tls.crt', keyFile: '/tls.key' },
+      edge: { host: 'edge.example', port: 443 },
+    });
+    expect(config.denyEnded).toBe('revoked');
+  });
+
   it('are all of them with "always", and also one whose cause is not known', () => {
     const denies = deniesEnded('always');
     for (const cause of [...CLOSE_CAUSES, undefined, 'a later one']) expect(denies(cause)).toBe(true);

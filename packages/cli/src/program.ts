@@ -126,7 +126,7 @@ function inTheCluster(program: Command): void {
     ).default('60'),
     flag('--deny-ended <which>', 'ends of access that are denied in the mesh, too', 'MESHPASS_DENY_ENDED')
       .choices(['always', 'revoked'])
-      .default('always'),
+      .default('revoked'),
     flag('--trusted-proxies <cidr,...>', 'whose X-Forwarded-For is believed', 'MESHPASS_TRUSTED_PROXIES'),
     flag('--kubeconfig <file>', 'outside of a Pod', 'MESHPASS_KUBECONFIG'),
     flag('--istiod <host:port>', 'the certificate authority', 'MESHPASS_ISTIOD').default(

@@ -16,7 +16,7 @@ export interface Pace {
   readonly left: () => number | undefined;
   /** @param share of the hourly limit that the rounds of one task may use: SHARE */
   readonly rounds: (share: number) => Rounds;
-  /** @param share of the hourly limit that may be spent, at most five minutes' worth at once; says whether a call may be made */
+  /** @param share of the hourly limit that may be spent, at most a quarter of an hour's worth at once; says whether a call may be made */
   readonly allowance: (share: number) => () => boolean;
 }
 
@@ -39,6 +39,8 @@ const RESERVE = 1 - SHARED;
 const ASSUMED_LIMIT = 5000;
 const HOUR_SECONDS = 3600;
 const BURST_SECONDS = 300;
+/** Codespaces are stopped together when a day's work ends. */
+const EVENT_BURST_SECONDS = 900;
 const MAX_PAUSE_SECONDS = HOUR_SECONDS;
 
 /** @param clock Unix milliseconds */
@@ -86,7 +88,7 @@ export function createPace(clock: () => number): Pace {
         const now = clock();
         spent = Math.max(0, spent - ((now - at) / 1000) * ((share * limit) / HOUR_SECONDS));
         at = now;
-        if (window().left < 1 || spent + 1 > share * limit * (BURST_SECONDS / HOUR_SECONDS)) return false;
+        if (window().left < 1 || spent + 1 > share * limit * (EVENT_BURST_SECONDS / HOUR_SECONDS)) return false;
         spent++;
         return true;
       };

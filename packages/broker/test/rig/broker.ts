@@ -70,6 +70,8 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
       dataDir: join(dir, 'data'),
       edge: { host: 'edge.example', port: 443 },
       operatorTokenFile,
+      // Not the default: the mesh of the tests hears of every end.
+      denyEnded: 'always',
       ...options.config,
     });
     const clock = () => Date.now() + rig.clockAhead;
