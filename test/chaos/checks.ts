@@ -8,6 +8,7 @@ import type { Report } from './crowd.ts';
 import { now } from './disasters.ts';
 import type { Crowd } from './drive.ts';
 import {
+  type Event,
   GRACE_SECONDS,
   LEASE_SECONDS,
   lanes,
@@ -17,11 +18,14 @@ import {
   type Span,
   type Unanswered,
 } from './terms.ts';
+import { judgeTraffic, type Row } from './traffic.ts';
 
 export interface Checked {
   readonly problems: readonly string[];
   /** What was looked at, and how much of it. */
   readonly checked: Readonly<Record<string, number>>;
+  /** What members met that was no answer, excused or not: who said it and its code. */
+  readonly refusals: Readonly<Record<string, number>>;
 }
 
 export interface Aftermath {
@@ -39,28 +43,10 @@ export interface Aftermath {
   readonly progress: (line: string) => void;
 }
 
-export interface Event extends Span {
-  readonly what: string;
-}
-
-interface Row {
-  readonly seq: string;
-  readonly time: string;
-  readonly action: string;
-  readonly outcome: string;
-  readonly session_id: string | null;
-  readonly detail: string | null;
-  readonly reason: string | null;
-  readonly code: string | null;
-}
-
 const SETTLE_SECONDS = LEASE_SECONDS + GRACE_SECONDS + 60;
-/** How far from a call that failed an explanation is looked for. */
-const AROUND_MS = 6_000;
 const MISUSE_AT_ONCE = 8;
-const INSIDE_SAMPLE = 12;
-/** A tunnel that an edge's death has cut may be noticed by its client a moment later. */
-const NOTICE_MS = 3_000;
+/** The certificates of so many sessions that live are taken straight to the pod, so that a refusal there says something. */
+const LIVE_INSIDE = 3;
 const DEAD_AT_BROKER = new Set(['session_closed', 'session_unknown']);
 const ORDERS = 'orders.shop.svc.cluster.local:8080';
 
@@ -73,6 +59,7 @@ export async function check(world: Aftermath): Promise<Checked> {
     return {
       members: Object.assign({}, ...reports.map(({ members }) => members)),
       sessions: Object.assign({}, ...reports.map(({ sessions }) => sessions)),
+      refusals: sum(reports.map(({ refusals }) => refusals)),
     };
   };
   const live = async () => {
@@ -104,37 +91,12 @@ export async function check(world: Aftermath): Promise<Checked> {
 
   progress('no live session was cut but by its edge, and none ended without a cause');
   const rows = await auditRows(operator);
-  const ends = new Map(
-    rows
-      .filter(({ action, outcome }) => action === 'session.close' && outcome === 'ended')
-      .map((row) => [
-        row.session_id!,
-        { at: Date.parse(row.time), cause: (JSON.parse(row.detail!) as { cause: string }).cause },
-      ]),
-  );
   const { sessions } = await all();
   const over = Object.keys(sessions).filter((id) => !alive.has(id));
   checked['sessions that ended'] = over.length;
-  for (const id of over) {
-    const end = ends.get(id);
-    if (!end) problems.push(`session ${id} is over, and no audit row says so`);
-    else if (!ordered.get(id)?.has(end.cause))
-      problems.push(`session ${id} ended by ${end.cause}, which nobody caused`);
-  }
-  let calls = 0;
-  for (const [id, session] of Object.entries(sessions)) {
-    calls += session.calls;
-    const end = ends.get(id)?.at ?? Number.POSITIVE_INFINITY;
-    for (const { from, at, why } of session.failures) {
-      const spans = [...edgeDown, ...(unanswered.get(id) ?? [])];
-      const excused = spans.some((span) => from <= span.to + NOTICE_MS && at >= span.from);
-      if (at < end && !excused)
-        problems.push(
-          `session ${id} was live, and a call failed at ${new Date(at).toISOString()} after ${at - from} ms: ${why}${around(world, rows, id, from, at)}`,
-        );
-    }
-  }
-  checked['calls answered'] = calls;
+  const traffic = judgeTraffic({ rows, sessions, over, ordered, unanswered, edgeDown, events: world.events });
+  problems.push(...traffic.problems);
+  Object.assign(checked, traffic.checked);
 
   progress(`the credentials of ${over.length} sessions that ended are used again at broker and edge`);
   const queue = [...over];
@@ -156,7 +118,7 @@ export async function check(world: Aftermath): Promise<Checked> {
   for (const id of held) for (const name of await accountNames(crowds, id)) expected.add(name);
   await within(60, async () => same(await accountsOf(), expected));
   const left = await accountsOf();
-  checked['ServiceAccounts'] = left.size;
+  checked.ServiceAccounts = left.size;
   for (const name of left)
     if (!expected.has(name)) problems.push(`ServiceAccount ${name} is left, and its session is over`);
   for (const name of expected)
@@ -169,7 +131,7 @@ export async function check(world: Aftermath): Promise<Checked> {
   const verified = await lab.exec('github', argv, { env });
   checked['audit rows'] = rows.length;
   if (verified.code !== 0) problems.push(`the audit log does not verify: ${verified.stdout}${verified.stderr}`);
-  return { problems, checked };
+  return { problems, checked, refusals: (await all()).refusals };
 }
 
 /** From a place that no workspace has: straight to the pod. Live sessions are taken there, so a refusal says something. */
@@ -199,7 +161,7 @@ async function fromInside(
     return { status: /^HTTP\/1\.1 (\d{3})/.exec(report.answer ?? '')?.[1] ?? report.stage, spiffeId: svid.spiffeId };
   };
   try {
-    for (const id of sample(over, random)) {
+    for (const id of over) {
       const seen = await attempt(id);
       if (!seen) continue;
       checked['refused: sidecar'] = (checked['refused: sidecar'] ?? 0) + 1;
@@ -207,7 +169,7 @@ async function fromInside(
       if (!denied.includes(`"${seen.spiffeId.slice('spiffe://'.length)}"`))
         problems.push(`no root DENY holds ${seen.spiffeId}, whose session is over`);
     }
-    for (const id of sample(live, random).slice(0, 3)) {
+    for (const id of sample(live, random).slice(0, LIVE_INSIDE)) {
       const seen = await attempt(id);
       if (seen && seen.status !== '200')
         problems.push(`a sidecar refuses session ${id}, which is live: ${seen.status}`);
@@ -216,19 +178,6 @@ async function fromInside(
     rogue.end();
   }
   return problems;
-}
-
-/** What the edges said and what was done about that time. */
-function around({ events }: Aftermath, rows: readonly Row[], id: string, from: number, at: number): string {
-  const near = (time: number) => time >= from - AROUND_MS && time <= at + AROUND_MS;
-  const said = rows
-    .filter((row) => row.action === 'tunnel' && row.outcome !== 'allowed' && near(Date.parse(row.time)))
-    .filter((row) => row.session_id === id || row.session_id === null)
-    .map((row) => `${row.time} ${row.outcome} ${row.code ?? ''} ${row.session_id ?? 'nobody'}: ${row.reason}`);
-  const done = events
-    .filter((event) => event.from <= at && event.to >= from - AROUND_MS)
-    .map((event) => `${new Date(event.from).toISOString()} to ${new Date(event.to).toISOString()} ${event.what}`);
-  return [...said, ...done].map((line) => `\n    ${line}`).join('');
 }
 
 async function auditRows(operator: OperatorCall): Promise<Row[]> {
@@ -262,7 +211,6 @@ function sample(ids: readonly string[], random: () => number): string[] {
   return ids
     .map((id) => ({ id, at: random() }))
     .sort((a, b) => a.at - b.at)
-    .slice(0, INSIDE_SAMPLE)
     .map(({ id }) => id);
 }
 
@@ -273,6 +221,12 @@ async function within(seconds: number, isTrue: () => Promise<boolean>): Promise<
     await pause(500);
   }
   return false;
+}
+
+function sum(counts: readonly Readonly<Record<string, number>>[]): Record<string, number> {
+  const total: Record<string, number> = {};
+  for (const one of counts) for (const [what, count] of Object.entries(one)) total[what] = (total[what] ?? 0) + count;
+  return Object.fromEntries(Object.entries(total).sort());
 }
 
 function same(a: ReadonlySet<string>, b: ReadonlySet<string>): boolean {

@@ -24,12 +24,9 @@ export type Order =
 export interface Report {
   /** Present members and the session that each has now. */
   readonly members: Readonly<Record<string, string>>;
-  readonly sessions: Readonly<
-    Record<
-      string,
-      { readonly calls: number; readonly workedAt?: number | undefined; readonly failures: readonly Failure[] }
-    >
-  >;
+  readonly sessions: Readonly<Record<string, { readonly calls: number; readonly failures: readonly Failure[] }>>;
+  /** What calls and renewals met that was no answer: who said it and its code, and how often. */
+  readonly refusals: Readonly<Record<string, number>>;
 }
 
 /** What each credential obtained: the code of its refusal, or `TAKEN`. */
@@ -45,6 +42,10 @@ export interface Stolen {
 
 const members = new Map<string, Member>();
 const sessions = new Map<string, Kept>();
+const refusals: Record<string, number> = {};
+const refused = (what: string) => {
+  refusals[what] = (refusals[what] ?? 0) + 1;
+};
 let world: Extract<Order, { do: 'begin' }>;
 
 for await (const line of createInterface({ input: process.stdin })) {
@@ -63,7 +64,7 @@ async function obey(order: Order): Promise<unknown> {
       return;
     case 'join': {
       const proof = { type: 'github-codespace', token: order.token, codespaceName: order.codespace } as const;
-      const member = await join({ ...world, proof, sessions });
+      const member = await join({ ...world, proof, sessions, refused });
       members.set(order.as, member);
       return member.session();
     }
@@ -77,9 +78,8 @@ async function obey(order: Order): Promise<unknown> {
     case 'report':
       return {
         members: Object.fromEntries([...members].map(([as, member]) => [as, member.session()])),
-        sessions: Object.fromEntries(
-          [...sessions].map(([id, { calls, workedAt, failures }]) => [id, { calls, workedAt, failures }]),
-        ),
+        sessions: Object.fromEntries([...sessions].map(([id, { calls, failures }]) => [id, { calls, failures }])),
+        refusals,
       } satisfies Report;
     case 'holds':
       return sessions.has(order.session);

@@ -14,7 +14,7 @@ const progress = (line: string) => process.stderr.write(`${new Date().toISOStrin
 const lab = await upLab({ with: ['workspace-2'], progress });
 try {
   const [seed, seconds, sessions] = [Number(values.seed), Number(values.minutes) * 60, Number(values.sessions)];
-  const { events, checked, problems } = await runChaos({ lab, seed, seconds, sessions, progress });
+  const { events, checked, refusals, problems } = await runChaos({ lab, seed, seconds, sessions, progress });
   const list = (counts: Readonly<Record<string, number>>) =>
     Object.entries(counts)
       .map(([what, count]) => `  ${String(count).padStart(7)}  ${what}`)
@@ -22,6 +22,7 @@ try {
   console.log(
     `\nSeed ${seed}, ${values.minutes} minutes, ${sessions} sessions at a time.\n\nDone to them:\n${list(events)}`,
   );
+  console.log(`\nMet meanwhile by who said it, all tried again:\n${list(refusals)}`);
   console.log(`\nLooked at afterwards:\n${list(checked)}\n`);
   for (const problem of problems) console.log(`✗ ${problem}`);
   console.log(problems.length === 0 ? 'Nothing was found that must not be.' : `${problems.length} problems.`);

@@ -17,8 +17,9 @@ import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 export interface Kept {
   readonly key: DpopKey;
   credentials: Credentials;
-  /** Unix ms of its first answered call, and of every one that failed after that. */
-  workedAt: number | undefined;
+  /** Unix ms of the last call that was answered. */
+  answeredAt: number | undefined;
+  /** After its first answer. */
   readonly failures: Failure[];
   calls: number;
 }
@@ -27,6 +28,8 @@ export interface Failure {
   /** Unix ms: when the call began, and when it failed. */
   readonly from: number;
   readonly at: number;
+  /** When a call of the session was answered last before it. */
+  readonly answeredAt: number;
   readonly why: string;
 }
 
@@ -38,6 +41,8 @@ export interface MemberOptions {
   /** Between two calls, ms. */
   readonly pace: number;
   readonly sessions: Map<string, Kept>;
+  /** Told of everything that was no answer: "call" or the task of the keeper, and the code. */
+  readonly refused: (what: string) => void;
 }
 
 export interface Member {
@@ -54,17 +59,20 @@ const SERVICE = 'orders.shop.svc.cluster.local';
 
 /** @throws MeshpassError where no session opens */
 export async function join(options: MemberOptions): Promise<Member> {
-  const { ca, pace, sessions } = options;
+  const { ca, pace, sessions, refused } = options;
   const key = newDpopKey();
   const client = new BrokerClient({ url: options.broker, key, ca, now: Date.now, randomId: randomUUID });
   let current: Kept | undefined;
   const keeper: Keeper = new Keeper({
-    ...{ client, now: Date.now, random: Math.random, log: () => {} },
+    ...{ client, now: Date.now, random: Math.random },
+    log: (event, detail) => {
+      if (event === 'renewal_failed') refused(`${detail?.task}: ${detail?.code}`);
+    },
     source: { kind: 'codespace', proof: async () => options.proof },
     onChange: (what) => {
       const { credentials } = keeper;
       if (what === 'session') {
-        current = { key, credentials, workedAt: undefined, failures: [], calls: 0 };
+        current = { key, credentials, answeredAt: undefined, failures: [], calls: 0 };
         sessions.set(credentials.session.id, current);
       } else if (current) current.credentials = credentials;
       if (what === 'svids' || what === 'session') {
@@ -85,11 +93,14 @@ export async function join(options: MemberOptions): Promise<Member> {
     const kept = current!;
     const from = Date.now();
     try {
-      await callOnce(tunnels, keeper);
+      await callOnce(tunnels, keeper, refused);
       kept.calls++;
-      kept.workedAt ??= Date.now();
+      kept.answeredAt = Date.now();
     } catch (thrown) {
-      if (kept.workedAt !== undefined && !over) kept.failures.push({ from, at: Date.now(), why: wordOf(thrown) });
+      refused(`call: ${wordOf(thrown).split(':')[0]}`);
+      const { answeredAt } = kept;
+      if (answeredAt !== undefined && !over)
+        kept.failures.push({ from, at: Date.now(), answeredAt, why: wordOf(thrown) });
     }
   };
   let over = false;
@@ -121,7 +132,7 @@ export async function join(options: MemberOptions): Promise<Member> {
 }
 
 /** A connection that an earlier call left behind may have been wound up meanwhile: like the agent, once more on a new one. */
-async function callOnce(tunnels: Tunnels, keeper: Keeper): Promise<void> {
+async function callOnce(tunnels: Tunnels, keeper: Keeper, refused: MemberOptions['refused']): Promise<void> {
   const service = keeper.credentials.services.find(({ host, protocol }) => host === SERVICE && protocol !== 'tcp');
   if (!service) throw new Error(`${SERVICE} is not among the services`);
   for (const fresh of [false, true]) {
@@ -134,6 +145,7 @@ async function callOnce(tunnels: Tunnels, keeper: Keeper): Promise<void> {
     } catch (thrown) {
       socket.destroy();
       if (fresh || thrown instanceof MeshpassError) throw thrown;
+      refused('a kept connection was gone');
     }
   }
 }

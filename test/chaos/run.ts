@@ -9,10 +9,11 @@ import { startMeshpass } from '@meshpass/lab/meshpass';
 import { standIns } from '@meshpass/lab/stand-ins';
 import { startPostgres } from '../../packages/broker/test/rig/postgres.ts';
 import { operatorClient } from '../../packages/cli/src/operator-client.ts';
-import { type Checked, check, type Event } from './checks.ts';
+import { type Checked, check } from './checks.ts';
 import { type Disaster, disasters, now } from './disasters.ts';
 import { type Crowd, startCrowd } from './drive.ts';
 import {
+  type Event,
   GRACE_SECONDS,
   LEASE_SECONDS,
   lanes,
@@ -41,7 +42,9 @@ const MEMBERS_OF_A_CROWD = 130;
 const JOIN_AT_ONCE = 6;
 /** Two at a time, so that what has to come back finds something else dead. */
 const LANES = 2;
-const PACE_MS = 4_000;
+/** A call of each member so often: as much traffic as two cores carry beside what chaos itself costs. */
+const CALLS_A_SECOND = 60;
+const LEAST_PACE_MS = 1_000;
 
 /** @throws where the lab itself cannot go on */
 export async function runChaos({ lab, seed, seconds, sessions, progress }: ChaosOptions): Promise<ChaosResult> {
@@ -69,8 +72,9 @@ export async function runChaos({ lab, seed, seconds, sessions, progress }: Chaos
       { operator: meshpass.operatorUrl },
       { MESHPASS_OPERATOR_TOKEN: meshpass.operatorToken },
     );
+    const pace = Math.max(LEAST_PACE_MS, (sessions * 1_000) / CALLS_A_SECOND);
     for (let n = 0; n * MEMBERS_OF_A_CROWD < sessions; n++)
-      crowds.push(await startCrowd(lab, n % 2 === 0 ? 'workspace' : 'workspace-2', meshpass.brokerUrl, PACE_MS));
+      crowds.push(await startCrowd(lab, n % 2 === 0 ? 'workspace' : 'workspace-2', meshpass.brokerUrl, pace));
     const present = new Map<string, Present>();
     const ordered: Ordered = new Map();
     const unanswered: Unanswered = new Map();

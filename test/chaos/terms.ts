@@ -19,6 +19,11 @@ export interface Span {
   readonly to: number;
 }
 
+/** What was done, and when. */
+export interface Event extends Span {
+  readonly what: string;
+}
+
 /**
  * Ends that an operator ordered and of which no answer came, by session: until the next broker serves, the edges may know an end
  * that no store has. What is acknowledged is durable; this was not.
