@@ -19,7 +19,7 @@ const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
     rounds: { type: 'string', default: '3' },
-    seconds: { type: 'string', default: '4' },
+    seconds: { type: 'string' },
     runs: { type: 'string', default: '50' },
     lapses: { type: 'string', default: '5' },
     only: { type: 'string' },
@@ -31,7 +31,7 @@ const parts = positionals.length > 0 ? positionals : ['road', 'exchange', 'plan'
 const progress = (line: string) => process.stderr.write(`… ${line}\n`);
 
 const road = parts.includes('road')
-  ? await benchRoad({ rounds: Number(values.rounds), seconds: Number(values.seconds), progress })
+  ? await benchRoad({ rounds: Number(values.rounds), seconds: Number(values.seconds ?? 4), progress })
   : undefined;
 const exchange = parts.includes('exchange') ? await benchExchange() : undefined;
 const plan = parts.includes('plan') ? benchPlan(Number(values.rounds)) : undefined;
@@ -41,7 +41,7 @@ const ends = parts.includes('ends')
   ? await benchEnds({ runs: Number(values.runs), lapses: Number(values.lapses), only, progress })
   : undefined;
 const sessions = parts.includes('sessions')
-  ? await benchSessions({ sessions: Number(values.sessions), seconds: Number(values.seconds), only, progress })
+  ? await benchSessions({ sessions: Number(values.sessions), seconds: Number(values.seconds ?? 60), only, progress })
   : undefined;
 const evaluate = parts.includes('evaluate') ? benchEvaluate(Number(values.rounds)) : undefined;
 if (values.output === 'json')

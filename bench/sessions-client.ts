@@ -1,24 +1,36 @@
-/** The agents of bench/sessions.ts: each with a key, a session and a kept-alive TLS connection of its own, at rest but for its lease. */
-import { generateKeyPairSync, randomUUID } from 'node:crypto';
+/** The agents of bench/sessions.ts: each with a key, a session and a TLS connection of its own, at rest but for its lease. */
+import { createPrivateKey, generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
 import { Agent, request } from 'node:https';
+import { setTimeout as pause } from 'node:timers/promises';
 import { createSecureContext, type SecureContext } from 'node:tls';
-import { exportJWK, SignJWT } from 'jose';
+import { SignJWT } from 'jose';
 import { createDpopProof, type DpopKey, dpopKey } from '../packages/identity/src/index.ts';
 
 export interface Crowd {
   readonly port: number;
   readonly ca: string;
+  /** Private key of their issuer, PEM. */
+  readonly issuerKey: string;
   readonly sessions: number;
+  /** Opened in a second; more would make what is measured wait for what is not. */
+  readonly perSecond: number;
   readonly heartbeatSeconds: number;
 }
 export interface Ready {
   readonly opened: number;
 }
 export interface Beaten {
-  readonly heartbeats: number;
+  /** Heartbeats that were not answered, or not with 200. */
   readonly failed: number;
-  readonly p99Millis: number;
+  /** Heartbeats that were told that their session is over: its lease had lapsed. */
+  readonly lapsed: number;
+  /** Heartbeats that came over a new connection, with its handshake. */
+  readonly connected: number;
+  /** Milliseconds that each took, with its handshake where there was one. */
+  readonly times: readonly number[];
 }
+
+const ARRIVING_TOGETHER = 64;
 
 interface Member {
   readonly key: DpopKey;
@@ -26,33 +38,32 @@ interface Member {
   readonly token: string;
 }
 
-const ARRIVING_TOGETHER = 32;
-const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
-let times: number[] = [];
-let failed = 0;
+let beaten = nothing();
 let stopped = false;
 let crowd: Crowd;
 /** One for all: made anew for each connection, it costs a quarter of a millisecond and some 30 KB. */
 let secureContext: SecureContext;
-
-process.send!({ jwks: { keys: [{ ...(await exportJWK(publicKey)), kid: 'bench', alg: 'RS256', use: 'sig' }] } });
+let issuerKey: KeyObject;
 
 process.on('message', async (message: Crowd | 'measure' | 'stop') => {
   if (message === 'measure') {
-    [times, failed] = [[], 0];
+    beaten = nothing();
   } else if (message === 'stop') {
     stopped = true;
-    times.sort((a, b) => a - b);
-    const p99Millis = times[Math.floor(times.length * 0.99)] ?? 0;
-    process.send!({ heartbeats: times.length, failed, p99Millis } satisfies Beaten);
+    process.send!(beaten satisfies Beaten);
   } else {
     crowd = message;
     secureContext = createSecureContext({ ca: crowd.ca });
+    issuerKey = createPrivateKey(crowd.issuerKey);
+    const began = performance.now();
     let next = 0;
     let opened = 0;
     const lane = async () => {
       while (next < crowd.sessions) {
-        const member = await arrive(next++).catch((error: Error) => console.error('not opened:', error.message));
+        const number = next++;
+        const due = began + (number * 1000) / crowd.perSecond;
+        await pause(Math.max(0, due - performance.now()));
+        const member = await arrive(number).catch((error: Error) => console.error('not opened:', error.message));
         if (!member) continue;
         opened++;
         beatFromNowOn(member);
@@ -62,6 +73,10 @@ process.on('message', async (message: Crowd | 'measure' | 'stop') => {
     process.send!({ opened } satisfies Ready);
   }
 });
+
+function nothing() {
+  return { failed: 0, lapsed: 0, connected: 0, times: [] as number[] };
+}
 
 async function arrive(number: number): Promise<Member | undefined> {
   const key = dpopKey(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
@@ -84,11 +99,15 @@ function beatFromNowOn(member: Member): void {
   const beat = async () => {
     if (stopped) return;
     const began = performance.now();
-    const { status, text } = await ask(member.agent, member.key, '/session/heartbeat', { token: member.token }).catch(
-      (error: Error) => ({ status: 0, text: error.message }),
+    const answer = await ask(member.agent, member.key, '/session/heartbeat', { token: member.token }).catch(
+      (error: Error) => ({ status: 0, text: error.message, connected: false }),
     );
-    times.push(performance.now() - began);
-    if (status !== 200 && failed++ === 0 && !stopped) console.error('a heartbeat failed:', status, text);
+    if (stopped) return;
+    beaten.times.push(performance.now() - began);
+    if (answer.connected) beaten.connected++;
+    if (answer.status === 200) return;
+    if (answer.text.includes('"session_closed"')) beaten.lapsed++;
+    if (beaten.failed++ === 0) console.error('a heartbeat failed:', answer.status, answer.text);
   };
   setTimeout(() => {
     void beat();
@@ -104,7 +123,7 @@ async function proofOf(number: number): Promise<string> {
     .setSubject(`user-${number}`)
     .setIssuedAt()
     .setExpirationTime('10m')
-    .sign(privateKey);
+    .sign(issuerKey);
 }
 
 function ask(
@@ -112,7 +131,7 @@ function ask(
   key: DpopKey,
   path: string,
   { form = '', token }: { readonly form?: string; readonly token?: string },
-): Promise<{ status: number; text: string }> {
+): Promise<{ status: number; text: string; connected: boolean }> {
   const proof = createDpopProof({
     ...{ key, method: 'POST', url: `https://broker.bench${path}`, now: Math.floor(Date.now() / 1000) },
     ...{ jti: randomUUID(), ...(token !== undefined && { accessToken: token }) },
@@ -126,7 +145,10 @@ function ask(
     const sent = request({ agent, host: '127.0.0.1', port: crowd.port, method: 'POST', path, headers }, (response) => {
       const chunks: Buffer[] = [];
       response.on('data', (chunk) => chunks.push(chunk));
-      response.on('end', () => resolve({ status: response.statusCode!, text: Buffer.concat(chunks).toString() }));
+      response.on('end', () => {
+        const text = Buffer.concat(chunks).toString();
+        resolve({ status: response.statusCode!, text, connected: !sent.reusedSocket });
+      });
       response.on('error', reject);
     });
     sent.on('error', reject);

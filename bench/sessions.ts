@@ -1,8 +1,10 @@
 /**
- * What idle sessions cost one broker: each agent holds its kept-alive TLS connection and renews its lease every 15 s, as
- * agents do. The broker is a process of its own with the real HTTP server, journal and durable store; the clients are another.
+ * What idle sessions cost one broker: each agent renews its lease every 15 s, as agents do, on the TLS connection that the
+ * broker keeps or on a new one, resumed. The broker is a process of its own with the real HTTP server, journal and durable
+ * store; issuer and mesh are played. The clients are another process, and are not counted.
  *   npm run bench -- sessions [--sessions N] [--seconds N] [--only postgres|pglite]
  */
+import { generateKeyPairSync } from 'node:crypto';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -20,14 +22,21 @@ export interface SessionsResult {
   readonly megabytes: number;
   /** Share of one core, 0 to 1. */
   readonly cores: number;
-  readonly heartbeats: number;
+  readonly heartbeatsPerSecond: number;
+  /** Of them, those that came with a TLS handshake. */
+  readonly connectedPerSecond: number;
   readonly failed: number;
+  readonly lapsed: number;
   readonly p99Millis: number;
 }
 
 export const HEARTBEAT_SECONDS = 15;
 export const GOALS = { megabytes: 300, cores: 0.5 } as const;
+/** What deploy/kubernetes/broker.yaml gives the process, too. */
+const AS_DEPLOYED = { NODE_OPTIONS: '--max-semi-space-size=8', MALLOC_ARENA_MAX: '2' } as const;
 const SAMPLE_MS = 500;
+/** Slow enough that who is there already can renew its lease meanwhile. */
+const OPENED_PER_SECOND = 100;
 
 export interface SessionsOptions {
   readonly sessions: number;
@@ -59,17 +68,26 @@ async function onOneStore(
   { sessions, seconds, progress }: SessionsOptions,
   databaseUrl: string | undefined,
 ): Promise<SessionsResult> {
-  const broker = pinned('exchange-broker.ts', 0, { DATABASE_URL: databaseUrl });
+  const broker = pinned('exchange-broker.ts', 0, { ...AS_DEPLOYED, DATABASE_URL: databaseUrl });
   const client = pinned('sessions-client.ts', availableParallelism() > 1 ? 1 : 0);
   try {
-    const [start] = (await once(client, 'message')) as [Start];
-    broker.send(start);
+    const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
+    const jwks = { keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'bench', alg: 'RS256', use: 'sig' }] };
+    const issuerKey = privateKey.export({ type: 'pkcs8', format: 'pem' });
+    broker.send({ jwks } satisfies Start);
     const [{ port, ca, store }] = (await once(broker, 'message')) as [Started];
     const emptyMegabytes = residentMegabytes(broker.pid!);
     // Proofs of the second in which the broker started are refused.
     await new Promise((resolve) => setTimeout(resolve, 2_000));
     progress(`${store}: opening ${sessions} sessions`);
-    const crowd: Crowd = { port, ca, sessions, heartbeatSeconds: HEARTBEAT_SECONDS };
+    const crowd: Crowd = {
+      port,
+      ca,
+      issuerKey,
+      sessions,
+      perSecond: OPENED_PER_SECOND,
+      heartbeatSeconds: HEARTBEAT_SECONDS,
+    };
     client.send(crowd);
     const [{ opened }] = (await once(client, 'message')) as [Ready];
     if (opened !== sessions) throw new Error(`only ${opened} of ${sessions} sessions opened`);
@@ -85,11 +103,17 @@ async function onOneStore(
     await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
     const cores = ((await usage(broker)) - before) / ((performance.now() - began) * 1000);
     clearInterval(sample);
+    const took = (performance.now() - began) / 1000;
     client.send('stop');
-    const [beaten] = (await once(client, 'message')) as [Beaten];
+    const [{ times, failed, lapsed, connected }] = (await once(client, 'message')) as [Beaten];
     broker.send('stop');
     await once(broker, 'exit');
-    return { store, sessions, heartbeatSeconds: HEARTBEAT_SECONDS, emptyMegabytes, megabytes, cores, ...beaten };
+    return {
+      ...{ store, sessions, heartbeatSeconds: HEARTBEAT_SECONDS, emptyMegabytes, megabytes, cores, failed, lapsed },
+      heartbeatsPerSecond: times.length / took,
+      connectedPerSecond: connected / took,
+      p99Millis: times.toSorted((a, b) => a - b)[Math.floor(times.length * 0.99)] ?? 0,
+    };
   } finally {
     broker.kill('SIGKILL');
     client.kill('SIGKILL');
@@ -114,9 +138,10 @@ export function sessionsTable(results: readonly SessionsResult[]): string[] {
   return [
     `\nIdle sessions on one broker process, each with a heartbeat every ${HEARTBEAT_SECONDS} s over TLS:`,
     ...results.map(
-      ({ store, sessions, emptyMegabytes, megabytes, cores, p99Millis }) =>
+      ({ store, sessions, emptyMegabytes, megabytes, cores, ...beats }) =>
         `  ${store.padEnd(11)} ${sessions} sessions: ${Math.round(megabytes)} MB resident (${Math.round(emptyMegabytes)} MB with none), ` +
-        `${cores.toFixed(2)} of a core, heartbeats answered in ${p99Millis.toFixed(1)} ms (p99)`,
+        `${cores.toFixed(2)} of a core, ${beats.lapsed} lapsed; ${beats.heartbeatsPerSecond.toFixed(0)} heartbeats a second ` +
+        `(${beats.connectedPerSecond.toFixed(0)} of them on a new connection), answered in ${beats.p99Millis.toFixed(1)} ms (p99)`,
     ),
   ];
 }
