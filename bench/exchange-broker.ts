@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { createAttest } from '../packages/broker/src/attest/attest.ts';
 import { createIssuerKeys } from '../packages/broker/src/attest/issuer-keys.ts';
 import { readBrokerConfig } from '../packages/broker/src/config.ts';
+import { growHeapSlowly } from '../packages/broker/src/heap.ts';
 import { createLog } from '../packages/broker/src/log.ts';
 import { serveBroker } from '../packages/broker/src/serve.ts';
 import { openSigner } from '../packages/broker/src/token/signer.ts';
@@ -38,6 +39,7 @@ export interface Started {
 }
 
 process.once('message', async ({ jwks }: Start) => {
+  growHeapSlowly();
   const dir = mkdtempSync(join(tmpdir(), 'meshpass-bench-'));
   const tls = await writeCertificate(dir);
   const mesh = playMesh();

@@ -67,10 +67,10 @@ export const BrokerConfig = z.strictObject({
   /** Exchanges that may be under way at once; more are answered 503. */
   maxExchanges: z.number().int().min(1).default(512),
   /**
-   * Public connections that stay open between two requests. A kept TLS connection costs Node some 60 KB and the next resumed
+   * Public connections that stay open between two requests. A kept TLS connection costs Node some 70 KB and the next resumed
    * handshake half a millisecond of CPU: up to here the one is cheaper, beyond it the other.
    */
-  keptConnections: z.number().int().min(0).default(1_500),
+  keptConnections: z.number().int().min(0).default(500),
 });
 export type BrokerConfig = z.infer<typeof BrokerConfig>;
 export type BrokerConfigInput = z.input<typeof BrokerConfig>;

@@ -2,6 +2,7 @@ export * from './attest/attest.ts';
 export type { AuditRow } from './audit/event.ts';
 export * from './config.ts';
 export * from './duty.ts';
+export * from './heap.ts';
 export type { Clock, Random } from './instant.ts';
 export { readLabOnlyBrokenStep } from './lab-only-break-revocation.ts';
 export * from './log.ts';

@@ -5,6 +5,7 @@ import {
   type Broker,
   createDuty,
   createLog,
+  growHeapSlowly,
   openSigner,
   readBrokerConfig,
   readLabOnlyBrokenStep,
@@ -86,6 +87,7 @@ const ISSUER_PATIENCE_MS = 5_000;
 const LAST_WORDS_MS = 2_000;
 
 export async function serve(options: ServeOptions): Promise<void> {
+  growHeapSlowly();
   const log = createLog(options.logLevel);
   const signalled = untilSignal();
   const givingUp = new AbortController();
