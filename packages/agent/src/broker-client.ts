@@ -1,5 +1,6 @@
 /** The broker's API as the agent calls it (docs/protocol.md). Knows nothing of when to call. */
 import { Agent, request } from 'node:https';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Addresses, rememberAddresses } from '@meshpass/identity/address';
 import { ID_TOKEN_TYPE, JWT_TYPE, PROOF_TYPES, type Proof, SESSION_TOKEN_TYPE } from '@meshpass/identity/attestation';
 import { createDpopProof, type DpopKey } from '@meshpass/identity/dpop';
@@ -44,6 +45,8 @@ interface Answer {
   readonly retryAfter: number | undefined;
 }
 
+/** Most that a call waits before its second try, ms. */
+const LONGEST_WAIT = 2000;
 const MAX_ANSWER = 1_048_576;
 const GRANT_TYPE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 
@@ -132,9 +135,12 @@ export class BrokerClient {
 
   async #call<T>(call: Call): Promise<T> {
     let answer = await this.#exchange(call);
-    if (answer.status === 401 && answer.date !== undefined && /"dpop_expired"/.test(answer.body)) {
+    // At the token endpoint a proof is refused with 400 (RFC 6749 section 5.2), elsewhere with 401.
+    if (answer.status < 500 && answer.date !== undefined && /"dpop_expired"/.test(answer.body)) {
       // Our clock is wrong, and a Codespace that slept may well have such a one: take the broker's (RFC 9449 section 8).
       this.#skew = answer.date - this.#options.now();
+      // A broker takes no proof that was made in the second in which it started: it says so by asking to wait.
+      if (answer.retryAfter !== undefined) await sleep(Math.min(answer.retryAfter * 1000, LONGEST_WAIT));
       answer = await this.#exchange(call);
     }
     if (answer.status >= 200 && answer.status < 300) {

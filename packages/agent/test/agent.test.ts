@@ -239,6 +239,16 @@ describe('the life of an agent', () => {
     expect(svid!.expiresAt - Date.now()).toBeLessThan(610_000);
   });
 
+  test('a broker that has only just started is asked again a moment later', async () => {
+    const w = await world({
+      adjust: (broker) => {
+        broker.justStarted = true;
+      },
+    });
+    expect(w.broker.calls.filter((call) => call === 'POST /token')).toHaveLength(3);
+    expect(w.agent.status().session.id).toBeTruthy();
+  });
+
   test('a service that is granted later appears, one that is taken away disappears', async () => {
     const w = await world({
       adjust: (broker) => {

@@ -176,6 +176,8 @@ export interface TestBroker {
   down: boolean;
   /** Seconds by which the broker's clock is ahead. */
   skew: number;
+  /** It started in the second of the first proof: it takes none of that second or before. */
+  justStarted: boolean;
   tokenLifetime: number;
   /** Characters added to identity tokens, to make them as long as real ones. */
   tokenPadding: number;
@@ -202,6 +204,7 @@ export async function startBroker(
   const server: HttpsServer = createHttpsServer(issued);
   const port = await listen(server);
   let counter = 0;
+  let startedAt = 0;
   const grants = () => [...new Set(broker.services.map((service) => service.grant))];
   const meshInfo = () => ({
     trust_domain: 'cluster.local',
@@ -217,6 +220,7 @@ export async function startBroker(
     heartbeats: 0,
     down: false,
     skew: 0,
+    justStarted: false,
     tokenLifetime: 300,
     tokenPadding: 0,
     svidLifetime: 600,
@@ -231,15 +235,16 @@ export async function startBroker(
   };
   server.on('request', async (request: IncomingMessage, response) => {
     const nowSeconds = Math.floor(Date.now() / 1000) + broker.skew;
-    const answer = (status: number, body?: object) => {
+    const answer = (status: number, body?: object, more: Record<string, string> = {}) => {
       response.writeHead(status, {
         'content-type': 'application/json',
         date: new Date(nowSeconds * 1000).toUTCString(),
+        ...more,
       });
       response.end(body && JSON.stringify(body));
     };
-    const refuse = (status: number, code: string) =>
-      answer(status, { error: 'x', error_code: code, error_description: code });
+    const refuse = (status: number, code: string, more?: Record<string, string>) =>
+      answer(status, { error: 'x', error_code: code, error_description: code }, more);
     let body = '';
     for await (const chunk of request) body += chunk;
     broker.calls.push(`${request.method} ${request.url}`);
@@ -249,7 +254,11 @@ export async function startBroker(
       .split('.')
       .slice(0, 2)
       .map((part) => JSON.parse(Buffer.from(part, 'base64url').toString()));
-    if (Math.abs(claims.iat - nowSeconds) > 60) return refuse(401, 'dpop_expired');
+    // As the token endpoint answers who has no session yet.
+    const badProof = request.headers.authorization === undefined ? 400 : 401;
+    if (Math.abs(claims.iat - nowSeconds) > 60) return refuse(badProof, 'dpop_expired');
+    if (broker.justStarted) startedAt ||= claims.iat;
+    if (claims.iat <= startedAt) return refuse(badProof, 'dpop_expired', { 'retry-after': '1' });
     if (claims.htm !== request.method || claims.htu !== broker.url + request.url) return refuse(401, 'dpop_mismatch');
     const jkt = dpopThumbprint(header.jwk);
     const token = /^DPoP (.+)$/.exec(request.headers.authorization ?? '')?.[1];
