@@ -52,6 +52,8 @@ export class Keeper {
   #credentials: Credentials | undefined;
   #brokerAnsweredAt = 0;
   #closed = false;
+  /** The session is gone, and another one has not been given yet. */
+  #reopening = false;
 
   constructor(options: KeeperOptions) {
     this.#options = options;
@@ -103,6 +105,7 @@ export class Keeper {
     const credentials = await enrol(client, await source.proof(), now);
     if (this.#closed) return void (await client.goodbye(credentials.accessToken));
     this.#credentials = credentials;
+    this.#reopening = false;
     this.#brokerAnsweredAt = now();
     this.#failures.clear();
     this.#attempts.clear();
@@ -136,6 +139,7 @@ export class Keeper {
 
   async #run(task: Task): Promise<void> {
     const { log, now } = this.#options;
+    const used = this.#credentials?.accessToken;
     try {
       await this.#do(task);
       this.#brokerAnsweredAt = now();
@@ -147,7 +151,8 @@ export class Keeper {
       this.#failures.set(task, error.message);
       log('renewal_failed', { task, code: error.code });
       if (task !== 'session' && (error.code === 'session_unknown' || error.code === 'session_closed')) {
-        this.#restart();
+        // Several tasks may be told so, the last of them when there is a new session already: that must not be thrown away.
+        if (!this.#reopening && this.#credentials?.accessToken === used) this.#restart();
       } else if (!(task === 'session' && FINAL_FOR_SESSION.has(error.code))) {
         this.#later(task, this.#backoff(task, error));
       }
@@ -156,6 +161,7 @@ export class Keeper {
 
   /** The session is gone: everything under it is dead already, so there is only one task left. */
   #restart(): void {
+    this.#reopening = true;
     for (const timer of this.#timers.values()) clearTimeout(timer);
     this.#timers.clear();
     this.#later('session', 0);

@@ -69,3 +69,39 @@ test('what is about to expire is asked for more and more often, so that a broker
     expect(next - (life - rest), `${rest} ms before its end`).toBeLessThanOrEqual(Math.min(30_000, rest / 3));
   }
 });
+
+test('where two tasks are told that the session is gone, one new session is asked for', async () => {
+  let opened = 0;
+  const session = { id: 'one', grants: [], heartbeat_seconds: HEARTBEAT, lease_seconds: 45 };
+  const gone = () => new MeshpassError('session_closed', 'It is over.');
+  const late = Promise.withResolvers<never>();
+  const client = {
+    brokerNow: Date.now(),
+    openSession: async () => {
+      opened += 1;
+      // What is under way under the former session is answered when the new one has been opened.
+      if (opened === 2) setTimeout(() => late.reject(gone()), 5_000);
+      return { access_token: `mps-${opened}`, session, mesh: { roots: [] }, services: [] };
+    },
+    token: async () => ({ access_token: 'a.b.c', expires_in: 86_400 }),
+    services: () => late.promise,
+    heartbeat: async (token: string) => {
+      if (token !== 'mps-1') return { lease_expires_at: 0, services_version: undefined };
+      beats += 1;
+      if (beats === 1) return { lease_expires_at: 0, services_version: '2' };
+      throw gone();
+    },
+    goodbye: async () => {},
+    close: () => {},
+  };
+  let beats = 0;
+  const keeper = new Keeper({
+    client: client as unknown as BrokerClient,
+    source: { kind: 'file', proof: async () => ({ type: 'oidc', token: 'proof' }) },
+    ...{ now: Date.now, random: () => 0.999, onChange: () => {}, log: () => {} },
+  });
+  await keeper.start();
+  await vi.advanceTimersByTimeAsync(5 * 60_000);
+  await keeper.close();
+  expect(opened).toBe(2);
+});
