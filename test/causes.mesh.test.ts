@@ -184,7 +184,7 @@ describe('an operator closes it', () => {
     expect(await operator(['close', '--all'])).toMatchObject({ code: 2, stderr: expect.stringContaining('--yes') });
     expect(await operator(['close', '--id', one.id, '--user', 'alice'])).toMatchObject({ code: 2 });
     expect(await operator(['close', '--user', 'nobody', '--output', 'json'])).toMatchObject({
-      stdout: '{"closed":[]}\n',
+      stdout: '{"closed":[],"denied":[]}\n',
     });
     const body = JSON.stringify({ all: true });
     const headers = { authorization: 'Bearer nobody', 'content-type': 'application/json' };
