@@ -12,24 +12,33 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-test('while the broker is away, the lease is tried no more seldom than it would be renewed', async () => {
-  const beats: number[] = [];
-  const session = { id: 'one', grants: [], heartbeat_seconds: HEARTBEAT, lease_seconds: 45 };
+const session = { id: 'one', grants: [], heartbeat_seconds: HEARTBEAT, lease_seconds: 45 };
+const opening = (token: string) => ({ access_token: token, session, mesh: { roots: [] }, services: [] });
+
+/** With a broker that opens a session and gives a token, and of which `more` says what else it does. */
+function keeperOf(more: object): Keeper {
   const client = {
     brokerNow: Date.now(),
-    openSession: async () => ({ access_token: 'mps', session, mesh: { roots: [] }, services: [] }),
+    openSession: async () => opening('mps'),
     token: async () => ({ access_token: 'a.b.c', expires_in: 86_400 }),
+    goodbye: async () => {},
+    close: () => {},
+    ...more,
+  };
+  return new Keeper({
+    client: client as unknown as BrokerClient,
+    source: { kind: 'file', proof: async () => ({ type: 'oidc', token: 'proof' }) },
+    ...{ now: Date.now, random: () => 0.999, onChange: () => {}, log: () => {} },
+  });
+}
+
+test('while the broker is away, the lease is tried no more seldom than it would be renewed', async () => {
+  const beats: number[] = [];
+  const keeper = keeperOf({
     heartbeat: async () => {
       beats.push(Date.now());
       throw new MeshpassError('agent_broker_unreachable', 'It does not answer.');
     },
-    goodbye: async () => {},
-    close: () => {},
-  };
-  const keeper = new Keeper({
-    client: client as unknown as BrokerClient,
-    source: { kind: 'file', proof: async () => ({ type: 'oidc', token: 'proof' }) },
-    ...{ now: Date.now, random: () => 0.999, onChange: () => {}, log: () => {} },
   });
   await keeper.start();
   await vi.advanceTimersByTimeAsync(10 * 60_000);
@@ -43,23 +52,13 @@ test('what is about to expire is asked for more and more often, so that a broker
   const life = 300_000;
   const asked: number[] = [];
   const start = Date.now();
-  const session = { id: 'one', grants: [], heartbeat_seconds: HEARTBEAT, lease_seconds: 45 };
-  const client = {
-    brokerNow: Date.now(),
-    openSession: async () => ({ access_token: 'mps', session, mesh: { roots: [] }, services: [] }),
+  const keeper = keeperOf({
     token: async () => {
       asked.push(Date.now() - start);
       if (asked.length > 1) throw new MeshpassError('store_unavailable', 'Not now.');
       return { access_token: 'a.b.c', expires_in: life / 1000 };
     },
     heartbeat: async () => ({ lease_expires_at: 0 }),
-    goodbye: async () => {},
-    close: () => {},
-  };
-  const keeper = new Keeper({
-    client: client as unknown as BrokerClient,
-    source: { kind: 'file', proof: async () => ({ type: 'oidc', token: 'proof' }) },
-    ...{ now: Date.now, random: () => 0.999, onChange: () => {}, log: () => {} },
   });
   await keeper.start();
   await vi.advanceTimersByTimeAsync(life);
@@ -72,18 +71,15 @@ test('what is about to expire is asked for more and more often, so that a broker
 
 test('where two tasks are told that the session is gone, one new session is asked for', async () => {
   let opened = 0;
-  const session = { id: 'one', grants: [], heartbeat_seconds: HEARTBEAT, lease_seconds: 45 };
   const gone = () => new MeshpassError('session_closed', 'It is over.');
   const late = Promise.withResolvers<never>();
-  const client = {
-    brokerNow: Date.now(),
+  const keeper = keeperOf({
     openSession: async () => {
       opened += 1;
       // What is under way under the former session is answered when the new one has been opened.
       if (opened === 2) setTimeout(() => late.reject(gone()), 5_000);
-      return { access_token: `mps-${opened}`, session, mesh: { roots: [] }, services: [] };
+      return opening(`mps-${opened}`);
     },
-    token: async () => ({ access_token: 'a.b.c', expires_in: 86_400 }),
     services: () => late.promise,
     heartbeat: async (token: string) => {
       if (token !== 'mps-1') return { lease_expires_at: 0, services_version: undefined };
@@ -91,15 +87,8 @@ test('where two tasks are told that the session is gone, one new session is aske
       if (beats === 1) return { lease_expires_at: 0, services_version: '2' };
       throw gone();
     },
-    goodbye: async () => {},
-    close: () => {},
-  };
-  let beats = 0;
-  const keeper = new Keeper({
-    client: client as unknown as BrokerClient,
-    source: { kind: 'file', proof: async () => ({ type: 'oidc', token: 'proof' }) },
-    ...{ now: Date.now, random: () => 0.999, onChange: () => {}, log: () => {} },
   });
+  let beats = 0;
   await keeper.start();
   await vi.advanceTimersByTimeAsync(5 * 60_000);
   await keeper.close();

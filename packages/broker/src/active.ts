@@ -140,8 +140,8 @@ export async function startActive(
   };
   const answers = { config, mesh };
   const admin = { ...{ audit, clock, random, sourceOf, log, store, sessions, operatorToken } };
-  const auditLog = { ...admin, store, chain, checkpoints, key: auditKey };
-  const drill = { ...admin, store, signer: parts.signer, publicUrl: config.publicUrl, denies };
+  const auditLog = { ...admin, chain, checkpoints, key: auditKey };
+  const drill = { ...admin, signer: parts.signer, publicUrl: config.publicUrl, denies };
   const rotation = await createRotation({
     ...{ signer: parts.signer, mesh, journal, tokenSeconds: config.tokenSeconds, clock, random },
     ...{ ageSeconds: config.signingKeyAgeSeconds, waitSeconds: config.signingKeyWaitSeconds },
@@ -149,7 +149,7 @@ export async function startActive(
   });
   const trust = { ...admin, rotation, mesh, live };
   const policy = parts.policy && {
-    ...{ ...admin, store, authorOf: parts.policy.authorOf },
+    ...{ ...admin, authorOf: parts.policy.authorOf },
     changes: policyChanges(parts.policy.mesh, store, (replay) => journal.write({ replay, audit: [] })),
   };
   const app = createApp({

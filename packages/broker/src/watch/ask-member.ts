@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { pathPart, readGithub } from '../attest/github-api.ts';
 import type { Live } from '../session/live.ts';
 import type { RecheckContext } from '../session/recheck.ts';
-import { isCodespace, isPaidByOther, keepsRole, leaves, loses } from './membership.ts';
+import { keepsRole, leaves, loses, standsOnMembership } from './membership.ts';
 import type { ReadGithub } from './reader.ts';
 
 const Account = z.object({ id: z.int().positive(), login: z.string().min(1).max(100) });
@@ -50,11 +50,8 @@ export async function askMember(options: AskMemberOptions, live: Live, organizat
   if (found ? found.user.id !== githubUser.id : !(await isTrulyAbsent())) return false;
 
   const role = found?.state === 'active' ? found.role : undefined;
-  const standsOnMembership =
-    organization === trusted &&
-    isCodespace(live) &&
-    (options.wasMember(githubUser.id) || isPaidByOther(live, organization));
-  if (found?.state !== 'active' && standsOnMembership) leaves(sessions, live, organization);
+  const ends = organization === trusted && standsOnMembership(live, organization, options.wasMember);
+  if (found?.state !== 'active' && ends) leaves(sessions, live, organization);
   if (!live.ended) keepsRole(sessions, live, organization, role);
   for (const { team, isIn } of inTeams) if (!isIn && !live.ended) loses(sessions, live, team);
   return live.ended !== undefined || live.session !== before;

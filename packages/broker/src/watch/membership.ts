@@ -32,11 +32,21 @@ export function keepsRole(sessions: RecheckContext, live: Live, organization: st
   recheckSession(sessions, live, 'membership_lost').catch(sessions.onFailure);
 }
 
+/**
+ * Whether a session ends with its developer's membership in the organization that the access file trusts.
+ * @param wasMember whether a list of the organization had this user
+ */
+export function standsOnMembership(live: Live, organization: string, wasMember: (id: number) => boolean): boolean {
+  const { githubUser } = live.session.attestation;
+  if (!githubUser || !isCodespace(live)) return false;
+  return wasMember(githubUser.id) || isPaidByOther(live, organization);
+}
+
 export function isCodespace({ session }: Live): boolean {
   return session.attestation.attestor === 'github-codespace';
 }
 
 /** Such a Codespace was trusted only because its developer is a member. */
-export function isPaidByOther({ session }: Live, organization: string): boolean {
+function isPaidByOther({ session }: Live, organization: string): boolean {
   return String(session.attestation.claims.billable_owner).toLowerCase() !== organization;
 }

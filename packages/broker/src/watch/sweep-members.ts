@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { pathPart, readGithub } from '../attest/github-api.ts';
 import type { RecheckContext } from '../session/recheck.ts';
 import { type PageContent, type RememberedPages, readListing } from './listing.ts';
-import { isCodespace, isPaidByOther, keepsRole, leaves, loses } from './membership.ts';
+import { isCodespace, keepsRole, leaves, loses, standsOnMembership } from './membership.ts';
 import type { ReadGithub } from './reader.ts';
 import { isSettled } from './watched.ts';
 
@@ -49,8 +49,10 @@ export function createMemberSweep(read: ReadGithub, sessions: RecheckContext): M
     return listing?.consistent ? new Map(listing.items.map((member) => [member.id, member.login])) : undefined;
   };
 
+  const wasMember = (id: number) => wereMembers.has(id);
+
   return {
-    wasMember: (id) => wereMembers.has(id),
+    wasMember,
     async sweep(trusted, onCost) {
       const askedAt = sessions.clock();
       const candidates = [...sessions.live.all()].filter(
@@ -91,10 +93,10 @@ export function createMemberSweep(read: ReadGithub, sessions: RecheckContext): M
         // Who may not read members is told 404 as well: then nothing is known about anybody.
         if (!members || members.size === 0) continue;
         if (organization === trusted?.toLowerCase()) {
-          for (const live of candidates.filter(isCodespace)) {
+          for (const live of candidates) {
             const { id, login } = live.session.attestation.githubUser!;
-            const wasMember = wereMembers.has(id) || isPaidByOther(live, organization);
-            if (live.ended || members.has(id) || !wasMember || !pathPart(login)) continue;
+            if (live.ended || members.has(id) || !pathPart(login)) continue;
+            if (!standsOnMembership(live, organization, wasMember)) continue;
             if (await isGone(organization, `/orgs/${org}/memberships/${pathPart(login)}`))
               leaves(sessions, live, organization);
           }
