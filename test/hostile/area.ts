@@ -1,0 +1,68 @@
+/**
+ * The hostile suite: inputs that must not be let in, each beside the same input without its one fault, which must be.
+ * Without that positive control a refusal shows nothing: it could be for another reason.
+ */
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+/** What became of an input. */
+export interface Outcome {
+  readonly accepted: boolean;
+  /** What the other side said: status and error code, or how it closed the connection. For the report. */
+  readonly answer: string;
+}
+
+/** @typeParam World what the area's inputs work on, as `HostileArea.open` gives it */
+export interface HostileInput<World> {
+  /** What is wrong with it, as the test's name says it: `an ID token without an audience`. Unique in its area. */
+  readonly fault: string;
+  readonly attack: (world: World) => Promise<Outcome>;
+  /** The same input without the fault. */
+  readonly control: (world: World) => Promise<Outcome>;
+  /** The error code that the refusal must carry, where the other side gives codes. */
+  readonly code?: string;
+}
+
+export interface HostileArea<World> {
+  /** `broker: DPoP proofs`. */
+  readonly name: string;
+  readonly open: () => Promise<World>;
+  readonly close: (world: World) => Promise<void>;
+  readonly inputs: readonly HostileInput<World>[];
+}
+
+export interface Tally {
+  readonly area: string;
+  tried: number;
+  letIn: number;
+}
+
+/** An area has at least so many inputs. */
+const FEWEST = 30;
+
+/** Makes a test of each input of the area. @returns what was tried and let in, counted while the tests run */
+export function describeHostile<World>(area: HostileArea<World>): Tally {
+  const tally: Tally = { area: area.name, tried: 0, letIn: 0 };
+  describe(`${area.name}: lets nothing in`, () => {
+    let world: World;
+    beforeAll(async () => {
+      world = await area.open();
+    });
+    afterAll(() => world && area.close(world));
+
+    it.each(area.inputs.map((input) => [input.fault, input] as const))('%s', async (_, { attack, control, code }) => {
+      const honest = await control(world);
+      expect(honest, 'the control must be accepted').toMatchObject({ accepted: true });
+      const outcome = await attack(world);
+      tally.tried += 1;
+      if (outcome.accepted) tally.letIn += 1;
+      expect(outcome, 'the hostile input must be refused').toMatchObject({ accepted: false });
+      if (code !== undefined) expect(outcome.answer).toContain(code);
+    });
+
+    it(`tries at least ${FEWEST} inputs, each of its own`, () => {
+      expect(new Set(area.inputs.map(({ fault }) => fault)).size).toBe(area.inputs.length);
+      expect(area.inputs.length).toBeGreaterThanOrEqual(FEWEST);
+    });
+  });
+  return tally;
+}
