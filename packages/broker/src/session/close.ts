@@ -38,7 +38,12 @@ export interface CloseRequest {
   readonly detail?: Record<string, unknown> | undefined;
 }
 
-/** @returns once the store has it, edges and mesh have been told; at once where it was over already */
+/**
+ * Ends a session in memory, in the store, at the edges and in the mesh.
+ *
+ * @returns once the store has it. By then the message to the edges and the change of the mesh's list of revoked principals are queued,
+ *   not delivered. At once where the session was over already.
+ */
 export async function closeSession(context: CloseContext, live: Live, request: CloseRequest): Promise<void> {
   if (live.ended) return;
   const entry = closingEntry(context, live, request);
