@@ -35,14 +35,17 @@ const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   'policy plan': [
     'meshpass policy plan --access new.yaml --from access.yaml --public-url https://broker.example.com mesh/',
   ],
-  'policy diff': ['meshpass policy diff before/ after/ --exit-code'],
+  'policy diff': [
+    'meshpass policy diff before/ after/ --exit-code',
+    'meshpass policy diff --context services.yaml before.yaml after.yaml',
+  ],
   'policy test': [
     'meshpass policy test cases.yaml --access access.yaml --public-url https://broker.example.com --manifests mesh/',
   ],
   'policy apply': ['meshpass policy apply --access access.yaml --broker https://broker.example.com --dry-run'],
   'policy history': ['meshpass policy history --broker https://broker.example.com'],
   'policy rollback': ['meshpass policy rollback 7 --broker https://broker.example.com --reason "orders is broken"'],
-  'policy can-i': ['meshpass policy can-i --as shop/web --to orders.shop:8080 --path /orders/1 mesh/'],
+  'policy can-i': ['meshpass policy can-i --as dev/web --to orders.shop:8080 --path /orders/1 mesh/'],
   'policy who-can': ['meshpass policy who-can orders.shop:8080 mesh/ --method POST --path /refunds'],
   'policy matrix': ['meshpass policy matrix mesh/ --output json'],
 };

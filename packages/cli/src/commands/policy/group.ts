@@ -11,8 +11,9 @@ export function policyCommands(program: Command): void {
   questionCommands(policy);
 }
 
+const many = (value: string, before: readonly string[]) => [...before, value];
+
 function lintCommand(policy: Command): void {
-  const many = (value: string, before: readonly string[]) => [...before, value];
   const command = policy
     .command('lint')
     .description('say what is open that should not be, by name, file and line; docs/lint.md explains each finding')
@@ -85,7 +86,11 @@ function changeCommands(policy: Command): void {
     .description('say who gains and who loses which call between two sets of manifests; exact, with an example of each')
     .argument('<before>', 'file or directory')
     .argument('<after>', 'file or directory')
-    .addOption(new Option('--context <paths...>', 'manifests of Services and workloads that both have').default([]))
+    .addOption(
+      new Option('--context <path>', 'manifests of Services and workloads that both have; may be given again')
+        .argParser(many)
+        .default([]),
+    )
     .addOption(new Option('--exit-code', 'exit with 1 where the meaning differs'))
     .addOption(output())
     .action(async (before, after, options) => (await import('./diff.ts')).diffPolicy(before, after, options));
@@ -147,7 +152,6 @@ function aboutAMesh(command: Command): Command {
 }
 
 function withRequest(command: Command): Command {
-  const many = (value: string, before: readonly string[]) => [...before, value];
   for (const option of [
     new Option('--method <method>', 'of the request').default('GET'),
     new Option('--path <path>', 'of the request, as the client sends it').default('/'),

@@ -1,0 +1,127 @@
+/** Every example of a policy command, in docs and help, is run as it is written, against sample files. */
+import { execFile } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { Command } from 'commander';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { commands } from '../../src/program.ts';
+import { type Played, playBroker, playCluster } from './played.ts';
+
+const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
+const SAMPLES = fileURLToPath(new URL('./examples/', import.meta.url));
+const BROKER = 'https://broker.example.com';
+
+interface Example {
+  readonly line: string;
+  /** What the page says that it prints. */
+  readonly prints?: string;
+}
+
+/** Lines of code blocks that call us; in a block that begins with `$ `, what follows is what is printed. */
+function examplesIn(page: string): readonly Example[] {
+  const lines = readFileSync(join(ROOT, 'docs', page), 'utf8').split('\n');
+  let fenced: string | undefined;
+  return lines.flatMap((line, index): Example[] => {
+    if (line.startsWith('```')) fenced = fenced === undefined ? line.slice(3) : undefined;
+    const isCode = fenced === undefined ? line.startsWith('    ') : fenced === '' || fenced === 'sh';
+    if (!isCode || !/(?:^| )meshpass (?:policy|access) /.test(line)) return [];
+    const text = line.trim().replace(/^\$ /, '');
+    if (!line.startsWith('$ ')) return [{ line: text }];
+    const end = lines.findIndex((one, at) => at > index && (one.startsWith('```') || one.startsWith('$ ')));
+    return [
+      {
+        line: text,
+        prints: lines
+          .slice(index + 1, end)
+          .join('\n')
+          .trimEnd(),
+      },
+    ];
+  });
+}
+
+function helpOf(command: Command): string {
+  let text = '';
+  command.configureOutput({
+    writeOut: (part) => {
+      text += part;
+    },
+  });
+  command.outputHelp();
+  return text;
+}
+
+const policy = commands().commands.find((one) => one.name() === 'policy')!;
+const HELP = policy.commands.flatMap((one) =>
+  (helpOf(one).split('\nExamples:\n')[1] ?? '')
+    .split('\n')
+    .filter((line) => line.includes('meshpass '))
+    .map((line): Example => ({ line: line.trim() })),
+);
+
+let home: string;
+let broker: Played;
+let cluster: Played;
+
+beforeAll(async () => {
+  home = mkdtempSync(join(tmpdir(), 'meshpass-examples-'));
+  cpSync(SAMPLES, home, { recursive: true });
+  const bin = join(home, 'bin');
+  mkdirSync(bin);
+  const main = join(ROOT, 'packages/cli/src/main.ts');
+  writeFileSync(join(bin, 'meshpass'), `#!/bin/sh\nexec "${process.execPath}" "${main}" "$@"\n`, { mode: 0o755 });
+  writeFileSync(join(bin, 'helm'), '#!/bin/sh\nfor f in mesh/*.yaml; do cat "$f"; echo ---; done\n', { mode: 0o755 });
+  broker = await playBroker(join(home, 'mesh'), join(home, 'access.yaml'));
+  cluster = await playCluster(join(home, 'mesh'));
+  mkdirSync(join(home, '.kube'));
+  writeFileSync(join(home, '.kube/config'), cluster.kubeconfig);
+});
+afterAll(async () => {
+  await Promise.all([broker?.close(), cluster?.close()]);
+  rmSync(home, { recursive: true });
+});
+
+/** Those that answer something else than yes: a difference; no STRICT in a mesh that is known whole. */
+const CODES: readonly (readonly [RegExp, number])[] = [
+  [/ diff .*--exit-code/, 1],
+  [/ lint --kubeconfig/, 1],
+];
+
+function runLine(line: string): Promise<{ readonly code: number; readonly out: string; readonly err: string }> {
+  const env = {
+    ...{ HOME: home, PATH: `${join(home, 'bin')}:${process.env.PATH}`, MESHPASS_OPERATOR_TOKEN: 'an-operators-token' },
+    ...{ MESHPASS_PUBLIC_URL: BROKER },
+  };
+  const text = line.replaceAll(`--broker ${BROKER}`, `--broker ${broker.origin}`);
+  return new Promise((resolve) => {
+    execFile('bash', ['-c', `set -o pipefail; ${text}`], { cwd: home, env }, (error, out, err) =>
+      resolve({ code: error ? Number(error.code) : 0, out, err }),
+    );
+  });
+}
+
+describe.each([
+  ...['policy.md', 'evaluator.md', 'lint.md'].map((page) => [`docs/${page}`, examplesIn(page)] as const),
+  ['the help of the policy commands', HELP] as const,
+])('%s', (_, examples) => {
+  it('has examples', () => expect(examples.length).toBeGreaterThan(2));
+
+  it.each(examples.map((one) => [one.line, one] as const))('%s', async (line, { prints }) => {
+    const { code, out, err } = await runLine(line);
+    expect(err).not.toMatch(/\[[a-z_]+\]\n$/);
+    expect({ code, err: code === 0 ? '' : err, out: code === 0 ? '' : out }).toMatchObject({
+      code: CODES.find(([which]) => which.test(line))?.[1] ?? 0,
+    });
+    if (prints !== undefined) expect(out.trimEnd()).toBe(prints);
+  });
+});
+
+it('flags that these pages speak of exist', () => {
+  const known = new Set(policy.commands.flatMap(({ options }) => options.map(({ long }) => long)));
+  for (const page of ['policy.md', 'evaluator.md', 'lint.md']) {
+    const text = readFileSync(join(ROOT, 'docs', page), 'utf8');
+    for (const [, flag] of text.matchAll(/`meshpass policy [a-z-]+[^`\n]*?(--[a-z-]+)/g)) expect(known).toContain(flag);
+  }
+});

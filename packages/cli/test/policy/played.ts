@@ -1,0 +1,87 @@
+/** The two that examples talk to, played over the network with sample manifests: a broker that plans, and a Kubernetes API that lists. */
+import { createServer, type Server } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { loadAccess } from '@meshpass/policy';
+import type { KubeObject } from '@meshpass/policy/istio/object';
+import type { Resource } from '@meshpass/policy/istio/resources';
+import { planChange } from '@meshpass/policy/plan/plan';
+import { createCa } from '../../../edge/test/mesh-ca.ts';
+import { readManifests } from '../../src/policy-input.ts';
+
+export interface Played {
+  readonly origin: string;
+  /** Of the cluster. */
+  readonly kubeconfig: string;
+  close(): Promise<void>;
+}
+
+const SHAPE = {
+  ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+  gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
+};
+const JWKS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'k', n: 'AQAB', e: 'AQAB' }] });
+const TOKENS = { issuer: 'https://broker.example.com', audience: 'meshpass', header: 'x-meshpass-token', jwks: JWKS };
+
+/** Plans what is in force, whatever it is sent. */
+export async function playBroker(mesh: string, access: string): Promise<Played> {
+  const cluster = await readManifests([mesh]);
+  const server = createServer((request, response) => {
+    request.resume();
+    const plan = planChange({
+      access: loadAccess(access, { name: 'access.yaml' }).access,
+      cluster,
+      shape: SHAPE,
+      tokens: TOKENS,
+    });
+    const versions = [
+      { version: 7, time: '2026-11-25T12:00:00.000Z', by: 'an operator', reason: 'first', plan: plan.id },
+    ];
+    const answer = request.url === '/policy/history' ? { versions } : { ...plan, manifests: undefined };
+    response.setHeader('content-type', 'application/json').end(JSON.stringify(answer));
+  });
+  return { ...(await listening(server, 'http')), kubeconfig: '' };
+}
+
+/** Lists objects by their kind, with a certificate as an API server has one. */
+export async function playCluster(mesh: string): Promise<Played> {
+  const objects = await readManifests([mesh]);
+  const ca = await createCa('Kubernetes');
+  const leaf = await ca.issue({ san: [{ type: 'ip', value: '127.0.0.1' }] });
+  const groups = ['security.istio.io/v1', 'networking.istio.io/v1', 'rbac.authorization.k8s.io/v1'];
+  const server = createTlsServer(leaf, (request, response) => {
+    const { pathname } = new URL(request.url ?? '/', 'https://cluster.test');
+    const body =
+      pathname === '/apis'
+        ? { groups: groups.map((groupVersion) => ({ versions: [{ groupVersion }] })) }
+        : { items: objects.filter((one) => isListed(one, pathname)) };
+    response.setHeader('content-type', 'application/json').end(JSON.stringify(body));
+  });
+  const { origin, close } = await listening(server, 'https');
+  const kubeconfig = JSON.stringify({
+    ...{ apiVersion: 'v1', kind: 'Config', 'current-context': 'test' },
+    contexts: [{ name: 'test', context: { cluster: 'test', user: 'test' } }],
+    clusters: [
+      {
+        name: 'test',
+        cluster: { server: origin, 'certificate-authority-data': Buffer.from(ca.root).toString('base64') },
+      },
+    ],
+    users: [{ name: 'test', user: { token: 'a-token' } }],
+  });
+  return { origin, close, kubeconfig };
+}
+
+function isListed({ apiVersion, kind }: Resource & Pick<KubeObject, 'apiVersion'>, pathname: string): boolean {
+  const plural = `${kind.toLowerCase()}s`.replace(/ys$/, 'ies');
+  return pathname === `/${apiVersion.includes('/') ? 'apis' : 'api'}/${apiVersion}/${plural}`;
+}
+
+async function listening(server: Server, scheme: string) {
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as AddressInfo;
+  return {
+    origin: `${scheme}://127.0.0.1:${port}`,
+    close: () => new Promise<void>((resolve) => server.close(() => resolve())),
+  };
+}
