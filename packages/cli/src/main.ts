@@ -1,7 +1,17 @@
 #!/usr/bin/env node
 /** The `meshpass` command. Each subcommand is loaded only when it is called: `meshpass up` must start in no time. */
-import { enableCompileCache } from 'node:module';
+import * as nodeModule from 'node:module';
 
-enableCompileCache();
-const { run } = await import('./program.ts');
-process.exitCode = await run(process.argv);
+/** As in `engines` of package.json. Below it, the first import of ours would die with a stack trace. */
+const NODE_MAJOR = 24;
+
+if (Number.parseInt(process.version.slice(1), 10) < NODE_MAJOR) {
+  console.error(
+    `meshpass needs Node.js ${NODE_MAJOR} or later; ${process.execPath} is ${process.version}. Install a newer one, or put it first in PATH.`,
+  );
+  process.exitCode = 2;
+} else {
+  nodeModule.enableCompileCache();
+  const { run } = await import('./program.ts');
+  process.exitCode = await run(process.argv);
+}
