@@ -46,7 +46,10 @@ const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   'policy history': ['meshpass policy history --broker https://broker.example.com'],
   'policy rollback': ['meshpass policy rollback 7 --broker https://broker.example.com --reason "orders is broken"'],
   'policy can-i': ['meshpass policy can-i --as dev/web --to orders.shop:8080 --path /orders/1 mesh/'],
-  'policy who-can': ['meshpass policy who-can orders.shop:8080 mesh/ --method POST --path /refunds'],
+  'policy who-can': [
+    'meshpass policy who-can orders.shop:8080 mesh/ --method POST --path /refunds',
+    'meshpass policy who-can orders.shop:8080 mesh/ --path /orders/1 --access access.yaml',
+  ],
   'policy matrix': ['meshpass policy matrix mesh/ --output json'],
 };
 

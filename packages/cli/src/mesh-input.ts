@@ -1,7 +1,7 @@
 /** The mesh that questions are asked about: manifests from files, a live cluster, or the one laid over the other. */
 import { MeshpassError } from '@meshpass/identity/error';
 import { type MeshView, viewMesh } from '@meshpass/policy/evaluate/mesh-view';
-import { findMeshConfig, readMeshConfig } from '@meshpass/policy/istio/mesh-config';
+import { findMeshConfig, type MeshConfig, readMeshConfig } from '@meshpass/policy/istio/mesh-config';
 import type { Resource } from '@meshpass/policy/istio/resources';
 import { readCluster } from './cluster-manifests.ts';
 import { readManifests, readText, refuse } from './policy-input.ts';
@@ -16,7 +16,16 @@ export interface MeshInput {
  * Files win over what the cluster has of the same kind and name: what would be, once they are applied.
  * @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable`
  */
-export async function readMesh(paths: readonly string[], { kubeconfig, meshConfig }: MeshInput): Promise<MeshView> {
+export async function readMesh(paths: readonly string[], input: MeshInput): Promise<MeshView> {
+  const { resources, config } = await readMeshObjects(paths, input);
+  return viewMesh(resources, config);
+}
+
+/** The objects alone, with the mesh's configuration. @throws MeshpassError as `readMesh` */
+export async function readMeshObjects(
+  paths: readonly string[],
+  { kubeconfig, meshConfig }: MeshInput,
+): Promise<{ readonly resources: readonly Resource[]; readonly config: MeshConfig }> {
   if (paths.length === 0 && kubeconfig === undefined)
     throw new MeshpassError('usage', 'Name files or directories of manifests, - for standard input, or --kubeconfig.');
   const found = new Map<string, Resource>();
@@ -30,8 +39,6 @@ export async function readMesh(paths: readonly string[], { kubeconfig, meshConfi
   }
   if (paths.length > 0) add(await readManifests(paths));
   const resources = [...found.values()];
-  return viewMesh(
-    resources,
-    meshConfig === undefined ? findMeshConfig(resources) : readMeshConfig(readText(meshConfig)),
-  );
+  const config = meshConfig === undefined ? findMeshConfig(resources) : readMeshConfig(readText(meshConfig));
+  return { resources, config };
 }

@@ -30,6 +30,9 @@ export interface PolicyInput {
   readonly tokens: IdentityTokens;
 }
 
+/** Header in which workspaces carry the identity token. */
+const TOKEN_HEADER = 'x-meshpass-token';
+
 /** Stands for keys that only the broker knows: what is compiled with it is never written anywhere. */
 const NO_KEYS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'not-known-here', n: 'AQAB', e: 'AQAB' }] });
 
@@ -58,10 +61,15 @@ export async function readPolicyInput(paths: readonly string[], flags: MeshFlags
       },
     },
     trustDomainAliases: config.trustDomainAliases,
-    tokens: {
-      ...{ issuer: flags.publicUrl, audience: flags.tokenAudience, header: 'x-meshpass-token' },
-      jwks: flags.jwks === undefined ? NO_KEYS : readText(flags.jwks),
-    },
+    tokens: identityTokens(flags),
+  };
+}
+
+/** How sidecars recognise identity tokens of the broker. @throws MeshpassError `usage` */
+export function identityTokens(flags: Pick<MeshFlags, 'publicUrl' | 'tokenAudience' | 'jwks'>): IdentityTokens {
+  return {
+    ...{ issuer: flags.publicUrl, audience: flags.tokenAudience, header: TOKEN_HEADER },
+    jwks: flags.jwks === undefined ? NO_KEYS : readText(flags.jwks),
   };
 }
 

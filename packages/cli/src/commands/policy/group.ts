@@ -181,6 +181,16 @@ function questionCommands(policy: Command): void {
     .description('who reaches an endpoint with a call, of all that the mesh knows')
     .argument('<target>', 'SERVICE.NAMESPACE:PORT, or NAMESPACE/WORKLOAD:PORT')
     .argument('[paths...]', 'manifests of Services, workloads and policies; - is standard input')
+    .addOption(flag('--access <file>', 'access file: which grants open it, and who may hold them', 'MESHPASS_ACCESS'))
+    .addOption(
+      flag('--public-url <url>', "the broker's origin: issuer of identity tokens", 'MESHPASS_PUBLIC_URL').default(
+        'https://broker.invalid',
+        'a name that no policy has',
+      ),
+    )
+    .addOption(
+      flag('--token-audience <name>', 'audience of identity tokens', 'MESHPASS_TOKEN_AUDIENCE').default('meshpass'),
+    )
     .action(async (target, paths, options) => (await import('./who-can.ts')).whoCanCommand(target, paths, options));
   aboutAMesh(policy.command('matrix'))
     .description('identities by endpoints: who reaches every call, some, or none')

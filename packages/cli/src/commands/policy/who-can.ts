@@ -1,33 +1,81 @@
-/** `meshpass policy who-can`: who reaches an endpoint with a call. */
-import { whoCan } from '@meshpass/policy/evaluate/who-can';
+/** `meshpass policy who-can`: who reaches an endpoint with a call, of the mesh's identities and by the grants of an access file. */
+import { applyAccess, type GrantReach, grantsThatCan } from '@meshpass/policy/evaluate/grant-reach';
+import { type MeshView, viewMesh } from '@meshpass/policy/evaluate/mesh-view';
+import { type Reacher, whoCan } from '@meshpass/policy/evaluate/who-can';
 import { decisionJson, decisionText } from '../../decision-text.ts';
 import type { Output } from '../../failure.ts';
-import { type MeshInput, readMesh } from '../../mesh-input.ts';
+import { type MeshInput, readMeshObjects } from '../../mesh-input.ts';
+import { identityTokens, readAccessFile } from '../../policy-input.ts';
 import { type RequestFlags, requestOf } from '../../request-flags.ts';
 
 export interface WhoCanFlags extends MeshInput, RequestFlags {
+  readonly access?: string;
+  readonly publicUrl: string;
+  readonly tokenAudience: string;
   readonly output: Output;
 }
 
-/** @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable` */
+/** @throws MeshpassError `usage`, `manifest_*`, `access_*`, `kubernetes_unavailable` */
 export async function whoCanCommand(target: string, paths: readonly string[], flags: WhoCanFlags): Promise<void> {
+  const { view, grantsFor } = await meshOf(paths, flags);
   const { http, more } = requestOf(flags);
-  const found = whoCan(await readMesh(paths, flags), target, http, more);
+  const found = whoCan(view, target, http, more);
+  const grants = grantsFor(target, http, more);
   if (flags.output === 'json') {
-    const listed = found.map(({ endpoint: { guard, port }, who, token, decision }) => ({
-      ...{
-        who,
-        ...(token !== undefined && { token }),
-        workload: `${guard.workload.namespace}/${guard.workload.name}`,
-        port,
-      },
-      decision: decisionJson(decision),
-    }));
-    console.log(JSON.stringify({ target, who: listed }, null, 2));
-  } else if (found.length === 0) console.log('Nobody.');
-  else {
-    for (const { who, token, decision } of found) {
-      console.log(`${who}${token === undefined ? '' : ` with ${token}`}\n    ${decisionText(decision)}`);
-    }
+    const who = found.map(reacherJson);
+    console.log(JSON.stringify({ target, who, ...(grants && { grants: grants.map(grantJson) }) }, null, 2));
+    return;
   }
+  if (found.length === 0 && (grants ?? []).length === 0) console.log('Nobody.');
+  for (const { who, token, decision } of found) {
+    console.log(`${who}${token === undefined ? '' : ` with ${token}`}\n    ${decisionText(decision)}`);
+  }
+  for (const one of grants ?? []) console.log(grantText(one));
+}
+
+type Grants = (
+  ...question: Parameters<typeof whoCan> extends [unknown, ...infer Rest] ? Rest : never
+) => readonly GrantReach[] | undefined;
+
+/** The mesh as it is, or as it is once the access file is applied. */
+async function meshOf(
+  paths: readonly string[],
+  flags: WhoCanFlags,
+): Promise<{ readonly view: MeshView; readonly grantsFor: Grants }> {
+  const { resources, config } = await readMeshObjects(paths, flags);
+  if (flags.access === undefined) return { view: viewMesh(resources, config), grantsFor: () => undefined };
+  const access = readAccessFile(flags.access);
+  const tokens = identityTokens(flags);
+  const granted = applyAccess(access, resources, { ...config, gateway: GATEWAY }, tokens);
+  const view = viewMesh(granted.resources, config);
+  return { view, grantsFor: (...question) => grantsThatCan(access, granted, view, tokens, ...question) };
+}
+
+/** Where the mesh gateway is by default: holders come through it, and what workloads decide does not depend on it. */
+const GATEWAY = { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 };
+
+function reacherJson({ endpoint: { guard, port }, who, token, decision }: Reacher): object {
+  const workload = `${guard.workload.namespace}/${guard.workload.name}`;
+  return { who, ...(token !== undefined && { token }), workload, port, decision: decisionJson(decision) };
+}
+
+function grantJson({ endpoint: { guard, port }, grant, people, except, conditions, claims, decision }: GrantReach) {
+  return {
+    ...{ grant: grant.name, place: grant.place, people, except, conditions, claims },
+    workload: `${guard.workload.namespace}/${guard.workload.name}`,
+    ...{ port, decision: decisionJson(decision) },
+  };
+}
+
+function grantText({ grant, people, except, conditions, claims, decision }: GrantReach): string {
+  const { file, line } = grant.place;
+  const needed = Object.entries(claims).map(([name, values]) => `${name} ${values.join(' or ')}`);
+  return [
+    `holders of grant ${grant.name}, ${file}:${line}`,
+    ...people.map((who) => `    ${who}`),
+    ...except.map((who) => `    but not: ${who}`),
+    ...conditions.map((condition) => `    ${condition}`),
+    ...(needed.length > 0 ? [`    where the proof has the claims that are asked for: ${needed.join(', ')}`] : []),
+    `    ${decisionText(decision)}`,
+  ].join('\n');
 }
