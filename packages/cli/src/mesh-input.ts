@@ -1,6 +1,7 @@
 /** The mesh that questions are asked about: manifests from files, a live cluster, or the one laid over the other. */
 import { MeshpassError } from '@meshpass/identity/error';
 import { type MeshView, viewMesh } from '@meshpass/policy/evaluate/mesh-view';
+import { laidOver } from '@meshpass/policy/istio/age';
 import { findMeshConfig, type MeshConfig, readMeshConfig } from '@meshpass/policy/istio/mesh-config';
 import type { Resource } from '@meshpass/policy/istio/resources';
 import { readCluster } from './cluster-manifests.ts';
@@ -28,17 +29,13 @@ export async function readMeshObjects(
 ): Promise<{ readonly resources: readonly Resource[]; readonly config: MeshConfig }> {
   if (paths.length === 0 && kubeconfig === undefined)
     throw new MeshpassError('usage', 'Name files or directories of manifests, - for standard input, or --kubeconfig.');
-  const found = new Map<string, Resource>();
-  const add = (resources: readonly Resource[]): void => {
-    for (const one of resources) found.set(`${one.kind} ${one.metadata.namespace}/${one.metadata.name}`, one);
-  };
+  const standing: Resource[] = [];
   if (kubeconfig !== undefined) {
     const { resources, problems } = await readCluster(kubeconfig);
     refuse(problems);
-    add(resources);
+    standing.push(...resources);
   }
-  if (paths.length > 0) add(await readManifests(paths));
-  const resources = [...found.values()];
+  const resources = laidOver(standing, paths.length > 0 ? await readManifests(paths) : []);
   const config = meshConfig === undefined ? findMeshConfig(resources) : readMeshConfig(readText(meshConfig));
   return { resources, config };
 }

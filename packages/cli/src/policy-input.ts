@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { MeshpassError } from '@meshpass/identity/error';
 import { type Access, type IdentityTokens, loadAccess } from '@meshpass/policy';
+import { laidOver } from '@meshpass/policy/istio/age';
 import { loadManifests, type ManifestProblem } from '@meshpass/policy/istio/load';
 import { findMeshConfig } from '@meshpass/policy/istio/mesh-config';
 import type { Resource } from '@meshpass/policy/istio/resources';
@@ -38,13 +39,15 @@ const NO_KEYS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'not-known-here', n: 
 
 /** @throws MeshpassError `usage`, `manifest_*` for what cannot be read, `kubernetes_unavailable` */
 export async function readPolicyInput(paths: readonly string[], flags: MeshFlags): Promise<PolicyInput> {
-  const resources = [...(await readManifests(paths))];
+  const given = await readManifests(paths);
+  const standing: Resource[] = [];
   if (flags.kubeconfig !== undefined) {
     const { readCluster } = await import('./cluster-manifests.ts');
     const cluster = await readCluster(flags.kubeconfig);
     refuse(cluster.problems);
-    resources.push(...cluster.resources);
+    standing.push(...cluster.resources);
   }
+  const resources = laidOver(standing, given);
   const config = findMeshConfig(resources);
   const [key, value] = flags.gatewayLabel.split('=');
   if (!key || !value) throw new MeshpassError('usage', '--gateway-label must be KEY=VALUE.');

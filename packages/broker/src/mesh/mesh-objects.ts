@@ -1,5 +1,6 @@
 /** Services, Pods and AuthorizationPolicies of the cluster, reduced to what policy needs to know of them. */
 import { type ForeignPolicy, MANAGED_BY, MANAGED_BY_LABEL, type MeshService } from '@meshpass/policy';
+import { actionOf, isDryRun } from '@meshpass/policy/istio/authorization-policy';
 import { protocolOf } from '@meshpass/policy/istio/port-protocol';
 import { z } from 'zod';
 
@@ -113,9 +114,6 @@ export type WatchedPolicy =
   /** Without a policy: one that no sidecar enforces. */
   | { readonly ours: false; readonly policy: ForeignPolicy | undefined; readonly generation?: number | undefined };
 
-/** Istio evaluates such a policy and reports what it would do, and does nothing. */
-const DRY_RUN = 'istio.io/dry-run';
-
 /** By its generation whoever changes one is seen: ours is written again, and of others it is proven what that breaks. */
 export function toPolicy(object: unknown): WatchedPolicy {
   const { metadata, spec } = Policy.parse(object);
@@ -123,9 +121,9 @@ export function toPolicy(object: unknown): WatchedPolicy {
   if (metadata.labels?.[MANAGED_BY_LABEL] === MANAGED_BY) return { ours: true, name, generation };
   // Taken for an ALLOW on sidecars, it would have us add the first ALLOW there and close them to everybody else.
   const elsewhere = spec?.targetRef !== undefined || (spec?.targetRefs?.length ?? 0) > 0;
-  if (elsewhere || metadata.annotations?.[DRY_RUN] === 'true') return { ours: false, policy: undefined, generation };
+  if (elsewhere || isDryRun({ metadata })) return { ours: false, policy: undefined, generation };
   const selector = spec?.selector?.matchLabels;
-  const policy = { name, namespace, action: spec?.action ?? 'ALLOW', ...(selector && { selector }) };
+  const policy = { name, namespace, action: actionOf({ spec }), ...(selector && { selector }) };
   return { ours: false, policy, generation };
 }
 

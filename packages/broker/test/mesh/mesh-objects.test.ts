@@ -82,7 +82,10 @@ describe('an AuthorizationPolicy', () => {
 test.each([
   ['one that targets a waypoint or a gateway', { spec: { targetRefs: [{ kind: 'Gateway', name: 'waypoint' }] } }],
   ['one that targets it the old way', { spec: { targetRef: { kind: 'Gateway', name: 'waypoint' } } }],
-  ['a dry run', { metadata: { name: 'a', namespace: 'shop', annotations: { 'istio.io/dry-run': 'true' } } }],
+  ...['true', 'True', 'T', '1'].map((text): [string, object] => [
+    `a dry run (${text})`,
+    { metadata: { name: 'a', namespace: 'shop', annotations: { 'istio.io/dry-run': text } } },
+  ]),
 ])('%s is not taken for a policy that sidecars enforce', (_what, object) => {
   const metadata = { name: 'a', namespace: 'shop' };
   expect(toPolicy({ metadata, ...object })).toEqual({ ours: false, policy: undefined });

@@ -3,6 +3,7 @@
  * and the other does not. Exact: sets of calls are subtracted as formulas, and each difference comes with a call that proves
  * it; without a difference there is no such call.
  */
+import { agedBy } from '../istio/age.ts';
 import type { Resource } from '../istio/resources.ts';
 import type { Call } from './call.ts';
 import { all, any, type Condition, flag, not, text } from './condition.ts';
@@ -78,8 +79,10 @@ export function compareMeaning(
   settings: MeshSettings,
   options: CompareOptions = {},
 ): Comparison {
-  const books = [rulebook(before, settings), rulebook(after, settings)] as const;
-  const pairs = pairUp(endpointsOf([...before, ...after], books, settings), books);
+  // What is there already is updated by applying, and keeps its age.
+  const applied = agedBy(after, before);
+  const books = [rulebook(before, settings), rulebook(applied, settings)] as const;
+  const pairs = pairUp(endpointsOf([...before, ...applied], books, settings), books);
   const conditions = pairs.flatMap(({ guards }) => guards.map(({ allowed }) => allowed));
   const real = realCalls(settings);
   const space = createSpace([...conditions, real]);

@@ -3,6 +3,7 @@
  * on TCP, an address that is none) drops an ALLOW rule whole, and only its own value from a rule that denies, which
  * then denies more. Source: Istio's pilot/pkg/security/authz/model, Generate and checkError.
  */
+import { actionOf } from '../istio/authorization-policy.ts';
 import type { AuthorizationPolicy, AuthorizationRule } from '../istio/security.ts';
 import { readRange } from './address-classes.ts';
 import { type AddressField, ALWAYS, all, any, type Condition, NEVER, not, text } from './condition.ts';
@@ -27,7 +28,7 @@ const DROPPED = Symbol('rule dropped');
 
 /** @returns NEVER for a rule that istiod leaves out */
 export function ruleCondition(rule: AuthorizationRule, policy: AuthorizationPolicy, place: Place): Condition {
-  const tolerant = (policy.spec.action ?? 'ALLOW') !== 'ALLOW';
+  const tolerant = actionOf(policy) !== 'ALLOW';
   const own = policy.metadata.namespace;
   try {
     const when = (rule.when ?? []).map(({ key, values, notValues }) => {

@@ -2,6 +2,8 @@
  * What is let in at each port of each workload, by all policies of one state of a mesh. Formulas are made once for equal
  * sets of policies: two ports with the same key mean the same.
  */
+import { oldestFirst } from '../istio/age.ts';
+import { actionOf, isDryRun } from '../istio/authorization-policy.ts';
 import type { MeshConfig } from '../istio/mesh-config.ts';
 import type { Resource } from '../istio/resources.ts';
 import type { AuthorizationPolicy, JwtRule, PeerAuthentication, RequestAuthentication } from '../istio/security.ts';
@@ -39,8 +41,14 @@ export interface Rulebook {
 type Policy = AuthorizationPolicy | RequestAuthentication | PeerAuthentication;
 
 export function rulebook(resources: readonly Resource[], settings: MeshSettings): Rulebook {
-  const authorization = scoped(ofKind(resources, 'AuthorizationPolicy').filter(isEnforced), settings);
-  const request = scoped(ofKind(resources, 'RequestAuthentication').filter(isEnforced), settings);
+  const authorization = scoped(
+    ofKind(resources, 'AuthorizationPolicy').filter((one) => !isDryRun(one) && !isElsewhere(one)),
+    settings,
+  );
+  const request = scoped(
+    ofKind(resources, 'RequestAuthentication').filter((one) => !isElsewhere(one)),
+    settings,
+  );
   const peer = scoped(ofKind(resources, 'PeerAuthentication'), settings);
   const once = memory();
   const numbers = new Map<Policy, number>();
@@ -120,10 +128,6 @@ function memory() {
   };
 }
 
-function actionOf({ spec }: AuthorizationPolicy): string {
-  return spec.action ?? 'ALLOW';
-}
-
 function jwtRules(layers: Layers<RequestAuthentication>): readonly JwtRule[] {
   return layers.flat().flatMap(({ spec }) => spec.jwtRules ?? []);
 }
@@ -142,10 +146,9 @@ const PEERS: Readonly<Record<Mode, Condition>> = {
   DISABLE: not(flag('peer')),
 };
 
-/** Not those of a waypoint or gateway, nor those that only say what they would do. */
-function isEnforced({ metadata, spec }: AuthorizationPolicy | RequestAuthentication): boolean {
-  const elsewhere = spec.targetRef !== undefined || (spec.targetRefs?.length ?? 0) > 0;
-  return !elsewhere && metadata.annotations?.['istio.io/dry-run'] !== 'true';
+/** Those of a waypoint or gateway. */
+function isElsewhere({ spec }: AuthorizationPolicy | RequestAuthentication): boolean {
+  return spec.targetRef !== undefined || (spec.targetRefs?.length ?? 0) > 0;
 }
 
 /** Policies of a workload in three layers, which many workloads share: of the mesh, of the namespace, its own. */
@@ -183,9 +186,4 @@ function mutualTls([mesh, namespace, own]: readonly (readonly PeerAuthentication
   const ofPort = port === undefined ? undefined : nearest?.spec.portLevelMtls?.[String(port)]?.mode;
   const modes = [nearest, oldestFirst(namespace!)[0], oldestFirst(mesh!)[0]].map((one) => said(one?.spec.mtls?.mode));
   return said(ofPort) ?? modes.find((mode) => mode !== undefined) ?? 'PERMISSIVE';
-}
-
-function oldestFirst(policies: readonly PeerAuthentication[]): readonly PeerAuthentication[] {
-  const age = ({ metadata }: PeerAuthentication) => `${metadata.creationTimestamp ?? ''} ${metadata.name}`;
-  return policies.toSorted((a, b) => (age(a) < age(b) ? -1 : 1));
 }

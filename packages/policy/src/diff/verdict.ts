@@ -1,5 +1,6 @@
 /** Why a call is let in or not, at one port: by which rule, and where that is written. */
 import { SOURCE_ANNOTATION } from '../compile/metadata.ts';
+import { actionOf } from '../istio/authorization-policy.ts';
 import type { AuthorizationPolicy } from '../istio/security.ts';
 import { type Call, meets } from './call.ts';
 import type { Guarded } from './rulebook.ts';
@@ -19,7 +20,7 @@ export function verdict(guarded: Guarded, call: Call): Verdict {
   const isAllowed = meets(call, guarded.allowed);
   const deciding = (action: string) => {
     for (const { policy, rules } of policies) {
-      if ((policy.spec.action ?? 'ALLOW') !== action) continue;
+      if (actionOf(policy) !== action) continue;
       const rule = rules.findIndex((one) => meets(call, one));
       if (rule >= 0) return { policy, rule };
     }
@@ -33,7 +34,7 @@ export function verdict(guarded: Guarded, call: Call): Verdict {
   const custom = deciding('CUSTOM');
   const denied = deciding('DENY');
   if (denied) return { allowed: false, reason: `denied by ${formatRule(denied.policy, denied.rule)}`, ...denied };
-  const allowing = policies.filter(({ policy }) => (policy.spec.action ?? 'ALLOW') === 'ALLOW');
+  const allowing = policies.filter(({ policy }) => actionOf(policy) === 'ALLOW');
   if (allowing.length > 0 && !deciding('ALLOW')) {
     const names = allowing.slice(0, 3).map(({ policy }) => formatPolicy(policy));
     const more = allowing.length > 3 ? ` and ${allowing.length - 3} more` : '';

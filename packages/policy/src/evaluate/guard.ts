@@ -1,4 +1,5 @@
 /** Everything that guards a workload, compiled once: calls are then decided without looking at a policy again. */
+import { actionOf, isDryRun } from '../istio/authorization-policy.ts';
 import type { MeshConfig } from '../istio/mesh-config.ts';
 import type { AuthorizationAction, AuthorizationPolicy, JwtRule } from '../istio/security.ts';
 import { type AttachedService, authorizationPolicies, requestAuthentications } from './attach.ts';
@@ -134,7 +135,7 @@ function ruleSets(
 ): RuleSets {
   const as = forTcp ? 'tcp' : 'http';
   const of = (action: AuthorizationAction, dry: boolean) =>
-    policies.filter((policy) => (policy.spec.action ?? 'ALLOW') === action && isDryRun(policy) === dry);
+    policies.filter((policy) => actionOf(policy) === action && isDryRun(policy) === dry);
   const compile = (some: readonly AuthorizationPolicy[], action: AuthorizationAction): readonly CompiledRule[] =>
     some.flatMap((policy) =>
       (policy.spec.rules ?? []).flatMap((rule, index) => {
@@ -252,14 +253,10 @@ function indexed(rules: readonly CompiledRule[]): RuleIndex {
 }
 
 /** As Go's ParseBool reads it. */
-function isDryRun({ metadata }: AuthorizationPolicy): boolean {
-  return ['1', 't', 'T', 'TRUE', 'true', 'True'].includes(metadata.annotations?.['istio.io/dry-run'] ?? '');
-}
-
 function policyRule(policy: AuthorizationPolicy, rule?: number): RuleRef {
   const { namespace, name } = policy.metadata;
   return {
-    ...{ kind: 'AuthorizationPolicy', namespace, name, action: policy.spec.action ?? 'ALLOW' },
+    ...{ kind: 'AuthorizationPolicy', namespace, name, action: actionOf(policy) },
     ...(rule !== undefined && { rule }),
     place: () => policy.origin.at(rule === undefined ? [] : ['spec', 'rules', rule]),
   };

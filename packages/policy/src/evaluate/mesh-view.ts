@@ -1,4 +1,5 @@
 /** Everything that was read, by kind and namespace, with what the mesh's configuration says of it. */
+import { oldestFirst } from '../istio/age.ts';
 import { findMeshConfig, type MeshConfig } from '../istio/mesh-config.ts';
 import type { Resource, ResourceKind, ResourceOf } from '../istio/resources.ts';
 import { findWorkloads, type Workload } from './workload.ts';
@@ -15,7 +16,7 @@ export interface MeshView {
 export function viewMesh(resources: readonly Resource[], config: MeshConfig = findMeshConfig(resources)): MeshView {
   const kinds = new Map<string, Resource[]>();
   const places = new Map<string, Resource[]>();
-  for (const resource of [...resources].sort(byAge)) {
+  for (const resource of oldestFirst(resources)) {
     push(kinds, resource.kind, resource);
     push(places, `${resource.kind}/${resource.metadata.namespace}`, resource);
   }
@@ -26,19 +27,6 @@ export function viewMesh(resources: readonly Resource[], config: MeshConfig = fi
       (places.get(`${kind}/${namespace}`) ?? []) as unknown as readonly ResourceOf<Kind>[],
   };
   return { ...view, workloads: findWorkloads(view) };
-}
-
-function byAge(a: Resource, b: Resource): number {
-  const [left, right] = [a, b].map(({ metadata }) => [
-    // RFC 3339 in UTC sorts as text; what is not in a cluster yet will be the youngest.
-    metadata.creationTimestamp ?? '9',
-    metadata.name,
-    metadata.namespace,
-  ]) as [string[], string[]];
-  for (let index = 0; index < left.length; index++) {
-    if (left[index]! !== right[index]!) return left[index]! < right[index]! ? -1 : 1;
-  }
-  return 0;
 }
 
 function push(lists: Map<string, Resource[]>, key: string, resource: Resource): void {

@@ -4,6 +4,7 @@
  * open, the answer is the one that warns: ALLOW counts as letting in, DENY counts only where it takes the whole route.
  * Source: AuthorizationPolicy reference; pilot/pkg/security/authz/model.
  */
+import { actionOf, isDryRun } from '../istio/authorization-policy.ts';
 import type { StringMatch } from '../istio/networking.ts';
 import type {
   AuthorizationCondition,
@@ -31,18 +32,14 @@ export interface AnonymousCall {
 /** Why a call is refused; undefined: it passes, as far as these policies go. */
 export function refusalOf(policies: readonly AuthorizationPolicy[], call: AnonymousCall): string | undefined {
   for (const policy of policies) {
-    const { action } = policy.spec;
+    const action = actionOf(policy);
     if (isDryRun(policy) || (action !== 'DENY' && action !== 'CUSTOM')) continue;
     if (items(policy.spec.rules).some((rule) => ruleShare(rule, call) === 'all')) return nameOf(policy);
   }
-  const allowing = policies.filter((one) => (one.spec.action ?? 'ALLOW') === 'ALLOW' && !isDryRun(one));
+  const allowing = policies.filter((one) => actionOf(one) === 'ALLOW' && !isDryRun(one));
   if (allowing.length === 0) return undefined;
   const admitted = allowing.some((policy) => items(policy.spec.rules).some((rule) => ruleShare(rule, call) !== 'none'));
   return admitted ? undefined : nameOf(allowing[0]!);
-}
-
-export function isDryRun(policy: AuthorizationPolicy): boolean {
-  return record(policy.metadata.annotations)['istio.io/dry-run'] === 'true';
 }
 
 function nameOf(policy: AuthorizationPolicy): string {

@@ -1,4 +1,5 @@
 /** The linter: manifests to findings, each with its place, what becomes of it, and what to do. */
+import { agedBy, identityOf } from '../istio/age.ts';
 import { loadManifests, type ManifestProblem } from '../istio/load.ts';
 import { findMeshConfig } from '../istio/mesh-config.ts';
 import type { KubeObject } from '../istio/object.ts';
@@ -74,11 +75,7 @@ export function lintFiles(
   }
   const given = new Set(resources.map(identityOf));
   const standing = cluster.filter((one) => !given.has(identityOf(one)));
-  return { ...lint([...resources, ...standing], options, unknown, suppressions), problems };
-}
-
-function identityOf({ kind, metadata }: Resource): string {
-  return `${kind} ${metadata.namespace} ${metadata.name}`;
+  return { ...lint([...agedBy(resources, cluster), ...standing], options, unknown, suppressions), problems };
 }
 
 const MARK = 'meshpass-lint';

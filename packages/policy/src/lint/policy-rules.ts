@@ -14,10 +14,6 @@ export interface At<T> {
   readonly path: Path;
 }
 
-export function actionOf(policy: AuthorizationPolicy): 'ALLOW' | 'DENY' | 'AUDIT' | 'CUSTOM' {
-  return policy.spec.action ?? 'ALLOW';
-}
-
 export function rulesOf(policy: AuthorizationPolicy): readonly At<AuthorizationRule>[] {
   return items(policy.spec.rules).map((value, index) => ({ value, path: ['spec', 'rules', index] }));
 }

@@ -2,6 +2,7 @@
 import { byName } from '../by-name.ts';
 import { MANAGED_BY, MANAGED_BY_LABEL } from '../compile/metadata.ts';
 import { ofKind, selects } from '../diff/workloads.ts';
+import { actionOf, isDryRun } from '../istio/authorization-policy.ts';
 import { protocolOf } from '../istio/port-protocol.ts';
 import type { Resource, ResourceOf } from '../istio/resources.ts';
 import type { ForeignPolicy, Mesh, MeshService } from '../model.ts';
@@ -87,13 +88,13 @@ function podsOf(resources: readonly Resource[]): readonly Workload[] {
 function toForeign(policy: ResourceOf<'AuthorizationPolicy'>): ForeignPolicy[] {
   const { metadata, spec } = policy;
   const elsewhere = spec.targetRef !== undefined || (spec.targetRefs?.length ?? 0) > 0;
-  if (isOurs(policy) || elsewhere || metadata.annotations?.['istio.io/dry-run'] === 'true') return [];
+  if (isOurs(policy) || elsewhere || isDryRun(policy)) return [];
   const selector = spec.selector?.matchLabels;
   return [
     {
       name: metadata.name,
       namespace: metadata.namespace,
-      action: spec.action ?? 'ALLOW',
+      action: actionOf(policy),
       ...(selector && { selector }),
     },
   ];

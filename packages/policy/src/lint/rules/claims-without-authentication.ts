@@ -1,7 +1,8 @@
+import { actionOf } from '../../istio/authorization-policy.ts';
 import type { Path } from '../../istio/object.ts';
 import type { AuthorizationPolicy, RequestAuthentication } from '../../istio/security.ts';
 import type { Rule } from '../model.ts';
-import { actionOf, conditionsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
+import { conditionsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
 import { hasLabels, labels, record, texts } from '../read.ts';
 import type { MeshView } from '../view.ts';
 

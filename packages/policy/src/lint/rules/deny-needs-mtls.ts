@@ -1,7 +1,8 @@
+import { actionOf } from '../../istio/authorization-policy.ts';
 import type { AuthorizationSource } from '../../istio/security.ts';
 import type { Rule } from '../model.ts';
 import { plainTextPort } from '../mutual-tls.ts';
-import { actionOf, conditionsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
+import { conditionsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
 import { labels, record, texts } from '../read.ts';
 import { selects } from '../view.ts';
 

@@ -1,4 +1,4 @@
-import { isDryRun } from '../anonymous.ts';
+import { actionOf, DRY_RUN, isDryRun } from '../../istio/authorization-policy.ts';
 import type { Rule } from '../model.ts';
 
 /** A policy that only logs. */
@@ -13,9 +13,9 @@ export const dryRun: Rule = {
       if (!isDryRun(policy)) continue;
       yield {
         on: policy,
-        path: ['metadata', 'annotations', 'istio.io/dry-run'],
+        path: ['metadata', 'annotations', DRY_RUN],
         part: 'key',
-        message: `this ${policy.spec.action ?? 'ALLOW'} policy refuses and allows nothing.`,
+        message: `this ${actionOf(policy)} policy refuses and allows nothing.`,
       };
     }
   },

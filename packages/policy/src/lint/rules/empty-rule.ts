@@ -1,6 +1,7 @@
+import { actionOf } from '../../istio/authorization-policy.ts';
 import type { Path } from '../../istio/object.ts';
 import type { Report, Rule } from '../model.ts';
-import { actionOf, rulesOf } from '../policy-rules.ts';
+import { rulesOf } from '../policy-rules.ts';
 import { items, texts } from '../read.ts';
 
 /** Empty parts mean "everything" in one place and "nothing" in another. */

@@ -1,6 +1,7 @@
+import { actionOf, isDryRun } from '../../istio/authorization-policy.ts';
 import type { AuthorizationPolicy } from '../../istio/security.ts';
 import type { Rule } from '../model.ts';
-import { actionOf, operationsOf, rulesOf } from '../policy-rules.ts';
+import { operationsOf, rulesOf } from '../policy-rules.ts';
 import { items, labels, listed, record, texts } from '../read.ts';
 import { sayObject } from '../say.ts';
 import type { MeshView } from '../view.ts';
@@ -15,7 +16,7 @@ export const firstAllow: Rule = {
   fix: 'Allow the other ports too, or use a DENY of what must not be; where closing is meant, say so with an allow-nothing policy (`spec: {}`) of the namespace.',
   *check(view) {
     for (const policy of view.of('AuthorizationPolicy')) {
-      if (actionOf(policy) !== 'ALLOW' || policy.spec.targetRef || policy.spec.targetRefs) continue;
+      if (!closes(policy) || policy.spec.targetRef || policy.spec.targetRefs) continue;
       const selector = labels(record(policy.spec.selector).matchLabels);
       const { namespace } = policy.metadata;
       if (namespace === view.rootNamespace && Object.keys(selector).length === 0) {
@@ -32,7 +33,7 @@ export const firstAllow: Rule = {
       const named = portsNamed(policy);
       if (!named) continue;
       for (const workload of Object.keys(selector).length === 0 ? [] : view.workloadsIn(namespace)) {
-        const allowing = view.policiesOn(workload).filter((one) => actionOf(one) === 'ALLOW');
+        const allowing = view.policiesOn(workload).filter(closes);
         // With an allow-nothing policy, or another ALLOW, the workload is closed already, and somebody meant it.
         if (allowing.length !== 1 || allowing[0] !== policy) continue;
         const closed = servedPorts(view, workload).filter(({ port }) => !named.has(String(port)));
@@ -48,6 +49,11 @@ export const firstAllow: Rule = {
     }
   },
 };
+
+/** Not in dry run: what is only logged closes nothing. */
+function closes(policy: AuthorizationPolicy): boolean {
+  return actionOf(policy) === 'ALLOW' && !isDryRun(policy);
+}
 
 /** Ports of the only rules there are; undefined where one rule is for every port. */
 function portsNamed(policy: AuthorizationPolicy): ReadonlySet<string> | undefined {

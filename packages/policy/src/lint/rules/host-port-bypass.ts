@@ -1,5 +1,6 @@
+import { actionOf } from '../../istio/authorization-policy.ts';
 import type { Rule } from '../model.ts';
-import { actionOf, operationsOf, rulesOf } from '../policy-rules.ts';
+import { operationsOf, rulesOf } from '../policy-rules.ts';
 import { texts } from '../read.ts';
 
 /** A denied host, which the same server answers under with a port too. */

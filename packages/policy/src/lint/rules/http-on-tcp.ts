@@ -1,9 +1,10 @@
+import { actionOf } from '../../istio/authorization-policy.ts';
 import type { ServicePort } from '../../istio/kubernetes.ts';
 import type { Path } from '../../istio/object.ts';
 import { protocolOf } from '../../istio/port-protocol.ts';
 import type { AuthorizationPolicy, AuthorizationRule } from '../../istio/security.ts';
 import type { Rule } from '../model.ts';
-import { type At, actionOf, conditionsOf, operationsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
+import { type At, conditionsOf, operationsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
 import { items, labels, record, texts } from '../read.ts';
 import { sayObject } from '../say.ts';
 import type { MeshView } from '../view.ts';

@@ -1,5 +1,6 @@
+import { actionOf } from '../../istio/authorization-policy.ts';
 import type { Rule } from '../model.ts';
-import { actionOf, entriesOf, operationsOf, rulesOf } from '../policy-rules.ts';
+import { entriesOf, operationsOf, rulesOf } from '../policy-rules.ts';
 
 /** Methods are compared in their case. */
 export const methodForm: Rule = {

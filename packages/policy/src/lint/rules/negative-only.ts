@@ -1,5 +1,6 @@
+import { actionOf } from '../../istio/authorization-policy.ts';
 import type { Rule } from '../model.ts';
-import { actionOf, conditionsOf, operationsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
+import { conditionsOf, operationsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
 import { texts } from '../read.ts';
 
 /** ALLOW everything but: whoever is not thought of is allowed, who has no identity at all among them. */

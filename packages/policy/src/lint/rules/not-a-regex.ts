@@ -1,5 +1,6 @@
+import { actionOf } from '../../istio/authorization-policy.ts';
 import type { Rule } from '../model.ts';
-import { actionOf, conditionsOf, entriesOf, operationsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
+import { conditionsOf, entriesOf, operationsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
 import { texts } from '../read.ts';
 
 const LISTS = /^(?:not)?(?:paths|hosts|methods|principals|requestPrincipals|namespaces|serviceAccounts)$/i;

@@ -1,6 +1,7 @@
+import { actionOf } from '../../istio/authorization-policy.ts';
 import type { Path } from '../../istio/object.ts';
 import type { Report, Rule } from '../model.ts';
-import { actionOf, operationsOf, rulesOf } from '../policy-rules.ts';
+import { operationsOf, rulesOf } from '../policy-rules.ts';
 import { texts } from '../read.ts';
 
 /**

@@ -1,5 +1,6 @@
+import { actionOf } from '../../istio/authorization-policy.ts';
 import type { Rule } from '../model.ts';
-import { actionOf, entriesOf, rulesOf, sourcesOf } from '../policy-rules.ts';
+import { entriesOf, rulesOf, sourcesOf } from '../policy-rules.ts';
 
 /** Peers written in a form that no peer has. */
 export const principalForm: Rule = {

@@ -1,6 +1,7 @@
 import { didYouMean } from '../../did-you-mean.ts';
+import { actionOf } from '../../istio/authorization-policy.ts';
 import type { Rule } from '../model.ts';
-import { actionOf, conditionsOf, rulesOf } from '../policy-rules.ts';
+import { conditionsOf, rulesOf } from '../policy-rules.ts';
 
 const KEYS = [
   ...['source.ip', 'remote.ip', 'source.namespace', 'source.serviceAccount', 'source.principal', 'source.trustDomain'],
