@@ -12,6 +12,8 @@ if (Number.parseInt(process.version.slice(1), 10) < NODE_MAJOR) {
   process.exitCode = 2;
 } else {
   nodeModule.enableCompileCache();
+  // Whoever reads the output may have seen enough: `meshpass audit tail | head`.
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => process.exit(error.code === 'EPIPE' ? 0 : 1));
   const { run } = await import('./program.ts');
   process.exitCode = await run(process.argv);
 }

@@ -4,8 +4,9 @@ import { policyCommands } from './commands/policy/group.ts';
 import { addExamples } from './examples.ts';
 import { EXIT, type Output, reportFailure } from './failure.ts';
 import { flag, operatorFlags, output, required } from './flags.ts';
+import { OVERVIEW } from './overview.ts';
 import { rotateCommand } from './rotate-command.ts';
-import { usageError } from './usage.ts';
+import { usageError, withoutHelpOfNothing } from './usage.ts';
 
 /** DRILL_CAUSES of @meshpass/identity/drill-report, which would load zod for every command. */
 const DRILL_CAUSES = ['goodbye', 'admin', 'lapse', 'rebuild', 'outside'];
@@ -41,9 +42,13 @@ export function commands(): Command {
  * @returns the exit code
  */
 export async function run(argv: readonly string[]): Promise<number> {
+  if (argv.length === 2) {
+    console.log(OVERVIEW);
+    return EXIT.ok;
+  }
   const program = commands();
   try {
-    await program.parseAsync(argv as string[]);
+    await program.parseAsync(withoutHelpOfNothing(program, argv) as string[]);
     return Number(process.exitCode ?? EXIT.ok);
   } catch (thrown) {
     if (!(thrown instanceof CommanderError)) return reportFailure(thrown, outputOf(argv));

@@ -12,6 +12,20 @@ export function usageError(thrown: CommanderError, program: Command, argv: reado
   return new MeshpassError('usage', `${sentence.replace(/[.]$/, '')}. See ${pathOf(command)} --help.`);
 }
 
+/**
+ * Commander answers `--help` behind a command that does not exist with the help of all, as if nothing were wrong.
+ *
+ * @param argv as `process.argv`
+ * @returns the command line to parse: without the help flags where the command they ask about does not exist
+ */
+export function withoutHelpOfNothing(program: Command, argv: readonly string[]): readonly string[] {
+  const command = commandOf(program, argv);
+  const path = pathOf(command).split(' ').length - 1;
+  const next = argv[2 + path];
+  const exists = next === undefined || next === 'help' || next.startsWith('-') || command.commands.length === 0;
+  return exists ? argv : argv.filter((word) => word !== '--help' && word !== '-h');
+}
+
 /** The innermost command that a command line names. */
 function commandOf(program: Command, argv: readonly string[]): Command {
   let command = program;

@@ -37,6 +37,19 @@ describe('the help of every command', () => {
   );
 });
 
+describe('no command at all', () => {
+  afterEach(() => vi.restoreAllMocks());
+
+  it('explains itself in twelve lines, with commands that exist', async () => {
+    const log = vi.spyOn(console, 'log').mockImplementation(() => {});
+    expect(await run(['node', 'meshpass'])).toBe(0);
+    const text = log.mock.calls.flat().join('\n');
+    expect(text.split('\n')).toHaveLength(12);
+    const paths = leaves(commands()).map(pathOf);
+    for (const [, path] of text.matchAll(/ {2}(meshpass(?: [a-z-]+)+?) {2}/g)) expect(paths).toContain(path);
+  });
+});
+
 describe('a wrong command line', () => {
   afterEach(() => vi.restoreAllMocks());
 
@@ -60,6 +73,14 @@ describe('a wrong command line', () => {
       2,
       "meshpass: Unknown command 'lnt' (Did you mean lint?). See meshpass policy --help. [usage]",
     ]);
+  });
+
+  it.each([
+    ['nonsense --help', "Unknown command 'nonsense'. See meshpass --help."],
+    ['policy nonsense -h', "Unknown command 'nonsense'. See meshpass policy --help."],
+  ])('%s is no way to the general help', async (line, message) => {
+    const [code, text] = await said(...line.split(' '));
+    expect([code, text]).toEqual([2, `meshpass: ${message} [usage]`]);
   });
 
   it('is JSON where JSON is asked for', async () => {
