@@ -41,7 +41,7 @@ export function policyRefusal(
   return new MeshpassError(
     'agent_policy_refused',
     `${method} ${path} refused by policy at ${shortName(service)}: your grant ${service.grant} allows ${allowed} ` +
-      `(session ${sessionId}, give it to your platform team to find this in the audit log)`,
+      `(session ${sessionId}, give it to your platform team: it names you and your grants in the audit log)`,
   );
 }
 

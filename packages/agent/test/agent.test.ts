@@ -60,7 +60,7 @@ describe('by name', () => {
     expect(status).toBe(403);
     expect(body).toBe(
       'meshpass: GET /admin/users refused by policy at orders.shop: your grant payments-dev allows GET /orders/*, ' +
-        'POST /refunds (session ses-1, give it to your platform team to find this in the audit log)\n',
+        'POST /refunds (session ses-1, give it to your platform team: it names you and your grants in the audit log)\n',
     );
     const json = await request(address, 8080, '/admin/users', { accept: 'application/json' });
     expect(JSON.parse(json.body)).toMatchObject({ error_code: 'agent_policy_refused', session_id: 'ses-1' });
