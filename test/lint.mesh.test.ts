@@ -129,7 +129,7 @@ describe('what Envoy says is reachable', () => {
   const findings = async () => {
     const { resources, problems } = await readCluster(lab.kubeconfig);
     expect(problems).toEqual([]);
-    return lintFiles([], { now: NOW, complete: true }, resources).findings.filter(({ code }) => code === 'MP101');
+    return lintFiles([], { now: NOW, complete: true }, { resources }).findings.filter(({ code }) => code === 'MP101');
   };
 
   test.each<[string, KubeObject[], 'open' | 'closed']>([
@@ -229,7 +229,7 @@ describe('what Envoy says is reachable', () => {
 
     const { resources } = await readCluster(lab.kubeconfig);
     const inMeshOnly = JSON.stringify({ ...ROUTE, spec: { ...(ROUTE.spec as object), gateways: ['mesh'] } });
-    const after = lintFiles([{ name: 'route.json', text: inMeshOnly }], { now: NOW, complete: true }, resources);
+    const after = lintFiles([{ name: 'route.json', text: inMeshOnly }], { now: NOW, complete: true }, { resources });
     expect(after.findings.filter(({ code }) => code === 'MP101')).toEqual([]);
   });
 });

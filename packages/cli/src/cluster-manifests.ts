@@ -3,6 +3,7 @@ import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes-access';
 import { type KubernetesHttp, kubernetesHttp } from '@meshpass/broker/mesh/kubernetes-http';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { loadObject, type ManifestProblem } from '@meshpass/policy/istio/load';
+import type { KubeObject } from '@meshpass/policy/istio/object';
 import type { Resource } from '@meshpass/policy/istio/resources';
 
 interface Collection {
@@ -41,10 +42,26 @@ const COLLECTIONS: readonly Collection[] = [
   of('rbac.authorization.k8s.io/v1', 'ClusterRoleBinding', 'clusterrolebindings'),
 ];
 
-/** @throws MeshpassError `config_invalid`, `kubernetes_unavailable` */
+/** Groups whose kinds decide about traffic: of these, what is not understood is counted. */
+const TRAFFIC_GROUPS = /^(?:[a-z]+\.istio\.io|gateway\.networking\.k8s\.io|networking\.k8s\.io)\//;
+
+export interface ClusterObjects {
+  readonly resources: readonly Resource[];
+  readonly problems: readonly ManifestProblem[];
+  /** Of other kinds that have to do with traffic; empty unless asked for. */
+  readonly others: readonly KubeObject[];
+  /** Such kinds that the kubeconfig may not list. */
+  readonly unlisted: readonly { readonly apiVersion: string; readonly kind: string }[];
+}
+
+/**
+ * @param options.others also list kinds that are not understood
+ * @throws MeshpassError `config_invalid`, `kubernetes_unavailable`
+ */
 export async function readCluster(
   kubeconfig: string,
-): Promise<{ readonly resources: readonly Resource[]; readonly problems: readonly ManifestProblem[] }> {
+  options: { readonly others?: boolean } = {},
+): Promise<ClusterObjects> {
   const http = kubernetesHttp(await kubeconfigAccess(kubeconfig));
   try {
     const installed = await groupVersions(http);
@@ -54,6 +71,7 @@ export async function readCluster(
     return {
       resources: loaded.flatMap(({ resources }) => resources),
       problems: loaded.flatMap(({ problems }) => problems),
+      ...(options.others ? await listOthers(http, installed) : { others: [], unlisted: [] }),
     };
   } finally {
     http.close();
@@ -65,6 +83,42 @@ async function groupVersions(http: KubernetesHttp): Promise<ReadonlySet<string>>
   const { body } = await http.call({ method: 'GET', path: '/apis' });
   const { groups = [] } = body as { groups?: readonly { versions?: readonly { groupVersion?: string }[] }[] };
   return new Set(groups.flatMap(({ versions = [] }) => versions.map(({ groupVersion }) => groupVersion ?? '')));
+}
+
+/** Kinds of the traffic groups that COLLECTIONS lacks, whatever they are: asked of the API server's own discovery. */
+async function listOthers(
+  http: KubernetesHttp,
+  installed: ReadonlySet<string>,
+): Promise<Pick<ClusterObjects, 'others' | 'unlisted'>> {
+  const understood = new Set(COLLECTIONS.map(({ apiVersion, kind }) => `${groupOf(apiVersion)}/${kind}`));
+  const found = new Map<string, Collection>();
+  for (const apiVersion of [...installed].filter((one) => TRAFFIC_GROUPS.test(one))) {
+    const { body } = await http.call({ method: 'GET', path: `/apis/${apiVersion}` });
+    const { resources = [] } = body as {
+      resources?: readonly { name: string; kind: string; verbs?: readonly string[] }[];
+    };
+    for (const { name, kind, verbs = [] } of resources) {
+      const key = `${groupOf(apiVersion)}/${kind}`;
+      if (!name.includes('/') && verbs.includes('list') && !understood.has(key) && !found.has(key))
+        found.set(key, of(apiVersion, kind, name));
+    }
+  }
+  const others: KubeObject[] = [];
+  const unlisted: { readonly apiVersion: string; readonly kind: string }[] = [];
+  for (const collection of found.values()) {
+    const { apiVersion, kind } = collection;
+    try {
+      for (const { object, name } of await list(http, collection)) others.push(...loadObject(object, name).others);
+    } catch (thrown) {
+      if (toMeshpassError(thrown).code !== 'kubernetes_unavailable') throw thrown;
+      unlisted.push({ apiVersion, kind });
+    }
+  }
+  return { others, unlisted };
+}
+
+function groupOf(apiVersion: string): string {
+  return apiVersion.slice(0, apiVersion.indexOf('/'));
 }
 
 async function list(http: KubernetesHttp, { apiVersion, kind, path, query }: Collection) {

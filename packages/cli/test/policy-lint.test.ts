@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { playCluster } from './policy/played.ts';
 
 const MAIN = fileURLToPath(new URL('../src/main.ts', import.meta.url));
 const GIVEN = fileURLToPath(new URL('../../policy/test/lint/given/', import.meta.url));
@@ -150,6 +151,23 @@ describe('input', () => {
     expect(code).toBe(2);
     expect(err).toMatch(/manifest_too_large/);
   });
+});
+
+test('of a cluster, kinds that no rule reads are counted, and named where they may not be listed', async () => {
+  put('mesh/gateway.yaml', gateway('shop/shop.example.com'));
+  const apiVersion = 'gateway.networking.k8s.io/v1';
+  const cluster = await playCluster(join(home, 'mesh'), [
+    { apiVersion, kind: 'HTTPRoute', name: 'httproutes', items: [{ metadata: { name: 'a', namespace: 'shop' } }] },
+    { apiVersion, kind: 'GRPCRoute', name: 'grpcroutes' },
+  ]);
+  put('kubeconfig', cluster.kubeconfig);
+  const { out, err } = await lint(['--kubeconfig', 'kubeconfig', '--output', 'json']);
+  await cluster.close();
+  expect(err).toBe('');
+  expect(JSON.parse(out).notLookedAt).toEqual([
+    { apiVersion, kind: 'GRPCRoute' },
+    { apiVersion, kind: 'HTTPRoute', count: 1 },
+  ]);
 });
 
 test('annotations and SARIF are what is printed, and nothing else', async () => {

@@ -43,19 +43,42 @@ export async function playBroker(mesh: string, access: string): Promise<Played> 
   return { ...(await listening(server, 'http')), kubeconfig: '' };
 }
 
+/** A kind that we do not understand, as discovery names it; without items it may not be listed. */
+export interface OtherKind {
+  readonly apiVersion: string;
+  readonly kind: string;
+  readonly name: string;
+  readonly items?: readonly object[];
+}
+
 /** Lists objects by their kind, with a certificate as an API server has one. */
-export async function playCluster(mesh: string): Promise<Played> {
+export async function playCluster(mesh: string, others: readonly OtherKind[] = []): Promise<Played> {
   const objects = await readManifests([mesh]);
   const ca = await createCa('Kubernetes');
   const leaf = await ca.issue({ san: [{ type: 'ip', value: '127.0.0.1' }] });
-  const groups = ['security.istio.io/v1', 'networking.istio.io/v1', 'rbac.authorization.k8s.io/v1'];
+  const groups = [
+    'security.istio.io/v1',
+    'networking.istio.io/v1',
+    'rbac.authorization.k8s.io/v1',
+    'gateway.networking.k8s.io/v1',
+  ];
   const server = createTlsServer(leaf, (request, response) => {
     const { pathname } = new URL(request.url ?? '/', 'https://cluster.test');
-    const body =
-      pathname === '/apis'
-        ? { groups: groups.map((groupVersion) => ({ versions: [{ groupVersion }] })) }
-        : { items: objects.filter((one) => isListed(one, pathname)) };
-    response.setHeader('content-type', 'application/json').end(JSON.stringify(body));
+    const send = (body: object, status = 200) =>
+      response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body));
+    if (pathname === '/apis') {
+      send({ groups: groups.map((groupVersion) => ({ versions: [{ groupVersion }] })) });
+      return;
+    }
+    const group = groups.find((one) => pathname === `/apis/${one}`);
+    if (group !== undefined) {
+      const resources = others.filter(({ apiVersion }) => apiVersion === group);
+      send({ resources: resources.map(({ kind, name }) => ({ kind, name, verbs: ['list'] })) });
+      return;
+    }
+    const other = others.find(({ apiVersion, name }) => pathname === `/apis/${apiVersion}/${name}`);
+    if (other && !other.items) send({ kind: 'Status', reason: 'Forbidden', code: 403 }, 403);
+    else send({ items: other?.items ?? objects.filter((one) => isListed(one, pathname)) });
   });
   const { origin, close } = await listening(server, 'https');
   const kubeconfig = JSON.stringify({

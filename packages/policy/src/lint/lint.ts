@@ -15,6 +15,7 @@ import {
   type RuleText,
   type SuppressedFinding,
 } from './model.ts';
+import { notLookedAt, type UnreadKind } from './not-looked-at.ts';
 import { RULES } from './rules.ts';
 import { isSuppressible, SUPPRESSION_RULES, type Suppression, suppressionsIn, suppressionsOn } from './suppression.ts';
 import { viewMesh } from './view.ts';
@@ -28,6 +29,17 @@ export interface LintFile {
 export interface LintedFiles extends LintResult {
   /** What could not be read as manifests: what is in there was not looked at. */
   readonly problems: readonly ManifestProblem[];
+  /** Kinds that were given and that no rule reads, with how many objects there are of each. */
+  readonly notLookedAt: readonly UnreadKind[];
+}
+
+/** Objects that are in the mesh already. */
+export interface LintedCluster {
+  readonly resources: readonly Resource[];
+  /** Of kinds that are not understood. */
+  readonly others?: readonly KubeObject[];
+  /** Kinds that could not be listed. */
+  readonly unlisted?: readonly UnreadKind[];
 }
 
 /** Found while reading; the rest of the object is looked at all the same. */
@@ -52,8 +64,9 @@ const TEXT_OF = new Map(ALL_RULES.map((rule) => [rule.code, rule]));
 export function lintFiles(
   files: readonly LintFile[],
   options: LintOptions,
-  cluster: readonly Resource[] = [],
+  cluster: LintedCluster = { resources: [] },
 ): LintedFiles {
+  const others: KubeObject[] = [...(cluster.others ?? [])];
   const resources: Resource[] = [];
   const problems: ManifestProblem[] = [];
   const unknown: Finding[] = [];
@@ -61,6 +74,7 @@ export function lintFiles(
   for (const { name, text } of files) {
     const loaded = loadManifests(text, name);
     for (const one of loaded.resources) resources.push(one);
+    for (const one of loaded.others) others.push(one);
     for (const problem of loaded.problems) {
       if (problem.code === 'manifest_unknown_field') unknown.push(unknownField(problem));
       else problems.push(problem);
@@ -74,8 +88,12 @@ export function lintFiles(
     suppressions.push(...suppressionsIn(content, name, options.now));
   }
   const given = new Set(resources.map(identityOf));
-  const standing = cluster.filter((one) => !given.has(identityOf(one)));
-  return { ...lint([...agedBy(resources, cluster), ...standing], options, unknown, suppressions), problems };
+  const standing = cluster.resources.filter((one) => !given.has(identityOf(one)));
+  const all = [...agedBy(resources, cluster.resources), ...standing];
+  return {
+    ...lint(all, options, unknown, suppressions),
+    ...{ problems, notLookedAt: notLookedAt(all, others, cluster.unlisted) },
+  };
 }
 
 const MARK = 'meshpass-lint';

@@ -46,6 +46,63 @@ describe('what becomes reachable by whom', () => {
   });
 });
 
+describe('what no rule reads', () => {
+  const OTHERS = `${TEXT}---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: a, namespace: shop}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: b, namespace: shop}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: waypoint, namespace: shop}
+spec: {gatewayClassName: istio-waypoint}
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {name: shop, namespace: shop}
+`;
+  const unread = lintFiles([{ name: FILE, text: OTHERS }], { now: TODAY });
+  const NAMED =
+    '1 Gateway (gateway.networking.k8s.io/v1), 2 HTTPRoute (gateway.networking.k8s.io/v1), 1 Ingress (networking.k8s.io/v1)';
+
+  test('is counted by kind in text', () => {
+    const lines = printText(unread, { sources: new Map(), colour: false }).split('\n');
+    expect(lines.join(' ').replaceAll('  ', ' ')).toContain(`not looked at: ${NAMED}`);
+  });
+
+  test('is a member of JSON', () => {
+    expect(JSON.parse(printJson(unread)).notLookedAt).toEqual([
+      { apiVersion: 'gateway.networking.k8s.io/v1', kind: 'Gateway', count: 1 },
+      { apiVersion: 'gateway.networking.k8s.io/v1', kind: 'HTTPRoute', count: 2 },
+      { apiVersion: 'networking.k8s.io/v1', kind: 'Ingress', count: 1 },
+    ]);
+    expect(JSON.parse(printJson(linted)).notLookedAt).toEqual([]);
+  });
+
+  test('is a notification of the run in SARIF, and no finding', () => {
+    const [run] = (JSON.parse(printSarif(unread)) as Log).runs;
+    expect(run!.invocations![0]!.toolExecutionNotifications).toMatchObject([
+      { level: 'note', descriptor: { id: 'not-looked-at' }, message: { text: `No rule reads ${NAMED}.` } },
+    ]);
+    expect(run!.invocations![0]!.executionSuccessful).toBe(true);
+  });
+
+  test('is a notice of the workflow run on GitHub', () => {
+    expect(printGithub(unread)).toContain(`::notice title=not looked at::No rule reads ${NAMED}.\n`);
+    expect(printGithub(linted)).not.toContain('not looked at');
+  });
+
+  test('names no more kinds than can be read, whoever invents them', () => {
+    const kind = (index: number) => `---\napiVersion: x/v1\nkind: K${index}\nmetadata: {name: a}\n`;
+    const text = Array.from({ length: 200 }, (_, index) => kind(index)).join('');
+    expect(printGithub(lintFiles([{ name: FILE, text }], { now: TODAY }))).toContain('and 170 more');
+  });
+});
+
 describe('text', () => {
   test('shows the line with a caret under the place', () => {
     const lines = printText(linted, { sources: new Map([[FILE, TEXT]]), colour: false }).split('\n');

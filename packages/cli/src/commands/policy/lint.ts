@@ -49,8 +49,8 @@ async function lintAll(
 ): Promise<LintedFiles> {
   if (kubeconfig === undefined) return lintFiles(files, options);
   const { readCluster } = await import('../../cluster-manifests.ts');
-  const { resources, problems } = await readCluster(kubeconfig);
-  const linted = lintFiles(files, { ...options, complete: true }, resources);
+  const { problems, ...cluster } = await readCluster(kubeconfig, { others: true });
+  const linted = lintFiles(files, { ...options, complete: true }, cluster);
   return { ...linted, problems: [...problems, ...linted.problems] };
 }
 

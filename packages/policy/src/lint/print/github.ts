@@ -4,16 +4,20 @@
  */
 import type { Place } from '../../model.ts';
 import type { LintedFiles } from '../lint.ts';
+import { describeUnread } from '../not-looked-at.ts';
 
 const COMMANDS = { error: 'error', warning: 'warning', note: 'notice' } as const;
 
 /** What could not be read is an error, too: it was not looked at. */
-export function printGithub({ findings, problems }: LintedFiles): string {
+export function printGithub({ findings, problems, notLookedAt }: LintedFiles): string {
   return [
     ...problems.map(({ code, place, message }) => command('error', place, code, message)),
     ...findings.map(({ severity, place, code, name, message, fix, page }) =>
       command(COMMANDS[severity], place, `${code} ${name}`, `${message}\nfix: ${fix}\nsee ${page}`),
     ),
+    ...(notLookedAt.length > 0
+      ? [`::notice title=not looked at::${data(`No rule reads ${describeUnread(notLookedAt)}.`)}\n`]
+      : []),
   ].join('');
 }
 

@@ -4,16 +4,17 @@
  */
 
 import { sha256Hex } from '@meshpass/identity/hash';
-import type { Log, PhysicalLocation, ReportingDescriptor, Result } from 'sarif';
+import type { Log, Notification, PhysicalLocation, ReportingDescriptor, Result } from 'sarif';
 import type { Place } from '../../model.ts';
 import { ALL_RULES, type LintedFiles } from '../lint.ts';
 import { type Finding, PAGE, type Severity, type SuppressedFinding } from '../model.ts';
+import { describeUnread, type UnreadKind } from '../not-looked-at.ts';
 
 const LEVELS = { error: 'error', warning: 'warning', note: 'note' } as const satisfies Record<Severity, string>;
 /** GitHub sorts by it: critical is over 9, high over 7, medium over 4. */
 const SCORES = { error: '8.0', warning: '5.0', note: '2.0' } as const;
 
-export function printSarif({ findings, suppressed, problems }: LintedFiles): string {
+export function printSarif({ findings, suppressed, problems, notLookedAt }: LintedFiles): string {
   const indexes = new Map(ALL_RULES.map(({ code }, index) => [code, index]));
   const seen = new Map<string, number>();
   const results = [...findings, ...suppressed].map((finding) => toResult(finding, indexes.get(finding.code)!, seen));
@@ -27,12 +28,15 @@ export function printSarif({ findings, suppressed, problems }: LintedFiles): str
         invocations: [
           {
             executionSuccessful: problems.length === 0,
-            toolExecutionNotifications: problems.map(({ code, place, message }) => ({
-              descriptor: { id: code },
-              level: 'error',
-              message: { text: message },
-              locations: [{ physicalLocation: physical(place) }],
-            })),
+            toolExecutionNotifications: [
+              ...problems.map(({ code, place, message }) => ({
+                descriptor: { id: code },
+                level: 'error' as const,
+                message: { text: message },
+                locations: [{ physicalLocation: physical(place) }],
+              })),
+              ...unread(notLookedAt),
+            ],
           },
         ],
         results,
@@ -40,6 +44,13 @@ export function printSarif({ findings, suppressed, problems }: LintedFiles): str
     ],
   };
   return `${JSON.stringify(log, null, 2)}\n`;
+}
+
+/** What the run says nothing about: code scanning shows it with the run, not as a finding. */
+function unread(kinds: readonly UnreadKind[]): readonly Notification[] {
+  if (kinds.length === 0) return [];
+  const message = { text: `No rule reads ${describeUnread(kinds)}.` };
+  return [{ descriptor: { id: 'not-looked-at' }, level: 'note', message, properties: { kinds } }];
 }
 
 function toRule({ code, name, severity, title, fix }: (typeof ALL_RULES)[number]): ReportingDescriptor {

@@ -1,5 +1,7 @@
 /** Findings for people: each with the line it is about and a caret under the place. */
-import type { Finding, LintResult } from '../model.ts';
+import type { LintedFiles } from '../lint.ts';
+import type { Finding } from '../model.ts';
+import { describeUnread } from '../not-looked-at.ts';
 
 export interface TextOptions {
   /** Text of the files that were read, by name; a finding in another has no excerpt. */
@@ -10,7 +12,12 @@ export interface TextOptions {
 const WIDTH = 110;
 const COLOURS = { error: '31', warning: '33', note: '36' } as const;
 
-export function printText({ findings, suppressed, objects }: LintResult, { sources, colour }: TextOptions): string {
+type Printed = Omit<LintedFiles, 'problems'>;
+
+export function printText(
+  { findings, suppressed, objects, notLookedAt }: Printed,
+  { sources, colour }: TextOptions,
+): string {
   const paint = (text: string, code: string) => (colour ? `\u001b[${code}m${text}\u001b[0m` : text);
   const lines = new Map<string, readonly string[]>();
   const out: string[] = [];
@@ -25,6 +32,7 @@ export function printText({ findings, suppressed, objects }: LintResult, { sourc
     for (const [index, line] of wrap(`fix: ${fix}`).entries()) out.push(`  ${index === 0 ? '' : '     '}${line}`);
     out.push(`  see ${page}`, '');
   }
+  if (notLookedAt.length > 0) out.push(...wrap(`not looked at: ${describeUnread(notLookedAt)}`));
   out.push(summary(findings, suppressed.length, objects));
   return `${out.join('\n')}\n`;
 }
