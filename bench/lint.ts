@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { ensureTools } from '@meshpass/lab/install/tools';
+import { ensureIstioctl } from '@meshpass/lab/install/tools';
 import { ALL_RULES } from '@meshpass/policy/lint/lint';
 import { CASES, type Case, lintCase } from '../packages/policy/test/lint/corpus.ts';
 import { median } from './median.ts';
@@ -50,7 +50,7 @@ export interface LintResult {
 
 /** @param rounds of the measurement of time, taken in turns */
 export async function benchLint(rounds: number, progress: (line: string) => void): Promise<LintResult> {
-  const { istioctl } = await ensureTools(progress);
+  const istioctl = await ensureIstioctl(progress);
   const home = mkdtempSync(join(tmpdir(), 'bench-lint-'));
   try {
     progress(`${CASES.length} manifests, one by one`);

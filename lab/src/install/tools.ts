@@ -6,7 +6,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { ensureCommands } from './debian.ts';
 import { installEnvoy } from './envoy.ts';
-import { buildGoTools, type GoTools } from './go.ts';
+import { buildGoTools, buildIstioctl, type GoTools } from './go.ts';
 import { requireMachine } from './machine.ts';
 
 export interface Tools extends GoTools {
@@ -23,9 +23,18 @@ export interface Tools extends GoTools {
  */
 export async function ensureTools(progress: (line: string) => void): Promise<Tools> {
   requireMachine();
-  const cache = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'meshpass', 'lab');
+  const cache = cacheFolder();
   const postgresBin = await ensureCommands(progress);
   const envoy = await installEnvoy(cache, progress);
   const go = await buildGoTools(cache, progress);
   return { ...go, envoy: envoy.path, postgresBin, versions: { ...go.versions, envoy: envoy.version } };
+}
+
+/** `istioctl`, for benchmarks that compare with it. @throws LabError `lab_install` when its build fails */
+export function ensureIstioctl(progress: (line: string) => void): Promise<string> {
+  return buildIstioctl(cacheFolder(), progress);
+}
+
+function cacheFolder(): string {
+  return join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'meshpass', 'lab');
 }
