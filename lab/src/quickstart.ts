@@ -11,6 +11,7 @@ import { startMeshpass } from './meshpass.ts';
 import { auditTrail } from './quickstart/audit-trail.ts';
 import { openCodespace } from './quickstart/codespace.ts';
 import { firstCalls } from './quickstart/first-calls.ts';
+import { firstLook } from './quickstart/first-look.ts';
 import { refusals } from './quickstart/refusals.ts';
 import { stop } from './quickstart/stop.ts';
 import { type Story, tellStory } from './quickstart/story.ts';
@@ -23,6 +24,7 @@ const { values } = parseArgs({
 process.exitCode = await tellStory(quickstart);
 
 async function quickstart(story: Story): Promise<void> {
+  await firstLook(story);
   story.chapter('A mesh', 'real Kubernetes API, istiod and Envoy sidecars; one network namespace a host');
   const lab = await story.busy('starting', (progress) => upLab({ name: values.name, keep: values.keep, progress }));
   const { kubernetes, istio, envoy } = lab.versions;
