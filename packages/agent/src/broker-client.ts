@@ -5,6 +5,7 @@ import { type Addresses, rememberAddresses } from '@meshpass/identity/address';
 import { ID_TOKEN_TYPE, JWT_TYPE, PROOF_TYPES, type Proof, SESSION_TOKEN_TYPE } from '@meshpass/identity/attestation';
 import { createDpopProof, type DpopKey } from '@meshpass/identity/dpop';
 import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
+import { plainText } from '@meshpass/identity/text';
 import type {
   CertificateRequest,
   CertificateResponse,
@@ -13,6 +14,7 @@ import type {
   SessionResponse,
   TokenResponse,
 } from '@meshpass/identity/wire';
+import { type BrokerAnswers, brokerAnswers } from './broker-answers.ts';
 
 export interface BrokerClientOptions {
   /** Public URL of the broker, https. */
@@ -25,6 +27,8 @@ export interface BrokerClientOptions {
   readonly randomId: () => string;
   /** Milliseconds for a whole exchange. */
   readonly timeout?: number;
+  /** Of the mesh: names of services must end in it. Default: `cluster.local`. */
+  readonly clusterDomain?: string;
   /** How the broker's name is resolved; by the system where absent. */
   readonly addresses?: Addresses;
 }
@@ -39,6 +43,7 @@ interface Call {
 
 interface Answer {
   readonly status: number;
+  readonly isJson: boolean;
   readonly body: string;
   /** Milliseconds since the epoch by the broker's clock, where it told. */
   readonly date: number | undefined;
@@ -48,6 +53,8 @@ interface Answer {
 /** Most that a call waits before its second try, ms. */
 const LONGEST_WAIT = 2000;
 const MAX_ANSWER = 1_048_576;
+/** Longest that the broker may ask to wait, seconds: more would overflow the timer, which then does not wait at all. */
+const LONGEST_RETRY_AFTER = 300;
 const GRANT_TYPE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 
 export class BrokerClient {
@@ -55,6 +62,7 @@ export class BrokerClient {
   readonly #base: string;
   readonly #agent: Agent;
   readonly #addresses: Addresses;
+  readonly #read: BrokerAnswers;
   /** Milliseconds by which the broker's clock is ahead of ours. */
   #skew = 0;
 
@@ -65,6 +73,7 @@ export class BrokerClient {
       throw new MeshpassError('config_invalid', `The broker's URL must begin with https://, and is ${options.url}.`);
     }
     this.#options = options;
+    this.#read = brokerAnswers(options.clusterDomain ?? 'cluster.local');
     this.#base = url.href.replace(/\/+$/, '');
     // Two connections at most: certificates and token are fetched side by side at the start, then one is enough.
     this.#addresses = options.addresses ?? rememberAddresses();
@@ -89,12 +98,18 @@ export class BrokerClient {
             subject_token: proof.token,
             codespace_name: proof.codespaceName,
           };
-    return this.#call({ method: 'POST', path: '/token', form: { grant_type: GRANT_TYPE, ...form } });
+    return this.#call(
+      { method: 'POST', path: '/token', form: { grant_type: GRANT_TYPE, ...form } },
+      this.#read.session,
+    );
   }
 
   /** `POST /certificates`: one CSR per grant. */
   certificates(accessToken: string, certificates: CertificateRequest['certificates']): Promise<CertificateResponse> {
-    return this.#call({ method: 'POST', path: '/certificates', accessToken, json: { certificates } });
+    return this.#call(
+      { method: 'POST', path: '/certificates', accessToken, json: { certificates } },
+      this.#read.certificates,
+    );
   }
 
   /**
@@ -102,38 +117,35 @@ export class BrokerClient {
    * @param audience of an ID token for elsewhere; undefined: the identity token of the mesh
    */
   token(accessToken: string, audience?: string): Promise<TokenResponse> {
-    return this.#call({
-      method: 'POST',
-      path: '/token',
-      accessToken,
-      form: {
-        grant_type: GRANT_TYPE,
-        subject_token_type: SESSION_TOKEN_TYPE,
-        subject_token: accessToken,
-        requested_token_type: audience === undefined ? JWT_TYPE : ID_TOKEN_TYPE,
-        ...(audience === undefined ? {} : { audience }),
-      },
-    });
+    const form = {
+      grant_type: GRANT_TYPE,
+      subject_token_type: SESSION_TOKEN_TYPE,
+      subject_token: accessToken,
+      requested_token_type: audience === undefined ? JWT_TYPE : ID_TOKEN_TYPE,
+      ...(audience === undefined ? {} : { audience }),
+    };
+    return this.#call({ method: 'POST', path: '/token', accessToken, form }, this.#read.token);
   }
 
   heartbeat(accessToken: string): Promise<HeartbeatResponse> {
-    return this.#call({ method: 'POST', path: '/session/heartbeat', accessToken });
+    return this.#call({ method: 'POST', path: '/session/heartbeat', accessToken }, this.#read.heartbeat);
   }
 
   services(accessToken: string): Promise<ServicesResponse> {
-    return this.#call({ method: 'GET', path: '/services', accessToken });
+    return this.#call({ method: 'GET', path: '/services', accessToken }, this.#read.services);
   }
 
   /** `DELETE /session`: the session and everything issued under it ends at once. */
   async goodbye(accessToken: string): Promise<void> {
-    await this.#call({ method: 'DELETE', path: '/session', accessToken });
+    await this.#call({ method: 'DELETE', path: '/session', accessToken }, () => undefined);
   }
 
   close(): void {
     this.#agent.destroy();
   }
 
-  async #call<T>(call: Call): Promise<T> {
+  /** @param read takes the parsed body; undefined where there is none */
+  async #call<T>(call: Call, read: (json: unknown) => T): Promise<T> {
     let answer = await this.#exchange(call);
     // At the token endpoint a proof is refused with 400 (RFC 6749 section 5.2), elsewhere with 401.
     if (answer.status < 500 && answer.date !== undefined && /"dpop_expired"/.test(answer.body)) {
@@ -144,12 +156,8 @@ export class BrokerClient {
       answer = await this.#exchange(call);
     }
     if (answer.status >= 200 && answer.status < 300) {
-      if (answer.body === '') return undefined as T;
-      try {
-        return JSON.parse(answer.body) as T;
-      } catch (cause) {
-        throw unreachable(this.#base, 'its answer is not JSON', cause);
-      }
+      if (answer.body !== '' && !answer.isJson) throw unreachable(this.#base, 'its answer is not JSON', undefined);
+      return read(answer.body === '' ? undefined : parseJson(this.#base, answer.body));
     }
     throw refusal(this.#base, answer);
   }
@@ -200,9 +208,10 @@ export class BrokerClient {
           if (incoming.statusCode === 503) this.#avoid(remoteAddress);
           resolve({
             status: incoming.statusCode ?? 0,
+            isJson: /^application\/json(?:[ ;]|$)/i.test(incoming.headers['content-type'] ?? ''),
             body: Buffer.concat(chunks).toString('utf8'),
             date: Number.isNaN(date) ? undefined : date,
-            retryAfter: Number.isFinite(retryAfter) && retryAfter > 0 ? retryAfter : undefined,
+            retryAfter: retryAfter > 0 ? Math.min(retryAfter, LONGEST_RETRY_AFTER) : undefined,
           });
         });
       });
@@ -219,13 +228,22 @@ export class BrokerClient {
   }
 }
 
+function parseJson(base: string, text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw unreachable(base, 'its answer is not JSON', cause);
+  }
+}
+
 function refusal(base: string, answer: Answer): MeshpassError {
   const options = answer.retryAfter === undefined ? {} : { retryAfter: answer.retryAfter };
   try {
     const { error_code: code, error_description: message, decision_id: decision } = JSON.parse(answer.body);
     if (isErrorCode(code) && typeof message === 'string') {
-      const text = message.slice(0, 1000);
-      return new MeshpassError(code, typeof decision === 'string' ? `${text} (decision ${decision})` : text, options);
+      const text = plainText(message.slice(0, 1000));
+      const isId = typeof decision === 'string' && /^[A-Za-z0-9_-]{1,64}$/.test(decision);
+      return new MeshpassError(code, isId ? `${text} (decision ${decision})` : text, options);
     }
   } catch {
     // Not the broker's own answer: told below.

@@ -20,6 +20,8 @@ export interface ListenFailure {
 
 /** Addresses that are tried for a service. */
 const MAX_ADDRESSES = 8;
+/** Hosts whose address is remembered; beyond it those without a service are forgotten. */
+const MAX_REMEMBERED = 8_192;
 
 export class ByName {
   readonly #options: ByNameOptions;
@@ -47,6 +49,7 @@ export class ByName {
       services.map((service) => service.host),
       this.#options.addresses,
     );
+    this.#forget(services);
     const wanted = new Map(services.map((service) => [`${service.host}:${service.port}`, service]));
     for (const [key, { server }] of this.#listening) {
       if (wanted.has(key)) continue;
@@ -55,6 +58,13 @@ export class ByName {
     }
     this.#failures = [];
     for (const [key, service] of wanted) await this.#listen(key, service);
+  }
+
+  #forget(services: readonly ReachableService[]): void {
+    const { addresses } = this.#options;
+    if (addresses.size <= MAX_REMEMBERED) return;
+    const hosts = new Set(services.map((service) => service.host));
+    for (const host of addresses.keys()) if (!hosts.has(host)) addresses.delete(host);
   }
 
   hostsEntries(): HostsEntry[] {

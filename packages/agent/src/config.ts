@@ -1,6 +1,7 @@
 /** What the agent is told. Only the broker's address has no default. */
 import { MeshpassError } from '@meshpass/identity/error';
 import { runtimeDirectory } from './control.ts';
+import { isClusterDomain } from './mesh-host.ts';
 
 export interface AgentConfig {
   /** Public URL of the broker. */
@@ -13,6 +14,8 @@ export interface AgentConfig {
   /** Names through a hosts file; false leaves the proxy only. */
   readonly byName: boolean;
   readonly hostsFile: string;
+  /** Domain of the cluster: no name outside of it is taken from the broker. */
+  readonly clusterDomain: string;
   /** 0 for any free port. */
   readonly proxyPort: number;
   readonly runtimeDirectory: string;
@@ -34,12 +37,17 @@ export function agentConfig(
   if (!Number.isInteger(proxyPort) || proxyPort < 0 || proxyPort > 65_535) {
     throw new MeshpassError('config_invalid', 'The proxy port must be a number from 0 to 65535.');
   }
+  const clusterDomain = options.clusterDomain ?? (env.MESHPASS_CLUSTER_DOMAIN || 'cluster.local');
+  if (!isClusterDomain(clusterDomain)) {
+    throw new MeshpassError('config_invalid', 'The cluster domain must be a lower-case DNS name, as cluster.local is.');
+  }
   return {
     broker,
     caFile: options.caFile ?? (env.MESHPASS_CA_FILE || undefined),
     proofFile: options.proofFile ?? (env.MESHPASS_PROOF_FILE || undefined),
     audience: options.audience ?? (env.MESHPASS_AUDIENCE || 'meshpass'),
     byName: options.byName ?? env.MESHPASS_BY_NAME !== 'false',
+    clusterDomain,
     hostsFile: options.hostsFile ?? (env.MESHPASS_HOSTS_FILE || '/etc/hosts'),
     proxyPort,
     runtimeDirectory: options.runtimeDirectory ?? runtimeDirectory(env),

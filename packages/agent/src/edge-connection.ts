@@ -2,6 +2,7 @@
 import { connect, type SecureContext, type TLSSocket } from 'node:tls';
 import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
 import type { Target } from '@meshpass/identity/spiffe';
+import { plainText } from '@meshpass/identity/text';
 
 export interface EdgeAddress {
   /** Name in the edge's certificate. */
@@ -96,12 +97,12 @@ function refusal(edge: EdgeAddress, head: string, body: Buffer): MeshpassError {
   try {
     const { error_code: code, error_description: message } = JSON.parse(body.toString('utf8'));
     if (isErrorCode(code) && typeof message === 'string') {
-      return new MeshpassError(code, message.slice(0, 1000), { detail: { at: 'edge' } });
+      return new MeshpassError(code, plainText(message.slice(0, 1000)), { detail: { at: 'edge' } });
     }
   } catch {
     // Not the edge's own answer: told below.
   }
-  return edgeUnreachable(edge, new Error(`answered ${head.slice(0, 60).split('\r\n')[0]}`));
+  return edgeUnreachable(edge, new Error(`answered ${plainText(head.slice(0, 60).split('\r\n')[0]!)}`));
 }
 
 function edgeUnreachable(edge: EdgeAddress, cause: Error): MeshpassError {

@@ -5,6 +5,7 @@ import { createCsr } from '@meshpass/identity/csr';
 import { type DpopKey, dpopKey } from '@meshpass/identity/dpop';
 import { MeshpassError } from '@meshpass/identity/error';
 import type { MeshInfo, ReachableService, SessionInfo } from '@meshpass/identity/wire';
+import { acceptCertificate } from './accept-certificate.ts';
 import type { BrokerClient } from './broker-client.ts';
 
 /** A grant's certificate and key. All times are milliseconds by our own clock. */
@@ -79,6 +80,7 @@ export async function obtainSvids(
   for (const certificate of answer.certificates) {
     const key = keys.get(certificate.grant);
     if (!key) continue;
+    acceptCertificate(certificate, key, client.brokerNow / 1000);
     svids.set(certificate.grant, {
       grant: certificate.grant,
       spiffeId: certificate.spiffe_id,
@@ -102,10 +104,6 @@ export async function obtainIdentityToken(
   now: () => number,
 ): Promise<IdentityToken> {
   const answer = await client.token(accessToken);
-  // It becomes part of every request head: nothing but the JWS alphabet may be in it.
-  if (!/^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+){2}$/.test(answer.access_token)) {
-    throw new MeshpassError('agent_broker_unreachable', 'The broker gave an identity token that is not a JWT.');
-  }
   const issuedAt = now();
   const { access_token: value } = answer;
   return { value, kid: keyOf(value), issuedAt, expiresAt: issuedAt + answer.expires_in * 1000 };

@@ -34,6 +34,10 @@ type Task = 'heartbeat' | 'svids' | 'token' | 'services' | 'session';
 
 const FIRST_RETRY = 1000;
 const LONGEST_RETRY = 30_000;
+/** Longest that a timer of Node waits, ms; one of more fires at once. */
+const LONGEST_TIMER = 2_147_483_647;
+/** Grants for which certificates are kept: as many as one request to the broker may name. */
+const MOST_GRANTS = 32;
 /** Of what is left of a credential, at most this share is waited before it is asked for again. */
 const SHARE_OF_REST = 0.25;
 /** No new session will be given: asking again and again would only be noise. */
@@ -133,7 +137,7 @@ export class Keeper {
     if (this.#closed) return;
     this.#timers.set(
       task,
-      setTimeout(() => void this.#run(task), milliseconds),
+      setTimeout(() => void this.#run(task), Math.min(milliseconds, LONGEST_TIMER)),
     );
   }
 
@@ -220,13 +224,20 @@ export class Keeper {
     if (this.#credentials?.accessToken !== accessToken) return;
     const before = this.credentials;
     const grants = [...new Set(answer.services.map((service) => service.grant))];
+    if (grants.length > MOST_GRANTS) {
+      throw new MeshpassError('agent_broker_answer_invalid', `The broker names more than ${MOST_GRANTS} grants.`);
+    }
     const fresh = grants.filter((grant) => !before.svids.has(grant));
+    // Grants come back, so that those of earlier are kept, but not for ever.
+    const every = new Set([...grants, ...before.session.grants]);
+    const held = [...every].slice(0, MOST_GRANTS);
     this.#credentials = {
       ...before,
       mesh: answer.mesh,
       services: answer.services,
       servicesVersion: answer.services_version,
-      session: { ...before.session, grants: [...new Set([...before.session.grants, ...grants])] },
+      svids: new Map([...before.svids].filter(([grant]) => held.includes(grant))),
+      session: { ...before.session, grants: held },
     };
     const { roots } = answer.mesh;
     const rerooted = roots.join() !== before.mesh.roots.join();

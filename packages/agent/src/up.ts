@@ -1,7 +1,7 @@
 /** The running agent: credentials kept fresh, services by name, the proxy, the control socket. */
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { BrokerClient } from './broker-client.ts';
 import { ByName } from './by-name.ts';
@@ -46,7 +46,8 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
   const { now = Date.now, random = Math.random, log = () => {} } = rim;
   const source = discover(config, rim.surroundings ?? realSurroundings);
   const ca = config.caFile === undefined ? undefined : readCa(config.caFile);
-  const client = new BrokerClient({ url: config.broker, key: newDpopKey(), ca, now, randomId: randomUUID });
+  const { broker: url, clusterDomain } = config;
+  const client = new BrokerClient({ url, key: newDpopKey(), ca, now, randomId: randomUUID, clusterDomain });
   const notes: string[] = [];
   const untold = new Map<string, AgentStatus['untold'][number]>();
   const addresses = new Map<string, string>();
@@ -64,7 +65,7 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
         tunnels.refresh();
       }
       if (what === 'services') tunnels.servicesChanged();
-      if (readyAfter > 0 && (what === 'services' || what === 'session')) void reconcile();
+      if (readyAfter > 0 && (what === 'services' || what === 'session')) reconcile().catch(untaken);
     },
   });
   const identities = new TunnelIdentities({ credentials: () => keeper.credentials, publicRoots: ca, now });
@@ -98,7 +99,6 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
   let proxy: Awaited<ReturnType<typeof startProxy>>;
   try {
     await keeper.start();
-    requireHeaderName(keeper.credentials.mesh.token_header);
     [proxy] = await Promise.all([startProxy(mesh, config.proxyPort), reconcile()]);
   } catch (error) {
     control.close();
@@ -109,6 +109,12 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
   readyAfter = Math.round(performance.now());
   log('ready', { milliseconds: readyAfter });
   return { status, close, closed };
+
+  function untaken(error: unknown): void {
+    const { code, message } = toMeshpassError(error);
+    log('services_not_taken', { code });
+    notes.push(message);
+  }
 
   /** Makes names and listeners what the services are now. */
   async function reconcile(): Promise<void> {
@@ -215,10 +221,4 @@ function readCa(path: string): string {
   } catch (cause) {
     throw new MeshpassError('config_invalid', `The CA file ${path} cannot be read.`, { cause });
   }
-}
-
-/** It is written into every request head, so it must be a field name and nothing else. */
-function requireHeaderName(name: string): void {
-  if (/^[a-z][a-z0-9-]{0,63}$/.test(name)) return;
-  throw new MeshpassError('config_invalid', 'The broker names a token header that is no lower-case header name.');
 }

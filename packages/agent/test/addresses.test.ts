@@ -34,7 +34,12 @@ async function clientOf(answer: () => number) {
     const connection = status === 503 ? 'close' : 'keep-alive';
     response.writeHead(status, { 'content-type': 'application/json', connection });
     response.end(
-      JSON.stringify({ error_code: 'store_unavailable', error_description: 'not now', lease_expires_at: 1 }),
+      JSON.stringify({
+        error_code: 'store_unavailable',
+        error_description: 'not now',
+        lease_expires_at: 1,
+        expires_at: 1,
+      }),
     );
   });
   const port = await listen(active, '127.0.0.2');

@@ -96,7 +96,7 @@ describe('by name', () => {
   test("the edge's refusal reaches the developer with its code", async () => {
     const { agent, edge } = await world({
       adjust: (broker) => {
-        broker.services = [service({ host: 'other.shop.svc.cluster.local' })];
+        broker.services = [service({ host: 'other.shop.svc.cluster.local', aliases: ['other.shop'] })];
       },
     });
     edge.refuse = {

@@ -1,7 +1,7 @@
 /** Real TLS on loopback for the agent's tests: two certificate authorities, a workload, an edge and a broker in small. */
 import 'reflect-metadata';
 import { X509Certificate } from 'node:crypto';
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https';
 import { type AddressInfo, connect as tcpConnect } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from 'node:tls';
@@ -191,7 +191,20 @@ export interface TestBroker {
   /** Roots that agents are told of. */
   roots: string[];
   sessions: Map<string, { id: string; jkt: string }>;
+  /** Plays a broker that was taken over: may change what a call is answered, or answer it itself. */
+  tamper: ((call: string, answer: TamperedAnswer) => void) | undefined;
   close(): void;
+}
+
+export interface TamperedAnswer {
+  status: number;
+  headers: Record<string, string>;
+  // biome-ignore lint/suspicious/noExplicitAny: the honest answer, for a test to spoil
+  json: any;
+  /** Sent as they are in place of `json`. */
+  bytes?: string | Buffer;
+  /** Answers in its place. */
+  instead?: (response: ServerResponse) => void;
 }
 
 /** The broker's API for one workspace, with the checks of DPoP that the agent must satisfy. */
@@ -228,6 +241,7 @@ export async function startBroker(
     authority: mesh,
     roots: [mesh.root],
     sessions: new Map(),
+    tamper: undefined,
     close: () => {
       server.closeAllConnections();
       server.close();
@@ -236,12 +250,16 @@ export async function startBroker(
   server.on('request', async (request: IncomingMessage, response) => {
     const nowSeconds = Math.floor(Date.now() / 1000) + broker.skew;
     const answer = (status: number, body?: object, more: Record<string, string> = {}) => {
-      response.writeHead(status, {
-        'content-type': 'application/json',
-        date: new Date(nowSeconds * 1000).toUTCString(),
-        ...more,
-      });
-      response.end(body && JSON.stringify(body));
+      const date = new Date(nowSeconds * 1000).toUTCString();
+      const given: TamperedAnswer = {
+        status,
+        headers: { 'content-type': 'application/json', date, ...more },
+        json: body,
+      };
+      broker.tamper?.(`${request.method} ${request.url}`, given);
+      if (given.instead) return given.instead(response);
+      response.writeHead(given.status, given.headers);
+      response.end(given.bytes ?? (given.json && JSON.stringify(given.json)));
     };
     const refuse = (status: number, code: string, more?: Record<string, string>) =>
       answer(status, { error: 'x', error_code: code, error_description: code }, more);

@@ -1,5 +1,6 @@
 /** Configuration of the broker, as a file, flags or a chart give it. docs/operating-broker.md is its prose. */
 import { MeshpassError } from '@meshpass/identity';
+import { isTokenHeader } from '@meshpass/identity/token-header';
 import { z } from 'zod';
 import { PolicyAuthors } from './policy/author.ts';
 import { DENY_ENDED } from './session/deny-ended.ts';
@@ -26,8 +27,8 @@ export const BrokerConfig = z.strictObject({
   trustDomain: z.string().default('cluster.local'),
   /** Where agents find the edge. */
   edge: z.strictObject({ host: z.string(), port }),
-  /** Request header that carries the identity token. */
-  tokenHeader: z.string().default('x-meshpass-token'),
+  /** Request header that carries the identity token; agents take no other than `x-...`. */
+  tokenHeader: z.string().refine(isTokenHeader, 'must be a name of its own, x-...').default('x-meshpass-token'),
   /** `aud` of identity tokens. */
   tokenAudience: z.string().default('meshpass'),
   /** PEM with the RSA keys that sign tokens; made in the data directory where absent. */

@@ -114,6 +114,7 @@ const STATUS = {
   agent_service_unknown: 403,
   agent_peer_untrusted: 502,
   agent_broker_unreachable: 502,
+  agent_broker_answer_invalid: 502,
   agent_edge_unreachable: 502,
   agent_direct_unreachable: 502,
   agent_policy_refused: 403,

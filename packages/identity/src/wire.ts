@@ -3,73 +3,117 @@
  * JSON on the wire is snake_case, as OAuth 2.0 is.
  */
 import { z } from 'zod';
+import { isDnsLabel, isTrustDomain, parseSpiffe } from './spiffe.ts';
+import { isPlainText } from './text.ts';
+import { isTokenHeader } from './token-header.ts';
 
 const dnsName = z.string().min(1).max(253);
 const port = z.number().int().min(1).max(65535);
-const unixSeconds = z.number().int().nonnegative();
+/** At most the year 9999: more is no instant, and overflows what is computed with it. */
+const unixSeconds = z.number().int().nonnegative().max(253_402_300_799);
+
+// Bounds of what the broker tells an agent. The agent does not trust the broker with its own machine: a text may reach a
+// terminal, a name the hosts file, a number a timer.
+/** Longest life of anything that is renewed, seconds. */
+const lifetime = z.number().int().nonnegative().max(86_400);
+const text = (longest: number) => z.string().max(longest).refine(isPlainText, 'has control characters');
+const word = (longest: number) =>
+  z
+    .string()
+    .min(1)
+    .max(longest)
+    .regex(/^[A-Za-z0-9_.:-]+$/);
+const grant = z.string().refine(isDnsLabel, 'is not the name of a grant');
+const grants = z.array(grant).max(32);
+const spiffeId = z
+  .string()
+  .max(600)
+  .refine((uri) => parseSpiffe(uri) !== undefined, 'is not a SPIFFE id of Istio');
+/** RFC 6750 section 2.1, `b68token`: what may stand in a header. */
+const bearer = z
+  .string()
+  .max(16_384)
+  .regex(/^[A-Za-z0-9._~+/-]+=*$/);
+const pem = z
+  .string()
+  .max(131_072)
+  .regex(/^\s*(?:-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*)+$/);
+const roots = z.array(pem).max(64);
+/** Name or address of a host, for a connection and for messages; not one of the mesh. */
+const outsideHost = z
+  .string()
+  .max(253)
+  .regex(/^[A-Za-z0-9](?:[A-Za-z0-9.:-]*[A-Za-z0-9])?$/);
 
 /** A service that a session may reach, under one of its grants. */
 export const ReachableService = z.object({
-  grant: z.string(),
+  grant,
   /** Full name: `orders.shop.svc.cluster.local`. */
   host: dnsName,
   /** Service port. */
   port,
   /** Shorter names that mean the same: `orders.shop.svc`, `orders.shop`. */
-  aliases: z.array(dnsName),
+  aliases: z.array(dnsName).max(8),
   protocol: z.enum(['http', 'http2', 'tcp']),
   /**
    * Granted operations (`GET /orders/*`, `POST /refunds (with department finance)`, `but not GET /orders/internal/*`); absent
    * where the whole port is granted. For people: the sidecar decides.
    */
-  allow: z.array(z.string()).optional(),
+  allow: z.array(text(4_096)).max(500).optional(),
   /** SPIFFE ids that the workload may present; the agent accepts no other. Empty: no workload runs now. */
-  spiffe_ids: z.array(z.string()),
+  spiffe_ids: z.array(spiffeId).max(100),
 });
 export type ReachableService = z.infer<typeof ReachableService>;
 
+/** One answer is at most 1 MiB, which is fewer. */
+const services = z.array(ReachableService).max(4_096);
+
 export const SessionInfo = z.object({
-  id: z.string(),
-  subject: z.string(),
-  login: z.string(),
-  workspace: z.string(),
+  id: word(128),
+  subject: text(1_024),
+  login: text(256),
+  workspace: text(1_024),
   /** Hard end of the session, Unix seconds. */
   expires_at: unixSeconds,
   /** The lease lapses this long after the last heartbeat. */
-  lease_seconds: z.number().int().positive(),
-  heartbeat_seconds: z.number().int().positive(),
-  grants: z.array(z.string()),
+  lease_seconds: lifetime.positive(),
+  heartbeat_seconds: lifetime.positive(),
+  grants,
 });
 export type SessionInfo = z.infer<typeof SessionInfo>;
 
 export const MeshInfo = z.object({
-  trust_domain: z.string(),
+  trust_domain: z.string().refine(isTrustDomain, 'is not a trust domain'),
   /** PEM of every root of the mesh that is trusted now. */
-  roots: z.array(z.string()),
-  edge: z.object({ host: dnsName, port }),
+  roots,
+  edge: z.object({ host: outsideHost, port }),
   /** Request header that carries the identity token. */
-  token_header: z.string(),
+  token_header: z.string().refine(isTokenHeader, 'cannot carry the identity token'),
 });
 export type MeshInfo = z.infer<typeof MeshInfo>;
 
 /** Answer of `POST /token` to a proof: a new session (RFC 8693 section 2.2.1 with members of ours). */
 export const SessionResponse = z.object({
-  access_token: z.string(),
-  issued_token_type: z.string(),
+  access_token: bearer,
+  issued_token_type: word(128),
   token_type: z.literal('DPoP'),
-  expires_in: z.number().int().nonnegative(),
+  expires_in: lifetime,
   session: SessionInfo,
   mesh: MeshInfo,
-  services: z.array(ReachableService),
+  services,
 });
 export type SessionResponse = z.infer<typeof SessionResponse>;
 
 /** Answer of `POST /token` to a session token: a JWT for one audience. */
 export const TokenResponse = z.object({
-  access_token: z.string(),
-  issued_token_type: z.string(),
+  /** In the alphabet of a compact JWS (RFC 7515 section 3.1): it becomes part of request heads. */
+  access_token: z
+    .string()
+    .max(16_384)
+    .regex(/^[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+){2}$/),
+  issued_token_type: word(128),
   token_type: z.literal('N_A'),
-  expires_in: z.number().int().nonnegative(),
+  expires_in: lifetime,
 });
 export type TokenResponse = z.infer<typeof TokenResponse>;
 
@@ -86,17 +130,19 @@ export const CertificateRequest = z.object({
 export type CertificateRequest = z.infer<typeof CertificateRequest>;
 
 export const CertificateResponse = z.object({
-  certificates: z.array(
-    z.object({
-      grant: z.string(),
-      spiffe_id: z.string(),
-      /** PEM, leaf first, roots left out. */
-      chain: z.string(),
-      not_before: unixSeconds,
-      not_after: unixSeconds,
-    }),
-  ),
-  roots: z.array(z.string()),
+  certificates: z
+    .array(
+      z.object({
+        grant,
+        spiffe_id: spiffeId,
+        /** PEM, leaf first, roots left out. */
+        chain: pem,
+        not_before: unixSeconds,
+        not_after: unixSeconds,
+      }),
+    )
+    .max(32),
+  roots,
 });
 export type CertificateResponse = z.infer<typeof CertificateResponse>;
 
@@ -107,16 +153,16 @@ export type CertificateResponse = z.infer<typeof CertificateResponse>;
 export const HeartbeatResponse = z.object({
   lease_expires_at: unixSeconds,
   expires_at: unixSeconds,
-  services_version: z.string().optional(),
+  services_version: text(256).optional(),
   /** Ids of the keys that tokens verify by; a token of any other is worthless, and a new one is to be asked for. */
-  token_keys: z.array(z.string()).optional(),
+  token_keys: z.array(text(256)).max(64).optional(),
 });
 export type HeartbeatResponse = z.infer<typeof HeartbeatResponse>;
 
 export const ServicesResponse = z.object({
-  services_version: z.string(),
+  services_version: text(256),
   mesh: MeshInfo,
-  services: z.array(ReachableService),
+  services,
 });
 export type ServicesResponse = z.infer<typeof ServicesResponse>;
 

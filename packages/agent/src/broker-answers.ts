@@ -1,0 +1,71 @@
+/**
+ * What the broker answers, read as input from outside. The agent runs on the developer's machine, and a broker that was
+ * taken over must gain nothing there: not a name that is not the mesh's, a header, a line of the hosts file or of a terminal.
+ */
+import { MeshpassError } from '@meshpass/identity/error';
+import { parseSpiffe } from '@meshpass/identity/spiffe';
+import {
+  CertificateResponse,
+  HeartbeatResponse,
+  type ReachableService,
+  ServicesResponse,
+  SessionResponse,
+  TokenResponse,
+} from '@meshpass/identity/wire';
+import type { ZodType } from 'zod';
+import { aliasesOf } from './mesh-host.ts';
+
+/** Each takes parsed JSON. @throws MeshpassError agent_broker_answer_invalid, naming the member and never its value */
+export interface BrokerAnswers {
+  session(json: unknown): SessionResponse;
+  services(json: unknown): ServicesResponse;
+  certificates(json: unknown): CertificateResponse;
+  token(json: unknown): TokenResponse;
+  heartbeat(json: unknown): HeartbeatResponse;
+}
+
+/** @param clusterDomain that the names of services must end in: `cluster.local` */
+export function brokerAnswers(clusterDomain: string): BrokerAnswers {
+  const withNames = <Answer extends { readonly services: ReachableService[] }>(answer: Answer): Answer => ({
+    ...answer,
+    services: answer.services.map((service, at) => checkedNames(service, at, clusterDomain)),
+  });
+  return {
+    session: (json) => withNames(parse(SessionResponse, json)),
+    services: (json) => withNames(parse(ServicesResponse, json)),
+    certificates: (json) => parse(CertificateResponse, json),
+    token: (json) => parse(TokenResponse, json),
+    heartbeat: (json) => parse(HeartbeatResponse, json),
+  };
+}
+
+function parse<T>(schema: ZodType<T>, json: unknown): T {
+  const parsed = schema.safeParse(json);
+  if (parsed.success) return parsed.data;
+  const [issue] = parsed.error.issues;
+  throw invalid(issue?.path.join('.') || 'its top', issue?.message ?? 'unexpected');
+}
+
+function checkedNames(service: ReachableService, at: number, clusterDomain: string): ReachableService {
+  const aliases = aliasesOf(service.host, clusterDomain);
+  if (!aliases) {
+    throw invalid(
+      `services.${at}.host`,
+      `not NAME.NAMESPACE.svc.${clusterDomain}; if your cluster has another domain, set MESHPASS_CLUSTER_DOMAIN`,
+    );
+  }
+  const foreign = service.aliases.findIndex((alias) => !`${service.host}.`.startsWith(`${alias}.`));
+  if (foreign >= 0) throw invalid(`services.${at}.aliases.${foreign}`, 'not a short form of the host');
+  // Istio names a workload by the namespace it runs in, which is the one of its Service.
+  const namespace = service.host.split('.')[1];
+  const stranger = service.spiffe_ids.findIndex((id) => parseSpiffe(id)?.namespace !== namespace);
+  if (stranger >= 0) throw invalid(`services.${at}.spiffe_ids.${stranger}`, 'a workload of another namespace');
+  return { ...service, aliases };
+}
+
+function invalid(where: string, what: string): MeshpassError {
+  return new MeshpassError(
+    'agent_broker_answer_invalid',
+    `The answer of the broker was not taken, because of ${where}: ${what}. What was valid before stays in use.`,
+  );
+}

@@ -1,0 +1,142 @@
+/** A broker that was taken over gains nothing on the developer's machine. */
+import { readFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { aliasesOf } from '../src/mesh-host.ts';
+import { service, type TamperedAnswer } from './rig.ts';
+import { surroundingsOfAgent, world } from './world.ts';
+
+const HOSTS = '127.0.0.1 localhost\n';
+
+/** An agent is started at a broker whose answer to the proof was spoiled. */
+async function startedWith(spoil: (answer: TamperedAnswer) => void) {
+  const parts = await surroundingsOfAgent({
+    adjust: (broker) => {
+      broker.tamper = (call, answer) => {
+        if (call === 'POST /token' && answer.json?.session) spoil(answer);
+      };
+    },
+  });
+  return { ...parts, started: parts.start() };
+}
+
+test.each([
+  ['a host outside the mesh', { host: 'github.com', aliases: [] }],
+  ['an alias outside the mesh', { aliases: ['github.com'] }],
+  ['localhost', { host: 'localhost', aliases: [] }],
+  ['the metadata service', { host: 'metadata.google.internal', aliases: [] }],
+  ['a host of another cluster domain', { host: 'orders.shop.svc.evil.com', aliases: [] }],
+  ['a second line for the hosts file', { aliases: ['orders.shop\n10.0.0.1 github.com'] }],
+])('%s is not announced', async (_, more) => {
+  const { started, hostsFile } = await startedWith(({ json }) => {
+    json.services = [{ ...service(), ...more }];
+  });
+  await expect(started).rejects.toMatchObject({ code: 'agent_broker_answer_invalid' });
+  expect(readFileSync(hostsFile, 'utf8')).toBe(HOSTS);
+});
+
+test('a Service that is called like a host of the internet gets no short name', async () => {
+  const { started, hostsFile } = await startedWith(({ json }) => {
+    const spiffe_ids = ['spiffe://cluster.local/ns/com/sa/github'];
+    json.services = [{ ...service(), host: 'github.com.svc.cluster.local', aliases: ['github.com'], spiffe_ids }];
+  });
+  const agent = await started;
+  expect(agent.status().services[0]!.names).toEqual(['github.com.svc']);
+  expect(readFileSync(hostsFile, 'utf8')).not.toMatch(/ github\.com( |$)/m);
+});
+
+test.each([
+  ['orders.shop.svc.cluster.local', ['orders.shop.svc', 'orders.shop']],
+  ['github.com.svc.cluster.local', ['github.com.svc']],
+  ['crates.io.svc.cluster.local', ['crates.io.svc']],
+  ['foo.localhost.svc.cluster.local', ['foo.localhost.svc']],
+  ['127.1.svc.cluster.local', ['127.1.svc']],
+  ['127.0x1.svc.cluster.local', ['127.0x1.svc']],
+  ['orders.svc.cluster.local', undefined],
+  ['a.orders.shop.svc.cluster.local', undefined],
+  ['Orders.shop.svc.cluster.local', undefined],
+  ['orders.shop.svc.cluster.local.', undefined],
+  ['.shop.svc.cluster.local', undefined],
+  ['*.shop.svc.cluster.local', undefined],
+])('the short forms of %s', (host, expected) => {
+  expect(aliasesOf(host, 'cluster.local')).toEqual(expected);
+});
+
+test.each([
+  ['a header that frames requests', 'content-length'],
+  ['a header of the application', 'authorization'],
+  ['a header that proxies believe', 'x-forwarded-for'],
+  ['a header with another one behind it', 'x-token: 1\r\nx-evil'],
+])('%s does not carry the identity token', async (_, name) => {
+  const { started } = await startedWith(({ json }) => {
+    json.mesh.token_header = name;
+  });
+  await expect(started).rejects.toMatchObject({ code: 'agent_broker_answer_invalid' });
+});
+
+test.each<[string, (answer: TamperedAnswer) => void]>([
+  ['services that are none', ({ json }) => Object.assign(json, { services: 'none' })],
+  ['a header that is injected', ({ json }) => Object.assign(json.mesh, { token_header: 'x-token: 1\r\nx-evil' })],
+  ['no JSON', (answer) => Object.assign(answer, { bytes: '<html>' })],
+  ['another content type', (answer) => Object.assign(answer.headers, { 'content-type': 'text/html' })],
+  ['deep JSON', (answer) => Object.assign(answer, { bytes: '['.repeat(500_000) })],
+  ['a redirect', (answer) => Object.assign(answer, { status: 302, headers: { location: 'https://localhost:1/' } })],
+])('a running agent that is answered %s keeps what it has', async (_, spoil) => {
+  const w = await world({
+    adjust: (broker) => {
+      broker.heartbeatSeconds = 1;
+    },
+  });
+  const before = w.agent.status().services;
+  const names = readFileSync(w.hostsFile, 'utf8');
+  w.broker.tamper = (call, answer) => {
+    if (call === 'GET /services') spoil(answer);
+  };
+  w.broker.servicesVersion = '2';
+  const failure = () => w.agent.status().broker.failures.services;
+  await expect.poll(failure, { timeout: 10_000 }).toBeDefined();
+  expect(w.agent.status().services).toEqual(before);
+  expect(readFileSync(w.hostsFile, 'utf8')).toBe(names);
+  // The honest answer is taken up again.
+  w.broker.tamper = undefined;
+  await expect.poll(failure, { timeout: 15_000 }).toBeUndefined();
+});
+
+test('a broker that asks to wait for ever does not make the agent ask without a pause', async () => {
+  const w = await world({
+    adjust: (broker) => {
+      broker.heartbeatSeconds = 1;
+    },
+  });
+  let asked = 0;
+  w.broker.tamper = (call, answer) => {
+    if (call !== 'POST /session/heartbeat') return;
+    asked += 1;
+    Object.assign(answer, { status: 503, headers: { ...answer.headers, 'retry-after': '99999999999' } });
+    answer.json = { error: 'x', error_code: 'overloaded', error_description: 'wait' };
+  };
+  await expect.poll(() => asked, { timeout: 10_000 }).toBe(1);
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  expect(asked).toBe(1);
+});
+
+test('what a refusal says cannot move the cursor of a terminal', async () => {
+  const { started } = await startedWith((answer) => {
+    answer.status = 403;
+    answer.json = { error: 'x', error_code: 'access_none', error_description: 'No.\u001b[2J\r\nYes.\u202e' };
+  });
+  await expect(started).rejects.toMatchObject({ code: 'access_none', message: 'No.\ufffd[2J\ufffd\ufffdYes.\ufffd' });
+});
+
+test('a certificate for another key, or another identity, is not used', async () => {
+  const w = await surroundingsOfAgent();
+  w.broker.tamper = (call, { json }) => {
+    if (call === 'POST /certificates') json.certificates[0].spiffe_id = 'spiffe://cluster.local/ns/kube-system/sa/x';
+  };
+  await expect(w.start()).rejects.toMatchObject({ code: 'agent_broker_answer_invalid' });
+  let first: string | undefined;
+  w.broker.tamper = (call, { json }) => {
+    if (call === 'POST /certificates') json.certificates[0].chain = first ??= json.certificates[0].chain;
+  };
+  await (await w.start()).close();
+  await expect(w.start()).rejects.toMatchObject({ code: 'agent_broker_answer_invalid' });
+});
