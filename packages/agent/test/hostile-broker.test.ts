@@ -75,6 +75,7 @@ test.each([
 
 test.each<[string, (answer: TamperedAnswer) => void]>([
   ['services that are none', ({ json }) => Object.assign(json, { services: 'none' })],
+  ['a service without a name', ({ json }) => Object.assign(json, { services: [{ grant: 'payments-dev' }] })],
   ['a header that is injected', ({ json }) => Object.assign(json.mesh, { token_header: 'x-token: 1\r\nx-evil' })],
   ['no JSON', (answer) => Object.assign(answer, { bytes: '<html>' })],
   ['another content type', (answer) => Object.assign(answer.headers, { 'content-type': 'text/html' })],
