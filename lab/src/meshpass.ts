@@ -17,6 +17,8 @@ export interface MeshpassOptions {
   readonly accessFile?: string;
   /** Keep the store and the keys of an earlier start. Default: begin with nothing. */
   readonly keepData?: boolean;
+  /** The command line of the `meshpass` to run. Default: this repository's. */
+  readonly command?: readonly string[];
   /** Run the edge as a process of its own. */
   readonly edgeApart?: boolean;
   /**
@@ -92,7 +94,7 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
   const operatorUrl = `http://${lab.hosts.meshpass!.ip}:${OPERATOR_PORT}`;
   const standbyOperatorUrl = `http://${lab.hosts.meshpass!.ip}:${STANDBY_OPERATOR_PORT}`;
   const serve = [
-    ...['meshpass', 'serve'],
+    ...[...(options.command ?? ['meshpass']), 'serve'],
     ...['--access', accessFile],
     ...['--public-url', `https://broker.meshpass.test:${BROKER_PORT}`],
     ...['--listen', `0.0.0.0:${BROKER_PORT}`],

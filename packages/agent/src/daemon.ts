@@ -22,12 +22,16 @@ function log(event: string, detail: Readonly<Record<string, unknown>> = {}): voi
   process.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), event, ...detail })}\n`);
 }
 
-if (import.meta.main && process.argv[2] !== undefined) {
+/**
+ * The whole life of the process that `launch` starts.
+ * @param config JSON text of an `AgentConfig`
+ */
+export async function runDaemon(config: string): Promise<void> {
   const tell = (message: DaemonMessage) => {
     if (process.connected) process.send?.(message, () => process.disconnect?.());
   };
   try {
-    await runUntilSignal(JSON.parse(process.argv[2]) as AgentConfig, (status) => tell({ ready: status }));
+    await runUntilSignal(JSON.parse(config) as AgentConfig, (status) => tell({ ready: status }));
     process.exit(0);
   } catch (thrown) {
     const error = thrown instanceof MeshpassError ? thrown : toMeshpassError(thrown);

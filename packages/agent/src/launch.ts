@@ -3,10 +3,12 @@ import { spawn } from 'node:child_process';
 import { chmodSync, mkdirSync, openSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
+import { isSea } from 'node:sea';
 import { fileURLToPath } from 'node:url';
 import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
 import type { AgentConfig } from './config.ts';
 import type { DaemonMessage } from './daemon.ts';
+import { DAEMON_VERB } from './daemon-verb.ts';
 import type { AgentStatus } from './status.ts';
 
 export interface LaunchOptions {
@@ -21,10 +23,7 @@ export function launch(config: AgentConfig, options: LaunchOptions): Promise<Age
   chmodSync(config.runtimeDirectory, 0o700);
   const logPath = join(config.runtimeDirectory, 'agent.log');
   const logFile = openSync(logPath, sizeOf(logPath) > MAX_LOG ? 'w' : 'a', 0o600);
-  const entry = fileURLToPath(
-    new URL(import.meta.url.endsWith('.ts') ? './daemon.ts' : './daemon.js', import.meta.url),
-  );
-  const child = spawn(process.execPath, [...NODE_OPTIONS, entry, JSON.stringify(config)], {
+  const child = spawn(process.execPath, [...entry(), JSON.stringify(config)], {
     detached: true,
     stdio: ['ignore', logFile, logFile, 'ipc'],
     env: { ...options.env, NODE_COMPILE_CACHE: options.env.NODE_COMPILE_CACHE ?? compileCache(options.env) },
@@ -56,6 +55,12 @@ export function launch(config: AgentConfig, options: LaunchOptions): Promise<Age
       settle(new MeshpassError('agent_not_running', `The agent ended at once; its log is ${logPath}.`)),
     );
   });
+}
+
+/** What the agent's process runs: this executable, or the file beside this one, in the same form (TypeScript in the repository). */
+function entry(): readonly string[] {
+  if (isSea()) return [DAEMON_VERB];
+  return [...NODE_OPTIONS, fileURLToPath(new URL(`./daemon-main${import.meta.url.slice(-3)}`, import.meta.url))];
 }
 
 const MAX_LOG = 1_048_576;

@@ -16,6 +16,7 @@ import {
   type QueryResult,
 } from 'kysely';
 import { lockDirectory } from './lock.ts';
+import { threadFile } from './pglite-files.ts';
 import type { Ask, Told } from './pglite-thread.ts';
 
 export interface EmbeddedStore {
@@ -32,7 +33,7 @@ export function openPglite(dataDir: string): EmbeddedStore {
   const dir = join(dataDir, 'store');
   mkdirSync(dir, { recursive: true, mode: 0o700 });
   const release = lockDirectory(dataDir);
-  const engine = createEngine(dir);
+  const engine = createEngine(dir, threadFile(dataDir));
   return {
     dialect: {
       createAdapter: () => new PGliteAdapter(),
@@ -61,10 +62,7 @@ const PATIENCE_MS = 30_000;
 /** The first answer includes compiling the engine, and recovering: on a busy machine that alone has taken half a minute. */
 const START_PATIENCE_MS = 120_000;
 
-/** Same place as this file, in the same form: TypeScript in the repository, JavaScript as published. */
-const FILE = new URL(`./pglite-thread${import.meta.url.slice(-3)}`, import.meta.url);
-
-function createEngine(dir: string): Engine {
+function createEngine(dir: string, file: URL): Engine {
   let thread: Thread | undefined;
   return {
     query: async (sql, parameters) => {
@@ -73,7 +71,7 @@ function createEngine(dir: string): Engine {
         await thread.ended;
         thread = undefined;
       }
-      thread ??= startThread(dir);
+      thread ??= startThread(dir, file);
       return await thread.ask({ sql, parameters });
     },
     close: async () => {
@@ -93,8 +91,8 @@ interface Thread {
   readonly end: () => Promise<void>;
 }
 
-function startThread(dir: string): Thread {
-  const worker = new Worker(FILE, { workerData: { dir } });
+function startThread(dir: string, file: URL): Thread {
+  const worker = new Worker(file, { workerData: { dir } });
   const pending = new Map<number, PromiseWithResolvers<Answer>>();
   let next = 0;
   let alive = true;

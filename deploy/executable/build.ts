@@ -1,0 +1,41 @@
+/**
+ * `npm run build:executable`: `meshpass` as one file that needs no Node.js on the machine, for the platform it is built on, in
+ * `dist/meshpass-OS-ARCH`. Node.js's own single-executable form (nodejs.org, "Single executable applications").
+ */
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { ENGINE_FILES } from '@meshpass/broker/store/pglite-files';
+import { rolldown } from 'rolldown';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const PGLITE = join(ROOT, 'node_modules/@electric-sql/pglite/dist');
+const output = join(ROOT, `dist/meshpass-${process.platform}-${process.arch}`);
+const work = mkdtempSync(join(tmpdir(), 'meshpass-executable-'));
+try {
+  const thread = join(work, ENGINE_FILES[0]);
+  await bundle('packages/broker/src/store/pglite-thread.ts', thread);
+  const main = join(work, 'meshpass.mjs');
+  await bundle('packages/cli/src/executable.ts', main);
+  const assets = ENGINE_FILES.map((name) => [name, name === basename(thread) ? thread : join(PGLITE, name)] as const);
+  const config = {
+    ...{ main, mainFormat: 'module', output, assets: Object.fromEntries(assets) },
+    ...{ useCodeCache: true, disableExperimentalSEAWarning: true },
+  };
+  const configFile = join(work, 'sea.json');
+  writeFileSync(configFile, JSON.stringify(config));
+  mkdirSync(join(ROOT, 'dist'), { recursive: true });
+  execFileSync(process.execPath, [`--build-sea=${configFile}`], { stdio: ['ignore', 'ignore', 'inherit'] });
+  console.log(`Built ${output.slice(ROOT.length)}, ${Math.round(statSync(output).size / 1e6)} MB`);
+} finally {
+  rmSync(work, { recursive: true, force: true });
+}
+
+/** One file with everything in it; modules that are imported dynamically run only when they are. */
+async function bundle(input: string, file: string): Promise<void> {
+  const build = await rolldown({ input, cwd: ROOT, platform: 'node', logLevel: 'silent' });
+  await build.write({ file, format: 'esm', codeSplitting: false });
+  await build.close();
+}
