@@ -1,7 +1,9 @@
 /** Services, Pods and AuthorizationPolicies of the cluster, reduced to what policy needs to know of them. */
 import { type ForeignPolicy, MANAGED_BY, MANAGED_BY_LABEL, type MeshService } from '@meshpass/policy';
+import { isForSidecars, selectorOf } from '@meshpass/policy/istio/attach';
 import { actionOf, isDryRun } from '@meshpass/policy/istio/authorization-policy';
 import { protocolOf } from '@meshpass/policy/istio/port-protocol';
+import { distinctWorkloads, hasEnded, serviceAccountOf } from '@meshpass/policy/istio/workloads';
 import { z } from 'zod';
 
 type Workload = MeshService['workloads'][number];
@@ -78,23 +80,14 @@ export interface RunningPod extends Workload {
 /** Undefined for a Pod that has ended. */
 export function toPod(object: unknown): RunningPod | undefined {
   const { metadata, spec, status } = Pod.parse(object);
-  if (status?.phase === 'Succeeded' || status?.phase === 'Failed') return undefined;
-  const serviceAccount = spec.serviceAccountName ?? 'default';
-  return { namespace: metadata.namespace, labels: metadata.labels ?? {}, serviceAccount };
+  if (hasEnded(status?.phase)) return undefined;
+  return { namespace: metadata.namespace, labels: metadata.labels ?? {}, serviceAccount: serviceAccountOf(spec) };
 }
 
 /** The Service with the distinct workloads that it selects. */
 export function withWorkloads(service: Omit<MeshService, 'workloads'>, pods: readonly RunningPod[]): MeshService {
-  const wanted = Object.entries(service.selector);
-  const distinct = new Map<string, Workload>();
-  for (const { namespace, labels, serviceAccount } of pods) {
-    if (namespace !== service.namespace || wanted.length === 0) continue;
-    if (!wanted.every(([name, value]) => labels[name] === value)) continue;
-    // Replicas differ in this label alone; without it they are one workload.
-    const { 'pod-template-hash': _, ...kept } = labels;
-    distinct.set(JSON.stringify([serviceAccount, Object.entries(kept).sort()]), { labels: kept, serviceAccount });
-  }
-  return { ...service, workloads: [...distinct].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, workload]) => workload) };
+  const inside = pods.filter(({ namespace }) => namespace === service.namespace);
+  return { ...service, workloads: distinctWorkloads(service.selector, inside) };
 }
 
 const Policy = z.object({
@@ -120,9 +113,8 @@ export function toPolicy(object: unknown): WatchedPolicy {
   const { name, namespace, generation } = metadata;
   if (metadata.labels?.[MANAGED_BY_LABEL] === MANAGED_BY) return { ours: true, name, generation };
   // Taken for an ALLOW on sidecars, it would have us add the first ALLOW there and close them to everybody else.
-  const elsewhere = spec?.targetRef !== undefined || (spec?.targetRefs?.length ?? 0) > 0;
-  if (elsewhere || isDryRun({ metadata })) return { ours: false, policy: undefined, generation };
-  const selector = spec?.selector?.matchLabels;
+  if (!isForSidecars({ spec }) || isDryRun({ metadata })) return { ours: false, policy: undefined, generation };
+  const selector = selectorOf({ spec });
   const policy = { name, namespace, action: actionOf({ spec }), ...(selector && { selector }) };
   return { ours: false, policy, generation };
 }

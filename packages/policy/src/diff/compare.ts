@@ -5,6 +5,7 @@
  */
 import { agedBy } from '../istio/age.ts';
 import type { Resource } from '../istio/resources.ts';
+import { trustedPeerDomains } from '../istio/trust-domain.ts';
 import type { Call } from './call.ts';
 import { all, any, type Condition, flag, not, text } from './condition.ts';
 import { NONE, type Node, type Product } from './diagram.ts';
@@ -47,10 +48,12 @@ export interface CompareOptions {
 }
 
 /** Calls that exist: without mutual TLS there is no SNI to be seen, and with it the peer is of a domain that the mesh trusts. */
-export function realCalls({ trustDomain, trustDomainAliases, caTrustDomains = [] }: MeshSettings): Condition {
-  const trusted = [...new Set([trustDomain, ...trustDomainAliases, ...caTrustDomains])];
+export function realCalls(settings: MeshSettings): Condition {
   return any([
-    all([flag('peer'), any(trusted.map((domain) => text('peer.trustDomain', { form: 'exact', text: domain })))]),
+    all([
+      flag('peer'),
+      any(trustedPeerDomains(settings).map((domain) => text('peer.trustDomain', { form: 'exact', text: domain }))),
+    ]),
     all([not(flag('peer')), not(text('connection.sni', { form: 'present' }))]),
   ]);
 }
@@ -146,10 +149,20 @@ export function endpointsOf(
 ): readonly Endpoint[] {
   const named = [...new Set(books.flatMap(({ portsNamed }) => portsNamed))];
   return workloadsOf(resources, rootNamespace).flatMap((workload) => {
-    const declared = workload.ports.flatMap(({ port, protocols, services }) =>
-      protocols.map((protocol): Endpoint => ({ workload, port, protocol, services })),
+    const ports = Map.groupBy(
+      books.flatMap((book) => [...book.portsOf(workload).values()]),
+      ({ port }) => port,
     );
-    const others = [undefined, ...named.filter((port) => !workload.ports.some((one) => one.port === port))];
+    const declared = [...ports]
+      .sort(([a], [b]) => a - b)
+      .flatMap(([port, states]) => {
+        const services = [...new Set(states.flatMap(({ reachedAs }) => reachedAs))].sort();
+        const spoken = new Set(books.map((book) => book.portsOf(workload).get(port)?.protocol ?? 'undeclared'));
+        // On a port that declares nothing, the client's first bytes choose.
+        const protocols = (['http', 'tcp'] as const).filter((one) => spoken.has(one) || spoken.has('undeclared'));
+        return protocols.map((protocol): Endpoint => ({ workload, port, protocol, services }));
+      });
+    const others = [undefined, ...named.filter((port) => !ports.has(port))];
     return [
       ...declared,
       ...others.flatMap((port) =>

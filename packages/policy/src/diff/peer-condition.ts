@@ -3,18 +3,15 @@
  * `spiffe://TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT`, and no part has a `/` in it, so that a pattern over the whole comes apart into
  * patterns over the parts. Sources: Istio's pilot/pkg/security/authz/model and pilot/pkg/security/trustdomain.
  */
-import type { MeshConfig } from '../istio/mesh-config.ts';
+import { expandTrustDomain, type TrustDomains, trustDomainsOf, withAliases } from '../istio/trust-domain.ts';
 import { ALWAYS, all, any, type Condition, flag, NEVER, type TextField, text } from './condition.ts';
 import { readGlob, readText, type TextTest } from './text-test.ts';
-
-/** The mesh's trust domain, and what it is also called. */
-export type TrustDomains = Pick<MeshConfig, 'trustDomain' | 'trustDomainAliases'>;
 
 const PEER = flag('peer');
 
 /** `principals`: td/ns/NAMESPACE/sa/ACCOUNT, exact or with `*` at one end. */
 export function principal(value: string, trust: TrustDomains): Condition {
-  return any(withAliases(value, trust).map((one) => all([PEER, ofWhole(readText(one))])));
+  return any(withAliases(value, trustDomainsOf(trust)).map((one) => all([PEER, ofWhole(readText(one))])));
 }
 
 /** `namespaces`: Istio makes it the regular expression `.*\/ns/VALUE/.*` with `*` for any characters. */
@@ -41,8 +38,7 @@ export function account(value: string, policyNamespace: string): Condition {
 /** `trustDomains`: exact, or with one `*`. */
 export function trustDomains(value: string, trust: TrustDomains): Condition {
   if (value === '*') return PEER;
-  const known = [trust.trustDomain, ...trust.trustDomainAliases];
-  const values = known.includes(value) ? known : [value];
+  const values = expandTrustDomain(value, trustDomainsOf(trust));
   return all([PEER, any(values.map((one) => of('peer.trustDomain', readGlob(one, 'label'))))]);
 }
 
@@ -79,16 +75,6 @@ const PARTS: readonly (
   { name: 'sa' },
   { field: 'peer.account' },
 ];
-
-/** Istio writes a principal of this mesh, also one of `cluster.local`, once for each name of its trust domain. */
-function withAliases(value: string, { trustDomain, trustDomainAliases }: TrustDomains): readonly string[] {
-  const [domain = '', ...rest] = value.split('/');
-  if (rest.length !== 4 || domain === '*') return [value];
-  const own = [trustDomain, ...trustDomainAliases];
-  const matches = (name: string) => name === domain || (domain.startsWith('*') && name.endsWith(domain.slice(1)));
-  if (!own.some(matches) && domain !== 'cluster.local') return [value];
-  return [...new Set(own.map((name) => (matches(name) ? value : [name, ...rest].join('/'))))];
-}
 
 /** Prefixes and suffixes are compared faster than patterns. */
 function globTest(value: string): TextTest {

@@ -5,9 +5,10 @@
  */
 import { actionOf } from '../istio/authorization-policy.ts';
 import type { AuthorizationPolicy, AuthorizationRule } from '../istio/security.ts';
+import type { TrustDomains } from '../istio/trust-domain.ts';
 import { readRange } from './address-classes.ts';
 import { type AddressField, ALWAYS, all, any, type Condition, NEVER, not, text } from './condition.ts';
-import { account, namespace, principal, type TrustDomains, trustDomains } from './peer-condition.ts';
+import { account, namespace, principal, trustDomains } from './peer-condition.ts';
 import { readPath, readText, type TextTest } from './text-test.ts';
 import { claim, requestPrincipal } from './token-condition.ts';
 

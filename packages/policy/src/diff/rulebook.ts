@@ -2,19 +2,25 @@
  * What is let in at each port of each workload, by all policies of one state of a mesh. Formulas are made once for equal
  * sets of policies: two ports with the same key mean the same.
  */
-import { oldestFirst } from '../istio/age.ts';
-import { actionOf, isDryRun } from '../istio/authorization-policy.ts';
+import { attaches, GATEWAY_NAME, isForSidecars, selectorOf, selects } from '../istio/attach.ts';
+import { actionOf, type CustomEffect, customEffects, isDryRun, providerOf } from '../istio/authorization-policy.ts';
 import type { MeshConfig } from '../istio/mesh-config.ts';
+import type { Labels } from '../istio/object.ts';
+import { indexObjects, type MeshObjects } from '../istio/objects.ts';
+import { type PeerMode, peerModes } from '../istio/peer-authentication.ts';
 import type { Resource } from '../istio/resources.ts';
-import type { AuthorizationPolicy, JwtRule, PeerAuthentication, RequestAuthentication } from '../istio/security.ts';
+import type { AuthorizationPolicy, JwtRule, RequestAuthentication } from '../istio/security.ts';
+import type { TrustDomains } from '../istio/trust-domain.ts';
+import { type WorkloadPort, workloadPorts } from '../istio/workload-ports.ts';
+import { type ProxyKind, proxyKinds } from '../istio/workloads.ts';
 import { ALWAYS, all, any, type Condition, flag, NEVER, not } from './condition.ts';
-import type { TrustDomains } from './peer-condition.ts';
 import { looksAtPorts, type Place, portsNamed, ruleCondition } from './rule-condition.ts';
 import { type TokenConditions, tokenConditions } from './token-condition.ts';
-import { ofKind, type Protocol, selectorOf, selects, type Workload } from './workloads.ts';
+import { ofKind, type Protocol, type Workload } from './workloads.ts';
 
+/** What of the mesh's configuration policies depend on. */
 export type MeshSettings = Pick<MeshConfig, 'rootNamespace' | keyof TrustDomains> &
-  Partial<Pick<MeshConfig, 'caTrustDomains'>>;
+  Partial<Pick<MeshConfig, 'caTrustDomains' | 'authorizers'>>;
 
 /** What stands at one port of one workload. */
 export interface Guarded {
@@ -23,33 +29,41 @@ export interface Guarded {
   readonly allowed: Condition;
   /** Policies that are enforced here, CUSTOM, DENY and ALLOW. */
   readonly policies: () => readonly EnforcedPolicy[];
+  /** Why nothing is let in, whatever policies say. */
+  readonly closed?: string;
 }
 
 /** Each rule as a formula, so that it can be told which one decides about a call. */
 export interface EnforcedPolicy {
   readonly policy: AuthorizationPolicy;
   readonly rules: readonly Condition[];
+  /** A CUSTOM policy whose authorizer is not asked: whom it matches is refused. */
+  readonly refuses: boolean;
 }
 
 export interface Rulebook {
-  /** @param port of the pod; undefined for a port that nobody names */
-  readonly at: (workload: Workload, port: number | undefined, protocol: Protocol) => Guarded;
+  /**
+   * @param port of the pod; undefined for a port that nobody names
+   * @param spoken by the client: what a port is declared to speak decides which rules it meets, and where it declares nothing, this does
+   */
+  readonly at: (workload: Workload, port: number | undefined, spoken: Protocol) => Guarded;
+  /** Ports to which Services lead in this state. */
+  readonly portsOf: (workload: Workload) => ReadonlyMap<number, WorkloadPort>;
   /** Ports that policies name, though no Service may. */
   readonly portsNamed: readonly number[];
 }
 
-type Policy = AuthorizationPolicy | RequestAuthentication | PeerAuthentication;
+type Policy = AuthorizationPolicy | RequestAuthentication;
 
 export function rulebook(resources: readonly Resource[], settings: MeshSettings): Rulebook {
-  const authorization = scoped(
-    ofKind(resources, 'AuthorizationPolicy').filter((one) => !isDryRun(one) && !isElsewhere(one)),
-    settings,
-  );
-  const request = scoped(
-    ofKind(resources, 'RequestAuthentication').filter((one) => !isElsewhere(one)),
-    settings,
-  );
-  const peer = scoped(ofKind(resources, 'PeerAuthentication'), settings);
+  const objects = indexObjects(resources);
+  const kindOf = proxyKinds(objects.all('Gateway'));
+  // A dry run of CUSTOM may refuse all the same.
+  const enforced = objects.all('AuthorizationPolicy').filter((one) => !isDryRun(one) || actionOf(one) === 'CUSTOM');
+  const authorization = scoped(enforced, settings, kindOf);
+  const request = scoped(objects.all('RequestAuthentication'), settings, kindOf);
+  const peersOf = peerModesOf(objects, settings, kindOf);
+  const portsOf = remembered((workload: Workload) => workloadPorts(objects, settings, workload));
   const once = memory();
   const numbers = new Map<Policy, number>();
   for (const resource of resources) numbers.set(resource as Policy, numbers.size);
@@ -74,10 +88,14 @@ export function rulebook(resources: readonly Resource[], settings: MeshSettings)
     return depends;
   };
 
-  const at: Rulebook['at'] = (workload, port, protocol) => {
+  const at: Rulebook['at'] = (workload, port, spoken) => {
+    const declared = port === undefined ? undefined : portsOf(workload).get(port)?.protocol;
+    if (declared === 'http' && spoken === 'tcp') return NOT_HTTP;
+    const protocol = declared === 'tcp' ? 'tcp' : spoken;
     const layers = authorization(workload);
     const requests = protocol === 'http' ? request(workload) : NO_LAYERS;
-    const mode = mutualTls(peer(workload), port);
+    const modes = peersOf(workload);
+    const { mode } = (port === undefined ? undefined : modes.ports.get(port)) ?? modes.general;
     const tokenKey = idsOf(requests);
     const portOf = (some: readonly AuthorizationPolicy[]) => (dependsOnPort(some) ? (port ?? 'other') : '');
     const key = [protocol, layers.map(portOf).join(), mode, tokenKey, idsOf(layers)].join('|');
@@ -97,25 +115,38 @@ export function rulebook(resources: readonly Resource[], settings: MeshSettings)
           return some.length === 0 ? [] : [once(`any ${id}`, () => any(some.map((policy) => any(rulesOf(policy)))))];
         });
       const allowing = matching('ALLOW');
-      const providers = Map.groupBy(
-        layers.flat().filter((policy) => actionOf(policy) === 'CUSTOM'),
-        ({ spec }) => spec.provider?.name ?? '',
-      );
+      const customs = layers.flat().filter((policy) => actionOf(policy) === 'CUSTOM');
+      const effectOf = settings.authorizers
+        ? customEffects(customs, settings.authorizers, protocol)
+        : (policy: AuthorizationPolicy) => (isDryRun(policy) ? 'nothing' : 'asked');
+      const customOf = (effect: CustomEffect) => customs.filter((policy) => effectOf(policy) === effect);
+      const matched = (some: readonly AuthorizationPolicy[]) => any(some.map((policy) => any(rulesOf(policy))));
       const allowed = all([
         PEERS[mode],
         tolerable,
-        ...[...providers].map(([provider, some]) =>
-          any([not(any(some.map((policy) => any(rulesOf(policy))))), flag(`custom:${provider}`)]),
+        not(matched(customOf('refused'))),
+        ...[...Map.groupBy(customOf('asked'), providerOf)].map(([provider, some]) =>
+          any([not(matched(some)), flag(`custom:${provider}`)]),
         ),
         not(any(matching('DENY'))),
         allowing.length === 0 ? ALWAYS : any(allowing),
       ]);
-      const enforced = layers.flat().filter((policy) => actionOf(policy) !== 'AUDIT');
-      return { key, allowed, policies: () => enforced.map((policy) => ({ policy, rules: rulesOf(policy) })) };
+      const inForce = layers
+        .flat()
+        .filter(
+          (policy) => actionOf(policy) !== 'AUDIT' && (actionOf(policy) !== 'CUSTOM' || effectOf(policy) !== 'nothing'),
+        );
+      const policies = () =>
+        inForce.map((policy) => ({
+          ...{ policy, rules: rulesOf(policy) },
+          refuses: actionOf(policy) === 'CUSTOM' && effectOf(policy) === 'refused',
+        }));
+      return { key, allowed, policies };
     });
   };
   return {
     at,
+    portsOf,
     portsNamed: [...new Set(ofKind(resources, 'AuthorizationPolicy').flatMap(portsNamed))].sort((a, b) => a - b),
   };
 }
@@ -139,51 +170,66 @@ const NO_LAYERS: Layers<never> = [EMPTY, EMPTY, EMPTY];
 
 const NO_TOKENS: TokenConditions = { accepted: NEVER, tolerable: ALWAYS };
 
-type Mode = 'STRICT' | 'PERMISSIVE' | 'DISABLE';
-const PEERS: Readonly<Record<Mode, Condition>> = {
+const PEERS: Readonly<Record<PeerMode['mode'], Condition>> = {
   STRICT: flag('peer'),
   PERMISSIVE: ALWAYS,
   DISABLE: not(flag('peer')),
 };
 
-/** Those of a waypoint or gateway. */
-function isElsewhere({ spec }: AuthorizationPolicy | RequestAuthentication): boolean {
-  return spec.targetRef !== undefined || (spec.targetRefs?.length ?? 0) > 0;
-}
+const NOT_HTTP: Guarded = {
+  ...{ key: 'not-http', allowed: NEVER, policies: () => [] },
+  closed: 'the port is declared to speak HTTP, and this is none',
+};
 
-/** Policies of a workload in three layers, which many workloads share: of the mesh, of the namespace, its own. */
-function scoped<P extends Policy>(policies: readonly P[], { rootNamespace }: MeshSettings) {
+/**
+ * Policies of a workload in three layers, which many workloads share: of the mesh, of the namespace, its own. Pods of a Gateway of the
+ * Gateway API have theirs to themselves.
+ */
+function scoped<P extends AuthorizationPolicy | RequestAuthentication>(
+  policies: readonly P[],
+  { rootNamespace }: MeshSettings,
+  kindOf: (labels: Labels) => ProxyKind,
+) {
   const byNamespace = Map.groupBy(policies, ({ metadata }) => metadata.namespace);
   const split = new Map(
-    [...byNamespace].map(([namespace, some]) => [
-      namespace,
-      { wide: some.filter((one) => !selectorOf(one)), own: some.filter((one) => selectorOf(one)) },
-    ]),
+    [...byNamespace].map(([namespace, some]) => {
+      const ours = some.filter(isForSidecars);
+      return [
+        namespace,
+        { every: some, wide: ours.filter((one) => !selectorOf(one)), own: ours.filter((one) => selectorOf(one)) },
+      ];
+    }),
   );
-  const none = { wide: EMPTY as readonly P[], own: EMPTY as readonly P[] };
+  const none = { every: EMPTY as readonly P[], wide: EMPTY as readonly P[], own: EMPTY as readonly P[] };
   const root = split.get(rootNamespace) ?? none;
-  const known = new WeakMap<Workload, Layers<P>>();
-  const find = ({ namespace, labels }: Workload): Layers<P> => {
+  return remembered(({ namespace, labels }: Workload): Layers<P> => {
     const inside = namespace === rootNamespace ? none : (split.get(namespace) ?? none);
-    const candidates = root.own.length === 0 ? inside.own : [...root.own, ...inside.own];
-    const own = candidates.length === 0 ? EMPTY : candidates.filter((one) => selects(selectorOf(one)!, labels));
-    return [root.wide, inside.wide, own];
-  };
-  return (workload: Workload): Layers<P> => {
-    let layers = known.get(workload);
-    if (!layers) {
-      layers = find(workload);
-      known.set(workload, layers);
+    if (labels[GATEWAY_NAME] !== undefined) {
+      const proxy = { namespace, labels, kind: kindOf(labels) };
+      return [EMPTY, EMPTY, [...root.every, ...inside.every].filter((one) => attaches(one, proxy, rootNamespace))];
     }
-    return layers;
-  };
+    const candidates = root.own.length === 0 ? inside.own : [...root.own, ...inside.own];
+    const own = candidates.length === 0 ? EMPTY : candidates.filter((one) => selects(selectorOf(one), labels));
+    return [root.wide, inside.wide, own];
+  });
 }
 
-/** The nearest that says anything wins, on one level the oldest (Istio: "PeerAuthentication", precedence). */
-function mutualTls([mesh, namespace, own]: readonly (readonly PeerAuthentication[])[], port: number | undefined): Mode {
-  const said = (mode: string | undefined): Mode | undefined => (mode && mode !== 'UNSET' ? (mode as Mode) : undefined);
-  const [nearest] = oldestFirst(own!);
-  const ofPort = port === undefined ? undefined : nearest?.spec.portLevelMtls?.[String(port)]?.mode;
-  const modes = [nearest, oldestFirst(namespace!)[0], oldestFirst(mesh!)[0]].map((one) => said(one?.spec.mtls?.mode));
-  return said(ofPort) ?? modes.find((mode) => mode !== undefined) ?? 'PERMISSIVE';
+function peerModesOf(objects: MeshObjects, { rootNamespace }: MeshSettings, kindOf: (labels: Labels) => ProxyKind) {
+  const root = objects.within('PeerAuthentication', rootNamespace);
+  return remembered(({ namespace, labels }: Workload) => {
+    const inside = namespace === rootNamespace ? [] : objects.within('PeerAuthentication', namespace);
+    return peerModes([...root, ...inside], { namespace, labels, kind: kindOf(labels) }, rootNamespace);
+  });
+}
+
+function remembered<Key extends object, T>(make: (key: Key) => T): (key: Key) => T {
+  const known = new WeakMap<Key, T>();
+  return (key) => {
+    let value = known.get(key);
+    if (value === undefined) {
+      value = make(key);
+      known.set(key, value);
+    }
+    return value;
+  };
 }

@@ -19,10 +19,10 @@ export function verdict(guarded: Guarded, call: Call): Verdict {
   const policies = guarded.policies();
   const isAllowed = meets(call, guarded.allowed);
   const deciding = (action: string) => {
-    for (const { policy, rules } of policies) {
+    for (const { policy, rules, refuses } of policies) {
       if (actionOf(policy) !== action) continue;
       const rule = rules.findIndex((one) => meets(call, one));
-      if (rule >= 0) return { policy, rule };
+      if (rule >= 0) return { policy, rule, refuses };
     }
     return undefined;
   };
@@ -31,7 +31,17 @@ export function verdict(guarded: Guarded, call: Call): Verdict {
     if (by) return { allowed: true, reason: `allowed by ${formatRule(by.policy, by.rule)}`, ...by };
     return { allowed: true, reason: 'no policy denies it, and no ALLOW policy is there' };
   }
+  if (guarded.closed !== undefined) return { allowed: false, reason: guarded.closed };
   const custom = deciding('CUSTOM');
+  if (custom?.refuses) {
+    const { policy, rule } = custom;
+    return {
+      allowed: false,
+      reason: `refused by ${formatRule(policy, rule)}, whose authorizer is not asked`,
+      policy,
+      rule,
+    };
+  }
   const denied = deciding('DENY');
   if (denied) return { allowed: false, reason: `denied by ${formatRule(denied.policy, denied.rule)}`, ...denied };
   const allowing = policies.filter(({ policy }) => actionOf(policy) === 'ALLOW');

@@ -3,9 +3,10 @@
  * it leaves out, and when. Source: `pilot/pkg/security/authz/model` of Istio 1.31.
  */
 import type { AuthorizationOperation, AuthorizationRule, AuthorizationSource } from '../istio/security.ts';
+import { withAliases } from '../istio/trust-domain.ts';
 import { conditionPart } from './condition.ts';
 import type { Facts, Test } from './facts.ts';
-import { namespaceTest, principalTest, serviceAccountTest, trustDomainTest, withAliases } from './match-peer.ts';
+import { namespaceTest, principalTest, serviceAccountTest, trustDomainTest } from './match-peer.ts';
 import { textTest } from './match-text.ts';
 import { isTemplate, templateTest } from './path.ts';
 import { requestPrincipalTest } from './request-principal.ts';

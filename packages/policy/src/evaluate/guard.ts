@@ -1,15 +1,17 @@
 /** Everything that guards a workload, compiled once: calls are then decided without looking at a policy again. */
-import { actionOf, isDryRun } from '../istio/authorization-policy.ts';
+import type { AttachedService } from '../istio/attach.ts';
+import { actionOf, customEffects, isDryRun, providerOf } from '../istio/authorization-policy.ts';
 import type { MeshConfig } from '../istio/mesh-config.ts';
+import { type PeerMode, peerModes } from '../istio/peer-authentication.ts';
 import type { AuthorizationAction, AuthorizationPolicy, JwtRule } from '../istio/security.ts';
-import { type AttachedService, authorizationPolicies, requestAuthentications } from './attach.ts';
+import { trustDomainsOf, trustedPeerDomains } from '../istio/trust-domain.ts';
+import { type SpokenProtocol, workloadPorts } from '../istio/workload-ports.ts';
+import { authorizationPolicies, requestAuthentications } from './attach.ts';
 import type { Call, Decision, Reason, RuleRef } from './call.ts';
 import { compileRule, namedPrincipals } from './compile-rule.ts';
 import { CallFacts, type Facts, type Test } from './facts.ts';
 import type { MeshView } from './mesh-view.ts';
 import { normalizePath } from './path.ts';
-import { type PeerMode, peerModes } from './peer-mode.ts';
-import { type PortProtocol, workloadPorts } from './ports.ts';
 import { NONE, type TokenRule, tokenCheck } from './tokens.ts';
 import type { Workload } from './workload.ts';
 
@@ -17,7 +19,7 @@ export interface Guard {
   readonly workload: Workload;
   /** Decides about a call to this workload. Pure, and fast: policies are compiled. */
   readonly decide: (call: Call) => Decision;
-  readonly protocolOf: (port: number) => PortProtocol;
+  readonly protocolOf: (port: number) => SpokenProtocol;
   readonly peerMode: (port: number) => PeerMode;
   /** AuthorizationPolicies that apply. */
   readonly policies: readonly AuthorizationPolicy[];
@@ -32,32 +34,28 @@ export interface Guard {
 export function guardOf(
   view: MeshView,
   workload: Workload,
-  options: { readonly service?: AttachedService; readonly protocols?: ReadonlyMap<number, PortProtocol> } = {},
+  options: { readonly service?: AttachedService; readonly protocols?: ReadonlyMap<number, SpokenProtocol> } = {},
 ): Guard {
   const policies = authorizationPolicies(view, workload, options.service);
-  const trustDomains = [view.config.trustDomain, ...view.config.trustDomainAliases];
+  const trustDomains = trustDomainsOf(view.config);
   const declared =
-    options.protocols ?? new Map([...workloadPorts(view, workload)].map(([port, { protocol }]) => [port, protocol]));
-  const protocolOf = (port: number): PortProtocol => declared.get(port) ?? 'undeclared';
-  const peerMode = peerModes(view, workload);
+    options.protocols ??
+    new Map([...workloadPorts(view, view.config, workload)].map(([port, { protocol }]) => [port, protocol]));
+  const protocolOf = (port: number): SpokenProtocol => declared.get(port) ?? 'undeclared';
+  const root = view.config.rootNamespace;
+  const peers = [...new Set([workload.namespace, root])].flatMap((name) => view.within('PeerAuthentication', name));
+  const modes = peerModes(peers, workload, root);
+  const modeOf = (port: number): PeerMode => modes.ports.get(port) ?? modes.general;
   const http = ruleSets(policies, false, trustDomains, view.config.authorizers);
   const tcp = ruleSets(policies, true, trustDomains, view.config.authorizers);
   const authentications = requestAuthentications(view, workload, options.service);
   const checkTokens = tokenCheck(authentications);
   const tokenRules = authentications.flatMap(({ spec }) => spec.jwtRules ?? []);
   const { pathNormalization } = view.config;
-  const ours = [...trustDomains, ...view.config.caTrustDomains].map((domain) => `${domain}/`);
+  const ours = trustedPeerDomains(view.config).map((domain) => `${domain}/`);
   const isOurs = (principal: string): boolean => {
     for (const domain of ours) if (principal.startsWith(domain)) return true;
     return false;
-  };
-  const modes = new Map<number, PeerMode>();
-  const modeOf = (port: number): PeerMode => {
-    const known = modes.get(port);
-    if (known) return known;
-    const mode = peerMode(port);
-    modes.set(port, mode);
-    return mode;
   };
 
   const decide = (call: Call): Decision => {
@@ -118,11 +116,10 @@ interface RuleSets {
   readonly allow: RuleIndex | undefined;
   readonly noAllow: Decision;
   readonly audit: readonly CompiledRule[];
-  readonly custom: readonly CompiledRule[];
-  /** In dry run: as istiod 1.31 writes them, they refuse whom they match, if the mesh knows the authorizer. */
-  readonly dryCustom: readonly CompiledRule[];
-  /** Providers cannot be told apart by the proxy: every matching rule refuses. */
-  readonly customRefuses: (provider: string) => boolean;
+  /** Where one of them matches, its authorizer is asked. */
+  readonly customAsks: readonly CompiledRule[];
+  /** Where one of them matches, the proxy refuses by itself. */
+  readonly customRefuses: readonly CompiledRule[];
   readonly dryDeny: RuleIndex | undefined;
   readonly dryAllow: RuleIndex | undefined;
 }
@@ -143,7 +140,7 @@ function ruleSets(
         const test = compileRule(rule, context);
         if (!test) return [];
         const ref = policyRule(policy, index);
-        const provider = action === 'CUSTOM' ? (policy.spec.provider?.name ?? '') : undefined;
+        const provider = action === 'CUSTOM' ? providerOf(policy) : undefined;
         const principals = namedPrincipals(rule, trustDomains);
         return [
           {
@@ -157,10 +154,9 @@ function ruleSets(
   const allow = of('ALLOW', false);
   const dryAllow = of('ALLOW', true);
   const dryDeny = of('DENY', true);
-  const custom = of('CUSTOM', false);
-  const dryCustom = of('CUSTOM', true);
-  const named = new Set([...custom, ...dryCustom].map(({ spec }) => spec.provider?.name ?? ''));
-  const speak = new Map(authorizers.map(({ name, protocol }) => [name, protocol]));
+  const customs = policies.filter((policy) => actionOf(policy) === 'CUSTOM');
+  const effectOf = customEffects(customs, authorizers, as);
+  const custom = (effect: 'asked' | 'refused') => customs.filter((policy) => effectOf(policy) === effect);
   return {
     deny: indexed(compile(of('DENY', false), 'DENY')),
     allow: allow.length === 0 ? undefined : indexed(compile(allow, 'ALLOW')),
@@ -170,14 +166,8 @@ function ruleSets(
       ...(allow[0] && { rule: policyRule(allow[0]) }),
     },
     audit: compile(of('AUDIT', false), 'AUDIT'),
-    // Authorizers that speak HTTP are not asked about connections that do not.
-    custom: compile(custom, 'CUSTOM').filter(
-      ({ provider = '' }) => named.size > 1 || !forTcp || speak.get(provider) !== 'http',
-    ),
-    dryCustom: compile(dryCustom, 'CUSTOM').filter(
-      ({ provider = '' }) => named.size === 1 && speak.has(provider) && (!forTcp || speak.get(provider) === 'grpc'),
-    ),
-    customRefuses: (provider) => named.size > 1 || !speak.has(provider),
+    customAsks: compile(custom('asked'), 'CUSTOM'),
+    customRefuses: compile(custom('refused'), 'CUSTOM'),
     dryDeny: dryDeny.length === 0 ? undefined : indexed(compile(dryDeny, 'DENY')),
     dryAllow: dryAllow.length === 0 ? undefined : indexed(compile(dryAllow, 'ALLOW')),
   };
@@ -192,12 +182,11 @@ function decisionOf(action: AuthorizationAction, rule: RuleRef, as: 'http' | 'tc
 
 /** The external authorizers' part; undefined where none is asked. */
 function externally(sets: RuleSets, facts: Facts, call: Call, as: 'http' | 'tcp'): Decision | undefined {
-  if (sets.custom.length === 0 && sets.dryCustom.length === 0) return undefined;
-  for (const { test, decision } of sets.dryCustom) if (test(facts)) return decision;
+  if (sets.customAsks.length === 0 && sets.customRefuses.length === 0) return undefined;
+  for (const { test, decision } of sets.customRefuses) if (test(facts)) return decision;
   const asked: { provider: string; rule: RuleRef }[] = [];
-  for (const { test, ref, decision, provider = '' } of sets.custom) {
+  for (const { test, ref, decision, provider = '' } of sets.customAsks) {
     if (!test(facts)) continue;
-    if (sets.customRefuses(provider)) return decision;
     if (call.external?.[provider] === false) return { ...decision, external: [{ provider, rule: ref }] };
     asked.push({ provider, rule: ref });
   }

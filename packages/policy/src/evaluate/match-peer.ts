@@ -2,6 +2,7 @@
  * Tests of the peer's SPIFFE id, in the forms that istiod gives them: principals, namespaces, service accounts and trust
  * domains. Each gets the id without its scheme: `cluster.local/ns/shop/sa/web`.
  */
+import { expandTrustDomain, withAliases } from '../istio/trust-domain.ts';
 import { type TextTest, textTest } from './match-text.ts';
 
 /** @param trustDomains the mesh's own first, then its aliases */
@@ -36,7 +37,7 @@ export function serviceAccountTest(value: string, home: string): TextTest {
 
 export function trustDomainTest(values: readonly string[], trustDomains: readonly string[]): TextTest {
   const tests = values
-    .flatMap((value) => (trustDomains.includes(value) ? trustDomains : [value]))
+    .flatMap((value) => expandTrustDomain(value, trustDomains))
     .map((value): TextTest => {
       if (value === '*') return () => true;
       const star = value.indexOf('*');
@@ -45,28 +46,6 @@ export function trustDomainTest(values: readonly string[], trustDomains: readonl
       return (id) => form.test(id);
     });
   return (id) => tests.some((test) => test(id));
-}
-
-/** A principal of the mesh is meant under all of its trust domains; `cluster.local` is a name for them. */
-export function withAliases(principal: string, trustDomains: readonly string[]): readonly string[] {
-  const [written, ...path] = principal.split('/');
-  if (path.length !== 4 || written === '*') return [principal];
-  const ours = trustDomains.some((domain) => matchesDomain(domain, written!)) || written === 'cluster.local';
-  if (!ours) return [principal];
-  return trustDomains.map((domain) => (isSuffix(domain, written!) ? principal : [domain, ...path].join('/')));
-}
-
-function matchesDomain(domain: string, written: string): boolean {
-  if (written === '*') return true;
-  return domain === written || isSuffix(domain, written) || isPrefix(domain, written);
-}
-
-function isSuffix(domain: string, written: string): boolean {
-  return written.startsWith('*') && domain.endsWith(written.slice(1));
-}
-
-function isPrefix(domain: string, written: string): boolean {
-  return written.endsWith('*') && domain.startsWith(written.slice(0, -1));
 }
 
 function quote(text: string): string {

@@ -1,12 +1,13 @@
 /** What a call is addressed to, as people write it, and the workloads and ports that answer there. */
 import { MeshpassError } from '@meshpass/identity';
 import { didYouMean } from '../did-you-mean.ts';
+import { type AttachedService, selects } from '../istio/attach.ts';
 import type { ResourceOf } from '../istio/resources.ts';
-import type { AttachedService } from './attach.ts';
+import { workloadPorts } from '../istio/workload-ports.ts';
+import { proxyKinds, standInPorts } from '../istio/workloads.ts';
 import { type Guard, guardOf } from './guard.ts';
 import type { MeshView } from './mesh-view.ts';
-import { workloadPorts } from './ports.ts';
-import { selects, type Workload } from './workload.ts';
+import type { Workload } from './workload.ts';
 
 export interface Endpoint {
   /** As asked for: `orders.shop:80`. */
@@ -88,9 +89,11 @@ function behind(
   const { selector } = service.spec;
   if (!selector || Object.keys(selector).length === 0) return [];
   const known = view.workloads.filter((one) => one.namespace === namespace && selects(selector, one.labels));
-  const host = `${name}.${namespace}.svc.${view.config.clusterDomain}:${port}`;
-  return (known.length > 0 ? known : [standIn(service, selector)]).flatMap((workload) => {
-    const reached = [...workloadPorts(view, workload).values()].find(({ reachedAs }) => reachedAs.includes(host));
+  const host = `${name}.${namespace}:${port}`;
+  return (known.length > 0 ? known : [standIn(view, service, selector)]).flatMap((workload) => {
+    const reached = [...workloadPorts(view, view.config, workload).values()].find(({ reachedAs }) =>
+      reachedAs.includes(host),
+    );
     if (!reached) return [];
     const key = `${workload.namespace}/${workload.name}`;
     const attached: AttachedService | undefined =
@@ -103,12 +106,9 @@ function behind(
   });
 }
 
-function standIn(service: ResourceOf<'Service'>, labels: Workload['labels']): Workload {
+function standIn(view: MeshView, service: ResourceOf<'Service'>, labels: Workload['labels']): Workload {
   const { name, namespace } = service.metadata;
-  const portNames = new Map(
-    (service.spec.ports ?? []).flatMap(({ port, targetPort }) =>
-      typeof targetPort === 'string' ? [[targetPort, port] as const] : [],
-    ),
-  );
-  return { namespace, name, labels, serviceAccount: 'default', kind: 'sidecar', portNames, source: service };
+  const kind = proxyKinds(view.all('Gateway'))(labels);
+  const portNames = standInPorts(service.spec);
+  return { namespace, name, labels, serviceAccount: 'default', kind, portNames, source: service };
 }

@@ -1,6 +1,8 @@
 /** What an AuthorizationPolicy does as a whole, whatever its rules say. Source: pilot/pkg/security/authz/builder of Istio 1.31. */
+
+import type { MeshConfig } from './mesh-config.ts';
 import type { Metadata } from './object.ts';
-import type { AuthorizationAction, AuthorizationPolicySpec } from './security.ts';
+import type { AuthorizationAction, AuthorizationPolicy } from './security.ts';
 
 export const DRY_RUN = 'istio.io/dry-run';
 
@@ -16,6 +18,45 @@ export function isDryRun({ metadata }: { readonly metadata: Pick<Metadata, 'anno
 }
 
 /** The action of a policy; ALLOW where it names none, as in the API's enumeration. */
-export function actionOf({ spec }: { readonly spec?: Pick<AuthorizationPolicySpec, 'action'> }): AuthorizationAction {
+export function actionOf({
+  spec,
+}: {
+  readonly spec?: { readonly action?: AuthorizationAction | undefined } | undefined;
+}): AuthorizationAction {
   return spec?.action ?? 'ALLOW';
+}
+
+/** What becomes of a call that a CUSTOM policy matches: its authorizer is asked, the proxy refuses by itself, or nothing. */
+export type CustomEffect = 'asked' | 'refused' | 'nothing';
+
+/**
+ * How each of a proxy's CUSTOM policies works, as istiod 1.31 writes them. A provider that the mesh does not know, or several
+ * providers on one workload, refuse whatever matches; a policy in dry run refuses, too, where it is the mesh's only one and the mesh
+ * knows its provider. Providers that speak HTTP are not asked about connections that are not HTTP.
+ * @param policies the CUSTOM policies of one proxy
+ * @param authorizers of the mesh's configuration
+ * @param protocol by which rules the call is judged
+ */
+export function customEffects(
+  policies: readonly AuthorizationPolicy[],
+  authorizers: MeshConfig['authorizers'],
+  protocol: 'http' | 'tcp',
+): (policy: AuthorizationPolicy) => CustomEffect {
+  const several = new Set(policies.map(providerOf)).size > 1;
+  const speaks = new Map(authorizers.map((one) => [one.name, one.protocol]));
+  return (policy) => {
+    const spoken = speaks.get(providerOf(policy));
+    if (isDryRun(policy)) {
+      const enforced = !several && spoken !== undefined && (protocol === 'http' || spoken === 'grpc');
+      return enforced ? 'refused' : 'nothing';
+    }
+    if (several) return 'refused';
+    if (protocol === 'tcp' && spoken === 'http') return 'nothing';
+    return spoken === undefined ? 'refused' : 'asked';
+  };
+}
+
+/** Name of the extension provider that a CUSTOM policy leaves calls to. */
+export function providerOf({ spec }: AuthorizationPolicy): string {
+  return spec.provider?.name ?? '';
 }

@@ -1,17 +1,20 @@
 /** The mesh as the compiler needs it, out of the resources of a cluster or of files. */
 import { byName } from '../by-name.ts';
 import { MANAGED_BY, MANAGED_BY_LABEL } from '../compile/metadata.ts';
-import { ofKind, selects } from '../diff/workloads.ts';
+import { ofKind } from '../diff/workloads.ts';
+import { isForSidecars, selectorOf } from '../istio/attach.ts';
 import { actionOf, isDryRun } from '../istio/authorization-policy.ts';
+import { indexObjects } from '../istio/objects.ts';
 import { protocolOf } from '../istio/port-protocol.ts';
 import type { Resource, ResourceOf } from '../istio/resources.ts';
+import { distinctWorkloads, type PodTemplateOf, podTemplates } from '../istio/workloads.ts';
 import type { ForeignPolicy, Mesh, MeshService } from '../model.ts';
 
 /** What no resource tells. */
 export type MeshShape = Pick<Mesh, 'trustDomain' | 'rootNamespace' | 'clusterDomain' | 'gateway'>;
 
 export function meshOf(resources: readonly Resource[], shape: MeshShape): Mesh {
-  const pods = Map.groupBy(podsOf(resources), ({ namespace }) => namespace);
+  const pods = Map.groupBy(podTemplates(indexObjects(resources).all), ({ namespace }) => namespace);
   const services = ofKind(resources, 'Service').flatMap((service) => toService(service, pods));
   const namespaces = ofKind(resources, 'Namespace').map(({ metadata: { name, labels = {} } }) => ({ name, labels }));
   return {
@@ -27,7 +30,7 @@ export function isOurs({ metadata }: Pick<Resource, 'metadata'>): boolean {
   return metadata.labels?.[MANAGED_BY_LABEL] === MANAGED_BY;
 }
 
-type Workload = MeshService['workloads'][number] & { readonly namespace: string };
+type Workload = Pick<PodTemplateOf, 'namespace' | 'labels' | 'serviceAccount'>;
 
 function toService(
   { metadata, spec }: ResourceOf<'Service'>,
@@ -35,15 +38,7 @@ function toService(
 ): MeshService[] {
   if (spec.type === 'ExternalName') return [];
   const selector = spec.selector ?? {};
-  const distinct = new Map<string, MeshService['workloads'][number]>();
-  for (const { labels, serviceAccount } of pods.get(metadata.namespace) ?? []) {
-    if (Object.keys(selector).length === 0 || !selects(selector, labels)) continue;
-    // Replicas differ in this label alone; without it they are one workload.
-    const { 'pod-template-hash': _, ...kept } = labels;
-    distinct.set(JSON.stringify([serviceAccount, Object.entries(kept).sort()]), { labels: kept, serviceAccount });
-  }
-  // Whoever comes has these labels at least. An ALLOW for them selects nobody that somebody else's ALLOW does not.
-  if (distinct.size === 0) distinct.set('', { labels: selector, serviceAccount: 'default' });
+  const workloads = distinctWorkloads(selector, pods.get(metadata.namespace) ?? []);
   const tcp = (spec.ports ?? []).filter(({ protocol }) => (protocol ?? 'TCP') === 'TCP');
   return [
     {
@@ -55,47 +50,16 @@ function toService(
         ...{ port, targetPort, name },
         protocol: protocolOf(port, appProtocol ?? name),
       })),
-      workloads: [...distinct].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, workload]) => workload),
+      // Whoever comes has these labels at least. An ALLOW for them selects nobody that somebody else's ALLOW does not.
+      workloads: workloads.length > 0 ? workloads : [{ labels: selector, serviceAccount: 'default' }],
     },
   ];
-}
-
-function podsOf(resources: readonly Resource[]): readonly Workload[] {
-  return resources.flatMap((one): Workload[] => {
-    const { namespace } = one.metadata;
-    switch (one.kind) {
-      case 'Pod': {
-        if (['Succeeded', 'Failed'].includes(one.status?.phase ?? '')) return [];
-        return [
-          { namespace, labels: one.metadata.labels ?? {}, serviceAccount: one.spec.serviceAccountName ?? 'default' },
-        ];
-      }
-      case 'Deployment':
-      case 'StatefulSet':
-      case 'DaemonSet':
-      case 'ReplicaSet':
-      case 'Job': {
-        const { metadata, spec } = one.spec.template ?? {};
-        return [{ namespace, labels: metadata?.labels ?? {}, serviceAccount: spec?.serviceAccountName ?? 'default' }];
-      }
-      default:
-        return [];
-    }
-  });
 }
 
 /** Only what sidecars enforce: taken for an ALLOW on sidecars, another would have us add the first ALLOW there. */
 function toForeign(policy: ResourceOf<'AuthorizationPolicy'>): ForeignPolicy[] {
-  const { metadata, spec } = policy;
-  const elsewhere = spec.targetRef !== undefined || (spec.targetRefs?.length ?? 0) > 0;
-  if (isOurs(policy) || elsewhere || isDryRun(policy)) return [];
-  const selector = spec.selector?.matchLabels;
-  return [
-    {
-      name: metadata.name,
-      namespace: metadata.namespace,
-      action: actionOf(policy),
-      ...(selector && { selector }),
-    },
-  ];
+  if (isOurs(policy) || !isForSidecars(policy) || isDryRun(policy)) return [];
+  const { name, namespace } = policy.metadata;
+  const selector = selectorOf(policy);
+  return [{ name, namespace, action: actionOf(policy), ...(selector && { selector }) }];
 }

@@ -1,0 +1,29 @@
+/** The objects of a mesh by kind and namespace, in the order of istiod. */
+import { oldestFirst } from './age.ts';
+import type { Resource, ResourceKind, ResourceOf } from './resources.ts';
+
+export interface MeshObjects {
+  /** Objects of a kind, the oldest first. */
+  readonly all: <Kind extends ResourceKind>(kind: Kind) => readonly ResourceOf<Kind>[];
+  readonly within: <Kind extends ResourceKind>(kind: Kind, namespace: string) => readonly ResourceOf<Kind>[];
+}
+
+export function indexObjects(resources: readonly Resource[]): MeshObjects {
+  const kinds = new Map<string, Resource[]>();
+  const places = new Map<string, Resource[]>();
+  for (const resource of oldestFirst(resources)) {
+    push(kinds, resource.kind, resource);
+    push(places, `${resource.kind}/${resource.metadata.namespace}`, resource);
+  }
+  return {
+    all: <Kind extends ResourceKind>(kind: Kind) => (kinds.get(kind) ?? []) as unknown as readonly ResourceOf<Kind>[],
+    within: <Kind extends ResourceKind>(kind: Kind, namespace: string) =>
+      (places.get(`${kind}/${namespace}`) ?? []) as unknown as readonly ResourceOf<Kind>[],
+  };
+}
+
+function push(lists: Map<string, Resource[]>, key: string, resource: Resource): void {
+  const list = lists.get(key);
+  if (list) list.push(resource);
+  else lists.set(key, [resource]);
+}
