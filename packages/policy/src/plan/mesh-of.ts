@@ -1,9 +1,11 @@
 /** The mesh as the compiler needs it, out of the resources of a cluster or of files. */
 import { byName } from '../by-name.ts';
 import { MANAGED_BY, MANAGED_BY_LABEL } from '../compile/metadata.ts';
+import type { MeshSettings } from '../diff/rulebook.ts';
 import { ofKind } from '../diff/workloads.ts';
 import { isForSidecars, selectorOf } from '../istio/attach.ts';
 import { actionOf, isDryRun } from '../istio/authorization-policy.ts';
+import { DEFAULT_MESH_CONFIG, findMeshConfig } from '../istio/mesh-config.ts';
 import { indexObjects } from '../istio/objects.ts';
 import { protocolOf } from '../istio/port-protocol.ts';
 import type { Resource, ResourceOf } from '../istio/resources.ts';
@@ -22,6 +24,25 @@ export function meshOf(resources: readonly Resource[], shape: MeshShape): Mesh {
     services: services.sort(byName),
     ...(namespaces.length > 0 && { namespaces }),
     foreignPolicies: ofKind(resources, 'AuthorizationPolicy').flatMap(toForeign).sort(byName),
+  };
+}
+
+/**
+ * What of the mesh's configuration policies depend on, from the ConfigMap of istiod where it is among the resources. Without it no
+ * external authorizer is known, and any may be there.
+ * @param aliases of the trust domain, instead of what the ConfigMap says
+ */
+export function settingsOf(
+  resources: readonly Resource[],
+  shape: MeshShape,
+  aliases?: readonly string[],
+): MeshSettings {
+  const config = findMeshConfig(resources);
+  return {
+    ...shape,
+    trustDomainAliases: aliases ?? config.trustDomainAliases,
+    caTrustDomains: config.caTrustDomains,
+    ...(config !== DEFAULT_MESH_CONFIG && { authorizers: config.authorizers }),
   };
 }
 

@@ -6,13 +6,14 @@ import { grantNamespace, MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { GRANT_LABEL } from '../compile/metadata.ts';
 import { compile } from '../compile.ts';
+import { agedBy } from '../istio/age.ts';
 import { loadObject } from '../istio/load.ts';
 import type { Resource } from '../istio/resources.ts';
 import type { Access, IdentityTokens, Manifest } from '../model.ts';
 import { resolveAccess } from '../resolve.ts';
 import type { Finding } from './finding.ts';
 import { groundOf } from './ground.ts';
-import { isOurs, type MeshShape, meshOf } from './mesh-of.ts';
+import { isOurs, type MeshShape, meshOf, settingsOf } from './mesh-of.ts';
 import { type PeopleChange, peopleChanges } from './people-changes.ts';
 import { prove } from './prove.ts';
 import { type ReachChange, reachChanges } from './reach-changes.ts';
@@ -57,12 +58,12 @@ export function planChange(input: PlanInput): Plan {
   const mesh = meshOf(cluster, shape);
   const manifests = compile(access, mesh, tokens);
   const present = cluster.filter(isCompiled);
-  const settings = { ...shape, trustDomainAliases: input.trustDomainAliases ?? [] };
+  const settings = settingsOf(cluster, shape, input.trustDomainAliases);
   const { grants } = resolveAccess(access, mesh);
   const before = present.flatMap((one) => (one.kind === 'Namespace' ? [one.metadata.labels![GRANT_LABEL]!] : []));
   const after = [
     ...cluster.filter((one) => !isCompiled(one)),
-    ...[...manifests, ...retired(before, access, shape)].flatMap(toResource),
+    ...agedBy([...manifests, ...retired(before, access, shape)].flatMap(toResource), cluster),
   ];
   const holders = [...new Set([...access.grants.map(({ name }) => name), ...before])].sort();
   const ground = groundOf({ before: cluster, after, grants, mesh, settings, tokens, holders });

@@ -16,7 +16,7 @@ import type { Resource } from '../istio/resources.ts';
 import type { Access, IdentityTokens, Mesh } from '../model.ts';
 import { holderOf } from '../plan/granted.ts';
 import { type Ground, groundOf } from '../plan/ground.ts';
-import { isOurs, type MeshShape, meshOf } from '../plan/mesh-of.ts';
+import { isOurs, type MeshShape, meshOf, settingsOf } from '../plan/mesh-of.ts';
 import { claimsRequired } from '../required-claims.ts';
 import { resolveAccess } from '../resolve.ts';
 import { type Coverage, coverageOf, type Touched } from './coverage.ts';
@@ -57,7 +57,7 @@ export function runSuites(input: SuiteInput): SuiteResult {
   const ground = groundOf({
     ...{ before: state, after: state, mesh, tokens },
     grants,
-    settings: { ...shape, trustDomainAliases: [] },
+    settings: settingsOf(input.cluster, shape),
     holders: access.grants.map(({ name }) => name),
     also: [...sets.values()],
   });
