@@ -1,11 +1,11 @@
 /** Workloads as calls meet them: what has a proxy and so is guarded. */
-import type { Proxy } from '../istio/attach.ts';
+import type { MeshProxy } from '../istio/attach.ts';
 import type { MeshObjects } from '../istio/objects.ts';
 import type { Resource } from '../istio/resources.ts';
 import type { Serving } from '../istio/workload-ports.ts';
 import { lastingLabels, podTemplates, portNamesOf, proxyKinds } from '../istio/workloads.ts';
 
-export interface Workload extends Proxy, Serving {
+export interface Workload extends MeshProxy, Serving {
   /** Of the Pod, or of what makes it. */
   readonly name: string;
   readonly serviceAccount: string;

@@ -5,7 +5,7 @@ import type { Attachment, TargetRef } from './security.ts';
 import type { ProxyKind } from './workloads.ts';
 
 /** A proxy, as policies see it. */
-export interface Proxy {
+export interface MeshProxy {
   readonly namespace: string;
   readonly labels: Labels;
   readonly kind: ProxyKind;
@@ -31,7 +31,7 @@ export const GATEWAY_NAME = 'gateway.networking.k8s.io/gateway-name';
  */
 export function attaches(
   { metadata, spec }: AttachedPolicy,
-  proxy: Proxy,
+  proxy: MeshProxy,
   rootNamespace: string,
   service?: AttachedService,
 ): boolean {

@@ -2,7 +2,7 @@
  * PeerAuthentication: who must come by mutual TLS. The narrowest scope that says anything decides, and in it the oldest policy.
  * Source: `ComposePeerAuthentication` in pilot/pkg/security/authn/policy_applier.go of Istio 1.31.
  */
-import { type Proxy, selectorOf, selects } from './attach.ts';
+import { type MeshProxy, selectorOf, selects } from './attach.ts';
 import type { MutualTlsMode, PeerAuthentication } from './security.ts';
 
 export interface PeerMode {
@@ -26,7 +26,7 @@ const PERMISSIVE: PeerModes = { general: { mode: 'PERMISSIVE' }, ports: new Map(
  * workload. Ports are those of the workload's own policy alone.
  * @param policies the oldest first; those of other namespaces are left alone
  */
-export function peerModes(policies: readonly PeerAuthentication[], proxy: Proxy, rootNamespace: string): PeerModes {
+export function peerModes(policies: readonly PeerAuthentication[], proxy: MeshProxy, rootNamespace: string): PeerModes {
   if (proxy.kind !== 'sidecar') return PERMISSIVE;
   let mesh: PeerAuthentication | undefined;
   let namespace: PeerAuthentication | undefined;
