@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import type { EdgeDecision } from '@meshpass/identity';
+import { below } from './below.ts';
 import type { Gateway } from './carry.ts';
 import type { Directory } from './directory.ts';
 import { DEFAULT_LIMITS, type EdgeLimits } from './limits.ts';
@@ -49,7 +50,8 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   const { directory, gateway, clock = Date.now, log = SILENT } = options;
   const limits: EdgeLimits = { ...DEFAULT_LIMITS, ...options.limits };
   const reporter = createReporter(options.report, limits.anonymousReportsPerSecond, randomUUID, clock);
-  const tunnels = new Map<string, Tunnel>();
+  const tunnels = new Set<Tunnel>();
+  const onSocket = new WeakMap<Socket, Tunnel>();
   const bySource = new Map<string, number>();
   const bySession = new Map<string, Set<Tunnel>>();
   const refused: Record<string, number> = {};
@@ -66,7 +68,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     ALPNProtocols: ['http/1.1'],
   });
   secure.on('secureConnection', (tls: TLSSocket) => {
-    const tunnel = tunnels.get(remoteOf(tls));
+    const tunnel = tunnelOf(tls);
     if (!tunnel) {
       tls.on('error', () => {});
       tls.destroy();
@@ -78,8 +80,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   });
   secure.on('tlsClientError', (error: NodeJS.ErrnoException, tls: TLSSocket) => {
     tls.on('error', () => {});
-    // The socket may have lost its address by now: find the tunnel by what it kept, else its deadline ends it.
-    const tunnel = tunnels.get(remoteOf(tls));
+    const tunnel = tunnelOf(tls);
     if (tunnel) tunnel.handshakeFailed(error.code ?? 'error');
     else tls.destroy();
   });
@@ -106,7 +107,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
       // A new context has new ticket keys, so that no session made under the old roots can be resumed.
       renewContext();
       if (!removed) return;
-      for (const tunnel of [...tunnels.values()]) {
+      for (const tunnel of [...tunnels]) {
         if (tunnel.stage === 'handshake' || tunnel.stage === 'warm') tunnel.cut();
       }
     },
@@ -142,7 +143,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
       clearInterval(timer);
       unlisten();
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
-      for (const tunnel of [...tunnels.values()]) tunnel.cut(undefined, 'the edge stops');
+      for (const tunnel of [...tunnels]) tunnel.cut(undefined, 'the edge stops');
       reporter.sweep(Number.POSITIVE_INFINITY);
       await closed;
     },
@@ -164,8 +165,14 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     raw.on('error', () => {});
     const tunnel = new Tunnel(host, raw, source);
     bySource.set(source, ofSource + 1);
-    tunnels.set(tunnel.remote, tunnel);
+    tunnels.add(tunnel);
+    onSocket.set(raw, tunnel);
     secure.emit('connection', raw);
+  }
+
+  function tunnelOf(tls: TLSSocket): Tunnel | undefined {
+    const raw = below(tls);
+    return raw && onSocket.get(raw);
   }
 
   function decided(decision: EdgeDecision, known: boolean): void {
@@ -183,7 +190,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   }
 
   function left(tunnel: Tunnel): void {
-    tunnels.delete(tunnel.remote);
+    tunnels.delete(tunnel);
     const ofSource = (bySource.get(tunnel.source) ?? 1) - 1;
     if (ofSource > 0) bySource.set(tunnel.source, ofSource);
     else bySource.delete(tunnel.source);
@@ -198,7 +205,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
 
   function sweep(): void {
     const now = clock();
-    for (const tunnel of [...tunnels.values()]) tunnel.sweep(now);
+    for (const tunnel of [...tunnels]) tunnel.sweep(now);
     reporter.sweep(now);
   }
 
@@ -229,7 +236,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     let warm = 0;
     let open = 0;
     let { bytesIn, bytesOut } = total;
-    for (const tunnel of tunnels.values()) {
+    for (const tunnel of tunnels) {
       if (tunnel.stage === 'warm') warm++;
       if (tunnel.stage !== 'open') continue;
       open++;
@@ -258,7 +265,7 @@ function sweepInterval(limits: EdgeLimits): number {
   return Math.max(10, Math.min(1_000, Math.floor(shortest / 4)));
 }
 
-// A connected socket is known by its far end as long as it is open.
+/** For the audit log. It names no connection: another one may have the same at its far end. */
 function remoteOf(socket: Socket): string {
   return `${socket.remoteAddress}:${socket.remotePort}`;
 }

@@ -31,7 +31,7 @@ export interface TunnelHost {
 type Stage = 'handshake' | 'warm' | 'head' | 'dial' | 'hello' | 'open' | 'refused' | 'gone';
 
 export class Tunnel {
-  /** Address and port of the client: the name of the connection while it is open. */
+  /** Address and port of the client, for the audit log. */
   readonly remote: string;
   readonly source: string;
   stage: Stage = 'handshake';

@@ -12,6 +12,13 @@ export const STRANGER = 'spiffe://cluster.local/ns/shop/sa/orders';
 export const ORDERS: Target = { host: 'orders.shop.svc.cluster.local', port: 8080 };
 export const LEDGER: Target = { host: 'ledger-db.shop.svc.cluster.local', port: 5432 };
 
+/** Ends of the outer connection, where a test chooses them. */
+export interface Way {
+  readonly host?: string;
+  readonly localAddress?: string;
+  readonly localPort?: number;
+}
+
 export interface Road {
   readonly mesh: Ca;
   readonly web: Ca;
@@ -24,7 +31,7 @@ export interface Road {
   advance(ms: number): void;
   admit(id: string, spiffeId: string, targets?: readonly Target[], expiresAt?: number): void;
   /** The outer connection, handshake done. */
-  outer(credential: Credential | undefined, session?: Buffer): Promise<TLSSocket>;
+  outer(credential: Credential | undefined, session?: Buffer, way?: Way): Promise<TLSSocket>;
   /** The TLS session that the edge gave to an outer connection. */
   ticket(outer: TLSSocket): Promise<Buffer>;
   /** A whole tunnel with its inner TLS. */
@@ -39,6 +46,8 @@ export async function buildRoad(
   options: {
     readonly serve?: (socket: Socket) => void;
     readonly rawGateway?: (socket: Socket) => void;
+    /** Listens on every IPv4 address of this machine, and not on 127.0.0.1 alone. */
+    readonly everywhere?: boolean;
     /** The broker has not said anything yet. */
     readonly unheard?: boolean;
   } = {},
@@ -65,7 +74,7 @@ export async function buildRoad(
   await once(gateway, 'listening');
   const decisions: EdgeDecision[] = [];
   const edge = await startEdge({
-    listen: { host: '127.0.0.1', port: 0 },
+    listen: { host: options.everywhere ? '0.0.0.0' : '127.0.0.1', port: 0 },
     tls: await web.issue({ san: [{ type: 'dns', value: 'edge.test' }] }),
     gateway: { host: '127.0.0.1', port: (gateway.address() as AddressInfo).port },
     directory,
@@ -76,9 +85,10 @@ export async function buildRoad(
 
   const tickets = new WeakMap<TLSSocket, Buffer>();
   let greeted = 0;
-  async function outer(credential: Credential | undefined, session?: Buffer): Promise<TLSSocket> {
+  async function outer(credential: Credential | undefined, session?: Buffer, way: Way = {}): Promise<TLSSocket> {
     const socket = connect({
       host: '127.0.0.1',
+      ...way,
       port: edge.address.port,
       servername: 'edge.test',
       ca: web.root,
