@@ -9,6 +9,7 @@ test('the kernel lists a connection as long as a process holds it', async () => 
   const { port } = server.address() as AddressInfo;
   expect(connectionsAt(port)).toEqual([]);
   const client = connect(port, '127.0.0.1');
+  client.on('error', () => {});
   const [accepted] = (await once(server, 'connection')) as [Socket];
   expect(connectionsAt(port)).toEqual([{ localPort: port, remotePort: client.localPort, state: 'established' }]);
   client.end();
