@@ -12,10 +12,11 @@ import type { AuditKey } from './audit/key.ts';
 import { namedRules } from './audit/rule.ts';
 import type { BrokerConfig } from './config.ts';
 import { createApp } from './http/app.ts';
+import { createConnections } from './http/connections.ts';
 import { recordEdgeDecisions } from './http/edge.ts';
-import { type Listening, listenTls } from './http/listen.ts';
+import { listenTls } from './http/listen.ts';
 import { createOperatorApp } from './http/operator.ts';
-import { sourceReader } from './http/source.ts';
+import { proxyChecker, sourceReader } from './http/source.ts';
 import type { OperatorListener } from './http/standby.ts';
 import { labOnlyFeed, labOnlyLiveIndex } from './lab-only-break-revocation.ts';
 import type { Metrics } from './metrics.ts';
@@ -132,7 +133,10 @@ export async function startActive(
   };
   const streams = new Set<ServerResponse>();
   let stopping = false;
-  let listener: Listening | undefined;
+  const connections = createConnections({
+    perSource: config.maxStrangersPerSource,
+    isProxy: proxyChecker(config.trustedProxies),
+  });
   const issuer = {
     ...{ signer: parts.signer, issuer: config.publicUrl, audience: config.tokenAudience, life: config.tokenSeconds },
     ...{ clock, random },
@@ -180,7 +184,7 @@ export async function startActive(
     certificates: { authority: parts.authority, mesh, journal, revocations, denies, clock },
     signer: parts.signer,
     replay: {
-      strangers: createReplayMemory(MAX_AGE + MAX_AHEAD, REPLAY_CAPACITY),
+      strangers: createReplayMemory(MAX_AGE + MAX_AHEAD, REPLAY_CAPACITY, REPLAY_CAPACITY / 8),
       sessions: createReplayMemory(MAX_AGE + MAX_AHEAD, REPLAY_CAPACITY),
     },
     githubEvents:
@@ -195,7 +199,7 @@ export async function startActive(
     reviewEdgeToken: parts.reviewEdgeToken,
     leases,
     stopping: () => stopping,
-    crowded: () => (listener?.connections() ?? 0) > config.keptConnections,
+    connections,
     holds: store.holds,
   });
 
@@ -239,7 +243,10 @@ export async function startActive(
     const { githubSweepSeconds: sweepSeconds, githubMemberSeconds: memberSeconds } = config;
     watch = startWatching({ ...parts.github, sessions, sweepSeconds, memberSeconds, onFailure: failed('github') });
   }
-  listener = await listenTls(app, config.listen, config.tls, failed('tls'));
+  const listener = await listenTls(app, config.listen, {
+    ...{ files: config.tls, connections },
+    onFailure: failed('tls'),
+  });
   operator.show(createOperatorApp({ store, mesh, metrics, admin, auditLog, drill, trust, stopping: () => stopping }));
   log.info({ port: listener.port, operatorPort: operator.port, store: store.kind, restored: live.size() }, 'serving');
 

@@ -65,8 +65,12 @@ export const BrokerConfig = z.strictObject({
   denyEnded: z.enum(DENY_ENDED).default('revoked'),
   /** Life of identity tokens and ID tokens, seconds. */
   tokenSeconds: z.number().int().min(60).max(3_600).default(300),
-  /** Exchanges that may be under way at once; more are answered 503. */
+  /** New sessions that may be under way at once; more are answered 503. Live sessions have places of their own. */
   maxExchanges: z.number().int().min(1).default(512),
+  /** Of those, how many may come from one source: an IPv4 address, or an IPv6 /64. */
+  maxExchangesPerSource: z.number().int().min(1).default(128),
+  /** Connections of one source that no live session, edge or operator has proven to be its own; a new one beyond takes the oldest's place. */
+  maxStrangersPerSource: z.number().int().min(1).default(1_024),
   /**
    * Public connections that stay open between two requests. A kept TLS connection costs Node some 70 KB and the next resumed
    * handshake half a millisecond of CPU: up to here the one is cheaper, beyond it the other.

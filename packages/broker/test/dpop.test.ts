@@ -119,4 +119,13 @@ describe('createReplayMemory', () => {
     expect(memory.claim('b', 111)).toBe('seen');
     expect(memory.claim('b', 200)).toBe('fresh');
   });
+
+  it('leaves room for others where one source makes proofs without end', () => {
+    const memory = createReplayMemory(10, 3, 1);
+    expect(memory.claim('a', 100, 'one')).toBe('fresh');
+    expect(memory.claim('b', 100, 'one')).toBe('full');
+    expect(memory.claim('b', 100, 'another')).toBe('fresh');
+    expect(memory.claim('b', 111, 'one')).toBe('seen');
+    expect(memory.claim('c', 111, 'one')).toBe('fresh');
+  });
 });

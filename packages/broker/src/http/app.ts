@@ -22,6 +22,7 @@ import type { ReplayMemory } from '../token/replay.ts';
 import type { RotatingSigner } from '../token/signer.ts';
 import { type AdminContext, adminRoutes } from './admin.ts';
 import { readBody, readJson } from './body.ts';
+import type { Connections } from './connections.ts';
 import { type DecideContext, decide, type Env } from './decide.ts';
 import { discoveryDocument } from './discovery.ts';
 import { type DrillContext, drillRoutes } from './drill.ts';
@@ -30,6 +31,8 @@ import { onlyWhileActive } from './gate.ts';
 import { type GithubEvents, githubEventRoutes } from './github-events.ts';
 import { type PolicyContext, policyRoutes } from './policy.ts';
 import { refusal } from './refusal.ts';
+import { createSlots } from './slots.ts';
+import { groupOf } from './source.ts';
 import { type TrustContext, trustRoutes } from './trust.ts';
 
 export interface AppContext extends DecideContext, EdgeContext {
@@ -55,31 +58,40 @@ export interface AppContext extends DecideContext, EdgeContext {
   readonly stopping: () => boolean;
   /** Whether this process is known, at this instant, to be the active broker. */
   readonly holds: () => boolean;
-  /** More connections are open than are kept: those which have been answered should close. */
-  readonly crowded: () => boolean;
+  readonly connections: Connections;
 }
+
+/** Requests of live sessions that are being answered at once, beyond heartbeats and reads, which take no time. */
+const MAX_RENEWALS = 2_048;
+const RENEWALS_PER_SESSION = 16;
+/** Longest form of `POST /token`: the longest proof, and room for the rest. */
+const MAX_FORM = 32 * 1024;
 
 export function createApp(context: AppContext): Hono<Env> {
   const { config, exchange, clock } = context;
   const { live } = exchange;
   const app = new Hono<Env>();
-  let exchanging = 0;
+  const { connections } = context;
+  // Places of their own, so that strangers never take those of live sessions, and nobody those of all the others.
+  const enrolments = createSlots(config.maxExchanges, config.maxExchangesPerSource);
+  const renewals = createSlots(MAX_RENEWALS, RENEWALS_PER_SESSION);
 
   app.use(async (c, next) => {
+    connections.began(c.env.incoming.socket);
     const began = performance.now();
     const requestId = context.random(9).toString('base64url');
     c.set('requestId', requestId);
     await next();
     c.header('x-request-id', requestId);
     // A stopping broker takes no more requests on this connection; a crowded one wants its memory back.
-    if (context.stopping() || context.crowded()) c.header('connection', 'close');
+    if (context.stopping() || connections.open() > config.keptConnections) c.header('connection', 'close');
     context.metrics.request(routePath(c, -1), c.res.status, (performance.now() - began) / 1000);
   });
 
   app.use(onlyWhileActive(context.holds));
 
-  const authenticate = (request: IncomingMessage, path: string, draft: Draft) =>
-    authenticateSession(
+  const authenticate = (request: IncomingMessage, path: string, draft: Draft) => {
+    const found = authenticateSession(
       live,
       {
         authorization: request.headers.authorization,
@@ -92,6 +104,21 @@ export function createApp(context: AppContext): Hono<Env> {
       },
       draft,
     );
+    connections.belongs(request.socket, found.live.session.id);
+    return found;
+  };
+
+  /** A stranger's key: a proof that was made for this request just now, by whoever has the key. */
+  const proveKey = (request: IncomingMessage, source: string): string =>
+    verifyDpop({
+      source,
+      proof: header(request, 'dpop'),
+      method: 'POST',
+      url: `${config.publicUrl}/token`,
+      now: seconds(clock),
+      startedAt: context.startedAt,
+      replay: context.replay.strangers,
+    });
 
   app.post('/token', (c) => {
     const isSession = c.env.incoming.headers.authorization !== undefined;
@@ -100,31 +127,32 @@ export function createApp(context: AppContext): Hono<Env> {
       c,
       isSession ? 'token.issue' : 'session.open',
       async (draft, commit, request) => {
-        if (exchanging >= config.maxExchanges)
-          throw new MeshpassError('overloaded', 'The broker is overloaded; try again.', { retryAfter: 2 });
-        exchanging++;
+        // What the headers prove comes before the body is waited for, and a place is taken when the body is there: who is
+        // slow holds nothing.
+        const found = isSession ? authenticate(request, '/token', draft) : undefined;
+        const source = groupOf(draft.source ?? 'unknown');
+        const jkt = found ? undefined : proveKey(request, source);
+        const form = readTokenForm(request.headers['content-type'], await readBody(request, MAX_FORM));
+        if (found) {
+          if (form.subjectTokenType !== SESSION_TOKEN_TYPE)
+            throw new MeshpassError(
+              'request_malformed',
+              'A session token is exchanged for tokens; a proof comes without one.',
+            );
+          const done = renewals.take(found.live.session.id);
+          return await deriveToken(context.derive, form, found.live, found.token, draft, commit).finally(done);
+        }
+        if (form.subjectTokenType === SESSION_TOKEN_TYPE)
+          throw new MeshpassError('session_token_missing', 'The request needs `Authorization: DPoP SESSION_TOKEN`.');
+        const leave = enrolments.take(source);
+        const rest = connections.working(request.socket);
         try {
-          const form = readTokenForm(request.headers['content-type'], await readBody(request));
-          if (isSession || form.subjectTokenType === SESSION_TOKEN_TYPE) {
-            const found = authenticate(request, '/token', draft);
-            if (form.subjectTokenType !== SESSION_TOKEN_TYPE)
-              throw new MeshpassError(
-                'request_malformed',
-                'A session token is exchanged for tokens; a proof comes without one.',
-              );
-            return await deriveToken(context.derive, form, found.live, found.token, draft, commit);
-          }
-          const jkt = verifyDpop({
-            proof: header(request, 'dpop'),
-            method: 'POST',
-            url: `${config.publicUrl}/token`,
-            now: seconds(clock),
-            startedAt: context.startedAt,
-            replay: context.replay.strangers,
-          });
-          return await exchangeProof(exchange, form, jkt, () => request.socket.destroyed, draft, commit);
+          const opened = await exchangeProof(exchange, form, jkt!, () => request.socket.destroyed, draft, commit);
+          connections.belongs(request.socket, opened.session.id);
+          return opened;
         } finally {
-          exchanging--;
+          rest();
+          leave();
         }
       },
       { atTokenEndpoint: !isSession },
@@ -135,7 +163,8 @@ export function createApp(context: AppContext): Hono<Env> {
     decide(context, c, 'certificate.issue', async (draft, commit, request) => {
       const found = authenticate(request, '/certificates', draft);
       const wanted = await readJson(request, CertificateRequest);
-      return await issueCertificates(context.certificates, wanted, found.live, draft, commit);
+      const done = renewals.take(found.live.session.id);
+      return await issueCertificates(context.certificates, wanted, found.live, draft, commit).finally(done);
     }),
   );
 

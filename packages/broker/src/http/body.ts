@@ -4,13 +4,19 @@ import { MeshpassError } from '@meshpass/identity';
 import type { z } from 'zod';
 
 export const MAX_BODY = 64 * 1024;
+/** ms in which a body must be there: a small one fits into a few packets; a large one is sent by those who may. */
+const PATIENCE_MS = 5_000;
+const LARGE_PATIENCE_MS = 30_000;
 
-/** @throws MeshpassError `request_too_large`, `request_malformed` */
+/** @throws MeshpassError `request_too_large`, `request_malformed`, `request_timeout` */
 export async function readBody(request: IncomingMessage, limit = MAX_BODY): Promise<string> {
   return (await readBytes(request, limit)).toString('utf8');
 }
 
-/** @throws MeshpassError `request_too_large`, `request_malformed` */
+/**
+ * @param limit in bytes
+ * @throws MeshpassError `request_too_large`, `request_malformed`, `request_timeout`
+ */
 export async function readBytes(request: IncomingMessage, limit: number): Promise<Buffer> {
   if (Number(request.headers['content-length'] ?? 0) > limit) throw tooLarge(limit);
   const chunks: Buffer[] = [];
@@ -20,6 +26,10 @@ export async function readBytes(request: IncomingMessage, limit: number): Promis
     const early = () => {
       if (!request.readableEnded) reject(new MeshpassError('request_malformed', 'The request ended early.'));
     };
+    const late = setTimeout(
+      () => reject(new MeshpassError('request_timeout', 'The body of the request did not arrive in time.')),
+      limit > MAX_BODY ? LARGE_PATIENCE_MS : PATIENCE_MS,
+    );
     request.on('data', (chunk: Buffer) => {
       size += chunk.length;
       if (size > limit) reject(tooLarge(limit));
@@ -28,12 +38,14 @@ export async function readBytes(request: IncomingMessage, limit: number): Promis
     request.on('end', resolve);
     request.on('close', early);
     request.on('error', early);
+    request.once('close', () => clearTimeout(late));
+    request.once('end', () => clearTimeout(late));
   });
   const [only] = chunks;
   return chunks.length === 1 ? only! : Buffer.concat(chunks);
 }
 
-/** @throws MeshpassError `request_too_large`, `request_malformed` */
+/** @throws MeshpassError `request_too_large`, `request_malformed`, `request_timeout` */
 export async function readJson<T>(request: IncomingMessage, schema: z.ZodType<T>, limit = MAX_BODY): Promise<T> {
   const type = request.headers['content-type']?.split(';')[0]?.trim().toLowerCase();
   if (type !== 'application/json')

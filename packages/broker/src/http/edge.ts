@@ -1,5 +1,5 @@
 /** Edges in other processes: their feed, and the decisions that they report. */
-import type { ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { type EdgeDecision, EdgeDecisions, MeshpassError } from '@meshpass/identity';
 import type { Hono } from 'hono';
@@ -9,6 +9,7 @@ import type { Journal } from '../audit/journal.ts';
 import type { Feed } from '../session/feed.ts';
 import type { LiveIndex } from '../session/live.ts';
 import { readJson } from './body.ts';
+import type { Connections } from './connections.ts';
 import { type DecideContext, decide, type Env } from './decide.ts';
 
 export interface EdgeContext extends DecideContext {
@@ -17,6 +18,7 @@ export interface EdgeContext extends DecideContext {
   readonly liveSessions: LiveIndex;
   /** Whether a bearer is a live token of an edge's ServiceAccount (TokenReview); absent: no edge in other processes. */
   readonly reviewEdgeToken: ((token: string) => Promise<boolean>) | undefined;
+  readonly connections: Connections;
   /** Open streams, to be ended when the broker stops. */
   readonly streams: Set<ServerResponse>;
 }
@@ -26,16 +28,17 @@ const MAX_DECISIONS_BODY = 1024 * 1024;
 const MAX_QUEUED = 8 * 1024 * 1024;
 
 export function edgeRoutes(app: Hono<Env>, context: EdgeContext): void {
-  const authorize = async (authorization: string | undefined) => {
-    const token = /^bearer +(\S{1,8192})$/i.exec(authorization ?? '')?.[1];
+  const authorize = async ({ headers, socket }: IncomingMessage) => {
+    const token = /^bearer +(\S{1,8192})$/i.exec(headers.authorization ?? '')?.[1];
     if (token === undefined || !context.reviewEdgeToken || !(await context.reviewEdgeToken(token)))
       throw new MeshpassError('edge_unauthorized', 'This needs the token of an edge’s ServiceAccount.');
+    context.connections.belongs(socket);
   };
 
   app.get('/edge/stream', async (c) => {
     let allowed = false;
     const answer = await decide(context, c, 'edge.stream', async (draft, commit, request) => {
-      await authorize(request.headers.authorization);
+      await authorize(request);
       draft.reason = 'A token of the edge’s ServiceAccount.';
       await commit();
       allowed = true;
@@ -49,7 +52,7 @@ export function edgeRoutes(app: Hono<Env>, context: EdgeContext): void {
   app.post('/edge/decisions', async (c) => {
     let decisions: readonly EdgeDecision[] = [];
     return await decide(context, c, 'edge.stream', async (_draft, _commit, request) => {
-      await authorize(request.headers.authorization);
+      await authorize(request);
       ({ decisions } = await readJson(request, EdgeDecisions, MAX_DECISIONS_BODY));
       await recordEdgeDecisions({ ...context, ruleOf: context.audit.ruleOf }, decisions);
     });

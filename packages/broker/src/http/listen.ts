@@ -2,29 +2,30 @@
 import { readFileSync, statSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
+import type { TLSSocket } from 'node:tls';
 import { getRequestListener } from '@hono/node-server';
 import { MeshpassError } from '@meshpass/identity';
 import type { Hono } from 'hono';
+import type { Connections } from './connections.ts';
 import type { Env } from './decide.ts';
 
 export interface Listening {
   /** `host:port` as bound. */
   readonly port: number;
-  /** Connections that are open now, whether or not a request is under way. */
-  readonly connections: () => number;
   /** Stops accepting, lets what is under way finish, cuts what is left after `patienceMs`. */
   readonly stop: (patienceMs: number) => Promise<void>;
 }
 
 const LIMITS = {
   requestTimeout: 30_000,
-  headersTimeout: 10_000,
+  // From the connection on, and from the first byte of each request: silent and dribbling ones end by it.
+  headersTimeout: 5_000,
   keepAliveTimeout: 75_000,
-  connectionsCheckingInterval: 2_000,
+  connectionsCheckingInterval: 1_000,
   maxHeaderSize: 16 * 1024,
 };
-const HANDSHAKE_TIMEOUT_MS = 10_000;
+const HANDSHAKE_TIMEOUT_MS = 5_000;
 const MAX_CONNECTIONS = 20_000;
 const RELOAD_MS = 30_000;
 
@@ -33,12 +34,17 @@ export interface ListenAddress {
   readonly port: number;
 }
 
+export interface TlsOptions {
+  readonly files: { readonly certFile: string; readonly keyFile: string };
+  readonly connections: Connections;
+  readonly onFailure: (cause: unknown) => void;
+}
+
 /** @throws MeshpassError `config_invalid` when the certificate or key cannot be read */
 export async function listenTls(
   app: Hono<Env>,
   address: ListenAddress,
-  files: { readonly certFile: string; readonly keyFile: string },
-  onFailure: (cause: unknown) => void,
+  { files, connections, onFailure }: TlsOptions,
 ): Promise<Listening> {
   const server = createTlsServer(
     {
@@ -64,11 +70,19 @@ export async function listenTls(
   }, RELOAD_MS);
   reload.unref();
   server.on('close', () => clearInterval(reload));
-  return await listening(server, address);
+  // Node keeps the TCP socket under a TLS socket as `_parent`: the two are linked by object, since an address may come again.
+  server.on('secureConnection', (tls: TLSSocket & { readonly _parent?: Socket }) =>
+    connections.alias(tls, tls._parent),
+  );
+  return await listening(server, address, connections);
 }
 
-export async function listenPlain(app: Pick<Hono<Env>, 'fetch'>, address: ListenAddress): Promise<Listening> {
-  return await listening(createServer(LIMITS, listener(app)), address);
+export async function listenPlain(
+  app: Pick<Hono<Env>, 'fetch'>,
+  address: ListenAddress,
+  connections: Connections,
+): Promise<Listening> {
+  return await listening(createServer(LIMITS, listener(app)), address, connections);
 }
 
 function listener(app: Pick<Hono<Env>, 'fetch'>) {
@@ -76,20 +90,15 @@ function listener(app: Pick<Hono<Env>, 'fetch'>) {
   return getRequestListener(app.fetch as Parameters<typeof getRequestListener>[0], { overrideGlobalObjects: false });
 }
 
-async function listening(server: Server, address: ListenAddress): Promise<Listening> {
+async function listening(server: Server, address: ListenAddress, connections: Connections): Promise<Listening> {
   server.maxConnections = MAX_CONNECTIONS;
-  let open = 0;
-  server.on('connection', (socket) => {
-    open++;
-    socket.once('close', () => open--);
-  });
+  server.on('connection', connections.add);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(address.port, address.host, resolve);
   });
   return {
     port: (server.address() as AddressInfo).port,
-    connections: () => open,
     stop: async (patienceMs) => {
       const closed = new Promise((resolve) => server.close(resolve));
       server.closeIdleConnections();

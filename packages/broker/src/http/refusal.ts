@@ -16,8 +16,8 @@ export function refusal(error: MeshpassError, decisionId: string | undefined, at
   if (status === 401) headers['www-authenticate'] = challenge(oauth, error);
   if (error.retryAfter !== undefined) headers['retry-after'] = String(Math.ceil(error.retryAfter));
   else if (status === 503) headers['retry-after'] = '2';
-  // What is left of an oversized body is not read; the connection cannot go on.
-  if (status === 413) headers.connection = 'close';
+  // What is left of a body that is too long or too slow is not read; the connection cannot go on.
+  if (status === 413 || status === 408) headers.connection = 'close';
   return new Response(JSON.stringify(body), { status, headers });
 }
 

@@ -10,18 +10,7 @@ export type SourceOf = (request: IncomingMessage) => string;
  * @throws MeshpassError `config_invalid`
  */
 export function sourceReader(trustedProxies: readonly string[]): SourceOf {
-  const trusted = new BlockList();
-  for (const block of trustedProxies) {
-    const [address = '', bits] = block.split('/');
-    const family = isIP(address);
-    try {
-      trusted.addSubnet(address, Number(bits ?? (family === 6 ? 128 : 32)), family === 6 ? 'ipv6' : 'ipv4');
-    } catch (cause) {
-      throw new MeshpassError('config_invalid', `${block} in trustedProxies is no CIDR block.`, { cause });
-    }
-  }
-  const isTrusted = (address: string) =>
-    trustedProxies.length > 0 && trusted.check(address, isIP(address) === 6 ? 'ipv6' : 'ipv4');
+  const isTrusted = proxyChecker(trustedProxies);
   return (request) => {
     let address = plain(request.socket.remoteAddress ?? 'unknown');
     if (!isTrusted(address)) return address;
@@ -35,6 +24,42 @@ export function sourceReader(trustedProxies: readonly string[]): SourceOf {
     }
     return address;
   };
+}
+
+/**
+ * @param trustedProxies CIDR blocks
+ * @returns whether an address is that of a proxy which the configuration trusts
+ * @throws MeshpassError `config_invalid`
+ */
+export function proxyChecker(trustedProxies: readonly string[]): (address: string) => boolean {
+  const trusted = new BlockList();
+  for (const block of trustedProxies) {
+    const [address = '', bits] = block.split('/');
+    const family = isIP(address);
+    try {
+      trusted.addSubnet(address, Number(bits ?? (family === 6 ? 128 : 32)), family === 6 ? 'ipv6' : 'ipv4');
+    } catch (cause) {
+      throw new MeshpassError('config_invalid', `${block} in trustedProxies is no CIDR block.`, { cause });
+    }
+  }
+  return (address) => {
+    const known = plain(address);
+    return trustedProxies.length > 0 && trusted.check(known, isIP(known) === 6 ? 'ipv6' : 'ipv4');
+  };
+}
+
+/**
+ * What one person gets from a provider, and counts as one source: an IPv4 address, or an IPv6 /64 (RFC 6177).
+ * @param address as a socket names it
+ */
+export function groupOf(address: string): string {
+  const known = plain(address).split('%')[0]!;
+  if (isIP(known) !== 6) return known;
+  const [head = '', tail = ''] = new URL(`http://[${known}]`).hostname.slice(1, -1).split('::');
+  const first = head === '' ? [] : head.split(':');
+  const last = tail === '' ? [] : tail.split(':');
+  const groups = [...first, ...Array<string>(Math.max(0, 8 - first.length - last.length)).fill('0'), ...last];
+  return `${groups.slice(0, 4).join(':')}::/64`;
 }
 
 /** IPv4 as IPv6 sockets show it, without the prefix. */

@@ -2,6 +2,7 @@
 import { MeshpassError } from '@meshpass/identity';
 import { Hono } from 'hono';
 import type { Metrics } from '../metrics.ts';
+import { type Connections, createConnections } from './connections.ts';
 import type { Env } from './decide.ts';
 import { type ListenAddress, type Listening, listenPlain } from './listen.ts';
 import { refusal } from './refusal.ts';
@@ -15,14 +16,19 @@ export interface StandbyContext {
 export interface OperatorListener extends Listening {
   /** From now on this answers. */
   readonly show: (app: Hono<Env>) => void;
+  readonly connections: Connections;
 }
+
+/** Probes, scrapes and operators need a few. */
+const STRANGERS_PER_SOURCE = 256;
 
 /** Listens for operators and probes from the first moment on, whatever the broker turns out to be. */
 export async function listenForOperators(first: Hono<Env>, address: ListenAddress): Promise<OperatorListener> {
   let shown = first;
-  const listening = await listenPlain({ fetch: (...request) => shown.fetch(...request) }, address);
+  const connections = createConnections({ perSource: STRANGERS_PER_SOURCE, isProxy: () => false });
+  const listening = await listenPlain({ fetch: (...request) => shown.fetch(...request) }, address, connections);
   return {
-    ...listening,
+    ...{ ...listening, connections },
     show: (app) => {
       shown = app;
     },

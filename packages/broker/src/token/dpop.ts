@@ -28,6 +28,8 @@ export interface DpopRequest {
   /** Unix seconds at which this process started. */
   readonly startedAt: number;
   readonly replay: ReplayMemory;
+  /** Whose share of the replay memory it takes; absent: that memory has no shares. */
+  readonly source?: string;
   /** Session token that comes with the request: its hash must be the proof's `ath`. */
   readonly accessToken?: string;
   /** Thumbprint that the key must have. */
@@ -90,7 +92,8 @@ export function verifyDpop(request: DpopRequest): string {
       retryAfter: 1,
       detail: { iat: claims.iat, startedAt },
     });
-  const claimed = request.replay.claim(createHash('sha256').update(`${jkt} ${claims.jti}`).digest('base64'), now);
+  const id = createHash('sha256').update(`${jkt} ${claims.jti}`).digest('base64');
+  const claimed = request.replay.claim(id, now, request.source);
   if (claimed === 'seen') throw new MeshpassError('dpop_replayed', 'The DPoP proof has been used before.');
   if (claimed === 'full')
     throw new MeshpassError('overloaded', 'The broker is overloaded; try again.', { retryAfter: MAX_AGE });

@@ -39,7 +39,7 @@ export interface Rig {
   /** ms that the broker's clock runs ahead of the real one. */
   clockAhead: number;
   readonly call: (call: Call) => Promise<Answer>;
-  readonly operatorCall: (path: string) => Promise<Answer>;
+  readonly operatorCall: (call: string | Call) => Promise<Answer>;
   readonly restart: () => Promise<void>;
   readonly stop: () => Promise<void>;
   /** Lines of the log, JSON. */
@@ -95,10 +95,12 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
   // DPoP proofs of the second in which a broker started are refused.
   rig.clockAhead += 1_500;
   rig.call = (call) => send(agent, rig.broker.port, call);
-  rig.operatorCall = async (path) => {
-    const answer = await fetch(`http://127.0.0.1:${rig.broker.operatorPort}${path}`);
+  rig.operatorCall = async (call) => {
+    const { method = 'GET', path, headers = {}, body } = typeof call === 'string' ? { path: call } : call;
+    const init = { method, headers: headers as Record<string, string>, body: body ?? null };
+    const answer = await fetch(`http://127.0.0.1:${rig.broker.operatorPort}${path}`, init);
     const text = await answer.text();
-    return { status: answer.status, headers: {}, text, json: parse(text) };
+    return { status: answer.status, headers: Object.fromEntries(answer.headers), text, json: parse(text) };
   };
   rig.restart = async () => {
     await rig.broker.close();
