@@ -29,6 +29,8 @@ const COLLECTIONS: readonly Collection[] = [
   of('networking.istio.io/v1', 'ServiceEntry', 'serviceentries'),
   of('networking.istio.io/v1', 'Sidecar', 'sidecars'),
   of('networking.istio.io/v1alpha3', 'EnvoyFilter', 'envoyfilters'),
+  of('extensions.istio.io/v1alpha1', 'WasmPlugin', 'wasmplugins'),
+  of('extensions.istio.io/v1alpha1', 'TrafficExtension', 'trafficextensions'),
   of('gateway.networking.k8s.io/v1', 'Gateway', 'gateways'),
   of('v1', 'Service', 'services'),
   of('v1', 'Namespace', 'namespaces'),

@@ -1,5 +1,7 @@
 /** A decision in words: what was decided, why, and where that is written. */
 import type { Decision, RuleRef } from '@meshpass/policy/evaluate/call';
+import type { Judged } from '@meshpass/policy/evaluate/judge';
+import { describeAssumption } from '@meshpass/policy/istio/data-plane';
 
 const WHY: Readonly<Record<Decision['reason'], string>> = {
   open: 'no ALLOW policy applies, so what is not denied passes',
@@ -28,6 +30,24 @@ export function decisionText(decision: Decision): string {
   ];
   const tail = notes.map((note) => `\n    ${note}`).join('');
   return `${verdict} as ${as.toUpperCase()}: ${WHY[reason]}${rule ? `: ${ruleText(rule)}` : ''}${tail}`;
+}
+
+/** A decision, or why there is none and what the policies alone would decide. */
+export function judgedText({ decision, unknown }: Judged): string {
+  const text = decisionText(decision);
+  return unknown === undefined ? text : `unknown: ${unknown}\n    its policies alone: ${text}`;
+}
+
+/** A line for each thing that was assumed; none where nothing was. */
+export function assumptionLines(namespaces: readonly string[]): readonly string[] {
+  const text = describeAssumption(namespaces);
+  return text === undefined ? [] : ['', text];
+}
+
+/** The same for `--output json`. */
+export function assumptionJson(namespaces: readonly string[]): object {
+  const text = describeAssumption(namespaces);
+  return text === undefined ? {} : { assumed: [text] };
 }
 
 export function ruleText({ kind, namespace, name, action, rule, place }: RuleRef): string {

@@ -54,7 +54,14 @@ const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
 };
 
 /** Their codes mean more, and they say so themselves. */
-const OWN_EXIT_CODES: readonly string[] = ['policy lint', 'policy plan', 'policy apply', 'policy can-i'];
+const OWN_EXIT_CODES: readonly string[] = [
+  'policy lint',
+  'policy plan',
+  'policy apply',
+  'policy can-i',
+  'policy who-can',
+  'policy matrix',
+];
 
 /** Adds to the help of every command that does something its examples, and the exit codes where it has none of its own to explain. */
 export function addExamples(command: Command, exitCodes: string): void {

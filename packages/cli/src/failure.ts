@@ -10,6 +10,8 @@ export const EXIT = {
   usage: 2,
   /** Something needed does not answer; trying again may help. */
   unavailable: 3,
+  /** Nothing can be said: something decides that is not understood. Neither yes nor no. */
+  unknown: 4,
 } as const;
 
 export type Output = 'text' | 'json';

@@ -12,7 +12,8 @@ import { usageError, withoutHelpOfNothing } from './usage.ts';
 const DRILL_CAUSES = ['goodbye', 'admin', 'lapse', 'rebuild', 'outside'];
 
 const EXIT_CODES = `
-Exit codes: 0 done, 1 refused or failed, 2 wrong flags or configuration, 3 something needed does not answer (try again).
+Exit codes: 0 done, 1 refused or failed, 2 wrong flags or configuration, 3 something needed does not answer (try again),
+4 a question about policy whose answer is unknown (docs/evaluator.md).
 Every error ends with its [code]; docs/troubleshooting.md explains each.`;
 
 /** Every command with its flags; nothing is carried out. */

@@ -52,7 +52,7 @@ describe('meshpass policy can-i', () => {
   it('says yes with 0, and by which line', async () => {
     expect(await ask('can-i', '--as', 'dev/web', '--to', 'orders.shop:80', '--path', '/orders/1', file)).toBe(0);
     expect(said.join('\n')).toBe(
-      `yes\n  shop/orders:8080 allowed as HTTP: this rule allows it: ALLOW shop/orders rule 0, ${file}:17`,
+      `yes\n  shop/orders:8080 allowed as HTTP: this rule allows it: ALLOW shop/orders rule 0, ${file}:17\n\nPods of shop are taken to have a sidecar: its Namespace is not among what was read.`,
     );
   });
   it('says no with 1', async () => {

@@ -93,6 +93,8 @@ export interface Decision {
   readonly audited?: readonly RuleRef[];
   /** CUSTOM rules that match: the decision depends on their authorizers. */
   readonly external?: readonly { readonly provider: string; readonly rule: RuleRef }[];
+  /** Refused by a CUSTOM rule whose authorizer the mesh's configuration might know, if it had been read. */
+  readonly unknownProvider?: string;
   /** What policies in dry run would have done. */
   readonly dryRun?: { readonly denied?: RuleRef; readonly allowed?: RuleRef | 'no-rule' };
 }

@@ -1,19 +1,19 @@
 /** Can this identity make this call: yes or no, by which rule, in which file and line. */
-import type { Call, Decision, HttpCall } from './call.ts';
+import type { Call, HttpCall } from './call.ts';
 import { type Caller, callOf } from './identity.ts';
+import { type Judged, judge, summary, type Verdict } from './judge.ts';
 import type { MeshView } from './mesh-view.ts';
 import { type Endpoint, findEndpoints } from './target.ts';
 
-export interface Answer {
+export interface Answer extends Judged {
   readonly endpoint: Endpoint;
-  readonly decision: Decision;
   /** On a port that declares no protocol the client chooses between rules for HTTP and for TCP. */
   readonly chosenByClient: boolean;
 }
 
 export interface CanI {
-  /** `some`: workloads behind the name, or what the client announces, differ. */
-  readonly allowed: 'yes' | 'no' | 'some';
+  /** `some`: workloads behind the name, or what the client announces, differ. `unknown`: of one of them nothing can be said. */
+  readonly allowed: Verdict | 'some';
   readonly answers: readonly Answer[];
 }
 
@@ -34,12 +34,7 @@ export function canI(
     const call = callOf(endpoint, caller, full, more);
     const chosenByClient = call.principal !== undefined && endpoint.guard.protocolOf(endpoint.port) === 'undeclared';
     const ways: readonly Call[] = chosenByClient && full ? [call, { ...call, announces: 'tcp' }] : [call];
-    return ways.map((one) => ({ endpoint, decision: endpoint.guard.decide(one), chosenByClient }));
+    return ways.map((one) => ({ endpoint, ...judge(endpoint, one), chosenByClient }));
   });
-  return { allowed: summary(answers.map(({ decision }) => decision.allowed)), answers };
-}
-
-export function summary(verdicts: readonly boolean[]): 'yes' | 'no' | 'some' {
-  if (verdicts.every((allowed) => !allowed)) return 'no';
-  return verdicts.every(Boolean) ? 'yes' : 'some';
+  return { allowed: summary(answers.map(({ verdict }) => verdict)), answers };
 }

@@ -11,6 +11,7 @@ import { type ResolvedTarget, resolveAccess } from '../resolve.ts';
 import { describeWho } from '../who.ts';
 import type { Call, Decision, HttpCall } from './call.ts';
 import { callOf } from './identity.ts';
+import { type Judged, judge } from './judge.ts';
 import type { MeshView } from './mesh-view.ts';
 import { type Endpoint, findEndpoints } from './target.ts';
 
@@ -26,6 +27,8 @@ export interface GrantReach {
   /** Claims that the proof must have for this call; empty where it needs none. */
   readonly claims: ClaimValues;
   readonly decision: Decision;
+  /** Why it is not known whether it opens the call; absent where it does. */
+  readonly unknown?: string;
 }
 
 export interface GrantedMesh {
@@ -54,7 +57,7 @@ export function applyAccess(
  * Asks for a holder of each grant, who comes as holders do: by the name of a granted port, with an identity token of the grant.
  * @param view of the mesh to which `access` is applied (`applyAccess`)
  * @param target,http,more as `whoCan` takes them
- * @returns grants by which the call is let in
+ * @returns grants by which the call is let in, and those of which that is not known
  * @throws MeshpassError `usage` for a target that is not there
  */
 export function grantsThatCan(
@@ -74,8 +77,9 @@ export function grantsThatCan(
       // A port may be granted under the names of several Services.
       for (const { one, to } of leading) {
         if (!to.some((other) => isSame(other, endpoint))) continue;
-        const asHolder = (claims: ClaimValues): Decision =>
-          endpoint.guard.decide(
+        const asHolder = (claims: ClaimValues): Judged =>
+          judge(
+            endpoint,
             callOf(endpoint, { principal: principalOf(grant, mesh), claims: tokenOf(grant, tokens, claims) }, full, {
               ...more,
               sni: one.sni,
@@ -83,8 +87,10 @@ export function grantsThatCan(
           );
         const needed = claimsNeeded(one.target);
         for (const claims of Object.keys(needed).length > 0 ? [{}, needed] : [{}]) {
-          const decision = asHolder(claims);
-          if (decision.allowed) return [{ endpoint, ...describeHolders(access, grant), claims, decision }];
+          const { verdict, decision, unknown } = asHolder(claims);
+          const found = { endpoint, ...describeHolders(access, grant), claims, decision };
+          if (unknown !== undefined) return [{ ...found, unknown }];
+          if (verdict === 'yes') return [found];
         }
       }
       return [];
@@ -120,7 +126,7 @@ function claimsNeeded({ require, allow }: GrantTarget): ClaimValues {
   return Object.fromEntries([...wanted].map(([name, values]) => [name, [...values].sort()]));
 }
 
-function describeHolders(access: Access, grant: Grant): Omit<GrantReach, 'endpoint' | 'claims' | 'decision'> {
+function describeHolders(access: Access, grant: Grant): Pick<GrantReach, 'grant' | 'people' | 'except' | 'conditions'> {
   return {
     grant,
     people: grant.who.map(describeWho),

@@ -46,8 +46,8 @@ export function guardOf(
   const peers = [...new Set([workload.namespace, root])].flatMap((name) => view.within('PeerAuthentication', name));
   const modes = peerModes(peers, workload, root);
   const modeOf = (port: number): PeerMode => modes.ports.get(port) ?? modes.general;
-  const http = ruleSets(policies, false, trustDomains, view.config.authorizers);
-  const tcp = ruleSets(policies, true, trustDomains, view.config.authorizers);
+  const http = ruleSets(policies, false, trustDomains, view.config);
+  const tcp = ruleSets(policies, true, trustDomains, view.config);
   const authentications = requestAuthentications(view, workload, options.service);
   const checkTokens = tokenCheck(authentications);
   const tokenRules = authentications.flatMap(({ spec }) => spec.jwtRules ?? []);
@@ -128,9 +128,14 @@ function ruleSets(
   policies: readonly AuthorizationPolicy[],
   forTcp: boolean,
   trustDomains: readonly string[],
-  authorizers: MeshConfig['authorizers'],
+  { authorizers, isRead }: Pick<MeshConfig, 'authorizers' | 'isRead'>,
 ): RuleSets {
   const as = forTcp ? 'tcp' : 'http';
+  const customs = policies.filter((policy) => actionOf(policy) === 'CUSTOM');
+  const several = new Set(customs.map(providerOf)).size > 1;
+  /** A configuration that was not read may know the provider, and then it is asked. */
+  const mayBeKnown = (provider: string | undefined): boolean =>
+    provider !== undefined && !isRead && !several && !authorizers.some(({ name }) => name === provider);
   const of = (action: AuthorizationAction, dry: boolean) =>
     policies.filter((policy) => actionOf(policy) === action && isDryRun(policy) === dry);
   const compile = (some: readonly AuthorizationPolicy[], action: AuthorizationAction): readonly CompiledRule[] =>
@@ -141,10 +146,12 @@ function ruleSets(
         if (!test) return [];
         const ref = policyRule(policy, index);
         const provider = action === 'CUSTOM' ? providerOf(policy) : undefined;
+        const decision = decisionOf(action, ref, as);
         const principals = namedPrincipals(rule, trustDomains);
         return [
           {
-            ...{ ref, test, decision: decisionOf(action, ref, as) },
+            ...{ ref, test },
+            decision: mayBeKnown(provider) ? { ...decision, unknownProvider: provider! } : decision,
             ...(provider !== undefined && { provider }),
             ...(principals && { principals }),
           },
@@ -154,7 +161,6 @@ function ruleSets(
   const allow = of('ALLOW', false);
   const dryAllow = of('ALLOW', true);
   const dryDeny = of('DENY', true);
-  const customs = policies.filter((policy) => actionOf(policy) === 'CUSTOM');
   const effectOf = customEffects(customs, authorizers, as);
   const custom = (effect: 'asked' | 'refused') => customs.filter((policy) => effectOf(policy) === effect);
   return {

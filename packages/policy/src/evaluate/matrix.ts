@@ -1,25 +1,29 @@
 /** Identities by endpoints: who reaches what, wholly, in part or not at all. */
 import type { AuthorizationOperation } from '../istio/security.ts';
 import type { Call } from './call.ts';
-import { summary } from './can-i.ts';
 import { type Known, knownPeers, knownTokens } from './identities.ts';
 import { callOf } from './identity.ts';
+import { judge, summary, type Verdict } from './judge.ts';
 import type { MeshView } from './mesh-view.ts';
-import { allEndpoints, type Endpoint } from './target.ts';
+import { allEndpoints, assumedNamespaces, type Endpoint } from './target.ts';
 
 export interface Cell {
   readonly who: string;
   readonly endpoint: Endpoint;
   /** `some`: it depends on method, path or host, or on the workload behind the name. */
-  readonly allowed: 'yes' | 'no' | 'some';
+  readonly allowed: Verdict | 'some';
   /** Of `some`: a call that is allowed. */
   readonly example?: string;
+  /** Of `unknown`: why. */
+  readonly unknown?: string;
 }
 
 export interface Matrix {
   readonly identities: readonly string[];
   readonly endpoints: readonly string[];
   readonly cells: readonly Cell[];
+  /** Namespaces whose Pods are taken to have a sidecar. */
+  readonly assumed: readonly string[];
 }
 
 const MOST_OPERATIONS = 400;
@@ -39,12 +43,19 @@ export function matrixOf(view: MeshView): Matrix {
       ...knownTokens(endpoint).map(({ name, claims }) => ({ ...peer, name: `${peer.name}, ${name}`, claims })),
     ]);
     for (const caller of withTokens) {
-      const verdicts = calls.map((http) => endpoint.guard.decide(callOf(endpoint, caller, http)).allowed);
-      const allowed = summary(verdicts);
-      const first = calls[verdicts.indexOf(true)];
+      const judged = calls.map((http) => judge(endpoint, callOf(endpoint, caller, http)));
+      const allowed = summary(judged.map(({ verdict }) => verdict));
+      const unknown = judged.find((one) => one.unknown !== undefined)?.unknown;
+      const first = calls[judged.findIndex(({ verdict }) => verdict === 'yes')];
       const example = allowed === 'some' && first ? `${first.method} ${first.path}` : undefined;
       const row = rows.get(caller.name) ?? [];
-      row.push({ who: caller.name, endpoint, allowed, ...(example !== undefined && { example }) });
+      row.push({
+        who: caller.name,
+        endpoint,
+        allowed,
+        ...(example !== undefined && { example }),
+        ...(unknown !== undefined && { unknown }),
+      });
       rows.set(caller.name, row);
     }
   }
@@ -52,6 +63,7 @@ export function matrixOf(view: MeshView): Matrix {
     identities: [...rows.keys()],
     endpoints: [...new Set(endpoints.map(({ name }) => name))],
     cells: [...rows.values()].flat(),
+    assumed: assumedNamespaces(view, endpoints),
   };
 }
 

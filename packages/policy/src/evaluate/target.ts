@@ -17,6 +17,8 @@ export interface Endpoint {
   readonly port: number;
   /** What `Host` says by default. */
   readonly authority: string;
+  /** Why nothing can be said of calls to it; absent where a sidecar as we understand it guards it. */
+  readonly unknown?: string;
 }
 
 /**
@@ -76,7 +78,13 @@ function ofWorkload(view: MeshView, place: string, port: number | undefined): re
     throw new MeshpassError('usage', `There is no workload ${place}${didYouMean(place, known)}.`);
   }
   if (port === undefined) throw new MeshpassError('usage', `${place}: say which port of the workload.`);
-  return [{ name: `${place}:${port}`, guard: guardOf(view, workload), port, authority: `${name}.${namespace}` }];
+  const endpoint = {
+    name: `${place}:${port}`,
+    guard: guardOf(view, workload),
+    port,
+    authority: `${name}.${namespace}`,
+  };
+  return [{ ...endpoint, ...unknownOf(view, workload, port) }];
 }
 
 function behind(
@@ -86,24 +94,42 @@ function behind(
   guards: Map<string, Guard>,
 ): readonly Endpoint[] {
   const { name, namespace } = service.metadata;
-  const { selector } = service.spec;
-  if (!selector || Object.keys(selector).length === 0) return [];
+  const { selector = {} } = service.spec;
+  const nobody = (why: string): Endpoint => {
+    const at = { name: `${name}.${namespace}:${port}`, authority: `${name}.${namespace}:${port}` };
+    return { ...at, guard: guardOf(view, standIn(view, service, selector)), port, unknown: why };
+  };
+  if (service.spec.type === 'ExternalName' || Object.keys(selector).length === 0)
+    return [nobody(`Service ${namespace}/${name} selects no Pods, so what answers there is not known`)];
   const known = view.workloads.filter((one) => one.namespace === namespace && selects(selector, one.labels));
   const host = `${name}.${namespace}:${port}`;
-  return (known.length > 0 ? known : [standIn(view, service, selector)]).flatMap((workload) => {
+  return (known.length > 0 ? known : [standIn(view, service, selector)]).map((workload) => {
     const reached = [...workloadPorts(view, view.config, workload).values()].find(({ reachedAs }) =>
       reachedAs.includes(host),
     );
-    if (!reached) return [];
+    if (!reached)
+      return nobody(
+        `${workload.namespace}/${workload.name} has no port of the name that the Service's targetPort says`,
+      );
     const key = `${workload.namespace}/${workload.name}`;
     const attached: AttachedService | undefined =
       workload.kind === 'waypoint' ? { kind: 'Service', namespace, name } : undefined;
     const guard = guards.get(key) ?? guardOf(view, workload, attached ? { service: attached } : {});
     guards.set(key, guard);
-    return [
-      { name: `${name}.${namespace}:${port}`, guard, port: reached.port, authority: `${name}.${namespace}:${port}` },
-    ];
+    const at = { name: `${name}.${namespace}:${port}`, authority: `${name}.${namespace}:${port}` };
+    return { ...at, guard, port: reached.port, ...unknownOf(view, workload, reached.port) };
   });
+}
+
+function unknownOf(view: MeshView, workload: Workload, port: number): Pick<Endpoint, 'unknown'> {
+  const unknown = view.dataPlane().unknownAt(workload, port);
+  return unknown === undefined ? {} : { unknown };
+}
+
+/** Namespaces whose Pods are taken to have a sidecar because nothing that was read says otherwise. */
+export function assumedNamespaces(view: MeshView, endpoints: readonly Endpoint[]): readonly string[] {
+  const workloads = endpoints.filter(({ unknown }) => unknown === undefined).map(({ guard }) => guard.workload);
+  return [...new Set(workloads.filter(view.dataPlane().assumes).map(({ namespace }) => namespace))].sort();
 }
 
 function standIn(view: MeshView, service: ResourceOf<'Service'>, labels: Workload['labels']): Workload {

@@ -2,6 +2,7 @@
 import type { Call, Decision, HttpCall } from './call.ts';
 import { knownPeers, knownTokens } from './identities.ts';
 import { callOf } from './identity.ts';
+import { judge } from './judge.ts';
 import type { MeshView } from './mesh-view.ts';
 import { type Endpoint, findEndpoints } from './target.ts';
 
@@ -13,9 +14,15 @@ export interface Reacher {
   readonly decision: Decision;
 }
 
+export interface WhoCan {
+  /** Whoever is allowed; those who need no token are not listed with one. */
+  readonly reachers: readonly Reacher[];
+  /** Of whom nothing can be said, for a reason each; of an endpoint as a whole there is nobody named. */
+  readonly unknown: readonly { readonly endpoint: Endpoint; readonly who?: string; readonly why: string }[];
+}
+
 /**
  * @param http absent: bytes that are no HTTP
- * @returns whoever is allowed; those who need no token are not listed with one
  * @throws MeshpassError `usage` for a target that is not there
  */
 export function whoCan(
@@ -23,17 +30,28 @@ export function whoCan(
   target: string,
   http: (Omit<HttpCall, 'authority'> & { readonly authority?: string }) | undefined,
   more: Partial<Call> = {},
-): readonly Reacher[] {
-  return findEndpoints(view, target).flatMap((endpoint) => {
+): WhoCan {
+  const unknown: { endpoint: Endpoint; who?: string; why: string }[] = [];
+  const reachers = findEndpoints(view, target).flatMap((endpoint) => {
+    if (endpoint.unknown !== undefined) {
+      unknown.push({ endpoint, why: endpoint.unknown });
+      return [];
+    }
     const full = http && { ...http, authority: http.authority ?? endpoint.authority };
     const tokens = full ? knownTokens(endpoint) : [];
     return knownPeers(view).flatMap((peer): Reacher[] => {
-      const bare = endpoint.guard.decide(callOf(endpoint, peer, full, more));
-      if (bare.allowed) return [{ endpoint, who: peer.name, decision: bare }];
+      const bare = judge(endpoint, callOf(endpoint, peer, full, more));
+      if (bare.unknown !== undefined) {
+        unknown.push({ endpoint, who: peer.name, why: bare.unknown });
+        return [];
+      }
+      if (bare.verdict === 'yes') return [{ endpoint, who: peer.name, decision: bare.decision }];
       return tokens.flatMap(({ name, claims }) => {
-        const decision = endpoint.guard.decide(callOf(endpoint, { ...peer, claims }, full, more));
-        return decision.allowed ? [{ endpoint, who: peer.name, token: name, decision }] : [];
+        const { verdict, decision, unknown: why } = judge(endpoint, callOf(endpoint, { ...peer, claims }, full, more));
+        if (why !== undefined) unknown.push({ endpoint, who: `${peer.name} with ${name}`, why });
+        return verdict === 'yes' ? [{ endpoint, who: peer.name, token: name, decision }] : [];
       });
     });
   });
+  return { reachers, unknown };
 }

@@ -26,16 +26,19 @@ export type Namespace = KubeObject<'Namespace'>;
 
 export type ServiceAccount = KubeObject<'ServiceAccount'>;
 
+export interface Container {
+  readonly name?: string;
+  readonly ports?: readonly { readonly name?: string; readonly containerPort?: number; readonly protocol?: string }[];
+  readonly [member: string]: unknown;
+}
+
 export interface PodSpec {
   readonly serviceAccountName?: string;
   /** Older spelling. */
   readonly serviceAccount?: string;
   readonly hostNetwork?: boolean;
-  readonly containers?: readonly {
-    readonly name?: string;
-    readonly ports?: readonly { readonly name?: string; readonly containerPort?: number; readonly protocol?: string }[];
-    readonly [member: string]: unknown;
-  }[];
+  readonly containers?: readonly Container[];
+  readonly initContainers?: readonly Container[];
   readonly [member: string]: unknown;
 }
 

@@ -18,6 +18,8 @@ export interface MeshConfig {
   readonly authorizers: readonly { readonly name: string; readonly protocol: 'http' | 'grpc' }[];
   /** DNS domain of the cluster. */
   readonly clusterDomain: string;
+  /** Whether it was read; absent for what is taken to be Istio's default. */
+  readonly isRead?: true;
 }
 
 /** Istio's own defaults. */
@@ -61,6 +63,7 @@ export function readMeshConfig(text: string): MeshConfig {
       return [{ name, protocol: envoyExtAuthzHttp ? ('http' as const) : ('grpc' as const) }];
     }),
     clusterDomain: DEFAULT_MESH_CONFIG.clusterDomain,
+    isRead: true,
   };
 }
 

@@ -192,6 +192,18 @@ export type EnvoyFilter = SpecObject<
   }
 >;
 
+/** Code of somebody's own in proxies: `WasmPlugin`, and `TrafficExtension`, which is Lua or WebAssembly. `extensions.istio.io`. */
+export type ProxyExtension = SpecObject<
+  'WasmPlugin' | 'TrafficExtension',
+  {
+    readonly selector?: WorkloadSelector;
+    readonly targetRef?: TargetRef;
+    readonly targetRefs?: readonly TargetRef[];
+    readonly match?: readonly { readonly mode?: string; readonly [member: string]: unknown }[];
+    readonly [member: string]: unknown;
+  }
+>;
+
 /** Gateway API: a waypoint or an ingress that Istio runs. */
 export type KubernetesGateway = SpecObject<
   'KubernetesGateway',

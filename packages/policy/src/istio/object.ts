@@ -33,6 +33,8 @@ export interface Metadata {
   readonly annotations?: Labels;
   /** RFC 3339. Istio prefers the oldest of conflicting policies. */
   readonly creationTimestamp?: string;
+  /** The API server gives it: an object with one is, or was, in a cluster. */
+  readonly uid?: string;
 }
 
 export interface KubeObject<Kind extends string = string> {

@@ -14,6 +14,7 @@ import type {
   EnvoyFilter,
   Gateway,
   KubernetesGateway,
+  ProxyExtension,
   ServiceEntry,
   Sidecar,
   VirtualService,
@@ -34,6 +35,7 @@ export type Resource =
   | ServiceEntry
   | Sidecar
   | EnvoyFilter
+  | ProxyExtension
   | Service
   | Namespace
   | ServiceAccount

@@ -154,6 +154,10 @@ const SPECS = {
   }),
 } satisfies Partial<Record<ResourceKind, Shape>>;
 
+const EXTENSION: Shape = {
+  open: { ...ATTACHMENT, match: listOf({ open: { mode: 'text' } }) },
+};
+
 const POD_TEMPLATE: Shape = {
   open: {
     metadata: { open: { labels: LABELS, annotations: LABELS } },
@@ -187,6 +191,7 @@ const OTHERS: Readonly<Partial<Record<ResourceKind, Shape>>> = {
     },
   },
   Pod: { open: { spec: { open: { serviceAccountName: 'text', containers: listOf({ open: {} }) } } } },
+  ...{ WasmPlugin: { open: { spec: EXTENSION } }, TrafficExtension: { open: { spec: EXTENSION } } },
   KubernetesGateway: {
     open: {
       spec: { open: { gatewayClassName: 'text', listeners: listOf({ open: { port: 'int', protocol: 'text' } }) } },

@@ -66,7 +66,7 @@ describe('can-i', () => {
 
 describe('who-can', () => {
   it('names who reaches it, and with which token', () => {
-    const found = whoCan(MESH, 'orders.shop:80', get('/orders/7'));
+    const found = whoCan(MESH, 'orders.shop:80', get('/orders/7')).reachers;
     const sre = 'a token of https://okta.test for anybody with groups="sre"';
     expect(found.map(({ who, token, decision }) => [who, token, say(decision)])).toEqual([
       ['dev/web', undefined, 'allowed by orders[0]'],
@@ -76,7 +76,7 @@ describe('who-can', () => {
     ]);
   });
   it('finds that everybody reaches what is open', () => {
-    const names = whoCan(view(ORDERS), 'orders.shop:80', get('/')).map(({ who }) => who);
+    const names = whoCan(view(ORDERS), 'orders.shop:80', get('/')).reachers.map(({ who }) => who);
     expect(names).toEqual(['shop/orders', 'a stranger in the mesh', 'nobody (plain text)']);
   });
 });

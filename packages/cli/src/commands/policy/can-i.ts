@@ -1,7 +1,8 @@
 /** `meshpass policy can-i`: may this identity make this call, by which rule, in which file and line. */
 import { canI } from '@meshpass/policy/evaluate/can-i';
 import { parseCaller } from '@meshpass/policy/evaluate/identity';
-import { decisionJson, decisionText } from '../../decision-text.ts';
+import { assumedNamespaces } from '@meshpass/policy/evaluate/target';
+import { assumptionJson, assumptionLines, decisionJson, judgedText } from '../../decision-text.ts';
 import { EXIT, type Output } from '../../failure.ts';
 import { type MeshInput, readMesh } from '../../mesh-input.ts';
 import { claimsOf, type RequestFlags, requestOf } from '../../request-flags.ts';
@@ -13,26 +14,33 @@ export interface CanIFlags extends MeshInput, RequestFlags {
   readonly output: Output;
 }
 
-/** Exits with 0 for yes, 1 for no and for "it depends". @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable` */
+/** Exits with 0 for yes, 1 for no and for "it depends", 4 where it is unknown. @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable` */
 export async function canICommand(paths: readonly string[], flags: CanIFlags): Promise<void> {
   const { http, more } = requestOf(flags);
   const claims = claimsOf(flags.claims);
   const view = await readMesh(paths, flags);
   const caller = { ...parseCaller(flags.as, view.config.trustDomain), ...(claims && { claims }) };
   const { allowed, answers } = canI(view, caller, flags.to, http, more);
+  const assumed = assumedNamespaces(
+    view,
+    answers.map(({ endpoint }) => endpoint),
+  );
   if (flags.output === 'json') {
-    const listed = answers.map(({ endpoint: { guard, port }, decision, chosenByClient }) => ({
+    const listed = answers.map(({ endpoint: { guard, port }, verdict, unknown, decision, chosenByClient }) => ({
       workload: `${guard.workload.namespace}/${guard.workload.name}`,
-      ...{ port, chosen_by_client: chosenByClient, decision: decisionJson(decision) },
+      ...{ port, allowed: verdict, ...(unknown !== undefined && { unknown }) },
+      ...{ chosen_by_client: chosenByClient, decision: decisionJson(decision) },
     }));
-    console.log(JSON.stringify({ allowed, answers: listed }, null, 2));
+    console.log(JSON.stringify({ allowed, answers: listed, ...assumptionJson(assumed) }, null, 2));
   } else {
     console.log(allowed === 'some' ? 'it depends' : allowed);
-    for (const { endpoint, decision, chosenByClient } of answers) {
+    for (const answer of answers) {
+      const { endpoint, chosenByClient } = answer;
       const { namespace, name } = endpoint.guard.workload;
       const choice = chosenByClient ? ' (the client chooses: the port declares no protocol)' : '';
-      console.log(`  ${namespace}/${name}:${endpoint.port} ${decisionText(decision)}${choice}`);
+      console.log(`  ${namespace}/${name}:${endpoint.port} ${judgedText(answer)}${choice}`);
     }
+    for (const line of assumptionLines(assumed)) console.log(line);
   }
-  process.exitCode = allowed === 'yes' ? EXIT.ok : EXIT.failed;
+  process.exitCode = { yes: EXIT.ok, no: EXIT.failed, some: EXIT.failed, unknown: EXIT.unknown }[allowed];
 }

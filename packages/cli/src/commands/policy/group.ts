@@ -174,12 +174,16 @@ function questionCommands(policy: Command): void {
     .addOption(new Option('--claims <json>', 'payload of the token that is carried, or @FILE with it'))
     .addHelpText(
       'after',
-      '\nExit codes: 0 yes, 1 no or it depends, 2 wrong flags, 3 the cluster does not answer. docs/evaluator.md has more.',
+      '\nExit codes: 0 yes, 1 no or it depends, 2 wrong flags, 3 the cluster does not answer, 4 unknown. docs/evaluator.md has more.',
     )
     .action(async (paths, options) => (await import('./can-i.ts')).canICommand(paths, options));
   aboutAMesh(withRequest(policy.command('who-can')))
     .description('who reaches an endpoint with a call, of all that the mesh knows')
     .argument('<target>', 'SERVICE.NAMESPACE:PORT, or NAMESPACE/WORKLOAD:PORT')
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 whoever can is listed, 1 failed, 2 wrong flags, 3 the cluster does not answer, 4 of some it is unknown. docs/evaluator.md has more.',
+    )
     .argument('[paths...]', 'manifests of Services, workloads and policies; - is standard input')
     .addOption(flag('--access <file>', 'access file: which grants open it, and who may hold them', 'MESHPASS_ACCESS'))
     .addOption(
@@ -194,6 +198,10 @@ function questionCommands(policy: Command): void {
     .action(async (target, paths, options) => (await import('./who-can.ts')).whoCanCommand(target, paths, options));
   aboutAMesh(policy.command('matrix'))
     .description('identities by endpoints: who reaches every call, some, or none')
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 no cell is unknown, 1 failed, 2 wrong flags, 3 the cluster does not answer, 4 a cell is unknown. docs/evaluator.md has more.',
+    )
     .argument('[paths...]', 'manifests of Services, workloads and policies; - is standard input')
     .action(async (paths, options) => (await import('./matrix.ts')).matrixCommand(paths, options));
 }

@@ -1,24 +1,30 @@
 /** `meshpass policy matrix`: identities by endpoints. */
 
-import { summary } from '@meshpass/policy/evaluate/can-i';
+import { summary } from '@meshpass/policy/evaluate/judge';
 import { type Cell, matrixOf } from '@meshpass/policy/evaluate/matrix';
-import type { Output } from '../../failure.ts';
+import { assumptionJson, assumptionLines } from '../../decision-text.ts';
+import { EXIT, type Output } from '../../failure.ts';
 import { type MeshInput, readMesh } from '../../mesh-input.ts';
 
 export interface MatrixFlags extends MeshInput {
   readonly output: Output;
 }
 
-/** @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable` */
+/** Exits with 4 where a cell is unknown. @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable` */
 export async function matrixCommand(paths: readonly string[], flags: MatrixFlags): Promise<void> {
-  const { identities, endpoints, cells } = matrixOf(await readMesh(paths, flags));
+  const { identities, endpoints, cells, assumed } = matrixOf(await readMesh(paths, flags));
+  if (cells.some(({ allowed }) => allowed === 'unknown')) process.exitCode = EXIT.unknown;
   const at = Map.groupBy(cells, ({ who, endpoint }) => `${who}\n${endpoint.name}`);
   if (flags.output === 'json') {
     const listed = [...at.values()].map((some) => {
       const [{ who, endpoint, example }] = some as [Cell, ...Cell[]];
-      return { who, endpoint: endpoint.name, allowed: together(some), ...(example !== undefined && { example }) };
+      const unknown = some.find((one) => one.unknown !== undefined)?.unknown;
+      return {
+        ...{ who, endpoint: endpoint.name, allowed: together(some), ...(example !== undefined && { example }) },
+        ...(unknown !== undefined && { unknown }),
+      };
     });
-    console.log(JSON.stringify({ identities, endpoints, cells: listed }, null, 2));
+    console.log(JSON.stringify({ identities, endpoints, cells: listed, ...assumptionJson(assumed) }, null, 2));
     return;
   }
   const width = Math.max(...identities.map((one) => one.length), 1);
@@ -28,13 +34,17 @@ export async function matrixCommand(paths: readonly string[], flags: MatrixFlags
     const row = endpoints.map((endpoint) => MARKS[together(at.get(`${who}\n${endpoint}`) ?? [])]);
     console.log(`${who.padEnd(width)}  ${row.join('  ')}`);
   }
-  console.log('\n+ every call, ~ some calls, . none');
+  console.log('\n+ every call, ~ some calls, . none, ? unknown');
+  const whys = new Set(cells.flatMap(({ endpoint, unknown }) => (unknown ? [`? ${endpoint.name}: ${unknown}`] : [])));
+  for (const why of whys) console.log(why);
+  for (const line of assumptionLines(assumed)) console.log(line);
 }
 
-const MARKS = { yes: '+', some: '~', no: '.' } as const;
+const MARKS = { yes: '+', some: '~', no: '.', unknown: '?' } as const;
 
 /** Several workloads may answer to one name. */
 function together(cells: readonly Cell[]): Cell['allowed'] {
-  if (cells.some(({ allowed }) => allowed === 'some')) return 'some';
-  return summary(cells.map(({ allowed }) => allowed === 'yes'));
+  const all = cells.map(({ allowed }) => allowed);
+  if (all.includes('unknown')) return 'unknown';
+  return all.includes('some') ? 'some' : summary(all.filter((one) => one !== 'some'));
 }

@@ -1,9 +1,10 @@
 /** `meshpass policy who-can`: who reaches an endpoint with a call, of the mesh's identities and by the grants of an access file. */
 import { applyAccess, type GrantReach, grantsThatCan } from '@meshpass/policy/evaluate/grant-reach';
 import { type MeshView, viewMesh } from '@meshpass/policy/evaluate/mesh-view';
+import { assumedNamespaces, type Endpoint, findEndpoints } from '@meshpass/policy/evaluate/target';
 import { type Reacher, whoCan } from '@meshpass/policy/evaluate/who-can';
-import { decisionJson, decisionText } from '../../decision-text.ts';
-import type { Output } from '../../failure.ts';
+import { assumptionJson, assumptionLines, decisionJson, decisionText } from '../../decision-text.ts';
+import { EXIT, type Output } from '../../failure.ts';
 import { type MeshInput, readMeshObjects } from '../../mesh-input.ts';
 import { identityTokens, readAccessFile } from '../../policy-input.ts';
 import { type RequestFlags, requestOf } from '../../request-flags.ts';
@@ -15,35 +16,57 @@ export interface WhoCanFlags extends MeshInput, RequestFlags {
   readonly output: Output;
 }
 
-/** @throws MeshpassError `usage`, `manifest_*`, `access_*`, `kubernetes_unavailable` */
+/** Exits with 4 where the answer is unknown. @throws MeshpassError `usage`, `manifest_*`, `access_*`, `kubernetes_unavailable` */
 export async function whoCanCommand(target: string, paths: readonly string[], flags: WhoCanFlags): Promise<void> {
   const { view, grantsFor } = await meshOf(paths, flags);
   const { http, more } = requestOf(flags);
-  const found = whoCan(view, target, http, more);
-  const grants = grantsFor(target, http, more);
+  const { reachers, unknown } = whoCan(view, target, http, more);
+  const asked = grantsFor(target, http, more);
+  const grants = asked.filter((one) => one.unknown === undefined);
+  const whys = [...unknown, ...asked.flatMap(ofGrant)];
+  const assumed = assumedNamespaces(view, findEndpoints(view, target));
+  if (whys.length > 0) process.exitCode = EXIT.unknown;
   if (flags.output === 'json') {
-    const who = found.map(reacherJson);
-    console.log(JSON.stringify({ target, who, ...(grants && { grants: grants.map(grantJson) }) }, null, 2));
+    const answer = {
+      ...{
+        target,
+        who: reachers.map(reacherJson),
+        ...(flags.access !== undefined && { grants: grants.map(grantJson) }),
+      },
+      ...{ unknown: whys.map(unknownJson), ...assumptionJson(assumed) },
+    };
+    console.log(JSON.stringify(answer, null, 2));
     return;
   }
-  if (found.length === 0 && (grants ?? []).length === 0) console.log('Nobody.');
-  for (const { who, token, decision } of found) {
+  if (reachers.length === 0 && grants.length === 0 && whys.length === 0) console.log('Nobody.');
+  for (const { who, token, decision } of reachers) {
     console.log(`${who}${token === undefined ? '' : ` with ${token}`}\n    ${decisionText(decision)}`);
   }
-  for (const one of grants ?? []) console.log(grantText(one));
+  for (const one of grants) console.log(grantText(one));
+  for (const { endpoint, who, why } of whys)
+    console.log(`unknown${who === undefined ? '' : ` of ${who}`} at ${placeOf(endpoint)}: ${why}`);
+  for (const line of assumptionLines(assumed)) console.log(line);
 }
 
-type Grants = (
-  ...question: Parameters<typeof whoCan> extends [unknown, ...infer Rest] ? Rest : never
-) => readonly GrantReach[] | undefined;
+interface Unknown {
+  readonly endpoint: Endpoint;
+  readonly who?: string;
+  readonly why: string;
+}
+
+function ofGrant({ endpoint, grant, unknown }: GrantReach): readonly Unknown[] {
+  return unknown === undefined ? [] : [{ endpoint, who: `holders of grant ${grant.name}`, why: unknown }];
+}
+
+type Question = Parameters<typeof whoCan> extends [unknown, ...infer Rest] ? Rest : never;
 
 /** The mesh as it is, or as it is once the access file is applied. */
 async function meshOf(
   paths: readonly string[],
   flags: WhoCanFlags,
-): Promise<{ readonly view: MeshView; readonly grantsFor: Grants }> {
+): Promise<{ readonly view: MeshView; readonly grantsFor: (...question: Question) => readonly GrantReach[] }> {
   const { resources, config } = await readMeshObjects(paths, flags);
-  if (flags.access === undefined) return { view: viewMesh(resources, config), grantsFor: () => undefined };
+  if (flags.access === undefined) return { view: viewMesh(resources, config), grantsFor: () => [] };
   const access = readAccessFile(flags.access);
   const tokens = identityTokens(flags);
   const granted = applyAccess(access, resources, { ...config, gateway: GATEWAY }, tokens);
@@ -54,9 +77,18 @@ async function meshOf(
 /** Where the mesh gateway is by default: holders come through it, and what workloads decide does not depend on it. */
 const GATEWAY = { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 };
 
+function placeOf({ guard: { workload }, port }: Endpoint): string {
+  return `${workload.namespace}/${workload.name}:${port}`;
+}
+
 function reacherJson({ endpoint: { guard, port }, who, token, decision }: Reacher): object {
   const workload = `${guard.workload.namespace}/${guard.workload.name}`;
   return { who, ...(token !== undefined && { token }), workload, port, decision: decisionJson(decision) };
+}
+
+function unknownJson({ endpoint: { guard, port }, who, why }: Unknown): object {
+  const workload = `${guard.workload.namespace}/${guard.workload.name}`;
+  return { ...(who !== undefined && { who }), workload, port, why };
 }
 
 function grantJson({ endpoint: { guard, port }, grant, people, except, conditions, claims, decision }: GrantReach) {

@@ -1,0 +1,116 @@
+/** The answer that is neither yes nor no, in every form that a command prints, with its own exit code. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
+import { run } from '../../src/program.ts';
+
+const SERVICE = `
+apiVersion: v1
+kind: Service
+metadata: {name: orders, namespace: shop}
+spec: {selector: {app: orders}, ports: [{name: http, port: 8080}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: orders, namespace: shop}
+spec: {template: {metadata: {labels: {app: orders}}, spec: {serviceAccountName: orders}}}
+`;
+const AMBIENT = `---
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {istio.io/dataplane-mode: ambient}}
+`;
+const WHY = 'namespace shop is in ambient mode, where ztunnel and waypoints decide';
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'meshpass-unknown-'));
+  put('mesh.yaml', SERVICE + AMBIENT);
+});
+afterEach(() => {
+  vi.restoreAllMocks();
+  process.exitCode = undefined;
+  rmSync(folder, { recursive: true });
+});
+
+function put(name: string, text: string): string {
+  const path = join(folder, name);
+  writeFileSync(path, text);
+  return path;
+}
+
+async function meshpass(...argv: readonly string[]) {
+  process.exitCode = undefined;
+  let [out, err] = ['', ''];
+  vi.spyOn(console, 'log').mockImplementation((text: unknown) => {
+    out += `${text}\n`;
+  });
+  vi.spyOn(console, 'error').mockImplementation((text: unknown) => {
+    err += `${text}\n`;
+  });
+  const code = await run(['node', 'meshpass', 'policy', ...argv]);
+  vi.restoreAllMocks();
+  return { code, out, err };
+}
+const mesh = () => join(folder, 'mesh.yaml');
+
+describe('can-i', () => {
+  it('says unknown with 4, and why, in text and JSON', async () => {
+    const { code, out } = await meshpass('can-i', '--as', 'dev/web', '--to', 'orders.shop:8080', mesh());
+    expect(out).toMatch(/^unknown\n/);
+    expect(out).toContain(`shop/orders:8080 unknown: ${WHY}\n    its policies alone: allowed as HTTP`);
+    expect(code).toBe(4);
+    const json = await meshpass('can-i', '--as', 'nobody', '--to', 'orders.shop:8080', '--output', 'json', mesh());
+    expect(JSON.parse(json.out)).toMatchObject({ allowed: 'unknown', answers: [{ allowed: 'unknown', unknown: WHY }] });
+    expect(json.code).toBe(4);
+  });
+});
+
+describe('who-can', () => {
+  it('does not say Nobody', async () => {
+    const { code, out } = await meshpass('who-can', 'orders.shop:8080', mesh());
+    expect(out).toBe(`unknown at shop/orders:8080: ${WHY}\n`);
+    expect(code).toBe(4);
+    const json = await meshpass('who-can', 'orders.shop:8080', '--output', 'json', mesh());
+    expect(JSON.parse(json.out)).toMatchObject({ who: [], unknown: [{ workload: 'shop/orders', why: WHY }] });
+  });
+
+  it('does not say that a grant opens it', async () => {
+    const access = put(
+      'access.yaml',
+      'trust: {codespaces: {organization: acme}}\ngrants:\n  dev: {who: [{user: bob}], to: [{service: orders.shop, port: 8080}]}\n',
+    );
+    const { code, out } = await meshpass('who-can', 'orders.shop:8080', '--access', access, mesh());
+    expect(out).toContain(`unknown of holders of grant dev at shop/orders:8080: ${WHY}`);
+    expect(out).not.toContain('user bob');
+    expect(code).toBe(4);
+  });
+});
+
+describe('matrix', () => {
+  it('marks the cells, and says why once', async () => {
+    const { code, out } = await meshpass('matrix', mesh());
+    expect(out).toMatch(/^nobody \(plain text\) +\?$/m);
+    expect(out.match(new RegExp(`\\? orders\\.shop:8080: ${WHY}`, 'g'))).toHaveLength(1);
+    expect(code).toBe(4);
+    const json = JSON.parse((await meshpass('matrix', '--output', 'json', mesh())).out);
+    expect(new Set(json.cells.map(({ allowed }: { allowed: string }) => allowed))).toEqual(new Set(['unknown']));
+    expect(json.cells[0].unknown).toBe(WHY);
+  });
+});
+
+it('what is assumed is said once, in text and JSON', async () => {
+  const known = put('known.yaml', SERVICE);
+  const said = 'Pods of shop are taken to have a sidecar: its Namespace is not among what was read.';
+  for (const command of [
+    ['can-i', '--as', 'dev/web', '--to', 'orders.shop:8080'],
+    ['who-can', 'orders.shop:8080'],
+    ['matrix'],
+  ]) {
+    const text = await meshpass(...command, known);
+    expect(text.out.split(said)).toHaveLength(2);
+    expect(text.code).toBe(0);
+    expect(JSON.parse((await meshpass(...command, known, '--output', 'json')).out).assumed).toEqual([said]);
+  }
+});

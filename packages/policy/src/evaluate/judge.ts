@@ -1,0 +1,36 @@
+/** What is said of a call at an endpoint: yes, no, or that nobody here knows. */
+import type { Call, Decision } from './call.ts';
+import type { Endpoint } from './target.ts';
+
+export type Verdict = 'yes' | 'no' | 'unknown';
+
+export interface Judged {
+  readonly verdict: Verdict;
+  /** What the policies say, were a sidecar as we understand it there. */
+  readonly decision: Decision;
+  /** Why it is unknown. */
+  readonly unknown?: string;
+}
+
+/** Decides by the endpoint's policies, and says `unknown` where something else decides, too. */
+export function judge(endpoint: Endpoint, call: Call): Judged {
+  const decision = endpoint.guard.decide(call);
+  const unknown = endpoint.unknown ?? whyOpen(decision, call);
+  if (unknown !== undefined) return { verdict: 'unknown', decision, unknown };
+  return { verdict: decision.allowed ? 'yes' : 'no', decision };
+}
+
+/** Of what is not known here, what could still turn the decision. */
+function whyOpen({ allowed, external, unknownProvider }: Decision, call: Call): string | undefined {
+  if (unknownProvider !== undefined)
+    return `a CUSTOM policy leaves it to the authorizer ${unknownProvider}, and the mesh's configuration, which would know it, was not read`;
+  const asked = allowed ? external?.find(({ provider }) => call.external?.[provider] === undefined) : undefined;
+  return asked && `the external authorizer ${asked.provider} decides`;
+}
+
+/** Of several answers: `unknown` where one is, `some` where they differ, `no` where there are none. */
+export function summary(verdicts: readonly Verdict[]): Verdict | 'some' {
+  if (verdicts.includes('unknown')) return 'unknown';
+  if (verdicts.every((one) => one === 'no')) return 'no';
+  return verdicts.every((one) => one === 'yes') ? 'yes' : 'some';
+}
