@@ -39,13 +39,13 @@ export function read(text: string): readonly Resource[] {
   return resources;
 }
 
-/** Whether `dev/web` may GET / on `orders.shop:8080`. */
+/** Whether `dev/web` may GET / on `orders.shop:8080`, by the policies alone. */
 export function mayCall(mesh: readonly Resource[], principal = 'cluster.local/ns/dev/sa/web'): boolean {
   const caller = principal === '' ? {} : { principal };
-  return (
-    canI(viewMesh(mesh, DEFAULT_MESH_CONFIG), caller, 'orders.shop:8080', { method: 'GET', path: '/' }).allowed ===
-    'yes'
-  );
+  return canI(viewMesh(mesh, DEFAULT_MESH_CONFIG), caller, 'orders.shop:8080', {
+    method: 'GET',
+    path: '/',
+  }).answers.every(({ decision }) => decision.allowed);
 }
 
 /** Who gains and loses what, in words. */

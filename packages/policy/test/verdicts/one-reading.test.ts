@@ -133,9 +133,10 @@ describe('CUSTOM', () => {
       dry ? ', annotations: {istio.io/dry-run: "T"}' : '',
     );
   const mayGet = (mesh: readonly Resource[]) =>
+    // An authorizer that is asked agrees.
     canI(viewMesh(mesh, settings), { principal: 'cluster.local/ns/dev/sa/web' }, 'orders.shop:8080', {
       ...{ method: 'GET', path: '/' },
-    }).allowed === 'yes';
+    }).answers.every(({ decision }) => decision.allowed);
 
   test.each([
     ['of a provider that the mesh knows asks it', custom('a', 'known'), true, true],
