@@ -196,7 +196,9 @@ async function untilInForce(world: World): Promise<void> {
   await world.players.github.addToTeam('acme/payments', login!);
   const deadline = performance.now() + 30_000;
   for (;;) {
-    const space = await world.players.github.createCodespace({ owner: login!, repository: 'acme/payments-api' });
+    const space = await world.players.github.createCodespace({
+      ...{ owner: login!, repository: 'acme/payments-api', host: world.host },
+    });
     const opened = await world.workspaces
       .order<{ grants: string[] }>({
         ...{ do: 'open', as: space.name, broker: world.meshpass.brokerUrl, heartbeatMs: 5_000 },

@@ -18,6 +18,8 @@ export interface World {
   readonly meshpass: Meshpass;
   readonly operator: OperatorCall;
   readonly workspaces: Workspaces;
+  /** Where they run. */
+  readonly host: string;
   /** One developer of team acme/payments for each run. */
   readonly developers: readonly string[];
 }
@@ -64,11 +66,11 @@ export async function openWorld(
     { operator: meshpass.operatorUrl },
     { MESHPASS_OPERATOR_TOKEN: meshpass.operatorToken },
   );
-  return { lab, players, meshpass, operator, workspaces: startWorkspaces(lab, host), developers: logins };
+  return { lab, players, meshpass, operator, workspaces: startWorkspaces(lab, host), host, developers: logins };
 }
 
 export async function openSessions(
-  { players, meshpass, workspaces, developers }: World,
+  { players, meshpass, workspaces, host, developers }: World,
   count: number,
   repository = 'acme/payments-api',
 ): Promise<Session[]> {
@@ -78,7 +80,7 @@ export async function openSessions(
     for (let login = logins.shift(); login !== undefined; login = logins.shift()) {
       // An earlier cause may have taken them out of it.
       await players.github.addToTeam('acme/payments', login);
-      const space = await players.github.createCodespace({ owner: login, repository });
+      const space = await players.github.createCodespace({ owner: login, repository, host });
       const as = `${space.name}`;
       const proof = { token: space.token, name: space.name };
       const { id } = await workspaces.order<{ id: string }>({

@@ -55,7 +55,9 @@ export async function meshpassSide(lab: Lab, meshpass: Meshpass): Promise<Side> 
 
 /** For the stock side, whose client must bring the token itself. Lives five minutes: rounds must be done by then. */
 export async function identityToken(lab: Lab, meshpass: Meshpass): Promise<string> {
-  const codespace = await standIns(lab).github.createCodespace({ owner: 'alice', repository: 'acme/payments-web' });
+  const codespace = await standIns(lab).github.createCodespace({
+    ...{ owner: 'alice', repository: 'acme/payments-web', host: 'github' },
+  });
   const rogue = startRogue(lab, 'github', meshpass.brokerUrl);
   const enrolled = await rogue.enrol({
     subject_token_type: 'urn:meshpass:token-type:github-codespace',

@@ -32,13 +32,13 @@ async function drill(
     ...['--inside-pod', `ledger-db.shop:5432=${lab.hosts['ledger-db']!.ip}:5432`],
   ];
   const argv = ['meshpass', 'drill', '--output', 'json', ...(host === 'github' ? inside : []), ...flags];
-  const { code, stdout, stderr } = await lab.exec(host, argv, { env: env ?? (await environment(road)) });
+  const { code, stdout, stderr } = await lab.exec(host, argv, { env: env ?? (await environment(road, host)) });
   expect(stdout, stderr).toMatch(/^\{/);
   return { code: code ?? -1, stderr, report: JSON.parse(stdout) as DrillReport };
 }
 
-async function environment(road: Road): Promise<Record<string, string>> {
-  return { ...(await road.environment()), MESHPASS_OPERATOR_TOKEN: road.meshpass.operatorToken };
+async function environment(road: Road, host = 'workspace'): Promise<Record<string, string>> {
+  return { ...(await road.environment('alice', host)), MESHPASS_OPERATOR_TOKEN: road.meshpass.operatorToken };
 }
 
 const dead = ({ rows }: DrillReport) =>

@@ -60,8 +60,9 @@ export async function openRoad(options: MeshpassOptions = {}) {
     for (const part of [text, ...text.split('.')]) if (part.length >= 20) secrets.add(part.slice(0, 200));
     return text;
   };
-  const createCodespace = async (owner = 'alice', repository = 'acme/payments-api') => {
-    const started = await players.github.createCodespace({ owner, repository });
+  /** @param host where its agent will run, and answers the broker */
+  const createCodespace = async (owner = 'alice', repository = 'acme/payments-api', host = 'workspace') => {
+    const started = await players.github.createCodespace({ owner, repository, host });
     secret(started.token);
     return started;
   };
@@ -76,7 +77,8 @@ export async function openRoad(options: MeshpassOptions = {}) {
     },
     codespace: createCodespace,
     /** Of a new Codespace, for the commands in it. */
-    environment: async (owner?: string) => codespaceEnvironment(lab, meshpass, await createCodespace(owner)),
+    environment: async (owner?: string, host?: string) =>
+      codespaceEnvironment(lab, meshpass, await createCodespace(owner, undefined, host)),
     /** Every row of the audit log. */
     audit: async (): Promise<AuditedDecision[]> => {
       const rows: AuditedDecision[] = [];
@@ -131,7 +133,7 @@ export function idTokenProof(token: string): Record<string, string> {
 
 /** Opens a session and gets everything that an honest agent would have. */
 export async function enrolled(road: Road, rogue: Rogue, owner = 'alice', repository?: string): Promise<string> {
-  const answer = await rogue.enrol(codespaceProof(await road.codespace(owner, repository)));
+  const answer = await rogue.enrol(codespaceProof(await road.codespace(owner, repository, rogue.host)));
   return await completed(road, rogue, answer, 'payments-dev');
 }
 

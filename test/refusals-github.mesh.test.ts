@@ -41,7 +41,47 @@ describe('a Codespace is refused and audited where', () => {
   it('a colleague’s own token names somebody else’s Codespace', async () => {
     const { name } = await road.codespace('alice');
     const token = await road.github.createUserToken('bob');
-    await refused(codespaceProof({ name, token }), 'workspace_unknown');
+    await refused(codespaceProof({ name, token }), 'proof_token_kind');
+  });
+
+  it.each(['ghp_', 'gho_', 'github_pat_', 'ghr_'] as const)(
+    'its developer’s own %s token names it, without a scope',
+    async (prefix) => {
+      const { name } = await road.codespace('alice');
+      const token = await road.github.createUserTokenOf('alice', prefix);
+      await road.github.forgetCalls();
+      await refused(codespaceProof({ name, token }), 'proof_token_kind');
+      expect(await road.github.calls()).toEqual([]);
+    },
+  );
+
+  it('the token is of another GitHub App that its developer authorised, or of another Codespace of theirs', async () => {
+    const { name } = await road.codespace('alice');
+    const token = await road.github.createUserTokenOf('alice', 'ghu_');
+    await refused(codespaceProof({ name, token }), 'workspace_repository_unreachable');
+    const other = await road.codespace('alice', 'acme/orders');
+    await refused(codespaceProof({ name, token: other.token }), 'workspace_repository_unreachable');
+  });
+
+  it('token and name are used on another machine', async () => {
+    const started = await road.codespace('alice');
+    road.secret(started.token);
+    const thief = road.rogue('workspace-2');
+    const first = await thief.enrol(codespaceProof(started), undefined, { ignore: true });
+    await expectRefused(road, first, {
+      ...{ status: 400, error: 'use_presence_challenge', code: 'presence_required' },
+    });
+    const answer = await thief.enrol(codespaceProof(started));
+    const refusal = { status: 400, error: 'invalid_request', code: 'presence_unanswered' };
+    const row = await expectRefused(road, answer, refusal);
+    // Whose Codespace was meant is known by now, but nobody was let in as them.
+    expect(row).toMatchObject({ session_id: null, login: 'alice', workspace: `codespace:${started.id}` });
+    // The host is made of what GitHub said, and a number.
+    const [forwarded] = await road.github.forwarded();
+    expect(forwarded).toMatch(new RegExp(`^GET ${started.name}-\\d+\\.app\\.github\\.dev/[\\w-]{43}$`));
+    const opened = await rogue.enrol(codespaceProof(started));
+    expect(opened).toMatchObject({ status: 200 });
+    road.secret((await rogue.show()).sessionToken);
   });
 
   it('the token is unknown to GitHub, or revoked', async () => {
@@ -81,8 +121,17 @@ describe('a Codespace is refused and audited where', () => {
   });
 
   it('it belongs to another organisation, or to a person', async () => {
-    await refused(codespaceProof(await road.codespace('mallory', 'mallory/payments-api')), 'workspace_not_trusted');
-    await refused(codespaceProof(await road.codespace('alice', 'alice/dotfiles')), 'workspace_not_trusted');
+    const foreign = (owner: string, repository: string) => road.github.createCodespace({ owner, repository });
+    const readable = (owner: string, repository: string) =>
+      road.github.createCodespace({ owner, repository, tokenReadsCodespaces: true });
+    for (const [owner, repository] of [
+      ['mallory', 'mallory/payments-api'],
+      ['alice', 'alice/dotfiles'],
+    ] as const) {
+      await refused(codespaceProof(await readable(owner, repository)), 'workspace_not_trusted');
+      // The organisation's App sees none that is not the organisation's.
+      await refused(codespaceProof(await foreign(owner, repository)), 'workspace_unknown');
+    }
   });
 
   it('no grant names its developer, or its repository', async () => {

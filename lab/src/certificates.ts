@@ -6,7 +6,7 @@ import 'reflect-metadata';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import * as x509 from '@peculiar/x509';
-import { type Plan, TEST_NAMES, TRUST_DOMAIN } from './plan.ts';
+import { FORWARDING_DOMAIN, type Plan, TEST_NAMES, TRUST_DOMAIN } from './plan.ts';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
 const DAYS = 365;
@@ -41,6 +41,7 @@ export async function writeCertificates(dir: string, plan: Plan): Promise<void> 
   const control = plan.hosts.control?.ip ?? '';
   const names: Record<string, readonly string[]> = { kubernetes: ['kubernetes.default.svc', control] };
   for (const name of Object.keys(TEST_NAMES)) names[name] = [name];
+  names[FORWARDING_DOMAIN] = [`*.${FORWARDING_DOMAIN}`];
   await Promise.all(Object.entries(names).map(([name, alternatives]) => writeLeaf(tls, name, alternatives, testCa)));
 
   const accounts = await crypto.subtle.generateKey({ ...RSA }, true, ['sign', 'verify']);

@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { parseAllDocuments } from 'yaml';
 import type { KubeObject } from './kubernetes.ts';
 import type { Lab } from './lab.ts';
+import { FORWARDING_PORT } from './plan.ts';
 import { GITHUB_URL, standIns } from './stand-ins.ts';
 import { logFile, runUnit, stopUnit, type Unit, waitReady } from './unit.ts';
 
@@ -180,12 +181,22 @@ function edgeFlags(lab: Lab, prefix: string): string[] {
 
 function unitOf(lab: Lab, name: string, argv: string[], ready: string, env: MeshpassOptions['env']): Unit {
   const { netns } = lab.hosts.meshpass!;
-  const command = lab.commandLine('meshpass', argv, { env: { NODE_ENV: 'production', ...env } });
+  const command = lab.commandLine('meshpass', argv, {
+    env: { NODE_ENV: 'production', ...playedForwarding(lab), ...env },
+  });
   const environment = Object.entries(command.env).filter((entry): entry is [string, string] => entry[1] !== undefined);
   return {
     ...{ name, host: 'meshpass', netns, argv, cwd: join(lab.dir, 'meshpass') },
     env: Object.fromEntries(environment),
     ready: { url: ready },
+  };
+}
+
+/** GitHub's port forwarding is played too, and no name server leads its names to whom. */
+function playedForwarding(lab: Lab): Record<string, string> {
+  return {
+    MESHPASS_LAB_ONLY_FORWARDING_ADDRESS: `${lab.hosts.github!.ip}:${FORWARDING_PORT}`,
+    MESHPASS_LAB_ONLY_SEND_GITHUB_TOKENS_TO_THAT_ADDRESS: 'yes',
   };
 }
 

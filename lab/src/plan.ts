@@ -64,6 +64,10 @@ export const TEST_NAMES: Readonly<Record<string, string>> = {
   'token.actions.test': 'github',
 };
 
+/** Of Codespaces' forwarded ports, played by host `github` on this port: a broker in the lab is told to connect there. */
+export const FORWARDING_DOMAIN = 'app.github.dev';
+export const FORWARDING_PORT = 8444;
+
 const WORKLOADS: Readonly<Record<string, Workload>> = {
   gateway: {
     namespace: 'meshpass-system',

@@ -6,7 +6,7 @@ import { down } from './down.ts';
 import { ensureTools, type Tools } from './install/tools.ts';
 import { connectKubernetes, type KubeObject, type Kubernetes } from './kubernetes.ts';
 import { withLock } from './lock.ts';
-import { appUnits } from './mesh/apps.ts';
+import { appUnits, tunnelUnits } from './mesh/apps.ts';
 import { prepareControlPlane } from './mesh/control-plane.ts';
 import { prepareDatabase } from './mesh/database.ts';
 import { NAMESPACES, STRICT, serviceObjects, workloadObjects } from './mesh/objects.ts';
@@ -110,6 +110,7 @@ async function resume(
     const kubernetes = connect(dir, plan);
     await kubernetes.apply(...workloadObjects(added));
     await startProxies(dir, added, tools, kubernetes);
+    for (const unit of tunnelUnits(dir, added, found.node)) await runUnit(dir, unit);
   }
   const record = { ...found, extra: wanted };
   writeRecord(record);

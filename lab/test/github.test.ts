@@ -37,7 +37,8 @@ beforeAll(async () => {
 afterAll(() => github.close());
 beforeEach(async () => {
   await github.admin.reset();
-  alice = await github.admin.createCodespace({ owner: 'alice', repository: 'acme/payments-api' });
+  const space = { owner: 'alice', repository: 'acme/payments-api', tokenReadsCodespaces: true };
+  alice = await github.admin.createCodespace(space);
 });
 
 /** OpenAPI 3.0 writes `nullable` beside `anyOf` and `oneOf`; JSON Schema wants one more alternative. */
@@ -91,6 +92,20 @@ describe('answers conform to the published description', () => {
 
     const list = await get('/user/codespaces', alice.token);
     expect(conforms('/user/codespaces', 'get', 200, list.body)).toEqual([]);
+  });
+
+  test('for the repository of a Codespace, which is all that its token reaches', async () => {
+    const usual = await github.admin.createCodespace({ owner: 'alice', repository: 'acme/orders' });
+    const own = await get('/repos/acme/orders', usual.token);
+    expect(own.status).toBe(200);
+    expect(conforms('/repos/{owner}/{repo}', 'get', 200, own.body)).toEqual([]);
+    expect(own.body.id).toBe(usual.repositoryId);
+    expect((await get('/repos/acme/payments-api', usual.token)).status).toBe(404);
+    expect((await get(`/user/codespaces/${usual.name}`, usual.token)).status).toBe(403);
+    const pat = await github.admin.createUserTokenOf('alice', 'ghp_');
+    expect((await get('/user', pat)).status).toBe(200);
+    expect((await get('/repos/acme/orders', pat)).status).toBe(404);
+    expect((await get('/repos/acme/orders', await github.admin.createUserToken('alice'))).status).toBe(200);
   });
 
   test('for a GitHub App and its installation', async () => {
@@ -232,7 +247,8 @@ test('a restart finds the state and the key again', async () => {
   const state = mkdtempSync(join(tmpdir(), 'meshpass-github-'));
   try {
     const first = await startGithub({ listen: '127.0.0.1:0', state });
-    const space = await first.admin.createCodespace({ owner: 'alice', repository: 'acme/payments-api' });
+    const at = { owner: 'alice', repository: 'acme/payments-api', tokenReadsCodespaces: true };
+    const space = await first.admin.createCodespace(at);
     await first.close();
     const second = await startGithub({ listen: '127.0.0.1:0', state });
     expect(second.appPrivateKey).toBe(first.appPrivateKey);

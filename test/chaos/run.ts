@@ -87,8 +87,7 @@ export async function runChaos({ lab, seed, seconds, sessions, progress }: Chaos
       const as = `member-${number++}`;
       const crowd = crowds[number % crowds.length]!;
       const { name: codespace, token } = await github.createCodespace({
-        owner: 'alice',
-        repository: 'acme/payments-api',
+        ...{ owner: 'alice', repository: 'acme/payments-api', host: crowd.host },
       });
       // Like somebody who starts the agent once more when it could not start.
       for (let attempts = 1; ; attempts++) {

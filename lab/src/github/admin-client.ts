@@ -1,7 +1,8 @@
 /** The typed client of the Lab-only admin API: how tests and the quickstart move the world of the stand-in. */
 import { type AdminOptions, adminCall } from '../stand-in/admin-call.ts';
 import type { Fault } from './fault.ts';
-import type { Account, App, Codespace, CodespaceState } from './state.ts';
+import type { ForwardingFault } from './forwarding.ts';
+import type { Account, App, Codespace, CodespaceState, UserPrefix } from './state.ts';
 
 export interface NewUser {
   readonly login: string;
@@ -21,8 +22,10 @@ export interface NewCodespace {
   /** Login of who pays; the repository's owner without it. */
   readonly billableOwner?: string;
   readonly createdFromPrebuild?: boolean;
-  /** Its token is good for the repository and `GET /user`, but not for reading Codespaces. */
-  readonly tokenForRepositoryOnly?: boolean;
+  /** Its token may read Codespaces; without it, as GitHub's documentation has it, it is good for the repository and `GET /user`. */
+  readonly tokenReadsCodespaces?: boolean;
+  /** Host of the lab that it runs on; `workspace` without it. */
+  readonly host?: string;
 }
 
 /** A Codespace as it starts, with what its environment holds: CODESPACE_NAME (`name`) and GITHUB_TOKEN (`token`). */
@@ -56,10 +59,16 @@ export function githubAdmin(url: string, options: AdminOptions = {}) {
     /** A person's own token, with every scope. */
     createUserToken: async (login: string, lifetimeMs?: number) =>
       (await call<{ token: string }>('POST', at('/tokens'), { kind: 'user', login, lifetimeMs })).token,
+    /** A person's own token of another kind, with no scope but what `GET /user` needs, or with all. */
+    createUserTokenOf: async (login: string, prefix: UserPrefix, withoutScope = true) =>
+      (await call<{ token: string }>('POST', at('/tokens'), { kind: 'user', login, prefix, withoutScope })).token,
     /** The GITHUB_TOKEN of a workflow run, which is what a prebuild has: it is nobody's. */
     createActionsToken: async () => (await call<{ token: string }>('POST', at('/tokens'), { kind: 'actions' })).token,
     revokeToken: (token: string) => call<void>('POST', at('/tokens/revoke'), { token }),
     setFault: (fault: Fault) => call<void>('PUT', at('/fault'), fault),
+    setForwardingFault: (fault: ForwardingFault) => call<void>('PUT', at('/forwarding-fault'), { fault }),
+    /** `METHOD HOST/path` of each request for a forwarded port since the last forgetCalls. */
+    forwarded: () => call<string[]>('GET', at('/forwarded')),
     /** `METHOD /path` of each call of the API since the last forgetCalls. */
     calls: () => call<string[]>('GET', at('/calls')),
     forgetCalls: () => call<void>('DELETE', at('/calls')),

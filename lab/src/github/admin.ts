@@ -4,6 +4,7 @@ import { Hono } from 'hono';
 import { HTTPException } from 'hono/http-exception';
 import type { NewCodespace, NewUser } from './admin-client.ts';
 import type { Fault } from './fault.ts';
+import type { ForwardingFault } from './forwarding.ts';
 import {
   type Account,
   accountByLogin,
@@ -23,7 +24,9 @@ export interface AdminOptions {
   readonly changed: () => void;
   readonly reset: () => void;
   readonly setFault: (fault: Fault) => void;
+  readonly setForwardingFault: (fault: ForwardingFault) => void;
   readonly calls: () => readonly string[];
+  readonly forwarded: () => readonly string[];
   readonly forgetCalls: () => void;
   readonly now: () => number;
 }
@@ -31,7 +34,8 @@ export interface AdminOptions {
 /** A Codespace's token dies with its longest run. */
 const CODESPACE_TOKEN_MS = 12 * 3_600_000;
 
-export function createAdmin({ state, changed, reset, setFault, calls, forgetCalls, now }: AdminOptions): Hono {
+export function createAdmin(options: AdminOptions): Hono {
+  const { state, changed, reset, setFault, calls, forgetCalls, now } = options;
   const admin = new Hono().basePath(ADMIN_PATH);
   admin.use(async (c, next) => {
     await next();
@@ -40,6 +44,11 @@ export function createAdmin({ state, changed, reset, setFault, calls, forgetCall
 
   admin.get('/app', (c) => c.json(state().app));
   admin.get('/calls', (c) => c.json(calls()));
+  admin.get('/forwarded', (c) => c.json(options.forwarded()));
+  admin.put('/forwarding-fault', async (c) => {
+    options.setForwardingFault((await c.req.json<{ fault: ForwardingFault }>()).fault);
+    return c.json({});
+  });
   admin.delete('/calls', (c) => {
     forgetCalls();
     return c.json({});
@@ -113,12 +122,13 @@ export function createAdmin({ state, changed, reset, setFault, calls, forgetCall
       createdAt: born,
       lastUsedAt: born,
       state: wanted.state ?? 'Available',
+      host: wanted.host ?? 'workspace',
     };
     if (state().codespaces.some(({ name, state: s }) => name === space.name && s !== 'Deleted')) {
       throw bad(`codespace ${space.name} exists`);
     }
     state().codespaces.push(space);
-    return c.json({ ...space, token: codespaceToken(space, wanted.tokenForRepositoryOnly) });
+    return c.json({ ...space, token: codespaceToken(space, !wanted.tokenReadsCodespaces) });
   });
   admin.patch('/codespaces/:name', async (c) => {
     const wanted = (await c.req.json<{ state: CodespaceState }>()).state;
@@ -132,20 +142,21 @@ export function createAdmin({ state, changed, reset, setFault, calls, forgetCall
   admin.post('/codespaces/:name/start', (c) => {
     const space = codespace(c.req.param('name'));
     space.state = 'Available';
-    let repositoryOnly = false;
+    let repositoryOnly = true;
     for (const [text, token] of Object.entries(state().tokens)) {
       if (token.codespaceId !== space.id) continue;
-      repositoryOnly ||= token.repositoryOnly ?? false;
+      repositoryOnly = token.repositoryOnly ?? true;
       delete state().tokens[text];
     }
     return c.json({ ...space, token: codespaceToken(space, repositoryOnly) });
   });
 
   admin.post('/tokens', async (c) => {
-    const { kind, login, lifetimeMs = 3_600_000 } = await c.req.json();
+    const { kind, login, lifetimeMs = 3_600_000, prefix, withoutScope } = await c.req.json();
     const userId = kind === 'user' ? user(login).id : undefined;
     const expiresAt = now() + lifetimeMs;
-    return c.json({ token: issueToken(state(), { kind, ...(userId ? { userId } : {}), expiresAt }) });
+    const token = { kind, expiresAt, ...(userId && { userId }), ...(withoutScope && { withoutScope }) };
+    return c.json({ token: issueToken(state(), token, prefix) });
   });
   admin.post('/tokens/revoke', async (c) => {
     delete state().tokens[(await c.req.json<{ token: string }>()).token];
@@ -155,7 +166,7 @@ export function createAdmin({ state, changed, reset, setFault, calls, forgetCall
   admin.onError((error, c) => c.json({ message: error.message }, error instanceof HTTPException ? error.status : 500));
   return admin;
 
-  function codespaceToken(space: Codespace, repositoryOnly = false): string {
+  function codespaceToken(space: Codespace, repositoryOnly: boolean): string {
     const expiresAt = now() + CODESPACE_TOKEN_MS;
     return issueToken(state(), {
       kind: 'codespace',

@@ -5,7 +5,15 @@ import type { Budget } from './budget.ts';
 import type { Caller } from './caller.ts';
 import { notForIntegrations, notFound, refusal, requiresAuthentication } from './refusal.ts';
 import * as shape from './shape.ts';
-import { type Account, accountByLogin, type Codespace, issueToken, type State } from './state.ts';
+import {
+  type Account,
+  accountByLogin,
+  type Codespace,
+  issueToken,
+  type Repository,
+  repositoryByFullName,
+  type State,
+} from './state.ts';
 
 export interface ApiOptions {
   readonly state: () => State;
@@ -54,6 +62,14 @@ export function createApi({ state, changed, now }: ApiOptions): Hono<ApiEnv> {
     if (c.get('caller').kind === 'codespace') throw notForIntegrations(page);
     const teams = state().teams.filter((team) => team.members[user.id]?.state === 'active');
     return c.json(teams.map((team) => shape.teamFull(team, state(), base(c))));
+  });
+
+  api.get('/repos/:owner/:repo', (c) => {
+    const page = '/repos/repos#get-a-repository';
+    const repository = repositoryByFullName(state(), `${c.req.param('owner')}/${c.req.param('repo')}`);
+    // What one may not see and what is not there look the same; every repository here is private.
+    if (!repository || !reaches(c.get('caller'), repository)) throw notFound(page);
+    return c.json(shape.fullRepository(repository, state(), base(c)));
   });
 
   api.get('/orgs/:org/teams/:slug/memberships/:username', (c) => {
@@ -173,7 +189,19 @@ export function createApi({ state, changed, now }: ApiOptions): Hono<ApiEnv> {
   function codespaceReader(c: Context<ApiEnv>, page: string): Account {
     const caller = c.get('caller');
     if (caller.kind === 'codespace' && caller.repositoryOnly) throw notForIntegrations(page);
+    if (caller.kind === 'user' && caller.withoutScope)
+      throw refusal(403, 'Must have admin rights to Repository.', page);
     return person(c, page);
+  }
+
+  /** A Codespace's token reaches its own repository; a person's those of their own and of their organisation. */
+  function reaches(caller: Caller, repository: Repository): boolean {
+    if (caller.kind === 'codespace')
+      return state().codespaces.some(
+        ({ id, repositoryId }) => id === caller.codespaceId && repositoryId === repository.id,
+      );
+    if (caller.kind !== 'user' || caller.withoutScope || caller.userId === undefined) return false;
+    return repository.ownerId === caller.userId || state().members[repository.ownerId]?.[caller.userId] !== undefined;
   }
 
   /** An installation with the organisation's permission. */

@@ -121,6 +121,28 @@ export function minimalRepository(repository: Repository, state: State, base: Ba
   };
 }
 
+export function fullRepository(repository: Repository, state: State, base: Base) {
+  const minimal = minimalRepository(repository, state, base);
+  const web = `${base.web}/${minimal.full_name}`;
+  return {
+    ...minimal,
+    clone_url: `${web}.git`,
+    git_url: `git:${web.slice('https:'.length)}.git`,
+    ssh_url: `git@github.com:${minimal.full_name}.git`,
+    svn_url: web,
+    mirror_url: null,
+    homepage: null,
+    language: 'TypeScript',
+    license: null,
+    ...{ forks: 0, forks_count: 0, stargazers_count: 0, watchers: 0, watchers_count: 0, size: 0 },
+    ...{ open_issues: 0, open_issues_count: 0, network_count: 0, subscribers_count: 0 },
+    ...{ has_discussions: false, has_downloads: true, has_issues: true, has_pages: false, has_projects: true },
+    ...{ has_wiki: true, archived: false, disabled: false, is_template: false },
+    ...{ created_at: BORN, pushed_at: BORN, updated_at: BORN },
+    permissions: { admin: false, maintain: false, push: true, triage: true, pull: true },
+  };
+}
+
 export function codespace(space: Codespace, state: State, base: Base) {
   const url = `${base.api}/user/codespaces/${space.name}`;
   const repository = state.repositories.find((candidate) => candidate.id === space.repositoryId)!;

@@ -1,6 +1,7 @@
 /** Starts the stand-in: state (from its snapshot where there is one), the App's key, the API and the admin API. */
 import { createPrivateKey, createPublicKey, generateKeyPair, type KeyObject } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { connect } from 'node:net';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { getRequestListener, type HttpBindings } from '@hono/node-server';
@@ -10,6 +11,7 @@ import { ADMIN_PATH, createAdmin } from './admin.ts';
 import { type GithubAdmin, githubAdmin } from './admin-client.ts';
 import { createBudgets } from './budget.ts';
 import type { Fault } from './fault.ts';
+import { type ConnectTo, createForwarding, type ForwardingFault } from './forwarding.ts';
 import { createFront } from './front.ts';
 import { type State, seed } from './state.ts';
 
@@ -20,10 +22,17 @@ export interface GithubOptions {
   readonly tls?: TlsFiles;
   /** Directory for the snapshot and `github-app.pem`; without it everything is forgotten. */
   readonly state?: string;
+  /** Port forwarding, played: `HOST:PORT`, by default any free port of loopback, and its certificate. */
+  readonly forwardingListen?: string;
+  readonly forwardingTls?: TlsFiles;
+  /** Directory with `HOST/ports.sock` of port-tunnel.ts for each host; without it every Codespace is on our own loopback. */
+  readonly tunnels?: string;
 }
 
 export interface RunningGithub extends Listening {
   readonly admin: GithubAdmin;
+  /** Where `*.app.github.dev` is played. */
+  readonly forwarding: Listening;
   /** PEM (PKCS #8) of the App's key, as GitHub would have given it to the App's owner. */
   readonly appPrivateKey: string;
 }
@@ -33,7 +42,9 @@ export async function startGithub(options: GithubOptions): Promise<RunningGithub
   const appKey = await loadAppKey(options.state);
   let state: State = (file && loadSnapshot<State>(file)) || seed();
   let fault: Fault = { mode: 'none' };
+  let forwardingFault: ForwardingFault = 'none';
   let calls: string[] = [];
+  let forwarded: string[] = [];
   const budgets = createBudgets();
   const world = {
     state: () => state,
@@ -54,14 +65,21 @@ export async function startGithub(options: GithubOptions): Promise<RunningGithub
     setFault: (wanted) => {
       fault = wanted;
     },
+    setForwardingFault: (wanted) => {
+      forwardingFault = wanted;
+    },
     calls: () => calls,
+    forwarded: () => forwarded,
     forgetCalls: () => {
       calls = [];
+      forwarded = [];
     },
     reset: () => {
       state = seed();
       fault = { mode: 'none' };
+      forwardingFault = 'none';
       calls = [];
+      forwarded = [];
       budgets.clear();
     },
   });
@@ -74,12 +92,45 @@ export async function startGithub(options: GithubOptions): Promise<RunningGithub
     ),
     options.tls,
   );
+  const forwarding = await listen(
+    options.forwardingListen ?? '127.0.0.1:0',
+    createForwarding({
+      ...world,
+      connect: options.tunnels === undefined ? onOwnLoopback : throughTunnel(options.tunnels),
+      fault: () => forwardingFault,
+      called: (call) => forwarded.push(call) > 10_000 && forwarded.shift(),
+    }),
+    options.forwardingTls,
+    (socket) => {
+      if (forwardingFault === 'down') socket.destroy();
+    },
+  );
   return {
     ...listening,
+    forwarding,
+    close: async () => {
+      await Promise.all([listening.close(), forwarding.close()]);
+    },
     admin: githubAdmin(listening.url),
     appPrivateKey: appKey.export({ type: 'pkcs8', format: 'pem' }) as string,
   };
 }
+
+const onOwnLoopback: ConnectTo = (_host, port) => connect(port, '127.0.0.1');
+
+/** As port-tunnel.ts takes it: the port in a line, and then what the port gives. What runs on our own host needs no tunnel. */
+function throughTunnel(directory: string): ConnectTo {
+  return (host, port) => {
+    if (host === OWN_HOST) return onOwnLoopback(host, port);
+    const tunnel = connect(join(directory, host, TUNNEL_FILE));
+    tunnel.write(`${port}\n`);
+    return tunnel;
+  };
+}
+
+const OWN_HOST = 'github';
+/** In the directory of a host of the lab. */
+export const TUNNEL_FILE = 'ports.sock';
 
 async function loadAppKey(directory: string | undefined): Promise<KeyObject> {
   const file = directory && join(directory, 'github-app.pem');

@@ -53,6 +53,8 @@ export interface Codespace {
   readonly createdAt: string;
   lastUsedAt: string;
   state: CodespaceState;
+  /** Host of the lab that it runs on: where its forwarded ports lead. */
+  readonly host: string;
 }
 
 /**
@@ -64,8 +66,12 @@ export interface Token {
   readonly kind: 'codespace' | 'user' | 'actions' | 'installation';
   readonly userId?: number;
   readonly codespaceId?: number;
-  /** A Codespace's own token may be scoped to its repository, and then cannot read the Codespace itself. */
+  /**
+   * A Codespace's own token is scoped to its repository, and cannot read the Codespace itself. A person's token without any
+   * scope reaches no repository of an organisation, and no Codespace.
+   */
   readonly repositoryOnly?: boolean;
+  readonly withoutScope?: boolean;
   readonly installationId?: number;
   readonly permissions?: Record<string, string>;
   /** Unix milliseconds. */
@@ -156,11 +162,14 @@ export function newId(): number {
 }
 
 const PREFIX = { codespace: 'ghu_', user: 'ghp_', actions: 'ghs_', installation: 'ghs_' } as const;
+/** What a person may have besides: of an OAuth app, fine-grained, of another GitHub App that they authorised. */
+export const USER_PREFIXES = ['ghp_', 'gho_', 'github_pat_', 'ghu_', 'ghr_'] as const;
+export type UserPrefix = (typeof USER_PREFIXES)[number];
 const LETTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789';
 
 /** Issues a token in GitHub's form: a prefix that names its kind and 36 letters. */
-export function issueToken(state: State, token: Token): string {
-  let text: string = PREFIX[token.kind];
+export function issueToken(state: State, token: Token, prefix: string = PREFIX[token.kind]): string {
+  let text = prefix;
   for (const byte of randomBytes(36)) text += LETTERS[byte % LETTERS.length];
   state.tokens[text] = token;
   return text;

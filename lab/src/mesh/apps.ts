@@ -2,7 +2,8 @@
 import { existsSync, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Plan } from '../plan.ts';
+import { TUNNEL_FILE } from '../github/start.ts';
+import { FORWARDING_DOMAIN, FORWARDING_PORT, type Host, type Plan } from '../plan.ts';
 import type { Unit } from '../unit.ts';
 
 const SOURCES = fileURLToPath(new URL('../', import.meta.url));
@@ -20,12 +21,34 @@ export function appUnits(dir: string, plan: Plan, node: string): Unit[] {
   const programs: Program[] = [
     { name: 'app-orders', host: 'orders', script: 'apps/orders.ts', ready: 'listening on 8080' },
     { name: 'app-web', host: 'web', script: 'apps/web.ts', ready: 'listening on 8080' },
-    standIn(dir, 'github', 'github/main.ts', 'api.github.test', 443),
+    github(dir),
     issuers(dir),
   ];
-  return programs
+  const units = programs
     .filter(({ script }) => existsSync(join(SOURCES, script)))
-    .map((program) => unitOf(dir, plan, node, program));
+    .map((program) => unitOf(dir, plan.hosts, node, program));
+  return [...units, ...tunnelUnits(dir, Object.values(plan.hosts), node)];
+}
+
+/** What GitHub's port forwarding has in a Codespace: one for each workspace among the hosts. */
+export function tunnelUnits(dir: string, hosts: readonly Host[], node: string): Unit[] {
+  return hosts
+    .filter(({ network }) => network === 'internet')
+    .map((host) => {
+      const args = [join(dir, 'hosts', host.name, TUNNEL_FILE)];
+      const name = `port-tunnel-${host.name}`;
+      const program = { name, host: host.name, script: 'github/port-tunnel.ts', args, ready: 'listens' };
+      return unitOf(dir, { [host.name]: host }, node, program);
+    });
+}
+
+/** GitHub's API, and on another port its port forwarding. */
+function github(dir: string): Program {
+  const program = standIn(dir, 'github', 'github/main.ts', 'api.github.test', 443);
+  const forwarding = join(dir, 'tls', FORWARDING_DOMAIN);
+  // biome-ignore format: one command
+  const args = ['--forwarding-listen', `0.0.0.0:${FORWARDING_PORT}`, '--forwarding-tls-cert', `${forwarding}.crt`, '--forwarding-tls-key', `${forwarding}.key`, '--tunnels', join(dir, 'hosts')];
+  return { ...program, args: [...(program.args ?? []), ...args] };
 }
 
 /** The company's provider and the issuer of GitHub Actions are one program, each on its own port. */
@@ -45,13 +68,13 @@ function standIn(dir: string, name: string, script: string, certificate: string,
   return { name, host: 'github', script, args, ready: 'listen' };
 }
 
-function unitOf(dir: string, plan: Plan, node: string, program: Program): Unit {
+function unitOf(dir: string, hosts: Plan['hosts'], node: string, program: Program): Unit {
   const cwd = join(dir, 'hosts', program.host, program.name);
   mkdirSync(cwd, { recursive: true });
   return {
     name: program.name,
     host: program.host,
-    netns: plan.hosts[program.host]?.netns ?? '',
+    netns: hosts[program.host]?.netns ?? '',
     argv: [node, join(SOURCES, program.script), ...(program.args ?? [])],
     env: { PATH: process.env.PATH ?? '', HOME: cwd, NODE_EXTRA_CA_CERTS: join(dir, 'tls/ca.crt') },
     cwd,

@@ -6,6 +6,7 @@ import type { Lab } from '../lab.ts';
 import { startOrdered } from '../ordered-process.ts';
 import type { DpopLies } from './lies.ts';
 import type { Order } from './main.ts';
+import type { PresenceLies } from './presence-lies.ts';
 
 export interface Shown {
   readonly sessionToken: string;
@@ -15,7 +16,10 @@ export interface Shown {
 }
 
 export interface Rogue {
-  enrol(form: Record<string, string>, lies?: DpopLies): Promise<Answer>;
+  /** Where it runs: a Codespace that it enrols as must be there. */
+  readonly host: string;
+  /** Answers the broker's challenge on this host as an agent does, but for the lies. */
+  enrol(form: Record<string, string>, lies?: DpopLies, presence?: PresenceLies): Promise<Answer>;
   certificate(grant: string, csr?: string, lies?: DpopLies): Promise<Answer>;
   token(audience?: string, lies?: DpopLies): Promise<Answer>;
   speak(
@@ -45,7 +49,9 @@ export function startRogue(lab: Lab, host: string, broker: string): Rogue {
   const named = (name: string): Rogue => {
     const base = { as: name, broker };
     return {
-      enrol: (form, lies) => order({ ...base, do: 'enrol', form, ...(lies && { lies }) }),
+      host,
+      enrol: (form, lies, presence) =>
+        order({ ...base, do: 'enrol', form, ...(lies && { lies }), ...(presence && { presence }) }),
       certificate: (grant, csr, lies) =>
         order({ ...base, do: 'certificate', grant, ...(csr !== undefined && { csr }), ...(lies && { lies }) }),
       token: (audience, lies) =>

@@ -7,10 +7,16 @@ import { ask } from '@meshpass/cli/drill/ask';
 import { certificate, emptyHanded, enrol, type Loot, speak, token } from '@meshpass/cli/drill/credentials';
 import { exchange, openTunnel, type TunnelOrder, type TunnelReport, tunnel } from '@meshpass/cli/drill/tunnel';
 import { type DpopLies, lying } from './lies.ts';
+import { type PresenceLies, respondWith } from './presence-lies.ts';
 
 /** Every order names whose loot it works with (`as`); an unknown name begins empty-handed. */
 export type Order = { readonly as: string; readonly broker: string } & (
-  | { readonly do: 'enrol'; readonly form: Record<string, string>; readonly lies?: DpopLies }
+  | {
+      readonly do: 'enrol';
+      readonly form: Record<string, string>;
+      readonly lies?: DpopLies;
+      readonly presence?: PresenceLies;
+    }
   | { readonly do: 'certificate'; readonly grant: string; readonly csr?: string; readonly lies?: DpopLies }
   | { readonly do: 'token'; readonly audience?: string; readonly lies?: DpopLies }
   | {
@@ -56,7 +62,7 @@ function obey(order: Order): Promise<unknown> {
   }
   switch (order.do) {
     case 'enrol':
-      return enrol(loot, order.form, lying(order.lies));
+      return enrol(loot, order.form, lying(order.lies), order.presence && respondWith(order.presence));
     case 'certificate':
       return certificate(loot, order.grant, order.csr, lying(order.lies));
     case 'token':

@@ -2,7 +2,7 @@
 import type { RequestListener } from 'node:http';
 import { createServer as createHttpServer } from 'node:http';
 import { createServer as createHttpsServer } from 'node:https';
-import type { AddressInfo } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
 
 export interface TlsFiles {
   /** PEM, the leaf first. */
@@ -21,11 +21,18 @@ export interface Listening {
 /**
  * @param address `HOST:PORT`, port 0 for any free one
  * @param handler called for each request
+ * @param onConnection told of each connection before anything is read from it
  */
-export async function listen(address: string, handler: RequestListener, tls?: TlsFiles): Promise<Listening> {
+export async function listen(
+  address: string,
+  handler: RequestListener,
+  tls?: TlsFiles,
+  onConnection: (socket: Socket) => void = () => {},
+): Promise<Listening> {
   const colon = address.lastIndexOf(':');
   const host = address.slice(0, colon);
   const server = tls ? createHttpsServer({ cert: tls.cert, key: tls.key }, handler) : createHttpServer(handler);
+  server.on('connection', onConnection);
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.listen(Number(address.slice(colon + 1)), host, resolve);

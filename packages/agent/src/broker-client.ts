@@ -5,16 +5,19 @@ import { type Addresses, rememberAddresses } from '@meshpass/identity/address';
 import { ID_TOKEN_TYPE, JWT_TYPE, PROOF_TYPES, type Proof, SESSION_TOKEN_TYPE } from '@meshpass/identity/attestation';
 import { createDpopProof, type DpopKey } from '@meshpass/identity/dpop';
 import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
+import { createPresenceProof } from '@meshpass/identity/presence';
 import { plainText } from '@meshpass/identity/text';
-import type {
-  CertificateRequest,
-  CertificateResponse,
-  HeartbeatResponse,
-  ServicesResponse,
-  SessionResponse,
-  TokenResponse,
+import {
+  type CertificateRequest,
+  type CertificateResponse,
+  type HeartbeatResponse,
+  PresenceChallenge,
+  type ServicesResponse,
+  type SessionResponse,
+  type TokenResponse,
 } from '@meshpass/identity/wire';
 import { type BrokerAnswers, brokerAnswers } from './broker-answers.ts';
+import { type PresenceAnswer, withPresence } from './presence.ts';
 
 export interface BrokerClientOptions {
   /** Public URL of the broker, https. */
@@ -31,6 +34,8 @@ export interface BrokerClientOptions {
   readonly clusterDomain?: string;
   /** How the broker's name is resolved; by the system where absent. */
   readonly addresses?: Addresses;
+  /** Port of this workspace on which the broker's challenges are answered; any free one where absent. */
+  readonly presencePort?: number;
 }
 
 interface Call {
@@ -88,7 +93,7 @@ export class BrokerClient {
     return this.#options.now() + this.#skew;
   }
 
-  /** `POST /token` with a proof: opens a session. */
+  /** `POST /token` with a proof: opens a session, and shows the broker that we are in the Codespace where it wants to see it. */
   openSession(proof: Proof): Promise<SessionResponse> {
     const form: Record<string, string> =
       proof.type === 'oidc'
@@ -98,10 +103,27 @@ export class BrokerClient {
             subject_token: proof.token,
             codespace_name: proof.codespaceName,
           };
-    return this.#call(
-      { method: 'POST', path: '/token', form: { grant_type: GRANT_TYPE, ...form } },
-      this.#read.session,
-    );
+    const exchange = (answer?: PresenceAnswer) =>
+      this.#call(
+        {
+          ...{ method: 'POST', path: '/token' },
+          form: {
+            ...{ grant_type: GRANT_TYPE, ...form },
+            ...(answer && { presence_nonce: answer.nonce, presence_port: String(answer.port) }),
+          },
+        },
+        this.#read.session,
+      );
+    if (proof.type === 'oidc') return exchange();
+    const { key, presencePort: port = 0 } = this.#options;
+    return withPresence(exchange, {
+      port,
+      sign: (challenge) =>
+        createPresenceProof({
+          ...{ key, challenge, broker: this.#base, codespaceName: proof.codespaceName },
+          expiresAt: Math.floor(this.brokerNow / 1000) + challenge.expires_in,
+        }),
+    });
   }
 
   /** `POST /certificates`: one CSR per grant. */
@@ -239,11 +261,15 @@ function parseJson(base: string, text: string): unknown {
 function refusal(base: string, answer: Answer): MeshpassError {
   const options = answer.retryAfter === undefined ? {} : { retryAfter: answer.retryAfter };
   try {
-    const { error_code: code, error_description: message, decision_id: decision } = JSON.parse(answer.body);
+    const { error_code: code, error_description: message, decision_id: decision, presence } = JSON.parse(answer.body);
     if (isErrorCode(code) && typeof message === 'string') {
       const text = plainText(message.slice(0, 1000));
       const isId = typeof decision === 'string' && /^[A-Za-z0-9_-]{1,64}$/.test(decision);
-      return new MeshpassError(code, isId ? `${text} (decision ${decision})` : text, options);
+      const challenge = PresenceChallenge.safeParse(presence);
+      return new MeshpassError(code, isId ? `${text} (decision ${decision})` : text, {
+        ...options,
+        ...(challenge.success && { members: { presence: challenge.data } }),
+      });
     }
   } catch {
     // Not the broker's own answer: told below.

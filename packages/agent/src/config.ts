@@ -18,6 +18,8 @@ export interface AgentConfig {
   readonly clusterDomain: string;
   /** 0 for any free port. */
   readonly proxyPort: number;
+  /** Where the broker's challenges are answered, so that a devcontainer.json can forward it; 0 for any free one. */
+  readonly presencePort: number;
   readonly runtimeDirectory: string;
 }
 
@@ -41,6 +43,10 @@ export function agentConfig(
   if (!isClusterDomain(clusterDomain)) {
     throw new MeshpassError('config_invalid', 'The cluster domain must be a lower-case DNS name, as cluster.local is.');
   }
+  const presencePort = options.presencePort ?? Number(env.MESHPASS_PRESENCE_PORT || 0);
+  if (!Number.isInteger(presencePort) || (presencePort !== 0 && (presencePort < 1024 || presencePort > 65_535))) {
+    throw new MeshpassError('config_invalid', 'The presence port must be a number from 1024 to 65535, or 0 for any.');
+  }
   return {
     broker,
     caFile: options.caFile ?? (env.MESHPASS_CA_FILE || undefined),
@@ -50,6 +56,7 @@ export function agentConfig(
     clusterDomain,
     hostsFile: options.hostsFile ?? (env.MESHPASS_HOSTS_FILE || '/etc/hosts'),
     proxyPort,
+    presencePort,
     runtimeDirectory: options.runtimeDirectory ?? runtimeDirectory(env),
   };
 }

@@ -46,6 +46,7 @@ const FINAL_FOR_SESSION = new Set([
   'proof_prebuild',
   'workspace_not_owned',
   'proof_type_unsupported',
+  'proof_token_kind',
 ]);
 
 export class Keeper {

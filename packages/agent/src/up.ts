@@ -46,8 +46,11 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
   const { now = Date.now, random = Math.random, log = () => {} } = rim;
   const source = discover(config, rim.surroundings ?? realSurroundings);
   const ca = config.caFile === undefined ? undefined : readCa(config.caFile);
-  const { broker: url, clusterDomain } = config;
-  const client = new BrokerClient({ url, key: newDpopKey(), ca, now, randomId: randomUUID, clusterDomain });
+  const { broker: url, clusterDomain, presencePort } = config;
+  const client = new BrokerClient({
+    ...{ url, key: newDpopKey(), ca, now, randomId: randomUUID },
+    ...{ clusterDomain, presencePort },
+  });
   const notes: string[] = [];
   const untold = new Map<string, AgentStatus['untold'][number]>();
   const addresses = new Map<string, string>();

@@ -2,6 +2,7 @@
 import { MeshpassError } from '@meshpass/identity';
 import { isTokenHeader } from '@meshpass/identity/token-header';
 import { z } from 'zod';
+import { PRESENCE_MODES } from './attest/presence.ts';
 import { PolicyAuthors } from './policy/author.ts';
 import { DENY_ENDED } from './session/deny-ended.ts';
 
@@ -49,6 +50,8 @@ export const BrokerConfig = z.strictObject({
   operatorTokenFile: z.string().optional(),
   /** File whose only line is the token with which GitHub streams its audit log; without it none is taken. */
   githubEventTokenFile: z.string().optional(),
+  /** Which Codespaces have to show their presence, see attest/presence.ts. */
+  codespacePresence: z.enum(PRESENCE_MODES).default('required'),
   /** Least time between two looks at the organisation's Codespaces; GitHub's budget may make it longer. */
   githubSweepSeconds: z.number().int().min(1).max(3_600).default(10),
   /** Least time between two looks at teams and members. */

@@ -70,6 +70,9 @@ function inTheWorkspace(program: Command): void {
     .addOption(flag('--proof-file <file>', 'file with an OIDC ID token', 'MESHPASS_PROOF_FILE'))
     .addOption(flag('--audience <name>', 'audience of the proof, where the agent asks for it', 'MESHPASS_AUDIENCE'))
     .addOption(flag('--proxy-port <port>', 'port of the proxy (0: any free one)', 'MESHPASS_PROXY_PORT'))
+    .addOption(
+      flag('--presence-port <port>', 'port that answers the broker (0: any free one)', 'MESHPASS_PRESENCE_PORT'),
+    )
     .option('--no-by-name', 'leave /etc/hosts alone; carry traffic through the proxy only')
     .option('--foreground', 'stay in the foreground until SIGTERM, SIGINT or `meshpass down`')
     .addOption(output())
@@ -155,6 +158,13 @@ function inTheCluster(program: Command): void {
     flag('--github-app <id>', 'GitHub App that reads teams', 'MESHPASS_GITHUB_APP'),
     flag('--github-app-key <file>', 'its private key, PEM', 'MESHPASS_GITHUB_APP_KEY'),
     flag('--github-token-file <file>', 'watch GitHub with this token, not as the App', 'MESHPASS_GITHUB_TOKEN_FILE'),
+    flag(
+      '--codespace-presence <which>',
+      'Codespaces that must answer from within: all; those that the App had to read; these if they can be reached; none',
+      'MESHPASS_CODESPACE_PRESENCE',
+    )
+      .choices(['always', 'required', 'preferred', 'off'])
+      .default('required'),
     flag('--github-sweep <seconds>', 'least time between looks at Codespaces', 'MESHPASS_GITHUB_SWEEP').default('10'),
     flag('--github-members <seconds>', 'least time between looks at teams', 'MESHPASS_GITHUB_MEMBERS').default('60'),
     flag(

@@ -19,11 +19,19 @@ const STATUS = {
   proof_replayed: 400,
   proof_rejected: 400,
   proof_prebuild: 400,
+  proof_token_kind: 400,
   // What the issuer says of the workspace
   workspace_unknown: 400,
   workspace_not_owned: 400,
   workspace_not_available: 400,
   workspace_not_trusted: 400,
+  workspace_repository_unreachable: 400,
+  // Whether a Codespace's proof comes from within the Codespace
+  presence_required: 400,
+  presence_challenge_unknown: 400,
+  presence_unanswered: 400,
+  presence_mismatch: 400,
+  presence_unreachable: 503,
   // The issuer does not answer: never a grant
   issuer_unavailable: 503,
   issuer_rate_limited: 503,
@@ -134,6 +142,8 @@ export interface MeshpassErrorOptions {
   readonly detail?: Readonly<Record<string, unknown>>;
   /** Seconds after which trying again makes sense (Retry-After). */
   readonly retryAfter?: number;
+  /** What the other side needs to go on: more members of the refusal's body on the wire. Never a secret of ours. */
+  readonly members?: Readonly<Record<string, unknown>>;
 }
 
 export class MeshpassError extends Error {
@@ -141,6 +151,7 @@ export class MeshpassError extends Error {
   readonly code: ErrorCode;
   readonly detail: Readonly<Record<string, unknown>>;
   readonly retryAfter: number | undefined;
+  readonly members: Readonly<Record<string, unknown>>;
 
   /**
    * @param code stable code, see docs/troubleshooting.md
@@ -151,6 +162,7 @@ export class MeshpassError extends Error {
     this.code = code;
     this.detail = options.detail ?? {};
     this.retryAfter = options.retryAfter;
+    this.members = options.members ?? {};
   }
 
   /** The HTTP status that carries this error. */

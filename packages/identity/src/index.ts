@@ -1,5 +1,6 @@
 export * from './attestation.ts';
 export * from './dpop.ts';
 export * from './error.ts';
+export * from './presence.ts';
 export * from './spiffe.ts';
 export * from './wire.ts';

@@ -166,6 +166,19 @@ export const ServicesResponse = z.object({
 });
 export type ServicesResponse = z.infer<typeof ServicesResponse>;
 
+/**
+ * What a broker wants a Codespace to answer before it opens a session (`presence_required`, docs/protocol.md): a request for
+ * `path` will come through GitHub's port forwarding, and is to be answered with createPresenceProof().
+ */
+export const PresenceChallenge = z.object({
+  nonce: z.string().regex(/^[A-Za-z0-9_-]{43}$/),
+  /** Chosen by the broker, so that nothing else that the workspace serves is there. */
+  path: z.string().regex(/^\/[A-Za-z0-9_-]{43}$/),
+  /** Seconds. */
+  expires_in: z.number().int().min(1).max(300),
+});
+export type PresenceChallenge = z.infer<typeof PresenceChallenge>;
+
 /** Body of every refusal. `error` is the OAuth 2.0 code, `error_code` ours (docs/troubleshooting.md). */
 export const ErrorResponse = z.object({
   error: z.string(),
@@ -173,6 +186,8 @@ export const ErrorResponse = z.object({
   error_code: z.string(),
   /** Id of the audited decision, to give to an operator. */
   decision_id: z.string().optional(),
+  /** With `presence_required`. */
+  presence: PresenceChallenge.optional(),
 });
 export type ErrorResponse = z.infer<typeof ErrorResponse>;
 

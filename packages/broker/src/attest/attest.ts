@@ -5,9 +5,10 @@ import type { Attested } from './attested.ts';
 import { whatToAsk } from './confirmed.ts';
 import { attestCodespace, type CodespaceOptions } from './github-codespace.ts';
 import { attestOidc, type OidcOptions } from './oidc.ts';
+import type { Presenter } from './presence.ts';
 
-/** @throws MeshpassError `proof_*`, `workspace_*`, `issuer_unavailable`, `issuer_rate_limited` */
-export type Attest = (proof: Proof) => Promise<Attested>;
+/** @throws MeshpassError `proof_*`, `workspace_*`, `presence_*`, `issuer_unavailable`, `issuer_rate_limited`, `overloaded` */
+export type Attest = (proof: Proof, presenter: Presenter) => Promise<Attested>;
 
 export interface AttestOptions {
   /** The access file in force, asked anew for each proof. */
@@ -17,13 +18,13 @@ export interface AttestOptions {
 }
 
 export function createAttest(options: AttestOptions): Attest {
-  return async (proof) => {
+  return async (proof, presenter) => {
     const access = options.access();
     switch (proof.type) {
       case 'oidc':
         return await attestOidc(proof, access.trust.issuers, whatToAsk(access), options.oidc);
       case 'github-codespace':
-        return { attestation: await attestCodespace(proof, access.trust, whatToAsk(access), options.codespaces) };
+        return await attestCodespace(proof, presenter, access.trust, whatToAsk(access), options.codespaces);
     }
   };
 }

@@ -1,5 +1,6 @@
 /** What an attestor gives to the rest of the broker. */
 import type { Attestation } from '@meshpass/identity';
+import type { Shown } from './presence.ts';
 
 export interface Attested {
   readonly attestation: Attestation;
@@ -9,4 +10,6 @@ export interface Attested {
    * `expiresAt` (ISO 8601) is when the proof is dead by itself.
    */
   readonly replay?: { readonly key: string; readonly expiresAt: string };
+  /** Of a Codespace: whether the workspace itself has answered, for the audit log. */
+  readonly presence?: Shown;
 }

@@ -92,8 +92,8 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
     clock,
   );
   /** Strangers are remembered, so that they cannot spend the App's budget; what a member has is always asked. */
-  const codespaces = createRemembered<readonly unknown[]>(
-    (list) => (list.length > 0 ? 0 : STRANGER_MS),
+  const codespaces = createRemembered<readonly unknown[] | undefined>(
+    (list) => (list === undefined ? STRANGER_MS : 0),
     CAPACITY,
     clock,
   );
@@ -188,9 +188,9 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
       const list = await codespaces.get(`${organization.toLowerCase()} ${user.id} ${user.login}`, async () => {
         const path = `/orgs/${parts[0]}/members/${parts[1]}/codespaces?per_page=100`;
         const answer = await askAsInstallation(organization, path, { maxBytes: MAX_PAGE_BYTES });
-        return answer ? readGithub(CodespaceList, answer).codespaces : [];
+        return answer && readGithub(CodespaceList, answer).codespaces;
       });
-      return list.find((codespace) => (codespace as { name?: unknown }).name === name);
+      return list?.find((codespace) => (codespace as { name?: unknown }).name === name);
     },
     async teamsOf(user, teams) {
       const answers = await Promise.all(teams.map((team) => isInTeam(team, user)));

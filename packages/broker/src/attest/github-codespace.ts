@@ -1,20 +1,24 @@
 /**
- * A Codespace's GITHUB_TOKEN and name become an attestation, by asking GitHub whose they are. The token is used for
- * these two questions and then forgotten; what is remembered is its SHA-256.
+ * A Codespace's GITHUB_TOKEN and name become an attestation: GitHub is asked whose they are, and the Codespace itself whether
+ * whoever presents them is in it. The token is used for that and then forgotten; what is remembered is its SHA-256.
  */
 import { type Attestation, MeshpassError, type Proof } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { Trust } from '@meshpass/policy';
 import { z } from 'zod';
 import type { Answer } from './ask.ts';
+import type { Attested } from './attested.ts';
 import { type Asked, confirmed, type Memberships } from './confirmed.ts';
 import { askGithub, type GithubApiOptions, messageOf, pathPart, readGithub, requestId } from './github-api.ts';
 import type { GithubApp } from './github-app.ts';
+import type { Claimed, Presence, Presenter } from './presence.ts';
+import { refuseOtherKinds } from './token-kind.ts';
 
 export interface CodespaceOptions {
   readonly api: GithubApiOptions;
   /** Without an App no team is ever confirmed. */
   readonly app?: GithubApp;
+  readonly presence: Presence;
 }
 
 export type CodespaceProof = Extract<Proof, { type: 'github-codespace' }>;
@@ -33,6 +37,10 @@ const Codespace = z.object({
   git_status: z.object({ ref: z.string().max(500).nullish() }).nullish(),
 });
 type Codespace = z.infer<typeof Codespace>;
+const Repository = z.object({ id });
+
+/** `OWNER/NAME`, neither of them `.` or `..`; a repository may be called `.github`. */
+const REPOSITORY = /^[A-Za-z0-9_-][A-Za-z0-9._-]*\/(?!\.{1,2}$)[A-Za-z0-9._-]+$/;
 
 /** GitHub's tokens are 40 characters today and up to some hundred in its newer forms. */
 const TOKEN = /^[\x21-\x7e]{1,2048}$/;
@@ -40,15 +48,16 @@ const TOKEN = /^[\x21-\x7e]{1,2048}$/;
 /**
  * @param trust of the access file in force
  * @param asked what the access file mentions
- * @throws MeshpassError `proof_malformed`, `proof_rejected`, `proof_prebuild`, `workspace_*`, `issuer_unavailable`,
- *   `issuer_rate_limited`
+ * @throws MeshpassError `proof_malformed`, `proof_token_kind`, `proof_rejected`, `proof_prebuild`, `workspace_*`, `presence_*`,
+ *   `issuer_unavailable`, `issuer_rate_limited`, `overloaded`
  */
 export async function attestCodespace(
   proof: CodespaceProof,
+  presenter: Presenter,
   trust: Trust,
   asked: Asked,
   options: CodespaceOptions,
-): Promise<Attestation> {
+): Promise<Attested> {
   if (!trust.codespaces) {
     throw new MeshpassError(
       'workspace_not_trusted',
@@ -59,13 +68,15 @@ export async function attestCodespace(
   if (!TOKEN.test(proof.token) || !name) {
     throw new MeshpassError('proof_malformed', 'GITHUB_TOKEN or CODESPACE_NAME is not of the form that GitHub gives.');
   }
+  refuseOtherKinds(proof.token);
   const [userAnswer, codespaceAnswer] = await Promise.all([
     askGithub('/user', proof.token, options.api),
     askGithub(`/user/codespaces/${name}`, proof.token, options.api),
   ]);
   refuseStranger(userAnswer);
   const user = readGithub(User, userAnswer);
-  const codespace = await findCodespace(codespaceAnswer, proof, user, trust.codespaces.organization, options.app);
+  const found = await findCodespace(codespaceAnswer, proof, user, trust.codespaces.organization, options.app);
+  const { codespace, readBy } = found;
 
   if (codespace.name !== proof.codespaceName || codespace.owner.id !== user.id) {
     throw new MeshpassError('workspace_not_owned', 'This Codespace is not yours; use one of your own.', {
@@ -82,10 +93,15 @@ export async function attestCodespace(
     );
   }
   await refuseForeign(codespace, user, trust.codespaces.organization, options.app);
-  return attestation(proof, user, codespace, await confirmed(user, asked, options.app));
+  await refuseOtherRepositories(codespace, proof.token, options.api);
+  // Before memberships: who is not there learns nothing of what the developer may reach, and spends nothing of the App's budget.
+  const known = whatIsKnown(proof, user, codespace);
+  presenter.identified?.(known);
+  const presence = await options.presence.show({ codespace, token: proof.token, readBy, presenter });
+  return { attestation: { ...known, ...(await confirmed(user, asked, options.app)) }, presence };
 }
 
-/** 403 on `GET /user` is the token of a workflow or an installation: of nobody. That is what a prebuild has. */
+/** 403 on `GET /user` is a token of nobody, as a workflow or an installation has, and with it a prebuild. */
 function refuseStranger(answer: Answer): void {
   if (answer.status < 300) return;
   const detail = { status: answer.status, message: messageOf(answer), requestId: requestId(answer) };
@@ -106,7 +122,8 @@ function refuseStranger(answer: Answer): void {
 
 /**
  * What GitHub says of the Codespace: to its own token, or, where that is scoped to its repository (403, or 404), to the
- * organisation's App. Both are worth the same: the token has proved whose it is, and only this user's are looked at.
+ * organisation's App. In the second case the token has proved no more than whose it is: any token of the developer's would do,
+ * and the Codespace's name is in the URL of every port that it forwards. What is missing, presence has to show.
  */
 async function findCodespace(
   answer: Answer,
@@ -114,10 +131,10 @@ async function findCodespace(
   user: z.infer<typeof User>,
   organization: string,
   app: GithubApp | undefined,
-): Promise<Codespace> {
-  if (answer.status < 300) return readGithub(Codespace, answer);
+): Promise<{ readonly codespace: Codespace; readonly readBy: Claimed['readBy'] }> {
+  if (answer.status < 300) return { codespace: readGithub(Codespace, answer), readBy: 'token' };
   const found = await app?.codespaceOf(organization, user, proof.codespaceName);
-  if (found !== undefined) return readGithub(Codespace, { ...answer, body: found });
+  if (found !== undefined) return { codespace: readGithub(Codespace, { ...answer, body: found }), readBy: 'app' };
   const detail = { status: answer.status, message: messageOf(answer), requestId: requestId(answer) };
   if (answer.status === 404 || app) {
     throw new MeshpassError(
@@ -165,12 +182,28 @@ async function refuseForeign(
   );
 }
 
-function attestation(
+/**
+ * A Codespace's token reaches the repository that the Codespace was opened from. By the documented name, which GitHub gave this
+ * moment, and compared by id. A public repository is reached by every token; there this says nothing.
+ */
+async function refuseOtherRepositories({ repository }: Codespace, token: string, api: GithubApiOptions): Promise<void> {
+  const path = REPOSITORY.test(repository.full_name) ? `/repos/${repository.full_name}` : undefined;
+  const answer = path === undefined ? undefined : await askGithub(path, token, api);
+  if (answer && answer.status < 300 && readGithub(Repository, answer).id === repository.id) return;
+  throw new MeshpassError(
+    'workspace_repository_unreachable',
+    `This GITHUB_TOKEN does not reach ${repository.full_name}, the repository of the Codespace that it is presented for: ` +
+      'use the token that the Codespace came with.',
+    { detail: { repository: repository.id, status: answer?.status, requestId: answer && requestId(answer) } },
+  );
+}
+
+/** All but what an organisation says of its members. */
+function whatIsKnown(
   proof: CodespaceProof,
   user: z.infer<typeof User>,
   codespace: Codespace,
-  memberships: Memberships,
-): Attestation {
+): Omit<Attestation, keyof Memberships> {
   const { repository } = codespace;
   const ref = codespace.git_status?.ref;
   return {
@@ -179,7 +212,6 @@ function attestation(
     subject: `github:${user.id}`,
     login: user.login,
     githubUser: { id: user.id, login: user.login },
-    ...memberships,
     claims: {
       user_id: user.id,
       login: user.login,

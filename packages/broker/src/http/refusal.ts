@@ -10,6 +10,7 @@ export function refusal(error: MeshpassError, decisionId: string | undefined, at
     error_description: error.message,
     error_code: error.code,
     ...(decisionId === undefined ? {} : { decision_id: decisionId }),
+    ...error.members,
   };
   const status = atTokenEndpoint && oauth === 'invalid_dpop_proof' ? 400 : error.status;
   const headers: Record<string, string> = { 'content-type': 'application/json', 'cache-control': 'no-store' };

@@ -2,6 +2,7 @@
 import { MeshpassError, type SessionResponse } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { type Attest, readProof } from '../attest/attest.ts';
+import type { Presenter } from '../attest/presence.ts';
 import type { Commit } from '../audit/audited.ts';
 import type { Draft } from '../audit/event.ts';
 import { seconds } from '../instant.ts';
@@ -36,12 +37,13 @@ export async function exchangeProof(
   if (form.audience !== undefined)
     throw new MeshpassError('request_malformed', 'The parameter audience goes with a session token, not with a proof.');
   const proof = readProof(form.subjectTokenType, form.subjectToken, form.codespaceName);
-  const { attestation, replay } = await context.attest(proof);
-  draft.subject = attestation.subject;
-  draft.login = attestation.login;
-  draft.issuer = attestation.issuer;
-  draft.workspace = attestation.workspace.key;
-  draft.detail = { attestor: attestation.attestor, workspace: attestation.workspace };
+  const identified: Presenter['identified'] = ({ issuer, subject, login, workspace }) => {
+    Object.assign(draft, { issuer, subject, login, workspace: workspace.key });
+  };
+  const presenter = { jkt, source: draft.source ?? '', presence: form.presence, identified };
+  const { attestation, replay, presence } = await context.attest(proof, presenter);
+  identified(attestation);
+  draft.detail = { attestor: attestation.attestor, workspace: attestation.workspace, presence };
 
   const { live, token } = await openSession(context, { attestation, jkt, replay, hungUp }, draft, commit);
   const { session } = live;

@@ -1,5 +1,6 @@
 /** The form of `POST /token` (RFC 6749 section 3.2, RFC 8693 section 2.1). */
 import { MeshpassError } from '@meshpass/identity';
+import { HIGHEST_PORT, LOWEST_PORT } from '../attest/forwarded-port.ts';
 
 /** Longest proof that is looked at, in characters. */
 export const MAX_PROOF = 16_384;
@@ -13,6 +14,8 @@ export interface TokenForm {
   readonly requestedTokenType: string | undefined;
   readonly audience: string | undefined;
   readonly codespaceName: string | undefined;
+  /** The answer to a presence challenge waits on this port of the Codespace. */
+  readonly presence: { readonly nonce: string; readonly port: number } | undefined;
 }
 
 const USED = [
@@ -22,6 +25,8 @@ const USED = [
   'requested_token_type',
   'audience',
   'codespace_name',
+  'presence_nonce',
+  'presence_port',
 ] as const;
 /** Parameters that would change the meaning of the exchange; what is merely unknown is ignored (RFC 6749 section 3.2). */
 const REFUSED = ['actor_token', 'actor_token_type', 'resource', 'scope'];
@@ -58,7 +63,18 @@ export function readTokenForm(contentType: string | undefined, body: string): To
     requestedTokenType: values.requested_token_type,
     audience: values.audience,
     codespaceName: values.codespace_name,
+    presence: readPresence(values.presence_nonce, values.presence_port),
   };
+}
+
+function readPresence(nonce: string | undefined, port: string | undefined): TokenForm['presence'] {
+  if (nonce === undefined && port === undefined) return undefined;
+  if (nonce === undefined || !/^[A-Za-z0-9_-]{1,64}$/.test(nonce))
+    throw malformed('The parameter presence_nonce must be the nonce of a challenge.');
+  const number = /^[1-9][0-9]{3,4}$/.test(port ?? '') ? Number(port) : 0;
+  if (number < LOWEST_PORT || number > HIGHEST_PORT)
+    throw malformed(`The parameter presence_port must be a number from ${LOWEST_PORT} to ${HIGHEST_PORT}.`);
+  return { nonce, port: number };
 }
 
 function malformed(message: string): MeshpassError {

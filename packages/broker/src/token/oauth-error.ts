@@ -14,6 +14,8 @@ export function oauthError(error: MeshpassError): string {
 const EXACT: Partial<Record<ErrorCode, string>> = {
   grant_type_unsupported: 'unsupported_grant_type',
   audience_not_allowed: 'invalid_target',
+  // In the manner of RFC 9449 section 8 (`use_dpop_nonce`).
+  presence_required: 'use_presence_challenge',
   session_token_missing: 'invalid_token',
   session_unknown: 'invalid_token',
   session_closed: 'invalid_token',

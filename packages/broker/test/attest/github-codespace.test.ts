@@ -7,9 +7,12 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { plainHttpIssuersOnlyInALab } from '../../src/attest/ask.ts';
 import type { Attest } from '../../src/attest/attest.ts';
 import { attestCodespace } from '../../src/attest/github-codespace.ts';
-import { createWorld, refusal, type World, type WorldOptions } from './world.ts';
+import type { Presence } from '../../src/attest/presence.ts';
+import { createWorld, presentCodespace, refusal, type World, type WorldOptions } from './world.ts';
 
 const NOTHING = { teams: [], roles: [] };
+const PRESENTER = { jkt: 'unused', source: '192.0.2.1' };
+const presence: Presence = { show: async () => 'not_asked' };
 
 let world: World;
 let alice: StartedCodespace;
@@ -20,7 +23,9 @@ beforeAll(async () => {
 afterAll(() => world.close());
 beforeEach(async () => {
   await world.github.admin.reset();
-  alice = await world.github.admin.createCodespace({ owner: 'alice', repository: 'acme/payments-api', ref: 'main' });
+  // Its token reads Codespaces: who is asked about what else is the matter here, and presence.test.ts has the others.
+  const space = { owner: 'alice', repository: 'acme/payments-api', ref: 'main', tokenReadsCodespaces: true };
+  alice = await world.github.admin.createCodespace(space);
 });
 
 const how = { fetch, timeoutMs: 5000, clock: Date.now, [plainHttpIssuersOnlyInALab]: true } as const;
@@ -28,7 +33,7 @@ const trust = { codespaces: { organization: 'acme' }, issuers: [], audiences: []
 const proofOf = (space: { name: string; token: string }) =>
   ({ type: 'github-codespace', token: space.token, codespaceName: space.name }) as const;
 const present = async (space: { name: string; token: string }, options: WorldOptions | Attest = {}) =>
-  await (typeof options === 'function' ? options : world.attest(options))(proofOf(space));
+  await presentCodespace(typeof options === 'function' ? options : world.attest(options), space);
 
 describe('a running Codespace of its developer', () => {
   test('is attested by ids, with the teams that the access file mentions', async () => {
@@ -84,7 +89,6 @@ describe('a running Codespace of its developer', () => {
     const space = await world.github.admin.createCodespace({
       owner: 'alice',
       repository: 'acme/orders',
-      tokenForRepositoryOnly: true,
     });
     const { attestation } = await present(space);
     expect(attestation.workspace).toMatchObject({ key: `codespace:${space.id}`, repository: { id: 7003 } });
@@ -94,7 +98,7 @@ describe('a running Codespace of its developer', () => {
     expect((await refusal(present({ name: bob.name, token: space.token }))).code).toBe('workspace_unknown');
     await world.github.admin.setCodespaceState(space.name, 'ShuttingDown');
     expect((await refusal(present(space))).code).toBe('workspace_not_available');
-    const at = { owner: 'mallory', repository: 'acme/orders', tokenForRepositoryOnly: true };
+    const at = { owner: 'mallory', repository: 'acme/orders' };
     expect((await refusal(present(await world.github.admin.createCodespace(at)))).code).toBe('workspace_unknown');
   });
 
@@ -151,7 +155,8 @@ describe('teams', () => {
     await world.github.admin.removeFromTeam('acme/payments', 'alice');
     await world.github.admin.forgetCalls();
     expect((await present(alice, attest)).attestation.teams).toEqual(['acme/payments']);
-    expect(await world.github.admin.calls()).toEqual(['GET /user', `GET /user/codespaces/${alice.name}`]);
+    const about = ['GET /user', `GET /user/codespaces/${alice.name}`, 'GET /repos/acme/payments-api'];
+    expect(await world.github.admin.calls()).toEqual(about);
     now += 61_000;
     expect((await present(alice, attest)).attestation.teams).toEqual([]);
   });
@@ -181,7 +186,8 @@ describe('is refused', () => {
   });
 
   test('a Codespace whose owner is not the user, should GitHub ever answer so', async () => {
-    const bob = await world.github.admin.createCodespace({ owner: 'bob', repository: 'acme/orders' });
+    const at = { owner: 'bob', repository: 'acme/orders', tokenReadsCodespaces: true };
+    const bob = await world.github.admin.createCodespace(at);
     const mixed = createServer(async (request, response) => {
       const token = request.url === '/user' ? alice.token : bob.token;
       const answer = await fetch(world.github.url + request.url, {
@@ -191,7 +197,7 @@ describe('is refused', () => {
     });
     await new Promise<void>((resolve) => mixed.listen(0, '127.0.0.1', resolve));
     const api = { ...how, url: `http://127.0.0.1:${(mixed.address() as AddressInfo).port}` };
-    const attempt = attestCodespace(proofOf(bob), trust, NOTHING, { api });
+    const attempt = attestCodespace(proofOf(bob), PRESENTER, trust, NOTHING, { api, presence });
     expect((await refusal(attempt)).code).toBe('workspace_not_owned');
     mixed.close();
     mixed.closeAllConnections();
@@ -229,23 +235,26 @@ describe('is refused', () => {
   );
 
   test('a Codespace of another organisation, or none', async () => {
-    const mallory = await world.github.admin.createCodespace({ owner: 'mallory', repository: 'mallory/payments-api' });
+    const readable = { tokenReadsCodespaces: true };
+    const foreign = { ...readable, owner: 'mallory', repository: 'mallory/payments-api' };
+    const mallory = await world.github.admin.createCodespace(foreign);
     expect((await refusal(present(mallory))).code).toBe('workspace_not_trusted');
     expect((await refusal(present(mallory, { withoutApp: true }))).code).toBe('workspace_not_trusted');
-    const own = await world.github.admin.createCodespace({ owner: 'alice', repository: 'alice/dotfiles' });
+    const dotfiles = { ...readable, owner: 'alice', repository: 'alice/dotfiles' };
+    const own = await world.github.admin.createCodespace(dotfiles);
     expect((await refusal(present(own))).code).toBe('workspace_not_trusted');
     expect((await refusal(present(alice, { organization: 'other' }))).code).toBe('workspace_not_trusted');
   });
 
   test('every Codespace where the access file trusts none', async () => {
-    const attempt = attestCodespace(proofOf(alice), { issuers: [], audiences: [] }, NOTHING, {
-      api: { ...how, url: world.github.url },
+    const attempt = attestCodespace(proofOf(alice), PRESENTER, { issuers: [], audiences: [] }, NOTHING, {
+      ...{ api: { ...how, url: world.github.url }, presence },
     });
     expect((await refusal(attempt)).code).toBe('workspace_not_trusted');
   });
 
   test('a stranger on a public repository of the organisation at their own cost; a member is not', async () => {
-    const at = { repository: 'acme/payments-api' };
+    const at = { repository: 'acme/payments-api', tokenReadsCodespaces: true };
     const mallory = await world.github.admin.createCodespace({ ...at, owner: 'mallory', billableOwner: 'mallory' });
     expect((await refusal(present(mallory))).code).toBe('workspace_not_trusted');
     const carol = await world.github.admin.createCodespace({ ...at, owner: 'carol', billableOwner: 'carol' });

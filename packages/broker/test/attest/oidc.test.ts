@@ -21,7 +21,7 @@ beforeEach(async () => {
   attest = world.attest();
 });
 
-const present = (token: string, by = attest) => by({ type: 'oidc', token });
+const present = (token: string, by = attest) => by({ type: 'oidc', token }, { jkt: 'unused', source: '192.0.2.1' });
 
 describe('a person of the company', () => {
   test('is attested with all claims of the token', async () => {

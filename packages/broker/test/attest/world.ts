@@ -1,13 +1,20 @@
 /** A GitHub, two issuers and the attestors, wired as `meshpass serve` wires them. */
 
+import { randomBytes } from 'node:crypto';
+import { withPresence } from '@meshpass/agent/presence';
+import { createPresenceProof, dpopThumbprint, type PresenceChallenge } from '@meshpass/identity';
 import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
 import { type RunningActions, startActions } from '@meshpass/lab/oidc/actions';
 import { type RunningIdp, startIdp } from '@meshpass/lab/oidc/idp';
 import { parseAccess } from '@meshpass/policy';
 import { type AskOptions, plainHttpIssuersOnlyInALab } from '../../src/attest/ask.ts';
 import { type Attest, createAttest } from '../../src/attest/attest.ts';
+import type { Attested } from '../../src/attest/attested.ts';
+import { forwardingHostOnlyInALab } from '../../src/attest/forwarded-port.ts';
 import { createGithubApp } from '../../src/attest/github-app.ts';
 import { createIssuerKeys } from '../../src/attest/issuer-keys.ts';
+import { createPresence, type PresenceMode } from '../../src/attest/presence.ts';
+import { newKey, PUBLIC_URL } from '../rig/broker.ts';
 
 export interface World {
   readonly github: RunningGithub;
@@ -20,6 +27,9 @@ export interface World {
 
 export interface WorldOptions {
   readonly withoutApp?: true;
+  readonly presence?: PresenceMode;
+  /** Port of loopback where forwarded ports are looked for, in place of the stand-in's. */
+  readonly forwardingPort?: number;
   readonly timeoutMs?: number;
   readonly clock?: () => number;
   readonly coolDownMs?: number;
@@ -56,13 +66,37 @@ ${who.map((entry) => `      - ${entry}\n`).join('')}    to: [{service: orders.sh
       : createGithubApp({ ...api, appId: '4242', privateKey: github.appPrivateKey });
     const { coolDownMs } = options;
     const keys = createIssuerKeys({ ...how, ...(coolDownMs === undefined ? {} : { coolDownMs }) });
+    const presence = createPresence({
+      ...{ mode: options.presence ?? 'required', broker: PUBLIC_URL, clock, random: randomBytes },
+      forwarding: forwardingAt(options.forwardingPort ?? github.forwarding.port, timeoutMs),
+    });
     return createAttest({
       access: () => access,
-      codespaces: { api, ...(app ? { app } : {}) },
+      codespaces: { api, presence, ...(app ? { app } : {}) },
       oidc: { keys, clock, ...(app ? { app } : {}) },
     });
   };
   return { github, idp, actions, attest, close: () => Promise.all([github.close(), idp.close(), actions.close()]) };
+}
+
+/** Port forwarding as the stand-in plays it on loopback. */
+function forwardingAt(port: number, timeoutMs: number) {
+  return { timeoutMs, [forwardingHostOnlyInALab]: { host: '127.0.0.1', port, plainHttp: true as const } };
+}
+
+/** Presents a Codespace's proof as its agent does, with a key of its own: from within, because every Codespace is on loopback here. */
+export async function presentCodespace(attest: Attest, space: { name: string; token: string }): Promise<Attested> {
+  const key = newKey();
+  const proof = { type: 'github-codespace', token: space.token, codespaceName: space.name } as const;
+  const sign = (challenge: PresenceChallenge) =>
+    createPresenceProof({
+      ...{ key, challenge, broker: PUBLIC_URL, codespaceName: space.name },
+      expiresAt: Math.floor(Date.now() / 1000) + challenge.expires_in,
+    });
+  return await withPresence(
+    (presence) => attest(proof, { jkt: dpopThumbprint(key.jwk), source: '192.0.2.1', presence }),
+    { port: 0, sign, pause: 1 },
+  );
 }
 
 /** The code and message of a refusal; fails where there is none. */

@@ -50,6 +50,7 @@ function codespaceOf(ownerId: number, n: number): Codespace {
     createdAt: at,
     lastUsedAt: at,
     state: 'Available',
+    host: 'workspace',
   };
 }
 

@@ -14,6 +14,7 @@ import { plainHttpIssuersOnlyInALab } from '../../src/attest/ask.ts';
 import { createAttest } from '../../src/attest/attest.ts';
 import { createGithubApp } from '../../src/attest/github-app.ts';
 import { createIssuerKeys } from '../../src/attest/issuer-keys.ts';
+import type { Presence } from '../../src/attest/presence.ts';
 import { createPace } from '../../src/watch/pace.ts';
 import { readAsApp, readWithTokenFile } from '../../src/watch/reader.ts';
 import { SETTLE_SECONDS } from '../../src/watch/watched.ts';
@@ -39,6 +40,9 @@ const GRANTS = [by('team', { team: 'acme/payments' }), by('person', { user: 'ali
 const trusting = (grants: readonly Grant[] = GRANTS, organization = 'acme') =>
   rig.mesh.setAccess(grants, [], { codespaces: { organization } });
 
+/** Of the watch, not of enrolment, are these tests. */
+const NOT_ASKED: Presence = { show: async () => 'not_asked' };
+
 const start = (config: object, watched: 'app' | 'token file' = 'app') =>
   startRig({
     config,
@@ -55,7 +59,7 @@ const start = (config: object, watched: 'app' | 'token file' = 'app') =>
       return {
         attest: createAttest({
           access: () => rig.mesh.access(),
-          codespaces: { api: asking, app },
+          codespaces: { api: asking, app, presence: NOT_ASKED },
           oidc: { keys: createIssuerKeys(asking), clock: Date.now },
         }),
         authorize,
@@ -81,7 +85,7 @@ const enrolled = async (space: StartedCodespace): Promise<Enrolled> => {
   return { ...(answer.json as SessionResponse), key };
 };
 const opened = async (owner = 'alice', repository = 'acme/payments-api') => {
-  const space = await github.admin.createCodespace({ owner, repository });
+  const space = await github.admin.createCodespace({ owner, repository, tokenReadsCodespaces: true });
   return { space, who: await enrolled(space) };
 };
 const heartbeat = (who: Enrolled) => asSession(rig, who, { method: 'POST', path: '/session/heartbeat' });

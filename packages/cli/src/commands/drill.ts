@@ -40,7 +40,7 @@ export interface DrillFlags {
 
 export async function drill(flags: DrillFlags): Promise<void> {
   if (flags.verify !== undefined) return await verify(flags, flags.verify);
-  const { broker: url, caFile, proofFile, audience, runtimeDirectory } = config(flags);
+  const { broker: url, caFile, proofFile, audience, runtimeDirectory, presencePort } = config(flags);
   const broker = url.replace(/\/+$/, '');
   if (!broker.startsWith('https://'))
     throw new MeshpassError('config_invalid', `The broker's URL must begin with https://, and is ${broker}.`);
@@ -68,7 +68,14 @@ export async function drill(flags: DrillFlags): Promise<void> {
   const cluster = flags.kubeconfig ? await openCluster(flags.kubeconfig, flags.rootNamespace) : undefined;
   try {
     const report = await runDrill({
-      ...{ broker, ca, proofs: discover({ proofFile, audience }), cause: flags.cause, rebuild: flags.rebuild ?? false },
+      ...{
+        broker,
+        ca,
+        presencePort,
+        proofs: discover({ proofFile, audience }),
+        cause: flags.cause,
+        rebuild: flags.rebuild ?? false,
+      },
       ...{ wait: wholeNumber(flags.wait, '--wait') * 1000, choice: { service: flags.service, path: flags.path } },
       ...{ inside: insideOf(flags), operator, cluster },
       progress: (what) => {

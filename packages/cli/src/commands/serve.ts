@@ -1,19 +1,23 @@
 /** `meshpass serve`: puts the broker together, and the edge beside it where asked. */
+import { randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   type Broker,
+  type BrokerConfig,
   createDuty,
   createLog,
   growHeapSlowly,
   openSigner,
   readBrokerConfig,
   readLabOnlyBrokenStep,
+  readLabOnlyForwarding,
   serveBroker,
 } from '@meshpass/broker';
 import { createAttest } from '@meshpass/broker/attest/attest';
 import { createGithubApp, type GithubApp } from '@meshpass/broker/attest/github-app';
 import { createIssuerKeys } from '@meshpass/broker/attest/issuer-keys';
+import { createPresence } from '@meshpass/broker/attest/presence';
 import { type ConnectedMesh, connectMesh } from '@meshpass/broker/mesh/index';
 import { policyAuthors } from '@meshpass/broker/policy/author';
 import { createPace } from '@meshpass/broker/watch/pace';
@@ -63,6 +67,7 @@ export interface ServeOptions {
   readonly githubApp?: string;
   readonly githubAppKey?: string;
   readonly githubTokenFile?: string;
+  readonly codespacePresence: string;
   readonly githubSweep: string;
   readonly githubMembers: string;
   readonly githubEventToken?: string;
@@ -115,6 +120,7 @@ export async function serve(options: ServeOptions): Promise<void> {
     leaseSeconds: wholeNumber(options.lease, '--lease'),
     heartbeatSeconds: wholeNumber(options.heartbeat, '--heartbeat'),
     restartGraceSeconds: wholeNumber(options.restartGrace, '--restart-grace'),
+    codespacePresence: options.codespacePresence,
     githubSweepSeconds: wholeNumber(options.githubSweep, '--github-sweep'),
     githubMemberSeconds: wholeNumber(options.githubMembers, '--github-members'),
     githubEventTokenFile: options.githubEventToken,
@@ -140,7 +146,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   });
   const github = askGithub(options);
   const broker = await serveBroker(config, {
-    attest: attestors(options, mesh, github.app),
+    attest: attestors(options, config, mesh, github.app, log),
     ...(github.watched && { github: github.watched }),
     authorize,
     authority: mesh.authority,
@@ -226,11 +232,21 @@ function askGithub(options: ServeOptions) {
   return { app, watched: read && { read, pace } };
 }
 
-function attestors(options: ServeOptions, mesh: ConnectedMesh, app: GithubApp | undefined) {
+function attestors(
+  options: ServeOptions,
+  config: BrokerConfig,
+  mesh: ConnectedMesh,
+  app: GithubApp | undefined,
+  log: Log,
+) {
   const confirming = app ? { app } : {};
+  const presence = createPresence({
+    ...{ mode: config.codespacePresence, broker: config.publicUrl, clock: Date.now, random: randomBytes },
+    forwarding: { timeoutMs: ISSUER_PATIENCE_MS, ...readLabOnlyForwarding(process.env, log) },
+  });
   return createAttest({
     access: mesh.state.access,
-    codespaces: { api: { url: options.githubApi, ...ASKING }, ...confirming },
+    codespaces: { api: { url: options.githubApi, ...ASKING }, presence, ...confirming },
     oidc: { keys: createIssuerKeys(ASKING), clock: Date.now, ...confirming },
   });
 }

@@ -10,6 +10,7 @@ interface UpOptions {
   readonly proofFile?: string;
   readonly audience?: string;
   readonly proxyPort?: string;
+  readonly presencePort?: string;
   readonly byName: boolean;
   readonly foreground?: boolean;
   readonly output: Output;
@@ -23,6 +24,7 @@ export async function up(options: UpOptions): Promise<void> {
       proofFile: options.proofFile,
       audience: options.audience,
       proxyPort: options.proxyPort === undefined ? undefined : Number(options.proxyPort),
+      presencePort: options.presencePort === undefined ? undefined : Number(options.presencePort),
       byName: options.byName ? undefined : false,
     },
     process.env,

@@ -3,9 +3,11 @@
  * must be dead. Every answer of the broker is given back as it came, refusals too.
  */
 import { generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
+import { startPresenceListener } from '@meshpass/agent/presence';
 import { createCsr } from '@meshpass/identity/csr';
 import { createDpopProof, type DpopKey, dpopKey } from '@meshpass/identity/dpop';
-import type { SessionResponse } from '@meshpass/identity/wire';
+import { createPresenceProof } from '@meshpass/identity/presence';
+import { PresenceChallenge, type SessionResponse } from '@meshpass/identity/wire';
 import { type Answer, ask } from './ask.ts';
 
 export interface Svid {
@@ -20,6 +22,8 @@ export interface Loot {
   readonly dpop: DpopKey;
   /** PEM of the CA of broker and edge; absent: Node's own roots. */
   readonly ca?: string | undefined;
+  /** Port on which the broker's challenges are answered; any free one where absent. */
+  readonly presencePort?: number;
   sessionToken: string;
   roots: readonly string[];
   readonly svids: Record<string, Svid>;
@@ -42,32 +46,60 @@ export interface ProvenRequest {
 /** Makes the DPoP proof of a request; undefined sends none. */
 export type Prove = (request: ProvenRequest) => string | undefined;
 
+/** What the broker asks of whoever says to be in a Codespace. */
+export interface Asked {
+  readonly challenge: PresenceChallenge;
+  readonly codespaceName: string;
+  readonly loot: Loot;
+}
+
+/** Prepares the answer to a challenge: what the second exchange says of it, and how it is taken back. */
+export type Respond = (
+  asked: Asked,
+) => Promise<{ readonly members: Record<string, string>; readonly close: () => void }>;
+
 /** @param broker base URL */
-export function emptyHanded(broker: string, ca?: string): Loot {
-  return { broker, dpop: newDpopKey(), sessionToken: '', roots: [], svids: {}, ...(ca !== undefined && { ca }) };
+export function emptyHanded(broker: string, ca?: string, presencePort = 0): Loot {
+  const empty = { dpop: newDpopKey(), sessionToken: '', roots: [], svids: {} };
+  return { broker, presencePort, ...empty, ...(ca !== undefined && { ca }) };
 }
 
 export function newDpopKey(): DpopKey {
   return dpopKey(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
 }
 
-/** POST /token with these form members. Fills the loot when a session comes back. */
+/**
+ * POST /token with these form members. Fills the loot when a session comes back.
+ * @param respond to a challenge of the broker; null gives its refusal back
+ */
 export async function enrol(
   loot: Loot,
   form: Readonly<Record<string, string>>,
   prove: Prove = honest,
+  respond: Respond | null = respondHonestly,
 ): Promise<Answer> {
-  const body = new URLSearchParams({
-    grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
-    ...form,
-  }).toString();
-  const answer = await ask(`${loot.broker}/token`, {
-    ...{ method: 'POST', body, ca: loot.ca },
-    headers: {
-      'content-type': 'application/x-www-form-urlencoded',
-      ...proof(loot, 'POST', '/token', undefined, prove),
-    },
-  });
+  const exchange = (members: Readonly<Record<string, string>>) =>
+    ask(`${loot.broker}/token`, {
+      ...{ method: 'POST', ca: loot.ca },
+      body: new URLSearchParams({
+        grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
+        ...members,
+      }).toString(),
+      headers: {
+        'content-type': 'application/x-www-form-urlencoded',
+        ...proof(loot, 'POST', '/token', undefined, prove),
+      },
+    });
+  let answer = await exchange(form);
+  const challenge = PresenceChallenge.safeParse((answer.json as { presence?: unknown } | undefined)?.presence);
+  if (challenge.success && respond) {
+    const response = await respond({ challenge: challenge.data, codespaceName: form.codespace_name ?? '', loot });
+    try {
+      answer = await exchange({ ...form, ...response.members });
+    } finally {
+      response.close();
+    }
+  }
   if (answer.status === 200) {
     const session = answer.json as { access_token: string; mesh: { roots: string[] } };
     loot.sessionToken = session.access_token;
@@ -75,6 +107,16 @@ export async function enrol(
   }
   return answer;
 }
+
+/** As the agent answers: on a port of this workspace, signed with the key of the exchange. */
+export const respondHonestly: Respond = async ({ challenge, codespaceName, loot }) => {
+  const listener = await startPresenceListener(loot.presencePort ?? 0);
+  const expiresAt = Math.floor(Date.now() / 1000) + challenge.expires_in;
+  const { dpop: key, broker } = loot;
+  listener.expect(challenge.path, createPresenceProof({ key, challenge, broker, codespaceName, expiresAt }));
+  const members = { presence_nonce: challenge.nonce, presence_port: String(listener.port) };
+  return { members, close: listener.close };
+};
 
 /** A request of the session, with its token and a DPoP proof. */
 export function speak(

@@ -12,7 +12,7 @@ import type { Answer } from './ask.ts';
 import { type Attempt, tryAfter, tryAgain, tryBefore } from './attempt.ts';
 import { end, RECORDED_AS } from './causes.ts';
 import type { Cluster } from './cluster.ts';
-import { certificate, emptyHanded, enrol, type Held, speak, token } from './credentials.ts';
+import { certificate, emptyHanded, enrol, type Held, type Loot, speak, token } from './credentials.ts';
 import { type HeldOpen, type Hold, holdOpen, type NotHeld, whenDead } from './hold-open.ts';
 import { noteUndenied } from './not-denied.ts';
 import type { Operator } from './operator.ts';
@@ -25,6 +25,8 @@ export interface DrillOptions {
   readonly broker: string;
   /** PEM of the CA of broker and edge. */
   readonly ca?: string | undefined;
+  /** See AgentConfig. */
+  readonly presencePort: number;
   readonly proofs: ProofSource;
   readonly cause: DrillCause;
   /** Open a session of the same workspace once more, afterwards. */
@@ -47,6 +49,8 @@ const MESH_LIMIT_MS = 10_000;
 /** A grant that was applied this moment, or a pod that has just come, takes Istio a while to tell gateway and sidecars. */
 const PUSH_PATIENCE_MS = 20_000;
 const PUSH_PAUSE_MS = 250;
+const PRESENCE_TRIES = 5;
+const PRESENCE_PAUSE_MS = 1_000;
 
 /** @throws MeshpassError of the broker where no session opens; `drill_proves_nothing` where nothing works before */
 export async function runDrill(options: DrillOptions): Promise<DrillReport> {
@@ -156,17 +160,27 @@ async function holdInside(
 }
 
 /** @throws MeshpassError with the broker's own code */
-async function open({ broker, ca, proofs }: DrillOptions): Promise<Held> {
-  const loot = emptyHanded(broker, ca);
+async function open({ broker, ca, presencePort, proofs }: DrillOptions): Promise<Held> {
+  const loot = emptyHanded(broker, ca, presencePort);
   const proof = await proofs.proof();
   const form: Record<string, string> =
     proof.type === 'oidc'
       ? { subject_token_type: PROOF_TYPES.oidc, subject_token: proof.token }
       : { subject_token_type: PROOF_TYPES.codespace, subject_token: proof.token, codespace_name: proof.codespaceName };
-  const opened = SessionResponse.parse(granted(await enrol(loot, form)));
+  const opened = SessionResponse.parse(granted(await enrolPatiently(loot, form)));
   for (const grant of opened.session.grants) granted(await certificate(loot, grant));
   granted(await token(loot));
   return { loot, opened };
+}
+
+/** GitHub has to notice a new port before it forwards it. */
+async function enrolPatiently(loot: Loot, form: Readonly<Record<string, string>>): Promise<Answer> {
+  for (let left = PRESENCE_TRIES; ; left--) {
+    const answer = await enrol(loot, form);
+    const code = (answer.json as { error_code?: unknown } | undefined)?.error_code;
+    if (code !== 'presence_unanswered' || left === 1) return answer;
+    await pause(PRESENCE_PAUSE_MS);
+  }
 }
 
 async function openAgain(options: DrillOptions): Promise<Held> {

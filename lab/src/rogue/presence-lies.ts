@@ -1,0 +1,94 @@
+/** Answers to a presence challenge that are not what the broker wants to see. Lab only. */
+import { createServer, type RequestListener } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { type Asked, newDpopKey, type Respond } from '@meshpass/cli/drill/credentials';
+import { createPresenceProof } from '@meshpass/identity/presence';
+
+/** What is said in place of the truth; what is left out stays true. */
+export interface PresenceLies {
+  /** Gives the broker's first refusal back, and answers nothing. */
+  readonly ignore?: boolean;
+  /** Signed with another key than the exchange's. */
+  readonly otherKey?: boolean;
+  readonly broker?: string;
+  readonly codespace?: string;
+  readonly nonce?: string;
+  readonly path?: string;
+  /** Seconds from now. */
+  readonly expiresIn?: number;
+  /** Members of the JWS header, over those that are there; the signature stays what it was. */
+  readonly header?: Readonly<Record<string, unknown>>;
+  /** What the port answers: the signed answer where absent. */
+  readonly serve?: 'echo' | 'nothing' | 'huge' | 'never' | 'dripping' | 'hang up' | { readonly body: string };
+  /** In front of the signed answer, and behind it. */
+  readonly around?: readonly [string, string];
+  readonly status?: number;
+  readonly location?: string;
+  /** Headers that the port answers with. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** What the second exchange says in place of nonce and port. */
+  readonly sentNonce?: string;
+  readonly sentPort?: string;
+  /** Nothing listens. */
+  readonly closed?: boolean;
+}
+
+const DRIP_MS = 200;
+
+/** @returns null where the challenge is to be ignored */
+export function respondWith(lies: PresenceLies): Respond | null {
+  if (lies.ignore) return null;
+  return async (asked) => {
+    const server = createServer(listenerFor(lies, answerTo(asked, lies)));
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    const { port } = server.address() as AddressInfo;
+    const close = () => {
+      server.close();
+      server.closeAllConnections();
+    };
+    if (lies.closed) close();
+    return {
+      members: {
+        presence_nonce: lies.sentNonce ?? asked.challenge.nonce,
+        presence_port: lies.sentPort ?? String(port),
+      },
+      close,
+    };
+  };
+}
+
+function answerTo({ challenge, codespaceName, loot }: Asked, lies: PresenceLies): string {
+  const jws = createPresenceProof({
+    key: lies.otherKey ? newDpopKey() : loot.dpop,
+    challenge: { nonce: lies.nonce ?? challenge.nonce, path: lies.path ?? challenge.path },
+    broker: lies.broker ?? loot.broker,
+    codespaceName: lies.codespace ?? codespaceName,
+    expiresAt: Math.floor(Date.now() / 1000) + (lies.expiresIn ?? challenge.expires_in),
+  });
+  const [before, after] = lies.around ?? ['', ''];
+  if (!lies.header) return before + jws + after;
+  const [header, ...rest] = jws.split('.');
+  const changed = { ...JSON.parse(Buffer.from(header!, 'base64url').toString()), ...lies.header };
+  return before + [Buffer.from(JSON.stringify(changed)).toString('base64url'), ...rest].join('.') + after;
+}
+
+function listenerFor({ serve, status = 200, location, headers }: PresenceLies, answer: string): RequestListener {
+  return (request, response) => {
+    const head = { ...headers, ...(location !== undefined && { location }) };
+    if (serve === 'hang up') return void request.socket.destroy();
+    if (serve === 'never') return;
+    response.writeHead(status, head);
+    if (serve === 'dripping') return void drip(response);
+    if (serve === 'huge') return void response.end('a'.repeat(1_048_576));
+    if (serve === 'echo')
+      return void response.end(`${request.method} ${request.url} ${JSON.stringify(request.headers)}`);
+    if (serve === 'nothing') return void response.end();
+    response.end(typeof serve === 'object' ? serve.body : answer);
+  };
+}
+
+/** A byte now and then, and never an end. */
+function drip(response: { write: (text: string) => unknown; on: (event: 'close', then: () => void) => unknown }): void {
+  const timer = setInterval(() => response.write('a'), DRIP_MS);
+  response.on('close', () => clearInterval(timer));
+}

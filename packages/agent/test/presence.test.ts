@@ -1,0 +1,105 @@
+/** The agent answers a challenge on a port of its own, and serves nothing else there. */
+import { request } from 'node:http';
+import { MeshpassError } from '@meshpass/identity/error';
+import { describe, expect, it } from 'vitest';
+import { type PresenceAnswer, startPresenceListener, withPresence } from '../src/presence.ts';
+
+const path = `/${'p'.repeat(43)}`;
+const challenge = { nonce: 'n'.repeat(43), path, expires_in: 60 };
+const refusedWith = (code: MeshpassError['code'], members = {}) => new MeshpassError(code, code, { members });
+
+function get(port: number, url: string, method = 'GET'): Promise<{ status: number; body: string }> {
+  return new Promise((resolve, reject) => {
+    const sent = request({ host: '127.0.0.1', port, path: url, method, agent: false }, (response) => {
+      let body = '';
+      response.on('data', (part) => {
+        body += part;
+      });
+      response.on('end', () => resolve({ status: response.statusCode!, body }));
+    });
+    sent.on('error', reject);
+    sent.end();
+  });
+}
+
+describe('the listener', () => {
+  it('serves one answer, on one path, once', async () => {
+    const listener = await startPresenceListener(0);
+    expect((await get(listener.port, path)).status).toBe(404);
+    listener.expect(path, 'answer');
+    for (const url of ['/', `${path}/`, `${path}?a`, `//x${path}`])
+      expect(await get(listener.port, url)).toEqual({ status: 404, body: '' });
+    expect((await get(listener.port, path, 'POST')).status).toBe(404);
+    expect(await get(listener.port, path)).toEqual({ status: 200, body: 'answer' });
+    expect((await get(listener.port, path)).status).toBe(404);
+    listener.close();
+    await expect(get(listener.port, path)).rejects.toThrow('ECONNREFUSED');
+  });
+
+  it('says which setting is wrong where its port is taken', async () => {
+    const first = await startPresenceListener(0);
+    await expect(startPresenceListener(first.port)).rejects.toMatchObject({
+      code: 'config_invalid',
+      message: expect.stringContaining('--presence-port'),
+    });
+    first.close();
+  });
+});
+
+describe('an exchange', () => {
+  const sign = () => 'signed';
+
+  it('that is not challenged opens no port', async () => {
+    const seen: unknown[] = [];
+    const result = await withPresence(async (answer) => seen.push(answer), { port: 0, sign });
+    expect([result, seen]).toEqual([1, [undefined]]);
+  });
+
+  it('that is challenged is repeated with nonce and port, while the answer waits there', async () => {
+    let port = 0;
+    const exchange = async (answer?: PresenceAnswer) => {
+      if (!answer) throw refusedWith('presence_required', { presence: challenge });
+      port = answer.port;
+      expect(answer.nonce).toBe(challenge.nonce);
+      return (await get(port, path)).body;
+    };
+    expect(await withPresence(exchange, { port: 0, sign })).toBe('signed');
+    await expect(get(port, path)).rejects.toThrow('ECONNREFUSED');
+  });
+
+  it('is tried again on the same port while GitHub does not forward it yet, and not for ever', async () => {
+    const ports: number[] = [];
+    const exchange = (fails: number) => async (answer?: PresenceAnswer) => {
+      if (!answer) throw refusedWith('presence_required', { presence: challenge });
+      ports.push(answer.port);
+      if (ports.length <= fails) throw refusedWith('presence_unanswered');
+      return 'in';
+    };
+    expect(await withPresence(exchange(2), { port: 0, sign, pause: 1 })).toBe('in');
+    expect([ports.length, new Set(ports).size]).toEqual([3, 1]);
+    ports.length = 0;
+    await expect(withPresence(exchange(99), { port: 0, sign, pause: 1 })).rejects.toMatchObject({
+      code: 'presence_unanswered',
+    });
+    expect(ports).toHaveLength(5);
+    await expect(get(ports[0]!, path)).rejects.toThrow('ECONNREFUSED');
+  });
+
+  it.each(['presence_mismatch', 'presence_unreachable', 'access_none'] as const)('gives up at %s', async (code) => {
+    let tries = 0;
+    const exchange = async (answer?: PresenceAnswer) => {
+      if (!answer) throw refusedWith('presence_required', { presence: challenge });
+      tries++;
+      throw refusedWith(code);
+    };
+    await expect(withPresence(exchange, { port: 0, sign, pause: 1 })).rejects.toMatchObject({ code });
+    expect(tries).toBe(1);
+  });
+
+  it('that is refused with a challenge which cannot be read is refused', async () => {
+    const exchange = async () => {
+      throw refusedWith('presence_required');
+    };
+    await expect(withPresence(exchange, { port: 0, sign })).rejects.toMatchObject({ code: 'presence_required' });
+  });
+});
