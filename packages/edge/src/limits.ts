@@ -21,10 +21,12 @@ export interface EdgeLimits {
   readonly headBytes: number;
   /** Inner ClientHello with its record headers, bytes. */
   readonly helloBytes: number;
-  /** Open connections in all. */
+  /** Open connections of sessions in all. */
   readonly connections: number;
-  /** Open connections of one source address (an IPv6 /64 is one source). Codespaces share their NAT addresses. */
-  readonly connectionsPerSource: number;
+  /** Connections behind which no live session is known yet, in all; beyond it the oldest of the most crowded network ends. */
+  readonly strangers: number;
+  /** The same of one source address (an IPv6 /64 is one source). Codespaces share their NAT addresses. */
+  readonly strangersPerSource: number;
   /** Connections of one session, warm ones included. */
   readonly connectionsPerSession: number;
   /** Decisions a second that are reported for clients without a live session; the rest are counted and summed up. */
@@ -43,7 +45,8 @@ export const DEFAULT_LIMITS: EdgeLimits = {
   headBytes: 4_096,
   helloBytes: 16_384,
   connections: 10_000,
-  connectionsPerSource: 1_024,
+  strangers: 4_096,
+  strangersPerSource: 1_024,
   connectionsPerSession: 256,
   anonymousReportsPerSecond: 20,
 };

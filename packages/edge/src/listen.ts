@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
-import type { EdgeDecision } from '@meshpass/identity';
+import { type EdgeDecision, MeshpassError } from '@meshpass/identity';
 import { below } from './below.ts';
 import type { Gateway } from './carry.ts';
 import type { Directory } from './directory.ts';
@@ -11,7 +11,9 @@ import { type EdgeLog, SILENT } from './log.ts';
 import { createReporter } from './reporter.ts';
 import { sourceOf } from './source.ts';
 import type { EdgeStats } from './stats.ts';
+import { createStrangers } from './strangers.ts';
 import { Tunnel } from './tunnel.ts';
+import { createTurns } from './turns.ts';
 
 export interface EdgeTls {
   /** PEM. */
@@ -45,6 +47,9 @@ export interface Edge {
 /** How long a TLS ticket may be resumed, seconds. SVIDs live minutes; a ticket of an expired one is refused anyway. */
 const TICKET_SECONDS = 600;
 
+/** Handshakes that are begun between two looks at the sockets: some ten milliseconds of CPU. */
+const HANDSHAKES_AT_ONCE = 8;
+
 /** @throws Error of Node where it cannot listen, or the server's certificate and key do not fit */
 export async function startEdge(options: EdgeOptions): Promise<Edge> {
   const { directory, gateway, clock = Date.now, log = SILENT } = options;
@@ -52,8 +57,9 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   const reporter = createReporter(options.report, limits.anonymousReportsPerSecond, randomUUID, clock);
   const tunnels = new Set<Tunnel>();
   const onSocket = new WeakMap<Socket, Tunnel>();
-  const bySource = new Map<string, number>();
+  const strangers = createStrangers(limits);
   const bySession = new Map<string, Set<Tunnel>>();
+  let ofSessions = 0;
   const refused: Record<string, number> = {};
   const total = { accepted: 0, handshakes: 0, resumed: 0, allowed: 0, ended: 0, bytesIn: 0, bytesOut: 0 };
   let identity = options.tls;
@@ -83,6 +89,10 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     const tunnel = tunnelOf(tls);
     if (tunnel) tunnel.handshakeFailed(error.code ?? 'error');
     else tls.destroy();
+  });
+
+  const handshakes = createTurns<Tunnel>(HANDSHAKES_AT_ONCE, (tunnel) => {
+    if (tunnel.stage === 'handshake') secure.emit('connection', tunnel.raw);
   });
 
   const server = createTcpServer({
@@ -151,23 +161,12 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
 
   function accept(raw: Socket): void {
     total.accepted++;
-    const source = sourceOf(raw.remoteAddress);
-    const ofSource = bySource.get(source) ?? 0;
-    if (tunnels.size >= limits.connections || ofSource >= limits.connectionsPerSource) {
-      const which = ofSource >= limits.connectionsPerSource ? 'This source has' : 'The edge has';
-      const reason = `${which} as many connections as it may.`;
-      const decision = { id: randomUUID(), at: clock(), outcome: 'refused', code: 'tunnel_limit', reason } as const;
-      decided({ ...decision, source: remoteOf(raw) }, false);
-      raw.on('error', () => {});
-      raw.resetAndDestroy();
-      return;
-    }
     raw.on('error', () => {});
-    const tunnel = new Tunnel(host, raw, source);
-    bySource.set(source, ofSource + 1);
+    const tunnel = new Tunnel(host, raw, sourceOf(raw.remoteAddress));
+    strangers.enter(tunnel);
     tunnels.add(tunnel);
     onSocket.set(raw, tunnel);
-    secure.emit('connection', raw);
+    handshakes.add(tunnel.source, tunnel);
   }
 
   function tunnelOf(tls: TLSSocket): Tunnel | undefined {
@@ -182,19 +181,27 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     reporter.report(decision, known);
   }
 
-  function join(tunnel: Tunnel, sessionId: string): boolean {
+  function join(tunnel: Tunnel, sessionId: string): MeshpassError | undefined {
     const held = bySession.get(sessionId) ?? new Set();
-    if (held.size >= limits.connectionsPerSession) return false;
+    if (held.size >= limits.connectionsPerSession) {
+      return new MeshpassError('tunnel_limit', 'This session has as many connections as it may: close some first.');
+    }
+    if (ofSessions >= limits.connections) {
+      return new MeshpassError('tunnel_limit', 'The edge has as many connections of sessions as it may.', {
+        retryAfter: 5,
+      });
+    }
+    strangers.leave(tunnel);
     bySession.set(sessionId, held.add(tunnel));
-    return true;
+    ofSessions++;
+    return undefined;
   }
 
   function left(tunnel: Tunnel): void {
     tunnels.delete(tunnel);
-    const ofSource = (bySource.get(tunnel.source) ?? 1) - 1;
-    if (ofSource > 0) bySource.set(tunnel.source, ofSource);
-    else bySource.delete(tunnel.source);
+    strangers.leave(tunnel);
     if (tunnel.sessionId !== undefined) {
+      ofSessions--;
       const held = bySession.get(tunnel.sessionId);
       held?.delete(tunnel);
       if (held?.size === 0) bySession.delete(tunnel.sessionId);
@@ -248,6 +255,8 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
       bytesIn,
       bytesOut,
       connections: tunnels.size,
+      strangers: strangers.size,
+      evicted: strangers.evicted,
       warm,
       tunnels: open,
       sessions: directory.size(),
@@ -263,9 +272,4 @@ function sweepInterval(limits: EdgeLimits): number {
   const { handshakeMs, warmMs, headMs, dialMs, helloMs, idleMs, halfClosedMs, lingerMs } = limits;
   const shortest = Math.min(handshakeMs, warmMs, headMs, dialMs, helloMs, idleMs, halfClosedMs, lingerMs);
   return Math.max(10, Math.min(1_000, Math.floor(shortest / 4)));
-}
-
-/** For the audit log. It names no connection: another one may have the same at its far end. */
-function remoteOf(socket: Socket): string {
-  return `${socket.remoteAddress}:${socket.remotePort}`;
 }

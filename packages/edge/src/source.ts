@@ -9,3 +9,12 @@ export function sourceOf(remoteAddress: string | undefined): string {
   const zeros = right === undefined ? [] : Array<string>(Math.max(0, 8 - head.length - tail.length)).fill('0');
   return `${[...head, ...zeros, ...tail].slice(0, 4).join(':')}::/64`;
 }
+
+/**
+ * The network that a source belongs to, for bounds over all sources: the /48 of an IPv6 one (what a site is given, RFC 6177:
+ * 65,536 sources of ours), the address itself of an IPv4 one.
+ * @param source as sourceOf gives it
+ */
+export function groupOf(source: string): string {
+  return source.endsWith('::/64') ? `${source.split(':').slice(0, 3).join(':')}::/48` : source;
+}

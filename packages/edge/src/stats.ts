@@ -3,6 +3,8 @@
 export interface EdgeStats {
   /** Now. */
   readonly connections: number;
+  /** Those behind which no live session is known (yet). */
+  readonly strangers: number;
   readonly warm: number;
   readonly tunnels: number;
   readonly sessions: number;
@@ -11,6 +13,8 @@ export interface EdgeStats {
   readonly silentMs: number;
   /** Since the start. */
   readonly accepted: number;
+  /** Connections without a session that were ended to make room for newer ones. */
+  readonly evicted: number;
   readonly handshakes: number;
   readonly resumed: number;
   readonly allowed: number;
@@ -25,6 +29,7 @@ export interface EdgeStats {
 export function formatStats(stats: EdgeStats): string {
   const lines: string[] = [];
   gauge('meshpass_edge_connections', 'Open connections.', stats.connections);
+  gauge('meshpass_edge_strangers', 'Connections without a live session (yet).', stats.strangers);
   gauge('meshpass_edge_warm_connections', 'Authenticated connections that wait before their CONNECT.', stats.warm);
   gauge('meshpass_edge_tunnels', 'Open tunnels.', stats.tunnels);
   gauge('meshpass_edge_sessions', 'Sessions that the edge knows as live.', stats.sessions);
@@ -35,6 +40,7 @@ export function formatStats(stats: EdgeStats): string {
   );
   gauge('meshpass_edge_broker_silent_seconds', 'How long the broker has said nothing.', stats.silentMs / 1000);
   counter('meshpass_edge_accepted_total', 'TCP connections accepted.', stats.accepted);
+  counter('meshpass_edge_evicted_total', 'Connections without a session ended to make room.', stats.evicted);
   counter('meshpass_edge_handshakes_total', 'Outer TLS handshakes finished.', stats.handshakes);
   counter('meshpass_edge_resumed_total', 'Outer TLS handshakes that resumed a session.', stats.resumed);
   counter('meshpass_edge_allowed_total', 'Tunnels opened.', stats.allowed);

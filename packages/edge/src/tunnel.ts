@@ -22,8 +22,8 @@ export interface TunnelHost {
   readonly newId: () => string;
   /** @param known whether a live session stands behind the decision */
   decided(decision: EdgeDecision, known: boolean): void;
-  /** Counts the tunnel to its session. false: the session has as many as it may. */
-  join(tunnel: Tunnel, sessionId: string): boolean;
+  /** Counts the tunnel to its session, and among strangers no more. @returns why it may not be */
+  join(tunnel: Tunnel, sessionId: string): MeshpassError | undefined;
   /** The connection is gone. Called once. */
   left(tunnel: Tunnel): void;
 }
@@ -33,12 +33,12 @@ type Stage = 'handshake' | 'warm' | 'head' | 'dial' | 'hello' | 'open' | 'refuse
 export class Tunnel {
   /** Address and port of the client, for the audit log. */
   readonly remote: string;
+  readonly raw: Socket;
   readonly source: string;
   stage: Stage = 'handshake';
   /** Set once the client has shown the SVID of a live session. */
   sessionId: string | undefined;
   readonly #host: TunnelHost;
-  readonly #raw: Socket;
   #tls: TLSSocket | undefined;
   #upstream: Upstream | undefined;
   #peer: Peer | undefined;
@@ -57,7 +57,7 @@ export class Tunnel {
   /** @param source what connections are counted by, see sourceOf */
   constructor(host: TunnelHost, raw: Socket, source: string) {
     this.#host = host;
-    this.#raw = raw;
+    this.raw = raw;
     this.remote = `${raw.remoteAddress}:${raw.remotePort}`;
     this.source = source;
     this.#deadline = host.clock() + host.limits.handshakeMs;
@@ -76,9 +76,8 @@ export class Tunnel {
       const peer = peerOf(tls);
       this.#peer = peer;
       const session = this.#liveSession(peer);
-      if (!this.#host.join(this, session.id)) {
-        throw new MeshpassError('tunnel_limit', 'This session has as many connections as it may: close some first.');
-      }
+      const full = this.#host.join(this, session.id);
+      if (full) throw full;
       this.sessionId = session.id;
     } catch (error) {
       this.#refuse(error as MeshpassError);
@@ -92,9 +91,21 @@ export class Tunnel {
   /** The outer handshake failed. */
   handshakeFailed(why: string): void {
     // A probe that opens and closes says nothing and is no decision.
-    if (this.stage === 'handshake' && this.#raw.bytesRead > 0) {
+    if (this.stage === 'handshake' && this.raw.bytesRead > 0) {
       this.#decide('refused', `The TLS handshake failed (${why}).`, 'tunnel_request_malformed');
     }
+    this.cut();
+  }
+
+  /** Not one byte has come. */
+  get silent(): boolean {
+    return this.raw.bytesRead === 0;
+  }
+
+  /** Ends a connection without a session to make room. */
+  evict(reason: string): void {
+    // One that has been refused already is only reading its answer.
+    if (this.stage !== 'refused') this.#decide('refused', reason, 'tunnel_limit');
     this.cut();
   }
 
@@ -103,7 +114,7 @@ export class Tunnel {
     if (this.stage === 'gone') return;
     if (reason !== undefined) this.#ending ??= code === undefined ? { reason } : { code, reason };
     this.#upstream?.socket.resetAndDestroy();
-    this.#raw.resetAndDestroy();
+    this.raw.resetAndDestroy();
     this.#tls?.destroy();
     this.#gone();
   }

@@ -47,6 +47,8 @@ test.each([
 test('counters are in the text format of Prometheus', () => {
   const text = formatStats({
     connections: 3,
+    strangers: 3,
+    evicted: 9,
     warm: 2,
     tunnels: 1,
     sessions: 4,

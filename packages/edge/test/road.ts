@@ -170,6 +170,22 @@ export function hear(socket: Socket): Promise<string> {
   });
 }
 
+/** The first bytes of a TLS client. */
+export async function captureHello(servername: string | undefined): Promise<Buffer> {
+  const server = createTcpServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const port = (server.address() as { port: number }).port;
+  const client = connect({ host: '127.0.0.1', port, ...(servername !== undefined && { servername }) });
+  client.on('error', () => {});
+  const [socket] = (await once(server, 'connection')) as [Socket];
+  const [hello] = (await once(socket, 'data')) as [Buffer];
+  client.destroy();
+  socket.destroy();
+  server.close();
+  return hello;
+}
+
 /** The refusal in an HTTP answer: its status line and `error_code`. */
 export function refusalOf(answer: string): {
   readonly status: string;

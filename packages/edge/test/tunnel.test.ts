@@ -7,6 +7,7 @@ import {
   ALICE,
   BOB,
   buildRoad,
+  captureHello,
   closed,
   connectHead,
   hear,
@@ -240,13 +241,10 @@ describe('an outer connection is refused', () => {
     });
   });
 
-  test('beyond what a source may have, before any TLS', async () => {
-    const alice = await aliceOnTheRoad({ connectionsPerSource: 1 });
+  test('beyond what all sessions may have', async () => {
+    const alice = await aliceOnTheRoad({ connections: 1 });
     await road.outer(alice);
-    const second = connectTcp(road.edge.address.port, '127.0.0.1');
-    second.on('error', () => {});
-    await closed(second);
-    expect(road.decisions.at(-1)).toMatchObject({ outcome: 'refused', code: 'tunnel_limit' });
+    expect(refusalOf(await hear(await road.outer(alice)))).toMatchObject({ code: 'tunnel_limit' });
   });
 
   test('with TLS 1.2', async () => {
@@ -566,21 +564,6 @@ async function settled(value: () => number): Promise<number> {
 }
 
 /** What a real TLS client sends first. */
-async function captureHello(servername: string | undefined): Promise<Buffer> {
-  const { createServer } = await import('node:net');
-  const server = createServer();
-  server.listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const port = (server.address() as { port: number }).port;
-  const client = connect({ host: '127.0.0.1', port, ...(servername !== undefined && { servername }) });
-  client.on('error', () => {});
-  const [socket] = (await once(server, 'connection')) as [Socket];
-  const [hello] = (await once(socket, 'data')) as [Buffer];
-  client.destroy();
-  socket.destroy();
-  server.close();
-  return hello;
-}
 
 async function freePort(): Promise<number> {
   const { createServer } = await import('node:net');

@@ -1,0 +1,70 @@
+/**
+ * Starts handshakes a few at a time, one of each source in turn. A handshake costs about a millisecond of CPU, for the one
+ * that has an SVID and for the one that has not: a source that sends many must not make the others wait behind them, nor
+ * open tunnels wait for all of them.
+ */
+
+export interface Turns<Item> {
+  /** Starts it now, or when its source's turn comes. */
+  add(source: string, item: Item): void;
+  readonly waiting: number;
+}
+
+/**
+ * @param atOnce most that are started between two looks at the sockets
+ * @param start begins the handshake; must not throw
+ * @param later runs a function once the sockets have been looked at
+ */
+export function createTurns<Item>(
+  atOnce: number,
+  start: (item: Item) => void,
+  later: (run: () => void) => void = setImmediate,
+): Turns<Item> {
+  const queues = new Map<string, Item[]>();
+  let waiting = 0;
+  let left = atOnce;
+  let scheduled = false;
+  return {
+    add(source, item) {
+      if (left > 0 && waiting === 0) begin(item);
+      else {
+        const queue = queues.get(source);
+        if (queue) queue.push(item);
+        else queues.set(source, [item]);
+        waiting++;
+      }
+      schedule();
+    },
+    get waiting() {
+      return waiting;
+    },
+  };
+
+  function begin(item: Item): void {
+    left--;
+    start(item);
+  }
+
+  function schedule(): void {
+    if (scheduled) return;
+    scheduled = true;
+    later(next);
+  }
+
+  function next(): void {
+    scheduled = false;
+    left = atOnce;
+    while (left > 0 && waiting > 0) {
+      for (const [source, queue] of queues) {
+        if (left === 0) break;
+        // Behind the others, until its next turn.
+        queues.delete(source);
+        const item = queue.shift()!;
+        if (queue.length > 0) queues.set(source, queue);
+        waiting--;
+        begin(item);
+      }
+    }
+    if (waiting > 0) schedule();
+  }
+}

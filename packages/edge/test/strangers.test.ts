@@ -1,0 +1,117 @@
+/** Connections that lead nowhere keep nobody out. */
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import { afterEach, expect, test } from 'vitest';
+import { groupOf, sourceOf } from '../src/source.ts';
+import { createTurns } from '../src/turns.ts';
+import { svid } from './mesh-ca.ts';
+import { ALICE, buildRoad, captureHello, connectHead, ORDERS, type Road, say } from './road.ts';
+
+let road: Road | undefined;
+const held: Socket[] = [];
+afterEach(async () => {
+  for (const socket of held.splice(0)) socket.destroy();
+  await road?.close();
+  road = undefined;
+});
+
+async function aliceOnTheRoad(...[limits]: Parameters<typeof buildRoad>) {
+  road = await buildRoad(limits);
+  road.admit('s-alice', ALICE);
+  return { ...road, alice: await svid(road.mesh, ALICE) };
+}
+
+/** Connections that say nothing, or begin a handshake and do not finish it, in this order at the edge. */
+async function idle(count: number, localAddress = '127.0.0.1', begin = false): Promise<Socket[]> {
+  const before = road!.edge.stats().accepted;
+  const hello = await captureHello('edge.test');
+  const made: Socket[] = [];
+  for (let i = 0; i < count; i++) {
+    const socket = connect({ host: '127.0.0.1', port: road!.edge.address.port, localAddress });
+    socket.on('error', () => {});
+    held.push(socket);
+    made.push(socket);
+    await once(socket, 'connect');
+    if (!begin) continue;
+    socket.write(hello);
+    await once(socket, 'data'); // the edge has read it
+  }
+  await expect.poll(() => road!.edge.stats().accepted).toBe(before + count);
+  return made;
+}
+
+test('1,100 silent connections of a shared address do not keep their neighbour out', async () => {
+  const { alice, edge, decisions, outer } = await aliceOnTheRoad();
+  const silent = await idle(1_100);
+  expect(await say(await outer(alice), connectHead(ORDERS))).toBe('HTTP/1.1 200 OK\r\n\r\n');
+  // The last to go made room for the session's own connection.
+  await expect.poll(() => silent.filter((socket) => socket.destroyed).length).toBe(77);
+  expect(silent.slice(0, 77).every((socket) => socket.destroyed)).toBe(true);
+  expect(edge.stats()).toMatchObject({ evicted: 77, strangers: 1_023, refused: { tunnel_limit: 77 } });
+  expect(decisions.filter(({ code }) => code === 'tunnel_limit').length).toBeGreaterThan(0);
+});
+
+test('a silent one goes before one that has begun its handshake, though it is younger', async () => {
+  const { edge } = await aliceOnTheRoad({ strangersPerSource: 4 });
+  const begun = await idle(2, '127.0.0.1', true);
+  const silent = await idle(2);
+  await idle(2);
+  await expect.poll(() => silent.map((socket) => socket.destroyed)).toEqual([true, true]);
+  expect(begun.map((socket) => socket.destroyed)).toEqual([false, false]);
+  expect(edge.stats()).toMatchObject({ evicted: 2, connections: 4 });
+});
+
+test('where nobody is silent, the oldest goes: a newcomer is never refused', async () => {
+  const { alice, edge, outer } = await aliceOnTheRoad({ strangersPerSource: 2 });
+  const begun = await idle(2, '127.0.0.1', true);
+  expect(await say(await outer(alice), connectHead(ORDERS))).toBe('HTTP/1.1 200 OK\r\n\r\n');
+  await expect.poll(() => begun.map((socket) => socket.destroyed)).toEqual([true, false]);
+  expect(edge.stats()).toMatchObject({ evicted: 1, strangers: 1, connections: 2 });
+});
+
+test('connections of a session do not count, and are never ended for strangers', async () => {
+  const { alice, edge, outer } = await aliceOnTheRoad({ strangersPerSource: 2, strangers: 2 });
+  const warm = [await outer(alice), await outer(alice), await outer(alice), await outer(alice)];
+  expect(edge.stats()).toMatchObject({ evicted: 0, strangers: 0, warm: 4 });
+  await idle(5);
+  expect(edge.stats()).toMatchObject({ evicted: 3, strangers: 2, warm: 4 });
+  for (const one of warm) expect(await say(one, connectHead(ORDERS))).toBe('HTTP/1.1 200 OK\r\n\r\n');
+});
+
+test('over all sources the most crowded one makes room', async () => {
+  const { edge } = await aliceOnTheRoad({ strangers: 6 });
+  const few = await idle(2, '127.0.0.3', true);
+  const many = await idle(4, '127.0.0.2');
+  await idle(2, '127.0.0.4');
+  await expect.poll(() => many.map((socket) => socket.destroyed)).toEqual([true, true, false, false]);
+  expect(few.map((socket) => socket.destroyed)).toEqual([false, false]);
+  expect(edge.stats()).toMatchObject({ evicted: 2, strangers: 6 });
+});
+
+test('an IPv6 /64 is one source, and a /48 one network', () => {
+  expect(sourceOf('2001:db8:1:2::5')).toBe('2001:db8:1:2::/64');
+  expect(groupOf(sourceOf('2001:db8:1:2::5'))).toBe(groupOf(sourceOf('2001:db8:1:ffff:1::')));
+  expect(groupOf(sourceOf('2001:db8:2:2::5'))).not.toBe(groupOf(sourceOf('2001:db8:1:2::5')));
+  expect(groupOf(sourceOf('::ffff:192.0.2.1'))).toBe('192.0.2.1');
+});
+
+test('handshakes of one source do not stand before those of another', () => {
+  const started: string[] = [];
+  const steps: (() => void)[] = [];
+  const turns = createTurns<string>(
+    2,
+    (item) => started.push(item),
+    (run) => steps.push(run),
+  );
+  for (let i = 1; i <= 6; i++) turns.add('flood', `flood ${i}`);
+  turns.add('neighbour', 'neighbour 1');
+  expect(started).toEqual(['flood 1', 'flood 2']);
+  steps.shift()!();
+  expect(started.slice(2)).toEqual(['flood 3', 'neighbour 1']);
+  while (steps.length > 0) steps.shift()!();
+  expect(started).toHaveLength(7);
+  expect(turns.waiting).toBe(0);
+  // Nothing waits: the next one starts at once.
+  turns.add('neighbour', 'neighbour 2');
+  expect(started.at(-1)).toBe('neighbour 2');
+});
