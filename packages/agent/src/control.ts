@@ -1,9 +1,10 @@
 /** How the commands reach the running agent: a Unix socket that only its owner can open; one JSON line each way. */
-import { chmodSync, lstatSync, mkdirSync, rmSync } from 'node:fs';
+import { chmodSync, rmSync } from 'node:fs';
 import { connect, createServer, type Server } from 'node:net';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { isErrorCode, MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import { ownDirectory } from './own-files.ts';
 
 export type ControlRequest =
   | { readonly command: 'status' | 'env' | 'down' }
@@ -115,16 +116,4 @@ function answers(path: string): Promise<boolean> {
     });
     socket.on('error', () => resolve(false));
   });
-}
-
-function ownDirectory(directory: string): void {
-  mkdirSync(directory, { recursive: true, mode: 0o700 });
-  const found = lstatSync(directory);
-  if (!found.isDirectory() || found.uid !== process.getuid?.()) {
-    throw new MeshpassError(
-      'config_invalid',
-      `${directory} must be a directory of your own; set MESHPASS_RUNTIME_DIR.`,
-    );
-  }
-  if ((found.mode & 0o077) !== 0) chmodSync(directory, 0o700);
 }

@@ -1,6 +1,6 @@
 /** `meshpass up`: starts the agent as a process of its own and waits until it carries traffic. */
 import { spawn } from 'node:child_process';
-import { chmodSync, mkdirSync, openSync, statSync } from 'node:fs';
+import { closeSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { isSea } from 'node:sea';
@@ -9,6 +9,7 @@ import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
 import type { AgentConfig } from './config.ts';
 import type { DaemonMessage } from './daemon.ts';
 import { DAEMON_VERB } from './daemon-verb.ts';
+import { openOwnLog, ownDirectory } from './own-files.ts';
 import type { AgentStatus } from './status.ts';
 
 export interface LaunchOptions {
@@ -17,17 +18,17 @@ export interface LaunchOptions {
   readonly timeout?: number;
 }
 
-/** @throws MeshpassError what the agent was refused for; agent_not_running where it died silently */
-export function launch(config: AgentConfig, options: LaunchOptions): Promise<AgentStatus> {
-  mkdirSync(config.runtimeDirectory, { recursive: true, mode: 0o700 });
-  chmodSync(config.runtimeDirectory, 0o700);
+/** @throws MeshpassError config_invalid; what the agent was refused for; agent_not_running where it died silently */
+export async function launch(config: AgentConfig, options: LaunchOptions): Promise<AgentStatus> {
+  ownDirectory(config.runtimeDirectory);
   const logPath = join(config.runtimeDirectory, 'agent.log');
-  const logFile = openSync(logPath, sizeOf(logPath) > MAX_LOG ? 'w' : 'a', 0o600);
+  const logFile = openOwnLog(logPath, MAX_LOG);
   const child = spawn(process.execPath, [...entry(), JSON.stringify(config)], {
     detached: true,
     stdio: ['ignore', logFile, logFile, 'ipc'],
     env: { ...options.env, NODE_COMPILE_CACHE: options.env.NODE_COMPILE_CACHE ?? compileCache(options.env) },
   });
+  closeSync(logFile);
   return new Promise((resolve, reject) => {
     const settle = (result: AgentStatus | MeshpassError) => {
       clearTimeout(timer);
@@ -74,8 +75,4 @@ const NODE_OPTIONS = ['--max-semi-space-size=1', '--no-opt'];
 /** Compiled code of the agent is kept between starts: it halves the time until the first call. */
 function compileCache(env: Readonly<Record<string, string | undefined>>): string {
   return join(env.XDG_CACHE_HOME || join(env.HOME || homedir(), '.cache'), 'meshpass', 'compile');
-}
-
-function sizeOf(path: string): number {
-  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }

@@ -59,7 +59,6 @@ const OWN_EXIT_CODES: readonly string[] = [
   'policy plan',
   'policy apply',
   'policy can-i',
-  'policy diff',
   'policy who-can',
   'policy matrix',
 ];

@@ -1,0 +1,107 @@
+/** Files that others laid out where the agent will write. */
+import { execFileSync } from 'node:child_process';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import { launch } from '../src/launch.ts';
+import { openOwnLog, ownDirectory } from '../src/own-files.ts';
+import { surroundingsOfAgent } from './world.ts';
+
+const SOMEBODY_ELSE = 65_534;
+const modeOf = (path: string) => statSync(path).mode & 0o777;
+
+function place(): string {
+  const path = mkdtempSync(join(tmpdir(), 'own-'));
+  onTestFinished(() => rmSync(path, { recursive: true, force: true }));
+  return path;
+}
+
+/** An agent whose runtime directory somebody else has laid out; nothing of it may run. */
+async function refusedWith(lay: (runtimeDirectory: string) => void): Promise<void> {
+  const { config, broker } = await surroundingsOfAgent();
+  lay(config.runtimeDirectory);
+  const env = { ...process.env, CODESPACES: 'true', GITHUB_TOKEN: 'proof', CODESPACE_NAME: 'fluffy-8412' };
+  await expect(launch(config, { env })).rejects.toMatchObject({ code: 'config_invalid' });
+  expect(broker.calls).toEqual([]);
+}
+
+test('up does not change the mode of what a link points to', async () => {
+  const victim = place();
+  chmodSync(victim, 0o755);
+  await refusedWith((path) => symlinkSync(victim, path));
+  expect(modeOf(victim)).toBe(0o755);
+});
+
+test('up does not write through a link that is laid out as its log', async () => {
+  const victim = join(place(), 'victim');
+  writeFileSync(victim, 'theirs');
+  await refusedWith((path) => {
+    mkdirSync(path);
+    symlinkSync(victim, join(path, 'agent.log'));
+  });
+  expect(readFileSync(victim, 'utf8')).toBe('theirs');
+});
+
+test('up does not make a file where a dangling link points', async () => {
+  const victim = join(place(), 'victim');
+  await refusedWith((path) => {
+    mkdirSync(path);
+    symlinkSync(victim, join(path, 'agent.log'));
+  });
+  expect(statSync(victim, { throwIfNoEntry: false })).toBeUndefined();
+});
+
+// Only root can give a directory to somebody else.
+test.skipIf(process.getuid?.() !== 0)('up takes no directory of somebody else, and leaves its mode', async () => {
+  let theirs = '';
+  await refusedWith((path) => {
+    theirs = path;
+    mkdirSync(path, { mode: 0o755 });
+    chownSync(path, SOMEBODY_ELSE, SOMEBODY_ELSE);
+  });
+  expect(modeOf(theirs)).toBe(0o755);
+});
+
+test('a log with a second name, or that is a pipe, is not written', () => {
+  const directory = place();
+  const victim = join(directory, 'victim');
+  writeFileSync(victim, 'ours, too');
+  linkSync(victim, join(directory, 'linked.log'));
+  expect(() => openOwnLog(join(directory, 'linked.log'), 1)).toThrow(/no link/);
+  expect(readFileSync(victim, 'utf8')).toBe('ours, too');
+  execFileSync('mkfifo', [join(directory, 'pipe.log')]);
+  expect(() => openOwnLog(join(directory, 'pipe.log'), 1)).toThrow(/no link/);
+});
+
+test('a directory and a log of our own are taken, and closed to others', () => {
+  const directory = join(place(), 'deep', 'run');
+  ownDirectory(directory);
+  chmodSync(directory, 0o777);
+  ownDirectory(directory);
+  expect(modeOf(directory)).toBe(0o700);
+  const log = join(directory, 'agent.log');
+  for (const line of ['one', 'two', 'three']) {
+    const opened = openOwnLog(log, 6);
+    writeSync(opened, `${line}\n`);
+    closeSync(opened);
+    chmodSync(log, 0o666);
+  }
+  // "one" and "two" are eight bytes: the third begins anew.
+  expect(readFileSync(log, 'utf8')).toBe('three\n');
+  closeSync(openOwnLog(log, 6));
+  expect(modeOf(log)).toBe(0o600);
+});
