@@ -59,6 +59,7 @@ const OWN_EXIT_CODES: readonly string[] = [
   'policy plan',
   'policy apply',
   'policy can-i',
+  'policy diff',
   'policy who-can',
   'policy matrix',
 ];

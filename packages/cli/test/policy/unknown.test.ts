@@ -100,6 +100,40 @@ describe('matrix', () => {
   });
 });
 
+describe('diff', () => {
+  const policy = `---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: closed, namespace: shop}
+spec: {}
+`;
+  it('says neither a change nor the same, with 4, in text and JSON', async () => {
+    const after = put('after.yaml', SERVICE + AMBIENT + policy);
+    const { code, out } = await meshpass('diff', mesh(), after);
+    expect(out).toMatch(/^unknown on orders in shop, port 8080 \(orders\.shop:8080\)/);
+    expect(out).toContain(WHY);
+    expect(out).not.toContain('loses');
+    expect(out).not.toMatch(/^The same calls are allowed/m);
+    expect(code).toBe(4);
+    const json = await meshpass('diff', mesh(), after, '--output', 'json');
+    expect(JSON.parse(json.out)).toMatchObject({ changes: [], unknown: [{ reason: WHY }] });
+    expect(json.code).toBe(4);
+  });
+
+  it('says that the same calls are allowed where nothing differs, whatever guards them', async () => {
+    const { code, out } = await meshpass('diff', mesh(), mesh());
+    expect(out).toMatch(/^The same calls are allowed/);
+    expect(code).toBe(0);
+  });
+
+  it('leaves to an authorizer what a configuration that was not read may know', async () => {
+    const custom = policy.replace('spec: {}', 'spec: {action: CUSTOM, provider: {name: opa}, rules: [{}]}');
+    const [before, after] = [put('before.yaml', SERVICE), put('after.yaml', SERVICE + custom)];
+    const { out } = await meshpass('diff', before, after);
+    expect(out).toContain('where the authorizer opa does not agree');
+  });
+});
+
 it('what is assumed is said once, in text and JSON', async () => {
   const known = put('known.yaml', SERVICE);
   const said = 'Pods of shop are taken to have a sidecar: its Namespace is not among what was read.';

@@ -9,6 +9,7 @@ import { trustedPeerDomains } from '../istio/trust-domain.ts';
 import type { Call } from './call.ts';
 import { all, any, type Condition, flag, not, text } from './condition.ts';
 import { NONE, type Node, type Product } from './diagram.ts';
+import { type NotKnown, notKnown, understanding } from './not-known.ts';
 import { type Guarded, type MeshSettings, type Rulebook, rulebook } from './rulebook.ts';
 import { formatCall, type Said, say } from './say.ts';
 import { createSpace, type Space } from './space.ts';
@@ -40,6 +41,10 @@ export interface Comparison {
   readonly more: boolean;
   /** Ports that were compared. */
   readonly endpoints: number;
+  /** Of which nothing is said, though something differs there. */
+  readonly unknown: readonly NotKnown[];
+  /** Namespaces whose Pods are taken to have a sidecar. */
+  readonly assumed: readonly string[];
 }
 
 export interface CompareOptions {
@@ -85,7 +90,11 @@ export function compareMeaning(
   // What is there already is updated by applying, and keeps its age.
   const applied = agedBy(after, before);
   const books = [rulebook(before, settings), rulebook(applied, settings)] as const;
-  const pairs = pairUp(endpointsOf([...before, ...applied], books, settings), books);
+  const endpoints = endpointsOf([...before, ...applied], books, settings);
+  const states = [before, applied] as const;
+  const known = understanding(states, settings.rootNamespace);
+  const understood = endpoints.filter((one) => known.unknownAt(one) === undefined);
+  const pairs = pairUp(understood, books);
   const conditions = pairs.flatMap(({ guards }) => guards.map(({ allowed }) => allowed));
   const real = realCalls(settings);
   const space = createSpace([...conditions, real]);
@@ -103,7 +112,10 @@ export function compareMeaning(
       more ||= listed.more;
     }
   }
-  return { changes, more, endpoints: pairs.reduce((sum, { where }) => sum + where.length, 0) };
+  return {
+    ...{ changes, more, endpoints: understood.length, assumed: known.assumed(understood) },
+    unknown: notKnown(endpoints, known, states, settings.rootNamespace),
+  };
 }
 
 /** `workloads of namespace dev gain GET /orders on orders in shop, port 8080 ...`. */

@@ -1,7 +1,7 @@
 /** Who may hold a grant, before and after: the alternatives of `who` that come and go, who is denied, and when. */
+import { canonical } from '../canonical.ts';
 import type { Access, Denial, Grant, Who } from '../model.ts';
 import { describeWho } from '../who.ts';
-import { canonical } from './resource-changes.ts';
 
 export interface PeopleChange {
   /** Name of the grant, or `every grant`. */

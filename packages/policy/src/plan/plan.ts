@@ -4,6 +4,7 @@
  */
 import { grantNamespace, MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
+import { canonical } from '../canonical.ts';
 import { GRANT_LABEL } from '../compile/metadata.ts';
 import { compile } from '../compile.ts';
 import { agedBy } from '../istio/age.ts';
@@ -17,7 +18,7 @@ import { isOurs, type MeshShape, meshOf, settingsOf } from './mesh-of.ts';
 import { type PeopleChange, peopleChanges } from './people-changes.ts';
 import { prove } from './prove.ts';
 import { type ReachChange, reachChanges } from './reach-changes.ts';
-import { canonical, type ResourceChange, resourceChanges } from './resource-changes.ts';
+import { type ResourceChange, resourceChanges } from './resource-changes.ts';
 
 export interface PlanInput {
   readonly access: Access;

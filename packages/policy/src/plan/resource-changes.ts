@@ -1,4 +1,5 @@
 /** Which objects a change creates, changes and removes. */
+import { canonical } from '../canonical.ts';
 import type { Resource } from '../istio/resources.ts';
 import type { Manifest } from '../model.ts';
 
@@ -45,13 +46,4 @@ function contentOf(object: object, ours: object): string {
     Object.fromEntries(Object.entries(all).filter(([name]) => /^(?:meshpass\.dev|app\.kubernetes\.io)\//.test(name)));
   const kept = Object.fromEntries(Object.entries(members).filter(([name]) => Object.hasOwn(ours, name)));
   return canonical({ labels: written(labels), annotations: written(annotations), ...kept });
-}
-
-/** JSON with sorted members and without undefined ones. */
-export function canonical(value: unknown): string {
-  return JSON.stringify(value, (_, inner: unknown) =>
-    typeof inner === 'object' && inner !== null && !Array.isArray(inner)
-      ? Object.fromEntries(Object.entries(inner).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : inner,
-  );
 }

@@ -92,6 +92,10 @@ function changeCommands(policy: Command): void {
         .default([]),
     )
     .addOption(new Option('--exit-code', 'exit with 1 where the meaning differs'))
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 compared (with --exit-code: the same), 1 with --exit-code: it differs, 2 wrong flags, 4 something is unknown.',
+    )
     .addOption(output())
     .action(async (before, after, options) => (await import('./diff.ts')).diffPolicy(before, after, options));
 }
