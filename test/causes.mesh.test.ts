@@ -239,6 +239,17 @@ describe('GitHub says', () => {
   it('that the developer left the team', async () => {
     const one = await session('team', { settled: true });
     await ends(one, 'membership_lost', () => road.github.removeFromTeam('acme/payments', 'alice'));
+    const again = client.as('team-again');
+    const refused = { status: 403, json: { error_code: 'access_none' } };
+    expect(await again.enrol(codespaceProof(one.space!))).toMatchObject(refused);
+    // Back in the team, they get in when GitHub's servers have had time to agree.
+    await road.github.addToTeam('acme/payments', 'alice');
+    await until(
+      () => again.enrol(codespaceProof(one.space!)),
+      ({ status }) => status === 200,
+      30,
+    );
+    await again.speak('DELETE', '/session');
   });
 });
 

@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
+import { createLosses } from './attest/losses.ts';
 import type { AuditContext } from './audit/audited.ts';
 import { createChain } from './audit/chain.ts';
 import { createCheckpoints, readLastCheckpoint } from './audit/checkpoints.ts';
@@ -32,9 +33,11 @@ import { createLiveIndex } from './session/live.ts';
 import { recheckSession } from './session/recheck.ts';
 import { restore } from './session/restore.ts';
 import { createRevocations } from './session/revocations.ts';
+import { dropLost } from './session/standing.ts';
 import { startSweeping } from './session/sweep.ts';
 import { superseded } from './store/guard.ts';
 import type { Shared } from './store/holder.ts';
+import { keepLosses } from './store/losses.ts';
 import type { Store } from './store/open.ts';
 import { attestedClaims } from './token/attested-claims.ts';
 import { MAX_AGE, MAX_AHEAD } from './token/dpop.ts';
@@ -99,6 +102,8 @@ export async function startActive(
   const ruleOf = namedRules(mesh);
   const journal = createJournal({ store, chain, observe: metrics.batch, onFailure: failed('store') });
   const denies = deniesEnded(config.denyEnded);
+  const { losses = createLosses(clock) } = parts;
+  await keepLosses(store, losses, failed('store'));
   const restored = await restore(store, clock, config, denies);
   for (const one of restored.sessions) live.add(one);
   const leases = createLeases({ store, live, clock, terms: config, onFailure: failed('store') });
@@ -116,7 +121,7 @@ export async function startActive(
     onFailure: failed('session'),
   };
   const { authorize } = parts;
-  const sessions = { ...closing, authorize, mesh };
+  const sessions = { ...closing, authorize, mesh, losses };
   const audit: AuditContext = {
     journal,
     clock,
@@ -179,6 +184,8 @@ export async function startActive(
       ...sessions,
       ...{ attest: parts.attest, trustDomain: config.trustDomain, leaseSeconds: config.leaseSeconds, answers },
       turns: new Map(),
+      onOpened: (opened) => watch?.opened(opened),
+      onEvidence: (evidence) => watch?.weigh(evidence),
     },
     derive: { issuer, mesh },
     certificates: { authority: parts.authority, mesh, journal, revocations, denies, clock },
@@ -212,6 +219,9 @@ export async function startActive(
     after: store.before?.instance,
     deny_ended: config.denyEnded,
   });
+  // What was learnt of them is not in what they were opened with.
+  for (const one of restored.sessions)
+    await dropLost(sessions, one, (fact) => losses.isLost(fact, one.session.openedAt));
   // The access file may have changed while no broker ran.
   if (mesh.inForce()) for (const one of restored.sessions) await recheckSession(sessions, one);
   const unfollow = followMesh(sessions);

@@ -7,6 +7,7 @@ import type { Authorize } from '@meshpass/policy';
 import type { Logger } from 'pino';
 import { startActive } from './active.ts';
 import type { Attest } from './attest/attest.ts';
+import type { Losses } from './attest/losses.ts';
 import { openAuditKey } from './audit/key.ts';
 import type { BrokerConfig } from './config.ts';
 import type { Duty } from './duty.ts';
@@ -43,6 +44,8 @@ export interface BrokerParts {
   readonly reviewEdgeToken?: (token: string) => Promise<boolean>;
   /** Whom to ask about live sessions' Codespaces and teams, and how often one may; absent: leases alone decide. */
   readonly github?: { readonly read: ReadGithub; readonly pace: Pace };
+  /** What `attest` holds its remembered answers against; of its own where absent. */
+  readonly losses?: Losses;
   /** Where access files are applied by plan. */
   readonly policy?: { readonly mesh: PolicyMesh; readonly authorOf: AuthorOf | undefined };
   readonly log?: Logger;

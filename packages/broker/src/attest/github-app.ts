@@ -12,6 +12,7 @@ import {
   readGithub,
   requestId,
 } from './github-api.ts';
+import type { Fact, Losses } from './losses.ts';
 import { createRemembered } from './remembered.ts';
 
 export interface GithubAppOptions extends Omit<GithubApiOptions, 'onAnswer'> {
@@ -21,6 +22,8 @@ export interface GithubAppOptions extends Omit<GithubApiOptions, 'onAnswer'> {
   readonly privateKey: string;
   /** Told of every answer to an installation, whose budget all of its questions share. */
   readonly onInstallationAnswer?: (answer: Answer) => void;
+  /** What is remembered of a person is held against this. */
+  readonly losses: Losses;
 }
 
 export interface GithubUser {
@@ -29,6 +32,7 @@ export interface GithubUser {
 }
 
 export interface GithubApp {
+  readonly losses: Losses;
   /**
    * Asks as the installation in the organisation.
    * @param path each part that is not ours passed through pathPart
@@ -61,10 +65,12 @@ const CLOCK_DRIFT_SECONDS = 60;
 const INSTALLATION_MS = 10 * 60_000;
 /** An installation token lives an hour; this much of its life is left unused. */
 const TOKEN_MARGIN_MS = 5 * 60_000;
-/** Who left a team keeps it so long at most, who entered waits so long at most. */
+/** Who left a team keeps it so long at most where nobody says so (losses.ts), who entered waits so long at most. */
 const MEMBER_MS = 60_000;
 const STRANGER_MS = 10_000;
 const CAPACITY = 20_000;
+/** That an access file can name. */
+const ROLES = ['admin', 'member'];
 
 const Installation = z.object({ id: z.int().positive(), account: z.object({ id: z.int().positive() }) });
 const InstallationToken = z.object({ token: z.string().min(1).max(4096), expires_at: z.iso.datetime() });
@@ -79,7 +85,8 @@ const OrganizationMembership = z.object({
 
 /** All of it throws MeshpassError `issuer_unavailable` or `issuer_rate_limited` while GitHub does not say. */
 export function createGithubApp(options: GithubAppOptions): GithubApp {
-  const { clock } = options;
+  const { clock, losses } = options;
+  const isVoid = (fact: Fact) => (asked: number) => losses.since(fact, asked);
   const key = createPrivateKey(options.privateKey);
   const installations = createRemembered<z.infer<typeof Installation> | undefined>(
     (found) => (found ? INSTALLATION_MS : STRANGER_MS),
@@ -96,12 +103,19 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
     (list) => (list === undefined ? STRANGER_MS : 0),
     CAPACITY,
     clock,
+    losses.now,
   );
-  const memberships = createRemembered<boolean>((member) => (member ? MEMBER_MS : STRANGER_MS), CAPACITY, clock);
+  const memberships = createRemembered<boolean>(
+    (member) => (member ? MEMBER_MS : STRANGER_MS),
+    CAPACITY,
+    clock,
+    losses.now,
+  );
   const organizationRoles = createRemembered<string | undefined>(
     (role) => (role === undefined ? STRANGER_MS : MEMBER_MS),
     CAPACITY,
     clock,
+    losses.now,
   );
 
   const appJwt = () => {
@@ -148,29 +162,44 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
     return answer.status === 404 ? undefined : refuseUnlessOk(answer, 'read members or their Codespaces');
   };
 
+  const askWhetherInTeam = async (team: string, user: GithubUser) => {
+    const [organization = '', slug = ''] = team.split('/');
+    const parts = [pathPart(organization), pathPart(slug), pathPart(user.login)];
+    if (parts.includes(undefined)) return false;
+    const path = `/orgs/${parts[0]}/teams/${parts[1]}/memberships/${parts[2]}`;
+    const answer = await askAsInstallation(organization, path);
+    return answer !== undefined && readGithub(TeamMembership, answer).state === 'active';
+  };
   const isInTeam = (team: string, user: GithubUser) =>
     // By id: a login that changes hands must not inherit an answer.
-    memberships.get(`team ${team} ${user.id} ${user.login}`, async () => {
-      const [organization = '', slug = ''] = team.split('/');
-      const parts = [pathPart(organization), pathPart(slug), pathPart(user.login)];
-      if (parts.includes(undefined)) return false;
-      const path = `/orgs/${parts[0]}/teams/${parts[1]}/memberships/${parts[2]}`;
-      const answer = await askAsInstallation(organization, path);
-      return answer !== undefined && readGithub(TeamMembership, answer).state === 'active';
-    });
+    memberships.get(
+      `team ${team} ${user.id} ${user.login}`,
+      () => askWhetherInTeam(team, user),
+      isVoid({ kind: 'team', team, user }),
+    );
 
   /** `admin`, `member`, or what else GitHub has; undefined for who is no active member. */
-  const roleIn = (organization: string, user: GithubUser) =>
-    organizationRoles.get(`${organization.toLowerCase()} ${user.id} ${user.login}`, async () => {
-      const parts = [pathPart(organization), pathPart(user.login)];
-      if (parts.includes(undefined)) return undefined;
-      const answer = await askAsInstallation(organization, `/orgs/${parts[0]}/memberships/${parts[1]}`);
-      if (!answer) return undefined;
-      const membership = readGithub(OrganizationMembership, answer);
-      return membership.state === 'active' && membership.user.id === user.id ? membership.role : undefined;
-    });
+  const askRole = async (organization: string, user: GithubUser) => {
+    const parts = [pathPart(organization), pathPart(user.login)];
+    if (parts.includes(undefined)) return undefined;
+    const answer = await askAsInstallation(organization, `/orgs/${parts[0]}/memberships/${parts[1]}`);
+    if (!answer) return undefined;
+    const membership = readGithub(OrganizationMembership, answer);
+    return membership.state === 'active' && membership.user.id === user.id ? membership.role : undefined;
+  };
+  const roleIn = (name: string, user: GithubUser) => {
+    const organization = name.toLowerCase();
+    const facts: Fact[] = [{ kind: 'member', organization, user }];
+    for (const role of ROLES) facts.push({ kind: 'role', role: `${organization}/${role}`, user });
+    return organizationRoles.get(
+      `${organization} ${user.id} ${user.login}`,
+      () => askRole(organization, user),
+      (asked) => facts.some((fact) => losses.since(fact, asked)),
+    );
+  };
 
   return {
+    losses,
     ask: askAsInstallation,
     organizationId: async (organization) => (await installation(organization))?.account.id,
     isMember: async (organization, user) => (await roleIn(organization, user)) !== undefined,
@@ -185,11 +214,16 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
     async codespaceOf(organization, user, name) {
       const parts = [pathPart(organization), pathPart(user.login)];
       if (parts.includes(undefined)) return undefined;
-      const list = await codespaces.get(`${organization.toLowerCase()} ${user.id} ${user.login}`, async () => {
+      const askList = async () => {
         const path = `/orgs/${parts[0]}/members/${parts[1]}/codespaces?per_page=100`;
         const answer = await askAsInstallation(organization, path, { maxBytes: MAX_PAGE_BYTES });
         return answer && readGithub(CodespaceList, answer).codespaces;
-      });
+      };
+      const list = await codespaces.get(
+        `${organization.toLowerCase()} ${user.id} ${user.login}`,
+        askList,
+        isVoid({ kind: 'codespace', name, owner: user.login }),
+      );
       return list?.find((codespace) => (codespace as { name?: unknown }).name === name);
     },
     async teamsOf(user, teams) {

@@ -167,8 +167,11 @@ async function refuseForeign(
     organizationId === undefined
       ? account.login.toLowerCase() === organization.toLowerCase()
       : account.id === organizationId;
-  if (isTrusted(codespace.billable_owner)) return;
-  if (isTrusted(codespace.repository.owner) && app && (await app.isMember(organization, user))) return;
+  const isPaid = isTrusted(codespace.billable_owner);
+  // GitHub takes its time with the Codespaces of somebody who left: they may run on, at the organisation's cost.
+  const hasLeft = app?.losses.isLost({ kind: 'member', organization: organization.toLowerCase(), user }) ?? false;
+  if (isPaid && !hasLeft) return;
+  if ((isPaid || isTrusted(codespace.repository.owner)) && app && (await app.isMember(organization, user))) return;
   throw new MeshpassError(
     'workspace_not_trusted',
     `This Codespace does not belong to ${organization}: open it from a repository of ${organization}, as a member.`,

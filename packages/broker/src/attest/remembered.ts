@@ -1,39 +1,64 @@
 /** Answers that may be used again for a while: bounded in number, asked once for all who wait. */
+import { unavailable } from './ask.ts';
 
 export interface Remembered<V> {
-  /** @param ask called unless the answer is still good; a failure is not remembered */
-  get(key: string, ask: () => Promise<V>): Promise<V>;
+  /**
+   * @param ask called unless the answer is still good; a failure is not remembered
+   * @param isVoid whether an answer to what was asked at this count (`Losses.now`) counts no longer: it is asked again then, also
+   *   where the answer comes only now
+   * @throws what `ask` throws; MeshpassError `issuer_unavailable` where each answer was void before it came
+   */
+  get(key: string, ask: () => Promise<V>, isVoid?: (asked: number) => boolean): Promise<V>;
   forget(key: string): void;
 }
+
+/** How often an answer may be void when it comes. */
+const MAX_ASKED = 3;
 
 /**
  * @param lifeMs how long an answer stays good, milliseconds
  * @param capacity answers kept; the oldest goes first
  * @param clock milliseconds
+ * @param count `Losses.now`, where answers may become void
  */
 export function createRemembered<V>(
   lifeMs: (value: V) => number,
   capacity: number,
   clock: () => number,
+  count: () => number = () => 0,
 ): Remembered<V> {
-  const entries = new Map<string, { readonly answer: Promise<V>; until: number }>();
+  interface Entry {
+    readonly answer: Promise<V>;
+    readonly asked: number;
+    until: number;
+  }
+  const entries = new Map<string, Entry>();
+
+  const begin = (key: string, ask: () => Promise<V>): Entry => {
+    const entry: Entry = { asked: count(), answer: ask(), until: Number.POSITIVE_INFINITY };
+    entries.delete(key);
+    entries.set(key, entry);
+    if (entries.size > capacity) entries.delete(entries.keys().next().value!);
+    entry.answer.then(
+      (value) => {
+        entry.until = clock() + lifeMs(value);
+      },
+      () => {
+        if (entries.get(key) === entry) entries.delete(key);
+      },
+    );
+    return entry;
+  };
+
   return {
-    get(key, ask) {
-      const known = entries.get(key);
-      if (known && known.until > clock()) return known.answer;
-      const entry = { answer: ask(), until: Number.POSITIVE_INFINITY };
-      entries.delete(key);
-      entries.set(key, entry);
-      if (entries.size > capacity) entries.delete(entries.keys().next().value!);
-      entry.answer.then(
-        (value) => {
-          entry.until = clock() + lifeMs(value);
-        },
-        () => {
-          if (entries.get(key) === entry) entries.delete(key);
-        },
-      );
-      return entry.answer;
+    async get(key, ask, isVoid = () => false) {
+      for (let asked = 0; asked < MAX_ASKED; asked++) {
+        const known = entries.get(key);
+        const entry = known && known.until > clock() && !isVoid(known.asked) ? known : begin(key, ask);
+        const answer = await entry.answer;
+        if (!isVoid(entry.asked)) return answer;
+      }
+      throw unavailable('GitHub', 'it changed each time while it was asked');
     },
     forget: (key) => void entries.delete(key),
   };

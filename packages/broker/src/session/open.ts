@@ -1,29 +1,31 @@
 /** From an attestation to a live session: decide, write, and only then exist. */
 import { type Attestation, formatSpiffe, grantNamespace, MeshpassError, serviceAccountName } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import type { Authorize } from '@meshpass/policy';
+import type { Fact } from '../attest/losses.ts';
 import type { Commit } from '../audit/audited.ts';
 import { type Draft, storable } from '../audit/event.ts';
 import type { Entry } from '../audit/journal.ts';
 import { seconds, timestamp } from '../instant.ts';
-import type { MeshState } from '../mesh/contract.ts';
-import { announceEnd, type CloseContext, closingEntry, endInMemory } from './close.ts';
+import { announceEnd, closingEntry, endInMemory } from './close.ts';
 import { inTurn, type Turns } from './in-turn.ts';
 import type { Live } from './live.ts';
-import { recheckSession } from './recheck.ts';
+import { type RecheckContext, recheckSession } from './recheck.ts';
 import type { Session } from './session.ts';
+import { dropLost, standing } from './standing.ts';
 
-export interface OpenContext extends CloseContext {
-  readonly authorize: Authorize;
-  readonly mesh: MeshState;
+export interface OpenContext extends RecheckContext {
   readonly trustDomain: string;
   /** Length of a lease, seconds. */
   readonly leaseSeconds: number;
   readonly turns: Turns;
+  /** Told of each session that has opened. */
+  readonly onOpened?: (live: Live) => void;
 }
 
 export interface OpenRequest {
   readonly attestation: Attestation;
+  /** `Losses.now` before the proof was looked at. */
+  readonly asked: number;
   readonly jkt: string;
   /** Remembers the proof, so that it is taken once. */
   readonly replay: Entry['replay'];
@@ -36,7 +38,8 @@ const HARD_LIMIT_SECONDS = 12 * 3600;
 
 /**
  * @returns the session and its token, which exists nowhere else
- * @throws MeshpassError `access_none`, `workspace_not_owned`, `proof_replayed`, `request_timeout`, `store_unavailable`
+ * @throws MeshpassError `access_none`, `workspace_not_owned`, `proof_replayed`, `request_timeout`, `store_unavailable`, and what
+ *   standing() throws
  */
 export async function openSession(
   context: OpenContext,
@@ -51,7 +54,11 @@ export async function openSession(
       throw new MeshpassError('request_timeout', 'The client hung up before its session could open; none was opened.');
     const access = context.mesh.access();
     const token = `mps_${context.random(32).toString('base64url')}`;
-    const session = decide(context, request, token, draft);
+    const { losses } = context;
+    const { organization } = access.trust.codespaces ?? {};
+    const attestation = standing(losses, request.attestation, request.asked, organization);
+    const checked = losses.now();
+    const session = decide(context, { ...request, attestation }, token, draft);
     const previous = context.live.byWorkspace(session.attestation.workspace.key);
     if (previous && !sameSubject(previous.session.attestation, session.attestation))
       throw new MeshpassError('workspace_not_owned', 'This workspace has a live session of somebody else.', {
@@ -84,6 +91,10 @@ export async function openSession(
     context.feed.admit(session);
     // The access file may have changed while the store was writing, when this session was not yet in the index.
     if (context.mesh.access() !== access) await recheckSession(context, live);
+    // As may what GitHub says: nobody could take it from a session that was not there yet.
+    const isLost = (fact: Fact) => losses.since(fact, checked) && losses.isLost(fact, session.openedAt);
+    await dropLost(context, live, isLost);
+    context.onOpened?.(live);
     return { live, token };
   });
 }

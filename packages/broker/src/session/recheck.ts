@@ -3,6 +3,7 @@
  * limit. A live session can only lose by it: what a new access file adds, the workspace's next session has.
  */
 import type { Authorize } from '@meshpass/policy';
+import type { Losses } from '../attest/losses.ts';
 import { auditRow, type Draft, draftEvent } from '../audit/event.ts';
 import { seconds, timestamp } from '../instant.ts';
 import type { MeshState } from '../mesh/contract.ts';
@@ -15,6 +16,7 @@ import { trustLost } from './trust.ts';
 export interface RecheckContext extends CloseContext {
   readonly authorize: Authorize;
   readonly mesh: MeshState;
+  readonly losses: Losses;
 }
 
 /**

@@ -2,6 +2,7 @@
 import { sql } from 'kysely';
 import { seconds, timestamp } from '../instant.ts';
 import type { Revoker } from '../mesh/contract.ts';
+import { forgetLosses } from '../store/losses.ts';
 import type { Store } from '../store/open.ts';
 import { closeSession } from './close.ts';
 import { endPassedGrants, type RecheckContext } from './recheck.ts';
@@ -46,6 +47,7 @@ async function maintain(context: SweepContext): Promise<void> {
   try {
     const now = timestamp(seconds(context.clock));
     await sql`delete from proof_replay where expires_at < ${now}::timestamptz`.execute(store.db);
+    await forgetLosses(store, seconds(context.clock));
     await store.maintain();
     const spiffeIds = [...live.all()].flatMap(({ session }) => session.principals.map(({ spiffeId }) => spiffeId));
     if (mesh.inForce()) await revoker.collectOrphans(new Set(spiffeIds));

@@ -121,4 +121,9 @@ const MIGRATIONS: Record<string, Migration> = {
       await sql.raw(WRITE_BATCH).execute(db);
     },
   },
+  '006-losses': {
+    async up(db) {
+      await sql`create table losses (fact text primary key, learnt_at timestamptz not null)`.execute(db);
+    },
+  },
 };

@@ -107,6 +107,12 @@ export interface AccessVersionsTable {
   files: string;
 }
 
+/** What GitHub said is true no longer, see attest/losses.ts. */
+export interface LossesTable {
+  fact: string;
+  learnt_at: Time;
+}
+
 /** One row: which broker process may write. A newer one raises it, and the older one's writes fail. */
 export interface BrokerEpochTable {
   singleton: boolean;
@@ -124,4 +130,5 @@ export interface Tables {
   audit_cuts: AuditCutsTable;
   access_versions: AccessVersionsTable;
   broker_epoch: BrokerEpochTable;
+  losses: LossesTable;
 }

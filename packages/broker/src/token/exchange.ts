@@ -1,5 +1,5 @@
 /** `POST /token` with a proof: prove, authorize, open a session (RFC 8693). */
-import { MeshpassError, type SessionResponse } from '@meshpass/identity';
+import { type Attestation, MeshpassError, type SessionResponse } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { type Attest, readProof } from '../attest/attest.ts';
 import type { Presenter } from '../attest/presence.ts';
@@ -13,7 +13,12 @@ import type { TokenForm } from './form.ts';
 export interface ExchangeContext extends OpenContext {
   readonly attest: Attest;
   readonly answers: Answers;
+  /** Told of each attestation, and of each refusal of one: either may show that a live session has lost what it stands on. */
+  readonly onEvidence?: (evidence: Evidence) => void;
 }
+
+/** An attestation that GitHub gave just now; or the id of a Codespace for which it gave none. */
+export type Evidence = { readonly attestation: Attestation } | { readonly codespaceId: number };
 
 /**
  * @param jkt thumbprint of the key that made the request's DPoP proof: the session is bound to it
@@ -41,11 +46,18 @@ export async function exchangeProof(
     Object.assign(draft, { issuer, subject, login, workspace: workspace.key });
   };
   const presenter = { jkt, source: draft.source ?? '', presence: form.presence, identified };
-  const { attestation, replay, presence } = await context.attest(proof, presenter);
+  const asked = context.losses.now();
+  const attested = await context.attest(proof, presenter).catch((thrown: unknown) => {
+    const codespaceId = thrown instanceof MeshpassError ? thrown.detail.codespace : undefined;
+    if (typeof codespaceId === 'number') context.onEvidence?.({ codespaceId });
+    throw thrown;
+  });
+  const { attestation, replay, presence } = attested;
+  context.onEvidence?.({ attestation });
   identified(attestation);
   draft.detail = { attestor: attestation.attestor, workspace: attestation.workspace, presence };
 
-  const { live, token } = await openSession(context, { attestation, jkt, replay, hungUp }, draft, commit);
+  const { live, token } = await openSession(context, { attestation, asked, jkt, replay, hungUp }, draft, commit);
   const { session } = live;
   return {
     access_token: token,

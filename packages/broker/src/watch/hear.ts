@@ -3,19 +3,25 @@
  * stopped may long be running again, as who left a team may be back in it. So GitHub is asked about that session at once, and a
  * few times more while its API lags behind its own log.
  */
+import { type Doubt, SETTLE_SECONDS } from '../attest/losses.ts';
 import type { Live } from '../session/live.ts';
 import type { RecheckContext } from '../session/recheck.ts';
+import type { Evidence } from '../token/exchange.ts';
 import { askAgain } from './ask-again.ts';
 import { askMember } from './ask-member.ts';
 import type { AuditEvent, CodespaceEvent, MemberEvent } from './audit-events.ts';
 import { type Pace, SHARE } from './pace.ts';
 import type { ReadGithub } from './reader.ts';
 import { end } from './sweep-codespaces.ts';
-import { isSettled, SETTLE_SECONDS, type Watched, watched, watchedCodespaces } from './watched.ts';
+import { isSettled, type Watched, watched, watchedCodespaces } from './watched.ts';
 
 export interface Hearing {
   /** Takes notice; what follows is done afterwards. */
   readonly hear: (events: readonly AuditEvent[]) => void;
+  /** A session has opened: what was heard lately may concern it, while GitHub's API lags behind its own log. */
+  readonly opened: (live: Live) => void;
+  /** What GitHub said to somebody's request may contradict what a live session stands on: it is asked about that session, too. */
+  readonly weigh: (evidence: Evidence) => void;
   readonly stop: () => void;
 }
 
@@ -35,10 +41,14 @@ export interface HearingOptions {
 const ASK_AFTER_MS = [0, 2_000, 10_000, 30_000];
 /** Questions that are being followed; of more the sweeps will tell. */
 const MAX_PENDING = 500;
+/** So long, milliseconds, and so many events, a session that opens may still be meant by one. */
+const RECENT_MS = 60_000;
+const MAX_RECENT = 1_000;
 
 export function createHearing(options: HearingOptions): Hearing {
   const { sessions, organization, wait, onFailure } = options;
-  const pending = new Set<string>();
+  const pending = new Map<string, ReturnType<typeof restartable>>();
+  let recent: { readonly event: AuditEvent; readonly at: number }[] = [];
   let stopped = false;
 
   /** Whoever has the stream's token makes the broker ask, so what is asked is bounded. */
@@ -48,15 +58,18 @@ export function createHearing(options: HearingOptions): Hearing {
     return await options.read(...question);
   };
 
-  /** @param ask says whether that was an answer that settles it */
-  const follow = async (live: Live, ask: () => Promise<boolean>) => {
-    const { openedAt } = live.session;
-    for (const ms of ASK_AFTER_MS) {
-      if (ms > 0) await wait(ms);
-      const sinceOpening = sessions.clock() - openedAt * 1000;
-      if (!isSettled(live.session, sessions.clock())) await wait(SETTLE_SECONDS * 1000 - sinceOpening + 1);
+  /**
+   * @param ask says whether that was an answer that settles it
+   * @param pause says whether another event came meanwhile: then all begins again, at once
+   */
+  const follow = async (live: Live, ask: () => Promise<boolean>, pause: (ms: number) => Promise<boolean>) => {
+    for (let step = 0; step < ASK_AFTER_MS.length; step++) {
+      const sinceOpening = sessions.clock() - live.session.openedAt * 1000;
+      const unsettled = isSettled(live.session, sessions.clock()) ? 0 : SETTLE_SECONDS * 1000 - sinceOpening + 1;
+      const again = await pause(Math.max(ASK_AFTER_MS[step]!, unsettled));
       if (stopped || live.ended) return;
-      if (options.pace.pausedFor() > 0) continue;
+      if (again) step = -1;
+      if (again || options.pace.pausedFor() > 0) continue;
       try {
         if (await ask()) return;
       } catch (thrown) {
@@ -66,31 +79,45 @@ export function createHearing(options: HearingOptions): Hearing {
     }
   };
 
-  const askCodespace = async (one: Watched, event: CodespaceEvent): Promise<boolean> => {
+  /** @param event what was heard; absent: what was said to a request */
+  const askCodespace = async (one: Watched, event?: CodespaceEvent): Promise<boolean> => {
     const owner = organization();
     const word = owner && (await askAgain(read, owner, one));
     if (!word || (word.says !== 'over' && word.says !== 'absent')) return false;
-    const witness = 'GitHub’s audit log, and its developer’s Codespaces';
-    end(sessions, one, word, witness, { event: event.action, ...(event.id && { eventId: event.id }) });
+    const witness = `${event ? 'GitHub’s audit log' : 'a request'}, and its developer’s Codespaces`;
+    end(sessions, one, word, witness, event && { event: event.action, ...(event.id && { eventId: event.id }) });
     return true;
   };
 
-  const askMemberships = async (live: Live, event: MemberEvent): Promise<boolean> => {
+  const askMemberships = async (live: Live, event?: MemberEvent): Promise<boolean> => {
     const trusted = organization()?.toLowerCase();
     let lost = false;
     for (const one of organizationsOf(live, trusted))
-      if (event.organization === undefined || event.organization === one)
+      if (event?.organization === undefined || event.organization === one)
         lost = (await askMember({ ...options, read, trusted }, live, one)) || lost;
     return lost;
   };
 
   const begin = (kind: 'codespace' | 'member', live: Live, ask: () => Promise<boolean>) => {
     const key = `${kind} ${live.session.id}`;
-    if (pending.has(key) || pending.size >= MAX_PENDING) return;
-    pending.add(key);
-    follow(live, ask)
+    const underWay = pending.get(key);
+    if (underWay) return underWay.restart();
+    if (pending.size >= MAX_PENDING) return;
+    const pauses = restartable(wait);
+    pending.set(key, pauses);
+    follow(live, ask, pauses.pause)
       .catch(onFailure)
       .finally(() => pending.delete(key));
+  };
+
+  const attend = (event: AuditEvent, codespaces: readonly Watched[], lives: readonly Live[]) => {
+    if (isOfCodespace(event)) {
+      for (const one of codespaces.filter((each) => isMeant(each, event)))
+        begin('codespace', one.live, () => askCodespace(one, event));
+    } else {
+      for (const live of lives.filter((each) => isMember(each, event)))
+        begin('member', live, () => askMemberships(live, event));
+    }
   };
 
   return {
@@ -98,14 +125,31 @@ export function createHearing(options: HearingOptions): Hearing {
       if (events.length === 0) return;
       const codespaces = watchedCodespaces(sessions.live);
       const lives = [...sessions.live.all()];
-      for (const event of events) {
-        if (isOfCodespace(event)) {
-          for (const one of codespaces.filter((each) => isMeant(each, event)))
-            begin('codespace', one.live, () => askCodespace(one, event));
-        } else {
-          for (const live of lives.filter((each) => isMember(each, event)))
-            begin('member', live, () => askMemberships(live, event));
-        }
+      // Before anything is asked: what GitHub said until now counts no more, and what it is just saying neither.
+      for (const event of events) sessions.losses.doubt(doubtOf(event));
+      const at = sessions.clock();
+      recent = [...recent, ...events.map((event) => ({ event, at }))].slice(-MAX_RECENT);
+      for (const event of events) attend(event, codespaces, lives);
+    },
+    opened(live) {
+      const since = sessions.clock() - RECENT_MS;
+      const one = watched(live);
+      for (const { event, at } of recent) if (at > since) attend(event, one ? [one] : [], [live]);
+    },
+    weigh(evidence) {
+      if ('codespaceId' in evidence) {
+        for (const one of watchedCodespaces(sessions.live))
+          if (one.id === evidence.codespaceId) begin('codespace', one.live, () => askCodespace(one));
+        return;
+      }
+      const { githubUser, teams, organizationRoles = [] } = evidence.attestation;
+      if (!githubUser) return;
+      const has = new Set([...teams, ...organizationRoles]);
+      for (const live of sessions.live.all()) {
+        const held = live.session.attestation;
+        if (held.githubUser?.id !== githubUser.id) continue;
+        if ([...held.teams, ...(held.organizationRoles ?? [])].every((one) => has.has(one))) continue;
+        begin('member', live, () => askMemberships(live));
       }
     },
     stop: () => {
@@ -114,8 +158,28 @@ export function createHearing(options: HearingOptions): Hearing {
   };
 }
 
+/** Pauses that `restart` cuts short. */
+function restartable(wait: (ms: number) => Promise<void>) {
+  let restarted = Promise.withResolvers<true>();
+  return {
+    restart: () => restarted.resolve(true),
+    /** @returns whether it was restarted, now or since the pause before */
+    pause: async (ms: number): Promise<boolean> => {
+      const again = await Promise.race([restarted.promise, ms > 0 ? wait(ms).then(() => false) : false]);
+      if (again) restarted = Promise.withResolvers<true>();
+      return again;
+    },
+  };
+}
+
 /** The share of the audit log is spent for now. */
 class Spent extends Error {}
+
+function doubtOf(event: AuditEvent): Doubt {
+  if (isOfCodespace(event)) return event.name === undefined ? { owner: event.owner } : { codespace: event.name };
+  const { user: login, userId, team } = event;
+  return login === undefined && userId === undefined ? { team } : { login, userId };
+}
 
 function isOfCodespace(event: AuditEvent): event is CodespaceEvent {
   return event.action.startsWith('codespaces.');

@@ -4,6 +4,8 @@ import type { Live } from '../session/live.ts';
 import { type RecheckContext, recheckSession } from '../session/recheck.ts';
 
 export function leaves(sessions: RecheckContext, live: Live, organization: string): void {
+  const { githubUser } = live.session.attestation;
+  if (githubUser) sessions.losses.lose({ kind: 'member', organization, user: githubUser });
   const detail = { left: organization };
   void closeSession(sessions, live, { cause: 'membership_lost', detail }).catch(sessions.onFailure);
 }
@@ -11,6 +13,7 @@ export function leaves(sessions: RecheckContext, live: Live, organization: strin
 /** What it was granted by the team ends; what it has by other entries stays. */
 export function loses(sessions: RecheckContext, live: Live, team: string): void {
   const { attestation } = live.session;
+  if (attestation.githubUser) sessions.losses.lose({ kind: 'team', team, user: attestation.githubUser });
   const teams = attestation.teams.filter((one) => one !== team);
   live.session = { ...live.session, attestation: { ...attestation, teams } };
   // The store may be away: what it has to learn is retried, and the next session does not wait for it.
@@ -28,6 +31,10 @@ export function keepsRole(sessions: RecheckContext, live: Live, organization: st
       (role === 'admin' && one.endsWith('/member')),
   );
   if (organizationRoles.length === held.length) return;
+  const { githubUser } = attestation;
+  for (const one of held)
+    if (githubUser && !organizationRoles.includes(one))
+      sessions.losses.lose({ kind: 'role', role: one, user: githubUser });
   live.session = { ...live.session, attestation: { ...attestation, organizationRoles } };
   recheckSession(sessions, live, 'membership_lost').catch(sessions.onFailure);
 }

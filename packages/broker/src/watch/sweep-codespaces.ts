@@ -99,7 +99,7 @@ export function createCodespaceSweep({ read, sessions, onFailure }: CodespaceSwe
 /** @param witness what GitHub was asked for */
 export function end(
   sessions: RecheckContext,
-  { live }: Watched,
+  { live, id, name, owner }: Watched,
   word: Exclude<Word, { says: 'available' }>,
   witness: string,
   more: Record<string, unknown> = {},
@@ -107,6 +107,7 @@ export function end(
   const cause: CloseCause =
     word.says === 'over' ? word.cause : word.says === 'absent' ? 'workspace_deleted' : 'workspace_stopped';
   const state = word.says === 'absent' ? 'not listed' : word.state;
+  sessions.losses.lose({ kind: 'codespace', id, name, owner });
   // It is over in memory when this returns; store, edges and mesh follow, and are retried by themselves.
   void closeSession(sessions, live, { cause, detail: { state, witness, ...more } }).catch(sessions.onFailure);
 }

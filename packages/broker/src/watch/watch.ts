@@ -23,7 +23,7 @@ export interface WatchOptions {
   readonly wait?: (ms: number) => Promise<void>;
 }
 
-export interface Watch extends Pick<Hearing, 'hear'> {
+export interface Watch extends Pick<Hearing, 'hear' | 'opened' | 'weigh'> {
   /** Seconds since the last whole look at the Codespaces began; undefined before the first. */
   readonly sweepAge: () => number | undefined;
   readonly memberAge: () => number | undefined;
@@ -101,6 +101,8 @@ export function startWatching(options: WatchOptions): Watch {
   const age = ({ doneAt }: Task) => (doneAt === undefined ? undefined : (clock() - doneAt) / 1000);
   return {
     hear: hearing.hear,
+    opened: hearing.opened,
+    weigh: hearing.weigh,
     sweepAge: () => age(sweeping),
     memberAge: () => age(asking),
     callsLeft: pace.left,

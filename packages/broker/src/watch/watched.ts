@@ -1,4 +1,5 @@
 /** The live sessions of Codespaces, as the watcher sees them. */
+import { SETTLE_SECONDS } from '../attest/losses.ts';
 import type { Live, LiveIndex } from '../session/live.ts';
 
 export interface Watched {
@@ -14,11 +15,9 @@ export interface Watched {
 
 /**
  * When a session opened, GitHub had just said `Available`. Its servers may still disagree for a moment, with a word from
- * before the start: what is asked sooner than this after the opening says nothing about the session. Seconds.
+ * before the start: what is asked sooner than SETTLE_SECONDS after the opening says nothing about the session.
+ * @param askedAt when the question was asked, Unix milliseconds
  */
-export const SETTLE_SECONDS = 10;
-
-/** @param askedAt when the question was asked, Unix milliseconds */
 export function isSettled({ openedAt }: { readonly openedAt: number }, askedAt: number): boolean {
   return askedAt / 1000 >= openedAt + SETTLE_SECONDS;
 }

@@ -13,6 +13,7 @@ import type { Attested } from '../../src/attest/attested.ts';
 import { forwardingHostOnlyInALab } from '../../src/attest/forwarded-port.ts';
 import { createGithubApp } from '../../src/attest/github-app.ts';
 import { createIssuerKeys } from '../../src/attest/issuer-keys.ts';
+import { createLosses } from '../../src/attest/losses.ts';
 import { createPresence, type PresenceMode } from '../../src/attest/presence.ts';
 import { newKey, PUBLIC_URL } from '../rig/broker.ts';
 
@@ -61,9 +62,10 @@ ${who.map((entry) => `      - ${entry}\n`).join('')}    to: [{service: orders.sh
     );
     const how: AskOptions & { clock: () => number } = { fetch, timeoutMs, clock, [plainHttpIssuersOnlyInALab]: true };
     const api = { ...how, url: github.url };
+    const losses = createLosses(clock);
     const app = options.withoutApp
       ? undefined
-      : createGithubApp({ ...api, appId: '4242', privateKey: github.appPrivateKey });
+      : createGithubApp({ ...api, appId: '4242', privateKey: github.appPrivateKey, losses });
     const { coolDownMs } = options;
     const keys = createIssuerKeys({ ...how, ...(coolDownMs === undefined ? {} : { coolDownMs }) });
     const presence = createPresence({

@@ -7,6 +7,7 @@ import { ACME, type Codespace, type State, seed } from '@meshpass/lab/github/sta
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { plainHttpIssuersOnlyInALab } from '../../src/attest/ask.ts';
 import { createGithubApp } from '../../src/attest/github-app.ts';
+import { createLosses } from '../../src/attest/losses.ts';
 import { createLiveIndex } from '../../src/session/live.ts';
 import type { RecheckContext } from '../../src/session/recheck.ts';
 import { createPace } from '../../src/watch/pace.ts';
@@ -111,7 +112,7 @@ async function watchFor(seconds: number, changed: () => boolean) {
     [plainHttpIssuersOnlyInALab]: true,
   } as const;
   const app = createGithubApp({
-    ...{ ...api, appId: '4242', privateKey: github.appPrivateKey },
+    ...{ ...api, appId: '4242', privateKey: github.appPrivateKey, losses: createLosses(clock) },
     onInstallationAnswer: (answer) => {
       asked++;
       if (answer.status !== 304) counted++;

@@ -4,26 +4,20 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
-import type { SessionResponse } from '@meshpass/identity';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import type { Fault } from '@meshpass/lab/github/fault';
 import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
-import { authorize, type Grant } from '@meshpass/policy';
+import type { Grant } from '@meshpass/policy';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { plainHttpIssuersOnlyInALab } from '../../src/attest/ask.ts';
-import { createAttest } from '../../src/attest/attest.ts';
 import { createGithubApp } from '../../src/attest/github-app.ts';
-import { createIssuerKeys } from '../../src/attest/issuer-keys.ts';
-import type { Presence } from '../../src/attest/presence.ts';
-import { createPace } from '../../src/watch/pace.ts';
-import { readAsApp, readWithTokenFile } from '../../src/watch/reader.ts';
-import { SETTLE_SECONDS } from '../../src/watch/watched.ts';
+import { createLosses, SETTLE_SECONDS } from '../../src/attest/losses.ts';
+import { readWithTokenFile } from '../../src/watch/reader.ts';
 import { readStore } from '../rig/audit.ts';
-import { asSession, dpop, type Enrolled, EXCHANGE, FORM, form, newKey, type Rig, startRig } from '../rig/broker.ts';
-import { grant } from '../rig/mesh.ts';
+import { asSession, type Enrolled, type Rig } from '../rig/broker.ts';
+import { grantBy, opened as openedBy, startGithubRig } from '../rig/github.ts';
 
 const EVENT_TOKEN = 'event-token-of-the-tests-0123456789abcdef';
-const place = { file: 'access.yaml', line: 1, column: 1 };
 
 let github: RunningGithub;
 let rig: Rig;
@@ -34,56 +28,18 @@ const eventTokenFile = join(tokens, 'events');
 let onTheWay: (url: URL, answer: Response) => Promise<Response> = async (_, answer) => answer;
 const listings = (url: URL) => url.pathname === '/orgs/acme/codespaces';
 
-const by = (name: string, who: Omit<Grant['who'][number], 'place'>): Grant =>
-  grant(name, [], { who: [{ place, ...who }] });
+const by = grantBy;
 const GRANTS = [by('team', { team: 'acme/payments' }), by('person', { user: 'alice' })];
 const trusting = (grants: readonly Grant[] = GRANTS, organization = 'acme') =>
   rig.mesh.setAccess(grants, [], { codespaces: { organization } });
 
-/** Of the watch, not of enrolment, are these tests. */
-const NOT_ASKED: Presence = { show: async () => 'not_asked' };
-
 const start = (config: object, watched: 'app' | 'token file' = 'app') =>
-  startRig({
-    config,
-    parts: (clock) => {
-      const asking = {
-        fetch: async (...[input, init]: Parameters<typeof fetch>) =>
-          await onTheWay(new URL(String(input)), await fetch(input, init)),
-        ...{ timeoutMs: 1000, clock: Date.now, [plainHttpIssuersOnlyInALab]: true as const, url: github.url },
-      };
-      const pace = createPace(clock);
-      const app = createGithubApp({
-        ...{ ...asking, appId: '4242', privateKey: github.appPrivateKey, onInstallationAnswer: pace.observe },
-      });
-      return {
-        attest: createAttest({
-          access: () => rig.mesh.access(),
-          codespaces: { api: asking, app, presence: NOT_ASKED },
-          oidc: { keys: createIssuerKeys(asking), clock: Date.now },
-        }),
-        authorize,
-        github: {
-          pace,
-          read:
-            watched === 'app' ? readAsApp(app) : readWithTokenFile(tokenFile, { ...asking, onAnswer: pace.observe }),
-        },
-      };
-    },
+  startGithubRig({
+    ...{ github, config, onTheWay: (url, answer) => onTheWay(url, answer) },
+    ...(watched === 'token file' && { read: (asking) => readWithTokenFile(tokenFile, asking) }),
   });
 
-const enrolled = async (space: StartedCodespace): Promise<Enrolled> => {
-  const key = newKey();
-  const answer = await rig.call({
-    ...{ method: 'POST', path: '/token', headers: { ...FORM, dpop: dpop({ key, now: rig.now() }) } },
-    body: form({
-      ...{ grant_type: EXCHANGE, subject_token: space.token, codespace_name: space.name },
-      subject_token_type: 'urn:meshpass:token-type:github-codespace',
-    }),
-  });
-  expect(answer).toMatchObject({ status: 200 });
-  return { ...(answer.json as SessionResponse), key };
-};
+const enrolled = (space: StartedCodespace) => openedBy(rig, space);
 const opened = async (owner = 'alice', repository = 'acme/payments-api') => {
   const space = await github.admin.createCodespace({ owner, repository, tokenReadsCodespaces: true });
   return { space, who: await enrolled(space) };
@@ -137,6 +93,8 @@ describe('the sweep', () => {
     onTheWay = async (_, answer) => answer;
     await github.admin.reset();
     trusting();
+    // What the test before has lost is believed again after this.
+    settle();
   });
   afterAll(() => rig?.stop());
 
@@ -382,7 +340,7 @@ describe('with a token in a file', () => {
     let issued = '';
     const app = createGithubApp({
       ...{ url: github.url, timeoutMs: 1000, clock: Date.now, [plainHttpIssuersOnlyInALab]: true as const },
-      ...{ appId: '4242', privateKey: github.appPrivateKey },
+      ...{ appId: '4242', privateKey: github.appPrivateKey, losses: createLosses(Date.now) },
       fetch: async (input, init) => {
         issued = new Headers(init?.headers).get('authorization') ?? '';
         return await fetch(input, init);
@@ -419,6 +377,8 @@ describe('the audit log stream', () => {
     // An event asks about every live session of its developer: none is left of the test before.
     trusting(GRANTS, 'somebody-else');
     trusting();
+    // What the test before has lost is believed again after this.
+    settle();
   });
   afterAll(() => rig?.stop());
 
@@ -548,6 +508,8 @@ describe('the audit log stream', () => {
   });
 
   it('asks nothing about people whom no live session is of, or who are elsewhere', async () => {
+    // What was heard of alice before is of no session that opens now.
+    rig.clockAhead += 61_000;
     await opened();
     settle();
     await github.admin.forgetCalls();

@@ -17,6 +17,7 @@ import {
 import { createAttest } from '@meshpass/broker/attest/attest';
 import { createGithubApp, type GithubApp } from '@meshpass/broker/attest/github-app';
 import { createIssuerKeys } from '@meshpass/broker/attest/issuer-keys';
+import { createLosses } from '@meshpass/broker/attest/losses';
 import { createPresence } from '@meshpass/broker/attest/presence';
 import { type ConnectedMesh, connectMesh } from '@meshpass/broker/mesh/index';
 import { policyAuthors } from '@meshpass/broker/policy/author';
@@ -148,6 +149,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   const broker = await serveBroker(config, {
     attest: attestors(options, config, mesh, github.app, log),
     ...(github.watched && { github: github.watched }),
+    losses: github.losses,
     authorize,
     authority: mesh.authority,
     revoker: mesh.revoker,
@@ -214,6 +216,7 @@ const ASKING = { fetch, timeoutMs: ISSUER_PATIENCE_MS, clock: Date.now };
 function askGithub(options: ServeOptions) {
   const api = { url: options.githubApi, ...ASKING };
   const pace = createPace(Date.now);
+  const losses = createLosses(Date.now);
   const { githubApp: appId, githubAppKey, githubTokenFile } = options;
   if ((appId === undefined) !== (githubAppKey === undefined)) {
     throw new MeshpassError('usage', '--github-app and --github-app-key go together.');
@@ -222,14 +225,14 @@ function askGithub(options: ServeOptions) {
   const app =
     appId !== undefined && githubAppKey !== undefined
       ? createGithubApp({
-          ...{ ...api, appId, privateKey: readFileSync(githubAppKey, 'utf8') },
+          ...{ ...api, appId, privateKey: readFileSync(githubAppKey, 'utf8'), losses },
           ...(onInstallationAnswer && { onInstallationAnswer }),
         })
       : undefined;
   const read = githubTokenFile
     ? readWithTokenFile(githubTokenFile, { ...api, onAnswer: pace.observe })
     : app && readAsApp(app);
-  return { app, watched: read && { read, pace } };
+  return { app, losses, watched: read && { read, pace } };
 }
 
 function attestors(

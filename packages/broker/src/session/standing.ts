@@ -1,0 +1,64 @@
+/** What still stands of an attestation, after all that was learnt since GitHub was asked for it (attest/losses.ts). */
+import { type Attestation, MeshpassError } from '@meshpass/identity';
+import { unavailable } from '../attest/ask.ts';
+import { type Fact, factsOf, type Losses } from '../attest/losses.ts';
+import { closeSession } from './close.ts';
+import type { Live } from './live.ts';
+import { type RecheckContext, recheckSession } from './recheck.ts';
+
+/**
+ * @param asked `Losses.now` before the proof was looked at
+ * @param trusted organization whose Codespaces the access file trusts
+ * @returns the attestation without the teams and roles that were lost so lately that GitHub's servers may not all know
+ * @throws MeshpassError `issuer_unavailable` where something changed while GitHub was asked, `workspace_not_available`,
+ *   `workspace_not_trusted`
+ */
+export function standing(
+  losses: Losses,
+  attestation: Attestation,
+  asked: number,
+  trusted: string | undefined,
+): Attestation {
+  const facts = factsOf(attestation, trusted);
+  if (facts.some((fact) => losses.since(fact, asked))) throw unavailable('GitHub', 'it changed while it was asked');
+  const unsettled = facts.filter(losses.isUnsettled);
+  if (unsettled.some(({ kind }) => kind === 'codespace'))
+    throw new MeshpassError(
+      'workspace_not_available',
+      'GitHub has just said that this Codespace does not run; it is asked again in a moment.',
+      { retryAfter: 5 },
+    );
+  if (unsettled.some(({ kind }) => kind === 'member'))
+    throw new MeshpassError(
+      'workspace_not_trusted',
+      `GitHub has just said that you left ${trusted}; it is asked again in a moment.`,
+    );
+  return without(attestation, unsettled);
+}
+
+/** Takes from a live session what was lost of what it stands on, or ends it. */
+export async function dropLost(context: RecheckContext, live: Live, isLost: (fact: Fact) => boolean): Promise<void> {
+  const trusted = context.mesh.inForce() ? context.mesh.access().trust.codespaces?.organization : undefined;
+  const lost = factsOf(live.session.attestation, trusted).filter(isLost);
+  if (live.ended || lost.length === 0) return;
+  const detail = { lost: lost.map(({ kind }) => kind) };
+  if (lost.some(({ kind }) => kind === 'codespace'))
+    return await closeSession(context, live, { cause: 'workspace_stopped', detail });
+  if (lost.some(({ kind }) => kind === 'member'))
+    return await closeSession(context, live, { cause: 'membership_lost', detail });
+  live.session = { ...live.session, attestation: without(live.session.attestation, lost) };
+  // Without an access file in force nothing is decided; it is when one comes.
+  if (context.mesh.inForce()) await recheckSession(context, live, 'membership_lost');
+}
+
+function without(attestation: Attestation, facts: readonly Fact[]): Attestation {
+  if (facts.length === 0) return attestation;
+  const teams = new Set(facts.flatMap((fact) => (fact.kind === 'team' ? [fact.team] : [])));
+  const roles = new Set(facts.flatMap((fact) => (fact.kind === 'role' ? [fact.role] : [])));
+  const { organizationRoles } = attestation;
+  return {
+    ...attestation,
+    teams: attestation.teams.filter((team) => !teams.has(team)),
+    ...(organizationRoles && { organizationRoles: organizationRoles.filter((role) => !roles.has(role)) }),
+  };
+}

@@ -1,0 +1,84 @@
+/** A whole broker that asks the stand-in for GitHub, and whatever stands on the way between the two. */
+import type { SessionResponse } from '@meshpass/identity';
+import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
+import type { RunningGithub } from '@meshpass/lab/github/start';
+import { authorize, type Grant } from '@meshpass/policy';
+import { plainHttpIssuersOnlyInALab } from '../../src/attest/ask.ts';
+import { createAttest } from '../../src/attest/attest.ts';
+import type { GithubApiOptions } from '../../src/attest/github-api.ts';
+import { createGithubApp } from '../../src/attest/github-app.ts';
+import { createIssuerKeys } from '../../src/attest/issuer-keys.ts';
+import { createLosses } from '../../src/attest/losses.ts';
+import type { Presence } from '../../src/attest/presence.ts';
+import { createPace } from '../../src/watch/pace.ts';
+import { type ReadGithub, readAsApp } from '../../src/watch/reader.ts';
+import { type Answer, dpop, type Enrolled, EXCHANGE, FORM, form, newKey, type Rig, startRig } from './broker.ts';
+import { grant } from './mesh.ts';
+
+export interface GithubRigOptions {
+  readonly github: RunningGithub;
+  readonly config?: object;
+  /** Changes what GitHub answers on its way; may throw. */
+  readonly onTheWay?: (url: URL, answer: Response) => Promise<Response>;
+  /** Who asks for the watcher; default: the App. */
+  readonly read?: (asking: GithubApiOptions) => ReadGithub;
+}
+
+/** Of the watch, not of enrolment, are its tests. */
+const NOT_ASKED: Presence = { show: async () => 'not_asked' };
+
+export async function startGithubRig(options: GithubRigOptions): Promise<Rig> {
+  const { github, onTheWay = async (_, answer) => answer } = options;
+  const rig = await startRig({
+    config: options.config ?? {},
+    parts: (clock) => {
+      const asking = {
+        fetch: async (...[input, init]: Parameters<typeof fetch>) =>
+          await onTheWay(new URL(String(input)), await fetch(input, init)),
+        ...{ timeoutMs: 1000, clock: Date.now, [plainHttpIssuersOnlyInALab]: true as const, url: github.url },
+      };
+      const pace = createPace(clock);
+      const losses = createLosses(clock);
+      const app = createGithubApp({
+        ...{ ...asking, losses, appId: '4242', privateKey: github.appPrivateKey },
+        onInstallationAnswer: pace.observe,
+      });
+      return {
+        attest: createAttest({
+          access: () => rig.mesh.access(),
+          codespaces: { api: asking, app, presence: NOT_ASKED },
+          oidc: { keys: createIssuerKeys(asking), clock: Date.now },
+        }),
+        ...{ authorize, losses },
+        github: { pace, read: options.read?.({ ...asking, onAnswer: pace.observe }) ?? readAsApp(app) },
+      };
+    },
+  });
+  return rig;
+}
+
+const place = { file: 'access.yaml', line: 1, column: 1 };
+
+/** A grant of whoever meets this one entry. */
+export function grantBy(name: string, who: Omit<Grant['who'][number], 'place'>): Grant {
+  return grant(name, [], { who: [{ place, ...who }] });
+}
+
+/** `POST /token` with what a Codespace has. */
+export async function present(rig: Rig, space: Pick<StartedCodespace, 'token' | 'name'>, key = newKey()) {
+  return await rig.call({
+    ...{ method: 'POST', path: '/token', headers: { ...FORM, dpop: dpop({ key, now: rig.now() }) } },
+    body: form({
+      ...{ grant_type: EXCHANGE, subject_token: space.token, codespace_name: space.name },
+      subject_token_type: 'urn:meshpass:token-type:github-codespace',
+    }),
+  });
+}
+
+/** A session of this Codespace; fails where it is refused. */
+export async function opened(rig: Rig, space: Pick<StartedCodespace, 'token' | 'name'>): Promise<Enrolled> {
+  const key = newKey();
+  const answer: Answer = await present(rig, space, key);
+  if (answer.status !== 200) throw new Error(`the exchange answered ${answer.status} ${answer.text}`);
+  return { ...(answer.json as SessionResponse), key };
+}
