@@ -6,6 +6,7 @@ import type { ActionsJob } from '@meshpass/lab/oidc/admin-client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { openRoad, type Road, until } from './mesh.ts';
 
+const WORKFLOW = 'acme/payments-api/.github/workflows/ci.yml@refs/heads/main';
 const ISSUER = 'https://token.actions.test:9443';
 /** acme/payments-api of the stand-in. */
 const REPOSITORY = '7001';
@@ -16,7 +17,9 @@ const directory = mkdtempSync(join(tmpdir(), 'meshpass-apply-'));
 const file = join(directory, 'access.yaml');
 
 beforeAll(async () => {
-  road = await openRoad({ flags: ['--policy-repository', REPOSITORY, '--policy-issuer', ISSUER] });
+  road = await openRoad({
+    flags: ['--policy-repository', REPOSITORY, '--policy-issuer', ISSUER, '--policy-workflow', WORKFLOW],
+  });
   original = readFileSync(road.meshpass.accessFile, 'utf8');
 });
 afterAll(() => road?.close());
@@ -53,9 +56,12 @@ describe('a pull request', () => {
     expect(refused.code).toBe(1);
     const target = { event: 'pull_request_target' as ActionsJob['event'] & string };
     expect((await policy(target, 'apply', '--access', file)).printed).toContain('[plan_unauthorized]');
+    expect((await policy({ workflow: 'deploy.yml' }, 'apply', '--access', file)).printed).toContain(
+      '[plan_unauthorized]',
+    );
     const other = { repository: { name: 'payments-fork', id: 7999 } };
     expect((await policy(other, 'apply', '--dry-run', '--access', file)).printed).toContain('[plan_unauthorized]');
-    expect((await applied()).filter(({ code }) => code === 'plan_unauthorized')).toHaveLength(2);
+    expect((await applied()).filter(({ code }) => code === 'plan_unauthorized')).toHaveLength(3);
   });
 
   it('is told what is refused, by the rule that stands against it', async () => {

@@ -1,11 +1,14 @@
 /**
- * Who may plan and apply access files: jobs of one repository of GitHub Actions, by their OIDC token. Any ref may plan; one ref
- * applies, and only in jobs that run what is on it. The token is for this audience alone: what a job proves itself with to
+ * Who may plan and apply access files: jobs of one repository of GitHub Actions, by their OIDC token. Any job of it may plan; one
+ * workflow on one ref applies, and only in jobs that run what is on it. The token is for this audience alone: what a job proves itself with to
  * open a session applies nothing.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
 import { attestOidc, type OidcOptions } from '../attest/oidc.ts';
+
+/** Its ref is a full one, or a commit. */
+const WORKFLOW = /^[^/@\s]+\/[^/@\s]+\/\.github\/workflows\/[^/@\s]+\.ya?ml@(?:refs\/\S+|[0-9a-f]{40})$/;
 
 export const PolicyAuthors = z.strictObject({
   /** Exactly as in its tokens. */
@@ -13,8 +16,17 @@ export const PolicyAuthors = z.strictObject({
   audience: z.string().min(1).default('meshpass-policy'),
   /** GitHub's id of the repository, which stays when it is renamed. */
   repositoryId: z.number().int().positive(),
+  /** GitHub's id of its owner: a repository that is transferred keeps its own id. Absent: whoever owns it. */
+  ownerId: z.number().int().positive().optional(),
   /** The ref that applies. */
   ref: z.string().startsWith('refs/').default('refs/heads/main'),
+  /**
+   * The workflow whose jobs apply, exactly as `job_workflow_ref` says it: `OWNER/REPOSITORY/.github/workflows/FILE@REF`. Of a
+   * reusable workflow it is that one, not its caller: it holds the steps that run.
+   */
+  workflow: z.string().max(500).regex(WORKFLOW, 'must be OWNER/REPOSITORY/.github/workflows/FILE.yml@REF'),
+  /** Deployment environment in which the job must run. */
+  environment: z.string().min(1).max(255).optional(),
 });
 export type PolicyAuthors = z.infer<typeof PolicyAuthors>;
 
@@ -33,7 +45,7 @@ export type AuthorOf = (token: string, wants: 'plan' | 'apply') => Promise<Autho
  */
 const EVENTS = ['push', 'workflow_dispatch', 'schedule'];
 
-/** @throws MeshpassError `plan_unauthorized`; the function: that, `proof_*`, `issuer_unavailable` */
+/** @throws (the function) MeshpassError `plan_unauthorized`, `proof_*`, `issuer_unavailable` */
 export function policyAuthors(authors: PolicyAuthors, options: Pick<OidcOptions, 'keys' | 'clock'>): AuthorOf {
   const issuer = {
     ...{ name: 'policy', issuer: authors.issuer, audience: authors.audience, kind: 'actions' as const },
@@ -45,15 +57,22 @@ export function policyAuthors(authors: PolicyAuthors, options: Pick<OidcOptions,
     const { workspace, claims } = attestation;
     const event = String(claims.event_name);
     const by = `${workspace.name} of ${event} on ${workspace.ref ?? 'no ref'} by ${attestation.login}`;
+    const { job_workflow_ref: workflow, environment } = claims;
     const refuse = (why: string): never => {
-      throw new MeshpassError('plan_unauthorized', why, { detail: { by } });
+      throw new MeshpassError('plan_unauthorized', why, { detail: { by, workflow, environment } });
     };
     if (workspace.repository?.id !== authors.repositoryId)
       refuse('Access files are planned and applied by another repository than the one of this job.');
-    if (wants === 'apply' && workspace.ref !== authors.ref)
-      refuse(`Only jobs on ${authors.ref} apply; this one may plan.`);
-    if (wants === 'apply' && !EVENTS.includes(event))
+    if (authors.ownerId !== undefined && workspace.repository?.ownerId !== authors.ownerId)
+      refuse('The repository of this job belongs to another owner than the one that plans and applies.');
+    if (wants === 'plan') return { by, replay };
+    if (workspace.ref !== authors.ref) refuse(`Only jobs on ${authors.ref} apply; this one may plan.`);
+    if (!EVENTS.includes(event))
       refuse(`A job of the event ${event} may run what others wrote: only ${EVENTS.join(', ')} apply.`);
+    // Other workflows on this ref may check out, or be told, what a stranger wrote.
+    if (workflow !== authors.workflow) refuse('Only jobs of the workflow that the broker is configured with apply.');
+    if (authors.environment !== undefined && environment !== authors.environment)
+      refuse(`Only jobs in the environment ${authors.environment} apply.`);
     return { by, replay };
   };
 }

@@ -74,6 +74,9 @@ export interface ServeOptions {
   readonly githubEventToken?: string;
   readonly gitops?: boolean;
   readonly policyRepository?: string;
+  readonly policyOwner?: string;
+  readonly policyWorkflow?: string;
+  readonly policyEnvironment?: string;
   readonly policyIssuer: string;
   readonly policyRef: string;
   readonly edgePublic: string;
@@ -129,7 +132,10 @@ export async function serve(options: ServeOptions): Promise<void> {
       policyAuthors: {
         issuer: options.policyIssuer,
         repositoryId: wholeNumber(options.policyRepository, '--policy-repository'),
+        ...(options.policyOwner !== undefined && { ownerId: wholeNumber(options.policyOwner, '--policy-owner') }),
         ref: options.policyRef,
+        workflow: options.policyWorkflow,
+        environment: options.policyEnvironment,
       },
     }),
   });
