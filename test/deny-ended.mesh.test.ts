@@ -115,7 +115,8 @@ it('denies at the sidecar what an operator closes, and still does when it was ki
 
 it('is known to the drill, which notes what lives inside, and finds the rest dead', async () => {
   const { lab, meshpass } = road;
-  const env = { ...(await road.environment('alice', 'github')), MESHPASS_OPERATOR_TOKEN: meshpass.operatorToken };
+  const operator = { MESHPASS_OPERATOR_TOKEN: meshpass.operatorToken, MESHPASS_OPERATOR: meshpass.operatorUrl };
+  const env = { ...(await road.environment('alice', 'github')), ...operator };
   const inside = [
     ...['--kubeconfig', lab.kubeconfig, '--inside-gateway', lab.gatewayAddress],
     ...['--inside-pod', `orders.shop:8080=${lab.hosts.orders!.ip}:8080`],

@@ -15,14 +15,14 @@ interface Drilled {
   readonly report: DrillReport;
 }
 
-/**
- * On `github`, a host on the cluster's network without a sidecar: from there every layer can be reached, and each drill waits ten
- * seconds for what Istio lets live on. From `workspace`, which reaches broker and edge, it is done at once.
- */
+/** On the cluster's network, without a sidecar. An operator has a way to the operator listener there; a workspace has none. */
+const HOST = 'github';
+
+/** From inside every layer is tried, and each drill waits ten seconds for what Istio lets live on; from outside it is done at once. */
 async function drill(
   road: Road,
   flags: readonly string[] = [],
-  host = 'github',
+  from: 'inside' | 'outside' = 'inside',
   env?: Readonly<Record<string, string>>,
 ): Promise<Drilled> {
   const { lab } = road;
@@ -31,14 +31,18 @@ async function drill(
     ...['--inside-pod', `orders.shop:8080=${lab.hosts.orders!.ip}:8080`],
     ...['--inside-pod', `ledger-db.shop:5432=${lab.hosts['ledger-db']!.ip}:5432`],
   ];
-  const argv = ['meshpass', 'drill', '--output', 'json', ...(host === 'github' ? inside : []), ...flags];
-  const { code, stdout, stderr } = await lab.exec(host, argv, { env: env ?? (await environment(road, host)) });
+  const argv = ['meshpass', 'drill', '--output', 'json', ...(from === 'inside' ? inside : []), ...flags];
+  const { code, stdout, stderr } = await lab.exec(HOST, argv, { env: env ?? (await environment(road)) });
   expect(stdout, stderr).toMatch(/^\{/);
   return { code: code ?? -1, stderr, report: JSON.parse(stdout) as DrillReport };
 }
 
-async function environment(road: Road, host = 'workspace'): Promise<Record<string, string>> {
-  return { ...(await road.environment('alice', host)), MESHPASS_OPERATOR_TOKEN: road.meshpass.operatorToken };
+function asOperator({ meshpass }: Road): Record<string, string> {
+  return { MESHPASS_OPERATOR: meshpass.operatorUrl, MESHPASS_OPERATOR_TOKEN: meshpass.operatorToken };
+}
+
+async function environment(road: Road): Promise<Record<string, string>> {
+  return { ...(await road.environment('alice', HOST)), ...asOperator(road) };
 }
 
 const dead = ({ rows }: DrillReport) =>
@@ -80,7 +84,7 @@ describe('a drill on a mesh that ends sessions as it should', () => {
     const { lab, meshpass } = road;
     const env = await environment(road);
     const argv = ['meshpass', 'drill', '--output', 'json', '--cause', 'outside', '--wait', '60'];
-    const child = lab.spawn('workspace', argv, { env });
+    const child = lab.spawn(HOST, argv, { env });
     let [out, err] = ['', ''];
     child.stdout!.on('data', (part) => {
       out += part;
@@ -113,22 +117,22 @@ describe('a drill on a mesh that ends sessions as it should', () => {
     const { lab, meshpass, actions } = road;
     const broker = {
       ...{ MESHPASS_BROKER: meshpass.brokerUrl, MESHPASS_CA_FILE: lab.testCa },
-      MESHPASS_OPERATOR_TOKEN: meshpass.operatorToken,
+      ...asOperator(road),
     };
     const job = await actions.startJob();
     road.secret(job.ACTIONS_ID_TOKEN_REQUEST_TOKEN);
-    const asJob = await drill(road, ['--rebuild'], 'github', { ...broker, ...job, GITHUB_ACTIONS: 'true' });
+    const asJob = await drill(road, ['--rebuild'], 'inside', { ...broker, ...job, GITHUB_ACTIONS: 'true' });
     expect(failedRows(asJob.report)).toEqual([]);
     expect(asJob.code).toBe(0);
     expect(asJob.report.session.grants).toEqual(['sre-bulk']);
 
     const file = join(lab.dir, 'id-token');
     writeFileSync(file, road.secret(await road.idp.idToken({ subject: '00u2bob' })));
-    const withFile = await drill(road, ['--proof-file', file], 'workspace', broker);
+    const withFile = await drill(road, ['--proof-file', file], 'outside', broker);
     expect(failedRows(withFile.report)).toEqual([]);
     expect(withFile.code).toBe(0);
     // Once: a rebuild needs another proof.
-    const again = await lab.exec('workspace', ['meshpass', 'drill', '--proof-file', file], { env: broker });
+    const again = await lab.exec(HOST, ['meshpass', 'drill', '--proof-file', file], { env: broker });
     expect(again.code).not.toBe(0);
     expect(again.stderr).toContain('[proof_replayed]');
   });
@@ -144,8 +148,8 @@ describe('a drill on a mesh that ends sessions as it should', () => {
     expect(again).toEqual(new Set([...LAYERS, ...RECORDS]));
   });
 
-  it('says what it could not try from a workspace, and never that it passed', async () => {
-    const { code, report } = await drill(road, [], 'workspace');
+  it('says what it could not try from outside of the cluster, and never that it passed', async () => {
+    const { code, report } = await drill(road, [], 'outside');
     expect(code).toBe(0);
     expect(dead(report)).toEqual(new Set([...LAYERS.slice(0, 4), 'store']));
     const untried = new Set(report.rows.filter(({ outcome }) => outcome === 'not_tried').map(({ layer }) => layer));
@@ -155,7 +159,7 @@ describe('a drill on a mesh that ends sessions as it should', () => {
   it('leaves evidence that verifies with the public keys, and not when a byte of it is changed', async () => {
     const { lab } = road;
     const file = join(lab.dir, 'drill.jws');
-    const { report } = await drill(road, ['--evidence', file], 'workspace');
+    const { report } = await drill(road, ['--evidence', file], 'outside');
     const env = await environment(road);
     const verify = (path: string) =>
       lab.exec('workspace', ['meshpass', 'drill', '--verify', path, '--output', 'json'], { env });

@@ -80,7 +80,7 @@ it('says that somebody took the guard away', async () => {
 it('does not apply a plan either, and goes on with what was in force', async () => {
   const body = { main: 'access.yaml', files: { 'access.yaml': original.replace('GET /whoami', 'GET /who') } };
   const send = async (path: string, more: object) =>
-    road.rogue('github').ask('POST', `${meshpass.brokerUrl}${path}`, {
+    road.rogue('github').ask('POST', `${meshpass.operatorUrl}${path}`, {
       headers: { authorization: `Bearer ${meshpass.operatorToken}`, 'content-type': 'application/json' },
       body: JSON.stringify({ ...body, ...more }),
     });

@@ -154,8 +154,7 @@ describe('a push to main', () => {
     expect(versions.map(({ version }) => version)).toEqual([2, 1]);
     const operator = {
       MESHPASS_OPERATOR_TOKEN: road.meshpass.operatorToken,
-      MESHPASS_BROKER: road.meshpass.brokerUrl,
-      MESHPASS_CA_FILE: road.lab.testCa,
+      MESHPASS_BROKER: road.meshpass.operatorUrl,
     };
     const back = await road.lab.exec('github', ['meshpass', 'policy', 'rollback', '1', '--reason', 'it was better'], {
       env: operator,

@@ -138,8 +138,8 @@ it('the honest session has lived through all of it', async () => {
 
 it('what only an operator or an edge may do is refused to a session, and audited', async () => {
   const close = await rogue.speak('POST', '/admin/sessions/close', { json: { subject: 'github:583231' } });
+  expect(close).toMatchObject({ status: 404, json: { error_code: 'not_found' } });
   const refusal = { status: 401, error: 'invalid_token' };
-  await expectRefused(road, close, { ...refusal, code: 'operator_unauthorized', action: 'operator.close' });
   const stream = await rogue.speak('GET', '/edge/stream');
   await expectRefused(road, stream, { ...refusal, code: 'edge_unauthorized', action: 'edge.stream' });
   const audit = await fetch(`${road.meshpass.operatorUrl}/audit`, { headers: { authorization: 'Bearer wrong' } });

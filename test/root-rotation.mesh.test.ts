@@ -60,7 +60,7 @@ async function running(): Promise<string> {
 }
 
 async function roots(): Promise<Trust['roots']> {
-  const flags = ['--operator', road.meshpass.brokerUrl, '--ca-file', road.lab.testCa, '--output', 'json'];
+  const flags = ['--operator', road.meshpass.operatorUrl, '--output', 'json'];
   const env = { MESHPASS_OPERATOR_TOKEN: road.meshpass.operatorToken };
   const { stdout, stderr } = await road.lab.exec('meshpass', ['meshpass', 'rotate', '--status', ...flags], { env });
   expect(stderr).toBe('');

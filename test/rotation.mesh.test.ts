@@ -37,7 +37,7 @@ afterAll(async () => {
 });
 
 async function meshpass(...argv: string[]) {
-  const flags = ['--operator', road.meshpass.brokerUrl, '--ca-file', road.lab.testCa];
+  const flags = ['--operator', road.meshpass.operatorUrl];
   const env = { MESHPASS_OPERATOR_TOKEN: road.meshpass.operatorToken };
   return await road.lab.exec('meshpass', ['meshpass', 'rotate', ...flags, ...argv], { env });
 }

@@ -31,13 +31,14 @@ async function drill({ lab, meshpass, github, story }: Scene): Promise<void> {
   const operatorToken = join(lab.dir, 'drill-operator.token');
   writeFileSync(operatorToken, meshpass.operatorToken, { mode: 0o600 });
   const argv = [
-    ...['meshpass', 'drill', '--rebuild', '--operator-token', operatorToken, '--kubeconfig', lab.kubeconfig],
+    ...['meshpass', 'drill', '--rebuild', '--operator', meshpass.operatorUrl, '--operator-token', operatorToken],
+    ...['--kubeconfig', lab.kubeconfig],
     ...['--inside-gateway', lab.gatewayAddress, '--inside-pod', `orders.shop:8080=${lab.hosts.orders!.ip}:8080`],
     ...[`ledger-db.shop:5432=${lab.hosts['ledger-db']!.ip}:5432`, '--evidence', evidence],
   ];
   const env = codespaceEnvironment(lab, meshpass, codespace);
   story.command(
-    'meshpass drill --rebuild --evidence drill.jws --operator-token ... --kubeconfig ... --inside-gateway ...',
+    'meshpass drill --rebuild --evidence drill.jws --operator ... --operator-token ... --kubeconfig ... --inside-gateway ...',
   );
   const { code, stdout, stderr } = await lab.exec('github', argv, { env });
   story.lines(stdout.trim().split('\n'));

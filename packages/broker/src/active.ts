@@ -17,6 +17,7 @@ import { createConnections } from './http/connections.ts';
 import { recordEdgeDecisions } from './http/edge.ts';
 import { listenTls } from './http/listen.ts';
 import { createOperatorApp } from './http/operator.ts';
+import { createOperators } from './http/operator-token.ts';
 import { proxyChecker, sourceReader } from './http/source.ts';
 import type { OperatorListener } from './http/standby.ts';
 import { labOnlyFeed, labOnlyLiveIndex } from './lab-only-break-revocation.ts';
@@ -148,8 +149,10 @@ export async function startActive(
     attested: attestedClaims(mesh),
   };
   const answers = { config, mesh };
-  const admin = { ...{ audit, clock, random, sourceOf, log, store, sessions, operatorToken } };
-  const auditLog = { ...admin, chain, checkpoints, key: auditKey };
+  const operators = createOperators({ token: operatorToken, sourceOf, clock, connections: operator.connections });
+  const admin = { ...{ audit, clock, random, sourceOf, log, store, sessions, operators } };
+  const retainSeconds = config.auditRetentionDays * 86_400;
+  const auditLog = { ...admin, chain, checkpoints, key: auditKey, retainSeconds };
   const drill = { ...admin, signer: parts.signer, publicUrl: config.publicUrl, denies };
   const rotation = await createRotation({
     ...{ signer: parts.signer, mesh, journal, tokenSeconds: config.tokenSeconds, clock, random },
@@ -158,7 +161,7 @@ export async function startActive(
   });
   const trust = { ...admin, rotation, mesh, live };
   const policy = parts.policy && {
-    ...{ ...admin, authorOf: parts.policy.authorOf },
+    ...admin,
     changes: policyChanges(parts.policy.mesh, store, (replay) => journal.write({ replay, audit: [] })),
   };
   const app = createApp({
@@ -171,15 +174,12 @@ export async function startActive(
       config,
       metrics,
       startedAt,
-      admin,
-      drill,
-      trust,
-      policy,
       streams,
       feed,
       journal,
       answers,
     },
+    policy: policy && parts.policy?.authorOf && { ...policy, operators: undefined, authorOf: parts.policy.authorOf },
     exchange: {
       ...sessions,
       ...{ attest: parts.attest, trustDomain: config.trustDomain, leaseSeconds: config.leaseSeconds, answers },
@@ -257,7 +257,12 @@ export async function startActive(
     ...{ files: config.tls, connections },
     onFailure: failed('tls'),
   });
-  operator.show(createOperatorApp({ store, mesh, metrics, admin, auditLog, drill, trust, stopping: () => stopping }));
+  operator.show(
+    createOperatorApp({
+      ...{ store, mesh, metrics, admin, auditLog, drill, trust, policy },
+      ...{ connections: operator.connections, stopping: () => stopping },
+    }),
+  );
   log.info({ port: listener.port, operatorPort: operator.port, store: store.kind, restored: live.size() }, 'serving');
 
   const stopServing = async (patienceMs: number) => {

@@ -46,6 +46,8 @@ export const BrokerConfig = z.strictObject({
   auditKeyFile: z.string().optional(),
   /** Time between two signed checkpoints of the audit log. */
   auditCheckpointSeconds: z.number().int().min(1).max(86_400).default(60),
+  /** Days for which no row of the audit log can be pruned, whoever asks. */
+  auditRetentionDays: z.number().int().min(30).max(36_500).default(90),
   /** File whose only line is the token of operators; without it nobody may close sessions by hand. */
   operatorTokenFile: z.string().optional(),
   /** File whose only line is the token with which GitHub streams its audit log; without it none is taken. */

@@ -114,7 +114,7 @@ describe('a broker that denies revoked sessions only', () => {
     const late = await open('lena');
     await asSession(rig, gone, { method: 'DELETE', path: '/session' });
     await asSession(rig, late, { method: 'DELETE', path: '/session' });
-    const answer = await rig.call({
+    const answer = await rig.operatorCall({
       ...{ method: 'POST', path: '/admin/sessions/close' },
       headers: { authorization: `Bearer ${OPERATOR_TOKEN}`, 'content-type': 'application/json' },
       body: JSON.stringify({ id: closed.session.id }),
@@ -139,7 +139,7 @@ describe('a broker that denies revoked sessions only', () => {
 
     const headers = { authorization: `Bearer ${OPERATOR_TOKEN}` };
     const drilled = async ({ session: { id } }: Enrolled) =>
-      (await rig.call({ path: `/admin/drill/sessions/${id}`, headers })).json.principals.map(
+      (await rig.operatorCall({ path: `/admin/drill/sessions/${id}`, headers })).json.principals.map(
         (one: { denied: boolean }) => one.denied,
       );
     expect(await drilled(gone)).toEqual([false, false]);
@@ -149,7 +149,7 @@ describe('a broker that denies revoked sessions only', () => {
     // An operator has one denied by hand that is over, and the broker after this one knows.
     const again = async () => {
       const order = { method: 'POST', path: '/admin/sessions/close', body: JSON.stringify({ id: late.session.id }) };
-      return (await rig.call({ ...order, headers: { ...headers, 'content-type': 'application/json' } })).json;
+      return (await rig.operatorCall({ ...order, headers: { ...headers, 'content-type': 'application/json' } })).json;
     };
     expect(await again()).toEqual({ closed: [], denied: [late.session.id] });
     expect(await again()).toEqual({ closed: [], denied: [] });

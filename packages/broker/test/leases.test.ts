@@ -24,7 +24,7 @@ describe('a session whose agent is silent', { timeout: 120_000 }, () => {
 
   const leaseOf = async (id: string): Promise<number | undefined> => {
     const headers = { authorization: `Bearer ${OPERATOR_TOKEN}` };
-    const { json } = await rig.call({ path: `/admin/sessions?id=${id}`, headers });
+    const { json } = await rig.operatorCall({ path: `/admin/sessions?id=${id}`, headers });
     return (json as { sessions: { lease_expires_at: number }[] }).sessions[0]?.lease_expires_at;
   };
   /** A start takes its time. */

@@ -48,12 +48,12 @@ async function meshHears(): Promise<void> {
   rig.mesh.keys = new Set(await published());
 }
 const rotate = (body: object = {}, headers: Record<string, string> = OPERATOR): Promise<Answer> =>
-  rig.call({
+  rig.operatorCall({
     ...{ method: 'POST', path: '/admin/trust/rotate', headers: { 'content-type': 'application/json', ...headers } },
     body: JSON.stringify(body),
   });
 const keys = async () => {
-  const answer = await rig.call({ path: '/admin/trust', headers: OPERATOR });
+  const answer = await rig.operatorCall({ path: '/admin/trust', headers: OPERATOR });
   expect(answer.status, answer.text).toBe(200);
   return answer.json.signing_keys as { kid: string; part: string; in_mesh: boolean }[];
 };
@@ -162,7 +162,9 @@ describe('a change that an operator asks for', () => {
       expect(await rotate({}, headers as Record<string, string>)).toMatchObject({
         ...{ status: 401, json: { error_code: 'operator_unauthorized' } },
       });
-      expect((await rig.call({ path: '/admin/trust', headers: headers as Record<string, string> })).status).toBe(401);
+      expect(
+        (await rig.operatorCall({ path: '/admin/trust', headers: headers as Record<string, string> })).status,
+      ).toBe(401);
     }
     expect(await rotate({ all: true })).toMatchObject({ status: 400, json: { error_code: 'request_malformed' } });
     expect(await published()).toHaveLength(1);
@@ -217,7 +219,7 @@ describe('a key of the operator’s own', () => {
     const other = await startRig({ parts: () => ({ signer }) });
     try {
       for (const body of [{}, { revoke: true }]) {
-        const answer = await other.call({
+        const answer = await other.operatorCall({
           ...{ method: 'POST', path: '/admin/trust/rotate', body: JSON.stringify(body) },
           headers: { ...OPERATOR, 'content-type': 'application/json' },
         });

@@ -369,7 +369,7 @@ describe('a live session', () => {
   it('is closed by an operator, and by nobody who merely says so', async () => {
     const who = await session(rig, 'alice');
     const close = (token: string, body: object) =>
-      rig.call({
+      rig.operatorCall({
         method: 'POST',
         path: '/admin/sessions/close',
         headers: { ...json, authorization: `Bearer ${token}` },

@@ -44,7 +44,7 @@ const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   ],
   'policy apply': ['meshpass policy apply --access access.yaml --broker https://broker.example.com --dry-run'],
   'policy history': ['meshpass policy history --broker https://broker.example.com'],
-  'policy rollback': ['meshpass policy rollback 7 --broker https://broker.example.com --reason "orders is broken"'],
+  'policy rollback': ['meshpass policy rollback 7 --broker http://127.0.0.1:9090 --reason "orders is broken"'],
   'policy can-i': ['meshpass policy can-i --as dev/web --to orders.shop:8080 --path /orders/1 mesh/'],
   'policy who-can': [
     'meshpass policy who-can orders.shop:8080 mesh/ --method POST --path /refunds',

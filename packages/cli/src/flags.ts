@@ -16,7 +16,7 @@ export function output(): Option {
 /** How a command reaches the broker as an operator (operator-client.ts). */
 export function operatorFlags(): Option[] {
   return [
-    required('--operator <url>', 'the broker: its public URL, or its operator listener', 'MESHPASS_OPERATOR'),
+    required('--operator <url>', 'operator listener of the broker', 'MESHPASS_OPERATOR'),
     flag('--operator-token <file>', 'token of operators, or MESHPASS_OPERATOR_TOKEN', 'MESHPASS_OPERATOR_TOKEN_FILE'),
     flag('--ca-file <file>', "PEM of the broker's CA, instead of the system's", 'MESHPASS_CA_FILE'),
     output(),

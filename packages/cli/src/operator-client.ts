@@ -1,11 +1,11 @@
-/** The broker as an operator calls it: with the operator's token, at its public URL or its operator listener. */
+/** The broker as an operator calls it: with the operators' token, at its operator listener; or as a job calls it, at its public URL. */
 import { readFileSync } from 'node:fs';
 import { request as httpRequest } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
 
 export interface OperatorOptions {
-  /** `https://broker.example.com`, or the operator listener through a port-forward. */
+  /** The operator listener: `http://127.0.0.1:9090` through a port-forward. For a job's token: `https://broker.example.com`. */
   readonly operator: string;
   /** File whose only line is the token. */
   readonly operatorToken?: string;
@@ -31,7 +31,7 @@ export function operatorClient(options: OperatorOptions, environment: NodeJS.Pro
   if (!/^https?:\/\/[^/]+\/?$/.test(options.operator) || !URL.canParse(options.operator))
     throw new MeshpassError(
       'usage',
-      `--operator must be an origin such as https://broker.example.com, not ${options.operator}.`,
+      `--operator must be an origin such as http://127.0.0.1:9090, not ${options.operator}.`,
     );
   return (method, path, body) =>
     new Promise((resolve, reject) => {

@@ -110,14 +110,17 @@ function inTheCluster(program: Command): void {
     flag('--listen <host:port>', 'address of the API', 'MESHPASS_LISTEN').default('0.0.0.0:8443'),
     required('--tls-cert <file>', 'certificate chain, PEM', 'MESHPASS_TLS_CERT'),
     required('--tls-key <file>', 'its key, PEM', 'MESHPASS_TLS_KEY'),
-    flag('--operator-listen <host:port>', 'probes and metrics, plain HTTP', 'MESHPASS_OPERATOR_LISTEN').default(
+    flag('--operator-listen <host:port>', 'probes, metrics, operators; plain HTTP', 'MESHPASS_OPERATOR_LISTEN').default(
       '127.0.0.1:9090',
     ),
-    flag('--operator-token <file>', 'token that may close sessions by hand', 'MESHPASS_OPERATOR_TOKEN_FILE'),
+    flag('--operator-token <file>', 'token for all but probes and metrics there', 'MESHPASS_OPERATOR_TOKEN_FILE'),
     required('--data <dir>', 'embedded store and signing key', 'MESHPASS_DATA'),
     flag('--database-url <url>', 'PostgreSQL in place of the embedded store', 'DATABASE_URL'),
     flag('--signing-key <file>', 'RSA keys that sign tokens, PEM; never changed by us', 'MESHPASS_SIGNING_KEY'),
     flag('--audit-key <file>', 'Ed25519 keys that sign the audit log, PEM', 'MESHPASS_AUDIT_KEY'),
+    flag('--audit-retention <days>', 'no row younger can be pruned, 30 at least', 'MESHPASS_AUDIT_RETENTION').default(
+      '90',
+    ),
     flag('--signing-key-age <seconds>', 'change our own after so long; 0: by hand', 'MESHPASS_SIGNING_KEY_AGE').default(
       '2592000',
     ),
@@ -319,7 +322,7 @@ function drillCommand(program: Command): void {
     new Option('--rebuild', 'then open a session of the same workspace anew: it works, the old one stays dead'),
     new Option('--service <host:port>', 'the granted HTTP service to call'),
     new Option('--path <path>', 'what to GET there'),
-    flag('--operator <url>', 'listener for operators (default: the broker)', 'MESHPASS_OPERATOR'),
+    flag('--operator <url>', 'operator listener of the broker, with --operator-token', 'MESHPASS_OPERATOR'),
     flag(
       '--operator-token <file>',
       'closes, looks into the store, has evidence signed',

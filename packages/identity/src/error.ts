@@ -64,6 +64,7 @@ const STATUS = {
   request_timeout: 408,
   not_found: 404,
   operator_unauthorized: 401,
+  too_many_attempts: 429,
   signing_key_fixed: 409,
   edge_unauthorized: 401,
   github_unauthorized: 401,
@@ -74,6 +75,7 @@ const STATUS = {
   overloaded: 503,
   stopping: 503,
   audit_tampered: 409,
+  audit_retained: 403,
   internal: 500,
   // The edge
   tunnel_certificate_missing: 401,

@@ -33,6 +33,8 @@ export interface Origin {
 export interface Draft extends Origin {
   readonly id: string;
   readonly action: Action;
+  /** Whoever asks has shown a token that only an operator, an edge or GitHub has. Subject and session are known besides. */
+  known?: boolean;
   subject?: string | undefined;
   login?: string | undefined;
   issuer?: string | undefined;

@@ -1,9 +1,12 @@
 /**
  * Retention. Rows from the beginning go, and a signed cut stays in their place: the hash of the last of them and the tree
  * over all of them, so that what is left verifies as before. The cut and the row that tells of it are written together;
- * the rows are deleted after that, in portions, and the store lets nothing else be deleted.
+ * the rows are deleted after that, in portions, and the store lets nothing else be deleted. What is younger than the retention that
+ * the broker was started with stays, the row that tells of the pruning with it: who has the operators' token cannot erase what
+ * they did with it.
  */
 import { MeshpassError } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
 import { sql } from 'kysely';
 import type { Clock } from '../instant.ts';
 import type { Store } from '../store/open.ts';
@@ -19,6 +22,8 @@ export interface PruneContext {
   readonly chain: Chain;
   readonly key: AuditKey;
   readonly clock: Clock;
+  /** Rows that are younger stay, whoever asks. */
+  readonly retainSeconds: number;
 }
 
 export interface Pruned {
@@ -34,14 +39,21 @@ const LOOK = 50_000;
 
 /**
  * @param before rows of this time and later stay, with all that follow the first of them
- * @throws MeshpassError `audit_tampered`, `request_malformed`, `store_unavailable`
+ * @throws MeshpassError `audit_retained` where rows of that date must be kept; `audit_tampered`, `request_malformed`,
+ *   `store_unavailable`
  */
 export async function prune(context: PruneContext, before: Date, draft: Draft, commit: Commit): Promise<Pruned> {
   const { store, chain, key, clock } = context;
   const { db } = store;
   draft.target = before.toISOString();
+  draft.subject = 'an operator';
   if (before.getTime() > clock())
     throw new MeshpassError('request_malformed', 'The date until which rows are pruned must have passed.');
+  if (!(before.getTime() <= clock() - context.retainSeconds * 1000))
+    throw new MeshpassError(
+      'audit_retained',
+      `Rows are kept for ${context.retainSeconds / 86_400} days at the least; the broker's --audit-retention says so.`,
+    );
   try {
     const cut = (await lastCut(db))?.start.size ?? 0;
     const head = (await chain.snapshot()).size;
@@ -58,7 +70,7 @@ export async function prune(context: PruneContext, before: Date, draft: Draft, c
       throw new MeshpassError('audit_tampered', `The audit log is not what was written: ${problem}.`);
     const root = at.tree.root();
     const note = key.sign(formatCheckpoint({ origin: key.origin, size, root, isCut: true }));
-    draft.detail = { size, rows: size - cut, root };
+    draft.detail = { from: cut + 1, size, rows: size - cut, root, checkpoint: sha256Hex(note) };
     const peaks = JSON.stringify(at.tree.frontier().peaks);
     await commit({ cut: { size, hash: at.head.hash, peaks, note, time: new Date(clock()).toISOString() } });
     while ((await deletePruned(db)) > 0);

@@ -1,4 +1,4 @@
-/** What an operator may ask and order: which sessions live, and that some of them end. On both listeners. */
+/** What an operator may ask and order: which sessions live, and that some of them end. On the operator listener. */
 import { MeshpassError } from '@meshpass/identity';
 import type { Hono } from 'hono';
 import { z } from 'zod';
@@ -9,12 +9,12 @@ import type { RecheckContext } from '../session/recheck.ts';
 import type { Store } from '../store/open.ts';
 import { readJson } from './body.ts';
 import { type DecideContext, decide, type Env } from './decide.ts';
-import { refuseStranger } from './operator-token.ts';
+import type { Operators } from './operator-token.ts';
 
 export interface AdminContext extends DecideContext {
   readonly store: Store;
   readonly sessions: RecheckContext;
-  readonly operatorToken: string | undefined;
+  readonly operators: Operators;
 }
 
 const text = z.string().min(1).max(255);
@@ -41,8 +41,8 @@ export function adminRoutes(app: Hono<Env>, context: AdminContext): void {
   const { sessions } = context;
   // A read that is allowed leaves no row, as everywhere.
   app.get('/admin/sessions', (c) =>
-    decide(context, c, 'operator.list', async (_draft, _commit, request) => {
-      refuseStranger(request.headers.authorization, context.operatorToken);
+    decide(context, c, 'operator.list', async (draft, _commit, request) => {
+      context.operators.admit(request, draft);
       const query = ListQuery.safeParse(c.req.query());
       if (!query.success)
         throw new MeshpassError('request_malformed', 'Select by id, user, subject, workspace, grant, or not at all.');
@@ -52,7 +52,7 @@ export function adminRoutes(app: Hono<Env>, context: AdminContext): void {
 
   app.post('/admin/sessions/close', (c) =>
     decide(context, c, 'operator.close', async (draft, commit, request) => {
-      refuseStranger(request.headers.authorization, context.operatorToken);
+      context.operators.admit(request, draft);
       const { all, reason, ...selector } = await readJson(request, CloseOrder);
       const matching = select(sessions.live, selector);
       const closed = matching.map((one) => one.session.id);

@@ -20,12 +20,10 @@ import { readTokenForm } from '../token/form.ts';
 import { keysOf } from '../token/key-ring.ts';
 import type { ReplayMemory } from '../token/replay.ts';
 import type { RotatingSigner } from '../token/signer.ts';
-import { type AdminContext, adminRoutes } from './admin.ts';
 import { readBody, readJson } from './body.ts';
 import type { Connections } from './connections.ts';
 import { type DecideContext, decide, type Env } from './decide.ts';
 import { discoveryDocument } from './discovery.ts';
-import { type DrillContext, drillRoutes } from './drill.ts';
 import { type EdgeContext, edgeRoutes } from './edge.ts';
 import { onlyWhileActive } from './gate.ts';
 import { type GithubEvents, githubEventRoutes } from './github-events.ts';
@@ -33,7 +31,6 @@ import { type PolicyContext, policyRoutes } from './policy.ts';
 import { refusal } from './refusal.ts';
 import { createSlots } from './slots.ts';
 import { groupOf } from './source.ts';
-import { type TrustContext, trustRoutes } from './trust.ts';
 
 export interface AppContext extends DecideContext, EdgeContext {
   readonly config: BrokerConfig;
@@ -47,10 +44,7 @@ export interface AppContext extends DecideContext, EdgeContext {
   readonly startedAt: number;
   /** Strangers and sessions do not share a memory: who holds no session cannot fill the one of those that do. */
   readonly replay: { readonly strangers: ReplayMemory; readonly sessions: ReplayMemory };
-  readonly admin: AdminContext;
-  readonly drill: DrillContext;
-  readonly trust: TrustContext;
-  /** Absent: the access file is the one on disk. */
+  /** Absent: no job may change the access file. */
   readonly policy: PolicyContext | undefined;
   /** Absent: GitHub's audit log is not taken. */
   readonly githubEvents: GithubEvents | undefined;
@@ -196,9 +190,6 @@ export function createApp(context: AppContext): Hono<Env> {
     }),
   );
 
-  adminRoutes(app, context.admin);
-  drillRoutes(app, context.drill);
-  trustRoutes(app, context.trust);
   if (context.policy) policyRoutes(app, context.policy);
   if (context.githubEvents) githubEventRoutes(app, context, context.githubEvents);
 

@@ -12,15 +12,15 @@ import { sealedRow } from '../audit/rows.ts';
 import type { Store } from '../store/open.ts';
 import { readJson } from './body.ts';
 import { type DecideContext, decide, type Env } from './decide.ts';
-import { refuseStranger } from './operator-token.ts';
-import { refusal } from './refusal.ts';
+import type { Operators } from './operator-token.ts';
 
 export interface AuditRoutesContext extends DecideContext {
   readonly store: Store;
-  readonly operatorToken: string | undefined;
+  readonly operators: Operators;
   readonly key: AuditKey;
   readonly chain: Chain;
   readonly checkpoints: Checkpoints;
+  readonly retainSeconds: number;
 }
 
 const Page = z.object({
@@ -45,15 +45,14 @@ export function auditRoutes(app: Hono<Env>, context: AuditRoutesContext): void {
   const { store, key, checkpoints } = context;
   /** A read that is allowed leaves no row, as everywhere. */
   const read = (path: string, answer: (query: Record<string, string>) => Promise<Response>) =>
-    app.get(path, async (c) => {
-      try {
-        refuseStranger(c.env.incoming.headers.authorization, context.operatorToken);
-        return await answer(c.req.query());
-      } catch (thrown) {
-        const error = thrown instanceof MeshpassError ? thrown : unavailable(thrown);
-        return refusal(error, undefined);
-      }
-    });
+    app.get(path, (c) =>
+      decide(context, c, 'operator.list', async (draft, _commit, request) => {
+        context.operators.admit(request, draft);
+        return await answer(c.req.query()).catch((thrown) => {
+          throw thrown instanceof MeshpassError ? thrown : unavailable(thrown);
+        });
+      }),
+    );
 
   read('/audit', async (query) => {
     const page = parse(Page, query, 'Give after, limit (1 to 1000), last, session, decision, or none of them.');
@@ -79,7 +78,7 @@ export function auditRoutes(app: Hono<Env>, context: AuditRoutesContext): void {
 
   app.post('/audit/prune', (c) =>
     decide(context, c, 'audit.prune', async (draft, commit, request) => {
-      refuseStranger(request.headers.authorization, context.operatorToken);
+      context.operators.admit(request, draft);
       const { before } = await readJson(request, PruneOrder);
       return await prune(context, new Date(before), draft, commit);
     }),

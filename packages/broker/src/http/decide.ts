@@ -28,7 +28,7 @@ export interface DecideOptions {
   readonly atTokenEndpoint?: boolean;
 }
 
-/** @param act decides, commits and answers with JSON */
+/** @param act decides, commits and answers: with what becomes JSON, or a Response */
 export async function decide(
   context: DecideContext,
   c: Context<Env>,
@@ -41,6 +41,7 @@ export async function decide(
   const draft = draftEvent(action, origin, context.clock, context.random);
   try {
     const body = await audited(context.audit, draft, (commit) => act(draft, commit, request));
+    if (body instanceof Response) return body;
     return body === undefined
       ? new Response(null, { status: 204, headers: { 'cache-control': 'no-store' } })
       : new Response(JSON.stringify(body), { headers: NO_STORE });

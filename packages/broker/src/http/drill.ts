@@ -7,28 +7,28 @@ import type { Store } from '../store/open.ts';
 import type { Signer } from '../token/signer.ts';
 import { readJson } from './body.ts';
 import { type DecideContext, decide, type Env } from './decide.ts';
-import { refuseStranger } from './operator-token.ts';
+import type { Operators } from './operator-token.ts';
 
 export interface DrillContext extends DecideContext {
   readonly store: Store;
   readonly signer: Pick<Signer, 'sign'>;
   readonly publicUrl: string;
-  readonly operatorToken: string | undefined;
+  readonly operators: Operators;
   readonly denies: Denies;
 }
 
 /** `GET /admin/drill/sessions/ID` and `POST /admin/drill/evidence`. */
 export function drillRoutes(app: Hono<Env>, context: DrillContext): void {
   app.get('/admin/drill/sessions/:id', (c) =>
-    decide(context, c, 'operator.drill', async (_draft, _commit, request) => {
-      refuseStranger(request.headers.authorization, context.operatorToken);
+    decide(context, c, 'operator.drill', async (draft, _commit, request) => {
+      context.operators.admit(request, draft);
       return await recorded(context, c.req.param('id'));
     }),
   );
 
   app.post('/admin/drill/evidence', (c) =>
     decide(context, c, 'operator.drill', async (draft, commit, request) => {
-      refuseStranger(request.headers.authorization, context.operatorToken);
+      context.operators.admit(request, draft);
       // Nothing is signed but a report in just this form, and never as a JWT that anybody would take for a token.
       const drill = await readJson(request, DrillReport);
       const session = await recorded(context, drill.session.id);

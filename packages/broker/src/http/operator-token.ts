@@ -1,18 +1,49 @@
-/** Who may act as an operator: whoever has the token that the broker was started with. */
+/** Who may act as an operator: whoever has the token that the broker was started with, and does not try them out. */
+import type { IncomingMessage } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
+import { createAllowance } from '../allowance.ts';
+import type { Draft } from '../audit/event.ts';
 import { equalInConstantTime } from '../token/equal.ts';
+import type { Connections } from './connections.ts';
+import { groupOf, type SourceOf } from './source.ts';
 
-/**
- * @param authorization the header as received
- * @param token undefined where the broker was started without one: then nobody is an operator
- */
-export function isOperator(authorization: string | undefined, token: string | undefined): boolean {
-  const given = /^bearer +(\S+)$/i.exec(authorization ?? '')?.[1] ?? '';
-  return token !== undefined && equalInConstantTime(given, token);
+export interface OperatorsOptions {
+  /** Undefined where the broker was started without one: then nobody is an operator. */
+  readonly token: string | undefined;
+  readonly sourceOf: SourceOf;
+  /** Unix ms. */
+  readonly clock: () => number;
+  /** Of the listener that operators use. */
+  readonly connections: Pick<Connections, 'belongs'>;
 }
 
-/** @throws MeshpassError `operator_unauthorized` where isOperator() says no */
-export function refuseStranger(authorization: string | undefined, token: string | undefined): void {
-  if (!isOperator(authorization, token))
-    throw new MeshpassError('operator_unauthorized', 'This needs the token of an operator.');
+export interface Operators {
+  /**
+   * @param draft learns that somebody known is behind the decision
+   * @throws MeshpassError `operator_unauthorized`; `too_many_attempts` after wrong tokens from the same source, whatever comes then
+   */
+  readonly admit: (request: IncomingMessage, draft: Draft) => void;
+}
+
+/** Wrong tokens of a source that are compared at once, and a second after that. */
+const ATTEMPTS = { atOnce: 10, perSecond: 0.1 };
+
+export function createOperators({ token, sourceOf, clock, connections }: OperatorsOptions): Operators {
+  const attempts = createAllowance({ ...ATTEMPTS, clock });
+  return {
+    admit: (request, draft) => {
+      const source = groupOf(sourceOf(request));
+      if (!attempts.has(source))
+        throw new MeshpassError('too_many_attempts', 'Too many wrong tokens came from this address; wait.', {
+          retryAfter: 1 / ATTEMPTS.perSecond,
+        });
+      const given = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1] ?? '';
+      if (token === undefined || !equalInConstantTime(given, token)) {
+        attempts.take(source);
+        throw new MeshpassError('operator_unauthorized', 'This needs the token of an operator.');
+      }
+      draft.known = true;
+      connections.belongs(request.socket);
+    },
+  };
 }

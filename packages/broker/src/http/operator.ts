@@ -1,4 +1,7 @@
-/** The operator listener: liveness, readiness, metrics, the audit log, and sessions for whoever has the operator's token. Plain HTTP, for the cluster's own eyes. */
+/**
+ * The operator listener: liveness, readiness, metrics, and for whoever has the operators' token the audit log, sessions, keys and
+ * access files. Plain HTTP, for the cluster's own eyes; the public listener has none of it.
+ */
 import { MeshpassError } from '@meshpass/identity';
 import { Hono } from 'hono';
 import type { MeshState } from '../mesh/contract.ts';
@@ -6,9 +9,11 @@ import type { Metrics } from '../metrics.ts';
 import type { Store } from '../store/open.ts';
 import { type AdminContext, adminRoutes } from './admin.ts';
 import { type AuditRoutesContext, auditRoutes } from './audit.ts';
+import type { Connections } from './connections.ts';
 import type { Env } from './decide.ts';
 import { type DrillContext, drillRoutes } from './drill.ts';
 import { onlyWhileActive } from './gate.ts';
+import { type PolicyContext, policyRoutes } from './policy.ts';
 import { refusal } from './refusal.ts';
 import { metricsRoute } from './standby.ts';
 import { type TrustContext, trustRoutes } from './trust.ts';
@@ -21,6 +26,9 @@ export interface OperatorContext {
   readonly auditLog: AuditRoutesContext;
   readonly drill: DrillContext;
   readonly trust: TrustContext;
+  /** Absent: the access file is the one on disk. */
+  readonly policy: PolicyContext | undefined;
+  readonly connections: Connections;
   readonly stopping: () => boolean;
 }
 
@@ -34,10 +42,13 @@ export function createOperatorApp({
   auditLog,
   drill,
   trust,
+  policy,
+  connections,
   stopping,
 }: OperatorContext): Hono<Env> {
   const app = new Hono<Env>();
   app.use(async (c, next) => {
+    connections.began(c.env.incoming.socket);
     c.set('requestId', admin.random(9).toString('base64url'));
     await next();
     c.header('x-request-id', c.get('requestId'));
@@ -58,6 +69,7 @@ export function createOperatorApp({
   adminRoutes(app, admin);
   drillRoutes(app, drill);
   trustRoutes(app, trust);
+  if (policy) policyRoutes(app, policy);
   app.notFound(() => refusal(new MeshpassError('not_found', 'There is nothing here.'), undefined));
   return app;
 }

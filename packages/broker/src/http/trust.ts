@@ -9,13 +9,13 @@ import type { LiveIndex } from '../session/live.ts';
 import type { Rotation } from '../token/rotation.ts';
 import { readJson } from './body.ts';
 import { type DecideContext, decide, type Env } from './decide.ts';
-import { refuseStranger } from './operator-token.ts';
+import type { Operators } from './operator-token.ts';
 
 export interface TrustContext extends DecideContext {
   readonly rotation: Rotation;
   readonly mesh: Pick<MeshState, 'roots'>;
   readonly live: LiveIndex;
-  readonly operatorToken: string | undefined;
+  readonly operators: Operators;
 }
 
 const RotateOrder = z.strictObject({
@@ -29,15 +29,15 @@ export function trustRoutes(app: Hono<Env>, context: TrustContext): void {
   const { rotation } = context;
   // A read that is allowed leaves no row, as everywhere.
   app.get('/admin/trust', (c) =>
-    decide(context, c, 'operator.list', async (_draft, _commit, request) => {
-      refuseStranger(request.headers.authorization, context.operatorToken);
+    decide(context, c, 'operator.list', async (draft, _commit, request) => {
+      context.operators.admit(request, draft);
       return { signing_keys: rotation.status(), roots: rootsInUse(context) };
     }),
   );
 
   app.post('/admin/trust/rotate', (c) =>
     decide(context, c, 'operator.rotate', async (draft, commit, request) => {
-      refuseStranger(request.headers.authorization, context.operatorToken);
+      context.operators.admit(request, draft);
       const { revoke, reason } = await readJson(request, RotateOrder);
       draft.detail = { ...(revoke && { revoke }), ...(reason !== undefined && { because: reason }) };
       const done = revoke ? await rotation.revoke(draft, commit) : await rotation.rotate(draft, commit);

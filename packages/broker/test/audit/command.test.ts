@@ -10,6 +10,7 @@ import { grant } from '../rig/mesh.ts';
 
 const MAIN = fileURLToPath(new URL('../../../cli/src/main.ts', import.meta.url));
 const SLOW = 60_000;
+const DAY_MS = 86_400_000;
 
 let rig: Rig;
 let alice: Enrolled;
@@ -104,7 +105,11 @@ it(
     await rig.restart();
     expect((await audit('verify')).code).toBe(0);
     expect((await audit('prune', '--before', '2026-01-01')).err).toContain('--yes');
-    const date = new Date(Date.now() + rig.clockAhead - 1).toISOString();
+    const now = () => Date.now() + rig.clockAhead;
+    const early = await audit('prune', '--before', new Date(now() - 89 * DAY_MS).toISOString(), '--yes');
+    expect(early).toMatchObject({ code: 1, out: '', err: expect.stringContaining('[audit_retained]') });
+    rig.clockAhead += 91 * DAY_MS;
+    const date = new Date(now() - 90 * DAY_MS - 1).toISOString();
     const pruned = JSON.parse((await audit('prune', '--before', date, '--yes', '--output', 'json')).out);
     expect(pruned.rows).toBeGreaterThan(2);
     const report = JSON.parse((await audit('verify', '--output', 'json')).out);
@@ -124,8 +129,9 @@ it(
     const body = JSON.stringify({ before: '2026-01-01T00:00:00Z' });
     expect((await fetch(`${url}/audit/prune`, { method: 'POST', body })).status).toBe(401);
     const headers = { authorization: `Bearer ${OPERATOR_TOKEN}` };
-    const { rows } = (await (await fetch(`${url}/audit?last=1`, { headers })).json()) as { rows: unknown[] };
-    expect(rows[0]).toMatchObject({ action: 'audit.prune', outcome: 'refused', code: 'operator_unauthorized' });
+    const { rows } = (await (await fetch(`${url}/audit?last=5`, { headers })).json()) as { rows: { action: string }[] };
+    expect(rows.map(({ action }) => action)).toEqual([...Array(4).fill('operator.list'), 'audit.prune']);
+    for (const row of rows) expect(row).toMatchObject({ outcome: 'refused', code: 'operator_unauthorized' });
   },
   SLOW,
 );

@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { sha256Hex } from '@meshpass/identity/hash';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type AuditContext, audited } from '../../src/audit/audited.ts';
@@ -36,7 +37,7 @@ interface Log {
   readonly write: (rows: number) => Promise<void>;
   readonly export: (after?: number) => Promise<AuditExport>;
   readonly verify: (options?: VerifyOptions) => Promise<string[]>;
-  readonly prune: (before: Date) => ReturnType<typeof prune>;
+  readonly prune: (before: Date, retainSeconds?: number) => ReturnType<typeof prune>;
 }
 
 let written = 0;
@@ -65,9 +66,11 @@ async function openLog(store: Store, dir: string): Promise<Log> {
     },
     export: exported,
     verify: async (options) => (await verifyExport(await exported(), options)).problems.map((one) => one.message),
-    prune: (before) => {
+    prune: (before, retainSeconds = 0) => {
       const draft = draftEvent('audit.prune', {}, clock, randomBytes);
-      return audited(context, draft, (commit) => prune({ store, chain, key, clock }, before, draft, commit));
+      return audited(context, draft, (commit) =>
+        prune({ store, chain, key, clock, retainSeconds }, before, draft, commit),
+      );
     },
   };
 }
@@ -310,7 +313,11 @@ describe.each(ENGINES)('the audit log on %s', (kind, there) => {
     expect(report).toMatchObject({ ok: true, prunedUpTo: 8, first: 9, last: 13, rows: 5 });
     const last = await store.db.selectFrom('audit').selectAll().orderBy('seq', 'desc').limit(1).executeTakeFirst();
     expect(last).toMatchObject({ action: 'audit.prune', outcome: 'allowed', target: '2026-01-01T00:00:09.000Z' });
-    expect(JSON.parse(last!.detail!)).toMatchObject({ size: 8, rows: 8 });
+    expect(JSON.parse(last!.detail!)).toMatchObject({
+      ...{ from: 1, size: 8, rows: 8, root: expect.stringMatching(/^[0-9a-f]{64}$/) },
+      checkpoint: sha256Hex(pruned.note),
+    });
+    expect(last!.subject).toBe('an operator');
     // A checkpoint over rows that are gone holds against nothing, and that is said.
     expect(await log.verify({ anchored: [{ label: 'old.txt', note: before }] })).toEqual([
       'old.txt speaks of the first 6 rows, and the rows up to 8 are not here.',
@@ -335,6 +342,22 @@ describe.each(ENGINES)('the audit log on %s', (kind, there) => {
     expect(kinds).toEqual(expect.arrayContaining(['unsigned']));
     const again = await openLog(store, dir);
     await expect(again.checkpoints.sign()).rejects.toMatchObject({ code: 'audit_tampered' });
+  });
+
+  it('keeps what is younger than the retention, whoever asks, and the row that tells of a pruning', async () => {
+    await log.write(6);
+    for (const date of [START + 1, START + 5_000])
+      await expect(log.prune(new Date(date), 3_600)).rejects.toMatchObject({ code: 'audit_retained' });
+    expect(await log.prune(new Date(START + 4_000), 2)).toMatchObject({ rows: 3 });
+    // Just after it has pruned, nothing reaches the row that says so.
+    await expect(log.prune(new Date(START + 5_000), 2)).rejects.toMatchObject({ code: 'audit_retained' });
+    const rows = await store.db.selectFrom('audit').select(['action', 'outcome', 'code']).orderBy('seq').execute();
+    expect(rows.filter(({ action }) => action === 'audit.prune')).toEqual([
+      ...Array(2).fill({ action: 'audit.prune', outcome: 'refused', code: 'audit_retained' }),
+      { action: 'audit.prune', outcome: 'allowed', code: null },
+      { action: 'audit.prune', outcome: 'refused', code: 'audit_retained' },
+    ]);
+    expect(await log.verify()).toEqual([]);
   });
 
   it('refuses to prune what is to come', async () => {

@@ -56,11 +56,13 @@ export async function drill(flags: DrillFlags): Promise<void> {
     ['--evidence', flags.evidence !== undefined],
   ] as const)
     if (wanted && !isOperator) throw new MeshpassError('usage', `${needing} needs --operator-token.`);
+  if (isOperator && flags.operator === undefined)
+    throw new MeshpassError('usage', 'An operator needs the operator listener of the broker: --operator.');
   const { operatorToken } = flags;
   const operator = isOperator
     ? asOperator(
         operatorClient(
-          { operator: flags.operator ?? broker, ...(operatorToken && { operatorToken }), ...(caFile && { caFile }) },
+          { operator: flags.operator!, ...(operatorToken && { operatorToken }), ...(caFile && { caFile }) },
           process.env,
         ),
       )

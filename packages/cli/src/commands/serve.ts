@@ -46,6 +46,7 @@ export interface ServeOptions {
   readonly databaseUrl?: string;
   readonly signingKey?: string;
   readonly auditKey?: string;
+  readonly auditRetention: string;
   readonly signingKeyAge: string;
   readonly signingKeyWait: string;
   readonly tokenLife: string;
@@ -112,6 +113,7 @@ export async function serve(options: ServeOptions): Promise<void> {
     databaseUrl: options.databaseUrl,
     signingKeyFile: options.signingKey,
     auditKeyFile: options.auditKey,
+    auditRetentionDays: wholeNumber(options.auditRetention, '--audit-retention'),
     trustDomain: options.trustDomain,
     edge: hostPort(options.edgePublic, '--edge-public'),
     tokenAudience: options.tokenAudience,

@@ -94,7 +94,10 @@ function runLine(line: string): Promise<{ readonly code: number; readonly out: s
     ...{ HOME: home, PATH: `${join(home, 'bin')}:${process.env.PATH}`, MESHPASS_OPERATOR_TOKEN: 'an-operators-token' },
     ...{ MESHPASS_PUBLIC_URL: BROKER },
   };
-  const text = line.replaceAll(`--broker ${BROKER}`, `--broker ${broker.origin}`);
+  const text = line.replace(
+    /--broker (?:https:\/\/broker\.example\.com|http:\/\/127\.0\.0\.1:9090)/g,
+    `--broker ${broker.origin}`,
+  );
   return new Promise((resolve) => {
     execFile('bash', ['-c', `set -o pipefail; ${text}`], { cwd: home, env }, (error, out, err) =>
       resolve({ code: error ? Number(error.code) : 0, out, err }),

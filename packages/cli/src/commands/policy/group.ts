@@ -115,7 +115,7 @@ function testCommand(policy: Command): void {
 function brokerCommands(policy: Command): void {
   const reach = (command: Command): Command => {
     for (const option of [
-      required('--broker <url>', 'public URL of the broker', 'MESHPASS_BROKER'),
+      required('--broker <url>', 'public URL of the broker; for operators, its operator listener', 'MESHPASS_BROKER'),
       flag('--operator-token <file>', 'token of operators, or MESHPASS_OPERATOR_TOKEN', 'MESHPASS_OPERATOR_TOKEN_FILE'),
       flag('--policy-audience <name>', "audience of a job's token", 'MESHPASS_POLICY_AUDIENCE').default(
         'meshpass-policy',
