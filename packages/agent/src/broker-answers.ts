@@ -54,7 +54,8 @@ function checkedNames(service: ReachableService, at: number, clusterDomain: stri
       `not NAME.NAMESPACE.svc.${clusterDomain}; if your cluster has another domain, set MESHPASS_CLUSTER_DOMAIN`,
     );
   }
-  const foreign = service.aliases.findIndex((alias) => !`${service.host}.`.startsWith(`${alias}.`));
+  const short = aliases[0]!.slice(0, -'.svc'.length);
+  const foreign = service.aliases.findIndex((alias) => alias !== short && alias !== aliases[0]);
   if (foreign >= 0) throw invalid(`services.${at}.aliases.${foreign}`, 'not a short form of the host');
   // Istio names a workload by the namespace it runs in, which is the one of its Service.
   const namespace = service.host.split('.')[1];
