@@ -82,7 +82,9 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
   const dir = join(lab.dir, 'meshpass');
   const dataDir = join(dir, 'data');
   const standbyDataDir = join(dir, 'data-2');
-  if (!options.keepData) for (const one of [dataDir, standbyDataDir]) rmSync(one, { recursive: true, force: true });
+  const checkpointFile = join(dir, 'audit-checkpoint');
+  if (!options.keepData)
+    for (const one of [dataDir, standbyDataDir, checkpointFile]) rmSync(one, { recursive: true, force: true });
   mkdirSync(dataDir, { recursive: true, mode: 0o700 });
   const accessFile = join(dir, 'access.yaml');
   copyFileSync(options.accessFile ?? fileURLToPath(new URL('./access.yaml', import.meta.url)), accessFile);
@@ -104,6 +106,8 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
     ...['--tls-cert', join(lab.dir, 'tls/broker.meshpass.test.crt')],
     ...['--tls-key', join(lab.dir, 'tls/broker.meshpass.test.key')],
     ...['--data', dataDir],
+    // Of both brokers, where there are two.
+    ...['--audit-checkpoint', checkpointFile],
     ...['--operator-token', operatorTokenFile],
     ...['--kubeconfig', await writeKubeconfig(lab, join(dir, 'kubeconfig'))],
     ...['--istiod', lab.istiodAddress],

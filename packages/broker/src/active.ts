@@ -1,15 +1,15 @@
 /** The broker at work: everything it is made of, put together upon an open store, and how it stops. */
 import { randomBytes } from 'node:crypto';
 import type { ServerResponse } from 'node:http';
-import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { createLosses } from './attest/losses.ts';
+import type { AdmittedLog } from './audit/admit.ts';
 import type { AuditContext } from './audit/audited.ts';
 import { createChain } from './audit/chain.ts';
-import { createCheckpoints, readLastCheckpoint } from './audit/checkpoints.ts';
+import type { CheckpointSink } from './audit/checkpoint-sink.ts';
+import { createCheckpoints } from './audit/checkpoints.ts';
 import { auditRow, draftEvent } from './audit/event.ts';
 import { createJournal } from './audit/journal.ts';
-import type { AuditKey } from './audit/key.ts';
 import { namedRules } from './audit/rule.ts';
 import type { BrokerConfig } from './config.ts';
 import { createApp } from './http/app.ts';
@@ -58,7 +58,10 @@ export interface Opened {
   readonly githubEventToken: string | undefined;
   /** Unix seconds. */
   readonly startedAt: number;
-  readonly auditKey: AuditKey;
+  /** The log that is in the store, and may go on. */
+  readonly auditLog: AdmittedLog;
+  /** Where its newest checkpoint is kept. */
+  readonly sinks: readonly CheckpointSink[];
   readonly metrics: Metrics;
   readonly operator: OperatorListener;
   /** What brokers that stand by must have in common with this one, as it is now. */
@@ -69,7 +72,7 @@ export interface Opened {
 export async function startActive(
   config: BrokerConfig,
   parts: BrokerParts & { readonly log: Logger },
-  { store, operatorToken, githubEventToken, startedAt, auditKey, metrics, operator, shared }: Opened,
+  { store, operatorToken, githubEventToken, startedAt, auditLog: admitted, sinks, metrics, operator, shared }: Opened,
 ): Promise<Broker> {
   const { mesh, clock = Date.now, random = randomBytes, log } = parts;
   const sourceOf = sourceReader(config.trustedProxies);
@@ -93,13 +96,17 @@ export async function startActive(
     metrics.failure(where);
     log.error({ err: cause, where }, 'something the broker stands on failed');
   };
-  const checkpointFile = join(config.dataDir, 'audit-checkpoint');
-  const known = await readLastCheckpoint(checkpointFile, auditKey);
-  const chain = createChain(store.db, { verifiers: auditKey.verifiers, known });
+  const { key: auditKey, inForce, isNew, known } = admitted;
+  const chain = createChain(store.db, {
+    verifiers: auditKey.verifiers,
+    known: inForce.map(({ checkpoint }) => checkpoint),
+  });
   const checkpoints = createCheckpoints({
-    ...{ db: store.db, chain, key: auditKey, file: checkpointFile, clock },
+    ...{ db: store.db, chain, key: auditKey, sinks, before: known.newest?.note, clock },
     onFailure: failed('audit'),
   });
+  // From now on a log that is empty is one from which everything was taken.
+  if (isNew) await checkpoints.sign();
   const ruleOf = namedRules(mesh);
   const journal = createJournal({ store, chain, observe: metrics.batch, onFailure: failed('store') });
   const denies = deniesEnded(config.denyEnded);
@@ -218,7 +225,9 @@ export async function startActive(
     ...{ store: store.kind, epoch: store.epoch, restored: restored.sessions.length },
     after: store.before?.instance,
     deny_ended: config.denyEnded,
+    checkpoint: known.newest && { size: known.newest.checkpoint.size, from: known.newest.sink },
   });
+  await checkpoints.sign().catch(failed('audit'));
   // What was learnt of them is not in what they were opened with.
   for (const one of restored.sessions)
     await dropLost(sessions, one, (fact) => losses.isLost(fact, one.session.openedAt));

@@ -45,7 +45,9 @@ export const BrokerConfig = z.strictObject({
   /** PEM with the Ed25519 keys of the audit log; made in the data directory where absent. */
   auditKeyFile: z.string().optional(),
   /** Time between two signed checkpoints of the audit log. */
-  auditCheckpointSeconds: z.number().int().min(1).max(86_400).default(60),
+  auditCheckpointSeconds: z.number().int().min(1).max(86_400).default(10),
+  /** File with the newest checkpoint; brokers of one store must share it where no other place is given. In `dataDir` where absent. */
+  auditCheckpointFile: z.string().optional(),
   /** Days for which no row of the audit log can be pruned, whoever asks. */
   auditRetentionDays: z.number().int().min(30).max(36_500).default(90),
   /** File whose only line is the token of operators; without it nobody may close sessions by hand. */

@@ -2,12 +2,15 @@
 import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { type EdgeDecision, MeshpassError } from '@meshpass/identity';
 import type { Authorize } from '@meshpass/policy';
 import type { Logger } from 'pino';
 import { startActive } from './active.ts';
 import type { Attest } from './attest/attest.ts';
 import type { Losses } from './attest/losses.ts';
+import { type AdmittedLog, admitLog } from './audit/admit.ts';
+import { type CheckpointSink, fileSink } from './audit/checkpoint-sink.ts';
 import { openAuditKey } from './audit/key.ts';
 import type { BrokerConfig } from './config.ts';
 import type { Duty } from './duty.ts';
@@ -48,6 +51,8 @@ export interface BrokerParts {
   readonly losses?: Losses;
   /** Where access files are applied by plan. */
   readonly policy?: { readonly mesh: PolicyMesh; readonly authorOf: AuthorOf | undefined };
+  /** Where the newest checkpoint of the audit log is kept beside the file. */
+  readonly checkpointSinks?: readonly CheckpointSink[];
   readonly log?: Logger;
   readonly clock?: Clock;
   readonly random?: Random;
@@ -83,7 +88,7 @@ const MIN_TOKEN = 32;
 /**
  * Resolves once this broker is the active one: on PostgreSQL it stands by for as long as another is, and only its operator
  * listener answers.
- * @throws MeshpassError `config_invalid`, `store_unavailable`; the reason of the signal
+ * @throws MeshpassError `config_invalid`, `store_unavailable`, those of admitLog(); the reason of the signal
  */
 export async function serveBroker(config: BrokerConfig, given: BrokerParts): Promise<Broker> {
   const { clock = Date.now, log = createLog(), signer, mesh, signal, duty } = given;
@@ -106,6 +111,10 @@ export async function serveBroker(config: BrokerConfig, given: BrokerParts): Pro
     auditKeys: auditKey.verifiers.map(({ text }) => text),
   });
 
+  const sinks = [
+    fileSink(config.auditCheckpointFile ?? join(config.dataDir, 'audit-checkpoint')),
+    ...(parts.checkpointSinks ?? []),
+  ];
   const metrics = createMetrics();
   let waitsFor = 'the store is being opened';
   const standby = createStandbyApp({ metrics, reasons: () => [waitsFor, ...mesh.unready()] });
@@ -131,11 +140,25 @@ export async function serveBroker(config: BrokerConfig, given: BrokerParts): Pro
     // Until now the other one has accepted proofs.
     if (waited) startedAt = seconds(clock);
     try {
+      const auditLog = await admitted(
+        () => admitLog(store.db, auditKey, sinks),
+        (err) => standBy('standing by: where the checkpoint of the audit log is kept does not answer', { err }),
+        signal,
+      );
       // The other one may have changed them meanwhile; the mesh must not be told of those of then.
       if (waited) signer.adopt(await signer.read());
       await resumeKept(parts, store);
       duty?.begin(store.holds);
-      return await startActive(config, parts, { ...tokens, store, startedAt, auditKey, metrics, operator, shared });
+      return await startActive(config, parts, {
+        ...tokens,
+        store,
+        startedAt,
+        auditLog,
+        sinks,
+        metrics,
+        operator,
+        shared,
+      });
     } catch (thrown) {
       await store.close();
       throw thrown;
@@ -143,6 +166,25 @@ export async function serveBroker(config: BrokerConfig, given: BrokerParts): Pro
   } catch (thrown) {
     await operator.stop(0);
     throw thrown;
+  }
+}
+
+const ASK_AGAIN_MS = 2_000;
+
+/** Without what was signed, nobody can say whether the log may go on: it is waited for. */
+async function admitted(
+  admit: () => Promise<AdmittedLog>,
+  onUnavailable: (cause: unknown) => void,
+  signal: AbortSignal | undefined,
+): Promise<AdmittedLog> {
+  for (;;) {
+    try {
+      return await admit();
+    } catch (thrown) {
+      if (!(thrown instanceof MeshpassError) || thrown.code !== 'kubernetes_unavailable') throw thrown;
+      onUnavailable(thrown);
+      await pause(ASK_AGAIN_MS, undefined, { signal });
+    }
   }
 }
 

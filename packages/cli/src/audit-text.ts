@@ -1,4 +1,6 @@
 /** Rows and findings of the audit log, for people. */
+
+import type { Gap } from '@meshpass/broker/audit/gaps';
 import type { SealedRow } from '@meshpass/broker/audit/leaf';
 import type { Report } from '@meshpass/broker/audit/verify';
 
@@ -24,6 +26,18 @@ export function rowLine(row: SealedRow): string {
     .replace(/\p{Cc}/gu, ' ');
 }
 
+/** What a declared restore took: not tampering, and not complete either. */
+function gapLine({ missing, unproven, isEndKnown, kept, epoch, row, time, by, reason }: Gap): string {
+  const gone = missing
+    ? `rows ${missing[0]} to ${missing[1]} of what was signed are not in this log`
+    : isEndKnown
+      ? 'no row that was signed for is missing'
+      : `how many rows there were after row ${kept} is not known`;
+  const doubtful = unproven ? `; rows ${unproven[0]} to ${unproven[1]} are proven only from then on` : '';
+  const told = row === undefined ? 'its row was pruned' : `row ${row}, ${time}, by ${by}: ${reason}`;
+  return `DECLARED GAP  a restore began epoch ${epoch}: ${gone}${doubtful} (${told})`.replace(/\p{Cc}/gu, ' ');
+}
+
 export function reportText(report: Report): string {
   const { ok, rows, first, last, prunedUpTo, checkpoints, problems, more, keysPinned, keys } = report;
   const head = ok
@@ -31,6 +45,7 @@ export function reportText(report: Report): string {
     : `THE LOG DOES NOT VERIFY: ${problems.length + more} findings in rows ${first} to ${last}.`;
   return [
     head,
+    ...report.gaps.map(gapLine),
     ...problems.map((problem) => `  ${problem.kind.padEnd(12)} ${problem.message}`),
     ...(more > 0 ? [`  and ${more} more`] : []),
     ...(prunedUpTo > 0 ? [`Rows up to ${prunedUpTo} were pruned; a signed cut and a row of the log say so.`] : []),

@@ -27,6 +27,10 @@ const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   'audit checkpoint': ['meshpass audit checkpoint > checkpoint.txt'],
   'audit key': ['meshpass audit key > key.txt'],
   'audit prune': ['meshpass audit prune --before 2026-01-01 --yes'],
+  'audit accept-restore': [
+    'meshpass audit accept-restore --public-url https://broker.example.com --data /var/lib/meshpass',
+    'meshpass audit accept-restore --public-url https://broker.example.com --data /var/lib/meshpass --reason "restored the backup of Monday" --yes',
+  ],
   drill: ['meshpass drill --cause admin --rebuild --evidence drill.jws', 'meshpass drill --verify drill.jws'],
   'policy lint': ['meshpass policy lint mesh/', 'helm template shop | meshpass policy lint -'],
   'policy compile': [

@@ -1,5 +1,6 @@
 /** The tree of commands: flags and their environment variables, and where each is carried out. */
 import { Command, CommanderError, Option } from 'commander';
+import { acceptRestoreCommand, checkpointFlags } from './accept-restore-command.ts';
 import { policyCommands } from './commands/policy/group.ts';
 import { addExamples } from './examples.ts';
 import { EXIT, type Output, reportFailure } from './failure.ts';
@@ -118,6 +119,7 @@ function inTheCluster(program: Command): void {
     flag('--database-url <url>', 'PostgreSQL in place of the embedded store', 'DATABASE_URL'),
     flag('--signing-key <file>', 'RSA keys that sign tokens, PEM; never changed by us', 'MESHPASS_SIGNING_KEY'),
     flag('--audit-key <file>', 'Ed25519 keys that sign the audit log, PEM', 'MESHPASS_AUDIT_KEY'),
+    ...checkpointFlags(),
     flag('--audit-retention <days>', 'no row younger can be pruned, 30 at least', 'MESHPASS_AUDIT_RETENTION').default(
       '90',
     ),
@@ -304,6 +306,7 @@ function auditCommands(program: Command): void {
     new Option('--before <date>', 'rows of this time and later stay').makeOptionMandatory(),
     new Option('--yes', 'confirm'),
   ).action(async (options) => (await import('./commands/audit.ts')).pruneAudit(options));
+  acceptRestoreCommand(audit);
 }
 
 function drillCommand(program: Command): void {

@@ -75,6 +75,9 @@ const STATUS = {
   overloaded: 503,
   stopping: 503,
   audit_tampered: 409,
+  audit_log_behind: 409,
+  audit_checkpoint_missing: 409,
+  audit_checkpoint_invalid: 409,
   audit_retained: 403,
   internal: 500,
   // The edge

@@ -25,8 +25,8 @@ export interface Chain {
 export interface ChainOptions {
   /** Whose checkpoints are believed; without any the tree is grown from all rows. */
   readonly verifiers?: readonly NoteVerifier[];
-  /** The last one that was signed, as it is known outside of the store. */
-  readonly known?: Checkpoint | undefined;
+  /** What was signed of it, as it is known outside of the store. */
+  readonly known?: readonly Checkpoint[];
 }
 
 export function createChain(db: Db, { verifiers = [], known }: ChainOptions = {}): Chain {

@@ -1,14 +1,15 @@
 /**
- * Signs checkpoints now and then, keeps them in the store, and the last one in a file beside the key as well: a store that
- * is set back cannot take that with it. Nothing is signed that contradicts what was signed before.
+ * Signs checkpoints now and then, and keeps the newest in every sink: a store that is set back cannot take that with it. The store
+ * has them, too, but not each: they let a start go on without reading all rows. Nothing is signed that contradicts what was signed
+ * before.
  */
-import { mkdir, open, readFile, rename } from 'node:fs/promises';
-import { dirname } from 'node:path';
 import { MeshpassError } from '@meshpass/identity';
 import type { Clock } from '../instant.ts';
 import type { Db } from '../store/open.ts';
 import type { Chain } from './chain.ts';
-import { type Checkpoint, formatCheckpoint, readCheckpoint } from './checkpoint.ts';
+import { formatCheckpoint } from './checkpoint.ts';
+import type { CheckpointSink } from './checkpoint-sink.ts';
+import { baseOf, epochOf } from './epoch.ts';
 import type { AuditKey } from './key.ts';
 import { deletePruned } from './rows.ts';
 
@@ -19,8 +20,8 @@ export interface SignedCheckpoint {
 
 export interface Checkpoints {
   /**
-   * Over all rows that are durable now; the last one again where there are no new rows.
-   * @throws MeshpassError `audit_tampered`, `store_unavailable`
+   * Over all rows that are durable now; the last one again where there are no new rows. Every sink has it then.
+   * @throws MeshpassError `audit_tampered`, `store_unavailable`, `kubernetes_unavailable`
    */
   readonly sign: () => Promise<SignedCheckpoint>;
   /** The last note that was signed, also by a process before this one; undefined where there is none. */
@@ -32,59 +33,58 @@ export interface Checkpoints {
 export interface CheckpointsContext {
   readonly db: Db;
   readonly chain: Chain;
+  /** That of the epoch (epoch.ts). */
   readonly key: AuditKey;
   /** Where the last one is kept. */
-  readonly file: string;
+  readonly sinks: readonly CheckpointSink[];
+  /** The last one that the process before this one has signed. */
+  readonly before?: string | undefined;
   readonly clock: Clock;
   readonly onFailure: (cause: unknown) => void;
 }
 
-/** @returns undefined where there is none yet, or none by these keys */
-export async function readLastCheckpoint(file: string, key: AuditKey): Promise<Checkpoint | undefined> {
-  const checkpoint = readCheckpoint((await readNote(file)) ?? '', key.verifiers);
-  return 'problem' in checkpoint ? undefined : checkpoint;
-}
-
-async function readNote(file: string): Promise<string | undefined> {
-  return await readFile(file, 'utf8').catch(() => undefined);
-}
+/** The store grows with every checkpoint, sinks do not. */
+const STORE_EVERY_MS = 60_000;
 
 export function createCheckpoints(context: CheckpointsContext): Checkpoints {
   let last: SignedCheckpoint | undefined;
+  let storedAt = Number.NEGATIVE_INFINITY;
   let turn: Promise<unknown> = Promise.resolve();
-  const sign = () => {
+  const sign = (stored: boolean) => {
     const signing = turn.then(async () => {
-      last = await signNow(context, last);
+      last = await signNow(context, last, stored);
+      if (stored) storedAt = context.clock();
       return last;
     });
     turn = signing.catch(() => {});
     return signing;
   };
-  const tick = async () => {
+  const tick = async (isLast: boolean) => {
     try {
-      await sign();
+      await sign(isLast || context.clock() - storedAt >= STORE_EVERY_MS);
       await deletePruned(context.db);
     } catch (thrown) {
       context.onFailure(thrown);
     }
   };
   return {
-    sign,
-    last: async () => last?.note ?? (await readNote(context.file)),
+    sign: () => sign(true),
+    last: async () => last?.note ?? context.before,
     start: (everySeconds) => {
-      const timer = setInterval(tick, everySeconds * 1000);
+      const timer = setInterval(() => void tick(false), everySeconds * 1000);
       timer.unref();
       return async () => {
         clearInterval(timer);
-        await tick();
+        await tick(true);
       };
     },
   };
 }
 
 async function signNow(
-  { db, chain, key, file, clock }: CheckpointsContext,
+  { db, chain, key, sinks, clock }: CheckpointsContext,
   last: SignedCheckpoint | undefined,
+  stored: boolean,
 ): Promise<SignedCheckpoint> {
   try {
     const { size, peaks, hash, root } = await chain.snapshot();
@@ -93,12 +93,13 @@ async function signNow(
       throw new MeshpassError('audit_tampered', `The audit log is not what was written: ${problem}.`);
     if (last?.size === size) return last;
     const note = key.sign(formatCheckpoint({ origin: key.origin, size, root, isCut: false }));
-    await db
-      .insertInto('audit_checkpoints')
-      .values({ size: String(size), hash, peaks: JSON.stringify(peaks), note, time: new Date(clock()) })
-      .onConflict((conflict) => conflict.column('size').doNothing())
-      .execute();
-    await keep(file, note);
+    if (stored)
+      await db
+        .insertInto('audit_checkpoints')
+        .values({ size: String(size), hash, peaks: JSON.stringify(peaks), note, time: new Date(clock()) })
+        .onConflict((conflict) => conflict.column('size').doNothing())
+        .execute();
+    await keep(sinks, note, key, size);
     return { size, note };
   } catch (cause) {
     if (cause instanceof MeshpassError) throw cause;
@@ -106,14 +107,18 @@ async function signNow(
   }
 }
 
-async function keep(file: string, note: string): Promise<void> {
-  await mkdir(dirname(file), { recursive: true, mode: 0o700 });
-  const handle = await open(`${file}.new`, 'w', 0o600);
-  try {
-    await handle.writeFile(note);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(`${file}.new`, file);
+/**
+ * What nobody can take back any more may be handed out; so all of the sinks, or it is tried again.
+ * @throws MeshpassError what the first sink throws that could not keep it, after the others have
+ */
+export async function keep(
+  sinks: readonly CheckpointSink[],
+  note: string,
+  { origin, verifiers }: Pick<AuditKey, 'origin' | 'verifiers'>,
+  size: number,
+): Promise<void> {
+  const mark = { epoch: epochOf(baseOf(verifiers), origin) ?? 1, size };
+  const kept = await Promise.allSettled(sinks.map((sink) => sink.write(note, mark)));
+  const failed = kept.find((one) => one.status === 'rejected');
+  if (failed) throw failed.reason;
 }

@@ -20,6 +20,7 @@ export type Action =
   | 'policy.apply'
   | 'policy.watch'
   | 'audit.prune'
+  | 'audit.restore'
   | 'key.rotate'
   | 'broker.start'
   | 'broker.stop';

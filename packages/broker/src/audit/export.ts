@@ -7,6 +7,7 @@ import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
 import type { Db } from '../store/open.ts';
 import type { Checkpoints, SignedCheckpoint } from './checkpoints.ts';
+import { restoreNotes } from './epoch.ts';
 import type { AuditKey } from './key.ts';
 import type { SealedRow } from './leaf.ts';
 import { BEGINNING, lastCut, rowsAfter, type Start, treeAt } from './rows.ts';
@@ -28,6 +29,8 @@ const Header = z.strictObject({
     .refine(isFrontier, 'has not as many peaks as its size needs'),
   /** The signed cut, where the rows before were pruned. */
   cut: note.nullable(),
+  /** Restores that were declared: the first checkpoint of each epoch. */
+  restores: z.array(note).max(1000).default([]),
   /** Over the last row. */
   checkpoint: note,
 });
@@ -88,6 +91,7 @@ export async function exportLog({ db, key, checkpoints }: ExportContext, after =
       keys: key.verifiers.map((verifier) => verifier.text),
       start: { size: start.size, peaks: [...start.peaks], hash: start.hash },
       cut: start === cut?.start ? cut.note : null,
+      restores: await restoreNotes(db),
       checkpoint: last,
     },
     checkpoints: stored.map((one) => one.note),

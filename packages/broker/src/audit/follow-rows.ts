@@ -16,7 +16,8 @@ export interface Problem {
     | 'unreadable'
     | 'unsigned'
     | 'unverifiable'
-    | 'cut';
+    | 'cut'
+    | 'restore';
   /** First and last row that it is about, where that is known. */
   readonly rows?: readonly [number, number];
   readonly message: string;
@@ -28,6 +29,8 @@ export interface Claim {
   readonly label: string;
   readonly size: number;
   readonly root: string;
+  /** Where it says otherwise than the rows, that was declared: it was signed before a restore. */
+  readonly isDeclared?: boolean;
 }
 
 export interface Followed {
@@ -37,6 +40,8 @@ export interface Followed {
   readonly held: number;
   /** Sizes of the cuts that rows tell of. */
   readonly prunes: ReadonlySet<number>;
+  /** Rows that tell of a restore, by their number. */
+  readonly restores: ReadonlyMap<number, SealedRow>;
   readonly problems: readonly Problem[];
   readonly more: number;
 }
@@ -63,6 +68,7 @@ export async function followRows(
   const tree = growTree(start);
   const pending = claims.filter((claim) => claim.size >= start.size).toSorted((a, b) => a.size - b.size);
   const prunes = new Set<number>();
+  const restores = new Map<number, SealedRow>();
   const missing: [number, number][] = [];
   let last = { seq: start.size, hash: start.hash, intact: true };
   let count = 0;
@@ -73,11 +79,11 @@ export async function followRows(
 
   const hold = () => {
     while (whole && pending[0]?.size === tree.size()) {
-      const { label, size, root } = pending.shift()!;
+      const { label, size, root, isDeclared } = pending.shift()!;
       if (root === tree.root()) {
         held += 1;
         agreed = size;
-      } else {
+      } else if (!isDeclared) {
         whole = false;
         const known = problems.some(({ rows }) => rows && rows[1] > agreed && rows[0] <= size);
         if (!known)
@@ -96,6 +102,7 @@ export async function followRows(
     const { seq } = row;
     const intact = rowHash(row) === row.hash;
     if (row.action === 'audit.prune' && row.outcome === 'allowed') prunes.add(cutOf(row));
+    if (row.action === 'audit.restore' && row.outcome === 'allowed') restores.set(seq, row);
     if (seq <= last.seq) {
       const late = missing.findIndex(([from, to]) => from <= seq && seq <= to);
       if (late < 0) return found('duplicated', [seq, seq], `Row ${seq} is there again, after row ${last.seq}.`);
@@ -140,14 +147,14 @@ export async function followRows(
     found('removed', [from, to], from === to ? `Row ${from} was removed.` : `Rows ${from} to ${to} were removed.`);
   if (end !== undefined && last.seq > end)
     found('added', [end + 1, last.seq], `Rows ${end + 1} to ${last.seq} are not among those that were signed for.`);
-  const beyond = pending.filter((claim) => claim.size > last.seq).at(-1);
+  const beyond = pending.filter((claim) => claim.size > last.seq && !claim.isDeclared).at(-1);
   if (beyond)
     found(
       'truncated',
       [last.seq + 1, beyond.size],
       `Rows ${last.seq + 1} to ${beyond.size} were cut off: ${beyond.label.toLowerCase()} speaks of ${beyond.size} rows.`,
     );
-  return { rows: count, last: last.seq, root: tree.root(), held, prunes, problems, more };
+  return { rows: count, last: last.seq, root: tree.root(), held, prunes, restores, problems, more };
 }
 
 /** Where the content of a row belongs, when its number is what was changed. */

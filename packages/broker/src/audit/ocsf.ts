@@ -49,6 +49,7 @@ const API: Readonly<Record<string, Activity>> = {
   'key.rotate': [3, 'Update'],
   'operator.close': [4, 'Delete'],
   'audit.prune': [4, 'Delete'],
+  'audit.restore': [3, 'Update'],
 };
 
 /** @returns one event, or two where a session was opened: that it was, and what it may */

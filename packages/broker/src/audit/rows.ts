@@ -3,6 +3,7 @@ import { sql } from 'kysely';
 import type { Db } from '../store/open.ts';
 import type { AuditCutsTable, AuditTable } from '../store/tables.ts';
 import { type Checkpoint, readCheckpoint } from './checkpoint.ts';
+import { baseOf, type DeclaredRestore, isInForce, readRestores, restoreNotes } from './epoch.ts';
 import { NO_ROW, type SealedRow } from './leaf.ts';
 import type { NoteVerifier } from './note.ts';
 import { type Frontier, growTree, isFrontier, rootOf, type Tree } from './tree.ts';
@@ -15,6 +16,7 @@ export interface Start extends Frontier {
 export const BEGINNING: Start = { size: 0, peaks: [], hash: NO_ROW };
 
 const PAGE = 5_000;
+const CHECKPOINT_PAGE = 100;
 
 /** A row as the engines give it, as it was hashed. */
 export function sealedRow(row: { readonly [K in keyof AuditTable]: unknown }): SealedRow {
@@ -42,21 +44,22 @@ export interface TreeAt {
 /**
  * The tree over the first rows, grown from the nearest checkpoint that one of the keys has signed.
  * @param size undefined: all rows there are
- * @param known a checkpoint that was signed and is not in the store only, if there is one: the tree must agree with it
+ * @param known checkpoints that were signed and are not in the store only: the tree must agree with them
  */
 export async function treeAt(
   db: Db,
   size: number | undefined,
   verifiers: readonly NoteVerifier[],
-  known?: Checkpoint,
+  known: readonly Checkpoint[] = [],
 ): Promise<TreeAt> {
   const { start, problem } = await nearestStart(db, size, verifiers);
   const tree = growTree(start);
   const head = { seq: start.size, hash: start.hash };
   const problems = [problem];
   const hold = () => {
-    if (known && known.size === tree.size() && known.root !== tree.root())
-      problems.push(`the first ${known.size} rows are not those of a checkpoint that was signed`);
+    for (const one of known)
+      if (one.size === tree.size() && one.root !== tree.root())
+        problems.push(`the first ${one.size} rows are not those of a checkpoint that was signed`);
   };
   hold();
   for (;;) {
@@ -79,8 +82,9 @@ export async function treeAt(
     problems.push(`row ${head.seq} is missing`);
     Object.assign(head, there);
   }
-  if (size === undefined && known && known.size > head.seq)
-    problems.push(`a checkpoint over ${known.size} rows was signed, and there are ${head.seq}`);
+  const signed = Math.max(0, ...known.map((one) => one.size));
+  if (size === undefined && signed > head.seq)
+    problems.push(`a checkpoint over ${signed} rows was signed, and there are ${head.seq}`);
   return { tree, head, problem: problems.find((one) => one !== undefined) };
 }
 
@@ -100,19 +104,43 @@ async function nearestStart(
 ): Promise<{ readonly start: Start; readonly problem?: string }> {
   const cut = await lastCut(db);
   const floor = cut?.start ?? BEGINNING;
-  let query = db.selectFrom('audit_checkpoints').selectAll().where('size', '>', String(floor.size));
-  if (size !== undefined) query = query.where('size', '<=', String(size));
-  const stored = await query.orderBy('size', 'desc').limit(1).executeTakeFirst();
-  const good = cut === undefined || vouched(floor, cut.note, verifiers, true);
-  const problem = good ? {} : { problem: `the cut at row ${floor.size} is not signed by this broker` };
-  const usable = stored !== undefined && vouched(startOf(stored), stored.note, verifiers, false);
-  return { start: usable ? startOf(stored) : floor, ...problem };
+  const { restores, problem: unread } = readRestores(await restoreNotes(db), verifiers);
+  const good = cut === undefined || vouched(floor, cut.note, true, verifiers, restores);
+  const problem = good ? unread : `the cut at row ${floor.size} is not signed by this broker`;
+  const stored = await newestVouched(db, floor.size, size, verifiers, restores);
+  return { start: stored ?? floor, ...(problem !== undefined && { problem }) };
 }
 
-/** Whether a signed note speaks of exactly this tree. */
-export function vouched(start: Start, note: string, verifiers: readonly NoteVerifier[], isCut: boolean): boolean {
+/** Those that do not count are passed over: a declared restore leaves some behind, and whoever holds the store may add others. */
+async function newestVouched(
+  db: Db,
+  after: number,
+  upTo: number | undefined,
+  verifiers: readonly NoteVerifier[],
+  restores: readonly DeclaredRestore[],
+): Promise<Start | undefined> {
+  for (let below = upTo === undefined ? undefined : upTo + 1; ; ) {
+    let query = db.selectFrom('audit_checkpoints').selectAll().where('size', '>', String(after));
+    if (below !== undefined) query = query.where('size', '<', String(below));
+    const page = await query.orderBy('size', 'desc').limit(CHECKPOINT_PAGE).execute();
+    const found = page.find((one) => vouched(startOf(one), one.note, false, verifiers, restores));
+    if (found) return startOf(found);
+    if (page.length < CHECKPOINT_PAGE) return undefined;
+    below = Number(page.at(-1)!.size);
+  }
+}
+
+/** Whether a signed note speaks of exactly this tree, and of the log as it is now. */
+function vouched(
+  start: Start,
+  note: string,
+  isCut: boolean,
+  verifiers: readonly NoteVerifier[],
+  restores: readonly DeclaredRestore[],
+): boolean {
   const checkpoint = readCheckpoint(note, verifiers);
   if ('problem' in checkpoint || checkpoint.isCut !== isCut || !isFrontier(start)) return false;
+  if (!isInForce(checkpoint, baseOf(verifiers), restores)) return false;
   return checkpoint.size === start.size && checkpoint.root === rootOf(start.peaks);
 }
 

@@ -25,6 +25,7 @@ const OVER_BY_ITSELF: Readonly<Record<CloseCause, boolean>> = {
   access_removed: false,
   issuer_removed: false,
   membership_lost: false,
+  store_restored: false,
 };
 
 export function deniesEnded(mode: DenyEnded): Denies {

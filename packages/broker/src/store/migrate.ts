@@ -126,4 +126,15 @@ const MIGRATIONS: Record<string, Migration> = {
       await sql`create table losses (fact text primary key, learnt_at timestamptz not null)`.execute(db);
     },
   },
+  '007-audit-restores': {
+    async up(db) {
+      await sql`
+        create table audit_restores (epoch integer primary key, note text not null, time timestamptz not null)`.execute(
+        db,
+      );
+      await sql`
+        create trigger audit_restores_kept before update or delete or truncate on audit_restores
+        for each statement execute function meshpass_append_only()`.execute(db);
+    },
+  },
 };

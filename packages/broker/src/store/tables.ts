@@ -93,6 +93,15 @@ export interface AuditCheckpointsTable {
 /** What stands for rows that were pruned; the last one counts. */
 export type AuditCutsTable = AuditCheckpointsTable;
 
+/** Restores from a backup that were declared: see audit/epoch.ts. */
+export interface AuditRestoresTable {
+  /** Of the log from then on. */
+  epoch: number;
+  /** Its first checkpoint. */
+  note: string;
+  time: Time;
+}
+
 /** Access files that were applied by plan; the last one is in force. */
 export interface AccessVersionsTable {
   version: string;
@@ -128,6 +137,7 @@ export interface Tables {
   audit: AuditTable;
   audit_checkpoints: AuditCheckpointsTable;
   audit_cuts: AuditCutsTable;
+  audit_restores: AuditRestoresTable;
   access_versions: AccessVersionsTable;
   broker_epoch: BrokerEpochTable;
   losses: LossesTable;

@@ -8,13 +8,16 @@ import { fileURLToPath } from 'node:url';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { admitLog } from '../../src/audit/admit.ts';
 import { type AuditContext, audited } from '../../src/audit/audited.ts';
 import { type Chain, createChain } from '../../src/audit/chain.ts';
-import { type Checkpoints, createCheckpoints, readLastCheckpoint } from '../../src/audit/checkpoints.ts';
+import { fileSink } from '../../src/audit/checkpoint-sink.ts';
+import { type Checkpoints, createCheckpoints } from '../../src/audit/checkpoints.ts';
 import { auditRow, draftEvent } from '../../src/audit/event.ts';
 import { type AuditExport, exportLines, exportLog, readExport } from '../../src/audit/export.ts';
 import { createJournal, type Journal } from '../../src/audit/journal.ts';
 import { type AuditKey, openAuditKey } from '../../src/audit/key.ts';
+import { readKnown } from '../../src/audit/known-checkpoints.ts';
 import { rowHash, type SealedRow } from '../../src/audit/leaf.ts';
 import { parseVerifier } from '../../src/audit/note.ts';
 import { prune } from '../../src/audit/prune.ts';
@@ -44,14 +47,17 @@ let written = 0;
 
 async function openLog(store: Store, dir: string): Promise<Log> {
   const key = await openAuditKey(join(dir, 'audit-key.pem'), 'https://broker.example', true);
-  const file = join(dir, 'audit-checkpoint');
+  const sinks = [fileSink(join(dir, 'audit-checkpoint'))];
+  const { all, newest } = await readKnown(sinks, key.verifiers);
   const chain = createChain(store.db, {
     verifiers: key.verifiers,
-    known: await readLastCheckpoint(file, key),
+    known: all.map(({ checkpoint }) => checkpoint),
   });
   const clock = () => START + written * 1000;
   const journal = createJournal({ store, chain });
-  const checkpoints = createCheckpoints({ db: store.db, chain, key, file, clock, onFailure: () => {} });
+  const checkpoints = createCheckpoints({
+    ...{ db: store.db, chain, key, sinks, before: newest?.note, clock, onFailure: () => {} },
+  });
   const exported = (after = 0) => exportLog({ db: store.db, key, checkpoints }, after);
   const context: AuditContext = { journal, clock, observe: () => {} };
   return {
@@ -211,8 +217,10 @@ describe.each(ENGINES)('the audit log on %s', (kind, there) => {
     expect(await again.verify()).toContain(
       'Rows 4 to 10 were cut off: the checkpoint of the export speaks of 10 rows.',
     );
-    // Without the file, and with a copy of the key, only what was kept elsewhere knows better.
+    // A broker does not start without the file. Who has a copy of the key, too, is found only by what was kept elsewhere.
     rmSync(join(dir, 'audit-checkpoint'));
+    const sinks = [fileSink(join(dir, 'audit-checkpoint'))];
+    await expect(admitLog(store.db, log.key, sinks)).rejects.toMatchObject({ code: 'audit_checkpoint_missing' });
     const forged = await openLog(store, dir);
     expect(await forged.verify()).toEqual([]);
     expect(await forged.verify({ anchored: [{ label: 'checkpoint.txt', note }] })).toEqual([

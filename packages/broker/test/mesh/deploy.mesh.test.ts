@@ -42,14 +42,33 @@ it('Kubernetes takes every object, with no field that it does not know', async (
   }
 });
 
-it('`meshpass serve` has every flag', async () => {
-  type Pod = { template: { spec: { containers: { args: string[] }[] } } };
-  const { args } = (documents.find(({ kind }) => kind === 'Deployment')!.spec as Pod).template.spec.containers[0]!;
+type Pod = { template: { spec: { containers: { args: string[] }[]; volumes: object[] } } };
+
+async function unknownFlags({ spec }: { spec: unknown }, ...command: string[]): Promise<string[]> {
+  const { args } = (spec as Pod).template.spec.containers[0]!;
   const main = fileURLToPath(new URL('packages/cli/src/main.ts', root));
-  const { stdout } = await promisify(execFile)(process.execPath, [main, 'serve', '--help']);
+  const { stdout } = await promisify(execFile)(process.execPath, [main, ...command, '--help']);
   const known = new Set(stdout.match(/--[a-z-]+/g));
-  const [command, ...flags] = args;
-  expect(command).toBe('serve');
+  expect(args.slice(0, command.length)).toEqual(command);
+  const flags = args.slice(command.length);
   expect(flags.length).toBeGreaterThan(5);
-  expect(flags.map((flag) => flag.split('=')[0]!).filter((flag) => !known.has(flag))).toEqual([]);
+  return flags.map((flag) => flag.split('=')[0]!).filter((flag) => !known.has(flag));
+}
+
+it('`meshpass serve` has every flag', async () => {
+  expect(await unknownFlags(documents.find(({ kind }) => kind === 'Deployment')!, 'serve')).toEqual([]);
+});
+
+it('the Job that declares a restore has what the broker has, and flags that exist', async () => {
+  const text = await readFile(new URL('deploy/kubernetes/audit-accept-restore.yaml', root), 'utf8');
+  const job = parseAllDocuments(text)[0]!.toJS();
+  const path = '/apis/batch/v1/namespaces/meshpass-system/jobs?dryRun=All&fieldValidation=Strict';
+  expect(await on.lab.kubernetes.call('POST', path, job)).toMatchObject({ kind: 'Job' });
+  expect(await unknownFlags(job, 'audit', 'accept-restore')).toEqual([]);
+  const flagsOf = ({ spec }: { spec: unknown }) => (spec as Pod).template.spec.containers[0]!.args;
+  const serve = flagsOf(documents.find(({ kind }) => kind === 'Deployment')!);
+  for (const name of ['--public-url', '--data', '--audit-key', '--audit-checkpoint-configmap']) {
+    const given = (args: readonly string[]) => args.find((arg) => arg.startsWith(`${name}=`));
+    expect(given(flagsOf(job)), name).toBe(given(serve));
+  }
 });

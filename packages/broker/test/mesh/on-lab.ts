@@ -123,7 +123,7 @@ const PLURALS: Readonly<Record<string, string>> = {
   ValidatingAdmissionPolicy: 'validatingadmissionpolicies',
 };
 
-async function applyFile(lab: Lab, name: string): Promise<void> {
+export async function applyFile(lab: Lab, name: string): Promise<void> {
   const text = await readFile(new URL(`../../../../deploy/kubernetes/${name}`, import.meta.url), 'utf8');
   for (const document of parseAllDocuments(text)) {
     const { apiVersion, kind, metadata } = document.toJS() as KubeObject;

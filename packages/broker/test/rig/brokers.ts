@@ -51,6 +51,8 @@ export interface Brokers {
   readonly dir: string;
   readonly tlsCa: string;
   readonly signingKeyFile: string;
+  readonly auditKeyFile: string;
+  readonly auditCheckpointFile: string;
   readonly get: (from: BrokerProcess, path: string) => Promise<Answer>;
   /** @param other in place of what all have in common */
   readonly start: (name: string, other?: Partial<Beside>) => Promise<BrokerProcess>;
@@ -68,6 +70,7 @@ export async function brokersOnPostgres(leaseSeconds = 45): Promise<Brokers> {
   writeFileSync(operatorTokenFile, `${OPERATOR_TOKEN}\n`);
   const signingKeyFile = join(dir, 'signing-key.pem');
   const auditKeyFile = join(dir, 'audit-key.pem');
+  const auditCheckpointFile = join(dir, 'audit-checkpoint');
   await openSigner(signingKeyFile, true);
   await openAuditKey(auditKeyFile, PUBLIC_URL, true);
   const key = newIdpKey();
@@ -83,6 +86,7 @@ export async function brokersOnPostgres(leaseSeconds = 45): Promise<Brokers> {
     const beside: Beside = {
       ...{ name, port, operatorPort, databaseUrl: postgres.url, dataDir, operatorTokenFile },
       ...{ certFile: tls.certFile, keyFile: tls.keyFile, signingKeyFile, auditKeyFile, idpKey, leaseSeconds },
+      auditCheckpointFile,
       ...other,
     };
     const script = fileURLToPath(new URL('serve-beside.ts', import.meta.url));
@@ -109,7 +113,7 @@ export async function brokersOnPostgres(leaseSeconds = 45): Promise<Brokers> {
   };
   const now = () => Math.floor(Date.now() / 1000);
   return {
-    ...{ postgres, idp, dir, tlsCa: tls.certFile, signingKeyFile, start },
+    ...{ postgres, idp, dir, tlsCa: tls.certFile, signingKeyFile, auditKeyFile, auditCheckpointFile, start },
     get: (from, path) => send(agent, from.port, { path }),
     call: (to, who, method, path, json) => {
       const proof = dpop({ key: who.key, method, path, now: now(), accessToken: who.access_token });

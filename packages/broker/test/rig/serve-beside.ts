@@ -23,9 +23,12 @@ export interface Beside {
   readonly operatorTokenFile: string;
   readonly signingKeyFile: string;
   readonly auditKeyFile: string;
+  readonly auditCheckpointFile: string;
   /** PEM of the key of the IdP that all of them trust. */
   readonly idpKey: string;
   readonly leaseSeconds: number;
+  /** Between two checkpoints. */
+  readonly checkpointSeconds?: number;
 }
 
 const given = JSON.parse(process.argv[2]!) as Beside;
@@ -47,6 +50,8 @@ const broker = await serveBroker(
     operatorTokenFile: given.operatorTokenFile,
     signingKeyFile: given.signingKeyFile,
     auditKeyFile: given.auditKeyFile,
+    auditCheckpointFile: given.auditCheckpointFile,
+    auditCheckpointSeconds: given.checkpointSeconds,
     leaseSeconds: given.leaseSeconds,
     heartbeatSeconds: 1,
     restartGraceSeconds: 5,
@@ -71,7 +76,7 @@ const broker = await serveBroker(
 ).catch((thrown) => {
   if (stop.signal.aborted) process.exit(0);
   writeSync(2, `${thrown.code} ${thrown.message}\n`);
-  process.exit(thrown.code === 'config_invalid' ? 2 : 3);
+  process.exit(thrown.code === 'config_invalid' ? 2 : thrown.retryable ? 3 : 1);
 });
 stop.signal.addEventListener('abort', () => void broker.close().then(() => process.exit(0)));
 await broker.lost;

@@ -26,6 +26,7 @@ import { readAsApp, readWithTokenFile } from '@meshpass/broker/watch/reader';
 import { createDirectory, followFeed } from '@meshpass/edge';
 import { MeshpassError } from '@meshpass/identity/error';
 import { authorize } from '@meshpass/policy';
+import { checkpointMapOf } from '../checkpoint-map.ts';
 import { type EdgeProcess, runEdge } from '../edge-process.ts';
 import { EXIT } from '../failure.ts';
 import { hostPort, wholeNumber } from '../host-port.ts';
@@ -46,6 +47,8 @@ export interface ServeOptions {
   readonly databaseUrl?: string;
   readonly signingKey?: string;
   readonly auditKey?: string;
+  readonly auditCheckpoint?: string;
+  readonly auditCheckpointConfigmap?: string;
   readonly auditRetention: string;
   readonly signingKeyAge: string;
   readonly signingKeyWait: string;
@@ -113,6 +116,7 @@ export async function serve(options: ServeOptions): Promise<void> {
     databaseUrl: options.databaseUrl,
     signingKeyFile: options.signingKey,
     auditKeyFile: options.auditKey,
+    auditCheckpointFile: options.auditCheckpoint,
     auditRetentionDays: wholeNumber(options.auditRetention, '--audit-retention'),
     trustDomain: options.trustDomain,
     edge: hostPort(options.edgePublic, '--edge-public'),
@@ -154,6 +158,7 @@ export async function serve(options: ServeOptions): Promise<void> {
     duty,
   });
   const github = askGithub(options);
+  const checkpointMap = await checkpointMapOf(options);
   const broker = await serveBroker(config, {
     attest: attestors(options, config, mesh, github.app, log),
     ...(github.watched && { github: github.watched }),
@@ -173,11 +178,13 @@ export async function serve(options: ServeOptions): Promise<void> {
         policyAuthors(config.policyAuthors, { keys: createIssuerKeys(ASKING), clock: Date.now }),
     },
     log,
+    ...(checkpointMap && { checkpointSinks: [checkpointMap.sink] }),
     labOnlyBrokenStep,
     duty,
     signal: givingUp.signal,
   }).catch((thrown) => {
     mesh.close();
+    checkpointMap?.close();
     if (!givingUp.signal.aborted) throw thrown;
   });
   // It was told to end while it stood by.
@@ -188,6 +195,7 @@ export async function serve(options: ServeOptions): Promise<void> {
   await edge?.close();
   if (!lost) await broker.close();
   mesh.close();
+  checkpointMap?.close();
   if (lost) throw lost;
 }
 

@@ -1,0 +1,146 @@
+/** The ConfigMap of deploy/kubernetes/audit-checkpoint.yaml on a real API server: the broker moves it forward, nobody sets it back. */
+import type { MeshpassError } from '@meshpass/identity';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { CheckpointSink } from '../../src/audit/checkpoint-sink.ts';
+import { openCheckpointMap } from '../../src/mesh/checkpoint-map.ts';
+import { kubeconfigAccess } from '../../src/mesh/kubernetes-access.ts';
+import { type KubernetesHttp, kubernetesHttp } from '../../src/mesh/kubernetes-http.ts';
+import { applyFile, type OnLab, onLab } from './on-lab.ts';
+
+const PATH = '/api/v1/namespaces/meshpass-system/configmaps/meshpass-audit-checkpoint';
+const COLLECTION = '/api/v1/namespaces/meshpass-system/configmaps';
+const NAMES = { namespace: 'meshpass-system', name: 'meshpass-audit-checkpoint' };
+const MERGE = 'application/merge-patch+json';
+const EMPTY = { apiVersion: 'v1', kind: 'ConfigMap', metadata: NAMES };
+const NOTHING = `
+trust:
+  codespaces: {organization: acme}
+grants:
+  nobody:
+    who: [{user: ann}]
+    to: [{service: orders.shop, port: 8080}]
+`;
+
+let on: OnLab;
+let opened: { readonly sink: CheckpointSink; readonly close: () => void };
+let another: typeof opened;
+let broker: KubernetesHttp;
+beforeAll(async () => {
+  on = await onLab(NOTHING);
+  broker = kubernetesHttp(await kubeconfigAccess(on.kubeconfig));
+});
+beforeEach(async () => {
+  await on.lab.kubernetes.call('DELETE', PATH).catch(() => undefined);
+  await applyFile(on.lab, 'audit-checkpoint.yaml');
+  opened = await openCheckpointMap({ kubeconfig: on.kubeconfig, ...NAMES });
+  another = await openCheckpointMap({ kubeconfig: on.kubeconfig, ...NAMES });
+  // A policy is in force a moment after it is there.
+  await expect
+    .poll(() => asAdmin('PATCH', `${PATH}?dryRun=All`, { data: { x: 'y' } }))
+    .toContain('only the broker writes the checkpoint');
+});
+afterEach(() => {
+  opened?.close();
+  another?.close();
+});
+afterAll(async () => {
+  broker?.close();
+  await on?.lab.kubernetes.call('DELETE', PATH).catch(() => undefined);
+  await on?.end();
+});
+
+/** @returns what the API server says; 200 where it does it */
+async function asAdmin(method: string, path: string, body?: unknown): Promise<string> {
+  const type = method === 'PATCH' ? [MERGE] : [];
+  return on.lab.kubernetes.call(method as 'PATCH', path, body, ...type).then(
+    () => '200',
+    (thrown: Error) => thrown.message,
+  );
+}
+async function asBroker(method: 'GET' | 'POST' | 'PATCH' | 'DELETE', path: string, body?: unknown): Promise<string> {
+  const type = method === 'PATCH' ? { contentType: MERGE } : {};
+  return broker.call({ method, path, body, ...type }).then(
+    () => '200',
+    ({ detail }: MeshpassError) => `${detail.status} ${detail.message}`,
+  );
+}
+const said = (writing: Promise<void>) =>
+  writing.then(
+    () => 'kept',
+    (thrown: MeshpassError) => `${thrown.code} ${thrown.detail.message ?? thrown.message}`,
+  );
+const kept = async () => (await opened.sink.read())?.note;
+
+describe('the checkpoint in a ConfigMap', () => {
+  it('is none at first, and then the last that the broker wrote', async () => {
+    expect(await kept()).toBeUndefined();
+    await opened.sink.write('origin', { epoch: 1, size: 0 });
+    await opened.sink.write('one', { epoch: 1, size: 5 });
+    await opened.sink.write('two', { epoch: 1, size: 9 });
+    expect(await kept()).toBe('two');
+    // The next broker goes on from it, and the one before is told when it comes too late.
+    await another.sink.write('three', { epoch: 1, size: 12 });
+    expect(await said(opened.sink.write('late', { epoch: 1, size: 10 }))).toMatch(
+      /store_unavailable A newer checkpoint/,
+    );
+    await opened.sink.write('four', { epoch: 1, size: 13 });
+    expect(await kept()).toBe('four');
+  });
+
+  it('is not set back by the broker itself, nor replaced by another of the same size', async () => {
+    await opened.sink.write('one', { epoch: 1, size: 9 });
+    const forge = (data: Record<string, string>, metadata: object = {}) => asBroker('PATCH', PATH, { data, metadata });
+    const one = { epoch: '1', size: '9', note: 'one' };
+    expect(await forge({ ...one, time: 'now' })).toBe('200');
+    const later = 'a checkpoint is replaced by a later one only';
+    for (const [data, why] of [
+      [{ size: '8' }, later],
+      [{ size: '0' }, later],
+      [{ note: 'other' }, later],
+      [{ size: '10', epoch: '0' }, 'has an epoch'],
+      [{ size: '-1' }, 'has an epoch'],
+      [{ size: '1e9' }, 'has an epoch'],
+      [{ size: '10', epoch: '2' }, 'an epoch begins only where'],
+      [{ size: null }, 'has an epoch'],
+      [{ note: null }, 'has an epoch'],
+    ] as [Record<string, string>, string][])
+      expect(await forge(data), JSON.stringify(data)).toContain(why);
+    const annotations = { 'meshpass.dev/accept-restore': '2' };
+    expect(await forge({ size: '10' }, { annotations })).toContain('does not annotate');
+    expect(await asBroker('PATCH', PATH, { data: null })).toContain('has an epoch');
+    expect(await asBroker('DELETE', PATH)).toMatch(/^403 /);
+    expect(await asBroker('POST', COLLECTION, { ...EMPTY, metadata: { ...NAMES, name: 'another' } })).toMatch(/^403 /);
+    expect(await asBroker('GET', COLLECTION)).toMatch(/^403 /);
+    expect(await kept()).toBe('one');
+  });
+
+  it('is not written by anybody else, nor made anew with an old one; one that is gone is not the same as none', async () => {
+    await opened.sink.write('one', { epoch: 1, size: 9 });
+    const data = { epoch: '1', size: '3', note: 'old' };
+    expect(await asAdmin('PATCH', PATH, { data })).toContain('only the broker writes');
+    expect(await asAdmin('PATCH', PATH, { data: null })).toContain('only the broker writes');
+    expect(await asAdmin('PATCH', PATH, { metadata: { labels: { team: 'platform' } } })).toBe('200');
+    expect(await asAdmin('DELETE', PATH)).toBe('200');
+    await expect(opened.sink.read()).rejects.toMatchObject({ code: 'config_invalid' });
+    expect(await asAdmin('POST', COLLECTION, { ...EMPTY, data })).toContain('it is made empty');
+    expect(await asAdmin('POST', COLLECTION, EMPTY)).toBe('200');
+    expect(await kept()).toBeUndefined();
+  });
+
+  it('begins an epoch only where an annotation that the broker cannot make allows it', async () => {
+    await opened.sink.write('one', { epoch: 1, size: 9 });
+    const next = { epoch: 2, size: 4 };
+    expect(await said(opened.sink.rehearse!('two', next))).toMatch(
+      /audit_checkpoint_invalid .*accept-restore names it/,
+    );
+    const consent = (epoch: string) => ({ metadata: { annotations: { 'meshpass.dev/accept-restore': epoch } } });
+    expect(await asAdmin('PATCH', PATH, consent('3'))).toBe('200');
+    expect(await said(opened.sink.write('two', next))).toContain('accept-restore names it');
+    expect(await asAdmin('PATCH', PATH, consent('2'))).toBe('200');
+    expect(await said(opened.sink.rehearse!('two', next))).toBe('kept');
+    expect(await kept()).toBe('one');
+    await opened.sink.write('two', next);
+    expect(await kept()).toBe('two');
+    expect(await said(another.sink.write('old', { epoch: 1, size: 99 }))).toMatch(/A newer checkpoint/);
+  });
+});

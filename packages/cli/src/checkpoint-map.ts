@@ -1,0 +1,18 @@
+/** The ConfigMap that keeps the newest checkpoint of the audit log, as flags name it. */
+import { openCheckpointMap } from '@meshpass/broker/mesh/checkpoint-map';
+import { MeshpassError } from '@meshpass/identity/error';
+
+export interface CheckpointMapFlags {
+  /** NAMESPACE/NAME. */
+  readonly auditCheckpointConfigmap?: string;
+  readonly kubeconfig?: string;
+}
+
+/** @throws MeshpassError `usage`, `config_invalid` */
+export async function checkpointMapOf({ auditCheckpointConfigmap: given, kubeconfig }: CheckpointMapFlags) {
+  if (given === undefined) return undefined;
+  const [, namespace, name] = /^([a-z0-9-]{1,63})\/([a-z0-9.-]{1,253})$/.exec(given) ?? [];
+  if (namespace === undefined || name === undefined)
+    throw new MeshpassError('usage', '--audit-checkpoint-configmap must be NAMESPACE/NAME.');
+  return await openCheckpointMap({ kubeconfig, namespace, name });
+}

@@ -1,0 +1,88 @@
+/** `meshpass audit accept-restore`: the way out where the store does not hold what was signed of its audit log. */
+import { randomBytes } from 'node:crypto';
+import { hostname, userInfo } from 'node:os';
+import { join } from 'node:path';
+import { acceptRestore } from '@meshpass/broker/audit/accept-restore';
+import { fileSink } from '@meshpass/broker/audit/checkpoint-sink';
+import { openAuditKey } from '@meshpass/broker/audit/key';
+import { readKnown } from '@meshpass/broker/audit/known-checkpoints';
+import { type Survey, surveyRestore } from '@meshpass/broker/audit/survey-restore';
+import { openStore } from '@meshpass/broker/store/open';
+import { MeshpassError } from '@meshpass/identity/error';
+import { type CheckpointMapFlags, checkpointMapOf } from '../checkpoint-map.ts';
+import type { Output } from '../failure.ts';
+
+export interface AcceptRestoreOptions extends CheckpointMapFlags {
+  readonly publicUrl: string;
+  readonly data: string;
+  readonly databaseUrl?: string;
+  readonly auditKey?: string;
+  readonly auditCheckpoint?: string;
+  readonly reason?: string;
+  readonly by?: string;
+  readonly yes?: boolean;
+  readonly output: Output;
+}
+
+/**
+ * Shows what is missing; declares it with `yes`.
+ * @throws MeshpassError `usage` where it is not confirmed or has no reason; `store_unavailable` also while a broker is active
+ */
+export async function acceptRestoreCommand(options: AcceptRestoreOptions): Promise<void> {
+  const { data, databaseUrl, auditKey, auditCheckpoint, reason = '', output } = options;
+  if (options.yes && reason.trim() === '') throw new MeshpassError('usage', 'Say why: --reason.');
+  if (!URL.canParse(options.publicUrl)) throw new MeshpassError('usage', '--public-url must be a URL.');
+  const key = await openAuditKey(auditKey ?? join(data, 'audit-key.pem'), options.publicUrl, false);
+  const map = await checkpointMapOf(options);
+  const sinks = [fileSink(auditCheckpoint ?? join(data, 'audit-checkpoint')), ...(map ? [map.sink] : [])];
+  const store = await openStore({
+    ...{ dataDir: data, databaseUrl },
+    onWaiting: () => {
+      throw new MeshpassError('store_unavailable', 'A broker is active on this store: stop all brokers first.');
+    },
+  });
+  try {
+    const survey = await surveyRestore(store.db, key, await readKnown(sinks, key.verifiers));
+    if (!options.yes) {
+      console.log(output === 'json' ? JSON.stringify(seen(survey), null, 2) : surveyText(survey));
+      throw new MeshpassError('usage', 'Nothing was changed. To declare this, repeat it with --reason and --yes.');
+    }
+    const order = { by: options.by ?? `${userInfo().username}@${hostname()}`, reason };
+    const accepted = await acceptRestore({ store, key, sinks }, survey, order, Date.now, randomBytes);
+    if (output === 'json') return console.log(JSON.stringify({ ...seen(survey), ...accepted }, null, 2));
+    console.log(surveyText(survey));
+    const { epoch, row, endedSessions, note } = accepted;
+    console.log(
+      `\nDeclared in row ${row}: the log goes on in epoch ${epoch}; ${endedSessions} sessions have ended.\n\n${note}`,
+    );
+  } finally {
+    await store.close();
+    map?.close();
+  }
+}
+
+function seen({ fault, last, signed, invalid, missing, unproven, liveSessions, access, epoch }: Survey) {
+  return { fault, last, signed, invalid, missing, unproven, liveSessions, access, epoch };
+}
+
+function surveyText({ fault, last, signed, invalid, missing, unproven, liveSessions, access, epoch }: Survey): string {
+  return [
+    fault ? `A broker would not start: ${fault.message} [${fault.code}]` : 'The log agrees with what was signed of it.',
+    last ? `Last row in the store:  ${last.seq}, ${last.time}, hash ${last.hash}` : 'The store has no row.',
+    signed
+      ? `Newest checkpoint:      over ${signed.rows} rows, kept ${signed.time ?? 'at an unknown time'} in ${signed.sink}`
+      : 'Newest checkpoint:      none that verifies is kept outside of the store',
+    ...invalid.map(({ sink, problem }) => `Does not count:         what is in ${sink}: ${problem}`),
+    missing
+      ? `MISSING:                ${missing[1] - missing[0] + 1} rows, ${missing[0]} to ${missing[1]}, that were signed for`
+      : 'Missing:                no row that was signed for; what was written after the newest checkpoint cannot be known',
+    ...(unproven ? [`Not proven:             rows ${unproven[0]} to ${unproven[1]}, by anything that was signed`] : []),
+    `Sessions that end:      ${liveSessions}, all that the store takes for live: it does not know which have ended since`,
+    access
+      ? `Access file in force:   version ${access.version} of ${access.time}, by ${access.appliedBy}; apply the current one if there is a newer`
+      : 'Access file in force:   the file that the broker is started with',
+    `Epoch that begins:      ${epoch}`,
+  ]
+    .join('\n')
+    .replace(/[^\P{Cc}\n]/gu, ' ');
+}
