@@ -13,6 +13,7 @@ import { type NotKnown, notKnown, understanding } from './not-known.ts';
 import { type Guarded, type MeshSettings, type Rulebook, rulebook } from './rulebook.ts';
 import { formatCall, type Said, say } from './say.ts';
 import { createSpace, type Space } from './space.ts';
+import { tokenPlaces } from './token-condition.ts';
 import { type Verdict, verdict } from './verdict.ts';
 import { type Protocol, type Workload, workloadsOf } from './workloads.ts';
 
@@ -89,7 +90,7 @@ export function compareMeaning(
 ): Comparison {
   // What is there already is updated by applying, and keeps its age.
   const applied = agedBy(after, before);
-  const books = [rulebook(before, settings), rulebook(applied, settings)] as const;
+  const books = rulebooks(before, applied, settings);
   const endpoints = endpointsOf([...before, ...applied], books, settings);
   const states = [before, applied] as const;
   const known = understanding(states, settings.rootNamespace);
@@ -116,6 +117,16 @@ export function compareMeaning(
     ...{ changes, more, endpoints: understood.length, assumed: known.assumed(understood) },
     unknown: notKnown(endpoints, known, states, settings.rootNamespace),
   };
+}
+
+/** Both states, so that the same call means the same to each. */
+export function rulebooks(
+  before: readonly Resource[],
+  after: readonly Resource[],
+  settings: MeshSettings,
+): readonly [Rulebook, Rulebook] {
+  const places = tokenPlaces([...before, ...after]);
+  return [rulebook(before, settings, places), rulebook(after, settings, places)];
 }
 
 /** `workloads of namespace dev gain GET /orders on orders in shop, port 8080 ...`. */

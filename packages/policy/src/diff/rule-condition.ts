@@ -20,6 +20,8 @@ export interface Place {
   readonly trust: TrustDomains;
   /** A token that the workload takes. */
   readonly accepted: Condition;
+  /** Nobody comes by mutual TLS here, so rules see neither a peer nor a server name. */
+  readonly plain: boolean;
 }
 
 type Read = (value: string) => Condition | undefined;
@@ -103,16 +105,17 @@ function known(key: string, own: string, place: Place): Read {
 /** The keys of `when` (Istio: "Authorization Policy Conditions"). */
 function readKey(key: string, own: string, place: Place): Read | typeof UNKNOWN {
   const { trust } = place;
+  const ofPeer = (test: (value: string) => Condition) => (place.plain ? () => NEVER : test);
   const ofToken = (test: Condition) => (place.protocol === 'http' ? all([place.accepted, test]) : undefined);
   switch (key) {
     case 'source.principal':
-      return (value) => principal(value, trust);
+      return ofPeer((value) => principal(value, trust));
     case 'source.namespace':
-      return namespace;
+      return ofPeer(namespace);
     case 'source.serviceAccount':
-      return (value) => account(value, own);
+      return ofPeer((value) => account(value, own));
     case 'source.trustDomain':
-      return (value) => trustDomains(value, trust);
+      return ofPeer((value) => trustDomains(value, trust));
     case 'source.ip':
     case 'remote.ip':
     case 'destination.ip':
@@ -120,7 +123,7 @@ function readKey(key: string, own: string, place: Place): Read | typeof UNKNOWN 
     case 'destination.port':
       return (value) => (/^\d{1,5}$/.test(value) ? (Number(value) === place.port ? ALWAYS : NEVER) : undefined);
     case 'connection.sni':
-      return (value) => text('connection.sni', readText(value));
+      return ofPeer((value) => text('connection.sni', readText(value)));
     case 'request.auth.principal':
       return (value) => ofToken(requestPrincipal(value));
     case 'request.auth.audiences':

@@ -7,7 +7,7 @@ import { actionOf, type CustomEffect, customEffects, isDryRun, providerOf } from
 import type { MeshConfig } from '../istio/mesh-config.ts';
 import type { Labels } from '../istio/object.ts';
 import { indexObjects, type MeshObjects } from '../istio/objects.ts';
-import { type PeerMode, peerModes } from '../istio/peer-authentication.ts';
+import { peerModes } from '../istio/peer-authentication.ts';
 import type { Resource } from '../istio/resources.ts';
 import type { AuthorizationPolicy, JwtRule, RequestAuthentication } from '../istio/security.ts';
 import type { TrustDomains } from '../istio/trust-domain.ts';
@@ -15,7 +15,7 @@ import { type WorkloadPort, workloadPorts } from '../istio/workload-ports.ts';
 import { type ProxyKind, proxyKinds } from '../istio/workloads.ts';
 import { ALWAYS, all, any, type Condition, flag, NEVER, not } from './condition.ts';
 import { looksAtPorts, type Place, portsNamed, ruleCondition } from './rule-condition.ts';
-import { type TokenConditions, tokenConditions } from './token-condition.ts';
+import { type TokenConditions, type TokenPlaces, tokenConditions, tokenPlaces } from './token-condition.ts';
 import { ofKind, type Protocol, type Workload } from './workloads.ts';
 
 /** What of the mesh's configuration policies depend on. */
@@ -29,6 +29,11 @@ export interface Guarded {
   readonly allowed: Condition;
   /** Policies that are enforced here, CUSTOM, DENY and ALLOW. */
   readonly policies: () => readonly EnforcedPolicy[];
+  /**
+   * The port takes no mutual TLS: sidecars that call it send plain text, and come as nobody. Who insists on TLS, as workspaces do, is
+   * not understood there.
+   */
+  readonly plain?: boolean;
   /** Why nothing is let in, whatever policies say. */
   readonly closed?: string;
 }
@@ -55,7 +60,12 @@ export interface Rulebook {
 
 type Policy = AuthorizationPolicy | RequestAuthentication;
 
-export function rulebook(resources: readonly Resource[], settings: MeshSettings): Rulebook {
+/** @param places where tokens stand, of all states that are compared */
+export function rulebook(
+  resources: readonly Resource[],
+  settings: MeshSettings,
+  places: TokenPlaces = tokenPlaces(resources),
+): Rulebook {
   const objects = indexObjects(resources);
   const kindOf = proxyKinds(objects.all('Gateway'));
   // A dry run of CUSTOM may refuse all the same.
@@ -101,16 +111,20 @@ export function rulebook(resources: readonly Resource[], settings: MeshSettings)
     const key = [protocol, layers.map(portOf).join(), mode, tokenKey, idsOf(layers)].join('|');
     return once(`at ${key}`, (): Guarded => {
       const { accepted, tolerable } =
-        protocol === 'tcp' ? NO_TOKENS : once(`tokens ${tokenKey}`, () => tokenConditions(jwtRules(requests)));
-      const place: Place = { protocol, port, trust: settings, accepted };
+        protocol === 'tcp' ? NO_TOKENS : once(`tokens ${tokenKey}`, () => tokenConditions(jwtRules(requests), places));
+      const plain = mode === 'DISABLE';
+      const place: Place = { protocol, port, trust: settings, accepted, plain };
+      // Envoy asks authorizers before it has looked at tokens (pilot/pkg/networking/core/listener_builder.go).
+      const early: Place = { ...place, accepted: NEVER };
+      const placeOf = (policy: AuthorizationPolicy) => (actionOf(policy) === 'CUSTOM' ? early : place);
       const rulesOf = (policy: AuthorizationPolicy): readonly Condition[] => {
-        const id = `rules ${numbers.get(policy)}|${protocol}|${tokenKey}|${looksAtPorts(policy) ? (port ?? 'other') : ''}`;
-        return once(id, () => (policy.spec.rules ?? []).map((rule) => ruleCondition(rule, policy, place)));
+        const id = `rules ${numbers.get(policy)}|${protocol}|${tokenKey}|${looksAtPorts(policy) ? (port ?? 'other') : ''}|${plain}`;
+        return once(id, () => (policy.spec.rules ?? []).map((rule) => ruleCondition(rule, policy, placeOf(policy))));
       };
       /** By layers, which many workloads share: each is one formula for all of them. */
       const matching = (action: string): readonly Condition[] =>
         layers.flatMap((layer) => {
-          const id = `layer ${action}|${idOf(layer)}|${protocol}|${tokenKey}|${portOf(layer)}`;
+          const id = `layer ${action}|${idOf(layer)}|${protocol}|${tokenKey}|${portOf(layer)}|${plain}`;
           const some = once(id, () => layer.filter((policy) => actionOf(policy) === action));
           return some.length === 0 ? [] : [once(`any ${id}`, () => any(some.map((policy) => any(rulesOf(policy)))))];
         });
@@ -122,7 +136,7 @@ export function rulebook(resources: readonly Resource[], settings: MeshSettings)
       const customOf = (effect: CustomEffect) => customs.filter((policy) => effectOf(policy) === effect);
       const matched = (some: readonly AuthorizationPolicy[]) => any(some.map((policy) => any(rulesOf(policy))));
       const allowed = all([
-        PEERS[mode],
+        mode === 'STRICT' ? flag('peer') : ALWAYS,
         tolerable,
         not(matched(customOf('refused'))),
         ...[...Map.groupBy(customOf('asked'), providerOf)].map(([provider, some]) =>
@@ -141,7 +155,7 @@ export function rulebook(resources: readonly Resource[], settings: MeshSettings)
           ...{ policy, rules: rulesOf(policy) },
           refuses: actionOf(policy) === 'CUSTOM' && effectOf(policy) === 'refused',
         }));
-      return { key, allowed, policies };
+      return { key, allowed, policies, plain };
     });
   };
   return {
@@ -169,12 +183,6 @@ const EMPTY: readonly never[] = [];
 const NO_LAYERS: Layers<never> = [EMPTY, EMPTY, EMPTY];
 
 const NO_TOKENS: TokenConditions = { accepted: NEVER, tolerable: ALWAYS };
-
-const PEERS: Readonly<Record<PeerMode['mode'], Condition>> = {
-  STRICT: flag('peer'),
-  PERMISSIVE: ALWAYS,
-  DISABLE: not(flag('peer')),
-};
 
 const NOT_HTTP: Guarded = {
   ...{ key: 'not-http', allowed: NEVER, policies: () => [] },

@@ -2,6 +2,7 @@
  * What policies ask of the token on a request. Its facts count only where the workload takes its issuer, which depends on the
  * RequestAuthentications there. Source: Istio's pilot/pkg/security/authz/model (requestPrincipalGenerator and others).
  */
+import type { Resource } from '../istio/resources.ts';
 import type { JwtRule } from '../istio/security.ts';
 import { ALWAYS, all, any, type Condition, flag, NEVER, not, type TextField, text } from './condition.ts';
 import { readText, type TextTest } from './text-test.ts';
@@ -15,24 +16,42 @@ export interface TokenConditions {
   readonly tolerable: Condition;
 }
 
-/** @param rules of every RequestAuthentication of a workload; without any, tokens are not looked at */
-export function tokenConditions(rules: readonly JwtRule[]): TokenConditions {
-  const byIssuer = Map.groupBy(
-    rules.filter(({ issuer }) => issuer),
-    ({ issuer }) => issuer!,
-  );
-  const taken: Condition[] = [];
-  const foreign: Condition[] = [];
-  for (const [issuer, ofIssuer] of byIssuer) {
-    const from = text('token.issuer', { form: 'exact', text: issuer });
-    const open = ofIssuer.some(({ audiences }) => !audiences?.length);
-    const named = ofIssuer.flatMap(({ audiences }) => audiences ?? []);
-    const meant = open ? ALWAYS : any(named.map((one) => text('token.claim:aud', { form: 'exact', text: one })));
-    taken.push(all([from, meant]));
-    foreign.push(all([from, not(meant)]));
+/** Where a token stands that verifies, by its issuer: wherever some rule about that issuer looks. */
+export type TokenPlaces = ReadonlyMap<string, ReadonlySet<string>>;
+
+/** @param resources of all states that are compared: the same token is shown to each */
+export function tokenPlaces(resources: readonly Resource[]): TokenPlaces {
+  const places = new Map<string, Set<string>>();
+  for (const one of resources) {
+    for (const rule of one.kind === 'RequestAuthentication' ? (one.spec.jwtRules ?? []) : []) {
+      const known = places.get(rule.issuer ?? '') ?? new Set();
+      for (const location of locationsOf([rule])) known.add(location);
+      places.set(rule.issuer ?? '', known);
+    }
   }
-  const unverified = locationsOf(rules).map((location) => flag(`unverified:${location}`));
-  return { accepted: any(taken), tolerable: not(any([...foreign, ...unverified])) };
+  return places;
+}
+
+/**
+ * As Envoy carries out the requirement that istiod writes, "any of the rules, or no token": a rule takes a token of its issuer and
+ * audiences where nothing that it finds in its places fails to verify. One rule that takes a token is enough, whatever stands in
+ * places of others. Otherwise none of the rules may find a token, also not one of an issuer that none of them is about.
+ * @param rules of every RequestAuthentication of a workload; without any, tokens are not looked at
+ */
+export function tokenConditions(rules: readonly JwtRule[], places: TokenPlaces): TokenConditions {
+  const of = (issuer: string | undefined) => text('token.issuer', issuer ? { form: 'exact', text: issuer } : PRESENT);
+  const taken = rules.map(({ issuer, audiences, ...rule }) => {
+    const meant = (audiences ?? []).map((one) => text('token.claim:aud', { form: 'exact', text: one }));
+    const unverified = locationsOf([rule]).map((location) => flag(`unverified:${location}`));
+    return all([of(issuer), meant.length > 0 ? any(meant) : ALWAYS, not(any(unverified))]);
+  });
+  const looked = locationsOf(rules);
+  const found = [
+    ...[...places].flatMap(([issuer, where]) => (looked.some((one) => where.has(one)) ? [of(issuer)] : [])),
+    ...looked.map((location) => flag(`unverified:${location}`)),
+  ];
+  const accepted = any(taken);
+  return { accepted, tolerable: any([accepted, not(any(found))]) };
 }
 
 /** Where a workload with these rules looks for tokens: `header x-token`, `parameter token`, `cookie token`. */

@@ -77,6 +77,8 @@ export function grantsThatCan(
       // A port may be granted under the names of several Services.
       for (const { one, to } of leading) {
         if (!to.some((other) => isSame(other, endpoint))) continue;
+        // Workspaces always come by mutual TLS.
+        if (endpoint.guard.peerMode(endpoint.port).mode === 'DISABLE') continue;
         const asHolder = (claims: ClaimValues): Judged =>
           judge(
             endpoint,

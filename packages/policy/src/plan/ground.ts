@@ -1,8 +1,9 @@
 /** What a change of the access file is judged on: both states of the mesh, every port in them, and the sets that matter. */
 import { grantNamespace } from '@meshpass/identity';
-import { type Endpoint, endpointsOf, type Pair, pairUp, realCalls } from '../diff/compare.ts';
+import { type Endpoint, endpointsOf, type Pair, pairUp, realCalls, rulebooks } from '../diff/compare.ts';
 import { all, any, type Condition, type FlagField, flag, not, testsOf, text } from '../diff/condition.ts';
-import { type Guarded, type MeshSettings, type Rulebook, rulebook } from '../diff/rulebook.ts';
+import type { Node } from '../diff/diagram.ts';
+import type { Guarded, MeshSettings, Rulebook } from '../diff/rulebook.ts';
 import { createSpace, type Space } from '../diff/space.ts';
 import { ofKind } from '../diff/workloads.ts';
 import type { Resource } from '../istio/resources.ts';
@@ -58,7 +59,7 @@ export interface Ground {
 /** @throws MeshpassError `policy_too_large` */
 export function groundOf(change: Change): Ground {
   const { before, after, settings, tokens } = change;
-  const books = [rulebook(before, settings), rulebook(after, settings)] as const;
+  const books = rulebooks(before, after, settings);
   const endpoints = endpointsOf([...before, ...after], books, settings);
   const pairs = pairUp(endpoints, books);
   const guards = pairs.flatMap((pair) => pair.guards);
@@ -97,6 +98,12 @@ export function groundOf(change: Change): Ground {
     given: givenOf(tokens),
     open: [openHosts(before), openHosts(after)],
   };
+}
+
+/** What a port lets in. Workspaces always come by mutual TLS, so a port that takes none lets no holder in. */
+export function letIn({ space, holders }: Pick<Ground, 'space' | 'holders'>, { allowed, plain }: Guarded): Node {
+  const { diagram, set } = space;
+  return plain ? diagram.minus(set(allowed), set(holders)) : set(allowed);
 }
 
 /** As Endpoint.services names it. */

@@ -5,7 +5,7 @@
 import type { Endpoint } from '../diff/compare.ts';
 import { NONE } from '../diff/diagram.ts';
 import { type Finding, findingsOf, type Suspicion } from './finding.ts';
-import { type GrantedPort, type Ground, serviceOf } from './ground.ts';
+import { type GrantedPort, type Ground, letIn, serviceOf } from './ground.ts';
 
 /** @returns nothing where the change may be applied as it is */
 export function prove(ground: Ground): readonly Finding[] {
@@ -21,16 +21,17 @@ function proveGrants(ground: Ground): readonly Finding[] {
   return endpoints.flatMap((endpoint) => {
     const guard = books[1].at(endpoint.workload, endpoint.port, endpoint.protocol);
     const at = { where: [endpoint], guard };
+    const lets = letIn(ground, guard);
     return endpoint.services.flatMap((service) => {
       const here = (byService.get(service) ?? []).filter(({ target }) => speaks(target) === endpoint.protocol);
       if (here.length === 0) return [];
       const refused = here.map(({ grant: { grant }, target, calls }): Suspicion => {
         const wanted = diagram.and(set(calls), set(ground.agreed));
         // What is written out is promised. A whole port is what the mesh lets through on it, if that is anything.
-        const works = !target.target.allow && diagram.and(wanted, set(guard.allowed)) !== NONE;
+        const works = !target.target.allow && diagram.and(wanted, lets) !== NONE;
         return {
           ...{ ...at, kind: works ? 'note' : 'grant-does-not-work', grant: grant.name, given },
-          calls: diagram.minus(wanted, set(guard.allowed)),
+          calls: diagram.minus(wanted, lets),
           sentence: ({ what }) =>
             works
               ? `a part of grant ${grant.name} is refused: ${what}`
@@ -39,7 +40,7 @@ function proveGrants(ground: Ground): readonly Finding[] {
         };
       });
       const named = withText('connection.sni', here[0]!.target.sni);
-      const reached = diagram.andAll([set(guard.allowed), set(ground.holders), named]);
+      const reached = diagram.andAll([lets, set(ground.holders), named]);
       const more: Suspicion = {
         ...{ ...at, kind: 'reaches-more' },
         calls: diagram.minus(reached, diagram.orAll(here.map(({ calls }) => set(calls)))),
@@ -55,7 +56,7 @@ function proveRest(ground: Ground): readonly Finding[] {
   const { space, pairs, holders, grantedNames, ourTokens } = ground;
   const { diagram, set } = space;
   return pairs.flatMap(({ guards: [was, is], where }) => {
-    const [passed, passes] = [set(was.allowed), set(is.allowed)];
+    const [passed, passes] = [letIn(ground, was), letIn(ground, is)];
     const gained = diagram.minus(diagram.minus(passes, passed), set(holders));
     const lost = diagram.minus(diagram.minus(passed, passes), set(holders));
     const suspicions: Suspicion[] = [

@@ -2,7 +2,7 @@
 import type { Endpoint } from '../diff/compare.ts';
 import { NONE, type Node } from '../diff/diagram.ts';
 import { say } from '../diff/say.ts';
-import type { Ground } from './ground.ts';
+import { type Ground, letIn } from './ground.ts';
 
 export interface ReachChange {
   readonly grant: string;
@@ -20,8 +20,8 @@ export function reachChanges(ground: Ground, clusterDomain: string): readonly Re
   const found = new Map<string, ReachChange>();
   const reached = (state: 0 | 1, endpoint: Endpoint, service: Service): Node => {
     if (!open[state].has(service.host)) return NONE;
-    const { allowed } = books[state].at(endpoint.workload, endpoint.port, endpoint.protocol);
-    return diagram.andAll([set(allowed), set(prepared), set(agreed), withText('connection.sni', service.sni)]);
+    const allowed = letIn(ground, books[state].at(endpoint.workload, endpoint.port, endpoint.protocol));
+    return diagram.andAll([allowed, set(prepared), set(agreed), withText('connection.sni', service.sni)]);
   };
   for (const endpoint of endpoints) {
     for (const name of endpoint.services) {

@@ -10,12 +10,12 @@ import { all, type Condition, flag, text } from '../diff/condition.ts';
 import { EVERY, NONE, type Node } from '../diff/diagram.ts';
 import { formatCall, say } from '../diff/say.ts';
 import { readPath, readText } from '../diff/text-test.ts';
-import { verdict } from '../diff/verdict.ts';
+import { type Verdict, verdict } from '../diff/verdict.ts';
 import { loadObject } from '../istio/load.ts';
 import type { Resource } from '../istio/resources.ts';
 import type { Access, IdentityTokens, Mesh } from '../model.ts';
 import { holderOf } from '../plan/granted.ts';
-import { type Ground, groundOf } from '../plan/ground.ts';
+import { type Ground, groundOf, letIn } from '../plan/ground.ts';
 import { isOurs, type MeshShape, meshOf, settingsOf } from '../plan/mesh-of.ts';
 import { claimsRequired } from '../required-claims.ts';
 import { resolveAccess } from '../resolve.ts';
@@ -105,9 +105,10 @@ function decideCase(one: PolicyCase, bench: Bench): Decided {
       told.push('the mesh gateway does not pass it on');
       continue;
     }
-    const verdicts = endpoints.map(({ workload, port, protocol }) =>
-      verdict(ground.books[1].at(workload, port, protocol), call),
-    );
+    const verdicts = endpoints.map(({ workload, port, protocol }): Verdict => {
+      const guarded = ground.books[1].at(workload, port, protocol);
+      return grant !== undefined && guarded.plain ? NO_MUTUAL_TLS : verdict(guarded, call);
+    });
     const refusal = verdicts.find(({ allowed }) => !allowed);
     const decisive = refusal ?? verdicts[0]!;
     if (decisive.policy) touched.rules.add(`${keyOf(decisive.policy)}#${decisive.rule}`);
@@ -122,6 +123,9 @@ function decideCase(one: PolicyCase, bench: Bench): Decided {
   }
   return judge(one, false, told.join('; '), []);
 }
+
+/** Workspaces come by no other way. */
+const NO_MUTUAL_TLS: Verdict = { allowed: false, reason: 'the port takes no mutual TLS' };
 
 function judge({ expect, by }: PolicyCase, allowed: boolean, reason: string, names: readonly string[]): Decided {
   const verdict = allowed ? 'allowed' : 'refused';
@@ -252,7 +256,7 @@ function show(property: PolicyProperty, condition: Condition, { ground, mesh }: 
         set(ground.real),
         property.expect === 'allowed' ? set(ground.agreed) : EVERY,
       ]);
-      const allowed = through ? set(books[1].at(endpoint.workload, endpoint.port, endpoint.protocol).allowed) : NONE;
+      const allowed = through ? letIn(ground, books[1].at(endpoint.workload, endpoint.port, endpoint.protocol)) : NONE;
       const otherwise = property.expect === 'refused' ? diagram.and(asked, allowed) : diagram.minus(asked, allowed);
       if (otherwise !== NONE) return { passed: false, said: tell(ground, otherwise, endpoint, property.expect) };
     }

@@ -20,18 +20,18 @@ export function seeded(seed: number): Random {
 const NAMESPACES = ['shop', 'dev', 'shop-eu'];
 const ACCOUNTS = ['orders', 'web', 'order'];
 const DOMAINS = ['cluster.local', 'old.example', 'other.example'];
-const PATHS = ['/', '/a', '/a/b', '/ab', '/a/b/c', '/admin', '/admin/x/y', '/b'];
-const METHODS = ['GET', 'POST', 'DELETE', 'GETS'];
+export const PATHS = ['/', '/a', '/a/b', '/ab', '/a/b/c', '/admin', '/admin/x/y', '/b'];
+export const METHODS = ['GET', 'POST', 'DELETE', 'GETS'];
 const HOSTS = ['orders.shop', 'ORDERS.shop:8080', 'web.dev', 'orders.shop.evil'];
 const SNIS = ['outbound_.8080_._.orders.shop', 'outbound_.80_._.web.dev', 'x'];
-const ISSUERS = ['https://a.example', 'https://b.example/', 'https://c.example'];
+export const ISSUERS = ['https://a.example', 'https://b.example/', 'https://c.example'];
 const SUBJECTS = ['alice', 'alina', 'bob'];
 const CLAIMS = ['sre', 'sres', 'dev'];
 const IPS = ['10.0.0.1', '10.1.2.3', '192.168.1.1', '2001:db8::1', '11.0.0.0'];
 const RANGES = ['10.0.0.0/8', '10.1.0.0/16', '10.1.2.3', '192.168.0.0/16', '2001:db8::/32', '0.0.0.0/0'];
 const TEMPLATES = ['/a/{*}', '/a/{**}', '/{*}/b', '/{*}/x/{**}', '/admin/{*}/y'];
 
-const pick = <T>(random: Random, from: readonly T[]): T => from[Math.floor(random() * from.length)]!;
+export const pick = <T>(random: Random, from: readonly T[]): T => from[Math.floor(random() * from.length)]!;
 
 /** A value as a policy may write it: whole, or with a star at one end. */
 function wild(random: Random, word: string): string {
@@ -47,12 +47,13 @@ function principal(random: Random): string {
   return wild(random, `${pick(random, DOMAINS)}/ns/${pick(random, NAMESPACES)}/sa/${pick(random, ACCOUNTS)}`);
 }
 
-const some = <T>(random: Random, make: () => T): T[] => Array.from({ length: 1 + Math.floor(random() * 2) }, make);
-const maybe = (random: Random, likely: number, name: string, make: () => unknown): object =>
+export const some = <T>(random: Random, make: () => T): T[] =>
+  Array.from({ length: 1 + Math.floor(random() * 2) }, make);
+export const maybe = (random: Random, likely: number, name: string, make: () => unknown): object =>
   random() < likely ? { [name]: make() } : {};
 
 /** A rule of everything that may stand in one. */
-function rule(random: Random): object {
+export function rule(random: Random): object {
   const source = () => ({
     ...maybe(random, 0.25, 'principals', () => some(random, () => principal(random))),
     ...maybe(random, 0.15, 'notPrincipals', () => some(random, () => principal(random))),

@@ -1,0 +1,36 @@
+/** Counts what was asked and what could not be answered, and keeps the first contradictions. */
+export interface Contradiction {
+  readonly round: number;
+  readonly claim: string;
+  readonly detail: unknown;
+}
+
+export class Tally {
+  questions = 0;
+  unknown = 0;
+  allowed = 0;
+  readonly contradictions: Contradiction[] = [];
+  readonly byClaim = new Map<string, number>();
+
+  /** One question: what the evaluator says, and whether a command says otherwise. */
+  ask(claim: string, round: number, agrees: boolean, allowed: boolean, detail: () => unknown): void {
+    this.questions++;
+    if (allowed) this.allowed++;
+    this.byClaim.set(claim, (this.byClaim.get(claim) ?? 0) + 1);
+    if (!agrees && this.contradictions.length < MOST) this.contradictions.push({ round, claim, detail: detail() });
+  }
+
+  /** A question that one of the two cannot be asked, or does not answer. */
+  skip(): void {
+    this.questions++;
+    this.unknown++;
+  }
+
+  summary(): string {
+    const share = ((100 * this.unknown) / Math.max(1, this.questions)).toFixed(2);
+    const claims = [...this.byClaim].map(([claim, count]) => `${claim} ${count}`).join(', ');
+    return `${this.questions} questions, ${this.contradictions.length} contradictions, ${share} % unknown (${claims})`;
+  }
+}
+
+const MOST = 20;
