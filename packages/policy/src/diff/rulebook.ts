@@ -16,7 +16,7 @@ import { type ProxyKind, proxyKinds } from '../istio/workloads.ts';
 import { ALWAYS, all, any, type Condition, flag, NEVER, not } from './condition.ts';
 import { looksAtPorts, type Place, portsNamed, ruleCondition } from './rule-condition.ts';
 import { type TokenConditions, type TokenPlaces, tokenConditions, tokenPlaces } from './token-condition.ts';
-import { ofKind, type Protocol, type Workload } from './workloads.ts';
+import type { Protocol, Workload } from './workloads.ts';
 
 /** What of the mesh's configuration policies depend on. */
 export type MeshSettings = Pick<MeshConfig, 'rootNamespace' | keyof TrustDomains> &
@@ -161,7 +161,12 @@ export function rulebook(
   return {
     at,
     portsOf,
-    portsNamed: [...new Set(ofKind(resources, 'AuthorizationPolicy').flatMap(portsNamed))].sort((a, b) => a - b),
+    portsNamed: [
+      ...new Set([
+        ...objects.all('AuthorizationPolicy').flatMap(portsNamed),
+        ...objects.all('PeerAuthentication').flatMap(({ spec }) => Object.keys(spec.portLevelMtls ?? {}).map(Number)),
+      ]),
+    ].sort((a, b) => a - b),
   };
 }
 

@@ -2,6 +2,7 @@
 import type { Call as DiffCall } from '../../src/diff/call.ts';
 import { meets } from '../../src/diff/call.ts';
 import { type Change, compareMeaning, type Endpoint, endpointsOf, rulebooks } from '../../src/diff/compare.ts';
+import { understanding } from '../../src/diff/not-known.ts';
 import type { Rulebook } from '../../src/diff/rulebook.ts';
 import { type TokenPlaces, tokenPlaces } from '../../src/diff/token-condition.ts';
 import { type Guard, guardOf } from '../../src/evaluate/guard.ts';
@@ -35,10 +36,12 @@ export function askDiff(tally: Tally, round: number, random: Random, pair: Pair,
   const endpoints = endpointsOf([...before, ...after], books, config).filter(
     ({ workload }) => workload.namespace === 'shop',
   );
+  const known = understanding([before, after], config.rootNamespace);
   const guards = guardsOf(views);
   const portOf = ({ workload, port }: Endpoint): number => {
     if (port !== undefined) return port;
-    const named = endpoints.filter((one) => one.workload === workload).map((one) => one.port);
+    const key = workloadKey(workload);
+    const named = endpoints.filter((one) => workloadKey(one.workload) === key).map((one) => one.port);
     return pick(
       random,
       OTHER_PORTS.filter((one) => !named.includes(one)),
@@ -50,7 +53,11 @@ export function askDiff(tally: Tally, round: number, random: Random, pair: Pair,
       askExample(tally, round, change, endpoint, portOf(endpoint), guards(endpoint), places, config);
   }
   for (let left = most; left > 0 && endpoints.length > 0; left--) {
-    const endpoint = endpoints[Math.floor(random() * endpoints.length)]!;
+    const endpoint = pick(random, endpoints);
+    if (known.unknownAt(endpoint) !== undefined) {
+      tally.skip();
+      continue;
+    }
     askCall(
       tally,
       round,
@@ -116,10 +123,8 @@ function askCall(
     return decision.allowed;
   });
   // Where diff lists no change at a port, no call changes there.
-  const listed =
-    more || changes.some(({ where }) => where.some((one) => one.workload === workload && one.port === port));
-  const named = changes.some(({ where }) => where.some((one) => nameOf(one) === nameOf(endpoint)));
-  tally.ask('diff: no change', round, decided[0] === decided[1] || listed || named, decided[1]!, () => ({
+  const listed = more || changes.some(({ where }) => where.some((one) => nameOf(one) === nameOf(endpoint)));
+  tally.ask('diff: no change', round, decided[0] === decided[1] || listed, decided[1]!, () => ({
     ...{ endpoint: nameOf(endpoint), decided, call },
   }));
 }
@@ -128,7 +133,7 @@ function askCall(
 function guardsOf(views: readonly [MeshView, MeshView]): (endpoint: Endpoint) => readonly [Guard, Guard] {
   const known = new Map<string, readonly [Guard, Guard]>();
   return ({ workload }) => {
-    const key = JSON.stringify([workload.namespace, workload.labels, [...workload.portNames]]);
+    const key = workloadKey(workload);
     let pair = known.get(key);
     if (!pair) {
       const [was, is] = views.map((view) => {
@@ -144,5 +149,9 @@ function guardsOf(views: readonly [MeshView, MeshView]): (endpoint: Endpoint) =>
 }
 
 function nameOf({ workload, port, protocol }: Endpoint): string {
-  return JSON.stringify([workload.namespace, workload.labels, [...workload.portNames], port, protocol]);
+  return `${workloadKey(workload)} ${port ?? 'other'} ${protocol}`;
+}
+
+function workloadKey({ namespace, labels, portNames }: Endpoint['workload']): string {
+  return JSON.stringify([namespace, labels, [...portNames]]);
 }
