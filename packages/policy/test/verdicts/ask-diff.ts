@@ -85,7 +85,10 @@ function askExample(
   config: MeshConfig,
 ): void {
   const call = asCall(example, port, endpoint.protocol, places, config);
-  if (!call) return tally.skip();
+  if (!call) {
+    tally.skip();
+    return;
+  }
   const [before, after] = [was.decide(call), is.decide(call)];
   const agrees = kind === 'gains' ? !before.allowed && after.allowed : before.allowed && !after.allowed;
   tally.ask('diff: example', round, agrees, after.allowed, () => ({
@@ -113,7 +116,10 @@ function askCall(
 ): void {
   const { workload, port, protocol } = endpoint;
   const call = asCall(told, actual, protocol, places, config);
-  if (!call) return tally.skip();
+  if (!call) {
+    tally.skip();
+    return;
+  }
   const decided = pair.map((guard, index) => {
     const decision = guard.decide(call);
     const said = meets(told, books[index]!.at(workload, port, protocol).allowed);

@@ -95,6 +95,6 @@ function nest(claims: Record<string, unknown>, [first, ...rest]: readonly string
     claims[first] = values;
     return;
   }
-  const inner = (claims[first] ??= {}) as Record<string, unknown>;
-  nest(inner, rest, values);
+  claims[first] ??= {};
+  nest(claims[first] as Record<string, unknown>, rest, values);
 }
