@@ -4,12 +4,13 @@ import type { ServerResponse } from 'node:http';
 import type { Logger } from 'pino';
 import { createLosses } from './attest/losses.ts';
 import type { AdmittedLog } from './audit/admit.ts';
-import type { AuditContext } from './audit/audited.ts';
 import { createChain } from './audit/chain.ts';
 import type { CheckpointSink } from './audit/checkpoint-sink.ts';
 import { createCheckpoints } from './audit/checkpoints.ts';
+import { auditContext } from './audit/context.ts';
 import { auditRow, draftEvent } from './audit/event.ts';
 import { createJournal } from './audit/journal.ts';
+import { createMeter } from './audit/meter.ts';
 import { namedRules } from './audit/rule.ts';
 import type { BrokerConfig } from './config.ts';
 import { createApp } from './http/app.ts';
@@ -21,6 +22,7 @@ import { createOperators } from './http/operator-token.ts';
 import { proxyChecker, sourceReader } from './http/source.ts';
 import type { OperatorListener } from './http/standby.ts';
 import { labOnlyFeed, labOnlyLiveIndex } from './lab-only-break-revocation.ts';
+import { rememberRefused } from './mesh/refused-tokens.ts';
 import type { Metrics } from './metrics.ts';
 import { policyChanges } from './policy/change.ts';
 import { type PolicyWatch, watchPolicy } from './policy/watch.ts';
@@ -130,26 +132,12 @@ export async function startActive(
   };
   const { authorize } = parts;
   const sessions = { ...closing, authorize, mesh, losses };
-  const audit: AuditContext = {
-    journal,
-    clock,
-    ruleOf,
-    observe: (draft, outcome, error) => {
-      metrics.decision(draft.action, outcome, error?.code ?? '');
-      if (!error) return;
-      const { code, message, detail, cause } = error;
-      log.info(
-        { decision: draft.id, action: draft.action, session: draft.sessionId, code, message, detail, err: cause },
-        'refused',
-      );
-    },
-  };
+  const meter = createMeter({ journal, clock, random, onMetered: metrics.metered, onFailure: failed('audit') });
+  const audit = auditContext({ journal, clock, meter, ruleOf, metrics, log });
   const streams = new Set<ServerResponse>();
   let stopping = false;
-  const connections = createConnections({
-    perSource: config.maxStrangersPerSource,
-    isProxy: proxyChecker(config.trustedProxies),
-  });
+  const { trustedProxies, maxStrangersPerSource: perSource } = config;
+  const connections = createConnections({ perSource, isProxy: proxyChecker(trustedProxies) });
   const issuer = {
     ...{ signer: parts.signer, issuer: config.publicUrl, audience: config.tokenAudience, life: config.tokenSeconds },
     ...{ clock, random },
@@ -210,7 +198,7 @@ export async function startActive(
             onEvents: metrics.githubEvents,
           },
     liveSessions: live,
-    reviewEdgeToken: parts.reviewEdgeToken,
+    reviewEdgeToken: parts.reviewEdgeToken && rememberRefused(parts.reviewEdgeToken, clock),
     leases,
     stopping: () => stopping,
     connections,
@@ -256,16 +244,15 @@ export async function startActive(
     });
   const stopRotation = rotation.start();
   const announcing = setInterval(() => void store.announce(shared()).catch(failed('store')), ANNOUNCE_MS).unref();
+  const stopMeter = meter.start();
   const stopCheckpoints = checkpoints.start(config.auditCheckpointSeconds);
   const stopSweeping = startSweeping({ ...sessions, store, revoker: parts.revoker });
   if (parts.github) {
     const { githubSweepSeconds: sweepSeconds, githubMemberSeconds: memberSeconds } = config;
     watch = startWatching({ ...parts.github, sessions, sweepSeconds, memberSeconds, onFailure: failed('github') });
   }
-  const listener = await listenTls(app, config.listen, {
-    ...{ files: config.tls, connections },
-    onFailure: failed('tls'),
-  });
+  const tls = { files: config.tls, connections, onFailure: failed('tls') };
+  const listener = await listenTls(app, config.listen, tls);
   operator.show(
     createOperatorApp({
       ...{ store, mesh, metrics, admin, auditLog, drill, trust, policy },
@@ -289,6 +276,7 @@ export async function startActive(
   };
   const stop = async () => {
     await stopServing(STOP_PATIENCE_MS);
+    await stopMeter();
     await lifecycle('broker.stop', { sessions: live.size() }).catch(failed('store'));
     await journal.flush();
     await leases.stop();

@@ -7,6 +7,8 @@ export interface Metrics {
   readonly request: (route: string, status: number, seconds: number) => void;
   readonly batch: (entries: number, seconds: number) => void;
   readonly closed: (cause: string) => void;
+  /** A refusal that is counted, and has no row of its own in the audit log. */
+  readonly metered: (action: string, code: string) => void;
   readonly failure: (where: string) => void;
   /** Events of GitHub's audit log that concern Codespaces and members. */
   readonly githubEvents: (count: number) => void;
@@ -70,6 +72,12 @@ export function createMetrics(): Metrics {
     name: 'meshpass_sessions_closed_total',
     help: 'Sessions that ended',
     labelNames: ['cause'],
+    registers,
+  });
+  const metered = new Counter({
+    name: 'meshpass_refusals_metered_total',
+    help: 'Refusals of strangers that are summed up in the audit log',
+    labelNames: ['action', 'code'],
     registers,
   });
   const failures = new Counter({
@@ -154,6 +162,7 @@ export function createMetrics(): Metrics {
       commits.observe(seconds);
     },
     closed: (cause) => closed.inc({ cause }),
+    metered: (action, code) => metered.inc({ action, code }),
     failure: (where) => failures.inc({ where }),
     githubEvents: (count) => githubEvents.inc(count),
     measure: (given) => {

@@ -1,17 +1,22 @@
 /**
  * One decision, one row, whichever way the request leaves. The row of an allowed decision is written in the transaction
- * that makes it true; the row of a refusal is durable before the refusal is answered.
+ * that makes it true; the row of a refusal is durable before the refusal is answered. Refusals of strangers beyond what each
+ * source may write are counted instead (meter.ts).
  */
 import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
+import { groupOf } from '../http/source.ts';
 import type { Clock } from '../instant.ts';
 import { auditRow, type Draft } from './event.ts';
 import type { Entry, Journal } from './journal.ts';
+import type { Meter } from './meter.ts';
 
 export interface AuditContext {
   readonly journal: Journal;
   readonly clock: Clock;
   /** Grants, by name, each with the place that gives it. */
   readonly ruleOf?: (grants: string) => string | undefined;
+  /** Bounds the rows of refused strangers; absent: each has its own. */
+  readonly meter?: Pick<Meter, 'admit'>;
   /** Told once a decision: for metrics and log. */
   readonly observe: (draft: Draft, outcome: 'allowed' | 'refused', error?: MeshpassError) => void;
 }
@@ -37,13 +42,21 @@ export async function audited<T>(context: AuditContext, draft: Draft, act: (comm
   } catch (thrown) {
     const error = toMeshpassError(thrown);
     if (committed) throw error;
+    draft.metered =
+      isStranger(draft) && context.meter?.admit(draft, error.code, groupOf(draft.source ?? 'unknown')) === false;
     context.observe(draft, 'refused', error);
+    if (draft.metered) throw error;
     const reason = typeof error.detail.reason === 'string' ? `${error.message} ${error.detail.reason}` : error.message;
     learnRule(context, draft);
     const row = auditRow(draft, 'refused', reason, error.code, context.clock());
     await context.journal.write({ audit: [row] });
     throw error;
   }
+}
+
+/** Nothing that was proven says who it is: neither a session, nor a subject that its issuer confirmed, nor a token of ours. */
+function isStranger({ known, sessionId, subject }: Draft): boolean {
+  return !known && sessionId === undefined && subject === undefined;
 }
 
 function learnRule({ ruleOf }: AuditContext, draft: Draft): void {

@@ -36,6 +36,8 @@ export interface Draft extends Origin {
   readonly action: Action;
   /** Whoever asks has shown a token that only an operator, an edge or GitHub has. Subject and session are known besides. */
   known?: boolean;
+  /** Its refusal was counted, and has no row of its own. */
+  metered?: boolean;
   subject?: string | undefined;
   login?: string | undefined;
   issuer?: string | undefined;

@@ -46,6 +46,6 @@ export async function decide(
       ? new Response(null, { status: 204, headers: { 'cache-control': 'no-store' } })
       : new Response(JSON.stringify(body), { headers: NO_STORE });
   } catch (thrown) {
-    return refusal(toMeshpassError(thrown), draft.id, options.atTokenEndpoint);
+    return refusal(toMeshpassError(thrown), draft.metered ? undefined : draft.id, options.atTokenEndpoint);
   }
 }

@@ -3,14 +3,16 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { type EdgeDecision, EdgeDecisions, MeshpassError } from '@meshpass/identity';
 import type { Hono } from 'hono';
+import { createAllowance } from '../allowance.ts';
 import type { AuditContext } from '../audit/audited.ts';
-import { auditRow, draftEvent } from '../audit/event.ts';
+import { auditRow, type Draft, draftEvent } from '../audit/event.ts';
 import type { Journal } from '../audit/journal.ts';
 import type { Feed } from '../session/feed.ts';
 import type { LiveIndex } from '../session/live.ts';
 import { readJson } from './body.ts';
 import type { Connections } from './connections.ts';
 import { type DecideContext, decide, type Env } from './decide.ts';
+import { groupOf } from './source.ts';
 
 export interface EdgeContext extends DecideContext {
   readonly feed: Feed;
@@ -23,22 +25,40 @@ export interface EdgeContext extends DecideContext {
   readonly streams: Set<ServerResponse>;
 }
 
+/** TokenReviews that end in a refusal, of one source: at once, and a second. */
+const ATTEMPTS = { atOnce: 20, perSecond: 0.2 };
+const EDGE_MS = 3_600_000;
 const MAX_DECISIONS_BODY = 1024 * 1024;
 /** An edge that reads slower than this is cut off; it comes back and gets a snapshot. */
 const MAX_QUEUED = 8 * 1024 * 1024;
 
 export function edgeRoutes(app: Hono<Env>, context: EdgeContext): void {
-  const authorize = async ({ headers, socket }: IncomingMessage) => {
+  /** When a source last had a token that was accepted. */
+  const edges = new Map<string, number>();
+  const attempts = createAllowance({ ...ATTEMPTS, clock: context.clock });
+  const authorize = async (request: IncomingMessage, draft: Draft) => {
+    const { headers, socket } = request;
+    const source = groupOf(context.sourceOf(request));
     const token = /^bearer +(\S{1,8192})$/i.exec(headers.authorization ?? '')?.[1];
-    if (token === undefined || !context.reviewEdgeToken || !(await context.reviewEdgeToken(token)))
+    // Each wrong token that is another one has the API server asked. Where an edge is, strangers must not shut it out.
+    const isEdges = (edges.get(source) ?? 0) > context.clock() - EDGE_MS;
+    if (token !== undefined && !isEdges && !attempts.has(source))
+      throw new MeshpassError('too_many_attempts', 'Too many wrong tokens came from this address; wait.', {
+        retryAfter: 1 / ATTEMPTS.perSecond,
+      });
+    if (token === undefined || !context.reviewEdgeToken || !(await context.reviewEdgeToken(token))) {
+      if (token !== undefined) attempts.take(source);
       throw new MeshpassError('edge_unauthorized', 'This needs the token of an edge’s ServiceAccount.');
+    }
+    draft.known = true;
+    edges.set(source, context.clock());
     context.connections.belongs(socket);
   };
 
   app.get('/edge/stream', async (c) => {
     let allowed = false;
     const answer = await decide(context, c, 'edge.stream', async (draft, commit, request) => {
-      await authorize(request);
+      await authorize(request, draft);
       draft.reason = 'A token of the edge’s ServiceAccount.';
       await commit();
       allowed = true;
@@ -51,8 +71,8 @@ export function edgeRoutes(app: Hono<Env>, context: EdgeContext): void {
 
   app.post('/edge/decisions', async (c) => {
     let decisions: readonly EdgeDecision[] = [];
-    return await decide(context, c, 'edge.stream', async (_draft, _commit, request) => {
-      await authorize(request);
+    return await decide(context, c, 'edge.stream', async (draft, _commit, request) => {
+      await authorize(request, draft);
       ({ decisions } = await readJson(request, EdgeDecisions, MAX_DECISIONS_BODY));
       await recordEdgeDecisions({ ...context, ruleOf: context.audit.ruleOf }, decisions);
     });

@@ -27,10 +27,11 @@ const inflate = promisify(gunzip);
 export function githubEventRoutes(app: Hono<Env>, context: DecideContext, events: GithubEvents): void {
   for (const path of PATHS) {
     app.post(path, (c) =>
-      decide(context, c, 'github.events', async (_draft, _commit, request) => {
+      decide(context, c, 'github.events', async (draft, _commit, request) => {
         // Nothing of a stranger's body is read.
         if (!isGithub(request.headers.authorization, events.token))
           throw new MeshpassError('github_unauthorized', 'This needs the token of the audit log stream.');
+        draft.known = true;
         const heard = readAuditEvents(await readText(request));
         events.onEvents(heard.length);
         // What follows from them is done after the answer, and audited with the sessions that it ends.

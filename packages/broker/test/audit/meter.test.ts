@@ -1,0 +1,177 @@
+/** Strangers who have the broker refuse them without end: what that writes, and what it has others do. */
+import { readFileSync } from 'node:fs';
+import { Agent } from 'node:https';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { type AuditRow, draftEvent } from '../../src/audit/event.ts';
+import { createMeter } from '../../src/audit/meter.ts';
+import { rememberRefused } from '../../src/mesh/refused-tokens.ts';
+import { readStore } from '../rig/audit.ts';
+import { type Answer, asSession, type Call, type Rig, send, session, startRig } from '../rig/broker.ts';
+import { grant } from '../rig/mesh.ts';
+
+describe('a broker that strangers have refuse them', () => {
+  let rig: Rig;
+  let reviewed: string[];
+  let agents: Agent[];
+  beforeEach(async () => {
+    reviewed = [];
+    agents = [];
+    const reviewEdgeToken = async (token: string) => {
+      reviewed.push(token);
+      return token === 'edge-token';
+    };
+    rig = await startRig({ parts: () => ({ reviewEdgeToken }) });
+    rig.mesh.setAccess([grant('dev')]);
+  }, 60_000);
+  afterEach(async () => {
+    for (const agent of agents) agent.destroy();
+    await rig?.stop();
+  });
+
+  function from(localAddress: string): (call: Call) => Promise<Answer> {
+    const agent = new Agent({
+      ...{ ca: readFileSync(join(rig.dir, 'tls.crt')), localAddress },
+      ...{ keepAlive: true, maxSockets: 16 },
+    });
+    agents.push(agent);
+    return (call) => send(agent, rig.broker.port, call);
+  }
+  const flood = (call: (call: Call) => Promise<Answer>, one: Call, times: number) =>
+    Promise.all(Array.from({ length: times }, () => call(one)));
+
+  it('writes some rows of a source one by one and sums up the rest; sessions and neighbours have each of theirs', async () => {
+    const alice = await session(rig, 'alice');
+    const answers = await flood(from('127.0.0.2'), { path: '/services' }, 400);
+    expect(new Set(answers.map(({ json }) => json.error_code))).toEqual(new Set(['session_token_missing']));
+    const named = answers.filter(({ json }) => json.decision_id !== undefined).length;
+    expect(named).toBeGreaterThanOrEqual(200);
+    expect(named).toBeLessThan(300);
+    await from('127.0.0.3')({ path: '/services' });
+    for (let n = 0; n < 5; n++) {
+      const wrong = { headers: { dpop: 'wrong' }, path: '/services' };
+      expect((await asSession(rig, alice, wrong)).json.error_code).toBe('dpop_malformed');
+    }
+    const { text } = await rig.operatorCall('/metrics');
+    const metered = /refusals_metered_total\{action="services.read",code="session_token_missing"\} (\d+)/.exec(
+      text,
+    )?.[1];
+    expect(Number(metered)).toBe(400 - named);
+    expect(text).toContain(
+      'decisions_total{action="services.read",outcome="refused",code="session_token_missing"} 401',
+    );
+    expect(rig.log.filter((line) => line.includes('session_token_missing'))).toHaveLength(named + 1);
+
+    await rig.broker.close();
+    const { audit } = await readStore({ dataDir: join(rig.dir, 'data') });
+    const strangers = audit.filter(({ code }) => code === 'session_token_missing');
+    const sum = strangers.find(({ reason }) => reason.includes('not written one by one'));
+    expect(sum).toMatchObject({ action: 'services.read', outcome: 'refused', source: '127.0.0.2' });
+    expect(JSON.parse(sum!.detail!)).toMatchObject({ count: 400 - named });
+    expect(strangers.filter(({ source }) => source === '127.0.0.2')).toHaveLength(named + 1);
+    expect(strangers.filter(({ source }) => source === '127.0.0.3')).toHaveLength(1);
+    expect(audit.filter(({ code, login }) => code === 'dpop_malformed' && login === 'alice')).toHaveLength(5);
+    await rig.restart();
+  }, 60_000);
+
+  it('has each wrong token reviewed once, few of a source, and those of edges every time', async () => {
+    const stream = (token: string): Call => ({
+      ...{ method: 'POST', path: '/edge/decisions', body: '{"decisions":[]}' },
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    });
+    const stranger = from('127.0.0.2');
+    for (let n = 0; n < 10; n++) expect((await stranger(stream('wrong'))).json.error_code).toBe('edge_unauthorized');
+    expect(reviewed).toEqual(['wrong']);
+    const codes: string[] = [];
+    for (let n = 0; n < 30; n++) codes.push((await stranger(stream(`wrong-${n}`))).json.error_code);
+    expect(reviewed.length).toBeLessThan(15);
+    expect(codes.at(-1)).toBe('too_many_attempts');
+
+    reviewed = [];
+    const edge = from('127.0.0.4');
+    for (let n = 0; n < 3; n++) expect((await edge(stream('edge-token'))).status).toBe(204);
+    expect(reviewed).toEqual(['edge-token', 'edge-token', 'edge-token']);
+    for (let n = 0; n < 30; n++) await edge(stream(`wrong-too-${n}`));
+    expect((await edge(stream('edge-token'))).status).toBe(204);
+  }, 60_000);
+});
+
+describe('the meter', () => {
+  const parts = (write: (rows: readonly AuditRow[]) => Promise<void>) => {
+    let now = 0;
+    const meter = createMeter({
+      ...{ clock: () => now, random: (bytes: number) => Buffer.alloc(bytes) },
+      journal: { write: ({ audit }) => write(audit) },
+      onMetered: () => {},
+      onFailure: () => {},
+    });
+    const refused = (group: string, times: number, code = 'dpop_missing') => {
+      const draft = draftEvent(
+        'session.open',
+        {},
+        () => now,
+        (bytes) => Buffer.alloc(bytes),
+      );
+      return Array.from({ length: times }, () => meter.admit(draft, code, group)).filter(Boolean).length;
+    };
+    return { meter, refused, pass: (ms: number) => (now += ms) };
+  };
+  const counts = (rows: readonly AuditRow[]) => rows.map(({ source, detail }) => [source, JSON.parse(detail!).count]);
+
+  it('gives a source rows again with time, and loses no count where the store does not take it', async () => {
+    const rows: AuditRow[] = [];
+    let down = true;
+    const { meter, refused, pass } = parts(async (given) => {
+      if (down) throw new Error('the store is away');
+      rows.push(...given);
+    });
+    expect(refused('192.0.2.1', 210)).toBe(200);
+    await meter.flush();
+    pass(5_000);
+    expect(refused('192.0.2.1', 10)).toBe(5);
+    down = false;
+    await meter.flush();
+    await meter.flush();
+    expect(counts(rows)).toEqual([['192.0.2.1', 15]]);
+  });
+
+  it('bounds the rows of all sources together, and sums, however many sources there are', async () => {
+    const rows: AuditRow[] = [];
+    const { meter, refused } = parts(async (given) => void rows.push(...given));
+    let own = 0;
+    for (let n = 0; n < 3_000; n++) own += refused(`2001:db8:0:${n.toString(16)}::/64`, 1);
+    expect(own).toBe(2_000);
+    await meter.flush();
+    expect(rows.length).toBeLessThanOrEqual(65);
+    expect(counts(rows).reduce((sum, [, count]) => sum + Number(count), 0)).toBe(1_000);
+    expect(counts(rows).at(-1)).toEqual(['many', 936]);
+  });
+});
+
+describe('what is remembered of refused tokens', () => {
+  it('is forgotten after seconds, is bounded, and is nothing of what failed or was accepted', async () => {
+    let now = 0;
+    let asked = 0;
+    let answer: () => Promise<boolean> = async () => false;
+    const review = rememberRefused(
+      async () => {
+        asked++;
+        return await answer();
+      },
+      () => now,
+    );
+    expect([await review('a'), await review('a'), asked]).toEqual([false, false, 1]);
+    now += 10_001;
+    answer = async () => true;
+    expect([await review('a'), await review('a'), asked]).toEqual([true, true, 3]);
+    answer = async () => {
+      throw new Error('the API server is away');
+    };
+    await expect(review('b')).rejects.toThrow();
+    answer = async () => false;
+    for (let n = 0; n < 10_001; n++) await review(`token ${n}`);
+    asked = 0;
+    expect([await review('token 10000'), asked]).toEqual([false, 0]);
+    expect([await review('token 0'), asked]).toEqual([false, 1]);
+  });
+});
