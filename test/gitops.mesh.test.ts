@@ -4,6 +4,9 @@ import type { KubeObject } from '@meshpass/lab/kubernetes';
 import { type Meshpass, startMeshpass } from '@meshpass/lab/meshpass';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
+import { asBroker } from './hostile/kubernetes/as-broker.ts';
+import { GUARD } from './hostile/kubernetes/honest.ts';
+import { apply, changed, merge, type Request, remove } from './hostile/kubernetes/requests.ts';
 import { openRoad, type Road, until } from './mesh.ts';
 
 let road: Road;
@@ -76,6 +79,35 @@ it('says that somebody took the guard away', async () => {
   await road.lab.kubernetes.apply(guard!);
   await until(drift, (seen) => seen === '0', 40);
 });
+
+it('has no right to: of AuthorizationPolicies only its denials of ended sessions are its own', async () => {
+  const { ask, forget } = await asBroker(road.lab);
+  const denial = changed(
+    changed(GUARD, 'metadata name', 'meshpass-revoked-99'),
+    'metadata labels app.kubernetes.io/component',
+    'revocation',
+  );
+  const guard = (await compiled()).find(({ metadata }) => metadata.name === 'meshpass-guard-payments-dev')!;
+  const asDenial = { metadata: { labels: { 'app.kubernetes.io/component': 'revocation' } } };
+  const onlyDenials = /only its denials of ended sessions/;
+  const attempts: readonly (readonly [what: string, attempt: Request, refusal: RegExp])[] = [
+    ['the guard of others deleted', remove(guard), onlyDenials],
+    ['the guard of others opened', merge(guard, { spec: { rules: guardOf('meshpass-other') } }), onlyDenials],
+    ['the guard of others called a denial', merge(guard, asDenial), onlyDenials],
+    ['a guard of its own', apply(GUARD), onlyDenials],
+    ['a denial under the name of a guard', apply(changed(denial, 'metadata name', 'meshpass-guard-x')), onlyDenials],
+    ['an ALLOW called a denial', apply(changed(denial, 'spec action', 'ALLOW')), /ValidatingAdmissionPolicy/],
+    ['a policy of a service', apply(changed(denial, 'metadata namespace', 'shop')), /cannot patch resource/],
+    ['a namespace', apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'meshpass-x' } }), /cannot patch/],
+  ];
+  for (const [what, attempt, refusal] of attempts)
+    expect(await ask(attempt), what).toMatchObject({ accepted: false, answer: expect.stringMatching(refusal) });
+  expect(await ask(apply(denial, { dryRun: false }))).toMatchObject({ accepted: true });
+  expect(await ask(remove(denial, { dryRun: false }))).toMatchObject({ accepted: true });
+  forget();
+});
+
+const guardOf = (namespace: string) => [{ from: [{ source: { namespaces: [namespace] } }] }];
 
 it('does not apply a plan either, and goes on with what was in force', async () => {
   const body = { main: 'access.yaml', files: { 'access.yaml': original.replace('GET /whoami', 'GET /who') } };

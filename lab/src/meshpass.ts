@@ -6,8 +6,7 @@
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseAllDocuments } from 'yaml';
-import type { KubeObject } from './kubernetes.ts';
+import { applyBrokerRights, BROKER_URL } from './broker-rights.ts';
 import type { Lab } from './lab.ts';
 import { FORWARDING_PORT } from './plan.ts';
 import { GITHUB_URL, standIns } from './stand-ins.ts';
@@ -91,7 +90,7 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
   const operatorTokenFile = join(dir, 'operator.token');
   const operatorToken = crypto.randomUUID() + crypto.randomUUID();
   writeFileSync(operatorTokenFile, `${operatorToken}\n`, { mode: 0o600 });
-  await applyRights(lab);
+  await applyBrokerRights(lab.kubernetes);
 
   const names = ['meshpass', ...(options.standby ? ['meshpass-2'] : []), ...(options.edgeApart ? ['edge'] : [])];
   const operatorUrl = `http://${lab.hosts.meshpass!.ip}:${OPERATOR_PORT}`;
@@ -99,7 +98,7 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
   const serve = [
     ...[...(options.command ?? ['meshpass']), 'serve'],
     ...['--access', accessFile],
-    ...['--public-url', `https://broker.meshpass.test:${BROKER_PORT}`],
+    ...['--public-url', BROKER_URL],
     ...['--listen', `0.0.0.0:${BROKER_PORT}`],
     // Not on the internet's side: no workspace has any business with it.
     ...['--operator-listen', `${lab.hosts.meshpass!.ip}:${OPERATOR_PORT}`],
@@ -148,7 +147,7 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
       ...['--listen', `0.0.0.0:${EDGE_PORT}`],
       ...edgeFlags(lab, '--'),
       ...['--mesh-gateway', lab.gatewayAddress],
-      ...['--broker', `https://broker.meshpass.test:${BROKER_PORT}`],
+      ...['--broker', BROKER_URL],
       ...['--broker-token', tokenFile],
       ...['--broker-ca', lab.testCa],
       ...['--operator-listen', `${lab.hosts.meshpass!.ip}:${EDGE_OPERATOR_PORT}`],
@@ -158,7 +157,7 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
     await runUnit(lab.dir, unitOf(lab, 'edge', edge, ready, options.env));
   }
   return {
-    brokerUrl: `https://broker.meshpass.test:${BROKER_PORT}`,
+    brokerUrl: BROKER_URL,
     edge: { host: 'edge.meshpass.test', port: EDGE_PORT },
     operatorUrl,
     standbyOperatorUrl,
@@ -202,17 +201,6 @@ function playedForwarding(lab: Lab): Record<string, string> {
     MESHPASS_LAB_ONLY_FORWARDING_ADDRESS: `${lab.hosts.github!.ip}:${FORWARDING_PORT}`,
     MESHPASS_LAB_ONLY_SEND_GITHUB_TOKENS_TO_THAT_ADDRESS: 'yes',
   };
-}
-
-/** The RBAC of production, as it is in deploy/. */
-async function applyRights(lab: Lab): Promise<void> {
-  for (const file of ['broker-rbac.yaml', 'edge-rbac.yaml']) {
-    const text = readFileSync(new URL(`../../deploy/kubernetes/${file}`, import.meta.url), 'utf8');
-    for (const document of parseAllDocuments(text)) {
-      const object = document.toJS() as KubeObject | null;
-      if (object) await lab.kubernetes.apply(object);
-    }
-  }
 }
 
 async function writeKubeconfig(lab: Lab, path: string): Promise<string> {

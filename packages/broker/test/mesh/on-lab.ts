@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createCsr } from '@meshpass/identity/csr';
 import { type KubeObject, type Lab, upLab } from '@meshpass/lab';
+import { applyBrokerRights, BROKER_URL } from '@meshpass/lab/broker-rights';
 import type { IdentityTokens } from '@meshpass/policy';
 import { parseAllDocuments, stringify } from 'yaml';
 import { type ConnectedMesh, connectMesh, type MeshConfig, type MeshParts } from '../../src/mesh/index.ts';
@@ -25,7 +26,7 @@ export interface OnLab {
 /** @param access text of the first access file */
 export async function onLab(access: string): Promise<OnLab> {
   const lab = await upLab({ name: process.env.MESHPASS_LAB ?? 'mesh' });
-  for (const file of ['broker-rbac.yaml', 'edge-rbac.yaml']) await applyFile(lab, file);
+  await applyBrokerRights(lab.kubernetes);
   const dir = await mkdtemp(join(tmpdir(), 'meshpass-mesh-'));
   const kubeconfig = join(dir, 'kubeconfig');
   const accessFile = join(dir, 'access.yaml');
@@ -138,5 +139,5 @@ export async function applyFile(lab: Lab, name: string): Promise<void> {
 export function identityTokens(): IdentityTokens {
   const { n, e } = generateKeyPairSync('rsa', { modulusLength: 2048 }).publicKey.export({ format: 'jwk' });
   const jwks = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'k1', alg: 'RS256', use: 'sig', n, e }] });
-  return { issuer: 'https://broker.meshpass.test', audience: 'meshpass', header: 'x-meshpass-token', jwks };
+  return { issuer: BROKER_URL, audience: 'meshpass', header: 'x-meshpass-token', jwks };
 }

@@ -1,0 +1,31 @@
+/** The broker's rights of production, as deploy/ has them, with what an installation edits in them set for the lab. */
+import { readFileSync } from 'node:fs';
+import { parseAllDocuments } from 'yaml';
+import type { KubeObject, Kubernetes } from './kubernetes.ts';
+
+/** Public URL of the lab's broker, issuer of its tokens. */
+export const BROKER_URL = 'https://broker.meshpass.test:8443';
+
+/** What access files may grant in the lab, as `services` in deploy/kubernetes/broker-admission.yaml. */
+const SERVICES = ['*.shop', '*.dev', '*.preview-*'] as const;
+
+/** Admission policies before rights: never may the broker do more than in production. */
+export async function applyBrokerRights(kubernetes: Pick<Kubernetes, 'apply'>): Promise<void> {
+  for (const file of ['broker-admission.yaml', 'broker-rbac.yaml', 'edge-rbac.yaml']) {
+    const text = readFileSync(new URL(`../../deploy/kubernetes/${file}`, import.meta.url), 'utf8');
+    for (const document of parseAllDocuments(text)) await kubernetes.apply(edited(document.toJS() as KubeObject));
+  }
+}
+
+function edited(object: KubeObject): KubeObject {
+  if (object.kind !== 'ValidatingAdmissionPolicy' || object.metadata.name !== 'meshpass-policies') return object;
+  const spec = object.spec as { readonly variables: readonly { readonly name: string; readonly expression: string }[] };
+  const set: Readonly<Record<string, string>> = {
+    services: `[${SERVICES.map((one) => `'${one}'`).join(', ')}]`,
+    issuer: `'${BROKER_URL}'`,
+  };
+  const missing = Object.keys(set).filter((name) => !spec.variables.some((variable) => variable.name === name));
+  if (missing.length > 0) throw new Error(`broker-admission.yaml has no variables ${missing.join(', ')}`);
+  const variables = spec.variables.map(({ name, expression }) => ({ name, expression: set[name] ?? expression }));
+  return { ...object, spec: { ...spec, variables } };
+}

@@ -1,0 +1,82 @@
+/** What the broker writes for a grant `hostile` to orders.shop: what every attack differs from in one thing. */
+import type { KubeObject } from '@meshpass/lab';
+import { BROKER_URL } from '@meshpass/lab/broker-rights';
+
+export const OURS = { 'app.kubernetes.io/managed-by': 'meshpass' };
+const labels = { ...OURS, 'meshpass.dev/grant': 'hostile' };
+export const SNI = 'outbound_.8080_._.orders.shop.svc.cluster.local';
+export const HOST = 'orders.shop.svc.cluster.local';
+const source = { namespaces: ['meshpass-hostile'] };
+
+export const NAMESPACE: KubeObject = {
+  ...{ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'meshpass-hostile', labels } },
+};
+
+export const account = (name: string, namespace: string): KubeObject => ({
+  ...{ apiVersion: 'v1', kind: 'ServiceAccount', automountServiceAccountToken: false },
+  metadata: { name, namespace, labels: OURS },
+});
+
+export const GUARD: KubeObject = {
+  ...{ apiVersion: 'security.istio.io/v1', kind: 'AuthorizationPolicy' },
+  metadata: { name: 'meshpass-guard-hostile', namespace: 'istio-system', labels },
+  spec: { action: 'DENY', rules: [{ from: [{ source }], when: [{ key: 'connection.sni', notValues: [SNI] }] }] },
+};
+
+export const ALLOW: KubeObject = {
+  ...{ apiVersion: 'security.istio.io/v1', kind: 'AuthorizationPolicy' },
+  metadata: { name: 'meshpass-hostile.orders.8080.allow', namespace: 'shop', labels },
+  spec: {
+    selector: { matchLabels: { app: 'orders' } },
+    action: 'ALLOW',
+    rules: [{ from: [{ source }], when: [{ key: 'connection.sni', values: [SNI] }] }],
+  },
+};
+
+export const DENY: KubeObject = {
+  ...ALLOW,
+  metadata: { name: 'meshpass-hostile.orders.8080', namespace: 'shop', labels },
+  spec: { selector: { matchLabels: { app: 'orders' } }, action: 'DENY', rules: [{ from: [{ source }] }] },
+};
+
+export const RECOGNISE: KubeObject = {
+  ...{ apiVersion: 'security.istio.io/v1', kind: 'RequestAuthentication' },
+  metadata: { name: 'meshpass', namespace: 'istio-system', labels: OURS },
+  spec: {
+    jwtRules: [
+      {
+        issuer: BROKER_URL,
+        audiences: ['meshpass'],
+        jwks: '{"keys":[]}',
+        fromHeaders: [{ name: 'x-meshpass-token' }],
+        forwardOriginalToken: false,
+        outputClaimToHeaders: [{ header: 'x-meshpass-sub', claim: 'sub' }],
+      },
+    ],
+  },
+};
+
+export const GATEWAY: KubeObject = {
+  ...{ apiVersion: 'networking.istio.io/v1', kind: 'Gateway' },
+  metadata: { name: 'meshpass', namespace: 'meshpass-system', labels: OURS },
+  spec: {
+    selector: { istio: 'meshpass-gateway' },
+    servers: [
+      {
+        port: { number: 15443, name: 'tls-meshpass', protocol: 'TLS' },
+        tls: { mode: 'AUTO_PASSTHROUGH' },
+        hosts: [HOST],
+      },
+    ],
+  },
+};
+
+const RBAC = 'rbac.authorization.k8s.io';
+export const group = (name: string) => ({ apiGroup: RBAC, kind: 'Group', name });
+export const roleBinding = (namespace: string, role = 'view'): KubeObject => ({
+  ...{ apiVersion: `${RBAC}/v1`, kind: 'RoleBinding' },
+  metadata: { name: `meshpass-hostile.${role}`, namespace, labels },
+  roleRef: { apiGroup: RBAC, kind: 'ClusterRole', name: role },
+  subjects: [group('system:serviceaccounts:meshpass-hostile')],
+});
+export const BINDING = roleBinding('shop');

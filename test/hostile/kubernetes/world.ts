@@ -1,0 +1,72 @@
+/** What the hostile requests to Kubernetes find there: what the broker made for a grant, and what belongs to others. */
+import { type KubeObject, type Lab, upLab } from '@meshpass/lab';
+import { applyBrokerRights } from '@meshpass/lab/broker-rights';
+import { removeOurs, until } from '../../mesh.ts';
+import { type AsBroker, asBroker } from './as-broker.ts';
+import { ALLOW, account, BINDING, GATEWAY, GUARD, NAMESPACE, RECOGNISE } from './honest.ts';
+import { apply, changed, post, type Request } from './requests.ts';
+
+export interface KubernetesWorld extends AsBroker {
+  readonly lab: Lab;
+}
+
+const AS_ALLOW = { apiVersion: ALLOW.apiVersion, kind: ALLOW.kind, spec: ALLOW.spec };
+const plain = (kind: string, name: string, namespace?: string): KubeObject => ({
+  ...{ apiVersion: 'v1', kind, metadata: { name, ...(namespace && { namespace }) } },
+});
+
+/** What belongs to others, with names as near to the broker's as may be. */
+const THEIRS: readonly KubeObject[] = [
+  { ...AS_ALLOW, metadata: { name: 'meshpass-theirs', namespace: 'shop' } },
+  { ...AS_ALLOW, metadata: { name: 'meshpass-theirs', namespace: 'istio-system' }, spec: GUARD.spec },
+  { ...BINDING, metadata: { name: 'meshpass-hostile.theirs', namespace: 'shop' } },
+  { ...GATEWAY, metadata: { name: 'theirs', namespace: 'meshpass-system' } },
+  { ...RECOGNISE, metadata: { name: 'theirs', namespace: 'istio-system' } },
+  { ...plain('Secret', 'theirs', 'meshpass-hostile') },
+  { ...plain('ServiceAccount', 'theirs', 'meshpass-hostile') },
+  // Labelled as the broker's own, in a namespace that is not.
+  account('theirs', 'meshpass-theirs'),
+];
+const THEIR_NAMESPACES = [plain('Namespace', 'meshpass-theirs'), plain('Namespace', 'payroll')];
+const MINE = [NAMESPACE, GUARD, ALLOW, RECOGNISE, GATEWAY, BINDING];
+
+export async function openKubernetes(): Promise<KubernetesWorld> {
+  const lab = await upLab({ with: ['workspace-2'] });
+  await applyBrokerRights(lab.kubernetes);
+  const { ask, forget } = await asBroker(lab);
+  await untilInForce(ask);
+  await lab.kubernetes.apply(...THEIR_NAMESPACES);
+  for (const object of MINE) await mustBeAccepted(ask, apply(object));
+  await mustBeAccepted(ask, post(account('honest', 'meshpass-hostile')));
+  await lab.kubernetes.apply(...THEIRS);
+  return { lab, ask, forget };
+}
+
+export async function closeKubernetes({ lab, forget }: KubernetesWorld): Promise<void> {
+  forget();
+  await lab.kubernetes.remove(...THEIRS);
+  await lab.kubernetes.remove(...THEIR_NAMESPACES);
+  await removeOurs(lab.kubernetes);
+  await until(
+    async () => ((await lab.kubernetes.call('GET', '/api/v1/namespaces')) as { items: KubeObject[] }).items,
+    (left) => !left.some(({ metadata }) => THEIR_NAMESPACES.some((one) => one.metadata.name === metadata.name)),
+    60,
+  );
+  await lab.down();
+}
+
+/** The API server compiles admission policies some time after they are written. */
+async function untilInForce(ask: KubernetesWorld['ask']): Promise<void> {
+  const refused = [account('x', 'shop'), plain('Namespace', 'x'), changed(ALLOW, 'metadata labels', {})];
+  for (const object of refused) {
+    await until(
+      () => ask(post(object)),
+      ({ answer }) => answer.includes('ValidatingAdmissionPolicy'),
+    );
+  }
+}
+
+async function mustBeAccepted(ask: KubernetesWorld['ask'], request: Request): Promise<void> {
+  const { accepted, answer } = await ask({ ...request, dryRun: false });
+  if (!accepted) throw new Error(`the broker could not prepare ${request.path}: ${answer}`);
+}
