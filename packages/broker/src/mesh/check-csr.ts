@@ -3,8 +3,10 @@
  * identity from the ServiceAccount token. What matters is that the sender holds the key, and that the key is strong.
  */
 import 'reflect-metadata';
+import { createPublicKey } from 'node:crypto';
 import { MeshpassError } from '@meshpass/identity';
 import { Pkcs10CertificateRequest } from '@peculiar/x509';
+import { derElements } from './der.ts';
 
 export interface CheckedCsr {
   /** PEM, written anew: one block and nothing around it. */
@@ -20,6 +22,7 @@ const MIN_RSA_BITS = 2048;
 /** Verifying a signature of a longer key costs more than a stranger may make us spend. */
 const MAX_RSA_BITS = 8192;
 const CURVES: readonly unknown[] = ['P-256', 'P-384'];
+const HASHES: readonly unknown[] = ['SHA-256', 'SHA-384', 'SHA-512'];
 const PEM = /^\s*-----BEGIN CERTIFICATE REQUEST-----\r?\n([A-Za-z0-9+/=\r\n]+)-----END CERTIFICATE REQUEST-----\s*$/;
 
 /**
@@ -33,6 +36,9 @@ export async function checkCsr(pem: string): Promise<CheckedCsr> {
   const request = parse(pem);
   const publicKey = Buffer.from(request.publicKey.rawData);
   const key = strongKey(request);
+  if (!HASHES.includes(hashOf(request))) {
+    throw new MeshpassError('csr_signature', 'A certificate request must be signed with SHA-256, SHA-384 or SHA-512.');
+  }
   if (!(await proves(request))) {
     throw new MeshpassError('csr_signature', 'The certificate request is not signed by the key that it names.');
   }
@@ -42,11 +48,25 @@ export async function checkCsr(pem: string): Promise<CheckedCsr> {
 function parse(pem: string): Pkcs10CertificateRequest {
   const body = PEM.exec(pem)?.[1];
   try {
-    if (body) return new Pkcs10CertificateRequest(Buffer.from(body, 'base64'));
+    const der = body && Buffer.from(body, 'base64');
+    // The library also takes BER, bytes that follow, and PEM: istiod would see something else than what was checked here.
+    if (der && isRequest(der)) return new Pkcs10CertificateRequest(der);
   } catch (cause) {
     throw malformed(cause);
   }
   throw malformed();
+}
+
+const SEQUENCE = 0x30;
+const INTEGER = 0x02;
+
+/** One SEQUENCE in DER, and in it the information of version 0, the only one (RFC 2986, section 4.1). */
+function isRequest(der: Buffer): boolean {
+  const outer = derElements(der);
+  if (outer?.length !== 1 || outer[0]!.tag !== SEQUENCE) return false;
+  const [info] = derElements(outer[0]!.content) ?? [];
+  const [version] = (info && derElements(info.content)) ?? [];
+  return version?.tag === INTEGER && version.content.equals(Buffer.of(0));
 }
 
 interface KeyShape {
@@ -58,16 +78,18 @@ interface KeyShape {
 
 function strongKey(request: Pkcs10CertificateRequest): string {
   let algorithm: KeyShape;
+  let modulusLength: number | undefined;
   try {
     algorithm = request.publicKey.algorithm;
+    if (algorithm.modulusLength !== undefined) modulusLength = exactBits(request);
   } catch (cause) {
     throw malformed(cause);
   }
-  const { namedCurve, modulusLength, publicExponent } = algorithm;
+  const { namedCurve, publicExponent } = algorithm;
   if (algorithm.name === 'ECDSA' && CURVES.includes(namedCurve)) return namedCurve!;
-  const rsa = algorithm.name === 'RSASSA-PKCS1-v1_5' && modulusLength !== undefined && publicExponent !== undefined;
-  if (rsa && modulusLength >= MIN_RSA_BITS && modulusLength <= MAX_RSA_BITS && isF4(publicExponent)) {
-    return `RSA-${modulusLength}`;
+  const bits = algorithm.name === 'RSASSA-PKCS1-v1_5' ? modulusLength : undefined;
+  if (bits !== undefined && bits >= MIN_RSA_BITS && bits <= MAX_RSA_BITS && publicExponent && isF4(publicExponent)) {
+    return `RSA-${bits}`;
   }
   throw new MeshpassError(
     'csr_weak_key',
@@ -76,6 +98,17 @@ function strongKey(request: Pkcs10CertificateRequest): string {
       detail: { algorithm: algorithm.name, namedCurve, modulusLength },
     },
   );
+}
+
+/** Of an RSA key: the library rounds up to whole bytes. */
+function exactBits(request: Pkcs10CertificateRequest): number | undefined {
+  const key = createPublicKey({ key: Buffer.from(request.publicKey.rawData), type: 'spki', format: 'der' });
+  return key.asymmetricKeyDetails?.modulusLength;
+}
+
+function hashOf(request: Pkcs10CertificateRequest): string | undefined {
+  const { hash } = request.signatureAlgorithm as { readonly hash?: { readonly name?: string } | string };
+  return typeof hash === 'string' ? hash : hash?.name;
 }
 
 /** 65537, the only exponent in use; small ones have a history of broken padding checks. */

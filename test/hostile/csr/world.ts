@@ -1,0 +1,81 @@
+/** A session that asks for certificates, and istiod, asked past the broker. */
+import { X509Certificate } from 'node:crypto';
+import { connectIstiod, type Istiod } from '@meshpass/broker/mesh/istiod';
+import { MeshpassError } from '@meshpass/identity';
+import type { Rogue } from '@meshpass/lab/rogue/drive';
+import { completed, enrolled, idTokenProof, openRoad, type Road } from '../../mesh.ts';
+import type { Outcome } from '../area.ts';
+
+export interface CsrWorld {
+  readonly road: Road;
+  /** Alice's session, of the grant payments-dev; `as('bob')` holds bob's, of sre-bulk. */
+  readonly rogue: Rogue;
+  readonly istiod: Istiod;
+}
+
+export const GRANT = 'payments-dev';
+
+export async function openCsr(): Promise<CsrWorld> {
+  const road = await openRoad();
+  const rogue = road.rogue();
+  await enrolled(road, rogue);
+  const bob = rogue.as('bob');
+  const token = road.secret(await road.idp.idToken({ subject: '00u2bob' }));
+  await completed(road, bob, await bob.enrol(idTokenProof(token)), 'sre-bulk');
+  const roots = [road.lab.rootCaPem()];
+  const istiod = connectIstiod({
+    address: road.lab.istiodAddress,
+    serverName: 'istiod.istio-system.svc',
+    roots: () => roots,
+  });
+  return { road, rogue, istiod };
+}
+
+export async function closeCsr({ road, istiod }: CsrWorld): Promise<void> {
+  istiod.close();
+  await road.expectNoSecretKept();
+  await road.close();
+}
+
+/** What the broker signs for a request. */
+export async function ask({ rogue }: CsrWorld, csr: string, grant = GRANT): Promise<Outcome> {
+  return outcomeOf(await rogue.certificate(grant, csr));
+}
+
+/** The same, with a body of the sender's own making. */
+export async function send({ rogue }: CsrWorld, json: unknown): Promise<Outcome> {
+  return outcomeOf(await rogue.speak('POST', '/certificates', { json }));
+}
+
+function outcomeOf(answer: { readonly status: number; readonly text: string }): Outcome {
+  return { accepted: answer.status === 200, answer: `${answer.status} ${answer.text.slice(0, 400)}` };
+}
+
+/**
+ * For requests that ask for more than a certificate of their own: let in where the certificate says so.
+ * @param says what it must not say
+ */
+export async function askFor(
+  { rogue }: CsrWorld,
+  csr: string,
+  says: (certificate: X509Certificate) => boolean,
+): Promise<Outcome> {
+  const answer = await rogue.certificate(GRANT, csr);
+  if (answer.status !== 200) return outcomeOf(answer);
+  const [issued] = (answer.json as { certificates: [{ chain: string }] }).certificates;
+  const certificate = new X509Certificate(issued.chain);
+  const own = /^URI:spiffe:\/\/cluster\.local\/ns\/meshpass-payments-dev\/sa\/alice-\w+$/;
+  const accepted = says(certificate) || !own.test(certificate.subjectAltName ?? '');
+  return { accepted, answer: `200, for ${certificate.subject} ${certificate.subjectAltName}` };
+}
+
+/** istiod itself, from inside of the cluster, where no workspace is. */
+export async function askIstiod({ istiod }: CsrWorld, token: string, csr: string): Promise<Outcome> {
+  try {
+    await istiod.sign({ csr, ttl: 600, token });
+    return { accepted: true, answer: 'signed' };
+  } catch (error) {
+    if (!(error instanceof MeshpassError)) throw error;
+    return { accepted: false, answer: `${error.detail.grpc}: ${error.detail.said}` };
+  }
+}
