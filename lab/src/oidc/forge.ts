@@ -34,6 +34,20 @@ export const FORGERIES = [
   'claims-no-object',
   'not-base64',
   'not-a-token',
+  'member-twice',
+  'member-twice-in-other-writing',
+  'header-member-twice',
+  'kid-of-a-file',
+  'certificate-in-header',
+  'unencoded-payload',
+  'alg-of-another-key',
+  'alg-in-small-letters',
+  'weak-hash',
+  'two-signatures',
+  'padded-base64',
+  'hs256-with-key-id',
+  'empty-header',
+  'signature-of-zeros',
 ] as const;
 export type Forgery = (typeof FORGERIES)[number];
 
@@ -131,7 +145,51 @@ export async function forgeToken(
       return (await keys.sign(good)).replace('.', '.*');
     case 'not-a-token':
       return 'ghp_looks_like_something_else';
+    case 'member-twice':
+      return signRaw(`${encode({ typ: 'JWT', alg: 'RS256', kid })}.${encodeText(again(good, '"sub":"admin"'))}`, keys);
+    case 'member-twice-in-other-writing':
+      return signRaw(
+        `${encode({ typ: 'JWT', alg: 'RS256', kid })}.${encodeText(again(good, '"s\\u0075b":"admin"'))}`,
+        keys,
+      );
+    case 'header-member-twice':
+      return signRaw(`${encodeText(again({ typ: 'JWT', alg: 'none', kid }, '"alg":"RS256"'))}.${encode(good)}`, keys);
+    case 'kid-of-a-file':
+      return other({ kid: '../../../../dev/null' });
+    case 'certificate-in-header':
+      return other({ kid: randomUUID(), x5c: [Buffer.from(keys.publicPem()).toString('base64')], x5t: 'AAAA' });
+    case 'unencoded-payload': {
+      const input = `${encode({ typ: 'JWT', alg: 'RS256', kid, b64: false, crit: ['b64'] })}.${encode(good)}`;
+      return signRaw(input, keys);
+    }
+    case 'alg-of-another-key':
+      return signRaw(`${encode({ typ: 'JWT', alg: 'ES256', kid })}.${encode(good)}`, keys);
+    case 'alg-in-small-letters':
+      return signRaw(`${encode({ typ: 'JWT', alg: 'rs256', kid })}.${encode(good)}`, keys);
+    case 'weak-hash': {
+      const input = `${encode({ typ: 'JWT', alg: 'RS1', kid })}.${encode(good)}`;
+      return `${input}.${sign('sha1', Buffer.from(input), keys.privateKey().key).toString('base64url')}`;
+    }
+    case 'two-signatures': {
+      const token = await keys.sign(good);
+      return `${token}.${token.split('.')[2]}`;
+    }
+    case 'padded-base64':
+      return `${await keys.sign(good)}==`;
+    case 'hs256-with-key-id': {
+      const input = `${encode({ typ: 'JWT', alg: 'HS256', kid })}.${encode(good)}`;
+      return `${input}.${createHmac('sha256', kid).update(input).digest('base64url')}`;
+    }
+    case 'empty-header':
+      return signRaw(`${encode({})}.${encode(good)}`, keys);
+    case 'signature-of-zeros':
+      return `${encode({ typ: 'JWT', alg: 'RS256', kid })}.${encode(good)}.${Buffer.alloc(256).toString('base64url')}`;
   }
+}
+
+/** A JSON object with one more member, which it has already. */
+function again(object: object, member: string): string {
+  return `${JSON.stringify(object).slice(0, -1)},${member}}`;
 }
 
 function encode(value: unknown): string {

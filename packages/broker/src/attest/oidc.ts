@@ -150,6 +150,7 @@ function checkClaims(claims: JWTPayload, issuer: TrustedIssuer, now: number): { 
   if (typeof sub !== 'string' || sub === '' || sub.length > MAX_SUBJECT || !sub.isWellFormed()) {
     throw malformed('its claim sub is missing or wrong');
   }
+  if (hasControlCharacter(claims)) throw malformed('a claim has a control character in it');
   if (iat > now + SKEW_SECONDS) throw notYetValid({});
   if (exp > now + MAX_LIFE_SECONDS) {
     throw new MeshpassError('proof_rejected', 'This ID token lives too long: have its issuer give it a day at most.');
@@ -159,6 +160,14 @@ function checkClaims(claims: JWTPayload, issuer: TrustedIssuer, now: number): { 
     throw new MeshpassError('proof_audience', `This ID token was issued to somebody else, not to ${issuer.audience}.`);
   }
   return { subject: sub, exp };
+}
+
+/** Claims end in logs, in headers and in tokens of ours. C0, DEL and C1; depth and size are bounded by readToken. */
+function hasControlCharacter(value: unknown): boolean {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what is looked for
+  if (typeof value === 'string') return /[\u0000-\u001f\u007f-\u009f]/.test(value);
+  if (typeof value !== 'object' || value === null) return false;
+  return Object.entries(value).some(([name, member]) => hasControlCharacter(name) || hasControlCharacter(member));
 }
 
 function notYetValid(options: { cause?: unknown }): MeshpassError {

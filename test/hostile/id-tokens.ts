@@ -1,0 +1,311 @@
+/**
+ * ID tokens and the forms that carry them: signed by nobody, by somebody else, for somebody else, of another time, of a job that is not
+ * meant; and requests that a lenient reader would understand in two ways. Real broker, real OIDC provider.
+ */
+import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createDpopProof, dpopKey } from '@meshpass/identity';
+import type { ActionsJob, IdTokenRequest } from '@meshpass/lab/oidc/admin-client';
+import { FORGERIES, type Forgery } from '@meshpass/lab/oidc/forge';
+import type { Rogue } from '@meshpass/lab/rogue/drive';
+import { FORGERY_CODES } from '../../packages/broker/test/attest/forgery-codes.ts';
+import { GITHUB_PROOF, ID_TOKEN_PROOF, idTokenProof, openRoad, type Road, until } from '../mesh.ts';
+import type { HostileArea, HostileInput, Outcome } from './area.ts';
+
+interface Issuers {
+  readonly road: Road;
+  readonly rogue: Rogue;
+  readonly dir: string;
+  /** Signed before the provider withdrew its keys. */
+  withdrawn?: string;
+}
+
+type Input = HostileInput<Issuers>;
+
+/** An engineer who has a grant. */
+const BOB = '00u2bob';
+const WORKFLOW = 'acme/payments-api/.github/workflows/ci.yml@refs/heads/main';
+/** Jobs are told apart by all that GitHub says of them, and some people are kept out. */
+const ACTIONS_ENTRY = `{ issuer: actions, repository_id: 7001, ref: refs/heads/main, claims: { event_name: push, job_workflow_ref: "${WORKFLOW}" } }`;
+const DENY = `deny:
+  - { user_id: 666013, reason: an adversary }
+  - { issuer: okta, claims: { groups: [banned] } }
+grants:`;
+const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
+const FORM_TYPE = 'application/x-www-form-urlencoded';
+
+interface Said {
+  readonly status: number;
+  readonly json: unknown;
+}
+
+function outcomeOf({ status, json }: Said): Outcome {
+  const { error_code: code } = (json ?? {}) as { error_code?: string };
+  return { accepted: status === 200, answer: `${status} ${code ?? ''}` };
+}
+
+const present = async ({ rogue }: Issuers, token: string) =>
+  outcomeOf(await rogue.as(randomUUID()).enrol(idTokenProof(token)));
+
+/** Two tokens of one second would be the same token, and that is good once. */
+const unique = () => ({ jti: randomUUID() });
+
+/** A token of the company's provider. */
+async function ofPerson(world: Issuers, request: Partial<IdTokenRequest> = {}): Promise<Outcome> {
+  const attackerUrl = 'https://idp.test:8443/attacker';
+  const claims = { ...unique(), ...request.claims };
+  return await present(world, await world.road.idp.idToken({ subject: BOB, attackerUrl, ...request, claims }));
+}
+
+const person = (fault: string, request: Partial<IdTokenRequest>, code: string): Input => ({
+  ...{ fault: `an ID token ${fault}`, code },
+  attack: (world) => ofPerson(world, request),
+  control: (world) => ofPerson(world),
+});
+
+interface JobFault {
+  readonly job?: ActionsJob;
+  readonly claims?: Readonly<Record<string, unknown>>;
+  readonly audience?: string;
+  readonly forgery?: Forgery;
+}
+
+/** A token of GitHub Actions; each of a run of its own. */
+async function ofJob({ road, rogue }: Issuers, { job, claims = {}, audience = 'meshpass', forgery }: JobFault = {}) {
+  const runId = 1 + Math.floor(Math.random() * 1e12);
+  const token = await road.actions.idToken({
+    ...{ audience, claims, job: { runId, ...job } },
+    ...(forgery && { forgery }),
+  });
+  return outcomeOf(await rogue.as(randomUUID()).enrol(idTokenProof(token)));
+}
+
+const job = (fault: string, what: JobFault, code = 'access_none'): Input => ({
+  ...{ fault: `a job's token ${fault}`, code },
+  attack: (world) => ofJob(world, what),
+  control: (world) => ofJob(world),
+});
+
+interface FormFault {
+  /** Changes the parameters, in order. */
+  readonly form?: (parameters: [string, string][]) => [string, string][];
+  readonly contentType?: string | null;
+  readonly body?: (text: string) => string;
+  readonly path?: string;
+}
+
+/** `POST /token` byte by byte, with a DPoP proof that is in order. */
+async function send({ road, rogue }: Issuers, fault: FormFault = {}): Promise<Outcome> {
+  const { form = (same) => same, contentType = FORM_TYPE, body = (same) => same, path = '/token' } = fault;
+  const token = await road.idp.idToken({ subject: BOB, claims: unique() });
+  const parameters = form([
+    ['grant_type', EXCHANGE],
+    ['subject_token', token],
+    ['subject_token_type', ID_TOKEN_PROOF],
+  ]);
+  const url = road.meshpass.brokerUrl + path;
+  const key = dpopKey(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
+  const now = Math.floor(Date.now() / 1000);
+  const headers = {
+    dpop: createDpopProof({ key, method: 'POST', url: `${road.meshpass.brokerUrl}/token`, now, jti: randomUUID() }),
+    ...(contentType !== null && { 'content-type': contentType }),
+  };
+  const text = body(new URLSearchParams(parameters).toString());
+  return outcomeOf(await rogue.ask('POST', url, { headers, body: text }));
+}
+
+const form = (fault: string, what: FormFault, code = 'request_malformed'): Input => ({
+  ...{ fault: `a form ${fault}`, code },
+  attack: (world) => send(world, what),
+  control: (world) => send(world),
+});
+const instead = (name: string, value: string) => (parameters: [string, string][]) =>
+  parameters.map(([key, old]): [string, string] => [key, key === name ? value : old]);
+const without = (name: string) => (parameters: [string, string][]) => parameters.filter(([key]) => key !== name);
+const beside = (name: string, value: string) => (parameters: [string, string][]) =>
+  [...parameters, [name, value]] as [string, string][];
+
+const now = () => Math.floor(Date.now() / 1000);
+/** One that is huge is refused before anybody reads it. */
+const CODES = { ...FORGERY_CODES, huge: 'request_too_large' };
+
+const PERSONS: readonly Input[] = [
+  ...FORGERIES.map((forgery) => person(`that is bad by ${forgery}`, { forgery }, CODES[forgery])),
+  person(
+    'for two audiences, issued to another',
+    { claims: { aud: ['meshpass', 'crm'], azp: 'crm' } },
+    'proof_audience',
+  ),
+  person('for a list of audiences without ours', { audience: ['crm', 'Meshpass', 'meshpass '] }, 'proof_audience'),
+  person('for an audience that ours begins', { audience: 'meshpass.example' }, 'proof_audience'),
+  person('whose audience is an object', { claims: { aud: { meshpass: true } } }, 'proof_'),
+  person('whose expiry is just past the skew', { claims: { iat: now() - 600, exp: now() - 60 } }, 'proof_expired'),
+  person('whose expiry is beyond a day', { claims: { exp: now() + 90_000 } }, 'proof_rejected'),
+  person('whose expiry is no finite number', { claims: { exp: 1e300 } }, 'proof_'),
+  person('whose subject is empty', { claims: { sub: '' } }, 'proof_malformed'),
+  person('whose subject is a list', { claims: { sub: [BOB] } }, 'proof_malformed'),
+  person('whose subject is too long', { claims: { sub: 'b'.repeat(256) } }, 'proof_malformed'),
+  person('whose issuer is a list', { claims: { iss: ['https://idp.test:8443'] } }, 'proof_malformed'),
+  person('whose issuer has another case', { claims: { iss: 'https://IDP.test:8443' } }, 'proof_issuer_unknown'),
+  person(
+    'whose issuer is another that is trusted',
+    { claims: { iss: 'https://token.actions.test:9443' } },
+    'proof_key_unknown',
+  ),
+  person('with a line end in its name', { claims: { preferred_username: 'bob\nadmin: true' } }, 'proof_malformed'),
+  person('with a NUL in its subject', { claims: { sub: `${BOB}\u0000admin` } }, 'proof_malformed'),
+  person('with a C1 character in a list', { claims: { groups: ['sre', 'a\u0085b'] } }, 'proof_malformed'),
+  person('of somebody on the deny list', { claims: { groups: ['sre', 'banned'] } }, 'access_none'),
+  person('of somebody without a grant', { subject: '00u1alice' }, 'access_none'),
+  {
+    fault: 'an ID token that was used before',
+    code: 'proof_replayed',
+    control: (world) => ofPerson(world),
+    attack: async (world) => {
+      const token = await world.road.idp.idToken({ subject: BOB, claims: unique() });
+      await present(world, token);
+      return await present(world, token);
+    },
+  },
+  {
+    fault: 'an ID token with the id of one that was used before',
+    code: 'proof_replayed',
+    control: (world) => ofPerson(world, { claims: { jti: randomUUID() } }),
+    attack: async (world) => {
+      const jti = randomUUID();
+      await ofPerson(world, { claims: { jti } });
+      return await ofPerson(world, { claims: { jti, n: 2 } });
+    },
+  },
+  {
+    fault: 'an ID token signed with a key that its issuer has withdrawn',
+    code: 'proof_key_unknown',
+    control: async (world) => {
+      world.withdrawn = await world.road.idp.idToken({ subject: BOB, claims: unique() });
+      await world.road.idp.rotateKeys(false);
+      // Keys are asked for anew when one is unknown, but not more often than every few seconds.
+      return await until(
+        () => ofPerson(world),
+        ({ accepted }) => accepted,
+        30,
+      );
+    },
+    attack: (world) => present(world, world.withdrawn!),
+  },
+];
+
+const MALLORY = { login: 'mallory', id: 666013 };
+const JOBS: readonly Input[] = [
+  job('of a repository that has the name now', { job: { repository: { name: 'payments-api', id: 8001 } } }),
+  job('of a repository of the same name and another owner', {
+    job: { repositoryOwner: { name: 'mallory', id: 666013 }, repository: { name: 'payments-api', id: 6660 } },
+  }),
+  job('of a fork', { job: { repository: { name: 'payments-api-fork', id: 8002 } } }),
+  job('of a pull request', { job: { event: 'pull_request', ref: 'refs/pull/7/merge' } }),
+  job('of pull_request_target', { claims: { event_name: 'pull_request_target' } }),
+  job('of a comment', { claims: { event_name: 'issue_comment' } }),
+  job('of another branch', { job: { ref: 'refs/heads/feature' } }),
+  job('of a tag with the name of the branch', { job: { ref: 'refs/tags/main' } }),
+  job('of another workflow', { job: { workflow: 'deploy.yml' } }),
+  job('of a reusable workflow of strangers', {
+    job: { reusableWorkflowRef: 'mallory/own/.github/workflows/ci.yml@refs/heads/main' },
+  }),
+  job('of the workflow as another branch has it', { job: { reusableWorkflowRef: WORKFLOW.replace('/main', '/x') } }),
+  job('that somebody on the deny list set off', { job: { actor: MALLORY } }),
+  job('that names its repository only in sub', {
+    job: { repository: { name: 'own', id: 6661 }, repositoryOwner: { name: 'mallory', id: 666013 } },
+    claims: { sub: 'repo:acme/payments-api:ref:refs/heads/main' },
+  }),
+  job(
+    'of a prebuild',
+    {
+      claims: { workflow_ref: 'acme/payments-api/dynamic/codespaces/create_codespaces_prebuilds@refs/heads/main' },
+    },
+    'proof_prebuild',
+  ),
+  job('whose repository id is no number', { claims: { repository_id: '7001 or 1=1' } }, 'proof_malformed'),
+  job('whose repository id begins with a zero', { claims: { repository_id: '07001' } }, 'proof_malformed'),
+  job('whose repository id is missing', { claims: { repository_id: null } }, 'proof_malformed'),
+  job('for the audience of a cloud', { audience: 'sts.amazonaws.com' }, 'proof_audience'),
+  job('for the planning of policies', { audience: 'meshpass-policy' }, 'proof_audience'),
+  job('without a signature', { forgery: 'alg-none' }, 'proof_algorithm'),
+  job('signed with another key', { forgery: 'other-key-known-kid' }, 'proof_signature'),
+  job('with its repository twice in it', { forgery: 'member-twice' }, 'proof_malformed'),
+  job('with a line end in its ref', { claims: { ref: 'refs/heads/main\n' } }, 'proof_malformed'),
+];
+
+const FORMS: readonly Input[] = [
+  form('with another grant type', { form: instead('grant_type', 'client_credentials') }, 'grant_type_unsupported'),
+  form(
+    'with the grant type in capitals',
+    { form: instead('grant_type', EXCHANGE.toUpperCase()) },
+    'grant_type_unsupported',
+  ),
+  form('without a grant type', { form: without('grant_type') }),
+  form('without a token', { form: without('subject_token') }),
+  form('without the type of its token', { form: without('subject_token_type') }),
+  form('with two grant types', { form: beside('grant_type', EXCHANGE) }),
+  form('with two tokens', { form: beside('subject_token', 'x.y.z') }),
+  form('with two types of token', { form: beside('subject_token_type', GITHUB_PROOF) }),
+  form(
+    'that says an ID token is of SAML',
+    {
+      form: instead('subject_token_type', 'urn:ietf:params:oauth:token-type:saml2'),
+    },
+    'proof_type_unsupported',
+  ),
+  form(
+    'that says an ID token is an access token',
+    {
+      form: instead('subject_token_type', 'urn:ietf:params:oauth:token-type:access_token'),
+    },
+    'proof_type_unsupported',
+  ),
+  form(
+    'that says an ID token is a Codespace’s',
+    { form: instead('subject_token_type', GITHUB_PROOF) },
+    'proof_malformed',
+  ),
+  form(
+    'that says an ID token is a session’s',
+    {
+      form: instead('subject_token_type', 'urn:meshpass:token-type:session'),
+    },
+    'session_token_missing',
+  ),
+  form('with an actor', { form: beside('actor_token', 'x') }),
+  form('with a scope', { form: beside('scope', 'everything') }),
+  form('with a resource', { form: beside('resource', 'https://orders.shop') }),
+  form('with an audience beside a proof', { form: beside('audience', 'sts.amazonaws.com') }),
+  form('that asks for an ID token for a proof', { form: beside('requested_token_type', ID_TOKEN_PROOF) }),
+  form('whose token has a space in it', { body: (text) => text.replace('.', '.+') }, 'proof_malformed'),
+  form('without a content type', { contentType: null }),
+  form('that says it is JSON', { contentType: 'application/json' }),
+  form('that says it is of many parts', { contentType: 'multipart/form-data; boundary=x' }),
+  form('in another character set', { contentType: `${FORM_TYPE}; charset=utf-16` }),
+  form('that is JSON', { body: (text) => JSON.stringify(Object.fromEntries(new URLSearchParams(text))) }),
+  form('of more than 64 KiB', { body: (text) => `${text}&padding=${'x'.repeat(70_000)}` }, 'request_too_large'),
+  form('at another address', { path: '/token/' }, 'not_found'),
+  form('with its parameters in the address', { path: '/token?subject_token=x', form: without('subject_token') }),
+];
+
+export const ID_TOKENS: HostileArea<Issuers> = {
+  name: 'broker: ID tokens and token exchange',
+  async open() {
+    const dir = mkdtempSync(join(tmpdir(), 'meshpass-id-tokens-'));
+    const accessFile = join(dir, 'access.yaml');
+    const text = readFileSync(new URL('../../lab/src/access.yaml', import.meta.url), 'utf8')
+      .replace('grants:', DENY)
+      .replace('{ issuer: actions, repository: acme/payments-api }', ACTIONS_ENTRY);
+    writeFileSync(accessFile, text);
+    const road = await openRoad({ accessFile });
+    return { road, rogue: road.rogue(), dir };
+  },
+  async close({ road, dir }) {
+    await road.close();
+    rmSync(dir, { recursive: true });
+  },
+  inputs: [...PERSONS, ...JOBS, ...FORMS],
+};
