@@ -2,7 +2,7 @@
 import { type AdminOptions, adminCall } from '../stand-in/admin-call.ts';
 import type { Fault } from './fault.ts';
 import type { ForwardingFault } from './forwarding.ts';
-import type { Account, App, Codespace, CodespaceState, UserPrefix } from './state.ts';
+import type { Account, App, Codespace, CodespaceState, Team, UserPrefix } from './state.ts';
 
 export interface NewUser {
   readonly login: string;
@@ -51,6 +51,9 @@ export function githubAdmin(url: string, options: AdminOptions = {}) {
       call<void>('PUT', at(`/orgs/${part(org)}/installation`), { suspended }),
     addToTeam: (team: string, login: string, state: 'active' | 'pending' = 'active') =>
       call<void>('PUT', at(`/teams/${team}/members/${part(login)}`), { state }),
+    /** The slug changes, the id stays. */
+    renameTeam: (team: string, slug: string) => call<void>('PATCH', at(`/teams/${team}`), { slug }),
+    createTeam: (team: string) => call<Team>('POST', at(`/teams/${team}`)),
     removeFromTeam: (team: string, login: string) => call<void>('DELETE', at(`/teams/${team}/members/${part(login)}`)),
     createCodespace: (codespace: NewCodespace) => call<StartedCodespace>('POST', at('/codespaces'), codespace),
     setCodespaceState: (name: string, state: CodespaceState) =>

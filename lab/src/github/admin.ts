@@ -97,6 +97,18 @@ export function createAdmin(options: AdminOptions): Hono {
     team(c.req.param('org'), c.req.param('slug')).members[user(c.req.param('login')).id] = { role, state: standing };
     return c.json({});
   });
+  /** The slug changes, the id stays. */
+  admin.patch('/teams/:org/:slug', async (c) => {
+    team(c.req.param('org'), c.req.param('slug')).slug = (await c.req.json<{ slug: string }>()).slug;
+    return c.json({});
+  });
+  admin.post('/teams/:org/:slug', (c) => {
+    const org = accountByLogin(state(), c.req.param('org'), 'Organization');
+    if (!org) throw bad(`no organisation ${c.req.param('org')}`);
+    const created = { id: newId(), organizationId: org.id, slug: c.req.param('slug'), members: {} };
+    state().teams.push(created);
+    return c.json(created);
+  });
   admin.delete('/teams/:org/:slug/members/:login', (c) => {
     delete team(c.req.param('org'), c.req.param('slug')).members[user(c.req.param('login')).id];
     return c.json({});

@@ -95,6 +95,39 @@ export function createApi({ state, changed, now }: ApiOptions): Hono<ApiEnv> {
     return memberPage(c, (account) => team.members[account.id]?.state === 'active');
   });
 
+  api.get('/orgs/:org/teams/:slug', (c) => {
+    const page = '/teams/teams#get-a-team-by-name';
+    const org = mayReadMembers(c, page);
+    const team = state().teams.find((one) => one.organizationId === org.id && one.slug === c.req.param('slug'));
+    if (!team) throw notFound(page);
+    return c.json(shape.teamFull(team, state(), base(c)));
+  });
+
+  // "You can also specify a team by org_id and team_id" (https://docs.github.com/rest/teams/members).
+  api.get('/organizations/:orgId{[0-9]+}/team/:teamId{[0-9]+}', (c) => {
+    const { team } = teamById(c, '/teams/teams#get-a-team-by-name');
+    return c.json(shape.teamFull(team, state(), base(c)));
+  });
+
+  api.get('/organizations/:orgId{[0-9]+}/team/:teamId{[0-9]+}/members', (c) => {
+    const { team } = teamById(c, '/teams/members#list-team-members');
+    return memberPage(c, (account) => team.members[account.id]?.state === 'active');
+  });
+
+  api.get('/organizations/:orgId{[0-9]+}/team/:teamId{[0-9]+}/memberships/:username', (c) => {
+    const page = '/teams/members#get-team-membership-for-a-user';
+    const { org, team } = teamById(c, page);
+    const user = accountByLogin(state(), c.req.param('username'), 'User');
+    const membership = user && team.members[user.id];
+    if (!membership) throw notFound(page);
+    const url = `${base(c).api}/organizations/${org.id}/team/${team.id}/memberships/${user.login}`;
+    return c.json({ url, role: membership.role, state: membership.state });
+  });
+
+  api.get('/orgs/:org', (c) =>
+    c.json(shape.organizationSimple(organization(c, '/orgs/orgs#get-an-organization'), base(c))),
+  );
+
   api.get('/orgs/:org/members', (c) => {
     const org = mayReadMembers(c, '/orgs/members#list-organization-members');
     return memberPage(c, (account) => state().members[org.id]?.[account.id] !== undefined);
@@ -223,19 +256,32 @@ export function createApi({ state, changed, now }: ApiOptions): Hono<ApiEnv> {
     if (c.get('caller').kind !== 'app') throw refusal(401, 'A JSON web token could not be decoded');
   }
 
-  function organization(c: Context<ApiEnv>, page: string): Account {
-    const org = accountByLogin(state(), c.req.param('org') ?? '', 'Organization');
+  function organization(c: Context<ApiEnv>, page: string, login = c.req.param('org') ?? ''): Account {
+    const org = accountByLogin(state(), login, 'Organization');
     if (!org) throw notFound(page);
     return org;
   }
 
+  function teamById(c: Context<ApiEnv>, page: string) {
+    const named = state().accounts.find(
+      ({ id, type }) => type === 'Organization' && String(id) === c.req.param('orgId'),
+    );
+    if (!named) throw notFound(page);
+    const org = mayReadMembers(c, page, named.login);
+    const team = state().teams.find(
+      ({ id, organizationId }) => organizationId === org.id && String(id) === c.req.param('teamId'),
+    );
+    if (!team) throw notFound(page);
+    return { org, team };
+  }
+
   /** Members are seen by the organisation's own people and by an installation in it that may read them. */
-  function mayReadMembers(c: Context<ApiEnv>, page: string): Account {
+  function mayReadMembers(c: Context<ApiEnv>, page: string, login?: string): Account {
     const caller = c.get('caller');
     if (caller.kind === 'nobody') throw requiresAuthentication();
     if (caller.kind === 'app' || caller.kind === 'actions' || caller.kind === 'codespace')
       throw notForIntegrations(page);
-    const org = organization(c, page);
+    const org = organization(c, page, login);
     if (caller.kind === 'installation') {
       const entry = state().app.installations.find(({ id }) => id === caller.installationId);
       if (entry?.accountId !== org.id || entry.suspended) throw notFound(page);

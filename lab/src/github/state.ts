@@ -37,7 +37,7 @@ export interface Repository {
 export interface Team {
   readonly id: number;
   readonly organizationId: number;
-  readonly slug: string;
+  slug: string;
   readonly members: Record<string, { role: 'member' | 'maintainer'; state: 'active' | 'pending' }>;
 }
 export interface Codespace {

@@ -38,8 +38,13 @@ export interface Attestation {
   readonly login: string;
   /** Set when the subject is a GitHub user. */
   readonly githubUser?: { readonly id: number; readonly login: string };
-  /** `ORG/SLUG` in lower case, only teams that were asked for and confirmed by GitHub. */
+  /**
+   * `ORG/SLUG` in lower case, or `ORG/#ID` where the access file has the team's id; only teams that were asked for and confirmed by
+   * GitHub.
+   */
   readonly teams: readonly string[];
+  /** Teams, in the same form, of which GitHub said that they are there and that the user is not in them. */
+  readonly notInTeams?: readonly string[];
   /** `ORG/admin` and `ORG/member` in lower case, only roles that were asked for and confirmed by GitHub. */
   readonly organizationRoles?: readonly string[];
   /** Verified claims of the proof (OIDC) or of GitHub's answers; what CEL sees as `claims`. */

@@ -22,9 +22,12 @@ export function checkReferences(
   ];
 }
 
+const TEAM_ID_ALONE = 'team_id needs "team" beside it, which says the organization: {team: acme/payments, team_id: 31}';
+
 function checkWho(who: Who, access: Access): readonly AccessFileProblem[] {
   const problem = (message: string): AccessFileProblem => ({ code: 'access_file_invalid', place: who.place, message });
   const { codespaces, issuers } = access.trust;
+  if (who.teamId !== undefined && who.team === undefined) return [problem(TEAM_ID_ALONE)];
   const hasRepository = who.repository !== undefined || who.repositoryId !== undefined;
   if (who.issuer === undefined) {
     const jobs = (hasRepository || who.environment !== undefined) && issuers.some(({ kind }) => kind === 'actions');
@@ -70,9 +73,10 @@ function checkDenial(denial: Denial, access: Access): readonly AccessFileProblem
     return problem(
       'a repository can be renamed to get around this: write repository_id (`gh api repos/OWNER/NAME --jq .id`)',
     );
-  if (denial.team !== undefined || denial.role !== undefined)
+  if (denial.teamId !== undefined && denial.team === undefined) return problem(TEAM_ID_ALONE);
+  if ((denial.team !== undefined && denial.teamId === undefined) || denial.role !== undefined)
     return problem(
-      'GitHub says the same of who is in no team as of a team that it does not show: deny by user_id or claims, or name in "who" those who may',
+      'GitHub says the same of who is in no team as of a team that it does not show, and a team can be renamed to get around this: deny by user_id or claims, by team_id beside team, or name in "who" those who may',
     );
   const known = denial.issuer === undefined ? undefined : findIssuer(denial.issuer, access);
   if (known && 'message' in known) return problem(known.message);

@@ -10,7 +10,7 @@ export type { ReadIncluded } from './include.ts';
 export { accessJsonSchema, includedJsonSchema } from './json-schema.ts';
 export { type LoadedAccess, loadAccess } from './load-access.ts';
 export type * from './model.ts';
-export { type ParseOptions, parseAccess, rolesMentioned, teamsMentioned } from './parse.ts';
+export { type ParseOptions, parseAccess, rolesMentioned, teamsDenied, teamsMentioned } from './parse.ts';
 export { type AccessFileProblem, formatPlace } from './problem.ts';
 export { namespacesGranted, reachableServices } from './reach.ts';
 export { claimsRequired } from './required-claims.ts';

@@ -37,6 +37,8 @@ export interface Who {
   readonly userId?: number;
   /** `org/slug`, lower case. */
   readonly team?: string;
+  /** GitHub's id of that team: then the slug only says the organization, and for people which team it is. */
+  readonly teamId?: number;
   /** `org/admin` or `org/member`, lower case: the role in an organization. */
   readonly role?: string;
   /** `owner/name` where `*` stands for any characters but `/`; matched whole. */

@@ -9,6 +9,7 @@ import type { Access, Denial, Grant, Place } from './model.ts';
 import { type AccessFileProblem, accessFileError, formatPlace } from './problem.ts';
 import { readYaml, type YamlFile } from './read-yaml.ts';
 import { toGrants, toTrust } from './to-access.ts';
+import { teamOf } from './who.ts';
 
 export interface ParseOptions extends SchemaOptions {
   /** Reads what the file includes. Without it, a file that includes another is refused. */
@@ -45,9 +46,15 @@ export function parseAccess(text: string, file: string, options: ParseOptions = 
   return access;
 }
 
-/** Teams that GitHub must be asked about to decide under this file: `org/slug`, lower case, sorted, each once. */
+/** Teams that GitHub must be asked about to decide under this file: `org/slug` or `org/#ID`, lower case, sorted, each once. */
 export function teamsMentioned(access: Access): readonly string[] {
-  return mentioned(access, ({ team }) => team);
+  return mentioned(access, teamOf);
+}
+
+/** Teams whose members are denied something: of these GitHub must say who is not in them. As above. */
+export function teamsDenied(access: Access): readonly string[] {
+  const denials = [...(access.deny ?? []), ...access.grants.flatMap(({ except }) => except ?? [])];
+  return [...new Set(denials.flatMap((one) => teamOf(one) ?? []))].sort();
 }
 
 /** Roles that GitHub must be asked about: `org/admin` or `org/member`, lower case, sorted, each once. */

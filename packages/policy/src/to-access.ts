@@ -55,8 +55,8 @@ function toGrant(name: string, grant: GrantEntry, yaml: YamlFile): Grant {
 }
 
 function toWho(entry: WhoEntry, place: Place): Who {
-  const { user_id: userId, repository_id: repositoryId, reason: _, ...rest } = entry;
-  return present({ place, ...rest, userId, repositoryId }) as unknown as Who;
+  const { user_id: userId, team_id: teamId, repository_id: repositoryId, reason: _, ...rest } = entry;
+  return present({ place, ...rest, userId, teamId, repositoryId }) as unknown as Who;
 }
 
 function toDenial(entry: WhoEntry, place: Place): Denial {

@@ -25,6 +25,14 @@ export function namesPerson({ user, userId, team, role }: Who): boolean {
   return (user ?? userId ?? team ?? role) !== undefined;
 }
 
+/**
+ * The team of an entry as attestations name it.
+ * @returns `org/slug`; `org/#31` where the entry has the team's id
+ */
+export function teamOf({ team, teamId }: Who): string | undefined {
+  return team === undefined || teamId === undefined ? team : `${team.split('/')[0]}/#${teamId}`;
+}
+
 /** Whether an entry has members that only GitHub attests. */
 export function needsGithub(who: Who): boolean {
   return namesPerson(who) || (who.repository ?? who.repositoryId ?? who.ref ?? who.environment) !== undefined;
@@ -60,9 +68,13 @@ export function whyNot(who: Who, attestation: Attestation, kind: Kind): string |
  */
 export function whyDenied(denial: Denial, attestation: Attestation, kind: Kind): string | undefined {
   const { issuer, claims, when, reason, userId, repositoryId, ref, environment } = denial;
+  const team = teamOf(denial);
   if (isEmpty(denial)) return undefined;
   if (issuer !== undefined && issuer !== attestation.issuer) return undefined;
   if (userId !== undefined && attestation.githubUser?.id !== userId) return undefined;
+  const { githubUser, notInTeams = [] } = attestation;
+  // Not in it is only who GitHub says is not: of a team that it does not show it says nothing.
+  if (team !== undefined && (!githubUser || notInTeams.includes(team))) return undefined;
   if (repositoryId !== undefined && attestation.workspace.repository?.id !== repositoryId) return undefined;
   const attested = fullRef(attestation, kind);
   if (ref !== undefined && attested !== undefined && !matchesRef(ref, attested)) return undefined;
@@ -77,8 +89,18 @@ export function whyDenied(denial: Denial, attestation: Attestation, kind: Kind):
 
 /** An entry in words, without its place. */
 export function describeWho(who: Who): string {
-  const { user, userId, team, role, repository, repositoryId, ref, environment, issuer, claims, when } = who;
-  const named = { user, 'user id': userId, team, role, repository, 'repository id': repositoryId, ref, environment };
+  const { user, userId, team, teamId, role, repository, repositoryId, ref, environment, issuer, claims, when } = who;
+  const named = {
+    user,
+    'user id': userId,
+    team,
+    'team id': teamId,
+    role,
+    repository,
+    'repository id': repositoryId,
+    ref,
+    environment,
+  };
   const members = Object.entries({ ...named, issuer }).filter(([, value]) => value !== undefined);
   return [
     ...members.map(([name, value]) => `${name} ${value}`),
@@ -91,7 +113,9 @@ function isEmpty(who: Who): boolean {
   return !needsGithub(who) && who.issuer === undefined && who.claims === undefined && who.when === undefined;
 }
 
-function whyNotPerson({ user, userId, team, role }: Who, { githubUser, ...attestation }: Attestation) {
+function whyNotPerson(who: Who, { githubUser, ...attestation }: Attestation) {
+  const { user, userId, role } = who;
+  const team = teamOf(who);
   if (user !== undefined && githubUser?.login.toLowerCase() !== user.toLowerCase()) {
     return `user is ${githubUser?.login ?? 'not a GitHub user'}, not ${user}`;
   }
@@ -99,7 +123,7 @@ function whyNotPerson({ user, userId, team, role }: Who, { githubUser, ...attest
     return `user id is ${githubUser?.id ?? 'not known'}, not ${userId}`;
   }
   if (team !== undefined && !(githubUser && attestation.teams.includes(team.toLowerCase()))) {
-    return `not in team ${team}`;
+    return `not in team ${team}${who.teamId === undefined ? '' : ` (${who.team})`}`;
   }
   if (role !== undefined && !(githubUser && attestation.organizationRoles?.includes(role))) return `not ${role}`;
   return undefined;

@@ -28,6 +28,7 @@ describe('authorize', () => {
   });
 
   it.each<readonly [string, string, Attestation, RegExp]>([
+    ['a team by another id', '[{team: acme/payments, team_id: 31}]', ALICE, /not in team acme\/#31 \(acme\/payments\)/],
     ['another team', '[{team: acme/admins}]', ALICE, /not in team acme\/admins/],
     [
       'one member of two that does not hold',

@@ -69,6 +69,8 @@ export const BAD_CONSTRUCTS: typeof BAD_FILES = [
   ['a login that is denied', deny('{user: mallory}'), INVALID, /:1:8 a login can be renamed.*user_id/],
   ['a repository that is denied by name', deny('{repository: acme/x}'), INVALID, /can be renamed.*repository_id/],
   ['a team that is denied', deny('{team: acme/x}'), INVALID, /deny by user_id or claims/],
+  ['a team that is denied by an id alone', deny('{team_id: 31}'), INVALID, /needs "team" beside it/],
+  ['a team by its id alone', fileWith({ who: '[{team_id: 31}]' }), INVALID, /needs "team" beside it/],
   ['a role that is denied', deny('{role: acme/member}'), INVALID, /deny by user_id or claims/],
   ['claims that are denied anywhere', deny('{claims: {a: b}}'), INVALID, /say "issuer" beside it$/],
   ['a ref that is denied anywhere', deny('{ref: refs/heads/x}'), INVALID, /only of jobs of GitHub Actions/],

@@ -8,6 +8,7 @@ export const GOOD_FILES: readonly (readonly [string, string])[] = [
   ['the example', EXAMPLE],
   ['nothing for nobody', 'trust: {}\ngrants: {}\n'],
   ['a user by id', who('{user_id: 583231}')],
+  ['a team by id', who('{team: acme/payments, team_id: 31}')],
   ['a user by id and login', who('{user: alice, user_id: 583231}')],
   ['admins of an organization', who('{role: acme/admin}')],
   ['members of an organization, in capitals', who('{role: Acme/Member}')],
@@ -22,7 +23,7 @@ export const GOOD_FILES: readonly (readonly [string, string])[] = [
   ['workflows of one owner', who('{issuer: ci, claims: {repository_owner_id: "9"}}')],
   [
     'people who are denied',
-    `deny:\n  - {user_id: 666013, reason: left}\n  - {issuer: okta, claims: {department: contractors}}\n${EXAMPLE}`,
+    `deny:\n  - {user_id: 666013, reason: left}\n  - {team: acme/x, team_id: 5}\n  - {issuer: okta, claims: {department: contractors}}\n${EXAMPLE}`,
   ],
   ['workflows that are denied', `deny: [{issuer: ci, ref: refs/pull/**}, {repository_id: 78}]\n${EXAMPLE}`],
   ['who does not have a grant all the same', fileWith({ more: 'except: [{user_id: 583232}]' })],

@@ -1,19 +1,21 @@
 /** Of the teams and roles that an access file mentions, those that GitHub confirms of somebody at this moment. */
 import type { Attestation } from '@meshpass/identity';
-import { type Access, rolesMentioned, teamsMentioned } from '@meshpass/policy';
+import { type Access, rolesMentioned, teamsDenied, teamsMentioned } from '@meshpass/policy';
 import type { GithubApp, GithubUser } from './github-app.ts';
 
 export interface Asked {
-  /** `ORG/SLUG` in lower case. */
+  /** `ORG/SLUG` in lower case, or `ORG/#ID`. */
   readonly teams: readonly string[];
   /** `ORG/admin` and `ORG/member` in lower case. */
   readonly roles: readonly string[];
+  /** Teams whose members are denied something. Absent: none. */
+  readonly denied?: readonly string[];
 }
 
-export type Memberships = Pick<Attestation, 'teams' | 'organizationRoles'>;
+export type Memberships = Pick<Attestation, 'teams' | 'notInTeams' | 'organizationRoles'>;
 
 export function whatToAsk(access: Access): Asked {
-  return { teams: teamsMentioned(access), roles: rolesMentioned(access) };
+  return { teams: teamsMentioned(access), roles: rolesMentioned(access), denied: teamsDenied(access) };
 }
 
 /**
@@ -22,10 +24,18 @@ export function whatToAsk(access: Access): Asked {
  */
 export async function confirmed(
   user: GithubUser,
-  { teams, roles }: Asked,
+  { teams, roles, denied = [] }: Asked,
   app: GithubApp | undefined,
 ): Promise<Memberships> {
   if (!app) return { teams: [] };
-  const [inTeams, organizationRoles] = await Promise.all([app.teamsOf(user, teams), app.rolesOf(user, roles)]);
-  return { teams: inTeams, ...(organizationRoles.length > 0 && { organizationRoles }) };
+  const [inTeams, organizationRoles, notInTeams] = await Promise.all([
+    app.teamsOf(user, teams),
+    app.rolesOf(user, roles),
+    app.teamsWithout(user, denied),
+  ]);
+  return {
+    teams: inTeams,
+    ...(organizationRoles.length > 0 && { organizationRoles }),
+    ...(notInTeams.length > 0 && { notInTeams }),
+  };
 }

@@ -14,6 +14,7 @@ import {
 } from './github-api.ts';
 import type { Fact, Losses } from './losses.ts';
 import { createRemembered } from './remembered.ts';
+import { teamPath } from './team-path.ts';
 
 export interface GithubAppOptions extends Omit<GithubApiOptions, 'onAnswer'> {
   /** App id or client id. */
@@ -53,10 +54,12 @@ export interface GithubApp {
    */
   codespaceOf(organization: string, user: GithubUser, name: string): Promise<unknown>;
   /**
-   * @param teams `ORG/SLUG`, lower case
+   * @param teams `ORG/SLUG` or `ORG/#ID`, lower case
    * @returns those in which GitHub says that the user is an active member now
    */
   teamsOf(user: GithubUser, teams: readonly string[]): Promise<readonly string[]>;
+  /** @returns those that are there, and in which GitHub says that the user is not */
+  teamsWithout(user: GithubUser, teams: readonly string[]): Promise<readonly string[]>;
 }
 
 /** GitHub takes at most ten minutes, and its clock may be behind ours. */
@@ -162,12 +165,11 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
     return answer.status === 404 ? undefined : refuseUnlessOk(answer, 'read members or their Codespaces');
   };
 
+  const organizationId = async (organization: string) => (await installation(organization))?.account.id;
   const askWhetherInTeam = async (team: string, user: GithubUser) => {
-    const [organization = '', slug = ''] = team.split('/');
-    const parts = [pathPart(organization), pathPart(slug), pathPart(user.login)];
-    if (parts.includes(undefined)) return false;
-    const path = `/orgs/${parts[0]}/teams/${parts[1]}/memberships/${parts[2]}`;
-    const answer = await askAsInstallation(organization, path);
+    const [path, login] = [await teamPath(team, organizationId), pathPart(user.login)];
+    if (path === undefined || login === undefined) return false;
+    const answer = await askAsInstallation(team.split('/')[0]!, `${path}/memberships/${login}`);
     return answer !== undefined && readGithub(TeamMembership, answer).state === 'active';
   };
   const isInTeam = (team: string, user: GithubUser) =>
@@ -201,7 +203,7 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
   return {
     losses,
     ask: askAsInstallation,
-    organizationId: async (organization) => (await installation(organization))?.account.id,
+    organizationId,
     isMember: async (organization, user) => (await roleIn(organization, user)) !== undefined,
     async rolesOf(user, roles) {
       const found = await Promise.all(roles.map((role) => roleIn(role.split('/')[0]!, user)));
@@ -228,6 +230,16 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
     },
     async teamsOf(user, teams) {
       const answers = await Promise.all(teams.map((team) => isInTeam(team, user)));
+      return teams.filter((_team, index) => answers[index]);
+    },
+    async teamsWithout(user, teams) {
+      const answers = await Promise.all(
+        teams.map(async (team) => {
+          if (await isInTeam(team, user)) return false;
+          const path = await teamPath(team, organizationId);
+          return path !== undefined && (await askAsInstallation(team.split('/')[0]!, path)) !== undefined;
+        }),
+      );
       return teams.filter((_team, index) => answers[index]);
     },
   };

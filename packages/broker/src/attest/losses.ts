@@ -6,6 +6,7 @@
  */
 import type { Attestation } from '@meshpass/identity';
 import type { GithubUser } from './github-app.ts';
+import { isTeamById } from './team-path.ts';
 
 /** Something that GitHub said and may take back. Names of organizations, teams and roles in lower case. */
 export type Fact =
@@ -23,6 +24,8 @@ export interface Doubt {
   readonly login?: string | undefined;
   /** `ORG/SLUG`: of all its members. */
   readonly team?: string | undefined;
+  /** Organization of a team of which only the slug is known: of the members of all its teams that are named by id. */
+  readonly teams?: string | undefined;
   /** Name of a Codespace. */
   readonly codespace?: string | undefined;
   /** Login of whose Codespaces are meant. */
@@ -152,7 +155,9 @@ function lossKeys(fact: Fact): readonly string[] {
 function doubtKeys(fact: Fact): readonly string[] {
   if (fact.kind === 'codespace') return keysOfDoubt({ codespace: fact.name, owner: fact.owner });
   const { id: userId, login } = fact.user;
-  return keysOfDoubt({ userId, login, ...(fact.kind === 'team' && { team: fact.team }) });
+  if (fact.kind !== 'team') return keysOfDoubt({ userId, login });
+  const teams = isTeamById(fact.team) ? fact.team.split('/')[0] : undefined;
+  return keysOfDoubt({ userId, login, team: fact.team, teams });
 }
 
 function keysOfDoubt(doubt: Doubt): readonly string[] {

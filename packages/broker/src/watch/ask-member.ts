@@ -5,10 +5,11 @@
  */
 import { z } from 'zod';
 import { pathPart, readGithub } from '../attest/github-api.ts';
+import { teamPath } from '../attest/team-path.ts';
 import type { Live } from '../session/live.ts';
 import type { RecheckContext } from '../session/recheck.ts';
 import { keepsRole, leaves, loses, standsOnMembership } from './membership.ts';
-import type { ReadGithub } from './reader.ts';
+import { organizationIdBy, type ReadGithub } from './reader.ts';
 
 const Account = z.object({ id: z.int().positive(), login: z.string().min(1).max(100) });
 const OrganizationMembership = z.object({ state: z.string(), role: z.string(), user: Account });
@@ -39,9 +40,9 @@ export async function askMember(options: AskMemberOptions, live: Live, organizat
   const [member, ...inTeams] = await Promise.all([
     read(organization, `/orgs/${org}/memberships/${login}`),
     ...teams.filter(within).map(async (team) => {
-      const slug = pathPart(team.slice(organization.length + 1));
-      if (!slug) return { team, isIn: true };
-      const answer = await read(organization, `/orgs/${org}/teams/${slug}/memberships/${login}`);
+      const path = await teamPath(team, organizationIdBy(read));
+      if (path === undefined) return { team, isIn: true };
+      const answer = await read(organization, `${path}/memberships/${login}`);
       return { team, isIn: answer !== undefined && readGithub(TeamMembership, answer).state === 'active' };
     }),
   ]);

@@ -4,6 +4,7 @@
  * few times more while its API lags behind its own log.
  */
 import { type Doubt, SETTLE_SECONDS } from '../attest/losses.ts';
+import { isTeamById } from '../attest/team-path.ts';
 import type { Live } from '../session/live.ts';
 import type { RecheckContext } from '../session/recheck.ts';
 import type { Evidence } from '../token/exchange.ts';
@@ -178,7 +179,7 @@ class Spent extends Error {}
 function doubtOf(event: AuditEvent): Doubt {
   if (isOfCodespace(event)) return event.name === undefined ? { owner: event.owner } : { codespace: event.name };
   const { user: login, userId, team } = event;
-  return login === undefined && userId === undefined ? { team } : { login, userId };
+  return login === undefined && userId === undefined ? { team, teams: team?.split('/')[0] } : { login, userId };
 }
 
 function isOfCodespace(event: AuditEvent): event is CodespaceEvent {
@@ -195,7 +196,10 @@ function isMember({ session, ended }: Live, { user, userId, team }: MemberEvent)
   if (ended || !githubUser) return false;
   if (userId !== undefined && githubUser.id === userId) return true;
   if (user !== undefined) return githubUser.login.toLowerCase() === user;
-  return userId === undefined && team !== undefined && teams.includes(team);
+  if (userId !== undefined || team === undefined) return false;
+  // Of a team that is named by id the slug is not known.
+  const [organization] = team.split('/');
+  return teams.some((one) => one === team || (isTeamById(one) && one.startsWith(`${organization}/`)));
 }
 
 function organizationsOf(live: Live, trusted: string | undefined): ReadonlySet<string> {

@@ -1,8 +1,9 @@
 /** Who asks GitHub for the watcher: the organisation's GitHub App, or a token in a file. */
 import { readFile } from 'node:fs/promises';
+import { z } from 'zod';
 import type { Answer, Question } from '../attest/ask.ts';
 import { unavailable } from '../attest/ask.ts';
-import { askGithub, type GithubApiOptions, messageOf, requestId } from '../attest/github-api.ts';
+import { askGithub, type GithubApiOptions, messageOf, pathPart, readGithub, requestId } from '../attest/github-api.ts';
 import type { GithubApp } from '../attest/github-app.ts';
 
 /**
@@ -11,6 +12,17 @@ import type { GithubApp } from '../attest/github-app.ts';
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
 export type ReadGithub = (organization: string, path: string, question?: Question) => Promise<Answer | undefined>;
+
+const Organization = z.object({ id: z.int().positive() });
+
+/** Id of an organization; undefined where it may not be read. */
+export function organizationIdBy(read: ReadGithub): (organization: string) => Promise<number | undefined> {
+  return async (organization) => {
+    const part = pathPart(organization);
+    const answer = part && (await read(organization, `/orgs/${part}`));
+    return answer ? readGithub(Organization, answer).id : undefined;
+  };
+}
 
 /** Needs the App's permissions "Organization codespaces: read", "Codespaces: read" and "Members: read". */
 export function readAsApp(app: GithubApp): ReadGithub {

@@ -5,10 +5,11 @@
  */
 import { z } from 'zod';
 import { pathPart, readGithub } from '../attest/github-api.ts';
+import { teamPath } from '../attest/team-path.ts';
 import type { RecheckContext } from '../session/recheck.ts';
 import { type PageContent, type RememberedPages, readListing } from './listing.ts';
 import { isCodespace, keepsRole, leaves, loses, standsOnMembership } from './membership.ts';
-import type { ReadGithub } from './reader.ts';
+import { organizationIdBy, type ReadGithub } from './reader.ts';
 import { isSettled } from './watched.ts';
 
 interface Member {
@@ -87,6 +88,10 @@ export function createMemberSweep(read: ReadGithub, sessions: RecheckContext): M
         }
       };
 
+      const counted = (organization: string) => {
+        onCost();
+        return organizationIdBy(read)(organization);
+      };
       for (const organization of organizations) {
         const org = pathPart(organization);
         const members = org && (await list(organization, `/orgs/${org}/members`, onCost));
@@ -104,17 +109,17 @@ export function createMemberSweep(read: ReadGithub, sessions: RecheckContext): M
         }
         await sweepRoles(organization, members);
         for (const team of teams) {
-          const slug = team.startsWith(`${organization}/`) && pathPart(team.slice(organization.length + 1));
-          if (!slug) continue;
-          const inTeam = await list(organization, `/orgs/${org}/teams/${slug}/members`, onCost);
+          if (!team.startsWith(`${organization}/`)) continue;
+          const path = await teamPath(team, counted);
+          if (path === undefined) continue;
+          const inTeam = await list(organization, `${path}/members`, onCost);
           for (const live of candidates) {
             const { githubUser, teams: held } = live.session.attestation;
             const { id, login } = githubUser!;
             // Logins change: the organisation's list has the present one. A team that is no more has no members.
             const part = pathPart(members.get(id) ?? login);
             if (live.ended || !part || !held.includes(team) || inTeam?.has(id)) continue;
-            if (await isGone(organization, `/orgs/${org}/teams/${slug}/memberships/${part}`))
-              loses(sessions, live, team);
+            if (await isGone(organization, `${path}/memberships/${part}`)) loses(sessions, live, team);
           }
         }
       }

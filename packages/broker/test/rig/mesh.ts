@@ -1,7 +1,7 @@
 /** The mesh, played in memory: signs what it is asked, remembers what it was told. The real one has its own tests. */
 import { rootCertificates } from 'node:tls';
 import { formatSpiffe, MeshpassError } from '@meshpass/identity';
-import type { Access, Authorize, Grant, Trust } from '@meshpass/policy';
+import type { Access, Authorize, Denial, Grant, Trust } from '@meshpass/policy';
 import type {
   CertificateAuthority,
   MeshState,
@@ -14,7 +14,12 @@ export interface PlayedMesh extends MeshState {
   readonly authority: CertificateAuthority;
   readonly revoker: Revoker;
   readonly authorize: Authorize;
-  readonly setAccess: (grants: readonly Grant[], audiences?: readonly string[], trust?: Partial<Trust>) => void;
+  readonly setAccess: (
+    grants: readonly Grant[],
+    audiences?: readonly string[],
+    trust?: Partial<Trust>,
+    deny?: readonly Denial[],
+  ) => void;
   readonly signed: SignRequest[];
   /** The last list that the revoker was given. */
   revoked: readonly RevokedPrincipal[];
@@ -86,8 +91,8 @@ export function playMesh(): PlayedMesh {
     tokenKeysChanged: () => {
       mesh.keyChanges++;
     },
-    setAccess: (grants, audiences = ['sts.amazonaws.com'], trust = {}) => {
-      access = { file: 'access.yaml', trust: { issuers: ISSUERS, audiences, ...trust }, grants };
+    setAccess: (grants, audiences = ['sts.amazonaws.com'], trust = {}, deny = []) => {
+      access = { file: 'access.yaml', trust: { issuers: ISSUERS, audiences, ...trust }, deny, grants };
       version++;
       for (const listener of listeners) listener();
     },

@@ -24,6 +24,9 @@ const members = {
   }),
   user_id: githubId.describe('GitHub id of a user: `gh api users/LOGIN --jq .id`. It stays when the login changes.'),
   team: read(parseTeam, { description: 'ORGANIZATION/TEAM-SLUG', pattern: `^${LOGIN}/[A-Za-z0-9._-]+$` }),
+  team_id: githubId.describe(
+    'GitHub id of the team, beside "team": `gh api orgs/ORGANIZATION/teams/SLUG --jq .id`. It stays when the team is renamed.',
+  ),
   role: read(parseOrganizationRole, {
     description: 'ORGANIZATION/admin or ORGANIZATION/member',
     pattern: `^${LOGIN}/([aA][dD][mM][iI][nN]|[mM][eE][mM][bB][eE][rR])$`,
@@ -66,14 +69,18 @@ function refuseEmpty(entry: Readonly<Record<string, unknown>>, context: z.Refine
   });
 }
 
-export const who = shape.superRefine(refuseEmpty).meta({ minProperties: 1 });
+/** The team says the organization. */
+const TEAM_ID = { team_id: ['team'] };
+
+export const who = shape.superRefine(refuseEmpty).meta({ minProperties: 1, dependentRequired: TEAM_ID });
 
 export const denial = shape
   .extend({ reason: text.describe('For the audit log').optional() })
   .superRefine(refuseEmpty)
   .meta({
-    not: { anyOf: ['user', 'team', 'role', 'repository'].map((name) => ({ required: [name] })) },
-    anyOf: ['user_id', 'repository_id', 'issuer'].map((name) => ({ required: [name] })),
+    dependentRequired: TEAM_ID,
+    not: { anyOf: ['user', 'role', 'repository'].map((name) => ({ required: [name] })) },
+    anyOf: ['user_id', 'team_id', 'repository_id', 'issuer'].map((name) => ({ required: [name] })),
   });
 
 export type WhoEntry = z.output<typeof denial>;
