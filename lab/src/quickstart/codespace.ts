@@ -2,7 +2,7 @@
 import type { AgentStatus } from '@meshpass/agent';
 import type { StartedCodespace } from '../github/admin-client.ts';
 import { codespaceEnvironment } from '../meshpass.ts';
-import { type Scene, typed } from './scene.ts';
+import { expectThat, type Scene, typed } from './scene.ts';
 
 export interface OpenCodespace {
   readonly codespace: StartedCodespace;
@@ -22,6 +22,10 @@ export async function openCodespace(scene: Scene): Promise<OpenCodespace> {
   const status = JSON.parse(stdout) as AgentStatus;
   const { session, credentials } = status;
   story.done(`identity attested by asking GitHub: ${session.login}, ${session.subject}, in ${session.workspace}`);
+  const [asked] = await github.forwarded();
+  expectThat(asked !== undefined, 'the broker has not asked the Codespace itself');
+  const port = asked.replace(/^GET (.*)\/.*$/, '$1');
+  story.done(`presence: the broker asked https://${port} (played), and the agent answered with the session's key`);
   for (const { spiffeId, expiresAt } of credentials.svids) {
     story.done(`SVID signed by istiod: ${spiffeId}, until ${time(expiresAt)}`);
   }

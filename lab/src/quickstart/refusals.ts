@@ -62,10 +62,24 @@ export async function refusals(scene: Scene): Promise<void> {
 
   const stolen = await rogue.as('thief').enrol({
     subject_token_type: CODESPACE_PROOF,
-    subject_token: await github.createUserToken('mallory'),
+    subject_token: await github.createUserTokenOf('mallory', 'ghu_', false),
     codespace_name: codespace.name,
   });
   refusedByBroker(scene, "mallory's GitHub token, alice's Codespace", stolen);
+  const personal = await rogue.as('scripter').enrol({
+    subject_token_type: CODESPACE_PROOF,
+    subject_token: await github.createUserToken('alice'),
+    codespace_name: codespace.name,
+  });
+  refusedByBroker(scene, "alice's personal token, alice's Codespace", personal);
+  const elsewhere = startRogue(lab, 'github', meshpass.brokerUrl);
+  const carried = await elsewhere.enrol({
+    subject_token_type: CODESPACE_PROOF,
+    subject_token: codespace.token,
+    codespace_name: codespace.name,
+  });
+  elsewhere.end();
+  refusedByBroker(scene, "the Codespace's own token, on another machine", carried);
   const again = await rogue.as('replayer').enrol({ subject_token_type: ID_TOKEN, subject_token: bobsProof });
   refusedByBroker(scene, "bob's ID token, used a second time", again);
   rogue.end();

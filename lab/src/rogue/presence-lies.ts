@@ -18,6 +18,8 @@ export interface PresenceLies {
   readonly expiresIn?: number;
   /** Members of the JWS header, over those that are there; the signature stays what it was. */
   readonly header?: Readonly<Record<string, unknown>>;
+  /** One bit of the signature is another. */
+  readonly tampered?: boolean;
   /** What the port answers: the signed answer where absent. */
   readonly serve?: 'echo' | 'nothing' | 'huge' | 'never' | 'dripping' | 'hang up' | { readonly body: string };
   /** In front of the signed answer, and behind it. */
@@ -66,10 +68,16 @@ function answerTo({ challenge, codespaceName, loot }: Asked, lies: PresenceLies)
     expiresAt: Math.floor(Date.now() / 1000) + (lies.expiresIn ?? challenge.expires_in),
   });
   const [before, after] = lies.around ?? ['', ''];
-  if (!lies.header) return before + jws + after;
-  const [header, ...rest] = jws.split('.');
+  const [header, claims, signed] = jws.split('.');
+  const rest = [claims, lies.tampered ? tampered(signed!) : signed];
   const changed = { ...JSON.parse(Buffer.from(header!, 'base64url').toString()), ...lies.header };
   return before + [Buffer.from(JSON.stringify(changed)).toString('base64url'), ...rest].join('.') + after;
+}
+
+function tampered(signature: string): string {
+  const bytes = Buffer.from(signature, 'base64url');
+  bytes[9]! ^= 1;
+  return bytes.toString('base64url');
 }
 
 function listenerFor({ serve, status = 200, location, headers }: PresenceLies, answer: string): RequestListener {

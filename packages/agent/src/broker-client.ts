@@ -36,6 +36,8 @@ export interface BrokerClientOptions {
   readonly addresses?: Addresses;
   /** Port of this workspace on which the broker's challenges are answered; any free one where absent. */
   readonly presencePort?: number;
+  /** Told on which port a challenge is answered. */
+  readonly onChallenge?: (port: number) => void;
 }
 
 interface Call {
@@ -115,9 +117,9 @@ export class BrokerClient {
         this.#read.session,
       );
     if (proof.type === 'oidc') return exchange();
-    const { key, presencePort: port = 0 } = this.#options;
+    const { key, presencePort: port = 0, onChallenge } = this.#options;
     return withPresence(exchange, {
-      port,
+      ...{ port, onChallenge },
       sign: (challenge) =>
         createPresenceProof({
           ...{ key, challenge, broker: this.#base, codespaceName: proof.codespaceName },

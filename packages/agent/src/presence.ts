@@ -28,6 +28,8 @@ export interface PresenceOptions {
   readonly sign: (challenge: PresenceChallenge) => string;
   /** Milliseconds between two tries. */
   readonly pause?: number;
+  /** Told on which port a challenge is answered. */
+  readonly onChallenge?: ((port: number) => void) | undefined;
 }
 
 const MAX_CONNECTIONS = 8;
@@ -45,7 +47,7 @@ const WORTH_ANOTHER = new Set(['presence_unanswered', 'presence_challenge_unknow
  */
 export async function withPresence<T>(
   exchange: (answer?: PresenceAnswer) => Promise<T>,
-  { port, sign, pause = PAUSE_MS }: PresenceOptions,
+  { port, sign, pause = PAUSE_MS, onChallenge }: PresenceOptions,
 ): Promise<T> {
   let listener: PresenceListener | undefined;
   try {
@@ -58,6 +60,7 @@ export async function withPresence<T>(
       // The same port for every try: it is what GitHub has to notice.
       listener ??= await startPresenceListener(port);
       listener.expect(first.challenge.path, sign(first.challenge));
+      onChallenge?.(listener.port);
       try {
         return await exchange({ nonce: first.challenge.nonce, port: listener.port });
       } catch (thrown) {

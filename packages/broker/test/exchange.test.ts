@@ -95,6 +95,16 @@ describe('POST /token with a proof', () => {
       'a requested type other than a session',
       (m: Record<string, string>) => form({ ...m, requested_token_type: ID_TOKEN }),
     ],
+    ['a presence port without a nonce', (m: Record<string, string>) => form({ ...m, presence_port: '47000' })],
+    ['a nonce without a presence port', (m: Record<string, string>) => form({ ...m, presence_nonce: 'a'.repeat(43) })],
+    [
+      'a presence port that is part of a name',
+      (m: Record<string, string>) => form({ ...m, presence_nonce: 'a', presence_port: '4700.evil.example' }),
+    ],
+    [
+      'a presence port of the system',
+      (m: Record<string, string>) => form({ ...m, presence_nonce: 'a', presence_port: '22' }),
+    ],
     ['a parameter that is too long', (m: Record<string, string>) => form({ ...m, audience: 'a'.repeat(2_000) })],
   ])('refuses %s', async (_what, body) => {
     refused(await post(body(members(await rig.idp.prove('alice')))), 400, 'invalid_request', 'request_malformed');

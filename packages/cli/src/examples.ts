@@ -6,6 +6,7 @@ const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   up: ['meshpass up --broker https://broker.example.com', 'meshpass up --foreground --no-by-name'],
   down: ['meshpass down'],
   status: ['meshpass status --output json'],
+  doctor: ['meshpass doctor', 'meshpass doctor --output json'],
   env: ['eval "$(meshpass env)"'],
   token: ['meshpass token --audience sts.amazonaws.com'],
   serve: [

@@ -89,6 +89,18 @@ function inTheWorkspace(program: Command): void {
     .addOption(output())
     .action(async (options) => (await import('./commands/agent.ts')).statusCommand(options));
   program
+    .command('doctor')
+    .description('try, step by step, what an enrolment needs, and say of what fails what to do next')
+    .addOption(broker())
+    .addOption(flag('--ca-file <file>', 'PEM of the CA of broker and edge, instead of the system', 'MESHPASS_CA_FILE'))
+    .addOption(flag('--proof-file <file>', 'file with an OIDC ID token', 'MESHPASS_PROOF_FILE'))
+    .addOption(flag('--audience <name>', 'audience of the proof, where the agent asks for it', 'MESHPASS_AUDIENCE'))
+    .addOption(
+      flag('--presence-port <port>', 'port that answers the broker (0: any free one)', 'MESHPASS_PRESENCE_PORT'),
+    )
+    .addOption(output())
+    .action(async (options) => (await import('./commands/doctor.ts')).doctor(options));
+  program
     .command('env')
     .description('print the proxy settings: eval "$(meshpass env)"')
     .addOption(output())
