@@ -26,7 +26,9 @@ async function drill({ lab, meshpass, github, story }: Scene): Promise<void> {
   story.aside(
     'Said, not proven. The drill keeps what an agent never would and uses it again, here as CI in the cluster:',
   );
-  const codespace = await github.createCodespace({ owner: 'alice', repository: 'acme/payments-api' });
+  // The drill runs where every layer can be reached, so its Codespace has to be there.
+  const at = { owner: 'alice', repository: 'acme/payments-api', host: 'github' };
+  const codespace = await github.createCodespace(at);
   const evidence = join(lab.dir, 'drill.jws');
   const operatorToken = join(lab.dir, 'drill-operator.token');
   writeFileSync(operatorToken, meshpass.operatorToken, { mode: 0o600 });
