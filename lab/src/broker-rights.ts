@@ -7,7 +7,7 @@ import type { KubeObject, Kubernetes } from './kubernetes.ts';
 export const BROKER_URL = 'https://broker.meshpass.test:8443';
 
 /** What access files may grant in the lab, as `services` in deploy/kubernetes/broker-admission.yaml. */
-const SERVICES = ['*.shop', '*.dev', '*.preview-*'] as const;
+const SERVICES = ['*.shop', '*.dev', '*.preview-*', 'invoices.billing'] as const;
 
 /** Admission policies before rights: never may the broker do more than in production. */
 export async function applyBrokerRights(kubernetes: Pick<Kubernetes, 'apply'>): Promise<void> {

@@ -25,6 +25,12 @@ const GATEWAYS: readonly Row[] = [
     OPENED,
     ONLY_GRANTABLE,
   ],
+  [
+    'a Gateway to a service beside one that may be granted',
+    hosts('salaries.billing.svc.cluster.local'),
+    hosts('invoices.billing.svc.cluster.local'),
+    ONLY_GRANTABLE,
+  ],
   ['a Gateway to istiod', hosts('istiod.istio-system.svc.cluster.local'), OPENED, ONLY_GRANTABLE],
   ['a Gateway to the API server', hosts('kubernetes.default.svc.cluster.local'), OPENED, ONLY_GRANTABLE],
   ['a Gateway to hosts outside', hosts('payroll.example.com'), OPENED, ONLY_GRANTABLE],

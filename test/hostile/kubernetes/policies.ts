@@ -25,7 +25,20 @@ const sni = (...values: string[]) => allow('spec rules 0 when 0 values', values)
 const inside = (object: KubeObject, namespace: string) => changed(object, 'metadata namespace', namespace);
 const old = (object: KubeObject) => changed(object, 'apiVersion', 'security.istio.io/v1beta1');
 
+const inBilling = (service: string) =>
+  apply(
+    changed(inside(ALLOW, 'billing'), 'spec rules 0 when 0 values', [
+      `outbound_.8080_._.${service}.billing.svc.cluster.local`,
+    ]),
+  );
+
 const ALLOWS: readonly Row[] = [
+  [
+    'an ALLOW for a service beside one that may be granted',
+    inBilling('salaries'),
+    inBilling('invoices'),
+    ONLY_SERVICES,
+  ],
   ['an ALLOW of everything to everybody', allow('spec rules', [{}]), ALLOWED, ONLY_GRANTS],
   ['an ALLOW of everything by v1beta1', apply(old(changed(ALLOW, 'spec rules', [{}]))), apply(old(ALLOW)), ONLY_GRANTS],
   ['an ALLOW that closes a workload to everybody', allow('spec rules', []), ALLOWED, ONLY_GRANTS],

@@ -27,7 +27,7 @@ const THEIRS: readonly KubeObject[] = [
   // Labelled as the broker's own, in a namespace that is not.
   account('theirs', 'meshpass-theirs'),
 ];
-const THEIR_NAMESPACES = [plain('Namespace', 'meshpass-theirs'), plain('Namespace', 'payroll')];
+const THEIR_NAMESPACES = ['meshpass-theirs', 'payroll', 'billing'].map((name) => plain('Namespace', name));
 const MINE = [NAMESPACE, GUARD, ALLOW, RECOGNISE, GATEWAY, BINDING];
 
 export async function openKubernetes(): Promise<KubernetesWorld> {

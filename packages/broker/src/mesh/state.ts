@@ -121,9 +121,11 @@ export function meshState(options: StateOptions): LiveMeshState {
         if (problems.apply !== error.message)
           decisions.tell({ outcome: 'refused', code: error.code, reason: error.message, file: plan.access.file });
       }
-      if (problems.apply !== error.message)
+      // What Kubernetes refuses it refuses for a reason that somebody has to know.
+      const why = (final ?? error).message;
+      if (problems.apply !== why)
         log.error({ err: error, ...error.detail }, 'policies could not be applied; trying again');
-      problems.apply = error.message;
+      problems.apply = why;
     },
     ...{ resync: options.resync, now: options.now, random: options.random },
     // What waits was compiled with the keys of then.

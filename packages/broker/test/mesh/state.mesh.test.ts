@@ -274,4 +274,19 @@ describe('a start that cannot succeed yet', () => {
     await untilReady(mesh);
     await on.lab.kubernetes.call('DELETE', '/api/v1/namespaces/shop/services/refunds');
   });
+
+  it('says what admission does not let it write', async () => {
+    mesh.close();
+    await on.writeAccess(ORDERS_AND_LEDGER.replace('ledger-db.shop', 'salaries.payroll'));
+    await on.lab.kubernetes.apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'payroll' } });
+    await on.lab.kubernetes.apply({
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name: 'salaries', namespace: 'payroll' },
+      spec: { selector: { app: 'salaries' }, ports: [{ name: 'tcp', port: 5432 }] },
+    });
+    mesh = await on.connect();
+    await until(mesh.state.unready, ([reason]) => /only to services that may be granted/.test(reason ?? ''));
+    await on.lab.kubernetes.call('DELETE', '/api/v1/namespaces/payroll');
+  });
 });
