@@ -4,6 +4,7 @@ import { connectIstiod } from '@meshpass/broker/mesh/istiod';
 import type { Svid } from '@meshpass/cli/drill/credentials';
 import type { TunnelOrder } from '@meshpass/cli/drill/tunnel';
 import { createCsr } from '@meshpass/identity/csr';
+import { connectionsOn } from '@meshpass/lab/network/sockets';
 import type { Rogue } from '@meshpass/lab/rogue/drive';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { completed, enrolled, LEDGER, ORDERS, openRoad, type Road, until } from './mesh.ts';
@@ -166,6 +167,27 @@ describe('the edge refuses, and audits', () => {
     expect(report.ended).toBe(true);
     await audited('tunnel_request_malformed', last, { session_id: session });
   });
+});
+
+it('after the end of a session the kernel of the edge has no socket of its tunnel, to either side', async () => {
+  const held = rogue.as('held');
+  await enrolled(road, held);
+  const [, gatewayPort] = road.lab.gatewayAddress.split(':');
+  const sockets = async () =>
+    (await connectionsOn(road.lab.exec, 'meshpass')).filter(
+      ({ localPort, remotePort }) => localPort === road.meshpass.edge.port || remotePort === Number(gatewayPort),
+    );
+  // Of tests before this one.
+  await until(sockets, (found) => found.length === 0);
+  const order = { target: ORDERS, grant: GRANT, edge: road.meshpass.edge };
+  const token = (await held.show()).identityToken!;
+  const send = `GET /orders/1 HTTP/1.1\r\nHost: orders.shop:8080\r\nx-meshpass-token: ${token}\r\n\r\n`;
+  expect(await held.hold({ ...order, send })).toMatchObject({ stage: 'answer' });
+  expect(await sockets()).toHaveLength(2);
+  const cut = held.cut();
+  expect(await held.speak('DELETE', '/session')).toMatchObject({ status: 204 });
+  await cut;
+  await until(sockets, (found) => found.length === 0);
 });
 
 describe('a slow client is cut off, and audited, where it', () => {

@@ -2,47 +2,18 @@
  * A broker that was taken over, and an agent as a process of its own: each answer is spoiled in one place. Accepted means
  * that the agent has worked with it: it became ready, or its machine shows what the broker wanted there.
  */
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+
 import type { ServerResponse } from 'node:http';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { agentConfig } from '@meshpass/agent/config';
-import { down } from '@meshpass/agent/down';
-import { launch } from '@meshpass/agent/launch';
-import { MeshpassError } from '@meshpass/identity/error';
-import {
-  createAuthority,
-  service,
-  startBroker,
-  startEdge,
-  startWorkload,
-  type TamperedAnswer,
-  type TestBroker,
-} from '../../packages/agent/test/rig.ts';
-import type { HostileArea, HostileInput, Outcome } from './area.ts';
+import { service } from '../../packages/agent/test/rig.ts';
+import { type CALLS, openWorkspace, type Seen, type Spoil, tried, type Workspace } from './agent-process.ts';
+import type { HostileArea, HostileInput } from './area.ts';
 
-export interface Workspace {
-  readonly broker: TestBroker;
-  /** A directory for one agent. */
-  readonly place: () => string;
-  readonly caFile: string;
-  readonly close: () => Promise<void>;
-}
-
-type Spoil = (answer: TamperedAnswer) => void;
-/** What can be seen of an agent that became ready. */
-interface Seen {
-  readonly hosts: string;
-}
-
-const HOSTS = '127.0.0.1 localhost\n';
 const REFUSED = 'agent_broker_answer_invalid';
 const UNREACHABLE = 'agent_broker_unreachable';
-const CALLS = { session: 'POST /token', token: 'POST /token', certificates: 'POST /certificates' } as const;
 
 export const brokerToAgent: HostileArea<Workspace> = {
   name: 'agent: answers of a broker that was taken over',
-  open,
+  open: openWorkspace,
   close: (workspace) => workspace.close(),
   inputs: [
     ...names(),
@@ -238,37 +209,6 @@ function spoiled(fault: string, of: keyof typeof CALLS, code: string, spoil: Spo
   };
 }
 
-async function tried(
-  { broker, place, caFile }: Workspace,
-  of: keyof typeof CALLS,
-  spoil: Spoil,
-  accepted: (seen: Seen) => boolean = () => true,
-): Promise<Outcome> {
-  broker.tamper = (call, answer) => {
-    const isSession = answer.json?.session !== undefined;
-    if (call === CALLS[of] && isSession === (of === 'session') && answer.status === 200) spoil(answer);
-  };
-  const directory = place();
-  const hostsFile = join(directory, 'hosts');
-  writeFileSync(hostsFile, HOSTS);
-  const config = agentConfig({ broker: broker.url, caFile, hostsFile, runtimeDirectory: join(directory, 'run') }, {});
-  const env = { ...process.env, CODESPACES: 'true', GITHUB_TOKEN: 'proof', CODESPACE_NAME: 'fluffy-8412' };
-  try {
-    const { services } = await launch(config, { env });
-    const hosts = readFileSync(hostsFile, 'utf8');
-    const answer = `ready with ${JSON.stringify(services.map(({ names }) => names))}`;
-    return { accepted: accepted({ hosts }), answer };
-  } catch (thrown) {
-    const { code, message } = thrown as MeshpassError;
-    const untouched = readFileSync(hostsFile, 'utf8') === HOSTS;
-    // An agent that was ended by the answer, and did not refuse it, was let down as well.
-    const refused = thrown instanceof MeshpassError && code !== 'agent_not_running' && code !== 'internal' && untouched;
-    return { accepted: !refused, answer: `${code}: ${message}` };
-  } finally {
-    await down(config).catch(() => {});
-  }
-}
-
 function forever(response: ServerResponse, pauseMs: number, chunk: string): void {
   response.writeHead(200, { 'content-type': 'application/json' });
   const more = () => {
@@ -277,33 +217,4 @@ function forever(response: ServerResponse, pauseMs: number, chunk: string): void
     else response.once('drain', more);
   };
   more();
-}
-
-async function open(): Promise<Workspace> {
-  const [meshCa, publicCa] = await Promise.all([createAuthority('mesh'), createAuthority('public')]);
-  const root = mkdtempSync(join(tmpdir(), 'hostile-broker-'));
-  const caFile = join(root, 'ca.pem');
-  writeFileSync(caFile, publicCa.root);
-  const workload = await startWorkload(
-    await meshCa.issue('spiffe://cluster.local/ns/shop/sa/orders'),
-    meshCa.root,
-    () => {},
-  );
-  const { host, port } = service();
-  const edge = await startEdge(
-    await publicCa.issue('localhost'),
-    meshCa.root,
-    new Map([[`${host}:${port}`, workload.port]]),
-  );
-  const address = { host: 'localhost', port: edge.port };
-  const broker = await startBroker(await publicCa.issue('localhost'), meshCa, address, [service()]);
-  let places = 0;
-  return {
-    ...{ broker, caFile },
-    place: () => mkdtempSync(join(root, `${places++}-`)),
-    close: async () => {
-      for (const one of [broker, edge, workload]) one.close();
-      rmSync(root, { recursive: true, force: true });
-    },
-  };
 }

@@ -32,26 +32,24 @@ const TABLES = ['/proc/net/tcp', '/proc/net/tcp6'] as const;
  * neither listening nor in TIME-WAIT.
  */
 export function connectionsAt(port: number): KernelSocket[] {
-  return held(TABLES.map((path) => readFileSync(path, 'utf8')).join('\n'), port);
+  const table = TABLES.map((path) => readFileSync(path, 'utf8')).join('\n');
+  return held(table).filter(({ localPort }) => localPort === port);
 }
 
 /**
- * The same on a host of the lab.
+ * Every connection that a process of a host of the lab holds.
  * @param exec of the lab
  */
 export async function connectionsOn(
   exec: (host: string, argv: readonly string[]) => Promise<{ readonly stdout: string }>,
   host: string,
-  port: number,
 ): Promise<KernelSocket[]> {
   const { stdout } = await exec(host, ['cat', ...TABLES]);
-  return held(stdout, port);
+  return held(stdout);
 }
 
-function held(table: string, port: number): KernelSocket[] {
-  return parseSockets(table).filter(
-    ({ localPort, state }) => localPort === port && state !== 'listen' && state !== 'time-wait',
-  );
+function held(table: string): KernelSocket[] {
+  return parseSockets(table).filter(({ state }) => state !== 'listen' && state !== 'time-wait');
 }
 
 /** @param table text of /proc/net/tcp or /proc/net/tcp6 (proc_net_tcp in Linux' documentation), or of both */
