@@ -28,8 +28,13 @@ export interface PolicyContext extends DecideContext {
 const MAX_BODY = 8 * 1024 * 1024;
 const main = z.string().min(1).max(255).default('access.yaml');
 const PlanOrder = z.strictObject({ files: Files, main });
-const ApplyOrder = z.strictObject({ files: Files, main, plan: z.string().regex(/^[0-9a-f]{64}$/) });
-const RollBackOrder = z.strictObject({ version: z.number().int().positive(), reason: z.string().min(1).max(200) });
+const accept_unknown = z.boolean().default(false);
+const ApplyOrder = z.strictObject({ files: Files, main, plan: z.string().regex(/^[0-9a-f]{64}$/), accept_unknown });
+const RollBackOrder = z.strictObject({
+  version: z.number().int().positive(),
+  reason: z.string().min(1).max(200),
+  accept_unknown,
+});
 
 /** `POST /policy/plan`, `/policy/apply` and `GET /policy/history`; `/policy/rollback` where operators are listened to. */
 export function policyRoutes(app: Hono<Env>, context: PolicyContext): void {
@@ -61,9 +66,9 @@ export function policyRoutes(app: Hono<Env>, context: PolicyContext): void {
     decide(context, c, 'policy.apply', async (draft, commit, request) => {
       const author = await authorOf(request, draft, 'apply');
       draft.subject = author.by;
-      const { plan, ...kept } = await readJson(request, ApplyOrder, MAX_BODY);
+      const { plan, accept_unknown: acceptUnknown, ...kept } = await readJson(request, ApplyOrder, MAX_BODY);
       draft.target = `${kept.main} plan ${plan}`;
-      return describe(await changes.apply(kept, plan, author, draft, commit));
+      return describe(await changes.apply(kept, plan, author, draft, commit, { acceptUnknown }));
     }),
   );
   if (!operators) return;
@@ -72,14 +77,14 @@ export function policyRoutes(app: Hono<Env>, context: PolicyContext): void {
       operators.admit(request, draft);
       const author: Author = { by: 'an operator' };
       draft.subject = author.by;
-      const { version, reason } = await readJson(request, RollBackOrder);
+      const { version, reason, accept_unknown: acceptUnknown } = await readJson(request, RollBackOrder);
       draft.target = `version ${version}`;
-      return describe(await changes.rollBack(version, reason, author, draft, commit));
+      return describe(await changes.rollBack(version, reason, author, draft, commit, { acceptUnknown }));
     }),
   );
 }
 
 function describe(plan: Plan) {
-  const { id, state, resources, reach, people, findings } = plan;
-  return { id, state, resources, reach, people, findings, refused: refusals(plan).length > 0 };
+  const { id, state, resources, reach, people, findings, assumed } = plan;
+  return { id, state, resources, reach, people, findings, assumed, refused: refusals(plan).length > 0 };
 }

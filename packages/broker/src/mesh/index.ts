@@ -147,7 +147,7 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
     revoker: meshRevoker,
     state,
     policy: {
-      read: () => readPolicyResources(cluster, gateway.namespace),
+      read: () => readPolicyResources(cluster),
       shape: { trustDomain, rootNamespace, clusterDomain, gateway },
       tokens: parts.tokens,
       inForce: () => (state.inForce() ? state.access() : undefined),

@@ -1,4 +1,5 @@
 /** Everything that a plan depends on, as the cluster has it at this moment: lists, not watches, so that nothing is older than asked. */
+import { toMeshpassError } from '@meshpass/identity';
 import { loadObject } from '@meshpass/policy/istio/load';
 import type { Resource } from '@meshpass/policy/istio/resources';
 import { OURS } from './denial.ts';
@@ -6,23 +7,28 @@ import type { Kubernetes } from './kubernetes.ts';
 import { apiVersionOf } from './resources.ts';
 
 /** @throws MeshpassError `kubernetes_unavailable` */
-export async function readPolicyResources(
-  kubernetes: Pick<Kubernetes, 'list'>,
-  gatewayNamespace: string,
-): Promise<readonly Resource[]> {
+export async function readPolicyResources(kubernetes: Pick<Kubernetes, 'list'>): Promise<readonly Resource[]> {
   const wanted: readonly (readonly [kind: string, selector: string, namespace?: string])[] = [
     ...['Service', 'Pod', 'Namespace'].map((kind) => [kind, ''] as const),
     ...['AuthorizationPolicy', 'RequestAuthentication', 'PeerAuthentication'].map((kind) => [kind, ''] as const),
     ['RoleBinding', OURS],
-    // Of others' gateways nothing is asked: no plan writes them.
-    ['Gateway', OURS, gatewayNamespace],
+    // What stands before workloads: where it is not understood, a plan says so.
+    ...['Gateway', 'ServiceEntry', 'Sidecar', 'EnvoyFilter'].map((kind) => [kind, ''] as const),
+    ...['WasmPlugin', 'TrafficExtension'].map((kind) => [kind, ''] as const),
   ];
   const lists = await Promise.all(
     wanted.map(async ([kind, selector, namespace]) => {
-      const objects = await kubernetes.list(kind, selector, namespace);
+      const objects = await kubernetes.list(kind, selector, namespace).catch(noneIfNotInstalled);
       const whole = objects.map((object) => ({ apiVersion: apiVersionOf(kind), kind, ...object }));
       return whole.flatMap((object) => [...loadObject(object, `${kind} ${object.metadata.name}`).resources]);
     }),
   );
   return lists.flat();
+}
+
+/** A kind that this version of Istio does not have has no objects. @throws whatever else it is */
+function noneIfNotInstalled(thrown: unknown): readonly [] {
+  const { status } = toMeshpassError(thrown).detail as { readonly status?: unknown };
+  if (status === 404) return [];
+  throw thrown;
 }

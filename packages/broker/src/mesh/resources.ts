@@ -12,6 +12,7 @@ interface Kind {
 const CORE = '/api/v1';
 const RBAC = '/apis/rbac.authorization.k8s.io/v1';
 const SECURITY = '/apis/security.istio.io/v1';
+const EXTENSIONS = '/apis/extensions.istio.io/v1alpha1';
 const NETWORKING = '/apis/networking.istio.io/v1';
 
 const KINDS: Readonly<Record<string, Kind>> = {
@@ -25,6 +26,11 @@ const KINDS: Readonly<Record<string, Kind>> = {
   RequestAuthentication: { base: SECURITY, plural: 'requestauthentications', namespaced: true },
   AuthorizationPolicy: { base: SECURITY, plural: 'authorizationpolicies', namespaced: true },
   Gateway: { base: NETWORKING, plural: 'gateways', namespaced: true },
+  ServiceEntry: { base: NETWORKING, plural: 'serviceentries', namespaced: true },
+  Sidecar: { base: NETWORKING, plural: 'sidecars', namespaced: true },
+  EnvoyFilter: { base: '/apis/networking.istio.io/v1alpha3', plural: 'envoyfilters', namespaced: true },
+  WasmPlugin: { base: EXTENSIONS, plural: 'wasmplugins', namespaced: true },
+  TrafficExtension: { base: EXTENSIONS, plural: 'trafficextensions', namespaced: true },
 };
 
 /** Path of all objects of a kind, in one namespace or in all of them. */

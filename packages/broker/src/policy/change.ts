@@ -6,7 +6,7 @@ import { MeshpassError } from '@meshpass/identity';
 import { type Access, type IdentityTokens, parseAccess } from '@meshpass/policy';
 import type { Resource } from '@meshpass/policy/istio/resources';
 import type { MeshShape } from '@meshpass/policy/plan/mesh-of';
-import { type Plan, planChange, refuseUnsafe } from '@meshpass/policy/plan/plan';
+import { type Acceptance, type Plan, planChange, refuseUnsafe } from '@meshpass/policy/plan/plan';
 import type { Commit } from '../audit/audited.ts';
 import type { Draft } from '../audit/event.ts';
 import { inTurn } from '../session/in-turn.ts';
@@ -35,9 +35,23 @@ export interface PolicyMesh {
 export interface PolicyChanges {
   plan(kept: KeptFiles): Promise<Plan>;
   /** @throws MeshpassError `plan_stale`, `plan_refused`, `access_*`, `kubernetes_unavailable` */
-  apply(kept: KeptFiles, planned: string, author: Author, draft: Draft, commit: Commit): Promise<Plan>;
+  apply(
+    kept: KeptFiles,
+    planned: string,
+    author: Author,
+    draft: Draft,
+    commit: Commit,
+    accept?: Acceptance,
+  ): Promise<Plan>;
   /** @throws MeshpassError `plan_unknown`, and what `apply` throws but `plan_stale` */
-  rollBack(version: number, reason: string, author: Author, draft: Draft, commit: Commit): Promise<Plan>;
+  rollBack(
+    version: number,
+    reason: string,
+    author: Author,
+    draft: Draft,
+    commit: Commit,
+    accept?: Acceptance,
+  ): Promise<Plan>;
 }
 
 /** @param claim takes a token out of use for good; @throws MeshpassError `proof_replayed` */
@@ -53,8 +67,17 @@ export function policyChanges(
     return planChange({ access, inForce: inForce(), cluster: await read(), shape, tokens: tokens() });
   };
   /** What is in force is kept after it is: a file that Kubernetes refuses must not come back at the next start. */
-  const put = async (kept: KeptFiles, access: Access, made: Plan, author: Author, draft: Draft, commit: Commit) => {
-    refuseUnsafe(made);
+  const put = async (
+    kept: KeptFiles,
+    access: Access,
+    made: Plan,
+    author: Author,
+    draft: Draft,
+    commit: Commit,
+    accept: Acceptance = {},
+  ) => {
+    refuseUnsafe(made, accept);
+    const accepted = made.findings.filter(({ kind }) => kind === 'not-known');
     if (author.replay) await claim(author.replay);
     await mesh.take(access);
     draft.target = `${kept.main} plan ${made.id}`;
@@ -64,6 +87,10 @@ export function policyChanges(
       state: made.state,
       resources: made.resources.length,
       reach: made.reach.slice(0, 50),
+      // Who applies in spite of these answers for them.
+      ...(accepted.length > 0 && {
+        accepted_unknown: accepted.slice(0, 50).map(({ message, because }) => `${message}: ${because}`),
+      }),
     };
     const row = {
       ...{ time: new Date().toISOString(), applied_by: author.by, reason: draft.reason, plan: made.id },
@@ -75,7 +102,7 @@ export function policyChanges(
 
   return {
     plan: async (kept) => plan(read(kept)),
-    apply: (kept, planned, author, draft, commit) =>
+    apply: (kept, planned, author, draft, commit, accept) =>
       inTurn(turns, 'policy', async () => {
         const access = read(kept);
         const made = await plan(access);
@@ -85,15 +112,15 @@ export function policyChanges(
             'The cluster or the access file is not what this plan was made for: plan again, and look at what it says.',
             { detail: { planned, now: made.id } },
           );
-        return put(kept, access, made, author, draft, commit);
+        return put(kept, access, made, author, draft, commit, accept);
       }),
-    rollBack: (version, reason, author, draft, commit) =>
+    rollBack: (version, reason, author, draft, commit, accept) =>
       inTurn(turns, 'policy', async () => {
         const kept = await readVersion(store.db, version);
         if (!kept) throw new MeshpassError('plan_unknown', `There is no version ${version} of the access file.`);
         const access = read(kept);
         draft.reason = `Rolled back to version ${version} by ${author.by}: ${reason}`;
-        return put(kept, access, await plan(access), author, draft, commit);
+        return put(kept, access, await plan(access), author, draft, commit, accept);
       }),
   };
 }

@@ -39,7 +39,7 @@ export function watchPolicy({ mesh, onFinding, onFailure }: PolicyWatchOptions):
     // That others' traffic would change is said of plans: here it is what they have changed themselves.
     const now = new Map(
       findings
-        .filter(({ kind }) => kind === 'grant-does-not-work' || kind === 'reaches-more')
+        .filter(({ kind }) => ['grant-does-not-work', 'reaches-more', 'not-known'].includes(kind))
         .map((finding) => [`${finding.message} ${finding.because}`, finding]),
     );
     for (const [key, finding] of now) if (!known.has(key)) onFinding(finding, 'found');

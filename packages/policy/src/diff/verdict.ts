@@ -12,6 +12,8 @@ export interface Verdict {
   /** The policy whose rule decides, with the number of the rule; absent where no rule does. */
   readonly policy?: AuthorizationPolicy;
   readonly rule?: number;
+  /** Refused only where the external authorizer that is asked does not agree. */
+  readonly undecided?: true;
 }
 
 /** In Envoy's order: connection and token, CUSTOM, DENY, ALLOW. */
@@ -50,8 +52,11 @@ export function verdict(guarded: Guarded, call: Call): Verdict {
     const more = allowing.length > 3 ? ` and ${allowing.length - 3} more` : '';
     return { allowed: false, reason: `no rule of ${names.join(', ')}${more} allows it` };
   }
-  if (custom)
-    return { allowed: false, reason: `left to an authorizer by ${formatRule(custom.policy, custom.rule)}`, ...custom };
+  if (custom) {
+    const { policy, rule } = custom;
+    const reason = `left to an authorizer by ${formatRule(policy, rule)}`;
+    return { allowed: false, reason, policy, rule, undecided: true };
+  }
   return { allowed: false, reason: 'mutual TLS or the token on it is not what this port asks for' };
 }
 

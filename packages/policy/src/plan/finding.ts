@@ -10,6 +10,8 @@ export type FindingKind =
   | 'grant-does-not-work'
   | 'reaches-more'
   | 'changes-others'
+  /** Something decides that is not understood. Keeps the change from being applied until somebody accepts that. */
+  | 'not-known'
   /** Does not keep the change from being applied. */
   | 'note';
 

@@ -1,13 +1,17 @@
 /** A plan for people: on a terminal, and as the comment on a pull request. */
+import { describeAssumption } from '../istio/data-plane.ts';
 import type { Finding } from './finding.ts';
-import { type Plan, refusals } from './plan.ts';
+import { isUnknown, type Plan, refusals } from './plan.ts';
+import { NOTHING_PROVEN } from './unknown.ts';
 
-type Shown = Omit<Plan, 'manifests'>;
+/** An older broker says nothing of what it assumes. */
+type Shown = Omit<Plan, 'manifests' | 'assumed'> & Partial<Pick<Plan, 'assumed'>>;
 
 const TITLES: Readonly<Record<Finding['kind'], string>> = {
   'grant-does-not-work': 'A grant would not work',
   'reaches-more': 'Workspaces would reach more than is granted',
   'changes-others': 'Other traffic of the mesh would change',
+  'not-known': 'Not known',
   note: 'Note',
 };
 
@@ -24,9 +28,17 @@ function meaning({ reach, people }: Shown): readonly string[] {
 }
 
 function conclusion(plan: Shown): string {
+  if (isUnknown(plan)) return 'This change is refused: it is unknown whether every grant works.';
   if (refusals(plan).length > 0) return 'This change is refused.';
   if (plan.resources.length === 0 && plan.people.length === 0) return 'Nothing changes.';
-  return 'Every grant works, workspaces reach nothing else, and all other traffic is as before.';
+  const proven = 'Every grant works, workspaces reach nothing else, and all other traffic is as before';
+  const left = plan.findings.some(({ kind, message }) => kind === 'note' && message.startsWith(NOTHING_PROVEN));
+  return left ? `${proven}, but for what the notes leave out.` : `${proven}.`;
+}
+
+function assumption({ assumed = [] }: Shown): readonly string[] {
+  const text = describeAssumption(assumed);
+  return text === undefined ? [] : [text];
 }
 
 function text(plan: Shown): readonly string[] {
@@ -44,6 +56,7 @@ function text(plan: Shown): readonly string[] {
     ),
     ...(plan.resources.length > 0 ? [''] : []),
     conclusion(plan),
+    ...assumption(plan),
     `Plan ${plan.id}`,
   ];
 }
@@ -59,6 +72,7 @@ function markdown(plan: Shown): readonly string[] {
   ];
   return [
     `**${conclusion(plan)}**`,
+    ...assumption(plan).flatMap((line) => ['', line]),
     ...plan.findings
       .slice(0, LISTED)
       .flatMap(({ kind, message, example, because }) => [

@@ -3,6 +3,7 @@ import { grantNamespace } from '@meshpass/identity';
 import { type Endpoint, endpointsOf, type Pair, pairUp, realCalls, rulebooks } from '../diff/compare.ts';
 import { all, any, type Condition, type FlagField, flag, not, testsOf, text } from '../diff/condition.ts';
 import type { Node } from '../diff/diagram.ts';
+import { type Understanding, understanding } from '../diff/not-known.ts';
 import type { Guarded, MeshSettings, Rulebook } from '../diff/rulebook.ts';
 import { createSpace, type Space } from '../diff/space.ts';
 import { ofKind } from '../diff/workloads.ts';
@@ -35,7 +36,10 @@ export interface GrantedPort {
 export interface Ground {
   readonly space: Space;
   readonly books: readonly [Rulebook, Rulebook];
+  /** Those that are understood: of others nothing is proven. */
   readonly endpoints: readonly Endpoint[];
+  readonly unknown: readonly { readonly endpoint: Endpoint; readonly reason: string }[];
+  readonly understanding: Understanding;
   readonly pairs: readonly Pair[];
   readonly ports: readonly GrantedPort[];
   /** Certificates of grants. */
@@ -60,7 +64,14 @@ export interface Ground {
 export function groundOf(change: Change): Ground {
   const { before, after, settings, tokens } = change;
   const books = rulebooks(before, after, settings);
-  const endpoints = endpointsOf([...before, ...after], books, settings);
+  const known = understanding([after], settings.rootNamespace);
+  const found = endpointsOf([...before, ...after], books, settings);
+  const unknown = found.flatMap((endpoint) => {
+    const reason = known.unknownAt(endpoint);
+    return reason === undefined ? [] : [{ endpoint, reason }];
+  });
+  const left = new Set(unknown.map(({ endpoint }) => endpoint));
+  const endpoints = found.filter((one) => !left.has(one));
   const pairs = pairUp(endpoints, books);
   const guards = pairs.flatMap((pair) => pair.guards);
   const ports = change.grants.flatMap((grant) =>
@@ -90,7 +101,7 @@ export function groundOf(change: Change): Ground {
   return {
     space,
     books,
-    endpoints,
+    ...{ endpoints, unknown, understanding: known },
     pairs,
     ports,
     ...sets,

@@ -8,8 +8,11 @@ import { canonical } from '../canonical.ts';
 import { GRANT_LABEL } from '../compile/metadata.ts';
 import { compile } from '../compile.ts';
 import { agedBy } from '../istio/age.ts';
+import { hasProxy } from '../istio/injection.ts';
+import type { PodSpec } from '../istio/kubernetes.ts';
 import { loadObject } from '../istio/load.ts';
 import type { Resource } from '../istio/resources.ts';
+import { portNamesOf, serviceAccountOf } from '../istio/workloads.ts';
 import type { Access, IdentityTokens, Manifest } from '../model.ts';
 import { resolveAccess } from '../resolve.ts';
 import type { Finding } from './finding.ts';
@@ -43,6 +46,8 @@ export interface Plan {
   /** Who may hold each grant, as far as that changes; empty where the access file in force is not known. */
   readonly people: readonly PeopleChange[];
   readonly findings: readonly Finding[];
+  /** Namespaces whose Pods are taken to have a sidecar because they were not read. */
+  readonly assumed: readonly string[];
 }
 
 /** Objects that exist for sessions and not for the access file. */
@@ -77,20 +82,34 @@ export function planChange(input: PlanInput): Plan {
     reach: reachChanges(ground, mesh.clusterDomain),
     people: input.inForce ? peopleChanges(input.inForce, access) : [],
     findings: prove(ground),
+    assumed: ground.understanding.assumed(ground.endpoints),
   };
 }
 
+export interface Acceptance {
+  /** Somebody answers for what is not known. */
+  readonly acceptUnknown?: boolean;
+}
+
 /** What stands against a change. */
-export function refusals({ findings }: Pick<Plan, 'findings'>): readonly Finding[] {
-  return findings.filter(({ kind }) => kind !== 'note');
+export function refusals(
+  { findings }: Pick<Plan, 'findings'>,
+  { acceptUnknown = false }: Acceptance = {},
+): readonly Finding[] {
+  return findings.filter(({ kind }) => kind !== 'note' && !(acceptUnknown && kind === 'not-known'));
+}
+
+/** Whether nothing stands against a change but what is not known. */
+export function isUnknown(plan: Pick<Plan, 'findings'>): boolean {
+  return refusals(plan).length > 0 && refusals(plan, { acceptUnknown: true }).length === 0;
 }
 
 /**
  * Stops a change that must not be made.
  * @throws MeshpassError `plan_refused` with every finding that stands against it
  */
-export function refuseUnsafe(plan: Pick<Plan, 'findings'>): void {
-  const against = refusals(plan);
+export function refuseUnsafe(plan: Pick<Plan, 'findings'>, acceptance: Acceptance = {}): void {
+  const against = refusals(plan, acceptance);
   if (against.length === 0) return;
   const lines = against.map(({ message, example, because }) => `${message}\n  for example ${example}\n  ${because}`);
   throw new MeshpassError('plan_refused', `The change is refused:\n${lines.join('\n')}`, {
@@ -106,13 +125,22 @@ export function stateOf(cluster: readonly Resource[]): string {
       const { kind, metadata } = one;
       const { spec, roleRef, subjects, data } = one as unknown as Record<string, unknown>;
       const { namespace, name, labels, annotations } = metadata;
-      const kept = kind === 'Pod' ? (spec as { serviceAccountName?: string }).serviceAccountName : spec;
+      const kept = kind === 'Pod' ? ofPod(spec as PodSpec) : spec;
       // Replicas of one workload are one: a rollout makes no plan stale.
       const { 'pod-template-hash': _, ...stable } = labels ?? {};
-      const own = Object.entries(annotations ?? {}).filter(([key]) => /^(?:meshpass\.dev|istio\.io)\//.test(key));
+      const own = Object.entries(annotations ?? {}).filter(([key]) => DECIDING.test(key));
       return canonical([kind, namespace, kind === 'Pod' ? '' : name, stable, own, kept, roleRef, subjects, data]);
     });
   return sha256Hex([...new Set(parts)].sort().join('\n'));
+}
+
+/** Annotations on which policies and proxies depend. What the injector writes down of itself differs between its versions. */
+const DECIDING = /^(?:meshpass\.dev|(?!sidecar\.istio\.io\/status$)(?:[a-z.]+\.)?istio\.io)\//;
+
+/** Of a running Pod, what policies and what stands before it depend on: the rest differs between replicas. */
+function ofPod(spec: PodSpec): unknown {
+  const ports = [...portNamesOf(spec)];
+  return [serviceAccountOf(spec), spec.hostNetwork === true, hasProxy({ spec }), ports];
 }
 
 /** Whoever applies denies the certificates of a grant that goes, until the last of them has expired. */

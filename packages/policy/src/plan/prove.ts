@@ -4,12 +4,14 @@
  */
 import type { Endpoint } from '../diff/compare.ts';
 import { NONE } from '../diff/diagram.ts';
+import { actionOf, providerOf } from '../istio/authorization-policy.ts';
 import { type Finding, findingsOf, type Suspicion } from './finding.ts';
 import { type GrantedPort, type Ground, letIn, serviceOf } from './ground.ts';
+import { findUnknown } from './unknown.ts';
 
 /** @returns nothing where the change may be applied as it is */
 export function prove(ground: Ground): readonly Finding[] {
-  return [...proveGrants(ground), ...proveRest(ground)];
+  return [...findUnknown(ground), ...proveGrants(ground), ...proveRest(ground)];
 }
 
 /** At the ports that are granted: what is granted works, and by the name of that port nothing else does. */
@@ -39,6 +41,22 @@ function proveGrants(ground: Ground): readonly Finding[] {
           source: `${target.target.place.file}:${target.target.place.line}`,
         };
       });
+      // That they agree is assumed of what works: so it is said.
+      const authorizers = guard
+        .policies()
+        .filter(({ policy, refuses }) => actionOf(policy) === 'CUSTOM' && !refuses)
+        .flatMap(({ policy, rules }) =>
+          here.map(({ grant: { grant }, target, calls }): Suspicion => {
+            const works = diagram.andAll([set(calls), set(ground.agreed), lets]);
+            return {
+              ...{ ...at, kind: 'note', grant: grant.name, given },
+              calls: diagram.and(works, diagram.orAll(rules.map(set))),
+              sentence: ({ what }) =>
+                `grant ${grant.name} works only where the external authorizer ${providerOf(policy)} agrees: ${what}`,
+              source: `${target.target.place.file}:${target.target.place.line}`,
+            };
+          }),
+        );
       const named = withText('connection.sni', here[0]!.target.sni);
       const reached = diagram.andAll([lets, set(ground.holders), named]);
       const more: Suspicion = {
@@ -46,7 +64,7 @@ function proveGrants(ground: Ground): readonly Finding[] {
         calls: diagram.minus(reached, diagram.orAll(here.map(({ calls }) => set(calls)))),
         sentence: ({ who, what }) => `${who} would reach more than is granted: ${what}`,
       };
-      return [...refused, more].flatMap((suspicion) => findingsOf(ground, suspicion));
+      return [...refused, ...authorizers, more].flatMap((suspicion) => findingsOf(ground, suspicion));
     });
   });
 }

@@ -6,20 +6,16 @@ import { ATTESTED_CLAIMS } from '../compile/http-rules.ts';
 import { compile } from '../compile.ts';
 import type { Call } from '../diff/call.ts';
 import type { Endpoint } from '../diff/compare.ts';
-import { all, type Condition, flag, text } from '../diff/condition.ts';
-import { EVERY, NONE, type Node } from '../diff/diagram.ts';
-import { formatCall, say } from '../diff/say.ts';
-import { readPath, readText } from '../diff/text-test.ts';
 import { type Verdict, verdict } from '../diff/verdict.ts';
 import { loadObject } from '../istio/load.ts';
 import type { Resource } from '../istio/resources.ts';
 import type { Access, IdentityTokens, Mesh } from '../model.ts';
-import { holderOf } from '../plan/granted.ts';
-import { type Ground, groundOf, letIn } from '../plan/ground.ts';
+import { type Ground, groundOf } from '../plan/ground.ts';
 import { isOurs, type MeshShape, meshOf, settingsOf } from '../plan/mesh-of.ts';
 import { claimsRequired } from '../required-claims.ts';
 import { resolveAccess } from '../resolve.ts';
 import { type Coverage, coverageOf, type Touched } from './coverage.ts';
+import { calls, show } from './property.ts';
 import type { CaseCall, PolicyCase, PolicyProperty, PolicySuite } from './read-suite.ts';
 
 export interface SuiteInput {
@@ -88,11 +84,12 @@ function at({ place, name }: PolicyCase | PolicyProperty): Pick<Outcome, 'file' 
 
 function decideCase(one: PolicyCase, bench: Bench): Decided {
   const { ground, touched } = bench;
-  const endpoints = endpointsAt(ground, one.call);
-  if (endpoints.length === 0) {
+  const endpoints = endpointsAt(ground.endpoints, one.call);
+  const unknown = ground.unknown.find(({ endpoint }) => endpointsAt([endpoint], one.call).length > 0);
+  if (endpoints.length === 0 && !unknown) {
     return { passed: false, said: `the mesh has no port ${one.call.service}.${one.call.namespace}:${one.call.port}` };
   }
-  if (endpoints.every(({ protocol }) => (protocol === 'http') !== (one.call.http !== undefined))) {
+  if (!unknown && endpoints.every(({ protocol }) => (protocol === 'http') !== (one.call.http !== undefined))) {
     const protocol = endpoints[0]!.protocol.toUpperCase();
     return { passed: false, said: `this port speaks ${protocol}: write the call so` };
   }
@@ -100,11 +97,13 @@ function decideCase(one: PolicyCase, bench: Bench): Decided {
   if (tries.length === 0) return judge(one, false, 'nobody grants it anything', []);
   const host = `${one.call.service}.${one.call.namespace}.svc.${bench.mesh.clusterDomain}`;
   const told: string[] = [];
+  let undecided: string | undefined;
   for (const { grant, call, who } of tries) {
     if (grant !== undefined && !ground.open[1].has(host)) {
       told.push('the mesh gateway does not pass it on');
       continue;
     }
+    if (unknown) return notKnown(one, unknown.reason);
     const verdicts = endpoints.map(({ workload, port, protocol }): Verdict => {
       const guarded = ground.books[1].at(workload, port, protocol);
       return grant !== undefined && guarded.plain ? NO_MUTUAL_TLS : verdict(guarded, call);
@@ -119,13 +118,19 @@ function decideCase(one: PolicyCase, bench: Bench): Decided {
       return judge(one, true, decisive.reason, names);
     }
     told.push(refusal.reason);
+    undecided ??= refusal.undecided && refusal.reason;
     if (refusal.policy && one.by === keyOf(refusal.policy)) return judge(one, false, refusal.reason, [one.by]);
   }
+  if (undecided !== undefined) return notKnown(one, undecided);
   return judge(one, false, told.join('; '), []);
 }
 
 /** Workspaces come by no other way. */
 const NO_MUTUAL_TLS: Verdict = { allowed: false, reason: 'the port takes no mutual TLS' };
+
+function notKnown({ expect }: PolicyCase, reason: string): Decided {
+  return { passed: false, said: `expected to be ${expect}, and it is unknown: ${reason}` };
+}
 
 function judge({ expect, by }: PolicyCase, allowed: boolean, reason: string, names: readonly string[]): Decided {
   const verdict = allowed ? 'allowed' : 'refused';
@@ -214,75 +219,7 @@ function attestationOf(who: Extract<PolicyCase['who'], { kind: 'proof' }>): Atte
   };
 }
 
-/** The calls that a property speaks of, wherever they go. */
-function calls({ who, method, path }: PolicyProperty, access: Access): Condition {
-  const callers: Record<PolicyProperty['who']['kind'], () => Condition> = {
-    everybody: () => all([]),
-    workspaces: () => holderOf(access.grants.map(({ name }) => grantNamespace(name))),
-    grant: () => holderOf([grantNamespace((who as { grant: string }).grant)]),
-    workload: () => {
-      const { namespace, account } = who as { namespace: string; account?: string };
-      const ofAccount = account === undefined ? [] : [text('peer.account', { form: 'exact', text: account })];
-      return all([flag('peer'), text('peer.namespace', { form: 'exact', text: namespace }), ...ofAccount]);
-    },
-  };
-  return all([
-    callers[who.kind](),
-    ...(method === undefined ? [] : [text('method', readText(method))]),
-    ...(path === undefined ? [] : [text('path', readPath(path))]),
-  ]);
-}
-
-/** At every port that the property speaks of, by its own name: not one call may come out otherwise. */
-function show(property: PolicyProperty, condition: Condition, { ground, mesh }: Bench): Decided {
-  const { space, books, endpoints, open } = ground;
-  const { diagram, set, withText } = space;
-  const ofWorkspaces = property.who.kind === 'workspaces' || property.who.kind === 'grant';
-  const http = property.method !== undefined || property.path !== undefined;
-  let looked = 0;
-  for (const endpoint of endpoints) {
-    if (http && endpoint.protocol === 'tcp') continue;
-    for (const service of endpoint.services) {
-      if (!isMeant(property, service)) continue;
-      const [name, port] = service.split(':') as [string, string];
-      const host = `${name}.svc.${mesh.clusterDomain}`;
-      const through = !ofWorkspaces || open[1].has(host);
-      looked++;
-      const named =
-        property.who.kind === 'everybody' ? EVERY : withText('connection.sni', `outbound_.${port}_._.${host}`);
-      const asked = diagram.andAll([
-        set(condition),
-        named,
-        set(ground.real),
-        property.expect === 'allowed' ? set(ground.agreed) : EVERY,
-      ]);
-      const allowed = through ? letIn(ground, books[1].at(endpoint.workload, endpoint.port, endpoint.protocol)) : NONE;
-      const otherwise = property.expect === 'refused' ? diagram.and(asked, allowed) : diagram.minus(asked, allowed);
-      if (otherwise !== NONE) return { passed: false, said: tell(ground, otherwise, endpoint, property.expect) };
-    }
-  }
-  if (looked === 0) return { passed: false, said: 'it speaks of no port of the mesh, so it shows nothing' };
-  return { passed: true, said: `${property.expect} for every such call at ${looked} ports` };
-}
-
-function tell({ space, books }: Ground, calls: Node, endpoint: Endpoint, expect: PolicyProperty['expect']): string {
-  const [product] = space.diagram.products(calls);
-  const example = space.example(product!);
-  const { matters } = say(space.explain(product!));
-  const { reason } = verdict(books[1].at(endpoint.workload, endpoint.port, endpoint.protocol), example);
-  const call = formatCall(example, endpoint.protocol, matters);
-  return `expected to be ${expect} everywhere, and at ${endpoint.services.join(', ')} this is not: ${call}: ${reason}`;
-}
-
-function isMeant({ at }: PolicyProperty, service: string): boolean {
-  if (!at) return true;
-  const [name, port] = service.split(':') as [string, string];
-  const [own, namespace] = name.split('.') as [string, string];
-  if (at.port !== undefined && String(at.port) !== port) return false;
-  return namespace === at.namespace && (at.service === '*' || at.service === own);
-}
-
-function endpointsAt({ endpoints }: Ground, { service, namespace, port }: CaseCall): readonly Endpoint[] {
+function endpointsAt(endpoints: readonly Endpoint[], { service, namespace, port }: CaseCall): readonly Endpoint[] {
   return endpoints.filter(({ services }) => services.includes(`${service}.${namespace}:${port}`));
 }
 

@@ -6,10 +6,10 @@ import { loadAccess } from '@meshpass/policy';
 import { formatPlan } from '@meshpass/policy/plan/format';
 import { type Plan, refusals } from '@meshpass/policy/plan/plan';
 import { actionsToken } from '../../actions-token.ts';
-import { EXIT, type Output } from '../../failure.ts';
+import type { Output } from '../../failure.ts';
 import { wholeNumber } from '../../host-port.ts';
 import { type OperatorCall, operatorClient } from '../../operator-client.ts';
-import type { PlanFlags } from './plan.ts';
+import { exitCodeOf, type PlanFlags } from './plan.ts';
 
 export interface BrokerFlags {
   readonly broker: string;
@@ -22,20 +22,22 @@ export interface ApplyFlags extends BrokerFlags {
   readonly access: string;
   readonly plan?: string;
   readonly dryRun?: boolean;
+  readonly acceptUnknown?: boolean;
   readonly output: PlanFlags['output'];
 }
 
-type Planned = Omit<Plan, 'manifests'>;
+type Planned = Omit<Plan, 'manifests' | 'assumed'> & Partial<Pick<Plan, 'assumed'>>;
 
 /** @throws MeshpassError what the broker answers: `plan_stale`, `plan_refused`, `plan_unauthorized`, `access_*` */
 export async function applyPolicy(flags: ApplyFlags): Promise<void> {
   const order = filesOf(flags.access);
   const planned = (await (await callerOf(flags))('POST', '/policy/plan', order)) as Planned;
-  const refused = refusals(planned).length > 0;
+  const { acceptUnknown = false } = flags;
+  const refused = refusals(planned, { acceptUnknown }).length > 0;
   if (flags.output === 'json') console.log(JSON.stringify(planned, null, 2));
   else console.log(formatPlan(planned, flags.output));
   if (flags.dryRun || refused) {
-    if (refused) process.exitCode = EXIT.failed;
+    if (refused) process.exitCode = exitCodeOf(planned, { acceptUnknown });
     return;
   }
   if (flags.plan !== undefined && flags.plan !== planned.id)
@@ -44,7 +46,10 @@ export async function applyPolicy(flags: ApplyFlags): Promise<void> {
       'What was planned is not what would be applied now: plan again, and look at it.',
     );
   // Each token is taken for one change.
-  await (await callerOf(flags))('POST', '/policy/apply', { ...order, plan: planned.id });
+  await (await callerOf(flags))('POST', '/policy/apply', {
+    ...{ ...order, plan: planned.id },
+    ...(acceptUnknown && { accept_unknown: true }),
+  });
   if (flags.output !== 'json') console.log('\nApplied: in force now.');
 }
 
@@ -63,9 +68,16 @@ export async function policyHistory(flags: BrokerFlags & { readonly output: Outp
 
 export async function rollBackPolicy(
   version: string,
-  flags: BrokerFlags & { readonly reason: string; readonly output: PlanFlags['output'] },
+  flags: BrokerFlags & {
+    readonly reason: string;
+    readonly acceptUnknown?: boolean;
+    readonly output: PlanFlags['output'];
+  },
 ): Promise<void> {
-  const order = { version: wholeNumber(version, 'VERSION'), reason: flags.reason };
+  const order = {
+    ...{ version: wholeNumber(version, 'VERSION'), reason: flags.reason },
+    ...(flags.acceptUnknown && { accept_unknown: true }),
+  };
   const planned = (await operatorClient({ ...flags, operator: flags.broker }, process.env)(
     'POST',
     '/policy/rollback',

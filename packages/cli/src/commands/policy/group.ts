@@ -37,6 +37,8 @@ function lintCommand(policy: Command): void {
   command.action(async (paths, options) => (await import('./lint.ts')).lint(paths, options));
 }
 
+const acceptUnknown = () =>
+  new Option('--accept-unknown', 'apply also where it is unknown whether a grant works; the audit log says so');
 const accessFile = () => required('--access <file>', 'the access file', 'MESHPASS_ACCESS');
 
 /** How the mesh is set up, where its own configuration is not among the manifests. */
@@ -79,7 +81,10 @@ function changeCommands(policy: Command): void {
     .addOption(accessFile())
     .addOption(new Option('--from <file>', 'the access file in force, to say who may hold what from now on'))
     .addOption(new Option('--output <form>', 'how to print').choices(['text', 'json', 'markdown']).default('text'))
-    .addHelpText('after', '\nExit codes: 0 may be applied, 1 refused, 2 wrong flags, 3 the cluster does not answer.')
+    .addHelpText(
+      'after',
+      '\nExit codes: 0 may be applied, 1 refused, 2 wrong flags, 3 the cluster does not answer, 4 refused only because it is unknown whether every grant works.',
+    )
     .action(async (paths, options) => (await import('./plan.ts')).planPolicy(paths, options));
   policy
     .command('diff')
@@ -129,10 +134,11 @@ function brokerCommands(policy: Command): void {
     .addOption(accessFile())
     .addOption(new Option('--plan <id>', 'apply only if this is still the plan'))
     .addOption(new Option('--dry-run', 'plan only'))
+    .addOption(acceptUnknown())
     .addOption(new Option('--output <form>', 'how to print').choices(['text', 'json', 'markdown']).default('text'))
     .addHelpText(
       'after',
-      '\nExit codes: 0 applied, 1 refused or stale, 2 wrong flags, 3 the broker or the cluster does not answer.',
+      '\nExit codes: 0 applied, 1 refused or stale, 2 wrong flags, 3 the broker or the cluster does not answer, 4 refused only because it is unknown whether every grant works.',
     )
     .action(async (options) => (await import('./apply.ts')).applyPolicy(options));
   reach(policy.command('history').description('access files that were applied, the newest first'))
@@ -141,6 +147,7 @@ function brokerCommands(policy: Command): void {
   reach(policy.command('rollback').description('apply an earlier access file again, if its plan allows that now'))
     .argument('<version>', 'as `history` lists it')
     .addOption(new Option('--reason <text>', 'for the audit log').makeOptionMandatory())
+    .addOption(acceptUnknown())
     .addOption(new Option('--output <form>', 'how to print').choices(['text', 'json', 'markdown']).default('text'))
     .action(async (version, options) => (await import('./apply.ts')).rollBackPolicy(version, options));
 }

@@ -1,6 +1,7 @@
 /** `meshpass policy plan`: what a change of the access file writes and means, and whether it may be made. */
 import { formatPlan } from '@meshpass/policy/plan/format';
-import { type Plan, planChange, refusals } from '@meshpass/policy/plan/plan';
+import { type Acceptance, isUnknown, type Plan, planChange, refusals } from '@meshpass/policy/plan/plan';
+import { assumptionJson } from '../../decision-text.ts';
 import { EXIT } from '../../failure.ts';
 import { type MeshFlags, readAccessFile, readPolicyInput } from '../../policy-input.ts';
 
@@ -22,11 +23,17 @@ export async function planPolicy(paths: readonly string[], flags: PlanFlags): Pr
   printPlan(plan, flags.output);
 }
 
-/** Prints a plan; one that is refused fails. */
+/** Prints a plan; one that is refused fails, and one of which it is not known whether every grant works has a code of its own. */
 export function printPlan(plan: Omit<Plan, 'manifests'>, output: PlanFlags['output']): void {
   if (output === 'json') {
-    const { id, state, resources, reach, people, findings } = plan;
-    console.log(JSON.stringify({ id, state, resources, reach, people, findings }, null, 2));
+    const { id, state, resources, reach, people, findings, assumed } = plan;
+    const all = { id, state, resources, reach, people, findings, ...assumptionJson(assumed) };
+    console.log(JSON.stringify(all, null, 2));
   } else console.log(formatPlan(plan, output));
-  if (refusals(plan).length > 0) process.exitCode = EXIT.failed;
+  process.exitCode = exitCodeOf(plan);
+}
+
+export function exitCodeOf(plan: Pick<Plan, 'findings'>, acceptance: Acceptance = {}): number {
+  if (refusals(plan, acceptance).length === 0) return EXIT.ok;
+  return isUnknown(plan) ? EXIT.unknown : EXIT.failed;
 }
