@@ -13,6 +13,8 @@ export interface Played {
   readonly origin: string;
   /** Of the cluster. */
   readonly kubeconfig: string;
+  /** Of the broker: what it was sent, the last at the end. */
+  readonly sent: readonly { readonly url: string; readonly body: unknown }[];
   close(): Promise<void>;
 }
 
@@ -26,8 +28,11 @@ const TOKENS = { issuer: 'https://broker.example.com', audience: 'meshpass', hea
 /** Plans what is in force, whatever it is sent. */
 export async function playBroker(mesh: string, access: string): Promise<Played> {
   const cluster = await readManifests([mesh]);
-  const server = createServer((request, response) => {
-    request.resume();
+  const sent: { url: string; body: unknown }[] = [];
+  const server = createServer(async (request, response) => {
+    let text = '';
+    for await (const part of request) text += part;
+    sent.push({ url: request.url ?? '', body: text === '' ? undefined : JSON.parse(text) });
     const plan = planChange({
       access: loadAccess(access, { name: 'access.yaml' }).access,
       cluster,
@@ -40,7 +45,7 @@ export async function playBroker(mesh: string, access: string): Promise<Played> 
     const answer = request.url === '/policy/history' ? { versions } : { ...plan, manifests: undefined };
     response.setHeader('content-type', 'application/json').end(JSON.stringify(answer));
   });
-  return { ...(await listening(server, 'http')), kubeconfig: '' };
+  return { ...(await listening(server, 'http')), kubeconfig: '', sent };
 }
 
 /** A kind that we do not understand, as discovery names it; without items it may not be listed. */
@@ -92,7 +97,7 @@ export async function playCluster(mesh: string, others: readonly OtherKind[] = [
     ],
     users: [{ name: 'test', user: { token: 'a-token' } }],
   });
-  return { origin, close, kubeconfig };
+  return { origin, close, kubeconfig, sent: [] };
 }
 
 function isListed({ apiVersion, kind }: Resource & Pick<KubeObject, 'apiVersion'>, pathname: string): boolean {

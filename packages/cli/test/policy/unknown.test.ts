@@ -1,9 +1,10 @@
 /** The answer that is neither yes nor no, in every form that a command prints, with its own exit code. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { run } from '../../src/program.ts';
+import { playBroker } from './played.ts';
 
 const SERVICE = `
 apiVersion: v1
@@ -131,6 +132,58 @@ spec: {}
     const [before, after] = [put('before.yaml', SERVICE), put('after.yaml', SERVICE + custom)];
     const { out } = await meshpass('diff', before, after);
     expect(out).toContain('where the authorizer opa does not agree');
+  });
+});
+
+describe('plan, apply and test', () => {
+  const GRANT =
+    'trust: {codespaces: {organization: acme}}\ngrants:\n  dev: {who: [{user: bob}], to: [{service: orders.shop, port: 8080}]}\n';
+  const flags = () => ['--access', put('access.yaml', GRANT), '--public-url', 'https://broker.example.com'];
+
+  it('plan is refused with 4, and says why in every form', async () => {
+    for (const form of ['text', 'markdown', 'json']) {
+      const { code, out } = await meshpass('plan', ...flags(), '--output', form, mesh());
+      expect(code).toBe(4);
+      expect(out).toContain(WHY);
+      expect(out).toContain('it is not known whether grant dev works on orders.shop:8080');
+      if (form !== 'json') expect(out).toContain('This change is refused: it is unknown whether every grant works.');
+    }
+  });
+
+  it('plan says what it assumes, once', async () => {
+    const known = put('known.yaml', SERVICE);
+    for (const form of ['text', 'markdown', 'json']) {
+      const { code, out } = await meshpass('plan', ...flags(), '--output', form, known);
+      expect(code).toBe(0);
+      expect(out.match(/are taken to have a sidecar: /g)).toHaveLength(1);
+    }
+  });
+
+  it('apply stops with 4, and goes on where somebody accepts it, which the broker is told', async () => {
+    const broker = await playBroker(mesh(), put('access.yaml', GRANT));
+    vi.stubEnv('MESHPASS_OPERATOR_TOKEN', 'an-operators-token');
+    const apply = ['apply', '--access', join(folder, 'access.yaml'), '--broker', broker.origin];
+    expect((await meshpass(...apply)).code).toBe(4);
+    expect((await meshpass(...apply, '--dry-run', '--output', 'markdown')).code).toBe(4);
+    expect(broker.sent.map(({ url }) => url)).toEqual(['/policy/plan', '/policy/plan']);
+    const { code, out } = await meshpass(...apply, '--accept-unknown');
+    expect(out).toContain('Applied: in force now.');
+    expect(code).toBe(0);
+    expect(broker.sent.at(-1)).toMatchObject({ url: '/policy/apply', body: { accept_unknown: true } });
+    await broker.close();
+    vi.unstubAllEnvs();
+  });
+
+  it('test fails, and says unknown in text, JSON and JUnit', async () => {
+    const cases = put('cases.yaml', 'cases:\n  - {who: {grant: dev}, call: GET orders.shop:8080/, expect: allowed}\n');
+    const junit = join(folder, 'junit.xml');
+    const said = `expected to be allowed, and it is unknown: ${WHY}`;
+    const text = await meshpass('test', cases, ...flags(), '--manifests', mesh(), '--junit', junit);
+    expect(text.code).toBe(1);
+    expect(text.out).toContain(said);
+    expect(readFileSync(junit, 'utf8')).toContain(said);
+    const json = await meshpass('test', cases, ...flags(), '--manifests', mesh(), '--output', 'json');
+    expect(JSON.parse(json.out).outcomes).toMatchObject([{ passed: false, said }]);
   });
 });
 

@@ -17,7 +17,7 @@ export interface Change {
   readonly before: readonly Resource[];
   readonly after: readonly Resource[];
   readonly grants: readonly ResolvedGrant[];
-  readonly mesh: Pick<Mesh, 'trustDomain' | 'clusterDomain'>;
+  readonly mesh: Pick<Mesh, 'trustDomain' | 'clusterDomain' | 'gateway'>;
   readonly settings: MeshSettings;
   readonly tokens: IdentityTokens;
   /** Grants that are now or were before: their holders are not other traffic. */
@@ -40,6 +40,8 @@ export interface Ground {
   readonly endpoints: readonly Endpoint[];
   readonly unknown: readonly { readonly endpoint: Endpoint; readonly reason: string }[];
   readonly understanding: Understanding;
+  /** Our own: it passes connections on, and no policy is enforced there. */
+  readonly gateway: Mesh['gateway'];
   readonly pairs: readonly Pair[];
   readonly ports: readonly GrantedPort[];
   /** Certificates of grants. */
@@ -101,7 +103,7 @@ export function groundOf(change: Change): Ground {
   return {
     space,
     books,
-    ...{ endpoints, unknown, understanding: known },
+    ...{ endpoints, unknown, understanding: known, gateway: change.mesh.gateway },
     pairs,
     ports,
     ...sets,

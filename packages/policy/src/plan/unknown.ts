@@ -1,6 +1,7 @@
 /** What a plan says of ports before which something stands that is not understood: a grant there is not known to work. */
 import { grantNamespace } from '@meshpass/identity';
 import { type Endpoint, formatWhere } from '../diff/compare.ts';
+import { selects } from '../istio/attach.ts';
 import type { Finding } from './finding.ts';
 import { type GrantedPort, type Ground, serviceOf } from './ground.ts';
 
@@ -11,7 +12,11 @@ export const NOTHING_PROVEN = 'nothing is proven of';
  * Of granted ports, one finding for each grant and reason, which keeps the change from being applied. Of others a note for each
  * reason: what a plan writes there speaks of holders of grants only, and these have no way there.
  */
-export function findUnknown({ unknown, ports }: Pick<Ground, 'unknown' | 'ports'>): readonly Finding[] {
+export function findUnknown({
+  unknown,
+  ports,
+  gateway,
+}: Pick<Ground, 'unknown' | 'ports' | 'gateway'>): readonly Finding[] {
   const byService = Map.groupBy(ports, ({ target }) => serviceOf(target));
   const findings = new Map<string, Finding>();
   const others = new Map<string, Endpoint[]>();
@@ -21,7 +26,9 @@ export function findUnknown({ unknown, ports }: Pick<Ground, 'unknown' | 'ports'
       const finding = ofGrant(port, reason);
       findings.set(`${finding.message} ${finding.because}`, finding);
     }
-    if (granted.length > 0 || endpoint.services.length === 0) continue;
+    const { namespace, labels } = endpoint.workload;
+    const isOurs = namespace === gateway.namespace && selects(gateway.labels, labels);
+    if (isOurs || granted.length > 0 || endpoint.services.length === 0) continue;
     others.set(reason, [...(others.get(reason) ?? []), endpoint]);
   }
   return [...findings.values(), ...[...others].map(([reason, where]) => ofOthers(where, reason))];
