@@ -291,7 +291,7 @@ const FORMS: readonly Input[] = [
   form('with its parameters in the address', { path: '/token?subject_token=x', form: without('subject_token') }),
 ];
 
-export const ID_TOKENS: HostileArea<Issuers> = {
+export const idTokens: HostileArea<Issuers> = {
   name: 'broker: ID tokens and token exchange',
   async open() {
     const dir = mkdtempSync(join(tmpdir(), 'meshpass-id-tokens-'));
