@@ -92,7 +92,9 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   });
 
   const handshakes = createTurns<Tunnel>(HANDSHAKES_AT_ONCE, (tunnel) => {
-    if (tunnel.stage === 'handshake') secure.emit('connection', tunnel.raw);
+    if (tunnel.stage !== 'handshake') return false;
+    secure.emit('connection', tunnel.raw);
+    return true;
   });
 
   const server = createTcpServer({

@@ -12,12 +12,13 @@ export interface Turns<Item> {
 
 /**
  * @param atOnce most that are started between two looks at the sockets
- * @param start begins the handshake; must not throw
+ * @param start begins the handshake, and says whether there was one to begin: what is gone meanwhile takes nobody's turn. It
+ *   must not throw
  * @param later runs a function once the sockets have been looked at
  */
 export function createTurns<Item>(
   atOnce: number,
-  start: (item: Item) => void,
+  start: (item: Item) => boolean,
   later: (run: () => void) => void = setImmediate,
 ): Turns<Item> {
   const queues = new Map<string, Item[]>();
@@ -40,9 +41,10 @@ export function createTurns<Item>(
     },
   };
 
-  function begin(item: Item): void {
-    left--;
-    start(item);
+  function begin(item: Item): boolean {
+    const begun = start(item);
+    if (begun) left--;
+    return begun;
   }
 
   function schedule(): void {
@@ -59,10 +61,12 @@ export function createTurns<Item>(
         if (left === 0) break;
         // Behind the others, until its next turn.
         queues.delete(source);
-        const item = queue.shift()!;
+        let begun = false;
+        while (!begun && queue.length > 0) {
+          waiting--;
+          begun = begin(queue.shift()!);
+        }
         if (queue.length > 0) queues.set(source, queue);
-        waiting--;
-        begin(item);
       }
     }
     if (waiting > 0) schedule();

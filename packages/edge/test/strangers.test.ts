@@ -100,10 +100,14 @@ test('handshakes of one source do not stand before those of another', () => {
   const steps: (() => void)[] = [];
   const turns = createTurns<string>(
     2,
-    (item) => started.push(item),
+    (item) => {
+      if (item !== 'gone') started.push(item);
+      return item !== 'gone';
+    },
     (run) => steps.push(run),
   );
   for (let i = 1; i <= 6; i++) turns.add('flood', `flood ${i}`);
+  for (let i = 1; i <= 1_000; i++) turns.add('neighbour', 'gone');
   turns.add('neighbour', 'neighbour 1');
   expect(started).toEqual(['flood 1', 'flood 2']);
   steps.shift()!();
