@@ -103,6 +103,10 @@ function resolveTarget(target: GrantTarget, mesh: Mesh): Found {
     // istiod renews certificates for whoever shows one: port 15012 in a workspace would undo every expiry.
     return refuse(invalid(place, `${name} belongs to the mesh itself, which no workspace may reach`));
   }
+  if (named.namespace.startsWith('meshpass-')) {
+    // The broker may write there, and whoever holds a grant has a ServiceAccount there.
+    return refuse(invalid(place, `${name} is in a namespace of Meshpass, where nothing is granted`));
+  }
   const service = mesh.services.find((one) => one.name === named.service && one.namespace === named.namespace);
   if (!service) {
     const known = mesh.services.map((other) => `${other.name}.${other.namespace}`);

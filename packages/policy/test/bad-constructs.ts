@@ -86,6 +86,12 @@ export const BAD_CONSTRUCTS: typeof BAD_FILES = [
     INVALID,
     /unknown issuer "octa" \(did you mean "okta"\?\)/,
   ],
+  [
+    'a reason with a control character',
+    deny('{user_id: 5, reason: "a\\u001b[2J"}'),
+    INVALID,
+    /has a control character/,
+  ],
   ['a denial of everybody', deny('{reason: because}'), 'access_file_who_empty', /an empty entry would be everybody/],
   ['an id of Okta that is denied', deny('{issuer: okta, user_id: 5}'), INVALID, /attests no GitHub user or repository/],
   ['an exception by login', more('except: [{user: mallory}]'), INVALID, /a login can be renamed/],

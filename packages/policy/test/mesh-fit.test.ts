@@ -70,6 +70,13 @@ describe('checkMesh', () => {
       /belongs to the mesh itself/,
     ],
     [
+      'a service in the namespace of another grant',
+      '{service: holder.meshpass-other, port: 8080}',
+      service({ name: 'holder', namespace: 'meshpass-other' }),
+      'access_file_invalid',
+      /is in a namespace of Meshpass, where nothing is granted/,
+    ],
+    [
       'a service that selects every pod of its namespace',
       '{service: orders.shop, port: 8080}',
       service({ selector: {} }),

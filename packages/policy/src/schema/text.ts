@@ -12,6 +12,12 @@ export interface Form {
 
 export const text = z.string().min(1, 'must not be empty').max(512, 'is longer than 512 characters');
 
+/** Words for people, which stand in logs and on terminals. */
+export const words = text.refine(
+  (value) => !/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u.test(value),
+  'has a control character, or one that is not seen',
+);
+
 /** GitHub logins, for patterns of editors. */
 export const LOGIN = '[A-Za-z0-9][A-Za-z0-9-]{0,38}(_[A-Za-z0-9]{1,16})?';
 

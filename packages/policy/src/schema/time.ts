@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { type DurationBounds, parseDuration } from '../duration.ts';
 import { invalid, type Parsed } from '../problem.ts';
-import { read, text } from './text.ts';
+import { read, words } from './text.ts';
 import { who } from './who.ts';
 
 export const DAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'] as const;
@@ -46,7 +46,7 @@ export const approval = z.strictObject({
   from: z.array(who).min(1, 'nobody can approve: name somebody').max(50, 'more than 50 entries'),
   count: z.int().min(1, 'at least 1').max(10, 'at most 10').default(1),
   lasts: read((input) => parseDuration(input, APPROVAL)).prefault('1h'),
-  reason: text.optional(),
+  reason: words.optional(),
 });
 
 function parseTimeOfDay(input: string): Parsed<number> {

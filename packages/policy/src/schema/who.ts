@@ -10,7 +10,7 @@ import {
   parseTeam,
 } from '../pattern.ts';
 import { claimValues } from './claims.ts';
-import { checked, LOGIN, read, text } from './text.ts';
+import { checked, LOGIN, read, text, words } from './text.ts';
 
 const githubId = z
   .int('expected a whole number: the id that GitHub gives')
@@ -75,7 +75,7 @@ const TEAM_ID = { team_id: ['team'] };
 export const who = shape.superRefine(refuseEmpty).meta({ minProperties: 1, dependentRequired: TEAM_ID });
 
 export const denial = shape
-  .extend({ reason: text.describe('For the audit log').optional() })
+  .extend({ reason: words.describe('For the audit log').optional() })
   .superRefine(refuseEmpty)
   .meta({
     dependentRequired: TEAM_ID,
