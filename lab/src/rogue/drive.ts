@@ -34,6 +34,8 @@ export interface Rogue {
   hold(order: TunnelOrder & { readonly send: string }): Promise<TunnelReport>;
   /** Resolves when the held tunnel dies, with the instant: Unix milliseconds. */
   cut(): Promise<number>;
+  /** A certificate request, PEM, of the key that the session is bound to. */
+  csrOfSessionKey(): Promise<string>;
   /** All that it holds. Lab only. */
   show(): Promise<Shown>;
   /** Somebody else's credentials, to misuse. */
@@ -62,6 +64,7 @@ export function startRogue(lab: Lab, host: string, broker: string): Rogue {
       tunnel: (tunnelOrder) => order({ ...base, do: 'tunnel', ...tunnelOrder }),
       hold: (tunnelOrder) => order({ ...base, do: 'hold', ...tunnelOrder }),
       cut: () => order({ ...base, do: 'cut' }),
+      csrOfSessionKey: () => order({ ...base, do: 'csr-of-session-key' }),
       show: () => order({ ...base, do: 'show' }),
       take: (loot) => order({ ...base, do: 'take', loot }),
       as: named,

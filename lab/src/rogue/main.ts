@@ -6,6 +6,7 @@ import { createInterface } from 'node:readline';
 import { ask } from '@meshpass/cli/drill/ask';
 import { certificate, emptyHanded, enrol, type Loot, speak, token } from '@meshpass/cli/drill/credentials';
 import { exchange, openTunnel, type TunnelOrder, type TunnelReport, tunnel } from '@meshpass/cli/drill/tunnel';
+import { createCsr } from '@meshpass/identity/csr';
 import { type DpopLies, lying } from './lies.ts';
 import { type PresenceLies, respondWith } from './presence-lies.ts';
 
@@ -39,6 +40,8 @@ export type Order = { readonly as: string; readonly broker: string } & (
   | ({ readonly do: 'hold'; readonly send: string } & TunnelOrder)
   /** When the tunnel that is held dies, Unix milliseconds. */
   | { readonly do: 'cut' }
+  /** A certificate request of the session's own key. */
+  | { readonly do: 'csr-of-session-key' }
   | { readonly do: 'show' }
   | { readonly do: 'take'; readonly loot: Partial<Loot> }
 );
@@ -83,6 +86,8 @@ function obey(order: Order): Promise<unknown> {
       return hold(loot, order);
     case 'cut':
       return held.get(order.as) ?? Promise.reject(new Error('nothing is held'));
+    case 'csr-of-session-key':
+      return Promise.resolve(createCsr(loot.dpop.privateKey));
     case 'show': {
       const { sessionToken, roots, svids, identityToken } = loot;
       return Promise.resolve({ sessionToken, roots, svids, identityToken });

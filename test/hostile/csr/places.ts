@@ -29,6 +29,12 @@ const GRANTS: readonly HostileInput<CsrWorld>[] = [
     control: (world) => send(world, { certificates: [{ grant: GRANT, csr: honest() }] }),
   },
   {
+    fault: 'the key of the session for a certificate',
+    code: 'csr_weak_key',
+    attack: async (world) => ask(world, await world.rogue.csrOfSessionKey()),
+    control: (world) => ask(world, honest()),
+  },
+  {
     fault: "somebody else's session token",
     code: 'dpop',
     attack: async ({ rogue }) => {

@@ -5,8 +5,10 @@
  * principal may hold an SVID, so that its revocation lasts long enough whenever it comes; and what was signed for a session
  * that ended is not given out.
  */
+import { createPublicKey } from 'node:crypto';
 import type { CertificateRequest, CertificateResponse } from '@meshpass/identity';
 import { MeshpassError } from '@meshpass/identity';
+import { dpopThumbprint } from '@meshpass/identity/dpop';
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { Commit } from '../audit/audited.ts';
 import type { Draft } from '../audit/event.ts';
@@ -113,10 +115,18 @@ async function readRequest(context: CertificateContext, request: CertificateRequ
       if (!principal || !held || held.until <= now || ttl === undefined)
         throw new MeshpassError('grant_unknown', 'The session does not hold one of these grants.');
       const checked = await checkCsr(csr);
+      refuseSessionKey(session.jkt, checked.publicKey);
       const first = !live.lastNotAfter.has(grant);
       return { principal, csr: checked.pem, ttl: Math.max(MIN_TTL, Math.min(ttl, held.until - now)), first };
     }),
   );
+}
+
+/** The key of a certificate goes to a proxy. The session's own key must not: whoever takes it there would take the session. */
+function refuseSessionKey(jkt: string, spki: Buffer): void {
+  const { kty, crv, x, y } = createPublicKey({ key: spki, type: 'spki', format: 'der' }).export({ format: 'jwk' });
+  if (kty !== 'EC' || crv !== 'P-256' || dpopThumbprint({ kty, crv, x: x!, y: y! }) !== jkt) return;
+  throw new MeshpassError('csr_weak_key', 'A certificate needs a key of its own, not the one of the session.');
 }
 
 /** Records, durably, until when principals may hold a valid SVID; nothing is written where that is known already. */
