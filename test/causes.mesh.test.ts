@@ -235,6 +235,15 @@ describe('GitHub says', () => {
     );
   });
 
+  it('that the job is over', async () => {
+    const job = { id: 41_000_000_001, repositoryId: 7001, runId: 9_200_000_001, runAttempt: 1 };
+    await road.github.setJob({ ...job, status: 'in_progress' });
+    const token = await road.actions.idToken({ audience: 'meshpass' });
+    const one = await session('job', { proof: idTokenProof(token), grant: 'sre-bulk' });
+    const act = () => road.github.setJob({ ...job, status: 'completed' });
+    await ends(one, 'job_ended', act, 'job_ended, by a look every 1 s');
+  });
+
   it('that the developer left the team', async () => {
     const one = await session('team', { settled: true });
     await ends(one, 'membership_lost', () => road.github.removeFromTeam('acme/payments', 'alice'));

@@ -2,7 +2,7 @@
 import { type AdminOptions, adminCall } from '../stand-in/admin-call.ts';
 import type { Fault } from './fault.ts';
 import type { ForwardingFault } from './forwarding.ts';
-import type { Account, App, Codespace, CodespaceState, Team, UserPrefix } from './state.ts';
+import type { Account, App, Codespace, CodespaceState, Job, Team, UserPrefix } from './state.ts';
 
 export interface NewUser {
   readonly login: string;
@@ -55,6 +55,8 @@ export function githubAdmin(url: string, options: AdminOptions = {}) {
     renameTeam: (team: string, slug: string) => call<void>('PATCH', at(`/teams/${team}`), { slug }),
     createTeam: (team: string) => call<Team>('POST', at(`/teams/${team}`)),
     removeFromTeam: (team: string, login: string) => call<void>('DELETE', at(`/teams/${team}/members/${part(login)}`)),
+    /** As it is from now on. */
+    setJob: (job: Job) => call<void>('PUT', at('/jobs'), job),
     createCodespace: (codespace: NewCodespace) => call<StartedCodespace>('POST', at('/codespaces'), codespace),
     setCodespaceState: (name: string, state: CodespaceState) =>
       call<Codespace>('PATCH', at(`/codespaces/${part(name)}`), { state }),

@@ -12,6 +12,7 @@ import {
   type Codespace,
   type CodespaceState,
   issueToken,
+  type Job,
   newId,
   repositoryByFullName,
   type State,
@@ -111,6 +112,12 @@ export function createAdmin(options: AdminOptions): Hono {
   });
   admin.delete('/teams/:org/:slug/members/:login', (c) => {
     delete team(c.req.param('org'), c.req.param('slug')).members[user(c.req.param('login')).id];
+    return c.json({});
+  });
+
+  admin.put('/jobs', async (c) => {
+    const job = await c.req.json<Job>();
+    state().jobs = [...state().jobs.filter(({ id }) => id !== job.id), job];
     return c.json({});
   });
 

@@ -162,6 +162,24 @@ export function createApi({ state, changed, now }: ApiOptions): Hono<ApiEnv> {
     return codespacePage(c, (space) => space.ownerId === user.id && isOf(space, org));
   });
 
+  // Where GitHub redirects to from the path with a repository's name.
+  api.get('/repositories/:repository{[0-9]+}/actions/jobs/:job{[0-9]+}', (c) => {
+    const page = '/actions/workflow-jobs#get-a-job-for-a-workflow-run';
+    const found = jobsOf(c, page).find(({ id }) => String(id) === c.req.param('job'));
+    if (!found) throw notFound(page);
+    return c.json(shape.workflowJob(found, state(), base(c)));
+  });
+
+  api.get('/repositories/:repository{[0-9]+}/actions/runs/:run{[0-9]+}/attempts/:attempt{[0-9]+}', (c) => {
+    const page = '/actions/workflow-runs#get-a-workflow-run-attempt';
+    const own = jobsOf(c, page).filter(
+      ({ runId, runAttempt }) => String(runId) === c.req.param('run') && String(runAttempt) === c.req.param('attempt'),
+    );
+    if (own.length === 0) throw notFound(page);
+    const status = own.every((one) => one.status === 'completed') ? 'completed' : 'in_progress';
+    return c.json({ id: own[0]!.runId, run_attempt: own[0]!.runAttempt, status, conclusion: null });
+  });
+
   api.get('/app', (c) => {
     theApp(c);
     return c.json(shape.integration(state().app, state(), base(c)));
@@ -246,6 +264,17 @@ export function createApi({ state, changed, now }: ApiOptions): Hono<ApiEnv> {
     if (entry?.accountId !== org.id || entry.suspended) throw notFound(page);
     if (!caller.permissions?.organization_codespaces) throw notForIntegrations(page);
     return org;
+  }
+
+  /** Of a repository whose owner the installation is of, and may read. */
+  function jobsOf(c: Context<ApiEnv>, page: string) {
+    const caller = c.get('caller');
+    const repository = state().repositories.find(({ id }) => String(id) === c.req.param('repository'));
+    if (!repository || caller.kind !== 'installation') throw notFound(page);
+    const entry = state().app.installations.find(({ id }) => id === caller.installationId);
+    if (entry?.accountId !== repository.ownerId || entry.suspended) throw notFound(page);
+    if (!caller.permissions?.actions) throw notForIntegrations(page);
+    return state().jobs.filter(({ repositoryId }) => repositoryId === repository.id);
   }
 
   function isOf(space: Codespace, org: Account): boolean {

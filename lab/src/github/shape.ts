@@ -4,6 +4,7 @@ import {
   type App,
   accountById,
   type Codespace,
+  type Job,
   type Repository,
   type State,
   type Team,
@@ -283,5 +284,37 @@ export function installation(entry: App['installations'][number], state: State, 
     single_file_paths: [],
     suspended_by: entry.suspended ? simpleUser(account, base) : null,
     suspended_at: entry.suspended ? BORN : null,
+  };
+}
+
+export function workflowJob(job: Job, state: State, base: Base) {
+  const repository = state.repositories.find(({ id }) => id === job.repositoryId)!;
+  const fullName = `${accountById(state, repository.ownerId).login}/${repository.name}`;
+  const at = `${base.api}/repos/${fullName}`;
+  const isOver = job.status === 'completed';
+  return {
+    id: job.id,
+    run_id: job.runId,
+    run_attempt: job.runAttempt,
+    run_url: `${at}/actions/runs/${job.runId}`,
+    node_id: nodeId('CheckRun', job.id),
+    head_sha: '0'.repeat(40),
+    url: `${at}/actions/jobs/${job.id}`,
+    html_url: `${base.web}/${fullName}/actions/runs/${job.runId}/job/${job.id}`,
+    status: job.status,
+    conclusion: isOver ? 'success' : null,
+    created_at: BORN,
+    started_at: BORN,
+    completed_at: isOver ? BORN : null,
+    name: 'test',
+    steps: [],
+    check_run_url: `${at}/check-runs/${job.id}`,
+    labels: ['ubuntu-latest'],
+    runner_id: 1,
+    runner_name: 'GitHub Actions 1',
+    runner_group_id: 1,
+    runner_group_name: 'GitHub Actions',
+    workflow_name: 'CI',
+    head_branch: 'main',
   };
 }

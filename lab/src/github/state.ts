@@ -86,6 +86,15 @@ export interface App {
   readonly installations: { readonly id: number; readonly accountId: number; suspended?: boolean }[];
 }
 
+/** A job of GitHub Actions; its id is that of its check run. */
+export interface Job {
+  readonly id: number;
+  readonly repositoryId: number;
+  readonly runId: number;
+  readonly runAttempt: number;
+  readonly status: 'queued' | 'in_progress' | 'completed';
+}
+
 export interface State {
   accounts: Account[];
   repositories: Repository[];
@@ -93,6 +102,7 @@ export interface State {
   members: Record<string, Record<string, 'admin' | 'member'>>;
   teams: Team[];
   codespaces: Codespace[];
+  jobs: Job[];
   tokens: Record<string, Token>;
   app: App;
 }
@@ -126,13 +136,20 @@ export function seed(): State {
       { id: 32, organizationId: ACME, slug: 'sre', members: { [BOB]: { role: 'member', state: 'active' } } },
     ],
     codespaces: [],
+    jobs: [],
     tokens: {},
     app: {
       id: 4242,
       slug: 'meshpass-broker',
       clientId: 'Iv23liLabMeshpass0000',
       ownerId: ACME,
-      permissions: { metadata: 'read', members: 'read', codespaces: 'read', organization_codespaces: 'read' },
+      permissions: {
+        metadata: 'read',
+        actions: 'read',
+        members: 'read',
+        codespaces: 'read',
+        organization_codespaces: 'read',
+      },
       installations: [{ id: 515151, accountId: ACME }],
     },
   };

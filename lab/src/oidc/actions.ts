@@ -74,7 +74,7 @@ export function actionsClaims(job: ActionsJob): Record<string, string> {
     job_workflow_ref: job.reusableWorkflowRef ?? workflow,
     job_workflow_sha: sha,
     runner_environment: 'github-hosted',
-    check_run_id: '41000000001',
+    ...(job.checkRunId === null ? {} : { check_run_id: String(job.checkRunId ?? 41000000001) }),
   };
 }
 

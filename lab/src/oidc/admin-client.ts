@@ -29,6 +29,8 @@ export interface ActionsJob {
   readonly reusableWorkflowRef?: string;
   readonly runId?: number;
   readonly runAttempt?: number;
+  /** Id of its check run, and of the job in GitHub's API; null: the token has none, as on older servers. */
+  readonly checkRunId?: number | null;
   /** The `sub` of repositories made after July 2026: `repo:OWNER@ID/REPO@ID:...`. */
   readonly immutableSubject?: boolean;
 }

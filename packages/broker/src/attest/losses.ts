@@ -16,7 +16,9 @@ export type Fact =
   /** `ORG/admin`, `ORG/member` */
   | { readonly kind: 'role'; readonly role: string; readonly user: GithubUser }
   /** That it runs. The id is not known before it was found by its name. */
-  | { readonly kind: 'codespace'; readonly id?: number; readonly name: string; readonly owner: string };
+  | { readonly kind: 'codespace'; readonly id?: number; readonly name: string; readonly owner: string }
+  /** That it runs: a job of GitHub Actions, or the attempt of a run, by its workspace's key and the id in GitHub's API. */
+  | { readonly kind: 'job'; readonly job: string; readonly id: number };
 
 /** What an event says may have changed, before GitHub was asked whether it has. */
 export interface Doubt {
@@ -124,12 +126,15 @@ export function createLosses(clock: () => number): Losses {
 
 /** What an attestation stands on; every one of it may be lost while the attestation is used. */
 export function factsOf(attestation: Attestation, trusted?: string): readonly Fact[] {
-  const { githubUser: user, teams, organizationRoles = [], attestor, claims } = attestation;
+  const { githubUser: user, teams, organizationRoles = [], attestor, claims, workspace } = attestation;
   if (!user) return [];
   const facts: Fact[] = [
     ...teams.map((team): Fact => ({ kind: 'team', team, user })),
     ...organizationRoles.map((role): Fact => ({ kind: 'role', role, user })),
   ];
+  if (workspace.kind === 'actions')
+    for (const id of [Number(claims.check_run_id), Number(claims.run_id)])
+      if (Number.isSafeInteger(id)) facts.push({ kind: 'job', job: workspace.key, id });
   if (attestor !== 'github-codespace') return facts;
   const { codespace_id: id, codespace_name: name } = claims;
   if (typeof id === 'number' && typeof name === 'string')
@@ -149,10 +154,13 @@ function lossKeys(fact: Fact): readonly string[] {
       return [`role ${fact.role} ${fact.user.id}`, `member ${fact.role.split('/')[0]} ${fact.user.id}`];
     case 'codespace':
       return fact.id === undefined ? [] : [`codespace ${fact.id}`];
+    case 'job':
+      return [`${fact.job} ${fact.id}`];
   }
 }
 
 function doubtKeys(fact: Fact): readonly string[] {
+  if (fact.kind === 'job') return [];
   if (fact.kind === 'codespace') return keysOfDoubt({ codespace: fact.name, owner: fact.owner });
   const { id: userId, login } = fact.user;
   if (fact.kind !== 'team') return keysOfDoubt({ userId, login });

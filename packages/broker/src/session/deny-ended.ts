@@ -21,6 +21,7 @@ const OVER_BY_ITSELF: Readonly<Record<CloseCause, boolean>> = {
   replaced: true,
   workspace_stopped: true,
   workspace_deleted: true,
+  job_ended: true,
   operator: false,
   access_removed: false,
   issuer_removed: false,

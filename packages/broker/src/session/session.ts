@@ -52,6 +52,8 @@ export const CLOSE_CAUSES = [
   'workspace_stopped',
   /** GitHub says that its Codespace is deleted, or that the name is another's now. */
   'workspace_deleted',
+  /** GitHub says that its job of GitHub Actions is over. */
+  'job_ended',
   /** The store was restored from a backup: whether it had ended since is not known. */
   'store_restored',
 ] as const;
@@ -69,5 +71,6 @@ export const CLOSED_BECAUSE: Readonly<Record<CloseCause, string>> = {
   membership_lost: 'GitHub says that you are no longer in the team or the organization that had access',
   workspace_stopped: 'GitHub says that its Codespace does not run',
   workspace_deleted: 'GitHub says that its Codespace is deleted',
+  job_ended: 'GitHub says that its job is over',
   store_restored: 'the broker’s database was restored from a backup',
 };

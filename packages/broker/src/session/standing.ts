@@ -21,6 +21,9 @@ export function standing(
 ): Attestation {
   const facts = factsOf(attestation, trusted);
   if (facts.some((fact) => losses.since(fact, asked))) throw unavailable('GitHub', 'it changed while it was asked');
+  // A job that is over never runs again.
+  if (facts.some((fact) => fact.kind === 'job' && losses.isLost(fact)))
+    throw new MeshpassError('workspace_not_available', 'GitHub says that this job is over.');
   const unsettled = facts.filter(losses.isUnsettled);
   if (unsettled.some(({ kind }) => kind === 'codespace'))
     throw new MeshpassError(
@@ -44,6 +47,7 @@ export async function dropLost(context: RecheckContext, live: Live, isLost: (fac
   const detail = { lost: lost.map(({ kind }) => kind) };
   if (lost.some(({ kind }) => kind === 'codespace'))
     return await closeSession(context, live, { cause: 'workspace_stopped', detail });
+  if (lost.some(({ kind }) => kind === 'job')) return await closeSession(context, live, { cause: 'job_ended', detail });
   if (lost.some(({ kind }) => kind === 'member'))
     return await closeSession(context, live, { cause: 'membership_lost', detail });
   live.session = { ...live.session, attestation: without(live.session.attestation, lost) };

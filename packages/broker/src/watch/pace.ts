@@ -29,8 +29,11 @@ export interface Rounds {
   readonly delay: (cost: number, floorMs: number) => number;
 }
 
-/** Of the hourly limit. The rest is for enrolments; `events` is what the audit log may make the broker ask. */
-export const SHARE = { codespaces: 0.5, members: 0.15, events: 0.2 } as const;
+/**
+ * Of the hourly limit. The rest is for enrolments; `events` is what the audit log may make the broker ask, `jobs` are those of
+ * GitHub Actions that have a session.
+ */
+export const SHARE = { codespaces: 0.5, members: 0.15, events: 0.2, jobs: 0.05 } as const;
 /** Of the rounds. */
 const SHARED = SHARE.codespaces + SHARE.members;
 const RESERVE = 1 - SHARED;

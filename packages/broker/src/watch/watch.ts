@@ -1,5 +1,5 @@
 /**
- * Watches GitHub: which Codespaces run, and who is still in the teams that gave access. One question at a time, in the pace
+ * Watches GitHub: which Codespaces and jobs run, and who is still in the teams that gave access. One question at a time, in the pace
  * that GitHub's budget allows. It can end sessions sooner than their leases would and never prolongs one.
  */
 import { MeshpassError } from '@meshpass/identity';
@@ -8,6 +8,7 @@ import { createHearing, type Hearing } from './hear.ts';
 import { type Pace, type Rounds, SHARE } from './pace.ts';
 import type { ReadGithub } from './reader.ts';
 import { createCodespaceSweep } from './sweep-codespaces.ts';
+import { createJobSweep } from './sweep-jobs.ts';
 import { createMemberSweep } from './sweep-members.ts';
 
 export interface WatchOptions {
@@ -54,6 +55,7 @@ export function startWatching(options: WatchOptions): Watch {
   const organization = () =>
     sessions.mesh.inForce() ? sessions.mesh.access().trust.codespaces?.organization : undefined;
   const codespaces = createCodespaceSweep({ read, sessions, onFailure });
+  const jobs = createJobSweep({ read, sessions, onFailure });
   const members = createMemberSweep(read, sessions);
   const hearing = createHearing({
     ...{ read, pace, sessions, organization, wait, onFailure, wasMember: members.wasMember },
@@ -68,6 +70,7 @@ export function startWatching(options: WatchOptions): Watch {
     if (trusted !== undefined) await codespaces.sweep(trusted, onCost);
   });
   const asking = task(SHARE.members, options.memberSeconds, (onCost) => members.sweep(organization(), onCost));
+  const seeing = task(SHARE.jobs, options.sweepSeconds, jobs.sweep);
 
   const perform = async (one: Task) => {
     let cost = 0;
@@ -87,12 +90,12 @@ export function startWatching(options: WatchOptions): Watch {
   const watch = async () => {
     while (!stopped) {
       const now = clock();
-      const due = [sweeping, asking].filter(({ dueAt }) => dueAt <= now);
+      const due = [sweeping, asking, seeing].filter(({ dueAt }) => dueAt <= now);
       // Nobody to watch over costs nothing.
       if (sessions.live.size() === 0)
         for (const one of due.splice(0)) [one.doneAt, one.dueAt] = [now, now + one.floorMs];
       if (pace.pausedFor() === 0) for (const one of due) if (!stopped) await perform(one);
-      const next = Math.max(pace.pausedFor(), Math.min(sweeping.dueAt, asking.dueAt) - clock());
+      const next = Math.max(pace.pausedFor(), Math.min(sweeping.dueAt, asking.dueAt, seeing.dueAt) - clock());
       if (!stopped) await wait(Math.min(Math.max(next, 1), MAX_SLEEP_MS));
     }
   };

@@ -1,0 +1,144 @@
+/** A session of a job of GitHub Actions ends with the job: a whole broker, the stand-ins for GitHub and for its issuer. */
+import type { SessionResponse } from '@meshpass/identity';
+import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
+import { type RunningActions, startActions } from '@meshpass/lab/oidc/actions';
+import type { ActionsJob } from '@meshpass/lab/oidc/admin-client';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { asSession, type Enrolled, enrol, newKey, type Rig } from '../rig/broker.ts';
+import { grantBy, startGithubRig } from '../rig/github.ts';
+
+const REPOSITORY = 7001;
+
+let github: RunningGithub;
+let actions: RunningActions;
+let rig: Rig;
+let next = 1;
+
+beforeAll(async () => {
+  github = await startGithub({ listen: '127.0.0.1:0' });
+  actions = await startActions({ listen: '127.0.0.1:0' });
+  rig = await startGithubRig({ github, config: { githubSweepSeconds: 1, githubMemberSeconds: 3600 } });
+}, 60_000);
+afterAll(async () => {
+  await rig?.stop();
+  await actions?.close();
+  await github?.close();
+});
+beforeEach(async () => {
+  await github.admin.reset();
+  const issuer = { issuer: actions.issuer, audience: 'meshpass', algorithms: ['RS256'], kind: 'actions' as const };
+  rig.mesh.setAccess([grantBy('ci', { issuer: 'ci', repositoryId: REPOSITORY })], [], {
+    issuers: [{ name: 'ci', ...issuer }],
+  });
+});
+
+interface Running {
+  readonly job: ActionsJob;
+  readonly set: (status: 'in_progress' | 'completed') => Promise<void>;
+  readonly token: () => Promise<string>;
+}
+
+/** A job of a run of its own, as it runs. */
+async function running(more: ActionsJob = {}): Promise<Running> {
+  const [id, runId] = [41_000_000_000 + next, 9_200_000_000 + next++];
+  const set: Running['set'] = (status) =>
+    github.admin.setJob({ id, repositoryId: REPOSITORY, runId, runAttempt: 1, status });
+  await set('in_progress');
+  const job = { runId, checkRunId: id, ...more };
+  return { job, set, token: () => actions.admin.idToken({ audience: 'meshpass', job }) };
+}
+
+async function session(job: Running): Promise<Enrolled> {
+  const key = newKey();
+  const answer = await enrol(rig, '', key, await job.token());
+  expect(answer.text).toContain('access_token');
+  return { ...(answer.json as SessionResponse), key };
+}
+
+const heartbeat = (who: Enrolled) => asSession(rig, who, { method: 'POST', path: '/session/heartbeat' });
+const lives = async (who: Enrolled) => expect(await heartbeat(who)).toMatchObject({ status: 200 });
+const over = async (who: Enrolled, because: string) =>
+  await vi.waitFor(
+    async () =>
+      expect((await heartbeat(who)).json).toMatchObject({
+        ...{ error_code: 'session_closed', error_description: expect.stringContaining(because) },
+      }),
+    { timeout: 15_000, interval: 100 },
+  );
+/** Until GitHub has been asked about it so many times more. */
+const asked = async (times: number) => {
+  await github.admin.forgetCalls();
+  await vi.waitFor(
+    async () => {
+      const calls = (await github.admin.calls()).filter((call) => call.includes('/actions/'));
+      expect(calls.length).toBeGreaterThanOrEqual(times);
+    },
+    { timeout: 20_000, interval: 100 },
+  );
+};
+
+describe('the session of a job', () => {
+  it('ends when the job is over, and no other does', async () => {
+    const [one, other] = [await running(), await running()];
+    const [who, stays] = [await session(one), await session(other)];
+    await asked(3);
+    await lives(who);
+    await one.set('completed');
+    await over(who, 'its job is over');
+    await lives(stays);
+  });
+
+  it('ends with the attempt of its run, where the token does not name the job', async () => {
+    const job = await running({ checkRunId: null });
+    const who = await session(job);
+    await asked(2);
+    await lives(who);
+    await job.set('completed');
+    await over(who, 'its job is over');
+  });
+
+  it('does not begin again by a token that was left over, nor at the broker after a restart', async () => {
+    const job = await running();
+    const [who, left, more] = [await session(job), await job.token(), await job.token()];
+    await job.set('completed');
+    await over(who, 'its job is over');
+    const refused = { status: 400, json: { error_code: 'workspace_not_available' } };
+    expect(await enrol(rig, '', newKey(), left)).toMatchObject(refused);
+    await rig.restart();
+    expect(await enrol(rig, '', newKey(), more)).toMatchObject(refused);
+  });
+
+  it('that opens after the job was over ends at the next look', async () => {
+    const job = await running();
+    const token = await job.token();
+    await job.set('completed');
+    const key = newKey();
+    const answer = await enrol(rig, '', key, token);
+    await over({ ...(answer.json as SessionResponse), key }, 'its job is over');
+  });
+
+  it('goes on while GitHub cannot be asked, for as long as its lease does', async () => {
+    const job = await running();
+    const who = await session(job);
+    await asked(1);
+    await github.admin.setFault({ mode: 'error', status: 502 });
+    await job.set('completed');
+    await asked(1);
+    await lives(who);
+    rig.clockAhead += 46_000;
+    await over(who, 'not been heard');
+    await github.admin.setFault({ mode: 'none' });
+  }, 60_000);
+
+  it('goes on where the App may not read jobs', async () => {
+    const job = await running();
+    const who = await session(job);
+    await github.admin.suspendInstallation('acme', true);
+    await job.set('completed');
+    await github.admin.forgetCalls();
+    await vi.waitFor(async () => expect((await github.admin.calls()).length).toBeGreaterThan(1), { timeout: 20_000 });
+    await lives(who);
+    await github.admin.suspendInstallation('acme', false);
+    await over(who, 'its job is over');
+  }, 60_000);
+});
