@@ -45,6 +45,9 @@ const LANES = 2;
 /** A call of each member so often: as much traffic as two cores carry beside what chaos itself costs. */
 const CALLS_A_SECOND = 60;
 const LEAST_PACE_MS = 1_000;
+/** GitHub gives each 5,000 calls an hour. */
+const DEVELOPERS = 50;
+const developerOf = (number: number) => `dev-${number % DEVELOPERS}`;
 
 /** @throws where the lab itself cannot go on */
 export async function runChaos({ lab, seed, seconds, sessions, progress }: ChaosOptions): Promise<ChaosResult> {
@@ -68,6 +71,10 @@ export async function runChaos({ lab, seed, seconds, sessions, progress }: Chaos
   });
   try {
     await pause(1_000);
+    for (let n = 0; n < DEVELOPERS; n++) {
+      await github.createUser({ login: developerOf(n), memberOf: 'acme' });
+      await github.addToTeam('acme/payments', developerOf(n));
+    }
     const operator = operatorClient(
       { operator: meshpass.operatorUrl },
       { MESHPASS_OPERATOR_TOKEN: meshpass.operatorToken },
@@ -87,7 +94,9 @@ export async function runChaos({ lab, seed, seconds, sessions, progress }: Chaos
       const as = `member-${number++}`;
       const crowd = crowds[number % crowds.length]!;
       const { name: codespace, token } = await github.createCodespace({
-        ...{ owner: 'alice', repository: 'acme/payments-api', host: crowd.host },
+        ...{ owner: developerOf(number), repository: 'acme/payments-api', host: crowd.host },
+        // One in four answers the broker; for each of those the App reads two lists, and its budget is for the watch, too.
+        tokenReadsCodespaces: number % 4 !== 0,
       });
       // Like somebody who starts the agent once more when it could not start.
       for (let attempts = 1; ; attempts++) {
