@@ -1,13 +1,16 @@
+import { isCaptured, namespaceInjection, whyNoSidecar } from '../../istio/injection.ts';
 import type { Path } from '../../istio/object.ts';
+import { proxyKinds } from '../../istio/workloads.ts';
 import { serviceName } from '../host.ts';
 import type { Report, Rule } from '../model.ts';
 import { items } from '../read.ts';
 import { sayObject } from '../say.ts';
-import { targetPortOf } from '../workload.ts';
+import { targetPortOf, type Workload } from '../workload.ts';
 
 const NO_INBOUND = 'traffic.sidecar.istio.io/excludeInboundPorts';
 const INBOUND = 'traffic.sidecar.istio.io/includeInboundPorts';
 const INJECT = 'sidecar.istio.io/inject';
+const MODE = 'istio.io/dataplane-mode';
 
 /** Ports of a guarded workload that its sidecar does not see. */
 export const aroundSidecar: Rule = {
@@ -17,6 +20,7 @@ export const aroundSidecar: Rule = {
   title: 'A workload under policy takes calls that its sidecar does not see',
   fix: 'Remove the annotation; exclude only ports that serve nothing but probes.',
   *check(view) {
+    const kindOf = proxyKinds(view.of('Gateway'));
     for (const workload of view.workloads) {
       const services = view.servicesBehind(workload);
       const granted = [...view.granted.keys()].find((host) => {
@@ -34,42 +38,39 @@ export const aroundSidecar: Rule = {
         path,
         message: `${message}, and ${guarded}.`,
       });
-      const off =
-        workload.labels[INJECT] === 'false'
-          ? 'labels'
-          : workload.annotations[INJECT] === 'false'
-            ? 'annotations'
-            : undefined;
-      if (off)
-        yield say(
-          [...workload.metadataPath, off, INJECT],
-          `${sayObject(workload.object)} has no sidecar: no policy holds for it`,
-        );
-      if (workload.pod.hostNetwork === true) {
-        yield say(
-          [...workload.podPath, 'hostNetwork'],
-          `${sayObject(workload.object)} is on the network of its node, where no sidecar is put before it`,
-        );
-      }
+      const { namespace, labels, annotations, object } = workload;
+      const running = object.kind === 'Pod' && object.metadata.uid !== undefined;
+      const pod = { namespace, labels, annotations, spec: workload.pod, running };
+      const ofNamespace = view.knowsNamespace(namespace) ? view.namespaceLabels(namespace) : undefined;
+      // Gateways are proxies themselves, and in ambient mode ztunnel stands before a Pod.
+      const mode = labels[MODE] ?? ofNamespace?.[MODE];
+      const why =
+        mode === 'ambient' || kindOf(labels) !== 'sidecar'
+          ? undefined
+          : whyNoSidecar(pod, namespaceInjection(namespace, ofNamespace));
+      if (why) yield say(placeOf(workload), `${sayObject(object)} has no sidecar: ${why}. No policy holds for it`);
       const served = services.flatMap((service) =>
         items(service.spec.ports).map((port) => targetPortOf(workload, port.targetPort ?? port.port)),
       );
-      const excluded = portsOf(workload.annotations[NO_INBOUND]).filter((port) => served.includes(port));
-      if (excluded.length > 0)
-        yield say(at(NO_INBOUND), `port ${excluded.join(', ')} is served around the sidecar: no policy holds for it`);
-      const included = workload.annotations[INBOUND];
-      if (included !== undefined && included !== '*') {
-        const missing = served.filter((port) => port !== undefined && !portsOf(included).includes(port));
-        if (missing.length > 0)
-          yield say(at(INBOUND), `port ${missing.join(', ')} is served around the sidecar: no policy holds for it`);
+      const around = served.filter((port) => port !== undefined && !isCaptured(pod, port));
+      if (around.length > 0) {
+        const listed = words(annotations[NO_INBOUND]).some((port) => around.includes(Number(port)));
+        const path = listed ? at(NO_INBOUND) : annotations[INBOUND] === undefined ? workload.podPath : at(INBOUND);
+        yield say(path, `port ${around.join(', ')} is served around the sidecar: no policy holds for it`);
       }
     }
   },
 };
 
-function portsOf(annotation: string | undefined): readonly number[] {
-  return (annotation ?? '')
-    .split(',')
-    .map(Number)
-    .filter((port) => Number.isInteger(port) && port > 0);
+/** What says so, where that is written. */
+function placeOf({ metadataPath, podPath, labels, annotations, pod }: Workload): Path {
+  if (pod.hostNetwork === true) return [...podPath, 'hostNetwork'];
+  if (labels[INJECT] === 'false') return [...metadataPath, 'labels', INJECT];
+  return labels[INJECT] === undefined && annotations[INJECT] === 'false'
+    ? [...metadataPath, 'annotations', INJECT]
+    : metadataPath;
+}
+
+function words(annotation: string | undefined): readonly string[] {
+  return (annotation ?? '').split(',').map((word) => word.trim());
 }
