@@ -20,11 +20,14 @@ import {
   requestAuthentication,
 } from './differential/generate-policies.ts';
 import { type Random, randomFrom } from './differential/random.ts';
-import { openRig, type Rig } from './differential/rig.ts';
+import { LATER, openRig, type Rig } from './differential/rig.ts';
 import { PORTS } from './differential/target.ts';
+import { type Before, threeWay } from './differential/three-way.ts';
 
 const ROUNDS = Number(process.env.MESHPASS_DIFFERENTIAL_ROUNDS ?? 12);
 const CALLS = Number(process.env.MESHPASS_DIFFERENTIAL_CALLS ?? 120);
+/** Calls of the round before that are made again, so that a change is seen. */
+const REPEATED = 30;
 const SEED = Number(process.env.MESHPASS_DIFFERENTIAL_SEED ?? 20261124);
 
 let lab: Awaited<ReturnType<typeof upLab>>;
@@ -54,7 +57,7 @@ describe('the configuration of the mesh', () => {
     configure({ pathNormalization: { normalization: pathNormalization } });
     const to = [{ operation: { paths: ['/', '/a/b', '/a/*', '*/b', '/b/{*}', '/a.txt', '/a/{*}/c'] } }];
     const policy = policyOf({ action: 'ALLOW', rules: [{ to }] });
-    const guard = await rig.enforce([policy], { ...DEFAULT_MESH_CONFIG, pathNormalization }, [sign]);
+    const { guard } = await rig.enforce([policy], { ...DEFAULT_MESH_CONFIG, pathNormalization }, [sign]);
     const disagreements = await disagreeing(
       guard,
       PATHS.map((path) => requestOf(CLIENT, path)),
@@ -76,7 +79,7 @@ describe('the configuration of the mesh', () => {
       { namespaces: ['shop'] },
     ]) {
       const policy = policyOf({ action: 'ALLOW', rules: [{ from: [{ source }] }] });
-      const guard = await rig.enforce([policy], config, ['spiffe://old.example/']);
+      const { guard } = await rig.enforce([policy], config, ['spiffe://old.example/']);
       const disagreements = await disagreeing(
         guard,
         [CLIENT, FORMER, PEERS[1]].map((peer) => requestOf(peer, '/')),
@@ -107,7 +110,7 @@ describe('external authorizers', () => {
     ['that the mesh does not know, in dry run', custom('unknown', true), []],
   ])('%s', async (_, policy, signs) => {
     configure({ extensionProviders });
-    const guard = await rig.enforce([policy], config, signs);
+    const { guard } = await rig.enforce([policy], config, signs);
     const disagreements = await disagreeing(
       guard,
       ['/a', '/a/b', '/b', '/'].map((path) => requestOf(CLIENT, path)),
@@ -117,13 +120,37 @@ describe('external authorizers', () => {
 });
 
 describe('generated policies and calls', () => {
+  let before: Before | undefined;
+  const told: ReturnType<typeof threeWay>[] = [];
+  afterAll(() => {
+    const sum = (pick: (one: ReturnType<typeof threeWay>) => number) => told.reduce((all, one) => all + pick(one), 0);
+    const [asked, pairs, changed, unknown] = [
+      sum((one) => one.asked),
+      sum((one) => one.pairs),
+      sum((one) => one.changed),
+      sum((one) => one.unknown),
+    ];
+    console.log(
+      `diff: ${asked} calls agreed with, ${pairs} of them in two states, ${changed} changed; no words for ${unknown}`,
+    );
+  });
+
   it.each(Array.from({ length: ROUNDS }, (_, round) => round))('round %i', async (round) => {
     const random = randomFrom(SEED + round);
-    const policies = policiesOf(random);
-    const guard = await rig.enforce(policies);
-    const calls: Call[] = [];
-    for (let left = CALLS; left > 0; left--) calls.push(await generateCall(random, rig.world));
-    const disagreements = await disagreeing(guard, calls);
+    const policies = policiesOf(random, round);
+    const now = await rig.enforce(policies);
+    const calls = before ? before.calls.slice(0, REPEATED) : [];
+    while (calls.length < CALLS) calls.push(await generateCall(random, rig.world));
+    const asked = threeWay(before, now);
+    const disagreements: object[] = [];
+    for (const call of calls) {
+      const decision = now.guard.decide(call);
+      const seen = await rig.see(now.guard, call);
+      if (!agree(decision, seen)) disagreements.push(disagreement(call, decision, seen));
+      disagreements.push(...asked.ask(call, isOpen(seen)));
+    }
+    told.push(asked);
+    before = { ...now, calls, seen: asked.seen };
     expect(disagreements.length, report(SEED + round, disagreements, policies)).toBe(0);
   });
 });
@@ -159,15 +186,18 @@ function requestOf(principal: string, path: string): Call {
   return { principal, destinationIp: destination, sourceIp: addresses[0]!, port: PORTS.http, http };
 }
 
-function policiesOf(random: Random) {
+function policiesOf(random: Random, round: number) {
   const many = (count: number, make: (name: string) => ReturnType<typeof authorizationPolicy>) =>
     Array.from({ length: count }, () => make(`p${counter++}`));
   let counter = 0;
   return [
     ...(random.chance(0.4) ? [peerAuthentication(random, 'mesh', 'mesh')] : []),
     ...(random.chance(0.4) ? [peerAuthentication(random, 'namespace', 'namespace')] : []),
+    ...(random.chance(0.4) ? [peerAuthentication(random, 'selected', 'selected')] : []),
     ...many(random.below(3), (name) => requestAuthentication(random, rig.world, name)),
     ...many(1 + random.below(5), (name) => authorizationPolicy(random, rig.world, name)),
+    // Younger than the one above, and before it by name.
+    ...(random.chance(0.2) ? [peerAuthentication(random, 'namespace', `${LATER}-${round}`)] : []),
   ];
 }
 
@@ -178,8 +208,12 @@ function report(seed: number, disagreements: readonly object[], policies: readon
   return [`seed ${seed}`, ...disagreements.slice(0, 10).map(line), ...policies.map(line)].join('\n');
 }
 
+function isOpen(seen: Seen): boolean {
+  return seen === 200 || seen === 'open';
+}
+
 function agree({ allowed, status }: Decision, seen: Seen): boolean {
-  if (allowed) return seen === 200 || seen === 'open';
+  if (allowed) return isOpen(seen);
   return status === undefined ? seen === 'closed' : seen === status;
 }
 

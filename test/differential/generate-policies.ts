@@ -60,6 +60,9 @@ const CLAIMS = [
   '[permission]',
 ];
 
+/** What Go takes for true, for false, and for neither. */
+const DRY_RUNS = ['true', 'True', 'TRUE', 'T', 't', '1', 'false', 'F', '0', 'yes', 'on', 'tRUE'];
+
 export function authorizationPolicy(random: Random, world: World, name: string): KubeObject {
   const action = random.pick(['ALLOW', 'ALLOW', 'ALLOW', 'DENY', 'DENY', 'AUDIT']);
   const rules = Array.from({ length: random.chance(0.06) ? 0 : 1 + random.below(3) }, () => rule(random, world));
@@ -68,7 +71,7 @@ export function authorizationPolicy(random: Random, world: World, name: string):
     metadata: {
       name,
       namespace: random.pick([NAMESPACE, NAMESPACE, ROOT]),
-      ...(random.chance(0.12) && { annotations: { 'istio.io/dry-run': random.pick(['true', 'T', 'false', 'yes']) } }),
+      ...(random.chance(0.12) && { annotations: { 'istio.io/dry-run': random.pick(DRY_RUNS) } }),
     },
     spec: { ...selection(random), action, ...(rules.length > 0 || random.chance(0.5) ? { rules } : {}) },
   };
@@ -85,17 +88,22 @@ export function requestAuthentication(random: Random, world: World, name: string
   };
 }
 
-/** For the workload, its namespace or the mesh. */
-export function peerAuthentication(random: Random, scope: 'mesh' | 'namespace' | 'workload', name: string): KubeObject {
+/** For the workload, its namespace or the mesh; `selected` stands in the root namespace with a selector, and is for nobody. */
+export function peerAuthentication(
+  random: Random,
+  scope: 'mesh' | 'namespace' | 'workload' | 'selected',
+  name: string,
+): KubeObject {
+  const chooses = scope === 'workload' || scope === 'selected';
   const mode = () => random.pick(['UNSET', 'DISABLE', 'PERMISSIVE', 'STRICT', 'STRICT']);
   const ports = random.some(PORT_NUMBERS, 2).map((port) => [port, { mode: mode() }]);
   return {
     ...{ apiVersion: 'security.istio.io/v1', kind: 'PeerAuthentication' },
-    metadata: { name, namespace: scope === 'mesh' ? ROOT : NAMESPACE },
+    metadata: { name, namespace: scope === 'mesh' || scope === 'selected' ? ROOT : NAMESPACE },
     spec: {
-      ...(scope === 'workload' && { selector: { matchLabels: LABELS } }),
+      ...(chooses && { selector: { matchLabels: LABELS } }),
       ...(random.chance(0.8) && { mtls: { mode: mode() } }),
-      ...(scope === 'workload' && random.chance(0.6) && { portLevelMtls: Object.fromEntries(ports) }),
+      ...(chooses && random.chance(0.6) && { portLevelMtls: Object.fromEntries(ports) }),
     },
   };
 }

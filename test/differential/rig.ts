@@ -33,6 +33,14 @@ const SERVICE: KubeObject = {
   },
 };
 
+/** How the name of an object begins that is applied a second after the others. */
+export const LATER = 'a-later';
+
+export interface Enforced {
+  readonly guard: Guard;
+  readonly resources: readonly Resource[];
+}
+
 export type Rig = Awaited<ReturnType<typeof openRig>>;
 
 /** @param peers principals that calls may have, besides the usual ones */
@@ -86,16 +94,20 @@ export async function openRig(lab: Lab, peers: readonly string[] = []) {
      * Puts these policies in the place of those that were there, and waits until Envoy works with them.
      * @param config of the mesh, where the lab's is not Istio's own
      * @param signs texts of Envoy's configuration by which `config` is known to be in force
-     * @returns what guards the workload by the evaluator's account, of the objects as the API server has them
+     * @returns the objects as the API server has them, and what guards the workload by the evaluator's account of them
      */
     enforce: async (
       policies: readonly KubeObject[],
       config?: MeshConfig,
       signs: readonly string[] = [],
-    ): Promise<Guard> => {
+    ): Promise<Enforced> => {
       const mark = `mark-${++round}`;
       await clear();
-      for (const policy of policies) await lab.kubernetes.apply(policy);
+      for (const policy of policies) {
+        // Ages are told in whole seconds.
+        if (policy.metadata.name.startsWith(LATER)) await nextSecond();
+        await lab.kubernetes.apply(policy);
+      }
       const { needles, objects } = marks(mark, round, issuers[0]!.jwks);
       for (const object of objects) await lab.kubernetes.apply(object);
       await until(
@@ -106,7 +118,8 @@ export async function openRig(lab: Lab, peers: readonly string[] = []) {
       const resources = await Promise.all(
         [NAMESPACE, ROOT].flatMap((namespace) => [...KINDS, 'pods', 'services'].map((kind) => list(kind, namespace))),
       );
-      const view = viewMesh(resources.flat(), config);
+      const all = resources.flat();
+      const view = viewMesh(all, config);
       const guard = guardOf(view, view.workloads.find(({ name }) => name === HOST)!);
       // Its threads take the listener over one by one: new connections must meet it again and again.
       let met = 0;
@@ -121,7 +134,7 @@ export async function openRig(lab: Lab, peers: readonly string[] = []) {
         60,
       );
       caller.renew();
-      return guard;
+      return { guard, resources: all };
     },
     /** What the real sidecar does with a call. */
     see: (guard: Guard, call: Call): Promise<Seen> => caller.call(call, guard.peerMode(call.port).mode === 'DISABLE'),
@@ -162,6 +175,15 @@ function marks(
       of('AuthorizationPolicy', { action: 'DENY', rules: [{ to }] }),
     ],
   };
+}
+
+async function nextSecond(): Promise<void> {
+  const now = Math.floor(Date.now() / 1000);
+  await until(
+    () => Promise.resolve(Math.floor(Date.now() / 1000)),
+    (second) => second > now,
+    5,
+  );
 }
 
 function witness(destinationIp: string, sourceIp: string, mark: string): Call {

@@ -16,7 +16,8 @@ export function oldestFirst<Object extends Aged>(objects: readonly Object[]): Ob
 }
 
 /**
- * Objects as they will be once applied: one that is there already is updated, and keeps the time of its creation.
+ * Objects as they will be once applied: one that is there already is updated, and keeps the time of its creation. An object that says
+ * a time of its own is one of a cluster, and keeps that.
  * @param standing what is there before
  */
 export function agedBy<Object extends KubeObject>(
@@ -31,7 +32,7 @@ export function agedBy<Object extends KubeObject>(
   if (times.size === 0) return applied;
   return applied.map((one) => {
     const creationTimestamp = times.get(identityOf(one));
-    if (creationTimestamp === undefined || creationTimestamp === one.metadata.creationTimestamp) return one;
+    if (creationTimestamp === undefined || one.metadata.creationTimestamp) return one;
     const aged = { ...one, metadata: { ...one.metadata, creationTimestamp } };
     // Not enumerable, so it was not copied.
     return Object.defineProperty(aged, 'origin', { value: one.origin, enumerable: false });
