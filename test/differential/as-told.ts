@@ -16,7 +16,12 @@ const WRITTEN = ['x-sub', 'x-payload', 'authorization'];
  * @returns undefined for a call that diff has no words for: two tokens that verify, one that stands in some of its places only, a claim
  *   of mixed types, a peer whose id has other parts, a preflight
  */
-export function asTold(call: Call, places: TokenPlaces, headersAsked: ReadonlySet<string>): ToldCall | undefined {
+export function asTold(
+  call: Call,
+  places: TokenPlaces,
+  prefixes: ReadonlyMap<string, ReadonlySet<string>>,
+  headersAsked: ReadonlySet<string>,
+): ToldCall | undefined {
   const texts = new Map<string, string>();
   const flags = new Set<string>();
   const lists = new Map<string, readonly string[]>();
@@ -49,7 +54,7 @@ export function asTold(call: Call, places: TokenPlaces, headersAsked: ReadonlySe
     for (const [name, value] of Object.entries(headers)) texts.set(`header:${name}`, value);
     const touched = (call.tokens?.length ?? 0) > 0 || WRITTEN.some((name) => headers[name] !== undefined);
     if (touched && WRITTEN.some((name) => headersAsked.has(name))) return undefined;
-    if (!tellTokens(call, http, places, { texts, flags, lists })) return undefined;
+    if (!tellTokens(call, http, places, prefixes, { texts, flags, lists })) return undefined;
   }
   return { flags, texts, lists, addresses };
 }
@@ -61,10 +66,27 @@ interface Told {
 }
 
 /** @returns false where it cannot be told */
-function tellTokens(call: Call, http: NonNullable<Call['http']>, places: TokenPlaces, told: Told): boolean {
+function tellTokens(
+  call: Call,
+  http: NonNullable<Call['http']>,
+  places: TokenPlaces,
+  prefixes: ReadonlyMap<string, ReadonlySet<string>>,
+  told: Told,
+): boolean {
   let good: CallToken | undefined;
   const stands = new Set<string>();
   for (const place of new Set([...places.values()].flatMap((some) => [...some]))) {
+    const name = place.split(' ')[1]!;
+    const looked = place.startsWith('header') ? prefixes.get(name) : undefined;
+    const value = looked && http.headers?.[name];
+    if (value !== undefined && looked) {
+      // Rules that look at the same header in two ways may find different things there.
+      if (looked.size > 1) return false;
+      if (![...looked].every((prefix) => value.startsWith(prefix))) {
+        if ([...looked].every((prefix) => !value.includes(prefix))) continue;
+        return false;
+      }
+    }
     const found = textAt(http, place);
     if (found === undefined) continue;
     const token = call.tokens?.find(({ text }) => text === found);

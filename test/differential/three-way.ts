@@ -24,18 +24,21 @@ export function threeWay(before: Before | undefined, { guard, resources }: Enfor
   const places = tokenPlaces([...old, ...unapplied]);
   const changes = before ? compareMeaning(old, unapplied, DEFAULT_MESH_CONFIG, { listed: 1 }).changes : [];
   const headersAsked = new Set([...headersOf(old), ...headersOf(unapplied)]);
+  const prefixes = prefixesOf([...old, ...unapplied]);
   const at = { ...workload, name: workload.name };
   const result = {
     ...{ asked: 0, pairs: 0, changed: 0, unknown: 0, seen: new Map<Call, boolean>() },
     /** @returns what diff says otherwise */
     ask: (call: Call, open: boolean): readonly object[] => {
       result.seen.set(call, open);
-      const told = asTold(call, places, headersAsked);
+      const told = asTold(call, places, prefixes, headersAsked);
       if (!told) {
         result.unknown++;
         return [];
       }
-      const spoken = call.announces ?? (call.http ? 'http' : 'tcp');
+      // Of plain text the first bytes tell, whatever is announced.
+      const mutual = call.principal !== undefined && guard.peerMode(call.port).mode !== 'DISABLE';
+      const spoken = (mutual && call.announces) || (call.http ? 'http' : 'tcp');
       const disagreements: object[] = [];
       result.asked++;
       const said = meets(told, is.at(at, call.port, spoken).allowed);
@@ -60,6 +63,20 @@ export function threeWay(before: Before | undefined, { guard, resources }: Enfor
 function withoutAge(one: Resource): Resource {
   const { creationTimestamp: _, ...metadata } = one.metadata;
   return Object.defineProperty({ ...one, metadata }, 'origin', { value: one.origin, enumerable: false }) as Resource;
+}
+
+/** With which each header is looked at; a header without its prefix is not looked at. */
+function prefixesOf(resources: readonly Resource[]): ReadonlyMap<string, ReadonlySet<string>> {
+  const found = new Map<string, Set<string>>([['authorization', new Set(['Bearer '])]]);
+  for (const one of resources) {
+    for (const { fromHeaders = [] } of one.kind === 'RequestAuthentication' ? (one.spec.jwtRules ?? []) : []) {
+      for (const { name, prefix = '' } of fromHeaders) {
+        const known = found.get(name.toLowerCase()) ?? new Set();
+        found.set(name.toLowerCase(), known.add(prefix));
+      }
+    }
+  }
+  return found;
 }
 
 function headersOf(resources: readonly Resource[]): readonly string[] {

@@ -2,7 +2,7 @@
  * What a policy asks of a call, as a formula: tests of single fields under and, or, not. Formulas are shared between
  * workloads and compared by identity, so build each once.
  */
-import type { TextTest } from './text-test.ts';
+import { readPath, type TextTest } from './text-test.ts';
 
 export type Condition =
   | { readonly op: 'constant'; readonly value: boolean }
@@ -70,6 +70,12 @@ export function not(of: Condition): Condition {
 
 export function text(field: TextField, test: TextTest): Condition {
   return { op: 'text', field, test };
+}
+
+/** A path as policies write it: exact, with `*` at one end, or a template. */
+export function path(value: string): Condition {
+  const test = readPath(value);
+  return test ? text('path', test) : NEVER;
 }
 
 export function flag(field: FlagField): Condition {

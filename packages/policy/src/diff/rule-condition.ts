@@ -7,9 +7,9 @@ import { actionOf } from '../istio/authorization-policy.ts';
 import type { AuthorizationPolicy, AuthorizationRule } from '../istio/security.ts';
 import type { TrustDomains } from '../istio/trust-domain.ts';
 import { readRange } from './address-classes.ts';
-import { type AddressField, ALWAYS, all, any, type Condition, NEVER, not, text } from './condition.ts';
+import { type AddressField, ALWAYS, all, any, type Condition, NEVER, not, path, text } from './condition.ts';
 import { account, namespace, principal, trustDomains } from './peer-condition.ts';
-import { readPath, readText, type TextTest } from './text-test.ts';
+import { readText, type TextTest } from './text-test.ts';
 import { claim, requestPrincipal } from './token-condition.ts';
 
 /** Where a rule is enforced. */
@@ -96,7 +96,7 @@ function known(key: string, own: string, place: Place): Read {
     case 'method':
       return (value) => http(text('method', readText(value)));
     case 'path':
-      return (value) => http(text('path', readPath(value)));
+      return (value) => http(path(value));
     default:
       return readKey(key, own, place) as Read;
   }

@@ -130,9 +130,7 @@ export function rulebook(
         });
       const allowing = matching('ALLOW');
       const customs = layers.flat().filter((policy) => actionOf(policy) === 'CUSTOM');
-      const effectOf = settings.authorizers
-        ? customEffects(customs, settings.authorizers, protocol)
-        : (policy: AuthorizationPolicy) => (isDryRun(policy) ? 'nothing' : 'asked');
+      const effectOf = customEffects(customs, settings.authorizers, protocol);
       const customOf = (effect: CustomEffect) => customs.filter((policy) => effectOf(policy) === effect);
       const matched = (some: readonly AuthorizationPolicy[]) => any(some.map((policy) => any(rulesOf(policy))));
       const allowed = all([

@@ -5,8 +5,9 @@
  * one tree, suffixes by the longest ending that matters, and patterns only as long as they may still match.
  */
 import { MeshpassError } from '@meshpass/identity';
+import { SEGMENT_CHARACTERS } from '../istio/path-template.ts';
 import type { TextDomain } from './text-classes.ts';
-import { type Piece, SEGMENT_CHARACTERS, type TextTest } from './text-test.ts';
+import type { Piece, TextTest } from './text-test.ts';
 
 const MAX_STATES = 200_000;
 

@@ -1,5 +1,7 @@
 /** How a policy compares a text: Istio's string forms, and the few patterns that are neither exact, prefix nor suffix. */
 
+import { isTemplate, readTemplate, SEGMENT_CHARACTERS } from '../istio/path-template.ts';
+
 /** A piece of a pattern: text as it stands, or what may stand there. */
 export type Piece =
   | { readonly text: string }
@@ -26,17 +28,11 @@ export function readText(value: string): TextTest {
   return { form: 'exact', text: value };
 }
 
-/** As readText, and Istio's path templates (`{*}`, `{**}`), in which a bare `*` means the same as `{*}`. */
-export function readPath(value: string): TextTest {
-  if (!value.includes('{*}') && !value.includes('{**}')) return readText(value);
-  const pieces = value
-    .split(/(\{\*\*\}|\{\*\}|\*\*|\*)/)
-    .filter((part) => part !== '')
-    .map((part): Piece => {
-      if (part === '{**}' || part === '**') return { any: 'rest' };
-      return part === '{*}' || part === '*' ? { any: 'segment' } : { text: part };
-    });
-  return { form: 'pattern', pieces };
+/** As readText, and Istio's path templates. @returns undefined for a template that Envoy does not take: no path passes it */
+export function readPath(value: string): TextTest | undefined {
+  if (!isTemplate(value)) return readText(value);
+  const pieces = readTemplate(value);
+  return pieces && { form: 'pattern', pieces };
 }
 
 /** A text in which every `*` stands for any characters. */
@@ -84,9 +80,6 @@ export function formatText(test: TextTest): string {
 }
 
 const WRITTEN = { segment: '{*}', rest: '{**}', text: '*', label: '*' } as const;
-
-/** Characters of a path segment as Envoy's template matcher knows them (RFC 3986 pchar). */
-export const SEGMENT_CHARACTERS = "a-zA-Z0-9\\-._~%!$&'()+,;:@=";
 
 const expressions = new WeakMap<readonly Piece[], RegExp>();
 

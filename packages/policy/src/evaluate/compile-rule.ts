@@ -2,13 +2,15 @@
  * One rule of an AuthorizationPolicy, compiled to a test, in the way istiod compiles it to Envoy's RBAC filter: with what
  * it leaves out, and when. Source: `pilot/pkg/security/authz/model` of Istio 1.31.
  */
+
+import { isTemplate } from '../istio/path-template.ts';
 import type { AuthorizationOperation, AuthorizationRule, AuthorizationSource } from '../istio/security.ts';
 import { withAliases } from '../istio/trust-domain.ts';
 import { conditionPart } from './condition.ts';
 import type { Facts, Test } from './facts.ts';
 import { namespaceTest, principalTest, serviceAccountTest, trustDomainTest } from './match-peer.ts';
 import { textTest } from './match-text.ts';
-import { isTemplate, templateTest } from './path.ts';
+import { templateTest } from './path.ts';
 import { requestPrincipalTest } from './request-principal.ts';
 import { addressPart, ofPeer, type Part, part, portPart, type RuleContext } from './rule-part.ts';
 

@@ -1,5 +1,6 @@
 /** Paths: what Envoy makes of a path before policies see it, and Istio's path templates. */
 import type { PathNormalization } from '../istio/mesh-config.ts';
+import { readTemplate, SEGMENT_CHARACTERS } from '../istio/path-template.ts';
 import type { TextTest } from './match-text.ts';
 
 /** Nothing in such a path is changed, except that slashes may be merged. */
@@ -67,37 +68,16 @@ function canonicalCharacter(character: string): string {
   return [...Buffer.from(character)].map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join('');
 }
 
-const LITERAL = "a-zA-Z0-9\\-._~%!$&'()+,;:@=*";
-const SEGMENT = `[${LITERAL}]+`;
-const ANY = `[${LITERAL}/]*`;
-
-export function isTemplate(path: string): boolean {
-  return path.includes('{*}') || path.includes('{**}');
-}
+const FORMS = { segment: `[${SEGMENT_CHARACTERS}]+`, rest: `[${SEGMENT_CHARACTERS}/]*` } as const;
 
 /**
  * A path with `{*}` (one segment) and `{**}` (any number of them).
  * @returns undefined where Envoy takes no such template
  */
 export function templateTest(template: string): TextTest | undefined {
-  const text = template.replaceAll('{*}', '*').replaceAll('{**}', '**');
-  if (!/^\/[\x21-\x7e]*$/.test(text)) return undefined;
-  const segments = text.slice(1).split('/');
-  let seenAny = false;
-  const forms: string[] = [];
-  for (const [index, segment] of segments.entries()) {
-    const last = index === segments.length - 1;
-    const operator = /^\*\*?/.exec(segment)?.[0];
-    const literal = segment.slice(operator?.length ?? 0);
-    if (segment === '' && !(last && index > 0) && text !== '/') return undefined;
-    if (literal.includes('*') || !new RegExp(`^[${LITERAL}]*$`).test(literal)) return undefined;
-    // What follows an operator in its segment is a suffix, which ends the template.
-    if (operator && literal !== '' && !last) return undefined;
-    if (operator && seenAny) return undefined;
-    seenAny ||= operator === '**';
-    const form = operator === undefined ? '' : operator === '*' ? SEGMENT : ANY;
-    forms.push(form + literal.replace(/[$()+.]/g, '\\$&'));
-  }
-  const whole = new RegExp(`^/${forms.join('/')}$`);
+  const pieces = readTemplate(template);
+  if (!pieces) return undefined;
+  const forms = pieces.map((piece) => ('any' in piece ? FORMS[piece.any] : piece.text.replace(/[$()+.*]/g, '\\$&')));
+  const whole = new RegExp(`^${forms.join('')}$`);
   return (path) => whole.test(path);
 }

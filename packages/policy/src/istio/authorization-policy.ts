@@ -34,16 +34,16 @@ export type CustomEffect = 'asked' | 'refused' | 'nothing';
  * providers on one workload, refuse whatever matches; a policy in dry run refuses, too, where it is the mesh's only one and the mesh
  * knows its provider. Providers that speak HTTP are not asked about connections that are not HTTP.
  * @param policies the CUSTOM policies of one proxy
- * @param authorizers of the mesh's configuration
+ * @param authorizers of the mesh's configuration; undefined where it is not known, and any provider may be
  * @param protocol by which rules the call is judged
  */
 export function customEffects(
   policies: readonly AuthorizationPolicy[],
-  authorizers: MeshConfig['authorizers'],
+  authorizers: MeshConfig['authorizers'] | undefined,
   protocol: 'http' | 'tcp',
 ): (policy: AuthorizationPolicy) => CustomEffect {
   const several = new Set(policies.map(providerOf)).size > 1;
-  const speaks = new Map(authorizers.map((one) => [one.name, one.protocol]));
+  const speaks = new Map(authorizers?.map((one) => [one.name, one.protocol]));
   return (policy) => {
     const spoken = speaks.get(providerOf(policy));
     if (isDryRun(policy)) {
@@ -52,7 +52,7 @@ export function customEffects(
     }
     if (several) return 'refused';
     if (protocol === 'tcp' && spoken === 'http') return 'nothing';
-    return spoken === undefined ? 'refused' : 'asked';
+    return spoken === undefined && authorizers ? 'refused' : 'asked';
   };
 }
 

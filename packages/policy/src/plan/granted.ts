@@ -4,8 +4,8 @@
  */
 
 import { ATTESTED_CLAIMS } from '../compile/http-rules.ts';
-import { all, any, type Condition, flag, not, text } from '../diff/condition.ts';
-import { readPath, type TextTest } from '../diff/text-test.ts';
+import { all, any, type Condition, flag, not, path, text } from '../diff/condition.ts';
+import type { TextTest } from '../diff/text-test.ts';
 import type { ClaimValues, IdentityTokens, Operation } from '../model.ts';
 import type { ResolvedGrant, ResolvedTarget } from '../resolve.ts';
 
@@ -52,8 +52,8 @@ function has(require: ClaimValues = {}): Condition {
   );
 }
 
-function operation({ method, path }: Operation): Condition {
-  return all([...(method === '*' ? [] : [text('method', exactly(method))]), text('path', readPath(path))]);
+function operation({ method, path: written }: Operation): Condition {
+  return all([...(method === '*' ? [] : [text('method', exactly(method))]), path(written)]);
 }
 
 function exactly(value: string): TextTest {

@@ -20,14 +20,21 @@ function proveGrants(ground: Ground): readonly Finding[] {
   const { diagram, set, withText } = space;
   const given = new Set(ground.given);
   const byService = Map.groupBy(ports, ({ target }) => serviceOf(target));
+  const offered = new Set(endpoints.map((one) => nameOf(one, one.protocol)));
   return endpoints.flatMap((endpoint) => {
-    const guard = books[1].at(endpoint.workload, endpoint.port, endpoint.protocol);
-    const at = { where: [endpoint], guard };
-    const lets = letIn(ground, guard);
+    const { workload, port, protocol } = endpoint;
     return endpoint.services.flatMap((service) => {
-      const here = (byService.get(service) ?? []).filter(({ target }) => speaks(target) === endpoint.protocol);
+      const here = byService.get(service) ?? [];
       if (here.length === 0) return [];
-      const refused = here.map(({ grant: { grant }, target, calls }): Suspicion => {
+      // All are of one port of one Service. Something else than that may declare what the workload's port speaks: then the holder's
+      // calls are judged as that, and on a port where the client chooses nothing is granted to who chooses otherwise.
+      const spoken = speaks(here[0]!.target);
+      const meant = spoken === protocol || !offered.has(nameOf(endpoint, spoken));
+      const guard = books[1].at(workload, port, meant ? spoken : protocol);
+      const at = { where: [endpoint], guard };
+      const lets = letIn(ground, guard);
+      const granted = meant ? here : [];
+      const refused = granted.map(({ grant: { grant }, target, calls }): Suspicion => {
         const wanted = diagram.and(set(calls), set(ground.agreed));
         // What is written out is promised. A whole port is what the mesh lets through on it, if that is anything.
         const works = !target.target.allow && diagram.and(wanted, lets) !== NONE;
@@ -61,7 +68,7 @@ function proveGrants(ground: Ground): readonly Finding[] {
       const reached = diagram.andAll([lets, set(ground.holders), named]);
       const more: Suspicion = {
         ...{ ...at, kind: 'reaches-more' },
-        calls: diagram.minus(reached, diagram.orAll(here.map(({ calls }) => set(calls)))),
+        calls: diagram.minus(reached, diagram.orAll(granted.map(({ calls }) => set(calls)))),
         sentence: ({ who, what }) => `${who} would reach more than is granted: ${what}`,
       };
       return [...refused, ...authorizers, more].flatMap((suspicion) => findingsOf(ground, suspicion));
@@ -71,7 +78,7 @@ function proveGrants(ground: Ground): readonly Finding[] {
 
 /** Everywhere: holders pass by no other name, and nobody else gains or loses anything. */
 function proveRest(ground: Ground): readonly Finding[] {
-  const { space, pairs, holders, grantedNames, ourTokens } = ground;
+  const { space, pairs, holders, grantedNames, ourTokens, agreed } = ground;
   const { diagram, set } = space;
   return pairs.flatMap(({ guards: [was, is], where }) => {
     const [passed, passes] = [letIn(ground, was), letIn(ground, is)];
@@ -95,13 +102,18 @@ function proveRest(ground: Ground): readonly Finding[] {
       },
       {
         ...{ kind: 'note', where, guard: is },
-        calls: diagram.and(gained, set(ourTokens)),
+        // Beside a token that does not verify, which nobody has to carry, it is let past that one: no gain.
+        calls: diagram.andAll([gained, set(ourTokens), set(agreed)]),
         sentence: ({ who, what }) =>
           `a policy asks for any token, and an identity token of a workspace is one: with it ${who} would gain ${what}`,
       },
     ];
     return suspicions.flatMap((suspicion) => findingsOf(ground, suspicion));
   });
+}
+
+function nameOf({ workload, port }: Endpoint, spoken: Endpoint['protocol']): string {
+  return JSON.stringify([workload.namespace, workload.labels, [...workload.portNames], port, spoken]);
 }
 
 function speaks({ port }: GrantedPort['target']): Endpoint['protocol'] {

@@ -47,9 +47,7 @@ export function coverageOf(grants: readonly ResolvedGrant[], others: readonly Re
           if (!operation) return true;
           const { method, path } = operation;
           return (
-            http !== undefined &&
-            (method === '*' || method === http.method) &&
-            passes(readPath(path), http.path.split('?')[0])
+            http !== undefined && (method === '*' || method === http.method) && takesPath(path, http.path.split('?')[0])
           );
         });
         entries.push({
@@ -73,4 +71,9 @@ export function coverageOf(grants: readonly ResolvedGrant[], others: readonly Re
   }
   const missed = entries.filter(({ covered }) => !covered).map(({ what }) => what);
   return { covered: entries.length - missed.length, total: entries.length, missed };
+}
+
+function takesPath(pattern: string, path: string | undefined): boolean {
+  const test = readPath(pattern);
+  return test !== undefined && passes(test, path);
 }

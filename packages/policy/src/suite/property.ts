@@ -1,10 +1,10 @@
 /** What a property of a suite speaks of, and whether it holds for every such call. */
 import { grantNamespace } from '@meshpass/identity';
 import type { Endpoint } from '../diff/compare.ts';
-import { all, type Condition, flag, text } from '../diff/condition.ts';
+import { all, type Condition, flag, path as pathTest, text } from '../diff/condition.ts';
 import { EVERY, NONE, type Node } from '../diff/diagram.ts';
 import { formatCall, say } from '../diff/say.ts';
-import { readPath, readText } from '../diff/text-test.ts';
+import { readText } from '../diff/text-test.ts';
 import { verdict } from '../diff/verdict.ts';
 import type { Access, Mesh } from '../model.ts';
 import { holderOf } from '../plan/granted.ts';
@@ -29,7 +29,7 @@ export function calls({ who, method, path }: PolicyProperty, access: Access): Co
   return all([
     callers[who.kind](),
     ...(method === undefined ? [] : [text('method', readText(method))]),
-    ...(path === undefined ? [] : [text('path', readPath(path))]),
+    ...(path === undefined ? [] : [pathTest(path)]),
   ]);
 }
 
