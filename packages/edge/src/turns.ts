@@ -1,7 +1,7 @@
 /**
  * Starts handshakes a few at a time, one of each source in turn. A handshake costs about a millisecond of CPU, for the one
  * that has an SVID and for the one that has not: a source that sends many must not make the others wait behind them, nor
- * open tunnels wait for all of them.
+
  */
 
 export interface Turns<Item> {
