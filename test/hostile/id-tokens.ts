@@ -2,30 +2,18 @@
  * ID tokens and the forms that carry them: signed by nobody, by somebody else, for somebody else, of another time, of a job that is not
  * meant; and requests that a lenient reader would understand in two ways. Real broker, real OIDC provider.
  */
-import { generateKeyPairSync, randomUUID } from 'node:crypto';
+import { randomUUID } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createDpopProof, dpopKey } from '@meshpass/identity';
 import type { ActionsJob, IdTokenRequest } from '@meshpass/lab/oidc/admin-client';
 import { FORGERIES, type Forgery } from '@meshpass/lab/oidc/forge';
-import type { Rogue } from '@meshpass/lab/rogue/drive';
 import { FORGERY_CODES } from '../../packages/broker/test/attest/forgery-codes.ts';
-import { GITHUB_PROOF, ID_TOKEN_PROOF, idTokenProof, openRoad, type Road, until } from '../mesh.ts';
-import type { HostileArea, HostileInput, Outcome } from './area.ts';
+import { idTokenProof, openRoad, until } from '../mesh.ts';
+import type { HostileArea, Outcome } from './area.ts';
+import { BOB, type Input, type Issuers, outcomeOf, unique } from './issuers.ts';
+import { FORMS } from './token-forms.ts';
 
-interface Issuers {
-  readonly road: Road;
-  readonly rogue: Rogue;
-  readonly dir: string;
-  /** Signed before the provider withdrew its keys. */
-  withdrawn?: string;
-}
-
-type Input = HostileInput<Issuers>;
-
-/** An engineer who has a grant. */
-const BOB = '00u2bob';
 const WORKFLOW = 'acme/payments-api/.github/workflows/ci.yml@refs/heads/main';
 /** Jobs are told apart by all that GitHub says of them, and some people are kept out. */
 const ACTIONS_ENTRY = `{ issuer: actions, repository_id: 7001, ref: refs/heads/main, claims: { event_name: push, job_workflow_ref: "${WORKFLOW}" } }`;
@@ -33,24 +21,8 @@ const DENY = `deny:
   - { user_id: 666013, reason: an adversary }
   - { issuer: okta, claims: { groups: [banned] } }
 grants:`;
-const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
-const FORM_TYPE = 'application/x-www-form-urlencoded';
-
-interface Said {
-  readonly status: number;
-  readonly json: unknown;
-}
-
-function outcomeOf({ status, json }: Said): Outcome {
-  const { error_code: code } = (json ?? {}) as { error_code?: string };
-  return { accepted: status === 200, answer: `${status} ${code ?? ''}` };
-}
-
 const present = async ({ rogue }: Issuers, token: string) =>
   outcomeOf(await rogue.as(randomUUID()).enrol(idTokenProof(token)));
-
-/** Two tokens of one second would be the same token, and that is good once. */
-const unique = () => ({ jti: randomUUID() });
 
 /** A token of the company's provider. */
 async function ofPerson(world: Issuers, request: Partial<IdTokenRequest> = {}): Promise<Outcome> {
@@ -87,45 +59,6 @@ const job = (fault: string, what: JobFault, code = 'access_none'): Input => ({
   attack: (world) => ofJob(world, what),
   control: (world) => ofJob(world),
 });
-
-interface FormFault {
-  /** Changes the parameters, in order. */
-  readonly form?: (parameters: [string, string][]) => [string, string][];
-  readonly contentType?: string | null;
-  readonly body?: (text: string) => string;
-  readonly path?: string;
-}
-
-/** `POST /token` byte by byte, with a DPoP proof that is in order. */
-async function send({ road, rogue }: Issuers, fault: FormFault = {}): Promise<Outcome> {
-  const { form = (same) => same, contentType = FORM_TYPE, body = (same) => same, path = '/token' } = fault;
-  const token = await road.idp.idToken({ subject: BOB, claims: unique() });
-  const parameters = form([
-    ['grant_type', EXCHANGE],
-    ['subject_token', token],
-    ['subject_token_type', ID_TOKEN_PROOF],
-  ]);
-  const url = road.meshpass.brokerUrl + path;
-  const key = dpopKey(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
-  const now = Math.floor(Date.now() / 1000);
-  const headers = {
-    dpop: createDpopProof({ key, method: 'POST', url: `${road.meshpass.brokerUrl}/token`, now, jti: randomUUID() }),
-    ...(contentType !== null && { 'content-type': contentType }),
-  };
-  const text = body(new URLSearchParams(parameters).toString());
-  return outcomeOf(await rogue.ask('POST', url, { headers, body: text }));
-}
-
-const form = (fault: string, what: FormFault, code = 'request_malformed'): Input => ({
-  ...{ fault: `a form ${fault}`, code },
-  attack: (world) => send(world, what),
-  control: (world) => send(world),
-});
-const instead = (name: string, value: string) => (parameters: [string, string][]) =>
-  parameters.map(([key, old]): [string, string] => [key, key === name ? value : old]);
-const without = (name: string) => (parameters: [string, string][]) => parameters.filter(([key]) => key !== name);
-const beside = (name: string, value: string) => (parameters: [string, string][]) =>
-  [...parameters, [name, value]] as [string, string][];
 
 const now = () => Math.floor(Date.now() / 1000);
 /** One that is huge is refused before anybody reads it. */
@@ -234,61 +167,6 @@ const JOBS: readonly Input[] = [
   job('signed with another key', { forgery: 'other-key-known-kid' }, 'proof_signature'),
   job('with its repository twice in it', { forgery: 'member-twice' }, 'proof_malformed'),
   job('with a line end in its ref', { claims: { ref: 'refs/heads/main\n' } }, 'proof_malformed'),
-];
-
-const FORMS: readonly Input[] = [
-  form('with another grant type', { form: instead('grant_type', 'client_credentials') }, 'grant_type_unsupported'),
-  form(
-    'with the grant type in capitals',
-    { form: instead('grant_type', EXCHANGE.toUpperCase()) },
-    'grant_type_unsupported',
-  ),
-  form('without a grant type', { form: without('grant_type') }),
-  form('without a token', { form: without('subject_token') }),
-  form('without the type of its token', { form: without('subject_token_type') }),
-  form('with two grant types', { form: beside('grant_type', EXCHANGE) }),
-  form('with two tokens', { form: beside('subject_token', 'x.y.z') }),
-  form('with two types of token', { form: beside('subject_token_type', GITHUB_PROOF) }),
-  form(
-    'that says an ID token is of SAML',
-    {
-      form: instead('subject_token_type', 'urn:ietf:params:oauth:token-type:saml2'),
-    },
-    'proof_type_unsupported',
-  ),
-  form(
-    'that says an ID token is an access token',
-    {
-      form: instead('subject_token_type', 'urn:ietf:params:oauth:token-type:access_token'),
-    },
-    'proof_type_unsupported',
-  ),
-  form(
-    'that says an ID token is a Codespace’s',
-    { form: instead('subject_token_type', GITHUB_PROOF) },
-    'proof_malformed',
-  ),
-  form(
-    'that says an ID token is a session’s',
-    {
-      form: instead('subject_token_type', 'urn:meshpass:token-type:session'),
-    },
-    'session_token_missing',
-  ),
-  form('with an actor', { form: beside('actor_token', 'x') }),
-  form('with a scope', { form: beside('scope', 'everything') }),
-  form('with a resource', { form: beside('resource', 'https://orders.shop') }),
-  form('with an audience beside a proof', { form: beside('audience', 'sts.amazonaws.com') }),
-  form('that asks for an ID token for a proof', { form: beside('requested_token_type', ID_TOKEN_PROOF) }),
-  form('whose token has a space in it', { body: (text) => text.replace('.', '.+') }, 'proof_malformed'),
-  form('without a content type', { contentType: null }),
-  form('that says it is JSON', { contentType: 'application/json' }),
-  form('that says it is of many parts', { contentType: 'multipart/form-data; boundary=x' }),
-  form('in another character set', { contentType: `${FORM_TYPE}; charset=utf-16` }),
-  form('that is JSON', { body: (text) => JSON.stringify(Object.fromEntries(new URLSearchParams(text))) }),
-  form('of more than 64 KiB', { body: (text) => `${text}&padding=${'x'.repeat(70_000)}` }, 'request_too_large'),
-  form('at another address', { path: '/token/' }, 'not_found'),
-  form('with its parameters in the address', { path: '/token?subject_token=x', form: without('subject_token') }),
 ];
 
 export const idTokens: HostileArea<Issuers> = {

@@ -1,0 +1,31 @@
+/** What the hostile ID tokens and forms have in common: the world they work on, and how an answer is read. */
+import { randomUUID } from 'node:crypto';
+import type { Rogue } from '@meshpass/lab/rogue/drive';
+import type { Road } from '../mesh.ts';
+import type { HostileInput, Outcome } from './area.ts';
+
+export interface Issuers {
+  readonly road: Road;
+  readonly rogue: Rogue;
+  readonly dir: string;
+  /** Signed before the provider withdrew its keys. */
+  withdrawn?: string;
+}
+
+export type Input = HostileInput<Issuers>;
+
+/** An engineer who has a grant. */
+export const BOB = '00u2bob';
+
+interface Said {
+  readonly status: number;
+  readonly json: unknown;
+}
+
+export function outcomeOf({ status, json }: Said): Outcome {
+  const { error_code: code } = (json ?? {}) as { error_code?: string };
+  return { accepted: status === 200, answer: `${status} ${code ?? ''}` };
+}
+
+/** Two tokens of one second would be the same token, and that is good once. */
+export const unique = () => ({ jti: randomUUID() });
