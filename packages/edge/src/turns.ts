@@ -1,7 +1,7 @@
 /**
- * Starts handshakes a few at a time, one of each source in turn. A handshake costs about a millisecond of CPU, for the one
- * that has an SVID and for the one that has not: a source that sends many must not make the others wait behind them, nor
-
+ * Starts handshakes a few at a time, one of each source in turn. A handshake costs up to a millisecond of CPU, whether or not
+ * an SVID comes of it: what waits from a source that sends many must not stand before the others, nor all at once before
+ * open tunnels. Handshakes under way are not bounded here, see decision 0014.
  */
 
 export interface Turns<Item> {
