@@ -40,7 +40,15 @@ describe.skipIf(!postgresIsThere)('a broker on PostgreSQL', () => {
   /** @returns what it says as it ends */
   async function refused(name: string, other: Partial<Beside> = {}): Promise<string> {
     const broker = await brokers.start(name, other);
-    expect(await broker.exited, broker.logged()).toBe(1);
+    let code: number | null | undefined;
+    void broker.exited.then((exitCode) => {
+      code = exitCode;
+    });
+    await until(
+      async () => code !== undefined || (await broker.operator('/readyz')).status === 200,
+      (isDecided) => isDecided,
+    );
+    expect(code, 'undefined: it serves').toBe(1);
     return broker.logged();
   }
   const checkpoint = async (of: BrokerProcess) => (await of.operator('/audit/checkpoint')).text;
@@ -102,7 +110,12 @@ describe.skipIf(!postgresIsThere)('a broker on PostgreSQL', () => {
       first.child.kill('SIGSTOP');
       await asOwner('delete from audit where seq > 2', 'delete from audit_checkpoints');
       await kill(first);
-      expect(await second.exited).toBe(1);
+      await until(
+        async () => second.child.exitCode !== null || (await second.operator('/readyz')).status === 200,
+        (isDecided) => isDecided,
+      );
+      expect(second.child.exitCode, 'null: it serves').toBe(1);
+      await second.exited;
       expect(second.logged()).toContain('audit_log_behind');
     },
     SLOW,
