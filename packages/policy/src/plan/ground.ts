@@ -7,6 +7,7 @@ import { type Understanding, understanding } from '../diff/not-known.ts';
 import type { Guarded, MeshSettings, Rulebook } from '../diff/rulebook.ts';
 import { createSpace, type Space } from '../diff/space.ts';
 import { ofKind } from '../diff/workloads.ts';
+import { actionOf } from '../istio/authorization-policy.ts';
 import type { Resource } from '../istio/resources.ts';
 import type { IdentityTokens, Mesh } from '../model.ts';
 import type { ResolvedGrant, ResolvedTarget } from '../resolve.ts';
@@ -96,6 +97,8 @@ export function groundOf(change: Change): Ground {
   const real = realCalls(settings);
   const conditions = [
     ...guards.map(({ allowed }) => allowed),
+    // Asked for one by one: what a whole formula leaves out stands in them still.
+    ...guards.flatMap(customRules),
     ...ports.map(({ calls }) => calls),
     ...Object.values(sets),
   ];
@@ -127,6 +130,10 @@ export function serviceOf({ service, port }: ResolvedTarget): string {
 function givenOf({ header }: IdentityTokens): readonly string[] {
   const ofToken = ['issuer', 'subject', 'claim:aud', 'claim:grants'].map((name) => `token.${name}`);
   return ['connection.sni', ...ofToken, `unverified:header ${header.toLowerCase()}`];
+}
+
+function customRules({ policies }: Guarded): readonly Condition[] {
+  return policies().flatMap(({ policy, rules }) => (actionOf(policy) === 'CUSTOM' ? rules : []));
 }
 
 function openHosts(resources: readonly Resource[]): ReadonlySet<string> {
