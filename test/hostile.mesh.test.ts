@@ -1,9 +1,11 @@
 /** Every hostile input that we know of, against the real parts; prints what was tried and let in by area. */
 import { afterAll, expect, it } from 'vitest';
+import { accessFiles } from './hostile/access-files.ts';
 import { describeHostile } from './hostile/area.ts';
 import { auditLog } from './hostile/audit-log.ts';
 import { brokerToAgent } from './hostile/broker-to-agent.ts';
 import { csr } from './hostile/csr.ts';
+import { edge } from './hostile/edge.ts';
 import { idTokens } from './hostile/id-tokens.ts';
 import { kubernetes } from './hostile/kubernetes.ts';
 import { presence } from './hostile/presence.ts';
@@ -13,7 +15,9 @@ const tallies = [
   describeHostile(idTokens),
   describeHostile(presence),
   describeHostile(csr),
+  describeHostile(edge),
   describeHostile(sidecar),
+  describeHostile(accessFiles),
   describeHostile(brokerToAgent),
   describeHostile(kubernetes),
   describeHostile(auditLog),
