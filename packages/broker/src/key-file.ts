@@ -1,8 +1,34 @@
-/** Files that hold the broker's private keys: PEM, mode 0600, never overwritten: one is made once, or replaced as a whole. */
+/**
+ * Files that hold the broker's private keys and tokens: for its eyes only, never overwritten: one is made once, or replaced as a whole.
+ */
 import type { KeyObject } from 'node:crypto';
-import { chmod, mkdir, open, readFile, rename, rm } from 'node:fs/promises';
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
+import { chmod, mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { MeshpassError } from '@meshpass/identity';
+
+/**
+ * Reads a file that nobody else may: it belongs to the broker's user or to root, others have no access, and its group has none but
+ * to read a file of root's where the broker is not root. The last is a Secret mounted with an `fsGroup`, whose files Kubernetes
+ * gives to root and that group: there is no other way to read them.
+ * @throws MeshpassError `config_invalid` where others have access; what `open` throws where it cannot be read
+ */
+export function readPrivateFile(file: string): string {
+  const descriptor = openSync(file, 'r');
+  try {
+    const { mode, uid } = fstatSync(descriptor);
+    const me = process.getuid?.() ?? uid;
+    const groupMayRead = uid === 0 && me !== 0;
+    if ((uid !== me && uid !== 0) || (mode & (groupMayRead ? 0o037 : 0o077)) !== 0)
+      throw new MeshpassError(
+        'config_invalid',
+        `${file} holds a secret, and others have access to it: make it 0600 and the broker's own, or mount its Secret with defaultMode 0440 and an fsGroup.`,
+      );
+    return readFileSync(descriptor, 'utf8');
+  } finally {
+    closeSync(descriptor);
+  }
+}
 
 /**
  * @param make the key for a file that is missing; absent: the file must be there
@@ -16,8 +42,9 @@ export async function readKeyFile(
   unreadable: string,
 ): Promise<string> {
   try {
-    return await readFile(file, 'utf8');
+    return readPrivateFile(file);
   } catch (cause) {
+    if (cause instanceof MeshpassError) throw cause;
     if (!make || (cause as NodeJS.ErrnoException).code !== 'ENOENT')
       throw new MeshpassError('config_invalid', unreadable, { cause });
   }

@@ -1,5 +1,4 @@
 /** The broker: what it is given, what it makes, and how it starts. */
-import { readFile } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -17,6 +16,7 @@ import type { Duty } from './duty.ts';
 import { readPair } from './http/listen.ts';
 import { createStandbyApp, listenForOperators } from './http/standby.ts';
 import { type Clock, type Random, seconds } from './instant.ts';
+import { readPrivateFile } from './key-file.ts';
 import type { LabOnlyBrokenStep } from './lab-only-break-revocation.ts';
 import { createLog } from './log.ts';
 import type { CertificateAuthority, MeshState, Revoker } from './mesh/contract.ts';
@@ -214,8 +214,9 @@ async function readToken(file: string | undefined, whose: string): Promise<strin
   if (file === undefined) return undefined;
   let token: string;
   try {
-    token = (await readFile(file, 'utf8')).trim();
+    token = readPrivateFile(file).trim();
   } catch (cause) {
+    if (cause instanceof MeshpassError) throw cause;
     throw new MeshpassError('config_invalid', `The file with the token of ${whose} cannot be read.`, { cause });
   }
   if (token.length >= MIN_TOKEN) return token;

@@ -134,10 +134,11 @@ describe('POST /token with a proof', () => {
     refused(answer, 413, 'invalid_request', 'request_too_large');
   });
 
-  it('keeps text that a database cannot hold out of it, and still decides', async () => {
+  it('refuses text that a database cannot hold, and has a row that it can', async () => {
     const proof = await rig.idp.prove('renamed', { login: 'nul\u0000and-half\ud800', workspace: 'codespace:\u0000' });
     const answer = await enrol(rig, 'renamed', newKey(), proof);
-    expect(answer.status).toBe(200);
+    expect([answer.status, answer.json.error_code]).toEqual([400, 'proof_unprintable']);
+    expect(answer.json.decision_id).toBeDefined();
   });
 
   it('answers 404 where there is nothing, in the same form', async () => {

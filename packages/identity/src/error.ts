@@ -19,6 +19,7 @@ const STATUS = {
   proof_replayed: 400,
   proof_rejected: 400,
   proof_prebuild: 400,
+  proof_unprintable: 400,
   proof_token_kind: 400,
   // What the issuer says of the workspace
   workspace_unknown: 400,

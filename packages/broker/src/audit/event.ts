@@ -1,4 +1,5 @@
 /** One decision. The draft is filled as a request proceeds; what stands in it when the request ends is what is written. */
+import { plainText } from '@meshpass/identity/text';
 import { type Clock, type Random, uuidv7 } from '../instant.ts';
 
 export type Action =
@@ -88,7 +89,7 @@ export function draftEvent(action: Action, origin: Origin, clock: Clock, random:
 const MAX_TEXT = 1024;
 const MAX_DETAIL = 8192;
 
-/** Bounded, and free of what PostgreSQL cannot hold (U+0000, lone surrogates): callers put foreign text into drafts. */
+/** Bounded, and free of what would move a terminal's cursor or turn its text: callers put foreign text into drafts. */
 export function auditRow(
   draft: Draft,
   outcome: Outcome,
@@ -114,12 +115,12 @@ export function auditRow(
     proof_hash: text(draft.proofHash),
     source: text(draft.source),
     request_id: text(draft.requestId),
-    detail: draft.detail === undefined ? null : storable(JSON.stringify(draft.detail).slice(0, MAX_DETAIL)),
+    detail: draft.detail === undefined ? null : storable(plainText(JSON.stringify(draft.detail).slice(0, MAX_DETAIL))),
   };
 }
 
 function text(value: string | undefined): string | null {
-  return value === undefined ? null : storable(value.slice(0, MAX_TEXT));
+  return value === undefined ? null : storable(plainText(value.slice(0, MAX_TEXT)));
 }
 
 /** What a PostgreSQL `text` can hold. */

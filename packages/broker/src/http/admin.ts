@@ -1,5 +1,6 @@
 /** What an operator may ask and order: which sessions live, and that some of them end. On the operator listener. */
 import { MeshpassError } from '@meshpass/identity';
+import { isPlainText } from '@meshpass/identity/text';
 import type { Hono } from 'hono';
 import { z } from 'zod';
 import { closeSession } from '../session/close.ts';
@@ -31,7 +32,11 @@ type Selector = { readonly [K in keyof typeof SELECTORS]?: string | undefined };
 
 const ListQuery = z.strictObject(SELECTORS);
 const CloseOrder = z
-  .strictObject({ ...SELECTORS, all: z.literal(true).optional(), reason: z.string().max(200).optional() })
+  .strictObject({
+    ...SELECTORS,
+    all: z.literal(true).optional(),
+    reason: z.string().max(200).refine(isPlainText).optional(),
+  })
   .refine(({ reason: _, ...order }) => Object.values(order).filter((value) => value !== undefined).length === 1, {
     message: 'name exactly one of id, user, subject, workspace, grant, all',
   });

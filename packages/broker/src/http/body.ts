@@ -10,8 +10,16 @@ const LARGE_PATIENCE_MS = 30_000;
 
 /** @throws MeshpassError `request_too_large`, `request_malformed`, `request_timeout` */
 export async function readBody(request: IncomingMessage, limit = MAX_BODY): Promise<string> {
-  return (await readBytes(request, limit)).toString('utf8');
+  const bytes = await readBytes(request, limit);
+  try {
+    return UTF8.decode(bytes);
+  } catch (cause) {
+    throw new MeshpassError('request_malformed', 'The body is not UTF-8.', { cause });
+  }
 }
+
+/** What is not UTF-8 would be read as something else than was sent. */
+const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 
 /**
  * @param limit in bytes
@@ -50,13 +58,15 @@ export async function readJson<T>(request: IncomingMessage, schema: z.ZodType<T>
   const type = request.headers['content-type']?.split(';')[0]?.trim().toLowerCase();
   if (type !== 'application/json')
     throw new MeshpassError('request_malformed', 'The content type must be application/json.');
+  const text = await readBody(request, limit);
   let json: unknown;
   try {
-    json = JSON.parse(await readBody(request, limit));
+    json = JSON.parse(text);
   } catch (thrown) {
-    if (thrown instanceof MeshpassError) throw thrown;
-    throw new MeshpassError('request_malformed', 'The body is not JSON.');
+    throw new MeshpassError('request_malformed', 'The body is not JSON.', { cause: thrown });
   }
+  if (membersIn(text) !== membersOf(json))
+    throw new MeshpassError('request_malformed', 'A member of the body is there twice.');
   const parsed = schema.safeParse(json);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
@@ -64,6 +74,25 @@ export async function readJson<T>(request: IncomingMessage, schema: z.ZodType<T>
     'request_malformed',
     `The body is wrong at ${issue?.path.join('.') || 'its top'}: ${issue?.message}.`,
   );
+}
+
+/** Members that a JSON text writes; JSON.parse keeps the last of those of one name, and another reader another one. */
+function membersIn(text: string): number {
+  let members = 0;
+  for (const [, colon] of text.matchAll(/"(?:[^"\\]|\\.)*"\s*(:?)/g)) if (colon) members++;
+  return members;
+}
+
+function membersOf(json: unknown): number {
+  let members = 0;
+  const open: unknown[] = [json];
+  while (open.length > 0) {
+    const value = open.pop();
+    if (typeof value !== 'object' || value === null) continue;
+    if (!Array.isArray(value)) members += Object.keys(value).length;
+    for (const one of Object.values(value)) open.push(one);
+  }
+  return members;
 }
 
 export function tooLarge(limit: number): MeshpassError {

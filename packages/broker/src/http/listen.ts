@@ -7,6 +7,7 @@ import type { TLSSocket } from 'node:tls';
 import { getRequestListener } from '@hono/node-server';
 import { MeshpassError } from '@meshpass/identity';
 import type { Hono } from 'hono';
+import { readPrivateFile } from '../key-file.ts';
 import type { Connections } from './connections.ts';
 import type { Env } from './decide.ts';
 
@@ -112,8 +113,9 @@ async function listening(server: Server, address: ListenAddress, connections: Co
 /** @throws MeshpassError `config_invalid` */
 export function readPair({ certFile, keyFile }: { readonly certFile: string; readonly keyFile: string }) {
   try {
-    return { cert: readFileSync(certFile), key: readFileSync(keyFile) };
+    return { cert: readFileSync(certFile), key: readPrivateFile(keyFile) };
   } catch (cause) {
+    if (cause instanceof MeshpassError) throw cause;
     throw new MeshpassError('config_invalid', 'The TLS certificate or its key cannot be read.', { cause });
   }
 }

@@ -4,6 +4,7 @@
  */
 import type { IncomingMessage } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
+import { isPlainText } from '@meshpass/identity/text';
 import { type Plan, refusals } from '@meshpass/policy/plan/plan';
 import type { Hono } from 'hono';
 import { z } from 'zod';
@@ -32,7 +33,7 @@ const accept_unknown = z.boolean().default(false);
 const ApplyOrder = z.strictObject({ files: Files, main, plan: z.string().regex(/^[0-9a-f]{64}$/), accept_unknown });
 const RollBackOrder = z.strictObject({
   version: z.number().int().positive(),
-  reason: z.string().min(1).max(200),
+  reason: z.string().min(1).max(200).refine(isPlainText),
   accept_unknown,
 });
 

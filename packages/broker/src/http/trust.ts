@@ -1,5 +1,6 @@
 /** What the broker's tokens and certificates rest on, for operators: signing keys and roots, and the change of the keys. */
 import { X509Certificate } from 'node:crypto';
+import { isPlainText } from '@meshpass/identity/text';
 import type { Hono } from 'hono';
 import { z } from 'zod';
 import { seconds } from '../instant.ts';
@@ -21,7 +22,7 @@ export interface TrustContext extends DecideContext {
 const RotateOrder = z.strictObject({
   /** Drop every key that there is, at once. */
   revoke: z.literal(true).optional(),
-  reason: z.string().max(200).optional(),
+  reason: z.string().max(200).refine(isPlainText).optional(),
 });
 
 /** `GET /admin/trust` and `POST /admin/trust/rotate`. */

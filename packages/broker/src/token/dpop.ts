@@ -7,6 +7,7 @@
  */
 import { createHash, createPublicKey, type KeyObject, verify } from 'node:crypto';
 import { type DpopKey, dpopThumbprint, MeshpassError } from '@meshpass/identity';
+import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
 import { equalInConstantTime } from './equal.ts';
 import type { ReplayMemory } from './replay.ts';
@@ -50,9 +51,9 @@ const Header = z.object({
   crit: z.undefined().optional(),
 });
 const Claims = z.object({
-  jti: z.string().min(1).max(256),
+  jti: z.string().min(1).max(256).refine(isPlainText),
   htm: z.string().max(16),
-  htu: z.string().max(2_048),
+  htu: z.string().max(2_048).refine(isPlainText),
   iat: z.number().int(),
   exp: z.number().optional(),
   nbf: z.number().optional(),

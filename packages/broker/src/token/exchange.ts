@@ -3,6 +3,7 @@ import { type Attestation, MeshpassError, type SessionResponse } from '@meshpass
 import { sha256Hex } from '@meshpass/identity/hash';
 import { type Attest, readProof } from '../attest/attest.ts';
 import type { Presenter } from '../attest/presence.ts';
+import { printable } from '../attest/printable.ts';
 import type { Commit } from '../audit/audited.ts';
 import type { Draft } from '../audit/event.ts';
 import { seconds } from '../instant.ts';
@@ -52,7 +53,8 @@ export async function exchangeProof(
     if (typeof codespaceId === 'number') context.onEvidence?.({ codespaceId });
     throw thrown;
   });
-  const { attestation, replay, presence } = attested;
+  const { replay, presence } = attested;
+  const attestation = printable(attested.attestation);
   context.onEvidence?.({ attestation });
   identified(attestation);
   draft.detail = { attestor: attestation.attestor, workspace: attestation.workspace, presence };

@@ -1,5 +1,6 @@
 /** The form of `POST /token` (RFC 6749 section 3.2, RFC 8693 section 2.1). */
 import { MeshpassError } from '@meshpass/identity';
+import { isPlainText } from '@meshpass/identity/text';
 import { HIGHEST_PORT, LOWEST_PORT } from '../attest/forwarded-port.ts';
 
 /** Longest proof that is looked at, in characters. */
@@ -49,6 +50,7 @@ export function readTokenForm(contentType: string | undefined, body: string): To
     if (name === 'subject_token' && first.length > MAX_PROOF)
       throw new MeshpassError('proof_too_large', `The subject token is longer than ${MAX_PROOF} characters.`);
     if (name !== 'subject_token' && first.length > MAX_PARAMETER) throw malformed(`The parameter ${name} is too long.`);
+    if (!isPlainText(first)) throw malformed(`The parameter ${name} has characters that cannot be printed.`);
     values[name] = first;
   }
   if (values.grant_type === undefined) throw malformed('The parameter grant_type is missing.');

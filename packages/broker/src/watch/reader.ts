@@ -1,10 +1,10 @@
 /** Who asks GitHub for the watcher: the organisation's GitHub App, or a token in a file. */
-import { readFile } from 'node:fs/promises';
 import { z } from 'zod';
 import type { Answer, Question } from '../attest/ask.ts';
 import { unavailable } from '../attest/ask.ts';
 import { askGithub, type GithubApiOptions, messageOf, pathPart, readGithub, requestId } from '../attest/github-api.ts';
 import type { GithubApp } from '../attest/github-app.ts';
+import { readPrivateFile } from '../key-file.ts';
 
 /**
  * @param path each part that is not ours passed through pathPart
@@ -35,11 +35,7 @@ export function readAsApp(app: GithubApp): ReadGithub {
  */
 export function readWithTokenFile(file: string, options: GithubApiOptions): ReadGithub {
   return async (_organization, path, question) => {
-    const token = (
-      await readFile(file, 'utf8').catch((cause: unknown) => {
-        throw unavailable('GitHub', 'the token file cannot be read', { file }, cause);
-      })
-    ).trim();
+    const token = readToken(file);
     const answer = await askGithub(path, token, options, question);
     if (answer.status === 404) return undefined;
     if (answer.status < 300 || answer.status === 304) return answer;
@@ -49,4 +45,12 @@ export function readWithTokenFile(file: string, options: GithubApiOptions): Read
       requestId: requestId(answer),
     });
   };
+}
+
+function readToken(file: string): string {
+  try {
+    return readPrivateFile(file).trim();
+  } catch (cause) {
+    throw unavailable('GitHub', 'the token file cannot be read', { file }, cause);
+  }
 }

@@ -59,7 +59,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
   const idp = await playIdp();
   const tls = await writeCertificate(dir);
   const operatorTokenFile = join(dir, 'operator-token');
-  writeFileSync(operatorTokenFile, `${OPERATOR_TOKEN}\n`);
+  writeFileSync(operatorTokenFile, `${OPERATOR_TOKEN}\n`, { mode: 0o600 });
   const log: string[] = [];
   const start = async () => {
     const config = readBrokerConfig({

@@ -67,7 +67,7 @@ export async function brokersOnPostgres(leaseSeconds = 45): Promise<Brokers> {
   const dir = mkdtempSync(join(tmpdir(), 'meshpass-brokers-'));
   const tls = await writeCertificate(dir);
   const operatorTokenFile = join(dir, 'operator-token');
-  writeFileSync(operatorTokenFile, `${OPERATOR_TOKEN}\n`);
+  writeFileSync(operatorTokenFile, `${OPERATOR_TOKEN}\n`, { mode: 0o600 });
   const signingKeyFile = join(dir, 'signing-key.pem');
   const auditKeyFile = join(dir, 'audit-key.pem');
   const auditCheckpointFile = join(dir, 'audit-checkpoint');

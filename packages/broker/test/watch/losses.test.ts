@@ -66,7 +66,7 @@ const holdNext = (isIt: (url: URL) => boolean) => {
 
 beforeAll(async () => {
   github = await startGithub({ listen: '127.0.0.1:0' });
-  writeFileSync(eventTokenFile, EVENT_TOKEN);
+  writeFileSync(eventTokenFile, EVENT_TOKEN, { mode: 0o600 });
 });
 afterAll(async () => {
   await github?.close();

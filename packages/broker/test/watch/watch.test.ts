@@ -333,7 +333,7 @@ describe('with a token in a file', () => {
     const { space, who } = await opened();
     settle();
     await vi.waitFor(() => expect(rig.log.join('')).toContain('the token file cannot be read'), { timeout: 10_000 });
-    writeFileSync(tokenFile, 'ghp_nonsense');
+    writeFileSync(tokenFile, 'ghp_nonsense', { mode: 0o600 });
     await vi.waitFor(() => expect(rig.log.join('')).toContain('the token may not read this'), { timeout: 15_000 });
     await github.admin.setCodespaceState(space.name, 'Shutdown');
     await lives(who);
@@ -347,7 +347,7 @@ describe('with a token in a file', () => {
       },
     });
     await app.ask('acme', '/orgs/acme/members');
-    writeFileSync(tokenFile, `${issued.replace('Bearer ', '')}\n`);
+    writeFileSync(tokenFile, `${issued.replace('Bearer ', '')}\n`, { mode: 0o600 });
     await ended(who, 'does not run');
     expect(rig.log.join('')).not.toContain('ghp_nonsense');
     expect(rig.log.join('')).not.toContain(issued.replace('Bearer ', ''));
@@ -364,7 +364,7 @@ describe('the audit log stream', () => {
   beforeAll(async () => {
     onTheWay = async (_, answer) => answer;
     await github.admin.reset();
-    writeFileSync(eventTokenFile, EVENT_TOKEN);
+    writeFileSync(eventTokenFile, EVENT_TOKEN, { mode: 0o600 });
     rig = await start({ githubSweepSeconds: 3600, githubMemberSeconds: 3600, githubEventTokenFile: eventTokenFile });
     trusting();
     // The first sweep is over before there is anything to see.

@@ -1,6 +1,5 @@
 /** `meshpass serve`: puts the broker together, and the edge beside it where asked. */
 import { randomBytes } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import {
   type Broker,
@@ -19,6 +18,7 @@ import { createGithubApp, type GithubApp } from '@meshpass/broker/attest/github-
 import { createIssuerKeys } from '@meshpass/broker/attest/issuer-keys';
 import { createLosses } from '@meshpass/broker/attest/losses';
 import { createPresence } from '@meshpass/broker/attest/presence';
+import { readPrivateFile } from '@meshpass/broker/key-file';
 import { type ConnectedMesh, connectMesh } from '@meshpass/broker/mesh/index';
 import { policyAuthors } from '@meshpass/broker/policy/author';
 import { createPace } from '@meshpass/broker/watch/pace';
@@ -241,7 +241,7 @@ function askGithub(options: ServeOptions) {
   const app =
     appId !== undefined && githubAppKey !== undefined
       ? createGithubApp({
-          ...{ ...api, appId, privateKey: readFileSync(githubAppKey, 'utf8'), losses },
+          ...{ ...api, appId, privateKey: readPrivateFile(githubAppKey), losses },
           ...(onInstallationAnswer && { onInstallationAnswer }),
         })
       : undefined;

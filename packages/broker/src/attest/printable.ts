@@ -1,0 +1,34 @@
+/**
+ * What an issuer says of somebody becomes claims of our tokens, names in the mesh, rows of the audit log and lines on a terminal.
+ * A control character or an override of direction there makes it look like what it is not; nobody has one in their name.
+ */
+import { type Attestation, MeshpassError } from '@meshpass/identity';
+import { isPlainText } from '@meshpass/identity/text';
+
+/**
+ * Looks at every text of an attestation, and at every claim, by name and value. The claim `address` may have line breaks (OpenID Connect
+ * Core section 5.1.1): it is left out of the attestation.
+ * @throws MeshpassError `proof_unprintable`
+ */
+export function printable(attestation: Attestation): Attestation {
+  const { address: _, ...claims } = attestation.claims;
+  const kept = { ...attestation, claims };
+  const open: unknown[] = [kept];
+  while (open.length > 0) {
+    const value = open.pop();
+    if (typeof value === 'string' && !isPlainText(value)) throw unprintable();
+    if (typeof value !== 'object' || value === null) continue;
+    for (const [name, member] of Object.entries(value)) {
+      if (!isPlainText(name)) throw unprintable();
+      open.push(member);
+    }
+  }
+  return kept;
+}
+
+function unprintable(): MeshpassError {
+  return new MeshpassError(
+    'proof_unprintable',
+    'What the issuer says of you has control characters or overrides of direction; correct it there.',
+  );
+}
