@@ -8,11 +8,13 @@ import { fileURLToPath } from 'node:url';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { sql } from 'kysely';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { acceptRestore } from '../../src/audit/accept-restore.ts';
 import { admitLog } from '../../src/audit/admit.ts';
 import { type AuditContext, audited } from '../../src/audit/audited.ts';
 import { type Chain, createChain } from '../../src/audit/chain.ts';
 import { fileSink } from '../../src/audit/checkpoint-sink.ts';
 import { type Checkpoints, createCheckpoints } from '../../src/audit/checkpoints.ts';
+import { inEpoch, readRestores, restoreNotes } from '../../src/audit/epoch.ts';
 import { auditRow, draftEvent } from '../../src/audit/event.ts';
 import { type AuditExport, exportLines, exportLog, readExport } from '../../src/audit/export.ts';
 import { createJournal, type Journal } from '../../src/audit/journal.ts';
@@ -22,6 +24,7 @@ import { rowHash, type SealedRow } from '../../src/audit/leaf.ts';
 import { parseVerifier } from '../../src/audit/note.ts';
 import { prune } from '../../src/audit/prune.ts';
 import { deletePruned } from '../../src/audit/rows.ts';
+import { surveyRestore } from '../../src/audit/survey-restore.ts';
 import { type VerifyOptions, verifyExport } from '../../src/audit/verify.ts';
 import { APPEND_ONLY } from '../../src/store/audit-guards.ts';
 import { openStore, type Store, type StoreOptions } from '../../src/store/open.ts';
@@ -46,7 +49,9 @@ interface Log {
 let written = 0;
 
 async function openLog(store: Store, dir: string): Promise<Log> {
-  const key = await openAuditKey(join(dir, 'audit-key.pem'), 'https://broker.example', true);
+  const first = await openAuditKey(join(dir, 'audit-key.pem'), 'https://broker.example', true);
+  const { restores } = readRestores(await restoreNotes(store.db), first.verifiers);
+  const key = inEpoch(first, restores.at(-1)?.epoch ?? 1);
   const sinks = [fileSink(join(dir, 'audit-checkpoint'))];
   const { all, newest } = await readKnown(sinks, key.verifiers);
   const chain = createChain(store.db, {
@@ -138,6 +143,9 @@ describe.each(ENGINES)('the audit log on %s', (kind, there) => {
     await sql`alter table audit_cuts disable trigger all`.execute(store.db);
     await sql`truncate audit_cuts`.execute(store.db);
     await sql`alter table audit_cuts enable trigger all`.execute(store.db);
+    await sql`alter table audit_restores disable trigger all`.execute(store.db);
+    await sql`truncate audit_restores`.execute(store.db);
+    await sql`alter table audit_restores enable trigger all`.execute(store.db);
     for (const file of ['audit-key.pem', 'audit-checkpoint']) rmSync(join(dir, file), { force: true });
     written = 0;
     log = await openLog(store, dir);
@@ -335,6 +343,28 @@ describe.each(ENGINES)('the audit log on %s', (kind, there) => {
     const next = await openLog(store, dir);
     await next.write(2);
     expect(await verifyExport(await next.export())).toMatchObject({ ok: true, prunedUpTo: 14, first: 15 });
+  });
+
+  it('prunes after a restore that was declared, and the gap is still told', async () => {
+    await log.write(6);
+    await log.checkpoints.sign();
+    await tamper(store, 'delete from audit where seq > 4');
+    await tamper(store, 'delete from audit_checkpoints');
+    const sinks = [fileSink(join(dir, 'audit-checkpoint'))];
+    const survey = await surveyRestore(store.db, log.key, await readKnown(sinks, log.key.verifiers));
+    const order = { by: 'olga', reason: 'the disk broke' };
+    const now = () => START + written * 1000;
+    // The number of the writer goes on, as for every process: the test's own store keeps it.
+    const { epoch } = await store.db.selectFrom('broker_epoch').select('epoch').executeTakeFirstOrThrow();
+    await acceptRestore({ store, key: log.key, sinks }, survey, order, now, randomBytes);
+    await store.db.updateTable('broker_epoch').set({ epoch }).execute();
+    const next = await openLog(store, dir);
+    await next.write(5);
+    expect(await verifyExport(await next.export())).toMatchObject({ ok: true, gaps: [{ missing: [5, 6], row: 5 }] });
+    expect(await next.prune(new Date(START + 10_000))).toMatchObject({ rows: 8 });
+    const report = await verifyExport(await next.export());
+    expect(report).toMatchObject({ ok: true, prunedUpTo: 8, gaps: [{ missing: [5, 6], row: undefined }] });
+    expect((await admitLog(store.db, log.key, sinks)).key.origin).toBe('broker.example/audit/2');
   });
 
   it('takes no checkpoint for a cut, and no cut that the log does not tell of', async () => {
