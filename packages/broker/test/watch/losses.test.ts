@@ -186,6 +186,8 @@ describe('by an event', () => {
     await tell(LEFT);
     await new Promise((resolve) => setTimeout(resolve, 500));
     expect(await grantsOf(who)).toEqual(['either']);
+    // No look finds it out again.
+    onTheWay = stillMember;
     await rig.restart();
     trusting([either]);
     await over(who);
