@@ -1,6 +1,6 @@
 /** Whether workloads take connections without a certificate, as PeerAuthentications say. Source: PeerAuthentication reference. */
+import { peerModes } from '../istio/peer-authentication.ts';
 import type { MutualTlsMode, PeerAuthentication } from '../istio/security.ts';
-import { hasLabels, labels, record } from './read.ts';
 import type { MeshView } from './view.ts';
 
 /**
@@ -16,38 +16,34 @@ export function plainTextPort(
 ): string | undefined {
   const pods = view.workloadsIn(namespace).filter((pod) => isMeant(pod.labels));
   for (const given of pods.length > 0 ? pods.map((pod) => pod.labels) : [wanted]) {
-    const { mode, by } = modeOf(view, namespace, given);
+    const { mode, by, open } = modeOf(view, namespace, given);
     if (mode === 'PERMISSIVE' || mode === 'DISABLE') {
       if (by) return `PeerAuthentication ${by.metadata.namespace}/${by.metadata.name} sets ${mode}`;
       if (view.complete) return "no PeerAuthentication says STRICT, and Istio's default is PERMISSIVE";
     }
-    const open =
-      by &&
-      Object.entries(record<{ mode?: string }>(by.spec.portLevelMtls)).find(
-        ([, port]) => port.mode === 'PERMISSIVE' || port.mode === 'DISABLE',
-      );
     if (open)
-      return `PeerAuthentication ${by.metadata.namespace}/${by.metadata.name} sets ${open[1].mode} for port ${open[0]}`;
+      return `PeerAuthentication ${open.by.metadata.namespace}/${open.by.metadata.name} sets ${open.mode} for port ${open.port}`;
   }
   return undefined;
 }
 
-/** The workload's own PeerAuthentication, else its namespace's, else the mesh's; `UNSET` inherits. */
+/** What a workload asks of its peers, as istiod composes it, with the policy that says so and a port that is open all the same. */
 export function modeOf(
   view: MeshView,
   namespace: string,
   pod: Readonly<Record<string, string>>,
-): { readonly mode: MutualTlsMode; readonly by: PeerAuthentication | undefined } {
-  const own = view.peerAuthenticationsIn(namespace);
-  const selectorOf = (one: PeerAuthentication) => labels(record(one.spec.selector).matchLabels);
-  const bare = (one: PeerAuthentication) => Object.keys(selectorOf(one)).length === 0;
-  const candidates = [
-    own.find((one) => !bare(one) && hasLabels(selectorOf(one), pod)),
-    own.find(bare),
-    view.peerAuthenticationsIn(view.rootNamespace).find(bare),
-  ];
-  const by = candidates.find((one) => one && (one.spec.mtls?.mode ?? 'UNSET') !== 'UNSET');
-  // Ports count with the most specific one, whatever its own mode inherits.
-  const ports = candidates[0]?.spec.portLevelMtls ? candidates[0] : by;
-  return { mode: by?.spec.mtls?.mode ?? 'PERMISSIVE', by: by ?? ports };
+): {
+  readonly mode: MutualTlsMode;
+  readonly by: PeerAuthentication | undefined;
+  readonly open: { readonly port: number; readonly mode: MutualTlsMode; readonly by: PeerAuthentication } | undefined;
+} {
+  const policies = [...new Set([view.rootNamespace, namespace])].flatMap(view.peerAuthenticationsIn);
+  const { general, ports } = peerModes(policies, { namespace, labels: pod, kind: 'sidecar' }, view.rootNamespace);
+  const [open] = [...ports].flatMap(([port, { mode, policy }]) =>
+    mode !== 'STRICT' && policy && policy !== general.policy ? [{ port, mode, by: policy }] : [],
+  );
+  const own = [...ports].flatMap(([port, { mode, policy }]) =>
+    mode !== 'STRICT' && general.mode === 'STRICT' && policy ? [{ port, mode, by: policy }] : [],
+  )[0];
+  return { mode: general.mode, by: general.policy, open: own ?? open };
 }

@@ -1,5 +1,6 @@
 /** What the linter knows of the mesh, put so that rules find it without searching: every rule reads this and nothing else. */
 
+import { oldestFirst } from '../istio/age.ts';
 import type { Service } from '../istio/kubernetes.ts';
 import type { KubeObject } from '../istio/object.ts';
 import type { Resource, ResourceKind, ResourceOf } from '../istio/resources.ts';
@@ -58,7 +59,7 @@ export function viewMesh(resources: readonly Resource[], options: LintOptions): 
   const workloadsByNamespace = groupByNamespace(workloads, (one) => one.namespace);
   const servicesByNamespace = groupByNamespace(of('Service'), namespaceOf);
   const policiesByNamespace = groupByNamespace(of('AuthorizationPolicy'), namespaceOf);
-  const peersByNamespace = groupByNamespace(of('PeerAuthentication'), namespaceOf);
+  const peersByNamespace = groupByNamespace(oldestFirst(of('PeerAuthentication')), namespaceOf);
   const services = new Map(
     of('Service').map((one) => [fullHost(one.metadata.name, one.metadata.namespace, clusterDomain), one]),
   );

@@ -8,6 +8,7 @@ import { findMeshConfig } from '../../src/istio/mesh-config.ts';
 import type { Resource } from '../../src/istio/resources.ts';
 import { seeded } from '../diff/random-policies.ts';
 import { askDiff } from './ask-diff.ts';
+import { askLint } from './ask-lint.ts';
 import { askPlan } from './ask-plan.ts';
 import { changed, type Manifests, randomMesh } from './random-mesh.ts';
 import { Tally } from './tally.ts';
@@ -24,6 +25,7 @@ it(`agrees with the evaluator in ${QUESTIONS} questions`, { timeout: 600_000 }, 
     const before = load(mesh);
     const config = findMeshConfig(before);
     askDiff(tally, round, random, { before, after: load(changed(random, mesh)), config }, 40);
+    askLint(tally, round, before, config);
     askPlan(tally, round, random, before, config, 12);
   }
   console.log(`${tally.summary()}, in ${round} meshes`);

@@ -19,24 +19,31 @@ export const permissiveMtls: Rule = {
       if (!name) continue;
       const pods = service ? view.workloadsOf(service) : [];
       const given = pods[0]?.labels ?? labels(service?.spec.selector);
-      const { mode, by } = modeOf(view, name.namespace, given);
-      if ((mode === 'STRICT' && !openPort(by)) || (!by && !view.complete)) continue;
-      const on = by ?? service;
-      if (!on || (by && said.has(by))) continue;
-      if (by) said.add(by);
-      const open = mode === 'STRICT' ? openPort(by) : undefined;
+      const { mode, by, open: portOpen } = modeOf(view, name.namespace, given);
+      if ((mode === 'STRICT' && !portOpen) || (!by && !portOpen && !view.complete)) continue;
+      const decided = mode === 'STRICT' ? portOpen?.by : by;
+      const on = decided ?? service;
+      if (!on || (decided && said.has(decided))) continue;
+      if (decided) said.add(decided);
+      const open = mode === 'STRICT' && portOpen ? String(portOpen.port) : undefined;
       yield {
         on,
-        path: open ? ['spec', 'portLevelMtls', open, 'mode'] : by ? ['spec', 'mtls', 'mode'] : ['metadata', 'name'],
-        message: `${host}, granted by ${grants.join(', ')}, takes calls without a certificate${open ? ` on port ${open}` : ''}${by ? '' : " (no PeerAuthentication says STRICT, and Istio's default is PERMISSIVE)"}: whoever reaches the pod is nobody to every policy about principals and namespaces.`,
+        path: open
+          ? ['spec', 'portLevelMtls', open, 'mode']
+          : decided
+            ? ['spec', 'mtls', 'mode']
+            : ['metadata', 'name'],
+        message: `${host}, granted by ${grants.join(', ')}, takes calls without a certificate${open ? ` on port ${open}` : ''}${decided ? '' : " (no PeerAuthentication says STRICT, and Istio's default is PERMISSIVE)"}: whoever reaches the pod is nobody to every policy about principals and namespaces.`,
       };
     }
     for (const policy of view.of('PeerAuthentication')) {
       if (said.has(policy)) continue;
       const selector = labels(record(policy.spec.selector).matchLabels);
       const whole = Object.keys(selector).length === 0;
+      // With a selector in the root namespace it is for nobody, and ports count with a selector only.
+      if (!whole && policy.metadata.namespace === view.rootNamespace) continue;
       const mode = policy.spec.mtls?.mode;
-      const open = openPort(policy);
+      const open = whole ? undefined : openPort(policy);
       const used = () =>
         view
           .policiesIn(policy.metadata.namespace)
