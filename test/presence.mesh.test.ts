@@ -34,10 +34,9 @@ describe('by default', () => {
     expect(first).toMatchObject({ outcome: 'refused', login: 'alice', workspace: `codespace:${space.id}` });
   });
 
-  it('one whose own token reads it is not asked', async () => {
+  it('one whose own token reads it is asked as well', async () => {
     expect(await road.rogue().enrol(codespaceProof(await readable(road)))).toMatchObject({ status: 200 });
-    expect(await opened(road)).toMatchObject({ presence: 'not_asked' });
-    expect(await road.github.forwarded()).toEqual([]);
+    expect(await opened(road)).toMatchObject({ presence: 'answered' });
   });
 
   it('nobody gets in while the forwarding takes no connection, and at once when it does again', async () => {
@@ -154,7 +153,7 @@ describe('by default', () => {
   });
 });
 
-describe.each(['always', 'preferred', 'off'])('with --codespace-presence %s', (mode) => {
+describe.each(['required', 'preferred', 'off'])('with --codespace-presence %s', (mode) => {
   let road: Road;
   beforeAll(async () => {
     road = await openRoad({ flags: ['--codespace-presence', mode] });
@@ -165,8 +164,8 @@ describe.each(['always', 'preferred', 'off'])('with --codespace-presence %s', (m
   });
 
   const asked = {
-    always: ['answered', 'answered'],
-    preferred: ['answered', 'not_asked'],
+    required: ['answered', 'answered'],
+    preferred: ['answered', 'answered'],
     off: ['not_asked', 'not_asked'],
   };
 
@@ -189,7 +188,7 @@ describe.each(['always', 'preferred', 'off'])('with --codespace-presence %s', (m
     const rogue = road.rogue();
     await road.github.setForwardingFault('down');
     const answer = await rogue.enrol(codespaceProof(await road.codespace()));
-    expect(answer.status).toBe(mode === 'always' ? 503 : 200);
+    expect(answer.status).toBe(mode === 'required' ? 503 : 200);
     if (mode === 'preferred') expect(await opened(road)).toMatchObject({ presence: 'unreachable' });
     await road.github.setForwardingFault('none');
     const wrong = await rogue.enrol(codespaceProof(await road.codespace()), undefined, { otherKey: true });

@@ -176,11 +176,11 @@ function inTheCluster(program: Command): void {
     flag('--github-app-key <file>', 'its private key, PEM', 'MESHPASS_GITHUB_APP_KEY'),
     flag('--github-token-file <file>', 'watch GitHub with this token, not as the App', 'MESHPASS_GITHUB_TOKEN_FILE'),
     flag(
-      '--codespace-presence <which>',
-      'Codespaces that must answer from within: all; those that the App had to read; these if they can be reached; none',
+      '--codespace-presence <mode>',
+      'Codespaces must answer from within: always; unless port forwarding cannot be reached; never',
       'MESHPASS_CODESPACE_PRESENCE',
     )
-      .choices(['always', 'required', 'preferred', 'off'])
+      .choices(['required', 'preferred', 'off'])
       .default('required'),
     flag('--github-sweep <seconds>', 'least time between looks at Codespaces', 'MESHPASS_GITHUB_SWEEP').default('10'),
     flag('--github-members <seconds>', 'least time between looks at teams', 'MESHPASS_GITHUB_MEMBERS').default('60'),

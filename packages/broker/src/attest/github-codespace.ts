@@ -11,7 +11,7 @@ import type { Attested } from './attested.ts';
 import { type Asked, confirmed, type Memberships } from './confirmed.ts';
 import { askGithub, type GithubApiOptions, messageOf, pathPart, readGithub, requestId } from './github-api.ts';
 import type { GithubApp } from './github-app.ts';
-import type { Claimed, Presence, Presenter } from './presence.ts';
+import type { Presence, Presenter } from './presence.ts';
 import { refuseOtherKinds } from './token-kind.ts';
 
 export interface CodespaceOptions {
@@ -75,8 +75,8 @@ export async function attestCodespace(
   ]);
   refuseStranger(userAnswer);
   const user = readGithub(User, userAnswer);
-  const found = await findCodespace(codespaceAnswer, proof, user, trust.codespaces.organization, options.app);
-  const { codespace, readBy } = found;
+  const { organization } = trust.codespaces;
+  const codespace = await findCodespace(codespaceAnswer, proof, user, organization, options.app);
 
   if (codespace.name !== proof.codespaceName || codespace.owner.id !== user.id) {
     throw new MeshpassError('workspace_not_owned', 'This Codespace is not yours; use one of your own.', {
@@ -92,12 +92,12 @@ export async function attestCodespace(
       },
     );
   }
-  await refuseForeign(codespace, user, trust.codespaces.organization, options.app);
+  await refuseForeign(codespace, user, organization, options.app);
   await refuseOtherRepositories(codespace, proof.token, options.api);
   // Before memberships: who is not there learns nothing of what the developer may reach, and spends nothing of the App's budget.
   const known = whatIsKnown(proof, user, codespace);
   presenter.identified?.(known);
-  const presence = await options.presence.show({ codespace, token: proof.token, readBy, presenter });
+  const presence = await options.presence.show({ codespace, token: proof.token, presenter });
   return { attestation: { ...known, ...(await confirmed(user, asked, options.app)) }, presence };
 }
 
@@ -122,8 +122,8 @@ function refuseStranger(answer: Answer): void {
 
 /**
  * What GitHub says of the Codespace: to its own token, or, where that is scoped to its repository (403, or 404), to the
- * organisation's App. In the second case the token has proved no more than whose it is: any token of the developer's would do,
- * and the Codespace's name is in the URL of every port that it forwards. What is missing, presence has to show.
+ * organisation's App. Either way the token has proved no more than whose it is, and the Codespace's name is in the URL of every
+ * port that it forwards. What is missing, presence has to show.
  */
 async function findCodespace(
   answer: Answer,
@@ -131,10 +131,10 @@ async function findCodespace(
   user: z.infer<typeof User>,
   organization: string,
   app: GithubApp | undefined,
-): Promise<{ readonly codespace: Codespace; readonly readBy: Claimed['readBy'] }> {
-  if (answer.status < 300) return { codespace: readGithub(Codespace, answer), readBy: 'token' };
+): Promise<Codespace> {
+  if (answer.status < 300) return readGithub(Codespace, answer);
   const found = await app?.codespaceOf(organization, user, proof.codespaceName);
-  if (found !== undefined) return { codespace: readGithub(Codespace, { ...answer, body: found }), readBy: 'app' };
+  if (found !== undefined) return readGithub(Codespace, { ...answer, body: found });
   const detail = { status: answer.status, message: messageOf(answer), requestId: requestId(answer) };
   if (answer.status === 404 || app) {
     throw new MeshpassError(

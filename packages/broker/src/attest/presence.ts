@@ -12,8 +12,8 @@ import { askForwardedPort, type ForwardingOptions } from './forwarded-port.ts';
 import { faultOfAnswer } from './presence-answer.ts';
 import { createPresenceChallenges } from './presence-challenges.ts';
 
-/** Which Codespaces have to show their presence; docs/security-model.md has what each costs and protects. */
-export const PRESENCE_MODES = ['always', 'required', 'preferred', 'off'] as const;
+/** Whether Codespaces have to show their presence; docs/operating-broker.md has what each costs and protects. */
+export const PRESENCE_MODES = ['required', 'preferred', 'off'] as const;
 export type PresenceMode = (typeof PRESENCE_MODES)[number];
 
 /** Who presents a proof. */
@@ -35,8 +35,6 @@ export interface Claimed {
   /** Id and name that GitHub gave. */
   readonly codespace: { readonly id: number; readonly name: string };
   readonly token: string;
-  /** Who read the Codespace: its own token, or the organisation's GitHub App in its place. */
-  readonly readBy: 'token' | 'app';
   readonly presenter: Presenter;
 }
 
@@ -57,8 +55,8 @@ export interface PresenceOptions {
 export function createPresence({ mode, broker, forwarding, clock, random }: PresenceOptions): Presence {
   const challenges = createPresenceChallenges(clock, random);
   return {
-    async show({ codespace, token, readBy, presenter }) {
-      if (mode === 'off' || (mode !== 'always' && readBy === 'token')) return 'not_asked';
+    async show({ codespace, token, presenter }) {
+      if (mode === 'off') return 'not_asked';
       const { jkt, source, presence } = presenter;
       const challenged = { jkt, codespaceId: codespace.id };
       if (!presence)

@@ -150,7 +150,7 @@ describe('teams', () => {
 
   test('are asked again when a minute is over', async () => {
     let now = Date.now();
-    const attest = world.attest({ clock: () => now });
+    const attest = world.attest({ clock: () => now, presence: 'off' });
     await present(alice, attest);
     await world.github.admin.removeFromTeam('acme/payments', 'alice');
     await world.github.admin.forgetCalls();
