@@ -1,18 +1,20 @@
 /** What the linter knows of the mesh, put so that rules find it without searching: every rule reads this and nothing else. */
 
 import { oldestFirst } from '../istio/age.ts';
+import { isForSidecars, selectorOf, selects as selectsLabels } from '../istio/attach.ts';
 import type { Service } from '../istio/kubernetes.ts';
 import type { KubeObject } from '../istio/object.ts';
 import type { Resource, ResourceKind, ResourceOf } from '../istio/resources.ts';
 import type { AuthorizationPolicy, PeerAuthentication } from '../istio/security.ts';
+import { podTemplates } from '../istio/workloads.ts';
 import type { Access } from '../model.ts';
 import type { Exposure } from './exposure.ts';
 import { exposuresOf } from './exposure.ts';
 import { type Granted, grantedHosts } from './granted.ts';
 import { fullHost } from './host.ts';
 import type { LintOptions } from './model.ts';
-import { hasLabels, labels, record } from './read.ts';
-import { groupByNamespace, listWorkloads, type Workload } from './workload.ts';
+import { hasLabels, labels } from './read.ts';
+import { groupByNamespace, type Workload } from './workload.ts';
 
 export interface MeshView {
   readonly resources: readonly Resource[];
@@ -55,7 +57,7 @@ export function viewMesh(resources: readonly Resource[], options: LintOptions): 
   }
   const of = <Kind extends ResourceKind>(kind: Kind) =>
     (kinds.get(kind) ?? []) as unknown as readonly ResourceOf<Kind>[];
-  const workloads = listWorkloads(of);
+  const workloads = podTemplates(of);
   const workloadsByNamespace = groupByNamespace(workloads, (one) => one.namespace);
   const servicesByNamespace = groupByNamespace(of('Service'), namespaceOf);
   const policiesByNamespace = groupByNamespace(of('AuthorizationPolicy'), namespaceOf);
@@ -115,9 +117,7 @@ export function viewMesh(resources: readonly Resource[], options: LintOptions): 
 
 /** Whether a policy without `targetRefs` selects pods with these labels; policies of waypoints and gateways do not. */
 export function selects(policy: AuthorizationPolicy, given: Readonly<Record<string, string>>): boolean {
-  const { selector, targetRef, targetRefs } = record(policy.spec) as AuthorizationPolicy['spec'];
-  if (targetRef || (Array.isArray(targetRefs) && targetRefs.length > 0)) return false;
-  return hasLabels(labels(record(selector).matchLabels), given);
+  return isForSidecars(policy) && selectsLabels(selectorOf(policy), given);
 }
 
 function namespaceOf(object: KubeObject): string {
