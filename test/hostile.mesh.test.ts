@@ -3,8 +3,10 @@ import { afterAll, expect, it } from 'vitest';
 import { accessFiles } from './hostile/access-files.ts';
 import { describeHostile } from './hostile/area.ts';
 import { auditLog } from './hostile/audit-log.ts';
+import { brokerHttp } from './hostile/broker-http.ts';
 import { brokerToAgent } from './hostile/broker-to-agent.ts';
 import { csr } from './hostile/csr.ts';
+import { dpop } from './hostile/dpop.ts';
 import { edge } from './hostile/edge.ts';
 import { idTokens } from './hostile/id-tokens.ts';
 import { kubernetes } from './hostile/kubernetes.ts';
@@ -14,6 +16,8 @@ import { sidecar } from './hostile/sidecar.ts';
 const tallies = [
   describeHostile(idTokens),
   describeHostile(presence),
+  describeHostile(dpop),
+  describeHostile(brokerHttp),
   describeHostile(csr),
   describeHostile(edge),
   describeHostile(sidecar),

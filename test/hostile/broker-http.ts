@@ -271,7 +271,7 @@ const SOURCES: readonly Input[] = [
   };
 });
 
-export const BROKER_HTTP: HostileArea<BrokerWorld> = {
+export const brokerHttp: HostileArea<BrokerWorld> = {
   name: 'broker: HTTP, public and of operators',
   open: openBroker,
   close: ({ road }) => road.close(),

@@ -132,7 +132,7 @@ const KEYS: readonly Input[] = [
 const HEADERS: readonly Input[] = [
   header('a proof of typ JWT', { typ: 'JWT' }),
   header('a proof without a typ', { typ: undefined }),
-  header('a proof whose typ is spelled in upper case', { typ: 'DPOP+JWT' }),
+  header('a proof whose typ is spelled in upper case', { typ: 'dpop+JWT' }),
   header('a proof with a critical extension', { crit: ['b64'], b64: false }),
   header('a proof with an empty crit', { crit: [] }),
 ];
@@ -381,7 +381,7 @@ function thumbprint(key: KeyObject): string {
   return dpopThumbprint(publicJwk(key) as never);
 }
 
-export const DPOP: HostileArea<BrokerWorld> = {
+export const dpop: HostileArea<BrokerWorld> = {
   name: 'broker: DPoP proofs and session tokens',
   open: openBroker,
   close: ({ road }) => road.close(),
