@@ -25,9 +25,10 @@ import { labOnlyFeed, labOnlyLiveIndex } from './lab-only-break-revocation.ts';
 import { rememberRefused } from './mesh/refused-tokens.ts';
 import type { Metrics } from './metrics.ts';
 import { policyChanges } from './policy/change.ts';
+import { recordPolicy } from './policy/record.ts';
 import { type PolicyWatch, watchPolicy } from './policy/watch.ts';
 import type { Broker, BrokerParts } from './serve.ts';
-import { type CloseContext, untilStored } from './session/close.ts';
+import type { CloseContext } from './session/close.ts';
 import { deniesEnded } from './session/deny-ended.ts';
 import { createFeed } from './session/feed.ts';
 import { followMesh } from './session/follow.ts';
@@ -222,26 +223,10 @@ export async function startActive(
   // The access file may have changed while no broker ran.
   if (mesh.inForce()) for (const one of restored.sessions) await recheckSession(sessions, one);
   const unfollow = followMesh(sessions);
-  parts.onPolicyDecision?.(({ outcome, code, reason, file }) => {
-    const draft = { ...draftEvent('policy.apply', {}, clock, random), target: file };
-    const row = auditRow(draft, outcome, reason, code, clock());
-    // A store that comes back has it; a broker that stops without one has it in its log.
-    void untilStored(closing, { audit: [row] });
-  });
+  const record = recordPolicy(closing, log);
+  parts.onPolicyDecision?.(record.decision);
   policyWatch =
-    parts.policy &&
-    watchPolicy({
-      mesh: parts.policy.mesh,
-      onFailure: failed('policy'),
-      onFinding: ({ kind, grant, message, because }, state) => {
-        const reason = state === 'found' ? `${message}: ${because}` : `No longer: ${message}`;
-        log.warn({ kind, grant, because, state }, state === 'found' ? message : `no longer: ${message}`);
-        const draft = { ...draftEvent('policy.watch', {}, clock, random), grant, detail: { kind, because } };
-        const code = state === 'found' ? 'plan_refused' : undefined;
-        const row = auditRow(draft, state === 'found' ? 'refused' : 'allowed', reason, code, clock());
-        void untilStored(closing, { audit: [row] });
-      },
-    });
+    parts.policy && watchPolicy({ mesh: parts.policy.mesh, onFailure: failed('policy'), onFinding: record.finding });
   const stopRotation = rotation.start();
   const announcing = setInterval(() => void store.announce(shared()).catch(failed('store')), ANNOUNCE_MS).unref();
   const stopMeter = meter.start();
