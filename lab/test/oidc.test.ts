@@ -119,6 +119,11 @@ describe('a forgery is refused by an ordinary verifier', () => {
     'deep-claims',
     'deep-header',
     'huge',
+    // It reads them in one of the two ways that they can be read in, and the signature is over the bytes.
+    'member-twice',
+    'member-twice-in-other-writing',
+    'header-member-twice',
+    'padded-base64',
   ];
   test.each(FORGERIES.filter((name) => !callers.includes(name)))('%s', async (forgery) => {
     const token = await idp.admin.idToken({ subject: 'x', claims: { jti: forgery }, forgery });

@@ -72,6 +72,7 @@ describe('the published JSON Schema', () => {
     'a template after {**}',
     '* beside a template',
     'a template with an empty segment',
+    'a reason with a control character',
     'a window of no length',
     'an unknown zone',
     'an instant of no calendar',

@@ -247,7 +247,6 @@ function indexed(rules: readonly CompiledRule[]): RuleIndex {
   return { byPrincipal, others: rules.filter(({ principals }) => principals === undefined) };
 }
 
-/** As Go's ParseBool reads it. */
 function policyRule(policy: AuthorizationPolicy, rule?: number): RuleRef {
   const { namespace, name } = policy.metadata;
   return {
