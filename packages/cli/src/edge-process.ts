@@ -1,6 +1,7 @@
 /** An edge as a process runs it: its certificate followed on disk, its probes and metrics on a listener of their own. */
 import { readFileSync, statSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
+import { readPrivateFile } from '@meshpass/broker/key-file';
 import { type Directory, type Edge, type EdgeLog, formatStats, startEdge } from '@meshpass/edge';
 import type { EdgeDecision } from '@meshpass/identity';
 import type { HostPort } from './host-port.ts';
@@ -22,10 +23,10 @@ export interface EdgeProcess {
 
 const CERTIFICATE_POLL_MS = 10_000;
 
-/** @throws what startEdge throws, or an Error of Node where a file cannot be read */
+/** @throws MeshpassError `config_invalid` where others may read the key; what startEdge throws; an Error of Node where a file cannot be read */
 export async function runEdge(options: EdgeProcessOptions): Promise<EdgeProcess> {
   const { listen, gateway, directory, report, log } = options;
-  const read = () => ({ cert: readFileSync(options.tlsCert, 'utf8'), key: readFileSync(options.tlsKey, 'utf8') });
+  const read = () => ({ cert: readFileSync(options.tlsCert, 'utf8'), key: readPrivateFile(options.tlsKey) });
   const edge = await startEdge({ listen, tls: read(), gateway, directory, report, log });
   let seen = changedAt(options);
   const poll = setInterval(() => {
