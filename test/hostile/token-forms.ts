@@ -92,6 +92,11 @@ export const FORMS: readonly Input[] = [
   form('with an audience beside a proof', { form: beside('audience', 'sts.amazonaws.com') }),
   form('that asks for an ID token for a proof', { form: beside('requested_token_type', ID_TOKEN_PROOF) }),
   form('whose token has a space in it', { body: (text) => text.replace('.', '.+') }, 'proof_malformed'),
+  form(
+    'whose token is one string that never ends',
+    { form: instead('subject_token', `e30.${Buffer.from('\\"'.repeat(6_000)).toString('base64url')}.c2ln`) },
+    'proof_malformed',
+  ),
   form('without a content type', { contentType: null }),
   form('that says it is JSON', { contentType: 'application/json' }),
   form('that says it is of many parts', { contentType: 'multipart/form-data; boundary=x' }),

@@ -1,5 +1,6 @@
 /** Looks into a token before anything is believed: only to find which issuer must have signed it, and within bounds. */
 import { MeshpassError } from '@meshpass/identity';
+import { hasMemberTwice } from '../json-members.ts';
 
 export interface UnverifiedToken {
   readonly header: Readonly<Record<string, unknown>>;
@@ -35,45 +36,15 @@ export function malformed(reason: string): MeshpassError {
 function readPart(part: string, name: string): Record<string, unknown> {
   const text = Buffer.from(part, 'base64url').toString('utf8');
   if (nesting(text) > MAX_DEPTH) throw malformed(`its ${name} is nested too deep`);
-  if (hasMemberTwice(text)) throw malformed(`its ${name} has a member twice`);
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch {
     throw malformed(`its ${name} is not JSON`);
   }
+  if (hasMemberTwice(text, value)) throw malformed(`its ${name} has a member twice`);
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw malformed(`its ${name} is no object`);
   return value as Record<string, unknown>;
-}
-
-/**
- * Whether an object in a JSON text has a member twice: readers differ in which of the two they take, so that one may check what
- * another does not believe (RFC 7519 section 4). Names are compared as they read, not as they are written.
- */
-function hasMemberTwice(text: string): boolean {
-  /** Names in each object that is open; undefined for a list. */
-  const open: (Set<string> | undefined)[] = [];
-  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"(?:\s*:)?|[{}[\]]/gs)) {
-    if (token === '{') open.push(new Set());
-    else if (token === '[') open.push(undefined);
-    else if (token === '}' || token === ']') open.pop();
-    else if (token.endsWith(':')) {
-      const name = nameOf(token);
-      const names = open.at(-1);
-      if (names?.has(name)) return true;
-      names?.add(name);
-    }
-  }
-  return false;
-}
-
-function nameOf(member: string): string {
-  const quoted = member.slice(0, member.lastIndexOf('"') + 1);
-  try {
-    return JSON.parse(quoted) as string;
-  } catch {
-    return quoted;
-  }
 }
 
 /** Deepest nesting of a JSON text, counted before a parser sees it. */

@@ -2,6 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
 import type { z } from 'zod';
+import { hasMemberTwice } from '../json-members.ts';
 
 export const MAX_BODY = 64 * 1024;
 /** ms in which a body must be there: a small one fits into a few packets; a large one is sent by those who may. */
@@ -65,8 +66,7 @@ export async function readJson<T>(request: IncomingMessage, schema: z.ZodType<T>
   } catch (thrown) {
     throw new MeshpassError('request_malformed', 'The body is not JSON.', { cause: thrown });
   }
-  if (membersIn(text) !== membersOf(json))
-    throw new MeshpassError('request_malformed', 'A member of the body is there twice.');
+  if (hasMemberTwice(text, json)) throw new MeshpassError('request_malformed', 'A member of the body is there twice.');
   const parsed = schema.safeParse(json);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
@@ -74,25 +74,6 @@ export async function readJson<T>(request: IncomingMessage, schema: z.ZodType<T>
     'request_malformed',
     `The body is wrong at ${issue?.path.join('.') || 'its top'}: ${issue?.message}.`,
   );
-}
-
-/** Members that a JSON text writes; JSON.parse keeps the last of those of one name, and another reader another one. */
-function membersIn(text: string): number {
-  let members = 0;
-  for (const [, colon] of text.matchAll(/"(?:[^"\\]|\\.)*"\s*(:?)/g)) if (colon) members++;
-  return members;
-}
-
-function membersOf(json: unknown): number {
-  let members = 0;
-  const open: unknown[] = [json];
-  while (open.length > 0) {
-    const value = open.pop();
-    if (typeof value !== 'object' || value === null) continue;
-    if (!Array.isArray(value)) members += Object.keys(value).length;
-    for (const one of Object.values(value)) open.push(one);
-  }
-  return members;
 }
 
 export function tooLarge(limit: number): MeshpassError {
