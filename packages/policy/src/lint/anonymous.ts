@@ -1,171 +1,220 @@
 /**
- * Whether AuthorizationPolicies let somebody without an identity through: a caller from outside, who has no token that
- * was verified, and whom the workload behind a gateway sees under the gateway's own principal. Where the files leave it
- * open, the answer is the one that warns: ALLOW counts as letting in, DENY counts only where it takes the whole route.
- * Source: AuthorizationPolicy reference; pilot/pkg/security/authz/model.
+ * Calls of somebody without an identity: from outside, without a token, whom the workload behind a gateway sees under the gateway's own
+ * principal. Whether policies let one of them in is asked of the formulas that diff uses (docs/decisions/0018-one-reading-of-istio.md),
+ * exactly. Where files leave open how the call looks, one that passes is enough: the answer that warns.
  */
-import { actionOf, isDryRun } from '../istio/authorization-policy.ts';
-import type { StringMatch } from '../istio/networking.ts';
-import type {
-  AuthorizationCondition,
-  AuthorizationOperation,
-  AuthorizationPolicy,
-  AuthorizationRule,
-  AuthorizationSource,
-} from '../istio/security.ts';
-import { coversHost } from './host.ts';
-import { items, record, text, texts } from './read.ts';
-import { type Share, shareOfPaths, takes } from './text-match.ts';
+import { MeshpassError } from '@meshpass/identity';
+import type { Call } from '../diff/call.ts';
+import {
+  ALWAYS,
+  all,
+  any,
+  type Condition,
+  flag,
+  NEVER,
+  not,
+  type Test,
+  type TextField,
+  testsOf,
+  text as textOf,
+} from '../diff/condition.ts';
+import type { Guarded } from '../diff/rulebook.ts';
+import { createSpace } from '../diff/space.ts';
+import { passes, readText, type TextTest } from '../diff/text-test.ts';
+import { normalizePath } from '../evaluate/path.ts';
+import type { HttpMatch, StringMatch } from '../istio/networking.ts';
+import { record } from './read.ts';
 
-/** An anonymous call, as the enforcing proxy sees it. */
-export interface AnonymousCall {
-  /** The peer's principal without its trust domain (`ns/NS/sa/NAME`); undefined: the peer has none. */
-  readonly peer: { readonly namespace: string; readonly serviceAccount: string | undefined } | undefined;
-  /** Empty: any. */
+/** Whom the enforcing proxy sees. */
+export interface Peer {
+  readonly trustDomain: string;
+  readonly namespace: string;
+  /** Undefined: not known, any. */
+  readonly serviceAccount: string | undefined;
+}
+
+/** Anonymous calls of a route, as an enforcing proxy sees them. */
+export interface AnonymousCalls {
+  /** Alternatives; empty: plain text, or TLS without a certificate of the mesh. */
+  readonly peers: readonly Peer[];
+  /** Alternatives, of a VirtualService; empty: any. */
   readonly hosts: readonly string[];
-  /** Alternatives; empty: any path. */
-  readonly uris: readonly (StringMatch | undefined)[];
-  /** Of the workload; undefined where not known. */
-  readonly port: number | undefined;
+  /** Alternatives; empty: any. */
+  readonly matches: readonly HttpMatch[];
 }
 
-/** Why a call is refused; undefined: it passes, as far as these policies go. */
-export function refusalOf(policies: readonly AuthorizationPolicy[], call: AnonymousCall): string | undefined {
-  for (const policy of policies) {
-    const action = actionOf(policy);
-    if (isDryRun(policy) || (action !== 'DENY' && action !== 'CUSTOM')) continue;
-    if (items(policy.spec.rules).some((rule) => ruleShare(rule, call) === 'all')) return nameOf(policy);
+/** One alternative of each. */
+interface OneOf {
+  readonly peer: Peer | undefined;
+  readonly host: string;
+  readonly match: HttpMatch;
+}
+
+/** One of the calls that is let in; `refused` where there is none, `too large` where the policies are too many to say. */
+export function passingCall(guarded: Guarded, calls: AnonymousCalls): Call | 'refused' | 'too large' {
+  let answer: Call | 'refused' | 'too large' = 'refused';
+  for (const one of alternatives(calls)) {
+    // Most rules of a gateway are about hosts and paths of others: they fall away before sets of calls are built.
+    const allowed = assuming(guarded.allowed, one);
+    if (allowed === NEVER) continue;
+    const found = exampleOf(allowed, callerCondition(allowed, one));
+    if (typeof found === 'object') return found;
+    if (found === 'too large') answer = found;
   }
-  const allowing = policies.filter((one) => actionOf(one) === 'ALLOW' && !isDryRun(one));
-  if (allowing.length === 0) return undefined;
-  const admitted = allowing.some((policy) => items(policy.spec.rules).some((rule) => ruleShare(rule, call) !== 'none'));
-  return admitted ? undefined : nameOf(allowing[0]!);
+  return answer;
 }
 
-function nameOf(policy: AuthorizationPolicy): string {
-  return `AuthorizationPolicy ${policy.metadata.namespace}/${policy.metadata.name}`;
+function alternatives({ peers, hosts, matches }: AnonymousCalls): readonly OneOf[] {
+  const from = peers.length > 0 ? peers : [undefined];
+  const under = hosts.length > 0 ? hosts.map((host) => host.toLowerCase()) : ['*'];
+  const by = matches.length > 0 ? matches : [{}];
+  return from.flatMap((peer) => under.flatMap((host) => by.map((match) => ({ peer, host, match }))));
 }
 
-/** How much of the call's route a rule takes. */
-function ruleShare(rule: AuthorizationRule, call: AnonymousCall): Share {
-  return both([
-    anyOf(items(rule.from).map((from) => sourceShare(record(from.source) as AuthorizationSource, call))),
-    anyOf(items(rule.to).map((to) => operationShare(record(to.operation) as AuthorizationOperation, call))),
-    ...items(rule.when).map((condition) => conditionShare(condition, call)),
+function exampleOf(allowed: Condition, caller: Condition): Call | 'refused' | 'too large' {
+  try {
+    const space = createSpace([allowed, caller]);
+    const passing = space.diagram.products(space.diagram.and(space.set(allowed), space.set(caller)));
+    let first: Call | undefined;
+    let looked = 0;
+    for (const product of passing) {
+      const example = space.example(product);
+      if (isSent(example)) return example;
+      first ??= example;
+      if (++looked >= MOST_EXAMPLES) break;
+    }
+    return first ?? 'refused';
+  } catch (error) {
+    if (error instanceof MeshpassError && error.code === 'policy_too_large') return 'too large';
+    throw error;
+  }
+}
+
+/** Of examples with a path that Envoy would write otherwise, so many are passed over for a better one. */
+const MOST_EXAMPLES = 50;
+
+function isSent({ texts: fields }: Call): boolean {
+  const path = fields.get('path');
+  return path === undefined || normalizePath(path, 'BASE') === path;
+}
+
+/** What is not decided by `assuming`, and so is left in the formula. */
+function callerCondition(allowed: Condition, { peer, host, match }: OneOf): Condition {
+  const tests = [...testsOf(allowed, new Set())];
+  const asked = (field: 'source.ip' | 'remote.ip') =>
+    // IPv4, so that 0.0.0.0/0 is everybody. A workload sees the gateway's address, which any range may hold.
+    (field === 'remote.ip' || !peer) && tests.some((one) => one.op === 'address' && one.field === field);
+  return all([
+    ...(peer ? [flag('peer'), ...peerConditions(peer)] : [not(flag('peer'))]),
+    ...(['source.ip', 'remote.ip'] as const)
+      .filter(asked)
+      .map((field): Condition => ({ op: 'address', field, range: '0.0.0.0/0' })),
+    ...conditionsOf('host', hostMatch(host)),
+    ...stringMatches(match).flatMap(([field, wanted]) => conditionsOf(field, wanted)),
   ]);
 }
 
-function sourceShare(source: AuthorizationSource, call: AnonymousCall): Share {
-  const { peer } = call;
-  const shares: Share[] = [];
-  if (texts(source.requestPrincipals).length > 0) shares.push('none');
-  if (texts(source.ipBlocks).length + texts(source.remoteIpBlocks).length > 0) {
-    const blocks = [...texts(source.ipBlocks), ...texts(source.remoteIpBlocks)];
-    shares.push(blocks.some((one) => one.endsWith('/0')) ? 'all' : 'none');
-  }
-  const principals = texts(source.principals);
-  if (principals.length > 0) shares.push(peer ? anyOf(principals.map((one) => principalShare(one, peer))) : 'none');
-  const namespaces = texts(source.namespaces);
-  if (namespaces.length > 0) {
-    shares.push(peer && namespaces.some((one) => takes(one, peer.namespace)) ? 'all' : 'none');
-  }
-  const accounts = texts(source.serviceAccounts);
-  if (accounts.length > 0) shares.push(peer ? anyOf(accounts.map((one) => accountShare(one, peer))) : 'none');
-  if (peer) {
-    const notPrincipals = texts(source.notPrincipals).map((one) => principalShare(one, peer));
-    if (notPrincipals.length > 0) shares.push(inverse(anyOf(notPrincipals)));
-    const notNamespaces = texts(source.notNamespaces);
-    if (notNamespaces.some((one) => takes(one, peer.namespace))) shares.push('none');
-  }
-  if (texts(source.notIpBlocks).length + texts(source.notRemoteIpBlocks).length > 0) shares.push('some');
-  return both(shares);
+function peerConditions({ trustDomain, namespace, serviceAccount }: Peer): readonly Condition[] {
+  return [
+    ...conditionsOf('peer.trustDomain', readText(trustDomain)),
+    ...conditionsOf('peer.namespace', readText(namespace)),
+    ...(serviceAccount === undefined ? [] : conditionsOf('peer.account', readText(serviceAccount))),
+  ];
 }
 
-function principalShare(pattern: string, peer: NonNullable<AnonymousCall['peer']>): Share {
-  if (peer.serviceAccount !== undefined) {
-    const own = `ns/${peer.namespace}/sa/${peer.serviceAccount}`;
-    const slash = pattern.indexOf('/');
-    const without = slash >= 0 && !pattern.startsWith('*') ? pattern.slice(slash + 1) : pattern;
-    return takes(without, own) || takes(pattern, `cluster.local/${own}`) ? 'all' : 'none';
-  }
-  return pattern.includes('/ns/') && !pattern.includes(`/ns/${peer.namespace}/`) ? 'none' : 'some';
+function conditionsOf(field: TextField, wanted: TextTest | undefined): readonly Condition[] {
+  return wanted ? [textOf(field, wanted)] : [];
 }
 
-function accountShare(written: string, peer: NonNullable<AnonymousCall['peer']>): Share {
-  const [namespace, name] = written.includes('/') ? written.split('/') : [undefined, written];
-  if (namespace !== undefined && namespace !== peer.namespace) return 'none';
-  if (peer.serviceAccount === undefined) return 'some';
-  return name === peer.serviceAccount ? 'all' : 'none';
+/** Undefined: any. Host names do not tell upper from lower case. */
+function hostMatch(host: string): TextTest | undefined {
+  return host === '*' ? undefined : readText(host);
 }
 
-function operationShare(operation: AuthorizationOperation, call: AnonymousCall): Share {
-  const shares: Share[] = [];
-  const paths = texts(operation.paths);
-  if (paths.length > 0) shares.push(pathsShare(paths, call));
-  const notPaths = texts(operation.notPaths);
-  if (notPaths.length > 0) shares.push(inverse(pathsShare(notPaths, call)));
-  const hosts = texts(operation.hosts);
-  if (hosts.length > 0) shares.push(hostsShare(hosts, call));
-  const notHosts = texts(operation.notHosts);
-  if (notHosts.length > 0) shares.push(inverse(hostsShare(notHosts, call)));
-  const ports = texts(operation.ports);
-  if (ports.length > 0)
-    shares.push(call.port === undefined ? 'some' : ports.includes(String(call.port)) ? 'all' : 'none');
-  const notPorts = texts(operation.notPorts);
-  if (notPorts.length > 0) {
-    shares.push(call.port === undefined ? 'some' : notPorts.includes(String(call.port)) ? 'none' : 'all');
-  }
-  if (texts(operation.methods).length + texts(operation.notMethods).length > 0) shares.push('some');
-  return both(shares);
+/** Regular expressions, and what a caller may leave out, are not looked at: any value. */
+function stringMatches({ uri, method, headers }: HttpMatch): readonly (readonly [TextField, TextTest | undefined])[] {
+  const named = Object.entries(record<StringMatch>(headers)).filter(([name]) => !name.startsWith('@'));
+  return [
+    ['path', readMatch('path', uri)],
+    ['method', readMatch('method', method)],
+    ...named.map(([name, match]) => {
+      const field = `header:${name.toLowerCase()}` as const;
+      return [field, readMatch(field, match)] as const;
+    }),
+  ];
 }
 
-function pathsShare(patterns: readonly string[], call: AnonymousCall): Share {
-  const uris = call.uris.length > 0 ? call.uris : [undefined];
-  const shares = uris.map((uri) => anyOf(patterns.map((pattern) => shareOfPaths(pattern, uri))));
-  return shares.every((one) => one === 'all') ? 'all' : shares.every((one) => one === 'none') ? 'none' : 'some';
+function readMatch(field: TextField, match: StringMatch | undefined): TextTest | undefined {
+  const { exact, prefix } = record(match);
+  if (typeof exact === 'string') return { form: 'exact', text: exact };
+  // Every path begins with a slash; the API server takes no empty prefix.
+  if (typeof prefix !== 'string' || prefix === '' || (field === 'path' && prefix === '/')) return undefined;
+  return { form: 'prefix', text: prefix };
 }
 
-function hostsShare(patterns: readonly string[], call: AnonymousCall): Share {
-  if (call.hosts.length === 0) return 'some';
-  const bare = patterns.map((one) => one.replace(/:(?:\d+|\*)$/, ''));
-  const shares = call.hosts.map((host): Share => {
-    if (bare.some((one) => one === '*' || coversHost(one, host))) return 'all';
-    return bare.some((one) => coversHost(host, one) || one.endsWith('*')) ? 'some' : 'none';
-  });
-  return shares.every((one) => one === 'all') ? 'all' : shares.every((one) => one === 'none') ? 'none' : 'some';
-}
+/** Ranges shorter than this hold so many that they are no list of who may come. */
+const WIDEST_LIST = 8;
 
-function conditionShare(condition: AuthorizationCondition, call: AnonymousCall): Share {
-  const key = text(condition.key) ?? '';
-  const values = texts(condition.values);
-  const notValues = texts(condition.notValues);
-  if (key.startsWith('request.auth.')) return values.length > 0 ? 'none' : 'all';
-  if (key === 'source.ip' || key === 'remote.ip') return values.length > 0 ? 'none' : 'some';
-  const source: Record<string, keyof AuthorizationSource> = {
-    'source.principal': 'principals',
-    'source.namespace': 'namespaces',
-    'source.serviceAccount': 'serviceAccounts',
+/** The formula, with every test answered whose answer is the same for all of these calls. */
+function assuming(condition: Condition, one: OneOf): Condition {
+  const matches = new Map<string, TextTest | undefined>([['host', hostMatch(one.host)], ...stringMatches(one.match)]);
+  const peer: Readonly<Record<string, string | undefined>> = {
+    'peer.trustDomain': one.peer?.trustDomain,
+    'peer.namespace': one.peer?.namespace,
+    'peer.account': one.peer?.serviceAccount,
   };
-  const member = source[key];
-  if (!member) return 'some';
-  const negative = `not${member.charAt(0).toUpperCase()}${member.slice(1)}`;
-  return sourceShare(
-    { ...(values.length > 0 && { [member]: values }), ...(notValues.length > 0 && { [negative]: notValues }) },
-    call,
-  );
+  const answer = (test: Test): boolean | undefined => {
+    const { op, field } = test;
+    if (op === 'flag')
+      return field === 'peer' ? one.peer !== undefined : field.startsWith('custom:') ? false : undefined;
+    if (op === 'address') {
+      // An address that no policy lists: who is let in by his address is not anybody.
+      const isListed = Number(test.range.split('/')[1] ?? 128) >= WIDEST_LIST;
+      return isListed && field !== 'destination.ip' && (field === 'remote.ip' || !one.peer) ? false : undefined;
+    }
+    if (Object.hasOwn(peer, field)) {
+      if (one.peer && peer[field] === undefined) return undefined;
+      return passes(test.test, peer[field]);
+    }
+    return answerOf(test.test, matches.get(field));
+  };
+  const known = new Map<Condition, Condition>();
+  const simplify = (part: Condition): Condition => {
+    let simple = known.get(part);
+    if (!simple) {
+      simple = simplified(part);
+      known.set(part, simple);
+    }
+    return simple;
+  };
+  const simplified = (part: Condition): Condition => {
+    switch (part.op) {
+      case 'constant':
+        return part.value ? ALWAYS : NEVER;
+      case 'all':
+        return all(part.of.map(simplify));
+      case 'any':
+        return any(part.of.map(simplify));
+      case 'not':
+        return not(simplify(part.of));
+      default: {
+        const answered = answer(part);
+        return answered === undefined ? part : answered ? ALWAYS : NEVER;
+      }
+    }
+  };
+  return simplify(condition);
 }
 
-/** Alternatives; none written means that everything is taken. */
-function anyOf(shares: readonly Share[]): Share {
-  if (shares.length === 0 || shares.includes('all')) return 'all';
-  return shares.includes('some') ? 'some' : 'none';
-}
-
-function both(shares: readonly Share[]): Share {
-  if (shares.includes('none')) return 'none';
-  return shares.includes('some') ? 'some' : 'all';
-}
-
-function inverse(share: Share): Share {
-  return share === 'all' ? 'none' : share === 'none' ? 'all' : 'some';
+/** Whether every text that passes `wanted` passes a test, or none does; undefined where it depends. */
+function answerOf(test: TextTest, wanted: TextTest | undefined): boolean | undefined {
+  if (wanted?.form === 'exact') return passes(test, wanted.text);
+  if (wanted?.form === 'prefix') {
+    if (test.form === 'exact') return test.text.startsWith(wanted.text) ? undefined : false;
+    if (test.form !== 'prefix') return undefined;
+    if (wanted.text.startsWith(test.text)) return true;
+    return test.text.startsWith(wanted.text) ? undefined : false;
+  }
+  if (wanted?.form === 'suffix' && test.form === 'exact') return test.text.endsWith(wanted.text) ? undefined : false;
+  return undefined;
 }

@@ -1,12 +1,20 @@
-/** Whether the way through a gateway asks a caller who he is: at the gateway, or at the workload behind it. */
-import type { Gateway, HttpMatch, HttpRoute, StringMatch } from '../istio/networking.ts';
+/**
+ * Whether the way through a gateway asks a caller who he is: at the gateway, or at the workload behind it. Each place is asked by itself:
+ * policies that refuse everything only together count as open.
+ */
+import type { Guarded } from '../diff/rulebook.ts';
+import type { Workload as PolicyWorkload, Protocol } from '../diff/workloads.ts';
+import { isForSidecars, selectorOf, selects } from '../istio/attach.ts';
+import type { Gateway, HttpMatch, HttpRoute } from '../istio/networking.ts';
 import type { AuthorizationPolicy } from '../istio/security.ts';
-import { refusalOf } from './anonymous.ts';
+import { portNamesOf, targetPortOf } from '../istio/workloads.ts';
+import { type AnonymousCalls, type Peer, passingCall } from './anonymous.ts';
+import { enforcedIn } from './enforced.ts';
 import type { Exposure, GatewayUse } from './exposure.ts';
 import { serviceName } from './host.ts';
-import { hasLabels, items, labels, record } from './read.ts';
+import { items, labels, record } from './read.ts';
 import type { MeshView } from './view.ts';
-import { targetPortOf, type Workload } from './workload.ts';
+import type { Workload } from './workload.ts';
 
 /** Gateways of an exposure through which nobody is asked for an identity. */
 export function openGateways(view: MeshView, exposure: Exposure): readonly GatewayUse[] {
@@ -29,96 +37,181 @@ function demandedByTls({ servers }: GatewayUse): boolean {
   return servers.length > 0 && servers.every(({ tls }) => tls?.mode === 'MUTUAL' || tls?.mode === 'ISTIO_MUTUAL');
 }
 
-function demandedAtGateway(view: MeshView, exposure: Exposure, { gateway }: GatewayUse): boolean {
-  if (!gateway) return false;
-  const policies = policiesAtGateway(view, gateway);
-  return callsOf(exposure.hosts, urisOf(exposure.matches)).every(
-    (call) => refusalOf(policies, { ...call, peer: undefined, port: undefined }) !== undefined,
-  );
+/** Anonymous calls of an exposure through one gateway at one proxy, and what guards them there. */
+export interface Asked {
+  /** The proxy: of a gateway, or of a workload behind it; labels alone where its Pods are not among the files. */
+  readonly proxy: PolicyWorkload;
+  /** Undefined: any that nobody names. */
+  readonly port: number | undefined;
+  readonly calls: AnonymousCalls;
+  readonly guarded: Guarded;
 }
 
-function demandedAtWorkload(view: MeshView, exposure: Exposure, { gateway, name }: GatewayUse): boolean {
-  const pods = gateway ? gatewayWorkloads(view, gateway) : [];
-  const serviceAccounts = new Set(pods.map((one) => `${one.namespace} ${one.serviceAccount}`));
-  const peer = {
-    namespace: pods[0]?.namespace ?? gateway?.metadata.namespace ?? name.slice(0, name.indexOf('/')),
-    serviceAccount: serviceAccounts.size === 1 ? pods[0]!.serviceAccount : undefined,
+/** A gateway is open where it, at one of its Pods, lets an anonymous call through. */
+function demandedAtGateway(view: MeshView, exposure: Exposure, use: GatewayUse): boolean {
+  const proxies = askedAtGateway(view, exposure, use);
+  if (proxies.length === 0) return false;
+  const refused = (asked: readonly Asked[]) => asked.every((one) => isRefused(view, one));
+  // Of stand-ins, each has the policies of one namespace in which the gateway's Pods may be.
+  return gatewayWorkloads(view, use.gateway!).length > 0 ? proxies.every(refused) : proxies.some(refused);
+}
+
+function demandedAtWorkload(view: MeshView, exposure: Exposure, use: GatewayUse): boolean {
+  const asked = askedAtWorkload(view, exposure, use);
+  return asked.length > 0 && asked.every((one) => isRefused(view, one));
+}
+
+/** By Pod of the gateway. */
+export function askedAtGateway(
+  view: MeshView,
+  { hosts, matches, protocol }: Exposure,
+  { gateway }: GatewayUse,
+): readonly (readonly Asked[])[] {
+  if (!gateway) return [];
+  const calls: AnonymousCalls = { peers: [], hosts, matches };
+  const guards = guardsAt(view, gateway, protocol === 'http' ? 'http' : 'tcp');
+  return guards.map((ofProxy) => ofProxy.map((one) => ({ ...one, calls })));
+}
+
+type Guards = readonly (readonly Omit<Asked, 'calls'>[])[];
+
+/** A gateway has many routes, and its Pods and ports mostly have the same guards. */
+const GUARDS = new WeakMap<MeshView, Map<string, Guards>>();
+
+function guardsAt(view: MeshView, gateway: Gateway, protocol: Protocol): Guards {
+  const known = GUARDS.get(view) ?? new Map<string, Guards>();
+  GUARDS.set(view, known);
+  const key = `${protocol} ${gateway.metadata.namespace}/${gateway.metadata.name}`;
+  let guards = known.get(key);
+  if (!guards) {
+    const { gateways: book } = enforcedIn(view);
+    const byProxy = gatewayProxies(view, gateway).map((proxy) => {
+      // Which port of the Pod a server's port is, a Service says that may not be among the files.
+      const all = [undefined, ...book.portsNamed].map((port) => ({
+        ...{ proxy, port, guarded: book.at(proxy, port, protocol) },
+      }));
+      return distinct(all, ({ guarded }) => guarded.key);
+    });
+    guards = distinct(byProxy, (ofProxy) => JSON.stringify(ofProxy.map(({ guarded }) => guarded.key)));
+    known.set(key, guards);
+  }
+  return guards;
+}
+
+function distinct<T>(all: readonly T[], keyOf: (one: T) => string): readonly T[] {
+  return [...new Map(all.toReversed().map((one) => [keyOf(one), one])).values()].toReversed();
+}
+
+/** At every workload of the destination. */
+export function askedAtWorkload(view: MeshView, exposure: Exposure, use: GatewayUse): readonly Asked[] {
+  const { workloads: book } = enforcedIn(view);
+  const calls: AnonymousCalls = {
+    peers: peersOf(view, use),
+    hosts: exposure.hosts,
+    matches: rewritten(exposure.matches, exposure.route),
   };
-  const calls = callsOf(exposure.hosts, rewritten(exposure.matches, exposure.route));
-  const refused = (policies: readonly AuthorizationPolicy[], port: number | undefined) =>
-    calls.every((call) => refusalOf(policies, { ...call, peer, port }) !== undefined);
-  const workloads = exposure.service ? view.workloadsOf(exposure.service) : [];
-  if (workloads.length > 0) return workloads.every((one) => refused(view.policiesOn(one), podPort(exposure, one)));
-  const policies = policiesOfUnknown(view, exposure);
-  return policies.length > 0 && refused(policies, undefined);
+  // Of bytes, those that happen to be HTTP are judged as such on ports that declare nothing.
+  const spoken = exposure.protocol === 'http' ? (['http'] as const) : (['http', 'tcp'] as const);
+  return workloadsBehind(view, exposure).flatMap((proxy) => {
+    const port = podPort(exposure, proxy);
+    const ports = port === undefined ? [undefined, ...book.portsNamed] : [port];
+    return ports.flatMap((one) =>
+      spoken.map((protocol) => ({ proxy, port: one, calls, guarded: book.at(proxy, one, protocol) })),
+    );
+  });
 }
 
-/** Each alternative by itself: one policy may guard one path, and another the next. */
-function callsOf(hosts: readonly string[], uris: readonly (StringMatch | undefined)[]) {
-  const paths = uris.length > 0 ? uris : [undefined];
-  return hosts.flatMap((host) => paths.map((uri) => ({ hosts: [host], uris: [uri] })));
+const REFUSED = new WeakMap<MeshView, Map<string, boolean>>();
+
+function isRefused(view: MeshView, { calls, guarded }: Asked): boolean {
+  const known = REFUSED.get(view) ?? new Map<string, boolean>();
+  REFUSED.set(view, known);
+  const key = `${guarded.key} ${JSON.stringify(calls)}`;
+  let refused = known.get(key);
+  if (refused === undefined) {
+    refused = passingCall(guarded, calls) === 'refused';
+    known.set(key, refused);
+  }
+  return refused;
+}
+
+/** As whom a gateway calls. */
+function peersOf(view: MeshView, { gateway, name }: GatewayUse): readonly Peer[] {
+  const { trustDomain } = enforcedIn(view);
+  const pods = gateway ? gatewayWorkloads(view, gateway) : [];
+  const peers = pods.map(({ namespace, serviceAccount }): Peer => ({ trustDomain, namespace, serviceAccount }));
+  if (peers.length > 0) return distinct(peers, (one) => JSON.stringify(one));
+  const namespace = gateway?.metadata.namespace ?? name.slice(0, name.indexOf('/'));
+  return [{ trustDomain, namespace, serviceAccount: undefined }];
 }
 
 /** Pods that a Gateway is for. */
 export function gatewayWorkloads(view: MeshView, gateway: Gateway): readonly Workload[] {
-  return known(view, gateway).pods;
+  return podsOf(view, gateway);
 }
 
-/** Policies that the gateway's own proxy enforces. Where its pods are not among the files, their labels are the selector's. */
+/** Policies that the gateway's own proxies enforce. Where its pods are not among the files, their labels are the selector's. */
 export function policiesAtGateway(view: MeshView, gateway: Gateway): readonly AuthorizationPolicy[] {
-  return known(view, gateway).policies;
-}
-
-interface Known {
-  readonly pods: readonly Workload[];
-  readonly policies: readonly AuthorizationPolicy[];
+  const proxies = gatewayProxies(view, gateway);
+  return [...new Set(proxies.flatMap(({ namespace, labels: given }) => view.policiesOn({ namespace, labels: given })))];
 }
 
 /** A gateway has many routes, and finding its pods takes a look at all pods. */
-const KNOWN = new WeakMap<MeshView, Map<Gateway, Known>>();
+const KNOWN = new WeakMap<MeshView, Map<Gateway, readonly Workload[]>>();
 
-function known(view: MeshView, gateway: Gateway): Known {
-  const gateways = KNOWN.get(view) ?? new Map<Gateway, Known>();
+function podsOf(view: MeshView, gateway: Gateway): readonly Workload[] {
+  const gateways = KNOWN.get(view) ?? new Map<Gateway, readonly Workload[]>();
   KNOWN.set(view, gateways);
   let found = gateways.get(gateway);
   if (!found) {
-    const pods = findPods(view, gateway);
-    found = { pods, policies: findPolicies(view, gateway, pods) };
+    const selector = labels(gateway.spec.selector);
+    const none = Object.keys(selector).length === 0;
+    found = none ? [] : view.workloads.filter((one) => selects(selector, one.labels));
     gateways.set(gateway, found);
   }
   return found;
 }
 
-function findPods(view: MeshView, gateway: Gateway): readonly Workload[] {
+/** Its Pods, or what stands for them: in its own namespace, and in each whose policies select them. */
+function gatewayProxies(view: MeshView, gateway: Gateway): readonly PolicyWorkload[] {
+  const pods = gatewayWorkloads(view, gateway);
+  if (pods.length > 0) return pods.map(proxyOf);
   const selector = labels(gateway.spec.selector);
-  return Object.keys(selector).length === 0 ? [] : view.workloads.filter((one) => hasLabels(selector, one.labels));
+  const selecting = view
+    .of('AuthorizationPolicy')
+    .filter((policy) => isForSidecars(policy) && selectorOf(policy) && selects(selectorOf(policy), selector))
+    .map(({ metadata }) => metadata.namespace);
+  return [...new Set([gateway.metadata.namespace, ...selecting])].map((namespace) =>
+    standIn(namespace, selector, gateway.metadata.name),
+  );
 }
 
-function findPolicies(view: MeshView, gateway: Gateway, pods: readonly Workload[]): readonly AuthorizationPolicy[] {
-  if (pods.length > 0) return view.policiesOn(pods[0]!);
-  const selector = labels(gateway.spec.selector);
-  return view.of('AuthorizationPolicy').filter(({ metadata, spec }) => {
-    const wanted = labels(record(spec.selector).matchLabels);
-    if (Object.keys(wanted).length === 0)
-      return (
-        !spec.targetRef &&
-        !spec.targetRefs &&
-        [view.rootNamespace, gateway.metadata.namespace].includes(metadata.namespace)
-      );
-    return Object.keys(selector).length > 0 && hasLabels(wanted, selector);
-  });
-}
-
-/** The workload is not among the files: policies of its namespace count where they select all, or name the service. */
-function policiesOfUnknown(view: MeshView, { destination, service }: Exposure): readonly AuthorizationPolicy[] {
+/** Where no workload is among the files, one with the labels of the Service's selector, or those that its name suggests. */
+function workloadsBehind(view: MeshView, { destination, service }: Exposure): readonly PolicyWorkload[] {
+  const pods = service ? view.workloadsOf(service) : [];
+  if (pods.length > 0) return pods.map(proxyOf);
   const known = serviceName(destination.host, view.clusterDomain);
+  // No policy of the mesh guards what is not of the cluster.
   if (!known) return [];
-  const pods = service ? labels(service.spec.selector) : { app: known.name, 'app.kubernetes.io/name': known.name };
-  const workload = { namespace: known.namespace, labels: pods } as Workload;
-  return view.policiesOn(workload);
+  const given = service ? labels(service.spec.selector) : { app: known.name, 'app.kubernetes.io/name': known.name };
+  return [standIn(known.namespace, given, known.name)];
 }
 
-function podPort({ destination, service }: Exposure, workload: Workload): number | undefined {
+const PROXIES = new WeakMap<Workload, PolicyWorkload>();
+
+/** The same object for the same Pod: what is known of it is remembered by it. */
+function proxyOf(workload: Workload): PolicyWorkload {
+  const { namespace, labels: given, name, pod } = workload;
+  const proxy = PROXIES.get(workload) ?? { namespace, labels: given, name, portNames: portNamesOf(pod) };
+  PROXIES.set(workload, proxy);
+  return proxy;
+}
+
+function standIn(namespace: string, given: Workload['labels'], name: string): PolicyWorkload {
+  return { namespace, labels: given, name, portNames: new Map() };
+}
+
+function podPort({ destination, service }: Exposure, { portNames }: PolicyWorkload): number | undefined {
   const ports = items(service?.spec.ports);
   const port =
     destination.port === undefined
@@ -126,20 +219,17 @@ function podPort({ destination, service }: Exposure, workload: Workload): number
         ? ports[0]
         : undefined
       : ports.find((one) => one.port === destination.port);
-  return port && targetPortOf(workload, port.targetPort ?? port.port);
+  return port && targetPortOf(portNames, port);
 }
 
-export function urisOf(matches: readonly HttpMatch[]): readonly (StringMatch | undefined)[] {
-  return matches.map(({ uri }) => uri);
-}
-
-/** Paths as the workload sees them, after the route's rewrite. */
-function rewritten(matches: readonly HttpMatch[], route: HttpRoute | undefined): readonly (StringMatch | undefined)[] {
+/** Matches as the workload sees them, after the route's rewrite. */
+function rewritten(matches: readonly HttpMatch[], route: HttpRoute | undefined): readonly HttpMatch[] {
   const to = record(route?.rewrite);
-  if (typeof to.uriRegexRewrite === 'object') return [];
-  if (typeof to.uri !== 'string') return urisOf(matches);
-  return matches.map(({ uri }) => {
-    if (uri?.exact !== undefined) return { exact: to.uri as string };
-    return uri?.prefix !== undefined ? { prefix: to.uri as string } : undefined;
+  const { uri: written } = to;
+  if (typeof to.uriRegexRewrite === 'object') return matches.map((match) => ({ ...match, uri: {} }));
+  if (typeof written !== 'string') return matches;
+  return matches.map((match) => {
+    if (match.uri?.exact !== undefined) return { ...match, uri: { exact: written } };
+    return { ...match, uri: match.uri?.prefix !== undefined ? { prefix: written } : {} };
   });
 }

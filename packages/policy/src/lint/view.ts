@@ -37,7 +37,7 @@ export interface MeshView {
   readonly policiesIn: (namespace: string) => readonly AuthorizationPolicy[];
   readonly peerAuthenticationsIn: (namespace: string) => readonly PeerAuthentication[];
   /** Policies that a workload's proxy enforces: its namespace's and the root's, by selector. Not those of waypoints. */
-  readonly policiesOn: (workload: Workload) => readonly AuthorizationPolicy[];
+  readonly policiesOn: (workload: Pick<Workload, 'namespace' | 'labels'>) => readonly AuthorizationPolicy[];
   /** What is reachable through gateways. */
   readonly exposures: readonly Exposure[];
   /** What was, where a state to compare with is given. */

@@ -8,8 +8,10 @@ import { findMeshConfig } from '../../src/istio/mesh-config.ts';
 import type { Resource } from '../../src/istio/resources.ts';
 import { seeded } from '../diff/random-policies.ts';
 import { askDiff } from './ask-diff.ts';
+import { askExposure } from './ask-exposure.ts';
 import { askLint } from './ask-lint.ts';
 import { askPlan } from './ask-plan.ts';
+import { exposed } from './random-exposure.ts';
 import { changed, type Manifests, randomMesh } from './random-mesh.ts';
 import { Tally } from './tally.ts';
 
@@ -26,6 +28,8 @@ it(`agrees with the evaluator in ${QUESTIONS} questions`, { timeout: 600_000 }, 
     const config = findMeshConfig(before);
     askDiff(tally, round, random, { before, after: load(changed(random, mesh)), config }, 40);
     askLint(tally, round, before, config);
+    const reachable = load(exposed(seeded(SEED - 1 - round), mesh));
+    askExposure(tally, round, random, reachable, findMeshConfig(reachable), 6);
     askPlan(tally, round, random, before, config, 12);
   }
   console.log(`${tally.summary()}, in ${round} meshes`);

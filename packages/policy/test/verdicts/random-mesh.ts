@@ -98,7 +98,7 @@ function service(random: Random, name: string, app: string): KubeManifest {
   };
 }
 
-function deployment(name: string, labels: object, port: number): KubeManifest {
+export function deployment(name: string, labels: object, port: number): KubeManifest {
   const containers = [{ name: 'app', ports: [{ name: 'web', containerPort: port }] }];
   return {
     ...{ apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name, namespace: 'shop' } },
@@ -115,7 +115,7 @@ function pod(name: string, phase: string): KubeManifest {
 }
 
 /** The alias is there in every mesh, since calls come under it. */
-function meshConfig(random: Random): KubeManifest {
+export function meshConfig(random: Random): KubeManifest {
   const provider = chance(random, 0.5) ? 'envoyExtAuthzGrpc' : 'envoyExtAuthzHttp';
   const mesh = [
     ...(chance(random, 0.6) ? ['trustDomainAliases: [old.example]'] : []),
@@ -186,7 +186,13 @@ function selection(random: Random): object {
   return { targetRefs: [{ kind: 'Service', name: 'orders', group: '' }] };
 }
 
-function object(kind: string, name: string, namespace: string, spec: object, metadata: object = {}): KubeManifest {
+export function object(
+  kind: string,
+  name: string,
+  namespace: string,
+  spec: object,
+  metadata: object = {},
+): KubeManifest {
   const group = ['Gateway', 'Sidecar', 'VirtualService'].includes(kind) ? 'networking' : 'security';
   return { apiVersion: `${group}.istio.io/v1`, kind, metadata: { name, namespace, ...metadata }, spec };
 }

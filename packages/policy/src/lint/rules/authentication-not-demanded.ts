@@ -1,7 +1,9 @@
+import { selectorOf, selects, targetRefs } from '../../istio/attach.ts';
+import { actionOf, isDryRun } from '../../istio/authorization-policy.ts';
 import type { AuthorizationPolicy, RequestAuthentication } from '../../istio/security.ts';
 import type { Rule } from '../model.ts';
 import { conditionsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
-import { hasLabels, items, labels, record, texts } from '../read.ts';
+import { items, texts } from '../read.ts';
 import type { MeshView } from '../view.ts';
 
 /** A RequestAuthentication refuses bad tokens only: no token is as good as a good one, until a policy demands one. */
@@ -33,7 +35,9 @@ export const authenticationNotDemanded: Rule = {
   },
 };
 
+/** What is only logged demands nothing. */
 function asksForToken(policy: AuthorizationPolicy): boolean {
+  if (isDryRun(policy) || actionOf(policy) === 'AUDIT') return false;
   return rulesOf(policy).some(
     (rule) =>
       sourcesOf(rule).some(
@@ -46,15 +50,10 @@ function meets(view: MeshView, authentication: RequestAuthentication, policy: Au
   const root = view.rootNamespace;
   const [own, other] = [authentication.metadata.namespace, policy.metadata.namespace];
   if (own !== other && own !== root && other !== root) return false;
-  const refs = [
-    ...items(authentication.spec.targetRefs),
-    ...items(authentication.spec.targetRef ? [authentication.spec.targetRef] : []),
-  ];
-  const theirs = [...items(policy.spec.targetRefs), ...items(policy.spec.targetRef ? [policy.spec.targetRef] : [])];
+  const [refs, theirs] = [items(targetRefs(authentication.spec)), items(targetRefs(policy.spec))];
   if (refs.length > 0 || theirs.length > 0) return refs.some(({ name }) => theirs.some((one) => one.name === name));
-  const wanted = labels(record(authentication.spec.selector).matchLabels);
-  const meant = labels(record(policy.spec.selector).matchLabels);
-  const pods = view.workloadsIn(own).filter((pod) => hasLabels(wanted, pod.labels));
-  if (pods.length > 0 && own !== root) return pods.some((pod) => hasLabels(meant, pod.labels));
+  const [wanted, meant] = [selectorOf(authentication) ?? {}, selectorOf(policy) ?? {}];
+  const pods = view.workloadsIn(own).filter((pod) => selects(wanted, pod.labels));
+  if (pods.length > 0 && own !== root) return pods.some((pod) => selects(meant, pod.labels));
   return Object.entries(meant).every(([name, value]) => wanted[name] === undefined || wanted[name] === value);
 }

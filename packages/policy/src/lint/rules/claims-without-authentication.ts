@@ -1,9 +1,10 @@
+import { isForSidecars, selectorOf, selects } from '../../istio/attach.ts';
 import { actionOf } from '../../istio/authorization-policy.ts';
 import type { Path } from '../../istio/object.ts';
 import type { AuthorizationPolicy, RequestAuthentication } from '../../istio/security.ts';
 import type { Rule } from '../model.ts';
 import { conditionsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
-import { hasLabels, labels, record, texts } from '../read.ts';
+import { texts } from '../read.ts';
 import type { MeshView } from '../view.ts';
 
 /** Rules about tokens, where nothing verifies a token. */
@@ -53,17 +54,10 @@ function mayApply(view: MeshView, authentication: RequestAuthentication, policy:
   const { namespace } = authentication.metadata;
   const root = view.rootNamespace;
   if (namespace !== root && namespace !== policy.metadata.namespace && policy.metadata.namespace !== root) return false;
-  if (
-    authentication.spec.targetRefs ||
-    authentication.spec.targetRef ||
-    policy.spec.targetRefs ||
-    policy.spec.targetRef
-  )
-    return true;
-  const wanted = labels(record(authentication.spec.selector).matchLabels);
-  const meant = labels(record(policy.spec.selector).matchLabels);
-  if (Object.keys(wanted).length === 0 || Object.keys(meant).length === 0) return true;
-  const pods = view.workloadsIn(policy.metadata.namespace).filter((pod) => hasLabels(meant, pod.labels));
-  if (pods.length > 0) return pods.some((pod) => hasLabels(wanted, pod.labels));
+  if (!isForSidecars(authentication) || !isForSidecars(policy)) return true;
+  const [wanted, meant] = [selectorOf(authentication), selectorOf(policy)];
+  if (!wanted || !meant) return true;
+  const pods = view.workloadsIn(policy.metadata.namespace).filter((pod) => selects(meant, pod.labels));
+  if (pods.length > 0) return pods.some((pod) => selects(wanted, pod.labels));
   return Object.entries(wanted).every(([name, value]) => meant[name] === undefined || meant[name] === value);
 }

@@ -1,6 +1,7 @@
+import { selects } from '../../istio/attach.ts';
 import type { AuthorizationPolicy } from '../../istio/security.ts';
 import type { Rule } from '../model.ts';
-import { hasLabels, labels, record } from '../read.ts';
+import { labels, record } from '../read.ts';
 
 /** A policy that no workload is under. */
 export const selectsNothing: Rule = {
@@ -20,8 +21,8 @@ export const selectsNothing: Rule = {
         const pods = everywhere ? view.workloads : view.workloadsIn(namespace);
         // Files show a part of the mesh: where they show no workload of the namespace, nothing is known.
         if ((pods.length === 0 && !view.complete) || (everywhere && !view.complete)) continue;
-        if (pods.some((pod) => hasLabels(wanted, pod.labels))) continue;
-        const elsewhere = view.workloads.find((pod) => hasLabels(wanted, pod.labels));
+        if (pods.some((pod) => selects(wanted, pod.labels))) continue;
+        const elsewhere = view.workloads.find((pod) => selects(wanted, pod.labels));
         const missing = names.find((name) => !pods.some((pod) => pod.labels[name] === wanted[name])) ?? names[0]!;
         yield {
           on: policy,
