@@ -4,6 +4,8 @@ export interface Allowance {
   readonly has: (key: string) => boolean;
   /** Takes one. @returns whether there was one */
   readonly take: (key: string) => boolean;
+  /** Gives one back that was taken before it was known whether it counts. */
+  readonly giveBack: (key: string) => void;
 }
 
 export interface AllowanceTerms {
@@ -33,6 +35,10 @@ export function createAllowance({ atOnce, perSecond, clock, keys = 10_000 }: All
       if (bucket.left < 1) return false;
       bucket.left -= 1;
       return true;
+    },
+    giveBack: (key) => {
+      const bucket = bucketOf(key);
+      bucket.left = Math.min(atOnce, bucket.left + 1);
     },
   };
 }

@@ -36,20 +36,30 @@ export function edgeRoutes(app: Hono<Env>, context: EdgeContext): void {
   /** When a source last had a token that was accepted. */
   const edges = new Map<string, number>();
   const attempts = createAllowance({ ...ATTEMPTS, clock: context.clock });
+  const accepts = async (review: (token: string) => Promise<boolean>, token: string, source: string) => {
+    // Each wrong token that is another one has the API server asked: it is counted before that, so that many at once are no way
+    // around. Where an edge is, strangers must not shut it out.
+    const counted = attempts.take(source);
+    const isEdges = (edges.get(source) ?? 0) > context.clock() - EDGE_MS;
+    if (!counted && !isEdges)
+      throw new MeshpassError('too_many_attempts', 'Too many wrong tokens came from this address; wait.', {
+        retryAfter: 1 / ATTEMPTS.perSecond,
+      });
+    let refused = false;
+    try {
+      refused = !(await review(token));
+      return !refused;
+    } finally {
+      // What the API server did not answer says nothing about the token.
+      if (counted && !refused) attempts.giveBack(source);
+    }
+  };
   const authorize = async (request: IncomingMessage, draft: Draft) => {
     const { headers, socket } = request;
     const source = groupOf(context.sourceOf(request));
     const token = /^bearer +(\S{1,8192})$/i.exec(headers.authorization ?? '')?.[1];
-    // Each wrong token that is another one has the API server asked. Where an edge is, strangers must not shut it out.
-    const isEdges = (edges.get(source) ?? 0) > context.clock() - EDGE_MS;
-    if (token !== undefined && !isEdges && !attempts.has(source))
-      throw new MeshpassError('too_many_attempts', 'Too many wrong tokens came from this address; wait.', {
-        retryAfter: 1 / ATTEMPTS.perSecond,
-      });
-    if (token === undefined || !context.reviewEdgeToken || !(await context.reviewEdgeToken(token))) {
-      if (token !== undefined) attempts.take(source);
+    if (token === undefined || !context.reviewEdgeToken || !(await accepts(context.reviewEdgeToken, token, source)))
       throw new MeshpassError('edge_unauthorized', 'This needs the token of an edge’s ServiceAccount.');
-    }
     draft.known = true;
     edges.set(source, context.clock());
     context.connections.belongs(socket);

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { Agent } from 'node:https';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type AuditRow, draftEvent } from '../../src/audit/event.ts';
 import { createMeter } from '../../src/audit/meter.ts';
 import { rememberRefused } from '../../src/mesh/refused-tokens.ts';
@@ -14,11 +14,14 @@ describe('a broker that strangers have refuse them', () => {
   let rig: Rig;
   let reviewed: string[];
   let agents: Agent[];
+  let review: () => Promise<void>;
   beforeEach(async () => {
     reviewed = [];
     agents = [];
+    review = async () => {};
     const reviewEdgeToken = async (token: string) => {
       reviewed.push(token);
+      await review();
       return token === 'edge-token';
     };
     rig = await startRig({ parts: () => ({ reviewEdgeToken }) });
@@ -29,10 +32,10 @@ describe('a broker that strangers have refuse them', () => {
     await rig?.stop();
   });
 
-  function from(localAddress: string): (call: Call) => Promise<Answer> {
+  function from(localAddress: string, maxSockets = 16): (call: Call) => Promise<Answer> {
     const agent = new Agent({
       ...{ ca: readFileSync(join(rig.dir, 'tls.crt')), localAddress },
-      ...{ keepAlive: true, maxSockets: 16 },
+      ...{ keepAlive: true, maxSockets },
     });
     agents.push(agent);
     return (call) => send(agent, rig.broker.port, call);
@@ -94,6 +97,48 @@ describe('a broker that strangers have refuse them', () => {
     for (let n = 0; n < 30; n++) await edge(stream(`wrong-too-${n}`));
     expect((await edge(stream('edge-token'))).status).toBe(204);
   }, 60_000);
+
+  it('reviews no more wrong tokens that come at once than those that come one by one, and gives an edge its try back', async () => {
+    const stream = (token: string): Call => ({
+      ...{ method: 'POST', path: '/edge/decisions', body: '{"decisions":[]}' },
+      headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+    });
+    const go = Promise.withResolvers<void>();
+    review = () => go.promise;
+    const stranger = from('127.0.0.2', 64);
+    let refused = 0;
+    const answers = Promise.all(
+      Array.from({ length: 60 }, async (_, n) => {
+        const { json } = await stranger(stream(`wrong-${n}`));
+        if (json.error_code === 'too_many_attempts') refused++;
+      }),
+    );
+    // Each is refused or under review: none comes any more.
+    await vi.waitFor(() => expect(refused + reviewed.length).toBe(60), { timeout: 20_000, interval: 20 });
+    go.resolve();
+    await answers;
+    expect(reviewed.length).toBeLessThan(25);
+
+    reviewed = [];
+    const accepted = await Promise.all(
+      Array.from({ length: 15 }, async () => (await from('127.0.0.5')(stream('edge-token'))).status),
+    );
+    expect(new Set(accepted)).toEqual(new Set([204]));
+    for (let n = 0; n < 25; n++) expect((await from('127.0.0.5')(stream('edge-token'))).status).toBe(204);
+  }, 60_000);
+
+  it('reviews a token once for all who present it at the same time', async () => {
+    const go = Promise.withResolvers<boolean>();
+    const asked: string[] = [];
+    const reviewOnce = rememberRefused(async (token) => {
+      asked.push(token);
+      return await go.promise;
+    }, Date.now);
+    const answers = Promise.all(Array.from({ length: 1_000 }, (_, n) => reviewOnce(n % 2 ? 'a' : 'b')));
+    expect(asked).toEqual(['b', 'a']);
+    go.resolve(false);
+    expect(new Set(await answers)).toEqual(new Set([false]));
+  });
 });
 
 describe('the meter', () => {
