@@ -48,7 +48,7 @@ export interface Losses {
   readonly since: (fact: Fact, asked: number) => boolean;
   /** Lost so lately that a server of GitHub's may not know it: a "yes" is not believed yet. */
   readonly isUnsettled: (fact: Fact) => boolean;
-  /** Whether it was lost at this time or later, Unix seconds; default: at any time that is remembered. */
+  /** Whether it was lost, or may have been, at this time or later, Unix seconds; default: at any time that is remembered. */
   readonly isLost: (fact: Fact, since?: number) => boolean;
   /** GitHub has confirmed that it is true no longer. */
   readonly lose: (fact: Fact) => void;
@@ -68,57 +68,75 @@ export interface Losses {
 export const SETTLE_SECONDS = 10;
 /** A loss is remembered for longer than any session that began before it can live. Seconds. */
 export const LOSS_SECONDS = 24 * 3600;
-/** Each loss ends or narrows a live session, and each doubt takes an event: far more than can be learnt in a day. */
-const CAPACITY = 50_000;
+/** Events are cheap for whoever has the stream's token. Of a doubt that is forgotten only its count matters. */
+const DOUBT_CAPACITY = 50_000;
+/** Each loss ends or narrows a live session: more than can end in a day (100 MB). */
+const LOSS_CAPACITY = 500_000;
 
-interface Learnt {
+interface Loss {
   readonly count: number;
-  /** Unix seconds; absent: a doubt. */
-  readonly lostAt?: number;
+  /** Unix seconds. */
+  readonly at: number;
 }
 
 /** @param clock Unix milliseconds */
-export function createLosses(clock: () => number): Losses {
-  const learnt = new Map<string, Learnt>();
+export function createLosses(clock: () => number, { lossCapacity = LOSS_CAPACITY } = {}): Losses {
+  // Apart, so that doubts, which nobody has confirmed, push out no loss. Both: the oldest first.
+  const lost = new Map<string, Loss>();
+  const doubts = new Map<string, number>();
   const listeners: ((loss: KeptLoss) => void)[] = [];
   let count = 0;
   /** What was asked before this does not count: something that was learnt then has been forgotten. */
   let floor = 0;
+  /** When the last loss was learnt for which there was no room, Unix seconds: everything may have been lost then. */
+  let lostFloor = Number.NEGATIVE_INFINITY;
 
   const seconds = () => Math.floor(clock() / 1000);
-  const put = (key: string, entry: Learnt) => {
-    learnt.delete(key);
-    learnt.set(key, entry);
-    if (learnt.size <= CAPACITY) return;
-    const [oldest, { count: of }] = learnt.entries().next().value!;
-    learnt.delete(oldest);
+  const putDoubt = (key: string) => {
+    doubts.delete(key);
+    doubts.set(key, count);
+    if (doubts.size <= DOUBT_CAPACITY) return;
+    const [oldest, of] = doubts.entries().next().value!;
+    doubts.delete(oldest);
     floor = Math.max(floor, of);
   };
+  const putLoss = (key: string, at: number) => {
+    lost.delete(key);
+    lost.set(key, { count: ++count, at });
+    for (const [oldest, one] of lost) {
+      const isOver = one.at < seconds() - LOSS_SECONDS;
+      if (!isOver && lost.size <= lossCapacity) return;
+      lost.delete(oldest);
+      floor = Math.max(floor, one.count);
+      if (!isOver) lostFloor = Math.max(lostFloor, one.at);
+    }
+  };
   /** The last loss that covers it, Unix seconds. */
-  const lostAt = (fact: Fact) =>
-    Math.max(...lossKeys(fact).map((key) => learnt.get(key)?.lostAt ?? Number.NEGATIVE_INFINITY));
+  const lostAt = (fact: Fact) => Math.max(lostFloor, ...lossKeys(fact).map((key) => lost.get(key)?.at ?? lostFloor));
 
   return {
     now: () => count,
     since: (fact, asked) =>
-      asked < floor || [...lossKeys(fact), ...doubtKeys(fact)].some((key) => (learnt.get(key)?.count ?? 0) > asked),
+      asked < floor ||
+      lossKeys(fact).some((key) => (lost.get(key)?.count ?? 0) > asked) ||
+      doubtKeys(fact).some((key) => (doubts.get(key) ?? 0) > asked),
     isUnsettled: (fact) => clock() / 1000 < lostAt(fact) + SETTLE_SECONDS,
     isLost: (fact, since = 0) => lostAt(fact) >= Math.max(since, seconds() - LOSS_SECONDS),
     lose(fact) {
       const [key] = lossKeys(fact);
       if (key === undefined) return;
-      put(key, { count: ++count, lostAt: seconds() });
+      putLoss(key, seconds());
       for (const listener of listeners) listener({ fact: key, at: seconds() });
     },
     doubt(doubt) {
       count++;
-      for (const key of keysOfDoubt(doubt)) put(key, { count });
+      for (const key of keysOfDoubt(doubt)) putDoubt(key);
     },
     doubtAll() {
       floor = ++count;
     },
     recall(losses) {
-      for (const { fact, at } of losses) put(fact, { count: ++count, lostAt: at });
+      for (const { fact, at } of losses.toSorted((a, b) => a.at - b.at)) putLoss(fact, at);
     },
     onLoss: (listener) => void listeners.push(listener),
   };
