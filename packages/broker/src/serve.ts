@@ -1,4 +1,5 @@
 /** The broker: what it is given, what it makes, and how it starts. */
+import { randomBytes } from 'node:crypto';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
@@ -9,6 +10,7 @@ import { startActive } from './active.ts';
 import type { Attest } from './attest/attest.ts';
 import type { Losses } from './attest/losses.ts';
 import { type AdmittedLog, admitLog } from './audit/admit.ts';
+import { createAdoption } from './audit/adopt.ts';
 import { type CheckpointSink, fileSink } from './audit/checkpoint-sink.ts';
 import { openAuditKey } from './audit/key.ts';
 import type { BrokerConfig } from './config.ts';
@@ -140,8 +142,12 @@ export async function serveBroker(config: BrokerConfig, given: BrokerParts): Pro
     // Until now the other one has accepted proofs.
     if (waited) startedAt = seconds(clock);
     try {
+      const adopt = createAdoption({ store, key: auditKey, sinks, clock, random: given.random ?? randomBytes });
       const auditLog = await admitted(
-        () => admitLog(store.db, auditKey, sinks),
+        async () => {
+          await adopt();
+          return await admitLog(store.db, auditKey, sinks);
+        },
         (err) => standBy('standing by: where the checkpoint of the audit log is kept does not answer', { err }),
         signal,
       );

@@ -32,7 +32,7 @@ export interface Fault {
 const READ_AGAIN = 5_000;
 
 /** What an operator does next. */
-const WAY_OUT =
+export const WAY_OUT =
   'Nothing was written. Keep a copy of the database and find out why; where the database was restored from a backup, or you know ' +
   'the cause otherwise, `meshpass audit accept-restore`, with the flags of this broker for its store, key and checkpoints, shows ' +
   'what is missing and lets the log go on, with a record of it (docs/audit.md, "After a restore").';

@@ -20,6 +20,7 @@ export type Action =
   | 'policy.plan'
   | 'policy.apply'
   | 'policy.watch'
+  | 'audit.adopt'
   | 'audit.prune'
   | 'audit.restore'
   | 'key.rotate'

@@ -48,6 +48,7 @@ const API: Readonly<Record<string, Activity>> = {
   'operator.rotate': [3, 'Update'],
   'key.rotate': [3, 'Update'],
   'operator.close': [4, 'Delete'],
+  'audit.adopt': [3, 'Update'],
   'audit.prune': [4, 'Delete'],
   'audit.restore': [3, 'Update'],
 };

@@ -7,17 +7,27 @@ import { AUDIT_GUARDS, AUDIT_TABLES } from './audit-guards.ts';
 import type { Tables } from './tables.ts';
 import { WRITE_BATCH } from './write-batch.ts';
 
+/** The first migration of a version that keeps the newest checkpoint outside of the store, too. */
+const KEEPS_CHECKPOINTS_OUTSIDE = '007-audit-restores';
+
+export interface Migrated {
+  /** The store was made by a version that kept no checkpoint outside of it, and this very call has migrated it from there. */
+  readonly fromInsideOnly: boolean;
+}
+
 /**
  * Applies every missing migration in one transaction each.
  * @throws MeshpassError `store_unavailable`
  */
-export async function migrate(db: Kysely<Tables>): Promise<void> {
+export async function migrate(db: Kysely<Tables>): Promise<Migrated> {
   const migrator = new Migrator({ db, provider: { getMigrations: async () => MIGRATIONS } });
+  const before = (await migrator.getMigrations()).filter(({ executedAt }) => executedAt).map(({ name }) => name);
   const { error } = await migrator.migrateToLatest();
   if (error) throw new MeshpassError('store_unavailable', 'The store could not be migrated.', { cause: error });
+  return { fromInsideOnly: before.length > 0 && !before.includes(KEEPS_CHECKPOINTS_OUTSIDE) };
 }
 
-const MIGRATIONS: Record<string, Migration> = {
+export const MIGRATIONS: Record<string, Migration> = {
   '001-sessions-and-audit': {
     async up(db) {
       await sql`

@@ -19,6 +19,8 @@ export interface Store {
    * write of the one before is refused by the store: two brokers cannot both believe that they hold the sessions.
    */
   readonly epoch: number;
+  /** `Migrated.fromInsideOnly`: true in the one start that upgrades such a store, and never again. */
+  readonly fromInsideOnly: boolean;
   /** Who held the store before, if they said. */
   readonly before: Holder | undefined;
   /** Whether this process is known, at this instant, to be the one that may act; `db` sends nothing otherwise. */
@@ -133,7 +135,7 @@ async function ready(
   const { db } = opened;
   try {
     // Not earlier: a broker that waits must not change the tables under the active one.
-    await migrate(db);
+    const { fromInsideOnly } = await migrate(db);
     const before = readHolder((await db.selectFrom('broker_epoch').select('holder').executeTakeFirst())?.holder);
     const since = new Date().toISOString();
     const holderText = (shared: Shared) => JSON.stringify({ ...self!, shared, since } satisfies Holder);
@@ -156,7 +158,7 @@ async function ready(
       holder = text;
     };
     return {
-      ...{ ...opened, db: guarded, epoch, before, ping, announce },
+      ...{ ...opened, db: guarded, epoch, fromInsideOnly, before, ping, announce },
       ...{ holds, onHoldsAgain, lost, superseded: lose },
     };
   } catch (thrown) {
