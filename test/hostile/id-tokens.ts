@@ -87,9 +87,9 @@ const PERSONS: readonly Input[] = [
     { claims: { iss: 'https://token.actions.test:9443' } },
     'proof_key_unknown',
   ),
-  person('with a line end in its name', { claims: { preferred_username: 'bob\nadmin: true' } }, 'proof_malformed'),
-  person('with a NUL in its subject', { claims: { sub: `${BOB}\u0000admin` } }, 'proof_malformed'),
-  person('with a C1 character in a list', { claims: { groups: ['sre', 'a\u0085b'] } }, 'proof_malformed'),
+  person('with a line end in its name', { claims: { preferred_username: 'bob\nadmin: true' } }, 'proof_unprintable'),
+  person('with a NUL in its subject', { claims: { sub: `${BOB}\u0000admin` } }, 'proof_unprintable'),
+  person('with a C1 character in a list', { claims: { groups: ['sre', 'a\u0085b'] } }, 'proof_unprintable'),
   person('of somebody on the deny list', { claims: { groups: ['sre', 'banned'] } }, 'access_none'),
   person('of somebody without a grant', { subject: '00u1alice' }, 'access_none'),
   {
@@ -166,7 +166,7 @@ const JOBS: readonly Input[] = [
   job('without a signature', { forgery: 'alg-none' }, 'proof_algorithm'),
   job('signed with another key', { forgery: 'other-key-known-kid' }, 'proof_signature'),
   job('with its repository twice in it', { forgery: 'member-twice' }, 'proof_malformed'),
-  job('with a line end in its ref', { claims: { ref: 'refs/heads/main\n' } }, 'proof_malformed'),
+  job('with a line end in its ref', { claims: { ref: 'refs/heads/main\n' } }, 'proof_unprintable'),
 ];
 
 export const idTokens: HostileArea<Issuers> = {

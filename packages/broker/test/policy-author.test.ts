@@ -55,6 +55,14 @@ describe('a job applies', () => {
 });
 
 describe('a job does not apply', () => {
+  it.each([
+    ['a line break', 'refs/heads/main\n'],
+    ['an override of direction', 'refs/heads/\u202eniam'],
+  ])('nor plans with %s in a claim, which would be logged', async (_, ref) => {
+    const author = authorOf()(await token(GOOD, { ref }), 'plan');
+    await expect(author).rejects.toMatchObject({ code: 'proof_unprintable', status: 400 });
+  });
+
   it.each<[string, ActionsJob, Partial<PolicyAuthors>?, Record<string, unknown>?]>([
     ['of another workflow on the same ref', { ...GOOD, workflow: 'deploy.yml' }],
     ['of the same file on another ref', { ...GOOD, ref: 'refs/heads/feature' }],

@@ -6,14 +6,30 @@ import { type Attestation, MeshpassError } from '@meshpass/identity';
 import { isPlainText } from '@meshpass/identity/text';
 
 /**
- * Looks at every text of an attestation, and at every claim, by name and value. The claim `address` may have line breaks (OpenID Connect
- * Core section 5.1.1): it is left out of the attestation.
+ * Looks at every text of an attestation, and at every claim, by name and value.
  * @throws MeshpassError `proof_unprintable`
  */
 export function printable(attestation: Attestation): Attestation {
-  const { address: _, ...claims } = attestation.claims;
-  const kept = { ...attestation, claims };
-  const open: unknown[] = [kept];
+  const kept = { ...attestation, claims: printableClaims(attestation.claims) };
+  refuseUnprintable(kept);
+  return kept;
+}
+
+/**
+ * The claims of a token, before anything is done with them: whoever reads one, for a session or for an access file, starts here. The claim
+ * `address` may have line breaks (OpenID Connect Core section 5.1.1): it is left out.
+ * @throws MeshpassError `proof_unprintable`
+ */
+export function printableClaims<Claims extends Readonly<Record<string, unknown>>>(
+  claims: Claims,
+): Omit<Claims, 'address'> {
+  const { address: _, ...kept } = claims;
+  refuseUnprintable(kept);
+  return kept;
+}
+
+function refuseUnprintable(all: object): void {
+  const open: unknown[] = [all];
   while (open.length > 0) {
     const value = open.pop();
     if (typeof value === 'string' && !isPlainText(value)) throw unprintable();
@@ -23,7 +39,6 @@ export function printable(attestation: Attestation): Attestation {
       open.push(member);
     }
   }
-  return kept;
 }
 
 function unprintable(): MeshpassError {

@@ -100,6 +100,17 @@ describe('a job of GitHub Actions', () => {
     }
   });
 
+  test('is refused where a claim turns the direction of text, before anything is asked about it', async () => {
+    const token = await world.actions.admin.idToken({ audience: 'meshpass', claims: { actor: 'ali\u202ece' } });
+    expect((await refusal(present(token))).code).toBe('proof_unprintable');
+  });
+
+  test('leaves out the one claim that may have line breaks', async () => {
+    const claims = { address: { formatted: 'Street 1\nTown' } };
+    const { attestation } = await present(await world.idp.admin.idToken({ subject: 'x', claims }));
+    expect(attestation.claims).not.toHaveProperty('address');
+  });
+
   test('is refused where it makes a prebuild', async () => {
     const claims = { workflow_ref: 'acme/payments-api/dynamic/codespaces/create_codespaces_prebuilds@refs/heads/main' };
     const token = await world.actions.admin.idToken({ audience: 'meshpass', claims });
