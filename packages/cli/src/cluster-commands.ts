@@ -84,9 +84,17 @@ export function clusterCommands(program: Command): void {
       'others apply what is compiled: write only keys, revocations and ServiceAccounts',
       'MESHPASS_GITOPS',
     ),
-    flag('--policy-repository <id>', 'its jobs plan and apply access files', 'MESHPASS_POLICY_REPOSITORY'),
+    flag(
+      '--policy-repository <id>',
+      'its jobs plan and apply access files; needs --policy-workflow',
+      'MESHPASS_POLICY_REPOSITORY',
+    ),
     flag('--policy-owner <id>', 'id of its owner', 'MESHPASS_POLICY_OWNER'),
-    flag('--policy-workflow <path@ref>', 'job_workflow_ref of jobs that apply', 'MESHPASS_POLICY_WORKFLOW'),
+    flag(
+      '--policy-workflow <workflow>',
+      'job_workflow_ref of jobs that apply: OWNER/REPOSITORY/.github/workflows/FILE@REF',
+      'MESHPASS_POLICY_WORKFLOW',
+    ),
     flag('--policy-environment <name>', 'environment of jobs that apply', 'MESHPASS_POLICY_ENVIRONMENT'),
     flag('--policy-ref <ref>', 'the ref whose jobs apply', 'MESHPASS_POLICY_REF').default('refs/heads/main'),
     flag('--policy-issuer <url>', 'issuer of their tokens', 'MESHPASS_POLICY_ISSUER').default(

@@ -106,3 +106,21 @@ test('no token is in what is said', async () => {
 test('every failure has a next step', () => {
   for (const code of ERROR_CODES) expect(adviceFor(code).next).toMatch(/\w{3}/);
 });
+
+test('a proof file is read, but what is in it is not presented', async () => {
+  const file = join(dir, 'proof');
+  const look = async (content: string | undefined) => {
+    const lines = await runDoctor({
+      config: agentConfig({ broker: url, proofFile: file, runtimeDirectory: join(dir, 'no agent') }, {}),
+      ca,
+      surroundings: { env: {}, readText: () => content, sharedDirectory: '/nowhere' },
+      now: Date.now,
+    });
+    return [line(lines, 'token'), exitCodeFor(lines)] as const;
+  };
+  expect(await look('e30.e30.c2ln')).toMatchObject([{ state: 'skipped' }, 0]);
+  expect(await look('x')).toMatchObject([{ state: 'failed', code: 'proof_malformed' }, 1]);
+  const [missing, code] = await look(undefined);
+  expect(missing).toMatchObject({ state: 'failed' });
+  expect(code).not.toBe(0);
+});

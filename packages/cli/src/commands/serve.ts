@@ -30,12 +30,13 @@ import { checkpointMapOf } from '../checkpoint-map.ts';
 import { type EdgeProcess, runEdge } from '../edge-process.ts';
 import { EXIT } from '../failure.ts';
 import { hostPort, wholeNumber } from '../host-port.ts';
+import { type PolicyAuthorFlags, policyAuthorsOf } from '../policy-author-flags.ts';
 import { untilSignal } from '../until-signal.ts';
 
 /** In one process, silence of this many ms means that the process stood still: what happened meanwhile is unknown. */
 const OWN_SILENCE_MS = 30_000;
 
-export interface ServeOptions {
+export interface ServeOptions extends PolicyAuthorFlags {
   readonly access: string;
   readonly publicUrl: string;
   readonly listen: string;
@@ -77,12 +78,6 @@ export interface ServeOptions {
   readonly githubMembers: string;
   readonly githubEventToken?: string;
   readonly gitops?: boolean;
-  readonly policyRepository?: string;
-  readonly policyOwner?: string;
-  readonly policyWorkflow?: string;
-  readonly policyEnvironment?: string;
-  readonly policyIssuer: string;
-  readonly policyRef: string;
   readonly edgePublic: string;
   readonly edgeListen?: string;
   readonly edgeServiceAccount: string;
@@ -134,16 +129,7 @@ export async function serve(options: ServeOptions): Promise<void> {
     githubSweepSeconds: wholeNumber(options.githubSweep, '--github-sweep'),
     githubMemberSeconds: wholeNumber(options.githubMembers, '--github-members'),
     githubEventTokenFile: options.githubEventToken,
-    ...(options.policyRepository !== undefined && {
-      policyAuthors: {
-        issuer: options.policyIssuer,
-        repositoryId: wholeNumber(options.policyRepository, '--policy-repository'),
-        ...(options.policyOwner !== undefined && { ownerId: wholeNumber(options.policyOwner, '--policy-owner') }),
-        ref: options.policyRef,
-        workflow: options.policyWorkflow,
-        environment: options.policyEnvironment,
-      },
-    }),
+    policyAuthors: policyAuthorsOf(options),
   });
   const signer = await openSigner(
     options.signingKey ?? join(options.data, 'signing-key.pem'),

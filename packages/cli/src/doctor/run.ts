@@ -53,16 +53,18 @@ export async function runDoctor(options: DoctorOptions): Promise<readonly Doctor
 
   const source = await attempt('environment', async () => findSource(options));
   if (source) ok('environment', WHERE[source.kind]);
-  // A proof file is good for one session: it is not for us to use it up.
-  const proof = source && source.kind !== 'file' ? await attempt('token', () => source.proof()) : undefined;
-  const usable = proof !== undefined && (await attempt('token', async () => refuseOtherKinds(proof))) !== undefined;
+  const proof = source && (await attempt('token', () => source.proof()));
+  const right = proof !== undefined && (await attempt('token', async () => refuseOtherKinds(proof))) !== undefined;
+  // What is in a proof file is good for one session: it is not for us to use it up.
+  const usable = right && source?.kind !== 'file';
   if (usable)
     ok('token', proof.type === 'oidc' ? 'GitHub Actions gave an ID token.' : 'It is of the kind that Codespaces have.');
-  else if (source?.kind === 'file') skipped('token', 'A proof file is used once, so it is left alone.');
+  else if (right)
+    skipped('token', 'The proof file holds an ID token. It is good for one session, so it is not presented here.');
 
   const skew = await attempt('broker', () => lookAtBroker(options));
   if (skew !== undefined) {
-    ok('broker', `${options.config.broker} answers, and is called so.`);
+    ok('broker', `${options.config.broker} answers, under the name that is configured here.`);
     if ((await attempt('clock', async () => refuseWrongClock(skew))) !== undefined)
       ok('clock', `It differs from the broker's by ${Math.round(Math.abs(skew) / 1000)} s.`);
   }
@@ -93,7 +95,7 @@ export async function runDoctor(options: DoctorOptions): Promise<readonly Doctor
 const WHERE: Readonly<Record<ProofSource['kind'], string>> = {
   codespace: 'This is a Codespace, with its GITHUB_TOKEN and CODESPACE_NAME.',
   actions: 'This is a job of GitHub Actions.',
-  file: 'There is a proof file.',
+  file: 'A proof file is configured.',
 };
 
 function findSource({ config, surroundings }: DoctorOptions): ProofSource {
@@ -109,7 +111,11 @@ function findSource({ config, surroundings }: DoctorOptions): ProofSource {
 
 /** As the broker will, without asking GitHub. */
 function refuseOtherKinds(proof: Proof): Proof {
-  if (proof.type === 'oidc' || proof.token.startsWith('ghu_')) return proof;
+  if (proof.type === 'oidc') {
+    if (/^[\w-]+\.[\w-]+\.[\w-]+$/.test(proof.token)) return proof;
+    throw new MeshpassError('proof_malformed', 'What is presented as an ID token is no JWT.');
+  }
+  if (proof.token.startsWith('ghu_')) return proof;
   throw new MeshpassError(
     'proof_token_kind',
     `GITHUB_TOKEN begins with ${/^[a-z]{2,6}_(?:pat_)?/.exec(proof.token)?.[0] ?? 'something else'}, not with ghu_: it is not the one of this Codespace.`,

@@ -1,0 +1,24 @@
+/** Flags of `meshpass serve` that need one another. */
+import { expect, it } from 'vitest';
+import { policyAuthorsOf } from '../src/policy-author-flags.ts';
+
+const given = { policyIssuer: 'https://token.actions.githubusercontent.com', policyRef: 'refs/heads/main' };
+const workflow = 'acme/access/.github/workflows/access.yml@refs/heads/main';
+
+it('nobody but operators applies where no repository is named', () => {
+  expect(policyAuthorsOf(given)).toBeUndefined();
+});
+
+it('a repository and its workflow are one setting', () => {
+  expect(policyAuthorsOf({ ...given, policyRepository: '7001', policyWorkflow: workflow })).toMatchObject({
+    ...{ repositoryId: 7001, workflow },
+  });
+});
+
+it.each([
+  ['a repository without its workflow', { policyRepository: '7001' }, '--policy-repository needs --policy-workflow'],
+  ['a workflow alone', { policyWorkflow: workflow }, '--policy-workflow means nothing without --policy-repository'],
+  ['an environment alone', { policyEnvironment: 'prod' }, '--policy-environment means nothing'],
+])('%s is refused by the names of the flags', (_, flags, message) => {
+  expect(() => policyAuthorsOf({ ...given, ...flags })).toThrow(message);
+});
