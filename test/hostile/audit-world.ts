@@ -74,7 +74,7 @@ export async function openAuditWorld(): Promise<AuditWorld> {
   const stranger = generateKeyPairSync('ed25519');
   const strange = noteVerifier(key.origin, stranger.publicKey);
   const places = [join(dir, 'kept'), join(dir, 'kept-2')] as const;
-  const sinks = places.map((place) => fileSink(place));
+  const sinks = places.map((place) => fileSink(place, key.verifiers));
   const tls = await writeCertificate(dir);
   const signer = await openSigner(join(dir, 'signing-key.pem'), true);
   const client = new pg.Client({ connectionString: postgres.url });
@@ -190,7 +190,7 @@ async function startOn({ postgres, dir, auditKeyFile, places, tls, signer }: Sta
       attest: async () => {
         throw new MeshpassError('proof_rejected', 'Nobody enrols here.');
       },
-      checkpointSinks: [fileSink(places[1])],
+      checkpointSinks: [fileSink(places[1], (await openAuditKey(auditKeyFile, `https://${HOST}`, false)).verifiers)],
       log: createLog('fatal', { write: () => {} }),
     });
     await broker.close();

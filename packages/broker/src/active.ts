@@ -6,7 +6,7 @@ import { createLosses } from './attest/losses.ts';
 import type { AdmittedLog } from './audit/admit.ts';
 import { createChain } from './audit/chain.ts';
 import type { CheckpointSink } from './audit/checkpoint-sink.ts';
-import { createCheckpoints } from './audit/checkpoints.ts';
+import { createCheckpoints, signFirst } from './audit/checkpoints.ts';
 import { auditContext } from './audit/context.ts';
 import { auditRow, draftEvent } from './audit/event.ts';
 import { createJournal } from './audit/journal.ts';
@@ -108,8 +108,7 @@ export async function startActive(
     ...{ db: store.db, chain, key: auditKey, sinks, before: known.newest?.note, clock },
     onFailure: failed('audit'),
   });
-  // From now on a log that is empty is one from which everything was taken.
-  if (isNew) await checkpoints.sign();
+  if (isNew) await signFirst(checkpoints);
   const ruleOf = namedRules(mesh);
   const journal = createJournal({ store, chain, observe: metrics.batch, onFailure: failed('store') });
   const denies = deniesEnded(config.denyEnded);

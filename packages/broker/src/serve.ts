@@ -114,7 +114,7 @@ export async function serveBroker(config: BrokerConfig, given: BrokerParts): Pro
   });
 
   const sinks = [
-    fileSink(config.auditCheckpointFile ?? join(config.dataDir, 'audit-checkpoint')),
+    fileSink(config.auditCheckpointFile ?? join(config.dataDir, 'audit-checkpoint'), auditKey.verifiers),
     ...(parts.checkpointSinks ?? []),
   ];
   const metrics = createMetrics();

@@ -6,6 +6,9 @@ import { mkdir, open, readFile, rename, stat } from 'node:fs/promises';
 import { hostname } from 'node:os';
 import { dirname } from 'node:path';
 import { MeshpassError } from '@meshpass/identity';
+import { readCheckpoint } from './checkpoint.ts';
+import { baseOf, epochOf } from './epoch.ts';
+import type { NoteVerifier } from './note.ts';
 
 export interface KeptNote {
   readonly note: string;
@@ -40,27 +43,38 @@ export function isOlder(a: Mark, b: Mark): boolean {
 
 const MAX_FILE = 64 * 1024;
 
-/** A file. Replaced as a whole, and durably. */
-export function fileSink(file: string): CheckpointSink {
+/**
+ * A file. Replaced as a whole, and durably; not by an older one than it has, since a broker that was frozen while another took over may
+ * share it. Two that write within the same instant are not kept apart: the store fences those.
+ * @param verifiers whose notes count; what none of them has signed may be replaced
+ */
+export function fileSink(file: string, verifiers: readonly NoteVerifier[]): CheckpointSink {
   const failed = (cause: unknown) =>
     new MeshpassError('store_unavailable', `The audit log's checkpoint file ${file} cannot be read or written.`, {
       cause,
       retryAfter: 2,
     });
+  const read = async (): Promise<KeptNote | undefined> => {
+    try {
+      const { mtime, size } = await stat(file);
+      // Not read to its end: whatever that is, it is no checkpoint.
+      const note = size > MAX_FILE ? 'too large' : await readFile(file, 'utf8');
+      return { note, time: mtime.toISOString() };
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+      throw failed(cause);
+    }
+  };
   return {
     name: `the file ${file}`,
-    read: async () => {
-      try {
-        const { mtime, size } = await stat(file);
-        // Not read to its end: whatever that is, it is no checkpoint.
-        const note = size > MAX_FILE ? 'too large' : await readFile(file, 'utf8');
-        return { note, time: mtime.toISOString() };
-      } catch (cause) {
-        if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
-        throw failed(cause);
-      }
-    },
-    write: async (note) => {
+    read,
+    write: async (note, mark) => {
+      const kept = markOf((await read())?.note ?? '', verifiers);
+      if (kept && isOlder(mark, kept))
+        throw new MeshpassError(
+          'store_unavailable',
+          `A newer checkpoint of the audit log is kept in the file ${file}.`,
+        );
       try {
         await replace(file, note);
       } catch (cause) {
@@ -68,6 +82,13 @@ export function fileSink(file: string): CheckpointSink {
       }
     },
   };
+}
+
+function markOf(note: string, verifiers: readonly NoteVerifier[]): Mark | undefined {
+  const read = readCheckpoint(note, verifiers);
+  if ('problem' in read || read.isCut) return undefined;
+  const epoch = epochOf(baseOf(verifiers), read.origin);
+  return epoch === undefined ? undefined : { epoch, size: read.size };
 }
 
 async function replace(file: string, text: string): Promise<void> {

@@ -3,7 +3,7 @@
  * has them, too, but not each: they let a start go on without reading all rows. Nothing is signed that contradicts what was signed
  * before.
  */
-import { MeshpassError } from '@meshpass/identity';
+import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import type { Clock } from '../instant.ts';
 import type { Db } from '../store/open.ts';
 import type { Chain } from './chain.ts';
@@ -49,22 +49,29 @@ const STORE_EVERY_MS = 60_000;
 export function createCheckpoints(context: CheckpointsContext): Checkpoints {
   let last: SignedCheckpoint | undefined;
   let storedAt = Number.NEGATIVE_INFINITY;
+  let storedSize: number | undefined;
   let turn: Promise<unknown> = Promise.resolve();
   const sign = (stored: boolean) => {
     const signing = turn.then(async () => {
-      last = await signNow(context, last, stored);
-      if (stored) storedAt = context.clock();
+      last = await signNow(context, last, stored ? { storedSize } : undefined);
+      if (stored) [storedAt, storedSize] = [context.clock(), last.size];
       return last;
     });
     turn = signing.catch(() => {});
     return signing;
   };
+  let ticking = 0;
   const tick = async (isLast: boolean) => {
+    // A sink that is slow must not have them pile up: the next one signs what this one would.
+    if (ticking > 0 && !isLast) return;
+    ticking++;
     try {
       await sign(isLast || context.clock() - storedAt >= STORE_EVERY_MS);
       await deletePruned(context.db);
     } catch (thrown) {
       context.onFailure(thrown);
+    } finally {
+      ticking--;
     }
   };
   return {
@@ -81,24 +88,43 @@ export function createCheckpoints(context: CheckpointsContext): Checkpoints {
   };
 }
 
+/**
+ * The one over no rows, before anything is written: from then on a log that is empty is one from which everything was taken.
+ * @throws MeshpassError of the sink or the store that did not take it, to be tried again by the next start
+ */
+export async function signFirst(checkpoints: Pick<Checkpoints, 'sign'>): Promise<void> {
+  try {
+    await checkpoints.sign();
+  } catch (cause) {
+    const { code, message, retryAfter = 2 } = toMeshpassError(cause);
+    throw new MeshpassError(
+      code,
+      `The first checkpoint of the audit log cannot be kept. Nothing was written, and the broker does not serve without it; start it again when its places answer: ${message}`,
+      { cause, retryAfter },
+    );
+  }
+}
+
+/** @param storing given where the store is to have it, too: the size of the last one that it has */
 async function signNow(
   { db, chain, key, sinks, clock }: CheckpointsContext,
   last: SignedCheckpoint | undefined,
-  stored: boolean,
+  storing: { readonly storedSize: number | undefined } | undefined,
 ): Promise<SignedCheckpoint> {
   try {
     const { size, peaks, hash, root } = await chain.snapshot();
     const problem = chain.problem();
     if (problem !== undefined)
       throw new MeshpassError('audit_tampered', `The audit log is not what was written: ${problem}.`);
-    if (last?.size === size) return last;
-    const note = key.sign(formatCheckpoint({ origin: key.origin, size, root, isCut: false }));
-    if (stored)
+    const same = last?.size === size ? last : undefined;
+    const note = same?.note ?? key.sign(formatCheckpoint({ origin: key.origin, size, root, isCut: false }));
+    if (storing && storing.storedSize !== size)
       await db
         .insertInto('audit_checkpoints')
         .values({ size: String(size), hash, peaks: JSON.stringify(peaks), note, time: new Date(clock()) })
         .onConflict((conflict) => conflict.column('size').doNothing())
         .execute();
+    if (same) return same;
     await keep(sinks, note, key, size);
     return { size, note };
   } catch (cause) {

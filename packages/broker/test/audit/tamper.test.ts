@@ -52,7 +52,7 @@ async function openLog(store: Store, dir: string): Promise<Log> {
   const first = await openAuditKey(join(dir, 'audit-key.pem'), 'https://broker.example', true);
   const { restores } = readRestores(await restoreNotes(store.db), first.verifiers);
   const key = inEpoch(first, restores.at(-1)?.epoch ?? 1);
-  const sinks = [fileSink(join(dir, 'audit-checkpoint'))];
+  const sinks = [fileSink(join(dir, 'audit-checkpoint'), key.verifiers)];
   const { all, newest } = await readKnown(sinks, key.verifiers);
   const chain = createChain(store.db, {
     verifiers: key.verifiers,
@@ -227,7 +227,7 @@ describe.each(ENGINES)('the audit log on %s', (kind, there) => {
     );
     // A broker does not start without the file. Who has a copy of the key, too, is found only by what was kept elsewhere.
     rmSync(join(dir, 'audit-checkpoint'));
-    const sinks = [fileSink(join(dir, 'audit-checkpoint'))];
+    const sinks = [fileSink(join(dir, 'audit-checkpoint'), log.key.verifiers)];
     await expect(admitLog(store.db, log.key, sinks)).rejects.toMatchObject({ code: 'audit_checkpoint_missing' });
     const forged = await openLog(store, dir);
     expect(await forged.verify()).toEqual([]);
@@ -350,7 +350,7 @@ describe.each(ENGINES)('the audit log on %s', (kind, there) => {
     await log.checkpoints.sign();
     await tamper(store, 'delete from audit where seq > 4');
     await tamper(store, 'delete from audit_checkpoints');
-    const sinks = [fileSink(join(dir, 'audit-checkpoint'))];
+    const sinks = [fileSink(join(dir, 'audit-checkpoint'), log.key.verifiers)];
     const survey = await surveyRestore(store.db, log.key, await readKnown(sinks, log.key.verifiers));
     const order = { by: 'olga', reason: 'the disk broke' };
     const now = () => START + written * 1000;

@@ -34,7 +34,10 @@ export async function acceptRestoreCommand(options: AcceptRestoreOptions): Promi
   if (!URL.canParse(options.publicUrl)) throw new MeshpassError('usage', '--public-url must be a URL.');
   const key = await openAuditKey(auditKey ?? join(data, 'audit-key.pem'), options.publicUrl, false);
   const map = await checkpointMapOf(options);
-  const sinks = [fileSink(auditCheckpoint ?? join(data, 'audit-checkpoint')), ...(map ? [map.sink] : [])];
+  const sinks = [
+    fileSink(auditCheckpoint ?? join(data, 'audit-checkpoint'), key.verifiers),
+    ...(map ? [map.sink] : []),
+  ];
   const store = await openStore({
     ...{ dataDir: data, databaseUrl },
     onWaiting: () => {
