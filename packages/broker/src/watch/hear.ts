@@ -14,6 +14,7 @@ import type { AuditEvent, CodespaceEvent, MemberEvent } from './audit-events.ts'
 import { type Pace, SHARE } from './pace.ts';
 import type { ReadGithub } from './reader.ts';
 import { end } from './sweep-codespaces.ts';
+import type { Wait } from './timers.ts';
 import { isSettled, type Watched, watched, watchedCodespaces } from './watched.ts';
 
 export interface Hearing {
@@ -34,7 +35,7 @@ export interface HearingOptions {
   readonly organization: () => string | undefined;
   /** Whether the last list of that organization had this user. */
   readonly wasMember: (id: number) => boolean;
-  readonly wait: (ms: number) => Promise<void>;
+  readonly wait: Wait;
   readonly onFailure: (cause: unknown) => void;
 }
 
@@ -48,7 +49,7 @@ const MAX_RECENT = 1_000;
 
 export function createHearing(options: HearingOptions): Hearing {
   const { sessions, organization, wait, onFailure } = options;
-  const pending = new Map<string, ReturnType<typeof restartable>>();
+  const pending = new Map<string, Question>();
   let recent: { readonly event: AuditEvent; readonly at: number }[] = [];
   let stopped = false;
 
@@ -59,24 +60,35 @@ export function createHearing(options: HearingOptions): Hearing {
     return await options.read(...question);
   };
 
-  /**
-   * @param ask says whether that was an answer that settles it
-   * @param pause says whether another event came meanwhile: then all begins again, at once
-   */
-  const follow = async (live: Live, ask: () => Promise<boolean>, pause: (ms: number) => Promise<boolean>) => {
-    for (let step = 0; step < ASK_AFTER_MS.length; step++) {
-      const sinceOpening = sessions.clock() - live.session.openedAt * 1000;
-      const unsettled = isSettled(live.session, sessions.clock()) ? 0 : SETTLE_SECONDS * 1000 - sinceOpening + 1;
-      const again = await pause(Math.max(ASK_AFTER_MS[step]!, unsettled));
-      if (stopped || live.ended) return;
-      if (again) step = -1;
-      if (again || options.pace.pausedFor() > 0) continue;
-      try {
-        if (await ask()) return;
-      } catch (thrown) {
-        // Not worth a line for each event: the sweeps go on.
-        if (!(thrown instanceof Spent)) onFailure(thrown);
+  const follow = async (key: string, live: Live, question: Question) => {
+    try {
+      for (let step = 0; step < ASK_AFTER_MS.length; ) {
+        const sinceOpening = sessions.clock() - live.session.openedAt * 1000;
+        const unsettled = isSettled(live.session, sessions.clock()) ? 0 : SETTLE_SECONDS * 1000 - sinceOpening + 1;
+        await question.pause(Math.max(ASK_AFTER_MS[step]!, unsettled));
+        if (stopped || live.ended) return;
+        if (question.takeRestart()) {
+          step = 0;
+          continue;
+        }
+        // An answer settles nothing that was heard after its question.
+        if (options.pace.pausedFor() === 0 && (await answers(question)) && !question.isRestarted()) return;
+        step = question.takeRestart() ? 0 : step + 1;
       }
+    } finally {
+      // At once, so that no event restarts what is no longer followed.
+      pending.delete(key);
+    }
+  };
+
+  /** @returns whether that was an answer that settles it */
+  const answers = async (question: Question): Promise<boolean> => {
+    try {
+      return await question.ask();
+    } catch (thrown) {
+      // Not worth a line for each event: the sweeps go on.
+      if (!(thrown instanceof Spent)) onFailure(thrown);
+      return false;
     }
   };
 
@@ -90,34 +102,35 @@ export function createHearing(options: HearingOptions): Hearing {
     return true;
   };
 
-  const askMemberships = async (live: Live, event?: MemberEvent): Promise<boolean> => {
+  const askMemberships = async (live: Live, one: string): Promise<boolean> => {
     const trusted = organization()?.toLowerCase();
-    let lost = false;
-    for (const one of organizationsOf(live, trusted))
-      if (event?.organization === undefined || event.organization === one)
-        lost = (await askMember({ ...options, read, trusted }, live, one)) || lost;
-    return lost;
+    return organizationsOf(live, trusted).has(one) && (await askMember({ ...options, read, trusted }, live, one));
   };
 
-  const begin = (kind: 'codespace' | 'member', live: Live, ask: () => Promise<boolean>) => {
-    const key = `${kind} ${live.session.id}`;
+  const begin = (key: string, live: Live, ask: Ask) => {
     const underWay = pending.get(key);
-    if (underWay) return underWay.restart();
+    if (underWay) return underWay.restart(ask);
     if (pending.size >= MAX_PENDING) return;
-    const pauses = restartable(wait);
-    pending.set(key, pauses);
-    follow(live, ask, pauses.pause)
-      .catch(onFailure)
-      .finally(() => pending.delete(key));
+    const question = restartable(ask, wait);
+    pending.set(key, question);
+    follow(key, live, question).catch(onFailure);
+  };
+
+  const beginCodespace = (one: Watched, event?: CodespaceEvent) =>
+    begin(`codespace ${one.live.session.id}`, one.live, () => askCodespace(one, event));
+
+  /** Each organization by itself: what one says settles nothing about another. */
+  const beginMember = (live: Live, event?: MemberEvent) => {
+    for (const one of organizationsOf(live, organization()?.toLowerCase()))
+      if (event?.organization === undefined || event.organization === one)
+        begin(`member ${one} ${live.session.id}`, live, () => askMemberships(live, one));
   };
 
   const attend = (event: AuditEvent, codespaces: readonly Watched[], lives: readonly Live[]) => {
     if (isOfCodespace(event)) {
-      for (const one of codespaces.filter((each) => isMeant(each, event)))
-        begin('codespace', one.live, () => askCodespace(one, event));
+      for (const one of codespaces) if (isMeant(one, event)) beginCodespace(one, event);
     } else {
-      for (const live of lives.filter((each) => isMember(each, event)))
-        begin('member', live, () => askMemberships(live, event));
+      for (const live of lives) if (isMember(live, event)) beginMember(live, event);
     }
   };
 
@@ -139,8 +152,7 @@ export function createHearing(options: HearingOptions): Hearing {
     },
     weigh(evidence) {
       if ('codespaceId' in evidence) {
-        for (const one of watchedCodespaces(sessions.live))
-          if (one.id === evidence.codespaceId) begin('codespace', one.live, () => askCodespace(one));
+        for (const one of watchedCodespaces(sessions.live)) if (one.id === evidence.codespaceId) beginCodespace(one);
         return;
       }
       const { githubUser, teams, organizationRoles = [] } = evidence.attestation;
@@ -150,7 +162,7 @@ export function createHearing(options: HearingOptions): Hearing {
         const held = live.session.attestation;
         if (held.githubUser?.id !== githubUser.id) continue;
         if ([...held.teams, ...(held.organizationRoles ?? [])].every((one) => has.has(one))) continue;
-        begin('member', live, () => askMemberships(live));
+        beginMember(live);
       }
     },
     stop: () => {
@@ -159,16 +171,32 @@ export function createHearing(options: HearingOptions): Hearing {
   };
 }
 
-/** Pauses that `restart` cuts short. */
-function restartable(wait: (ms: number) => Promise<void>) {
-  let restarted = Promise.withResolvers<true>();
+type Ask = () => Promise<boolean>;
+type Question = ReturnType<typeof restartable>;
+
+/** A question that is asked a few times, until an event has it begin again, with what that event says. */
+function restartable(first: Ask, wait: Wait) {
+  let ask = first;
+  let restarted = false;
+  let pausing: AbortController | undefined;
   return {
-    restart: () => restarted.resolve(true),
-    /** @returns whether it was restarted, now or since the pause before */
-    pause: async (ms: number): Promise<boolean> => {
-      const again = await Promise.race([restarted.promise, ms > 0 ? wait(ms).then(() => false) : false]);
-      if (again) restarted = Promise.withResolvers<true>();
-      return again;
+    ask: () => ask(),
+    restart: (next: Ask) => {
+      [ask, restarted] = [next, true];
+      pausing?.abort();
+    },
+    /** Whether it was restarted since that was last taken notice of. */
+    isRestarted: () => restarted,
+    takeRestart: () => {
+      const was = restarted;
+      restarted = false;
+      return was;
+    },
+    /** Cut short by a restart, also by one that came before it. */
+    pause: async (ms: number) => {
+      if (ms <= 0 || restarted) return;
+      pausing = new AbortController();
+      await wait(ms, pausing.signal);
     },
   };
 }

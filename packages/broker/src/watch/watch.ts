@@ -10,6 +10,7 @@ import type { ReadGithub } from './reader.ts';
 import { createCodespaceSweep } from './sweep-codespaces.ts';
 import { createJobSweep } from './sweep-jobs.ts';
 import { createMemberSweep } from './sweep-members.ts';
+import { createTimers, type Wait } from './timers.ts';
 
 export interface WatchOptions {
   readonly read: ReadGithub;
@@ -20,8 +21,8 @@ export interface WatchOptions {
   readonly sweepSeconds: number;
   readonly memberSeconds: number;
   readonly onFailure: (cause: unknown) => void;
-  /** Resolves after so many milliseconds, or when it is stopped. Default: a timer. */
-  readonly wait?: (ms: number) => Promise<void>;
+  /** Default: a timer. */
+  readonly wait?: Wait;
 }
 
 export interface Watch extends Pick<Hearing, 'hear' | 'opened' | 'weigh'> {
@@ -113,28 +114,6 @@ export function startWatching(options: WatchOptions): Watch {
       stopped = true;
       hearing.stop();
       timers.stop();
-    },
-  };
-}
-
-/** Timers that keep no process alive and end together. */
-function createTimers() {
-  const running = new Map<NodeJS.Timeout, () => void>();
-  return {
-    wait: (ms: number) =>
-      new Promise<void>((resolve) => {
-        const timer = setTimeout(() => {
-          running.delete(timer);
-          resolve();
-        }, ms).unref();
-        running.set(timer, resolve);
-      }),
-    stop: () => {
-      for (const [timer, resolve] of running) {
-        clearTimeout(timer);
-        resolve();
-      }
-      running.clear();
     },
   };
 }
