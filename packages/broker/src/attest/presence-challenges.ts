@@ -4,6 +4,7 @@
  */
 import { MeshpassError, type PresenceChallenge } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
+import { groupOf } from '../http/source.ts';
 import type { Clock, Random } from '../instant.ts';
 
 /** What a challenge is bound to. */
@@ -16,7 +17,8 @@ export interface Challenged {
 
 export interface PresenceChallenges {
   /**
-   * @param source whose share of the memory it takes
+   * Takes the place of the Codespace's oldest where it has all that one may have, or its source has.
+   * @param source address whose share of the memory it takes: an IPv4 address, or an IPv6 /64
    * @throws MeshpassError `overloaded`
    */
   readonly issue: (challenged: Challenged, source: string) => PresenceChallenge;
@@ -28,6 +30,8 @@ export interface PresenceChallenges {
 export const CHALLENGE_SECONDS = 60;
 /** Many Codespaces may come from one address of GitHub's. */
 const PER_SOURCE = 512;
+/** Of one Codespace, whose agent answers one at a time: whoever asks for more takes them from itself. */
+const PER_CODESPACE = 8;
 const CAPACITY = 20_000;
 
 interface Entry extends Challenged {
@@ -45,9 +49,14 @@ export function createPresenceChallenges(
   /** By the SHA-256 of the nonce, the oldest first: all live equally long. */
   const entries = new Map<string, Entry>();
   const held = new Map<string, number>();
+  /** Keys of the entries of each Codespace, the oldest first. */
+  const ofCodespace = new Map<number, Set<string>>();
 
-  const drop = (key: string, { source }: Entry) => {
+  const drop = (key: string, { source, codespaceId }: Entry) => {
     entries.delete(key);
+    const others = ofCodespace.get(codespaceId);
+    others?.delete(key);
+    if (others?.size === 0) ofCodespace.delete(codespaceId);
     const left = (held.get(source) ?? 1) - 1;
     if (left > 0) held.set(source, left);
     else held.delete(source);
@@ -60,19 +69,27 @@ export function createPresenceChallenges(
   };
 
   return {
-    issue({ jkt, codespaceId }, source) {
+    issue({ jkt, codespaceId }, address) {
       dropExpired();
+      const source = groupOf(address);
       const mine = held.get(source) ?? 0;
-      if (mine >= perSource || entries.size >= capacity)
+      const own = [...(ofCodespace.get(codespaceId) ?? [])].map((key) => ({ key, entry: entries.get(key)! }));
+      const isFull = mine >= perSource || entries.size >= capacity;
+      // Where all is taken, only in place of one that counts for the same source.
+      const oldest = isFull ? own.find(({ entry }) => entry.source === source) : own[0];
+      if (isFull && !oldest)
         throw new MeshpassError('overloaded', 'Too many Codespaces are being asked for their presence; try again.', {
           retryAfter: 5,
           detail: { challenges: entries.size, ofSource: mine },
         });
+      if (oldest && (isFull || own.length >= PER_CODESPACE)) drop(oldest.key, oldest.entry);
       const nonce = random(32).toString('base64url');
       const path = `/${random(32).toString('base64url')}`;
       const expiresAt = clock() + CHALLENGE_SECONDS * 1000;
-      entries.set(sha256Hex(nonce), { jkt, codespaceId, path, source, expiresAt });
-      held.set(source, mine + 1);
+      const key = sha256Hex(nonce);
+      entries.set(key, { jkt, codespaceId, path, source, expiresAt });
+      held.set(source, (held.get(source) ?? 0) + 1);
+      ofCodespace.set(codespaceId, (ofCodespace.get(codespaceId) ?? new Set()).add(key));
       return { nonce, path, expires_in: CHALLENGE_SECONDS };
     },
     take(nonce, { jkt, codespaceId }) {
