@@ -8,6 +8,7 @@ import { SESSION_TOKEN_TYPE } from '@meshpass/identity';
 import { afterEach, describe, expect, it, vi } from 'vitest';
 import { createConnections } from '../src/http/connections.ts';
 import { groupOf } from '../src/http/source.ts';
+import { createWorld } from './attest/world.ts';
 import {
   asSession,
   dpop,
@@ -23,6 +24,7 @@ import {
   session,
   startRig,
 } from './rig/broker.ts';
+import { present } from './rig/github.ts';
 import { grant } from './rig/mesh.ts';
 
 const STRANGER = '127.0.0.2';
@@ -160,6 +162,45 @@ describe('a source of more connections than one may have', () => {
     release();
     expect((await Promise.all([...slow, other])).map(({ status }) => status)).toEqual([200, 200, 200]);
   }, 30_000);
+});
+
+describe('invented tokens of Codespaces without end', () => {
+  it('take no places: GitHub may be slow, and the neighbours enrol', async () => {
+    const world = await createWorld();
+    ends.push(() => world.close());
+    const attest = world.attest({
+      presence: 'off',
+      beforeGithub: () => new Promise((resolve) => setTimeout(resolve, 400)),
+    });
+    const rig = await startRig({ parts: () => ({ attest }) });
+    ends.push(() => rig.stop());
+    rig.mesh.setAccess([grant('dev')]);
+    const space = await world.github.admin.createCodespace({ owner: 'bob', repository: 'acme/orders' });
+    await world.github.admin.forgetCalls();
+    const codes = new Set<string>();
+    let isOver = false;
+    const flood = [1, 2, 3, 4].map((host) => {
+      const stranger = from(rig, `127.0.2.${host}`);
+      return Promise.all(
+        Array.from({ length: 40 }, async (_, line) => {
+          for (let n = 0; !isOver; n++) {
+            const token = `ghu_${host}x${line}x${n}`;
+            codes.add((await present(stranger, { token, name: 'any' })).json.error_code);
+          }
+        }),
+      );
+    });
+    await vi.waitFor(() => expect(codes).toContain('too_many_attempts'), { timeout: 10_000 });
+    for (let n = 0; n < 5; n++) {
+      const answer = await present(from(rig, NEIGHBOUR), space);
+      expect(answer.status, answer.text).toBe(200);
+    }
+    isOver = true;
+    await Promise.all(flood);
+    expect([...codes].sort()).toEqual(['proof_rejected', 'too_many_attempts']);
+    const asked = (await world.github.admin.calls()).filter((call) => call === 'GET /user');
+    expect(asked.length).toBeLessThan(110);
+  }, 60_000);
 });
 
 describe('a body that is too slow', () => {

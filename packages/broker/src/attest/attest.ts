@@ -6,8 +6,9 @@ import { whatToAsk } from './confirmed.ts';
 import { attestCodespace, type CodespaceOptions } from './github-codespace.ts';
 import { attestOidc, type OidcOptions } from './oidc.ts';
 import type { Presenter } from './presence.ts';
+import { createTokenAttempts } from './token-attempts.ts';
 
-/** @throws MeshpassError `proof_*`, `workspace_*`, `presence_*`, `issuer_unavailable`, `issuer_rate_limited`, `overloaded` */
+/** @throws MeshpassError `proof_*`, `workspace_*`, `presence_*`, `too_many_attempts`, `issuer_unavailable`, `issuer_rate_limited`, `overloaded` */
 export type Attest = (proof: Proof, presenter: Presenter) => Promise<Attested>;
 
 export interface AttestOptions {
@@ -18,13 +19,14 @@ export interface AttestOptions {
 }
 
 export function createAttest(options: AttestOptions): Attest {
+  const codespaces = { ...options.codespaces, attempts: createTokenAttempts(options.codespaces.api.clock) };
   return async (proof, presenter) => {
     const access = options.access();
     switch (proof.type) {
       case 'oidc':
         return await attestOidc(proof, access.trust.issuers, whatToAsk(access), options.oidc);
       case 'github-codespace':
-        return await attestCodespace(proof, presenter, access.trust, whatToAsk(access), options.codespaces);
+        return await attestCodespace(proof, presenter, access.trust, whatToAsk(access), codespaces);
     }
   };
 }

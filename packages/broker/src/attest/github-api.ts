@@ -17,6 +17,8 @@ export const MAX_PAGE_BYTES = 4 * 1024 * 1024;
 
 const WHO = 'GitHub';
 const VERSION = '2022-11-28';
+/** The second after many wrong credentials (403, "Maximum number of login attempts exceeded"). */
+const LIMITED = /rate limit|login attempts/i;
 /** Where GitHub names no time. */
 const RETRY_SECONDS = 60;
 
@@ -83,7 +85,7 @@ function refuseWhenLimited(answer: Answer, now: number): void {
   const retryAfter = Number(answer.headers.get('retry-after') ?? Number.NaN);
   const reset = Number(answer.headers.get('x-ratelimit-reset') ?? Number.NaN) - now / 1000;
   const spent = answer.headers.get('x-ratelimit-remaining') === '0';
-  const limited = answer.status === 429 || spent || retryAfter > 0 || /rate limit/i.test(messageOf(answer));
+  const limited = answer.status === 429 || spent || retryAfter > 0 || LIMITED.test(messageOf(answer));
   if (!limited) return;
   const wait = retryAfter > 0 ? retryAfter : spent && reset > 0 ? reset : RETRY_SECONDS;
   throw new MeshpassError(

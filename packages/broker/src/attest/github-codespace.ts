@@ -12,6 +12,7 @@ import { type Asked, confirmed, type Memberships } from './confirmed.ts';
 import { askGithub, type GithubApiOptions, messageOf, pathPart, readGithub, requestId } from './github-api.ts';
 import type { GithubApp } from './github-app.ts';
 import type { Presence, Presenter } from './presence.ts';
+import type { TokenAttempts } from './token-attempts.ts';
 import { refuseOtherKinds } from './token-kind.ts';
 
 export interface CodespaceOptions {
@@ -49,14 +50,14 @@ const TOKEN = /^[\x21-\x7e]{1,2048}$/;
  * @param trust of the access file in force
  * @param asked what the access file mentions
  * @throws MeshpassError `proof_malformed`, `proof_token_kind`, `proof_rejected`, `proof_prebuild`, `workspace_*`, `presence_*`,
- *   `issuer_unavailable`, `issuer_rate_limited`, `overloaded`
+ *   `too_many_attempts`, `issuer_unavailable`, `issuer_rate_limited`, `overloaded`
  */
 export async function attestCodespace(
   proof: CodespaceProof,
   presenter: Presenter,
   trust: Trust,
   asked: Asked,
-  options: CodespaceOptions,
+  options: CodespaceOptions & { readonly attempts: TokenAttempts },
 ): Promise<Attested> {
   if (!trust.codespaces) {
     throw new MeshpassError(
@@ -69,11 +70,13 @@ export async function attestCodespace(
     throw new MeshpassError('proof_malformed', 'GITHUB_TOKEN or CODESPACE_NAME is not of the form that GitHub gives.');
   }
   refuseOtherKinds(proof.token);
-  const [userAnswer, codespaceAnswer] = await Promise.all([
+  const { attempts } = options;
+  // Alone at first: a token that GitHub does not know costs one question.
+  const userAnswer = await attempts.ask(proof.token, presenter.source, () =>
     askGithub('/user', proof.token, options.api),
-    askGithub(`/user/codespaces/${name}`, proof.token, options.api),
-  ]);
+  );
   refuseStranger(userAnswer);
+  const codespaceAnswer = await askGithub(`/user/codespaces/${name}`, proof.token, options.api);
   const user = readGithub(User, userAnswer);
   const { organization } = trust.codespaces;
   const codespace = await findCodespace(codespaceAnswer, proof, user, organization, options.app);
@@ -98,7 +101,9 @@ export async function attestCodespace(
   const known = whatIsKnown(proof, user, codespace);
   presenter.identified?.(known);
   const presence = await options.presence.show({ codespace, token: proof.token, presenter });
-  return { attestation: { ...known, ...(await confirmed(user, asked, options.app)) }, presence };
+  const memberships = await confirmed(user, asked, options.app);
+  attempts.attested(presenter.source);
+  return { attestation: { ...known, ...memberships }, presence };
 }
 
 /** 403 on `GET /user` is a token of nobody, as a workflow or an installation has, and with it a prebuild. */

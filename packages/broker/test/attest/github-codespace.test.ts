@@ -8,11 +8,13 @@ import { plainHttpIssuersOnlyInALab } from '../../src/attest/ask.ts';
 import type { Attest } from '../../src/attest/attest.ts';
 import { attestCodespace } from '../../src/attest/github-codespace.ts';
 import type { Presence } from '../../src/attest/presence.ts';
+import { createTokenAttempts } from '../../src/attest/token-attempts.ts';
 import { createWorld, presentCodespace, refusal, type World, type WorldOptions } from './world.ts';
 
 const NOTHING = { teams: [], roles: [] };
 const PRESENTER = { jkt: 'unused', source: '192.0.2.1' };
 const presence: Presence = { show: async () => 'not_asked' };
+const attempts = createTokenAttempts(Date.now);
 
 let world: World;
 let alice: StartedCodespace;
@@ -197,7 +199,7 @@ describe('is refused', () => {
     });
     await new Promise<void>((resolve) => mixed.listen(0, '127.0.0.1', resolve));
     const api = { ...how, url: `http://127.0.0.1:${(mixed.address() as AddressInfo).port}` };
-    const attempt = attestCodespace(proofOf(bob), PRESENTER, trust, NOTHING, { api, presence });
+    const attempt = attestCodespace(proofOf(bob), PRESENTER, trust, NOTHING, { api, presence, attempts });
     expect((await refusal(attempt)).code).toBe('workspace_not_owned');
     mixed.close();
     mixed.closeAllConnections();
@@ -248,7 +250,7 @@ describe('is refused', () => {
 
   test('every Codespace where the access file trusts none', async () => {
     const attempt = attestCodespace(proofOf(alice), PRESENTER, { issuers: [], audiences: [] }, NOTHING, {
-      ...{ api: { ...how, url: world.github.url }, presence },
+      ...{ api: { ...how, url: world.github.url }, presence, attempts },
     });
     expect((await refusal(attempt)).code).toBe('workspace_not_trusted');
   });

@@ -32,6 +32,8 @@ export interface WorldOptions {
   /** Port of loopback where forwarded ports are looked for, in place of the stand-in's. */
   readonly forwardingPort?: number;
   readonly timeoutMs?: number;
+  /** What each question to GitHub waits for. */
+  readonly beforeGithub?: () => Promise<unknown>;
   readonly clock?: () => number;
   readonly coolDownMs?: number;
   readonly organization?: string;
@@ -61,7 +63,12 @@ ${who.map((entry) => `      - ${entry}\n`).join('')}    to: [{service: orders.sh
       { dangerouslyAllowPlainHttpIssuers: true },
     );
     const how: AskOptions & { clock: () => number } = { fetch, timeoutMs, clock, [plainHttpIssuersOnlyInALab]: true };
-    const api = { ...how, url: github.url };
+    const { beforeGithub = async () => {} } = options;
+    const slowly: typeof fetch = async (...asked) => {
+      await beforeGithub();
+      return await fetch(...asked);
+    };
+    const api = { ...how, url: github.url, fetch: slowly };
     const losses = createLosses(clock);
     const app = options.withoutApp
       ? undefined
