@@ -57,6 +57,20 @@ describe('POST /token with a proof', () => {
     refused(answer, 403, 'invalid_request', 'access_none');
   });
 
+  it('refuses a subject of more grants than an agent takes in an answer', async () => {
+    const grants = Array.from({ length: 33 }, (_, n) => grant(`many-${n}`, ['idp:alice']));
+    rig.mesh.setAccess(grants);
+    const answer = await enrol(rig, 'alice');
+    rig.mesh.setAccess(grants.slice(1));
+    const fewer = await enrol(rig, 'alice');
+    rig.mesh.setAccess([grant('payments-dev', ['idp:alice', 'idp:renamed'])]);
+    refused(answer, 403, 'invalid_request', 'access_none');
+    expect(answer.json.error_description).toMatch(
+      /^33 grants .* apply to you, and a session has 32 at most; ask its owners/,
+    );
+    expect(SessionResponse.parse(fewer.json).session.grants).toHaveLength(32);
+  });
+
   it('refuses a proof that was used before, also of two at the same time', async () => {
     const proof = await rig.idp.prove('alice');
     const answers = await Promise.all([1, 2, 3].map(() => enrol(rig, 'alice', newKey(), proof)));

@@ -24,7 +24,9 @@ const word = (longest: number) =>
     .max(longest)
     .regex(/^[A-Za-z0-9_.:-]+$/);
 const grant = z.string().refine(isDnsLabel, 'is not the name of a grant');
-const grants = z.array(grant).max(32);
+/** Grants of one session: the broker opens none that has more. */
+export const MAX_GRANTS = 32;
+const grants = z.array(grant).max(MAX_GRANTS);
 const spiffeId = z
   .string()
   .max(600)
@@ -45,6 +47,12 @@ const outsideHost = z
   .max(253)
   .regex(/^[A-Za-z0-9](?:[A-Za-z0-9.:-]*[A-Za-z0-9])?$/);
 
+/** Operations of one service that are told, and ServiceAccounts behind it: an access file that needs more is refused. */
+export const MAX_ALLOWED = 500;
+/** Characters. */
+export const MAX_ALLOWED_TEXT = 4_096;
+export const MAX_PEERS = 100;
+
 /** A service that a session may reach, under one of its grants. */
 export const ReachableService = z.object({
   grant,
@@ -59,9 +67,9 @@ export const ReachableService = z.object({
    * Granted operations (`GET /orders/*`, `POST /refunds (with department finance)`, `but not GET /orders/internal/*`); absent
    * where the whole port is granted. For people: the sidecar decides.
    */
-  allow: z.array(text(4_096)).max(500).optional(),
+  allow: z.array(text(MAX_ALLOWED_TEXT)).max(MAX_ALLOWED).optional(),
   /** SPIFFE ids that the workload may present; the agent accepts no other. Empty: no workload runs now. */
-  spiffe_ids: z.array(spiffeId).max(100),
+  spiffe_ids: z.array(spiffeId).max(MAX_PEERS),
 });
 export type ReachableService = z.infer<typeof ReachableService>;
 
@@ -125,7 +133,7 @@ export const CertificateRequest = z.object({
   certificates: z
     .array(z.object({ grant: z.string().min(1).max(63), csr: z.string().min(1).max(65_536) }))
     .min(1)
-    .max(32),
+    .max(MAX_GRANTS),
 });
 export type CertificateRequest = z.infer<typeof CertificateRequest>;
 
@@ -141,7 +149,7 @@ export const CertificateResponse = z.object({
         not_after: unixSeconds,
       }),
     )
-    .max(32),
+    .max(MAX_GRANTS),
   roots,
 });
 export type CertificateResponse = z.infer<typeof CertificateResponse>;

@@ -1,8 +1,8 @@
 /** What a session may reach, as the agent is told. */
 import { formatSpiffe, type ReachableService } from '@meshpass/identity';
-import type { Access, ClaimValues, GrantTarget, Mesh } from './model.ts';
-import { formatOperation } from './pattern.ts';
-import { type ResolvedTarget, resolveAccess } from './resolve.ts';
+import { describeAllowed } from './describe-allowed.ts';
+import type { Access, Mesh } from './model.ts';
+import { accountsOf, type ResolvedTarget, resolveAccess } from './resolve.ts';
 
 /**
  * The services of some grants, in the order of the file. What the mesh does not have (any more) is left out.
@@ -23,7 +23,7 @@ export function namespacesGranted(access: Access, mesh: Mesh): readonly string[]
 
 function toReachable(grant: string, { target, service, port, host }: ResolvedTarget, mesh: Mesh): ReachableService[] {
   if (port.protocol === 'undeclared') return [];
-  const accounts = [...new Set(service.workloads.map(({ serviceAccount }) => serviceAccount))].sort();
+  const accounts = accountsOf(service);
   return [
     {
       grant,
@@ -37,24 +37,4 @@ function toReachable(grant: string, { target, service, port, host }: ResolvedTar
       ),
     },
   ];
-}
-
-/** In words, for the developer: the sidecar decides. */
-function describeAllowed({ allow, deny, require }: GrantTarget): { allow?: string[] } {
-  if (!allow && !deny && !require) return {};
-  const operations = allow?.map((operation) => `${formatOperation(operation)}${demanded(operation.require)}`);
-  const every = demanded(require);
-  return {
-    allow: [
-      ...(operations ?? ['* /*']).map((operation) => `${operation}${every}`),
-      ...(deny ?? []).map((operation) => `but not ${formatOperation(operation)}`),
-    ],
-  };
-}
-
-/** ` (with department finance or audit)`. */
-function demanded(require: ClaimValues | undefined): string {
-  return Object.entries(require ?? {})
-    .map(([name, values]) => ` (with ${name} ${values.join(' or ')})`)
-    .join('');
 }

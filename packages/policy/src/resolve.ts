@@ -1,5 +1,6 @@
 /** The access file laid over the mesh: every granted port found, or said why it cannot be granted. */
-import { formatSni, grantNamespace } from '@meshpass/identity';
+import { formatSni, grantNamespace, MAX_ALLOWED, MAX_ALLOWED_TEXT, MAX_PEERS } from '@meshpass/identity';
+import { describeAllowed } from './describe-allowed.ts';
 import { didYouMean } from './did-you-mean.ts';
 import type { Access, Grant, GrantTarget, Mesh, MeshService, Place } from './model.ts';
 import type { AccessFileProblem } from './problem.ts';
@@ -183,8 +184,29 @@ function fitPort(
     // A policy with an empty selector would govern the whole namespace.
     return invalid(place, `${name} selects no pods by label, so no policy can be bound to them`);
   }
+  const untold = beyondTelling(target, service);
+  if (untold !== undefined) return invalid(place, `${name} ${untold}`);
   const host = `${service.name}.${service.namespace}.svc.${mesh.clusterDomain}`;
   return { target, service, port, host, sni: formatSni({ host, port: port.port }) };
+}
+
+/** An agent refuses a whole answer that has more than these bounds; so such a target is refused before it can be in one. */
+function beyondTelling(target: GrantTarget, service: MeshService): string | undefined {
+  const accounts = accountsOf(service).length;
+  if (accounts > MAX_PEERS)
+    return `runs under ${accounts} ServiceAccounts, and an agent accepts ${MAX_PEERS} for a service at most: grant a Service that selects fewer`;
+  const { allow = [] } = describeAllowed(target);
+  if (allow.length > MAX_ALLOWED)
+    return `is granted by ${allow.length} operations, of which an agent is told ${MAX_ALLOWED} at most: use patterns, or split the entry into several grants`;
+  const longest = Math.max(0, ...allow.map(({ length }) => length));
+  if (longest > MAX_ALLOWED_TEXT)
+    return `has an operation that takes ${longest} characters with its claims, and ${MAX_ALLOWED_TEXT} are told at most: require fewer values`;
+  return undefined;
+}
+
+/** ServiceAccounts of the workloads behind a Service, sorted. */
+export function accountsOf({ workloads }: Pick<MeshService, 'workloads'>): readonly string[] {
+  return [...new Set(workloads.map(({ serviceAccount }) => serviceAccount))].sort();
 }
 
 function findPort(service: MeshService, wanted: number | string): MeshPort | undefined {

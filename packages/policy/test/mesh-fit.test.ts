@@ -56,6 +56,22 @@ describe('checkMesh', () => {
       /is TCP.*leave "allow" out/,
     ],
     [
+      'a service of more ServiceAccounts than an agent takes in an answer',
+      '{service: orders.shop, port: 8080}',
+      service({
+        workloads: Array.from({ length: 101 }, (_, n) => ({ labels: { app: 'orders' }, serviceAccount: `o-${n}` })),
+      }),
+      'access_file_invalid',
+      /:10:10 orders\.shop runs under 101 ServiceAccounts, and an agent accepts 100/,
+    ],
+    [
+      'claims that are too long to be told',
+      `{service: orders.shop, port: 8080, allow: [GET /], require: {department: [${Array.from({ length: 40 }, (_, n) => `"${'d'.repeat(110)}${n}"`).join(', ')}]}}`,
+      MESH,
+      'access_file_invalid',
+      /:10:10 orders\.shop has an operation that takes \d+ characters with its claims, and 4096 are told/,
+    ],
+    [
       'istiod',
       '{service: istiod.istio-system, port: 15012}',
       service({ name: 'istiod', namespace: 'istio-system' }),
@@ -172,4 +188,16 @@ describe('reachableServices', () => {
     const idle = { ...MESH, services: [{ ...LEDGER, workloads: [] }] };
     expect(reachableServices(access, idle, ['payments-dev'])[0]?.spiffe_ids).toEqual([]);
   });
+});
+
+it('refuses more operations of one port than an agent is told', () => {
+  const access = parseAccess(fileWith({ to: '[{service: orders.shop, port: 8080, allow: [GET /]}]' }), 'access.yaml');
+  const [dev] = access.grants;
+  const [target] = dev!.to;
+  const many = (count: number) => ({
+    ...access,
+    grants: [{ ...dev!, to: [{ ...target!, allow: Array.from({ length: count }, () => target!.allow![0]!) }] }],
+  });
+  expect(() => checkMesh(many(501), MESH)).toThrow(/^access\.yaml:10:10 orders\.shop is granted by 501 operations/);
+  expect(() => checkMesh(many(500), MESH)).not.toThrow();
 });

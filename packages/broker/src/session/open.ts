@@ -1,5 +1,12 @@
 /** From an attestation to a live session: decide, write, and only then exist. */
-import { type Attestation, formatSpiffe, grantNamespace, MeshpassError, serviceAccountName } from '@meshpass/identity';
+import {
+  type Attestation,
+  formatSpiffe,
+  grantNamespace,
+  MAX_GRANTS,
+  MeshpassError,
+  serviceAccountName,
+} from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { Fact } from '../attest/losses.ts';
 import type { Commit } from '../audit/audited.ts';
@@ -107,6 +114,12 @@ function decide(context: OpenContext, request: OpenRequest, token: string, draft
     throw new MeshpassError('access_none', 'No grant of the access file applies to you; ask its owners.', {
       detail: { reason: decision.refusals.join('; ') },
     });
+  if (decision.grants.length > MAX_GRANTS)
+    throw new MeshpassError(
+      'access_none',
+      `${decision.grants.length} grants of the access file apply to you, and a session has ${MAX_GRANTS} at most; ask its owners for fewer.`,
+      { detail: { reason: decision.grants.map(({ grant }) => grant.name).join(', ') } },
+    );
   const id = context.random(12).toString('hex');
   const grants = decision.grants.map(({ grant, until = Number.POSITIVE_INFINITY }) => ({
     name: grant.name,
