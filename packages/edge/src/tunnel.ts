@@ -97,11 +97,6 @@ export class Tunnel {
     this.cut();
   }
 
-  /** Not one byte has come. */
-  get silent(): boolean {
-    return this.raw.bytesRead === 0;
-  }
-
   /** Ends a connection without a session to make room. */
   evict(reason: string): void {
     // One that has been refused already is only reading its answer.

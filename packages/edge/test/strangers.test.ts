@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
 import { groupOf, sourceOf } from '../src/source.ts';
+import { createStrangers } from '../src/strangers.ts';
 import { createTurns } from '../src/turns.ts';
 import { svid } from './mesh-ca.ts';
 import { ALICE, buildRoad, captureHello, connectHead, ORDERS, type Road, say } from './road.ts';
@@ -51,17 +52,19 @@ test('1,100 silent connections of a shared address do not keep their neighbour o
   expect(decisions.filter(({ code }) => code === 'tunnel_limit').length).toBeGreaterThan(0);
 });
 
-test('a silent one goes before one that has begun its handshake, though it is younger', async () => {
-  const { edge } = await aliceOnTheRoad({ strangersPerSource: 4 });
-  const begun = await idle(2, '127.0.0.1', true);
-  const silent = await idle(2);
-  await idle(2);
-  await expect.poll(() => silent.map((socket) => socket.destroyed)).toEqual([true, true]);
-  expect(begun.map((socket) => socket.destroyed)).toEqual([false, false]);
-  expect(edge.stats()).toMatchObject({ evicted: 2, connections: 4 });
+test('connections that have spoken do not keep their places from a newcomer that has not yet', async () => {
+  const { alice, edge, outer } = await aliceOnTheRoad({ strangersPerSource: 4 });
+  const flood = await idle(3, '127.0.0.1', true);
+  const [newcomer] = await idle(1);
+  flood.push(...(await idle(3, '127.0.0.1', true)));
+  await expect.poll(() => flood.map((socket) => socket.destroyed)).toEqual([true, true, true, false, false, false]);
+  expect(newcomer!.destroyed).toBe(false);
+  expect(edge.stats()).toMatchObject({ evicted: 3, connections: 4 });
+  expect(await say(await outer(alice), connectHead(ORDERS))).toBe('HTTP/1.1 200 OK\r\n\r\n');
+  await expect.poll(() => newcomer!.destroyed).toBe(true);
 });
 
-test('where nobody is silent, the oldest goes: a newcomer is never refused', async () => {
+test('the oldest goes: a newcomer is never refused', async () => {
   const { alice, edge, outer } = await aliceOnTheRoad({ strangersPerSource: 2 });
   const begun = await idle(2, '127.0.0.1', true);
   expect(await say(await outer(alice), connectHead(ORDERS))).toBe('HTTP/1.1 200 OK\r\n\r\n');
@@ -86,6 +89,35 @@ test('over all sources the most crowded one makes room', async () => {
   await expect.poll(() => many.map((socket) => socket.destroyed)).toEqual([true, true, false, false]);
   expect(few.map((socket) => socket.destroyed)).toEqual([false, false]);
   expect(edge.stats()).toMatchObject({ evicted: 2, strangers: 6 });
+});
+
+test('the most crowded network is known while others come and go', () => {
+  const ended: string[] = [];
+  const strangers = createStrangers({ strangers: 6, strangersPerSource: 10 });
+  const enter = (source: string, name: string) => {
+    const stranger = { source, evict: () => ended.push(name) };
+    strangers.enter(stranger);
+    return stranger;
+  };
+  const [a1] = ['a1', 'a2', 'a3'].map((name) => enter('192.0.2.1', name));
+  for (const name of ['b1', 'b2']) enter('192.0.2.2', name);
+  const c1 = enter('2001:db8:1:1::/64', 'c1');
+  strangers.leave(a1!);
+  strangers.leave(a1!);
+  enter('2001:db8:1:2::/64', 'c2');
+  enter('2001:db8:1:3::/64', 'c3');
+  expect(ended).toEqual(['b1']);
+  enter('2001:db8:1:4::/64', 'c4');
+  expect(ended).toEqual(['b1', 'c1']);
+  strangers.leave(c1);
+  expect(strangers.size).toBe(6);
+  // Networks that hold as many as each other: whichever has held so many the longest.
+  enter('192.0.2.3', 'd1');
+  enter('192.0.2.4', 'e1');
+  enter('192.0.2.5', 'f1');
+  enter('192.0.2.6', 'g1');
+  expect(ended.slice(2)).toEqual(['c2', 'a2', 'c3', 'b2']);
+  expect(strangers).toMatchObject({ size: 6, evicted: 6 });
 });
 
 test('an IPv6 /64 is one source, and a /48 one network', () => {
