@@ -113,7 +113,7 @@ export async function startActive(
   const journal = createJournal({ store, chain, observe: metrics.batch, onFailure: failed('store') });
   const denies = deniesEnded(config.denyEnded);
   const { losses = createLosses(clock) } = parts;
-  await keepLosses(store, losses, failed('store'));
+  const keptLosses = await keepLosses(store, losses, failed('store'));
   const restored = await restore(store, clock, config, denies);
   for (const one of restored.sessions) live.add(one);
   const leases = createLeases({ store, live, clock, terms: config, onFailure: failed('store') });
@@ -267,6 +267,7 @@ export async function startActive(
     await leases.stop();
     await stopCheckpoints();
     await operator.stop(1_000);
+    await keptLosses.stop();
     await store.close();
     log.info('stopped');
   };
@@ -274,6 +275,7 @@ export async function startActive(
   const cease = async () => {
     log.fatal({ epoch: store.epoch }, 'another broker has taken over: this one serves nobody any more, and ends');
     await stopServing(0);
+    await keptLosses.stop();
     return superseded();
   };
   let stopped: Promise<void> | undefined;

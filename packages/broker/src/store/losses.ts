@@ -1,4 +1,5 @@
 /** What was lost is kept in the store, so that the broker after this one believes no server of GitHub's that does not know it yet. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { sql } from 'kysely';
 import { type KeptLoss, LOSS_SECONDS, type Losses } from '../attest/losses.ts';
 import { timestamp } from '../instant.ts';
@@ -6,33 +7,57 @@ import type { Store } from './open.ts';
 
 const RETRY_MS = 1_000;
 
+export interface KeptLosses {
+  /** Writes what is not in the store yet, in one try more where the store is away, and then nothing any more. */
+  readonly stop: () => Promise<void>;
+}
+
 /** Takes over what is in the store, and writes there what is learnt from now on; a store that is away gets it when it is back. */
-export async function keepLosses(store: Store, losses: Losses, onFailure: (cause: unknown) => void): Promise<void> {
+export async function keepLosses(
+  store: Store,
+  losses: Losses,
+  onFailure: (cause: unknown) => void,
+): Promise<KeptLosses> {
   const rows = await store.db.selectFrom('losses').selectAll().execute();
   losses.recall(rows.map(({ fact, learnt_at }) => ({ fact, at: Math.floor(learnt_at.getTime() / 1000) })));
   // A process that does not know whether it is the active one may have missed what another has learnt.
   store.onHoldsAgain(losses.doubtAll);
   let waiting = new Map<string, KeptLoss>();
-  let isWriting = false;
+  let writing: Promise<void> | undefined;
+  const stopping = new AbortController();
   const write = async () => {
-    isWriting = true;
     while (waiting.size > 0) {
       const batch = waiting;
       waiting = new Map();
+      const isLastTry = stopping.signal.aborted;
       try {
         await insert(store, [...batch.values()]);
       } catch (thrown) {
         onFailure(thrown);
+        if (isLastTry) break;
         waiting = new Map([...batch, ...waiting]);
-        await new Promise((resolve) => setTimeout(resolve, RETRY_MS).unref());
+        await pause(stopping.signal);
       }
     }
-    isWriting = false;
+    // In the same turn as the last look: what comes now begins anew.
+    writing = undefined;
   };
   losses.onLoss((loss) => {
+    if (stopping.signal.aborted) return;
     waiting.set(loss.fact, loss);
-    if (!isWriting) void write();
+    writing ??= write();
   });
+  return {
+    stop: async () => {
+      stopping.abort();
+      await writing;
+    },
+  };
+}
+
+/** Until the next try; cut short when it is the last. */
+function pause(signal: AbortSignal): Promise<void> {
+  return sleep(RETRY_MS, undefined, { ref: false, signal }).catch(() => {});
 }
 
 async function insert(store: Store, losses: readonly KeptLoss[]): Promise<void> {
