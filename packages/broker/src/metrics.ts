@@ -76,7 +76,7 @@ export function createMetrics(): Metrics {
   });
   const metered = new Counter({
     name: 'meshpass_refusals_metered_total',
-    help: 'Refusals of strangers that are summed up in the audit log',
+    help: 'Refusals without a session that are summed up in the audit log',
     labelNames: ['action', 'code'],
     registers,
   });

@@ -1,7 +1,7 @@
 /**
  * One decision, one row, whichever way the request leaves. The row of an allowed decision is written in the transaction
- * that makes it true; the row of a refusal is durable before the refusal is answered. Refusals of strangers beyond what each
- * source may write are counted instead (meter.ts).
+ * that makes it true; the row of a refusal is durable before the refusal is answered. Refusals of those who hold no session, beyond
+ * what each source may write, are counted instead (meter.ts).
  */
 import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { groupOf } from '../http/source.ts';
@@ -15,7 +15,7 @@ export interface AuditContext {
   readonly clock: Clock;
   /** Grants, by name, each with the place that gives it. */
   readonly ruleOf?: (grants: string) => string | undefined;
-  /** Bounds the rows of refused strangers; absent: each has its own. */
+  /** Bounds the rows of those who are refused without a session; absent: each has its own. */
   readonly meter?: Pick<Meter, 'admit'>;
   /** Told once a decision: for metrics and log. */
   readonly observe: (draft: Draft, outcome: 'allowed' | 'refused', error?: MeshpassError) => void;
@@ -43,7 +43,7 @@ export async function audited<T>(context: AuditContext, draft: Draft, act: (comm
     const error = toMeshpassError(thrown);
     if (committed) throw error;
     draft.metered =
-      isStranger(draft) && context.meter?.admit(draft, error.code, groupOf(draft.source ?? 'unknown')) === false;
+      isMetered(draft) && context.meter?.admit(draft, error.code, groupOf(draft.source ?? 'unknown')) === false;
     context.observe(draft, 'refused', error);
     if (draft.metered) throw error;
     const reason = typeof error.detail.reason === 'string' ? `${error.message} ${error.detail.reason}` : error.message;
@@ -54,9 +54,12 @@ export async function audited<T>(context: AuditContext, draft: Draft, act: (comm
   }
 }
 
-/** Nothing that was proven says who it is: neither a session, nor a subject that its issuer confirmed, nor a token of ours. */
-function isStranger({ known, sessionId, subject }: Draft): boolean {
-  return !known && sessionId === undefined && subject === undefined;
+/**
+ * Nothing that was proven says who it is: neither a session, nor a subject that its issuer confirmed, nor a token of ours. Who asks
+ * for a session and gets none is as good as that: issuers confirm anybody, GitHub Actions every job in the world.
+ */
+function isMetered({ action, known, sessionId, subject }: Draft): boolean {
+  return action === 'session.open' || (!known && sessionId === undefined && subject === undefined);
 }
 
 function learnRule({ ruleOf }: AuditContext, draft: Draft): void {

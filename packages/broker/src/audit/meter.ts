@@ -1,6 +1,7 @@
 /**
  * Refusals of strangers, metered: whoever reaches the broker can be refused as fast as they send, and must not fill the audit log
- * by it. Each source has some rows of its own, and all strangers together have; what goes beyond is counted, and the counts are
+ * by it. Each source has some rows of its own, and all strangers together have; those whom an issuer confirmed, and who get no
+ * session, have as many again, also by Codespace or job. What goes beyond is counted, and the counts are
  * written, by action, code and source, twice a minute and when the broker stops. A broker that is killed loses the counts
  * since then; `meshpass_refusals_metered_total` has them.
  */
@@ -48,7 +49,7 @@ interface Sum {
 
 export function createMeter(context: MeterContext): Meter {
   const { journal, clock, random } = context;
-  const perSource = createAllowance({ ...SOURCE_ROWS, clock });
+  const shares = createAllowance({ ...SOURCE_ROWS, clock });
   const all = createAllowance({ ...ALL_ROWS, clock });
   let sums = new Map<string, Sum>();
 
@@ -76,13 +77,17 @@ export function createMeter(context: MeterContext): Meter {
   const rowOf = ({ action, code, group, count: counted, since }: Sum) => {
     const detail = { count: counted, since: new Date(since).toISOString() };
     const draft = { ...draftEvent(action, { source: group }, clock, random), detail };
-    const reason = `${counted} more refusals of strangers, counted and not written one by one.`;
+    const reason = `${counted} more refusals, counted and not written one by one.`;
     return auditRow(draft, 'refused', reason, code, clock());
   };
 
   return {
     admit: (draft, code, group) => {
-      if (perSource.has(group) && all.take('all') && perSource.take(group)) return true;
+      const { pool, keys } = sharesOf(draft, group);
+      if (keys.every(shares.has) && all.take(pool)) {
+        for (const key of keys) shares.take(key);
+        return true;
+      }
       count(draft.action, code, group, 1, clock());
       context.onMetered(draft.action, code);
       return false;
@@ -97,4 +102,11 @@ export function createMeter(context: MeterContext): Meter {
       };
     },
   };
+}
+
+/** A flood of strangers does not take the rows of those who are known by name, nor one stolen token those of all others. */
+function sharesOf({ subject, workspace }: Draft, group: string): { pool: string; keys: readonly string[] } {
+  if (subject === undefined) return { pool: 'strangers', keys: [`stranger ${group}`] };
+  const keys = [`confirmed ${group}`, ...(workspace === undefined ? [] : [`workspace ${workspace}`])];
+  return { pool: 'confirmed', keys };
 }

@@ -65,7 +65,14 @@ export async function openSession(
     const { organization } = access.trust.codespaces ?? {};
     const attestation = standing(losses, request.attestation, request.asked, organization);
     const checked = losses.now();
-    const session = decide(context, { ...request, attestation }, token, draft);
+    let session: Session;
+    try {
+      session = decide(context, { ...request, attestation }, token, draft);
+    } catch (refused) {
+      // One token is good for one decision, whichever it is: otherwise anybody's can be refused without end.
+      if (request.replay) await context.journal.write({ replay: request.replay, audit: [] });
+      throw refused;
+    }
     const previous = context.live.byWorkspace(session.attestation.workspace.key);
     if (previous && !sameSubject(previous.session.attestation, session.attestation))
       throw new MeshpassError('workspace_not_owned', 'This workspace has a live session of somebody else.', {

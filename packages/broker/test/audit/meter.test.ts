@@ -7,7 +7,7 @@ import { type AuditRow, draftEvent } from '../../src/audit/event.ts';
 import { createMeter } from '../../src/audit/meter.ts';
 import { rememberRefused } from '../../src/mesh/refused-tokens.ts';
 import { readStore } from '../rig/audit.ts';
-import { type Answer, asSession, type Call, type Rig, send, session, startRig } from '../rig/broker.ts';
+import { type Answer, asSession, type Call, enrol, newKey, type Rig, send, session, startRig } from '../rig/broker.ts';
 import { grant } from '../rig/mesh.ts';
 
 describe('a broker that strangers have refuse them', () => {
@@ -74,6 +74,25 @@ describe('a broker that strangers have refuse them', () => {
     expect(strangers.filter(({ source }) => source === '127.0.0.2')).toHaveLength(named + 1);
     expect(strangers.filter(({ source }) => source === '127.0.0.3')).toHaveLength(1);
     expect(audit.filter(({ code, login }) => code === 'dpop_malformed' && login === 'alice')).toHaveLength(5);
+    await rig.restart();
+  }, 60_000);
+
+  it('writes one row of an ID token that leads to nothing, however often it is sent', async () => {
+    rig.mesh.setAccess([grant('dev', ['nobody'])]);
+    const token = await rig.idp.prove('mallory');
+    expect((await enrol(rig, 'mallory', newKey(), token)).json.error_code).toBe('access_none');
+    expect((await enrol(rig, 'mallory', newKey(), token)).json.error_code).toBe('proof_replayed');
+    const codes: string[] = [];
+    for (let n = 0; n < 300; n++) codes.push((await enrol(rig, 'mallory', newKey(), token)).json.error_code);
+    expect(new Set(codes)).toEqual(new Set(['proof_replayed']));
+    const others = await Promise.all(Array.from({ length: 20 }, (_, n) => enrol(rig, `m${n}`)));
+    expect(new Set(others.map(({ json }) => json.error_code))).toEqual(new Set(['access_none']));
+    await rig.broker.close();
+    const { audit } = await readStore({ dataDir: join(rig.dir, 'data') });
+    const rows = audit.filter(({ login }) => login === 'mallory');
+    expect(rows.filter(({ code }) => code === 'access_none')).toHaveLength(1);
+    expect(rows.length).toBeLessThan(260);
+    expect(audit.filter(({ reason }) => reason.includes('not written one by one'))).not.toEqual([]);
     await rig.restart();
   }, 60_000);
 
@@ -178,6 +197,25 @@ describe('the meter', () => {
     await meter.flush();
     await meter.flush();
     expect(counts(rows)).toEqual([['192.0.2.1', 15]]);
+  });
+
+  it('keeps the rows of those whom an issuer confirmed apart, by source and by Codespace', async () => {
+    const { meter, refused } = parts(async () => {});
+    const known = (group: string, workspace: string, times: number) => {
+      const draft = draftEvent(
+        'session.open',
+        {},
+        () => 0,
+        (bytes) => Buffer.alloc(bytes),
+      );
+      Object.assign(draft, { subject: 'github:1', workspace });
+      return Array.from({ length: times }, () => meter.admit(draft, 'presence_required', group)).filter(Boolean).length;
+    };
+    expect(refused('192.0.2.1', 300)).toBe(200);
+    expect(known('192.0.2.1', 'codespace:1', 150)).toBe(150);
+    expect(known('192.0.2.2', 'codespace:1', 150)).toBe(50);
+    expect(known('192.0.2.2', 'codespace:2', 10)).toBe(10);
+    expect(known('192.0.2.1', 'codespace:3', 100)).toBe(50);
   });
 
   it('bounds the rows of all sources together, and sums, however many sources there are', async () => {
