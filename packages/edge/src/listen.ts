@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { type EdgeDecision, MeshpassError } from '@meshpass/identity';
-import { below } from './below.ts';
+import { socketBelow } from '@meshpass/identity/socket-below';
 import type { Gateway } from './carry.ts';
 import type { Directory } from './directory.ts';
 import { DEFAULT_LIMITS, type EdgeLimits } from './limits.ts';
@@ -172,7 +172,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   }
 
   function tunnelOf(tls: TLSSocket): Tunnel | undefined {
-    const raw = below(tls);
+    const raw = socketBelow(tls);
     return raw && onSocket.get(raw);
   }
 

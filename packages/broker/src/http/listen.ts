@@ -2,10 +2,11 @@
 import { readFileSync, statSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
-import type { AddressInfo, Socket } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { getRequestListener } from '@hono/node-server';
 import { MeshpassError } from '@meshpass/identity';
+import { socketBelow } from '@meshpass/identity/socket-below';
 import type { Hono } from 'hono';
 import { readPrivateFile } from '../key-file.ts';
 import type { Connections } from './connections.ts';
@@ -71,11 +72,32 @@ export async function listenTls(
   }, RELOAD_MS);
   reload.unref();
   server.on('close', () => clearInterval(reload));
-  // Node keeps the TCP socket under a TLS socket as `_parent`: the two are linked by object, since an address may come again.
-  server.on('secureConnection', (tls: TLSSocket & { readonly _parent?: Socket }) =>
-    connections.alias(tls, tls._parent),
-  );
+  server.on('secureConnection', linkTo(connections, onFailure));
   return await listening(server, address, connections);
+}
+
+/**
+ * Links each TLS socket to the TCP socket under it: by object, since an address may come again. Where one is not found, its
+ * connection stays a stranger's, whoever speaks on it.
+ * @param onFailure told once, since every connection would be like the first
+ */
+export function linkTo(
+  connections: Pick<Connections, 'alias'>,
+  onFailure: (cause: unknown) => void,
+): (tls: TLSSocket) => void {
+  let isTold = false;
+  return (tls) => {
+    const raw = socketBelow(tls);
+    connections.alias(tls, raw);
+    if (raw || isTold) return;
+    isTold = true;
+    onFailure(
+      new MeshpassError(
+        'internal',
+        `Node ${process.version} does not say which TCP socket a TLS socket runs on: connections of live sessions count as strangers', and make room for others. Run the version of Node that this release names.`,
+      ),
+    );
+  };
 }
 
 export async function listenPlain(
