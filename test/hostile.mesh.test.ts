@@ -35,6 +35,8 @@ const count = ({ outcomes }: (typeof tallies)[number]) => ({
 it('tried at least 300 inputs and let nothing in', () => {
   const counts = tallies.map(count);
   expect(counts.filter(({ letIn }) => letIn > 0)).toEqual([]);
+  // Who runs one area (-t) has not tried the others.
+  if (counts.some(({ tried }) => tried === 0)) return;
   expect(counts.reduce((sum, { tried }) => sum + tried, 0)).toBeGreaterThanOrEqual(300);
 });
 

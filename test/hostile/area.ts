@@ -42,6 +42,9 @@ const FEWEST = 30;
 
 /** Makes a test of each input of the area. */
 export function describeHostile<World>(area: HostileArea<World>): Tally {
+  // Every answer contains it: such an expectation cannot fail.
+  const idle = area.inputs.find(({ code }) => code !== undefined && code.trim() === '');
+  if (idle) throw new Error(`${area.name}: "${idle.fault}" names an empty code`);
   const tally: Tally = { area: area.name, outcomes: new Map() };
   describe(`${area.name}: lets nothing in`, () => {
     let world: World;

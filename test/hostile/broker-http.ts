@@ -66,8 +66,8 @@ const FORMS: readonly Input[] = [
     renewal.body = gzipSync(renewal.body);
     renewal.more = ['Content-Encoding', 'gzip'];
   }),
-  added('a form that is too long', '', `x=${'x'.repeat(40_000)}`),
-  form('a form that is too long and does not say so', '', (renewal) => {
+  added('a form that is too long', 'request_too_large', `x=${'x'.repeat(40_000)}`),
+  form('a form that is too long and does not say so', 'request_too_large', (renewal) => {
     renewal.body = `${renewal.body}&x=${'x'.repeat(40_000)}`;
     renewal.more = ['Transfer-Encoding', 'chunked'];
   }),
@@ -94,12 +94,17 @@ function bytes(world: BrokerWorld, change: (lines: string[], body: string) => st
   return sendBytes(world.broker, change(lines, body));
 }
 const head = (lines: readonly string[]) => `${lines.join('\r\n')}\r\n\r\n`;
-const raw = (fault: string, change: (lines: string[], body: string) => string | Buffer): Input => ({
-  fault,
+const raw = (
+  fault: string,
+  change: (lines: string[], body: string) => string | Buffer,
+  code = 'HTTP/1.1 400 Bad Request',
+): Input => ({
+  ...{ fault, code },
   control: (world) => bytes(world, (lines, body) => head(lines) + body),
   attack: (world) => bytes(world, change),
 });
-const withLine = (fault: string, line: string) => raw(fault, (lines, body) => head([...lines, line]) + body);
+const withLine = (fault: string, line: string, code?: string) =>
+  raw(fault, (lines, body) => head([...lines, line]) + body, code);
 
 const WIRE: readonly Input[] = [
   withLine('a request with a length and chunks', 'Transfer-Encoding: chunked'),
@@ -108,7 +113,7 @@ const WIRE: readonly Input[] = [
   withLine('a request with a space before the colon of a header', 'X-Header : value'),
   withLine('a request with a NUL in a header', 'X-Header: a\0b'),
   withLine('a request with a header without a name', ': value'),
-  withLine('a request whose header is too long', `X-Header: ${'x'.repeat(20_000)}`),
+  withLine('a request whose header is too long', `X-Header: ${'x'.repeat(20_000)}`, 'HTTP/1.1 431 '),
   raw(
     'a request whose length is negative',
     (lines, body) => head(lines.map((line) => line.replace(/^(Content-Length: )/, '$1-'))) + body,
