@@ -38,16 +38,24 @@ export function judgedText({ decision, unknown }: Judged): string {
   return unknown === undefined ? text : `unknown: ${unknown}\n    its policies alone: ${text}`;
 }
 
-/** A line for each thing that was assumed; none where nothing was. */
-export function assumptionLines(namespaces: readonly string[]): readonly string[] {
-  const text = describeAssumption(namespaces);
-  return text === undefined ? [] : ['', text];
+/**
+ * A line for each thing that was assumed; none where nothing was.
+ * @param namespaces whose Pods are taken to have a sidecar
+ * @param unplaced objects that name no namespace, in words
+ */
+export function assumptionLines(namespaces: readonly string[], unplaced: string | undefined): readonly string[] {
+  const texts = assumptions(namespaces, unplaced);
+  return texts.length === 0 ? [] : ['', ...texts];
 }
 
 /** The same for `--output json`. */
-export function assumptionJson(namespaces: readonly string[]): object {
-  const text = describeAssumption(namespaces);
-  return text === undefined ? {} : { assumed: [text] };
+export function assumptionJson(namespaces: readonly string[], unplaced: string | undefined): object {
+  const assumed = assumptions(namespaces, unplaced);
+  return assumed.length === 0 ? {} : { assumed };
+}
+
+function assumptions(namespaces: readonly string[], unplaced: string | undefined): readonly string[] {
+  return [describeAssumption(namespaces), unplaced].filter((one) => one !== undefined);
 }
 
 export function ruleText({ kind, namespace, name, action, rule, place }: RuleRef): string {

@@ -1,69 +1,95 @@
 /** Manifests from files, directories and standard input, bounded in size: what is larger is read only far enough to be refused. */
-import { closeSync, existsSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
-import { basename, join } from 'node:path';
+import { closeSync, existsSync, fstatSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { MeshpassError } from '@meshpass/identity/error';
+import { holdsObjects } from '@meshpass/policy/istio/holds-objects';
 import { MAX_BYTES } from '@meshpass/policy/istio/load';
 
 export interface ManifestFile {
   readonly name: string;
   readonly text: Uint8Array;
+  /** It was found in a directory, not named. */
+  readonly isFound: boolean;
+}
+
+export interface LeftOut {
+  readonly path: string;
+  readonly why: string;
+  /** It may hold objects that `kubectl apply` takes. */
+  readonly mayHold: boolean;
 }
 
 export interface ManifestFiles {
   readonly files: readonly ManifestFile[];
   /** Found in a directory, and not read as manifests. */
-  readonly leftOut: readonly { readonly path: string; readonly why: string }[];
+  readonly leftOut: readonly LeftOut[];
 }
 
 const MOST_FILES = 50_000;
 const MANIFEST = /\.(?:ya?ml|json)$/;
-const HIDDEN = /^(?:\.|node_modules$)/;
-/** Of tools that have `apiVersion` too, and are not for the API server. */
-const TOOLS = /^(?:kustomization\.ya?ml|Chart\.ya?ml|values.*\.ya?ml|package(?:-lock)?\.json|tsconfig.*\.json)$/;
-const OBJECT = /["']?apiVersion["']?[ \t]*:/;
+const ACTION = '{{';
 
-/** @throws MeshpassError `usage` where something cannot be read */
+/**
+ * Files as they are named; of directories every `.yaml`, `.yml` and `.json` below that holds objects, as `kubectl apply -R` finds them,
+ * in hidden directories too.
+ * @throws MeshpassError `usage` where something cannot be read
+ */
 export async function readManifestFiles(paths: readonly string[]): Promise<ManifestFiles> {
   const files: ManifestFile[] = [];
-  const leftOut: { path: string; why: string }[] = [];
+  const leftOut: LeftOut[] = [];
   for (const path of paths) {
-    if (path === '-') files.push({ name: 'stdin', text: await readStandardInput() });
+    if (path === '-') files.push({ name: 'stdin', text: await readStandardInput(), isFound: false });
     else if (attempt(path, () => statSync(path)).isDirectory()) {
-      for (const file of walk(path, leftOut)) {
+      let found = 0;
+      for (const { path: file, isTemplate } of walk(path, leftOut)) {
+        if (++found > MOST_FILES) throw new MeshpassError('usage', `${path} holds more than ${MOST_FILES} files.`);
         const text = read(file);
-        if (OBJECT.test(Buffer.from(text.buffer, text.byteOffset, text.byteLength).toString('latin1')))
-          files.push({ name: file, text });
-        else leftOut.push({ path: file, why: 'it holds no Kubernetes objects' });
-        if (files.length > MOST_FILES) throw new MeshpassError('usage', `${path} holds more than ${MOST_FILES} files.`);
+        if (isTemplate && Buffer.from(text.buffer, text.byteOffset, text.byteLength).includes(ACTION))
+          leftOut.push({ path: file, why: TEMPLATE, mayHold: true });
+        else if (holdsObjects(text, file)) files.push({ name: file, text, isFound: true });
+        else leftOut.push({ path: file, why: 'it holds no Kubernetes objects', mayHold: false });
       }
-    } else files.push({ name: path, text: read(path) });
+    } else files.push({ name: path, text: read(path), isFound: false });
   }
   return { files, leftOut };
 }
 
-/** Links to directories are not followed: they may lead back. */
-function* walk(directory: string, leftOut: { path: string; why: string }[]): Generator<string> {
+const TEMPLATE = 'templates of Helm are read once rendered: helm template ... | meshpass policy lint -';
+
+interface Found {
+  readonly path: string;
+  /** It lies among the templates of a chart. */
+  readonly isTemplate: boolean;
+}
+
+/** Links to directories are not followed: they may lead back, and kubectl does not follow them either. */
+function* walk(directory: string, leftOut: LeftOut[], isTemplate = false): Generator<Found> {
   const isChart = existsSync(join(directory, 'Chart.yaml'));
   const entries = attempt(directory, () => readdirSync(directory, { withFileTypes: true }));
   for (const entry of entries.toSorted((a, b) => (a.name < b.name ? -1 : 1))) {
     const path = join(directory, entry.name);
     if (entry.isDirectory()) {
-      if (isChart && entry.name === 'templates')
-        leftOut.push({
-          path,
-          why: 'templates of Helm are read once rendered: helm template ... | meshpass policy lint -',
-        });
-      else if (!HIDDEN.test(entry.name)) yield* walk(path, leftOut);
-    } else if (MANIFEST.test(entry.name) && (entry.isFile() || entry.isSymbolicLink()) && !TOOLS.test(basename(path))) {
-      yield path;
+      const why = NOT_FOLLOWED.get(entry.name);
+      if (why === undefined) yield* walk(path, leftOut, isTemplate || (isChart && entry.name === 'templates'));
+      else leftOut.push({ path, ...why });
+    } else if (MANIFEST.test(entry.name)) {
+      // A named pipe would keep whoever opens it waiting.
+      if (attempt(path, () => statSync(path)).isFile()) yield { path, isTemplate };
+      else leftOut.push({ path, why: 'it is no regular file', mayHold: true });
     }
   }
 }
 
+/** Directories of tools, with more files than all manifests together. Nobody commits files to `.git`. */
+const NOT_FOLLOWED = new Map([
+  ['.git', { why: 'it is a directory of Git', mayHold: false }],
+  ['node_modules', { why: 'it is a directory of npm', mayHold: true }],
+]);
+
 function read(path: string): Uint8Array {
   const file = attempt(path, () => openSync(path, 'r'));
   try {
-    const room = Buffer.alloc(Math.min(statSync(path).size, MAX_BYTES) + 1);
+    const room = Buffer.alloc(Math.min(fstatSync(file).size, MAX_BYTES) + 1);
     let size = 0;
     for (let got = -1; got !== 0 && size < room.length; size += got) {
       got = attempt(path, () => readSync(file, room, size, room.length - size, null));

@@ -18,15 +18,19 @@ export interface MeshInput {
  * @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable`
  */
 export async function readMesh(paths: readonly string[], input: MeshInput): Promise<MeshView> {
-  const { resources, config } = await readMeshObjects(paths, input);
-  return viewMesh(resources, config);
+  const { resources, config, unread } = await readMeshObjects(paths, input);
+  return viewMesh(resources, config, unread);
 }
 
 /** The objects alone, with the mesh's configuration. @throws MeshpassError as `readMesh` */
 export async function readMeshObjects(
   paths: readonly string[],
   { kubeconfig, meshConfig }: MeshInput,
-): Promise<{ readonly resources: readonly Resource[]; readonly config: MeshConfig }> {
+): Promise<{
+  readonly resources: readonly Resource[];
+  readonly config: MeshConfig;
+  readonly unread: string | undefined;
+}> {
   if (paths.length === 0 && kubeconfig === undefined)
     throw new MeshpassError('usage', 'Name files or directories of manifests, - for standard input, or --kubeconfig.');
   const standing: Resource[] = [];
@@ -35,7 +39,8 @@ export async function readMeshObjects(
     refuse(problems);
     standing.push(...resources);
   }
-  const resources = laidOver(standing, paths.length > 0 ? await readManifests(paths) : []);
+  const { resources: given, unread } = await readManifests(paths);
+  const resources = laidOver(standing, given);
   const config = meshConfig === undefined ? findMeshConfig(resources) : readMeshConfig(readText(meshConfig));
-  return { resources, config };
+  return { resources, config, unread };
 }

@@ -29,6 +29,8 @@ export interface PolicyInput {
   readonly shape: MeshShape;
   readonly trustDomainAliases: readonly string[];
   readonly tokens: IdentityTokens;
+  /** Why not everything was read that may hold policies. */
+  readonly unread: string | undefined;
 }
 
 /** Header in which workspaces carry the identity token. */
@@ -39,7 +41,7 @@ const NO_KEYS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'not-known-here', n: 
 
 /** @throws MeshpassError `usage`, `manifest_*` for what cannot be read, `kubernetes_unavailable` */
 export async function readPolicyInput(paths: readonly string[], flags: MeshFlags): Promise<PolicyInput> {
-  const given = await readManifests(paths);
+  const { resources: given, unread } = await readManifests(paths);
   const standing: Resource[] = [];
   if (flags.kubeconfig !== undefined) {
     const { readCluster } = await import('./cluster-manifests.ts');
@@ -53,6 +55,7 @@ export async function readPolicyInput(paths: readonly string[], flags: MeshFlags
   if (!key || !value) throw new MeshpassError('usage', '--gateway-label must be KEY=VALUE.');
   return {
     resources,
+    unread,
     shape: {
       trustDomain: flags.trustDomain ?? config.trustDomain,
       rootNamespace: flags.rootNamespace ?? config.rootNamespace,
@@ -76,13 +79,36 @@ export function identityTokens(flags: Pick<MeshFlags, 'publicUrl' | 'tokenAudien
   };
 }
 
-/** @throws MeshpassError `usage`, `manifest_*` */
-export async function readManifests(paths: readonly string[]): Promise<readonly Resource[]> {
-  const { files } = await readManifestFiles(paths);
-  const loaded = files.map(({ name, text }) => loadManifests(text, name));
-  refuse(loaded.flatMap(({ problems }) => problems));
-  return loaded.flatMap(({ resources }) => resources);
+export interface Manifests {
+  readonly resources: readonly Resource[];
+  /** Which files below a directory were left out that may hold objects, in words: no verdict stands beside them. */
+  readonly unread: string | undefined;
 }
+
+/** A file that is named must be understood; one that was found makes what is concluded unknown. @throws MeshpassError `usage`, `manifest_*` */
+export async function readManifests(paths: readonly string[]): Promise<Manifests> {
+  const { files, leftOut } = await readManifestFiles(paths);
+  const unread = leftOut.filter(({ mayHold }) => mayHold).map(({ path, why }) => `${path}: ${why}`);
+  const resources: Resource[] = [];
+  for (const { name, text, isFound } of files) {
+    const loaded = loadManifests(text, name);
+    const isUnread = ({ code }: ManifestProblem) =>
+      isFound && (code === 'manifest_syntax' || code === 'manifest_too_large');
+    refuse(loaded.problems.filter((one) => !isUnread(one)));
+    const first = loaded.problems.find(isUnread);
+    if (first) unread.push(`${name}:${first.place.line}: ${first.message}`);
+    for (const one of loaded.resources) resources.push(one);
+  }
+  return { resources, unread: describeUnread(unread) };
+}
+
+function describeUnread(places: readonly string[]): string | undefined {
+  if (places.length === 0) return undefined;
+  const more = places.length > MOST_NAMED ? `; and ${places.length - MOST_NAMED} more` : '';
+  return `what was left out may decide, too: ${places.slice(0, MOST_NAMED).join('; ')}${more}`;
+}
+
+const MOST_NAMED = 5;
 
 /** With all that it includes. @throws MeshpassError `config_invalid`, `access_file_*` */
 export function readAccessFile(file: string): Access {

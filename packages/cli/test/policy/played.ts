@@ -27,7 +27,7 @@ const TOKENS = { issuer: 'https://broker.example.com', audience: 'meshpass', hea
 
 /** Plans what is in force, whatever it is sent. */
 export async function playBroker(mesh: string, access: string): Promise<Played> {
-  const cluster = await readManifests([mesh]);
+  const { resources: cluster } = await readManifests([mesh]);
   const sent: { url: string; body: unknown }[] = [];
   const server = createServer(async (request, response) => {
     let text = '';
@@ -58,7 +58,7 @@ export interface OtherKind {
 
 /** Lists objects by their kind, with a certificate as an API server has one. */
 export async function playCluster(mesh: string, others: readonly OtherKind[] = []): Promise<Played> {
-  const objects = await readManifests([mesh]);
+  const { resources: objects } = await readManifests([mesh]);
   const ca = await createCa('Kubernetes');
   const leaf = await ca.issue({ san: [{ type: 'ip', value: '127.0.0.1' }] });
   const groups = [

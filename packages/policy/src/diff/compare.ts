@@ -51,6 +51,8 @@ export interface Comparison {
 export interface CompareOptions {
   /** Changes listed for the same two sets of policies. Default: 20. */
   readonly listed?: number;
+  /** Why not everything was read of the states: nothing is said of any port then. */
+  readonly unread?: string;
 }
 
 /** Calls that exist: without mutual TLS there is no SNI to be seen, and with it the peer is of a domain that the mesh trusts. */
@@ -93,7 +95,7 @@ export function compareMeaning(
   const books = rulebooks(before, applied, settings);
   const endpoints = endpointsOf([...before, ...applied], books, settings);
   const states = [before, applied] as const;
-  const known = understanding(states, settings.rootNamespace);
+  const known = understanding(states, settings.rootNamespace, options.unread);
   const understood = endpoints.filter((one) => known.unknownAt(one) === undefined);
   const pairs = pairUp(understood, books);
   const conditions = pairs.flatMap(({ guards }) => guards.map(({ allowed }) => allowed));

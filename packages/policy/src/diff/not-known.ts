@@ -11,6 +11,8 @@ export interface NotKnown {
 }
 
 export interface Understanding {
+  /** Why not everything was read; what differs is not known either then. */
+  readonly unread: string | undefined;
   /** Why nothing can be said of an endpoint in one of the states; undefined where both are understood. */
   readonly unknownAt: (endpoint: Pick<Endpoint, 'workload' | 'port'>) => string | undefined;
   /** Whether a workload is there, and does not only stand for what may come. */
@@ -19,10 +21,18 @@ export interface Understanding {
   readonly assumed: (endpoints: readonly Endpoint[]) => readonly string[];
 }
 
-/** @param states resources of each */
-export function understanding(states: readonly (readonly Resource[])[], rootNamespace: string): Understanding {
-  const planes: readonly DataPlane[] = [...new Set(states)].map((state) => dataPlane(state, rootNamespace));
+/**
+ * @param states resources of each
+ * @param unread why not everything was read that may hold policies
+ */
+export function understanding(
+  states: readonly (readonly Resource[])[],
+  rootNamespace: string,
+  unread?: string,
+): Understanding {
+  const planes: readonly DataPlane[] = [...new Set(states)].map((state) => dataPlane(state, rootNamespace, unread));
   return {
+    unread,
     unknownAt: ({ workload, port }) => {
       for (const plane of planes) {
         const reason = plane.unknownAt(workload, port);
@@ -45,11 +55,11 @@ export function understanding(states: readonly (readonly Resource[])[], rootName
  */
 export function notKnown(
   endpoints: readonly Endpoint[],
-  { unknownAt, isThere }: Understanding,
+  { unknownAt, isThere, unread }: Understanding,
   [before, after]: readonly [readonly Resource[], readonly Resource[]],
   rootNamespace: string,
 ): readonly NotKnown[] {
-  const differs = differences(before, after);
+  const differs = unread === undefined ? differences(before, after) : () => true;
   const found = new Map<string, Endpoint[]>();
   for (const endpoint of endpoints) {
     const reason = unknownAt(endpoint);

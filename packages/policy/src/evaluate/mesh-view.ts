@@ -3,24 +3,36 @@ import { type DataPlane, dataPlane } from '../istio/data-plane.ts';
 import { findMeshConfig, type MeshConfig } from '../istio/mesh-config.ts';
 import { indexObjects, type MeshObjects } from '../istio/objects.ts';
 import type { Resource } from '../istio/resources.ts';
+import { describeUnplaced } from '../istio/unplaced.ts';
 import { labelsSelectedBy } from '../istio/workloads.ts';
 import { findWorkloads, type Workload } from './workload.ts';
 
 export interface MeshView extends MeshObjects {
   readonly config: MeshConfig;
   readonly workloads: readonly Workload[];
+  /** Objects that name no namespace, in words. */
+  readonly unplaced: string | undefined;
+  readonly unread: string | undefined;
   /** Made when first asked for. */
   readonly dataPlane: () => DataPlane;
 }
 
-/** @param config default: what the ConfigMap `istio` among the resources says, or Istio's own defaults */
-export function viewMesh(resources: readonly Resource[], config: MeshConfig = findMeshConfig(resources)): MeshView {
+/**
+ * @param config default: what the ConfigMap `istio` among the resources says, or Istio's own defaults
+ * @param unread why not everything was read that may hold policies: every answer is unknown then
+ */
+export function viewMesh(
+  resources: readonly Resource[],
+  config: MeshConfig = findMeshConfig(resources),
+  unread?: string,
+): MeshView {
   const objects = indexObjects(resources);
   let plane: DataPlane | undefined;
   return {
+    ...{ unread, unplaced: describeUnplaced(resources) },
     ...{ ...objects, config, workloads: findWorkloads(objects, labelsSelectedBy(resources)) },
     dataPlane: () => {
-      plane ??= dataPlane(resources, config.rootNamespace);
+      plane ??= dataPlane(resources, config.rootNamespace, unread);
       return plane;
     },
   };

@@ -47,8 +47,11 @@ const INJECTED = [
   'service.istio.io/canonical-revision',
 ];
 
-/** @param rootNamespace whose EnvoyFilters and extensions are for the whole mesh */
-export function dataPlane(resources: readonly Resource[], rootNamespace: string): DataPlane {
+/**
+ * @param rootNamespace whose EnvoyFilters and extensions are for the whole mesh
+ * @param unread why not everything was read that may hold policies; nothing can be said of any workload then
+ */
+export function dataPlane(resources: readonly Resource[], rootNamespace: string, unread?: string): DataPlane {
   const { all: of } = indexObjects(resources);
   const namespaces = new Map<string, Labels>();
   const pods = new Map<string, PodFacts[]>();
@@ -122,6 +125,7 @@ export function dataPlane(resources: readonly Resource[], rootNamespace: string)
 
   return {
     unknownAt: (workload, port) => {
+      if (unread !== undefined) return unread;
       const all = factsOf(workload);
       const key = keyOf(workload);
       if (!known.has(key)) known.set(key, ofWorkload(workload, all));

@@ -2,10 +2,10 @@
  * Manifests as they are found: YAML or JSON, many documents in one text, Lists of objects, the output of Helm. The text
  * may be hostile: whatever it is, reading ends soon, takes bounded memory, and says what is wrong with file and line.
  */
-import { isUtf8 } from 'node:buffer';
 import type { ErrorCode } from '@meshpass/identity';
 import { didYouMean } from '../did-you-mean.ts';
 import type { Place } from '../model.ts';
+import { decodeText, firstBadLine } from './decode.ts';
 import type { KubeObject, Origin, Path } from './object.ts';
 import { findOffset, readValues, YamlRefusal } from './read-yaml.ts';
 import type { Resource } from './resources.ts';
@@ -39,7 +39,7 @@ export interface LoadedManifests {
 
 /**
  * Reads manifests. Never throws for what the text says.
- * @param text YAML or JSON; bytes must be UTF-8
+ * @param text YAML or JSON; bytes must be UTF-8, or UTF-16 with a byte order mark
  * @param name of the file, for places
  */
 export function loadManifests(text: string | Uint8Array, name: string): LoadedManifests {
@@ -47,10 +47,10 @@ export function loadManifests(text: string | Uint8Array, name: string): LoadedMa
   const size = typeof text === 'string' ? text.length : text.byteLength;
   if (size > MAX_BYTES) {
     loading.problem('manifest_too_large', 1, 1, `the text is larger than ${MAX_BYTES >> 20} MiB`);
-  } else if (typeof text !== 'string' && !isUtf8(text)) {
-    loading.problem('manifest_syntax', firstBadLine(text), 1, 'the text is not UTF-8');
   } else {
-    loading.read((typeof text === 'string' ? text : new TextDecoder().decode(text)).replace(/^\uFEFF/, ''));
+    const decoded = typeof text === 'string' ? text.replace(/^\uFEFF/, '') : decodeText(text);
+    if (decoded !== undefined) loading.read(decoded);
+    else loading.problem('manifest_syntax', firstBadLine(text as Uint8Array), 1, 'the text is not UTF-8');
   }
   return loading;
 }
@@ -92,7 +92,7 @@ class Loading implements LoadedManifests {
 
   read(text: string): void {
     let line = 1;
-    for (const { start, end } of stretches(text)) {
+    for (const { start, end } of cutDocuments(text)) {
       if (this.#full) return;
       const stretch = text.slice(start, end);
       this.#stretch(stretch, line);
@@ -130,6 +130,7 @@ class Loading implements LoadedManifests {
     const origin: Origin = {
       ...{ file: this.#file, line: source.lineOf(object), at: (inner, part) => at([...path, ...inner], part) },
       ...(source.template !== undefined && { template: source.template }),
+      ...(named.namespace === 'default' && !Object(metadata).namespace && { unplaced: true as const }),
     };
     Object.defineProperty(read, 'origin', { value: origin, enumerable: false });
     if (kindOf(apiVersion, kind) === undefined) {
@@ -144,7 +145,7 @@ class Loading implements LoadedManifests {
   }
 
   #stretch(text: string, line: number): void {
-    const refusal = tooLarge(text);
+    const refusal = exceedsBounds(text);
     if (refusal !== undefined) {
       this.problem('manifest_too_large', line, 1, refusal);
       return;
@@ -250,7 +251,8 @@ function readMetadata(kind: string, metadata: unknown, wrong: Wrong): KubeObject
   };
 }
 
-function tooLarge(text: string): string | undefined {
+/** Why one document of this text is not read, by its size alone. */
+export function exceedsBounds(text: string): string | undefined {
   if (text.length > MAX_DOCUMENT) return `a document is larger than ${MAX_DOCUMENT >> 20} MiB`;
   if (text.length <= MAX_SEPARATORS) return undefined;
   return count(text, SEPARATORS) > MAX_SEPARATORS ? 'a document holds too many values' : undefined;
@@ -269,7 +271,7 @@ function lines(text: string, first: number, starts: ReadonlyMap<unknown, number>
 }
 
 /** Kubernetes' own tools cut a text in the same way, so a document means here what it means to them. */
-function* stretches(text: string): Generator<{ readonly start: number; readonly end: number }> {
+export function* cutDocuments(text: string): Generator<{ readonly start: number; readonly end: number }> {
   const boundary = /^---(?=\s|$)/gm;
   let start = 0;
   for (let found = boundary.exec(text); found; found = boundary.exec(text)) {
@@ -285,16 +287,4 @@ function count(text: string, what: string | RegExp): number {
     for (let at = text.indexOf(what); at >= 0; at = text.indexOf(what, at + 1)) found++;
   } else while (what.test(text)) found++;
   return found;
-}
-
-/** No byte of a longer UTF-8 sequence is a line feed, so lines can be looked at one by one. */
-function firstBadLine(bytes: Uint8Array): number {
-  let line = 1;
-  for (let start = 0; start < bytes.length; line++) {
-    const feed = bytes.indexOf(0x0a, start);
-    const end = feed < 0 ? bytes.length : feed + 1;
-    if (!isUtf8(bytes.subarray(start, end))) return line;
-    start = end;
-  }
-  return line;
 }

@@ -18,6 +18,8 @@ export interface Origin {
   readonly line: number;
   /** Template that Helm made it of (`# Source:` before the document). */
   readonly template?: string;
+  /** It names no namespace, and is taken to be in `default`. */
+  readonly unplaced?: true;
   /**
    * Place of the member at `path`, or of the nearest thing around it that exists. Made on demand: not for hot paths.
    * @param part its key (default: the value); in a list there is only the value

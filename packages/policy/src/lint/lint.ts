@@ -1,5 +1,6 @@
 /** The linter: manifests to findings, each with its place, what becomes of it, and what to do. */
 import { agedBy, identityOf } from '../istio/age.ts';
+import { decodeText } from '../istio/decode.ts';
 import { loadManifests, type ManifestProblem } from '../istio/load.ts';
 import { findMeshConfig } from '../istio/mesh-config.ts';
 import type { KubeObject } from '../istio/object.ts';
@@ -31,6 +32,13 @@ export interface LintedFiles extends LintResult {
   readonly problems: readonly ManifestProblem[];
   /** Kinds that were given and that no rule reads, with how many objects there are of each. */
   readonly notLookedAt: readonly UnreadKind[];
+  /** Files and directories that may hold objects and were not read. */
+  readonly leftOut: readonly LeftOut[];
+}
+
+export interface LeftOut {
+  readonly path: string;
+  readonly why: string;
 }
 
 /** Objects that are in the mesh already. */
@@ -79,12 +87,7 @@ export function lintFiles(
       if (problem.code === 'manifest_unknown_field') unknown.push(unknownField(problem));
       else problems.push(problem);
     }
-    const content =
-      typeof text === 'string'
-        ? text
-        : Buffer.from(text.buffer, text.byteOffset, text.byteLength).includes(MARK)
-          ? new TextDecoder().decode(text)
-          : '';
+    const content = typeof text === 'string' ? text : (decodeText(text) ?? '');
     suppressions.push(...suppressionsIn(content, name, options.now));
   }
   const given = new Set(resources.map(identityOf));
@@ -92,11 +95,10 @@ export function lintFiles(
   const all = [...agedBy(resources, cluster.resources), ...standing];
   return {
     ...lint(all, options, unknown, suppressions),
+    leftOut: [],
     ...{ problems, notLookedAt: notLookedAt(all, others, cluster.unlisted) },
   };
 }
-
-const MARK = 'meshpass-lint';
 
 /**
  * Lints objects that are at hand, as a cluster gives them.

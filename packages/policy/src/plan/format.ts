@@ -36,9 +36,8 @@ function conclusion(plan: Shown): string {
   return left ? `${proven}, but for what the notes leave out.` : `${proven}.`;
 }
 
-function assumption({ assumed = [] }: Shown): readonly string[] {
-  const text = describeAssumption(assumed);
-  return text === undefined ? [] : [text];
+function assumption({ assumed = [], unplaced }: Pick<Shown, 'assumed' | 'unplaced'>): readonly string[] {
+  return [describeAssumption(assumed), unplaced].filter((one) => one !== undefined);
 }
 
 function text(plan: Shown): readonly string[] {
@@ -72,7 +71,8 @@ function markdown(plan: Shown): readonly string[] {
   ];
   return [
     `**${conclusion(plan)}**`,
-    ...assumption(plan).flatMap((line) => ['', line]),
+    ...assumption({ assumed: plan.assumed ?? [] }).flatMap((line) => ['', line]),
+    ...(plan.unplaced === undefined ? [] : ['', inline(plan.unplaced)]),
     ...plan.findings
       .slice(0, LISTED)
       .flatMap(({ kind, message, example, because }) => [

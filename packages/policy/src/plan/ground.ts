@@ -25,6 +25,8 @@ export interface Change {
   readonly holders: readonly string[];
   /** Formulas that will be asked for as well. */
   readonly also?: readonly Condition[];
+  /** Why not everything was read that may hold policies. */
+  readonly unread?: string | undefined;
 }
 
 /** A port of a Service that is granted, and the calls that the access file gives there. */
@@ -67,7 +69,7 @@ export interface Ground {
 export function groundOf(change: Change): Ground {
   const { before, after, settings, tokens } = change;
   const books = rulebooks(before, after, settings);
-  const known = understanding([after], settings.rootNamespace);
+  const known = understanding([after], settings.rootNamespace, change.unread);
   const found = endpointsOf([...before, ...after], books, settings);
   const unknown = found.flatMap((endpoint) => {
     const reason = known.unknownAt(endpoint);

@@ -12,6 +12,7 @@ import { hasProxy } from '../istio/injection.ts';
 import type { PodSpec } from '../istio/kubernetes.ts';
 import { loadObject } from '../istio/load.ts';
 import type { Resource } from '../istio/resources.ts';
+import { describeUnplaced } from '../istio/unplaced.ts';
 import { portNamesOf, serviceAccountOf } from '../istio/workloads.ts';
 import type { Access, IdentityTokens, Manifest } from '../model.ts';
 import { resolveAccess } from '../resolve.ts';
@@ -22,6 +23,7 @@ import { type PeopleChange, peopleChanges } from './people-changes.ts';
 import { prove } from './prove.ts';
 import { type ReachChange, reachChanges } from './reach-changes.ts';
 import { type ResourceChange, resourceChanges } from './resource-changes.ts';
+import { ofUnread } from './unknown.ts';
 
 export interface PlanInput {
   readonly access: Access;
@@ -32,6 +34,8 @@ export interface PlanInput {
   readonly shape: MeshShape;
   readonly trustDomainAliases?: readonly string[];
   readonly tokens: IdentityTokens;
+  /** Why not everything was read that may hold policies: whether the change may be made is not known then. */
+  readonly unread?: string | undefined;
 }
 
 export interface Plan {
@@ -48,6 +52,8 @@ export interface Plan {
   readonly findings: readonly Finding[];
   /** Namespaces whose Pods are taken to have a sidecar because they were not read. */
   readonly assumed: readonly string[];
+  /** Objects that name no namespace and are taken to be in `default`, in words. */
+  readonly unplaced?: string;
 }
 
 /** Objects that exist for sessions and not for the access file. */
@@ -72,7 +78,8 @@ export function planChange(input: PlanInput): Plan {
     ...agedBy([...manifests, ...retired(before, access, shape)].flatMap(toResource), cluster),
   ];
   const holders = [...new Set([...access.grants.map(({ name }) => name), ...before])].sort();
-  const ground = groundOf({ before: cluster, after, grants, mesh, settings, tokens, holders });
+  const ground = groundOf({ before: cluster, after, grants, mesh, settings, tokens, holders, unread: input.unread });
+  const unplaced = describeUnplaced(cluster);
   const state = stateOf(cluster);
   return {
     state,
@@ -81,8 +88,9 @@ export function planChange(input: PlanInput): Plan {
     resources: resourceChanges(present, manifests),
     reach: reachChanges(ground, mesh.clusterDomain),
     people: input.inForce ? peopleChanges(input.inForce, access) : [],
-    findings: prove(ground),
+    findings: [...(input.unread === undefined ? [] : [ofUnread(input.unread)]), ...prove(ground)],
     assumed: ground.understanding.assumed(ground.endpoints),
+    ...(unplaced !== undefined && { unplaced }),
   };
 }
 

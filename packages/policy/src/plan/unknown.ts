@@ -34,6 +34,16 @@ export function findUnknown({
   return [...findings.values(), ...[...others].map(([reason, where]) => ofOthers(where, reason))];
 }
 
+/** Of everything at once: policies that were not read may open or close any port. */
+export function ofUnread(reason: string): Finding {
+  return {
+    kind: 'not-known',
+    message: 'it is not known what this change means',
+    example: 'any call',
+    because: reason,
+  };
+}
+
 function ofGrant({ grant: { grant }, target }: GrantedPort, reason: string): Finding {
   const { place, allow } = target.target;
   const [first] = allow ?? [];

@@ -25,6 +25,8 @@ export interface SuiteInput {
   readonly cluster: readonly Resource[];
   readonly shape: MeshShape;
   readonly tokens: IdentityTokens;
+  /** Why not everything was read that may hold policies: cases that depend on them fail. */
+  readonly unread?: string | undefined;
 }
 
 export interface Outcome {
@@ -56,6 +58,7 @@ export function runSuites(input: SuiteInput): SuiteResult {
     settings: settingsOf(input.cluster, shape),
     holders: access.grants.map(({ name }) => name),
     also: [...sets.values()],
+    unread: input.unread,
   });
   const touched: Touched = { who: new Set(), ports: new Set(), rules: new Set() };
   const bench: Bench = { access, mesh, tokens, ground, touched };

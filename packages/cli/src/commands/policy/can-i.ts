@@ -31,7 +31,7 @@ export async function canICommand(paths: readonly string[], flags: CanIFlags): P
       ...{ port, allowed: verdict, ...(unknown !== undefined && { unknown }) },
       ...{ chosen_by_client: chosenByClient, decision: decisionJson(decision) },
     }));
-    console.log(JSON.stringify({ allowed, answers: listed, ...assumptionJson(assumed) }, null, 2));
+    console.log(JSON.stringify({ allowed, answers: listed, ...assumptionJson(assumed, view.unplaced) }, null, 2));
   } else {
     console.log(allowed === 'some' ? 'it depends' : allowed);
     for (const answer of answers) {
@@ -40,7 +40,7 @@ export async function canICommand(paths: readonly string[], flags: CanIFlags): P
       const choice = chosenByClient ? ' (the client chooses: the port declares no protocol)' : '';
       console.log(`  ${namespace}/${name}:${endpoint.port} ${judgedText(answer)}${choice}`);
     }
-    for (const line of assumptionLines(assumed)) console.log(line);
+    for (const line of assumptionLines(assumed, view.unplaced)) console.log(line);
   }
   process.exitCode = { yes: EXIT.ok, no: EXIT.failed, some: EXIT.failed, unknown: EXIT.unknown }[allowed];
 }

@@ -11,7 +11,8 @@ export interface CompileFlags extends MeshFlags {
 export async function compilePolicy(paths: readonly string[], flags: CompileFlags): Promise<void> {
   // By its bare name, as the broker reads it: what is compiled there is the same text.
   const { access } = loadAccess(flags.access);
-  const { resources, shape, tokens } = await readPolicyInput(paths, flags);
+  const { resources, shape, tokens, unread } = await readPolicyInput(paths, flags);
+  if (unread !== undefined) console.error(unread);
   const manifests = compile(access, meshOf(resources, shape), tokens);
   // Its keys are the broker's, which writes it by itself, also where everything else is applied by others.
   const written =

@@ -1,7 +1,8 @@
 /** `meshpass policy lint`. */
 import { MeshpassError } from '@meshpass/identity/error';
 import type { Access } from '@meshpass/policy';
-import { loadManifests } from '@meshpass/policy/istio/load';
+import { decodeText } from '@meshpass/policy/istio/decode';
+import { loadManifests, type ManifestProblem } from '@meshpass/policy/istio/load';
 import { type LintedFiles, lintFiles } from '@meshpass/policy/lint/lint';
 import { type LintOptions, SEVERITIES, type Severity } from '@meshpass/policy/lint/model';
 import { printGithub } from '@meshpass/policy/lint/print/github';
@@ -25,18 +26,25 @@ export async function lint(paths: readonly string[], flags: LintFlags): Promise<
     throw new MeshpassError('usage', 'Name files or directories of manifests, - for standard input, or --kubeconfig.');
   const given = await readManifestFiles(paths);
   const base = await readManifestFiles(flags.base);
-  for (const { path, why } of [...given.leftOut, ...base.leftOut]) console.error(`left out: ${path}: ${why}`);
-  const linted = await lintAll(
+  const before = base.files.map(({ name, text }) => loadManifests(text, name));
+  const leftOut = [...given.leftOut, ...base.leftOut];
+  for (const { path, why } of leftOut) console.error(`left out: ${path}: ${why}`);
+  const read = await lintAll(
     given.files,
     {
       now: Date.now(),
       ...(flags.access !== undefined && { access: await readAccess(flags.access) }),
       ...(flags.base.length > 0 && {
-        base: base.files.flatMap(({ name, text }) => loadManifests(text, name).resources),
+        base: before.flatMap(({ resources }) => resources),
       }),
     },
     flags.kubeconfig,
   );
+  const linted = {
+    ...read,
+    problems: [...before.flatMap(({ problems }) => problems).filter(isUnread), ...read.problems],
+    leftOut: leftOut.filter(({ mayHold }) => mayHold).map(({ path, why }) => ({ path, why })),
+  };
   if (flags.output === 'text') printProblems(linted);
   process.stdout.write(print(linted, given.files, flags.output));
   process.exitCode = exitCode(linted, flags.failOn);
@@ -54,6 +62,11 @@ async function lintAll(
   return { ...linted, problems: [...problems, ...linted.problems] };
 }
 
+/** An unknown field leaves its object among what is compared with. */
+function isUnread({ code }: ManifestProblem): boolean {
+  return code !== 'manifest_unknown_field';
+}
+
 function print(linted: LintedFiles, files: readonly ManifestFile[], form: LintFlags['output']): string {
   switch (form) {
     case 'json':
@@ -64,9 +77,8 @@ function print(linted: LintedFiles, files: readonly ManifestFile[], form: LintFl
       return printGithub(linted);
     case 'text': {
       const named = new Set(linted.findings.map(({ place }) => place.file));
-      const decoder = new TextDecoder();
       const sources = new Map(
-        files.filter(({ name }) => named.has(name)).map(({ name, text }) => [name, decoder.decode(text)]),
+        files.filter(({ name }) => named.has(name)).map(({ name, text }) => [name, decodeText(text) ?? '']),
       );
       return printText(linted, { sources, colour: process.stdout.isTTY === true && !process.env.NO_COLOR });
     }

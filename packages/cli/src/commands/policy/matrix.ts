@@ -12,8 +12,9 @@ export interface MatrixFlags extends MeshInput {
 
 /** Exits with 4 where a cell is unknown. @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable` */
 export async function matrixCommand(paths: readonly string[], flags: MatrixFlags): Promise<void> {
-  const { identities, endpoints, cells, assumed } = matrixOf(await readMesh(paths, flags));
-  if (cells.some(({ allowed }) => allowed === 'unknown')) process.exitCode = EXIT.unknown;
+  const view = await readMesh(paths, flags);
+  const { identities, endpoints, cells, assumed } = matrixOf(view);
+  if (view.unread !== undefined || cells.some(({ allowed }) => allowed === 'unknown')) process.exitCode = EXIT.unknown;
   const at = Map.groupBy(cells, ({ who, endpoint }) => `${who}\n${endpoint.name}`);
   if (flags.output === 'json') {
     const listed = [...at.values()].map((some) => {
@@ -24,7 +25,9 @@ export async function matrixCommand(paths: readonly string[], flags: MatrixFlags
         ...(unknown !== undefined && { unknown }),
       };
     });
-    console.log(JSON.stringify({ identities, endpoints, cells: listed, ...assumptionJson(assumed) }, null, 2));
+    console.log(
+      JSON.stringify({ identities, endpoints, cells: listed, ...assumptionJson(assumed, view.unplaced) }, null, 2),
+    );
     return;
   }
   const width = Math.max(...identities.map((one) => one.length), 1);
@@ -37,7 +40,7 @@ export async function matrixCommand(paths: readonly string[], flags: MatrixFlags
   console.log('\n+ every call, ~ some calls, . none, ? unknown');
   const whys = new Set(cells.flatMap(({ endpoint, unknown }) => (unknown ? [`? ${endpoint.name}: ${unknown}`] : [])));
   for (const why of whys) console.log(why);
-  for (const line of assumptionLines(assumed)) console.log(line);
+  for (const line of assumptionLines(assumed, view.unplaced)) console.log(line);
 }
 
 const MARKS = { yes: '+', some: '~', no: '.', unknown: '?' } as const;

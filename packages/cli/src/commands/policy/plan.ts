@@ -15,9 +15,9 @@ export interface PlanFlags extends MeshFlags {
 /** @throws MeshpassError `access_*`, `manifest_*`, `usage`, `kubernetes_unavailable`, `policy_too_large` */
 export async function planPolicy(paths: readonly string[], flags: PlanFlags): Promise<void> {
   const access = readAccessFile(flags.access);
-  const { resources, shape, trustDomainAliases, tokens } = await readPolicyInput(paths, flags);
+  const { resources, shape, trustDomainAliases, tokens, unread } = await readPolicyInput(paths, flags);
   const plan = planChange({
-    ...{ access, cluster: resources, shape, trustDomainAliases, tokens },
+    ...{ access, cluster: resources, shape, trustDomainAliases, tokens, unread },
     ...(flags.from !== undefined && { inForce: readAccessFile(flags.from) }),
   });
   printPlan(plan, flags.output);
@@ -26,8 +26,8 @@ export async function planPolicy(paths: readonly string[], flags: PlanFlags): Pr
 /** Prints a plan; one that is refused fails, and one of which it is not known whether every grant works has a code of its own. */
 export function printPlan(plan: Omit<Plan, 'manifests'>, output: PlanFlags['output']): void {
   if (output === 'json') {
-    const { id, state, resources, reach, people, findings, assumed } = plan;
-    const all = { id, state, resources, reach, people, findings, ...assumptionJson(assumed) };
+    const { id, state, resources, reach, people, findings, assumed, unplaced } = plan;
+    const all = { id, state, resources, reach, people, findings, ...assumptionJson(assumed, unplaced) };
     console.log(JSON.stringify(all, null, 2));
   } else console.log(formatPlan(plan, output));
   process.exitCode = exitCodeOf(plan);

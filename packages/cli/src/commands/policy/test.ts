@@ -22,8 +22,8 @@ export async function testPolicy(files: readonly string[], flags: TestFlags): Pr
   const least = wholeNumber(flags.minCoverage, '--min-coverage');
   const suites = files.map((file) => readSuite(readText(file), file));
   const beside = suites.flatMap(({ file, manifests }) => manifests.map((path) => join(dirname(file), path)));
-  const { resources, shape, tokens } = await readPolicyInput([...flags.manifests, ...beside], flags);
-  const result = runSuites({ suites, access: readAccessFile(flags.access), cluster: resources, shape, tokens });
+  const { resources, shape, tokens, unread } = await readPolicyInput([...flags.manifests, ...beside], flags);
+  const result = runSuites({ suites, access: readAccessFile(flags.access), cluster: resources, shape, tokens, unread });
   if (flags.junit !== undefined) writeFileSync(flags.junit, formatJunit(result));
   if (flags.output === 'json') console.log(JSON.stringify(result, null, 2));
   else print(result);

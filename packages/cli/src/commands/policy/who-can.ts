@@ -33,7 +33,7 @@ export async function whoCanCommand(target: string, paths: readonly string[], fl
         who: reachers.map(reacherJson),
         ...(flags.access !== undefined && { grants: grants.map(grantJson) }),
       },
-      ...{ unknown: whys.map(unknownJson), ...assumptionJson(assumed) },
+      ...{ unknown: whys.map(unknownJson), ...assumptionJson(assumed, view.unplaced) },
     };
     console.log(JSON.stringify(answer, null, 2));
     return;
@@ -45,7 +45,7 @@ export async function whoCanCommand(target: string, paths: readonly string[], fl
   for (const one of grants) console.log(grantText(one));
   for (const { endpoint, who, why } of whys)
     console.log(`unknown${who === undefined ? '' : ` of ${who}`} at ${placeOf(endpoint)}: ${why}`);
-  for (const line of assumptionLines(assumed)) console.log(line);
+  for (const line of assumptionLines(assumed, view.unplaced)) console.log(line);
 }
 
 interface Unknown {
@@ -65,12 +65,12 @@ async function meshOf(
   paths: readonly string[],
   flags: WhoCanFlags,
 ): Promise<{ readonly view: MeshView; readonly grantsFor: (...question: Question) => readonly GrantReach[] }> {
-  const { resources, config } = await readMeshObjects(paths, flags);
-  if (flags.access === undefined) return { view: viewMesh(resources, config), grantsFor: () => [] };
+  const { resources, config, unread } = await readMeshObjects(paths, flags);
+  if (flags.access === undefined) return { view: viewMesh(resources, config, unread), grantsFor: () => [] };
   const access = readAccessFile(flags.access);
   const tokens = identityTokens(flags);
   const granted = applyAccess(access, resources, { ...config, gateway: GATEWAY }, tokens);
-  const view = viewMesh(granted.resources, config);
+  const view = viewMesh(granted.resources, config, unread);
   return { view, grantsFor: (...question) => grantsThatCan(access, granted, view, tokens, ...question) };
 }
 

@@ -9,11 +9,14 @@ import { describeUnread } from '../not-looked-at.ts';
 const COMMANDS = { error: 'error', warning: 'warning', note: 'notice' } as const;
 
 /** What could not be read is an error, too: it was not looked at. */
-export function printGithub({ findings, problems, notLookedAt }: LintedFiles): string {
+export function printGithub({ findings, problems, notLookedAt, leftOut }: LintedFiles): string {
   return [
     ...problems.map(({ code, place, message }) => command('error', place, code, message)),
     ...findings.map(({ severity, place, code, name, message, fix, page }) =>
       command(COMMANDS[severity], place, `${code} ${name}`, `${message}\nfix: ${fix}\nsee ${page}`),
+    ),
+    ...leftOut.map(({ path, why }) =>
+      command('warning', { file: path, line: 0, column: 0 }, 'left out', `${path} was left out: ${why}.`),
     ),
     ...(notLookedAt.length > 0
       ? [`::notice title=not looked at::${data(`No rule reads ${describeUnread(notLookedAt)}.`)}\n`]

@@ -14,7 +14,7 @@ const LEVELS = { error: 'error', warning: 'warning', note: 'note' } as const sat
 /** GitHub sorts by it: critical is over 9, high over 7, medium over 4. */
 const SCORES = { error: '8.0', warning: '5.0', note: '2.0' } as const;
 
-export function printSarif({ findings, suppressed, problems, notLookedAt }: LintedFiles): string {
+export function printSarif({ findings, suppressed, problems, notLookedAt, leftOut }: LintedFiles): string {
   const indexes = new Map(ALL_RULES.map(({ code }, index) => [code, index]));
   const seen = new Map<string, number>();
   const results = [...findings, ...suppressed].map((finding) => toResult(finding, indexes.get(finding.code)!, seen));
@@ -34,6 +34,12 @@ export function printSarif({ findings, suppressed, problems, notLookedAt }: Lint
                 level: 'error' as const,
                 message: { text: message },
                 locations: [{ physicalLocation: physical(place) }],
+              })),
+              ...leftOut.map(({ path, why }) => ({
+                descriptor: { id: 'left-out' },
+                level: 'warning' as const,
+                message: { text: `${path} was left out: ${why}.` },
+                locations: [{ physicalLocation: physical({ file: path, line: 0, column: 0 }) }],
               })),
               ...unread(notLookedAt),
             ],

@@ -15,7 +15,7 @@ const COLOURS = { error: '31', warning: '33', note: '36' } as const;
 type Printed = Omit<LintedFiles, 'problems'>;
 
 export function printText(
-  { findings, suppressed, objects, notLookedAt }: Printed,
+  { findings, suppressed, objects, notLookedAt, leftOut }: Printed,
   { sources, colour }: TextOptions,
 ): string {
   const paint = (text: string, code: string) => (colour ? `\u001b[${code}m${text}\u001b[0m` : text);
@@ -32,6 +32,7 @@ export function printText(
     for (const [index, line] of wrap(`fix: ${fix}`).entries()) out.push(`  ${index === 0 ? '' : '     '}${line}`);
     out.push(`  see ${page}`, '');
   }
+  for (const { path, why } of leftOut) out.push(...wrap(`left out: ${path}: ${why}`));
   if (notLookedAt.length > 0) out.push(...wrap(`not looked at: ${describeUnread(notLookedAt)}`));
   out.push(summary(findings, suppressed.length, objects));
   return `${out.join('\n')}\n`;
