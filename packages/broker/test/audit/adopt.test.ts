@@ -19,6 +19,8 @@ import { growTree } from '../../src/audit/tree.ts';
 import { MIGRATIONS } from '../../src/store/migrate.ts';
 import { type Db, openStore, type Store, type StoreOptions } from '../../src/store/open.ts';
 import { openPglite } from '../../src/store/pglite.ts';
+import { readStore } from '../rig/audit.ts';
+import { startRig } from '../rig/broker.ts';
 import { ENGINES, startPostgres, type TestPostgres } from '../rig/postgres.ts';
 
 const SLOW = 60_000;
@@ -226,3 +228,28 @@ describe.each(ENGINES.filter(([, isThere]) => isThere))('a store of an older ver
     SLOW,
   );
 });
+
+it(
+  'a whole broker of this version starts on such a store, and the next one, too',
+  async () => {
+    const rig = await startRig();
+    const dataDir = join(rig.dir, 'data');
+    await rig.broker.close();
+    rmSync(dataDir, { recursive: true });
+    const { dialect, close } = openPglite(dataDir);
+    await writeAsOld(new Kysely({ dialect }), join(dataDir, 'audit-key.pem')).finally(close);
+    await rig.restart();
+    await rig.restart();
+    await rig.broker.close();
+    const { audit } = await readStore({ dataDir });
+    await rig.stop();
+    const told = audit.slice(9).map(({ action, detail }) => [action, JSON.parse(detail!).checkpoint?.size]);
+    expect(told.slice(0, 2)).toEqual([
+      ['audit.adopt', undefined],
+      ['broker.start', 7],
+    ]);
+    expect(told.filter(([action]) => action === 'audit.adopt')).toHaveLength(1);
+    expect(told.filter(([action]) => action === 'broker.start')).toHaveLength(2);
+  },
+  SLOW,
+);
