@@ -24,10 +24,16 @@ export interface GithubRigOptions {
   readonly read?: (asking: GithubApiOptions) => ReadGithub;
 }
 
+export interface GithubRig extends Rig {
+  /** What its brokers have learnt to be lost, in order: facts as the store keeps them. */
+  readonly lost: readonly string[];
+}
+
 /** Of the watch, not of enrolment, are its tests. */
 const NOT_ASKED: Presence = { show: async () => 'not_asked' };
 
-export async function startGithubRig(options: GithubRigOptions): Promise<Rig> {
+export async function startGithubRig(options: GithubRigOptions): Promise<GithubRig> {
+  const lost: string[] = [];
   const { github, onTheWay = async (_, answer) => answer } = options;
   const rig = await startRig({
     config: options.config ?? {},
@@ -39,6 +45,7 @@ export async function startGithubRig(options: GithubRigOptions): Promise<Rig> {
       };
       const pace = createPace(clock);
       const losses = createLosses(clock);
+      losses.onLoss(({ fact }) => void lost.push(fact));
       const app = createGithubApp({
         ...{ ...asking, losses, appId: '4242', privateKey: github.appPrivateKey },
         onInstallationAnswer: pace.observe,
@@ -54,7 +61,7 @@ export async function startGithubRig(options: GithubRigOptions): Promise<Rig> {
       };
     },
   });
-  return rig;
+  return Object.assign(rig, { lost });
 }
 
 const place = { file: 'access.yaml', line: 1, column: 1 };

@@ -6,15 +6,15 @@ import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { SETTLE_SECONDS } from '../../src/attest/losses.ts';
-import { asSession, type Enrolled, type Rig } from '../rig/broker.ts';
-import { grantBy, opened, present, startGithubRig } from '../rig/github.ts';
+import { asSession, type Enrolled } from '../rig/broker.ts';
+import { type GithubRig, grantBy, opened, present, startGithubRig } from '../rig/github.ts';
 
 const EVENT_TOKEN = 'event-token-of-the-tests-0123456789abcdef';
 const PATIENCE = { timeout: 10_000, interval: 20 };
 const TEAM = [grantBy('team', { team: 'acme/payments' })];
 
 let github: RunningGithub;
-let rig: Rig;
+let rig: GithubRig;
 const dir = mkdtempSync(join(tmpdir(), 'meshpass-losses-'));
 const eventTokenFile = join(dir, 'events');
 let onTheWay: (url: URL, answer: Response) => Promise<Response> = async (_, answer) => answer;
@@ -81,6 +81,13 @@ const fresh = async () => {
   await rig.restart();
   settle();
 };
+/** Until the broker has looked once at the Codespaces and once at the members. */
+const looked = async () =>
+  await vi.waitFor(async () => {
+    const { text } = await rig.operatorCall('/metrics');
+    for (const what of ['sweep', 'member'])
+      expect(text).toMatch(new RegExp(`^meshpass_github_${what}_age_seconds \\d`, 'm'));
+  }, PATIENCE);
 /** Memory of the answer "no" passes in real time. */
 const getsIn = async (space: StartedCodespace) =>
   await vi.waitFor(async () => expect(await present(rig, space)).toMatchObject({ status: 200 }), {
@@ -182,9 +189,10 @@ describe('by an event', () => {
     await github.admin.addToTeam('acme/sre', 'alice');
     const who = await opened(rig, await codespace());
     settle();
+    const before = rig.lost.length;
     await github.admin.removeFromTeam('acme/payments', 'alice');
     await tell(LEFT);
-    await new Promise((resolve) => setTimeout(resolve, 500));
+    await vi.waitFor(() => expect(rig.lost.slice(before).join()).toMatch(/^team acme\/payments \d+$/), PATIENCE);
     expect(await grantsOf(who)).toEqual(['either']);
     // No look finds it out again.
     onTheWay = stillMember;
@@ -203,7 +211,7 @@ describe('by a request', () => {
     await fresh();
     // The first look is over before there is anything to see.
     await opened(rig, await codespace());
-    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    await looked();
     trusting(TEAM, 'somebody-else');
     trusting();
   });
