@@ -240,4 +240,24 @@ describe('a source', () => {
     expect(destroyed).toEqual(['192.0.2.1']);
     expect(connections.strangers()).toBe(2);
   });
+
+  it('keep their place while sessions behind the same address ask, and get a connection back that proved nothing', () => {
+    const connections = createConnections({ perSource: 2, isProxy: () => false });
+    const destroyed: string[] = [];
+    const socket = (name: string) =>
+      ({ remoteAddress: '192.0.2.1', once: () => {}, resetAndDestroy: () => destroyed.push(name) }) as never;
+    const owned = Array.from({ length: 50 }, (_, n) => socket(`session ${n}`));
+    for (const [n, one] of owned.entries()) {
+      connections.add(one);
+      connections.belongs(one, `session ${n}`);
+    }
+    for (const name of ['stranger', 'another']) connections.add(socket(name));
+    const answered = owned.map((one) => connections.began(one));
+    expect(destroyed).toEqual([]);
+    for (const [n, one] of owned.entries()) if (n > 0) connections.belongs(one, `session ${n}`);
+    for (const done of answered) done();
+    // The first had no proof: a stranger's again, and the newest of them.
+    expect(destroyed).toEqual(['stranger']);
+    expect(connections.strangers()).toBe(2);
+  });
 });

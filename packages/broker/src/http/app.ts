@@ -71,11 +71,11 @@ export function createApp(context: AppContext): Hono<Env> {
   const renewals = createSlots(MAX_RENEWALS, RENEWALS_PER_SESSION);
 
   app.use(async (c, next) => {
-    connections.began(c.env.incoming.socket);
+    const answered = connections.began(c.env.incoming.socket);
     const began = performance.now();
     const requestId = context.random(9).toString('base64url');
     c.set('requestId', requestId);
-    await next();
+    await next().finally(answered);
     c.header('x-request-id', requestId);
     // A stopping broker takes no more requests on this connection; a crowded one wants its memory back.
     if (context.stopping() || connections.open() > config.keptConnections) c.header('connection', 'close');

@@ -1,6 +1,6 @@
 /**
- * Who holds connections. One whose last request was made by a live session, an edge or an operator belongs to it; every other
- * is a stranger's, and waits: strangers' connections are bounded by source and in all, and a new one beyond the bound takes the
+ * Who holds connections. One whose last answered request was made by a live session, an edge or an operator belongs to it; every
+ * other is a stranger's, and waits: strangers' connections are bounded by source and in all, and a new one beyond the bound takes the
  * place of the oldest. So nobody is kept out by connections that say nothing, not even behind the same address.
  */
 import type { Socket } from 'node:net';
@@ -23,8 +23,8 @@ export interface Connections {
   readonly add: (raw: Socket) => void;
   /** What an HTTP request names as its socket, where that is another one than the TCP socket. */
   readonly alias: (socket: Socket, raw: Socket | undefined) => void;
-  /** A request has begun on it: from now on it is a stranger's, until somebody is named. */
-  readonly began: (socket: Socket) => void;
+  /** A request has begun on it. @returns to be called when it is answered: where nobody was named, it is a stranger's from then on */
+  readonly began: (socket: Socket) => () => void;
   /** Its request is proven to be this session's; without one, that of an edge or an operator, which nothing bounds. */
   readonly belongs: (socket: Socket, session?: string) => void;
   /** What is asked is being done: it does not count among those that wait. @returns ends that */
@@ -43,6 +43,8 @@ interface Entry {
   readonly viaProxy: boolean;
   /** Absent: it waits, or is being worked for. */
   owner?: { readonly session: string | undefined } | undefined;
+  /** Whether somebody was named since the last request began. */
+  proven: boolean;
 }
 
 export function createConnections({ perSource, isProxy }: ConnectionLimits): Connections {
@@ -80,7 +82,7 @@ export function createConnections({ perSource, isProxy }: ConnectionLimits): Con
     add: (raw) => {
       open++;
       const address = raw.remoteAddress ?? 'unknown';
-      const entry: Entry = { raw, source: groupOf(address), viaProxy: isProxy(address) };
+      const entry: Entry = { raw, source: groupOf(address), viaProxy: isProxy(address), proven: false };
       entries.set(raw, entry);
       raw.once('close', () => {
         open--;
@@ -94,13 +96,20 @@ export function createConnections({ perSource, isProxy }: ConnectionLimits): Con
     },
     began: (socket) => {
       const entry = entries.get(socket);
-      if (entry) wait(entry);
+      if (!entry) return () => {};
+      entry.proven = false;
+      // One that belongs to a session does not become a stranger's to prove it again: it would push out a stranger each time.
+      if (entry.owner === undefined) wait(entry);
+      return () => {
+        if (entry.owner !== undefined && !entry.proven) wait(entry);
+      };
     },
     belongs: (socket, session) => {
       const entry = entries.get(socket);
       if (!entry || entry.viaProxy || entry.raw.destroyed) return;
       leave(entry);
       entry.owner = { session };
+      entry.proven = true;
       if (session === undefined) return;
       insert(owned, session, entry);
       if (owned.get(session)!.size > PER_SESSION) evictOldest(owned.get(session)!);

@@ -48,9 +48,9 @@ export function createOperatorApp({
 }: OperatorContext): Hono<Env> {
   const app = new Hono<Env>();
   app.use(async (c, next) => {
-    connections.began(c.env.incoming.socket);
+    const answered = connections.began(c.env.incoming.socket);
     c.set('requestId', admin.random(9).toString('base64url'));
-    await next();
+    await next().finally(answered);
     c.header('x-request-id', c.get('requestId'));
   });
   app.get('/healthz', (c) => c.json({ status: 'alive' }));
