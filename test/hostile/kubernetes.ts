@@ -3,6 +3,7 @@
  * with the rights and admission policies of deploy/kubernetes. A refusal has to come from the rule that is there for it.
  */
 import type { HostileArea, HostileInput } from './area.ts';
+import { CHECKPOINTS } from './kubernetes/checkpoint.ts';
 import { DOORS } from './kubernetes/doors.ts';
 import { IDENTITIES, type Row } from './kubernetes/identities.ts';
 import { POLICIES } from './kubernetes/policies.ts';
@@ -12,7 +13,7 @@ export const kubernetes: HostileArea<KubernetesWorld> = {
   name: "Kubernetes: the broker's ServiceAccount",
   open: openKubernetes,
   close: closeKubernetes,
-  inputs: [...IDENTITIES, ...POLICIES, ...DOORS].map(toInput),
+  inputs: [...IDENTITIES, ...POLICIES, ...DOORS, ...CHECKPOINTS].map(toInput),
 };
 
 function toInput([fault, attack, control, code]: Row): HostileInput<KubernetesWorld> {

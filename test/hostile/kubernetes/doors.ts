@@ -159,7 +159,10 @@ const RIGHTS: readonly Row[] = [
   ['itself made administrator', of('POST', `${rbac}/clusterrolebindings`), OPENED, 'cannot create resource'],
   ['its own role widened', patch(`${rbac}/clusterroles/meshpass-broker`), OPENED, 'cannot patch resource'],
   ['a role made', of('POST', `${rbac}/namespaces/shop/roles`), OPENED, 'cannot create resource'],
-  ...['meshpass-accounts', 'meshpass-namespaces', 'meshpass-policies'].flatMap((name): Row[] => [
+  ...[
+    ...['meshpass-accounts', 'meshpass-namespaces', 'meshpass-policies'],
+    ...['meshpass-audit-checkpoint', 'meshpass-audit-checkpoint-deletion'],
+  ].flatMap((name): Row[] => [
     [
       `the policy ${name} loosened`,
       patch(`${admission}/validatingadmissionpolicies/${name}`),

@@ -80,3 +80,15 @@ export const roleBinding = (namespace: string, role = 'view'): KubeObject => ({
   subjects: [group('system:serviceaccounts:meshpass-hostile')],
 });
 export const BINDING = roleBinding('shop');
+
+const ROOT = Buffer.alloc(32).toString('base64');
+/** The data of a checkpoint as the broker keeps it; Kubernetes does not look at the signature. */
+export const checkpointData = (size: string, ofRows = size) => ({
+  ...{ epoch: '1', size, time: '2026-01-01T00:00:00.000Z' },
+  note: `broker.meshpass.test:8443/audit\n${ofRows}\n${ROOT}\n\nsignature\n`,
+});
+/** As deploy/kubernetes has it: empty. */
+export const CHECKPOINT: KubeObject = {
+  ...{ apiVersion: 'v1', kind: 'ConfigMap' },
+  metadata: { name: 'meshpass-audit-checkpoint', namespace: 'meshpass-system' },
+};

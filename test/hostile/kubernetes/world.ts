@@ -3,8 +3,8 @@ import { type KubeObject, type Lab, upLab } from '@meshpass/lab';
 import { applyBrokerRights } from '@meshpass/lab/broker-rights';
 import { removeOurs, until } from '../../mesh.ts';
 import { type AsBroker, asBroker } from './as-broker.ts';
-import { ALLOW, account, BINDING, GATEWAY, GUARD, NAMESPACE, RECOGNISE } from './honest.ts';
-import { apply, changed, post, type Request } from './requests.ts';
+import { ALLOW, account, BINDING, CHECKPOINT, checkpointData, GATEWAY, GUARD, NAMESPACE, RECOGNISE } from './honest.ts';
+import { apply, changed, merge, post, type Request } from './requests.ts';
 
 export interface KubernetesWorld extends AsBroker {
   readonly lab: Lab;
@@ -33,11 +33,15 @@ const MINE = [NAMESPACE, GUARD, ALLOW, RECOGNISE, GATEWAY, BINDING];
 export async function openKubernetes(): Promise<KubernetesWorld> {
   const lab = await upLab({ with: ['workspace-2'] });
   await applyBrokerRights(lab.kubernetes);
+  // Of an earlier run: made anew, empty.
+  await lab.kubernetes.remove(CHECKPOINT);
+  await applyBrokerRights(lab.kubernetes);
   const { ask, forget } = await asBroker(lab);
   await untilInForce(ask);
   await lab.kubernetes.apply(...THEIR_NAMESPACES);
   for (const object of MINE) await mustBeAccepted(ask, apply(object));
   await mustBeAccepted(ask, post(account('honest', 'meshpass-hostile')));
+  await mustBeAccepted(ask, merge(CHECKPOINT, { data: checkpointData('5000') }));
   await lab.kubernetes.apply(...THEIRS);
   return { lab, ask, forget };
 }
@@ -47,6 +51,7 @@ export async function closeKubernetes({ lab, forget }: KubernetesWorld): Promise
   await lab.kubernetes.remove(...THEIRS);
   await lab.kubernetes.remove(...THEIR_NAMESPACES);
   await removeOurs(lab.kubernetes);
+  await lab.kubernetes.remove(CHECKPOINT);
   await until(
     async () => ((await lab.kubernetes.call('GET', '/api/v1/namespaces')) as { items: KubeObject[] }).items,
     (left) => !left.some(({ metadata }) => THEIR_NAMESPACES.some((one) => one.metadata.name === metadata.name)),
@@ -58,9 +63,9 @@ export async function closeKubernetes({ lab, forget }: KubernetesWorld): Promise
 /** The API server compiles admission policies some time after they are written. */
 async function untilInForce(ask: KubernetesWorld['ask']): Promise<void> {
   const refused = [account('x', 'shop'), plain('Namespace', 'x'), changed(ALLOW, 'metadata labels', {})];
-  for (const object of refused) {
+  for (const request of [...refused.map((object) => post(object)), merge(CHECKPOINT, { data: { size: 'x' } })]) {
     await until(
-      () => ask(post(object)),
+      () => ask(request),
       ({ answer }) => answer.includes('ValidatingAdmissionPolicy'),
     );
   }
