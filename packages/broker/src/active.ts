@@ -185,6 +185,7 @@ export async function startActive(
     derive: { issuer, mesh },
     certificates: { authority: parts.authority, mesh, journal, revocations, denies, clock },
     signer: parts.signer,
+    // Strangers' are forgotten early rather than refused (decision 0015); those of sessions never.
     replay: {
       strangers: createReplayMemory(MAX_AGE + MAX_AHEAD, REPLAY_CAPACITY, REPLAY_CAPACITY / 8),
       sessions: createReplayMemory(MAX_AGE + MAX_AHEAD, REPLAY_CAPACITY),

@@ -120,12 +120,21 @@ describe('createReplayMemory', () => {
     expect(memory.claim('b', 200)).toBe('fresh');
   });
 
-  it('leaves room for others where one source makes proofs without end', () => {
-    const memory = createReplayMemory(10, 3, 1);
+  it('forgets the oldest of a source that makes proofs without end, and refuses neither it nor others', () => {
+    const memory = createReplayMemory(10, 10, 2);
+    expect(memory.claim('before', 100, 'another')).toBe('fresh');
+    for (const id of ['a', 'b', 'c']) expect(memory.claim(id, 100, 'one')).toBe('fresh');
+    expect(memory.claim('c', 100, 'one')).toBe('seen');
+    expect(memory.claim('b', 100, 'another')).toBe('seen');
+    expect(memory.claim('before', 100, 'one')).toBe('seen');
     expect(memory.claim('a', 100, 'one')).toBe('fresh');
-    expect(memory.claim('b', 100, 'one')).toBe('full');
-    expect(memory.claim('b', 100, 'another')).toBe('fresh');
-    expect(memory.claim('b', 111, 'one')).toBe('seen');
-    expect(memory.claim('c', 111, 'one')).toBe('fresh');
+    expect(memory.claim('c', 111, 'one')).toBe('seen');
+  });
+
+  it('stays within its bounds where sources are many, and refuses none', () => {
+    const memory = createReplayMemory(10, 3, 2);
+    for (let n = 0; n < 1_000; n++) expect(memory.claim(`${n}`, 100, `source ${n}`)).toBe('fresh');
+    for (const n of [997, 998, 999]) expect(memory.claim(`${n}`, 100, 'one')).toBe('seen');
+    expect(memory.claim('996', 100, 'one')).toBe('fresh');
   });
 });

@@ -157,8 +157,8 @@ async function findCodespace(
 }
 
 /**
- * A Codespace belongs to the organisation that pays for it. One that its developer pays for counts only on a repository
- * of the organisation, and only for a member: anybody may open a Codespace on a public repository at their own cost.
+ * A Codespace belongs to the organisation that pays for it, as long as its developer is a member. One that its developer pays for
+ * counts only on a repository of the organisation: anybody may open a Codespace on a public repository at their own cost.
  */
 async function refuseForeign(
   codespace: Codespace,
@@ -173,9 +173,10 @@ async function refuseForeign(
       ? account.login.toLowerCase() === organization.toLowerCase()
       : account.id === organizationId;
   const isPaid = isTrusted(codespace.billable_owner);
-  // GitHub takes its time with the Codespaces of somebody who left: they may run on, at the organisation's cost.
+  // GitHub takes its time with the Codespaces of somebody who left: they may run on, at the organisation's cost. Where no App is
+  // installed nobody can say, unless it was heard of.
   const hasLeft = app?.losses.isLost({ kind: 'member', organization: organization.toLowerCase(), user }) ?? false;
-  if (isPaid && !hasLeft) return;
+  if (isPaid && organizationId === undefined && !hasLeft) return;
   if ((isPaid || isTrusted(codespace.repository.owner)) && app && (await app.isMember(organization, user))) return;
   throw new MeshpassError(
     'workspace_not_trusted',

@@ -126,13 +126,15 @@ describe('roles in an organization', () => {
   test('are none of who is no member, and none without a GitHub App', async () => {
     expect(await rolesOf(alice, { withoutApp: true })).toBeUndefined();
     await world.github.admin.removeFromOrganization('acme', 'alice');
-    expect(await rolesOf(alice)).toBeUndefined();
+    expect((await refusal(rolesOf(alice))).code).toBe('workspace_not_trusted');
   });
 
-  test('are not asked about where the access file mentions none', async () => {
+  test('are not said where the access file mentions none; whether somebody is a member is asked once', async () => {
     await world.github.admin.forgetCalls();
     expect((await present(alice)).attestation).not.toHaveProperty('organizationRoles');
-    expect((await world.github.admin.calls()).filter((call) => call.includes('/orgs/acme/memberships'))).toEqual([]);
+    expect((await world.github.admin.calls()).filter((call) => call.includes('/orgs/acme/memberships'))).toEqual([
+      'GET /orgs/acme/memberships/alice',
+    ]);
   });
 
   test('that cannot be asked for stop everything', async () => {
@@ -246,6 +248,12 @@ describe('is refused', () => {
     const own = await world.github.admin.createCodespace(dotfiles);
     expect((await refusal(present(own))).code).toBe('workspace_not_trusted');
     expect((await refusal(present(alice, { organization: 'other' }))).code).toBe('workspace_not_trusted');
+  });
+
+  test('who left the organisation, though it still pays for the Codespace and nobody has heard of it', async () => {
+    expect((await present(alice)).attestation.login).toBe('alice');
+    await world.github.admin.removeFromOrganization('acme', 'alice');
+    expect((await refusal(present(alice))).code).toBe('workspace_not_trusted');
   });
 
   test('every Codespace where the access file trusts none', async () => {
