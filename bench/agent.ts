@@ -12,7 +12,7 @@ import { connect, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createSecureContext, createServer, TLSSocket } from 'node:tls';
-import { agentConfig, down, launch } from '../packages/agent/src/index.ts';
+import { agentConfig, down, launch } from '@meshpass/agent';
 import { createAuthority, service, startBroker } from '../packages/agent/test/rig.ts';
 
 const TOKEN_PADDING = 800;

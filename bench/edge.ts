@@ -7,7 +7,7 @@ import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
 import { fileURLToPath } from 'node:url';
-import { createDirectory, startEdge } from '../packages/edge/src/index.ts';
+import { createDirectory, startEdge } from '@meshpass/edge';
 import { createCa, svid } from '../packages/edge/test/mesh-ca.ts';
 import type { Measured, Task } from './edge-client.ts';
 

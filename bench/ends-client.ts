@@ -4,12 +4,12 @@
  * (Unix ms) at which each connection died.
  */
 import { createInterface } from 'node:readline';
-import { passEdge } from '../packages/cli/src/drill/call.ts';
-import { certificate, emptyHanded, enrol, type Loot, speak, token } from '../packages/cli/src/drill/credentials.ts';
-import { type HeldOpen, holdOpen, type NotHeld } from '../packages/cli/src/drill/hold-open.ts';
-import { chooseTargets, type Target } from '../packages/cli/src/drill/targets.ts';
-import { PROOF_TYPES } from '../packages/identity/src/attestation.ts';
-import { SessionResponse } from '../packages/identity/src/wire.ts';
+import { passEdge } from '@meshpass/cli/drill/call';
+import { certificate, emptyHanded, enrol, type Loot, speak, token } from '@meshpass/cli/drill/credentials';
+import { type HeldOpen, holdOpen, type NotHeld } from '@meshpass/cli/drill/hold-open';
+import { chooseTargets, type Target } from '@meshpass/cli/drill/targets';
+import { PROOF_TYPES } from '@meshpass/identity/attestation';
+import { SessionResponse } from '@meshpass/identity/wire';
 
 export interface Proof {
   readonly token: string;

@@ -1,11 +1,11 @@
 /** What bench/ends.ts works on: a lab with Meshpass, developers, their sessions, and the instants at which connections die. */
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { type OperatorCall, operatorClient } from '@meshpass/cli/operator-client';
 import type { Lab } from '@meshpass/lab';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import { type Meshpass, startMeshpass } from '@meshpass/lab/meshpass';
 import { type StandIns, standIns } from '@meshpass/lab/stand-ins';
-import { type OperatorCall, operatorClient } from '../packages/cli/src/operator-client.ts';
 import { type Deaths, KINDS, type Kind } from './ends-client.ts';
 import { startWorkspaces, type Workspaces } from './ends-drive.ts';
 

@@ -1,8 +1,8 @@
 /** What a decision costs, on one core: a workload with policies as an organisation has them, asked about calls of every kind. */
-import type { Call } from '../packages/policy/src/evaluate/call.ts';
-import { guardOf } from '../packages/policy/src/evaluate/guard.ts';
-import { viewMesh } from '../packages/policy/src/evaluate/mesh-view.ts';
-import { loadManifests } from '../packages/policy/src/istio/load.ts';
+import type { Call } from '@meshpass/analysis/evaluate/call';
+import { guardOf } from '@meshpass/analysis/evaluate/guard';
+import { viewMesh } from '@meshpass/analysis/evaluate/mesh-view';
+import { loadManifests } from '@meshpass/istio/manifest/load';
 import { median } from './median.ts';
 
 export interface EvaluateFigures {

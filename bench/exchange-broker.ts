@@ -5,16 +5,16 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { createAttest } from '../packages/broker/src/attest/attest.ts';
-import { createIssuerKeys } from '../packages/broker/src/attest/issuer-keys.ts';
-import { readBrokerConfig } from '../packages/broker/src/config.ts';
-import { growHeapSlowly } from '../packages/broker/src/heap.ts';
-import { createLog } from '../packages/broker/src/log.ts';
-import { serveBroker } from '../packages/broker/src/serve.ts';
-import { openSigner } from '../packages/broker/src/token/signer.ts';
+import { authorize, parseAccess } from '@meshpass/access';
+import { createAttest } from '@meshpass/broker/attest/attest';
+import { createIssuerKeys } from '@meshpass/broker/attest/issuer-keys';
+import { readBrokerConfig } from '@meshpass/broker/config';
+import { growHeapSlowly } from '@meshpass/broker/heap';
+import { createLog } from '@meshpass/broker/log';
+import { serveBroker } from '@meshpass/broker/serve';
+import { openSigner } from '@meshpass/broker/token/signer';
 import { writeCertificate } from '../packages/broker/test/rig/certificate.ts';
 import { playMesh } from '../packages/broker/test/rig/mesh.ts';
-import { authorize, parseAccess } from '../packages/policy/src/index.ts';
 
 const ISSUER = 'https://idp.bench';
 const ACCESS = `

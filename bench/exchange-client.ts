@@ -1,8 +1,8 @@
 /** The client of bench/exchange.ts: signs its proofs beforehand, then exchanges them over kept-alive TLS connections. */
 import { generateKeyPairSync, randomUUID } from 'node:crypto';
 import { Agent, request } from 'node:https';
+import { createDpopProof, dpopKey } from '@meshpass/identity';
 import { exportJWK, SignJWT } from 'jose';
-import { createDpopProof, dpopKey } from '../packages/identity/src/index.ts';
 
 export interface Load {
   readonly port: number;

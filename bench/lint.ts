@@ -8,16 +8,16 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
+import { ALL_RULES } from '@meshpass/analysis/lint/lint';
 import { ensureIstioctl } from '@meshpass/lab/install/tools';
-import { ALL_RULES } from '@meshpass/policy/lint/lint';
-import { CASES, type Case, lintCase } from '../packages/policy/test/lint/corpus.ts';
+import { CASES, type Case, lintCase } from '../packages/analysis/test/lint/corpus.ts';
 import { median } from './median.ts';
 import { meshOfMany } from './mesh-of-many.ts';
 
 const RESOURCES = 10_000;
 /** Without -A it speaks of the namespace `default` only. */
 const ANALYZE = ['analyze', '-A', '--use-kube=false'];
-const MAIN = fileURLToPath(new URL('../packages/cli/src/main.ts', import.meta.url));
+const MAIN = fileURLToPath(new URL('@meshpass/cli/main', import.meta.url));
 
 export interface Took {
   readonly seconds: number;

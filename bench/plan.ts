@@ -1,7 +1,8 @@
 /** What a plan costs: 200 grants against a mesh of 2,000 services with policies of its own, from text to findings. */
-import { loadManifests } from '../packages/policy/src/istio/load.ts';
-import { parseAccess } from '../packages/policy/src/parse.ts';
-import { type Plan, planChange } from '../packages/policy/src/plan/plan.ts';
+
+import { parseAccess } from '@meshpass/access/load/parse';
+import { type Plan, planChange } from '@meshpass/analysis/plan/plan';
+import { loadManifests } from '@meshpass/istio/manifest/load';
 import { median } from './median.ts';
 
 export interface PlanFigures {

@@ -3,8 +3,8 @@ import { createPrivateKey, generateKeyPairSync, type KeyObject, randomUUID } fro
 import { Agent, request } from 'node:https';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createSecureContext, type SecureContext } from 'node:tls';
+import { createDpopProof, type DpopKey, dpopKey } from '@meshpass/identity';
 import { SignJWT } from 'jose';
-import { createDpopProof, type DpopKey, dpopKey } from '../packages/identity/src/index.ts';
 
 export interface Crowd {
   readonly port: number;

@@ -4,11 +4,11 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Call, Decision } from '@meshpass/analysis/evaluate/call';
+import type { Guard } from '@meshpass/analysis/evaluate/guard';
+import { DEFAULT_MESH_CONFIG, type PathNormalization } from '@meshpass/istio/mesh/mesh-config';
 import { upLab } from '@meshpass/lab';
 import type { KubeObject } from '@meshpass/lab/kubernetes';
-import type { Call, Decision } from '@meshpass/policy/evaluate/call';
-import type { Guard } from '@meshpass/policy/evaluate/guard';
-import { DEFAULT_MESH_CONFIG, type PathNormalization } from '@meshpass/policy/istio/mesh-config';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { parse, stringify } from 'yaml';
 import type { Seen } from './differential/caller.ts';

@@ -4,13 +4,13 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { compileRule } from '@meshpass/policy/evaluate/compile-rule';
-import { guardOf } from '@meshpass/policy/evaluate/guard';
-import { viewMesh } from '@meshpass/policy/evaluate/mesh-view';
-import { loadManifests } from '@meshpass/policy/istio/load';
-import { DEFAULT_MESH_CONFIG } from '@meshpass/policy/istio/mesh-config';
-import type { AuthorizationPolicy } from '@meshpass/policy/istio/security';
-import { objectShape, type Shape } from '@meshpass/policy/istio/shapes';
+import { compileRule } from '@meshpass/analysis/evaluate/compile-rule';
+import { guardOf } from '@meshpass/analysis/evaluate/guard';
+import { viewMesh } from '@meshpass/analysis/evaluate/mesh-view';
+import { loadManifests } from '@meshpass/istio/manifest/load';
+import { objectShape, type Shape } from '@meshpass/istio/manifest/shapes';
+import { DEFAULT_MESH_CONFIG } from '@meshpass/istio/mesh/mesh-config';
+import type { AuthorizationPolicy } from '@meshpass/istio/object/security';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { istioSource } from './istio-source.ts';

@@ -2,9 +2,9 @@
 import { globSync, readFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { join } from 'node:path';
+import { lintFiles } from '@meshpass/analysis/lint/lint';
 import { readCluster } from '@meshpass/cli/cluster-manifests';
 import { type KubeObject, type Lab, upLab } from '@meshpass/lab';
-import { lintFiles } from '@meshpass/policy/lint/lint';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { istioSource } from './istio-source.ts';
 import { until } from './mesh.ts';

@@ -42,8 +42,8 @@ describe('the packed packages', () => {
     const files = globSync('node_modules/@meshpass/*/**/*.ts', { cwd: folder });
     expect(files.length).toBeGreaterThan(100);
     expect(files.filter((file) => !file.endsWith('.d.ts'))).toEqual([]);
-    const script = `import '@meshpass/policy'; import '@meshpass/identity';
-      await import('@meshpass/policy/no-such').then(() => process.exit(1), (error) => console.log(error.code));`;
+    const script = `import '@meshpass/access'; import '@meshpass/identity';
+      await import('@meshpass/analysis/no-such').then(() => process.exit(1), (error) => console.log(error.code));`;
     const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
       cwd: folder,
       encoding: 'utf8',

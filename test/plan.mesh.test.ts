@@ -3,6 +3,8 @@
  * not granted fails, and a client inside of the mesh gets the same answers before and after.
  */
 import { generateKeyPairSync } from 'node:crypto';
+import { type Access, parseAccess } from '@meshpass/access';
+import { planChange, refusals } from '@meshpass/analysis/plan/plan';
 import { applyManifests } from '@meshpass/broker/mesh/apply';
 import { certificateAuthority } from '@meshpass/broker/mesh/authority';
 import { connectIstiod } from '@meshpass/broker/mesh/istiod';
@@ -15,8 +17,6 @@ import { openTunnel, tunnel } from '@meshpass/cli/drill/tunnel';
 import { createCsr } from '@meshpass/identity/csr';
 import { type Lab, upLab } from '@meshpass/lab';
 import type { KubeObject } from '@meshpass/lab/kubernetes';
-import { type Access, parseAccess } from '@meshpass/policy';
-import { planChange, refusals } from '@meshpass/policy/plan/plan';
 import { exportJWK, SignJWT } from 'jose';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { until } from './mesh.ts';

@@ -1,9 +1,10 @@
 /** What must be true after chaos. Each finding is a sentence; none is the goal. */
+
+import { REVOCATIONS } from '@meshpass/broker/mesh/denial';
+import type { OperatorCall } from '@meshpass/cli/operator-client';
 import type { Lab } from '@meshpass/lab';
 import type { Meshpass } from '@meshpass/lab/meshpass';
 import { startRogue } from '@meshpass/lab/rogue/drive';
-import { REVOCATIONS } from '../../packages/broker/src/mesh/denial.ts';
-import type { OperatorCall } from '../../packages/cli/src/operator-client.ts';
 import type { Report } from './crowd.ts';
 import { now } from './disasters.ts';
 import type { Crowd } from './drive.ts';

@@ -4,11 +4,11 @@
  * follows from the seed; how they meet is up to the machine.
  */
 import { fileURLToPath } from 'node:url';
+import { operatorClient } from '@meshpass/cli/operator-client';
 import type { Lab } from '@meshpass/lab';
 import { startMeshpass } from '@meshpass/lab/meshpass';
 import { standIns } from '@meshpass/lab/stand-ins';
 import { startPostgres } from '../../packages/broker/test/rig/postgres.ts';
-import { operatorClient } from '../../packages/cli/src/operator-client.ts';
 import { type Checked, check } from './checks.ts';
 import { type Disaster, disasters, now } from './disasters.ts';
 import { type Crowd, startCrowd } from './drive.ts';

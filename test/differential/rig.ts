@@ -1,15 +1,15 @@
 /** The workload under test on a host of the lab, and policies on it that are known to be in force. */
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import type { Call } from '@meshpass/analysis/evaluate/call';
+import { type Guard, guardOf } from '@meshpass/analysis/evaluate/guard';
+import { viewMesh } from '@meshpass/analysis/evaluate/mesh-view';
+import { loadObject } from '@meshpass/istio/manifest/load';
+import type { MeshConfig } from '@meshpass/istio/mesh/mesh-config';
+import type { Resource } from '@meshpass/istio/object/resources';
 import type { Lab } from '@meshpass/lab';
 import type { KubeObject } from '@meshpass/lab/kubernetes';
 import { run } from '@meshpass/lab/run';
-import type { Call } from '@meshpass/policy/evaluate/call';
-import { type Guard, guardOf } from '@meshpass/policy/evaluate/guard';
-import { viewMesh } from '@meshpass/policy/evaluate/mesh-view';
-import { loadObject } from '@meshpass/policy/istio/load';
-import type { MeshConfig } from '@meshpass/policy/istio/mesh-config';
-import type { Resource } from '@meshpass/policy/istio/resources';
 import { until } from '../mesh.ts';
 import { makeCaller, type Seen } from './caller.ts';
 import { PEERS } from './generate-calls.ts';

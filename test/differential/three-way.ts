@@ -1,10 +1,10 @@
 /** The third voice: what `diff` says of the calls that Envoy and the evaluator decide, by its formulas and by its list of changes. */
-import { meets, type Call as ToldCall } from '@meshpass/policy/diff/call';
-import { compareMeaning, rulebooks } from '@meshpass/policy/diff/compare';
-import { tokenPlaces } from '@meshpass/policy/diff/token-condition';
-import type { Call } from '@meshpass/policy/evaluate/call';
-import { DEFAULT_MESH_CONFIG } from '@meshpass/policy/istio/mesh-config';
-import type { Resource } from '@meshpass/policy/istio/resources';
+import { meets, type Call as ToldCall } from '@meshpass/analysis/diff/call';
+import { compareMeaning, rulebooks } from '@meshpass/analysis/diff/compare';
+import { tokenPlaces } from '@meshpass/analysis/diff/token-condition';
+import type { Call } from '@meshpass/analysis/evaluate/call';
+import { DEFAULT_MESH_CONFIG } from '@meshpass/istio/mesh/mesh-config';
+import type { Resource } from '@meshpass/istio/object/resources';
 import { asTold } from './as-told.ts';
 import { type Enforced, LATER } from './rig.ts';
 

@@ -5,12 +5,12 @@
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { loadAccess } from '@meshpass/access';
+import { planChange, refuseUnsafe } from '@meshpass/analysis/plan/plan';
 import { type PolicyChanges, policyChanges } from '@meshpass/broker/policy/change';
 import { Files } from '@meshpass/broker/policy/history';
 import { toMeshpassError } from '@meshpass/identity';
-import { loadAccess } from '@meshpass/policy';
-import { loadManifests } from '@meshpass/policy/istio/load';
-import { planChange, refuseUnsafe } from '@meshpass/policy/plan/plan';
+import { loadManifests } from '@meshpass/istio/manifest/load';
 import type { HostileArea, HostileInput, Outcome } from './area.ts';
 
 export interface AccessFileWorld {

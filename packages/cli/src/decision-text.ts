@@ -1,7 +1,7 @@
 /** A decision in words: what was decided, why, and where that is written. */
-import type { Decision, RuleRef } from '@meshpass/policy/evaluate/call';
-import type { Judged } from '@meshpass/policy/evaluate/judge';
-import { describeAssumption } from '@meshpass/policy/istio/data-plane';
+import type { Decision, RuleRef } from '@meshpass/analysis/evaluate/call';
+import type { Judged } from '@meshpass/analysis/evaluate/judge';
+import { describeAssumption } from '@meshpass/istio/mesh/data-plane';
 
 const WHY: Readonly<Record<Decision['reason'], string>> = {
   open: 'no ALLOW policy applies, so what is not denied passes',

@@ -1,12 +1,12 @@
 /** What the commands of `meshpass policy` work on: an access file, the mesh from files or a cluster, and how it is set up. */
 import { readFileSync } from 'node:fs';
+import { type Access, type IdentityTokens, loadAccess } from '@meshpass/access';
+import type { MeshShape } from '@meshpass/access/compile/mesh-of';
 import { MeshpassError } from '@meshpass/identity/error';
-import { type Access, type IdentityTokens, loadAccess } from '@meshpass/policy';
-import { laidOver } from '@meshpass/policy/istio/age';
-import { loadManifests, type ManifestProblem } from '@meshpass/policy/istio/load';
-import { findMeshConfig } from '@meshpass/policy/istio/mesh-config';
-import type { Resource } from '@meshpass/policy/istio/resources';
-import type { MeshShape } from '@meshpass/policy/plan/mesh-of';
+import { loadManifests, type ManifestProblem } from '@meshpass/istio/manifest/load';
+import { findMeshConfig } from '@meshpass/istio/mesh/mesh-config';
+import { laidOver } from '@meshpass/istio/object/age';
+import type { Resource } from '@meshpass/istio/object/resources';
 import { wholeNumber } from './host-port.ts';
 import { readManifestFiles } from './manifest-files.ts';
 

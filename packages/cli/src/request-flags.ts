@@ -1,6 +1,7 @@
 /** The call that a question is about, from flags. */
+
+import type { Call, HttpCall } from '@meshpass/analysis/evaluate/call';
 import { MeshpassError } from '@meshpass/identity/error';
-import type { Call, HttpCall } from '@meshpass/policy/evaluate/call';
 import { readText } from './policy-input.ts';
 
 export interface RequestFlags {

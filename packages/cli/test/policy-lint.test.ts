@@ -7,7 +7,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { playCluster } from './policy/played.ts';
 
 const MAIN = fileURLToPath(new URL('../src/main.ts', import.meta.url));
-const GIVEN = fileURLToPath(new URL('../../policy/test/lint/given/', import.meta.url));
+const GIVEN = fileURLToPath(new URL('../../analysis/test/lint/given/', import.meta.url));
 
 let home: string;
 beforeEach(() => {

@@ -1,6 +1,7 @@
 /** From a proof to an attestation: one attestor for each kind of proof. */
+
+import type { Access } from '@meshpass/access';
 import { MeshpassError, PROOF_TYPES, type Proof } from '@meshpass/identity';
-import type { Access } from '@meshpass/policy';
 import type { Attested } from './attested.ts';
 import { whatToAsk } from './confirmed.ts';
 import { attestCodespace, type CodespaceOptions } from './github-codespace.ts';

@@ -1,6 +1,7 @@
 /** Of the teams and roles that an access file mentions, those that GitHub confirms of somebody at this moment. */
+
+import { type Access, rolesMentioned, teamsDenied, teamsMentioned } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
-import { type Access, rolesMentioned, teamsDenied, teamsMentioned } from '@meshpass/policy';
 import type { GithubApp, GithubUser } from './github-app.ts';
 
 export interface Asked {

@@ -2,9 +2,10 @@
  * A Codespace's GITHUB_TOKEN and name become an attestation: GitHub is asked whose they are, and the Codespace itself whether
  * whoever presents them is in it. The token is used for that and then forgotten; what is remembered is its SHA-256.
  */
+
+import type { Trust } from '@meshpass/access';
 import { type Attestation, MeshpassError, type Proof } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import type { Trust } from '@meshpass/policy';
 import { z } from 'zod';
 import type { Answer } from './ask.ts';
 import type { Attested } from './attested.ts';

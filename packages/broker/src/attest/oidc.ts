@@ -1,7 +1,8 @@
 /** An OIDC ID token of a configured issuer becomes an attestation (OpenID Connect Core 3.1.3.7, RFC 8725). */
+
+import type { TrustedIssuer } from '@meshpass/access';
 import { type Attestation, MeshpassError, type Proof } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import type { TrustedIssuer } from '@meshpass/policy';
 import { errors, type JWTPayload, jwtVerify } from 'jose';
 import { readActionsJob } from './actions-job.ts';
 import type { Attested } from './attested.ts';

@@ -3,9 +3,9 @@
  * docs/policy.md is their prose.
  */
 import type { IncomingMessage } from 'node:http';
+import { type Plan, refusals } from '@meshpass/analysis/plan/plan';
 import { MeshpassError } from '@meshpass/identity';
 import { isPlainText } from '@meshpass/identity/text';
-import { type Plan, refusals } from '@meshpass/policy/plan/plan';
 import type { Hono } from 'hono';
 import { z } from 'zod';
 import type { Draft } from '../audit/event.ts';

@@ -5,8 +5,8 @@
  */
 import { type FSWatcher, readFileSync, realpathSync, watch as watchFile } from 'node:fs';
 import { dirname } from 'node:path';
+import { type Access, loadAccess } from '@meshpass/access';
 import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
-import { type Access, loadAccess } from '@meshpass/policy';
 
 export interface AccessFile {
   /** Reads now and tells of the file, also where it is the one that was read last. */

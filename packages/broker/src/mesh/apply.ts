@@ -2,8 +2,9 @@
  * Makes the cluster be what the access file compiles to, from any state: applies what is wanted, removes what is ours
  * and no longer wanted. Denials come before doors: a Gateway opens only over policies that stand.
  */
+
+import { GRANT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, type Manifest } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
-import { GRANT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, type Manifest } from '@meshpass/policy';
 import { COMPILED } from './denial.ts';
 import type { Kubernetes, ListedObject } from './kubernetes.ts';
 import { RETIRED, readRetired, retire } from './retire.ts';

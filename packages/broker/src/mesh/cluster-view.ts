@@ -1,7 +1,7 @@
 /** What is watched of the cluster, put together: Namespaces, Services, the Pods behind granted ones, policies of others, the roots. */
 
-import type { Mesh } from '@meshpass/policy';
-import { byName } from '@meshpass/policy/by-name';
+import type { Mesh } from '@meshpass/istio/mesh/mesh';
+import { byName } from '@meshpass/istio/object/by-name';
 import { z } from 'zod';
 import type { KubernetesHttp } from './kubernetes-http.ts';
 import type { Log } from './log.ts';

@@ -2,8 +2,9 @@
  * What the rest of the broker asks of the mesh. `mesh/` fulfils it with istiod and Kubernetes; nothing outside of that
  * folder speaks to either.
  */
+
+import type { Access } from '@meshpass/access';
 import type { ReachableService } from '@meshpass/identity';
-import type { Access } from '@meshpass/policy';
 
 export interface SignRequest {
   /** `meshpass-GRANT`. */

@@ -2,7 +2,7 @@
  * The root-namespace DENY policies that the broker writes by itself, beside those that the access file compiles to:
  * whose session is over, and what grant has gone. They hold until the last SVID concerned has expired.
  */
-import { MANAGED_BY, MANAGED_BY_LABEL, type Manifest } from '@meshpass/policy';
+import { MANAGED_BY, MANAGED_BY_LABEL, type Manifest } from '@meshpass/access';
 
 /** Tells these policies from compiled ones, which are removed as soon as the access file no longer asks for them. */
 export const COMPONENT = 'app.kubernetes.io/component';

@@ -5,7 +5,7 @@
  * Only HTTP has claims: on a TCP port this rule would lose them and deny all that is left of it. It is therefore bound to the
  * server names of granted HTTP ports, of which a TCP port sees none (compile/http-rules.ts stands on the same).
  */
-import type { Manifest } from '@meshpass/policy';
+import type { Manifest } from '@meshpass/access';
 import { denial, REVOCATIONS } from './denial.ts';
 import { distribute } from './distribute.ts';
 import type { Kubernetes } from './kubernetes.ts';

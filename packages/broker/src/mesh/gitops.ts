@@ -2,11 +2,12 @@
  * Where manifests are committed and applied by others (Argo CD, Flux), the broker writes of them only what it alone knows: the keys
  * of its tokens. The rest it compares, and an access file comes into force when the cluster is what it compiles to.
  */
+
+import type { Manifest } from '@meshpass/access';
+import { resourceChanges } from '@meshpass/analysis/plan/resource-changes';
 import { MeshpassError } from '@meshpass/identity';
-import type { Manifest } from '@meshpass/policy';
-import { loadObject } from '@meshpass/policy/istio/load';
-import type { Resource } from '@meshpass/policy/istio/resources';
-import { resourceChanges } from '@meshpass/policy/plan/resource-changes';
+import { loadObject } from '@meshpass/istio/manifest/load';
+import type { Resource } from '@meshpass/istio/object/resources';
 import { COMPILED } from './denial.ts';
 import type { Kubernetes } from './kubernetes.ts';
 import { apiVersionOf } from './resources.ts';

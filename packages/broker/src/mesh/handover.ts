@@ -1,6 +1,7 @@
 /** An access file that was given, not read from disk, and whoever waits for it to be in force. One at a time. */
+
+import type { Access } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
-import type { Access } from '@meshpass/policy';
 
 export interface Handover {
   /**

@@ -1,6 +1,7 @@
 /** The broker's hold on the mesh, put together: certificates, revocations, the mesh as it stands, edges' tokens. */
+
+import type { IdentityTokens } from '@meshpass/access';
 import { isDnsLabel, isTrustDomain, MeshpassError } from '@meshpass/identity';
-import type { IdentityTokens } from '@meshpass/policy';
 import { z } from 'zod';
 import type { Duty } from '../duty.ts';
 import { type LabOnlyBrokenStep, labOnlyIsRevoked, labOnlyKubernetes } from '../lab-only-break-revocation.ts';

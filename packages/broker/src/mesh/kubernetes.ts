@@ -1,6 +1,7 @@
 /** What the broker asks of Kubernetes, as verbs. deploy/kubernetes/broker-rbac.yaml grants exactly this. */
+
+import { MANAGED_BY, MANAGED_BY_LABEL, type Manifest } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
-import { MANAGED_BY, MANAGED_BY_LABEL, type Manifest } from '@meshpass/policy';
 import { z } from 'zod';
 import type { KubernetesHttp } from './kubernetes-http.ts';
 import { collectionPath, objectPath } from './resources.ts';

@@ -1,15 +1,9 @@
 /** What an access file comes to in the mesh as it stands: compiled, and told apart from what was compiled before. */
+
+import { type Access, compile, formatPlace, type IdentityTokens, leftOut, type Manifest } from '@meshpass/access';
 import { toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import {
-  type Access,
-  compile,
-  formatPlace,
-  type IdentityTokens,
-  leftOut,
-  type Manifest,
-  type Mesh,
-} from '@meshpass/policy';
+import type { Mesh } from '@meshpass/istio/mesh/mesh';
 import type { ClusterView } from './cluster-view.ts';
 
 export interface Plan {

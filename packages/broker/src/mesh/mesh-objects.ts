@@ -1,9 +1,10 @@
 /** Services, Pods and AuthorizationPolicies of the cluster, reduced to what policy needs to know of them. */
-import { type ForeignPolicy, MANAGED_BY, MANAGED_BY_LABEL, type MeshService } from '@meshpass/policy';
-import { isForSidecars, selectorOf } from '@meshpass/policy/istio/attach';
-import { actionOf, isDryRun } from '@meshpass/policy/istio/authorization-policy';
-import { protocolOf } from '@meshpass/policy/istio/port-protocol';
-import { distinctWorkloads, hasEnded, serviceAccountOf } from '@meshpass/policy/istio/workloads';
+import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access';
+import type { ForeignPolicy, MeshService } from '@meshpass/istio/mesh/mesh';
+import { protocolOf } from '@meshpass/istio/mesh/port-protocol';
+import { distinctWorkloads, hasEnded, serviceAccountOf } from '@meshpass/istio/mesh/workloads';
+import { isForSidecars, selectorOf } from '@meshpass/istio/policy/attach';
+import { actionOf, isDryRun } from '@meshpass/istio/policy/authorization-policy';
 import { z } from 'zod';
 
 type Workload = MeshService['workloads'][number];

@@ -1,7 +1,7 @@
 /** Everything that a plan depends on, as the cluster has it at this moment: lists, not watches, so that nothing is older than asked. */
 import { toMeshpassError } from '@meshpass/identity';
-import { loadObject } from '@meshpass/policy/istio/load';
-import type { Resource } from '@meshpass/policy/istio/resources';
+import { loadObject } from '@meshpass/istio/manifest/load';
+import type { Resource } from '@meshpass/istio/object/resources';
 import { OURS } from './denial.ts';
 import type { Kubernetes } from './kubernetes.ts';
 import { apiVersionOf } from './resources.ts';

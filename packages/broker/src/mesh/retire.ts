@@ -2,7 +2,7 @@
  * A grant that has left the access file: its guard and rules go, but its SVIDs live on for minutes. Until then its
  * whole namespace is denied, everywhere. The time is kept on the policy itself, so a restart does not lose it.
  */
-import type { Manifest } from '@meshpass/policy';
+import type { Manifest } from '@meshpass/access';
 import { z } from 'zod';
 import { denial, REVOCATIONS } from './denial.ts';
 import type { Kubernetes } from './kubernetes.ts';

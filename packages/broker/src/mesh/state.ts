@@ -3,9 +3,10 @@
  * wrong changes nothing; a mesh that changes under a file in force takes from it what is no longer there.
  */
 import { basename } from 'node:path';
+import { type Access, type IdentityTokens, namespacesGranted, reachableServices } from '@meshpass/access';
 import { formatSni, grantNamespace, MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import { type Access, type IdentityTokens, type Mesh, namespacesGranted, reachableServices } from '@meshpass/policy';
+import type { Mesh } from '@meshpass/istio/mesh/mesh';
 import { openAccessFile } from './access-file.ts';
 import { applyManifests } from './apply.ts';
 import type { ClusterView } from './cluster-view.ts';

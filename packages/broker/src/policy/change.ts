@@ -2,11 +2,12 @@
  * Changes of the access file by plan: planned against the cluster as it is, applied only if that is still the plan, and kept. One
  * at a time.
  */
+
+import { type Access, type IdentityTokens, parseAccess } from '@meshpass/access';
+import type { MeshShape } from '@meshpass/access/compile/mesh-of';
+import { type Acceptance, type Plan, planChange, refuseUnsafe } from '@meshpass/analysis/plan/plan';
 import { MeshpassError } from '@meshpass/identity';
-import { type Access, type IdentityTokens, parseAccess } from '@meshpass/policy';
-import type { Resource } from '@meshpass/policy/istio/resources';
-import type { MeshShape } from '@meshpass/policy/plan/mesh-of';
-import { type Acceptance, type Plan, planChange, refuseUnsafe } from '@meshpass/policy/plan/plan';
+import type { Resource } from '@meshpass/istio/object/resources';
 import type { Commit } from '../audit/audited.ts';
 import type { Draft } from '../audit/event.ts';
 import { inTurn } from '../session/in-turn.ts';

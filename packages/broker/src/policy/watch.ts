@@ -2,8 +2,8 @@
  * Policies that others write change while an access file is in force. After each change the proof is made again, and what
  * breaks a grant or opens more than is granted is said at once: log, audit log, metric. Nothing of theirs is changed.
  */
-import type { Finding } from '@meshpass/policy/plan/finding';
-import { planChange } from '@meshpass/policy/plan/plan';
+import type { Finding } from '@meshpass/analysis/plan/finding';
+import { planChange } from '@meshpass/analysis/plan/plan';
 import type { PolicyMesh } from './change.ts';
 
 export interface PolicyWatchOptions {

@@ -1,5 +1,5 @@
 /** Follows the mesh and the access file: live sessions lose what they are no longer granted, and edges learn the rest. */
-import type { Access } from '@meshpass/policy';
+import type { Access } from '@meshpass/access';
 import { type RecheckContext, recheckSession } from './recheck.ts';
 
 /** @returns stops it */

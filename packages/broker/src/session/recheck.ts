@@ -2,7 +2,7 @@
  * Access is decided again when the access file changes, or what GitHub says of its holder, and a grant ends at its own
  * limit. A live session can only lose by it: what a new access file adds, the workspace's next session has.
  */
-import type { Authorize } from '@meshpass/policy';
+import type { Authorize } from '@meshpass/access';
 import type { Losses } from '../attest/losses.ts';
 import { auditRow, type Draft, draftEvent } from '../audit/event.ts';
 import { seconds, timestamp } from '../instant.ts';

@@ -1,6 +1,7 @@
 /** Whether an access file still trusts who vouched for a session. Deciding its grants asks the same of new sessions only by name. */
+
+import type { Trust } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
-import type { Trust } from '@meshpass/policy';
 
 /** @returns what is not trusted any more, in words; undefined where all of it is */
 export function trustLost(attestation: Attestation, trust: Trust): string | undefined {

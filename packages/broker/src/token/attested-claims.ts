@@ -1,5 +1,5 @@
 /** Claims of a session's proof that endpoints of its grants demand, for its identity token. */
-import { type ClaimValues, claimsRequired } from '@meshpass/policy';
+import { type ClaimValues, claimsRequired } from '@meshpass/access';
 import type { MeshState } from '../mesh/contract.ts';
 import type { Session } from '../session/session.ts';
 

@@ -1,5 +1,5 @@
 /** The JWTs that a session may have: its identity token for the mesh, and ID tokens for other audiences. */
-import { ATTESTED_CLAIMS, type ClaimValues } from '@meshpass/policy';
+import { ATTESTED_CLAIMS, type ClaimValues } from '@meshpass/access';
 import type { Clock, Random } from '../instant.ts';
 import { seconds } from '../instant.ts';
 import type { Live } from '../session/live.ts';

@@ -1,7 +1,8 @@
 /** Teams by id: a renamed team keeps what it was given, and no other team gets it with the name. */
+
+import { parseAccess } from '@meshpass/access';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
-import { parseAccess } from '@meshpass/policy';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { asSession, type Rig } from '../rig/broker.ts';
 import { opened, present, startGithubRig } from '../rig/github.ts';

@@ -1,12 +1,12 @@
 /** A GitHub, two issuers and the attestors, wired as `meshpass serve` wires them. */
 
 import { randomBytes } from 'node:crypto';
+import { parseAccess } from '@meshpass/access';
 import { withPresence } from '@meshpass/agent/presence';
 import { createPresenceProof, dpopThumbprint, type PresenceChallenge } from '@meshpass/identity';
 import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
 import { type RunningActions, startActions } from '@meshpass/lab/oidc/actions';
 import { type RunningIdp, startIdp } from '@meshpass/lab/oidc/idp';
-import { parseAccess } from '@meshpass/policy';
 import { type AskOptions, plainHttpIssuersOnlyInALab } from '../../src/attest/ask.ts';
 import { type Attest, createAttest } from '../../src/attest/attest.ts';
 import type { Attested } from '../../src/attest/attested.ts';

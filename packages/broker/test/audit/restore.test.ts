@@ -16,7 +16,7 @@ import { postgresIsThere } from '../rig/postgres.ts';
 import type { Beside } from '../rig/serve-beside.ts';
 
 const SLOW = 180_000;
-const MAIN = fileURLToPath(new URL('../../../cli/src/main.ts', import.meta.url));
+const MAIN = fileURLToPath(new URL('@meshpass/cli/main', import.meta.url));
 const ROOT = '/usr/lib/postgresql';
 
 describe.skipIf(!postgresIsThere)('a broker on PostgreSQL', () => {

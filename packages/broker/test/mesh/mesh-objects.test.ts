@@ -1,4 +1,4 @@
-import { protocolOf } from '@meshpass/policy/istio/port-protocol';
+import { protocolOf } from '@meshpass/istio/mesh/port-protocol';
 import { describe, expect, it, test } from 'vitest';
 import { toPod, toPolicy, toService, withWorkloads } from '../../src/mesh/mesh-objects.ts';
 

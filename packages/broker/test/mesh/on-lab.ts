@@ -3,10 +3,10 @@ import { generateKeyPairSync } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { IdentityTokens } from '@meshpass/access';
 import { createCsr } from '@meshpass/identity/csr';
 import { type KubeObject, type Lab, upLab } from '@meshpass/lab';
 import { applyBrokerRights, BROKER_URL } from '@meshpass/lab/broker-rights';
-import type { IdentityTokens } from '@meshpass/policy';
 import { parseAllDocuments, stringify } from 'yaml';
 import { type ConnectedMesh, connectMesh, type MeshConfig, type MeshParts } from '../../src/mesh/index.ts';
 

@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Mesh } from '@meshpass/policy';
+import type { Mesh } from '@meshpass/istio/mesh/mesh';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import type { ClusterView } from '../../src/mesh/cluster-view.ts';
 import { type LiveMeshState, meshState } from '../../src/mesh/state.ts';

@@ -1,8 +1,9 @@
 /** A whole broker that asks the stand-in for GitHub, and whatever stands on the way between the two. */
+
+import { authorize, type Grant } from '@meshpass/access';
 import type { SessionResponse } from '@meshpass/identity';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import type { RunningGithub } from '@meshpass/lab/github/start';
-import { authorize, type Grant } from '@meshpass/policy';
 import { plainHttpIssuersOnlyInALab } from '../../src/attest/ask.ts';
 import { createAttest } from '../../src/attest/attest.ts';
 import type { GithubApiOptions } from '../../src/attest/github-api.ts';

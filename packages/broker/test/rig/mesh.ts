@@ -1,7 +1,7 @@
 /** The mesh, played in memory: signs what it is asked, remembers what it was told. The real one has its own tests. */
 import { rootCertificates } from 'node:tls';
+import type { Access, Authorize, Denial, Grant, Trust } from '@meshpass/access';
 import { formatSpiffe, MeshpassError } from '@meshpass/identity';
-import type { Access, Authorize, Denial, Grant, Trust } from '@meshpass/policy';
 import type {
   CertificateAuthority,
   MeshState,

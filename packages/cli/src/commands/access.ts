@@ -1,6 +1,7 @@
 /** `meshpass access check`: the access file, read as the broker reads it, without a cluster. */
+
+import { type Access, loadAccess } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity/error';
-import { type Access, loadAccess } from '@meshpass/policy';
 import type { Output } from '../failure.ts';
 
 /** @throws MeshpassError `access_file_*` */

@@ -1,6 +1,7 @@
 /** `meshpass serve`: puts the broker together, and the edge beside it where asked. */
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
+import { authorize } from '@meshpass/access';
 import {
   type Broker,
   type BrokerConfig,
@@ -25,7 +26,6 @@ import { createPace } from '@meshpass/broker/watch/pace';
 import { readAsApp, readWithTokenFile } from '@meshpass/broker/watch/reader';
 import { createDirectory, followFeed } from '@meshpass/edge';
 import { MeshpassError } from '@meshpass/identity/error';
-import { authorize } from '@meshpass/policy';
 import { checkpointMapOf } from '../checkpoint-map.ts';
 import { type EdgeProcess, runEdge } from '../edge-process.ts';
 import { EXIT } from '../failure.ts';

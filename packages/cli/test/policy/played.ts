@@ -2,10 +2,10 @@
 import { createServer, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { loadAccess } from '@meshpass/policy';
-import type { KubeObject } from '@meshpass/policy/istio/object';
-import type { Resource } from '@meshpass/policy/istio/resources';
-import { planChange } from '@meshpass/policy/plan/plan';
+import { loadAccess } from '@meshpass/access';
+import { planChange } from '@meshpass/analysis/plan/plan';
+import type { KubeObject } from '@meshpass/istio/manifest/object';
+import type { Resource } from '@meshpass/istio/object/resources';
 import { createCa } from '../../../edge/test/mesh-ca.ts';
 import { readManifests } from '../../src/policy-input.ts';
 

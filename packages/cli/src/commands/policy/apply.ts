@@ -1,10 +1,10 @@
 /** `meshpass policy apply`, `history` and `rollback`: changes of the access file that the broker makes. */
 import { realpathSync } from 'node:fs';
 import { basename, dirname, relative } from 'node:path';
+import { loadAccess } from '@meshpass/access';
+import { formatPlan } from '@meshpass/analysis/plan/format';
+import { type Plan, refusals } from '@meshpass/analysis/plan/plan';
 import { MeshpassError } from '@meshpass/identity/error';
-import { loadAccess } from '@meshpass/policy';
-import { formatPlan } from '@meshpass/policy/plan/format';
-import { type Plan, refusals } from '@meshpass/policy/plan/plan';
 import { actionsToken } from '../../actions-token.ts';
 import type { Output } from '../../failure.ts';
 import { wholeNumber } from '../../host-port.ts';

@@ -1,7 +1,7 @@
 /** `meshpass policy can-i`: may this identity make this call, by which rule, in which file and line. */
-import { canI } from '@meshpass/policy/evaluate/can-i';
-import { parseCaller } from '@meshpass/policy/evaluate/identity';
-import { assumedNamespaces } from '@meshpass/policy/evaluate/target';
+import { canI } from '@meshpass/analysis/evaluate/can-i';
+import { parseCaller } from '@meshpass/analysis/evaluate/identity';
+import { assumedNamespaces } from '@meshpass/analysis/evaluate/target';
 import { assumptionJson, assumptionLines, decisionJson, judgedText } from '../../decision-text.ts';
 import { EXIT, type Output } from '../../failure.ts';
 import { type MeshInput, readMesh } from '../../mesh-input.ts';

@@ -1,14 +1,15 @@
 /** `meshpass policy lint`. */
+
+import type { Access } from '@meshpass/access';
+import { type LintedFiles, lintFiles } from '@meshpass/analysis/lint/lint';
+import { type LintOptions, SEVERITIES, type Severity } from '@meshpass/analysis/lint/model';
+import { printGithub } from '@meshpass/analysis/lint/print/github';
+import { printJson } from '@meshpass/analysis/lint/print/json';
+import { printSarif } from '@meshpass/analysis/lint/print/sarif';
+import { printText } from '@meshpass/analysis/lint/print/text';
 import { MeshpassError } from '@meshpass/identity/error';
-import type { Access } from '@meshpass/policy';
-import { decodeText } from '@meshpass/policy/istio/decode';
-import { loadManifests, type ManifestProblem } from '@meshpass/policy/istio/load';
-import { type LintedFiles, lintFiles } from '@meshpass/policy/lint/lint';
-import { type LintOptions, SEVERITIES, type Severity } from '@meshpass/policy/lint/model';
-import { printGithub } from '@meshpass/policy/lint/print/github';
-import { printJson } from '@meshpass/policy/lint/print/json';
-import { printSarif } from '@meshpass/policy/lint/print/sarif';
-import { printText } from '@meshpass/policy/lint/print/text';
+import { decodeText } from '@meshpass/istio/manifest/decode';
+import { loadManifests, type ManifestProblem } from '@meshpass/istio/manifest/load';
 import { EXIT } from '../../failure.ts';
 import { type ManifestFile, readManifestFiles } from '../../manifest-files.ts';
 
@@ -100,7 +101,7 @@ function exitCode({ findings, problems }: LintedFiles, failOn: LintFlags['failOn
 
 /** What reads access files, CEL with it, takes longer to load than most manifests to lint. */
 async function readAccess(file: string): Promise<Access> {
-  const { loadAccess } = await import('@meshpass/policy/load-access');
+  const { loadAccess } = await import('@meshpass/access/load/load-access');
   try {
     return loadAccess(file, { name: file }).access;
   } catch (cause) {

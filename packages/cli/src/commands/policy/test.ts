@@ -1,10 +1,10 @@
 /** `meshpass policy test`: cases beside the access file, decided without a cluster or with one. */
 import { writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { formatJunit } from '@meshpass/analysis/suite/junit';
+import { readSuite } from '@meshpass/analysis/suite/read-suite';
+import { runSuites, type SuiteResult } from '@meshpass/analysis/suite/run-suite';
 import { MeshpassError } from '@meshpass/identity/error';
-import { formatJunit } from '@meshpass/policy/suite/junit';
-import { readSuite } from '@meshpass/policy/suite/read-suite';
-import { runSuites, type SuiteResult } from '@meshpass/policy/suite/run-suite';
 import type { Output } from '../../failure.ts';
 import { wholeNumber } from '../../host-port.ts';
 import { type MeshFlags, readAccessFile, readPolicyInput, readText } from '../../policy-input.ts';

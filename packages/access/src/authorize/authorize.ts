@@ -1,0 +1,74 @@
+/** The decision: which grants an attestation has, and why. Default deny; nothing is looked up, nothing is remembered. */
+import type { Attestation } from '@meshpass/identity';
+import type { Access, Decision, Denial, Grant } from '../model.ts';
+import { formatPlace } from '../problem.ts';
+import { describeWho, type Kind, whyDenied, whyNot } from './who.ts';
+import { openUntil } from './windows.ts';
+
+/**
+ * Decides. One alternative of a grant's `who` must hold with all of its members, no deny list may name the holder, and
+ * one of its time windows must be open.
+ *
+ * GitHub Actions is special: everyone on GitHub may obtain a token of that issuer, and may have a workflow of their own
+ * run as somebody else (an issue comment is enough). So such an attestation matches only entries that name a
+ * repository, or that name the issuer and say of whom in `when` or `claims`; and `user`, `team` and `role` hold for it
+ * only beside issuer and repository.
+ * @param at Unix seconds; without it no time window is open
+ */
+export function authorize(attestation: Attestation, access: Access, at?: number): Decision {
+  const kind = trustedKind(attestation, access);
+  if (!kind) return nothing(access, `issuer ${attestation.issuer} is not trusted by the access file`);
+  const denied = denial(access.deny, attestation, kind);
+  if (denied) return nothing(access, denied);
+  const grants: { grant: Grant; reason: string; until?: number }[] = [];
+  const refusals: string[] = [];
+  for (const grant of access.grants) {
+    const found = decide(grant, attestation, kind, at);
+    if ('refusal' in found) refusals.push(`grant ${grant.name}: ${found.refusal}`);
+    else grants.push({ grant, ...found });
+  }
+  return { grants, refusals };
+}
+
+function decide(
+  grant: Grant,
+  attestation: Attestation,
+  kind: Kind,
+  at: number | undefined,
+): { readonly reason: string; readonly until?: number } | { readonly refusal: string } {
+  const failures: string[] = [];
+  const match = grant.who.find((who) => {
+    const failure = whyNot(who, attestation, kind);
+    if (failure) failures.push(`${formatPlace(who.place)} ${failure}`);
+    return !failure;
+  });
+  if (!match) return { refusal: failures.join('; ') || 'nobody is named' };
+  const denied = denial(grant.except, attestation, kind);
+  if (denied) return { refusal: denied };
+  if (grant.approval)
+    return { refusal: `${formatPlace(grant.approval.place)} it needs an approval, and nobody can give one yet` };
+  const reason = `${formatPlace(match.place)} ${describeWho(match)}`;
+  if (!grant.during) return { reason };
+  const until = at === undefined ? undefined : openUntil(grant.during, at);
+  if (until === undefined) return { refusal: `${formatPlace(grant.during[0]!.place)} it is not open at this time` };
+  return { reason, until };
+}
+
+function denial(denials: readonly Denial[] | undefined, attestation: Attestation, kind: Kind): string | undefined {
+  for (const one of denials ?? []) {
+    const why = whyDenied(one, attestation, kind);
+    if (why !== undefined) return `${formatPlace(one.place)} denied: ${why}`;
+  }
+  return undefined;
+}
+
+function nothing(access: Access, why: string): Decision {
+  return { grants: [], refusals: access.grants.map(({ name }) => `grant ${name}: ${why}`) };
+}
+
+function trustedKind(attestation: Attestation, access: Access): Kind | undefined {
+  if (attestation.attestor === 'github-codespace') {
+    return attestation.issuer === 'github' && access.trust.codespaces ? 'codespace' : undefined;
+  }
+  return access.trust.issuers.find(({ name }) => name === attestation.issuer)?.kind;
+}

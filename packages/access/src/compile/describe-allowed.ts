@@ -1,0 +1,23 @@
+/** What a target allows, in words. */
+import type { ClaimValues, GrantTarget } from '../model.ts';
+import { formatOperation } from '../schema/pattern.ts';
+
+/** For the developer: the sidecar decides. @returns nothing where the whole port is granted */
+export function describeAllowed({ allow, deny, require }: GrantTarget): { allow?: string[] } {
+  if (!allow && !deny && !require) return {};
+  const operations = allow?.map((operation) => `${formatOperation(operation)}${demanded(operation.require)}`);
+  const every = demanded(require);
+  return {
+    allow: [
+      ...(operations ?? ['* /*']).map((operation) => `${operation}${every}`),
+      ...(deny ?? []).map((operation) => `but not ${formatOperation(operation)}`),
+    ],
+  };
+}
+
+/** ` (with department finance or audit)`. */
+function demanded(require: ClaimValues | undefined): string {
+  return Object.entries(require ?? {})
+    .map(([name, values]) => ` (with ${name} ${values.join(' or ')})`)
+    .join('');
+}

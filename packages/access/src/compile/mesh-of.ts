@@ -1,0 +1,87 @@
+/** The mesh as the compiler needs it, out of the resources of a cluster or of files. */
+
+import type { MeshSettings } from '@meshpass/analysis/diff/rulebook';
+import { ofKind } from '@meshpass/analysis/diff/workloads';
+import type { ForeignPolicy, Mesh, MeshService } from '@meshpass/istio/mesh/mesh';
+import { DEFAULT_MESH_CONFIG, findMeshConfig } from '@meshpass/istio/mesh/mesh-config';
+import { protocolOf } from '@meshpass/istio/mesh/port-protocol';
+import { distinctWorkloads, type PodTemplateOf, podTemplates } from '@meshpass/istio/mesh/workloads';
+import { byName } from '@meshpass/istio/object/by-name';
+import { indexObjects } from '@meshpass/istio/object/objects';
+import type { Resource, ResourceOf } from '@meshpass/istio/object/resources';
+import { isForSidecars, selectorOf } from '@meshpass/istio/policy/attach';
+import { actionOf, isDryRun } from '@meshpass/istio/policy/authorization-policy';
+import { MANAGED_BY, MANAGED_BY_LABEL } from './metadata.ts';
+
+/** What no resource tells. */
+export type MeshShape = Pick<Mesh, 'trustDomain' | 'rootNamespace' | 'clusterDomain' | 'gateway'>;
+
+export function meshOf(resources: readonly Resource[], shape: MeshShape): Mesh {
+  const pods = Map.groupBy(podTemplates(indexObjects(resources).all), ({ namespace }) => namespace);
+  const services = ofKind(resources, 'Service').flatMap((service) => toService(service, pods));
+  const namespaces = ofKind(resources, 'Namespace').map(({ metadata: { name, labels = {} } }) => ({ name, labels }));
+  return {
+    ...shape,
+    services: services.sort(byName),
+    ...(namespaces.length > 0 && { namespaces }),
+    foreignPolicies: ofKind(resources, 'AuthorizationPolicy').flatMap(toForeign).sort(byName),
+  };
+}
+
+/**
+ * What of the mesh's configuration policies depend on, from the ConfigMap of istiod where it is among the resources. Without it no
+ * external authorizer is known, and any may be there.
+ * @param aliases of the trust domain, instead of what the ConfigMap says
+ */
+export function settingsOf(
+  resources: readonly Resource[],
+  shape: MeshShape,
+  aliases?: readonly string[],
+): MeshSettings {
+  const config = findMeshConfig(resources);
+  return {
+    ...shape,
+    trustDomainAliases: aliases ?? config.trustDomainAliases,
+    caTrustDomains: config.caTrustDomains,
+    ...(config !== DEFAULT_MESH_CONFIG && { authorizers: config.authorizers }),
+  };
+}
+
+/** Whether Meshpass wrote it. */
+export function isOurs({ metadata }: Pick<Resource, 'metadata'>): boolean {
+  return metadata.labels?.[MANAGED_BY_LABEL] === MANAGED_BY;
+}
+
+type Workload = Pick<PodTemplateOf, 'namespace' | 'labels' | 'serviceAccount'>;
+
+function toService(
+  { metadata, spec }: ResourceOf<'Service'>,
+  pods: ReadonlyMap<string, readonly Workload[]>,
+): MeshService[] {
+  if (spec.type === 'ExternalName') return [];
+  const selector = spec.selector ?? {};
+  const workloads = distinctWorkloads(selector, pods.get(metadata.namespace) ?? []);
+  const tcp = (spec.ports ?? []).filter(({ protocol }) => (protocol ?? 'TCP') === 'TCP');
+  return [
+    {
+      name: metadata.name,
+      namespace: metadata.namespace,
+      selector,
+      ...(metadata.labels && { labels: metadata.labels }),
+      ports: tcp.map(({ port, targetPort = port, name = '', appProtocol }) => ({
+        ...{ port, targetPort, name },
+        protocol: protocolOf(port, appProtocol ?? name),
+      })),
+      // Whoever comes has these labels at least. An ALLOW for them selects nobody that somebody else's ALLOW does not.
+      workloads: workloads.length > 0 ? workloads : [{ labels: selector, serviceAccount: 'default' }],
+    },
+  ];
+}
+
+/** Only what sidecars enforce: taken for an ALLOW on sidecars, another would have us add the first ALLOW there. */
+function toForeign(policy: ResourceOf<'AuthorizationPolicy'>): ForeignPolicy[] {
+  if (isOurs(policy) || !isForSidecars(policy) || isDryRun(policy)) return [];
+  const { name, namespace } = policy.metadata;
+  const selector = selectorOf(policy);
+  return [{ name, namespace, action: actionOf(policy), ...(selector && { selector }) }];
+}

@@ -1,0 +1,41 @@
+/** What a session may reach, as the agent is told. */
+import { formatSpiffe, type ReachableService } from '@meshpass/identity';
+import type { Mesh } from '@meshpass/istio/mesh/mesh';
+import type { Access } from '../model.ts';
+import { describeAllowed } from './describe-allowed.ts';
+import { accountsOf, type ResolvedTarget, resolveAccess } from './resolve.ts';
+
+/**
+ * The services of some grants, in the order of the file. What the mesh does not have (any more) is left out.
+ * @param grants names of grants; unknown ones give nothing
+ */
+export function reachableServices(access: Access, mesh: Mesh, grants: readonly string[]): readonly ReachableService[] {
+  const wanted = new Set(grants);
+  return resolveAccess(access, mesh)
+    .grants.filter(({ grant }) => wanted.has(grant.name))
+    .flatMap(({ grant, targets }) => targets.flatMap((target) => toReachable(grant.name, target, mesh)));
+}
+
+/** Namespaces of all Services that the file grants now. */
+export function namespacesGranted(access: Access, mesh: Mesh): readonly string[] {
+  const { grants } = resolveAccess(access, mesh);
+  return [...new Set(grants.flatMap(({ targets }) => targets.map(({ service }) => service.namespace)))].sort();
+}
+
+function toReachable(grant: string, { target, service, port, host }: ResolvedTarget, mesh: Mesh): ReachableService[] {
+  if (port.protocol === 'undeclared') return [];
+  const accounts = accountsOf(service);
+  return [
+    {
+      grant,
+      host,
+      port: port.port,
+      aliases: [`${service.name}.${service.namespace}.svc`, `${service.name}.${service.namespace}`],
+      protocol: port.protocol,
+      ...describeAllowed(target),
+      spiffe_ids: accounts.map((serviceAccount) =>
+        formatSpiffe({ trustDomain: mesh.trustDomain, namespace: service.namespace, serviceAccount }),
+      ),
+    },
+  ];
+}

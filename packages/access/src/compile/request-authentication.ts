@@ -1,0 +1,53 @@
+/** Per mesh: how every sidecar recognises an identity token. Requests without one are not touched by it. */
+import { MeshpassError } from '@meshpass/identity';
+import type { Mesh } from '@meshpass/istio/mesh/mesh';
+import type { IdentityTokens, Manifest } from '../model.ts';
+import { metadata } from './metadata.ts';
+
+/** Claim of the identity token -> request header that the application sees. Envoy removes these headers from requests first. */
+export const CLAIM_HEADERS = {
+  sub: 'x-meshpass-sub',
+  login: 'x-meshpass-login',
+  sid: 'x-meshpass-session',
+  workspace: 'x-meshpass-workspace',
+} as const;
+
+/** @throws MeshpassError `config_invalid` where the JWKS has no key, or a private one */
+export function requestAuthentication(mesh: Mesh, tokens: IdentityTokens, source: string): Manifest {
+  checkJwks(tokens.jwks);
+  return {
+    apiVersion: 'security.istio.io/v1',
+    kind: 'RequestAuthentication',
+    metadata: metadata('meshpass', mesh.rootNamespace, { source }),
+    spec: {
+      jwtRules: [
+        {
+          issuer: tokens.issuer,
+          audiences: [tokens.audience],
+          jwks: tokens.jwks,
+          fromHeaders: [{ name: tokens.header }],
+          forwardOriginalToken: false,
+          outputClaimToHeaders: Object.entries(CLAIM_HEADERS).map(([claim, header]) => ({ header, claim })),
+        },
+      ],
+    },
+  };
+}
+
+/** Without inline keys istiod would go and ask the issuer; with private ones they would be on every Envoy. */
+function checkJwks(text: string): void {
+  const problem = whatIsWrong(text);
+  if (problem)
+    throw new MeshpassError('config_invalid', `The keys of identity tokens cannot be published: ${problem}.`);
+}
+
+function whatIsWrong(text: string): string | undefined {
+  try {
+    const keys = (JSON.parse(text) as { readonly keys?: unknown } | null)?.keys;
+    if (!Array.isArray(keys) || keys.length === 0) return 'the JWKS has no keys';
+    const isSecret = (key: unknown) => typeof key !== 'object' || key === null || 'd' in key || 'k' in key;
+    return keys.some(isSecret) ? 'the JWKS has a private or symmetric key' : undefined;
+  } catch {
+    return 'the JWKS is not JSON';
+  }
+}

@@ -1,0 +1,170 @@
+/** What entries of an access file mean beside each other: references, duplicates, and who could never match or anybody. */
+import { didYouMean } from '@meshpass/istio/did-you-mean';
+import type { Place } from '@meshpass/istio/manifest/place';
+import { bindsWorkflows, type Kind, namesPerson, needsGithub } from '../authorize/who.ts';
+import type { Access, Denial, Grant, GrantTarget, TrustedIssuer, Who } from '../model.ts';
+import { type AccessFileProblem, formatPlace } from '../problem.ts';
+
+/** @returns every finding, in no particular order */
+export function checkReferences(
+  access: Access,
+  issuerPlaces: ReadonlyMap<string, Place>,
+): readonly AccessFileProblem[] {
+  return [
+    ...duplicateIssuers(access.trust.issuers, issuerPlaces),
+    ...(access.deny ?? []).flatMap((denial) => checkDenial(denial, access)),
+    ...access.grants.flatMap((grant) => [
+      ...grant.who.flatMap((who) => checkWho(who, access)),
+      ...(grant.except ?? []).flatMap((denial) => checkDenial(denial, access)),
+      ...(grant.approval?.from ?? []).flatMap((who) => checkWho(who, access)),
+      ...duplicateTargets(grant),
+      ...duplicateRoles(grant),
+    ]),
+  ];
+}
+
+const TEAM_ID_ALONE = 'team_id needs "team" beside it, which says the organization: {team: acme/payments, team_id: 31}';
+
+function checkWho(who: Who, access: Access): readonly AccessFileProblem[] {
+  const problem = (message: string): AccessFileProblem => ({ code: 'access_file_invalid', place: who.place, message });
+  const { codespaces, issuers } = access.trust;
+  if (who.teamId !== undefined && who.team === undefined) return [problem(TEAM_ID_ALONE)];
+  const hasRepository = who.repository !== undefined || who.repositoryId !== undefined;
+  if (who.issuer === undefined) {
+    const jobs = (hasRepository || who.environment !== undefined) && issuers.some(({ kind }) => kind === 'actions');
+    if (who.environment !== undefined && !jobs)
+      return [
+        problem('nobody can match: only jobs of GitHub Actions have an environment, and no such issuer is trusted'),
+      ];
+    if (who.environment !== undefined && !hasRepository)
+      return [problem('every repository on GitHub can have an environment of this name: add "repository"')];
+    return needsGithub(who) && !codespaces && !jobs
+      ? [problem('nobody can match: set trust.codespaces.organization, so that Codespaces are accepted')]
+      : [];
+  }
+  const known = findIssuer(who.issuer, access);
+  if ('message' in known) return [problem(known.message)];
+  if (known.kind === 'codespace') {
+    return who.environment === undefined
+      ? []
+      : [problem('a Codespace has no environment: name an issuer of GitHub Actions')];
+  }
+  if (known.kind === 'generic') {
+    return needsGithub(who)
+      ? [problem(`issuer "${who.issuer}" attests no GitHub user, team or repository: use "when" or "claims"`)]
+      : [];
+  }
+  if (!bindsWorkflows(who)) {
+    return [problem(`issuer "${who.issuer}" serves every repository on GitHub: add "repository"`)];
+  }
+  if (namesPerson(who) && !hasRepository) {
+    return [problem('anyone can make a workflow run as another user in a repository of their own: add "repository"')];
+  }
+  return [];
+}
+
+/** A denial must stand on what the denied cannot change or hide. */
+function checkDenial(denial: Denial, access: Access): readonly AccessFileProblem[] {
+  const problem = (message: string): readonly AccessFileProblem[] => [
+    { code: 'access_file_invalid', place: denial.place, message },
+  ];
+  if (denial.user !== undefined)
+    return problem('a login can be renamed to get around this: write user_id (`gh api users/LOGIN --jq .id`)');
+  if (denial.repository !== undefined)
+    return problem(
+      'a repository can be renamed to get around this: write repository_id (`gh api repos/OWNER/NAME --jq .id`)',
+    );
+  if (denial.teamId !== undefined && denial.team === undefined) return problem(TEAM_ID_ALONE);
+  if ((denial.team !== undefined && denial.teamId === undefined) || denial.role !== undefined)
+    return problem(
+      'GitHub says the same of who is in no team as of a team that it does not show, and a team can be renamed to get around this: deny by user_id or claims, by team_id beside team, or name in "who" those who may',
+    );
+  const known = denial.issuer === undefined ? undefined : findIssuer(denial.issuer, access);
+  if (known && 'message' in known) return problem(known.message);
+  if ((denial.claims !== undefined || denial.when !== undefined) && !known)
+    return problem('claims differ by issuer, and what is missing counts as denied: say "issuer" beside it');
+  if ((denial.ref !== undefined || denial.environment !== undefined) && known?.kind !== 'actions')
+    return problem('only of jobs of GitHub Actions is this known for certain: say "issuer" beside it');
+  if (known?.kind === 'generic' && needsGithub(denial))
+    return problem(`issuer "${denial.issuer}" attests no GitHub user or repository: use "when" or "claims"`);
+  return [];
+}
+
+function findIssuer(
+  name: string,
+  { trust: { codespaces, issuers } }: Access,
+): { readonly kind: Kind } | { readonly message: string } {
+  if (name === 'github') {
+    return codespaces
+      ? { kind: 'codespace' }
+      : { message: 'issuer "github" is not trusted: set trust.codespaces.organization' };
+  }
+  const issuer = issuers.find((one) => one.name === name);
+  if (issuer) return issuer;
+  const known = ['github', ...issuers.map((one) => one.name)];
+  const listed = known.slice(1).join(', ') || 'none';
+  return { message: `unknown issuer "${name}"${didYouMean(name, known)}; trust.issuers has ${listed}` };
+}
+
+function duplicateIssuers(
+  issuers: readonly TrustedIssuer[],
+  places: ReadonlyMap<string, Place>,
+): readonly AccessFileProblem[] {
+  return issuers.flatMap((issuer, index) => {
+    const earlier = issuers.slice(0, index).find((other) => other.issuer === issuer.issuer);
+    return earlier
+      ? [
+          {
+            code: 'access_file_invalid',
+            place: places.get(issuer.name)!,
+            message: `issuers "${earlier.name}" and "${issuer.name}" are the same`,
+          } as const,
+        ]
+      : [];
+  });
+}
+
+function duplicateTargets(grant: Grant): readonly AccessFileProblem[] {
+  const seen = new Map<string, Place>();
+  return grant.to.flatMap((target) => {
+    const { allow, place } = target;
+    const { key, words } = nameTarget(target);
+    const earlier = seen.get(key);
+    const operations = new Set((allow ?? []).map(({ method, path }) => `${method} ${path}`));
+    seen.set(key, earlier ?? place);
+    const problems: AccessFileProblem[] = [];
+    if (earlier)
+      problems.push({
+        code: 'access_file_invalid',
+        place,
+        message: `${words} stands in this grant already, at ${formatPlace(earlier)}`,
+      });
+    if (operations.size < (allow?.length ?? 0))
+      problems.push({ code: 'access_file_invalid', place, message: `${words} allows an operation twice` });
+    return problems;
+  });
+}
+
+/** What tells one target of a grant from another. */
+function nameTarget({ service, namespace, namespaceLabels, labels, host, port }: GrantTarget) {
+  const key = JSON.stringify([service, namespace, host, port, sorted(namespaceLabels), sorted(labels)]);
+  const selected = host ?? `${service ?? '*'}.${namespace ?? '*'}`;
+  return { key, words: `${selected}:${port}` };
+}
+
+function duplicateRoles(grant: Grant): readonly AccessFileProblem[] {
+  const seen = new Set<string>();
+  return grant.kubernetesRoles.flatMap(({ role, namespace, namespaceLabels, place }) => {
+    const key = JSON.stringify([role, namespace, sorted(namespaceLabels)]);
+    if (seen.has(key)) {
+      const message = `${role}@${namespace ?? 'labelled namespaces'} stands in this grant already`;
+      return [{ code: 'access_file_invalid', place, message } as const];
+    }
+    seen.add(key);
+    return [];
+  });
+}
+
+function sorted(labels: Readonly<Record<string, string>> | undefined): unknown {
+  return labels && Object.entries(labels).sort();
+}

@@ -1,0 +1,136 @@
+/** What the schema finds wrong, in words and with its place in the file. */
+import type { ErrorCode } from '@meshpass/identity';
+import { didYouMean, nearest } from '@meshpass/istio/did-you-mean';
+import type { z } from 'zod';
+import type { AccessFileProblem } from '../problem.ts';
+import { type JsonSchema, keysAt } from '../schema/json-schema.ts';
+import type { YamlFile } from './read-yaml.ts';
+
+type Issue = z.core.$ZodIssue;
+
+/** @param schema of the same document, for suggestions */
+export function describeIssues(
+  issues: readonly Issue[],
+  yaml: YamlFile,
+  schema: JsonSchema,
+): readonly AccessFileProblem[] {
+  const known = (path: readonly PropertyKey[]) => keysAt(schema, path);
+  const flat = issues.flatMap((issue) => withoutUnions(issue, yaml));
+  return withoutEchoes(flat, yaml, known).flatMap((issue) => toProblems(issue, yaml, known));
+}
+
+/** The findings of the alternative that was meant: the one whose type fits what stands there. */
+function withoutUnions(issue: Issue, yaml: YamlFile): readonly Issue[] {
+  if (issue.code !== 'invalid_union') return [issue];
+  const isMeant = (found: readonly Issue[]) => found.length > 0 && !found.some((one) => expected(one).length > 0);
+  const meant = issue.errors.filter(isMeant).toSorted((a, b) => a.length - b.length)[0];
+  if (meant) return meant.flatMap((one) => withoutUnions({ ...one, path: [...issue.path, ...one.path] }, yaml));
+  const types = [...new Set(issue.errors.flat().flatMap(expected))].join(' or ');
+  const message = `expected ${types}, found ${typeName(valueAt(yaml.value, issue.path))}`;
+  return [{ code: 'custom', path: issue.path, message, input: issue.input }];
+}
+
+/** The types that would have fitted in the place of the whole value. */
+function expected(issue: Issue): readonly string[] {
+  if (issue.path.length > 0) return [];
+  if (issue.code === 'invalid_type') return [named(issue.expected)];
+  return issue.code === 'invalid_union' ? issue.errors.flat().flatMap(expected) : [];
+}
+
+type KnownKeys = (path: readonly PropertyKey[]) => readonly string[];
+
+/** Leaves out `"who" is missing`, and that an entry says nothing, where a mistyped key stands in its place. */
+function withoutEchoes(issues: readonly Issue[], yaml: YamlFile, known: KnownKeys): readonly Issue[] {
+  const meant = new Set(
+    issues.flatMap((issue) =>
+      issue.code === 'unrecognized_keys'
+        ? issue.keys.map((key) => JSON.stringify([...issue.path, nearest(key, known(issue.path))]))
+        : [],
+    ),
+  );
+  const mistyped = new Set(
+    issues.flatMap((issue) => (issue.code === 'unrecognized_keys' ? [JSON.stringify(issue.path)] : [])),
+  );
+  return issues.filter((issue) => {
+    const path = JSON.stringify(issue.path);
+    return !(isMissing(issue, yaml) && meant.has(path)) && !(issue.code === 'custom' && mistyped.has(path));
+  });
+}
+
+function isMissing(issue: Issue, yaml: YamlFile): boolean {
+  return issue.code === 'invalid_type' && !exists(yaml.value, issue.path);
+}
+
+function toProblems(issue: Issue, yaml: YamlFile, known: KnownKeys): readonly AccessFileProblem[] {
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => ({
+      code: 'access_file_unknown_key',
+      place: yaml.locate([...issue.path, key], 'key'),
+      message: `unknown key "${key}"${didYouMean(key, known(issue.path))}`,
+    }));
+  }
+  const params = issue.code === 'custom' ? (issue.params as { code?: ErrorCode; at?: 'key' } | undefined) : undefined;
+  const where = fieldName(issue.path);
+  const missing = isMissing(issue, yaml);
+  return [
+    {
+      code: params?.code ?? (missing && issue.path.at(-1) === 'who' ? 'access_file_who_empty' : 'access_file_invalid'),
+      place: yaml.locate(issue.path, params?.at ?? (missing ? 'key' : 'value')),
+      message: missing ? `"${String(issue.path.at(-1))}" is missing` : `${where}${describe(issue, yaml)}`,
+    },
+  ];
+}
+
+/** `port: `; nothing for an element of a list, whose text the message quotes. */
+function fieldName(path: readonly PropertyKey[]): string {
+  const last = path.at(-1);
+  return typeof last === 'string' ? `${last}: ` : '';
+}
+
+function describe(issue: Issue, yaml: YamlFile): string {
+  if (issue.code !== 'invalid_type') return issue.message;
+  // A message of the schema's own says more.
+  if (!issue.message.startsWith('Invalid input')) return issue.message;
+  return `expected ${named(issue.expected)}, found ${typeName(valueAt(yaml.value, issue.path))}`;
+}
+
+function named(expected: string): string {
+  const names: Readonly<Record<string, string>> = {
+    string: 'text',
+    object: 'a map',
+    record: 'a map',
+    array: 'a list',
+    int: 'a whole number',
+    number: 'a number',
+    boolean: 'true or false',
+  };
+  return names[expected] ?? expected;
+}
+
+function typeName(value: unknown): string {
+  if (value === null || value === undefined) return 'nothing';
+  if (Array.isArray(value)) return 'a list';
+  const names: Readonly<Record<string, string>> = {
+    object: 'a map',
+    string: 'text',
+    number: 'a number',
+    boolean: 'true or false',
+  };
+  return names[typeof value] ?? typeof value;
+}
+
+function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>(
+    (inner, step) => (exists(inner, [step]) ? (inner as Record<PropertyKey, unknown>)[step] : undefined),
+    value,
+  );
+}
+
+function exists(value: unknown, path: readonly PropertyKey[]): boolean {
+  let inner = value;
+  for (const step of path) {
+    if (typeof inner !== 'object' || inner === null || !Object.hasOwn(inner, step)) return false;
+    inner = (inner as Record<PropertyKey, unknown>)[step];
+  }
+  return true;
+}

@@ -1,0 +1,152 @@
+/** Text of an access file, and of the files that it includes, to Access; or one error that lists every finding. */
+
+import type { Place } from '@meshpass/istio/manifest/place';
+import type { z } from 'zod';
+import { teamOf } from '../authorize/who.ts';
+import type { Access, Denial, Grant } from '../model.ts';
+import { type AccessFileProblem, accessFileError, formatPlace } from '../problem.ts';
+import { accessSchema, includedSchema, type SchemaOptions } from '../schema/access-file.ts';
+import { accessJsonSchema, includedJsonSchema } from '../schema/json-schema.ts';
+import { checkReferences } from './check-references.ts';
+import { describeIssues } from './describe-issues.ts';
+import { IncludeTree, type ReadIncluded } from './include.ts';
+import { readYaml, type YamlFile } from './read-yaml.ts';
+import { toGrants, toTrust } from './to-access.ts';
+
+export interface ParseOptions extends SchemaOptions {
+  /** Reads what the file includes. Without it, a file that includes another is refused. */
+  readonly include?: ReadIncluded;
+}
+
+/**
+ * Reads an access file. Nothing of it is in force unless all of it is right.
+ * @param text YAML 1.2, at most 1 MiB
+ * @param file name for messages and annotations, e.g. `access.yaml`; its directory is where included files are
+ * @throws MeshpassError `access_file_*`: the message has a line `FILE:LINE:COLUMN what is wrong` per finding, `detail.problems`
+ * the same as AccessFileProblem[]
+ */
+export function parseAccess(text: string, file: string, options: ParseOptions = {}): Access {
+  const first = readDocument(text, file, accessSchema(options), () => accessJsonSchema(options));
+  if ('problems' in first) throw accessFileError(first.problems);
+  const { document, yaml } = first;
+  const gathered: Gathered = { ...toGrants(document, yaml), problems: [] };
+  const tree = new IncludeTree({ path: baseName(file), text }, options.include ?? (() => ({ problem: NOT_HERE })));
+  const named = (path: string) => file.slice(0, file.length - baseName(file).length) + path;
+  const all = gather(gathered, document.include, yaml, [baseName(file)], tree, named);
+  const access: Access = {
+    file,
+    ...(tree.files.length > 1 && { files: tree.files.map(named) }),
+    trust: toTrust(document),
+    ...(all.deny && { deny: all.deny }),
+    grants: all.grants,
+  };
+  const issuerPlaces = new Map(
+    access.trust.issuers.map(({ name }) => [name, yaml.locate(['trust', 'issuers', name], 'key')]),
+  );
+  const problems = [...all.problems, ...checkGrants(access.grants), ...checkReferences(access, issuerPlaces)];
+  if (problems.length > 0) throw accessFileError(problems);
+  return access;
+}
+
+/** Teams that GitHub must be asked about to decide under this file: `org/slug` or `org/#ID`, lower case, sorted, each once. */
+export function teamsMentioned(access: Access): readonly string[] {
+  return mentioned(access, teamOf);
+}
+
+/** Teams whose members are denied something: of these GitHub must say who is not in them. As above. */
+export function teamsDenied(access: Access): readonly string[] {
+  const denials = [...(access.deny ?? []), ...access.grants.flatMap(({ except }) => except ?? [])];
+  return [...new Set(denials.flatMap((one) => teamOf(one) ?? []))].sort();
+}
+
+/** Roles that GitHub must be asked about: `org/admin` or `org/member`, lower case, sorted, each once. */
+export function rolesMentioned(access: Access): readonly string[] {
+  return mentioned(access, ({ role }) => role);
+}
+
+/** Of all files together; each is a namespace and a policy on every workload. */
+const MAX_GRANTS = 1_000;
+const NOT_HERE = 'cannot be read here: only one file was given';
+
+function mentioned(access: Access, of: (who: Grant['who'][number]) => string | undefined): readonly string[] {
+  const all = access.grants.flatMap(({ who }) => who.flatMap((entry) => of(entry) ?? []));
+  return [...new Set(all)].sort();
+}
+
+interface Gathered {
+  readonly deny?: readonly Denial[];
+  readonly grants: readonly Grant[];
+  readonly problems: readonly AccessFileProblem[];
+}
+
+/** @param chain files that led to this one, itself last */
+function gather(
+  own: Gathered,
+  include: readonly string[] | undefined,
+  yaml: YamlFile,
+  chain: readonly string[],
+  tree: IncludeTree,
+  named: (path: string) => string,
+): Gathered {
+  let all = own;
+  for (const [index, wanted] of (include ?? []).entries()) {
+    const opened = tree.open(wanted, chain, yaml.locate(['include', index], 'value'));
+    if (!('text' in opened)) {
+      all = { ...all, problems: [...all.problems, opened] };
+      continue;
+    }
+    const read = readDocument(opened.text, named(opened.path), includedSchema(), includedJsonSchema);
+    if ('problems' in read) {
+      all = { ...all, problems: [...all.problems, ...read.problems.map(explainTrust)] };
+      continue;
+    }
+    const below = { ...toGrants(read.document, read.yaml), problems: [] };
+    const inner = gather(below, read.document.include, read.yaml, [...chain, opened.path], tree, named);
+    const deny = [...(all.deny ?? []), ...(inner.deny ?? [])];
+    all = {
+      ...(deny.length > 0 && { deny }),
+      grants: [...all.grants, ...inner.grants],
+      problems: [...all.problems, ...inner.problems],
+    };
+  }
+  return all;
+}
+
+function explainTrust(problem: AccessFileProblem): AccessFileProblem {
+  return problem.code === 'access_file_unknown_key' && problem.message.startsWith('unknown key "trust"')
+    ? { ...problem, message: 'only the first file says whose word is taken: move "trust" there' }
+    : problem;
+}
+
+function readDocument<T extends z.ZodType>(
+  text: string,
+  file: string,
+  schema: T,
+  jsonSchema: () => Parameters<typeof describeIssues>[2],
+): { readonly document: z.output<T>; readonly yaml: YamlFile } | { readonly problems: readonly AccessFileProblem[] } {
+  const read = readYaml(text, file);
+  if ('problems' in read) return read;
+  const result = schema.safeParse(read.yaml.value);
+  if (result.success) return { document: result.data, yaml: read.yaml };
+  return { problems: describeIssues(result.error.issues, read.yaml, jsonSchema()) };
+}
+
+/** In one file the reader and the schema find this; here it is for several. */
+function checkGrants(grants: readonly Grant[]): readonly AccessFileProblem[] {
+  const seen = new Map<string, Place>();
+  const problems = grants.flatMap(({ name, place }): AccessFileProblem[] => {
+    const earlier = seen.get(name);
+    seen.set(name, earlier ?? place);
+    if (!earlier) return [];
+    const message = `the grant "${name}" stands at ${formatPlace(earlier)} already`;
+    return [{ code: 'access_file_invalid', place, message }];
+  });
+  const beyond = grants[MAX_GRANTS];
+  if (!beyond) return problems;
+  const message = `more than ${MAX_GRANTS} grants in all files together`;
+  return [...problems, { code: 'access_file_invalid', place: beyond.place, message }];
+}
+
+function baseName(file: string): string {
+  return file.slice(file.lastIndexOf('/') + 1);
+}

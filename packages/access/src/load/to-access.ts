@@ -1,0 +1,98 @@
+/** From what the schema has read to the model, each entry with its place. */
+
+import type { Place } from '@meshpass/istio/manifest/place';
+import type { Access, Denial, Grant, GrantRole, GrantTarget, Trust, Who, Window } from '../model.ts';
+import type { AccessDocument, GrantEntry, IncludedDocument } from '../schema/access-file.ts';
+import type { TargetEntry } from '../schema/target.ts';
+import { DAYS } from '../schema/time.ts';
+import type { WhoEntry } from '../schema/who.ts';
+import type { YamlFile } from './read-yaml.ts';
+
+/** Places of a path below an entry. */
+type At = (...path: PropertyKey[]) => Place;
+
+export function toTrust({ trust: { codespaces, issuers, audiences } }: AccessDocument): Trust {
+  return {
+    ...(codespaces && { codespaces }),
+    issuers: Object.entries(issuers).map(([name, issuer]) => ({ name, ...issuer })),
+    audiences,
+  };
+}
+
+/** What a file of either kind says beside whom it trusts. */
+export function toGrants(document: AccessDocument | IncludedDocument, yaml: YamlFile): Pick<Access, 'deny' | 'grants'> {
+  const { deny, grants } = document;
+  const at: At = (...path) => yaml.locate(path, 'value');
+  return {
+    ...(deny && { deny: deny.map((entry, index) => toDenial(entry, at('deny', index))) }),
+    grants: Object.entries(grants).map(([name, grant]) => toGrant(name, grant, yaml)),
+  };
+}
+
+function toGrant(name: string, grant: GrantEntry, yaml: YamlFile): Grant {
+  const at: At = (...path) => yaml.locate(['grants', name, ...path], 'value');
+  const { except, during, approval } = grant;
+  return {
+    name,
+    place: yaml.locate(['grants', name], 'key'),
+    who: grant.who.map((entry, index) => toWho(entry, at('who', index))),
+    ...(except && { except: except.map((entry, index) => toDenial(entry, at('except', index))) }),
+    to: grant.to.flatMap((entry, index) => toTargets(entry, at('to', index))),
+    kubernetesRoles: (grant.kubernetes?.roles ?? []).map((role, index) =>
+      toRole(role, at('kubernetes', 'roles', index)),
+    ),
+    ttl: grant.ttl,
+    session: grant.session,
+    ...(during && { during: during.map((entry, index) => toWindow(entry, at('during', index))) }),
+    ...(approval && {
+      approval: {
+        place: at('approval'),
+        from: approval.from.map((entry, index) => toWho(entry, at('approval', 'from', index))),
+        count: approval.count,
+        lasts: approval.lasts,
+        ...(approval.reason !== undefined && { reason: approval.reason }),
+      },
+    }),
+  };
+}
+
+function toWho(entry: WhoEntry, place: Place): Who {
+  const { user_id: userId, team_id: teamId, repository_id: repositoryId, reason: _, ...rest } = entry;
+  return present({ place, ...rest, userId, teamId, repositoryId }) as unknown as Who;
+}
+
+function toDenial(entry: WhoEntry, place: Place): Denial {
+  return { ...toWho(entry, place), ...(entry.reason !== undefined && { reason: entry.reason }) };
+}
+
+/** One for each of its ports. */
+function toTargets(entry: TargetEntry, place: Place): readonly GrantTarget[] {
+  const { service, host, labels, allow, grpc, deny, require } = entry;
+  const operations = allow || grpc ? [...(allow ?? []), ...(grpc ?? [])] : undefined;
+  const ports = entry.ports ?? [entry.port!];
+  return ports.map(
+    (port) =>
+      present({
+        ...{ place, service: service?.service, namespace: service?.namespace ?? entry.namespace },
+        ...{ namespaceLabels: entry.namespace_labels, labels, host, port, allow: operations, deny, require },
+      }) as unknown as GrantTarget,
+  );
+}
+
+type RoleEntry = NonNullable<GrantEntry['kubernetes']>['roles'][number];
+
+function toRole(entry: RoleEntry, place: Place): GrantRole {
+  const namespaceLabels = 'namespace_labels' in entry ? entry.namespace_labels : undefined;
+  return present({ role: entry.role, namespace: entry.namespace, namespaceLabels, place }) as unknown as GrantRole;
+}
+
+type WindowEntry = NonNullable<GrantEntry['during']>[number];
+
+function toWindow({ days, ...rest }: WindowEntry, place: Place): Window {
+  return present({ place, days: days?.map((day) => DAYS.indexOf(day)), ...rest }) as unknown as Window;
+}
+
+/** Without the members that are not there: `undefined` is not "absent" under exact optional types. */
+function present<T extends object>(object: T): { [K in keyof T]: Exclude<T[K], undefined> } {
+  return Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined)) as never;
+}

@@ -1,0 +1,49 @@
+/**
+ * The access file as JSON Schema (draft 2020-12), for editors: completion, and the errors that its form can have. What
+ * only our own readers can tell (CEL, references, services of the mesh) is not in it.
+ */
+import { z } from 'zod';
+import { accessSchema, includedSchema } from './access-file.ts';
+import type { SchemaOptions } from './trust.ts';
+
+export type JsonSchema = Readonly<Record<string, unknown>>;
+
+export const ACCESS_SCHEMA_ID = 'https://meshpass.dev/schema/access.schema.json';
+export const INCLUDED_SCHEMA_ID = 'https://meshpass.dev/schema/access-included.schema.json';
+
+/** Of the first file. */
+export function accessJsonSchema(options: SchemaOptions = {}): JsonSchema {
+  return toJsonSchema(accessSchema(options), ACCESS_SCHEMA_ID, 'Meshpass access file');
+}
+
+/** Of a file that another one includes. */
+export function includedJsonSchema(): JsonSchema {
+  return toJsonSchema(includedSchema(), INCLUDED_SCHEMA_ID, 'Meshpass access file, included by another');
+}
+
+function toJsonSchema(schema: z.ZodType, id: string, title: string): JsonSchema {
+  const { $schema, ...rest } = z.toJSONSchema(schema, { io: 'input' });
+  return { $schema, $id: id, title, ...rest };
+}
+
+/** The keys that may stand at a path of a document, for suggestions. */
+export function keysAt(schema: JsonSchema, path: readonly PropertyKey[]): readonly string[] {
+  const [step, ...rest] = path;
+  if (step === undefined) return [...new Set(alternatives(schema).flatMap((one) => Object.keys(one.properties ?? {})))];
+  const inner = alternatives(schema).flatMap(({ properties, additionalProperties, items }) => {
+    const found = typeof step === 'number' ? items : (properties?.[String(step)] ?? additionalProperties);
+    return typeof found === 'object' ? [found] : [];
+  });
+  return [...new Set(inner.flatMap((one) => keysAt(one, rest)))];
+}
+
+interface Described {
+  readonly properties?: Readonly<Record<string, JsonSchema>>;
+  readonly additionalProperties?: JsonSchema | boolean;
+  readonly items?: JsonSchema;
+}
+
+function alternatives(schema: JsonSchema): readonly Described[] {
+  const { anyOf } = schema as { readonly anyOf?: readonly JsonSchema[] };
+  return [schema as Described, ...(anyOf ?? []).flatMap(alternatives)];
+}

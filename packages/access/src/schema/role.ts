@@ -1,0 +1,33 @@
+/** The ClusterRoles that the access file may give. */
+import { isDnsLabel } from '@meshpass/identity';
+import { invalid, type Parsed } from '../problem.ts';
+
+/** `CLUSTERROLE@NAMESPACE`. */
+export function parseRole(text: string): Parsed<{ readonly role: string; readonly namespace: string }> {
+  const [role, namespace, ...rest] = text.split('@');
+  if (text.includes('*')) {
+    return {
+      code: 'access_file_pattern_unanchored',
+      message: `${JSON.stringify(text)}: roles are granted one by one, by name; {role: ..., namespace: ...} takes a pattern`,
+    };
+  }
+  if (!role || !namespace || rest.length > 0 || !isDnsLabel(namespace)) {
+    return invalid(`${JSON.stringify(text)} is no role: write CLUSTERROLE@NAMESPACE, as in view@shop`);
+  }
+  const named = parseRoleName(role);
+  if ('message' in named) return named;
+  if (namespace === 'kube-system') return invalid('kube-system holds the keys of the cluster: no role is given there');
+  return { value: { role, namespace } };
+}
+
+const ROLE_NAME = /^[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?$/;
+
+/** Name of a ClusterRole that may be given to workspaces. */
+export function parseRoleName(role: string): Parsed<string> {
+  if (role === 'cluster-admin' || role.startsWith('system:')) {
+    return invalid(
+      `${JSON.stringify(role)} is Kubernetes' own and is not given to workspaces: use view, edit or a role of yours`,
+    );
+  }
+  return ROLE_NAME.test(role) ? { value: role } : invalid(`${JSON.stringify(role)} is no name of a ClusterRole`);
+}

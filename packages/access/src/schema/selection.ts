@@ -1,0 +1,121 @@
+/** Which Services and namespaces of a mesh an entry of the access file means. */
+import { isDnsLabel } from '@meshpass/identity';
+import type { Mesh } from '@meshpass/istio/mesh/mesh';
+import { invalid, type Parsed } from '../problem.ts';
+import { matchesGlob } from './pattern.ts';
+
+/** `NAME.NAMESPACE`, or `NAME` where the namespace is said beside it. */
+export function parseServiceName(
+  text: string,
+): Parsed<{ readonly service: string; readonly namespace: string | undefined }> {
+  if (text.includes('*')) {
+    return {
+      code: 'access_file_pattern_unanchored',
+      message: `${JSON.stringify(text)}: services are granted one by one, by name; namespace and labels select several`,
+    };
+  }
+  const [service, namespace, ...rest] = text.split('.');
+  if (service && namespace && rest.length > 0 && rest[0] === 'svc') {
+    return invalid(`${JSON.stringify(text)}: write the service as ${service}.${namespace}`);
+  }
+  const named = service && isDnsLabel(service) && rest.length === 0;
+  if (!named || (namespace !== undefined && !isDnsLabel(namespace))) {
+    return invalid(`${JSON.stringify(text)} is no service: write NAME.NAMESPACE`);
+  }
+  return { value: { service, namespace } };
+}
+
+/** `orders.shop.svc.cluster.local`. Whether that is the cluster's domain is for the mesh to say. */
+export function parseHost(text: string): Parsed<string> {
+  if (text.includes('*')) {
+    return { code: 'access_file_pattern_unanchored', message: `${JSON.stringify(text)}: name the host in full` };
+  }
+  const [service, namespace, svc, ...domain] = text.split('.');
+  const names = [service ?? '', namespace ?? '', ...domain];
+  if (svc !== 'svc' || domain.length === 0 || !names.every(isDnsLabel)) {
+    return invalid(`${JSON.stringify(text)} is no host of a Service: write it like orders.shop.svc.cluster.local`);
+  }
+  return { value: text };
+}
+
+/** A namespace, or a pattern with `*` for any characters that does not begin with one. */
+export function parseNamespacePattern(text: string): Parsed<string> {
+  if (text.startsWith('*')) {
+    return {
+      code: 'access_file_pattern_unanchored',
+      message: `${JSON.stringify(text)} begins with * and so matches namespaces of anybody: begin it with letters, or use namespace_labels`,
+    };
+  }
+  return isDnsLabel(text.replaceAll('*', 'x')) && !text.includes('**')
+    ? { value: text }
+    : invalid(`${JSON.stringify(text)} is no namespace: lower-case letters, digits, inner hyphens, * for any of them`);
+}
+
+/** Name of a port, as Kubernetes takes it (RFC 6335 section 5.1): at least one letter. */
+export function parsePortName(text: string): Parsed<string> {
+  if (/^[0-9]+$/.test(text)) return invalid(`expected a number, found text: write ${text} without quotes`);
+  return /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(text)
+    ? { value: text }
+    : invalid(`${JSON.stringify(text)} is no name of a port: write its number, or the name that the Service gives it`);
+}
+
+const LABEL_NAME = /^(?:[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?\/)?[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$/;
+const LABEL_VALUE = /^(?:[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?$/;
+
+/** Labels as Kubernetes takes them, at least one: none would select everything. */
+export function parseLabels(labels: Readonly<Record<string, string>>): Parsed<Readonly<Record<string, string>>> {
+  const entries = Object.entries(labels);
+  if (entries.length === 0) return invalid('no label is named, which would select everything');
+  if (entries.length > 20) return invalid('more than 20 labels');
+  const bad = entries.find(([name, value]) => !LABEL_NAME.test(name) || !LABEL_VALUE.test(value));
+  if (!bad) return { value: labels };
+  const pattern = bad[1].includes('*') ? ': labels have no pattern' : '';
+  return invalid(`${JSON.stringify(`${bad[0]}: ${bad[1]}`)} is no label of Kubernetes${pattern}`);
+}
+
+/** What selects namespaces; both members must hold. */
+export interface NamespaceSelection {
+  readonly namespace?: string;
+  readonly namespaceLabels?: Readonly<Record<string, string>>;
+}
+
+/** Whether it selects, rather than naming one namespace. */
+export function isSelection({ namespace, namespaceLabels }: NamespaceSelection): boolean {
+  return namespaceLabels !== undefined || namespace === undefined || namespace.includes('*');
+}
+
+/**
+ * The namespaces that are selected now. What belongs to the mesh, to Kubernetes or to grants is never selected, only
+ * named.
+ */
+export function selectedNamespaces(selection: NamespaceSelection, mesh: Mesh): readonly string[] {
+  const { namespace, namespaceLabels } = selection;
+  return (mesh.namespaces ?? [])
+    .filter(
+      ({ name, labels }) =>
+        !isReserved(name, mesh) &&
+        (namespace === undefined || matchesGlob(namespace, name)) &&
+        (namespaceLabels === undefined || hasLabels(labels, namespaceLabels)),
+    )
+    .map(({ name }) => name)
+    .sort();
+}
+
+/** Whether all of the wanted labels are there. */
+export function hasLabels(
+  labels: Readonly<Record<string, string>> | undefined,
+  wanted: Readonly<Record<string, string>>,
+): boolean {
+  return Object.entries(wanted).every(
+    ([name, value]) => labels !== undefined && Object.hasOwn(labels, name) && labels[name] === value,
+  );
+}
+
+function isReserved(namespace: string, mesh: Mesh): boolean {
+  return (
+    namespace === mesh.rootNamespace ||
+    namespace === mesh.gateway.namespace ||
+    namespace.startsWith('kube-') ||
+    namespace.startsWith('meshpass-')
+  );
+}

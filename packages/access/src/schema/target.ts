@@ -1,0 +1,98 @@
+/** The form of an entry of `to`: which ports of which Services, and what may be done there. */
+import { z } from 'zod';
+import type { Operation } from '../model.ts';
+import { claimValues } from './claims.ts';
+import { parseGrpcMethod, parseOperation } from './pattern.ts';
+import { parseHost, parseLabels, parseNamespacePattern, parsePortName, parseServiceName } from './selection.ts';
+import { checked, read } from './text.ts';
+
+const OPERATION = {
+  description: 'METHOD /path: exact, ending in * for everything that follows, or with {*} and {**} as segments',
+  pattern: '^(\\*|[A-Z][A-Z-]{0,19}) /([^ ?%*{}]|\\{\\*{1,2}\\})*\\*?$',
+  examples: ['GET /orders/*', 'GET /users/{*}/orders', '* /static/{**}'],
+};
+
+const port = z.union([
+  z.int('ports are 1 to 65535').min(1, 'ports are 1 to 65535').max(65535, 'ports are 1 to 65535'),
+  checked(parsePortName, { description: 'Name of a port of the Service', pattern: '^[a-z0-9-]*[a-z][a-z0-9-]*$' }),
+]);
+
+export const labels = z
+  .record(z.string(), z.string().meta({ pattern: '^[^*]*$' }))
+  .superRefine((entries, context) => {
+    const result = parseLabels(entries);
+    if ('message' in result)
+      context.addIssue({ code: 'custom', message: result.message, params: { code: result.code } });
+  })
+  .meta({ description: 'Labels, all of which must be there', minProperties: 1 });
+
+export const namespacePattern = checked(parseNamespacePattern, {
+  description: 'A namespace, or a pattern that begins with a letter or digit, with * for any characters',
+  pattern: '^[a-z0-9][a-z0-9*-]*$',
+  examples: ['shop', 'preview-*'],
+});
+
+const operation = z.union([
+  read(parseOperation, OPERATION),
+  z
+    .strictObject({ operation: read(parseOperation, OPERATION), require: claimValues })
+    .transform(({ operation, require }): Operation => ({ ...operation, require })),
+]);
+
+const operations = (nothing: string) => z.array(operation).min(1, nothing).max(200, 'more than 200 operations');
+
+export const target = z
+  .strictObject({
+    service: read(parseServiceName, {
+      description: 'NAME.NAMESPACE of a Service; NAME alone beside namespace or namespace_labels',
+      pattern: '^[a-z0-9-]+(\\.[a-z0-9-]+)?$',
+    }).optional(),
+    host: checked(parseHost, {
+      description: 'Full host name of a Service',
+      pattern: '^[a-z0-9-]+\\.[a-z0-9-]+\\.svc(\\.[a-z0-9-]+)+$',
+    }).optional(),
+    namespace: namespacePattern.optional(),
+    namespace_labels: labels.optional(),
+    labels: labels.optional(),
+    port: port.optional(),
+    ports: z.array(port).min(1, 'must not be empty').max(20, 'more than 20 ports').optional(),
+    allow: operations('nothing is allowed: leave "allow" out to grant the whole port').optional(),
+    grpc: z
+      .array(
+        read(parseGrpcMethod, {
+          description: 'package.Service/Method, or package.Service/* for all of its methods',
+          pattern: '^[A-Za-z_][A-Za-z0-9_]*(\\.[A-Za-z_][A-Za-z0-9_]*)*/([A-Za-z_][A-Za-z0-9_]*|\\*)$',
+        }),
+      )
+      .min(1, 'nothing is allowed: leave "grpc" out to grant the whole port')
+      .max(200, 'more than 200 methods')
+      .optional(),
+    deny: z.array(read(parseOperation, OPERATION)).min(1, 'must not be empty').max(200, 'more than 200').optional(),
+    require: claimValues.optional(),
+  })
+  .superRefine((entry, context) => {
+    const say = (message: string, ...path: string[]) => context.addIssue({ code: 'custom', message, path });
+    const { service, host, namespace, namespace_labels: namespaceLabels } = entry;
+    const beside = namespace !== undefined || namespaceLabels !== undefined;
+    if (entry.port === undefined && entry.ports === undefined) say('"port" is missing');
+    if (entry.port !== undefined && entry.ports !== undefined) say('write either port or ports', 'ports');
+    if (host !== undefined && (service !== undefined || beside || entry.labels !== undefined))
+      say('a host is one Service: leave out service, namespace and labels beside it', 'host');
+    if (service?.namespace !== undefined && beside)
+      say(`write service: ${service.service} beside namespace, which tells where`, 'service');
+    if (service !== undefined && service.namespace === undefined && !beside)
+      say(`"${service.service}" is no service: write NAME.NAMESPACE`, 'service');
+    if (service === undefined && host === undefined && !beside) {
+      const message =
+        entry.labels === undefined
+          ? 'no service is named: write service, host, or what selects: namespace, namespace_labels, labels'
+          : 'labels select in every namespace: say namespace or namespace_labels too';
+      say(message);
+    }
+  })
+  .meta({
+    oneOf: [{ required: ['port'] }, { required: ['ports'] }],
+    anyOf: ['service', 'host', 'namespace', 'namespace_labels'].map((name) => ({ required: [name] })),
+  });
+
+export type TargetEntry = z.output<typeof target>;

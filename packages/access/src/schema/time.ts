@@ -1,0 +1,75 @@
+/** The form of what bounds a grant in time: windows and approvals. */
+import { z } from 'zod';
+import { invalid, type Parsed } from '../problem.ts';
+import { type DurationBounds, parseDuration } from './duration.ts';
+import { read, words } from './text.ts';
+import { who } from './who.ts';
+
+export const DAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'] as const;
+const APPROVAL: DurationBounds = { least: '1m', most: '12h' };
+
+const timeOfDay = read(parseTimeOfDay, {
+  description: 'Time of day, 00:00 to 24:00, in quotes',
+  pattern: '^([01][0-9]|2[0-3]):[0-5][0-9]$|^24:00$',
+});
+const instant = read(parseInstant, {
+  description: 'RFC 3339 with its offset',
+  pattern: '^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(Z|[+-][0-9]{2}:[0-9]{2})$',
+  examples: ['2026-12-31T18:00:00Z'],
+});
+
+export const window = z
+  .strictObject({
+    days: z
+      .array(z.enum(DAYS, `days are ${DAYS.join(', ')}`))
+      .min(1, 'must not be empty')
+      .optional(),
+    from: timeOfDay.optional(),
+    to: timeOfDay.optional(),
+    zone: read(parseZone, { description: 'IANA time zone', examples: ['Europe/Berlin'] }).prefault('UTC'),
+    after: instant.optional(),
+    before: instant.optional(),
+  })
+  .superRefine((entry, context) => {
+    const say = (message: string, ...path: string[]) => context.addIssue({ code: 'custom', message, path });
+    const { days, from, to, after, before } = entry;
+    if ((from === undefined) !== (to === undefined)) say('from and to go together');
+    if (from !== undefined && from === to) say('it opens and closes at the same time', 'to');
+    if (from === 1440) say('24:00 is an end, not a beginning: write 00:00', 'from');
+    if (after !== undefined && before !== undefined && after >= before) say('it ends before it begins', 'before');
+    if ([days, from, after, before].every((member) => member === undefined))
+      say('an empty entry is always: say days, from and to, after or before');
+  })
+  .meta({ minProperties: 1, dependentRequired: { from: ['to'], to: ['from'] } });
+
+export const approval = z.strictObject({
+  from: z.array(who).min(1, 'nobody can approve: name somebody').max(50, 'more than 50 entries'),
+  count: z.int().min(1, 'at least 1').max(10, 'at most 10').default(1),
+  lasts: read((input) => parseDuration(input, APPROVAL)).prefault('1h'),
+  reason: words.optional(),
+});
+
+function parseTimeOfDay(input: string): Parsed<number> {
+  const match = /^(?:([01]\d|2[0-3]):([0-5]\d)|24:00)$/.exec(input);
+  if (!match) return invalid(`${JSON.stringify(input)} is no time of day: write "09:00", "17:30" or "24:00"`);
+  return { value: match[1] === undefined ? 1440 : Number(match[1]) * 60 + Number(match[2]) };
+}
+
+/** RFC 3339 section 5.6, without fractions. */
+function parseInstant(input: string): Parsed<number> {
+  const form = /^\d{4}-\d{2}-(\d{2})T\d{2}:\d{2}:\d{2}(?:Z|[+-]\d{2}:\d{2})$/.exec(input);
+  const at = form ? Date.parse(input) : Number.NaN;
+  // Date.parse takes the 31st of February for a day of March.
+  const local = Date.parse(`${input.slice(0, 19)}Z`);
+  if (Number.isNaN(at) || new Date(local).getUTCDate() !== Number(form?.[1]))
+    return invalid(`${JSON.stringify(input)} is no instant: write 2026-12-31T18:00:00Z`);
+  return { value: at / 1000 };
+}
+
+function parseZone(input: string): Parsed<string> {
+  try {
+    return { value: new Intl.DateTimeFormat('en-US', { timeZone: input }).resolvedOptions().timeZone };
+  } catch {
+    return invalid(`${JSON.stringify(input)} is no time zone: write one like Europe/Berlin, or UTC`);
+  }
+}

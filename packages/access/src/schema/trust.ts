@@ -1,0 +1,84 @@
+/** The form of `trust`: whose word is taken. */
+import { isDnsLabel } from '@meshpass/identity';
+import { z } from 'zod';
+import { invalid, type Parsed } from '../problem.ts';
+import { parseLogin } from './pattern.ts';
+import { checked, LOGIN, named, read, text } from './text.ts';
+
+/** Signatures that a verifier can check without knowing a secret (RFC 7518 section 3.1, RFC 8037). */
+const ALGORITHMS = ['RS256', 'RS384', 'RS512', 'PS256', 'PS384', 'PS512', 'ES256', 'ES384', 'ES512', 'EdDSA'] as const;
+const DEFAULT_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA'];
+export const GITHUB_ACTIONS_ISSUER = 'https://token.actions.githubusercontent.com';
+
+/** Only the lab has identity providers without TLS. */
+export interface SchemaOptions {
+  readonly dangerouslyAllowPlainHttpIssuers?: boolean;
+}
+
+export function trust(options: SchemaOptions) {
+  return z.strictObject({
+    codespaces: z.strictObject({ organization: read(parseLogin, { pattern: `^${LOGIN}$` }) }).optional(),
+    issuers: named(issuer(options), parseIssuerName).default({}),
+    audiences: z
+      .array(checked(parseAudience, { pattern: '^[^\\s*]+$' }))
+      .max(50, 'more than 50 audiences')
+      .default([]),
+  });
+}
+
+function issuer(options: SchemaOptions) {
+  return z
+    .strictObject({
+      issuer: checked((input) => parseIssuer(input, options), {
+        description: 'Exactly as in `iss` of its tokens',
+        pattern: options.dangerouslyAllowPlainHttpIssuers ? '^https?://[^?#*\\s]+$' : '^https://[^?#*\\s]+$',
+      }),
+      audience: text,
+      algorithms: z
+        .array(checked(parseAlgorithm, { pattern: `^(${ALGORITHMS.join('|')})$` }))
+        .min(1, 'must not be empty')
+        .default(DEFAULT_ALGORITHMS),
+      kind: z.enum(['generic', 'actions']).optional(),
+    })
+    .transform((entry) => ({ ...entry, kind: entry.kind ?? kindOf(entry.issuer) }));
+}
+
+function parseIssuerName(name: string): Parsed<string> {
+  if (name === 'github') return invalid('"github" always means Codespaces: choose another name for this issuer');
+  return isDnsLabel(name)
+    ? { value: name }
+    : invalid(`"${name}" is no name of an issuer: lower-case letters, digits and inner hyphens`);
+}
+
+/** OpenID Connect Core section 2, `iss`: https, host, optionally port and path, no query, no fragment. */
+function parseIssuer(input: string, options: SchemaOptions): Parsed<string> {
+  const url = URL.canParse(input) ? new URL(input) : undefined;
+  const secure =
+    url?.protocol === 'https:' || (url?.protocol === 'http:' && options.dangerouslyAllowPlainHttpIssuers === true);
+  if (!url || !secure || url.username || url.password || /[?#*\s]/.test(input)) {
+    return invalid(`${JSON.stringify(input)} is no issuer: write its https URL exactly as in its tokens`);
+  }
+  return { value: input };
+}
+
+function parseAlgorithm(input: string): Parsed<string> {
+  return ALGORITHMS.some((algorithm) => algorithm === input)
+    ? { value: input }
+    : invalid(`${JSON.stringify(input)} is not taken: one of ${ALGORITHMS.join(', ')}`);
+}
+
+/** What istiod and the broker themselves take as an audience must never be handed to a workspace. */
+const OWN_AUDIENCES = new Set(['istio-ca', 'meshpass-broker']);
+
+function parseAudience(input: string): Parsed<string> {
+  if (/[\s*]/.test(input)) return invalid(`${JSON.stringify(input)} is no audience: name one exactly`);
+  return OWN_AUDIENCES.has(input) || input.startsWith('https://kubernetes.default')
+    ? invalid(`the audience ${input} belongs to the cluster: no ID token is given for it`)
+    : { value: input };
+}
+
+function kindOf(issuerUrl: string): 'generic' | 'actions' {
+  return issuerUrl === GITHUB_ACTIONS_ISSUER || issuerUrl.startsWith(`${GITHUB_ACTIONS_ISSUER}/`)
+    ? 'actions'
+    : 'generic';
+}

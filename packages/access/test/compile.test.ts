@@ -1,0 +1,305 @@
+import type { ForeignPolicy, Mesh } from '@meshpass/istio/mesh/mesh';
+import { describe, expect, it } from 'vitest';
+import { compile, formatManifests, parseAccess } from '../src/index.ts';
+import type { Manifest } from '../src/model.ts';
+import { EXAMPLE, fileWith, LEDGER_SNI, MESH, ORDERS, ORDERS_SNI, TOKENS } from './shop.ts';
+
+const access = parseAccess(EXAMPLE, 'access.yaml');
+const compiled = (mesh: Mesh = MESH, text = EXAMPLE) => compile(parseAccess(text, 'access.yaml'), mesh, TOKENS);
+const named = (manifests: readonly Manifest[], name: string) =>
+  manifests.find(({ metadata }) => metadata.name === name);
+const spec = (manifest: Manifest | undefined) =>
+  manifest?.spec as { readonly [member: string]: unknown; readonly rules: readonly unknown[] };
+const allows = (manifests: readonly Manifest[]) => manifests.filter((manifest) => spec(manifest)?.action === 'ALLOW');
+
+describe('compile', () => {
+  it('gives these objects in this order: what recognises and refuses before what lets in', () => {
+    expect(compiled().map(({ kind, metadata }) => [kind, metadata.namespace, metadata.name])).toEqual([
+      ['Namespace', undefined, 'meshpass-payments-dev'],
+      ['RoleBinding', 'shop', 'meshpass-payments-dev.view'],
+      ['RequestAuthentication', 'istio-system', 'meshpass'],
+      ['AuthorizationPolicy', 'istio-system', 'meshpass-guard-payments-dev'],
+      ['AuthorizationPolicy', 'shop', 'meshpass-payments-dev.orders.8080'],
+      ['Gateway', 'meshpass-system', 'meshpass'],
+    ]);
+  });
+
+  it('labels every object as its own and says which line asked for it', () => {
+    const manifests = compiled();
+    for (const { metadata } of manifests) expect(metadata.labels['app.kubernetes.io/managed-by']).toBe('meshpass');
+    expect(manifests.map(({ metadata }) => metadata.annotations?.['meshpass.dev/source'])).toEqual([
+      'access.yaml:8',
+      'access.yaml:15',
+      'access.yaml',
+      'access.yaml:8',
+      'access.yaml:13',
+      'access.yaml',
+    ]);
+    expect(named(manifests, 'meshpass-payments-dev.orders.8080')?.metadata.labels['meshpass.dev/grant']).toBe(
+      'payments-dev',
+    );
+  });
+
+  it('binds the role to the ServiceAccounts of the grant and to no one else', () => {
+    expect(named(compiled(), 'meshpass-payments-dev.view')).toMatchObject({
+      roleRef: { kind: 'ClusterRole', name: 'view' },
+      subjects: [{ kind: 'Group', name: 'system:serviceaccounts:meshpass-payments-dev' }],
+    });
+  });
+
+  it('has sidecars read the identity token from its own header, with keys that nobody must fetch', () => {
+    const manifest = compiled().find(({ kind }) => kind === 'RequestAuthentication');
+    expect(manifest?.spec).toEqual({
+      jwtRules: [
+        {
+          issuer: 'https://broker.acme.example',
+          audiences: ['acme-mesh'],
+          jwks: TOKENS.jwks,
+          fromHeaders: [{ name: 'x-meshpass-token' }],
+          forwardOriginalToken: false,
+          outputClaimToHeaders: [
+            { header: 'x-meshpass-sub', claim: 'sub' },
+            { header: 'x-meshpass-login', claim: 'login' },
+            { header: 'x-meshpass-session', claim: 'sid' },
+            { header: 'x-meshpass-workspace', claim: 'workspace' },
+          ],
+        },
+      ],
+    });
+  });
+
+  it('opens the gateway for exactly the granted hosts, by full name', () => {
+    expect(
+      spec(named(compiled(), 'meshpass')?.kind === 'Gateway' ? named(compiled(), 'meshpass') : compiled().at(-1)),
+    ).toEqual({
+      selector: { istio: 'meshpass-gateway' },
+      servers: [
+        {
+          port: { number: 15443, name: 'tls-meshpass', protocol: 'TLS' },
+          tls: { mode: 'AUTO_PASSTHROUGH' },
+          hosts: ['ledger-db.shop.svc.cluster.local', 'orders.shop.svc.cluster.local'],
+        },
+      ],
+    });
+  });
+
+  it('opens no gateway where nothing is granted', () => {
+    const manifests = compiled(MESH, 'trust: {}\ngrants: {}\n');
+    expect(manifests.map(({ kind }) => kind)).toEqual(['RequestAuthentication']);
+  });
+
+  it('guards by source namespace and SNI alone, so that the rule means the same on every port', () => {
+    expect(spec(named(compiled(), 'meshpass-guard-payments-dev'))).toEqual({
+      action: 'DENY',
+      rules: [
+        {
+          from: [{ source: { namespaces: ['meshpass-payments-dev'] } }],
+          when: [{ key: 'connection.sni', notValues: [LEDGER_SNI, ORDERS_SNI] }],
+        },
+      ],
+    });
+  });
+
+  it('refuses on the HTTP port whatever has no token of ours, not this grant in it, or is no granted operation', () => {
+    const onlyHere = { key: 'connection.sni', values: [ORDERS_SNI] };
+    const from = [{ source: { namespaces: ['meshpass-payments-dev'] } }];
+    expect(spec(named(compiled(), 'meshpass-payments-dev.orders.8080'))).toEqual({
+      selector: { matchLabels: { app: 'orders' } },
+      action: 'DENY',
+      rules: [
+        {
+          from: [
+            {
+              source: {
+                namespaces: ['meshpass-payments-dev'],
+                notRequestPrincipals: ['https://broker.acme.example/*'],
+              },
+            },
+          ],
+          when: [onlyHere],
+        },
+        { from, when: [onlyHere, { key: 'request.auth.claims[grants]', notValues: ['payments-dev'] }] },
+        { from, to: [{ operation: { notMethods: ['GET', 'POST'] } }], when: [onlyHere] },
+        { from, to: [{ operation: { methods: ['GET'], notPaths: ['/orders/*'] } }], when: [onlyHere] },
+        { from, to: [{ operation: { methods: ['POST'], notPaths: ['/refunds'] } }], when: [onlyHere] },
+      ],
+    });
+  });
+
+  it('demands the token on an HTTP port that is granted whole', () => {
+    const policy = spec(named(compiled(MESH, fileWith({})), 'meshpass-dev.orders.8080'));
+    expect(policy.rules).toHaveLength(2);
+    expect(JSON.stringify(policy.rules)).not.toContain('operation');
+  });
+
+  it('writes nothing of HTTP for a TCP port, where a DENY rule would lose it and deny all', () => {
+    const manifests = compiled(MESH, fileWith({ to: '[{service: ledger-db.shop, port: 5432}]' }));
+    expect(manifests.map(({ metadata }) => metadata.name)).toEqual([
+      'meshpass-dev',
+      'meshpass',
+      'meshpass-guard-dev',
+      'meshpass',
+    ]);
+    expect(JSON.stringify(manifests.filter(({ kind }) => kind === 'AuthorizationPolicy'))).not.toMatch(
+      /request|operation/i,
+    );
+  });
+
+  it('binds every DENY to a grant namespace, so that no other traffic can feel it', () => {
+    const denies = compiled().filter((manifest) => spec(manifest)?.action === 'DENY');
+    expect(denies).toHaveLength(2);
+    for (const deny of denies) {
+      for (const rule of spec(deny).rules as {
+        readonly from: readonly { readonly source: { readonly namespaces: unknown } }[];
+      }[]) {
+        expect(rule.from.map(({ source }) => source.namespaces)).toEqual([['meshpass-payments-dev']]);
+      }
+    }
+  });
+
+  it('gives the same text for the same file and mesh, in whatever order the mesh is listed', () => {
+    const foreignPolicies: ForeignPolicy[] = [
+      { name: 'a', namespace: 'shop', action: 'ALLOW', selector: { version: 'v1', app: 'orders' } },
+      { name: 'b', namespace: 'shop', action: 'ALLOW', selector: { version: 'v2' } },
+    ];
+    const one = compiled({ ...MESH, foreignPolicies });
+    const other = compiled({
+      ...MESH,
+      services: MESH.services.toReversed(),
+      foreignPolicies: foreignPolicies.toReversed(),
+    });
+    expect(formatManifests(other)).toBe(formatManifests(one));
+    expect(formatManifests(one)).toMatch(/^---\napiVersion: v1\nkind: Namespace\n/);
+    expect(formatManifests(one)).not.toMatch(/[&*]a\d/);
+  });
+
+  it('keeps the names of objects apart whose parts look alike', () => {
+    const service = (name: string) => ({ ...ORDERS, name, selector: { app: name } });
+    const text = `trust: {codespaces: {organization: acme}}\ngrants:\n  a: {who: [{user: x}], to: [{service: b-c.shop, port: 8080}]}\n  a-b: {who: [{user: x}], to: [{service: c.shop, port: 8080}]}\n`;
+    const names = compiled({ ...MESH, services: [service('b-c'), service('c')] }, text).map(
+      ({ kind, metadata }) => `${kind} ${metadata.name}`,
+    );
+    expect(new Set(names).size).toBe(names.length);
+  });
+});
+
+describe('ALLOW', () => {
+  const withForeign = (...foreignPolicies: ForeignPolicy[]) => allows(compiled({ ...MESH, foreignPolicies }));
+
+  it('is not written where no one else allows: it would close the workload to everybody', () => {
+    expect(allows(compiled())).toEqual([]);
+    expect(
+      withForeign({ name: 'x', namespace: 'shop', action: 'DENY' }, { name: 'y', namespace: 'shop', action: 'CUSTOM' }),
+    ).toEqual([]);
+    expect(withForeign({ name: 'x', namespace: 'dev', action: 'ALLOW' })).toEqual([]);
+    expect(withForeign({ name: 'x', namespace: 'shop', action: 'ALLOW', selector: { app: 'web' } })).toEqual([]);
+  });
+
+  it.each<readonly [string, ForeignPolicy]>([
+    ['the namespace', { name: 'closed', namespace: 'shop', action: 'ALLOW' }],
+    ['the whole mesh', { name: 'closed', namespace: 'istio-system', action: 'ALLOW' }],
+  ])('is written for each granted port where %s is closed', (_, foreign) => {
+    const manifests = withForeign(foreign);
+    expect(manifests.map(({ metadata }) => metadata.name)).toEqual([
+      'meshpass-payments-dev.ledger-db.5432.allow',
+      'meshpass-payments-dev.orders.8080.allow',
+    ]);
+    expect(spec(manifests[0])).toEqual({
+      selector: { matchLabels: { app: 'ledger-db' } },
+      action: 'ALLOW',
+      rules: [
+        {
+          from: [{ source: { namespaces: ['meshpass-payments-dev'] } }],
+          when: [{ key: 'connection.sni', values: [LEDGER_SNI] }],
+        },
+      ],
+    });
+    expect(spec(manifests[1])).toEqual({
+      selector: { matchLabels: { app: 'orders' } },
+      action: 'ALLOW',
+      rules: [
+        {
+          from: [
+            { source: { namespaces: ['meshpass-payments-dev'], requestPrincipals: ['https://broker.acme.example/*'] } },
+          ],
+          to: [
+            { operation: { methods: ['GET'], paths: ['/orders/*'] } },
+            { operation: { methods: ['POST'], paths: ['/refunds'] } },
+          ],
+          when: [
+            { key: 'connection.sni', values: [ORDERS_SNI] },
+            { key: 'request.auth.claims[grants]', values: ['payments-dev'] },
+          ],
+        },
+      ],
+    });
+    expect(manifests[1]?.metadata.annotations?.['meshpass.dev/because']).toBe(
+      `ALLOW ${foreign.namespace}/closed governs the workload`,
+    );
+  });
+
+  it('selects no workload that the foreign ALLOW does not: version v1 stays open where only v2 is closed', () => {
+    const manifests = withForeign({ name: 'v2', namespace: 'shop', action: 'ALLOW', selector: { version: 'v2' } });
+    expect(manifests.map((manifest) => spec(manifest).selector)).toEqual([
+      { matchLabels: { app: 'orders', version: 'v2' } },
+    ]);
+    expect(manifests[0]?.metadata.name).toMatch(/^meshpass-payments-dev\.orders\.8080\.allow-[0-9a-f]{8}$/);
+  });
+
+  it('is written once for policies that select alike', () => {
+    const selector = { app: 'orders' };
+    const manifests = withForeign(
+      { name: 'a', namespace: 'shop', action: 'ALLOW', selector },
+      { name: 'b', namespace: 'shop', action: 'ALLOW', selector },
+      { name: 'c', namespace: 'istio-system', action: 'ALLOW', selector },
+    );
+    expect(manifests.map(({ metadata }) => metadata.name)).toEqual(['meshpass-payments-dev.orders.8080.allow']);
+  });
+});
+
+describe('when the mesh changes under a file in force', () => {
+  it('leaves out what is gone and goes on denying it', () => {
+    const manifests = compile(access, { ...MESH, services: [ORDERS] }, TOKENS, { missing: 'leave-out' });
+    expect(JSON.stringify(manifests)).not.toContain('ledger-db');
+    expect(spec(named(manifests, 'meshpass-guard-payments-dev')).rules).toEqual([
+      {
+        from: [{ source: { namespaces: ['meshpass-payments-dev'] } }],
+        when: [{ key: 'connection.sni', notValues: [ORDERS_SNI] }],
+      },
+    ]);
+  });
+
+  it('denies everything of a grant that has nothing left', () => {
+    const manifests = compile(access, { ...MESH, services: [] }, TOKENS, { missing: 'leave-out' });
+    expect(manifests.map(({ kind }) => kind)).toEqual([
+      'Namespace',
+      'RoleBinding',
+      'RequestAuthentication',
+      'AuthorizationPolicy',
+    ]);
+    expect(spec(named(manifests, 'meshpass-guard-payments-dev'))).toEqual({
+      action: 'DENY',
+      rules: [{ from: [{ source: { namespaces: ['meshpass-payments-dev'] } }] }],
+    });
+  });
+});
+
+describe('compile refuses', () => {
+  it.each([
+    ['no keys', '{"keys":[]}'],
+    ['text that is not JSON', 'keys'],
+    ['a private key', '{"keys":[{"kty":"RSA","n":"x","e":"AQAB","d":"secret"}]}'],
+    ['a symmetric key', '{"keys":[{"kty":"oct","k":"secret"}]}'],
+  ])('to publish %s', (_, jwks) => {
+    expect(() => compile(access, MESH, { ...TOKENS, jwks })).toThrow(
+      expect.objectContaining({ code: 'config_invalid' }),
+    );
+    expect(() => compile(access, MESH, { ...TOKENS, jwks })).not.toThrow(/secret/);
+  });
+
+  it("ID tokens for the mesh's own audience", () => {
+    expect(() => compile(access, MESH, { ...TOKENS, audience: 'sts.amazonaws.com' })).toThrow(
+      expect.objectContaining({ code: 'access_file_invalid' }),
+    );
+  });
+});

@@ -1,0 +1,239 @@
+/**
+ * Two states of a mesh's policies, compared by what they mean: for every port of every workload, the calls that one lets in
+ * and the other does not. Exact: sets of calls are subtracted as formulas, and each difference comes with a call that proves
+ * it; without a difference there is no such call.
+ */
+
+import { trustedPeerDomains } from '@meshpass/istio/mesh/trust-domain';
+import { agedBy } from '@meshpass/istio/object/age';
+import type { Resource } from '@meshpass/istio/object/resources';
+import type { Call } from './call.ts';
+import { all, any, type Condition, flag, not, text } from './condition.ts';
+import { NONE, type Node, type Product } from './diagram.ts';
+import { type NotKnown, notKnown, understanding } from './not-known.ts';
+import { type Guarded, type MeshSettings, type Rulebook, rulebook } from './rulebook.ts';
+import { formatCall, type Said, say } from './say.ts';
+import { createSpace, type Space } from './space.ts';
+import { tokenPlaces } from './token-condition.ts';
+import { type Verdict, verdict } from './verdict.ts';
+import { type Protocol, type Workload, workloadsOf } from './workloads.ts';
+
+/** One port of a workload, as both states know it. */
+export interface Endpoint {
+  readonly workload: Workload;
+  /** On the pod; undefined stands for all that neither a Service nor a policy names. */
+  readonly port: number | undefined;
+  readonly protocol: Protocol;
+  readonly services: readonly string[];
+}
+
+export interface Change extends Said {
+  readonly kind: 'gains' | 'loses';
+  /** Where it is the same change. */
+  readonly where: readonly Endpoint[];
+  /** A call that proves it. */
+  readonly example: Call;
+  readonly before: Verdict;
+  readonly after: Verdict;
+}
+
+export interface Comparison {
+  readonly changes: readonly Change[];
+  /** There are more changes than are listed. */
+  readonly more: boolean;
+  /** Ports that were compared. */
+  readonly endpoints: number;
+  /** Of which nothing is said, though something differs there. */
+  readonly unknown: readonly NotKnown[];
+  /** Namespaces whose Pods are taken to have a sidecar. */
+  readonly assumed: readonly string[];
+}
+
+export interface CompareOptions {
+  /** Changes listed for the same two sets of policies. Default: 20. */
+  readonly listed?: number;
+  /** Why not everything was read of the states: nothing is said of any port then. */
+  readonly unread?: string;
+}
+
+/** Calls that exist: without mutual TLS there is no SNI to be seen, and with it the peer is of a domain that the mesh trusts. */
+export function realCalls(settings: MeshSettings): Condition {
+  return any([
+    all([
+      flag('peer'),
+      any(trustedPeerDomains(settings).map((domain) => text('peer.trustDomain', { form: 'exact', text: domain }))),
+    ]),
+    all([not(flag('peer')), not(text('connection.sni', { form: 'present' }))]),
+  ]);
+}
+
+/** Products of a set that hold a real call, each with one. What is real goes without saying, so products are not cut by it. */
+export function* realProducts(
+  space: Space,
+  set: Node,
+  real: Condition,
+): Generator<{ product: Product; example: Call }> {
+  const { diagram } = space;
+  for (const product of diagram.products(set)) {
+    const [one] = diagram.products(diagram.and(diagram.ofProduct(product), space.set(real)));
+    if (one) yield { product, example: space.example(one) };
+  }
+}
+
+/**
+ * Compares.
+ * @param before resources of one state: policies, and whatever is known of Services and workloads
+ * @throws MeshpassError `policy_too_large`
+ */
+export function compareMeaning(
+  before: readonly Resource[],
+  after: readonly Resource[],
+  settings: MeshSettings,
+  options: CompareOptions = {},
+): Comparison {
+  // What is there already is updated by applying, and keeps its age.
+  const applied = agedBy(after, before);
+  const books = rulebooks(before, applied, settings);
+  const endpoints = endpointsOf([...before, ...applied], books, settings);
+  const states = [before, applied] as const;
+  const known = understanding(states, settings.rootNamespace, options.unread);
+  const understood = endpoints.filter((one) => known.unknownAt(one) === undefined);
+  const pairs = pairUp(understood, books);
+  const conditions = pairs.flatMap(({ guards }) => guards.map(({ allowed }) => allowed));
+  const real = realCalls(settings);
+  const space = createSpace([...conditions, real]);
+  const changes: Change[] = [];
+  let more = false;
+  for (const pair of pairs) {
+    const [was, is] = pair.guards.map(({ allowed }) => space.set(allowed)) as [Node, Node];
+    if (was === is) continue;
+    for (const [kind, from, to] of [
+      ['gains', is, was],
+      ['loses', was, is],
+    ] as const) {
+      const listed = listChanges(space, space.diagram.minus(from, to), kind, pair, real, options.listed ?? 20);
+      changes.push(...listed.changes);
+      more ||= listed.more;
+    }
+  }
+  return {
+    ...{ changes, more, endpoints: understood.length, assumed: known.assumed(understood) },
+    unknown: notKnown(endpoints, known, states, settings.rootNamespace),
+  };
+}
+
+/** Both states, so that the same call means the same to each. */
+export function rulebooks(
+  before: readonly Resource[],
+  after: readonly Resource[],
+  settings: MeshSettings,
+): readonly [Rulebook, Rulebook] {
+  const places = tokenPlaces([...before, ...after]);
+  return [rulebook(before, settings, places), rulebook(after, settings, places)];
+}
+
+/** `workloads of namespace dev gain GET /orders on orders in shop, port 8080 ...`. */
+export function formatChange({
+  kind,
+  who,
+  what,
+  circumstances,
+  where,
+  example,
+  before,
+  after,
+  matters,
+}: Change): string {
+  const verb = who.startsWith('every') ? kind : kind.slice(0, -1);
+  const tcp = where[0]?.protocol === 'tcp';
+  const call = tcp && what === 'every call' ? 'connections' : what;
+  const lines = [
+    `${who} ${verb} ${call} on ${formatWhere(where)}${circumstances ? `, ${circumstances}` : ''}`,
+    `  for example ${formatCall(example, where[0]?.protocol ?? 'http', matters)}`,
+    `  before: ${before.reason}`,
+    `  after:  ${after.reason}`,
+  ];
+  return lines.join('\n');
+}
+
+const SHOWN = 5;
+
+/** `orders in shop, port 8080 (orders.shop:8080)`. */
+export function formatWhere(where: readonly Endpoint[]): string {
+  const names = where.slice(0, SHOWN).map(({ workload, port, services, protocol }) => {
+    const known = services.length > 0 ? ` (${services.join(', ')})` : '';
+    return `${workload.name}, ${port === undefined ? `any other port spoken to in ${protocol.toUpperCase()}` : `port ${port}`}${known}`;
+  });
+  return names.join('; ') + (where.length > SHOWN ? `; and ${where.length - SHOWN} more ports` : '');
+}
+
+/** Every port of every workload that either state knows, on which protocols it may be spoken to. */
+export function endpointsOf(
+  resources: readonly Resource[],
+  books: readonly Rulebook[],
+  { rootNamespace }: MeshSettings,
+): readonly Endpoint[] {
+  const named = [...new Set(books.flatMap(({ portsNamed }) => portsNamed))];
+  return workloadsOf(resources, rootNamespace).flatMap((workload) => {
+    const ports = Map.groupBy(
+      books.flatMap((book) => [...book.portsOf(workload).values()]),
+      ({ port }) => port,
+    );
+    const declared = [...ports]
+      .sort(([a], [b]) => a - b)
+      .flatMap(([port, states]) => {
+        const services = [...new Set(states.flatMap(({ reachedAs }) => reachedAs))].sort();
+        const spoken = new Set(books.map((book) => book.portsOf(workload).get(port)?.protocol ?? 'undeclared'));
+        // On a port that declares nothing, the client's first bytes choose.
+        const protocols = (['http', 'tcp'] as const).filter((one) => spoken.has(one) || spoken.has('undeclared'));
+        return protocols.map((protocol): Endpoint => ({ workload, port, protocol, services }));
+      });
+    const others = [undefined, ...named.filter((port) => !ports.has(port))];
+    return [
+      ...declared,
+      ...others.flatMap((port) =>
+        (['http', 'tcp'] as const).map((protocol): Endpoint => ({ workload, port, protocol, services: [] })),
+      ),
+    ];
+  });
+}
+
+export interface Pair {
+  readonly guards: readonly [Guarded, Guarded];
+  readonly where: readonly Endpoint[];
+}
+
+/** Endpoints at which the same stands before, and the same after. */
+export function pairUp(
+  endpoints: readonly Endpoint[],
+  [before, after]: readonly [Rulebook, Rulebook],
+): readonly Pair[] {
+  const pairs = new Map<string, { guards: readonly [Guarded, Guarded]; where: Endpoint[] }>();
+  for (const endpoint of endpoints) {
+    const { workload, port, protocol } = endpoint;
+    const guards = [before.at(workload, port, protocol), after.at(workload, port, protocol)] as const;
+    const key = guards.map((one) => one.key).join('||');
+    const pair = pairs.get(key);
+    if (pair) pair.where.push(endpoint);
+    else pairs.set(key, { guards, where: [endpoint] });
+  }
+  return [...pairs.values()];
+}
+
+function listChanges(
+  space: Space,
+  set: Node,
+  kind: Change['kind'],
+  { guards, where }: Pair,
+  real: Condition,
+  most: number,
+) {
+  const changes: Change[] = [];
+  if (set === NONE) return { changes, more: false };
+  for (const { product, example } of realProducts(space, set, real)) {
+    if (changes.length >= most) return { changes, more: true };
+    const [before, after] = guards.map((guarded) => verdict(guarded, example)) as [Verdict, Verdict];
+    changes.push({ kind, where, ...say(space.explain(product)), example, before, after });
+  }
+  return { changes, more: false };
+}

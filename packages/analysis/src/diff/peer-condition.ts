@@ -1,0 +1,86 @@
+/**
+ * What policies ask of the peer, by the parts of its identity. A workload of the mesh is
+ * `spiffe://TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT`, and no part has a `/` in it, so that a pattern over the whole comes apart into
+ * patterns over the parts. Sources: Istio's pilot/pkg/security/authz/model and pilot/pkg/security/trustdomain.
+ */
+import { expandTrustDomain, type TrustDomains, trustDomainsOf, withAliases } from '@meshpass/istio/mesh/trust-domain';
+import { ALWAYS, all, any, type Condition, flag, NEVER, type TextField, text } from './condition.ts';
+import { readGlob, readText, type TextTest } from './text-test.ts';
+
+const PEER = flag('peer');
+
+/** `principals`: td/ns/NAMESPACE/sa/ACCOUNT, exact or with `*` at one end. */
+export function principal(value: string, trust: TrustDomains): Condition {
+  return any(withAliases(value, trustDomainsOf(trust)).map((one) => all([PEER, ofWhole(readText(one))])));
+}
+
+/** `namespaces`: Istio makes it the regular expression `.*\/ns/VALUE/.*` with `*` for any characters. */
+export function namespace(value: string): Condition {
+  if (value === '*') return PEER;
+  const asked: Condition[] = [of('peer.namespace', globTest(value))];
+  // `*` runs over slashes, so VALUE may also end within "NAMESPACE/sa".
+  if (value.startsWith('*') && '/sa'.endsWith(value.slice(1))) return PEER;
+  if (value.includes('*') && value.endsWith('/sa')) asked.push(of('peer.namespace', globTest(value.slice(0, -3))));
+  return all([PEER, any(asked)]);
+}
+
+/** `serviceAccounts`: ACCOUNT of the policy's own namespace, or NAMESPACE/ACCOUNT. */
+export function account(value: string, policyNamespace: string): Condition {
+  const at = value.indexOf('/');
+  const inNamespace = at < 0 ? policyNamespace : value.slice(0, at);
+  return all([
+    PEER,
+    of('peer.namespace', { form: 'exact', text: inNamespace }),
+    of('peer.account', { form: 'exact', text: value.slice(at + 1) }),
+  ]);
+}
+
+/** `trustDomains`: exact, or with one `*`. */
+export function trustDomains(value: string, trust: TrustDomains): Condition {
+  if (value === '*') return PEER;
+  const values = expandTrustDomain(value, trustDomainsOf(trust));
+  return all([PEER, any(values.map((one) => of('peer.trustDomain', readGlob(one, 'label'))))]);
+}
+
+/** A test over td/ns/NAMESPACE/sa/ACCOUNT, as tests of its parts. */
+function ofWhole(test: TextTest): Condition {
+  if (test.form === 'present') return ALWAYS;
+  if (test.form === 'pattern') return NEVER; // principals have none
+  const parts = test.text.split('/');
+  if (parts.length > PARTS.length || (test.form === 'exact' && parts.length < PARTS.length)) return NEVER;
+  const first = test.form === 'suffix' ? PARTS.length - parts.length : 0;
+  return all(
+    parts.map((part, index) => {
+      const cut = test.form === 'prefix' ? index === parts.length - 1 : test.form === 'suffix' && index === 0;
+      const form = cut ? test.form : 'exact';
+      const place = PARTS[first + index]!;
+      if (place.field) return part === '' && cut ? ALWAYS : of(place.field, { form, text: part });
+      const fits = {
+        exact: place.name === part,
+        prefix: place.name.startsWith(part),
+        suffix: place.name.endsWith(part),
+      };
+      return fits[form] ? ALWAYS : NEVER;
+    }),
+  );
+}
+
+const PARTS: readonly (
+  | { readonly field: TextField; readonly name?: undefined }
+  | { readonly field?: undefined; readonly name: string }
+)[] = [
+  { field: 'peer.trustDomain' },
+  { name: 'ns' },
+  { field: 'peer.namespace' },
+  { name: 'sa' },
+  { field: 'peer.account' },
+];
+
+/** Prefixes and suffixes are compared faster than patterns. */
+function globTest(value: string): TextTest {
+  return value.split('*').length === 2 && /^\*|\*$/.test(value) ? readText(value) : readGlob(value);
+}
+
+function of(field: TextField, test: TextTest): Condition {
+  return text(field, test);
+}

@@ -1,0 +1,172 @@
+/**
+ * One rule of an AuthorizationPolicy as a formula, as istiod translates it for Envoy. What cannot be said on a port (HTTP fields
+ * on TCP, an address that is none) drops an ALLOW rule whole, and only its own value from a rule that denies, which
+ * then denies more. Source: Istio's pilot/pkg/security/authz/model, Generate and checkError.
+ */
+
+import type { TrustDomains } from '@meshpass/istio/mesh/trust-domain';
+import type { AuthorizationPolicy, AuthorizationRule } from '@meshpass/istio/object/security';
+import { actionOf } from '@meshpass/istio/policy/authorization-policy';
+import { readRange } from './address-classes.ts';
+import { type AddressField, ALWAYS, all, any, type Condition, NEVER, not, path, text } from './condition.ts';
+import { account, namespace, principal, trustDomains } from './peer-condition.ts';
+import { readText, type TextTest } from './text-test.ts';
+import { claim, requestPrincipal } from './token-condition.ts';
+
+/** Where a rule is enforced. */
+export interface Place {
+  readonly protocol: 'http' | 'tcp';
+  /** Of the pod; undefined for a port that nobody names. */
+  readonly port: number | undefined;
+  readonly trust: TrustDomains;
+  /** A token that the workload takes. */
+  readonly accepted: Condition;
+  /** Nobody comes by mutual TLS here, so rules see neither a peer nor a server name. */
+  readonly plain: boolean;
+}
+
+type Read = (value: string) => Condition | undefined;
+/** A key that Istio does not know: it leaves the whole rule out, whatever its action. */
+const UNKNOWN = Symbol('unknown key');
+const DROPPED = Symbol('rule dropped');
+
+/** @returns NEVER for a rule that istiod leaves out */
+export function ruleCondition(rule: AuthorizationRule, policy: AuthorizationPolicy, place: Place): Condition {
+  const tolerant = actionOf(policy) !== 'ALLOW';
+  const own = policy.metadata.namespace;
+  try {
+    const when = (rule.when ?? []).map(({ key, values, notValues }) => {
+      const read = readKey(key, own, place);
+      if (read === UNKNOWN) throw DROPPED;
+      return asked(values, notValues, read, tolerant);
+    });
+    const from = (rule.from ?? []).map(({ source = {} }) =>
+      all(SOURCES.map(([yes, no, key]) => asked(source[yes], source[no], known(key, own, place), tolerant))),
+    );
+    const to = (rule.to ?? []).map(({ operation = {} }) =>
+      all(OPERATIONS.map(([yes, no, key]) => asked(operation[yes], operation[no], known(key, own, place), tolerant))),
+    );
+    return all([from.length > 0 ? any(from) : ALWAYS, to.length > 0 ? any(to) : ALWAYS, ...when]);
+  } catch (thrown) {
+    if (thrown === DROPPED) return NEVER;
+    throw thrown;
+  }
+}
+
+/** Whether what a policy means depends on the port. */
+export function looksAtPorts({ spec }: AuthorizationPolicy): boolean {
+  return (spec.rules ?? []).some(
+    ({ to = [], when = [] }) =>
+      when.some(({ key }) => key === 'destination.port') ||
+      to.some(({ operation }) => (operation?.ports?.length ?? 0) + (operation?.notPorts?.length ?? 0) > 0),
+  );
+}
+
+/** Ports that a policy names. */
+export function portsNamed({ spec }: AuthorizationPolicy): readonly number[] {
+  const values = (spec.rules ?? []).flatMap(({ to = [], when = [] }) => [
+    ...to.flatMap(({ operation }) => [...(operation?.ports ?? []), ...(operation?.notPorts ?? [])]),
+    ...when.flatMap(({ key, values = [], notValues = [] }) =>
+      key === 'destination.port' ? [...values, ...notValues] : [],
+    ),
+  ]);
+  return values.map(Number).filter((port) => Number.isInteger(port));
+}
+
+const SOURCES = [
+  ['principals', 'notPrincipals', 'source.principal'],
+  ['requestPrincipals', 'notRequestPrincipals', 'request.auth.principal'],
+  ['namespaces', 'notNamespaces', 'source.namespace'],
+  ['serviceAccounts', 'notServiceAccounts', 'source.serviceAccount'],
+  ['trustDomains', 'notTrustDomains', 'source.trustDomain'],
+  ['ipBlocks', 'notIpBlocks', 'source.ip'],
+  ['remoteIpBlocks', 'notRemoteIpBlocks', 'remote.ip'],
+] as const;
+const OPERATIONS = [
+  ['hosts', 'notHosts', 'host'],
+  ['ports', 'notPorts', 'destination.port'],
+  ['methods', 'notMethods', 'method'],
+  ['paths', 'notPaths', 'path'],
+] as const;
+
+function known(key: string, own: string, place: Place): Read {
+  const http = (test: Condition) => (place.protocol === 'http' ? test : undefined);
+  switch (key) {
+    case 'host':
+      return (value) => http(text('host', readText(value.toLowerCase())));
+    case 'method':
+      return (value) => http(text('method', readText(value)));
+    case 'path':
+      return (value) => http(path(value));
+    default:
+      return readKey(key, own, place) as Read;
+  }
+}
+
+/** The keys of `when` (Istio: "Authorization Policy Conditions"). */
+function readKey(key: string, own: string, place: Place): Read | typeof UNKNOWN {
+  const { trust } = place;
+  const ofPeer = (test: (value: string) => Condition) => (place.plain ? () => NEVER : test);
+  const ofToken = (test: Condition) => (place.protocol === 'http' ? all([place.accepted, test]) : undefined);
+  switch (key) {
+    case 'source.principal':
+      return ofPeer((value) => principal(value, trust));
+    case 'source.namespace':
+      return ofPeer(namespace);
+    case 'source.serviceAccount':
+      return ofPeer((value) => account(value, own));
+    case 'source.trustDomain':
+      return ofPeer((value) => trustDomains(value, trust));
+    case 'source.ip':
+    case 'remote.ip':
+    case 'destination.ip':
+      return (value) => address(key, value);
+    case 'destination.port':
+      return (value) => (/^\d{1,5}$/.test(value) ? (Number(value) === place.port ? ALWAYS : NEVER) : undefined);
+    case 'connection.sni':
+      return ofPeer((value) => text('connection.sni', readText(value)));
+    case 'request.auth.principal':
+      return (value) => ofToken(requestPrincipal(value));
+    case 'request.auth.audiences':
+      return (value) => ofToken(claim(['aud'], value));
+    case 'request.auth.presenter':
+      return (value) => ofToken(claim(['azp'], value));
+  }
+  if (key.startsWith('request.headers')) {
+    const name = /^request\.headers\[(.+)\]$/.exec(key)?.[1];
+    const test = (value: string): TextTest => (value === '*' ? ANY_TEXT : readText(value));
+    if (name === undefined) return () => undefined;
+    return (value) => (place.protocol === 'http' ? text(`header:${name.toLowerCase()}`, test(value)) : undefined);
+  }
+  if (key.startsWith('request.auth.claims')) {
+    const inside = /^request\.auth\.claims\[(.+)\]$/.exec(key)?.[1];
+    return (value) => (inside === undefined ? undefined : ofToken(claim(inside.split(']['), value)));
+  }
+  if (key.startsWith('experimental.envoy.filters.'))
+    return (value) => text(`metadata:${key}`, { form: 'exact', text: value });
+  return UNKNOWN;
+}
+
+/** A header that is there may be empty. */
+const ANY_TEXT: TextTest = { form: 'prefix', text: '' };
+
+function address(field: AddressField, range: string): Condition | undefined {
+  return readRange(range) ? { op: 'address', field, range } : undefined;
+}
+
+function asked(
+  values: readonly string[] | undefined,
+  notValues: readonly string[] | undefined,
+  read: Read,
+  tolerant: boolean,
+): Condition {
+  const readAll = (given: readonly string[] = []): Condition[] =>
+    given.flatMap((value) => {
+      const condition = read(value);
+      if (condition) return [condition];
+      if (!tolerant) throw DROPPED;
+      return [];
+    });
+  const [yes, no] = [readAll(values), readAll(notValues)];
+  return all([yes.length > 0 ? any(yes) : ALWAYS, no.length > 0 ? not(any(no)) : ALWAYS]);
+}

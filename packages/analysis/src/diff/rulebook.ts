@@ -1,0 +1,253 @@
+/**
+ * What is let in at each port of each workload, by all policies of one state of a mesh. Formulas are made once for equal
+ * sets of policies: two ports with the same key mean the same.
+ */
+
+import type { Labels } from '@meshpass/istio/manifest/object';
+import type { MeshConfig } from '@meshpass/istio/mesh/mesh-config';
+import type { TrustDomains } from '@meshpass/istio/mesh/trust-domain';
+import { type WorkloadPort, workloadPorts } from '@meshpass/istio/mesh/workload-ports';
+import { type ProxyKind, proxyKinds } from '@meshpass/istio/mesh/workloads';
+import { indexObjects, type MeshObjects } from '@meshpass/istio/object/objects';
+import type { Resource } from '@meshpass/istio/object/resources';
+import type { AuthorizationPolicy, JwtRule, RequestAuthentication } from '@meshpass/istio/object/security';
+import { attaches, GATEWAY_NAME, isForSidecars, selectorOf, selects } from '@meshpass/istio/policy/attach';
+import {
+  actionOf,
+  type CustomEffect,
+  customEffects,
+  isDryRun,
+  providerOf,
+} from '@meshpass/istio/policy/authorization-policy';
+import { peerModes } from '@meshpass/istio/policy/peer-authentication';
+import { ALWAYS, all, any, type Condition, flag, NEVER, not } from './condition.ts';
+import { looksAtPorts, type Place, portsNamed, ruleCondition } from './rule-condition.ts';
+import { type TokenConditions, type TokenPlaces, tokenConditions, tokenPlaces } from './token-condition.ts';
+import type { Protocol, Workload } from './workloads.ts';
+
+/** What of the mesh's configuration policies depend on. */
+export type MeshSettings = Pick<MeshConfig, 'rootNamespace' | keyof TrustDomains> &
+  Partial<Pick<MeshConfig, 'caTrustDomains' | 'authorizers'>>;
+
+/** What stands at one port of one workload. */
+export interface Guarded {
+  /** Equal where the same policies mean the same. */
+  readonly key: string;
+  readonly allowed: Condition;
+  /** Policies that are enforced here, CUSTOM, DENY and ALLOW. */
+  readonly policies: () => readonly EnforcedPolicy[];
+  /**
+   * The port takes no mutual TLS: sidecars that call it send plain text, and come as nobody. Who insists on TLS, as workspaces do, is
+   * not understood there.
+   */
+  readonly plain?: boolean;
+  /** Why nothing is let in, whatever policies say. */
+  readonly closed?: string;
+}
+
+/** Each rule as a formula, so that it can be told which one decides about a call. */
+export interface EnforcedPolicy {
+  readonly policy: AuthorizationPolicy;
+  readonly rules: readonly Condition[];
+  /** A CUSTOM policy whose authorizer is not asked: whom it matches is refused. */
+  readonly refuses: boolean;
+}
+
+export interface Rulebook {
+  /**
+   * @param port of the pod; undefined for a port that nobody names
+   * @param spoken by the client: what a port is declared to speak decides which rules it meets, and where it declares nothing, this does
+   */
+  readonly at: (workload: Workload, port: number | undefined, spoken: Protocol) => Guarded;
+  /** Ports to which Services lead in this state. */
+  readonly portsOf: (workload: Workload) => ReadonlyMap<number, WorkloadPort>;
+  /** Ports that policies name, though no Service may. */
+  readonly portsNamed: readonly number[];
+}
+
+type Policy = AuthorizationPolicy | RequestAuthentication;
+
+/** @param places where tokens stand, of all states that are compared */
+export function rulebook(
+  resources: readonly Resource[],
+  settings: MeshSettings,
+  places: TokenPlaces = tokenPlaces(resources),
+): Rulebook {
+  const objects = indexObjects(resources);
+  const kindOf = proxyKinds(objects.all('Gateway'));
+  // A dry run of CUSTOM may refuse all the same.
+  const enforced = objects.all('AuthorizationPolicy').filter((one) => !isDryRun(one) || actionOf(one) === 'CUSTOM');
+  const authorization = scoped(enforced, settings, kindOf);
+  const request = scoped(objects.all('RequestAuthentication'), settings, kindOf);
+  const peersOf = peerModesOf(objects, settings, kindOf);
+  const portsOf = remembered((workload: Workload) => workloadPorts(objects, settings, workload));
+  const once = memory();
+  const numbers = new Map<Policy, number>();
+  for (const resource of resources) numbers.set(resource as Policy, numbers.size);
+  const ids = new WeakMap<readonly Policy[], string>();
+  /** Layers of the mesh and of a namespace are the same array for every workload. */
+  const idOf = (policies: readonly Policy[]): string => {
+    let id = ids.get(policies);
+    if (id === undefined) {
+      id = policies.map((one) => numbers.get(one)).join();
+      ids.set(policies, id);
+    }
+    return id;
+  };
+  const idsOf = (layers: Layers<Policy>): string => layers.map(idOf).join(';');
+  const byPort = new WeakMap<readonly AuthorizationPolicy[], boolean>();
+  const dependsOnPort = (layer: readonly AuthorizationPolicy[]): boolean => {
+    let depends = byPort.get(layer);
+    if (depends === undefined) {
+      depends = layer.some(looksAtPorts);
+      byPort.set(layer, depends);
+    }
+    return depends;
+  };
+
+  const at: Rulebook['at'] = (workload, port, spoken) => {
+    const declared = port === undefined ? undefined : portsOf(workload).get(port)?.protocol;
+    if (declared === 'http' && spoken === 'tcp') return NOT_HTTP;
+    const protocol = declared === 'tcp' ? 'tcp' : spoken;
+    const layers = authorization(workload);
+    const requests = protocol === 'http' ? request(workload) : NO_LAYERS;
+    const modes = peersOf(workload);
+    const { mode } = (port === undefined ? undefined : modes.ports.get(port)) ?? modes.general;
+    const tokenKey = idsOf(requests);
+    const portOf = (some: readonly AuthorizationPolicy[]) => (dependsOnPort(some) ? (port ?? 'other') : '');
+    const key = [protocol, layers.map(portOf).join(), mode, tokenKey, idsOf(layers)].join('|');
+    return once(`at ${key}`, (): Guarded => {
+      const { accepted, tolerable } =
+        protocol === 'tcp' ? NO_TOKENS : once(`tokens ${tokenKey}`, () => tokenConditions(jwtRules(requests), places));
+      const plain = mode === 'DISABLE';
+      const place: Place = { protocol, port, trust: settings, accepted, plain };
+      // Envoy asks authorizers before it has looked at tokens (pilot/pkg/networking/core/listener_builder.go).
+      const early: Place = { ...place, accepted: NEVER };
+      const placeOf = (policy: AuthorizationPolicy) => (actionOf(policy) === 'CUSTOM' ? early : place);
+      const rulesOf = (policy: AuthorizationPolicy): readonly Condition[] => {
+        const id = `rules ${numbers.get(policy)}|${protocol}|${tokenKey}|${looksAtPorts(policy) ? (port ?? 'other') : ''}|${plain}`;
+        return once(id, () => (policy.spec.rules ?? []).map((rule) => ruleCondition(rule, policy, placeOf(policy))));
+      };
+      /** By layers, which many workloads share: each is one formula for all of them. */
+      const matching = (action: string): readonly Condition[] =>
+        layers.flatMap((layer) => {
+          const id = `layer ${action}|${idOf(layer)}|${protocol}|${tokenKey}|${portOf(layer)}|${plain}`;
+          const some = once(id, () => layer.filter((policy) => actionOf(policy) === action));
+          return some.length === 0 ? [] : [once(`any ${id}`, () => any(some.map((policy) => any(rulesOf(policy)))))];
+        });
+      const allowing = matching('ALLOW');
+      const customs = layers.flat().filter((policy) => actionOf(policy) === 'CUSTOM');
+      const effectOf = customEffects(customs, settings.authorizers, protocol);
+      const customOf = (effect: CustomEffect) => customs.filter((policy) => effectOf(policy) === effect);
+      const matched = (some: readonly AuthorizationPolicy[]) => any(some.map((policy) => any(rulesOf(policy))));
+      const allowed = all([
+        mode === 'STRICT' ? flag('peer') : ALWAYS,
+        tolerable,
+        not(matched(customOf('refused'))),
+        ...[...Map.groupBy(customOf('asked'), providerOf)].map(([provider, some]) =>
+          any([not(matched(some)), flag(`custom:${provider}`)]),
+        ),
+        not(any(matching('DENY'))),
+        allowing.length === 0 ? ALWAYS : any(allowing),
+      ]);
+      const inForce = layers
+        .flat()
+        .filter(
+          (policy) => actionOf(policy) !== 'AUDIT' && (actionOf(policy) !== 'CUSTOM' || effectOf(policy) !== 'nothing'),
+        );
+      const policies = () =>
+        inForce.map((policy) => ({
+          ...{ policy, rules: rulesOf(policy) },
+          refuses: actionOf(policy) === 'CUSTOM' && effectOf(policy) === 'refused',
+        }));
+      return { key, allowed, policies, plain };
+    });
+  };
+  return {
+    at,
+    portsOf,
+    portsNamed: [
+      ...new Set([
+        ...objects.all('AuthorizationPolicy').flatMap(portsNamed),
+        ...objects.all('PeerAuthentication').flatMap(({ spec }) => Object.keys(spec.portLevelMtls ?? {}).map(Number)),
+      ]),
+    ].sort((a, b) => a - b),
+  };
+}
+
+function memory() {
+  const known = new Map<string, unknown>();
+  return <T>(key: string, make: () => T): T => {
+    if (!known.has(key)) known.set(key, make());
+    return known.get(key) as T;
+  };
+}
+
+function jwtRules(layers: Layers<RequestAuthentication>): readonly JwtRule[] {
+  return layers.flat().flatMap(({ spec }) => spec.jwtRules ?? []);
+}
+
+/** Of the mesh, of the namespace, of the workload alone. */
+type Layers<P> = readonly [readonly P[], readonly P[], readonly P[]];
+const EMPTY: readonly never[] = [];
+const NO_LAYERS: Layers<never> = [EMPTY, EMPTY, EMPTY];
+
+const NO_TOKENS: TokenConditions = { accepted: NEVER, tolerable: ALWAYS };
+
+const NOT_HTTP: Guarded = {
+  ...{ key: 'not-http', allowed: NEVER, policies: () => [] },
+  closed: 'the port is declared to speak HTTP, and this is none',
+};
+
+/**
+ * Policies of a workload in three layers, which many workloads share: of the mesh, of the namespace, its own. Pods of a Gateway of the
+ * Gateway API have theirs to themselves.
+ */
+function scoped<P extends AuthorizationPolicy | RequestAuthentication>(
+  policies: readonly P[],
+  { rootNamespace }: MeshSettings,
+  kindOf: (labels: Labels) => ProxyKind,
+) {
+  const byNamespace = Map.groupBy(policies, ({ metadata }) => metadata.namespace);
+  const split = new Map(
+    [...byNamespace].map(([namespace, some]) => {
+      const ours = some.filter(isForSidecars);
+      return [
+        namespace,
+        { every: some, wide: ours.filter((one) => !selectorOf(one)), own: ours.filter((one) => selectorOf(one)) },
+      ];
+    }),
+  );
+  const none = { every: EMPTY as readonly P[], wide: EMPTY as readonly P[], own: EMPTY as readonly P[] };
+  const root = split.get(rootNamespace) ?? none;
+  return remembered(({ namespace, labels }: Workload): Layers<P> => {
+    const inside = namespace === rootNamespace ? none : (split.get(namespace) ?? none);
+    if (labels[GATEWAY_NAME] !== undefined) {
+      const proxy = { namespace, labels, kind: kindOf(labels) };
+      return [EMPTY, EMPTY, [...root.every, ...inside.every].filter((one) => attaches(one, proxy, rootNamespace))];
+    }
+    const candidates = root.own.length === 0 ? inside.own : [...root.own, ...inside.own];
+    const own = candidates.length === 0 ? EMPTY : candidates.filter((one) => selects(selectorOf(one), labels));
+    return [root.wide, inside.wide, own];
+  });
+}
+
+function peerModesOf(objects: MeshObjects, { rootNamespace }: MeshSettings, kindOf: (labels: Labels) => ProxyKind) {
+  const root = objects.within('PeerAuthentication', rootNamespace);
+  return remembered(({ namespace, labels }: Workload) => {
+    const inside = namespace === rootNamespace ? [] : objects.within('PeerAuthentication', namespace);
+    return peerModes([...root, ...inside], { namespace, labels, kind: kindOf(labels) }, rootNamespace);
+  });
+}
+
+function remembered<Key extends object, T>(make: (key: Key) => T): (key: Key) => T {
+  const known = new WeakMap<Key, T>();
+  return (key) => {
+    let value = known.get(key);
+    if (value === undefined) {
+      value = make(key);
+      known.set(key, value);
+    }
+    return value;
+  };
+}

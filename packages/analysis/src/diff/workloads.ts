@@ -1,0 +1,85 @@
+/**
+ * The workloads that policies can tell apart, and their ports: those that are known, and one that stands for each kind that
+ * a policy could select and nobody knows yet. So a comparison speaks of every workload, also of those to come.
+ */
+
+import type { Labels } from '@meshpass/istio/manifest/object';
+import type { Serving } from '@meshpass/istio/mesh/workload-ports';
+import {
+  labelsSelectedBy,
+  lastingLabels,
+  podTemplates,
+  portNamesOf,
+  standInPorts,
+} from '@meshpass/istio/mesh/workloads';
+import { indexObjects } from '@meshpass/istio/object/objects';
+import type { Resource, ResourceOf } from '@meshpass/istio/object/resources';
+import { selectorOf, selects } from '@meshpass/istio/policy/attach';
+
+export interface Workload extends Serving {
+  /** Empty: a namespace that nothing is known of. */
+  readonly namespace: string;
+  /** For people: `orders in shop`. */
+  readonly name: string;
+}
+
+export type Protocol = 'http' | 'tcp';
+
+/** @param resources of all states that are compared: each state is asked about the same workloads */
+export function workloadsOf(resources: readonly Resource[], rootNamespace: string): readonly Workload[] {
+  const services = ofKind(resources, 'Service');
+  const chosen = labelsSelectedBy(resources);
+  const found = new Map<string, Workload>();
+  const labelsIn = new Map<string, Labels[]>();
+  const add = (namespace: string, labels: Labels, name: string, portNames: Workload['portNames'] = new Map()): void => {
+    const kept = lastingLabels(labels, chosen);
+    const key = JSON.stringify([namespace, kept, [...portNames]]);
+    if (found.has(key)) return;
+    found.set(key, { namespace, labels: kept, name, portNames });
+    const inside = labelsIn.get(namespace);
+    if (inside) inside.push(kept);
+    else labelsIn.set(namespace, [kept]);
+  };
+  for (const { object, namespace, labels, name, pod } of podTemplates(indexObjects(resources).all)) {
+    const called = object.kind === 'Pod' ? (labels.app ?? name) : name;
+    add(namespace, labels, `${called} in ${namespace}`, portNamesOf(pod));
+  }
+  const selected = (namespace: string, selector: Labels): boolean =>
+    (namespace === '' ? [...labelsIn.values()].flat() : (labelsIn.get(namespace) ?? [])).some((labels) =>
+      selects(selector, labels),
+    );
+  for (const { metadata, spec } of services) {
+    const selector = spec.selector ?? {};
+    if (Object.keys(selector).length > 0 && !selected(metadata.namespace, selector))
+      add(metadata.namespace, selector, `${metadata.name} in ${metadata.namespace}`, standInPorts(spec));
+  }
+  const namespaces = new Set(['']);
+  for (const { kind, metadata } of resources) {
+    if (kind === 'Namespace') namespaces.add(metadata.name);
+    else if (metadata.namespace !== '') namespaces.add(metadata.namespace);
+  }
+  const selectors = resources.flatMap((one) => {
+    const selector = isPolicy(one) ? selectorOf(one) : undefined;
+    return selector
+      ? [{ namespace: one.metadata.namespace === rootNamespace ? '' : one.metadata.namespace, selector }]
+      : [];
+  });
+  for (const { namespace, selector } of selectors) {
+    if (selected(namespace, selector)) continue;
+    const labels = Object.entries(selector).map(([name, value]) => `${name}=${value}`);
+    add(namespace, selector, `pods with ${labels.join(', ')} in ${namespace || 'any namespace'}`);
+  }
+  for (const namespace of namespaces)
+    add(namespace, {}, namespace === '' ? 'any pod of another namespace' : `any other pod in ${namespace}`);
+  return [...found.values()];
+}
+
+export function ofKind<Kind extends Resource['kind']>(resources: readonly Resource[], kind: Kind): ResourceOf<Kind>[] {
+  return resources.filter((one): one is ResourceOf<Kind> => one.kind === kind);
+}
+
+type Policy = ResourceOf<'AuthorizationPolicy' | 'RequestAuthentication' | 'PeerAuthentication'>;
+
+function isPolicy(resource: Resource): resource is Policy {
+  return ['AuthorizationPolicy', 'RequestAuthentication', 'PeerAuthentication'].includes(resource.kind);
+}

@@ -1,0 +1,135 @@
+/** The `when` of a rule: every key that Istio 1.31 knows. */
+import type { AuthorizationCondition } from '@meshpass/istio/object/security';
+import type { Test } from './facts.ts';
+import { namespaceTest, principalTest, serviceAccountTest, trustDomainTest } from './match-peer.ts';
+import { type TextTest, textTest } from './match-text.ts';
+import { requestPrincipalTest } from './request-principal.ts';
+import { addressPart, ofPeer, type Part, part, portPart, type RuleContext } from './rule-part.ts';
+
+/** Keys without brackets. */
+export const CONDITION_KEYS = [
+  'destination.ip',
+  'destination.port',
+  'connection.sni',
+  'source.ip',
+  'remote.ip',
+  'source.namespace',
+  'source.serviceAccount',
+  'source.trustDomain',
+  'source.principal',
+  'request.auth.principal',
+  'request.auth.audiences',
+  'request.auth.presenter',
+] as const;
+
+/** Beginnings of keys that name something in brackets. */
+export const CONDITION_PREFIXES = ['request.headers', 'request.auth.claims', 'experimental.envoy.filters.'] as const;
+
+/** @returns undefined for a key that istiod does not know: the whole rule is left out */
+export function conditionPart(
+  condition: AuthorizationCondition,
+  context: RuleContext,
+): { readonly side: 'peer' | 'call'; readonly part: Part } | undefined {
+  const { key = '', values, notValues } = condition;
+  const { trustDomains, namespace, forTcp } = context;
+  const peer = (compile: Part['compile']) => ({ side: 'peer' as const, part: part(values, notValues, compile) });
+  const call = (compile: Part['compile']) => ({ side: 'call' as const, part: part(values, notValues, compile) });
+  const http = (compile: Part['compile']): Part['compile'] => (forTcp ? () => undefined : compile);
+  const ofUri = (make: (some: readonly string[]) => TextTest) =>
+    peer((some) => {
+      const test = make(some);
+      return ({ principal }) => principal !== '' && test(principal);
+    });
+  switch (key as (typeof CONDITION_KEYS)[number]) {
+    case 'destination.ip':
+      return { side: 'call', part: addressPart(values, notValues, ({ destinationIp }) => destinationIp) };
+    case 'destination.port':
+      return { side: 'call', part: portPart(values, notValues) };
+    case 'connection.sni':
+      return call((some) => {
+        const test = textTest(some);
+        return ({ sni }) => test(sni);
+      });
+    case 'source.ip':
+      return { side: 'peer', part: addressPart(values, notValues, ({ sourceIp }) => sourceIp) };
+    case 'remote.ip':
+      return { side: 'peer', part: addressPart(values, notValues, ({ remoteIp }) => remoteIp) };
+    case 'source.namespace':
+      return peer((some) => ofPeer(some.map(namespaceTest)));
+    case 'source.serviceAccount':
+      return peer((some) => ofPeer(some.map((value) => serviceAccountTest(value, namespace))));
+    case 'source.trustDomain':
+      return ofUri((some) => trustDomainTest(some, trustDomains));
+    case 'source.principal':
+      return ofUri((some) => principalTest(some, trustDomains));
+    case 'request.auth.principal':
+      return peer(http(requestPrincipalTest));
+    case 'request.auth.audiences':
+      return peer(http((some) => claimTest(['aud'], some)));
+    case 'request.auth.presenter':
+      return peer(http((some) => claimTest(['azp'], some)));
+  }
+  if (key.startsWith('experimental.envoy.filters.')) return call((some) => metadataTest(key, some));
+  if (key.startsWith('request.headers')) {
+    const name = inBrackets(key.slice('request.headers'.length));
+    return peer(http((some) => headerTest(name, some)));
+  }
+  if (key.startsWith('request.auth.claims')) {
+    const path = claimPath(key.slice('request.auth.claims'.length));
+    return peer(http((some) => claimTest(path, some)));
+  }
+  return undefined;
+}
+
+function headerTest(written: string | undefined, values: readonly string[]): Test | undefined {
+  if (written === undefined) return undefined;
+  const name = written.toLowerCase();
+  const test = textTest(values, { star: 'present' });
+  return (facts) => {
+    const value = facts.header(name);
+    return value !== undefined && test(value);
+  };
+}
+
+/** A claim that is the text, or a list that has it. */
+function claimTest(path: readonly string[] | undefined, values: readonly string[]): Test | undefined {
+  if (path === undefined) return undefined;
+  const test = textTest(values);
+  return ({ claims }) => {
+    let found: unknown = claims;
+    for (const step of path) {
+      if (typeof found !== 'object' || found === null || Array.isArray(found) || !Object.hasOwn(found, step))
+        return false;
+      found = (found as Record<string, unknown>)[step];
+    }
+    if (Array.isArray(found)) return found.some((item) => typeof item === 'string' && test(item));
+    return typeof found === 'string' && test(found);
+  };
+}
+
+/** `experimental.envoy.filters.NAME[KEY]`; a value in brackets is looked for in a list. */
+function metadataTest(key: string, values: readonly string[]): Test | undefined {
+  const text = key.slice('experimental.'.length).replace(/\]$/, '');
+  const bracket = text.indexOf('[');
+  if (bracket < 0) return undefined;
+  const [filter, name] = [text.slice(0, bracket), text.slice(bracket + 1)];
+  const listed = values.filter((value) => value.startsWith('[') && value.endsWith(']'));
+  const plain = textTest(values.filter((value) => !listed.includes(value)));
+  const inList = textTest(listed.map((value) => value.replace(/^[[\]]+|[[\]]+$/g, '')));
+  return ({ metadata }) => {
+    const found = metadata?.[filter]?.[name];
+    if (Array.isArray(found)) return found.some((item) => typeof item === 'string' && inList(item));
+    return typeof found === 'string' && plain(found);
+  };
+}
+
+function inBrackets(text: string): string | undefined {
+  return text.startsWith('[') && text.endsWith(']') ? text.replace(/\]$/, '').replace(/^\[/, '') : undefined;
+}
+
+/** `[a][b]` is a claim within a claim; what is not so formed is one claim whose name has brackets. */
+function claimPath(text: string): readonly string[] | undefined {
+  if (/^(?:\[[^[\]]*\])*$/.test(text)) return [...text.matchAll(/\[([^[\]]*)\]/g)].map((match) => match[1]!);
+  const name = inBrackets(text);
+  return name === undefined ? undefined : [name];
+}

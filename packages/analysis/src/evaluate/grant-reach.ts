@@ -1,0 +1,143 @@
+/** Which grants of an access file open a call: the mesh as it is once the file is applied, asked for the holders of each. */
+
+import { describeWho } from '@meshpass/access/authorize/who';
+import { compile } from '@meshpass/access/compile/compile';
+import { ATTESTED_CLAIMS } from '@meshpass/access/compile/http-rules';
+import { isOurs, type MeshShape, meshOf } from '@meshpass/access/compile/mesh-of';
+import { SOURCE_ANNOTATION } from '@meshpass/access/compile/metadata';
+import { type ResolvedTarget, resolveAccess } from '@meshpass/access/compile/resolve';
+import type { Access, ClaimValues, Grant, GrantTarget, IdentityTokens } from '@meshpass/access/model';
+import { grantNamespace } from '@meshpass/identity';
+import { loadObject } from '@meshpass/istio/manifest/load';
+import type { Mesh } from '@meshpass/istio/mesh/mesh';
+import type { Resource } from '@meshpass/istio/object/resources';
+import type { Call, Decision, HttpCall } from './call.ts';
+import { callOf } from './identity.ts';
+import { type Judged, judge } from './judge.ts';
+import type { MeshView } from './mesh-view.ts';
+import { type Endpoint, findEndpoints } from './target.ts';
+
+export interface GrantReach {
+  readonly endpoint: Endpoint;
+  readonly grant: Grant;
+  /** Who may hold it, an alternative each. */
+  readonly people: readonly string[];
+  /** Who may not hold it all the same, of the grant and of every grant. */
+  readonly except: readonly string[];
+  /** Why not all of them do at any time: its time windows, an approval. */
+  readonly conditions: readonly string[];
+  /** Claims that the proof must have for this call; empty where it needs none. */
+  readonly claims: ClaimValues;
+  readonly decision: Decision;
+  /** Why it is not known whether it opens the call; absent where it does. */
+  readonly unknown?: string;
+}
+
+export interface GrantedMesh {
+  /** What is in the mesh once the file is applied, without what Meshpass wrote there before. */
+  readonly resources: readonly Resource[];
+  readonly mesh: Mesh;
+}
+
+/** @throws MeshpassError `access_service_unknown` and others of `compile` */
+export function applyAccess(
+  access: Access,
+  cluster: readonly Resource[],
+  shape: MeshShape,
+  tokens: IdentityTokens,
+): GrantedMesh {
+  const others = cluster.filter((one) => !isOurs(one));
+  const mesh = meshOf(others, shape);
+  // Named by the line of the access file that asks for it, so that a decision by it leads there.
+  const compiled = compile(access, mesh, tokens).flatMap(
+    (one) => loadObject(one, one.metadata.annotations?.[SOURCE_ANNOTATION] ?? access.file).resources,
+  );
+  return { resources: [...others, ...compiled], mesh };
+}
+
+/**
+ * Asks for a holder of each grant, who comes as holders do: by the name of a granted port, with an identity token of the grant.
+ * @param view of the mesh to which `access` is applied (`applyAccess`)
+ * @param target,http,more as `whoCan` takes them
+ * @returns grants by which the call is let in, and those of which that is not known
+ * @throws MeshpassError `usage` for a target that is not there
+ */
+export function grantsThatCan(
+  access: Access,
+  { mesh }: Pick<GrantedMesh, 'mesh'>,
+  view: MeshView,
+  tokens: IdentityTokens,
+  target: string,
+  http: (Omit<HttpCall, 'authority'> & { readonly authority?: string }) | undefined,
+  more: Partial<Call> = {},
+): readonly GrantReach[] {
+  const endpoints = findEndpoints(view, target);
+  return resolveAccess(access, mesh).grants.flatMap(({ grant, targets }) => {
+    const leading = targets.map((one) => ({ one, to: findEndpoints(view, serviceName(one)) }));
+    return endpoints.flatMap((endpoint): GrantReach[] => {
+      const full = http && { ...http, authority: http.authority ?? endpoint.authority };
+      // A port may be granted under the names of several Services.
+      for (const { one, to } of leading) {
+        if (!to.some((other) => isSame(other, endpoint))) continue;
+        // Workspaces always come by mutual TLS.
+        if (endpoint.guard.peerMode(endpoint.port).mode === 'DISABLE') continue;
+        const asHolder = (claims: ClaimValues): Judged =>
+          judge(
+            endpoint,
+            callOf(endpoint, { principal: principalOf(grant, mesh), claims: tokenOf(grant, tokens, claims) }, full, {
+              ...more,
+              sni: one.sni,
+            }),
+          );
+        const needed = claimsNeeded(one.target);
+        for (const claims of Object.keys(needed).length > 0 ? [{}, needed] : [{}]) {
+          const { verdict, decision, unknown } = asHolder(claims);
+          const found = { endpoint, ...describeHolders(access, grant), claims, decision };
+          if (unknown !== undefined) return [{ ...found, unknown }];
+          if (verdict === 'yes') return [found];
+        }
+      }
+      return [];
+    });
+  });
+}
+
+function serviceName({ service, port }: ResolvedTarget): string {
+  return `${service.name}.${service.namespace}:${port.port}`;
+}
+
+function isSame(a: Endpoint, b: Endpoint): boolean {
+  const [one, other] = [a.guard.workload, b.guard.workload];
+  return a.port === b.port && one.namespace === other.namespace && one.name === other.name;
+}
+
+/** Sessions have accounts of their own in the grant's namespace; policies go by the namespace. */
+function principalOf({ name }: Grant, { trustDomain }: Mesh): string {
+  return `${trustDomain}/ns/${grantNamespace(name)}/sa/holder`;
+}
+
+function tokenOf({ name }: Grant, { issuer, audience }: IdentityTokens, claims: ClaimValues) {
+  return { iss: issuer, sub: 'holder', aud: audience, grants: [name], [ATTESTED_CLAIMS]: claims };
+}
+
+/** Every value of every claim that some call of this port is asked for. */
+function claimsNeeded({ require, allow }: GrantTarget): ClaimValues {
+  const wanted = new Map<string, Set<string>>();
+  for (const some of [require, ...(allow ?? []).map((operation) => operation.require)]) {
+    for (const [name, values] of Object.entries(some ?? {}))
+      wanted.set(name, new Set([...(wanted.get(name) ?? []), ...values]));
+  }
+  return Object.fromEntries([...wanted].map(([name, values]) => [name, [...values].sort()]));
+}
+
+function describeHolders(access: Access, grant: Grant): Pick<GrantReach, 'grant' | 'people' | 'except' | 'conditions'> {
+  return {
+    grant,
+    people: grant.who.map(describeWho),
+    except: [...(grant.except ?? []), ...(access.deny ?? [])].map(describeWho),
+    conditions: [
+      ...(grant.during ? ['only in its time windows'] : []),
+      ...(grant.approval ? ['it needs an approval, so nobody holds it yet'] : []),
+    ],
+  };
+}

@@ -1,0 +1,269 @@
+/** Everything that guards a workload, compiled once: calls are then decided without looking at a policy again. */
+
+import type { MeshConfig } from '@meshpass/istio/mesh/mesh-config';
+import { trustDomainsOf, trustedPeerDomains } from '@meshpass/istio/mesh/trust-domain';
+import { type SpokenProtocol, workloadPorts } from '@meshpass/istio/mesh/workload-ports';
+import type { AuthorizationAction, AuthorizationPolicy, JwtRule } from '@meshpass/istio/object/security';
+import type { AttachedService } from '@meshpass/istio/policy/attach';
+import { actionOf, customEffects, isDryRun, providerOf } from '@meshpass/istio/policy/authorization-policy';
+import { type PeerMode, peerModes } from '@meshpass/istio/policy/peer-authentication';
+import { authorizationPolicies, requestAuthentications } from './attach.ts';
+import type { Call, Decision, Reason, RuleRef } from './call.ts';
+import { compileRule, namedPrincipals } from './compile-rule.ts';
+import { CallFacts, type Facts, type Test } from './facts.ts';
+import type { MeshView } from './mesh-view.ts';
+import { normalizePath } from './path.ts';
+import { NONE, type TokenRule, tokenCheck } from './tokens.ts';
+import type { Workload } from './workload.ts';
+
+export interface Guard {
+  readonly workload: Workload;
+  /** Decides about a call to this workload. Pure, and fast: policies are compiled. */
+  readonly decide: (call: Call) => Decision;
+  readonly protocolOf: (port: number) => SpokenProtocol;
+  readonly peerMode: (port: number) => PeerMode;
+  /** AuthorizationPolicies that apply. */
+  readonly policies: readonly AuthorizationPolicy[];
+  /** Rules about tokens that apply. */
+  readonly tokenRules: readonly JwtRule[];
+}
+
+/**
+ * @param service for a waypoint: what the call is addressed to
+ * @param protocols instead of what Services declare, by port of the workload
+ */
+export function guardOf(
+  view: MeshView,
+  workload: Workload,
+  options: { readonly service?: AttachedService; readonly protocols?: ReadonlyMap<number, SpokenProtocol> } = {},
+): Guard {
+  const policies = authorizationPolicies(view, workload, options.service);
+  const trustDomains = trustDomainsOf(view.config);
+  const declared =
+    options.protocols ??
+    new Map([...workloadPorts(view, view.config, workload)].map(([port, { protocol }]) => [port, protocol]));
+  const protocolOf = (port: number): SpokenProtocol => declared.get(port) ?? 'undeclared';
+  const root = view.config.rootNamespace;
+  const peers = [...new Set([workload.namespace, root])].flatMap((name) => view.within('PeerAuthentication', name));
+  const modes = peerModes(peers, workload, root);
+  const modeOf = (port: number): PeerMode => modes.ports.get(port) ?? modes.general;
+  const http = ruleSets(policies, false, trustDomains, view.config);
+  const tcp = ruleSets(policies, true, trustDomains, view.config);
+  const authentications = requestAuthentications(view, workload, options.service);
+  const checkTokens = tokenCheck(authentications);
+  const tokenRules = authentications.flatMap(({ spec }) => spec.jwtRules ?? []);
+  const { pathNormalization } = view.config;
+  const ours = trustedPeerDomains(view.config).map((domain) => `${domain}/`);
+  const isOurs = (principal: string): boolean => {
+    for (const domain of ours) if (principal.startsWith(domain)) return true;
+    return false;
+  };
+
+  const decide = (call: Call): Decision => {
+    const { port } = call;
+    const mode = modeOf(port);
+    const protocol = protocolOf(port);
+    // Only the handshake of mutual TLS can announce one thing for another: of plain text the first bytes tell.
+    const mutual = call.principal !== undefined && mode.mode !== 'DISABLE';
+    const announced = (mutual && call.announces) || (call.http ? 'http' : 'tcp');
+    const asHttp = protocol === 'http' || (protocol === 'undeclared' && announced === 'http');
+    const as = asHttp ? 'http' : 'tcp';
+    if (mode.mode === 'STRICT' && call.principal === undefined)
+      return { allowed: false, reason: 'plaintext', as, ...(mode.policy && { rule: peerRule(mode) }) };
+    if (mutual && !isOurs(call.principal!)) return { allowed: false, reason: 'foreign-peer', as };
+    // A sidecar that calls knows that the port takes no TLS and sends plain text.
+    const principal = mutual ? call.principal! : '';
+    const sni = mode.mode === 'DISABLE' ? '' : (call.sni ?? '');
+    if (!asHttp) return judge(tcp, new CallFacts(call, principal, sni), call, as);
+    if (!call.http) return NOT_HTTP;
+    const path = normalizePath(call.http.path, pathNormalization);
+    if (path === undefined) return MALFORMED_PATH;
+    const facts = new CallFacts(call, principal, sni, call.http, path);
+    const custom = externally(http, facts, call, as);
+    if (custom && !custom.allowed) return custom;
+    if (!checkTokens) return judge(http, facts, call, as, custom);
+    const outcome = checkTokens(call, call.http);
+    if (!outcome.valid)
+      return { allowed: false, reason: 'invalid-token', status: outcome.status, rule: tokenRule(outcome.rule), as };
+    if (outcome !== NONE) {
+      facts.claims = outcome.claims;
+      facts.headers = outcome.headers;
+    }
+    return judge(http, facts, call, as, custom);
+  };
+  return { workload, decide, protocolOf, peerMode: modeOf, policies, tokenRules };
+}
+
+const NOT_HTTP: Decision = { allowed: false, reason: 'not-http', as: 'http' };
+const MALFORMED_PATH: Decision = { allowed: false, reason: 'malformed-path', status: 400, as: 'http' };
+const OPEN = {
+  http: { allowed: true, reason: 'open', as: 'http' },
+  tcp: { allowed: true, reason: 'open', as: 'tcp' },
+} as const;
+
+interface CompiledRule {
+  readonly ref: RuleRef;
+  readonly test: Test;
+  /** What is decided where it matches; made once. */
+  readonly decision: Decision;
+  readonly provider?: string;
+  /** Whoever else calls, the rule does not match. */
+  readonly principals?: readonly string[];
+}
+
+interface RuleSets {
+  readonly deny: RuleIndex;
+  /** Undefined: no ALLOW policy is enforced. */
+  readonly allow: RuleIndex | undefined;
+  readonly noAllow: Decision;
+  readonly audit: readonly CompiledRule[];
+  /** Where one of them matches, its authorizer is asked. */
+  readonly customAsks: readonly CompiledRule[];
+  /** Where one of them matches, the proxy refuses by itself. */
+  readonly customRefuses: readonly CompiledRule[];
+  readonly dryDeny: RuleIndex | undefined;
+  readonly dryAllow: RuleIndex | undefined;
+}
+
+function ruleSets(
+  policies: readonly AuthorizationPolicy[],
+  forTcp: boolean,
+  trustDomains: readonly string[],
+  { authorizers, isRead }: Pick<MeshConfig, 'authorizers' | 'isRead'>,
+): RuleSets {
+  const as = forTcp ? 'tcp' : 'http';
+  const customs = policies.filter((policy) => actionOf(policy) === 'CUSTOM');
+  const several = new Set(customs.map(providerOf)).size > 1;
+  /** A configuration that was not read may know the provider, and then it is asked. */
+  const mayBeKnown = (provider: string | undefined): boolean =>
+    provider !== undefined && !isRead && !several && !authorizers.some(({ name }) => name === provider);
+  const of = (action: AuthorizationAction, dry: boolean) =>
+    policies.filter((policy) => actionOf(policy) === action && isDryRun(policy) === dry);
+  const compile = (some: readonly AuthorizationPolicy[], action: AuthorizationAction): readonly CompiledRule[] =>
+    some.flatMap((policy) =>
+      (policy.spec.rules ?? []).flatMap((rule, index) => {
+        const context = { namespace: policy.metadata.namespace, action, forTcp, trustDomains };
+        const test = compileRule(rule, context);
+        if (!test) return [];
+        const ref = policyRule(policy, index);
+        const provider = action === 'CUSTOM' ? providerOf(policy) : undefined;
+        const decision = decisionOf(action, ref, as);
+        const principals = namedPrincipals(rule, trustDomains);
+        return [
+          {
+            ...{ ref, test },
+            decision: mayBeKnown(provider) ? { ...decision, unknownProvider: provider! } : decision,
+            ...(provider !== undefined && { provider }),
+            ...(principals && { principals }),
+          },
+        ];
+      }),
+    );
+  const allow = of('ALLOW', false);
+  const dryAllow = of('ALLOW', true);
+  const dryDeny = of('DENY', true);
+  const effectOf = customEffects(customs, authorizers, as);
+  const custom = (effect: 'asked' | 'refused') => customs.filter((policy) => effectOf(policy) === effect);
+  return {
+    deny: indexed(compile(of('DENY', false), 'DENY')),
+    allow: allow.length === 0 ? undefined : indexed(compile(allow, 'ALLOW')),
+    noAllow: {
+      ...{ allowed: false, reason: 'no-allow-rule', as },
+      ...(!forTcp && { status: 403 }),
+      ...(allow[0] && { rule: policyRule(allow[0]) }),
+    },
+    audit: compile(of('AUDIT', false), 'AUDIT'),
+    customAsks: compile(custom('asked'), 'CUSTOM'),
+    customRefuses: compile(custom('refused'), 'CUSTOM'),
+    dryDeny: dryDeny.length === 0 ? undefined : indexed(compile(dryDeny, 'DENY')),
+    dryAllow: dryAllow.length === 0 ? undefined : indexed(compile(dryAllow, 'ALLOW')),
+  };
+}
+
+function decisionOf(action: AuthorizationAction, rule: RuleRef, as: 'http' | 'tcp'): Decision {
+  const reasons: Partial<Record<AuthorizationAction, Reason>> = { ALLOW: 'allow-rule', CUSTOM: 'custom-rule' };
+  const reason = reasons[action] ?? 'deny-rule';
+  const allowed = action === 'ALLOW';
+  return { allowed, reason, rule, as, ...(!allowed && as === 'http' && { status: 403 }) };
+}
+
+/** The external authorizers' part; undefined where none is asked. */
+function externally(sets: RuleSets, facts: Facts, call: Call, as: 'http' | 'tcp'): Decision | undefined {
+  if (sets.customAsks.length === 0 && sets.customRefuses.length === 0) return undefined;
+  for (const { test, decision } of sets.customRefuses) if (test(facts)) return decision;
+  const asked: { provider: string; rule: RuleRef }[] = [];
+  for (const { test, ref, decision, provider = '' } of sets.customAsks) {
+    if (!test(facts)) continue;
+    if (call.external?.[provider] === false) return { ...decision, external: [{ provider, rule: ref }] };
+    asked.push({ provider, rule: ref });
+  }
+  return asked.length === 0 ? undefined : { ...OPEN[as], external: asked };
+}
+
+function judge(sets: RuleSets, facts: Facts, call: Call, as: 'http' | 'tcp', custom?: Decision): Decision {
+  // On connections that are no HTTP the authorizers come here; those that speak HTTP only are not asked.
+  const asked = custom ?? (as === 'tcp' ? externally(sets, facts, call, as) : undefined);
+  if (asked && !asked.allowed) return asked;
+  const decision = verdict(sets, facts, as);
+  if (!asked && sets.audit.length === 0 && !sets.dryDeny && !sets.dryAllow) return decision;
+  const audited = sets.audit.flatMap(({ test, ref }) => (test(facts) ? [ref] : []));
+  const denied = sets.dryDeny && matching(sets.dryDeny, facts)?.ref;
+  const allowed = sets.dryAllow && (matching(sets.dryAllow, facts)?.ref ?? ('no-rule' as const));
+  const dryRun = { ...(denied && { denied }), ...(allowed && { allowed }) };
+  return {
+    ...decision,
+    ...(audited.length > 0 && { audited }),
+    ...(asked?.external && { external: asked.external }),
+    ...(Object.keys(dryRun).length > 0 && { dryRun }),
+  };
+}
+
+function verdict(sets: RuleSets, facts: Facts, as: 'http' | 'tcp'): Decision {
+  const denied = matching(sets.deny, facts);
+  if (denied) return denied.decision;
+  if (!sets.allow) return OPEN[as];
+  return matching(sets.allow, facts)?.decision ?? sets.noAllow;
+}
+
+function matching({ byPrincipal, others }: RuleIndex, facts: Facts): CompiledRule | undefined {
+  const named = byPrincipal.get(facts.principal);
+  if (named) for (const rule of named) if (rule.test(facts)) return rule;
+  for (const rule of others) if (rule.test(facts)) return rule;
+  return undefined;
+}
+
+/** Rules by the principals that they name one by one, where they do: most of a mesh's rules are about somebody else. */
+interface RuleIndex {
+  readonly byPrincipal: ReadonlyMap<string, readonly CompiledRule[]>;
+  readonly others: readonly CompiledRule[];
+}
+
+function indexed(rules: readonly CompiledRule[]): RuleIndex {
+  const byPrincipal = new Map<string, CompiledRule[]>();
+  for (const rule of rules) {
+    for (const principal of new Set(rule.principals ?? [])) {
+      byPrincipal.set(principal, [...(byPrincipal.get(principal) ?? []), rule]);
+    }
+  }
+  return { byPrincipal, others: rules.filter(({ principals }) => principals === undefined) };
+}
+
+function policyRule(policy: AuthorizationPolicy, rule?: number): RuleRef {
+  const { namespace, name } = policy.metadata;
+  return {
+    ...{ kind: 'AuthorizationPolicy', namespace, name, action: actionOf(policy) },
+    ...(rule !== undefined && { rule }),
+    place: () => policy.origin.at(rule === undefined ? [] : ['spec', 'rules', rule]),
+  };
+}
+
+function tokenRule({ policy, index }: TokenRule): RuleRef {
+  const { namespace, name } = policy.metadata;
+  const place = () => policy.origin.at(['spec', 'jwtRules', index]);
+  return { kind: 'RequestAuthentication', namespace, name, rule: index, place };
+}
+
+function peerRule({ policy }: PeerMode): RuleRef {
+  const { namespace, name } = policy!.metadata;
+  return { kind: 'PeerAuthentication', namespace, name, place: () => policy!.origin.at(['spec']) };
+}

@@ -1,0 +1,110 @@
+/** Whom a mesh knows: identities that its objects and policies name, one of each kind that policies can tell apart. */
+import type { AuthorizationRule } from '@meshpass/istio/object/security';
+import type { Caller } from './identity.ts';
+import type { MeshView } from './mesh-view.ts';
+import type { Endpoint } from './target.ts';
+
+export interface Known extends Caller {
+  /** `shop/client`, `nobody`, `a stranger in the mesh`, with `and a token of ISSUER for SUBJECT`. */
+  readonly name: string;
+}
+
+/** Not any name that somebody has. */
+const STRANGER = 'meshpass-stranger';
+
+/** Service accounts of objects, workloads and policies; nobody; and somebody in the mesh whom nothing names. */
+export function knownPeers(view: MeshView): readonly Known[] {
+  const { trustDomain } = view.config;
+  const names = new Set<string>();
+  for (const { namespace, serviceAccount } of view.workloads) names.add(`${namespace}/${serviceAccount}`);
+  for (const { metadata } of view.all('ServiceAccount')) names.add(`${metadata.namespace}/${metadata.name}`);
+  for (const rule of view.all('AuthorizationPolicy').flatMap(({ spec }) => spec.rules ?? [])) {
+    for (const principal of principalsOf(rule)) {
+      const [domain, ns, namespace, sa, name, ...rest] = principal.split('/');
+      const ours = domain === trustDomain || domain === 'cluster.local' || domain === '*';
+      if (ours && ns === 'ns' && sa === 'sa' && rest.length === 0 && !`${namespace}${name}`.includes('*'))
+        names.add(`${namespace}/${name}`);
+    }
+  }
+  const accounts = [...names].sort().map((name): Known => {
+    const [namespace, account] = name.split('/');
+    return { name, principal: `${trustDomain}/ns/${namespace}/sa/${account}` };
+  });
+  return [
+    ...accounts,
+    { name: 'a stranger in the mesh', principal: `${trustDomain}/ns/${STRANGER}/sa/${STRANGER}` },
+    { name: 'nobody (plain text)' },
+  ];
+}
+
+/** Tokens that the endpoint's own rules take: of each issuer for a stranger, and as its policies demand them. */
+export function knownTokens(
+  endpoint: Endpoint,
+): readonly { readonly name: string; readonly claims: Record<string, unknown> }[] {
+  const { tokenRules, policies } = endpoint.guard;
+  const rules = policies.flatMap(({ spec }) => spec.rules ?? []);
+  return tokenRules.flatMap(({ issuer, audiences }) => {
+    if (issuer === undefined) return [];
+    const base = { iss: issuer, sub: STRANGER, ...(audiences?.[0] !== undefined && { aud: [audiences[0]] }) };
+    const asked = rules.flatMap((rule) => demanded(rule, issuer));
+    const found = new Map<string, Record<string, unknown>>([['anybody', base]]);
+    for (const claims of asked) {
+      const whole = { ...base, ...claims };
+      const more = Object.entries(claims).filter(([name]) => name !== 'sub' && name !== 'iss');
+      const name = [claims.sub ?? 'anybody', ...more.map(([claim, value]) => `${claim}=${JSON.stringify(value)}`)].join(
+        ' with ',
+      );
+      found.set(name, whole);
+    }
+    return [...found].map(([name, claims]) => ({ name: `a token of ${issuer} for ${name}`, claims }));
+  });
+}
+
+function principalsOf(rule: AuthorizationRule): readonly string[] {
+  const sources = (rule.from ?? []).flatMap(({ source }) => [
+    ...(source?.principals ?? []),
+    ...(source?.notPrincipals ?? []),
+  ]);
+  const conditions = (rule.when ?? []).filter(({ key }) => key === 'source.principal');
+  return [...sources, ...conditions.flatMap(({ values = [], notValues = [] }) => [...values, ...notValues])];
+}
+
+/** Claims with which a rule may match, for exact values: the first of each condition, with each subject that it names. */
+function demanded(rule: AuthorizationRule, issuer: string): readonly Record<string, unknown>[] {
+  const claims: Record<string, unknown> = {};
+  const subjects: string[] = [];
+  const wanted = [
+    ...(rule.from ?? []).flatMap(({ source }) => source?.requestPrincipals ?? []),
+    ...(rule.when ?? []).flatMap(({ key, values }) => (key === 'request.auth.principal' ? (values ?? []) : [])),
+  ];
+  for (const principal of wanted) {
+    const slash = principal.lastIndexOf('/');
+    const [iss, sub] = [principal.slice(0, slash), principal.slice(slash + 1)];
+    if ((iss === issuer || iss === '*') && sub !== '' && !sub.includes('*')) subjects.push(sub);
+  }
+  for (const { key, values } of rule.when ?? []) {
+    const [first] = (values ?? []).filter((value) => !value.includes('*'));
+    if (first === undefined) continue;
+    if (key === 'request.auth.audiences') claims.aud = [first];
+    if (key === 'request.auth.presenter') claims.azp = first;
+    const path = [...(/^request\.auth\.claims((?:\[[^[\]]+\])+)$/.exec(key)?.[1] ?? '').matchAll(/\[([^\]]+)\]/g)];
+    if (path.length > 0 && path[0]![1] !== 'iss')
+      nest(
+        claims,
+        path.map((match) => match[1]!),
+        first,
+      );
+  }
+  if (subjects.length > 0) return subjects.map((sub) => ({ ...claims, sub }));
+  return Object.keys(claims).length > 0 ? [claims] : [];
+}
+
+function nest(claims: Record<string, unknown>, [first, ...rest]: readonly string[], value: string): void {
+  if (first === undefined) return;
+  if (rest.length === 0) claims[first] = value;
+  else {
+    const inner = typeof claims[first] === 'object' ? { ...(claims[first] as Record<string, unknown>) } : {};
+    nest(inner, rest, value);
+    claims[first] = inner;
+  }
+}

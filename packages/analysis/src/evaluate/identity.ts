@@ -1,0 +1,61 @@
+/** Who calls: a service account of the mesh, somebody with a token, or nobody. */
+import { MeshpassError } from '@meshpass/identity';
+import type { JwtRule } from '@meshpass/istio/object/security';
+import type { Call, HttpCall } from './call.ts';
+import type { Endpoint } from './target.ts';
+
+export interface Caller {
+  /** Absent: plain text, nobody. */
+  readonly principal?: string;
+  /** Payload of the token that is carried. */
+  readonly claims?: Readonly<Record<string, unknown>>;
+}
+
+/**
+ * `shop/client` is a service account, `cluster.local/ns/shop/sa/client` its whole principal, `nobody` plain text.
+ * @throws MeshpassError `usage`
+ */
+export function parseCaller(text: string, trustDomain: string): Caller {
+  if (text === 'nobody') return {};
+  const parts = text.replace(/^spiffe:\/\//, '').split('/');
+  if (parts.length === 2 && parts.every(Boolean)) return { principal: `${trustDomain}/ns/${parts[0]}/sa/${parts[1]}` };
+  if (parts.length >= 5 && parts[1] === 'ns') return { principal: parts.join('/') };
+  throw new MeshpassError(
+    'usage',
+    `${JSON.stringify(text)}: write NAMESPACE/SERVICEACCOUNT, a whole principal, or nobody.`,
+  );
+}
+
+/** The caller's call of an endpoint; without `http` it is bytes. */
+export function callOf(endpoint: Endpoint, caller: Caller, http: HttpCall | undefined, more: Partial<Call> = {}): Call {
+  const token = caller.claims && { text: 'caller-token', claims: caller.claims };
+  return {
+    ...more,
+    port: endpoint.port,
+    ...(caller.principal !== undefined && { principal: caller.principal }),
+    ...(http && { http: token ? carrying(http, token.text, endpoint, caller.claims!) : http }),
+    ...(token && { tokens: [token] }),
+  };
+}
+
+/** Where the workload's own rules look for a token of that issuer; else as a bearer token. */
+function carrying(
+  http: HttpCall,
+  text: string,
+  { guard }: Endpoint,
+  claims: Readonly<Record<string, unknown>>,
+): HttpCall {
+  const rule: JwtRule = guard.tokenRules.find(({ issuer }) => issuer === claims.iss) ?? {};
+  const [header] = rule.fromHeaders ?? [];
+  const [parameter] = rule.fromParams ?? [];
+  const [cookie] = rule.fromCookies ?? [];
+  const withHeader = (name: string, value: string): HttpCall => ({
+    ...http,
+    headers: { ...http.headers, [name]: value },
+  });
+  if (header) return withHeader(header.name.toLowerCase(), `${header.prefix ?? ''}${text}`);
+  if (parameter !== undefined)
+    return { ...http, path: `${http.path}${http.path.includes('?') ? '&' : '?'}${parameter}=${text}` };
+  if (cookie !== undefined) return withHeader('cookie', `${cookie}=${text}`);
+  return withHeader('authorization', `Bearer ${text}`);
+}

@@ -1,0 +1,53 @@
+/**
+ * Tests of the peer's SPIFFE id, in the forms that istiod gives them: principals, namespaces, service accounts and trust
+ * domains. Each gets the id without its scheme: `cluster.local/ns/shop/sa/web`.
+ */
+import { expandTrustDomain, withAliases } from '@meshpass/istio/mesh/trust-domain';
+import { type TextTest, textTest } from './match-text.ts';
+
+/** @param trustDomains the mesh's own first, then its aliases */
+export function principalTest(values: readonly string[], trustDomains: readonly string[]): TextTest {
+  return textTest(values.flatMap((value) => withAliases(value, trustDomains)));
+}
+
+/** A namespace, where `*` stands for anything, even for several steps of the path. */
+export function namespaceTest(value: string): TextTest {
+  const pieces = `/ns/${value}/`.split('*');
+  const [only] = pieces;
+  if (pieces.length === 1) return (id) => id.includes(only!);
+  return (id) => {
+    let at = 0;
+    for (const piece of pieces) {
+      const found = id.indexOf(piece, at);
+      if (found < 0) return false;
+      at = found + piece.length;
+    }
+    return true;
+  };
+}
+
+/** @param home namespace of the policy, meant by a name without one */
+export function serviceAccountTest(value: string, home: string): TextTest {
+  const slash = value.indexOf('/');
+  const [namespace, name] = slash < 0 ? [home, value] : [value.slice(0, slash), value.slice(slash + 1)];
+  const usual = `/ns/${namespace}/sa/${name}`;
+  const unusual = new RegExp(`^.+/ns/${quote(namespace)}/(?:.+/|)sa/${quote(name)}(?:/.+)?$`);
+  return (id) => (id.endsWith(usual) && id.length > usual.length) || unusual.test(id);
+}
+
+export function trustDomainTest(values: readonly string[], trustDomains: readonly string[]): TextTest {
+  const tests = values
+    .flatMap((value) => expandTrustDomain(value, trustDomains))
+    .map((value): TextTest => {
+      if (value === '*') return () => true;
+      const star = value.indexOf('*');
+      if (star < 0) return (id) => id.startsWith(`${value}/`);
+      const form = new RegExp(`^${quote(value.slice(0, star))}[^/]*${quote(value.slice(star + 1))}/.*$`);
+      return (id) => form.test(id);
+    });
+  return (id) => tests.some((test) => test(id));
+}
+
+function quote(text: string): string {
+  return text.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&');
+}

@@ -1,0 +1,85 @@
+/** Identities by endpoints: who reaches what, wholly, in part or not at all. */
+import type { AuthorizationOperation } from '@meshpass/istio/object/security';
+import type { Call } from './call.ts';
+import { type Known, knownPeers, knownTokens } from './identities.ts';
+import { callOf } from './identity.ts';
+import { judge, summary, type Verdict } from './judge.ts';
+import type { MeshView } from './mesh-view.ts';
+import { allEndpoints, assumedNamespaces, type Endpoint } from './target.ts';
+
+export interface Cell {
+  readonly who: string;
+  readonly endpoint: Endpoint;
+  /** `some`: it depends on method, path or host, or on the workload behind the name. */
+  readonly allowed: Verdict | 'some';
+  /** Of `some`: a call that is allowed. */
+  readonly example?: string;
+  /** Of `unknown`: why. */
+  readonly unknown?: string;
+}
+
+export interface Matrix {
+  readonly identities: readonly string[];
+  readonly endpoints: readonly string[];
+  readonly cells: readonly Cell[];
+  /** Namespaces whose Pods are taken to have a sidecar. */
+  readonly assumed: readonly string[];
+}
+
+const MOST_OPERATIONS = 400;
+
+/**
+ * Every cell is decided with one call of each kind that the endpoint's policies can tell apart by method, path and host. For an
+ * exact account of a difference see `diff`.
+ */
+export function matrixOf(view: MeshView): Matrix {
+  const endpoints = allEndpoints(view);
+  const peers = knownPeers(view);
+  const rows = new Map<string, Cell[]>();
+  for (const endpoint of endpoints) {
+    const calls = operationsOf(endpoint);
+    const withTokens = peers.flatMap((peer): Known[] => [
+      peer,
+      ...knownTokens(endpoint).map(({ name, claims }) => ({ ...peer, name: `${peer.name}, ${name}`, claims })),
+    ]);
+    for (const caller of withTokens) {
+      const judged = calls.map((http) => judge(endpoint, callOf(endpoint, caller, http)));
+      const allowed = summary(judged.map(({ verdict }) => verdict));
+      const unknown = judged.find((one) => one.unknown !== undefined)?.unknown;
+      const first = calls[judged.findIndex(({ verdict }) => verdict === 'yes')];
+      const example = allowed === 'some' && first ? `${first.method} ${first.path}` : undefined;
+      const row = rows.get(caller.name) ?? [];
+      row.push({
+        who: caller.name,
+        endpoint,
+        allowed,
+        ...(example !== undefined && { example }),
+        ...(unknown !== undefined && { unknown }),
+      });
+      rows.set(caller.name, row);
+    }
+  }
+  return {
+    identities: [...rows.keys()],
+    endpoints: [...new Set(endpoints.map(({ name }) => name))],
+    cells: [...rows.values()].flat(),
+    assumed: assumedNamespaces(view, endpoints),
+  };
+}
+
+/** One request for each combination that policies speak of, and one that none does; one bytes on a port that is no HTTP. */
+function operationsOf({ guard, port, authority }: Endpoint): readonly Call['http'][] {
+  if (guard.protocolOf(port) === 'tcp') return [undefined];
+  const named: AuthorizationOperation[] = guard.policies
+    .flatMap(({ spec }) => spec.rules ?? [])
+    .flatMap(({ to }) => to ?? [])
+    .flatMap(({ operation }) => operation ?? []);
+  const methods = new Set(['GET', 'MESHPASS-OTHER']);
+  const paths = new Set(['/meshpass-other']);
+  for (const { methods: some = [], notMethods = [], paths: more = [], notPaths = [] } of named) {
+    for (const method of [...some, ...notMethods]) methods.add(method.replaceAll('*', 'X'));
+    for (const path of [...more, ...notPaths]) paths.add(path.replaceAll(/\{\*\*?\}|\*/g, 'x').replace(/^(?!\/)/, '/'));
+  }
+  const calls = [...methods].flatMap((method) => [...paths].map((path) => ({ method, path, authority })));
+  return calls.slice(0, MOST_OPERATIONS);
+}

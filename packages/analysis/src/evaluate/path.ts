@@ -1,0 +1,83 @@
+/** Paths: what Envoy makes of a path before policies see it, and Istio's path templates. */
+import type { PathNormalization } from '@meshpass/istio/mesh/mesh-config';
+import { readTemplate, SEGMENT_CHARACTERS } from '@meshpass/istio/policy/path-template';
+import type { TextTest } from './match-text.ts';
+
+/** Nothing in such a path is changed, except that slashes may be merged. */
+const PLAIN = /^\/[A-Za-z0-9_~!$&'()*+,;=:@/-]*(?:\?[^#]*)?$/;
+
+/**
+ * The path with its query, as the mesh configures it to be normalised (RFC 3986 section 6.2.2.3 and Envoy's
+ * `normalize_path`, `merge_slashes`, `path_with_escaped_slashes_action`).
+ * @returns undefined where Envoy answers 400
+ */
+export function normalizePath(path: string, how: PathNormalization): string | undefined {
+  if (PLAIN.test(path) && (how === 'BASE' || how === 'NONE' || !path.includes('//'))) return path;
+  if (path.includes('#')) return undefined;
+  if (how === 'NONE') return path;
+  const mark = path.indexOf('?');
+  const query = mark < 0 ? '' : path.slice(mark);
+  let bare = mark < 0 ? path : path.slice(0, mark);
+  if (how === 'DECODE_AND_MERGE_SLASHES') bare = bare.replace(/%2f/gi, '/').replace(/%5c/gi, '\\');
+  if (bare.includes('%00')) return undefined;
+  bare = canonical(bare);
+  if (how !== 'BASE') bare = bare.replace(/\/{2,}/g, '/');
+  return bare + query;
+}
+
+/** The path without its query, which policies do not look at. */
+export function withoutQuery(path: string): string {
+  const mark = path.indexOf('?');
+  return mark < 0 ? path : path.slice(0, mark);
+}
+
+/** Written with their escape in the canonical form: controls, space, what is not ASCII, and these. */
+const ESCAPED = '"<>^`{|}';
+/** Has nothing of it. */
+const CLEAN = /^[!#-;=?-[\]_a-z~]*$/;
+/** Escapes of what needs none. */
+const NEEDLESS = /%(?:2[DdEe]|3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe])/g;
+
+/** As Chromium's URL library canonicalises a path: much like the WHATWG URL standard, and it unescapes what needs no escape. */
+function canonical(path: string): string {
+  const unescaped = path.includes('%')
+    ? path.replace(NEEDLESS, (code) => String.fromCharCode(Number.parseInt(code.slice(1), 16)))
+    : path;
+  const slashes = unescaped.replaceAll('\\', '/');
+  const walked = slashes.includes('/.') ? withoutDots(slashes) : slashes;
+  return CLEAN.test(walked) ? walked : [...walked].map(canonicalCharacter).join('');
+}
+
+/** Removes `.` and `..` (RFC 3986 section 5.2.4). */
+function withoutDots(path: string): string {
+  // What precedes the first slash belongs to no step.
+  const [head, ...given] = path.split('/');
+  const steps: string[] = [];
+  for (const [index, step] of given.entries()) {
+    const last = index === given.length - 1;
+    if (step === '..') steps.pop();
+    if (step !== '.' && step !== '..') steps.push(step);
+    else if (last) steps.push('');
+  }
+  return `${head}/${steps.join('/')}`;
+}
+
+function canonicalCharacter(character: string): string {
+  const code = character.codePointAt(0)!;
+  if (code > 0x20 && code < 0x7f && !ESCAPED.includes(character)) return character;
+  return [...Buffer.from(character)].map((byte) => `%${byte.toString(16).toUpperCase().padStart(2, '0')}`).join('');
+}
+
+const FORMS = { segment: `[${SEGMENT_CHARACTERS}]+`, rest: `[${SEGMENT_CHARACTERS}/]*` } as const;
+
+/**
+ * A path with `{*}` (one segment) and `{**}` (any number of them).
+ * @returns undefined where Envoy takes no such template
+ */
+export function templateTest(template: string): TextTest | undefined {
+  const pieces = readTemplate(template);
+  if (!pieces) return undefined;
+  const forms = pieces.map((piece) => ('any' in piece ? FORMS[piece.any] : piece.text.replace(/[$()+.*]/g, '\\$&')));
+  const whole = new RegExp(`^${forms.join('')}$`);
+  return (path) => whole.test(path);
+}

@@ -1,0 +1,140 @@
+/** What a call is addressed to, as people write it, and the workloads and ports that answer there. */
+import { MeshpassError } from '@meshpass/identity';
+import { didYouMean } from '@meshpass/istio/did-you-mean';
+import { workloadPorts } from '@meshpass/istio/mesh/workload-ports';
+import { proxyKinds, standInPorts } from '@meshpass/istio/mesh/workloads';
+import type { ResourceOf } from '@meshpass/istio/object/resources';
+import { type AttachedService, selects } from '@meshpass/istio/policy/attach';
+import { type Guard, guardOf } from './guard.ts';
+import type { MeshView } from './mesh-view.ts';
+import type { Workload } from './workload.ts';
+
+export interface Endpoint {
+  /** As asked for: `orders.shop:80`. */
+  readonly name: string;
+  readonly guard: Guard;
+  /** Port of the workload. */
+  readonly port: number;
+  /** What `Host` says by default. */
+  readonly authority: string;
+  /** Why nothing can be said of calls to it; absent where a sidecar as we understand it guards it. */
+  readonly unknown?: string;
+}
+
+/**
+ * `orders.shop:80` or `orders.shop.svc.cluster.local:80` is a Service, `shop/orders:8080` a workload by its own port.
+ * A Service without known workloads stands for one that has just the labels of its selector.
+ * @returns one endpoint for each workload behind it
+ * @throws MeshpassError `usage` for what is not so written, or names nothing that is there
+ */
+export function findEndpoints(view: MeshView, text: string): readonly Endpoint[] {
+  const [, place, number] = /^([^:]+?)(?::(\d{1,5}))?$/.exec(text) ?? [];
+  if (!place)
+    throw new MeshpassError(
+      'usage',
+      `${JSON.stringify(text)}: write SERVICE.NAMESPACE:PORT, or NAMESPACE/WORKLOAD:PORT.`,
+    );
+  const port = number === undefined ? undefined : Number(number);
+  return place.includes('/') ? ofWorkload(view, place, port) : ofService(view, place, port);
+}
+
+/** Every port of every Service, and every workload behind it. */
+export function allEndpoints(view: MeshView): readonly Endpoint[] {
+  const guards = new Map<string, Guard>();
+  return view
+    .all('Service')
+    .flatMap((service) =>
+      (service.spec.ports ?? [])
+        .filter(({ protocol = 'TCP' }) => protocol === 'TCP')
+        .flatMap(({ port }) => behind(view, service, port, guards)),
+    );
+}
+
+function ofService(view: MeshView, host: string, port: number | undefined): readonly Endpoint[] {
+  const [name, namespace] = host.split('.');
+  const services = view.all('Service');
+  const service = services.find(({ metadata }) => metadata.name === name && metadata.namespace === namespace);
+  if (!service) {
+    const known = services.map(({ metadata }) => `${metadata.name}.${metadata.namespace}`);
+    throw new MeshpassError(
+      'usage',
+      `There is no Service ${name}.${namespace ?? '?'}${didYouMean(`${name}.${namespace}`, known)}.`,
+    );
+  }
+  const ports = (service.spec.ports ?? []).map((one) => one.port);
+  if (port === undefined && ports.length !== 1)
+    throw new MeshpassError('usage', `${name}.${namespace} has the ports ${ports.join(', ')}: say which.`);
+  const wanted = port ?? ports[0]!;
+  if (!ports.includes(wanted))
+    throw new MeshpassError('usage', `${name}.${namespace} has no port ${wanted}, only ${ports.join(', ') || 'none'}.`);
+  return behind(view, service, wanted, new Map());
+}
+
+function ofWorkload(view: MeshView, place: string, port: number | undefined): readonly Endpoint[] {
+  const [namespace, name] = place.split('/');
+  const workload = view.workloads.find((one) => one.namespace === namespace && one.name === name);
+  if (!workload) {
+    const known = view.workloads.map((one) => `${one.namespace}/${one.name}`);
+    throw new MeshpassError('usage', `There is no workload ${place}${didYouMean(place, known)}.`);
+  }
+  if (port === undefined) throw new MeshpassError('usage', `${place}: say which port of the workload.`);
+  const endpoint = {
+    name: `${place}:${port}`,
+    guard: guardOf(view, workload),
+    port,
+    authority: `${name}.${namespace}`,
+  };
+  return [{ ...endpoint, ...unknownOf(view, workload, port) }];
+}
+
+function behind(
+  view: MeshView,
+  service: ResourceOf<'Service'>,
+  port: number,
+  guards: Map<string, Guard>,
+): readonly Endpoint[] {
+  const { name, namespace } = service.metadata;
+  const { selector = {} } = service.spec;
+  const nobody = (why: string): Endpoint => {
+    const at = { name: `${name}.${namespace}:${port}`, authority: `${name}.${namespace}:${port}` };
+    return { ...at, guard: guardOf(view, standIn(view, service, selector)), port, unknown: why };
+  };
+  if (service.spec.type === 'ExternalName' || Object.keys(selector).length === 0)
+    return [nobody(`Service ${namespace}/${name} selects no Pods, so what answers there is not known`)];
+  const known = view.workloads.filter((one) => one.namespace === namespace && selects(selector, one.labels));
+  const host = `${name}.${namespace}:${port}`;
+  return (known.length > 0 ? known : [standIn(view, service, selector)]).map((workload) => {
+    const reached = [...workloadPorts(view, view.config, workload).values()].find(({ reachedAs }) =>
+      reachedAs.includes(host),
+    );
+    if (!reached)
+      return nobody(
+        `${workload.namespace}/${workload.name} has no port of the name that the Service's targetPort says`,
+      );
+    const key = `${workload.namespace}/${workload.name}`;
+    const attached: AttachedService | undefined =
+      workload.kind === 'waypoint' ? { kind: 'Service', namespace, name } : undefined;
+    const guard = guards.get(key) ?? guardOf(view, workload, attached ? { service: attached } : {});
+    guards.set(key, guard);
+    const at = { name: `${name}.${namespace}:${port}`, authority: `${name}.${namespace}:${port}` };
+    return { ...at, guard, port: reached.port, ...unknownOf(view, workload, reached.port) };
+  });
+}
+
+function unknownOf(view: MeshView, workload: Workload, port: number): Pick<Endpoint, 'unknown'> {
+  const unknown = view.dataPlane().unknownAt(workload, port);
+  return unknown === undefined ? {} : { unknown };
+}
+
+/** Namespaces whose Pods are taken to have a sidecar because nothing that was read says otherwise. */
+export function assumedNamespaces(view: MeshView, endpoints: readonly Endpoint[]): readonly string[] {
+  const workloads = endpoints.filter(({ unknown }) => unknown === undefined).map(({ guard }) => guard.workload);
+  return [...new Set(workloads.filter(view.dataPlane().assumes).map(({ namespace }) => namespace))].sort();
+}
+
+function standIn(view: MeshView, service: ResourceOf<'Service'>, labels: Workload['labels']): Workload {
+  const { name, namespace } = service.metadata;
+  const kind = proxyKinds(view.all('Gateway'))(labels);
+  const portNames = standInPorts(service.spec);
+  return { namespace, name, labels, serviceAccount: 'default', kind, portNames, source: service };
+}

@@ -1,0 +1,278 @@
+/**
+ * RequestAuthentication as Envoy's `jwt_authn` filter carries it out with the requirements that istiod writes: the first
+ * rule (by issuer) whose tokens are all valid wins; where none is, there must be no token in any place that a rule names.
+ */
+import type { JwtRule, RequestAuthentication } from '@meshpass/istio/object/security';
+import type { Call, CallToken, HttpCall } from './call.ts';
+
+export interface TokenRule {
+  readonly policy: RequestAuthentication;
+  readonly index: number;
+  readonly rule: JwtRule;
+}
+
+export type TokenOutcome =
+  | {
+      readonly valid: true;
+      /** Absent: there was no token. */
+      readonly claims?: Readonly<Record<string, unknown>>;
+      /** Request headers as they are then; what was taken away is undefined. */
+      readonly headers: Headers | undefined;
+    }
+  | { readonly valid: false; readonly status: 401 | 403; readonly rule: TokenRule };
+
+type Headers = Readonly<Record<string, string | undefined>>;
+
+export type TokenCheck = (call: Call, http: HttpCall) => TokenOutcome;
+
+/** Envoy's own: seconds by which clocks may differ. */
+const CLOCK_SKEW = 60;
+/** Nothing to look at, and nothing changed. */
+export const NONE: TokenOutcome = { valid: true, headers: undefined };
+
+/**
+ * @param policies those that apply, in the order of istiod: of the workload's namespace before those of the root namespace
+ * @returns undefined where nothing is checked
+ */
+export function tokenCheck(policies: readonly RequestAuthentication[]): TokenCheck | undefined {
+  const rules = policies
+    .flatMap((policy) => (policy.spec.jwtRules ?? []).map((rule, index): TokenRule => ({ policy, index, rule })))
+    .sort((a, b) => compare(a.rule.issuer ?? '', b.rule.issuer ?? ''))
+    .map(provider);
+  if (rules.length === 0) return undefined;
+  return (call, http) => {
+    if (!http.headers && !http.path.includes('?')) return NONE;
+    if (isPreflight(http)) return NONE;
+    const run: Run = { call, headers: http.headers, path: http.path, claims: undefined };
+    const outcomes: { readonly one: Provider; readonly outcome: Outcome }[] = [];
+    for (const one of rules) {
+      const outcome = one.verify(run);
+      if (outcome === 'ok') return done(run, http);
+      outcomes.push({ one, outcome });
+    }
+    // No rule is content. Then none may find a token: that is looked at anew (a token that was taken is gone), and ends
+    // with the first rule that finds one.
+    const again = (rules.length > 1 ? rules : []).map((one) => ({ one, outcome: one.verify(run) }));
+    const found = again.find(({ outcome }) => outcome !== 'ok' && outcome !== 'missing');
+    if (rules.length > 1 && !found) return done(run, http);
+    if (found) outcomes.push(found);
+    const blamed = outcomes.findLast(({ outcome }) => outcome === 'invalid' || outcome === 'audience');
+    const failed = blamed ?? outcomes.find(({ outcome }) => outcome === 'foreign');
+    if (!failed) return done(run, http);
+    return { valid: false, status: failed.outcome === 'audience' ? 403 : 401, rule: failed.one.source };
+  };
+}
+
+interface Run {
+  readonly call: Call;
+  /** Those of the call until one is changed; then a copy. */
+  headers: Headers | undefined;
+  path: string;
+  claims: Readonly<Record<string, unknown>> | undefined;
+}
+
+/** `foreign`: of an issuer that the rule is not about. */
+type Outcome = 'ok' | 'missing' | 'foreign' | 'invalid' | 'audience';
+
+interface Found {
+  readonly text: string;
+  /** Takes it out of what the workload gets; cookies stay. */
+  readonly takeAway: (run: Run) => void;
+}
+
+interface Provider {
+  readonly source: TokenRule;
+  /** Every token that is found must be valid; the last of them is looked at first. */
+  readonly verify: (run: Run) => Outcome;
+}
+
+function done({ headers, claims }: Run, http: HttpCall): TokenOutcome {
+  if (!claims && headers === http.headers) return NONE;
+  return claims ? { valid: true, headers, claims } : { valid: true, headers };
+}
+
+function change(run: Run, name: string, value: string | undefined): void {
+  run.headers = { ...run.headers, [name]: value };
+}
+
+function provider(source: TokenRule): Provider {
+  const { rule } = source;
+  const find = locations(rule);
+  const outputs = [
+    ...(rule.outputPayloadToHeader ? [rule.outputPayloadToHeader] : []),
+    ...(rule.outputClaimToHeaders ?? []).flatMap(({ header }) => header ?? []),
+  ].map((name) => name.toLowerCase());
+  const audiences = rule.audiences && rule.audiences.length > 0 ? new Set(rule.audiences.map(audience)) : undefined;
+  const spaced = ['scope', 'permission', ...(rule.spaceDelimitedClaims ?? [])];
+  const verify = (run: Run): Outcome => {
+    for (const name of outputs) if (run.headers?.[name] !== undefined) change(run, name, undefined);
+    const tokens = find(run);
+    let outcome: Outcome = 'missing';
+    for (let index = tokens.length - 1; index >= 0; index--) {
+      const found = tokens[index]!;
+      const token = run.call.tokens?.find(({ text }) => text === found.text);
+      outcome = judge(token, rule, audiences, run.call.now);
+      if (outcome !== 'ok') return outcome;
+      take(run, rule, token!.claims!, spaced, found);
+    }
+    return outcome;
+  };
+  return { source, verify };
+}
+
+function judge(
+  token: CallToken | undefined,
+  rule: JwtRule,
+  audiences: ReadonlySet<string> | undefined,
+  now: number | undefined,
+): Outcome {
+  const claims = token?.claims;
+  if (!claims || !isWellFormed(claims)) return 'invalid';
+  if (rule.issuer && claims.iss !== rule.issuer) return 'foreign';
+  const { exp, nbf } = claims as { exp?: number; nbf?: number };
+  if (now !== undefined) {
+    if (nbf !== undefined && now + CLOCK_SKEW < nbf) return 'invalid';
+    if (exp !== undefined && now > exp + CLOCK_SKEW) return 'invalid';
+  }
+  if (audiences && !isAudience(claims.aud, audiences)) return 'audience';
+  return token.genuine === false ? 'invalid' : 'ok';
+}
+
+/** As the verifier compares them: without scheme, and without a slash at the end. */
+function audience(text: string): string {
+  return text.replace(/^https?:\/\//, '').replace(/\/$/, '');
+}
+
+function isAudience(given: unknown, wanted: ReadonlySet<string>): boolean {
+  if (typeof given === 'string') return wanted.has(audience(given));
+  return Array.isArray(given) && given.some((one: string) => wanted.has(audience(one)));
+}
+
+function isWellFormed({ iss, sub, jti, aud, exp, nbf, iat }: Readonly<Record<string, unknown>>): boolean {
+  if (!isText(iss) || !isText(sub) || !isText(jti) || !isTime(exp) || !isTime(nbf) || !isTime(iat)) return false;
+  return isText(aud) || (Array.isArray(aud) && aud.every((one) => typeof one === 'string'));
+}
+
+function isText(value: unknown): boolean {
+  return value === undefined || typeof value === 'string';
+}
+
+function isTime(value: unknown): boolean {
+  return value === undefined || (typeof value === 'number' && value >= 0);
+}
+
+function take(
+  run: Run,
+  rule: JwtRule,
+  claims: Readonly<Record<string, unknown>>,
+  spaced: readonly string[],
+  found: Found,
+): void {
+  if (rule.outputPayloadToHeader) {
+    add(run, rule.outputPayloadToHeader, Buffer.from(JSON.stringify(claims)).toString('base64url'));
+  }
+  for (const { header, claim } of rule.outputClaimToHeaders ?? []) {
+    const text = header && claim ? claimText(claims, claim) : undefined;
+    if (header && text !== undefined && text !== '') add(run, header, text);
+  }
+  if (!rule.forwardOriginalToken) found.takeAway(run);
+  run.claims = claims;
+  for (const name of spaced) {
+    const value = claims[name];
+    if (typeof value === 'string') run.claims = { ...run.claims, [name]: value.split(' ').filter(Boolean) };
+  }
+}
+
+function add(run: Run, header: string, value: string): void {
+  const name = header.toLowerCase();
+  const before = run.headers?.[name];
+  change(run, name, before === undefined ? value : `${before},${value}`);
+}
+
+function claimText(claims: unknown, name: string): string | undefined {
+  let found = claims;
+  for (const step of name.split('.')) {
+    if (typeof found !== 'object' || found === null || !Object.hasOwn(found, step)) return undefined;
+    found = (found as Record<string, unknown>)[step];
+  }
+  if (typeof found === 'string' || typeof found === 'boolean') return String(found);
+  if (typeof found !== 'number') return undefined;
+  return Number.isInteger(found) && found >= 0 ? String(found) : found.toFixed(6);
+}
+
+/** Where a rule looks: headers by name and prefix, then parameters, then cookies, each in alphabetical order. */
+function locations(rule: JwtRule): (run: Run) => readonly Found[] {
+  const { fromHeaders = [], fromParams = [], fromCookies = [] } = rule;
+  const usual = fromHeaders.length + fromParams.length + fromCookies.length === 0;
+  const headers = usual ? [{ name: 'authorization', prefix: 'Bearer ' }] : fromHeaders;
+  const inHeaders = headers
+    .map(({ name, prefix = '' }) => ({ name: name.toLowerCase(), prefix }))
+    .sort((a, b) => compare(a.name + a.prefix, b.name + b.prefix))
+    .filter(
+      (one, index, all) => index === 0 || one.name + one.prefix !== all[index - 1]!.name + all[index - 1]!.prefix,
+    );
+  const inParams = [...new Set(usual ? ['access_token'] : fromParams)].sort(compare);
+  const inCookies = [...new Set(fromCookies)].sort(compare);
+  return (run) => {
+    const found: Found[] = [];
+    for (const { name, prefix } of inHeaders) {
+      const value = run.headers?.[name];
+      const text = value === undefined ? undefined : afterPrefix(value, prefix);
+      if (text !== undefined) found.push({ text, takeAway: (all) => change(all, name, undefined) });
+    }
+    const mark = inParams.length > 0 ? run.path.indexOf('?') : -1;
+    if (mark >= 0) {
+      const query = new URLSearchParams(run.path.slice(mark + 1));
+      for (const name of inParams) {
+        const text = query.get(name);
+        if (text !== null) found.push({ text, takeAway: (all) => removeParameter(all, name) });
+      }
+    }
+    for (const name of inCookies) {
+      const text = cookie(run.headers?.cookie, name);
+      if (text !== undefined) found.push({ text, takeAway: () => {} });
+    }
+    return found;
+  };
+}
+
+function removeParameter(run: Run, name: string): void {
+  const mark = run.path.indexOf('?');
+  const left = new URLSearchParams(run.path.slice(mark + 1));
+  left.delete(name);
+  run.path = `${run.path.slice(0, mark)}${left.size > 0 ? `?${left}` : ''}`;
+}
+
+const TOKEN_START = /[A-Za-z0-9\-_.]/;
+
+/** Envoy finds the prefix anywhere in the value, and the token at the first character after it that a token can have. */
+function afterPrefix(value: string, prefix: string): string | undefined {
+  if (prefix === '') return value;
+  const at = value.indexOf(prefix);
+  if (at < 0) return undefined;
+  if (at === 0 && TOKEN_START.test(value.charAt(prefix.length))) return value.slice(prefix.length);
+  const after = value.slice(at + prefix.length);
+  const start = after.search(TOKEN_START);
+  return start < 0 ? value : after.slice(start);
+}
+
+function cookie(header: string | undefined, name: string): string | undefined {
+  for (const pair of header?.split(';') ?? []) {
+    const [key, ...value] = pair.split('=');
+    if (key!.trim() === name)
+      return value
+        .join('=')
+        .trim()
+        .replace(/^"(.*)"$/, '$1');
+  }
+  return undefined;
+}
+
+/** The CORS preflight carries no credentials and is let through (Fetch standard, section "CORS-preflight fetch"). */
+function isPreflight({ method, headers }: HttpCall): boolean {
+  return method === 'OPTIONS' && Boolean(headers?.origin) && Boolean(headers?.['access-control-request-method']);
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

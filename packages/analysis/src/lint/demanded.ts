@@ -1,0 +1,236 @@
+/**
+ * Whether the way through a gateway asks a caller who he is: at the gateway, or at the workload behind it. Each place is asked by itself:
+ * policies that refuse everything only together count as open.
+ */
+
+import { portNamesOf, targetPortOf } from '@meshpass/istio/mesh/workloads';
+import type { Gateway, HttpMatch, HttpRoute } from '@meshpass/istio/object/networking';
+import type { AuthorizationPolicy } from '@meshpass/istio/object/security';
+import { isForSidecars, selectorOf, selects } from '@meshpass/istio/policy/attach';
+import type { Guarded } from '../diff/rulebook.ts';
+import type { Workload as PolicyWorkload, Protocol } from '../diff/workloads.ts';
+import { type AnonymousCalls, type Peer, passingCall } from './anonymous.ts';
+import { enforcedIn } from './enforced.ts';
+import type { Exposure, GatewayUse } from './exposure.ts';
+import { serviceName } from './host.ts';
+import { items, labels, record } from './read.ts';
+import type { MeshView } from './view.ts';
+import type { Workload } from './workload.ts';
+
+/** Gateways of an exposure through which nobody is asked for an identity. */
+export function openGateways(view: MeshView, exposure: Exposure): readonly GatewayUse[] {
+  if (demandedByMatch(exposure)) return [];
+  return exposure.gateways.filter(
+    (use) => !demandedByTls(use) && !demandedAtGateway(view, exposure, use) && !demandedAtWorkload(view, exposure, use),
+  );
+}
+
+/** A gateway knows claims of verified tokens only. Source: https://istio.io/latest/docs/tasks/security/authentication/jwt-route/ */
+function demandedByMatch({ matches }: Exposure): boolean {
+  return (
+    matches.length > 0 &&
+    matches.every(({ headers }) => Object.keys(record(headers)).some((name) => name.startsWith('@request.auth.claims')))
+  );
+}
+
+/** `MUTUAL` demands a certificate that the gateway's own roots verify. */
+function demandedByTls({ servers }: GatewayUse): boolean {
+  return servers.length > 0 && servers.every(({ tls }) => tls?.mode === 'MUTUAL' || tls?.mode === 'ISTIO_MUTUAL');
+}
+
+/** Anonymous calls of an exposure through one gateway at one proxy, and what guards them there. */
+export interface Asked {
+  /** The proxy: of a gateway, or of a workload behind it; labels alone where its Pods are not among the files. */
+  readonly proxy: PolicyWorkload;
+  /** Undefined: any that nobody names. */
+  readonly port: number | undefined;
+  readonly calls: AnonymousCalls;
+  readonly guarded: Guarded;
+}
+
+/** A gateway is open where it, at one of its Pods, lets an anonymous call through. */
+function demandedAtGateway(view: MeshView, exposure: Exposure, use: GatewayUse): boolean {
+  const proxies = askedAtGateway(view, exposure, use);
+  if (proxies.length === 0) return false;
+  const refused = (asked: readonly Asked[]) => asked.every((one) => isRefused(view, one));
+  // Of stand-ins, each has the policies of one namespace in which the gateway's Pods may be.
+  return gatewayWorkloads(view, use.gateway!).length > 0 ? proxies.every(refused) : proxies.some(refused);
+}
+
+function demandedAtWorkload(view: MeshView, exposure: Exposure, use: GatewayUse): boolean {
+  const asked = askedAtWorkload(view, exposure, use);
+  return asked.length > 0 && asked.every((one) => isRefused(view, one));
+}
+
+/** By Pod of the gateway. */
+export function askedAtGateway(
+  view: MeshView,
+  { hosts, matches, protocol }: Exposure,
+  { gateway }: GatewayUse,
+): readonly (readonly Asked[])[] {
+  if (!gateway) return [];
+  const calls: AnonymousCalls = { peers: [], hosts, matches };
+  const guards = guardsAt(view, gateway, protocol === 'http' ? 'http' : 'tcp');
+  return guards.map((ofProxy) => ofProxy.map((one) => ({ ...one, calls })));
+}
+
+type Guards = readonly (readonly Omit<Asked, 'calls'>[])[];
+
+/** A gateway has many routes, and its Pods and ports mostly have the same guards. */
+const GUARDS = new WeakMap<MeshView, Map<string, Guards>>();
+
+function guardsAt(view: MeshView, gateway: Gateway, protocol: Protocol): Guards {
+  const known = GUARDS.get(view) ?? new Map<string, Guards>();
+  GUARDS.set(view, known);
+  const key = `${protocol} ${gateway.metadata.namespace}/${gateway.metadata.name}`;
+  let guards = known.get(key);
+  if (!guards) {
+    const { gateways: book } = enforcedIn(view);
+    const byProxy = gatewayProxies(view, gateway).map((proxy) => {
+      // Which port of the Pod a server's port is, a Service says that may not be among the files.
+      const all = [undefined, ...book.portsNamed].map((port) => ({
+        ...{ proxy, port, guarded: book.at(proxy, port, protocol) },
+      }));
+      return distinct(all, ({ guarded }) => guarded.key);
+    });
+    guards = distinct(byProxy, (ofProxy) => JSON.stringify(ofProxy.map(({ guarded }) => guarded.key)));
+    known.set(key, guards);
+  }
+  return guards;
+}
+
+function distinct<T>(all: readonly T[], keyOf: (one: T) => string): readonly T[] {
+  return [...new Map(all.toReversed().map((one) => [keyOf(one), one])).values()].toReversed();
+}
+
+/** At every workload of the destination. */
+export function askedAtWorkload(view: MeshView, exposure: Exposure, use: GatewayUse): readonly Asked[] {
+  const { workloads: book } = enforcedIn(view);
+  const calls: AnonymousCalls = {
+    peers: peersOf(view, use),
+    hosts: exposure.hosts,
+    matches: rewritten(exposure.matches, exposure.route),
+  };
+  // Of bytes, those that happen to be HTTP are judged as such on ports that declare nothing.
+  const spoken = exposure.protocol === 'http' ? (['http'] as const) : (['http', 'tcp'] as const);
+  return workloadsBehind(view, exposure).flatMap((proxy) => {
+    const port = podPort(exposure, proxy);
+    const ports = port === undefined ? [undefined, ...book.portsNamed] : [port];
+    return ports.flatMap((one) =>
+      spoken.map((protocol) => ({ proxy, port: one, calls, guarded: book.at(proxy, one, protocol) })),
+    );
+  });
+}
+
+const REFUSED = new WeakMap<MeshView, Map<string, boolean>>();
+
+function isRefused(view: MeshView, { calls, guarded }: Asked): boolean {
+  const known = REFUSED.get(view) ?? new Map<string, boolean>();
+  REFUSED.set(view, known);
+  const key = `${guarded.key} ${JSON.stringify(calls)}`;
+  let refused = known.get(key);
+  if (refused === undefined) {
+    refused = passingCall(guarded, calls) === 'refused';
+    known.set(key, refused);
+  }
+  return refused;
+}
+
+/** As whom a gateway calls. */
+function peersOf(view: MeshView, { gateway, name }: GatewayUse): readonly Peer[] {
+  const { trustDomain } = enforcedIn(view);
+  const pods = gateway ? gatewayWorkloads(view, gateway) : [];
+  const peers = pods.map(({ namespace, serviceAccount }): Peer => ({ trustDomain, namespace, serviceAccount }));
+  if (peers.length > 0) return distinct(peers, (one) => JSON.stringify(one));
+  const namespace = gateway?.metadata.namespace ?? name.slice(0, name.indexOf('/'));
+  return [{ trustDomain, namespace, serviceAccount: undefined }];
+}
+
+/** Pods that a Gateway is for. */
+export function gatewayWorkloads(view: MeshView, gateway: Gateway): readonly Workload[] {
+  return podsOf(view, gateway);
+}
+
+/** Policies that the gateway's own proxies enforce. Where its pods are not among the files, their labels are the selector's. */
+export function policiesAtGateway(view: MeshView, gateway: Gateway): readonly AuthorizationPolicy[] {
+  const proxies = gatewayProxies(view, gateway);
+  return [...new Set(proxies.flatMap(({ namespace, labels: given }) => view.policiesOn({ namespace, labels: given })))];
+}
+
+/** A gateway has many routes, and finding its pods takes a look at all pods. */
+const KNOWN = new WeakMap<MeshView, Map<Gateway, readonly Workload[]>>();
+
+function podsOf(view: MeshView, gateway: Gateway): readonly Workload[] {
+  const gateways = KNOWN.get(view) ?? new Map<Gateway, readonly Workload[]>();
+  KNOWN.set(view, gateways);
+  let found = gateways.get(gateway);
+  if (!found) {
+    const selector = labels(gateway.spec.selector);
+    const none = Object.keys(selector).length === 0;
+    found = none ? [] : view.workloads.filter((one) => selects(selector, one.labels));
+    gateways.set(gateway, found);
+  }
+  return found;
+}
+
+/** Its Pods, or what stands for them: in its own namespace, and in each whose policies select them. */
+function gatewayProxies(view: MeshView, gateway: Gateway): readonly PolicyWorkload[] {
+  const pods = gatewayWorkloads(view, gateway);
+  if (pods.length > 0) return pods.map(proxyOf);
+  const selector = labels(gateway.spec.selector);
+  const selecting = view
+    .of('AuthorizationPolicy')
+    .filter((policy) => isForSidecars(policy) && selectorOf(policy) && selects(selectorOf(policy), selector))
+    .map(({ metadata }) => metadata.namespace);
+  return [...new Set([gateway.metadata.namespace, ...selecting])].map((namespace) =>
+    standIn(namespace, selector, gateway.metadata.name),
+  );
+}
+
+/** Where no workload is among the files, one with the labels of the Service's selector, or those that its name suggests. */
+function workloadsBehind(view: MeshView, { destination, service }: Exposure): readonly PolicyWorkload[] {
+  const pods = service ? view.workloadsOf(service) : [];
+  if (pods.length > 0) return pods.map(proxyOf);
+  const known = serviceName(destination.host, view.clusterDomain);
+  // No policy of the mesh guards what is not of the cluster.
+  if (!known) return [];
+  const given = service ? labels(service.spec.selector) : { app: known.name, 'app.kubernetes.io/name': known.name };
+  return [standIn(known.namespace, given, known.name)];
+}
+
+const PROXIES = new WeakMap<Workload, PolicyWorkload>();
+
+/** The same object for the same Pod: what is known of it is remembered by it. */
+function proxyOf(workload: Workload): PolicyWorkload {
+  const { namespace, labels: given, name, pod } = workload;
+  const proxy = PROXIES.get(workload) ?? { namespace, labels: given, name, portNames: portNamesOf(pod) };
+  PROXIES.set(workload, proxy);
+  return proxy;
+}
+
+function standIn(namespace: string, given: Workload['labels'], name: string): PolicyWorkload {
+  return { namespace, labels: given, name, portNames: new Map() };
+}
+
+function podPort({ destination, service }: Exposure, { portNames }: PolicyWorkload): number | undefined {
+  const ports = items(service?.spec.ports);
+  const port =
+    destination.port === undefined
+      ? ports.length === 1
+        ? ports[0]
+        : undefined
+      : ports.find((one) => one.port === destination.port);
+  return port && targetPortOf(portNames, port);
+}
+
+/** Matches as the workload sees them, after the route's rewrite. */
+function rewritten(matches: readonly HttpMatch[], route: HttpRoute | undefined): readonly HttpMatch[] {
+  const to = record(route?.rewrite);
+  const { uri: written } = to;
+  if (typeof to.uriRegexRewrite === 'object') return matches.map((match) => ({ ...match, uri: {} }));
+  if (typeof written !== 'string') return matches;
+  return matches.map((match) => {
+    if (match.uri?.exact !== undefined) return { ...match, uri: { exact: written } };
+    return { ...match, uri: match.uri?.prefix !== undefined ? { prefix: written } : {} };
+  });
+}

@@ -1,0 +1,40 @@
+/**
+ * Findings as annotations of a GitHub Actions run.
+ * Source: "Workflow commands for GitHub Actions", setting an error, warning or notice message.
+ */
+import type { Place } from '@meshpass/istio/manifest/place';
+import type { LintedFiles } from '../lint.ts';
+import { describeUnread } from '../not-looked-at.ts';
+
+const COMMANDS = { error: 'error', warning: 'warning', note: 'notice' } as const;
+
+/** What could not be read is an error, too: it was not looked at. */
+export function printGithub({ findings, problems, notLookedAt, leftOut }: LintedFiles): string {
+  return [
+    ...problems.map(({ code, place, message }) => command('error', place, code, message)),
+    ...findings.map(({ severity, place, code, name, message, fix, page }) =>
+      command(COMMANDS[severity], place, `${code} ${name}`, `${message}\nfix: ${fix}\nsee ${page}`),
+    ),
+    ...leftOut.map(({ path, why }) =>
+      command('warning', { file: path, line: 0, column: 0 }, 'left out', `${path} was left out: ${why}.`),
+    ),
+    ...(notLookedAt.length > 0
+      ? [`::notice title=not looked at::${data(`No rule reads ${describeUnread(notLookedAt)}.`)}\n`]
+      : []),
+  ].join('');
+}
+
+function command(name: string, { file, line, column }: Place, title: string, text: string): string {
+  const where = { file, ...(line > 0 && { line, col: column }), title };
+  const properties = Object.entries(where).map(([key, value]) => `${key}=${property(String(value))}`);
+  return `::${name} ${properties.join(',')}::${data(text)}\n`;
+}
+
+/** Whoever writes a manifest must not write workflow commands. */
+function data(text: string): string {
+  return text.replaceAll('%', '%25').replaceAll('\r', '%0D').replaceAll('\n', '%0A');
+}
+
+function property(text: string): string {
+  return data(text).replaceAll(':', '%3A').replaceAll(',', '%2C');
+}

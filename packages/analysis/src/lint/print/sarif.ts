@@ -1,0 +1,128 @@
+/**
+ * Findings as SARIF 2.1.0, for code scanning.
+ * Source: OASIS Static Analysis Results Interchange Format 2.1.0; "SARIF support for code scanning" of GitHub.
+ */
+
+import { sha256Hex } from '@meshpass/identity/hash';
+import type { Place } from '@meshpass/istio/manifest/place';
+import type { Log, Notification, PhysicalLocation, ReportingDescriptor, Result } from 'sarif';
+import { ALL_RULES, type LintedFiles } from '../lint.ts';
+import { type Finding, PAGE, type Severity, type SuppressedFinding } from '../model.ts';
+import { describeUnread, type UnreadKind } from '../not-looked-at.ts';
+
+const LEVELS = { error: 'error', warning: 'warning', note: 'note' } as const satisfies Record<Severity, string>;
+/** GitHub sorts by it: critical is over 9, high over 7, medium over 4. */
+const SCORES = { error: '8.0', warning: '5.0', note: '2.0' } as const;
+
+export function printSarif({ findings, suppressed, problems, notLookedAt, leftOut }: LintedFiles): string {
+  const indexes = new Map(ALL_RULES.map(({ code }, index) => [code, index]));
+  const seen = new Map<string, number>();
+  const results = [...findings, ...suppressed].map((finding) => toResult(finding, indexes.get(finding.code)!, seen));
+  const log: Log = {
+    $schema: 'https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json',
+    version: '2.1.0',
+    runs: [
+      {
+        tool: { driver: { name: 'meshpass', semanticVersion: '0.1.0', rules: ALL_RULES.map(toRule) } },
+        columnKind: 'utf16CodeUnits',
+        invocations: [
+          {
+            executionSuccessful: problems.length === 0,
+            toolExecutionNotifications: [
+              ...problems.map(({ code, place, message }) => ({
+                descriptor: { id: code },
+                level: 'error' as const,
+                message: { text: message },
+                locations: [{ physicalLocation: physical(place) }],
+              })),
+              ...leftOut.map(({ path, why }) => ({
+                descriptor: { id: 'left-out' },
+                level: 'warning' as const,
+                message: { text: `${path} was left out: ${why}.` },
+                locations: [{ physicalLocation: physical({ file: path, line: 0, column: 0 }) }],
+              })),
+              ...unread(notLookedAt),
+            ],
+          },
+        ],
+        results,
+      },
+    ],
+  };
+  return `${JSON.stringify(log, null, 2)}\n`;
+}
+
+/** What the run says nothing about: code scanning shows it with the run, not as a finding. */
+function unread(kinds: readonly UnreadKind[]): readonly Notification[] {
+  if (kinds.length === 0) return [];
+  const message = { text: `No rule reads ${describeUnread(kinds)}.` };
+  return [{ descriptor: { id: 'not-looked-at' }, level: 'note', message, properties: { kinds } }];
+}
+
+function toRule({ code, name, severity, title, fix }: (typeof ALL_RULES)[number]): ReportingDescriptor {
+  return {
+    id: code,
+    name: name.replaceAll(/(?:^|-)([a-z0-9])/g, (_, letter: string) => letter.toUpperCase()),
+    shortDescription: { text: `${title}.` },
+    fullDescription: { text: `${title}. ${fix}` },
+    help: {
+      text: `${fix} See ${PAGE}#${code.toLowerCase()}.`,
+      markdown: `${fix}\n\nSee \`${PAGE}#${code.toLowerCase()}\`.`,
+    },
+    defaultConfiguration: { level: LEVELS[severity] },
+    properties: { tags: ['security', 'istio'], 'security-severity': SCORES[severity] },
+  };
+}
+
+function toResult(finding: Finding | SuppressedFinding, ruleIndex: number, seen: Map<string, number>): Result {
+  const { code, severity, message, fix, place, object } = finding;
+  return {
+    ruleId: code,
+    ruleIndex,
+    level: LEVELS[severity],
+    message: { text: `${message} Fix: ${fix}` },
+    locations: [
+      {
+        physicalLocation: physical(place),
+        ...(object.kind !== '' && {
+          logicalLocations: [
+            { fullyQualifiedName: `${object.kind}/${object.namespace}/${object.name}`, kind: 'resource' },
+          ],
+        }),
+      },
+    ],
+    partialFingerprints: { 'meshpass/v1': fingerprint(finding, seen) },
+    ...('suppressedBy' in finding && {
+      suppressions: [
+        { kind: 'inSource', justification: `${finding.suppressedBy.reason} (until ${finding.suppressedBy.until})` },
+      ],
+    }),
+  };
+}
+
+/** The same finding after lines were added above it: its rule, object and words, and which of several such it is. */
+function fingerprint({ code, object, message, place }: Finding, seen: Map<string, number>): string {
+  const what = [code, object.kind, object.namespace, object.name, object.kind === '' ? place.file : '', message].join(
+    '\n',
+  );
+  const nth = (seen.get(what) ?? 0) + 1;
+  seen.set(what, nth);
+  return `${sha256Hex(what).slice(0, 32)}:${nth}`;
+}
+
+/** Objects of a cluster have no line. */
+function physical({ file, line, column }: Place): PhysicalLocation {
+  return {
+    artifactLocation: { uri: uriOf(file) },
+    ...(line > 0 && { region: { startLine: line, startColumn: Math.max(1, column) } }),
+  };
+}
+
+/** Relative to the root of the checkout, which is where CI runs; a name that is no path is encoded as one. */
+function uriOf(file: string): string {
+  return file
+    .replace(/^\.\//, '')
+    .split(/[\\/]/)
+    .map((part) => encodeURIComponent(part))
+    .join('/');
+}

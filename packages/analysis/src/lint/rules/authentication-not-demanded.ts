@@ -1,0 +1,59 @@
+import type { AuthorizationPolicy, RequestAuthentication } from '@meshpass/istio/object/security';
+import { selectorOf, selects, targetRefs } from '@meshpass/istio/policy/attach';
+import { actionOf, isDryRun } from '@meshpass/istio/policy/authorization-policy';
+import type { Rule } from '../model.ts';
+import { conditionsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
+import { items, texts } from '../read.ts';
+import type { MeshView } from '../view.ts';
+
+/** A RequestAuthentication refuses bad tokens only: no token is as good as a good one, until a policy demands one. */
+export const authenticationNotDemanded: Rule = {
+  code: 'MP401',
+  name: 'authentication-not-demanded',
+  severity: 'error',
+  title: 'A RequestAuthentication without a policy that demands a token',
+  fix: 'Add an AuthorizationPolicy for the same workloads: DENY with `notRequestPrincipals: ["*"]`, or ALLOW with `requestPrincipals`.',
+  *check(view) {
+    const inMesh = view.of('AuthorizationPolicy').filter(asksForToken);
+    const demandingIn = (namespace: string) => view.policiesIn(namespace).filter(asksForToken);
+    for (const authentication of view.of('RequestAuthentication')) {
+      if (items(authentication.spec.jwtRules).length === 0) continue;
+      const { namespace } = authentication.metadata;
+      const root = namespace === view.rootNamespace;
+      const demanding = root ? inMesh : [...demandingIn(namespace), ...demandingIn(view.rootNamespace)];
+      if (demanding.some((policy) => meets(view, authentication, policy))) continue;
+      const where = root ? 'the mesh' : `namespace ${namespace}`;
+      yield {
+        on: authentication,
+        path: ['spec', 'jwtRules'],
+        part: 'key',
+        // In files the policy may stand elsewhere; in a mesh that is known whole it does not.
+        severity: view.complete ? 'error' : 'warning',
+        message: `a call without any token passes: no AuthorizationPolicy of ${where}${view.complete ? '' : ' among these files'} demands one from the same workloads.`,
+      };
+    }
+  },
+};
+
+/** What is only logged demands nothing. */
+function asksForToken(policy: AuthorizationPolicy): boolean {
+  if (isDryRun(policy) || actionOf(policy) === 'AUDIT') return false;
+  return rulesOf(policy).some(
+    (rule) =>
+      sourcesOf(rule).some(
+        ({ value }) => texts(value.requestPrincipals).length > 0 || texts(value.notRequestPrincipals).length > 0,
+      ) || conditionsOf(rule).some(({ value }) => String(value.key).startsWith('request.auth.')),
+  );
+}
+
+function meets(view: MeshView, authentication: RequestAuthentication, policy: AuthorizationPolicy): boolean {
+  const root = view.rootNamespace;
+  const [own, other] = [authentication.metadata.namespace, policy.metadata.namespace];
+  if (own !== other && own !== root && other !== root) return false;
+  const [refs, theirs] = [items(targetRefs(authentication.spec)), items(targetRefs(policy.spec))];
+  if (refs.length > 0 || theirs.length > 0) return refs.some(({ name }) => theirs.some((one) => one.name === name));
+  const [wanted, meant] = [selectorOf(authentication) ?? {}, selectorOf(policy) ?? {}];
+  const pods = view.workloadsIn(own).filter((pod) => selects(wanted, pod.labels));
+  if (pods.length > 0 && own !== root) return pods.some((pod) => selects(meant, pod.labels));
+  return Object.entries(meant).every(([name, value]) => wanted[name] === undefined || wanted[name] === value);
+}

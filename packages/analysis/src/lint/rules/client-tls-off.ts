@@ -1,0 +1,47 @@
+import type { Path } from '@meshpass/istio/manifest/object';
+import { fullHost, serviceName } from '../host.ts';
+import type { Rule } from '../model.ts';
+import { items } from '../read.ts';
+
+/** Callers told to leave mutual TLS: they come as nobody. */
+export const clientTlsOff: Rule = {
+  code: 'MP504',
+  name: 'client-tls-off',
+  severity: 'warning',
+  title: 'A DestinationRule takes mutual TLS off the way to a service of the mesh',
+  fix: 'Leave `tls` out (Istio then does mutual TLS by itself), or write `ISTIO_MUTUAL`.',
+  *check(view) {
+    for (const rule of view.of('DestinationRule')) {
+      const host = fullHost(rule.spec.host ?? '', rule.metadata.namespace, view.clusterDomain);
+      const name = serviceName(host, view.clusterDomain);
+      const wild = host === '*' || host === '*.local' || host.endsWith(`.${view.clusterDomain}`);
+      if ((!name && !wild) || (name?.namespace === 'default' && name.name === 'kubernetes')) continue;
+      const policies: [typeof rule.spec.trafficPolicy, Path][] = [
+        [rule.spec.trafficPolicy, ['spec', 'trafficPolicy']],
+        ...items(rule.spec.subsets).map((one, index): [typeof rule.spec.trafficPolicy, Path] => [
+          one.trafficPolicy,
+          ['spec', 'subsets', index, 'trafficPolicy'],
+        ]),
+      ];
+      for (const [policy, path] of policies) {
+        const settings: [typeof policy, Path][] = [
+          [policy, path],
+          ...items(policy?.portLevelSettings).map((one, index): [typeof policy, Path] => [
+            one,
+            [...path, 'portLevelSettings', index],
+          ]),
+        ];
+        for (const [one, at] of settings) {
+          const mode = one?.tls?.mode;
+          if (mode !== 'DISABLE' && !(mode === 'SIMPLE' && one?.tls?.insecureSkipVerify === true)) continue;
+          yield {
+            on: rule,
+            path: [...at, 'tls', 'mode'],
+            severity: view.granted.has(host) ? 'error' : 'warning',
+            message: `callers of ${host} send no certificate: policies of it see no principal and no namespace, and a STRICT workload refuses them.`,
+          };
+        }
+      }
+    }
+  },
+};

@@ -1,0 +1,50 @@
+import type { Path } from '@meshpass/istio/manifest/object';
+import type { Report, Rule } from '../model.ts';
+import { items, texts } from '../read.ts';
+import { coversUri } from '../text-match.ts';
+
+/** A root VirtualService that lets somebody else decide what is public under its hosts. */
+export const delegateHole: Rule = {
+  code: 'MP108',
+  name: 'delegate-hole',
+  severity: 'warning',
+  title: 'A delegate decides more than it should about what is public',
+  fix: 'Give the delegation a match with a path prefix, keep the delegate in the same namespace or export it to the root only, and give it no hosts.',
+  *check(view) {
+    const known = new Map(
+      view.of('VirtualService').map((one) => [`${one.metadata.namespace}/${one.metadata.name}`, one]),
+    );
+    for (const root of view.of('VirtualService')) {
+      const bound = texts(root.spec.gateways).filter((one) => one !== 'mesh');
+      for (const [index, route] of items(root.spec.http).entries()) {
+        if (!route.delegate) continue;
+        const path: Path = ['spec', 'http', index, 'delegate'];
+        const namespace = route.delegate.namespace || root.metadata.namespace;
+        const name = `${namespace}/${route.delegate.name}`;
+        const delegate = known.get(name);
+        const say = (message: string): Report => ({ on: root, path, part: 'key', message });
+        const free = items(route.match).length === 0 || items(route.match).some(({ uri }) => coversUri(uri, undefined));
+        if (namespace !== root.metadata.namespace && free && bound.length > 0) {
+          yield say(
+            `whoever may write VirtualServices in namespace ${namespace} decides every path of ${texts(root.spec.hosts).join(', ')} on Gateway ${bound.join(', ')}: the delegation has no path of its own.`,
+          );
+        }
+        if (!delegate) {
+          if (view.complete)
+            yield say(`VirtualService ${name} does not exist: whoever makes it decides what is served here.`);
+          continue;
+        }
+        if (texts(delegate.spec.hosts).length > 0) {
+          yield {
+            on: delegate,
+            path: ['spec', 'hosts'],
+            part: 'key',
+            message: `a delegate has no hosts: with them this is a VirtualService of its own, and ${root.metadata.namespace}/${root.metadata.name}, which delegates to it, serves nothing there.`,
+          };
+        } else if (items(delegate.spec.http).some((one) => one.delegate)) {
+          yield say(`VirtualService ${name} delegates further, which Istio ignores.`);
+        }
+      }
+    }
+  },
+};

@@ -1,0 +1,44 @@
+import type { AuthorizationSource } from '@meshpass/istio/object/security';
+import { actionOf } from '@meshpass/istio/policy/authorization-policy';
+import type { Rule } from '../model.ts';
+import { plainTextPort } from '../mutual-tls.ts';
+import { conditionsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
+import { labels, record, texts } from '../read.ts';
+import { selects } from '../view.ts';
+
+const PEER: readonly (keyof AuthorizationSource)[] = ['principals', 'namespaces', 'serviceAccounts', 'trustDomains'];
+
+/** Who is denied by certificate calls without one. */
+export const denyNeedsMtls: Rule = {
+  code: 'MP314',
+  name: 'deny-needs-mtls',
+  severity: 'error',
+  title: 'A DENY names callers by certificate on a workload that takes calls without one',
+  fix: 'Set PeerAuthentication STRICT for the workload, or deny whoever is not meant with `notPrincipals`.',
+  *check(view) {
+    for (const policy of view.of('AuthorizationPolicy')) {
+      if (actionOf(policy) !== 'DENY' || policy.spec.targetRef || policy.spec.targetRefs) continue;
+      const selector = labels(record(policy.spec.selector).matchLabels);
+      const plain = plainTextPort(view, policy.metadata.namespace, selector, (pod) => selects(policy, pod));
+      if (!plain) continue;
+      for (const rule of rulesOf(policy)) {
+        const source = sourcesOf(rule).find(({ value }) => PEER.some((one) => texts(value[one]).length > 0));
+        const condition = conditionsOf(rule).find(
+          ({ value }) =>
+            /^source\.(?:principal|namespace|serviceAccount)$/.test(String(value.key)) &&
+            texts(value.values).length > 0,
+        );
+        const at = source
+          ? [...source.path, PEER.find((one) => texts(source.value[one]).length > 0)!]
+          : condition?.path;
+        if (!at) continue;
+        yield {
+          on: policy,
+          path: at,
+          ...(source && { part: 'key' as const }),
+          message: `who is denied here calls without a certificate and passes: ${plain}.`,
+        };
+      }
+    }
+  },
+};

@@ -1,0 +1,22 @@
+import { actionOf, DRY_RUN, isDryRun } from '@meshpass/istio/policy/authorization-policy';
+import type { Rule } from '../model.ts';
+
+/** A policy that only logs. */
+export const dryRun: Rule = {
+  code: 'MP315',
+  name: 'dry-run',
+  severity: 'note',
+  title: 'A policy is in dry run: it is logged, not enforced',
+  fix: 'Remove the annotation `istio.io/dry-run` once the logs say what was expected.',
+  *check(view) {
+    for (const policy of view.of('AuthorizationPolicy')) {
+      if (!isDryRun(policy)) continue;
+      yield {
+        on: policy,
+        path: ['metadata', 'annotations', DRY_RUN],
+        part: 'key',
+        message: `this ${actionOf(policy)} policy refuses and allows nothing.`,
+      };
+    }
+  },
+};

@@ -1,0 +1,81 @@
+import type { AuthorizationPolicy } from '@meshpass/istio/object/security';
+import { actionOf, isDryRun } from '@meshpass/istio/policy/authorization-policy';
+import type { Rule } from '../model.ts';
+import { operationsOf, rulesOf } from '../policy-rules.ts';
+import { items, labels, listed, record, texts } from '../read.ts';
+import { sayObject } from '../say.ts';
+import type { MeshView } from '../view.ts';
+import { targetPortOf, type Workload } from '../workload.ts';
+
+/** The first ALLOW on a workload turns its default from open to closed. */
+export const firstAllow: Rule = {
+  code: 'MP305',
+  name: 'first-allow',
+  severity: 'warning',
+  title: 'The first ALLOW on a workload closes what it does not name',
+  fix: 'Allow the other ports too, or use a DENY of what must not be; where closing is meant, say so with an allow-nothing policy (`spec: {}`) of the namespace.',
+  *check(view) {
+    for (const policy of view.of('AuthorizationPolicy')) {
+      if (!closes(policy) || policy.spec.targetRef || policy.spec.targetRefs) continue;
+      const selector = labels(record(policy.spec.selector).matchLabels);
+      const { namespace } = policy.metadata;
+      if (namespace === view.rootNamespace && Object.keys(selector).length === 0) {
+        if (items(policy.spec.rules).length === 0) continue;
+        yield {
+          on: policy,
+          path: ['spec'],
+          part: 'key',
+          message:
+            'an ALLOW in the root namespace, without a selector, closes every workload of the mesh to all that it does not name.',
+        };
+        continue;
+      }
+      const named = portsNamed(policy);
+      if (!named) continue;
+      for (const workload of Object.keys(selector).length === 0 ? [] : view.workloadsIn(namespace)) {
+        const allowing = view.policiesOn(workload).filter(closes);
+        // With an allow-nothing policy, or another ALLOW, the workload is closed already, and somebody meant it.
+        if (allowing.length !== 1 || allowing[0] !== policy) continue;
+        const closed = servedPorts(view, workload).filter(({ port }) => !named.has(String(port)));
+        if (closed.length === 0) continue;
+        yield {
+          on: policy,
+          path: ['spec', 'rules'],
+          part: 'key',
+          message: `this is the only ALLOW on ${sayObject(workload.object)}: port ${listed(closed.map(({ port, name }) => `${port}${name ? ` (${name})` : ''}`))} was open and is closed by it.`,
+        };
+        break;
+      }
+    }
+  },
+};
+
+/** Not in dry run: what is only logged closes nothing. */
+function closes(policy: AuthorizationPolicy): boolean {
+  return actionOf(policy) === 'ALLOW' && !isDryRun(policy);
+}
+
+/** Ports of the only rules there are; undefined where one rule is for every port. */
+function portsNamed(policy: AuthorizationPolicy): ReadonlySet<string> | undefined {
+  const ports = new Set<string>();
+  for (const rule of rulesOf(policy)) {
+    const operations = operationsOf(rule);
+    if (operations.length === 0 || operations.some(({ value }) => texts(value.ports).length === 0)) return undefined;
+    for (const { value } of operations) for (const port of texts(value.ports)) ports.add(port);
+  }
+  return ports.size > 0 ? ports : undefined;
+}
+
+function servedPorts(
+  view: MeshView,
+  workload: Workload,
+): readonly { readonly port: number; readonly name: string | undefined }[] {
+  const served = new Map<number, string | undefined>();
+  for (const service of view.servicesBehind(workload)) {
+    for (const port of items(service.spec.ports)) {
+      const target = targetPortOf(workload, port.targetPort ?? port.port);
+      if (target !== undefined) served.set(target, port.name);
+    }
+  }
+  return [...served].map(([port, name]) => ({ port, name }));
+}

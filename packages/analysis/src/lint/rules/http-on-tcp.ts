@@ -1,0 +1,103 @@
+import type { Path } from '@meshpass/istio/manifest/object';
+import { protocolOf } from '@meshpass/istio/mesh/port-protocol';
+import type { ServicePort } from '@meshpass/istio/object/kubernetes';
+import type { AuthorizationPolicy, AuthorizationRule } from '@meshpass/istio/object/security';
+import { actionOf } from '@meshpass/istio/policy/authorization-policy';
+import type { Rule } from '../model.ts';
+import { type At, conditionsOf, operationsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
+import { items, labels, record, texts } from '../read.ts';
+import { sayObject } from '../say.ts';
+import type { MeshView } from '../view.ts';
+import { selects } from '../view.ts';
+import { targetPortOf } from '../workload.ts';
+
+const HTTP_SOURCES = ['requestPrincipals', 'notRequestPrincipals', 'remoteIpBlocks', 'notRemoteIpBlocks'];
+const HTTP_OPERATIONS = ['hosts', 'notHosts', 'methods', 'notMethods', 'paths', 'notPaths'];
+
+/** HTTP fields on a port that speaks TCP: an ALLOW rule is left out, a DENY rule loses the field and takes more. */
+export const httpOnTcp: Rule = {
+  code: 'MP302',
+  name: 'http-on-tcp',
+  severity: 'error',
+  title: 'A rule with HTTP fields applies to a TCP port',
+  fix: 'Give the rule `to.operation.ports` with the HTTP ports, and write another for the TCP ports; or declare the port as HTTP (`appProtocol: http`).',
+  *check(view) {
+    for (const policy of view.of('AuthorizationPolicy')) {
+      const action = actionOf(policy);
+      if (action !== 'ALLOW' && action !== 'DENY') continue;
+      for (const rule of rulesOf(policy)) {
+        const field = httpField(rule);
+        if (!field) continue;
+        const onTcp = tcpPorts(view, policy).filter(({ port }) => appliesTo(rule, port));
+        const only = operationsOf(rule).some(({ value }) => texts(value.ports).length > 0);
+        // An ALLOW for HTTP beside one for TCP is as it should be; alone on a port that it names it is a mistake.
+        if (onTcp.length === 0 || (action === 'ALLOW' && !only)) continue;
+        const { service, port } = onTcp[0]!;
+        yield {
+          on: policy,
+          path: field.path,
+          part: 'key',
+          message:
+            action === 'DENY'
+              ? `on port ${port} of ${service}, which speaks TCP, Istio drops ${field.name} from this rule: it denies every connection there that the rest of the rule takes.`
+              : `on port ${port} of ${service}, which speaks TCP, Istio drops this rule because of ${field.name}: nothing is allowed by it.`,
+        };
+      }
+    }
+  },
+};
+
+function httpField(rule: At<AuthorizationRule>): { readonly name: string; readonly path: Path } | undefined {
+  for (const { value, path } of operationsOf(rule)) {
+    const name = HTTP_OPERATIONS.find((one) => one in value);
+    if (name) return { name, path: [...path, name] };
+  }
+  for (const { value, path } of sourcesOf(rule)) {
+    const name = HTTP_SOURCES.find((one) => one in value);
+    if (name) return { name, path: [...path, name] };
+  }
+  for (const { value, path } of conditionsOf(rule)) {
+    if (/^request\.|^remote\.ip/.test(String(value.key))) return { name: String(value.key), path: [...path, 'key'] };
+  }
+  return undefined;
+}
+
+/** A rule without ports applies to all. */
+function appliesTo(rule: At<AuthorizationRule>, port: number): boolean {
+  const operations = operationsOf(rule);
+  return (
+    operations.length === 0 ||
+    operations.some(({ value }) => {
+      const [ports, not] = [texts(value.ports), texts(value.notPorts)];
+      return (ports.length === 0 || ports.includes(String(port))) && !not.includes(String(port));
+    })
+  );
+}
+
+function tcpPorts(
+  view: MeshView,
+  policy: AuthorizationPolicy,
+): readonly { readonly service: string; readonly port: number }[] {
+  const { namespace } = policy.metadata;
+  const selected = Object.keys(labels(record(policy.spec.selector).matchLabels)).length > 0;
+  // A policy of a whole namespace or mesh is written with all of it in mind; ports are looked at where one workload is meant.
+  if (!selected) return [];
+  return view.servicesIn(namespace).flatMap((service) => {
+    const pods = view.workloadsOf(service);
+    const meant =
+      pods.length > 0
+        ? pods.some((pod) => selects(policy, pod.labels))
+        : selects(policy, labels(service.spec.selector));
+    if (!meant || Object.keys(labels(service.spec.selector)).length === 0) return [];
+    return items(service.spec.ports)
+      .filter(speaksTcp)
+      .map((port) => ({
+        service: sayObject(service),
+        port: (pods[0] && targetPortOf(pods[0], port.targetPort ?? port.port)) ?? port.port,
+      }));
+  });
+}
+
+function speaksTcp({ name, appProtocol, port }: ServicePort): boolean {
+  return protocolOf(port, appProtocol ?? name ?? '') === 'tcp';
+}

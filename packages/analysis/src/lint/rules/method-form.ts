@@ -1,0 +1,29 @@
+import { actionOf } from '@meshpass/istio/policy/authorization-policy';
+import type { Rule } from '../model.ts';
+import { entriesOf, operationsOf, rulesOf } from '../policy-rules.ts';
+
+/** Methods are compared in their case. */
+export const methodForm: Rule = {
+  code: 'MP312',
+  name: 'method-form',
+  severity: 'error',
+  title: 'A method is not in capital letters, and never matches',
+  fix: 'Write `GET`.',
+  *check(view) {
+    for (const policy of view.of('AuthorizationPolicy')) {
+      for (const rule of rulesOf(policy)) {
+        for (const operation of operationsOf(rule)) {
+          for (const { list, text, path } of entriesOf(operation)) {
+            if (!/^(?:not)?methods$/i.test(list) || text === text.toUpperCase()) continue;
+            const effect = actionOf(policy) === 'DENY' && list === 'methods' ? 'is not denied' : 'is not meant by it';
+            yield {
+              on: policy,
+              path,
+              message: `${JSON.stringify(text)} is compared in its case: ${text.toUpperCase()} ${effect}.`,
+            };
+          }
+        }
+      }
+    }
+  },
+};

@@ -1,0 +1,74 @@
+import type { PeerAuthentication } from '@meshpass/istio/object/security';
+import { serviceName } from '../host.ts';
+import type { Rule } from '../model.ts';
+import { modeOf } from '../mutual-tls.ts';
+import { hasLabels, labels, record } from '../read.ts';
+
+/** Plain text beside mutual TLS: no certificate, no principal, no rule about it. */
+export const permissiveMtls: Rule = {
+  code: 'MP402',
+  name: 'permissive-mtls',
+  severity: 'error',
+  title: 'A granted service, or a part of the mesh, takes connections without mutual TLS',
+  fix: 'Set `mtls: {mode: STRICT}`, and give the ports that must stay plain (probes) their own entry.',
+  *check(view) {
+    const said = new Set<PeerAuthentication>();
+    for (const [host, { grants }] of view.granted) {
+      const name = serviceName(host, view.clusterDomain);
+      const service = view.serviceOf(host);
+      if (!name) continue;
+      const pods = service ? view.workloadsOf(service) : [];
+      const given = pods[0]?.labels ?? labels(service?.spec.selector);
+      const { mode, by, open: portOpen } = modeOf(view, name.namespace, given);
+      if ((mode === 'STRICT' && !portOpen) || (!by && !portOpen && !view.complete)) continue;
+      const decided = mode === 'STRICT' ? portOpen?.by : by;
+      const on = decided ?? service;
+      if (!on || (decided && said.has(decided))) continue;
+      if (decided) said.add(decided);
+      const open = mode === 'STRICT' && portOpen ? String(portOpen.port) : undefined;
+      yield {
+        on,
+        path: open
+          ? ['spec', 'portLevelMtls', open, 'mode']
+          : decided
+            ? ['spec', 'mtls', 'mode']
+            : ['metadata', 'name'],
+        message: `${host}, granted by ${grants.join(', ')}, takes calls without a certificate${open ? ` on port ${open}` : ''}${decided ? '' : " (no PeerAuthentication says STRICT, and Istio's default is PERMISSIVE)"}: whoever reaches the pod is nobody to every policy about principals and namespaces.`,
+      };
+    }
+    for (const policy of view.of('PeerAuthentication')) {
+      if (said.has(policy)) continue;
+      const selector = labels(record(policy.spec.selector).matchLabels);
+      const whole = Object.keys(selector).length === 0;
+      // With a selector in the root namespace it is for nobody, and ports count with a selector only.
+      if (!whole && policy.metadata.namespace === view.rootNamespace) continue;
+      const mode = policy.spec.mtls?.mode;
+      const open = whole ? undefined : openPort(policy);
+      const used = () =>
+        view
+          .policiesIn(policy.metadata.namespace)
+          .some((one) => hasLabels(labels(record(one.spec.selector).matchLabels), selector));
+      if (mode === 'DISABLE' || (mode === 'PERMISSIVE' && (whole || used()))) {
+        yield {
+          on: policy,
+          path: ['spec', 'mtls', 'mode'],
+          severity: mode === 'DISABLE' ? 'error' : 'warning',
+          message: `${mode} lets ${whole ? (policy.metadata.namespace === view.rootNamespace ? 'the whole mesh' : `namespace ${policy.metadata.namespace}`) : 'these workloads'} take calls without a certificate: such callers have no principal and no namespace.`,
+        };
+      } else if (open) {
+        yield {
+          on: policy,
+          path: ['spec', 'portLevelMtls', open, 'mode'],
+          severity: 'warning',
+          message: `port ${open} takes calls without a certificate: rules about principals and namespaces see nobody there.`,
+        };
+      }
+    }
+  },
+};
+
+function openPort(policy: PeerAuthentication | undefined): string | undefined {
+  return Object.entries(record<{ mode?: string }>(policy?.spec.portLevelMtls)).find(
+    ([, { mode }]) => mode === 'PERMISSIVE' || mode === 'DISABLE',
+  )?.[0];
+}

@@ -1,0 +1,43 @@
+import { actionOf } from '@meshpass/istio/policy/authorization-policy';
+import type { Rule } from '../model.ts';
+import { entriesOf, rulesOf, sourcesOf } from '../policy-rules.ts';
+
+/** Peers written in a form that no peer has. */
+export const principalForm: Rule = {
+  code: 'MP311',
+  name: 'principal-form',
+  severity: 'error',
+  title: 'A principal or namespace is written in a form that never matches',
+  fix: 'Write `TRUST_DOMAIN/ns/NAMESPACE/sa/NAME` for principals, and the bare name for namespaces.',
+  *check(view) {
+    for (const policy of view.of('AuthorizationPolicy')) {
+      for (const rule of rulesOf(policy)) {
+        for (const source of sourcesOf(rule)) {
+          for (const { list, text, path } of entriesOf(source)) {
+            const why = whyNever(list.replace(/^not/, '').toLowerCase(), text);
+            if (!why) continue;
+            const passes = (actionOf(policy) === 'DENY') !== list.startsWith('not');
+            yield {
+              on: policy,
+              path,
+              message: `${JSON.stringify(text)} is never a ${list === 'namespaces' ? 'namespace' : 'peer'}: ${why}. ${passes ? 'Nobody is denied by it' : 'Nobody is meant by it'}.`,
+            };
+          }
+        }
+      }
+    }
+  },
+};
+
+function whyNever(list: string, value: string): string | undefined {
+  if (list === 'principals') {
+    if (value.startsWith('spiffe://')) return 'Istio compares without spiffe://';
+    if (value.includes('*')) return undefined;
+    if (value.startsWith('system:serviceaccount:')) return 'that is the name of a ServiceAccount in Kubernetes';
+    if (!/^[^/]+\/ns\/[^/]+\/sa\/[^/]+$/.test(value)) return 'it is not TRUST_DOMAIN/ns/NAMESPACE/sa/NAME';
+  }
+  if (list === 'namespaces' && value.includes('/')) return 'a namespace has no /';
+  if (list === 'serviceaccounts' && (value.startsWith('system:') || value.includes('*')))
+    return 'it is NAMESPACE/NAME, without wildcards';
+  return undefined;
+}

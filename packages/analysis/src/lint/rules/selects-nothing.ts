@@ -1,0 +1,35 @@
+import type { AuthorizationPolicy } from '@meshpass/istio/object/security';
+import { selects } from '@meshpass/istio/policy/attach';
+import type { Rule } from '../model.ts';
+import { labels, record } from '../read.ts';
+
+/** A policy that no workload is under. */
+export const selectsNothing: Rule = {
+  code: 'MP309',
+  name: 'selects-nothing',
+  severity: 'warning',
+  title: 'A policy selects no workload, and guards nothing',
+  fix: 'Compare the labels with those of the Pods (not of the Deployment), and the namespace.',
+  *check(view) {
+    for (const kind of ['AuthorizationPolicy', 'RequestAuthentication', 'PeerAuthentication'] as const) {
+      for (const policy of view.of(kind) as readonly AuthorizationPolicy[]) {
+        const wanted = labels(record(policy.spec.selector).matchLabels);
+        const names = Object.keys(wanted);
+        if (names.length === 0) continue;
+        const { namespace } = policy.metadata;
+        const everywhere = namespace === view.rootNamespace;
+        const pods = everywhere ? view.workloads : view.workloadsIn(namespace);
+        // Files show a part of the mesh: where they show no workload of the namespace, nothing is known.
+        if ((pods.length === 0 && !view.complete) || (everywhere && !view.complete)) continue;
+        if (pods.some((pod) => selects(wanted, pod.labels))) continue;
+        const elsewhere = view.workloads.find((pod) => selects(wanted, pod.labels));
+        const missing = names.find((name) => !pods.some((pod) => pod.labels[name] === wanted[name])) ?? names[0]!;
+        yield {
+          on: policy,
+          path: ['spec', 'selector', 'matchLabels', missing],
+          message: `no workload of namespace ${namespace} has ${names.map((name) => `${name}: ${wanted[name]}`).join(', ')}${elsewhere ? `; ${elsewhere.object.kind} ${elsewhere.namespace}/${elsewhere.name} has, in another namespace` : ''}.`,
+        };
+      }
+    }
+  },
+};

@@ -1,0 +1,41 @@
+import { didYouMean } from '@meshpass/istio/did-you-mean';
+import { actionOf } from '@meshpass/istio/policy/authorization-policy';
+import type { Rule } from '../model.ts';
+import { conditionsOf, rulesOf } from '../policy-rules.ts';
+
+const KEYS = [
+  ...['source.ip', 'remote.ip', 'source.namespace', 'source.serviceAccount', 'source.principal', 'source.trustDomain'],
+  ...['request.auth.principal', 'request.auth.audiences', 'request.auth.presenter'],
+  ...['destination.ip', 'destination.port', 'connection.sni'],
+];
+const KEYED = ['request.headers', 'request.auth.claims', 'experimental.envoy.filters.'];
+
+/** Istio leaves a rule out whose condition it does not know. Source: pilot/pkg/security/authz/model/model.go. */
+export const unknownCondition: Rule = {
+  code: 'MP301',
+  name: 'unknown-condition',
+  severity: 'error',
+  title: 'A condition has a key that Istio does not know, and the whole rule is left out',
+  fix: 'Use a key of https://istio.io/latest/docs/reference/config/security/conditions/.',
+  *check(view) {
+    for (const policy of view.of('AuthorizationPolicy')) {
+      for (const rule of rulesOf(policy)) {
+        for (const { value, path } of conditionsOf(rule)) {
+          const key = String(value.key ?? '');
+          if (KEYS.includes(key)) continue;
+          const keyed = KEYED.find((one) => key.startsWith(one));
+          if (keyed && /^[^[\]]+\[[^[\]]+\](?:\[[^[\]]+\])*$/.test(key)) continue;
+          const effect = actionOf(policy) === 'DENY' ? 'what it should deny is allowed' : 'what it should allow is not';
+          const hint = keyed
+            ? ` (write ${keyed.replace(/\.$/, '.x')}[NAME])`
+            : didYouMean(key, [...KEYS, ...KEYED.slice(0, 2)]);
+          yield {
+            on: policy,
+            path: [...path, 'key'],
+            message: `Istio does not know the key ${JSON.stringify(key)}${hint}. It leaves the whole rule out: ${effect}.`,
+          };
+        }
+      }
+    }
+  },
+};

@@ -1,0 +1,140 @@
+/**
+ * Findings that somebody decided to live with: a comment at the line, or an annotation on the object, each with a reason
+ * and a day on which it ends. What is not complete, or over, suppresses nothing and is a finding itself.
+ *
+ *     # meshpass-lint: ignore MP201 until 2027-03-31: the shop is public under every name it has
+ *     meshpass.dev/lint-ignore: "MP202, MP201 until 2027-03-31: behind the CDN, which redirects"
+ */
+import type { KubeObject } from '@meshpass/istio/manifest/object';
+import type { Place } from '@meshpass/istio/manifest/place';
+import type { Resource } from '@meshpass/istio/object/resources';
+import type { Finding, RuleCode, RuleText } from './model.ts';
+
+export const IGNORE_ANNOTATION = 'meshpass.dev/lint-ignore';
+
+const COMMENT = /#\s*meshpass-lint:\s*ignore\b(.*)$/;
+const FORM =
+  /^\s*(?<codes>[A-Za-z]+\d*(?:\s*,\s*[A-Za-z]+\d*)*)?(?:\s+until\s+(?<until>\S+?))?\s*(?::\s*(?<reason>.*))?$/s;
+const DAY = /^\d{4}-\d{2}-\d{2}$/;
+const SHORTEST_REASON = 8;
+
+export const SUPPRESSION_RULES = [
+  {
+    code: 'MP001',
+    name: 'suppression-incomplete',
+    severity: 'error',
+    title: 'A suppression lacks its codes, its day or its reason, and suppresses nothing',
+    fix: 'Write `ignore MP201 until 2027-03-31: WHY`. The reason is for whoever meets it on that day.',
+  },
+  {
+    code: 'MP002',
+    name: 'suppression-expired',
+    severity: 'error',
+    title: 'The day of a suppression has passed',
+    fix: 'Mend what it hid, or decide anew and set another day.',
+  },
+  {
+    code: 'MP003',
+    name: 'suppression-unknown-rule',
+    severity: 'warning',
+    title: 'A suppression names a rule that does not exist',
+    fix: 'Use a code of docs/lint.md.',
+  },
+  {
+    code: 'MP004',
+    name: 'suppression-unused',
+    severity: 'note',
+    title: 'A suppression hides nothing',
+    fix: 'Remove it: it would hide the next finding of its kind.',
+  },
+] as const satisfies readonly RuleText[];
+
+export interface Suppression {
+  readonly place: Place;
+  readonly codes: readonly string[];
+  readonly reason: string;
+  readonly until: string;
+  /** Whether a finding is in its reach. */
+  readonly reaches: (finding: Finding, on: KubeObject | undefined) => boolean;
+  /** What is wrong with it; then it suppresses nothing. */
+  readonly fault: { readonly code: 'MP001' | 'MP002'; readonly message: string } | undefined;
+}
+
+/**
+ * Every suppression in the text of a file.
+ * @param now milliseconds since 1970
+ */
+export function suppressionsIn(text: string, file: string, now: number): readonly Suppression[] {
+  const found: Suppression[] = [];
+  if (!text.includes('meshpass-lint')) return found;
+  const lines = text.split('\n');
+  for (const [index, line] of lines.entries()) {
+    const match = COMMENT.exec(line);
+    if (!match) continue;
+    const alone = line.slice(0, match.index).trim() === '';
+    const target = alone ? nextLine(lines, index) : index + 1;
+    found.push({
+      ...read(match[1]!, now),
+      place: { file, line: index + 1, column: match.index + 1 },
+      reaches: (finding) => finding.place.file === file && finding.place.line === target,
+    });
+  }
+  return found;
+}
+
+/** Suppressions by annotation: they reach every finding on their object. One a line. */
+export function suppressionsOn(resources: readonly Resource[], now: number): readonly Suppression[] {
+  const found: Suppression[] = [];
+  for (const resource of resources) {
+    const text = resource.metadata.annotations?.[IGNORE_ANNOTATION];
+    if (typeof text !== 'string') continue;
+    const place = resource.origin.at(['metadata', 'annotations', IGNORE_ANNOTATION], 'key');
+    for (const line of text.split('\n').filter((one) => one.trim() !== '')) {
+      found.push({ ...read(line, now), place, reaches: (_, on) => on === resource });
+    }
+  }
+  return found;
+}
+
+/** The first line after a comment that is more than a comment, counted from 1. */
+function nextLine(lines: readonly string[], index: number): number {
+  let next = index + 1;
+  while (next < lines.length && /^\s*(?:#.*)?$/.test(lines[next]!)) next++;
+  return next + 1;
+}
+
+function read(text: string, now: number): Omit<Suppression, 'place' | 'reaches'> {
+  const { codes = '', until = '', reason = '' } = FORM.exec(text.trim())?.groups ?? {};
+  const given = {
+    codes: codes
+      .split(',')
+      .map((one) => one.trim())
+      .filter((one) => one !== ''),
+    until,
+    reason: reason.trim(),
+  };
+  const missing = [
+    ...(given.codes.length === 0 ? ['the code of a rule'] : []),
+    ...(isDay(until) ? [] : ['a day (until YYYY-MM-DD)']),
+    ...(given.reason.length < SHORTEST_REASON ? ['a reason after a colon'] : []),
+  ];
+  if (missing.length > 0)
+    return {
+      ...given,
+      fault: { code: 'MP001', message: `this suppression lacks ${missing.join(', ')}: it suppresses nothing.` },
+    };
+  // The day itself still counts, wherever on earth it is read.
+  const over = Date.parse(`${until}T00:00:00Z`) + 36 * 3600_000 < now;
+  return {
+    ...given,
+    fault: over ? { code: 'MP002', message: `this suppression ended on ${until}: it suppresses nothing.` } : undefined,
+  };
+}
+
+function isDay(text: string): boolean {
+  return DAY.test(text) && new Date(`${text}T00:00:00Z`).toISOString().startsWith(text);
+}
+
+export function isSuppressible(code: RuleCode): boolean {
+  return !SUPPRESSION_RULES.some((rule) => rule.code === code);
+}

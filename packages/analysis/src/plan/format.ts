@@ -1,0 +1,98 @@
+/** A plan for people: on a terminal, and as the comment on a pull request. */
+import { describeAssumption } from '@meshpass/istio/mesh/data-plane';
+import type { Finding } from './finding.ts';
+import { isUnknown, type Plan, refusals } from './plan.ts';
+import { NOTHING_PROVEN } from './unknown.ts';
+
+/** An older broker says nothing of what it assumes. */
+type Shown = Omit<Plan, 'manifests' | 'assumed'> & Partial<Pick<Plan, 'assumed'>>;
+
+const TITLES: Readonly<Record<Finding['kind'], string>> = {
+  'grant-does-not-work': 'A grant would not work',
+  'reaches-more': 'Workspaces would reach more than is granted',
+  'changes-others': 'Other traffic of the mesh would change',
+  'not-known': 'Not known',
+  note: 'Note',
+};
+
+export function formatPlan(plan: Shown, form: 'text' | 'markdown'): string {
+  return (form === 'markdown' ? markdown(plan) : text(plan)).join('\n');
+}
+
+/** `payments-dev gains GET /orders/* on orders.shop:8080`. */
+function meaning({ reach, people }: Shown): readonly string[] {
+  return [
+    ...reach.map(({ grant, does, what, service }) => `${grant} ${does} ${what} on ${service}`),
+    ...people.map(({ grant, does, who }) => `${who} ${does} ${grant}`),
+  ];
+}
+
+function conclusion(plan: Shown): string {
+  if (isUnknown(plan)) return 'This change is refused: it is unknown whether every grant works.';
+  if (refusals(plan).length > 0) return 'This change is refused.';
+  if (plan.resources.length === 0 && plan.people.length === 0) return 'Nothing changes.';
+  const proven = 'Every grant works, workspaces reach nothing else, and all other traffic is as before';
+  const left = plan.findings.some(({ kind, message }) => kind === 'note' && message.startsWith(NOTHING_PROVEN));
+  return left ? `${proven}, but for what the notes leave out.` : `${proven}.`;
+}
+
+function assumption({ assumed = [], unplaced }: Pick<Shown, 'assumed' | 'unplaced'>): readonly string[] {
+  return [describeAssumption(assumed), unplaced].filter((one) => one !== undefined);
+}
+
+function text(plan: Shown): readonly string[] {
+  const changes = meaning(plan);
+  return [
+    ...plan.findings.flatMap(({ kind, message, example, because }) => [
+      `${TITLES[kind]}:`,
+      ...[message, `for example ${example}`, because].map((line) => `  ${line}`),
+      '',
+    ]),
+    ...(changes.length > 0 ? ['What it means:', ...changes.map((line) => `  ${line}`), ''] : []),
+    ...(plan.resources.length > 0 ? ['What it writes:'] : []),
+    ...plan.resources.map(
+      ({ does, kind, name, source }) => `  ${does} ${kind} ${name}${source === undefined ? '' : `  (${source})`}`,
+    ),
+    ...(plan.resources.length > 0 ? [''] : []),
+    conclusion(plan),
+    ...assumption(plan),
+    `Plan ${plan.id}`,
+  ];
+}
+
+/** Of a comment that GitHub takes (65,536 characters), with room for what stands around it. */
+const LISTED = 100;
+
+function markdown(plan: Shown): readonly string[] {
+  const changes = meaning(plan);
+  const listed = (lines: readonly string[]) => [
+    ...lines.slice(0, LISTED).map((line) => `- ${line}`),
+    ...(lines.length > LISTED ? [`- and ${lines.length - LISTED} more`] : []),
+  ];
+  return [
+    `**${conclusion(plan)}**`,
+    ...assumption({ assumed: plan.assumed ?? [] }).flatMap((line) => ['', line]),
+    ...(plan.unplaced === undefined ? [] : ['', inline(plan.unplaced)]),
+    ...plan.findings
+      .slice(0, LISTED)
+      .flatMap(({ kind, message, example, because }) => [
+        '',
+        `**${TITLES[kind]}**: ${inline(message)}`,
+        ...['', `- for example ${inline(example)}`, `- ${inline(because)}`],
+      ]),
+    ...(changes.length > 0 ? ['', '### What it means', '', ...listed(changes.map(inline))] : []),
+    ...(plan.resources.length > 0
+      ? [
+          ...['', `<details><summary>What it writes: ${plan.resources.length} objects</summary>`, ''],
+          ...listed(plan.resources.map(({ does, kind, name }) => inline(`${does} ${kind} ${name}`))),
+          ...['', '</details>'],
+        ]
+      : []),
+    ...['', `Plan \`${plan.id.slice(0, 12)}\``],
+  ];
+}
+
+/** As code: names of services and paths are text of others, and must not become links or markup. */
+function inline(text: string): string {
+  return `\`${text.replaceAll('`', "'").replace(/\s+/g, ' ')}\``;
+}

@@ -1,0 +1,61 @@
+/**
+ * What an access file grants, as a set of calls. Made from the file alone and not from what it compiles to, so that the one
+ * can be held against the other.
+ */
+
+import { ATTESTED_CLAIMS } from '@meshpass/access/compile/http-rules';
+import type { ResolvedGrant, ResolvedTarget } from '@meshpass/access/compile/resolve';
+import type { ClaimValues, IdentityTokens, Operation } from '@meshpass/access/model';
+import { all, any, type Condition, flag, not, path, text } from '../diff/condition.ts';
+import type { TextTest } from '../diff/text-test.ts';
+
+/** A certificate of one of these namespaces. */
+export function holderOf(namespaces: readonly string[]): Condition {
+  return all([flag('peer'), any(namespaces.map((name) => text('peer.namespace', exactly(name))))]);
+}
+
+/** An identity token that names the grant, and nothing in its place that does not verify. */
+export function perfectToken(grant: string, tokens: IdentityTokens): Condition {
+  return all([
+    text('token.issuer', exactly(tokens.issuer)),
+    text('token.subject', { form: 'present' }),
+    text('token.claim:aud', exactly(tokens.audience)),
+    text('token.claim:grants', exactly(grant)),
+    not(flag(`unverified:header ${tokens.header.toLowerCase()}`)),
+  ]);
+}
+
+/** The calls that a grant gives at one port of one Service. */
+export function grantedCalls(
+  { grant, namespace }: Pick<ResolvedGrant, 'grant' | 'namespace'>,
+  { target, port, sni }: ResolvedTarget,
+  tokens: IdentityTokens,
+): Condition {
+  const connection = all([holderOf([namespace]), text('connection.sni', exactly(sni))]);
+  if (port.protocol === 'tcp') return connection;
+  return all([
+    connection,
+    perfectToken(grant.name, tokens),
+    ...(target.allow ? [any(target.allow.map(operation))] : []),
+    ...(target.deny ?? []).map((denied) => not(operation(denied))),
+    has(target.require),
+    ...(target.allow ?? []).map((one) => any([not(operation(one)), has(one.require)])),
+  ]);
+}
+
+/** Claims of the proof that the identity token has to repeat, one of the values of each. */
+function has(require: ClaimValues = {}): Condition {
+  return all(
+    Object.entries(require).map(([name, values]) =>
+      any(values.map((value) => text(`token.claim:${ATTESTED_CLAIMS}][${name}`, exactly(value)))),
+    ),
+  );
+}
+
+function operation({ method, path: written }: Operation): Condition {
+  return all([...(method === '*' ? [] : [text('method', exactly(method))]), path(written)]);
+}
+
+function exactly(value: string): TextTest {
+  return { form: 'exact', text: value };
+}

@@ -1,0 +1,164 @@
+/** What a change of the access file is judged on: both states of the mesh, every port in them, and the sets that matter. */
+
+import { isOurs } from '@meshpass/access/compile/mesh-of';
+import type { ResolvedGrant, ResolvedTarget } from '@meshpass/access/compile/resolve';
+import type { IdentityTokens } from '@meshpass/access/model';
+import { grantNamespace } from '@meshpass/identity';
+import type { Mesh } from '@meshpass/istio/mesh/mesh';
+import type { Resource } from '@meshpass/istio/object/resources';
+import { actionOf } from '@meshpass/istio/policy/authorization-policy';
+import { type Endpoint, endpointsOf, type Pair, pairUp, realCalls, rulebooks } from '../diff/compare.ts';
+import { all, any, type Condition, type FlagField, flag, not, testsOf, text } from '../diff/condition.ts';
+import type { Node } from '../diff/diagram.ts';
+import { type Understanding, understanding } from '../diff/not-known.ts';
+import type { Guarded, MeshSettings, Rulebook } from '../diff/rulebook.ts';
+import { createSpace, type Space } from '../diff/space.ts';
+import { ofKind } from '../diff/workloads.ts';
+import { grantedCalls, holderOf, perfectToken } from './granted.ts';
+
+export interface Change {
+  readonly before: readonly Resource[];
+  readonly after: readonly Resource[];
+  readonly grants: readonly ResolvedGrant[];
+  readonly mesh: Pick<Mesh, 'trustDomain' | 'clusterDomain' | 'gateway'>;
+  readonly settings: MeshSettings;
+  readonly tokens: IdentityTokens;
+  /** Grants that are now or were before: their holders are not other traffic. */
+  readonly holders: readonly string[];
+  /** Formulas that will be asked for as well. */
+  readonly also?: readonly Condition[];
+  /** Why not everything was read that may hold policies. */
+  readonly unread?: string | undefined;
+}
+
+/** A port of a Service that is granted, and the calls that the access file gives there. */
+export interface GrantedPort {
+  readonly grant: ResolvedGrant;
+  readonly target: ResolvedTarget;
+  readonly calls: Condition;
+}
+
+export interface Ground {
+  readonly space: Space;
+  readonly books: readonly [Rulebook, Rulebook];
+  /** Those that are understood: of others nothing is proven. */
+  readonly endpoints: readonly Endpoint[];
+  readonly unknown: readonly { readonly endpoint: Endpoint; readonly reason: string }[];
+  readonly understanding: Understanding;
+  /** Our own: it passes connections on, and no policy is enforced there. */
+  readonly gateway: Mesh['gateway'];
+  readonly pairs: readonly Pair[];
+  readonly ports: readonly GrantedPort[];
+  /** Certificates of grants. */
+  readonly holders: Condition;
+  /** A holder with an identity token of its own grant. */
+  readonly prepared: Condition;
+  /** Connections by the name of a granted port. */
+  readonly grantedNames: Condition;
+  /** Requests that carry an identity token, or what stands in its place. */
+  readonly ourTokens: Condition;
+  /** Calls that exist: see realCalls(). */
+  readonly real: Condition;
+  /** Calls that nothing unknown stands against: see `agreeing`. */
+  readonly agreed: Condition;
+  /** Fields of what every holder brings: its own SNI and token. */
+  readonly given: readonly string[];
+  /** Hosts that the mesh gateway passes on, before and after. */
+  readonly open: readonly [ReadonlySet<string>, ReadonlySet<string>];
+}
+
+/** @throws MeshpassError `policy_too_large` */
+export function groundOf(change: Change): Ground {
+  const { before, after, settings, tokens } = change;
+  const books = rulebooks(before, after, settings);
+  const known = understanding([after], settings.rootNamespace, change.unread);
+  const found = endpointsOf([...before, ...after], books, settings);
+  const unknown = found.flatMap((endpoint) => {
+    const reason = known.unknownAt(endpoint);
+    return reason === undefined ? [] : [{ endpoint, reason }];
+  });
+  const left = new Set(unknown.map(({ endpoint }) => endpoint));
+  const endpoints = found.filter((one) => !left.has(one));
+  const pairs = pairUp(endpoints, books);
+  const guards = pairs.flatMap((pair) => pair.guards);
+  const ports = change.grants.flatMap((grant) =>
+    grant.targets.map((target): GrantedPort => ({ grant, target, calls: grantedCalls(grant, target, tokens) })),
+  );
+  const sets = {
+    holders: holderOf(change.holders.map(grantNamespace)),
+    prepared: any(change.holders.map((name) => all([holderOf([grantNamespace(name)]), perfectToken(name, tokens)]))),
+    grantedNames: any(
+      [...new Set(ports.map(({ target }) => target.sni))].map((sni) =>
+        text('connection.sni', { form: 'exact', text: sni }),
+      ),
+    ),
+    ourTokens: any([
+      text('token.issuer', { form: 'exact', text: tokens.issuer }),
+      flag(`unverified:header ${tokens.header.toLowerCase()}`),
+    ]),
+    agreed: agreeing(guards),
+  };
+  const real = realCalls(settings);
+  const conditions = [
+    ...guards.map(({ allowed }) => allowed),
+    // Asked for one by one: what a whole formula leaves out stands in them still.
+    ...guards.flatMap(customRules),
+    ...ports.map(({ calls }) => calls),
+    ...Object.values(sets),
+  ];
+  const space = createSpace([...conditions, real, ...(change.also ?? [])]);
+  return {
+    space,
+    books,
+    ...{ endpoints, unknown, understanding: known, gateway: change.mesh.gateway },
+    pairs,
+    ports,
+    ...sets,
+    real,
+    given: givenOf(tokens),
+    open: [openHosts(before), openHosts(after)],
+  };
+}
+
+/** What a port lets in. Workspaces always come by mutual TLS, so a port that takes none lets no holder in. */
+export function letIn({ space, holders }: Pick<Ground, 'space' | 'holders'>, { allowed, plain }: Guarded): Node {
+  const { diagram, set } = space;
+  return plain ? diagram.minus(set(allowed), set(holders)) : set(allowed);
+}
+
+/** As Endpoint.services names it. */
+export function serviceOf({ service, port }: ResolvedTarget): string {
+  return `${service.name}.${service.namespace}:${port.port}`;
+}
+
+function givenOf({ header }: IdentityTokens): readonly string[] {
+  const ofToken = ['issuer', 'subject', 'claim:aud', 'claim:grants'].map((name) => `token.${name}`);
+  return ['connection.sni', ...ofToken, `unverified:header ${header.toLowerCase()}`];
+}
+
+function customRules({ policies }: Guarded): readonly Condition[] {
+  return policies().flatMap(({ policy, rules }) => (actionOf(policy) === 'CUSTOM' ? rules : []));
+}
+
+function openHosts(resources: readonly Resource[]): ReadonlySet<string> {
+  const ours = ofKind(resources, 'Gateway').filter(isOurs);
+  return new Set(ours.flatMap(({ spec }) => (spec.servers ?? []).flatMap(({ hosts = [] }) => hosts)));
+}
+
+/**
+ * External authorizers agree, whose word is not known here, and there is no second token that does not verify. A grant is not
+ * broken by either.
+ */
+function agreeing(guards: readonly Guarded[]): Condition {
+  const seen = new Set<Condition>();
+  const flags = new Set<FlagField>();
+  for (const { allowed } of guards) {
+    for (const test of testsOf(allowed, seen)) if (test.op === 'flag') flags.add(test.field);
+  }
+  return all(
+    [...flags].flatMap((field) => {
+      if (field.startsWith('custom:')) return [flag(field)];
+      return field.startsWith('unverified:') ? [not(flag(field))] : [];
+    }),
+  );
+}

@@ -1,0 +1,71 @@
+/** Who may hold a grant, before and after: the alternatives of `who` that come and go, who is denied, and when. */
+
+import { describeWho } from '@meshpass/access/authorize/who';
+import type { Access, Denial, Grant, Who } from '@meshpass/access/model';
+import { canonical } from '../canonical.ts';
+
+export interface PeopleChange {
+  /** Name of the grant, or `every grant`. */
+  readonly grant: string;
+  readonly does:
+    | 'may now hold'
+    | 'may no longer hold'
+    | 'is now denied'
+    | 'is no longer denied'
+    /** Of the time in which a grant is open, or the approval that it needs. */
+    | 'changes for';
+  /** `team acme/payments, repository acme/payments-*` */
+  readonly who: string;
+}
+
+export function peopleChanges(before: Access, after: Access): readonly PeopleChange[] {
+  const was = new Map(before.grants.map((grant) => [grant.name, grant]));
+  const is = new Map(after.grants.map((grant) => [grant.name, grant]));
+  return [
+    ...differences('every grant', DENIED, before.deny, after.deny),
+    ...[...new Set([...was.keys(), ...is.keys()])].sort().flatMap((name) => {
+      const [old, now] = [was.get(name), is.get(name)];
+      return [
+        ...differences(name, HELD, old?.who, now?.who),
+        ...differences(name, DENIED, old?.except, now?.except),
+        ...(old && now ? conditionChanges(old, now) : []),
+      ];
+    }),
+  ];
+}
+
+type Words = readonly [now: PeopleChange['does'], noLonger: PeopleChange['does']];
+const HELD: Words = ['may now hold', 'may no longer hold'];
+const DENIED: Words = ['is now denied', 'is no longer denied'];
+
+function differences(
+  grant: string,
+  [now, noLonger]: Words,
+  before: readonly Who[] = [],
+  after: readonly Who[] = [],
+): readonly PeopleChange[] {
+  const [old, fresh] = [alternatives(before), alternatives(after)];
+  return [
+    ...[...fresh].filter(([key]) => !old.has(key)).map(([, who]) => ({ grant, does: now, who })),
+    ...[...old].filter(([key]) => !fresh.has(key)).map(([, who]) => ({ grant, does: noLonger, who })),
+  ];
+}
+
+function alternatives(entries: readonly Who[]): ReadonlyMap<string, string> {
+  return new Map(
+    entries.map((entry) => {
+      const { place: _, reason: __, ...members }: Denial = entry;
+      return [canonical(members), describeWho(entry)];
+    }),
+  );
+}
+
+function conditionChanges(old: Grant, now: Grant): readonly PeopleChange[] {
+  const said = (value: unknown) =>
+    JSON.stringify(value ?? null, (key, member) => (key === 'place' ? undefined : member));
+  const changed = (what: 'during' | 'approval') => said(old[what]) !== said(now[what]);
+  return [
+    ...(changed('during') ? ['the time in which it is open'] : []),
+    ...(changed('approval') ? ['the approval that it needs'] : []),
+  ].map((who) => ({ grant: now.name, does: 'changes for' as const, who }));
+}

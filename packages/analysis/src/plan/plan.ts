@@ -1,0 +1,182 @@
+/**
+ * A change of the access file before it is made: which objects it writes, what it means, and whether it may be made. Made for
+ * one state of the cluster, which its hash names; for another state it is worth nothing.
+ */
+
+import { compile } from '@meshpass/access/compile/compile';
+import { isOurs, type MeshShape, meshOf, settingsOf } from '@meshpass/access/compile/mesh-of';
+import { GRANT_LABEL } from '@meshpass/access/compile/metadata';
+import { resolveAccess } from '@meshpass/access/compile/resolve';
+import type { Access, IdentityTokens, Manifest } from '@meshpass/access/model';
+import { grantNamespace, MeshpassError } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
+import { loadObject } from '@meshpass/istio/manifest/load';
+import { describeUnplaced } from '@meshpass/istio/manifest/unplaced';
+import { hasProxy } from '@meshpass/istio/mesh/injection';
+import { portNamesOf, serviceAccountOf } from '@meshpass/istio/mesh/workloads';
+import { agedBy } from '@meshpass/istio/object/age';
+import type { PodSpec } from '@meshpass/istio/object/kubernetes';
+import type { Resource } from '@meshpass/istio/object/resources';
+import { canonical } from '../canonical.ts';
+import type { Finding } from './finding.ts';
+import { groundOf } from './ground.ts';
+import { type PeopleChange, peopleChanges } from './people-changes.ts';
+import { prove } from './prove.ts';
+import { type ReachChange, reachChanges } from './reach-changes.ts';
+import { type ResourceChange, resourceChanges } from './resource-changes.ts';
+import { ofUnread } from './unknown.ts';
+
+export interface PlanInput {
+  readonly access: Access;
+  /** The access file in force, where it is known. */
+  readonly inForce?: Access | undefined;
+  /** Everything of the cluster that is known: Services, workloads, policies, and what Meshpass has written before. */
+  readonly cluster: readonly Resource[];
+  readonly shape: MeshShape;
+  readonly trustDomainAliases?: readonly string[];
+  readonly tokens: IdentityTokens;
+  /** Why not everything was read that may hold policies: whether the change may be made is not known then. */
+  readonly unread?: string | undefined;
+}
+
+export interface Plan {
+  /** SHA-256 of the access file's content and of the state that it was made for, hex. */
+  readonly id: string;
+  /** SHA-256 of that state alone. */
+  readonly state: string;
+  readonly manifests: readonly Manifest[];
+  readonly resources: readonly ResourceChange[];
+  /** What holders of each grant gain and lose. */
+  readonly reach: readonly ReachChange[];
+  /** Who may hold each grant, as far as that changes; empty where the access file in force is not known. */
+  readonly people: readonly PeopleChange[];
+  readonly findings: readonly Finding[];
+  /** Namespaces whose Pods are taken to have a sidecar because they were not read. */
+  readonly assumed: readonly string[];
+  /** Objects that name no namespace and are taken to be in `default`, in words. */
+  readonly unplaced?: string;
+}
+
+/** Objects that exist for sessions and not for the access file. */
+const COMPONENT = 'app.kubernetes.io/component';
+const COMPILED_KINDS = ['Namespace', 'RoleBinding', 'RequestAuthentication', 'AuthorizationPolicy', 'Gateway'];
+
+/**
+ * Plans.
+ * @throws MeshpassError `access_service_unknown` and others of `compile`; `policy_too_large`
+ */
+export function planChange(input: PlanInput): Plan {
+  const { access, shape, tokens } = input;
+  const cluster = input.cluster.filter((one) => !isRevocation(one));
+  const mesh = meshOf(cluster, shape);
+  const manifests = compile(access, mesh, tokens);
+  const present = cluster.filter(isCompiled);
+  const settings = settingsOf(cluster, shape, input.trustDomainAliases);
+  const { grants } = resolveAccess(access, mesh);
+  const before = present.flatMap((one) => (one.kind === 'Namespace' ? [one.metadata.labels![GRANT_LABEL]!] : []));
+  const after = [
+    ...cluster.filter((one) => !isCompiled(one)),
+    ...agedBy([...manifests, ...retired(before, access, shape)].flatMap(toResource), cluster),
+  ];
+  const holders = [...new Set([...access.grants.map(({ name }) => name), ...before])].sort();
+  const ground = groundOf({ before: cluster, after, grants, mesh, settings, tokens, holders, unread: input.unread });
+  const unplaced = describeUnplaced(cluster);
+  const state = stateOf(cluster);
+  return {
+    state,
+    id: sha256Hex(canonical([access, state])),
+    manifests,
+    resources: resourceChanges(present, manifests),
+    reach: reachChanges(ground, mesh.clusterDomain),
+    people: input.inForce ? peopleChanges(input.inForce, access) : [],
+    findings: [...(input.unread === undefined ? [] : [ofUnread(input.unread)]), ...prove(ground)],
+    assumed: ground.understanding.assumed(ground.endpoints),
+    ...(unplaced !== undefined && { unplaced }),
+  };
+}
+
+export interface Acceptance {
+  /** Somebody answers for what is not known. */
+  readonly acceptUnknown?: boolean;
+}
+
+/** What stands against a change. */
+export function refusals(
+  { findings }: Pick<Plan, 'findings'>,
+  { acceptUnknown = false }: Acceptance = {},
+): readonly Finding[] {
+  return findings.filter(({ kind }) => kind !== 'note' && !(acceptUnknown && kind === 'not-known'));
+}
+
+/** Whether nothing stands against a change but what is not known. */
+export function isUnknown(plan: Pick<Plan, 'findings'>): boolean {
+  return refusals(plan).length > 0 && refusals(plan, { acceptUnknown: true }).length === 0;
+}
+
+/**
+ * Stops a change that must not be made.
+ * @throws MeshpassError `plan_refused` with every finding that stands against it
+ */
+export function refuseUnsafe(plan: Pick<Plan, 'findings'>, acceptance: Acceptance = {}): void {
+  const against = refusals(plan, acceptance);
+  if (against.length === 0) return;
+  const lines = against.map(({ message, example, because }) => `${message}\n  for example ${example}\n  ${because}`);
+  throw new MeshpassError('plan_refused', `The change is refused:\n${lines.join('\n')}`, {
+    detail: { findings: against },
+  });
+}
+
+/** What a plan depends on, whatever the order in which the cluster lists it. */
+export function stateOf(cluster: readonly Resource[]): string {
+  const parts = cluster
+    .filter((one) => !isRevocation(one))
+    .map((one) => {
+      const { kind, metadata } = one;
+      const { spec, roleRef, subjects, data } = one as unknown as Record<string, unknown>;
+      const { namespace, name, labels, annotations } = metadata;
+      const kept = kind === 'Pod' ? ofPod(spec as PodSpec) : spec;
+      // Replicas of one workload are one: a rollout makes no plan stale.
+      const { 'pod-template-hash': _, ...stable } = labels ?? {};
+      const own = Object.entries(annotations ?? {}).filter(([key]) => DECIDING.test(key));
+      return canonical([kind, namespace, kind === 'Pod' ? '' : name, stable, own, kept, roleRef, subjects, data]);
+    });
+  return sha256Hex([...new Set(parts)].sort().join('\n'));
+}
+
+/** Annotations on which policies and proxies depend. What the injector writes down of itself differs between its versions. */
+const DECIDING = /^(?:meshpass\.dev|(?!sidecar\.istio\.io\/status$)(?:[a-z.]+\.)?istio\.io)\//;
+
+/** Of a running Pod, what policies and what stands before it depend on: the rest differs between replicas. */
+function ofPod(spec: PodSpec): unknown {
+  const ports = [...portNamesOf(spec)];
+  return [serviceAccountOf(spec), spec.hostNetwork === true, hasProxy({ spec }), ports];
+}
+
+/** Whoever applies denies the certificates of a grant that goes, until the last of them has expired. */
+function retired(before: readonly string[], access: Access, { rootNamespace }: MeshShape): readonly Manifest[] {
+  const gone = before.filter((name) => !access.grants.some((grant) => grant.name === name));
+  if (gone.length === 0) return [];
+  const rules = [{ from: [{ source: { namespaces: gone.map(grantNamespace) } }] }];
+  return [
+    {
+      ...{ apiVersion: 'security.istio.io/v1', kind: 'AuthorizationPolicy' },
+      metadata: { name: 'meshpass-retired', namespace: rootNamespace, labels: {} },
+      spec: { action: 'DENY', rules },
+    },
+  ];
+}
+
+function isRevocation(one: Resource): boolean {
+  return isOurs(one) && one.metadata.labels?.[COMPONENT] === 'revocation';
+}
+
+/** Written by compiling an access file; a Namespace only where it was made for a grant. */
+function isCompiled(one: Resource): boolean {
+  if (!isOurs(one) || !COMPILED_KINDS.includes(one.kind)) return false;
+  return one.kind !== 'Namespace' || one.metadata.labels?.[GRANT_LABEL] !== undefined;
+}
+
+/** A compiled object as if it had been read, so that whoever is told of it finds the line of the access file. */
+function toResource(manifest: Manifest): readonly Resource[] {
+  return loadObject(manifest, manifest.metadata.annotations?.['meshpass.dev/source'] ?? 'access file').resources;
+}

@@ -1,0 +1,50 @@
+/** Which objects a change creates, changes and removes. */
+
+import type { Manifest } from '@meshpass/access/model';
+import type { Resource } from '@meshpass/istio/object/resources';
+import { canonical } from '../canonical.ts';
+
+export interface ResourceChange {
+  readonly kind: string;
+  /** `NAMESPACE/NAME`, or the name of what is in no namespace. */
+  readonly name: string;
+  readonly does: 'create' | 'change' | 'remove';
+  /** FILE:LINE of the access file that asks for it. */
+  readonly source?: string;
+}
+
+/** @param present objects of ours in the cluster, compiled ones only */
+export function resourceChanges(present: readonly Resource[], wanted: readonly Manifest[]): readonly ResourceChange[] {
+  const before = new Map(present.map((one) => [keyOf(one), one]));
+  const after = new Map(wanted.map((one) => [keyOf(one), one]));
+  const changed = wanted.flatMap((manifest): ResourceChange[] => {
+    const was = before.get(keyOf(manifest));
+    if (was && contentOf(was, manifest) === contentOf(manifest, manifest)) return [];
+    const source = manifest.metadata.annotations?.['meshpass.dev/source'];
+    return [{ ...nameOf(manifest), does: was ? 'change' : 'create', ...(source !== undefined && { source }) }];
+  });
+  const removed = present
+    .filter((one) => !after.has(keyOf(one)))
+    .map((one) => ({ ...nameOf(one), does: 'remove' as const }));
+  return [...changed, ...removed];
+}
+
+type Named = { readonly kind: string; readonly metadata: { readonly name: string; readonly namespace?: string } };
+
+function nameOf({ kind, metadata }: Named): { readonly kind: string; readonly name: string } {
+  return { kind, name: metadata.namespace ? `${metadata.namespace}/${metadata.name}` : metadata.name };
+}
+
+function keyOf(object: Named): string {
+  return `${object.kind} ${nameOf(object).name}`;
+}
+
+/** Of an object, the members that we write: others belong to the API server. */
+function contentOf(object: object, ours: object): string {
+  const { metadata, ...members } = object as Record<string, unknown>;
+  const { labels = {}, annotations = {} } = metadata as { labels?: object; annotations?: object };
+  const written = (all: object) =>
+    Object.fromEntries(Object.entries(all).filter(([name]) => /^(?:meshpass\.dev|app\.kubernetes\.io)\//.test(name)));
+  const kept = Object.fromEntries(Object.entries(members).filter(([name]) => Object.hasOwn(ours, name)));
+  return canonical({ labels: written(labels), annotations: written(annotations), ...kept });
+}

@@ -1,0 +1,66 @@
+/** What a plan says of ports before which something stands that is not understood: a grant there is not known to work. */
+import { grantNamespace } from '@meshpass/identity';
+import { selects } from '@meshpass/istio/policy/attach';
+import { type Endpoint, formatWhere } from '../diff/compare.ts';
+import type { Finding } from './finding.ts';
+import { type GrantedPort, type Ground, serviceOf } from './ground.ts';
+
+/** How a note begins that leaves ports out. */
+export const NOTHING_PROVEN = 'nothing is proven of';
+
+/**
+ * Of granted ports, one finding for each grant and reason, which keeps the change from being applied. Of others a note for each
+ * reason: what a plan writes there speaks of holders of grants only, and these have no way there.
+ */
+export function findUnknown({
+  unknown,
+  ports,
+  gateway,
+}: Pick<Ground, 'unknown' | 'ports' | 'gateway'>): readonly Finding[] {
+  const byService = Map.groupBy(ports, ({ target }) => serviceOf(target));
+  const findings = new Map<string, Finding>();
+  const others = new Map<string, Endpoint[]>();
+  for (const { endpoint, reason } of unknown) {
+    const granted = endpoint.services.flatMap((service) => byService.get(service) ?? []);
+    for (const port of granted) {
+      const finding = ofGrant(port, reason);
+      findings.set(`${finding.message} ${finding.because}`, finding);
+    }
+    const { namespace, labels } = endpoint.workload;
+    const isOurs = namespace === gateway.namespace && selects(gateway.labels, labels);
+    if (isOurs || granted.length > 0 || endpoint.services.length === 0) continue;
+    others.set(reason, [...(others.get(reason) ?? []), endpoint]);
+  }
+  return [...findings.values(), ...[...others].map(([reason, where]) => ofOthers(where, reason))];
+}
+
+/** Of everything at once: policies that were not read may open or close any port. */
+export function ofUnread(reason: string): Finding {
+  return {
+    kind: 'not-known',
+    message: 'it is not known what this change means',
+    example: 'any call',
+    because: reason,
+  };
+}
+
+function ofGrant({ grant: { grant }, target }: GrantedPort, reason: string): Finding {
+  const { place, allow } = target.target;
+  const [first] = allow ?? [];
+  const call = target.port.protocol === 'tcp' ? 'a connection' : first ? `${first.method} ${first.path}` : 'any call';
+  return {
+    ...{ kind: 'not-known', grant: grant.name },
+    message: `it is not known whether grant ${grant.name} works on ${serviceOf(target)}, nor who else reaches it`,
+    example: `${grantNamespace(grant.name)}/any account: ${call}`,
+    because: `${reason}; granted at ${place.file}:${place.line}`,
+  };
+}
+
+function ofOthers(where: readonly Endpoint[], reason: string): Finding {
+  return {
+    kind: 'note',
+    message: `${NOTHING_PROVEN} ${formatWhere(where)}`,
+    example: formatWhere(where.slice(0, 1)),
+    because: reason,
+  };
+}

@@ -1,0 +1,79 @@
+/** What of the rules the cases have decided by, and what nobody has asked about. */
+
+import type { ResolvedGrant } from '@meshpass/access/compile/resolve';
+import { formatPlace } from '@meshpass/access/problem';
+import { formatOperation } from '@meshpass/access/schema/pattern';
+import type { Resource } from '@meshpass/istio/object/resources';
+import { passes, readPath } from '../diff/text-test.ts';
+import { ofKind } from '../diff/workloads.ts';
+import type { CaseCall } from './read-suite.ts';
+
+/** What cases came by. */
+export interface Touched {
+  /** Places of entries of `who`, FILE:LINE:COLUMN. */
+  readonly who: Set<string>;
+  /** JSON of grant and call. */
+  readonly ports: Set<string>;
+  /** NAMESPACE/NAME#RULE of policies that are not ours. */
+  readonly rules: Set<string>;
+}
+
+export interface Coverage {
+  readonly covered: number;
+  readonly total: number;
+  /** What no case decides by: FILE:LINE and what stands there. */
+  readonly missed: readonly string[];
+}
+
+export function coverageOf(grants: readonly ResolvedGrant[], others: readonly Resource[], touched: Touched): Coverage {
+  const calls = [...touched.ports].map((one) => JSON.parse(one) as [string, CaseCall]);
+  const entries: { readonly what: string; readonly covered: boolean }[] = [];
+  for (const { grant, targets } of grants) {
+    for (const { place } of grant.who) {
+      const at = formatPlace(place);
+      entries.push({ what: `${at} who may hold ${grant.name}`, covered: touched.who.has(at) });
+    }
+    for (const { target, service, port } of targets) {
+      const here = calls.filter(
+        ([name, call]) =>
+          name === grant.name &&
+          call.service === service.name &&
+          call.namespace === service.namespace &&
+          call.port === port.port,
+      );
+      const at = `${target.place.file}:${target.place.line}`;
+      for (const operation of target.allow ?? [undefined]) {
+        const covered = here.some(([, { http }]) => {
+          if (!operation) return true;
+          const { method, path } = operation;
+          return (
+            http !== undefined && (method === '*' || method === http.method) && takesPath(path, http.path.split('?')[0])
+          );
+        });
+        entries.push({
+          what: `${at} ${operation ? formatOperation(operation) : `all of ${service.name}.${service.namespace}:${port.port}`} of ${grant.name}`,
+          covered,
+        });
+      }
+    }
+  }
+  for (const policy of ofKind(others, 'AuthorizationPolicy')) {
+    const { metadata, origin, spec } = policy;
+    if (spec.action === 'AUDIT') continue;
+    (spec.rules ?? []).forEach((_, index) => {
+      const name = `${metadata.namespace}/${metadata.name}`;
+      const { file, line } = origin.at(['spec', 'rules', index]);
+      entries.push({
+        what: `${file}:${line} rule ${index + 1} of ${name}`,
+        covered: touched.rules.has(`${name}#${index}`),
+      });
+    });
+  }
+  const missed = entries.filter(({ covered }) => !covered).map(({ what }) => what);
+  return { covered: entries.length - missed.length, total: entries.length, missed };
+}
+
+function takesPath(pattern: string, path: string | undefined): boolean {
+  const test = readPath(pattern);
+  return test !== undefined && passes(test, path);
+}

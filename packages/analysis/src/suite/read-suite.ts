@@ -1,0 +1,210 @@
+/** A file of test cases, beside the access file: who calls what, and what is expected. docs/policy.md is its reference. */
+
+import { readYaml } from '@meshpass/access/load/read-yaml';
+import { formatPlace } from '@meshpass/access/problem';
+import { MeshpassError } from '@meshpass/identity';
+import type { Place } from '@meshpass/istio/manifest/place';
+import { z } from 'zod';
+
+/** `GET orders.shop:8080/orders/1`, or `ledger-db.shop:5432` for a connection. */
+export interface CaseCall {
+  readonly service: string;
+  readonly namespace: string;
+  readonly port: number;
+  /** Absent on a TCP port. */
+  readonly http?: { readonly method: string; readonly path: string };
+}
+
+/** A workspace with a proof, a holder of a grant, a workload of the mesh, or a caller without mutual TLS. */
+export type CaseWho =
+  | {
+      readonly kind: 'proof';
+      readonly issuer: string;
+      readonly login?: string;
+      readonly teams: readonly string[];
+      /** `ORGANIZATION/admin`. */
+      readonly roles: readonly string[];
+      /** Unix seconds; without it no time window is open. */
+      readonly at?: number;
+      readonly repository?: string;
+      readonly ref?: string;
+      readonly claims: Readonly<Record<string, unknown>>;
+    }
+  | { readonly kind: 'grant'; readonly grant: string }
+  | { readonly kind: 'workload'; readonly namespace: string; readonly account: string }
+  | { readonly kind: 'plain' };
+
+export interface PolicyCase {
+  readonly place: Place;
+  readonly name: string;
+  readonly who: CaseWho;
+  readonly call: CaseCall;
+  readonly headers: Readonly<Record<string, string>>;
+  /** Without its identity token, where it is a workspace. */
+  readonly tokenless: boolean;
+  readonly expect: 'allowed' | 'refused';
+  /** Name of the grant, or NAMESPACE/NAME of the policy, that has to decide. */
+  readonly by?: string;
+}
+
+/** All calls of a kind, and not one of them that is otherwise. */
+export interface PolicyProperty {
+  readonly place: Place;
+  readonly name: string;
+  /** `workspaces`, `everybody`, a grant, or workloads of a namespace (`NAMESPACE/*` or `NAMESPACE/ACCOUNT`). */
+  readonly who:
+    | { readonly kind: 'workspaces' | 'everybody' }
+    | { readonly kind: 'grant'; readonly grant: string }
+    | { readonly kind: 'workload'; readonly namespace: string; readonly account?: string };
+  /** As policies write them; absent: any. */
+  readonly method?: string;
+  readonly path?: string;
+  /** `SERVICE.NAMESPACE` or `*.NAMESPACE`, with a port or without; absent: everywhere. */
+  readonly at?: { readonly service: string; readonly namespace: string; readonly port?: number };
+  readonly expect: 'allowed' | 'refused';
+}
+
+export interface PolicySuite {
+  readonly file: string;
+  /** Paths of manifests, relative to the file. */
+  readonly manifests: readonly string[];
+  readonly cases: readonly PolicyCase[];
+  readonly properties: readonly PolicyProperty[];
+}
+
+const text = z.string().min(1).max(1024);
+const expect = z.enum(['allowed', 'refused']);
+const workload = text.regex(/^[a-z0-9-]+\/(?:\*|[a-z0-9.-]+)$/, 'write NAMESPACE/ACCOUNT');
+const one = z
+  .strictObject({
+    login: text.optional(),
+    teams: z.array(text).max(100).optional(),
+    roles: z.array(text).max(100).optional(),
+    at: z.iso.datetime({ offset: true }).optional(),
+    repository: text.optional(),
+    ref: text.optional(),
+    issuer: text.optional(),
+    claims: z.record(z.string(), z.unknown()).optional(),
+    grant: text.optional(),
+    workload: workload.optional(),
+    plain: z.literal(true).optional(),
+  })
+  .refine(({ grant, workload, plain, ...proof }) => {
+    const given = [grant, workload, plain, Object.values(proof).find((value) => value !== undefined)];
+    return given.filter((value) => value !== undefined).length === 1;
+  }, 'say a proof (login, teams, repository, issuer, claims), or one of grant, workload, plain');
+
+const CALL = /^(?:(\S+) )?([a-z0-9-]+)\.([a-z0-9-]+):(\d{1,5})(\/\S*)?$/;
+const EVERY = /^(\S+)(?: (?:(\*|[a-z0-9-]+)\.([a-z0-9-]+)(?::(\d{1,5}))?)?(\/\S*|\*\S*)?)?$/;
+
+const schema = z.strictObject({
+  manifests: z.array(text).max(100).default([]),
+  cases: z
+    .array(
+      z.strictObject({
+        name: text.optional(),
+        who: one,
+        call: text.regex(CALL, 'write METHOD SERVICE.NAMESPACE:PORT/PATH, or SERVICE.NAMESPACE:PORT for TCP'),
+        headers: z.record(z.string(), z.string()).default({}),
+        token: z.literal('none').optional(),
+        expect,
+        by: text.optional(),
+      }),
+    )
+    .max(10_000)
+    .default([]),
+  properties: z
+    .array(
+      z.strictObject({
+        name: text.optional(),
+        who: z.union([
+          z.enum(['workspaces', 'everybody']),
+          z.strictObject({ grant: text }),
+          z.strictObject({ workload }),
+        ]),
+        call: text.regex(EVERY, 'write METHOD [SERVICE.NAMESPACE[:PORT]]/PATH, with * for any'),
+        expect,
+      }),
+    )
+    .max(1_000)
+    .default([]),
+});
+
+/**
+ * Reads a suite.
+ * @param file name for messages
+ * @throws MeshpassError `policy_cases_invalid` with every finding by FILE:LINE:COLUMN
+ */
+export function readSuite(content: string, file: string): PolicySuite {
+  const read = readYaml(content, file);
+  if ('problems' in read) throw invalid(read.problems.map(({ place, message }) => `${formatPlace(place)} ${message}`));
+  const parsed = schema.safeParse(read.yaml.value);
+  if (!parsed.success) {
+    throw invalid(
+      parsed.error.issues.map((issue) => `${formatPlace(read.yaml.locate(issue.path, 'value'))} ${issue.message}`),
+    );
+  }
+  const at = (...path: PropertyKey[]): Place => read.yaml.locate(path, 'value');
+  return {
+    file,
+    manifests: parsed.data.manifests,
+    cases: parsed.data.cases.map(({ name, who, call, headers, token, expect, by }, index) => ({
+      ...{ place: at('cases', index), name: name ?? `${call} is ${expect}`, who: toWho(who), call: toCall(call) },
+      ...{ headers, tokenless: token === 'none', expect },
+      ...(by !== undefined && { by }),
+    })),
+    properties: parsed.data.properties.map((property, index) => toProperty(property, at('properties', index))),
+  };
+}
+
+function toWho({ grant, workload, plain, ...proof }: z.output<typeof one>): CaseWho {
+  if (plain) return { kind: 'plain' };
+  if (grant !== undefined) return { kind: 'grant', grant };
+  if (workload !== undefined) {
+    const [namespace, account] = workload.split('/') as [string, string];
+    return { kind: 'workload', namespace, account };
+  }
+  const { issuer = 'github', login, teams = [], roles = [], at, repository, ref, claims = {} } = proof;
+  const lower = (names: readonly string[]) => names.map((name) => name.toLowerCase());
+  return {
+    ...{ kind: 'proof', issuer, teams: lower(teams), roles: lower(roles), claims },
+    ...(at !== undefined && { at: Math.floor(Date.parse(at) / 1000) }),
+    ...(login !== undefined && { login }),
+    ...(repository !== undefined && { repository }),
+    ...(ref !== undefined && { ref }),
+  };
+}
+
+function toCall(written: string): CaseCall {
+  const [, method, service, namespace, port, path] = CALL.exec(written)!;
+  return {
+    ...{ service: service!, namespace: namespace!, port: Number(port) },
+    ...(method !== undefined && { http: { method, path: path ?? '/' } }),
+  };
+}
+
+function toProperty(
+  { name, who, call, expect }: z.output<typeof schema>['properties'][number],
+  place: Place,
+): PolicyProperty {
+  const [, method, service, namespace, port, path] = EVERY.exec(call)!;
+  return {
+    ...{ place, name: name ?? `${call} is ${expect}`, expect, who: toCallers(who) },
+    ...(method !== '*' && { method: method! }),
+    ...(path !== undefined && { path }),
+    ...(service !== undefined && {
+      at: { service, namespace: namespace!, ...(port !== undefined && { port: Number(port) }) },
+    }),
+  };
+}
+
+function toCallers(who: z.output<typeof schema>['properties'][number]['who']): PolicyProperty['who'] {
+  if (typeof who === 'string') return { kind: who };
+  if ('grant' in who) return { kind: 'grant', grant: who.grant };
+  const [namespace, account] = who.workload.split('/') as [string, string];
+  return { kind: 'workload', namespace, ...(account !== '*' && { account }) };
+}
+
+function invalid(lines: readonly string[]): MeshpassError {
+  return new MeshpassError('policy_cases_invalid', lines.join('\n'));
+}

@@ -1,0 +1,103 @@
+/** What is compared symbolically is what the evaluator decides call by call: two readings of Istio, held against each other. */
+
+import { loadObject } from '@meshpass/istio/manifest/load';
+import { DEFAULT_MESH_CONFIG } from '@meshpass/istio/mesh/mesh-config';
+import type { Resource } from '@meshpass/istio/object/resources';
+import { expect, it } from 'vitest';
+import { type Call, meets } from '../../src/diff/call.ts';
+import { rulebook } from '../../src/diff/rulebook.ts';
+import { workloadsOf } from '../../src/diff/workloads.ts';
+import type { Call as EvaluatedCall } from '../../src/evaluate/call.ts';
+import { guardOf } from '../../src/evaluate/guard.ts';
+import { viewMesh } from '../../src/evaluate/mesh-view.ts';
+import { type Random, randomCall, randomState, seeded } from './random-policies.ts';
+
+const MESH = { ...DEFAULT_MESH_CONFIG, trustDomainAliases: ['old.example'] };
+const TRUSTED = ['cluster.local', 'old.example'];
+const PORTS = [
+  [8080, 'http'],
+  [9090, 'tcp'],
+] as const;
+
+const deployment = (name: string): object => ({
+  ...{ apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name, namespace: 'shop' } },
+  spec: { template: { metadata: { labels: { app: name } }, spec: { serviceAccountName: name } } },
+});
+const DEPLOYED = ['orders', 'web'].flatMap((name) => [...loadObject(deployment(name), 'deployed').resources]);
+
+/** Which issuers a workload looks for; a token of another does not verify there. */
+function issuersOf(state: readonly Resource[]): readonly string[] {
+  return state.flatMap((one) =>
+    one.kind === 'RequestAuthentication' ? (one.spec.jwtRules ?? []).map(({ issuer = '' }) => issuer) : [],
+  );
+}
+
+/** The same call, told to each; undefined for one that cannot be on a wire: a token of nobody's, or of two kinds. */
+function asEvaluated(call: Call, port: number, http: boolean, issuers: readonly string[]): EvaluatedCall | undefined {
+  const { texts, lists, flags } = call;
+  const domain = texts.get('peer.trustDomain')!;
+  if (flags.has('peer') && !TRUSTED.includes(domain)) return undefined;
+  const issuer = texts.get('token.issuer');
+  const unverified = flags.has('unverified:header authorization');
+  if (issuer !== undefined && (unverified || !issuers.includes(issuer))) return undefined;
+  if (unverified && issuers.length === 0) return undefined;
+  const claims = {
+    ...{ iss: issuer, sub: texts.get('token.subject') },
+    ...{ groups: lists.get('token.claim:groups'), aud: lists.get('token.claim:aud') },
+  };
+  const headers: Record<string, string> = {};
+  if (issuer !== undefined || unverified) headers.authorization = 'Bearer a.b.c';
+  const team = texts.get('header:x-team');
+  if (team !== undefined) headers['x-team'] = team;
+  return {
+    ...(flags.has('peer') && {
+      principal: `${domain}/ns/${texts.get('peer.namespace')}/sa/${texts.get('peer.account')}`,
+    }),
+    ...{ port, sourceIp: call.addresses.get('source.ip')!, remoteIp: call.addresses.get('remote.ip')! },
+    ...(texts.has('connection.sni') && { sni: texts.get('connection.sni')! }),
+    ...(http && {
+      http: { method: texts.get('method')!, path: texts.get('path')!, authority: texts.get('host')!, headers },
+      tokens: [{ text: 'a.b.c', claims: JSON.parse(JSON.stringify(claims)), genuine: !unverified }],
+    }),
+  };
+}
+
+/** Left to authorizers is neither allowed nor refused, and policies of it are compared elsewhere. */
+function state(random: Random): readonly Resource[] {
+  return randomState(random).filter((one) => one.kind !== 'AuthorizationPolicy' || one.spec.action !== 'CUSTOM');
+}
+
+it('agrees with the evaluator about random policies and calls', () => {
+  let compared = 0;
+  let allowed = 0;
+  for (let seed = 1_000; seed < 1_150; seed++) {
+    const random = seeded(seed);
+    const resources = [...state(random), ...DEPLOYED];
+    const view = viewMesh(resources, MESH);
+    const book = rulebook(resources, MESH);
+    const issuers = issuersOf(resources);
+    const calls = Array.from({ length: 60 }, () => randomCall(random));
+    for (const workload of workloadsOf(resources, MESH.rootNamespace)) {
+      const same = view.workloads.find(({ labels }) => labels.app !== undefined && labels.app === workload.labels.app);
+      if (!same) continue;
+      const guard = guardOf(view, same);
+      for (const [port, protocol] of PORTS) {
+        const formula = book.at(workload, port, protocol).allowed;
+        for (const call of calls) {
+          const evaluated = asEvaluated(call, port, protocol === 'http', issuers);
+          if (!evaluated) continue;
+          const decision = guard.decide(evaluated);
+          compared++;
+          if (decision.allowed) allowed++;
+          expect({ seed, port, call, decision, allowed: meets(call, formula) }).toMatchObject({
+            allowed: decision.allowed,
+          });
+        }
+      }
+    }
+  }
+  expect(compared).toBeGreaterThan(5_000);
+  // Neither all nor none: otherwise agreement would say little.
+  expect(allowed / compared).toBeGreaterThan(0.1);
+  expect(allowed / compared).toBeLessThan(0.9);
+});

@@ -1,0 +1,62 @@
+/** Two states are not compared where something decides that is not understood: neither a change nor "the same" is said there. */
+
+import { loadManifests } from '@meshpass/istio/manifest/load';
+import { DEFAULT_MESH_CONFIG } from '@meshpass/istio/mesh/mesh-config';
+import { describe, expect, it } from 'vitest';
+import { namespace, POLICY, SERVICE, UNDERSTOOD, UNKNOWN } from '../../../istio/test/unknown-meshes.ts';
+import { compareMeaning } from '../../src/diff/compare.ts';
+
+const read = (text: string) => loadManifests(text, 'mesh.yaml').resources;
+const compare = (before: string, after: string) => compareMeaning(read(before), read(after), DEFAULT_MESH_CONFIG);
+const atOrders = ({ where }: ReturnType<typeof compare>['unknown'][number]) =>
+  where.some(({ services }) => services.includes('orders.shop:8080'));
+
+describe.each(UNKNOWN)('%s', (_, mesh, reason) => {
+  it('is unknown where a policy comes, and no gain or loss', () => {
+    const { unknown, changes } = compare(SERVICE + mesh, SERVICE + POLICY + mesh);
+    const there = unknown.filter(atOrders);
+    expect(there.some((one) => reason.test(one.reason))).toBe(true);
+    const claimed = changes.filter(({ where }) =>
+      where.some(({ port, services }) => port === 8080 && services.length > 0),
+    );
+    expect(
+      claimed.flatMap(({ where }) => where.filter((one) => there.some((other) => other.where.includes(one)))),
+    ).toEqual([]);
+  });
+
+  it('is unknown where it comes itself, with the policies as they were', () => {
+    const { unknown } = compare(SERVICE + POLICY, SERVICE + POLICY + mesh);
+    expect(unknown.filter(atOrders).some((one) => reason.test(one.reason))).toBe(true);
+  });
+
+  it('is the same where nothing differs', () => {
+    expect(compare(SERVICE + POLICY + mesh, SERVICE + POLICY + mesh).unknown).toEqual([]);
+  });
+});
+
+it.each(UNDERSTOOD)('%s is compared', (_, mesh) => {
+  const { unknown, changes } = compare(SERVICE + mesh, SERVICE + POLICY + mesh);
+  expect(unknown.filter(atOrders)).toEqual([]);
+  expect(changes.some(({ where }) => where.some(({ services }) => services.includes('orders.shop:8080')))).toBe(true);
+});
+
+it('is unknown for workloads that only a policy speaks of', () => {
+  const ambient = namespace('istio.io/dataplane-mode: ambient');
+  const { unknown, changes } = compare(ambient, POLICY + ambient);
+  expect(unknown[0]!.reason).toMatch(/ambient/);
+  expect(changes).toEqual([]);
+});
+
+it('is not said of a namespace about which nothing differs, nor of Pods to come where the mesh changes', () => {
+  const other = '---\napiVersion: v1\nkind: Namespace\nmetadata: {name: kube-system}\n';
+  const root = POLICY.replaceAll('namespace: shop', 'namespace: istio-system');
+  expect(compare(other + SERVICE, other + SERVICE + POLICY).unknown).toEqual([]);
+  expect(compare(other + SERVICE, other + SERVICE + root).unknown).toEqual([]);
+});
+
+it('names the namespaces that it takes to be injected', () => {
+  expect(compare(SERVICE, SERVICE + POLICY).assumed).toEqual(['shop']);
+  expect(
+    compare(SERVICE + namespace('istio-injection: enabled'), SERVICE + namespace('istio-injection: enabled')).assumed,
+  ).toEqual([]);
+});

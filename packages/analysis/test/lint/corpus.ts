@@ -1,0 +1,73 @@
+/**
+ * The corpus: one file a case, named after the rule that it is about. What must be found stands at its line: `#! MP101`.
+ * A first line `#? access base complete path=NONE` says what is known besides the file.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import { parseAccess } from '@meshpass/access/load/parse';
+import { loadManifests } from '@meshpass/istio/manifest/load';
+import { type LintedFiles, lintFiles } from '../../src/lint/lint.ts';
+import type { LintOptions, RuleCode } from '../../src/lint/model.ts';
+
+const HOME = new URL('./corpus/', import.meta.url);
+const GIVEN = new URL('./given/', import.meta.url);
+export const ACCESS = parseAccess(readFileSync(new URL('access.yaml', GIVEN), 'utf8'), 'access.yaml');
+
+/** In the life of the suppressions of the corpus. */
+export const TODAY = Date.parse('2026-11-24T12:00:00Z');
+
+export interface Case {
+  readonly name: string;
+  /** The rule it is about. */
+  readonly code: RuleCode;
+  readonly good: boolean;
+  readonly text: string;
+  /** `LINE CODE`, in order. */
+  readonly expected: readonly string[];
+  readonly options: LintOptions;
+}
+
+export const CASES: readonly Case[] = readdirSync(HOME)
+  .filter((name) => name.endsWith('.yaml'))
+  .toSorted()
+  .map((name) => {
+    const text = readFileSync(new URL(name, HOME), 'utf8');
+    return {
+      name,
+      code: name.slice(0, 5) as RuleCode,
+      good: name.slice(6).startsWith('good-'),
+      text,
+      expected: expectedIn(text),
+      options: optionsIn(text),
+    };
+  });
+
+export function lintCase({ name, text, options }: Case): LintedFiles {
+  return lintFiles([{ name, text }], options);
+}
+
+function expectedIn(text: string): readonly string[] {
+  return text.split('\n').flatMap((line, index) => {
+    const codes = /#! (.*)$/.exec(line)?.[1];
+    return codes === undefined
+      ? []
+      : codes
+          .trim()
+          .split(/\s+/)
+          .map((code) => `${index + 1} ${code}`);
+  });
+}
+
+function optionsIn(text: string): LintOptions {
+  const words = (/^#\? (.*)$/m.exec(text)?.[1] ?? '').split(' ');
+  const base = words.includes('base')
+    ? loadManifests(readFileSync(new URL('base.yaml', GIVEN)), 'base.yaml')
+    : undefined;
+  const path = words.find((word) => word.startsWith('path='))?.slice('path='.length);
+  return {
+    now: TODAY,
+    ...(words.includes('access') && { access: ACCESS }),
+    ...(words.includes('complete') && { complete: true }),
+    ...(base && { base: base.resources }),
+    ...(path && { pathNormalization: path as NonNullable<LintOptions['pathNormalization']> }),
+  };
+}

@@ -1,0 +1,60 @@
+import { parseAccess } from '@meshpass/access';
+import { describe, expect, it } from 'vitest';
+import { fileWith } from '../../../access/test/shop.ts';
+import { peopleChanges } from '../../src/plan/people-changes.ts';
+
+const changes = (before: string, after: string) =>
+  peopleChanges(parseAccess(before, 'a'), parseAccess(after, 'a')).map(
+    ({ who, does, grant }) => `${who} ${does} ${grant}`,
+  );
+const who = (entries: string) => fileWith({ who: `[${entries}]` });
+
+describe('what a change of the access file means for people', () => {
+  it.each([
+    ['nothing where only places move', who('{user: a}'), `# a line more\n${who('{user: a}')}`, []],
+    [
+      'an alternative that comes and one that goes',
+      who('{user_id: 5}'),
+      who('{role: acme/admin}'),
+      ['role acme/admin may now hold dev', 'user id 5 may no longer hold dev'],
+    ],
+    [
+      'a claim more',
+      who('{issuer: okta, claims: {a: b}}'),
+      who('{issuer: okta, claims: {a: [b, c]}}'),
+      ['issuer okta, claim a b or c may now hold dev', 'issuer okta, claim a b may no longer hold dev'],
+    ],
+    [
+      'who is denied, whatever the reason',
+      fileWith({}),
+      `deny: [{user_id: 5, reason: left}]\n${fileWith({})}`,
+      ['user id 5 is now denied every grant'],
+    ],
+    [
+      'nothing where only the reason changes',
+      `deny: [{user_id: 5, reason: left}]\n${fileWith({})}`,
+      `deny: [{user_id: 5}]\n${fileWith({})}`,
+      [],
+    ],
+    [
+      'an exception that goes',
+      fileWith({ more: 'except: [{user_id: 5}]' }),
+      fileWith({}),
+      ['user id 5 is no longer denied dev'],
+    ],
+    [
+      'the time',
+      fileWith({}),
+      fileWith({ more: 'during: [{days: [mon]}]' }),
+      ['the time in which it is open changes for dev'],
+    ],
+    [
+      'an approval',
+      fileWith({ more: 'approval: {from: [{user_id: 5}]}' }),
+      fileWith({}),
+      ['the approval that it needs changes for dev'],
+    ],
+  ])('is %s', (_, before, after, expected) => {
+    expect(changes(before, after)).toEqual(expected);
+  });
+});

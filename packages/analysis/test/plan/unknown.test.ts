@@ -1,0 +1,113 @@
+/** A plan proves nothing where something decides that is not understood: it is refused there until somebody accepts that. */
+
+import { parseAccess } from '@meshpass/access/load/parse';
+import { loadManifests } from '@meshpass/istio/manifest/load';
+import { describe, expect, it } from 'vitest';
+import { POLICY, SERVICE, UNDERSTOOD, UNKNOWN } from '../../../istio/test/unknown-meshes.ts';
+import { formatPlan } from '../../src/plan/format.ts';
+import { isUnknown, planChange, refusals, refuseUnsafe, stateOf } from '../../src/plan/plan.ts';
+
+const SHAPE = {
+  ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+  gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
+};
+const JWKS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'k', n: 'AQAB', e: 'AQAB' }] });
+const TOKENS = { issuer: 'https://broker.example.com', audience: 'meshpass', header: 'x-meshpass-token', jwks: JWKS };
+const ACCESS = parseAccess(
+  `trust:\n  codespaces: {organization: acme}\ngrants:\n  dev:\n    who: [{user: bob}]\n    to: [{service: orders.shop, port: 8080, allow: [GET /orders/*]}]\n`,
+  'access.yaml',
+);
+const read = (text: string) => loadManifests(text, 'cluster.yaml').resources;
+const plan = (mesh: string, access = ACCESS) =>
+  planChange({ access, cluster: read(SERVICE + POLICY + mesh), shape: SHAPE, tokens: TOKENS });
+
+describe.each(UNKNOWN)('%s', (_, mesh, reason) => {
+  const planned = plan(mesh);
+
+  it('is refused, with the reason and the line of the grant, and claims no reach', () => {
+    const found = planned.findings.filter(({ kind }) => kind === 'not-known');
+    expect(found[0]).toMatchObject({
+      grant: 'dev',
+      message: expect.stringContaining('grant dev works on orders.shop:8080'),
+    });
+    expect(found[0]!.because).toMatch(reason);
+    expect(found[0]!.because).toContain('granted at access.yaml:6');
+    expect(() => refuseUnsafe(planned)).toThrow(/it is not known whether grant dev works/);
+  });
+
+  it('may be applied by whoever accepts it', () => {
+    expect(refusals(planned, { acceptUnknown: true })).toEqual([]);
+    expect(isUnknown(planned)).toBe(true);
+    refuseUnsafe(planned, { acceptUnknown: true });
+  });
+});
+
+it.each(UNDERSTOOD)('%s is proven', (_, mesh) => {
+  const { findings, reach } = plan(mesh);
+  expect(findings.filter(({ kind }) => kind !== 'note')).toEqual([]);
+  expect(reach.map(({ service }) => service)).toEqual(['orders.shop:8080']);
+});
+
+const AMBIENT_OTHER = `---
+apiVersion: v1
+kind: Namespace
+metadata: {name: other, labels: {istio.io/dataplane-mode: ambient}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: x, namespace: other}
+spec: {selector: {app: x}, ports: [{name: http, port: 80}]}
+`;
+
+it('of a workload that nobody is granted is a note, which does not keep the change from being applied', () => {
+  const planned = plan(AMBIENT_OTHER);
+  expect(planned.findings).toMatchObject([
+    { kind: 'note', because: expect.stringMatching(/namespace other is in ambient mode/) },
+  ]);
+  expect(refusals(planned)).toEqual([]);
+  expect(formatPlan(planned, 'text')).toContain('all other traffic is as before, but for what the notes leave out.');
+});
+
+it('does not accept what is known to be wrong', () => {
+  const deny =
+    '---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: deny, namespace: shop}\nspec: {action: DENY, rules: [{}]}\n';
+  const other = `---\napiVersion: v1\nkind: Service\nmetadata: {name: y, namespace: other}\nspec: {selector: {app: y}, ports: [{name: http, port: 80}]}\n`;
+  const access = parseAccess(
+    `trust:\n  codespaces: {organization: acme}\ngrants:\n  dev:\n    who: [{user: bob}]\n    to: [{service: orders.shop, port: 8080, allow: [GET /orders/*]}, {service: x.other, port: 80}]\n`,
+    'access.yaml',
+  );
+  const planned = plan(deny + AMBIENT_OTHER + other, access);
+  expect(isUnknown(planned)).toBe(false);
+  expect(refusals(planned, { acceptUnknown: true }).map(({ kind }) => kind)).toContain('grant-does-not-work');
+});
+
+it('says so in text and in the comment on a pull request, and what it assumes', () => {
+  const planned = plan(UNKNOWN[0]![1]);
+  for (const form of ['text', 'markdown'] as const) {
+    expect(formatPlan(planned, form)).toContain('This change is refused: it is unknown whether every grant works.');
+    expect(formatPlan(planned, form)).toContain('ambient mode');
+  }
+  expect(plan('').assumed).toEqual(['istio-system', 'meshpass-system', 'shop']);
+  expect(formatPlan(plan(''), 'text')).toMatch(/^Pods of .*shop are taken to have a sidecar/m);
+  expect(formatPlan(plan(''), 'markdown')).toMatch(/^Pods of .*shop are taken to have a sidecar/m);
+});
+
+it('says of a grant that it works only where an authorizer agrees', () => {
+  const custom =
+    '---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: ext, namespace: shop}\nspec: {action: CUSTOM, provider: {name: opa}, rules: [{}]}\n';
+  const { findings } = plan(custom);
+  expect(findings.filter(({ kind }) => kind === 'note').map(({ message }) => message)).toEqual([
+    expect.stringMatching(/^grant dev works only where the external authorizer opa agrees: GET \/orders\/\*/),
+  ]);
+});
+
+it('is stale when a Pod loses its sidecar, and not when the injector changes its version', () => {
+  const pod = (containers: string, status: string) =>
+    read(
+      `apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: shop, uid: x, labels: {app: orders}, annotations: {sidecar.istio.io/status: "${status}"}}\nspec: {containers: [${containers}]}\n`,
+    );
+  expect(stateOf(pod('{name: app}, {name: istio-proxy}', 'v1'))).not.toBe(stateOf(pod('{name: app}', 'v1')));
+  expect(stateOf(pod('{name: app}, {name: istio-proxy}', 'v1'))).toBe(
+    stateOf(pod('{name: app}, {name: istio-proxy}', 'v2')),
+  );
+});

@@ -1,0 +1,81 @@
+/** A test that meets an unknown fails and says so, whatever it expects: in the outcome and in JUnit. */
+
+import { parseAccess } from '@meshpass/access/load/parse';
+import { loadManifests } from '@meshpass/istio/manifest/load';
+import { describe, expect, it } from 'vitest';
+import { SERVICE, UNDERSTOOD, UNKNOWN } from '../../../istio/test/unknown-meshes.ts';
+import { formatJunit } from '../../src/suite/junit.ts';
+import { readSuite } from '../../src/suite/read-suite.ts';
+import { runSuites } from '../../src/suite/run-suite.ts';
+
+const SHAPE = {
+  ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+  gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
+};
+const JWKS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'k', n: 'AQAB', e: 'AQAB' }] });
+const TOKENS = { issuer: 'https://broker.example.com', audience: 'meshpass', header: 'x-meshpass-token', jwks: JWKS };
+const ACCESS = parseAccess(
+  `trust:\n  codespaces: {organization: acme}\ngrants:\n  dev:\n    who: [{user: bob}]\n    to: [{service: orders.shop, port: 8080, allow: [GET /orders/*]}]\n`,
+  'access.yaml',
+);
+const CASES = `cases:
+  - {who: {grant: dev}, call: GET orders.shop:8080/orders/1, expect: allowed}
+  - {who: {grant: dev}, call: GET orders.shop:8080/admin, expect: refused}
+  - {who: {workload: dev/web}, call: GET orders.shop:8080/x, expect: allowed}
+properties:
+  - {who: workspaces, call: '* orders.shop/admin*', expect: refused}
+  - {who: {grant: dev}, call: 'DELETE orders.shop/*', expect: refused}
+`;
+const suite = (mesh: string, cases = CASES) =>
+  runSuites({
+    ...{ suites: [readSuite(cases, 'cases.yaml')], access: ACCESS, shape: SHAPE, tokens: TOKENS },
+    cluster: loadManifests(SERVICE + mesh, 'mesh.yaml').resources,
+  });
+
+it.each(UNKNOWN)('%s: every case and property of it fails', (_, mesh, reason) => {
+  const result = suite(mesh);
+  for (const { passed, said } of result.outcomes) {
+    expect(passed).toBe(false);
+    expect(said).toMatch(/it is unknown: /);
+    expect(said).toMatch(reason);
+  }
+  expect(formatJunit(result)).toContain('failures="5"');
+  expect(formatJunit(result)).toContain('it is unknown: ');
+});
+
+it.each(UNDERSTOOD)('%s: is decided', (_, mesh) => {
+  expect(suite(mesh).outcomes.map(({ passed, said }) => [passed, said.includes('unknown')])).toEqual(
+    Array.from({ length: 5 }, () => [true, false]),
+  );
+});
+
+describe('what is known all the same', () => {
+  const other = `---\napiVersion: v1\nkind: Namespace\nmetadata: {name: other, labels: {istio.io/dataplane-mode: ambient}}\n---\napiVersion: v1\nkind: Service\nmetadata: {name: x, namespace: other}\nspec: {selector: {app: x}, ports: [{name: http, port: 80}]}\n`;
+  const shown = (cases: string) => suite(other, cases).outcomes;
+
+  it('a workspace does not come where the mesh gateway does not pass it on', () => {
+    expect(
+      shown(
+        `cases:\n  - {who: {grant: dev}, call: GET x.other:80/, expect: refused}\nproperties:\n  - {who: workspaces, call: 'GET x.other/*', expect: refused}\n`,
+      ).map(({ passed }) => passed),
+    ).toEqual([true, true]);
+  });
+
+  it('nobody who is granted nothing comes anywhere', () => {
+    expect(shown(`cases:\n  - {who: {login: eve}, call: GET x.other:80/, expect: refused}\n`)[0]!.passed).toBe(true);
+  });
+});
+
+it('leaves to an authorizer what it decides', () => {
+  const custom = `---\napiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: ext, namespace: shop}\nspec: {action: CUSTOM, provider: {name: opa}, rules: [{}]}\n`;
+  for (const expected of ['allowed', 'refused']) {
+    const [outcome] = suite(
+      custom,
+      `cases:\n  - {who: {workload: dev/web}, call: GET orders.shop:8080/x, expect: ${expected}}\n`,
+    ).outcomes;
+    expect(outcome).toMatchObject({
+      passed: false,
+      said: expect.stringContaining('it is unknown: left to an authorizer'),
+    });
+  }
+});

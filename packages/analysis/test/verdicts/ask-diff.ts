@@ -1,0 +1,164 @@
+/** diff against can-i: the calls of which diff says that they are let in before and after, and the examples that it gives. */
+
+import type { MeshConfig } from '@meshpass/istio/mesh/mesh-config';
+import { proxyKinds } from '@meshpass/istio/mesh/workloads';
+import { agedBy } from '@meshpass/istio/object/age';
+import type { Resource } from '@meshpass/istio/object/resources';
+import type { Call as DiffCall } from '../../src/diff/call.ts';
+import { meets } from '../../src/diff/call.ts';
+import { type Change, compareMeaning, type Endpoint, endpointsOf, rulebooks } from '../../src/diff/compare.ts';
+import { understanding } from '../../src/diff/not-known.ts';
+import type { Rulebook } from '../../src/diff/rulebook.ts';
+import { type TokenPlaces, tokenPlaces } from '../../src/diff/token-condition.ts';
+import { type Guard, guardOf } from '../../src/evaluate/guard.ts';
+import { type MeshView, viewMesh } from '../../src/evaluate/mesh-view.ts';
+import { pick, type Random } from '../diff/random-policies.ts';
+import { asCall, randomTold } from './same-call.ts';
+import type { Tally } from './tally.ts';
+
+/** Any of them stands for a port that nobody names, where nobody does. */
+const OTHER_PORTS = [61_234, 7070, 9999];
+
+export interface Pair {
+  readonly before: readonly Resource[];
+  readonly after: readonly Resource[];
+  readonly config: MeshConfig;
+}
+
+/** @param most questions about single calls */
+export function askDiff(tally: Tally, round: number, random: Random, pair: Pair, most: number): void {
+  const { before, config } = pair;
+  // Both commands read what is applied over what is there.
+  const after = agedBy(pair.after, before);
+  const views = [viewMesh(before, config), viewMesh(after, config)] as const;
+  const books = rulebooks(before, after, config);
+  const places = tokenPlaces([...before, ...after]);
+  const comparison = compareMeaning(before, pair.after, config, { listed: 5 });
+  const endpoints = endpointsOf([...before, ...after], books, config).filter(
+    ({ workload }) => workload.namespace === 'shop',
+  );
+  const known = understanding([before, after], config.rootNamespace);
+  const guards = guardsOf(views);
+  const portOf = ({ workload, port }: Endpoint): number => {
+    if (port !== undefined) return port;
+    const key = workloadKey(workload);
+    const named = endpoints.filter((one) => workloadKey(one.workload) === key).map((one) => one.port);
+    return pick(
+      random,
+      OTHER_PORTS.filter((one) => !named.includes(one)),
+    );
+  };
+
+  for (const change of comparison.changes) {
+    for (const endpoint of change.where.slice(0, 2))
+      askExample(tally, round, change, endpoint, portOf(endpoint), guards(endpoint), places, config);
+  }
+  for (let left = most; left > 0 && endpoints.length > 0; left--) {
+    const endpoint = pick(random, endpoints);
+    if (known.unknownAt(endpoint) !== undefined) {
+      tally.skip();
+      continue;
+    }
+    askCall(
+      tally,
+      round,
+      randomTold(random, config),
+      endpoint,
+      portOf(endpoint),
+      guards(endpoint),
+      books,
+      places,
+      config,
+      comparison,
+    );
+  }
+}
+
+/** A change's example is let in by one state and not by the other, as diff says. */
+function askExample(
+  tally: Tally,
+  round: number,
+  { kind, example, who, what }: Change,
+  endpoint: Endpoint,
+  port: number,
+  [was, is]: readonly [Guard, Guard],
+  places: TokenPlaces,
+  config: MeshConfig,
+): void {
+  const call = asCall(example, port, endpoint.protocol, places, config);
+  if (!call) {
+    tally.skip();
+    return;
+  }
+  const [before, after] = [was.decide(call), is.decide(call)];
+  const agrees = kind === 'gains' ? !before.allowed && after.allowed : before.allowed && !after.allowed;
+  tally.ask('diff: example', round, agrees, after.allowed, () => ({
+    kind,
+    who,
+    what,
+    endpoint: nameOf(endpoint),
+    call,
+    before,
+    after,
+  }));
+}
+
+function askCall(
+  tally: Tally,
+  round: number,
+  told: DiffCall,
+  endpoint: Endpoint,
+  actual: number,
+  pair: readonly [Guard, Guard],
+  books: readonly [Rulebook, Rulebook],
+  places: TokenPlaces,
+  config: MeshConfig,
+  { changes, more }: { readonly changes: readonly Change[]; readonly more: boolean },
+): void {
+  const { workload, port, protocol } = endpoint;
+  const call = asCall(told, actual, protocol, places, config);
+  if (!call) {
+    tally.skip();
+    return;
+  }
+  const decided = pair.map((guard, index) => {
+    const decision = guard.decide(call);
+    const said = meets(told, books[index]!.at(workload, port, protocol).allowed);
+    tally.ask('diff: call', round, said === decision.allowed, decision.allowed, () => ({
+      ...{ endpoint: nameOf(endpoint), state: index === 0 ? 'before' : 'after', said, decision, call },
+    }));
+    return decision.allowed;
+  });
+  // Where diff lists no change at a port, no call changes there.
+  const listed = more || changes.some(({ where }) => where.some((one) => nameOf(one) === nameOf(endpoint)));
+  tally.ask('diff: no change', round, decided[0] === decided[1] || listed, decided[1]!, () => ({
+    ...{ endpoint: nameOf(endpoint), decided, call },
+  }));
+}
+
+/** What guards a workload that diff knows in either state, also one that only stands for others. */
+function guardsOf(views: readonly [MeshView, MeshView]): (endpoint: Endpoint) => readonly [Guard, Guard] {
+  const known = new Map<string, readonly [Guard, Guard]>();
+  return ({ workload }) => {
+    const key = workloadKey(workload);
+    let pair = known.get(key);
+    if (!pair) {
+      const [was, is] = views.map((view) => {
+        const kind = proxyKinds(view.all('Gateway'))(workload.labels);
+        const source = view.all('Service')[0] as Resource;
+        return guardOf(view, { ...workload, kind, serviceAccount: 'default', source });
+      }) as [Guard, Guard];
+      pair = [was, is];
+      known.set(key, pair);
+    }
+    return pair;
+  };
+}
+
+function nameOf({ workload, port, protocol }: Endpoint): string {
+  return `${workloadKey(workload)} ${port ?? 'other'} ${protocol}`;
+}
+
+function workloadKey({ namespace, labels, portNames }: Endpoint['workload']): string {
+  return JSON.stringify([namespace, labels, [...portNames]]);
+}

@@ -1,0 +1,153 @@
+/**
+ * lint against can-i: whether an anonymous call through a gateway is let in. A route of which MP101 says that it is open has a call that
+ * the evaluator lets in at the gateway, and one that it lets in at a workload; of one of which MP101 is silent, it refuses every call.
+ */
+
+import type { MeshConfig } from '@meshpass/istio/mesh/mesh-config';
+import { proxyKinds } from '@meshpass/istio/mesh/workloads';
+import type { HttpMatch } from '@meshpass/istio/object/networking';
+import type { Resource } from '@meshpass/istio/object/resources';
+import type { Call as DiffCall } from '../../src/diff/call.ts';
+import { tokenPlaces } from '../../src/diff/token-condition.ts';
+import type { Decision } from '../../src/evaluate/call.ts';
+import { type Guard, guardOf } from '../../src/evaluate/guard.ts';
+import { type MeshView, viewMesh } from '../../src/evaluate/mesh-view.ts';
+import { findEndpoints } from '../../src/evaluate/target.ts';
+import { passingCall } from '../../src/lint/anonymous.ts';
+import { type Asked, askedAtGateway, askedAtWorkload } from '../../src/lint/demanded.ts';
+import type { Exposure } from '../../src/lint/exposure.ts';
+import { openTestRoute } from '../../src/lint/rules/open-test-route.ts';
+import { viewMesh as lintView } from '../../src/lint/view.ts';
+import { METHODS, PATHS, pick, type Random } from '../diff/random-policies.ts';
+import { GATEWAY } from './random-exposure.ts';
+import { asCall, randomTold } from './same-call.ts';
+import type { Tally } from './tally.ts';
+
+/** No policy names it. */
+const OTHER_PORT = 61_234;
+/** In no range that a generated policy lists. */
+const OUTSIDERS = ['198.51.100.1', '11.0.0.0', '203.0.113.9'];
+
+/** @param most questions about single calls of a route of which MP101 is silent */
+export function askExposure(
+  tally: Tally,
+  round: number,
+  random: Random,
+  resources: readonly Resource[],
+  config: MeshConfig,
+  most: number,
+): void {
+  const linted = lintView(resources, { now: 0, rootNamespace: config.rootNamespace });
+  const view = viewMesh(resources, config);
+  const places = tokenPlaces(resources);
+  const keyOf = (on: Exposure['on'], path: Exposure['path']) => JSON.stringify([on.metadata.name, path]);
+  const found = new Map(
+    [...openTestRoute.check(linted)].map((one) => [keyOf(one.on as Exposure['on'], one.path), one]),
+  );
+  const decide = (guard: Guard, told: DiffCall, port: number): Decision | undefined => {
+    const texts = new Map(told.texts);
+    const sni = texts.get('connection.sni');
+    texts.delete('connection.sni');
+    const call = asCall({ ...told, texts }, port, 'http', places, config);
+    return call && guard.decide({ ...call, ...(sni !== undefined && { sni }) });
+  };
+  for (const exposure of linted.exposures) {
+    const report = found.get(keyOf(exposure.on, exposure.destinationPath));
+    const about = () => ({ route: exposure.on.spec, message: report?.message });
+    const { name, namespace } = exposure.service!.metadata;
+    const endpoints = findEndpoints(view, `${name}.${namespace}:${exposure.destination.port}`);
+    if (endpoints.some(({ unknown }) => unknown !== undefined)) {
+      tally.skip();
+      continue;
+    }
+    if (report) {
+      const [use] = exposure.gateways;
+      const examples = {
+        gateway: askedAtGateway(linted, exposure, use!).flat(),
+        workload: askedAtWorkload(linted, exposure, use!),
+      };
+      for (const [where, asked] of Object.entries(examples)) {
+        const decisions = asked.flatMap((one) => {
+          const example = passingCall(one.guarded, one.calls);
+          if (typeof example === 'string') return [];
+          const guard = where === 'gateway' ? gatewayGuard(view) : guardFor(view, one);
+          return [decide(guard, example, one.port ?? OTHER_PORT)];
+        });
+        // An example that cannot be on a wire as it is told.
+        if (decisions.length > 0 && decisions.every((one) => one === undefined)) {
+          tally.skip();
+          continue;
+        }
+        const proven = decisions.some((one) => one?.allowed);
+        tally.ask(`lint: open at the ${where}`, round, proven, true, about);
+      }
+      continue;
+    }
+    for (let left = most; left > 0; left--) {
+      const { atGateway, atWorkload } = anonymousCall(random, exposure, config);
+      const first = decide(gatewayGuard(view), atGateway, OTHER_PORT);
+      const then = endpoints.map(({ guard, port }) => decide(guard, atWorkload, port));
+      if (!first || then.includes(undefined)) tally.skip();
+      else {
+        const passes = first.allowed && then.some((one) => one!.allowed);
+        tally.ask('lint: nobody passes', round, !passes, passes, () => ({
+          ...about(),
+          atGateway,
+          atWorkload,
+          first,
+          then,
+        }));
+      }
+    }
+  }
+}
+
+/** Servers of a Gateway say what is spoken there, not Services. */
+function gatewayGuard(view: MeshView): Guard {
+  const pods = view.workloads.find((one) => one.namespace === GATEWAY.namespace && one.name === GATEWAY.name)!;
+  return guardOf(view, pods, { protocols: new Map() });
+}
+
+function guardFor(view: MeshView, { proxy }: Asked): Guard {
+  const kind = proxyKinds(view.all('Gateway'))(proxy.labels);
+  return guardOf(view, { ...proxy, kind, serviceAccount: 'default', source: view.all('Service')[0]! });
+}
+
+/** One call that the route takes, as the gateway sees it, and as the workload does. */
+function anonymousCall(random: Random, { hosts, matches, route }: Exposure, config: MeshConfig) {
+  const told = randomTold(random, config);
+  const match: HttpMatch = matches.length > 0 ? pick(random, matches) : {};
+  const { prefix, exact } = match.uri ?? {};
+  const under = PATHS.filter((one) => one.startsWith(prefix ?? ''));
+  const path = exact ?? (random() < 0.8 ? pick(random, under) : `${prefix ?? '/'}x`);
+  const to = route?.rewrite?.uri;
+  const rest = prefix === undefined ? '' : path.slice(prefix.length);
+  const host = pick(random, hosts).toLowerCase();
+  const shared = new Map(told.texts);
+  for (const field of shared.keys()) if (/^(?:token|peer)\./.test(field)) shared.delete(field);
+  shared.set('method', match.method?.exact ?? pick(random, METHODS));
+  shared.set('path', path);
+  shared.set('host', host === '*' ? told.texts.get('host')! : host.replace('*', 'web'));
+  const rewritten = to === undefined ? path : to + rest;
+  const outsider = pick(random, OUTSIDERS);
+  const remote = ['remote.ip', outsider] as const;
+  const own = [
+    ['path', rewritten],
+    ['peer.trustDomain', config.trustDomain],
+    ['peer.namespace', GATEWAY.namespace],
+    ['peer.account', GATEWAY.name],
+  ] as const;
+  const lists: DiffCall['lists'] = new Map();
+  const source = told.addresses.get('source.ip')!;
+  const atGateway = {
+    flags: new Set<string>(),
+    texts: shared,
+    lists,
+    addresses: new Map([['source.ip', outsider], remote]),
+  };
+  const atWorkload = {
+    ...{ flags: new Set(['peer']), texts: new Map([...shared, ...own]), lists },
+    addresses: new Map([['source.ip', source], remote]),
+  };
+  return { atGateway, atWorkload } satisfies Record<string, DiffCall>;
+}

@@ -1,0 +1,32 @@
+/** lint against can-i: whether a workload takes calls without a certificate, as the rules about mutual TLS take it. */
+
+import type { MeshConfig } from '@meshpass/istio/mesh/mesh-config';
+import type { Resource } from '@meshpass/istio/object/resources';
+import { guardOf } from '../../src/evaluate/guard.ts';
+import { viewMesh } from '../../src/evaluate/mesh-view.ts';
+import { modeOf } from '../../src/lint/mutual-tls.ts';
+import { viewMesh as lintView } from '../../src/lint/view.ts';
+import type { Tally } from './tally.ts';
+
+/** A port that no PeerAuthentication names. */
+const OTHER_PORT = 61_234;
+
+export function askLint(tally: Tally, round: number, resources: readonly Resource[], config: MeshConfig): void {
+  const linted = lintView(resources, { now: 0, rootNamespace: config.rootNamespace });
+  const view = viewMesh(resources, config);
+  for (const workload of view.workloads) {
+    // Gateways are not subject to PeerAuthentication, and the rules do not ask about them.
+    if (workload.kind !== 'sidecar') continue;
+    const { mode, open } = modeOf(linted, workload.namespace, workload.labels);
+    const guard = guardOf(view, workload);
+    const refused = (port: number) => guard.decide({ port, sourceIp: '198.51.100.1' }).reason === 'plaintext';
+    tally.ask('lint: mutual TLS', round, (mode === 'STRICT') === refused(OTHER_PORT), !refused(OTHER_PORT), () => ({
+      ...{ workload: workload.name, mode },
+    }));
+    if (open)
+      tally.ask('lint: an open port', round, !refused(open.port), true, () => ({
+        workload: workload.name,
+        open: open.port,
+      }));
+  }
+}

@@ -1,0 +1,65 @@
+/** One mesh, and what each command says about it: for tests that hold the commands against each other. */
+import { compile } from '@meshpass/access/compile/compile';
+import { meshOf } from '@meshpass/access/compile/mesh-of';
+import { parseAccess } from '@meshpass/access/load/parse';
+import type { Manifest } from '@meshpass/access/model';
+import { loadManifests } from '@meshpass/istio/manifest/load';
+import { DEFAULT_MESH_CONFIG } from '@meshpass/istio/mesh/mesh-config';
+import type { Resource } from '@meshpass/istio/object/resources';
+import { compareMeaning } from '../../src/diff/compare.ts';
+import { canI } from '../../src/evaluate/can-i.ts';
+import { viewMesh } from '../../src/evaluate/mesh-view.ts';
+
+export const SHAPE = {
+  ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+  gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
+};
+const JWKS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'k', n: 'AQAB', e: 'AQAB' }] });
+export const TOKENS = {
+  ...{ issuer: 'https://broker.example.com', audience: 'meshpass' },
+  ...{ header: 'x-meshpass-token', jwks: JWKS },
+};
+
+/** A workload `orders` in `shop`, with one HTTP port. */
+export const ORDERS = `
+apiVersion: v1
+kind: Service
+metadata: {name: orders, namespace: shop}
+spec: {selector: {app: orders}, ports: [{name: http, port: 8080}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: orders, namespace: shop}
+spec: {template: {metadata: {labels: {app: orders}}, spec: {serviceAccountName: orders}}}
+`;
+
+export function read(text: string): readonly Resource[] {
+  const { resources, problems } = loadManifests(text, 'mesh.yaml');
+  if (problems.length > 0) throw new Error(problems.map(({ message }) => message).join('; '));
+  return resources;
+}
+
+/** Whether `dev/web` may GET / on `orders.shop:8080`, by the policies alone. */
+export function mayCall(mesh: readonly Resource[], principal = 'cluster.local/ns/dev/sa/web'): boolean {
+  const caller = principal === '' ? {} : { principal };
+  return canI(viewMesh(mesh, DEFAULT_MESH_CONFIG), caller, 'orders.shop:8080', {
+    method: 'GET',
+    path: '/',
+  }).answers.every(({ decision }) => decision.allowed);
+}
+
+/** Who gains and loses what, in words. */
+export function differences(before: readonly Resource[], after: readonly Resource[]): readonly string[] {
+  return compareMeaning(before, after, DEFAULT_MESH_CONFIG).changes.map(({ kind, who }) => `${who} ${kind}`);
+}
+
+/** ALLOW policies that compiling a grant to `orders.shop:8080` writes. */
+export function compiledAllows(mesh: readonly Resource[]): readonly Manifest[] {
+  const access = parseAccess(
+    'trust:\n  codespaces: {organization: acme}\ngrants:\n  a:\n    who: [{user: octocat}]\n    to: [{service: orders.shop, port: 8080}]\n',
+    'access.yaml',
+  );
+  return compile(access, meshOf(mesh, SHAPE), TOKENS).filter(
+    ({ kind, spec }) => kind === 'AuthorizationPolicy' && (spec as { readonly action?: string }).action === 'ALLOW',
+  );
+}

@@ -1,0 +1,187 @@
+/** Readings of Istio that can-i, diff, plan, compile and lint once had each for itself: what one says, the others say. */
+
+import { DEFAULT_MESH_CONFIG, type MeshConfig } from '@meshpass/istio/mesh/mesh-config';
+import type { Resource } from '@meshpass/istio/object/resources';
+import { describe, expect, it, test } from 'vitest';
+import { compareMeaning } from '../../src/diff/compare.ts';
+import { canI } from '../../src/evaluate/can-i.ts';
+import { viewMesh } from '../../src/evaluate/mesh-view.ts';
+import { differences, mayCall, ORDERS, read } from './commands.ts';
+
+const object = (kind: string, name: string, namespace: string, spec: string, more = '') => `---
+apiVersion: ${kind === 'Gateway' ? 'networking' : 'security'}.istio.io/v1
+kind: ${kind}
+metadata: {name: ${name}, namespace: ${namespace}${more}}
+spec: ${spec}
+`;
+const DENY_ALL = '{action: DENY, rules: [{}]}';
+
+describe('a PeerAuthentication', () => {
+  const STRICT = 'mtls: {mode: STRICT}';
+  const selected = 'selector: {matchLabels: {app: orders}}';
+  const open = read(ORDERS);
+
+  test.each([
+    ['with a selector in the root namespace', 'istio-system', `{${selected}, ${STRICT}}`, true],
+    ['of the mesh', 'istio-system', `{${STRICT}}`, false],
+    ['of the namespace', 'shop', `{${STRICT}}`, false],
+    ['of the workload', 'shop', `{${selected}, ${STRICT}}`, false],
+    ['with ports and without a selector', 'shop', '{portLevelMtls: {"8080": {mode: STRICT}}}', true],
+  ])('%s: plain text is let in, or not, for can-i and diff', (_what, namespace, spec, letIn) => {
+    const mesh = read(ORDERS + object('PeerAuthentication', 'p', namespace, spec));
+    expect(mayCall(mesh, '')).toBe(letIn);
+    const lost = compareMeaning(open, mesh, DEFAULT_MESH_CONFIG).changes.flatMap(({ where }) =>
+      where.filter(({ workload, port }) => workload.labels.app === 'orders' && port === 8080),
+    );
+    expect(lost.length === 0).toBe(letIn);
+  });
+
+  test('of the mesh does not concern the Pods of a gateway', () => {
+    const gateway = `---
+apiVersion: v1
+kind: Service
+metadata: {name: orders, namespace: shop}
+spec: {selector: {istio: ingress}, ports: [{name: http, port: 8080}]}
+${object('Gateway', 'g', 'shop', '{selector: {istio: ingress}, servers: []}')}`;
+    const strict = read(gateway + object('PeerAuthentication', 'p', 'istio-system', `{${STRICT}}`));
+    expect(mayCall(strict, '')).toBe(true);
+    const at = compareMeaning(read(gateway), strict, DEFAULT_MESH_CONFIG).changes.flatMap(({ where }) =>
+      where.map(({ workload }) => workload.labels.istio),
+    );
+    expect(at).not.toContain('ingress');
+  });
+});
+
+describe('a targetPort that is a name', () => {
+  const named = (deployed: string) => `
+apiVersion: v1
+kind: Service
+metadata: {name: orders, namespace: shop}
+spec: {selector: {app: orders}, ports: [{name: http, port: 8080, targetPort: web}]}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: orders, namespace: shop}
+spec: {template: {metadata: {labels: {app: orders}}, spec: {containers: [{name: app, ports: [${deployed}]}]}}}
+`;
+  const deny = object(
+    'AuthorizationPolicy',
+    'p',
+    'shop',
+    '{action: DENY, rules: [{to: [{operation: {ports: ["7000"]}}]}]}',
+  );
+
+  it('is the port of the container, for can-i and diff', () => {
+    const ports = '{name: web, containerPort: 7000}';
+    expect(mayCall(read(named(ports) + deny))).toBe(false);
+    const changes = compareMeaning(read(named(ports)), read(named(ports) + deny), DEFAULT_MESH_CONFIG).changes;
+    expect(changes.flatMap(({ where }) => where.flatMap(({ services }) => services))).toContain('orders.shop:8080');
+  });
+});
+
+describe('the protocol that a Service declares', () => {
+  const services = (...names: readonly string[]) =>
+    read(
+      names
+        .map(
+          (name, index) => `---
+apiVersion: v1
+kind: Service
+metadata: {name: ${index === 0 ? 'orders' : `more-${index}`}, namespace: shop, creationTimestamp: "2026-01-0${index + 1}T00:00:00Z"}
+spec: {selector: {app: orders}, ports: [{name: ${name}, port: 8080}]}
+`,
+        )
+        .join('') + object('AuthorizationPolicy', 'p', 'shop', '{rules: [{to: [{operation: {methods: [GET]}}]}]}'),
+    );
+
+  it('changes what a policy means, for diff as for can-i', () => {
+    expect([mayCall(services('http')), mayCall(services('tcp'))]).toEqual([true, false]);
+    expect(differences(services('http'), services('tcp'))).toEqual(['everybody loses']);
+  });
+
+  it('is that of the oldest of several', () => {
+    expect(mayCall(services('tcp', 'http'))).toBe(false);
+    expect(differences(services('tcp'), services('tcp', 'http'))).toEqual([]);
+  });
+});
+
+test('a pattern that begins like the trust domain means all of its names, for can-i and diff', () => {
+  const settings: MeshConfig = { ...DEFAULT_MESH_CONFIG, trustDomainAliases: ['old.example'] };
+  const allow = '{rules: [{from: [{source: {principals: ["cluster.l*/ns/dev/sa/web"]}}]}]}';
+  const closed = read(ORDERS + object('AuthorizationPolicy', 'p', 'shop', '{}'));
+  const opened = read(ORDERS + object('AuthorizationPolicy', 'p', 'shop', allow));
+  const caller = { principal: 'old.example/ns/dev/sa/web' };
+  const http = { method: 'GET', path: '/' };
+  expect(canI(viewMesh(opened, settings), caller, 'orders.shop:8080', http).allowed).toBe('yes');
+  const [change] = compareMeaning(closed, opened, settings).changes;
+  expect(change?.example.texts.get('peer.trustDomain')).toMatch(/^(?:cluster\.local|old\.example)$/);
+  expect(
+    compareMeaning(closed, opened, settings)
+      .changes.map(({ who }) => who)
+      .join(),
+  ).toContain('old.example');
+});
+
+describe('CUSTOM', () => {
+  const authorizers = [{ name: 'known', protocol: 'grpc' as const }];
+  const settings: MeshConfig = { ...DEFAULT_MESH_CONFIG, authorizers };
+  const custom = (name: string, provider: string, dry = false) =>
+    object(
+      'AuthorizationPolicy',
+      name,
+      'shop',
+      `{action: CUSTOM, provider: {name: ${provider}}, rules: [{to: [{operation: {paths: [/]}}]}]}`,
+      dry ? ', annotations: {istio.io/dry-run: "T"}' : '',
+    );
+  const mayGet = (mesh: readonly Resource[]) =>
+    // An authorizer that is asked agrees.
+    canI(viewMesh(mesh, settings), { principal: 'cluster.local/ns/dev/sa/web' }, 'orders.shop:8080', {
+      ...{ method: 'GET', path: '/' },
+    }).answers.every(({ decision }) => decision.allowed);
+
+  test.each([
+    ['of a provider that the mesh knows asks it', custom('a', 'known'), true, true],
+    ['of one that it does not know refuses', custom('a', 'unknown'), false, false],
+    ['of two providers refuses', custom('a', 'known') + custom('b', 'other'), false, false],
+    ['in dry run refuses where the mesh knows the provider', custom('a', 'known', true), false, false],
+    ['in dry run does nothing where it does not', custom('a', 'unknown', true), true, false],
+  ])('%s', (_what, policies, allowed, asked) => {
+    const mesh = read(ORDERS + policies);
+    expect(mayGet(mesh)).toBe(allowed);
+    const { changes } = compareMeaning(read(ORDERS), mesh, settings);
+    expect(changes.length > 0).toBe(!allowed || asked);
+    // Where an authorizer is asked, its word is a part of the answer.
+    expect(changes.some(({ circumstances }) => circumstances.includes('authorizer'))).toBe(asked);
+  });
+});
+
+test('Pods of a StatefulSet are not one workload where a policy selects one of them', () => {
+  const pod = (index: number) => `---
+apiVersion: v1
+kind: Pod
+metadata: {name: db-${index}, namespace: shop, labels: {app: orders, statefulset.kubernetes.io/pod-name: db-${index}}}
+spec: {}
+`;
+  const mesh = `${ORDERS.slice(0, ORDERS.indexOf('---'))}${pod(0)}${pod(1)}`;
+  const one = object(
+    ...(['AuthorizationPolicy', 'p', 'shop'] as const),
+    `{selector: {matchLabels: {statefulset.kubernetes.io/pod-name: db-1}}, ${DENY_ALL.slice(1)}`,
+  );
+  const { allowed } = canI(viewMesh(read(mesh + one), DEFAULT_MESH_CONFIG), {}, 'orders.shop:8080', {
+    ...{ method: 'GET', path: '/' },
+  });
+  expect(allowed).toBe('some');
+  expect(differences(read(mesh), read(mesh + one))).not.toEqual([]);
+});
+
+test('a Pod that has ended is no workload', () => {
+  const ended = `---
+apiVersion: v1
+kind: Pod
+metadata: {name: old, namespace: shop, labels: {app: orders, old: "yes"}}
+spec: {}
+status: {phase: Succeeded}
+`;
+  const view = viewMesh(read(ORDERS + ended), DEFAULT_MESH_CONFIG);
+  expect(view.workloads.map(({ name }) => name)).toEqual(['orders']);
+});

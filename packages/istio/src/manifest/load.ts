@@ -1,0 +1,290 @@
+/**
+ * Manifests as they are found: YAML or JSON, many documents in one text, Lists of objects, the output of Helm. The text
+ * may be hostile: whatever it is, reading ends soon, takes bounded memory, and says what is wrong with file and line.
+ */
+import type { ErrorCode } from '@meshpass/identity';
+import { didYouMean } from '../did-you-mean.ts';
+import type { Resource } from '../object/resources.ts';
+import { decodeText, firstBadLine } from './decode.ts';
+import type { KubeObject, Origin, Path } from './object.ts';
+import type { Place } from './place.ts';
+import { findOffset, readValues, YamlRefusal } from './read-yaml.ts';
+import { checkShape, objectShape } from './shapes.ts';
+
+/** Of one text. */
+export const MAX_BYTES = 32 * 1024 * 1024;
+/** Of one document in it: Kubernetes stores no object of more than 1.5 MiB; this is for Lists. */
+const MAX_DOCUMENT = 8 * 1024 * 1024;
+/** Every value of a document costs at least one of these characters, and about 200 bytes of memory while it is read. */
+const SEPARATORS = /[[\]{},\n?:-]/g;
+const MAX_SEPARATORS = 1_500_000;
+const MAX_OBJECTS = 200_000;
+const MAX_PROBLEMS = 1_000;
+
+export interface ManifestProblem {
+  /** `manifest_syntax`, `manifest_too_large`, `manifest_invalid`, `manifest_unknown_field`. */
+  readonly code: Extract<ErrorCode, `manifest_${string}`>;
+  readonly place: Place;
+  readonly message: string;
+}
+
+export interface LoadedManifests {
+  /** What is understood, in the order of the text. An object with a mistyped field is not among them. */
+  readonly resources: readonly Resource[];
+  /** Objects of kinds that policy does not depend on, as they are. */
+  readonly others: readonly KubeObject[];
+  /** Everything that is wrong, in the order of the text. An unknown field leaves its object in `resources`. */
+  readonly problems: readonly ManifestProblem[];
+}
+
+/**
+ * Reads manifests. Never throws for what the text says.
+ * @param text YAML or JSON; bytes must be UTF-8, or UTF-16 with a byte order mark
+ * @param name of the file, for places
+ */
+export function loadManifests(text: string | Uint8Array, name: string): LoadedManifests {
+  const loading = new Loading(name);
+  const size = typeof text === 'string' ? text.length : text.byteLength;
+  if (size > MAX_BYTES) {
+    loading.problem('manifest_too_large', 1, 1, `the text is larger than ${MAX_BYTES >> 20} MiB`);
+  } else {
+    const decoded = typeof text === 'string' ? text.replace(/^\uFEFF/, '') : decodeText(text);
+    if (decoded !== undefined) loading.read(decoded);
+    else loading.problem('manifest_syntax', firstBadLine(text as Uint8Array), 1, 'the text is not UTF-8');
+  }
+  return loading;
+}
+
+/**
+ * An object that is at hand already, as a cluster gives it.
+ * @param name what it came from, for places
+ */
+export function loadObject(object: unknown, name: string): LoadedManifests {
+  const loading = new Loading(name);
+  const at: Origin['at'] = (path) => ({
+    file: path.length === 0 ? name : `${name} ${path.join('.')}`,
+    line: 0,
+    column: 0,
+  });
+  loading.take(structuredClone(object), [], { at, lineOf: () => 0 });
+  return loading;
+}
+
+/** What is known of the text around an object. */
+interface Source {
+  /** Place by a path from the root of the document. */
+  readonly at: Origin['at'];
+  /** Line on which an object begins that is a document or an item of a List. */
+  readonly lineOf: (object: object) => number;
+  readonly template?: string;
+}
+
+class Loading implements LoadedManifests {
+  readonly resources: Resource[] = [];
+  readonly others: KubeObject[] = [];
+  readonly problems: ManifestProblem[] = [];
+  readonly #file: string;
+  #given = 0;
+
+  constructor(file: string) {
+    this.#file = file;
+  }
+
+  read(text: string): void {
+    let line = 1;
+    for (const { start, end } of cutDocuments(text)) {
+      if (this.#full) return;
+      const stretch = text.slice(start, end);
+      this.#stretch(stretch, line);
+      line += count(stretch, '\n');
+    }
+  }
+
+  problem(code: ManifestProblem['code'], line: number, column: number, message: string): void {
+    this.#say(code, { file: this.#file, line, column }, message);
+  }
+
+  /** @param object a document, or an item of a List at `path` of one */
+  take(object: unknown, path: Path, source: Source): void {
+    const { at } = source;
+    if (this.#full || object === null) return;
+    const wrong = (message: string, member: Path = []): void =>
+      this.#say('manifest_invalid', at([...path, ...member]), message);
+    const { apiVersion, kind, metadata, items } = Object(object) as Record<string, unknown>;
+    if (typeof object !== 'object' || typeof apiVersion !== 'string' || typeof kind !== 'string' || kind === '') {
+      wrong('this is no Kubernetes object: it needs apiVersion and kind');
+      return;
+    }
+    if (kind.endsWith('List') && Array.isArray(items)) {
+      this.#list(items, apiVersion, kind, path, source);
+      return;
+    }
+    if (++this.#given > MAX_OBJECTS) {
+      this.#say('manifest_too_large', at(path), `the text holds more than ${MAX_OBJECTS} objects`);
+      return;
+    }
+    const named = readMetadata(kind, metadata, wrong);
+    if (!named) return;
+    const read = { ...object, kind, metadata: named } as { -readonly [Member in keyof KubeObject]: KubeObject[Member] };
+    read.kind = kindOf(apiVersion, kind) ?? kind;
+    const origin: Origin = {
+      ...{ file: this.#file, line: source.lineOf(object), at: (inner, part) => at([...path, ...inner], part) },
+      ...(source.template !== undefined && { template: source.template }),
+      ...(named.namespace === 'default' && !Object(metadata).namespace && { unplaced: true as const }),
+    };
+    Object.defineProperty(read, 'origin', { value: origin, enumerable: false });
+    if (kindOf(apiVersion, kind) === undefined) {
+      this.others.push(read);
+      return;
+    }
+    if (this.#sound(read, path, at)) this.resources.push(read as Resource);
+  }
+
+  get #full(): boolean {
+    return this.problems.length >= MAX_PROBLEMS || this.#given > MAX_OBJECTS;
+  }
+
+  #stretch(text: string, line: number): void {
+    const refusal = exceedsBounds(text);
+    if (refusal !== undefined) {
+      this.problem('manifest_too_large', line, 1, refusal);
+      return;
+    }
+    const place = (offset: number): Place => {
+      const before = text.slice(0, offset);
+      return { file: this.#file, line: line + count(before, '\n'), column: offset - before.lastIndexOf('\n') };
+    };
+    try {
+      const template = /^# Source: (\S+)$/m.exec(text.slice(0, 1000))?.[1];
+      const { documents, starts } = readValues(text);
+      const lineOf = lines(text, line, starts);
+      for (const [index, value] of documents.entries()) {
+        const at: Origin['at'] = (path, part = 'value') => place(findOffset(text, index, path, part));
+        this.take(value, [], { at, lineOf, ...(template !== undefined && { template }) });
+      }
+    } catch (thrown) {
+      if (!(thrown instanceof YamlRefusal)) throw thrown;
+      this.#say(thrown.bound ? 'manifest_too_large' : 'manifest_syntax', place(thrown.offset), thrown.message);
+    }
+  }
+
+  #list(items: readonly unknown[], apiVersion: string, kind: string, path: Path, source: Source): void {
+    for (const [index, item] of items.entries()) {
+      // A typed list leaves the kind of its items out.
+      if (kind !== 'List' && typeof item === 'object' && item !== null && !Object.hasOwn(item, 'kind'))
+        Object.assign(item, { apiVersion, kind: kind.slice(0, -'List'.length) });
+      this.take(item, [...path, 'items', index], source);
+    }
+  }
+
+  /** Says what is wrong with the members; false where the object cannot be used. */
+  #sound(object: KubeObject, path: Path, at: Origin['at']): boolean {
+    const shape = objectShape(object.kind);
+    if (!shape) return true;
+    if ('spec' in shape.open) (object as { spec?: unknown }).spec ??= {};
+    const found = checkShape(object, shape);
+    for (const { path: inner, part, unknown, message } of found) {
+      const code = unknown ? 'manifest_unknown_field' : 'manifest_invalid';
+      const hint = unknown ? didYouMean(unknown.field, unknown.known) : '';
+      this.#say(
+        code,
+        at([...path, ...inner], part),
+        `${object.kind} ${object.metadata.name}: ${inner.join('.')}: ${message}${hint}`,
+      );
+    }
+    return found.every(({ unknown }) => unknown);
+  }
+
+  #say(code: ManifestProblem['code'], place: Place, message: string): void {
+    if (this.problems.length < MAX_PROBLEMS) this.problems.push({ code, place, message });
+  }
+}
+
+const CLUSTER_SCOPED = new Set(['Namespace', 'ClusterRole', 'ClusterRoleBinding']);
+
+const GROUPS: Readonly<Record<string, readonly string[]>> = {
+  'security.istio.io': ['AuthorizationPolicy', 'RequestAuthentication', 'PeerAuthentication'],
+  'networking.istio.io': ['Gateway', 'VirtualService', 'DestinationRule', 'ServiceEntry', 'Sidecar', 'EnvoyFilter'],
+  'extensions.istio.io': ['WasmPlugin', 'TrafficExtension'],
+  '': ['Service', 'Namespace', 'ServiceAccount', 'Pod', 'ConfigMap'],
+  apps: ['Deployment', 'StatefulSet', 'DaemonSet', 'ReplicaSet'],
+  batch: ['Job'],
+  'rbac.authorization.k8s.io': ['Role', 'ClusterRole', 'RoleBinding', 'ClusterRoleBinding'],
+};
+
+const KINDS = new Map(
+  Object.entries(GROUPS).flatMap(([group, kinds]) => kinds.map((kind) => [`${group}/${kind}`, kind] as const)),
+);
+KINDS.set('gateway.networking.k8s.io/Gateway', 'KubernetesGateway');
+
+function kindOf(apiVersion: string, kind: string): string | undefined {
+  const group = apiVersion.includes('/') ? apiVersion.slice(0, apiVersion.indexOf('/')) : '';
+  return KINDS.get(`${group}/${kind}`);
+}
+
+type Wrong = (message: string, member?: Path) => void;
+
+function readMetadata(kind: string, metadata: unknown, wrong: Wrong): KubeObject['metadata'] | undefined {
+  if (typeof metadata !== 'object' || metadata === null || Array.isArray(metadata)) {
+    wrong('it has no metadata');
+    return undefined;
+  }
+  const { name, generateName, namespace, labels, annotations } = metadata as Record<string, unknown>;
+  const called = name ?? generateName;
+  if (typeof called !== 'string' || called === '') {
+    wrong('it has no metadata.name', ['metadata']);
+    return undefined;
+  }
+  if (namespace !== undefined && namespace !== null && typeof namespace !== 'string') {
+    wrong('metadata.namespace must be text', ['metadata', 'namespace']);
+    return undefined;
+  }
+  for (const [member, value] of Object.entries({ labels, annotations })) {
+    for (const problem of value === undefined || value === null ? [] : checkShape(value, { map: 'text' })) {
+      wrong(`metadata.${member}.${problem.path.join('.')}: ${problem.message}`, ['metadata', member, ...problem.path]);
+      return undefined;
+    }
+  }
+  return {
+    ...(metadata as object),
+    ...{ name: called, namespace: namespace || (CLUSTER_SCOPED.has(kind) ? '' : 'default') },
+  };
+}
+
+/** Why one document of this text is not read, by its size alone. */
+export function exceedsBounds(text: string): string | undefined {
+  if (text.length > MAX_DOCUMENT) return `a document is larger than ${MAX_DOCUMENT >> 20} MiB`;
+  if (text.length <= MAX_SEPARATORS) return undefined;
+  return count(text, SEPARATORS) > MAX_SEPARATORS ? 'a document holds too many values' : undefined;
+}
+
+/** Line of each object that is asked for, in the order of the text. */
+function lines(text: string, first: number, starts: ReadonlyMap<unknown, number>): (object: object) => number {
+  let line = first;
+  let counted = 0;
+  return (object) => {
+    const start = starts.get(object) ?? counted;
+    for (let feed = text.indexOf('\n', counted); feed >= 0 && feed < start; feed = text.indexOf('\n', feed + 1)) line++;
+    counted = Math.max(counted, start);
+    return line;
+  };
+}
+
+/** Kubernetes' own tools cut a text in the same way, so a document means here what it means to them. */
+export function* cutDocuments(text: string): Generator<{ readonly start: number; readonly end: number }> {
+  const boundary = /^---(?=\s|$)/gm;
+  let start = 0;
+  for (let found = boundary.exec(text); found; found = boundary.exec(text)) {
+    if (found.index > start) yield { start, end: found.index };
+    start = found.index;
+  }
+  yield { start, end: text.length };
+}
+
+function count(text: string, what: string | RegExp): number {
+  let found = 0;
+  if (typeof what === 'string') {
+    for (let at = text.indexOf(what); at >= 0; at = text.indexOf(what, at + 1)) found++;
+  } else while (what.test(text)) found++;
+  return found;
+}

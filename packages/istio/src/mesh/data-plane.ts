@@ -1,0 +1,225 @@
+/**
+ * What stands before a workload, as far as it decides whether policies mean there what we take them to mean: a sidecar of Istio that
+ * nobody has changed. Of everything else (ztunnel, waypoints, gateways, no proxy, patched proxies) nothing is concluded.
+ * docs/decisions/0019-unknown.md says what was chosen and why.
+ */
+
+import type { Labels } from '../manifest/object.ts';
+import type { EnvoyFilter, ProxyExtension } from '../object/networking.ts';
+import { indexObjects } from '../object/objects.ts';
+import type { Resource, ResourceOf } from '../object/resources.ts';
+import { isForSidecars, selects } from '../policy/attach.ts';
+import {
+  hasProxy,
+  isAssumed,
+  isCaptured,
+  type NamespaceInjection,
+  namespaceInjection,
+  type PodFacts,
+  podFacts,
+  whyNoSidecar,
+} from './injection.ts';
+import { lastingLabels, type ProxyKind, podTemplates, proxyKinds } from './workloads.ts';
+
+/** A workload by what policies select it by. */
+export interface WorkloadName {
+  /** Empty: any that nothing is known of. */
+  readonly namespace: string;
+  readonly labels: Labels;
+}
+
+export interface DataPlane {
+  /**
+   * Why nothing can be said of calls to a port of a workload; undefined where a sidecar as we understand it guards that port.
+   * @param port of the Pod; undefined for any that nobody names
+   */
+  readonly unknownAt: (workload: WorkloadName, port: number | undefined) => string | undefined;
+  /** Whether a workload is taken to have a sidecar only because its Namespace is not among what was read. */
+  readonly assumes: (workload: WorkloadName) => boolean;
+  /** Whether a Pod, or what makes Pods, with these labels was read. */
+  readonly isThere: (workload: WorkloadName) => boolean;
+}
+
+/** Labels of the injector's own, which a Pod has and its template has not. */
+const INJECTED = [
+  'security.istio.io/tlsMode',
+  'service.istio.io/canonical-name',
+  'service.istio.io/canonical-revision',
+];
+
+/**
+ * @param rootNamespace whose EnvoyFilters and extensions are for the whole mesh
+ * @param unread why not everything was read that may hold policies; nothing can be said of any workload then
+ */
+export function dataPlane(resources: readonly Resource[], rootNamespace: string, unread?: string): DataPlane {
+  const { all: of } = indexObjects(resources);
+  const namespaces = new Map<string, Labels>();
+  const pods = new Map<string, PodFacts[]>();
+  for (const { metadata } of of('Namespace')) namespaces.set(metadata.name, metadata.labels ?? {});
+  for (const facts of podTemplates(of).map(podFacts)) push(pods, keyOf(facts), facts);
+  const patches = byNamespace(resources.filter(isPatch));
+  const services = byNamespace(resources.filter((one) => one.kind === 'Service' && waypointOf(one.metadata.labels)));
+  const entries = byNamespace(resources.filter((one) => one.kind === 'ServiceEntry' && one.spec.workloadSelector));
+  const sidecars = byNamespace(resources.filter((one) => one.kind === 'Sidecar' && terminatesTls(one)));
+  const kindOf = proxyKinds(of('Gateway'));
+  const injectionOf = (namespace: string): NamespaceInjection =>
+    namespaceInjection(namespace, namespaces.get(namespace));
+  const known = new Map<string, string | undefined>();
+
+  /** What holds for every port alike. */
+  const ofWorkload = (workload: WorkloadName, factsOfAll: readonly PodFacts[]): string | undefined => {
+    const { namespace, labels } = workload;
+    const gateway = WHY_GATEWAY[kindOf(labels)];
+    if (gateway) return gateway;
+    const ofNamespace = namespaces.get(namespace) ?? {};
+    const ambient = whyAmbient(namespace, ofNamespace, labels, factsOfAll);
+    if (ambient) return ambient;
+    const waypoint =
+      waypointOf(labels) ??
+      waypointOf(ofNamespace) ??
+      (services.get(namespace) ?? [])
+        .filter((one): one is ResourceOf<'Service'> => one.kind === 'Service' && selectsSome(one.spec.selector, labels))
+        .map(({ metadata }) => waypointOf(metadata.labels))[0];
+    if (waypoint) return `istio.io/use-waypoint sends calls through the waypoint ${waypoint}, which decides too`;
+    const running = factsOfAll.filter((one) => one.running);
+    const injected = running.length > 0 && running.every(hasProxy);
+    for (const pod of factsOfAll) {
+      // What runs shows that the namespace is injected, whoever says so.
+      const why = whyNoSidecar(pod, injected && !pod.running ? 'on' : injectionOf(namespace));
+      if (why) return `no sidecar that is understood: ${why}`;
+    }
+    const patch = [...new Set([rootNamespace, namespace])]
+      .flatMap((place) => patches.get(place) ?? [])
+      .find((one) => isPatch(one) && selects(selectorOf(one), labels));
+    if (patch)
+      return `${patch.kind} ${patch.metadata.namespace}/${patch.metadata.name} changes its proxy, and may change what it lets in`;
+    const sidecar = (sidecars.get(namespace) ?? []).find(
+      (one) => one.kind === 'Sidecar' && selects(one.spec.workloadSelector?.labels, labels),
+    );
+    return sidecar && `Sidecar ${namespace}/${sidecar.metadata.name} ends TLS by itself at its ingress`;
+  };
+
+  const ofPort = ({ namespace, labels }: WorkloadName, all: readonly PodFacts[], port: number | undefined) => {
+    const around = all.some((pod) => !isCaptured(pod, port));
+    if (around)
+      return `${port === undefined ? 'such ports are' : `port ${port} is`} served around the sidecar: no policy holds for it`;
+    if (port === undefined) return undefined;
+    const entry = (entries.get(namespace) ?? []).find(
+      (one): one is ResourceOf<'ServiceEntry'> =>
+        one.kind === 'ServiceEntry' &&
+        selectsSome(one.spec.workloadSelector?.labels, labels) &&
+        (one.spec.ports ?? []).some(({ number, targetPort }) => (targetPort || number) === port),
+    );
+    return (
+      entry &&
+      `ServiceEntry ${namespace}/${entry.metadata.name} declares port ${port}, too, and so which rules are evaluated`
+    );
+  };
+
+  const factsOf = (workload: WorkloadName): readonly PodFacts[] => {
+    const found = pods.get(keyOf(workload));
+    if (found) return found;
+    // Of a namespace that is not known there is nothing to be read of a Pod that is not known.
+    return [{ ...workload, annotations: {}, spec: {}, running: false }];
+  };
+
+  return {
+    unknownAt: (workload, port) => {
+      if (unread !== undefined) return unread;
+      const all = factsOf(workload);
+      const key = keyOf(workload);
+      if (!known.has(key)) known.set(key, ofWorkload(workload, all));
+      return known.get(key) ?? ofPort(workload, all, port);
+    },
+    assumes: (workload) =>
+      workload.namespace !== '' && factsOf(workload).some((pod) => isAssumed(pod, injectionOf(workload.namespace))),
+    isThere: (workload) => pods.has(keyOf(workload)),
+  };
+}
+
+/** `Pods of dev and shop are taken to have a sidecar: ...`; undefined where nothing is assumed. */
+export function describeAssumption(namespaces: Iterable<string>): string | undefined {
+  const names = [...new Set(namespaces)].sort();
+  if (names.length === 0) return undefined;
+  const shown = names.length > SHOWN ? [...names.slice(0, SHOWN), `${names.length - SHOWN} more namespaces`] : names;
+  const last = shown.at(-1)!;
+  const list = shown.length === 1 ? last : `${shown.slice(0, -1).join(', ')} and ${last}`;
+  return `Pods of ${list} are taken to have a sidecar: ${names.length === 1 ? 'its Namespace is' : 'their Namespaces are'} not among what was read.`;
+}
+
+const SHOWN = 10;
+
+const WHY_GATEWAY: Readonly<Record<ProxyKind, string | undefined>> = {
+  sidecar: undefined,
+  gateway: 'it is a gateway: its routes and TLS settings decide, too, and are not evaluated',
+  waypoint: 'it is a waypoint, whose verdicts were never compared with a real one',
+};
+
+/** As the CNI agent enrols Pods (cni/pkg/util/podutil.go): one with a sidecar is left alone, and so is one that says `none`. */
+function whyAmbient(
+  namespace: string,
+  ofNamespace: Labels,
+  labels: Labels,
+  pods: readonly PodFacts[],
+): string | undefined {
+  const mode = 'istio.io/dataplane-mode';
+  const redirected = pods.some(({ annotations }) => annotations['ambient.istio.io/redirection'] !== undefined);
+  if (!redirected && pods.length > 0 && pods.every(hasProxy)) return undefined;
+  const chosen = labels[mode] ?? ofNamespace[mode];
+  if (!redirected && chosen !== 'ambient') return undefined;
+  const by = redirected || labels[mode] === 'ambient' ? 'it is' : `namespace ${namespace} is`;
+  return `${by} in ambient mode, where ztunnel and waypoints decide`;
+}
+
+function waypointOf(labels: Labels | undefined): string | undefined {
+  const name = labels?.['istio.io/use-waypoint'] || labels?.['istio.io/use-waypoint-canary'];
+  return name && name !== 'none' ? name : undefined;
+}
+
+/** Code and patches in proxies before workloads. */
+function isPatch(one: Resource): one is EnvoyFilter | ProxyExtension {
+  switch (one.kind) {
+    case 'EnvoyFilter':
+      return isForSidecars(one) && (one.spec.configPatches ?? []).some(isInbound);
+    case 'WasmPlugin':
+    case 'TrafficExtension': {
+      const { match = [] } = one.spec;
+      return isForSidecars(one) && (match.length === 0 || match.some(({ mode }) => mode !== 'CLIENT'));
+    }
+    default:
+      return false;
+  }
+}
+
+/** A cluster says where a call goes after it was let in; of the way out and of gateways nothing is asked here. */
+function isInbound({ applyTo, match }: NonNullable<EnvoyFilter['spec']['configPatches']>[number]): boolean {
+  return applyTo !== 'CLUSTER' && match?.context !== 'SIDECAR_OUTBOUND' && match?.context !== 'GATEWAY';
+}
+
+function selectorOf(one: EnvoyFilter | ProxyExtension): Labels | undefined {
+  return one.kind === 'EnvoyFilter' ? one.spec.workloadSelector?.labels : one.spec.selector?.matchLabels;
+}
+
+function terminatesTls(one: Resource): boolean {
+  return one.kind === 'Sidecar' && (one.spec.ingress ?? []).some((listener) => listener?.tls !== undefined);
+}
+
+/** An empty selector selects nobody. */
+function selectsSome(selector: Labels | undefined, labels: Labels): boolean {
+  return Object.keys(selector ?? {}).length > 0 && selects(selector, labels);
+}
+
+function keyOf({ namespace, labels }: WorkloadName): string {
+  const lasting = Object.entries(lastingLabels(labels)).filter(([name]) => !INJECTED.includes(name));
+  return `${namespace} ${JSON.stringify(lasting)}`;
+}
+
+function byNamespace(resources: readonly Resource[]): ReadonlyMap<string, readonly Resource[]> {
+  return Map.groupBy(resources, ({ metadata }) => metadata.namespace);
+}
+
+function push(lists: Map<string, PodFacts[]>, key: string, one: PodFacts): void {
+  const list = lists.get(key);
+  if (list) list.push(one);
+  else lists.set(key, [one]);
+}

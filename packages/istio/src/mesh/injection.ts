@@ -1,0 +1,121 @@
+/**
+ * Whether a Pod has a sidecar that takes all that comes in: of a Pod as it runs, from its containers; of what makes Pods, by the
+ * rules of Istio's injector. Source: `injectRequired` in pkg/kube/inject/inject.go, mutatingwebhook.yaml and
+ * injection-template.yaml of Istio 1.31.
+ */
+
+import type { Labels } from '../manifest/object.ts';
+import type { Container, PodSpec } from '../object/kubernetes.ts';
+import type { PodTemplateOf } from './workloads.ts';
+
+export interface PodFacts {
+  readonly namespace: string;
+  readonly labels: Labels;
+  readonly annotations: Labels;
+  readonly spec: PodSpec;
+  /** The API server has it: what was injected is in it. */
+  readonly running: boolean;
+}
+
+/** What a namespace says of injection; `unknown` where the Namespace was not given. */
+export type NamespaceInjection = 'on' | 'off' | 'by-pod' | 'unknown';
+
+const PROXY = 'istio-proxy';
+const INJECT = 'sidecar.istio.io/inject';
+const REVISION = 'istio.io/rev';
+/** Of Kubernetes' own, which the injector passes by whatever their labels are (pkg/kube/inject/initializer.go). */
+const NEVER_INJECTED = new Set(['kube-system', 'kube-public', 'kube-node-lease', 'local-path-storage']);
+/** Of the proxy itself: health, Prometheus, and the agent's merged metrics. */
+const NEVER_CAPTURED = [15020, 15021, 15090];
+
+export function podFacts({ object, namespace, labels, annotations, pod }: PodTemplateOf): PodFacts {
+  const running = object.kind === 'Pod' && object.metadata.uid !== undefined;
+  return { namespace, labels, annotations, spec: pod, running };
+}
+
+export function namespaceInjection(name: string, labels: Labels | undefined): NamespaceInjection {
+  if (NEVER_INJECTED.has(name)) return 'off';
+  if (labels === undefined) return 'unknown';
+  const injection = labels['istio-injection'];
+  // It goes before the revision, and says no to every value but one.
+  if (injection !== undefined) return injection === 'enabled' ? 'on' : 'off';
+  return labels[REVISION] === undefined ? 'by-pod' : 'on';
+}
+
+/**
+ * Why a Pod has no sidecar, or one that is not Istio's own; undefined where it has one, or is taken to have one because its namespace
+ * is not known.
+ */
+export function whyNoSidecar(pod: PodFacts, namespace: NamespaceInjection): string | undefined {
+  if (pod.spec.hostNetwork === true) return 'it is on the network of its node, where no sidecar is put before it';
+  const templates = words(pod.annotations['inject.istio.io/templates']);
+  if (templates.length > 0 && !templates.includes('sidecar'))
+    return `it is injected by the template ${templates.join(', ')}, which is not that of a sidecar`;
+  if (hasProxy(pod)) return whyNotPlain(pod);
+  if (pod.running) return 'it runs without a container istio-proxy';
+  const wish = pod.labels[INJECT] ?? pod.annotations[INJECT];
+  if (wish === 'false') return `${INJECT} says that it gets no sidecar`;
+  if (namespace === 'off') return `namespace ${pod.namespace} gets no sidecars`;
+  const asks = pod.labels[INJECT] === 'true' || pod.labels[REVISION] !== undefined;
+  if (namespace === 'by-pod' && !asks)
+    return `namespace ${pod.namespace} has neither istio-injection nor istio.io/rev, and no container istio-proxy shows`;
+  return whyNotPlain(pod);
+}
+
+/** Whether a Pod has a proxy only by what is assumed of its namespace. */
+export function isAssumed(pod: PodFacts, namespace: NamespaceInjection): boolean {
+  return namespace === 'unknown' && !hasProxy(pod) && !pod.running;
+}
+
+/**
+ * Whether connections to a port go around the sidecar, by annotations or, of a Pod as it runs, by what its network was set up with.
+ * @param port undefined for any that nobody names
+ */
+export function isCaptured({ annotations, spec }: PodFacts, port: number | undefined): boolean {
+  const included = annotations['traffic.sidecar.istio.io/includeInboundPorts'] ?? setUp(spec, '-b') ?? '*';
+  if (included.trim() !== '*' && (port === undefined || !words(included).includes(String(port)))) return false;
+  if (port === undefined) return true;
+  const excluded = [annotations['traffic.sidecar.istio.io/excludeInboundPorts'], setUp(spec, '-d')];
+  return !NEVER_CAPTURED.includes(port) && !excluded.flatMap(words).includes(String(port));
+}
+
+/** A sidecar of today is an init container that is restarted always (Kubernetes: "Sidecar containers"). */
+export function hasProxy({ spec }: Pick<PodFacts, 'spec'>): boolean {
+  const isProxy = ({ name }: Container) => name === PROXY;
+  return (
+    containers(spec.containers).some(isProxy) ||
+    containers(spec.initContainers).some((one) => isProxy(one) && one.restartPolicy === 'Always')
+  );
+}
+
+/** A sidecar whose own set-up is changed. */
+function whyNotPlain({ annotations }: PodFacts): string | undefined {
+  if (annotations['sidecar.istio.io/interceptionMode'] === 'NONE')
+    return 'its sidecar intercepts nothing (interceptionMode NONE)';
+  const changed = [
+    'sidecar.istio.io/bootstrapOverride',
+    'traffic.sidecar.istio.io/excludeInterfaces',
+    'traffic.sidecar.istio.io/kubevirtInterfaces',
+    'istio.io/reroute-virtual-interfaces',
+  ].find((name) => annotations[name]);
+  return changed && `${changed} changes what its sidecar sees`;
+}
+
+/** The value of a flag of `istio-iptables`, which sets up the Pod's network. */
+function setUp(spec: PodSpec, flag: string): string | undefined {
+  const made = containers(spec.initContainers).find(({ name }) => name === 'istio-init' || name === 'istio-validation');
+  const args = Array.isArray(made?.args) ? (made.args as readonly unknown[]) : [];
+  const value = args[args.indexOf(flag) + 1];
+  return args.includes(flag) && typeof value === 'string' ? value : undefined;
+}
+
+function containers(some: PodSpec['containers']): readonly Container[] {
+  return Array.isArray(some) ? some.filter((one) => typeof one === 'object' && one !== null) : [];
+}
+
+function words(text: string | undefined): readonly string[] {
+  return (text ?? '')
+    .split(',')
+    .map((word) => word.trim())
+    .filter((word) => word !== '');
+}

@@ -1,0 +1,28 @@
+/** What istiod takes a port of a Service for. */
+import type { MeshService } from './mesh.ts';
+
+export type PortProtocol = MeshService['ports'][number]['protocol'];
+
+const PROTOCOLS: Readonly<Record<string, PortProtocol>> = {
+  ...{ http: 'http', http_proxy: 'http', http2: 'http2', grpc: 'http2' },
+  ...{ tcp: 'tcp', https: 'tcp', tls: 'tcp', mongo: 'tcp', redis: 'tcp', mysql: 'tcp' },
+};
+/** Kubernetes' own names for appProtocol. Traffic that is TLS within the mesh's TLS is bytes to the mesh. */
+const APP_PROTOCOLS: Readonly<Record<string, PortProtocol>> = {
+  ...{ 'kubernetes.io/h2c': 'http2', 'kubernetes.io/ws': 'http', 'kubernetes.io/wss': 'tcp' },
+};
+/** SMTP, DNS, MySQL, MongoDB: servers that speak first, which Istio never sniffs. */
+const NEVER_SNIFFED: readonly number[] = [25, 53, 3306, 27017];
+
+/**
+ * As istiod decides (pkg/config/kube/conversion.go): appProtocol, else the name up to its first dash.
+ * @param declared appProtocol, or the port's name where it has none
+ */
+export function protocolOf(port: number, declared: string): PortProtocol {
+  const lower = declared.toLowerCase();
+  if (Object.hasOwn(APP_PROTOCOLS, declared)) return APP_PROTOCOLS[declared]!;
+  if (lower.startsWith('grpc-web')) return 'http2';
+  const prefix = lower.split('-')[0]!;
+  if (Object.hasOwn(PROTOCOLS, prefix)) return PROTOCOLS[prefix]!;
+  return NEVER_SNIFFED.includes(port) ? 'tcp' : 'undeclared';
+}

@@ -1,0 +1,183 @@
+/** Workloads: what has a proxy and so is guarded, from Pods as they run or from what makes them. */
+
+import type { Labels, Path } from '../manifest/object.ts';
+import type { PodController, PodSpec } from '../object/kubernetes.ts';
+import type { Resource, ResourceKind, ResourceOf } from '../object/resources.ts';
+import { GATEWAY_NAME, selects } from '../policy/attach.ts';
+
+export type ProxyKind = 'sidecar' | 'gateway' | 'waypoint';
+
+/** A Pod, or the template of what makes Pods. */
+export interface PodTemplateOf {
+  readonly object: ResourceOf<'Pod'> | PodController;
+  readonly namespace: string;
+  /** Of the object. */
+  readonly name: string;
+  readonly labels: Labels;
+  readonly annotations: Labels;
+  readonly serviceAccount: string;
+  readonly pod: PodSpec;
+  /** Where in the object the Pod's metadata and its members stand. */
+  readonly metadataPath: Path;
+  readonly podPath: Path;
+}
+
+export const CONTROLLERS = ['Deployment', 'StatefulSet', 'DaemonSet', 'ReplicaSet', 'Job'] as const;
+
+/**
+ * Every template and every Pod that has not ended: Succeeded and Failed ones serve nobody (pilot/pkg/serviceregistry/kube/controller/pod.go).
+ * @param of objects of a kind
+ */
+export function podTemplates(
+  of: <Kind extends ResourceKind>(kind: Kind) => readonly ResourceOf<Kind>[],
+): readonly PodTemplateOf[] {
+  const made = CONTROLLERS.flatMap((kind) =>
+    (of(kind) as readonly PodController[]).map((object) => {
+      const { metadata, spec } = object.spec?.template ?? {};
+      return template(object, metadata, spec, ['spec', 'template', 'metadata'], ['spec', 'template', 'spec']);
+    }),
+  );
+  const running = of('Pod').filter(({ status }) => !hasEnded(status?.phase));
+  return [...made, ...running.map((pod) => template(pod, pod.metadata, pod.spec, ['metadata'], ['spec']))];
+}
+
+/** Whether a Pod serves nobody any more. @param phase of its status */
+export function hasEnded(phase: string | undefined): boolean {
+  return phase === 'Succeeded' || phase === 'Failed';
+}
+
+/** The ServiceAccount of a Pod; Kubernetes' admission fills in `default`. */
+export function serviceAccountOf(spec: PodSpec): string {
+  return text(spec.serviceAccountName) || text(spec.serviceAccount) || 'default';
+}
+
+/**
+ * The port of a Pod that a Service's port leads to; undefined where the Pod names none so.
+ * Source: `FindPort` in pilot/pkg/serviceregistry/kube/controller/util.go.
+ */
+export function targetPortOf(
+  names: ReadonlyMap<string, number>,
+  { port, targetPort }: { readonly port: number; readonly targetPort?: number | string },
+): number | undefined {
+  return typeof targetPort === 'string' ? names.get(targetPort) : targetPort || port;
+}
+
+/** Container ports by name, the first of a name. */
+export function portNamesOf({ containers }: PodSpec): ReadonlyMap<string, number> {
+  const names = new Map<string, number>();
+  for (const container of list(containers)) {
+    for (const { name, containerPort, protocol } of list(container.ports)) {
+      if (typeof name !== 'string' || typeof containerPort !== 'number' || (protocol ?? 'TCP') !== 'TCP') continue;
+      if (!names.has(name)) names.set(name, containerPort);
+    }
+  }
+  return names;
+}
+
+/** A Pod that only its Service is known of: its ports have the numbers of the Service's. */
+export function standInPorts({ ports = [] }: ResourceOf<'Service'>['spec']): ReadonlyMap<string, number> {
+  return new Map(
+    ports.flatMap(({ port, targetPort }) => (typeof targetPort === 'string' ? [[targetPort, port] as const] : [])),
+  );
+}
+
+/** Labels that differ between Pods of one template. */
+const PER_POD: readonly string[] = [
+  'pod-template-hash',
+  'controller-revision-hash',
+  'statefulset.kubernetes.io/pod-name',
+  'apps.kubernetes.io/pod-index',
+  'controller-uid',
+  'batch.kubernetes.io/controller-uid',
+  'batch.kubernetes.io/job-name',
+  'job-name',
+];
+
+/** Labels by which Pods of one template cannot be told apart; but those by which something selects can be. */
+export function lastingLabels(labels: Labels, selected: ReadonlySet<string> = new Set()): Labels {
+  return Object.fromEntries(
+    Object.entries(labels)
+      .filter(([label]) => !PER_POD.includes(label) || selected.has(label))
+      .sort(([a], [b]) => (a < b ? -1 : 1)),
+  );
+}
+
+/** The workloads behind a selector, each once: replicas are one. Sorted, so that the same Pods give the same list. */
+export function distinctWorkloads(
+  selector: Labels,
+  pods: readonly Pick<PodTemplateOf, 'labels' | 'serviceAccount'>[],
+): readonly Pick<PodTemplateOf, 'labels' | 'serviceAccount'>[] {
+  if (Object.keys(selector).length === 0) return [];
+  const found = new Map<string, Pick<PodTemplateOf, 'labels' | 'serviceAccount'>>();
+  for (const { labels, serviceAccount } of pods) {
+    if (!selects(selector, labels)) continue;
+    const kept = lastingLabels(labels, new Set(Object.keys(selector)));
+    found.set(JSON.stringify([serviceAccount, Object.entries(kept)]), { labels: kept, serviceAccount });
+  }
+  return [...found].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, workload]) => workload);
+}
+
+/** Names of labels by which policies, Services, Gateways and Sidecars select. */
+export function labelsSelectedBy(resources: Iterable<Resource>): ReadonlySet<string> {
+  const names = new Set<string>();
+  for (const { kind, ...resource } of resources) {
+    const spec = ('spec' in resource ? (resource.spec ?? {}) : {}) as {
+      readonly selector?: Labels | { readonly matchLabels?: Labels };
+      readonly workloadSelector?: { readonly labels?: Labels };
+    };
+    const selector =
+      kind === 'Service' || kind === 'Gateway'
+        ? (spec.selector as Labels | undefined)
+        : kind === 'Sidecar'
+          ? spec.workloadSelector?.labels
+          : (spec.selector as { readonly matchLabels?: Labels } | undefined)?.matchLabels;
+    for (const name of Object.keys(selector ?? {})) if (PER_POD.includes(name)) names.add(name);
+  }
+  return names;
+}
+
+/** What kind of proxy Pods with some labels have. @param gateways Istio's own, which select Pods */
+export function proxyKinds(gateways: readonly ResourceOf<'Gateway'>[]): (labels: Labels) => ProxyKind {
+  const selectors = gateways.flatMap(({ spec }) =>
+    spec.selector && Object.keys(spec.selector).length > 0 ? [spec.selector] : [],
+  );
+  return (labels) => {
+    if (labels['gateway.istio.io/managed'] === 'istio.io-mesh-controller') return 'waypoint';
+    if (labels[GATEWAY_NAME] !== undefined) return 'gateway';
+    return selectors.some((selector) => selects(selector, labels)) ? 'gateway' : 'sidecar';
+  };
+}
+
+function template(
+  object: PodTemplateOf['object'],
+  metadata: { readonly labels?: Labels; readonly annotations?: Labels } | undefined,
+  spec: PodSpec | undefined,
+  metadataPath: Path,
+  podPath: Path,
+): PodTemplateOf {
+  const pod = typeof spec === 'object' && spec !== null ? spec : {};
+  return {
+    ...{ object, metadataPath, podPath, pod, namespace: object.metadata.namespace, name: object.metadata.name },
+    labels: texts(metadata?.labels),
+    annotations: texts(metadata?.annotations),
+    serviceAccount: serviceAccountOf(pod),
+  };
+}
+
+/** Members of objects that strangers wrote. */
+function list<Item extends object>(items: readonly Item[] | undefined): readonly Item[] {
+  return Array.isArray(items) ? items.filter((item) => typeof item === 'object' && item !== null) : [];
+}
+
+function text(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}
+
+function texts(labels: Labels | undefined | null): Labels {
+  if (typeof labels !== 'object' || labels === null) return {};
+  for (const name in labels) {
+    if (typeof labels[name] !== 'string')
+      return Object.fromEntries(Object.entries(labels).filter(([, value]) => typeof value === 'string'));
+  }
+  return labels;
+}

@@ -1,0 +1,73 @@
+/** Which of several objects is the oldest: istiod prefers it wherever two say different things about the same. */
+import type { KubeObject } from '../manifest/object.ts';
+
+type Aged = Pick<KubeObject, 'metadata'>;
+
+/**
+ * Objects in the order of istiod: by the time of their creation, then by name, then by namespace. An object without a time is not in
+ * the cluster yet. It will get the time at which it is created, so it is younger than all that are there.
+ * Source: `sortConfigByCreationTime` in pilot/pkg/model/config.go; the API server sets `creationTimestamp` (Kubernetes API conventions, "Metadata").
+ */
+export function oldestFirst<Object extends Aged>(objects: readonly Object[]): Object[] {
+  return objects
+    .map((object) => ({ object, created: createdAt(object) }))
+    .sort((a, b) => compare(a.created, b.created) || compareNames(a.object, b.object))
+    .map(({ object }) => object);
+}
+
+/**
+ * Objects as they will be once applied: one that is there already is updated, and keeps the time of its creation. An object that says
+ * a time of its own is one of a cluster, and keeps that.
+ * @param standing what is there before
+ */
+export function agedBy<Object extends KubeObject>(
+  applied: readonly Object[],
+  standing: readonly KubeObject[],
+): readonly Object[] {
+  const times = new Map<string, string>();
+  for (const one of standing) {
+    const { creationTimestamp } = one.metadata;
+    if (typeof creationTimestamp === 'string') times.set(identityOf(one), creationTimestamp);
+  }
+  if (times.size === 0) return applied;
+  return applied.map((one) => {
+    const creationTimestamp = times.get(identityOf(one));
+    if (creationTimestamp === undefined || one.metadata.creationTimestamp) return one;
+    const aged = { ...one, metadata: { ...one.metadata, creationTimestamp } };
+    // Not enumerable, so it was not copied.
+    return Object.defineProperty(aged, 'origin', { value: one.origin, enumerable: false });
+  });
+}
+
+/**
+ * A mesh with manifests applied to it: what has the same kind, namespace and name takes the place of what is there, and its age.
+ * Of manifests that name the same object, the last one counts, as if they were applied one after the other.
+ */
+export function laidOver<Object extends KubeObject>(
+  standing: readonly Object[],
+  applied: readonly Object[],
+): readonly Object[] {
+  const objects = new Map(standing.map((one) => [identityOf(one), one]));
+  for (const one of agedBy(applied, standing)) objects.set(identityOf(one), one);
+  return [...objects.values()];
+}
+
+/** Kind, namespace and name: what makes two manifests the same object. */
+export function identityOf({ kind, metadata }: Pick<KubeObject, 'kind' | 'metadata'>): string {
+  return `${kind} ${metadata.namespace}/${metadata.name}`;
+}
+
+/** Milliseconds; of an object that does not say, later than any other. */
+function createdAt({ metadata }: Aged): number {
+  const { creationTimestamp } = metadata;
+  const time = typeof creationTimestamp === 'string' ? Date.parse(creationTimestamp) : Number.NaN;
+  return Number.isNaN(time) ? Number.POSITIVE_INFINITY : time;
+}
+
+function compareNames(a: Aged, b: Aged): number {
+  return compare(a.metadata.name, b.metadata.name) || compare(a.metadata.namespace, b.metadata.namespace);
+}
+
+function compare<Value extends string | number>(a: Value, b: Value): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}

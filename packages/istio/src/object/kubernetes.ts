@@ -1,0 +1,83 @@
+/** Kubernetes' own objects: Services, what runs behind them, RBAC. Source: the Kubernetes API reference. */
+import type { KubeObject, Labels, SpecObject, Texts } from '../manifest/object.ts';
+
+export interface ServicePort {
+  readonly name?: string;
+  readonly port: number;
+  readonly targetPort?: number | string;
+  /** Kubernetes' own: TCP where absent. */
+  readonly protocol?: string;
+  readonly appProtocol?: string;
+}
+
+export type Service = SpecObject<
+  'Service',
+  {
+    readonly type?: string;
+    readonly selector?: Labels;
+    readonly ports?: readonly ServicePort[];
+    readonly clusterIP?: string;
+    readonly externalName?: string;
+    readonly [member: string]: unknown;
+  }
+>;
+
+export type Namespace = KubeObject<'Namespace'>;
+
+export type ServiceAccount = KubeObject<'ServiceAccount'>;
+
+export interface Container {
+  readonly name?: string;
+  readonly ports?: readonly { readonly name?: string; readonly containerPort?: number; readonly protocol?: string }[];
+  readonly [member: string]: unknown;
+}
+
+export interface PodSpec {
+  readonly serviceAccountName?: string;
+  /** Older spelling. */
+  readonly serviceAccount?: string;
+  readonly hostNetwork?: boolean;
+  readonly containers?: readonly Container[];
+  readonly initContainers?: readonly Container[];
+  readonly [member: string]: unknown;
+}
+
+export interface PodTemplate {
+  readonly metadata?: { readonly labels?: Labels; readonly annotations?: Labels };
+  readonly spec?: PodSpec;
+}
+
+export type Pod = SpecObject<'Pod', PodSpec> & {
+  readonly status?: { readonly podIP?: string; readonly phase?: string };
+};
+
+/** What makes Pods of a template. */
+export type PodController = SpecObject<
+  'Deployment' | 'StatefulSet' | 'DaemonSet' | 'ReplicaSet' | 'Job',
+  { readonly template?: PodTemplate; readonly replicas?: number; readonly [member: string]: unknown }
+>;
+
+export interface RbacRule {
+  readonly apiGroups?: Texts;
+  readonly resources?: Texts;
+  readonly resourceNames?: Texts;
+  readonly nonResourceURLs?: Texts;
+  readonly verbs?: Texts;
+}
+
+export type Role = KubeObject<'Role' | 'ClusterRole'> & {
+  readonly rules?: readonly RbacRule[];
+  readonly aggregationRule?: unknown;
+};
+
+export type RoleBinding = KubeObject<'RoleBinding' | 'ClusterRoleBinding'> & {
+  readonly roleRef?: { readonly apiGroup?: string; readonly kind?: string; readonly name?: string };
+  readonly subjects?: readonly {
+    readonly kind?: string;
+    readonly name?: string;
+    readonly namespace?: string;
+    readonly apiGroup?: string;
+  }[];
+};
+
+export type ConfigMap = KubeObject<'ConfigMap'> & { readonly data?: Labels };

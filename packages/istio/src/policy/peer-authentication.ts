@@ -1,0 +1,59 @@
+/**
+ * PeerAuthentication: who must come by mutual TLS. The narrowest scope that says anything decides, and in it the oldest policy.
+ * Source: `ComposePeerAuthentication` in pilot/pkg/security/authn/policy_applier.go of Istio 1.31.
+ */
+
+import type { MutualTlsMode, PeerAuthentication } from '../object/security.ts';
+import { type MeshProxy, selectorOf, selects } from './attach.ts';
+
+export interface PeerMode {
+  readonly mode: 'DISABLE' | 'PERMISSIVE' | 'STRICT';
+  /** Absent: Istio's own default. */
+  readonly policy?: PeerAuthentication;
+}
+
+export interface PeerModes {
+  /** Of every port that is not among `ports`. */
+  readonly general: PeerMode;
+  readonly ports: ReadonlyMap<number, PeerMode>;
+}
+
+/** Gateways and waypoints are not subject to it: their listeners say what they want. */
+const PERMISSIVE: PeerModes = { general: { mode: 'PERMISSIVE' }, ports: new Map() };
+
+/**
+ * What a proxy asks of its peers. A policy with a selector counts for workloads of its own namespace, and in the root namespace for
+ * none, not even there. `UNSET`, or no mode, inherits: the workload from its namespace, that from the mesh, and a port from its
+ * workload. Ports are those of the workload's own policy alone.
+ * @param policies the oldest first; those of other namespaces are left alone
+ */
+export function peerModes(policies: readonly PeerAuthentication[], proxy: MeshProxy, rootNamespace: string): PeerModes {
+  if (proxy.kind !== 'sidecar') return PERMISSIVE;
+  let mesh: PeerAuthentication | undefined;
+  let namespace: PeerAuthentication | undefined;
+  let own: PeerAuthentication | undefined;
+  for (const policy of policies) {
+    const selector = selectorOf(policy);
+    if (policy.metadata.namespace === rootNamespace) {
+      if (!selector) mesh ??= policy;
+    } else if (policy.metadata.namespace === proxy.namespace) {
+      if (!selector) namespace ??= policy;
+      else if (!own && selects(selector, proxy.labels)) own = policy;
+    }
+  }
+  let general = PERMISSIVE.general;
+  for (const policy of [mesh, namespace, own]) {
+    const mode = said(policy?.spec.mtls?.mode);
+    if (mode && policy) general = { mode, policy };
+  }
+  const ports = new Map<number, PeerMode>();
+  for (const [port, mtls] of Object.entries(own?.spec.portLevelMtls ?? {})) {
+    const mode = said(mtls.mode);
+    ports.set(Number(port), mode ? { mode, policy: own! } : general);
+  }
+  return { general, ports };
+}
+
+function said(mode: MutualTlsMode | undefined): PeerMode['mode'] | undefined {
+  return mode === undefined || mode === 'UNSET' ? undefined : mode;
+}
