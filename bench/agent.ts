@@ -13,7 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createSecureContext, createServer, TLSSocket } from 'node:tls';
 import { agentConfig, down, launch } from '@meshpass/agent';
-import { createAuthority, service, startBroker } from '../packages/agent/test/rig.ts';
+import { createAuthority, service, startBroker } from '../packages/agent/test/harness.ts';
 
 const TOKEN_PADDING = 800;
 const BULK = 400 * 1024 * 1024;

@@ -6,14 +6,14 @@
  *   npm run bench -- sessions [--sessions N] [--seconds N] [--only STORE]   what idle sessions cost a broker
  */
 import { parseArgs } from 'node:util';
-import type { CpuMicros } from './cpu.ts';
-import { benchEnds, endsMissed, endsTable } from './ends.ts';
-import { benchEvaluate, printEvaluate } from './evaluate.ts';
-import { benchExchange } from './exchange.ts';
-import { benchLint, printLint } from './lint.ts';
-import { benchPlan, printPlan } from './plan.ts';
-import { benchRoad, type Figures, type RoadResult } from './road.ts';
-import { benchSessions, sessionsMissed, sessionsTable } from './sessions.ts';
+import { benchEvaluate, printEvaluate } from './analysis/evaluate.ts';
+import { benchLint, printLint } from './analysis/lint.ts';
+import { benchPlan, printPlan } from './analysis/plan.ts';
+import { benchRoad, type Figures, type RoadResult } from './data-path/bench.ts';
+import type { CpuMicros } from './data-path/cpu.ts';
+import { benchEnds, endsMissed, endsTable } from './ends/bench.ts';
+import { benchExchange } from './exchange/bench.ts';
+import { benchSessions, sessionsMissed, sessionsTable } from './sessions/bench.ts';
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,

@@ -5,8 +5,8 @@
  */
 import { request } from 'node:https';
 import pg from 'pg';
-import { type BrokerProcess, brokersOnPostgres, until } from '../packages/broker/test/rig/brokers.ts';
-import { cpuMicros } from './cpu.ts';
+import { type BrokerProcess, brokersOnPostgres, until } from '../packages/broker/test/harness/brokers.ts';
+import { cpuMicros } from './data-path/cpu.ts';
 
 const count = Number(process.argv[2] ?? 10_000);
 const readyz = (of: BrokerProcess) => of.operator('/readyz');

@@ -1,9 +1,9 @@
 /** The whole road for a test file: the lab that all of them share, and a Meshpass of its own on it. */
 import type { Answer } from '@meshpass/cli/drill/ask';
 import { upLab } from '@meshpass/lab';
+import { type Rogue, startRogue } from '@meshpass/lab/adversarial-client/drive';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import { codespaceEnvironment, type MeshpassOptions, startMeshpass } from '@meshpass/lab/meshpass';
-import { type Rogue, startRogue } from '@meshpass/lab/rogue/drive';
 import { standIns } from '@meshpass/lab/stand-ins';
 import { stopUnit } from '@meshpass/lab/unit';
 import { expect } from 'vitest';

@@ -3,8 +3,8 @@
 import { REVOCATIONS } from '@meshpass/broker/mesh/denial';
 import type { OperatorCall } from '@meshpass/cli/operator-client';
 import type { Lab } from '@meshpass/lab';
+import { startRogue } from '@meshpass/lab/adversarial-client/drive';
 import type { Meshpass } from '@meshpass/lab/meshpass';
-import { startRogue } from '@meshpass/lab/rogue/drive';
 import type { Report } from './crowd.ts';
 import { now } from './disasters.ts';
 import type { Crowd } from './drive.ts';

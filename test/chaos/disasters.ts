@@ -1,7 +1,7 @@
 /** What is killed, in which way, and how it comes back: as an init system, or Kubernetes, would start it again. */
 import { spawnSync } from 'node:child_process';
 import type { Lab } from '@meshpass/lab';
-import type { TestPostgres } from '../../packages/broker/test/rig/postgres.ts';
+import type { TestPostgres } from '../../packages/broker/test/harness/postgres.ts';
 import type { Span } from './terms.ts';
 
 export interface Disaster {

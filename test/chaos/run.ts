@@ -8,7 +8,7 @@ import { operatorClient } from '@meshpass/cli/operator-client';
 import type { Lab } from '@meshpass/lab';
 import { startMeshpass } from '@meshpass/lab/meshpass';
 import { standIns } from '@meshpass/lab/stand-ins';
-import { startPostgres } from '../../packages/broker/test/rig/postgres.ts';
+import { startPostgres } from '../../packages/broker/test/harness/postgres.ts';
 import { type Checked, check } from './checks.ts';
 import { type Disaster, disasters, now } from './disasters.ts';
 import { type Crowd, startCrowd } from './drive.ts';

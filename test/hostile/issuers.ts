@@ -1,6 +1,6 @@
 /** What the hostile ID tokens and forms have in common: the world they work on, and how an answer is read. */
 import { randomUUID } from 'node:crypto';
-import type { Rogue } from '@meshpass/lab/rogue/drive';
+import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
 import type { Road } from '../mesh.ts';
 import type { HostileInput, Outcome } from './area.ts';
 

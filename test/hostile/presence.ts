@@ -3,9 +3,9 @@
  * challenge in place of the agent that made the exchange. Everything goes through real TLS to the played port forwarding.
  */
 import type { Answer } from '@meshpass/cli/drill/ask';
+import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
+import type { PresenceLies } from '@meshpass/lab/adversarial-client/invalid-presence';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
-import type { Rogue } from '@meshpass/lab/rogue/drive';
-import type { PresenceLies } from '@meshpass/lab/rogue/presence-lies';
 import { codespaceProof, openRoad, type Road } from '../mesh.ts';
 import type { HostileArea, HostileInput, Outcome } from './area.ts';
 

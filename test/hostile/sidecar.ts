@@ -4,7 +4,7 @@
  */
 import { createHmac, generateKeyPairSync, sign } from 'node:crypto';
 import type { TunnelOrder, TunnelReport } from '@meshpass/cli/drill/tunnel';
-import type { Rogue } from '@meshpass/lab/rogue/drive';
+import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
 import { completed, enrolled, idTokenProof, openRoad, type Road, until } from '../mesh.ts';
 import type { HostileArea, HostileInput, Outcome } from './area.ts';
 

@@ -1,7 +1,7 @@
 /** Calls that are not granted, and who refuses each. A rogue client tries what the agent never would. */
 import type { Answer } from '@meshpass/cli/drill/ask';
 import type { TunnelReport } from '@meshpass/cli/drill/tunnel';
-import { startRogue } from '../rogue/drive.ts';
+import { startRogue } from '../adversarial-client/drive.ts';
 import { expectThat, type Scene } from './scene.ts';
 
 const ORDERS = 'orders.shop.svc.cluster.local:8080';

@@ -7,7 +7,7 @@ import { rememberAddresses } from '@meshpass/identity/address';
 import { afterEach, expect, it } from 'vitest';
 import { BrokerClient } from '../src/broker-client.ts';
 import { newDpopKey } from '../src/enrol.ts';
-import { createAuthority } from './rig.ts';
+import { createAuthority } from './harness.ts';
 
 const servers: Server[] = [];
 const sockets = new Set<Socket>();

@@ -6,7 +6,7 @@ import { connect } from 'node:net';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { askAgent } from '../src/control.ts';
-import { service } from './rig.ts';
+import { service } from './harness.ts';
 import { world } from './world.ts';
 
 function request(

@@ -2,7 +2,7 @@ import { createServer as createHttp2Server, connect as http2Connect, type Server
 import { connect, type Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { describe, expect, test } from 'vitest';
-import { service } from './rig.ts';
+import { service } from './harness.ts';
 import { type World, world } from './world.ts';
 
 function open(w: World, port = 8080): Promise<Socket> {

@@ -4,7 +4,7 @@ import { get } from 'node:http';
 import { createDirectory, startEdge } from '@meshpass/edge';
 import type { EdgeDecision } from '@meshpass/identity/wire';
 import { expect, test } from 'vitest';
-import { createAuthority, service, startBroker, startWorkload } from './rig.ts';
+import { createAuthority, service, startBroker, startWorkload } from './harness.ts';
 import { afterThisTest, agentAt, echoHeads } from './world.ts';
 
 async function throughTheEdge() {

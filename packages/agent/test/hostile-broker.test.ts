@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { aliasesOf } from '../src/mesh-host.ts';
-import { service, type TamperedAnswer } from './rig.ts';
+import { service, type TamperedAnswer } from './harness.ts';
 import { surroundingsOfAgent, world } from './world.ts';
 
 const HOSTS = '127.0.0.1 localhost\n';

@@ -9,7 +9,7 @@ import {
 import { connect, type Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { describe, expect, test } from 'vitest';
-import { service } from './rig.ts';
+import { service } from './harness.ts';
 import { afterThisTest, type World, type WorldOptions, world } from './world.ts';
 
 type Handler = (request: Http2ServerRequest, response: Http2ServerResponse) => void;

@@ -17,7 +17,7 @@ import {
   type TestBroker,
   type TestEdge,
   type Workload,
-} from './rig.ts';
+} from './harness.ts';
 
 /** Kills what tests have started. */
 export function afterThisTest(cleanup: () => unknown): void {

@@ -7,9 +7,9 @@ import type { RevokedPrincipal } from '../src/mesh/contract.ts';
 import { type DenyEnded, deniesEnded, undeniedDetail } from '../src/session/deny-ended.ts';
 import { createRevocations } from '../src/session/revocations.ts';
 import { CLOSE_CAUSES } from '../src/session/session.ts';
-import { readStore } from './rig/audit.ts';
-import { asSession, type Enrolled, OPERATOR_TOKEN, type Rig, session, startRig } from './rig/broker.ts';
-import { grant } from './rig/mesh.ts';
+import { readStore } from './harness/audit.ts';
+import { asSession, type Enrolled, OPERATOR_TOKEN, type Rig, session, startRig } from './harness/broker.ts';
+import { grant } from './harness/mesh.ts';
 
 const principal = (name: string, more: Partial<RevokedPrincipal> = {}): RevokedPrincipal => ({
   ...{ namespace: 'meshpass-dev', serviceAccount: name, until: Math.floor(Date.now() / 1000) + 600 },

@@ -1,9 +1,9 @@
 import { join } from 'node:path';
 import { SessionResponse } from '@meshpass/identity';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { readStore } from './rig/audit.ts';
-import { dpop, EXCHANGE, enrol, FORM, form, ID_TOKEN, newKey, type Rig, startRig } from './rig/broker.ts';
-import { grant } from './rig/mesh.ts';
+import { readStore } from './harness/audit.ts';
+import { dpop, EXCHANGE, enrol, FORM, form, ID_TOKEN, newKey, type Rig, startRig } from './harness/broker.ts';
+import { grant } from './harness/mesh.ts';
 
 const members = (proof: string) => ({ grant_type: EXCHANGE, subject_token: proof, subject_token_type: ID_TOKEN });
 

@@ -1,8 +1,8 @@
 /** What is for operators is on a listener of its own, and who tries tokens there is slowed down. */
 import { request } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Answer, OPERATOR_TOKEN, type Rig, session, startRig } from './rig/broker.ts';
-import { grant } from './rig/mesh.ts';
+import { type Answer, OPERATOR_TOKEN, type Rig, session, startRig } from './harness/broker.ts';
+import { grant } from './harness/mesh.ts';
 
 let rig: Rig;
 beforeAll(async () => {

@@ -6,7 +6,7 @@ import { connect, createServer, type TLSSocket } from 'node:tls';
 import { socketBelow } from '@meshpass/identity/socket-below';
 import { expect, it, vi } from 'vitest';
 import { linkTo } from '../src/http/listen.ts';
-import { writeCertificate } from './rig/certificate.ts';
+import { writeCertificate } from './harness/certificate.ts';
 
 it('finds the TCP socket under a TLS socket, in this version of Node', async () => {
   const dir = mkdtempSync(join(tmpdir(), 'meshpass-socket-'));

@@ -23,9 +23,9 @@ import {
   send,
   session,
   startRig,
-} from './rig/broker.ts';
-import { present } from './rig/github.ts';
-import { grant } from './rig/mesh.ts';
+} from './harness/broker.ts';
+import { present } from './harness/github.ts';
+import { grant } from './harness/mesh.ts';
 
 const STRANGER = '127.0.0.2';
 const NEIGHBOUR = '127.0.0.3';

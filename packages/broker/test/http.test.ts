@@ -6,9 +6,9 @@ import { type TLSSocket, connect as tlsConnect } from 'node:tls';
 import { EdgeEvent } from '@meshpass/identity';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { sourceReader } from '../src/http/source.ts';
-import { readStore } from './rig/audit.ts';
-import { asSession, enrol, newKey, type Rig, send, session, startRig } from './rig/broker.ts';
-import { grant } from './rig/mesh.ts';
+import { readStore } from './harness/audit.ts';
+import { asSession, enrol, newKey, type Rig, send, session, startRig } from './harness/broker.ts';
+import { grant } from './harness/mesh.ts';
 
 describe('a broker that keeps few connections', () => {
   let rig: Rig;

@@ -7,9 +7,9 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { expect, it } from 'vitest';
-import { readStore } from './rig/audit.ts';
-import { dpop, EXCHANGE, FORM, form, ID_TOKEN, newKey, send } from './rig/broker.ts';
-import type { Serving } from './rig/serve-until-killed.ts';
+import { readStore } from './harness/audit.ts';
+import { dpop, EXCHANGE, FORM, form, ID_TOKEN, newKey, send } from './harness/broker.ts';
+import type { Serving } from './harness/serve-until-killed.ts';
 
 it('a killed broker has lost no session and no audit row that it answered for', async () => {
   const script = fileURLToPath(new URL('rig/serve-until-killed.ts', import.meta.url));

@@ -3,8 +3,8 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createLeases } from '../src/session/leases.ts';
 import type { Live } from '../src/session/live.ts';
 import { createLiveIndex } from '../src/session/live.ts';
-import { asSession, type Enrolled, OPERATOR_TOKEN, type Rig, session, startRig } from './rig/broker.ts';
-import { grant } from './rig/mesh.ts';
+import { asSession, type Enrolled, OPERATOR_TOKEN, type Rig, session, startRig } from './harness/broker.ts';
+import { grant } from './harness/mesh.ts';
 
 const LEASE = 45;
 const GRACE = 60;

@@ -17,8 +17,8 @@ import {
   type Rig,
   session,
   startRig,
-} from './rig/broker.ts';
-import { grant } from './rig/mesh.ts';
+} from './harness/broker.ts';
+import { grant } from './harness/mesh.ts';
 
 const JWT = 'urn:ietf:params:oauth:token-type:jwt';
 const OPERATOR = { authorization: `Bearer ${OPERATOR_TOKEN}` };

@@ -5,7 +5,7 @@ import { CertificateResponse, type EdgeEvent, HeartbeatResponse, ServicesRespons
 import { createCsr } from '@meshpass/identity/csr';
 import { createLocalJWKSet, jwtVerify } from 'jose';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { readStore } from './rig/audit.ts';
+import { readStore } from './harness/audit.ts';
 import {
   asSession,
   dpop,
@@ -21,8 +21,8 @@ import {
   send,
   session,
   startRig,
-} from './rig/broker.ts';
-import { grant } from './rig/mesh.ts';
+} from './harness/broker.ts';
+import { grant } from './harness/mesh.ts';
 
 const JWT = 'urn:ietf:params:oauth:token-type:jwt';
 const json = { 'content-type': 'application/json' };

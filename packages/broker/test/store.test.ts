@@ -9,8 +9,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { auditRow, draftEvent } from '../src/audit/event.ts';
 import { createJournal, type Entry } from '../src/audit/journal.ts';
 import { openStore, type Store, type StoreOptions } from '../src/store/open.ts';
-import { readStore } from './rig/audit.ts';
-import { ENGINES, startPostgres, type TestPostgres } from './rig/postgres.ts';
+import { readStore } from './harness/audit.ts';
+import { ENGINES, startPostgres, type TestPostgres } from './harness/postgres.ts';
 
 const SLOW = 60_000;
 

@@ -9,8 +9,8 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { readExport } from '../src/audit/export.ts';
 import { verifyExport } from '../src/audit/verify.ts';
 import { openSigner } from '../src/token/signer.ts';
-import { type BrokerProcess, type Brokers, brokersOnPostgres, type Held, until } from './rig/brokers.ts';
-import { postgresIsThere } from './rig/postgres.ts';
+import { type BrokerProcess, type Brokers, brokersOnPostgres, type Held, until } from './harness/brokers.ts';
+import { postgresIsThere } from './harness/postgres.ts';
 
 const SLOW = 120_000;
 

@@ -1,4 +1,4 @@
-/** What `meshpass doctor` says of a broker that is not what it should be; test/presence.mesh.test.ts has the rest. */
+/** What `meshpass doctor` says of a broker that is not what it should be; test/refusals/presence.mesh.test.ts has the rest. */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { agentConfig } from '@meshpass/agent/config';
 import { ERROR_CODES } from '@meshpass/identity/error';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { writeCertificate } from '../../broker/test/rig/certificate.ts';
+import { writeCertificate } from '../../broker/test/harness/certificate.ts';
 import { exitCodeFor } from '../src/commands/doctor.ts';
 import { adviceFor } from '../src/doctor/advice.ts';
 import { type DoctorLine, runDoctor } from '../src/doctor/run.ts';

@@ -3,8 +3,8 @@ import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { connectionsAt } from '@meshpass/lab/network/sockets';
 import { afterEach, expect, test } from 'vitest';
+import { ALICE, BOB, buildRoad, closed, connectHead, ORDERS, type Road, say } from './data-path.ts';
 import { svid } from './mesh-ca.ts';
-import { ALICE, BOB, buildRoad, closed, connectHead, ORDERS, type Road, say } from './road.ts';
 
 let road: Road;
 afterEach(() => road.close());

@@ -1,6 +1,6 @@
 import { afterEach, describe, expect, test } from 'vitest';
+import { ALICE, buildRoad, closed, connectHead, hear, ORDERS, type Road, refusalOf, say } from './data-path.ts';
 import { type Credential, createCa, svid } from './mesh-ca.ts';
-import { ALICE, buildRoad, closed, connectHead, hear, ORDERS, type Road, refusalOf, say } from './road.ts';
 
 let road: Road;
 afterEach(() => road.close());

@@ -5,8 +5,8 @@ import { afterEach, expect, test } from 'vitest';
 import { groupOf, sourceOf } from '../src/source.ts';
 import { createStrangers } from '../src/strangers.ts';
 import { createTurns } from '../src/turns.ts';
+import { ALICE, buildRoad, captureHello, connectHead, ORDERS, type Road, say } from './data-path.ts';
 import { svid } from './mesh-ca.ts';
-import { ALICE, buildRoad, captureHello, connectHead, ORDERS, type Road, say } from './road.ts';
 
 let road: Road | undefined;
 const held: Socket[] = [];

@@ -2,7 +2,6 @@ import { once } from 'node:events';
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect } from 'node:tls';
 import { afterEach, describe, expect, test, vi } from 'vitest';
-import { createCa, svid } from './mesh-ca.ts';
 import {
   ALICE,
   BOB,
@@ -17,7 +16,8 @@ import {
   refusalOf,
   STRANGER,
   say,
-} from './road.ts';
+} from './data-path.ts';
+import { createCa, svid } from './mesh-ca.ts';
 
 let road: Road;
 afterEach(() => road.close());

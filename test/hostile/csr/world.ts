@@ -2,7 +2,7 @@
 import { X509Certificate } from 'node:crypto';
 import { connectIstiod, type Istiod } from '@meshpass/broker/mesh/istiod';
 import { MeshpassError } from '@meshpass/identity';
-import type { Rogue } from '@meshpass/lab/rogue/drive';
+import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
 import { completed, enrolled, idTokenProof, openRoad, type Road } from '../../mesh.ts';
 import type { Outcome } from '../area.ts';
 

@@ -6,7 +6,7 @@ import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import { USER_PREFIXES } from '@meshpass/lab/github/state';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Attest } from '../../src/attest/attest.ts';
-import { newKey, PUBLIC_URL } from '../rig/broker.ts';
+import { newKey, PUBLIC_URL } from '../harness/broker.ts';
 import { createWorld, presentCodespace, refusal, type World } from './world.ts';
 
 let world: World;

@@ -2,8 +2,8 @@ import type { Attestation } from '@meshpass/identity';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { printable } from '../../src/attest/printable.ts';
 import { auditRow, draftEvent } from '../../src/audit/event.ts';
-import { enrol, type Rig, session, startRig } from '../rig/broker.ts';
-import { grant } from '../rig/mesh.ts';
+import { enrol, type Rig, session, startRig } from '../harness/broker.ts';
+import { grant } from '../harness/mesh.ts';
 
 const FAULTS: readonly (readonly [string, string])[] = [
   ['a line break', 'alice\nroot'],

@@ -4,8 +4,8 @@ import { parseAccess } from '@meshpass/access';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { asSession, type Rig } from '../rig/broker.ts';
-import { opened, present, startGithubRig } from '../rig/github.ts';
+import { asSession, type Rig } from '../harness/broker.ts';
+import { opened, present, startGithubRig } from '../harness/github.ts';
 
 /** Of acme/payments, where alice is; and of acme/sre, where bob is. */
 const [PAYMENTS, SRE] = [31, 32];

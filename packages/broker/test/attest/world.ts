@@ -15,7 +15,7 @@ import { createGithubApp } from '../../src/attest/github-app.ts';
 import { createIssuerKeys } from '../../src/attest/issuer-keys.ts';
 import { createLosses } from '../../src/attest/losses.ts';
 import { createPresence, type PresenceMode } from '../../src/attest/presence.ts';
-import { newKey, PUBLIC_URL } from '../rig/broker.ts';
+import { newKey, PUBLIC_URL } from '../harness/broker.ts';
 
 export interface World {
   readonly github: RunningGithub;

@@ -19,9 +19,9 @@ import { growTree } from '../../src/audit/tree.ts';
 import { MIGRATIONS } from '../../src/store/migrate.ts';
 import { type Db, openStore, type Store, type StoreOptions } from '../../src/store/open.ts';
 import { openPglite } from '../../src/store/pglite.ts';
-import { readStore } from '../rig/audit.ts';
-import { startRig } from '../rig/broker.ts';
-import { ENGINES, startPostgres, type TestPostgres } from '../rig/postgres.ts';
+import { readStore } from '../harness/audit.ts';
+import { startRig } from '../harness/broker.ts';
+import { ENGINES, startPostgres, type TestPostgres } from '../harness/postgres.ts';
 
 const SLOW = 60_000;
 const URL_OF_BROKER = 'https://broker.example';

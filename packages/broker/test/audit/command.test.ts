@@ -5,8 +5,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { asSession, type Enrolled, OPERATOR_TOKEN, type Rig, session, startRig } from '../rig/broker.ts';
-import { grant } from '../rig/mesh.ts';
+import { asSession, type Enrolled, OPERATOR_TOKEN, type Rig, session, startRig } from '../harness/broker.ts';
+import { grant } from '../harness/mesh.ts';
 
 const MAIN = fileURLToPath(new URL('@meshpass/cli/main', import.meta.url));
 const SLOW = 60_000;

@@ -6,9 +6,19 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type AuditRow, draftEvent } from '../../src/audit/event.ts';
 import { createMeter } from '../../src/audit/meter.ts';
 import { rememberRefused } from '../../src/mesh/refused-tokens.ts';
-import { readStore } from '../rig/audit.ts';
-import { type Answer, asSession, type Call, enrol, newKey, type Rig, send, session, startRig } from '../rig/broker.ts';
-import { grant } from '../rig/mesh.ts';
+import { readStore } from '../harness/audit.ts';
+import {
+  type Answer,
+  asSession,
+  type Call,
+  enrol,
+  newKey,
+  type Rig,
+  send,
+  session,
+  startRig,
+} from '../harness/broker.ts';
+import { grant } from '../harness/mesh.ts';
 
 describe('a broker that strangers have refuse them', () => {
   let rig: Rig;

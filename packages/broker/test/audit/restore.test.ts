@@ -10,10 +10,10 @@ import pg from 'pg';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { type AuditExport, readExport } from '../../src/audit/export.ts';
 import { verifyExport } from '../../src/audit/verify.ts';
-import { PUBLIC_URL } from '../rig/broker.ts';
-import { type BrokerProcess, type Brokers, brokersOnPostgres, type Held, until } from '../rig/brokers.ts';
-import { postgresIsThere } from '../rig/postgres.ts';
-import type { Beside } from '../rig/serve-beside.ts';
+import { PUBLIC_URL } from '../harness/broker.ts';
+import { type BrokerProcess, type Brokers, brokersOnPostgres, type Held, until } from '../harness/brokers.ts';
+import { postgresIsThere } from '../harness/postgres.ts';
+import type { Beside } from '../harness/serve-beside.ts';
 
 const SLOW = 180_000;
 const MAIN = fileURLToPath(new URL('@meshpass/cli/main', import.meta.url));

@@ -28,7 +28,7 @@ import { surveyRestore } from '../../src/audit/survey-restore.ts';
 import { type VerifyOptions, verifyExport } from '../../src/audit/verify.ts';
 import { APPEND_ONLY } from '../../src/store/audit-guards.ts';
 import { openStore, type Store, type StoreOptions } from '../../src/store/open.ts';
-import { ENGINES, startPostgres, type TestPostgres } from '../rig/postgres.ts';
+import { ENGINES, startPostgres, type TestPostgres } from '../harness/postgres.ts';
 
 const SLOW = 60_000;
 const START = Date.UTC(2026, 0, 1);
@@ -430,7 +430,7 @@ describe.each(ENGINES)('the audit log on %s', (kind, there) => {
 });
 
 async function writeUntilKilled(options: StoreOptions, rows: number): Promise<void> {
-  const args = [fileURLToPath(new URL('../rig/write-until-killed.ts', import.meta.url)), options.dataDir];
+  const args = [fileURLToPath(new URL('../harness/write-until-killed.ts', import.meta.url)), options.dataDir];
   if (options.databaseUrl) args.push(options.databaseUrl);
   const child = spawn(process.execPath, args, { stdio: ['ignore', 'pipe', 'inherit'] });
   let said = '';

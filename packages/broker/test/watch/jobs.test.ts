@@ -4,8 +4,8 @@ import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
 import { type RunningActions, startActions } from '@meshpass/lab/oidc/actions';
 import type { ActionsJob } from '@meshpass/lab/oidc/admin-client';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { asSession, type Enrolled, enrol, newKey, type Rig } from '../rig/broker.ts';
-import { grantBy, startGithubRig } from '../rig/github.ts';
+import { asSession, type Enrolled, enrol, newKey, type Rig } from '../harness/broker.ts';
+import { grantBy, startGithubRig } from '../harness/github.ts';
 
 const REPOSITORY = 7001;
 

@@ -6,8 +6,8 @@ import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { SETTLE_SECONDS } from '../../src/attest/losses.ts';
-import { asSession, type Enrolled } from '../rig/broker.ts';
-import { type GithubRig, grantBy, opened, present, startGithubRig } from '../rig/github.ts';
+import { asSession, type Enrolled } from '../harness/broker.ts';
+import { type GithubRig, grantBy, opened, present, startGithubRig } from '../harness/github.ts';
 
 const EVENT_TOKEN = 'event-token-of-the-tests-0123456789abcdef';
 const PATIENCE = { timeout: 10_000, interval: 20 };

@@ -13,9 +13,9 @@ import { plainHttpIssuersOnlyInALab } from '../../src/attest/ask.ts';
 import { createGithubApp } from '../../src/attest/github-app.ts';
 import { createLosses, SETTLE_SECONDS } from '../../src/attest/losses.ts';
 import { readWithTokenFile } from '../../src/watch/reader.ts';
-import { readStore } from '../rig/audit.ts';
-import { asSession, type Enrolled, type Rig } from '../rig/broker.ts';
-import { grantBy, opened as openedBy, startGithubRig } from '../rig/github.ts';
+import { readStore } from '../harness/audit.ts';
+import { asSession, type Enrolled, type Rig } from '../harness/broker.ts';
+import { grantBy, opened as openedBy, startGithubRig } from '../harness/github.ts';
 
 const EVENT_TOKEN = 'event-token-of-the-tests-0123456789abcdef';
 

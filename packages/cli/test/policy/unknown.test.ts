@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { run } from '../../src/program.ts';
-import { playBroker } from './played.ts';
+import { playBroker } from './fake-cluster.ts';
 
 const SERVICE = `
 apiVersion: v1

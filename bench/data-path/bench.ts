@@ -1,0 +1,166 @@
+/**
+ * The whole road, side by side in one run: a Codespace through agent, edge, mesh gateway and sidecar, against a workspace
+ * with a stock Istio sidecar that goes straight to the pod. Same service, same token on every request, same load
+ * generator, taken in turns; medians of the rounds.
+ */
+import { fileURLToPath } from 'node:url';
+import { type Lab, upLab } from '@meshpass/lab';
+import { startMeshpass } from '@meshpass/lab/meshpass';
+import { median } from '../median.ts';
+import { type CpuMicros, cpuOf, PARTS } from './cpu.ts';
+import type { BulkFigures, RequestFigures } from './load.ts';
+import { identityToken, meshpassSide, type Side, stockSide } from './side.ts';
+
+export interface Figures {
+  /** Launch to first 200, ms. */
+  readonly firstMs: number;
+  readonly single: RequestSummary;
+  readonly sixteen: RequestSummary;
+  /** CPU time by part for a megabyte. */
+  readonly bulk: { readonly megabytesPerSecond: number; readonly cpuMicros: CpuMicros };
+  /** After all of it: the agent, or pilot-agent with its Envoy. Resident megabytes. */
+  readonly memoryMegabytes: number;
+}
+
+export interface RequestSummary {
+  readonly perSecond: number;
+  readonly medianMicros: number;
+  /** By part, for a request. */
+  readonly cpuMicros: CpuMicros;
+}
+
+export interface RoadResult {
+  readonly stock: Figures;
+  readonly meshpass: Figures;
+  readonly rounds: number;
+}
+
+export interface RoadOptions {
+  readonly rounds: number;
+  /** Of one measurement. */
+  readonly seconds: number;
+  readonly progress: (line: string) => void;
+}
+
+const HERE = (file: string) => fileURLToPath(new URL(file, import.meta.url));
+const SERVICE = ['orders.shop', '8080'] as const;
+const BULK_BYTES = 500_000_000;
+
+export async function benchRoad({ rounds, seconds, progress }: RoadOptions): Promise<RoadResult> {
+  const lab = await upLab({ name: 'bench', with: ['stock'], progress });
+  try {
+    const meshpass = await startMeshpass(lab, { accessFile: HERE('access.yaml'), progress });
+    const header = `x-meshpass-token: ${await identityToken(lab, meshpass)}`;
+    const sides = {
+      stock: await stockSide(lab, header),
+      meshpass: await meshpassSide(lab, meshpass),
+    };
+    const names = ['stock', 'meshpass'] as const;
+    const taken = { stock: [] as Measured[], meshpass: [] as Measured[] };
+    for (let round = 1; round <= rounds; round++) {
+      for (const name of round % 2 ? names : names.toReversed()) {
+        progress(`round ${round} of ${rounds}: ${name}`);
+        taken[name].push(await measure(lab, sides[name], seconds));
+      }
+    }
+    return {
+      rounds,
+      stock: summary(taken.stock, sides.stock.memory()),
+      meshpass: summary(taken.meshpass, sides.meshpass.memory()),
+    };
+  } finally {
+    await lab.down();
+  }
+}
+
+export interface Measured {
+  readonly firstMs: number;
+  readonly single: RequestFigures & { readonly cpu: CpuMicros };
+  readonly sixteen: RequestFigures & { readonly cpu: CpuMicros };
+  readonly bulk: BulkFigures & { readonly cpu: CpuMicros };
+}
+
+/** One round of one side. CPU time is for a request, and in bulk for a megabyte. */
+export async function measure(lab: Lab, side: Side, seconds: number): Promise<Measured> {
+  const firstMs = await firstAnswer(lab, side);
+  return {
+    firstMs,
+    single: await loadRequests(lab, side, 1, seconds),
+    sixteen: await loadRequests(lab, side, 16, seconds),
+    bulk: await loadBulk(lab, side),
+  };
+}
+
+export async function loadRequests(lab: Lab, side: Side, connections: number, seconds: number) {
+  const { figures, cpu } = await load<RequestFigures>(lab, side, ['requests', '/orders/1', connections, seconds]);
+  return { ...figures, cpu: shared(cpu, figures.answers) };
+}
+
+export async function loadBulk(lab: Lab, side: Side, bytes = BULK_BYTES) {
+  const { figures, cpu } = await load<BulkFigures>(lab, side, ['bulk', `/bytes/${bytes}`, 1, 0]);
+  return { ...figures, cpu: shared(cpu, figures.bytes / 1e6) };
+}
+
+async function load<T>(
+  lab: Lab,
+  side: Side,
+  [mode, path, connections, seconds]: [string, string, number, number],
+): Promise<{ figures: T; cpu: CpuMicros }> {
+  const aim = [mode, ...SERVICE, path, String(connections), String(seconds)];
+  const before = cpuOf(lab, PARTS[side.name]);
+  const { code, stdout, stderr } = await lab.exec(side.host, ['node', HERE('load.ts'), ...aim, ...side.headers]);
+  const after = cpuOf(lab, PARTS[side.name]);
+  if (code !== 0) throw new Error(`the load on ${side.host} failed: ${stderr}`);
+  const figures = JSON.parse(stdout) as T & { failed: number; cpuMicros: number };
+  if (figures.failed > 0) throw new Error(`${figures.failed} requests from ${side.host} failed`);
+  const used = Object.keys(after).map((name) => [name, after[name]! - before[name]!]);
+  return { figures, cpu: { client: figures.cpuMicros, ...Object.fromEntries(used) } };
+}
+
+function shared(cpu: CpuMicros, among: number): CpuMicros {
+  return Object.fromEntries(Object.entries(cpu).map(([name, micros]) => [name, micros / among]));
+}
+
+async function firstAnswer(lab: Lab, side: Side): Promise<number> {
+  await side.halt();
+  const poller = lab.spawn(side.host, ['node', HERE('first.ts'), ...SERVICE, '/orders/1', ...side.headers]);
+  let said = '';
+  const lines = (count: number) =>
+    new Promise<string[]>((resolve, reject) => {
+      const look = () => {
+        const all = said.split('\n').slice(0, -1);
+        if (all.length >= count) resolve(all);
+      };
+      poller.stdout?.on('data', look);
+      poller.on('close', () => {
+        look();
+        reject(new Error('the poller ended early'));
+      });
+      look();
+    });
+  poller.stdout?.prependListener('data', (part: Buffer) => {
+    said += part.toString();
+  });
+  await lines(1);
+  const begin = await side.launch();
+  const [, at] = await lines(2);
+  return Number(at) - begin;
+}
+
+function summary(all: readonly Measured[], memoryMegabytes: number): Figures {
+  const of = (pick: (one: Measured) => number) => median(all.map(pick));
+  const requests = (which: 'single' | 'sixteen') => ({
+    perSecond: of((one) => one[which].perSecond),
+    medianMicros: of((one) => one[which].medianMicros),
+    cpuMicros: cpu((one) => one[which].cpu),
+  });
+  const cpu = (pick: (one: Measured) => CpuMicros): CpuMicros =>
+    Object.fromEntries(Object.keys(pick(all[0]!)).map((name) => [name, of((one) => pick(one)[name]!)]));
+  return {
+    firstMs: Math.round(of((one) => one.firstMs)),
+    single: requests('single'),
+    sixteen: requests('sixteen'),
+    bulk: { megabytesPerSecond: of((one) => one.bulk.megabytesPerSecond), cpuMicros: cpu((one) => one.bulk.cpu) },
+    memoryMegabytes,
+  };
+}

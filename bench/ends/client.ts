@@ -1,0 +1,151 @@
+/**
+ * The workspaces of bench/ends/bench.ts, as a process on a host of the lab: a JSON order a line on standard input, a JSON report a line
+ * on standard output. It holds sessions with their connections as the drill does, keeps their leases, and tells the instant
+ * (Unix ms) at which each connection died.
+ */
+import { createInterface } from 'node:readline';
+import { passEdge } from '@meshpass/cli/drill/call';
+import { certificate, emptyHanded, enrol, type Loot, speak, token } from '@meshpass/cli/drill/credentials';
+import { type HeldOpen, holdOpen, type NotHeld } from '@meshpass/cli/drill/hold-open';
+import { chooseTargets, type Target } from '@meshpass/cli/drill/targets';
+import { PROOF_TYPES } from '@meshpass/identity/attestation';
+import { SessionResponse } from '@meshpass/identity/wire';
+
+export interface Proof {
+  readonly token: string;
+  readonly name: string;
+}
+/** What a thief could take with him: everything but the key that never leaves the process. */
+export interface Copied {
+  readonly loot: Omit<Loot, 'dpop'>;
+  readonly opened: SessionResponse;
+}
+export const KINDS = ['new connection', 'keep-alive HTTP', 'open HTTP/2 stream', 'open TCP'] as const;
+export type Kind = (typeof KINDS)[number];
+/** Unix ms at which each kind was dead; null: not within the limit. */
+export type Deaths = Readonly<Record<Kind, number | null>>;
+
+export type Order =
+  | {
+      readonly do: 'open';
+      readonly as: string;
+      readonly broker: string;
+      readonly proof: Proof;
+      readonly heartbeatMs: number;
+    }
+  /** Takes over what another process holds, without its key: it can use it, and not keep it alive. */
+  | { readonly do: 'take'; readonly as: string; readonly copied: Copied }
+  | { readonly do: 'copy'; readonly as: string }
+  | { readonly do: 'hold'; readonly as: string; readonly grant: string }
+  /** Answers when everything is dead. */
+  | { readonly do: 'watch'; readonly as: string; readonly limitMs: number }
+  /** Both answer with the instant of the cause. */
+  | { readonly do: 'goodbye'; readonly as: string }
+  | { readonly do: 'rebuild'; readonly as: string; readonly proof: Proof };
+
+interface Held extends Copied {
+  readonly loot: Loot;
+  beating: NodeJS.Timeout | undefined;
+  target?: Target | undefined;
+  open?: readonly (HeldOpen | NotHeld)[];
+}
+
+const PROBE_PAUSE_MS = 10;
+const PATIENCE = { limit: 20_000, between: () => new Promise((resolve) => setTimeout(resolve, 100)) };
+const held = new Map<string, Held>();
+const instant = () => performance.timeOrigin + performance.now();
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { id, order } = JSON.parse(line) as { id: number; order: Order };
+  obey(order).then(
+    (result) => console.log(JSON.stringify({ id, result })),
+    (error: Error) => console.log(JSON.stringify({ id, error: error.message })),
+  );
+}
+
+async function obey(order: Order): Promise<unknown> {
+  if (order.do === 'open') {
+    const one = await openSession(order.broker, order.proof);
+    one.beating = setInterval(
+      () => void speak(one.loot, 'POST', '/session/heartbeat').catch(() => {}),
+      order.heartbeatMs,
+    );
+    held.set(order.as, one);
+    return one.opened.session;
+  }
+  if (order.do === 'take') {
+    const { loot, opened } = order.copied;
+    held.set(order.as, { opened, loot: { ...emptyHanded(loot.broker), ...loot }, beating: undefined });
+    return {};
+  }
+  const one = held.get(order.as);
+  if (!one) throw new Error(`nothing is held as ${order.as}`);
+  switch (order.do) {
+    case 'copy': {
+      const { dpop: _, ...loot } = one.loot;
+      return { loot, opened: one.opened } satisfies Copied;
+    }
+    case 'hold': {
+      const services = one.opened.services.filter(({ grant }) => grant === order.grant);
+      const { http, tcp } = chooseTargets(services, {});
+      one.target = http;
+      const { loot, opened } = one;
+      const way = { edge: opened.mesh.edge };
+      one.open = await holdOpen({ loot, mesh: opened.mesh, layer: 'edge', way, patience: PATIENCE }, { http, tcp });
+      for (const connection of one.open) if (!('diedAt' in connection)) throw new Error(connection.why);
+      return {};
+    }
+    case 'watch': {
+      const deaths = await watch(one, order.limitMs);
+      clearInterval(one.beating);
+      for (const connection of one.open!) if ('end' in connection) connection.end();
+      held.delete(order.as);
+      return deaths;
+    }
+    case 'goodbye': {
+      const at = instant();
+      await speak(one.loot, 'DELETE', '/session');
+      return at;
+    }
+    case 'rebuild': {
+      const at = instant();
+      const next = await openSession(one.loot.broker, order.proof);
+      void speak(next.loot, 'DELETE', '/session');
+      return at;
+    }
+  }
+}
+
+async function openSession(broker: string, { token: proof, name }: Proof): Promise<Held> {
+  const loot = emptyHanded(broker);
+  const form = { subject_token_type: PROOF_TYPES.codespace, subject_token: proof, codespace_name: name };
+  const opened = SessionResponse.parse(must(await enrol(loot, form)));
+  for (const grant of opened.session.grants) must(await certificate(loot, grant));
+  must(await token(loot));
+  return { loot, opened, beating: undefined };
+}
+
+/** A new connection is dead at the answer of the first refusal, and only if nothing is taken any more after it. */
+async function watch(one: Held, limitMs: number): Promise<Deaths> {
+  const deadline = performance.now() + limitMs;
+  const open = one.open!.filter((connection) => 'diedAt' in connection);
+  let refusedAt: number | undefined;
+  const allDead = () => refusedAt !== undefined && open.every((connection) => connection.diedAt() !== undefined);
+  while (!allDead() && performance.now() < deadline) {
+    const { verdict } = await passEdge(one.loot, one.opened.mesh, one.target!, true);
+    if (verdict === 'refused') refusedAt ??= performance.now();
+    else if (verdict === 'taken') refusedAt = undefined;
+    await new Promise((resolve) => setTimeout(resolve, PROBE_PAUSE_MS));
+  }
+  const instants = [refusedAt, ...open.map((connection) => connection.diedAt())];
+  const entries = KINDS.map((kind, n) => [
+    kind,
+    instants[n] === undefined ? null : performance.timeOrigin + instants[n],
+  ]);
+  return Object.fromEntries(entries) as Deaths;
+}
+
+function must({ status, json, text }: { status: number; json: unknown; text: string }): unknown {
+  if (status !== 200) throw new Error(`${status} ${text}`);
+  return json;
+}

@@ -1,0 +1,157 @@
+/** The agents of bench/sessions/bench.ts: each with a key, a session and a TLS connection of its own, at rest but for its lease. */
+import { createPrivateKey, generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
+import { Agent, request } from 'node:https';
+import { setTimeout as pause } from 'node:timers/promises';
+import { createSecureContext, type SecureContext } from 'node:tls';
+import { createDpopProof, type DpopKey, dpopKey } from '@meshpass/identity';
+import { SignJWT } from 'jose';
+
+export interface Crowd {
+  readonly port: number;
+  readonly ca: string;
+  /** Private key of their issuer, PEM. */
+  readonly issuerKey: string;
+  readonly sessions: number;
+  /** Opened in a second; more would make what is measured wait for what is not. */
+  readonly perSecond: number;
+  readonly heartbeatSeconds: number;
+}
+export interface Ready {
+  readonly opened: number;
+}
+export interface Beaten {
+  /** Heartbeats that were not answered, or not with 200. */
+  readonly failed: number;
+  /** Heartbeats that were told that their session is over: its lease had lapsed. */
+  readonly lapsed: number;
+  /** Heartbeats that came over a new connection, with its handshake. */
+  readonly connected: number;
+  /** Milliseconds that each took, with its handshake where there was one. */
+  readonly times: readonly number[];
+}
+
+const ARRIVING_TOGETHER = 64;
+
+interface Member {
+  readonly key: DpopKey;
+  readonly agent: Agent;
+  readonly token: string;
+}
+
+let beaten = nothing();
+let stopped = false;
+let crowd: Crowd;
+/** One for all: made anew for each connection, it costs a quarter of a millisecond and some 30 KB. */
+let secureContext: SecureContext;
+let issuerKey: KeyObject;
+
+process.on('message', async (message: Crowd | 'measure' | 'stop') => {
+  if (message === 'measure') {
+    beaten = nothing();
+  } else if (message === 'stop') {
+    stopped = true;
+    process.send!(beaten satisfies Beaten);
+  } else {
+    crowd = message;
+    secureContext = createSecureContext({ ca: crowd.ca });
+    issuerKey = createPrivateKey(crowd.issuerKey);
+    const began = performance.now();
+    let next = 0;
+    let opened = 0;
+    const lane = async () => {
+      while (next < crowd.sessions) {
+        const number = next++;
+        const due = began + (number * 1000) / crowd.perSecond;
+        await pause(Math.max(0, due - performance.now()));
+        const member = await arrive(number).catch((error: Error) => console.error('not opened:', error.message));
+        if (!member) continue;
+        opened++;
+        beatFromNowOn(member);
+      }
+    };
+    await Promise.all(Array.from({ length: ARRIVING_TOGETHER }, lane));
+    process.send!({ opened } satisfies Ready);
+  }
+});
+
+function nothing() {
+  return { failed: 0, lapsed: 0, connected: 0, times: [] as number[] };
+}
+
+async function arrive(number: number): Promise<Member | undefined> {
+  const key = dpopKey(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
+  const agent = new Agent({ secureContext, keepAlive: true, maxSockets: 1 });
+  const form = new URLSearchParams({
+    grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
+    subject_token: await proofOf(number),
+    subject_token_type: 'urn:ietf:params:oauth:token-type:id_token',
+  }).toString();
+  const answer = await ask(agent, key, '/token', { form });
+  if (answer.status === 200)
+    return { key, agent, token: (JSON.parse(answer.text) as { access_token: string }).access_token };
+  console.error('refused:', answer.status, answer.text);
+  return undefined;
+}
+
+/** Spread over the interval as arrivals are in life. */
+function beatFromNowOn(member: Member): void {
+  const interval = crowd.heartbeatSeconds * 1000;
+  const beat = async () => {
+    if (stopped) return;
+    const began = performance.now();
+    const answer = await ask(member.agent, member.key, '/session/heartbeat', { token: member.token }).catch(
+      (error: Error) => ({ status: 0, text: error.message, connected: false }),
+    );
+    if (stopped) return;
+    beaten.times.push(performance.now() - began);
+    if (answer.connected) beaten.connected++;
+    if (answer.status === 200) return;
+    if (answer.text.includes('"session_closed"')) beaten.lapsed++;
+    if (beaten.failed++ === 0) console.error('a heartbeat failed:', answer.status, answer.text);
+  };
+  setTimeout(() => {
+    void beat();
+    setInterval(beat, interval);
+  }, Math.random() * interval);
+}
+
+async function proofOf(number: number): Promise<string> {
+  return await new SignJWT({ email: `dev${number}@acme.com`, groups: ['dev', 'sre'], jti: randomUUID() })
+    .setProtectedHeader({ alg: 'RS256', kid: 'bench' })
+    .setIssuer('https://idp.bench')
+    .setAudience('meshpass')
+    .setSubject(`user-${number}`)
+    .setIssuedAt()
+    .setExpirationTime('10m')
+    .sign(issuerKey);
+}
+
+function ask(
+  agent: Agent,
+  key: DpopKey,
+  path: string,
+  { form = '', token }: { readonly form?: string; readonly token?: string },
+): Promise<{ status: number; text: string; connected: boolean }> {
+  const proof = createDpopProof({
+    ...{ key, method: 'POST', url: `https://broker.bench${path}`, now: Math.floor(Date.now() / 1000) },
+    ...{ jti: randomUUID(), ...(token !== undefined && { accessToken: token }) },
+  });
+  const headers = {
+    ...{ dpop: proof, 'content-length': form.length },
+    ...(form && { 'content-type': 'application/x-www-form-urlencoded' }),
+    ...(token !== undefined && { authorization: `DPoP ${token}` }),
+  };
+  return new Promise((resolve, reject) => {
+    const sent = request({ agent, host: '127.0.0.1', port: crowd.port, method: 'POST', path, headers }, (response) => {
+      const chunks: Buffer[] = [];
+      response.on('data', (chunk) => chunks.push(chunk));
+      response.on('end', () => {
+        const text = Buffer.concat(chunks).toString();
+        resolve({ status: response.statusCode!, text, connected: !sent.reusedSocket });
+      });
+      response.on('error', reject);
+    });
+    sent.on('error', reject);
+    sent.end(form);
+  });
+}

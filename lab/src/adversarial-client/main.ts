@@ -1,0 +1,111 @@
+/**
+ * The rogue as a process of its own, for hosts of the lab: a JSON order a line on standard input, a JSON report a line
+ * on standard output. Lab only. Its loot never leaves the process but by `show`.
+ */
+import { createInterface } from 'node:readline';
+import { ask } from '@meshpass/cli/drill/ask';
+import { certificate, emptyHanded, enrol, type Loot, speak, token } from '@meshpass/cli/drill/credentials';
+import { exchange, openTunnel, type TunnelOrder, type TunnelReport, tunnel } from '@meshpass/cli/drill/tunnel';
+import { createCsr } from '@meshpass/identity/csr';
+import { type PresenceLies, respondWith } from './invalid-presence.ts';
+import { type DpopLies, lying } from './invalid-proofs.ts';
+
+/** Every order names whose loot it works with (`as`); an unknown name begins empty-handed. */
+export type Order = { readonly as: string; readonly broker: string } & (
+  | {
+      readonly do: 'enrol';
+      readonly form: Record<string, string>;
+      readonly lies?: DpopLies;
+      readonly presence?: PresenceLies;
+    }
+  | { readonly do: 'certificate'; readonly grant: string; readonly csr?: string; readonly lies?: DpopLies }
+  | { readonly do: 'token'; readonly audience?: string; readonly lies?: DpopLies }
+  | {
+      readonly do: 'speak';
+      readonly method: string;
+      readonly path: string;
+      readonly json?: unknown;
+      readonly form?: Record<string, string>;
+      readonly lies?: DpopLies;
+    }
+  | {
+      readonly do: 'ask';
+      readonly method: string;
+      readonly url: string;
+      readonly headers?: Record<string, string>;
+      readonly body?: string;
+    }
+  | ({ readonly do: 'tunnel' } & TunnelOrder)
+  /** A tunnel that stays open after `send` has been answered. */
+  | ({ readonly do: 'hold'; readonly send: string } & TunnelOrder)
+  /** When the tunnel that is held dies, Unix milliseconds. */
+  | { readonly do: 'cut' }
+  /** A certificate request of the session's own key. */
+  | { readonly do: 'csr-of-session-key' }
+  | { readonly do: 'show' }
+  | { readonly do: 'take'; readonly loot: Partial<Loot> }
+);
+
+const everything = new Map<string, Loot>();
+const held = new Map<string, Promise<number>>();
+
+for await (const line of createInterface({ input: process.stdin })) {
+  const { id, order } = JSON.parse(line) as { id: number; order: Order };
+  obey(order).then(
+    (result) => console.log(JSON.stringify({ id, result })),
+    (error: Error) => console.log(JSON.stringify({ id, error: error.message })),
+  );
+}
+
+function obey(order: Order): Promise<unknown> {
+  let loot = everything.get(order.as);
+  if (!loot) {
+    loot = emptyHanded(order.broker);
+    everything.set(order.as, loot);
+  }
+  switch (order.do) {
+    case 'enrol':
+      return enrol(loot, order.form, lying(order.lies), order.presence && respondWith(order.presence));
+    case 'certificate':
+      return certificate(loot, order.grant, order.csr, lying(order.lies));
+    case 'token':
+      return token(loot, order.audience, lying(order.lies));
+    case 'speak':
+      return speak(
+        loot,
+        order.method,
+        order.path,
+        { json: order.json, ...(order.form && { form: order.form }) },
+        lying(order.lies),
+      );
+    case 'ask':
+      return ask(order.url, order);
+    case 'tunnel':
+      return tunnel(loot, order);
+    case 'hold':
+      return hold(loot, order);
+    case 'cut':
+      return held.get(order.as) ?? Promise.reject(new Error('nothing is held'));
+    case 'csr-of-session-key':
+      return Promise.resolve(createCsr(loot.dpop.privateKey));
+    case 'show': {
+      const { sessionToken, roots, svids, identityToken } = loot;
+      return Promise.resolve({ sessionToken, roots, svids, identityToken });
+    }
+    case 'take':
+      Object.assign(loot, order.loot);
+      return Promise.resolve({});
+  }
+}
+
+async function hold(
+  loot: Loot,
+  order: TunnelOrder & { readonly as: string; readonly send: string },
+): Promise<TunnelReport> {
+  const opened = await openTunnel(loot, order);
+  if (!('socket' in opened)) return opened;
+  const { socket } = opened;
+  held.set(order.as, new Promise((resolve) => socket.once('close', () => resolve(Date.now()))));
+  socket.on('error', () => {});
+  return { stage: 'answer', answer: await exchange(socket, order.send) };
+}

@@ -1,0 +1,314 @@
+/**
+ * Whatever ends a session: its open connection through the edge dies, new ones are refused, and none of its credentials
+ * obtains anything any more. The times from cause to death are printed.
+ */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
+import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { codespaceProof, completed, idTokenProof, ORDERS, openRoad, type Road, until } from '../mesh.ts';
+
+const GRANT = 'payments-dev';
+const LEASE = 15;
+const EVENT_TOKEN = 'event-token-of-the-lab-0123456789abcdef';
+/** What GitHub says in the first moments of a session is not held against it. */
+const SETTLED_MS = 10_500;
+
+let road: Road;
+let client: Rogue;
+let eventTokenFile: string;
+let accessFile: string;
+const measured: string[] = [];
+
+beforeAll(async () => {
+  eventTokenFile = join(mkdtempSync(join(tmpdir(), 'meshpass-causes-')), 'event-token');
+  writeFileSync(eventTokenFile, EVENT_TOKEN, { mode: 0o600 });
+  road = await openRoad({
+    flags: [
+      ...['--lease', String(LEASE), '--heartbeat', '2', '--github-sweep', '1', '--github-members', '2'],
+      ...['--github-event-token', eventTokenFile],
+    ],
+  });
+  accessFile = readFileSync(road.meshpass.accessFile, 'utf8');
+  client = road.rogue();
+});
+beforeEach(() => road.github.reset());
+afterAll(async () => {
+  if (eventTokenFile) rmSync(dirname(eventTokenFile), { recursive: true });
+  console.log(['from cause to the death of the open connection:', ...measured].join('\n  '));
+  await road?.github.reset();
+  await road?.close();
+});
+
+interface Session {
+  readonly rogue: Rogue;
+  readonly id: string;
+  readonly space?: StartedCodespace;
+  readonly grant: string;
+  /** Opens the connection whose death is awaited, and uses it. */
+  hold(): Promise<void>;
+  /** Ends the heartbeats. */
+  silence(): void;
+}
+
+const call = async (rogue: Rogue) =>
+  `GET /orders/1 HTTP/1.1\r\nHost: orders.shop:8080\r\nx-meshpass-token: ${(await rogue.show()).identityToken}\r\n\r\n`;
+
+/** Holds every credential and an open connection that has just been used; keeps its lease as an agent does. */
+async function session(
+  name: string,
+  options: { settled?: boolean; proof?: Record<string, string>; grant?: string } = {},
+) {
+  const rogue = client.as(`${name}-${Math.random()}`);
+  const { grant = GRANT } = options;
+  const space = options.proof ? undefined : await road.codespace();
+  const answer = await rogue.enrol(options.proof ?? codespaceProof(space!));
+  const id = await completed(road, rogue, answer, grant);
+  const hold = async () => {
+    const report = await rogue.hold({ target: ORDERS, grant, edge: road.meshpass.edge, send: await call(rogue) });
+    expect(report).toMatchObject({ stage: 'answer', answer: expect.stringMatching(/^HTTP\/1\.1 200 /) });
+  };
+  await hold();
+  const beating = setInterval(() => void rogue.speak('POST', '/session/heartbeat').catch(() => {}), 2_000);
+  const opened: Session = { rogue, id, grant, hold, ...(space && { space }), silence: () => clearInterval(beating) };
+  if (options.settled) await new Promise((resolve) => setTimeout(resolve, SETTLED_MS));
+  return opened;
+}
+
+/** Does it, and asserts that it is the end of the session. */
+async function ends(session: Session, cause: string, act: () => Promise<unknown>, label = cause): Promise<void> {
+  const { rogue, id, grant } = session;
+  let dead = rogue.cut();
+  const early = await Promise.race([dead, new Promise<'open'>((resolve) => setTimeout(resolve, 50, 'open'))]);
+  if (early !== 'open') {
+    // Envoy winds up what it had when a policy came, as after the end of another session: this one must be live.
+    const ended = (await road.auditPage({ session: id })).filter(({ action }) => action === 'session.close');
+    expect(ended).toEqual([]);
+    await session.hold();
+    dead = rogue.cut();
+  }
+  const began = Date.now();
+  await act();
+  measured.push(`${String((await dead) - began).padStart(6)} ms  ${label}`);
+  session.silence();
+
+  const refused = { status: 401, json: { error_code: 'session_closed' } };
+  expect(await rogue.speak('POST', '/session/heartbeat')).toMatchObject(refused);
+  expect(await rogue.certificate(grant)).toMatchObject(refused);
+  expect(await rogue.token()).toMatchObject(refused);
+  expect(await rogue.tunnel({ target: ORDERS, grant, edge: road.meshpass.edge })).toMatchObject({
+    ...{ stage: 'edge', edgeStatus: 403, edgeCode: 'tunnel_session_unknown' },
+  });
+  const rows = await until(
+    async () => (await road.auditPage({ session: id })).filter(({ action }) => action === 'session.close'),
+    (found) => found.length > 0,
+  );
+  expect(rows.map(({ outcome, detail }) => [outcome, JSON.parse(detail!).cause])).toEqual([['ended', cause]]);
+  await until(
+    () => road.accounts(),
+    (accounts) => !accounts.some((account) => account.includes(id.slice(0, 12))),
+  );
+}
+
+const operator = async (args: readonly string[]) => {
+  const { operatorToken, operatorUrl } = road.meshpass;
+  const env = { MESHPASS_OPERATOR_TOKEN: operatorToken, MESHPASS_OPERATOR: operatorUrl };
+  return await road.lab.exec('github', ['meshpass', 'sessions', ...args], { env });
+};
+const audit = (event: object, token = EVENT_TOKEN) =>
+  client.ask('POST', `${road.meshpass.brokerUrl}/services/collector`, {
+    headers: { authorization: `Splunk ${token}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ event }),
+  });
+
+describe('the agent', () => {
+  it('says goodbye', async () => {
+    const one = await session('goodbye');
+    await ends(one, 'goodbye', () => one.rogue.speak('DELETE', '/session'));
+  });
+
+  it('is silent for the length of a lease', async () => {
+    const one = await session('lapse');
+    await ends(one, 'lease_lapsed', async () => one.silence(), `lease_lapsed (lease ${LEASE} s)`);
+  });
+
+  it('begins anew in a Codespace that was rebuilt', async () => {
+    const one = await session('rebuilt');
+    const again = client.as('rebuilt-again');
+    let answer = {} as Awaited<ReturnType<Rogue['enrol']>>;
+    await ends(one, 'replaced', async () => {
+      answer = await again.enrol(codespaceProof(one.space!));
+    });
+    await completed(road, again, answer, GRANT);
+    const report = await again.tunnel({
+      target: ORDERS,
+      grant: GRANT,
+      edge: road.meshpass.edge,
+      send: await call(again),
+    });
+    expect(report.answer).toMatch(/^HTTP\/1\.1 200 /);
+    await again.speak('DELETE', '/session');
+  });
+});
+
+describe('an operator closes it', () => {
+  it.each(['id', 'user', 'codespace', 'grant', 'all'])('by %s', async (by) => {
+    const one = await session(by);
+    const name = { id: one.id, user: 'Alice', codespace: one.space!.name, grant: GRANT }[by];
+    const { stdout } = await operator(['list']);
+    expect(stdout).toMatch(/^ID +USER +SUBJECT/);
+    expect(stdout).toContain(one.id);
+    const flags = name === undefined ? ['--all', '--yes'] : [`--${by}`, name];
+    await ends(
+      one,
+      'operator',
+      async () => {
+        const { code, stdout, stderr } = await operator(['close', ...flags, '--reason', 'a test']);
+        expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+        expect(stdout).toContain(one.id);
+      },
+      `operator, by ${by} (with the start of the command)`,
+    );
+    expect((await operator(['list'])).stdout).toBe('No live session.\n');
+  });
+
+  it('and nothing ends where it is not said what, or who says it is nobody', async () => {
+    const one = await session('kept');
+    expect(await operator(['close'])).toMatchObject({ code: 2 });
+    expect(await operator(['close', '--all'])).toMatchObject({ code: 2, stderr: expect.stringContaining('--yes') });
+    expect(await operator(['close', '--id', one.id, '--user', 'alice'])).toMatchObject({ code: 2 });
+    expect(await operator(['close', '--user', 'nobody', '--output', 'json'])).toMatchObject({
+      stdout: '{"closed":[],"denied":[]}\n',
+    });
+    const body = JSON.stringify({ all: true });
+    const headers = { authorization: 'Bearer nobody', 'content-type': 'application/json' };
+    const strange = await fetch(`${road.meshpass.operatorUrl}/admin/sessions/close`, { method: 'POST', headers, body });
+    expect(await strange.json()).toMatchObject({ error_code: 'operator_unauthorized' });
+    const url = `${road.meshpass.brokerUrl}/admin/sessions/close`;
+    const right = { ...headers, authorization: `Bearer ${road.meshpass.operatorToken}` };
+    expect(await client.ask('POST', url, { headers: right, body })).toMatchObject({
+      ...{ status: 404, json: { error_code: 'not_found' } },
+    });
+    expect(await one.rogue.speak('POST', '/session/heartbeat')).toMatchObject({ status: 200 });
+    one.silence();
+    await one.rogue.speak('DELETE', '/session');
+  });
+});
+
+describe('GitHub says', () => {
+  it.each([
+    ['Shutdown', 'workspace_stopped'],
+    ['Deleted', 'workspace_deleted'],
+  ] as const)('that the Codespace is %s: seen by the sweep', async (state, cause) => {
+    const one = await session(state, { settled: true });
+    await ends(one, cause, () => road.github.setCodespaceState(one.space!.name, state), `${cause}, by a sweep of 1 s`);
+  });
+
+  it('that the name is another Codespace’s now', async () => {
+    const one = await session('successor', { settled: true });
+    await ends(
+      one,
+      'workspace_deleted',
+      async () => {
+        await road.github.setCodespaceState(one.space!.name, 'Deleted');
+        const { name } = one.space!;
+        await road.github.createCodespace({ owner: 'alice', repository: 'acme/payments-api', name });
+      },
+      'workspace_deleted, the name is another’s',
+    );
+  });
+
+  it('in its audit log that the Codespace stopped, and then when it is asked', async () => {
+    const one = await session('event', { settled: true });
+    const event = { action: 'codespaces.suspend_environment', name: one.space!.name, owner: 'alice' };
+    expect(await audit(event, 'somebody-else')).toMatchObject({ status: 401 });
+    await ends(
+      one,
+      'workspace_stopped',
+      async () => {
+        await road.github.setCodespaceState(one.space!.name, 'Shutdown');
+        expect(await audit(event)).toMatchObject({ status: 200 });
+      },
+      'workspace_stopped, by an event',
+    );
+  });
+
+  it('that the job is over', async () => {
+    const job = { id: 41_000_000_001, repositoryId: 7001, runId: 9_200_000_001, runAttempt: 1 };
+    await road.github.setJob({ ...job, status: 'in_progress' });
+    const token = await road.actions.idToken({ audience: 'meshpass' });
+    const one = await session('job', { proof: idTokenProof(token), grant: 'sre-bulk' });
+    const act = () => road.github.setJob({ ...job, status: 'completed' });
+    await ends(one, 'job_ended', act, 'job_ended, by a look every 1 s');
+  });
+
+  it('that the developer left the team', async () => {
+    const one = await session('team', { settled: true });
+    await ends(one, 'membership_lost', () => road.github.removeFromTeam('acme/payments', 'alice'));
+    const again = client.as('team-again');
+    const refused = { status: 403, json: { error_code: 'access_none' } };
+    expect(await again.enrol(codespaceProof(one.space!))).toMatchObject(refused);
+    // Back in the team, they get in when GitHub's servers have had time to agree.
+    await road.github.addToTeam('acme/payments', 'alice');
+    await until(
+      () => again.enrol(codespaceProof(one.space!)),
+      ({ status }) => status === 200,
+      30,
+    );
+    await again.speak('DELETE', '/session');
+  });
+});
+
+describe('the access file', () => {
+  const write = (change: (text: string) => string) => writeFileSync(road.meshpass.accessFile, change(accessFile));
+  const restore = async () => {
+    write((text) => text);
+    await until(
+      async () => await client.as(`back-${Math.random()}`).enrol(codespaceProof(await road.codespace())),
+      ({ status }) => status === 200,
+    );
+  };
+
+  it('grants it nothing any more', async () => {
+    const one = await session('removed');
+    await ends(one, 'access_removed', async () =>
+      write((text) => text.replace('team: acme/payments', 'team: acme/nobodies')),
+    );
+    await restore();
+  });
+
+  it('allows it less time', async () => {
+    const one = await session('shorter');
+    await ends(
+      one,
+      'expired',
+      async () => write((text) => text.replace('session: 8h', 'session: 1m')),
+      'expired (1 min)',
+    );
+    await restore();
+  }, 120_000);
+
+  it('does not trust Codespaces any more', async () => {
+    const one = await session('untrusted');
+    await ends(one, 'issuer_removed', async () =>
+      write((text) => text.replace('codespaces: { organization: acme }', 'codespaces: { organization: acme-labs }')),
+    );
+    await restore();
+  });
+
+  it('has another issuer under the name', async () => {
+    const token = await road.idp.idToken({ subject: '00u2bob' });
+    const one = await session('issuer', { proof: idTokenProof(token), grant: 'sre-bulk' });
+    await ends(
+      one,
+      'issuer_removed',
+      async () => write((text) => text.replace('issuer: "https://idp.test:8443"', 'issuer: "https://idp.example"')),
+      'issuer_removed, another one',
+    );
+    await restore();
+  });
+});
+
+it('nothing that was presented is kept', () => road.expectNoSecretKept());

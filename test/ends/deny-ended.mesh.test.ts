@@ -1,0 +1,153 @@
+/**
+ * A broker that denies revoked sessions only: where a workspace is over by itself, no policy of the mesh changes, so that no Envoy
+ * winds up anybody's connections; where an operator takes access away, the sidecar refuses.
+ */
+import { type DrillReport, failedRows } from '@meshpass/identity/drill-report';
+import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { enrolled, ORDERS, openRoad, type Road, until } from '../mesh.ts';
+
+let road: Road;
+const GRANT = 'payments-dev';
+
+beforeAll(async () => {
+  road = await openRoad({ flags: ['--deny-ended', 'revoked'] });
+});
+afterAll(() => road?.close());
+
+const POLICIES =
+  '/apis/security.istio.io/v1/authorizationpolicies?labelSelector=app.kubernetes.io%2Fmanaged-by%3Dmeshpass';
+/** Version of each AuthorizationPolicy: what istiod would tell the Envoys of. */
+async function policies(): Promise<Record<string, string>> {
+  const { items } = (await road.lab.kubernetes.call('GET', POLICIES)) as {
+    items: { metadata: { namespace: string; name: string; resourceVersion: string } }[];
+  };
+  return Object.fromEntries(
+    items.map(({ metadata: { namespace, name, resourceVersion } }) => [`${namespace}/${name}`, resourceVersion]),
+  );
+}
+
+const request = (token: string) =>
+  `GET /orders/1 HTTP/1.1\r\nhost: orders.shop:8080\r\nx-meshpass-token: ${token}\r\n\r\n`;
+/** Straight to the pod, past edge and gateway: as from the host of GitHub, which is on the network of the cluster here. */
+async function fromInside(by: Rogue): Promise<string> {
+  const straightTo = { host: road.lab.hosts.orders!.ip, port: 8080 };
+  const { identityToken } = await by.show();
+  const { stage, answer } = await by.tunnel({
+    target: ORDERS,
+    grant: GRANT,
+    straightTo,
+    send: request(identityToken!),
+  });
+  return /^HTTP\/1\.1 (\d{3}) /.exec(answer ?? '')?.[1] ?? stage;
+}
+const atTheEdge = async (by: Rogue) => {
+  const report = await by.tunnel({ target: ORDERS, grant: GRANT, edge: road.meshpass.edge });
+  return report.edgeCode ?? report.stage;
+};
+const closing = async (session: string) =>
+  (await road.auditPage({ session })).find(({ action }) => action === 'session.close');
+
+it('leaves every policy as it is when a workspace says goodbye, and all but the SVID from inside is dead', async () => {
+  const rogue = road.rogue('github');
+  const session = await enrolled(road, rogue);
+  await until(
+    () => fromInside(rogue),
+    (status) => status === '200',
+  );
+  const before = await policies();
+  expect(await rogue.speak('DELETE', '/session')).toMatchObject({ status: 204 });
+  expect(await atTheEdge(rogue)).toBe('tunnel_session_unknown');
+  expect(await rogue.certificate(GRANT)).toMatchObject({ status: 401 });
+  // The mesh has been told when the ServiceAccount is gone: the DENY comes before it.
+  await until(road.accounts, (accounts) => accounts.length === 0);
+  expect(await policies()).toEqual(before);
+  expect(await fromInside(rogue)).toBe('200');
+  const row = await closing(session);
+  expect(JSON.parse(row!.detail!)).toMatchObject({
+    cause: 'goodbye',
+    denied_in_mesh: false,
+    svids_live_until: expect.stringMatching(/^20\d\d-/),
+  });
+
+  await road.lab.kill('meshpass');
+  await road.lab.restart('meshpass');
+  const next = road.rogue('github');
+  await until(
+    () =>
+      enrolled(road, next).then(
+        () => true,
+        () => false,
+      ),
+    (open) => open,
+  );
+  expect(await policies()).toEqual(before);
+  await next.speak('DELETE', '/session');
+}, 180_000);
+
+it('denies at the sidecar what an operator closes, and still does when it was killed', async () => {
+  const rogue = road.rogue('github');
+  const session = await enrolled(road, rogue, 'alice');
+  await until(
+    () => fromInside(rogue),
+    (status) => status === '200',
+  );
+  const closed = await fetch(`${road.meshpass.operatorUrl}/admin/sessions/close`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${road.meshpass.operatorToken}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ id: session }),
+  });
+  expect(closed.status).toBe(200);
+  await until(
+    () => fromInside(rogue),
+    (status) => status === '403',
+  );
+  expect(JSON.parse((await closing(session))!.detail!)).not.toHaveProperty('denied_in_mesh');
+  const held = Object.keys(await policies());
+  expect(held).toEqual(
+    expect.arrayContaining(['istio-system/meshpass-revoked', 'istio-system/meshpass-ended-sessions']),
+  );
+  await road.lab.kill('meshpass');
+  await road.lab.restart('meshpass');
+  expect(await fromInside(rogue)).toBe('403');
+  expect(Object.keys(await policies())).toEqual(held);
+}, 180_000);
+
+it('is known to the drill, which notes what lives inside, and finds the rest dead', async () => {
+  const { lab, meshpass } = road;
+  const operator = { MESHPASS_OPERATOR_TOKEN: meshpass.operatorToken, MESHPASS_OPERATOR: meshpass.operatorUrl };
+  const env = { ...(await road.environment('alice', 'github')), ...operator };
+  const inside = [
+    ...['--kubeconfig', lab.kubeconfig, '--inside-gateway', lab.gatewayAddress],
+    ...['--inside-pod', `orders.shop:8080=${lab.hosts.orders!.ip}:8080`],
+    ...['--inside-pod', `ledger-db.shop:5432=${lab.hosts['ledger-db']!.ip}:5432`],
+  ];
+  const drill = async (cause: string): Promise<DrillReport> => {
+    const argv = ['meshpass', 'drill', '--output', 'json', '--cause', cause, ...inside];
+    const { code, stdout, stderr } = await lab.exec('github', argv, { env });
+    expect(code, stdout + stderr).toBe(0);
+    return JSON.parse(stdout) as DrillReport;
+  };
+  const byDeny = ({ rows }: DrillReport) =>
+    rows.filter(({ how }) => /^SVID lives until 20.*: this broker denies revoked sessions only/.test(how));
+
+  const goodbye = await drill('goodbye');
+  expect(failedRows(goodbye)).toEqual([]);
+  expect(new Set(byDeny(goodbye).map(({ layer }) => layer))).toEqual(new Set(['mesh gateway', 'sidecar', 'root DENY']));
+  for (const { outcome } of byDeny(goodbye)) expect(outcome).toBe('noted');
+  const dead = new Set(goodbye.rows.filter(({ outcome }) => outcome === 'dead').map(({ layer }) => layer));
+  for (const layer of [
+    'token endpoint',
+    'session renewal',
+    'certificate renewal',
+    'edge',
+    'TokenReview',
+    'ServiceAccount',
+    'store',
+  ])
+    expect(dead).toContain(layer);
+
+  const admin = await drill('admin');
+  expect(failedRows(admin)).toEqual([]);
+  expect(byDeny(admin)).toEqual([]);
+}, 180_000);

@@ -1,0 +1,225 @@
+/** The drill on a real mesh: it passes, and where a step of a session's end is switched off it fails and names the layer. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type DrillReport, failedRows } from '@meshpass/identity/drill-report';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openRoad, type Road, until } from '../mesh.ts';
+
+const LAYERS = ['token endpoint', 'session renewal', 'certificate renewal', 'edge', 'mesh gateway', 'sidecar'];
+const RECORDS = ['TokenReview', 'ServiceAccount', 'root DENY', 'store'];
+const LEASE_SECONDS = 5;
+
+interface Drilled {
+  readonly code: number;
+  readonly stderr: string;
+  readonly report: DrillReport;
+}
+
+/** On the cluster's network, without a sidecar. An operator has a way to the operator listener there; a workspace has none. */
+const HOST = 'github';
+
+/** From inside every layer is tried, and each drill waits ten seconds for what Istio lets live on; from outside it is done at once. */
+async function drill(
+  road: Road,
+  flags: readonly string[] = [],
+  from: 'inside' | 'outside' = 'inside',
+  env?: Readonly<Record<string, string>>,
+): Promise<Drilled> {
+  const { lab } = road;
+  const inside = [
+    ...['--kubeconfig', lab.kubeconfig, '--inside-gateway', lab.gatewayAddress],
+    ...['--inside-pod', `orders.shop:8080=${lab.hosts.orders!.ip}:8080`],
+    ...['--inside-pod', `ledger-db.shop:5432=${lab.hosts['ledger-db']!.ip}:5432`],
+  ];
+  const argv = ['meshpass', 'drill', '--output', 'json', ...(from === 'inside' ? inside : []), ...flags];
+  const { code, stdout, stderr } = await lab.exec(HOST, argv, { env: env ?? (await environment(road)) });
+  expect(stdout, stderr).toMatch(/^\{/);
+  return { code: code ?? -1, stderr, report: JSON.parse(stdout) as DrillReport };
+}
+
+function asOperator({ meshpass }: Road): Record<string, string> {
+  return { MESHPASS_OPERATOR: meshpass.operatorUrl, MESHPASS_OPERATOR_TOKEN: meshpass.operatorToken };
+}
+
+async function environment(road: Road): Promise<Record<string, string>> {
+  return { ...(await road.environment('alice', HOST)), ...asOperator(road) };
+}
+
+const dead = ({ rows }: DrillReport) =>
+  new Set(rows.filter(({ outcome }) => outcome === 'dead').map(({ layer }) => layer));
+const failed = (report: DrillReport) => new Set(failedRows(report).map(({ layer }) => layer));
+
+describe('a drill on a mesh that ends sessions as it should', () => {
+  let road: Road;
+  beforeAll(async () => {
+    road = await openRoad({ flags: ['--lease', String(LEASE_SECONDS), '--heartbeat', '2'] });
+  });
+  afterAll(() => road?.close());
+
+  it.each(['goodbye', 'admin', 'lapse'])('finds every layer dead after: %s', async (cause) => {
+    const { code, report } = await drill(road, ['--cause', cause]);
+    expect(failedRows(report)).toEqual([]);
+    expect(code).toBe(0);
+    expect(dead(report)).toEqual(new Set([...LAYERS, ...RECORDS]));
+    expect(report.rows.filter(({ outcome }) => outcome === 'not_tried')).toEqual([]);
+    const connections = report.rows.filter(({ part }) => part === 'connections');
+    const open = connections.filter(({ layer }) => layer === 'edge');
+    expect(open.map(({ tried }) => tried)).toEqual([
+      ...['open HTTP/1.1 keep-alive, orders.shop:8080', 'open HTTP/2 stream, orders.shop:8080'],
+      'open TCP connection, ledger-db.shop:5432',
+    ]);
+    for (const { ms } of open) expect(ms).toBeGreaterThanOrEqual(0);
+    // Past the edge Istio ends them, in its own time: said, and not counted.
+    for (const layer of ['mesh gateway', 'sidecar']) {
+      const inside = connections.filter((one) => one.layer === layer);
+      expect(inside.map(({ tried }) => tried)).toEqual(open.map(({ tried }) => tried));
+      for (const { outcome, ms, how } of inside)
+        expect(outcome === 'dead' ? ms! : how).toEqual(
+          outcome === 'dead' ? expect.any(Number) : expect.stringMatching(/^still open after 10 s/),
+        );
+    }
+  });
+
+  it('waits for an end from outside, says when, and records what it was', async () => {
+    const { lab, meshpass } = road;
+    const env = await environment(road);
+    const argv = ['meshpass', 'drill', '--output', 'json', '--cause', 'outside', '--wait', '60'];
+    const child = lab.spawn(HOST, argv, { env });
+    let [out, err] = ['', ''];
+    child.stdout!.on('data', (part) => {
+      out += part;
+    });
+    child.stderr!.on('data', (part) => {
+      err += part;
+    });
+    const ended = new Promise((resolve) => child.once('close', resolve));
+    await until(
+      () => err,
+      (text) => text.includes('ending it: outside'),
+      60,
+    );
+    const closed = await fetch(`${meshpass.operatorUrl}/admin/sessions/close`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${meshpass.operatorToken}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ workspace: env.CODESPACE_NAME }),
+    });
+    expect(closed.status).toBe(200);
+    expect(await ended, err).toBe(0);
+    const report = JSON.parse(out) as DrillReport;
+    expect(report.cause).toBe('outside');
+    expect(dead(report)).toEqual(new Set([...LAYERS.slice(0, 4), 'store']));
+    expect(report.rows.find(({ layer, outcome }) => layer === 'store' && outcome === 'dead')?.how).toMatch(
+      /: operator$/,
+    );
+  });
+
+  it('proves itself as a job of GitHub Actions, and with the file of an ID token', async () => {
+    const { lab, meshpass, actions } = road;
+    const broker = {
+      ...{ MESHPASS_BROKER: meshpass.brokerUrl, MESHPASS_CA_FILE: lab.testCa },
+      ...asOperator(road),
+    };
+    const job = await actions.startJob();
+    road.secret(job.ACTIONS_ID_TOKEN_REQUEST_TOKEN);
+    const asJob = await drill(road, ['--rebuild'], 'inside', { ...broker, ...job, GITHUB_ACTIONS: 'true' });
+    expect(failedRows(asJob.report)).toEqual([]);
+    expect(asJob.code).toBe(0);
+    expect(asJob.report.session.grants).toEqual(['sre-bulk']);
+
+    const file = join(lab.dir, 'id-token');
+    writeFileSync(file, road.secret(await road.idp.idToken({ subject: '00u2bob' })));
+    const withFile = await drill(road, ['--proof-file', file], 'outside', broker);
+    expect(failedRows(withFile.report)).toEqual([]);
+    expect(withFile.code).toBe(0);
+    // Once: a rebuild needs another proof.
+    const again = await lab.exec(HOST, ['meshpass', 'drill', '--proof-file', file], { env: broker });
+    expect(again.code).not.toBe(0);
+    expect(again.stderr).toContain('[proof_replayed]');
+  });
+
+  it('shows that a rebuilt Codespace gets in anew while its old credentials stay dead', async () => {
+    const { code, report } = await drill(road, ['--cause', 'rebuild']);
+    expect(failedRows(report)).toEqual([]);
+    expect(code).toBe(0);
+    const rebuilt = report.rows.filter(({ part }) => part === 'rebuild');
+    const lives = rebuilt.filter(({ outcome }) => outcome === 'lives');
+    expect(lives.map(({ layer }) => layer)).toEqual(['session renewal', 'edge', 'edge']);
+    const again = new Set(rebuilt.filter(({ outcome }) => outcome === 'dead').map(({ layer }) => layer));
+    expect(again).toEqual(new Set([...LAYERS, ...RECORDS]));
+  });
+
+  it('says what it could not try from outside of the cluster, and never that it passed', async () => {
+    const { code, report } = await drill(road, [], 'outside');
+    expect(code).toBe(0);
+    expect(dead(report)).toEqual(new Set([...LAYERS.slice(0, 4), 'store']));
+    const untried = new Set(report.rows.filter(({ outcome }) => outcome === 'not_tried').map(({ layer }) => layer));
+    expect(untried).toEqual(new Set(['mesh gateway', 'sidecar', 'TokenReview', 'ServiceAccount', 'root DENY']));
+  });
+
+  it('leaves evidence that verifies with the public keys, and not when a byte of it is changed', async () => {
+    const { lab } = road;
+    const file = join(lab.dir, 'drill.jws');
+    const { report } = await drill(road, ['--evidence', file], 'outside');
+    const env = await environment(road);
+    const verify = (path: string) =>
+      lab.exec('workspace', ['meshpass', 'drill', '--verify', path, '--output', 'json'], { env });
+    const verified = await verify(file);
+    expect(verified.stderr).toBe('');
+    expect(verified.code).toBe(0);
+    const { drill: signed, witness } = JSON.parse(verified.stdout);
+    expect(signed).toEqual(report);
+    expect(witness).toMatchObject({
+      broker: road.meshpass.brokerUrl,
+      session: { id: report.session.id, close_cause: 'goodbye', closed_at: expect.stringMatching(/^20/) },
+    });
+    const text = readFileSync(file, 'utf8');
+    const [head, payload, signature] = text.split('.');
+    const changed = Buffer.from(payload!, 'base64url').toString().replace('"dead"', '"live"');
+    writeFileSync(file, [head, Buffer.from(changed).toString('base64url'), signature].join('.'));
+    const refused = await verify(file);
+    expect(refused.code).toBe(1);
+    expect(refused.stderr).toContain('evidence_invalid');
+  });
+
+  it('keeps no token or key in its report, its evidence, the audit log or the log', async () => {
+    const { report } = await drill(road);
+    expect(JSON.stringify(report)).not.toMatch(/mps_[\w-]{20}|eyJ[\w-]{10,}\.[\w-]{10}|BEGIN|gh[us]_/);
+    await road.expectNoSecretKept();
+    const rows = await road.auditPage({ session: report.session.id });
+    expect(rows.filter(({ outcome }) => outcome === 'refused').length).toBeGreaterThan(2);
+  });
+});
+
+describe.each([
+  ['edges', ['edge']],
+  ['renewal', ['token endpoint', 'session renewal', 'certificate renewal']],
+  ['deny', ['mesh gateway', 'sidecar', 'root DENY']],
+  ['serviceaccount', ['TokenReview', 'ServiceAccount']],
+])('a drill on a broker whose step "%s" is switched off', (step, layers) => {
+  let road: Road;
+  beforeAll(async () => {
+    const env = {
+      MESHPASS_LAB_ONLY_BREAK_REVOCATION: step,
+      MESHPASS_LAB_ONLY_CLOSED_SESSIONS_SHALL_KEEP_WORKING: 'yes',
+    };
+    road = await openRoad({ env });
+  });
+  afterAll(() => road?.close());
+
+  it(`fails and names ${layers.join(', ')}`, async () => {
+    expect(road.meshpass.log()).toContain('LAB ONLY: closed sessions keep working');
+    const { code, report } = await drill(road);
+    const named = failed(report);
+    // A certificate that is signed again makes its ServiceAccount anew.
+    if (step === 'renewal') named.delete('ServiceAccount');
+    expect(named).toEqual(new Set(layers));
+    expect(code).toBe(1);
+  });
+});
+
+describe('a broker that is told to break a step without being told that this is wanted', () => {
+  it('does not start', async () => {
+    const started = openRoad({ env: { MESHPASS_LAB_ONLY_BREAK_REVOCATION: 'edges' } });
+    await expect(started).rejects.toThrow(/makes credentials of closed sessions work/);
+  });
+});

@@ -1,0 +1,105 @@
+/**
+ * The layout that is shipped: the audit log in PostgreSQL, its newest checkpoint in a ConfigMap that the broker cannot set back, and
+ * nothing that survives in the pod. Who holds the database cuts the log and has the pod made anew.
+ */
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { upLab } from '@meshpass/lab';
+import pg from 'pg';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { startPostgres, type TestPostgres } from '../../packages/broker/test/harness/postgres.ts';
+import { codespaceProof, openRoad, type Road, until } from '../mesh.ts';
+
+const MAP = '/api/v1/namespaces/meshpass-system/configmaps/meshpass-audit-checkpoint';
+const NAME = 'meshpass-system/meshpass-audit-checkpoint';
+type ConfigMap = { data?: { epoch: string; size: string; note: string } };
+
+let postgres: TestPostgres;
+let road: Road;
+
+beforeAll(async () => {
+  postgres = startPostgres();
+  const flags = ['--database-url', postgres.url, '--audit-checkpoint-configmap', NAME];
+  // Of an earlier run, and another log.
+  const lab = await upLab({ with: ['workspace-2'] });
+  await lab.kubernetes.call('DELETE', MAP).catch(() => undefined);
+  road = await openRoad({ flags });
+  await lab.down();
+});
+afterAll(async () => {
+  await road?.lab.kubernetes.call('DELETE', MAP).catch(() => undefined);
+  await road?.close();
+  postgres?.stop();
+});
+
+const kept = async () => ((await road.lab.kubernetes.call('GET', MAP)) as ConfigMap).data;
+const ready = () => fetch(`${road.meshpass.operatorUrl}/readyz`).then(({ status }) => status);
+
+/** A new pod: nothing of the one before is there. */
+function loseThePod(): void {
+  rmSync(join(road.lab.dir, 'meshpass/audit-checkpoint'), { force: true });
+}
+
+async function cut(): Promise<void> {
+  const client = new pg.Client({ connectionString: postgres.url });
+  await client.connect();
+  await client.query(`set session_replication_role = 'replica'`);
+  await client.query('delete from audit where seq > 2');
+  await client.query('delete from audit_checkpoints');
+  await client.end();
+}
+
+const acceptRestore = (...more: string[]) =>
+  road.lab.exec('meshpass', [
+    ...['meshpass', 'audit', 'accept-restore', '--public-url', 'https://broker.meshpass.test:8443'],
+    ...['--data', road.meshpass.dataDir, '--database-url', postgres.url],
+    ...['--audit-checkpoint', join(road.lab.dir, 'meshpass/audit-checkpoint'), '--audit-checkpoint-configmap', NAME],
+    ...['--kubeconfig', join(road.lab.dir, 'meshpass/kubeconfig'), ...more],
+  ]);
+
+it('a cut log is not signed by a new pod; a restore takes the database, the key and somebody who may annotate', async () => {
+  for (let n = 0; n < 3; n++)
+    expect(
+      await road
+        .rogue()
+        .as(`client ${n}`)
+        .enrol(codespaceProof(await road.codespace())),
+    ).toMatchObject({ status: 200 });
+  const signed = await until(kept, (data) => Number(data?.size) >= 5);
+  expect(signed).toMatchObject({ epoch: '1', note: expect.stringMatching(/^broker\.meshpass\.test:8443\/audit\n/) });
+  // A new pod on a log that nobody touched.
+  await road.lab.kill('meshpass');
+  loseThePod();
+  await road.lab.restart('meshpass');
+  await until(ready, (status) => status === 200);
+
+  await road.lab.kill('meshpass');
+  loseThePod();
+  await cut();
+  await expect(road.lab.restart('meshpass')).rejects.toThrow();
+  expect(road.meshpass.log()).toMatch(
+    /audit log is not extended: a checkpoint over \d+ rows was signed \(the ConfigMap .*\[audit_log_behind\]/,
+  );
+
+  const shown = await acceptRestore();
+  expect(shown).toMatchObject({ code: 2, stdout: expect.stringMatching(/^Epoch that begins: +2$/m) });
+  const order = ['--reason', 'the disk broke', '--yes'];
+  const alone = await acceptRestore(...order);
+  expect(alone).toMatchObject({ code: 1, stderr: expect.stringContaining('accept-restore names it') });
+  expect(await kept()).toMatchObject({ epoch: '1' });
+  const consent = { metadata: { annotations: { 'meshpass.dev/accept-restore': '2' } } };
+  await road.lab.kubernetes.call('PATCH', MAP, consent, 'application/merge-patch+json');
+  const declared = await acceptRestore(...order);
+  expect(declared.code, declared.stderr).toBe(0);
+  expect(await kept()).toMatchObject({ epoch: '2', size: '3' });
+
+  loseThePod();
+  await road.lab.restart('meshpass');
+  await until(ready, (status) => status === 200);
+  const env = { MESHPASS_OPERATOR_TOKEN: road.meshpass.operatorToken };
+  const verify = ['meshpass', 'audit', 'verify', '--operator', road.meshpass.operatorUrl];
+  const verified = await road.lab.exec('meshpass', verify, { env });
+  expect(verified.code, verified.stdout).toBe(0);
+  expect(verified.stdout).toMatch(/DECLARED GAP +a restore began epoch 2: rows 3 to \d+ .*: the disk broke\)/);
+  await until(kept, (data) => Number(data?.size) > 3);
+}, 180_000);

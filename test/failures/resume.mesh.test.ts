@@ -1,0 +1,127 @@
+/** The broker is killed (SIGKILL) between two steps of a session's end: the next one takes the rest of them. */
+import { readFileSync } from 'node:fs';
+import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { enrolled, openRoad, type Road, until } from '../mesh.ts';
+
+let road: Road;
+let rogue: Rogue;
+
+beforeAll(async () => {
+  road = await openRoad({ edgeApart: true });
+  rogue = road.rogue();
+});
+afterAll(() => road?.close());
+
+const GRANT = 'payments-dev';
+const DENY = '/apis/security.istio.io/v1/namespaces/istio-system/authorizationpolicies/meshpass-revoked';
+const ROLE = '/apis/rbac.authorization.k8s.io/v1/clusterroles/meshpass-broker';
+
+const isDenied = async (spiffeId: string) => {
+  const policy = JSON.stringify(await road.lab.kubernetes.call('GET', DENY).catch(() => undefined)) ?? '';
+  return policy.includes(spiffeId.replace('spiffe://', ''));
+};
+
+async function sessionOf(name: string) {
+  const client = rogue.as(name);
+  await enrolled(road, client);
+  const { spiffeId } = (await client.show()).svids[GRANT]!;
+  const account = spiffeId.replace(/^.*\/ns\/(.*)\/sa\//, '$1/');
+  expect(await road.accounts()).toContain(account);
+  return { client, spiffeId, account };
+}
+
+async function isOverEverywhere({ client, spiffeId, account }: Awaited<ReturnType<typeof sessionOf>>): Promise<void> {
+  await until(
+    () => isDenied(spiffeId),
+    (denied) => denied,
+    60,
+  );
+  await until(
+    () => road.accounts(),
+    (accounts) => !accounts.includes(account),
+    60,
+  );
+  await until(
+    async () => ((await client.speak('POST', '/session/heartbeat')).json as { error_code?: string }).error_code,
+    // The broker that ended it remembers that; the next one has never known it.
+    (code) => code === 'session_closed' || code === 'session_unknown',
+  );
+  expect(
+    await client.tunnel({ target: 'orders.shop.svc.cluster.local:8080', grant: GRANT, edge: road.meshpass.edge }),
+  ).toMatchObject({
+    stage: 'edge',
+  });
+}
+
+/** Answered means: in the store, and told to the edges. The mesh comes after that. */
+const goodbye = async (client: Rogue) =>
+  expect(await client.speak('DELETE', '/session')).toMatchObject({ status: 204 });
+
+it('before the mesh is told', async () => {
+  const session = await sessionOf('before the mesh is told');
+  const api = pidOf('kube-apiserver');
+  process.kill(api, 'SIGSTOP');
+  try {
+    await goodbye(session.client);
+    await road.lab.kill('meshpass');
+  } finally {
+    process.kill(api, 'SIGCONT');
+  }
+  await until(
+    () => isDenied(session.spiffeId).then(() => true),
+    (answers) => answers,
+    60,
+  );
+  expect(await isDenied(session.spiffeId)).toBe(false);
+  expect(await road.accounts()).toContain(session.account);
+  await road.lab.restart('meshpass');
+  await isOverEverywhere(session);
+}, 180_000);
+
+it('after its principal is denied, before its ServiceAccount is deleted', async () => {
+  const session = await sessionOf('before its account is deleted');
+  const role = (await road.lab.kubernetes.call('GET', ROLE)) as Role;
+  const may = (rules: Role['rules']) =>
+    road.lab.kubernetes.call('PUT', ROLE, { ...role, metadata: { name: role.metadata.name }, rules });
+  await may(
+    role.rules.map((rule) =>
+      rule.resources.includes('serviceaccounts')
+        ? { ...rule, verbs: rule.verbs.filter((verb) => verb !== 'delete') }
+        : rule,
+    ),
+  );
+  try {
+    await goodbye(session.client);
+    await until(
+      () => isDenied(session.spiffeId),
+      (denied) => denied,
+      60,
+    );
+    await road.lab.kill('meshpass');
+    expect(await road.accounts()).toContain(session.account);
+  } finally {
+    await may(role.rules);
+  }
+  await road.lab.restart('meshpass');
+  await isOverEverywhere(session);
+}, 180_000);
+
+it('after all of them: nothing is done that has to be done once', async () => {
+  const session = await sessionOf('after all of them');
+  await goodbye(session.client);
+  await isOverEverywhere(session);
+  await road.lab.restart('meshpass');
+  await isOverEverywhere(session);
+  const closed = (await road.audit()).filter((row) => row.action === 'session.close');
+  expect(closed.map((row) => row.session_id)).toEqual([...new Set(closed.map((row) => row.session_id))]);
+}, 180_000);
+
+interface Role {
+  readonly metadata: { readonly name: string };
+  readonly rules: readonly { readonly resources: readonly string[]; readonly verbs: readonly string[] }[];
+}
+
+function pidOf(unit: string): number {
+  return (JSON.parse(readFileSync(`${road.lab.dir}/units/${unit}.json`, 'utf8')) as { pid: number }).pid;
+}

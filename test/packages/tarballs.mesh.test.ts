@@ -1,0 +1,112 @@
+/** What npm publishes, as a stranger gets it: packed, installed in an empty folder, and run against the real mesh. */
+import { execFileSync, spawnSync } from 'node:child_process';
+import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openRoad, type Road } from '../mesh.ts';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const SAMPLES = join(ROOT, 'packages/cli/test/policy/files');
+
+let folder: string;
+let installed: string;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'meshpass-packages-'));
+  execFileSync('npm', ['run', '--silent', 'build'], { cwd: ROOT });
+  const packed = globSync(join(ROOT, 'packages/*/dist')).map((dist) =>
+    join(
+      folder,
+      execFileSync('npm', ['pack', '--silent', '--pack-destination', folder], { cwd: dist, encoding: 'utf8' }).trim(),
+    ),
+  );
+  writeFileSync(join(folder, 'package.json'), '{"private": true}');
+  execFileSync('npm', ['install', '--silent', '--no-audit', '--no-fund', ...packed], { cwd: folder });
+  installed = join(folder, 'node_modules/.bin/meshpass');
+});
+afterAll(() => rmSync(folder, { recursive: true, force: true }));
+
+const meshpass = (...argv: readonly string[]) => spawnSync(installed, argv, { cwd: SAMPLES, encoding: 'utf8' });
+
+describe('the packed packages', () => {
+  it('say their version', () => {
+    const { version } = JSON.parse(readFileSync(join(ROOT, 'packages/cli/package.json'), 'utf8')) as {
+      version: string;
+    };
+    expect(meshpass('--version')).toMatchObject({ status: 0, stdout: `${version}\n` });
+  });
+
+  it('have no TypeScript but declarations, and export nothing that is not there', () => {
+    const files = globSync('node_modules/@meshpass/*/**/*.ts', { cwd: folder });
+    expect(files.length).toBeGreaterThan(100);
+    expect(files.filter((file) => !file.endsWith('.d.ts'))).toEqual([]);
+    const script = `import '@meshpass/access'; import '@meshpass/identity';
+      await import('@meshpass/analysis/no-such').then(() => process.exit(1), (error) => console.log(error.code));`;
+    const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', script], {
+      cwd: folder,
+      encoding: 'utf8',
+    });
+    expect(stdout).toBe('ERR_PACKAGE_PATH_NOT_EXPORTED\n');
+  });
+
+  it('need nothing that is for development', () => {
+    const modules = globSync('node_modules/{vitest,typescript,@octokit/openapi,oidc-provider}', { cwd: folder });
+    expect(modules).toEqual([]);
+  });
+
+  it('lint', () => {
+    expect(meshpass('policy', 'lint', 'mesh')).toMatchObject({ status: 0, stderr: '' });
+  });
+
+  it('plan', () => {
+    const plan = meshpass(
+      'policy',
+      'plan',
+      '--access',
+      'access.yaml',
+      '--public-url',
+      'https://broker.example.com',
+      'mesh',
+    );
+    expect(plan.stdout).toContain('payments-dev');
+  });
+
+  it('explain how to serve', () => {
+    const help = meshpass('serve', '--help');
+    expect(help).toMatchObject({ status: 0 });
+    expect(help.stdout).toContain('--public-url');
+  });
+
+  it('say in one line that Node.js is too old', () => {
+    const old = `Object.defineProperty(process, 'version', { value: 'v20.1.0' })`;
+    const main = join(folder, 'node_modules/@meshpass/cli/lib/main.js');
+    const { status, stderr } = spawnSync(
+      process.execPath,
+      ['--import', `data:text/javascript,${old}`, main, '--version'],
+      {
+        encoding: 'utf8',
+      },
+    );
+    expect(status).toBe(2);
+    expect(stderr).toMatch(/^meshpass needs Node\.js 24 or later; .* is v20\.1\.0\. .*\n$/);
+  });
+});
+
+describe('the packed agent in a Codespace', () => {
+  let road: Road;
+  beforeAll(async () => {
+    road = await openRoad();
+  });
+  afterAll(() => road?.close());
+
+  it('joins the mesh, calls a service by name, and leaves nothing', async () => {
+    const env = await road.environment();
+    const up = await road.lab.exec('workspace', [process.execPath, installed, 'up'], { env });
+    expect(up).toMatchObject({ code: 0, stderr: '' });
+    const called = await road.lab.exec('workspace', ['curl', '-sS', '-m', '10', 'http://orders.shop:8080/orders/42']);
+    expect(called.stdout.trim()).toBe('{"id":"42","state":"shipped","total":4200}');
+    expect(await road.lab.exec('workspace', [process.execPath, installed, 'down'], { env })).toMatchObject({ code: 0 });
+  });
+});

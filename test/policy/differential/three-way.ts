@@ -1,0 +1,94 @@
+/** The third voice: what `diff` says of the calls that Envoy and the evaluator decide, by its formulas and by its list of changes. */
+import { meets, type Call as ToldCall } from '@meshpass/analysis/diff/call';
+import { compareMeaning, rulebooks } from '@meshpass/analysis/diff/compare';
+import { tokenPlaces } from '@meshpass/analysis/diff/token-condition';
+import type { Call } from '@meshpass/analysis/evaluate/call';
+import { DEFAULT_MESH_CONFIG } from '@meshpass/istio/mesh/mesh-config';
+import type { Resource } from '@meshpass/istio/object/resources';
+import { asTold } from './as-told.ts';
+import { type Enforced, LATER } from './harness.ts';
+
+/** The state of the round before. */
+export interface Before extends Enforced {
+  readonly calls: readonly Call[];
+  /** What Envoy did with a call. */
+  readonly seen: ReadonlyMap<Call, boolean>;
+}
+
+export function threeWay(before: Before | undefined, { guard, resources }: Enforced) {
+  const { workload } = guard;
+  // The youngest, as it is before it is applied.
+  const unapplied = resources.map((one) => (one.metadata.name.startsWith(LATER) ? withoutAge(one) : one));
+  const old = before?.resources ?? resources;
+  const [was, is] = rulebooks(old, unapplied, DEFAULT_MESH_CONFIG);
+  const places = tokenPlaces([...old, ...unapplied]);
+  const changes = before ? compareMeaning(old, unapplied, DEFAULT_MESH_CONFIG, { listed: 1 }).changes : [];
+  const headersAsked = new Set([...headersOf(old), ...headersOf(unapplied)]);
+  const prefixes = prefixesOf([...old, ...unapplied]);
+  const at = { ...workload, name: workload.name };
+  const result = {
+    ...{ asked: 0, pairs: 0, changed: 0, unknown: 0, seen: new Map<Call, boolean>() },
+    /** @returns what diff says otherwise */
+    ask: (call: Call, open: boolean): readonly object[] => {
+      result.seen.set(call, open);
+      const told = asTold(call, places, prefixes, headersAsked);
+      if (!told) {
+        result.unknown++;
+        return [];
+      }
+      // Of plain text the first bytes tell, whatever is announced.
+      const mutual = call.principal !== undefined && guard.peerMode(call.port).mode !== 'DISABLE';
+      const spoken = (mutual && call.announces) || (call.http ? 'http' : 'tcp');
+      const disagreements: object[] = [];
+      result.asked++;
+      const said = meets(told, is.at(at, call.port, spoken).allowed);
+      if (said !== open) disagreements.push({ diff: 'after', said, seen: open, call: shown(told), port: call.port });
+      const earlier = before?.seen.get(call);
+      if (earlier === undefined) return disagreements;
+      result.pairs++;
+      if (meets(told, was.at(at, call.port, spoken).allowed) !== earlier)
+        disagreements.push({ diff: 'before', seen: earlier, call: shown(told), port: call.port });
+      if (earlier === open) return disagreements;
+      result.changed++;
+      const listed = changes.some(({ where }) =>
+        where.some((one) => one.workload.labels.app === workload.labels.app && (one.port ?? call.port) === call.port),
+      );
+      if (!listed) disagreements.push({ diff: 'lists no change', earlier, open, call: shown(told), port: call.port });
+      return disagreements;
+    },
+  };
+  return result;
+}
+
+function withoutAge(one: Resource): Resource {
+  const { creationTimestamp: _, ...metadata } = one.metadata;
+  return Object.defineProperty({ ...one, metadata }, 'origin', { value: one.origin, enumerable: false }) as Resource;
+}
+
+/** With which each header is looked at; a header without its prefix is not looked at. */
+function prefixesOf(resources: readonly Resource[]): ReadonlyMap<string, ReadonlySet<string>> {
+  const found = new Map<string, Set<string>>([['authorization', new Set(['Bearer '])]]);
+  for (const one of resources) {
+    for (const { fromHeaders = [] } of one.kind === 'RequestAuthentication' ? (one.spec.jwtRules ?? []) : []) {
+      for (const { name, prefix = '' } of fromHeaders) {
+        const known = found.get(name.toLowerCase()) ?? new Set();
+        found.set(name.toLowerCase(), known.add(prefix));
+      }
+    }
+  }
+  return found;
+}
+
+function headersOf(resources: readonly Resource[]): readonly string[] {
+  return resources.flatMap((one) =>
+    one.kind === 'AuthorizationPolicy'
+      ? (one.spec.rules ?? []).flatMap(({ when = [] }) =>
+          when.flatMap(({ key }) => /^request\.headers\[(.+)\]$/.exec(key)?.[1]?.toLowerCase() ?? []),
+        )
+      : [],
+  );
+}
+
+function shown({ flags, texts, lists }: ToldCall): object {
+  return { flags: [...flags], texts: Object.fromEntries(texts), lists: Object.fromEntries(lists) };
+}

@@ -1,0 +1,122 @@
+/** Somebody else applies what `meshpass policy compile` prints; the broker has no right to, and says what is missing. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import type { KubeObject } from '@meshpass/lab/kubernetes';
+import { type Meshpass, startMeshpass } from '@meshpass/lab/meshpass';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { parseAllDocuments } from 'yaml';
+import { asBroker } from '../hostile/kubernetes/as-broker.ts';
+import { GUARD } from '../hostile/kubernetes/honest.ts';
+import { apply, changed, merge, type Request, remove } from '../hostile/kubernetes/requests.ts';
+import { openRoad, type Road, until } from '../mesh.ts';
+
+let road: Road;
+let meshpass: Meshpass;
+let original: string;
+const objects = (text: string) => parseAllDocuments(text).map((document) => document.toJS() as KubeObject);
+
+beforeAll(async () => {
+  // A first start applies everything by itself; from then on only the other one does.
+  road = await openRoad();
+  original = readFileSync(road.meshpass.accessFile, 'utf8');
+  meshpass = await startMeshpass(road.lab, { flags: ['--gitops'] });
+  const rights = new URL('../../deploy/kubernetes/broker-rbac-gitops.yaml', import.meta.url);
+  await road.lab.kubernetes.apply(...objects(readFileSync(rights, 'utf8')));
+});
+afterAll(() => road?.close());
+
+async function compiled(): Promise<readonly KubeObject[]> {
+  const where = ['--public-url', meshpass.brokerUrl, '--kubeconfig', road.lab.kubeconfig];
+  const { stdout } = await road.lab.exec('control', [
+    'meshpass',
+    'policy',
+    'compile',
+    '--access',
+    meshpass.accessFile,
+    ...where,
+  ]);
+  return objects(stdout);
+}
+
+async function drift(): Promise<string | undefined> {
+  const text = await (await fetch(`${meshpass.operatorUrl}/metrics`)).text();
+  return /^meshpass_policy_drift (\d+)$/m.exec(text)?.[1];
+}
+
+async function lastDecision() {
+  const headers = { authorization: `Bearer ${meshpass.operatorToken}` };
+  const { rows } = (await (await fetch(`${meshpass.operatorUrl}/audit?last=200`, { headers })).json()) as {
+    rows: { action: string; outcome: string; code: string | null; reason: string }[];
+  };
+  return rows.findLast(({ action }) => action === 'policy.apply');
+}
+
+it('is in force where the cluster is what the file compiles to', async () => {
+  expect(await drift()).toBe('0');
+  const names = (await compiled()).map(({ kind }) => kind);
+  expect(names).not.toContain('RequestAuthentication');
+  expect(Object.keys(await road.objects())).toHaveLength(names.length + 1);
+});
+
+it('writes nothing of a new file, says what has to be applied, and takes it once that is done', async () => {
+  const before = await road.objects();
+  writeFileSync(meshpass.accessFile, original.replace('GET /whoami', 'GET /whoami, PUT /orders/*'));
+  await until(drift, (seen) => seen === '1', 30);
+  const refused = await until(lastDecision, (seen) => seen?.code === 'policy_drift', 30);
+  expect(refused!.reason).toContain('change AuthorizationPolicy shop/meshpass-payments-dev.orders.8080');
+  expect(await road.objects()).toEqual(before);
+  await road.lab.kubernetes.apply(...(await compiled()));
+  await until(lastDecision, (seen) => seen?.outcome === 'allowed', 40);
+  expect(await drift()).toBe('0');
+});
+
+it('says that somebody took the guard away', async () => {
+  const [guard] = (await compiled()).filter(({ metadata }) => metadata.name === 'meshpass-guard-payments-dev');
+  await road.lab.kubernetes.remove(guard!);
+  await until(drift, (seen) => seen === '1', 30);
+  expect((await until(lastDecision, (seen) => seen?.code === 'policy_drift', 30))!.reason).toContain(
+    'create AuthorizationPolicy istio-system/meshpass-guard-payments-dev',
+  );
+  await road.lab.kubernetes.apply(guard!);
+  await until(drift, (seen) => seen === '0', 40);
+});
+
+it('has no right to: of AuthorizationPolicies only its denials of ended sessions are its own', async () => {
+  const { ask, forget } = await asBroker(road.lab);
+  const denial = changed(
+    changed(GUARD, 'metadata name', 'meshpass-revoked-99'),
+    'metadata labels app.kubernetes.io/component',
+    'revocation',
+  );
+  const guard = (await compiled()).find(({ metadata }) => metadata.name === 'meshpass-guard-payments-dev')!;
+  const asDenial = { metadata: { labels: { 'app.kubernetes.io/component': 'revocation' } } };
+  const onlyDenials = /only its denials of ended sessions/;
+  const attempts: readonly (readonly [what: string, attempt: Request, refusal: RegExp])[] = [
+    ['the guard of others deleted', remove(guard), onlyDenials],
+    ['the guard of others opened', merge(guard, { spec: { rules: guardOf('meshpass-other') } }), onlyDenials],
+    ['the guard of others called a denial', merge(guard, asDenial), onlyDenials],
+    ['a guard of its own', apply(GUARD), onlyDenials],
+    ['a denial under the name of a guard', apply(changed(denial, 'metadata name', 'meshpass-guard-x')), onlyDenials],
+    ['an ALLOW called a denial', apply(changed(denial, 'spec action', 'ALLOW')), /ValidatingAdmissionPolicy/],
+    ['a policy of a service', apply(changed(denial, 'metadata namespace', 'shop')), /cannot patch resource/],
+    ['a namespace', apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'meshpass-x' } }), /cannot patch/],
+  ];
+  for (const [what, attempt, refusal] of attempts)
+    expect(await ask(attempt), what).toMatchObject({ accepted: false, answer: expect.stringMatching(refusal) });
+  expect(await ask(apply(denial, { dryRun: false }))).toMatchObject({ accepted: true });
+  expect(await ask(remove(denial, { dryRun: false }))).toMatchObject({ accepted: true });
+  forget();
+});
+
+const guardOf = (namespace: string) => [{ from: [{ source: { namespaces: [namespace] } }] }];
+
+it('does not apply a plan either, and goes on with what was in force', async () => {
+  const body = { main: 'access.yaml', files: { 'access.yaml': original.replace('GET /whoami', 'GET /who') } };
+  const send = async (path: string, more: object) =>
+    road.rogue('github').ask('POST', `${meshpass.operatorUrl}${path}`, {
+      headers: { authorization: `Bearer ${meshpass.operatorToken}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ ...body, ...more }),
+    });
+  const { id: plan } = (await send('/policy/plan', {})).json as { id: string };
+  expect(await send('/policy/apply', { plan })).toMatchObject({ status: 503, json: { error_code: 'policy_drift' } });
+  await until(drift, (seen) => seen === '0', 30);
+});

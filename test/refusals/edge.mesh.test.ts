@@ -1,0 +1,276 @@
+/** Clients that the edge must not let through, as they come from the internet. */
+import { generateKeyPairSync } from 'node:crypto';
+import { connectIstiod } from '@meshpass/broker/mesh/istiod';
+import type { Svid } from '@meshpass/cli/drill/credentials';
+import type { TunnelOrder } from '@meshpass/cli/drill/tunnel';
+import { createCsr } from '@meshpass/identity/csr';
+import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
+import { connectionsOn } from '@meshpass/lab/network/sockets';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { completed, enrolled, LEDGER, ORDERS, openRoad, type Road, until } from '../mesh.ts';
+
+let road: Road;
+let rogue: Rogue;
+let session: string;
+
+beforeAll(async () => {
+  road = await openRoad();
+  rogue = road.rogue();
+  session = await enrolled(road, rogue);
+});
+afterAll(() => road?.close());
+
+const GRANT = 'payments-dev';
+const request = async (path: string, token = true) =>
+  `GET ${path} HTTP/1.1\r\nHost: orders.shop:8080\r\n${token ? `x-meshpass-token: ${(await rogue.show()).identityToken}\r\n` : ''}\r\n`;
+
+const tunnel = (order: Partial<TunnelOrder>, by = rogue) =>
+  by.tunnel({ target: ORDERS, grant: GRANT, edge: road.meshpass.edge, ...order });
+
+/** Rows of the edge's decisions come a moment after the decision. */
+async function audited(code: string, after: string, more: object = {}) {
+  const rows = await until(
+    async () => (await road.audit()).filter((row) => Number(row.seq) > Number(after) && row.code === code),
+    (found) => found.length > 0,
+  );
+  expect(rows[0]).toMatchObject({ action: 'tunnel', outcome: 'refused', ...more });
+  expect(rows[0]!.reason).toMatch(/\w{3}/);
+  return rows[0]!;
+}
+const lastRow = async () => (await road.audit()).at(-1)!.seq;
+
+it('(the honest way in works)', async () => {
+  const report = await tunnel({ send: await request('/orders/1') });
+  expect(report).toMatchObject({ stage: 'answer' });
+  expect(report.answer).toMatch(/^HTTP\/1\.1 200 /);
+});
+
+describe('the edge refuses, and audits', () => {
+  it('a client without a certificate', async () => {
+    const last = await lastRow();
+    expect(await tunnel({ grant: 'none' })).toMatchObject({
+      ...{ stage: 'edge', edgeStatus: 401, edgeCode: 'tunnel_certificate_missing' },
+    });
+    await audited('tunnel_certificate_missing', last);
+  });
+
+  it('a certificate that its holder made', async () => {
+    const last = await lastRow();
+    const report = await tunnel({ outerCertificate: await selfSigned(), grant: GRANT });
+    expect(report).toMatchObject({ stage: 'edge', edgeStatus: 401, edgeCode: 'tunnel_certificate_untrusted' });
+    await audited('tunnel_certificate_untrusted', last);
+  });
+
+  it('a workload of the mesh that is no session', async () => {
+    const last = await lastRow();
+    const workload = await meshSvid('shop', 'client');
+    await rogue.as('workload').take({ ...(await rogue.show()), svids: { client: workload } });
+    const report = await tunnel({ grant: 'client' }, rogue.as('workload'));
+    expect(report).toMatchObject({ stage: 'edge', edgeStatus: 403, edgeCode: 'tunnel_session_unknown' });
+    await audited('tunnel_session_unknown', last, { session_id: null });
+  });
+
+  it('the certificate of a session that has ended', async () => {
+    const ended = rogue.as('ended');
+    await enrolled(road, ended);
+    expect(await tunnel({}, ended)).toMatchObject({ stage: 'answer' });
+    expect(await ended.speak('DELETE', '/session')).toMatchObject({ status: 204 });
+    const last = await lastRow();
+    expect(await tunnel({}, ended)).toMatchObject({
+      ...{ stage: 'edge', edgeStatus: 403, edgeCode: 'tunnel_session_unknown' },
+    });
+    await audited('tunnel_session_unknown', last);
+  });
+
+  it('the certificate of a session that an operator has ended', async () => {
+    const ended = rogue.as('closed by an operator');
+    const id = await enrolled(road, ended);
+    const answer = await fetch(`${road.meshpass.operatorUrl}/admin/sessions/close`, {
+      method: 'POST',
+      headers: { authorization: `Bearer ${road.meshpass.operatorToken}`, 'content-type': 'application/json' },
+      body: JSON.stringify({ id }),
+    });
+    expect(await answer.json()).toMatchObject({ closed: [id] });
+    expect(await tunnel({}, ended)).toMatchObject({ stage: 'edge', edgeCode: 'tunnel_session_unknown' });
+  });
+
+  it.each([
+    ['a service that no grant names', 'web.dev.svc.cluster.local:80'],
+    ['a port that is not granted', 'orders.shop.svc.cluster.local:9090'],
+    ['a service of the control plane', 'istiod.istio-system.svc.cluster.local:15012'],
+    ['the API server', 'kubernetes.default.svc.cluster.local:443'],
+    ['an address', '10.96.1.10:8080'],
+    ['the edge’s own host', 'localhost:9090'],
+    ['a short name', 'orders.shop:8080'],
+  ])('%s', async (_, target) => {
+    const last = await lastRow();
+    const report = await tunnel({ target, sni: 'x' });
+    expect(report).toMatchObject({ stage: 'edge', edgeStatus: 403, edgeCode: 'tunnel_target_not_granted' });
+    await audited('tunnel_target_not_granted', last, { session_id: session, target });
+  });
+
+  it('a service that another grant has', async () => {
+    const other = rogue.as('bob');
+    const token = await road.idp.idToken({ subject: '00u2bob' });
+    const form = { subject_token_type: 'urn:ietf:params:oauth:token-type:id_token', subject_token: road.secret(token) };
+    await completed(road, other, await other.enrol(form), 'sre-bulk');
+    expect(await tunnel({ grant: 'sre-bulk' }, other)).toMatchObject({ stage: 'answer' });
+    const last = await lastRow();
+    expect(await tunnel({ grant: 'sre-bulk', target: LEDGER }, other)).toMatchObject({
+      ...{ stage: 'edge', edgeStatus: 403, edgeCode: 'tunnel_target_not_granted' },
+    });
+    await audited('tunnel_target_not_granted', last, { target: LEDGER });
+  });
+
+  it.each([
+    ['another granted service', 'outbound_.5432_._.ledger-db.shop.svc.cluster.local'],
+    ['a service that is not granted', 'outbound_.80_._.web.dev.svc.cluster.local'],
+    ['another port', 'outbound_.9090_._.orders.shop.svc.cluster.local'],
+    ['a subset', 'outbound_.8080_v1_.orders.shop.svc.cluster.local'],
+    ['the plain name', 'orders.shop.svc.cluster.local'],
+    ['no Istio name', 'example.com'],
+  ])('an inner connection to %s than CONNECT named', async (_, sni) => {
+    const last = await lastRow();
+    const report = await tunnel({ sni, send: await request('/orders/1') });
+    expect(report.stage).toBe('inner');
+    expect(report.error).toMatch(/unrecognized/i);
+    await audited('tunnel_sni_mismatch', last, { session_id: session, target: ORDERS });
+  });
+
+  it('an inner connection that is no TLS', async () => {
+    const last = await lastRow();
+    const report = await rawClient({ after: `GET /orders/1 HTTP/1.1\r\nHost: x\r\n\r\n${'x'.repeat(200)}` });
+    expect(report.answer).toMatch(/^HTTP\/1\.1 200 /);
+    expect(report.ended).toBe(true);
+    const rows = (
+      await until(
+        () => road.audit(),
+        (all) => all.some((row) => Number(row.seq) > Number(last) && row.outcome === 'refused'),
+      )
+    ).filter((row) => Number(row.seq) > Number(last));
+    expect(rows).toMatchObject([{ action: 'tunnel', outcome: 'refused', target: ORDERS }]);
+  });
+
+  it.each([
+    ['another method', 'GET http://orders.shop:8080/ HTTP/1.1\r\nHost: orders.shop:8080\r\n\r\n'],
+    ['a body', `CONNECT ${ORDERS} HTTP/1.1\r\nHost: ${ORDERS}\r\nContent-Length: 5\r\n\r\n`],
+    ['two Host headers', `CONNECT ${ORDERS} HTTP/1.1\r\nHost: ${ORDERS}\r\nHost: ${LEDGER}\r\n\r\n`],
+    ['another Host', `CONNECT ${ORDERS} HTTP/1.1\r\nHost: ${LEDGER}\r\n\r\n`],
+    ['bytes before the answer', `CONNECT ${ORDERS} HTTP/1.1\r\nHost: ${ORDERS}\r\n\r\nEARLY`],
+    ['a head without an end', `CONNECT ${ORDERS} HTTP/1.1\r\nX: ${'x'.repeat(8000)}`],
+    ['a NUL in it', `CONNECT ${ORDERS}\0 HTTP/1.1\r\nHost: ${ORDERS}\r\n\r\n`],
+  ])('a request with %s', async (_, head) => {
+    const last = await lastRow();
+    const report = await rawClient({ head });
+    expect(report.answer).toMatch(/^HTTP\/1\.1 400 /);
+    expect(report.answer).toContain('"error_code":"tunnel_request_malformed"');
+    expect(report.ended).toBe(true);
+    await audited('tunnel_request_malformed', last, { session_id: session });
+  });
+});
+
+it('after the end of a session the kernel of the edge has no socket of its tunnel, to either side', async () => {
+  const held = rogue.as('held');
+  await enrolled(road, held);
+  const [, gatewayPort] = road.lab.gatewayAddress.split(':');
+  const sockets = async () =>
+    (await connectionsOn(road.lab.exec, 'meshpass')).filter(
+      ({ localPort, remotePort }) => localPort === road.meshpass.edge.port || remotePort === Number(gatewayPort),
+    );
+  // Of tests before this one.
+  await until(sockets, (found) => found.length === 0);
+  const order = { target: ORDERS, grant: GRANT, edge: road.meshpass.edge };
+  const token = (await held.show()).identityToken!;
+  const send = `GET /orders/1 HTTP/1.1\r\nHost: orders.shop:8080\r\nx-meshpass-token: ${token}\r\n\r\n`;
+  expect(await held.hold({ ...order, send })).toMatchObject({ stage: 'answer' });
+  expect(await sockets()).toHaveLength(2);
+  const cut = held.cut();
+  expect(await held.speak('DELETE', '/session')).toMatchObject({ status: 204 });
+  await cut;
+  await until(sockets, (found) => found.length === 0);
+});
+
+describe('a slow client is cut off, and audited, where it', () => {
+  it.each([
+    ['says nothing at all', { tls: false, head: '' }],
+    ['stops in the middle of the TLS handshake', { tls: false, head: '\u0016\u0003\u0001\u0002' }],
+    ['stops in the middle of CONNECT', { head: `CONNECT ${ORDERS} HTTP/1.1\r\nHo` }],
+    ['says no inner hello', { head: `CONNECT ${ORDERS} HTTP/1.1\r\nHost: ${ORDERS}\r\n\r\n` }],
+  ])('%s', async (_, order) => {
+    const last = await lastRow();
+    const report = await rawClient({ ...order, patience: 15_000 });
+    expect(report.ended).toBe(true);
+    await audited('tunnel_handshake_timeout', last);
+  });
+});
+
+it('after all of this the honest way in still works', async () => {
+  const report = await tunnel({ send: await request('/orders/2') });
+  expect(report.answer).toMatch(/^HTTP\/1\.1 200 /);
+});
+
+it('no audit row and no line of the log holds a token', () => road.expectNoSecretKept());
+
+/** An SVID of a workload, as its own sidecar gets one: not by way of Meshpass. */
+async function meshSvid(namespace: string, serviceAccount: string): Promise<Svid> {
+  const { lab } = road;
+  const token = await lab.kubernetes.serviceAccountToken(namespace, serviceAccount, ['istio-ca'], 600);
+  const istiod = connectIstiod({
+    ...{ address: lab.istiodAddress, serverName: 'istiod.istio-system.svc', roots: () => [lab.rootCaPem()] },
+  });
+  const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
+  const chain = await istiod.sign({ csr: createCsr(privateKey), ttl: 600, token });
+  istiod.close();
+  const key = privateKey.export({ type: 'pkcs8', format: 'pem' }) as string;
+  const spiffeId = `spiffe://cluster.local/ns/${namespace}/sa/${serviceAccount}`;
+  return { key, chain: chain[0]!, spiffeId };
+}
+
+/** With the SPIFFE id of the live session, and nobody's signature. */
+async function selfSigned(): Promise<{ key: string; chain: string }> {
+  const { spiffeId } = (await rogue.show()).svids[GRANT]!;
+  const made = await road.lab.exec('workspace', [
+    ...['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '1'],
+    ...['-subj', '/CN=me', '-addext', `subjectAltName=URI:${spiffeId}`, '-keyout', '-', '-out', '-'],
+  ]);
+  expect(made.code).toBe(0);
+  const block = (name: string) => new RegExp(`-----BEGIN ${name}-----[^]+?-----END ${name}-----`).exec(made.stdout)![0];
+  return { key: block('PRIVATE KEY'), chain: block('CERTIFICATE') };
+}
+
+interface RawOrder {
+  /** Whether to speak the outer TLS, with the session's SVID. */
+  readonly tls?: boolean;
+  readonly head?: string;
+  /** Sent when the answer has come. */
+  readonly after?: string;
+  readonly patience?: number;
+}
+
+/** Bytes as they are, from the workspace to the edge. */
+async function rawClient(order: RawOrder): Promise<{ answer: string; ended: boolean }> {
+  const { key, chain } = (await rogue.show()).svids[GRANT]!;
+  const head = order.head ?? `CONNECT ${ORDERS} HTTP/1.1\r\nHost: ${ORDERS}\r\n\r\n`;
+  const input = JSON.stringify({ tls: true, patience: 4_000, ...order, head, key, chain, edge: road.meshpass.edge });
+  const ran = await road.lab.exec('workspace', ['node', '-e', RAW_CLIENT], { input });
+  expect(ran.code, ran.stderr).toBe(0);
+  return JSON.parse(ran.stdout);
+}
+
+const RAW_CLIENT = `
+const order = JSON.parse(require('fs').readFileSync(0, 'utf8'));
+const at = { host: order.edge.host, port: order.edge.port };
+const options = { ...at, servername: at.host, ALPNProtocols: ['http/1.1'], key: order.key, cert: order.chain };
+const socket = order.tls ? require('tls').connect(options) : require('net').connect(at);
+let answer = '';
+const done = (ended) => { console.log(JSON.stringify({ answer, ended })); process.exit(0); };
+socket.on(order.tls ? 'secureConnect' : 'connect', () => socket.write(Buffer.from(order.head, 'latin1')));
+socket.on('data', (part) => {
+  const first = answer === '';
+  answer += part.toString('latin1');
+  if (first && order.after) socket.write(order.after);
+});
+socket.on('error', () => {});
+socket.on('close', () => done(true));
+setTimeout(() => done(false), order.patience);
+`;

@@ -1,0 +1,195 @@
+/**
+ * The root of the mesh is changed while developers work: on a real istiod, in the stages in which an operator of Istio does
+ * it, under steady traffic, with no failed request and without a restart of broker, edge or agent.
+ */
+import 'reflect-metadata';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Trust } from '@meshpass/cli/trust-text';
+import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
+import { type CaRotation, prepareCaRotation } from '@meshpass/lab/mesh/rotate-ca';
+import * as x509 from '@peculiar/x509';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { enrolled, ORDERS, openRoad, type Road, until } from '../mesh.ts';
+import { type SteadyTraffic, startTraffic } from '../traffic/steady-traffic.ts';
+
+let road: Road;
+let rotation: CaRotation;
+let traffic: SteadyTraffic;
+const directory = mkdtempSync(join(tmpdir(), 'meshpass-roots-'));
+
+/** Certificates live two minutes here, so that agents renew them within the test. */
+function shortLived(): string {
+  const lab = readFileSync(new URL('@meshpass/lab/access.yaml', import.meta.url), 'utf8');
+  const file = join(directory, 'access.yaml');
+  writeFileSync(file, lab.replaceAll('ttl: 10m', 'ttl: 2m').replaceAll('ttl: 5m', 'ttl: 2m'));
+  return file;
+}
+
+beforeAll(async () => {
+  // The edge as a process of its own: it hears of roots from the broker, as it does in production.
+  road = await openRoad({ accessFile: shortLived(), edgeApart: true, flags: ['--heartbeat', '3', '--lease', '180'] });
+  rotation = await prepareCaRotation(road.lab);
+  const { name, token } = await road.codespace();
+  const env = {
+    ...{ CODESPACES: 'true', CODESPACE_NAME: name, GITHUB_TOKEN: token },
+    ...{ MESHPASS_BROKER: road.meshpass.brokerUrl, MESHPASS_CA_FILE: road.lab.testCa },
+  };
+  const up = await road.lab.exec('workspace', ['meshpass', 'up'], { env });
+  expect(up.code, up.stderr).toBe(0);
+  processes = await running();
+  traffic = await startTraffic(road.lab, 'workspace');
+});
+afterAll(async () => {
+  await road?.lab.exec('workspace', ['meshpass', 'down']);
+  await road?.close();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+let processes: string;
+/** Every process of Meshpass on its hosts, with the instant at which it started. */
+async function running(): Promise<string> {
+  const ps = async (host: string) => {
+    const { netns } = road.lab.hosts[host]!;
+    const argv = ['sh', '-c', `for pid in $(ip netns pids ${netns}); do ps -o pid=,lstart=,args= -p $pid; done`];
+    const { stdout } = await road.lab.exec(host, argv);
+    return stdout.split('\n').filter((line) => /meshpass (?:serve|edge)|daemon/.test(line));
+  };
+  return (await Promise.all(['meshpass', 'workspace'].map(ps))).flat().sort().join('\n');
+}
+
+async function roots(): Promise<Trust['roots']> {
+  const flags = ['--operator', road.meshpass.operatorUrl, '--output', 'json'];
+  const env = { MESHPASS_OPERATOR_TOKEN: road.meshpass.operatorToken };
+  const { stdout, stderr } = await road.lab.exec('meshpass', ['meshpass', 'rotate', '--status', ...flags], { env });
+  expect(stderr).toBe('');
+  return (JSON.parse(stdout) as Trust).roots;
+}
+/** How often agents have read the services, which is how they hear of roots. */
+async function servicesRead(): Promise<number> {
+  const text = await (await fetch(`${road.meshpass.operatorUrl}/metrics`)).text();
+  return Number(/^meshpass_http_request_seconds_count\{route="\/services",status="200"\} (\d+)$/m.exec(text)?.[1] ?? 0);
+}
+/** Does it, and waits until the agent has heard of it. */
+async function andAgentsHear(stage: () => Promise<void>): Promise<void> {
+  const before = await servicesRead();
+  await stage();
+  await until(servicesRead, (count) => count > before, 30);
+}
+interface Forged {
+  readonly key: string;
+  readonly chain: string;
+}
+/** A certificate for somebody's SPIFFE id, as whoever stole the key of the mesh's CA would sign it. */
+async function forge(spiffeId: string): Promise<Forged> {
+  const stolen = (file: string) => readFileSync(join(road.lab.dir, 'ca', file), 'utf8');
+  const RSA = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' };
+  const der = x509.PemConverter.decodeFirst(stolen('ca-key.pem'));
+  const signingKey = await crypto.subtle.importKey('pkcs8', der, RSA, false, ['sign']);
+  const keys = await crypto.subtle.generateKey({ name: 'ECDSA', namedCurve: 'P-256' }, true, ['sign', 'verify']);
+  const leaf = await x509.X509CertificateGenerator.create({
+    ...{ subject: '', issuer: new x509.X509Certificate(stolen('ca-cert.pem')).subject },
+    ...{ notBefore: new Date(Date.now() - 60_000), notAfter: new Date(Date.now() + 3_600_000) },
+    ...{ publicKey: keys.publicKey, signingKey, signingAlgorithm: RSA },
+    extensions: [
+      new x509.BasicConstraintsExtension(false),
+      new x509.SubjectAlternativeNameExtension([{ type: 'url', value: spiffeId }], true),
+    ],
+  });
+  const pkcs8 = await crypto.subtle.exportKey('pkcs8', keys.privateKey);
+  return { key: x509.PemConverter.encode(pkcs8, 'PRIVATE KEY'), chain: leaf.toString('pem') };
+}
+/** Through the road, with certificates of one's choice towards the edge and towards the workload. */
+async function call(by: Rogue, outer?: Forged) {
+  expect((await by.speak('POST', '/session/heartbeat')).status).toBe(200);
+  expect((await by.token()).status).toBe(200);
+  const { identityToken } = await by.show();
+  return await by.tunnel({
+    ...{ target: ORDERS, grant: GRANT, edge: road.meshpass.edge, ...(outer && { outerCertificate: outer }) },
+    send: `GET /orders/1 HTTP/1.1\r\nhost: orders.shop:8080\r\nx-meshpass-token: ${identityToken}\r\n\r\n`,
+  });
+}
+/** At the workload's own sidecar, from where a thief inside of the cluster's network would stand. */
+async function straight(owner: Rogue, certificate: Forged) {
+  const thief = road.rogue('github');
+  await thief.take({ ...(await owner.show()), svids: { [GRANT]: { ...certificate, spiffeId: '' } } });
+  const straightTo = { host: road.lab.hosts.orders!.ip, port: 8080 };
+  const report = await thief.tunnel({ target: ORDERS, grant: GRANT, straightTo, send: 'GET / HTTP/1.0\r\n\r\n' });
+  thief.end();
+  return report;
+}
+const GRANT = 'payments-dev';
+const served = { stage: 'answer', answer: expect.stringMatching(/^HTTP\/1\.1 200 /) };
+
+describe('the root of the mesh', () => {
+  let old: string;
+  let next: string;
+  let forged: Forged;
+  let client: Rogue;
+
+  it('gets company: both are trusted, everywhere, and the old authority signs', async () => {
+    const before = await roots();
+    expect(before.trusted).toHaveLength(1);
+    old = before.trusted[0]!.sha256;
+    await andAgentsHear(rotation.trustBoth);
+    const both = await until(roots, ({ trusted }) => trusted.length === 2, 30);
+    next = both.trusted.find(({ sha256 }) => sha256 !== old)!.sha256;
+    await traffic.goesOn();
+    expect((await roots()).trusted.find(({ sha256 }) => sha256 === next)).toMatchObject({ certificates: 0 });
+
+    // As long as it is trusted, whoever has the old authority's key is believed: this is what its end must end.
+    client = road.rogue('workspace-2');
+    await enrolled(road, client);
+    forged = await forge((await client.show()).svids[GRANT]!.spiffeId);
+    await until(
+      () => call(client, forged),
+      ({ stage }) => stage === 'answer',
+      30,
+    );
+    expect(await straight(client, forged)).toMatchObject({
+      ...{ stage: 'answer', answer: expect.stringMatching(/^HTTP\/1\.1 [34]/) },
+    });
+  }, 120_000);
+
+  it('signs no more: certificates of the new authority are given and accepted beside the old ones', async () => {
+    await rotation.switchIssuer();
+    expect(await client.certificate(GRANT)).toMatchObject({ status: 200 });
+    expect(await call(client)).toMatchObject(served);
+    expect((await roots()).trusted.find(({ sha256 }) => sha256 === next)!.certificates).toBeGreaterThan(0);
+    // Agents follow at their next renewal; then nobody needs the old root.
+    await until(
+      async () => {
+        expect(traffic.seen().failures).toEqual([]);
+        expect((await client.speak('POST', '/session/heartbeat')).status).toBe(200);
+        return await roots();
+      },
+      ({ trusted, other_certificates: others }) =>
+        trusted.find(({ sha256 }) => sha256 === old)!.certificates + others === 0,
+      120,
+    );
+    await traffic.goesOn();
+  }, 240_000);
+
+  it('goes: what was signed under it is refused, and everything else goes on', async () => {
+    expect(await call(client, forged)).toMatchObject(served);
+    await andAgentsHear(rotation.dropOld);
+    expect((await until(roots, ({ trusted }) => trusted.length === 1, 30)).trusted[0]!.sha256).toBe(next);
+    await until(
+      () => call(client, forged),
+      ({ edgeCode }) => edgeCode === 'tunnel_certificate_untrusted',
+    );
+    expect(await call(client)).toMatchObject(served);
+    expect(await straight(client, forged)).toMatchObject({
+      ...{ stage: 'inner', error: expect.stringMatching(/unknown ca|certificate|closed|ECONNRESET|EPIPE/i) },
+    });
+    const { svids } = await client.show();
+    expect(await straight(client, svids[GRANT]!)).toMatchObject({ stage: 'answer' });
+    await traffic.goesOn();
+    const { failures, done } = await traffic.end();
+    expect(failures).toEqual([]);
+    console.log(`requests while the root was changed, none failed: ${JSON.stringify(done)}`);
+    // The same processes as before, every one.
+    expect(await running()).toBe(processes);
+  }, 180_000);
+});

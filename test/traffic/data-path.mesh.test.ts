@@ -1,0 +1,377 @@
+/** The whole road with the real agent: from a Codespace to the services of a real mesh, and back to nothing. */
+import { execFileSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Lab, upLab } from '@meshpass/lab';
+import { createLocalJWKSet, type JSONWebKeySet, jwtVerify } from 'jose';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { openRoad, type Road, until } from '../mesh.ts';
+
+let lab: Lab;
+let road: Road;
+let before: Record<string, string>;
+
+beforeAll(async () => {
+  lab = await upLab();
+  before = await trafficInTheMesh();
+  road = await openRoad();
+});
+afterAll(async () => {
+  for (const host of ['workspace', 'workspace-2', 'github']) await lab?.exec(host, ['meshpass', 'down']);
+  await road?.close();
+  await lab?.down();
+});
+
+interface Env {
+  readonly [name: string]: string | undefined;
+}
+const brokerEnv = (): Env => ({ MESHPASS_BROKER: road.meshpass.brokerUrl, MESHPASS_CA_FILE: lab.testCa });
+const codespaceEnv = (owner?: string): Promise<Env> => road.environment(owner);
+
+async function on(host: string, argv: readonly string[], env: Env = {}) {
+  return await lab.exec(host, argv, { env: { PGCONNECT_TIMEOUT: '5', ...env } });
+}
+const workspace = (argv: readonly string[], env?: Env) => on('workspace', argv, env);
+async function up(host: string, env: Env, flags: readonly string[] = []): Promise<string> {
+  const { code, stdout, stderr } = await on(host, ['meshpass', 'up', ...flags], env);
+  expect({ code, stderr }).toMatchObject({ code: 0 });
+  return stdout;
+}
+const CURL = ['curl', '-sS', '-m', '10', '-w', '\n%{http_code}'];
+async function curl(host: string, args: readonly string[], env?: Env): Promise<{ status: number; body: string }> {
+  const { stdout, stderr } = await on(host, [...CURL, ...args], env);
+  const at = stdout.lastIndexOf('\n');
+  return { status: Number(stdout.slice(at + 1)), body: (stdout.slice(0, at) || stderr).trim() };
+}
+const SQL = ['psql', '-U', 'ledger', '-At', '-c', 'select sum(cents) from ledger', 'ledger', '-h'];
+const hosts = (host = 'workspace') => readFileSync(`/etc/netns/${lab.hosts[host]!.netns}/hosts`, 'utf8');
+const agentOf = (host: string): number[] =>
+  execFileSync('ip', ['netns', 'pids', lab.hosts[host]!.netns], { encoding: 'utf8' })
+    .split('\n')
+    .filter((pid) => pid && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('daemon'))
+    .map(Number);
+
+/** What a workload that has always been in the mesh gets from its neighbours. */
+async function trafficInTheMesh(): Promise<Record<string, string>> {
+  const orders = 'http://orders.shop:8080';
+  const whoami = ['-H', 'x-request-id: same', `${orders}/whoami`];
+  const asked: Record<string, readonly string[]> = {
+    order: [...CURL, `${orders}/orders/1`],
+    admin: [...CURL, `${orders}/admin/x`],
+    refund: [...CURL, '-X', 'POST', `${orders}/refunds`],
+    'not found': [...CURL, `${orders}/nothing`],
+    'who am I': [...CURL, ...whoami],
+    'with an authorization of its own': [...CURL, '-H', 'authorization: Bearer eyJhbGciOiJub25lIn0.e30.', ...whoami],
+    'another port': [...CURL, 'http://orders.shop:9090/'],
+    'another namespace': [...CURL, 'http://web.dev:80/'],
+    database: [...SQL, 'ledger-db.shop'],
+  };
+  const answers: Record<string, string> = {};
+  for (const [name, argv] of Object.entries(asked)) {
+    const { stdout, code } = await lab.exec('client', argv, { env: { PGCONNECT_TIMEOUT: '5' } });
+    answers[name] = `${code} ${stdout}`;
+  }
+  return answers;
+}
+
+describe('a developer who says `meshpass up` in a Codespace', () => {
+  let session: string;
+
+  beforeAll(async () => {
+    const text = await up('workspace', await codespaceEnv());
+    session = /Session (\S+),/.exec(text)![1]!;
+  });
+
+  it('is told who they are, what they may reach, and as whom', async () => {
+    const { stdout } = await workspace(['meshpass', 'status']);
+    expect(stdout).toMatch(/^You are alice \(github:583231\) in alice-upgraded-space-\w+\.$/m);
+    expect(stdout).toMatch(
+      /payments-dev: spiffe:\/\/cluster\.local\/ns\/meshpass-payments-dev\/sa\/alice-\w+, renewed/,
+    );
+    expect(stdout).toContain('http://orders.shop:8080  GET /orders/*, GET /whoami, POST /refunds');
+    expect(stdout).toContain('ledger-db.shop:5432');
+    expect(stdout).not.toMatch(/^Note|^Not well/m);
+  });
+
+  it.each(['orders.shop', 'orders.shop.svc', 'orders.shop.svc.cluster.local'])(
+    'calls http://%s:8080 by name',
+    async (name) => {
+      expect(await curl('workspace', [`http://${name}:8080/orders/42`])).toEqual({
+        ...{ status: 200, body: '{"id":"42","state":"shipped","total":4200}' },
+      });
+    },
+  );
+
+  it.each(['ledger-db.shop', 'ledger-db.shop.svc.cluster.local'])(
+    'asks the database at %s with plain psql',
+    async (name) => {
+      expect(await workspace([...SQL, name])).toEqual({ code: 0, stdout: '505000\n', stderr: '' });
+    },
+  );
+
+  it('is known to the service by what the sidecar verified', async () => {
+    const { body } = await curl('workspace', ['http://orders.shop:8080/whoami', '-H', 'x-meshpass-login: admin']);
+    const seen = JSON.parse(body);
+    expect(seen.principal).toMatch(/^spiffe:\/\/cluster\.local\/ns\/meshpass-payments-dev\/sa\/alice-\w+$/);
+    expect(seen.identity).toEqual({
+      ...{ 'x-meshpass-sub': 'github:583231', 'x-meshpass-login': 'alice', 'x-meshpass-session': session },
+      'x-meshpass-workspace': expect.stringMatching(/^alice-upgraded-space-/),
+    });
+  });
+
+  it('keeps the Authorization header of their own program', async () => {
+    const { body } = await curl('workspace', ['http://orders.shop:8080/whoami', '-H', 'authorization: Basic eA==']);
+    expect(JSON.parse(body)).toMatchObject({ authorization: true });
+  });
+
+  it('posts what is granted', async () => {
+    expect(await curl('workspace', ['-X', 'POST', 'http://orders.shop:8080/refunds'])).toMatchObject({ status: 201 });
+  });
+
+  it('is told which grant refuses a path, and what to give the platform team', async () => {
+    const { status, body } = await curl('workspace', ['http://orders.shop:8080/admin/users']);
+    expect(status).toBe(403);
+    expect(body).toContain('GET /admin/users refused by policy at orders.shop');
+    expect(body).toContain('your grant payments-dev allows GET /orders/*, GET /whoami, POST /refunds');
+    expect(body).toContain(session);
+    expect(
+      (await road.auditPage({ session })).some((row) => row.action === 'tunnel' && row.outcome === 'allowed'),
+    ).toBe(true);
+  });
+
+  it('has no name for what is not granted', async () => {
+    for (const name of ['web.dev', 'istiod.istio-system.svc', 'kubernetes.default.svc'])
+      expect((await workspace(['getent', 'hosts', name])).stdout).toBe('');
+    expect((await curl('workspace', ['http://orders.shop:9090/'])).status).toBe(0);
+  });
+
+  it('has an ID token for AWS that anyone can verify by the public documents', async () => {
+    const { stdout } = await workspace(['meshpass', 'token', '--audience', 'sts.amazonaws.com']);
+    const rogue = road.rogue();
+    const discovery = await rogue.ask('GET', `${road.meshpass.brokerUrl}/.well-known/openid-configuration`);
+    const { issuer, jwks_uri: jwksUri } = discovery.json as { issuer: string; jwks_uri: string };
+    expect(issuer).toBe(road.meshpass.brokerUrl);
+    const jwks = createLocalJWKSet((await rogue.ask('GET', jwksUri)).json as JSONWebKeySet);
+    const { payload } = await jwtVerify(stdout.trim(), jwks, { issuer, audience: 'sts.amazonaws.com' });
+    expect(payload).toMatchObject({ sub: 'github:583231' });
+    expect(payload.exp! - payload.iat!).toBeLessThanOrEqual(3600);
+    road.secret(stdout.trim());
+    const refused = await workspace(['meshpass', 'token', '--audience', 'sts.example.com']);
+    expect(refused).toMatchObject({ code: 1, stdout: '' });
+    expect(refused.stderr).toContain('[audience_not_allowed]');
+  });
+
+  describe('with `eval "$(meshpass env)"`', () => {
+    let proxy: Env;
+    beforeAll(async () => {
+      proxy = JSON.parse((await workspace(['meshpass', 'env', '--output', 'json'])).stdout);
+      road.secret(new URL(proxy.http_proxy!).password);
+    });
+
+    it('calls a service by the proxy, in absolute form, by CONNECT, and by SOCKS5', async () => {
+      const url = 'http://orders.shop.svc.cluster.local:8080/orders/7';
+      const order = { status: 200, body: '{"id":"7","state":"shipped","total":4200}' };
+      expect(await curl('workspace', [url], proxy)).toEqual(order);
+      expect(await curl('workspace', ['--proxytunnel', url], proxy)).toEqual(order);
+      expect(await curl('workspace', ['-x', proxy.all_proxy!, url])).toEqual(order);
+      const shell = `eval "$(meshpass env)" && curl -sS -m 10 ${url}`;
+      expect((await workspace(['sh', '-c', shell])).stdout.trim()).toBe(order.body);
+    });
+
+    it('is told what they may reach where a service or a port is not granted', async () => {
+      for (const [url, name] of [
+        ['http://orders.shop:9090/', 'orders.shop:9090'],
+        ['http://web.dev.svc.cluster.local/', 'web.dev.svc.cluster.local:80'],
+      ] as const) {
+        const { status, body } = await curl('workspace', [url], proxy);
+        expect(status).toBe(403);
+        expect(body).toBe(
+          `meshpass: ${name} is not granted to you; you may reach orders.shop:8080, ledger-db.shop:5432`,
+        );
+      }
+    });
+
+    it('and no program without the secret uses the proxy', async () => {
+      const bare = proxy.http_proxy!.replace(/\/\/[^@]*@/, '//');
+      const wrong = proxy.http_proxy!.replace(/:[^:@]*@/, ':wrong@');
+      for (const http_proxy of [bare, wrong]) {
+        const { status, body } = await curl('workspace', ['http://orders.shop:8080/orders/1'], { http_proxy });
+        expect(status).toBe(407);
+        expect(body).not.toContain('shipped');
+      }
+      const socks = await curl('workspace', [
+        '-x',
+        proxy.all_proxy!.replace(/:[^:@]*@/, ':no@'),
+        'http://orders.shop:8080/',
+      ]);
+      expect(socks.status).toBe(0);
+    });
+  });
+
+  it('changes nothing for workloads that are in the mesh already', async () => {
+    expect(Object.values(before).every((answer) => answer.startsWith('0 '))).toBe(true);
+    expect(await trafficInTheMesh()).toEqual(before);
+  });
+
+  it('says `meshpass down`, and nothing is left: no name, no session, no ServiceAccount, no process', async () => {
+    expect(hosts()).toContain('orders.shop');
+    const { stdout } = await workspace(['meshpass', 'down']);
+    expect(stdout).toContain('Goodbye said');
+    expect(hosts()).not.toMatch(/meshpass begin|orders\.shop/);
+    expect(agentOf('workspace')).toEqual([]);
+    expect((await curl('workspace', ['http://orders.shop:8080/orders/1'])).status).toBe(0);
+    const rows = await road.auditPage({ session, limit: 1000 });
+    expect(rows.filter((row) => row.action === 'session.close')).toHaveLength(1);
+    await until(
+      () => road.accounts(),
+      (accounts) => accounts.length === 0,
+    );
+    expect(await workspace(['meshpass', 'status'])).toMatchObject({ code: 1, stdout: '' });
+  });
+});
+
+describe('an agent that was killed', () => {
+  const crash = async () => {
+    await up('workspace', await codespaceEnv());
+    for (const pid of agentOf('workspace')) process.kill(pid, 'SIGKILL');
+    await until(
+      () => agentOf('workspace'),
+      (left) => left.length === 0,
+    );
+    expect(hosts()).toContain('orders.shop');
+  };
+
+  it('is cleaned up after by `meshpass down`', async () => {
+    await crash();
+    expect(await workspace(['meshpass', 'down'])).toMatchObject({ code: 0 });
+    expect(hosts()).not.toMatch(/meshpass begin|orders/);
+  });
+
+  it('is replaced by `meshpass up`, which carries traffic and leaves one block', async () => {
+    await crash();
+    await up('workspace', await codespaceEnv());
+    expect(hosts().match(/meshpass begin/g)).toHaveLength(1);
+    expect(await curl('workspace', ['http://orders.shop:8080/orders/3'])).toMatchObject({ status: 200 });
+    await workspace(['meshpass', 'down']);
+    expect(hosts()).not.toMatch(/meshpass begin|orders/);
+  });
+});
+
+it('a prebuild never enrols', async () => {
+  const env = { ...(await codespaceEnv()), ...(await road.actions.startJob()) };
+  // Of earlier tests, edges may still report how their tunnels ended.
+  const asked = async () => (await road.audit()).filter(({ action }) => action === 'session.open').length;
+  const before = await asked();
+  const { code, stderr } = await workspace(['meshpass', 'up'], env);
+  expect(code).toBe(1);
+  expect(stderr).toContain('[agent_prebuild]');
+  expect(await asked()).toBe(before);
+  expect(hosts()).not.toContain('meshpass begin');
+});
+
+it('a place that is neither a Codespace nor a job is told what is missing', async () => {
+  const { code, stderr } = await workspace(['meshpass', 'up'], brokerEnv());
+  expect(code).toBe(1);
+  expect(stderr).toContain('[agent_no_identity]');
+});
+
+it('a developer without a grant is told so', async () => {
+  const { code, stderr } = await workspace(['meshpass', 'up'], await codespaceEnv('carol'));
+  expect(code).toBe(1);
+  expect(stderr).toContain('[access_none]');
+  expect(hosts()).not.toContain('meshpass begin');
+});
+
+it('a job of GitHub Actions enrols with its own ID token', async () => {
+  const job = await road.actions.startJob();
+  road.secret(job.ACTIONS_ID_TOKEN_REQUEST_TOKEN);
+  await up('github', { ...brokerEnv(), GITHUB_ACTIONS: 'true', ...job });
+  const { body } = await curl('github', ['http://orders.shop:8080/whoami']);
+  expect(JSON.parse(body)).toMatchObject({
+    principal: expect.stringMatching(/^spiffe:\/\/cluster\.local\/ns\/meshpass-sre-bulk\/sa\//),
+    identity: { 'x-meshpass-sub': 'actions:repo:7001', 'x-meshpass-login': 'alice' },
+  });
+  expect((await on('github', ['meshpass', 'down'])).code).toBe(0);
+  expect(hosts('github')).not.toContain('meshpass begin');
+});
+
+it('somebody of the company enrols with an ID token in a file, beside a Codespace', async () => {
+  const file = join(lab.dir, 'proof.jwt');
+  writeFileSync(file, road.secret(await road.idp.idToken({ subject: '00u2bob' })), { mode: 0o600 });
+  await up('workspace', await codespaceEnv());
+  await up('workspace-2', brokerEnv(), ['--proof-file', file]);
+  const [alice, bob] = await Promise.all(
+    ['workspace', 'workspace-2'].map(async (host) =>
+      JSON.parse((await curl(host, ['http://orders.shop:8080/whoami'])).body),
+    ),
+  );
+  expect(alice.identity['x-meshpass-sub']).toBe('github:583231');
+  expect(bob.identity['x-meshpass-sub']).toBe('okta:00u2bob');
+  expect((await curl('workspace-2', ['http://orders.shop:8080/admin/x'])).status).toBe(200);
+  expect((await curl('workspace', ['http://orders.shop:8080/admin/x'])).status).toBe(403);
+  expect((await on('workspace-2', [...SQL, 'ledger-db.shop'])).code).not.toBe(0);
+  await Promise.all(['workspace', 'workspace-2'].map((host) => on(host, ['meshpass', 'down'])));
+});
+
+describe('a workspace reaches the broker and the edge, and', () => {
+  const probe = async (targets: Record<string, string>): Promise<Record<string, string>> => {
+    const input = JSON.stringify(targets);
+    const { stdout, stderr } = await lab.exec('workspace', ['node', '-e', PROBE], { input });
+    expect(stderr).toBe('');
+    return JSON.parse(stdout);
+  };
+  const inCluster = (): Record<string, string> => {
+    const at = (host: string, port: number) => `${lab.hosts[host]!.ip}:${port}`;
+    return {
+      'the mesh gateway': at('gateway', 15443),
+      'istiod’s CA': at('control', 15012),
+      'istiod, plain': at('control', 15010),
+      'the API server': at('control', 6443),
+      etcd: at('control', 2379),
+      'a pod': at('orders', 8080),
+      'a sidecar': at('orders', 15006),
+      'the database': at('ledger-db', 5432),
+      GitHub: at('github', 443),
+      'a Service': '10.96.1.10:8080',
+    };
+  };
+
+  it('not the cluster, the operator listener, or another workspace', async () => {
+    const found = await probe({
+      ...{ broker: 'broker.meshpass.test:8443', edge: 'edge.meshpass.test:443' },
+      ...inCluster(),
+      'the operator listener': 'broker.meshpass.test:9090',
+      'another workspace': `${lab.hosts['workspace-2']!.ip}:22`,
+    });
+    const { broker, edge, ...others } = found;
+    expect({ broker, edge }).toEqual({ broker: 'open', edge: 'open' });
+    for (const [name, state] of Object.entries(others)) expect(state, name).not.toBe('open');
+  });
+
+  it('not with a route of their own either', async () => {
+    const route = ['10.0.0.0/8', 'via', '203.0.113.1'];
+    expect((await workspace(['ip', 'route', 'add', ...route])).code).toBe(0);
+    try {
+      for (const [name, state] of Object.entries(await probe(inCluster()))) expect(state, name).not.toBe('open');
+    } finally {
+      await workspace(['ip', 'route', 'del', ...route]);
+    }
+  });
+});
+
+it('traffic within the mesh is as before, when Meshpass has gone and its resources stay', async () => {
+  await road.meshpass.stop();
+  expect(await trafficInTheMesh()).toEqual(before);
+});
+
+const PROBE = `
+const targets = Object.entries(JSON.parse(require('fs').readFileSync(0, 'utf8')));
+const look = ([name, target]) => new Promise((resolve) => {
+  const [host, port] = target.split(':');
+  const socket = require('net').connect({ host, port: Number(port) });
+  const end = (state) => { socket.destroy(); resolve([name, state]); };
+  socket.on('connect', () => end('open')).on('error', (error) => end(error.code));
+  setTimeout(end, 1500, 'no answer');
+});
+Promise.all(targets.map(look)).then((found) => console.log(JSON.stringify(Object.fromEntries(found))));
+`;

@@ -1,0 +1,104 @@
+/** Many calls at once, which the agent carries over one HTTP/2 connection, through the real gateway and sidecar. */
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { AgentStatus } from '@meshpass/agent';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { openRoad, type Road, until } from '../mesh.ts';
+import type { Called } from './call-at-once.ts';
+
+const CALLER = fileURLToPath(new URL('call-at-once.ts', import.meta.url));
+const CONNECTIONS = 12;
+const CALLS = 10;
+
+let road: Road;
+let session: string;
+let directory: string;
+
+beforeAll(async () => {
+  directory = mkdtempSync(join(tmpdir(), 'meshpass-shared-'));
+  const access = readFileSync(new URL('@meshpass/lab/access.yaml', import.meta.url), 'utf8');
+  const accessFile = join(directory, 'access.yaml');
+  writeFileSync(accessFile, access.replace('GET /whoami,', 'GET /whoami, GET /bytes/*,'));
+  road = await openRoad({ accessFile });
+  const { name, token } = await road.codespace();
+  const env = {
+    ...{ CODESPACES: 'true', CODESPACE_NAME: name, GITHUB_TOKEN: token },
+    ...{ MESHPASS_BROKER: road.meshpass.brokerUrl, MESHPASS_CA_FILE: road.lab.testCa },
+  };
+  const up = await road.lab.exec('workspace', ['meshpass', 'up', '--output', 'json'], { env });
+  expect(up.code, up.stderr).toBe(0);
+  session = (JSON.parse(up.stdout) as { session: { id: string } }).session.id;
+});
+afterAll(async () => {
+  await road?.lab.exec('workspace', ['meshpass', 'down']);
+  await road?.close();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+const curl = (...args: string[]) => road.lab.exec('workspace', ['curl', '-sS', '-m', '20', ...args]);
+
+const status = async () =>
+  JSON.parse((await road.lab.exec('workspace', ['meshpass', 'status', '--output', 'json'])).stdout) as AgentStatus;
+
+it('every call has its own answer, as the same principal, under the same policies', async () => {
+  const alone = await curl('http://orders.shop:8080/whoami');
+  expect(JSON.parse(alone.stdout).principal).toMatch(/^spiffe:/);
+  const ran = await road.lab.exec('workspace', [
+    'node',
+    CALLER,
+    'http://orders.shop:8080',
+    `${CONNECTIONS}`,
+    `${CALLS}`,
+  ]);
+  expect(ran.code, ran.stderr).toBe(0);
+  const called = JSON.parse(ran.stdout) as Called[];
+  expect(called).toHaveLength(CONNECTIONS * CALLS);
+  for (const { path, status, code, body } of called) {
+    if (path.startsWith('/orders/')) {
+      expect(status, body).toBe(200);
+      expect(JSON.parse(body).id).toBe(path.slice('/orders/'.length));
+    } else if (path === '/whoami') {
+      expect(JSON.parse(body)).toEqual(JSON.parse(alone.stdout));
+    } else if (path === '/refunds') {
+      expect(status, body).toBe(201);
+    } else {
+      expect([status, code], body).toEqual([403, 'agent_policy_refused']);
+      expect(body).toContain(`GET ${path} refused by policy at orders.shop`);
+      expect(body).toContain(session);
+    }
+  }
+  expect((await status()).shared).toBe(1);
+});
+
+it('the end of the session ends what is under way over it, at once', async () => {
+  const alone = await download();
+  await until(
+    async () => {
+      await curl('http://orders.shop:8080/orders/1'); // finds the download under way
+      return await status();
+    },
+    ({ shared }) => shared === 1,
+  );
+  const together = [await download(), await download()];
+  expect((await status()).shared).toBe(1);
+  const closed = await fetch(`${road.meshpass.operatorUrl}/admin/sessions/close`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${road.meshpass.operatorToken}`, 'content-type': 'application/json' },
+    body: JSON.stringify({ id: session }),
+  });
+  expect(closed.status).toBe(200);
+  // What curl says of a connection that was reset, or of a body of which a part is missing.
+  for (const { ended } of [alone, ...together]) expect([18, 56]).toContain(await ended);
+});
+
+/** Begins a download that would take minutes, as fast as it can: nothing waits in buffers. @returns exit code of curl */
+async function download(): Promise<{ readonly ended: Promise<number | null> }> {
+  const url = 'http://orders.shop:8080/bytes/60000000000';
+  const child = road.lab.spawn('workspace', ['curl', '-sS', '-o', '/dev/null', '-D', '-', url]);
+  const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
+  await new Promise<void>((resolve) => child.stdout!.once('data', () => resolve()));
+  child.stdout!.resume();
+  return { ended };
+}
