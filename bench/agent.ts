@@ -2,7 +2,7 @@
  * The agent alone: a raw client, the agent as `meshpass up` starts it, and an edge with a workload in one more process.
  * Prints the time from launch to ready and to the first 200, requests a second and latency at 1 and 16 connections, the
  * agent's CPU time for a request, bulk throughput, and resident memory. Its workload speaks HTTP/1.1 only, so that no requests
- * share a connection: `npm run bench -- road` measures those.
+ * share a connection: `npm run bench -- data-path` measures those.
  *
  *     node bench/agent.ts [seconds for each measurement]
  */

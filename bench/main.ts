@@ -1,6 +1,6 @@
 /**
  * `npm run bench`: what Meshpass costs, beside a stock Istio sidecar in the same run, with ratios.
- *   npm run bench -- [road] [exchange] [plan] [lint] [evaluate] [--rounds N] [--seconds N] [--output json]
+ *   npm run bench -- [data-path] [exchange] [plan] [lint] [evaluate] [--rounds N] [--seconds N] [--output json]
  * And how it holds, each with an exit code that says whether its goal is met:
  *   npm run bench -- ends [--runs N] [--lapses N] [--only WORDS]    from every cause to the last dead connection
  *   npm run bench -- sessions [--sessions N] [--seconds N] [--only STORE]   what idle sessions cost a broker
@@ -9,7 +9,7 @@ import { parseArgs } from 'node:util';
 import { benchEvaluate, printEvaluate } from './analysis/evaluate.ts';
 import { benchLint, printLint } from './analysis/lint.ts';
 import { benchPlan, printPlan } from './analysis/plan.ts';
-import { benchRoad, type Figures, type RoadResult } from './data-path/bench.ts';
+import { benchDataPath, type DataPathResult, type Figures } from './data-path/bench.ts';
 import type { CpuMicros } from './data-path/cpu.ts';
 import { benchEnds, endsMissed, endsTable } from './ends/bench.ts';
 import { benchExchange } from './exchange/bench.ts';
@@ -27,11 +27,11 @@ const { values, positionals } = parseArgs({
     output: { type: 'string', default: 'text' },
   },
 });
-const parts = positionals.length > 0 ? positionals : ['road', 'exchange', 'plan', 'lint', 'evaluate'];
+const parts = positionals.length > 0 ? positionals : ['data-path', 'exchange', 'plan', 'lint', 'evaluate'];
 const progress = (line: string) => process.stderr.write(`… ${line}\n`);
 
-const road = parts.includes('road')
-  ? await benchRoad({ rounds: Number(values.rounds), seconds: Number(values.seconds ?? 4), progress })
+const dataPath = parts.includes('data-path')
+  ? await benchDataPath({ rounds: Number(values.rounds), seconds: Number(values.seconds ?? 4), progress })
   : undefined;
 const exchange = parts.includes('exchange') ? await benchExchange() : undefined;
 const plan = parts.includes('plan') ? benchPlan(Number(values.rounds)) : undefined;
@@ -45,9 +45,9 @@ const sessions = parts.includes('sessions')
   : undefined;
 const evaluate = parts.includes('evaluate') ? benchEvaluate(Number(values.rounds)) : undefined;
 if (values.output === 'json')
-  console.log(JSON.stringify({ road, exchange, plan, lint, evaluate, ends, sessions }, null, 2));
+  console.log(JSON.stringify({ dataPath, exchange, plan, lint, evaluate, ends, sessions }, null, 2));
 else {
-  if (road) printRoad(road);
+  if (dataPath) printDataPath(dataPath);
   if (lint) printLint(lint);
   if (exchange) {
     console.log(
@@ -69,8 +69,8 @@ const missed = [...(ends ? endsMissed(ends) : []), ...(sessions ?? []).flatMap(s
 for (const line of missed) console.error(`goal missed: ${line}`);
 process.exit(missed.length > 0 ? 1 : 0);
 
-function printRoad({ stock, meshpass, rounds }: RoadResult): void {
-  console.log(`\nThe whole road (agent, edge, gateway, sidecar) beside a stock sidecar straight to the pod.`);
+function printDataPath({ stock, meshpass, rounds }: DataPathResult): void {
+  console.log(`\nThe whole dataPath (agent, edge, gateway, sidecar) beside a stock sidecar straight to the pod.`);
   console.log(`Medians of ${rounds} rounds taken in turns; both carry the same token on every request.\n`);
   const row = (what: string, unit: string, pick: (figures: Figures) => number, goal: string) => {
     const [ours, theirs] = [pick(meshpass), pick(stock)];

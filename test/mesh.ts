@@ -1,14 +1,14 @@
-/** The whole road for a test file: the lab that all of them share, and a Meshpass of its own on it. */
+/** The whole data path for a test file: the lab that all of them share, and a Meshpass of its own on it. */
 import type { Answer } from '@meshpass/cli/drill/ask';
 import { upLab } from '@meshpass/lab';
-import { type Rogue, startRogue } from '@meshpass/lab/adversarial-client/drive';
+import { type AdversarialClient, startAdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import { codespaceEnvironment, type MeshpassOptions, startMeshpass } from '@meshpass/lab/meshpass';
 import { standIns } from '@meshpass/lab/stand-ins';
 import { stopUnit } from '@meshpass/lab/unit';
 import { expect } from 'vitest';
 
-export type Road = Awaited<ReturnType<typeof openRoad>>;
+export type DataPath = Awaited<ReturnType<typeof openDataPath>>;
 
 /** A row of the audit log. */
 export interface AuditedDecision {
@@ -34,7 +34,7 @@ export const ORDERS = 'orders.shop.svc.cluster.local:8080';
 export const LEDGER = 'ledger-db.shop.svc.cluster.local:5432';
 
 /** @param options of `meshpass serve`; the store is always a new one */
-export async function openRoad(options: MeshpassOptions = {}) {
+export async function openDataPath(options: MeshpassOptions = {}) {
   const lab = await upLab({ with: ['workspace-2'] });
   const players = standIns(lab);
   await players.github.reset();
@@ -46,7 +46,7 @@ export async function openRoad(options: MeshpassOptions = {}) {
   // A broker takes no DPoP proof of the second in which it started, or older: what was seen before is forgotten.
   await new Promise((resolve) => setTimeout(resolve, 1_000));
   const secrets = new Set<string>();
-  const rogues: Rogue[] = [];
+  const rogues: AdversarialClient[] = [];
   const auditPage = async (query: Record<string, string | number>): Promise<readonly AuditedDecision[]> => {
     const search = new URLSearchParams(Object.entries(query).map(([name, value]) => [name, String(value)]));
     const headers = { authorization: `Bearer ${meshpass.operatorToken}` };
@@ -70,10 +70,10 @@ export async function openRoad(options: MeshpassOptions = {}) {
   return {
     ...{ lab, meshpass, ...players, secret, auditPage },
     /** A client on a host of the lab that holds and misuses credentials. */
-    rogue: (host = 'workspace'): Rogue => {
-      const rogue = startRogue(lab, host, meshpass.brokerUrl);
-      rogues.push(rogue);
-      return rogue;
+    adversary: (host = 'workspace'): AdversarialClient => {
+      const adversary = startAdversarialClient(lab, host, meshpass.brokerUrl);
+      rogues.push(adversary);
+      return adversary;
     },
     codespace: createCodespace,
     /** Of a new Codespace, for the commands in it. */
@@ -105,7 +105,7 @@ export async function openRoad(options: MeshpassOptions = {}) {
     },
     /** Stops Meshpass and takes its resources away; the lab stays for whoever comes next. */
     close: async () => {
-      for (const rogue of rogues) rogue.end();
+      for (const adversary of rogues) adversary.end();
       await meshpass.stop();
       await removeOurs(lab.kubernetes);
       await lab.down();
@@ -132,19 +132,29 @@ export function idTokenProof(token: string): Record<string, string> {
 }
 
 /** Opens a session and gets everything that an honest agent would have. */
-export async function enrolled(road: Road, rogue: Rogue, owner = 'alice', repository?: string): Promise<string> {
-  const answer = await rogue.enrol(codespaceProof(await road.codespace(owner, repository, rogue.host)));
-  return await completed(road, rogue, answer, 'payments-dev');
+export async function enrolled(
+  dataPath: DataPath,
+  adversary: AdversarialClient,
+  owner = 'alice',
+  repository?: string,
+): Promise<string> {
+  const answer = await adversary.enrol(codespaceProof(await dataPath.codespace(owner, repository, adversary.host)));
+  return await completed(dataPath, adversary, answer, 'payments-dev');
 }
 
 /** Certificate and identity token for a session that was opened with this answer. @returns id of the session */
-export async function completed(road: Road, rogue: Rogue, answer: Answer, grant: string): Promise<string> {
+export async function completed(
+  dataPath: DataPath,
+  adversary: AdversarialClient,
+  answer: Answer,
+  grant: string,
+): Promise<string> {
   expect(answer.status, answer.text).toBe(200);
-  expect(await rogue.certificate(grant)).toMatchObject({ status: 200 });
-  expect(await rogue.token()).toMatchObject({ status: 200 });
-  const { sessionToken, identityToken } = await rogue.show();
-  road.secret(sessionToken);
-  road.secret(identityToken!);
+  expect(await adversary.certificate(grant)).toMatchObject({ status: 200 });
+  expect(await adversary.token()).toMatchObject({ status: 200 });
+  const { sessionToken, identityToken } = await adversary.show();
+  dataPath.secret(sessionToken);
+  dataPath.secret(identityToken!);
   return (answer.json as { session: { id: string } }).session.id;
 }
 
@@ -157,13 +167,13 @@ export interface Refusal {
 }
 
 /** Asserts status, OAuth error and code, and that just this decision is in the audit log. @returns its row */
-export async function expectRefused(road: Road, answer: Answer, refusal: Refusal): Promise<AuditedDecision> {
+export async function expectRefused(dataPath: DataPath, answer: Answer, refusal: Refusal): Promise<AuditedDecision> {
   const body = answer.json as Record<string, string> | undefined;
   expect({ status: answer.status, error: body?.error, code: body?.error_code }).toEqual({
     ...{ status: refusal.status, error: refusal.error, code: refusal.code },
   });
   expect(body?.error_description).toMatch(/\w{3}/);
-  const rows = await road.auditPage({ decision: body?.decision_id ?? 'none was named' });
+  const rows = await dataPath.auditPage({ decision: body?.decision_id ?? 'none was named' });
   expect(rows).toHaveLength(1);
   const [row] = rows;
   expect(row).toMatchObject({

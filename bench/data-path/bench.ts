@@ -1,5 +1,5 @@
 /**
- * The whole road, side by side in one run: a Codespace through agent, edge, mesh gateway and sidecar, against a workspace
+ * The whole data path, side by side in one run: a Codespace through agent, edge, mesh gateway and sidecar, against a workspace
  * with a stock Istio sidecar that goes straight to the pod. Same service, same token on every request, same load
  * generator, taken in turns; medians of the rounds.
  */
@@ -29,13 +29,13 @@ export interface RequestSummary {
   readonly cpuMicros: CpuMicros;
 }
 
-export interface RoadResult {
+export interface DataPathResult {
   readonly stock: Figures;
   readonly meshpass: Figures;
   readonly rounds: number;
 }
 
-export interface RoadOptions {
+export interface DataPathOptions {
   readonly rounds: number;
   /** Of one measurement. */
   readonly seconds: number;
@@ -46,7 +46,7 @@ const HERE = (file: string) => fileURLToPath(new URL(file, import.meta.url));
 const SERVICE = ['orders.shop', '8080'] as const;
 const BULK_BYTES = 500_000_000;
 
-export async function benchRoad({ rounds, seconds, progress }: RoadOptions): Promise<RoadResult> {
+export async function benchDataPath({ rounds, seconds, progress }: DataPathOptions): Promise<DataPathResult> {
   const lab = await upLab({ name: 'bench', with: ['stock'], progress });
   try {
     const meshpass = await startMeshpass(lab, { accessFile: HERE('access.yaml'), progress });

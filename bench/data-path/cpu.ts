@@ -1,8 +1,8 @@
-/** CPU time of the processes on the road, by part: what a request costs does not depend on what else the machine does. */
+/** CPU time of the processes on the data path, by part: what a request costs does not depend on what else the machine does. */
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import type { Lab } from '@meshpass/lab';
 
-/** Microseconds of CPU time since each process began, by part of the road. */
+/** Microseconds of CPU time since each process began, by part of the data path. */
 export type CpuMicros = Readonly<Record<string, number>>;
 
 interface Part {

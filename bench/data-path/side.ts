@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import type { AgentStatus } from '@meshpass/agent';
 import type { Lab } from '@meshpass/lab';
-import { startRogue } from '@meshpass/lab/adversarial-client/drive';
+import { startAdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { codespaceEnvironment, type Meshpass } from '@meshpass/lab/meshpass';
 import { standIns } from '@meshpass/lab/stand-ins';
 import { processesIn } from './cpu.ts';
@@ -58,16 +58,16 @@ export async function identityToken(lab: Lab, meshpass: Meshpass): Promise<strin
   const codespace = await standIns(lab).github.createCodespace({
     ...{ owner: 'alice', repository: 'acme/payments-web', host: 'github' },
   });
-  const rogue = startRogue(lab, 'github', meshpass.brokerUrl);
-  const enrolled = await rogue.enrol({
+  const adversary = startAdversarialClient(lab, 'github', meshpass.brokerUrl);
+  const enrolled = await adversary.enrol({
     subject_token_type: 'urn:meshpass:token-type:github-codespace',
     subject_token: codespace.token,
     codespace_name: codespace.name,
   });
   if (enrolled.status !== 200) throw new Error(`no session for the stock side: ${enrolled.text}`);
-  await rogue.token();
-  const { identityToken: token } = await rogue.show();
-  rogue.end();
+  await adversary.token();
+  const { identityToken: token } = await adversary.show();
+  adversary.end();
   if (!token) throw new Error('no identity token for the stock side');
   return token;
 }

@@ -59,8 +59,8 @@ for (const [label, kind, connections] of [
   const samples: Record<string, Sample[]> = {};
   // Round by round, so that what else the machine does falls on all roads alike.
   for (let round = 0; round < ROUNDS; round++) {
-    for (const [name, road] of Object.entries(roads)) {
-      const sample = await measure({ kind, connections, seconds: SECONDS, target: TARGET, ...road });
+    for (const [name, dataPath] of Object.entries(roads)) {
+      const sample = await measure({ kind, connections, seconds: SECONDS, target: TARGET, ...dataPath });
       samples[name] = [...(samples[name] ?? []), sample];
     }
   }

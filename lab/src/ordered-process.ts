@@ -10,7 +10,7 @@ export interface OrderedProcess<Order> {
   kill(): void;
 }
 
-/** @param who for the message when it ends: "the rogue" */
+/** @param who for the message when it ends: "the adversarial client" */
 export function startOrdered<Order>(lab: Lab, host: string, program: URL, who: string): OrderedProcess<Order> {
   const child = lab.spawn(host, ['node', fileURLToPath(program)]);
   const waiting = new Map<number, PromiseWithResolvers<never>>();

@@ -3,7 +3,7 @@
 import { REVOCATIONS } from '@meshpass/broker/mesh/denial';
 import type { OperatorCall } from '@meshpass/cli/operator-client';
 import type { Lab } from '@meshpass/lab';
-import { startRogue } from '@meshpass/lab/adversarial-client/drive';
+import { startAdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import type { Meshpass } from '@meshpass/lab/meshpass';
 import type { Report } from './crowd.ts';
 import { now } from './disasters.ts';
@@ -142,7 +142,7 @@ async function fromInside(
   live: readonly string[],
   checked: Record<string, number>,
 ): Promise<string[]> {
-  const rogue = startRogue(lab, 'github', meshpass.brokerUrl);
+  const adversary = startAdversarialClient(lab, 'github', meshpass.brokerUrl);
   const problems: string[] = [];
   const pod = { host: lab.hosts.orders!.ip, port: 8080 };
   const denied = JSON.stringify(
@@ -155,7 +155,7 @@ async function fromInside(
     const stolen = await (await holderOf(crowds, id)).steal(id);
     const [grant, svid] = Object.entries(stolen.svids)[0]!;
     if (svid.notAfter < now() + 5_000) return undefined;
-    const one = rogue.as(id);
+    const one = adversary.as(id);
     await one.take(stolen);
     const send = `GET /orders/1 HTTP/1.1\r\nHost: orders.shop:8080\r\nx-meshpass-token: ${stolen.identityToken}\r\n\r\n`;
     const report = await one.tunnel({ target: ORDERS, grant, straightTo: pod, send });
@@ -176,7 +176,7 @@ async function fromInside(
         problems.push(`a sidecar refuses session ${id}, which is live: ${seen.status}`);
     }
   } finally {
-    rogue.end();
+    adversary.end();
   }
   return problems;
 }

@@ -5,10 +5,10 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
+import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { codespaceProof, completed, idTokenProof, ORDERS, openRoad, type Road, until } from '../mesh.ts';
+import { codespaceProof, completed, type DataPath, idTokenProof, ORDERS, openDataPath, until } from '../mesh.ts';
 
 const GRANT = 'payments-dev';
 const LEASE = 15;
@@ -16,8 +16,8 @@ const EVENT_TOKEN = 'event-token-of-the-lab-0123456789abcdef';
 /** What GitHub says in the first moments of a session is not held against it. */
 const SETTLED_MS = 10_500;
 
-let road: Road;
-let client: Rogue;
+let dataPath: DataPath;
+let client: AdversarialClient;
 let eventTokenFile: string;
 let accessFile: string;
 const measured: string[] = [];
@@ -25,25 +25,25 @@ const measured: string[] = [];
 beforeAll(async () => {
   eventTokenFile = join(mkdtempSync(join(tmpdir(), 'meshpass-causes-')), 'event-token');
   writeFileSync(eventTokenFile, EVENT_TOKEN, { mode: 0o600 });
-  road = await openRoad({
+  dataPath = await openDataPath({
     flags: [
       ...['--lease', String(LEASE), '--heartbeat', '2', '--github-sweep', '1', '--github-members', '2'],
       ...['--github-event-token', eventTokenFile],
     ],
   });
-  accessFile = readFileSync(road.meshpass.accessFile, 'utf8');
-  client = road.rogue();
+  accessFile = readFileSync(dataPath.meshpass.accessFile, 'utf8');
+  client = dataPath.adversary();
 });
-beforeEach(() => road.github.reset());
+beforeEach(() => dataPath.github.reset());
 afterAll(async () => {
   if (eventTokenFile) rmSync(dirname(eventTokenFile), { recursive: true });
   console.log(['from cause to the death of the open connection:', ...measured].join('\n  '));
-  await road?.github.reset();
-  await road?.close();
+  await dataPath?.github.reset();
+  await dataPath?.close();
 });
 
 interface Session {
-  readonly rogue: Rogue;
+  readonly adversary: AdversarialClient;
   readonly id: string;
   readonly space?: StartedCodespace;
   readonly grant: string;
@@ -53,41 +53,53 @@ interface Session {
   silence(): void;
 }
 
-const call = async (rogue: Rogue) =>
-  `GET /orders/1 HTTP/1.1\r\nHost: orders.shop:8080\r\nx-meshpass-token: ${(await rogue.show()).identityToken}\r\n\r\n`;
+const call = async (adversary: AdversarialClient) =>
+  `GET /orders/1 HTTP/1.1\r\nHost: orders.shop:8080\r\nx-meshpass-token: ${(await adversary.show()).identityToken}\r\n\r\n`;
 
 /** Holds every credential and an open connection that has just been used; keeps its lease as an agent does. */
 async function session(
   name: string,
   options: { settled?: boolean; proof?: Record<string, string>; grant?: string } = {},
 ) {
-  const rogue = client.as(`${name}-${Math.random()}`);
+  const adversary = client.as(`${name}-${Math.random()}`);
   const { grant = GRANT } = options;
-  const space = options.proof ? undefined : await road.codespace();
-  const answer = await rogue.enrol(options.proof ?? codespaceProof(space!));
-  const id = await completed(road, rogue, answer, grant);
+  const space = options.proof ? undefined : await dataPath.codespace();
+  const answer = await adversary.enrol(options.proof ?? codespaceProof(space!));
+  const id = await completed(dataPath, adversary, answer, grant);
   const hold = async () => {
-    const report = await rogue.hold({ target: ORDERS, grant, edge: road.meshpass.edge, send: await call(rogue) });
+    const report = await adversary.hold({
+      target: ORDERS,
+      grant,
+      edge: dataPath.meshpass.edge,
+      send: await call(adversary),
+    });
     expect(report).toMatchObject({ stage: 'answer', answer: expect.stringMatching(/^HTTP\/1\.1 200 /) });
   };
   await hold();
-  const beating = setInterval(() => void rogue.speak('POST', '/session/heartbeat').catch(() => {}), 2_000);
-  const opened: Session = { rogue, id, grant, hold, ...(space && { space }), silence: () => clearInterval(beating) };
+  const beating = setInterval(() => void adversary.speak('POST', '/session/heartbeat').catch(() => {}), 2_000);
+  const opened: Session = {
+    adversary,
+    id,
+    grant,
+    hold,
+    ...(space && { space }),
+    silence: () => clearInterval(beating),
+  };
   if (options.settled) await new Promise((resolve) => setTimeout(resolve, SETTLED_MS));
   return opened;
 }
 
 /** Does it, and asserts that it is the end of the session. */
 async function ends(session: Session, cause: string, act: () => Promise<unknown>, label = cause): Promise<void> {
-  const { rogue, id, grant } = session;
-  let dead = rogue.cut();
+  const { adversary, id, grant } = session;
+  let dead = adversary.cut();
   const early = await Promise.race([dead, new Promise<'open'>((resolve) => setTimeout(resolve, 50, 'open'))]);
   if (early !== 'open') {
     // Envoy winds up what it had when a policy came, as after the end of another session: this one must be live.
-    const ended = (await road.auditPage({ session: id })).filter(({ action }) => action === 'session.close');
+    const ended = (await dataPath.auditPage({ session: id })).filter(({ action }) => action === 'session.close');
     expect(ended).toEqual([]);
     await session.hold();
-    dead = rogue.cut();
+    dead = adversary.cut();
   }
   const began = Date.now();
   await act();
@@ -95,30 +107,30 @@ async function ends(session: Session, cause: string, act: () => Promise<unknown>
   session.silence();
 
   const refused = { status: 401, json: { error_code: 'session_closed' } };
-  expect(await rogue.speak('POST', '/session/heartbeat')).toMatchObject(refused);
-  expect(await rogue.certificate(grant)).toMatchObject(refused);
-  expect(await rogue.token()).toMatchObject(refused);
-  expect(await rogue.tunnel({ target: ORDERS, grant, edge: road.meshpass.edge })).toMatchObject({
+  expect(await adversary.speak('POST', '/session/heartbeat')).toMatchObject(refused);
+  expect(await adversary.certificate(grant)).toMatchObject(refused);
+  expect(await adversary.token()).toMatchObject(refused);
+  expect(await adversary.tunnel({ target: ORDERS, grant, edge: dataPath.meshpass.edge })).toMatchObject({
     ...{ stage: 'edge', edgeStatus: 403, edgeCode: 'tunnel_session_unknown' },
   });
   const rows = await until(
-    async () => (await road.auditPage({ session: id })).filter(({ action }) => action === 'session.close'),
+    async () => (await dataPath.auditPage({ session: id })).filter(({ action }) => action === 'session.close'),
     (found) => found.length > 0,
   );
   expect(rows.map(({ outcome, detail }) => [outcome, JSON.parse(detail!).cause])).toEqual([['ended', cause]]);
   await until(
-    () => road.accounts(),
+    () => dataPath.accounts(),
     (accounts) => !accounts.some((account) => account.includes(id.slice(0, 12))),
   );
 }
 
 const operator = async (args: readonly string[]) => {
-  const { operatorToken, operatorUrl } = road.meshpass;
+  const { operatorToken, operatorUrl } = dataPath.meshpass;
   const env = { MESHPASS_OPERATOR_TOKEN: operatorToken, MESHPASS_OPERATOR: operatorUrl };
-  return await road.lab.exec('github', ['meshpass', 'sessions', ...args], { env });
+  return await dataPath.lab.exec('github', ['meshpass', 'sessions', ...args], { env });
 };
 const audit = (event: object, token = EVENT_TOKEN) =>
-  client.ask('POST', `${road.meshpass.brokerUrl}/services/collector`, {
+  client.ask('POST', `${dataPath.meshpass.brokerUrl}/services/collector`, {
     headers: { authorization: `Splunk ${token}`, 'content-type': 'application/json' },
     body: JSON.stringify({ event }),
   });
@@ -126,7 +138,7 @@ const audit = (event: object, token = EVENT_TOKEN) =>
 describe('the agent', () => {
   it('says goodbye', async () => {
     const one = await session('goodbye');
-    await ends(one, 'goodbye', () => one.rogue.speak('DELETE', '/session'));
+    await ends(one, 'goodbye', () => one.adversary.speak('DELETE', '/session'));
   });
 
   it('is silent for the length of a lease', async () => {
@@ -137,15 +149,15 @@ describe('the agent', () => {
   it('begins anew in a Codespace that was rebuilt', async () => {
     const one = await session('rebuilt');
     const again = client.as('rebuilt-again');
-    let answer = {} as Awaited<ReturnType<Rogue['enrol']>>;
+    let answer = {} as Awaited<ReturnType<AdversarialClient['enrol']>>;
     await ends(one, 'replaced', async () => {
       answer = await again.enrol(codespaceProof(one.space!));
     });
-    await completed(road, again, answer, GRANT);
+    await completed(dataPath, again, answer, GRANT);
     const report = await again.tunnel({
       target: ORDERS,
       grant: GRANT,
-      edge: road.meshpass.edge,
+      edge: dataPath.meshpass.edge,
       send: await call(again),
     });
     expect(report.answer).toMatch(/^HTTP\/1\.1 200 /);
@@ -184,16 +196,20 @@ describe('an operator closes it', () => {
     });
     const body = JSON.stringify({ all: true });
     const headers = { authorization: 'Bearer nobody', 'content-type': 'application/json' };
-    const strange = await fetch(`${road.meshpass.operatorUrl}/admin/sessions/close`, { method: 'POST', headers, body });
+    const strange = await fetch(`${dataPath.meshpass.operatorUrl}/admin/sessions/close`, {
+      method: 'POST',
+      headers,
+      body,
+    });
     expect(await strange.json()).toMatchObject({ error_code: 'operator_unauthorized' });
-    const url = `${road.meshpass.brokerUrl}/admin/sessions/close`;
-    const right = { ...headers, authorization: `Bearer ${road.meshpass.operatorToken}` };
+    const url = `${dataPath.meshpass.brokerUrl}/admin/sessions/close`;
+    const right = { ...headers, authorization: `Bearer ${dataPath.meshpass.operatorToken}` };
     expect(await client.ask('POST', url, { headers: right, body })).toMatchObject({
       ...{ status: 404, json: { error_code: 'not_found' } },
     });
-    expect(await one.rogue.speak('POST', '/session/heartbeat')).toMatchObject({ status: 200 });
+    expect(await one.adversary.speak('POST', '/session/heartbeat')).toMatchObject({ status: 200 });
     one.silence();
-    await one.rogue.speak('DELETE', '/session');
+    await one.adversary.speak('DELETE', '/session');
   });
 });
 
@@ -203,7 +219,12 @@ describe('GitHub says', () => {
     ['Deleted', 'workspace_deleted'],
   ] as const)('that the Codespace is %s: seen by the sweep', async (state, cause) => {
     const one = await session(state, { settled: true });
-    await ends(one, cause, () => road.github.setCodespaceState(one.space!.name, state), `${cause}, by a sweep of 1 s`);
+    await ends(
+      one,
+      cause,
+      () => dataPath.github.setCodespaceState(one.space!.name, state),
+      `${cause}, by a sweep of 1 s`,
+    );
   });
 
   it('that the name is another Codespace’s now', async () => {
@@ -212,9 +233,9 @@ describe('GitHub says', () => {
       one,
       'workspace_deleted',
       async () => {
-        await road.github.setCodespaceState(one.space!.name, 'Deleted');
+        await dataPath.github.setCodespaceState(one.space!.name, 'Deleted');
         const { name } = one.space!;
-        await road.github.createCodespace({ owner: 'alice', repository: 'acme/payments-api', name });
+        await dataPath.github.createCodespace({ owner: 'alice', repository: 'acme/payments-api', name });
       },
       'workspace_deleted, the name is another’s',
     );
@@ -228,7 +249,7 @@ describe('GitHub says', () => {
       one,
       'workspace_stopped',
       async () => {
-        await road.github.setCodespaceState(one.space!.name, 'Shutdown');
+        await dataPath.github.setCodespaceState(one.space!.name, 'Shutdown');
         expect(await audit(event)).toMatchObject({ status: 200 });
       },
       'workspace_stopped, by an event',
@@ -237,21 +258,21 @@ describe('GitHub says', () => {
 
   it('that the job is over', async () => {
     const job = { id: 41_000_000_001, repositoryId: 7001, runId: 9_200_000_001, runAttempt: 1 };
-    await road.github.setJob({ ...job, status: 'in_progress' });
-    const token = await road.actions.idToken({ audience: 'meshpass' });
+    await dataPath.github.setJob({ ...job, status: 'in_progress' });
+    const token = await dataPath.actions.idToken({ audience: 'meshpass' });
     const one = await session('job', { proof: idTokenProof(token), grant: 'sre-bulk' });
-    const act = () => road.github.setJob({ ...job, status: 'completed' });
+    const act = () => dataPath.github.setJob({ ...job, status: 'completed' });
     await ends(one, 'job_ended', act, 'job_ended, by a look every 1 s');
   });
 
   it('that the developer left the team', async () => {
     const one = await session('team', { settled: true });
-    await ends(one, 'membership_lost', () => road.github.removeFromTeam('acme/payments', 'alice'));
+    await ends(one, 'membership_lost', () => dataPath.github.removeFromTeam('acme/payments', 'alice'));
     const again = client.as('team-again');
     const refused = { status: 403, json: { error_code: 'access_none' } };
     expect(await again.enrol(codespaceProof(one.space!))).toMatchObject(refused);
     // Back in the team, they get in when GitHub's servers have had time to agree.
-    await road.github.addToTeam('acme/payments', 'alice');
+    await dataPath.github.addToTeam('acme/payments', 'alice');
     await until(
       () => again.enrol(codespaceProof(one.space!)),
       ({ status }) => status === 200,
@@ -262,11 +283,11 @@ describe('GitHub says', () => {
 });
 
 describe('the access file', () => {
-  const write = (change: (text: string) => string) => writeFileSync(road.meshpass.accessFile, change(accessFile));
+  const write = (change: (text: string) => string) => writeFileSync(dataPath.meshpass.accessFile, change(accessFile));
   const restore = async () => {
     write((text) => text);
     await until(
-      async () => await client.as(`back-${Math.random()}`).enrol(codespaceProof(await road.codespace())),
+      async () => await client.as(`back-${Math.random()}`).enrol(codespaceProof(await dataPath.codespace())),
       ({ status }) => status === 200,
     );
   };
@@ -299,7 +320,7 @@ describe('the access file', () => {
   });
 
   it('has another issuer under the name', async () => {
-    const token = await road.idp.idToken({ subject: '00u2bob' });
+    const token = await dataPath.idp.idToken({ subject: '00u2bob' });
     const one = await session('issuer', { proof: idTokenProof(token), grant: 'sre-bulk' });
     await ends(
       one,
@@ -311,4 +332,4 @@ describe('the access file', () => {
   });
 });
 
-it('nothing that was presented is kept', () => road.expectNoSecretKept());
+it('nothing that was presented is kept', () => dataPath.expectNoSecretKept());

@@ -3,23 +3,23 @@
  * winds up anybody's connections; where an operator takes access away, the sidecar refuses.
  */
 import { type DrillReport, failedRows } from '@meshpass/identity/drill-report';
-import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
+import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { enrolled, ORDERS, openRoad, type Road, until } from '../mesh.ts';
+import { type DataPath, enrolled, ORDERS, openDataPath, until } from '../mesh.ts';
 
-let road: Road;
+let dataPath: DataPath;
 const GRANT = 'payments-dev';
 
 beforeAll(async () => {
-  road = await openRoad({ flags: ['--deny-ended', 'revoked'] });
+  dataPath = await openDataPath({ flags: ['--deny-ended', 'revoked'] });
 });
-afterAll(() => road?.close());
+afterAll(() => dataPath?.close());
 
 const POLICIES =
   '/apis/security.istio.io/v1/authorizationpolicies?labelSelector=app.kubernetes.io%2Fmanaged-by%3Dmeshpass';
 /** Version of each AuthorizationPolicy: what istiod would tell the Envoys of. */
 async function policies(): Promise<Record<string, string>> {
-  const { items } = (await road.lab.kubernetes.call('GET', POLICIES)) as {
+  const { items } = (await dataPath.lab.kubernetes.call('GET', POLICIES)) as {
     items: { metadata: { namespace: string; name: string; resourceVersion: string } }[];
   };
   return Object.fromEntries(
@@ -30,8 +30,8 @@ async function policies(): Promise<Record<string, string>> {
 const request = (token: string) =>
   `GET /orders/1 HTTP/1.1\r\nhost: orders.shop:8080\r\nx-meshpass-token: ${token}\r\n\r\n`;
 /** Straight to the pod, past edge and gateway: as from the host of GitHub, which is on the network of the cluster here. */
-async function fromInside(by: Rogue): Promise<string> {
-  const straightTo = { host: road.lab.hosts.orders!.ip, port: 8080 };
+async function fromInside(by: AdversarialClient): Promise<string> {
+  const straightTo = { host: dataPath.lab.hosts.orders!.ip, port: 8080 };
   const { identityToken } = await by.show();
   const { stage, answer } = await by.tunnel({
     target: ORDERS,
@@ -41,28 +41,28 @@ async function fromInside(by: Rogue): Promise<string> {
   });
   return /^HTTP\/1\.1 (\d{3}) /.exec(answer ?? '')?.[1] ?? stage;
 }
-const atTheEdge = async (by: Rogue) => {
-  const report = await by.tunnel({ target: ORDERS, grant: GRANT, edge: road.meshpass.edge });
+const atTheEdge = async (by: AdversarialClient) => {
+  const report = await by.tunnel({ target: ORDERS, grant: GRANT, edge: dataPath.meshpass.edge });
   return report.edgeCode ?? report.stage;
 };
 const closing = async (session: string) =>
-  (await road.auditPage({ session })).find(({ action }) => action === 'session.close');
+  (await dataPath.auditPage({ session })).find(({ action }) => action === 'session.close');
 
 it('leaves every policy as it is when a workspace says goodbye, and all but the SVID from inside is dead', async () => {
-  const rogue = road.rogue('github');
-  const session = await enrolled(road, rogue);
+  const adversary = dataPath.adversary('github');
+  const session = await enrolled(dataPath, adversary);
   await until(
-    () => fromInside(rogue),
+    () => fromInside(adversary),
     (status) => status === '200',
   );
   const before = await policies();
-  expect(await rogue.speak('DELETE', '/session')).toMatchObject({ status: 204 });
-  expect(await atTheEdge(rogue)).toBe('tunnel_session_unknown');
-  expect(await rogue.certificate(GRANT)).toMatchObject({ status: 401 });
+  expect(await adversary.speak('DELETE', '/session')).toMatchObject({ status: 204 });
+  expect(await atTheEdge(adversary)).toBe('tunnel_session_unknown');
+  expect(await adversary.certificate(GRANT)).toMatchObject({ status: 401 });
   // The mesh has been told when the ServiceAccount is gone: the DENY comes before it.
-  await until(road.accounts, (accounts) => accounts.length === 0);
+  await until(dataPath.accounts, (accounts) => accounts.length === 0);
   expect(await policies()).toEqual(before);
-  expect(await fromInside(rogue)).toBe('200');
+  expect(await fromInside(adversary)).toBe('200');
   const row = await closing(session);
   expect(JSON.parse(row!.detail!)).toMatchObject({
     cause: 'goodbye',
@@ -70,12 +70,12 @@ it('leaves every policy as it is when a workspace says goodbye, and all but the 
     svids_live_until: expect.stringMatching(/^20\d\d-/),
   });
 
-  await road.lab.kill('meshpass');
-  await road.lab.restart('meshpass');
-  const next = road.rogue('github');
+  await dataPath.lab.kill('meshpass');
+  await dataPath.lab.restart('meshpass');
+  const next = dataPath.adversary('github');
   await until(
     () =>
-      enrolled(road, next).then(
+      enrolled(dataPath, next).then(
         () => true,
         () => false,
       ),
@@ -86,20 +86,20 @@ it('leaves every policy as it is when a workspace says goodbye, and all but the 
 }, 180_000);
 
 it('denies at the sidecar what an operator closes, and still does when it was killed', async () => {
-  const rogue = road.rogue('github');
-  const session = await enrolled(road, rogue, 'alice');
+  const adversary = dataPath.adversary('github');
+  const session = await enrolled(dataPath, adversary, 'alice');
   await until(
-    () => fromInside(rogue),
+    () => fromInside(adversary),
     (status) => status === '200',
   );
-  const closed = await fetch(`${road.meshpass.operatorUrl}/admin/sessions/close`, {
+  const closed = await fetch(`${dataPath.meshpass.operatorUrl}/admin/sessions/close`, {
     method: 'POST',
-    headers: { authorization: `Bearer ${road.meshpass.operatorToken}`, 'content-type': 'application/json' },
+    headers: { authorization: `Bearer ${dataPath.meshpass.operatorToken}`, 'content-type': 'application/json' },
     body: JSON.stringify({ id: session }),
   });
   expect(closed.status).toBe(200);
   await until(
-    () => fromInside(rogue),
+    () => fromInside(adversary),
     (status) => status === '403',
   );
   expect(JSON.parse((await closing(session))!.detail!)).not.toHaveProperty('denied_in_mesh');
@@ -107,16 +107,16 @@ it('denies at the sidecar what an operator closes, and still does when it was ki
   expect(held).toEqual(
     expect.arrayContaining(['istio-system/meshpass-revoked', 'istio-system/meshpass-ended-sessions']),
   );
-  await road.lab.kill('meshpass');
-  await road.lab.restart('meshpass');
-  expect(await fromInside(rogue)).toBe('403');
+  await dataPath.lab.kill('meshpass');
+  await dataPath.lab.restart('meshpass');
+  expect(await fromInside(adversary)).toBe('403');
   expect(Object.keys(await policies())).toEqual(held);
 }, 180_000);
 
 it('is known to the drill, which notes what lives inside, and finds the rest dead', async () => {
-  const { lab, meshpass } = road;
+  const { lab, meshpass } = dataPath;
   const operator = { MESHPASS_OPERATOR_TOKEN: meshpass.operatorToken, MESHPASS_OPERATOR: meshpass.operatorUrl };
-  const env = { ...(await road.environment('alice', 'github')), ...operator };
+  const env = { ...(await dataPath.environment('alice', 'github')), ...operator };
   const inside = [
     ...['--kubeconfig', lab.kubeconfig, '--inside-gateway', lab.gatewayAddress],
     ...['--inside-pod', `orders.shop:8080=${lab.hosts.orders!.ip}:8080`],

@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type DrillReport, failedRows } from '@meshpass/identity/drill-report';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openRoad, type Road, until } from '../mesh.ts';
+import { type DataPath, openDataPath, until } from '../mesh.ts';
 
 const LAYERS = ['token endpoint', 'session renewal', 'certificate renewal', 'edge', 'mesh gateway', 'sidecar'];
 const RECORDS = ['TokenReview', 'ServiceAccount', 'root DENY', 'store'];
@@ -20,29 +20,29 @@ const HOST = 'github';
 
 /** From inside every layer is tried, and each drill waits ten seconds for what Istio lets live on; from outside it is done at once. */
 async function drill(
-  road: Road,
+  dataPath: DataPath,
   flags: readonly string[] = [],
   from: 'inside' | 'outside' = 'inside',
   env?: Readonly<Record<string, string>>,
 ): Promise<Drilled> {
-  const { lab } = road;
+  const { lab } = dataPath;
   const inside = [
     ...['--kubeconfig', lab.kubeconfig, '--inside-gateway', lab.gatewayAddress],
     ...['--inside-pod', `orders.shop:8080=${lab.hosts.orders!.ip}:8080`],
     ...['--inside-pod', `ledger-db.shop:5432=${lab.hosts['ledger-db']!.ip}:5432`],
   ];
   const argv = ['meshpass', 'drill', '--output', 'json', ...(from === 'inside' ? inside : []), ...flags];
-  const { code, stdout, stderr } = await lab.exec(HOST, argv, { env: env ?? (await environment(road)) });
+  const { code, stdout, stderr } = await lab.exec(HOST, argv, { env: env ?? (await environment(dataPath)) });
   expect(stdout, stderr).toMatch(/^\{/);
   return { code: code ?? -1, stderr, report: JSON.parse(stdout) as DrillReport };
 }
 
-function asOperator({ meshpass }: Road): Record<string, string> {
+function asOperator({ meshpass }: DataPath): Record<string, string> {
   return { MESHPASS_OPERATOR: meshpass.operatorUrl, MESHPASS_OPERATOR_TOKEN: meshpass.operatorToken };
 }
 
-async function environment(road: Road): Promise<Record<string, string>> {
-  return { ...(await road.environment('alice', HOST)), ...asOperator(road) };
+async function environment(dataPath: DataPath): Promise<Record<string, string>> {
+  return { ...(await dataPath.environment('alice', HOST)), ...asOperator(dataPath) };
 }
 
 const dead = ({ rows }: DrillReport) =>
@@ -50,14 +50,14 @@ const dead = ({ rows }: DrillReport) =>
 const failed = (report: DrillReport) => new Set(failedRows(report).map(({ layer }) => layer));
 
 describe('a drill on a mesh that ends sessions as it should', () => {
-  let road: Road;
+  let dataPath: DataPath;
   beforeAll(async () => {
-    road = await openRoad({ flags: ['--lease', String(LEASE_SECONDS), '--heartbeat', '2'] });
+    dataPath = await openDataPath({ flags: ['--lease', String(LEASE_SECONDS), '--heartbeat', '2'] });
   });
-  afterAll(() => road?.close());
+  afterAll(() => dataPath?.close());
 
   it.each(['goodbye', 'admin', 'lapse'])('finds every layer dead after: %s', async (cause) => {
-    const { code, report } = await drill(road, ['--cause', cause]);
+    const { code, report } = await drill(dataPath, ['--cause', cause]);
     expect(failedRows(report)).toEqual([]);
     expect(code).toBe(0);
     expect(dead(report)).toEqual(new Set([...LAYERS, ...RECORDS]));
@@ -81,8 +81,8 @@ describe('a drill on a mesh that ends sessions as it should', () => {
   });
 
   it('waits for an end from outside, says when, and records what it was', async () => {
-    const { lab, meshpass } = road;
-    const env = await environment(road);
+    const { lab, meshpass } = dataPath;
+    const env = await environment(dataPath);
     const argv = ['meshpass', 'drill', '--output', 'json', '--cause', 'outside', '--wait', '60'];
     const child = lab.spawn(HOST, argv, { env });
     let [out, err] = ['', ''];
@@ -114,21 +114,21 @@ describe('a drill on a mesh that ends sessions as it should', () => {
   });
 
   it('proves itself as a job of GitHub Actions, and with the file of an ID token', async () => {
-    const { lab, meshpass, actions } = road;
+    const { lab, meshpass, actions } = dataPath;
     const broker = {
       ...{ MESHPASS_BROKER: meshpass.brokerUrl, MESHPASS_CA_FILE: lab.testCa },
-      ...asOperator(road),
+      ...asOperator(dataPath),
     };
     const job = await actions.startJob();
-    road.secret(job.ACTIONS_ID_TOKEN_REQUEST_TOKEN);
-    const asJob = await drill(road, ['--rebuild'], 'inside', { ...broker, ...job, GITHUB_ACTIONS: 'true' });
+    dataPath.secret(job.ACTIONS_ID_TOKEN_REQUEST_TOKEN);
+    const asJob = await drill(dataPath, ['--rebuild'], 'inside', { ...broker, ...job, GITHUB_ACTIONS: 'true' });
     expect(failedRows(asJob.report)).toEqual([]);
     expect(asJob.code).toBe(0);
     expect(asJob.report.session.grants).toEqual(['sre-bulk']);
 
     const file = join(lab.dir, 'id-token');
-    writeFileSync(file, road.secret(await road.idp.idToken({ subject: '00u2bob' })));
-    const withFile = await drill(road, ['--proof-file', file], 'outside', broker);
+    writeFileSync(file, dataPath.secret(await dataPath.idp.idToken({ subject: '00u2bob' })));
+    const withFile = await drill(dataPath, ['--proof-file', file], 'outside', broker);
     expect(failedRows(withFile.report)).toEqual([]);
     expect(withFile.code).toBe(0);
     // Once: a rebuild needs another proof.
@@ -138,7 +138,7 @@ describe('a drill on a mesh that ends sessions as it should', () => {
   });
 
   it('shows that a rebuilt Codespace gets in anew while its old credentials stay dead', async () => {
-    const { code, report } = await drill(road, ['--cause', 'rebuild']);
+    const { code, report } = await drill(dataPath, ['--cause', 'rebuild']);
     expect(failedRows(report)).toEqual([]);
     expect(code).toBe(0);
     const rebuilt = report.rows.filter(({ part }) => part === 'rebuild');
@@ -149,7 +149,7 @@ describe('a drill on a mesh that ends sessions as it should', () => {
   });
 
   it('says what it could not try from outside of the cluster, and never that it passed', async () => {
-    const { code, report } = await drill(road, [], 'outside');
+    const { code, report } = await drill(dataPath, [], 'outside');
     expect(code).toBe(0);
     expect(dead(report)).toEqual(new Set([...LAYERS.slice(0, 4), 'store']));
     const untried = new Set(report.rows.filter(({ outcome }) => outcome === 'not_tried').map(({ layer }) => layer));
@@ -157,10 +157,10 @@ describe('a drill on a mesh that ends sessions as it should', () => {
   });
 
   it('leaves evidence that verifies with the public keys, and not when a byte of it is changed', async () => {
-    const { lab } = road;
+    const { lab } = dataPath;
     const file = join(lab.dir, 'drill.jws');
-    const { report } = await drill(road, ['--evidence', file], 'outside');
-    const env = await environment(road);
+    const { report } = await drill(dataPath, ['--evidence', file], 'outside');
+    const env = await environment(dataPath);
     const verify = (path: string) =>
       lab.exec('workspace', ['meshpass', 'drill', '--verify', path, '--output', 'json'], { env });
     const verified = await verify(file);
@@ -169,7 +169,7 @@ describe('a drill on a mesh that ends sessions as it should', () => {
     const { drill: signed, witness } = JSON.parse(verified.stdout);
     expect(signed).toEqual(report);
     expect(witness).toMatchObject({
-      broker: road.meshpass.brokerUrl,
+      broker: dataPath.meshpass.brokerUrl,
       session: { id: report.session.id, close_cause: 'goodbye', closed_at: expect.stringMatching(/^20/) },
     });
     const text = readFileSync(file, 'utf8');
@@ -182,10 +182,10 @@ describe('a drill on a mesh that ends sessions as it should', () => {
   });
 
   it('keeps no token or key in its report, its evidence, the audit log or the log', async () => {
-    const { report } = await drill(road);
+    const { report } = await drill(dataPath);
     expect(JSON.stringify(report)).not.toMatch(/mps_[\w-]{20}|eyJ[\w-]{10,}\.[\w-]{10}|BEGIN|gh[us]_/);
-    await road.expectNoSecretKept();
-    const rows = await road.auditPage({ session: report.session.id });
+    await dataPath.expectNoSecretKept();
+    const rows = await dataPath.auditPage({ session: report.session.id });
     expect(rows.filter(({ outcome }) => outcome === 'refused').length).toBeGreaterThan(2);
   });
 });
@@ -196,19 +196,19 @@ describe.each([
   ['deny', ['mesh gateway', 'sidecar', 'root DENY']],
   ['serviceaccount', ['TokenReview', 'ServiceAccount']],
 ])('a drill on a broker whose step "%s" is switched off', (step, layers) => {
-  let road: Road;
+  let dataPath: DataPath;
   beforeAll(async () => {
     const env = {
       MESHPASS_LAB_ONLY_BREAK_REVOCATION: step,
       MESHPASS_LAB_ONLY_CLOSED_SESSIONS_SHALL_KEEP_WORKING: 'yes',
     };
-    road = await openRoad({ env });
+    dataPath = await openDataPath({ env });
   });
-  afterAll(() => road?.close());
+  afterAll(() => dataPath?.close());
 
   it(`fails and names ${layers.join(', ')}`, async () => {
-    expect(road.meshpass.log()).toContain('LAB ONLY: closed sessions keep working');
-    const { code, report } = await drill(road);
+    expect(dataPath.meshpass.log()).toContain('LAB ONLY: closed sessions keep working');
+    const { code, report } = await drill(dataPath);
     const named = failed(report);
     // A certificate that is signed again makes its ServiceAccount anew.
     if (step === 'renewal') named.delete('ServiceAccount');
@@ -219,7 +219,7 @@ describe.each([
 
 describe('a broker that is told to break a step without being told that this is wanted', () => {
   it('does not start', async () => {
-    const started = openRoad({ env: { MESHPASS_LAB_ONLY_BREAK_REVOCATION: 'edges' } });
+    const started = openDataPath({ env: { MESHPASS_LAB_ONLY_BREAK_REVOCATION: 'edges' } });
     await expect(started).rejects.toThrow(/makes credentials of closed sessions work/);
   });
 });

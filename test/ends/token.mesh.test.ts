@@ -2,36 +2,36 @@
  * An identity token is good for any certificate of its grant: but not when its session is over, although it has minutes left.
  * Shown on the real sidecar, and that nobody else feels it, HTTP or TCP.
  */
-import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
+import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { enrolled, LEDGER, ORDERS, openRoad, type Road, until } from '../mesh.ts';
+import { type DataPath, enrolled, LEDGER, ORDERS, openDataPath, until } from '../mesh.ts';
 
-let road: Road;
+let dataPath: DataPath;
 /** Two Codespaces of one developer, with the same grant. */
-let first: Rogue;
-let second: Rogue;
+let first: AdversarialClient;
+let second: AdversarialClient;
 let session: string;
 let token: string;
 
 beforeAll(async () => {
-  road = await openRoad();
-  first = road.rogue();
+  dataPath = await openDataPath();
+  first = dataPath.adversary();
   second = first.as('second');
-  session = await enrolled(road, first);
-  await enrolled(road, second);
+  session = await enrolled(dataPath, first);
+  await enrolled(dataPath, second);
   token = (await first.show()).identityToken!;
   await until(
     () => call(second, token),
     (status) => status === 200,
   );
 });
-afterAll(() => road?.close());
+afterAll(() => dataPath?.close());
 
 const GRANT = 'payments-dev';
-/** With the certificate of one and any token, through the whole road. */
-async function call(by: Rogue, token: string): Promise<number | string> {
+/** With the certificate of one and any token, through the whole data path. */
+async function call(by: AdversarialClient, token: string): Promise<number | string> {
   const report = await by.tunnel({
-    ...{ target: ORDERS, grant: GRANT, edge: road.meshpass.edge },
+    ...{ target: ORDERS, grant: GRANT, edge: dataPath.meshpass.edge },
     send: `GET /orders/1 HTTP/1.1\r\nhost: orders.shop:8080\r\nx-meshpass-token: ${token}\r\n\r\n`,
   });
   return Number(/^HTTP\/1\.1 (\d{3}) /.exec(report.answer ?? '')?.[1]) || `${report.stage} ${report.edgeCode}`;
@@ -42,13 +42,13 @@ const database = () =>
   second.tunnel({
     target: LEDGER,
     grant: GRANT,
-    edge: road.meshpass.edge,
+    edge: dataPath.meshpass.edge,
     alpn: ['istio'],
     send: '\0\0\0\b\u0004\u00d2\u0016/',
   });
 async function policy() {
   const path = '/apis/security.istio.io/v1/namespaces/istio-system/authorizationpolicies';
-  const { items } = (await road.lab.kubernetes.call('GET', path)) as {
+  const { items } = (await dataPath.lab.kubernetes.call('GET', path)) as {
     items: { metadata: { name: string }; spec: unknown }[];
   };
   return items.find(({ metadata }) => metadata.name === 'meshpass-ended-sessions')?.spec;
@@ -73,13 +73,13 @@ describe('the token of a session that is over', () => {
   it('is refused without harm to TCP, or to what was in the mesh before', async () => {
     expect(await database()).toMatchObject({ stage: 'answer' });
     const argv = ['curl', '-s', '-m', '5', '-o', '/dev/null', '-w', '%{http_code}', 'http://orders.shop:8080/orders/1'];
-    expect((await road.lab.exec('client', argv)).stdout).toBe('200');
+    expect((await dataPath.lab.exec('client', argv)).stdout).toBe('200');
   });
 
   it('stays refused by a broker that was killed', async () => {
     const before = await policy();
-    await road.lab.kill('meshpass');
-    await road.lab.restart('meshpass');
+    await dataPath.lab.kill('meshpass');
+    await dataPath.lab.restart('meshpass');
     await until(own, (status) => status === 200);
     expect(await call(second, token)).toBe(403);
     // It has been written anew by now, or will be, from what the store says.

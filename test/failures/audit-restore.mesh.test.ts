@@ -8,14 +8,14 @@ import { upLab } from '@meshpass/lab';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { startPostgres, type TestPostgres } from '../../packages/broker/test/harness/postgres.ts';
-import { codespaceProof, openRoad, type Road, until } from '../mesh.ts';
+import { codespaceProof, type DataPath, openDataPath, until } from '../mesh.ts';
 
 const MAP = '/api/v1/namespaces/meshpass-system/configmaps/meshpass-audit-checkpoint';
 const NAME = 'meshpass-system/meshpass-audit-checkpoint';
 type ConfigMap = { data?: { epoch: string; size: string; note: string } };
 
 let postgres: TestPostgres;
-let road: Road;
+let dataPath: DataPath;
 
 beforeAll(async () => {
   postgres = startPostgres();
@@ -23,21 +23,21 @@ beforeAll(async () => {
   // Of an earlier run, and another log.
   const lab = await upLab({ with: ['workspace-2'] });
   await lab.kubernetes.call('DELETE', MAP).catch(() => undefined);
-  road = await openRoad({ flags });
+  dataPath = await openDataPath({ flags });
   await lab.down();
 });
 afterAll(async () => {
-  await road?.lab.kubernetes.call('DELETE', MAP).catch(() => undefined);
-  await road?.close();
+  await dataPath?.lab.kubernetes.call('DELETE', MAP).catch(() => undefined);
+  await dataPath?.close();
   postgres?.stop();
 });
 
-const kept = async () => ((await road.lab.kubernetes.call('GET', MAP)) as ConfigMap).data;
-const ready = () => fetch(`${road.meshpass.operatorUrl}/readyz`).then(({ status }) => status);
+const kept = async () => ((await dataPath.lab.kubernetes.call('GET', MAP)) as ConfigMap).data;
+const ready = () => fetch(`${dataPath.meshpass.operatorUrl}/readyz`).then(({ status }) => status);
 
 /** A new pod: nothing of the one before is there. */
 function loseThePod(): void {
-  rmSync(join(road.lab.dir, 'meshpass/audit-checkpoint'), { force: true });
+  rmSync(join(dataPath.lab.dir, 'meshpass/audit-checkpoint'), { force: true });
 }
 
 async function cut(): Promise<void> {
@@ -50,34 +50,39 @@ async function cut(): Promise<void> {
 }
 
 const acceptRestore = (...more: string[]) =>
-  road.lab.exec('meshpass', [
+  dataPath.lab.exec('meshpass', [
     ...['meshpass', 'audit', 'accept-restore', '--public-url', 'https://broker.meshpass.test:8443'],
-    ...['--data', road.meshpass.dataDir, '--database-url', postgres.url],
-    ...['--audit-checkpoint', join(road.lab.dir, 'meshpass/audit-checkpoint'), '--audit-checkpoint-configmap', NAME],
-    ...['--kubeconfig', join(road.lab.dir, 'meshpass/kubeconfig'), ...more],
+    ...['--data', dataPath.meshpass.dataDir, '--database-url', postgres.url],
+    ...[
+      '--audit-checkpoint',
+      join(dataPath.lab.dir, 'meshpass/audit-checkpoint'),
+      '--audit-checkpoint-configmap',
+      NAME,
+    ],
+    ...['--kubeconfig', join(dataPath.lab.dir, 'meshpass/kubeconfig'), ...more],
   ]);
 
 it('a cut log is not signed by a new pod; a restore takes the database, the key and somebody who may annotate', async () => {
   for (let n = 0; n < 3; n++)
     expect(
-      await road
-        .rogue()
+      await dataPath
+        .adversary()
         .as(`client ${n}`)
-        .enrol(codespaceProof(await road.codespace())),
+        .enrol(codespaceProof(await dataPath.codespace())),
     ).toMatchObject({ status: 200 });
   const signed = await until(kept, (data) => Number(data?.size) >= 5);
   expect(signed).toMatchObject({ epoch: '1', note: expect.stringMatching(/^broker\.meshpass\.test:8443\/audit\n/) });
   // A new pod on a log that nobody touched.
-  await road.lab.kill('meshpass');
+  await dataPath.lab.kill('meshpass');
   loseThePod();
-  await road.lab.restart('meshpass');
+  await dataPath.lab.restart('meshpass');
   await until(ready, (status) => status === 200);
 
-  await road.lab.kill('meshpass');
+  await dataPath.lab.kill('meshpass');
   loseThePod();
   await cut();
-  await expect(road.lab.restart('meshpass')).rejects.toThrow();
-  expect(road.meshpass.log()).toMatch(
+  await expect(dataPath.lab.restart('meshpass')).rejects.toThrow();
+  expect(dataPath.meshpass.log()).toMatch(
     /audit log is not extended: a checkpoint over \d+ rows was signed \(the ConfigMap .*\[audit_log_behind\]/,
   );
 
@@ -88,17 +93,17 @@ it('a cut log is not signed by a new pod; a restore takes the database, the key 
   expect(alone).toMatchObject({ code: 1, stderr: expect.stringContaining('accept-restore names it') });
   expect(await kept()).toMatchObject({ epoch: '1' });
   const consent = { metadata: { annotations: { 'meshpass.dev/accept-restore': '2' } } };
-  await road.lab.kubernetes.call('PATCH', MAP, consent, 'application/merge-patch+json');
+  await dataPath.lab.kubernetes.call('PATCH', MAP, consent, 'application/merge-patch+json');
   const declared = await acceptRestore(...order);
   expect(declared.code, declared.stderr).toBe(0);
   expect(await kept()).toMatchObject({ epoch: '2', size: '3' });
 
   loseThePod();
-  await road.lab.restart('meshpass');
+  await dataPath.lab.restart('meshpass');
   await until(ready, (status) => status === 200);
-  const env = { MESHPASS_OPERATOR_TOKEN: road.meshpass.operatorToken };
-  const verify = ['meshpass', 'audit', 'verify', '--operator', road.meshpass.operatorUrl];
-  const verified = await road.lab.exec('meshpass', verify, { env });
+  const env = { MESHPASS_OPERATOR_TOKEN: dataPath.meshpass.operatorToken };
+  const verify = ['meshpass', 'audit', 'verify', '--operator', dataPath.meshpass.operatorUrl];
+  const verified = await dataPath.lab.exec('meshpass', verify, { env });
   expect(verified.code, verified.stdout).toBe(0);
   expect(verified.stdout).toMatch(/DECLARED GAP +a restore began epoch 2: rows 3 to \d+ .*: the disk broke\)/);
   await until(kept, (data) => Number(data?.size) > 3);

@@ -3,12 +3,12 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { AgentStatus } from '@meshpass/agent';
-import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
+import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { codespaceProof, enrolled, ORDERS, openRoad, type Road, until } from '../mesh.ts';
+import { codespaceProof, type DataPath, enrolled, ORDERS, openDataPath, until } from '../mesh.ts';
 
-let road: Road;
-let rogue: Rogue;
+let dataPath: DataPath;
+let adversary: AdversarialClient;
 let directory: string;
 
 beforeAll(async () => {
@@ -17,23 +17,23 @@ beforeAll(async () => {
   const access = readFileSync(new URL('@meshpass/lab/access.yaml', import.meta.url), 'utf8');
   const accessFile = join(directory, 'access.yaml');
   writeFileSync(accessFile, access.replaceAll(/ttl: \d+m/g, 'ttl: 2m'));
-  road = await openRoad({ edgeApart: true, accessFile });
-  rogue = road.rogue();
+  dataPath = await openDataPath({ edgeApart: true, accessFile });
+  adversary = dataPath.adversary();
 });
 afterAll(async () => {
-  for (const host of ['workspace', 'workspace-2']) await road?.lab.exec(host, ['meshpass', 'down']);
-  await road?.close();
+  for (const host of ['workspace', 'workspace-2']) await dataPath?.lab.exec(host, ['meshpass', 'down']);
+  await dataPath?.close();
   rmSync(directory, { recursive: true, force: true });
 });
 
 const CURL = ['curl', '-sS', '-m', '5', '-o', '/dev/null', '-w', '%{http_code} %header{x-meshpass-code}'];
 const call = async (host: string) =>
-  (await road.lab.exec(host, [...CURL, 'http://orders.shop:8080/orders/1'])).stdout.trim();
+  (await dataPath.lab.exec(host, [...CURL, 'http://orders.shop:8080/orders/1'])).stdout.trim();
 
 it('an edge of its own carries traffic for sessions of the broker, and has its decisions audited there', async () => {
-  const client = rogue.as('first');
-  const session = await enrolled(road, client);
-  const order = { target: ORDERS, grant: 'payments-dev', edge: road.meshpass.edge };
+  const client = adversary.as('first');
+  const session = await enrolled(dataPath, client);
+  const order = { target: ORDERS, grant: 'payments-dev', edge: dataPath.meshpass.edge };
   // The edge hears of a session a moment after its developer.
   await until(
     () => client.tunnel(order),
@@ -44,7 +44,7 @@ it('an edge of its own carries traffic for sessions of the broker, and has its d
     ...{ stage: 'edge', edgeStatus: 403, edgeCode: 'tunnel_target_not_granted' },
   });
   await until(
-    () => road.auditPage({ session, limit: 1000 }),
+    () => dataPath.auditPage({ session, limit: 1000 }),
     (rows) => rows.some((row) => row.action === 'tunnel' && row.code === 'tunnel_target_not_granted'),
   );
   expect(await client.speak('DELETE', '/session')).toMatchObject({ status: 204 });
@@ -57,12 +57,12 @@ it('an edge of its own carries traffic for sessions of the broker, and has its d
 
 it('killed in the middle of many exchanges, it has every session and every audit row that it acknowledged', async () => {
   const CLIENTS = 60;
-  const spaces = await Promise.all(Array.from({ length: CLIENTS }, () => road.codespace()));
+  const spaces = await Promise.all(Array.from({ length: CLIENTS }, () => dataPath.codespace()));
   const acknowledged: { readonly name: string; readonly session: string; readonly decision?: string }[] = [];
   const refused: string[] = [];
   let failed = 0;
   const exchanges = spaces.map(async (space, n) => {
-    const client = rogue.as(`crowd ${n}`);
+    const client = adversary.as(`crowd ${n}`);
     try {
       const answer = await client.enrol(codespaceProof(space));
       if (answer.status !== 200) throw new Error(answer.text);
@@ -79,35 +79,35 @@ it('killed in the middle of many exchanges, it has every session and every audit
     () => acknowledged.length,
     (count) => count >= 10,
   );
-  await road.lab.kill('meshpass');
+  await dataPath.lab.kill('meshpass');
   await Promise.all(exchanges);
   expect(acknowledged.length).toBeGreaterThanOrEqual(10);
   expect(failed).toBeGreaterThan(0);
 
-  await road.lab.restart('meshpass');
+  await dataPath.lab.restart('meshpass');
   await new Promise((resolve) => setTimeout(resolve, 1_000));
-  const rows = await road.audit();
+  const rows = await dataPath.audit();
   const opened = rows.filter((row) => row.action === 'session.open' && row.outcome === 'allowed');
   const openedIds = new Set(opened.map((row) => row.session_id));
   for (const { name, session } of acknowledged) {
     expect(openedIds).toContain(session);
-    const client = rogue.as(name);
+    const client = adversary.as(name);
     expect(await client.speak('POST', '/session/heartbeat'), `${name} was acknowledged`).toMatchObject({ status: 200 });
   }
   for (const decision of refused) {
     expect(rows.filter((row) => row.id === decision)).toMatchObject([{ outcome: 'refused', code: 'grant_unknown' }]);
   }
   const [one] = acknowledged;
-  const client = rogue.as(one!.name);
+  const client = adversary.as(one!.name);
   expect(await client.certificate('payments-dev')).toMatchObject({ status: 200 });
   // No principal and no account but of sessions that are in the log.
-  expect(await road.accounts()).toHaveLength(1);
+  expect(await dataPath.accounts()).toHaveLength(1);
 }, 120_000);
 
 describe('an agent whose broker is dead', () => {
   it('goes on carrying traffic by the edge until its credentials expire, and recovers by itself', async () => {
-    const env = await road.environment();
-    const up = await road.lab.exec('workspace', ['meshpass', 'up', '--output', 'json'], { env });
+    const env = await dataPath.environment();
+    const up = await dataPath.lab.exec('workspace', ['meshpass', 'up', '--output', 'json'], { env });
     expect(up.code, up.stderr).toBe(0);
     const session = (JSON.parse(up.stdout) as { session: { id: string } }).session.id;
     // The edge has yet to find the broker that was killed before.
@@ -117,10 +117,12 @@ describe('an agent whose broker is dead', () => {
     );
 
     const status = async () =>
-      JSON.parse((await road.lab.exec('workspace', ['meshpass', 'status', '--output', 'json'])).stdout) as AgentStatus;
-    await road.lab.kill('meshpass');
+      JSON.parse(
+        (await dataPath.lab.exec('workspace', ['meshpass', 'status', '--output', 'json'])).stdout,
+      ) as AgentStatus;
+    await dataPath.lab.kill('meshpass');
     const { expiresAt } = (await status()).credentials.svids[0]!;
-    const without = await road.lab.exec('workspace-2', ['meshpass', 'up'], { env });
+    const without = await dataPath.lab.exec('workspace-2', ['meshpass', 'up'], { env });
     expect(without).toMatchObject({ code: 3, stdout: '' });
     expect(without.stderr).toContain('[agent_broker_unreachable]');
     let carried = 0;
@@ -138,22 +140,24 @@ describe('an agent whose broker is dead', () => {
     expect(Date.now()).toBeGreaterThanOrEqual(expiresAt);
     expect(carried).toBeLessThan(expiresAt);
 
-    await road.lab.restart('meshpass');
+    await dataPath.lab.restart('meshpass');
     await until(
-      async () => (await fetch(`${road.meshpass.operatorUrl}/readyz`)).status,
+      async () => (await fetch(`${dataPath.meshpass.operatorUrl}/readyz`)).status,
       (status) => status === 200,
     );
     // The session is the same one, the agent needs nothing new, and the edge follows the broker again.
     await until(status, ({ broker }) => Object.keys(broker.failures).length === 0, 60);
     expect((await status()).session.id).toBe(session);
     expect(await call('workspace')).toBe('200');
-    expect((await road.lab.exec('workspace', ['meshpass', 'token', '--audience', 'sts.amazonaws.com'])).code).toBe(0);
-    const down = await road.lab.exec('workspace', ['meshpass', 'down']);
+    expect((await dataPath.lab.exec('workspace', ['meshpass', 'token', '--audience', 'sts.amazonaws.com'])).code).toBe(
+      0,
+    );
+    const down = await dataPath.lab.exec('workspace', ['meshpass', 'down']);
     expect(down.stdout).toContain('Goodbye said');
-    expect(await road.auditPage({ session, limit: 1000 })).toContainEqual(
+    expect(await dataPath.auditPage({ session, limit: 1000 })).toContainEqual(
       expect.objectContaining({ action: 'session.close', session_id: session }),
     );
   }, 300_000);
 });
 
-it('no audit row and no line of the log holds a token', () => road.expectNoSecretKept());
+it('no audit row and no line of the log holds a token', () => dataPath.expectNoSecretKept());

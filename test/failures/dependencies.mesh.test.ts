@@ -1,20 +1,20 @@
 /** What Meshpass stands on is gone: what it says then, that nothing is half-issued, and that it recovers by itself. */
-import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
+import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { startPostgres, type TestPostgres } from '../../packages/broker/test/harness/postgres.ts';
-import { codespaceProof, enrolled, expectRefused, ORDERS, openRoad, type Road, until } from '../mesh.ts';
+import { codespaceProof, type DataPath, enrolled, expectRefused, ORDERS, openDataPath, until } from '../mesh.ts';
 
 let postgres: TestPostgres;
-let road: Road;
-let rogue: Rogue;
+let dataPath: DataPath;
+let adversary: AdversarialClient;
 
 beforeAll(async () => {
   postgres = startPostgres();
-  road = await openRoad({ flags: ['--database-url', postgres.url] });
-  rogue = road.rogue();
+  dataPath = await openDataPath({ flags: ['--database-url', postgres.url] });
+  adversary = dataPath.adversary();
 });
 afterAll(async () => {
-  await road?.close();
+  await dataPath?.close();
   postgres?.stop();
 });
 
@@ -30,33 +30,33 @@ function storeComesBack(): void {
 
 const GRANT = 'payments-dev';
 const opened = async () =>
-  (await road.audit()).filter((row) => row.action === 'session.open' && row.outcome === 'allowed');
+  (await dataPath.audit()).filter((row) => row.action === 'session.open' && row.outcome === 'allowed');
 const readiness = async () => {
-  const answer = await fetch(`${road.meshpass.operatorUrl}/readyz`);
+  const answer = await fetch(`${dataPath.meshpass.operatorUrl}/readyz`);
   return { status: answer.status, reasons: ((await answer.json()) as { reasons: string[] }).reasons };
 };
-const call = (by: Rogue) =>
-  by.tunnel({ target: ORDERS, grant: GRANT, edge: road.meshpass.edge, send: 'GET /x HTTP/1.1\r\nhost: x\r\n\r\n' });
+const call = (by: AdversarialClient) =>
+  by.tunnel({ target: ORDERS, grant: GRANT, edge: dataPath.meshpass.edge, send: 'GET /x HTTP/1.1\r\nhost: x\r\n\r\n' });
 const UNAVAILABLE = { status: 503, error: 'temporarily_unavailable' };
 
 describe('while the store is gone', () => {
-  let holder: Rogue;
+  let holder: AdversarialClient;
   beforeAll(async () => {
-    holder = rogue.as('had a session before');
-    await enrolled(road, holder);
+    holder = adversary.as('had a session before');
+    await enrolled(dataPath, holder);
   });
   afterEach(() => storeComesBack());
 
   it('nobody gets in, no certificate is given, nothing is left behind; then it goes on without a restart', async () => {
-    const before = { opened: (await opened()).length, accounts: await road.accounts() };
+    const before = { opened: (await opened()).length, accounts: await dataPath.accounts() };
     storeDies();
-    const refused = await rogue.as('new').enrol(codespaceProof(await road.codespace()));
+    const refused = await adversary.as('new').enrol(codespaceProof(await dataPath.codespace()));
     expect(refused).toMatchObject({ status: 503, json: { error: UNAVAILABLE.error, error_code: 'store_unavailable' } });
     expect(Number(refused.headers['retry-after'])).toBeGreaterThan(0);
     expect(refused.json).not.toHaveProperty('access_token');
     // A first certificate has to be written down before it is asked for.
     expect(await readiness()).toMatchObject({ status: 503, reasons: ['the store does not answer'] });
-    expect(await road.accounts()).toEqual(before.accounts);
+    expect(await dataPath.accounts()).toEqual(before.accounts);
     const token = await holder.token();
     expect(token).toMatchObject({ status: 503, json: { error_code: 'store_unavailable' } });
     // What was granted before lives on: the edge decides from memory.
@@ -66,15 +66,15 @@ describe('while the store is gone', () => {
     storeComesBack();
     await until(readiness, ({ status }) => status === 200);
     expect((await opened()).length).toBe(before.opened);
-    const now = rogue.as('later');
-    await enrolled(road, now);
+    const now = adversary.as('later');
+    await enrolled(dataPath, now);
     expect(await call(now)).toMatchObject({ stage: 'answer' });
     expect(await holder.token()).toMatchObject({ status: 200 });
   });
 
   it('a session that ends is over at once, and is written down when the store is back', async () => {
-    const ending = rogue.as('ending');
-    const id = await enrolled(road, ending);
+    const ending = adversary.as('ending');
+    const id = await enrolled(dataPath, ending);
     storeDies();
     // The answer may wait for the store; the end does not.
     const goodbye = ending.speak('DELETE', '/session').catch(() => undefined);
@@ -85,7 +85,7 @@ describe('while the store is gone', () => {
     storeComesBack();
     await goodbye;
     await until(
-      () => road.auditPage({ session: id, limit: 1000 }),
+      () => dataPath.auditPage({ session: id, limit: 1000 }),
       (rows) => rows.some((row) => row.action === 'session.close'),
     );
   });
@@ -93,63 +93,63 @@ describe('while the store is gone', () => {
 
 describe('while istiod is gone', () => {
   it('sessions open and certificates wait: 503, and an account that goes with its session', async () => {
-    const before = await road.accounts();
-    await road.lab.kill('istiod');
+    const before = await dataPath.accounts();
+    await dataPath.lab.kill('istiod');
     try {
-      const client = rogue.as('without istiod');
-      expect(await client.enrol(codespaceProof(await road.codespace()))).toMatchObject({ status: 200 });
+      const client = adversary.as('without istiod');
+      expect(await client.enrol(codespaceProof(await dataPath.codespace()))).toMatchObject({ status: 200 });
       const answer = await client.certificate(GRANT);
-      await expectRefused(road, answer, { ...UNAVAILABLE, code: 'ca_unavailable', action: 'certificate.issue' });
+      await expectRefused(dataPath, answer, { ...UNAVAILABLE, code: 'ca_unavailable', action: 'certificate.issue' });
       expect(Number(answer.headers['retry-after'])).toBeGreaterThan(0);
       expect((await client.show()).svids).toEqual({});
       await client.speak('DELETE', '/session');
       await until(
-        () => road.accounts(),
+        () => dataPath.accounts(),
         (accounts) => accounts.every((one) => before.includes(one)),
       );
     } finally {
-      await road.lab.restart('istiod');
+      await dataPath.lab.restart('istiod');
     }
-    const after = rogue.as('istiod is back');
-    await enrolled(road, after);
+    const after = adversary.as('istiod is back');
+    await enrolled(dataPath, after);
     expect(await call(after)).toMatchObject({ stage: 'answer' });
   });
 });
 
 describe('while the Kubernetes API is gone', () => {
   it('no certificate is given; a session that ends is denied and its account deleted when the API is back', async () => {
-    const ending = rogue.as('ending without Kubernetes');
-    await enrolled(road, ending);
+    const ending = adversary.as('ending without Kubernetes');
+    await enrolled(dataPath, ending);
     const { spiffeId } = (await ending.show()).svids[GRANT]!;
     const account = spiffeId.replace(/^.*\/ns\/(.*)\/sa\//, '$1/');
-    expect(await road.accounts()).toContain(account);
-    await road.lab.kill('kube-apiserver');
+    expect(await dataPath.accounts()).toContain(account);
+    await dataPath.lab.kill('kube-apiserver');
     try {
-      const client = rogue.as('without Kubernetes');
-      expect(await client.enrol(codespaceProof(await road.codespace()))).toMatchObject({ status: 200 });
+      const client = adversary.as('without Kubernetes');
+      expect(await client.enrol(codespaceProof(await dataPath.codespace()))).toMatchObject({ status: 200 });
       const answer = await client.certificate(GRANT);
       const code = (answer.json as { error_code: string }).error_code;
       expect(['kubernetes_unavailable', 'ca_unavailable']).toContain(code);
-      await expectRefused(road, answer, { ...UNAVAILABLE, code, action: 'certificate.issue' });
+      await expectRefused(dataPath, answer, { ...UNAVAILABLE, code, action: 'certificate.issue' });
       expect((await client.show()).svids).toEqual({});
       expect(await ending.speak('DELETE', '/session')).toMatchObject({ status: 204 });
       expect(await call(ending)).toMatchObject({ stage: 'edge', edgeCode: 'tunnel_session_unknown' });
     } finally {
-      await road.lab.restart('kube-apiserver');
+      await dataPath.lab.restart('kube-apiserver');
       // A cluster has somebody who starts it again; without it no namespace is ever deleted.
-      await road.lab.restart('kube-controller-manager');
+      await dataPath.lab.restart('kube-controller-manager');
     }
-    const denied = async () => JSON.stringify(await road.lab.kubernetes.call('GET', DENY).catch(() => undefined));
+    const denied = async () => JSON.stringify(await dataPath.lab.kubernetes.call('GET', DENY).catch(() => undefined));
     await until(denied, (text) => text?.includes(spiffeId.replace('spiffe://', '')) ?? false, 60);
     await until(
-      () => road.accounts(),
+      () => dataPath.accounts(),
       (accounts) => !accounts.includes(account),
       60,
     );
-    const after = rogue.as('Kubernetes is back');
+    const after = adversary.as('Kubernetes is back');
     await until(
       async () => {
-        const answer = await after.enrol(codespaceProof(await road.codespace()));
+        const answer = await after.enrol(codespaceProof(await dataPath.codespace()));
         return answer.status === 200 ? (await after.certificate(GRANT)).status : answer.status;
       },
       (status) => status === 200,
@@ -161,27 +161,27 @@ describe('while the Kubernetes API is gone', () => {
 
 describe('while GitHub is gone', () => {
   it('`meshpass up` says what to do, and works when GitHub is back', async () => {
-    const env = await road.environment();
-    await road.github.setFault({ mode: 'down' });
-    const refused = await road.lab.exec('workspace', ['meshpass', 'up'], { env });
+    const env = await dataPath.environment();
+    await dataPath.github.setFault({ mode: 'down' });
+    const refused = await dataPath.lab.exec('workspace', ['meshpass', 'up'], { env });
     expect(refused).toMatchObject({ code: 3, stdout: '' });
     expect(refused.stderr).toContain('[issuer_unavailable]');
-    await road.github.setFault({ mode: 'none' });
-    const { code } = await road.lab.exec('workspace', ['meshpass', 'up'], { env });
+    await dataPath.github.setFault({ mode: 'none' });
+    const { code } = await dataPath.lab.exec('workspace', ['meshpass', 'up'], { env });
     expect(code).toBe(0);
-    await road.lab.exec('workspace', ['meshpass', 'down']);
+    await dataPath.lab.exec('workspace', ['meshpass', 'down']);
   });
 });
 
 it('at the end every session that was opened is in the audit log, and every account belongs to a live one', async () => {
-  const rows = await road.audit();
+  const rows = await dataPath.audit();
   const ended = new Set(rows.filter((row) => row.action === 'session.close').map((row) => row.session_id));
   const live = (await opened()).filter((row) => !ended.has(row.session_id));
   await until(
-    () => road.accounts(),
+    () => dataPath.accounts(),
     (accounts) => accounts.length <= live.length,
   );
-  await road.expectNoSecretKept();
+  await dataPath.expectNoSecretKept();
 });
 
 const DENY = '/apis/security.istio.io/v1/namespaces/istio-system/authorizationpolicies/meshpass-revoked';

@@ -1,18 +1,18 @@
 /** An edge of its own that may go without its broker for a short time only. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { enrolled, ORDERS, openRoad, type Road, until } from '../mesh.ts';
+import { type DataPath, enrolled, ORDERS, openDataPath, until } from '../mesh.ts';
 
-let road: Road;
+let dataPath: DataPath;
 
 beforeAll(async () => {
-  road = await openRoad({ edgeApart: true, edgeFlags: ['--stale', '10'] });
+  dataPath = await openDataPath({ edgeApart: true, edgeFlags: ['--stale', '10'] });
 });
-afterAll(() => road?.close());
+afterAll(() => dataPath?.close());
 
 it('serves nobody for longer than that, and everybody again when the broker is back', async () => {
-  const client = road.rogue();
-  await enrolled(road, client);
-  const order = { target: ORDERS, grant: 'payments-dev', edge: road.meshpass.edge };
+  const client = dataPath.adversary();
+  await enrolled(dataPath, client);
+  const order = { target: ORDERS, grant: 'payments-dev', edge: dataPath.meshpass.edge };
   const served = () =>
     until(
       () => client.tunnel(order),
@@ -20,13 +20,13 @@ it('serves nobody for longer than that, and everybody again when the broker is b
       60,
     );
   await served();
-  await road.lab.kill('meshpass');
+  await dataPath.lab.kill('meshpass');
   const refused = await until(
     () => client.tunnel(order),
     (report) => report.stage === 'edge',
     60,
   );
   expect(refused).toMatchObject({ edgeStatus: 503, edgeCode: 'tunnel_directory_stale' });
-  await road.lab.restart('meshpass');
+  await dataPath.lab.restart('meshpass');
   await served();
 }, 240_000);

@@ -1,33 +1,33 @@
 /** The broker is killed (SIGKILL) between two steps of a session's end: the next one takes the rest of them. */
 import { readFileSync } from 'node:fs';
-import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
+import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { enrolled, openRoad, type Road, until } from '../mesh.ts';
+import { type DataPath, enrolled, openDataPath, until } from '../mesh.ts';
 
-let road: Road;
-let rogue: Rogue;
+let dataPath: DataPath;
+let adversary: AdversarialClient;
 
 beforeAll(async () => {
-  road = await openRoad({ edgeApart: true });
-  rogue = road.rogue();
+  dataPath = await openDataPath({ edgeApart: true });
+  adversary = dataPath.adversary();
 });
-afterAll(() => road?.close());
+afterAll(() => dataPath?.close());
 
 const GRANT = 'payments-dev';
 const DENY = '/apis/security.istio.io/v1/namespaces/istio-system/authorizationpolicies/meshpass-revoked';
 const ROLE = '/apis/rbac.authorization.k8s.io/v1/clusterroles/meshpass-broker';
 
 const isDenied = async (spiffeId: string) => {
-  const policy = JSON.stringify(await road.lab.kubernetes.call('GET', DENY).catch(() => undefined)) ?? '';
+  const policy = JSON.stringify(await dataPath.lab.kubernetes.call('GET', DENY).catch(() => undefined)) ?? '';
   return policy.includes(spiffeId.replace('spiffe://', ''));
 };
 
 async function sessionOf(name: string) {
-  const client = rogue.as(name);
-  await enrolled(road, client);
+  const client = adversary.as(name);
+  await enrolled(dataPath, client);
   const { spiffeId } = (await client.show()).svids[GRANT]!;
   const account = spiffeId.replace(/^.*\/ns\/(.*)\/sa\//, '$1/');
-  expect(await road.accounts()).toContain(account);
+  expect(await dataPath.accounts()).toContain(account);
   return { client, spiffeId, account };
 }
 
@@ -38,7 +38,7 @@ async function isOverEverywhere({ client, spiffeId, account }: Awaited<ReturnTyp
     60,
   );
   await until(
-    () => road.accounts(),
+    () => dataPath.accounts(),
     (accounts) => !accounts.includes(account),
     60,
   );
@@ -48,14 +48,14 @@ async function isOverEverywhere({ client, spiffeId, account }: Awaited<ReturnTyp
     (code) => code === 'session_closed' || code === 'session_unknown',
   );
   expect(
-    await client.tunnel({ target: 'orders.shop.svc.cluster.local:8080', grant: GRANT, edge: road.meshpass.edge }),
+    await client.tunnel({ target: 'orders.shop.svc.cluster.local:8080', grant: GRANT, edge: dataPath.meshpass.edge }),
   ).toMatchObject({
     stage: 'edge',
   });
 }
 
 /** Answered means: in the store, and told to the edges. The mesh comes after that. */
-const goodbye = async (client: Rogue) =>
+const goodbye = async (client: AdversarialClient) =>
   expect(await client.speak('DELETE', '/session')).toMatchObject({ status: 204 });
 
 it('before the mesh is told', async () => {
@@ -64,7 +64,7 @@ it('before the mesh is told', async () => {
   process.kill(api, 'SIGSTOP');
   try {
     await goodbye(session.client);
-    await road.lab.kill('meshpass');
+    await dataPath.lab.kill('meshpass');
   } finally {
     process.kill(api, 'SIGCONT');
   }
@@ -74,16 +74,16 @@ it('before the mesh is told', async () => {
     60,
   );
   expect(await isDenied(session.spiffeId)).toBe(false);
-  expect(await road.accounts()).toContain(session.account);
-  await road.lab.restart('meshpass');
+  expect(await dataPath.accounts()).toContain(session.account);
+  await dataPath.lab.restart('meshpass');
   await isOverEverywhere(session);
 }, 180_000);
 
 it('after its principal is denied, before its ServiceAccount is deleted', async () => {
   const session = await sessionOf('before its account is deleted');
-  const role = (await road.lab.kubernetes.call('GET', ROLE)) as Role;
+  const role = (await dataPath.lab.kubernetes.call('GET', ROLE)) as Role;
   const may = (rules: Role['rules']) =>
-    road.lab.kubernetes.call('PUT', ROLE, { ...role, metadata: { name: role.metadata.name }, rules });
+    dataPath.lab.kubernetes.call('PUT', ROLE, { ...role, metadata: { name: role.metadata.name }, rules });
   await may(
     role.rules.map((rule) =>
       rule.resources.includes('serviceaccounts')
@@ -98,12 +98,12 @@ it('after its principal is denied, before its ServiceAccount is deleted', async 
       (denied) => denied,
       60,
     );
-    await road.lab.kill('meshpass');
-    expect(await road.accounts()).toContain(session.account);
+    await dataPath.lab.kill('meshpass');
+    expect(await dataPath.accounts()).toContain(session.account);
   } finally {
     await may(role.rules);
   }
-  await road.lab.restart('meshpass');
+  await dataPath.lab.restart('meshpass');
   await isOverEverywhere(session);
 }, 180_000);
 
@@ -111,9 +111,9 @@ it('after all of them: nothing is done that has to be done once', async () => {
   const session = await sessionOf('after all of them');
   await goodbye(session.client);
   await isOverEverywhere(session);
-  await road.lab.restart('meshpass');
+  await dataPath.lab.restart('meshpass');
   await isOverEverywhere(session);
-  const closed = (await road.audit()).filter((row) => row.action === 'session.close');
+  const closed = (await dataPath.audit()).filter((row) => row.action === 'session.close');
   expect(closed.map((row) => row.session_id)).toEqual([...new Set(closed.map((row) => row.session_id))]);
 }, 180_000);
 
@@ -123,5 +123,5 @@ interface Role {
 }
 
 function pidOf(unit: string): number {
-  return (JSON.parse(readFileSync(`${road.lab.dir}/units/${unit}.json`, 'utf8')) as { pid: number }).pid;
+  return (JSON.parse(readFileSync(`${dataPath.lab.dir}/units/${unit}.json`, 'utf8')) as { pid: number }).pid;
 }

@@ -1,21 +1,21 @@
 /** Two brokers on one PostgreSQL: the active one dies while traffic goes on, and the other takes its place. */
-import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
+import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { startPostgres, type TestPostgres } from '../../packages/broker/test/harness/postgres.ts';
-import { enrolled, LEDGER, ORDERS, openRoad, type Road, until } from '../mesh.ts';
+import { type DataPath, enrolled, LEDGER, ORDERS, openDataPath, until } from '../mesh.ts';
 
 let postgres: TestPostgres;
-let road: Road;
-let rogue: Rogue;
+let dataPath: DataPath;
+let adversary: AdversarialClient;
 
 beforeAll(async () => {
   postgres = startPostgres();
-  road = await openRoad({ flags: ['--database-url', postgres.url], edgeApart: true, standby: true });
-  rogue = road.rogue();
+  dataPath = await openDataPath({ flags: ['--database-url', postgres.url], edgeApart: true, standby: true });
+  adversary = dataPath.adversary();
 });
 afterAll(async () => {
-  await road?.lab.exec('workspace', ['meshpass', 'down']);
-  await road?.close();
+  await dataPath?.lab.exec('workspace', ['meshpass', 'down']);
+  await dataPath?.close();
   postgres?.stop();
 });
 
@@ -28,11 +28,11 @@ const readiness = async (operatorUrl: string) => {
   return { status: answer?.status ?? 0, reasons: ((await answer?.json()) as { reasons: string[] })?.reasons ?? [] };
 };
 const verify = async (operatorUrl: string) => {
-  const env = { MESHPASS_OPERATOR_TOKEN: road.meshpass.operatorToken };
-  return await road.lab.exec('meshpass', ['meshpass', 'audit', 'verify', '--operator', operatorUrl], { env });
+  const env = { MESHPASS_OPERATOR_TOKEN: dataPath.meshpass.operatorToken };
+  return await dataPath.lab.exec('meshpass', ['meshpass', 'audit', 'verify', '--operator', operatorUrl], { env });
 };
 const status = async () =>
-  JSON.parse((await road.lab.exec('workspace', ['meshpass', 'status', '--output', 'json'])).stdout) as {
+  JSON.parse((await dataPath.lab.exec('workspace', ['meshpass', 'status', '--output', 'json'])).stdout) as {
     session: { id: string };
     broker: { failures: Record<string, string> };
   };
@@ -42,7 +42,7 @@ async function takeover(from: string, readyUrl: string): Promise<number> {
   const answers: string[] = [];
   let over = false;
   const traffic = async () => {
-    while (!over) answers.push((await road.lab.exec('workspace', CURL)).stdout);
+    while (!over) answers.push((await dataPath.lab.exec('workspace', CURL)).stdout);
   };
   const going = traffic();
   await until(
@@ -50,7 +50,7 @@ async function takeover(from: string, readyUrl: string): Promise<number> {
     (count) => count > 0,
   );
   const killedAt = performance.now();
-  await road.lab.kill(from);
+  await dataPath.lab.kill(from);
   await until(
     () => readiness(readyUrl),
     ({ status: code }) => code === 200,
@@ -69,20 +69,20 @@ async function takeover(from: string, readyUrl: string): Promise<number> {
 }
 
 it('one is killed under traffic: nothing breaks, what ended stays ended, and it can go back', async () => {
-  const { operatorUrl, standbyOperatorUrl, edge } = road.meshpass;
+  const { operatorUrl, standbyOperatorUrl, edge } = dataPath.meshpass;
   await until(
     () => readiness(standbyOperatorUrl),
     ({ status: code, reasons }) => code === 503 && reasons.some((reason) => reason.startsWith('standing by')),
   );
-  const env = await road.environment();
-  const up = await road.lab.exec('workspace', ['meshpass', 'up', '--output', 'json'], { env });
+  const env = await dataPath.environment();
+  const up = await dataPath.lab.exec('workspace', ['meshpass', 'up', '--output', 'json'], { env });
   expect(up.code, up.stderr).toBe(0);
   const session = (JSON.parse(up.stdout) as { session: { id: string } }).session.id;
 
-  const holder = rogue.as('holds a connection');
-  await enrolled(road, holder);
-  const ending = rogue.as('ends before');
-  await enrolled(road, ending);
+  const holder = adversary.as('holds a connection');
+  await enrolled(dataPath, holder);
+  const ending = adversary.as('ends before');
+  await enrolled(dataPath, ending);
   const order = { grant: GRANT, edge, target: ORDERS, send: 'GET /orders/1 HTTP/1.1\r\nhost: orders.shop\r\n\r\n' };
   for (const one of [holder, ending])
     await until(
@@ -98,7 +98,7 @@ it('one is killed under traffic: nothing breaks, what ended stays ended, and it 
     () => {},
   );
   const { spiffeId } = (await ending.show()).svids[GRANT]!;
-  const objects = await road.objects();
+  const objects = await dataPath.objects();
 
   const isCut = ending.cut();
   expect(await ending.speak('DELETE', '/session')).toMatchObject({ status: 204 });
@@ -106,33 +106,33 @@ it('one is killed under traffic: nothing breaks, what ended stays ended, and it 
   await isCut;
   expect(cut).toBe(0);
   expect(await ending.tunnel(order)).toMatchObject({ stage: 'edge', edgeCode: 'tunnel_session_unknown' });
-  const denied = async () => JSON.stringify(await road.lab.kubernetes.call('GET', DENY).catch(() => undefined));
+  const denied = async () => JSON.stringify(await dataPath.lab.kubernetes.call('GET', DENY).catch(() => undefined));
   await until(denied, (text) => text?.includes(spiffeId.replace('spiffe://', '')) ?? false);
   // Whatever the other one applied, it is what stood there: but for who is denied.
   const kept = (all: Record<string, string>) =>
     Object.fromEntries(Object.entries(all).filter(([path]) => !/\/meshpass-(?:revoked|ended-sessions)$/.test(path)));
-  expect(kept(await road.objects())).toEqual(kept(objects));
+  expect(kept(await dataPath.objects())).toEqual(kept(objects));
 
   // The same session goes on, new ones open, and the edge lets them in.
   await until(status, ({ broker }) => Object.keys(broker.failures).length === 0, 60);
   expect((await status()).session.id).toBe(session);
   // A broker takes no proof of the second in which it started.
   await until(
-    () => road.lab.exec('workspace', ['meshpass', 'token', '--audience', 'sts.amazonaws.com']),
+    () => dataPath.lab.exec('workspace', ['meshpass', 'token', '--audience', 'sts.amazonaws.com']),
     ({ code }) => code === 0,
   );
   await until(
     async () => (await ending.speak('POST', '/session/heartbeat')).json as { error_code: string },
     ({ error_code: code }) => code === 'session_unknown',
   );
-  const later = rogue.as('comes later');
-  await enrolled(road, later);
+  const later = adversary.as('comes later');
+  await enrolled(dataPath, later);
   await until(
     () => later.tunnel({ ...order, target: LEDGER }),
     (report) => report.stage !== 'edge',
   );
 
-  await road.lab.restart('meshpass');
+  await dataPath.lab.restart('meshpass');
   await until(
     () => readiness(operatorUrl),
     ({ reasons }) => reasons.some((reason) => reason.startsWith('standing by')),
@@ -144,7 +144,7 @@ it('one is killed under traffic: nothing breaks, what ended stays ended, and it 
     () => verify(operatorUrl),
     ({ code }) => code === 0,
   );
-  const starts = (await road.audit()).filter((row) => row.action === 'broker.start');
+  const starts = (await dataPath.audit()).filter((row) => row.action === 'broker.start');
   expect(starts.map(({ detail }) => (JSON.parse(detail!) as { epoch: number }).epoch)).toEqual([1, 2, 3]);
-  await road.expectNoSecretKept();
+  await dataPath.expectNoSecretKept();
 }, 300_000);

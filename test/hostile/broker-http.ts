@@ -138,7 +138,7 @@ const WIRE: readonly Input[] = [
   raw('a preface of HTTP/2', () => 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
 ];
 
-const operators = ({ road }: BrokerWorld) => ['Authorization', `Bearer ${road.meshpass.operatorToken}`];
+const operators = ({ dataPath }: BrokerWorld) => ['Authorization', `Bearer ${dataPath.meshpass.operatorToken}`];
 const JSON_TYPE = ['Content-Type', 'application/json'];
 
 /** With the right token, at the listener that is not for it. */
@@ -241,16 +241,16 @@ const WRONG: readonly (readonly [string, (token: string) => Record<string, strin
 ];
 const TOKENS: readonly Input[] = WRONG.map(([fault, headers], at) => {
   const host = HOSTS[at % HOSTS.length]!;
-  const send = async ({ road }: BrokerWorld, given: Record<string, string>): Promise<Outcome> => {
-    const rogue = road.rogue(host);
-    const answer = await rogue.ask('GET', `${road.meshpass.operatorUrl}/admin/sessions`, { headers: given });
-    rogue.end();
+  const send = async ({ dataPath }: BrokerWorld, given: Record<string, string>): Promise<Outcome> => {
+    const adversary = dataPath.adversary(host);
+    const answer = await adversary.ask('GET', `${dataPath.meshpass.operatorUrl}/admin/sessions`, { headers: given });
+    adversary.end();
     return { accepted: answer.status === 200, answer: `${answer.status} ${answer.text.slice(0, 200)}` };
   };
   return {
     ...{ fault: `operators: ${fault}`, code: 'operator_unauthorized' },
-    control: (world) => send(world, { authorization: `Bearer ${world.road.meshpass.operatorToken}` }),
-    attack: (world) => send(world, headers(world.road.meshpass.operatorToken)),
+    control: (world) => send(world, { authorization: `Bearer ${world.dataPath.meshpass.operatorToken}` }),
+    attack: (world) => send(world, headers(world.dataPath.meshpass.operatorToken)),
   };
 });
 
@@ -263,7 +263,7 @@ const SOURCES: readonly Input[] = [
 ].map(([name, value]) => {
   const source = async (world: BrokerWorld, more: readonly string[]): Promise<string> => {
     const { json } = await ask(world.broker, { method: 'GET', path: '/services', headers: more });
-    const [row] = await world.road.auditPage({ decision: json.decision_id });
+    const [row] = await world.dataPath.auditPage({ decision: json.decision_id });
     return String((row as unknown as { source: string }).source);
   };
   return {
@@ -279,6 +279,6 @@ const SOURCES: readonly Input[] = [
 export const brokerHttp: HostileArea<BrokerWorld> = {
   name: 'broker: HTTP, public and of operators',
   open: openBroker,
-  close: ({ road }) => road.close(),
+  close: ({ dataPath }) => dataPath.close(),
   inputs: [...FORMS, ...WIRE, ...LISTENERS, ...ORDERS, ...TOKENS, ...SOURCES],
 };

@@ -1,7 +1,7 @@
 /** The real broker, and a session of it whose key and token this process holds: what its requests are made of. */
 import { createHash, generateKeyPairSync, type KeyObject, randomUUID, sign } from 'node:crypto';
 import { SESSION_TOKEN_TYPE } from '@meshpass/identity';
-import { idTokenProof, openRoad, type Road } from '../mesh.ts';
+import { type DataPath, idTokenProof, openDataPath } from '../mesh.ts';
 import { type Answered, ask, type Target } from './requests.ts';
 
 export const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
@@ -14,7 +14,7 @@ export interface HeldSession {
 }
 
 export interface BrokerWorld {
-  readonly road: Road;
+  readonly dataPath: DataPath;
   readonly broker: Target;
   readonly operator: Target;
   readonly url: string;
@@ -24,30 +24,30 @@ export interface BrokerWorld {
 }
 
 export async function openBroker(): Promise<BrokerWorld> {
-  const road = await openRoad();
-  const { lab, meshpass } = road;
+  const dataPath = await openDataPath();
+  const { lab, meshpass } = dataPath;
   const host = lab.hosts.meshpass!.ip;
   const { hostname, port } = new URL(meshpass.brokerUrl);
   const broker = { host, port: Number(port), tls: { name: hostname, caFile: lab.testCa } };
   const operator = { host, port: Number(new URL(meshpass.operatorUrl).port) };
-  const place = { road, broker, url: meshpass.brokerUrl };
+  const place = { dataPath, broker, url: meshpass.brokerUrl };
   return { ...place, operator, session: await open(place), other: await open(place) };
 }
 
-type Place = Pick<BrokerWorld, 'road' | 'broker' | 'url'>;
+type Place = Pick<BrokerWorld, 'dataPath' | 'broker' | 'url'>;
 
-async function open({ road, broker, url }: Place): Promise<HeldSession> {
+async function open({ dataPath, broker, url }: Place): Promise<HeldSession> {
   const key = p256();
-  const answer = await enrol(broker, await proofForm(road), proof({ key, method: 'POST', url: `${url}/token` }));
+  const answer = await enrol(broker, await proofForm(dataPath), proof({ key, method: 'POST', url: `${url}/token` }));
   if (!answer.accepted) throw new Error(`no session: ${answer.answer}`);
-  return { id: answer.json.session.id, token: road.secret(answer.json.access_token), key };
+  return { id: answer.json.session.id, token: dataPath.secret(answer.json.access_token), key };
 }
 
 /** The form of an honest enrolment of somebody who has no session yet. */
-export async function proofForm(road: Road): Promise<Record<string, string>> {
+export async function proofForm(dataPath: DataPath): Promise<Record<string, string>> {
   const subject = `hostile-${randomUUID()}`;
   const claims = { email: `${subject}@acme.com`, groups: ['sre'] };
-  return { grant_type: EXCHANGE, ...idTokenProof(road.secret(await road.idp.idToken({ subject, claims }))) };
+  return { grant_type: EXCHANGE, ...idTokenProof(dataPath.secret(await dataPath.idp.idToken({ subject, claims }))) };
 }
 
 export function enrol(broker: Target, form: Record<string, string>, dpop: string): Promise<Answered> {

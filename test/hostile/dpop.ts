@@ -273,7 +273,7 @@ function thumbprint(key: KeyObject): string {
 export const dpop: HostileArea<BrokerWorld> = {
   name: 'broker: DPoP proofs and session tokens',
   open: openBroker,
-  close: ({ road }) => road.close(),
+  close: ({ dataPath }) => dataPath.close(),
   inputs: [
     ...[...ALGORITHMS, ...KEYS, ...HEADERS, ...CLAIMS, ...FORMS, ...REPLAYS],
     ...[...SESSION_TOKENS, ...EXCHANGES],

@@ -9,7 +9,7 @@ import { join } from 'node:path';
 import type { ActionsJob, IdTokenRequest } from '@meshpass/lab/oidc/admin-client';
 import { FORGERIES, type Forgery } from '@meshpass/lab/oidc/forge';
 import { FORGERY_CODES } from '../../packages/broker/test/attest/forgery-codes.ts';
-import { idTokenProof, openRoad, until } from '../mesh.ts';
+import { idTokenProof, openDataPath, until } from '../mesh.ts';
 import type { HostileArea, Outcome } from './area.ts';
 import { BOB, type Input, type Issuers, outcomeOf, unique } from './issuers.ts';
 import { FORMS } from './token-forms.ts';
@@ -21,14 +21,14 @@ const DENY = `deny:
   - { user_id: 666013, reason: an adversary }
   - { issuer: okta, claims: { groups: [banned] } }
 grants:`;
-const present = async ({ rogue }: Issuers, token: string) =>
-  outcomeOf(await rogue.as(randomUUID()).enrol(idTokenProof(token)));
+const present = async ({ adversary }: Issuers, token: string) =>
+  outcomeOf(await adversary.as(randomUUID()).enrol(idTokenProof(token)));
 
 /** A token of the company's provider. */
 async function ofPerson(world: Issuers, request: Partial<IdTokenRequest> = {}): Promise<Outcome> {
   const attackerUrl = 'https://idp.test:8443/attacker';
   const claims = { ...unique(), ...request.claims };
-  return await present(world, await world.road.idp.idToken({ subject: BOB, attackerUrl, ...request, claims }));
+  return await present(world, await world.dataPath.idp.idToken({ subject: BOB, attackerUrl, ...request, claims }));
 }
 
 const person = (fault: string, request: Partial<IdTokenRequest>, code: string): Input => ({
@@ -45,13 +45,16 @@ interface JobFault {
 }
 
 /** A token of GitHub Actions; each of a run of its own. */
-async function ofJob({ road, rogue }: Issuers, { job, claims = {}, audience = 'meshpass', forgery }: JobFault = {}) {
+async function ofJob(
+  { dataPath, adversary }: Issuers,
+  { job, claims = {}, audience = 'meshpass', forgery }: JobFault = {},
+) {
   const runId = 1 + Math.floor(Math.random() * 1e12);
-  const token = await road.actions.idToken({
+  const token = await dataPath.actions.idToken({
     ...{ audience, claims, job: { runId, ...job } },
     ...(forgery && { forgery }),
   });
-  return outcomeOf(await rogue.as(randomUUID()).enrol(idTokenProof(token)));
+  return outcomeOf(await adversary.as(randomUUID()).enrol(idTokenProof(token)));
 }
 
 const job = (fault: string, what: JobFault, code = 'access_none'): Input => ({
@@ -97,7 +100,7 @@ const PERSONS: readonly Input[] = [
     code: 'proof_replayed',
     control: (world) => ofPerson(world),
     attack: async (world) => {
-      const token = await world.road.idp.idToken({ subject: BOB, claims: unique() });
+      const token = await world.dataPath.idp.idToken({ subject: BOB, claims: unique() });
       await present(world, token);
       return await present(world, token);
     },
@@ -116,8 +119,8 @@ const PERSONS: readonly Input[] = [
     fault: 'an ID token signed with a key that its issuer has withdrawn',
     code: 'proof_key_unknown',
     control: async (world) => {
-      world.withdrawn = await world.road.idp.idToken({ subject: BOB, claims: unique() });
-      await world.road.idp.rotateKeys(false);
+      world.withdrawn = await world.dataPath.idp.idToken({ subject: BOB, claims: unique() });
+      await world.dataPath.idp.rotateKeys(false);
       // Keys are asked for anew when one is unknown, but not more often than every few seconds.
       return await until(
         () => ofPerson(world),
@@ -180,11 +183,11 @@ export const idTokens: HostileArea<Issuers> = {
       .replace('grants:', DENY)
       .replace('{ issuer: actions, repository: acme/payments-api }', ACTIONS_ENTRY);
     writeFileSync(accessFile, text);
-    const road = await openRoad({ accessFile });
-    return { road, rogue: road.rogue(), dir };
+    const dataPath = await openDataPath({ accessFile });
+    return { dataPath, adversary: dataPath.adversary(), dir };
   },
-  async close({ road, dir }) {
-    await road.close();
+  async close({ dataPath, dir }) {
+    await dataPath.close();
     rmSync(dir, { recursive: true });
   },
   inputs: [...PERSONS, ...JOBS, ...FORMS],

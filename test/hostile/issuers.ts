@@ -1,12 +1,12 @@
 /** What the hostile ID tokens and forms have in common: the world they work on, and how an answer is read. */
 import { randomUUID } from 'node:crypto';
-import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
-import type { Road } from '../mesh.ts';
+import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
+import type { DataPath } from '../mesh.ts';
 import type { HostileInput, Outcome } from './area.ts';
 
 export interface Issuers {
-  readonly road: Road;
-  readonly rogue: Rogue;
+  readonly dataPath: DataPath;
+  readonly adversary: AdversarialClient;
   readonly dir: string;
   /** Signed before the provider withdrew its keys. */
   withdrawn?: string;

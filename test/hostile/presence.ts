@@ -3,18 +3,18 @@
  * challenge in place of the agent that made the exchange. Everything goes through real TLS to the played port forwarding.
  */
 import type { Answer } from '@meshpass/cli/drill/ask';
-import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
-import type { PresenceLies } from '@meshpass/lab/adversarial-client/invalid-presence';
+import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
+import type { InvalidPresence } from '@meshpass/lab/adversarial-client/invalid-presence';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
-import { codespaceProof, openRoad, type Road } from '../mesh.ts';
+import { codespaceProof, type DataPath, openDataPath } from '../mesh.ts';
 import type { HostileArea, HostileInput, Outcome } from './area.ts';
 
 interface World {
-  readonly road: Road;
+  readonly dataPath: DataPath;
   /** On the host of the Codespaces. */
-  readonly rogue: Rogue;
+  readonly adversary: AdversarialClient;
   /** On another. */
-  readonly elsewhere: Rogue;
+  readonly elsewhere: AdversarialClient;
   /** Names of Codespaces, the oldest first. */
   readonly started: string[];
 }
@@ -25,29 +25,29 @@ type Input = HostileInput<World>;
 const KEPT = 40;
 let number = 0;
 /** A holder with a key of its own for each attempt. */
-const fresh = (rogue: Rogue) => rogue.as(`presence-${number++}`);
+const fresh = (adversary: AdversarialClient) => adversary.as(`presence-${number++}`);
 
 function outcomeOf({ status, json }: Answer): Outcome {
   return { accepted: status === 200, answer: `${status} ${(json as { error_code?: string } | undefined)?.error_code}` };
 }
 
-async function presented(by: Rogue, space: Space, lies?: PresenceLies): Promise<Outcome> {
-  return outcomeOf(await fresh(by).enrol(codespaceProof(space), undefined, lies));
+async function presented(by: AdversarialClient, space: Space, faults?: InvalidPresence): Promise<Outcome> {
+  return outcomeOf(await fresh(by).enrol(codespaceProof(space), undefined, faults));
 }
 
-const honest = async (world: World) => presented(world.rogue, await codespace(world));
+const honest = async (world: World) => presented(world.adversary, await codespace(world));
 
 /** A new one. The App reads a hundred of a developer's, so the one of long ago is deleted. */
-async function codespace({ road, started }: World, owner?: string, repository?: string, host?: string) {
-  const space = await road.codespace(owner, repository, host);
+async function codespace({ dataPath, started }: World, owner?: string, repository?: string, host?: string) {
+  const space = await dataPath.codespace(owner, repository, host);
   started.push(space.name);
-  if (started.length > KEPT) await road.github.setCodespaceState(started.shift()!, 'Deleted');
+  if (started.length > KEPT) await dataPath.github.setCodespaceState(started.shift()!, 'Deleted');
   return space;
 }
 
 /** What answers on the port is not what the broker wants. */
-function answering(fault: string, code: string, lies: PresenceLies): Input {
-  const attack = async (world: World) => presented(world.rogue, await codespace(world), lies);
+function answering(fault: string, code: string, faults: InvalidPresence): Input {
+  const attack = async (world: World) => presented(world.adversary, await codespace(world), faults);
   return { fault, code, attack, control: honest };
 }
 
@@ -55,7 +55,7 @@ function answering(fault: string, code: string, lies: PresenceLies): Input {
 function holding(fault: string, code: string, tokenOf: (world: World) => Promise<string> | string): Input {
   const attack = async (world: World) => {
     const { name } = await codespace(world);
-    return await presented(world.rogue, { name, token: await tokenOf(world) });
+    return await presented(world.adversary, { name, token: await tokenOf(world) });
   };
   return { fault, code, attack, control: honest };
 }
@@ -65,11 +65,11 @@ function between(
   fault: string,
   code: string,
   change: (world: World, space: StartedCodespace) => Promise<unknown>,
-  by: (first: Rogue) => Rogue = (first) => first,
+  by: (first: AdversarialClient) => AdversarialClient = (first) => first,
 ): Input {
   const run = async (world: World, changes: boolean): Promise<Outcome> => {
     const space = await codespace(world);
-    const first = fresh(world.rogue);
+    const first = fresh(world.adversary);
     const { nonce, path } = await challenged(first, space);
     if (changes) await change(world, space);
     const second = changes ? by(first) : first;
@@ -78,26 +78,26 @@ function between(
   return { fault, code, attack: (world) => run(world, true), control: (world) => run(world, false) };
 }
 
-async function challenged(by: Rogue, space: Space): Promise<{ nonce: string; path: string }> {
+async function challenged(by: AdversarialClient, space: Space): Promise<{ nonce: string; path: string }> {
   const { json } = await by.enrol(codespaceProof(space), undefined, { ignore: true });
   return (json as { presence: { nonce: string; path: string } }).presence;
 }
 
 const OTHER_TOKENS: readonly Input[] = [
-  holding('a classic personal token', 'proof_token_kind', ({ road }) => road.github.createUserToken('alice')),
+  holding('a classic personal token', 'proof_token_kind', ({ dataPath }) => dataPath.github.createUserToken('alice')),
   ...(['ghp_', 'gho_', 'github_pat_', 'ghr_'] as const).map((prefix) =>
-    holding(`a ${prefix} token without a scope`, 'proof_token_kind', ({ road }) =>
-      road.github.createUserTokenOf('alice', prefix),
+    holding(`a ${prefix} token without a scope`, 'proof_token_kind', ({ dataPath }) =>
+      dataPath.github.createUserTokenOf('alice', prefix),
     ),
   ),
-  holding('the token of a workflow, as in a prebuild', 'proof_prebuild', ({ road }) =>
-    road.github.createActionsToken(),
+  holding('the token of a workflow, as in a prebuild', 'proof_prebuild', ({ dataPath }) =>
+    dataPath.github.createActionsToken(),
   ),
   holding('a token of the form of before 2021', 'proof_token_kind', () => 'a94a8fe5ccb19ba61c4c0873d391e987982fbbd3'),
   holding('a token whose kind is in capitals', 'proof_token_kind', () => `GHU_${'a'.repeat(36)}`),
   holding('a made-up token of the right kind', 'proof_rejected', () => `ghu_${'a'.repeat(36)}`),
-  holding('a token of another GitHub App, without the repository', 'workspace_repository_unreachable', ({ road }) =>
-    road.github.createUserTokenOf('alice', 'ghu_'),
+  holding('a token of another GitHub App, without the repository', 'workspace_repository_unreachable', ({ dataPath }) =>
+    dataPath.github.createUserTokenOf('alice', 'ghu_'),
   ),
   holding(
     'the token of another Codespace of the same developer',
@@ -121,23 +121,23 @@ const ELSEWHERE: readonly Input[] = [
   {
     fault: 'a Codespace of another organisation',
     code: 'workspace_not_trusted',
-    attack: async ({ road, rogue }) =>
+    attack: async ({ dataPath, adversary }) =>
       presented(
-        rogue,
-        await road.github.createCodespace({
+        adversary,
+        await dataPath.github.createCodespace({
           ...{ owner: 'mallory', repository: 'mallory/payments-api', tokenReadsCodespaces: true },
         }),
       ),
     control: honest,
   },
-  between('it stops after the challenge', 'workspace_not_available', ({ road }, { name }) =>
-    road.github.setCodespaceState(name, 'Shutdown'),
+  between('it stops after the challenge', 'workspace_not_available', ({ dataPath }, { name }) =>
+    dataPath.github.setCodespaceState(name, 'Shutdown'),
   ),
-  between('it is deleted after the challenge', 'workspace_unknown', ({ road }, { name }) =>
-    road.github.setCodespaceState(name, 'Deleted'),
+  between('it is deleted after the challenge', 'workspace_unknown', ({ dataPath }, { name }) =>
+    dataPath.github.setCodespaceState(name, 'Deleted'),
   ),
-  between('its token is revoked after the challenge', 'proof_rejected', ({ road }, { token }) =>
-    road.github.revokeToken(token),
+  between('its token is revoked after the challenge', 'proof_rejected', ({ dataPath }, { token }) =>
+    dataPath.github.revokeToken(token),
   ),
   between('the answer is to be fetched for another key', 'presence_challenge_unknown', async () => {}, fresh),
   {
@@ -207,17 +207,17 @@ const NO_ANSWERS: readonly Input[] = [
 /** One key, two Codespaces; the challenge of the first is answered, in the exchange of this or the other. */
 async function forAnother(world: World, other: boolean): Promise<Outcome> {
   const first = await codespace(world);
-  const by = fresh(world.rogue);
+  const by = fresh(world.adversary);
   const { nonce, path } = await challenged(by, first);
   const presented = other ? await codespace(world) : first;
-  const lies = { sentNonce: nonce, nonce, path, codespace: first.name };
-  return outcomeOf(await by.enrol(codespaceProof(presented), undefined, lies));
+  const faults = { sentNonce: nonce, nonce, path, codespace: first.name };
+  return outcomeOf(await by.enrol(codespaceProof(presented), undefined, faults));
 }
 
-/** The same challenge so many times. @param first lies of all but the last */
-async function twice(world: World, times: number, first: PresenceLies = {}): Promise<Outcome> {
+/** The same challenge so many times. @param first faults of all but the last */
+async function twice(world: World, times: number, first: InvalidPresence = {}): Promise<Outcome> {
   const space = await codespace(world);
-  const by = fresh(world.rogue);
+  const by = fresh(world.adversary);
   const { nonce, path } = await challenged(by, space);
   const again = { sentNonce: nonce, nonce, path };
   for (let n = 1; n < times; n++) await by.enrol(codespaceProof(space), undefined, { ...again, ...first });
@@ -227,13 +227,13 @@ async function twice(world: World, times: number, first: PresenceLies = {}): Pro
 export const presence: HostileArea<World> = {
   name: 'broker: proofs of Codespaces',
   open: async () => {
-    const road = await openRoad();
-    await road.github.reset();
-    return { road, rogue: road.rogue(), elsewhere: road.rogue('workspace-2'), started: [] };
+    const dataPath = await openDataPath();
+    await dataPath.github.reset();
+    return { dataPath, adversary: dataPath.adversary(), elsewhere: dataPath.adversary('workspace-2'), started: [] };
   },
-  close: async ({ road }) => {
-    await road.github.reset();
-    await road.close();
+  close: async ({ dataPath }) => {
+    await dataPath.github.reset();
+    await dataPath.close();
   },
   inputs: [...OTHER_TOKENS, ...ELSEWHERE, ...ANSWERS, ...NO_ANSWERS],
 };

@@ -121,7 +121,7 @@ function enrolling(change: (draft: Draft, base: string) => void) {
   const send = async (world: BrokerWorld, lie: (draft: Draft, base: string) => void) => {
     const draft = draftProof({ key: p256(), method: 'POST', url: `${world.url}/token` });
     lie(draft, world.url);
-    return await enrol(world.broker, await proofForm(world.road), sealed(draft));
+    return await enrol(world.broker, await proofForm(world.dataPath), sealed(draft));
   };
   return {
     attack: (world: BrokerWorld) => send(world, change),

@@ -4,14 +4,14 @@
  */
 import { createHmac, generateKeyPairSync, sign } from 'node:crypto';
 import type { TunnelOrder, TunnelReport } from '@meshpass/cli/drill/tunnel';
-import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
-import { completed, enrolled, idTokenProof, openRoad, type Road, until } from '../mesh.ts';
+import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
+import { completed, type DataPath, enrolled, idTokenProof, openDataPath, until } from '../mesh.ts';
 import type { HostileArea, HostileInput, Outcome } from './area.ts';
 
 interface Thief {
-  readonly road: Road;
+  readonly dataPath: DataPath;
   /** Holds what alice's session holds; `as('bob')` what bob's does. */
-  readonly thief: Rogue;
+  readonly thief: AdversarialClient;
   readonly token: string;
   readonly foreign: { readonly bob: string; readonly otherAudience: string; readonly idp: string };
   /** The issuer's public key set, as anybody can fetch it. */
@@ -39,18 +39,18 @@ const LEAKS = /the list of all customers|"admin":true|"x-meshpass-login":"admin"
 async function attempt(world: Thief, what: Try): Promise<Outcome> {
   const { by, pod, method = 'GET', path = '/orders/1', version = 'HTTP/1.1', headers = '', body = '', ...rest } = what;
   const { token: made, ...order } = rest;
-  const rogue = by === undefined ? world.thief : world.thief.as(by);
-  const token = made === null ? undefined : (made?.(world) ?? (await rogue.show()).identityToken);
+  const adversary = by === undefined ? world.thief : world.thief.as(by);
+  const token = made === null ? undefined : (made?.(world) ?? (await adversary.show()).identityToken);
   const line = token === undefined ? '' : `x-meshpass-token: ${token}\r\n`;
   const length = /content-length|transfer-encoding/i.test(headers) ? '' : `content-length: ${body.length}\r\n`;
   const send = `${method} ${path} ${version}\r\nHost: orders.shop:8080\r\n${length}${line}${headers}\r\n${body}`;
-  const [gatewayHost, gatewayPort] = world.road.lab.gatewayAddress.split(':');
+  const [gatewayHost, gatewayPort] = world.dataPath.lab.gatewayAddress.split(':');
   const straightTo = pod
-    ? { host: world.road.lab.hosts[pod.host]!.ip, port: pod.port }
+    ? { host: world.dataPath.lab.hosts[pod.host]!.ip, port: pod.port }
     : { host: gatewayHost!, port: Number(gatewayPort) };
   const grant = by === 'bob' ? 'sre-bulk' : 'payments-dev';
   return outcomeOf(
-    await rogue.tunnel({ target: 'orders.shop.svc.cluster.local:8080', grant, send, ...order, straightTo }),
+    await adversary.tunnel({ target: 'orders.shop.svc.cluster.local:8080', grant, send, ...order, straightTo }),
   );
 }
 
@@ -233,26 +233,26 @@ export const sidecar: HostileArea<Thief> = {
   name: 'mesh gateway and sidecar',
   inputs: [...REQUESTS, ...TOKENS, ...CERTIFICATES, ...SERVER_NAMES],
   open: async () => {
-    const road = await openRoad();
-    const alice = road.rogue();
+    const dataPath = await openDataPath();
+    const alice = dataPath.adversary();
     const bob = alice.as('bob');
-    await enrolled(road, alice);
-    const proof = road.secret(await road.idp.idToken({ subject: '00u2bob' }));
-    await completed(road, bob, await bob.enrol(idTokenProof(proof)), 'sre-bulk');
-    const thief = road.rogue('github');
+    await enrolled(dataPath, alice);
+    const proof = dataPath.secret(await dataPath.idp.idToken({ subject: '00u2bob' }));
+    await completed(dataPath, bob, await bob.enrol(idTokenProof(proof)), 'sre-bulk');
+    const thief = dataPath.adversary('github');
     const [hers, his] = [await alice.show(), await bob.show()];
     await thief.take(hers);
     await thief.as('bob').take(his);
     await thief.as('mixed').take({ ...hers, svids: his.svids });
     await thief.as('both').take({ ...hers, identityToken: his.identityToken! });
     const { access_token } = (await alice.token('sts.amazonaws.com')).json as { access_token: string };
-    const jwks = (await alice.ask('GET', `${road.meshpass.brokerUrl}/jwks`)).json as Thief['jwks'];
+    const jwks = (await alice.ask('GET', `${dataPath.meshpass.brokerUrl}/jwks`)).json as Thief['jwks'];
     const world: Thief = {
-      ...{ road, thief, jwks, token: hers.identityToken! },
+      ...{ dataPath, thief, jwks, token: hers.identityToken! },
       foreign: {
         bob: his.identityToken!,
-        otherAudience: road.secret(access_token),
-        idp: road.secret(await road.idp.idToken({ subject: '00u2bob' })),
+        otherAudience: dataPath.secret(access_token),
+        idp: dataPath.secret(await dataPath.idp.idToken({ subject: '00u2bob' })),
       },
     };
     // The policies of a new session's grants are there before it; what sidecars know of the keys comes within a second.
@@ -263,11 +263,11 @@ export const sidecar: HostileArea<Thief> = {
       );
     return world;
   },
-  close: async ({ road }) => {
+  close: async ({ dataPath }) => {
     try {
-      await road.expectNoSecretKept();
+      await dataPath.expectNoSecretKept();
     } finally {
-      await road.close();
+      await dataPath.close();
     }
   },
 };

@@ -17,23 +17,23 @@ interface FormFault {
 }
 
 /** `POST /token` byte by byte, with a DPoP proof that is in order. */
-async function send({ road, rogue }: Issuers, fault: FormFault = {}): Promise<Outcome> {
+async function send({ dataPath, adversary }: Issuers, fault: FormFault = {}): Promise<Outcome> {
   const { form = (same) => same, contentType = FORM_TYPE, body = (same) => same, path = '/token' } = fault;
-  const token = await road.idp.idToken({ subject: BOB, claims: unique() });
+  const token = await dataPath.idp.idToken({ subject: BOB, claims: unique() });
   const parameters = form([
     ['grant_type', EXCHANGE],
     ['subject_token', token],
     ['subject_token_type', ID_TOKEN_PROOF],
   ]);
-  const url = road.meshpass.brokerUrl + path;
+  const url = dataPath.meshpass.brokerUrl + path;
   const key = dpopKey(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
   const now = Math.floor(Date.now() / 1000);
   const headers = {
-    dpop: createDpopProof({ key, method: 'POST', url: `${road.meshpass.brokerUrl}/token`, now, jti: randomUUID() }),
+    dpop: createDpopProof({ key, method: 'POST', url: `${dataPath.meshpass.brokerUrl}/token`, now, jti: randomUUID() }),
     ...(contentType !== null && { 'content-type': contentType }),
   };
   const text = body(new URLSearchParams(parameters).toString());
-  return outcomeOf(await rogue.ask('POST', url, { headers, body: text }));
+  return outcomeOf(await adversary.ask('POST', url, { headers, body: text }));
 }
 
 const form = (fault: string, what: FormFault, code = 'request_malformed'): Input => ({

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openRoad, type Road } from '../mesh.ts';
+import { type DataPath, openDataPath } from '../mesh.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const EXECUTABLE = join(ROOT, `dist/meshpass-${process.platform}-${process.arch}`);
@@ -54,19 +54,19 @@ describe('the executable', () => {
 });
 
 describe('the executable on the hosts of a mesh', () => {
-  let road: Road;
+  let dataPath: DataPath;
   beforeAll(async () => {
-    road = await openRoad({ command: alone(EXECUTABLE) });
+    dataPath = await openDataPath({ command: alone(EXECUTABLE) });
   });
-  afterAll(() => road?.close());
+  afterAll(() => dataPath?.close());
 
   it('is broker, edge and agent: a Codespace joins the mesh, calls a service by name, and leaves nothing', async () => {
-    const env = await road.environment();
-    const workspace = (...argv: readonly string[]) => road.lab.exec('workspace', alone(...argv), { env });
+    const env = await dataPath.environment();
+    const workspace = (...argv: readonly string[]) => dataPath.lab.exec('workspace', alone(...argv), { env });
     expect(await workspace(EXECUTABLE, 'up')).toMatchObject({ code: 0, stderr: '' });
     const called = await workspace('curl', '-sS', '-m', '10', 'http://orders.shop:8080/orders/42');
     expect(called.stdout.trim()).toBe('{"id":"42","state":"shipped","total":4200}');
     expect(await workspace(EXECUTABLE, 'down')).toMatchObject({ code: 0 });
-    expect((await road.audit()).map(({ action }) => action)).toContain('session.close');
+    expect((await dataPath.audit()).map(({ action }) => action)).toContain('session.close');
   });
 });

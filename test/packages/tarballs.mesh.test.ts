@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openRoad, type Road } from '../mesh.ts';
+import { type DataPath, openDataPath } from '../mesh.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const SAMPLES = join(ROOT, 'packages/cli/test/policy/files');
@@ -95,18 +95,26 @@ describe('the packed packages', () => {
 });
 
 describe('the packed agent in a Codespace', () => {
-  let road: Road;
+  let dataPath: DataPath;
   beforeAll(async () => {
-    road = await openRoad();
+    dataPath = await openDataPath();
   });
-  afterAll(() => road?.close());
+  afterAll(() => dataPath?.close());
 
   it('joins the mesh, calls a service by name, and leaves nothing', async () => {
-    const env = await road.environment();
-    const up = await road.lab.exec('workspace', [process.execPath, installed, 'up'], { env });
+    const env = await dataPath.environment();
+    const up = await dataPath.lab.exec('workspace', [process.execPath, installed, 'up'], { env });
     expect(up).toMatchObject({ code: 0, stderr: '' });
-    const called = await road.lab.exec('workspace', ['curl', '-sS', '-m', '10', 'http://orders.shop:8080/orders/42']);
+    const called = await dataPath.lab.exec('workspace', [
+      'curl',
+      '-sS',
+      '-m',
+      '10',
+      'http://orders.shop:8080/orders/42',
+    ]);
     expect(called.stdout.trim()).toBe('{"id":"42","state":"shipped","total":4200}');
-    expect(await road.lab.exec('workspace', [process.execPath, installed, 'down'], { env })).toMatchObject({ code: 0 });
+    expect(await dataPath.lab.exec('workspace', [process.execPath, installed, 'down'], { env })).toMatchObject({
+      code: 0,
+    });
   });
 });

@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import type { TunnelReport } from '@meshpass/cli/drill/tunnel';
 import type { KubeObject } from '@meshpass/lab';
-import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
+import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { codespaceProof, completed, idTokenProof, ORDERS, openRoad, type Road, until } from '../mesh.ts';
+import { codespaceProof, completed, type DataPath, idTokenProof, ORDERS, openDataPath, until } from '../mesh.ts';
 
 const TRUST = `trust:
   codespaces: {organization: acme}
@@ -42,10 +42,10 @@ ${WHO}    to:
     kubernetes: {roles: [{role: view, namespace: preview-*}]}
 `;
 
-let road: Road;
-let rogue: Rogue;
+let dataPath: DataPath;
+let adversary: AdversarialClient;
 /** Sessions that an agent would keep alive. */
-const beating = new Set<Rogue>();
+const beating = new Set<AdversarialClient>();
 const beat = setInterval(() => {
   for (const one of beating) one.speak('POST', '/session/heartbeat').catch(() => beating.delete(one));
 }, 10_000);
@@ -53,21 +53,21 @@ const beat = setInterval(() => {
 beforeAll(async () => {
   const dir = mkdtempSync(join(tmpdir(), 'meshpass-language-'));
   writeFileSync(join(dir, 'access.yaml'), TRUST.concat('grants: {}\n'));
-  road = await openRoad({ accessFile: join(dir, 'access.yaml') });
+  dataPath = await openDataPath({ accessFile: join(dir, 'access.yaml') });
   rmSync(dir, { recursive: true });
-  await road.lab.kubernetes.apply(
+  await dataPath.lab.kubernetes.apply(
     ...serviceOn('orders', 'orders-grpc', { port: 9000, targetPort: 50051, name: 'grpc' }),
   );
-  road.lab.spawn('orders', ['node', '-e', GRPC_SERVER]);
+  dataPath.lab.spawn('orders', ['node', '-e', GRPC_SERVER]);
 });
 afterAll(async () => {
   clearInterval(beat);
-  if (road) {
-    for (const object of [...created].reverse()) await road.lab.kubernetes.remove(object).catch(() => undefined);
+  if (dataPath) {
+    for (const object of [...created].reverse()) await dataPath.lab.kubernetes.remove(object).catch(() => undefined);
     await label('dev', null);
     await label('shop', null);
   }
-  await road?.close();
+  await dataPath?.close();
 });
 
 /** Any method of any gRPC service, answered with the status OK. */
@@ -98,7 +98,7 @@ function serviceOn(host: string, name: string, port: ServicePort, labels: Record
       ports: [{ name: port.name, port: port.targetPort, protocol: 'TCP' }],
       endpoints: [
         {
-          addresses: [road.lab.hosts[host]!.ip],
+          addresses: [dataPath.lab.hosts[host]!.ip],
           conditions: { ready: true },
           targetRef: { kind: 'Pod', name: host, namespace: 'shop' },
         },
@@ -110,7 +110,7 @@ function serviceOn(host: string, name: string, port: ServicePort, labels: Record
 }
 
 const label = (namespace: string, team: string | null) =>
-  road.lab.kubernetes.call(
+  dataPath.lab.kubernetes.call(
     'PATCH',
     `/api/v1/namespaces/${namespace}`,
     { metadata: { labels: { team } } },
@@ -119,30 +119,36 @@ const label = (namespace: string, team: string | null) =>
 
 /** Writes the access file, and what it includes first. */
 function put(text: string, included: Readonly<Record<string, string>> = {}): void {
-  const dir = dirname(road.meshpass.accessFile);
+  const dir = dirname(dataPath.meshpass.accessFile);
   for (const [name, inner] of Object.entries(included)) {
     mkdirSync(dirname(join(dir, name)), { recursive: true });
     writeFileSync(join(dir, name), inner);
   }
-  writeFileSync(road.meshpass.accessFile, text);
+  writeFileSync(dataPath.meshpass.accessFile, text);
 }
 
 let people = 0;
 /** A proof of somebody in the group sre, with more claims. */
 const proof = async (claims: Readonly<Record<string, unknown>> = {}) =>
   idTokenProof(
-    road.secret(await road.idp.idToken({ subject: `00u${++people}`, claims: { groups: ['sre', 'dev'], ...claims } })),
+    dataPath.secret(
+      await dataPath.idp.idToken({ subject: `00u${++people}`, claims: { groups: ['sre', 'dev'], ...claims } }),
+    ),
   );
 
 /** Opens a session as soon as the file that grants it is in force. */
-async function session(name: string, grant: string, claims?: Readonly<Record<string, unknown>>): Promise<Rogue> {
-  const one = rogue.as(name);
+async function session(
+  name: string,
+  grant: string,
+  claims?: Readonly<Record<string, unknown>>,
+): Promise<AdversarialClient> {
+  const one = adversary.as(name);
   const answer = await until(
     async () => one.enrol(await proof(claims)),
     ({ status, json }) => status === 200 && (json as { session: { grants: string[] } }).session.grants.includes(grant),
     40,
   );
-  await completed(road, one, answer, grant);
+  await completed(dataPath, one, answer, grant);
   beating.add(one);
   return one;
 }
@@ -154,11 +160,15 @@ interface Call {
 }
 
 /** Status of the answer, or the layer that let nothing through. */
-async function call(by: Rogue, path: string, { target = ORDERS, method = 'GET', grant = 'paths' }: Call = {}) {
+async function call(
+  by: AdversarialClient,
+  path: string,
+  { target = ORDERS, method = 'GET', grant = 'paths' }: Call = {},
+) {
   const { identityToken } = await by.show();
   const token = `x-meshpass-token: ${identityToken}\r\n`;
   const send = `${method} ${path} HTTP/1.1\r\nHost: ${target}\r\ncontent-length: 0\r\n${token}\r\n`;
-  const report = await by.tunnel({ target, grant, edge: road.meshpass.edge, send });
+  const report = await by.tunnel({ target, grant, edge: dataPath.meshpass.edge, send });
   return statusOf(report);
 }
 function statusOf(report: TunnelReport): number | string {
@@ -167,11 +177,11 @@ function statusOf(report: TunnelReport): number | string {
 }
 
 describe('operations', () => {
-  let finance: Rogue;
-  let sales: Rogue;
+  let finance: AdversarialClient;
+  let sales: AdversarialClient;
 
   beforeAll(async () => {
-    rogue = road.rogue();
+    adversary = dataPath.adversary();
     put(PATHS);
     finance = await session('finance', 'paths', { department: 'finance' });
     sales = await session('sales', 'paths', { department: 'sales' });
@@ -273,10 +283,10 @@ describe('operations', () => {
       },
     };
     created.push(closed);
-    await road.lab.kubernetes.apply(closed);
+    await dataPath.lab.kubernetes.apply(closed);
     const ours = '/apis/security.istio.io/v1/authorizationpolicies meshpass-paths.orders.8080.allow';
     await until(
-      async () => Object.keys(await road.objects()).map((key) => key.replace('shop/', '')),
+      async () => Object.keys(await dataPath.objects()).map((key) => key.replace('shop/', '')),
       (names) => names.includes(ours),
     );
     // Between the two policies nothing was allowed: all of it has come when the last one has.
@@ -284,16 +294,16 @@ describe('operations', () => {
     expect(await call(finance, '/refunds', { method: 'POST' })).toBe(201);
     expect(await call(sales, '/refunds', { method: 'POST' })).toBe(403);
     expect(await call(finance, '/acme.refunds.v1.Refunds/Make', GRPC)).toBe(200);
-    await road.lab.kubernetes.remove(closed);
+    await dataPath.lab.kubernetes.remove(closed);
     await until(
-      async () => Object.keys(await road.objects()).some((key) => key.includes('.allow')),
+      async () => Object.keys(await dataPath.objects()).some((key) => key.includes('.allow')),
       (found) => !found,
     );
   });
 });
 
 describe('targets', () => {
-  let one: Rogue;
+  let one: AdversarialClient;
   const WEB = 'web.dev.svc.cluster.local:80';
   const FRONT = 'front.shop.svc.cluster.local:8080';
   const granted = async () => {
@@ -317,7 +327,7 @@ describe('targets', () => {
   });
 
   /** A certificate for one more grant of a session. */
-  const completedToo = async (by: Rogue, grant: string) =>
+  const completedToo = async (by: AdversarialClient, grant: string) =>
     expect(await by.certificate(grant)).toMatchObject({ status: 200 });
 
   it('of an included file are granted, and those of other grants are not by them', async () => {
@@ -336,7 +346,7 @@ describe('targets', () => {
     });
     const refused = await until(
       async () =>
-        (await road.audit()).filter(({ action, outcome }) => action === 'policy.apply' && outcome === 'refused'),
+        (await dataPath.audit()).filter(({ action, outcome }) => action === 'policy.apply' && outcome === 'refused'),
       (rows) => rows.length > 0,
     );
     expect(refused.at(-1)).toMatchObject({
@@ -349,14 +359,14 @@ describe('targets', () => {
   it('are there as soon as a Service with their labels is, and no longer', async () => {
     expect(await granted()).not.toContain(FRONT);
     const front = serviceOn('orders', 'front', { port: 8080, targetPort: 8080, name: 'http' }, { tier: 'front' });
-    await road.lab.kubernetes.apply(...front);
+    await dataPath.lab.kubernetes.apply(...front);
     await until(
       () => call(one, '/orders/1', { target: FRONT }),
       (status) => status === 200,
       40,
     );
     expect(await granted()).toContain(FRONT);
-    await road.lab.kubernetes.call(
+    await dataPath.lab.kubernetes.call(
       'PATCH',
       '/api/v1/namespaces/shop/services/front',
       { metadata: { labels: { tier: 'back' } } },
@@ -393,15 +403,15 @@ describe('targets', () => {
       ...{ apiVersion: 'v1', kind: 'Service', metadata: { name: 'app', namespace: 'preview-7' } },
       spec: { selector: { app: 'app' }, ports: [{ name: 'http', port: 8080 }] },
     };
-    await road.lab.kubernetes.apply(preview);
-    await road.lab.kubernetes.apply(app);
+    await dataPath.lab.kubernetes.apply(preview);
+    await dataPath.lab.kubernetes.apply(app);
     await until(granted, (hosts) => hosts.includes('app.preview-7.svc.cluster.local:8080'));
-    const inPreview = async () => Object.keys(await road.objects()).filter((key) => key.includes('preview-7/'));
+    const inPreview = async () => Object.keys(await dataPath.objects()).filter((key) => key.includes('preview-7/'));
     expect(await inPreview()).toEqual([
       '/apis/security.istio.io/v1/authorizationpolicies preview-7/meshpass-paths.app.8080',
       '/apis/rbac.authorization.k8s.io/v1/rolebindings preview-7/meshpass-paths.view',
     ]);
-    await road.lab.kubernetes.call('DELETE', '/api/v1/namespaces/preview-7');
+    await dataPath.lab.kubernetes.call('DELETE', '/api/v1/namespaces/preview-7');
     await until(granted, (hosts) => !hosts.some((host) => host.includes('preview-7')));
     await until(inPreview, (found) => found.length === 0, 60);
     // What came after it is applied all the same.
@@ -411,7 +421,7 @@ describe('targets', () => {
       (status) => status === 200,
       40,
     );
-    expect(road.meshpass.log()).not.toContain('policies could not be applied');
+    expect(dataPath.meshpass.log()).not.toContain('policies could not be applied');
   });
 });
 
@@ -437,7 +447,7 @@ describe('time windows', () => {
     let cutAt: number;
     do {
       // Envoy winds up a connection that it had when the policies came; until the window closes another one gets in.
-      const held = await one.hold({ target: ORDERS, grant: 'brief', edge: road.meshpass.edge, send });
+      const held = await one.hold({ target: ORDERS, grant: 'brief', edge: dataPath.meshpass.edge, send });
       expect(statusOf(held)).toBe(200);
       cutAt = await one.cut();
     } while (cutAt < closes - 1_000); // windows are bounded to the second
@@ -449,20 +459,20 @@ describe('time windows', () => {
       () => call(one, '/orders/1', { grant: 'open' }),
       (status) => status === 200,
     );
-    const narrowed = (await road.audit()).filter(({ action }) => action === 'session.narrow');
+    const narrowed = (await dataPath.audit()).filter(({ action }) => action === 'session.narrow');
     expect(narrowed.at(-1)).toMatchObject({ grant_name: 'brief', outcome: 'ended' });
-    const late = await rogue.as('late').enrol(await proof());
+    const late = await adversary.as('late').enrol(await proof());
     expect(late).toMatchObject({ status: 200, json: { session: { grants: ['open'] } } });
   });
 
   it('give a grant from when they open, and not before', async () => {
     put(`${TRUST}grants:\n${grant('later', `{after: ${instant(12)}}`)}`);
     const first = await until(
-      async () => rogue.as('early').enrol(await proof()),
+      async () => adversary.as('early').enrol(await proof()),
       ({ status }) => status === 403,
     );
     expect(first).toMatchObject({ json: { error_code: 'access_none' } });
-    const why = (await road.audit()).findLast(({ code }) => code === 'access_none');
+    const why = (await dataPath.audit()).findLast(({ code }) => code === 'access_none');
     expect(why?.reason).toContain('grant later: access.yaml:9:14 it is not open at this time');
     const one = await session('early', 'later');
     await until(
@@ -478,14 +488,14 @@ describe('a deny list', () => {
     const both = `    who: [{user_id: 583231}, {user_id: 583233}]\n    to: [{service: orders.shop, port: 8080}]\n`;
     put(`${TRUST}grants:\n  people:\n${both}`);
     const enrolled = async (owner: string) => {
-      const by = rogue.as(owner);
-      const codespace = await road.codespace(owner);
+      const by = adversary.as(owner);
+      const codespace = await dataPath.codespace(owner);
       const answer = await until(
         () => by.enrol(codespaceProof(codespace)),
         ({ status }) => status === 200,
         40,
       );
-      await completed(road, by, answer, 'people');
+      await completed(dataPath, by, answer, 'people');
       beating.add(by);
       return by;
     };
@@ -503,12 +513,12 @@ describe('a deny list', () => {
     expect(await call(alice, '/orders/1', { grant: 'people' })).toBe('edge tunnel_session_unknown');
     expect(await call(carol, '/orders/1', { grant: 'people' })).toBe(200);
     // Whoever takes her login is not denied, and whatever she is called now, she is.
-    await road.github.renameUser('alice', 'alice-the-second');
-    const again = await rogue.as('again').enrol(codespaceProof(await road.codespace('alice-the-second')));
+    await dataPath.github.renameUser('alice', 'alice-the-second');
+    const again = await adversary.as('again').enrol(codespaceProof(await dataPath.codespace('alice-the-second')));
     expect(again).toMatchObject({ status: 403, json: { error_code: 'access_none' } });
-    const refused = (await road.audit()).findLast(({ code }) => code === 'access_none');
+    const refused = (await dataPath.audit()).findLast(({ code }) => code === 'access_none');
     expect(refused?.reason).toMatch(/grant people: access\.yaml:5:8 denied: on leave/);
   });
 });
 
-it('no audit row and no line of the log holds a token', () => road.expectNoSecretKept());
+it('no audit row and no line of the log holds a token', () => dataPath.expectNoSecretKept());

@@ -4,50 +4,50 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ActionsJob } from '@meshpass/lab/oidc/admin-client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openRoad, type Road, until } from '../mesh.ts';
+import { type DataPath, openDataPath, until } from '../mesh.ts';
 
 const WORKFLOW = 'acme/payments-api/.github/workflows/ci.yml@refs/heads/main';
 const ISSUER = 'https://token.actions.test:9443';
 /** acme/payments-api of the stand-in. */
 const REPOSITORY = '7001';
 
-let road: Road;
+let dataPath: DataPath;
 let original: string;
 const directory = mkdtempSync(join(tmpdir(), 'meshpass-apply-'));
 const file = join(directory, 'access.yaml');
 
 beforeAll(async () => {
-  road = await openRoad({
+  dataPath = await openDataPath({
     flags: ['--policy-repository', REPOSITORY, '--policy-issuer', ISSUER, '--policy-workflow', WORKFLOW],
   });
-  original = readFileSync(road.meshpass.accessFile, 'utf8');
+  original = readFileSync(dataPath.meshpass.accessFile, 'utf8');
 });
-afterAll(() => road?.close());
+afterAll(() => dataPath?.close());
 
 /** The command as a job runs it, with the two variables that GitHub gives it. */
 async function policy(job: ActionsJob, ...argv: readonly string[]) {
   const env = {
-    ...(await road.actions.startJob(job)),
-    MESHPASS_BROKER: road.meshpass.brokerUrl,
-    MESHPASS_CA_FILE: road.lab.testCa,
+    ...(await dataPath.actions.startJob(job)),
+    MESHPASS_BROKER: dataPath.meshpass.brokerUrl,
+    MESHPASS_CA_FILE: dataPath.lab.testCa,
   };
-  const { code, stdout, stderr } = await road.lab.exec('github', ['meshpass', 'policy', ...argv], { env });
+  const { code, stdout, stderr } = await dataPath.lab.exec('github', ['meshpass', 'policy', ...argv], { env });
   return { code, printed: `${stdout}${stderr}` };
 }
 
 const MAIN: ActionsJob = {};
 const PULL: ActionsJob = { event: 'pull_request', ref: 'refs/pull/7/merge' };
 const write = (text: string) => writeFileSync(file, text);
-const applied = async () => (await road.audit()).filter(({ action }) => action === 'policy.apply');
+const applied = async () => (await dataPath.audit()).filter(({ action }) => action === 'policy.apply');
 
 describe('a pull request', () => {
   it('may plan: the plan says who gains what, and changes nothing', async () => {
     write(original.replace('GET /whoami', 'GET /whoami, DELETE /orders/*'));
-    const before = await road.objects();
+    const before = await dataPath.objects();
     const { code, printed } = await policy(PULL, 'apply', '--dry-run', '--access', file);
     expect(printed).toContain('payments-dev gains DELETE /orders/* on orders.shop:8080');
     expect(code).toBe(0);
-    expect(await road.objects()).toEqual(before);
+    expect(await dataPath.objects()).toEqual(before);
   });
 
   it('may not apply, nor may a job that runs what others wrote, nor another repository', async () => {
@@ -73,7 +73,7 @@ describe('a pull request', () => {
       },
       spec: { action: 'DENY', rules: [{ to: [{ operation: { methods: ['DELETE'], ports: ['8080'] } }] }] },
     };
-    await road.lab.kubernetes.apply(deny);
+    await dataPath.lab.kubernetes.apply(deny);
     try {
       const { code, printed } = await policy(PULL, 'apply', '--dry-run', '--output', 'markdown', '--access', file);
       expect(code).toBe(1);
@@ -81,7 +81,7 @@ describe('a pull request', () => {
       expect(printed).toContain('grant payments-dev does not work: DELETE /orders/* is refused');
       expect(printed).toContain('AuthorizationPolicy shop/no-deletes, rule 1');
     } finally {
-      await road.lab.kubernetes.remove(deny);
+      await dataPath.lab.kubernetes.remove(deny);
     }
   });
 });
@@ -93,7 +93,7 @@ describe('a push to main', () => {
     expect(code).toBe(0);
     const row = (await applied()).findLast(({ outcome, detail }) => outcome === 'allowed' && detail !== null);
     expect(row).toMatchObject({ subject: expect.stringContaining('acme/payments-api') });
-    writeFileSync(road.meshpass.accessFile, original.replace('ttl: 10m', 'ttl: 9m'));
+    writeFileSync(dataPath.meshpass.accessFile, original.replace('ttl: 10m', 'ttl: 9m'));
     const again = await policy(MAIN, 'apply', '--dry-run', '--access', file);
     expect(again.printed).toContain('Nothing changes.');
   });
@@ -110,32 +110,32 @@ describe('a push to main', () => {
       },
       spec: { action: 'DENY', rules: [{ to: [{ operation: { paths: ['/nothing'], ports: ['8080'] } }] }] },
     };
-    await road.lab.kubernetes.apply(policyOfTheirs);
+    await dataPath.lab.kubernetes.apply(policyOfTheirs);
     try {
       const stale = await policy(MAIN, 'apply', '--plan', id, '--access', file);
       expect(stale.printed).toContain('[plan_stale]');
       expect(stale.code).toBe(1);
-      const { token } = { token: road.secret(await road.actions.idToken({ audience: 'meshpass-policy' })) };
+      const { token } = { token: dataPath.secret(await dataPath.actions.idToken({ audience: 'meshpass-policy' })) };
       const body = { main: 'access.yaml', files: { 'access.yaml': original }, plan: id };
-      const answer = await road.rogue('github').ask('POST', `${road.meshpass.brokerUrl}/policy/apply`, {
+      const answer = await dataPath.adversary('github').ask('POST', `${dataPath.meshpass.brokerUrl}/policy/apply`, {
         headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
         body: JSON.stringify(body),
       });
       expect(answer).toMatchObject({ status: 409, json: { error_code: 'plan_stale' } });
     } finally {
-      await road.lab.kubernetes.remove(policyOfTheirs);
+      await dataPath.lab.kubernetes.remove(policyOfTheirs);
     }
   });
 
   it('takes a token once, and no token of another audience', async () => {
-    const rogue = road.rogue('github');
+    const adversary = dataPath.adversary('github');
     const send = async (token: string, path: string, body: object) =>
-      rogue.ask('POST', `${road.meshpass.brokerUrl}${path}`, {
+      adversary.ask('POST', `${dataPath.meshpass.brokerUrl}${path}`, {
         headers: { authorization: `Bearer ${token}`, 'content-type': 'application/json' },
         body: JSON.stringify(body),
       });
     const files = { main: 'access.yaml', files: { 'access.yaml': original } };
-    const token = road.secret(await road.actions.idToken({ audience: 'meshpass-policy' }));
+    const token = dataPath.secret(await dataPath.actions.idToken({ audience: 'meshpass-policy' }));
     const planned = await send(token, '/policy/plan', files);
     const { id: plan } = planned.json as { id: string };
     expect(await send(token, '/policy/apply', { ...files, plan })).toMatchObject({ status: 200 });
@@ -143,9 +143,9 @@ describe('a push to main', () => {
     expect(await send(token, '/policy/apply', { ...files, plan: again.id })).toMatchObject({
       json: { error_code: 'proof_replayed' },
     });
-    const foreign = road.secret(await road.actions.idToken({ audience: 'meshpass' }));
+    const foreign = dataPath.secret(await dataPath.actions.idToken({ audience: 'meshpass' }));
     expect(await send(foreign, '/policy/plan', files)).toMatchObject({ json: { error_code: 'proof_audience' } });
-    await road.expectNoSecretKept();
+    await dataPath.expectNoSecretKept();
   });
 
   it('is kept: history lists it, and a rollback puts an earlier one in force', async () => {
@@ -153,19 +153,23 @@ describe('a push to main', () => {
     const { versions } = JSON.parse(history.printed) as { versions: { version: number; by: string }[] };
     expect(versions.map(({ version }) => version)).toEqual([2, 1]);
     const operator = {
-      MESHPASS_OPERATOR_TOKEN: road.meshpass.operatorToken,
-      MESHPASS_BROKER: road.meshpass.operatorUrl,
+      MESHPASS_OPERATOR_TOKEN: dataPath.meshpass.operatorToken,
+      MESHPASS_BROKER: dataPath.meshpass.operatorUrl,
     };
-    const back = await road.lab.exec('github', ['meshpass', 'policy', 'rollback', '1', '--reason', 'it was better'], {
-      env: operator,
-    });
+    const back = await dataPath.lab.exec(
+      'github',
+      ['meshpass', 'policy', 'rollback', '1', '--reason', 'it was better'],
+      {
+        env: operator,
+      },
+    );
     expect(`${back.stdout}${back.stderr}`).toContain('payments-dev gains DELETE /orders/* on orders.shop:8080');
     const byJob = await policy(MAIN, 'history', '--output', 'json');
     expect(byJob.printed).toContain('Rolled back to version 1 by an operator: it was better');
   });
 
   it('survives a restart of the broker', async () => {
-    await road.lab.restart('meshpass');
+    await dataPath.lab.restart('meshpass');
     write(original.replace('GET /whoami', 'GET /whoami, DELETE /orders/*'));
     await until(
       () => policy(PULL, 'apply', '--dry-run', '--access', file),
@@ -176,9 +180,11 @@ describe('a push to main', () => {
 });
 
 it('says at once when a policy of somebody else breaks a grant, and when it does no more', async () => {
-  const watched = async () => (await road.audit()).filter(({ action }) => action === 'policy.watch');
+  const watched = async () => (await dataPath.audit()).filter(({ action }) => action === 'policy.watch');
   const findings = async () =>
-    /^meshpass_policy_findings (\d+)$/m.exec(await (await fetch(`${road.meshpass.operatorUrl}/metrics`)).text())?.[1];
+    /^meshpass_policy_findings (\d+)$/m.exec(
+      await (await fetch(`${dataPath.meshpass.operatorUrl}/metrics`)).text(),
+    )?.[1];
   await until(findings, (seen) => seen === '0', 30);
   // A path on a TCP port: Istio drops it, and the rule denies everything there.
   const deny = {
@@ -189,7 +195,7 @@ it('says at once when a policy of somebody else breaks a grant, and when it does
     },
     spec: { action: 'DENY', rules: [{ to: [{ operation: { paths: ['/nothing'] } }] }] },
   };
-  await road.lab.kubernetes.apply(deny);
+  await dataPath.lab.kubernetes.apply(deny);
   try {
     const rows = await until(watched, (seen) => seen.some(({ outcome }) => outcome === 'refused'), 30);
     expect(rows.at(-1)).toMatchObject({ code: 'plan_refused', grant_name: 'payments-dev' });
@@ -197,7 +203,7 @@ it('says at once when a policy of somebody else breaks a grant, and when it does
     expect(rows.at(-1)!.reason).toContain('AuthorizationPolicy shop/breaks, rule 1');
     expect(await findings()).toBe('1');
   } finally {
-    await road.lab.kubernetes.remove(deny);
+    await dataPath.lab.kubernetes.remove(deny);
   }
   await until(watched, (seen) => seen.at(-1)?.outcome === 'allowed', 30);
   await until(findings, (seen) => seen === '0', 30);

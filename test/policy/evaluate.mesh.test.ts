@@ -19,7 +19,7 @@ import {
   peerAuthentication,
   requestAuthentication,
 } from './differential/generate-policies.ts';
-import { LATER, openRig, type Rig } from './differential/harness.ts';
+import { type Harness, LATER, openHarness } from './differential/harness.ts';
 import { type Random, randomFrom } from './differential/random.ts';
 import { PORTS } from './differential/target.ts';
 import { type Before, threeWay } from './differential/three-way.ts';
@@ -31,14 +31,14 @@ const REPEATED = 30;
 const SEED = Number(process.env.MESHPASS_DIFFERENTIAL_SEED ?? 20261124);
 
 let lab: Awaited<ReturnType<typeof upLab>>;
-let rig: Rig;
+let harness: Harness;
 
 beforeAll(async () => {
   lab = await upLab();
-  rig = await openRig(lab, [FORMER]);
+  harness = await openHarness(lab, [FORMER]);
 });
 afterAll(async () => {
-  await rig?.close();
+  await harness?.close();
   await lab?.down();
 });
 
@@ -57,7 +57,7 @@ describe('the configuration of the mesh', () => {
     configure({ pathNormalization: { normalization: pathNormalization } });
     const to = [{ operation: { paths: ['/', '/a/b', '/a/*', '*/b', '/b/{*}', '/a.txt', '/a/{*}/c'] } }];
     const policy = policyOf({ action: 'ALLOW', rules: [{ to }] });
-    const { guard } = await rig.enforce([policy], { ...DEFAULT_MESH_CONFIG, pathNormalization }, [sign]);
+    const { guard } = await harness.enforce([policy], { ...DEFAULT_MESH_CONFIG, pathNormalization }, [sign]);
     const disagreements = await disagreeing(
       guard,
       PATHS.map((path) => requestOf(CLIENT, path)),
@@ -79,7 +79,7 @@ describe('the configuration of the mesh', () => {
       { namespaces: ['shop'] },
     ]) {
       const policy = policyOf({ action: 'ALLOW', rules: [{ from: [{ source }] }] });
-      const { guard } = await rig.enforce([policy], config, ['spiffe://old.example/']);
+      const { guard } = await harness.enforce([policy], config, ['spiffe://old.example/']);
       const disagreements = await disagreeing(
         guard,
         [CLIENT, FORMER, PEERS[1]].map((peer) => requestOf(peer, '/')),
@@ -110,7 +110,7 @@ describe('external authorizers', () => {
     ['that the mesh does not know, in dry run', custom('unknown', true), []],
   ])('%s', async (_, policy, signs) => {
     configure({ extensionProviders });
-    const { guard } = await rig.enforce([policy], config, signs);
+    const { guard } = await harness.enforce([policy], config, signs);
     const disagreements = await disagreeing(
       guard,
       ['/a', '/a/b', '/b', '/'].map((path) => requestOf(CLIENT, path)),
@@ -138,14 +138,14 @@ describe('generated policies and calls', () => {
   it.each(Array.from({ length: ROUNDS }, (_, round) => round))('round %i', async (round) => {
     const random = randomFrom(SEED + round);
     const policies = policiesOf(random, round);
-    const now = await rig.enforce(policies);
+    const now = await harness.enforce(policies);
     const calls = before ? before.calls.slice(0, REPEATED) : [];
-    while (calls.length < CALLS) calls.push(await generateCall(random, rig.world));
+    while (calls.length < CALLS) calls.push(await generateCall(random, harness.world));
     const asked = threeWay(before, now);
     const disagreements: object[] = [];
     for (const call of calls) {
       const decision = now.guard.decide(call);
-      const seen = await rig.see(now.guard, call);
+      const seen = await harness.see(now.guard, call);
       if (!agree(decision, seen)) disagreements.push(disagreement(call, decision, seen));
       disagreements.push(...asked.ask(call, isOpen(seen)));
     }
@@ -159,7 +159,7 @@ async function disagreeing(guard: Guard, calls: readonly Call[]): Promise<readon
   const disagreements: object[] = [];
   for (const call of calls) {
     const decision = guard.decide(call);
-    const seen = await rig.see(guard, call);
+    const seen = await harness.see(guard, call);
     if (!agree(decision, seen)) disagreements.push(disagreement(call, decision, seen));
   }
   return disagreements;
@@ -181,7 +181,7 @@ function policyOf(spec: object): KubeObject {
 }
 
 function requestOf(principal: string, path: string): Call {
-  const { destination, addresses } = rig.world;
+  const { destination, addresses } = harness.world;
   const http = { method: 'GET', path, authority: 'orders.shop' };
   return { principal, destinationIp: destination, sourceIp: addresses[0]!, port: PORTS.http, http };
 }
@@ -194,8 +194,8 @@ function policiesOf(random: Random, round: number) {
     ...(random.chance(0.4) ? [peerAuthentication(random, 'mesh', 'mesh')] : []),
     ...(random.chance(0.4) ? [peerAuthentication(random, 'namespace', 'namespace')] : []),
     ...(random.chance(0.4) ? [peerAuthentication(random, 'selected', 'selected')] : []),
-    ...many(random.below(3), (name) => requestAuthentication(random, rig.world, name)),
-    ...many(1 + random.below(5), (name) => authorizationPolicy(random, rig.world, name)),
+    ...many(random.below(3), (name) => requestAuthentication(random, harness.world, name)),
+    ...many(1 + random.below(5), (name) => authorizationPolicy(random, harness.world, name)),
     // Younger than the one above, and before it by name.
     ...(random.chance(0.2) ? [peerAuthentication(random, 'namespace', `${LATER}-${round}`)] : []),
   ];

@@ -7,26 +7,26 @@ import { parseAllDocuments } from 'yaml';
 import { asBroker } from '../hostile/kubernetes/as-broker.ts';
 import { GUARD } from '../hostile/kubernetes/honest.ts';
 import { apply, changed, merge, type Request, remove } from '../hostile/kubernetes/requests.ts';
-import { openRoad, type Road, until } from '../mesh.ts';
+import { type DataPath, openDataPath, until } from '../mesh.ts';
 
-let road: Road;
+let dataPath: DataPath;
 let meshpass: Meshpass;
 let original: string;
 const objects = (text: string) => parseAllDocuments(text).map((document) => document.toJS() as KubeObject);
 
 beforeAll(async () => {
   // A first start applies everything by itself; from then on only the other one does.
-  road = await openRoad();
-  original = readFileSync(road.meshpass.accessFile, 'utf8');
-  meshpass = await startMeshpass(road.lab, { flags: ['--gitops'] });
+  dataPath = await openDataPath();
+  original = readFileSync(dataPath.meshpass.accessFile, 'utf8');
+  meshpass = await startMeshpass(dataPath.lab, { flags: ['--gitops'] });
   const rights = new URL('../../deploy/kubernetes/broker-rbac-gitops.yaml', import.meta.url);
-  await road.lab.kubernetes.apply(...objects(readFileSync(rights, 'utf8')));
+  await dataPath.lab.kubernetes.apply(...objects(readFileSync(rights, 'utf8')));
 });
-afterAll(() => road?.close());
+afterAll(() => dataPath?.close());
 
 async function compiled(): Promise<readonly KubeObject[]> {
-  const where = ['--public-url', meshpass.brokerUrl, '--kubeconfig', road.lab.kubeconfig];
-  const { stdout } = await road.lab.exec('control', [
+  const where = ['--public-url', meshpass.brokerUrl, '--kubeconfig', dataPath.lab.kubeconfig];
+  const { stdout } = await dataPath.lab.exec('control', [
     'meshpass',
     'policy',
     'compile',
@@ -54,34 +54,34 @@ it('is in force where the cluster is what the file compiles to', async () => {
   expect(await drift()).toBe('0');
   const names = (await compiled()).map(({ kind }) => kind);
   expect(names).not.toContain('RequestAuthentication');
-  expect(Object.keys(await road.objects())).toHaveLength(names.length + 1);
+  expect(Object.keys(await dataPath.objects())).toHaveLength(names.length + 1);
 });
 
 it('writes nothing of a new file, says what has to be applied, and takes it once that is done', async () => {
-  const before = await road.objects();
+  const before = await dataPath.objects();
   writeFileSync(meshpass.accessFile, original.replace('GET /whoami', 'GET /whoami, PUT /orders/*'));
   await until(drift, (seen) => seen === '1', 30);
   const refused = await until(lastDecision, (seen) => seen?.code === 'policy_drift', 30);
   expect(refused!.reason).toContain('change AuthorizationPolicy shop/meshpass-payments-dev.orders.8080');
-  expect(await road.objects()).toEqual(before);
-  await road.lab.kubernetes.apply(...(await compiled()));
+  expect(await dataPath.objects()).toEqual(before);
+  await dataPath.lab.kubernetes.apply(...(await compiled()));
   await until(lastDecision, (seen) => seen?.outcome === 'allowed', 40);
   expect(await drift()).toBe('0');
 });
 
 it('says that somebody took the guard away', async () => {
   const [guard] = (await compiled()).filter(({ metadata }) => metadata.name === 'meshpass-guard-payments-dev');
-  await road.lab.kubernetes.remove(guard!);
+  await dataPath.lab.kubernetes.remove(guard!);
   await until(drift, (seen) => seen === '1', 30);
   expect((await until(lastDecision, (seen) => seen?.code === 'policy_drift', 30))!.reason).toContain(
     'create AuthorizationPolicy istio-system/meshpass-guard-payments-dev',
   );
-  await road.lab.kubernetes.apply(guard!);
+  await dataPath.lab.kubernetes.apply(guard!);
   await until(drift, (seen) => seen === '0', 40);
 });
 
 it('has no right to: of AuthorizationPolicies only its denials of ended sessions are its own', async () => {
-  const { ask, forget } = await asBroker(road.lab);
+  const { ask, forget } = await asBroker(dataPath.lab);
   const denial = changed(
     changed(GUARD, 'metadata name', 'meshpass-revoked-99'),
     'metadata labels app.kubernetes.io/component',
@@ -112,7 +112,7 @@ const guardOf = (namespace: string) => [{ from: [{ source: { namespaces: [namesp
 it('does not apply a plan either, and goes on with what was in force', async () => {
   const body = { main: 'access.yaml', files: { 'access.yaml': original.replace('GET /whoami', 'GET /who') } };
   const send = async (path: string, more: object) =>
-    road.rogue('github').ask('POST', `${meshpass.operatorUrl}${path}`, {
+    dataPath.adversary('github').ask('POST', `${meshpass.operatorUrl}${path}`, {
       headers: { authorization: `Bearer ${meshpass.operatorToken}`, 'content-type': 'application/json' },
       body: JSON.stringify({ ...body, ...more }),
     });

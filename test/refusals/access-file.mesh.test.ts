@@ -2,9 +2,9 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
+import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import { codespaceProof, enrolled, openRoad, type Road, until } from '../mesh.ts';
+import { codespaceProof, type DataPath, enrolled, openDataPath, until } from '../mesh.ts';
 
 const GOOD = `trust:
   codespaces: {organization: acme}
@@ -25,31 +25,31 @@ grants:
       - {service: orders.shop, port: 8080}
 `;
 
-let road: Road;
-let rogue: Rogue;
+let dataPath: DataPath;
+let adversary: AdversarialClient;
 
 beforeAll(async () => {
   const dir = mkdtempSync(join(tmpdir(), 'meshpass-access-'));
   writeFileSync(join(dir, 'access.yaml'), GOOD);
-  road = await openRoad({ accessFile: join(dir, 'access.yaml') });
+  dataPath = await openDataPath({ accessFile: join(dir, 'access.yaml') });
   rmSync(dir, { recursive: true });
-  rogue = road.rogue();
-  await enrolled(road, rogue);
+  adversary = dataPath.adversary();
+  await enrolled(dataPath, adversary);
 });
 afterEach(async () => {
   put(GOOD);
   // Else the row that says so comes among those of the next test.
   await until(decisions, (rows) => rows.at(-1)?.outcome === 'allowed');
 });
-afterAll(() => road?.close());
+afterAll(() => dataPath?.close());
 
-const put = (text: string) => writeFileSync(road.meshpass.accessFile, text);
+const put = (text: string) => writeFileSync(dataPath.meshpass.accessFile, text);
 const changed = (from: string, to: string): string => {
   expect(GOOD).toContain(from);
   return GOOD.replace(from, to);
 };
 const line = (text: string): number => GOOD.slice(0, GOOD.indexOf(text)).split('\n').length;
-const decisions = async () => (await road.audit()).filter((row) => row.action === 'policy.apply');
+const decisions = async () => (await dataPath.audit()).filter((row) => row.action === 'policy.apply');
 
 const WHO = '{team: acme/payments, repository: acme/payments-*}';
 
@@ -102,7 +102,7 @@ const BAD: readonly (readonly [string, () => string, string, RegExp])[] = [
 
 describe('an access file is refused with its line, is audited, and nothing of it is applied, where it has', () => {
   it.each(BAD)('%s', async (_, text, code, message) => {
-    const before = { objects: await road.objects(), seq: (await road.audit()).at(-1)!.seq };
+    const before = { objects: await dataPath.objects(), seq: (await dataPath.audit()).at(-1)!.seq };
     put(text());
     const rows = await until(
       async () => (await decisions()).filter((row) => Number(row.seq) > Number(before.seq)),
@@ -110,23 +110,23 @@ describe('an access file is refused with its line, is audited, and nothing of it
     );
     expect(rows).toMatchObject([{ outcome: 'refused', code, target: 'access.yaml' }]);
     expect(rows[0]!.reason).toMatch(message);
-    expect(road.meshpass.log()).toContain('the access file was refused; the one in force stays');
+    expect(dataPath.meshpass.log()).toContain('the access file was refused; the one in force stays');
 
-    expect(await road.objects()).toEqual(before.objects);
+    expect(await dataPath.objects()).toEqual(before.objects);
     // Who had access has it, and nobody else.
-    expect(await rogue.certificate('payments-dev')).toMatchObject({ status: 200 });
-    const carol = await rogue.as('carol').enrol(codespaceProof(await road.codespace('carol')));
+    expect(await adversary.certificate('payments-dev')).toMatchObject({ status: 200 });
+    const carol = await adversary.as('carol').enrol(codespaceProof(await dataPath.codespace('carol')));
     expect(carol).toMatchObject({ status: 403, json: { error_code: 'access_none' } });
-    const ready = await fetch(`${road.meshpass.operatorUrl}/readyz`);
+    const ready = await fetch(`${dataPath.meshpass.operatorUrl}/readyz`);
     expect(ready.status).toBe(200);
   });
 
   it.each(BAD.filter(([, , code]) => code.startsWith('access_file_')))(
     '%s, and `meshpass access check` says the same',
     async (_, text, code, message) => {
-      const file = `${road.lab.dir}/access.yaml`;
+      const file = `${dataPath.lab.dir}/access.yaml`;
       writeFileSync(file, text());
-      const checked = await road.lab.exec('control', ['meshpass', 'access', 'check', file]);
+      const checked = await dataPath.lab.exec('control', ['meshpass', 'access', 'check', file]);
       expect(checked.code).toBe(1);
       expect(checked.stderr).toContain(`[${code}]`);
       expect(checked.stderr.replace(/^meshpass: .*?(?=access\.yaml:)/s, '')).toMatch(message);
@@ -136,29 +136,29 @@ describe('an access file is refused with its line, is audited, and nothing of it
 
 describe('a good access file is applied, and audited', () => {
   it('when it grants more', async () => {
-    const objects = await road.objects();
+    const objects = await dataPath.objects();
     put(changed(WHO, `${WHO}\n      - {user: carol}`));
     await until(
-      async () => rogue.as('carol').enrol(codespaceProof(await road.codespace('carol'))),
+      async () => adversary.as('carol').enrol(codespaceProof(await dataPath.codespace('carol'))),
       ({ status }) => status === 200,
     );
     expect((await decisions()).at(-1)).toMatchObject({ outcome: 'allowed', target: 'access.yaml', code: null });
-    expect(Object.keys(await road.objects())).toEqual(Object.keys(objects));
+    expect(Object.keys(await dataPath.objects())).toEqual(Object.keys(objects));
   });
 
   it('when it grants less: what live sessions lose, they lose at once', async () => {
-    const session = rogue.as('losing');
-    await enrolled(road, session);
+    const session = adversary.as('losing');
+    await enrolled(dataPath, session);
     put(changed(WHO, '{user: nobody-at-all}'));
     await until(
       () => session.speak('POST', '/session/heartbeat'),
       ({ status }) => status === 401,
     );
     const report = await session.tunnel({
-      ...{ target: 'orders.shop.svc.cluster.local:8080', grant: 'payments-dev', edge: road.meshpass.edge },
+      ...{ target: 'orders.shop.svc.cluster.local:8080', grant: 'payments-dev', edge: dataPath.meshpass.edge },
     });
     expect(report).toMatchObject({ stage: 'edge', edgeCode: 'tunnel_session_unknown' });
   });
 });
 
-it('no audit row and no line of the log holds a token', () => road.expectNoSecretKept());
+it('no audit row and no line of the log holds a token', () => dataPath.expectNoSecretKept());

@@ -2,20 +2,20 @@
 import 'reflect-metadata';
 import { createPublicKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
 import { createCsr } from '@meshpass/identity/csr';
-import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
+import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { Pkcs10CertificateRequestGenerator, SubjectAlternativeNameExtension } from '@peculiar/x509';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { codespaceProof, completed, enrolled, expectRefused, openRoad, type Road } from '../mesh.ts';
+import { codespaceProof, completed, type DataPath, enrolled, expectRefused, openDataPath } from '../mesh.ts';
 
-let road: Road;
-let rogue: Rogue;
+let dataPath: DataPath;
+let adversary: AdversarialClient;
 
 beforeAll(async () => {
-  road = await openRoad();
-  rogue = road.rogue();
-  await enrolled(road, rogue);
+  dataPath = await openDataPath();
+  adversary = dataPath.adversary();
+  await enrolled(dataPath, adversary);
 });
-afterAll(() => road?.close());
+afterAll(() => dataPath?.close());
 
 const der = (pem: string) => Buffer.from(pem.replace(/-----[^-]+-----/g, ''), 'base64');
 const pem = (bytes: Buffer) =>
@@ -63,40 +63,40 @@ const BAD: readonly (readonly [string, () => string | Promise<string>, number, s
 
 describe('a certificate request is refused and audited where it', () => {
   it.each(BAD)('%s', async (_, csr, status, code) => {
-    const answer = await rogue.certificate('payments-dev', await csr());
-    const row = await expectRefused(road, answer, {
+    const answer = await adversary.certificate('payments-dev', await csr());
+    const row = await expectRefused(dataPath, answer, {
       ...{ status, error: 'invalid_request', code, action: 'certificate.issue' },
     });
     expect(row).toMatchObject({ login: 'alice', subject: 'github:583231' });
   });
 
   it.each(['sre-bulk', 'no-such-grant', '../payments-dev', 'shop'])('is for the grant %j', async (grant) => {
-    const answer = await rogue.certificate(grant);
+    const answer = await adversary.certificate(grant);
     const refusal = { status: 403, error: 'invalid_request', code: 'grant_unknown', action: 'certificate.issue' };
-    await expectRefused(road, answer, refusal);
+    await expectRefused(dataPath, answer, refusal);
   });
 
   it('names a grant twice', async () => {
     const certificates = [honest(), honest()].map((csr) => ({ grant: 'payments-dev', csr }));
-    const answer = await rogue.speak('POST', '/certificates', { json: { certificates } });
+    const answer = await adversary.speak('POST', '/certificates', { json: { certificates } });
     const refusal = { status: 400, error: 'invalid_request', code: 'request_malformed', action: 'certificate.issue' };
-    await expectRefused(road, answer, refusal);
+    await expectRefused(dataPath, answer, refusal);
   });
 
   it.each([{}, [], 'x', { certificates: [] }, { certificates: [{ grant: 1, csr: 2 }] }, null])(
     'comes as %j',
     async (json) => {
-      const answer = await rogue.speak('POST', '/certificates', { json });
+      const answer = await adversary.speak('POST', '/certificates', { json });
       const refusal = { status: 400, error: 'invalid_request', code: 'request_malformed', action: 'certificate.issue' };
-      await expectRefused(road, answer, refusal);
+      await expectRefused(dataPath, answer, refusal);
     },
   );
 });
 
 it('a refused request leaves the session as it was: the next honest one is signed', async () => {
-  const answer = await rogue.certificate('payments-dev', honest());
+  const answer = await adversary.certificate('payments-dev', honest());
   expect(answer).toMatchObject({ status: 200 });
-  expect(await road.accounts()).toHaveLength(1);
+  expect(await dataPath.accounts()).toHaveLength(1);
 });
 
 it('names that a request asks for are ignored: the certificate has the SPIFFE id of the grant and no other', async () => {
@@ -110,7 +110,7 @@ it('names that a request asks for are ignored: the certificate has the SPIFFE id
   const request = await Pkcs10CertificateRequestGenerator.create({
     ...{ keys, signingAlgorithm: ecdsa, name: 'CN=admin,O=system:masters', extensions: [names] },
   });
-  const answer = await rogue.certificate('payments-dev', request.toString('pem'));
+  const answer = await adversary.certificate('payments-dev', request.toString('pem'));
   expect(answer).toMatchObject({ status: 200 });
   const [{ chain, spiffe_id: spiffeId }] = (answer.json as { certificates: [{ chain: string; spiffe_id: string }] })
     .certificates;
@@ -121,45 +121,48 @@ it('names that a request asks for are ignored: the certificate has the SPIFFE id
   expect(certificate.ca).toBe(false);
   const asked = createPublicKey({ key: await crypto.subtle.exportKey('jwk', keys.publicKey), format: 'jwk' });
   expect(certificate.publicKey.equals(asked)).toBe(true);
-  const [row] = (await road.audit()).filter((one) => one.action === 'certificate.issue').slice(-1);
+  const [row] = (await dataPath.audit()).filter((one) => one.action === 'certificate.issue').slice(-1);
   expect(row).toMatchObject({ outcome: 'allowed', target: spiffeId, grant_name: 'payments-dev' });
 });
 
 it('a certificate lives minutes', async () => {
-  const { svids } = await rogue.show();
+  const { svids } = await adversary.show();
   const { validFromDate, validToDate } = new X509Certificate(svids['payments-dev']!.chain);
   expect(validToDate.getTime() - Date.now()).toBeLessThanOrEqual(600_000);
   expect(validToDate.getTime()).toBeGreaterThan(validFromDate.getTime());
 });
 
 it('each developer has a ServiceAccount of their own, and it goes with the session', async () => {
-  const other = rogue.as('bob');
-  const token = await road.idp.idToken({ subject: '00u2bob' });
-  const form = { subject_token_type: 'urn:ietf:params:oauth:token-type:id_token', subject_token: road.secret(token) };
-  await completed(road, other, await other.enrol(form), 'sre-bulk');
-  const accounts = await road.accounts();
+  const other = adversary.as('bob');
+  const token = await dataPath.idp.idToken({ subject: '00u2bob' });
+  const form = {
+    subject_token_type: 'urn:ietf:params:oauth:token-type:id_token',
+    subject_token: dataPath.secret(token),
+  };
+  await completed(dataPath, other, await other.enrol(form), 'sre-bulk');
+  const accounts = await dataPath.accounts();
   expect(accounts).toHaveLength(2);
   expect(accounts.map((one) => one.replace(/-\w+$/, ''))).toEqual([
     'meshpass-payments-dev/alice',
     'meshpass-sre-bulk/bob',
   ]);
   expect(await other.speak('DELETE', '/session')).toMatchObject({ status: 204 });
-  await expect.poll(() => road.accounts(), { timeout: 10_000 }).toHaveLength(1);
-  await expectRefused(road, await other.certificate('sre-bulk'), {
+  await expect.poll(() => dataPath.accounts(), { timeout: 10_000 }).toHaveLength(1);
+  await expectRefused(dataPath, await other.certificate('sre-bulk'), {
     ...{ status: 401, error: 'invalid_token', code: 'session_closed', action: 'certificate.issue' },
   });
-  expect(await road.accounts()).toHaveLength(1);
+  expect(await dataPath.accounts()).toHaveLength(1);
 });
 
 it('a second enrolment of a Codespace ends the first', async () => {
-  const started = await road.codespace();
-  const first = rogue.as('first');
-  await completed(road, first, await first.enrol(codespaceProof(started)), 'payments-dev');
-  const second = rogue.as('second');
-  await completed(road, second, await second.enrol(codespaceProof(started)), 'payments-dev');
+  const started = await dataPath.codespace();
+  const first = adversary.as('first');
+  await completed(dataPath, first, await first.enrol(codespaceProof(started)), 'payments-dev');
+  const second = adversary.as('second');
+  await completed(dataPath, second, await second.enrol(codespaceProof(started)), 'payments-dev');
   const refusal = { status: 401, error: 'invalid_token', code: 'session_closed', action: 'certificate.issue' };
-  await expectRefused(road, await first.certificate('payments-dev'), refusal);
-  await expectRefused(road, await first.token(), { ...refusal, action: 'token.issue' });
+  await expectRefused(dataPath, await first.certificate('payments-dev'), refusal);
+  await expectRefused(dataPath, await first.token(), { ...refusal, action: 'token.issue' });
 });
 
-it('no audit row and no line of the log holds a token', () => road.expectNoSecretKept());
+it('no audit row and no line of the log holds a token', () => dataPath.expectNoSecretKept());

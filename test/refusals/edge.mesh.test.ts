@@ -4,40 +4,40 @@ import { connectIstiod } from '@meshpass/broker/mesh/istiod';
 import type { Svid } from '@meshpass/cli/drill/credentials';
 import type { TunnelOrder } from '@meshpass/cli/drill/tunnel';
 import { createCsr } from '@meshpass/identity/csr';
-import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
+import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { connectionsOn } from '@meshpass/lab/network/sockets';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { completed, enrolled, LEDGER, ORDERS, openRoad, type Road, until } from '../mesh.ts';
+import { completed, type DataPath, enrolled, LEDGER, ORDERS, openDataPath, until } from '../mesh.ts';
 
-let road: Road;
-let rogue: Rogue;
+let dataPath: DataPath;
+let adversary: AdversarialClient;
 let session: string;
 
 beforeAll(async () => {
-  road = await openRoad();
-  rogue = road.rogue();
-  session = await enrolled(road, rogue);
+  dataPath = await openDataPath();
+  adversary = dataPath.adversary();
+  session = await enrolled(dataPath, adversary);
 });
-afterAll(() => road?.close());
+afterAll(() => dataPath?.close());
 
 const GRANT = 'payments-dev';
 const request = async (path: string, token = true) =>
-  `GET ${path} HTTP/1.1\r\nHost: orders.shop:8080\r\n${token ? `x-meshpass-token: ${(await rogue.show()).identityToken}\r\n` : ''}\r\n`;
+  `GET ${path} HTTP/1.1\r\nHost: orders.shop:8080\r\n${token ? `x-meshpass-token: ${(await adversary.show()).identityToken}\r\n` : ''}\r\n`;
 
-const tunnel = (order: Partial<TunnelOrder>, by = rogue) =>
-  by.tunnel({ target: ORDERS, grant: GRANT, edge: road.meshpass.edge, ...order });
+const tunnel = (order: Partial<TunnelOrder>, by = adversary) =>
+  by.tunnel({ target: ORDERS, grant: GRANT, edge: dataPath.meshpass.edge, ...order });
 
 /** Rows of the edge's decisions come a moment after the decision. */
 async function audited(code: string, after: string, more: object = {}) {
   const rows = await until(
-    async () => (await road.audit()).filter((row) => Number(row.seq) > Number(after) && row.code === code),
+    async () => (await dataPath.audit()).filter((row) => Number(row.seq) > Number(after) && row.code === code),
     (found) => found.length > 0,
   );
   expect(rows[0]).toMatchObject({ action: 'tunnel', outcome: 'refused', ...more });
   expect(rows[0]!.reason).toMatch(/\w{3}/);
   return rows[0]!;
 }
-const lastRow = async () => (await road.audit()).at(-1)!.seq;
+const lastRow = async () => (await dataPath.audit()).at(-1)!.seq;
 
 it('(the honest way in works)', async () => {
   const report = await tunnel({ send: await request('/orders/1') });
@@ -64,15 +64,15 @@ describe('the edge refuses, and audits', () => {
   it('a workload of the mesh that is no session', async () => {
     const last = await lastRow();
     const workload = await meshSvid('shop', 'client');
-    await rogue.as('workload').take({ ...(await rogue.show()), svids: { client: workload } });
-    const report = await tunnel({ grant: 'client' }, rogue.as('workload'));
+    await adversary.as('workload').take({ ...(await adversary.show()), svids: { client: workload } });
+    const report = await tunnel({ grant: 'client' }, adversary.as('workload'));
     expect(report).toMatchObject({ stage: 'edge', edgeStatus: 403, edgeCode: 'tunnel_session_unknown' });
     await audited('tunnel_session_unknown', last, { session_id: null });
   });
 
   it('the certificate of a session that has ended', async () => {
-    const ended = rogue.as('ended');
-    await enrolled(road, ended);
+    const ended = adversary.as('ended');
+    await enrolled(dataPath, ended);
     expect(await tunnel({}, ended)).toMatchObject({ stage: 'answer' });
     expect(await ended.speak('DELETE', '/session')).toMatchObject({ status: 204 });
     const last = await lastRow();
@@ -83,11 +83,11 @@ describe('the edge refuses, and audits', () => {
   });
 
   it('the certificate of a session that an operator has ended', async () => {
-    const ended = rogue.as('closed by an operator');
-    const id = await enrolled(road, ended);
-    const answer = await fetch(`${road.meshpass.operatorUrl}/admin/sessions/close`, {
+    const ended = adversary.as('closed by an operator');
+    const id = await enrolled(dataPath, ended);
+    const answer = await fetch(`${dataPath.meshpass.operatorUrl}/admin/sessions/close`, {
       method: 'POST',
-      headers: { authorization: `Bearer ${road.meshpass.operatorToken}`, 'content-type': 'application/json' },
+      headers: { authorization: `Bearer ${dataPath.meshpass.operatorToken}`, 'content-type': 'application/json' },
       body: JSON.stringify({ id }),
     });
     expect(await answer.json()).toMatchObject({ closed: [id] });
@@ -110,10 +110,13 @@ describe('the edge refuses, and audits', () => {
   });
 
   it('a service that another grant has', async () => {
-    const other = rogue.as('bob');
-    const token = await road.idp.idToken({ subject: '00u2bob' });
-    const form = { subject_token_type: 'urn:ietf:params:oauth:token-type:id_token', subject_token: road.secret(token) };
-    await completed(road, other, await other.enrol(form), 'sre-bulk');
+    const other = adversary.as('bob');
+    const token = await dataPath.idp.idToken({ subject: '00u2bob' });
+    const form = {
+      subject_token_type: 'urn:ietf:params:oauth:token-type:id_token',
+      subject_token: dataPath.secret(token),
+    };
+    await completed(dataPath, other, await other.enrol(form), 'sre-bulk');
     expect(await tunnel({ grant: 'sre-bulk' }, other)).toMatchObject({ stage: 'answer' });
     const last = await lastRow();
     expect(await tunnel({ grant: 'sre-bulk', target: LEDGER }, other)).toMatchObject({
@@ -144,7 +147,7 @@ describe('the edge refuses, and audits', () => {
     expect(report.ended).toBe(true);
     const rows = (
       await until(
-        () => road.audit(),
+        () => dataPath.audit(),
         (all) => all.some((row) => Number(row.seq) > Number(last) && row.outcome === 'refused'),
       )
     ).filter((row) => Number(row.seq) > Number(last));
@@ -170,16 +173,16 @@ describe('the edge refuses, and audits', () => {
 });
 
 it('after the end of a session the kernel of the edge has no socket of its tunnel, to either side', async () => {
-  const held = rogue.as('held');
-  await enrolled(road, held);
-  const [, gatewayPort] = road.lab.gatewayAddress.split(':');
+  const held = adversary.as('held');
+  await enrolled(dataPath, held);
+  const [, gatewayPort] = dataPath.lab.gatewayAddress.split(':');
   const sockets = async () =>
-    (await connectionsOn(road.lab.exec, 'meshpass')).filter(
-      ({ localPort, remotePort }) => localPort === road.meshpass.edge.port || remotePort === Number(gatewayPort),
+    (await connectionsOn(dataPath.lab.exec, 'meshpass')).filter(
+      ({ localPort, remotePort }) => localPort === dataPath.meshpass.edge.port || remotePort === Number(gatewayPort),
     );
   // Of tests before this one.
   await until(sockets, (found) => found.length === 0);
-  const order = { target: ORDERS, grant: GRANT, edge: road.meshpass.edge };
+  const order = { target: ORDERS, grant: GRANT, edge: dataPath.meshpass.edge };
   const token = (await held.show()).identityToken!;
   const send = `GET /orders/1 HTTP/1.1\r\nHost: orders.shop:8080\r\nx-meshpass-token: ${token}\r\n\r\n`;
   expect(await held.hold({ ...order, send })).toMatchObject({ stage: 'answer' });
@@ -209,11 +212,11 @@ it('after all of this the honest way in still works', async () => {
   expect(report.answer).toMatch(/^HTTP\/1\.1 200 /);
 });
 
-it('no audit row and no line of the log holds a token', () => road.expectNoSecretKept());
+it('no audit row and no line of the log holds a token', () => dataPath.expectNoSecretKept());
 
 /** An SVID of a workload, as its own sidecar gets one: not by way of Meshpass. */
 async function meshSvid(namespace: string, serviceAccount: string): Promise<Svid> {
-  const { lab } = road;
+  const { lab } = dataPath;
   const token = await lab.kubernetes.serviceAccountToken(namespace, serviceAccount, ['istio-ca'], 600);
   const istiod = connectIstiod({
     ...{ address: lab.istiodAddress, serverName: 'istiod.istio-system.svc', roots: () => [lab.rootCaPem()] },
@@ -228,8 +231,8 @@ async function meshSvid(namespace: string, serviceAccount: string): Promise<Svid
 
 /** With the SPIFFE id of the live session, and nobody's signature. */
 async function selfSigned(): Promise<{ key: string; chain: string }> {
-  const { spiffeId } = (await rogue.show()).svids[GRANT]!;
-  const made = await road.lab.exec('workspace', [
+  const { spiffeId } = (await adversary.show()).svids[GRANT]!;
+  const made = await dataPath.lab.exec('workspace', [
     ...['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '1'],
     ...['-subj', '/CN=me', '-addext', `subjectAltName=URI:${spiffeId}`, '-keyout', '-', '-out', '-'],
   ]);
@@ -249,10 +252,18 @@ interface RawOrder {
 
 /** Bytes as they are, from the workspace to the edge. */
 async function rawClient(order: RawOrder): Promise<{ answer: string; ended: boolean }> {
-  const { key, chain } = (await rogue.show()).svids[GRANT]!;
+  const { key, chain } = (await adversary.show()).svids[GRANT]!;
   const head = order.head ?? `CONNECT ${ORDERS} HTTP/1.1\r\nHost: ${ORDERS}\r\n\r\n`;
-  const input = JSON.stringify({ tls: true, patience: 4_000, ...order, head, key, chain, edge: road.meshpass.edge });
-  const ran = await road.lab.exec('workspace', ['node', '-e', RAW_CLIENT], { input });
+  const input = JSON.stringify({
+    tls: true,
+    patience: 4_000,
+    ...order,
+    head,
+    key,
+    chain,
+    edge: dataPath.meshpass.edge,
+  });
+  const ran = await dataPath.lab.exec('workspace', ['node', '-e', RAW_CLIENT], { input });
   expect(ran.code, ran.stderr).toBe(0);
   return JSON.parse(ran.stdout);
 }

@@ -1,130 +1,130 @@
 /** What must get nobody a session by way of GitHub, GitHub's own bad days included. */
 
-import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
+import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import type { Fault } from '@meshpass/lab/github/fault';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { codespaceProof, expectRefused, openRoad, type Road } from '../mesh.ts';
+import { codespaceProof, type DataPath, expectRefused, openDataPath } from '../mesh.ts';
 
-let road: Road;
-let rogue: Rogue;
+let dataPath: DataPath;
+let adversary: AdversarialClient;
 
 beforeAll(async () => {
-  road = await openRoad();
-  rogue = road.rogue();
+  dataPath = await openDataPath();
+  adversary = dataPath.adversary();
 });
-beforeEach(() => road.github.reset());
+beforeEach(() => dataPath.github.reset());
 afterAll(async () => {
-  await road?.github.reset();
-  await road?.close();
+  await dataPath?.github.reset();
+  await dataPath?.close();
 });
 
 const refused = async (form: Record<string, string>, code: string, status = 400) => {
   const error = status === 503 ? 'temporarily_unavailable' : 'invalid_request';
-  road.secret(form.subject_token!);
-  const answer = await rogue.enrol(form);
-  return { row: await expectRefused(road, answer, { status, error, code }), answer };
+  dataPath.secret(form.subject_token!);
+  const answer = await adversary.enrol(form);
+  return { row: await expectRefused(dataPath, answer, { status, error, code }), answer };
 };
 
 /** Of whom the broker remembers nothing: who is in a team is remembered for a minute. */
 async function newcomer(login: string, state: 'active' | 'pending' = 'active'): Promise<string> {
-  await road.github.createUser({ login, memberOf: 'acme' });
-  await road.github.addToTeam('acme/payments', login, state);
+  await dataPath.github.createUser({ login, memberOf: 'acme' });
+  await dataPath.github.addToTeam('acme/payments', login, state);
   return login;
 }
 
 describe('a Codespace is refused and audited where', () => {
   it('the token is another user’s', async () => {
-    const { name } = await road.codespace('alice');
-    const { token } = await road.codespace('bob');
+    const { name } = await dataPath.codespace('alice');
+    const { token } = await dataPath.codespace('bob');
     await refused({ ...codespaceProof({ name, token }) }, 'workspace_unknown');
   });
 
   it('a colleague’s own token names somebody else’s Codespace', async () => {
-    const { name } = await road.codespace('alice');
-    const token = await road.github.createUserToken('bob');
+    const { name } = await dataPath.codespace('alice');
+    const token = await dataPath.github.createUserToken('bob');
     await refused(codespaceProof({ name, token }), 'proof_token_kind');
   });
 
   it.each(['ghp_', 'gho_', 'github_pat_', 'ghr_'] as const)(
     'its developer’s own %s token names it, without a scope',
     async (prefix) => {
-      const { name } = await road.codespace('alice');
-      const token = await road.github.createUserTokenOf('alice', prefix);
-      await road.github.forgetCalls();
+      const { name } = await dataPath.codespace('alice');
+      const token = await dataPath.github.createUserTokenOf('alice', prefix);
+      await dataPath.github.forgetCalls();
       await refused(codespaceProof({ name, token }), 'proof_token_kind');
-      expect(await road.github.calls()).toEqual([]);
+      expect(await dataPath.github.calls()).toEqual([]);
     },
   );
 
   it('the token is of another GitHub App that its developer authorised, or of another Codespace of theirs', async () => {
-    const { name } = await road.codespace('alice');
-    const token = await road.github.createUserTokenOf('alice', 'ghu_');
+    const { name } = await dataPath.codespace('alice');
+    const token = await dataPath.github.createUserTokenOf('alice', 'ghu_');
     await refused(codespaceProof({ name, token }), 'workspace_repository_unreachable');
-    const other = await road.codespace('alice', 'acme/orders');
+    const other = await dataPath.codespace('alice', 'acme/orders');
     await refused(codespaceProof({ name, token: other.token }), 'workspace_repository_unreachable');
   });
 
   it('token and name are used on another machine', async () => {
-    const started = await road.codespace('alice');
-    road.secret(started.token);
-    const thief = road.rogue('workspace-2');
+    const started = await dataPath.codespace('alice');
+    dataPath.secret(started.token);
+    const thief = dataPath.adversary('workspace-2');
     const first = await thief.enrol(codespaceProof(started), undefined, { ignore: true });
-    await expectRefused(road, first, {
+    await expectRefused(dataPath, first, {
       ...{ status: 400, error: 'use_presence_challenge', code: 'presence_required' },
     });
     const answer = await thief.enrol(codespaceProof(started));
     const refusal = { status: 400, error: 'invalid_request', code: 'presence_unanswered' };
-    const row = await expectRefused(road, answer, refusal);
+    const row = await expectRefused(dataPath, answer, refusal);
     // Whose Codespace was meant is known by now, but nobody was let in as them.
     expect(row).toMatchObject({ session_id: null, login: 'alice', workspace: `codespace:${started.id}` });
     // The host is made of what GitHub said, and a number.
-    const [forwarded] = await road.github.forwarded();
+    const [forwarded] = await dataPath.github.forwarded();
     expect(forwarded).toMatch(new RegExp(`^GET ${started.name}-\\d+\\.app\\.github\\.dev/[\\w-]{43}$`));
-    const opened = await rogue.enrol(codespaceProof(started));
+    const opened = await adversary.enrol(codespaceProof(started));
     expect(opened).toMatchObject({ status: 200 });
-    road.secret((await rogue.show()).sessionToken);
+    dataPath.secret((await adversary.show()).sessionToken);
   });
 
   it('the token is unknown to GitHub, or revoked', async () => {
-    const started = await road.codespace();
+    const started = await dataPath.codespace();
     await refused(codespaceProof({ ...started, token: `ghu_${'a'.repeat(36)}` }), 'proof_rejected');
-    await road.github.revokeToken(started.token);
+    await dataPath.github.revokeToken(started.token);
     await refused(codespaceProof(started), 'proof_rejected');
   });
 
   it('the token is of the run before this one', async () => {
-    const started = await road.codespace();
-    const again = await road.github.startCodespace(started.name);
+    const started = await dataPath.codespace();
+    const again = await dataPath.github.startCodespace(started.name);
     await refused(codespaceProof(started), 'proof_rejected');
-    expect(await rogue.enrol(codespaceProof(again))).toMatchObject({ status: 200 });
-    road.secret(again.token);
+    expect(await adversary.enrol(codespaceProof(again))).toMatchObject({ status: 200 });
+    dataPath.secret(again.token);
   });
 
   it.each(['Shutdown', 'ShuttingDown', 'Starting', 'Rebuilding', 'Failed', 'Archived', 'Unknown'] as const)(
     'it is %s',
     async (state) => {
-      const started = await road.codespace();
-      await road.github.setCodespaceState(started.name, state);
+      const started = await dataPath.codespace();
+      await dataPath.github.setCodespaceState(started.name, state);
       await refused(codespaceProof(started), 'workspace_not_available');
     },
   );
 
   it('it has been deleted', async () => {
-    const started = await road.codespace();
-    await road.github.setCodespaceState(started.name, 'Deleted');
+    const started = await dataPath.codespace();
+    await dataPath.github.setCodespaceState(started.name, 'Deleted');
     await refused(codespaceProof(started), 'workspace_unknown');
   });
 
   it('it is a prebuild: the token is a workflow’s, and nobody’s', async () => {
-    const token = await road.github.createActionsToken();
-    const { name } = await road.codespace();
+    const token = await dataPath.github.createActionsToken();
+    const { name } = await dataPath.codespace();
     await refused(codespaceProof({ name, token }), 'proof_prebuild');
   });
 
   it('it belongs to another organisation, or to a person', async () => {
-    const foreign = (owner: string, repository: string) => road.github.createCodespace({ owner, repository });
+    const foreign = (owner: string, repository: string) => dataPath.github.createCodespace({ owner, repository });
     const readable = (owner: string, repository: string) =>
-      road.github.createCodespace({ owner, repository, tokenReadsCodespaces: true });
+      dataPath.github.createCodespace({ owner, repository, tokenReadsCodespaces: true });
     for (const [owner, repository] of [
       ['mallory', 'mallory/payments-api'],
       ['alice', 'alice/dotfiles'],
@@ -136,30 +136,30 @@ describe('a Codespace is refused and audited where', () => {
   });
 
   it('no grant names its developer, or its repository', async () => {
-    const { row } = await refused(codespaceProof(await road.codespace('carol')), 'access_none', 403);
+    const { row } = await refused(codespaceProof(await dataPath.codespace('carol')), 'access_none', 403);
     expect(row).toMatchObject({ login: 'carol', subject: 'github:583233' });
-    await refused(codespaceProof(await road.codespace('alice', 'acme/orders')), 'access_none', 403);
+    await refused(codespaceProof(await dataPath.codespace('alice', 'acme/orders')), 'access_none', 403);
   });
 
   it('the developer has left the team, or not joined it yet', async () => {
     await newcomer('dora');
-    await road.github.removeFromTeam('acme/payments', 'dora');
-    await refused(codespaceProof(await road.codespace('dora')), 'access_none', 403);
+    await dataPath.github.removeFromTeam('acme/payments', 'dora');
+    await refused(codespaceProof(await dataPath.codespace('dora')), 'access_none', 403);
     await newcomer('erin', 'pending');
-    await refused(codespaceProof(await road.codespace('erin')), 'access_none', 403);
+    await refused(codespaceProof(await dataPath.codespace('erin')), 'access_none', 403);
   });
 
   it.each(['', '..', '../user', 'a/b', 'a%2fb', 'a?b', 'x'.repeat(2000), 'name\u0000', 'ñ'])(
     'its name is %j',
     async (name) => {
-      const { token } = await road.codespace();
-      await road.github.forgetCalls();
-      const answer = await rogue.enrol(codespaceProof({ name, token }));
+      const { token } = await dataPath.codespace();
+      await dataPath.github.forgetCalls();
+      const answer = await adversary.enrol(codespaceProof({ name, token }));
       expect(answer.status).toBe(400);
       const code = (answer.json as { error_code: string }).error_code;
       expect(['proof_malformed', 'request_malformed', 'workspace_unknown']).toContain(code);
-      await expectRefused(road, answer, { status: 400, error: 'invalid_request', code });
-      for (const call of await road.github.calls())
+      await expectRefused(dataPath, answer, { status: 400, error: 'invalid_request', code });
+      for (const call of await dataPath.github.calls())
         expect(call).toMatch(/^GET \/user(\/codespaces\/[\w%-]+)?$|^GET \/orgs/);
     },
   );
@@ -168,15 +168,15 @@ describe('a Codespace is refused and audited where', () => {
 it('a developer who changed their login is who they were; who took the old login is not', async () => {
   const subjectOf = async (answer: { json: unknown }) =>
     (answer.json as { session: { subject: string; login: string } }).session;
-  const before = await rogue.enrol(codespaceProof(await road.codespace('alice')));
+  const before = await adversary.enrol(codespaceProof(await dataPath.codespace('alice')));
   expect(await subjectOf(before)).toMatchObject({ subject: 'github:583231', login: 'alice' });
 
-  await road.github.renameUser('alice', 'alice-smith');
-  const after = await rogue.enrol(codespaceProof(await road.codespace('alice-smith')));
+  await dataPath.github.renameUser('alice', 'alice-smith');
+  const after = await adversary.enrol(codespaceProof(await dataPath.codespace('alice-smith')));
   expect(await subjectOf(after)).toMatchObject({ subject: 'github:583231', login: 'alice-smith' });
 
-  await road.github.createUser({ login: 'alice', memberOf: 'acme' });
-  const { row } = await refused(codespaceProof(await road.codespace('alice')), 'access_none', 403);
+  await dataPath.github.createUser({ login: 'alice', memberOf: 'acme' });
+  const { row } = await refused(codespaceProof(await dataPath.codespace('alice')), 'access_none', 403);
   expect(row.subject).not.toBe('github:583231');
 });
 
@@ -198,31 +198,31 @@ const FAULTS: readonly (readonly [string, Fault, string])[] = [
 
 describe('nobody gets in, and everybody is told to come back, while GitHub', () => {
   it.each(FAULTS)('%s', async (_, fault, code) => {
-    const started = await road.codespace(await newcomer('frank'));
-    await road.github.setFault(fault);
+    const started = await dataPath.codespace(await newcomer('frank'));
+    await dataPath.github.setFault(fault);
     const { answer } = await refused(codespaceProof(started), code, 503);
     expect(Number(answer.headers['retry-after'])).toBeGreaterThan(0);
     if (fault.mode === 'secondary-limited') expect(Number(answer.headers['retry-after'])).toBeGreaterThanOrEqual(25);
-    await road.github.setFault({ mode: 'none' });
+    await dataPath.github.setFault({ mode: 'none' });
   });
 
   it('(and our token is not carried to where it sends us)', async () => {
-    expect((await road.idp.requests()).filter((one) => one.includes('stolen'))).toEqual([]);
+    expect((await dataPath.idp.requests()).filter((one) => one.includes('stolen'))).toEqual([]);
   });
 
   it('(and once GitHub is back, so are they, without a restart)', async () => {
-    const opened = await rogue.enrol(codespaceProof(await road.codespace()));
+    const opened = await adversary.enrol(codespaceProof(await dataPath.codespace()));
     expect(opened).toMatchObject({ status: 200 });
-    road.secret((await rogue.show()).sessionToken);
+    dataPath.secret((await adversary.show()).sessionToken);
   });
 });
 
 it('none of the refused has a session or a ServiceAccount', async () => {
-  const rows = await road.audit();
+  const rows = await dataPath.audit();
   const refusedRows = rows.filter((row) => row.action === 'session.open' && row.outcome === 'refused');
   expect(refusedRows.length).toBeGreaterThan(30);
   for (const row of refusedRows) expect(row.session_id).toBeNull();
-  expect(await road.accounts()).toEqual([]);
+  expect(await dataPath.accounts()).toEqual([]);
 });
 
-it('no audit row and no line of the log holds a token of GitHub', () => road.expectNoSecretKept());
+it('no audit row and no line of the log holds a token of GitHub', () => dataPath.expectNoSecretKept());

@@ -1,108 +1,110 @@
 /** A Codespace's presence over real TLS and the played forwarding, in every mode; and what `meshpass doctor` says of it. */
 import type { DoctorLine } from '@meshpass/cli/doctor/run';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { codespaceProof, expectRefused, openRoad, type Road } from '../mesh.ts';
+import { codespaceProof, type DataPath, expectRefused, openDataPath } from '../mesh.ts';
 
 type Env = Readonly<Record<string, string>>;
 
 /** The row of the session that was opened last. */
-async function opened(road: Road): Promise<{ presence?: string }> {
-  const rows = (await road.audit()).filter(({ action, outcome }) => action === 'session.open' && outcome === 'allowed');
+async function opened(dataPath: DataPath): Promise<{ presence?: string }> {
+  const rows = (await dataPath.audit()).filter(
+    ({ action, outcome }) => action === 'session.open' && outcome === 'allowed',
+  );
   return JSON.parse(rows.at(-1)?.detail ?? '{}');
 }
 
-const readable = (road: Road) =>
-  road.github.createCodespace({ owner: 'alice', repository: 'acme/payments-api', tokenReadsCodespaces: true });
+const readable = (dataPath: DataPath) =>
+  dataPath.github.createCodespace({ owner: 'alice', repository: 'acme/payments-api', tokenReadsCodespaces: true });
 
 describe('by default', () => {
-  let road: Road;
+  let dataPath: DataPath;
   beforeAll(async () => {
-    road = await openRoad();
+    dataPath = await openDataPath();
   });
-  beforeEach(() => road.github.reset());
+  beforeEach(() => dataPath.github.reset());
   afterAll(async () => {
-    await road?.github.reset();
-    await road?.close();
+    await dataPath?.github.reset();
+    await dataPath?.close();
   });
 
   it('a Codespace that the App had to read answers, and the audit log says so', async () => {
-    const space = await road.codespace();
-    expect(await road.rogue().enrol(codespaceProof(space))).toMatchObject({ status: 200 });
-    expect(await opened(road)).toMatchObject({ presence: 'answered' });
-    const rows = await road.audit();
+    const space = await dataPath.codespace();
+    expect(await dataPath.adversary().enrol(codespaceProof(space))).toMatchObject({ status: 200 });
+    expect(await opened(dataPath)).toMatchObject({ presence: 'answered' });
+    const rows = await dataPath.audit();
     const first = rows.findLast(({ code }) => code === 'presence_required');
     expect(first).toMatchObject({ outcome: 'refused', login: 'alice', workspace: `codespace:${space.id}` });
   });
 
   it('one whose own token reads it is asked as well', async () => {
-    expect(await road.rogue().enrol(codespaceProof(await readable(road)))).toMatchObject({ status: 200 });
-    expect(await opened(road)).toMatchObject({ presence: 'answered' });
+    expect(await dataPath.adversary().enrol(codespaceProof(await readable(dataPath)))).toMatchObject({ status: 200 });
+    expect(await opened(dataPath)).toMatchObject({ presence: 'answered' });
   });
 
   it('nobody gets in while the forwarding takes no connection, and at once when it does again', async () => {
-    const rogue = road.rogue();
-    await road.github.setForwardingFault('down');
-    const space = await road.codespace();
-    const answer = await rogue.enrol(codespaceProof(space));
-    await expectRefused(road, answer, {
+    const adversary = dataPath.adversary();
+    await dataPath.github.setForwardingFault('down');
+    const space = await dataPath.codespace();
+    const answer = await adversary.enrol(codespaceProof(space));
+    await expectRefused(dataPath, answer, {
       ...{ status: 503, error: 'temporarily_unavailable', code: 'presence_unreachable' },
     });
     expect(Number(answer.headers['retry-after'])).toBeGreaterThan(0);
-    await road.github.setForwardingFault('none');
-    expect(await rogue.enrol(codespaceProof(space))).toMatchObject({ status: 200 });
+    await dataPath.github.setForwardingFault('none');
+    expect(await adversary.enrol(codespaceProof(space))).toMatchObject({ status: 200 });
   });
 
   it('the agent tries again where GitHub does not forward the port at first', async () => {
-    await road.github.setForwardingFault('sign-in');
-    const up = road.lab.exec('workspace', ['meshpass', 'up'], { env: await road.environment() });
+    await dataPath.github.setForwardingFault('sign-in');
+    const up = dataPath.lab.exec('workspace', ['meshpass', 'up'], { env: await dataPath.environment() });
     // The first try has failed by then, and the next comes a second later.
-    while ((await road.github.forwarded()).length === 0) await new Promise((resolve) => setTimeout(resolve, 20));
-    await road.github.setForwardingFault('none');
+    while ((await dataPath.github.forwarded()).length === 0) await new Promise((resolve) => setTimeout(resolve, 20));
+    await dataPath.github.setForwardingFault('none');
     expect(await up).toMatchObject({ code: 0 });
-    const ports = (await road.github.forwarded()).map((call) => /-(\d+)\.app/.exec(call)?.[1]);
+    const ports = (await dataPath.github.forwarded()).map((call) => /-(\d+)\.app/.exec(call)?.[1]);
     expect(ports.length).toBeGreaterThan(1);
     expect(new Set(ports).size).toBe(1);
-    await road.lab.exec('workspace', ['meshpass', 'down']);
+    await dataPath.lab.exec('workspace', ['meshpass', 'down']);
   });
 
   describe('meshpass doctor', () => {
     const doctor = async (env: Env, flags: readonly string[] = []) => {
       const argv = ['meshpass', 'doctor', '--output', 'json', ...flags];
-      const { code, stdout, stderr } = await road.lab.exec('workspace', argv, { env });
+      const { code, stdout, stderr } = await dataPath.lab.exec('workspace', argv, { env });
       expect(stdout, stderr).toMatch(/^\{/);
       return { code, lines: (JSON.parse(stdout) as { lines: DoctorLine[] }).lines };
     };
     const states = (lines: readonly DoctorLine[]) => lines.map(({ check, state }) => `${check} ${state}`);
 
     it('finds everything in order, by an enrolment that it ends again', async () => {
-      const env = await road.environment();
+      const env = await dataPath.environment();
       const { code, lines } = await doctor(env, ['--presence-port', '47000']);
       expect(states(lines)).toEqual([
         ...['environment ok', 'token ok', 'broker ok', 'clock ok', 'presence ok', 'session ok'],
       ]);
       expect(code).toBe(0);
       expect(lines.find(({ check }) => check === 'presence')?.says).toContain('port 47000');
-      expect(await road.accounts()).toEqual([]);
+      expect(await dataPath.accounts()).toEqual([]);
       // For people, and no credential in it.
-      const { stdout } = await road.lab.exec('workspace', ['meshpass', 'doctor'], { env });
+      const { stdout } = await dataPath.lab.exec('workspace', ['meshpass', 'doctor'], { env });
       expect(stdout).toMatch(/^ok {6}environment: This is a Codespace/);
       expect(stdout).not.toContain(env.GITHUB_TOKEN);
     });
 
     it('leaves an agent that runs its session', async () => {
-      const env = await road.environment();
-      expect(await road.lab.exec('workspace', ['meshpass', 'up'], { env })).toMatchObject({ code: 0 });
+      const env = await dataPath.environment();
+      expect(await dataPath.lab.exec('workspace', ['meshpass', 'up'], { env })).toMatchObject({ code: 0 });
       const { code, lines } = await doctor(env);
       expect(code).toBe(0);
       expect(states(lines)).toContain('presence skipped');
-      expect(await road.lab.exec('workspace', ['meshpass', 'status'], { env })).toMatchObject({ code: 0 });
-      expect((await road.accounts()).length).toBeGreaterThan(0);
-      await road.lab.exec('workspace', ['meshpass', 'down'], { env });
+      expect(await dataPath.lab.exec('workspace', ['meshpass', 'status'], { env })).toMatchObject({ code: 0 });
+      expect((await dataPath.accounts()).length).toBeGreaterThan(0);
+      await dataPath.lab.exec('workspace', ['meshpass', 'down'], { env });
     });
 
     it('says what to do where the forwarding brings no answer, and what of that was never tried on GitHub', async () => {
-      const env = await road.environment();
-      await road.github.setForwardingFault('sign-in');
+      const env = await dataPath.environment();
+      await dataPath.github.setForwardingFault('sign-in');
       const { code, lines } = await doctor(env);
       expect(code).toBe(1);
       expect(lines.find(({ check }) => check === 'presence')).toMatchObject({
@@ -110,15 +112,15 @@ describe('by default', () => {
         next: expect.stringContaining('forwardPorts'),
         untried: expect.stringContaining('X-Github-Token'),
       });
-      const { stdout } = await road.lab.exec('workspace', ['meshpass', 'doctor'], { env });
+      const { stdout } = await dataPath.lab.exec('workspace', ['meshpass', 'doctor'], { env });
       expect(stdout).toMatch(
         /^failed {2}presence: .*\[presence_unanswered\]\n {8}next: .+\n {8}note: .*nobody has tried/m,
       );
     });
 
     it('ends with 3 where what it needs does not answer', async () => {
-      const env = await road.environment();
-      await road.github.setForwardingFault('down');
+      const env = await dataPath.environment();
+      await dataPath.github.setForwardingFault('down');
       const forwarding = await doctor(env);
       expect(forwarding.code).toBe(3);
       expect(forwarding.lines.find(({ state }) => state === 'failed')).toMatchObject({
@@ -131,20 +133,20 @@ describe('by default', () => {
     });
 
     it('tells a token of another kind, without asking anybody', async () => {
-      const env = await road.environment();
-      const other = { ...env, GITHUB_TOKEN: await road.github.createUserTokenOf('alice', 'ghp_') };
-      await road.github.forgetCalls();
+      const env = await dataPath.environment();
+      const other = { ...env, GITHUB_TOKEN: await dataPath.github.createUserTokenOf('alice', 'ghp_') };
+      await dataPath.github.forgetCalls();
       const { code, lines } = await doctor(other);
       expect(code).toBe(1);
       expect(lines.find(({ check }) => check === 'token')).toMatchObject({
         ...{ state: 'failed', code: 'proof_token_kind', untried: expect.stringContaining('ghu_') },
       });
-      expect(await road.github.calls()).toEqual([]);
+      expect(await dataPath.github.calls()).toEqual([]);
       expect(JSON.stringify(lines)).not.toContain(other.GITHUB_TOKEN.slice(4));
     });
 
     it('explains a prebuild, and a Codespace whose ports are forwarded elsewhere', async () => {
-      const env = await road.environment();
+      const env = await dataPath.environment();
       const prebuild = await doctor({ ...env, ACTIONS_ID_TOKEN_REQUEST_URL: 'https://token.actions.test:9443/' });
       expect(prebuild.lines[0]).toMatchObject({ check: 'environment', state: 'failed', code: 'agent_prebuild' });
       const domain = await doctor({ ...env, GITHUB_CODESPACES_PORT_FORWARDING_DOMAIN: 'ports.ghe.com' });
@@ -154,13 +156,13 @@ describe('by default', () => {
 });
 
 describe.each(['required', 'preferred', 'off'])('with --codespace-presence %s', (mode) => {
-  let road: Road;
+  let dataPath: DataPath;
   beforeAll(async () => {
-    road = await openRoad({ flags: ['--codespace-presence', mode] });
+    dataPath = await openDataPath({ flags: ['--codespace-presence', mode] });
   });
   afterAll(async () => {
-    await road?.github.reset();
-    await road?.close();
+    await dataPath?.github.reset();
+    await dataPath?.close();
   });
 
   const asked = {
@@ -171,28 +173,28 @@ describe.each(['required', 'preferred', 'off'])('with --codespace-presence %s', 
 
   it('asks those that it says', async () => {
     const [usual, own] = asked[mode as keyof typeof asked];
-    const rogue = road.rogue();
-    expect(await rogue.enrol(codespaceProof(await road.codespace()))).toMatchObject({ status: 200 });
-    expect(await opened(road)).toMatchObject({ presence: usual });
-    expect(await rogue.enrol(codespaceProof(await readable(road)))).toMatchObject({ status: 200 });
-    expect(await opened(road)).toMatchObject({ presence: own });
+    const adversary = dataPath.adversary();
+    expect(await adversary.enrol(codespaceProof(await dataPath.codespace()))).toMatchObject({ status: 200 });
+    expect(await opened(dataPath)).toMatchObject({ presence: usual });
+    expect(await adversary.enrol(codespaceProof(await readable(dataPath)))).toMatchObject({ status: 200 });
+    expect(await opened(dataPath)).toMatchObject({ presence: own });
   });
 
   it('takes a stolen token from another machine only where it says so', async () => {
-    const answer = await road.rogue('workspace-2').enrol(codespaceProof(await road.codespace()));
+    const answer = await dataPath.adversary('workspace-2').enrol(codespaceProof(await dataPath.codespace()));
     if (mode === 'off') expect(answer.status).toBe(200);
-    else await expectRefused(road, answer, { status: 400, error: 'invalid_request', code: 'presence_unanswered' });
+    else await expectRefused(dataPath, answer, { status: 400, error: 'invalid_request', code: 'presence_unanswered' });
   });
 
   it('lets in without an answer only where it says so, and never with a wrong one', async () => {
-    const rogue = road.rogue();
-    await road.github.setForwardingFault('down');
-    const answer = await rogue.enrol(codespaceProof(await road.codespace()));
+    const adversary = dataPath.adversary();
+    await dataPath.github.setForwardingFault('down');
+    const answer = await adversary.enrol(codespaceProof(await dataPath.codespace()));
     expect(answer.status).toBe(mode === 'required' ? 503 : 200);
-    if (mode === 'preferred') expect(await opened(road)).toMatchObject({ presence: 'unreachable' });
-    await road.github.setForwardingFault('none');
-    const wrong = await rogue.enrol(codespaceProof(await road.codespace()), undefined, { otherKey: true });
+    if (mode === 'preferred') expect(await opened(dataPath)).toMatchObject({ presence: 'unreachable' });
+    await dataPath.github.setForwardingFault('none');
+    const wrong = await adversary.enrol(codespaceProof(await dataPath.codespace()), undefined, { otherKey: true });
     if (mode === 'off') expect(wrong.status).toBe(200);
-    else await expectRefused(road, wrong, { status: 400, error: 'invalid_request', code: 'presence_mismatch' });
+    else await expectRefused(dataPath, wrong, { status: 400, error: 'invalid_request', code: 'presence_mismatch' });
   });
 });

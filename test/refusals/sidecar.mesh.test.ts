@@ -4,23 +4,23 @@
  */
 
 import type { TunnelOrder, TunnelReport } from '@meshpass/cli/drill/tunnel';
-import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
+import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { completed, enrolled, idTokenProof, LEDGER, ORDERS, openRoad, type Road, until } from '../mesh.ts';
+import { completed, type DataPath, enrolled, idTokenProof, LEDGER, ORDERS, openDataPath, until } from '../mesh.ts';
 
-let road: Road;
-let alice: Rogue;
-let bob: Rogue;
-let thief: Rogue;
+let dataPath: DataPath;
+let alice: AdversarialClient;
+let bob: AdversarialClient;
+let thief: AdversarialClient;
 
 beforeAll(async () => {
-  road = await openRoad();
-  alice = road.rogue();
+  dataPath = await openDataPath();
+  alice = dataPath.adversary();
   bob = alice.as('bob');
-  await enrolled(road, alice);
-  const proof = road.secret(await road.idp.idToken({ subject: '00u2bob' }));
-  await completed(road, bob, await bob.enrol(idTokenProof(proof)), 'sre-bulk');
-  thief = road.rogue('github');
+  await enrolled(dataPath, alice);
+  const proof = dataPath.secret(await dataPath.idp.idToken({ subject: '00u2bob' }));
+  await completed(dataPath, bob, await bob.enrol(idTokenProof(proof)), 'sre-bulk');
+  thief = dataPath.adversary('github');
   await thief.take(await alice.show());
   await thief.as('bob').take(await bob.show());
   // The policies of a new session's grants are there before it; what sidecars know of the keys comes within a second.
@@ -29,7 +29,7 @@ beforeAll(async () => {
     (report) => status(report) === 200,
   );
 });
-afterAll(() => road?.close());
+afterAll(() => dataPath?.close());
 
 const GRANT = 'payments-dev';
 const OUTBOUND = (port: number, host: string) => `outbound_.${port}_._.${host}`;
@@ -38,7 +38,7 @@ interface Ask extends Partial<TunnelOrder> {
   readonly method?: string;
   readonly token?: string | undefined;
   readonly headers?: string;
-  readonly by?: Rogue;
+  readonly by?: AdversarialClient;
 }
 
 /** Where it goes, past the edge. */
@@ -51,11 +51,11 @@ async function ask(straightTo: { host: string; port: number }, path: string, mor
 }
 
 const gateway = (path: string, more: Ask = {}) => {
-  const [host, port] = road.lab.gatewayAddress.split(':');
+  const [host, port] = dataPath.lab.gatewayAddress.split(':');
   return ask({ host: host!, port: Number(port) }, path, more);
 };
 const pod = (name: string, port: number, path: string, more: Ask = {}) =>
-  ask({ host: road.lab.hosts[name]!.ip, port }, path, more);
+  ask({ host: dataPath.lab.hosts[name]!.ip, port }, path, more);
 
 function status(report: TunnelReport): number | string {
   const found = /^HTTP\/1\.1 (\d{3}) /.exec(report.answer ?? '')?.[1];
@@ -95,11 +95,11 @@ describe('the sidecar of orders, reached by the mesh gateway, refuses', () => {
 
   it('an ID token of ours that was made for somebody else', async () => {
     const { access_token: token } = (await alice.token('sts.amazonaws.com')).json as { access_token: string };
-    expect([401, 403]).toContain(status(await gateway('/orders/1', { token: road.secret(token) })));
+    expect([401, 403]).toContain(status(await gateway('/orders/1', { token: dataPath.secret(token) })));
   });
 
   it('a proof of the company’s IdP in place of our token', async () => {
-    const token = road.secret(await road.idp.idToken({ subject: '00u2bob' }));
+    const token = dataPath.secret(await dataPath.idp.idToken({ subject: '00u2bob' }));
     expect([401, 403]).toContain(status(await gateway('/orders/1', { token })));
   });
 
@@ -195,9 +195,9 @@ describe('the guard, at a workload that the thief dials itself, refuses', () => 
   });
 
   it('plain text', async () => {
-    const plain = await road.lab.exec('github', [
+    const plain = await dataPath.lab.exec('github', [
       ...['curl', '-sS', '-m', '5', '-o', '/dev/null', '-w', '%{http_code}'],
-      `http://${road.lab.hosts.orders!.ip}:8080/orders/1`,
+      `http://${dataPath.lab.hosts.orders!.ip}:8080/orders/1`,
     ]);
     expect(plain.stdout).toBe('000');
   });
@@ -207,7 +207,7 @@ describe('the credentials of a session that has ended', () => {
   it('are refused by the sidecar, and its ServiceAccount is gone', async () => {
     expect(status(await gateway('/orders/1'))).toBe(200);
     const { svids } = await alice.show();
-    expect(await road.accounts()).toContain(svids[GRANT]!.spiffeId.replace(/^.*\/ns\/(.*)\/sa\//, '$1/'));
+    expect(await dataPath.accounts()).toContain(svids[GRANT]!.spiffeId.replace(/^.*\/ns\/(.*)\/sa\//, '$1/'));
     expect(await alice.speak('DELETE', '/session')).toMatchObject({ status: 204 });
     await until(
       () => gateway('/orders/1'),
@@ -217,7 +217,7 @@ describe('the credentials of a session that has ended', () => {
     const database = await gateway('', { target: LEDGER, alpn: ['istio'] });
     expect(database.stage).toBe('inner');
     await until(
-      () => road.accounts(),
+      () => dataPath.accounts(),
       (accounts) => accounts.every((one) => !one.startsWith('meshpass-payments-dev/alice')),
     );
   });

@@ -7,14 +7,14 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Trust } from '@meshpass/cli/trust-text';
-import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
+import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { type CaRotation, prepareCaRotation } from '@meshpass/lab/mesh/rotate-ca';
 import * as x509 from '@peculiar/x509';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { enrolled, ORDERS, openRoad, type Road, until } from '../mesh.ts';
+import { type DataPath, enrolled, ORDERS, openDataPath, until } from '../mesh.ts';
 import { type SteadyTraffic, startTraffic } from '../traffic/steady-traffic.ts';
 
-let road: Road;
+let dataPath: DataPath;
 let rotation: CaRotation;
 let traffic: SteadyTraffic;
 const directory = mkdtempSync(join(tmpdir(), 'meshpass-roots-'));
@@ -29,21 +29,25 @@ function shortLived(): string {
 
 beforeAll(async () => {
   // The edge as a process of its own: it hears of roots from the broker, as it does in production.
-  road = await openRoad({ accessFile: shortLived(), edgeApart: true, flags: ['--heartbeat', '3', '--lease', '180'] });
-  rotation = await prepareCaRotation(road.lab);
-  const { name, token } = await road.codespace();
+  dataPath = await openDataPath({
+    accessFile: shortLived(),
+    edgeApart: true,
+    flags: ['--heartbeat', '3', '--lease', '180'],
+  });
+  rotation = await prepareCaRotation(dataPath.lab);
+  const { name, token } = await dataPath.codespace();
   const env = {
     ...{ CODESPACES: 'true', CODESPACE_NAME: name, GITHUB_TOKEN: token },
-    ...{ MESHPASS_BROKER: road.meshpass.brokerUrl, MESHPASS_CA_FILE: road.lab.testCa },
+    ...{ MESHPASS_BROKER: dataPath.meshpass.brokerUrl, MESHPASS_CA_FILE: dataPath.lab.testCa },
   };
-  const up = await road.lab.exec('workspace', ['meshpass', 'up'], { env });
+  const up = await dataPath.lab.exec('workspace', ['meshpass', 'up'], { env });
   expect(up.code, up.stderr).toBe(0);
   processes = await running();
-  traffic = await startTraffic(road.lab, 'workspace');
+  traffic = await startTraffic(dataPath.lab, 'workspace');
 });
 afterAll(async () => {
-  await road?.lab.exec('workspace', ['meshpass', 'down']);
-  await road?.close();
+  await dataPath?.lab.exec('workspace', ['meshpass', 'down']);
+  await dataPath?.close();
   rmSync(directory, { recursive: true, force: true });
 });
 
@@ -51,24 +55,24 @@ let processes: string;
 /** Every process of Meshpass on its hosts, with the instant at which it started. */
 async function running(): Promise<string> {
   const ps = async (host: string) => {
-    const { netns } = road.lab.hosts[host]!;
+    const { netns } = dataPath.lab.hosts[host]!;
     const argv = ['sh', '-c', `for pid in $(ip netns pids ${netns}); do ps -o pid=,lstart=,args= -p $pid; done`];
-    const { stdout } = await road.lab.exec(host, argv);
+    const { stdout } = await dataPath.lab.exec(host, argv);
     return stdout.split('\n').filter((line) => /meshpass (?:serve|edge)|daemon/.test(line));
   };
   return (await Promise.all(['meshpass', 'workspace'].map(ps))).flat().sort().join('\n');
 }
 
 async function roots(): Promise<Trust['roots']> {
-  const flags = ['--operator', road.meshpass.operatorUrl, '--output', 'json'];
-  const env = { MESHPASS_OPERATOR_TOKEN: road.meshpass.operatorToken };
-  const { stdout, stderr } = await road.lab.exec('meshpass', ['meshpass', 'rotate', '--status', ...flags], { env });
+  const flags = ['--operator', dataPath.meshpass.operatorUrl, '--output', 'json'];
+  const env = { MESHPASS_OPERATOR_TOKEN: dataPath.meshpass.operatorToken };
+  const { stdout, stderr } = await dataPath.lab.exec('meshpass', ['meshpass', 'rotate', '--status', ...flags], { env });
   expect(stderr).toBe('');
   return (JSON.parse(stdout) as Trust).roots;
 }
 /** How often agents have read the services, which is how they hear of roots. */
 async function servicesRead(): Promise<number> {
-  const text = await (await fetch(`${road.meshpass.operatorUrl}/metrics`)).text();
+  const text = await (await fetch(`${dataPath.meshpass.operatorUrl}/metrics`)).text();
   return Number(/^meshpass_http_request_seconds_count\{route="\/services",status="200"\} (\d+)$/m.exec(text)?.[1] ?? 0);
 }
 /** Does it, and waits until the agent has heard of it. */
@@ -83,7 +87,7 @@ interface Forged {
 }
 /** A certificate for somebody's SPIFFE id, as whoever stole the key of the mesh's CA would sign it. */
 async function forge(spiffeId: string): Promise<Forged> {
-  const stolen = (file: string) => readFileSync(join(road.lab.dir, 'ca', file), 'utf8');
+  const stolen = (file: string) => readFileSync(join(dataPath.lab.dir, 'ca', file), 'utf8');
   const RSA = { name: 'RSASSA-PKCS1-v1_5', hash: 'SHA-256' };
   const der = x509.PemConverter.decodeFirst(stolen('ca-key.pem'));
   const signingKey = await crypto.subtle.importKey('pkcs8', der, RSA, false, ['sign']);
@@ -100,21 +104,21 @@ async function forge(spiffeId: string): Promise<Forged> {
   const pkcs8 = await crypto.subtle.exportKey('pkcs8', keys.privateKey);
   return { key: x509.PemConverter.encode(pkcs8, 'PRIVATE KEY'), chain: leaf.toString('pem') };
 }
-/** Through the road, with certificates of one's choice towards the edge and towards the workload. */
-async function call(by: Rogue, outer?: Forged) {
+/** Through the data path, with certificates of one's choice towards the edge and towards the workload. */
+async function call(by: AdversarialClient, outer?: Forged) {
   expect((await by.speak('POST', '/session/heartbeat')).status).toBe(200);
   expect((await by.token()).status).toBe(200);
   const { identityToken } = await by.show();
   return await by.tunnel({
-    ...{ target: ORDERS, grant: GRANT, edge: road.meshpass.edge, ...(outer && { outerCertificate: outer }) },
+    ...{ target: ORDERS, grant: GRANT, edge: dataPath.meshpass.edge, ...(outer && { outerCertificate: outer }) },
     send: `GET /orders/1 HTTP/1.1\r\nhost: orders.shop:8080\r\nx-meshpass-token: ${identityToken}\r\n\r\n`,
   });
 }
 /** At the workload's own sidecar, from where a thief inside of the cluster's network would stand. */
-async function straight(owner: Rogue, certificate: Forged) {
-  const thief = road.rogue('github');
+async function straight(owner: AdversarialClient, certificate: Forged) {
+  const thief = dataPath.adversary('github');
   await thief.take({ ...(await owner.show()), svids: { [GRANT]: { ...certificate, spiffeId: '' } } });
-  const straightTo = { host: road.lab.hosts.orders!.ip, port: 8080 };
+  const straightTo = { host: dataPath.lab.hosts.orders!.ip, port: 8080 };
   const report = await thief.tunnel({ target: ORDERS, grant: GRANT, straightTo, send: 'GET / HTTP/1.0\r\n\r\n' });
   thief.end();
   return report;
@@ -126,7 +130,7 @@ describe('the root of the mesh', () => {
   let old: string;
   let next: string;
   let forged: Forged;
-  let client: Rogue;
+  let client: AdversarialClient;
 
   it('gets company: both are trusted, everywhere, and the old authority signs', async () => {
     const before = await roots();
@@ -139,8 +143,8 @@ describe('the root of the mesh', () => {
     expect((await roots()).trusted.find(({ sha256 }) => sha256 === next)).toMatchObject({ certificates: 0 });
 
     // As long as it is trusted, whoever has the old authority's key is believed: this is what its end must end.
-    client = road.rogue('workspace-2');
-    await enrolled(road, client);
+    client = dataPath.adversary('workspace-2');
+    await enrolled(dataPath, client);
     forged = await forge((await client.show()).svids[GRANT]!.spiffeId);
     await until(
       () => call(client, forged),

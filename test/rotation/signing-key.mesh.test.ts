@@ -3,13 +3,13 @@ import { createPrivateKey, type KeyObject, sign } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Trust } from '@meshpass/cli/trust-text';
-import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
+import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { enrolled, ORDERS, openRoad, type Road, until } from '../mesh.ts';
+import { type DataPath, enrolled, ORDERS, openDataPath, until } from '../mesh.ts';
 import { type SteadyTraffic, startTraffic } from '../traffic/steady-traffic.ts';
 
-let road: Road;
-let rogue: Rogue;
+let dataPath: DataPath;
+let adversary: AdversarialClient;
 let traffic: SteadyTraffic;
 /** Session whose tokens are looked at. */
 let session: string;
@@ -19,27 +19,27 @@ const TOKEN_LIFE = 60;
 const HEARTBEAT = 3;
 
 beforeAll(async () => {
-  road = await openRoad({
+  dataPath = await openDataPath({
     flags: [
       ...['--signing-key-wait', '5', '--token-life', String(TOKEN_LIFE)],
       ...['--heartbeat', String(HEARTBEAT), '--lease', '45'],
     ],
   });
-  rogue = road.rogue('workspace-2');
-  session = await enrolled(road, rogue);
-  const up = await road.lab.exec('workspace', ['meshpass', 'up'], { env: await road.environment() });
+  adversary = dataPath.adversary('workspace-2');
+  session = await enrolled(dataPath, adversary);
+  const up = await dataPath.lab.exec('workspace', ['meshpass', 'up'], { env: await dataPath.environment() });
   expect(up.code, up.stderr).toBe(0);
-  traffic = await startTraffic(road.lab, 'workspace');
+  traffic = await startTraffic(dataPath.lab, 'workspace');
 });
 afterAll(async () => {
-  await road?.lab.exec('workspace', ['meshpass', 'down']);
-  await road?.close();
+  await dataPath?.lab.exec('workspace', ['meshpass', 'down']);
+  await dataPath?.close();
 });
 
 async function meshpass(...argv: string[]) {
-  const flags = ['--operator', road.meshpass.operatorUrl];
-  const env = { MESHPASS_OPERATOR_TOKEN: road.meshpass.operatorToken };
-  return await road.lab.exec('meshpass', ['meshpass', 'rotate', ...flags, ...argv], { env });
+  const flags = ['--operator', dataPath.meshpass.operatorUrl];
+  const env = { MESHPASS_OPERATOR_TOKEN: dataPath.meshpass.operatorToken };
+  return await dataPath.lab.exec('meshpass', ['meshpass', 'rotate', ...flags, ...argv], { env });
 }
 async function trust(): Promise<Trust> {
   const { stdout, stderr } = await meshpass('--status', '--output', 'json');
@@ -48,29 +48,30 @@ async function trust(): Promise<Trust> {
 }
 const signing = async () => (await trust()).signing_keys.find(({ part }) => part === 'signing')!.kid;
 /** The private key that signs now: only a test that owns the broker's disk can have it. */
-const keyOnDisk = () => createPrivateKey(readFileSync(join(road.meshpass.dataDir, 'signing-key.pem'), 'utf8'));
+const keyOnDisk = () => createPrivateKey(readFileSync(join(dataPath.meshpass.dataDir, 'signing-key.pem'), 'utf8'));
 
-/** A token of the rogue's own session, with an hour to live, signed by a key that was the broker's. */
+/** A token of the adversarial client's own session, with an hour to live, signed by a key that was the broker's. */
 async function forged(key: KeyObject, kid: string): Promise<string> {
-  const [, claims] = (await rogue.show()).identityToken!.split('.');
+  const [, claims] = (await adversary.show()).identityToken!.split('.');
   const now = Math.floor(Date.now() / 1000);
   const payload = { ...JSON.parse(Buffer.from(claims!, 'base64url').toString()), iat: now, nbf: now, exp: now + 3600 };
   const encode = (json: unknown) => Buffer.from(JSON.stringify(json)).toString('base64url');
   const input = `${encode({ alg: 'RS256', typ: 'JWT', kid })}.${encode(payload)}`;
-  return road.secret(`${input}.${sign('sha256', Buffer.from(input), key).toString('base64url')}`);
+  return dataPath.secret(`${input}.${sign('sha256', Buffer.from(input), key).toString('base64url')}`);
 }
-/** What the sidecar of orders answers to a token, through the whole road. */
+/** What the sidecar of orders answers to a token, through the whole data path. */
 async function answerTo(token: string): Promise<number | string> {
   // The certificate may be near its end by now.
-  if ((await rogue.certificate('payments-dev')).status !== 200) throw new Error('the rogue has lost its session');
-  const report = await rogue.tunnel({
-    ...{ target: ORDERS, grant: 'payments-dev', edge: road.meshpass.edge },
+  if ((await adversary.certificate('payments-dev')).status !== 200)
+    throw new Error('the adversarial client has lost its session');
+  const report = await adversary.tunnel({
+    ...{ target: ORDERS, grant: 'payments-dev', edge: dataPath.meshpass.edge },
     send: `GET /orders/1 HTTP/1.1\r\nhost: orders.shop:8080\r\nx-meshpass-token: ${token}\r\n\r\n`,
   });
   const found = /^HTTP\/1\.1 (\d{3}) /.exec(report.answer ?? '')?.[1];
   return found ? Number(found) : `${report.stage} ${report.edgeCode ?? ''} ${report.error ?? ''}`;
 }
-const keepAlive = () => rogue.speak('POST', '/session/heartbeat');
+const keepAlive = () => adversary.speak('POST', '/session/heartbeat');
 
 describe('the key that signs tokens', () => {
   it('is changed again and again while nobody’s request fails, and tokens of retired keys are refused afterwards', async () => {
@@ -109,7 +110,7 @@ describe('the key that signs tokens', () => {
       );
     }
     await traffic.goesOn();
-    const rows = (await road.audit()).filter(({ action }) => action.endsWith('.rotate'));
+    const rows = (await dataPath.audit()).filter(({ action }) => action.endsWith('.rotate'));
     expect(rows.filter(({ action }) => action === 'operator.rotate')).toHaveLength(3);
     // Each of the three was taken into use and each of the retired ones was dropped.
     for (const { kid } of retired) expect(rows.filter(({ target }) => target === kid).length).toBeGreaterThan(0);
@@ -121,21 +122,21 @@ describe('the key that signs tokens', () => {
     const asked = await meshpass('--output', 'json');
     expect(asked).toMatchObject({ code: 0, stderr: '' });
     const { kid } = JSON.parse(asked.stdout) as { kid: string };
-    await road.lab.kill('meshpass');
+    await dataPath.lab.kill('meshpass');
     // The edge dies with it, and what it carried; that is another test's business.
     await traffic.end();
-    await road.lab.restart('meshpass');
+    await dataPath.lab.restart('meshpass');
     expect((await trust()).signing_keys.map(({ kid, part }) => [kid, part])).toEqual(
       expect.arrayContaining([[kid, expect.stringMatching(/next|signing/)]]),
     );
     await until(signing, (found) => found === kid, 60);
     expect((await trust()).signing_keys).toContainEqual(expect.objectContaining({ kid: old, part: 'retired' }));
     await until(
-      async () => (await road.lab.exec('workspace', CURL)).stdout,
+      async () => (await dataPath.lab.exec('workspace', CURL)).stdout,
       (status) => status === '200',
       60,
     );
-    traffic = await startTraffic(road.lab, 'workspace');
+    traffic = await startTraffic(dataPath.lab, 'workspace');
   }, 240_000);
 
   it('is dropped at once when an operator says so: its tokens are worthless within seconds, agents recover by themselves', async () => {
@@ -159,16 +160,16 @@ describe('the key that signs tokens', () => {
     // old key only, and may refuse the new token once more.
     const oneAfterTheOther = async () => {
       for (let times = 0; times < 5; times++)
-        if ((await road.lab.exec('workspace', CURL)).stdout !== '200') return false;
+        if ((await dataPath.lab.exec('workspace', CURL)).stdout !== '200') return false;
       return true;
     };
     await until(oneAfterTheOther, (all) => all, HEARTBEAT + 45);
   }, 120_000);
 
   it('is never in the audit log or the log of the broker, nor is any token', async () => {
-    for (const line of readFileSync(join(road.meshpass.dataDir, 'signing-key.pem'), 'utf8').split('\n'))
-      if (/^[A-Za-z0-9+/=]{60,}$/.test(line)) road.secret(line);
-    await road.expectNoSecretKept();
+    for (const line of readFileSync(join(dataPath.meshpass.dataDir, 'signing-key.pem'), 'utf8').split('\n'))
+      if (/^[A-Za-z0-9+/=]{60,}$/.test(line)) dataPath.secret(line);
+    await dataPath.expectNoSecretKept();
     expect(session).not.toBe('');
   });
 });

@@ -1,32 +1,32 @@
-/** The whole road with the real agent: from a Codespace to the services of a real mesh, and back to nothing. */
+/** The whole data path with the real agent: from a Codespace to the services of a real mesh, and back to nothing. */
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Lab, upLab } from '@meshpass/lab';
 import { createLocalJWKSet, type JSONWebKeySet, jwtVerify } from 'jose';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { openRoad, type Road, until } from '../mesh.ts';
+import { type DataPath, openDataPath, until } from '../mesh.ts';
 
 let lab: Lab;
-let road: Road;
+let dataPath: DataPath;
 let before: Record<string, string>;
 
 beforeAll(async () => {
   lab = await upLab();
   before = await trafficInTheMesh();
-  road = await openRoad();
+  dataPath = await openDataPath();
 });
 afterAll(async () => {
   for (const host of ['workspace', 'workspace-2', 'github']) await lab?.exec(host, ['meshpass', 'down']);
-  await road?.close();
+  await dataPath?.close();
   await lab?.down();
 });
 
 interface Env {
   readonly [name: string]: string | undefined;
 }
-const brokerEnv = (): Env => ({ MESHPASS_BROKER: road.meshpass.brokerUrl, MESHPASS_CA_FILE: lab.testCa });
-const codespaceEnv = (owner?: string): Promise<Env> => road.environment(owner);
+const brokerEnv = (): Env => ({ MESHPASS_BROKER: dataPath.meshpass.brokerUrl, MESHPASS_CA_FILE: lab.testCa });
+const codespaceEnv = (owner?: string): Promise<Env> => dataPath.environment(owner);
 
 async function on(host: string, argv: readonly string[], env: Env = {}) {
   return await lab.exec(host, argv, { env: { PGCONNECT_TIMEOUT: '5', ...env } });
@@ -135,7 +135,7 @@ describe('a developer who says `meshpass up` in a Codespace', () => {
     expect(body).toContain('your grant payments-dev allows GET /orders/*, GET /whoami, POST /refunds');
     expect(body).toContain(session);
     expect(
-      (await road.auditPage({ session })).some((row) => row.action === 'tunnel' && row.outcome === 'allowed'),
+      (await dataPath.auditPage({ session })).some((row) => row.action === 'tunnel' && row.outcome === 'allowed'),
     ).toBe(true);
   });
 
@@ -147,15 +147,15 @@ describe('a developer who says `meshpass up` in a Codespace', () => {
 
   it('has an ID token for AWS that anyone can verify by the public documents', async () => {
     const { stdout } = await workspace(['meshpass', 'token', '--audience', 'sts.amazonaws.com']);
-    const rogue = road.rogue();
-    const discovery = await rogue.ask('GET', `${road.meshpass.brokerUrl}/.well-known/openid-configuration`);
+    const adversary = dataPath.adversary();
+    const discovery = await adversary.ask('GET', `${dataPath.meshpass.brokerUrl}/.well-known/openid-configuration`);
     const { issuer, jwks_uri: jwksUri } = discovery.json as { issuer: string; jwks_uri: string };
-    expect(issuer).toBe(road.meshpass.brokerUrl);
-    const jwks = createLocalJWKSet((await rogue.ask('GET', jwksUri)).json as JSONWebKeySet);
+    expect(issuer).toBe(dataPath.meshpass.brokerUrl);
+    const jwks = createLocalJWKSet((await adversary.ask('GET', jwksUri)).json as JSONWebKeySet);
     const { payload } = await jwtVerify(stdout.trim(), jwks, { issuer, audience: 'sts.amazonaws.com' });
     expect(payload).toMatchObject({ sub: 'github:583231' });
     expect(payload.exp! - payload.iat!).toBeLessThanOrEqual(3600);
-    road.secret(stdout.trim());
+    dataPath.secret(stdout.trim());
     const refused = await workspace(['meshpass', 'token', '--audience', 'sts.example.com']);
     expect(refused).toMatchObject({ code: 1, stdout: '' });
     expect(refused.stderr).toContain('[audience_not_allowed]');
@@ -165,7 +165,7 @@ describe('a developer who says `meshpass up` in a Codespace', () => {
     let proxy: Env;
     beforeAll(async () => {
       proxy = JSON.parse((await workspace(['meshpass', 'env', '--output', 'json'])).stdout);
-      road.secret(new URL(proxy.http_proxy!).password);
+      dataPath.secret(new URL(proxy.http_proxy!).password);
     });
 
     it('calls a service by the proxy, in absolute form, by CONNECT, and by SOCKS5', async () => {
@@ -220,10 +220,10 @@ describe('a developer who says `meshpass up` in a Codespace', () => {
     expect(hosts()).not.toMatch(/meshpass begin|orders\.shop/);
     expect(agentOf('workspace')).toEqual([]);
     expect((await curl('workspace', ['http://orders.shop:8080/orders/1'])).status).toBe(0);
-    const rows = await road.auditPage({ session, limit: 1000 });
+    const rows = await dataPath.auditPage({ session, limit: 1000 });
     expect(rows.filter((row) => row.action === 'session.close')).toHaveLength(1);
     await until(
-      () => road.accounts(),
+      () => dataPath.accounts(),
       (accounts) => accounts.length === 0,
     );
     expect(await workspace(['meshpass', 'status'])).toMatchObject({ code: 1, stdout: '' });
@@ -258,9 +258,9 @@ describe('an agent that was killed', () => {
 });
 
 it('a prebuild never enrols', async () => {
-  const env = { ...(await codespaceEnv()), ...(await road.actions.startJob()) };
+  const env = { ...(await codespaceEnv()), ...(await dataPath.actions.startJob()) };
   // Of earlier tests, edges may still report how their tunnels ended.
-  const asked = async () => (await road.audit()).filter(({ action }) => action === 'session.open').length;
+  const asked = async () => (await dataPath.audit()).filter(({ action }) => action === 'session.open').length;
   const before = await asked();
   const { code, stderr } = await workspace(['meshpass', 'up'], env);
   expect(code).toBe(1);
@@ -283,8 +283,8 @@ it('a developer without a grant is told so', async () => {
 });
 
 it('a job of GitHub Actions enrols with its own ID token', async () => {
-  const job = await road.actions.startJob();
-  road.secret(job.ACTIONS_ID_TOKEN_REQUEST_TOKEN);
+  const job = await dataPath.actions.startJob();
+  dataPath.secret(job.ACTIONS_ID_TOKEN_REQUEST_TOKEN);
   await up('github', { ...brokerEnv(), GITHUB_ACTIONS: 'true', ...job });
   const { body } = await curl('github', ['http://orders.shop:8080/whoami']);
   expect(JSON.parse(body)).toMatchObject({
@@ -297,7 +297,7 @@ it('a job of GitHub Actions enrols with its own ID token', async () => {
 
 it('somebody of the company enrols with an ID token in a file, beside a Codespace', async () => {
   const file = join(lab.dir, 'proof.jwt');
-  writeFileSync(file, road.secret(await road.idp.idToken({ subject: '00u2bob' })), { mode: 0o600 });
+  writeFileSync(file, dataPath.secret(await dataPath.idp.idToken({ subject: '00u2bob' })), { mode: 0o600 });
   await up('workspace', await codespaceEnv());
   await up('workspace-2', brokerEnv(), ['--proof-file', file]);
   const [alice, bob] = await Promise.all(
@@ -360,7 +360,7 @@ describe('a workspace reaches the broker and the edge, and', () => {
 });
 
 it('traffic within the mesh is as before, when Meshpass has gone and its resources stay', async () => {
-  await road.meshpass.stop();
+  await dataPath.meshpass.stop();
   expect(await trafficInTheMesh()).toEqual(before);
 });
 

@@ -5,14 +5,14 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { AgentStatus } from '@meshpass/agent';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { openRoad, type Road, until } from '../mesh.ts';
+import { type DataPath, openDataPath, until } from '../mesh.ts';
 import type { Called } from './call-at-once.ts';
 
 const CALLER = fileURLToPath(new URL('call-at-once.ts', import.meta.url));
 const CONNECTIONS = 12;
 const CALLS = 10;
 
-let road: Road;
+let dataPath: DataPath;
 let session: string;
 let directory: string;
 
@@ -21,31 +21,31 @@ beforeAll(async () => {
   const access = readFileSync(new URL('@meshpass/lab/access.yaml', import.meta.url), 'utf8');
   const accessFile = join(directory, 'access.yaml');
   writeFileSync(accessFile, access.replace('GET /whoami,', 'GET /whoami, GET /bytes/*,'));
-  road = await openRoad({ accessFile });
-  const { name, token } = await road.codespace();
+  dataPath = await openDataPath({ accessFile });
+  const { name, token } = await dataPath.codespace();
   const env = {
     ...{ CODESPACES: 'true', CODESPACE_NAME: name, GITHUB_TOKEN: token },
-    ...{ MESHPASS_BROKER: road.meshpass.brokerUrl, MESHPASS_CA_FILE: road.lab.testCa },
+    ...{ MESHPASS_BROKER: dataPath.meshpass.brokerUrl, MESHPASS_CA_FILE: dataPath.lab.testCa },
   };
-  const up = await road.lab.exec('workspace', ['meshpass', 'up', '--output', 'json'], { env });
+  const up = await dataPath.lab.exec('workspace', ['meshpass', 'up', '--output', 'json'], { env });
   expect(up.code, up.stderr).toBe(0);
   session = (JSON.parse(up.stdout) as { session: { id: string } }).session.id;
 });
 afterAll(async () => {
-  await road?.lab.exec('workspace', ['meshpass', 'down']);
-  await road?.close();
+  await dataPath?.lab.exec('workspace', ['meshpass', 'down']);
+  await dataPath?.close();
   rmSync(directory, { recursive: true, force: true });
 });
 
-const curl = (...args: string[]) => road.lab.exec('workspace', ['curl', '-sS', '-m', '20', ...args]);
+const curl = (...args: string[]) => dataPath.lab.exec('workspace', ['curl', '-sS', '-m', '20', ...args]);
 
 const status = async () =>
-  JSON.parse((await road.lab.exec('workspace', ['meshpass', 'status', '--output', 'json'])).stdout) as AgentStatus;
+  JSON.parse((await dataPath.lab.exec('workspace', ['meshpass', 'status', '--output', 'json'])).stdout) as AgentStatus;
 
 it('every call has its own answer, as the same principal, under the same policies', async () => {
   const alone = await curl('http://orders.shop:8080/whoami');
   expect(JSON.parse(alone.stdout).principal).toMatch(/^spiffe:/);
-  const ran = await road.lab.exec('workspace', [
+  const ran = await dataPath.lab.exec('workspace', [
     'node',
     CALLER,
     'http://orders.shop:8080',
@@ -83,9 +83,9 @@ it('the end of the session ends what is under way over it, at once', async () =>
   );
   const together = [await download(), await download()];
   expect((await status()).shared).toBe(1);
-  const closed = await fetch(`${road.meshpass.operatorUrl}/admin/sessions/close`, {
+  const closed = await fetch(`${dataPath.meshpass.operatorUrl}/admin/sessions/close`, {
     method: 'POST',
-    headers: { authorization: `Bearer ${road.meshpass.operatorToken}`, 'content-type': 'application/json' },
+    headers: { authorization: `Bearer ${dataPath.meshpass.operatorToken}`, 'content-type': 'application/json' },
     body: JSON.stringify({ id: session }),
   });
   expect(closed.status).toBe(200);
@@ -96,7 +96,7 @@ it('the end of the session ends what is under way over it, at once', async () =>
 /** Begins a download that would take minutes, as fast as it can: nothing waits in buffers. @returns exit code of curl */
 async function download(): Promise<{ readonly ended: Promise<number | null> }> {
   const url = 'http://orders.shop:8080/bytes/60000000000';
-  const child = road.lab.spawn('workspace', ['curl', '-sS', '-o', '/dev/null', '-D', '-', url]);
+  const child = dataPath.lab.spawn('workspace', ['curl', '-sS', '-o', '/dev/null', '-D', '-', url]);
   const ended = new Promise<number | null>((resolve) => child.once('close', resolve));
   await new Promise<void>((resolve) => child.stdout!.once('data', () => resolve()));
   child.stdout!.resume();

@@ -1,11 +1,11 @@
-/** Drives a rogue on a host of the lab from a test or the quickstart. */
+/** Drives an adversarial client on a host of the lab from a test or the quickstart. */
 import type { Answer } from '@meshpass/cli/drill/ask';
 import type { Svid } from '@meshpass/cli/drill/credentials';
 import type { TunnelOrder, TunnelReport } from '@meshpass/cli/drill/tunnel';
 import type { Lab } from '../lab.ts';
 import { startOrdered } from '../ordered-process.ts';
-import type { PresenceLies } from './invalid-presence.ts';
-import type { DpopLies } from './invalid-proofs.ts';
+import type { InvalidPresence } from './invalid-presence.ts';
+import type { InvalidProof } from './invalid-proofs.ts';
 import type { Order } from './main.ts';
 
 export interface Shown {
@@ -15,18 +15,18 @@ export interface Shown {
   readonly identityToken?: string;
 }
 
-export interface Rogue {
+export interface AdversarialClient {
   /** Where it runs: a Codespace that it enrols as must be there. */
   readonly host: string;
-  /** Answers the broker's challenge on this host as an agent does, but for the lies. */
-  enrol(form: Record<string, string>, lies?: DpopLies, presence?: PresenceLies): Promise<Answer>;
-  certificate(grant: string, csr?: string, lies?: DpopLies): Promise<Answer>;
-  token(audience?: string, lies?: DpopLies): Promise<Answer>;
+  /** Answers the broker's challenge on this host as an agent does, but for the faults. */
+  enrol(form: Record<string, string>, faults?: InvalidProof, presence?: InvalidPresence): Promise<Answer>;
+  certificate(grant: string, csr?: string, faults?: InvalidProof): Promise<Answer>;
+  token(audience?: string, faults?: InvalidProof): Promise<Answer>;
   speak(
     method: string,
     path: string,
     body?: { json?: unknown; form?: Record<string, string> },
-    lies?: DpopLies,
+    faults?: InvalidProof,
   ): Promise<Answer>;
   ask(method: string, url: string, options?: { headers?: Record<string, string>; body?: string }): Promise<Answer>;
   tunnel(order: TunnelOrder): Promise<TunnelReport>;
@@ -41,25 +41,30 @@ export interface Rogue {
   /** Somebody else's credentials, to misuse. */
   take(loot: Partial<Shown>): Promise<void>;
   /** The same process under another name: empty-handed, with a key of its own. */
-  as(name: string): Rogue;
+  as(name: string): AdversarialClient;
   end(): void;
 }
 
 /** @param broker base URL as that host sees it */
-export function startRogue(lab: Lab, host: string, broker: string): Rogue {
-  const { order, kill } = startOrdered<Order>(lab, host, new URL('./main.ts', import.meta.url), 'the rogue');
-  const named = (name: string): Rogue => {
+export function startAdversarialClient(lab: Lab, host: string, broker: string): AdversarialClient {
+  const { order, kill } = startOrdered<Order>(
+    lab,
+    host,
+    new URL('./main.ts', import.meta.url),
+    'the adversarial client',
+  );
+  const named = (name: string): AdversarialClient => {
     const base = { as: name, broker };
     return {
       host,
-      enrol: (form, lies, presence) =>
-        order({ ...base, do: 'enrol', form, ...(lies && { lies }), ...(presence && { presence }) }),
-      certificate: (grant, csr, lies) =>
-        order({ ...base, do: 'certificate', grant, ...(csr !== undefined && { csr }), ...(lies && { lies }) }),
-      token: (audience, lies) =>
-        order({ ...base, do: 'token', ...(audience !== undefined && { audience }), ...(lies && { lies }) }),
-      speak: (method, path, body, lies) =>
-        order({ ...base, do: 'speak', method, path, ...body, ...(lies && { lies }) }),
+      enrol: (form, faults, presence) =>
+        order({ ...base, do: 'enrol', form, ...(faults && { faults }), ...(presence && { presence }) }),
+      certificate: (grant, csr, faults) =>
+        order({ ...base, do: 'certificate', grant, ...(csr !== undefined && { csr }), ...(faults && { faults }) }),
+      token: (audience, faults) =>
+        order({ ...base, do: 'token', ...(audience !== undefined && { audience }), ...(faults && { faults }) }),
+      speak: (method, path, body, faults) =>
+        order({ ...base, do: 'speak', method, path, ...body, ...(faults && { faults }) }),
       ask: (method, url, options) => order({ ...base, do: 'ask', method, url, ...options }),
       tunnel: (tunnelOrder) => order({ ...base, do: 'tunnel', ...tunnelOrder }),
       hold: (tunnelOrder) => order({ ...base, do: 'hold', ...tunnelOrder }),

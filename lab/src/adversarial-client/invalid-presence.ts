@@ -5,7 +5,7 @@ import { type Asked, newDpopKey, type Respond } from '@meshpass/cli/drill/creden
 import { createPresenceProof } from '@meshpass/identity/presence';
 
 /** What is said in place of the truth; what is left out stays true. */
-export interface PresenceLies {
+export interface InvalidPresence {
   /** Gives the broker's first refusal back, and answers nothing. */
   readonly ignore?: boolean;
   /** Signed with another key than the exchange's. */
@@ -38,39 +38,39 @@ export interface PresenceLies {
 const DRIP_MS = 200;
 
 /** @returns null where the challenge is to be ignored */
-export function respondWith(lies: PresenceLies): Respond | null {
-  if (lies.ignore) return null;
+export function respondWith(faults: InvalidPresence): Respond | null {
+  if (faults.ignore) return null;
   return async (asked) => {
-    const server = createServer(listenerFor(lies, answerTo(asked, lies)));
+    const server = createServer(listenerFor(faults, answerTo(asked, faults)));
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
     const { port } = server.address() as AddressInfo;
     const close = () => {
       server.close();
       server.closeAllConnections();
     };
-    if (lies.closed) close();
+    if (faults.closed) close();
     return {
       members: {
-        presence_nonce: lies.sentNonce ?? asked.challenge.nonce,
-        presence_port: lies.sentPort ?? String(port),
+        presence_nonce: faults.sentNonce ?? asked.challenge.nonce,
+        presence_port: faults.sentPort ?? String(port),
       },
       close,
     };
   };
 }
 
-function answerTo({ challenge, codespaceName, loot }: Asked, lies: PresenceLies): string {
+function answerTo({ challenge, codespaceName, loot }: Asked, faults: InvalidPresence): string {
   const jws = createPresenceProof({
-    key: lies.otherKey ? newDpopKey() : loot.dpop,
-    challenge: { nonce: lies.nonce ?? challenge.nonce, path: lies.path ?? challenge.path },
-    broker: lies.broker ?? loot.broker,
-    codespaceName: lies.codespace ?? codespaceName,
-    expiresAt: Math.floor(Date.now() / 1000) + (lies.expiresIn ?? challenge.expires_in),
+    key: faults.otherKey ? newDpopKey() : loot.dpop,
+    challenge: { nonce: faults.nonce ?? challenge.nonce, path: faults.path ?? challenge.path },
+    broker: faults.broker ?? loot.broker,
+    codespaceName: faults.codespace ?? codespaceName,
+    expiresAt: Math.floor(Date.now() / 1000) + (faults.expiresIn ?? challenge.expires_in),
   });
-  const [before, after] = lies.around ?? ['', ''];
+  const [before, after] = faults.around ?? ['', ''];
   const [header, claims, signed] = jws.split('.');
-  const rest = [claims, lies.tampered ? tampered(signed!) : signed];
-  const changed = { ...JSON.parse(Buffer.from(header!, 'base64url').toString()), ...lies.header };
+  const rest = [claims, faults.tampered ? tampered(signed!) : signed];
+  const changed = { ...JSON.parse(Buffer.from(header!, 'base64url').toString()), ...faults.header };
   return before + [Buffer.from(JSON.stringify(changed)).toString('base64url'), ...rest].join('.') + after;
 }
 
@@ -80,7 +80,7 @@ function tampered(signature: string): string {
   return bytes.toString('base64url');
 }
 
-function listenerFor({ serve, status = 200, location, headers }: PresenceLies, answer: string): RequestListener {
+function listenerFor({ serve, status = 200, location, headers }: InvalidPresence, answer: string): RequestListener {
   return (request, response) => {
     const head = { ...headers, ...(location !== undefined && { location }) };
     if (serve === 'hang up') return void request.socket.destroy();

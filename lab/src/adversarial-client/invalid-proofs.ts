@@ -4,7 +4,7 @@ import { newDpopKey, type Prove } from '@meshpass/cli/drill/credentials';
 import { createDpopProof } from '@meshpass/identity/dpop';
 
 /** What a DPoP proof says instead of the truth. */
-export interface DpopLies {
+export interface InvalidProof {
   readonly omit?: boolean;
   readonly method?: string;
   readonly url?: string;
@@ -14,16 +14,16 @@ export interface DpopLies {
   readonly accessToken?: string | null;
 }
 
-export function lying(lies: DpopLies = {}): Prove {
+export function invalidProof(faults: InvalidProof = {}): Prove {
   return ({ key, method, url, accessToken }) => {
-    if (lies.omit) return undefined;
-    const bound = lies.accessToken === null ? undefined : (lies.accessToken ?? accessToken);
+    if (faults.omit) return undefined;
+    const bound = faults.accessToken === null ? undefined : (faults.accessToken ?? accessToken);
     return createDpopProof({
-      key: lies.otherKey ? newDpopKey() : key,
-      method: lies.method ?? method,
-      url: lies.url ?? url,
-      now: lies.iat ?? Math.floor(Date.now() / 1000),
-      jti: lies.jti ?? randomUUID(),
+      key: faults.otherKey ? newDpopKey() : key,
+      method: faults.method ?? method,
+      url: faults.url ?? url,
+      now: faults.iat ?? Math.floor(Date.now() / 1000),
+      jti: faults.jti ?? randomUUID(),
       ...(bound !== undefined && { accessToken: bound }),
     });
   };

@@ -1,5 +1,5 @@
 /**
- * The rogue as a process of its own, for hosts of the lab: a JSON order a line on standard input, a JSON report a line
+ * The adversarial client as a process of its own, for hosts of the lab: a JSON order a line on standard input, a JSON report a line
  * on standard output. Lab only. Its loot never leaves the process but by `show`.
  */
 import { createInterface } from 'node:readline';
@@ -7,26 +7,26 @@ import { ask } from '@meshpass/cli/drill/ask';
 import { certificate, emptyHanded, enrol, type Loot, speak, token } from '@meshpass/cli/drill/credentials';
 import { exchange, openTunnel, type TunnelOrder, type TunnelReport, tunnel } from '@meshpass/cli/drill/tunnel';
 import { createCsr } from '@meshpass/identity/csr';
-import { type PresenceLies, respondWith } from './invalid-presence.ts';
-import { type DpopLies, lying } from './invalid-proofs.ts';
+import { type InvalidPresence, respondWith } from './invalid-presence.ts';
+import { type InvalidProof, invalidProof } from './invalid-proofs.ts';
 
 /** Every order names whose loot it works with (`as`); an unknown name begins empty-handed. */
 export type Order = { readonly as: string; readonly broker: string } & (
   | {
       readonly do: 'enrol';
       readonly form: Record<string, string>;
-      readonly lies?: DpopLies;
-      readonly presence?: PresenceLies;
+      readonly faults?: InvalidProof;
+      readonly presence?: InvalidPresence;
     }
-  | { readonly do: 'certificate'; readonly grant: string; readonly csr?: string; readonly lies?: DpopLies }
-  | { readonly do: 'token'; readonly audience?: string; readonly lies?: DpopLies }
+  | { readonly do: 'certificate'; readonly grant: string; readonly csr?: string; readonly faults?: InvalidProof }
+  | { readonly do: 'token'; readonly audience?: string; readonly faults?: InvalidProof }
   | {
       readonly do: 'speak';
       readonly method: string;
       readonly path: string;
       readonly json?: unknown;
       readonly form?: Record<string, string>;
-      readonly lies?: DpopLies;
+      readonly faults?: InvalidProof;
     }
   | {
       readonly do: 'ask';
@@ -65,18 +65,18 @@ function obey(order: Order): Promise<unknown> {
   }
   switch (order.do) {
     case 'enrol':
-      return enrol(loot, order.form, lying(order.lies), order.presence && respondWith(order.presence));
+      return enrol(loot, order.form, invalidProof(order.faults), order.presence && respondWith(order.presence));
     case 'certificate':
-      return certificate(loot, order.grant, order.csr, lying(order.lies));
+      return certificate(loot, order.grant, order.csr, invalidProof(order.faults));
     case 'token':
-      return token(loot, order.audience, lying(order.lies));
+      return token(loot, order.audience, invalidProof(order.faults));
     case 'speak':
       return speak(
         loot,
         order.method,
         order.path,
         { json: order.json, ...(order.form && { form: order.form }) },
-        lying(order.lies),
+        invalidProof(order.faults),
       );
     case 'ask':
       return ask(order.url, order);

@@ -1,5 +1,5 @@
 /**
- * orders.shop: the sample HTTP service. It does little for each request, so that a benchmark measures the road to it.
+ * orders.shop: the sample HTTP service. It does little for each request, so that a benchmark measures the data path to it.
  *
  *     GET  /orders/ID     an order
  *     POST /refunds       a refund

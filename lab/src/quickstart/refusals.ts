@@ -1,7 +1,7 @@
-/** Calls that are not granted, and who refuses each. A rogue client tries what the agent never would. */
+/** Calls that are not granted, and who refuses each. An adversarial client tries what the agent never would. */
 import type { Answer } from '@meshpass/cli/drill/ask';
 import type { TunnelReport } from '@meshpass/cli/drill/tunnel';
-import { startRogue } from '../adversarial-client/drive.ts';
+import { startAdversarialClient } from '../adversarial-client/drive.ts';
 import { expectThat, type Scene } from './scene.ts';
 
 const ORDERS = 'orders.shop.svc.cluster.local:8080';
@@ -14,20 +14,20 @@ export async function refusals(scene: Scene): Promise<void> {
   story.chapter('What is not granted', 'each refused by a layer of its own');
   await byTheAgent(scene);
 
-  story.aside("From here on a rogue client with alice's own credentials, because the agent would not even try:");
-  const rogue = startRogue(lab, 'workspace', meshpass.brokerUrl);
+  story.aside("From here on a adversary client with alice's own credentials, because the agent would not even try:");
+  const adversary = startAdversarialClient(lab, 'workspace', meshpass.brokerUrl);
   const codespace = await github.createCodespace({ owner: 'alice', repository: 'acme/payments-api' });
   await mustSucceed(
-    rogue.enrol({
+    adversary.enrol({
       subject_token_type: CODESPACE_PROOF,
       subject_token: codespace.token,
       codespace_name: codespace.name,
     }),
   );
-  await mustSucceed(rogue.certificate(GRANT));
-  await mustSucceed(rogue.token());
-  const { identityToken } = await rogue.show();
-  const open = await rogue.tunnel({
+  await mustSucceed(adversary.certificate(GRANT));
+  await mustSucceed(adversary.token());
+  const { identityToken } = await adversary.show();
+  const open = await adversary.tunnel({
     target: ORDERS,
     grant: GRANT,
     edge: meshpass.edge,
@@ -35,17 +35,17 @@ export async function refusals(scene: Scene): Promise<void> {
   });
   expectThat(
     open.answer?.startsWith('HTTP/1.1 200') ?? false,
-    `the rogue's own honest call failed: ${JSON.stringify(open)}`,
+    `the adversary's own honest call failed: ${JSON.stringify(open)}`,
   );
 
-  const web = await rogue.tunnel({ target: 'web.dev.svc.cluster.local:80', grant: GRANT, edge: meshpass.edge });
+  const web = await adversary.tunnel({ target: 'web.dev.svc.cluster.local:80', grant: GRANT, edge: meshpass.edge });
   refusedByEdge(scene, 'CONNECT to web.dev:80 (not granted)', web);
   const lie = { target: ORDERS, grant: GRANT, edge: meshpass.edge, sni: 'outbound_.80_._.web.dev.svc.cluster.local' };
-  const lied = await rogue.tunnel(lie);
+  const lied = await adversary.tunnel(lie);
   expectThat(lied.stage !== 'answer', 'the edge let a lie about the SNI pass');
   story.refused('CONNECT to orders, TLS to web.dev inside it', 'edge', 'inner SNI differs: TLS alert');
 
-  const through = (send: string) => rogue.tunnel({ target: ORDERS, grant: GRANT, edge: meshpass.edge, send });
+  const through = (send: string) => adversary.tunnel({ target: ORDERS, grant: GRANT, edge: meshpass.edge, send });
   refusedBySidecar(scene, 'GET /orders/1 without an identity token', await through(get('/orders/1', undefined)));
   refusedBySidecar(
     scene,
@@ -53,26 +53,26 @@ export async function refusals(scene: Scene): Promise<void> {
     await through(get('/admin/users', identityToken)),
   );
 
-  const bob = rogue.as('bob');
+  const bob = adversary.as('bob');
   const bobsProof = await idp.idToken({ subject: '00u2bob' });
   await mustSucceed(bob.enrol({ subject_token_type: ID_TOKEN, subject_token: bobsProof }));
   await mustSucceed(bob.token());
   const bobsToken = (await bob.show()).identityToken;
   refusedBySidecar(scene, "bob's identity token on alice's connection", await through(get('/orders/1', bobsToken)));
 
-  const stolen = await rogue.as('thief').enrol({
+  const stolen = await adversary.as('thief').enrol({
     subject_token_type: CODESPACE_PROOF,
     subject_token: await github.createUserTokenOf('mallory', 'ghu_', false),
     codespace_name: codespace.name,
   });
   refusedByBroker(scene, "mallory's GitHub token, alice's Codespace", stolen);
-  const personal = await rogue.as('scripter').enrol({
+  const personal = await adversary.as('scripter').enrol({
     subject_token_type: CODESPACE_PROOF,
     subject_token: await github.createUserToken('alice'),
     codespace_name: codespace.name,
   });
   refusedByBroker(scene, "alice's personal token, alice's Codespace", personal);
-  const elsewhere = startRogue(lab, 'github', meshpass.brokerUrl);
+  const elsewhere = startAdversarialClient(lab, 'github', meshpass.brokerUrl);
   const carried = await elsewhere.enrol({
     subject_token_type: CODESPACE_PROOF,
     subject_token: codespace.token,
@@ -80,9 +80,9 @@ export async function refusals(scene: Scene): Promise<void> {
   });
   elsewhere.end();
   refusedByBroker(scene, "the Codespace's own token, on another machine", carried);
-  const again = await rogue.as('replayer').enrol({ subject_token_type: ID_TOKEN, subject_token: bobsProof });
+  const again = await adversary.as('replayer').enrol({ subject_token_type: ID_TOKEN, subject_token: bobsProof });
   refusedByBroker(scene, "bob's ID token, used a second time", again);
-  rogue.end();
+  adversary.end();
 }
 
 async function byTheAgent({ lab, story }: Scene): Promise<void> {

@@ -8,7 +8,7 @@ import { type DenyEnded, deniesEnded, undeniedDetail } from '../src/session/deny
 import { createRevocations } from '../src/session/revocations.ts';
 import { CLOSE_CAUSES } from '../src/session/session.ts';
 import { readStore } from './harness/audit.ts';
-import { asSession, type Enrolled, OPERATOR_TOKEN, type Rig, session, startRig } from './harness/broker.ts';
+import { asSession, type Enrolled, type Harness, OPERATOR_TOKEN, session, startHarness } from './harness/broker.ts';
 import { grant } from './harness/mesh.ts';
 
 const principal = (name: string, more: Partial<RevokedPrincipal> = {}): RevokedPrincipal => ({
@@ -82,20 +82,20 @@ describe('the list for the mesh', () => {
 
 describe('a broker that denies revoked sessions only', () => {
   const config: { denyEnded: DenyEnded } = { denyEnded: 'revoked' };
-  let rig: Rig;
+  let harness: Harness;
   beforeAll(async () => {
-    rig = await startRig({ config });
-    rig.mesh.setAccess([grant('dev'), grant('ops')]);
+    harness = await startHarness({ config });
+    harness.mesh.setAccess([grant('dev'), grant('ops')]);
   }, 60_000);
-  afterAll(() => rig.stop());
+  afterAll(() => harness.stop());
 
   const open = async (subject: string): Promise<Enrolled> => {
-    const who = await session(rig, subject);
+    const who = await session(harness, subject);
     const csr = createCsr(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
     const certificates = ['dev', 'ops'].map((name) => ({ grant: name, csr }));
     const headers = { 'content-type': 'application/json' };
     const body = JSON.stringify({ certificates });
-    expect(await asSession(rig, who, { method: 'POST', path: '/certificates', headers, body })).toMatchObject({
+    expect(await asSession(harness, who, { method: 'POST', path: '/certificates', headers, body })).toMatchObject({
       status: 200,
     });
     return who;
@@ -103,7 +103,7 @@ describe('a broker that denies revoked sessions only', () => {
   /** Whether each principal of the session is denied, by grant. */
   const denied = ({ session: { id } }: Enrolled) =>
     Object.fromEntries(
-      rig.mesh.revoked
+      harness.mesh.revoked
         .filter(({ serviceAccount }) => serviceAccount.includes(id.slice(0, 12)))
         .map(({ namespace, undenied }) => [namespace, !undenied]),
     );
@@ -112,9 +112,9 @@ describe('a broker that denies revoked sessions only', () => {
     const gone = await open('gerd');
     const closed = await open('olga');
     const late = await open('lena');
-    await asSession(rig, gone, { method: 'DELETE', path: '/session' });
-    await asSession(rig, late, { method: 'DELETE', path: '/session' });
-    const answer = await rig.operatorCall({
+    await asSession(harness, gone, { method: 'DELETE', path: '/session' });
+    await asSession(harness, late, { method: 'DELETE', path: '/session' });
+    const answer = await harness.operatorCall({
       ...{ method: 'POST', path: '/admin/sessions/close' },
       headers: { authorization: `Bearer ${OPERATOR_TOKEN}`, 'content-type': 'application/json' },
       body: JSON.stringify({ id: closed.session.id }),
@@ -122,24 +122,24 @@ describe('a broker that denies revoked sessions only', () => {
     expect(answer.status).toBe(200);
     // A grant that is taken away is denied, whatever ends the rest of the session.
     const narrowed = await open('nora');
-    rig.mesh.setAccess([grant('dev'), grant('ops', ['idp:nobody'])]);
+    harness.mesh.setAccess([grant('dev'), grant('ops', ['idp:nobody'])]);
     const neither = { 'meshpass-dev': false, 'meshpass-ops': false };
     const both = { 'meshpass-dev': true, 'meshpass-ops': true };
     await vi.waitFor(() => expect(denied(narrowed)).toEqual({ 'meshpass-ops': true }));
-    await asSession(rig, narrowed, { method: 'DELETE', path: '/session' });
+    await asSession(harness, narrowed, { method: 'DELETE', path: '/session' });
     const check = () => {
       expect(denied(gone)).toEqual(neither);
       expect(denied(closed)).toEqual(both);
       expect(denied(narrowed)).toEqual({ 'meshpass-dev': false, 'meshpass-ops': true });
     };
     await vi.waitFor(check);
-    rig.mesh.revoked = [];
-    await rig.restart();
+    harness.mesh.revoked = [];
+    await harness.restart();
     await vi.waitFor(check);
 
     const headers = { authorization: `Bearer ${OPERATOR_TOKEN}` };
     const drilled = async ({ session: { id } }: Enrolled) =>
-      (await rig.operatorCall({ path: `/admin/drill/sessions/${id}`, headers })).json.principals.map(
+      (await harness.operatorCall({ path: `/admin/drill/sessions/${id}`, headers })).json.principals.map(
         (one: { denied: boolean }) => one.denied,
       );
     expect(await drilled(gone)).toEqual([false, false]);
@@ -149,21 +149,22 @@ describe('a broker that denies revoked sessions only', () => {
     // An operator has one denied by hand that is over, and the broker after this one knows.
     const again = async () => {
       const order = { method: 'POST', path: '/admin/sessions/close', body: JSON.stringify({ id: late.session.id }) };
-      return (await rig.operatorCall({ ...order, headers: { ...headers, 'content-type': 'application/json' } })).json;
+      return (await harness.operatorCall({ ...order, headers: { ...headers, 'content-type': 'application/json' } }))
+        .json;
     };
     expect(await again()).toEqual({ closed: [], denied: [late.session.id] });
     expect(await again()).toEqual({ closed: [], denied: [] });
     await vi.waitFor(() => expect([denied(late), denied(gone)]).toEqual([both, neither]));
-    rig.mesh.revoked = [];
-    await rig.restart();
+    harness.mesh.revoked = [];
+    await harness.restart();
     await vi.waitFor(() => expect([denied(late), denied(gone)]).toEqual([both, neither]));
 
     // Who starts it again with `always` has the last ends denied, too.
     config.denyEnded = 'always';
-    await rig.restart();
+    await harness.restart();
     await vi.waitFor(() => expect([denied(gone), denied(narrowed)]).toEqual([both, both]));
-    await rig.broker.close();
-    const { audit } = await readStore({ dataDir: join(rig.dir, 'data') });
+    await harness.broker.close();
+    const { audit } = await readStore({ dataDir: join(harness.dir, 'data') });
     const row = audit.find((one) => one.action === 'session.close' && one.session_id === gone.session.id);
     expect(JSON.parse(row!.detail!)).toMatchObject({ cause: 'goodbye', denied_in_mesh: false });
   }, 60_000);

@@ -2,33 +2,33 @@ import { join } from 'node:path';
 import { SessionResponse } from '@meshpass/identity';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readStore } from './harness/audit.ts';
-import { dpop, EXCHANGE, enrol, FORM, form, ID_TOKEN, newKey, type Rig, startRig } from './harness/broker.ts';
+import { dpop, EXCHANGE, enrol, FORM, form, type Harness, ID_TOKEN, newKey, startHarness } from './harness/broker.ts';
 import { grant } from './harness/mesh.ts';
 
 const members = (proof: string) => ({ grant_type: EXCHANGE, subject_token: proof, subject_token_type: ID_TOKEN });
 
 describe('POST /token with a proof', () => {
-  let rig: Rig;
+  let harness: Harness;
   const decisions: { id: string; code: string; outcome: string }[] = [];
 
   beforeAll(async () => {
-    rig = await startRig();
-    rig.mesh.setAccess([grant('payments-dev', ['idp:alice', 'idp:renamed'])]);
+    harness = await startHarness();
+    harness.mesh.setAccess([grant('payments-dev', ['idp:alice', 'idp:renamed'])]);
   }, 60_000);
   afterAll(async () => {
-    await rig.broker.close();
-    const { audit } = await readStore({ dataDir: join(rig.dir, 'data') });
+    await harness.broker.close();
+    const { audit } = await readStore({ dataDir: join(harness.dir, 'data') });
     for (const { id, code, outcome } of decisions)
       expect(audit.find((row) => row.id === id)).toMatchObject({ outcome, code: code || null });
     expect(JSON.stringify(audit)).not.toMatch(/mps_[\w-]{20}|eyJ[\w-]{10,}\.[\w-]{10}/);
-    await rig.stop();
+    await harness.stop();
   }, 60_000);
 
   const post = (body: string, headers: Record<string, string | string[]> = {}) =>
-    rig.call({
+    harness.call({
       method: 'POST',
       path: '/token',
-      headers: { ...FORM, dpop: dpop({ key: newKey(), now: rig.now() }), ...headers },
+      headers: { ...FORM, dpop: dpop({ key: newKey(), now: harness.now() }), ...headers },
       body,
     });
 
@@ -40,7 +40,7 @@ describe('POST /token with a proof', () => {
   };
 
   it('opens a session bound to the key of the DPoP proof', async () => {
-    const answer = await enrol(rig, 'alice');
+    const answer = await enrol(harness, 'alice');
     expect(answer.status).toBe(200);
     expect(answer.headers['cache-control']).toBe('no-store');
     const session = SessionResponse.parse(answer.json);
@@ -53,17 +53,17 @@ describe('POST /token with a proof', () => {
   });
 
   it('refuses a subject whom no grant names, and audits why', async () => {
-    const answer = await enrol(rig, 'mallory');
+    const answer = await enrol(harness, 'mallory');
     refused(answer, 403, 'invalid_request', 'access_none');
   });
 
   it('refuses a subject of more grants than an agent takes in an answer', async () => {
     const grants = Array.from({ length: 33 }, (_, n) => grant(`many-${n}`, ['idp:alice']));
-    rig.mesh.setAccess(grants);
-    const answer = await enrol(rig, 'alice');
-    rig.mesh.setAccess(grants.slice(1));
-    const fewer = await enrol(rig, 'alice');
-    rig.mesh.setAccess([grant('payments-dev', ['idp:alice', 'idp:renamed'])]);
+    harness.mesh.setAccess(grants);
+    const answer = await enrol(harness, 'alice');
+    harness.mesh.setAccess(grants.slice(1));
+    const fewer = await enrol(harness, 'alice');
+    harness.mesh.setAccess([grant('payments-dev', ['idp:alice', 'idp:renamed'])]);
     refused(answer, 403, 'invalid_request', 'access_none');
     expect(answer.json.error_description).toMatch(
       /^33 grants .* apply to you, and a session has 32 at most; ask its owners/,
@@ -72,18 +72,18 @@ describe('POST /token with a proof', () => {
   });
 
   it('refuses a proof that was used before, also of two at the same time', async () => {
-    const proof = await rig.idp.prove('alice');
-    const answers = await Promise.all([1, 2, 3].map(() => enrol(rig, 'alice', newKey(), proof)));
+    const proof = await harness.idp.prove('alice');
+    const answers = await Promise.all([1, 2, 3].map(() => enrol(harness, 'alice', newKey(), proof)));
     expect(answers.map((answer) => answer.status).sort()).toEqual([200, 400, 400]);
     for (const answer of answers.filter((one) => one.status !== 200))
       refused(answer, 400, 'invalid_request', 'proof_replayed');
-    refused(await enrol(rig, 'alice', newKey(), proof), 400, 'invalid_request', 'proof_replayed');
+    refused(await enrol(harness, 'alice', newKey(), proof), 400, 'invalid_request', 'proof_replayed');
   });
 
   it('refuses a proof that its issuer has not signed', async () => {
-    const proof = await rig.idp.prove('alice');
+    const proof = await harness.idp.prove('alice');
     refused(
-      await enrol(rig, 'alice', newKey(), `${proof.slice(0, -8)}AAAAAAAA`),
+      await enrol(harness, 'alice', newKey(), `${proof.slice(0, -8)}AAAAAAAA`),
       400,
       'invalid_request',
       'proof_signature',
@@ -121,7 +121,7 @@ describe('POST /token with a proof', () => {
     ],
     ['a parameter that is too long', (m: Record<string, string>) => form({ ...m, audience: 'a'.repeat(2_000) })],
   ])('refuses %s', async (_what, body) => {
-    refused(await post(body(members(await rig.idp.prove('alice')))), 400, 'invalid_request', 'request_malformed');
+    refused(await post(body(members(await harness.idp.prove('alice')))), 400, 'invalid_request', 'request_malformed');
   });
 
   it('refuses a subject token type that it does not know', async () => {
@@ -132,7 +132,7 @@ describe('POST /token with a proof', () => {
   it.each(['application/json', 'text/plain', 'application/x-www-form-urlencoded; charset=utf-16'])(
     'refuses the content type %s',
     async (type) => {
-      const body = form(members(await rig.idp.prove('alice')));
+      const body = form(members(await harness.idp.prove('alice')));
       refused(await post(body, { 'content-type': type }), 400, 'invalid_request', 'request_malformed');
     },
   );
@@ -149,22 +149,25 @@ describe('POST /token with a proof', () => {
   });
 
   it('refuses text that a database cannot hold, and has a row that it can', async () => {
-    const proof = await rig.idp.prove('renamed', { login: 'nul\u0000and-half\ud800', workspace: 'codespace:\u0000' });
-    const answer = await enrol(rig, 'renamed', newKey(), proof);
+    const proof = await harness.idp.prove('renamed', {
+      login: 'nul\u0000and-half\ud800',
+      workspace: 'codespace:\u0000',
+    });
+    const answer = await enrol(harness, 'renamed', newKey(), proof);
     expect([answer.status, answer.json.error_code]).toEqual([400, 'proof_unprintable']);
     expect(answer.json.decision_id).toBeDefined();
   });
 
   it('answers 404 where there is nothing, in the same form', async () => {
-    const answer = await rig.call({ path: '/nothing' });
+    const answer = await harness.call({ path: '/nothing' });
     expect(answer.status).toBe(404);
     expect(answer.json).toMatchObject({ error_code: 'not_found' });
   });
 
   it('publishes what AWS and others read: discovery and keys', async () => {
-    const discovery = await rig.call({ path: '/.well-known/openid-configuration' });
+    const discovery = await harness.call({ path: '/.well-known/openid-configuration' });
     expect(discovery.json).toMatchObject({ issuer: 'https://broker.example', jwks_uri: 'https://broker.example/jwks' });
-    const jwks = await rig.call({ path: '/jwks' });
+    const jwks = await harness.call({ path: '/jwks' });
     expect(jwks.json.keys).toHaveLength(1);
     expect(jwks.json.keys[0]).toMatchObject({ kty: 'RSA', alg: 'RS256', use: 'sig' });
     expect(jwks.json.keys[0].d).toBeUndefined();

@@ -1,12 +1,12 @@
 /** What is for operators is on a listener of its own, and who tries tokens there is slowed down. */
 import { request } from 'node:http';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type Answer, OPERATOR_TOKEN, type Rig, session, startRig } from './harness/broker.ts';
+import { type Answer, type Harness, OPERATOR_TOKEN, session, startHarness } from './harness/broker.ts';
 import { grant } from './harness/mesh.ts';
 
-let rig: Rig;
+let harness: Harness;
 beforeAll(async () => {
-  rig = await startRig({
+  harness = await startHarness({
     parts: () => ({
       policy: {
         mesh: { drift: () => undefined, inForce: () => undefined, resume: () => {}, onChange: () => () => {} } as never,
@@ -14,9 +14,9 @@ beforeAll(async () => {
       },
     }),
   });
-  rig.mesh.setAccess([grant('dev')]);
+  harness.mesh.setAccess([grant('dev')]);
 }, 60_000);
-afterAll(() => rig?.stop());
+afterAll(() => harness?.stop());
 
 const headers = { authorization: `Bearer ${OPERATOR_TOKEN}`, 'content-type': 'application/json' };
 
@@ -41,16 +41,16 @@ describe('the public listener', () => {
     ['GET', '/readyz'],
   ])('has no %s %s, whoever asks: it answers as for any path that is not there', async (method, path) => {
     const order = method === 'POST' ? { body: '{}' } : {};
-    const { status, text } = await rig.call({ method, path, headers, ...order });
-    expect([status, text]).toEqual([404, (await rig.call({ path: '/nothing' })).text]);
-    expect((await rig.operatorCall({ method, path, headers, ...order })).text).not.toBe(text);
+    const { status, text } = await harness.call({ method, path, headers, ...order });
+    expect([status, text]).toEqual([404, (await harness.call({ path: '/nothing' })).text]);
+    expect((await harness.operatorCall({ method, path, headers, ...order })).text).not.toBe(text);
   });
 });
 
 /** Another address of the loopback network. */
 function fromSource(localAddress: string, token: string, path = '/admin/sessions'): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const options = { host: '127.0.0.1', port: rig.broker.operatorPort, localAddress, path, agent: false };
+    const options = { host: '127.0.0.1', port: harness.broker.operatorPort, localAddress, path, agent: false };
     const sent = request({ ...options, headers: { authorization: `Bearer ${token}` } }, (response) => {
       let text = '';
       response.on('data', (chunk: Buffer) => (text += chunk));
@@ -71,13 +71,13 @@ describe('wrong tokens of operators', () => {
     expect(right).toMatchObject({ status: 429, json: { error_code: 'too_many_attempts' } });
     expect(Number(right.headers['retry-after'])).toBeGreaterThan(0);
     expect((await fromSource('127.0.0.9', OPERATOR_TOKEN)).status).toBe(200);
-    rig.clockAhead += 11_000;
+    harness.clockAhead += 11_000;
     expect((await fromSource('127.0.0.8', OPERATOR_TOKEN)).status).toBe(200);
   });
 
   it('are in the audit log, with their source', async () => {
     await fromSource('127.0.0.10', 'wrong', '/audit/export');
-    const { json } = await rig.operatorCall({ path: '/audit?last=1', headers });
+    const { json } = await harness.operatorCall({ path: '/audit?last=1', headers });
     expect(json.rows[0]).toMatchObject({
       ...{ action: 'operator.list', outcome: 'refused', code: 'operator_unauthorized', source: '127.0.0.10' },
     });
@@ -85,8 +85,8 @@ describe('wrong tokens of operators', () => {
 });
 
 it('a session of a developer is nothing to the operator listener', async () => {
-  const alice = await session(rig, 'alice');
-  const answer = await rig.operatorCall({
+  const alice = await session(harness, 'alice');
+  const answer = await harness.operatorCall({
     path: '/admin/sessions',
     headers: { authorization: `DPoP ${alice.access_token}` },
   });

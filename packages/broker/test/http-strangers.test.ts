@@ -17,12 +17,12 @@ import {
   enrol,
   FORM,
   form,
+  type Harness,
+  type HarnessOptions,
   newKey,
-  type Rig,
-  type RigOptions,
   send,
   session,
-  startRig,
+  startHarness,
 } from './harness/broker.ts';
 import { present } from './harness/github.ts';
 import { grant } from './harness/mesh.ts';
@@ -36,34 +36,34 @@ afterEach(async () => {
   ends = [];
 });
 
-async function broker(config: RigOptions['config'] = {}): Promise<Rig> {
-  const rig = await startRig({ config });
-  ends.push(() => rig.stop());
-  rig.mesh.setAccess([grant('dev')]);
-  return rig;
+async function broker(config: HarnessOptions['config'] = {}): Promise<Harness> {
+  const harness = await startHarness({ config });
+  ends.push(() => harness.stop());
+  harness.mesh.setAccess([grant('dev')]);
+  return harness;
 }
 
 /** The same broker as a client at that address calls it, each time over a new connection. */
-function from(rig: Rig, localAddress: string): Rig {
-  const agent = new Agent({ ca: readFileSync(join(rig.dir, 'tls.crt')), localAddress });
-  return { ...rig, call: (call) => send(agent, rig.broker.port, call) };
+function from(harness: Harness, localAddress: string): Harness {
+  const agent = new Agent({ ca: readFileSync(join(harness.dir, 'tls.crt')), localAddress });
+  return { ...harness, call: (call) => send(agent, harness.broker.port, call) };
 }
 
 const HEAD = 'POST /token HTTP/1.1\r\nHost: broker.example\r\n';
 /** What a socket may say and then stop. */
-const SILENT: readonly ((rig: Rig) => string | undefined)[] = [
+const SILENT: readonly ((harness: Harness) => string | undefined)[] = [
   () => undefined,
   () => '',
   () => HEAD,
   () => `${HEAD}Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\ngrant_type=`,
-  (rig) =>
-    `${HEAD}Content-Type: application/x-www-form-urlencoded\r\nDPoP: ${dpop({ key: newKey(), now: rig.now() })}\r\n` +
+  (harness) =>
+    `${HEAD}Content-Type: application/x-www-form-urlencoded\r\nDPoP: ${dpop({ key: newKey(), now: harness.now() })}\r\n` +
     'Content-Length: 100\r\n\r\ngrant_type=',
 ];
 
 /** @param said undefined: not even a TLS handshake */
-async function hold(rig: Rig, said: string | undefined, localAddress = STRANGER): Promise<Socket> {
-  const raw = connect({ host: '127.0.0.1', port: rig.broker.port, localAddress });
+async function hold(harness: Harness, said: string | undefined, localAddress = STRANGER): Promise<Socket> {
+  const raw = connect({ host: '127.0.0.1', port: harness.broker.port, localAddress });
   raw.on('error', () => {});
   ends.push(() => raw.destroy());
   await new Promise((resolve) => raw.once('connect', resolve).once('close', resolve));
@@ -76,8 +76,8 @@ async function hold(rig: Rig, said: string | undefined, localAddress = STRANGER)
   return raw;
 }
 
-const renew = (rig: Rig, who: Enrolled) =>
-  asSession(rig, who, {
+const renew = (harness: Harness, who: Enrolled) =>
+  asSession(harness, who, {
     ...{ method: 'POST', path: '/token', headers: FORM },
     body: form({
       ...{ grant_type: EXCHANGE, subject_token: who.access_token },
@@ -87,13 +87,13 @@ const renew = (rig: Rig, who: Enrolled) =>
 
 describe('600 sockets of a stranger that say nothing, or stop in the middle', () => {
   it('keep nobody from enrolling or renewing, behind their own address neither', async () => {
-    const rig = await broker();
-    const alice = await session(rig, 'alice');
+    const harness = await broker();
+    const alice = await session(harness, 'alice');
     // The last kind is the worst: it has proven a key, and its body never ends.
     for (let round = 0; round < 20; round++)
-      await Promise.all(Array.from({ length: 30 }, (_, n) => hold(rig, SILENT[Math.min(n, 4)]!(rig))));
+      await Promise.all(Array.from({ length: 30 }, (_, n) => hold(harness, SILENT[Math.min(n, 4)]!(harness))));
     for (const address of [NEIGHBOUR, STRANGER]) {
-      const there = from(rig, address);
+      const there = from(harness, address);
       expect((await enrol(there, `from-${address}`)).status).toBe(200);
       const renewed = await renew(there, alice);
       expect(renewed.status, renewed.text).toBe(200);
@@ -102,8 +102,8 @@ describe('600 sockets of a stranger that say nothing, or stop in the middle', ()
   }, 60_000);
 
   it('are closed within seconds: handshake, header or body that does not come', async () => {
-    const rig = await broker();
-    const held = await Promise.all(SILENT.map((said) => hold(rig, said(rig))));
+    const harness = await broker();
+    const held = await Promise.all(SILENT.map((said) => hold(harness, said(harness))));
     await vi.waitFor(
       () => expect(held.map((socket) => socket.destroyed || socket.readableEnded)).not.toContain(false),
       {
@@ -115,20 +115,20 @@ describe('600 sockets of a stranger that say nothing, or stop in the middle', ()
 
 describe('a source of more connections than one may have', () => {
   it('loses its oldest silent ones; its new ones, its session and its neighbours are served', async () => {
-    const rig = await broker({ maxStrangersPerSource: 10 });
-    const there = from(rig, STRANGER);
+    const harness = await broker({ maxStrangersPerSource: 10 });
+    const there = from(harness, STRANGER);
     const alice = await session(there, 'alice');
     const kept = new Agent({
-      ...{ ca: readFileSync(join(rig.dir, 'tls.crt')), localAddress: STRANGER },
+      ...{ ca: readFileSync(join(harness.dir, 'tls.crt')), localAddress: STRANGER },
       ...{ keepAlive: true, maxSockets: 1 },
     });
     ends.push(() => kept.destroy());
-    const overOne: Rig = { ...rig, call: (call) => send(kept, rig.broker.port, call) };
-    const beat = (by: Rig) => asSession(by, alice, { method: 'POST', path: '/session/heartbeat' });
+    const overOne: Harness = { ...harness, call: (call) => send(kept, harness.broker.port, call) };
+    const beat = (by: Harness) => asSession(by, alice, { method: 'POST', path: '/session/heartbeat' });
     expect((await beat(overOne)).status).toBe(200);
-    const neighbour = await hold(rig, '', NEIGHBOUR);
+    const neighbour = await hold(harness, '', NEIGHBOUR);
     const held: Socket[] = [];
-    for (let n = 0; n < 30; n++) held.push(await hold(rig, n % 2 ? '' : undefined));
+    for (let n = 0; n < 30; n++) held.push(await hold(harness, n % 2 ? '' : undefined));
     await vi.waitFor(() => expect(held.slice(0, 20).map((socket) => socket.destroyed)).not.toContain(false));
     expect(held.slice(20).map((socket) => socket.destroyed)).not.toContain(true);
     expect(neighbour.destroyed).toBe(false);
@@ -140,24 +140,24 @@ describe('a source of more connections than one may have', () => {
   }, 30_000);
 
   it('takes no more than its share of the places for enrolments, and none of those for renewals', async () => {
-    const rig = await broker({ maxExchanges: 3, maxExchangesPerSource: 2 });
-    const alice = await session(rig, 'alice');
+    const harness = await broker({ maxExchanges: 3, maxExchangesPerSource: 2 });
+    const alice = await session(harness, 'alice');
     let release = () => {};
     const held = new Promise<void>((resolve) => {
       release = resolve;
     });
     let waiting = 0;
-    rig.idp.before = () => {
+    harness.idp.before = () => {
       waiting++;
       return held;
     };
-    const stranger = from(rig, STRANGER);
+    const stranger = from(harness, STRANGER);
     const slow = [enrol(stranger, 'slow-1'), enrol(stranger, 'slow-2')];
     await vi.waitFor(() => expect(waiting).toBe(2));
     expect((await enrol(stranger, 'slow-3')).json).toMatchObject({ error_code: 'overloaded' });
-    const other = enrol(from(rig, NEIGHBOUR), 'other');
+    const other = enrol(from(harness, NEIGHBOUR), 'other');
     await vi.waitFor(() => expect(waiting).toBe(3));
-    expect((await enrol(rig, 'beyond all places')).json).toMatchObject({ error_code: 'overloaded' });
+    expect((await enrol(harness, 'beyond all places')).json).toMatchObject({ error_code: 'overloaded' });
     expect((await renew(stranger, alice)).status).toBe(200);
     release();
     expect((await Promise.all([...slow, other])).map(({ status }) => status)).toEqual([200, 200, 200]);
@@ -172,15 +172,15 @@ describe('invented tokens of Codespaces without end', () => {
       presence: 'off',
       beforeGithub: () => new Promise((resolve) => setTimeout(resolve, 400)),
     });
-    const rig = await startRig({ parts: () => ({ attest }) });
-    ends.push(() => rig.stop());
-    rig.mesh.setAccess([grant('dev')]);
+    const harness = await startHarness({ parts: () => ({ attest }) });
+    ends.push(() => harness.stop());
+    harness.mesh.setAccess([grant('dev')]);
     const space = await world.github.admin.createCodespace({ owner: 'bob', repository: 'acme/orders' });
     await world.github.admin.forgetCalls();
     const codes = new Set<string>();
     let isOver = false;
     const flood = [1, 2, 3, 4].map((host) => {
-      const stranger = from(rig, `127.0.2.${host}`);
+      const stranger = from(harness, `127.0.2.${host}`);
       return Promise.all(
         Array.from({ length: 40 }, async (_, line) => {
           for (let n = 0; !isOver; n++) {
@@ -192,7 +192,7 @@ describe('invented tokens of Codespaces without end', () => {
     });
     await vi.waitFor(() => expect(codes).toContain('too_many_attempts'), { timeout: 10_000 });
     for (let n = 0; n < 5; n++) {
-      const answer = await present(from(rig, NEIGHBOUR), space);
+      const answer = await present(from(harness, NEIGHBOUR), space);
       expect(answer.status, answer.text).toBe(200);
     }
     isOver = true;
@@ -205,11 +205,11 @@ describe('invented tokens of Codespaces without end', () => {
 
 describe('a body that is too slow', () => {
   it('is answered, counted as refused, and its connection closed', async () => {
-    const rig = await broker();
-    const raw = tlsConnect({ host: '127.0.0.1', port: rig.broker.port, rejectUnauthorized: false });
+    const harness = await broker();
+    const raw = tlsConnect({ host: '127.0.0.1', port: harness.broker.port, rejectUnauthorized: false });
     let answer = '';
     raw.on('data', (chunk: Buffer) => (answer += chunk)).on('error', () => {});
-    raw.write(SILENT[4]!(rig)!);
+    raw.write(SILENT[4]!(harness)!);
     const dribble = setInterval(() => raw.write('x'), 500);
     await new Promise((resolve) => raw.once('close', resolve));
     clearInterval(dribble);

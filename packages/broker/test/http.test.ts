@@ -7,28 +7,28 @@ import { EdgeEvent } from '@meshpass/identity';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { sourceReader } from '../src/http/source.ts';
 import { readStore } from './harness/audit.ts';
-import { asSession, enrol, newKey, type Rig, send, session, startRig } from './harness/broker.ts';
+import { asSession, enrol, type Harness, newKey, send, session, startHarness } from './harness/broker.ts';
 import { grant } from './harness/mesh.ts';
 
 describe('a broker that keeps few connections', () => {
-  let rig: Rig;
+  let harness: Harness;
   beforeAll(async () => {
-    rig = await startRig({ config: { keptConnections: 1 } });
-    rig.mesh.setAccess([grant('dev')]);
+    harness = await startHarness({ config: { keptConnections: 1 } });
+    harness.mesh.setAccess([grant('dev')]);
   }, 60_000);
-  afterAll(() => rig.stop());
+  afterAll(() => harness.stop());
 
   it('closes what it has answered beyond them, keeps the rest, and the session goes on over a resumed handshake', async () => {
-    const alice = await session(rig, 'alice');
-    const other = new Agent({ ca: readFileSync(join(rig.dir, 'tls.crt')), keepAlive: true, maxSockets: 1 });
-    const crowding: Rig = { ...rig, call: (call) => send(other, rig.broker.port, call) };
+    const alice = await session(harness, 'alice');
+    const other = new Agent({ ca: readFileSync(join(harness.dir, 'tls.crt')), keepAlive: true, maxSockets: 1 });
+    const crowding: Harness = { ...harness, call: (call) => send(other, harness.broker.port, call) };
     const heard = new Set<TLSSocket>();
     const resumed: boolean[] = [];
     other.on('keylog', (_line, socket: TLSSocket) => {
       if (!heard.has(socket)) socket.once('secureConnect', () => resumed.push(socket.isSessionReused()));
       heard.add(socket);
     });
-    const beat = async (by: Rig) => {
+    const beat = async (by: Harness) => {
       const { status, headers } = await asSession(by, alice, { method: 'POST', path: '/session/heartbeat' });
       return [status, headers.connection];
     };
@@ -39,7 +39,7 @@ describe('a broker that keeps few connections', () => {
       }
       expect(resumed).toEqual([false, true]);
       // The broker sees the end of a connection a moment after its client.
-      await vi.waitFor(async () => expect(await beat(rig)).toEqual([200, 'keep-alive']), 10_000);
+      await vi.waitFor(async () => expect(await beat(harness)).toEqual([200, 'keep-alive']), 10_000);
     } finally {
       other.destroy();
     }
@@ -47,31 +47,31 @@ describe('a broker that keeps few connections', () => {
 });
 
 describe('the broker as a server', () => {
-  let rig: Rig;
-  const ca = () => readFileSync(join(rig.dir, 'tls.crt'));
+  let harness: Harness;
+  const ca = () => readFileSync(join(harness.dir, 'tls.crt'));
   beforeAll(async () => {
-    rig = await startRig({ config: { maxExchanges: 2 } });
-    rig.mesh.setAccess([grant('dev')]);
+    harness = await startHarness({ config: { maxExchanges: 2 } });
+    harness.mesh.setAccess([grant('dev')]);
   }, 60_000);
-  afterAll(() => rig.stop());
+  afterAll(() => harness.stop());
 
   it('is ready when store and mesh are, and says why it is not', async () => {
-    expect((await rig.operatorCall('/healthz')).status).toBe(200);
-    expect((await rig.operatorCall('/readyz')).json).toEqual({ status: 'ready', reasons: [] });
-    rig.mesh.notReady = ['istiod does not answer'];
-    const answer = await rig.operatorCall('/readyz');
+    expect((await harness.operatorCall('/healthz')).status).toBe(200);
+    expect((await harness.operatorCall('/readyz')).json).toEqual({ status: 'ready', reasons: [] });
+    harness.mesh.notReady = ['istiod does not answer'];
+    const answer = await harness.operatorCall('/readyz');
     expect([answer.status, answer.json.reasons]).toEqual([503, ['istiod does not answer']]);
-    rig.mesh.notReady = [];
+    harness.mesh.notReady = [];
   });
 
   it('shows no operator pages to the internet', async () => {
-    for (const path of ['/healthz', '/readyz', '/metrics']) expect((await rig.call({ path })).status).toBe(404);
+    for (const path of ['/healthz', '/readyz', '/metrics']) expect((await harness.call({ path })).status).toBe(404);
   });
 
   it('counts decisions by outcome and code', async () => {
-    await session(rig, 'counted');
-    await rig.call({ path: '/services' });
-    const { text } = await rig.operatorCall('/metrics');
+    await session(harness, 'counted');
+    await harness.call({ path: '/services' });
+    const { text } = await harness.operatorCall('/metrics');
     expect(text).toMatch(/meshpass_decisions_total\{action="session.open",outcome="allowed",code=""\} [1-9]/);
     expect(text).toMatch(/code="session_token_missing"\} [1-9]/);
     expect(text).toMatch(/meshpass_http_request_seconds_count\{route="\/token",status="200"\} [1-9]/);
@@ -81,7 +81,7 @@ describe('the broker as a server', () => {
   it('speaks TLS 1.2 or later only', async () => {
     const old = tlsConnect({
       host: '127.0.0.1',
-      port: rig.broker.port,
+      port: harness.broker.port,
       ca: ca(),
       maxVersion: 'TLSv1.1',
       minVersion: 'TLSv1',
@@ -97,31 +97,31 @@ describe('the broker as a server', () => {
       release = resolve;
     });
     let waiting = 0;
-    rig.idp.before = () => {
+    harness.idp.before = () => {
       waiting++;
       return held;
     };
-    const slow = [enrol(rig, 'slow-1'), enrol(rig, 'slow-2')];
+    const slow = [enrol(harness, 'slow-1'), enrol(harness, 'slow-2')];
     await vi.waitFor(() => expect(waiting).toBe(2));
-    const answer = await enrol(rig, 'third');
+    const answer = await enrol(harness, 'third');
     expect([answer.status, answer.json.error_code]).toEqual([503, 'overloaded']);
     expect(answer.json.error).toBe('temporarily_unavailable');
     expect(answer.headers['retry-after']).toBe('2');
     release();
-    rig.idp.before = async () => {};
+    harness.idp.before = async () => {};
     expect((await Promise.all(slow)).map((answer) => answer.status)).toEqual([200, 200]);
   });
 
   it('does not tell a stranger what failed inside', async () => {
-    rig.idp.before = async () => {
+    harness.idp.before = async () => {
       throw new Error('secret detail of the inside');
     };
-    const answer = await enrol(rig, 'alice');
-    rig.idp.before = async () => {};
+    const answer = await enrol(harness, 'alice');
+    harness.idp.before = async () => {};
     expect(answer.status).toBe(500);
     expect(answer.json).toMatchObject({ error: 'server_error', error_code: 'internal' });
     expect(answer.text).not.toContain('secret detail');
-    expect(rig.log.join('')).toContain('secret detail');
+    expect(harness.log.join('')).toContain('secret detail');
   });
 
   const openStream = (token: string) => {
@@ -129,7 +129,7 @@ describe('the broker as a server', () => {
     const headers = { authorization: `Bearer ${token}` };
     const sent = httpsGet({
       host: '127.0.0.1',
-      port: rig.broker.port,
+      port: harness.broker.port,
       ca: ca(),
       path: '/edge/stream',
       headers,
@@ -153,11 +153,11 @@ describe('the broker as a server', () => {
   };
 
   it('feeds an edge: a snapshot, each change, and a beat', async () => {
-    const before = await session(rig, 'before');
+    const before = await session(harness, 'before');
     const stream = openStream('edge-token');
     expect(await stream.opened).toBe(200);
-    const after = await session(rig, 'after');
-    await asSession(rig, before, { method: 'DELETE', path: '/session' });
+    const after = await session(harness, 'after');
+    await asSession(harness, before, { method: 'DELETE', path: '/session' });
     await vi.waitFor(() => expect(stream.events().some((event) => event.type === 'beat')).toBe(true), {
       timeout: 4_000,
     });
@@ -176,20 +176,20 @@ describe('the broker as a server', () => {
   it('feeds nobody else', async () => {
     const stream = openStream('another-token');
     expect(await stream.opened).toBe(401);
-    const answer = await rig.call({ path: '/edge/stream' });
+    const answer = await harness.call({ path: '/edge/stream' });
     expect([answer.status, answer.json.error_code]).toEqual([401, 'edge_unauthorized']);
-    const report = await rig.call({ method: 'POST', path: '/edge/decisions', body: '{"decisions":[]}' });
+    const report = await harness.call({ method: 'POST', path: '/edge/decisions', body: '{"decisions":[]}' });
     expect([report.status, report.json.error_code]).toEqual([401, 'edge_unauthorized']);
   });
 
   it('audits what edges report, once however often they report it', async () => {
-    const who = await session(rig, 'tunnel');
+    const who = await session(harness, 'tunnel');
     const decision = {
       ...{ id: 'edge-decision-1', at: Date.now(), outcome: 'refused', code: 'tunnel_target_not_granted', reason: 'no' },
       ...{ session_id: who.session.id, target: 'web.dev:80', source: '192.0.2.1' },
     };
     const report = () =>
-      rig.call({
+      harness.call({
         method: 'POST',
         path: '/edge/decisions',
         headers: { authorization: 'Bearer edge-token', 'content-type': 'application/json' },
@@ -197,13 +197,13 @@ describe('the broker as a server', () => {
       });
     expect((await report()).status).toBe(204);
     expect((await report()).status).toBe(204);
-    await rig.broker.close();
-    const { audit } = await readStore({ dataDir: join(rig.dir, 'data') });
+    await harness.broker.close();
+    const { audit } = await readStore({ dataDir: join(harness.dir, 'data') });
     const rows = audit.filter((row) => row.action === 'tunnel');
     expect(rows).toHaveLength(1);
     expect(rows[0]).toMatchObject({ subject: 'idp:tunnel', target: 'web.dev:80', code: 'tunnel_target_not_granted' });
     expect(audit.some((row) => row.action === 'broker.stop')).toBe(true);
-    await rig.restart();
+    await harness.restart();
   }, 30_000);
 
   it('finishes what is under way when it stops, and makes it durable', async () => {
@@ -215,30 +215,30 @@ describe('the broker as a server', () => {
     const held = new Promise<void>((resolve) => {
       release = resolve;
     });
-    rig.idp.before = () => {
+    harness.idp.before = () => {
       began();
       return held;
     };
     const key = newKey();
-    const pending = enrol(rig, 'last', key);
+    const pending = enrol(harness, 'last', key);
     await attesting;
-    const closed = rig.broker.close();
+    const closed = harness.broker.close();
     release();
     const answer = await pending;
     expect(answer.status).toBe(200);
     await closed;
-    rig.idp.before = async () => {};
-    const refused = new Promise((_resolve, reject) => connect(rig.broker.port, '127.0.0.1').on('error', reject));
+    harness.idp.before = async () => {};
+    const refused = new Promise((_resolve, reject) => connect(harness.broker.port, '127.0.0.1').on('error', reject));
     await expect(refused).rejects.toThrow('ECONNREFUSED');
-    await rig.restart();
-    const heartbeat = await asSession(rig, { ...answer.json, key }, { method: 'POST', path: '/session/heartbeat' });
+    await harness.restart();
+    const heartbeat = await asSession(harness, { ...answer.json, key }, { method: 'POST', path: '/session/heartbeat' });
     expect(heartbeat.status).toBe(200);
   }, 30_000);
 
   it('answers a client that sends its body and goes without harm', async () => {
     const sent = httpsRequest({
       host: '127.0.0.1',
-      port: rig.broker.port,
+      port: harness.broker.port,
       ca: ca(),
       method: 'POST',
       path: '/token',
@@ -248,7 +248,7 @@ describe('the broker as a server', () => {
     sent.write('grant_type=');
     await new Promise((resolve) => setTimeout(resolve, 50));
     sent.destroy();
-    expect((await rig.operatorCall('/healthz')).status).toBe(200);
+    expect((await harness.operatorCall('/healthz')).status).toBe(200);
   });
 });
 

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { createLeases } from '../src/session/leases.ts';
 import type { Live } from '../src/session/live.ts';
 import { createLiveIndex } from '../src/session/live.ts';
-import { asSession, type Enrolled, OPERATOR_TOKEN, type Rig, session, startRig } from './harness/broker.ts';
+import { asSession, type Enrolled, type Harness, OPERATOR_TOKEN, session, startHarness } from './harness/broker.ts';
 import { grant } from './harness/mesh.ts';
 
 const LEASE = 45;
@@ -11,52 +11,52 @@ const GRACE = 60;
 const HEARTBEAT = 15;
 
 describe('a session whose agent is silent', { timeout: 120_000 }, () => {
-  let rig: Rig;
+  let harness: Harness;
   let silent: Enrolled;
   beforeAll(async () => {
-    rig = await startRig();
-    rig.mesh.setAccess([grant('payments-dev')]);
+    harness = await startHarness();
+    harness.mesh.setAccess([grant('payments-dev')]);
   }, 120_000);
   beforeEach(async () => {
-    silent = await session(rig, 'silent');
+    silent = await session(harness, 'silent');
   });
-  afterAll(() => rig?.stop());
+  afterAll(() => harness?.stop());
 
   const leaseOf = async (id: string): Promise<number | undefined> => {
     const headers = { authorization: `Bearer ${OPERATOR_TOKEN}` };
-    const { json } = await rig.operatorCall({ path: `/admin/sessions?id=${id}`, headers });
+    const { json } = await harness.operatorCall({ path: `/admin/sessions?id=${id}`, headers });
     return (json as { sessions: { lease_expires_at: number }[] }).sessions[0]?.lease_expires_at;
   };
   /** A start takes its time. */
   const expectWhole = (given: number) => {
-    expect(given - rig.now()).toBeLessThanOrEqual(LEASE + GRACE);
-    expect(given - rig.now()).toBeGreaterThan(LEASE);
+    expect(given - harness.now()).toBeLessThanOrEqual(LEASE + GRACE);
+    expect(given - harness.now()).toBeGreaterThan(LEASE);
   };
-  const beat = (who: Enrolled) => asSession(rig, who, { method: 'POST', path: '/session/heartbeat' });
+  const beat = (who: Enrolled) => asSession(harness, who, { method: 'POST', path: '/session/heartbeat' });
 
   it('gets a lease and a grace from the first restart, and nothing more from the next', async () => {
-    await rig.restart();
+    await harness.restart();
     const given = (await leaseOf(silent.session.id))!;
     expectWhole(given);
-    rig.clockAhead += 50_000;
-    await rig.restart();
+    harness.clockAhead += 50_000;
+    await harness.restart();
     expect(await leaseOf(silent.session.id)).toBe(given);
     // So late that its agent could not speak before the end: it gets the time for that.
-    rig.clockAhead = given * 1000 - Date.now() - 1_000;
-    await rig.restart();
+    harness.clockAhead = given * 1000 - Date.now() - 1_000;
+    await harness.restart();
     const last = (await leaseOf(silent.session.id))!;
-    expect(last - rig.now()).toBeLessThanOrEqual(2 * HEARTBEAT);
-    rig.clockAhead = last * 1000 - Date.now();
+    expect(last - harness.now()).toBeLessThanOrEqual(2 * HEARTBEAT);
+    harness.clockAhead = last * 1000 - Date.now();
     const refused = await beat(silent);
     expect(refused).toMatchObject({ status: 401, json: { error_code: 'session_closed' } });
   });
 
   it('has all of it again at the next restart once its agent has been heard', async () => {
-    await rig.restart();
+    await harness.restart();
     const given = (await leaseOf(silent.session.id))!;
-    rig.clockAhead += 70_000;
+    harness.clockAhead += 70_000;
     expect(await beat(silent)).toMatchObject({ status: 200 });
-    await rig.restart();
+    await harness.restart();
     const again = (await leaseOf(silent.session.id))!;
     expect(again).toBeGreaterThan(given);
     expectWhole(again);
@@ -64,9 +64,9 @@ describe('a session whose agent is silent', { timeout: 120_000 }, () => {
 
   it('is over at the second that its lease ends, not one later', async () => {
     const end = (await leaseOf(silent.session.id))!;
-    rig.clockAhead = (end - 1) * 1000 - Date.now();
+    harness.clockAhead = (end - 1) * 1000 - Date.now();
     expect(await leaseOf(silent.session.id)).toBe(end);
-    rig.clockAhead = end * 1000 - Date.now();
+    harness.clockAhead = end * 1000 - Date.now();
     expect(await beat(silent)).toMatchObject({ status: 401, json: { error_code: 'session_closed' } });
   });
 });

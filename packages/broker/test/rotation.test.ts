@@ -13,10 +13,10 @@ import {
   EXCHANGE,
   FORM,
   form,
+  type Harness,
   OPERATOR_TOKEN,
-  type Rig,
   session,
-  startRig,
+  startHarness,
 } from './harness/broker.ts';
 import { grant } from './harness/mesh.ts';
 
@@ -24,13 +24,13 @@ const JWT = 'urn:ietf:params:oauth:token-type:jwt';
 const OPERATOR = { authorization: `Bearer ${OPERATOR_TOKEN}` };
 const WAIT = 30;
 
-let rig: Rig;
+let harness: Harness;
 /** Rows of the audit log up to here are of earlier tests. */
 let before = 0;
 
 beforeAll(async () => {
-  rig = await startRig({ config: { signingKeyWaitSeconds: WAIT } });
-  rig.mesh.setAccess([grant('dev')]);
+  harness = await startHarness({ config: { signingKeyWaitSeconds: WAIT } });
+  harness.mesh.setAccess([grant('dev')]);
 }, 60_000);
 beforeEach(async () => {
   // One key that signs, and nothing else.
@@ -38,29 +38,29 @@ beforeEach(async () => {
   await meshHears();
   before = (await audit()).at(-1)!.seq;
 }, 60_000);
-afterAll(() => rig.stop());
+afterAll(() => harness.stop());
 
-const keyFile = () => readFileSync(join(rig.dir, 'data', 'signing-key.pem'), 'utf8');
+const keyFile = () => readFileSync(join(harness.dir, 'data', 'signing-key.pem'), 'utf8');
 const published = async (): Promise<string[]> =>
-  ((await rig.call({ path: '/jwks' })).json as { keys: { kid: string }[] }).keys.map(({ kid }) => kid);
+  ((await harness.call({ path: '/jwks' })).json as { keys: { kid: string }[] }).keys.map(({ kid }) => kid);
 /** What the reconciler and istiod would do. */
 async function meshHears(): Promise<void> {
-  rig.mesh.keys = new Set(await published());
+  harness.mesh.keys = new Set(await published());
 }
 const rotate = (body: object = {}, headers: Record<string, string> = OPERATOR): Promise<Answer> =>
-  rig.operatorCall({
+  harness.operatorCall({
     ...{ method: 'POST', path: '/admin/trust/rotate', headers: { 'content-type': 'application/json', ...headers } },
     body: JSON.stringify(body),
   });
 const keys = async () => {
-  const answer = await rig.operatorCall({ path: '/admin/trust', headers: OPERATOR });
+  const answer = await harness.operatorCall({ path: '/admin/trust', headers: OPERATOR });
   expect(answer.status, answer.text).toBe(200);
   return answer.json.signing_keys as { kid: string; part: string; in_mesh: boolean }[];
 };
 const parts = async () => (await keys()).map(({ kid, part }) => `${part} ${kid}`);
 const eventually = (look: () => Promise<void>) => vi.waitFor(look, { timeout: 15_000, interval: 100 });
 async function identityToken(who: Enrolled): Promise<string> {
-  const answer = await asSession(rig, who, {
+  const answer = await asSession(harness, who, {
     ...{ method: 'POST', path: '/token', headers: FORM },
     body: form({
       ...{ grant_type: EXCHANGE, subject_token: who.access_token, requested_token_type: JWT },
@@ -82,7 +82,7 @@ interface Row {
 async function audit(after = 0): Promise<readonly Row[]> {
   const found: Row[] = [];
   for (;;) {
-    const url = `http://127.0.0.1:${rig.broker.operatorPort}/audit?after=${found.at(-1)?.seq ?? after}&limit=1000`;
+    const url = `http://127.0.0.1:${harness.broker.operatorPort}/audit?after=${found.at(-1)?.seq ?? after}&limit=1000`;
     const { rows } = (await (await fetch(url, { headers: OPERATOR })).json()) as { rows: (Row & { seq: string })[] };
     if (rows.length === 0) return found;
     found.push(...rows.map((row) => ({ ...row, seq: Number(row.seq) })));
@@ -99,24 +99,24 @@ describe('a change that an operator asks for', () => {
     const { kid } = json as { kid: string };
     expect(await published()).toEqual([old, kid]);
     expect(await parts()).toEqual([`signing ${old}`, `next ${kid}`]);
-    expect(rig.mesh.keyChanges).toBeGreaterThan(0);
+    expect(harness.mesh.keyChanges).toBeGreaterThan(0);
 
     // The mesh has not taken it: it does not sign, however long that takes.
-    rig.clockAhead += 10 * WAIT * 1000;
+    harness.clockAhead += 10 * WAIT * 1000;
     await new Promise((resolve) => setTimeout(resolve, 2_500));
-    expect(await signedBy(await session(rig, 'alice'))).toBe(old);
+    expect(await signedBy(await session(harness, 'alice'))).toBe(old);
     await meshHears();
     await eventually(async () => expect(keyFile()).toContain('publishedAt'));
-    expect(await signedBy(await session(rig, 'bob'))).toBe(old);
-    rig.clockAhead += WAIT * 1000;
+    expect(await signedBy(await session(harness, 'bob'))).toBe(old);
+    harness.clockAhead += WAIT * 1000;
     await eventually(async () => expect(await parts()).toEqual([`signing ${kid}`, `retired ${old}`]));
-    expect(await signedBy(await session(rig, 'carol'))).toBe(kid);
+    expect(await signedBy(await session(harness, 'carol'))).toBe(kid);
 
     // The last token of the old key lives five minutes; verifiers allow one more.
-    rig.clockAhead += 300_000;
+    harness.clockAhead += 300_000;
     await new Promise((resolve) => setTimeout(resolve, 1_500));
     expect(await published()).toEqual([kid, old]);
-    rig.clockAhead += 61_000;
+    harness.clockAhead += 61_000;
     await eventually(async () => expect(await published()).toEqual([kid]));
     expect(keyFile()).not.toContain('PUBLIC KEY');
 
@@ -129,7 +129,7 @@ describe('a change that an operator asks for', () => {
     // Evidence that the old key signed is verified by what the log keeps of it.
     expect(JSON.parse(written[2]!.detail!)).toMatchObject({ jwk: { kty: 'RSA', kid: old } });
     expect(JSON.parse(written[0]!.detail!)).toMatchObject({ because: 'spring cleaning' });
-    expect(JSON.stringify(written) + rig.log.join('')).not.toMatch(/PRIVATE|"d":/);
+    expect(JSON.stringify(written) + harness.log.join('')).not.toMatch(/PRIVATE|"d":/);
   }, 60_000);
 
   it('is one change, however often it is asked for', async () => {
@@ -142,18 +142,18 @@ describe('a change that an operator asks for', () => {
   it('goes on where it was after every restart, also of a broker that was cut off while it wrote', async () => {
     const [old] = await published();
     const { kid } = (await rotate()).json as { kid: string };
-    await rig.restart();
+    await harness.restart();
     expect(await parts()).toEqual([`signing ${old}`, `next ${kid}`]);
     await meshHears();
     await eventually(async () => expect(keyFile()).toContain('publishedAt'));
-    await rig.restart();
-    execFileSync('sh', ['-c', `echo cut > ${join(rig.dir, 'data', 'signing-key.pem.next')}`]);
+    await harness.restart();
+    execFileSync('sh', ['-c', `echo cut > ${join(harness.dir, 'data', 'signing-key.pem.next')}`]);
     expect(await parts()).toEqual([`signing ${old}`, `next ${kid}`]);
-    rig.clockAhead += (WAIT + 1) * 1000;
+    harness.clockAhead += (WAIT + 1) * 1000;
     await eventually(async () => expect(await parts()).toEqual([`signing ${kid}`, `retired ${old}`]));
-    await rig.restart();
+    await harness.restart();
     expect(await parts()).toEqual([`signing ${kid}`, `retired ${old}`]);
-    rig.clockAhead += 361_000;
+    harness.clockAhead += 361_000;
     await eventually(async () => expect(await published()).toEqual([kid]));
   }, 60_000);
 
@@ -163,7 +163,7 @@ describe('a change that an operator asks for', () => {
         ...{ status: 401, json: { error_code: 'operator_unauthorized' } },
       });
       expect(
-        (await rig.operatorCall({ path: '/admin/trust', headers: headers as Record<string, string> })).status,
+        (await harness.operatorCall({ path: '/admin/trust', headers: headers as Record<string, string> })).status,
       ).toBe(401);
     }
     expect(await rotate({ all: true })).toMatchObject({ status: 400, json: { error_code: 'request_malformed' } });
@@ -179,7 +179,7 @@ describe('a change that an operator asks for', () => {
 describe('a revocation of every key', () => {
   it('leaves one new key, gives no token of another, and agents hear of it with their next heartbeat', async () => {
     const [old] = await published();
-    const who = await session(rig, 'alice');
+    const who = await session(harness, 'alice');
     expect(await signedBy(who)).toBe(old);
     const ahead = (await rotate()).json as { kid: string };
     const { status, json } = await rotate({ revoke: true, reason: 'stolen' });
@@ -189,7 +189,7 @@ describe('a revocation of every key', () => {
     expect(keyFile().match(/-----BEGIN/g)).toHaveLength(1);
     // The token that it was given a moment ago is not given again.
     expect(await signedBy(who)).toBe(json.kid);
-    const beat = await asSession(rig, who, { method: 'POST', path: '/session/heartbeat' });
+    const beat = await asSession(harness, who, { method: 'POST', path: '/session/heartbeat' });
     expect(HeartbeatResponse.parse(beat.json).token_keys).toEqual([json.kid]);
     const last = (await rows()).at(-1)!;
     expect(last).toMatchObject({ action: 'operator.rotate', outcome: 'allowed', target: json.kid });
@@ -200,11 +200,11 @@ describe('a revocation of every key', () => {
 describe('a key that has reached its age', () => {
   it('is changed by itself', async () => {
     const [old] = await published();
-    rig.clockAhead += 31 * 86_400_000;
+    harness.clockAhead += 31 * 86_400_000;
     await eventually(async () => expect(await published()).toHaveLength(2));
     await meshHears();
     await eventually(async () => expect(keyFile()).toContain('publishedAt'));
-    rig.clockAhead += (WAIT + 1) * 1000;
+    harness.clockAhead += (WAIT + 1) * 1000;
     await eventually(async () => expect((await parts())[1]).toBe(`retired ${old}`));
     expect((await rows()).map(({ action }) => action)).toEqual(['key.rotate', 'key.rotate']);
   }, 60_000);
@@ -212,11 +212,11 @@ describe('a key that has reached its age', () => {
 
 describe('a key of the operator’s own', () => {
   it('is not touched, but followed', async () => {
-    const file = join(rig.dir, 'mounted.pem');
+    const file = join(harness.dir, 'mounted.pem');
     execFileSync('openssl', ['genrsa', '-out', file, '2048'], { stdio: 'pipe' });
     const before = readFileSync(file, 'utf8');
     const signer = await openSigner(file, false);
-    const other = await startRig({ parts: () => ({ signer }) });
+    const other = await startHarness({ parts: () => ({ signer }) });
     try {
       for (const body of [{}, { revoke: true }]) {
         const answer = await other.operatorCall({

@@ -1,4 +1,4 @@
-/** A whole road on loopback: client, edge, and a gateway that speaks TLS as a workload behind Istio's gateway would. */
+/** A whole data path on loopback: client, edge, and a gateway that speaks TLS as a workload behind Istio's gateway would. */
 import { once } from 'node:events';
 import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from 'node:net';
 import { type ConnectionOptions, connect, createServer as createTlsServer, type TLSSocket } from 'node:tls';
@@ -19,7 +19,7 @@ export interface Way {
   readonly localPort?: number;
 }
 
-export interface Road {
+export interface DataPath {
   readonly mesh: Ca;
   readonly web: Ca;
   readonly directory: Directory;
@@ -41,7 +41,7 @@ export interface Road {
   close(): Promise<void>;
 }
 
-export async function buildRoad(
+export async function buildDataPath(
   limits: Partial<EdgeLimits> = {},
   options: {
     readonly serve?: (socket: Socket) => void;
@@ -51,7 +51,7 @@ export async function buildRoad(
     /** The broker has not said anything yet. */
     readonly unheard?: boolean;
   } = {},
-): Promise<Road> {
+): Promise<DataPath> {
   const [mesh, web] = await Promise.all([createCa('mesh'), createCa('web')]);
   const workload = await svid(mesh, 'spiffe://cluster.local/ns/shop/sa/orders');
   let ahead = 0;

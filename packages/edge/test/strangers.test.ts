@@ -5,30 +5,30 @@ import { afterEach, expect, test } from 'vitest';
 import { groupOf, sourceOf } from '../src/source.ts';
 import { createStrangers } from '../src/strangers.ts';
 import { createTurns } from '../src/turns.ts';
-import { ALICE, buildRoad, captureHello, connectHead, ORDERS, type Road, say } from './data-path.ts';
+import { ALICE, buildDataPath, captureHello, connectHead, type DataPath, ORDERS, say } from './data-path.ts';
 import { svid } from './mesh-ca.ts';
 
-let road: Road | undefined;
+let dataPath: DataPath | undefined;
 const held: Socket[] = [];
 afterEach(async () => {
   for (const socket of held.splice(0)) socket.destroy();
-  await road?.close();
-  road = undefined;
+  await dataPath?.close();
+  dataPath = undefined;
 });
 
-async function aliceOnTheRoad(...[limits]: Parameters<typeof buildRoad>) {
-  road = await buildRoad(limits);
-  road.admit('s-alice', ALICE);
-  return { ...road, alice: await svid(road.mesh, ALICE) };
+async function aliceOnline(...[limits]: Parameters<typeof buildDataPath>) {
+  dataPath = await buildDataPath(limits);
+  dataPath.admit('s-alice', ALICE);
+  return { ...dataPath, alice: await svid(dataPath.mesh, ALICE) };
 }
 
 /** Connections that say nothing, or begin a handshake and do not finish it, in this order at the edge. */
 async function idle(count: number, localAddress = '127.0.0.1', begin = false): Promise<Socket[]> {
-  const before = road!.edge.stats().accepted;
+  const before = dataPath!.edge.stats().accepted;
   const hello = await captureHello('edge.test');
   const made: Socket[] = [];
   for (let i = 0; i < count; i++) {
-    const socket = connect({ host: '127.0.0.1', port: road!.edge.address.port, localAddress });
+    const socket = connect({ host: '127.0.0.1', port: dataPath!.edge.address.port, localAddress });
     socket.on('error', () => {});
     held.push(socket);
     made.push(socket);
@@ -37,12 +37,12 @@ async function idle(count: number, localAddress = '127.0.0.1', begin = false): P
     socket.write(hello);
     await once(socket, 'data'); // the edge has read it
   }
-  await expect.poll(() => road!.edge.stats().accepted).toBe(before + count);
+  await expect.poll(() => dataPath!.edge.stats().accepted).toBe(before + count);
   return made;
 }
 
 test('1,100 silent connections of a shared address do not keep their neighbour out', async () => {
-  const { alice, edge, decisions, outer } = await aliceOnTheRoad();
+  const { alice, edge, decisions, outer } = await aliceOnline();
   const silent = await idle(1_100);
   expect(await say(await outer(alice), connectHead(ORDERS))).toBe('HTTP/1.1 200 OK\r\n\r\n');
   // The last to go made room for the session's own connection.
@@ -53,7 +53,7 @@ test('1,100 silent connections of a shared address do not keep their neighbour o
 });
 
 test('connections that have spoken do not keep their places from a newcomer that has not yet', async () => {
-  const { alice, edge, outer } = await aliceOnTheRoad({ strangersPerSource: 4 });
+  const { alice, edge, outer } = await aliceOnline({ strangersPerSource: 4 });
   const flood = await idle(3, '127.0.0.1', true);
   const [newcomer] = await idle(1);
   flood.push(...(await idle(3, '127.0.0.1', true)));
@@ -65,7 +65,7 @@ test('connections that have spoken do not keep their places from a newcomer that
 });
 
 test('the oldest goes: a newcomer is never refused', async () => {
-  const { alice, edge, outer } = await aliceOnTheRoad({ strangersPerSource: 2 });
+  const { alice, edge, outer } = await aliceOnline({ strangersPerSource: 2 });
   const begun = await idle(2, '127.0.0.1', true);
   expect(await say(await outer(alice), connectHead(ORDERS))).toBe('HTTP/1.1 200 OK\r\n\r\n');
   await expect.poll(() => begun.map((socket) => socket.destroyed)).toEqual([true, false]);
@@ -73,7 +73,7 @@ test('the oldest goes: a newcomer is never refused', async () => {
 });
 
 test('connections of a session do not count, and are never ended for strangers', async () => {
-  const { alice, edge, outer } = await aliceOnTheRoad({ strangersPerSource: 2, strangers: 2 });
+  const { alice, edge, outer } = await aliceOnline({ strangersPerSource: 2, strangers: 2 });
   const warm = [await outer(alice), await outer(alice), await outer(alice), await outer(alice)];
   expect(edge.stats()).toMatchObject({ evicted: 0, strangers: 0, warm: 4 });
   await idle(5);
@@ -82,7 +82,7 @@ test('connections of a session do not count, and are never ended for strangers',
 });
 
 test('over all sources the most crowded one makes room', async () => {
-  const { edge } = await aliceOnTheRoad({ strangers: 6 });
+  const { edge } = await aliceOnline({ strangers: 6 });
   const few = await idle(2, '127.0.0.3', true);
   const many = await idle(4, '127.0.0.2');
   await idle(2, '127.0.0.4');

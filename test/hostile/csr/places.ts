@@ -31,15 +31,15 @@ const GRANTS: readonly HostileInput<CsrWorld>[] = [
   {
     fault: 'the key of the session for a certificate',
     code: 'csr_weak_key',
-    attack: async (world) => ask(world, await world.rogue.csrOfSessionKey()),
+    attack: async (world) => ask(world, await world.adversary.csrOfSessionKey()),
     control: (world) => ask(world, honest()),
   },
   {
     fault: "somebody else's session token",
     code: 'dpop',
-    attack: async ({ rogue }) => {
-      const thief = rogue.as('thief');
-      await thief.take({ sessionToken: (await rogue.show()).sessionToken });
+    attack: async ({ adversary }) => {
+      const thief = adversary.as('thief');
+      await thief.take({ sessionToken: (await adversary.show()).sessionToken });
       const { status, text } = await thief.certificate(GRANT);
       return { accepted: status === 200, answer: `${status} ${text}` };
     },
@@ -48,10 +48,10 @@ const GRANTS: readonly HostileInput<CsrWorld>[] = [
 ];
 
 /** A ServiceAccount token as the broker gets one for a session: what istiod signs for. */
-async function accountToken({ road }: CsrWorld, audience: string): Promise<string> {
-  const account = (await road.accounts()).find((one) => one.startsWith(`meshpass-${GRANT}/`))!;
+async function accountToken({ dataPath }: CsrWorld, audience: string): Promise<string> {
+  const account = (await dataPath.accounts()).find((one) => one.startsWith(`meshpass-${GRANT}/`))!;
   const [namespace, name] = account.split('/');
-  return road.secret(await road.lab.kubernetes.serviceAccountToken(namespace!, name!, [audience], 600));
+  return dataPath.secret(await dataPath.lab.kubernetes.serviceAccountToken(namespace!, name!, [audience], 600));
 }
 
 const past = (
@@ -66,18 +66,18 @@ const past = (
 
 const ISTIOD: readonly HostileInput<CsrWorld>[] = [
   past('istiod asked with nothing', async () => ''),
-  past('istiod asked with a session token', async ({ rogue }) => (await rogue.show()).sessionToken),
-  past('istiod asked with an identity token', async ({ rogue }) => (await rogue.show()).identityToken!),
+  past('istiod asked with a session token', async ({ adversary }) => (await adversary.show()).sessionToken),
+  past('istiod asked with an identity token', async ({ adversary }) => (await adversary.show()).identityToken!),
   past('istiod asked with an unsigned token', async () => unsigned()),
   past('istiod asked with a token for the Kubernetes API', (world) =>
     accountToken(world, 'https://kubernetes.default.svc.cluster.local'),
   ),
   past('istiod asked with a token for the broker', (world) => accountToken(world, 'meshpass-broker')),
-  past('istiod asked with the token of a ServiceAccount that is gone', async ({ road }) => {
+  past('istiod asked with the token of a ServiceAccount that is gone', async ({ dataPath }) => {
     const account = { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'gone', namespace: 'shop' } };
-    await road.lab.kubernetes.apply(account);
-    const token = await road.lab.kubernetes.serviceAccountToken('shop', 'gone', ['istio-ca'], 600);
-    await road.lab.kubernetes.remove(account);
+    await dataPath.lab.kubernetes.apply(account);
+    const token = await dataPath.lab.kubernetes.serviceAccountToken('shop', 'gone', ['istio-ca'], 600);
+    await dataPath.lab.kubernetes.remove(account);
     return token;
   }),
   past(
@@ -102,13 +102,13 @@ function unsigned(): string {
   return `${part({ alg: 'none' })}.${part({ ...claims, exp: Math.floor(Date.now() / 1000) + 600 })}.`;
 }
 
-async function tunnel({ road, rogue }: CsrWorld, target: string): Promise<Outcome> {
-  const { edge } = road.meshpass;
+async function tunnel({ dataPath, adversary }: CsrWorld, target: string): Promise<Outcome> {
+  const { edge } = dataPath.meshpass;
   // What the other inputs asked for is not signed for a key that it has.
-  await rogue.certificate(GRANT);
-  const token = (await rogue.show()).identityToken!;
+  await adversary.certificate(GRANT);
+  const token = (await adversary.show()).identityToken!;
   const send = `GET /whoami HTTP/1.1\r\nHost: ${target}\r\nx-meshpass-token: ${token}\r\n\r\n`;
-  const { stage, answer = '', error = '' } = await rogue.tunnel({ target, grant: GRANT, edge, send });
+  const { stage, answer = '', error = '' } = await adversary.tunnel({ target, grant: GRANT, edge, send });
   return { accepted: stage === 'answer', answer: `${stage} ${error} ${answer.slice(0, 100)}` };
 }
 

@@ -2,49 +2,49 @@
 import { X509Certificate } from 'node:crypto';
 import { connectIstiod, type Istiod } from '@meshpass/broker/mesh/istiod';
 import { MeshpassError } from '@meshpass/identity';
-import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
-import { completed, enrolled, idTokenProof, openRoad, type Road } from '../../mesh.ts';
+import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
+import { completed, type DataPath, enrolled, idTokenProof, openDataPath } from '../../mesh.ts';
 import type { Outcome } from '../area.ts';
 
 export interface CsrWorld {
-  readonly road: Road;
+  readonly dataPath: DataPath;
   /** Alice's session, of the grant payments-dev; `as('bob')` holds bob's, of sre-bulk. */
-  readonly rogue: Rogue;
+  readonly adversary: AdversarialClient;
   readonly istiod: Istiod;
 }
 
 export const GRANT = 'payments-dev';
 
 export async function openCsr(): Promise<CsrWorld> {
-  const road = await openRoad();
-  const rogue = road.rogue();
-  await enrolled(road, rogue);
-  const bob = rogue.as('bob');
-  const token = road.secret(await road.idp.idToken({ subject: '00u2bob' }));
-  await completed(road, bob, await bob.enrol(idTokenProof(token)), 'sre-bulk');
-  const roots = [road.lab.rootCaPem()];
+  const dataPath = await openDataPath();
+  const adversary = dataPath.adversary();
+  await enrolled(dataPath, adversary);
+  const bob = adversary.as('bob');
+  const token = dataPath.secret(await dataPath.idp.idToken({ subject: '00u2bob' }));
+  await completed(dataPath, bob, await bob.enrol(idTokenProof(token)), 'sre-bulk');
+  const roots = [dataPath.lab.rootCaPem()];
   const istiod = connectIstiod({
-    address: road.lab.istiodAddress,
+    address: dataPath.lab.istiodAddress,
     serverName: 'istiod.istio-system.svc',
     roots: () => roots,
   });
-  return { road, rogue, istiod };
+  return { dataPath, adversary, istiod };
 }
 
-export async function closeCsr({ road, istiod }: CsrWorld): Promise<void> {
+export async function closeCsr({ dataPath, istiod }: CsrWorld): Promise<void> {
   istiod.close();
-  await road.expectNoSecretKept();
-  await road.close();
+  await dataPath.expectNoSecretKept();
+  await dataPath.close();
 }
 
 /** What the broker signs for a request. */
-export async function ask({ rogue }: CsrWorld, csr: string, grant = GRANT): Promise<Outcome> {
-  return outcomeOf(await rogue.certificate(grant, csr));
+export async function ask({ adversary }: CsrWorld, csr: string, grant = GRANT): Promise<Outcome> {
+  return outcomeOf(await adversary.certificate(grant, csr));
 }
 
 /** The same, with a body of the sender's own making. */
-export async function send({ rogue }: CsrWorld, json: unknown): Promise<Outcome> {
-  return outcomeOf(await rogue.speak('POST', '/certificates', { json }));
+export async function send({ adversary }: CsrWorld, json: unknown): Promise<Outcome> {
+  return outcomeOf(await adversary.speak('POST', '/certificates', { json }));
 }
 
 function outcomeOf(answer: { readonly status: number; readonly text: string }): Outcome {
@@ -56,11 +56,11 @@ function outcomeOf(answer: { readonly status: number; readonly text: string }): 
  * @param says what it must not say
  */
 export async function askFor(
-  { rogue }: CsrWorld,
+  { adversary }: CsrWorld,
   csr: string,
   says: (certificate: X509Certificate) => boolean,
 ): Promise<Outcome> {
-  const answer = await rogue.certificate(GRANT, csr);
+  const answer = await adversary.certificate(GRANT, csr);
   if (answer.status !== 200) return outcomeOf(answer);
   const [issued] = (answer.json as { certificates: [{ chain: string }] }).certificates;
   const certificate = new X509Certificate(issued.chain);

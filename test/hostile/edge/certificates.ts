@@ -6,7 +6,7 @@ import type { Svid } from '@meshpass/cli/drill/credentials';
 import { createCsr } from '@meshpass/identity/csr';
 import { parseSpiffe } from '@meshpass/identity/spiffe';
 import * as x509 from '@peculiar/x509';
-import type { Road } from '../../mesh.ts';
+import type { DataPath } from '../../mesh.ts';
 
 export interface Credential {
   readonly key: string;
@@ -16,7 +16,7 @@ export interface Credential {
 const EC = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
 
 /** An SVID as a sidecar gets one, from istiod itself and not by way of Meshpass. @param ttl seconds */
-export async function fromIstiod({ lab }: Road, spiffeId: string, ttl = 600): Promise<Credential> {
+export async function fromIstiod({ lab }: DataPath, spiffeId: string, ttl = 600): Promise<Credential> {
   const { namespace, serviceAccount } = parseSpiffe(spiffeId)!;
   const token = await lab.kubernetes.serviceAccountToken(namespace, serviceAccount, ['istio-ca'], 600);
   const roots = () => [lab.rootCaPem()];

@@ -1,16 +1,16 @@
 /** The honest way through edge and gateway, every part of which can be spoiled. */
 import { readFileSync } from 'node:fs';
-import type { Rogue } from '@meshpass/lab/adversarial-client/drive';
+import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { type OrderedProcess, startOrdered } from '@meshpass/lab/ordered-process';
-import { completed, enrolled, idTokenProof, ORDERS, openRoad, type Road } from '../../mesh.ts';
+import { completed, type DataPath, enrolled, idTokenProof, ORDERS, openDataPath } from '../../mesh.ts';
 import type { Outcome } from '../area.ts';
 import { type Credential, fromIstiod } from './certificates.ts';
 import { clientHello } from './client-hello.ts';
 import type { EdgeOrder, EdgeReport } from './client-main.ts';
 
 export interface Internet {
-  readonly road: Road;
-  readonly rogue: Rogue;
+  readonly dataPath: DataPath;
+  readonly adversary: AdversarialClient;
   readonly client: OrderedProcess<EdgeOrder>;
   /** Of alice's live session. */
   readonly alice: Credential;
@@ -48,7 +48,7 @@ export async function spoken(internet: Internet, order: Try): Promise<EdgeReport
   const [host, port] = target.split(':');
   const hello = inner ?? (target === ORDERS ? internet.hello : await clientHello(`outbound_.${port}_._.${host}`));
   return internet.client.order<EdgeReport>({
-    ...{ edge: internet.road.meshpass.edge, ...more, ...(credential && { credential }) },
+    ...{ edge: internet.dataPath.meshpass.edge, ...more, ...(credential && { credential }) },
     head: Buffer.from(head, 'latin1').toString('base64'),
     inner: hello.toString('base64'),
   });
@@ -72,41 +72,41 @@ export async function said(internet: Internet, order: Try): Promise<Outcome> {
 
 /** A Meshpass of its own on the lab, and clients of two sessions. */
 export async function openInternet(): Promise<Internet> {
-  const road = await openRoad();
-  const rogue = road.rogue();
-  await enrolled(road, rogue);
-  const other = rogue.as('bob');
-  const token = road.secret(await road.idp.idToken({ subject: '00u2bob' }));
-  await completed(road, other, await other.enrol(idTokenProof(token)), 'sre-bulk');
-  const { spiffeId } = (await rogue.show()).svids[GRANT]!;
+  const dataPath = await openDataPath();
+  const adversary = dataPath.adversary();
+  await enrolled(dataPath, adversary);
+  const other = adversary.as('bob');
+  const token = dataPath.secret(await dataPath.idp.idToken({ subject: '00u2bob' }));
+  await completed(dataPath, other, await other.enrol(idTokenProof(token)), 'sre-bulk');
+  const { spiffeId } = (await adversary.show()).svids[GRANT]!;
   return {
-    ...{ road, rogue, spiffeId },
-    client: startOrdered(road.lab, 'workspace', new URL('./client-main.ts', import.meta.url), 'the client'),
-    alice: await svidOf(rogue),
+    ...{ dataPath, adversary, spiffeId },
+    client: startOrdered(dataPath.lab, 'workspace', new URL('./client-main.ts', import.meta.url), 'the client'),
+    alice: await svidOf(adversary),
     bob: await svidOf(other, 'sre-bulk'),
-    workload: await fromIstiod(road, 'spiffe://cluster.local/ns/shop/sa/client'),
+    workload: await fromIstiod(dataPath, 'spiffe://cluster.local/ns/shop/sa/client'),
     hello: await clientHello(ORDERS_SNI),
   };
 }
 
-/** A session of its own, under this name of the rogue. */
-export async function sessionNamed({ road, rogue }: Internet, name: string): Promise<Credential> {
-  const one = rogue.as(name);
-  await enrolled(road, one);
+/** A session of its own, under this name of the adversarial client. */
+export async function sessionNamed({ dataPath, adversary }: Internet, name: string): Promise<Credential> {
+  const one = adversary.as(name);
+  await enrolled(dataPath, one);
   return svidOf(one);
 }
 
-export async function goodbye({ rogue }: Internet, name: string): Promise<void> {
-  const { status } = await rogue.as(name).speak('DELETE', '/session');
+export async function goodbye({ adversary }: Internet, name: string): Promise<void> {
+  const { status } = await adversary.as(name).speak('DELETE', '/session');
   if (status !== 204) throw new Error(`the session did not end: ${status}`);
 }
 
-export async function svidOf(rogue: Rogue, grant = GRANT): Promise<Credential> {
-  const { key, chain } = (await rogue.show()).svids[grant]!;
+export async function svidOf(adversary: AdversarialClient, grant = GRANT): Promise<Credential> {
+  const { key, chain } = (await adversary.show()).svids[grant]!;
   return { key, chain };
 }
 
-export function ofTheEdge({ lab }: Road): Credential {
+export function ofTheEdge({ lab }: DataPath): Credential {
   const file = (ending: string) => readFileSync(`${lab.dir}/tls/edge.meshpass.test.${ending}`, 'utf8');
   return { key: file('key'), chain: file('crt') };
 }

@@ -1,5 +1,5 @@
 /**
- * Clients of the edge as they come from the internet, byte by byte, on the whole road. Accepted means that the workload
+ * Clients of the edge as they come from the internet, byte by byte, on the whole data path. Accepted means that the workload
  * behind edge and gateway has answered the inner ClientHello: all else is a refusal of the edge.
  */
 import { LEDGER, ORDERS } from '../../mesh.ts';
@@ -33,9 +33,9 @@ const UNRECOGNIZED_NAME = 'alert 112';
 export const edge: HostileArea<Internet> = {
   name: 'edge: clients from the internet',
   open: openInternet,
-  close: async ({ client, road }) => {
+  close: async ({ client, dataPath }) => {
     client.kill();
-    await road.close();
+    await dataPath.close();
   },
   inputs: [...certificates(), ...outerTls(), ...requests(), ...targets(), ...serverNamesInside(), ...innerBytes()],
 };
@@ -49,16 +49,16 @@ function certificates(): HostileInput<Internet>[] {
     held('no certificate', 'tunnel_certificate_missing', async () => null),
     held('a certificate that its holder made', UNTRUSTED, ({ spiffeId }) => selfSigned(spiffeId)),
     held('a certificate of another mesh', UNTRUSTED, ({ spiffeId }) => ofAnotherMesh(spiffeId)),
-    held("the edge's own certificate", UNTRUSTED, async ({ road }) => ofTheEdge(road)),
-    held('a certificate that an SVID has signed', UNTRUSTED, async ({ rogue, spiffeId }) =>
-      signedBy((await rogue.show()).svids[GRANT]!, spiffeId),
+    held("the edge's own certificate", UNTRUSTED, async ({ dataPath }) => ofTheEdge(dataPath)),
+    held('a certificate that an SVID has signed', UNTRUSTED, async ({ adversary, spiffeId }) =>
+      signedBy((await adversary.show()).svids[GRANT]!, spiffeId),
     ),
     held('a workload of the mesh that is no session', UNKNOWN, async ({ workload }) => workload),
     {
       fault: 'an SVID that has expired',
       code: UNTRUSTED,
       control: async (internet) => {
-        short = await fromIstiod(internet.road, internet.spiffeId, 8);
+        short = await fromIstiod(internet.dataPath, internet.spiffeId, 8);
         expires = Date.now() + 8_000;
         return said(internet, { credential: short });
       },
@@ -73,7 +73,7 @@ function certificates(): HostileInput<Internet>[] {
       control: async (internet) => said(internet, { credential: await sessionNamed(internet, 'ended') }),
       attack: async (internet) => {
         await goodbye(internet, 'ended');
-        return said(internet, { credential: await svidOf(internet.rogue.as('ended')) });
+        return said(internet, { credential: await svidOf(internet.adversary.as('ended')) });
       },
     },
     {

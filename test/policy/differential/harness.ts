@@ -41,10 +41,10 @@ export interface Enforced {
   readonly resources: readonly Resource[];
 }
 
-export type Rig = Awaited<ReturnType<typeof openRig>>;
+export type Harness = Awaited<ReturnType<typeof openHarness>>;
 
 /** @param peers principals that calls may have, besides the usual ones */
-export async function openRig(lab: Lab, peers: readonly string[] = []) {
+export async function openHarness(lab: Lab, peers: readonly string[] = []) {
   const destination = lab.hosts[HOST]!.ip;
   const network = destination.replace(/\d+$/, '');
   const addresses = [`${network}1`, `${network}201`, `${network}202`];

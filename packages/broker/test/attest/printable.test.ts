@@ -2,7 +2,7 @@ import type { Attestation } from '@meshpass/identity';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { printable } from '../../src/attest/printable.ts';
 import { auditRow, draftEvent } from '../../src/audit/event.ts';
-import { enrol, type Rig, session, startRig } from '../harness/broker.ts';
+import { enrol, type Harness, session, startHarness } from '../harness/broker.ts';
 import { grant } from '../harness/mesh.ts';
 
 const FAULTS: readonly (readonly [string, string])[] = [
@@ -18,17 +18,17 @@ const FAULTS: readonly (readonly [string, string])[] = [
 ];
 
 describe('a proof is refused and nothing is signed or opened where', () => {
-  let rig: Rig;
+  let harness: Harness;
   beforeAll(async () => {
-    rig = await startRig();
-    rig.mesh.setAccess([grant('dev')]);
+    harness = await startHarness();
+    harness.mesh.setAccess([grant('dev')]);
   }, 60_000);
-  afterAll(() => rig?.stop());
+  afterAll(() => harness?.stop());
 
   it.each(FAULTS)('its login has %s', async (_, login) => {
-    const answer = await enrol(rig, 'mallory', undefined, await rig.idp.prove('mallory', { login }));
+    const answer = await enrol(harness, 'mallory', undefined, await harness.idp.prove('mallory', { login }));
     expect([answer.status, answer.json.error_code]).toEqual([400, 'proof_unprintable']);
-    expect(rig.mesh.signed).toEqual([]);
+    expect(harness.mesh.signed).toEqual([]);
   });
 
   it.each([
@@ -38,14 +38,14 @@ describe('a proof is refused and nothing is signed or opened where', () => {
     ['the e-mail', { email: 'alice@acme.com\n' }],
     ['the workspace', { workspace: 'codespace:x\u0085' }],
   ])('%s has one', async (_, claims) => {
-    const answer = await enrol(rig, 'mallory', undefined, await rig.idp.prove('mallory', claims));
+    const answer = await enrol(harness, 'mallory', undefined, await harness.idp.prove('mallory', claims));
     expect([answer.status, answer.json.error_code]).toEqual([400, 'proof_unprintable']);
   });
 
   it('and not where a name has letters of any script, or an address has lines', async () => {
-    await session(rig, 'honest');
+    await session(harness, 'honest');
     const claims = { login: 'Ålice Ünïcode 山田 محمد', address: { formatted: 'Street 1\nTown' } };
-    const answer = await enrol(rig, 'unicode', undefined, await rig.idp.prove('unicode', claims));
+    const answer = await enrol(harness, 'unicode', undefined, await harness.idp.prove('unicode', claims));
     expect([answer.status, answer.json.session?.login]).toEqual([200, 'Ålice Ünïcode 山田 محمد']);
   });
 });

@@ -4,28 +4,28 @@ import { parseAccess } from '@meshpass/access';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { asSession, type Rig } from '../harness/broker.ts';
-import { opened, present, startGithubRig } from '../harness/github.ts';
+import { asSession, type Harness } from '../harness/broker.ts';
+import { opened, present, startGithubHarness } from '../harness/github.ts';
 
 /** Of acme/payments, where alice is; and of acme/sre, where bob is. */
 const [PAYMENTS, SRE] = [31, 32];
 
 let github: RunningGithub;
-let rig: Rig;
+let harness: Harness;
 
 beforeAll(async () => {
   github = await startGithub({ listen: '127.0.0.1:0' });
-  rig = await startGithubRig({ github, config: { githubSweepSeconds: 3600, githubMemberSeconds: 1 } });
+  harness = await startGithubHarness({ github, config: { githubSweepSeconds: 3600, githubMemberSeconds: 1 } });
 }, 60_000);
 afterAll(async () => {
-  await rig?.stop();
+  await harness?.stop();
   await github?.close();
 });
 beforeEach(async () => {
   await github.admin.reset();
   // What GitHub said before its reset is remembered by no process, and what was lost then has settled.
-  await rig.restart();
-  rig.clockAhead += 10_500;
+  await harness.restart();
+  harness.clockAhead += 10_500;
 });
 
 const grants = (who: string, deny = '') => {
@@ -35,13 +35,13 @@ grants:
   dev: {who: [${who}], to: [{service: orders.shop, port: 8080}]}
 `;
   const { grants, deny: denied } = parseAccess(text, 'access.yaml');
-  rig.mesh.setAccess(grants, [], { codespaces: { organization: 'acme' } }, denied);
+  harness.mesh.setAccess(grants, [], { codespaces: { organization: 'acme' } }, denied);
 };
 const codespace = (owner = 'alice') =>
   github.admin.createCodespace({ owner, repository: 'acme/payments-api', tokenReadsCodespaces: true });
 const refused = { status: 403, json: { error_code: 'access_none' } };
-const isIn = async (space: StartedCodespace) => expect(await present(rig, space)).toMatchObject({ status: 200 });
-const isOut = async (space: StartedCodespace) => expect(await present(rig, space)).toMatchObject(refused);
+const isIn = async (space: StartedCodespace) => expect(await present(harness, space)).toMatchObject({ status: 200 });
+const isOut = async (space: StartedCodespace) => expect(await present(harness, space)).toMatchObject(refused);
 
 describe('a grant to a team with its id', () => {
   beforeEach(() => grants(`{team: acme/payments, team_id: ${PAYMENTS}}`));
@@ -78,13 +78,13 @@ describe('a grant to a team with its id', () => {
   });
 
   it('ends with the membership, under whatever name', async () => {
-    const who = await opened(rig, await codespace());
-    rig.clockAhead += 10_500;
+    const who = await opened(harness, await codespace());
+    harness.clockAhead += 10_500;
     await github.admin.renameTeam('acme/payments', 'payments-old');
     await github.admin.removeFromTeam('acme/payments-old', 'alice');
     await vi.waitFor(
       async () =>
-        expect((await asSession(rig, who, { method: 'POST', path: '/session/heartbeat' })).json).toMatchObject({
+        expect((await asSession(harness, who, { method: 'POST', path: '/session/heartbeat' })).json).toMatchObject({
           error_code: 'session_closed',
         }),
       { timeout: 10_000, interval: 100 },

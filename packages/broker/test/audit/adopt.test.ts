@@ -20,7 +20,7 @@ import { MIGRATIONS } from '../../src/store/migrate.ts';
 import { type Db, openStore, type Store, type StoreOptions } from '../../src/store/open.ts';
 import { openPglite } from '../../src/store/pglite.ts';
 import { readStore } from '../harness/audit.ts';
-import { startRig } from '../harness/broker.ts';
+import { startHarness } from '../harness/broker.ts';
 import { ENGINES, startPostgres, type TestPostgres } from '../harness/postgres.ts';
 
 const SLOW = 60_000;
@@ -232,17 +232,17 @@ describe.each(ENGINES.filter(([, isThere]) => isThere))('a store of an older ver
 it(
   'a whole broker of this version starts on such a store, and the next one, too',
   async () => {
-    const rig = await startRig();
-    const dataDir = join(rig.dir, 'data');
-    await rig.broker.close();
+    const harness = await startHarness();
+    const dataDir = join(harness.dir, 'data');
+    await harness.broker.close();
     rmSync(dataDir, { recursive: true });
     const { dialect, close } = openPglite(dataDir);
     await writeAsOld(new Kysely({ dialect }), join(dataDir, 'audit-key.pem')).finally(close);
-    await rig.restart();
-    await rig.restart();
-    await rig.broker.close();
+    await harness.restart();
+    await harness.restart();
+    await harness.broker.close();
     const { audit } = await readStore({ dataDir });
-    await rig.stop();
+    await harness.stop();
     const told = audit.slice(9).map(({ action, detail }) => [action, JSON.parse(detail!).checkpoint?.size]);
     expect(told.slice(0, 2)).toEqual([
       ['audit.adopt', undefined],

@@ -5,27 +5,27 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { asSession, type Enrolled, OPERATOR_TOKEN, type Rig, session, startRig } from '../harness/broker.ts';
+import { asSession, type Enrolled, type Harness, OPERATOR_TOKEN, session, startHarness } from '../harness/broker.ts';
 import { grant } from '../harness/mesh.ts';
 
 const MAIN = fileURLToPath(new URL('@meshpass/cli/main', import.meta.url));
 const SLOW = 60_000;
 const DAY_MS = 86_400_000;
 
-let rig: Rig;
+let harness: Harness;
 let alice: Enrolled;
 let tokenFile: string;
 beforeAll(async () => {
-  rig = await startRig();
-  rig.mesh.setAccess([grant('dev')]);
-  tokenFile = join(rig.dir, 'operator-token');
-  alice = await session(rig, 'alice');
-  await asSession(rig, alice, { method: 'DELETE', path: '/session' });
+  harness = await startHarness();
+  harness.mesh.setAccess([grant('dev')]);
+  tokenFile = join(harness.dir, 'operator-token');
+  alice = await session(harness, 'alice');
+  await asSession(harness, alice, { method: 'DELETE', path: '/session' });
 }, SLOW);
-afterAll(() => rig?.stop());
+afterAll(() => harness?.stop());
 
 async function audit(...args: string[]) {
-  const at = ['--operator', `http://127.0.0.1:${rig.broker.operatorPort}`, '--operator-token', tokenFile];
+  const at = ['--operator', `http://127.0.0.1:${harness.broker.operatorPort}`, '--operator-token', tokenFile];
   const child = spawn(process.execPath, [MAIN, 'audit', ...args, ...at]);
   let out = '';
   let err = '';
@@ -38,7 +38,7 @@ async function audit(...args: string[]) {
 it(
   'verifies the broker’s log, an export of it, and holds both against a checkpoint and a key that were kept',
   async () => {
-    const [key, checkpoint] = [join(rig.dir, 'key'), join(rig.dir, 'checkpoint')];
+    const [key, checkpoint] = [join(harness.dir, 'key'), join(harness.dir, 'checkpoint')];
     writeFileSync(key, (await audit('key')).out);
     writeFileSync(checkpoint, (await audit('checkpoint')).out);
     expect(readFileSync(checkpoint, 'utf8')).toMatch(
@@ -49,7 +49,7 @@ it(
     expect(online).toMatchObject({ code: 0, err: '' });
     expect(online.out).toMatch(/^The log verifies: \d+ rows.*Signed by the key you gave/s);
 
-    const file = join(rig.dir, 'export.jsonl');
+    const file = join(harness.dir, 'export.jsonl');
     expect(await audit('export', '--to', file)).toMatchObject({ code: 0, err: '' });
     expect(JSON.parse((await audit('verify', '--file', file, ...known, '--output', 'json')).out)).toMatchObject({
       ok: true,
@@ -102,13 +102,13 @@ it(
 it(
   'goes over a restart, and prunes',
   async () => {
-    await rig.restart();
+    await harness.restart();
     expect((await audit('verify')).code).toBe(0);
     expect((await audit('prune', '--before', '2026-01-01')).err).toContain('--yes');
-    const now = () => Date.now() + rig.clockAhead;
+    const now = () => Date.now() + harness.clockAhead;
     const early = await audit('prune', '--before', new Date(now() - 89 * DAY_MS).toISOString(), '--yes');
     expect(early).toMatchObject({ code: 1, out: '', err: expect.stringContaining('[audit_retained]') });
-    rig.clockAhead += 91 * DAY_MS;
+    harness.clockAhead += 91 * DAY_MS;
     const date = new Date(now() - 90 * DAY_MS - 1).toISOString();
     const pruned = JSON.parse((await audit('prune', '--before', date, '--yes', '--output', 'json')).out);
     expect(pruned.rows).toBeGreaterThan(2);
@@ -123,7 +123,7 @@ it(
 it(
   'is for operators only, and says in the log who tried',
   async () => {
-    const url = `http://127.0.0.1:${rig.broker.operatorPort}`;
+    const url = `http://127.0.0.1:${harness.broker.operatorPort}`;
     for (const path of ['/audit', '/audit/export', '/audit/checkpoint', '/audit/key'])
       expect((await fetch(url + path)).status, path).toBe(401);
     const body = JSON.stringify({ before: '2026-01-01T00:00:00Z' });

@@ -12,16 +12,16 @@ import {
   asSession,
   type Call,
   enrol,
+  type Harness,
   newKey,
-  type Rig,
   send,
   session,
-  startRig,
+  startHarness,
 } from '../harness/broker.ts';
 import { grant } from '../harness/mesh.ts';
 
 describe('a broker that strangers have refuse them', () => {
-  let rig: Rig;
+  let harness: Harness;
   let reviewed: string[];
   let agents: Agent[];
   let review: () => Promise<void>;
@@ -34,27 +34,27 @@ describe('a broker that strangers have refuse them', () => {
       await review();
       return token === 'edge-token';
     };
-    rig = await startRig({ parts: () => ({ reviewEdgeToken }) });
-    rig.mesh.setAccess([grant('dev')]);
+    harness = await startHarness({ parts: () => ({ reviewEdgeToken }) });
+    harness.mesh.setAccess([grant('dev')]);
   }, 60_000);
   afterEach(async () => {
     for (const agent of agents) agent.destroy();
-    await rig?.stop();
+    await harness?.stop();
   });
 
   function from(localAddress: string, maxSockets = 16): (call: Call) => Promise<Answer> {
     const agent = new Agent({
-      ...{ ca: readFileSync(join(rig.dir, 'tls.crt')), localAddress },
+      ...{ ca: readFileSync(join(harness.dir, 'tls.crt')), localAddress },
       ...{ keepAlive: true, maxSockets },
     });
     agents.push(agent);
-    return (call) => send(agent, rig.broker.port, call);
+    return (call) => send(agent, harness.broker.port, call);
   }
   const flood = (call: (call: Call) => Promise<Answer>, one: Call, times: number) =>
     Promise.all(Array.from({ length: times }, () => call(one)));
 
   it('writes some rows of a source one by one and sums up the rest; sessions and neighbours have each of theirs', async () => {
-    const alice = await session(rig, 'alice');
+    const alice = await session(harness, 'alice');
     const answers = await flood(from('127.0.0.2'), { path: '/services' }, 400);
     expect(new Set(answers.map(({ json }) => json.error_code))).toEqual(new Set(['session_token_missing']));
     const named = answers.filter(({ json }) => json.decision_id !== undefined).length;
@@ -63,9 +63,9 @@ describe('a broker that strangers have refuse them', () => {
     await from('127.0.0.3')({ path: '/services' });
     for (let n = 0; n < 5; n++) {
       const wrong = { headers: { dpop: 'wrong' }, path: '/services' };
-      expect((await asSession(rig, alice, wrong)).json.error_code).toBe('dpop_malformed');
+      expect((await asSession(harness, alice, wrong)).json.error_code).toBe('dpop_malformed');
     }
-    const { text } = await rig.operatorCall('/metrics');
+    const { text } = await harness.operatorCall('/metrics');
     const metered = /refusals_metered_total\{action="services.read",code="session_token_missing"\} (\d+)/.exec(
       text,
     )?.[1];
@@ -73,10 +73,10 @@ describe('a broker that strangers have refuse them', () => {
     expect(text).toContain(
       'decisions_total{action="services.read",outcome="refused",code="session_token_missing"} 401',
     );
-    expect(rig.log.filter((line) => line.includes('session_token_missing'))).toHaveLength(named + 1);
+    expect(harness.log.filter((line) => line.includes('session_token_missing'))).toHaveLength(named + 1);
 
-    await rig.broker.close();
-    const { audit } = await readStore({ dataDir: join(rig.dir, 'data') });
+    await harness.broker.close();
+    const { audit } = await readStore({ dataDir: join(harness.dir, 'data') });
     const strangers = audit.filter(({ code }) => code === 'session_token_missing');
     const sum = strangers.find(({ reason }) => reason.includes('not written one by one'));
     expect(sum).toMatchObject({ action: 'services.read', outcome: 'refused', source: '127.0.0.2' });
@@ -84,26 +84,26 @@ describe('a broker that strangers have refuse them', () => {
     expect(strangers.filter(({ source }) => source === '127.0.0.2')).toHaveLength(named + 1);
     expect(strangers.filter(({ source }) => source === '127.0.0.3')).toHaveLength(1);
     expect(audit.filter(({ code, login }) => code === 'dpop_malformed' && login === 'alice')).toHaveLength(5);
-    await rig.restart();
+    await harness.restart();
   }, 60_000);
 
   it('writes one row of an ID token that leads to nothing, however often it is sent', async () => {
-    rig.mesh.setAccess([grant('dev', ['nobody'])]);
-    const token = await rig.idp.prove('mallory');
-    expect((await enrol(rig, 'mallory', newKey(), token)).json.error_code).toBe('access_none');
-    expect((await enrol(rig, 'mallory', newKey(), token)).json.error_code).toBe('proof_replayed');
+    harness.mesh.setAccess([grant('dev', ['nobody'])]);
+    const token = await harness.idp.prove('mallory');
+    expect((await enrol(harness, 'mallory', newKey(), token)).json.error_code).toBe('access_none');
+    expect((await enrol(harness, 'mallory', newKey(), token)).json.error_code).toBe('proof_replayed');
     const codes: string[] = [];
-    for (let n = 0; n < 300; n++) codes.push((await enrol(rig, 'mallory', newKey(), token)).json.error_code);
+    for (let n = 0; n < 300; n++) codes.push((await enrol(harness, 'mallory', newKey(), token)).json.error_code);
     expect(new Set(codes)).toEqual(new Set(['proof_replayed']));
-    const others = await Promise.all(Array.from({ length: 20 }, (_, n) => enrol(rig, `m${n}`)));
+    const others = await Promise.all(Array.from({ length: 20 }, (_, n) => enrol(harness, `m${n}`)));
     expect(new Set(others.map(({ json }) => json.error_code))).toEqual(new Set(['access_none']));
-    await rig.broker.close();
-    const { audit } = await readStore({ dataDir: join(rig.dir, 'data') });
+    await harness.broker.close();
+    const { audit } = await readStore({ dataDir: join(harness.dir, 'data') });
     const rows = audit.filter(({ login }) => login === 'mallory');
     expect(rows.filter(({ code }) => code === 'access_none')).toHaveLength(1);
     expect(rows.length).toBeLessThan(260);
     expect(audit.filter(({ reason }) => reason.includes('not written one by one'))).not.toEqual([]);
-    await rig.restart();
+    await harness.restart();
   }, 60_000);
 
   it('has each wrong token reviewed once, few of a source, and those of edges every time', async () => {

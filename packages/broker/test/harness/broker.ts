@@ -31,7 +31,7 @@ export interface Call {
   readonly body?: string;
 }
 
-export interface Rig {
+export interface Harness {
   readonly dir: string;
   readonly mesh: PlayedMesh;
   readonly idp: PlayedIdp;
@@ -47,13 +47,13 @@ export interface Rig {
   readonly now: () => number;
 }
 
-export interface RigOptions {
+export interface HarnessOptions {
   readonly config?: Partial<BrokerConfigInput>;
-  /** In place of the rig's own; given the clock that the broker has. */
+  /** In place of the harness's own; given the clock that the broker has. */
   readonly parts?: (clock: () => number) => Partial<BrokerParts>;
 }
 
-export async function startRig(options: RigOptions = {}): Promise<Rig> {
+export async function startHarness(options: HarnessOptions = {}): Promise<Harness> {
   const dir = mkdtempSync(join(tmpdir(), 'meshpass-broker-'));
   const mesh = playMesh();
   const idp = await playIdp();
@@ -74,7 +74,7 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
       denyEnded: 'always',
       ...options.config,
     });
-    const clock = () => Date.now() + rig.clockAhead;
+    const clock = () => Date.now() + harness.clockAhead;
     return await serveBroker(config, {
       attest: idp.attest,
       authorize: mesh.authorize,
@@ -89,30 +89,30 @@ export async function startRig(options: RigOptions = {}): Promise<Rig> {
     });
   };
   const agent = new Agent({ ca: tls.pem, keepAlive: true, maxSockets: 32 });
-  const rig = { dir, mesh, idp, log, clockAhead: 0 } as { -readonly [K in keyof Rig]: Rig[K] };
-  rig.now = () => Math.floor((Date.now() + rig.clockAhead) / 1000);
-  rig.broker = await start();
+  const harness = { dir, mesh, idp, log, clockAhead: 0 } as { -readonly [K in keyof Harness]: Harness[K] };
+  harness.now = () => Math.floor((Date.now() + harness.clockAhead) / 1000);
+  harness.broker = await start();
   // DPoP proofs of the second in which a broker started are refused.
-  rig.clockAhead += 1_500;
-  rig.call = (call) => send(agent, rig.broker.port, call);
-  rig.operatorCall = async (call) => {
+  harness.clockAhead += 1_500;
+  harness.call = (call) => send(agent, harness.broker.port, call);
+  harness.operatorCall = async (call) => {
     const { method = 'GET', path, headers = {}, body } = typeof call === 'string' ? { path: call } : call;
     const init = { method, headers: headers as Record<string, string>, body: body ?? null };
-    const answer = await fetch(`http://127.0.0.1:${rig.broker.operatorPort}${path}`, init);
+    const answer = await fetch(`http://127.0.0.1:${harness.broker.operatorPort}${path}`, init);
     const text = await answer.text();
     return { status: answer.status, headers: Object.fromEntries(answer.headers), text, json: parse(text) };
   };
-  rig.restart = async () => {
-    await rig.broker.close();
-    rig.broker = await start();
-    rig.clockAhead += 1_500;
+  harness.restart = async () => {
+    await harness.broker.close();
+    harness.broker = await start();
+    harness.clockAhead += 1_500;
   };
-  rig.stop = async () => {
-    await rig.broker.close();
+  harness.stop = async () => {
+    await harness.broker.close();
     agent.destroy();
     rmSync(dir, { recursive: true, force: true });
   };
-  return rig;
+  return harness;
 }
 
 export function send(agent: Agent, port: number, call: Call): Promise<Answer> {
@@ -177,12 +177,12 @@ export const EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 export const ID_TOKEN = 'urn:ietf:params:oauth:token-type:id_token';
 
 /** `POST /token` with a proof of this subject. */
-export async function enrol(rig: Rig, subject: string, key = newKey(), proof?: string): Promise<Answer> {
-  const token = proof ?? (await rig.idp.prove(subject));
-  return await rig.call({
+export async function enrol(harness: Harness, subject: string, key = newKey(), proof?: string): Promise<Answer> {
+  const token = proof ?? (await harness.idp.prove(subject));
+  return await harness.call({
     method: 'POST',
     path: '/token',
-    headers: { ...FORM, dpop: dpop({ key, now: rig.now() }) },
+    headers: { ...FORM, dpop: dpop({ key, now: harness.now() }) },
     body: form({ grant_type: EXCHANGE, subject_token: token, subject_token_type: ID_TOKEN }),
   });
 }
@@ -191,18 +191,18 @@ export interface Enrolled extends SessionResponse {
   readonly key: DpopKey;
 }
 
-export async function session(rig: Rig, subject: string): Promise<Enrolled> {
+export async function session(harness: Harness, subject: string): Promise<Enrolled> {
   const key = newKey();
-  const answer = await enrol(rig, subject, key);
+  const answer = await enrol(harness, subject, key);
   if (answer.status !== 200) throw new Error(`enrolment answered ${answer.status} ${answer.text}`);
   return { ...answer.json, key };
 }
 
 /** A request of a session, proven as an agent proves it. */
-export async function asSession(rig: Rig, who: Enrolled, call: Call): Promise<Answer> {
+export async function asSession(harness: Harness, who: Enrolled, call: Call): Promise<Answer> {
   const { method = 'GET', path } = call;
-  const proof = dpop({ key: who.key, method, path, now: rig.now(), accessToken: who.access_token });
-  return await rig.call({
+  const proof = dpop({ key: who.key, method, path, now: harness.now(), accessToken: who.access_token });
+  return await harness.call({
     ...call,
     headers: { authorization: `DPoP ${who.access_token}`, dpop: proof, ...call.headers },
   });

@@ -13,10 +13,20 @@ import { createLosses } from '../../src/attest/losses.ts';
 import type { Presence } from '../../src/attest/presence.ts';
 import { createPace } from '../../src/watch/pace.ts';
 import { type ReadGithub, readAsApp } from '../../src/watch/reader.ts';
-import { type Answer, dpop, type Enrolled, EXCHANGE, FORM, form, newKey, type Rig, startRig } from './broker.ts';
+import {
+  type Answer,
+  dpop,
+  type Enrolled,
+  EXCHANGE,
+  FORM,
+  form,
+  type Harness,
+  newKey,
+  startHarness,
+} from './broker.ts';
 import { grant } from './mesh.ts';
 
-export interface GithubRigOptions {
+export interface GithubHarnessOptions {
   readonly github: RunningGithub;
   readonly config?: object;
   /** Changes what GitHub answers on its way; may throw. */
@@ -25,7 +35,7 @@ export interface GithubRigOptions {
   readonly read?: (asking: GithubApiOptions) => ReadGithub;
 }
 
-export interface GithubRig extends Rig {
+export interface GithubHarness extends Harness {
   /** What its brokers have learnt to be lost, in order: facts as the store keeps them. */
   readonly lost: readonly string[];
 }
@@ -33,10 +43,10 @@ export interface GithubRig extends Rig {
 /** Of the watch, not of enrolment, are its tests. */
 const NOT_ASKED: Presence = { show: async () => 'not_asked' };
 
-export async function startGithubRig(options: GithubRigOptions): Promise<GithubRig> {
+export async function startGithubHarness(options: GithubHarnessOptions): Promise<GithubHarness> {
   const lost: string[] = [];
   const { github, onTheWay = async (_, answer) => answer } = options;
-  const rig = await startRig({
+  const harness = await startHarness({
     config: options.config ?? {},
     parts: (clock) => {
       const asking = {
@@ -53,7 +63,7 @@ export async function startGithubRig(options: GithubRigOptions): Promise<GithubR
       });
       return {
         attest: createAttest({
-          access: () => rig.mesh.access(),
+          access: () => harness.mesh.access(),
           codespaces: { api: asking, app, presence: NOT_ASKED },
           oidc: { keys: createIssuerKeys(asking), clock: Date.now },
         }),
@@ -62,7 +72,7 @@ export async function startGithubRig(options: GithubRigOptions): Promise<GithubR
       };
     },
   });
-  return Object.assign(rig, { lost });
+  return Object.assign(harness, { lost });
 }
 
 const place = { file: 'access.yaml', line: 1, column: 1 };
@@ -73,9 +83,9 @@ export function grantBy(name: string, who: Omit<Grant['who'][number], 'place'>):
 }
 
 /** `POST /token` with what a Codespace has. */
-export async function present(rig: Rig, space: Pick<StartedCodespace, 'token' | 'name'>, key = newKey()) {
-  return await rig.call({
-    ...{ method: 'POST', path: '/token', headers: { ...FORM, dpop: dpop({ key, now: rig.now() }) } },
+export async function present(harness: Harness, space: Pick<StartedCodespace, 'token' | 'name'>, key = newKey()) {
+  return await harness.call({
+    ...{ method: 'POST', path: '/token', headers: { ...FORM, dpop: dpop({ key, now: harness.now() }) } },
     body: form({
       ...{ grant_type: EXCHANGE, subject_token: space.token, codespace_name: space.name },
       subject_token_type: 'urn:meshpass:token-type:github-codespace',
@@ -84,9 +94,9 @@ export async function present(rig: Rig, space: Pick<StartedCodespace, 'token' | 
 }
 
 /** A session of this Codespace; fails where it is refused. */
-export async function opened(rig: Rig, space: Pick<StartedCodespace, 'token' | 'name'>): Promise<Enrolled> {
+export async function opened(harness: Harness, space: Pick<StartedCodespace, 'token' | 'name'>): Promise<Enrolled> {
   const key = newKey();
-  const answer: Answer = await present(rig, space, key);
+  const answer: Answer = await present(harness, space, key);
   if (answer.status !== 200) throw new Error(`the exchange answered ${answer.status} ${answer.text}`);
   return { ...(answer.json as SessionResponse), key };
 }

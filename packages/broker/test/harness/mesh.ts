@@ -32,7 +32,7 @@ export interface PlayedMesh extends MeshState {
   keyChanges: number;
 }
 
-/** Whom access files trust here: the rig's own IdP (idp.ts). */
+/** Whom access files trust here: the harness's own IdP (idp.ts). */
 export const ISSUERS = [
   { name: 'idp', issuer: 'https://idp.example', audience: 'meshpass', algorithms: ['ES256'], kind: 'generic' },
 ] as const;

@@ -1,7 +1,7 @@
 /** A whole broker in a process of its own, to be killed. Says where it is, and gives proofs to enrol with. */
 import { readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { startRig } from './broker.ts';
+import { startHarness } from './broker.ts';
 import { grant } from './mesh.ts';
 
 export interface Serving {
@@ -12,10 +12,10 @@ export interface Serving {
   readonly proofs: readonly string[];
 }
 
-const rig = await startRig();
-rig.mesh.setAccess([grant('dev')]);
-const proofs = await Promise.all(Array.from({ length: 400 }, (_, n) => rig.idp.prove(`user-${n}`)));
-const { port } = rig.broker;
-const ca = readFileSync(join(rig.dir, 'tls.crt'), 'utf8');
-const serving: Serving = { port, dir: rig.dir, ca, clockAhead: rig.clockAhead, proofs };
+const harness = await startHarness();
+harness.mesh.setAccess([grant('dev')]);
+const proofs = await Promise.all(Array.from({ length: 400 }, (_, n) => harness.idp.prove(`user-${n}`)));
+const { port } = harness.broker;
+const ca = readFileSync(join(harness.dir, 'tls.crt'), 'utf8');
+const serving: Serving = { port, dir: harness.dir, ca, clockAhead: harness.clockAhead, proofs };
 writeSync(1, `${JSON.stringify(serving)}\n`);

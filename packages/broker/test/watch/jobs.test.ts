@@ -4,30 +4,30 @@ import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
 import { type RunningActions, startActions } from '@meshpass/lab/oidc/actions';
 import type { ActionsJob } from '@meshpass/lab/oidc/admin-client';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { asSession, type Enrolled, enrol, newKey, type Rig } from '../harness/broker.ts';
-import { grantBy, startGithubRig } from '../harness/github.ts';
+import { asSession, type Enrolled, enrol, type Harness, newKey } from '../harness/broker.ts';
+import { grantBy, startGithubHarness } from '../harness/github.ts';
 
 const REPOSITORY = 7001;
 
 let github: RunningGithub;
 let actions: RunningActions;
-let rig: Rig;
+let harness: Harness;
 let next = 1;
 
 beforeAll(async () => {
   github = await startGithub({ listen: '127.0.0.1:0' });
   actions = await startActions({ listen: '127.0.0.1:0' });
-  rig = await startGithubRig({ github, config: { githubSweepSeconds: 1, githubMemberSeconds: 3600 } });
+  harness = await startGithubHarness({ github, config: { githubSweepSeconds: 1, githubMemberSeconds: 3600 } });
 }, 60_000);
 afterAll(async () => {
-  await rig?.stop();
+  await harness?.stop();
   await actions?.close();
   await github?.close();
 });
 beforeEach(async () => {
   await github.admin.reset();
   const issuer = { issuer: actions.issuer, audience: 'meshpass', algorithms: ['RS256'], kind: 'actions' as const };
-  rig.mesh.setAccess([grantBy('ci', { issuer: 'ci', repositoryId: REPOSITORY })], [], {
+  harness.mesh.setAccess([grantBy('ci', { issuer: 'ci', repositoryId: REPOSITORY })], [], {
     issuers: [{ name: 'ci', ...issuer }],
   });
 });
@@ -50,12 +50,12 @@ async function running(more: ActionsJob = {}): Promise<Running> {
 
 async function session(job: Running): Promise<Enrolled> {
   const key = newKey();
-  const answer = await enrol(rig, '', key, await job.token());
+  const answer = await enrol(harness, '', key, await job.token());
   expect(answer.text).toContain('access_token');
   return { ...(answer.json as SessionResponse), key };
 }
 
-const heartbeat = (who: Enrolled) => asSession(rig, who, { method: 'POST', path: '/session/heartbeat' });
+const heartbeat = (who: Enrolled) => asSession(harness, who, { method: 'POST', path: '/session/heartbeat' });
 const lives = async (who: Enrolled) => expect(await heartbeat(who)).toMatchObject({ status: 200 });
 const over = async (who: Enrolled, because: string) =>
   await vi.waitFor(
@@ -103,9 +103,9 @@ describe('the session of a job', () => {
     await job.set('completed');
     await over(who, 'its job is over');
     const refused = { status: 400, json: { error_code: 'workspace_not_available' } };
-    expect(await enrol(rig, '', newKey(), left)).toMatchObject(refused);
-    await rig.restart();
-    expect(await enrol(rig, '', newKey(), more)).toMatchObject(refused);
+    expect(await enrol(harness, '', newKey(), left)).toMatchObject(refused);
+    await harness.restart();
+    expect(await enrol(harness, '', newKey(), more)).toMatchObject(refused);
   });
 
   it('that opens after the job was over ends at the next look', async () => {
@@ -113,7 +113,7 @@ describe('the session of a job', () => {
     const token = await job.token();
     await job.set('completed');
     const key = newKey();
-    const answer = await enrol(rig, '', key, token);
+    const answer = await enrol(harness, '', key, token);
     await over({ ...(answer.json as SessionResponse), key }, 'its job is over');
   });
 
@@ -125,7 +125,7 @@ describe('the session of a job', () => {
     await job.set('completed');
     await asked(1);
     await lives(who);
-    rig.clockAhead += 46_000;
+    harness.clockAhead += 46_000;
     await over(who, 'not been heard');
     await github.admin.setFault({ mode: 'none' });
   }, 60_000);

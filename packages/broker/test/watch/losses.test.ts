@@ -7,22 +7,22 @@ import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { SETTLE_SECONDS } from '../../src/attest/losses.ts';
 import { asSession, type Enrolled } from '../harness/broker.ts';
-import { type GithubRig, grantBy, opened, present, startGithubRig } from '../harness/github.ts';
+import { type GithubHarness, grantBy, opened, present, startGithubHarness } from '../harness/github.ts';
 
 const EVENT_TOKEN = 'event-token-of-the-tests-0123456789abcdef';
 const PATIENCE = { timeout: 10_000, interval: 20 };
 const TEAM = [grantBy('team', { team: 'acme/payments' })];
 
 let github: RunningGithub;
-let rig: GithubRig;
+let harness: GithubHarness;
 const dir = mkdtempSync(join(tmpdir(), 'meshpass-losses-'));
 const eventTokenFile = join(dir, 'events');
 let onTheWay: (url: URL, answer: Response) => Promise<Response> = async (_, answer) => answer;
 
 const trusting = (grants = TEAM, organization = 'acme') =>
-  rig.mesh.setAccess(grants, [], { codespaces: { organization } });
+  harness.mesh.setAccess(grants, [], { codespaces: { organization } });
 const settle = () => {
-  rig.clockAhead += SETTLE_SECONDS * 1000 + 500;
+  harness.clockAhead += SETTLE_SECONDS * 1000 + 500;
 };
 const codespace = (more: { billableOwner?: string } = {}) =>
   github.admin.createCodespace({
@@ -31,16 +31,16 @@ const codespace = (more: { billableOwner?: string } = {}) =>
 const over = async (who: Enrolled) =>
   await vi.waitFor(
     async () =>
-      expect((await asSession(rig, who, { method: 'POST', path: '/session/heartbeat' })).json).toMatchObject({
+      expect((await asSession(harness, who, { method: 'POST', path: '/session/heartbeat' })).json).toMatchObject({
         error_code: 'session_closed',
       }),
     PATIENCE,
   );
 const grantsOf = async (who: Enrolled) =>
-  (await asSession(rig, who, { path: '/services' })).json.services?.map((one: { grant: string }) => one.grant);
+  (await asSession(harness, who, { path: '/services' })).json.services?.map((one: { grant: string }) => one.grant);
 const tell = async (event: object) =>
   expect(
-    await rig.call({
+    await harness.call({
       ...{ method: 'POST', path: '/services/collector', body: JSON.stringify({ event }) },
       headers: { 'content-type': 'application/json', authorization: `Splunk ${EVENT_TOKEN}` },
     }),
@@ -78,19 +78,19 @@ const fresh = async () => {
   trusting(TEAM, 'somebody-else');
   trusting();
   // What GitHub said before its reset is remembered by no process.
-  await rig.restart();
+  await harness.restart();
   settle();
 };
 /** Until the broker has looked once at the Codespaces and once at the members. */
 const looked = async () =>
   await vi.waitFor(async () => {
-    const { text } = await rig.operatorCall('/metrics');
+    const { text } = await harness.operatorCall('/metrics');
     for (const what of ['sweep', 'member'])
       expect(text).toMatch(new RegExp(`^meshpass_github_${what}_age_seconds \\d`, 'm'));
   }, PATIENCE);
 /** Memory of the answer "no" passes in real time. */
 const getsIn = async (space: StartedCodespace) =>
-  await vi.waitFor(async () => expect(await present(rig, space)).toMatchObject({ status: 200 }), {
+  await vi.waitFor(async () => expect(await present(harness, space)).toMatchObject({ status: 200 }), {
     timeout: 20_000,
     interval: 500,
   });
@@ -98,30 +98,30 @@ const getsIn = async (space: StartedCodespace) =>
 describe('by an event', () => {
   beforeAll(async () => {
     const config = { githubSweepSeconds: 3600, githubMemberSeconds: 3600, githubEventTokenFile: eventTokenFile };
-    rig = await startGithubRig({ github, config, onTheWay: (url, answer) => onTheWay(url, answer) });
+    harness = await startGithubHarness({ github, config, onTheWay: (url, answer) => onTheWay(url, answer) });
   }, 60_000);
   beforeEach(fresh);
-  afterAll(() => rig?.stop());
+  afterAll(() => harness?.stop());
 
   it('who left a team does not come back, whoever remembers the membership', async () => {
     const space = await codespace();
-    const who = await opened(rig, space);
+    const who = await opened(harness, space);
     settle();
     await github.admin.removeFromTeam('acme/payments', 'alice');
     await tell(LEFT);
     await over(who);
-    expect(await present(rig, space)).toMatchObject({ status: 403, json: { error_code: 'access_none' } });
+    expect(await present(harness, space)).toMatchObject({ status: 403, json: { error_code: 'access_none' } });
   });
 
   it('nor while a server of GitHub’s does not know yet; who is taken in again does a moment later', async () => {
     const space = await codespace();
-    const who = await opened(rig, space);
+    const who = await opened(harness, space);
     settle();
     await github.admin.removeFromTeam('acme/payments', 'alice');
     await tell(LEFT);
     await over(who);
     onTheWay = stillMember;
-    expect(await present(rig, space)).toMatchObject({ status: 403, json: { error_code: 'access_none' } });
+    expect(await present(harness, space)).toMatchObject({ status: 403, json: { error_code: 'access_none' } });
     onTheWay = async (_, answer) => answer;
     await github.admin.addToTeam('acme/payments', 'alice');
     settle();
@@ -131,20 +131,20 @@ describe('by an event', () => {
   it('an answer that was under way when the event came is asked for again', async () => {
     const space = await codespace();
     const held = holdNext(isMembership);
-    const answer = present(rig, space);
+    const answer = present(harness, space);
     await held.reached;
     await github.admin.removeFromTeam('acme/payments', 'alice');
     await tell(LEFT);
     held.go();
     expect(await answer).not.toMatchObject({ status: 200 });
-    expect(await present(rig, space)).toMatchObject({ status: 403 });
+    expect(await present(harness, space)).toMatchObject({ status: 403 });
   });
 
   it('a session that opens after the event is asked about as well, while GitHub lags behind its own log', async () => {
     const space = await codespace();
     await tell(LEFT);
     onTheWay = stillMember;
-    const who = await opened(rig, space);
+    const who = await opened(harness, space);
     await github.admin.removeFromTeam('acme/payments', 'alice');
     onTheWay = async (_, answer) => answer;
     settle();
@@ -155,16 +155,16 @@ describe('by an event', () => {
     trusting([grantBy('person', { user: 'alice' })]);
     const mine = await codespace({ billableOwner: 'alice' });
     const paid = await codespace();
-    const who = await opened(rig, mine);
+    const who = await opened(harness, mine);
     settle();
     await github.admin.removeFromOrganization('acme', 'alice');
     await tell({ action: 'org.remove_member', org: 'acme', user: 'alice' });
     await over(who);
     settle();
     const refused = { status: 400, json: { error_code: 'workspace_not_trusted' } };
-    expect(await present(rig, paid)).toMatchObject(refused);
-    await rig.restart();
-    expect(await present(rig, paid)).toMatchObject(refused);
+    expect(await present(harness, paid)).toMatchObject(refused);
+    await harness.restart();
+    expect(await present(harness, paid)).toMatchObject(refused);
     await github.admin.setOrganizationRole('acme', 'alice', 'member');
     settle();
     await getsIn(paid);
@@ -172,14 +172,14 @@ describe('by an event', () => {
 
   it('the broker that takes over believes no server of GitHub’s that does not know yet', async () => {
     const space = await codespace();
-    const who = await opened(rig, space);
+    const who = await opened(harness, space);
     settle();
     await github.admin.removeFromTeam('acme/payments', 'alice');
     await tell(LEFT);
     await over(who);
-    await rig.restart();
+    await harness.restart();
     onTheWay = stillMember;
-    expect(await present(rig, space)).toMatchObject({ status: 403, json: { error_code: 'access_none' } });
+    expect(await present(harness, space)).toMatchObject({ status: 403, json: { error_code: 'access_none' } });
   });
 
   it('nor what a session was opened with: a team that it lost stays lost', async () => {
@@ -187,16 +187,16 @@ describe('by an event', () => {
     const grant = { ...either, who: [...either.who, { ...either.who[0]!, team: 'acme/sre' }] };
     trusting([grant]);
     await github.admin.addToTeam('acme/sre', 'alice');
-    const who = await opened(rig, await codespace());
+    const who = await opened(harness, await codespace());
     settle();
-    const before = rig.lost.length;
+    const before = harness.lost.length;
     await github.admin.removeFromTeam('acme/payments', 'alice');
     await tell(LEFT);
-    await vi.waitFor(() => expect(rig.lost.slice(before).join()).toMatch(/^team acme\/payments \d+$/), PATIENCE);
+    await vi.waitFor(() => expect(harness.lost.slice(before).join()).toMatch(/^team acme\/payments \d+$/), PATIENCE);
     expect(await grantsOf(who)).toEqual(['either']);
     // No look finds it out again.
     onTheWay = stillMember;
-    await rig.restart();
+    await harness.restart();
     trusting([either]);
     await over(who);
   });
@@ -205,42 +205,42 @@ describe('by an event', () => {
 describe('by a request', () => {
   beforeAll(async () => {
     const config = { githubSweepSeconds: 3600, githubMemberSeconds: 3600 };
-    rig = await startGithubRig({ github, config, onTheWay: (url, answer) => onTheWay(url, answer) });
+    harness = await startGithubHarness({ github, config, onTheWay: (url, answer) => onTheWay(url, answer) });
   }, 60_000);
   beforeEach(async () => {
     await fresh();
     // The first look is over before there is anything to see.
-    await opened(rig, await codespace());
+    await opened(harness, await codespace());
     await looked();
     trusting(TEAM, 'somebody-else');
     trusting();
   });
-  afterAll(() => rig?.stop());
+  afterAll(() => harness?.stop());
 
   it('a membership that GitHub denies to one workspace of a developer ends in the others', async () => {
     trusting([...TEAM, grantBy('person', { user: 'alice' })]);
-    const who = await opened(rig, await codespace());
+    const who = await opened(harness, await codespace());
     trusting();
     settle();
     // Another process has not asked about the team yet; its first look finds nothing wrong.
     await github.admin.forgetCalls();
-    await rig.restart();
+    await harness.restart();
     await vi.waitFor(
       async () => expect(await github.admin.calls()).toContain('GET /orgs/acme/teams/payments/members'),
       PATIENCE,
     );
     trusting([...TEAM, grantBy('person', { user: 'alice' })]);
     await github.admin.removeFromTeam('acme/payments', 'alice');
-    await opened(rig, await codespace());
+    await opened(harness, await codespace());
     await over(who);
   });
 
   it('a Codespace that GitHub says has stopped ends, whoever asked', async () => {
     const space = await codespace();
-    const who = await opened(rig, space);
+    const who = await opened(harness, space);
     settle();
     await github.admin.setCodespaceState(space.name, 'Shutdown');
-    expect(await present(rig, space)).toMatchObject({ json: { error_code: 'workspace_not_available' } });
+    expect(await present(harness, space)).toMatchObject({ json: { error_code: 'workspace_not_available' } });
     await over(who);
   });
 });
@@ -248,26 +248,26 @@ describe('by a request', () => {
 describe('by a sweep', () => {
   beforeAll(async () => {
     const config = { githubSweepSeconds: 1, githubMemberSeconds: 1 };
-    rig = await startGithubRig({ github, config, onTheWay: (url, answer) => onTheWay(url, answer) });
+    harness = await startGithubHarness({ github, config, onTheWay: (url, answer) => onTheWay(url, answer) });
   }, 60_000);
   beforeEach(fresh);
-  afterAll(() => rig?.stop());
+  afterAll(() => harness?.stop());
 
   it('who left a team does not come back', async () => {
     const space = await codespace();
-    const who = await opened(rig, space);
+    const who = await opened(harness, space);
     settle();
     await github.admin.removeFromTeam('acme/payments', 'alice');
     await over(who);
-    expect(await present(rig, space)).toMatchObject({ status: 403, json: { error_code: 'access_none' } });
+    expect(await present(harness, space)).toMatchObject({ status: 403, json: { error_code: 'access_none' } });
   });
 
   it('a Codespace that stopped does not come back by an answer from before', async () => {
     const space = await codespace();
-    const who = await opened(rig, space);
+    const who = await opened(harness, space);
     settle();
     const held = holdNext((url) => url.pathname === `/user/codespaces/${space.name}`);
-    const answer = present(rig, space);
+    const answer = present(harness, space);
     await held.reached;
     await github.admin.setCodespaceState(space.name, 'Shutdown');
     await over(who);

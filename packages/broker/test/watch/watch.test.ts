@@ -14,13 +14,13 @@ import { createGithubApp } from '../../src/attest/github-app.ts';
 import { createLosses, SETTLE_SECONDS } from '../../src/attest/losses.ts';
 import { readWithTokenFile } from '../../src/watch/reader.ts';
 import { readStore } from '../harness/audit.ts';
-import { asSession, type Enrolled, type Rig } from '../harness/broker.ts';
-import { grantBy, opened as openedBy, startGithubRig } from '../harness/github.ts';
+import { asSession, type Enrolled, type Harness } from '../harness/broker.ts';
+import { grantBy, opened as openedBy, startGithubHarness } from '../harness/github.ts';
 
 const EVENT_TOKEN = 'event-token-of-the-tests-0123456789abcdef';
 
 let github: RunningGithub;
-let rig: Rig;
+let harness: Harness;
 const tokens = mkdtempSync(join(tmpdir(), 'meshpass-tokens-'));
 const tokenFile = join(tokens, 'github');
 const eventTokenFile = join(tokens, 'events');
@@ -31,22 +31,22 @@ const listings = (url: URL) => url.pathname === '/orgs/acme/codespaces';
 const by = grantBy;
 const GRANTS = [by('team', { team: 'acme/payments' }), by('person', { user: 'alice' })];
 const trusting = (grants: readonly Grant[] = GRANTS, organization = 'acme') =>
-  rig.mesh.setAccess(grants, [], { codespaces: { organization } });
+  harness.mesh.setAccess(grants, [], { codespaces: { organization } });
 
 const start = (config: object, watched: 'app' | 'token file' = 'app') =>
-  startGithubRig({
+  startGithubHarness({
     ...{ github, config, onTheWay: (url, answer) => onTheWay(url, answer) },
     ...(watched === 'token file' && { read: (asking) => readWithTokenFile(tokenFile, asking) }),
   });
 
-const enrolled = (space: StartedCodespace) => openedBy(rig, space);
+const enrolled = (space: StartedCodespace) => openedBy(harness, space);
 const opened = async (owner = 'alice', repository = 'acme/payments-api') => {
   const space = await github.admin.createCodespace({ owner, repository, tokenReadsCodespaces: true });
   return { space, who: await enrolled(space) };
 };
-const heartbeat = (who: Enrolled) => asSession(rig, who, { method: 'POST', path: '/session/heartbeat' });
+const heartbeat = (who: Enrolled) => asSession(harness, who, { method: 'POST', path: '/session/heartbeat' });
 const settle = () => {
-  rig.clockAhead += SETTLE_SECONDS * 1000 + 500;
+  harness.clockAhead += SETTLE_SECONDS * 1000 + 500;
 };
 const ended = async (who: Enrolled, because: string) =>
   await vi.waitFor(
@@ -69,11 +69,11 @@ const asked = async (times: number, path = '/orgs/acme/codespaces') => {
   );
 };
 const detailOf = async (who: Enrolled) => {
-  await rig.broker.close();
-  const { audit, sessions } = await readStore({ dataDir: join(rig.dir, 'data') });
+  await harness.broker.close();
+  const { audit, sessions } = await readStore({ dataDir: join(harness.dir, 'data') });
   const row = audit.find(({ action, session_id }) => action === 'session.close' && session_id === who.session.id);
   const stored = sessions.find(({ id }) => id === who.session.id);
-  await rig.restart();
+  await harness.restart();
   return { row: JSON.parse(row?.detail ?? '{}'), stored: stored?.close_cause };
 };
 
@@ -87,7 +87,7 @@ afterAll(async () => {
 
 describe('the sweep', () => {
   beforeAll(async () => {
-    rig = await start({ githubSweepSeconds: 1, githubMemberSeconds: 1 });
+    harness = await start({ githubSweepSeconds: 1, githubMemberSeconds: 1 });
   }, 60_000);
   beforeEach(async () => {
     onTheWay = async (_, answer) => answer;
@@ -96,7 +96,7 @@ describe('the sweep', () => {
     // What the test before has lost is believed again after this.
     settle();
   });
-  afterAll(() => rig?.stop());
+  afterAll(() => harness?.stop());
 
   it.each([
     ['Shutdown', 'does not run', 'workspace_stopped'],
@@ -198,9 +198,9 @@ describe('the sweep', () => {
       await github.admin.forgetCalls();
       await vi.waitFor(async () => expect((await github.admin.calls()).length).toBeGreaterThan(1), { timeout: 15_000 });
       await lives(who);
-      rig.clockAhead += 30_000;
+      harness.clockAhead += 30_000;
       await lives(who);
-      rig.clockAhead += 20_000;
+      harness.clockAhead += 20_000;
       await ended(silent.who, 'not been heard');
       await lives(who);
       await github.admin.setFault({ mode: 'none' });
@@ -234,7 +234,7 @@ describe('the sweep', () => {
     await github.admin.removeFromTeam('acme/payments', 'alice');
     await vi.waitFor(
       async () => {
-        const { json } = await asSession(rig, who, { path: '/services' });
+        const { json } = await asSession(harness, who, { path: '/services' });
         expect(json.services.map((one: { grant: string }) => one.grant)).toEqual(['person']);
       },
       { timeout: 10_000, interval: 100 },
@@ -251,11 +251,11 @@ describe('the sweep', () => {
     settle();
     await asked(1, '/orgs/acme/memberships/bob');
     await lives(who);
-    expect((await asSession(rig, who, { path: '/services' })).json.services).toHaveLength(2);
+    expect((await asSession(harness, who, { path: '/services' })).json.services).toHaveLength(2);
     await github.admin.setOrganizationRole('acme', 'bob', 'member');
     await vi.waitFor(
       async () => {
-        const { json } = await asSession(rig, who, { path: '/services' });
+        const { json } = await asSession(harness, who, { path: '/services' });
         expect(json.services.map((one: { grant: string }) => one.grant)).toEqual(['members']);
       },
       { timeout: 10_000, interval: 100 },
@@ -284,22 +284,22 @@ describe('the sweep', () => {
     await github.admin.forgetCalls();
     await vi.waitFor(async () => expect((await github.admin.calls()).length).toBeGreaterThan(2), { timeout: 15_000 });
     await lives(who);
-    expect((await asSession(rig, who, { path: '/services' })).json.services).toHaveLength(2);
+    expect((await asSession(harness, who, { path: '/services' })).json.services).toHaveLength(2);
   });
 
   it('keeps silent as long as GitHub says, and says in its metrics how things stand', async () => {
     await opened();
     await asked(1);
-    const { text } = await rig.operatorCall('/metrics');
+    const { text } = await harness.operatorCall('/metrics');
     expect(text).toMatch(/meshpass_github_sweep_age_seconds [\d.]+/);
     expect(text).toMatch(/meshpass_github_calls_left \d+/);
     expect(text).toMatch(/meshpass_sessions_closed_total{cause="\w+"} [1-9]/);
     await github.admin.setFault({ mode: 'secondary-limited', retryAfterSeconds: 5 });
-    await vi.waitFor(() => expect(rig.log.join('')).toContain('issuer_rate_limited'), { timeout: 10_000 });
+    await vi.waitFor(() => expect(harness.log.join('')).toContain('issuer_rate_limited'), { timeout: 10_000 });
     await github.admin.forgetCalls();
     await new Promise((resolve) => setTimeout(resolve, 2_000));
     expect(await github.admin.calls()).toEqual([]);
-    rig.clockAhead += 10_000;
+    harness.clockAhead += 10_000;
     await github.admin.setFault({ mode: 'none' });
   });
 
@@ -315,7 +315,7 @@ describe('the sweep', () => {
     await ended(who, 'no longer trusts');
     trusting();
     const again = await opened();
-    rig.mesh.setAccess(GRANTS);
+    harness.mesh.setAccess(GRANTS);
     await ended(again.who, 'no longer trusts');
   });
 });
@@ -324,17 +324,19 @@ describe('with a token in a file', () => {
   beforeAll(async () => {
     onTheWay = async (_, answer) => answer;
     await github.admin.reset();
-    rig = await start({ githubSweepSeconds: 1, githubMemberSeconds: 1 }, 'token file');
+    harness = await start({ githubSweepSeconds: 1, githubMemberSeconds: 1 }, 'token file');
     trusting();
   }, 60_000);
-  afterAll(() => rig?.stop());
+  afterAll(() => harness?.stop());
 
   it('the sweep goes on when the token is replaced, and fails loudly and harmlessly while it is none', async () => {
     const { space, who } = await opened();
     settle();
-    await vi.waitFor(() => expect(rig.log.join('')).toContain('the token file cannot be read'), { timeout: 10_000 });
+    await vi.waitFor(() => expect(harness.log.join('')).toContain('the token file cannot be read'), {
+      timeout: 10_000,
+    });
     writeFileSync(tokenFile, 'ghp_nonsense', { mode: 0o600 });
-    await vi.waitFor(() => expect(rig.log.join('')).toContain('the token may not read this'), { timeout: 15_000 });
+    await vi.waitFor(() => expect(harness.log.join('')).toContain('the token may not read this'), { timeout: 15_000 });
     await github.admin.setCodespaceState(space.name, 'Shutdown');
     await lives(who);
     let issued = '';
@@ -349,15 +351,15 @@ describe('with a token in a file', () => {
     await app.ask('acme', '/orgs/acme/members');
     writeFileSync(tokenFile, `${issued.replace('Bearer ', '')}\n`, { mode: 0o600 });
     await ended(who, 'does not run');
-    expect(rig.log.join('')).not.toContain('ghp_nonsense');
-    expect(rig.log.join('')).not.toContain(issued.replace('Bearer ', ''));
+    expect(harness.log.join('')).not.toContain('ghp_nonsense');
+    expect(harness.log.join('')).not.toContain(issued.replace('Bearer ', ''));
   }, 60_000);
 });
 
 describe('the audit log stream', () => {
   const json = { 'content-type': 'application/json' };
   const post = (body: string, more: Record<string, string> = {}, path = '/services/collector') =>
-    rig.call({
+    harness.call({
       ...{ method: 'POST', path, body, headers: { ...json, authorization: `Splunk ${EVENT_TOKEN}`, ...more } },
     });
 
@@ -365,7 +367,11 @@ describe('the audit log stream', () => {
     onTheWay = async (_, answer) => answer;
     await github.admin.reset();
     writeFileSync(eventTokenFile, EVENT_TOKEN, { mode: 0o600 });
-    rig = await start({ githubSweepSeconds: 3600, githubMemberSeconds: 3600, githubEventTokenFile: eventTokenFile });
+    harness = await start({
+      githubSweepSeconds: 3600,
+      githubMemberSeconds: 3600,
+      githubEventTokenFile: eventTokenFile,
+    });
     trusting();
     // The first sweep is over before there is anything to see.
     await opened();
@@ -380,7 +386,7 @@ describe('the audit log stream', () => {
     // What the test before has lost is believed again after this.
     settle();
   });
-  afterAll(() => rig?.stop());
+  afterAll(() => harness?.stop());
 
   it.each(['codespaces.suspend_environment', 'codespaces.destroy'])(
     'ends a session by %s once GitHub agrees',
@@ -417,7 +423,7 @@ describe('the audit log stream', () => {
   const tell = async (event: object) => expect(await post(JSON.stringify({ event }))).toMatchObject({ status: 200 });
   const left = { action: 'team.remove_member', org: 'acme', team: 'acme/payments', user: 'alice' };
   const grantsOf = async (who: Enrolled) =>
-    (await asSession(rig, who, { path: '/services' })).json.services.map((one: { grant: string }) => one.grant);
+    (await asSession(harness, who, { path: '/services' })).json.services.map((one: { grant: string }) => one.grant);
 
   it.each([left, { action: 'team.destroy', org: 'acme', team: 'Acme/Payments' }])(
     'takes away what a team gave once GitHub agrees: $action',
@@ -504,12 +510,12 @@ describe('the audit log stream', () => {
         ...{ status: 401, json: { error: 'invalid_token', error_code: 'github_unauthorized' } },
       });
     expect(await post('{}', { authorization: `Bearer ${EVENT_TOKEN}` })).toMatchObject({ status: 200 });
-    expect(await rig.call({ path: '/services/collector/health' })).toMatchObject({ status: 200 });
+    expect(await harness.call({ path: '/services/collector/health' })).toMatchObject({ status: 200 });
   });
 
   it('asks nothing about people whom no live session is of, or who are elsewhere', async () => {
     // What was heard of alice before is of no session that opens now.
-    rig.clockAhead += 61_000;
+    harness.clockAhead += 61_000;
     await opened();
     settle();
     await github.admin.forgetCalls();
@@ -527,6 +533,6 @@ describe('the audit log stream', () => {
     });
     await new Promise((resolve) => setTimeout(resolve, 200));
     expect(await github.admin.calls()).toEqual([]);
-    expect((await rig.operatorCall('/metrics')).text).toMatch(/meshpass_github_events_total [1-9]/);
+    expect((await harness.operatorCall('/metrics')).text).toMatch(/meshpass_github_events_total [1-9]/);
   });
 });
