@@ -1,0 +1,126 @@
+/**
+ * `npm run structure`, part of `npm run check`: the shape of the code, held to rules that a reader can rely on.
+ *   - imports go downward between packages, and never in a circle: not between files, not between the rooms of a package
+ *   - no file has more than 300 lines, no folder more than 20 files
+ * A room is a folder directly under `src`; a file directly under `src` is a room of its own. Type imports count.
+ * Prints one line for each violation, and exits with 1 if there is any.
+ */
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join, normalize } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { findCircles, type Graph } from './circles.ts';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const MAX_LINES = 300;
+const MAX_FILES = 20;
+
+/** What a package may import, beside itself. */
+const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  identity: [],
+  istio: ['identity'],
+  access: ['identity', 'istio'],
+  analysis: ['identity', 'istio', 'access'],
+  broker: ['identity', 'istio', 'access', 'analysis'],
+  edge: ['identity'],
+  agent: ['identity'],
+  cli: ['identity', 'istio', 'access', 'analysis', 'broker', 'edge', 'agent'],
+};
+
+/** Folders with one file for each rule or case, and the agent, whose layout follows its protocols. */
+const WIDE_FOLDERS = /^packages\/(analysis\/(src\/lint\/rules|test\/lint\/corpus)|agent\/(src|test))$/;
+const GENERATED = /\/generated\//;
+
+const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], {
+  cwd: ROOT,
+  encoding: 'utf8',
+})
+  .split('\n')
+  .filter((file) => file !== '' && existsSync(join(ROOT, file)));
+const sources = files.filter((file) => file.endsWith('.ts') && !GENERATED.test(file));
+const imports = new Map(sources.map((file) => [file, importsOf(file)]));
+const violations = [...longFiles(), ...wideFolders(), ...upwardImports(), ...circles()];
+for (const violation of violations) console.error(violation);
+if (violations.length > 0) process.exitCode = 1;
+else console.log(`Structure: ${sources.length} files, no circles, no upward imports.`);
+
+function longFiles(): string[] {
+  return sources.flatMap((file) => {
+    const lines = readFileSync(join(ROOT, file), 'utf8').trimEnd().split('\n').length;
+    return lines > MAX_LINES ? [`${file}: ${lines} lines; at most ${MAX_LINES}. Split it along its subjects.`] : [];
+  });
+}
+
+function wideFolders(): string[] {
+  const count = new Map<string, number>();
+  for (const file of files) count.set(dirname(file), (count.get(dirname(file)) ?? 0) + 1);
+  return [...count].flatMap(([folder, number]) =>
+    number > MAX_FILES && !WIDE_FOLDERS.test(folder) && !GENERATED.test(`${folder}/`)
+      ? [`${folder}: ${number} files; at most ${MAX_FILES}. Give it folders by subject.`]
+      : [],
+  );
+}
+
+function upwardImports(): string[] {
+  return [...imports].flatMap(([file, targets]) => {
+    const from = packageOf(file);
+    if (!from || !file.startsWith(`packages/${from}/src/`)) return [];
+    return targets.flatMap((target) => {
+      const to = packageOf(target);
+      if (to === from || (to && MAY_IMPORT[from]?.includes(to))) return [];
+      return [`${file}: imports ${target}; ${from} may import ${MAY_IMPORT[from]?.join(', ') || 'no other package'}.`];
+    });
+  });
+}
+
+function circles(): string[] {
+  const product = [...imports].filter(([file]) => /^packages\/[a-z]+\/src\//.test(file));
+  const between = (name: (file: string) => string): Graph => {
+    const graph = new Map<string, Set<string>>();
+    for (const [file, targets] of product) {
+      const reached = graph.get(name(file)) ?? new Set();
+      for (const target of targets) if (name(target) !== name(file)) reached.add(name(target));
+      graph.set(name(file), reached);
+    }
+    return graph;
+  };
+  return [
+    ...findCircles(new Map([...imports].map(([file, targets]) => [file, new Set(targets)]))).map(
+      (circle) => `${circle[0]}: circle of imports: ${circle.join(' -> ')}`,
+    ),
+    ...findCircles(between(roomOf)).map((circle) => `${circle[0]}: circle of rooms: ${circle.join(' -> ')}`),
+  ];
+}
+
+function packageOf(file: string): string | undefined {
+  return /^packages\/([a-z]+)\//.exec(file)?.[1];
+}
+
+/** `packages/broker/src/session` of any file in it. */
+function roomOf(file: string): string {
+  return file.split('/').slice(0, 4).join('/');
+}
+
+/** The files of this repository that a file imports, by their paths. */
+function importsOf(file: string): readonly string[] {
+  const text = readFileSync(join(ROOT, file), 'utf8');
+  const named = text.matchAll(/^(?:import|export)\b[^;'"]*?from '([^']+)';|^import '([^']+)';|\bimport\('([^']+)'\)/gm);
+  return [...named].flatMap(([, from, bare, lazy]) => {
+    const target = resolve(file, (from ?? bare ?? lazy)!);
+    return target === undefined || target === file ? [] : [target];
+  });
+}
+
+function resolve(file: string, specifier: string): string | undefined {
+  if (specifier.startsWith('.')) return normalize(join(dirname(file), specifier));
+  const [, name, path] = /^@meshpass\/([a-z]+)(?:\/(.+))?$/.exec(specifier) ?? [];
+  if (name === undefined) return undefined;
+  const folder = name === 'lab' ? 'lab' : `packages/${name}`;
+  const { exports } = JSON.parse(readFileSync(join(ROOT, folder, 'package.json'), 'utf8')) as {
+    readonly exports: Readonly<Record<string, string>>;
+  };
+  const entry = exports[path === undefined ? '.' : `./${path}`] ?? exports['./*']?.replace('*', path!);
+  if (entry === undefined)
+    throw new Error(`${file} imports ${specifier}, which ${folder}/package.json does not export`);
+  return normalize(join(folder, entry));
+}
