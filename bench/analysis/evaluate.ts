@@ -1,8 +1,8 @@
 /** What a decision costs, on one core: a workload with policies as an organisation has them, asked about calls of every kind. */
 import type { Call } from '@meshpass/analysis/evaluate/call';
 import { guardOf } from '@meshpass/analysis/evaluate/guard';
-import { viewMesh } from '@meshpass/analysis/evaluate/mesh-view';
 import { loadManifests } from '@meshpass/istio/manifest/load';
+import { viewMesh } from '@meshpass/istio/mesh/view';
 import { median } from '../median.ts';
 
 export interface EvaluateFigures {

@@ -3,7 +3,7 @@ import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes-access';
 import { type KubernetesHttp, kubernetesHttp } from '@meshpass/broker/mesh/kubernetes-http';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { loadObject, type ManifestProblem } from '@meshpass/istio/manifest/load';
-import type { KubeObject } from '@meshpass/istio/manifest/object';
+import type { KubeObject } from '@meshpass/istio/object/object';
 import type { Resource } from '@meshpass/istio/object/resources';
 
 interface Collection {

@@ -1,9 +1,9 @@
 /** The mesh that questions are asked about: manifests from files, a live cluster, or the one laid over the other. */
 
-import { type MeshView, viewMesh } from '@meshpass/analysis/evaluate/mesh-view';
 import { MeshpassError } from '@meshpass/identity/error';
 import { findMeshConfig, type MeshConfig, readMeshConfig } from '@meshpass/istio/mesh/mesh-config';
-import { laidOver } from '@meshpass/istio/object/age';
+import { type MeshView, viewMesh } from '@meshpass/istio/mesh/view';
+import { laidOver } from '@meshpass/istio/object/order';
 import type { Resource } from '@meshpass/istio/object/resources';
 import { readCluster } from './cluster-manifests.ts';
 import { readManifests, readText, refuse } from './policy-input.ts';

@@ -5,7 +5,7 @@ import type { MeshShape } from '@meshpass/access/compile/mesh-of';
 import { MeshpassError } from '@meshpass/identity/error';
 import { loadManifests, type ManifestProblem } from '@meshpass/istio/manifest/load';
 import { findMeshConfig } from '@meshpass/istio/mesh/mesh-config';
-import { laidOver } from '@meshpass/istio/object/age';
+import { laidOver } from '@meshpass/istio/object/order';
 import type { Resource } from '@meshpass/istio/object/resources';
 import { wholeNumber } from './host-port.ts';
 import { readManifestFiles } from './manifest-files.ts';

@@ -5,7 +5,7 @@
  */
 
 import { trustedPeerDomains } from '@meshpass/istio/mesh/trust-domain';
-import { agedBy } from '@meshpass/istio/object/age';
+import { agedBy } from '@meshpass/istio/object/order';
 import type { Resource } from '@meshpass/istio/object/resources';
 import type { Call } from './call.ts';
 import { all, any, type Condition, flag, not, text } from './condition.ts';

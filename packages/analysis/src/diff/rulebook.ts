@@ -3,11 +3,11 @@
  * sets of policies: two ports with the same key mean the same.
  */
 
-import type { Labels } from '@meshpass/istio/manifest/object';
 import type { MeshConfig } from '@meshpass/istio/mesh/mesh-config';
+import { type ProxyKind, proxyKinds } from '@meshpass/istio/mesh/pod';
 import type { TrustDomains } from '@meshpass/istio/mesh/trust-domain';
 import { type WorkloadPort, workloadPorts } from '@meshpass/istio/mesh/workload-ports';
-import { type ProxyKind, proxyKinds } from '@meshpass/istio/mesh/workloads';
+import type { Labels } from '@meshpass/istio/object/object';
 import { indexObjects, type MeshObjects } from '@meshpass/istio/object/objects';
 import type { Resource } from '@meshpass/istio/object/resources';
 import type { AuthorizationPolicy, JwtRule, RequestAuthentication } from '@meshpass/istio/object/security';

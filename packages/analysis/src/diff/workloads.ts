@@ -3,15 +3,9 @@
  * a policy could select and nobody knows yet. So a comparison speaks of every workload, also of those to come.
  */
 
-import type { Labels } from '@meshpass/istio/manifest/object';
+import { labelsSelectedBy, lastingLabels, podTemplates, portNamesOf, standInPorts } from '@meshpass/istio/mesh/pod';
 import type { Serving } from '@meshpass/istio/mesh/workload-ports';
-import {
-  labelsSelectedBy,
-  lastingLabels,
-  podTemplates,
-  portNamesOf,
-  standInPorts,
-} from '@meshpass/istio/mesh/workloads';
+import type { Labels } from '@meshpass/istio/object/object';
 import { indexObjects } from '@meshpass/istio/object/objects';
 import type { Resource, ResourceOf } from '@meshpass/istio/object/resources';
 import { selectorOf, selects } from '@meshpass/istio/policy/attach';

@@ -1,8 +1,9 @@
 /** Can this identity make this call: yes or no, by which rule, in which file and line. */
+
+import type { MeshView } from '@meshpass/istio/mesh/view';
 import type { Call, HttpCall } from './call.ts';
 import { type Caller, callOf } from './identity.ts';
 import { type Judged, judge, summary, type Verdict } from './judge.ts';
-import type { MeshView } from './mesh-view.ts';
 import { type Endpoint, findEndpoints } from './target.ts';
 
 export interface Answer extends Judged {

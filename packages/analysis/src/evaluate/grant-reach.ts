@@ -10,11 +10,11 @@ import type { Access, ClaimValues, Grant, GrantTarget, IdentityTokens } from '@m
 import { grantNamespace } from '@meshpass/identity';
 import { loadObject } from '@meshpass/istio/manifest/load';
 import type { Mesh } from '@meshpass/istio/mesh/mesh';
+import type { MeshView } from '@meshpass/istio/mesh/view';
 import type { Resource } from '@meshpass/istio/object/resources';
 import type { Call, Decision, HttpCall } from './call.ts';
 import { callOf } from './identity.ts';
 import { type Judged, judge } from './judge.ts';
-import type { MeshView } from './mesh-view.ts';
 import { type Endpoint, findEndpoints } from './target.ts';
 
 export interface GrantReach {

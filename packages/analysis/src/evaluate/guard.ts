@@ -2,19 +2,19 @@
 
 import type { MeshConfig } from '@meshpass/istio/mesh/mesh-config';
 import { trustDomainsOf, trustedPeerDomains } from '@meshpass/istio/mesh/trust-domain';
+import type { MeshView } from '@meshpass/istio/mesh/view';
+import type { Workload } from '@meshpass/istio/mesh/workload';
 import { type SpokenProtocol, workloadPorts } from '@meshpass/istio/mesh/workload-ports';
 import type { AuthorizationAction, AuthorizationPolicy, JwtRule } from '@meshpass/istio/object/security';
 import type { AttachedService } from '@meshpass/istio/policy/attach';
+import { authorizationPolicies, requestAuthentications } from '@meshpass/istio/policy/attached';
 import { actionOf, customEffects, isDryRun, providerOf } from '@meshpass/istio/policy/authorization-policy';
 import { type PeerMode, peerModes } from '@meshpass/istio/policy/peer-authentication';
-import { authorizationPolicies, requestAuthentications } from './attach.ts';
 import type { Call, Decision, Reason, RuleRef } from './call.ts';
 import { compileRule, namedPrincipals } from './compile-rule.ts';
 import { CallFacts, type Facts, type Test } from './facts.ts';
-import type { MeshView } from './mesh-view.ts';
 import { normalizePath } from './path.ts';
 import { NONE, type TokenRule, tokenCheck } from './tokens.ts';
-import type { Workload } from './workload.ts';
 
 export interface Guard {
   readonly workload: Workload;

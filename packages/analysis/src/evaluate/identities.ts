@@ -1,7 +1,8 @@
 /** Whom a mesh knows: identities that its objects and policies name, one of each kind that policies can tell apart. */
+
+import type { MeshView } from '@meshpass/istio/mesh/view';
 import type { AuthorizationRule } from '@meshpass/istio/object/security';
 import type { Caller } from './identity.ts';
-import type { MeshView } from './mesh-view.ts';
 import type { Endpoint } from './target.ts';
 
 export interface Known extends Caller {

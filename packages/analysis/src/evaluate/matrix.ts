@@ -1,10 +1,11 @@
 /** Identities by endpoints: who reaches what, wholly, in part or not at all. */
+
+import type { MeshView } from '@meshpass/istio/mesh/view';
 import type { AuthorizationOperation } from '@meshpass/istio/object/security';
 import type { Call } from './call.ts';
 import { type Known, knownPeers, knownTokens } from './identities.ts';
 import { callOf } from './identity.ts';
 import { judge, summary, type Verdict } from './judge.ts';
-import type { MeshView } from './mesh-view.ts';
 import { allEndpoints, assumedNamespaces, type Endpoint } from './target.ts';
 
 export interface Cell {

@@ -1,13 +1,13 @@
 /** What a call is addressed to, as people write it, and the workloads and ports that answer there. */
 import { MeshpassError } from '@meshpass/identity';
 import { didYouMean } from '@meshpass/istio/did-you-mean';
+import { proxyKinds, standInPorts } from '@meshpass/istio/mesh/pod';
+import type { MeshView } from '@meshpass/istio/mesh/view';
+import type { Workload } from '@meshpass/istio/mesh/workload';
 import { workloadPorts } from '@meshpass/istio/mesh/workload-ports';
-import { proxyKinds, standInPorts } from '@meshpass/istio/mesh/workloads';
 import type { ResourceOf } from '@meshpass/istio/object/resources';
 import { type AttachedService, selects } from '@meshpass/istio/policy/attach';
 import { type Guard, guardOf } from './guard.ts';
-import type { MeshView } from './mesh-view.ts';
-import type { Workload } from './workload.ts';
 
 export interface Endpoint {
   /** As asked for: `orders.shop:80`. */

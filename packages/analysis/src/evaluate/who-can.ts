@@ -1,9 +1,10 @@
 /** Who reaches an endpoint with a call: of the identities that the mesh knows, and of one of each kind that it does not. */
+
+import type { MeshView } from '@meshpass/istio/mesh/view';
 import type { Call, Decision, HttpCall } from './call.ts';
 import { knownPeers, knownTokens } from './identities.ts';
 import { callOf } from './identity.ts';
 import { judge } from './judge.ts';
-import type { MeshView } from './mesh-view.ts';
 import { type Endpoint, findEndpoints } from './target.ts';
 
 export interface Reacher {

@@ -4,6 +4,7 @@
  * exactly. Where files leave open how the call looks, one that passes is enough: the answer that warns.
  */
 import { MeshpassError } from '@meshpass/identity';
+import { record } from '@meshpass/istio/object/members';
 import type { HttpMatch, StringMatch } from '@meshpass/istio/object/networking';
 import type { Call } from '../diff/call.ts';
 import {
@@ -23,7 +24,6 @@ import type { Guarded } from '../diff/rulebook.ts';
 import { createSpace } from '../diff/space.ts';
 import { passes, readText, type TextTest } from '../diff/text-test.ts';
 import { normalizePath } from '../evaluate/path.ts';
-import { record } from './read.ts';
 
 /** Whom the enforcing proxy sees. */
 export interface Peer {

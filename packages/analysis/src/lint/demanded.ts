@@ -3,7 +3,9 @@
  * policies that refuse everything only together count as open.
  */
 
-import { portNamesOf, targetPortOf } from '@meshpass/istio/mesh/workloads';
+import { serviceName } from '@meshpass/istio/mesh/host';
+import { portNamesOf, targetPortOf } from '@meshpass/istio/mesh/pod';
+import { items, labels, record } from '@meshpass/istio/object/members';
 import type { Gateway, HttpMatch, HttpRoute } from '@meshpass/istio/object/networking';
 import type { AuthorizationPolicy } from '@meshpass/istio/object/security';
 import { isForSidecars, selectorOf, selects } from '@meshpass/istio/policy/attach';
@@ -12,8 +14,6 @@ import type { Workload as PolicyWorkload, Protocol } from '../diff/workloads.ts'
 import { type AnonymousCalls, type Peer, passingCall } from './anonymous.ts';
 import { enforcedIn } from './enforced.ts';
 import type { Exposure, GatewayUse } from './exposure.ts';
-import { serviceName } from './host.ts';
-import { items, labels, record } from './read.ts';
 import type { MeshView } from './view.ts';
 import type { Workload } from './workload.ts';
 

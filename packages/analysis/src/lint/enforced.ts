@@ -4,10 +4,10 @@
  */
 
 import { findMeshConfig } from '@meshpass/istio/mesh/mesh-config';
+import { items, labels, record, text, texts } from '@meshpass/istio/object/members';
 import type { Resource } from '@meshpass/istio/object/resources';
 import type { AuthorizationOperation, AuthorizationPolicy, AuthorizationSource } from '@meshpass/istio/object/security';
 import { type MeshSettings, type Rulebook, rulebook } from '../diff/rulebook.ts';
-import { items, labels, record, text, texts } from './read.ts';
 import type { MeshView } from './view.ts';
 
 export interface Enforced {

@@ -3,8 +3,9 @@
  * Source: VirtualService and Gateway reference; merging of delegates as in pilot/pkg/model/virtualservice.go.
  */
 
-import type { Path } from '@meshpass/istio/manifest/object';
+import { fullHost, hostsMeet, serverHost } from '@meshpass/istio/mesh/host';
 import type { Service } from '@meshpass/istio/object/kubernetes';
+import { items, labels, record, text, texts } from '@meshpass/istio/object/members';
 import type {
   Gateway,
   GatewayServer,
@@ -14,8 +15,7 @@ import type {
   VirtualService,
   WeightedDestination,
 } from '@meshpass/istio/object/networking';
-import { fullHost, hostsMeet, serverHost } from './host.ts';
-import { items, labels, record, text, texts } from './read.ts';
+import type { Path } from '@meshpass/istio/object/object';
 import type { MeshView } from './view.ts';
 
 /** A gateway that a VirtualService names: itself, where it is among the files. */

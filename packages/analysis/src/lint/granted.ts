@@ -2,10 +2,10 @@
 
 import type { Access, GrantTarget } from '@meshpass/access/model';
 import { hasLabels as holdsLabels, isSelection, selectedNamespaces } from '@meshpass/access/schema/selection';
+import { fullHost } from '@meshpass/istio/mesh/host';
 import type { Mesh } from '@meshpass/istio/mesh/mesh';
 import type { Service } from '@meshpass/istio/object/kubernetes';
-import { fullHost } from './host.ts';
-import { labels } from './read.ts';
+import { labels } from '@meshpass/istio/object/members';
 
 export type Granted = ReadonlyMap<string, { readonly grants: readonly string[]; readonly ports: ReadonlySet<number> }>;
 

@@ -2,10 +2,10 @@
 
 import { decodeText } from '@meshpass/istio/manifest/decode';
 import { loadManifests, type ManifestProblem } from '@meshpass/istio/manifest/load';
-import type { KubeObject } from '@meshpass/istio/manifest/object';
-import type { Place } from '@meshpass/istio/manifest/place';
 import { findMeshConfig } from '@meshpass/istio/mesh/mesh-config';
-import { agedBy, identityOf } from '@meshpass/istio/object/age';
+import type { KubeObject } from '@meshpass/istio/object/object';
+import { agedBy, identityOf } from '@meshpass/istio/object/order';
+import type { Place } from '@meshpass/istio/object/place';
 import type { Resource } from '@meshpass/istio/object/resources';
 import {
   type Finding,

@@ -1,8 +1,8 @@
 /** What a rule is, what it says, and what the reader gets: the nouns of the linter. */
 
 import type { Access } from '@meshpass/access/model';
-import type { KubeObject, Path } from '@meshpass/istio/manifest/object';
-import type { Place } from '@meshpass/istio/manifest/place';
+import type { KubeObject, Path } from '@meshpass/istio/object/object';
+import type { Place } from '@meshpass/istio/object/place';
 import type { Resource } from '@meshpass/istio/object/resources';
 import type { MeshView } from './view.ts';
 

@@ -1,7 +1,8 @@
 /** What was given and no rule reads: counted by kind, so that silence about it is not taken for "nothing found". */
-import type { KubeObject } from '@meshpass/istio/manifest/object';
+
+import { listed } from '@meshpass/istio/object/members';
+import type { KubeObject } from '@meshpass/istio/object/object';
 import type { Resource } from '@meshpass/istio/object/resources';
-import { listed } from './read.ts';
 
 export interface UnreadKind {
   readonly apiVersion: string;

@@ -1,5 +1,7 @@
 /** Walks the rules of AuthorizationPolicies, with the path to each part. */
-import type { Path } from '@meshpass/istio/manifest/object';
+
+import { items, record, texts } from '@meshpass/istio/object/members';
+import type { Path } from '@meshpass/istio/object/object';
 import type {
   AuthorizationCondition,
   AuthorizationOperation,
@@ -7,7 +9,6 @@ import type {
   AuthorizationRule,
   AuthorizationSource,
 } from '@meshpass/istio/object/security';
-import { items, record, texts } from './read.ts';
 
 export interface At<T> {
   readonly value: T;

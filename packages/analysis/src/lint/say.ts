@@ -1,9 +1,9 @@
 /** How an exposure is said: what becomes reachable, through which gateway, by whom. */
 
-import type { KubeObject } from '@meshpass/istio/manifest/object';
+import { items, listed, record, texts } from '@meshpass/istio/object/members';
 import type { HttpMatch, StringMatch } from '@meshpass/istio/object/networking';
+import type { KubeObject } from '@meshpass/istio/object/object';
 import type { Exposure, GatewayUse } from './exposure.ts';
-import { items, listed, record, texts } from './read.ts';
 
 /** `Gateway istio-ingress/public (port 443 HTTPS)`. */
 export function sayGateway({ name, gateway, servers }: GatewayUse): string {

@@ -5,8 +5,8 @@
  *     # meshpass-lint: ignore MP201 until 2027-03-31: the shop is public under every name it has
  *     meshpass.dev/lint-ignore: "MP202, MP201 until 2027-03-31: behind the CDN, which redirects"
  */
-import type { KubeObject } from '@meshpass/istio/manifest/object';
-import type { Place } from '@meshpass/istio/manifest/place';
+import type { KubeObject } from '@meshpass/istio/object/object';
+import type { Place } from '@meshpass/istio/object/place';
 import type { Resource } from '@meshpass/istio/object/resources';
 import type { Finding, RuleCode, RuleText } from './model.ts';
 

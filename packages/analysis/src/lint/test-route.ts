@@ -2,9 +2,10 @@
  * What makes a route a test route: something that was meant for a few, and is guarded by nothing but that nobody knows of
  * it. Names say so, labels say so, or the access file does: what is granted to named people is not for the world.
  */
+
+import { serviceName } from '@meshpass/istio/mesh/host';
+import { labels } from '@meshpass/istio/object/members';
 import type { Exposure } from './exposure.ts';
-import { serviceName } from './host.ts';
-import { labels } from './read.ts';
 import type { MeshView } from './view.ts';
 
 const WORDS = new Set([

@@ -1,19 +1,19 @@
 /** What the linter knows of the mesh, put so that rules find it without searching: every rule reads this and nothing else. */
 
 import type { Access } from '@meshpass/access/model';
-import type { KubeObject } from '@meshpass/istio/manifest/object';
-import { podTemplates } from '@meshpass/istio/mesh/workloads';
-import { oldestFirst } from '@meshpass/istio/object/age';
+import { fullHost } from '@meshpass/istio/mesh/host';
+import { podTemplates } from '@meshpass/istio/mesh/pod';
 import type { Service } from '@meshpass/istio/object/kubernetes';
+import { hasLabels, labels } from '@meshpass/istio/object/members';
+import type { KubeObject } from '@meshpass/istio/object/object';
+import { oldestFirst } from '@meshpass/istio/object/order';
 import type { Resource, ResourceKind, ResourceOf } from '@meshpass/istio/object/resources';
 import type { AuthorizationPolicy, PeerAuthentication } from '@meshpass/istio/object/security';
 import { isForSidecars, selectorOf, selects as selectsLabels } from '@meshpass/istio/policy/attach';
 import type { Exposure } from './exposure.ts';
 import { exposuresOf } from './exposure.ts';
 import { type Granted, grantedHosts } from './granted.ts';
-import { fullHost } from './host.ts';
 import type { LintOptions } from './model.ts';
-import { hasLabels, labels } from './read.ts';
 import { groupByNamespace, type Workload } from './workload.ts';
 
 export interface MeshView {

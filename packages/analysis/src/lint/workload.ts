@@ -1,5 +1,5 @@
 /** Pods, as they run or as controllers would make them: what policies select and Services send to. */
-import { type PodTemplateOf, portNamesOf } from '@meshpass/istio/mesh/workloads';
+import { type PodTemplateOf, portNamesOf } from '@meshpass/istio/mesh/pod';
 
 export type Workload = PodTemplateOf;
 

@@ -3,7 +3,7 @@
 import { readYaml } from '@meshpass/access/load/read-yaml';
 import { formatPlace } from '@meshpass/access/problem';
 import { MeshpassError } from '@meshpass/identity';
-import type { Place } from '@meshpass/istio/manifest/place';
+import type { Place } from '@meshpass/istio/object/place';
 import { z } from 'zod';
 
 /** `GET orders.shop:8080/orders/1`, or `ledger-db.shop:5432` for a connection. */

@@ -2,6 +2,7 @@
 
 import { loadObject } from '@meshpass/istio/manifest/load';
 import { DEFAULT_MESH_CONFIG } from '@meshpass/istio/mesh/mesh-config';
+import { viewMesh } from '@meshpass/istio/mesh/view';
 import type { Resource } from '@meshpass/istio/object/resources';
 import { expect, it } from 'vitest';
 import { type Call, meets } from '../../src/diff/call.ts';
@@ -9,7 +10,6 @@ import { rulebook } from '../../src/diff/rulebook.ts';
 import { workloadsOf } from '../../src/diff/workloads.ts';
 import type { Call as EvaluatedCall } from '../../src/evaluate/call.ts';
 import { guardOf } from '../../src/evaluate/guard.ts';
-import { viewMesh } from '../../src/evaluate/mesh-view.ts';
 import { type Random, randomCall, randomState, seeded } from './random-policies.ts';
 
 const MESH = { ...DEFAULT_MESH_CONFIG, trustDomainAliases: ['old.example'] };

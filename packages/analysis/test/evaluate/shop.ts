@@ -2,9 +2,9 @@
 
 import { loadManifests } from '@meshpass/istio/manifest/load';
 import { DEFAULT_MESH_CONFIG, type MeshConfig } from '@meshpass/istio/mesh/mesh-config';
+import { viewMesh } from '@meshpass/istio/mesh/view';
 import type { Call, Decision } from '../../src/evaluate/call.ts';
 import { type Guard, guardOf } from '../../src/evaluate/guard.ts';
-import { viewMesh } from '../../src/evaluate/mesh-view.ts';
 
 export const ORDERS = `
 apiVersion: apps/v1

@@ -1,12 +1,12 @@
 /** Where something decides that is not understood, can-i, who-can and matrix say so, whatever the policies say. */
 
 import { loadManifests } from '@meshpass/istio/manifest/load';
+import { viewMesh } from '@meshpass/istio/mesh/view';
 import { describe, expect, it } from 'vitest';
 import { POLICY, SERVICE, UNDERSTOOD, UNKNOWN } from '../../../istio/test/unknown-meshes.ts';
 import { canI } from '../../src/evaluate/can-i.ts';
 import { parseCaller } from '../../src/evaluate/identity.ts';
 import { matrixOf } from '../../src/evaluate/matrix.ts';
-import { viewMesh } from '../../src/evaluate/mesh-view.ts';
 import { assumedNamespaces, findEndpoints } from '../../src/evaluate/target.ts';
 import { whoCan } from '../../src/evaluate/who-can.ts';
 

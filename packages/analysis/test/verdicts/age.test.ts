@@ -1,6 +1,6 @@
 /** The oldest of several objects decides, and a manifest that is not applied yet is the youngest, for every command. */
 
-import { agedBy, laidOver, oldestFirst } from '@meshpass/istio/object/age';
+import { agedBy, laidOver, oldestFirst } from '@meshpass/istio/object/order';
 import type { Resource } from '@meshpass/istio/object/resources';
 import { describe, expect, it } from 'vitest';
 import { differences, mayCall, ORDERS, read } from './commands.ts';

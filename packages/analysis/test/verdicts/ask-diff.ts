@@ -1,8 +1,9 @@
 /** diff against can-i: the calls of which diff says that they are let in before and after, and the examples that it gives. */
 
 import type { MeshConfig } from '@meshpass/istio/mesh/mesh-config';
-import { proxyKinds } from '@meshpass/istio/mesh/workloads';
-import { agedBy } from '@meshpass/istio/object/age';
+import { proxyKinds } from '@meshpass/istio/mesh/pod';
+import { type MeshView, viewMesh } from '@meshpass/istio/mesh/view';
+import { agedBy } from '@meshpass/istio/object/order';
 import type { Resource } from '@meshpass/istio/object/resources';
 import type { Call as DiffCall } from '../../src/diff/call.ts';
 import { meets } from '../../src/diff/call.ts';
@@ -11,7 +12,6 @@ import { understanding } from '../../src/diff/not-known.ts';
 import type { Rulebook } from '../../src/diff/rulebook.ts';
 import { type TokenPlaces, tokenPlaces } from '../../src/diff/token-condition.ts';
 import { type Guard, guardOf } from '../../src/evaluate/guard.ts';
-import { type MeshView, viewMesh } from '../../src/evaluate/mesh-view.ts';
 import { pick, type Random } from '../diff/random-policies.ts';
 import { asCall, randomTold } from './same-call.ts';
 import type { Tally } from './tally.ts';

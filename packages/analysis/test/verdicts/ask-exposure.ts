@@ -4,14 +4,14 @@
  */
 
 import type { MeshConfig } from '@meshpass/istio/mesh/mesh-config';
-import { proxyKinds } from '@meshpass/istio/mesh/workloads';
+import { proxyKinds } from '@meshpass/istio/mesh/pod';
+import { type MeshView, viewMesh } from '@meshpass/istio/mesh/view';
 import type { HttpMatch } from '@meshpass/istio/object/networking';
 import type { Resource } from '@meshpass/istio/object/resources';
 import type { Call as DiffCall } from '../../src/diff/call.ts';
 import { tokenPlaces } from '../../src/diff/token-condition.ts';
 import type { Decision } from '../../src/evaluate/call.ts';
 import { type Guard, guardOf } from '../../src/evaluate/guard.ts';
-import { type MeshView, viewMesh } from '../../src/evaluate/mesh-view.ts';
 import { findEndpoints } from '../../src/evaluate/target.ts';
 import { passingCall } from '../../src/lint/anonymous.ts';
 import { type Asked, askedAtGateway, askedAtWorkload } from '../../src/lint/demanded.ts';

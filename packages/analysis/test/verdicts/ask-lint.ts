@@ -1,9 +1,9 @@
 /** lint against can-i: whether a workload takes calls without a certificate, as the rules about mutual TLS take it. */
 
 import type { MeshConfig } from '@meshpass/istio/mesh/mesh-config';
+import { viewMesh } from '@meshpass/istio/mesh/view';
 import type { Resource } from '@meshpass/istio/object/resources';
 import { guardOf } from '../../src/evaluate/guard.ts';
-import { viewMesh } from '../../src/evaluate/mesh-view.ts';
 import { modeOf } from '../../src/lint/mutual-tls.ts';
 import { viewMesh as lintView } from '../../src/lint/view.ts';
 import type { Tally } from './tally.ts';

@@ -5,10 +5,10 @@ import { parseAccess } from '@meshpass/access/load/parse';
 import type { Manifest } from '@meshpass/access/model';
 import { loadManifests } from '@meshpass/istio/manifest/load';
 import { DEFAULT_MESH_CONFIG } from '@meshpass/istio/mesh/mesh-config';
+import { viewMesh } from '@meshpass/istio/mesh/view';
 import type { Resource } from '@meshpass/istio/object/resources';
 import { compareMeaning } from '../../src/diff/compare.ts';
 import { canI } from '../../src/evaluate/can-i.ts';
-import { viewMesh } from '../../src/evaluate/mesh-view.ts';
 
 export const SHAPE = {
   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },

@@ -1,11 +1,11 @@
 /** Readings of Istio that can-i, diff, plan, compile and lint once had each for itself: what one says, the others say. */
 
 import { DEFAULT_MESH_CONFIG, type MeshConfig } from '@meshpass/istio/mesh/mesh-config';
+import { viewMesh } from '@meshpass/istio/mesh/view';
 import type { Resource } from '@meshpass/istio/object/resources';
 import { describe, expect, it, test } from 'vitest';
 import { compareMeaning } from '../../src/diff/compare.ts';
 import { canI } from '../../src/evaluate/can-i.ts';
-import { viewMesh } from '../../src/evaluate/mesh-view.ts';
 import { differences, mayCall, ORDERS, read } from './commands.ts';
 
 const object = (kind: string, name: string, namespace: string, spec: string, more = '') => `---

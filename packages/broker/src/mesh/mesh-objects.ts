@@ -1,8 +1,8 @@
 /** Services, Pods and AuthorizationPolicies of the cluster, reduced to what policy needs to know of them. */
 import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access';
 import type { ForeignPolicy, MeshService } from '@meshpass/istio/mesh/mesh';
+import { distinctWorkloads, hasEnded, serviceAccountOf } from '@meshpass/istio/mesh/pod';
 import { protocolOf } from '@meshpass/istio/mesh/port-protocol';
-import { distinctWorkloads, hasEnded, serviceAccountOf } from '@meshpass/istio/mesh/workloads';
 import { isForSidecars, selectorOf } from '@meshpass/istio/policy/attach';
 import { actionOf, isDryRun } from '@meshpass/istio/policy/authorization-policy';
 import { z } from 'zod';

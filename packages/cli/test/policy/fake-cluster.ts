@@ -4,7 +4,7 @@ import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { loadAccess } from '@meshpass/access';
 import { planChange } from '@meshpass/analysis/plan/plan';
-import type { KubeObject } from '@meshpass/istio/manifest/object';
+import type { KubeObject } from '@meshpass/istio/object/object';
 import type { Resource } from '@meshpass/istio/object/resources';
 import { createCa } from '../../../edge/test/mesh-ca.ts';
 import { readManifests } from '../../src/policy-input.ts';

@@ -4,10 +4,10 @@
  */
 import type { ErrorCode } from '@meshpass/identity';
 import { didYouMean } from '../did-you-mean.ts';
+import type { KubeObject, Origin, Path } from '../object/object.ts';
+import type { Place } from '../object/place.ts';
 import type { Resource } from '../object/resources.ts';
 import { decodeText, firstBadLine } from './decode.ts';
-import type { KubeObject, Origin, Path } from './object.ts';
-import type { Place } from './place.ts';
 import { findOffset, readValues, YamlRefusal } from './read-yaml.ts';
 import { checkShape, objectShape } from './shapes.ts';
 

@@ -4,7 +4,7 @@
  * it, by reading the text again.
  */
 import { EVENT_ID, type Event, getScalarValue, parseEvents, SCALAR_STYLE, YAMLException } from 'js-yaml';
-import type { Path } from './object.ts';
+import type { Path } from '../object/object.ts';
 import { plainScalar } from './scalar.ts';
 
 export const MAX_DEPTH = 64;

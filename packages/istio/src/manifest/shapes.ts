@@ -3,8 +3,8 @@
  * out in silence. A test holds this against the CustomResourceDefinitions of the Istio in the lab.
  */
 
+import type { Path } from '../object/object.ts';
 import type { ResourceKind } from '../object/resources.ts';
-import type { Path } from './object.ts';
 
 export type Shape =
   | 'text'

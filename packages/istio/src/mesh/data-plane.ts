@@ -4,8 +4,8 @@
  * docs/decisions/0019-unknown.md says what was chosen and why.
  */
 
-import type { Labels } from '../manifest/object.ts';
 import type { EnvoyFilter, ProxyExtension } from '../object/networking.ts';
+import type { Labels } from '../object/object.ts';
 import { indexObjects } from '../object/objects.ts';
 import type { Resource, ResourceOf } from '../object/resources.ts';
 import { isForSidecars, selects } from '../policy/attach.ts';
@@ -19,7 +19,7 @@ import {
   podFacts,
   whyNoSidecar,
 } from './injection.ts';
-import { lastingLabels, type ProxyKind, podTemplates, proxyKinds } from './workloads.ts';
+import { lastingLabels, type ProxyKind, podTemplates, proxyKinds } from './pod.ts';
 
 /** A workload by what policies select it by. */
 export interface WorkloadName {

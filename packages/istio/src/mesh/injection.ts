@@ -4,9 +4,9 @@
  * injection-template.yaml of Istio 1.31.
  */
 
-import type { Labels } from '../manifest/object.ts';
 import type { Container, PodSpec } from '../object/kubernetes.ts';
-import type { PodTemplateOf } from './workloads.ts';
+import type { Labels } from '../object/object.ts';
+import type { PodTemplateOf } from './pod.ts';
 
 export interface PodFacts {
   readonly namespace: string;

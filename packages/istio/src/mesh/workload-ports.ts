@@ -1,12 +1,12 @@
 /** Which protocol a port of a workload is declared to speak: it decides whether rules for HTTP or for TCP are evaluated. */
 
-import type { Labels } from '../manifest/object.ts';
 import type { ServicePort } from '../object/kubernetes.ts';
+import type { Labels } from '../object/object.ts';
 import type { MeshObjects } from '../object/objects.ts';
 import { selects } from '../policy/attach.ts';
 import type { MeshConfig } from './mesh-config.ts';
+import { targetPortOf } from './pod.ts';
 import { protocolOf } from './port-protocol.ts';
-import { targetPortOf } from './workloads.ts';
 
 /** `undeclared`: the client's ALPN, or its first bytes, decide. */
 export type SpokenProtocol = 'http' | 'tcp' | 'undeclared';

@@ -1,5 +1,5 @@
 /** Kubernetes' own objects: Services, what runs behind them, RBAC. Source: the Kubernetes API reference. */
-import type { KubeObject, Labels, SpecObject, Texts } from '../manifest/object.ts';
+import type { KubeObject, Labels, SpecObject, Texts } from './object.ts';
 
 export interface ServicePort {
   readonly name?: string;

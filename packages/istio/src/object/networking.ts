@@ -2,7 +2,7 @@
  * How traffic gets in and where it goes: Istio's `networking.istio.io`, and the Gateway API's `gateway.networking.k8s.io`.
  * Source: the CustomResourceDefinitions of Istio 1.31.
  */
-import type { Labels, SpecObject, Texts } from '../manifest/object.ts';
+import type { Labels, SpecObject, Texts } from './object.ts';
 import type { TargetRef, WorkloadSelector } from './security.ts';
 
 export interface GatewayServer {

@@ -1,5 +1,5 @@
 /** The objects of a mesh by kind and namespace, in the order of istiod. */
-import { oldestFirst } from './age.ts';
+import { oldestFirst } from './order.ts';
 import type { Resource, ResourceKind, ResourceOf } from './resources.ts';
 
 export interface MeshObjects {

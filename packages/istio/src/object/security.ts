@@ -1,5 +1,5 @@
 /** Istio's policies, `security.istio.io`. Source: the CustomResourceDefinitions of Istio 1.31. */
-import type { Labels, SpecObject, Texts } from '../manifest/object.ts';
+import type { Labels, SpecObject, Texts } from './object.ts';
 
 export interface WorkloadSelector {
   readonly matchLabels?: Labels;

@@ -1,6 +1,7 @@
 /** Which policies a proxy enforces. Source: pilot/pkg/model/policyattachment.go (`ShouldAttachPolicy`) of Istio 1.31. */
-import type { Labels } from '../manifest/object.ts';
-import type { ProxyKind } from '../mesh/workloads.ts';
+
+import type { ProxyKind } from '../mesh/pod.ts';
+import type { Labels } from '../object/object.ts';
 import type { Resource } from '../object/resources.ts';
 import type { Attachment, TargetRef } from '../object/security.ts';
 

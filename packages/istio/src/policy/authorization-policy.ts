@@ -1,7 +1,7 @@
 /** What an AuthorizationPolicy does as a whole, whatever its rules say. Source: pilot/pkg/security/authz/builder of Istio 1.31. */
 
-import type { Metadata } from '../manifest/object.ts';
 import type { MeshConfig } from '../mesh/mesh-config.ts';
+import type { Metadata } from '../object/object.ts';
 import type { AuthorizationAction, AuthorizationPolicy } from '../object/security.ts';
 
 export const DRY_RUN = 'istio.io/dry-run';

@@ -1,6 +1,6 @@
+import { items, texts } from '@meshpass/istio/object/members';
 import { gatewayUses } from '../exposure.ts';
 import type { Rule } from '../model.ts';
-import { items, texts } from '../read.ts';
 import { sayGateway } from '../say.ts';
 
 /** A VirtualService that answers for every host of a gateway, those of others included. */

@@ -1,9 +1,9 @@
-import type { Path } from '@meshpass/istio/manifest/object';
+import { serviceName } from '@meshpass/istio/mesh/host';
 import { isCaptured, namespaceInjection, whyNoSidecar } from '@meshpass/istio/mesh/injection';
-import { proxyKinds } from '@meshpass/istio/mesh/workloads';
-import { serviceName } from '../host.ts';
+import { proxyKinds } from '@meshpass/istio/mesh/pod';
+import { items } from '@meshpass/istio/object/members';
+import type { Path } from '@meshpass/istio/object/object';
 import type { Report, Rule } from '../model.ts';
-import { items } from '../read.ts';
 import { sayObject } from '../say.ts';
 import { targetPortOf, type Workload } from '../workload.ts';
 

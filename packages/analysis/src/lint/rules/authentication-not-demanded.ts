@@ -1,9 +1,9 @@
+import { items, texts } from '@meshpass/istio/object/members';
 import type { AuthorizationPolicy, RequestAuthentication } from '@meshpass/istio/object/security';
 import { selectorOf, selects, targetRefs } from '@meshpass/istio/policy/attach';
 import { actionOf, isDryRun } from '@meshpass/istio/policy/authorization-policy';
 import type { Rule } from '../model.ts';
 import { conditionsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
-import { items, texts } from '../read.ts';
 import type { MeshView } from '../view.ts';
 
 /** A RequestAuthentication refuses bad tokens only: no token is as good as a good one, until a policy demands one. */

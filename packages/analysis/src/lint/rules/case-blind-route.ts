@@ -1,6 +1,6 @@
+import { items, listed, texts } from '@meshpass/istio/object/members';
 import { policiesAtGateway } from '../demanded.ts';
 import type { Rule } from '../model.ts';
-import { items, listed, texts } from '../read.ts';
 import { shareOfPaths } from '../text-match.ts';
 
 /** Routes without regard to case, in front of a policy that has regard to it. */

@@ -1,10 +1,10 @@
-import type { Path } from '@meshpass/istio/manifest/object';
+import { texts } from '@meshpass/istio/object/members';
+import type { Path } from '@meshpass/istio/object/object';
 import type { AuthorizationPolicy, RequestAuthentication } from '@meshpass/istio/object/security';
 import { isForSidecars, selectorOf, selects } from '@meshpass/istio/policy/attach';
 import { actionOf } from '@meshpass/istio/policy/authorization-policy';
 import type { Rule } from '../model.ts';
 import { conditionsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
-import { texts } from '../read.ts';
 import type { MeshView } from '../view.ts';
 
 /** Rules about tokens, where nothing verifies a token. */

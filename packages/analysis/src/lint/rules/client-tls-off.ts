@@ -1,7 +1,7 @@
-import type { Path } from '@meshpass/istio/manifest/object';
-import { fullHost, serviceName } from '../host.ts';
+import { fullHost, serviceName } from '@meshpass/istio/mesh/host';
+import { items } from '@meshpass/istio/object/members';
+import type { Path } from '@meshpass/istio/object/object';
 import type { Rule } from '../model.ts';
-import { items } from '../read.ts';
 
 /** Callers told to leave mutual TLS: they come as nobody. */
 export const clientTlsOff: Rule = {

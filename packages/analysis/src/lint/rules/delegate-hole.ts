@@ -1,6 +1,6 @@
-import type { Path } from '@meshpass/istio/manifest/object';
+import { items, texts } from '@meshpass/istio/object/members';
+import type { Path } from '@meshpass/istio/object/object';
 import type { Report, Rule } from '../model.ts';
-import { items, texts } from '../read.ts';
 import { coversUri } from '../text-match.ts';
 
 /** A root VirtualService that lets somebody else decide what is public under its hosts. */

@@ -1,9 +1,9 @@
+import { labels, record, texts } from '@meshpass/istio/object/members';
 import type { AuthorizationSource } from '@meshpass/istio/object/security';
 import { actionOf } from '@meshpass/istio/policy/authorization-policy';
 import type { Rule } from '../model.ts';
 import { plainTextPort } from '../mutual-tls.ts';
 import { conditionsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
-import { labels, record, texts } from '../read.ts';
 import { selects } from '../view.ts';
 
 const PEER: readonly (keyof AuthorizationSource)[] = ['principals', 'namespaces', 'serviceAccounts', 'trustDomains'];

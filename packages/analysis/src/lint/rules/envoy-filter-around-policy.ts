@@ -1,6 +1,6 @@
-import type { Path } from '@meshpass/istio/manifest/object';
+import { items, record, text } from '@meshpass/istio/object/members';
+import type { Path } from '@meshpass/istio/object/object';
 import type { Report, Rule } from '../model.ts';
-import { items, record, text } from '../read.ts';
 
 const GUARDS = [
   'envoy.filters.http.rbac',

@@ -1,8 +1,8 @@
+import { items, labels, listed, record, texts } from '@meshpass/istio/object/members';
 import type { AuthorizationPolicy } from '@meshpass/istio/object/security';
 import { actionOf, isDryRun } from '@meshpass/istio/policy/authorization-policy';
 import type { Rule } from '../model.ts';
 import { operationsOf, rulesOf } from '../policy-rules.ts';
-import { items, labels, listed, record, texts } from '../read.ts';
 import { sayObject } from '../say.ts';
 import type { MeshView } from '../view.ts';
 import { targetPortOf, type Workload } from '../workload.ts';

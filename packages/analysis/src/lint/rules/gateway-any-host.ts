@@ -1,6 +1,6 @@
-import { serverHost } from '../host.ts';
+import { serverHost } from '@meshpass/istio/mesh/host';
+import { items, texts } from '@meshpass/istio/object/members';
 import type { Rule } from '../model.ts';
-import { items, texts } from '../read.ts';
 
 const NO_HOST = new Set(['TCP', 'MONGO', 'MYSQL', 'REDIS']);
 

@@ -1,11 +1,11 @@
-import type { Path } from '@meshpass/istio/manifest/object';
 import { protocolOf } from '@meshpass/istio/mesh/port-protocol';
 import type { ServicePort } from '@meshpass/istio/object/kubernetes';
+import { items, labels, record, texts } from '@meshpass/istio/object/members';
+import type { Path } from '@meshpass/istio/object/object';
 import type { AuthorizationPolicy, AuthorizationRule } from '@meshpass/istio/object/security';
 import { actionOf } from '@meshpass/istio/policy/authorization-policy';
 import type { Rule } from '../model.ts';
 import { type At, conditionsOf, operationsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
-import { items, labels, record, texts } from '../read.ts';
 import { sayObject } from '../say.ts';
 import type { MeshView } from '../view.ts';
 import { selects } from '../view.ts';

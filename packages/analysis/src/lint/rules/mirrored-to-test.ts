@@ -1,8 +1,8 @@
-import type { Path } from '@meshpass/istio/manifest/object';
+import { fullHost, serviceName } from '@meshpass/istio/mesh/host';
+import { items, text } from '@meshpass/istio/object/members';
 import type { Destination } from '@meshpass/istio/object/networking';
-import { fullHost, serviceName } from '../host.ts';
+import type { Path } from '@meshpass/istio/object/object';
 import type { Rule } from '../model.ts';
-import { items, text } from '../read.ts';
 import { isTestDestination } from '../test-route.ts';
 
 /** Calls of production, their tokens included, copied to where fewer rules hold. */

@@ -1,9 +1,9 @@
+import { coversHost } from '@meshpass/istio/mesh/host';
+import { record } from '@meshpass/istio/object/members';
 import type { HttpMatch, StringMatch } from '@meshpass/istio/object/networking';
 import { openGateways } from '../demanded.ts';
 import type { Exposure } from '../exposure.ts';
-import { coversHost } from '../host.ts';
 import type { Rule } from '../model.ts';
-import { record } from '../read.ts';
 import { sayCallers, sayCalls, sayDestination, sayGateway } from '../say.ts';
 import { coversUri } from '../text-match.ts';
 

@@ -1,5 +1,5 @@
+import { items, texts } from '@meshpass/istio/object/members';
 import type { Rule } from '../model.ts';
-import { items, texts } from '../read.ts';
 
 /** `ns/host` in AUTO_PASSTHROUGH looks like a restriction and is none. */
 export const passthroughNamespaceForm: Rule = {

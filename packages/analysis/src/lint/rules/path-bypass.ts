@@ -1,8 +1,8 @@
-import type { Path } from '@meshpass/istio/manifest/object';
+import { texts } from '@meshpass/istio/object/members';
+import type { Path } from '@meshpass/istio/object/object';
 import { actionOf } from '@meshpass/istio/policy/authorization-policy';
 import type { Report, Rule } from '../model.ts';
 import { operationsOf, rulesOf } from '../policy-rules.ts';
-import { texts } from '../read.ts';
 
 /**
  * A path denied in one spelling while the application takes others. Envoy compares paths in their case, without the query,

@@ -1,8 +1,8 @@
 import type { GrantRole } from '@meshpass/access/model';
 import { matchesGlob } from '@meshpass/access/schema/pattern';
 import type { RoleBinding } from '@meshpass/istio/object/kubernetes';
+import { hasLabels, items } from '@meshpass/istio/object/members';
 import type { Rule } from '../model.ts';
-import { hasLabels, items } from '../read.ts';
 import { roleOf, whyTooMuch } from '../role-reach.ts';
 import type { MeshView } from '../view.ts';
 

@@ -1,5 +1,5 @@
+import { items } from '@meshpass/istio/object/members';
 import type { Rule } from '../model.ts';
-import { items } from '../read.ts';
 import { roleOf, whyTooMuch } from '../role-reach.ts';
 import { sayObject } from '../say.ts';
 import { bindings, grantOf } from './rbac-beyond-grant.ts';

@@ -1,6 +1,6 @@
+import { items, text, texts } from '@meshpass/istio/object/members';
 import { policiesAtGateway } from '../demanded.ts';
 import type { Rule } from '../model.ts';
-import { items, text, texts } from '../read.ts';
 import { shareOfPaths } from '../text-match.ts';
 
 /** A gateway's policy looks at the path that was asked for; the workload gets another. */

@@ -1,7 +1,7 @@
+import { labels, record } from '@meshpass/istio/object/members';
 import type { AuthorizationPolicy } from '@meshpass/istio/object/security';
 import { selects } from '@meshpass/istio/policy/attach';
 import type { Rule } from '../model.ts';
-import { labels, record } from '../read.ts';
 
 /** A policy that no workload is under. */
 export const selectsNothing: Rule = {

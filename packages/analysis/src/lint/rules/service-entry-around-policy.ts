@@ -1,6 +1,6 @@
-import { coversHost, fullHost, serviceName } from '../host.ts';
+import { coversHost, fullHost, serviceName } from '@meshpass/istio/mesh/host';
+import { items, text, texts } from '@meshpass/istio/object/members';
 import type { Rule } from '../model.ts';
-import { items, text, texts } from '../read.ts';
 
 /** A ServiceEntry that gives the name of a service of the mesh to something else, or a way to it without its sidecar. */
 export const serviceEntryAroundPolicy: Rule = {

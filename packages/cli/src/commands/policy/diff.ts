@@ -1,7 +1,7 @@
 /** `meshpass policy diff`: who gains and who loses which call between two sets of manifests. */
 import { compareMeaning, formatChange, formatWhere } from '@meshpass/analysis/diff/compare';
-import { describeUnplaced } from '@meshpass/istio/manifest/unplaced';
 import { findMeshConfig } from '@meshpass/istio/mesh/mesh-config';
+import { describeUnplaced } from '@meshpass/istio/object/unplaced';
 import { assumptionJson, assumptionLines } from '../../decision-text.ts';
 import { EXIT, type Output } from '../../failure.ts';
 import { readManifests } from '../../policy-input.ts';

@@ -1,8 +1,8 @@
 /** `meshpass policy who-can`: who reaches an endpoint with a call, of the mesh's identities and by the grants of an access file. */
 import { applyAccess, type GrantReach, grantsThatCan } from '@meshpass/analysis/evaluate/grant-reach';
-import { type MeshView, viewMesh } from '@meshpass/analysis/evaluate/mesh-view';
 import { assumedNamespaces, type Endpoint, findEndpoints } from '@meshpass/analysis/evaluate/target';
 import { type Reacher, whoCan } from '@meshpass/analysis/evaluate/who-can';
+import { type MeshView, viewMesh } from '@meshpass/istio/mesh/view';
 import { assumptionJson, assumptionLines, decisionJson, decisionText } from '../../decision-text.ts';
 import { EXIT, type Output } from '../../failure.ts';
 import { type MeshInput, readMeshObjects } from '../../mesh-input.ts';

@@ -1,11 +1,11 @@
 /** Everything that was read, by kind and namespace, with what the mesh's configuration says of it. */
 
-import { describeUnplaced } from '@meshpass/istio/manifest/unplaced';
-import { type DataPlane, dataPlane } from '@meshpass/istio/mesh/data-plane';
-import { findMeshConfig, type MeshConfig } from '@meshpass/istio/mesh/mesh-config';
-import { labelsSelectedBy } from '@meshpass/istio/mesh/workloads';
-import { indexObjects, type MeshObjects } from '@meshpass/istio/object/objects';
-import type { Resource } from '@meshpass/istio/object/resources';
+import { indexObjects, type MeshObjects } from '../object/objects.ts';
+import type { Resource } from '../object/resources.ts';
+import { describeUnplaced } from '../object/unplaced.ts';
+import { type DataPlane, dataPlane } from './data-plane.ts';
+import { findMeshConfig, type MeshConfig } from './mesh-config.ts';
+import { labelsSelectedBy } from './pod.ts';
 import { findWorkloads, type Workload } from './workload.ts';
 
 export interface MeshView extends MeshObjects {

@@ -1,9 +1,9 @@
 /** The policies that a workload's proxy enforces, in the order of istiod. */
 
-import type { AuthorizationPolicy, RequestAuthentication } from '@meshpass/istio/object/security';
-import { type AttachedService, attaches } from '@meshpass/istio/policy/attach';
-import type { MeshView } from './mesh-view.ts';
-import type { Workload } from './workload.ts';
+import type { MeshView } from '../mesh/view.ts';
+import type { Workload } from '../mesh/workload.ts';
+import type { AuthorizationPolicy, RequestAuthentication } from '../object/security.ts';
+import { type AttachedService, attaches } from './attach.ts';
 
 /** @param service what a waypoint is asked for; other proxies have none */
 export function authorizationPolicies(

@@ -1,5 +1,5 @@
 /** Which of several objects is the oldest: istiod prefers it wherever two say different things about the same. */
-import type { KubeObject } from '../manifest/object.ts';
+import type { KubeObject } from './object.ts';
 
 type Aged = Pick<KubeObject, 'metadata'>;
 

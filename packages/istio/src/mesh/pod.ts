@@ -1,7 +1,7 @@
 /** Workloads: what has a proxy and so is guarded, from Pods as they run or from what makes them. */
 
-import type { Labels, Path } from '../manifest/object.ts';
 import type { PodController, PodSpec } from '../object/kubernetes.ts';
+import type { Labels, Path } from '../object/object.ts';
 import type { Resource, ResourceKind, ResourceOf } from '../object/resources.ts';
 import { GATEWAY_NAME, selects } from '../policy/attach.ts';
 

@@ -1,10 +1,10 @@
 /** Workloads as calls meet them: what has a proxy and so is guarded. */
 
-import type { Serving } from '@meshpass/istio/mesh/workload-ports';
-import { lastingLabels, podTemplates, portNamesOf, proxyKinds } from '@meshpass/istio/mesh/workloads';
-import type { MeshObjects } from '@meshpass/istio/object/objects';
-import type { Resource } from '@meshpass/istio/object/resources';
-import type { MeshProxy } from '@meshpass/istio/policy/attach';
+import type { MeshObjects } from '../object/objects.ts';
+import type { Resource } from '../object/resources.ts';
+import type { MeshProxy } from '../policy/attach.ts';
+import { lastingLabels, podTemplates, portNamesOf, proxyKinds } from './pod.ts';
+import type { Serving } from './workload-ports.ts';
 
 export interface Workload extends MeshProxy, Serving {
   /** Of the Pod, or of what makes it. */
