@@ -1,6 +1,6 @@
 /**
- * `npm run quickstart`: a Codespace's whole life on a real mesh, told step by step. Every line that is printed comes from
- * what just happened; a step that does not go as it should ends the story with exit code 1.
+ * `npm run quickstart`: a Codespace's whole life on a real mesh, step by step. Every printed line comes from
+ * what just happened; a step that fails ends the run with exit code 1.
  *
  *   --keep   leave everything running and say what to try
  *   --name   lab to use (default "quick")
@@ -29,7 +29,7 @@ async function quickstart(story: Story): Promise<void> {
   const lab = await story.busy('starting', (progress) => upLab({ name: values.name, keep: values.keep, progress }));
   const { kubernetes, istio, envoy } = lab.versions;
   story.done(`Kubernetes ${kubernetes}, Istio ${istio}, Envoy ${envoy}: orders.shop, ledger-db.shop, web.dev`);
-  story.aside('GitHub and the identity providers are stand-ins of ours: the real ones cannot be reached from a lab.');
+  story.aside('GitHub and the identity providers are stand-ins: a lab cannot reach the real ones.');
   try {
     const meshpass = await story.busy('starting broker and edge', (progress) => startMeshpass(lab, { progress }));
     story.done('Meshpass: broker and edge run with the rights in deploy/kubernetes, the access file is in force');

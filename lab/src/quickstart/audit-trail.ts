@@ -1,4 +1,4 @@
-/** What of all this stands in the audit log. */
+/** What the audit log recorded. */
 import { expectThat, type Scene } from './scene.ts';
 
 interface Row {
@@ -10,7 +10,7 @@ interface Row {
 const SHOWN = 8;
 
 export async function auditTrail({ meshpass, story }: Scene): Promise<void> {
-  story.chapter('The audit log', 'every decision, refusals like grants, durable before it was answered');
+  story.chapter('The audit log', 'every decision, grants and refusals, durable before it is answered');
   const headers = { authorization: `Bearer ${meshpass.operatorToken}` };
   const answer = await fetch(`${meshpass.operatorUrl}/audit?limit=1000`, { headers });
   expectThat(answer.ok, `the audit log cannot be read: ${answer.status}`);

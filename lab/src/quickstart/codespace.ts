@@ -21,11 +21,11 @@ export async function openCodespace(scene: Scene): Promise<OpenCodespace> {
   const milliseconds = Math.round(performance.now() - upAt);
   const status = JSON.parse(stdout) as AgentStatus;
   const { session, credentials } = status;
-  story.done(`identity attested by asking GitHub: ${session.login}, ${session.subject}, in ${session.workspace}`);
+  story.done(`identity attested by GitHub: ${session.login}, ${session.subject}, in ${session.workspace}`);
   const [asked] = await github.forwarded();
   expectThat(asked !== undefined, 'the broker has not asked the Codespace itself');
   const port = asked.replace(/^GET (.*)\/.*$/, '$1');
-  story.done(`presence: the broker asked https://${port} (played), and the agent answered with the session's key`);
+  story.done(`presence: the broker asked https://${port} (a stand-in), and the agent answered with the session's key`);
   for (const { spiffeId, expiresAt } of credentials.svids) {
     story.done(`SVID signed by istiod: ${spiffeId}, until ${time(expiresAt)}`);
   }

@@ -9,7 +9,7 @@ interface Whoami {
 
 export async function firstCalls(scene: Scene, { upAt, status }: OpenCodespace): Promise<void> {
   const { story } = scene;
-  story.chapter('First calls', 'by cluster name, with no setting at all');
+  story.chapter('First calls', 'by cluster name, with no configuration');
   const { stdout } = await typed(scene, ['curl', '-sS', 'http://orders.shop:8080/whoami']);
   const milliseconds = Math.round(performance.now() - upAt);
   const saw = JSON.parse(stdout) as Whoami;

@@ -12,13 +12,13 @@ export async function firstLook(story: Story): Promise<void> {
   story.chapter('A first look', 'no mesh needed: a linter and a plan, on the manifests in lab/samples');
   const lint = await said(story, ['policy', 'lint', MESH]);
   expectThat(lint.code === 1 && lint.stdout.includes('MP101'), `the linter found no open test route: ${lint.stdout}`);
-  story.done('found before it is applied: the one VirtualService that shows a test route to the world');
+  story.done('found before it is applied: the VirtualService that exposes a test route to the internet');
   const plan = await said(story, [
     ...['policy', 'plan', '--access', 'lab/samples/access.yaml', '--public-url', 'https://broker.example.com', MESH],
   ]);
   expectThat(plan.code === 0, `the plan ended with ${plan.code}: ${plan.stderr}`);
   story.done(
-    'a grant is a few lines; the plan shows what they compile to, who gains what, and that nobody loses a call',
+    'a grant is a few lines; the plan shows what it compiles to, who gains which calls, and that nobody loses any',
   );
 }
 

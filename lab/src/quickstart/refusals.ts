@@ -11,10 +11,10 @@ const ID_TOKEN = 'urn:ietf:params:oauth:token-type:id_token';
 
 export async function refusals(scene: Scene): Promise<void> {
   const { lab, meshpass, github, idp, story } = scene;
-  story.chapter('What is not granted', 'each refused by a layer of its own');
+  story.chapter('What is not granted', 'refused, and by which layer');
   await byTheAgent(scene);
 
-  story.aside("From here on a adversary client with alice's own credentials, because the agent would not even try:");
+  story.aside("The agent would not even send these. A test client sends them, with alice's own credentials:");
   const adversary = startAdversarialClient(lab, 'workspace', meshpass.brokerUrl);
   const codespace = await github.createCodespace({ owner: 'alice', repository: 'acme/payments-api' });
   await mustSucceed(
@@ -35,23 +35,19 @@ export async function refusals(scene: Scene): Promise<void> {
   });
   expectThat(
     open.answer?.startsWith('HTTP/1.1 200') ?? false,
-    `the adversary's own honest call failed: ${JSON.stringify(open)}`,
+    `the valid control call failed: ${JSON.stringify(open)}`,
   );
 
   const web = await adversary.tunnel({ target: 'web.dev.svc.cluster.local:80', grant: GRANT, edge: meshpass.edge });
   refusedByEdge(scene, 'CONNECT to web.dev:80 (not granted)', web);
   const lie = { target: ORDERS, grant: GRANT, edge: meshpass.edge, sni: 'outbound_.80_._.web.dev.svc.cluster.local' };
   const lied = await adversary.tunnel(lie);
-  expectThat(lied.stage !== 'answer', 'the edge let a lie about the SNI pass');
-  story.refused('CONNECT to orders, TLS to web.dev inside it', 'edge', 'inner SNI differs: TLS alert');
+  expectThat(lied.stage !== 'answer', 'the edge accepted a false SNI');
+  story.refused('CONNECT to orders, inner TLS to web.dev', 'edge', 'inner SNI differs: TLS alert');
 
   const through = (send: string) => adversary.tunnel({ target: ORDERS, grant: GRANT, edge: meshpass.edge, send });
   refusedBySidecar(scene, 'GET /orders/1 without an identity token', await through(get('/orders/1', undefined)));
-  refusedBySidecar(
-    scene,
-    'GET /admin/users with everything in order',
-    await through(get('/admin/users', identityToken)),
-  );
+  refusedBySidecar(scene, 'GET /admin/users with valid credentials', await through(get('/admin/users', identityToken)));
 
   const bob = adversary.as('bob');
   const bobsProof = await idp.idToken({ subject: '00u2bob' });

@@ -1,4 +1,4 @@
-/** The Codespace stops; then a drill proves that a session that ends leaves nothing that works, at any layer. */
+/** The Codespace stops; then a drill proves that no credential of an ended session works at any layer. */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -10,22 +10,20 @@ import { expectThat, type Scene } from './scene.ts';
 
 export async function stop(scene: Scene, { codespace, status }: OpenCodespace): Promise<void> {
   const { lab, github, story } = scene;
-  story.chapter('The Codespace stops', 'and every credential is dead');
+  story.chapter('The Codespace stops', 'and every credential with it');
   const begin = performance.now();
   process.kill(status.pid, 'SIGTERM');
   await github.setCodespaceState(codespace.name, 'Shutdown');
   await untilGone(status);
-  story.done(`the agent said goodbye, restored /etc/hosts and ended, ${Math.round(performance.now() - begin)} ms`);
+  story.done(`the agent logged out, restored /etc/hosts and exited, ${Math.round(performance.now() - begin)} ms`);
   const gone = await lab.exec('workspace', ['curl', '-sS', '-m', '3', 'http://orders.shop:8080/orders/1']);
   expectThat(gone.code !== 0, 'orders.shop still answers after the Codespace stopped');
   await drill(scene);
 }
 
-/** On a host inside of the cluster's network, which a workspace never is: so the mesh is tried behind the edge, too. */
+/** Runs on a host inside the cluster's network, where no workspace ever is, to try gateway and sidecars without the edge in front. */
 async function drill({ lab, meshpass, github, story }: Scene): Promise<void> {
-  story.aside(
-    'Said, not proven. The drill keeps what an agent never would and uses it again, here as CI in the cluster:',
-  );
+  story.aside('Now prove it. A drill keeps every credential and tries each one again, here as a job in the cluster:');
   // The drill runs where every layer can be reached, so its Codespace has to be there.
   const at = { owner: 'alice', repository: 'acme/payments-api', host: 'github' };
   const codespace = await github.createCodespace(at);
@@ -44,7 +42,7 @@ async function drill({ lab, meshpass, github, story }: Scene): Promise<void> {
   );
   const { code, stdout, stderr } = await lab.exec('github', argv, { env });
   story.lines(stdout.trim().split('\n'));
-  expectThat(code === 0, `the drill found what is not dead: ${stderr}`);
+  expectThat(code === 0, `the drill found something that still works: ${stderr}`);
   const verified = await lab.exec('workspace', ['meshpass', 'drill', '--verify', evidence], { env });
   expectThat(verified.code === 0, `the evidence does not verify: ${verified.stderr}`);
   story.command('meshpass drill --verify drill.jws');

@@ -1,4 +1,4 @@
-/** How the quickstart speaks: chapters, facts, refusals by layer. Colour and progress only on a terminal. */
+/** Output of the quickstart: chapters, facts, refusals by layer. Colour and progress only on a terminal. */
 
 export interface Story {
   chapter(title: string, what: string): void;
@@ -13,7 +13,7 @@ export interface Story {
   busy<T>(what: string, work: (progress: (line: string) => void) => Promise<T>): Promise<T>;
 }
 
-/** Thrown where reality does not keep to the story. */
+/** Thrown when a step does not go as expected. */
 export class StoryBroken extends Error {}
 
 /** Runs a story. @returns the exit code */
@@ -21,11 +21,11 @@ export async function tellStory(play: (story: Story) => Promise<void>): Promise<
   const begin = performance.now();
   try {
     await play(storyTo(process.stdout));
-    console.log(`\nAll of it as it should be, in ${seconds(performance.now() - begin)}.`);
+    console.log(`\nEvery step went as expected, in ${seconds(performance.now() - begin)}.`);
     return 0;
   } catch (thrown) {
     const broken = thrown instanceof StoryBroken;
-    console.error(`\nNot as it should be: ${broken ? thrown.message : ((thrown as Error).stack ?? thrown)}`);
+    console.error(`\nFailed: ${broken ? thrown.message : ((thrown as Error).stack ?? thrown)}`);
     return 1;
   }
 }
