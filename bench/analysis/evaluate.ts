@@ -1,6 +1,7 @@
 /** What a decision costs, on one core: a workload with policies as an organisation has them, asked about calls of every kind. */
+
+import { guardOf } from '@meshpass/analysis/evaluate/authorizer';
 import type { Call } from '@meshpass/analysis/evaluate/call';
-import { guardOf } from '@meshpass/analysis/evaluate/guard';
 import { loadManifests } from '@meshpass/istio/manifest/load';
 import { viewMesh } from '@meshpass/istio/mesh/view';
 import { median } from '../median.ts';

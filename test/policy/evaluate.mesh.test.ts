@@ -4,8 +4,8 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import type { Guard } from '@meshpass/analysis/evaluate/authorizer';
 import type { Call, Decision } from '@meshpass/analysis/evaluate/call';
-import type { Guard } from '@meshpass/analysis/evaluate/guard';
 import { DEFAULT_MESH_CONFIG, type PathNormalization } from '@meshpass/istio/mesh/mesh-config';
 import { upLab } from '@meshpass/lab';
 import type { KubeObject } from '@meshpass/lab/kubernetes';

@@ -4,8 +4,8 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { compileRule } from '@meshpass/analysis/evaluate/compile-rule';
-import { guardOf } from '@meshpass/analysis/evaluate/guard';
+import { guardOf } from '@meshpass/analysis/evaluate/authorizer';
+import { compileRule } from '@meshpass/analysis/evaluate/rule/compile';
 import { loadManifests } from '@meshpass/istio/manifest/load';
 import { objectShape, type Shape } from '@meshpass/istio/manifest/shapes';
 import { DEFAULT_MESH_CONFIG } from '@meshpass/istio/mesh/mesh-config';

@@ -1,6 +1,6 @@
 /** A decision in words: what was decided, why, and where that is written. */
 import type { Decision, RuleRef } from '@meshpass/analysis/evaluate/call';
-import type { Judged } from '@meshpass/analysis/evaluate/judge';
+import type { Judged } from '@meshpass/analysis/evaluate/verdict';
 import { describeAssumption } from '@meshpass/istio/mesh/data-plane';
 
 const WHY: Readonly<Record<Decision['reason'], string>> = {

@@ -1,8 +1,8 @@
 /** The workload under test on a host of the lab, and policies on it that are known to be in force. */
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
+import { type Guard, guardOf } from '@meshpass/analysis/evaluate/authorizer';
 import type { Call } from '@meshpass/analysis/evaluate/call';
-import { type Guard, guardOf } from '@meshpass/analysis/evaluate/guard';
 import { loadObject } from '@meshpass/istio/manifest/load';
 import type { MeshConfig } from '@meshpass/istio/mesh/mesh-config';
 import { viewMesh } from '@meshpass/istio/mesh/view';

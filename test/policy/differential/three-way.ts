@@ -1,6 +1,7 @@
 /** The third voice: what `diff` says of the calls that Envoy and the evaluator decide, by its formulas and by its list of changes. */
-import { meets, type Call as ToldCall } from '@meshpass/analysis/diff/call';
+
 import { compareMeaning, rulebooks } from '@meshpass/analysis/diff/compare';
+import { meets, type Call as ToldCall } from '@meshpass/analysis/diff/formula/call';
 import { tokenPlaces } from '@meshpass/analysis/diff/token-condition';
 import type { Call } from '@meshpass/analysis/evaluate/call';
 import { DEFAULT_MESH_CONFIG } from '@meshpass/istio/mesh/mesh-config';

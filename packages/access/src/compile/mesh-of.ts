@@ -1,6 +1,6 @@
 /** The mesh as the compiler needs it, out of the resources of a cluster or of files. */
 
-import type { MeshSettings } from '@meshpass/analysis/diff/rulebook';
+import type { MeshSettings } from '@meshpass/analysis/diff/policy-index';
 import { ofKind } from '@meshpass/analysis/diff/workloads';
 import type { ForeignPolicy, Mesh, MeshService } from '@meshpass/istio/mesh/mesh';
 import { DEFAULT_MESH_CONFIG, findMeshConfig } from '@meshpass/istio/mesh/mesh-config';

@@ -7,15 +7,15 @@
 import { trustedPeerDomains } from '@meshpass/istio/mesh/trust-domain';
 import { agedBy } from '@meshpass/istio/object/order';
 import type { Resource } from '@meshpass/istio/object/resources';
-import type { Call } from './call.ts';
-import { all, any, type Condition, flag, not, text } from './condition.ts';
-import { NONE, type Node, type Product } from './diagram.ts';
-import { type NotKnown, notKnown, understanding } from './not-known.ts';
-import { type Guarded, type MeshSettings, type Rulebook, rulebook } from './rulebook.ts';
-import { formatCall, type Said, say } from './say.ts';
-import { createSpace, type Space } from './space.ts';
+import { type Verdict, verdict } from './decide.ts';
+import { formatCall, type Said, say } from './describe.ts';
+import type { Call } from './formula/call.ts';
+import { all, any, type Condition, flag, not, text } from './formula/condition.ts';
+import { NONE, type Node, type Product } from './formula/diagram.ts';
+import { createSpace, type Space } from './formula/space.ts';
+import { type Guarded, type MeshSettings, type Rulebook, rulebook } from './policy-index.ts';
 import { tokenPlaces } from './token-condition.ts';
-import { type Verdict, verdict } from './verdict.ts';
+import { type NotKnown, notKnown, understanding } from './unknown.ts';
 import { type Protocol, type Workload, workloadsOf } from './workloads.ts';
 
 /** One port of a workload, as both states know it. */

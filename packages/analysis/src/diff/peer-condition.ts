@@ -4,8 +4,8 @@
  * patterns over the parts. Sources: Istio's pilot/pkg/security/authz/model and pilot/pkg/security/trustdomain.
  */
 import { expandTrustDomain, type TrustDomains, trustDomainsOf, withAliases } from '@meshpass/istio/mesh/trust-domain';
-import { ALWAYS, all, any, type Condition, flag, NEVER, type TextField, text } from './condition.ts';
-import { readGlob, readText, type TextTest } from './text-test.ts';
+import { ALWAYS, all, any, type Condition, flag, NEVER, type TextField, text } from './formula/condition.ts';
+import { readGlob, readText, type TextTest } from './formula/text-test.ts';
 
 const PEER = flag('peer');
 

@@ -7,10 +7,10 @@
 import type { TrustDomains } from '@meshpass/istio/mesh/trust-domain';
 import type { AuthorizationPolicy, AuthorizationRule } from '@meshpass/istio/object/security';
 import { actionOf } from '@meshpass/istio/policy/authorization-policy';
-import { readRange } from './address-classes.ts';
-import { type AddressField, ALWAYS, all, any, type Condition, NEVER, not, path, text } from './condition.ts';
+import { readRange } from './formula/address-classes.ts';
+import { type AddressField, ALWAYS, all, any, type Condition, NEVER, not, path, text } from './formula/condition.ts';
+import { readText, type TextTest } from './formula/text-test.ts';
 import { account, namespace, principal, trustDomains } from './peer-condition.ts';
-import { readText, type TextTest } from './text-test.ts';
 import { claim, requestPrincipal } from './token-condition.ts';
 
 /** Where a rule is enforced. */

@@ -4,8 +4,8 @@
  */
 import type { Resource } from '@meshpass/istio/object/resources';
 import type { JwtRule } from '@meshpass/istio/object/security';
-import { ALWAYS, all, any, type Condition, flag, NEVER, not, type TextField, text } from './condition.ts';
-import { readText, type TextTest } from './text-test.ts';
+import { ALWAYS, all, any, type Condition, flag, NEVER, not, type TextField, text } from './formula/condition.ts';
+import { readText, type TextTest } from './formula/text-test.ts';
 
 const PRESENT: TextTest = { form: 'present' };
 

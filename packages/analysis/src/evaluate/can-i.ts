@@ -2,9 +2,9 @@
 
 import type { MeshView } from '@meshpass/istio/mesh/view';
 import type { Call, HttpCall } from './call.ts';
-import { type Caller, callOf } from './identity.ts';
-import { type Judged, judge, summary, type Verdict } from './judge.ts';
+import { type Caller, callOf } from './caller.ts';
 import { type Endpoint, findEndpoints } from './target.ts';
+import { type Judged, judge, summary, type Verdict } from './verdict.ts';
 
 export interface Answer extends Judged {
   readonly endpoint: Endpoint;

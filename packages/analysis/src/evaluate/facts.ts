@@ -1,7 +1,7 @@
 /** What rules are tested against: a call after Envoy has normalised it and its tokens have been looked at. */
 import type { Call, HttpCall } from './call.ts';
-import { parseAddress } from './match-address.ts';
-import { withoutQuery } from './path.ts';
+import { parseAddress } from './rule/address.ts';
+import { withoutQuery } from './rule/path.ts';
 
 export interface Facts {
   /** SPIFFE id without its scheme; empty where the peer is not authenticated. */

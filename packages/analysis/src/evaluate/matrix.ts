@@ -3,10 +3,10 @@
 import type { MeshView } from '@meshpass/istio/mesh/view';
 import type { AuthorizationOperation } from '@meshpass/istio/object/security';
 import type { Call } from './call.ts';
-import { type Known, knownPeers, knownTokens } from './identities.ts';
-import { callOf } from './identity.ts';
-import { judge, summary, type Verdict } from './judge.ts';
+import { callOf } from './caller.ts';
+import { type Known, knownPeers, knownTokens } from './known-callers.ts';
 import { allEndpoints, assumedNamespaces, type Endpoint } from './target.ts';
+import { judge, summary, type Verdict } from './verdict.ts';
 
 export interface Cell {
   readonly who: string;

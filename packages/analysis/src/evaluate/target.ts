@@ -7,7 +7,7 @@ import type { Workload } from '@meshpass/istio/mesh/workload';
 import { workloadPorts } from '@meshpass/istio/mesh/workload-ports';
 import type { ResourceOf } from '@meshpass/istio/object/resources';
 import { type AttachedService, selects } from '@meshpass/istio/policy/attach';
-import { type Guard, guardOf } from './guard.ts';
+import { type Guard, guardOf } from './authorizer.ts';
 
 export interface Endpoint {
   /** As asked for: `orders.shop:80`. */

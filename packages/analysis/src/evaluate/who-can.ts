@@ -2,10 +2,10 @@
 
 import type { MeshView } from '@meshpass/istio/mesh/view';
 import type { Call, Decision, HttpCall } from './call.ts';
-import { knownPeers, knownTokens } from './identities.ts';
-import { callOf } from './identity.ts';
-import { judge } from './judge.ts';
+import { callOf } from './caller.ts';
+import { knownPeers, knownTokens } from './known-callers.ts';
 import { type Endpoint, findEndpoints } from './target.ts';
+import { judge } from './verdict.ts';
 
 export interface Reacher {
   readonly endpoint: Endpoint;

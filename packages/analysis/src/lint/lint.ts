@@ -17,9 +17,9 @@ import {
   type RuleText,
   type SuppressedFinding,
 } from './model.ts';
-import { notLookedAt, type UnreadKind } from './not-looked-at.ts';
 import { RULES } from './rules.ts';
 import { isSuppressible, SUPPRESSION_RULES, type Suppression, suppressionsIn, suppressionsOn } from './suppression.ts';
+import { notLookedAt, type UnreadKind } from './unread-kinds.ts';
 import { viewMesh } from './view.ts';
 
 /** A file, or what was given on stdin. */

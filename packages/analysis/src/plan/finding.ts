@@ -1,10 +1,10 @@
 /** What is wrong with a change, each with a call that proves it and the rule that decides about that call. */
 import { type Endpoint, formatWhere, realProducts } from '../diff/compare.ts';
-import { NONE, type Node } from '../diff/diagram.ts';
-import type { Guarded } from '../diff/rulebook.ts';
-import { formatCall, type Said, say } from '../diff/say.ts';
-import { verdict } from '../diff/verdict.ts';
-import type { Ground } from './ground.ts';
+import { verdict } from '../diff/decide.ts';
+import { formatCall, type Said, say } from '../diff/describe.ts';
+import { NONE, type Node } from '../diff/formula/diagram.ts';
+import type { Guarded } from '../diff/policy-index.ts';
+import type { Ground } from './context.ts';
 
 export type FindingKind =
   | 'grant-does-not-work'

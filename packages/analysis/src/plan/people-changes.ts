@@ -2,7 +2,7 @@
 
 import { describeWho } from '@meshpass/access/authorize/who';
 import type { Access, Denial, Grant, Who } from '@meshpass/access/model';
-import { canonical } from '../canonical.ts';
+import { canonical } from '../canonical-json.ts';
 
 export interface PeopleChange {
   /** Name of the grant, or `every grant`. */

@@ -5,9 +5,9 @@
 
 import { actionOf, providerOf } from '@meshpass/istio/policy/authorization-policy';
 import type { Endpoint } from '../diff/compare.ts';
-import { NONE } from '../diff/diagram.ts';
+import { NONE } from '../diff/formula/diagram.ts';
+import { type GrantedPort, type Ground, letIn, serviceOf } from './context.ts';
 import { type Finding, findingsOf, type Suspicion } from './finding.ts';
-import { type GrantedPort, type Ground, letIn, serviceOf } from './ground.ts';
 import { findUnknown } from './unknown.ts';
 
 /** @returns nothing where the change may be applied as it is */

@@ -1,8 +1,8 @@
 /** Who gains and who loses which call by a change of the access file: what holders of grants reach, before and after. */
 import type { Endpoint } from '../diff/compare.ts';
-import { NONE, type Node } from '../diff/diagram.ts';
-import { say } from '../diff/say.ts';
-import { type Ground, letIn } from './ground.ts';
+import { say } from '../diff/describe.ts';
+import { NONE, type Node } from '../diff/formula/diagram.ts';
+import { type Ground, letIn } from './context.ts';
 
 export interface ReachChange {
   readonly grant: string;

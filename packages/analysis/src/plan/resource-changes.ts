@@ -2,7 +2,7 @@
 
 import type { Manifest } from '@meshpass/access/model';
 import type { Resource } from '@meshpass/istio/object/resources';
-import { canonical } from '../canonical.ts';
+import { canonical } from '../canonical-json.ts';
 
 export interface ResourceChange {
   readonly kind: string;

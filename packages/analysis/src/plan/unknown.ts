@@ -2,8 +2,8 @@
 import { grantNamespace } from '@meshpass/identity';
 import { selects } from '@meshpass/istio/policy/attach';
 import { type Endpoint, formatWhere } from '../diff/compare.ts';
+import { type GrantedPort, type Ground, serviceOf } from './context.ts';
 import type { Finding } from './finding.ts';
-import { type GrantedPort, type Ground, serviceOf } from './ground.ts';
 
 /** How a note begins that leaves ports out. */
 export const NOTHING_PROVEN = 'nothing is proven of';

@@ -4,7 +4,7 @@ import type { ResolvedGrant } from '@meshpass/access/compile/resolve';
 import { formatPlace } from '@meshpass/access/problem';
 import { formatOperation } from '@meshpass/access/schema/pattern';
 import type { Resource } from '@meshpass/istio/object/resources';
-import { passes, readPath } from '../diff/text-test.ts';
+import { passes, readPath } from '../diff/formula/text-test.ts';
 import { ofKind } from '../diff/workloads.ts';
 import type { CaseCall } from './read-suite.ts';
 

@@ -1,10 +1,10 @@
 import { loadManifests } from '@meshpass/istio/manifest/load';
 import { DEFAULT_MESH_CONFIG } from '@meshpass/istio/mesh/mesh-config';
 import { describe, expect, it, test } from 'vitest';
-import { meets } from '../../src/diff/call.ts';
 import { compareMeaning, endpointsOf, formatChange, pairUp, realCalls } from '../../src/diff/compare.ts';
-import { rulebook } from '../../src/diff/rulebook.ts';
-import { createSpace } from '../../src/diff/space.ts';
+import { meets } from '../../src/diff/formula/call.ts';
+import { createSpace } from '../../src/diff/formula/space.ts';
+import { rulebook } from '../../src/diff/policy-index.ts';
 import { randomCall, randomState, seeded } from './random-policies.ts';
 
 const MESH = { ...DEFAULT_MESH_CONFIG, trustDomainAliases: ['old.example'] };

@@ -5,11 +5,11 @@ import { DEFAULT_MESH_CONFIG } from '@meshpass/istio/mesh/mesh-config';
 import { viewMesh } from '@meshpass/istio/mesh/view';
 import type { Resource } from '@meshpass/istio/object/resources';
 import { expect, it } from 'vitest';
-import { type Call, meets } from '../../src/diff/call.ts';
-import { rulebook } from '../../src/diff/rulebook.ts';
+import { type Call, meets } from '../../src/diff/formula/call.ts';
+import { rulebook } from '../../src/diff/policy-index.ts';
 import { workloadsOf } from '../../src/diff/workloads.ts';
+import { guardOf } from '../../src/evaluate/authorizer.ts';
 import type { Call as EvaluatedCall } from '../../src/evaluate/call.ts';
-import { guardOf } from '../../src/evaluate/guard.ts';
 import { type Random, randomCall, randomState, seeded } from './random-policies.ts';
 
 const MESH = { ...DEFAULT_MESH_CONFIG, trustDomainAliases: ['old.example'] };

@@ -2,7 +2,7 @@
 
 import { loadObject } from '@meshpass/istio/manifest/load';
 import type { Resource } from '@meshpass/istio/object/resources';
-import type { Call } from '../../src/diff/call.ts';
+import type { Call } from '../../src/diff/formula/call.ts';
 
 export type Random = () => number;
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
+import { parseCaller } from '../../src/evaluate/caller.ts';
 import { canI } from '../../src/evaluate/can-i.ts';
-import { parseCaller } from '../../src/evaluate/identity.ts';
 import { matrixOf } from '../../src/evaluate/matrix.ts';
 import { whoCan } from '../../src/evaluate/who-can.ts';
 import { ORDERS, policy, say, tokens, view } from './shop.ts';

@@ -3,8 +3,8 @@
 import { loadManifests } from '@meshpass/istio/manifest/load';
 import { DEFAULT_MESH_CONFIG, type MeshConfig } from '@meshpass/istio/mesh/mesh-config';
 import { viewMesh } from '@meshpass/istio/mesh/view';
+import { type Guard, guardOf } from '../../src/evaluate/authorizer.ts';
 import type { Call, Decision } from '../../src/evaluate/call.ts';
-import { type Guard, guardOf } from '../../src/evaluate/guard.ts';
 
 export const ORDERS = `
 apiVersion: apps/v1

@@ -3,7 +3,7 @@ import { resolveAccess } from '@meshpass/access/compile/resolve';
 import { parseAccess } from '@meshpass/access/load/parse';
 import { loadManifests } from '@meshpass/istio/manifest/load';
 import { describe, expect, it, test } from 'vitest';
-import { groundOf } from '../../src/plan/ground.ts';
+import { groundOf } from '../../src/plan/context.ts';
 import { planChange, refuseUnsafe, stateOf } from '../../src/plan/plan.ts';
 import { prove } from '../../src/plan/prove.ts';
 

@@ -3,7 +3,7 @@
 import type { MeshConfig } from '@meshpass/istio/mesh/mesh-config';
 import { viewMesh } from '@meshpass/istio/mesh/view';
 import type { Resource } from '@meshpass/istio/object/resources';
-import { guardOf } from '../../src/evaluate/guard.ts';
+import { guardOf } from '../../src/evaluate/authorizer.ts';
 import { modeOf } from '../../src/lint/mutual-tls.ts';
 import { viewMesh as lintView } from '../../src/lint/view.ts';
 import type { Tally } from './tally.ts';

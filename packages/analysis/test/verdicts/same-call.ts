@@ -2,10 +2,10 @@
 
 import type { MeshConfig } from '@meshpass/istio/mesh/mesh-config';
 import { trustedPeerDomains } from '@meshpass/istio/mesh/trust-domain';
-import type { Call as DiffCall } from '../../src/diff/call.ts';
+import type { Call as DiffCall } from '../../src/diff/formula/call.ts';
 import type { TokenPlaces } from '../../src/diff/token-condition.ts';
 import type { Call } from '../../src/evaluate/call.ts';
-import { normalizePath } from '../../src/evaluate/path.ts';
+import { normalizePath } from '../../src/evaluate/rule/path.ts';
 import { pick, type Random, randomCall } from '../diff/random-policies.ts';
 
 const GOOD = 'good.good.good';

@@ -4,7 +4,7 @@
  */
 import type { Place } from '@meshpass/istio/object/place';
 import type { LintedFiles } from '../lint.ts';
-import { describeUnread } from '../not-looked-at.ts';
+import { describeUnread } from '../unread-kinds.ts';
 
 const COMMANDS = { error: 'error', warning: 'warning', note: 'notice' } as const;
 

@@ -8,7 +8,7 @@ import type { Place } from '@meshpass/istio/object/place';
 import type { Log, Notification, PhysicalLocation, ReportingDescriptor, Result } from 'sarif';
 import { ALL_RULES, type LintedFiles } from '../lint.ts';
 import { type Finding, PAGE, type Severity, type SuppressedFinding } from '../model.ts';
-import { describeUnread, type UnreadKind } from '../not-looked-at.ts';
+import { describeUnread, type UnreadKind } from '../unread-kinds.ts';
 
 const LEVELS = { error: 'error', warning: 'warning', note: 'note' } as const satisfies Record<Severity, string>;
 /** GitHub sorts by it: critical is over 9, high over 7, medium over 4. */

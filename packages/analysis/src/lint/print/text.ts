@@ -1,7 +1,7 @@
 /** Findings for people: each with the line it is about and a caret under the place. */
 import type { LintedFiles } from '../lint.ts';
 import type { Finding } from '../model.ts';
-import { describeUnread } from '../not-looked-at.ts';
+import { describeUnread } from '../unread-kinds.ts';
 
 export interface TextOptions {
   /** Text of the files that were read, by name; a finding in another has no excerpt. */

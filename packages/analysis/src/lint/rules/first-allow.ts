@@ -1,9 +1,9 @@
 import { items, labels, listed, record, texts } from '@meshpass/istio/object/members';
 import type { AuthorizationPolicy } from '@meshpass/istio/object/security';
 import { actionOf, isDryRun } from '@meshpass/istio/policy/authorization-policy';
+import { sayObject } from '../describe.ts';
 import type { Rule } from '../model.ts';
 import { operationsOf, rulesOf } from '../policy-rules.ts';
-import { sayObject } from '../say.ts';
 import type { MeshView } from '../view.ts';
 import { targetPortOf, type Workload } from '../workload.ts';
 

@@ -2,8 +2,8 @@ import { fullHost, serviceName } from '@meshpass/istio/mesh/host';
 import { items, text } from '@meshpass/istio/object/members';
 import type { Destination } from '@meshpass/istio/object/networking';
 import type { Path } from '@meshpass/istio/object/object';
+import { isTestDestination } from '../exposure/test-route.ts';
 import type { Rule } from '../model.ts';
-import { isTestDestination } from '../test-route.ts';
 
 /** Calls of production, their tokens included, copied to where fewer rules hold. */
 export const mirroredToTest: Rule = {

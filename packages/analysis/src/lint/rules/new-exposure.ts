@@ -1,10 +1,10 @@
 import { coversHost } from '@meshpass/istio/mesh/host';
 import { record } from '@meshpass/istio/object/members';
 import type { HttpMatch, StringMatch } from '@meshpass/istio/object/networking';
-import { openGateways } from '../demanded.ts';
-import type { Exposure } from '../exposure.ts';
+import { sayCallers, sayCalls, sayDestination, sayGateway } from '../describe.ts';
+import type { Exposure } from '../exposure/exposure.ts';
+import { openGateways } from '../exposure/requires-identity.ts';
 import type { Rule } from '../model.ts';
-import { sayCallers, sayCalls, sayDestination, sayGateway } from '../say.ts';
 import { coversUri } from '../text-match.ts';
 
 /** What this change opens that was not open before it. Silent without a state to compare with. */

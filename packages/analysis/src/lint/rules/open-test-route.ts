@@ -1,7 +1,7 @@
-import { openGateways } from '../demanded.ts';
+import { sayCallers, sayCalls, sayDestination, sayGateway } from '../describe.ts';
+import { openGateways } from '../exposure/requires-identity.ts';
+import { whyTestRoute } from '../exposure/test-route.ts';
 import type { Rule } from '../model.ts';
-import { sayCallers, sayCalls, sayDestination, sayGateway } from '../say.ts';
-import { whyTestRoute } from '../test-route.ts';
 
 /** A test route that the world can call: the finding that this linter exists for. */
 export const openTestRoute: Rule = {

@@ -1,6 +1,7 @@
 /** `meshpass policy can-i`: may this identity make this call, by which rule, in which file and line. */
+
+import { parseCaller } from '@meshpass/analysis/evaluate/caller';
 import { canI } from '@meshpass/analysis/evaluate/can-i';
-import { parseCaller } from '@meshpass/analysis/evaluate/identity';
 import { assumedNamespaces } from '@meshpass/analysis/evaluate/target';
 import { assumptionJson, assumptionLines, decisionJson, judgedText } from '../../decision-text.ts';
 import { EXIT, type Output } from '../../failure.ts';

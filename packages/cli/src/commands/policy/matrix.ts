@@ -1,7 +1,7 @@
 /** `meshpass policy matrix`: identities by endpoints. */
 
-import { summary } from '@meshpass/analysis/evaluate/judge';
 import { type Cell, matrixOf } from '@meshpass/analysis/evaluate/matrix';
+import { summary } from '@meshpass/analysis/evaluate/verdict';
 import { assumptionJson, assumptionLines } from '../../decision-text.ts';
 import { EXIT, type Output } from '../../failure.ts';
 import { type MeshInput, readMesh } from '../../mesh-input.ts';

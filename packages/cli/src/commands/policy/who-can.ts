@@ -1,5 +1,5 @@
 /** `meshpass policy who-can`: who reaches an endpoint with a call, of the mesh's identities and by the grants of an access file. */
-import { applyAccess, type GrantReach, grantsThatCan } from '@meshpass/analysis/evaluate/grant-reach';
+import { applyAccess, type GrantReach, grantsThatCan } from '@meshpass/analysis/evaluate/grants-that-can';
 import { assumedNamespaces, type Endpoint, findEndpoints } from '@meshpass/analysis/evaluate/target';
 import { type Reacher, whoCan } from '@meshpass/analysis/evaluate/who-can';
 import { type MeshView, viewMesh } from '@meshpass/istio/mesh/view';

@@ -6,13 +6,13 @@
 import { withAliases } from '@meshpass/istio/mesh/trust-domain';
 import type { AuthorizationOperation, AuthorizationRule, AuthorizationSource } from '@meshpass/istio/object/security';
 import { isTemplate } from '@meshpass/istio/policy/path-template';
+import type { Facts, Test } from '../facts.ts';
 import { conditionPart } from './condition.ts';
-import type { Facts, Test } from './facts.ts';
-import { namespaceTest, principalTest, serviceAccountTest, trustDomainTest } from './match-peer.ts';
-import { textTest } from './match-text.ts';
+import { addressPart, ofPeer, type Part, part, portPart, type RuleContext } from './field.ts';
 import { templateTest } from './path.ts';
+import { namespaceTest, principalTest, serviceAccountTest, trustDomainTest } from './peer.ts';
 import { requestPrincipalTest } from './request-principal.ts';
-import { addressPart, ofPeer, type Part, part, portPart, type RuleContext } from './rule-part.ts';
+import { textTest } from './text.ts';
 
 /** What a rule that cannot be compiled is in an ALLOW policy: left out, so that less is allowed. */
 class LeftOut extends Error {}

@@ -1,6 +1,6 @@
 /** Sets of calls in words: who calls what, under which circumstances, only as far as it matters. */
-import type { Call } from './call.ts';
-import type { Explained } from './space.ts';
+import type { Call } from './formula/call.ts';
+import type { Explained } from './formula/space.ts';
 
 export interface Said {
   /** `workloads of namespace shop` */

@@ -1,5 +1,5 @@
 import { items, listed, texts } from '@meshpass/istio/object/members';
-import { policiesAtGateway } from '../demanded.ts';
+import { policiesAtGateway } from '../exposure/requires-identity.ts';
 import type { Rule } from '../model.ts';
 import { shareOfPaths } from '../text-match.ts';
 

@@ -1,7 +1,7 @@
 /** The fields that rules and their conditions share: what each compares, and with what. */
 import type { AuthorizationAction } from '@meshpass/istio/object/security';
-import type { Facts, Test } from './facts.ts';
-import { addressTest } from './match-address.ts';
+import type { Facts, Test } from '../facts.ts';
+import { addressTest } from './address.ts';
 
 export interface RuleContext {
   /** Of the policy. */

@@ -1,7 +1,7 @@
 import { items } from '@meshpass/istio/object/members';
+import { sayObject } from '../describe.ts';
 import type { Rule } from '../model.ts';
 import { roleOf, whyTooMuch } from '../role-reach.ts';
-import { sayObject } from '../say.ts';
 import { bindings, grantOf } from './rbac-beyond-grant.ts';
 
 /** A role whose holder can make his own access. */

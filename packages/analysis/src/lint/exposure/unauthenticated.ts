@@ -6,7 +6,7 @@
 import { MeshpassError } from '@meshpass/identity';
 import { record } from '@meshpass/istio/object/members';
 import type { HttpMatch, StringMatch } from '@meshpass/istio/object/networking';
-import type { Call } from '../diff/call.ts';
+import type { Call } from '../../diff/formula/call.ts';
 import {
   ALWAYS,
   all,
@@ -19,11 +19,11 @@ import {
   type TextField,
   testsOf,
   text as textOf,
-} from '../diff/condition.ts';
-import type { Guarded } from '../diff/rulebook.ts';
-import { createSpace } from '../diff/space.ts';
-import { passes, readText, type TextTest } from '../diff/text-test.ts';
-import { normalizePath } from '../evaluate/path.ts';
+} from '../../diff/formula/condition.ts';
+import { createSpace } from '../../diff/formula/space.ts';
+import { passes, readText, type TextTest } from '../../diff/formula/text-test.ts';
+import type { Guarded } from '../../diff/policy-index.ts';
+import { normalizePath } from '../../evaluate/rule/path.ts';
 
 /** Whom the enforcing proxy sees. */
 export interface Peer {

@@ -5,8 +5,8 @@
 
 import { serviceName } from '@meshpass/istio/mesh/host';
 import { labels } from '@meshpass/istio/object/members';
+import type { MeshView } from '../view.ts';
 import type { Exposure } from './exposure.ts';
-import type { MeshView } from './view.ts';
 
 const WORDS = new Set([
   ...['test', 'tests', 'testing', 'dev', 'develop', 'development', 'staging', 'stage', 'stg', 'preview', 'previews'],

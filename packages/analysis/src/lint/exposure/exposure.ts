@@ -16,7 +16,7 @@ import type {
   WeightedDestination,
 } from '@meshpass/istio/object/networking';
 import type { Path } from '@meshpass/istio/object/object';
-import type { MeshView } from './view.ts';
+import type { MeshView } from '../view.ts';
 
 /** A gateway that a VirtualService names: itself, where it is among the files. */
 export interface GatewayUse {

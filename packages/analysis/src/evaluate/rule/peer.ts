@@ -3,7 +3,7 @@
  * domains. Each gets the id without its scheme: `cluster.local/ns/shop/sa/web`.
  */
 import { expandTrustDomain, withAliases } from '@meshpass/istio/mesh/trust-domain';
-import { type TextTest, textTest } from './match-text.ts';
+import { type TextTest, textTest } from './text.ts';
 
 /** @param trustDomains the mesh's own first, then its aliases */
 export function principalTest(values: readonly string[], trustDomains: readonly string[]): TextTest {

@@ -13,9 +13,9 @@ import type { Mesh } from '@meshpass/istio/mesh/mesh';
 import type { MeshView } from '@meshpass/istio/mesh/view';
 import type { Resource } from '@meshpass/istio/object/resources';
 import type { Call, Decision, HttpCall } from './call.ts';
-import { callOf } from './identity.ts';
-import { type Judged, judge } from './judge.ts';
+import { callOf } from './caller.ts';
 import { type Endpoint, findEndpoints } from './target.ts';
+import { type Judged, judge } from './verdict.ts';
 
 export interface GrantReach {
   readonly endpoint: Endpoint;

@@ -1,10 +1,10 @@
 /** The `when` of a rule: every key that Istio 1.31 knows. */
 import type { AuthorizationCondition } from '@meshpass/istio/object/security';
-import type { Test } from './facts.ts';
-import { namespaceTest, principalTest, serviceAccountTest, trustDomainTest } from './match-peer.ts';
-import { type TextTest, textTest } from './match-text.ts';
+import type { Test } from '../facts.ts';
+import { addressPart, ofPeer, type Part, part, portPart, type RuleContext } from './field.ts';
+import { namespaceTest, principalTest, serviceAccountTest, trustDomainTest } from './peer.ts';
 import { requestPrincipalTest } from './request-principal.ts';
-import { addressPart, ofPeer, type Part, part, portPart, type RuleContext } from './rule-part.ts';
+import { type TextTest, textTest } from './text.ts';
 
 /** Keys without brackets. */
 export const CONDITION_KEYS = [

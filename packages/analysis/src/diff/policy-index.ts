@@ -20,7 +20,7 @@ import {
   providerOf,
 } from '@meshpass/istio/policy/authorization-policy';
 import { peerModes } from '@meshpass/istio/policy/peer-authentication';
-import { ALWAYS, all, any, type Condition, flag, NEVER, not } from './condition.ts';
+import { ALWAYS, all, any, type Condition, flag, NEVER, not } from './formula/condition.ts';
 import { looksAtPorts, type Place, portsNamed, ruleCondition } from './rule-condition.ts';
 import { type TokenConditions, type TokenPlaces, tokenConditions, tokenPlaces } from './token-condition.ts';
 import type { Protocol, Workload } from './workloads.ts';

@@ -2,8 +2,8 @@
 import { SOURCE_ANNOTATION } from '@meshpass/access/compile/metadata';
 import type { AuthorizationPolicy } from '@meshpass/istio/object/security';
 import { actionOf } from '@meshpass/istio/policy/authorization-policy';
-import { type Call, meets } from './call.ts';
-import type { Guarded } from './rulebook.ts';
+import { type Call, meets } from './formula/call.ts';
+import type { Guarded } from './policy-index.ts';
 
 export interface Verdict {
   readonly allowed: boolean;

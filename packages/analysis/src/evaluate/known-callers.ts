@@ -2,7 +2,7 @@
 
 import type { MeshView } from '@meshpass/istio/mesh/view';
 import type { AuthorizationRule } from '@meshpass/istio/object/security';
-import type { Caller } from './identity.ts';
+import type { Caller } from './caller.ts';
 import type { Endpoint } from './target.ts';
 
 export interface Known extends Caller {

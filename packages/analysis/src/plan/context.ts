@@ -8,13 +8,13 @@ import type { Mesh } from '@meshpass/istio/mesh/mesh';
 import type { Resource } from '@meshpass/istio/object/resources';
 import { actionOf } from '@meshpass/istio/policy/authorization-policy';
 import { type Endpoint, endpointsOf, type Pair, pairUp, realCalls, rulebooks } from '../diff/compare.ts';
-import { all, any, type Condition, type FlagField, flag, not, testsOf, text } from '../diff/condition.ts';
-import type { Node } from '../diff/diagram.ts';
-import { type Understanding, understanding } from '../diff/not-known.ts';
-import type { Guarded, MeshSettings, Rulebook } from '../diff/rulebook.ts';
-import { createSpace, type Space } from '../diff/space.ts';
+import { all, any, type Condition, type FlagField, flag, not, testsOf, text } from '../diff/formula/condition.ts';
+import type { Node } from '../diff/formula/diagram.ts';
+import { createSpace, type Space } from '../diff/formula/space.ts';
+import type { Guarded, MeshSettings, Rulebook } from '../diff/policy-index.ts';
+import { type Understanding, understanding } from '../diff/unknown.ts';
 import { ofKind } from '../diff/workloads.ts';
-import { grantedCalls, holderOf, perfectToken } from './granted.ts';
+import { grantedCalls, holderOf, perfectToken } from './granted-calls.ts';
 
 export interface Change {
   readonly before: readonly Resource[];

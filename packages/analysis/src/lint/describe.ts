@@ -3,7 +3,7 @@
 import { items, listed, record, texts } from '@meshpass/istio/object/members';
 import type { HttpMatch, StringMatch } from '@meshpass/istio/object/networking';
 import type { KubeObject } from '@meshpass/istio/object/object';
-import type { Exposure, GatewayUse } from './exposure.ts';
+import type { Exposure, GatewayUse } from './exposure/exposure.ts';
 
 /** `Gateway istio-ingress/public (port 443 HTTPS)`. */
 export function sayGateway({ name, gateway, servers }: GatewayUse): string {

@@ -11,10 +11,10 @@ import { authorizationPolicies, requestAuthentications } from '@meshpass/istio/p
 import { actionOf, customEffects, isDryRun, providerOf } from '@meshpass/istio/policy/authorization-policy';
 import { type PeerMode, peerModes } from '@meshpass/istio/policy/peer-authentication';
 import type { Call, Decision, Reason, RuleRef } from './call.ts';
-import { compileRule, namedPrincipals } from './compile-rule.ts';
 import { CallFacts, type Facts, type Test } from './facts.ts';
-import { normalizePath } from './path.ts';
-import { NONE, type TokenRule, tokenCheck } from './tokens.ts';
+import { NONE, type TokenRule, tokenCheck } from './request-authentication.ts';
+import { compileRule, namedPrincipals } from './rule/compile.ts';
+import { normalizePath } from './rule/path.ts';
 
 export interface Guard {
   readonly workload: Workload;

@@ -9,13 +9,13 @@ import { items, labels, record } from '@meshpass/istio/object/members';
 import type { Gateway, HttpMatch, HttpRoute } from '@meshpass/istio/object/networking';
 import type { AuthorizationPolicy } from '@meshpass/istio/object/security';
 import { isForSidecars, selectorOf, selects } from '@meshpass/istio/policy/attach';
-import type { Guarded } from '../diff/rulebook.ts';
-import type { Workload as PolicyWorkload, Protocol } from '../diff/workloads.ts';
-import { type AnonymousCalls, type Peer, passingCall } from './anonymous.ts';
-import { enforcedIn } from './enforced.ts';
+import type { Guarded } from '../../diff/policy-index.ts';
+import type { Workload as PolicyWorkload, Protocol } from '../../diff/workloads.ts';
+import { enforcedIn } from '../enforced.ts';
+import type { MeshView } from '../view.ts';
+import type { Workload } from '../workload.ts';
 import type { Exposure, GatewayUse } from './exposure.ts';
-import type { MeshView } from './view.ts';
-import type { Workload } from './workload.ts';
+import { type AnonymousCalls, type Peer, passingCall } from './unauthenticated.ts';
 
 /** Gateways of an exposure through which nobody is asked for an identity. */
 export function openGateways(view: MeshView, exposure: Exposure): readonly GatewayUse[] {

@@ -3,8 +3,8 @@ import { isCaptured, namespaceInjection, whyNoSidecar } from '@meshpass/istio/me
 import { proxyKinds } from '@meshpass/istio/mesh/pod';
 import { items } from '@meshpass/istio/object/members';
 import type { Path } from '@meshpass/istio/object/object';
+import { sayObject } from '../describe.ts';
 import type { Report, Rule } from '../model.ts';
-import { sayObject } from '../say.ts';
 import { targetPortOf, type Workload } from '../workload.ts';
 
 const NO_INBOUND = 'traffic.sidecar.istio.io/excludeInboundPorts';

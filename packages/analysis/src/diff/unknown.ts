@@ -2,7 +2,7 @@
 
 import { type DataPlane, dataPlane } from '@meshpass/istio/mesh/data-plane';
 import type { Resource } from '@meshpass/istio/object/resources';
-import { canonical } from '../canonical.ts';
+import { canonical } from '../canonical-json.ts';
 import type { Endpoint } from './compare.ts';
 import type { Workload } from './workloads.ts';
 

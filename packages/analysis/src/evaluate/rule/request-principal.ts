@@ -1,6 +1,6 @@
 /** `requestPrincipals`: ISSUER/SUBJECT, divided at the last slash, with `*` at one end of either. */
-import type { Test } from './facts.ts';
-import { type TextTest, textTest } from './match-text.ts';
+import type { Test } from '../facts.ts';
+import { type TextTest, textTest } from './text.ts';
 
 export function requestPrincipalTest(values: readonly string[]): Test {
   const tests = values.map(issuerAndSubject);

@@ -6,8 +6,8 @@
 import { ATTESTED_CLAIMS } from '@meshpass/access/compile/http-rules';
 import type { ResolvedGrant, ResolvedTarget } from '@meshpass/access/compile/resolve';
 import type { ClaimValues, IdentityTokens, Operation } from '@meshpass/access/model';
-import { all, any, type Condition, flag, not, path, text } from '../diff/condition.ts';
-import type { TextTest } from '../diff/text-test.ts';
+import { all, any, type Condition, flag, not, path, text } from '../diff/formula/condition.ts';
+import type { TextTest } from '../diff/formula/text-test.ts';
 
 /** A certificate of one of these namespaces. */
 export function holderOf(namespaces: readonly string[]): Condition {
