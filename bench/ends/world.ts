@@ -1,7 +1,7 @@
 /** What bench/ends/bench.ts works on: a lab with Meshpass, developers, their sessions, and the instants at which connections die. */
 import { writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import { type OperatorCall, operatorClient } from '@meshpass/cli/operator-client';
+import { type OperatorCall, operatorClient } from '@meshpass/cli/operator/client';
 import type { Lab } from '@meshpass/lab';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import { type Meshpass, startMeshpass } from '@meshpass/lab/meshpass';

@@ -1,7 +1,7 @@
 /** What must be true after chaos. Each finding is a sentence; none is the goal. */
 
 import { REVOCATIONS } from '@meshpass/broker/mesh/denial';
-import type { OperatorCall } from '@meshpass/cli/operator-client';
+import type { OperatorCall } from '@meshpass/cli/operator/client';
 import type { Lab } from '@meshpass/lab';
 import { startAdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import type { Meshpass } from '@meshpass/lab/meshpass';

@@ -4,7 +4,7 @@
  * follows from the seed; how they meet is up to the machine.
  */
 import { fileURLToPath } from 'node:url';
-import { operatorClient } from '@meshpass/cli/operator-client';
+import { operatorClient } from '@meshpass/cli/operator/client';
 import type { Lab } from '@meshpass/lab';
 import { startMeshpass } from '@meshpass/lab/meshpass';
 import { standIns } from '@meshpass/lab/stand-ins';

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type DataPath, openDataPath } from '../mesh.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const SAMPLES = join(ROOT, 'packages/cli/test/policy/files');
+const SAMPLES = join(ROOT, 'packages/cli/test/commands/policy/files');
 
 let folder: string;
 let installed: string;

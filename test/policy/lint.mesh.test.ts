@@ -3,7 +3,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { join } from 'node:path';
 import { lintFiles } from '@meshpass/analysis/lint/lint';
-import { readCluster } from '@meshpass/cli/cluster-manifests';
+import { readCluster } from '@meshpass/cli/input/cluster-manifests';
 import { type KubeObject, type Lab, upLab } from '@meshpass/lab';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import { until } from '../mesh.ts';

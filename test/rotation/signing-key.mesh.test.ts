@@ -2,7 +2,7 @@
 import { createPrivateKey, type KeyObject, sign } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Trust } from '@meshpass/cli/trust-text';
+import type { Trust } from '@meshpass/cli/operator/trust-text';
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type DataPath, enrolled, ORDERS, openDataPath, until } from '../mesh.ts';

@@ -1,6 +1,6 @@
 /** Flags of `meshpass audit accept-restore`, and those that say where the newest checkpoint of the audit log is kept. */
 import { type Command, Option } from 'commander';
-import { flag, output, required } from './flags.ts';
+import { flag, output, required } from './command/flags.ts';
 
 export function checkpointFlags(): Option[] {
   return [
@@ -36,5 +36,5 @@ export function acceptRestoreCommand(audit: Command): void {
     output(),
   ])
     command.addOption(option);
-  command.action(async (options) => (await import('./commands/accept-restore.ts')).acceptRestoreCommand(options));
+  command.action(async (options) => (await import('./commands/audit/accept-restore.ts')).acceptRestoreCommand(options));
 }

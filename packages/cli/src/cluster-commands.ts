@@ -1,7 +1,7 @@
 /** `meshpass serve` and `meshpass edge`: what runs in the cluster, with the flags that the two share. */
 import type { Command, Option } from 'commander';
 import { checkpointFlags } from './accept-restore-command.ts';
-import { flag, required } from './flags.ts';
+import { flag, required } from './command/flags.ts';
 
 export function clusterCommands(program: Command): void {
   const serve = program

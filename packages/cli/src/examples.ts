@@ -1,6 +1,6 @@
 /** What people type, for the help of each command; a test holds every line against the flags that there are. */
 import type { Command } from 'commander';
-import { pathOf } from './usage.ts';
+import { pathOf } from './command/usage.ts';
 
 const EXAMPLES: Readonly<Record<string, readonly string[]>> = {
   up: ['meshpass up --broker https://broker.example.com', 'meshpass up --foreground --no-by-name'],

@@ -2,13 +2,13 @@
 import { Command, CommanderError, Option } from 'commander';
 import { acceptRestoreCommand } from './accept-restore-command.ts';
 import { clusterCommands } from './cluster-commands.ts';
+import { EXIT, type Output, reportFailure } from './command/failure.ts';
+import { flag, operatorFlags, output } from './command/flags.ts';
+import { usageError, withoutHelpOfNothing } from './command/usage.ts';
 import { policyCommands } from './commands/policy/group.ts';
 import { addExamples } from './examples.ts';
-import { EXIT, type Output, reportFailure } from './failure.ts';
-import { flag, operatorFlags, output } from './flags.ts';
 import { OVERVIEW } from './overview.ts';
 import { rotateCommand } from './rotate-command.ts';
-import { usageError, withoutHelpOfNothing } from './usage.ts';
 
 /** DRILL_CAUSES of @meshpass/identity/drill-report, which would load zod for every command. */
 const DRILL_CAUSES = ['goodbye', 'admin', 'lapse', 'rebuild', 'outside'];
@@ -142,7 +142,7 @@ function onTheDesk(program: Command): void {
     .command('check <file>')
     .description('read it and say what is wrong, with file:line:column')
     .addOption(output())
-    .action(async (file, options) => (await import('./commands/access.ts')).check(file, options));
+    .action(async (file, options) => (await import('./commands/access/check.ts')).check(file, options));
 }
 
 function auditCommands(program: Command): void {

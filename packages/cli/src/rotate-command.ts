@@ -1,6 +1,6 @@
 /** `meshpass rotate`: its flags. */
 import type { Command } from 'commander';
-import { operatorFlags } from './flags.ts';
+import { operatorFlags } from './command/flags.ts';
 
 export function rotateCommand(program: Command): void {
   const rotate = program

@@ -4,8 +4,8 @@ import { askAgent, runtimeDirectory } from '@meshpass/agent/control';
 import { down } from '@meshpass/agent/down';
 import { exportLines } from '@meshpass/agent/env';
 import type { AgentStatus } from '@meshpass/agent/status';
-import type { Output } from '../failure.ts';
-import { statusText } from '../status-text.ts';
+import type { Output } from '../command/failure.ts';
+import { statusText } from '../output/status-text.ts';
 
 interface Common {
   readonly output: Output;

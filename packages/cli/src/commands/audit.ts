@@ -8,10 +8,10 @@ import { type NoteVerifier, parseVerifier } from '@meshpass/broker/audit/note';
 import { ocsfEvents } from '@meshpass/broker/audit/ocsf';
 import { verifyExport } from '@meshpass/broker/audit/verify';
 import { MeshpassError } from '@meshpass/identity/error';
-import { type AuditClientOptions, auditClient, fileLines, readText } from '../audit-client.ts';
-import { reportText, rowLine } from '../audit-text.ts';
-import { EXIT, type Output } from '../failure.ts';
-import { wholeNumber } from '../host-port.ts';
+import { EXIT, type Output } from '../command/failure.ts';
+import { wholeNumber } from '../input/host-port.ts';
+import { type AuditClientOptions, auditClient, fileLines, readText } from '../operator/audit-client.ts';
+import { reportText, rowLine } from '../operator/audit-text.ts';
 
 interface Common extends AuditClientOptions {
   readonly output: Output;

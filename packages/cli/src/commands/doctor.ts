@@ -3,8 +3,8 @@ import { readFileSync } from 'node:fs';
 import { agentConfig } from '@meshpass/agent/config';
 import { realSurroundings } from '@meshpass/agent/discover';
 import { MeshpassError } from '@meshpass/identity/error';
+import { EXIT, type Output } from '../command/failure.ts';
 import { type DoctorLine, runDoctor } from '../doctor/run.ts';
-import { EXIT, type Output } from '../failure.ts';
 
 export interface DoctorFlags {
   readonly broker?: string;

@@ -5,6 +5,7 @@ import { controlPath } from '@meshpass/agent/control';
 import { discover } from '@meshpass/agent/discover';
 import { type DrillCause, type DrillReport, failedRows } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
+import { EXIT, type Output } from '../command/failure.ts';
 import { ask } from '../drill/ask.ts';
 import { openCluster } from '../drill/cluster.ts';
 import { verifyEvidence } from '../drill/evidence.ts';
@@ -12,9 +13,8 @@ import { asOperator } from '../drill/operator.ts';
 import type { Inside } from '../drill/replays.ts';
 import { runDrill } from '../drill/run.ts';
 import { drillTable } from '../drill/table.ts';
-import { EXIT, type Output } from '../failure.ts';
-import { hostPort, wholeNumber } from '../host-port.ts';
-import { operatorClient } from '../operator-client.ts';
+import { hostPort, wholeNumber } from '../input/host-port.ts';
+import { operatorClient } from '../operator/client.ts';
 
 export interface DrillFlags {
   readonly broker?: string;

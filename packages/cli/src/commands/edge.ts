@@ -2,9 +2,9 @@
 import { createLog } from '@meshpass/broker/log';
 import { createDirectory, followBroker, postDecisions } from '@meshpass/edge';
 import { MeshpassError } from '@meshpass/identity/error';
-import { runEdge } from '../edge-process.ts';
-import { hostPort, wholeNumber } from '../host-port.ts';
-import { untilSignal } from '../until-signal.ts';
+import { hostPort, wholeNumber } from '../input/host-port.ts';
+import { runEdge } from '../serve/edge-process.ts';
+import { untilSignal } from '../serve/until-signal.ts';
 
 interface EdgeOptions {
   readonly listen: string;

@@ -1,9 +1,9 @@
 /** `meshpass rotate`: changes the key that signs tokens, and shows what tokens and certificates rest on. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MeshpassError } from '@meshpass/identity/error';
-import type { Output } from '../failure.ts';
-import { type OperatorCall, type OperatorOptions, operatorClient } from '../operator-client.ts';
-import { type Trust, trustText } from '../trust-text.ts';
+import type { Output } from '../command/failure.ts';
+import { type OperatorCall, type OperatorOptions, operatorClient } from '../operator/client.ts';
+import { type Trust, trustText } from '../operator/trust-text.ts';
 
 export interface RotateOptions extends OperatorOptions {
   /** Only show. */

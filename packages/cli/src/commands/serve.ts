@@ -26,12 +26,12 @@ import { createPace } from '@meshpass/broker/watch/pace';
 import { readAsApp, readWithTokenFile } from '@meshpass/broker/watch/reader';
 import { createDirectory, followFeed } from '@meshpass/edge';
 import { MeshpassError } from '@meshpass/identity/error';
-import { checkpointMapOf } from '../checkpoint-map.ts';
-import { type EdgeProcess, runEdge } from '../edge-process.ts';
-import { EXIT } from '../failure.ts';
-import { hostPort, wholeNumber } from '../host-port.ts';
-import { type PolicyAuthorFlags, policyAuthorsOf } from '../policy-author-flags.ts';
-import { untilSignal } from '../until-signal.ts';
+import { EXIT } from '../command/failure.ts';
+import { hostPort, wholeNumber } from '../input/host-port.ts';
+import { checkpointMapOf } from '../serve/checkpoint-map.ts';
+import { type EdgeProcess, runEdge } from '../serve/edge-process.ts';
+import { type PolicyAuthorFlags, policyAuthorsOf } from '../serve/policy-authors.ts';
+import { untilSignal } from '../serve/until-signal.ts';
 
 /** In one process, silence of this many ms means that the process stood still: what happened meanwhile is unknown. */
 const OWN_SILENCE_MS = 30_000;

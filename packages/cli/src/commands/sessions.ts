@@ -1,9 +1,9 @@
 /** `meshpass sessions list` and `meshpass sessions close`: what an operator sees of live sessions, and ends. */
 import { createInterface } from 'node:readline/promises';
 import { MeshpassError } from '@meshpass/identity/error';
-import type { Output } from '../failure.ts';
-import { type OperatorOptions, operatorClient } from '../operator-client.ts';
-import { type SessionRow, sessionsTable } from '../sessions-table.ts';
+import type { Output } from '../command/failure.ts';
+import { type OperatorOptions, operatorClient } from '../operator/client.ts';
+import { type SessionRow, sessionsTable } from '../operator/sessions-table.ts';
 
 export interface Selection {
   readonly id?: string;

@@ -1,8 +1,8 @@
 /** `meshpass up` */
 import { agentConfig } from '@meshpass/agent/config';
 import { launch } from '@meshpass/agent/launch';
-import type { Output } from '../failure.ts';
-import { statusText } from '../status-text.ts';
+import type { Output } from '../command/failure.ts';
+import { statusText } from '../output/status-text.ts';
 
 interface UpOptions {
   readonly broker?: string;

@@ -1,7 +1,7 @@
 /** What a drill asks of the broker as an operator: to close a session, what it has of it, a signature. */
 import { RecordedSession } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
-import type { OperatorCall } from '../operator-client.ts';
+import type { OperatorCall } from '../operator/client.ts';
 
 /** Each throws MeshpassError with the broker's own code. */
 export interface Operator {

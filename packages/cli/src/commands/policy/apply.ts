@@ -5,10 +5,10 @@ import { loadAccess } from '@meshpass/access';
 import { formatPlan } from '@meshpass/analysis/plan/format';
 import { type Plan, refusals } from '@meshpass/analysis/plan/plan';
 import { MeshpassError } from '@meshpass/identity/error';
-import { actionsToken } from '../../actions-token.ts';
-import type { Output } from '../../failure.ts';
-import { wholeNumber } from '../../host-port.ts';
-import { type OperatorCall, operatorClient } from '../../operator-client.ts';
+import type { Output } from '../../command/failure.ts';
+import { wholeNumber } from '../../input/host-port.ts';
+import { actionsToken } from '../../operator/actions-token.ts';
+import { type OperatorCall, operatorClient } from '../../operator/client.ts';
 import { exitCodeOf, type PlanFlags } from './plan.ts';
 
 export interface BrokerFlags {

@@ -3,10 +3,10 @@
 import { parseCaller } from '@meshpass/analysis/evaluate/caller';
 import { canI } from '@meshpass/analysis/evaluate/can-i';
 import { assumedNamespaces } from '@meshpass/analysis/evaluate/target';
-import { assumptionJson, assumptionLines, decisionJson, judgedText } from '../../decision-text.ts';
-import { EXIT, type Output } from '../../failure.ts';
-import { type MeshInput, readMesh } from '../../mesh-input.ts';
-import { claimsOf, type RequestFlags, requestOf } from '../../request-flags.ts';
+import { EXIT, type Output } from '../../command/failure.ts';
+import { type MeshInput, readMesh } from '../../input/mesh-input.ts';
+import { claimsOf, type RequestFlags, requestOf } from '../../input/request.ts';
+import { assumptionJson, assumptionLines, decisionJson, judgedText } from '../../output/decision-text.ts';
 
 export interface CanIFlags extends MeshInput, RequestFlags {
   readonly as: string;

@@ -1,7 +1,7 @@
 /** `meshpass policy compile`: the access file as manifests, the same text for the same input, to be committed and applied. */
 import { compile, formatManifests, loadAccess } from '@meshpass/access';
 import { meshOf } from '@meshpass/access/compile/mesh-of';
-import { type MeshFlags, readPolicyInput } from '../../policy-input.ts';
+import { type MeshFlags, readPolicyInput } from '../../input/policy-input.ts';
 
 export interface CompileFlags extends MeshFlags {
   readonly access: string;

@@ -2,9 +2,9 @@
 import { compareMeaning, formatChange, formatWhere } from '@meshpass/analysis/diff/compare';
 import { findMeshConfig } from '@meshpass/istio/mesh/mesh-config';
 import { describeUnplaced } from '@meshpass/istio/object/unplaced';
-import { assumptionJson, assumptionLines } from '../../decision-text.ts';
-import { EXIT, type Output } from '../../failure.ts';
-import { readManifests } from '../../policy-input.ts';
+import { EXIT, type Output } from '../../command/failure.ts';
+import { readManifests } from '../../input/policy-input.ts';
+import { assumptionJson, assumptionLines } from '../../output/decision-text.ts';
 
 export interface DiffFlags {
   readonly output: Output;

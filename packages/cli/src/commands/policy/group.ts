@@ -1,6 +1,6 @@
 /** `meshpass policy`: its subcommands, each loaded when it is called. */
 import { type Command, Option } from 'commander';
-import { flag, output, required } from '../../flags.ts';
+import { flag, output, required } from '../../command/flags.ts';
 
 export function policyCommands(program: Command): void {
   const policy = program.command('policy').description('check, test, compare and apply what guards the mesh');

@@ -10,8 +10,8 @@ import { printText } from '@meshpass/analysis/lint/print/text';
 import { MeshpassError } from '@meshpass/identity/error';
 import { decodeText } from '@meshpass/istio/manifest/decode';
 import { loadManifests, type ManifestProblem } from '@meshpass/istio/manifest/load';
-import { EXIT } from '../../failure.ts';
-import { type ManifestFile, readManifestFiles } from '../../manifest-files.ts';
+import { EXIT } from '../../command/failure.ts';
+import { type ManifestFile, readManifestFiles } from '../../input/manifest-files.ts';
 
 export interface LintFlags {
   readonly kubeconfig?: string;
@@ -57,7 +57,7 @@ async function lintAll(
   kubeconfig: string | undefined,
 ): Promise<LintedFiles> {
   if (kubeconfig === undefined) return lintFiles(files, options);
-  const { readCluster } = await import('../../cluster-manifests.ts');
+  const { readCluster } = await import('../../input/cluster-manifests.ts');
   const { problems, ...cluster } = await readCluster(kubeconfig, { others: true });
   const linted = lintFiles(files, { ...options, complete: true }, cluster);
   return { ...linted, problems: [...problems, ...linted.problems] };

@@ -2,9 +2,9 @@
 
 import { type Cell, matrixOf } from '@meshpass/analysis/evaluate/matrix';
 import { summary } from '@meshpass/analysis/evaluate/verdict';
-import { assumptionJson, assumptionLines } from '../../decision-text.ts';
-import { EXIT, type Output } from '../../failure.ts';
-import { type MeshInput, readMesh } from '../../mesh-input.ts';
+import { EXIT, type Output } from '../../command/failure.ts';
+import { type MeshInput, readMesh } from '../../input/mesh-input.ts';
+import { assumptionJson, assumptionLines } from '../../output/decision-text.ts';
 
 export interface MatrixFlags extends MeshInput {
   readonly output: Output;

@@ -1,9 +1,9 @@
 /** `meshpass policy plan`: what a change of the access file writes and means, and whether it may be made. */
 import { formatPlan } from '@meshpass/analysis/plan/format';
 import { type Acceptance, isUnknown, type Plan, planChange, refusals } from '@meshpass/analysis/plan/plan';
-import { assumptionJson } from '../../decision-text.ts';
-import { EXIT } from '../../failure.ts';
-import { type MeshFlags, readAccessFile, readPolicyInput } from '../../policy-input.ts';
+import { EXIT } from '../../command/failure.ts';
+import { type MeshFlags, readAccessFile, readPolicyInput } from '../../input/policy-input.ts';
+import { assumptionJson } from '../../output/decision-text.ts';
 
 export interface PlanFlags extends MeshFlags {
   readonly access: string;

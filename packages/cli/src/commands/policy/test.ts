@@ -5,9 +5,9 @@ import { formatJunit } from '@meshpass/analysis/suite/junit';
 import { readSuite } from '@meshpass/analysis/suite/read-suite';
 import { runSuites, type SuiteResult } from '@meshpass/analysis/suite/run-suite';
 import { MeshpassError } from '@meshpass/identity/error';
-import type { Output } from '../../failure.ts';
-import { wholeNumber } from '../../host-port.ts';
-import { type MeshFlags, readAccessFile, readPolicyInput, readText } from '../../policy-input.ts';
+import type { Output } from '../../command/failure.ts';
+import { wholeNumber } from '../../input/host-port.ts';
+import { type MeshFlags, readAccessFile, readPolicyInput, readText } from '../../input/policy-input.ts';
 
 export interface TestFlags extends MeshFlags {
   readonly access: string;

@@ -3,11 +3,11 @@ import { applyAccess, type GrantReach, grantsThatCan } from '@meshpass/analysis/
 import { assumedNamespaces, type Endpoint, findEndpoints } from '@meshpass/analysis/evaluate/target';
 import { type Reacher, whoCan } from '@meshpass/analysis/evaluate/who-can';
 import { type MeshView, viewMesh } from '@meshpass/istio/mesh/view';
-import { assumptionJson, assumptionLines, decisionJson, decisionText } from '../../decision-text.ts';
-import { EXIT, type Output } from '../../failure.ts';
-import { type MeshInput, readMeshObjects } from '../../mesh-input.ts';
-import { identityTokens, readAccessFile } from '../../policy-input.ts';
-import { type RequestFlags, requestOf } from '../../request-flags.ts';
+import { EXIT, type Output } from '../../command/failure.ts';
+import { type MeshInput, readMeshObjects } from '../../input/mesh-input.ts';
+import { identityTokens, readAccessFile } from '../../input/policy-input.ts';
+import { type RequestFlags, requestOf } from '../../input/request.ts';
+import { assumptionJson, assumptionLines, decisionJson, decisionText } from '../../output/decision-text.ts';
 
 export interface WhoCanFlags extends MeshInput, RequestFlags {
   readonly access?: string;

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { parseAllDocuments } from 'yaml';
-import { run } from '../../src/program.ts';
+import { run } from '../../../src/program.ts';
 
 const FILES = fileURLToPath(new URL('./files/', import.meta.url));
 const ACCESS = join(FILES, 'access.yaml');

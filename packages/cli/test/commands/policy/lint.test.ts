@@ -4,10 +4,10 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { playCluster } from './policy/fake-cluster.ts';
+import { playCluster } from './fake-cluster.ts';
 
-const MAIN = fileURLToPath(new URL('../src/main.ts', import.meta.url));
-const GIVEN = fileURLToPath(new URL('../../analysis/test/lint/given/', import.meta.url));
+const MAIN = fileURLToPath(new URL('../../../src/main.ts', import.meta.url));
+const GIVEN = fileURLToPath(new URL('../../../../analysis/test/lint/given/', import.meta.url));
 
 let home: string;
 beforeEach(() => {

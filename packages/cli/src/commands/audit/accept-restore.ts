@@ -9,8 +9,8 @@ import { readKnown } from '@meshpass/broker/audit/known-checkpoints';
 import { type Survey, surveyRestore } from '@meshpass/broker/audit/survey-restore';
 import { openStore } from '@meshpass/broker/store/open';
 import { MeshpassError } from '@meshpass/identity/error';
-import { type CheckpointMapFlags, checkpointMapOf } from '../checkpoint-map.ts';
-import type { Output } from '../failure.ts';
+import type { Output } from '../../command/failure.ts';
+import { type CheckpointMapFlags, checkpointMapOf } from '../../serve/checkpoint-map.ts';
 
 export interface AcceptRestoreOptions extends CheckpointMapFlags {
   readonly publicUrl: string;

@@ -6,8 +6,8 @@ import { loadAccess } from '@meshpass/access';
 import { planChange } from '@meshpass/analysis/plan/plan';
 import type { KubeObject } from '@meshpass/istio/object/object';
 import type { Resource } from '@meshpass/istio/object/resources';
-import { createCa } from '../../../edge/test/mesh-ca.ts';
-import { readManifests } from '../../src/policy-input.ts';
+import { createCa } from '../../../../edge/test/mesh-ca.ts';
+import { readManifests } from '../../../src/input/policy-input.ts';
 
 export interface Played {
   readonly origin: string;

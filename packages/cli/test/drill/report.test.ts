@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { openSigner, type Signer } from '@meshpass/broker/token/signer';
 import { DrillReport, EVIDENCE_TYPE, failedRows } from '@meshpass/identity/drill-report';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { verifyEvidence } from '../src/drill/evidence.ts';
-import { drillTable } from '../src/drill/table.ts';
+import { verifyEvidence } from '../../src/drill/evidence.ts';
+import { drillTable } from '../../src/drill/table.ts';
 
 const REPORT: DrillReport = {
   ...{ version: 1, broker: 'https://broker.example.com', cause: 'goodbye' },

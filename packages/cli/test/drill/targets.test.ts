@@ -1,6 +1,6 @@
 import type { ReachableService } from '@meshpass/identity/wire';
 import { describe, expect, test } from 'vitest';
-import { chooseTargets } from '../src/drill/targets.ts';
+import { chooseTargets } from '../../src/drill/targets.ts';
 
 const service = (name: string, port: number, more: Partial<ReachableService> = {}): ReachableService => ({
   ...{ grant: 'dev', host: `${name}.svc.cluster.local`, port, aliases: [`${name}.svc`, name], protocol: 'http' },

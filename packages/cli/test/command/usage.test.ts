@@ -1,8 +1,8 @@
 /** Command lines that are wrong are told as other failures are; examples in the help are right. */
 import type { Command } from 'commander';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { commands, run } from '../src/program.ts';
-import { pathOf } from '../src/usage.ts';
+import { pathOf } from '../../src/command/usage.ts';
+import { commands, run } from '../../src/program.ts';
 
 const leaves = (command: Command): readonly Command[] =>
   command.commands.length === 0 ? [command] : command.commands.flatMap(leaves);

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { type Attempt, tryAfter, tryAgain, tryBefore, type Verdict } from '../src/drill/attempt.ts';
+import { type Attempt, tryAfter, tryAgain, tryBefore, type Verdict } from '../../src/drill/attempt.ts';
 
 const TAKEN: Verdict = { verdict: 'taken', how: 'HTTP 200' };
 const REFUSED: Verdict = { verdict: 'refused', how: '403 tunnel_session_unknown' };

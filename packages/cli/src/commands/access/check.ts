@@ -2,7 +2,7 @@
 
 import { type Access, loadAccess } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity/error';
-import type { Output } from '../failure.ts';
+import type { Output } from '../../command/failure.ts';
 
 /** @throws MeshpassError `access_file_*` */
 export function check(file: string, options: { readonly output: Output }): void {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createDirectory, SILENT } from '@meshpass/edge';
 import { afterAll, expect, it } from 'vitest';
-import { runEdge } from '../src/edge-process.ts';
+import { runEdge } from '../../src/serve/edge-process.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'meshpass-edge-process-'));
 afterAll(() => rmSync(dir, { recursive: true, force: true }));

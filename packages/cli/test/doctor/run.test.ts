@@ -7,10 +7,10 @@ import { join } from 'node:path';
 import { agentConfig } from '@meshpass/agent/config';
 import { ERROR_CODES } from '@meshpass/identity/error';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
-import { writeCertificate } from '../../broker/test/harness/certificate.ts';
-import { exitCodeFor } from '../src/commands/doctor.ts';
-import { adviceFor } from '../src/doctor/advice.ts';
-import { type DoctorLine, runDoctor } from '../src/doctor/run.ts';
+import { writeCertificate } from '../../../broker/test/harness/certificate.ts';
+import { exitCodeFor } from '../../src/commands/doctor.ts';
+import { adviceFor } from '../../src/doctor/advice.ts';
+import { type DoctorLine, runDoctor } from '../../src/doctor/run.ts';
 
 const TOKEN = `ghu_${'a'.repeat(36)}`;
 const dir = mkdtempSync(join(tmpdir(), 'meshpass-doctor-'));

@@ -1,6 +1,6 @@
 /** The flags of `meshpass serve` that say whose jobs plan and apply access files. */
 import { MeshpassError } from '@meshpass/identity/error';
-import { wholeNumber } from './host-port.ts';
+import { wholeNumber } from '../input/host-port.ts';
 
 export interface PolicyAuthorFlags {
   readonly policyRepository?: string;

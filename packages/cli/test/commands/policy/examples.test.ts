@@ -6,10 +6,10 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Command } from 'commander';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { commands } from '../../src/program.ts';
+import { commands } from '../../../src/program.ts';
 import { type Played, playBroker, playCluster } from './fake-cluster.ts';
 
-const ROOT = fileURLToPath(new URL('../../../../', import.meta.url));
+const ROOT = fileURLToPath(new URL('../../../../../', import.meta.url));
 const SAMPLES = fileURLToPath(new URL('./examples/', import.meta.url));
 const BROKER = 'https://broker.example.com';
 

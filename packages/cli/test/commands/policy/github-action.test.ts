@@ -10,7 +10,7 @@ import { promisify } from 'node:util';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { parse } from 'yaml';
 
-const ACTION = fileURLToPath(new URL('../../../../deploy/github-action/', import.meta.url));
+const ACTION = fileURLToPath(new URL('../../../../../deploy/github-action/', import.meta.url));
 const REPOSITORY = '/repos/acme/platform';
 
 interface Comment {
