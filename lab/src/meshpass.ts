@@ -30,7 +30,6 @@ export interface MeshpassOptions {
   readonly flags?: readonly string[];
   /** More flags of `meshpass edge`, where it runs apart. */
   readonly edgeFlags?: readonly string[];
-  readonly env?: Readonly<Record<string, string>>;
   readonly progress?: (line: string) => void;
 }
 
@@ -117,11 +116,13 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
     ...(options.edgeApart
       ? []
       : ['--edge-listen', `0.0.0.0:${EDGE_PORT}`, ...edgeFlags(lab, '--edge-'), '--mesh-gateway', lab.gatewayAddress]),
+    // GitHub's port forwarding is a stand-in, too, and no name server leads its names there.
+    ...['--lab-only-send-github-tokens-to', `${lab.hosts.github!.ip}:${FORWARDING_PORT}`],
     // Not the default: here every layer has to refuse by itself, after every end. The last of a flag counts.
     ...['--deny-ended', 'always'],
     ...(options.flags ?? []),
   ];
-  const first = unitOf(lab, 'meshpass', serve, `${operatorUrl}/readyz`, options.env);
+  const first = unitOf(lab, 'meshpass', serve, `${operatorUrl}/readyz`);
   if (!options.standby) await runUnit(lab.dir, first);
   else {
     // When it is started again it may be the one that waits: then it is up as soon as it answers.
@@ -133,7 +134,7 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
       ...['--data', standbyDataDir],
       ...['--signing-key', join(dataDir, 'signing-key.pem'), '--audit-key', join(dataDir, 'audit-key.pem')],
     ];
-    await runUnit(lab.dir, unitOf(lab, 'meshpass-2', second, `${standbyOperatorUrl}/healthz`, options.env));
+    await runUnit(lab.dir, unitOf(lab, 'meshpass-2', second, `${standbyOperatorUrl}/healthz`));
   }
 
   if (options.edgeApart) {
@@ -154,7 +155,7 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
       ...(options.edgeFlags ?? []),
     ];
     const ready = `http://${lab.hosts.meshpass!.ip}:${EDGE_OPERATOR_PORT}/readyz`;
-    await runUnit(lab.dir, unitOf(lab, 'edge', edge, ready, options.env));
+    await runUnit(lab.dir, unitOf(lab, 'edge', edge, ready));
   }
   return {
     brokerUrl: BROKER_URL,
@@ -182,24 +183,14 @@ function edgeFlags(lab: Lab, prefix: string): string[] {
   return [`${prefix}tls-cert`, `${file}.crt`, `${prefix}tls-key`, `${file}.key`];
 }
 
-function unitOf(lab: Lab, name: string, argv: string[], ready: string, env: MeshpassOptions['env']): Unit {
+function unitOf(lab: Lab, name: string, argv: string[], ready: string): Unit {
   const { netns } = lab.hosts.meshpass!;
-  const command = lab.commandLine('meshpass', argv, {
-    env: { NODE_ENV: 'production', ...playedForwarding(lab), ...env },
-  });
+  const command = lab.commandLine('meshpass', argv, { env: { NODE_ENV: 'production' } });
   const environment = Object.entries(command.env).filter((entry): entry is [string, string] => entry[1] !== undefined);
   return {
     ...{ name, host: 'meshpass', netns, argv, cwd: join(lab.dir, 'meshpass') },
     env: Object.fromEntries(environment),
     ready: { url: ready },
-  };
-}
-
-/** GitHub's port forwarding is played too, and no name server leads its names to whom. */
-function playedForwarding(lab: Lab): Record<string, string> {
-  return {
-    MESHPASS_LAB_ONLY_FORWARDING_ADDRESS: `${lab.hosts.github!.ip}:${FORWARDING_PORT}`,
-    MESHPASS_LAB_ONLY_SEND_GITHUB_TOKENS_TO_THAT_ADDRESS: 'yes',
   };
 }
 

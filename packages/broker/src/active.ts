@@ -21,7 +21,6 @@ import { createOperatorApp } from './http/operator.ts';
 import { createOperators } from './http/operator-token.ts';
 import { proxyChecker, sourceReader } from './http/source.ts';
 import type { OperatorListener } from './http/standby.ts';
-import { labOnlyFeed, labOnlyLiveIndex } from './lab-only-break-revocation.ts';
 import { rememberRefused } from './mesh/refused-tokens.ts';
 import type { Metrics } from './metrics.ts';
 import { policyChanges } from './policy/change.ts';
@@ -77,9 +76,8 @@ export async function startActive(
   parts: BrokerParts & { readonly log: Logger },
   { store, operatorToken, githubEventToken, startedAt, auditLog: admitted, sinks, metrics, operator, shared }: Opened,
 ): Promise<Broker> {
-  const { mesh, clock = Date.now, random = randomBytes, log } = parts;
+  const { mesh, live = createLiveIndex(), clock = Date.now, random = randomBytes, log } = parts;
   const sourceOf = sourceReader(config.trustedProxies);
-  const live = labOnlyLiveIndex(parts.labOnlyBrokenStep, createLiveIndex());
   let watch: Watch | undefined;
   let policyWatch: PolicyWatch | undefined;
   metrics.measure({
@@ -123,7 +121,7 @@ export async function startActive(
     initial: restored.revoked,
     onFailure: failed('revoker'),
   });
-  const feed = labOnlyFeed(parts.labOnlyBrokenStep, createFeed(live, mesh, clock, store.holds));
+  const feed = createFeed(live, mesh, clock, store.holds);
 
   const closing: CloseContext = {
     ...{ live, journal, feed, revocations, denies, clock, random, tokenSeconds: config.tokenSeconds },

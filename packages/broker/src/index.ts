@@ -4,8 +4,6 @@ export * from './config.ts';
 export * from './duty.ts';
 export * from './heap.ts';
 export type { Clock, Random } from './instant.ts';
-export { readLabOnlyBrokenStep } from './lab-only-break-revocation.ts';
-export { readLabOnlyForwarding } from './lab-only-forwarding.ts';
 export * from './log.ts';
 export * from './mesh/contract.ts';
 export * from './serve.ts';

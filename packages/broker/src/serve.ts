@@ -19,7 +19,6 @@ import { readPair } from './http/listen.ts';
 import { createStandbyApp, listenForOperators } from './http/standby.ts';
 import { type Clock, type Random, seconds } from './instant.ts';
 import { readPrivateFile } from './key-file.ts';
-import type { LabOnlyBrokenStep } from './lab-only-break-revocation.ts';
 import { createLog } from './log.ts';
 import type { CertificateAuthority, MeshState, Revoker } from './mesh/contract.ts';
 import type { PolicyDecisions } from './mesh/policy-decisions.ts';
@@ -28,6 +27,7 @@ import type { AuthorOf } from './policy/author.ts';
 import { type PolicyMesh, read } from './policy/change.ts';
 import { readVersion } from './policy/history.ts';
 import type { Feed } from './session/feed.ts';
+import type { LiveIndex } from './session/live.ts';
 import type { Holder, Shared } from './store/holder.ts';
 import { openStore, type Store } from './store/open.ts';
 import type { RotatingSigner } from './token/signer.ts';
@@ -58,8 +58,8 @@ export interface BrokerParts {
   readonly log?: Logger;
   readonly clock?: Clock;
   readonly random?: Random;
-  /** readLabOnlyBrokenStep(). */
-  readonly labOnlyBrokenStep?: LabOnlyBrokenStep | undefined;
+  /** The index of live sessions; createLiveIndex() where absent. */
+  readonly live?: LiveIndex;
   /** Learns when this broker is the active one. */
   readonly duty?: Pick<Duty, 'begin'>;
   /** Ends the waiting of a broker that stands by. */

@@ -1,5 +1,5 @@
 /** `meshpass serve` and `meshpass edge`: what runs in the cluster, with the flags that the two share. */
-import type { Command, Option } from 'commander';
+import { type Command, Option } from 'commander';
 import { checkpointFlags } from './accept-restore-command.ts';
 import { flag, required } from './command/flags.ts';
 
@@ -107,6 +107,11 @@ export function clusterCommands(program: Command): void {
     ),
     ...edgeFlags('--edge-'),
     flag('--log-level <level>', 'debug, info, warn or error', 'MESHPASS_LOG_LEVEL').default('info'),
+    // No environment variable: it must be seen on the command line.
+    new Option(
+      '--lab-only-send-github-tokens-to <host:port>',
+      'only in a lab: reach forwarded ports of Codespaces here, not at GitHub; whoever listens gets their tokens',
+    ),
   ])
     serve.addOption(option);
   serve.action(async (options) => (await import('./commands/serve.ts')).serve(options));

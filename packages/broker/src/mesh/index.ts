@@ -4,7 +4,6 @@ import type { IdentityTokens } from '@meshpass/access';
 import { isDnsLabel, isTrustDomain, MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
 import type { Duty } from '../duty.ts';
-import { type LabOnlyBrokenStep, labOnlyIsRevoked, labOnlyKubernetes } from '../lab-only-break-revocation.ts';
 import type { PolicyMesh } from '../policy/change.ts';
 import { certificateAuthority, type MeasuredAuthority } from './authority.ts';
 import { viewCluster } from './cluster-view.ts';
@@ -14,7 +13,7 @@ import { kubeconfigAccess, podAccess } from './kubernetes-access.ts';
 import { kubernetesHttp } from './kubernetes-http.ts';
 import type { Log } from './log.ts';
 import { readPolicyResources } from './policy-resources.ts';
-import { type MeshRevoker, revoker } from './revoke.ts';
+import { createRevoker, type MeshRevoker } from './revoke.ts';
 import { openRootsFile } from './roots.ts';
 import { type LiveMeshState, meshState } from './state.ts';
 
@@ -66,8 +65,8 @@ export interface MeshParts {
   readonly now?: () => number;
   /** 0 to 1. */
   readonly random?: () => number;
-  /** readLabOnlyBrokenStep(). */
-  readonly labOnlyBrokenStep?: LabOnlyBrokenStep | undefined;
+  /** Makes what tells the mesh of ended sessions; createRevoker() where absent. */
+  readonly makeRevoker?: typeof createRevoker;
   /** Nothing is written to Kubernetes by a broker that is not the active one. Absent: it is the only one. */
   readonly duty?: Pick<Duty, 'begun' | 'holds'>;
 }
@@ -127,25 +126,25 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
     resync: config.resyncSeconds * 1000,
     begun: duty?.begun,
   });
-  const broken = parts.labOnlyBrokenStep;
-  const meshRevoker = revoker({
-    ...{ kubernetes: labOnlyKubernetes(broken, cluster), trustDomain, rootNamespace, now },
+  const { makeRevoker = createRevoker } = parts;
+  const revoker = makeRevoker({
+    ...{ kubernetes: cluster, trustDomain, rootNamespace, now },
     httpServers: state.httpServers,
   });
   // Where it fails, the list is sent again all the same, every minute.
-  state.onChange(() => void meshRevoker.again().catch(() => undefined));
+  state.onChange(() => void revoker.again().catch(() => undefined));
   const istiod = connectIstiod({ ...config.istiod, roots: view.roots });
   const authority = certificateAuthority({
     ...{ kubernetes: cluster, istiod, trustDomain, now, random },
     roots: view.roots,
-    isRevoked: labOnlyIsRevoked(broken, meshRevoker.isRevoked),
+    isRevoked: revoker.isRevoked,
   });
   const reload = (): void => void state.reload();
   process.on('SIGHUP', reload);
 
   return {
     authority,
-    revoker: meshRevoker,
+    revoker,
     state,
     policy: {
       read: () => readPolicyResources(cluster),

@@ -35,7 +35,7 @@ const REREAD_SECONDS = 30;
 const ORPHAN_AGE_SECONDS = 120;
 const DELETIONS_AT_ONCE = 8;
 
-export function revoker(options: RevokerOptions): MeshRevoker {
+export function createRevoker(options: RevokerOptions): MeshRevoker {
   const { kubernetes, rootNamespace } = options;
   let revoked: ReadonlySet<string> = new Set();
   /** ServiceAccounts known to be gone. */

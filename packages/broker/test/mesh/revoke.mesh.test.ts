@@ -3,7 +3,7 @@ import type { ConnectedMesh, RevokedPrincipal } from '../../src/mesh/index.ts';
 import { kubernetes } from '../../src/mesh/kubernetes.ts';
 import { kubeconfigAccess } from '../../src/mesh/kubernetes-access.ts';
 import { kubernetesHttp } from '../../src/mesh/kubernetes-http.ts';
-import { revoker } from '../../src/mesh/revoke.ts';
+import { createRevoker } from '../../src/mesh/revoke.ts';
 import { freshCsr, items, type OnLab, onLab, ours, ROOT_POLICIES, untilReady } from './on-lab.ts';
 
 const namespace = 'meshpass-ending';
@@ -97,7 +97,7 @@ it('holds thousands with the longest names in objects that Kubernetes takes, and
   // Their accounts are not there, and deleting each takes its time: this is about the policies.
   const http = kubernetesHttp(await kubeconfigAccess(on.kubeconfig));
   const cluster = { ...kubernetes(http), deleteServiceAccount: async () => {} };
-  const alone = revoker({
+  const alone = createRevoker({
     kubernetes: cluster,
     trustDomain: 'cluster.local',
     rootNamespace: 'istio-system',
@@ -119,8 +119,8 @@ it('puts right what somebody else wrote, or a broker that was late', async () =>
   let ahead = 0;
   const http = kubernetesHttp(await kubeconfigAccess(on.kubeconfig));
   const at = { trustDomain: 'cluster.local', rootNamespace: 'istio-system', now: () => seconds() + ahead, httpServers };
-  const active = revoker({ kubernetes: kubernetes(http), ...at });
-  const late = revoker({ kubernetes: kubernetes(http), ...at });
+  const active = createRevoker({ kubernetes: kubernetes(http), ...at });
+  const late = createRevoker({ kubernetes: kubernetes(http), ...at });
   await active.apply([revoked('ann-7'), revoked('ann-8')]);
   await late.apply([revoked('ann-7')]);
   expect(await denied()).toEqual({ 'meshpass-revoked': 1 });
@@ -155,11 +155,11 @@ it('denies the tokens of sessions that are over, on granted HTTP ports only, unt
   // A broker that has no access file yet knows no ports: it leaves what there is.
   const http = kubernetesHttp(await kubeconfigAccess(on.kubeconfig));
   const at = { trustDomain: 'cluster.local', rootNamespace: 'istio-system', now: seconds };
-  await revoker({ kubernetes: kubernetes(http), ...at, httpServers }).apply([]);
+  await createRevoker({ kubernetes: kubernetes(http), ...at, httpServers }).apply([]);
   expect(await policies()).toHaveLength(1);
   // One that has a file without HTTP must not write a rule without ports.
   const none = () => ({ namespaces: [namespace], serverNames: [] });
-  await revoker({ kubernetes: kubernetes(http), ...at, httpServers: none }).apply([ended('ann-9')]);
+  await createRevoker({ kubernetes: kubernetes(http), ...at, httpServers: none }).apply([ended('ann-9')]);
   expect(await policies()).toEqual([]);
   http.close();
   // Another broker has taken it away: it is put right when it is due.
@@ -182,7 +182,7 @@ it('collects ServiceAccounts that no session has, but not young ones and not tho
   const http = kubernetesHttp(await kubeconfigAccess(on.kubeconfig));
   const inFiveMinutes = () => seconds() + 300;
   const at = { trustDomain: 'cluster.local', rootNamespace: 'istio-system', now: inFiveMinutes, httpServers };
-  const later = revoker({ kubernetes: kubernetes(http), ...at });
+  const later = createRevoker({ kubernetes: kubernetes(http), ...at });
   const spiffeId = `spiffe://cluster.local/ns/${namespace}/sa/young-1`;
   expect(await later.collectOrphans(new Set([spiffeId]))).not.toContain(spiffeId);
   expect(await later.collectOrphans(new Set())).toContain(spiffeId);

@@ -10,11 +10,10 @@ import {
   growHeapSlowly,
   openSigner,
   readBrokerConfig,
-  readLabOnlyBrokenStep,
-  readLabOnlyForwarding,
   serveBroker,
 } from '@meshpass/broker';
 import { createAttest } from '@meshpass/broker/attest/attest';
+import { type ForwardingOptions, forwardingHostOnlyInALab } from '@meshpass/broker/attest/forwarded-port';
 import { createGithubApp, type GithubApp } from '@meshpass/broker/attest/github-app';
 import { createIssuerKeys } from '@meshpass/broker/attest/issuer-keys';
 import { createLosses } from '@meshpass/broker/attest/losses';
@@ -86,6 +85,13 @@ export interface ServeOptions extends PolicyAuthorFlags {
   readonly edgeOperatorListen?: string;
   readonly meshGateway?: string;
   readonly logLevel: string;
+  readonly labOnlySendGithubTokensTo?: string;
+}
+
+/** How the two halves of a broker are started. */
+export interface Composition {
+  readonly connectMesh: typeof connectMesh;
+  readonly serveBroker: typeof serveBroker;
 }
 
 type Log = ReturnType<typeof createLog>;
@@ -94,14 +100,15 @@ type Log = ReturnType<typeof createLog>;
 const ISSUER_PATIENCE_MS = 5_000;
 const LAST_WORDS_MS = 2_000;
 
-export async function serve(options: ServeOptions): Promise<void> {
+const PRODUCT: Composition = { connectMesh, serveBroker };
+
+export async function serve(options: ServeOptions, { connectMesh, serveBroker } = PRODUCT): Promise<void> {
   // With an edge in the process what passes is garbage too, and to collect it often costs a tenth of the bytes a second.
   if (options.edgeListen === undefined) growHeapSlowly();
   const log = createLog(options.logLevel);
   const signalled = untilSignal();
   const givingUp = new AbortController();
   void signalled.then((signal) => givingUp.abort(signal));
-  const labOnlyBrokenStep = readLabOnlyBrokenStep(process.env, log);
   const config = readBrokerConfig({
     publicUrl: options.publicUrl,
     listen: hostPort(options.listen, '--listen'),
@@ -140,7 +147,6 @@ export async function serve(options: ServeOptions): Promise<void> {
   const mesh = await connectMesh(meshConfig(options), {
     tokens: () => ({ issuer, audience, header, jwks: signer.jwks }),
     log: log.child({ component: 'mesh' }),
-    labOnlyBrokenStep,
     duty,
   });
   const github = askGithub(options);
@@ -165,7 +171,6 @@ export async function serve(options: ServeOptions): Promise<void> {
     },
     log,
     ...(checkpointMap && { checkpointSinks: [checkpointMap.sink] }),
-    labOnlyBrokenStep,
     duty,
     signal: givingUp.signal,
   }).catch((thrown) => {
@@ -247,13 +252,25 @@ function attestors(
   const confirming = app ? { app } : {};
   const presence = createPresence({
     ...{ mode: config.codespacePresence, broker: config.publicUrl, clock: Date.now, random: randomBytes },
-    forwarding: { timeoutMs: ISSUER_PATIENCE_MS, ...readLabOnlyForwarding(process.env, log) },
+    forwarding: forwardingOf(options, log),
   });
   return createAttest({
     access: mesh.state.access,
     codespaces: { api: { url: options.githubApi, ...ASKING }, presence, ...confirming },
     oidc: { keys: createIssuerKeys(ASKING), clock: Date.now, ...confirming },
   });
+}
+
+/** @throws MeshpassError `usage` */
+export function forwardingOf(
+  { labOnlySendGithubTokensTo: address }: Pick<ServeOptions, 'labOnlySendGithubTokensTo'>,
+  log: Pick<Log, 'fatal'>,
+): ForwardingOptions {
+  const timeoutMs = ISSUER_PATIENCE_MS;
+  if (address === undefined) return { timeoutMs };
+  const host = hostPort(address, '--lab-only-send-github-tokens-to');
+  log.fatal({ address }, "LAB ONLY: GitHub tokens of Codespaces are sent to another address than GitHub's");
+  return { timeoutMs, [forwardingHostOnlyInALab]: host };
 }
 
 async function edgeBeside(broker: Broker, options: ServeOptions, log: Log): Promise<EdgeProcess | undefined> {

@@ -1,0 +1,81 @@
+/**
+ * `node lab/src/sabotaged-broker.ts STEP serve FLAGS...`: a broker that LETS ENDED SESSIONS GO ON, because one step of what ends
+ * them is sabotaged. It shows that a drill can fail (docs/drill.md). The product knows nothing of it: `meshpass serve` is composed
+ * here of other parts.
+ */
+import { type ConnectedMesh, connectMesh } from '@meshpass/broker/mesh/index';
+import { createRevoker } from '@meshpass/broker/mesh/revoke';
+import { type Broker, serveBroker } from '@meshpass/broker/serve';
+import { createLiveIndex, type Live, type LiveIndex } from '@meshpass/broker/session/live';
+import type { Composition } from '@meshpass/cli/commands/serve';
+import { serve } from '@meshpass/cli/commands/serve';
+import { commands } from '@meshpass/cli/program';
+
+type MakeRevoker = NonNullable<Parameters<typeof connectMesh>[1]['makeRevoker']>;
+type Parts = Parameters<typeof serveBroker>[1];
+
+interface Sabotage {
+  readonly makeRevoker?: MakeRevoker;
+  readonly live?: () => LiveIndex;
+  readonly broker?: (broker: Broker) => Broker;
+}
+
+const SABOTAGE: Readonly<Record<string, Sabotage>> = {
+  /** The edge never hears that a session has ended. */
+  edges: { broker: withoutCloseEvents },
+  /** The broker goes on serving the token of an ended session, and signs certificates for it. */
+  renewal: { live: undeadSessions, makeRevoker: (options) => ({ ...createRevoker(options), isRevoked: () => false }) },
+  /** Ended principals and tokens are not denied in the mesh. */
+  deny: {
+    makeRevoker: (options) =>
+      createRevoker({ ...options, kubernetes: { ...options.kubernetes, apply: async () => undefined } }),
+  },
+  /** ServiceAccounts of ended sessions are not deleted. */
+  serviceaccount: {
+    makeRevoker: (options) =>
+      createRevoker({ ...options, kubernetes: { ...options.kubernetes, deleteServiceAccount: async () => undefined } }),
+  },
+};
+
+const [step = '', ...argv] = process.argv.slice(2);
+const sabotage = SABOTAGE[step];
+if (!sabotage)
+  throw new Error(`The step to sabotage must be one of ${Object.keys(SABOTAGE).join(', ')}, not "${step}".`);
+
+const composition: Composition = {
+  connectMesh: (config, parts): Promise<ConnectedMesh> =>
+    connectMesh(config, { ...parts, ...(sabotage.makeRevoker && { makeRevoker: sabotage.makeRevoker }) }),
+  serveBroker: async (config, parts: Parts) => {
+    const broker = await serveBroker(config, { ...parts, ...(sabotage.live && { live: sabotage.live() }) });
+    return sabotage.broker?.(broker) ?? broker;
+  },
+};
+
+console.error(`LAB ONLY: ended sessions go on, because a step of their end is sabotaged: ${step}`);
+const program = commands();
+const command = program.commands.find((one) => one.name() === 'serve');
+command?.action((options) => serve(options, composition));
+await program.parseAsync(argv, { from: 'user' });
+
+function withoutCloseEvents(broker: Broker): Broker {
+  const subscribe: Broker['feed']['subscribe'] = (listener) =>
+    broker.feed.subscribe((event) => {
+      if (event.type !== 'close') listener(event);
+    });
+  return { ...broker, feed: { ...broker.feed, subscribe } };
+}
+
+function undeadSessions(): LiveIndex {
+  const index = createLiveIndex();
+  const undead = new Map<string, Live>();
+  return {
+    ...index,
+    byToken: (hash) => index.byToken(hash) ?? undead.get(hash),
+    remove: (live) => {
+      index.remove(live);
+      const { ended: _, ...session } = live;
+      const leaseUntil = Number.MAX_SAFE_INTEGER;
+      undead.set(live.session.tokenHash, { ...session, leaseUntil, abort: new AbortController() });
+    },
+  };
+}
