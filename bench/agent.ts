@@ -13,7 +13,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createSecureContext, createServer, TLSSocket } from 'node:tls';
 import { agentConfig, down, launch } from '@meshpass/agent';
-import { createAuthority, service, startBroker } from '../packages/agent/test/harness.ts';
+import { createAuthority, service } from '../packages/agent/test/harness.ts';
+import { startBroker } from '../packages/agent/test/test-broker.ts';
 
 const TOKEN_PADDING = 800;
 const BULK = 400 * 1024 * 1024;

@@ -4,7 +4,8 @@ import { get } from 'node:http';
 import { createDirectory, startEdge } from '@meshpass/edge';
 import type { EdgeDecision } from '@meshpass/identity/wire';
 import { expect, test } from 'vitest';
-import { createAuthority, service, startBroker, startWorkload } from './harness.ts';
+import { createAuthority, service, startWorkload } from './harness.ts';
+import { startBroker } from './test-broker.ts';
 import { afterThisTest, agentAt, echoHeads } from './world.ts';
 
 async function throughTheEdge() {

@@ -2,7 +2,8 @@
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import { aliasesOf } from '../src/mesh-host.ts';
-import { service, type TamperedAnswer } from './harness.ts';
+import { service } from './harness.ts';
+import type { TamperedAnswer } from './test-broker.ts';
 import { surroundingsOfAgent, world } from './world.ts';
 
 const HOSTS = '127.0.0.1 localhost\n';

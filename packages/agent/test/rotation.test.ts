@@ -1,6 +1,7 @@
 /** What credentials rest on is changed by others: the agent follows, without a restart. */
 import { expect, test, vi } from 'vitest';
-import { createAuthority, type TestBroker } from './harness.ts';
+import { createAuthority } from './harness.ts';
+import type { TestBroker } from './test-broker.ts';
 import { world } from './world.ts';
 
 const count = (broker: TestBroker, call: string) => broker.calls.filter((one) => one === call).length;

@@ -8,16 +8,8 @@ import { afterEach } from 'vitest';
 import { type AgentConfig, agentConfig } from '../src/config.ts';
 import type { Surroundings } from '../src/discover.ts';
 import { type RunningAgent, runAgent } from '../src/up.ts';
-import {
-  createAuthority,
-  service,
-  startBroker,
-  startEdge,
-  startWorkload,
-  type TestBroker,
-  type TestEdge,
-  type Workload,
-} from './harness.ts';
+import { createAuthority, service, startEdge, startWorkload, type TestEdge, type Workload } from './harness.ts';
+import { startBroker, type TestBroker } from './test-broker.ts';
 
 /** Kills what tests have started. */
 export function afterThisTest(cleanup: () => unknown): void {

@@ -6,15 +6,8 @@ import { agentConfig } from '@meshpass/agent/config';
 import { down } from '@meshpass/agent/down';
 import { launch } from '@meshpass/agent/launch';
 import { MeshpassError } from '@meshpass/identity/error';
-import {
-  createAuthority,
-  service,
-  startBroker,
-  startEdge,
-  startWorkload,
-  type TamperedAnswer,
-  type TestBroker,
-} from '../../../packages/agent/test/harness.ts';
+import { createAuthority, service, startEdge, startWorkload } from '../../../packages/agent/test/harness.ts';
+import { startBroker, type TamperedAnswer, type TestBroker } from '../../../packages/agent/test/test-broker.ts';
 import type { Outcome } from '../area.ts';
 
 export interface Workspace {
