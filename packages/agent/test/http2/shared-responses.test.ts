@@ -1,8 +1,8 @@
 /** Responses over a shared HTTP/2 connection, as an HTTP/1.1 client gets them. */
 import { Agent } from 'node:http';
 import { describe, expect, test } from 'vitest';
+import { afterThisTest } from '../world.ts';
 import { type Answer, everything, type Handler, open, underWay, workload } from './shared-workload.ts';
-import { afterThisTest } from './world.ts';
 
 describe('a response', () => {
   const answers: Record<string, Handler> = {

@@ -1,8 +1,8 @@
 /** What a server does on an HTTP/2 connection, allowed and not. */
 import { type AddressInfo, connect, createServer } from 'node:net';
 import { describe, expect, test } from 'vitest';
-import { Http2Client } from '../src/http2-client.ts';
-import { FLAG, FRAME, FrameReader, frame, numberFrame } from '../src/http2-frame.ts';
+import { Http2Client } from '../../src/http2-client.ts';
+import { FLAG, FRAME, FrameReader, frame, numberFrame } from '../../src/http2-frame.ts';
 import {
   came,
   client,
@@ -17,7 +17,7 @@ import {
   say,
   setting,
   socket,
-} from './http2-peer.ts';
+} from './peer.ts';
 
 eachTestHasAPeer();
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { FLAG, FRAME, frame, numberFrame } from '../src/http2-frame.ts';
-import { STREAM_WINDOW } from '../src/http2-stream.ts';
+import { FLAG, FRAME, frame, numberFrame } from '../../src/http2-frame.ts';
+import { STREAM_WINDOW } from '../../src/http2-stream.ts';
 import {
   came,
   client,
@@ -16,7 +16,7 @@ import {
   say,
   setting,
   socket,
-} from './http2-peer.ts';
+} from './peer.ts';
 
 eachTestHasAPeer();
 

@@ -1,10 +1,10 @@
 /** The server's side of one HTTP/2 connection, said frame by frame, and the client under test. */
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net';
 import { afterEach, beforeEach } from 'vitest';
-import { Http2Client } from '../src/http2-client.ts';
-import { FLAG, FRAME, FrameReader, frame } from '../src/http2-frame.ts';
-import type { ResponseHead } from '../src/http2-response.ts';
-import type { StreamOwner } from '../src/http2-stream.ts';
+import { Http2Client } from '../../src/http2-client.ts';
+import { FLAG, FRAME, FrameReader, frame } from '../../src/http2-frame.ts';
+import type { ResponseHead } from '../../src/http2-response.ts';
+import type { StreamOwner } from '../../src/http2-stream.ts';
 
 export interface Sent {
   readonly type: number;

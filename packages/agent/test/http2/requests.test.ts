@@ -1,7 +1,7 @@
 import { connect, createServer, type ServerHttp2Stream } from 'node:http2';
 import { type AddressInfo, createServer as createTcpServer, connect as tcpConnect } from 'node:net';
 import { expect, test } from 'vitest';
-import { HTTP2_PREFACE, Http2Requests, neverIndexedField } from '../src/http2.ts';
+import { HTTP2_PREFACE, Http2Requests, neverIndexedField } from '../../src/http2.ts';
 
 const TOKEN = `head.${'t'.repeat(900)}.sig`;
 

@@ -1,9 +1,9 @@
 /** Requests of several HTTP/1.1 clients over one HTTP/2 connection, through a whole agent, to Node's own HTTP/2 server. */
 import { Agent } from 'node:http';
 import { describe, expect, test } from 'vitest';
-import { service } from './harness.ts';
+import { service } from '../harness.ts';
+import { afterThisTest } from '../world.ts';
 import { connectionsOf, everything, open, underWay, workload } from './shared-workload.ts';
-import { afterThisTest } from './world.ts';
 
 describe('requests that are under way together', () => {
   test('share one HTTP/2 connection; one alone has an HTTP/1.1 connection of its own', async () => {

@@ -4,7 +4,7 @@ import { createServer as createHttp2Server, type Http2ServerRequest, type Http2S
 import { connect, type Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { expect } from 'vitest';
-import { afterThisTest, type World, type WorldOptions, world } from './world.ts';
+import { afterThisTest, type World, type WorldOptions, world } from '../world.ts';
 
 export type Handler = (request: Http2ServerRequest, response: Http2ServerResponse) => void;
 export interface Echo {

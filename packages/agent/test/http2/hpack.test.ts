@@ -1,12 +1,12 @@
 import { createServer, type Http2Server } from 'node:http2';
 import { type AddressInfo, connect } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
-import { HeaderDecoder } from '../src/hpack-decode.ts';
-import { type EncodedField, HeaderEncoder } from '../src/hpack-encode.ts';
-import { STATIC_TABLE } from '../src/hpack-table.ts';
-import { HTTP2_PREFACE } from '../src/http2.ts';
-import { FRAME, FrameReader, frame, headersFrames } from '../src/http2-frame.ts';
-import { decodeHuffman } from '../src/huffman.ts';
+import { HeaderDecoder } from '../../src/hpack-decode.ts';
+import { type EncodedField, HeaderEncoder } from '../../src/hpack-encode.ts';
+import { STATIC_TABLE } from '../../src/hpack-table.ts';
+import { HTTP2_PREFACE } from '../../src/http2.ts';
+import { FRAME, FrameReader, frame, headersFrames } from '../../src/http2-frame.ts';
+import { decodeHuffman } from '../../src/huffman.ts';
 
 const LIMIT = 65_536;
 const hex = (text: string) => Buffer.from(text.replaceAll(' ', ''), 'hex');
