@@ -6,7 +6,7 @@
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { applyBrokerRights, BROKER_URL } from './broker-rights.ts';
+import { applyBrokerRights, BROKER_URL } from './broker/rights.ts';
 import type { Lab } from './lab.ts';
 import { FORWARDING_PORT } from './plan.ts';
 import { GITHUB_URL, standIns } from './stand-ins.ts';

@@ -30,7 +30,7 @@ it('the one thing that `meshpass` can be told to do for a lab alone is a flag wh
 });
 
 it('the sabotaged broker starts only with a step to sabotage', () => {
-  const script = join(ROOT, 'lab/src/sabotaged-broker.ts');
+  const script = join(ROOT, 'lab/src/broker/sabotaged-broker.ts');
   const { status, stderr } = spawnSync(process.execPath, [script, 'serve', '--help'], { encoding: 'utf8' });
   expect(status).toBe(1);
   expect(stderr).toContain('must be one of edges, renewal, deny, serviceaccount, not "serve"');

@@ -1,6 +1,6 @@
 /** What the broker writes for a grant `hostile` to orders.shop: what every attack differs from in one thing. */
 import type { KubeObject } from '@meshpass/lab';
-import { BROKER_URL } from '@meshpass/lab/broker-rights';
+import { BROKER_URL } from '@meshpass/lab/broker/rights';
 
 export const OURS = { 'app.kubernetes.io/managed-by': 'meshpass' };
 const labels = { ...OURS, 'meshpass.dev/grant': 'hostile' };

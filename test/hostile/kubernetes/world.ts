@@ -1,6 +1,6 @@
 /** What the hostile requests to Kubernetes find there: what the broker made for a grant, and what belongs to others. */
 import { type KubeObject, type Lab, upLab } from '@meshpass/lab';
-import { applyBrokerRights } from '@meshpass/lab/broker-rights';
+import { applyBrokerRights } from '@meshpass/lab/broker/rights';
 import { removeOurs, until } from '../../mesh.ts';
 import { type AsBroker, asBroker } from './as-broker.ts';
 import { ALLOW, account, BINDING, CHECKPOINT, checkpointData, GATEWAY, GUARD, NAMESPACE, RECOGNISE } from './honest.ts';

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { IdentityTokens } from '@meshpass/access';
 import { createCsr } from '@meshpass/identity/csr';
 import { type KubeObject, type Lab, upLab } from '@meshpass/lab';
-import { applyBrokerRights, BROKER_URL } from '@meshpass/lab/broker-rights';
+import { applyBrokerRights, BROKER_URL } from '@meshpass/lab/broker/rights';
 import { parseAllDocuments, stringify } from 'yaml';
 import { type ConnectedMesh, connectMesh, type MeshConfig, type MeshParts } from '../../src/mesh/index.ts';
 

@@ -1,7 +1,7 @@
 /** The broker's rights of production, as deploy/ has them, with what an installation edits in them set for the lab. */
 import { readFileSync } from 'node:fs';
 import { parseAllDocuments } from 'yaml';
-import type { KubeObject, Kubernetes } from './kubernetes.ts';
+import type { KubeObject, Kubernetes } from '../kubernetes.ts';
 
 /** Public URL of the lab's broker, issuer of its tokens. */
 export const BROKER_URL = 'https://broker.meshpass.test:8443';

@@ -1,7 +1,7 @@
 /**
- * `node lab/src/sabotaged-broker.ts STEP serve FLAGS...`: a broker that LETS ENDED SESSIONS GO ON, because one step of what ends
- * them is sabotaged. It shows that a drill can fail (docs/drill.md). The product knows nothing of it: `meshpass serve` is composed
- * here of other parts.
+ * `node lab/src/broker/sabotaged-broker.ts STEP serve FLAGS...`: a broker that LETS ENDED SESSIONS GO ON, because one step of
+ * what ends them is sabotaged. It shows that a drill can fail (docs/drill.md). The product knows nothing of it: `meshpass serve`
+ * is composed here of other parts.
  */
 import { type ConnectedMesh, connectMesh } from '@meshpass/broker/mesh/index';
 import { createRevoker } from '@meshpass/broker/mesh/revoke';
