@@ -1,6 +1,6 @@
 /** What must be true after chaos. Each finding is a sentence; none is the goal. */
 
-import { REVOCATIONS } from '@meshpass/broker/mesh/denial';
+import { REVOCATIONS } from '@meshpass/broker/reconcile/revocation/deny-policy';
 import type { OperatorCall } from '@meshpass/cli/operator/client';
 import type { Lab } from '@meshpass/lab';
 import { startAdversarialClient } from '@meshpass/lab/adversarial-client/drive';

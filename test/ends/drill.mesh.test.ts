@@ -9,7 +9,7 @@ import { type DataPath, openDataPath, until } from '../mesh.ts';
 const LAYERS = ['token endpoint', 'session renewal', 'certificate renewal', 'edge', 'mesh gateway', 'sidecar'];
 const RECORDS = ['TokenReview', 'ServiceAccount', 'root DENY', 'store'];
 const LEASE_SECONDS = 5;
-const SABOTAGED_BROKER = fileURLToPath(new URL('../../lab/src/broker/sabotaged-broker.ts', import.meta.url));
+const SABOTAGED_BROKER = fileURLToPath(new URL('@meshpass/lab/broker/sabotaged-broker', import.meta.url));
 
 interface Drilled {
   readonly code: number;

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ActionsJob, IdTokenRequest } from '@meshpass/lab/oidc/admin-client';
 import { FORGERIES, type Forgery } from '@meshpass/lab/oidc/forge';
-import { FORGERY_CODES } from '../../packages/broker/test/attest/forgery-codes.ts';
+import { FORGERY_CODES } from '../../packages/broker/test/attest/oidc/forgery-codes.ts';
 import { idTokenProof, openDataPath, until } from '../mesh.ts';
 import type { HostileArea, Outcome } from './area.ts';
 import { BOB, type Input, type Issuers, outcomeOf, unique } from './issuers.ts';

@@ -5,12 +5,12 @@
 import { generateKeyPairSync } from 'node:crypto';
 import { type Access, parseAccess } from '@meshpass/access';
 import { planChange, refusals } from '@meshpass/analysis/plan/plan';
-import { applyManifests } from '@meshpass/broker/mesh/apply';
-import { certificateAuthority } from '@meshpass/broker/mesh/authority';
-import { connectIstiod } from '@meshpass/broker/mesh/istiod';
-import { kubernetes as broker } from '@meshpass/broker/mesh/kubernetes';
-import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes-access';
-import { kubernetesHttp } from '@meshpass/broker/mesh/kubernetes-http';
+import { certificateAuthority } from '@meshpass/broker/istiod/authority';
+import { connectIstiod } from '@meshpass/broker/istiod/istiod';
+import { kubeconfigAccess } from '@meshpass/broker/kubernetes/access';
+import { kubernetesHttp } from '@meshpass/broker/kubernetes/http';
+import { kubernetes as broker } from '@meshpass/broker/kubernetes/kubernetes';
+import { applyManifests } from '@meshpass/broker/reconcile/apply';
 import { emptyHanded, type Loot } from '@meshpass/cli/drill/credentials';
 import { openTunnel, tunnel } from '@meshpass/cli/drill/tunnel';
 import { readCluster } from '@meshpass/cli/input/cluster-manifests';

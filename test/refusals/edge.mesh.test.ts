@@ -1,6 +1,6 @@
 /** Clients that the edge must not let through, as they come from the internet. */
 import { generateKeyPairSync } from 'node:crypto';
-import { connectIstiod } from '@meshpass/broker/mesh/istiod';
+import { connectIstiod } from '@meshpass/broker/istiod/istiod';
 import type { Svid } from '@meshpass/cli/drill/credentials';
 import type { TunnelOrder } from '@meshpass/cli/drill/tunnel';
 import { createCsr } from '@meshpass/identity/csr';

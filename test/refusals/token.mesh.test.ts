@@ -3,7 +3,7 @@
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { FORGERIES } from '@meshpass/lab/oidc/forge';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { FORGERY_CODES } from '../../packages/broker/test/attest/forgery-codes.ts';
+import { FORGERY_CODES } from '../../packages/broker/test/attest/oidc/forgery-codes.ts';
 import { type DataPath, expectRefused, ID_TOKEN_PROOF, idTokenProof, openDataPath } from '../mesh.ts';
 
 const BOB = '00u2bob';

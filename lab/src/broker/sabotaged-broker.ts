@@ -3,8 +3,8 @@
  * what ends them is sabotaged. It shows that a drill can fail (docs/drill.md). The product knows nothing of it: `meshpass serve`
  * is composed here of other parts.
  */
-import { type ConnectedMesh, connectMesh } from '@meshpass/broker/mesh/index';
-import { createRevoker } from '@meshpass/broker/mesh/revoke';
+import { type ConnectedMesh, connectMesh } from '@meshpass/broker/reconcile/connect-mesh';
+import { createRevoker } from '@meshpass/broker/reconcile/revocation/revoker';
 import { type Broker, serveBroker } from '@meshpass/broker/serve';
 import { createLiveIndex, type Live, type LiveIndex } from '@meshpass/broker/session/live';
 import type { Composition } from '@meshpass/cli/commands/serve';

@@ -2,7 +2,7 @@
 import { MeshpassError } from '@meshpass/identity';
 import { isTokenHeader } from '@meshpass/identity/token-header';
 import { z } from 'zod';
-import { PRESENCE_MODES } from './attest/presence.ts';
+import { PRESENCE_MODES } from './attest/presence/presence.ts';
 import { PolicyAuthors } from './policy/author.ts';
 import { DENY_ENDED } from './session/deny-ended.ts';
 

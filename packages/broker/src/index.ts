@@ -1,11 +1,11 @@
 export * from './attest/attest.ts';
-export type { AuditRow } from './audit/event.ts';
+export type { AuditRow } from './audit/log/event.ts';
+export type { Clock, Random } from './clock/clock.ts';
 export * from './config.ts';
-export * from './duty.ts';
 export * from './heap.ts';
-export type { Clock, Random } from './instant.ts';
-export * from './log.ts';
-export * from './mesh/contract.ts';
+export * from './reconcile/contract.ts';
 export * from './serve.ts';
 export type { Feed, FeedListener } from './session/feed.ts';
+export * from './store/active-state.ts';
+export * from './telemetry/log.ts';
 export * from './token/signer.ts';

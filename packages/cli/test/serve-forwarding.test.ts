@@ -1,5 +1,5 @@
 /** Where the broker looks for Codespaces' forwarded ports: at GitHub, or in a lab where a flag with an alarming name says. */
-import { forwardingHostOnlyInALab } from '@meshpass/broker/attest/forwarded-port';
+import { forwardingHostOnlyInALab } from '@meshpass/broker/attest/presence/forwarded-port';
 import { expect, it, vi } from 'vitest';
 import { forwardingOf } from '../src/commands/serve.ts';
 

@@ -1,10 +1,10 @@
 /** What the audit log must not survive unseen: tampering with the store, with checkpoints, with exported evidence. */
 import { rmSync } from 'node:fs';
-import { readExport } from '@meshpass/broker/audit/export';
-import { rowHash, type SealedRow } from '@meshpass/broker/audit/leaf';
-import { type NoteVerifier, noteVerifier } from '@meshpass/broker/audit/note';
-import { growTree } from '@meshpass/broker/audit/tree';
-import { verifyExport } from '@meshpass/broker/audit/verify';
+import { type NoteVerifier, noteVerifier } from '@meshpass/broker/audit/checkpoint/note';
+import { readExport } from '@meshpass/broker/audit/export/export';
+import { verifyExport } from '@meshpass/broker/audit/export/verify';
+import { rowHash, type SealedRow } from '@meshpass/broker/audit/log/leaf';
+import { growTree } from '@meshpass/broker/audit/log/tree';
 import type { HostileArea, HostileInput, Outcome } from '../area.ts';
 import { type AuditWorld, change, type Evidence, type Fresh, openAuditWorld, ROWS } from './world.ts';
 

@@ -1,6 +1,6 @@
 /** A session that asks for certificates, and istiod, asked past the broker. */
 import { X509Certificate } from 'node:crypto';
-import { connectIstiod, type Istiod } from '@meshpass/broker/mesh/istiod';
+import { connectIstiod, type Istiod } from '@meshpass/broker/istiod/istiod';
 import { MeshpassError } from '@meshpass/identity';
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { completed, type DataPath, enrolled, idTokenProof, openDataPath } from '../../mesh.ts';

@@ -1,7 +1,7 @@
 /** Certificates with which a client of the edge must get nowhere. */
 import 'reflect-metadata';
 import { createPrivateKey, generateKeyPairSync, X509Certificate } from 'node:crypto';
-import { connectIstiod } from '@meshpass/broker/mesh/istiod';
+import { connectIstiod } from '@meshpass/broker/istiod/istiod';
 import type { Svid } from '@meshpass/cli/drill/credentials';
 import { createCsr } from '@meshpass/identity/csr';
 import { parseSpiffe } from '@meshpass/identity/spiffe';

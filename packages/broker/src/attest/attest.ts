@@ -3,10 +3,10 @@
 import type { Access } from '@meshpass/access';
 import { MeshpassError, PROOF_TYPES, type Proof } from '@meshpass/identity';
 import type { Attested } from './attested.ts';
-import { whatToAsk } from './confirmed.ts';
-import { attestCodespace, type CodespaceOptions } from './github-codespace.ts';
-import { attestOidc, type OidcOptions } from './oidc.ts';
-import type { Presenter } from './presence.ts';
+import { attestCodespace, type CodespaceOptions } from './github/codespace.ts';
+import { whatToAsk } from './github/memberships.ts';
+import { attestOidc, type OidcOptions } from './oidc/oidc.ts';
+import type { Presenter } from './presence/presence.ts';
 import { createTokenAttempts } from './token-attempts.ts';
 
 /** @throws MeshpassError `proof_*`, `workspace_*`, `presence_*`, `too_many_attempts`, `issuer_unavailable`, `issuer_rate_limited`, `overloaded` */

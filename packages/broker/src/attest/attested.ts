@@ -1,6 +1,6 @@
 /** What an attestor gives to the rest of the broker. */
 import type { Attestation } from '@meshpass/identity';
-import type { Shown } from './presence.ts';
+import type { Shown } from './presence/presence.ts';
 
 export interface Attested {
   readonly attestation: Attestation;

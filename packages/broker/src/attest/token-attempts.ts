@@ -6,8 +6,8 @@
  */
 import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import { createAllowance } from '../allowance.ts';
-import { groupOf } from '../http/source.ts';
+import { createAllowance } from '../limits/rate-allowance.ts';
+import { groupOf } from '../limits/source-address.ts';
 import type { Answer } from './ask.ts';
 
 export interface TokenAttempts {

@@ -10,12 +10,12 @@ import type { CertificateRequest, CertificateResponse } from '@meshpass/identity
 import { MeshpassError } from '@meshpass/identity';
 import { dpopThumbprint } from '@meshpass/identity/dpop';
 import { sha256Hex } from '@meshpass/identity/hash';
-import type { Commit } from '../audit/audited.ts';
-import type { Draft } from '../audit/event.ts';
-import type { Journal } from '../audit/journal.ts';
-import { type Clock, seconds, timestamp } from '../instant.ts';
-import { checkCsr } from '../mesh/check-csr.ts';
-import type { CertificateAuthority, MeshState, SignedCertificate } from '../mesh/contract.ts';
+import type { Commit } from '../audit/log/audited.ts';
+import type { Draft } from '../audit/log/event.ts';
+import type { Journal } from '../audit/log/journal.ts';
+import { type Clock, seconds, timestamp } from '../clock/clock.ts';
+import { checkCsr } from '../istiod/check-csr.ts';
+import type { CertificateAuthority, MeshState, SignedCertificate } from '../reconcile/contract.ts';
 import type { Denies } from '../session/deny-ended.ts';
 import type { Live } from '../session/live.ts';
 import type { Revocations } from '../session/revocations.ts';

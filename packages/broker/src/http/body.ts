@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
 import type { z } from 'zod';
-import { hasMemberTwice } from '../json-members.ts';
+import { hasMemberTwice } from '../attest/duplicate-members.ts';
 
 export const MAX_BODY = 64 * 1024;
 /** ms in which a body must be there: a small one fits into a few packets; a large one is sent by those who may. */

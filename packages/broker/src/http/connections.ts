@@ -4,7 +4,7 @@
  * place of the oldest. So nobody is kept out by connections that say nothing, not even behind the same address.
  */
 import type { Socket } from 'node:net';
-import { groupOf } from './source.ts';
+import { groupOf } from '../limits/source-address.ts';
 
 /** Connections of one session beyond this many: the oldest goes. */
 const PER_SESSION = 32;

@@ -3,11 +3,11 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { toMeshpassError } from '@meshpass/identity';
 import type { Context } from 'hono';
 import type { Logger } from 'pino';
-import { type AuditContext, audited, type Commit } from '../audit/audited.ts';
-import { type Action, type Draft, draftEvent } from '../audit/event.ts';
-import type { Clock, Random } from '../instant.ts';
+import { type AuditContext, audited, type Commit } from '../audit/log/audited.ts';
+import { type Action, type Draft, draftEvent } from '../audit/log/event.ts';
+import type { Clock, Random } from '../clock/clock.ts';
+import type { SourceOf } from '../limits/source-address.ts';
 import { refusal } from './refusal.ts';
-import type { SourceOf } from './source.ts';
 
 export interface Env {
   Bindings: { readonly incoming: IncomingMessage; readonly outgoing: ServerResponse };

@@ -3,16 +3,16 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { type EdgeDecision, EdgeDecisions, MeshpassError } from '@meshpass/identity';
 import type { Hono } from 'hono';
-import { createAllowance } from '../allowance.ts';
-import type { AuditContext } from '../audit/audited.ts';
-import { auditRow, type Draft, draftEvent } from '../audit/event.ts';
-import type { Journal } from '../audit/journal.ts';
+import type { AuditContext } from '../audit/log/audited.ts';
+import { auditRow, type Draft, draftEvent } from '../audit/log/event.ts';
+import type { Journal } from '../audit/log/journal.ts';
+import { createAllowance } from '../limits/rate-allowance.ts';
+import { groupOf } from '../limits/source-address.ts';
 import type { Feed } from '../session/feed.ts';
 import type { LiveIndex } from '../session/live.ts';
 import { readJson } from './body.ts';
 import type { Connections } from './connections.ts';
 import { type DecideContext, decide, type Env } from './decide.ts';
-import { groupOf } from './source.ts';
 
 export interface EdgeContext extends DecideContext {
   readonly feed: Feed;

@@ -7,8 +7,8 @@ import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
 import { MeshpassError } from '@meshpass/identity';
 import type { Hono } from 'hono';
-import { equalInConstantTime } from '../token/equal.ts';
-import { type AuditEvent, readAuditEvents } from '../watch/audit-events.ts';
+import { type AuditEvent, readAuditEvents } from '../github/audit-events.ts';
+import { equalInConstantTime } from '../secrets/constant-time.ts';
 import { readBytes, tooLarge } from './body.ts';
 import { type DecideContext, decide, type Env } from './decide.ts';
 

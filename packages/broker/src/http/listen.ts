@@ -8,7 +8,7 @@ import { getRequestListener } from '@hono/node-server';
 import { MeshpassError } from '@meshpass/identity';
 import { socketBelow } from '@meshpass/identity/socket-below';
 import type { Hono } from 'hono';
-import { readPrivateFile } from '../key-file.ts';
+import { readPrivateFile } from '../secrets/key-file.ts';
 import type { Connections } from './connections.ts';
 import type { Env } from './decide.ts';
 

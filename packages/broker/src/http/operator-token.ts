@@ -1,11 +1,11 @@
 /** Who may act as an operator: whoever has the token that the broker was started with, and does not try them out. */
 import type { IncomingMessage } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
-import { createAllowance } from '../allowance.ts';
-import type { Draft } from '../audit/event.ts';
-import { equalInConstantTime } from '../token/equal.ts';
+import type { Draft } from '../audit/log/event.ts';
+import { createAllowance } from '../limits/rate-allowance.ts';
+import { groupOf, type SourceOf } from '../limits/source-address.ts';
+import { equalInConstantTime } from '../secrets/constant-time.ts';
 import type { Connections } from './connections.ts';
-import { groupOf, type SourceOf } from './source.ts';
 
 export interface OperatorsOptions {
   /** Undefined where the broker was started without one: then nobody is an operator. */

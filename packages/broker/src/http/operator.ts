@@ -4,17 +4,17 @@
  */
 import { MeshpassError } from '@meshpass/identity';
 import { Hono } from 'hono';
-import type { MeshState } from '../mesh/contract.ts';
-import type { Metrics } from '../metrics.ts';
+import type { MeshState } from '../reconcile/contract.ts';
 import type { Store } from '../store/open.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
 import { type AdminContext, adminRoutes } from './admin.ts';
 import { type AuditRoutesContext, auditRoutes } from './audit.ts';
 import type { Connections } from './connections.ts';
 import type { Env } from './decide.ts';
 import { type DrillContext, drillRoutes } from './drill.ts';
-import { onlyWhileActive } from './gate.ts';
 import { type PolicyContext, policyRoutes } from './policy.ts';
 import { refusal } from './refusal.ts';
+import { onlyWhileActive } from './require-leader.ts';
 import { metricsRoute } from './standby.ts';
 import { type TrustContext, trustRoutes } from './trust.ts';
 

@@ -8,7 +8,7 @@ import { MeshpassError } from '@meshpass/identity';
 import { isPlainText } from '@meshpass/identity/text';
 import type { Hono } from 'hono';
 import { z } from 'zod';
-import type { Draft } from '../audit/event.ts';
+import type { Draft } from '../audit/log/event.ts';
 import type { Author, AuthorOf } from '../policy/author.ts';
 import type { PolicyChanges } from '../policy/change.ts';
 import { Files, listVersions } from '../policy/history.ts';

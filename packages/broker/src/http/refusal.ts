@@ -1,6 +1,6 @@
 /** A refusal on the wire: OAuth 2.0's members and ours. Details and causes stay in the log. */
 import type { ErrorResponse, MeshpassError } from '@meshpass/identity';
-import { oauthError } from '../token/oauth-error.ts';
+import { oauthError } from './oauth-error.ts';
 
 /** @param atTokenEndpoint RFC 9449 section 5: a bad DPoP proof at the token endpoint is answered 400, elsewhere 401 */
 export function refusal(error: MeshpassError, decisionId: string | undefined, atTokenEndpoint = false): Response {

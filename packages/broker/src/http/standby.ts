@@ -1,7 +1,7 @@
 /** The operator listener of a broker that waits: alive, not ready, and why. */
 import { MeshpassError } from '@meshpass/identity';
 import { Hono } from 'hono';
-import type { Metrics } from '../metrics.ts';
+import type { Metrics } from '../telemetry/metrics.ts';
 import { type Connections, createConnections } from './connections.ts';
 import type { Env } from './decide.ts';
 import { type ListenAddress, type Listening, listenPlain } from './listen.ts';

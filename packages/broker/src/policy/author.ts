@@ -5,7 +5,7 @@
  */
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
-import { attestOidc, type OidcOptions } from '../attest/oidc.ts';
+import { attestOidc, type OidcOptions } from '../attest/oidc/oidc.ts';
 
 /** Its ref is a full one, or a commit. */
 const WORKFLOW = /^[^/@\s]+\/[^/@\s]+\/\.github\/workflows\/[^/@\s]+\.ya?ml@(?:refs\/\S+|[0-9a-f]{40})$/;

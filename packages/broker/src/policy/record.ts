@@ -1,8 +1,8 @@
 /** What becomes of access files, and what others' policies do to them, in the audit log. */
 import type { Finding } from '@meshpass/analysis/plan/finding';
 import type { Logger } from 'pino';
-import { auditRow, draftEvent } from '../audit/event.ts';
-import type { PolicyDecisions } from '../mesh/policy-decisions.ts';
+import { auditRow, draftEvent } from '../audit/log/event.ts';
+import type { PolicyDecisions } from '../reconcile/policy-decisions.ts';
 import { type CloseContext, untilStored } from '../session/close.ts';
 
 type Decision = Parameters<Parameters<PolicyDecisions['listen']>[0]>[0];

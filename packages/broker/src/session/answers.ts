@@ -1,7 +1,7 @@
 /** What an agent is told of its session and of the mesh. */
 import type { MeshInfo, ServicesResponse, SessionInfo } from '@meshpass/identity';
 import type { BrokerConfig } from '../config.ts';
-import type { MeshState } from '../mesh/contract.ts';
+import type { MeshState } from '../reconcile/contract.ts';
 import type { Session } from './session.ts';
 
 export interface Answers {

@@ -3,10 +3,10 @@
  * anything; then, in this order: the store with its audit row, the edges, the mesh's list of revoked principals.
  * A store that does not answer delays the edges by half a second at most, and is asked until it has it.
  */
-import { auditRow, type Draft, draftEvent } from '../audit/event.ts';
-import type { Entry, Journal } from '../audit/journal.ts';
-import { type Clock, type Random, seconds, timestamp } from '../instant.ts';
-import type { RevokedPrincipal } from '../mesh/contract.ts';
+import { auditRow, type Draft, draftEvent } from '../audit/log/event.ts';
+import type { Entry, Journal } from '../audit/log/journal.ts';
+import { type Clock, type Random, seconds, timestamp } from '../clock/clock.ts';
+import type { RevokedPrincipal } from '../reconcile/contract.ts';
 import { type Denies, undeniedDetail } from './deny-ended.ts';
 import type { Feed } from './feed.ts';
 import type { Live, LiveIndex } from './live.ts';

@@ -3,8 +3,8 @@
  * SVID's key and stands on the cluster's own network. Writing it makes every Envoy of the mesh wind up its connections, so an
  * operator may want it only where the keys may be in bad hands (docs/ending-sessions.md, docs/decisions/0011-deny-ended.md).
  */
-import { timestamp } from '../instant.ts';
-import type { RevokedPrincipal } from '../mesh/contract.ts';
+import { timestamp } from '../clock/clock.ts';
+import type { RevokedPrincipal } from '../reconcile/contract.ts';
 import type { CloseCause } from './session.ts';
 
 export const DENY_ENDED = ['always', 'revoked'] as const;

@@ -4,7 +4,7 @@
  */
 import { MeshpassError } from '@meshpass/identity';
 import { sql } from 'kysely';
-import type { Clock } from '../instant.ts';
+import type { Clock } from '../clock/clock.ts';
 import type { Store } from '../store/open.ts';
 import type { Denies } from './deny-ended.ts';
 import { stillRevoked } from './restore.ts';

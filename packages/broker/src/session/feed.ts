@@ -1,7 +1,7 @@
 /** What edges are told: the live sessions first, then every change at the moment it happens, and a beat. */
 import type { AdmittedSession, EdgeEvent } from '@meshpass/identity';
-import { type Clock, seconds } from '../instant.ts';
-import type { MeshState } from '../mesh/contract.ts';
+import { type Clock, seconds } from '../clock/clock.ts';
+import type { MeshState } from '../reconcile/contract.ts';
 import type { LiveIndex } from './live.ts';
 import type { Session } from './session.ts';
 

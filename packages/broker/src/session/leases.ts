@@ -5,7 +5,7 @@
  * is killed again and again nor a store that comes and goes keeps a dead session alive.
  */
 import { sql } from 'kysely';
-import { type Clock, seconds, timestamp } from '../instant.ts';
+import { type Clock, seconds, timestamp } from '../clock/clock.ts';
 import type { Store } from '../store/open.ts';
 import type { Live, LiveIndex } from './live.ts';
 

@@ -8,13 +8,13 @@ import {
   serviceAccountName,
 } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import type { Fact } from '../attest/losses.ts';
-import type { Commit } from '../audit/audited.ts';
-import { type Draft, storable } from '../audit/event.ts';
-import type { Entry } from '../audit/journal.ts';
-import { seconds, timestamp } from '../instant.ts';
+import type { Fact } from '../attest/github/losses.ts';
+import type { Commit } from '../audit/log/audited.ts';
+import { type Draft, storable } from '../audit/log/event.ts';
+import type { Entry } from '../audit/log/journal.ts';
+import { seconds, timestamp } from '../clock/clock.ts';
+import { inTurn, type Turns } from '../limits/keyed-mutex.ts';
 import { announceEnd, closingEntry, endInMemory } from './close.ts';
-import { inTurn, type Turns } from './in-turn.ts';
 import type { Live } from './live.ts';
 import { type RecheckContext, recheckSession } from './recheck.ts';
 import type { Session } from './session.ts';

@@ -3,10 +3,10 @@
  * limit. A live session can only lose by it: what a new access file adds, the workspace's next session has.
  */
 import type { Authorize } from '@meshpass/access';
-import type { Losses } from '../attest/losses.ts';
-import { auditRow, type Draft, draftEvent } from '../audit/event.ts';
-import { seconds, timestamp } from '../instant.ts';
-import type { MeshState } from '../mesh/contract.ts';
+import type { Losses } from '../attest/github/losses.ts';
+import { auditRow, type Draft, draftEvent } from '../audit/log/event.ts';
+import { seconds, timestamp } from '../clock/clock.ts';
+import type { MeshState } from '../reconcile/contract.ts';
 import { type CloseContext, closeSession, revokedPrincipals, untilStored } from './close.ts';
 import { undeniedDetail } from './deny-ended.ts';
 import type { Live } from './live.ts';

@@ -3,9 +3,9 @@
  * still be valid.
  */
 import type { Attestation } from '@meshpass/identity';
-import type { Clock } from '../instant.ts';
-import { seconds } from '../instant.ts';
-import type { RevokedPrincipal } from '../mesh/contract.ts';
+import type { Clock } from '../clock/clock.ts';
+import { seconds } from '../clock/clock.ts';
+import type { RevokedPrincipal } from '../reconcile/contract.ts';
 import type { Store } from '../store/open.ts';
 import type { Denies } from './deny-ended.ts';
 import { type LeaseTerms, leaseAfterAbsence, rememberGrace } from './leases.ts';

@@ -3,8 +3,8 @@
  * has heard: Revoker.apply takes the whole list and converges from any state.
  */
 
-import { type Clock, seconds } from '../instant.ts';
-import type { RevokedPrincipal, Revoker } from '../mesh/contract.ts';
+import { type Clock, seconds } from '../clock/clock.ts';
+import type { RevokedPrincipal, Revoker } from '../reconcile/contract.ts';
 
 export interface Revocations {
   readonly add: (principals: readonly RevokedPrincipal[]) => void;

@@ -1,7 +1,7 @@
-/** What still stands of an attestation, after all that was learnt since GitHub was asked for it (attest/losses.ts). */
+/** What still stands of an attestation, after all that was learnt since GitHub was asked for it (attest/github/losses.ts). */
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import { unavailable } from '../attest/ask.ts';
-import { type Fact, factsOf, type Losses } from '../attest/losses.ts';
+import { type Fact, factsOf, type Losses } from '../attest/github/losses.ts';
 import { closeSession } from './close.ts';
 import type { Live } from './live.ts';
 import { type RecheckContext, recheckSession } from './recheck.ts';

@@ -1,8 +1,8 @@
 /** Leases and limits, looked at four times a second; and what has been forgotten long enough. */
 import { sql } from 'kysely';
-import { seconds, timestamp } from '../instant.ts';
-import type { Revoker } from '../mesh/contract.ts';
-import { forgetLosses } from '../store/losses.ts';
+import { forgetLosses } from '../attest/github/stored-losses.ts';
+import { seconds, timestamp } from '../clock/clock.ts';
+import type { Revoker } from '../reconcile/contract.ts';
 import type { Store } from '../store/open.ts';
 import { closeSession } from './close.ts';
 import { endPassedGrants, type RecheckContext } from './recheck.ts';

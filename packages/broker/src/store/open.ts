@@ -2,12 +2,12 @@
 import { MeshpassError } from '@meshpass/identity';
 import { Kysely, PostgresDialect, sql } from 'kysely';
 import pg from 'pg';
-import { onlyWhile } from './guard.ts';
-import { type Holder, readHolder, refuseDifferent, type Shared } from './holder.ts';
+import { type Tenure, takeTenure } from './leader-election.ts';
+import { onlyWhile } from './leader-guard.ts';
+import { type Holder, readHolder, refuseDifferent, type Shared } from './leader-record.ts';
 import { migrate } from './migrate.ts';
 import { openPglite } from './pglite.ts';
 import type { Tables } from './tables.ts';
-import { type Tenure, takeTenure } from './tenure.ts';
 
 export type Db = Kysely<Tables>;
 

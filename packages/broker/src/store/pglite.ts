@@ -15,7 +15,7 @@ import {
   PostgresQueryCompiler,
   type QueryResult,
 } from 'kysely';
-import { lockDirectory } from './lock.ts';
+import { lockDirectory } from './directory-lock.ts';
 import { threadFile } from './pglite-files.ts';
 import type { Ask, Told } from './pglite-thread.ts';
 

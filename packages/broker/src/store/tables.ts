@@ -51,7 +51,7 @@ export interface ProofReplayTable {
 export interface AuditTable {
   /** Order of writing, without gaps; `id` is the order of deciding. */
   seq: string;
-  /** Hash of the row before; see audit/leaf.ts. */
+  /** Hash of the row before; see audit/log/leaf.ts. */
   previous: string;
   hash: string;
   /** UUIDv7: the `decision_id` of answers. */
@@ -83,7 +83,7 @@ export interface AuditCheckpointsTable {
   size: string;
   /** Of the last of them. */
   hash: string;
-  /** JSON text: see audit/tree.ts. */
+  /** JSON text: see audit/log/tree.ts. */
   peaks: string;
   /** The checkpoint itself. */
   note: string;
@@ -93,7 +93,7 @@ export interface AuditCheckpointsTable {
 /** What stands for rows that were pruned; the last one counts. */
 export type AuditCutsTable = AuditCheckpointsTable;
 
-/** Restores from a backup that were declared: see audit/epoch.ts. */
+/** Restores from a backup that were declared: see audit/checkpoint/epoch.ts. */
 export interface AuditRestoresTable {
   /** Of the log from then on. */
   epoch: number;
@@ -116,7 +116,7 @@ export interface AccessVersionsTable {
   files: string;
 }
 
-/** What GitHub said is true no longer, see attest/losses.ts. */
+/** What GitHub said is true no longer, see attest/github/losses.ts. */
 export interface LossesTable {
   fact: string;
   learnt_at: Time;

@@ -1,6 +1,6 @@
 /** Claims of a session's proof that endpoints of its grants demand, for its identity token. */
 import { type ClaimValues, claimsRequired } from '@meshpass/access';
-import type { MeshState } from '../mesh/contract.ts';
+import type { MeshState } from '../reconcile/contract.ts';
 import type { Session } from '../session/session.ts';
 
 /** @returns undefined while no access file is in force, so that nobody knows what is demanded */

@@ -1,12 +1,12 @@
 /** `POST /token` with a session token: a JWT for one audience. */
 import { ID_TOKEN_TYPE, JWT_TYPE, MeshpassError, type TokenResponse } from '@meshpass/identity';
-import type { Commit } from '../audit/audited.ts';
-import type { Draft } from '../audit/event.ts';
-import { seconds } from '../instant.ts';
-import type { MeshState } from '../mesh/contract.ts';
+import type { Commit } from '../audit/log/audited.ts';
+import type { Draft } from '../audit/log/event.ts';
+import { seconds } from '../clock/clock.ts';
+import type { MeshState } from '../reconcile/contract.ts';
+import { equalInConstantTime } from '../secrets/constant-time.ts';
 import type { Live } from '../session/live.ts';
 import { CLOSED_BECAUSE } from '../session/session.ts';
-import { equalInConstantTime } from './equal.ts';
 import type { TokenForm } from './form.ts';
 import { type IssuedToken, identityToken, idToken, type TokenIssuer } from './identity-token.ts';
 

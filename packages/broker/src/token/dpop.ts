@@ -9,7 +9,7 @@ import { createHash, createPublicKey, type KeyObject, verify } from 'node:crypto
 import { type DpopKey, dpopThumbprint, MeshpassError } from '@meshpass/identity';
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
-import { equalInConstantTime } from './equal.ts';
+import { equalInConstantTime } from '../secrets/constant-time.ts';
 import type { ReplayMemory } from './replay.ts';
 
 /** Seconds that a proof may be old. */

@@ -2,11 +2,11 @@
 import { type Attestation, MeshpassError, type SessionResponse } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { type Attest, readProof } from '../attest/attest.ts';
-import type { Presenter } from '../attest/presence.ts';
+import type { Presenter } from '../attest/presence/presence.ts';
 import { printable } from '../attest/printable.ts';
-import type { Commit } from '../audit/audited.ts';
-import type { Draft } from '../audit/event.ts';
-import { seconds } from '../instant.ts';
+import type { Commit } from '../audit/log/audited.ts';
+import type { Draft } from '../audit/log/event.ts';
+import { seconds } from '../clock/clock.ts';
 import { type Answers, meshInfo, sessionInfo } from '../session/answers.ts';
 import { type OpenContext, openSession } from '../session/open.ts';
 import type { TokenForm } from './form.ts';

@@ -3,7 +3,7 @@
  * are published. A key that is new there signs only when the mesh has had it for a while, if the one before it is still in
  * the file, so that no order in which the file is changed fails a request.
  */
-import { seconds } from '../instant.ts';
+import { seconds } from '../clock/clock.ts';
 import { jwksOf, type KeyRing, keysOf, publicJwk } from './key-ring.ts';
 import { recordKey } from './record-key.ts';
 import type { RotationContext } from './rotation-context.ts';

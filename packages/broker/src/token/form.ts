@@ -1,7 +1,7 @@
 /** The form of `POST /token` (RFC 6749 section 3.2, RFC 8693 section 2.1). */
 import { MeshpassError } from '@meshpass/identity';
 import { isPlainText } from '@meshpass/identity/text';
-import { HIGHEST_PORT, LOWEST_PORT } from '../attest/forwarded-port.ts';
+import { HIGHEST_PORT, LOWEST_PORT } from '../attest/presence/forwarded-port.ts';
 
 /** Longest proof that is looked at, in characters. */
 export const MAX_PROOF = 16_384;

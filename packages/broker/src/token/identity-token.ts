@@ -1,7 +1,7 @@
 /** The JWTs that a session may have: its identity token for the mesh, and ID tokens for other audiences. */
 import { ATTESTED_CLAIMS, type ClaimValues } from '@meshpass/access';
-import type { Clock, Random } from '../instant.ts';
-import { seconds } from '../instant.ts';
+import type { Clock, Random } from '../clock/clock.ts';
+import { seconds } from '../clock/clock.ts';
 import type { Live } from '../session/live.ts';
 import type { Session } from '../session/session.ts';
 import type { Signer } from './signer.ts';

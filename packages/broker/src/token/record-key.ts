@@ -1,5 +1,5 @@
 /** What becomes of a signing key, for the audit log: the whole public key, so that what it signed can be verified for ever. */
-import { auditRow, draftEvent } from '../audit/event.ts';
+import { auditRow, draftEvent } from '../audit/log/event.ts';
 import type { publicJwk } from './key-ring.ts';
 import type { RotationContext } from './rotation-context.ts';
 

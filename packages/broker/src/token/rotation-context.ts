@@ -1,7 +1,7 @@
 /** What a change of the key that signs tokens stands on. */
-import type { Journal } from '../audit/journal.ts';
-import type { Clock, Random } from '../instant.ts';
-import type { MeshState } from '../mesh/contract.ts';
+import type { Journal } from '../audit/log/journal.ts';
+import type { Clock, Random } from '../clock/clock.ts';
+import type { MeshState } from '../reconcile/contract.ts';
 import type { RotationRules } from './next-step.ts';
 import type { RotatingSigner } from './signer.ts';
 

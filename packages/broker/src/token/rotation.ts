@@ -1,8 +1,8 @@
 /** Changes the key that signs tokens: by age, or when an operator asks. Each step is audited, then durable, then in force. */
 import { MeshpassError } from '@meshpass/identity';
-import type { Commit } from '../audit/audited.ts';
-import type { Draft } from '../audit/event.ts';
-import { seconds, timestamp } from '../instant.ts';
+import type { Commit } from '../audit/log/audited.ts';
+import type { Draft } from '../audit/log/event.ts';
+import { seconds, timestamp } from '../clock/clock.ts';
 import { followFile } from './follow-file.ts';
 import { asNext, type KeyRing, onlyKey, publicJwk, signWithNext } from './key-ring.ts';
 import { nextStep, type Step } from './next-step.ts';

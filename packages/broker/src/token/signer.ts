@@ -2,7 +2,7 @@
 import { generateKeyPair, type KeyObject, sign } from 'node:crypto';
 import { stat } from 'node:fs/promises';
 import { promisify } from 'node:util';
-import { readKeyFile, replaceKeyFile } from '../key-file.ts';
+import { readKeyFile, replaceKeyFile } from '../secrets/key-file.ts';
 import { formatRing, jwksOf, type KeyRing, keysOf, MODULUS_BITS, readRing } from './key-ring.ts';
 
 export interface Signer {

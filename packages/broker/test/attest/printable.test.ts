@@ -1,7 +1,7 @@
 import type { Attestation } from '@meshpass/identity';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { printable } from '../../src/attest/printable.ts';
-import { auditRow, draftEvent } from '../../src/audit/event.ts';
+import { auditRow, draftEvent } from '../../src/audit/log/event.ts';
 import { enrol, type Harness, session, startHarness } from '../harness/broker.ts';
 import { grant } from '../harness/mesh.ts';
 

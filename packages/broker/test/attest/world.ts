@@ -10,11 +10,11 @@ import { type RunningIdp, startIdp } from '@meshpass/lab/oidc/idp';
 import { type AskOptions, plainHttpIssuersOnlyInALab } from '../../src/attest/ask.ts';
 import { type Attest, createAttest } from '../../src/attest/attest.ts';
 import type { Attested } from '../../src/attest/attested.ts';
-import { forwardingHostOnlyInALab } from '../../src/attest/forwarded-port.ts';
-import { createGithubApp } from '../../src/attest/github-app.ts';
-import { createIssuerKeys } from '../../src/attest/issuer-keys.ts';
-import { createLosses } from '../../src/attest/losses.ts';
-import { createPresence, type PresenceMode } from '../../src/attest/presence.ts';
+import { createGithubApp } from '../../src/attest/github/app.ts';
+import { createLosses } from '../../src/attest/github/losses.ts';
+import { createIssuerKeys } from '../../src/attest/oidc/issuer-keys.ts';
+import { forwardingHostOnlyInALab } from '../../src/attest/presence/forwarded-port.ts';
+import { createPresence, type PresenceMode } from '../../src/attest/presence/presence.ts';
 import { newKey, PUBLIC_URL } from '../harness/broker.ts';
 
 export interface World {

@@ -4,14 +4,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { MeshpassError } from '@meshpass/identity';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
-import { createChain } from '../../src/audit/chain.ts';
-import { formatCheckpoint } from '../../src/audit/checkpoint.ts';
-import { type CheckpointSink, fileSink } from '../../src/audit/checkpoint-sink.ts';
-import { createCheckpoints, signFirst } from '../../src/audit/checkpoints.ts';
-import { inEpoch } from '../../src/audit/epoch.ts';
-import { auditRow, draftEvent } from '../../src/audit/event.ts';
-import { createJournal } from '../../src/audit/journal.ts';
-import { type AuditKey, openAuditKey } from '../../src/audit/key.ts';
+import { formatCheckpoint } from '../../src/audit/checkpoint/checkpoint.ts';
+import { inEpoch } from '../../src/audit/checkpoint/epoch.ts';
+import { type AuditKey, openAuditKey } from '../../src/audit/checkpoint/key.ts';
+import { type CheckpointSink, fileSink } from '../../src/audit/checkpoint/sink.ts';
+import { createChain } from '../../src/audit/log/chain.ts';
+import { createCheckpoints, signFirst } from '../../src/audit/log/checkpoint-signer.ts';
+import { auditRow, draftEvent } from '../../src/audit/log/event.ts';
+import { createJournal } from '../../src/audit/log/journal.ts';
 import { openStore, type Store } from '../../src/store/open.ts';
 
 describe('checkpoints of the audit log', () => {

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { asSession, type Enrolled, type Harness, OPERATOR_TOKEN, session, startHarness } from '../harness/broker.ts';
 import { grant } from '../harness/mesh.ts';
 
-const MAIN = fileURLToPath(new URL('@meshpass/cli/main', import.meta.url));
+const MAIN = fileURLToPath(new URL('../../../cli/src/main.ts', import.meta.url));
 const SLOW = 60_000;
 const DAY_MS = 86_400_000;
 

@@ -3,10 +3,10 @@ import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { formatCheckpoint, readCheckpoint } from '../../src/audit/checkpoint.ts';
-import { type AuditKey, openAuditKey } from '../../src/audit/key.ts';
-import { noteVerifier, openNote, parseVerifier, signNote } from '../../src/audit/note.ts';
-import { EMPTY, growTree, isFrontier } from '../../src/audit/tree.ts';
+import { formatCheckpoint, readCheckpoint } from '../../src/audit/checkpoint/checkpoint.ts';
+import { type AuditKey, openAuditKey } from '../../src/audit/checkpoint/key.ts';
+import { noteVerifier, openNote, parseVerifier, signNote } from '../../src/audit/checkpoint/note.ts';
+import { EMPTY, growTree, isFrontier } from '../../src/audit/log/tree.ts';
 
 /** The example of golang.org/x/mod/sumdb/note: key, text and signature. */
 const GO_KEY = 'PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW';

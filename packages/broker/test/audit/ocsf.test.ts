@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
-import { NO_ROW, type SealedRow, seal } from '../../src/audit/leaf.ts';
-import { type OcsfEvent, ocsfEvents } from '../../src/audit/ocsf.ts';
+import { type OcsfEvent, ocsfEvents } from '../../src/audit/export/ocsf.ts';
+import { NO_ROW, type SealedRow, seal } from '../../src/audit/log/leaf.ts';
 
 /** The actions that exist; a new one must be mapped. */
 const ACTIONS = [

@@ -8,15 +8,15 @@ import { fileURLToPath } from 'node:url';
 import { createCsr } from '@meshpass/identity/csr';
 import pg from 'pg';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { type AuditExport, readExport } from '../../src/audit/export.ts';
-import { verifyExport } from '../../src/audit/verify.ts';
+import { type AuditExport, readExport } from '../../src/audit/export/export.ts';
+import { verifyExport } from '../../src/audit/export/verify.ts';
 import { PUBLIC_URL } from '../harness/broker.ts';
 import { type BrokerProcess, type Brokers, brokersOnPostgres, type Held, until } from '../harness/brokers.ts';
 import { postgresIsThere } from '../harness/postgres.ts';
 import type { Beside } from '../harness/serve-beside.ts';
 
 const SLOW = 180_000;
-const MAIN = fileURLToPath(new URL('@meshpass/cli/main', import.meta.url));
+const MAIN = fileURLToPath(new URL('../../../cli/src/main.ts', import.meta.url));
 const ROOT = '/usr/lib/postgresql';
 
 describe.skipIf(!postgresIsThere)('a broker on PostgreSQL', () => {

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { DpopKey, SessionResponse } from '@meshpass/identity';
-import { openAuditKey } from '../../src/audit/key.ts';
+import { openAuditKey } from '../../src/audit/checkpoint/key.ts';
 import { openSigner } from '../../src/token/signer.ts';
 import {
   type Answer,

@@ -6,13 +6,13 @@ import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import type { RunningGithub } from '@meshpass/lab/github/start';
 import { plainHttpIssuersOnlyInALab } from '../../src/attest/ask.ts';
 import { createAttest } from '../../src/attest/attest.ts';
-import type { GithubApiOptions } from '../../src/attest/github-api.ts';
-import { createGithubApp } from '../../src/attest/github-app.ts';
-import { createIssuerKeys } from '../../src/attest/issuer-keys.ts';
-import { createLosses } from '../../src/attest/losses.ts';
-import type { Presence } from '../../src/attest/presence.ts';
-import { createPace } from '../../src/watch/pace.ts';
-import { type ReadGithub, readAsApp } from '../../src/watch/reader.ts';
+import type { GithubApiOptions } from '../../src/attest/github/api.ts';
+import { createGithubApp } from '../../src/attest/github/app.ts';
+import { createLosses } from '../../src/attest/github/losses.ts';
+import { createIssuerKeys } from '../../src/attest/oidc/issuer-keys.ts';
+import type { Presence } from '../../src/attest/presence/presence.ts';
+import { createPace } from '../../src/github/rate-limiter.ts';
+import { type ReadGithub, readAsApp } from '../../src/github/reader.ts';
 import {
   type Answer,
   dpop,

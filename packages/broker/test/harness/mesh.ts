@@ -8,7 +8,7 @@ import type {
   RevokedPrincipal,
   Revoker,
   SignRequest,
-} from '../../src/mesh/contract.ts';
+} from '../../src/reconcile/contract.ts';
 
 export interface PlayedMesh extends MeshState {
   readonly authority: CertificateAuthority;

@@ -5,8 +5,8 @@
 import { createPrivateKey } from 'node:crypto';
 import { writeSync } from 'node:fs';
 import { readBrokerConfig } from '../../src/config.ts';
-import { createLog } from '../../src/log.ts';
 import { serveBroker } from '../../src/serve.ts';
+import { createLog } from '../../src/telemetry/log.ts';
 import { openSigner } from '../../src/token/signer.ts';
 import { PUBLIC_URL } from './broker.ts';
 import { playIdp } from './idp.ts';

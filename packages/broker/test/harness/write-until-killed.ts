@@ -5,8 +5,8 @@
 
 import { randomBytes } from 'node:crypto';
 import { writeSync } from 'node:fs';
-import { auditRow, draftEvent } from '../../src/audit/event.ts';
-import { createJournal } from '../../src/audit/journal.ts';
+import { auditRow, draftEvent } from '../../src/audit/log/event.ts';
+import { createJournal } from '../../src/audit/log/journal.ts';
 import { openStore } from '../../src/store/open.ts';
 
 const [dataDir = '', databaseUrl] = process.argv.slice(2);

@@ -2,11 +2,11 @@
 import { createWriteStream, existsSync, openSync, type WriteStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 import { setTimeout as pause } from 'node:timers/promises';
-import { type AuditExport, readExport } from '@meshpass/broker/audit/export';
-import type { SealedRow } from '@meshpass/broker/audit/leaf';
-import { type NoteVerifier, parseVerifier } from '@meshpass/broker/audit/note';
-import { ocsfEvents } from '@meshpass/broker/audit/ocsf';
-import { verifyExport } from '@meshpass/broker/audit/verify';
+import { type NoteVerifier, parseVerifier } from '@meshpass/broker/audit/checkpoint/note';
+import { type AuditExport, readExport } from '@meshpass/broker/audit/export/export';
+import { ocsfEvents } from '@meshpass/broker/audit/export/ocsf';
+import { verifyExport } from '@meshpass/broker/audit/export/verify';
+import type { SealedRow } from '@meshpass/broker/audit/log/leaf';
 import { MeshpassError } from '@meshpass/identity/error';
 import { EXIT, type Output } from '../command/failure.ts';
 import { wholeNumber } from '../input/host-port.ts';

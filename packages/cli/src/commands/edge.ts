@@ -1,5 +1,5 @@
 /** `meshpass edge`: the edge alone. */
-import { createLog } from '@meshpass/broker/log';
+import { createLog } from '@meshpass/broker/telemetry/log';
 import { createDirectory, followBroker, postDecisions } from '@meshpass/edge';
 import { MeshpassError } from '@meshpass/identity/error';
 import { hostPort, wholeNumber } from '../input/host-port.ts';

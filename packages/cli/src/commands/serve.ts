@@ -13,16 +13,16 @@ import {
   serveBroker,
 } from '@meshpass/broker';
 import { createAttest } from '@meshpass/broker/attest/attest';
-import { type ForwardingOptions, forwardingHostOnlyInALab } from '@meshpass/broker/attest/forwarded-port';
-import { createGithubApp, type GithubApp } from '@meshpass/broker/attest/github-app';
-import { createIssuerKeys } from '@meshpass/broker/attest/issuer-keys';
-import { createLosses } from '@meshpass/broker/attest/losses';
-import { createPresence } from '@meshpass/broker/attest/presence';
-import { readPrivateFile } from '@meshpass/broker/key-file';
-import { type ConnectedMesh, connectMesh } from '@meshpass/broker/mesh/index';
+import { createGithubApp, type GithubApp } from '@meshpass/broker/attest/github/app';
+import { createLosses } from '@meshpass/broker/attest/github/losses';
+import { createIssuerKeys } from '@meshpass/broker/attest/oidc/issuer-keys';
+import { type ForwardingOptions, forwardingHostOnlyInALab } from '@meshpass/broker/attest/presence/forwarded-port';
+import { createPresence } from '@meshpass/broker/attest/presence/presence';
+import { createPace } from '@meshpass/broker/github/rate-limiter';
+import { readAsApp, readWithTokenFile } from '@meshpass/broker/github/reader';
 import { policyAuthors } from '@meshpass/broker/policy/author';
-import { createPace } from '@meshpass/broker/watch/pace';
-import { readAsApp, readWithTokenFile } from '@meshpass/broker/watch/reader';
+import { type ConnectedMesh, connectMesh } from '@meshpass/broker/reconcile/connect-mesh';
+import { readPrivateFile } from '@meshpass/broker/secrets/key-file';
 import { createDirectory, followFeed } from '@meshpass/edge';
 import { MeshpassError } from '@meshpass/identity/error';
 import { EXIT } from '../command/failure.ts';

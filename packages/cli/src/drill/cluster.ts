@@ -1,9 +1,9 @@
 /** What Kubernetes itself still has of a session: its ServiceAccounts, their tokens, and the root DENY. */
 import { X509Certificate } from 'node:crypto';
-import { REVOCATIONS } from '@meshpass/broker/mesh/denial';
-import { type Kubernetes, kubernetes } from '@meshpass/broker/mesh/kubernetes';
-import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes-access';
-import { kubernetesHttp } from '@meshpass/broker/mesh/kubernetes-http';
+import { kubeconfigAccess } from '@meshpass/broker/kubernetes/access';
+import { kubernetesHttp } from '@meshpass/broker/kubernetes/http';
+import { type Kubernetes, kubernetes } from '@meshpass/broker/kubernetes/kubernetes';
+import { REVOCATIONS } from '@meshpass/broker/reconcile/revocation/deny-policy';
 import type { DrillRow } from '@meshpass/identity/drill-report';
 import { parseSpiffe } from '@meshpass/identity/spiffe';
 import type { Attempt, Verdict } from './attempt.ts';

@@ -1,6 +1,6 @@
 /** Everything that policy depends on in a live cluster, by list calls. Secrets are not asked for. */
-import { kubeconfigAccess } from '@meshpass/broker/mesh/kubernetes-access';
-import { type KubernetesHttp, kubernetesHttp } from '@meshpass/broker/mesh/kubernetes-http';
+import { kubeconfigAccess } from '@meshpass/broker/kubernetes/access';
+import { type KubernetesHttp, kubernetesHttp } from '@meshpass/broker/kubernetes/http';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { loadObject, type ManifestProblem } from '@meshpass/istio/manifest/load';
 import type { KubeObject } from '@meshpass/istio/object/object';

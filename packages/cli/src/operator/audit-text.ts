@@ -1,8 +1,8 @@
 /** Rows and findings of the audit log, for people. */
 
-import type { Gap } from '@meshpass/broker/audit/gaps';
-import type { SealedRow } from '@meshpass/broker/audit/leaf';
-import type { Report } from '@meshpass/broker/audit/verify';
+import type { Gap } from '@meshpass/broker/audit/export/gaps';
+import type { Report } from '@meshpass/broker/audit/export/verify';
+import type { SealedRow } from '@meshpass/broker/audit/log/leaf';
 
 /** One row, one line: what came from outside cannot start another, nor reach the terminal. */
 export function rowLine(row: SealedRow): string {

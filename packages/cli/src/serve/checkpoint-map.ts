@@ -1,5 +1,5 @@
 /** The ConfigMap that keeps the newest checkpoint of the audit log, as flags name it. */
-import { openCheckpointMap } from '@meshpass/broker/mesh/checkpoint-map';
+import { openCheckpointMap } from '@meshpass/broker/audit/checkpoint/config-map-sink';
 import { MeshpassError } from '@meshpass/identity/error';
 
 export interface CheckpointMapFlags {

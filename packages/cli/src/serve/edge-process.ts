@@ -1,7 +1,7 @@
 /** An edge as a process runs it: its certificate followed on disk, its probes and metrics on a listener of their own. */
 import { readFileSync, statSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
-import { readPrivateFile } from '@meshpass/broker/key-file';
+import { readPrivateFile } from '@meshpass/broker/secrets/key-file';
 import { type Directory, type Edge, type EdgeLog, formatStats, startEdge } from '@meshpass/edge';
 import type { EdgeDecision } from '@meshpass/identity';
 import type { HostPort } from '../input/host-port.ts';

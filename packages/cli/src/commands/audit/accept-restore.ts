@@ -2,11 +2,11 @@
 import { randomBytes } from 'node:crypto';
 import { hostname, userInfo } from 'node:os';
 import { join } from 'node:path';
-import { acceptRestore } from '@meshpass/broker/audit/accept-restore';
-import { fileSink } from '@meshpass/broker/audit/checkpoint-sink';
-import { openAuditKey } from '@meshpass/broker/audit/key';
-import { readKnown } from '@meshpass/broker/audit/known-checkpoints';
-import { type Survey, surveyRestore } from '@meshpass/broker/audit/survey-restore';
+import { openAuditKey } from '@meshpass/broker/audit/checkpoint/key';
+import { readKnown } from '@meshpass/broker/audit/checkpoint/known-checkpoints';
+import { fileSink } from '@meshpass/broker/audit/checkpoint/sink';
+import { acceptRestore } from '@meshpass/broker/audit/restore/accept-restore';
+import { type Survey, surveyRestore } from '@meshpass/broker/audit/restore/survey-restore';
 import { openStore } from '@meshpass/broker/store/open';
 import { MeshpassError } from '@meshpass/identity/error';
 import type { Output } from '../../command/failure.ts';

@@ -1,0 +1,249 @@
+/**
+ * A Codespace's GITHUB_TOKEN and name become an attestation: GitHub is asked whose they are, and the Codespace itself whether
+ * whoever presents them is in it. The token is used for that and then forgotten; what is remembered is its SHA-256.
+ */
+
+import type { Trust } from '@meshpass/access';
+import { type Attestation, MeshpassError, type Proof } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
+import { z } from 'zod';
+import type { Answer } from '../ask.ts';
+import type { Attested } from '../attested.ts';
+import type { Presence, Presenter } from '../presence/presence.ts';
+import type { TokenAttempts } from '../token-attempts.ts';
+import { askGithub, type GithubApiOptions, messageOf, pathPart, readGithub, requestId } from './api.ts';
+import type { GithubApp } from './app.ts';
+import { type Asked, confirmed, type Memberships } from './memberships.ts';
+import { refuseOtherKinds } from './token-kind.ts';
+
+export interface CodespaceOptions {
+  readonly api: GithubApiOptions;
+  /** Without an App no team is ever confirmed. */
+  readonly app?: GithubApp;
+  readonly presence: Presence;
+}
+
+export type CodespaceProof = Extract<Proof, { type: 'github-codespace' }>;
+
+const id = z.int().positive();
+const Account = z.object({ id, login: z.string().min(1).max(100) });
+const User = Account;
+const Codespace = z.object({
+  id,
+  name: z.string().min(1).max(100),
+  owner: Account,
+  billable_owner: Account,
+  repository: z.object({ id, full_name: z.string().min(3).max(250), owner: Account }),
+  state: z.string().max(50),
+  prebuild: z.boolean().nullish(),
+  git_status: z.object({ ref: z.string().max(500).nullish() }).nullish(),
+});
+type Codespace = z.infer<typeof Codespace>;
+const Repository = z.object({ id });
+
+/** `OWNER/NAME`, neither of them `.` or `..`; a repository may be called `.github`. */
+const REPOSITORY = /^[A-Za-z0-9_-][A-Za-z0-9._-]*\/(?!\.{1,2}$)[A-Za-z0-9._-]+$/;
+
+/** GitHub's tokens are 40 characters today and up to some hundred in its newer forms. */
+const TOKEN = /^[\x21-\x7e]{1,2048}$/;
+
+/**
+ * @param trust of the access file in force
+ * @param asked what the access file mentions
+ * @throws MeshpassError `proof_malformed`, `proof_token_kind`, `proof_rejected`, `proof_prebuild`, `workspace_*`, `presence_*`,
+ *   `too_many_attempts`, `issuer_unavailable`, `issuer_rate_limited`, `overloaded`
+ */
+export async function attestCodespace(
+  proof: CodespaceProof,
+  presenter: Presenter,
+  trust: Trust,
+  asked: Asked,
+  options: CodespaceOptions & { readonly attempts: TokenAttempts },
+): Promise<Attested> {
+  if (!trust.codespaces) {
+    throw new MeshpassError(
+      'workspace_not_trusted',
+      'Codespaces are not accepted here: the access file does not trust them.',
+    );
+  }
+  const name = pathPart(proof.codespaceName);
+  if (!TOKEN.test(proof.token) || !name) {
+    throw new MeshpassError('proof_malformed', 'GITHUB_TOKEN or CODESPACE_NAME is not of the form that GitHub gives.');
+  }
+  refuseOtherKinds(proof.token);
+  const { attempts } = options;
+  // Alone at first: a token that GitHub does not know costs one question.
+  const userAnswer = await attempts.ask(proof.token, presenter.source, () =>
+    askGithub('/user', proof.token, options.api),
+  );
+  refuseStranger(userAnswer);
+  const codespaceAnswer = await askGithub(`/user/codespaces/${name}`, proof.token, options.api);
+  const user = readGithub(User, userAnswer);
+  const { organization } = trust.codespaces;
+  const codespace = await findCodespace(codespaceAnswer, proof, user, organization, options.app);
+
+  if (codespace.name !== proof.codespaceName || codespace.owner.id !== user.id) {
+    throw new MeshpassError('workspace_not_owned', 'This Codespace is not yours; use one of your own.', {
+      detail: { user: user.id, owner: codespace.owner.id, codespace: codespace.id },
+    });
+  }
+  if (codespace.state !== 'Available') {
+    throw new MeshpassError(
+      'workspace_not_available',
+      `GitHub says that this Codespace is ${codespace.state}: start it.`,
+      {
+        detail: { codespace: codespace.id, state: codespace.state },
+      },
+    );
+  }
+  await refuseForeign(codespace, user, organization, options.app);
+  await refuseOtherRepositories(codespace, proof.token, options.api);
+  // Before memberships: who is not there learns nothing of what the developer may reach, and spends nothing of the App's budget.
+  const known = whatIsKnown(proof, user, codespace);
+  presenter.identified?.(known);
+  const presence = await options.presence.show({ codespace, token: proof.token, presenter });
+  const memberships = await confirmed(user, asked, options.app);
+  attempts.attested(presenter.source);
+  return { attestation: { ...known, ...memberships }, presence };
+}
+
+/** 403 on `GET /user` is a token of nobody, as a workflow or an installation has, and with it a prebuild. */
+function refuseStranger(answer: Answer): void {
+  if (answer.status < 300) return;
+  const detail = { status: answer.status, message: messageOf(answer), requestId: requestId(answer) };
+  if (answer.status === 403 && /not accessible by integration/i.test(detail.message)) {
+    throw new MeshpassError(
+      'proof_prebuild',
+      'This is the token of a workflow, as in a prebuild, whose disk is cloned to many developers. ' +
+        'Start meshpass from postStartCommand, which runs in each Codespace and never in a prebuild.',
+      { detail },
+    );
+  }
+  throw new MeshpassError(
+    'proof_rejected',
+    'GitHub does not accept this GITHUB_TOKEN: restart the Codespace, which gives it a new one.',
+    { detail },
+  );
+}
+
+/**
+ * What GitHub says of the Codespace: to its own token, or, where that is scoped to its repository (403, or 404), to the
+ * organisation's App. Either way the token has proved no more than whose it is, and the Codespace's name is in the URL of every
+ * port that it forwards. What is missing, presence has to show.
+ */
+async function findCodespace(
+  answer: Answer,
+  proof: CodespaceProof,
+  user: z.infer<typeof User>,
+  organization: string,
+  app: GithubApp | undefined,
+): Promise<Codespace> {
+  if (answer.status < 300) return readGithub(Codespace, answer);
+  const found = await app?.codespaceOf(organization, user, proof.codespaceName);
+  if (found !== undefined) return readGithub(Codespace, { ...answer, body: found });
+  const detail = { status: answer.status, message: messageOf(answer), requestId: requestId(answer) };
+  if (answer.status === 404 || app) {
+    throw new MeshpassError(
+      'workspace_unknown',
+      `GitHub knows no Codespace ${proof.codespaceName} of yours; check CODESPACE_NAME.`,
+      { detail },
+    );
+  }
+  throw new MeshpassError(
+    'proof_rejected',
+    'GitHub does not let this token read its Codespace: is GITHUB_TOKEN the one that the Codespace came with? ' +
+      'A GitHub App of the organization, configured at the broker, can read it instead.',
+    { detail },
+  );
+}
+
+/**
+ * A Codespace belongs to the organisation that pays for it, as long as its developer is a member. One that its developer pays for
+ * counts only on a repository of the organisation: anybody may open a Codespace on a public repository at their own cost.
+ */
+async function refuseForeign(
+  codespace: Codespace,
+  user: z.infer<typeof User>,
+  organization: string,
+  app: GithubApp | undefined,
+): Promise<void> {
+  // By id where an App can tell: a login that an organisation gave up may be somebody else's today.
+  const organizationId = await app?.organizationId(organization);
+  const isTrusted = (account: z.infer<typeof Account>) =>
+    organizationId === undefined
+      ? account.login.toLowerCase() === organization.toLowerCase()
+      : account.id === organizationId;
+  const isPaid = isTrusted(codespace.billable_owner);
+  // GitHub takes its time with the Codespaces of somebody who left: they may run on, at the organisation's cost. Where no App is
+  // installed nobody can say, unless it was heard of.
+  const hasLeft = app?.losses.isLost({ kind: 'member', organization: organization.toLowerCase(), user }) ?? false;
+  if (isPaid && organizationId === undefined && !hasLeft) return;
+  if ((isPaid || isTrusted(codespace.repository.owner)) && app && (await app.isMember(organization, user))) return;
+  throw new MeshpassError(
+    'workspace_not_trusted',
+    `This Codespace does not belong to ${organization}: open it from a repository of ${organization}, as a member.`,
+    {
+      detail: {
+        codespace: codespace.id,
+        billableOwner: codespace.billable_owner.id,
+        repositoryOwner: codespace.repository.owner.id,
+      },
+    },
+  );
+}
+
+/**
+ * A Codespace's token reaches the repository that the Codespace was opened from. By the documented name, which GitHub gave this
+ * moment, and compared by id. A public repository is reached by every token; there this says nothing.
+ */
+async function refuseOtherRepositories({ repository }: Codespace, token: string, api: GithubApiOptions): Promise<void> {
+  const path = REPOSITORY.test(repository.full_name) ? `/repos/${repository.full_name}` : undefined;
+  const answer = path === undefined ? undefined : await askGithub(path, token, api);
+  if (answer && answer.status < 300 && readGithub(Repository, answer).id === repository.id) return;
+  throw new MeshpassError(
+    'workspace_repository_unreachable',
+    `This GITHUB_TOKEN does not reach ${repository.full_name}, the repository of the Codespace that it is presented for: ` +
+      'use the token that the Codespace came with.',
+    { detail: { repository: repository.id, status: answer?.status, requestId: answer && requestId(answer) } },
+  );
+}
+
+/** All but what an organisation says of its members. */
+function whatIsKnown(
+  proof: CodespaceProof,
+  user: z.infer<typeof User>,
+  codespace: Codespace,
+): Omit<Attestation, keyof Memberships> {
+  const { repository } = codespace;
+  const ref = codespace.git_status?.ref;
+  return {
+    attestor: 'github-codespace',
+    issuer: 'github',
+    subject: `github:${user.id}`,
+    login: user.login,
+    githubUser: { id: user.id, login: user.login },
+    claims: {
+      user_id: user.id,
+      login: user.login,
+      codespace_id: codespace.id,
+      codespace_name: codespace.name,
+      // Not a prebuild itself: a person's Codespace that was made from one.
+      created_from_prebuild: codespace.prebuild ?? false,
+      repository: repository.full_name,
+      repository_id: repository.id,
+      repository_owner: repository.owner.login,
+      repository_owner_id: repository.owner.id,
+      billable_owner: codespace.billable_owner.login,
+      billable_owner_id: codespace.billable_owner.id,
+      ...(ref ? { ref } : {}),
+    },
+    workspace: {
+      kind: 'codespace',
+      key: `codespace:${codespace.id}`,
+      name: codespace.name,
+      repository: { id: repository.id, fullName: repository.full_name, ownerId: repository.owner.id },
+      ...(ref ? { ref } : {}),
+    },
+    proofHash: sha256Hex(proof.token),
+  };
+}

@@ -1,0 +1,42 @@
+/** Of the teams and roles that an access file mentions, those that GitHub confirms of somebody at this moment. */
+
+import { type Access, rolesMentioned, teamsDenied, teamsMentioned } from '@meshpass/access';
+import type { Attestation } from '@meshpass/identity';
+import type { GithubApp, GithubUser } from './app.ts';
+
+export interface Asked {
+  /** `ORG/SLUG` in lower case, or `ORG/#ID`. */
+  readonly teams: readonly string[];
+  /** `ORG/admin` and `ORG/member` in lower case. */
+  readonly roles: readonly string[];
+  /** Teams whose members are denied something. Absent: none. */
+  readonly denied?: readonly string[];
+}
+
+export type Memberships = Pick<Attestation, 'teams' | 'notInTeams' | 'organizationRoles'>;
+
+export function whatToAsk(access: Access): Asked {
+  return { teams: teamsMentioned(access), roles: rolesMentioned(access), denied: teamsDenied(access) };
+}
+
+/**
+ * @param app without it nothing is ever confirmed
+ * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
+ */
+export async function confirmed(
+  user: GithubUser,
+  { teams, roles, denied = [] }: Asked,
+  app: GithubApp | undefined,
+): Promise<Memberships> {
+  if (!app) return { teams: [] };
+  const [inTeams, organizationRoles, notInTeams] = await Promise.all([
+    app.teamsOf(user, teams),
+    app.rolesOf(user, roles),
+    app.teamsWithout(user, denied),
+  ]);
+  return {
+    teams: inTeams,
+    ...(organizationRoles.length > 0 && { organizationRoles }),
+    ...(notInTeams.length > 0 && { notInTeams }),
+  };
+}

@@ -1,0 +1,86 @@
+/** The keys of configured issuers: OpenID discovery once, then JWKS with a cache, a cool-down, and jose's rotation. */
+import { createRemoteJWKSet, customFetch, type JWTVerifyGetKey } from 'jose';
+import { z } from 'zod';
+import { type AskOptions, ask, unavailable } from '../ask.ts';
+import { createRemembered } from '../ttl-cache.ts';
+
+export interface IssuerKeysOptions extends AskOptions {
+  /** Unix milliseconds. */
+  readonly clock: () => number;
+  /** Keys are fetched anew after so long; one that the issuer has withdrawn is trusted no longer than this. */
+  readonly keysLifeMs?: number;
+  /** An unknown `kid` makes us look again, but not more often than this, so that nobody drives us against the issuer. */
+  readonly coolDownMs?: number;
+}
+
+export interface IssuerKeys {
+  /**
+   * @param issuer exactly as configured, never from a token
+   * @throws MeshpassError `issuer_unavailable`
+   */
+  keysOf(issuer: string): Promise<JWTVerifyGetKey>;
+}
+
+const KEYS_LIFE_MS = 5 * 60_000;
+const COOL_DOWN_MS = 10_000;
+/** After a failure the issuer is left alone for a moment. */
+const FAILURE_MS = 1_000;
+/** `jwks_uri` may move, but seldom. */
+const DISCOVERY_MS = 6 * 3_600_000;
+const CAPACITY = 200;
+
+const Discovery = z.object({ issuer: z.string(), jwks_uri: z.url() });
+
+export function createIssuerKeys(options: IssuerKeysOptions): IssuerKeys {
+  const { clock } = options;
+  const discovered = createRemembered<JWTVerifyGetKey>(() => DISCOVERY_MS, CAPACITY, clock);
+  const failures = new Map<string, { readonly until: number; readonly error: unknown }>();
+
+  /** Runs one question to an issuer, unless the one before has just failed. */
+  const guarded = async <T>(issuer: string, question: () => Promise<T>): Promise<T> => {
+    const failure = failures.get(issuer);
+    if (failure && failure.until > clock()) throw failure.error;
+    try {
+      const answer = await question();
+      failures.delete(issuer);
+      return answer;
+    } catch (error) {
+      failures.set(issuer, { until: clock() + FAILURE_MS, error });
+      throw error;
+    }
+  };
+
+  return {
+    keysOf: (issuer) =>
+      discovered.get(issuer, async () => {
+        const uri = await guarded(issuer, () => discover(issuer, options));
+        return createRemoteJWKSet(uri, {
+          cacheMaxAge: options.keysLifeMs ?? KEYS_LIFE_MS,
+          cooldownDuration: options.coolDownMs ?? COOL_DOWN_MS,
+          timeoutDuration: options.timeoutMs,
+          [customFetch]: (url) => guarded(issuer, () => fetchKeys(issuer, new URL(url), options)),
+        });
+      }),
+  };
+}
+
+/** OpenID Connect Discovery 1.0, section 4. */
+async function discover(issuer: string, options: AskOptions): Promise<URL> {
+  const base = issuer.endsWith('/') ? issuer.slice(0, -1) : issuer;
+  const answer = await ask(new URL(`${base}/.well-known/openid-configuration`), {}, issuer, options);
+  if (answer.status !== 200) throw unavailable(issuer, 'no discovery document', { status: answer.status });
+  const read = Discovery.safeParse(answer.body);
+  if (!read.success) throw unavailable(issuer, 'unexpected discovery document');
+  // Section 4.3: it must be identical, or the document speaks for somebody else.
+  if (read.data.issuer !== issuer) throw unavailable(issuer, 'the discovery document is of another issuer');
+  return new URL(read.data.jwks_uri);
+}
+
+async function fetchKeys(issuer: string, url: URL, options: AskOptions): Promise<Response> {
+  const answer = await ask(url, {}, issuer, options);
+  const keys = (answer.body as { keys?: unknown } | undefined)?.keys;
+  if (answer.status !== 200 || !Array.isArray(keys)) {
+    throw unavailable(issuer, 'no keys', { status: answer.status });
+  }
+  return Response.json({ keys });
+}

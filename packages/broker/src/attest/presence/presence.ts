@@ -1,0 +1,106 @@
+/**
+ * Presence: that whoever holds the DPoP key also answers from within the Codespace. A token and a name can be carried elsewhere;
+ * a port of the Codespace cannot.
+ *
+ * The first exchange is refused with a challenge. The agent listens for it and repeats the exchange with nonce and port; the
+ * broker fetches the path through GitHub's port forwarding, and believes nothing but a JWS of that key (docs/protocol.md).
+ */
+import { type Attestation, MeshpassError } from '@meshpass/identity';
+import type { Clock, Random } from '../../clock/clock.ts';
+import { seconds } from '../../clock/clock.ts';
+import { faultOfAnswer } from './answer.ts';
+import { createPresenceChallenges } from './challenges.ts';
+import { askForwardedPort, type ForwardingOptions } from './forwarded-port.ts';
+
+/** Whether Codespaces have to show their presence; docs/operating-broker.md has what each costs and protects. */
+export const PRESENCE_MODES = ['required', 'preferred', 'off'] as const;
+export type PresenceMode = (typeof PRESENCE_MODES)[number];
+
+/** Who presents a proof. */
+export interface Presenter {
+  /** Thumbprint of the key of the exchange's DPoP proof. */
+  readonly jkt: string;
+  /** Address that the request came from. */
+  readonly source: string;
+  /** Where the workspace answers the challenge; absent in its first exchange. */
+  readonly presence?: { readonly nonce: string; readonly port: number } | undefined;
+  /** Told whose Codespace it is before presence is asked for, so that the refusal of a thief names who was robbed. */
+  readonly identified?: (who: Pick<Attestation, 'issuer' | 'subject' | 'login' | 'workspace'>) => void;
+}
+
+/** How it was shown; `unreachable` is let in by `preferred` alone. It goes into the audit log. */
+export type Shown = 'answered' | 'unreachable' | 'not_asked';
+
+export interface Claimed {
+  /** Id and name that GitHub gave. */
+  readonly codespace: { readonly id: number; readonly name: string };
+  readonly token: string;
+  readonly presenter: Presenter;
+}
+
+export interface Presence {
+  /** @throws MeshpassError `presence_*`, `overloaded` */
+  readonly show: (claimed: Claimed) => Promise<Shown>;
+}
+
+export interface PresenceOptions {
+  readonly mode: PresenceMode;
+  /** Public URL of this broker: `aud` of answers. */
+  readonly broker: string;
+  readonly forwarding: ForwardingOptions;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+export function createPresence({ mode, broker, forwarding, clock, random }: PresenceOptions): Presence {
+  const challenges = createPresenceChallenges(clock, random);
+  return {
+    async show({ codespace, token, presenter }) {
+      if (mode === 'off') return 'not_asked';
+      const { jkt, source, presence } = presenter;
+      const challenged = { jkt, codespaceId: codespace.id };
+      if (!presence)
+        throw new MeshpassError(
+          'presence_required',
+          'The broker wants to see that you are in this Codespace: answer its challenge on a port, and repeat the exchange. ' +
+            'The agent does so by itself; update it where it does not.',
+          { members: { presence: challenges.issue(challenged, source) } },
+        );
+      const { nonce, port } = presence;
+      const known = challenges.take(nonce, challenged);
+      if (!known)
+        throw new MeshpassError(
+          'presence_challenge_unknown',
+          'This challenge was used, has expired, or is of another key, Codespace or broker; begin the exchange anew.',
+        );
+      const forwarded = await askForwardedPort({ name: codespace.name, port, path: known.path, token }, forwarding);
+      switch (forwarded.outcome) {
+        case 'unreachable':
+          if (mode === 'preferred') return 'unreachable';
+          throw new MeshpassError(
+            'presence_unreachable',
+            "The broker cannot connect to GitHub's port forwarding, so it cannot see that you are in this Codespace; it is tried again.",
+            { retryAfter: 5, detail: { reason: forwarded.reason, port } },
+          );
+        case 'unanswered':
+          throw new MeshpassError(
+            'presence_unanswered',
+            `GitHub's port forwarding brought no answer from port ${port} of this Codespace (${forwarded.reason}). ` +
+              'meshpass doctor, run in the Codespace, says what to try.',
+            { detail: { port } },
+          );
+        case 'answered': {
+          const expected = { jkt, nonce, broker, path: known.path, codespaceName: codespace.name };
+          const fault = faultOfAnswer(forwarded.body, { ...expected, now: seconds(clock) });
+          if (fault === undefined) return 'answered';
+          throw new MeshpassError(
+            'presence_mismatch',
+            'What answered in this Codespace does not hold the key of this exchange: run meshpass in the Codespace itself, ' +
+              'configured with this broker’s public URL.',
+            { detail: { reason: `The answer is ${fault}.`, port } },
+          );
+        }
+      }
+    },
+  };
+}

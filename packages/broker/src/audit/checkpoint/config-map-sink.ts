@@ -1,0 +1,122 @@
+/**
+ * The newest checkpoint of the audit log in a ConfigMap, which survives the pod and the database both. Its admission policy
+ * (deploy/kubernetes/audit-checkpoint.yaml) lets nobody set it back, the broker included.
+ */
+import { MeshpassError } from '@meshpass/identity';
+import { z } from 'zod';
+import { kubeconfigAccess, podAccess } from '../../kubernetes/access.ts';
+import { type KubernetesHttp, kubernetesHttp, path } from '../../kubernetes/http.ts';
+import { type CheckpointSink, isOlder, type Mark } from './sink.ts';
+
+export interface CheckpointMapOptions {
+  /** Path; absent inside a Pod. */
+  readonly kubeconfig?: string | undefined;
+  readonly namespace: string;
+  /** The ConfigMap is there, made empty: the broker cannot make it. */
+  readonly name: string;
+}
+
+const NOT_FOUND = 404;
+const CONFLICT = 409;
+/** Two brokers at a takeover; nobody else writes to it. */
+const ATTEMPTS = 3;
+
+const number = z
+  .string()
+  .regex(/^(?:0|[1-9]\d{0,14})$/)
+  .transform(Number);
+const ConfigMap = z.object({
+  metadata: z.object({ resourceVersion: z.string() }),
+  data: z.record(z.string(), z.string()).optional(),
+});
+const Data = z.object({ epoch: number, size: number, note: z.string().min(1), time: z.string().optional() });
+
+interface Read {
+  readonly version: string;
+  readonly kept: z.infer<typeof Data> | undefined;
+}
+
+/** @throws MeshpassError `config_invalid` where there is no access to a cluster */
+export async function openCheckpointMap({ kubeconfig, namespace, name }: CheckpointMapOptions): Promise<{
+  readonly sink: CheckpointSink;
+  readonly close: () => void;
+}> {
+  const http = kubernetesHttp(kubeconfig ? await kubeconfigAccess(kubeconfig) : await podAccess(process.env));
+  return { sink: checkpointMap(http, namespace, name), close: http.close };
+}
+
+export function checkpointMap(http: KubernetesHttp, namespace: string, name: string): CheckpointSink {
+  const at = path`/api/v1/namespaces/${namespace}/configmaps/${name}`;
+  const title = `the ConfigMap ${namespace}/${name}`;
+  let last: Read | undefined;
+
+  const read = async (): Promise<Read> => {
+    const answer = await http.call({ method: 'GET', path: at, expect: [NOT_FOUND] });
+    if (answer.status === NOT_FOUND)
+      throw new MeshpassError(
+        'config_invalid',
+        `There is no ${title.slice(4)}: apply deploy/kubernetes/audit-checkpoint.yaml. Where the log has been in use, the ` +
+          'checkpoint is lost with it (docs/audit.md, "After a restore").',
+      );
+    const { metadata, data } = understood(ConfigMap, answer.body);
+    const isEmpty = data === undefined || Object.keys(data).length === 0;
+    return { version: metadata.resourceVersion, kept: isEmpty ? undefined : readData(data) };
+  };
+  const patch = async (before: Read, note: string, mark: Mark, query: Readonly<Record<string, string>>) => {
+    const data = { epoch: `${mark.epoch}`, size: `${mark.size}`, note, time: new Date().toISOString() };
+    return await http.call({
+      ...{ method: 'PATCH', path: at, query, contentType: 'application/merge-patch+json', expect: [CONFLICT] },
+      body: { metadata: { resourceVersion: before.version }, data },
+    });
+  };
+
+  return {
+    name: title,
+    read: async () => {
+      last = await read();
+      return last.kept && { note: last.kept.note, time: last.kept.time };
+    },
+    write: async (note, mark) => {
+      for (let attempt = 1; ; attempt++) {
+        last ??= await read();
+        const { kept } = last;
+        if (kept && isOlder(mark, kept))
+          throw new MeshpassError('store_unavailable', `A newer checkpoint of the audit log is kept in ${title}.`);
+        const answer = await patch(last, note, mark, {}).catch((thrown) => {
+          last = undefined;
+          throw thrown;
+        });
+        last = answer.status === CONFLICT ? undefined : { ...versionOf(answer.body), kept: { ...mark, note } };
+        if (last) return;
+        if (attempt === ATTEMPTS)
+          throw new MeshpassError('kubernetes_unavailable', `${title} is changed by others all the time.`);
+      }
+    },
+    rehearse: async (note, mark) => {
+      await patch(await read(), note, mark, { dryRun: 'All' }).catch((thrown) => {
+        const refused = thrown instanceof MeshpassError && thrown.detail.status !== undefined;
+        if (!refused) throw thrown;
+        throw new MeshpassError(
+          'audit_checkpoint_invalid',
+          `Kubernetes does not let ${title} be set to epoch ${mark.epoch}: ${thrown.detail.message}`,
+        );
+      });
+    },
+  };
+}
+
+/** What is there and cannot be read is no checkpoint; it must not pass for none. */
+function readData(data: Readonly<Record<string, string>>): Read['kept'] {
+  const parsed = Data.safeParse(data);
+  return parsed.success ? parsed.data : { epoch: 0, size: 0, note: data.note || 'no checkpoint' };
+}
+
+function versionOf(body: unknown): Pick<Read, 'version'> {
+  return { version: understood(ConfigMap, body).metadata.resourceVersion };
+}
+
+function understood<T>(schema: z.ZodType<T>, body: unknown): T {
+  const read = schema.safeParse(body);
+  if (read.success) return read.data;
+  throw new MeshpassError('kubernetes_unavailable', 'The cluster gave an answer that cannot be understood.');
+}

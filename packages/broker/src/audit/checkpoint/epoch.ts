@@ -1,0 +1,96 @@
+/**
+ * Epochs of a log. A log that was restored from a backup cannot go on under its name: what was signed of it would contradict
+ * what is signed next. An operator declares the restore (accept-restore.ts); the log then goes on under the name of the next
+ * epoch, and the first checkpoint of that, kept for good, says what was taken over and what is missing.
+ */
+import type { Db } from '../../store/open.ts';
+import { type Checkpoint, readCheckpoint } from './checkpoint.ts';
+import type { AuditKey } from './key.ts';
+import type { NoteVerifier } from './note.ts';
+
+/** What the first checkpoint of an epoch says. */
+export interface Restore {
+  /** Name of the log whose checkpoint was the newest that was known. */
+  readonly of: string;
+  /** Rows that were taken over: those of the database as it was found. */
+  readonly kept: number;
+  /** How many of these are proven by what was signed before; not more than were kept. */
+  readonly agreed: number;
+  /** Rows of the newest checkpoint that was known; undefined where none was, or none that verified. */
+  readonly signed: number | undefined;
+}
+
+/** A restore that was declared, by a signed note. */
+export interface DeclaredRestore extends Restore {
+  readonly epoch: number;
+  /** Size and root of its checkpoint: the rows that were kept, and the row that tells of it. */
+  readonly size: number;
+  readonly root: string;
+}
+
+/** Name of the log in an epoch. The first has the name of the key. */
+export function originOf(base: string, epoch: number): string {
+  return epoch === 1 ? base : `${base}/${epoch}`;
+}
+
+/** @returns undefined where it is the name of another log */
+export function epochOf(base: string, origin: string): number | undefined {
+  if (origin === base) return 1;
+  const [, number] = origin.startsWith(`${base}/`) ? (/^(\d{1,9})$/.exec(origin.slice(base.length + 1)) ?? []) : [];
+  const epoch = Number(number);
+  return number !== undefined && epoch >= 2 && originOf(base, epoch) === origin ? epoch : undefined;
+}
+
+/** @returns the key, which signs for this epoch from now on */
+export function inEpoch(key: AuditKey, epoch: number): AuditKey {
+  return { ...key, origin: originOf(baseOf(key.verifiers), epoch) };
+}
+
+/** Name of the log in its first epoch. */
+export function baseOf(verifiers: readonly NoteVerifier[]): string {
+  return verifiers[0]?.name ?? '';
+}
+
+/**
+ * Whether what was signed in an epoch still speaks of the rows of today: those of an earlier epoch do as far as every restore
+ * since has agreed with them.
+ */
+export function isInForce(
+  { origin, size }: Pick<Checkpoint, 'origin' | 'size'>,
+  base: string,
+  restores: readonly DeclaredRestore[],
+): boolean {
+  const epoch = epochOf(base, origin);
+  if (epoch === undefined || epoch > (restores.at(-1)?.epoch ?? 1)) return false;
+  return restores.every((one) => one.epoch <= epoch || size <= one.agreed);
+}
+
+/**
+ * @param notes in the order of their epochs
+ * @returns the restores that these notes declare, and what is wrong with the first that does not
+ */
+export function readRestores(
+  notes: readonly string[],
+  verifiers: readonly NoteVerifier[],
+): { readonly restores: readonly DeclaredRestore[]; readonly problem?: string } {
+  const restores: DeclaredRestore[] = [];
+  for (const note of notes) {
+    const read = readCheckpoint(note, verifiers);
+    const wrong = (problem: string) => ({ restores, problem: `a declared restore does not count: ${problem}` });
+    if ('problem' in read) return wrong(read.problem);
+    const { restore, size, root } = read;
+    const epoch = epochOf(baseOf(verifiers), read.origin);
+    if (epoch === undefined) return wrong(`it speaks of another log, ${read.origin}`);
+    if (!restore || read.isCut || size !== restore.kept + 1 || restore.agreed > restore.kept)
+      return wrong('it is not the first checkpoint of an epoch');
+    if (epoch <= (restores.at(-1)?.epoch ?? 1)) return wrong('the epochs are not in their order');
+    restores.push({ ...restore, epoch, size, root });
+  }
+  return { restores };
+}
+
+/** @returns the notes by which restores were declared, in their order */
+export async function restoreNotes(db: Db): Promise<string[]> {
+  const rows = await db.selectFrom('audit_restores').select('note').orderBy('epoch').execute();
+  return rows.map(({ note }) => note);
+}

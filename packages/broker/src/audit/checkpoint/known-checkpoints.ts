@@ -1,0 +1,52 @@
+/** What the sinks have, read and judged: which checkpoint is the newest, and which do not count. */
+import { type Checkpoint, readCheckpoint } from './checkpoint.ts';
+import { baseOf, epochOf } from './epoch.ts';
+import type { NoteVerifier } from './note.ts';
+import { type CheckpointSink, isOlder } from './sink.ts';
+
+export interface KnownCheckpoint {
+  /** Name of the sink. */
+  readonly sink: string;
+  readonly note: string;
+  /** When it was kept, as far as the sink knows. */
+  readonly time: string | undefined;
+  readonly checkpoint: Checkpoint;
+  readonly epoch: number;
+}
+
+export interface KnownCheckpoints {
+  readonly all: readonly KnownCheckpoint[];
+  readonly newest: KnownCheckpoint | undefined;
+  /** What a sink has and no key of ours has signed for this log. */
+  readonly invalid: readonly { readonly sink: string; readonly note: string; readonly problem: string }[];
+}
+
+/** @throws MeshpassError of a sink that does not answer */
+export async function readKnown(
+  sinks: readonly CheckpointSink[],
+  verifiers: readonly NoteVerifier[],
+): Promise<KnownCheckpoints> {
+  const all: KnownCheckpoint[] = [];
+  const invalid: { sink: string; note: string; problem: string }[] = [];
+  for (const { name: sink, read } of sinks) {
+    const kept = await read();
+    if (!kept) continue;
+    const { note, time } = kept;
+    const checkpoint = readCheckpoint(note, verifiers);
+    const epoch = 'problem' in checkpoint ? undefined : epochOf(baseOf(verifiers), checkpoint.origin);
+    if ('problem' in checkpoint) invalid.push({ sink, note, problem: checkpoint.problem });
+    else if (epoch === undefined)
+      invalid.push({ sink, note, problem: `it speaks of another log, ${checkpoint.origin}` });
+    else if (checkpoint.isCut) invalid.push({ sink, note, problem: 'it stands for rows that were pruned' });
+    else all.push({ sink, note, time, checkpoint, epoch });
+  }
+  const newest = all.reduce<KnownCheckpoint | undefined>(
+    (best, one) => (best && !isOlder(markOf(best), markOf(one)) ? best : one),
+    undefined,
+  );
+  return { all, newest, invalid };
+}
+
+function markOf({ epoch, checkpoint }: KnownCheckpoint) {
+  return { epoch, size: checkpoint.size };
+}

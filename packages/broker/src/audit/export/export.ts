@@ -1,0 +1,157 @@
+/**
+ * The export of the log: lines of JSON. The first says which log it is, where its rows go on from, and has a signed
+ * checkpoint over the last of them; then the checkpoints that were signed before; then the rows. It verifies by itself, and
+ * holds against a checkpoint that was taken elsewhere.
+ */
+import { MeshpassError } from '@meshpass/identity';
+import { z } from 'zod';
+import type { Db } from '../../store/open.ts';
+import { restoreNotes } from '../checkpoint/epoch.ts';
+import type { AuditKey } from '../checkpoint/key.ts';
+import type { Checkpoints, SignedCheckpoint } from '../log/checkpoint-signer.ts';
+import type { SealedRow } from '../log/leaf.ts';
+import { BEGINNING, lastCut, rowsAfter, type Start, treeAt } from '../log/rows.ts';
+import { isFrontier } from '../log/tree.ts';
+
+const hex = z.string().regex(/^[0-9a-f]{64}$/);
+const note = z.string().max(64 * 1024);
+const text = z.string().nullable();
+
+const Header = z.strictObject({
+  kind: z.literal('meshpass-audit'),
+  version: z.literal(1),
+  origin: z.string().min(1),
+  /** Verifier keys, as the broker tells them. */
+  keys: z.array(z.string()).min(1).max(16),
+  /** What is before the first row. */
+  start: z
+    .strictObject({ size: z.number().int(), peaks: z.array(hex).max(64), hash: hex })
+    .refine(isFrontier, 'has not as many peaks as its size needs'),
+  /** The signed cut, where the rows before were pruned. */
+  cut: note.nullable(),
+  /** Restores that were declared: the first checkpoint of each epoch. */
+  restores: z.array(note).max(1000).default([]),
+  /** Over the last row. */
+  checkpoint: note,
+});
+export type ExportHeader = z.infer<typeof Header>;
+
+const CheckpointLine = z.strictObject({ kind: z.literal('checkpoint'), note });
+
+const Row = z.strictObject({
+  seq: z.number().int().positive(),
+  previous: hex,
+  hash: hex,
+  ...{ id: z.string(), time: z.string(), action: z.string(), outcome: z.string(), code: text, reason: z.string() },
+  ...{ subject: text, login: text, issuer: text, session_id: text, workspace: text, grant_name: text, rule: text },
+  ...{ target: text, proof_hash: text, source: text, request_id: text, detail: text },
+});
+
+/** A line that is no row. */
+export interface Unreadable {
+  readonly line: number;
+}
+
+export interface AuditExport {
+  readonly header: ExportHeader;
+  readonly checkpoints: readonly string[];
+  readonly rows: AsyncIterable<SealedRow | Unreadable>;
+}
+
+export interface ExportContext {
+  readonly db: Db;
+  readonly key: AuditKey;
+  readonly checkpoints: Checkpoints;
+}
+
+/**
+ * The log as it is durable now.
+ * @param after leaves the rows up to this one out
+ * @throws MeshpassError `audit_tampered`, `request_malformed`, `store_unavailable`
+ */
+export async function exportLog({ db, key, checkpoints }: ExportContext, after = 0): Promise<AuditExport> {
+  const { size, note: last } = await closing(checkpoints);
+  const cut = await lastCut(db);
+  if (after > size) throw new MeshpassError('request_malformed', `The log has ${size} rows.`);
+  const base = cut?.start ?? BEGINNING;
+  const start = after > base.size ? await startAt(db, key, after) : base;
+  const stored = await db
+    .selectFrom('audit_checkpoints')
+    .select('note')
+    .where('size', '>', String(start.size))
+    .where('size', '<=', String(size))
+    .where('note', '!=', last)
+    .orderBy('size')
+    .execute();
+  return {
+    header: {
+      kind: 'meshpass-audit',
+      version: 1,
+      origin: key.origin,
+      keys: key.verifiers.map((verifier) => verifier.text),
+      start: { size: start.size, peaks: [...start.peaks], hash: start.hash },
+      cut: start === cut?.start ? cut.note : null,
+      restores: await restoreNotes(db),
+      checkpoint: last,
+    },
+    checkpoints: stored.map((one) => one.note),
+    rows: rowsAfter(db, start.size, size),
+  };
+}
+
+/** A log that was tampered with gets no new checkpoint. It goes out with the last one there is, so that it can be seen where. */
+async function closing(checkpoints: Checkpoints): Promise<SignedCheckpoint> {
+  try {
+    return await checkpoints.sign();
+  } catch (thrown) {
+    const note = await checkpoints.last();
+    if (note === undefined || !(thrown instanceof MeshpassError) || thrown.code !== 'audit_tampered') throw thrown;
+    return { size: Number.MAX_SAFE_INTEGER, note };
+  }
+}
+
+async function startAt(db: Db, key: AuditKey, size: number): Promise<Start> {
+  const { tree, head } = await treeAt(db, size, key.verifiers);
+  return { ...tree.frontier(), hash: head.hash };
+}
+
+export async function* exportLines({ header, checkpoints, rows }: AuditExport): AsyncGenerator<string> {
+  yield `${JSON.stringify(header)}\n`;
+  for (const one of checkpoints) yield `${JSON.stringify({ kind: 'checkpoint', note: one })}\n`;
+  for await (const row of rows) yield `${JSON.stringify(row)}\n`;
+}
+
+/**
+ * @param lines without their newlines
+ * @throws MeshpassError `request_malformed` when the first line is not that of an export
+ */
+export async function readExport(lines: AsyncIterable<string>): Promise<AuditExport> {
+  const iterator = lines[Symbol.asyncIterator]();
+  const first = await iterator.next();
+  const header = Header.safeParse(first.done ? undefined : parse(first.value));
+  if (!header.success)
+    throw new MeshpassError('request_malformed', 'The first line is not that of an export of the audit log.');
+  const checkpoints: string[] = [];
+  let line = 2;
+  let next = await iterator.next();
+  for (; !next.done; next = await iterator.next(), line++) {
+    const checkpoint = CheckpointLine.safeParse(parse(next.value));
+    if (!checkpoint.success) break;
+    checkpoints.push(checkpoint.data.note);
+  }
+  async function* rows(): AsyncGenerator<SealedRow | Unreadable> {
+    for (; !next.done; next = await iterator.next(), line++) {
+      const row = Row.safeParse(parse(next.value));
+      yield row.success ? row.data : { line };
+    }
+  }
+  return { header: header.data, checkpoints, rows: rows() };
+}
+
+function parse(value: string): unknown {
+  try {
+    return JSON.parse(value);
+  } catch {
+    return undefined;
+  }
+}

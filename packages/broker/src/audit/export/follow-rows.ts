@@ -1,0 +1,174 @@
+/** Walks over the rows of a log, from where it starts to its end, and says of each that is not right what was done to it. */
+
+import { rowHash, type SealedRow } from '../log/leaf.ts';
+import { growTree } from '../log/tree.ts';
+import type { AuditExport } from './export.ts';
+
+export interface Problem {
+  readonly kind:
+    | 'changed'
+    | 'replaced'
+    | 'removed'
+    | 'reordered'
+    | 'duplicated'
+    | 'truncated'
+    | 'added'
+    | 'rewritten'
+    | 'unreadable'
+    | 'unsigned'
+    | 'unverifiable'
+    | 'cut'
+    | 'restore';
+  /** First and last row that it is about, where that is known. */
+  readonly rows?: readonly [number, number];
+  readonly message: string;
+}
+
+/** What was signed of the tree. */
+export interface Claim {
+  /** What people know the checkpoint by. */
+  readonly label: string;
+  readonly size: number;
+  readonly root: string;
+  /** Where it says otherwise than the rows, that was declared: it was signed before a restore. */
+  readonly isDeclared?: boolean;
+}
+
+export interface Followed {
+  readonly rows: number;
+  readonly last: number;
+  readonly root: string;
+  readonly held: number;
+  /** Sizes of the cuts that rows tell of. */
+  readonly prunes: ReadonlySet<number>;
+  /** Rows that tell of a restore, by their number. */
+  readonly restores: ReadonlyMap<number, SealedRow>;
+  readonly problems: readonly Problem[];
+  readonly more: number;
+}
+
+const KEPT = 1_000;
+/** How far a row is looked for from its place, when its content was put elsewhere. */
+const NEAR = 64;
+
+/**
+ * @param end how many rows there should be
+ */
+export async function followRows(
+  { header: { start }, rows }: AuditExport,
+  claims: readonly Claim[],
+  end: number | undefined,
+): Promise<Followed> {
+  const problems: Problem[] = [];
+  let more = 0;
+  const found = (kind: Problem['kind'], rows: readonly [number, number] | undefined, message: string) => {
+    if (problems.length < KEPT) problems.push({ kind, ...(rows && { rows }), message });
+    else more += 1;
+  };
+
+  const tree = growTree(start);
+  const pending = claims.filter((claim) => claim.size >= start.size).toSorted((a, b) => a.size - b.size);
+  const prunes = new Set<number>();
+  const restores = new Map<number, SealedRow>();
+  const missing: [number, number][] = [];
+  let last = { seq: start.size, hash: start.hash, intact: true };
+  let count = 0;
+  let held = 0;
+  let agreed = start.size;
+  /** Whether the tree still is that of the rows: after a gap it cannot be. */
+  let whole = true;
+
+  const hold = () => {
+    while (whole && pending[0]?.size === tree.size()) {
+      const { label, size, root, isDeclared } = pending.shift()!;
+      if (root === tree.root()) {
+        held += 1;
+        agreed = size;
+      } else if (!isDeclared) {
+        whole = false;
+        const known = problems.some(({ rows }) => rows && rows[1] > agreed && rows[0] <= size);
+        if (!known)
+          found(
+            'rewritten',
+            agreed < size ? [agreed + 1, size] : undefined,
+            agreed < size
+              ? `A row from ${agreed + 1} to ${size} is not the one that was signed for (${label.toLowerCase()}), and all hashes were made anew.`
+              : `${label} says otherwise of the first ${size} rows.`,
+          );
+      }
+    }
+  };
+
+  const take = (row: SealedRow) => {
+    const { seq } = row;
+    const intact = rowHash(row) === row.hash;
+    if (row.action === 'audit.prune' && row.outcome === 'allowed') prunes.add(cutOf(row));
+    if (row.action === 'audit.restore' && row.outcome === 'allowed') restores.set(seq, row);
+    if (seq <= last.seq) {
+      const late = missing.findIndex(([from, to]) => from <= seq && seq <= to);
+      if (late < 0) return found('duplicated', [seq, seq], `Row ${seq} is there again, after row ${last.seq}.`);
+      const [from, to] = missing[late]!;
+      missing.splice(
+        late,
+        1,
+        ...(
+          [
+            [from, seq - 1],
+            [seq + 1, to],
+          ] as [number, number][]
+        ).filter(([a, b]) => a <= b),
+      );
+      return found('reordered', [seq, seq], `Row ${seq} stands after row ${last.seq}.`);
+    }
+    if (seq > last.seq + 1) {
+      missing.push([last.seq + 1, seq - 1]);
+      whole = false;
+    } else if (row.previous !== last.hash && intact && last.intact) {
+      if (last.seq === start.size)
+        found('replaced', [seq, seq], `Row ${seq} does not follow on what the log starts with.`);
+      else found('replaced', [last.seq, last.seq], `Row ${last.seq} is not the one that row ${seq} was chained to.`);
+    }
+    if (!intact) {
+      const place = placeOf(row);
+      if (place === undefined) found('changed', [seq, seq], `Row ${seq} was changed: its hash is of something else.`);
+      else found('reordered', [seq, seq], `Row ${seq} is row ${place}, with another number.`);
+    }
+    last = { seq, hash: row.hash, intact };
+    if (whole) tree.append(row.hash);
+    hold();
+  };
+
+  hold();
+  for await (const row of rows) {
+    count += 1;
+    if ('line' in row) found('unreadable', undefined, `Line ${row.line} is not a row.`);
+    else take(row);
+  }
+  for (const [from, to] of missing)
+    found('removed', [from, to], from === to ? `Row ${from} was removed.` : `Rows ${from} to ${to} were removed.`);
+  if (end !== undefined && last.seq > end)
+    found('added', [end + 1, last.seq], `Rows ${end + 1} to ${last.seq} are not among those that were signed for.`);
+  const beyond = pending.filter((claim) => claim.size > last.seq && !claim.isDeclared).at(-1);
+  if (beyond)
+    found(
+      'truncated',
+      [last.seq + 1, beyond.size],
+      `Rows ${last.seq + 1} to ${beyond.size} were cut off: ${beyond.label.toLowerCase()} speaks of ${beyond.size} rows.`,
+    );
+  return { rows: count, last: last.seq, root: tree.root(), held, prunes, restores, problems, more };
+}
+
+/** Where the content of a row belongs, when its number is what was changed. */
+function placeOf(row: SealedRow): number | undefined {
+  for (let seq = Math.max(1, row.seq - NEAR); seq <= row.seq + NEAR; seq++)
+    if (seq !== row.seq && rowHash({ ...row, seq }) === row.hash) return seq;
+  return undefined;
+}
+
+function cutOf({ detail }: SealedRow): number {
+  try {
+    return Number((JSON.parse(detail ?? '{}') as { size?: unknown }).size);
+  } catch {
+    return Number.NaN;
+  }
+}

@@ -1,0 +1,124 @@
+/**
+ * Whether a log is what was written. Three things are held against each other: each row and its hash, each row and the one
+ * before, and the tree over all rows and what was signed of it. The first two say which row was touched by whoever did
+ * not know better; the third finds also him who made all hashes anew.
+ */
+import { type Checkpoint, readCheckpoint } from '../checkpoint/checkpoint.ts';
+import { type DeclaredRestore, epochOf, isInForce, readRestores } from '../checkpoint/epoch.ts';
+import { type NoteVerifier, parseVerifier } from '../checkpoint/note.ts';
+import type { AuditExport } from './export.ts';
+import { type Claim, followRows, type Problem } from './follow-rows.ts';
+import { declaredAt, type Gap, gapsOf, restoreProblems } from './gaps.ts';
+
+export interface VerifyOptions {
+  /** Whose signatures count; without any, those of the keys that the export itself names. */
+  readonly keys?: readonly NoteVerifier[];
+  /** Checkpoints that were taken earlier and kept elsewhere. */
+  readonly anchored?: readonly { readonly label: string; readonly note: string }[];
+}
+
+export interface Report {
+  readonly ok: boolean;
+  readonly origin: string;
+  /** Verifier keys that were believed. */
+  readonly keys: readonly string[];
+  /** Whether they were given by whoever verifies, and not by the export. */
+  readonly keysPinned: boolean;
+  readonly rows: number;
+  /** Numbers of the first and last row that there should be. */
+  readonly first: number;
+  readonly last: number;
+  /** Root over all rows as far as they could be followed, hex. */
+  readonly root: string;
+  /** Signed checkpoints that agree with the rows. */
+  readonly checkpoints: number;
+  /** Rows up to this one were pruned, by a signed cut; 0: none. */
+  readonly prunedUpTo: number;
+  /** Rows that are not there because somebody declared a restore: no tampering, and yet not complete. */
+  readonly gaps: readonly Gap[];
+  readonly problems: readonly Problem[];
+  /** Problems beyond those that are listed. */
+  readonly more: number;
+}
+
+const LISTED = 100;
+
+/** Of the same log, before a restore. */
+function isEarlier({ origin }: Checkpoint, base: string, restores: readonly DeclaredRestore[]): boolean {
+  const epoch = epochOf(base, origin);
+  return epoch !== undefined && epoch < (restores.at(-1)?.epoch ?? 1);
+}
+
+/** Reads the export to its end. */
+export async function verifyExport(log: AuditExport, options: VerifyOptions = {}): Promise<Report> {
+  const { header } = log;
+  const keysPinned = options.keys !== undefined && options.keys.length > 0;
+  const keys = keysPinned ? options.keys! : header.keys.map(parseVerifier);
+  const { size: before } = header.start;
+  const problems: Problem[] = [];
+  const claims: Claim[] = [];
+  const base = keys[0]?.name ?? '';
+  const { restores, problem: unread } = readRestores(header.restores, keys);
+  if (unread !== undefined)
+    problems.push({ kind: 'restore', message: `The export has a record of a restore: ${unread}.` });
+  const epoch = epochOf(base, header.origin);
+  if (epoch !== (restores.at(-1)?.epoch ?? 1) && unread === undefined)
+    problems.push({
+      kind: 'restore',
+      message: `The log calls itself ${header.origin}, and no restore was declared for that.`,
+    });
+  const claim = (note: string, label: string, isCut = false, mayBeEarlier = true): Checkpoint | undefined => {
+    const read = readCheckpoint(note, keys);
+    const problem =
+      'problem' in read
+        ? read.problem
+        : read.origin !== header.origin && !(mayBeEarlier && isEarlier(read, base, restores))
+          ? `it speaks of another log, ${read.origin}`
+          : read.isCut !== isCut
+            ? `it is ${isCut ? 'not ' : ''}a cut`
+            : undefined;
+    if ('problem' in read || problem !== undefined) {
+      problems.push({ kind: 'unsigned', message: `${label} does not count: ${problem}` });
+      return undefined;
+    }
+    claims.push({ label, size: read.size, root: read.root, isDeclared: declaredAt(read, base, restores) });
+    return read;
+  };
+
+  const closing = claim(header.checkpoint, 'The checkpoint of the export', false, false);
+  log.checkpoints.forEach((note, index) => void claim(note, `Checkpoint ${index + 1} of the store`));
+  for (const { note, label } of options.anchored ?? []) {
+    const anchor = claim(note, label);
+    if (anchor && anchor.size < before)
+      problems.push({
+        kind: 'unverifiable',
+        message: `${label} speaks of the first ${anchor.size} rows, and the rows up to ${before} are not here.`,
+      });
+  }
+  const cut = header.cut === null ? undefined : claim(header.cut, 'The cut', true);
+  if (cut && !isInForce(cut, base, restores))
+    problems.push({ kind: 'cut', message: 'The cut was signed before a restore that did not take its rows over.' });
+  if (cut && cut.size !== before)
+    problems.push({ kind: 'cut', message: `The cut is at row ${cut.size}, and the rows begin after ${before}.` });
+
+  const followed = await followRows(log, claims, closing?.size);
+  if (cut && !followed.prunes.has(cut.size))
+    problems.push({ kind: 'cut', message: `No row tells that the rows up to ${cut.size} were pruned.` });
+  const gaps = gapsOf(restores, followed.restores);
+  const all = [...problems, ...followed.problems, ...restoreProblems(restores, followed, before)];
+  return {
+    ok: all.length === 0,
+    origin: header.origin,
+    keys: keys.map((key) => key.text),
+    keysPinned,
+    rows: followed.rows,
+    first: before + 1,
+    last: closing?.size ?? followed.last,
+    root: followed.root,
+    checkpoints: followed.held,
+    prunedUpTo: cut ? before : 0,
+    gaps,
+    problems: all.slice(0, LISTED),
+    more: Math.max(0, all.length - LISTED) + followed.more,
+  };
+}

@@ -1,0 +1,32 @@
+/** What a decision needs on its way into the audit log, the metrics and the log of the process. */
+import type { Logger } from 'pino';
+import type { Clock } from '../../clock/clock.ts';
+import type { Metrics } from '../../telemetry/metrics.ts';
+import type { AuditContext } from './audited.ts';
+import type { Journal } from './journal.ts';
+import type { Meter } from './refusal-meter.ts';
+
+export interface AuditParts {
+  readonly journal: Journal;
+  readonly clock: Clock;
+  readonly meter: Meter;
+  readonly ruleOf: NonNullable<AuditContext['ruleOf']>;
+  readonly metrics: Pick<Metrics, 'decision'>;
+  readonly log: Logger;
+}
+
+export function auditContext({ journal, clock, meter, ruleOf, metrics, log }: AuditParts): AuditContext {
+  return {
+    ...{ journal, clock, meter, ruleOf },
+    observe: (draft, outcome, error) => {
+      metrics.decision(draft.action, outcome, error?.code ?? '');
+      // Strangers must not fill the log either.
+      if (!error || draft.metered) return;
+      const { code, message, detail, cause } = error;
+      log.info(
+        { decision: draft.id, action: draft.action, session: draft.sessionId, code, message, detail, err: cause },
+        'refused',
+      );
+    },
+  };
+}

@@ -1,0 +1,175 @@
+/** The log as it stands in the store: rows in pages, the last cut, and the tree at any size. */
+import { sql } from 'kysely';
+import type { Db } from '../../store/open.ts';
+import type { AuditCutsTable, AuditTable } from '../../store/tables.ts';
+import { type Checkpoint, readCheckpoint } from '../checkpoint/checkpoint.ts';
+import { baseOf, type DeclaredRestore, isInForce, readRestores, restoreNotes } from '../checkpoint/epoch.ts';
+import type { NoteVerifier } from '../checkpoint/note.ts';
+import { NO_ROW, type SealedRow } from './leaf.ts';
+import { type Frontier, growTree, isFrontier, rootOf, type Tree } from './tree.ts';
+
+/** Where rows go on: how many there were before, the hash of the last of them, and the tree over them. */
+export interface Start extends Frontier {
+  readonly hash: string;
+}
+
+export const BEGINNING: Start = { size: 0, peaks: [], hash: NO_ROW };
+
+const PAGE = 5_000;
+const CHECKPOINT_PAGE = 100;
+
+/** A row as the engines give it, as it was hashed. */
+export function sealedRow(row: { readonly [K in keyof AuditTable]: unknown }): SealedRow {
+  return { ...row, seq: Number(row.seq), time: (row.time as Date).toISOString() } as SealedRow;
+}
+
+/** @returns the last cut: what stands for the rows that were pruned */
+export async function lastCut(db: Db): Promise<{ readonly start: Start; readonly note: string } | undefined> {
+  const cut = await db.selectFrom('audit_cuts').selectAll().orderBy('size', 'desc').limit(1).executeTakeFirst();
+  return cut && { start: startOf(cut), note: cut.note };
+}
+
+export function startOf(cut: Pick<AuditCutsTable, 'hash' | 'peaks'> & { readonly size: unknown }): Start {
+  return { size: Number(cut.size), hash: cut.hash, peaks: JSON.parse(cut.peaks) as string[] };
+}
+
+export interface TreeAt {
+  readonly tree: Tree;
+  /** The last row in it. */
+  readonly head: { readonly seq: number; readonly hash: string };
+  /** Why the rows do not make the tree that they should; it is then of no use. */
+  readonly problem: string | undefined;
+}
+
+/**
+ * The tree over the first rows, grown from the nearest checkpoint that one of the keys has signed.
+ * @param size undefined: all rows there are
+ * @param known checkpoints that were signed and are not in the store only: the tree must agree with them
+ */
+export async function treeAt(
+  db: Db,
+  size: number | undefined,
+  verifiers: readonly NoteVerifier[],
+  known: readonly Checkpoint[] = [],
+): Promise<TreeAt> {
+  const { start, problem } = await nearestStart(db, size, verifiers);
+  const tree = growTree(start);
+  const head = { seq: start.size, hash: start.hash };
+  const problems = [problem];
+  const hold = () => {
+    for (const one of known)
+      if (one.size === tree.size() && one.root !== tree.root())
+        problems.push(`the first ${one.size} rows are not those of a checkpoint that was signed`);
+  };
+  hold();
+  for (;;) {
+    let page = db.selectFrom('audit').select(['seq', 'hash']).where('seq', '>', String(head.seq));
+    if (size !== undefined) page = page.where('seq', '<=', String(size));
+    const rows = await page.orderBy('seq').limit(PAGE).execute();
+    for (const row of rows) {
+      const seq = Number(row.seq);
+      if (seq !== head.seq + 1) problems.push(`row ${head.seq + 1} is missing`);
+      tree.append(row.hash);
+      Object.assign(head, { seq, hash: row.hash });
+      hold();
+    }
+    if (rows.length < PAGE) break;
+  }
+  if (size !== undefined && head.seq < size) problems.push(`row ${head.seq + 1} is missing`);
+  // Whatever a checkpoint says, rows are written after those that are there.
+  const there = size === undefined ? await lastThere(db) : head;
+  if (there.seq !== head.seq || there.hash !== head.hash) {
+    problems.push(`row ${head.seq} is missing`);
+    Object.assign(head, there);
+  }
+  const signed = Math.max(0, ...known.map((one) => one.size));
+  if (size === undefined && signed > head.seq)
+    problems.push(`a checkpoint over ${signed} rows was signed, and there are ${head.seq}`);
+  return { tree, head, problem: problems.find((one) => one !== undefined) };
+}
+
+/** What the store itself takes for the last row: see meshpass_write. */
+async function lastThere(db: Db): Promise<TreeAt['head']> {
+  const row = await db.selectFrom('audit').select(['seq', 'hash']).orderBy('seq', 'desc').limit(1).executeTakeFirst();
+  if (row) return { seq: Number(row.seq), hash: row.hash };
+  const { size, hash } = (await lastCut(db))?.start ?? BEGINNING;
+  return { seq: size, hash };
+}
+
+/** The hash of the last row in a stored checkpoint is that of the row itself, or of the cut. */
+async function nearestStart(
+  db: Db,
+  size: number | undefined,
+  verifiers: readonly NoteVerifier[],
+): Promise<{ readonly start: Start; readonly problem?: string }> {
+  const cut = await lastCut(db);
+  const floor = cut?.start ?? BEGINNING;
+  const { restores, problem: unread } = readRestores(await restoreNotes(db), verifiers);
+  const good = cut === undefined || vouched(floor, cut.note, true, verifiers, restores);
+  const problem = good ? unread : `the cut at row ${floor.size} is not signed by this broker`;
+  const stored = await newestVouched(db, floor.size, size, verifiers, restores);
+  return { start: stored ?? floor, ...(problem !== undefined && { problem }) };
+}
+
+/** Those that do not count are passed over: a declared restore leaves some behind, and whoever holds the store may add others. */
+async function newestVouched(
+  db: Db,
+  after: number,
+  upTo: number | undefined,
+  verifiers: readonly NoteVerifier[],
+  restores: readonly DeclaredRestore[],
+): Promise<Start | undefined> {
+  for (let below = upTo === undefined ? undefined : upTo + 1; ; ) {
+    let query = db.selectFrom('audit_checkpoints').selectAll().where('size', '>', String(after));
+    if (below !== undefined) query = query.where('size', '<', String(below));
+    const page = await query.orderBy('size', 'desc').limit(CHECKPOINT_PAGE).execute();
+    const found = page.find((one) => vouched(startOf(one), one.note, false, verifiers, restores));
+    if (found) return startOf(found);
+    if (page.length < CHECKPOINT_PAGE) return undefined;
+    below = Number(page.at(-1)!.size);
+  }
+}
+
+/** Whether a signed note speaks of exactly this tree, and of the log as it is now. */
+function vouched(
+  start: Start,
+  note: string,
+  isCut: boolean,
+  verifiers: readonly NoteVerifier[],
+  restores: readonly DeclaredRestore[],
+): boolean {
+  const checkpoint = readCheckpoint(note, verifiers);
+  if ('problem' in checkpoint || checkpoint.isCut !== isCut || !isFrontier(start)) return false;
+  if (!isInForce(checkpoint, baseOf(verifiers), restores)) return false;
+  return checkpoint.size === start.size && checkpoint.root === rootOf(start.peaks);
+}
+
+/** Rows after `after`, in their order, up to and with `upTo`. */
+export async function* rowsAfter(db: Db, after: number, upTo: number): AsyncGenerator<SealedRow> {
+  for (let at = after; at < upTo; ) {
+    const rows = await db
+      .selectFrom('audit')
+      .selectAll()
+      .where('seq', '>', String(at))
+      .where('seq', '<=', String(upTo))
+      .orderBy('seq')
+      .limit(PAGE / 5)
+      .execute();
+    if (rows.length === 0) return;
+    for (const row of rows) yield sealedRow(row);
+    at = Number(rows.at(-1)!.seq);
+  }
+}
+
+/**
+ * Deletes a portion of what the last cut stands for.
+ * @returns how many rows that were
+ */
+export async function deletePruned(db: Db, portion = PAGE): Promise<number> {
+  const { numAffectedRows } = await sql`
+    delete from audit where seq in (
+      select seq from audit where seq <= (select max(size) from audit_cuts) order by seq limit ${portion}
+    )`.execute(db);
+  await sql`delete from audit_checkpoints where size <= (select max(size) from audit_cuts)`.execute(db);
+  return Number(numAffectedRows ?? 0n);
+}

@@ -1,0 +1,121 @@
+/**
+ * Whether the log of the store may be extended: asked before anything else of a broker that starts or takes over. The log must hold
+ * what the newest checkpoint outside of the store says of it. Without that, whoever holds the database could cut the end off,
+ * restart the broker, and have it sign what is left.
+ */
+import { type ErrorCode, MeshpassError } from '@meshpass/identity';
+import type { Db } from '../../store/open.ts';
+import { baseOf, inEpoch, isInForce, readRestores, restoreNotes } from '../checkpoint/epoch.ts';
+import type { AuditKey } from '../checkpoint/key.ts';
+import { type KnownCheckpoint, type KnownCheckpoints, readKnown } from '../checkpoint/known-checkpoints.ts';
+import type { CheckpointSink } from '../checkpoint/sink.ts';
+import { rowHash } from '../log/leaf.ts';
+import { rowsAfter, treeAt } from '../log/rows.ts';
+
+export interface AdmittedLog {
+  /** Signs for the epoch that the log is in. */
+  readonly key: AuditKey;
+  /** What was signed of it, by the sinks. */
+  readonly known: KnownCheckpoints;
+  /** Those of them that speak of the log as it is now. */
+  readonly inForce: readonly KnownCheckpoint[];
+  /** Nothing was ever written here. */
+  readonly isNew: boolean;
+}
+
+export interface Fault {
+  readonly code: ErrorCode;
+  readonly message: string;
+}
+
+/** Rows at the end that are read again in full at every start; `audit verify` reads all. */
+const READ_AGAIN = 5_000;
+
+/** What an operator does next. */
+export const WAY_OUT =
+  'Nothing was written. Keep a copy of the database and find out why; where the database was restored from a backup, or you know ' +
+  'the cause otherwise, `meshpass audit accept-restore`, with the flags of this broker for its store, key and checkpoints, shows ' +
+  'what is missing and lets the log go on, with a record of it (docs/audit.md, "After a restore").';
+
+/**
+ * @throws MeshpassError `audit_checkpoint_missing`, `audit_checkpoint_invalid`, `audit_log_behind`, `audit_tampered`; those of a sink
+ * or of the store that does not answer
+ */
+export async function admitLog(db: Db, key: AuditKey, sinks: readonly CheckpointSink[]): Promise<AdmittedLog> {
+  const known = await readKnown(sinks, key.verifiers);
+  const { fault, ...log } = await judgeLog(db, key, known);
+  if (fault) throw new MeshpassError(fault.code, `The audit log is not extended: ${fault.message} ${WAY_OUT}`);
+  return { ...log, known };
+}
+
+/** The same as an answer. */
+export async function judgeLog(
+  db: Db,
+  key: AuditKey,
+  known: KnownCheckpoints,
+): Promise<Omit<AdmittedLog, 'known'> & { readonly fault: Fault | undefined; readonly rows: number }> {
+  const { restores, problem: unread } = readRestores(await restoreNotes(db), key.verifiers);
+  const epoch = restores.at(-1)?.epoch ?? 1;
+  const base = baseOf(key.verifiers);
+  const inForce = known.all.filter(({ checkpoint }) => isInForce(checkpoint, base, restores));
+  const at = await treeAt(
+    db,
+    undefined,
+    key.verifiers,
+    inForce.map(({ checkpoint }) => checkpoint),
+  );
+  const rows = at.head.seq;
+  const isNew = rows === 0 && epoch === 1 && !(await hasHistory(db));
+  const judged = { key: inEpoch(key, epoch), inForce, isNew, rows };
+  const fault = (code: ErrorCode, message: string) => ({ ...judged, fault: { code, message } });
+
+  const [invalid] = known.invalid;
+  if (invalid)
+    return fault('audit_checkpoint_invalid', `the checkpoint in ${invalid.sink} does not count: ${invalid.problem}.`);
+  if (unread !== undefined) return fault('audit_tampered', `${unread}.`);
+  const { newest } = known;
+  if (!newest) {
+    if (isNew) return { ...judged, fault: undefined };
+    const there = rows > 0 ? `the store has ${rows} rows` : 'the store was in use, and its log is empty';
+    return fault('audit_checkpoint_missing', `${there}, and no checkpoint is kept outside of it.`);
+  }
+  const { checkpoint, sink } = newest;
+  const signed = `a checkpoint over ${checkpoint.size} rows was signed (${sink})`;
+  if (newest.epoch > epoch)
+    return fault(
+      'audit_log_behind',
+      `${signed} after a restore, of which the store does not know: it is older than that restore.`,
+    );
+  if (checkpoint.size > rows) return fault('audit_log_behind', `${signed}, and the store has ${rows}.`);
+  // A restore that was declared while a sink did not answer has signed less than that sink knows.
+  const beyond = newest.epoch < epoch ? restores.find((one) => one.epoch > newest.epoch) : undefined;
+  if (beyond?.signed !== undefined && beyond.signed < checkpoint.size)
+    return fault('audit_tampered', `${signed}, and the restore that was declared since knows of ${beyond.signed}.`);
+  const problem = at.problem ?? (await firstChanged(db, rows));
+  return problem === undefined ? { ...judged, fault: undefined } : fault('audit_tampered', `${problem}.`);
+}
+
+/** A broker writes a row before anything of these. */
+async function hasHistory(db: Db): Promise<boolean> {
+  for (const table of ['sessions', 'access_versions', 'audit_cuts'] as const)
+    if (
+      await db
+        .selectFrom(table)
+        .select((eb) => eb.lit(1).as('one'))
+        .limit(1)
+        .executeTakeFirst()
+    )
+      return true;
+  return false;
+}
+
+/** @returns what is wrong with the first of the last rows that is not what its hash says */
+async function firstChanged(db: Db, rows: number): Promise<string | undefined> {
+  let previous: string | undefined;
+  for await (const row of rowsAfter(db, Math.max(0, rows - READ_AGAIN), rows)) {
+    if (rowHash(row) !== row.hash) return `row ${row.seq} was changed: its hash is of something else`;
+    if (previous !== undefined && row.previous !== previous) return `row ${row.seq} does not follow on the one before`;
+    previous = row.hash;
+  }
+  return undefined;
+}

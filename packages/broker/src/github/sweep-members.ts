@@ -1,0 +1,128 @@
+/**
+ * One look at who is in the teams and the organisation that live sessions stand on, and the end of what they lose by it.
+ * Lists cost a call for each hundred members, and nothing while they do not change; whoever is missing in one is asked
+ * about by themselves before anything ends.
+ */
+import { z } from 'zod';
+import { pathPart, readGithub } from '../attest/github/api.ts';
+import { teamPath } from '../attest/github/team-path.ts';
+import type { RecheckContext } from '../session/recheck.ts';
+import { type PageContent, type RememberedPages, readListing } from './listing.ts';
+import { isCodespace, keepsRole, leaves, loses, standsOnMembership } from './membership.ts';
+import { organizationIdBy, type ReadGithub } from './reader.ts';
+import { isSettled } from './watched-codespaces.ts';
+
+interface Member {
+  readonly id: number;
+  readonly login: string;
+}
+
+const MemberPage: z.ZodType<PageContent<Member>> = z
+  .array(z.object({ id: z.int().positive(), login: z.string().min(1).max(100) }))
+  .max(100)
+  .transform((items) => ({ items }));
+const Membership = z.object({ state: z.string(), role: z.string().optional() });
+const NO_MEMBER: z.infer<typeof Membership> = { state: 'none' };
+
+export interface MemberSweep {
+  /**
+   * @param organization that the access file trusts, if it trusts Codespaces
+   * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`; whatever was not looked at then is next time
+   */
+  readonly sweep: (organization: string | undefined, onCost: () => void) => Promise<void>;
+  /** Whether the last list of that organization had this user. */
+  readonly wasMember: (id: number) => boolean;
+}
+
+/** Asked about by themselves in one round; the others wait for the next. */
+const MAX_CONFIRMED = 50;
+
+export function createMemberSweep(read: ReadGithub, sessions: RecheckContext): MemberSweep {
+  const remembered = new Map<string, RememberedPages<Member>>();
+  /** Ids of users that a list of the organisation had. */
+  let wereMembers: ReadonlySet<number> = new Set();
+
+  /** By id; undefined where there is no such list. */
+  const list = async (organization: string, path: string, onCost: () => void) => {
+    const pages = remembered.get(path) ?? new Map();
+    remembered.set(path, pages);
+    const listing = await readListing({ read, organization, path, schema: MemberPage, remembered: pages, onCost });
+    return listing?.consistent ? new Map(listing.items.map((member) => [member.id, member.login])) : undefined;
+  };
+
+  const wasMember = (id: number) => wereMembers.has(id);
+
+  return {
+    wasMember,
+    async sweep(trusted, onCost) {
+      const askedAt = sessions.clock();
+      const candidates = [...sessions.live.all()].filter(
+        ({ session, ended }) => !ended && session.attestation.githubUser && isSettled(session, askedAt),
+      );
+      const teams = new Set(candidates.flatMap(({ session }) => session.attestation.teams));
+      const roles = candidates.flatMap(({ session }) => session.attestation.organizationRoles ?? []);
+      const organizations = new Set([...teams, ...roles].map((one) => one.split('/')[0]!));
+      if (trusted !== undefined && candidates.some(isCodespace)) organizations.add(trusted.toLowerCase());
+      let confirmed = 0;
+      /** What GitHub says of one membership; undefined where it was not asked. */
+      const ask = async (organization: string, path: string) => {
+        if (confirmed++ >= MAX_CONFIRMED) return undefined;
+        onCost();
+        const answer = await read(organization, path);
+        return answer ? readGithub(Membership, answer) : NO_MEMBER;
+      };
+      const isGone = async (organization: string, path: string) =>
+        (await ask(organization, path).then((found) => found?.state ?? 'active')) !== 'active';
+      /** Lists do not say roles: of the few sessions that stand on one, each is asked about by itself. */
+      const sweepRoles = async (organization: string, members: ReadonlyMap<number, string>) => {
+        for (const live of candidates) {
+          const { githubUser, organizationRoles = [] } = live.session.attestation;
+          const held = organizationRoles.filter((role) => role.startsWith(`${organization}/`));
+          if (live.ended || held.length === 0) continue;
+          const { id, login } = githubUser!;
+          if (members.has(id) && !held.includes(`${organization}/admin`)) continue;
+          const part = pathPart(members.get(id) ?? login);
+          const found = part && (await ask(organization, `/orgs/${pathPart(organization)}/memberships/${part}`));
+          if (!found) continue;
+          keepsRole(sessions, live, organization, found.state === 'active' ? found.role : undefined);
+        }
+      };
+
+      const counted = (organization: string) => {
+        onCost();
+        return organizationIdBy(read)(organization);
+      };
+      for (const organization of organizations) {
+        const org = pathPart(organization);
+        const members = org && (await list(organization, `/orgs/${org}/members`, onCost));
+        // Who may not read members is told 404 as well: then nothing is known about anybody.
+        if (!members || members.size === 0) continue;
+        if (organization === trusted?.toLowerCase()) {
+          for (const live of candidates) {
+            const { id, login } = live.session.attestation.githubUser!;
+            if (live.ended || members.has(id) || !pathPart(login)) continue;
+            if (!standsOnMembership(live, organization, wasMember)) continue;
+            if (await isGone(organization, `/orgs/${org}/memberships/${pathPart(login)}`))
+              leaves(sessions, live, organization);
+          }
+          wereMembers = new Set(members.keys());
+        }
+        await sweepRoles(organization, members);
+        for (const team of teams) {
+          if (!team.startsWith(`${organization}/`)) continue;
+          const path = await teamPath(team, counted);
+          if (path === undefined) continue;
+          const inTeam = await list(organization, `${path}/members`, onCost);
+          for (const live of candidates) {
+            const { githubUser, teams: held } = live.session.attestation;
+            const { id, login } = githubUser!;
+            // Logins change: the organisation's list has the present one. A team that is no more has no members.
+            const part = pathPart(members.get(id) ?? login);
+            if (live.ended || !part || !held.includes(team) || inTeam?.has(id)) continue;
+            if (await isGone(organization, `${path}/memberships/${part}`)) loses(sessions, live, team);
+          }
+        }
+      }
+    },
+  };
+}

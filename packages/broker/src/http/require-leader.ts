@@ -1,0 +1,33 @@
+/**
+ * A broker that cannot tell whether it is the active one serves nobody: neither who asks then, nor who asked before and is
+ * answered then. What only takes access away is heard all the same; it is answered when the store has it.
+ */
+import type { MiddlewareHandler } from 'hono';
+import { unsure } from '../store/leader-guard.ts';
+import type { Env } from './decide.ts';
+import { refusal } from './refusal.ts';
+
+/** @param holds whether this process is known, at this instant, to be the active broker */
+export function onlyWhileActive(holds: () => boolean): MiddlewareHandler<Env> {
+  return async (c, next) => {
+    const asked = `${c.req.method} ${c.req.path}`;
+    if (!holds() && !ENDINGS.has(asked)) {
+      c.res = refusal(unsure(), undefined);
+      c.header('connection', 'close');
+      return;
+    }
+    await next();
+    if (holds() || c.env.outgoing.headersSent) return;
+    c.res = undefined;
+    c.res = refusal(unsure(), undefined);
+    c.header('connection', 'close');
+  };
+}
+
+const ENDINGS: ReadonlySet<string> = new Set([
+  'DELETE /session',
+  'POST /admin/sessions/close',
+  'POST /github/audit-stream',
+  'POST /services/collector',
+  'POST /services/collector/event',
+]);

@@ -1,0 +1,68 @@
+/** Roots of the mesh as text, and as a file of the operator's that is followed: roots are rotated. */
+import { X509Certificate } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
+import { MeshpassError } from '@meshpass/identity';
+import type { Log } from '../reconcile/log.ts';
+
+export interface RootsFile {
+  /** PEM, one certificate each. */
+  readonly roots: () => readonly string[];
+  /** @returns its own cancellation */
+  readonly onChange: (listener: () => void) => () => void;
+  readonly close: () => void;
+}
+
+const LOOK_MS = 5_000;
+
+/**
+ * Reads the file now and again every few seconds. What cannot be used later changes nothing: the roots read last stay.
+ * @throws MeshpassError `config_invalid` where it cannot be used now
+ */
+export async function openRootsFile(path: string, log: Log, lookMs = LOOK_MS): Promise<RootsFile> {
+  const listeners = new Set<() => void>();
+  let roots = await readRoots(path);
+  let said = '';
+  const timer = setInterval(() => {
+    readRoots(path).then(
+      (found) => {
+        said = '';
+        if (found.join('') === roots.join('')) return;
+        roots = found;
+        log.info({ path, roots: roots.length }, 'the roots of the mesh are others now');
+        for (const listener of listeners) listener();
+      },
+      (error: MeshpassError) => {
+        if (error.message !== said)
+          log.warn({ path, err: error }, 'the roots of the mesh cannot be read; the ones before stay');
+        said = error.message;
+      },
+    );
+  }, lookMs);
+  timer.unref();
+  return {
+    roots: () => roots,
+    onChange: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    close: () => clearInterval(timer),
+  };
+}
+
+/** @throws MeshpassError `config_invalid` where a block is no certificate, or there is none */
+export function splitRoots(text: string): readonly string[] {
+  const blocks = text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
+  try {
+    if (blocks.length > 0) return blocks.map((block) => new X509Certificate(block).toString());
+  } catch (cause) {
+    throw new MeshpassError('config_invalid', 'A root certificate of the mesh cannot be read.', { cause });
+  }
+  throw new MeshpassError('config_invalid', 'There is no root certificate of the mesh in what was given as such.');
+}
+
+async function readRoots(path: string): Promise<readonly string[]> {
+  const text = await readFile(path, 'utf8').catch((cause) => {
+    throw new MeshpassError('config_invalid', `The roots of the mesh at ${path} cannot be read.`, { cause });
+  });
+  return splitRoots(text);
+}

@@ -1,0 +1,147 @@
+/** What the broker asks of Kubernetes, as verbs. deploy/kubernetes/broker-rbac.yaml grants exactly this. */
+
+import { MANAGED_BY, MANAGED_BY_LABEL, type Manifest } from '@meshpass/access';
+import { MeshpassError } from '@meshpass/identity';
+import { z } from 'zod';
+import type { KubernetesHttp } from './http.ts';
+import { collectionPath, objectPath } from './resources.ts';
+
+export const FIELD_MANAGER = 'meshpass';
+
+export interface ListedObject {
+  readonly metadata: {
+    readonly name: string;
+    readonly namespace?: string;
+    readonly labels?: Readonly<Record<string, string>>;
+    readonly annotations?: Readonly<Record<string, string>>;
+    readonly creationTimestamp?: string;
+    readonly deletionTimestamp?: string;
+  };
+  readonly [member: string]: unknown;
+}
+
+/** Every method throws MeshpassError `kubernetes_unavailable`. */
+export interface Kubernetes {
+  /** Creates it, unless it is there. */
+  createServiceAccount(namespace: string, name: string, signal?: AbortSignal): Promise<void>;
+  deleteServiceAccount(namespace: string, name: string): Promise<void>;
+  /**
+   * TokenRequest (authentication.k8s.io/v1).
+   * @param seconds life; Kubernetes gives no less than 600
+   * @returns the token, or undefined where the ServiceAccount does not exist
+   */
+  requestToken(
+    of: { readonly namespace: string; readonly name: string },
+    audience: string,
+    seconds: number,
+    signal?: AbortSignal,
+  ): Promise<string | undefined>;
+  /** TokenReview: the user name behind a token of this audience, undefined where it is not valid. */
+  reviewToken(token: string, audience: string): Promise<string | undefined>;
+  /** Server-side apply, taking over fields that others set. */
+  apply(manifest: Manifest): Promise<void>;
+  /** Deletes it with everything it owns; what is not there is fine. */
+  remove(object: {
+    readonly kind: string;
+    readonly metadata: { readonly name: string; readonly namespace?: string };
+  }): Promise<void>;
+  list(kind: string, labelSelector: string, namespace?: string): Promise<readonly ListedObject[]>;
+}
+
+const Token = z.object({ status: z.object({ token: z.string().min(1) }) });
+const Review = z.object({
+  status: z.object({
+    authenticated: z.boolean().optional(),
+    audiences: z.array(z.string()).optional(),
+    user: z.object({ username: z.string().optional() }).optional(),
+  }),
+});
+const List = z.object({
+  items: z.array(z.looseObject({ metadata: z.looseObject({ name: z.string(), namespace: z.string().optional() }) })),
+});
+
+/**
+ * A broker that cannot tell whether it is the active one changes nothing: its list of revoked principals may be older than the
+ * one that stands there. What it asks in requests of its own (tokens, reviews) it may ask.
+ */
+export function writesOnlyWhile(holds: () => boolean, cluster: Kubernetes): Kubernetes {
+  const refuseUnlessHeld = async () => {
+    if (!holds())
+      throw new MeshpassError('kubernetes_unavailable', 'This broker is not the active one, and changes nothing.');
+  };
+  return {
+    ...cluster,
+    createServiceAccount: (...of) => refuseUnlessHeld().then(() => cluster.createServiceAccount(...of)),
+    deleteServiceAccount: (...of) => refuseUnlessHeld().then(() => cluster.deleteServiceAccount(...of)),
+    apply: (...of) => refuseUnlessHeld().then(() => cluster.apply(...of)),
+    remove: (...of) => refuseUnlessHeld().then(() => cluster.remove(...of)),
+  };
+}
+
+export function kubernetes(http: KubernetesHttp): Kubernetes {
+  return {
+    createServiceAccount: async (namespace, name, signal) => {
+      const body = {
+        ...{ apiVersion: 'v1', kind: 'ServiceAccount', automountServiceAccountToken: false },
+        metadata: { name, namespace, labels: { [MANAGED_BY_LABEL]: MANAGED_BY } },
+      };
+      const path = collectionPath('ServiceAccount', namespace);
+      await http.call({ method: 'POST', path, body, expect: [409], ...(signal && { signal }) });
+    },
+    deleteServiceAccount: async (namespace, name) => {
+      const path = objectPath({ kind: 'ServiceAccount', metadata: { namespace, name } });
+      await http.call({ method: 'DELETE', path, expect: [404] });
+    },
+    requestToken: async (of, audience, seconds, signal) => {
+      const answer = await http.call({
+        method: 'POST',
+        path: `${objectPath({ kind: 'ServiceAccount', metadata: of })}/token`,
+        body: {
+          ...{ apiVersion: 'authentication.k8s.io/v1', kind: 'TokenRequest' },
+          spec: { audiences: [audience], expirationSeconds: seconds },
+        },
+        expect: [404],
+        ...(signal && { signal }),
+      });
+      return answer.status === 404 ? undefined : understood(Token, answer.body).status.token;
+    },
+    reviewToken: async (token, audience) => {
+      const body = {
+        ...{ apiVersion: 'authentication.k8s.io/v1', kind: 'TokenReview' },
+        spec: { token, audiences: [audience] },
+      };
+      const path = '/apis/authentication.k8s.io/v1/tokenreviews';
+      const { status } = understood(Review, (await http.call({ method: 'POST', path, body })).body);
+      // An authenticator that knows no audiences answers without any: then the token may be anyone's for anything.
+      if (!status.authenticated || !status.audiences?.includes(audience)) return undefined;
+      return status.user?.username;
+    },
+    apply: async (manifest) => {
+      await http.call({
+        method: 'PATCH',
+        path: objectPath(manifest),
+        query: { fieldManager: FIELD_MANAGER, force: 'true' },
+        contentType: 'application/apply-patch+yaml',
+        body: manifest,
+      });
+    },
+    remove: async (object) => {
+      const query = { propagationPolicy: 'Background' };
+      await http.call({ method: 'DELETE', path: objectPath(object), query, expect: [404] });
+    },
+    list: async (kind, labelSelector, namespace) => {
+      const path = collectionPath(kind, namespace);
+      return understood(List, (await http.call({ method: 'GET', path, query: { labelSelector } })).body)
+        .items as readonly ListedObject[];
+    },
+  };
+}
+
+function understood<T>(schema: z.ZodType<T>, body: unknown): T {
+  const read = schema.safeParse(body);
+  if (read.success) return read.data;
+  // Never the body: it may hold a token.
+  throw new MeshpassError('kubernetes_unavailable', 'The cluster gave an answer that cannot be understood.', {
+    detail: { issues: read.error.issues.map(({ path, code }) => `${path.join('.')}: ${code}`) },
+  });
+}

@@ -1,0 +1,177 @@
+/** The broker's hold on the mesh, put together: certificates, revocations, the mesh as it stands, edges' tokens. */
+
+import type { IdentityTokens } from '@meshpass/access';
+import { isDnsLabel, isTrustDomain, MeshpassError } from '@meshpass/identity';
+import { z } from 'zod';
+import { certificateAuthority, type MeasuredAuthority } from '../istiod/authority.ts';
+import { connectIstiod } from '../istiod/istiod.ts';
+import { openRootsFile } from '../istiod/roots.ts';
+import { kubeconfigAccess, podAccess } from '../kubernetes/access.ts';
+import { kubernetesHttp } from '../kubernetes/http.ts';
+import { kubernetes, writesOnlyWhile } from '../kubernetes/kubernetes.ts';
+import type { PolicyMesh } from '../policy/change.ts';
+import type { Duty } from '../store/active-state.ts';
+import { viewCluster } from './cluster-view.ts';
+import type { Log } from './log.ts';
+import { type LiveMeshState, meshState } from './mesh-state.ts';
+import { readPolicyResources } from './policy-resources.ts';
+import { createRevoker, type MeshRevoker } from './revocation/revoker.ts';
+
+export { checkCsr } from '../istiod/check-csr.ts';
+export type * from './contract.ts';
+export type { Log } from './log.ts';
+
+const label = z.string().refine(isDnsLabel, 'not a Kubernetes name');
+const hostPort = z.string().regex(/^(?:[A-Za-z0-9.-]+|\[[0-9a-f:]+\]):[0-9]{1,5}$/, 'not HOST:PORT');
+
+export const MeshConfig = z.strictObject({
+  /** Path; absent inside a Pod. */
+  kubeconfig: z.string().min(1).optional(),
+  /** Path of the access file. */
+  accessFile: z.string().min(1),
+  istiod: z
+    .strictObject({
+      address: hostPort.default('istiod.istio-system.svc:15012'),
+      /** Name in istiod's certificate. */
+      serverName: z.string().min(1).default('istiod.istio-system.svc'),
+      /** Path of a PEM file, followed when it changes; absent: the ConfigMap `istio-ca-root-cert`, which follows rotations. */
+      rootsFile: z.string().min(1).optional(),
+    })
+    .prefault({}),
+  trustDomain: z.string().refine(isTrustDomain, 'not a trust domain').default('cluster.local'),
+  rootNamespace: label.default('istio-system'),
+  clusterDomain: z.string().min(1).default('cluster.local'),
+  gateway: z
+    .strictObject({
+      namespace: label.default('meshpass-system'),
+      labels: z.record(z.string(), z.string()).default({ istio: 'meshpass-gateway' }),
+      port: z.number().int().min(1).max(65535).default(15443),
+    })
+    .prefault({}),
+  /** Others apply what the access file compiles to. */
+  gitops: z.boolean().default(false),
+  /** Seconds between two repairs of what others changed. */
+  resyncSeconds: z.number().positive().default(60),
+});
+export type MeshConfig = z.input<typeof MeshConfig>;
+
+export interface MeshParts {
+  /** As sidecars must recognise them now; call `state.tokenKeysChanged()` when it would answer anew. */
+  readonly tokens: () => IdentityTokens;
+  readonly log: Log;
+  /** Environment in which a Pod finds its API server. */
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** Unix seconds. */
+  readonly now?: () => number;
+  /** 0 to 1. */
+  readonly random?: () => number;
+  /** Makes what tells the mesh of ended sessions; createRevoker() where absent. */
+  readonly makeRevoker?: typeof createRevoker;
+  /** Nothing is written to Kubernetes by a broker that is not the active one. Absent: it is the only one. */
+  readonly duty?: Pick<Duty, 'begun' | 'holds'>;
+}
+
+export interface ConnectedMesh {
+  readonly authority: MeasuredAuthority;
+  readonly revoker: MeshRevoker;
+  readonly state: LiveMeshState;
+  /** What changes of the access file are made upon. */
+  readonly policy: PolicyMesh;
+  /**
+   * User name behind a ServiceAccount token for audience `meshpass-broker` (`system:serviceaccount:NAMESPACE:NAME`);
+   * undefined where it is not valid. The caller decides which names are edges.
+   * @throws MeshpassError `kubernetes_unavailable`
+   */
+  reviewEdgeToken(token: string): Promise<string | undefined>;
+  close(): void;
+}
+
+const EDGE_AUDIENCE = 'meshpass-broker';
+/** No ServiceAccount token is longer; TokenReview is not for hauling data. */
+const MAX_TOKEN_BYTES = 16 * 1024;
+
+/**
+ * Starts to watch, to apply and to sign; `state.unready()` tells when it is ready. Neither Kubernetes nor istiod has to
+ * answer yet. SIGHUP reads the access file anew.
+ * @throws MeshpassError `config_invalid`
+ */
+export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<ConnectedMesh> {
+  const read = MeshConfig.safeParse(given);
+  if (!read.success)
+    throw new MeshpassError('config_invalid', `The mesh is not configured well: ${z.prettifyError(read.error)}`);
+  const config = read.data;
+  const { log, now = () => Math.floor(Date.now() / 1000), random = Math.random } = parts;
+  const { rootsFile: path } = config.istiod;
+  const rootsFile = path === undefined ? undefined : await openRootsFile(path, log);
+  const access = config.kubeconfig
+    ? await kubeconfigAccess(config.kubeconfig)
+    : await podAccess(parts.env ?? process.env);
+  const http = kubernetesHttp(access);
+  const { duty } = parts;
+  const cluster = duty ? writesOnlyWhile(duty.holds, kubernetes(http)) : kubernetes(http);
+
+  const view = viewCluster({
+    http,
+    log,
+    random,
+    rootsNamespace: config.rootNamespace,
+    ...(rootsFile && { rootsFile }),
+  });
+  const { trustDomain, rootNamespace, clusterDomain, gateway, accessFile } = config;
+  const state = meshState({
+    ...{ view, kubernetes: cluster, log, now, random, accessFile },
+    mesh: { trustDomain, rootNamespace, clusterDomain, gateway },
+    tokens: parts.tokens,
+    gitops: config.gitops,
+    resync: config.resyncSeconds * 1000,
+    begun: duty?.begun,
+  });
+  const { makeRevoker = createRevoker } = parts;
+  const revoker = makeRevoker({
+    ...{ kubernetes: cluster, trustDomain, rootNamespace, now },
+    httpServers: state.httpServers,
+  });
+  // Where it fails, the list is sent again all the same, every minute.
+  state.onChange(() => void revoker.again().catch(() => undefined));
+  const istiod = connectIstiod({ ...config.istiod, roots: view.roots });
+  const authority = certificateAuthority({
+    ...{ kubernetes: cluster, istiod, trustDomain, now, random },
+    roots: view.roots,
+    isRevoked: revoker.isRevoked,
+  });
+  const reload = (): void => void state.reload();
+  process.on('SIGHUP', reload);
+
+  return {
+    authority,
+    revoker,
+    state,
+    policy: {
+      read: () => readPolicyResources(cluster),
+      shape: { trustDomain, rootNamespace, clusterDomain, gateway },
+      tokens: parts.tokens,
+      inForce: () => (state.inForce() ? state.access() : undefined),
+      take: state.take,
+      resume: state.resume,
+      drift: state.drift,
+      onChange: (listener) => {
+        const both = [view.onChange(listener), state.onChange(listener)];
+        return () => {
+          for (const cancel of both) cancel();
+        };
+      },
+    },
+    reviewEdgeToken: async (token) => {
+      if (token === '' || token.length > MAX_TOKEN_BYTES) return undefined;
+      return cluster.reviewToken(token, EDGE_AUDIENCE);
+    },
+    close: () => {
+      process.off('SIGHUP', reload);
+      state.close();
+      view.close();
+      rootsFile?.close();
+      istiod.close();
+      http.close();
+    },
+  };
+}

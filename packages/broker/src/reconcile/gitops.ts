@@ -1,0 +1,49 @@
+/**
+ * Where manifests are committed and applied by others (Argo CD, Flux), the broker writes of them only what it alone knows: the keys
+ * of its tokens. The rest it compares, and an access file comes into force when the cluster is what it compiles to.
+ */
+
+import type { Manifest } from '@meshpass/access';
+import { resourceChanges } from '@meshpass/analysis/plan/resource-changes';
+import { MeshpassError } from '@meshpass/identity';
+import { loadObject } from '@meshpass/istio/manifest/load';
+import type { Resource } from '@meshpass/istio/object/resources';
+import type { Kubernetes } from '../kubernetes/kubernetes.ts';
+import { apiVersionOf } from '../kubernetes/resources.ts';
+import { COMPILED } from './revocation/deny-policy.ts';
+
+const SHOWN = 10;
+
+/**
+ * Writes RequestAuthentication, and says what else is not as compiled.
+ * @throws MeshpassError `policy_drift`, `kubernetes_unavailable`
+ */
+export async function applyKeysOnly(
+  manifests: readonly Manifest[],
+  {
+    kubernetes,
+    gatewayNamespace,
+  }: { readonly kubernetes: Pick<Kubernetes, 'apply' | 'list'>; readonly gatewayNamespace: string },
+): Promise<undefined> {
+  for (const manifest of manifests) if (manifest.kind === 'RequestAuthentication') await kubernetes.apply(manifest);
+  const kinds = ['Namespace', 'RoleBinding', 'AuthorizationPolicy', 'Gateway'];
+  const present = await Promise.all(
+    kinds.map(async (kind): Promise<readonly Resource[]> => {
+      const objects = await kubernetes.list(kind, COMPILED, kind === 'Gateway' ? gatewayNamespace : undefined);
+      const whole = objects.map((object) => ({ apiVersion: apiVersionOf(kind), kind, ...object }));
+      return whole.flatMap((object) => [...loadObject(object, kind).resources]);
+    }),
+  );
+  const drift = resourceChanges(
+    present.flat(),
+    manifests.filter(({ kind }) => kinds.includes(kind)),
+  );
+  if (drift.length === 0) return undefined;
+  const lines = drift.slice(0, SHOWN).map(({ does, kind, name }) => `${does} ${kind} ${name}`);
+  if (drift.length > SHOWN) lines.push(`and ${drift.length - SHOWN} more`);
+  throw new MeshpassError(
+    'policy_drift',
+    `The cluster is not what the access file compiles to; commit and apply: ${lines.join(', ')}.`,
+    { detail: { drift: drift.length } },
+  );
+}

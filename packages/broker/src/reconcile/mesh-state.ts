@@ -1,0 +1,318 @@
+/**
+ * The mesh and the access file as they stand: watched, compiled, applied, and only then in force. A new file that is
+ * wrong changes nothing; a mesh that changes under a file in force takes from it what is no longer there.
+ */
+import { basename } from 'node:path';
+import { type Access, type IdentityTokens, namespacesGranted, reachableServices } from '@meshpass/access';
+import { formatSni, grantNamespace, MeshpassError, toMeshpassError } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
+import type { Mesh } from '@meshpass/istio/mesh/mesh';
+import { finalRefusal } from '../kubernetes/final-refusal.ts';
+import type { Kubernetes } from '../kubernetes/kubernetes.ts';
+import { openAccessFile } from './access-file.ts';
+import { applyManifests } from './apply.ts';
+import type { ClusterView } from './cluster-view.ts';
+import type { MeshState } from './contract.ts';
+import { applyKeysOnly } from './gitops.ts';
+import { handover } from './handover.ts';
+import type { Log } from './log.ts';
+import { type Ground, makePlan, makePlanOfWhatIsThere, type Plan, sayLeftOut } from './make-plan.ts';
+import { type PolicyDecisions, policyDecisions } from './policy-decisions.ts';
+import { reconciler } from './reconciler.ts';
+import type { HttpServers } from './revocation/ended-sessions.ts';
+
+export type MeshShape = Omit<Mesh, 'services' | 'namespaces' | 'foreignPolicies'>;
+
+export interface StateOptions {
+  readonly view: ClusterView;
+  readonly kubernetes: Kubernetes;
+  readonly mesh: MeshShape;
+  readonly accessFile: string;
+  /** As they must be recognised now. */
+  readonly tokens: () => IdentityTokens;
+  readonly log: Log;
+  /** Unix seconds. */
+  readonly now: () => number;
+  /** 0 to 1. */
+  readonly random: () => number;
+  /** Others apply what is compiled: only keys are written, and the rest is compared. */
+  readonly gitops?: boolean;
+  /** Milliseconds between two repairs of what others changed. */
+  readonly resync: number;
+  /** When this broker is the active one; nothing is applied before. Absent: now. */
+  readonly begun?: Promise<void> | undefined;
+}
+
+export interface LiveMeshState extends MeshState {
+  /** What an operator has to mend, though the broker goes on: a refused file, a failed apply, targets that are gone. */
+  readonly problems: () => readonly string[];
+  /** Where identity tokens are looked at; undefined until an access file is in force. */
+  readonly httpServers: () => HttpServers | undefined;
+  /** What becomes of each access file, for the audit log. */
+  readonly onDecision: PolicyDecisions['listen'];
+  /**
+   * Puts a file in force, in place of the one on disk, which is not looked at from then on.
+   * @throws MeshpassError why it is not in force; what was before stays
+   */
+  take(access: Access): Promise<void>;
+  /** Goes on with a file that was in force before a restart, in place of the one on disk; what it misses may come. */
+  resume(access: Access): void;
+  /** Objects that are not as compiled, where others apply them. */
+  readonly drift: () => number | undefined;
+  /** Reads the access file now, and compiles anew. */
+  reload(): Promise<void>;
+  close(): void;
+}
+
+/** Changes come in bursts: a rollout replaces Pods one by one. */
+const SETTLE_MS = 100;
+/** The longest `ttl` of a grant (an hour) and the clock skew that verifiers allow. */
+const LONGEST_SVID_LIFE = 3600 + 120;
+
+export function meshState(options: StateOptions): LiveMeshState {
+  const { view, log } = options;
+  const listeners = new Set<() => void>();
+  const decisions = policyDecisions();
+  const given = handover();
+  let candidate: Access | undefined;
+  let inForce: Plan | undefined;
+  let applied = '';
+  let wanted = '';
+  let tokenKeys: ReadonlySet<string> = new Set();
+  let version = '';
+  let settling: NodeJS.Timeout | undefined;
+  let fromDisk = true;
+  let drift = 0;
+  const problems: { file?: string; apply?: string; mesh?: string; selected?: string } = {};
+
+  const apply = reconciler<Plan>({
+    apply: async ({ manifests }) => {
+      const { rootNamespace } = options.mesh;
+      const gatewayNamespace = options.mesh.gateway.namespace;
+      const at = { now: options.now(), svidLife: LONGEST_SVID_LIFE };
+      if (options.gitops) return await applyKeysOnly(manifests, { kubernetes: options.kubernetes, gatewayNamespace });
+      const how = { kubernetes: options.kubernetes, rootNamespace, gatewayNamespace, ...at };
+      const { removed, nextChange } = await applyManifests(manifests, how);
+      if (removed.length > 0) log.info({ removed }, 'removed what the access file no longer asks for');
+      return nextChange;
+    },
+    onApplied: (plan) => {
+      delete problems.apply;
+      drift = 0;
+      applied = plan.content;
+      tokenKeys = plan.tokenKeys;
+      // A repetition of the same content may be older than what was adopted without applying; a file that waits is not.
+      if (plan.content !== inForce?.content || plan.access === candidate) adopt(plan);
+    },
+    onFailed: (error, plan) => {
+      const final = finalRefusal(error);
+      if (inForce && plan.access !== inForce.access && final) {
+        // Not to be tried for ever: meanwhile nobody would keep up what is in force.
+        candidate = undefined;
+        refuse(final);
+        soon();
+        return;
+      }
+      if (given.holds(plan.access) && error.code === 'policy_drift') {
+        refuse(error);
+        return;
+      }
+      if (error.code === 'policy_drift') {
+        drift = Number(error.detail.drift);
+        if (problems.apply !== error.message)
+          decisions.tell({ outcome: 'refused', code: error.code, reason: error.message, file: plan.access.file });
+      }
+      // What Kubernetes refuses it refuses for a reason that somebody has to know.
+      const why = (final ?? error).message;
+      if (problems.apply !== why)
+        log.error({ err: error, ...error.detail }, 'policies could not be applied; trying again');
+      problems.apply = why;
+    },
+    ...{ resync: options.resync, now: options.now, random: options.random },
+    // What waits was compiled with the keys of then.
+    begun: options.begun?.then(() => recompile()),
+  });
+
+  /** Tells the listeners, if there is anything that they would see. */
+  const publish = (): void => {
+    const grants = inForce?.access.grants.map(({ name }) => name) ?? [];
+    const seen = JSON.stringify([inForce?.access, services(grants), view.roots()]);
+    const next = sha256Hex(seen).slice(0, 16);
+    if (next === version) return;
+    version = next;
+    for (const listener of listeners) listener();
+  };
+
+  const services: MeshState['services'] = (grants) =>
+    inForce ? reachableServices(inForce.access, inForce.mesh, grants) : [];
+
+  const recompile = (): void => {
+    publish(); // roots need no compiling
+    followGranted();
+    const seen = view.current();
+    if (!seen) return;
+    const mesh: Mesh = { ...options.mesh, ...seen };
+    const ground = (): Ground => ({ mesh, tokens: options.tokens(), ours: view.ours() });
+    if (candidate) {
+      try {
+        want(makePlan(candidate, ground()));
+        delete problems.file;
+        return;
+      } catch (error) {
+        // It stays a candidate: the Service that it misses may come.
+        refuse(toMeshpassError(error));
+      }
+    }
+    try {
+      if (inForce) recompileInForce(inForce.access, ground());
+    } catch (error) {
+      // What stands keeps standing; it was right for the mesh as it was.
+      problems.mesh = toMeshpassError(error).message;
+      log.error({ err: error }, 'the access file in force could not be compiled for the mesh as it is now');
+    }
+  };
+
+  /** Whose Pods matter follows from the file and from what the cluster has: entries may select by label. */
+  const followGranted = (): void => {
+    const outline = view.outline();
+    if (!outline) return;
+    const mesh: Mesh = { ...options.mesh, ...outline };
+    const files = [candidate, inForce?.access].filter((access) => access !== undefined);
+    view.follow([...new Set(files.flatMap((access) => namespacesGranted(access, mesh)))].sort());
+  };
+
+  const recompileInForce = (access: Access, ground: Ground): void => {
+    const { plan, missing } = makePlanOfWhatIsThere(access, ground);
+    if (missing && missing !== problems.mesh)
+      log.warn({ missing }, 'granted services are gone or changed; they are left out');
+    if (missing) problems.mesh = missing;
+    else delete problems.mesh;
+    want(plan);
+  };
+
+  /** Applies only what differs: Pods come and go all day, and seldom change a policy. */
+  const want = (plan: Plan): void => {
+    if (plan.content === applied && wanted === applied) {
+      adopt(plan);
+      return;
+    }
+    wanted = plan.content;
+    apply.want(plan);
+  };
+
+  const tellLeftOut = (plan: Plan): void => {
+    const text = sayLeftOut(plan);
+    if (text === (problems.selected ?? '')) return;
+    if (text !== '') log.warn({ leftOut: text }, 'selected services cannot be granted as they are');
+    if (text !== '') problems.selected = text;
+    else delete problems.selected;
+  };
+
+  const adopt = (plan: Plan): void => {
+    tellLeftOut(plan);
+    if (plan.access !== inForce?.access) {
+      const { file } = plan.access;
+      log.info({ file, objects: plan.manifests.length }, 'access file in force');
+      decisions.tell({ outcome: 'allowed', reason: `In force: ${plan.manifests.length} objects are applied.`, file });
+    }
+    inForce = plan;
+    if (candidate === plan.access) candidate = undefined;
+    publish();
+    given.settle(plan.access);
+  };
+
+  /** A new file that cannot be used. The one in force stays, and so does everything that was applied. */
+  const refuse = (error: MeshpassError): void => {
+    if (given.refuse(error)) {
+      // Whoever gave it tries again or not; meanwhile nothing waits to come into force by itself.
+      candidate = undefined;
+      soon();
+      return;
+    }
+    if (problems.file === error.message) return;
+    problems.file = error.message;
+    const said = { code: error.code, problems: error.message.split('\n') };
+    log.error(said, 'the access file was refused; the one in force stays');
+    decisions.tell({ outcome: 'refused', code: error.code, reason: error.message, file: basename(options.accessFile) });
+  };
+
+  const soon = (): void => {
+    clearTimeout(settling);
+    settling = setTimeout(recompile, SETTLE_MS);
+  };
+  const unsubscribe = view.onChange(soon);
+  const file = openAccessFile({
+    path: options.accessFile,
+    onFile: (access) => {
+      if (!fromDisk) return;
+      candidate = access;
+      soon();
+    },
+    onRefused: (error) => {
+      if (!fromDisk) return;
+      candidate = undefined;
+      refuse(error);
+    },
+  });
+
+  return {
+    inForce: () => inForce !== undefined,
+    access: () => {
+      if (inForce) return inForce.access;
+      throw new MeshpassError(
+        'kubernetes_unavailable',
+        'The access file is not in force yet: the broker is starting.',
+        { retryAfter: 1 },
+      );
+    },
+    roots: view.roots,
+    services,
+    version: () => version,
+    onChange: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    unready: () => [
+      ...view.unready(),
+      ...(inForce ? [] : [problems.file ?? problems.apply ?? 'the access file has not been applied yet']),
+    ],
+    drift: () => (options.gitops ? drift : undefined),
+    problems: () => Object.values(problems),
+    tokenKeys: () => tokenKeys,
+    tokenKeysChanged: soon,
+    httpServers: () => {
+      if (!inForce) return undefined;
+      const grants = inForce.access.grants.map(({ name }) => name);
+      const http = services(grants).filter(({ protocol }) => protocol !== 'tcp');
+      return { namespaces: grants.map(grantNamespace).sort(), serverNames: [...new Set(http.map(formatSni))].sort() };
+    },
+    onDecision: decisions.listen,
+    take: async (access) => {
+      fromDisk = false;
+      delete problems.file;
+      const done = given.wait(access, () => {
+        const why = problems.apply ?? view.unready()[0] ?? 'the cluster takes too long';
+        refuse(new MeshpassError('kubernetes_unavailable', `The access file could not be put in force: ${why}`));
+      });
+      candidate = access;
+      soon();
+      await done;
+    },
+    resume: (access) => {
+      fromDisk = false;
+      candidate = access;
+      soon();
+    },
+    reload: async () => {
+      await file.reload();
+      soon();
+    },
+    close: () => {
+      clearTimeout(settling);
+      unsubscribe();
+      file.close();
+      apply.close();
+      listeners.clear();
+    },
+  };
+}

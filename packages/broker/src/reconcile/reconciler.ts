@@ -1,0 +1,73 @@
+/**
+ * Applies the newest plan until it stands, and again from time to time so that what somebody changed by hand is put
+ * right. One run at a time; a plan that comes meanwhile replaces the one that waits.
+ */
+import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
+import { pause } from '../clock/pause.ts';
+
+export interface ReconcileOptions<Plan> {
+  /** @returns Unix seconds at which it must run again though nothing changes */
+  readonly apply: (plan: Plan) => Promise<number | undefined>;
+  /** After every run that succeeded. */
+  readonly onApplied: (plan: Plan) => void;
+  readonly onFailed: (error: MeshpassError, plan: Plan) => void;
+  /** Milliseconds between two runs where nothing changes. */
+  readonly resync: number;
+  /** Unix seconds. */
+  readonly now: () => number;
+  /** 0 to 1. */
+  readonly random: () => number;
+  /** Nothing is applied before; absent: at once. */
+  readonly begun?: Promise<void> | undefined;
+}
+
+export interface Reconciler<Plan> {
+  want(plan: Plan): void;
+  close(): void;
+}
+
+const FIRST_PAUSE_MS = 250;
+const LONGEST_PAUSE_MS = 15_000;
+
+export function reconciler<Plan>(options: ReconcileOptions<Plan>): Reconciler<Plan> {
+  const stop = new AbortController();
+  let wanted: { readonly plan: Plan } | undefined;
+  let changed = new AbortController();
+
+  const run = async (): Promise<void> => {
+    let failures = 0;
+    await options.begun;
+    while (!stop.signal.aborted) {
+      const current = wanted;
+      const waitFor = AbortSignal.any([stop.signal, changed.signal]);
+      if (!current) {
+        await pause(options.resync, waitFor);
+        continue;
+      }
+      let rest: number;
+      try {
+        const nextChange = await options.apply(current.plan);
+        if (stop.signal.aborted) return;
+        failures = 0;
+        options.onApplied(current.plan);
+        rest = Math.min(options.resync, ((nextChange ?? Number.POSITIVE_INFINITY) - options.now()) * 1000);
+      } catch (thrown) {
+        if (stop.signal.aborted) return;
+        options.onFailed(toMeshpassError(thrown), current.plan);
+        rest = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures++) * (0.5 + options.random() / 2);
+      }
+      await pause(Math.max(rest, FIRST_PAUSE_MS / 2), waitFor);
+    }
+  };
+  void run();
+
+  return {
+    want: (plan) => {
+      wanted = { plan };
+      const before = changed;
+      changed = new AbortController();
+      before.abort();
+    },
+    close: () => stop.abort(),
+  };
+}

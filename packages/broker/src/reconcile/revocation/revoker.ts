@@ -1,0 +1,158 @@
+/**
+ * Ends what Kubernetes and Istio still believe: a root DENY of the principals whose sessions are over, until their last
+ * SVID has expired, and no ServiceAccount left to ask for another.
+ */
+import { grantNamespace, parseSpiffe } from '@meshpass/identity';
+import type { Kubernetes, ListedObject } from '../../kubernetes/kubernetes.ts';
+import type { RevokedPrincipal, Revoker } from '../contract.ts';
+import { denial, OURS, REVOCATIONS } from './deny-policy.ts';
+import { distribute } from './distribute.ts';
+import { endedSessions, type HttpServers } from './ended-sessions.ts';
+
+export interface RevokerOptions {
+  readonly kubernetes: Pick<Kubernetes, 'apply' | 'remove' | 'list' | 'deleteServiceAccount'>;
+  readonly trustDomain: string;
+  readonly rootNamespace: string;
+  /** Where tokens of sessions that are over must be refused; undefined while it is not known. */
+  readonly httpServers: () => HttpServers | undefined;
+  /** Unix seconds. */
+  readonly now: () => number;
+}
+
+export interface MeshRevoker extends Revoker {
+  /** The last `apply` once more, because where tokens are looked at has changed; nothing where there was none. */
+  again(): Promise<void>;
+  /** Whether it was in the last `apply`. */
+  readonly isRevoked: (spiffeId: string) => boolean;
+}
+
+const NAME = 'meshpass-revoked';
+/**
+ * What stands in the cluster is looked at again after this long: somebody may have changed it, or a broker that was the active
+ * one before may have written late.
+ */
+const REREAD_SECONDS = 30;
+const ORPHAN_AGE_SECONDS = 120;
+const DELETIONS_AT_ONCE = 8;
+
+export function createRevoker(options: RevokerOptions): MeshRevoker {
+  const { kubernetes, rootNamespace } = options;
+  let revoked: ReadonlySet<string> = new Set();
+  /** ServiceAccounts known to be gone. */
+  let deleted: ReadonlySet<string> = new Set();
+  /** What each policy holds in the cluster; undefined until it has been asked, and after a failure. */
+  let written: ReadonlyMap<string, readonly string[]> | undefined;
+  let readAt = 0;
+  let latest: readonly RevokedPrincipal[] | undefined;
+  let last: Promise<unknown> = Promise.resolve();
+  const denyTokens = endedSessions(options);
+
+  const deny = async (live: readonly RevokedPrincipal[]): Promise<void> => {
+    if (options.now() - readAt >= REREAD_SECONDS) written = undefined;
+    const before = written ?? (await readWritten(kubernetes, rootNamespace));
+    if (!written) readAt = options.now();
+    const after = distribute(NAME, before, live.map(principalOf));
+    written = undefined;
+    // Additions before removals, so that a principal is never out of every policy.
+    for (const [name, principals] of after) {
+      if (same(before.get(name), principals)) continue;
+      await kubernetes.apply(denial(name, rootNamespace, { principals }));
+    }
+    for (const name of before.keys()) {
+      if (!after.has(name)) await kubernetes.remove(policy(name, rootNamespace));
+    }
+    written = after;
+  };
+
+  const applyNow = async (all: readonly RevokedPrincipal[]): Promise<void> => {
+    const now = options.now();
+    const live = all.filter(({ until, undenied }) => until > now && !undenied);
+    // First of all: from here on no certificate is signed for them.
+    revoked = new Set(all.map(({ spiffeId }) => spiffeId));
+    await deny(live);
+    const gone = new Set([...deleted].filter((spiffeId) => revoked.has(spiffeId)));
+    deleted = gone;
+    await inBatches(
+      all.filter(({ spiffeId }) => !gone.has(spiffeId)),
+      async ({ namespace, serviceAccount, spiffeId }) => {
+        await kubernetes.deleteServiceAccount(namespace, serviceAccount);
+        gone.add(spiffeId);
+      },
+    );
+    await denyTokens([...new Set(live.flatMap(({ sessionId }) => sessionId ?? []))]);
+  };
+
+  const apply = (all: readonly RevokedPrincipal[]): Promise<void> => {
+    latest = all;
+    const mine = last.then(() => applyNow(all));
+    last = mine.catch(() => undefined);
+    return mine;
+  };
+
+  return {
+    isRevoked: (spiffeId) => revoked.has(spiffeId),
+    apply,
+    again: async () => {
+      if (latest) await apply(latest);
+    },
+    collectOrphans: async (live) => {
+      const oldest = options.now() - ORPHAN_AGE_SECONDS;
+      const accounts = await kubernetes.list('ServiceAccount', OURS);
+      const orphans = accounts.filter(
+        (account) =>
+          account.metadata.namespace?.startsWith(grantNamespace('')) &&
+          createdAt(account) < oldest &&
+          !live.has(spiffeIdOf(account, options.trustDomain)),
+      );
+      await inBatches(orphans, ({ metadata }) => kubernetes.deleteServiceAccount(metadata.namespace!, metadata.name));
+      return orphans.map((account) => spiffeIdOf(account, options.trustDomain));
+    },
+  };
+}
+
+/** `TRUST_DOMAIN/ns/NAMESPACE/sa/NAME`, as `source.principals` has it. */
+function principalOf({ spiffeId }: RevokedPrincipal): string {
+  return spiffeId.slice('spiffe://'.length);
+}
+
+async function readWritten(
+  kubernetes: Pick<Kubernetes, 'list'>,
+  rootNamespace: string,
+): Promise<ReadonlyMap<string, readonly string[]>> {
+  const found = await kubernetes.list('AuthorizationPolicy', REVOCATIONS, rootNamespace);
+  return new Map(
+    found
+      .filter(({ metadata }) => metadata.name === NAME || metadata.name.startsWith(`${NAME}-`))
+      .map((object) => [object.metadata.name, principalsIn(object)]),
+  );
+}
+
+function principalsIn(object: ListedObject): readonly string[] {
+  const spec = object.spec as
+    | { rules?: readonly { from?: readonly { source?: { principals?: readonly string[] } }[] }[] }
+    | undefined;
+  const principals = spec?.rules?.flatMap((rule) => rule.from?.flatMap(({ source }) => source?.principals ?? []) ?? []);
+  return (principals ?? []).filter((principal) => parseSpiffe(`spiffe://${principal}`) !== undefined);
+}
+
+function policy(name: string, namespace: string) {
+  return { kind: 'AuthorizationPolicy', metadata: { name, namespace } };
+}
+
+function same(a: readonly string[] | undefined, b: readonly string[]): boolean {
+  return a !== undefined && a.length === b.length && a.every((one, index) => one === b[index]);
+}
+
+function createdAt({ metadata }: ListedObject): number {
+  return Date.parse(metadata.creationTimestamp ?? '') / 1000;
+}
+
+function spiffeIdOf({ metadata }: ListedObject, trustDomain: string): string {
+  return `spiffe://${trustDomain}/ns/${metadata.namespace}/sa/${metadata.name}`;
+}
+
+async function inBatches<T>(items: readonly T[], work: (item: T) => Promise<void>): Promise<void> {
+  for (let from = 0; from < items.length; from += DELETIONS_AT_ONCE) {
+    await Promise.all(items.slice(from, from + DELETIONS_AT_ONCE).map(work));
+  }
+}

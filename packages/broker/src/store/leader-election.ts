@@ -1,0 +1,230 @@
+/**
+ * Which of several brokers is the active one: whose connection holds an advisory lock of PostgreSQL. The others ask for it four
+ * times a second. The active one confirms every second, on that very connection, that it still has it.
+ *
+ * PostgreSQL passes the lock on when the connection ends: at once when the process dies, and after LOCK_IDLE_MS of silence
+ * (`idle_session_timeout`) when it is frozen or cut off. HOLD_MS is shorter: whoever is cut off stops before another starts,
+ * by its own clock and without asking anybody. What was sent before then is refused by the epoch (write-batch.ts).
+ */
+import { Socket } from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
+import pg from 'pg';
+import { type Holder, readHolder } from './leader-record.ts';
+
+export interface Tenure {
+  /** Whether this process is known, at this instant, to be the active broker. */
+  readonly holds: () => boolean;
+  /** Calls back whenever `holds` is true again after it was not. */
+  readonly onHoldsAgain: (listener: () => void) => void;
+  /** Resolves when another broker has taken over; this one never becomes active again. */
+  readonly lost: Promise<void>;
+  /** The store has refused a write: another broker has taken over. */
+  readonly lose: () => void;
+  /** From now on another epoch in the store means that another broker has taken over. */
+  readonly watchEpoch: (epoch: number) => void;
+  /** Gives the lock up. */
+  readonly end: () => Promise<void>;
+}
+
+/** The active broker as one that waits sees it; undefined where it has not said who it is yet. */
+export type Waiting = (active: Holder | undefined) => void;
+
+export interface TenureOptions {
+  readonly databaseUrl: string;
+  /** Called with every look at the lock that found it taken. What it throws ends the waiting. */
+  readonly onWaiting: Waiting;
+  /** Called where the store does not answer one that waits. */
+  readonly onFailure: (cause: unknown) => void;
+  readonly signal?: AbortSignal | undefined;
+}
+
+const POLL_MS = 250;
+const CONFIRM_MS = 1_000;
+/** This long after the last confirmation was asked for, a broker no longer believes that it is the active one. */
+export const HOLD_MS = 6_000;
+const LOCK_IDLE_MS = 8_000;
+const CONNECT_TIMEOUT_MS = 5_000;
+const QUERY_TIMEOUT_MS = 5_000;
+
+/** Of the database and the schema: two installations may share a server. */
+const TRY_LOCK = `select pg_try_advisory_lock(hashtextextended('meshpass broker ' || current_schema(), 0)) as locked`;
+
+/**
+ * Waits until this process is the active broker.
+ * @throws what the database throws where it cannot be reached at first; the reason of the signal
+ */
+export async function takeTenure(options: TenureOptions): Promise<Tenure> {
+  const { databaseUrl, onWaiting, onFailure, signal } = options;
+  let line: Line | undefined = await openLine(databaseUrl);
+  try {
+    for (;;) {
+      signal?.throwIfAborted();
+      let active: Holder | undefined;
+      try {
+        line ??= await openLine(databaseUrl);
+        const asked = now();
+        if (await line.lock()) return hold(databaseUrl, line, asked);
+        active = await line.holder();
+      } catch (thrown) {
+        line?.drop();
+        line = undefined;
+        onFailure(thrown);
+        await pause(CONFIRM_MS, undefined, { signal });
+        continue;
+      }
+      onWaiting(active);
+      await pause(POLL_MS, undefined, { signal });
+    }
+  } catch (thrown) {
+    line?.drop();
+    throw thrown;
+  }
+}
+
+function hold(databaseUrl: string, locked: Line, asked: Instant): Tenure {
+  let line: Line | undefined = locked;
+  let confirmed = asked;
+  let epoch: number | undefined;
+  let over = false;
+  const listeners: (() => void)[] = [];
+  const holds = () => !over && elapsed(confirmed) < HOLD_MS;
+  const lost = Promise.withResolvers<void>();
+  const stop = new AbortController();
+  const lose = () => {
+    if (over) return;
+    over = true;
+    stop.abort();
+    line?.drop();
+    lost.resolve();
+  };
+
+  /** The lock went with its connection. It can be had again as long as nobody else has had it: the epoch tells. */
+  const lockAgain = async (): Promise<Line | undefined> => {
+    const again = await openLine(databaseUrl);
+    try {
+      const isMine = (await again.epoch()) === epoch;
+      if (isMine && (await again.lock())) return again;
+      again.drop();
+      if (!isMine) lose();
+      return undefined;
+    } catch (thrown) {
+      again.drop();
+      throw thrown;
+    }
+  };
+  const confirm = async () => {
+    try {
+      const asked = now();
+      // Before it had an epoch it left no trace by which to know whether another had the lock meanwhile.
+      if (!line && epoch === undefined) return lose();
+      line ??= await lockAgain();
+      if (!line) return;
+      const current = await line.epoch();
+      if (epoch !== undefined && current !== epoch) return lose();
+      const held = holds();
+      confirmed = asked;
+      if (!held && holds()) for (const listener of listeners) listener();
+    } catch {
+      line?.drop();
+      line = undefined;
+    }
+  };
+  const keep = async () => {
+    while (!over) {
+      const rest = pause(line ? CONFIRM_MS : POLL_MS, undefined, { signal: stop.signal, ref: false });
+      await Promise.race([rest.catch(() => {}), ...(line ? [line.ended] : [])]);
+      if (over) return;
+      if (line?.isOver()) line = undefined;
+      await confirm();
+    }
+  };
+  void keep();
+  return {
+    holds,
+    onHoldsAgain: (listener) => listeners.push(listener),
+    lost: lost.promise,
+    lose,
+    watchEpoch: (own) => {
+      epoch = own;
+    },
+    end: async () => {
+      over = true;
+      stop.abort();
+      await line?.end();
+    },
+  };
+}
+
+/** A connection for the lock alone: no statement of anybody else's delays its own. */
+interface Line {
+  readonly lock: () => Promise<boolean>;
+  /** Undefined where the schema is not there yet. */
+  readonly epoch: () => Promise<number | undefined>;
+  readonly holder: () => Promise<Holder | undefined>;
+  readonly ended: Promise<void>;
+  readonly isOver: () => boolean;
+  readonly end: () => Promise<void>;
+  readonly drop: () => void;
+}
+
+async function openLine(databaseUrl: string): Promise<Line> {
+  const socket = new Socket();
+  const client = new pg.Client({
+    ...{ connectionString: databaseUrl, application_name: 'meshpass-broker-lock', keepAlive: true },
+    ...{ connectionTimeoutMillis: CONNECT_TIMEOUT_MS, query_timeout: QUERY_TIMEOUT_MS },
+    stream: () => socket,
+  });
+  client.on('error', () => {});
+  let over = false;
+  const ended = new Promise<void>((resolve) => {
+    socket.once('close', () => {
+      over = true;
+      resolve();
+    });
+  });
+  try {
+    await client.connect();
+    await client.query(`set idle_session_timeout = ${LOCK_IDLE_MS}`);
+  } catch (thrown) {
+    socket.destroy();
+    throw thrown;
+  }
+  const row = async (columns: string): Promise<Record<string, unknown> | undefined> => {
+    try {
+      return (await client.query(`select ${columns} from broker_epoch`)).rows[0];
+    } catch (thrown) {
+      if (NOT_MIGRATED.has(String((thrown as { code?: unknown }).code))) return undefined;
+      throw thrown;
+    }
+  };
+  return {
+    lock: async () => (await client.query(TRY_LOCK)).rows[0].locked === true,
+    epoch: async () => (await row('epoch'))?.epoch as number | undefined,
+    holder: async () => readHolder((await row('holder'))?.holder),
+    ended,
+    isOver: () => over,
+    end: async () => {
+      const late = setTimeout(() => socket.destroy(), CONFIRM_MS);
+      await client.end().catch(() => {});
+      clearTimeout(late);
+    },
+    drop: () => socket.destroy(),
+  };
+}
+
+/** undefined_table, undefined_column */
+const NOT_MIGRATED: ReadonlySet<string> = new Set(['42P01', '42703']);
+
+interface Instant {
+  readonly monotonic: number;
+  readonly wall: number;
+}
+
+function now(): Instant {
+  return { monotonic: performance.now(), wall: Date.now() };
+}
+
+/** Milliseconds. The monotonic clock stands still while a machine is suspended, the other one may be set back. */
+function elapsed(since: Instant): number {
+  return Math.max(performance.now() - since.monotonic, Date.now() - since.wall);
+}

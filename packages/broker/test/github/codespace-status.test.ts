@@ -1,0 +1,47 @@
+/** What GitHub's lists mean for a session. */
+import { CODESPACE_STATES } from '@meshpass/lab/github/state';
+import { describe, expect, it } from 'vitest';
+import { indexCodespaces, wordOn } from '../../src/github/codespace-status.ts';
+
+const space = { id: 7, name: 'one' };
+const list = (...items: { id: number; name: string; state: string }[]) =>
+  indexCodespaces({ items, consistent: true, cost: 1 });
+
+describe('wordOn', () => {
+  const says = Object.fromEntries(
+    [...CODESPACE_STATES, 'Invented'].map((state) => [state, wordOn(space, list({ ...space, state })).says]),
+  );
+
+  it('lets one state alone live, ends at once where the container is gone, and doubts the rest', () => {
+    const by = (word: string) => Object.keys(says).filter((state) => says[state] === word);
+    expect(by('available')).toEqual(['Available']);
+    expect(by('over').sort()).toEqual(
+      ['Archived', 'Created', 'Deleted', 'Failed', 'Moved', 'Provisioning', 'Queued', 'Rebuilding', 'Shutdown']
+        .concat(['ShuttingDown', 'Starting'])
+        .sort(),
+    );
+    expect(by('doubtful').sort()).toEqual(
+      ['Awaiting', 'Exporting', 'Invented', 'Unavailable', 'Unknown', 'Updating'].sort(),
+    );
+  });
+
+  it('tells stopped from deleted', () => {
+    expect(wordOn(space, list({ ...space, state: 'Shutdown' }))).toMatchObject({ cause: 'workspace_stopped' });
+    expect(wordOn(space, list({ ...space, state: 'Deleted' }))).toMatchObject({ cause: 'workspace_deleted' });
+  });
+
+  it('goes by id: a successor under the same name ends it, a new name does not', () => {
+    expect(wordOn(space, list({ id: 8, name: 'one', state: 'Available' }))).toMatchObject({
+      ...{ says: 'over', cause: 'workspace_deleted' },
+    });
+    expect(wordOn(space, list({ id: 7, name: 'two', state: 'Available' })).says).toBe('available');
+    expect(wordOn(space, list({ id: 8, name: 'two', state: 'Available' })).says).toBe('absent');
+  });
+
+  it('knows a list whose pages do not fit together', () => {
+    const one = { ...space, state: 'Available' };
+    expect(list(one).isWhole).toBe(true);
+    expect(list(one, one).isWhole).toBe(false);
+    expect(indexCodespaces({ items: [one], consistent: false, cost: 1 }).isWhole).toBe(false);
+  });
+});

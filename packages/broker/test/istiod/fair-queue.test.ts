@@ -1,0 +1,99 @@
+import type { MeshpassError } from '@meshpass/identity';
+import { describe, expect, it } from 'vitest';
+import { fairQueue } from '../../src/istiod/fair-queue.ts';
+
+const limit = { arrival: 100, renewal: 100 };
+
+/** A queue of one place, which is taken until `go` is called; what enters meanwhile is noted in the order of service. */
+async function held(options: Partial<Parameters<typeof fairQueue>[0]> = {}) {
+  const queue = fairQueue({ concurrency: 1, limit, deadline: 5_000, ...options });
+  const served: string[] = [];
+  let go = (): void => {};
+  await new Promise<void>((started) => {
+    const work = (): Promise<void> =>
+      new Promise((resolve) => {
+        go = resolve;
+        started();
+      });
+    void queue.run('arrival', work);
+  });
+  const enter = (line: 'arrival' | 'renewal', name: string = line, signal?: AbortSignal) =>
+    queue.run(line, async () => void served.push(name), signal);
+  return { queue, served, enter, go: () => go() };
+}
+
+describe('the queue of certificates', () => {
+  it('serves three renewals for one arrival while both wait, and never forgets either', async () => {
+    const { served, enter, go } = await held();
+    const all = [...Array(8).fill('arrival'), ...Array(8).fill('renewal')].map((line) => enter(line));
+    go();
+    await Promise.all(all);
+    const arrivalsIn = (from: number, to: number) => served.slice(from, to).filter((line) => line === 'arrival').length;
+    expect(served).toHaveLength(16);
+    expect(arrivalsIn(0, 4)).toBe(1);
+    expect(arrivalsIn(4, 8)).toBe(1);
+    expect(arrivalsIn(8, 16)).toBe(6);
+  });
+
+  it('serves each line in the order of entering', async () => {
+    const { served, enter, go } = await held();
+    const all = ['a', 'b', 'c'].map((name) => enter('arrival', name));
+    go();
+    await Promise.all(all);
+    expect(served).toEqual(['a', 'b', 'c']);
+  });
+
+  it('runs no more at once than it may', async () => {
+    const queue = fairQueue({ concurrency: 3, limit, deadline: 5_000 });
+    let now = 0;
+    let most = 0;
+    const work = async (): Promise<void> => {
+      most = Math.max(most, ++now);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      now -= 1;
+    };
+    await Promise.all(Array.from({ length: 20 }, () => queue.run('arrival', work)));
+    expect(most).toBe(3);
+    expect(queue.depth()).toEqual({ arrival: 0, renewal: 0, running: 0 });
+  });
+
+  it('refuses at once where the line is full, and says when to come again', async () => {
+    const { enter, go } = await held({ limit: { arrival: 1, renewal: 1 } });
+    const waiting = enter('arrival');
+    const error = await enter('arrival').catch((thrown: MeshpassError) => thrown);
+    expect(error).toMatchObject({ code: 'overloaded', status: 503 });
+    expect((error as MeshpassError).retryAfter).toBeGreaterThanOrEqual(1);
+    const other = enter('renewal');
+    go();
+    await Promise.all([waiting, other]);
+  });
+
+  it('refuses what has waited too long, and what its caller gave up, without doing it', async () => {
+    const { queue, served, enter, go } = await held({ deadline: 30 });
+    const gaveUp = new AbortController();
+    const one = enter('arrival', 'given up', gaveUp.signal).catch((thrown: MeshpassError) => thrown.code);
+    const two = enter('renewal', 'late').catch((thrown: MeshpassError) => thrown.code);
+    gaveUp.abort();
+    expect(await one).toBe('overloaded');
+    expect(await two).toBe('overloaded');
+    expect(queue.depth()).toEqual({ arrival: 0, renewal: 0, running: 1 });
+    go();
+    await enter('arrival', 'next');
+    expect(served).toEqual(['next']);
+  });
+
+  it('tells the work when its time is over', async () => {
+    const queue = fairQueue({ concurrency: 1, limit, deadline: 20 });
+    const ended = await queue.run(
+      'arrival',
+      (signal) => new Promise((resolve) => signal.addEventListener('abort', () => resolve('told'))),
+    );
+    expect(ended).toBe('told');
+  });
+
+  it('gives the place back when the work fails', async () => {
+    const queue = fairQueue({ concurrency: 1, limit, deadline: 1_000 });
+    await expect(queue.run('arrival', () => Promise.reject(new Error('broken')))).rejects.toThrow('broken');
+    expect(await queue.run('arrival', async () => 'works')).toBe('works');
+  });
+});

@@ -1,0 +1,89 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { rootCertificates } from 'node:tls';
+import { afterAll, afterEach, describe, expect, it, vi } from 'vitest';
+import { openRootsFile, type RootsFile, splitRoots } from '../../src/istiod/roots.ts';
+import type { KubernetesHttp } from '../../src/kubernetes/http.ts';
+import { viewCluster } from '../../src/reconcile/cluster-view.ts';
+
+const [A, B] = rootCertificates as [string, string];
+const pem = (...certificates: string[]) => splitRoots(certificates.join('\n'));
+const silent = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
+const directory = mkdtempSync(join(tmpdir(), 'meshpass-roots-'));
+afterAll(() => rmSync(directory, { recursive: true, force: true }));
+const eventually = (look: () => void) => vi.waitFor(look, { timeout: 10_000, interval: 20 });
+
+describe('a file with the roots of the mesh', () => {
+  let file: RootsFile | undefined;
+  afterEach(() => file?.close());
+
+  it('is followed, and what cannot be used changes nothing', async () => {
+    const path = join(directory, 'roots.pem');
+    writeFileSync(path, A);
+    file = await openRootsFile(path, silent, 20);
+    let changes = 0;
+    file.onChange(() => {
+      changes++;
+    });
+    expect(file.roots()).toEqual(pem(A));
+    writeFileSync(path, `${A}\n${B}\n`);
+    await eventually(() => expect(file?.roots()).toEqual(pem(A, B)));
+    const warned = vi.fn();
+    file.close();
+    file = await openRootsFile(path, { ...silent, warn: warned }, 20);
+    const unusable = {
+      'no certificate': 'There is no root',
+      [A.replace(/[A-Za-z0-9+/]{20}/, 'AAAA')]: 'A root certificate of',
+    };
+    for (const [text, said] of Object.entries(unusable)) {
+      writeFileSync(path, text);
+      await eventually(() => expect(warned.mock.calls.at(-1)?.[0].err.message).toContain(said));
+      expect(file.roots()).toEqual(pem(A, B));
+    }
+    rmSync(path);
+    await eventually(() => expect(warned.mock.calls.at(-1)?.[0].err.message).toContain('cannot be read'));
+    expect(file.roots()).toEqual(pem(A, B));
+    expect(changes).toBe(1);
+  });
+
+  it('must be one at the start', async () => {
+    await expect(openRootsFile(join(directory, 'none.pem'), silent)).rejects.toMatchObject({ code: 'config_invalid' });
+  });
+});
+
+describe('the ConfigMap with the roots of the mesh', () => {
+  it('is followed, and its deletion or emptiness cuts nobody off', async () => {
+    let tell: (event: object) => void = () => {};
+    const version = { resourceVersion: '1' };
+    const configMap = (text: string | undefined) => ({
+      metadata: { name: 'istio-ca-root-cert', namespace: 'istio-system', ...version },
+      ...(text !== undefined && { data: { 'root-cert.pem': text } }),
+    });
+    const http = {
+      call: async ({ path }: { path: string }) => ({
+        body: { metadata: version, items: path.includes('configmaps') ? [configMap(A)] : [] },
+      }),
+      stream: ({ path, signal }: { path: string; signal?: AbortSignal }, line: (text: string) => void) =>
+        new Promise<void>((resolve) => {
+          if (path.includes('configmaps')) tell = (event) => line(JSON.stringify(event));
+          signal?.addEventListener('abort', () => resolve());
+        }),
+    } as unknown as KubernetesHttp;
+    const view = viewCluster({ http, rootsNamespace: 'istio-system', log: silent, random: () => 0 });
+    try {
+      await eventually(() => expect(view.roots()).toEqual(pem(A)));
+      tell({ type: 'MODIFIED', object: configMap(`${A}\n${B}`) });
+      expect(view.roots()).toEqual(pem(A, B));
+      tell({ type: 'MODIFIED', object: configMap(undefined) });
+      expect(view.roots()).toEqual(pem(A, B));
+      tell({ type: 'DELETED', object: configMap(B) });
+      expect(view.roots()).toEqual(pem(A, B));
+      expect(view.unready()).not.toContain('the roots of the mesh are not known yet');
+      tell({ type: 'ADDED', object: configMap(B) });
+      expect(view.roots()).toEqual(pem(B));
+    } finally {
+      view.close();
+    }
+  });
+});

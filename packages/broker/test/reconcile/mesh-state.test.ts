@@ -1,0 +1,154 @@
+/** Orders of events that a real cluster seldom gives: the cluster is played, everything else is as it is. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Mesh } from '@meshpass/istio/mesh/mesh';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
+import type { ClusterView } from '../../src/reconcile/cluster-view.ts';
+import { type LiveMeshState, meshState } from '../../src/reconcile/mesh-state.ts';
+
+const file = (user: string) => `trust: {codespaces: {organization: acme}}
+grants:
+  dev:
+    who: [{user: ${user}}]
+    to: [{service: orders, namespace_labels: {team: payments}, port: 80}]
+`;
+
+let dir: string;
+let state: LiveMeshState | undefined;
+beforeEach(() => {
+  dir = mkdtempSync(join(tmpdir(), 'meshpass-state-'));
+});
+afterEach(() => {
+  state?.close();
+  rmSync(dir, { recursive: true });
+});
+
+const orders: Mesh['services'][number] = {
+  ...{ name: 'orders', namespace: 'shop', selector: { app: 'orders' }, workloads: [] },
+  ports: [{ port: 80, targetPort: 80, name: 'http', protocol: 'http' }],
+};
+
+function playCluster() {
+  const listeners = new Set<() => void>();
+  const cluster = {
+    ours: ['meshpass-guard-dev@1'],
+    followed: [] as readonly string[],
+    services: [orders],
+    namespaces: [{ name: 'shop', labels: { team: 'payments' } as Record<string, string> }],
+    /** Applying waits for it. */
+    gate: Promise.resolve() as Promise<unknown>,
+    applying: 0,
+    changed: () => {
+      for (const listener of listeners) listener();
+    },
+  };
+  const current = () => ({ services: cluster.services, namespaces: cluster.namespaces, foreignPolicies: [] });
+  const view: ClusterView = {
+    ...{ current, outline: current, ours: () => cluster.ours, roots: () => ['root'], unready: () => [] },
+    follow: (namespaces) => {
+      cluster.followed = namespaces;
+    },
+    onChange: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    close: () => {},
+  };
+  const kubernetes = {
+    apply: async () => {
+      cluster.applying++;
+      await cluster.gate;
+    },
+    remove: async () => {},
+    list: async () => [],
+  };
+  const path = join(dir, 'access.yaml');
+  const start = () => {
+    state = meshState({
+      ...{ view, kubernetes: kubernetes as never, accessFile: path, now: () => 0, random: () => 0, resync: 60_000 },
+      mesh: {
+        ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+        gateway: { namespace: 'meshpass-system', labels: {}, port: 15443 },
+      },
+      tokens: () => ({
+        ...{ issuer: 'https://b.example', audience: 'meshpass', header: 'x-meshpass-token' },
+        jwks: '{"keys":[{"kty":"RSA","kid":"1","n":"AQAB","e":"AQAB"}]}',
+      }),
+      log: { info: () => {}, warn: () => {}, error: () => {} },
+    });
+    return state;
+  };
+  return { cluster, path, start };
+}
+
+const eventually = (check: () => void) => vi.waitFor(check, { timeout: 15_000, interval: 20 });
+
+it('a file that asks for what is being applied already comes into force', async () => {
+  const { cluster, path, start } = playCluster();
+  writeFileSync(path, file('ann'));
+  const mesh = start();
+  await eventually(() => expect(mesh.inForce()).toBe(true));
+
+  // Somebody changed a policy of ours: it is being written again, for the file in force, ...
+  let open = () => {};
+  cluster.gate = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  const before = cluster.applying;
+  cluster.ours = ['meshpass-guard-dev@2'];
+  cluster.changed();
+  await eventually(() => expect(cluster.applying).toBeGreaterThan(before));
+  // ... when a file comes that differs only in who, and so asks for the same objects.
+  const decisions: string[] = [];
+  mesh.onDecision(({ outcome }) => decisions.push(outcome));
+  writeFileSync(path, file('eve'));
+  await mesh.reload();
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  open();
+  await eventually(() => expect(mesh.access().grants[0]!.who[0]!.user).toBe('eve'));
+  expect(decisions.at(-1)).toBe('allowed');
+});
+
+it('the Pods of namespaces that are selected are followed, as long as they are', async () => {
+  const { cluster, path, start } = playCluster();
+  writeFileSync(path, file('ann'));
+  const mesh = start();
+  await eventually(() => expect(cluster.followed).toEqual(['shop']));
+  await eventually(() => expect(mesh.services(['dev'])).toMatchObject([{ host: 'orders.shop.svc.cluster.local' }]));
+  cluster.namespaces = [{ name: 'shop', labels: {} }];
+  cluster.changed();
+  await eventually(() => expect(cluster.followed).toEqual([]));
+  await eventually(() => expect(mesh.services(['dev'])).toEqual([]));
+});
+
+it('a selected Service that cannot be granted is said, and forgotten when it can', async () => {
+  const { cluster, path, start } = playCluster();
+  const undeclared = { ...orders, ports: orders.ports.map((port) => ({ ...port, protocol: 'undeclared' as const })) };
+  cluster.services = [undeclared];
+  writeFileSync(path, file('ann'));
+  const mesh = start();
+  await eventually(() => expect(mesh.inForce()).toBe(true));
+  expect(mesh.problems()).toEqual([expect.stringMatching(/^access\.yaml:5:10 orders\.shop:80 declares no protocol/)]);
+  expect(mesh.unready()).toEqual([]);
+  cluster.services = [orders];
+  cluster.changed();
+  await eventually(() => expect(mesh.services(['dev'])).toHaveLength(1));
+  expect(mesh.problems()).toEqual([]);
+});
+
+it('an included file that changes is read, also where only it does', async () => {
+  const { path, start } = playCluster();
+  const more = (user: string) => `grants:\n  more: {who: [{user: ${user}}], to: [{service: orders.shop, port: 80}]}\n`;
+  writeFileSync(path, `include: [more.yaml]\n${file('ann')}`);
+  const refusals: string[] = [];
+  const mesh = start();
+  mesh.onDecision(({ outcome, reason }) => {
+    if (outcome === 'refused') refusals.push(reason);
+  });
+  await eventually(() => expect(refusals).toEqual(['access.yaml:1:11 more.yaml does not exist']));
+  writeFileSync(join(dir, 'more.yaml'), more('bob'));
+  await eventually(() => expect(mesh.access().grants.map(({ who }) => who[0]!.user)).toEqual(['ann', 'bob']));
+  writeFileSync(join(dir, 'more.yaml'), more('eve'));
+  await eventually(() => expect(mesh.access().grants[1]!.who[0]!.user).toBe('eve'));
+});
