@@ -1,18 +1,22 @@
 /**
- * `npm run build:executable`: `meshpass` as one file that needs no Node.js on the machine, for the platform it is built on, in
- * `dist/meshpass-OS-ARCH`. Node.js's own single-executable form (nodejs.org, "Single executable applications").
+ * `npm run build:executable [-- --arch arm64]`: `meshpass` as one file that needs no Node.js on the machine, for Linux on the
+ * processor named (by default the one it is built on), in `dist/meshpass-linux-ARCH`. Node.js's own single-executable form
+ * (nodejs.org, "Single executable applications").
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
 import { ENGINE_FILES } from '@meshpass/broker/store/pglite-files';
 import { rolldown } from 'rolldown';
+import { nodeFor } from './node-binary.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const PGLITE = join(ROOT, 'node_modules/@electric-sql/pglite/dist');
-const output = join(ROOT, `dist/meshpass-${process.platform}-${process.arch}`);
+const { arch } = parseArgs({ options: { arch: { type: 'string', default: process.arch } } }).values;
+const output = join(ROOT, `dist/meshpass-linux-${arch}`);
 const work = mkdtempSync(join(tmpdir(), 'meshpass-executable-'));
 try {
   const thread = join(work, ENGINE_FILES[0]);
@@ -21,8 +25,14 @@ try {
   await bundle('packages/cli/src/executable.ts', main);
   const assets = ENGINE_FILES.map((name) => [name, name === basename(thread) ? thread : join(PGLITE, name)] as const);
   const config = {
-    ...{ main, mainFormat: 'module', output, assets: Object.fromEntries(assets) },
-    ...{ useCodeCache: true, disableExperimentalSEAWarning: true },
+    main,
+    mainFormat: 'module',
+    executable: nodeFor(arch, work),
+    output,
+    assets: Object.fromEntries(assets),
+    // Compiled code is the processor's.
+    useCodeCache: arch === process.arch,
+    disableExperimentalSEAWarning: true,
   };
   const configFile = join(work, 'sea.json');
   writeFileSync(configFile, JSON.stringify(config));

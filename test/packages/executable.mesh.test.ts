@@ -1,9 +1,13 @@
-/** `meshpass` as one file, on hosts whose PATH has no Node.js: the broker with its embedded store, and an agent. */
+/**
+ * `meshpass` as one file, on hosts whose PATH has no Node.js: the broker with its embedded store, and an agent. The one for arm64
+ * runs under QEMU's emulation of a processor, on this machine's kernel.
+ */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { ensureArm64 } from '@meshpass/lab/install/debian';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type DataPath, openDataPath } from '../mesh.ts';
 
@@ -68,5 +72,45 @@ describe('the executable on the hosts of a mesh', () => {
     expect(called.stdout.trim()).toBe('{"id":"42","state":"shipped","total":4200}');
     expect(await workspace(EXECUTABLE, 'down')).toMatchObject({ code: 0 });
     expect((await dataPath.audit()).map(({ action }) => action)).toContain('session.close');
+  });
+});
+
+describe('the executable for arm64, emulated', () => {
+  const file = join(ROOT, 'dist/meshpass-linux-arm64');
+  let dataPath: DataPath;
+  /** The command line that runs it on this machine. */
+  let emulated: readonly string[];
+
+  beforeAll(async () => {
+    execFileSync('npm', ['run', '--silent', 'build:executable', '--', '--arch', 'arm64'], { cwd: ROOT });
+    emulated = [...(await ensureArm64(() => undefined)), file];
+    dataPath = await openDataPath();
+  });
+  afterAll(() => dataPath?.close());
+
+  const meshpassArm64 = (...argv: readonly string[]) =>
+    spawnSync(emulated[0]!, [...emulated.slice(1), ...argv], { cwd: SAMPLES, encoding: 'utf8', env: { PATH: path } });
+
+  it('is for that processor', () => {
+    expect(readFileSync(file).readUInt16LE(18)).toBe(183); // e_machine of ELF: AArch64
+  });
+
+  it('lints', { timeout: 300_000 }, () => {
+    const lint = meshpassArm64('policy', 'lint', 'mesh');
+    expect(lint).toMatchObject({ status: 1, stderr: '' });
+    expect(lint.stdout).toContain('MP101 open-test-route');
+  });
+
+  it('is an agent: a Codespace joins the mesh, calls a service by name, and leaves nothing', {
+    timeout: 300_000,
+  }, async () => {
+    const env = await dataPath.environment();
+    const workspace = (...argv: readonly string[]) => dataPath.lab.exec('workspace', alone(...argv), { env });
+    const agent = workspace(...emulated, 'up', '--foreground');
+    const call = async () =>
+      (await workspace('curl', '-sS', '-m', '30', 'http://orders.shop:8080/orders/42')).stdout.trim();
+    await expect.poll(call, { timeout: 200_000 }).toBe('{"id":"42","state":"shipped","total":4200}');
+    expect(await workspace(...emulated, 'down')).toMatchObject({ code: 0 });
+    expect(await agent).toMatchObject({ code: 0 });
   });
 });

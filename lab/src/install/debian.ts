@@ -37,6 +37,21 @@ export async function ensurePip(progress: (line: string) => void): Promise<void>
   if (code !== 0) await install(['python3-pip'], progress);
 }
 
+/**
+ * An emulator for programs of Linux on arm64, on a machine with another processor.
+ * @returns the command line to put before the program's
+ */
+export async function ensureArm64(progress: (line: string) => void): Promise<readonly string[]> {
+  if (process.arch === 'arm64') return [];
+  const [emulator, libraries] = ['/usr/bin/qemu-aarch64-static', '/usr/aarch64-linux-gnu'];
+  if (!executable(emulator) || !existsSync(join(libraries, 'lib/libatomic.so.1')))
+    await install(
+      ['qemu-user-static', 'libc6-arm64-cross', 'libstdc++6-arm64-cross', 'libatomic1-arm64-cross'],
+      progress,
+    );
+  return [emulator, '-L', libraries];
+}
+
 async function install(packages: readonly string[], progress: (line: string) => void): Promise<void> {
   if (!onPath('apt-get')) {
     throw new LabError(
