@@ -1,15 +1,13 @@
 /** The mesh as the compiler needs it, out of the resources of a cluster or of files. */
 
-import type { MeshSettings } from '@meshpass/analysis/diff/policy-index';
-import { ofKind } from '@meshpass/analysis/diff/workloads';
 import type { ForeignPolicy, Mesh, MeshService } from '@meshpass/istio/mesh/mesh';
-import { DEFAULT_MESH_CONFIG, findMeshConfig } from '@meshpass/istio/mesh/mesh-config';
+import { DEFAULT_MESH_CONFIG, findMeshConfig, type MeshSettings } from '@meshpass/istio/mesh/mesh-config';
 import { distinctWorkloads, type PodTemplateOf, podTemplates } from '@meshpass/istio/mesh/pod';
 import { protocolOf } from '@meshpass/istio/mesh/port-protocol';
-import { byName } from '@meshpass/istio/object/by-name';
-import { indexObjects } from '@meshpass/istio/object/objects';
+import { indexObjects, ofKind } from '@meshpass/istio/object/objects';
+import { byName } from '@meshpass/istio/object/order';
 import type { Resource, ResourceOf } from '@meshpass/istio/object/resources';
-import { isForSidecars, selectorOf } from '@meshpass/istio/policy/attach';
+import { isForSidecars, selectorOf } from '@meshpass/istio/object/selection';
 import { actionOf, isDryRun } from '@meshpass/istio/policy/authorization-policy';
 import { MANAGED_BY, MANAGED_BY_LABEL } from './metadata.ts';
 

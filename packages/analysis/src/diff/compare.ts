@@ -4,8 +4,9 @@
  * it; without a difference there is no such call.
  */
 
+import type { MeshSettings } from '@meshpass/istio/mesh/mesh-config';
 import { trustedPeerDomains } from '@meshpass/istio/mesh/trust-domain';
-import { agedBy } from '@meshpass/istio/object/order';
+import { withCreationTimes } from '@meshpass/istio/object/order';
 import type { Resource } from '@meshpass/istio/object/resources';
 import { type Verdict, verdict } from './decide.ts';
 import { formatCall, type Said, say } from './describe.ts';
@@ -13,7 +14,7 @@ import type { Call } from './formula/call.ts';
 import { all, any, type Condition, flag, not, text } from './formula/condition.ts';
 import { NONE, type Node, type Product } from './formula/diagram.ts';
 import { createSpace, type Space } from './formula/space.ts';
-import { type Guarded, type MeshSettings, type Rulebook, rulebook } from './policy-index.ts';
+import { type Guarded, type Rulebook, rulebook } from './policy-index.ts';
 import { tokenPlaces } from './token-condition.ts';
 import { type NotKnown, notKnown, understanding } from './unknown.ts';
 import { type Protocol, type Workload, workloadsOf } from './workloads.ts';
@@ -92,7 +93,7 @@ export function compareMeaning(
   options: CompareOptions = {},
 ): Comparison {
   // What is there already is updated by applying, and keeps its age.
-  const applied = agedBy(after, before);
+  const applied = withCreationTimes(after, before);
   const books = rulebooks(before, applied, settings);
   const endpoints = endpointsOf([...before, ...applied], books, settings);
   const states = [before, applied] as const;

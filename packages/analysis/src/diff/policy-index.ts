@@ -3,15 +3,15 @@
  * sets of policies: two ports with the same key mean the same.
  */
 
-import type { MeshConfig } from '@meshpass/istio/mesh/mesh-config';
-import { type ProxyKind, proxyKinds } from '@meshpass/istio/mesh/pod';
-import type { TrustDomains } from '@meshpass/istio/mesh/trust-domain';
+import type { MeshSettings } from '@meshpass/istio/mesh/mesh-config';
+import { GATEWAY_NAME, type ProxyKind, proxyKinds } from '@meshpass/istio/mesh/proxy';
 import { type WorkloadPort, workloadPorts } from '@meshpass/istio/mesh/workload-ports';
 import type { Labels } from '@meshpass/istio/object/object';
 import { indexObjects, type MeshObjects } from '@meshpass/istio/object/objects';
 import type { Resource } from '@meshpass/istio/object/resources';
 import type { AuthorizationPolicy, JwtRule, RequestAuthentication } from '@meshpass/istio/object/security';
-import { attaches, GATEWAY_NAME, isForSidecars, selectorOf, selects } from '@meshpass/istio/policy/attach';
+import { isForSidecars, selectorOf, selects } from '@meshpass/istio/object/selection';
+import { attaches } from '@meshpass/istio/policy/attach';
 import {
   actionOf,
   type CustomEffect,
@@ -24,10 +24,6 @@ import { ALWAYS, all, any, type Condition, flag, NEVER, not } from './formula/co
 import { looksAtPorts, type Place, portsNamed, ruleCondition } from './rule-condition.ts';
 import { type TokenConditions, type TokenPlaces, tokenConditions, tokenPlaces } from './token-condition.ts';
 import type { Protocol, Workload } from './workloads.ts';
-
-/** What of the mesh's configuration policies depend on. */
-export type MeshSettings = Pick<MeshConfig, 'rootNamespace' | keyof TrustDomains> &
-  Partial<Pick<MeshConfig, 'caTrustDomains' | 'authorizers'>>;
 
 /** What stands at one port of one workload. */
 export interface Guarded {

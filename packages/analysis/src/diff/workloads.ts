@@ -6,9 +6,9 @@
 import { labelsSelectedBy, lastingLabels, podTemplates, portNamesOf, standInPorts } from '@meshpass/istio/mesh/pod';
 import type { Serving } from '@meshpass/istio/mesh/workload-ports';
 import type { Labels } from '@meshpass/istio/object/object';
-import { indexObjects } from '@meshpass/istio/object/objects';
+import { indexObjects, ofKind } from '@meshpass/istio/object/objects';
 import type { Resource, ResourceOf } from '@meshpass/istio/object/resources';
-import { selectorOf, selects } from '@meshpass/istio/policy/attach';
+import { selectorOf, selects } from '@meshpass/istio/object/selection';
 
 export interface Workload extends Serving {
   /** Empty: a namespace that nothing is known of. */
@@ -66,10 +66,6 @@ export function workloadsOf(resources: readonly Resource[], rootNamespace: strin
   for (const namespace of namespaces)
     add(namespace, {}, namespace === '' ? 'any pod of another namespace' : `any other pod in ${namespace}`);
   return [...found.values()];
-}
-
-export function ofKind<Kind extends Resource['kind']>(resources: readonly Resource[], kind: Kind): ResourceOf<Kind>[] {
-  return resources.filter((one): one is ResourceOf<Kind> => one.kind === kind);
 }
 
 type Policy = ResourceOf<'AuthorizationPolicy' | 'RequestAuthentication' | 'PeerAuthentication'>;

@@ -1,12 +1,14 @@
 /** What a call is addressed to, as people write it, and the workloads and ports that answer there. */
 import { MeshpassError } from '@meshpass/identity';
 import { didYouMean } from '@meshpass/istio/did-you-mean';
-import { proxyKinds, standInPorts } from '@meshpass/istio/mesh/pod';
+import { standInPorts } from '@meshpass/istio/mesh/pod';
+import { proxyKinds } from '@meshpass/istio/mesh/proxy';
 import type { MeshView } from '@meshpass/istio/mesh/view';
 import type { Workload } from '@meshpass/istio/mesh/workload';
 import { workloadPorts } from '@meshpass/istio/mesh/workload-ports';
 import type { ResourceOf } from '@meshpass/istio/object/resources';
-import { type AttachedService, selects } from '@meshpass/istio/policy/attach';
+import { selects } from '@meshpass/istio/object/selection';
+import type { AttachedService } from '@meshpass/istio/policy/attach';
 import { type Guard, guardOf } from './authorizer.ts';
 
 export interface Endpoint {

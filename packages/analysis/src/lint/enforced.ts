@@ -3,11 +3,11 @@
  * what strangers wrote, and leaves members of a wrong type out; the loader reports them.
  */
 
-import { findMeshConfig } from '@meshpass/istio/mesh/mesh-config';
+import { findMeshConfig, type MeshSettings } from '@meshpass/istio/mesh/mesh-config';
 import { items, labels, record, text, texts } from '@meshpass/istio/object/members';
 import type { Resource } from '@meshpass/istio/object/resources';
 import type { AuthorizationOperation, AuthorizationPolicy, AuthorizationSource } from '@meshpass/istio/object/security';
-import { type MeshSettings, type Rulebook, rulebook } from '../diff/policy-index.ts';
+import { type Rulebook, rulebook } from '../diff/policy-index.ts';
 import type { MeshView } from './view.ts';
 
 export interface Enforced {

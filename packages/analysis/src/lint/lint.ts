@@ -4,7 +4,7 @@ import { decodeText } from '@meshpass/istio/manifest/decode';
 import { loadManifests, type ManifestProblem } from '@meshpass/istio/manifest/load';
 import { findMeshConfig } from '@meshpass/istio/mesh/mesh-config';
 import type { KubeObject } from '@meshpass/istio/object/object';
-import { agedBy, identityOf } from '@meshpass/istio/object/order';
+import { identityOf, withCreationTimes } from '@meshpass/istio/object/order';
 import type { Place } from '@meshpass/istio/object/place';
 import type { Resource } from '@meshpass/istio/object/resources';
 import {
@@ -93,7 +93,7 @@ export function lintFiles(
   }
   const given = new Set(resources.map(identityOf));
   const standing = cluster.resources.filter((one) => !given.has(identityOf(one)));
-  const all = [...agedBy(resources, cluster.resources), ...standing];
+  const all = [...withCreationTimes(resources, cluster.resources), ...standing];
   return {
     ...lint(all, options, unknown, suppressions),
     leftOut: [],

@@ -5,15 +5,16 @@ import type { ResolvedGrant, ResolvedTarget } from '@meshpass/access/compile/res
 import type { IdentityTokens } from '@meshpass/access/model';
 import { grantNamespace } from '@meshpass/identity';
 import type { Mesh } from '@meshpass/istio/mesh/mesh';
+import type { MeshSettings } from '@meshpass/istio/mesh/mesh-config';
+import { ofKind } from '@meshpass/istio/object/objects';
 import type { Resource } from '@meshpass/istio/object/resources';
 import { actionOf } from '@meshpass/istio/policy/authorization-policy';
 import { type Endpoint, endpointsOf, type Pair, pairUp, realCalls, rulebooks } from '../diff/compare.ts';
 import { all, any, type Condition, type FlagField, flag, not, testsOf, text } from '../diff/formula/condition.ts';
 import type { Node } from '../diff/formula/diagram.ts';
 import { createSpace, type Space } from '../diff/formula/space.ts';
-import type { Guarded, MeshSettings, Rulebook } from '../diff/policy-index.ts';
+import type { Guarded, Rulebook } from '../diff/policy-index.ts';
 import { type Understanding, understanding } from '../diff/unknown.ts';
-import { ofKind } from '../diff/workloads.ts';
 import { grantedCalls, holderOf, perfectToken } from './granted-calls.ts';
 
 export interface Change {

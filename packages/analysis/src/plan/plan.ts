@@ -14,7 +14,7 @@ import { loadObject } from '@meshpass/istio/manifest/load';
 import { hasProxy } from '@meshpass/istio/mesh/injection';
 import { portNamesOf, serviceAccountOf } from '@meshpass/istio/mesh/pod';
 import type { PodSpec } from '@meshpass/istio/object/kubernetes';
-import { agedBy } from '@meshpass/istio/object/order';
+import { withCreationTimes } from '@meshpass/istio/object/order';
 import type { Resource } from '@meshpass/istio/object/resources';
 import { describeUnplaced } from '@meshpass/istio/object/unplaced';
 import { canonical } from '../canonical-json.ts';
@@ -76,7 +76,7 @@ export function planChange(input: PlanInput): Plan {
   const before = present.flatMap((one) => (one.kind === 'Namespace' ? [one.metadata.labels![GRANT_LABEL]!] : []));
   const after = [
     ...cluster.filter((one) => !isCompiled(one)),
-    ...agedBy([...manifests, ...retired(before, access, shape)].flatMap(toResource), cluster),
+    ...withCreationTimes([...manifests, ...retired(before, access, shape)].flatMap(toResource), cluster),
   ];
   const holders = [...new Set([...access.grants.map(({ name }) => name), ...before])].sort();
   const ground = groundOf({ before: cluster, after, grants, mesh, settings, tokens, holders, unread: input.unread });

@@ -1,6 +1,6 @@
 /** What a plan says of ports before which something stands that is not understood: a grant there is not known to work. */
 import { grantNamespace } from '@meshpass/identity';
-import { selects } from '@meshpass/istio/policy/attach';
+import { selects } from '@meshpass/istio/object/selection';
 import { type Endpoint, formatWhere } from '../diff/compare.ts';
 import { type GrantedPort, type Ground, serviceOf } from './context.ts';
 import type { Finding } from './finding.ts';

@@ -3,9 +3,9 @@
 import type { ResolvedGrant } from '@meshpass/access/compile/resolve';
 import { formatPlace } from '@meshpass/access/problem';
 import { formatOperation } from '@meshpass/access/schema/pattern';
+import { ofKind } from '@meshpass/istio/object/objects';
 import type { Resource } from '@meshpass/istio/object/resources';
 import { passes, readPath } from '../diff/formula/text-test.ts';
-import { ofKind } from '../diff/workloads.ts';
 import type { CaseCall } from './read-suite.ts';
 
 /** What cases came by. */

@@ -1,6 +1,6 @@
 /** The oldest of several objects decides, and a manifest that is not applied yet is the youngest, for every command. */
 
-import { agedBy, laidOver, oldestFirst } from '@meshpass/istio/object/order';
+import { applyResources, oldestFirst, withCreationTimes } from '@meshpass/istio/object/order';
 import type { Resource } from '@meshpass/istio/object/resources';
 import { describe, expect, it } from 'vitest';
 import { differences, mayCall, ORDERS, read } from './commands.ts';
@@ -31,11 +31,11 @@ describe('a manifest of an object that is there', () => {
   const after = [...before.filter(({ metadata }) => metadata.name !== 'live'), ...manifest];
 
   it('keeps the age of that object', () => {
-    expect(agedBy(manifest, before).map(({ metadata }) => metadata.creationTimestamp)).toEqual([
+    expect(withCreationTimes(manifest, before).map(({ metadata }) => metadata.creationTimestamp)).toEqual([
       '2026-01-01T00:00:00Z',
     ]);
-    expect(agedBy(manifest, before)[0]!.origin.file).toBe('mesh.yaml');
-    expect(nobodyMay(laidOver(before, manifest))).toBe(false);
+    expect(withCreationTimes(manifest, before)[0]!.origin.file).toBe('mesh.yaml');
+    expect(nobodyMay(applyResources(before, manifest))).toBe(false);
     expect(differences(before, after)).toEqual([]);
   });
 });

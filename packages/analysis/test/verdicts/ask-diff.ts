@@ -1,13 +1,12 @@
 /** diff against can-i: the calls of which diff says that they are let in before and after, and the examples that it gives. */
 
 import type { MeshConfig } from '@meshpass/istio/mesh/mesh-config';
-import { proxyKinds } from '@meshpass/istio/mesh/pod';
+import { proxyKinds } from '@meshpass/istio/mesh/proxy';
 import { type MeshView, viewMesh } from '@meshpass/istio/mesh/view';
-import { agedBy } from '@meshpass/istio/object/order';
+import { withCreationTimes } from '@meshpass/istio/object/order';
 import type { Resource } from '@meshpass/istio/object/resources';
 import { type Change, compareMeaning, type Endpoint, endpointsOf, rulebooks } from '../../src/diff/compare.ts';
-import type { Call as DiffCall } from '../../src/diff/formula/call.ts';
-import { meets } from '../../src/diff/formula/call.ts';
+import { type Call as DiffCall, meets } from '../../src/diff/formula/call.ts';
 import type { Rulebook } from '../../src/diff/policy-index.ts';
 import { type TokenPlaces, tokenPlaces } from '../../src/diff/token-condition.ts';
 import { understanding } from '../../src/diff/unknown.ts';
@@ -29,7 +28,7 @@ export interface Pair {
 export function askDiff(tally: Tally, round: number, random: Random, pair: Pair, most: number): void {
   const { before, config } = pair;
   // Both commands read what is applied over what is there.
-  const after = agedBy(pair.after, before);
+  const after = withCreationTimes(pair.after, before);
   const views = [viewMesh(before, config), viewMesh(after, config)] as const;
   const books = rulebooks(before, after, config);
   const places = tokenPlaces([...before, ...after]);

@@ -4,7 +4,7 @@
  */
 
 import type { MeshConfig } from '@meshpass/istio/mesh/mesh-config';
-import { proxyKinds } from '@meshpass/istio/mesh/pod';
+import { proxyKinds } from '@meshpass/istio/mesh/proxy';
 import { type MeshView, viewMesh } from '@meshpass/istio/mesh/view';
 import type { HttpMatch } from '@meshpass/istio/object/networking';
 import type { Resource } from '@meshpass/istio/object/resources';

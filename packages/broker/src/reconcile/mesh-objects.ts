@@ -3,7 +3,7 @@ import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access';
 import type { ForeignPolicy, MeshService } from '@meshpass/istio/mesh/mesh';
 import { distinctWorkloads, hasEnded, serviceAccountOf } from '@meshpass/istio/mesh/pod';
 import { protocolOf } from '@meshpass/istio/mesh/port-protocol';
-import { isForSidecars, selectorOf } from '@meshpass/istio/policy/attach';
+import { isForSidecars, selectorOf } from '@meshpass/istio/object/selection';
 import { actionOf, isDryRun } from '@meshpass/istio/policy/authorization-policy';
 import { z } from 'zod';
 

@@ -3,7 +3,7 @@
 import { MeshpassError } from '@meshpass/identity/error';
 import { findMeshConfig, type MeshConfig, readMeshConfig } from '@meshpass/istio/mesh/mesh-config';
 import { type MeshView, viewMesh } from '@meshpass/istio/mesh/view';
-import { laidOver } from '@meshpass/istio/object/order';
+import { applyResources } from '@meshpass/istio/object/order';
 import type { Resource } from '@meshpass/istio/object/resources';
 import { readCluster } from './cluster-manifests.ts';
 import { readManifests, readText, refuse } from './policy-input.ts';
@@ -41,7 +41,7 @@ export async function readMeshObjects(
     standing.push(...resources);
   }
   const { resources: given, unread } = await readManifests(paths);
-  const resources = laidOver(standing, given);
+  const resources = applyResources(standing, given);
   const config = meshConfig === undefined ? findMeshConfig(resources) : readMeshConfig(readText(meshConfig));
   return { resources, config, unread };
 }

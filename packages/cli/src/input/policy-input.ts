@@ -5,7 +5,7 @@ import type { MeshShape } from '@meshpass/access/compile/mesh-of';
 import { MeshpassError } from '@meshpass/identity/error';
 import { loadManifests, type ManifestProblem } from '@meshpass/istio/manifest/load';
 import { findMeshConfig } from '@meshpass/istio/mesh/mesh-config';
-import { laidOver } from '@meshpass/istio/object/order';
+import { applyResources } from '@meshpass/istio/object/order';
 import type { Resource } from '@meshpass/istio/object/resources';
 import { wholeNumber } from './host-port.ts';
 import { readManifestFiles } from './manifest-files.ts';
@@ -49,7 +49,7 @@ export async function readPolicyInput(paths: readonly string[], flags: MeshFlags
     refuse(cluster.problems);
     standing.push(...cluster.resources);
   }
-  const resources = laidOver(standing, given);
+  const resources = applyResources(standing, given);
   const config = findMeshConfig(resources);
   const [key, value] = flags.gatewayLabel.split('=');
   if (!key || !value) throw new MeshpassError('usage', '--gateway-label must be KEY=VALUE.');

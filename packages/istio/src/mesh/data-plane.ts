@@ -8,7 +8,7 @@ import type { EnvoyFilter, ProxyExtension } from '../object/networking.ts';
 import type { Labels } from '../object/object.ts';
 import { indexObjects } from '../object/objects.ts';
 import type { Resource, ResourceOf } from '../object/resources.ts';
-import { isForSidecars, selects } from '../policy/attach.ts';
+import { isForSidecars, selects } from '../object/selection.ts';
 import {
   hasProxy,
   isAssumed,
@@ -19,7 +19,8 @@ import {
   podFacts,
   whyNoSidecar,
 } from './injection.ts';
-import { lastingLabels, type ProxyKind, podTemplates, proxyKinds } from './pod.ts';
+import { lastingLabels, podTemplates } from './pod.ts';
+import { type ProxyKind, proxyKinds } from './proxy.ts';
 
 /** A workload by what policies select it by. */
 export interface WorkloadName {

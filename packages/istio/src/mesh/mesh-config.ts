@@ -22,6 +22,10 @@ export interface MeshConfig {
   readonly isRead?: true;
 }
 
+/** The part of the configuration that decides what AuthorizationPolicies mean. */
+export type MeshSettings = Pick<MeshConfig, 'rootNamespace' | 'trustDomain' | 'trustDomainAliases'> &
+  Partial<Pick<MeshConfig, 'caTrustDomains' | 'authorizers'>>;
+
 /** Istio's own defaults. */
 export const DEFAULT_MESH_CONFIG: MeshConfig = {
   rootNamespace: 'istio-system',

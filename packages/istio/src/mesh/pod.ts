@@ -3,9 +3,7 @@
 import type { PodController, PodSpec } from '../object/kubernetes.ts';
 import type { Labels, Path } from '../object/object.ts';
 import type { Resource, ResourceKind, ResourceOf } from '../object/resources.ts';
-import { GATEWAY_NAME, selects } from '../policy/attach.ts';
-
-export type ProxyKind = 'sidecar' | 'gateway' | 'waypoint';
+import { selects } from '../object/selection.ts';
 
 /** A Pod, or the template of what makes Pods. */
 export interface PodTemplateOf {
@@ -134,18 +132,6 @@ export function labelsSelectedBy(resources: Iterable<Resource>): ReadonlySet<str
     for (const name of Object.keys(selector ?? {})) if (PER_POD.includes(name)) names.add(name);
   }
   return names;
-}
-
-/** What kind of proxy Pods with some labels have. @param gateways Istio's own, which select Pods */
-export function proxyKinds(gateways: readonly ResourceOf<'Gateway'>[]): (labels: Labels) => ProxyKind {
-  const selectors = gateways.flatMap(({ spec }) =>
-    spec.selector && Object.keys(spec.selector).length > 0 ? [spec.selector] : [],
-  );
-  return (labels) => {
-    if (labels['gateway.istio.io/managed'] === 'istio.io-mesh-controller') return 'waypoint';
-    if (labels[GATEWAY_NAME] !== undefined) return 'gateway';
-    return selectors.some((selector) => selects(selector, labels)) ? 'gateway' : 'sidecar';
-  };
 }
 
 function template(

@@ -3,7 +3,7 @@
 import type { ServicePort } from '../object/kubernetes.ts';
 import type { Labels } from '../object/object.ts';
 import type { MeshObjects } from '../object/objects.ts';
-import { selects } from '../policy/attach.ts';
+import { selects } from '../object/selection.ts';
 import type { MeshConfig } from './mesh-config.ts';
 import { targetPortOf } from './pod.ts';
 import { protocolOf } from './port-protocol.ts';

@@ -2,8 +2,8 @@
 
 import type { MeshObjects } from '../object/objects.ts';
 import type { Resource } from '../object/resources.ts';
-import type { MeshProxy } from '../policy/attach.ts';
-import { lastingLabels, podTemplates, portNamesOf, proxyKinds } from './pod.ts';
+import { lastingLabels, podTemplates, portNamesOf } from './pod.ts';
+import { type MeshProxy, proxyKinds } from './proxy.ts';
 import type { Serving } from './workload-ports.ts';
 
 export interface Workload extends MeshProxy, Serving {

@@ -22,6 +22,11 @@ export function indexObjects(resources: readonly Resource[]): MeshObjects {
   };
 }
 
+/** The objects of one kind, in the order given. */
+export function ofKind<Kind extends ResourceKind>(resources: readonly Resource[], kind: Kind): ResourceOf<Kind>[] {
+  return resources.filter((one): one is ResourceOf<Kind> => one.kind === kind);
+}
+
 function push(lists: Map<string, Resource[]>, key: string, resource: Resource): void {
   const list = lists.get(key);
   if (list) list.push(resource);

@@ -20,7 +20,7 @@ export function oldestFirst<Object extends Aged>(objects: readonly Object[]): Ob
  * a time of its own is one of a cluster, and keeps that.
  * @param standing what is there before
  */
-export function agedBy<Object extends KubeObject>(
+export function withCreationTimes<Object extends KubeObject>(
   applied: readonly Object[],
   standing: readonly KubeObject[],
 ): readonly Object[] {
@@ -43,18 +43,30 @@ export function agedBy<Object extends KubeObject>(
  * A mesh with manifests applied to it: what has the same kind, namespace and name takes the place of what is there, and its age.
  * Of manifests that name the same object, the last one counts, as if they were applied one after the other.
  */
-export function laidOver<Object extends KubeObject>(
+export function applyResources<Object extends KubeObject>(
   standing: readonly Object[],
   applied: readonly Object[],
 ): readonly Object[] {
   const objects = new Map(standing.map((one) => [identityOf(one), one]));
-  for (const one of agedBy(applied, standing)) objects.set(identityOf(one), one);
+  for (const one of withCreationTimes(applied, standing)) objects.set(identityOf(one), one);
   return [...objects.values()];
 }
 
 /** Kind, namespace and name: what makes two manifests the same object. */
 export function identityOf({ kind, metadata }: Pick<KubeObject, 'kind' | 'metadata'>): string {
   return `${kind} ${metadata.namespace}/${metadata.name}`;
+}
+
+/**
+ * Objects of the cluster in an order that no list of its API server changes: by namespace and name, by code unit. What is compiled of
+ * them is hashed.
+ */
+export function byName(
+  a: { readonly name: string; readonly namespace: string },
+  b: { readonly name: string; readonly namespace: string },
+): number {
+  const [left, right] = [`${a.namespace}/${a.name}`, `${b.namespace}/${b.name}`];
+  return left < right ? -1 : left > right ? 1 : 0;
 }
 
 /** Milliseconds; of an object that does not say, later than any other. */

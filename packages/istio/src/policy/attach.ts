@@ -1,16 +1,10 @@
 /** Which policies a proxy enforces. Source: pilot/pkg/model/policyattachment.go (`ShouldAttachPolicy`) of Istio 1.31. */
 
-import type { ProxyKind } from '../mesh/pod.ts';
-import type { Labels } from '../object/object.ts';
+import { GATEWAY_NAME, type MeshProxy } from '../mesh/proxy.ts';
+import type { MeshView } from '../mesh/view.ts';
 import type { Resource } from '../object/resources.ts';
-import type { Attachment, TargetRef } from '../object/security.ts';
-
-/** A proxy, as policies see it. */
-export interface MeshProxy {
-  readonly namespace: string;
-  readonly labels: Labels;
-  readonly kind: ProxyKind;
-}
+import type { Attachment, AuthorizationPolicy, RequestAuthentication, TargetRef } from '../object/security.ts';
+import { selects, targetRefs } from '../object/selection.ts';
 
 /** A Service (or ServiceEntry) that a waypoint stands for. */
 export interface AttachedService {
@@ -20,9 +14,6 @@ export interface AttachedService {
 }
 
 export type AttachedPolicy = Pick<Resource, 'metadata'> & { readonly spec: Attachment };
-
-/** On Pods of a Gateway of the Kubernetes Gateway API. */
-export const GATEWAY_NAME = 'gateway.networking.k8s.io/gateway-name';
 
 /**
  * Whether a policy that stands in one of the proxy's namespaces (its own, the root's, the service's) is enforced by it: sidecars and
@@ -51,35 +42,32 @@ export function attaches(
   });
 }
 
-/** The list, or the older single form. */
-export function targetRefs(spec: Attachment): readonly TargetRef[] {
-  if (spec.targetRefs && spec.targetRefs.length > 0) return spec.targetRefs;
-  return spec.targetRef ? [spec.targetRef] : [];
+/** @param service what a waypoint is asked for; other proxies have none */
+export function authorizationPolicies(
+  view: MeshView,
+  workload: MeshProxy,
+  service?: AttachedService,
+): readonly AuthorizationPolicy[] {
+  const root = view.config.rootNamespace;
+  return namespaces(root, workload.namespace, service?.namespace).flatMap((namespace) =>
+    view.within('AuthorizationPolicy', namespace).filter((policy) => attaches(policy, workload, root, service)),
+  );
 }
 
-/** Whether a policy is one that sidecars may enforce: not one of a Gateway, a waypoint or a Service behind one. */
-export function isForSidecars({
-  spec,
-}: {
-  readonly spec?: { readonly targetRef?: unknown; readonly targetRefs?: readonly unknown[] | undefined } | undefined;
-}): boolean {
-  return !spec?.targetRef && !spec?.targetRefs?.length;
+/** The workload's own namespace comes before the root namespace here. */
+export function requestAuthentications(
+  view: MeshView,
+  workload: MeshProxy,
+  service?: AttachedService,
+): readonly RequestAuthentication[] {
+  const root = view.config.rootNamespace;
+  return namespaces(workload.namespace, root, service?.namespace).flatMap((namespace) =>
+    view.within('RequestAuthentication', namespace).filter((policy) => attaches(policy, workload, root, service)),
+  );
 }
 
-/** The labels by which a policy selects; undefined for one that means a whole namespace (in the root namespace: the mesh). */
-export function selectorOf({
-  spec,
-}: {
-  readonly spec?: { readonly selector?: { readonly matchLabels?: Labels | undefined } | undefined } | undefined;
-}): Labels | undefined {
-  const labels = spec?.selector?.matchLabels;
-  return labels && Object.keys(labels).length > 0 ? labels : undefined;
-}
-
-/** Whether every label of the selector is there; an empty selector selects everything. */
-export function selects(selector: Labels | undefined, labels: Labels): boolean {
-  for (const label in selector) if (!Object.hasOwn(labels, label) || labels[label] !== selector[label]) return false;
-  return true;
+function namespaces(...names: readonly (string | undefined)[]): readonly string[] {
+  return [...new Set(names.filter((name) => name !== undefined))];
 }
 
 function isTarget(target: TargetRef, service: AttachedService): boolean {

@@ -3,8 +3,9 @@
  * Source: `ComposePeerAuthentication` in pilot/pkg/security/authn/policy_applier.go of Istio 1.31.
  */
 
+import type { MeshProxy } from '../mesh/proxy.ts';
 import type { MutualTlsMode, PeerAuthentication } from '../object/security.ts';
-import { type MeshProxy, selectorOf, selects } from './attach.ts';
+import { selectorOf, selects } from '../object/selection.ts';
 
 export interface PeerMode {
   readonly mode: 'DISABLE' | 'PERMISSIVE' | 'STRICT';

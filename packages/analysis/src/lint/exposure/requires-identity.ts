@@ -8,7 +8,7 @@ import { portNamesOf, targetPortOf } from '@meshpass/istio/mesh/pod';
 import { items, labels, record } from '@meshpass/istio/object/members';
 import type { Gateway, HttpMatch, HttpRoute } from '@meshpass/istio/object/networking';
 import type { AuthorizationPolicy } from '@meshpass/istio/object/security';
-import { isForSidecars, selectorOf, selects } from '@meshpass/istio/policy/attach';
+import { isForSidecars, selectorOf, selects } from '@meshpass/istio/object/selection';
 import type { Guarded } from '../../diff/policy-index.ts';
 import type { Workload as PolicyWorkload, Protocol } from '../../diff/workloads.ts';
 import { enforcedIn } from '../enforced.ts';

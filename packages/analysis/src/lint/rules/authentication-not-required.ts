@@ -1,6 +1,6 @@
 import { items, texts } from '@meshpass/istio/object/members';
 import type { AuthorizationPolicy, RequestAuthentication } from '@meshpass/istio/object/security';
-import { selectorOf, selects, targetRefs } from '@meshpass/istio/policy/attach';
+import { selectorOf, selects, targetRefs } from '@meshpass/istio/object/selection';
 import { actionOf, isDryRun } from '@meshpass/istio/policy/authorization-policy';
 import type { Rule } from '../model.ts';
 import { conditionsOf, rulesOf, sourcesOf } from '../policy-rules.ts';

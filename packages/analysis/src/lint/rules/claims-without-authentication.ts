@@ -1,7 +1,7 @@
 import { texts } from '@meshpass/istio/object/members';
 import type { Path } from '@meshpass/istio/object/object';
 import type { AuthorizationPolicy, RequestAuthentication } from '@meshpass/istio/object/security';
-import { isForSidecars, selectorOf, selects } from '@meshpass/istio/policy/attach';
+import { isForSidecars, selectorOf, selects } from '@meshpass/istio/object/selection';
 import { actionOf } from '@meshpass/istio/policy/authorization-policy';
 import type { Rule } from '../model.ts';
 import { conditionsOf, rulesOf, sourcesOf } from '../policy-rules.ts';

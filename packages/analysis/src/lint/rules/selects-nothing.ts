@@ -1,6 +1,6 @@
 import { labels, record } from '@meshpass/istio/object/members';
 import type { AuthorizationPolicy } from '@meshpass/istio/object/security';
-import { selects } from '@meshpass/istio/policy/attach';
+import { selects } from '@meshpass/istio/object/selection';
 import type { Rule } from '../model.ts';
 
 /** A policy that no workload is under. */

@@ -1,6 +1,6 @@
 import { serviceName } from '@meshpass/istio/mesh/host';
 import { isCaptured, namespaceInjection, whyNoSidecar } from '@meshpass/istio/mesh/injection';
-import { proxyKinds } from '@meshpass/istio/mesh/pod';
+import { proxyKinds } from '@meshpass/istio/mesh/proxy';
 import { items } from '@meshpass/istio/object/members';
 import type { Path } from '@meshpass/istio/object/object';
 import { sayObject } from '../describe.ts';

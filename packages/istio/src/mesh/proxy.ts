@@ -1,0 +1,28 @@
+/** Which kind of proxy guards a workload: sidecars, gateways and waypoints enforce different policies. */
+import type { Labels } from '../object/object.ts';
+import type { ResourceOf } from '../object/resources.ts';
+import { selects } from '../object/selection.ts';
+
+export type ProxyKind = 'sidecar' | 'gateway' | 'waypoint';
+
+/** A proxy, as policies see it. */
+export interface MeshProxy {
+  readonly namespace: string;
+  readonly labels: Labels;
+  readonly kind: ProxyKind;
+}
+
+/** Label on Pods of a Gateway of the Kubernetes Gateway API. */
+export const GATEWAY_NAME = 'gateway.networking.k8s.io/gateway-name';
+
+/** What kind of proxy Pods with some labels have. @param gateways Istio's own, which select Pods */
+export function proxyKinds(gateways: readonly ResourceOf<'Gateway'>[]): (labels: Labels) => ProxyKind {
+  const selectors = gateways.flatMap(({ spec }) =>
+    spec.selector && Object.keys(spec.selector).length > 0 ? [spec.selector] : [],
+  );
+  return (labels) => {
+    if (labels['gateway.istio.io/managed'] === 'istio.io-mesh-controller') return 'waypoint';
+    if (labels[GATEWAY_NAME] !== undefined) return 'gateway';
+    return selectors.some((selector) => selects(selector, labels)) ? 'gateway' : 'sidecar';
+  };
+}
