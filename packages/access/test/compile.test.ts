@@ -283,23 +283,3 @@ describe('when the mesh changes under a file in force', () => {
     });
   });
 });
-
-describe('compile refuses', () => {
-  it.each([
-    ['no keys', '{"keys":[]}'],
-    ['text that is not JSON', 'keys'],
-    ['a private key', '{"keys":[{"kty":"RSA","n":"x","e":"AQAB","d":"secret"}]}'],
-    ['a symmetric key', '{"keys":[{"kty":"oct","k":"secret"}]}'],
-  ])('to publish %s', (_, jwks) => {
-    expect(() => compile(access, MESH, { ...TOKENS, jwks })).toThrow(
-      expect.objectContaining({ code: 'config_invalid' }),
-    );
-    expect(() => compile(access, MESH, { ...TOKENS, jwks })).not.toThrow(/secret/);
-  });
-
-  it("ID tokens for the mesh's own audience", () => {
-    expect(() => compile(access, MESH, { ...TOKENS, audience: 'sts.amazonaws.com' })).toThrow(
-      expect.objectContaining({ code: 'access_file_invalid' }),
-    );
-  });
-});

@@ -7,6 +7,8 @@ import { accessJsonSchema, includedJsonSchema } from '../src/index.ts';
 import { keysAt } from '../src/schema/json-schema.ts';
 import { BAD_CONSTRUCTS } from './bad-constructs.ts';
 import { BAD_FILES } from './bad-files.ts';
+import { BAD_TARGETS } from './bad-targets.ts';
+import { BAD_TRUST } from './bad-trust.ts';
 import { GOOD_FILES } from './good-files.ts';
 
 const published = (name: string) =>
@@ -82,7 +84,9 @@ describe('the published JSON Schema', () => {
     'a role twice by label',
     'a file that includes another, given alone',
   ]);
-  const all = [...BAD_FILES, ...BAD_CONSTRUCTS].filter(([, , code]) => code !== 'access_file_syntax');
+  const all = [...BAD_FILES, ...BAD_TARGETS, ...BAD_TRUST, ...BAD_CONSTRUCTS].filter(
+    ([, , code]) => code !== 'access_file_syntax',
+  );
 
   it('refuses every bad file that its form gives away', () => {
     const taken = all.flatMap(([name, text]) => {

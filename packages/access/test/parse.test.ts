@@ -4,6 +4,8 @@ import { describe, expect, it } from 'vitest';
 import { type AccessFileProblem, parseAccess, teamsMentioned } from '../src/index.ts';
 import { BAD_CONSTRUCTS } from './bad-constructs.ts';
 import { BAD_FILES } from './bad-files.ts';
+import { BAD_TARGETS } from './bad-targets.ts';
+import { BAD_TRUST } from './bad-trust.ts';
 import { GOOD_FILES } from './good-files.ts';
 import { EXAMPLE, fileWith } from './shop.ts';
 
@@ -116,7 +118,7 @@ describe('is taken:', () => {
 });
 
 describe('a bad access file is refused, by line:', () => {
-  it.each([...BAD_FILES, ...BAD_CONSTRUCTS])('%s', (_, text, code, message) => {
+  it.each([...BAD_FILES, ...BAD_TARGETS, ...BAD_TRUST, ...BAD_CONSTRUCTS])('%s', (_, text, code, message) => {
     const error = refusal(text);
     expect(error.message).toMatch(message);
     expect(error.code).toBe(code);
