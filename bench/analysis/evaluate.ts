@@ -1,6 +1,6 @@
 /** What a decision costs, on one core: a workload with policies as an organisation has them, asked about calls of every kind. */
 
-import { guardOf } from '@meshpass/analysis/evaluate/authorizer';
+import { createAuthorizer } from '@meshpass/analysis/evaluate/authorizer';
 import type { Call } from '@meshpass/analysis/evaluate/call';
 import { loadManifests } from '@meshpass/istio/manifest/load';
 import { viewMesh } from '@meshpass/istio/mesh/view';
@@ -28,14 +28,14 @@ export function benchEvaluate(rounds: number): EvaluateFigures {
   const view = viewMesh(resources);
   const workload = view.workloads.find(({ name }) => name === 'orders')!;
   const compiled = performance.now();
-  const guard = guardOf(view, workload);
+  const authorizer = createAuthorizer(view, workload);
   const compileMicros = (performance.now() - compiled) * 1000;
   const calls = Array.from({ length: CALLS }, (_, index) => callOf(index));
   const plain = calls.filter(({ tokens }) => !tokens);
   const measure = (some: readonly Call[]): { readonly perSecond: number; readonly allowed: number } => {
     let allowed = 0;
     const before = process.cpuUsage();
-    for (let turn = 0; turn < TURNS; turn++) for (const call of some) if (guard.decide(call).allowed) allowed++;
+    for (let turn = 0; turn < TURNS; turn++) for (const call of some) if (authorizer.decide(call).allowed) allowed++;
     const { user, system } = process.cpuUsage(before);
     return { perSecond: (some.length * TURNS) / ((user + system) / 1e6), allowed: allowed / TURNS };
   };
@@ -43,8 +43,8 @@ export function benchEvaluate(rounds: number): EvaluateFigures {
   const all = Array.from({ length: rounds }, () => measure(calls));
   const bare = Array.from({ length: rounds }, () => measure(plain));
   return {
-    policies: guard.policies.length,
-    rules: guard.policies.reduce((sum, { spec }) => sum + (spec.rules?.length ?? 0), 0),
+    policies: authorizer.policies.length,
+    rules: authorizer.policies.reduce((sum, { spec }) => sum + (spec.rules?.length ?? 0), 0),
     allowed: all[0]!.allowed,
     perSecond: median(all.map(({ perSecond }) => perSecond)),
     withoutTokens: median(bare.map(({ perSecond }) => perSecond)),

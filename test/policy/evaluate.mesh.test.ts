@@ -4,7 +4,7 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Guard } from '@meshpass/analysis/evaluate/authorizer';
+import type { Authorizer } from '@meshpass/analysis/evaluate/authorizer';
 import type { Call, Decision } from '@meshpass/analysis/evaluate/call';
 import { DEFAULT_MESH_CONFIG, type PathNormalization } from '@meshpass/istio/mesh/mesh-config';
 import { upLab } from '@meshpass/lab';
@@ -57,9 +57,9 @@ describe('the configuration of the mesh', () => {
     configure({ pathNormalization: { normalization: pathNormalization } });
     const to = [{ operation: { paths: ['/', '/a/b', '/a/*', '*/b', '/b/{*}', '/a.txt', '/a/{*}/c'] } }];
     const policy = policyOf({ action: 'ALLOW', rules: [{ to }] });
-    const { guard } = await harness.enforce([policy], { ...DEFAULT_MESH_CONFIG, pathNormalization }, [sign]);
+    const { authorizer } = await harness.enforce([policy], { ...DEFAULT_MESH_CONFIG, pathNormalization }, [sign]);
     const disagreements = await disagreeing(
-      guard,
+      authorizer,
       PATHS.map((path) => requestOf(CLIENT, path)),
     );
     expect(disagreements.length, report(0, disagreements, [policy])).toBe(0);
@@ -79,9 +79,9 @@ describe('the configuration of the mesh', () => {
       { namespaces: ['shop'] },
     ]) {
       const policy = policyOf({ action: 'ALLOW', rules: [{ from: [{ source }] }] });
-      const { guard } = await harness.enforce([policy], config, ['spiffe://old.example/']);
+      const { authorizer } = await harness.enforce([policy], config, ['spiffe://old.example/']);
       const disagreements = await disagreeing(
-        guard,
+        authorizer,
         [CLIENT, FORMER, PEERS[1]].map((peer) => requestOf(peer, '/')),
       );
       expect(disagreements.length, report(0, disagreements, [policy])).toBe(0);
@@ -110,9 +110,9 @@ describe('external authorizers', () => {
     ['that the mesh does not know, in dry run', custom('unknown', true), []],
   ])('%s', async (_, policy, signs) => {
     configure({ extensionProviders });
-    const { guard } = await harness.enforce([policy], config, signs);
+    const { authorizer } = await harness.enforce([policy], config, signs);
     const disagreements = await disagreeing(
-      guard,
+      authorizer,
       ['/a', '/a/b', '/b', '/'].map((path) => requestOf(CLIENT, path)),
     );
     expect(disagreements.length, report(0, disagreements, [policy])).toBe(0);
@@ -144,8 +144,8 @@ describe('generated policies and calls', () => {
     const asked = threeWay(before, now);
     const disagreements: object[] = [];
     for (const call of calls) {
-      const decision = now.guard.decide(call);
-      const seen = await harness.see(now.guard, call);
+      const decision = now.authorizer.decide(call);
+      const seen = await harness.see(now.authorizer, call);
       if (!agree(decision, seen)) disagreements.push(disagreement(call, decision, seen));
       disagreements.push(...asked.ask(call, isOpen(seen)));
     }
@@ -155,11 +155,11 @@ describe('generated policies and calls', () => {
   });
 });
 
-async function disagreeing(guard: Guard, calls: readonly Call[]): Promise<readonly object[]> {
+async function disagreeing(authorizer: Authorizer, calls: readonly Call[]): Promise<readonly object[]> {
   const disagreements: object[] = [];
   for (const call of calls) {
-    const decision = guard.decide(call);
-    const seen = await harness.see(guard, call);
+    const decision = authorizer.decide(call);
+    const seen = await harness.see(authorizer, call);
     if (!agree(decision, seen)) disagreements.push(disagreement(call, decision, seen));
   }
   return disagreements;

@@ -4,7 +4,7 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { guardOf } from '@meshpass/analysis/evaluate/authorizer';
+import { createAuthorizer } from '@meshpass/analysis/evaluate/authorizer';
 import { compileRule } from '@meshpass/analysis/evaluate/rule/compile';
 import { loadManifests } from '@meshpass/istio/manifest/load';
 import { objectShape, type Shape } from '@meshpass/istio/manifest/shapes';
@@ -101,13 +101,13 @@ describe('the templates of its integration tests', () => {
         );
         expect(problems, template).toEqual([]);
         const view = viewMesh([...resources, ...workload()]);
-        const guard = guardOf(view, view.workloads[0]!);
+        const authorizer = createAuthorizer(view, view.workloads[0]!);
         const call = {
           port: 8080,
           principal: 'cluster.local/ns/ns1/sa/a',
           http: { method: 'GET', path: '/', authority: 'to' },
         };
-        expect(typeof guard.decide(call).allowed, template).toBe('boolean');
+        expect(typeof authorizer.decide(call).allowed, template).toBe('boolean');
       }
     },
   );
@@ -124,10 +124,10 @@ describe('the templates of its integration tests', () => {
     expect(cases.length).toBeGreaterThan(3);
     const { resources } = loadManifests(filled(text(INTEGRATION, 'testdata/authz', `${template}.yaml.tmpl`)), template);
     const view = viewMesh([...resources, ...workload()], { ...DEFAULT_MESH_CONFIG, pathNormalization });
-    const guard = guardOf(view, view.workloads[0]!);
+    const authorizer = createAuthorizer(view, view.workloads[0]!);
     const decided = cases.map(([path]) => {
       const http = { method: 'GET', path, authority: 'to' };
-      return [path, guard.decide({ port: 8080, principal: 'cluster.local/ns/ns1/sa/a', http }).allowed];
+      return [path, authorizer.decide({ port: 8080, principal: 'cluster.local/ns/ns1/sa/a', http }).allowed];
     });
     expect(decided).toEqual(cases);
   });

@@ -1,7 +1,7 @@
 /** The workload under test on a host of the lab, and policies on it that are known to be in force. */
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { type Guard, guardOf } from '@meshpass/analysis/evaluate/authorizer';
+import { type Authorizer, createAuthorizer } from '@meshpass/analysis/evaluate/authorizer';
 import type { Call } from '@meshpass/analysis/evaluate/call';
 import { loadObject } from '@meshpass/istio/manifest/load';
 import type { MeshConfig } from '@meshpass/istio/mesh/mesh-config';
@@ -37,7 +37,7 @@ const SERVICE: KubeObject = {
 export const LATER = 'a-later';
 
 export interface Enforced {
-  readonly guard: Guard;
+  readonly authorizer: Authorizer;
   readonly resources: readonly Resource[];
 }
 
@@ -120,10 +120,10 @@ export async function openHarness(lab: Lab, peers: readonly string[] = []) {
       );
       const all = resources.flat();
       const view = viewMesh(all, config);
-      const guard = guardOf(view, view.workloads.find(({ name }) => name === HOST)!);
+      const authorizer = createAuthorizer(view, view.workloads.find(({ name }) => name === HOST)!);
       // Its threads take the listener over one by one: new connections must meet it again and again.
       let met = 0;
-      const plain = guard.peerMode(PORTS.http).mode === 'DISABLE';
+      const plain = authorizer.peerMode(PORTS.http).mode === 'DISABLE';
       await until(
         async () => {
           caller.renew();
@@ -134,10 +134,11 @@ export async function openHarness(lab: Lab, peers: readonly string[] = []) {
         60,
       );
       caller.renew();
-      return { guard, resources: all };
+      return { authorizer, resources: all };
     },
     /** What the real sidecar does with a call. */
-    see: (guard: Guard, call: Call): Promise<Seen> => caller.call(call, guard.peerMode(call.port).mode === 'DISABLE'),
+    see: (authorizer: Authorizer, call: Call): Promise<Seen> =>
+      caller.call(call, authorizer.peerMode(call.port).mode === 'DISABLE'),
     close: async (): Promise<void> => {
       caller.renew();
       child.kill('SIGKILL');

@@ -1,6 +1,6 @@
 /** The third voice: what `diff` says of the calls that Envoy and the evaluator decide, by its formulas and by its list of changes. */
 
-import { compareMeaning, rulebooks } from '@meshpass/analysis/diff/compare';
+import { compareMeaning, indexStates } from '@meshpass/analysis/diff/compare';
 import { meets, type Call as ToldCall } from '@meshpass/analysis/diff/formula/call';
 import { tokenPlaces } from '@meshpass/analysis/diff/token-condition';
 import type { Call } from '@meshpass/analysis/evaluate/call';
@@ -16,12 +16,12 @@ export interface Before extends Enforced {
   readonly seen: ReadonlyMap<Call, boolean>;
 }
 
-export function threeWay(before: Before | undefined, { guard, resources }: Enforced) {
-  const { workload } = guard;
+export function threeWay(before: Before | undefined, { authorizer, resources }: Enforced) {
+  const { workload } = authorizer;
   // The youngest, as it is before it is applied.
   const unapplied = resources.map((one) => (one.metadata.name.startsWith(LATER) ? withoutAge(one) : one));
   const old = before?.resources ?? resources;
-  const [was, is] = rulebooks(old, unapplied, DEFAULT_MESH_CONFIG);
+  const [was, is] = indexStates(old, unapplied, DEFAULT_MESH_CONFIG);
   const places = tokenPlaces([...old, ...unapplied]);
   const changes = before ? compareMeaning(old, unapplied, DEFAULT_MESH_CONFIG, { listed: 1 }).changes : [];
   const headersAsked = new Set([...headersOf(old), ...headersOf(unapplied)]);
@@ -38,7 +38,7 @@ export function threeWay(before: Before | undefined, { guard, resources }: Enfor
         return [];
       }
       // Of plain text the first bytes tell, whatever is announced.
-      const mutual = call.principal !== undefined && guard.peerMode(call.port).mode !== 'DISABLE';
+      const mutual = call.principal !== undefined && authorizer.peerMode(call.port).mode !== 'DISABLE';
       const spoken = (mutual && call.announces) || (call.http ? 'http' : 'tcp');
       const disagreements: object[] = [];
       result.asked++;

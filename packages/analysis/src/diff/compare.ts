@@ -8,15 +8,15 @@ import type { MeshSettings } from '@meshpass/istio/mesh/mesh-config';
 import { trustedPeerDomains } from '@meshpass/istio/mesh/trust-domain';
 import { withCreationTimes } from '@meshpass/istio/object/order';
 import type { Resource } from '@meshpass/istio/object/resources';
-import { type Verdict, verdict } from './decide.ts';
-import { formatCall, type Said, say } from './describe.ts';
+import { type Decision, explainDecision } from './decision.ts';
+import { type Description, describe, formatCall } from './describe.ts';
 import type { Call } from './formula/call.ts';
 import { all, any, type Condition, flag, not, text } from './formula/condition.ts';
 import { NONE, type Node, type Product } from './formula/diagram.ts';
 import { createSpace, type Space } from './formula/space.ts';
-import { type Guarded, type Rulebook, rulebook } from './policy-index.ts';
+import { indexPolicies, type PolicyIndex, type PortPolicy } from './policy-index.ts';
 import { tokenPlaces } from './token-condition.ts';
-import { type NotKnown, notKnown, understanding } from './unknown.ts';
+import { dataPlanes, type UnknownPorts, unknownPorts } from './unknown.ts';
 import { type Protocol, type Workload, workloadsOf } from './workloads.ts';
 
 /** One port of a workload, as both states know it. */
@@ -28,14 +28,14 @@ export interface Endpoint {
   readonly services: readonly string[];
 }
 
-export interface Change extends Said {
+export interface Change extends Description {
   readonly kind: 'gains' | 'loses';
   /** Where it is the same change. */
   readonly where: readonly Endpoint[];
   /** A call that proves it. */
   readonly example: Call;
-  readonly before: Verdict;
-  readonly after: Verdict;
+  readonly before: Decision;
+  readonly after: Decision;
 }
 
 export interface Comparison {
@@ -45,7 +45,7 @@ export interface Comparison {
   /** Ports that were compared. */
   readonly endpoints: number;
   /** Of which nothing is said, though something differs there. */
-  readonly unknown: readonly NotKnown[];
+  readonly unknown: readonly UnknownPorts[];
   /** Namespaces whose Pods are taken to have a sidecar. */
   readonly assumed: readonly string[];
 }
@@ -94,19 +94,19 @@ export function compareMeaning(
 ): Comparison {
   // What is there already is updated by applying, and keeps its age.
   const applied = withCreationTimes(after, before);
-  const books = rulebooks(before, applied, settings);
-  const endpoints = endpointsOf([...before, ...applied], books, settings);
+  const indexes = indexStates(before, applied, settings);
+  const endpoints = endpointsOf([...before, ...applied], indexes, settings);
   const states = [before, applied] as const;
-  const known = understanding(states, settings.rootNamespace, options.unread);
+  const known = dataPlanes(states, settings.rootNamespace, options.unread);
   const understood = endpoints.filter((one) => known.unknownAt(one) === undefined);
-  const pairs = pairUp(understood, books);
-  const conditions = pairs.flatMap(({ guards }) => guards.map(({ allowed }) => allowed));
+  const pairs = pairUp(understood, indexes);
+  const conditions = pairs.flatMap(({ portPolicies }) => portPolicies.map(({ allowed }) => allowed));
   const real = realCalls(settings);
   const space = createSpace([...conditions, real]);
   const changes: Change[] = [];
   let more = false;
   for (const pair of pairs) {
-    const [was, is] = pair.guards.map(({ allowed }) => space.set(allowed)) as [Node, Node];
+    const [was, is] = pair.portPolicies.map(({ allowed }) => space.set(allowed)) as [Node, Node];
     if (was === is) continue;
     for (const [kind, from, to] of [
       ['gains', is, was],
@@ -119,18 +119,18 @@ export function compareMeaning(
   }
   return {
     ...{ changes, more, endpoints: understood.length, assumed: known.assumed(understood) },
-    unknown: notKnown(endpoints, known, states, settings.rootNamespace),
+    unknown: unknownPorts(endpoints, known, states, settings.rootNamespace),
   };
 }
 
 /** Both states, so that the same call means the same to each. */
-export function rulebooks(
+export function indexStates(
   before: readonly Resource[],
   after: readonly Resource[],
   settings: MeshSettings,
-): readonly [Rulebook, Rulebook] {
+): readonly [PolicyIndex, PolicyIndex] {
   const places = tokenPlaces([...before, ...after]);
-  return [rulebook(before, settings, places), rulebook(after, settings, places)];
+  return [indexPolicies(before, settings, places), indexPolicies(after, settings, places)];
 }
 
 /** `workloads of namespace dev gain GET /orders on orders in shop, port 8080 ...`. */
@@ -171,20 +171,20 @@ export function formatWhere(where: readonly Endpoint[]): string {
 /** Every port of every workload that either state knows, on which protocols it may be spoken to. */
 export function endpointsOf(
   resources: readonly Resource[],
-  books: readonly Rulebook[],
+  indexes: readonly PolicyIndex[],
   { rootNamespace }: MeshSettings,
 ): readonly Endpoint[] {
-  const named = [...new Set(books.flatMap(({ portsNamed }) => portsNamed))];
+  const named = [...new Set(indexes.flatMap(({ portsNamed }) => portsNamed))];
   return workloadsOf(resources, rootNamespace).flatMap((workload) => {
     const ports = Map.groupBy(
-      books.flatMap((book) => [...book.portsOf(workload).values()]),
+      indexes.flatMap((index) => [...index.portsOf(workload).values()]),
       ({ port }) => port,
     );
     const declared = [...ports]
       .sort(([a], [b]) => a - b)
       .flatMap(([port, states]) => {
         const services = [...new Set(states.flatMap(({ reachedAs }) => reachedAs))].sort();
-        const spoken = new Set(books.map((book) => book.portsOf(workload).get(port)?.protocol ?? 'undeclared'));
+        const spoken = new Set(indexes.map((index) => index.portsOf(workload).get(port)?.protocol ?? 'undeclared'));
         // On a port that declares nothing, the client's first bytes choose.
         const protocols = (['http', 'tcp'] as const).filter((one) => spoken.has(one) || spoken.has('undeclared'));
         return protocols.map((protocol): Endpoint => ({ workload, port, protocol, services }));
@@ -200,23 +200,23 @@ export function endpointsOf(
 }
 
 export interface Pair {
-  readonly guards: readonly [Guarded, Guarded];
+  readonly portPolicies: readonly [PortPolicy, PortPolicy];
   readonly where: readonly Endpoint[];
 }
 
 /** Endpoints at which the same stands before, and the same after. */
 export function pairUp(
   endpoints: readonly Endpoint[],
-  [before, after]: readonly [Rulebook, Rulebook],
+  [before, after]: readonly [PolicyIndex, PolicyIndex],
 ): readonly Pair[] {
-  const pairs = new Map<string, { guards: readonly [Guarded, Guarded]; where: Endpoint[] }>();
+  const pairs = new Map<string, { portPolicies: readonly [PortPolicy, PortPolicy]; where: Endpoint[] }>();
   for (const endpoint of endpoints) {
     const { workload, port, protocol } = endpoint;
-    const guards = [before.at(workload, port, protocol), after.at(workload, port, protocol)] as const;
-    const key = guards.map((one) => one.key).join('||');
+    const portPolicies = [before.at(workload, port, protocol), after.at(workload, port, protocol)] as const;
+    const key = portPolicies.map((one) => one.key).join('||');
     const pair = pairs.get(key);
     if (pair) pair.where.push(endpoint);
-    else pairs.set(key, { guards, where: [endpoint] });
+    else pairs.set(key, { portPolicies, where: [endpoint] });
   }
   return [...pairs.values()];
 }
@@ -225,7 +225,7 @@ function listChanges(
   space: Space,
   set: Node,
   kind: Change['kind'],
-  { guards, where }: Pair,
+  { portPolicies, where }: Pair,
   real: Condition,
   most: number,
 ) {
@@ -233,8 +233,11 @@ function listChanges(
   if (set === NONE) return { changes, more: false };
   for (const { product, example } of realProducts(space, set, real)) {
     if (changes.length >= most) return { changes, more: true };
-    const [before, after] = guards.map((guarded) => verdict(guarded, example)) as [Verdict, Verdict];
-    changes.push({ kind, where, ...say(space.explain(product)), example, before, after });
+    const [before, after] = portPolicies.map((portPolicy) => explainDecision(portPolicy, example)) as [
+      Decision,
+      Decision,
+    ];
+    changes.push({ kind, where, ...describe(space.explain(product)), example, before, after });
   }
   return { changes, more: false };
 }

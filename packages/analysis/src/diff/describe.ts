@@ -2,7 +2,7 @@
 import type { Call } from './formula/call.ts';
 import type { Explained } from './formula/space.ts';
 
-export interface Said {
+export interface Description {
   /** `workloads of namespace shop` */
   readonly who: string;
   /** `GET /orders/*` */
@@ -14,13 +14,13 @@ export interface Said {
 }
 
 /** @param given fields that go without saying */
-export function say(explained: readonly Explained[], given: ReadonlySet<string> = new Set()): Said {
+export function describe(explained: readonly Explained[], given: ReadonlySet<string> = new Set()): Description {
   const by = new Map(explained.map((one) => [one.field, one]));
-  const who = sayWho(by);
-  const what = sayWhat(by);
+  const who = describeWho(by);
+  const what = describeWhat(by);
   const circumstances = explained
     .filter(({ field }) => !SAID_ELSEWHERE.has(field) && !given.has(field))
-    .map(sayCircumstance)
+    .map(describeCircumstance)
     .filter((text) => text !== '');
   return {
     who,
@@ -46,7 +46,7 @@ export function formatCall(call: Call, protocol: 'http' | 'tcp', matters: Readon
     ...[...texts].filter(([field]) => !CALL_FIELDS.has(field)).map(([field, value]) => `${label(field)} ${value}`),
     ...[...lists].map(([field, values]) => `${label(field)} ${values.join(' and ')}`),
     ...[...addresses].map(([field, value]) => `${field} ${value}`),
-    ...[...flags].filter((name) => name !== 'peer' && matters.has(name)).map(sayFlag),
+    ...[...flags].filter((name) => name !== 'peer' && matters.has(name)).map(describeFlag),
   ];
   return `${peer}: ${what}${rest.length > 0 ? ` (${rest.join(', ')})` : ''}`;
 }
@@ -55,7 +55,7 @@ const PEER_FIELDS = ['peer', 'peer.namespace', 'peer.account', 'peer.trustDomain
 const CALL_FIELDS = new Set([...PEER_FIELDS, 'method', 'path']);
 const SAID_ELSEWHERE = CALL_FIELDS;
 
-function sayWho(by: ReadonlyMap<string, Explained>): string {
+function describeWho(by: ReadonlyMap<string, Explained>): string {
   const proven = by.get('peer');
   if (proven?.kind === 'flag' && !proven.value) return 'callers without mutual TLS';
   const [namespace, account, domain] = ['peer.namespace', 'peer.account', 'peer.trustDomain'].map((field) =>
@@ -70,16 +70,20 @@ function sayWho(by: ReadonlyMap<string, Explained>): string {
   return proven ? 'every caller with mutual TLS' : 'everybody';
 }
 
-function sayWhat(by: ReadonlyMap<string, Explained>): string {
+function describeWhat(by: ReadonlyMap<string, Explained>): string {
   const [method, path] = [by.get('method'), by.get('path')];
   if (!method && !path) return 'every call';
   return `${method ? values(method) : 'any method'} ${path ? values(path) : 'on any path'}`;
 }
 
-function sayCircumstance(one: Explained): string {
+function describeCircumstance(one: Explained): string {
   switch (one.kind) {
     case 'flag':
-      return one.value ? sayFlag(one.field) : /^(?:unverified|custom):/.test(one.field) ? sayNoFlag(one.field) : '';
+      return one.value
+        ? describeFlag(one.field)
+        : /^(?:unverified|custom):/.test(one.field)
+          ? describeNoFlag(one.field)
+          : '';
     case 'member':
       return `${one.has ? 'with' : 'without'} ${label(one.field)} ${one.value}`;
     default: {
@@ -92,14 +96,14 @@ function sayCircumstance(one: Explained): string {
   }
 }
 
-function sayFlag(field: string): string {
+function describeFlag(field: string): string {
   const [kind, ...rest] = field.split(':');
   const name = rest.join(':');
   if (kind === 'unverified') return `with a token in ${name} that does not verify`;
   return kind === 'custom' ? `where the authorizer ${name} agrees` : name;
 }
 
-function sayNoFlag(field: string): string {
+function describeNoFlag(field: string): string {
   const [kind, ...rest] = field.split(':');
   const name = rest.join(':');
   return kind === 'unverified'

@@ -26,7 +26,7 @@ import { type TokenConditions, type TokenPlaces, tokenConditions, tokenPlaces } 
 import type { Protocol, Workload } from './workloads.ts';
 
 /** What stands at one port of one workload. */
-export interface Guarded {
+export interface PortPolicy {
   /** Equal where the same policies mean the same. */
   readonly key: string;
   readonly allowed: Condition;
@@ -49,12 +49,12 @@ export interface EnforcedPolicy {
   readonly refuses: boolean;
 }
 
-export interface Rulebook {
+export interface PolicyIndex {
   /**
    * @param port of the pod; undefined for a port that nobody names
    * @param spoken by the client: what a port is declared to speak decides which rules it meets, and where it declares nothing, this does
    */
-  readonly at: (workload: Workload, port: number | undefined, spoken: Protocol) => Guarded;
+  readonly at: (workload: Workload, port: number | undefined, spoken: Protocol) => PortPolicy;
   /** Ports to which Services lead in this state. */
   readonly portsOf: (workload: Workload) => ReadonlyMap<number, WorkloadPort>;
   /** Ports that policies name, though no Service may. */
@@ -64,11 +64,11 @@ export interface Rulebook {
 type Policy = AuthorizationPolicy | RequestAuthentication;
 
 /** @param places where tokens stand, of all states that are compared */
-export function rulebook(
+export function indexPolicies(
   resources: readonly Resource[],
   settings: MeshSettings,
   places: TokenPlaces = tokenPlaces(resources),
-): Rulebook {
+): PolicyIndex {
   const objects = indexObjects(resources);
   const kindOf = proxyKinds(objects.all('Gateway'));
   // A dry run of CUSTOM may refuse all the same.
@@ -101,7 +101,7 @@ export function rulebook(
     return depends;
   };
 
-  const at: Rulebook['at'] = (workload, port, spoken) => {
+  const at: PolicyIndex['at'] = (workload, port, spoken) => {
     const declared = port === undefined ? undefined : portsOf(workload).get(port)?.protocol;
     if (declared === 'http' && spoken === 'tcp') return NOT_HTTP;
     const protocol = declared === 'tcp' ? 'tcp' : spoken;
@@ -112,7 +112,7 @@ export function rulebook(
     const tokenKey = idsOf(requests);
     const portOf = (some: readonly AuthorizationPolicy[]) => (dependsOnPort(some) ? (port ?? 'other') : '');
     const key = [protocol, layers.map(portOf).join(), mode, tokenKey, idsOf(layers)].join('|');
-    return once(`at ${key}`, (): Guarded => {
+    return once(`at ${key}`, (): PortPolicy => {
       const { accepted, tolerable } =
         protocol === 'tcp' ? NO_TOKENS : once(`tokens ${tokenKey}`, () => tokenConditions(jwtRules(requests), places));
       const plain = mode === 'DISABLE';
@@ -190,7 +190,7 @@ const NO_LAYERS: Layers<never> = [EMPTY, EMPTY, EMPTY];
 
 const NO_TOKENS: TokenConditions = { accepted: NEVER, tolerable: ALWAYS };
 
-const NOT_HTTP: Guarded = {
+const NOT_HTTP: PortPolicy = {
   ...{ key: 'not-http', allowed: NEVER, policies: () => [] },
   closed: 'the port is declared to speak HTTP, and this is none',
 };

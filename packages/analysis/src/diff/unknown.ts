@@ -2,16 +2,16 @@
 
 import { type DataPlane, dataPlane } from '@meshpass/istio/mesh/data-plane';
 import type { Resource } from '@meshpass/istio/object/resources';
-import { canonical } from '../canonical-json.ts';
+import { canonicalJson } from '../canonical-json.ts';
 import type { Endpoint } from './compare.ts';
 import type { Workload } from './workloads.ts';
 
-export interface NotKnown {
+export interface UnknownPorts {
   readonly reason: string;
   readonly where: readonly Endpoint[];
 }
 
-export interface Understanding {
+export interface DataPlanes {
   /** Why not everything was read; what differs is not known either then. */
   readonly unread: string | undefined;
   /** Why nothing can be said of an endpoint in one of the states; undefined where both are understood. */
@@ -26,11 +26,11 @@ export interface Understanding {
  * @param states resources of each
  * @param unread why not everything was read that may hold policies
  */
-export function understanding(
+export function dataPlanes(
   states: readonly (readonly Resource[])[],
   rootNamespace: string,
   unread?: string,
-): Understanding {
+): DataPlanes {
   const planes: readonly DataPlane[] = [...new Set(states)].map((state) => dataPlane(state, rootNamespace, unread));
   return {
     unread,
@@ -54,12 +54,12 @@ export function understanding(
  * Of endpoints that are not understood, those about which something differs: an object of their own namespace or, where it is not only
  * a workload that may come, of the root namespace. Where nothing differs, nothing changes, whatever guards it.
  */
-export function notKnown(
+export function unknownPorts(
   endpoints: readonly Endpoint[],
-  { unknownAt, isThere, unread }: Understanding,
+  { unknownAt, isThere, unread }: DataPlanes,
   [before, after]: readonly [readonly Resource[], readonly Resource[]],
   rootNamespace: string,
-): readonly NotKnown[] {
+): readonly UnknownPorts[] {
   const differs = unread === undefined ? differences(before, after) : () => true;
   const found = new Map<string, Endpoint[]>();
   for (const endpoint of endpoints) {
@@ -99,5 +99,5 @@ function content(one: Resource): string {
   const { metadata, ...members } = one;
   const { name, namespace, labels = {}, annotations = {} } = metadata;
   const { status: _, ...kept } = members as Record<string, unknown>;
-  return canonical({ ...kept, metadata: { name, namespace, labels, annotations } });
+  return canonicalJson({ ...kept, metadata: { name, namespace, labels, annotations } });
 }

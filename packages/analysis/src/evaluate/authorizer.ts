@@ -15,7 +15,7 @@ import { NONE, type TokenRule, tokenCheck } from './request-authentication.ts';
 import { compileRule, namedPrincipals } from './rule/compile.ts';
 import { normalizePath } from './rule/path.ts';
 
-export interface Guard {
+export interface Authorizer {
   readonly workload: Workload;
   /** Decides about a call to this workload. Pure, and fast: policies are compiled. */
   readonly decide: (call: Call) => Decision;
@@ -31,11 +31,11 @@ export interface Guard {
  * @param service for a waypoint: what the call is addressed to
  * @param protocols instead of what Services declare, by port of the workload
  */
-export function guardOf(
+export function createAuthorizer(
   view: MeshView,
   workload: Workload,
   options: { readonly service?: AttachedService; readonly protocols?: ReadonlyMap<number, SpokenProtocol> } = {},
-): Guard {
+): Authorizer {
   const policies = authorizationPolicies(view, workload, options.service);
   const trustDomains = trustDomainsOf(view.config);
   const declared =
@@ -73,14 +73,14 @@ export function guardOf(
     // A sidecar that calls knows that the port takes no TLS and sends plain text.
     const principal = mutual ? call.principal! : '';
     const sni = mode.mode === 'DISABLE' ? '' : (call.sni ?? '');
-    if (!asHttp) return judge(tcp, new CallFacts(call, principal, sni), call, as);
+    if (!asHttp) return decideByPolicies(tcp, new CallFacts(call, principal, sni), call, as);
     if (!call.http) return NOT_HTTP;
     const path = normalizePath(call.http.path, pathNormalization);
     if (path === undefined) return MALFORMED_PATH;
     const facts = new CallFacts(call, principal, sni, call.http, path);
-    const custom = externally(http, facts, call, as);
+    const custom = decideByAuthorizers(http, facts, call, as);
     if (custom && !custom.allowed) return custom;
-    if (!checkTokens) return judge(http, facts, call, as, custom);
+    if (!checkTokens) return decideByPolicies(http, facts, call, as, custom);
     const outcome = checkTokens(call, call.http);
     if (!outcome.valid)
       return { allowed: false, reason: 'invalid-token', status: outcome.status, rule: tokenRule(outcome.rule), as };
@@ -88,7 +88,7 @@ export function guardOf(
       facts.claims = outcome.claims;
       facts.headers = outcome.headers;
     }
-    return judge(http, facts, call, as, custom);
+    return decideByPolicies(http, facts, call, as, custom);
   };
   return { workload, decide, protocolOf, peerMode: modeOf, policies, tokenRules };
 }
@@ -187,7 +187,7 @@ function decisionOf(action: AuthorizationAction, rule: RuleRef, as: 'http' | 'tc
 }
 
 /** The external authorizers' part; undefined where none is asked. */
-function externally(sets: RuleSets, facts: Facts, call: Call, as: 'http' | 'tcp'): Decision | undefined {
+function decideByAuthorizers(sets: RuleSets, facts: Facts, call: Call, as: 'http' | 'tcp'): Decision | undefined {
   if (sets.customAsks.length === 0 && sets.customRefuses.length === 0) return undefined;
   for (const { test, decision } of sets.customRefuses) if (test(facts)) return decision;
   const asked: { provider: string; rule: RuleRef }[] = [];
@@ -199,11 +199,11 @@ function externally(sets: RuleSets, facts: Facts, call: Call, as: 'http' | 'tcp'
   return asked.length === 0 ? undefined : { ...OPEN[as], external: asked };
 }
 
-function judge(sets: RuleSets, facts: Facts, call: Call, as: 'http' | 'tcp', custom?: Decision): Decision {
+function decideByPolicies(sets: RuleSets, facts: Facts, call: Call, as: 'http' | 'tcp', custom?: Decision): Decision {
   // On connections that are no HTTP the authorizers come here; those that speak HTTP only are not asked.
-  const asked = custom ?? (as === 'tcp' ? externally(sets, facts, call, as) : undefined);
+  const asked = custom ?? (as === 'tcp' ? decideByAuthorizers(sets, facts, call, as) : undefined);
   if (asked && !asked.allowed) return asked;
-  const decision = verdict(sets, facts, as);
+  const decision = decideByRules(sets, facts, as);
   if (!asked && sets.audit.length === 0 && !sets.dryDeny && !sets.dryAllow) return decision;
   const audited = sets.audit.flatMap(({ test, ref }) => (test(facts) ? [ref] : []));
   const denied = sets.dryDeny && matching(sets.dryDeny, facts)?.ref;
@@ -217,7 +217,7 @@ function judge(sets: RuleSets, facts: Facts, call: Call, as: 'http' | 'tcp', cus
   };
 }
 
-function verdict(sets: RuleSets, facts: Facts, as: 'http' | 'tcp'): Decision {
+function decideByRules(sets: RuleSets, facts: Facts, as: 'http' | 'tcp'): Decision {
   const denied = matching(sets.deny, facts);
   if (denied) return denied.decision;
   if (!sets.allow) return OPEN[as];

@@ -42,10 +42,10 @@ export function callOf(endpoint: Endpoint, caller: Caller, http: HttpCall | unde
 function carrying(
   http: HttpCall,
   text: string,
-  { guard }: Endpoint,
+  { authorizer }: Endpoint,
   claims: Readonly<Record<string, unknown>>,
 ): HttpCall {
-  const rule: JwtRule = guard.tokenRules.find(({ issuer }) => issuer === claims.iss) ?? {};
+  const rule: JwtRule = authorizer.tokenRules.find(({ issuer }) => issuer === claims.iss) ?? {};
   const [header] = rule.fromHeaders ?? [];
   const [parameter] = rule.fromParams ?? [];
   const [cookie] = rule.fromCookies ?? [];

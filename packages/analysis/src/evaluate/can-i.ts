@@ -4,9 +4,9 @@ import type { MeshView } from '@meshpass/istio/mesh/view';
 import type { Call, HttpCall } from './call.ts';
 import { type Caller, callOf } from './caller.ts';
 import { type Endpoint, findEndpoints } from './target.ts';
-import { type Judged, judge, summary, type Verdict } from './verdict.ts';
+import { combineVerdicts, type Evaluation, evaluate, type Verdict } from './verdict.ts';
 
-export interface Answer extends Judged {
+export interface Answer extends Evaluation {
   readonly endpoint: Endpoint;
   /** On a port that declares no protocol the client chooses between rules for HTTP and for TCP. */
   readonly chosenByClient: boolean;
@@ -33,9 +33,10 @@ export function canI(
   const answers = findEndpoints(view, target).flatMap((endpoint) => {
     const full = http && { ...http, authority: http.authority ?? endpoint.authority };
     const call = callOf(endpoint, caller, full, more);
-    const chosenByClient = call.principal !== undefined && endpoint.guard.protocolOf(endpoint.port) === 'undeclared';
+    const chosenByClient =
+      call.principal !== undefined && endpoint.authorizer.protocolOf(endpoint.port) === 'undeclared';
     const ways: readonly Call[] = chosenByClient && full ? [call, { ...call, announces: 'tcp' }] : [call];
-    return ways.map((one) => ({ endpoint, ...judge(endpoint, one), chosenByClient }));
+    return ways.map((one) => ({ endpoint, ...evaluate(endpoint, one), chosenByClient }));
   });
-  return { allowed: summary(answers.map(({ verdict }) => verdict)), answers };
+  return { allowed: combineVerdicts(answers.map(({ verdict }) => verdict)), answers };
 }

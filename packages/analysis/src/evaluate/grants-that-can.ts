@@ -15,7 +15,7 @@ import type { Resource } from '@meshpass/istio/object/resources';
 import type { Call, Decision, HttpCall } from './call.ts';
 import { callOf } from './caller.ts';
 import { type Endpoint, findEndpoints } from './target.ts';
-import { type Judged, judge } from './verdict.ts';
+import { type Evaluation, evaluate } from './verdict.ts';
 
 export interface GrantReach {
   readonly endpoint: Endpoint;
@@ -80,9 +80,9 @@ export function grantsThatCan(
       for (const { one, to } of leading) {
         if (!to.some((other) => isSame(other, endpoint))) continue;
         // Workspaces always come by mutual TLS.
-        if (endpoint.guard.peerMode(endpoint.port).mode === 'DISABLE') continue;
-        const asHolder = (claims: ClaimValues): Judged =>
-          judge(
+        if (endpoint.authorizer.peerMode(endpoint.port).mode === 'DISABLE') continue;
+        const asHolder = (claims: ClaimValues): Evaluation =>
+          evaluate(
             endpoint,
             callOf(endpoint, { principal: principalOf(grant, mesh), claims: tokenOf(grant, tokens, claims) }, full, {
               ...more,
@@ -107,7 +107,7 @@ function serviceName({ service, port }: ResolvedTarget): string {
 }
 
 function isSame(a: Endpoint, b: Endpoint): boolean {
-  const [one, other] = [a.guard.workload, b.guard.workload];
+  const [one, other] = [a.authorizer.workload, b.authorizer.workload];
   return a.port === b.port && one.namespace === other.namespace && one.name === other.name;
 }
 

@@ -42,12 +42,12 @@ export function knownPeers(view: MeshView): readonly Known[] {
 export function knownTokens(
   endpoint: Endpoint,
 ): readonly { readonly name: string; readonly claims: Record<string, unknown> }[] {
-  const { tokenRules, policies } = endpoint.guard;
+  const { tokenRules, policies } = endpoint.authorizer;
   const rules = policies.flatMap(({ spec }) => spec.rules ?? []);
   return tokenRules.flatMap(({ issuer, audiences }) => {
     if (issuer === undefined) return [];
     const base = { iss: issuer, sub: STRANGER, ...(audiences?.[0] !== undefined && { aud: [audiences[0]] }) };
-    const asked = rules.flatMap((rule) => demanded(rule, issuer));
+    const asked = rules.flatMap((rule) => claimsRequiredBy(rule, issuer));
     const found = new Map<string, Record<string, unknown>>([['anybody', base]]);
     for (const claims of asked) {
       const whole = { ...base, ...claims };
@@ -71,7 +71,7 @@ function principalsOf(rule: AuthorizationRule): readonly string[] {
 }
 
 /** Claims with which a rule may match, for exact values: the first of each condition, with each subject that it names. */
-function demanded(rule: AuthorizationRule, issuer: string): readonly Record<string, unknown>[] {
+function claimsRequiredBy(rule: AuthorizationRule, issuer: string): readonly Record<string, unknown>[] {
   const claims: Record<string, unknown> = {};
   const subjects: string[] = [];
   const wanted = [

@@ -6,7 +6,7 @@ import type { Call } from './call.ts';
 import { callOf } from './caller.ts';
 import { type Known, knownPeers, knownTokens } from './known-callers.ts';
 import { allEndpoints, assumedNamespaces, type Endpoint } from './target.ts';
-import { judge, summary, type Verdict } from './verdict.ts';
+import { combineVerdicts, evaluate, type Verdict } from './verdict.ts';
 
 export interface Cell {
   readonly who: string;
@@ -44,10 +44,10 @@ export function matrixOf(view: MeshView): Matrix {
       ...knownTokens(endpoint).map(({ name, claims }) => ({ ...peer, name: `${peer.name}, ${name}`, claims })),
     ]);
     for (const caller of withTokens) {
-      const judged = calls.map((http) => judge(endpoint, callOf(endpoint, caller, http)));
-      const allowed = summary(judged.map(({ verdict }) => verdict));
-      const unknown = judged.find((one) => one.unknown !== undefined)?.unknown;
-      const first = calls[judged.findIndex(({ verdict }) => verdict === 'yes')];
+      const evaluations = calls.map((http) => evaluate(endpoint, callOf(endpoint, caller, http)));
+      const allowed = combineVerdicts(evaluations.map(({ verdict }) => verdict));
+      const unknown = evaluations.find((one) => one.unknown !== undefined)?.unknown;
+      const first = calls[evaluations.findIndex(({ verdict }) => verdict === 'yes')];
       const example = allowed === 'some' && first ? `${first.method} ${first.path}` : undefined;
       const row = rows.get(caller.name) ?? [];
       row.push({
@@ -69,9 +69,9 @@ export function matrixOf(view: MeshView): Matrix {
 }
 
 /** One request for each combination that policies speak of, and one that none does; one bytes on a port that is no HTTP. */
-function operationsOf({ guard, port, authority }: Endpoint): readonly Call['http'][] {
-  if (guard.protocolOf(port) === 'tcp') return [undefined];
-  const named: AuthorizationOperation[] = guard.policies
+function operationsOf({ authorizer, port, authority }: Endpoint): readonly Call['http'][] {
+  if (authorizer.protocolOf(port) === 'tcp') return [undefined];
+  const named: AuthorizationOperation[] = authorizer.policies
     .flatMap(({ spec }) => spec.rules ?? [])
     .flatMap(({ to }) => to ?? [])
     .flatMap(({ operation }) => operation ?? []);

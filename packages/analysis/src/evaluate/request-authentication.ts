@@ -111,7 +111,7 @@ function provider(source: TokenRule): Provider {
     for (let index = tokens.length - 1; index >= 0; index--) {
       const found = tokens[index]!;
       const token = run.call.tokens?.find(({ text }) => text === found.text);
-      outcome = judge(token, rule, audiences, run.call.now);
+      outcome = verifyToken(token, rule, audiences, run.call.now);
       if (outcome !== 'ok') return outcome;
       take(run, rule, token!.claims!, spaced, found);
     }
@@ -120,7 +120,7 @@ function provider(source: TokenRule): Provider {
   return { source, verify };
 }
 
-function judge(
+function verifyToken(
   token: CallToken | undefined,
   rule: JwtRule,
   audiences: ReadonlySet<string> | undefined,

@@ -9,12 +9,12 @@ import { workloadPorts } from '@meshpass/istio/mesh/workload-ports';
 import type { ResourceOf } from '@meshpass/istio/object/resources';
 import { selects } from '@meshpass/istio/object/selection';
 import type { AttachedService } from '@meshpass/istio/policy/attach';
-import { type Guard, guardOf } from './authorizer.ts';
+import { type Authorizer, createAuthorizer } from './authorizer.ts';
 
 export interface Endpoint {
   /** As asked for: `orders.shop:80`. */
   readonly name: string;
-  readonly guard: Guard;
+  readonly authorizer: Authorizer;
   /** Port of the workload. */
   readonly port: number;
   /** What `Host` says by default. */
@@ -42,13 +42,13 @@ export function findEndpoints(view: MeshView, text: string): readonly Endpoint[]
 
 /** Every port of every Service, and every workload behind it. */
 export function allEndpoints(view: MeshView): readonly Endpoint[] {
-  const guards = new Map<string, Guard>();
+  const authorizers = new Map<string, Authorizer>();
   return view
     .all('Service')
     .flatMap((service) =>
       (service.spec.ports ?? [])
         .filter(({ protocol = 'TCP' }) => protocol === 'TCP')
-        .flatMap(({ port }) => behind(view, service, port, guards)),
+        .flatMap(({ port }) => behind(view, service, port, authorizers)),
     );
 }
 
@@ -82,7 +82,7 @@ function ofWorkload(view: MeshView, place: string, port: number | undefined): re
   if (port === undefined) throw new MeshpassError('usage', `${place}: say which port of the workload.`);
   const endpoint = {
     name: `${place}:${port}`,
-    guard: guardOf(view, workload),
+    authorizer: createAuthorizer(view, workload),
     port,
     authority: `${name}.${namespace}`,
   };
@@ -93,13 +93,13 @@ function behind(
   view: MeshView,
   service: ResourceOf<'Service'>,
   port: number,
-  guards: Map<string, Guard>,
+  authorizers: Map<string, Authorizer>,
 ): readonly Endpoint[] {
   const { name, namespace } = service.metadata;
   const { selector = {} } = service.spec;
   const nobody = (why: string): Endpoint => {
     const at = { name: `${name}.${namespace}:${port}`, authority: `${name}.${namespace}:${port}` };
-    return { ...at, guard: guardOf(view, standIn(view, service, selector)), port, unknown: why };
+    return { ...at, authorizer: createAuthorizer(view, standIn(view, service, selector)), port, unknown: why };
   };
   if (service.spec.type === 'ExternalName' || Object.keys(selector).length === 0)
     return [nobody(`Service ${namespace}/${name} selects no Pods, so what answers there is not known`)];
@@ -116,10 +116,10 @@ function behind(
     const key = `${workload.namespace}/${workload.name}`;
     const attached: AttachedService | undefined =
       workload.kind === 'waypoint' ? { kind: 'Service', namespace, name } : undefined;
-    const guard = guards.get(key) ?? guardOf(view, workload, attached ? { service: attached } : {});
-    guards.set(key, guard);
+    const authorizer = authorizers.get(key) ?? createAuthorizer(view, workload, attached ? { service: attached } : {});
+    authorizers.set(key, authorizer);
     const at = { name: `${name}.${namespace}:${port}`, authority: `${name}.${namespace}:${port}` };
-    return { ...at, guard, port: reached.port, ...unknownOf(view, workload, reached.port) };
+    return { ...at, authorizer, port: reached.port, ...unknownOf(view, workload, reached.port) };
   });
 }
 
@@ -130,7 +130,9 @@ function unknownOf(view: MeshView, workload: Workload, port: number): Pick<Endpo
 
 /** Namespaces whose Pods are taken to have a sidecar because nothing that was read says otherwise. */
 export function assumedNamespaces(view: MeshView, endpoints: readonly Endpoint[]): readonly string[] {
-  const workloads = endpoints.filter(({ unknown }) => unknown === undefined).map(({ guard }) => guard.workload);
+  const workloads = endpoints
+    .filter(({ unknown }) => unknown === undefined)
+    .map(({ authorizer }) => authorizer.workload);
   return [...new Set(workloads.filter(view.dataPlane().assumes).map(({ namespace }) => namespace))].sort();
 }
 

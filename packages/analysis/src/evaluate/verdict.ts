@@ -4,7 +4,7 @@ import type { Endpoint } from './target.ts';
 
 export type Verdict = 'yes' | 'no' | 'unknown';
 
-export interface Judged {
+export interface Evaluation {
   readonly verdict: Verdict;
   /** What the policies say, were a sidecar as we understand it there. */
   readonly decision: Decision;
@@ -13,8 +13,8 @@ export interface Judged {
 }
 
 /** Decides by the endpoint's policies, and says `unknown` where something else decides, too. */
-export function judge(endpoint: Endpoint, call: Call): Judged {
-  const decision = endpoint.guard.decide(call);
+export function evaluate(endpoint: Endpoint, call: Call): Evaluation {
+  const decision = endpoint.authorizer.decide(call);
   const unknown = endpoint.unknown ?? whyOpen(decision, call);
   if (unknown !== undefined) return { verdict: 'unknown', decision, unknown };
   return { verdict: decision.allowed ? 'yes' : 'no', decision };
@@ -29,7 +29,7 @@ function whyOpen({ allowed, external, unknownProvider }: Decision, call: Call): 
 }
 
 /** Of several answers: `unknown` where one is, `some` where they differ, `no` where there are none. */
-export function summary(verdicts: readonly Verdict[]): Verdict | 'some' {
+export function combineVerdicts(verdicts: readonly Verdict[]): Verdict | 'some' {
   if (verdicts.includes('unknown')) return 'unknown';
   if (verdicts.every((one) => one === 'no')) return 'no';
   return verdicts.every((one) => one === 'yes') ? 'yes' : 'some';

@@ -5,7 +5,7 @@ import type { Call, Decision, HttpCall } from './call.ts';
 import { callOf } from './caller.ts';
 import { knownPeers, knownTokens } from './known-callers.ts';
 import { type Endpoint, findEndpoints } from './target.ts';
-import { judge } from './verdict.ts';
+import { evaluate } from './verdict.ts';
 
 export interface Reacher {
   readonly endpoint: Endpoint;
@@ -41,14 +41,18 @@ export function whoCan(
     const full = http && { ...http, authority: http.authority ?? endpoint.authority };
     const tokens = full ? knownTokens(endpoint) : [];
     return knownPeers(view).flatMap((peer): Reacher[] => {
-      const bare = judge(endpoint, callOf(endpoint, peer, full, more));
+      const bare = evaluate(endpoint, callOf(endpoint, peer, full, more));
       if (bare.unknown !== undefined) {
         unknown.push({ endpoint, who: peer.name, why: bare.unknown });
         return [];
       }
       if (bare.verdict === 'yes') return [{ endpoint, who: peer.name, decision: bare.decision }];
       return tokens.flatMap(({ name, claims }) => {
-        const { verdict, decision, unknown: why } = judge(endpoint, callOf(endpoint, { ...peer, claims }, full, more));
+        const {
+          verdict,
+          decision,
+          unknown: why,
+        } = evaluate(endpoint, callOf(endpoint, { ...peer, claims }, full, more));
         if (why !== undefined) unknown.push({ endpoint, who: `${peer.name} with ${name}`, why });
         return verdict === 'yes' ? [{ endpoint, who: peer.name, token: name, decision }] : [];
       });

@@ -6,64 +6,64 @@ import type { KubeObject } from '@meshpass/istio/object/object';
 import type { Exposure, GatewayUse } from './exposure/exposure.ts';
 
 /** `Gateway istio-ingress/public (port 443 HTTPS)`. */
-export function sayGateway({ name, gateway, servers }: GatewayUse): string {
+export function describeGateway({ name, gateway, servers }: GatewayUse): string {
   if (!gateway) return `Gateway ${name} (not among these files)`;
   const ports = items(servers).map(({ port }) => `${port?.number ?? '?'} ${port?.protocol ?? ''}`.trim());
   return `Gateway ${name} (port ${listed([...new Set(ports)])})`;
 }
 
 /** `any method of shop.example.com/test*`. */
-export function sayCalls({ hosts, matches, protocol }: Exposure): string {
+export function describeCalls({ hosts, matches, protocol }: Exposure): string {
   const host = hosts.includes('*') ? 'every host of the gateway' : listed(hosts);
   if (protocol !== 'http') return `every connection to ${host}`;
   if (matches.length === 0) return `every call of ${host}`;
-  return `${listed([...new Set(matches.map(sayMatch))], 2)} of ${host}`;
+  return `${listed([...new Set(matches.map(describeMatch))], 2)} of ${host}`;
 }
 
 /** `orders.shop.svc.cluster.local:8080, subset test`. */
-export function sayDestination({ destination }: Exposure): string {
+export function describeDestination({ destination }: Exposure): string {
   const port = destination.port === undefined ? '' : `:${destination.port}`;
   return `${destination.host}${port}${destination.subset === undefined ? '' : `, subset ${destination.subset}`}`;
 }
 
 /** By whom: what a caller must send, where that is something that anybody can. */
-export function sayCallers({ matches }: Exposure): string {
-  const guards = matches.map(callerSays);
+export function describeCallers({ matches }: Exposure): string {
+  const guards = matches.map(describeCallerInput);
   if (matches.length === 0 || guards.some((one) => one === '')) return 'anybody who reaches that gateway';
   return `anybody who reaches that gateway and sends ${guards[0]}, which takes no identity`;
 }
 
 /** What of a match a caller simply writes: headers, cookies, query. */
-export function callerSays(match: HttpMatch): string {
+export function describeCallerInput(match: HttpMatch): string {
   const said = [
     ...Object.entries(record<StringMatch>(match.headers)).map(
-      ([name, value]) => `the header ${name}${sayString(value)}`,
+      ([name, value]) => `the header ${name}${describeString(value)}`,
     ),
     ...Object.entries(record<StringMatch>(match.queryParams)).map(
-      ([name, value]) => `the query parameter ${name}${sayString(value)}`,
+      ([name, value]) => `the query parameter ${name}${describeString(value)}`,
     ),
   ];
   return said.join(' and ');
 }
 
-export function sayObject({ kind, metadata }: KubeObject): string {
+export function describeObject({ kind, metadata }: KubeObject): string {
   const shown = kind === 'KubernetesGateway' ? 'Gateway' : kind;
   return metadata.namespace === '' ? `${shown} ${metadata.name}` : `${shown} ${metadata.namespace}/${metadata.name}`;
 }
 
 /** `Role`s and policies list many things; messages name a few. */
-export function sayList(value: unknown): string {
+export function describeList(value: unknown): string {
   return listed(texts(value));
 }
 
-function sayMatch({ method, uri }: HttpMatch): string {
+function describeMatch({ method, uri }: HttpMatch): string {
   const verb = method?.exact ?? 'any method';
   if (uri?.exact !== undefined) return `${verb} ${uri.exact}`;
   if (uri?.prefix !== undefined) return `${verb} ${uri.prefix}*`;
   return uri?.regex !== undefined ? `${verb} ~${uri.regex}` : `${verb}, any path`;
 }
 
-function sayString(value: StringMatch): string {
+function describeString(value: StringMatch): string {
   const { exact, prefix, regex } = record(value) as StringMatch;
   if (exact !== undefined) return `: ${exact}`;
   if (prefix !== undefined) return `: ${prefix}...`;

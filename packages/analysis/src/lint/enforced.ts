@@ -7,14 +7,14 @@ import { findMeshConfig, type MeshSettings } from '@meshpass/istio/mesh/mesh-con
 import { items, labels, record, text, texts } from '@meshpass/istio/object/members';
 import type { Resource } from '@meshpass/istio/object/resources';
 import type { AuthorizationOperation, AuthorizationPolicy, AuthorizationSource } from '@meshpass/istio/object/security';
-import { type Rulebook, rulebook } from '../diff/policy-index.ts';
+import { indexPolicies, type PolicyIndex } from '../diff/policy-index.ts';
 import type { MeshView } from './view.ts';
 
 export interface Enforced {
   /** For workloads: Services and Sidecars declare what their ports speak. */
-  readonly workloads: Rulebook;
+  readonly workloads: PolicyIndex;
   /** For gateways, whose own servers say what is spoken, whatever the Services before them declare. */
-  readonly gateways: Rulebook;
+  readonly gateways: PolicyIndex;
   readonly trustDomain: string;
 }
 
@@ -58,8 +58,8 @@ export function enforcedIn(view: MeshView): Enforced {
       })),
     ];
     known = {
-      workloads: rulebook([...everywhere, ...declaring], settings),
-      gateways: rulebook(everywhere, settings),
+      workloads: indexPolicies([...everywhere, ...declaring], settings),
+      gateways: indexPolicies(everywhere, settings),
       trustDomain: config.trustDomain,
     };
     KNOWN.set(view, known);

@@ -19,7 +19,7 @@ import {
 } from './model.ts';
 import { RULES } from './rules.ts';
 import { isSuppressible, SUPPRESSION_RULES, type Suppression, suppressionsIn, suppressionsOn } from './suppression.ts';
-import { notLookedAt, type UnreadKind } from './unread-kinds.ts';
+import { type UnreadKind, unreadKinds } from './unread-kinds.ts';
 import { viewMesh } from './view.ts';
 
 /** A file, or what was given on stdin. */
@@ -97,7 +97,7 @@ export function lintFiles(
   return {
     ...lint(all, options, unknown, suppressions),
     leftOut: [],
-    ...{ problems, notLookedAt: notLookedAt(all, others, cluster.unlisted) },
+    ...{ problems, notLookedAt: unreadKinds(all, others, cluster.unlisted) },
   };
 }
 

@@ -19,7 +19,7 @@ const READ_BY_NO_RULE: ReadonlySet<Resource['kind']> = new Set(['KubernetesGatew
  * @param others objects of kinds that are not
  * @param unlisted kinds of a cluster that could not be listed
  */
-export function notLookedAt(
+export function unreadKinds(
   resources: readonly Resource[],
   others: readonly KubeObject[],
   unlisted: readonly UnreadKind[] = [],

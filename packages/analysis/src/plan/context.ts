@@ -9,12 +9,12 @@ import type { MeshSettings } from '@meshpass/istio/mesh/mesh-config';
 import { ofKind } from '@meshpass/istio/object/objects';
 import type { Resource } from '@meshpass/istio/object/resources';
 import { actionOf } from '@meshpass/istio/policy/authorization-policy';
-import { type Endpoint, endpointsOf, type Pair, pairUp, realCalls, rulebooks } from '../diff/compare.ts';
+import { type Endpoint, endpointsOf, indexStates, type Pair, pairUp, realCalls } from '../diff/compare.ts';
 import { all, any, type Condition, type FlagField, flag, not, testsOf, text } from '../diff/formula/condition.ts';
 import type { Node } from '../diff/formula/diagram.ts';
 import { createSpace, type Space } from '../diff/formula/space.ts';
-import type { Guarded, Rulebook } from '../diff/policy-index.ts';
-import { type Understanding, understanding } from '../diff/unknown.ts';
+import type { PolicyIndex, PortPolicy } from '../diff/policy-index.ts';
+import { type DataPlanes, dataPlanes } from '../diff/unknown.ts';
 import { grantedCalls, holderOf, perfectToken } from './granted-calls.ts';
 
 export interface Change {
@@ -39,13 +39,13 @@ export interface GrantedPort {
   readonly calls: Condition;
 }
 
-export interface Ground {
+export interface AnalysisContext {
   readonly space: Space;
-  readonly books: readonly [Rulebook, Rulebook];
+  readonly indexes: readonly [PolicyIndex, PolicyIndex];
   /** Those that are understood: of others nothing is proven. */
   readonly endpoints: readonly Endpoint[];
   readonly unknown: readonly { readonly endpoint: Endpoint; readonly reason: string }[];
-  readonly understanding: Understanding;
+  readonly dataPlanes: DataPlanes;
   /** Our own: it passes connections on, and no policy is enforced there. */
   readonly gateway: Mesh['gateway'];
   readonly pairs: readonly Pair[];
@@ -69,19 +69,19 @@ export interface Ground {
 }
 
 /** @throws MeshpassError `policy_too_large` */
-export function groundOf(change: Change): Ground {
+export function analysisContext(change: Change): AnalysisContext {
   const { before, after, settings, tokens } = change;
-  const books = rulebooks(before, after, settings);
-  const known = understanding([after], settings.rootNamespace, change.unread);
-  const found = endpointsOf([...before, ...after], books, settings);
+  const indexes = indexStates(before, after, settings);
+  const known = dataPlanes([after], settings.rootNamespace, change.unread);
+  const found = endpointsOf([...before, ...after], indexes, settings);
   const unknown = found.flatMap((endpoint) => {
     const reason = known.unknownAt(endpoint);
     return reason === undefined ? [] : [{ endpoint, reason }];
   });
   const left = new Set(unknown.map(({ endpoint }) => endpoint));
   const endpoints = found.filter((one) => !left.has(one));
-  const pairs = pairUp(endpoints, books);
-  const guards = pairs.flatMap((pair) => pair.guards);
+  const pairs = pairUp(endpoints, indexes);
+  const portPolicies = pairs.flatMap((pair) => pair.portPolicies);
   const ports = change.grants.flatMap((grant) =>
     grant.targets.map((target): GrantedPort => ({ grant, target, calls: grantedCalls(grant, target, tokens) })),
   );
@@ -97,21 +97,21 @@ export function groundOf(change: Change): Ground {
       text('token.issuer', { form: 'exact', text: tokens.issuer }),
       flag(`unverified:header ${tokens.header.toLowerCase()}`),
     ]),
-    agreed: agreeing(guards),
+    agreed: agreeing(portPolicies),
   };
   const real = realCalls(settings);
   const conditions = [
-    ...guards.map(({ allowed }) => allowed),
+    ...portPolicies.map(({ allowed }) => allowed),
     // Asked for one by one: what a whole formula leaves out stands in them still.
-    ...guards.flatMap(customRules),
+    ...portPolicies.flatMap(customRules),
     ...ports.map(({ calls }) => calls),
     ...Object.values(sets),
   ];
   const space = createSpace([...conditions, real, ...(change.also ?? [])]);
   return {
     space,
-    books,
-    ...{ endpoints, unknown, understanding: known, gateway: change.mesh.gateway },
+    indexes,
+    ...{ endpoints, unknown, dataPlanes: known, gateway: change.mesh.gateway },
     pairs,
     ports,
     ...sets,
@@ -122,7 +122,10 @@ export function groundOf(change: Change): Ground {
 }
 
 /** What a port lets in. Workspaces always come by mutual TLS, so a port that takes none lets no holder in. */
-export function letIn({ space, holders }: Pick<Ground, 'space' | 'holders'>, { allowed, plain }: Guarded): Node {
+export function letIn(
+  { space, holders }: Pick<AnalysisContext, 'space' | 'holders'>,
+  { allowed, plain }: PortPolicy,
+): Node {
   const { diagram, set } = space;
   return plain ? diagram.minus(set(allowed), set(holders)) : set(allowed);
 }
@@ -137,7 +140,7 @@ function givenOf({ header }: IdentityTokens): readonly string[] {
   return ['connection.sni', ...ofToken, `unverified:header ${header.toLowerCase()}`];
 }
 
-function customRules({ policies }: Guarded): readonly Condition[] {
+function customRules({ policies }: PortPolicy): readonly Condition[] {
   return policies().flatMap(({ policy, rules }) => (actionOf(policy) === 'CUSTOM' ? rules : []));
 }
 
@@ -150,10 +153,10 @@ function openHosts(resources: readonly Resource[]): ReadonlySet<string> {
  * External authorizers agree, whose word is not known here, and there is no second token that does not verify. A grant is not
  * broken by either.
  */
-function agreeing(guards: readonly Guarded[]): Condition {
+function agreeing(portPolicies: readonly PortPolicy[]): Condition {
   const seen = new Set<Condition>();
   const flags = new Set<FlagField>();
-  for (const { allowed } of guards) {
+  for (const { allowed } of portPolicies) {
     for (const test of testsOf(allowed, seen)) if (test.op === 'flag') flags.add(test.field);
   }
   return all(

@@ -1,10 +1,10 @@
 /** What is wrong with a change, each with a call that proves it and the rule that decides about that call. */
 import { type Endpoint, formatWhere, realProducts } from '../diff/compare.ts';
-import { verdict } from '../diff/decide.ts';
-import { formatCall, type Said, say } from '../diff/describe.ts';
+import { explainDecision } from '../diff/decision.ts';
+import { type Description, describe, formatCall } from '../diff/describe.ts';
 import { NONE, type Node } from '../diff/formula/diagram.ts';
-import type { Guarded } from '../diff/policy-index.ts';
-import type { Ground } from './context.ts';
+import type { PortPolicy } from '../diff/policy-index.ts';
+import type { AnalysisContext } from './context.ts';
 
 export type FindingKind =
   | 'grant-does-not-work'
@@ -30,10 +30,10 @@ export interface Suspicion {
   readonly kind: FindingKind;
   readonly calls: Node;
   readonly where: readonly Endpoint[];
-  readonly guard: Guarded;
+  readonly portPolicy: PortPolicy;
   readonly grant?: string;
   /** From what is said of the calls to a sentence, without the place. */
-  readonly sentence: (said: Said) => string;
+  readonly sentence: (said: Description) => string;
   /** Fields that go without saying. */
   readonly given?: ReadonlySet<string>;
   /** Place in the access file. */
@@ -44,20 +44,23 @@ export interface Suspicion {
 const LISTED = 3;
 
 /** @returns nothing where no such call exists */
-export function findingsOf({ space, real }: Pick<Ground, 'space' | 'real'>, suspicion: Suspicion): readonly Finding[] {
-  const { kind, calls, where, guard, grant, source } = suspicion;
+export function findingsOf(
+  { space, real }: Pick<AnalysisContext, 'space' | 'real'>,
+  suspicion: Suspicion,
+): readonly Finding[] {
+  const { kind, calls, where, portPolicy, grant, source } = suspicion;
   if (calls === NONE) return [];
   const findings: Finding[] = [];
   for (const { product, example } of realProducts(space, calls, real)) {
     if (findings.length === LISTED) break;
-    const said = say(space.explain(product), suspicion.given);
+    const said = describe(space.explain(product), suspicion.given);
     const circumstances = said.circumstances ? `, ${said.circumstances}` : '';
     findings.push({
       kind,
       ...(grant !== undefined && { grant }),
       message: `${suspicion.sentence(said)} on ${formatWhere(where)}${circumstances}`,
       example: formatCall(example, where[0]?.protocol ?? 'http', said.matters),
-      because: verdict(guard, example).reason + (source === undefined ? '' : `; granted at ${source}`),
+      because: explainDecision(portPolicy, example).reason + (source === undefined ? '' : `; granted at ${source}`),
     });
   }
   return findings;

@@ -2,7 +2,7 @@
 
 import { describeWho } from '@meshpass/access/authorize/who';
 import type { Access, Denial, Grant, Who } from '@meshpass/access/model';
-import { canonical } from '../canonical-json.ts';
+import { canonicalJson } from '../canonical-json.ts';
 
 export interface PeopleChange {
   /** Name of the grant, or `every grant`. */
@@ -55,7 +55,7 @@ function alternatives(entries: readonly Who[]): ReadonlyMap<string, string> {
   return new Map(
     entries.map((entry) => {
       const { place: _, reason: __, ...members }: Denial = entry;
-      return [canonical(members), describeWho(entry)];
+      return [canonicalJson(members), describeWho(entry)];
     }),
   );
 }

@@ -17,8 +17,8 @@ import type { PodSpec } from '@meshpass/istio/object/kubernetes';
 import { withCreationTimes } from '@meshpass/istio/object/order';
 import type { Resource } from '@meshpass/istio/object/resources';
 import { describeUnplaced } from '@meshpass/istio/object/unplaced';
-import { canonical } from '../canonical-json.ts';
-import { groundOf } from './context.ts';
+import { canonicalJson } from '../canonical-json.ts';
+import { analysisContext } from './context.ts';
 import type { Finding } from './finding.ts';
 import { type PeopleChange, peopleChanges } from './people-changes.ts';
 import { prove } from './prove.ts';
@@ -79,18 +79,27 @@ export function planChange(input: PlanInput): Plan {
     ...withCreationTimes([...manifests, ...retired(before, access, shape)].flatMap(toResource), cluster),
   ];
   const holders = [...new Set([...access.grants.map(({ name }) => name), ...before])].sort();
-  const ground = groundOf({ before: cluster, after, grants, mesh, settings, tokens, holders, unread: input.unread });
+  const context = analysisContext({
+    before: cluster,
+    after,
+    grants,
+    mesh,
+    settings,
+    tokens,
+    holders,
+    unread: input.unread,
+  });
   const unplaced = describeUnplaced(cluster);
   const state = stateOf(cluster);
   return {
     state,
-    id: sha256Hex(canonical([access, state])),
+    id: sha256Hex(canonicalJson([access, state])),
     manifests,
     resources: resourceChanges(present, manifests),
-    reach: reachChanges(ground, mesh.clusterDomain),
+    reach: reachChanges(context, mesh.clusterDomain),
     people: input.inForce ? peopleChanges(input.inForce, access) : [],
-    findings: [...(input.unread === undefined ? [] : [ofUnread(input.unread)]), ...prove(ground)],
-    assumed: ground.understanding.assumed(ground.endpoints),
+    findings: [...(input.unread === undefined ? [] : [ofUnread(input.unread)]), ...prove(context)],
+    assumed: context.dataPlanes.assumed(context.endpoints),
     ...(unplaced !== undefined && { unplaced }),
   };
 }
@@ -138,7 +147,7 @@ export function stateOf(cluster: readonly Resource[]): string {
       // Replicas of one workload are one: a rollout makes no plan stale.
       const { 'pod-template-hash': _, ...stable } = labels ?? {};
       const own = Object.entries(annotations ?? {}).filter(([key]) => DECIDING.test(key));
-      return canonical([kind, namespace, kind === 'Pod' ? '' : name, stable, own, kept, roleRef, subjects, data]);
+      return canonicalJson([kind, namespace, kind === 'Pod' ? '' : name, stable, own, kept, roleRef, subjects, data]);
     });
   return sha256Hex([...new Set(parts)].sort().join('\n'));
 }

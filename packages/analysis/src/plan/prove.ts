@@ -6,20 +6,20 @@
 import { actionOf, providerOf } from '@meshpass/istio/policy/authorization-policy';
 import type { Endpoint } from '../diff/compare.ts';
 import { NONE } from '../diff/formula/diagram.ts';
-import { type GrantedPort, type Ground, letIn, serviceOf } from './context.ts';
+import { type AnalysisContext, type GrantedPort, letIn, serviceOf } from './context.ts';
 import { type Finding, findingsOf, type Suspicion } from './finding.ts';
 import { findUnknown } from './unknown.ts';
 
 /** @returns nothing where the change may be applied as it is */
-export function prove(ground: Ground): readonly Finding[] {
-  return [...findUnknown(ground), ...proveGrants(ground), ...proveRest(ground)];
+export function prove(context: AnalysisContext): readonly Finding[] {
+  return [...findUnknown(context), ...proveGrants(context), ...proveRest(context)];
 }
 
 /** At the ports that are granted: what is granted works, and by the name of that port nothing else does. */
-function proveGrants(ground: Ground): readonly Finding[] {
-  const { space, books, endpoints, ports } = ground;
+function proveGrants(context: AnalysisContext): readonly Finding[] {
+  const { space, indexes, endpoints, ports } = context;
   const { diagram, set, withText } = space;
-  const given = new Set(ground.given);
+  const given = new Set(context.given);
   const byService = Map.groupBy(ports, ({ target }) => serviceOf(target));
   const offered = new Set(endpoints.map((one) => nameOf(one, one.protocol)));
   return endpoints.flatMap((endpoint) => {
@@ -31,12 +31,12 @@ function proveGrants(ground: Ground): readonly Finding[] {
       // calls are judged as that, and on a port where the client chooses nothing is granted to who chooses otherwise.
       const spoken = speaks(here[0]!.target);
       const meant = spoken === protocol || !offered.has(nameOf(endpoint, spoken));
-      const guard = books[1].at(workload, port, meant ? spoken : protocol);
-      const at = { where: [endpoint], guard };
-      const lets = letIn(ground, guard);
+      const portPolicy = indexes[1].at(workload, port, meant ? spoken : protocol);
+      const at = { where: [endpoint], portPolicy };
+      const lets = letIn(context, portPolicy);
       const granted = meant ? here : [];
       const refused = granted.map(({ grant: { grant }, target, calls }): Suspicion => {
-        const wanted = diagram.and(set(calls), set(ground.agreed));
+        const wanted = diagram.and(set(calls), set(context.agreed));
         // What is written out is promised. A whole port is what the mesh lets through on it, if that is anything.
         const works = !target.target.allow && diagram.and(wanted, lets) !== NONE;
         return {
@@ -50,12 +50,12 @@ function proveGrants(ground: Ground): readonly Finding[] {
         };
       });
       // That they agree is assumed of what works: so it is said.
-      const authorizers = guard
+      const authorizers = portPolicy
         .policies()
         .filter(({ policy, refuses }) => actionOf(policy) === 'CUSTOM' && !refuses)
         .flatMap(({ policy, rules }) =>
           here.map(({ grant: { grant }, target, calls }): Suspicion => {
-            const works = diagram.andAll([set(calls), set(ground.agreed), lets]);
+            const works = diagram.andAll([set(calls), set(context.agreed), lets]);
             return {
               ...{ ...at, kind: 'note', grant: grant.name, given },
               calls: diagram.and(works, diagram.orAll(rules.map(set))),
@@ -66,50 +66,50 @@ function proveGrants(ground: Ground): readonly Finding[] {
           }),
         );
       const named = withText('connection.sni', here[0]!.target.sni);
-      const reached = diagram.andAll([lets, set(ground.holders), named]);
+      const reached = diagram.andAll([lets, set(context.holders), named]);
       const more: Suspicion = {
         ...{ ...at, kind: 'reaches-more' },
         calls: diagram.minus(reached, diagram.orAll(granted.map(({ calls }) => set(calls)))),
         sentence: ({ who, what }) => `${who} would reach more than is granted: ${what}`,
       };
-      return [...refused, ...authorizers, more].flatMap((suspicion) => findingsOf(ground, suspicion));
+      return [...refused, ...authorizers, more].flatMap((suspicion) => findingsOf(context, suspicion));
     });
   });
 }
 
 /** Everywhere: holders pass by no other name, and nobody else gains or loses anything. */
-function proveRest(ground: Ground): readonly Finding[] {
-  const { space, pairs, holders, grantedNames, ourTokens, agreed } = ground;
+function proveRest(context: AnalysisContext): readonly Finding[] {
+  const { space, pairs, holders, grantedNames, ourTokens, agreed } = context;
   const { diagram, set } = space;
-  return pairs.flatMap(({ guards: [was, is], where }) => {
-    const [passed, passes] = [letIn(ground, was), letIn(ground, is)];
+  return pairs.flatMap(({ portPolicies: [was, is], where }) => {
+    const [passed, passes] = [letIn(context, was), letIn(context, is)];
     const gained = diagram.minus(diagram.minus(passes, passed), set(holders));
     const lost = diagram.minus(diagram.minus(passed, passes), set(holders));
     const suspicions: Suspicion[] = [
       {
-        ...{ kind: 'reaches-more', where, guard: is },
+        ...{ kind: 'reaches-more', where, portPolicy: is },
         calls: diagram.minus(diagram.and(passes, set(holders)), set(grantedNames)),
         sentence: ({ who, what }) => `${who} would reach more than is granted: ${what}`,
       },
       {
-        ...{ kind: 'changes-others', where, guard: is },
+        ...{ kind: 'changes-others', where, portPolicy: is },
         calls: diagram.minus(lost, set(ourTokens)),
         sentence: ({ who, what }) => `${who} would lose ${what}`,
       },
       {
-        ...{ kind: 'changes-others', where, guard: is },
+        ...{ kind: 'changes-others', where, portPolicy: is },
         calls: diagram.minus(gained, set(ourTokens)),
         sentence: ({ who, what }) => `${who} would gain ${what}`,
       },
       {
-        ...{ kind: 'note', where, guard: is },
+        ...{ kind: 'note', where, portPolicy: is },
         // Beside a token that does not verify, which nobody has to carry, it is let past that one: no gain.
         calls: diagram.andAll([gained, set(ourTokens), set(agreed)]),
         sentence: ({ who, what }) =>
           `a policy asks for any token, and an identity token of a workspace is one: with it ${who} would gain ${what}`,
       },
     ];
-    return suspicions.flatMap((suspicion) => findingsOf(ground, suspicion));
+    return suspicions.flatMap((suspicion) => findingsOf(context, suspicion));
   });
 }
 

@@ -1,8 +1,8 @@
 /** Who gains and who loses which call by a change of the access file: what holders of grants reach, before and after. */
 import type { Endpoint } from '../diff/compare.ts';
-import { say } from '../diff/describe.ts';
+import { describe } from '../diff/describe.ts';
 import { NONE, type Node } from '../diff/formula/diagram.ts';
-import { type Ground, letIn } from './context.ts';
+import { type AnalysisContext, letIn } from './context.ts';
 
 export interface ReachChange {
   readonly grant: string;
@@ -14,13 +14,13 @@ export interface ReachChange {
 }
 
 /** In the order of services and grants. A workspace reaches a port if the mesh gateway is open for it and policy lets it in. */
-export function reachChanges(ground: Ground, clusterDomain: string): readonly ReachChange[] {
-  const { space, books, endpoints, prepared, agreed, open } = ground;
+export function reachChanges(context: AnalysisContext, clusterDomain: string): readonly ReachChange[] {
+  const { space, indexes, endpoints, prepared, agreed, open } = context;
   const { diagram, set, withText } = space;
   const found = new Map<string, ReachChange>();
   const reached = (state: 0 | 1, endpoint: Endpoint, service: Service): Node => {
     if (!open[state].has(service.host)) return NONE;
-    const allowed = letIn(ground, books[state].at(endpoint.workload, endpoint.port, endpoint.protocol));
+    const allowed = letIn(context, indexes[state].at(endpoint.workload, endpoint.port, endpoint.protocol));
     return diagram.andAll([allowed, set(prepared), set(agreed), withText('connection.sni', service.sni)]);
   };
   for (const endpoint of endpoints) {
@@ -35,7 +35,7 @@ export function reachChanges(ground: Ground, clusterDomain: string): readonly Re
           const explained = space.explain(product);
           const holder = explained.find(({ field }) => field === 'peer.namespace');
           const grants = holder?.kind === 'text' && !holder.except ? holder.values : [];
-          const what = endpoint.protocol === 'tcp' ? 'connections' : say(explained).what;
+          const what = endpoint.protocol === 'tcp' ? 'connections' : describe(explained).what;
           for (const namespace of grants) {
             const change = { grant: namespace.replace(/^meshpass-/, ''), does, service: name, what };
             found.set(JSON.stringify(change), change);

@@ -2,7 +2,7 @@
 
 import type { Manifest } from '@meshpass/access/model';
 import type { Resource } from '@meshpass/istio/object/resources';
-import { canonical } from '../canonical-json.ts';
+import { canonicalJson } from '../canonical-json.ts';
 
 export interface ResourceChange {
   readonly kind: string;
@@ -46,5 +46,5 @@ function contentOf(object: object, ours: object): string {
   const written = (all: object) =>
     Object.fromEntries(Object.entries(all).filter(([name]) => /^(?:meshpass\.dev|app\.kubernetes\.io)\//.test(name)));
   const kept = Object.fromEntries(Object.entries(members).filter(([name]) => Object.hasOwn(ours, name)));
-  return canonical({ labels: written(labels), annotations: written(annotations), ...kept });
+  return canonicalJson({ labels: written(labels), annotations: written(annotations), ...kept });
 }

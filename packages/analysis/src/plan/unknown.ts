@@ -2,7 +2,7 @@
 import { grantNamespace } from '@meshpass/identity';
 import { selects } from '@meshpass/istio/object/selection';
 import { type Endpoint, formatWhere } from '../diff/compare.ts';
-import { type GrantedPort, type Ground, serviceOf } from './context.ts';
+import { type AnalysisContext, type GrantedPort, serviceOf } from './context.ts';
 import type { Finding } from './finding.ts';
 
 /** How a note begins that leaves ports out. */
@@ -16,7 +16,7 @@ export function findUnknown({
   unknown,
   ports,
   gateway,
-}: Pick<Ground, 'unknown' | 'ports' | 'gateway'>): readonly Finding[] {
+}: Pick<AnalysisContext, 'unknown' | 'ports' | 'gateway'>): readonly Finding[] {
   const byService = Map.groupBy(ports, ({ target }) => serviceOf(target));
   const findings = new Map<string, Finding>();
   const others = new Map<string, Endpoint[]>();

@@ -4,12 +4,12 @@ import type { Access } from '@meshpass/access/model';
 import { grantNamespace } from '@meshpass/identity';
 import type { Mesh } from '@meshpass/istio/mesh/mesh';
 import type { Endpoint } from '../diff/compare.ts';
-import { verdict } from '../diff/decide.ts';
-import { formatCall, say } from '../diff/describe.ts';
+import { explainDecision } from '../diff/decision.ts';
+import { describe, formatCall } from '../diff/describe.ts';
 import { all, type Condition, flag, path as pathTest, text } from '../diff/formula/condition.ts';
 import { EVERY, NONE, type Node } from '../diff/formula/diagram.ts';
 import { readText } from '../diff/formula/text-test.ts';
-import { type Ground, letIn } from '../plan/context.ts';
+import { type AnalysisContext, letIn } from '../plan/context.ts';
 import { holderOf } from '../plan/granted-calls.ts';
 import type { PolicyProperty } from './read-suite.ts';
 import type { Outcome } from './run-suite.ts';
@@ -39,13 +39,13 @@ export function calls({ who, method, path }: PolicyProperty, access: Access): Co
 export function show(
   property: PolicyProperty,
   condition: Condition,
-  { ground, mesh }: { readonly ground: Ground; readonly mesh: Mesh },
+  { context, mesh }: { readonly context: AnalysisContext; readonly mesh: Mesh },
 ): Decided {
-  const { space, books, endpoints, open } = ground;
+  const { space, indexes, endpoints, open } = context;
   const { diagram, set, withText } = space;
   const ofWorkspaces = property.who.kind === 'workspaces' || property.who.kind === 'grant';
   const http = property.method !== undefined || property.path !== undefined;
-  let looked = ground.unknown.filter(({ endpoint }) => endpoint.services.some((one) => isMeant(property, one))).length;
+  let looked = context.unknown.filter(({ endpoint }) => endpoint.services.some((one) => isMeant(property, one))).length;
   for (const endpoint of endpoints) {
     if (http && endpoint.protocol === 'tcp') continue;
     for (const service of endpoint.services) {
@@ -59,22 +59,24 @@ export function show(
       const asked = diagram.andAll([
         set(condition),
         named,
-        set(ground.real),
-        property.expect === 'allowed' ? set(ground.agreed) : EVERY,
+        set(context.real),
+        property.expect === 'allowed' ? set(context.agreed) : EVERY,
       ]);
-      const allowed = through ? letIn(ground, books[1].at(endpoint.workload, endpoint.port, endpoint.protocol)) : NONE;
+      const allowed = through
+        ? letIn(context, indexes[1].at(endpoint.workload, endpoint.port, endpoint.protocol))
+        : NONE;
       const otherwise = property.expect === 'refused' ? diagram.and(asked, allowed) : diagram.minus(asked, allowed);
-      if (otherwise !== NONE) return { passed: false, said: tell(ground, otherwise, endpoint, property.expect) };
+      if (otherwise !== NONE) return { passed: false, said: tell(context, otherwise, endpoint, property.expect) };
     }
   }
-  const unknown = unknownTo(property, ground, mesh);
+  const unknown = unknownTo(property, context, mesh);
   if (unknown !== undefined) return { passed: false, said: unknown };
   if (looked === 0) return { passed: false, said: 'it speaks of no port of the mesh, so it shows nothing' };
   return { passed: true, said: `${property.expect} for every such call at ${looked} ports` };
 }
 
 /** Why a property is not shown: of some port that it speaks of, and that its callers could come to, nothing is known. */
-function unknownTo(property: PolicyProperty, { unknown, open }: Ground, mesh: Mesh): string | undefined {
+function unknownTo(property: PolicyProperty, { unknown, open }: AnalysisContext, mesh: Mesh): string | undefined {
   const { who, expect } = property;
   for (const { endpoint, reason } of unknown) {
     const service = endpoint.services.find((one) => {
@@ -88,11 +90,16 @@ function unknownTo(property: PolicyProperty, { unknown, open }: Ground, mesh: Me
   return undefined;
 }
 
-function tell({ space, books }: Ground, calls: Node, endpoint: Endpoint, expect: PolicyProperty['expect']): string {
+function tell(
+  { space, indexes }: AnalysisContext,
+  calls: Node,
+  endpoint: Endpoint,
+  expect: PolicyProperty['expect'],
+): string {
   const [product] = space.diagram.products(calls);
   const example = space.example(product!);
-  const { matters } = say(space.explain(product!));
-  const { reason } = verdict(books[1].at(endpoint.workload, endpoint.port, endpoint.protocol), example);
+  const { matters } = describe(space.explain(product!));
+  const { reason } = explainDecision(indexes[1].at(endpoint.workload, endpoint.port, endpoint.protocol), example);
   const call = formatCall(example, endpoint.protocol, matters);
   return `expected to be ${expect} everywhere, and at ${endpoint.services.join(', ')} this is not: ${call}: ${reason}`;
 }

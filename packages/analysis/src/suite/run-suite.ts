@@ -13,9 +13,9 @@ import { loadObject } from '@meshpass/istio/manifest/load';
 import type { Mesh } from '@meshpass/istio/mesh/mesh';
 import type { Resource } from '@meshpass/istio/object/resources';
 import type { Endpoint } from '../diff/compare.ts';
-import { type Verdict, verdict } from '../diff/decide.ts';
+import { type Decision, explainDecision } from '../diff/decision.ts';
 import type { Call } from '../diff/formula/call.ts';
-import { type Ground, groundOf } from '../plan/context.ts';
+import { type AnalysisContext, analysisContext } from '../plan/context.ts';
 import { type Coverage, coverageOf, type Touched } from './coverage.ts';
 import { calls, show } from './property.ts';
 import type { CaseCall, PolicyCase, PolicyProperty, PolicySuite } from './read-suite.ts';
@@ -54,7 +54,7 @@ export function runSuites(input: SuiteInput): SuiteResult {
   const { grants } = resolveAccess(access, mesh);
   const properties = suites.flatMap((suite) => suite.properties);
   const sets = new Map(properties.map((one) => [one, calls(one, access)]));
-  const ground = groundOf({
+  const context = analysisContext({
     ...{ before: state, after: state, mesh, tokens },
     grants,
     settings: settingsOf(input.cluster, shape),
@@ -63,7 +63,7 @@ export function runSuites(input: SuiteInput): SuiteResult {
     unread: input.unread,
   });
   const touched: Touched = { who: new Set(), ports: new Set(), rules: new Set() };
-  const bench: Bench = { access, mesh, tokens, ground, touched };
+  const bench: Bench = { access, mesh, tokens, context, touched };
   return {
     outcomes: suites.flatMap((suite) => [
       ...suite.cases.map((one) => ({ ...at(one), ...decideCase(one, bench) })),
@@ -77,7 +77,7 @@ interface Bench {
   readonly access: Access;
   readonly mesh: Mesh;
   readonly tokens: IdentityTokens;
-  readonly ground: Ground;
+  readonly context: AnalysisContext;
   readonly touched: Touched;
 }
 
@@ -88,9 +88,9 @@ function at({ place, name }: PolicyCase | PolicyProperty): Pick<Outcome, 'file' 
 }
 
 function decideCase(one: PolicyCase, bench: Bench): Decided {
-  const { ground, touched } = bench;
-  const endpoints = endpointsAt(ground.endpoints, one.call);
-  const unknown = ground.unknown.find(({ endpoint }) => endpointsAt([endpoint], one.call).length > 0);
+  const { context, touched } = bench;
+  const endpoints = endpointsAt(context.endpoints, one.call);
+  const unknown = context.unknown.find(({ endpoint }) => endpointsAt([endpoint], one.call).length > 0);
   if (endpoints.length === 0 && !unknown) {
     return { passed: false, said: `the mesh has no port ${one.call.service}.${one.call.namespace}:${one.call.port}` };
   }
@@ -99,19 +99,19 @@ function decideCase(one: PolicyCase, bench: Bench): Decided {
     return { passed: false, said: `this port speaks ${protocol}: write the call so` };
   }
   const tries = identities(one, bench);
-  if (tries.length === 0) return judge(one, false, 'nobody grants it anything', []);
+  if (tries.length === 0) return compareToExpected(one, false, 'nobody grants it anything', []);
   const host = `${one.call.service}.${one.call.namespace}.svc.${bench.mesh.clusterDomain}`;
   const told: string[] = [];
   let undecided: string | undefined;
   for (const { grant, call, who } of tries) {
-    if (grant !== undefined && !ground.open[1].has(host)) {
+    if (grant !== undefined && !context.open[1].has(host)) {
       told.push('the mesh gateway does not pass it on');
       continue;
     }
-    if (unknown) return notKnown(one, unknown.reason);
-    const verdicts = endpoints.map(({ workload, port, protocol }): Verdict => {
-      const guarded = ground.books[1].at(workload, port, protocol);
-      return grant !== undefined && guarded.plain ? NO_MUTUAL_TLS : verdict(guarded, call);
+    if (unknown) return unknownPorts(one, unknown.reason);
+    const verdicts = endpoints.map(({ workload, port, protocol }): Decision => {
+      const portPolicy = context.indexes[1].at(workload, port, protocol);
+      return grant !== undefined && portPolicy.plain ? NO_MUTUAL_TLS : explainDecision(portPolicy, call);
     });
     const refusal = verdicts.find(({ allowed }) => !allowed);
     const decisive = refusal ?? verdicts[0]!;
@@ -120,24 +120,30 @@ function decideCase(one: PolicyCase, bench: Bench): Decided {
       if (who !== undefined) touched.who.add(who);
       if (grant !== undefined) touched.ports.add(JSON.stringify([grant, one.call]));
       const names = [...(grant === undefined ? [] : [grant]), ...(decisive.policy ? [keyOf(decisive.policy)] : [])];
-      return judge(one, true, decisive.reason, names);
+      return compareToExpected(one, true, decisive.reason, names);
     }
     told.push(refusal.reason);
     undecided ??= refusal.undecided && refusal.reason;
-    if (refusal.policy && one.by === keyOf(refusal.policy)) return judge(one, false, refusal.reason, [one.by]);
+    if (refusal.policy && one.by === keyOf(refusal.policy))
+      return compareToExpected(one, false, refusal.reason, [one.by]);
   }
-  if (undecided !== undefined) return notKnown(one, undecided);
-  return judge(one, false, told.join('; '), []);
+  if (undecided !== undefined) return unknownPorts(one, undecided);
+  return compareToExpected(one, false, told.join('; '), []);
 }
 
 /** Workspaces come by no other way. */
-const NO_MUTUAL_TLS: Verdict = { allowed: false, reason: 'the port takes no mutual TLS' };
+const NO_MUTUAL_TLS: Decision = { allowed: false, reason: 'the port takes no mutual TLS' };
 
-function notKnown({ expect }: PolicyCase, reason: string): Decided {
+function unknownPorts({ expect }: PolicyCase, reason: string): Decided {
   return { passed: false, said: `expected to be ${expect}, and it is unknown: ${reason}` };
 }
 
-function judge({ expect, by }: PolicyCase, allowed: boolean, reason: string, names: readonly string[]): Decided {
+function compareToExpected(
+  { expect, by }: PolicyCase,
+  allowed: boolean,
+  reason: string,
+  names: readonly string[],
+): Decided {
   const verdict = allowed ? 'allowed' : 'refused';
   if (verdict !== expect) return { passed: false, said: `expected to be ${expect}, and it is ${verdict}: ${reason}` };
   if (by !== undefined && !names.includes(by))

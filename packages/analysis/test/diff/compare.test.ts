@@ -4,7 +4,7 @@ import { describe, expect, it, test } from 'vitest';
 import { compareMeaning, endpointsOf, formatChange, pairUp, realCalls } from '../../src/diff/compare.ts';
 import { meets } from '../../src/diff/formula/call.ts';
 import { createSpace } from '../../src/diff/formula/space.ts';
-import { rulebook } from '../../src/diff/policy-index.ts';
+import { indexPolicies } from '../../src/diff/policy-index.ts';
 import { randomCall, randomState, seeded } from './random-policies.ts';
 
 const MESH = { ...DEFAULT_MESH_CONFIG, trustDomainAliases: ['old.example'] };
@@ -16,13 +16,16 @@ describe('random rule sets', () => {
   it.each(Array.from({ length: 60 }, (_, seed) => seed))('are compared as each call is decided, seed %i', (seed) => {
     const random = seeded(seed);
     const [before, after] = [randomState(random), randomState(random)];
-    const books = [rulebook(before, MESH), rulebook(after, MESH)] as const;
-    const pairs = pairUp(endpointsOf([...before, ...after], books, MESH), books);
-    const space = createSpace([...pairs.flatMap(({ guards }) => guards.map(({ allowed }) => allowed)), REAL]);
+    const indexes = [indexPolicies(before, MESH), indexPolicies(after, MESH)] as const;
+    const pairs = pairUp(endpointsOf([...before, ...after], indexes, MESH), indexes);
+    const space = createSpace([
+      ...pairs.flatMap(({ portPolicies }) => portPolicies.map(({ allowed }) => allowed)),
+      REAL,
+    ]);
     const { diagram, set, has } = space;
     const calls = Array.from({ length: 150 }, () => randomCall(random));
-    for (const { guards } of pairs) {
-      const [was, is] = guards.map(({ allowed }) => allowed) as [typeof REAL, typeof REAL];
+    for (const { portPolicies } of pairs) {
+      const [was, is] = portPolicies.map(({ allowed }) => allowed) as [typeof REAL, typeof REAL];
       const gained = diagram.and(diagram.minus(set(is), set(was)), set(REAL));
       const lost = diagram.and(diagram.minus(set(was), set(is)), set(REAL));
       for (const call of calls) {

@@ -6,9 +6,9 @@ import { viewMesh } from '@meshpass/istio/mesh/view';
 import type { Resource } from '@meshpass/istio/object/resources';
 import { expect, it } from 'vitest';
 import { type Call, meets } from '../../src/diff/formula/call.ts';
-import { rulebook } from '../../src/diff/policy-index.ts';
+import { indexPolicies } from '../../src/diff/policy-index.ts';
 import { workloadsOf } from '../../src/diff/workloads.ts';
-import { guardOf } from '../../src/evaluate/authorizer.ts';
+import { createAuthorizer } from '../../src/evaluate/authorizer.ts';
 import type { Call as EvaluatedCall } from '../../src/evaluate/call.ts';
 import { type Random, randomCall, randomState, seeded } from './random-policies.ts';
 
@@ -74,19 +74,19 @@ it('agrees with the evaluator about random policies and calls', () => {
     const random = seeded(seed);
     const resources = [...state(random), ...DEPLOYED];
     const view = viewMesh(resources, MESH);
-    const book = rulebook(resources, MESH);
+    const index = indexPolicies(resources, MESH);
     const issuers = issuersOf(resources);
     const calls = Array.from({ length: 60 }, () => randomCall(random));
     for (const workload of workloadsOf(resources, MESH.rootNamespace)) {
       const same = view.workloads.find(({ labels }) => labels.app !== undefined && labels.app === workload.labels.app);
       if (!same) continue;
-      const guard = guardOf(view, same);
+      const authorizer = createAuthorizer(view, same);
       for (const [port, protocol] of PORTS) {
-        const formula = book.at(workload, port, protocol).allowed;
+        const formula = index.at(workload, port, protocol).allowed;
         for (const call of calls) {
           const evaluated = asEvaluated(call, port, protocol === 'http', issuers);
           if (!evaluated) continue;
-          const decision = guard.decide(evaluated);
+          const decision = authorizer.decide(evaluated);
           compared++;
           if (decision.allowed) allowed++;
           expect({ seed, port, call, decision, allowed: meets(call, formula) }).toMatchObject({

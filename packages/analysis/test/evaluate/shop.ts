@@ -3,7 +3,7 @@
 import { loadManifests } from '@meshpass/istio/manifest/load';
 import { DEFAULT_MESH_CONFIG, type MeshConfig } from '@meshpass/istio/mesh/mesh-config';
 import { viewMesh } from '@meshpass/istio/mesh/view';
-import { type Guard, guardOf } from '../../src/evaluate/authorizer.ts';
+import { type Authorizer, createAuthorizer } from '../../src/evaluate/authorizer.ts';
 import type { Call, Decision } from '../../src/evaluate/call.ts';
 
 export const ORDERS = `
@@ -37,9 +37,9 @@ export function view(text: string, config: Partial<MeshConfig> = {}) {
 }
 
 /** What guards orders under these policies. */
-export function guard(policies: string, config: Partial<MeshConfig> = {}): Guard {
+export function guard(policies: string, config: Partial<MeshConfig> = {}): Authorizer {
   const mesh = view(`${ORDERS}---\n${policies}`, config);
-  return guardOf(mesh, mesh.workloads.find(({ name }) => name === 'orders')!);
+  return createAuthorizer(mesh, mesh.workloads.find(({ name }) => name === 'orders')!);
 }
 
 /** An AuthorizationPolicy in the namespace of orders, for all of its workloads. */

@@ -3,7 +3,7 @@ import { resolveAccess } from '@meshpass/access/compile/resolve';
 import { parseAccess } from '@meshpass/access/load/parse';
 import { loadManifests } from '@meshpass/istio/manifest/load';
 import { describe, expect, it, test } from 'vitest';
-import { groundOf } from '../../src/plan/context.ts';
+import { analysisContext } from '../../src/plan/context.ts';
 import { planChange, refuseUnsafe, stateOf } from '../../src/plan/plan.ts';
 import { prove } from '../../src/plan/prove.ts';
 
@@ -220,7 +220,7 @@ function proveAfter(cluster: string, manifests: readonly object[]) {
   const before = read(cluster);
   const mesh = meshOf(before, SHAPE);
   return prove(
-    groundOf({
+    analysisContext({
       ...{ before, after: [...before, ...read(asCluster(manifests))], mesh, tokens: TOKENS, holders: ['payments-dev'] },
       grants: resolveAccess(access(), mesh).grants,
       settings: { ...SHAPE, trustDomainAliases: [] },

@@ -5,12 +5,12 @@ import { proxyKinds } from '@meshpass/istio/mesh/proxy';
 import { type MeshView, viewMesh } from '@meshpass/istio/mesh/view';
 import { withCreationTimes } from '@meshpass/istio/object/order';
 import type { Resource } from '@meshpass/istio/object/resources';
-import { type Change, compareMeaning, type Endpoint, endpointsOf, rulebooks } from '../../src/diff/compare.ts';
+import { type Change, compareMeaning, type Endpoint, endpointsOf, indexStates } from '../../src/diff/compare.ts';
 import { type Call as DiffCall, meets } from '../../src/diff/formula/call.ts';
-import type { Rulebook } from '../../src/diff/policy-index.ts';
+import type { PolicyIndex } from '../../src/diff/policy-index.ts';
 import { type TokenPlaces, tokenPlaces } from '../../src/diff/token-condition.ts';
-import { understanding } from '../../src/diff/unknown.ts';
-import { type Guard, guardOf } from '../../src/evaluate/authorizer.ts';
+import { dataPlanes } from '../../src/diff/unknown.ts';
+import { type Authorizer, createAuthorizer } from '../../src/evaluate/authorizer.ts';
 import { pick, type Random } from '../diff/random-policies.ts';
 import { asCall, randomTold } from './same-call.ts';
 import type { Tally } from './tally.ts';
@@ -30,14 +30,14 @@ export function askDiff(tally: Tally, round: number, random: Random, pair: Pair,
   // Both commands read what is applied over what is there.
   const after = withCreationTimes(pair.after, before);
   const views = [viewMesh(before, config), viewMesh(after, config)] as const;
-  const books = rulebooks(before, after, config);
+  const books = indexStates(before, after, config);
   const places = tokenPlaces([...before, ...after]);
   const comparison = compareMeaning(before, pair.after, config, { listed: 5 });
   const endpoints = endpointsOf([...before, ...after], books, config).filter(
     ({ workload }) => workload.namespace === 'shop',
   );
-  const known = understanding([before, after], config.rootNamespace);
-  const guards = guardsOf(views);
+  const known = dataPlanes([before, after], config.rootNamespace);
+  const authorizers = guardsOf(views);
   const portOf = ({ workload, port }: Endpoint): number => {
     if (port !== undefined) return port;
     const key = workloadKey(workload);
@@ -50,7 +50,7 @@ export function askDiff(tally: Tally, round: number, random: Random, pair: Pair,
 
   for (const change of comparison.changes) {
     for (const endpoint of change.where.slice(0, 2))
-      askExample(tally, round, change, endpoint, portOf(endpoint), guards(endpoint), places, config);
+      askExample(tally, round, change, endpoint, portOf(endpoint), authorizers(endpoint), places, config);
   }
   for (let left = most; left > 0 && endpoints.length > 0; left--) {
     const endpoint = pick(random, endpoints);
@@ -64,7 +64,7 @@ export function askDiff(tally: Tally, round: number, random: Random, pair: Pair,
       randomTold(random, config),
       endpoint,
       portOf(endpoint),
-      guards(endpoint),
+      authorizers(endpoint),
       books,
       places,
       config,
@@ -80,7 +80,7 @@ function askExample(
   { kind, example, who, what }: Change,
   endpoint: Endpoint,
   port: number,
-  [was, is]: readonly [Guard, Guard],
+  [was, is]: readonly [Authorizer, Authorizer],
   places: TokenPlaces,
   config: MeshConfig,
 ): void {
@@ -108,8 +108,8 @@ function askCall(
   told: DiffCall,
   endpoint: Endpoint,
   actual: number,
-  pair: readonly [Guard, Guard],
-  books: readonly [Rulebook, Rulebook],
+  pair: readonly [Authorizer, Authorizer],
+  books: readonly [PolicyIndex, PolicyIndex],
   places: TokenPlaces,
   config: MeshConfig,
   { changes, more }: { readonly changes: readonly Change[]; readonly more: boolean },
@@ -120,8 +120,8 @@ function askCall(
     tally.skip();
     return;
   }
-  const decided = pair.map((guard, index) => {
-    const decision = guard.decide(call);
+  const decided = pair.map((authorizer, index) => {
+    const decision = authorizer.decide(call);
     const said = meets(told, books[index]!.at(workload, port, protocol).allowed);
     tally.ask('diff: call', round, said === decision.allowed, decision.allowed, () => ({
       ...{ endpoint: nameOf(endpoint), state: index === 0 ? 'before' : 'after', said, decision, call },
@@ -136,8 +136,8 @@ function askCall(
 }
 
 /** What guards a workload that diff knows in either state, also one that only stands for others. */
-function guardsOf(views: readonly [MeshView, MeshView]): (endpoint: Endpoint) => readonly [Guard, Guard] {
-  const known = new Map<string, readonly [Guard, Guard]>();
+function guardsOf(views: readonly [MeshView, MeshView]): (endpoint: Endpoint) => readonly [Authorizer, Authorizer] {
+  const known = new Map<string, readonly [Authorizer, Authorizer]>();
   return ({ workload }) => {
     const key = workloadKey(workload);
     let pair = known.get(key);
@@ -145,8 +145,8 @@ function guardsOf(views: readonly [MeshView, MeshView]): (endpoint: Endpoint) =>
       const [was, is] = views.map((view) => {
         const kind = proxyKinds(view.all('Gateway'))(workload.labels);
         const source = view.all('Service')[0] as Resource;
-        return guardOf(view, { ...workload, kind, serviceAccount: 'default', source });
-      }) as [Guard, Guard];
+        return createAuthorizer(view, { ...workload, kind, serviceAccount: 'default', source });
+      }) as [Authorizer, Authorizer];
       pair = [was, is];
       known.set(key, pair);
     }

@@ -10,12 +10,16 @@ import type { HttpMatch } from '@meshpass/istio/object/networking';
 import type { Resource } from '@meshpass/istio/object/resources';
 import type { Call as DiffCall } from '../../src/diff/formula/call.ts';
 import { tokenPlaces } from '../../src/diff/token-condition.ts';
-import { type Guard, guardOf } from '../../src/evaluate/authorizer.ts';
+import { type Authorizer, createAuthorizer } from '../../src/evaluate/authorizer.ts';
 import type { Decision } from '../../src/evaluate/call.ts';
 import { findEndpoints } from '../../src/evaluate/target.ts';
 import type { Exposure } from '../../src/lint/exposure/exposure.ts';
-import { type Asked, askedAtGateway, askedAtWorkload } from '../../src/lint/exposure/requires-identity.ts';
-import { passingCall } from '../../src/lint/exposure/unauthenticated.ts';
+import {
+  type EnforcementPoint,
+  enforcementAtGateway,
+  enforcementAtWorkload,
+} from '../../src/lint/exposure/requires-identity.ts';
+import { findAllowedCall } from '../../src/lint/exposure/unauthenticated.ts';
 import { openTestRoute } from '../../src/lint/rules/open-test-route.ts';
 import { viewMesh as lintView } from '../../src/lint/view.ts';
 import { METHODS, PATHS, pick, type Random } from '../diff/random-policies.ts';
@@ -44,12 +48,12 @@ export function askExposure(
   const found = new Map(
     [...openTestRoute.check(linted)].map((one) => [keyOf(one.on as Exposure['on'], one.path), one]),
   );
-  const decide = (guard: Guard, told: DiffCall, port: number): Decision | undefined => {
+  const decide = (authorizer: Authorizer, told: DiffCall, port: number): Decision | undefined => {
     const texts = new Map(told.texts);
     const sni = texts.get('connection.sni');
     texts.delete('connection.sni');
     const call = asCall({ ...told, texts }, port, 'http', places, config);
-    return call && guard.decide({ ...call, ...(sni !== undefined && { sni }) });
+    return call && authorizer.decide({ ...call, ...(sni !== undefined && { sni }) });
   };
   for (const exposure of linted.exposures) {
     const report = found.get(keyOf(exposure.on, exposure.destinationPath));
@@ -63,15 +67,15 @@ export function askExposure(
     if (report) {
       const [use] = exposure.gateways;
       const examples = {
-        gateway: askedAtGateway(linted, exposure, use!).flat(),
-        workload: askedAtWorkload(linted, exposure, use!),
+        gateway: enforcementAtGateway(linted, exposure, use!).flat(),
+        workload: enforcementAtWorkload(linted, exposure, use!),
       };
       for (const [where, asked] of Object.entries(examples)) {
         const decisions = asked.flatMap((one) => {
-          const example = passingCall(one.guarded, one.calls);
+          const example = findAllowedCall(one.portPolicy, one.calls);
           if (typeof example === 'string') return [];
-          const guard = where === 'gateway' ? gatewayGuard(view) : guardFor(view, one);
-          return [decide(guard, example, one.port ?? OTHER_PORT)];
+          const authorizer = where === 'gateway' ? gatewayGuard(view) : guardFor(view, one);
+          return [decide(authorizer, example, one.port ?? OTHER_PORT)];
         });
         // An example that cannot be on a wire as it is told.
         if (decisions.length > 0 && decisions.every((one) => one === undefined)) {
@@ -86,7 +90,7 @@ export function askExposure(
     for (let left = most; left > 0; left--) {
       const { atGateway, atWorkload } = anonymousCall(random, exposure, config);
       const first = decide(gatewayGuard(view), atGateway, OTHER_PORT);
-      const then = endpoints.map(({ guard, port }) => decide(guard, atWorkload, port));
+      const then = endpoints.map(({ authorizer, port }) => decide(authorizer, atWorkload, port));
       if (!first || then.includes(undefined)) tally.skip();
       else {
         const passes = first.allowed && then.some((one) => one!.allowed);
@@ -103,14 +107,14 @@ export function askExposure(
 }
 
 /** Servers of a Gateway say what is spoken there, not Services. */
-function gatewayGuard(view: MeshView): Guard {
+function gatewayGuard(view: MeshView): Authorizer {
   const pods = view.workloads.find((one) => one.namespace === GATEWAY.namespace && one.name === GATEWAY.name)!;
-  return guardOf(view, pods, { protocols: new Map() });
+  return createAuthorizer(view, pods, { protocols: new Map() });
 }
 
-function guardFor(view: MeshView, { proxy }: Asked): Guard {
+function guardFor(view: MeshView, { proxy }: EnforcementPoint): Authorizer {
   const kind = proxyKinds(view.all('Gateway'))(proxy.labels);
-  return guardOf(view, { ...proxy, kind, serviceAccount: 'default', source: view.all('Service')[0]! });
+  return createAuthorizer(view, { ...proxy, kind, serviceAccount: 'default', source: view.all('Service')[0]! });
 }
 
 /** One call that the route takes, as the gateway sees it, and as the workload does. */

@@ -3,7 +3,7 @@
 import type { MeshConfig } from '@meshpass/istio/mesh/mesh-config';
 import { viewMesh } from '@meshpass/istio/mesh/view';
 import type { Resource } from '@meshpass/istio/object/resources';
-import { guardOf } from '../../src/evaluate/authorizer.ts';
+import { createAuthorizer } from '../../src/evaluate/authorizer.ts';
 import { modeOf } from '../../src/lint/mutual-tls.ts';
 import { viewMesh as lintView } from '../../src/lint/view.ts';
 import type { Tally } from './tally.ts';
@@ -18,8 +18,8 @@ export function askLint(tally: Tally, round: number, resources: readonly Resourc
     // Gateways are not subject to PeerAuthentication, and the rules do not ask about them.
     if (workload.kind !== 'sidecar') continue;
     const { mode, open } = modeOf(linted, workload.namespace, workload.labels);
-    const guard = guardOf(view, workload);
-    const refused = (port: number) => guard.decide({ port, sourceIp: '198.51.100.1' }).reason === 'plaintext';
+    const authorizer = createAuthorizer(view, workload);
+    const refused = (port: number) => authorizer.decide({ port, sourceIp: '198.51.100.1' }).reason === 'plaintext';
     tally.ask('lint: mutual TLS', round, (mode === 'STRICT') === refused(OTHER_PORT), !refused(OTHER_PORT), () => ({
       ...{ workload: workload.name, mode },
     }));

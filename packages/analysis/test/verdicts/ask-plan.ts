@@ -94,7 +94,7 @@ function askHolder(
       return;
     }
     // To a port without mutual TLS can-i takes a caller to send plain text; a workspace never does, so it is not let in.
-    if (answer.answers.some(({ endpoint }) => endpoint.guard.peerMode(endpoint.port).mode === 'DISABLE')) {
+    if (answer.answers.some(({ endpoint }) => endpoint.authorizer.peerMode(endpoint.port).mode === 'DISABLE')) {
       if (wanted)
         tally.ask('plan: no grant works without mutual TLS', round, false, false, () => ({ grant, at, findings }));
       return;
@@ -107,7 +107,10 @@ function askHolder(
     const agrees = ways.every(({ decision }) => decision.allowed === wanted);
     tally.ask(claim, round, agrees, answer.allowed !== 'no', () => ({
       ...{ grant, at, http, sni: name, wanted, answer: answer.allowed, findings },
-      decisions: answer.answers.map(({ endpoint, decision }) => ({ workload: endpoint.guard.workload.name, decision })),
+      decisions: answer.answers.map(({ endpoint, decision }) => ({
+        workload: endpoint.authorizer.workload.name,
+        decision,
+      })),
     }));
   };
   const [operation] = target.allow ?? [{ method: '*', path: '/*' }];

@@ -1,6 +1,6 @@
 /** A decision in words: what was decided, why, and where that is written. */
 import type { Decision, RuleRef } from '@meshpass/analysis/evaluate/call';
-import type { Judged } from '@meshpass/analysis/evaluate/verdict';
+import type { Evaluation } from '@meshpass/analysis/evaluate/verdict';
 import { describeAssumption } from '@meshpass/istio/mesh/data-plane';
 
 const WHY: Readonly<Record<Decision['reason'], string>> = {
@@ -33,7 +33,7 @@ export function decisionText(decision: Decision): string {
 }
 
 /** A decision, or why there is none and what the policies alone would decide. */
-export function judgedText({ decision, unknown }: Judged): string {
+export function judgedText({ decision, unknown }: Evaluation): string {
   const text = decisionText(decision);
   return unknown === undefined ? text : `unknown: ${unknown}\n    its policies alone: ${text}`;
 }

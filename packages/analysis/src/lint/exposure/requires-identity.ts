@@ -9,24 +9,27 @@ import { items, labels, record } from '@meshpass/istio/object/members';
 import type { Gateway, HttpMatch, HttpRoute } from '@meshpass/istio/object/networking';
 import type { AuthorizationPolicy } from '@meshpass/istio/object/security';
 import { isForSidecars, selectorOf, selects } from '@meshpass/istio/object/selection';
-import type { Guarded } from '../../diff/policy-index.ts';
+import type { PortPolicy } from '../../diff/policy-index.ts';
 import type { Workload as PolicyWorkload, Protocol } from '../../diff/workloads.ts';
 import { enforcedIn } from '../enforced.ts';
 import type { MeshView } from '../view.ts';
 import type { Workload } from '../workload.ts';
 import type { Exposure, GatewayUse } from './exposure.ts';
-import { type AnonymousCalls, type Peer, passingCall } from './unauthenticated.ts';
+import { findAllowedCall, type Peer, type UnauthenticatedCalls } from './unauthenticated.ts';
 
 /** Gateways of an exposure through which nobody is asked for an identity. */
 export function openGateways(view: MeshView, exposure: Exposure): readonly GatewayUse[] {
-  if (demandedByMatch(exposure)) return [];
+  if (matchRequiresIdentity(exposure)) return [];
   return exposure.gateways.filter(
-    (use) => !demandedByTls(use) && !demandedAtGateway(view, exposure, use) && !demandedAtWorkload(view, exposure, use),
+    (use) =>
+      !tlsRequiresIdentity(use) &&
+      !gatewayRequiresIdentity(view, exposure, use) &&
+      !workloadRequiresIdentity(view, exposure, use),
   );
 }
 
 /** A gateway knows claims of verified tokens only. Source: https://istio.io/latest/docs/tasks/security/authentication/jwt-route/ */
-function demandedByMatch({ matches }: Exposure): boolean {
+function matchRequiresIdentity({ matches }: Exposure): boolean {
   return (
     matches.length > 0 &&
     matches.every(({ headers }) => Object.keys(record(headers)).some((name) => name.startsWith('@request.auth.claims')))
@@ -34,69 +37,69 @@ function demandedByMatch({ matches }: Exposure): boolean {
 }
 
 /** `MUTUAL` demands a certificate that the gateway's own roots verify. */
-function demandedByTls({ servers }: GatewayUse): boolean {
+function tlsRequiresIdentity({ servers }: GatewayUse): boolean {
   return servers.length > 0 && servers.every(({ tls }) => tls?.mode === 'MUTUAL' || tls?.mode === 'ISTIO_MUTUAL');
 }
 
 /** Anonymous calls of an exposure through one gateway at one proxy, and what guards them there. */
-export interface Asked {
+export interface EnforcementPoint {
   /** The proxy: of a gateway, or of a workload behind it; labels alone where its Pods are not among the files. */
   readonly proxy: PolicyWorkload;
   /** Undefined: any that nobody names. */
   readonly port: number | undefined;
-  readonly calls: AnonymousCalls;
-  readonly guarded: Guarded;
+  readonly calls: UnauthenticatedCalls;
+  readonly portPolicy: PortPolicy;
 }
 
 /** A gateway is open where it, at one of its Pods, lets an anonymous call through. */
-function demandedAtGateway(view: MeshView, exposure: Exposure, use: GatewayUse): boolean {
-  const proxies = askedAtGateway(view, exposure, use);
+function gatewayRequiresIdentity(view: MeshView, exposure: Exposure, use: GatewayUse): boolean {
+  const proxies = enforcementAtGateway(view, exposure, use);
   if (proxies.length === 0) return false;
-  const refused = (asked: readonly Asked[]) => asked.every((one) => isRefused(view, one));
+  const refused = (asked: readonly EnforcementPoint[]) => asked.every((one) => isRefused(view, one));
   // Of stand-ins, each has the policies of one namespace in which the gateway's Pods may be.
   return gatewayWorkloads(view, use.gateway!).length > 0 ? proxies.every(refused) : proxies.some(refused);
 }
 
-function demandedAtWorkload(view: MeshView, exposure: Exposure, use: GatewayUse): boolean {
-  const asked = askedAtWorkload(view, exposure, use);
+function workloadRequiresIdentity(view: MeshView, exposure: Exposure, use: GatewayUse): boolean {
+  const asked = enforcementAtWorkload(view, exposure, use);
   return asked.length > 0 && asked.every((one) => isRefused(view, one));
 }
 
 /** By Pod of the gateway. */
-export function askedAtGateway(
+export function enforcementAtGateway(
   view: MeshView,
   { hosts, matches, protocol }: Exposure,
   { gateway }: GatewayUse,
-): readonly (readonly Asked[])[] {
+): readonly (readonly EnforcementPoint[])[] {
   if (!gateway) return [];
-  const calls: AnonymousCalls = { peers: [], hosts, matches };
-  const guards = guardsAt(view, gateway, protocol === 'http' ? 'http' : 'tcp');
-  return guards.map((ofProxy) => ofProxy.map((one) => ({ ...one, calls })));
+  const calls: UnauthenticatedCalls = { peers: [], hosts, matches };
+  const portPolicies = guardsAt(view, gateway, protocol === 'http' ? 'http' : 'tcp');
+  return portPolicies.map((ofProxy) => ofProxy.map((one) => ({ ...one, calls })));
 }
 
-type Guards = readonly (readonly Omit<Asked, 'calls'>[])[];
+type Guards = readonly (readonly Omit<EnforcementPoint, 'calls'>[])[];
 
-/** A gateway has many routes, and its Pods and ports mostly have the same guards. */
+/** A gateway has many routes, and its Pods and ports mostly have the same policies. */
 const GUARDS = new WeakMap<MeshView, Map<string, Guards>>();
 
 function guardsAt(view: MeshView, gateway: Gateway, protocol: Protocol): Guards {
   const known = GUARDS.get(view) ?? new Map<string, Guards>();
   GUARDS.set(view, known);
   const key = `${protocol} ${gateway.metadata.namespace}/${gateway.metadata.name}`;
-  let guards = known.get(key);
-  if (!guards) {
-    const { gateways: book } = enforcedIn(view);
+  let portPolicies = known.get(key);
+  if (!portPolicies) {
+    const { gateways: policies } = enforcedIn(view);
     const byProxy = gatewayProxies(view, gateway).map((proxy) => {
       // Which port of the Pod a server's port is, a Service says that may not be among the files.
-      const all = [undefined, ...book.portsNamed].map((port) => ({
-        ...{ proxy, port, guarded: book.at(proxy, port, protocol) },
+      const all = [undefined, ...policies.portsNamed].map((port) => ({
+        ...{ proxy, port, portPolicy: policies.at(proxy, port, protocol) },
       }));
-      return distinct(all, ({ guarded }) => guarded.key);
+      return distinct(all, ({ portPolicy }) => portPolicy.key);
     });
-    guards = distinct(byProxy, (ofProxy) => JSON.stringify(ofProxy.map(({ guarded }) => guarded.key)));
-    known.set(key, guards);
+    portPolicies = distinct(byProxy, (ofProxy) => JSON.stringify(ofProxy.map(({ portPolicy }) => portPolicy.key)));
+    known.set(key, portPolicies);
   }
-  return guards;
+  return portPolicies;
 }
 
 function distinct<T>(all: readonly T[], keyOf: (one: T) => string): readonly T[] {
@@ -104,9 +107,13 @@ function distinct<T>(all: readonly T[], keyOf: (one: T) => string): readonly T[]
 }
 
 /** At every workload of the destination. */
-export function askedAtWorkload(view: MeshView, exposure: Exposure, use: GatewayUse): readonly Asked[] {
-  const { workloads: book } = enforcedIn(view);
-  const calls: AnonymousCalls = {
+export function enforcementAtWorkload(
+  view: MeshView,
+  exposure: Exposure,
+  use: GatewayUse,
+): readonly EnforcementPoint[] {
+  const { workloads: policies } = enforcedIn(view);
+  const calls: UnauthenticatedCalls = {
     peers: peersOf(view, use),
     hosts: exposure.hosts,
     matches: rewritten(exposure.matches, exposure.route),
@@ -115,22 +122,22 @@ export function askedAtWorkload(view: MeshView, exposure: Exposure, use: Gateway
   const spoken = exposure.protocol === 'http' ? (['http'] as const) : (['http', 'tcp'] as const);
   return workloadsBehind(view, exposure).flatMap((proxy) => {
     const port = podPort(exposure, proxy);
-    const ports = port === undefined ? [undefined, ...book.portsNamed] : [port];
+    const ports = port === undefined ? [undefined, ...policies.portsNamed] : [port];
     return ports.flatMap((one) =>
-      spoken.map((protocol) => ({ proxy, port: one, calls, guarded: book.at(proxy, one, protocol) })),
+      spoken.map((protocol) => ({ proxy, port: one, calls, portPolicy: policies.at(proxy, one, protocol) })),
     );
   });
 }
 
 const REFUSED = new WeakMap<MeshView, Map<string, boolean>>();
 
-function isRefused(view: MeshView, { calls, guarded }: Asked): boolean {
+function isRefused(view: MeshView, { calls, portPolicy }: EnforcementPoint): boolean {
   const known = REFUSED.get(view) ?? new Map<string, boolean>();
   REFUSED.set(view, known);
-  const key = `${guarded.key} ${JSON.stringify(calls)}`;
+  const key = `${portPolicy.key} ${JSON.stringify(calls)}`;
   let refused = known.get(key);
   if (refused === undefined) {
-    refused = passingCall(guarded, calls) === 'refused';
+    refused = findAllowedCall(portPolicy, calls) === 'refused';
     known.set(key, refused);
   }
   return refused;

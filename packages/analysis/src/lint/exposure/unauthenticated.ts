@@ -22,7 +22,7 @@ import {
 } from '../../diff/formula/condition.ts';
 import { createSpace } from '../../diff/formula/space.ts';
 import { passes, readText, type TextTest } from '../../diff/formula/text-test.ts';
-import type { Guarded } from '../../diff/policy-index.ts';
+import type { PortPolicy } from '../../diff/policy-index.ts';
 import { normalizePath } from '../../evaluate/rule/path.ts';
 
 /** Whom the enforcing proxy sees. */
@@ -34,7 +34,7 @@ export interface Peer {
 }
 
 /** Anonymous calls of a route, as an enforcing proxy sees them. */
-export interface AnonymousCalls {
+export interface UnauthenticatedCalls {
   /** Alternatives; empty: plain text, or TLS without a certificate of the mesh. */
   readonly peers: readonly Peer[];
   /** Alternatives, of a VirtualService; empty: any. */
@@ -51,11 +51,11 @@ interface OneOf {
 }
 
 /** One of the calls that is let in; `refused` where there is none, `too large` where the policies are too many to say. */
-export function passingCall(guarded: Guarded, calls: AnonymousCalls): Call | 'refused' | 'too large' {
+export function findAllowedCall(portPolicy: PortPolicy, calls: UnauthenticatedCalls): Call | 'refused' | 'too large' {
   let answer: Call | 'refused' | 'too large' = 'refused';
   for (const one of alternatives(calls)) {
     // Most rules of a gateway are about hosts and paths of others: they fall away before sets of calls are built.
-    const allowed = assuming(guarded.allowed, one);
+    const allowed = assuming(portPolicy.allowed, one);
     if (allowed === NEVER) continue;
     const found = exampleOf(allowed, callerCondition(allowed, one));
     if (typeof found === 'object') return found;
@@ -64,7 +64,7 @@ export function passingCall(guarded: Guarded, calls: AnonymousCalls): Call | 're
   return answer;
 }
 
-function alternatives({ peers, hosts, matches }: AnonymousCalls): readonly OneOf[] {
+function alternatives({ peers, hosts, matches }: UnauthenticatedCalls): readonly OneOf[] {
   const from = peers.length > 0 ? peers : [undefined];
   const under = hosts.length > 0 ? hosts.map((host) => host.toLowerCase()) : ['*'];
   const by = matches.length > 0 ? matches : [{}];

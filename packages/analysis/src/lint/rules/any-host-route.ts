@@ -1,5 +1,5 @@
 import { items, texts } from '@meshpass/istio/object/members';
-import { sayGateway } from '../describe.ts';
+import { describeGateway } from '../describe.ts';
 import { gatewayUses } from '../exposure/exposure.ts';
 import type { Rule } from '../model.ts';
 
@@ -30,7 +30,7 @@ export const anyHostRoute: Rule = {
         yield {
           on: route,
           path: ['spec', 'hosts', index],
-          message: `the host * on ${uses.map(sayGateway).join(' and ')} answers under every name that leads to it, names of other teams and names that do not exist yet included.`,
+          message: `the host * on ${uses.map(describeGateway).join(' and ')} answers under every name that leads to it, names of other teams and names that do not exist yet included.`,
         };
       }
     }

@@ -1,7 +1,7 @@
 import { items, labels, listed, record, texts } from '@meshpass/istio/object/members';
 import type { AuthorizationPolicy } from '@meshpass/istio/object/security';
 import { actionOf, isDryRun } from '@meshpass/istio/policy/authorization-policy';
-import { sayObject } from '../describe.ts';
+import { describeObject } from '../describe.ts';
 import type { Rule } from '../model.ts';
 import { operationsOf, rulesOf } from '../policy-rules.ts';
 import type { MeshView } from '../view.ts';
@@ -42,7 +42,7 @@ export const firstAllow: Rule = {
           on: policy,
           path: ['spec', 'rules'],
           part: 'key',
-          message: `this is the only ALLOW on ${sayObject(workload.object)}: port ${listed(closed.map(({ port, name }) => `${port}${name ? ` (${name})` : ''}`))} was open and is closed by it.`,
+          message: `this is the only ALLOW on ${describeObject(workload.object)}: port ${listed(closed.map(({ port, name }) => `${port}${name ? ` (${name})` : ''}`))} was open and is closed by it.`,
         };
         break;
       }

@@ -1,4 +1,4 @@
-import { callerSays, sayDestination, sayGateway } from '../describe.ts';
+import { describeCallerInput, describeDestination, describeGateway } from '../describe.ts';
 import type { Exposure } from '../exposure/exposure.ts';
 import { openGateways } from '../exposure/requires-identity.ts';
 import type { Rule } from '../model.ts';
@@ -14,11 +14,11 @@ export const headerOnlyGuard: Rule = {
     const open = new Set<string>();
     for (const exposure of view.exposures) {
       const { matches } = exposure;
-      if (matches.length === 0 || matches.some((match) => callerSays(match) === '')) open.add(keyOf(exposure));
+      if (matches.length === 0 || matches.some((match) => describeCallerInput(match) === '')) open.add(keyOf(exposure));
     }
     for (const exposure of view.exposures) {
       const { matches } = exposure;
-      if (matches.length === 0 || !matches.every((match) => callerSays(match) !== '')) continue;
+      if (matches.length === 0 || !matches.every((match) => describeCallerInput(match) !== '')) continue;
       if (matches.some(hasClaim) || open.has(keyOf(exposure))) continue;
       const through = openGateways(view, exposure);
       if (through.length === 0) continue;
@@ -26,7 +26,7 @@ export const headerOnlyGuard: Rule = {
         on: exposure.on,
         path: [...exposure.path, 'match'],
         part: 'key',
-        message: `${sayDestination(exposure)} is reached through ${through.map(sayGateway).join(' and ')} by whoever sends ${callerSays(matches[0]!)}. A header is no identity.`,
+        message: `${describeDestination(exposure)} is reached through ${through.map(describeGateway).join(' and ')} by whoever sends ${describeCallerInput(matches[0]!)}. A header is no identity.`,
       };
     }
   },

@@ -4,7 +4,7 @@ import { items, labels, record, texts } from '@meshpass/istio/object/members';
 import type { Path } from '@meshpass/istio/object/object';
 import type { AuthorizationPolicy, AuthorizationRule } from '@meshpass/istio/object/security';
 import { actionOf } from '@meshpass/istio/policy/authorization-policy';
-import { sayObject } from '../describe.ts';
+import { describeObject } from '../describe.ts';
 import type { Rule } from '../model.ts';
 import { type At, conditionsOf, operationsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
 import type { MeshView } from '../view.ts';
@@ -92,7 +92,7 @@ function tcpPorts(
     return items(service.spec.ports)
       .filter(speaksTcp)
       .map((port) => ({
-        service: sayObject(service),
+        service: describeObject(service),
         port: (pods[0] && targetPortOf(pods[0], port.targetPort ?? port.port)) ?? port.port,
       }));
   });

@@ -1,7 +1,7 @@
 import { coversHost } from '@meshpass/istio/mesh/host';
 import { record } from '@meshpass/istio/object/members';
 import type { HttpMatch, StringMatch } from '@meshpass/istio/object/networking';
-import { sayCallers, sayCalls, sayDestination, sayGateway } from '../describe.ts';
+import { describeCallers, describeCalls, describeDestination, describeGateway } from '../describe.ts';
 import type { Exposure } from '../exposure/exposure.ts';
 import { openGateways } from '../exposure/requires-identity.ts';
 import type { Rule } from '../model.ts';
@@ -34,7 +34,7 @@ export const newExposure: Rule = {
       yield {
         on: exposure.on,
         path: exposure.destinationPath,
-        message: `new: ${sayCalls(exposure)} reaches ${sayDestination(exposure)} through ${opened.map(sayGateway).join(' and ')}: open to ${sayCallers(exposure)}.`,
+        message: `new: ${describeCalls(exposure)} reaches ${describeDestination(exposure)} through ${opened.map(describeGateway).join(' and ')}: open to ${describeCallers(exposure)}.`,
       };
     }
   },

@@ -1,4 +1,4 @@
-import { sayCallers, sayCalls, sayDestination, sayGateway } from '../describe.ts';
+import { describeCallers, describeCalls, describeDestination, describeGateway } from '../describe.ts';
 import { openGateways } from '../exposure/requires-identity.ts';
 import { whyTestRoute } from '../exposure/test-route.ts';
 import type { Rule } from '../model.ts';
@@ -18,7 +18,7 @@ export const openTestRoute: Rule = {
       yield {
         on: exposure.on,
         path: exposure.destinationPath,
-        message: `${sayCalls(exposure)} reaches ${sayDestination(exposure)} through ${open.map(sayGateway).join(' and ')}: open to ${sayCallers(exposure)}. It is a test route: ${why}.`,
+        message: `${describeCalls(exposure)} reaches ${describeDestination(exposure)} through ${open.map(describeGateway).join(' and ')}: open to ${describeCallers(exposure)}. It is a test route: ${why}.`,
       };
     }
   },

@@ -1,5 +1,5 @@
 import { items } from '@meshpass/istio/object/members';
-import { sayObject } from '../describe.ts';
+import { describeObject } from '../describe.ts';
 import type { Rule } from '../model.ts';
 import { roleOf, whyTooMuch } from '../role-reach.ts';
 import { bindings, grantOf } from './rbac-beyond-grant.ts';
@@ -21,13 +21,13 @@ export const rbacOverPolicy: Rule = {
       const role = roleOf(view, binding);
       for (const [index, rule] of items(role?.rules).entries()) {
         const why = whyTooMuch(rule);
-        const once = `${sayObject(role!)} ${index}`;
+        const once = `${describeObject(role!)} ${index}`;
         if (!why || said.has(once)) continue;
         said.add(once);
         yield {
           on: role!,
           path: ['rules', index],
-          message: `sessions of grant ${grant}, who have this role by ${sayObject(binding)}, ${why}.`,
+          message: `sessions of grant ${grant}, who have this role by ${describeObject(binding)}, ${why}.`,
         };
       }
     }

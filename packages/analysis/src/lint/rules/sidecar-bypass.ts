@@ -3,7 +3,7 @@ import { isCaptured, namespaceInjection, whyNoSidecar } from '@meshpass/istio/me
 import { proxyKinds } from '@meshpass/istio/mesh/proxy';
 import { items } from '@meshpass/istio/object/members';
 import type { Path } from '@meshpass/istio/object/object';
-import { sayObject } from '../describe.ts';
+import { describeObject } from '../describe.ts';
 import type { Report, Rule } from '../model.ts';
 import { targetPortOf, type Workload } from '../workload.ts';
 
@@ -48,7 +48,7 @@ export const aroundSidecar: Rule = {
         mode === 'ambient' || kindOf(labels) !== 'sidecar'
           ? undefined
           : whyNoSidecar(pod, namespaceInjection(namespace, ofNamespace));
-      if (why) yield say(placeOf(workload), `${sayObject(object)} has no sidecar: ${why}. No policy holds for it`);
+      if (why) yield say(placeOf(workload), `${describeObject(object)} has no sidecar: ${why}. No policy holds for it`);
       const served = services.flatMap((service) =>
         items(service.spec.ports).map((port) => targetPortOf(workload, port.targetPort ?? port.port)),
       );

@@ -27,8 +27,8 @@ export async function canICommand(paths: readonly string[], flags: CanIFlags): P
     answers.map(({ endpoint }) => endpoint),
   );
   if (flags.output === 'json') {
-    const listed = answers.map(({ endpoint: { guard, port }, verdict, unknown, decision, chosenByClient }) => ({
-      workload: `${guard.workload.namespace}/${guard.workload.name}`,
+    const listed = answers.map(({ endpoint: { authorizer, port }, verdict, unknown, decision, chosenByClient }) => ({
+      workload: `${authorizer.workload.namespace}/${authorizer.workload.name}`,
       ...{ port, allowed: verdict, ...(unknown !== undefined && { unknown }) },
       ...{ chosen_by_client: chosenByClient, decision: decisionJson(decision) },
     }));
@@ -37,7 +37,7 @@ export async function canICommand(paths: readonly string[], flags: CanIFlags): P
     console.log(allowed === 'some' ? 'it depends' : allowed);
     for (const answer of answers) {
       const { endpoint, chosenByClient } = answer;
-      const { namespace, name } = endpoint.guard.workload;
+      const { namespace, name } = endpoint.authorizer.workload;
       const choice = chosenByClient ? ' (the client chooses: the port declares no protocol)' : '';
       console.log(`  ${namespace}/${name}:${endpoint.port} ${judgedText(answer)}${choice}`);
     }

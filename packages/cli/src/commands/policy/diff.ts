@@ -32,10 +32,10 @@ export async function diffPolicy(before: string, after: string, flags: DiffFlags
     const listed = changes.map(({ kind, who, what, circumstances, where, before, after }) => ({
       ...{ kind, who, what, circumstances, where: formatWhere(where), before: before.reason, after: after.reason },
     }));
-    const notKnown = unknown.map(({ reason, where }) => ({ reason, where: formatWhere(where) }));
+    const unknownPorts = unknown.map(({ reason, where }) => ({ reason, where: formatWhere(where) }));
     console.log(
       JSON.stringify(
-        { changes: listed, more, endpoints, unknown: notKnown, ...assumptionJson(assumed, unplaced) },
+        { changes: listed, more, endpoints, unknown: unknownPorts, ...assumptionJson(assumed, unplaced) },
         null,
         2,
       ),

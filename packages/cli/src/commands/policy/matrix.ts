@@ -1,7 +1,7 @@
 /** `meshpass policy matrix`: identities by endpoints. */
 
 import { type Cell, matrixOf } from '@meshpass/analysis/evaluate/matrix';
-import { summary } from '@meshpass/analysis/evaluate/verdict';
+import { combineVerdicts } from '@meshpass/analysis/evaluate/verdict';
 import { EXIT, type Output } from '../../command/failure.ts';
 import { type MeshInput, readMesh } from '../../input/mesh-input.ts';
 import { assumptionJson, assumptionLines } from '../../output/decision-text.ts';
@@ -49,5 +49,5 @@ const MARKS = { yes: '+', some: '~', no: '.', unknown: '?' } as const;
 function together(cells: readonly Cell[]): Cell['allowed'] {
   const all = cells.map(({ allowed }) => allowed);
   if (all.includes('unknown')) return 'unknown';
-  return all.includes('some') ? 'some' : summary(all.filter((one) => one !== 'some'));
+  return all.includes('some') ? 'some' : combineVerdicts(all.filter((one) => one !== 'some'));
 }

@@ -77,24 +77,32 @@ async function meshOf(
 /** Where the mesh gateway is by default: holders come through it, and what workloads decide does not depend on it. */
 const GATEWAY = { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 };
 
-function placeOf({ guard: { workload }, port }: Endpoint): string {
+function placeOf({ authorizer: { workload }, port }: Endpoint): string {
   return `${workload.namespace}/${workload.name}:${port}`;
 }
 
-function reacherJson({ endpoint: { guard, port }, who, token, decision }: Reacher): object {
-  const workload = `${guard.workload.namespace}/${guard.workload.name}`;
+function reacherJson({ endpoint: { authorizer, port }, who, token, decision }: Reacher): object {
+  const workload = `${authorizer.workload.namespace}/${authorizer.workload.name}`;
   return { who, ...(token !== undefined && { token }), workload, port, decision: decisionJson(decision) };
 }
 
-function unknownJson({ endpoint: { guard, port }, who, why }: Unknown): object {
-  const workload = `${guard.workload.namespace}/${guard.workload.name}`;
+function unknownJson({ endpoint: { authorizer, port }, who, why }: Unknown): object {
+  const workload = `${authorizer.workload.namespace}/${authorizer.workload.name}`;
   return { ...(who !== undefined && { who }), workload, port, why };
 }
 
-function grantJson({ endpoint: { guard, port }, grant, people, except, conditions, claims, decision }: GrantReach) {
+function grantJson({
+  endpoint: { authorizer, port },
+  grant,
+  people,
+  except,
+  conditions,
+  claims,
+  decision,
+}: GrantReach) {
   return {
     ...{ grant: grant.name, place: grant.place, people, except, conditions, claims },
-    workload: `${guard.workload.namespace}/${guard.workload.name}`,
+    workload: `${authorizer.workload.namespace}/${authorizer.workload.name}`,
     ...{ port, decision: decisionJson(decision) },
   };
 }

@@ -3,9 +3,9 @@ import { SOURCE_ANNOTATION } from '@meshpass/access/compile/metadata';
 import type { AuthorizationPolicy } from '@meshpass/istio/object/security';
 import { actionOf } from '@meshpass/istio/policy/authorization-policy';
 import { type Call, meets } from './formula/call.ts';
-import type { Guarded } from './policy-index.ts';
+import type { PortPolicy } from './policy-index.ts';
 
-export interface Verdict {
+export interface Decision {
   readonly allowed: boolean;
   /** For people. */
   readonly reason: string;
@@ -17,9 +17,9 @@ export interface Verdict {
 }
 
 /** In Envoy's order: connection and token, CUSTOM, DENY, ALLOW. */
-export function verdict(guarded: Guarded, call: Call): Verdict {
-  const policies = guarded.policies();
-  const isAllowed = meets(call, guarded.allowed);
+export function explainDecision(portPolicy: PortPolicy, call: Call): Decision {
+  const policies = portPolicy.policies();
+  const isAllowed = meets(call, portPolicy.allowed);
   const deciding = (action: string) => {
     for (const { policy, rules, refuses } of policies) {
       if (actionOf(policy) !== action) continue;
@@ -33,7 +33,7 @@ export function verdict(guarded: Guarded, call: Call): Verdict {
     if (by) return { allowed: true, reason: `allowed by ${formatRule(by.policy, by.rule)}`, ...by };
     return { allowed: true, reason: 'no policy denies it, and no ALLOW policy is there' };
   }
-  if (guarded.closed !== undefined) return { allowed: false, reason: guarded.closed };
+  if (portPolicy.closed !== undefined) return { allowed: false, reason: portPolicy.closed };
   const custom = deciding('CUSTOM');
   if (custom?.refuses) {
     const { policy, rule } = custom;
