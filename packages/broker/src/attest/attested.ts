@@ -13,3 +13,6 @@ export interface Attested {
   /** Of a Codespace: whether the workspace itself has answered, for the audit log. */
   readonly presence?: Shown;
 }
+
+/** An attestation that GitHub gave just now; or the id of a Codespace for which it gave none. */
+export type Evidence = { readonly attestation: Attestation } | { readonly codespaceId: number };

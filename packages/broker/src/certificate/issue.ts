@@ -14,12 +14,15 @@ import type { Commit } from '../audit/log/audited.ts';
 import type { Draft } from '../audit/log/event.ts';
 import type { Journal } from '../audit/log/journal.ts';
 import { type Clock, seconds, timestamp } from '../clock/clock.ts';
+import type { CertificateAuthority } from '../istiod/authority.ts';
 import { checkCsr } from '../istiod/check-csr.ts';
-import type { CertificateAuthority, MeshState, SignedCertificate } from '../reconcile/contract.ts';
+import type { SignedCertificate } from '../istiod/verify-certificate.ts';
+import type { MeshState } from '../reconcile/contract.ts';
 import type { Denies } from '../session/deny-ended.ts';
 import type { Live } from '../session/live.ts';
 import type { Revocations } from '../session/revocations.ts';
-import { CLOSED_BECAUSE, type Principal } from '../session/session.ts';
+import type { Principal } from '../session/session.ts';
+import { CLOSED_BECAUSE } from '../store/close-causes.ts';
 
 export interface CertificateContext {
   readonly authority: CertificateAuthority;

@@ -3,12 +3,13 @@
  * stopped may long be running again, as who left a team may be back in it. So GitHub is asked about that session at once, and a
  * few times more while its API lags behind its own log.
  */
+
+import type { Evidence } from '../attest/attested.ts';
+import { isTeamById } from '../attest/github/api.ts';
 import { type Doubt, SETTLE_SECONDS } from '../attest/github/losses.ts';
-import { isTeamById } from '../attest/github/team-path.ts';
 import type { Wait } from '../clock/timers.ts';
 import type { Live } from '../session/live.ts';
 import type { RecheckContext } from '../session/recheck.ts';
-import type { Evidence } from '../token/exchange.ts';
 import type { AuditEvent, CodespaceEvent, MemberEvent } from './audit-events.ts';
 import { type Pace, SHARE } from './rate-limiter.ts';
 import type { ReadGithub } from './reader.ts';

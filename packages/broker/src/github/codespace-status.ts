@@ -1,6 +1,6 @@
 /** GitHub's word of one Codespace, and what follows from it. Pure: what is asked, and when, stands beside. */
 import { z } from 'zod';
-import type { CloseCause } from '../session/session.ts';
+import type { CloseCause } from '../store/close-causes.ts';
 import type { Listing, PageContent } from './listing.ts';
 
 export interface ListedCodespace {

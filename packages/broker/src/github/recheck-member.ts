@@ -4,8 +4,7 @@
  * account in the organization, or says that the account still has this login and that the organization has members.
  */
 import { z } from 'zod';
-import { pathPart, readGithub } from '../attest/github/api.ts';
-import { teamPath } from '../attest/github/team-path.ts';
+import { pathPart, readGithub, teamPath } from '../attest/github/api.ts';
 import type { Live } from '../session/live.ts';
 import type { RecheckContext } from '../session/recheck.ts';
 import { keepsRole, leaves, loses, standsOnMembership } from './membership.ts';

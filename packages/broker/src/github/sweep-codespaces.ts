@@ -5,7 +5,7 @@
 import { pathPart } from '../attest/github/api.ts';
 import { closeSession } from '../session/close.ts';
 import type { RecheckContext } from '../session/recheck.ts';
-import type { CloseCause } from '../session/session.ts';
+import type { CloseCause } from '../store/close-causes.ts';
 import { CodespacePage, indexCodespaces, type ListedCodespace, type Word, wordOn } from './codespace-status.ts';
 import { type RememberedPages, readListing } from './listing.ts';
 import type { ReadGithub } from './reader.ts';

@@ -4,8 +4,7 @@
  * about by themselves before anything ends.
  */
 import { z } from 'zod';
-import { pathPart, readGithub } from '../attest/github/api.ts';
-import { teamPath } from '../attest/github/team-path.ts';
+import { pathPart, readGithub, teamPath } from '../attest/github/api.ts';
 import type { RecheckContext } from '../session/recheck.ts';
 import { type PageContent, type RememberedPages, readListing } from './listing.ts';
 import { isCodespace, keepsRole, leaves, loses, standsOnMembership } from './membership.ts';

@@ -3,7 +3,7 @@ import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { Draft } from '../audit/log/event.ts';
 import type { Live, LiveIndex } from '../session/live.ts';
-import { CLOSED_BECAUSE, type CloseCause } from '../session/session.ts';
+import { CLOSED_BECAUSE, type CloseCause } from '../store/close-causes.ts';
 import { type DpopRequest, verifyDpop } from '../token/dpop.ts';
 
 export interface SessionRequest extends Omit<DpopRequest, 'accessToken' | 'jkt'> {

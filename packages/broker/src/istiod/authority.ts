@@ -3,13 +3,35 @@
  * what is asked for waits in a fair queue. A caller gets a whole, verified certificate or an error.
  */
 import { formatSpiffe, MeshpassError } from '@meshpass/identity';
-import { pause } from '../clock/pause.ts';
+import { pause } from '../clock/timers.ts';
 import type { Kubernetes } from '../kubernetes/kubernetes.ts';
-import type { CertificateAuthority, SignedCertificate, SignRequest } from '../reconcile/contract.ts';
 import { checkCsr } from './check-csr.ts';
 import { type FairQueue, fairQueue } from './fair-queue.ts';
 import type { Istiod } from './istiod.ts';
+import type { SignedCertificate } from './verify-certificate.ts';
 import { verifyCertificate } from './verify-certificate.ts';
+
+export interface SignRequest {
+  /** `meshpass-GRANT`. */
+  readonly namespace: string;
+  readonly serviceAccount: string;
+  /** PEM of a PKCS#10 request that has been checked (istiod/check-csr.ts). */
+  readonly csr: string;
+  /** Wanted life, seconds. */
+  readonly ttl: number;
+  /** Renewals are never starved by a burst of arrivals. */
+  readonly queue: 'arrival' | 'renewal';
+  readonly signal?: AbortSignal;
+}
+
+export interface CertificateAuthority {
+  /**
+   * Creates the ServiceAccount where it is missing, asks for its token (TokenRequest, audience `istio-ca`) and has
+   * istiod sign the CSR.
+   * @throws MeshpassError `ca_unavailable`, `kubernetes_unavailable`, `overloaded`, `csr_*`
+   */
+  sign(request: SignRequest): Promise<SignedCertificate>;
+}
 
 export interface AuthorityOptions {
   readonly kubernetes: Pick<Kubernetes, 'createServiceAccount' | 'deleteServiceAccount' | 'requestToken'>;

@@ -2,7 +2,7 @@
 import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { MeshpassError } from '@meshpass/identity';
-import type { Log } from '../reconcile/log.ts';
+import type { Log } from '../telemetry/log.ts';
 
 export interface RootsFile {
   /** PEM, one certificate each. */

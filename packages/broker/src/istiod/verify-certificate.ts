@@ -1,7 +1,17 @@
 /** What comes back from the CA is looked at before it is handed on: trust, but verify. */
 import { createHash, X509Certificate } from 'node:crypto';
 import { MeshpassError, spiffeOfSan } from '@meshpass/identity';
-import type { SignedCertificate } from '../reconcile/contract.ts';
+
+export interface SignedCertificate {
+  readonly spiffeId: string;
+  /** PEM, leaf first, without roots. */
+  readonly chain: string;
+  /** Unix seconds. */
+  readonly notBefore: number;
+  readonly notAfter: number;
+  /** SHA-256 of the root that the chain ends in, hex. */
+  readonly root: string;
+}
 
 export interface ExpectedCertificate {
   readonly spiffeId: string;

@@ -4,7 +4,7 @@
  */
 import type { MeshpassError } from '@meshpass/identity';
 import { toMeshpassError } from '@meshpass/identity';
-import { pause } from '../clock/pause.ts';
+import { pause } from '../clock/timers.ts';
 import type { KubernetesHttp } from './http.ts';
 
 export interface WatchOptions<T> {

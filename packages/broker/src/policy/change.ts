@@ -3,35 +3,16 @@
  * at a time.
  */
 
-import { type Access, type IdentityTokens, parseAccess } from '@meshpass/access';
-import type { MeshShape } from '@meshpass/access/compile/mesh-of';
+import { type Access, parseAccess } from '@meshpass/access';
 import { type Acceptance, type Plan, planChange, refuseUnsafe } from '@meshpass/analysis/plan/plan';
 import { MeshpassError } from '@meshpass/identity';
-import type { Resource } from '@meshpass/istio/object/resources';
 import type { Commit } from '../audit/log/audited.ts';
 import type { Draft } from '../audit/log/event.ts';
 import { inTurn } from '../limits/keyed-mutex.ts';
+import type { PolicyMesh } from '../reconcile/contract.ts';
 import type { Store } from '../store/open.ts';
 import type { Author } from './author.ts';
 import { type KeptFiles, readVersion } from './history.ts';
-
-/** What changes are made upon. */
-export interface PolicyMesh {
-  /** Everything that policy depends on, as the cluster has it now. @throws MeshpassError `kubernetes_unavailable` */
-  readonly read: () => Promise<readonly Resource[]>;
-  readonly shape: MeshShape;
-  readonly tokens: () => IdentityTokens;
-  /** The access file in force, if there is one. */
-  readonly inForce: () => Access | undefined;
-  /** Puts a file in force, in place of the one on disk. @throws MeshpassError with why it is not in force */
-  readonly take: (access: Access) => Promise<void>;
-  /** Called after every change of what policy depends on; returns its own cancellation. */
-  readonly onChange: (listener: () => void) => () => void;
-  /** Objects that are not as compiled, where others apply them. */
-  readonly drift: () => number | undefined;
-  /** Goes on with the file that was applied last, after a start. */
-  readonly resume: (access: Access) => void;
-}
 
 export interface PolicyChanges {
   plan(kept: KeptFiles): Promise<Plan>;

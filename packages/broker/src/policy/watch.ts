@@ -4,7 +4,7 @@
  */
 import type { Finding } from '@meshpass/analysis/plan/finding';
 import { planChange } from '@meshpass/analysis/plan/plan';
-import type { PolicyMesh } from './change.ts';
+import type { PolicyMesh } from '../reconcile/contract.ts';
 
 export interface PolicyWatchOptions {
   readonly mesh: PolicyMesh;

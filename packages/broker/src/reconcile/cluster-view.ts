@@ -7,7 +7,7 @@ import { type RootsFile, splitRoots } from '../istiod/roots.ts';
 import type { KubernetesHttp } from '../kubernetes/http.ts';
 import { collectionPath } from '../kubernetes/resources.ts';
 import { type Watched, watch } from '../kubernetes/watch.ts';
-import type { Log } from './log.ts';
+import type { Log } from '../telemetry/log.ts';
 import {
   type RunningPod,
   toGeneration,

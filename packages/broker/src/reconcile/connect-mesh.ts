@@ -9,17 +9,13 @@ import { openRootsFile } from '../istiod/roots.ts';
 import { kubeconfigAccess, podAccess } from '../kubernetes/access.ts';
 import { kubernetesHttp } from '../kubernetes/http.ts';
 import { kubernetes, writesOnlyWhile } from '../kubernetes/kubernetes.ts';
-import type { PolicyMesh } from '../policy/change.ts';
 import type { Duty } from '../store/active-state.ts';
+import type { Log } from '../telemetry/log.ts';
 import { viewCluster } from './cluster-view.ts';
-import type { Log } from './log.ts';
+import type { PolicyMesh } from './contract.ts';
 import { type LiveMeshState, meshState } from './mesh-state.ts';
 import { readPolicyResources } from './policy-resources.ts';
 import { createRevoker, type MeshRevoker } from './revocation/revoker.ts';
-
-export { checkCsr } from '../istiod/check-csr.ts';
-export type * from './contract.ts';
-export type { Log } from './log.ts';
 
 const label = z.string().refine(isDnsLabel, 'not a Kubernetes name');
 const hostPort = z.string().regex(/^(?:[A-Za-z0-9.-]+|\[[0-9a-f:]+\]):[0-9]{1,5}$/, 'not HOST:PORT');

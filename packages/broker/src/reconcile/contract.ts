@@ -1,43 +1,8 @@
-/**
- * What the rest of the broker asks of the mesh. `mesh/` fulfils it with istiod and Kubernetes; nothing outside of that
- * folder speaks to either.
- */
-
-import type { Access } from '@meshpass/access';
+/** What sessions, tokens and policy changes need of the mesh; connect-mesh.ts provides it, tests replace it. */
+import type { Access, IdentityTokens } from '@meshpass/access';
+import type { MeshShape } from '@meshpass/access/compile/mesh-of';
 import type { ReachableService } from '@meshpass/identity';
-
-export interface SignRequest {
-  /** `meshpass-GRANT`. */
-  readonly namespace: string;
-  readonly serviceAccount: string;
-  /** PEM of a PKCS#10 request that has been checked (istiod/check-csr.ts). */
-  readonly csr: string;
-  /** Wanted life, seconds. */
-  readonly ttl: number;
-  /** Renewals are never starved by a burst of arrivals. */
-  readonly queue: 'arrival' | 'renewal';
-  readonly signal?: AbortSignal;
-}
-
-export interface SignedCertificate {
-  readonly spiffeId: string;
-  /** PEM, leaf first, without roots. */
-  readonly chain: string;
-  /** Unix seconds. */
-  readonly notBefore: number;
-  readonly notAfter: number;
-  /** SHA-256 of the root that the chain ends in, hex. */
-  readonly root: string;
-}
-
-export interface CertificateAuthority {
-  /**
-   * Creates the ServiceAccount where it is missing, asks for its token (TokenRequest, audience `istio-ca`) and has
-   * istiod sign the CSR.
-   * @throws MeshpassError `ca_unavailable`, `kubernetes_unavailable`, `overloaded`, `csr_*`
-   */
-  sign(request: SignRequest): Promise<SignedCertificate>;
-}
+import type { Resource } from '@meshpass/istio/object/resources';
 
 /** A principal whose session is over. */
 export interface RevokedPrincipal {
@@ -87,4 +52,22 @@ export interface MeshState {
   readonly tokenKeysChanged: () => void;
   /** Why the broker is not ready, empty when it is. */
   readonly unready: () => readonly string[];
+}
+
+/** The mesh as changes of the access file need it. */
+export interface PolicyMesh {
+  /** Everything that policy depends on, as the cluster has it now. @throws MeshpassError `kubernetes_unavailable` */
+  readonly read: () => Promise<readonly Resource[]>;
+  readonly shape: MeshShape;
+  readonly tokens: () => IdentityTokens;
+  /** The access file in force, if there is one. */
+  readonly inForce: () => Access | undefined;
+  /** Puts a file in force, in place of the one on disk. @throws MeshpassError with why it is not in force */
+  readonly take: (access: Access) => Promise<void>;
+  /** Called after every change of what policy depends on; returns its own cancellation. */
+  readonly onChange: (listener: () => void) => () => void;
+  /** Objects that are not as compiled, where others apply them. */
+  readonly drift: () => number | undefined;
+  /** Goes on with the file that was applied last, after a start. */
+  readonly resume: (access: Access) => void;
 }

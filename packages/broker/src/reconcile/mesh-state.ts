@@ -7,15 +7,15 @@ import { type Access, type IdentityTokens, namespacesGranted, reachableServices 
 import { formatSni, grantNamespace, MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { Mesh } from '@meshpass/istio/mesh/mesh';
-import { finalRefusal } from '../kubernetes/final-refusal.ts';
+import { finalRefusal } from '../kubernetes/http.ts';
 import type { Kubernetes } from '../kubernetes/kubernetes.ts';
+import type { Log } from '../telemetry/log.ts';
 import { openAccessFile } from './access-file.ts';
 import { applyManifests } from './apply.ts';
 import type { ClusterView } from './cluster-view.ts';
 import type { MeshState } from './contract.ts';
 import { applyKeysOnly } from './gitops.ts';
 import { handover } from './handover.ts';
-import type { Log } from './log.ts';
 import { type Ground, makePlan, makePlanOfWhatIsThere, type Plan, sayLeftOut } from './make-plan.ts';
 import { type PolicyDecisions, policyDecisions } from './policy-decisions.ts';
 import { reconciler } from './reconciler.ts';

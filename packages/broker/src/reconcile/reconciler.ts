@@ -3,7 +3,7 @@
  * right. One run at a time; a plan that comes meanwhile replaces the one that waits.
  */
 import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
-import { pause } from '../clock/pause.ts';
+import { pause } from '../clock/timers.ts';
 
 export interface ReconcileOptions<Plan> {
   /** @returns Unix seconds at which it must run again though nothing changes */

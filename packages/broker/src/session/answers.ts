@@ -1,11 +1,19 @@
 /** What an agent is told of its session and of the mesh. */
 import type { MeshInfo, ServicesResponse, SessionInfo } from '@meshpass/identity';
-import type { BrokerConfig } from '../config.ts';
 import type { MeshState } from '../reconcile/contract.ts';
 import type { Session } from './session.ts';
 
+/** The part of the broker's configuration that agents are told. */
+export interface AnswersConfig {
+  readonly trustDomain: string;
+  readonly edge: MeshInfo['edge'];
+  readonly tokenHeader: string;
+  readonly leaseSeconds: number;
+  readonly heartbeatSeconds: number;
+}
+
 export interface Answers {
-  readonly config: BrokerConfig;
+  readonly config: AnswersConfig;
   readonly mesh: MeshState;
 }
 

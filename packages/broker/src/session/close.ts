@@ -7,11 +7,11 @@ import { auditRow, type Draft, draftEvent } from '../audit/log/event.ts';
 import type { Entry, Journal } from '../audit/log/journal.ts';
 import { type Clock, type Random, seconds, timestamp } from '../clock/clock.ts';
 import type { RevokedPrincipal } from '../reconcile/contract.ts';
+import { CLOSED_BECAUSE, type CloseCause } from '../store/close-causes.ts';
 import { type Denies, undeniedDetail } from './deny-ended.ts';
 import type { Feed } from './feed.ts';
 import type { Live, LiveIndex } from './live.ts';
 import type { Revocations } from './revocations.ts';
-import { CLOSED_BECAUSE, type CloseCause } from './session.ts';
 
 export interface CloseContext {
   readonly live: LiveIndex;

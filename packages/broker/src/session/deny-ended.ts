@@ -5,7 +5,7 @@
  */
 import { timestamp } from '../clock/clock.ts';
 import type { RevokedPrincipal } from '../reconcile/contract.ts';
-import type { CloseCause } from './session.ts';
+import type { CloseCause } from '../store/close-causes.ts';
 
 export const DENY_ENDED = ['always', 'revoked'] as const;
 export type DenyEnded = (typeof DENY_ENDED)[number];

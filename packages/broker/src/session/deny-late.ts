@@ -5,11 +5,11 @@
 import { MeshpassError } from '@meshpass/identity';
 import { sql } from 'kysely';
 import type { Clock } from '../clock/clock.ts';
+import type { CloseCause } from '../store/close-causes.ts';
 import type { Store } from '../store/open.ts';
 import type { Denies } from './deny-ended.ts';
 import { stillRevoked } from './restore.ts';
 import type { Revocations } from './revocations.ts';
-import type { CloseCause } from './session.ts';
 
 export interface DenyLateContext {
   readonly store: Store;

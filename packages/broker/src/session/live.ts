@@ -1,5 +1,7 @@
 /** The live sessions, in memory: what every request is checked against. The store holds the same, for a restart. */
-import type { CloseCause, Session } from './session.ts';
+
+import type { CloseCause } from '../store/close-causes.ts';
+import type { Session } from './session.ts';
 
 export interface Live {
   /** Replaced as a whole when the session loses a grant. */

@@ -7,10 +7,11 @@ import type { Losses } from '../attest/github/losses.ts';
 import { auditRow, type Draft, draftEvent } from '../audit/log/event.ts';
 import { seconds, timestamp } from '../clock/clock.ts';
 import type { MeshState } from '../reconcile/contract.ts';
+import type { CloseCause } from '../store/close-causes.ts';
 import { type CloseContext, closeSession, revokedPrincipals, untilStored } from './close.ts';
 import { undeniedDetail } from './deny-ended.ts';
 import type { Live } from './live.ts';
-import type { CloseCause, HeldGrant } from './session.ts';
+import type { HeldGrant } from './session.ts';
 import { trustLost } from './trust.ts';
 
 export interface RecheckContext extends CloseContext {

@@ -6,7 +6,7 @@ import { seconds } from '../clock/clock.ts';
 import type { MeshState } from '../reconcile/contract.ts';
 import { equalInConstantTime } from '../secrets/constant-time.ts';
 import type { Live } from '../session/live.ts';
-import { CLOSED_BECAUSE } from '../session/session.ts';
+import { CLOSED_BECAUSE } from '../store/close-causes.ts';
 import type { TokenForm } from './form.ts';
 import { type IssuedToken, identityToken, idToken, type TokenIssuer } from './identity-token.ts';
 

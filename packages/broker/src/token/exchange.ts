@@ -1,7 +1,8 @@
 /** `POST /token` with a proof: prove, authorize, open a session (RFC 8693). */
-import { type Attestation, MeshpassError, type SessionResponse } from '@meshpass/identity';
+import { MeshpassError, type SessionResponse } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { type Attest, readProof } from '../attest/attest.ts';
+import type { Evidence } from '../attest/attested.ts';
 import type { Presenter } from '../attest/presence/presence.ts';
 import { printable } from '../attest/printable.ts';
 import type { Commit } from '../audit/log/audited.ts';
@@ -17,9 +18,6 @@ export interface ExchangeContext extends OpenContext {
   /** Told of each attestation, and of each refusal of one: either may show that a live session has lost what it stands on. */
   readonly onEvidence?: (evidence: Evidence) => void;
 }
-
-/** An attestation that GitHub gave just now; or the id of a Codespace for which it gave none. */
-export type Evidence = { readonly attestation: Attestation } | { readonly codespaceId: number };
 
 /**
  * @param jkt thumbprint of the key that made the request's DPoP proof: the session is bound to it

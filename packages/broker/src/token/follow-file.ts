@@ -5,8 +5,8 @@
  */
 import { seconds } from '../clock/clock.ts';
 import { jwksOf, type KeyRing, keysOf, publicJwk } from './key-ring.ts';
-import { recordKey } from './record-key.ts';
 import type { RotationContext } from './rotation-context.ts';
+import { recordKey } from './rotation-context.ts';
 
 /**
  * @param adopt puts another ring in force

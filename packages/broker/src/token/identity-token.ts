@@ -1,7 +1,8 @@
 /** The JWTs that a session may have: its identity token for the mesh, and ID tokens for other audiences. */
-import { ATTESTED_CLAIMS, type ClaimValues } from '@meshpass/access';
+import { ATTESTED_CLAIMS, type ClaimValues, claimsRequired } from '@meshpass/access';
 import type { Clock, Random } from '../clock/clock.ts';
 import { seconds } from '../clock/clock.ts';
+import type { MeshState } from '../reconcile/contract.ts';
 import type { Live } from '../session/live.ts';
 import type { Session } from '../session/session.ts';
 import type { Signer } from './signer.ts';
@@ -80,4 +81,16 @@ function common(issuer: TokenIssuer, live: Live, now: number, exp: number, audie
   // An array even for one audience: Envoy takes both, some of Istio's matching does not.
   const { subject } = live.session.attestation;
   return { iss: issuer.issuer, sub: subject, aud: [audience], iat: now, nbf: now, exp, jti };
+}
+
+/**
+ * Claims of a session's proof that endpoints of its grants require.
+ * @returns undefined while no access file is in force: what is required is not known
+ */
+export function attestedClaims(mesh: MeshState) {
+  return ({ grants, attestation }: Session): ClaimValues | undefined => {
+    if (!mesh.inForce()) return undefined;
+    const names = grants.map(({ name }) => name);
+    return claimsRequired(mesh.access(), names, attestation.claims);
+  };
 }

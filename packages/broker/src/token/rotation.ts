@@ -6,8 +6,8 @@ import { seconds, timestamp } from '../clock/clock.ts';
 import { followFile } from './follow-file.ts';
 import { asNext, type KeyRing, onlyKey, publicJwk, signWithNext } from './key-ring.ts';
 import { nextStep, type Step } from './next-step.ts';
-import { recordKey } from './record-key.ts';
 import type { RotationContext } from './rotation-context.ts';
+import { recordKey } from './rotation-context.ts';
 import { makeSigningKey, type RotatingSigner } from './signer.ts';
 
 export interface KeyStatus {

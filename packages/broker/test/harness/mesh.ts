@@ -2,13 +2,8 @@
 import { rootCertificates } from 'node:tls';
 import type { Access, Authorize, Denial, Grant, Trust } from '@meshpass/access';
 import { formatSpiffe, MeshpassError } from '@meshpass/identity';
-import type {
-  CertificateAuthority,
-  MeshState,
-  RevokedPrincipal,
-  Revoker,
-  SignRequest,
-} from '../../src/reconcile/contract.ts';
+import type { CertificateAuthority, SignRequest } from '../../src/istiod/authority.ts';
+import type { MeshState, RevokedPrincipal, Revoker } from '../../src/reconcile/contract.ts';
 
 export interface PlayedMesh extends MeshState {
   readonly authority: CertificateAuthority;

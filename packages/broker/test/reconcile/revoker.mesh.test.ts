@@ -2,7 +2,8 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { kubeconfigAccess } from '../../src/kubernetes/access.ts';
 import { kubernetesHttp } from '../../src/kubernetes/http.ts';
 import { kubernetes } from '../../src/kubernetes/kubernetes.ts';
-import type { ConnectedMesh, RevokedPrincipal } from '../../src/reconcile/connect-mesh.ts';
+import type { ConnectedMesh } from '../../src/reconcile/connect-mesh.ts';
+import type { RevokedPrincipal } from '../../src/reconcile/contract.ts';
 import { createRevoker } from '../../src/reconcile/revocation/revoker.ts';
 import { freshCsr, items, type OnLab, onLab, ours, ROOT_POLICIES, untilReady } from '../harness/on-lab.ts';
 

@@ -6,7 +6,7 @@ import { readBrokerConfig } from '../../src/config.ts';
 import type { RevokedPrincipal } from '../../src/reconcile/contract.ts';
 import { type DenyEnded, deniesEnded, undeniedDetail } from '../../src/session/deny-ended.ts';
 import { createRevocations } from '../../src/session/revocations.ts';
-import { CLOSE_CAUSES } from '../../src/session/session.ts';
+import { CLOSE_CAUSES } from '../../src/store/close-causes.ts';
 import { readStore } from '../harness/audit.ts';
 import { asSession, type Enrolled, type Harness, OPERATOR_TOKEN, session, startHarness } from '../harness/broker.ts';
 import { grant } from '../harness/mesh.ts';

@@ -4,9 +4,17 @@ import { SignJWT } from 'jose';
 import { z } from 'zod';
 import { type Answer, type Question, unavailable } from '../ask.ts';
 import { createRemembered } from '../ttl-cache.ts';
-import { askGithub, type GithubApiOptions, MAX_PAGE_BYTES, messageOf, pathPart, readGithub, requestId } from './api.ts';
+import {
+  askGithub,
+  type GithubApiOptions,
+  MAX_PAGE_BYTES,
+  messageOf,
+  pathPart,
+  readGithub,
+  requestId,
+  teamPath,
+} from './api.ts';
 import type { Fact, Losses } from './losses.ts';
-import { teamPath } from './team-path.ts';
 
 export interface GithubAppOptions extends Omit<GithubApiOptions, 'onAnswer'> {
   /** App id or client id. */

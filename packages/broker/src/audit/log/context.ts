@@ -1,4 +1,5 @@
 /** What a decision needs on its way into the audit log, the metrics and the log of the process. */
+import type { Access } from '@meshpass/access';
 import type { Logger } from 'pino';
 import type { Clock } from '../../clock/clock.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
@@ -28,5 +29,24 @@ export function auditContext({ journal, clock, meter, ruleOf, metrics, log }: Au
         'refused',
       );
     },
+  };
+}
+
+/**
+ * Grants by name, each with the place in the access file that gives it.
+ * @returns for `payments-dev,ops` something like `payments-dev access.yaml:12:3, ops access.yaml:30:3`
+ */
+export function namedRules(mesh: {
+  readonly inForce: () => boolean;
+  readonly access: () => Access;
+}): (grants: string) => string | undefined {
+  return (grants) => {
+    if (!mesh.inForce()) return undefined;
+    const { grants: all } = mesh.access();
+    const named = grants.split(',').flatMap((name) => {
+      const place = all.find((grant) => grant.name === name)?.place;
+      return place ? [`${name} ${place.file}:${place.line}:${place.column}`] : [];
+    });
+    return named.length === 0 ? undefined : named.join(', ');
   };
 }

@@ -6,7 +6,7 @@
 import { MeshpassError } from '@meshpass/identity';
 import { sql } from 'kysely';
 import { type Clock, type Random, seconds, timestamp } from '../../clock/clock.ts';
-import { CLOSED_BECAUSE } from '../../session/session.ts';
+import { CLOSED_BECAUSE } from '../../store/close-causes.ts';
 import type { Db, Store } from '../../store/open.ts';
 import { formatCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
