@@ -1,4 +1,5 @@
 /** A store as versions made it that kept no checkpoint outside of it, and the start that upgrades it. */
+
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -21,6 +22,7 @@ import { type Db, openStore, type Store, type StoreOptions } from '../../src/sto
 import { openPglite } from '../../src/store/pglite.ts';
 import { readStore } from '../harness/audit.ts';
 import { startHarness } from '../harness/broker.ts';
+import { afterInitdb } from '../harness/initdb.ts';
 import { ENGINES, startPostgres, type TestPostgres } from '../harness/postgres.ts';
 
 const SLOW = 60_000;
@@ -76,7 +78,8 @@ describe.each(ENGINES.filter(([, isThere]) => isThere))('a store of an older ver
     keyFile = join(dir, 'audit-key.pem');
     sink = fileSink(join(dir, 'outside'), []);
     options = { dataDir: join(dir, 'data'), ...(postgres && { databaseUrl: postgres.url }) };
-    if (postgres) await withDb((db) => sql.raw('drop schema public cascade; create schema public').execute(db));
+    if (!postgres) await afterInitdb(options.dataDir);
+    else await withDb((db) => sql.raw('drop schema public cascade; create schema public').execute(db));
     return () => rmSync(dir, { recursive: true });
   });
 
@@ -236,6 +239,7 @@ it(
     const dataDir = join(harness.dir, 'data');
     await harness.broker.close();
     rmSync(dataDir, { recursive: true });
+    await afterInitdb(dataDir);
     const { dialect, close } = openPglite(dataDir);
     await writeAsOld(new Kysely({ dialect }), join(dataDir, 'audit-key.pem')).finally(close);
     await harness.restart();

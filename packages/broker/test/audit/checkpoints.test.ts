@@ -13,6 +13,7 @@ import { createCheckpoints, signFirst } from '../../src/audit/log/checkpoint-sig
 import { auditRow, draftEvent } from '../../src/audit/log/event.ts';
 import { createJournal } from '../../src/audit/log/journal.ts';
 import { openStore, type Store } from '../../src/store/open.ts';
+import { afterInitdb } from '../harness/initdb.ts';
 
 describe('checkpoints of the audit log', () => {
   let dir: string;
@@ -20,7 +21,7 @@ describe('checkpoints of the audit log', () => {
   let key: AuditKey;
   beforeAll(async () => {
     dir = mkdtempSync(join(tmpdir(), 'meshpass-checkpoints-'));
-    store = await openStore({ dataDir: join(dir, 'data') });
+    store = await openStore({ dataDir: await afterInitdb(join(dir, 'data')) });
     key = await openAuditKey(join(dir, 'audit-key.pem'), 'https://broker.example', true);
   }, 60_000);
   afterAll(async () => {

@@ -28,6 +28,7 @@ import { admitLog } from '../../src/audit/restore/admit.ts';
 import { surveyRestore } from '../../src/audit/restore/survey-restore.ts';
 import { APPEND_ONLY } from '../../src/store/audit-guards.ts';
 import { openStore, type Store, type StoreOptions } from '../../src/store/open.ts';
+import { afterInitdb } from '../harness/initdb.ts';
 import { ENGINES, startPostgres, type TestPostgres } from '../harness/postgres.ts';
 
 const SLOW = 60_000;
@@ -136,6 +137,7 @@ describe.each(ENGINES)('the audit log on %s', (kind, there) => {
     dir = mkdtempSync(join(tmpdir(), 'meshpass-audit-'));
     if (kind === 'postgres') postgres = startPostgres();
     options = { dataDir: dir, databaseUrl: postgres?.url };
+    if (!postgres) await afterInitdb(dir);
     store = await openStore(options);
   }, SLOW);
   beforeEach(async () => {
@@ -410,7 +412,7 @@ describe.each(ENGINES)('the audit log on %s', (kind, there) => {
     'verifies after its process was killed at any moment',
     async () => {
       await store.close();
-      const fresh = kind === 'postgres' ? options : { dataDir: join(dir, 'killed') };
+      const fresh = kind === 'postgres' ? options : { dataDir: await afterInitdb(join(dir, 'killed')) };
       try {
         for (let round = 0; round < 2; round++) {
           await writeUntilKilled(fresh, 150);

@@ -11,6 +11,7 @@ import { createLog } from '../../src/telemetry/log.ts';
 import { openSigner } from '../../src/token/signer.ts';
 import { writeCertificate } from './certificate.ts';
 import { type PlayedIdp, playIdp } from './idp.ts';
+import { afterInitdb } from './initdb.ts';
 import { type PlayedMesh, playMesh } from './mesh.ts';
 
 export const OPERATOR_TOKEN = 'operator-token-of-the-tests-0123456789';
@@ -91,6 +92,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
   const agent = new Agent({ ca: tls.pem, keepAlive: true, maxSockets: 32 });
   const harness = { dir, mesh, idp, log, clockAhead: 0 } as { -readonly [K in keyof Harness]: Harness[K] };
   harness.now = () => Math.floor((Date.now() + harness.clockAhead) / 1000);
+  if (!options.config?.databaseUrl) await afterInitdb(join(dir, 'data'));
   harness.broker = await start();
   // DPoP proofs of the second in which a broker started are refused.
   harness.clockAhead += 1_500;

@@ -1,4 +1,5 @@
 /** Losses that the store has to learn: written before it is closed, and never again after that. */
+
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -6,6 +7,7 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { createLosses, type Fact, type Losses } from '../../../src/attest/github/losses.ts';
 import { keepLosses } from '../../../src/attest/github/stored-losses.ts';
 import { openStore, type Store } from '../../../src/store/open.ts';
+import { afterInitdb } from '../../harness/initdb.ts';
 
 const job = (id: number): Fact => ({ kind: 'job', job: 'a job', id });
 
@@ -15,7 +17,7 @@ let losses: Losses;
 let failures: unknown[];
 beforeEach(async () => {
   dataDir = mkdtempSync(join(tmpdir(), 'meshpass-losses-'));
-  store = await openStore({ dataDir });
+  store = await openStore({ dataDir: await afterInitdb(dataDir) });
   losses = createLosses(Date.now);
   failures = [];
 }, 60_000);
