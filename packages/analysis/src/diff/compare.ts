@@ -10,23 +10,14 @@ import { withCreationTimes } from '@meshpass/istio/object/order';
 import type { Resource } from '@meshpass/istio/object/resources';
 import { type Decision, explainDecision } from './decision.ts';
 import { type Description, describe, formatCall } from './describe.ts';
+import { type Endpoint, endpointsOf, formatWhere, type Pair, pairUp } from './endpoint.ts';
 import type { Call } from './formula/call.ts';
 import { all, any, type Condition, flag, not, text } from './formula/condition.ts';
 import { NONE, type Node, type Product } from './formula/diagram.ts';
 import { createSpace, type Space } from './formula/space.ts';
-import { indexPolicies, type PolicyIndex, type PortPolicy } from './policy-index.ts';
+import { indexPolicies, type PolicyIndex } from './policy-index.ts';
 import { tokenPlaces } from './token-condition.ts';
 import { dataPlanes, type UnknownPorts, unknownPorts } from './unknown.ts';
-import { type Protocol, type Workload, workloadsOf } from './workloads.ts';
-
-/** One port of a workload, as both states know it. */
-export interface Endpoint {
-  readonly workload: Workload;
-  /** On the pod; undefined stands for all that neither a Service nor a policy names. */
-  readonly port: number | undefined;
-  readonly protocol: Protocol;
-  readonly services: readonly string[];
-}
 
 export interface Change extends Description {
   readonly kind: 'gains' | 'loses';
@@ -155,70 +146,6 @@ export function formatChange({
     `  after:  ${after.reason}`,
   ];
   return lines.join('\n');
-}
-
-const SHOWN = 5;
-
-/** `orders in shop, port 8080 (orders.shop:8080)`. */
-export function formatWhere(where: readonly Endpoint[]): string {
-  const names = where.slice(0, SHOWN).map(({ workload, port, services, protocol }) => {
-    const known = services.length > 0 ? ` (${services.join(', ')})` : '';
-    return `${workload.name}, ${port === undefined ? `any other port spoken to in ${protocol.toUpperCase()}` : `port ${port}`}${known}`;
-  });
-  return names.join('; ') + (where.length > SHOWN ? `; and ${where.length - SHOWN} more ports` : '');
-}
-
-/** Every port of every workload that either state knows, on which protocols it may be spoken to. */
-export function endpointsOf(
-  resources: readonly Resource[],
-  indexes: readonly PolicyIndex[],
-  { rootNamespace }: MeshSettings,
-): readonly Endpoint[] {
-  const named = [...new Set(indexes.flatMap(({ portsNamed }) => portsNamed))];
-  return workloadsOf(resources, rootNamespace).flatMap((workload) => {
-    const ports = Map.groupBy(
-      indexes.flatMap((index) => [...index.portsOf(workload).values()]),
-      ({ port }) => port,
-    );
-    const declared = [...ports]
-      .sort(([a], [b]) => a - b)
-      .flatMap(([port, states]) => {
-        const services = [...new Set(states.flatMap(({ reachedAs }) => reachedAs))].sort();
-        const spoken = new Set(indexes.map((index) => index.portsOf(workload).get(port)?.protocol ?? 'undeclared'));
-        // On a port that declares nothing, the client's first bytes choose.
-        const protocols = (['http', 'tcp'] as const).filter((one) => spoken.has(one) || spoken.has('undeclared'));
-        return protocols.map((protocol): Endpoint => ({ workload, port, protocol, services }));
-      });
-    const others = [undefined, ...named.filter((port) => !ports.has(port))];
-    return [
-      ...declared,
-      ...others.flatMap((port) =>
-        (['http', 'tcp'] as const).map((protocol): Endpoint => ({ workload, port, protocol, services: [] })),
-      ),
-    ];
-  });
-}
-
-export interface Pair {
-  readonly portPolicies: readonly [PortPolicy, PortPolicy];
-  readonly where: readonly Endpoint[];
-}
-
-/** Endpoints at which the same stands before, and the same after. */
-export function pairUp(
-  endpoints: readonly Endpoint[],
-  [before, after]: readonly [PolicyIndex, PolicyIndex],
-): readonly Pair[] {
-  const pairs = new Map<string, { portPolicies: readonly [PortPolicy, PortPolicy]; where: Endpoint[] }>();
-  for (const endpoint of endpoints) {
-    const { workload, port, protocol } = endpoint;
-    const portPolicies = [before.at(workload, port, protocol), after.at(workload, port, protocol)] as const;
-    const key = portPolicies.map((one) => one.key).join('||');
-    const pair = pairs.get(key);
-    if (pair) pair.where.push(endpoint);
-    else pairs.set(key, { portPolicies, where: [endpoint] });
-  }
-  return [...pairs.values()];
 }
 
 function listChanges(

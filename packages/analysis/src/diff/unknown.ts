@@ -3,7 +3,7 @@
 import { type DataPlane, dataPlane } from '@meshpass/istio/mesh/data-plane';
 import type { Resource } from '@meshpass/istio/object/resources';
 import { canonicalJson } from '../canonical-json.ts';
-import type { Endpoint } from './compare.ts';
+import type { Endpoint } from './endpoint.ts';
 import type { Workload } from './workloads.ts';
 
 export interface UnknownPorts {

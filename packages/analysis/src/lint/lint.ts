@@ -12,11 +12,11 @@ import {
   type LintOptions,
   type LintResult,
   PAGE,
-  type Report,
   type RuleCode,
   type RuleText,
   type SuppressedFinding,
 } from './model.ts';
+import type { Report } from './rule.ts';
 import { RULES } from './rules.ts';
 import { isSuppressible, SUPPRESSION_RULES, type Suppression, suppressionsIn, suppressionsOn } from './suppression.ts';
 import { type UnreadKind, unreadKinds } from './unread-kinds.ts';

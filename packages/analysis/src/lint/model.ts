@@ -1,10 +1,8 @@
 /** What a rule is, what it says, and what the reader gets: the nouns of the linter. */
 
 import type { Access } from '@meshpass/access/model';
-import type { KubeObject, Path } from '@meshpass/istio/object/object';
 import type { Place } from '@meshpass/istio/object/place';
 import type { Resource } from '@meshpass/istio/object/resources';
-import type { MeshView } from './view.ts';
 
 /**
  * `error`: something is open that should not be, or a policy does not say what it seems to. `warning`: likely so, or open
@@ -27,23 +25,6 @@ export interface RuleText {
   readonly title: string;
   /** What to do, in general. */
   readonly fix: string;
-}
-
-/** One thing that a rule saw. */
-export interface Report {
-  readonly on: KubeObject;
-  readonly path: Path;
-  /** Where the caret goes (default: the value). */
-  readonly part?: 'key' | 'value';
-  readonly message: string;
-  readonly severity?: Severity;
-  /** Where this very finding can be mended more exactly than `RuleText.fix` says. */
-  readonly fix?: string;
-}
-
-/** One rule of the linter: a pure function of what is known of the mesh. */
-export interface Rule extends RuleText {
-  readonly check: (view: MeshView) => Iterable<Report>;
 }
 
 export interface Finding {

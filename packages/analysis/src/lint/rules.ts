@@ -1,15 +1,15 @@
 /** Every rule, in the order of its code. */
-import type { Rule } from './model.ts';
+import type { Rule } from './rule.ts';
 import { anyAudience } from './rules/any-audience.ts';
 import { anyHostRoute } from './rules/any-host-route.ts';
-import { authenticationNotDemanded } from './rules/authentication-not-required.ts';
-import { caseBlindRoute } from './rules/case-insensitive-route.ts';
+import { authenticationNotRequired } from './rules/authentication-not-required.ts';
+import { caseInsensitiveRoute } from './rules/case-insensitive-route.ts';
 import { claimsWithoutAuthentication } from './rules/claims-without-authentication.ts';
-import { clientTlsOff } from './rules/client-tls-disabled.ts';
-import { denyNeedsMtls } from './rules/deny-without-mtls.ts';
+import { clientTlsDisabled } from './rules/client-tls-disabled.ts';
+import { denyWithoutMtls } from './rules/deny-without-mtls.ts';
 import { dryRun } from './rules/dry-run.ts';
 import { emptyRule } from './rules/empty-rule.ts';
-import { envoyFilterAroundPolicy } from './rules/envoy-filter-bypass.ts';
+import { envoyFilterBypass } from './rules/envoy-filter-bypass.ts';
 import { exportedEverywhere } from './rules/exported-everywhere.ts';
 import { firstAllow } from './rules/first-allow.ts';
 import { gatewayAnyHost } from './rules/gateway-any-host.ts';
@@ -20,7 +20,7 @@ import { hostPortBypass } from './rules/host-port-bypass.ts';
 import { httpOnTcp } from './rules/http-on-tcp.ts';
 import { istiodReachable } from './rules/istiod-reachable.ts';
 import { jwksByUrl } from './rules/jwks-by-url.ts';
-import { methodForm } from './rules/method-format.ts';
+import { methodFormat } from './rules/method-format.ts';
 import { mirroredToTest } from './rules/mirrored-to-test.ts';
 import { negativeOnly } from './rules/negative-only.ts';
 import { newExposure } from './rules/new-exposure.ts';
@@ -31,17 +31,17 @@ import { passthroughBeyondGrants } from './rules/passthrough-beyond-grants.ts';
 import { passthroughNamespaceForm } from './rules/passthrough-namespace-form.ts';
 import { pathBypass } from './rules/path-bypass.ts';
 import { permissiveMtls } from './rules/permissive-mtls.ts';
-import { principalForm } from './rules/principal-format.ts';
+import { principalFormat } from './rules/principal-format.ts';
 import { rbacBeyondGrant } from './rules/rbac-beyond-grant.ts';
-import { rbacOverPolicy } from './rules/rbac-bypass.ts';
-import { rewriteAroundPolicy } from './rules/rewrite-bypass.ts';
+import { rbacBypass } from './rules/rbac-bypass.ts';
+import { rewriteBypass } from './rules/rewrite-bypass.ts';
 import { selectsNothing } from './rules/selects-nothing.ts';
-import { serviceEntryAroundPolicy } from './rules/service-entry-bypass.ts';
+import { serviceEntryBypass } from './rules/service-entry-bypass.ts';
 import { shadowedRoute } from './rules/shadowed-route.ts';
-import { aroundSidecar } from './rules/sidecar-bypass.ts';
+import { sidecarBypass } from './rules/sidecar-bypass.ts';
 import { subjectWithSlash } from './rules/subject-with-slash.ts';
 import { unboundHost } from './rules/unbound-host.ts';
-import { delegateHole } from './rules/unbounded-delegate.ts';
+import { unboundedDelegate } from './rules/unbounded-delegate.ts';
 import { unknownCondition } from './rules/unknown-condition.ts';
 import { wrongSelector } from './rules/wrong-selector.ts';
 
@@ -53,10 +53,10 @@ export const RULES: readonly Rule[] = [
   shadowedRoute,
   headerOnlyGuard,
   exportedEverywhere,
-  delegateHole,
-  caseBlindRoute,
+  unboundedDelegate,
+  caseInsensitiveRoute,
   mirroredToTest,
-  rewriteAroundPolicy,
+  rewriteBypass,
   gatewayAnyHost,
   gatewayPlainHttp,
   passthroughBeyondGrants,
@@ -74,20 +74,20 @@ export const RULES: readonly Rule[] = [
   wrongSelector,
   selectsNothing,
   pathBypass,
-  principalForm,
-  methodForm,
+  principalFormat,
+  methodFormat,
   hostPortBypass,
-  denyNeedsMtls,
+  denyWithoutMtls,
   dryRun,
   claimsWithoutAuthentication,
-  authenticationNotDemanded,
+  authenticationNotRequired,
   permissiveMtls,
   jwksByUrl,
   anyAudience,
-  serviceEntryAroundPolicy,
-  envoyFilterAroundPolicy,
-  aroundSidecar,
-  clientTlsOff,
+  serviceEntryBypass,
+  envoyFilterBypass,
+  sidecarBypass,
+  clientTlsDisabled,
   rbacBeyondGrant,
-  rbacOverPolicy,
+  rbacBypass,
 ];

@@ -1,7 +1,8 @@
 /** What is wrong with a change, each with a call that proves it and the rule that decides about that call. */
-import { type Endpoint, formatWhere, realProducts } from '../diff/compare.ts';
+import { realProducts } from '../diff/compare.ts';
 import { explainDecision } from '../diff/decision.ts';
 import { type Description, describe, formatCall } from '../diff/describe.ts';
+import { type Endpoint, formatWhere } from '../diff/endpoint.ts';
 import { NONE, type Node } from '../diff/formula/diagram.ts';
 import type { PortPolicy } from '../diff/policy-index.ts';
 import type { AnalysisContext } from './context.ts';

@@ -4,7 +4,7 @@
  */
 
 import { actionOf, providerOf } from '@meshpass/istio/policy/authorization-policy';
-import type { Endpoint } from '../diff/compare.ts';
+import type { Endpoint } from '../diff/endpoint.ts';
 import { NONE } from '../diff/formula/diagram.ts';
 import { type AnalysisContext, type GrantedPort, letIn, serviceOf } from './context.ts';
 import { type Finding, findingsOf, type Suspicion } from './finding.ts';

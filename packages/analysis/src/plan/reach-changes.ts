@@ -1,6 +1,7 @@
 /** Who gains and who loses which call by a change of the access file: what holders of grants reach, before and after. */
-import type { Endpoint } from '../diff/compare.ts';
+
 import { describe } from '../diff/describe.ts';
+import type { Endpoint } from '../diff/endpoint.ts';
 import { NONE, type Node } from '../diff/formula/diagram.ts';
 import { type AnalysisContext, letIn } from './context.ts';
 

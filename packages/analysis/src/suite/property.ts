@@ -3,18 +3,21 @@
 import type { Access } from '@meshpass/access/model';
 import { grantNamespace } from '@meshpass/identity';
 import type { Mesh } from '@meshpass/istio/mesh/mesh';
-import type { Endpoint } from '../diff/compare.ts';
 import { explainDecision } from '../diff/decision.ts';
 import { describe, formatCall } from '../diff/describe.ts';
+import type { Endpoint } from '../diff/endpoint.ts';
 import { all, type Condition, flag, path as pathTest, text } from '../diff/formula/condition.ts';
 import { EVERY, NONE, type Node } from '../diff/formula/diagram.ts';
 import { readText } from '../diff/formula/text-test.ts';
 import { type AnalysisContext, letIn } from '../plan/context.ts';
 import { holderOf } from '../plan/granted-calls.ts';
 import type { PolicyProperty } from './read-suite.ts';
-import type { Outcome } from './run-suite.ts';
 
-type Decided = Pick<Outcome, 'passed' | 'said'>;
+export interface Result {
+  readonly passed: boolean;
+  /** What was decided and why; of a property that fails, a call that shows it. */
+  readonly said: string;
+}
 
 /** The calls that a property speaks of, wherever they go. */
 export function calls({ who, method, path }: PolicyProperty, access: Access): Condition {
@@ -40,7 +43,7 @@ export function show(
   property: PolicyProperty,
   condition: Condition,
   { context, mesh }: { readonly context: AnalysisContext; readonly mesh: Mesh },
-): Decided {
+): Result {
   const { space, indexes, endpoints, open } = context;
   const { diagram, set, withText } = space;
   const ofWorkspaces = property.who.kind === 'workspaces' || property.who.kind === 'grant';

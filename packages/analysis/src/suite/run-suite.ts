@@ -12,12 +12,12 @@ import { sha256Hex } from '@meshpass/identity/hash';
 import { loadObject } from '@meshpass/istio/manifest/load';
 import type { Mesh } from '@meshpass/istio/mesh/mesh';
 import type { Resource } from '@meshpass/istio/object/resources';
-import type { Endpoint } from '../diff/compare.ts';
 import { type Decision, explainDecision } from '../diff/decision.ts';
+import type { Endpoint } from '../diff/endpoint.ts';
 import type { Call } from '../diff/formula/call.ts';
 import { type AnalysisContext, analysisContext } from '../plan/context.ts';
 import { type Coverage, coverageOf, type Touched } from './coverage.ts';
-import { calls, show } from './property.ts';
+import { calls, type Result, show } from './property.ts';
 import type { CaseCall, PolicyCase, PolicyProperty, PolicySuite } from './read-suite.ts';
 
 export interface SuiteInput {
@@ -31,13 +31,11 @@ export interface SuiteInput {
   readonly unread?: string | undefined;
 }
 
-export interface Outcome {
+/** What became of one case or property. */
+export interface Outcome extends Result {
   readonly file: string;
   readonly line: number;
   readonly name: string;
-  readonly passed: boolean;
-  /** What was decided and why; of a property that fails, a call that shows it. */
-  readonly said: string;
 }
 
 export interface SuiteResult {
@@ -81,13 +79,11 @@ interface Bench {
   readonly touched: Touched;
 }
 
-type Decided = Pick<Outcome, 'passed' | 'said'>;
-
 function at({ place, name }: PolicyCase | PolicyProperty): Pick<Outcome, 'file' | 'line' | 'name'> {
   return { file: place.file, line: place.line, name };
 }
 
-function decideCase(one: PolicyCase, bench: Bench): Decided {
+function decideCase(one: PolicyCase, bench: Bench): Result {
   const { context, touched } = bench;
   const endpoints = endpointsAt(context.endpoints, one.call);
   const unknown = context.unknown.find(({ endpoint }) => endpointsAt([endpoint], one.call).length > 0);
@@ -108,7 +104,7 @@ function decideCase(one: PolicyCase, bench: Bench): Decided {
       told.push('the mesh gateway does not pass it on');
       continue;
     }
-    if (unknown) return unknownPorts(one, unknown.reason);
+    if (unknown) return unknownResult(one, unknown.reason);
     const verdicts = endpoints.map(({ workload, port, protocol }): Decision => {
       const portPolicy = context.indexes[1].at(workload, port, protocol);
       return grant !== undefined && portPolicy.plain ? NO_MUTUAL_TLS : explainDecision(portPolicy, call);
@@ -127,14 +123,14 @@ function decideCase(one: PolicyCase, bench: Bench): Decided {
     if (refusal.policy && one.by === keyOf(refusal.policy))
       return compareToExpected(one, false, refusal.reason, [one.by]);
   }
-  if (undecided !== undefined) return unknownPorts(one, undecided);
+  if (undecided !== undefined) return unknownResult(one, undecided);
   return compareToExpected(one, false, told.join('; '), []);
 }
 
 /** Workspaces come by no other way. */
 const NO_MUTUAL_TLS: Decision = { allowed: false, reason: 'the port takes no mutual TLS' };
 
-function unknownPorts({ expect }: PolicyCase, reason: string): Decided {
+function unknownResult({ expect }: PolicyCase, reason: string): Result {
   return { passed: false, said: `expected to be ${expect}, and it is unknown: ${reason}` };
 }
 
@@ -143,7 +139,7 @@ function compareToExpected(
   allowed: boolean,
   reason: string,
   names: readonly string[],
-): Decided {
+): Result {
   const verdict = allowed ? 'allowed' : 'refused';
   if (verdict !== expect) return { passed: false, said: `expected to be ${expect}, and it is ${verdict}: ${reason}` };
   if (by !== undefined && !names.includes(by))

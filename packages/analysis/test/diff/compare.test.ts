@@ -1,7 +1,8 @@
 import { loadManifests } from '@meshpass/istio/manifest/load';
 import { DEFAULT_MESH_CONFIG } from '@meshpass/istio/mesh/mesh-config';
 import { describe, expect, it, test } from 'vitest';
-import { compareMeaning, endpointsOf, formatChange, pairUp, realCalls } from '../../src/diff/compare.ts';
+import { compareMeaning, formatChange, realCalls } from '../../src/diff/compare.ts';
+import { endpointsOf, pairUp } from '../../src/diff/endpoint.ts';
 import { meets } from '../../src/diff/formula/call.ts';
 import { createSpace } from '../../src/diff/formula/space.ts';
 import { indexPolicies } from '../../src/diff/policy-index.ts';

@@ -6,7 +6,8 @@ import { type AddressClasses, classifyAddresses } from './address-classes.ts';
 import type { Call } from './call.ts';
 import { type Condition, isMany, type Test, type TextField, testsOf } from './condition.ts';
 import { type ClassSet, Diagram, EVERY, NONE, type Node, type Product } from './diagram.ts';
-import { classify, type TextClasses, type TextDomain } from './text-classes.ts';
+import { classify, type TextClasses } from './text-classes.ts';
+import type { TextDomain } from './text-test.ts';
 import { formatText, type TextTest } from './text-test.ts';
 
 export interface Space {

@@ -6,8 +6,7 @@
  */
 import { MeshpassError } from '@meshpass/identity';
 import { SEGMENT_CHARACTERS } from '@meshpass/istio/policy/path-template';
-import type { TextDomain } from './text-classes.ts';
-import type { Piece, TextTest } from './text-test.ts';
+import type { Piece, TextDomain, TextTest } from './text-test.ts';
 
 const MAX_STATES = 200_000;
 

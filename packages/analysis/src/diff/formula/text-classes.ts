@@ -3,19 +3,7 @@
  * that some text gives. Two texts of the same class are the same to every rule, so comparing examples compares all texts.
  */
 import { exploreTexts } from './text-automaton.ts';
-import { passes, type TextTest } from './text-test.ts';
-
-/** What texts a field can have at all. */
-export interface TextDomain {
-  /** Every text begins with it: `/` for paths. */
-  readonly start: string;
-  /** Characters to make examples of; whatever is in the tests is added. */
-  readonly alphabet: string;
-  /** Shown wherever the tests do not tell it from another. */
-  readonly usual?: string;
-  /** Whether the field may be missing. */
-  readonly optional: boolean;
-}
+import { passes, type TextDomain, type TextTest } from './text-test.ts';
 
 export interface TextClasses {
   /** By number: an example, undefined where the field is missing. Class 0 passes the fewest tests. */

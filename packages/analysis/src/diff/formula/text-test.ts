@@ -20,6 +20,18 @@ export type TextTest =
   | { readonly form: 'present' }
   | { readonly form: 'pattern'; readonly pieces: readonly Piece[] };
 
+/** What texts a field can have at all. */
+export interface TextDomain {
+  /** Every text begins with it: `/` for paths. */
+  readonly start: string;
+  /** Characters to make examples of; whatever is in the tests is added. */
+  readonly alphabet: string;
+  /** Shown wherever the tests do not tell it from another. */
+  readonly usual?: string;
+  /** Whether the field may be missing. */
+  readonly optional: boolean;
+}
+
 /** `*`, `text*`, `*text`, or the text itself (Istio: "Authorization Policy", value matching). */
 export function readText(value: string): TextTest {
   if (value === '*') return { form: 'present' };

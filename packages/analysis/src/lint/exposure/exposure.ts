@@ -16,7 +16,15 @@ import type {
   WeightedDestination,
 } from '@meshpass/istio/object/networking';
 import type { Path } from '@meshpass/istio/object/object';
-import type { MeshView } from '../view.ts';
+import type { ResourceKind, ResourceOf } from '@meshpass/istio/object/resources';
+
+/** What of the mesh the exposures depend on. */
+export interface RoutingView {
+  readonly of: <Kind extends ResourceKind>(kind: Kind) => readonly ResourceOf<Kind>[];
+  readonly clusterDomain: string;
+  /** The Service of a full host name. */
+  readonly serviceOf: (host: string) => Service | undefined;
+}
 
 /** A gateway that a VirtualService names: itself, where it is among the files. */
 export interface GatewayUse {
@@ -52,7 +60,7 @@ export interface Exposure {
 }
 
 /** Everything that is reachable through gateways. */
-export function exposuresOf(view: MeshView): readonly Exposure[] {
+export function exposuresOf(view: RoutingView): readonly Exposure[] {
   const gateways = new Map(view.of('Gateway').map((one) => [`${one.metadata.namespace}/${one.metadata.name}`, one]));
   const delegates = new Map(
     view.of('VirtualService').map((one) => [`${one.metadata.namespace}/${one.metadata.name}`, one]),

@@ -1,5 +1,5 @@
 import { items, texts } from '@meshpass/istio/object/members';
-import type { Rule } from '../model.ts';
+import type { Rule } from '../rule.ts';
 
 /** A token made for somebody else. */
 export const anyAudience: Rule = {

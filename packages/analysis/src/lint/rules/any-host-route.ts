@@ -1,7 +1,7 @@
 import { items, texts } from '@meshpass/istio/object/members';
 import { describeGateway } from '../describe.ts';
 import { gatewayUses } from '../exposure/exposure.ts';
-import type { Rule } from '../model.ts';
+import type { Rule } from '../rule.ts';
 
 /** A VirtualService that answers for every host of a gateway, those of others included. */
 export const anyHostRoute: Rule = {

@@ -2,14 +2,14 @@ import { items, texts } from '@meshpass/istio/object/members';
 import type { AuthorizationPolicy, RequestAuthentication } from '@meshpass/istio/object/security';
 import { selectorOf, selects, targetRefs } from '@meshpass/istio/object/selection';
 import { actionOf, isDryRun } from '@meshpass/istio/policy/authorization-policy';
-import type { Rule } from '../model.ts';
 import { conditionsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
+import type { Rule } from '../rule.ts';
 import type { MeshView } from '../view.ts';
 
 /** A RequestAuthentication refuses bad tokens only: no token is as good as a good one, until a policy demands one. */
-export const authenticationNotDemanded: Rule = {
+export const authenticationNotRequired: Rule = {
   code: 'MP401',
-  name: 'authentication-not-demanded',
+  name: 'authentication-not-required',
   severity: 'error',
   title: 'A RequestAuthentication without a policy that demands a token',
   fix: 'Add an AuthorizationPolicy for the same workloads: DENY with `notRequestPrincipals: ["*"]`, or ALLOW with `requestPrincipals`.',

@@ -1,12 +1,12 @@
 import { items, listed, texts } from '@meshpass/istio/object/members';
 import { policiesAtGateway } from '../exposure/requires-identity.ts';
-import type { Rule } from '../model.ts';
+import type { Rule } from '../rule.ts';
 import { shareOfPaths } from '../text-match.ts';
 
 /** Routes without regard to case, in front of a policy that has regard to it. */
-export const caseBlindRoute: Rule = {
+export const caseInsensitiveRoute: Rule = {
   code: 'MP109',
-  name: 'case-blind-route',
+  name: 'case-insensitive-route',
   severity: 'error',
   title: 'A route ignores the case of paths that a policy denies in one case only',
   fix: 'Leave `ignoreUriCase` out, or turn the policy around: allow what is meant, and deny `notPaths`.',

@@ -3,8 +3,8 @@ import type { Path } from '@meshpass/istio/object/object';
 import type { AuthorizationPolicy, RequestAuthentication } from '@meshpass/istio/object/security';
 import { isForSidecars, selectorOf, selects } from '@meshpass/istio/object/selection';
 import { actionOf } from '@meshpass/istio/policy/authorization-policy';
-import type { Rule } from '../model.ts';
 import { conditionsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
+import type { Rule } from '../rule.ts';
 import type { MeshView } from '../view.ts';
 
 /** Rules about tokens, where nothing verifies a token. */

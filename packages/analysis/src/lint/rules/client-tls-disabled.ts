@@ -1,12 +1,12 @@
 import { fullHost, serviceName } from '@meshpass/istio/mesh/host';
 import { items } from '@meshpass/istio/object/members';
 import type { Path } from '@meshpass/istio/object/object';
-import type { Rule } from '../model.ts';
+import type { Rule } from '../rule.ts';
 
 /** Callers told to leave mutual TLS: they come as nobody. */
-export const clientTlsOff: Rule = {
+export const clientTlsDisabled: Rule = {
   code: 'MP504',
-  name: 'client-tls-off',
+  name: 'client-tls-disabled',
   severity: 'warning',
   title: 'A DestinationRule takes mutual TLS off the way to a service of the mesh',
   fix: 'Leave `tls` out (Istio then does mutual TLS by itself), or write `ISTIO_MUTUAL`.',

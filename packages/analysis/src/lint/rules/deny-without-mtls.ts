@@ -1,17 +1,17 @@
 import { labels, record, texts } from '@meshpass/istio/object/members';
 import type { AuthorizationSource } from '@meshpass/istio/object/security';
 import { actionOf } from '@meshpass/istio/policy/authorization-policy';
-import type { Rule } from '../model.ts';
 import { plainTextPort } from '../mutual-tls.ts';
 import { conditionsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
+import type { Rule } from '../rule.ts';
 import { selects } from '../view.ts';
 
 const PEER: readonly (keyof AuthorizationSource)[] = ['principals', 'namespaces', 'serviceAccounts', 'trustDomains'];
 
 /** Who is denied by certificate calls without one. */
-export const denyNeedsMtls: Rule = {
+export const denyWithoutMtls: Rule = {
   code: 'MP314',
-  name: 'deny-needs-mtls',
+  name: 'deny-without-mtls',
   severity: 'error',
   title: 'A DENY names callers by certificate on a workload that takes calls without one',
   fix: 'Set PeerAuthentication STRICT for the workload, or deny whoever is not meant with `notPrincipals`.',

@@ -1,5 +1,5 @@
 import { actionOf, DRY_RUN, isDryRun } from '@meshpass/istio/policy/authorization-policy';
-import type { Rule } from '../model.ts';
+import type { Rule } from '../rule.ts';
 
 /** A policy that only logs. */
 export const dryRun: Rule = {

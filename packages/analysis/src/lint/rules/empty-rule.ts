@@ -1,8 +1,8 @@
 import { items, texts } from '@meshpass/istio/object/members';
 import type { Path } from '@meshpass/istio/object/object';
 import { actionOf } from '@meshpass/istio/policy/authorization-policy';
-import type { Report, Rule } from '../model.ts';
 import { rulesOf } from '../policy-rules.ts';
+import type { Report, Rule } from '../rule.ts';
 
 /** Empty parts mean "everything" in one place and "nothing" in another. */
 export const emptyRule: Rule = {

@@ -1,6 +1,6 @@
 import { items, record, text } from '@meshpass/istio/object/members';
 import type { Path } from '@meshpass/istio/object/object';
-import type { Report, Rule } from '../model.ts';
+import type { Report, Rule } from '../rule.ts';
 
 const GUARDS = [
   'envoy.filters.http.rbac',
@@ -15,9 +15,9 @@ const EARLY = new Set(['INSERT_FIRST', 'INSERT_BEFORE']);
 const ANSWERS = /lua|wasm|golang|ext_proc|header_mutation|router|direct_response|dynamic_forward_proxy|cors/;
 
 /** An EnvoyFilter writes into Envoy past everything that Istio checks. */
-export const envoyFilterAroundPolicy: Rule = {
+export const envoyFilterBypass: Rule = {
   code: 'MP502',
-  name: 'envoy-filter-around-policy',
+  name: 'envoy-filter-bypass',
   severity: 'error',
   title: 'An EnvoyFilter removes, weakens or goes before the filters that enforce policy',
   fix: "Insert after `envoy.filters.http.rbac`, give the EnvoyFilter a workloadSelector, and use Istio's own resources where there is one.",

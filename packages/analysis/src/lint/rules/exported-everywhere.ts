@@ -1,6 +1,6 @@
 import { fullHost, serviceName } from '@meshpass/istio/mesh/host';
 import { items, texts } from '@meshpass/istio/object/members';
-import type { Rule } from '../model.ts';
+import type { Rule } from '../rule.ts';
 
 /** Routing for a host of another namespace, seen by every sidecar of the mesh. */
 export const exportedEverywhere: Rule = {

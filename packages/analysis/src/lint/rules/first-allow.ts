@@ -2,8 +2,8 @@ import { items, labels, listed, record, texts } from '@meshpass/istio/object/mem
 import type { AuthorizationPolicy } from '@meshpass/istio/object/security';
 import { actionOf, isDryRun } from '@meshpass/istio/policy/authorization-policy';
 import { describeObject } from '../describe.ts';
-import type { Rule } from '../model.ts';
 import { operationsOf, rulesOf } from '../policy-rules.ts';
+import type { Rule } from '../rule.ts';
 import type { MeshView } from '../view.ts';
 import { targetPortOf, type Workload } from '../workload.ts';
 

@@ -1,6 +1,6 @@
 import { serverHost } from '@meshpass/istio/mesh/host';
 import { items, texts } from '@meshpass/istio/object/members';
-import type { Rule } from '../model.ts';
+import type { Rule } from '../rule.ts';
 
 const NO_HOST = new Set(['TCP', 'MONGO', 'MYSQL', 'REDIS']);
 

@@ -1,5 +1,5 @@
 import { labels } from '@meshpass/istio/object/members';
-import type { Rule } from '../model.ts';
+import type { Rule } from '../rule.ts';
 
 /** Without a selector, a Gateway is for every proxy of the mesh that is a gateway. */
 export const gatewaySelectsAll: Rule = {

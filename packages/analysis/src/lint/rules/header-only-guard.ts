@@ -1,7 +1,7 @@
 import { describeCallerInput, describeDestination, describeGateway } from '../describe.ts';
 import type { Exposure } from '../exposure/exposure.ts';
 import { openGateways } from '../exposure/requires-identity.ts';
-import type { Rule } from '../model.ts';
+import type { Rule } from '../rule.ts';
 
 /** A destination that a caller from outside gets by writing a header, and in no other way. */
 export const headerOnlyGuard: Rule = {

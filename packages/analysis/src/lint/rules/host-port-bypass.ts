@@ -1,7 +1,7 @@
 import { texts } from '@meshpass/istio/object/members';
 import { actionOf } from '@meshpass/istio/policy/authorization-policy';
-import type { Rule } from '../model.ts';
 import { operationsOf, rulesOf } from '../policy-rules.ts';
+import type { Rule } from '../rule.ts';
 
 /** A denied host, which the same server answers under with a port too. */
 export const hostPortBypass: Rule = {

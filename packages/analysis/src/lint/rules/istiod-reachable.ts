@@ -1,6 +1,6 @@
 import { fullHost, serviceName } from '@meshpass/istio/mesh/host';
 import { items, text } from '@meshpass/istio/object/members';
-import type { Rule } from '../model.ts';
+import type { Rule } from '../rule.ts';
 
 const PORTS = new Map<number | undefined, string>([
   [15010, 'configuration of the mesh, without TLS'],

@@ -1,5 +1,5 @@
 import { items } from '@meshpass/istio/object/members';
-import type { Rule } from '../model.ts';
+import type { Rule } from '../rule.ts';
 
 /** Keys that istiod fetches decide who can make tokens. */
 export const jwksByUrl: Rule = {

@@ -1,11 +1,11 @@
 import { actionOf } from '@meshpass/istio/policy/authorization-policy';
-import type { Rule } from '../model.ts';
 import { entriesOf, operationsOf, rulesOf } from '../policy-rules.ts';
+import type { Rule } from '../rule.ts';
 
 /** Methods are compared in their case. */
-export const methodForm: Rule = {
+export const methodFormat: Rule = {
   code: 'MP312',
-  name: 'method-form',
+  name: 'method-format',
   severity: 'error',
   title: 'A method is not in capital letters, and never matches',
   fix: 'Write `GET`.',

@@ -3,7 +3,7 @@ import { items, text } from '@meshpass/istio/object/members';
 import type { Destination } from '@meshpass/istio/object/networking';
 import type { Path } from '@meshpass/istio/object/object';
 import { isTestDestination } from '../exposure/test-route.ts';
-import type { Rule } from '../model.ts';
+import type { Rule } from '../rule.ts';
 
 /** Calls of production, their tokens included, copied to where fewer rules hold. */
 export const mirroredToTest: Rule = {

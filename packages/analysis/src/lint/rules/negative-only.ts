@@ -1,7 +1,7 @@
 import { texts } from '@meshpass/istio/object/members';
 import { actionOf } from '@meshpass/istio/policy/authorization-policy';
-import type { Rule } from '../model.ts';
 import { conditionsOf, operationsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
+import type { Rule } from '../rule.ts';
 
 /** ALLOW everything but: whoever is not thought of is allowed, who has no identity at all among them. */
 export const negativeOnly: Rule = {

@@ -4,7 +4,7 @@ import type { HttpMatch, StringMatch } from '@meshpass/istio/object/networking';
 import { describeCallers, describeCalls, describeDestination, describeGateway } from '../describe.ts';
 import type { Exposure } from '../exposure/exposure.ts';
 import { openGateways } from '../exposure/requires-identity.ts';
-import type { Rule } from '../model.ts';
+import type { Rule } from '../rule.ts';
 import { coversUri } from '../text-match.ts';
 
 /** What this change opens that was not open before it. Silent without a state to compare with. */

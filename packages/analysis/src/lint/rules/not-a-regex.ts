@@ -1,7 +1,7 @@
 import { texts } from '@meshpass/istio/object/members';
 import { actionOf } from '@meshpass/istio/policy/authorization-policy';
-import type { Rule } from '../model.ts';
 import { conditionsOf, entriesOf, operationsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
+import type { Rule } from '../rule.ts';
 
 const LISTS = /^(?:not)?(?:paths|hosts|methods|principals|requestPrincipals|namespaces|serviceAccounts)$/i;
 

@@ -1,7 +1,7 @@
 import { describeCallers, describeCalls, describeDestination, describeGateway } from '../describe.ts';
 import { openGateways } from '../exposure/requires-identity.ts';
 import { whyTestRoute } from '../exposure/test-route.ts';
-import type { Rule } from '../model.ts';
+import type { Rule } from '../rule.ts';
 
 /** A test route that the world can call: the finding that this linter exists for. */
 export const openTestRoute: Rule = {

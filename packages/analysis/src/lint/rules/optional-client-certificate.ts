@@ -1,5 +1,5 @@
 import { items } from '@meshpass/istio/object/members';
-import type { Rule } from '../model.ts';
+import type { Rule } from '../rule.ts';
 
 /** A client certificate that need not be there is no guard. */
 export const optionalClientCertificate: Rule = {

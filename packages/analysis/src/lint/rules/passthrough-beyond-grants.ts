@@ -1,6 +1,6 @@
 import { serverHost } from '@meshpass/istio/mesh/host';
 import { items, texts } from '@meshpass/istio/object/members';
-import type { Rule } from '../model.ts';
+import type { Rule } from '../rule.ts';
 
 /**
  * AUTO_PASSTHROUGH: the SNI alone decides which service of the mesh is reached, and Istio puts no authorization filter on

@@ -1,5 +1,5 @@
 import { items, texts } from '@meshpass/istio/object/members';
-import type { Rule } from '../model.ts';
+import type { Rule } from '../rule.ts';
 
 /** `ns/host` in AUTO_PASSTHROUGH looks like a restriction and is none. */
 export const passthroughNamespaceForm: Rule = {

@@ -1,8 +1,8 @@
 import { texts } from '@meshpass/istio/object/members';
 import type { Path } from '@meshpass/istio/object/object';
 import { actionOf } from '@meshpass/istio/policy/authorization-policy';
-import type { Report, Rule } from '../model.ts';
 import { operationsOf, rulesOf } from '../policy-rules.ts';
+import type { Report, Rule } from '../rule.ts';
 
 /**
  * A path denied in one spelling while the application takes others. Envoy compares paths in their case, without the query,

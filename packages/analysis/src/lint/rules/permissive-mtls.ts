@@ -1,8 +1,8 @@
 import { serviceName } from '@meshpass/istio/mesh/host';
 import { hasLabels, labels, record } from '@meshpass/istio/object/members';
 import type { PeerAuthentication } from '@meshpass/istio/object/security';
-import type { Rule } from '../model.ts';
 import { modeOf } from '../mutual-tls.ts';
+import type { Rule } from '../rule.ts';
 
 /** Plain text beside mutual TLS: no certificate, no principal, no rule about it. */
 export const permissiveMtls: Rule = {

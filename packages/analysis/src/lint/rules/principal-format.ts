@@ -1,11 +1,11 @@
 import { actionOf } from '@meshpass/istio/policy/authorization-policy';
-import type { Rule } from '../model.ts';
 import { entriesOf, rulesOf, sourcesOf } from '../policy-rules.ts';
+import type { Rule } from '../rule.ts';
 
 /** Peers written in a form that no peer has. */
-export const principalForm: Rule = {
+export const principalFormat: Rule = {
   code: 'MP311',
-  name: 'principal-form',
+  name: 'principal-format',
   severity: 'error',
   title: 'A principal or namespace is written in a form that never matches',
   fix: 'Write `TRUST_DOMAIN/ns/NAMESPACE/sa/NAME` for principals, and the bare name for namespaces.',

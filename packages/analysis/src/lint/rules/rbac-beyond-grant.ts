@@ -2,8 +2,8 @@ import type { GrantRole } from '@meshpass/access/model';
 import { matchesGlob } from '@meshpass/access/schema/pattern';
 import type { RoleBinding } from '@meshpass/istio/object/kubernetes';
 import { hasLabels, items } from '@meshpass/istio/object/members';
-import type { Rule } from '../model.ts';
 import { roleOf, whyTooMuch } from '../role-reach.ts';
+import type { Rule } from '../rule.ts';
 import type { MeshView } from '../view.ts';
 
 const OURS = 'meshpass-';

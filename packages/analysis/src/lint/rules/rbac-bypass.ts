@@ -1,13 +1,13 @@
 import { items } from '@meshpass/istio/object/members';
 import { describeObject } from '../describe.ts';
-import type { Rule } from '../model.ts';
 import { roleOf, whyTooMuch } from '../role-reach.ts';
+import type { Rule } from '../rule.ts';
 import { bindings, grantOf } from './rbac-beyond-grant.ts';
 
 /** A role whose holder can make his own access. */
-export const rbacOverPolicy: Rule = {
+export const rbacBypass: Rule = {
   code: 'MP602',
-  name: 'rbac-over-policy',
+  name: 'rbac-bypass',
   severity: 'error',
   title: 'A role of workspaces can change policy, mint tokens or read secrets',
   fix: 'Give a role without these: `view` reads no Secrets and changes nothing.',

@@ -1,12 +1,12 @@
 import { items, text, texts } from '@meshpass/istio/object/members';
 import { policiesAtGateway } from '../exposure/requires-identity.ts';
-import type { Rule } from '../model.ts';
+import type { Rule } from '../rule.ts';
 import { shareOfPaths } from '../text-match.ts';
 
 /** A gateway's policy looks at the path that was asked for; the workload gets another. */
-export const rewriteAroundPolicy: Rule = {
+export const rewriteBypass: Rule = {
   code: 'MP111',
-  name: 'rewrite-around-policy',
+  name: 'rewrite-bypass',
   severity: 'error',
   title: "A rewrite leads to a path that the gateway's policy denies by its own name",
   fix: 'Deny the path at the workload, which sees what the rewrite made of it, or deny the path before the rewrite too.',

@@ -1,7 +1,7 @@
 import { labels, record } from '@meshpass/istio/object/members';
 import type { AuthorizationPolicy } from '@meshpass/istio/object/security';
 import { selects } from '@meshpass/istio/object/selection';
-import type { Rule } from '../model.ts';
+import type { Rule } from '../rule.ts';
 
 /** A policy that no workload is under. */
 export const selectsNothing: Rule = {

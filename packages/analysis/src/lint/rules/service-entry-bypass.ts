@@ -1,11 +1,11 @@
 import { coversHost, fullHost, serviceName } from '@meshpass/istio/mesh/host';
 import { items, text, texts } from '@meshpass/istio/object/members';
-import type { Rule } from '../model.ts';
+import type { Rule } from '../rule.ts';
 
 /** A ServiceEntry that gives the name of a service of the mesh to something else, or a way to it without its sidecar. */
-export const serviceEntryAroundPolicy: Rule = {
+export const serviceEntryBypass: Rule = {
   code: 'MP501',
-  name: 'service-entry-around-policy',
+  name: 'service-entry-bypass',
   severity: 'error',
   title: 'A ServiceEntry takes the name of a service of the mesh, or leads around its policies',
   fix: 'Name hosts outside of the mesh only, one by one, and export the entry to its own namespace (`exportTo: ["."]`).',

@@ -1,6 +1,6 @@
 import { items, record, texts } from '@meshpass/istio/object/members';
 import type { HttpMatch, HttpRoute, StringMatch } from '@meshpass/istio/object/networking';
-import type { Rule } from '../model.ts';
+import type { Rule } from '../rule.ts';
 import { coversUri } from '../text-match.ts';
 
 /** A route that a wider one before it takes everything from: Istio takes the first that matches. */

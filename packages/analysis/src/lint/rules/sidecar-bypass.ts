@@ -4,7 +4,7 @@ import { proxyKinds } from '@meshpass/istio/mesh/proxy';
 import { items } from '@meshpass/istio/object/members';
 import type { Path } from '@meshpass/istio/object/object';
 import { describeObject } from '../describe.ts';
-import type { Report, Rule } from '../model.ts';
+import type { Report, Rule } from '../rule.ts';
 import { targetPortOf, type Workload } from '../workload.ts';
 
 const NO_INBOUND = 'traffic.sidecar.istio.io/excludeInboundPorts';
@@ -13,9 +13,9 @@ const INJECT = 'sidecar.istio.io/inject';
 const MODE = 'istio.io/dataplane-mode';
 
 /** Ports of a guarded workload that its sidecar does not see. */
-export const aroundSidecar: Rule = {
+export const sidecarBypass: Rule = {
   code: 'MP503',
-  name: 'around-sidecar',
+  name: 'sidecar-bypass',
   severity: 'error',
   title: 'A workload under policy takes calls that its sidecar does not see',
   fix: 'Remove the annotation; exclude only ports that serve nothing but probes.',

@@ -1,5 +1,5 @@
-import type { Rule } from '../model.ts';
 import { entriesOf, rulesOf, sourcesOf } from '../policy-rules.ts';
+import type { Rule } from '../rule.ts';
 
 /** `requestPrincipals` is issuer, slash, subject; Istio splits at the last slash. */
 export const subjectWithSlash: Rule = {

@@ -1,6 +1,6 @@
 import { coversHost, fullHost, serverHost, serviceName } from '@meshpass/istio/mesh/host';
 import { items, texts } from '@meshpass/istio/object/members';
-import type { Rule } from '../model.ts';
+import type { Rule } from '../rule.ts';
 
 /** A VirtualService for a public host that forgot its gateway: what it says does not hold there. */
 export const unboundHost: Rule = {

@@ -1,12 +1,12 @@
 import { items, texts } from '@meshpass/istio/object/members';
 import type { Path } from '@meshpass/istio/object/object';
-import type { Report, Rule } from '../model.ts';
+import type { Report, Rule } from '../rule.ts';
 import { coversUri } from '../text-match.ts';
 
 /** A root VirtualService that lets somebody else decide what is public under its hosts. */
-export const delegateHole: Rule = {
+export const unboundedDelegate: Rule = {
   code: 'MP108',
-  name: 'delegate-hole',
+  name: 'unbounded-delegate',
   severity: 'warning',
   title: 'A delegate decides more than it should about what is public',
   fix: 'Give the delegation a match with a path prefix, keep the delegate in the same namespace or export it to the root only, and give it no hosts.',

@@ -1,7 +1,7 @@
 import { didYouMean } from '@meshpass/istio/did-you-mean';
 import { actionOf } from '@meshpass/istio/policy/authorization-policy';
-import type { Rule } from '../model.ts';
 import { conditionsOf, rulesOf } from '../policy-rules.ts';
+import type { Rule } from '../rule.ts';
 
 const KEYS = [
   ...['source.ip', 'remote.ip', 'source.namespace', 'source.serviceAccount', 'source.principal', 'source.trustDomain'],

@@ -1,7 +1,7 @@
 import { record } from '@meshpass/istio/object/members';
 import type { KubeObject } from '@meshpass/istio/object/object';
 import type { AuthorizationPolicy, RequestAuthentication } from '@meshpass/istio/object/security';
-import type { Report, Rule } from '../model.ts';
+import type { Report, Rule } from '../rule.ts';
 
 /** A selector that does not select what it looks like it does. */
 export const wrongSelector: Rule = {

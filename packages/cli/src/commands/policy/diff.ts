@@ -1,5 +1,6 @@
 /** `meshpass policy diff`: who gains and who loses which call between two sets of manifests. */
-import { compareMeaning, formatChange, formatWhere } from '@meshpass/analysis/diff/compare';
+import { compareMeaning, formatChange } from '@meshpass/analysis/diff/compare';
+import { formatWhere } from '@meshpass/analysis/diff/endpoint';
 import { findMeshConfig } from '@meshpass/istio/mesh/mesh-config';
 import { describeUnplaced } from '@meshpass/istio/object/unplaced';
 import { EXIT, type Output } from '../../command/failure.ts';
