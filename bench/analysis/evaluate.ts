@@ -1,9 +1,7 @@
 /** What a decision costs, on one core: a workload with policies as an organisation has them, asked about calls of every kind. */
 
-import { createAuthorizer } from '@meshpass/analysis/evaluate/authorizer';
-import type { Call } from '@meshpass/analysis/evaluate/call';
-import { loadManifests } from '@meshpass/istio/manifest/load';
-import { viewMesh } from '@meshpass/istio/mesh/view';
+import { type Call, createAuthorizer } from '@meshpass/analysis/evaluate';
+import { loadManifests, viewMesh } from '@meshpass/istio';
 import { median } from '../median.ts';
 
 export interface EvaluateFigures {

@@ -8,7 +8,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import { ALL_RULES } from '@meshpass/analysis/lint/lint';
+import { ALL_RULES } from '@meshpass/analysis/lint';
 import { ensureIstioctl } from '@meshpass/lab/install/tools';
 import { CASES, type Case, lintCase } from '../../packages/analysis/test/lint/corpus.ts';
 import { median } from '../median.ts';

@@ -1,8 +1,8 @@
 /** What a plan costs: 200 grants against a mesh of 2,000 services with policies of its own, from text to findings. */
 
-import { parseAccess } from '@meshpass/access/load/parse';
-import { type Plan, planChange } from '@meshpass/analysis/plan/plan';
-import { loadManifests } from '@meshpass/istio/manifest/load';
+import { parseAccess } from '@meshpass/access';
+import { type Plan, planChange } from '@meshpass/analysis/plan';
+import { loadManifests } from '@meshpass/istio';
 import { median } from '../median.ts';
 
 export interface PlanFigures {

@@ -6,11 +6,11 @@ import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { loadAccess } from '@meshpass/access';
-import { planChange, refuseUnsafe } from '@meshpass/analysis/plan/plan';
+import { planChange, refuseUnsafe } from '@meshpass/analysis/plan';
 import { type PolicyChanges, policyChanges } from '@meshpass/broker/policy/change';
 import { Files } from '@meshpass/broker/policy/history';
 import { toMeshpassError } from '@meshpass/identity';
-import { loadManifests } from '@meshpass/istio/manifest/load';
+import { loadManifests } from '@meshpass/istio';
 import type { HostileArea, HostileInput, Outcome } from './area.ts';
 
 export interface AccessFileWorld {

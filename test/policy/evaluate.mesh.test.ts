@@ -4,9 +4,8 @@
  */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Authorizer } from '@meshpass/analysis/evaluate/authorizer';
-import type { Call, Decision } from '@meshpass/analysis/evaluate/call';
-import { DEFAULT_MESH_CONFIG, type PathNormalization } from '@meshpass/istio/mesh/mesh-config';
+import type { Authorizer, Call, Decision } from '@meshpass/analysis/evaluate';
+import { DEFAULT_MESH_CONFIG, type PathNormalization } from '@meshpass/istio';
 import { upLab } from '@meshpass/lab';
 import type { KubeObject } from '@meshpass/lab/kubernetes';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';

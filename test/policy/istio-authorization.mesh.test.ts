@@ -4,15 +4,12 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { createAuthorizer } from '@meshpass/analysis/evaluate/authorizer';
-import { compileRule } from '@meshpass/analysis/evaluate/rule/compile';
-import { loadManifests } from '@meshpass/istio/manifest/load';
-import { objectShape, type Shape } from '@meshpass/istio/manifest/shapes';
-import { DEFAULT_MESH_CONFIG } from '@meshpass/istio/mesh/mesh-config';
-import { viewMesh } from '@meshpass/istio/mesh/view';
-import type { AuthorizationPolicy } from '@meshpass/istio/object/security';
+import { createAuthorizer } from '@meshpass/analysis/evaluate';
+import { type AuthorizationPolicy, DEFAULT_MESH_CONFIG, loadManifests, viewMesh } from '@meshpass/istio';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
+import { compileRule } from '../../packages/analysis/src/evaluate/rule/compile.ts';
+import { objectShape, type Shape } from '../../packages/istio/src/manifest/shapes.ts';
 import { istioSource } from './istio-source.ts';
 
 let root: string;

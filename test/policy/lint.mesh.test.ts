@@ -2,7 +2,7 @@
 import { globSync, readFileSync } from 'node:fs';
 import { get } from 'node:http';
 import { join } from 'node:path';
-import { lintFiles } from '@meshpass/analysis/lint/lint';
+import { lintFiles } from '@meshpass/analysis/lint';
 import { readCluster } from '@meshpass/cli/input/cluster-manifests';
 import { type KubeObject, type Lab, upLab } from '@meshpass/lab';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';

@@ -4,7 +4,7 @@
  */
 import { generateKeyPairSync } from 'node:crypto';
 import { type Access, parseAccess } from '@meshpass/access';
-import { planChange, refusals } from '@meshpass/analysis/plan/plan';
+import { planChange, refusals } from '@meshpass/analysis/plan';
 import { certificateAuthority } from '@meshpass/broker/istiod/authority';
 import { connectIstiod } from '@meshpass/broker/istiod/istiod';
 import { kubeconfigAccess } from '@meshpass/broker/kubernetes/access';

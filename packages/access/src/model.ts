@@ -1,6 +1,6 @@
 /** The access file once read, and what compiling yields: the nouns of this package. */
 import type { Attestation } from '@meshpass/identity';
-import type { Place } from '@meshpass/istio/object/place';
+import type { Place } from '@meshpass/istio';
 
 /** Exactly one issuer of OIDC proofs. */
 export interface TrustedIssuer {

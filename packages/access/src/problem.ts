@@ -1,6 +1,6 @@
 /** What is wrong with an access file, and how it is said: every finding at once, each with its place. */
 import { type ErrorCode, MeshpassError } from '@meshpass/identity';
-import type { Place } from '@meshpass/istio/object/place';
+import type { Place } from '@meshpass/istio';
 
 export interface AccessFileProblem {
   readonly code: ErrorCode;

@@ -1,4 +1,4 @@
-import type { ForeignPolicy, Mesh } from '@meshpass/istio/mesh/mesh';
+import type { ForeignPolicy, Mesh } from '@meshpass/istio';
 import { describe, expect, it } from 'vitest';
 import { compile, formatManifests, parseAccess } from '../src/index.ts';
 import type { Manifest } from '../src/model.ts';

@@ -1,5 +1,5 @@
 import type { MeshpassError } from '@meshpass/identity';
-import type { Mesh } from '@meshpass/istio/mesh/mesh';
+import type { Mesh } from '@meshpass/istio';
 import { describe, expect, it } from 'vitest';
 import { checkMesh, parseAccess, reachableServices } from '../src/index.ts';
 import { EXAMPLE, fileWith, LEDGER, MESH, ORDERS } from './shop.ts';

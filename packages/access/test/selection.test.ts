@@ -1,6 +1,6 @@
 /** What entries of `to` and roles mean in a mesh whose services and namespaces come and go, and what is compiled of it. */
 
-import type { Mesh, MeshService } from '@meshpass/istio/mesh/mesh';
+import type { Mesh, MeshService } from '@meshpass/istio';
 import { describe, expect, it } from 'vitest';
 import { MAX_PORTS } from '../src/compile/resolve.ts';
 import { compile, leftOut, namespacesGranted, parseAccess, reachableServices } from '../src/index.ts';

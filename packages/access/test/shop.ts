@@ -1,6 +1,6 @@
 /** The mesh and the people of the tests: a shop whose payments team works in Codespaces. */
 import type { Attestation } from '@meshpass/identity';
-import type { Mesh, MeshService } from '@meshpass/istio/mesh/mesh';
+import type { Mesh, MeshService } from '@meshpass/istio';
 import type { IdentityTokens } from '../src/model.ts';
 
 export const EXAMPLE = `trust:

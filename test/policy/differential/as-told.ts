@@ -1,10 +1,10 @@
 /** A call as `diff` tells it, out of one that was made: so that formulas can be asked what Envoy did with it. */
 
-import type { Call as ToldCall } from '@meshpass/analysis/diff/formula/call';
-import type { TokenPlaces } from '@meshpass/analysis/diff/token-condition';
-import type { Call, CallToken } from '@meshpass/analysis/evaluate/call';
-import { CallFacts } from '@meshpass/analysis/evaluate/facts';
-import { normalizePath, withoutQuery } from '@meshpass/analysis/evaluate/rule/path';
+import type { Call as ToldCall } from '@meshpass/analysis/diff';
+import { type Call, type CallToken, normalizePath } from '@meshpass/analysis/evaluate';
+import type { TokenPlaces } from '../../../packages/analysis/src/diff/token-condition.ts';
+import { CallFacts } from '../../../packages/analysis/src/evaluate/facts.ts';
+import { withoutQuery } from '../../../packages/analysis/src/evaluate/rule/path.ts';
 
 const SPACED = ['scope', 'permission', 'tags'];
 /** What a RequestAuthentication writes into headers and takes out of them is not a part of what diff tells. */

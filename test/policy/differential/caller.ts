@@ -1,7 +1,7 @@
 /** Makes calls as they are described, straight at a workload's sidecar, and reports what comes back. */
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
-import type { Call } from '@meshpass/analysis/evaluate/call';
+import type { Call } from '@meshpass/analysis/evaluate';
 import type { Identity } from './identities.ts';
 
 /** Status of an HTTP answer; `open` where bytes come back, `closed` where the connection ends instead. */

@@ -1,5 +1,5 @@
 /** Calls that meet the generated policies: peers, addresses, paths, hosts, headers, and tokens good and bad. */
-import type { Call, CallToken } from '@meshpass/analysis/evaluate/call';
+import type { Call, CallToken } from '@meshpass/analysis/evaluate';
 import type { World } from './generate-policies.ts';
 import type { Random } from './random.ts';
 import { PORTS } from './target.ts';

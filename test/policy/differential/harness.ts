@@ -1,12 +1,8 @@
 /** The workload under test on a host of the lab, and policies on it that are known to be in force. */
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { type Authorizer, createAuthorizer } from '@meshpass/analysis/evaluate/authorizer';
-import type { Call } from '@meshpass/analysis/evaluate/call';
-import { loadObject } from '@meshpass/istio/manifest/load';
-import type { MeshConfig } from '@meshpass/istio/mesh/mesh-config';
-import { viewMesh } from '@meshpass/istio/mesh/view';
-import type { Resource } from '@meshpass/istio/object/resources';
+import { type Authorizer, type Call, createAuthorizer } from '@meshpass/analysis/evaluate';
+import { loadObject, type MeshConfig, type Resource, viewMesh } from '@meshpass/istio';
 import type { Lab } from '@meshpass/lab';
 import type { KubeObject } from '@meshpass/lab/kubernetes';
 import { run } from '@meshpass/lab/run';

@@ -1,11 +1,11 @@
 /** The third voice: what `diff` says of the calls that Envoy and the evaluator decide, by its formulas and by its list of changes. */
 
-import { compareMeaning, indexStates } from '@meshpass/analysis/diff/compare';
-import { meets, type Call as ToldCall } from '@meshpass/analysis/diff/formula/call';
-import { tokenPlaces } from '@meshpass/analysis/diff/token-condition';
-import type { Call } from '@meshpass/analysis/evaluate/call';
-import { DEFAULT_MESH_CONFIG } from '@meshpass/istio/mesh/mesh-config';
-import type { Resource } from '@meshpass/istio/object/resources';
+import { compareMeaning, type Call as ToldCall } from '@meshpass/analysis/diff';
+import type { Call } from '@meshpass/analysis/evaluate';
+import { DEFAULT_MESH_CONFIG, type Resource } from '@meshpass/istio';
+import { indexStates } from '../../../packages/analysis/src/diff/compare.ts';
+import { meets } from '../../../packages/analysis/src/diff/formula/call.ts';
+import { tokenPlaces } from '../../../packages/analysis/src/diff/token-condition.ts';
 import { asTold } from './as-told.ts';
 import { type Enforced, LATER } from './harness.ts';
 

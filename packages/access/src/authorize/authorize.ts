@@ -2,7 +2,8 @@
 import type { Attestation } from '@meshpass/identity';
 import type { Access, Decision, Denial, Grant } from '../model.ts';
 import { formatPlace } from '../problem.ts';
-import { describeWho, type Kind, whyDenied, whyNot } from './who.ts';
+import { describeWho } from './describe-who.ts';
+import { type Kind, whyDenied, whyNot } from './who.ts';
 import { openUntil } from './windows.ts';
 
 /**

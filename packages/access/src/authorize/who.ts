@@ -3,6 +3,7 @@ import type { Attestation } from '@meshpass/identity';
 import type { Denial, Who } from '../model.ts';
 import { type Expression, parseExpression } from '../schema/expression.ts';
 import { matchesRef, matchesRepository } from '../schema/pattern.ts';
+import { describeWho } from './describe-who.ts';
 
 /** What kind of issuer has attested: it decides what the attestation can be believed to say. */
 export type Kind = 'codespace' | 'actions' | 'generic';
@@ -85,28 +86,6 @@ export function whyDenied(denial: Denial, attestation: Attestation, kind: Kind):
   }
   if (when !== undefined && compiledWhen(denial, when).evaluate(attestation) === false) return undefined;
   return reason ?? describeWho(denial);
-}
-
-/** An entry in words, without its place. */
-export function describeWho(who: Who): string {
-  const { user, userId, team, teamId, role, repository, repositoryId, ref, environment, issuer, claims, when } = who;
-  const named = {
-    user,
-    'user id': userId,
-    team,
-    'team id': teamId,
-    role,
-    repository,
-    'repository id': repositoryId,
-    ref,
-    environment,
-  };
-  const members = Object.entries({ ...named, issuer }).filter(([, value]) => value !== undefined);
-  return [
-    ...members.map(([name, value]) => `${name} ${value}`),
-    ...Object.entries(claims ?? {}).map(([name, values]) => `claim ${name} ${values.join(' or ')}`),
-    ...(when === undefined ? [] : [`when ${when}`]),
-  ].join(', ');
 }
 
 function isEmpty(who: Who): boolean {

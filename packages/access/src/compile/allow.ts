@@ -4,7 +4,7 @@
  * of the foreign policy, which selects no workload that the foreign one does not.
  */
 import { sha256Hex } from '@meshpass/identity/hash';
-import type { ForeignPolicy, Mesh, MeshService } from '@meshpass/istio/mesh/mesh';
+import type { ForeignPolicy, Mesh, MeshService } from '@meshpass/istio';
 import type { IdentityTokens, Manifest, Operation } from '../model.ts';
 import { anyoneOf, policyName } from './http-rules.ts';
 import { metadata } from './metadata.ts';

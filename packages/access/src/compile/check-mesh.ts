@@ -1,6 +1,6 @@
 /** Whether the mesh has what the access file grants. */
 
-import type { Mesh } from '@meshpass/istio/mesh/mesh';
+import type { Mesh } from '@meshpass/istio';
 import type { Access } from '../model.ts';
 import { type AccessFileProblem, accessFileError } from '../problem.ts';
 import { resolveAccess } from './resolve.ts';

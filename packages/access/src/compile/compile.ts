@@ -1,6 +1,6 @@
 /** The access file compiled for a mesh, to ordinary Kubernetes and Istio resources. */
 import { MeshpassError } from '@meshpass/identity';
-import type { Mesh } from '@meshpass/istio/mesh/mesh';
+import type { Mesh } from '@meshpass/istio';
 import type { Access, IdentityTokens, Manifest } from '../model.ts';
 import { accessFileError } from '../problem.ts';
 import { allowPolicies } from './allow.ts';

@@ -1,6 +1,6 @@
 /** Per mesh: which hosts the mesh gateway passes on. */
 
-import type { Mesh } from '@meshpass/istio/mesh/mesh';
+import type { Mesh } from '@meshpass/istio';
 import type { Manifest } from '../model.ts';
 import { metadata } from './metadata.ts';
 import type { ResolvedGrant } from './resolve.ts';

@@ -1,6 +1,6 @@
 /** Per grant: the mesh-wide DENY of everything that is not granted. It names only the grant's own namespace as source. */
 
-import type { Mesh } from '@meshpass/istio/mesh/mesh';
+import type { Mesh } from '@meshpass/istio';
 import type { Manifest } from '../model.ts';
 import { metadata } from './metadata.ts';
 import type { ResolvedGrant } from './resolve.ts';

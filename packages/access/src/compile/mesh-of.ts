@@ -1,14 +1,26 @@
 /** The mesh as the compiler needs it, out of the resources of a cluster or of files. */
 
-import type { ForeignPolicy, Mesh, MeshService } from '@meshpass/istio/mesh/mesh';
-import { DEFAULT_MESH_CONFIG, findMeshConfig, type MeshSettings } from '@meshpass/istio/mesh/mesh-config';
-import { distinctWorkloads, type PodTemplateOf, podTemplates } from '@meshpass/istio/mesh/pod';
-import { protocolOf } from '@meshpass/istio/mesh/port-protocol';
-import { indexObjects, ofKind } from '@meshpass/istio/object/objects';
-import { byName } from '@meshpass/istio/object/order';
-import type { Resource, ResourceOf } from '@meshpass/istio/object/resources';
-import { isForSidecars, selectorOf } from '@meshpass/istio/object/selection';
-import { actionOf, isDryRun } from '@meshpass/istio/policy/authorization-policy';
+import {
+  actionOf,
+  byName,
+  DEFAULT_MESH_CONFIG,
+  distinctWorkloads,
+  type ForeignPolicy,
+  findMeshConfig,
+  indexObjects,
+  isDryRun,
+  isForSidecars,
+  type Mesh,
+  type MeshService,
+  type MeshSettings,
+  ofKind,
+  type PodTemplateOf,
+  podTemplates,
+  protocolOf,
+  type Resource,
+  type ResourceOf,
+  selectorOf,
+} from '@meshpass/istio';
 import { MANAGED_BY, MANAGED_BY_LABEL } from './metadata.ts';
 
 /** What no resource tells. */

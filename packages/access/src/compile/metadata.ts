@@ -1,6 +1,6 @@
 /** Names, labels and annotations by which compiled objects are found again and traced to their line. */
 
-import type { Place } from '@meshpass/istio/object/place';
+import type { Place } from '@meshpass/istio';
 import type { Manifest } from '../model.ts';
 
 /** On every object of ours, and on nothing else. */

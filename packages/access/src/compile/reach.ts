@@ -1,6 +1,6 @@
 /** What a session may reach, as the agent is told. */
 import { formatSpiffe, type ReachableService } from '@meshpass/identity';
-import type { Mesh } from '@meshpass/istio/mesh/mesh';
+import type { Mesh } from '@meshpass/istio';
 import type { Access } from '../model.ts';
 import { describeAllowed } from './describe-allowed.ts';
 import { accountsOf, type ResolvedTarget, resolveAccess } from './resolve.ts';

@@ -1,6 +1,6 @@
 /** Per mesh: how every sidecar recognises an identity token. Requests without one are not touched by it. */
 import { MeshpassError } from '@meshpass/identity';
-import type { Mesh } from '@meshpass/istio/mesh/mesh';
+import type { Mesh } from '@meshpass/istio';
 import type { IdentityTokens, Manifest } from '../model.ts';
 import { metadata } from './metadata.ts';
 

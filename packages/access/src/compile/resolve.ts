@@ -1,8 +1,6 @@
 /** The access file laid over the mesh: every granted port found, or said why it cannot be granted. */
 import { formatSni, grantNamespace, MAX_ALLOWED, MAX_ALLOWED_TEXT, MAX_PEERS } from '@meshpass/identity';
-import { didYouMean } from '@meshpass/istio/did-you-mean';
-import type { Mesh, MeshService } from '@meshpass/istio/mesh/mesh';
-import type { Place } from '@meshpass/istio/object/place';
+import { didYouMean, type Mesh, type MeshService, type Place } from '@meshpass/istio';
 import type { Access, Grant, GrantTarget } from '../model.ts';
 import type { AccessFileProblem } from '../problem.ts';
 import { hasLabels, isSelection, selectedNamespaces } from '../schema/selection.ts';

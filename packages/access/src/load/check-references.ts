@@ -1,6 +1,5 @@
 /** What entries of an access file mean beside each other: references, duplicates, and who could never match or anybody. */
-import { didYouMean } from '@meshpass/istio/did-you-mean';
-import type { Place } from '@meshpass/istio/object/place';
+import { didYouMean, type Place } from '@meshpass/istio';
 import { bindsWorkflows, type Kind, namesPerson, needsGithub } from '../authorize/who.ts';
 import type { Access, Denial, Grant, GrantTarget, TrustedIssuer, Who } from '../model.ts';
 import { type AccessFileProblem, formatPlace } from '../problem.ts';

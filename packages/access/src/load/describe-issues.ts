@@ -1,6 +1,6 @@
 /** What the schema finds wrong, in words and with its place in the file. */
 import type { ErrorCode } from '@meshpass/identity';
-import { didYouMean, nearest } from '@meshpass/istio/did-you-mean';
+import { didYouMean, nearest } from '@meshpass/istio';
 import type { z } from 'zod';
 import type { AccessFileProblem } from '../problem.ts';
 import { type JsonSchema, keysAt } from '../schema/json-schema.ts';

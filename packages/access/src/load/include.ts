@@ -3,7 +3,7 @@
  * the first one; each file is read once.
  */
 import { posix } from 'node:path';
-import type { Place } from '@meshpass/istio/object/place';
+import type { Place } from '@meshpass/istio';
 import { type AccessFileProblem, formatPlace } from '../problem.ts';
 
 /** Files inside each other, the first one not counted. */

@@ -1,6 +1,6 @@
 /** Text of an access file, and of the files that it includes, to Access; or one error that lists every finding. */
 
-import type { Place } from '@meshpass/istio/object/place';
+import type { Place } from '@meshpass/istio';
 import type { z } from 'zod';
 import { teamOf } from '../authorize/who.ts';
 import type { Access, Denial, Grant } from '../model.ts';

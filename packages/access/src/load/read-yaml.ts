@@ -3,7 +3,7 @@
  * tags, no duplicate keys, bounded in size and depth, so that a file means what it looks like.
  */
 
-import type { Place } from '@meshpass/istio/object/place';
+import type { Place } from '@meshpass/istio';
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, type Pair, parseDocument } from 'yaml';
 import type { AccessFileProblem } from '../problem.ts';
 

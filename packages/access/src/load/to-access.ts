@@ -1,6 +1,6 @@
 /** From what the schema has read to the model, each entry with its place. */
 
-import type { Place } from '@meshpass/istio/object/place';
+import type { Place } from '@meshpass/istio';
 import type { Access, Denial, Grant, GrantRole, GrantTarget, Trust, Who, Window } from '../model.ts';
 import type { AccessDocument, GrantEntry, IncludedDocument } from '../schema/access-file.ts';
 import type { TargetEntry } from '../schema/target.ts';

@@ -1,6 +1,6 @@
 /** Which Services and namespaces of a mesh an entry of the access file means. */
 import { isDnsLabel } from '@meshpass/identity';
-import type { Mesh } from '@meshpass/istio/mesh/mesh';
+import type { Mesh } from '@meshpass/istio';
 import { invalid, type Parsed } from '../problem.ts';
 import { matchesGlob } from './pattern.ts';
 

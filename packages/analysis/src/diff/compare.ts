@@ -4,10 +4,7 @@
  * it; without a difference there is no such call.
  */
 
-import type { MeshSettings } from '@meshpass/istio/mesh/mesh-config';
-import { trustedPeerDomains } from '@meshpass/istio/mesh/trust-domain';
-import { withCreationTimes } from '@meshpass/istio/object/order';
-import type { Resource } from '@meshpass/istio/object/resources';
+import { type MeshSettings, type Resource, trustedPeerDomains, withCreationTimes } from '@meshpass/istio';
 import { type Decision, explainDecision } from './decision.ts';
 import { type Description, describe, formatCall } from './describe.ts';
 import { type Endpoint, endpointsOf, formatWhere, type Pair, pairUp } from './endpoint.ts';

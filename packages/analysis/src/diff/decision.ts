@@ -1,7 +1,6 @@
 /** Why a call is let in or not, at one port: by which rule, and where that is written. */
-import { SOURCE_ANNOTATION } from '@meshpass/access/compile/metadata';
-import type { AuthorizationPolicy } from '@meshpass/istio/object/security';
-import { actionOf } from '@meshpass/istio/policy/authorization-policy';
+import { SOURCE_ANNOTATION } from '@meshpass/access/compile';
+import { type AuthorizationPolicy, actionOf } from '@meshpass/istio';
 import { type Call, meets } from './formula/call.ts';
 import type { PortPolicy } from './policy-index.ts';
 

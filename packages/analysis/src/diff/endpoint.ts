@@ -1,7 +1,6 @@
 /** The ports that a comparison speaks of, and which of them have the same policies. */
 
-import type { MeshSettings } from '@meshpass/istio/mesh/mesh-config';
-import type { Resource } from '@meshpass/istio/object/resources';
+import type { MeshSettings, Resource } from '@meshpass/istio';
 import type { PolicyIndex, PortPolicy } from './policy-index.ts';
 import { type Protocol, type Workload, workloadsOf } from './workloads.ts';
 

@@ -3,7 +3,7 @@
  * `spiffe://TRUSTDOMAIN/ns/NAMESPACE/sa/ACCOUNT`, and no part has a `/` in it, so that a pattern over the whole comes apart into
  * patterns over the parts. Sources: Istio's pilot/pkg/security/authz/model and pilot/pkg/security/trustdomain.
  */
-import { expandTrustDomain, type TrustDomains, trustDomainsOf, withAliases } from '@meshpass/istio/mesh/trust-domain';
+import { expandTrustDomain, type TrustDomains, trustDomainsOf, withAliases } from '@meshpass/istio';
 import { ALWAYS, all, any, type Condition, flag, NEVER, type TextField, text } from './formula/condition.ts';
 import { readGlob, readText, type TextTest } from './formula/text-test.ts';
 

@@ -3,23 +3,31 @@
  * sets of policies: two ports with the same key mean the same.
  */
 
-import type { MeshSettings } from '@meshpass/istio/mesh/mesh-config';
-import { GATEWAY_NAME, type ProxyKind, proxyKinds } from '@meshpass/istio/mesh/proxy';
-import { type WorkloadPort, workloadPorts } from '@meshpass/istio/mesh/workload-ports';
-import type { Labels } from '@meshpass/istio/object/object';
-import { indexObjects, type MeshObjects } from '@meshpass/istio/object/objects';
-import type { Resource } from '@meshpass/istio/object/resources';
-import type { AuthorizationPolicy, JwtRule, RequestAuthentication } from '@meshpass/istio/object/security';
-import { isForSidecars, selectorOf, selects } from '@meshpass/istio/object/selection';
-import { attaches } from '@meshpass/istio/policy/attach';
 import {
+  type AuthorizationPolicy,
   actionOf,
+  attaches,
   type CustomEffect,
   customEffects,
+  GATEWAY_NAME,
+  indexObjects,
   isDryRun,
+  isForSidecars,
+  type JwtRule,
+  type Labels,
+  type MeshObjects,
+  type MeshSettings,
+  type ProxyKind,
+  peerModes,
   providerOf,
-} from '@meshpass/istio/policy/authorization-policy';
-import { peerModes } from '@meshpass/istio/policy/peer-authentication';
+  proxyKinds,
+  type RequestAuthentication,
+  type Resource,
+  selectorOf,
+  selects,
+  type WorkloadPort,
+  workloadPorts,
+} from '@meshpass/istio';
 import { ALWAYS, all, any, type Condition, flag, NEVER, not } from './formula/condition.ts';
 import { looksAtPorts, type Place, portsNamed, ruleCondition } from './rule-condition.ts';
 import { type TokenConditions, type TokenPlaces, tokenConditions, tokenPlaces } from './token-condition.ts';

@@ -4,9 +4,7 @@
  * then denies more. Source: Istio's pilot/pkg/security/authz/model, Generate and checkError.
  */
 
-import type { TrustDomains } from '@meshpass/istio/mesh/trust-domain';
-import type { AuthorizationPolicy, AuthorizationRule } from '@meshpass/istio/object/security';
-import { actionOf } from '@meshpass/istio/policy/authorization-policy';
+import { type AuthorizationPolicy, type AuthorizationRule, actionOf, type TrustDomains } from '@meshpass/istio';
 import { readRange } from './formula/address-classes.ts';
 import { type AddressField, ALWAYS, all, any, type Condition, NEVER, not, path, text } from './formula/condition.ts';
 import { readText, type TextTest } from './formula/text-test.ts';

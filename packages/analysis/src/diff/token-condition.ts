@@ -2,8 +2,7 @@
  * What policies ask of the token on a request. Its facts count only where the workload takes its issuer, which depends on the
  * RequestAuthentications there. Source: Istio's pilot/pkg/security/authz/model (requestPrincipalGenerator and others).
  */
-import type { Resource } from '@meshpass/istio/object/resources';
-import type { JwtRule } from '@meshpass/istio/object/security';
+import type { JwtRule, Resource } from '@meshpass/istio';
 import { ALWAYS, all, any, type Condition, flag, NEVER, not, type TextField, text } from './formula/condition.ts';
 import { readText, type TextTest } from './formula/text-test.ts';
 

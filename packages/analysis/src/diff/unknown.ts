@@ -1,7 +1,6 @@
 /** Where a comparison says nothing: ports before which something stands that is not understood, and about which something differs. */
 
-import { type DataPlane, dataPlane } from '@meshpass/istio/mesh/data-plane';
-import type { Resource } from '@meshpass/istio/object/resources';
+import { type DataPlane, dataPlane, type Resource } from '@meshpass/istio';
 import { canonicalJson } from '../canonical-json.ts';
 import type { Endpoint } from './endpoint.ts';
 import type { Workload } from './workloads.ts';

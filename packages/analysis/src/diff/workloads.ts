@@ -3,12 +3,21 @@
  * a policy could select and nobody knows yet. So a comparison speaks of every workload, also of those to come.
  */
 
-import { labelsSelectedBy, lastingLabels, podTemplates, portNamesOf, standInPorts } from '@meshpass/istio/mesh/pod';
-import type { Serving } from '@meshpass/istio/mesh/workload-ports';
-import type { Labels } from '@meshpass/istio/object/object';
-import { indexObjects, ofKind } from '@meshpass/istio/object/objects';
-import type { Resource, ResourceOf } from '@meshpass/istio/object/resources';
-import { selectorOf, selects } from '@meshpass/istio/object/selection';
+import {
+  indexObjects,
+  type Labels,
+  labelsSelectedBy,
+  lastingLabels,
+  ofKind,
+  podTemplates,
+  portNamesOf,
+  type Resource,
+  type ResourceOf,
+  type Serving,
+  selectorOf,
+  selects,
+  standInPorts,
+} from '@meshpass/istio';
 
 export interface Workload extends Serving {
   /** Empty: a namespace that nothing is known of. */

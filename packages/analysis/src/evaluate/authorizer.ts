@@ -1,14 +1,26 @@
 /** Everything that guards a workload, compiled once: calls are then decided without looking at a policy again. */
 
-import type { MeshConfig } from '@meshpass/istio/mesh/mesh-config';
-import { trustDomainsOf, trustedPeerDomains } from '@meshpass/istio/mesh/trust-domain';
-import type { MeshView } from '@meshpass/istio/mesh/view';
-import type { Workload } from '@meshpass/istio/mesh/workload';
-import { type SpokenProtocol, workloadPorts } from '@meshpass/istio/mesh/workload-ports';
-import type { AuthorizationAction, AuthorizationPolicy, JwtRule } from '@meshpass/istio/object/security';
-import { type AttachedService, authorizationPolicies, requestAuthentications } from '@meshpass/istio/policy/attach';
-import { actionOf, customEffects, isDryRun, providerOf } from '@meshpass/istio/policy/authorization-policy';
-import { type PeerMode, peerModes } from '@meshpass/istio/policy/peer-authentication';
+import {
+  type AttachedService,
+  type AuthorizationAction,
+  type AuthorizationPolicy,
+  actionOf,
+  authorizationPolicies,
+  customEffects,
+  isDryRun,
+  type JwtRule,
+  type MeshConfig,
+  type MeshView,
+  type PeerMode,
+  peerModes,
+  providerOf,
+  requestAuthentications,
+  type SpokenProtocol,
+  trustDomainsOf,
+  trustedPeerDomains,
+  type Workload,
+  workloadPorts,
+} from '@meshpass/istio';
 import type { Call, Decision, Reason, RuleRef } from './call.ts';
 import { CallFacts, type Facts, type Test } from './facts.ts';
 import { NONE, type TokenRule, tokenCheck } from './request-authentication.ts';

@@ -1,5 +1,5 @@
 /** A call as the proxy that guards a workload sees it, and what is decided about it. */
-import type { Place } from '@meshpass/istio/object/place';
+import type { Place } from '@meshpass/istio';
 
 /** A JSON Web Token that a call carries somewhere in its headers, query or cookies. */
 export interface CallToken {

@@ -1,6 +1,6 @@
 /** Who calls: a service account of the mesh, somebody with a token, or nobody. */
 import { MeshpassError } from '@meshpass/identity';
-import type { JwtRule } from '@meshpass/istio/object/security';
+import type { JwtRule } from '@meshpass/istio';
 import type { Call, HttpCall } from './call.ts';
 import type { Endpoint } from './target.ts';
 

@@ -1,6 +1,6 @@
 /** Can this identity make this call: yes or no, by which rule, in which file and line. */
 
-import type { MeshView } from '@meshpass/istio/mesh/view';
+import type { MeshView } from '@meshpass/istio';
 import type { Call, HttpCall } from './call.ts';
 import { type Caller, callOf } from './caller.ts';
 import { type Endpoint, findEndpoints } from './target.ts';

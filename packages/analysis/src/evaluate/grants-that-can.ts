@@ -1,17 +1,23 @@
 /** Which grants of an access file open a call: the mesh as it is once the file is applied, asked for the holders of each. */
 
-import { describeWho } from '@meshpass/access/authorize/who';
-import { compile } from '@meshpass/access/compile/compile';
-import { ATTESTED_CLAIMS } from '@meshpass/access/compile/http-rules';
-import { isOurs, type MeshShape, meshOf } from '@meshpass/access/compile/mesh-of';
-import { SOURCE_ANNOTATION } from '@meshpass/access/compile/metadata';
-import { type ResolvedTarget, resolveAccess } from '@meshpass/access/compile/resolve';
-import type { Access, ClaimValues, Grant, GrantTarget, IdentityTokens } from '@meshpass/access/model';
+import {
+  type Access,
+  ATTESTED_CLAIMS,
+  type ClaimValues,
+  compile,
+  describeWho,
+  type Grant,
+  type GrantTarget,
+  type IdentityTokens,
+  isOurs,
+  type MeshShape,
+  meshOf,
+  type ResolvedTarget,
+  resolveAccess,
+  SOURCE_ANNOTATION,
+} from '@meshpass/access/compile';
 import { grantNamespace } from '@meshpass/identity';
-import { loadObject } from '@meshpass/istio/manifest/load';
-import type { Mesh } from '@meshpass/istio/mesh/mesh';
-import type { MeshView } from '@meshpass/istio/mesh/view';
-import type { Resource } from '@meshpass/istio/object/resources';
+import { loadObject, type Mesh, type MeshView, type Resource } from '@meshpass/istio';
 import type { Call, Decision, HttpCall } from './call.ts';
 import { callOf } from './caller.ts';
 import { type Endpoint, findEndpoints } from './target.ts';

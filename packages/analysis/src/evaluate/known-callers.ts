@@ -1,7 +1,6 @@
 /** Whom a mesh knows: identities that its objects and policies name, one of each kind that policies can tell apart. */
 
-import type { MeshView } from '@meshpass/istio/mesh/view';
-import type { AuthorizationRule } from '@meshpass/istio/object/security';
+import type { AuthorizationRule, MeshView } from '@meshpass/istio';
 import type { Caller } from './caller.ts';
 import type { Endpoint } from './target.ts';
 

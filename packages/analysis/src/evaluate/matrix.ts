@@ -1,7 +1,6 @@
 /** Identities by endpoints: who reaches what, wholly, in part or not at all. */
 
-import type { MeshView } from '@meshpass/istio/mesh/view';
-import type { AuthorizationOperation } from '@meshpass/istio/object/security';
+import type { AuthorizationOperation, MeshView } from '@meshpass/istio';
 import type { Call } from './call.ts';
 import { callOf } from './caller.ts';
 import { type Known, knownPeers, knownTokens } from './known-callers.ts';

@@ -2,7 +2,7 @@
  * RequestAuthentication as Envoy's `jwt_authn` filter carries it out with the requirements that istiod writes: the first
  * rule (by issuer) whose tokens are all valid wins; where none is, there must be no token in any place that a rule names.
  */
-import type { JwtRule, RequestAuthentication } from '@meshpass/istio/object/security';
+import type { JwtRule, RequestAuthentication } from '@meshpass/istio';
 import type { Call, CallToken, HttpCall } from './call.ts';
 
 export interface TokenRule {

@@ -1,14 +1,16 @@
 /** What a call is addressed to, as people write it, and the workloads and ports that answer there. */
 import { MeshpassError } from '@meshpass/identity';
-import { didYouMean } from '@meshpass/istio/did-you-mean';
-import { standInPorts } from '@meshpass/istio/mesh/pod';
-import { proxyKinds } from '@meshpass/istio/mesh/proxy';
-import type { MeshView } from '@meshpass/istio/mesh/view';
-import type { Workload } from '@meshpass/istio/mesh/workload';
-import { workloadPorts } from '@meshpass/istio/mesh/workload-ports';
-import type { ResourceOf } from '@meshpass/istio/object/resources';
-import { selects } from '@meshpass/istio/object/selection';
-import type { AttachedService } from '@meshpass/istio/policy/attach';
+import {
+  type AttachedService,
+  didYouMean,
+  type MeshView,
+  proxyKinds,
+  type ResourceOf,
+  selects,
+  standInPorts,
+  type Workload,
+  workloadPorts,
+} from '@meshpass/istio';
 import { type Authorizer, createAuthorizer } from './authorizer.ts';
 
 export interface Endpoint {

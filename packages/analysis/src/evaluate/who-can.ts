@@ -1,6 +1,6 @@
 /** Who reaches an endpoint with a call: of the identities that the mesh knows, and of one of each kind that it does not. */
 
-import type { MeshView } from '@meshpass/istio/mesh/view';
+import type { MeshView } from '@meshpass/istio';
 import type { Call, Decision, HttpCall } from './call.ts';
 import { callOf } from './caller.ts';
 import { knownPeers, knownTokens } from './known-callers.ts';

@@ -1,8 +1,7 @@
 /** How an exposure is said: what becomes reachable, through which gateway, by whom. */
 
-import { items, listed, record, texts } from '@meshpass/istio/object/members';
-import type { HttpMatch, StringMatch } from '@meshpass/istio/object/networking';
-import type { KubeObject } from '@meshpass/istio/object/object';
+import type { HttpMatch, KubeObject, StringMatch } from '@meshpass/istio';
+import { items, listed, record, texts } from '@meshpass/istio/members';
 import type { Exposure, GatewayUse } from './exposure/exposure.ts';
 
 /** `Gateway istio-ingress/public (port 443 HTTPS)`. */

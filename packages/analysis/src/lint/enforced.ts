@@ -3,10 +3,15 @@
  * what strangers wrote, and leaves members of a wrong type out; the loader reports them.
  */
 
-import { findMeshConfig, type MeshSettings } from '@meshpass/istio/mesh/mesh-config';
-import { items, labels, record, text, texts } from '@meshpass/istio/object/members';
-import type { Resource } from '@meshpass/istio/object/resources';
-import type { AuthorizationOperation, AuthorizationPolicy, AuthorizationSource } from '@meshpass/istio/object/security';
+import {
+  type AuthorizationOperation,
+  type AuthorizationPolicy,
+  type AuthorizationSource,
+  findMeshConfig,
+  type MeshSettings,
+  type Resource,
+} from '@meshpass/istio';
+import { items, labels, record, text, texts } from '@meshpass/istio/members';
 import { indexPolicies, type PolicyIndex } from '../diff/policy-index.ts';
 import type { MeshView } from './view.ts';
 

@@ -1,11 +1,8 @@
 /** Hosts of Services that the access file grants, as far as the manifests show what its entries select. */
 
-import type { Access, GrantTarget } from '@meshpass/access/model';
-import { hasLabels as holdsLabels, isSelection, selectedNamespaces } from '@meshpass/access/schema/selection';
-import { fullHost } from '@meshpass/istio/mesh/host';
-import type { Mesh } from '@meshpass/istio/mesh/mesh';
-import type { Service } from '@meshpass/istio/object/kubernetes';
-import { labels } from '@meshpass/istio/object/members';
+import { type Access, type GrantTarget, isSelection, selectedNamespaces } from '@meshpass/access/compile';
+import { fullHost, type Mesh, type Service } from '@meshpass/istio';
+import { hasLabels, labels } from '@meshpass/istio/members';
 
 export type Granted = ReadonlyMap<string, { readonly grants: readonly string[]; readonly ports: ReadonlySet<number> }>;
 
@@ -50,7 +47,7 @@ function hostsOf(target: GrantTarget, options: GrantedOptions): readonly string[
   return options.services
     .filter(({ metadata }) => selected.has(metadata.namespace))
     .filter(({ metadata }) => service === undefined || metadata.name === service)
-    .filter(({ metadata }) => target.labels === undefined || holdsLabels(labels(metadata.labels), target.labels))
+    .filter(({ metadata }) => target.labels === undefined || hasLabels(target.labels, labels(metadata.labels)))
     .map(({ metadata }) => fullHost(metadata.name, metadata.namespace, options.clusterDomain));
 }
 

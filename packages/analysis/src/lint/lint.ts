@@ -1,12 +1,16 @@
 /** The linter: manifests to findings, each with its place, what becomes of it, and what to do. */
 
-import { decodeText } from '@meshpass/istio/manifest/decode';
-import { loadManifests, type ManifestProblem } from '@meshpass/istio/manifest/load';
-import { findMeshConfig } from '@meshpass/istio/mesh/mesh-config';
-import type { KubeObject } from '@meshpass/istio/object/object';
-import { identityOf, withCreationTimes } from '@meshpass/istio/object/order';
-import type { Place } from '@meshpass/istio/object/place';
-import type { Resource } from '@meshpass/istio/object/resources';
+import {
+  decodeText,
+  findMeshConfig,
+  identityOf,
+  type KubeObject,
+  loadManifests,
+  type ManifestProblem,
+  type Place,
+  type Resource,
+  withCreationTimes,
+} from '@meshpass/istio';
 import {
   type Finding,
   type LintOptions,

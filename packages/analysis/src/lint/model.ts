@@ -1,8 +1,7 @@
 /** What a rule is, what it says, and what the reader gets: the nouns of the linter. */
 
-import type { Access } from '@meshpass/access/model';
-import type { Place } from '@meshpass/istio/object/place';
-import type { Resource } from '@meshpass/istio/object/resources';
+import type { Access } from '@meshpass/access/compile';
+import type { Place, Resource } from '@meshpass/istio';
 
 /**
  * `error`: something is open that should not be, or a policy does not say what it seems to. `warning`: likely so, or open

@@ -1,7 +1,6 @@
 /** Whether workloads take connections without a certificate, as PeerAuthentications say. Source: PeerAuthentication reference. */
 
-import type { MutualTlsMode, PeerAuthentication } from '@meshpass/istio/object/security';
-import { peerModes } from '@meshpass/istio/policy/peer-authentication';
+import { type MutualTlsMode, type PeerAuthentication, peerModes } from '@meshpass/istio';
 import type { MeshView } from './view.ts';
 
 /**

@@ -1,14 +1,14 @@
 /** Walks the rules of AuthorizationPolicies, with the path to each part. */
 
-import { items, record, texts } from '@meshpass/istio/object/members';
-import type { Path } from '@meshpass/istio/object/object';
 import type {
   AuthorizationCondition,
   AuthorizationOperation,
   AuthorizationPolicy,
   AuthorizationRule,
   AuthorizationSource,
-} from '@meshpass/istio/object/security';
+  Path,
+} from '@meshpass/istio';
+import { items, record, texts } from '@meshpass/istio/members';
 
 export interface At<T> {
   readonly value: T;

@@ -1,6 +1,6 @@
 /** What of a Kubernetes role would let its holder make his own access. */
-import type { RbacRule, Role, RoleBinding } from '@meshpass/istio/object/kubernetes';
-import { texts } from '@meshpass/istio/object/members';
+import type { RbacRule, Role, RoleBinding } from '@meshpass/istio';
+import { texts } from '@meshpass/istio/members';
 import type { MeshView } from './view.ts';
 
 const WRITES = ['*', 'create', 'update', 'patch', 'delete', 'deletecollection'];

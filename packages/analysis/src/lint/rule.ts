@@ -1,6 +1,6 @@
 /** One rule of the linter, and what it reports. */
 
-import type { KubeObject, Path } from '@meshpass/istio/object/object';
+import type { KubeObject, Path } from '@meshpass/istio';
 import type { RuleText, Severity } from './model.ts';
 import type { MeshView } from './view.ts';
 

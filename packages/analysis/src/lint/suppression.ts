@@ -5,9 +5,7 @@
  *     # meshpass-lint: ignore MP201 until 2027-03-31: the shop is public under every name it has
  *     meshpass.dev/lint-ignore: "MP202, MP201 until 2027-03-31: behind the CDN, which redirects"
  */
-import type { KubeObject } from '@meshpass/istio/object/object';
-import type { Place } from '@meshpass/istio/object/place';
-import type { Resource } from '@meshpass/istio/object/resources';
+import type { KubeObject, Place, Resource } from '@meshpass/istio';
 import type { Finding, RuleCode, RuleText } from './model.ts';
 
 export const IGNORE_ANNOTATION = 'meshpass.dev/lint-ignore';

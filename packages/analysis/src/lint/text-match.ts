@@ -2,7 +2,7 @@
  * How an Istio string form (`exact`, `prefix*`, `*suffix`, `*`) relates to what a route lets through. Only as exact as the
  * linter needs: `some` is said wherever neither `all` nor `none` is certain.
  */
-import type { StringMatch } from '@meshpass/istio/object/networking';
+import type { StringMatch } from '@meshpass/istio';
 
 /** Of what is asked about, the pattern takes everything, nothing, or possibly some. */
 export type Share = 'all' | 'some' | 'none';

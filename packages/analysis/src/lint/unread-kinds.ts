@@ -1,8 +1,7 @@
 /** What was given and no rule reads: counted by kind, so that silence about it is not taken for "nothing found". */
 
-import { listed } from '@meshpass/istio/object/members';
-import type { KubeObject } from '@meshpass/istio/object/object';
-import type { Resource } from '@meshpass/istio/object/resources';
+import type { KubeObject, Resource } from '@meshpass/istio';
+import { listed } from '@meshpass/istio/members';
 
 export interface UnreadKind {
   readonly apiVersion: string;

@@ -1,15 +1,22 @@
 /** What the linter knows of the mesh, put so that rules find it without searching: every rule reads this and nothing else. */
 
-import type { Access } from '@meshpass/access/model';
-import { fullHost } from '@meshpass/istio/mesh/host';
-import { podTemplates } from '@meshpass/istio/mesh/pod';
-import type { Service } from '@meshpass/istio/object/kubernetes';
-import { hasLabels, labels } from '@meshpass/istio/object/members';
-import type { KubeObject } from '@meshpass/istio/object/object';
-import { oldestFirst } from '@meshpass/istio/object/order';
-import type { Resource, ResourceKind, ResourceOf } from '@meshpass/istio/object/resources';
-import type { AuthorizationPolicy, PeerAuthentication } from '@meshpass/istio/object/security';
-import { isForSidecars, selectorOf, selects as selectsLabels } from '@meshpass/istio/object/selection';
+import type { Access } from '@meshpass/access/compile';
+import {
+  type AuthorizationPolicy,
+  fullHost,
+  isForSidecars,
+  type KubeObject,
+  oldestFirst,
+  type PeerAuthentication,
+  podTemplates,
+  type Resource,
+  type ResourceKind,
+  type ResourceOf,
+  type Service,
+  selectorOf,
+  selects as selectsLabels,
+} from '@meshpass/istio';
+import { hasLabels, labels } from '@meshpass/istio/members';
 import { type Exposure, exposuresOf } from './exposure/exposure.ts';
 import { type Granted, grantedHosts } from './granted.ts';
 import type { LintOptions } from './model.ts';

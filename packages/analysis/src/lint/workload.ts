@@ -1,5 +1,5 @@
 /** Pods, as they run or as controllers would make them: what policies select and Services send to. */
-import { type PodTemplateOf, portNamesOf } from '@meshpass/istio/mesh/pod';
+import { type PodTemplateOf, portNamesOf } from '@meshpass/istio';
 
 export type Workload = PodTemplateOf;
 

@@ -1,14 +1,8 @@
 /** What a change of the access file is judged on: both states of the mesh, every port in them, and the sets that matter. */
 
-import { isOurs } from '@meshpass/access/compile/mesh-of';
-import type { ResolvedGrant, ResolvedTarget } from '@meshpass/access/compile/resolve';
-import type { IdentityTokens } from '@meshpass/access/model';
+import { type IdentityTokens, isOurs, type ResolvedGrant, type ResolvedTarget } from '@meshpass/access/compile';
 import { grantNamespace } from '@meshpass/identity';
-import type { Mesh } from '@meshpass/istio/mesh/mesh';
-import type { MeshSettings } from '@meshpass/istio/mesh/mesh-config';
-import { ofKind } from '@meshpass/istio/object/objects';
-import type { Resource } from '@meshpass/istio/object/resources';
-import { actionOf } from '@meshpass/istio/policy/authorization-policy';
+import { actionOf, type Mesh, type MeshSettings, ofKind, type Resource } from '@meshpass/istio';
 import { indexStates, realCalls } from '../diff/compare.ts';
 import { type Endpoint, endpointsOf, type Pair, pairUp } from '../diff/endpoint.ts';
 import { all, any, type Condition, type FlagField, flag, not, testsOf, text } from '../diff/formula/condition.ts';

@@ -1,5 +1,5 @@
 /** A plan for people: on a terminal, and as the comment on a pull request. */
-import { describeAssumption } from '@meshpass/istio/mesh/data-plane';
+import { describeAssumption } from '@meshpass/istio';
 import type { Finding } from './finding.ts';
 import { isUnknown, type Plan, refusals } from './plan.ts';
 import { NOTHING_PROVEN } from './unknown.ts';

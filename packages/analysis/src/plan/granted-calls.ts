@@ -3,9 +3,14 @@
  * can be held against the other.
  */
 
-import { ATTESTED_CLAIMS } from '@meshpass/access/compile/http-rules';
-import type { ResolvedGrant, ResolvedTarget } from '@meshpass/access/compile/resolve';
-import type { ClaimValues, IdentityTokens, Operation } from '@meshpass/access/model';
+import {
+  ATTESTED_CLAIMS,
+  type ClaimValues,
+  type IdentityTokens,
+  type Operation,
+  type ResolvedGrant,
+  type ResolvedTarget,
+} from '@meshpass/access/compile';
 import { all, any, type Condition, flag, not, path, text } from '../diff/formula/condition.ts';
 import type { TextTest } from '../diff/formula/text-test.ts';
 

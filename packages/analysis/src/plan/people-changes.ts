@@ -1,7 +1,6 @@
 /** Who may hold a grant, before and after: the alternatives of `who` that come and go, who is denied, and when. */
 
-import { describeWho } from '@meshpass/access/authorize/who';
-import type { Access, Denial, Grant, Who } from '@meshpass/access/model';
+import { type Access, type Denial, describeWho, type Grant, type Who } from '@meshpass/access/compile';
 import { canonicalJson } from '../canonical-json.ts';
 
 export interface PeopleChange {

@@ -3,20 +3,30 @@
  * one state of the cluster, which its hash names; for another state it is worth nothing.
  */
 
-import { compile } from '@meshpass/access/compile/compile';
-import { isOurs, type MeshShape, meshOf, settingsOf } from '@meshpass/access/compile/mesh-of';
-import { GRANT_LABEL } from '@meshpass/access/compile/metadata';
-import { resolveAccess } from '@meshpass/access/compile/resolve';
-import type { Access, IdentityTokens, Manifest } from '@meshpass/access/model';
+import {
+  type Access,
+  compile,
+  GRANT_LABEL,
+  type IdentityTokens,
+  isOurs,
+  type Manifest,
+  type MeshShape,
+  meshOf,
+  resolveAccess,
+  settingsOf,
+} from '@meshpass/access/compile';
 import { grantNamespace, MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import { loadObject } from '@meshpass/istio/manifest/load';
-import { hasProxy } from '@meshpass/istio/mesh/injection';
-import { portNamesOf, serviceAccountOf } from '@meshpass/istio/mesh/pod';
-import type { PodSpec } from '@meshpass/istio/object/kubernetes';
-import { withCreationTimes } from '@meshpass/istio/object/order';
-import type { Resource } from '@meshpass/istio/object/resources';
-import { describeUnplaced } from '@meshpass/istio/object/unplaced';
+import {
+  describeUnplaced,
+  hasProxy,
+  loadObject,
+  type PodSpec,
+  portNamesOf,
+  type Resource,
+  serviceAccountOf,
+  withCreationTimes,
+} from '@meshpass/istio';
 import { canonicalJson } from '../canonical-json.ts';
 import { analysisContext } from './context.ts';
 import type { Finding } from './finding.ts';

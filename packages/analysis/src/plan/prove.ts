@@ -3,7 +3,7 @@
  * and all other traffic of the mesh is as before.
  */
 
-import { actionOf, providerOf } from '@meshpass/istio/policy/authorization-policy';
+import { actionOf, providerOf } from '@meshpass/istio';
 import type { Endpoint } from '../diff/endpoint.ts';
 import { NONE } from '../diff/formula/diagram.ts';
 import { type AnalysisContext, type GrantedPort, letIn, serviceOf } from './context.ts';

@@ -1,7 +1,7 @@
 /** Which objects a change creates, changes and removes. */
 
-import type { Manifest } from '@meshpass/access/model';
-import type { Resource } from '@meshpass/istio/object/resources';
+import type { Manifest } from '@meshpass/access/compile';
+import type { Resource } from '@meshpass/istio';
 import { canonicalJson } from '../canonical-json.ts';
 
 export interface ResourceChange {

@@ -1,6 +1,6 @@
 /** What a plan says of ports before which something stands that is not understood: a grant there is not known to work. */
 import { grantNamespace } from '@meshpass/identity';
-import { selects } from '@meshpass/istio/object/selection';
+import { selects } from '@meshpass/istio';
 import { type Endpoint, formatWhere } from '../diff/endpoint.ts';
 import { type AnalysisContext, type GrantedPort, serviceOf } from './context.ts';
 import type { Finding } from './finding.ts';

@@ -1,10 +1,7 @@
 /** What of the rules the cases have decided by, and what nobody has asked about. */
 
-import type { ResolvedGrant } from '@meshpass/access/compile/resolve';
-import { formatPlace } from '@meshpass/access/problem';
-import { formatOperation } from '@meshpass/access/schema/pattern';
-import { ofKind } from '@meshpass/istio/object/objects';
-import type { Resource } from '@meshpass/istio/object/resources';
+import { formatOperation, formatPlace, type ResolvedGrant } from '@meshpass/access/compile';
+import { ofKind, type Resource } from '@meshpass/istio';
 import { passes, readPath } from '../diff/formula/text-test.ts';
 import type { CaseCall } from './read-suite.ts';
 

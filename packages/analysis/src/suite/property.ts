@@ -1,8 +1,8 @@
 /** What a property of a suite speaks of, and whether it holds for every such call. */
 
-import type { Access } from '@meshpass/access/model';
+import type { Access } from '@meshpass/access/compile';
 import { grantNamespace } from '@meshpass/identity';
-import type { Mesh } from '@meshpass/istio/mesh/mesh';
+import type { Mesh } from '@meshpass/istio';
 import { explainDecision } from '../diff/decision.ts';
 import { describe, formatCall } from '../diff/describe.ts';
 import type { Endpoint } from '../diff/endpoint.ts';

@@ -1,9 +1,9 @@
 /** A file of test cases, beside the access file: who calls what, and what is expected. docs/policy.md is its reference. */
 
-import { readYaml } from '@meshpass/access/load/read-yaml';
-import { formatPlace } from '@meshpass/access/problem';
+import { readYaml } from '@meshpass/access';
+import { formatPlace } from '@meshpass/access/compile';
 import { MeshpassError } from '@meshpass/identity';
-import type { Place } from '@meshpass/istio/object/place';
+import type { Place } from '@meshpass/istio';
 import { z } from 'zod';
 
 /** `GET orders.shop:8080/orders/1`, or `ledger-db.shop:5432` for a connection. */

@@ -1,17 +1,20 @@
 /** Decides every case of a suite, and shows every property for all of its calls. */
 
-import { authorize } from '@meshpass/access/authorize/authorize';
-import { claimsRequired } from '@meshpass/access/authorize/required-claims';
-import { compile } from '@meshpass/access/compile/compile';
-import { ATTESTED_CLAIMS } from '@meshpass/access/compile/http-rules';
-import { isOurs, type MeshShape, meshOf, settingsOf } from '@meshpass/access/compile/mesh-of';
-import { resolveAccess } from '@meshpass/access/compile/resolve';
-import type { Access, IdentityTokens } from '@meshpass/access/model';
+import { authorize, claimsRequired } from '@meshpass/access';
+import {
+  type Access,
+  ATTESTED_CLAIMS,
+  compile,
+  type IdentityTokens,
+  isOurs,
+  type MeshShape,
+  meshOf,
+  resolveAccess,
+  settingsOf,
+} from '@meshpass/access/compile';
 import { type Attestation, grantNamespace } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import { loadObject } from '@meshpass/istio/manifest/load';
-import type { Mesh } from '@meshpass/istio/mesh/mesh';
-import type { Resource } from '@meshpass/istio/object/resources';
+import { loadObject, type Mesh, type Resource } from '@meshpass/istio';
 import { type Decision, explainDecision } from '../diff/decision.ts';
 import type { Endpoint } from '../diff/endpoint.ts';
 import type { Call } from '../diff/formula/call.ts';

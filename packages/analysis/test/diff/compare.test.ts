@@ -1,5 +1,4 @@
-import { loadManifests } from '@meshpass/istio/manifest/load';
-import { DEFAULT_MESH_CONFIG } from '@meshpass/istio/mesh/mesh-config';
+import { DEFAULT_MESH_CONFIG, loadManifests } from '@meshpass/istio';
 import { describe, expect, it, test } from 'vitest';
 import { compareMeaning, formatChange, realCalls } from '../../src/diff/compare.ts';
 import { endpointsOf, pairUp } from '../../src/diff/endpoint.ts';

@@ -1,9 +1,6 @@
 /** What is compared symbolically is what the evaluator decides call by call: two readings of Istio, held against each other. */
 
-import { loadObject } from '@meshpass/istio/manifest/load';
-import { DEFAULT_MESH_CONFIG } from '@meshpass/istio/mesh/mesh-config';
-import { viewMesh } from '@meshpass/istio/mesh/view';
-import type { Resource } from '@meshpass/istio/object/resources';
+import { DEFAULT_MESH_CONFIG, loadObject, type Resource, viewMesh } from '@meshpass/istio';
 import { expect, it } from 'vitest';
 import { type Call, meets } from '../../src/diff/formula/call.ts';
 import { indexPolicies } from '../../src/diff/policy-index.ts';

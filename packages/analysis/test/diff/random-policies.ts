@@ -1,7 +1,6 @@
 /** Policies and calls made at random from few words, so that they meet each other often; the same for the same seed. */
 
-import { loadObject } from '@meshpass/istio/manifest/load';
-import type { Resource } from '@meshpass/istio/object/resources';
+import { loadObject, type Resource } from '@meshpass/istio';
 import type { Call } from '../../src/diff/formula/call.ts';
 
 export type Random = () => number;

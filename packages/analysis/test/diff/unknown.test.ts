@@ -1,7 +1,6 @@
 /** Two states are not compared where something decides that is not understood: neither a change nor "the same" is said there. */
 
-import { loadManifests } from '@meshpass/istio/manifest/load';
-import { DEFAULT_MESH_CONFIG } from '@meshpass/istio/mesh/mesh-config';
+import { DEFAULT_MESH_CONFIG, loadManifests } from '@meshpass/istio';
 import { describe, expect, it } from 'vitest';
 import { namespace, POLICY, SERVICE, UNDERSTOOD, UNKNOWN } from '../../../istio/test/unknown-meshes.ts';
 import { compareMeaning } from '../../src/diff/compare.ts';

@@ -1,8 +1,6 @@
 /** A small mesh for the evaluator's tests: one workload, and the policies that a test writes down. */
 
-import { loadManifests } from '@meshpass/istio/manifest/load';
-import { DEFAULT_MESH_CONFIG, type MeshConfig } from '@meshpass/istio/mesh/mesh-config';
-import { viewMesh } from '@meshpass/istio/mesh/view';
+import { DEFAULT_MESH_CONFIG, loadManifests, type MeshConfig, viewMesh } from '@meshpass/istio';
 import { type Authorizer, createAuthorizer } from '../../src/evaluate/authorizer.ts';
 import type { Call, Decision } from '../../src/evaluate/call.ts';
 

@@ -1,7 +1,6 @@
 /** Where something decides that is not understood, can-i, who-can and matrix say so, whatever the policies say. */
 
-import { loadManifests } from '@meshpass/istio/manifest/load';
-import { viewMesh } from '@meshpass/istio/mesh/view';
+import { loadManifests, viewMesh } from '@meshpass/istio';
 import { describe, expect, it } from 'vitest';
 import { POLICY, SERVICE, UNDERSTOOD, UNKNOWN } from '../../../istio/test/unknown-meshes.ts';
 import { parseCaller } from '../../src/evaluate/caller.ts';

@@ -3,8 +3,8 @@
  * A first line `#? access base complete path=NONE` says what is known besides the file.
  */
 import { readdirSync, readFileSync } from 'node:fs';
-import { parseAccess } from '@meshpass/access/load/parse';
-import { loadManifests } from '@meshpass/istio/manifest/load';
+import { parseAccess } from '@meshpass/access';
+import { loadManifests } from '@meshpass/istio';
 import { type LintedFiles, lintFiles } from '../../src/lint/lint.ts';
 import type { LintOptions, RuleCode } from '../../src/lint/model.ts';
 

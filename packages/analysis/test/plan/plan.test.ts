@@ -1,7 +1,6 @@
-import { meshOf } from '@meshpass/access/compile/mesh-of';
-import { resolveAccess } from '@meshpass/access/compile/resolve';
-import { parseAccess } from '@meshpass/access/load/parse';
-import { loadManifests } from '@meshpass/istio/manifest/load';
+import { parseAccess } from '@meshpass/access';
+import { meshOf, resolveAccess } from '@meshpass/access/compile';
+import { loadManifests } from '@meshpass/istio';
 import { describe, expect, it, test } from 'vitest';
 import { analysisContext } from '../../src/plan/context.ts';
 import { planChange, refuseUnsafe, stateOf } from '../../src/plan/plan.ts';

@@ -1,7 +1,7 @@
 /** A plan proves nothing where something decides that is not understood: it is refused there until somebody accepts that. */
 
-import { parseAccess } from '@meshpass/access/load/parse';
-import { loadManifests } from '@meshpass/istio/manifest/load';
+import { parseAccess } from '@meshpass/access';
+import { loadManifests } from '@meshpass/istio';
 import { describe, expect, it } from 'vitest';
 import { POLICY, SERVICE, UNDERSTOOD, UNKNOWN } from '../../../istio/test/unknown-meshes.ts';
 import { formatPlan } from '../../src/plan/format.ts';

@@ -1,7 +1,7 @@
 /** A test that meets an unknown fails and says so, whatever it expects: in the outcome and in JUnit. */
 
-import { parseAccess } from '@meshpass/access/load/parse';
-import { loadManifests } from '@meshpass/istio/manifest/load';
+import { parseAccess } from '@meshpass/access';
+import { loadManifests } from '@meshpass/istio';
 import { describe, expect, it } from 'vitest';
 import { SERVICE, UNDERSTOOD, UNKNOWN } from '../../../istio/test/unknown-meshes.ts';
 import { formatJunit } from '../../src/suite/junit.ts';

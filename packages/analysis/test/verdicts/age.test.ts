@@ -1,7 +1,6 @@
 /** The oldest of several objects decides, and a manifest that is not applied yet is the youngest, for every command. */
 
-import { applyResources, oldestFirst, withCreationTimes } from '@meshpass/istio/object/order';
-import type { Resource } from '@meshpass/istio/object/resources';
+import { applyResources, oldestFirst, type Resource, withCreationTimes } from '@meshpass/istio';
 import { describe, expect, it } from 'vitest';
 import { differences, mayCall, ORDERS, read } from './commands.ts';
 

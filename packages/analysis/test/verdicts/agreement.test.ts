@@ -3,9 +3,7 @@
  * 100,000 questions at every run; MESHPASS_VERDICTS_QUESTIONS and MESHPASS_VERDICTS_SEED ask more, and others.
  */
 
-import { loadObject } from '@meshpass/istio/manifest/load';
-import { findMeshConfig } from '@meshpass/istio/mesh/mesh-config';
-import type { Resource } from '@meshpass/istio/object/resources';
+import { findMeshConfig, loadObject, type Resource } from '@meshpass/istio';
 import { expect, it } from 'vitest';
 import { seeded } from '../diff/random-policies.ts';
 import { askDiff } from './ask-diff.ts';

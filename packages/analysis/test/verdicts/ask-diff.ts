@@ -1,10 +1,13 @@
 /** diff against can-i: the calls of which diff says that they are let in before and after, and the examples that it gives. */
 
-import type { MeshConfig } from '@meshpass/istio/mesh/mesh-config';
-import { proxyKinds } from '@meshpass/istio/mesh/proxy';
-import { type MeshView, viewMesh } from '@meshpass/istio/mesh/view';
-import { withCreationTimes } from '@meshpass/istio/object/order';
-import type { Resource } from '@meshpass/istio/object/resources';
+import {
+  type MeshConfig,
+  type MeshView,
+  proxyKinds,
+  type Resource,
+  viewMesh,
+  withCreationTimes,
+} from '@meshpass/istio';
 import { type Change, compareMeaning, indexStates } from '../../src/diff/compare.ts';
 import { type Endpoint, endpointsOf } from '../../src/diff/endpoint.ts';
 import { type Call as DiffCall, meets } from '../../src/diff/formula/call.ts';

@@ -3,11 +3,7 @@
  * the evaluator lets in at the gateway, and one that it lets in at a workload; of one of which MP101 is silent, it refuses every call.
  */
 
-import type { MeshConfig } from '@meshpass/istio/mesh/mesh-config';
-import { proxyKinds } from '@meshpass/istio/mesh/proxy';
-import { type MeshView, viewMesh } from '@meshpass/istio/mesh/view';
-import type { HttpMatch } from '@meshpass/istio/object/networking';
-import type { Resource } from '@meshpass/istio/object/resources';
+import { type HttpMatch, type MeshConfig, type MeshView, proxyKinds, type Resource, viewMesh } from '@meshpass/istio';
 import type { Call as DiffCall } from '../../src/diff/formula/call.ts';
 import { tokenPlaces } from '../../src/diff/token-condition.ts';
 import { type Authorizer, createAuthorizer } from '../../src/evaluate/authorizer.ts';

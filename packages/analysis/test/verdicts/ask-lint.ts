@@ -1,8 +1,6 @@
 /** lint against can-i: whether a workload takes calls without a certificate, as the rules about mutual TLS take it. */
 
-import type { MeshConfig } from '@meshpass/istio/mesh/mesh-config';
-import { viewMesh } from '@meshpass/istio/mesh/view';
-import type { Resource } from '@meshpass/istio/object/resources';
+import { type MeshConfig, type Resource, viewMesh } from '@meshpass/istio';
 import { createAuthorizer } from '../../src/evaluate/authorizer.ts';
 import { modeOf } from '../../src/lint/mutual-tls.ts';
 import { viewMesh as lintView } from '../../src/lint/view.ts';

@@ -1,13 +1,8 @@
 /** plan and compile against can-i: the mesh with an access file applied, asked for holders of its grants and for everybody else. */
 
-import { meshOf } from '@meshpass/access/compile/mesh-of';
-import { type ResolvedTarget, resolveAccess } from '@meshpass/access/compile/resolve';
-import { parseAccess } from '@meshpass/access/load/parse';
-import type { Access } from '@meshpass/access/model';
-import { loadObject } from '@meshpass/istio/manifest/load';
-import type { MeshConfig } from '@meshpass/istio/mesh/mesh-config';
-import { viewMesh } from '@meshpass/istio/mesh/view';
-import type { Resource } from '@meshpass/istio/object/resources';
+import { parseAccess } from '@meshpass/access';
+import { type Access, meshOf, type ResolvedTarget, resolveAccess } from '@meshpass/access/compile';
+import { loadObject, type MeshConfig, type Resource, viewMesh } from '@meshpass/istio';
 import { canI } from '../../src/evaluate/can-i.ts';
 import { type Plan, planChange } from '../../src/plan/plan.ts';
 import { METHODS, maybe, PATHS, pick, type Random } from '../diff/random-policies.ts';

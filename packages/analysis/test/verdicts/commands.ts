@@ -1,12 +1,8 @@
 /** One mesh, and what each command says about it: for tests that hold the commands against each other. */
-import { compile } from '@meshpass/access/compile/compile';
-import { meshOf } from '@meshpass/access/compile/mesh-of';
-import { parseAccess } from '@meshpass/access/load/parse';
-import type { Manifest } from '@meshpass/access/model';
-import { loadManifests } from '@meshpass/istio/manifest/load';
-import { DEFAULT_MESH_CONFIG } from '@meshpass/istio/mesh/mesh-config';
-import { viewMesh } from '@meshpass/istio/mesh/view';
-import type { Resource } from '@meshpass/istio/object/resources';
+
+import { parseAccess } from '@meshpass/access';
+import { compile, type Manifest, meshOf } from '@meshpass/access/compile';
+import { DEFAULT_MESH_CONFIG, loadManifests, type Resource, viewMesh } from '@meshpass/istio';
 import { compareMeaning } from '../../src/diff/compare.ts';
 import { canI } from '../../src/evaluate/can-i.ts';
 

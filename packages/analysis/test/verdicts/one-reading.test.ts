@@ -1,8 +1,6 @@
 /** Readings of Istio that can-i, diff, plan, compile and lint once had each for itself: what one says, the others say. */
 
-import { DEFAULT_MESH_CONFIG, type MeshConfig } from '@meshpass/istio/mesh/mesh-config';
-import { viewMesh } from '@meshpass/istio/mesh/view';
-import type { Resource } from '@meshpass/istio/object/resources';
+import { DEFAULT_MESH_CONFIG, type MeshConfig, type Resource, viewMesh } from '@meshpass/istio';
 import { describe, expect, it, test } from 'vitest';
 import { compareMeaning } from '../../src/diff/compare.ts';
 import { canI } from '../../src/evaluate/can-i.ts';

@@ -1,7 +1,6 @@
 /** The same call, as diff tells it and as the evaluator takes it. */
 
-import type { MeshConfig } from '@meshpass/istio/mesh/mesh-config';
-import { trustedPeerDomains } from '@meshpass/istio/mesh/trust-domain';
+import { type MeshConfig, trustedPeerDomains } from '@meshpass/istio';
 import type { Call as DiffCall } from '../../src/diff/formula/call.ts';
 import type { TokenPlaces } from '../../src/diff/token-condition.ts';
 import type { Call } from '../../src/evaluate/call.ts';

@@ -3,7 +3,7 @@
  * docs/policy.md is their prose.
  */
 import type { IncomingMessage } from 'node:http';
-import { type Plan, refusals } from '@meshpass/analysis/plan/plan';
+import { type Plan, refusals } from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity';
 import { isPlainText } from '@meshpass/identity/text';
 import type { Hono } from 'hono';

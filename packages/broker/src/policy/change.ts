@@ -4,7 +4,7 @@
  */
 
 import { type Access, parseAccess } from '@meshpass/access';
-import { type Acceptance, type Plan, planChange, refuseUnsafe } from '@meshpass/analysis/plan/plan';
+import { type Acceptance, type Plan, planChange, refuseUnsafe } from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity';
 import type { Commit } from '../audit/log/audited.ts';
 import type { Draft } from '../audit/log/event.ts';

@@ -1,5 +1,5 @@
 /** What becomes of access files, and what others' policies do to them, in the audit log. */
-import type { Finding } from '@meshpass/analysis/plan/finding';
+import type { Finding } from '@meshpass/analysis/plan';
 import type { Logger } from 'pino';
 import { auditRow, draftEvent } from '../audit/log/event.ts';
 import type { PolicyDecisions } from '../reconcile/policy-decisions.ts';

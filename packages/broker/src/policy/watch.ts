@@ -2,8 +2,7 @@
  * Policies that others write change while an access file is in force. After each change the proof is made again, and what
  * breaks a grant or opens more than is granted is said at once: log, audit log, metric. Nothing of theirs is changed.
  */
-import type { Finding } from '@meshpass/analysis/plan/finding';
-import { planChange } from '@meshpass/analysis/plan/plan';
+import { type Finding, planChange } from '@meshpass/analysis/plan';
 import type { PolicyMesh } from '../reconcile/contract.ts';
 
 export interface PolicyWatchOptions {

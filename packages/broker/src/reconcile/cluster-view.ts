@@ -1,7 +1,6 @@
 /** What is watched of the cluster, put together: Namespaces, Services, the Pods behind granted ones, policies of others, the roots. */
 
-import type { Mesh } from '@meshpass/istio/mesh/mesh';
-import { byName } from '@meshpass/istio/object/order';
+import { byName, type Mesh } from '@meshpass/istio';
 import { z } from 'zod';
 import { type RootsFile, splitRoots } from '../istiod/roots.ts';
 import type { KubernetesHttp } from '../kubernetes/http.ts';

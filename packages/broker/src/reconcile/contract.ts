@@ -1,8 +1,7 @@
 /** What sessions, tokens and policy changes need of the mesh; connect-mesh.ts provides it, tests replace it. */
-import type { Access, IdentityTokens } from '@meshpass/access';
-import type { MeshShape } from '@meshpass/access/compile/mesh-of';
+import type { Access, IdentityTokens, MeshShape } from '@meshpass/access';
 import type { ReachableService } from '@meshpass/identity';
-import type { Resource } from '@meshpass/istio/object/resources';
+import type { Resource } from '@meshpass/istio';
 
 /** A principal whose session is over. */
 export interface RevokedPrincipal {

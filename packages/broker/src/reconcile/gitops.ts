@@ -4,10 +4,9 @@
  */
 
 import type { Manifest } from '@meshpass/access';
-import { resourceChanges } from '@meshpass/analysis/plan/resource-changes';
+import { resourceChanges } from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity';
-import { loadObject } from '@meshpass/istio/manifest/load';
-import type { Resource } from '@meshpass/istio/object/resources';
+import { loadObject, type Resource } from '@meshpass/istio';
 import type { Kubernetes } from '../kubernetes/kubernetes.ts';
 import { apiVersionOf } from '../kubernetes/resources.ts';
 import { COMPILED } from './revocation/deny-policy.ts';

@@ -3,7 +3,7 @@
 import { type Access, compile, formatPlace, type IdentityTokens, leftOut, type Manifest } from '@meshpass/access';
 import { toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import type { Mesh } from '@meshpass/istio/mesh/mesh';
+import type { Mesh } from '@meshpass/istio';
 import type { ClusterView } from './cluster-view.ts';
 
 export interface Plan {

@@ -1,10 +1,17 @@
 /** Services, Pods and AuthorizationPolicies of the cluster, reduced to what policy needs to know of them. */
 import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access';
-import type { ForeignPolicy, MeshService } from '@meshpass/istio/mesh/mesh';
-import { distinctWorkloads, hasEnded, serviceAccountOf } from '@meshpass/istio/mesh/pod';
-import { protocolOf } from '@meshpass/istio/mesh/port-protocol';
-import { isForSidecars, selectorOf } from '@meshpass/istio/object/selection';
-import { actionOf, isDryRun } from '@meshpass/istio/policy/authorization-policy';
+import {
+  actionOf,
+  distinctWorkloads,
+  type ForeignPolicy,
+  hasEnded,
+  isDryRun,
+  isForSidecars,
+  type MeshService,
+  protocolOf,
+  selectorOf,
+  serviceAccountOf,
+} from '@meshpass/istio';
 import { z } from 'zod';
 
 type Workload = MeshService['workloads'][number];

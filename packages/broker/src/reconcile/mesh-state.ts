@@ -6,7 +6,7 @@ import { basename } from 'node:path';
 import { type Access, type IdentityTokens, namespacesGranted, reachableServices } from '@meshpass/access';
 import { formatSni, grantNamespace, MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import type { Mesh } from '@meshpass/istio/mesh/mesh';
+import type { Mesh } from '@meshpass/istio';
 import { finalRefusal } from '../kubernetes/http.ts';
 import type { Kubernetes } from '../kubernetes/kubernetes.ts';
 import type { Log } from '../telemetry/log.ts';

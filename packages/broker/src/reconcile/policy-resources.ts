@@ -1,7 +1,6 @@
 /** Everything that a plan depends on, as the cluster has it at this moment: lists, not watches, so that nothing is older than asked. */
 import { toMeshpassError } from '@meshpass/identity';
-import { loadObject } from '@meshpass/istio/manifest/load';
-import type { Resource } from '@meshpass/istio/object/resources';
+import { loadObject, type Resource } from '@meshpass/istio';
 import type { Kubernetes } from '../kubernetes/kubernetes.ts';
 import { apiVersionOf } from '../kubernetes/resources.ts';
 import { OURS } from './revocation/deny-policy.ts';

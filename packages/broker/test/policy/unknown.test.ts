@@ -1,5 +1,5 @@
 /** The broker applies nothing of which it does not know whether it works, unless somebody answers for it; then the audit log says what. */
-import { loadManifests } from '@meshpass/istio/manifest/load';
+import { loadManifests } from '@meshpass/istio';
 import { expect, it } from 'vitest';
 import { policyChanges } from '../../src/policy/change.ts';
 

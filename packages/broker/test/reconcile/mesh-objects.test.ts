@@ -1,4 +1,4 @@
-import { protocolOf } from '@meshpass/istio/mesh/port-protocol';
+import { protocolOf } from '@meshpass/istio';
 import { describe, expect, it, test } from 'vitest';
 import { toPod, toPolicy, toService, withWorkloads } from '../../src/reconcile/mesh-objects.ts';
 

@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Mesh } from '@meshpass/istio/mesh/mesh';
+import type { Mesh } from '@meshpass/istio';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import type { ClusterView } from '../../src/reconcile/cluster-view.ts';
 import { type LiveMeshState, meshState } from '../../src/reconcile/mesh-state.ts';

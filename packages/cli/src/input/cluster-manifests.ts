@@ -2,9 +2,7 @@
 import { kubeconfigAccess } from '@meshpass/broker/kubernetes/access';
 import { type KubernetesHttp, kubernetesHttp } from '@meshpass/broker/kubernetes/http';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
-import { loadObject, type ManifestProblem } from '@meshpass/istio/manifest/load';
-import type { KubeObject } from '@meshpass/istio/object/object';
-import type { Resource } from '@meshpass/istio/object/resources';
+import { type KubeObject, loadObject, type ManifestProblem, type Resource } from '@meshpass/istio';
 
 interface Collection {
   readonly apiVersion: string;

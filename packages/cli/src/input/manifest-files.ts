@@ -2,8 +2,7 @@
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { MeshpassError } from '@meshpass/identity/error';
-import { holdsObjects } from '@meshpass/istio/manifest/holds-objects';
-import { MAX_BYTES } from '@meshpass/istio/manifest/load';
+import { holdsObjects, MAX_BYTES } from '@meshpass/istio';
 
 export interface ManifestFile {
   readonly name: string;

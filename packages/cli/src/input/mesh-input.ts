@@ -1,10 +1,15 @@
 /** The mesh that questions are asked about: manifests from files, a live cluster, or the one laid over the other. */
 
 import { MeshpassError } from '@meshpass/identity/error';
-import { findMeshConfig, type MeshConfig, readMeshConfig } from '@meshpass/istio/mesh/mesh-config';
-import { type MeshView, viewMesh } from '@meshpass/istio/mesh/view';
-import { applyResources } from '@meshpass/istio/object/order';
-import type { Resource } from '@meshpass/istio/object/resources';
+import {
+  applyResources,
+  findMeshConfig,
+  type MeshConfig,
+  type MeshView,
+  type Resource,
+  readMeshConfig,
+  viewMesh,
+} from '@meshpass/istio';
 import { readCluster } from './cluster-manifests.ts';
 import { readManifests, readText, refuse } from './policy-input.ts';
 

@@ -1,12 +1,9 @@
 /** What the commands of `meshpass policy` work on: an access file, the mesh from files or a cluster, and how it is set up. */
 import { readFileSync } from 'node:fs';
 import { type Access, type IdentityTokens, loadAccess } from '@meshpass/access';
-import type { MeshShape } from '@meshpass/access/compile/mesh-of';
+import type { MeshShape } from '@meshpass/access/compile';
 import { MeshpassError } from '@meshpass/identity/error';
-import { loadManifests, type ManifestProblem } from '@meshpass/istio/manifest/load';
-import { findMeshConfig } from '@meshpass/istio/mesh/mesh-config';
-import { applyResources } from '@meshpass/istio/object/order';
-import type { Resource } from '@meshpass/istio/object/resources';
+import { applyResources, findMeshConfig, loadManifests, type ManifestProblem, type Resource } from '@meshpass/istio';
 import { wholeNumber } from './host-port.ts';
 import { readManifestFiles } from './manifest-files.ts';
 

@@ -1,6 +1,6 @@
 /** The call that a question is about, from flags. */
 
-import type { Call, HttpCall } from '@meshpass/analysis/evaluate/call';
+import type { Call, HttpCall } from '@meshpass/analysis/evaluate';
 import { MeshpassError } from '@meshpass/identity/error';
 import { readText } from './policy-input.ts';
 

@@ -1,7 +1,6 @@
 /** A decision in words: what was decided, why, and where that is written. */
-import type { Decision, RuleRef } from '@meshpass/analysis/evaluate/call';
-import type { Evaluation } from '@meshpass/analysis/evaluate/verdict';
-import { describeAssumption } from '@meshpass/istio/mesh/data-plane';
+import type { Decision, Evaluation, RuleRef } from '@meshpass/analysis/evaluate';
+import { describeAssumption } from '@meshpass/istio';
 
 const WHY: Readonly<Record<Decision['reason'], string>> = {
   open: 'no ALLOW policy applies, so what is not denied passes',

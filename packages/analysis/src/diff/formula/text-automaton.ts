@@ -5,7 +5,7 @@
  * one tree, suffixes by the longest ending that matters, and patterns only as long as they may still match.
  */
 import { MeshpassError } from '@meshpass/identity';
-import { SEGMENT_CHARACTERS } from '@meshpass/istio/policy/path-template';
+import { SEGMENT_CHARACTERS } from '@meshpass/istio';
 import type { Piece, TextDomain, TextTest } from './text-test.ts';
 
 const MAX_STATES = 200_000;

@@ -1,6 +1,6 @@
 /** How a policy compares a text: Istio's string forms, and the few patterns that are neither exact, prefix nor suffix. */
 
-import { isTemplate, readTemplate, SEGMENT_CHARACTERS } from '@meshpass/istio/policy/path-template';
+import { isTemplate, readTemplate, SEGMENT_CHARACTERS } from '@meshpass/istio';
 
 /** A piece of a pattern: text as it stands, or what may stand there. */
 export type Piece =

@@ -3,9 +3,13 @@
  * it leaves out, and when. Source: `pilot/pkg/security/authz/model` of Istio 1.31.
  */
 
-import { withAliases } from '@meshpass/istio/mesh/trust-domain';
-import type { AuthorizationOperation, AuthorizationRule, AuthorizationSource } from '@meshpass/istio/object/security';
-import { isTemplate } from '@meshpass/istio/policy/path-template';
+import {
+  type AuthorizationOperation,
+  type AuthorizationRule,
+  type AuthorizationSource,
+  isTemplate,
+  withAliases,
+} from '@meshpass/istio';
 import type { Facts, Test } from '../facts.ts';
 import { conditionPart } from './condition.ts';
 import { addressPart, ofPeer, type Part, part, portPart, type RuleContext } from './field.ts';

@@ -1,5 +1,5 @@
 /** The `when` of a rule: every key that Istio 1.31 knows. */
-import type { AuthorizationCondition } from '@meshpass/istio/object/security';
+import type { AuthorizationCondition } from '@meshpass/istio';
 import type { Test } from '../facts.ts';
 import { addressPart, ofPeer, type Part, part, portPart, type RuleContext } from './field.ts';
 import { namespaceTest, principalTest, serviceAccountTest, trustDomainTest } from './peer.ts';

@@ -1,5 +1,5 @@
 /** The fields that rules and their conditions share: what each compares, and with what. */
-import type { AuthorizationAction } from '@meshpass/istio/object/security';
+import type { AuthorizationAction } from '@meshpass/istio';
 import type { Facts, Test } from '../facts.ts';
 import { addressTest } from './address.ts';
 

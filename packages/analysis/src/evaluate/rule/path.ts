@@ -1,6 +1,5 @@
 /** Paths: what Envoy makes of a path before policies see it, and Istio's path templates. */
-import type { PathNormalization } from '@meshpass/istio/mesh/mesh-config';
-import { readTemplate, SEGMENT_CHARACTERS } from '@meshpass/istio/policy/path-template';
+import { type PathNormalization, readTemplate, SEGMENT_CHARACTERS } from '@meshpass/istio';
 import type { TextTest } from './text.ts';
 
 /** Nothing in such a path is changed, except that slashes may be merged. */

@@ -2,7 +2,7 @@
  * Tests of the peer's SPIFFE id, in the forms that istiod gives them: principals, namespaces, service accounts and trust
  * domains. Each gets the id without its scheme: `cluster.local/ns/shop/sa/web`.
  */
-import { expandTrustDomain, withAliases } from '@meshpass/istio/mesh/trust-domain';
+import { expandTrustDomain, withAliases } from '@meshpass/istio';
 import { type TextTest, textTest } from './text.ts';
 
 /** @param trustDomains the mesh's own first, then its aliases */

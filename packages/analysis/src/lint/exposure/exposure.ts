@@ -3,20 +3,23 @@
  * Source: VirtualService and Gateway reference; merging of delegates as in pilot/pkg/model/virtualservice.go.
  */
 
-import { fullHost, hostsMeet, serverHost } from '@meshpass/istio/mesh/host';
-import type { Service } from '@meshpass/istio/object/kubernetes';
-import { items, labels, record, text, texts } from '@meshpass/istio/object/members';
-import type {
-  Gateway,
-  GatewayServer,
-  HttpMatch,
-  HttpRoute,
-  L4Match,
-  VirtualService,
-  WeightedDestination,
-} from '@meshpass/istio/object/networking';
-import type { Path } from '@meshpass/istio/object/object';
-import type { ResourceKind, ResourceOf } from '@meshpass/istio/object/resources';
+import {
+  fullHost,
+  type Gateway,
+  type GatewayServer,
+  type HttpMatch,
+  type HttpRoute,
+  hostsMeet,
+  type L4Match,
+  type Path,
+  type ResourceKind,
+  type ResourceOf,
+  type Service,
+  serverHost,
+  type VirtualService,
+  type WeightedDestination,
+} from '@meshpass/istio';
+import { items, labels, record, text, texts } from '@meshpass/istio/members';
 
 /** What of the mesh the exposures depend on. */
 export interface RoutingView {

@@ -3,12 +3,19 @@
  * policies that refuse everything only together count as open.
  */
 
-import { serviceName } from '@meshpass/istio/mesh/host';
-import { portNamesOf, targetPortOf } from '@meshpass/istio/mesh/pod';
-import { items, labels, record } from '@meshpass/istio/object/members';
-import type { Gateway, HttpMatch, HttpRoute } from '@meshpass/istio/object/networking';
-import type { AuthorizationPolicy } from '@meshpass/istio/object/security';
-import { isForSidecars, selectorOf, selects } from '@meshpass/istio/object/selection';
+import {
+  type AuthorizationPolicy,
+  type Gateway,
+  type HttpMatch,
+  type HttpRoute,
+  isForSidecars,
+  portNamesOf,
+  selectorOf,
+  selects,
+  serviceName,
+  targetPortOf,
+} from '@meshpass/istio';
+import { items, labels, record } from '@meshpass/istio/members';
 import type { PortPolicy } from '../../diff/policy-index.ts';
 import type { Workload as PolicyWorkload, Protocol } from '../../diff/workloads.ts';
 import { enforcedIn } from '../enforced.ts';

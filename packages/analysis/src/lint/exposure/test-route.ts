@@ -3,8 +3,8 @@
  * it. Names say so, labels say so, or the access file does: what is granted to named people is not for the world.
  */
 
-import { serviceName } from '@meshpass/istio/mesh/host';
-import { labels } from '@meshpass/istio/object/members';
+import { serviceName } from '@meshpass/istio';
+import { labels } from '@meshpass/istio/members';
 import type { MeshView } from '../view.ts';
 import type { Exposure } from './exposure.ts';
 

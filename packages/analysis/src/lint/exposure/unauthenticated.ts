@@ -4,8 +4,8 @@
  * exactly. Where files leave open how the call looks, one that passes is enough: the answer that warns.
  */
 import { MeshpassError } from '@meshpass/identity';
-import { record } from '@meshpass/istio/object/members';
-import type { HttpMatch, StringMatch } from '@meshpass/istio/object/networking';
+import type { HttpMatch, StringMatch } from '@meshpass/istio';
+import { record } from '@meshpass/istio/members';
 import type { Call } from '../../diff/formula/call.ts';
 import {
   ALWAYS,

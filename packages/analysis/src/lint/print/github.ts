@@ -2,7 +2,7 @@
  * Findings as annotations of a GitHub Actions run.
  * Source: "Workflow commands for GitHub Actions", setting an error, warning or notice message.
  */
-import type { Place } from '@meshpass/istio/object/place';
+import type { Place } from '@meshpass/istio';
 import type { LintedFiles } from '../lint.ts';
 import { describeUnread } from '../unread-kinds.ts';
 

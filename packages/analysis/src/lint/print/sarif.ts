@@ -4,7 +4,7 @@
  */
 
 import { sha256Hex } from '@meshpass/identity/hash';
-import type { Place } from '@meshpass/istio/object/place';
+import type { Place } from '@meshpass/istio';
 import type { Log, Notification, PhysicalLocation, ReportingDescriptor, Result } from 'sarif';
 import { ALL_RULES, type LintedFiles } from '../lint.ts';
 import { type Finding, PAGE, type Severity, type SuppressedFinding } from '../model.ts';

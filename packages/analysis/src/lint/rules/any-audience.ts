@@ -1,4 +1,4 @@
-import { items, texts } from '@meshpass/istio/object/members';
+import { items, texts } from '@meshpass/istio/members';
 import type { Rule } from '../rule.ts';
 
 /** A token made for somebody else. */

@@ -1,4 +1,4 @@
-import { items, texts } from '@meshpass/istio/object/members';
+import { items, texts } from '@meshpass/istio/members';
 import { describeGateway } from '../describe.ts';
 import { gatewayUses } from '../exposure/exposure.ts';
 import type { Rule } from '../rule.ts';

@@ -1,7 +1,13 @@
-import { items, texts } from '@meshpass/istio/object/members';
-import type { AuthorizationPolicy, RequestAuthentication } from '@meshpass/istio/object/security';
-import { selectorOf, selects, targetRefs } from '@meshpass/istio/object/selection';
-import { actionOf, isDryRun } from '@meshpass/istio/policy/authorization-policy';
+import {
+  type AuthorizationPolicy,
+  actionOf,
+  isDryRun,
+  type RequestAuthentication,
+  selectorOf,
+  selects,
+  targetRefs,
+} from '@meshpass/istio';
+import { items, texts } from '@meshpass/istio/members';
 import { conditionsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
 import type { Rule } from '../rule.ts';
 import type { MeshView } from '../view.ts';

@@ -1,4 +1,4 @@
-import { items, listed, texts } from '@meshpass/istio/object/members';
+import { items, listed, texts } from '@meshpass/istio/members';
 import { policiesAtGateway } from '../exposure/requires-identity.ts';
 import type { Rule } from '../rule.ts';
 import { shareOfPaths } from '../text-match.ts';

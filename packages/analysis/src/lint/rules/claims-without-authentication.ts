@@ -1,8 +1,13 @@
-import { texts } from '@meshpass/istio/object/members';
-import type { Path } from '@meshpass/istio/object/object';
-import type { AuthorizationPolicy, RequestAuthentication } from '@meshpass/istio/object/security';
-import { isForSidecars, selectorOf, selects } from '@meshpass/istio/object/selection';
-import { actionOf } from '@meshpass/istio/policy/authorization-policy';
+import {
+  type AuthorizationPolicy,
+  actionOf,
+  isForSidecars,
+  type Path,
+  type RequestAuthentication,
+  selectorOf,
+  selects,
+} from '@meshpass/istio';
+import { texts } from '@meshpass/istio/members';
 import { conditionsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
 import type { Rule } from '../rule.ts';
 import type { MeshView } from '../view.ts';

@@ -1,6 +1,5 @@
-import { fullHost, serviceName } from '@meshpass/istio/mesh/host';
-import { items } from '@meshpass/istio/object/members';
-import type { Path } from '@meshpass/istio/object/object';
+import { fullHost, type Path, serviceName } from '@meshpass/istio';
+import { items } from '@meshpass/istio/members';
 import type { Rule } from '../rule.ts';
 
 /** Callers told to leave mutual TLS: they come as nobody. */

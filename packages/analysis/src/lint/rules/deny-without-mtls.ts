@@ -1,6 +1,5 @@
-import { labels, record, texts } from '@meshpass/istio/object/members';
-import type { AuthorizationSource } from '@meshpass/istio/object/security';
-import { actionOf } from '@meshpass/istio/policy/authorization-policy';
+import { type AuthorizationSource, actionOf } from '@meshpass/istio';
+import { labels, record, texts } from '@meshpass/istio/members';
 import { plainTextPort } from '../mutual-tls.ts';
 import { conditionsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
 import type { Rule } from '../rule.ts';

@@ -1,4 +1,4 @@
-import { actionOf, DRY_RUN, isDryRun } from '@meshpass/istio/policy/authorization-policy';
+import { actionOf, DRY_RUN, isDryRun } from '@meshpass/istio';
 import type { Rule } from '../rule.ts';
 
 /** A policy that only logs. */

@@ -1,5 +1,5 @@
-import { items, record, text } from '@meshpass/istio/object/members';
-import type { Path } from '@meshpass/istio/object/object';
+import type { Path } from '@meshpass/istio';
+import { items, record, text } from '@meshpass/istio/members';
 import type { Report, Rule } from '../rule.ts';
 
 const GUARDS = [

@@ -1,5 +1,5 @@
-import { fullHost, serviceName } from '@meshpass/istio/mesh/host';
-import { items, texts } from '@meshpass/istio/object/members';
+import { fullHost, serviceName } from '@meshpass/istio';
+import { items, texts } from '@meshpass/istio/members';
 import type { Rule } from '../rule.ts';
 
 /** Routing for a host of another namespace, seen by every sidecar of the mesh. */

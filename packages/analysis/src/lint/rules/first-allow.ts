@@ -1,6 +1,5 @@
-import { items, labels, listed, record, texts } from '@meshpass/istio/object/members';
-import type { AuthorizationPolicy } from '@meshpass/istio/object/security';
-import { actionOf, isDryRun } from '@meshpass/istio/policy/authorization-policy';
+import { type AuthorizationPolicy, actionOf, isDryRun } from '@meshpass/istio';
+import { items, labels, listed, record, texts } from '@meshpass/istio/members';
 import { describeObject } from '../describe.ts';
 import { operationsOf, rulesOf } from '../policy-rules.ts';
 import type { Rule } from '../rule.ts';

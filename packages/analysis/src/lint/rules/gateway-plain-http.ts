@@ -1,4 +1,4 @@
-import { items } from '@meshpass/istio/object/members';
+import { items } from '@meshpass/istio/members';
 import type { Rule } from '../rule.ts';
 
 const PLAIN = new Set(['HTTP', 'HTTP2', 'GRPC', 'GRPC-WEB', 'HTTP_PROXY']);

@@ -1,4 +1,4 @@
-import { labels } from '@meshpass/istio/object/members';
+import { labels } from '@meshpass/istio/members';
 import type { Rule } from '../rule.ts';
 
 /** Without a selector, a Gateway is for every proxy of the mesh that is a gateway. */

@@ -1,9 +1,12 @@
-import { protocolOf } from '@meshpass/istio/mesh/port-protocol';
-import type { ServicePort } from '@meshpass/istio/object/kubernetes';
-import { items, labels, record, texts } from '@meshpass/istio/object/members';
-import type { Path } from '@meshpass/istio/object/object';
-import type { AuthorizationPolicy, AuthorizationRule } from '@meshpass/istio/object/security';
-import { actionOf } from '@meshpass/istio/policy/authorization-policy';
+import {
+  type AuthorizationPolicy,
+  type AuthorizationRule,
+  actionOf,
+  type Path,
+  protocolOf,
+  type ServicePort,
+} from '@meshpass/istio';
+import { items, labels, record, texts } from '@meshpass/istio/members';
 import { describeObject } from '../describe.ts';
 import { type At, conditionsOf, operationsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
 import type { Rule } from '../rule.ts';

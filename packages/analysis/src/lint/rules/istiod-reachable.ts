@@ -1,5 +1,5 @@
-import { fullHost, serviceName } from '@meshpass/istio/mesh/host';
-import { items, text } from '@meshpass/istio/object/members';
+import { fullHost, serviceName } from '@meshpass/istio';
+import { items, text } from '@meshpass/istio/members';
 import type { Rule } from '../rule.ts';
 
 const PORTS = new Map<number | undefined, string>([

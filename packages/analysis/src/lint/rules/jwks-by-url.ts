@@ -1,4 +1,4 @@
-import { items } from '@meshpass/istio/object/members';
+import { items } from '@meshpass/istio/members';
 import type { Rule } from '../rule.ts';
 
 /** Keys that istiod fetches decide who can make tokens. */

@@ -1,4 +1,4 @@
-import { actionOf } from '@meshpass/istio/policy/authorization-policy';
+import { actionOf } from '@meshpass/istio';
 import { entriesOf, operationsOf, rulesOf } from '../policy-rules.ts';
 import type { Rule } from '../rule.ts';
 

@@ -1,7 +1,5 @@
-import { fullHost, serviceName } from '@meshpass/istio/mesh/host';
-import { items, text } from '@meshpass/istio/object/members';
-import type { Destination } from '@meshpass/istio/object/networking';
-import type { Path } from '@meshpass/istio/object/object';
+import { type Destination, fullHost, type Path, serviceName } from '@meshpass/istio';
+import { items, text } from '@meshpass/istio/members';
 import { isTestDestination } from '../exposure/test-route.ts';
 import type { Rule } from '../rule.ts';
 

@@ -1,6 +1,5 @@
-import { coversHost } from '@meshpass/istio/mesh/host';
-import { record } from '@meshpass/istio/object/members';
-import type { HttpMatch, StringMatch } from '@meshpass/istio/object/networking';
+import { coversHost, type HttpMatch, type StringMatch } from '@meshpass/istio';
+import { record } from '@meshpass/istio/members';
 import { describeCallers, describeCalls, describeDestination, describeGateway } from '../describe.ts';
 import type { Exposure } from '../exposure/exposure.ts';
 import { openGateways } from '../exposure/requires-identity.ts';

@@ -1,5 +1,5 @@
-import { texts } from '@meshpass/istio/object/members';
-import { actionOf } from '@meshpass/istio/policy/authorization-policy';
+import { actionOf } from '@meshpass/istio';
+import { texts } from '@meshpass/istio/members';
 import { conditionsOf, entriesOf, operationsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
 import type { Rule } from '../rule.ts';
 

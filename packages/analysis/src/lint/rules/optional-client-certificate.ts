@@ -1,4 +1,4 @@
-import { items } from '@meshpass/istio/object/members';
+import { items } from '@meshpass/istio/members';
 import type { Rule } from '../rule.ts';
 
 /** A client certificate that need not be there is no guard. */

@@ -1,5 +1,5 @@
-import { serverHost } from '@meshpass/istio/mesh/host';
-import { items, texts } from '@meshpass/istio/object/members';
+import { serverHost } from '@meshpass/istio';
+import { items, texts } from '@meshpass/istio/members';
 import type { Rule } from '../rule.ts';
 
 /**

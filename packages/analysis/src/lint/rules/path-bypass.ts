@@ -1,6 +1,5 @@
-import { texts } from '@meshpass/istio/object/members';
-import type { Path } from '@meshpass/istio/object/object';
-import { actionOf } from '@meshpass/istio/policy/authorization-policy';
+import { actionOf, type Path } from '@meshpass/istio';
+import { texts } from '@meshpass/istio/members';
 import { operationsOf, rulesOf } from '../policy-rules.ts';
 import type { Report, Rule } from '../rule.ts';
 

@@ -1,6 +1,5 @@
-import { serviceName } from '@meshpass/istio/mesh/host';
-import { hasLabels, labels, record } from '@meshpass/istio/object/members';
-import type { PeerAuthentication } from '@meshpass/istio/object/security';
+import { type PeerAuthentication, serviceName } from '@meshpass/istio';
+import { hasLabels, labels, record } from '@meshpass/istio/members';
 import { modeOf } from '../mutual-tls.ts';
 import type { Rule } from '../rule.ts';
 

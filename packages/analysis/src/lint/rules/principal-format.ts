@@ -1,4 +1,4 @@
-import { actionOf } from '@meshpass/istio/policy/authorization-policy';
+import { actionOf } from '@meshpass/istio';
 import { entriesOf, rulesOf, sourcesOf } from '../policy-rules.ts';
 import type { Rule } from '../rule.ts';
 

@@ -1,7 +1,6 @@
-import type { GrantRole } from '@meshpass/access/model';
-import { matchesGlob } from '@meshpass/access/schema/pattern';
-import type { RoleBinding } from '@meshpass/istio/object/kubernetes';
-import { hasLabels, items } from '@meshpass/istio/object/members';
+import { type GrantRole, matchesGlob } from '@meshpass/access/compile';
+import type { RoleBinding } from '@meshpass/istio';
+import { hasLabels, items } from '@meshpass/istio/members';
 import { roleOf, whyTooMuch } from '../role-reach.ts';
 import type { Rule } from '../rule.ts';
 import type { MeshView } from '../view.ts';

@@ -1,4 +1,4 @@
-import { items } from '@meshpass/istio/object/members';
+import { items } from '@meshpass/istio/members';
 import { describeObject } from '../describe.ts';
 import { roleOf, whyTooMuch } from '../role-reach.ts';
 import type { Rule } from '../rule.ts';

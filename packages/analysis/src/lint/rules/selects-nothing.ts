@@ -1,6 +1,5 @@
-import { labels, record } from '@meshpass/istio/object/members';
-import type { AuthorizationPolicy } from '@meshpass/istio/object/security';
-import { selects } from '@meshpass/istio/object/selection';
+import { type AuthorizationPolicy, selects } from '@meshpass/istio';
+import { labels, record } from '@meshpass/istio/members';
 import type { Rule } from '../rule.ts';
 
 /** A policy that no workload is under. */

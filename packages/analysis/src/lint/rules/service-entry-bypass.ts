@@ -1,5 +1,5 @@
-import { coversHost, fullHost, serviceName } from '@meshpass/istio/mesh/host';
-import { items, text, texts } from '@meshpass/istio/object/members';
+import { coversHost, fullHost, serviceName } from '@meshpass/istio';
+import { items, text, texts } from '@meshpass/istio/members';
 import type { Rule } from '../rule.ts';
 
 /** A ServiceEntry that gives the name of a service of the mesh to something else, or a way to it without its sidecar. */

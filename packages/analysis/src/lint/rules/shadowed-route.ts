@@ -1,5 +1,5 @@
-import { items, record, texts } from '@meshpass/istio/object/members';
-import type { HttpMatch, HttpRoute, StringMatch } from '@meshpass/istio/object/networking';
+import type { HttpMatch, HttpRoute, StringMatch } from '@meshpass/istio';
+import { items, record, texts } from '@meshpass/istio/members';
 import type { Rule } from '../rule.ts';
 import { coversUri } from '../text-match.ts';
 

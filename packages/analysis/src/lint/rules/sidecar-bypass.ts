@@ -1,8 +1,5 @@
-import { serviceName } from '@meshpass/istio/mesh/host';
-import { isCaptured, namespaceInjection, whyNoSidecar } from '@meshpass/istio/mesh/injection';
-import { proxyKinds } from '@meshpass/istio/mesh/proxy';
-import { items } from '@meshpass/istio/object/members';
-import type { Path } from '@meshpass/istio/object/object';
+import { isCaptured, namespaceInjection, type Path, proxyKinds, serviceName, whyNoSidecar } from '@meshpass/istio';
+import { items } from '@meshpass/istio/members';
 import { describeObject } from '../describe.ts';
 import type { Report, Rule } from '../rule.ts';
 import { targetPortOf, type Workload } from '../workload.ts';

@@ -1,5 +1,5 @@
-import { coversHost, fullHost, serverHost, serviceName } from '@meshpass/istio/mesh/host';
-import { items, texts } from '@meshpass/istio/object/members';
+import { coversHost, fullHost, serverHost, serviceName } from '@meshpass/istio';
+import { items, texts } from '@meshpass/istio/members';
 import type { Rule } from '../rule.ts';
 
 /** A VirtualService for a public host that forgot its gateway: what it says does not hold there. */

@@ -1,5 +1,4 @@
-import { didYouMean } from '@meshpass/istio/did-you-mean';
-import { actionOf } from '@meshpass/istio/policy/authorization-policy';
+import { actionOf, didYouMean } from '@meshpass/istio';
 import { conditionsOf, rulesOf } from '../policy-rules.ts';
 import type { Rule } from '../rule.ts';
 

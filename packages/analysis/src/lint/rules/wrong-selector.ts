@@ -1,6 +1,5 @@
-import { record } from '@meshpass/istio/object/members';
-import type { KubeObject } from '@meshpass/istio/object/object';
-import type { AuthorizationPolicy, RequestAuthentication } from '@meshpass/istio/object/security';
+import type { AuthorizationPolicy, KubeObject, RequestAuthentication } from '@meshpass/istio';
+import { record } from '@meshpass/istio/members';
 import type { Report, Rule } from '../rule.ts';
 
 /** A selector that does not select what it looks like it does. */

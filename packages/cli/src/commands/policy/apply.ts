@@ -2,8 +2,7 @@
 import { realpathSync } from 'node:fs';
 import { basename, dirname, relative } from 'node:path';
 import { loadAccess } from '@meshpass/access';
-import { formatPlan } from '@meshpass/analysis/plan/format';
-import { type Plan, refusals } from '@meshpass/analysis/plan/plan';
+import { formatPlan, type Plan, refusals } from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity/error';
 import type { Output } from '../../command/failure.ts';
 import { wholeNumber } from '../../input/host-port.ts';

@@ -1,8 +1,6 @@
 /** `meshpass policy can-i`: may this identity make this call, by which rule, in which file and line. */
 
-import { parseCaller } from '@meshpass/analysis/evaluate/caller';
-import { canI } from '@meshpass/analysis/evaluate/can-i';
-import { assumedNamespaces } from '@meshpass/analysis/evaluate/target';
+import { assumedNamespaces, canI, parseCaller } from '@meshpass/analysis/evaluate';
 import { EXIT, type Output } from '../../command/failure.ts';
 import { type MeshInput, readMesh } from '../../input/mesh-input.ts';
 import { claimsOf, type RequestFlags, requestOf } from '../../input/request.ts';

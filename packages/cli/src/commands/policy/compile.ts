@@ -1,6 +1,6 @@
 /** `meshpass policy compile`: the access file as manifests, the same text for the same input, to be committed and applied. */
 import { compile, formatManifests, loadAccess } from '@meshpass/access';
-import { meshOf } from '@meshpass/access/compile/mesh-of';
+import { meshOf } from '@meshpass/access/compile';
 import { type MeshFlags, readPolicyInput } from '../../input/policy-input.ts';
 
 export interface CompileFlags extends MeshFlags {

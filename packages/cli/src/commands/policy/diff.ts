@@ -1,8 +1,6 @@
 /** `meshpass policy diff`: who gains and who loses which call between two sets of manifests. */
-import { compareMeaning, formatChange } from '@meshpass/analysis/diff/compare';
-import { formatWhere } from '@meshpass/analysis/diff/endpoint';
-import { findMeshConfig } from '@meshpass/istio/mesh/mesh-config';
-import { describeUnplaced } from '@meshpass/istio/object/unplaced';
+import { compareMeaning, formatChange, formatWhere } from '@meshpass/analysis/diff';
+import { describeUnplaced, findMeshConfig } from '@meshpass/istio';
 import { EXIT, type Output } from '../../command/failure.ts';
 import { readManifests } from '../../input/policy-input.ts';
 import { assumptionJson, assumptionLines } from '../../output/decision-text.ts';

@@ -1,15 +1,19 @@
 /** `meshpass policy lint`. */
 
 import type { Access } from '@meshpass/access';
-import { type LintedFiles, lintFiles } from '@meshpass/analysis/lint/lint';
-import { type LintOptions, SEVERITIES, type Severity } from '@meshpass/analysis/lint/model';
-import { printGithub } from '@meshpass/analysis/lint/print/github';
-import { printJson } from '@meshpass/analysis/lint/print/json';
-import { printSarif } from '@meshpass/analysis/lint/print/sarif';
-import { printText } from '@meshpass/analysis/lint/print/text';
+import {
+  type LintedFiles,
+  type LintOptions,
+  lintFiles,
+  printGithub,
+  printJson,
+  printSarif,
+  printText,
+  SEVERITIES,
+  type Severity,
+} from '@meshpass/analysis/lint';
 import { MeshpassError } from '@meshpass/identity/error';
-import { decodeText } from '@meshpass/istio/manifest/decode';
-import { loadManifests, type ManifestProblem } from '@meshpass/istio/manifest/load';
+import { decodeText, loadManifests, type ManifestProblem } from '@meshpass/istio';
 import { EXIT } from '../../command/failure.ts';
 import { type ManifestFile, readManifestFiles } from '../../input/manifest-files.ts';
 
@@ -101,7 +105,7 @@ function exitCode({ findings, problems }: LintedFiles, failOn: LintFlags['failOn
 
 /** What reads access files, CEL with it, takes longer to load than most manifests to lint. */
 async function readAccess(file: string): Promise<Access> {
-  const { loadAccess } = await import('@meshpass/access/load/load-access');
+  const { loadAccess } = await import('@meshpass/access');
   try {
     return loadAccess(file, { name: file }).access;
   } catch (cause) {

@@ -1,7 +1,6 @@
 /** `meshpass policy matrix`: identities by endpoints. */
 
-import { type Cell, matrixOf } from '@meshpass/analysis/evaluate/matrix';
-import { combineVerdicts } from '@meshpass/analysis/evaluate/verdict';
+import { type Cell, combineVerdicts, matrixOf } from '@meshpass/analysis/evaluate';
 import { EXIT, type Output } from '../../command/failure.ts';
 import { type MeshInput, readMesh } from '../../input/mesh-input.ts';
 import { assumptionJson, assumptionLines } from '../../output/decision-text.ts';

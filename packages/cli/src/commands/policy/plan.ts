@@ -1,6 +1,5 @@
 /** `meshpass policy plan`: what a change of the access file writes and means, and whether it may be made. */
-import { formatPlan } from '@meshpass/analysis/plan/format';
-import { type Acceptance, isUnknown, type Plan, planChange, refusals } from '@meshpass/analysis/plan/plan';
+import { type Acceptance, formatPlan, isUnknown, type Plan, planChange, refusals } from '@meshpass/analysis/plan';
 import { EXIT } from '../../command/failure.ts';
 import { type MeshFlags, readAccessFile, readPolicyInput } from '../../input/policy-input.ts';
 import { assumptionJson } from '../../output/decision-text.ts';

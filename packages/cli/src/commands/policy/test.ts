@@ -1,9 +1,7 @@
 /** `meshpass policy test`: cases beside the access file, decided without a cluster or with one. */
 import { writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { formatJunit } from '@meshpass/analysis/suite/junit';
-import { readSuite } from '@meshpass/analysis/suite/read-suite';
-import { runSuites, type SuiteResult } from '@meshpass/analysis/suite/run-suite';
+import { formatJunit, readSuite, runSuites, type SuiteResult } from '@meshpass/analysis/suite';
 import { MeshpassError } from '@meshpass/identity/error';
 import type { Output } from '../../command/failure.ts';
 import { wholeNumber } from '../../input/host-port.ts';

@@ -1,8 +1,15 @@
 /** `meshpass policy who-can`: who reaches an endpoint with a call, of the mesh's identities and by the grants of an access file. */
-import { applyAccess, type GrantReach, grantsThatCan } from '@meshpass/analysis/evaluate/grants-that-can';
-import { assumedNamespaces, type Endpoint, findEndpoints } from '@meshpass/analysis/evaluate/target';
-import { type Reacher, whoCan } from '@meshpass/analysis/evaluate/who-can';
-import { type MeshView, viewMesh } from '@meshpass/istio/mesh/view';
+import {
+  applyAccess,
+  assumedNamespaces,
+  type Endpoint,
+  findEndpoints,
+  type GrantReach,
+  grantsThatCan,
+  type Reacher,
+  whoCan,
+} from '@meshpass/analysis/evaluate';
+import { type MeshView, viewMesh } from '@meshpass/istio';
 import { EXIT, type Output } from '../../command/failure.ts';
 import { type MeshInput, readMeshObjects } from '../../input/mesh-input.ts';
 import { identityTokens, readAccessFile } from '../../input/policy-input.ts';

@@ -3,9 +3,8 @@ import { createServer, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { loadAccess } from '@meshpass/access';
-import { planChange } from '@meshpass/analysis/plan/plan';
-import type { KubeObject } from '@meshpass/istio/object/object';
-import type { Resource } from '@meshpass/istio/object/resources';
+import { planChange } from '@meshpass/analysis/plan';
+import type { KubeObject, Resource } from '@meshpass/istio';
 import { createCa } from '../../../../edge/test/mesh-ca.ts';
 import { readManifests } from '../../../src/input/policy-input.ts';
 

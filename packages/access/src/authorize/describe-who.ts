@@ -1,0 +1,24 @@
+/** Entries of `who`, `except` and `deny` in words. */
+import type { Who } from '../model.ts';
+
+/** An entry in words, without its place. */
+export function describeWho(who: Who): string {
+  const { user, userId, team, teamId, role, repository, repositoryId, ref, environment, issuer, claims, when } = who;
+  const named = {
+    user,
+    'user id': userId,
+    team,
+    'team id': teamId,
+    role,
+    repository,
+    'repository id': repositoryId,
+    ref,
+    environment,
+  };
+  const members = Object.entries({ ...named, issuer }).filter(([, value]) => value !== undefined);
+  return [
+    ...members.map(([name, value]) => `${name} ${value}`),
+    ...Object.entries(claims ?? {}).map(([name, values]) => `claim ${name} ${values.join(' or ')}`),
+    ...(when === undefined ? [] : [`when ${when}`]),
+  ].join(', ');
+}

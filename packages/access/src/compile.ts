@@ -1,0 +1,20 @@
+/** The access file compiled to Istio objects, and what is read from a cluster for that. Does not load the CEL evaluator. */
+export { describeWho } from './authorize/describe-who.ts';
+export { checkMesh, leftOut } from './compile/check-mesh.ts';
+export { type CompileOptions, compile } from './compile/compile.ts';
+export { ATTESTED_CLAIMS } from './compile/http-rules.ts';
+export { isOurs, type MeshShape, meshOf, settingsOf } from './compile/mesh-of.ts';
+export { GRANT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, SOURCE_ANNOTATION } from './compile/metadata.ts';
+export { namespacesGranted, reachableServices } from './compile/reach.ts';
+export { CLAIM_HEADERS } from './compile/request-authentication.ts';
+export {
+  type Resolved,
+  type ResolvedGrant,
+  type ResolvedRole,
+  type ResolvedTarget,
+  resolveAccess,
+} from './compile/resolve.ts';
+export type * from './model.ts';
+export { type AccessFileProblem, formatPlace } from './problem.ts';
+export { formatOperation, matchesGlob } from './schema/pattern.ts';
+export { isSelection, selectedNamespaces } from './schema/selection.ts';

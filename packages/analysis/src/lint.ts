@@ -1,0 +1,23 @@
+/** Lints manifests for configurations that bypass policy or expose a test route, and prints the findings. */
+export {
+  ALL_RULES,
+  type LeftOut,
+  type LintedCluster,
+  type LintedFiles,
+  type LintFile,
+  lintFiles,
+} from './lint/lint.ts';
+export {
+  type Finding,
+  type LintOptions,
+  type LintResult,
+  type RuleCode,
+  type RuleText,
+  SEVERITIES,
+  type Severity,
+  type SuppressedFinding,
+} from './lint/model.ts';
+export { printGithub } from './lint/print/github.ts';
+export { printJson } from './lint/print/json.ts';
+export { printSarif } from './lint/print/sarif.ts';
+export { printText, type TextOptions } from './lint/print/text.ts';

@@ -1,0 +1,78 @@
+/**
+ * One model of an Istio mesh: manifests become objects with their places, objects become workloads, ports and hosts, and
+ * policies attach to workloads as istiod attaches them.
+ */
+export { didYouMean, nearest } from './did-you-mean.ts';
+export { decodeText } from './manifest/decode.ts';
+export { holdsObjects } from './manifest/holds-objects.ts';
+export { type LoadedManifests, loadManifests, loadObject, MAX_BYTES, type ManifestProblem } from './manifest/load.ts';
+export { type DataPlane, dataPlane, describeAssumption } from './mesh/data-plane.ts';
+export { coversHost, fullHost, hostsMeet, serverHost, serviceName } from './mesh/host.ts';
+export {
+  hasProxy,
+  isCaptured,
+  type NamespaceInjection,
+  namespaceInjection,
+  type PodFacts,
+  whyNoSidecar,
+} from './mesh/injection.ts';
+export type * from './mesh/mesh.ts';
+export {
+  DEFAULT_MESH_CONFIG,
+  findMeshConfig,
+  type MeshConfig,
+  type MeshSettings,
+  type PathNormalization,
+  readMeshConfig,
+} from './mesh/mesh-config.ts';
+export {
+  distinctWorkloads,
+  hasEnded,
+  labelsSelectedBy,
+  lastingLabels,
+  type PodTemplateOf,
+  podTemplates,
+  portNamesOf,
+  serviceAccountOf,
+  standInPorts,
+  targetPortOf,
+} from './mesh/pod.ts';
+export { type PortProtocol, protocolOf } from './mesh/port-protocol.ts';
+export { GATEWAY_NAME, type MeshProxy, type ProxyKind, proxyKinds } from './mesh/proxy.ts';
+export {
+  expandTrustDomain,
+  type TrustDomains,
+  trustDomainsOf,
+  trustedPeerDomains,
+  withAliases,
+} from './mesh/trust-domain.ts';
+export { type MeshView, viewMesh } from './mesh/view.ts';
+export type { Workload } from './mesh/workload.ts';
+export { type Serving, type SpokenProtocol, type WorkloadPort, workloadPorts } from './mesh/workload-ports.ts';
+export type * from './object/kubernetes.ts';
+export type * from './object/networking.ts';
+export type * from './object/object.ts';
+export { indexObjects, type MeshObjects, ofKind } from './object/objects.ts';
+export { applyResources, byName, identityOf, oldestFirst, withCreationTimes } from './object/order.ts';
+export type * from './object/place.ts';
+export type * from './object/resources.ts';
+export type * from './object/security.ts';
+export { isForSidecars, selectorOf, selects, targetRefs } from './object/selection.ts';
+export { describeUnplaced } from './object/unplaced.ts';
+export {
+  type AttachedPolicy,
+  type AttachedService,
+  attaches,
+  authorizationPolicies,
+  requestAuthentications,
+} from './policy/attach.ts';
+export {
+  actionOf,
+  type CustomEffect,
+  customEffects,
+  DRY_RUN,
+  isDryRun,
+  providerOf,
+} from './policy/authorization-policy.ts';
+export { isTemplate, readTemplate, SEGMENT_CHARACTERS, type TemplatePiece } from './policy/path-template.ts';
+export { type PeerMode, type PeerModes, peerModes } from './policy/peer-authentication.ts';
