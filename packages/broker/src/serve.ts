@@ -1,231 +1,199 @@
-/** The broker: what it is given, what it makes, and how it starts. */
-import { randomBytes } from 'node:crypto';
-import { hostname } from 'node:os';
+/** The broker as a list of parts: they are started in this order, and stopped in the reverse. */
 import { join } from 'node:path';
-import { setTimeout as pause } from 'node:timers/promises';
-import type { Authorize } from '@meshpass/access';
-import { type EdgeDecision, MeshpassError } from '@meshpass/identity';
-import type { Logger } from 'pino';
-import { startActive } from './active.ts';
-import type { Attest } from './attest/attest.ts';
-import type { Losses } from './attest/github/losses.ts';
-import { openAuditKey } from './audit/checkpoint/key.ts';
-import { type CheckpointSink, fileSink } from './audit/checkpoint/sink.ts';
-import { type AdmittedLog, admitLog } from './audit/restore/admit.ts';
-import { createAdoption } from './audit/restore/adopt.ts';
-import { type Clock, type Random, seconds } from './clock/clock.ts';
+import { createLosses } from './attest/github/losses.ts';
+import { keepLosses } from './attest/github/stored-losses.ts';
+import { fileSink } from './audit/checkpoint/sink.ts';
+import { createChain } from './audit/log/chain.ts';
+import { createCheckpoints, signFirst } from './audit/log/checkpoint-signer.ts';
+import { createJournal } from './audit/log/journal.ts';
+import { createMeter } from './audit/log/refusal-meter.ts';
+import { seconds } from './clock/clock.ts';
 import type { BrokerConfig } from './config.ts';
-import type { Pace } from './github/rate-limiter.ts';
-import type { ReadGithub } from './github/reader.ts';
-import { readPair } from './http/listen.ts';
-import { createStandbyApp, listenForOperators } from './http/standby.ts';
-import type { CertificateAuthority } from './istiod/authority.ts';
-import type { AuthorOf } from './policy/author.ts';
-import { read } from './policy/change.ts';
-import { readVersion } from './policy/history.ts';
-import type { MeshState, PolicyMesh, Revoker } from './reconcile/contract.ts';
-import type { PolicyDecisions } from './reconcile/policy-decisions.ts';
-import { readPrivateFile } from './secrets/key-file.ts';
-import type { Feed } from './session/feed.ts';
-import type { LiveIndex } from './session/live.ts';
-import type { Duty } from './store/active-state.ts';
-import type { Holder, Shared } from './store/leader-record.ts';
-import { openStore, type Store } from './store/open.ts';
-import { createLog } from './telemetry/log.ts';
-import { createMetrics } from './telemetry/metrics.ts';
-import type { RotatingSigner } from './token/signer.ts';
+import { startWatching } from './github/watch.ts';
+import { listenTls } from './http/listen.ts';
+import { recordPolicy } from './policy/record.ts';
+import { watchPolicy } from './policy/watch.ts';
+import { deniesEnded } from './session/deny-ended.ts';
+import { createFeed } from './session/feed.ts';
+import { followMesh } from './session/follow.ts';
+import { createLeases } from './session/leases.ts';
+import { createLiveIndex } from './session/live.ts';
+import { recheckSession } from './session/recheck.ts';
+import { restore } from './session/restore.ts';
+import { createRevocations } from './session/revocations.ts';
+import { dropLost } from './session/standing.ts';
+import { startSweeping } from './session/sweep.ts';
+import { createApps } from './start/apps.ts';
+import { recordStart } from './start/lifecycle.ts';
+import { type Base, type Broker, type BrokerParts, createBase } from './start/parts.ts';
+import { readSecrets } from './start/secrets.ts';
+import { becomeActive, sharedSettings, startStandby, waitForAuditLog, waitForLeadership } from './start/standby.ts';
+import { superseded } from './store/leader-guard.ts';
+import { createRotation } from './token/rotation.ts';
 
-/** What the broker is built upon. */
-export interface BrokerParts {
-  readonly attest: Attest;
-  readonly authorize: Authorize;
-  readonly authority: CertificateAuthority;
-  readonly revoker: Revoker;
-  readonly mesh: MeshState;
-  /** What becomes of each access file: it goes into the audit log. */
-  readonly onPolicyDecision?: PolicyDecisions['listen'];
-  /** openSigner(): made by the caller, because the mesh must know its JWKS before the broker serves. */
-  readonly signer: RotatingSigner;
-  /** TokenReview of an edge's bearer; absent where the edge runs in this process. */
-  readonly reviewEdgeToken?: (token: string) => Promise<boolean>;
-  /** Whom to ask about live sessions' Codespaces and teams, and how often one may; absent: leases alone decide. */
-  readonly github?: { readonly read: ReadGithub; readonly pace: Pace };
-  /** What `attest` holds its remembered answers against; of its own where absent. */
-  readonly losses?: Losses;
-  /** Where access files are applied by plan. */
-  readonly policy?: { readonly mesh: PolicyMesh; readonly authorOf: AuthorOf | undefined };
-  /** Where the newest checkpoint of the audit log is kept beside the file. */
-  readonly checkpointSinks?: readonly CheckpointSink[];
-  readonly log?: Logger;
-  readonly clock?: Clock;
-  readonly random?: Random;
-  /** The index of live sessions; createLiveIndex() where absent. */
-  readonly live?: LiveIndex;
-  /** Learns when this broker is the active one. */
-  readonly duty?: Pick<Duty, 'begin'>;
-  /** Ends the waiting of a broker that stands by. */
-  readonly signal?: AbortSignal;
-}
+export type { Broker, BrokerParts } from './start/parts.ts';
 
-export interface Broker {
-  /** As bound: useful where the configuration says port 0. */
-  readonly port: number;
-  readonly operatorPort: number;
-  /** For an edge in this process. */
-  readonly feed: Feed;
-  /** @throws MeshpassError `store_unavailable`, `overloaded` */
-  readonly reportEdgeDecisions: (decisions: readonly EdgeDecision[]) => Promise<void>;
-  /** Resolves when the mesh has heard of every revocation so far. */
-  readonly revocationsSettled: () => Promise<void>;
-  /**
-   * Resolves, with why, when another broker has taken over. By then this one serves nobody any more, and has closed what it
-   * can: its process has to end.
-   */
-  readonly lost: Promise<MeshpassError>;
-  /** Stops accepting, finishes what is under way within 10 s, makes everything durable. Sessions live on. */
-  readonly close: () => Promise<void>;
-}
-
-const MIN_TOKEN = 32;
+const STOP_PATIENCE_MS = 10_000;
+const OPERATOR_STOP_PATIENCE_MS = 1_000;
+const ANNOUNCE_MS = 2_000;
 
 /**
- * Resolves once this broker is the active one: on PostgreSQL it stands by for as long as another is, and only its operator
+ * Resolves once this broker is the active one: on PostgreSQL it is a standby for as long as another is, and only its operator
  * listener answers.
  * @throws MeshpassError `config_invalid`, `store_unavailable`, those of admitLog(); the reason of the signal
  */
 export async function serveBroker(config: BrokerConfig, given: BrokerParts): Promise<Broker> {
-  const { clock = Date.now, log = createLog(), signer, mesh, signal, duty } = given;
-  const parts = { ...given, log };
-  // The process before this one has ended by now; the store takes its time to open, so that agents hardly notice.
-  let startedAt = seconds(clock);
-  const tokens = await readTokens(config, parts);
-  const auditKey = await openAuditKey(
-    config.auditKeyFile ?? join(config.dataDir, 'audit-key.pem'),
-    config.publicUrl,
-    config.auditKeyFile === undefined,
-  );
-  // What a broker that stands by would miss only when it is needed.
-  readPair(config.tls);
-  const shared = (): Shared => ({
-    publicUrl: config.publicUrl,
-    trustDomain: config.trustDomain,
-    tokenAudience: config.tokenAudience,
-    signingKeys: (JSON.parse(signer.jwks) as { keys: { kid: string }[] }).keys.map(({ kid }) => kid),
-    auditKeys: auditKey.verifiers.map(({ text }) => text),
-  });
-
-  const sinks = [
-    fileSink(config.auditCheckpointFile ?? join(config.dataDir, 'audit-checkpoint'), auditKey.verifiers),
-    ...(parts.checkpointSinks ?? []),
-  ];
-  const metrics = createMetrics();
-  let waitsFor = 'the store is being opened';
-  const standby = createStandbyApp({ metrics, reasons: () => [waitsFor, ...mesh.unready()] });
-  const operator = await listenForOperators(standby, config.operator);
-  const standBy = (why: string, detail: object) => {
-    if (why !== waitsFor) log.info(detail, why);
-    waitsFor = why;
-  };
+  const base = createBase(config, given);
+  const parts = new AsyncDisposableStack();
   try {
-    let waited = false;
-    const store = await openStore({
-      ...{ dataDir: config.dataDir, databaseUrl: config.databaseUrl, signal },
-      self: { instance: `${hostname()} process ${process.pid}`, shared: shared() },
-      onWaiting: (active) => {
-        waited = true;
-        standBy(`standing by: ${nameOf(active)} is active`, { active: active?.instance, since: active?.since });
-      },
-      onFailure: (err) => {
-        metrics.failure('store');
-        standBy('standing by: the store does not answer', { err });
-      },
-    });
-    // Until now the other one has accepted proofs.
-    if (waited) startedAt = seconds(clock);
-    try {
-      const adopt = createAdoption({ store, key: auditKey, sinks, clock, random: given.random ?? randomBytes });
-      const auditLog = await admitted(
-        async () => {
-          await adopt();
-          return await admitLog(store.db, auditKey, sinks);
-        },
-        (err) => standBy('standing by: where the checkpoint of the audit log is kept does not answer', { err }),
-        signal,
-      );
-      // The other one may have changed them meanwhile; the mesh must not be told of those of then.
-      if (waited) signer.adopt(await signer.read());
-      await resumeKept(parts, store);
-      duty?.begin(store.holds);
-      return await startActive(config, parts, {
-        ...tokens,
-        store,
-        startedAt,
-        auditLog,
-        sinks,
-        metrics,
-        operator,
-        shared,
-      });
-    } catch (thrown) {
-      await store.close();
-      throw thrown;
-    }
+    return await start(base, parts);
   } catch (thrown) {
-    await operator.stop(0);
+    await parts.disposeAsync().catch(base.failed('stop'));
     throw thrown;
   }
 }
 
-const ASK_AGAIN_MS = 2_000;
+async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
+  const { config, given, clock, random, log, metrics, failed } = base;
+  const { mesh, signer } = given;
+  // The process before this one has ended by now; the store takes its time to open, so that agents hardly notice.
+  const beganAt = seconds(clock);
 
-/** Without what was signed, nobody can say whether the log may go on: it is waited for. */
-async function admitted(
-  admit: () => Promise<AdmittedLog>,
-  onUnavailable: (cause: unknown) => void,
-  signal: AbortSignal | undefined,
-): Promise<AdmittedLog> {
-  for (;;) {
-    try {
-      return await admit();
-    } catch (thrown) {
-      if (!(thrown instanceof MeshpassError) || thrown.code !== 'kubernetes_unavailable') throw thrown;
-      onUnavailable(thrown);
-      await pause(ASK_AGAIN_MS, undefined, { signal });
-    }
-  }
-}
+  // Standby: nothing is written, and only operators and probes are answered.
+  const secrets = await readSecrets(base);
+  const standby = await startStandby(base);
+  const { operator } = standby;
+  parts.defer(() => operator.stop(0));
+  const leadership = await waitForLeadership(base, standby, sharedSettings(base, secrets));
+  const { store, waited } = leadership;
+  parts.defer(store.close);
+  // While it waited, the other broker accepted proofs.
+  const startedAt = waited ? seconds(clock) : beganAt;
+  const key = secrets.auditKey;
+  const checkpointFile = config.auditCheckpointFile ?? join(config.dataDir, 'audit-checkpoint');
+  const sinks = [fileSink(checkpointFile, key.verifiers), ...(given.checkpointSinks ?? [])];
+  const admitted = await waitForAuditLog(base, standby, { store, key, sinks });
+  await becomeActive(base, leadership);
 
-/** The file that was applied last is in force again, before anything is applied: the one on disk is older. */
-async function resumeKept({ policy }: BrokerParts, store: Store): Promise<void> {
-  const kept = policy && (await readVersion(store.db));
-  if (kept) policy.mesh.resume(read(kept));
-}
+  // Active. First what writes: it is stopped when nothing else has anything to write.
+  const { losses = createLosses(clock), live = createLiveIndex() } = given;
+  const storedLosses = await keepLosses(store, losses, failed('store'));
+  parts.defer(storedLosses.stop);
+  parts.defer(() => operator.stop(OPERATOR_STOP_PATIENCE_MS));
+  const chain = createChain(store.db, {
+    verifiers: admitted.key.verifiers,
+    known: admitted.inForce.map(({ checkpoint }) => checkpoint),
+  });
+  const checkpoints = createCheckpoints({
+    ...{ db: store.db, chain, key: admitted.key, sinks, before: admitted.known.newest?.note, clock },
+    onFailure: failed('audit'),
+  });
+  if (admitted.isNew) await signFirst(checkpoints);
+  parts.defer(checkpoints.start(config.auditCheckpointSeconds));
+  const denies = deniesEnded(config.denyEnded);
+  const restored = await restore(store, clock, config, denies);
+  for (const one of restored.sessions) live.add(one);
+  const leases = createLeases({ store, live, clock, terms: config, onFailure: failed('store') });
+  parts.defer(leases.stop);
+  const journal = createJournal({ store, chain, observe: metrics.batch, onFailure: failed('store') });
+  parts.defer(journal.flush);
+  parts.defer(await recordStart(base, { store, journal, live, restored, admitted }));
+  await checkpoints.sign().catch(failed('audit'));
+  const meter = createMeter({ journal, clock, random, onMetered: metrics.metered, onFailure: failed('audit') });
+  parts.defer(meter.start());
 
-function nameOf(active: Holder | undefined): string {
-  return active ? `the broker ${active.instance}` : 'another broker';
-}
+  // Then what acts on sessions, and what accepts requests. All of it is stopped at once when another broker takes over.
+  const acting = parts.use(new AsyncDisposableStack());
+  const revocations = createRevocations({
+    ...{ revoker: given.revoker, clock, initial: restored.revoked, onFailure: failed('revoker') },
+  });
+  acting.defer(revocations.stop);
+  const feed = createFeed(live, mesh, clock, store.holds);
+  acting.defer(feed.stop);
+  const { authorize } = given;
+  const sessions = {
+    ...{ live, journal, feed, revocations, denies, clock, random, tokenSeconds: config.tokenSeconds },
+    ...{ authorize, mesh, losses, onClosed: metrics.closed, onFailure: failed('session') },
+  };
+  // What became known about a session's holder since it was opened is not in what it was opened with.
+  for (const one of restored.sessions)
+    await dropLost(sessions, one, (fact) => losses.isLost(fact, one.session.openedAt));
+  // The access file may have changed while no broker ran.
+  if (mesh.inForce()) for (const one of restored.sessions) await recheckSession(sessions, one);
+  acting.defer(followMesh(sessions));
+  acting.defer(startSweeping({ ...sessions, store, revoker: given.revoker }));
+  const record = recordPolicy(sessions, log);
+  given.onPolicyDecision?.(record.decision);
+  const policyWatch =
+    given.policy && watchPolicy({ mesh: given.policy.mesh, onFailure: failed('policy'), onFinding: record.finding });
+  if (policyWatch) acting.defer(policyWatch.stop);
+  const rotation = await createRotation({
+    ...{ signer, mesh, journal, tokenSeconds: config.tokenSeconds, clock, random, onFailure: failed('rotation') },
+    ...{ ageSeconds: config.signingKeyAgeSeconds, waitSeconds: config.signingKeyWaitSeconds },
+  });
+  acting.defer(rotation.start());
+  const announce = () => void store.announce(sharedSettings(base, secrets)).catch(failed('store'));
+  const announcing = setInterval(announce, ANNOUNCE_MS).unref();
+  acting.defer(() => clearInterval(announcing));
+  const github =
+    given.github &&
+    startWatching({
+      ...{ ...given.github, sessions, onFailure: failed('github') },
+      ...{ sweepSeconds: config.githubSweepSeconds, memberSeconds: config.githubMemberSeconds },
+    });
+  if (github) acting.defer(github.stop);
 
-async function readTokens(config: BrokerConfig, { github }: BrokerParts) {
-  const operatorToken = await readToken(config.operatorTokenFile, 'operators');
-  const githubEventToken = await readToken(config.githubEventTokenFile, "GitHub's audit log");
-  if (githubEventToken !== undefined && !github)
-    throw new MeshpassError(
-      'config_invalid',
-      "GitHub's audit log is of use only where GitHub can be asked again: configure its App, or a token file.",
-    );
-  return { operatorToken, githubEventToken };
-}
+  const stopping = { begun: false, patienceMs: 0 };
+  const apps = createApps(base, {
+    ...{ secrets, store, startedAt, journal, chain, checkpoints, auditKey: admitted.key, meter },
+    ...{ live, leases, sessions, feed, revocations, denies, rotation, github, operator },
+    stopping: () => stopping.begun,
+  });
+  const listener = await listenTls(apps.publicApp, config.listen, {
+    ...{ files: config.tls, connections: apps.connections, onFailure: failed('tls') },
+  });
+  acting.defer(() => listener.stop(stopping.patienceMs));
+  acting.defer(() => {
+    stopping.begun = true;
+    for (const stream of apps.streams) stream.end();
+  });
+  metrics.measure({
+    isActive: store.holds,
+    liveSessions: live.size,
+    pendingRevocations: revocations.pending,
+    signingSince: () => signer.ring.signing.since,
+    policyDrift: () => given.policy?.mesh.drift(),
+    policyFindings: () => policyWatch?.findings().length,
+    github: {
+      sweepAge: () => github?.sweepAge(),
+      memberAge: () => github?.memberAge(),
+      callsLeft: () => github?.callsLeft(),
+    },
+  });
+  operator.show(apps.operatorApp);
+  log.info({ port: listener.port, operatorPort: operator.port, store: store.kind, restored: live.size() }, 'serving');
 
-/** @param whose in words, for messages */
-async function readToken(file: string | undefined, whose: string): Promise<string | undefined> {
-  if (file === undefined) return undefined;
-  let token: string;
-  try {
-    token = readPrivateFile(file).trim();
-  } catch (cause) {
-    if (cause instanceof MeshpassError) throw cause;
-    throw new MeshpassError('config_invalid', `The file with the token of ${whose} cannot be read.`, { cause });
-  }
-  if (token.length >= MIN_TOKEN) return token;
-  throw new MeshpassError('config_invalid', `The token of ${whose} must have ${MIN_TOKEN} characters at least.`);
+  /** Nothing is written any more: it would be refused. The operator listener answers until the process ends. */
+  const stepDown = async () => {
+    log.fatal({ epoch: store.epoch }, 'another broker has taken over: this one accepts no more requests, and exits');
+    await acting.disposeAsync();
+    await storedLosses.stop();
+    return superseded();
+  };
+  let closed: Promise<void> | undefined;
+  const close = async () => {
+    stopping.patienceMs = STOP_PATIENCE_MS;
+    await parts.disposeAsync();
+    log.info('stopped');
+  };
+  return {
+    ...{ port: listener.port, operatorPort: operator.port, feed },
+    reportEdgeDecisions: apps.recordEdgeDecisions,
+    revocationsSettled: revocations.settled,
+    lost: store.lost.then(stepDown),
+    close: () => {
+      closed ??= close();
+      return closed;
+    },
+  };
 }

@@ -1,0 +1,131 @@
+/** The two HTTP APIs of an active broker: the public one, and the one for operators. */
+import type { ServerResponse } from 'node:http';
+import type { EdgeDecision } from '@meshpass/identity';
+import type { AuditKey } from '../audit/checkpoint/key.ts';
+import type { Chain } from '../audit/log/chain.ts';
+import type { Checkpoints } from '../audit/log/checkpoint-signer.ts';
+import { auditContext, namedRules } from '../audit/log/context.ts';
+import type { Journal } from '../audit/log/journal.ts';
+import type { Meter } from '../audit/log/refusal-meter.ts';
+import type { Watch } from '../github/watch.ts';
+import { createApp } from '../http/app.ts';
+import { createConnections } from '../http/connections.ts';
+import { recordEdgeDecisions } from '../http/edge.ts';
+import { createOperatorApp } from '../http/operator.ts';
+import { createOperators } from '../http/operator-token.ts';
+import type { OperatorListener } from '../http/standby.ts';
+import { rememberRefused } from '../kubernetes/refused-tokens.ts';
+import { proxyChecker, sourceReader } from '../limits/source-address.ts';
+import { policyChanges } from '../policy/change.ts';
+import type { Denies } from '../session/deny-ended.ts';
+import type { Feed } from '../session/feed.ts';
+import type { Leases } from '../session/leases.ts';
+import type { LiveIndex } from '../session/live.ts';
+import type { RecheckContext } from '../session/recheck.ts';
+import type { Revocations } from '../session/revocations.ts';
+import type { Store } from '../store/open.ts';
+import { MAX_AGE, MAX_AHEAD } from '../token/dpop.ts';
+import { attestedClaims } from '../token/identity-token.ts';
+import { createReplayMemory } from '../token/replay.ts';
+import type { Rotation } from '../token/rotation.ts';
+import type { Base } from './parts.ts';
+import type { Secrets } from './secrets.ts';
+
+/** DPoP proofs remembered in a window: a thousand requests a second, and as much again. */
+const REPLAY_CAPACITY = 150_000;
+
+export interface Active {
+  readonly secrets: Secrets;
+  readonly store: Store;
+  /** From when on DPoP proofs are accepted, Unix seconds. */
+  readonly startedAt: number;
+  readonly journal: Journal;
+  readonly chain: Chain;
+  readonly checkpoints: Checkpoints;
+  readonly auditKey: AuditKey;
+  readonly meter: Meter;
+  readonly live: LiveIndex;
+  readonly leases: Leases;
+  readonly sessions: RecheckContext;
+  readonly feed: Feed;
+  readonly revocations: Revocations;
+  readonly denies: Denies;
+  readonly rotation: Rotation;
+  readonly github: Watch | undefined;
+  readonly operator: OperatorListener;
+  readonly stopping: () => boolean;
+}
+
+export function createApps(base: Base, active: Active) {
+  const { config, given, clock, random, log, metrics } = base;
+  const { mesh, signer } = given;
+  const { secrets, store, journal, live, leases, sessions, feed, revocations, denies, operator, stopping } = active;
+  const sourceOf = sourceReader(config.trustedProxies);
+  const connections = createConnections({
+    perSource: config.maxStrangersPerSource,
+    isProxy: proxyChecker(config.trustedProxies),
+  });
+  const streams = new Set<ServerResponse>();
+  const ruleOf = namedRules(mesh);
+  const audit = auditContext({ journal, clock, meter: active.meter, ruleOf, metrics, log });
+  const answers = { config, mesh };
+  const operators = createOperators({
+    ...{ token: secrets.operatorToken, sourceOf, clock, connections: operator.connections },
+  });
+  const admin = { audit, clock, random, sourceOf, log, store, sessions, operators };
+  const policy = given.policy && {
+    ...admin,
+    changes: policyChanges(given.policy.mesh, store, (replay) => journal.write({ replay, audit: [] })),
+  };
+
+  const publicApp = createApp({
+    ...{ audit, clock, random, sourceOf, log, config, metrics, streams, feed, journal, answers, leases, connections },
+    ...{ signer, stopping, startedAt: active.startedAt, liveSessions: live, holds: store.holds },
+    policy: policy && given.policy?.authorOf && { ...policy, operators: undefined, authorOf: given.policy.authorOf },
+    exchange: {
+      ...sessions,
+      ...{ attest: given.attest, trustDomain: config.trustDomain, leaseSeconds: config.leaseSeconds, answers },
+      turns: new Map(),
+      onOpened: (opened) => active.github?.opened(opened),
+      onEvidence: (evidence) => active.github?.weigh(evidence),
+    },
+    derive: {
+      issuer: {
+        ...{ signer, issuer: config.publicUrl, audience: config.tokenAudience, life: config.tokenSeconds },
+        ...{ clock, random, attested: attestedClaims(mesh) },
+      },
+      mesh,
+    },
+    certificates: { authority: given.authority, mesh, journal, revocations, denies, clock },
+    // Strangers' are forgotten early rather than refused (decision 0015); those of sessions never.
+    replay: {
+      strangers: createReplayMemory(MAX_AGE + MAX_AHEAD, REPLAY_CAPACITY, REPLAY_CAPACITY / 8),
+      sessions: createReplayMemory(MAX_AGE + MAX_AHEAD, REPLAY_CAPACITY),
+    },
+    githubEvents:
+      secrets.githubEventToken === undefined
+        ? undefined
+        : {
+            token: secrets.githubEventToken,
+            hear: (events) => active.github?.hear(events),
+            onEvents: metrics.githubEvents,
+          },
+    reviewEdgeToken: given.reviewEdgeToken && rememberRefused(given.reviewEdgeToken, clock),
+  });
+
+  const operatorApp = createOperatorApp({
+    ...{ store, mesh, metrics, admin, policy, connections: operator.connections, stopping },
+    auditLog: {
+      ...{ ...admin, chain: active.chain, checkpoints: active.checkpoints, key: active.auditKey },
+      retainSeconds: config.auditRetentionDays * 86_400,
+    },
+    drill: { ...admin, signer, publicUrl: config.publicUrl, denies },
+    trust: { ...admin, rotation: active.rotation, mesh, live },
+  });
+
+  return {
+    ...{ publicApp, operatorApp, connections, streams },
+    recordEdgeDecisions: (decisions: readonly EdgeDecision[]) =>
+      recordEdgeDecisions({ journal, clock, random, liveSessions: live, ruleOf }, decisions),
+  };
+}

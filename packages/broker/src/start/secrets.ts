@@ -1,0 +1,47 @@
+/** Everything that the broker reads from files: a standby must find out about a missing one before it is needed. */
+import { join } from 'node:path';
+import { MeshpassError } from '@meshpass/identity';
+import { type AuditKey, openAuditKey } from '../audit/checkpoint/key.ts';
+import { readPair } from '../http/listen.ts';
+import { readPrivateFile } from '../secrets/key-file.ts';
+import type { Base } from './parts.ts';
+
+export interface Secrets {
+  readonly operatorToken: string | undefined;
+  readonly githubEventToken: string | undefined;
+  readonly auditKey: AuditKey;
+}
+
+const MIN_TOKEN = 32;
+
+/** @throws MeshpassError `config_invalid` */
+export async function readSecrets({ config, given }: Base): Promise<Secrets> {
+  const operatorToken = readToken(config.operatorTokenFile, 'operators');
+  const githubEventToken = readToken(config.githubEventTokenFile, "GitHub's audit log");
+  if (githubEventToken !== undefined && !given.github)
+    throw new MeshpassError(
+      'config_invalid',
+      "GitHub's audit log is of use only where GitHub can be asked again: configure its App, or a token file.",
+    );
+  const auditKey = await openAuditKey(
+    config.auditKeyFile ?? join(config.dataDir, 'audit-key.pem'),
+    config.publicUrl,
+    config.auditKeyFile === undefined,
+  );
+  readPair(config.tls);
+  return { operatorToken, githubEventToken, auditKey };
+}
+
+/** @param whose for messages */
+function readToken(file: string | undefined, whose: string): string | undefined {
+  if (file === undefined) return undefined;
+  let token: string;
+  try {
+    token = readPrivateFile(file).trim();
+  } catch (cause) {
+    if (cause instanceof MeshpassError) throw cause;
+    throw new MeshpassError('config_invalid', `The file with the token of ${whose} cannot be read.`, { cause });
+  }
+  if (token.length >= MIN_TOKEN) return token;
+  throw new MeshpassError('config_invalid', `The token of ${whose} must have at least ${MIN_TOKEN} characters.`);
+}

@@ -1,0 +1,110 @@
+/** The time before this broker is the active one: only the operator listener answers, and nothing is written. */
+import { hostname } from 'node:os';
+import { setTimeout as pause } from 'node:timers/promises';
+import { MeshpassError } from '@meshpass/identity';
+import type { CheckpointSink } from '../audit/checkpoint/sink.ts';
+import { type AdmittedLog, admitLog } from '../audit/restore/admit.ts';
+import { createAdoption } from '../audit/restore/adopt.ts';
+import { createStandbyApp, listenForOperators, type OperatorListener } from '../http/standby.ts';
+import { read } from '../policy/change.ts';
+import { readVersion } from '../policy/history.ts';
+import type { Holder, Shared } from '../store/leader-record.ts';
+import { openStore, type Store } from '../store/open.ts';
+import type { Base } from './parts.ts';
+import type { Secrets } from './secrets.ts';
+
+export interface Standby {
+  readonly operator: OperatorListener;
+  /** Changes the reason that probes and operators are told, and logs it where it is new. */
+  readonly waitFor: (reason: string, detail: object) => void;
+}
+
+export async function startStandby({ config, given, metrics, log }: Base): Promise<Standby> {
+  let waitsFor = 'the store is being opened';
+  const app = createStandbyApp({ metrics, reasons: () => [waitsFor, ...given.mesh.unready()] });
+  return {
+    operator: await listenForOperators(app, config.operator),
+    waitFor: (reason, detail) => {
+      if (reason !== waitsFor) log.info(detail, reason);
+      waitsFor = reason;
+    },
+  };
+}
+
+/** What all brokers of one store must have in common, as it is now. */
+export function sharedSettings({ config, given }: Base, { auditKey }: Secrets): Shared {
+  const { publicUrl, trustDomain, tokenAudience } = config;
+  const { keys } = JSON.parse(given.signer.jwks) as { keys: { kid: string }[] };
+  return {
+    ...{ publicUrl, trustDomain, tokenAudience },
+    signingKeys: keys.map(({ kid }) => kid),
+    auditKeys: auditKey.verifiers.map(({ text }) => text),
+  };
+}
+
+export interface Leadership {
+  readonly store: Store;
+  /** Whether another broker was active until now. */
+  readonly waited: boolean;
+}
+
+/**
+ * Resolves when this is the active broker: at once, or on PostgreSQL when no other one is.
+ * @throws MeshpassError `config_invalid`, `store_unavailable`; the reason of the signal
+ */
+export async function waitForLeadership(base: Base, { waitFor }: Standby, shared: Shared): Promise<Leadership> {
+  const { config, given, metrics } = base;
+  let waited = false;
+  const store = await openStore({
+    ...{ dataDir: config.dataDir, databaseUrl: config.databaseUrl, signal: given.signal },
+    self: { instance: `${hostname()} process ${process.pid}`, shared },
+    onWaiting: (active) => {
+      waited = true;
+      waitFor(`standing by: ${nameOf(active)} is active`, { active: active?.instance, since: active?.since });
+    },
+    onFailure: (err) => {
+      metrics.failure('store');
+      waitFor('standing by: the store does not answer', { err });
+    },
+  });
+  return { store, waited };
+}
+
+const ASK_AGAIN_MS = 2_000;
+
+/**
+ * Whether the audit log may be extended. Without its signed checkpoint nobody can tell, so a sink that does not answer is waited for.
+ * @throws MeshpassError those of admitLog(); the reason of the signal
+ */
+export async function waitForAuditLog(
+  { given, clock, random }: Base,
+  { waitFor }: Standby,
+  { store, key, sinks }: { store: Store; key: Secrets['auditKey']; sinks: readonly CheckpointSink[] },
+): Promise<AdmittedLog> {
+  const adopt = createAdoption({ store, key, sinks, clock, random });
+  for (;;) {
+    try {
+      await adopt();
+      return await admitLog(store.db, key, sinks);
+    } catch (err) {
+      if (!(err instanceof MeshpassError) || err.code !== 'kubernetes_unavailable') throw err;
+      waitFor('standing by: where the checkpoint of the audit log is stored does not answer', { err });
+      await pause(ASK_AGAIN_MS, undefined, { signal: given.signal });
+    }
+  }
+}
+
+/** From here on this is the active broker, and what the one before it changed is in force here, too. */
+export async function becomeActive({ given }: Base, { store, waited }: Leadership): Promise<void> {
+  const { signer, policy, duty } = given;
+  // The other broker may have changed its keys; the mesh must not be told of those that were read at the start.
+  if (waited) signer.adopt(await signer.read());
+  // The access file that was applied last is in force again, before anything is applied: the one on disk is older.
+  const applied = policy && (await readVersion(store.db));
+  if (applied) policy.mesh.resume(read(applied));
+  duty?.begin(store.holds);
+}
+
+function nameOf(active: Holder | undefined): string {
+  return active ? `the broker ${active.instance}` : 'another broker';
+}
