@@ -17,7 +17,7 @@ import { meshOfMany } from './mesh-of-many.ts';
 const RESOURCES = 10_000;
 /** Without -A it speaks of the namespace `default` only. */
 const ANALYZE = ['analyze', '-A', '--use-kube=false'];
-const MAIN = fileURLToPath(new URL('@meshpass/cli/main', import.meta.url));
+const MAIN = fileURLToPath(new URL('../../packages/cli/src/main.ts', import.meta.url));
 
 export interface Took {
   readonly seconds: number;

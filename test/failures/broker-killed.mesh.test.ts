@@ -153,7 +153,7 @@ describe('an agent whose broker is dead', () => {
       0,
     );
     const down = await dataPath.lab.exec('workspace', ['meshpass', 'down']);
-    expect(down.stdout).toContain('Goodbye said');
+    expect(down.stdout).toContain('The session has ended');
     expect(await dataPath.auditPage({ session, limit: 1000 })).toContainEqual(
       expect.objectContaining({ action: 'session.close', session_id: session }),
     );

@@ -216,7 +216,7 @@ describe('a developer who says `meshpass up` in a Codespace', () => {
   it('says `meshpass down`, and nothing is left: no name, no session, no ServiceAccount, no process', async () => {
     expect(hosts()).toContain('orders.shop');
     const { stdout } = await workspace(['meshpass', 'down']);
-    expect(stdout).toContain('Goodbye said');
+    expect(stdout).toContain('The session has ended');
     expect(hosts()).not.toMatch(/meshpass begin|orders\.shop/);
     expect(agentOf('workspace')).toEqual([]);
     expect((await curl('workspace', ['http://orders.shop:8080/orders/1'])).status).toBe(0);

@@ -7,9 +7,11 @@ import { type ConnectedMesh, connectMesh } from '@meshpass/broker/reconcile/conn
 import { createRevoker } from '@meshpass/broker/reconcile/revocation/revoker';
 import { type Broker, serveBroker } from '@meshpass/broker/serve';
 import { createLiveIndex, type Live, type LiveIndex } from '@meshpass/broker/session/live';
-import type { Composition } from '@meshpass/cli/commands/serve';
-import { serve } from '@meshpass/cli/commands/serve';
-import { commands } from '@meshpass/cli/program';
+import type { Command } from '@meshpass/cli/command/define';
+import { command as serve } from '@meshpass/cli/commands/serve';
+import { run, TREE } from '@meshpass/cli/program';
+import type { ServeOptions } from '@meshpass/cli/serve/flags';
+import { type Composition, startBroker } from '@meshpass/cli/serve/start-broker';
 
 type MakeRevoker = NonNullable<Parameters<typeof connectMesh>[1]['makeRevoker']>;
 type Parts = Parameters<typeof serveBroker>[1];
@@ -52,10 +54,10 @@ const composition: Composition = {
 };
 
 console.error(`LAB ONLY: ended sessions go on, because a step of their end is sabotaged: ${step}`);
-const program = commands();
-const command = program.commands.find((one) => one.name() === 'serve');
-command?.action((options) => serve(options, composition));
-await program.parseAsync(argv, { from: 'user' });
+const command: Command = { ...serve, run: (options: ServeOptions) => startBroker(options, composition) };
+const load = async () => ({ command });
+const tree = { ...TREE, children: { ...TREE.children, serve: { summary: 'Run a sabotaged broker.', load } } };
+process.exitCode = await run(['node', 'meshpass', ...argv], tree);
 
 function withoutCloseEvents(broker: Broker): Broker {
   const subscribe: Broker['feed']['subscribe'] = (listener) =>

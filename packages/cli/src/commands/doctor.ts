@@ -1,34 +1,37 @@
-/** `meshpass doctor` */
 import { readFileSync } from 'node:fs';
 import { agentConfig } from '@meshpass/agent/config';
 import { realSurroundings } from '@meshpass/agent/discover';
 import { MeshpassError } from '@meshpass/identity/error';
-import { EXIT, type Output } from '../command/failure.ts';
+import { defineCommand } from '../command/define.ts';
+import { EXIT, type ExitCode } from '../command/failure.ts';
+import { wholeNumber } from '../command/flag.ts';
+import { output, proofFlags } from '../command/shared-flags.ts';
 import { type DoctorLine, runDoctor } from '../doctor/run.ts';
 
-export interface DoctorFlags {
-  readonly broker?: string;
-  readonly caFile?: string;
-  readonly proofFile?: string;
-  readonly audience?: string;
-  readonly presencePort?: string;
-  readonly output: Output;
-}
-
-/** @throws MeshpassError `config_invalid` where there is nothing to look at yet */
-export async function doctor(flags: DoctorFlags): Promise<void> {
-  const config = agentConfig(
-    {
-      ...{ broker: flags.broker, caFile: flags.caFile, proofFile: flags.proofFile, audience: flags.audience },
-      presencePort: flags.presencePort === undefined ? undefined : Number(flags.presencePort),
-    },
-    process.env,
-  );
-  const ca = readCa(config.caFile);
-  const lines = await runDoctor({ config, ca, surroundings: realSurroundings, now: Date.now });
-  console.log(flags.output === 'json' ? JSON.stringify({ lines }, null, 2) : lines.map(textOf).join('\n'));
-  process.exitCode = exitCodeFor(lines);
-}
+export const command = defineCommand({
+  about: 'Run it in the Codespace. It opens no session, and names the next step for each check that fails.',
+  flags: {
+    ...proofFlags,
+    presencePort: wholeNumber('<port>', "port that answers the broker's presence challenges", {
+      env: 'MESHPASS_PRESENCE_PORT',
+      defaultText: 'any free port',
+    }),
+    output,
+  },
+  exitCodes: {
+    0: 'every check passed',
+    1: 'a check failed; trying again changes nothing',
+    3: 'a check failed because something does not answer; try again',
+  },
+  examples: ['meshpass doctor', 'meshpass doctor --output json'],
+  page: 'docs/agent.md',
+  run: async ({ output, ...options }) => {
+    const config = agentConfig(options, process.env);
+    const lines = await runDoctor({ config, ca: readCa(config.caFile), surroundings: realSurroundings, now: Date.now });
+    console.log(output === 'json' ? JSON.stringify({ lines }, null, 2) : lines.map(textOf).join('\n'));
+    return exitCodeFor(lines);
+  },
+});
 
 function readCa(file: string | undefined): string | undefined {
   if (file === undefined) return undefined;
@@ -39,8 +42,8 @@ function readCa(file: string | undefined): string | undefined {
   }
 }
 
-/** Where the first thing that failed may come back by itself, so may the rest. */
-export function exitCodeFor(lines: readonly DoctorLine[]): number {
+/** The later checks need the earlier ones: if the first failure is temporary, so may be the rest. */
+export function exitCodeFor(lines: readonly DoctorLine[]): ExitCode {
   const first = lines.find(({ state }) => state === 'failed');
   if (!first) return EXIT.ok;
   return first.retryable ? EXIT.unavailable : EXIT.failed;

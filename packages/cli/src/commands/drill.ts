@@ -3,9 +3,13 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { agentConfig } from '@meshpass/agent/config';
 import { controlPath } from '@meshpass/agent/control';
 import { discover } from '@meshpass/agent/discover';
-import { type DrillCause, type DrillReport, failedRows } from '@meshpass/identity/drill-report';
+import { DRILL_CAUSES, type DrillReport, failedRows } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
-import { EXIT, type Output } from '../command/failure.ts';
+import { defineCommand } from '../command/define.ts';
+import { EXIT, type ExitCode, type Output } from '../command/failure.ts';
+import { address, choice, list, type OptionsOf, text, toggle, wholeNumber } from '../command/flag.ts';
+import { hostPort } from '../command/host-port.ts';
+import { operatorFlags, output, proofFlags, TOKEN_ENV } from '../command/shared-flags.ts';
 import { ask } from '../drill/ask.ts';
 import { openCluster } from '../drill/cluster.ts';
 import { verifyEvidence } from '../drill/evidence.ts';
@@ -13,32 +17,47 @@ import { asOperator } from '../drill/operator.ts';
 import type { Inside } from '../drill/replays.ts';
 import { runDrill } from '../drill/run.ts';
 import { drillTable } from '../drill/table.ts';
-import { hostPort, wholeNumber } from '../input/host-port.ts';
 import { operatorClient } from '../operator/client.ts';
 
-export interface DrillFlags {
-  readonly broker?: string;
-  readonly caFile?: string;
-  readonly proofFile?: string;
-  readonly audience?: string;
-  readonly cause: DrillCause;
-  readonly rebuild?: boolean;
-  readonly wait: string;
-  readonly service?: string;
-  readonly path?: string;
-  readonly operator?: string;
-  readonly operatorToken?: string;
-  readonly kubeconfig?: string;
-  readonly rootNamespace: string;
-  readonly insideGateway?: string;
-  readonly insidePod?: readonly string[];
-  readonly evidence?: string;
-  readonly verify?: string;
-  readonly jwks?: string;
-  readonly output: Output;
-}
+const flags = {
+  ...proofFlags,
+  cause: choice(DRILL_CAUSES, 'what ends the session; outside: wait until somebody else ends it', {
+    value: '<cause>',
+    default: 'goodbye',
+  }),
+  wait: wholeNumber('<seconds>', 'how long to wait for --cause outside', { default: '300' }),
+  rebuild: toggle('then open a new session of the same workspace, to show that it works while the old one stays dead'),
+  service: text('<host:port>', 'granted HTTP service to call', { defaultText: 'the first that is granted' }),
+  path: text('<path>', 'path to GET there', { defaultText: '/' }),
+  ...operatorFlags,
+  kubeconfig: text('<file>', 'also check ServiceAccounts, their tokens and the root DENY in this cluster', {
+    env: 'MESHPASS_KUBECONFIG',
+  }),
+  rootNamespace: text('<name>', "Istio's root namespace", {
+    env: 'MESHPASS_ROOT_NAMESPACE',
+    default: 'istio-system',
+  }),
+  insideGateway: address('<host:port>', 'mesh gateway, where the drill runs inside the cluster'),
+  insidePod: list('<service:port=host:port...>', 'pod of a granted service, where the drill runs inside the cluster'),
+  evidence: text('<file>', 'write the report here, signed by the broker; needs the operator token'),
+  verify: text('<file>', 'only verify and print a report that --evidence wrote'),
+  jwks: text('<file>', "verify with these keys, instead of the broker's current ones"),
+  output,
+};
+type DrillFlags = OptionsOf<typeof flags>;
 
-export async function drill(flags: DrillFlags): Promise<void> {
+export const command = defineCommand({
+  about:
+    'Opens a session, ends it, and tries again everything it held at every layer. With the operator token it can also close the session, look into the store and have the report signed.',
+  flags,
+  exitCodes: { 0: 'nothing stale works', 1: 'something stale works, or the drill failed' },
+  env: TOKEN_ENV,
+  examples: ['meshpass drill --cause admin --rebuild --evidence drill.jws', 'meshpass drill --verify drill.jws'],
+  page: 'docs/drill.md',
+  run: drill,
+});
+
+async function drill(flags: DrillFlags): Promise<ExitCode> {
   if (flags.verify !== undefined) return await verify(flags, flags.verify);
   const { broker: url, caFile, proofFile, audience, runtimeDirectory, presencePort } = config(flags);
   const broker = url.replace(/\/+$/, '');
@@ -56,17 +75,7 @@ export async function drill(flags: DrillFlags): Promise<void> {
     ['--evidence', flags.evidence !== undefined],
   ] as const)
     if (wanted && !isOperator) throw new MeshpassError('usage', `${needing} needs --operator-token.`);
-  if (isOperator && flags.operator === undefined)
-    throw new MeshpassError('usage', 'An operator needs the operator listener of the broker: --operator.');
-  const { operatorToken } = flags;
-  const operator = isOperator
-    ? asOperator(
-        operatorClient(
-          { operator: flags.operator!, ...(operatorToken && { operatorToken }), ...(caFile && { caFile }) },
-          process.env,
-        ),
-      )
-    : undefined;
+  const operator = isOperator ? asOperator(operatorClient({ ...flags, caFile }, process.env)) : undefined;
   const cluster = flags.kubeconfig ? await openCluster(flags.kubeconfig, flags.rootNamespace) : undefined;
   try {
     const report = await runDrill({
@@ -76,25 +85,25 @@ export async function drill(flags: DrillFlags): Promise<void> {
         presencePort,
         proofs: discover({ proofFile, audience }),
         cause: flags.cause,
-        rebuild: flags.rebuild ?? false,
+        rebuild: flags.rebuild,
       },
-      ...{ wait: wholeNumber(flags.wait, '--wait') * 1000, choice: { service: flags.service, path: flags.path } },
+      ...{ wait: flags.wait * 1000, choice: { service: flags.service, path: flags.path } },
       ...{ inside: insideOf(flags), operator, cluster },
       progress: (what) => {
-        // Whoever is to end it from outside has to know when.
+        // Whoever ends the session from outside must see when.
         if (flags.cause === 'outside' || (flags.output === 'text' && process.stderr.isTTY)) console.error(`… ${what}`);
       },
     });
     if (flags.evidence !== undefined)
       writeFileSync(flags.evidence, `${await operator!.sign(report)}\n`, { mode: 0o644 });
     print(report, flags.output);
-    process.exitCode = failedRows(report).length === 0 ? EXIT.ok : EXIT.failed;
+    return failedRows(report).length === 0 ? EXIT.ok : EXIT.failed;
   } finally {
     cluster?.close();
   }
 }
 
-async function verify(flags: DrillFlags, file: string): Promise<void> {
+async function verify(flags: DrillFlags, file: string): Promise<ExitCode> {
   const { drill: report, witness } = await verifyEvidence(read(file), await keysOf(flags));
   if (flags.output === 'json') console.log(JSON.stringify({ drill: report, witness }, null, 2));
   else {
@@ -104,7 +113,7 @@ async function verify(flags: DrillFlags, file: string): Promise<void> {
       `Signed by ${witness.broker} at ${witness.signed_at}; its store says: closed at ${closedAt} (${cause}).`,
     );
   }
-  process.exitCode = failedRows(report).length === 0 ? EXIT.ok : EXIT.failed;
+  return failedRows(report).length === 0 ? EXIT.ok : EXIT.failed;
 }
 
 async function keysOf(flags: DrillFlags): Promise<unknown> {
@@ -133,14 +142,14 @@ function readCa(file: string | undefined): string | undefined {
   return file === undefined ? undefined : read(file);
 }
 
-function insideOf({ insideGateway, insidePod = [] }: DrillFlags): Inside {
+function insideOf({ insideGateway, insidePod }: DrillFlags): Inside {
   const pods = insidePod.map((text) => {
     const [service, address] = text.split('=');
     if (!service || !address)
       throw new MeshpassError('usage', `--inside-pod must be SERVICE:PORT=HOST:PORT, not "${text}".`);
     return [service, hostPort(address, '--inside-pod')] as const;
   });
-  return { gateway: insideGateway ? hostPort(insideGateway, '--inside-gateway') : undefined, pods: new Map(pods) };
+  return { gateway: insideGateway, pods: new Map(pods) };
 }
 
 function read(file: string): string {

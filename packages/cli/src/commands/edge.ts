@@ -1,31 +1,62 @@
-/** `meshpass edge`: the edge alone. */
 import { createLog } from '@meshpass/broker/telemetry/log';
 import { createDirectory, followBroker, postDecisions } from '@meshpass/edge';
 import { MeshpassError } from '@meshpass/identity/error';
-import { hostPort, wholeNumber } from '../input/host-port.ts';
+import { defineCommand } from '../command/define.ts';
+import { address, type OptionsOf, text, wholeNumber } from '../command/flag.ts';
+import { logLevel } from '../command/shared-flags.ts';
 import { runEdge } from '../serve/edge-process.ts';
 import { untilSignal } from '../serve/until-signal.ts';
 
-interface EdgeOptions {
-  readonly listen: string;
-  readonly tlsCert?: string;
-  readonly tlsKey?: string;
-  readonly meshGateway?: string;
-  readonly operatorListen?: string;
-  readonly broker: string;
-  readonly brokerToken: string;
-  readonly brokerCa?: string;
-  readonly stale: string;
-  readonly logLevel: string;
-}
+const flags = {
+  listen: address('<host:port>', 'address that agents connect to', {
+    env: 'MESHPASS_EDGE_LISTEN',
+    default: '0.0.0.0:443',
+  }),
+  broker: text('<url,...>', 'URL of the broker; the URLs of all brokers, if there are several', {
+    env: 'MESHPASS_BROKER',
+    required: true,
+  }),
+  brokerToken: text('<file>', 'ServiceAccount token with audience meshpass-broker', {
+    env: 'MESHPASS_BROKER_TOKEN_FILE',
+    required: true,
+  }),
+  brokerCa: text('<file>', "CA of the broker's certificate, PEM", {
+    env: 'MESHPASS_BROKER_CA',
+    defaultText: 'those of the system',
+  }),
+  stale: wholeNumber(
+    '<seconds>',
+    'refuse and cut everything when the broker has been silent for this long; until then the edge learns of no ended session either',
+    { env: 'MESHPASS_EDGE_STALE', default: '600' },
+  ),
+  tlsCert: text('<file>', 'certificate chain of the edge, PEM; always needed', { env: 'MESHPASS_EDGE_TLS_CERT' }),
+  tlsKey: text('<file>', 'key of the certificate, PEM; always needed', { env: 'MESHPASS_EDGE_TLS_KEY' }),
+  meshGateway: address('<host:port>', 'the mesh gateway, the only address the edge dials; always needed', {
+    env: 'MESHPASS_MESH_GATEWAY',
+  }),
+  operatorListen: address('<host:port>', 'probes and metrics of the edge, plain HTTP', {
+    env: 'MESHPASS_EDGE_OPERATOR_LISTEN',
+    defaultText: 'none',
+  }),
+  logLevel,
+};
 
-export async function edge(options: EdgeOptions): Promise<void> {
+export const command = defineCommand({
+  flags,
+  examples: [
+    'meshpass edge --broker https://broker.example.com --broker-token token --tls-cert tls.crt --tls-key tls.key --mesh-gateway gateway:15443',
+  ],
+  page: 'docs/operating-edge.md',
+  run: edge,
+});
+
+async function edge(options: OptionsOf<typeof flags>): Promise<void> {
   const { tlsCert, tlsKey, meshGateway } = options;
   if (!tlsCert || !tlsKey || !meshGateway) {
     throw new MeshpassError('usage', 'The edge needs --tls-cert, --tls-key and --mesh-gateway.');
   }
   const log = createLog(options.logLevel).child({ component: 'edge' });
-  const directory = createDirectory({ clock: Date.now, staleMs: wholeNumber(options.stale, '--stale') * 1000 });
+  const directory = createDirectory({ clock: Date.now, staleMs: options.stale * 1000 });
   const broker = {
     urls: options.broker.split(','),
     tokenFile: options.brokerToken,
@@ -34,11 +65,11 @@ export async function edge(options: EdgeOptions): Promise<void> {
   const following = followBroker({ ...broker, directory, log });
   const post = postDecisions({ ...broker, log });
   const running = await runEdge({
-    listen: hostPort(options.listen, '--listen'),
+    listen: options.listen,
     tlsCert,
     tlsKey,
-    gateway: hostPort(meshGateway, '--mesh-gateway'),
-    operatorListen: options.operatorListen ? hostPort(options.operatorListen, '--operator-listen') : undefined,
+    gateway: meshGateway,
+    operatorListen: options.operatorListen,
     directory,
     report: post.report,
     log,

@@ -1,21 +1,32 @@
-/** `meshpass rotate`: changes the key that signs tokens, and shows what tokens and certificates rest on. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MeshpassError } from '@meshpass/identity/error';
-import type { Output } from '../command/failure.ts';
-import { type OperatorCall, type OperatorOptions, operatorClient } from '../operator/client.ts';
+import { defineCommand } from '../command/define.ts';
+import { type OptionsOf, text, toggle } from '../command/flag.ts';
+import { operatorFlags, output, TOKEN_ENV } from '../command/shared-flags.ts';
+import { type OperatorCall, operatorClient } from '../operator/client.ts';
 import { type Trust, trustText } from '../operator/trust-text.ts';
 
-export interface RotateOptions extends OperatorOptions {
-  /** Only show. */
-  readonly status?: boolean;
-  /** Drop every key that there is, at once. */
-  readonly revokeNow?: boolean;
-  readonly yes?: boolean;
-  /** Return when the new key signs. */
-  readonly wait?: boolean;
-  readonly reason?: string;
-  readonly output: Output;
-}
+const flags = {
+  status: toggle('only show the keys, the roots of the mesh, and how many certificates still need each root'),
+  wait: toggle('return once the new key signs'),
+  revokeNow: toggle(
+    'drop every key at once: all tokens so far become invalid, and requests fail until agents have renewed them',
+  ),
+  yes: toggle('confirm --revoke-now'),
+  reason: text('<text>', 'reason for the audit log'),
+  ...operatorFlags,
+  output,
+};
+type RotateOptions = OptionsOf<typeof flags>;
+
+export const command = defineCommand({
+  about: 'No request fails while the key changes.',
+  flags,
+  env: TOKEN_ENV,
+  examples: ['meshpass rotate --status', 'meshpass rotate --wait --reason "yearly"'],
+  page: 'docs/rotation.md',
+  run: rotate,
+});
 
 interface Rotated {
   readonly kid: string;
@@ -28,18 +39,19 @@ interface Rotated {
 const LOOK_MS = 1_000;
 
 /** @throws MeshpassError `usage` where flags contradict each other or a revocation is not confirmed; what the broker answers */
-export async function rotate(options: RotateOptions): Promise<void> {
+async function rotate(options: RotateOptions): Promise<void> {
   const call = operatorClient(options, process.env);
   if (options.status) {
-    if (options.revokeNow || options.wait) throw new MeshpassError('usage', '--status only shows: it goes alone.');
+    if (options.revokeNow || options.wait)
+      throw new MeshpassError('usage', '--status cannot be combined with --wait or --revoke-now.');
     print(options, await trust(call));
     return;
   }
   if (options.revokeNow && !options.yes)
     throw new MeshpassError(
       'usage',
-      '--revoke-now breaks what is open to the world: every identity token and ID token that was given so far is worthless ' +
-        'at once. Agents get new ones within a heartbeat, and until then their requests are refused with 401. Confirm it with --yes.',
+      '--revoke-now invalidates every identity token and ID token issued so far, at once. Agents get new ones within a ' +
+        'heartbeat; until then their requests are refused with 401. Confirm with --yes.',
     );
   const order = { ...(options.revokeNow && { revoke: true }), ...(options.reason && { reason: options.reason }) };
   const rotated = (await call('POST', '/admin/trust/rotate', order)) as Rotated;
@@ -53,10 +65,10 @@ function whatWasDone({ kid, dropped, made }: Rotated): string {
   if (dropped) return `Key ${kid} signs from now on. Dropped: ${dropped.join(', ')}.`;
   return made
     ? `Key ${kid} was made. It signs as soon as everybody who verifies tokens has had it for long enough.`
-    : `A change is under way already: key ${kid} is the next one.`;
+    : `A rotation is already in progress: key ${kid} is the next one.`;
 }
 
-/** A broker that restarts meanwhile goes on by itself, so what asks for it goes on asking. */
+/** A broker that restarts continues the rotation, so errors that are worth a retry are ignored. */
 async function untilItSigns(call: OperatorCall, kid: string): Promise<void> {
   for (;;) {
     const found = await trust(call).catch((thrown: unknown) => {

@@ -1,37 +1,44 @@
-/** `meshpass up` */
 import { agentConfig } from '@meshpass/agent/config';
 import { launch } from '@meshpass/agent/launch';
-import type { Output } from '../command/failure.ts';
+import { defineCommand } from '../command/define.ts';
+import { type OptionsOf, toggle, turnOff, wholeNumber } from '../command/flag.ts';
+import { output, proofFlags } from '../command/shared-flags.ts';
 import { statusText } from '../output/status-text.ts';
 
-interface UpOptions {
-  readonly broker?: string;
-  readonly caFile?: string;
-  readonly proofFile?: string;
-  readonly audience?: string;
-  readonly proxyPort?: string;
-  readonly presencePort?: string;
-  readonly byName: boolean;
-  readonly foreground?: boolean;
-  readonly output: Output;
-}
+const flags = {
+  ...proofFlags,
+  proxyPort: wholeNumber('<port>', 'port of the HTTP and SOCKS proxy on 127.0.0.1', {
+    env: 'MESHPASS_PROXY_PORT',
+    defaultText: 'any free port',
+  }),
+  presencePort: wholeNumber('<port>', "port that answers the broker's presence challenges", {
+    env: 'MESHPASS_PRESENCE_PORT',
+    defaultText: 'any free port',
+  }),
+  byName: turnOff('do not write /etc/hosts; carry traffic through the proxy only'),
+  foreground: toggle('stay in the foreground until SIGTERM, SIGINT or `meshpass down`'),
+  output,
+};
 
-export async function up(options: UpOptions): Promise<void> {
-  const config = agentConfig(
-    {
-      broker: options.broker,
-      caFile: options.caFile,
-      proofFile: options.proofFile,
-      audience: options.audience,
-      proxyPort: options.proxyPort === undefined ? undefined : Number(options.proxyPort),
-      presencePort: options.presencePort === undefined ? undefined : Number(options.presencePort),
-      byName: options.byName ? undefined : false,
-    },
-    process.env,
-  );
+export const command = defineCommand({
+  about:
+    'Proves who you are, obtains credentials and carries traffic to the mesh. The agent stays in the background and renews the credentials.',
+  flags,
+  env: {
+    MESHPASS_BY_NAME: 'false: the same as --no-by-name',
+    MESHPASS_HOSTS_FILE: 'hosts file to write instead of /etc/hosts',
+    MESHPASS_CLUSTER_DOMAIN: "the cluster's DNS domain, if it is not cluster.local",
+  },
+  examples: ['meshpass up --broker https://broker.example.com', 'meshpass up --foreground --no-by-name'],
+  page: 'docs/agent.md',
+  run: up,
+});
+
+async function up({ output, foreground, byName, ...options }: OptionsOf<typeof flags>): Promise<void> {
+  const config = agentConfig({ ...options, byName: byName ? undefined : false }, process.env);
   const print = (status: Parameters<typeof statusText>[0]) =>
-    console.log(options.output === 'json' ? JSON.stringify(status, null, 2) : statusText(status, Date.now()));
-  if (!options.foreground) return print(await launch(config, { env: process.env }));
+    console.log(output === 'json' ? JSON.stringify(status, null, 2) : statusText(status, Date.now()));
+  if (!foreground) return print(await launch(config, { env: process.env }));
   const { runUntilSignal } = await import('@meshpass/agent/daemon');
   await runUntilSignal(config, print);
 }

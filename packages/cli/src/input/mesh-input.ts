@@ -1,23 +1,27 @@
-/** The mesh that questions are asked about: manifests from files, a live cluster, or the one laid over the other. */
+/** The mesh that a question is about: manifests from files, a live cluster, or files over a cluster. */
 
 import { MeshpassError } from '@meshpass/identity/error';
+import type { Resource } from '@meshpass/istio';
 import {
   applyResources,
   findMeshConfig,
   type MeshConfig,
   type MeshView,
-  type Resource,
   readMeshConfig,
   viewMesh,
 } from '@meshpass/istio';
+import { type OptionsOf, text } from '../command/flag.ts';
 import { readCluster } from './cluster-manifests.ts';
 import { readManifests, readText, refuse } from './policy-input.ts';
 
-export interface MeshInput {
-  readonly kubeconfig?: string;
-  /** File with a MeshConfig, where the ConfigMap of istiod is not among the manifests. */
-  readonly meshConfig?: string;
-}
+/** Where the mesh is read from, beside manifests. */
+export const meshInputFlags = {
+  kubeconfig: text('<file>', 'also read this live cluster; the manifests win over what it has', {
+    env: 'MESHPASS_KUBECONFIG',
+  }),
+  meshConfig: text('<file>', "istiod's MeshConfig, if its ConfigMap is not among the manifests"),
+};
+export type MeshInput = OptionsOf<typeof meshInputFlags>;
 
 /**
  * Files win over what the cluster has of the same kind and name: what would be, once they are applied.

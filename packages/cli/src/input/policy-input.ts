@@ -1,25 +1,40 @@
-/** What the commands of `meshpass policy` work on: an access file, the mesh from files or a cluster, and how it is set up. */
+/** What the commands of `meshpass policy` read: an access file, the mesh from files or a cluster, and how it is set up. */
 import { readFileSync } from 'node:fs';
 import { type Access, type IdentityTokens, loadAccess } from '@meshpass/access';
 import type { MeshShape } from '@meshpass/access/compile';
 import { MeshpassError } from '@meshpass/identity/error';
-import { applyResources, findMeshConfig, loadManifests, type ManifestProblem, type Resource } from '@meshpass/istio';
-import { wholeNumber } from './host-port.ts';
+import type { Resource } from '@meshpass/istio';
+import { applyResources, findMeshConfig, loadManifests, type ManifestProblem } from '@meshpass/istio';
+import { type OptionsOf, text } from '../command/flag.ts';
+import { gatewayFlags, tokenAudience } from '../command/shared-flags.ts';
 import { readManifestFiles } from './manifest-files.ts';
 
-/** Flags that say how a mesh is set up; those that are not given come from the mesh's own configuration, or are Istio's. */
-export interface MeshFlags {
-  readonly kubeconfig?: string;
-  readonly trustDomain?: string;
-  readonly rootNamespace?: string;
-  readonly clusterDomain: string;
-  readonly gatewayNamespace: string;
-  readonly gatewayLabel: string;
-  readonly gatewayPort: string;
-  readonly publicUrl: string;
-  readonly tokenAudience: string;
-  readonly jwks?: string;
-}
+/** How the mesh is set up. What is not given comes from the mesh's own configuration, if it is read, or is Istio's default. */
+export const meshFlags = {
+  kubeconfig: text('<file>', 'also read this live cluster; the manifests win over what it has', {
+    env: 'MESHPASS_KUBECONFIG',
+  }),
+  trustDomain: text('<name>', 'trust domain of the mesh', {
+    env: 'MESHPASS_TRUST_DOMAIN',
+    defaultText: "that of the mesh's configuration",
+  }),
+  rootNamespace: text('<name>', "Istio's root namespace", {
+    env: 'MESHPASS_ROOT_NAMESPACE',
+    defaultText: "that of the mesh's configuration",
+  }),
+  clusterDomain: text('<name>', 'DNS domain of the cluster', {
+    env: 'MESHPASS_CLUSTER_DOMAIN',
+    default: 'cluster.local',
+  }),
+  ...gatewayFlags,
+  publicUrl: text('<url>', 'public URL of the broker: issuer of identity tokens', {
+    env: 'MESHPASS_PUBLIC_URL',
+    required: true,
+  }),
+  tokenAudience,
+};
+type MeshFlags = OptionsOf<typeof meshFlags>;
+type TokenFlags = Pick<MeshFlags, 'publicUrl' | 'tokenAudience'> & { readonly jwks?: string };
 
 export interface PolicyInput {
   readonly resources: readonly Resource[];
@@ -37,7 +52,7 @@ const TOKEN_HEADER = 'x-meshpass-token';
 const NO_KEYS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'not-known-here', n: 'AQAB', e: 'AQAB' }] });
 
 /** @throws MeshpassError `usage`, `manifest_*` for what cannot be read, `kubernetes_unavailable` */
-export async function readPolicyInput(paths: readonly string[], flags: MeshFlags): Promise<PolicyInput> {
+export async function readPolicyInput(paths: readonly string[], flags: MeshFlags & TokenFlags): Promise<PolicyInput> {
   const { resources: given, unread } = await readManifests(paths);
   const standing: Resource[] = [];
   if (flags.kubeconfig !== undefined) {
@@ -48,8 +63,6 @@ export async function readPolicyInput(paths: readonly string[], flags: MeshFlags
   }
   const resources = applyResources(standing, given);
   const config = findMeshConfig(resources);
-  const [key, value] = flags.gatewayLabel.split('=');
-  if (!key || !value) throw new MeshpassError('usage', '--gateway-label must be KEY=VALUE.');
   return {
     resources,
     unread,
@@ -59,8 +72,8 @@ export async function readPolicyInput(paths: readonly string[], flags: MeshFlags
       clusterDomain: flags.clusterDomain,
       gateway: {
         namespace: flags.gatewayNamespace,
-        labels: { [key]: value },
-        port: wholeNumber(flags.gatewayPort, '--gateway-port'),
+        labels: flags.gatewayLabel,
+        port: flags.gatewayPort,
       },
     },
     trustDomainAliases: config.trustDomainAliases,
@@ -69,7 +82,7 @@ export async function readPolicyInput(paths: readonly string[], flags: MeshFlags
 }
 
 /** How sidecars recognise identity tokens of the broker. @throws MeshpassError `usage` */
-export function identityTokens(flags: Pick<MeshFlags, 'publicUrl' | 'tokenAudience' | 'jwks'>): IdentityTokens {
+export function identityTokens(flags: TokenFlags): IdentityTokens {
   return {
     ...{ issuer: flags.publicUrl, audience: flags.tokenAudience, header: TOKEN_HEADER },
     jwks: flags.jwks === undefined ? NO_KEYS : readText(flags.jwks),

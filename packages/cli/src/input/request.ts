@@ -1,19 +1,21 @@
-/** The call that a question is about, from flags. */
+/** Requests and claims, as flags describe them. */
 
 import type { Call, HttpCall } from '@meshpass/analysis/evaluate';
 import { MeshpassError } from '@meshpass/identity/error';
+import { list, type OptionsOf, text, toggle } from '../command/flag.ts';
 import { readText } from './policy-input.ts';
 
-export interface RequestFlags {
-  readonly method: string;
-  readonly path: string;
-  readonly host?: string;
-  readonly header: readonly string[];
-  /** Bytes that are no HTTP. */
-  readonly tcp?: boolean;
-  readonly sourceIp?: string;
-  readonly sni?: string;
-}
+/** The call that a question is about. */
+export const requestFlags = {
+  method: text('<method>', 'HTTP method', { default: 'GET' }),
+  path: text('<path>', 'path as the client sends it', { default: '/' }),
+  host: text('<host>', 'Host header', { defaultText: 'the name in the target' }),
+  header: list('<line>', 'header of the request, "NAME: VALUE"'),
+  tcp: toggle('a connection that does not carry HTTP'),
+  sourceIp: text('<address>', 'IP address of the peer'),
+  sni: text('<name>', 'server name of the TLS handshake'),
+};
+export type RequestFlags = OptionsOf<typeof requestFlags>;
 
 type Request = (Omit<HttpCall, 'authority'> & { readonly authority?: string }) | undefined;
 
@@ -36,10 +38,10 @@ export function requestOf(flags: RequestFlags): { readonly http: Request; readon
 }
 
 /** Claims as JSON, from a file after `@`. @throws MeshpassError `usage` */
-export function claimsOf(text: string | undefined): Readonly<Record<string, unknown>> | undefined {
-  if (text === undefined) return undefined;
+export function claimsOf(given: string | undefined): Readonly<Record<string, unknown>> | undefined {
+  if (given === undefined) return undefined;
   try {
-    const claims: unknown = JSON.parse(text.startsWith('@') ? readText(text.slice(1)) : text);
+    const claims: unknown = JSON.parse(given.startsWith('@') ? readText(given.slice(1)) : given);
     if (typeof claims === 'object' && claims !== null && !Array.isArray(claims))
       return claims as Record<string, unknown>;
   } catch (cause) {

@@ -1,12 +1,12 @@
 /** The ConfigMap that keeps the newest checkpoint of the audit log, as flags name it. */
 import { openCheckpointMap } from '@meshpass/broker/audit/checkpoint/config-map-sink';
 import { MeshpassError } from '@meshpass/identity/error';
+import type { OptionsOf } from '../command/flag.ts';
+import type { checkpointFlags } from '../command/shared-flags.ts';
 
-export interface CheckpointMapFlags {
-  /** NAMESPACE/NAME. */
-  readonly auditCheckpointConfigmap?: string;
+type CheckpointMapFlags = Pick<OptionsOf<typeof checkpointFlags>, 'auditCheckpointConfigmap'> & {
   readonly kubeconfig?: string;
-}
+};
 
 /** @throws MeshpassError `usage`, `config_invalid` */
 export async function checkpointMapOf({ auditCheckpointConfigmap: given, kubeconfig }: CheckpointMapFlags) {

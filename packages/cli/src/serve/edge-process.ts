@@ -4,7 +4,7 @@ import { createServer, type Server } from 'node:http';
 import { readPrivateFile } from '@meshpass/broker/secrets/key-file';
 import { type Directory, type Edge, type EdgeLog, formatStats, startEdge } from '@meshpass/edge';
 import type { EdgeDecision } from '@meshpass/identity';
-import type { HostPort } from '../input/host-port.ts';
+import type { HostPort } from '../command/host-port.ts';
 
 export interface EdgeProcessOptions {
   readonly listen: HostPort;

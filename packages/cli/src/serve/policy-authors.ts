@@ -1,15 +1,29 @@
 /** The flags of `meshpass serve` that say whose jobs plan and apply access files. */
 import { MeshpassError } from '@meshpass/identity/error';
-import { wholeNumber } from '../input/host-port.ts';
+import { type OptionsOf, text } from '../command/flag.ts';
+import { wholeNumber } from '../command/host-port.ts';
 
-export interface PolicyAuthorFlags {
-  readonly policyRepository?: string;
-  readonly policyOwner?: string;
-  readonly policyWorkflow?: string;
-  readonly policyEnvironment?: string;
-  readonly policyIssuer: string;
-  readonly policyRef: string;
-}
+export const policyAuthorFlags = {
+  policyRepository: text('<id>', 'GitHub id of the repository whose jobs plan and apply access files', {
+    env: 'MESHPASS_POLICY_REPOSITORY',
+    defaultText: 'only operators do',
+  }),
+  policyOwner: text('<id>', "GitHub id of the repository's owner", { env: 'MESHPASS_POLICY_OWNER' }),
+  policyWorkflow: text(
+    '<workflow>',
+    'job_workflow_ref of jobs that apply: OWNER/REPOSITORY/.github/workflows/FILE@REF',
+    {
+      env: 'MESHPASS_POLICY_WORKFLOW',
+    },
+  ),
+  policyEnvironment: text('<name>', 'GitHub environment of jobs that apply', { env: 'MESHPASS_POLICY_ENVIRONMENT' }),
+  policyRef: text('<ref>', 'Git ref whose jobs apply', { env: 'MESHPASS_POLICY_REF', default: 'refs/heads/main' }),
+  policyIssuer: text('<url>', "issuer of the jobs' tokens", {
+    env: 'MESHPASS_POLICY_ISSUER',
+    default: 'https://token.actions.githubusercontent.com',
+  }),
+};
+export type PolicyAuthorFlags = OptionsOf<typeof policyAuthorFlags>;
 
 /**
  * @returns the member `policyAuthors` of the broker's configuration; undefined where operators alone apply

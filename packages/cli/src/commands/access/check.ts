@@ -2,10 +2,23 @@
 
 import { type Access, loadAccess } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity/error';
+import { defineCommand } from '../../command/define.ts';
 import type { Output } from '../../command/failure.ts';
+import { argument } from '../../command/flag.ts';
+import { output } from '../../command/shared-flags.ts';
+
+export const command = defineCommand({
+  about: 'Reads it as the broker does, without a cluster. Each problem is printed as FILE:LINE:COLUMN.',
+  args: { file: argument('the access file') },
+  flags: { output },
+  exitCodes: { 0: 'well-formed', 1: 'not well-formed' },
+  examples: ['meshpass access check access.yaml'],
+  page: 'docs/access-file.md',
+  run: ({ file, output }) => check(file, output),
+});
 
 /** @throws MeshpassError `access_file_*` */
-export function check(file: string, options: { readonly output: Output }): void {
+function check(file: string, output: Output): void {
   let access: Access;
   try {
     ({ access } = loadAccess(file, { name: file }));
@@ -13,7 +26,7 @@ export function check(file: string, options: { readonly output: Output }): void 
     if (!(cause instanceof MeshpassError) || cause.code !== 'config_invalid') throw cause;
     throw new MeshpassError('usage', `${file} cannot be read.`, { cause });
   }
-  if (options.output === 'json') {
+  if (output === 'json') {
     console.log(JSON.stringify({ file, grants: access.grants.map((grant) => grant.name) }));
   } else {
     console.log(`${file} is well-formed: ${access.grants.length} grants. Services are checked against the cluster.`);

@@ -1,4 +1,3 @@
-/** `meshpass audit accept-restore`: the way out where the store does not hold what was signed of its audit log. */
 import { randomBytes } from 'node:crypto';
 import { hostname, userInfo } from 'node:os';
 import { join } from 'node:path';
@@ -9,28 +8,57 @@ import { acceptRestore } from '@meshpass/broker/audit/restore/accept-restore';
 import { type Survey, surveyRestore } from '@meshpass/broker/audit/restore/survey-restore';
 import { openStore } from '@meshpass/broker/store/open';
 import { MeshpassError } from '@meshpass/identity/error';
-import type { Output } from '../../command/failure.ts';
-import { type CheckpointMapFlags, checkpointMapOf } from '../../serve/checkpoint-map.ts';
+import { defineCommand } from '../../command/define.ts';
+import { type OptionsOf, text, toggle } from '../../command/flag.ts';
+import { auditKey, checkpointFlags, databaseUrl, output } from '../../command/shared-flags.ts';
+import { checkpointMapOf } from '../../serve/checkpoint-map.ts';
 
-export interface AcceptRestoreOptions extends CheckpointMapFlags {
-  readonly publicUrl: string;
-  readonly data: string;
-  readonly databaseUrl?: string;
-  readonly auditKey?: string;
-  readonly auditCheckpoint?: string;
-  readonly reason?: string;
-  readonly by?: string;
-  readonly yes?: boolean;
-  readonly output: Output;
-}
+const flags = {
+  publicUrl: text('<url>', 'public URL of the broker; names the log', { env: 'MESHPASS_PUBLIC_URL', required: true }),
+  data: text('<dir>', "the broker's directory: embedded store, key and checkpoint", {
+    env: 'MESHPASS_DATA',
+    required: true,
+  }),
+  databaseUrl,
+  auditKey,
+  ...checkpointFlags,
+  kubeconfig: text('<file>', 'kubeconfig for the ConfigMap', {
+    env: 'MESHPASS_KUBECONFIG',
+    defaultText: "the Pod's ServiceAccount",
+  }),
+  reason: text('<text>', 'reason for the audit log; needed with --yes'),
+  by: text('<name>', 'who declares it, for the audit log', { defaultText: 'user and host' }),
+  yes: toggle('declare it: ends all sessions, and cannot be undone'),
+  output,
+};
+type AcceptRestoreOptions = OptionsOf<typeof flags>;
+
+export const command = defineCommand({
+  about:
+    'Stop every broker first. Without --yes it only shows what is missing, and exits with 2; with --yes the log continues in a new epoch.',
+  flags,
+  exitCodes: {
+    0: 'declared',
+    1: 'refused or failed',
+    2: 'wrong flags, or not confirmed with --yes',
+    3: 'the store does not answer, or a broker is still active',
+  },
+  examples: [
+    'meshpass audit accept-restore --public-url https://broker.example.com --data /var/lib/meshpass',
+    'meshpass audit accept-restore --public-url https://broker.example.com --data /var/lib/meshpass --reason "restored the backup of Monday" --yes',
+  ],
+  page: 'docs/audit.md',
+  run: declareRestore,
+});
 
 /**
  * Shows what is missing; declares it with `yes`.
  * @throws MeshpassError `usage` where it is not confirmed or has no reason; `store_unavailable` also while a broker is active
  */
-export async function acceptRestoreCommand(options: AcceptRestoreOptions): Promise<void> {
+async function declareRestore(options: AcceptRestoreOptions): Promise<void> {
   const { data, databaseUrl, auditKey, auditCheckpoint, reason = '', output } = options;
-  if (options.yes && reason.trim() === '') throw new MeshpassError('usage', 'Say why: --reason.');
+  if (options.yes && reason.trim() === '')
+    throw new MeshpassError('usage', 'Give the reason for the audit log: --reason.');
   if (!URL.canParse(options.publicUrl)) throw new MeshpassError('usage', '--public-url must be a URL.');
   const key = await openAuditKey(auditKey ?? join(data, 'audit-key.pem'), options.publicUrl, false);
   const map = await checkpointMapOf(options);

@@ -1,30 +1,52 @@
-/** `meshpass policy can-i`: may this identity make this call, by which rule, in which file and line. */
-
 import { assumedNamespaces, canI, parseCaller } from '@meshpass/analysis/evaluate';
-import { EXIT, type Output } from '../../command/failure.ts';
-import { type MeshInput, readMesh } from '../../input/mesh-input.ts';
-import { claimsOf, type RequestFlags, requestOf } from '../../input/request.ts';
+import { defineCommand } from '../../command/define.ts';
+import { EXIT, type ExitCode } from '../../command/failure.ts';
+import { argumentsOf, type OptionsOf, text } from '../../command/flag.ts';
+import { output } from '../../command/shared-flags.ts';
+import { meshInputFlags, readMesh } from '../../input/mesh-input.ts';
+import { claimsOf, requestFlags, requestOf } from '../../input/request.ts';
 import { assumptionJson, assumptionLines, decisionJson, judgedText } from '../../output/decision-text.ts';
 
-export interface CanIFlags extends MeshInput, RequestFlags {
-  readonly as: string;
-  readonly to: string;
-  readonly claims?: string;
-  readonly output: Output;
-}
+const args = {
+  paths: argumentsOf('files and directories of manifests of Services, workloads and policies; - for standard input'),
+};
+const flags = {
+  as: text('<identity>', 'NAMESPACE/SERVICEACCOUNT, a SPIFFE principal, or nobody (no client certificate)', {
+    required: true,
+  }),
+  to: text('<target>', 'SERVICE.NAMESPACE:PORT, or NAMESPACE/WORKLOAD:PORT', { required: true }),
+  claims: text('<json>', 'payload of the token that the request carries, or @FILE with it'),
+  ...requestFlags,
+  ...meshInputFlags,
+  output,
+};
 
-/** Exits with 0 for yes, 1 for no and for "it depends", 4 where it is unknown. @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable` */
-export async function canICommand(paths: readonly string[], flags: CanIFlags): Promise<void> {
-  const { http, more } = requestOf(flags);
-  const claims = claimsOf(flags.claims);
-  const view = await readMesh(paths, flags);
-  const caller = { ...parseCaller(flags.as, view.config.trustDomain), ...(claims && { claims }) };
-  const { allowed, answers } = canI(view, caller, flags.to, http, more);
+export const command = defineCommand({
+  about: 'Names the rule that decides, with file and line.',
+  args,
+  flags,
+  exitCodes: {
+    0: 'yes',
+    1: 'no, or it depends on what is not given',
+    4: 'unknown: something that decides is not understood',
+  },
+  examples: ['meshpass policy can-i --as dev/web --to orders.shop:8080 --path /orders/1 mesh/'],
+  page: 'docs/evaluator.md',
+  run: decide,
+});
+
+/** @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable` */
+async function decide({ paths, ...options }: OptionsOf<typeof args & typeof flags>): Promise<ExitCode> {
+  const { http, more } = requestOf(options);
+  const claims = claimsOf(options.claims);
+  const view = await readMesh(paths, options);
+  const caller = { ...parseCaller(options.as, view.config.trustDomain), ...(claims && { claims }) };
+  const { allowed, answers } = canI(view, caller, options.to, http, more);
   const assumed = assumedNamespaces(
     view,
     answers.map(({ endpoint }) => endpoint),
   );
-  if (flags.output === 'json') {
+  if (options.output === 'json') {
     const listed = answers.map(({ endpoint: { authorizer, port }, verdict, unknown, decision, chosenByClient }) => ({
       workload: `${authorizer.workload.namespace}/${authorizer.workload.name}`,
       ...{ port, allowed: verdict, ...(unknown !== undefined && { unknown }) },
@@ -41,5 +63,5 @@ export async function canICommand(paths: readonly string[], flags: CanIFlags): P
     }
     for (const line of assumptionLines(assumed, view.unplaced)) console.log(line);
   }
-  process.exitCode = { yes: EXIT.ok, no: EXIT.failed, some: EXIT.failed, unknown: EXIT.unknown }[allowed];
+  return { yes: EXIT.ok, no: EXIT.failed, some: EXIT.failed, unknown: EXIT.unknown }[allowed];
 }

@@ -1,21 +1,39 @@
-/** `meshpass policy compile`: the access file as manifests, the same text for the same input, to be committed and applied. */
 import { compile, formatManifests, loadAccess } from '@meshpass/access';
 import { meshOf } from '@meshpass/access/compile';
-import { type MeshFlags, readPolicyInput } from '../../input/policy-input.ts';
+import { defineCommand } from '../../command/define.ts';
+import { argumentsOf, type OptionsOf, text } from '../../command/flag.ts';
+import { accessFile } from '../../command/shared-flags.ts';
+import { meshFlags, readPolicyInput } from '../../input/policy-input.ts';
 
-export interface CompileFlags extends MeshFlags {
-  readonly access: string;
-}
+const args = {
+  paths: argumentsOf('files and directories of manifests of Services, workloads and policies; - for standard input'),
+};
+const flags = {
+  access: accessFile,
+  jwks: text('<file>', 'JWKS of identity tokens; without it, RequestAuthentication is left to the broker'),
+  ...meshFlags,
+};
+
+export const command = defineCommand({
+  about: 'For GitOps: the same input gives the same text, to be committed and applied.',
+  args,
+  flags,
+  examples: [
+    'meshpass policy compile --access access.yaml --public-url https://broker.example.com mesh/ > meshpass.yaml',
+  ],
+  page: 'docs/policy.md',
+  run: compilePolicy,
+});
 
 /** @throws MeshpassError `access_*`, `manifest_*`, `usage`, `kubernetes_unavailable` */
-export async function compilePolicy(paths: readonly string[], flags: CompileFlags): Promise<void> {
-  // By its bare name, as the broker reads it: what is compiled there is the same text.
-  const { access } = loadAccess(flags.access);
-  const { resources, shape, tokens, unread } = await readPolicyInput(paths, flags);
+async function compilePolicy({ paths, ...options }: OptionsOf<typeof args & typeof flags>): Promise<void> {
+  // Without a path in its name, as the broker reads it, so that both compile the same text.
+  const { access } = loadAccess(options.access);
+  const { resources, shape, tokens, unread } = await readPolicyInput(paths, options);
   if (unread !== undefined) console.error(unread);
   const manifests = compile(access, meshOf(resources, shape), tokens);
-  // Its keys are the broker's, which writes it by itself, also where everything else is applied by others.
+  // The broker knows the keys, and writes RequestAuthentication itself even where everything else is applied by others.
   const written =
-    flags.jwks === undefined ? manifests.filter(({ kind }) => kind !== 'RequestAuthentication') : manifests;
+    options.jwks === undefined ? manifests.filter(({ kind }) => kind !== 'RequestAuthentication') : manifests;
   process.stdout.write(formatManifests(written));
 }

@@ -1,19 +1,39 @@
-/** `meshpass policy diff`: who gains and who loses which call between two sets of manifests. */
 import { compareMeaning, formatChange, formatWhere } from '@meshpass/analysis/diff';
 import { describeUnplaced, findMeshConfig } from '@meshpass/istio';
-import { EXIT, type Output } from '../../command/failure.ts';
+import { defineCommand } from '../../command/define.ts';
+import { EXIT, type ExitCode } from '../../command/failure.ts';
+import { argument, list, type OptionsOf, toggle } from '../../command/flag.ts';
+import { output } from '../../command/shared-flags.ts';
 import { readManifests } from '../../input/policy-input.ts';
 import { assumptionJson, assumptionLines } from '../../output/decision-text.ts';
 
-export interface DiffFlags {
-  readonly output: Output;
-  readonly context: readonly string[];
-  readonly exitCode?: boolean;
-}
+const args = { before: argument('file or directory of manifests'), after: argument('file or directory of manifests') };
+const flags = {
+  context: list('<path>', 'manifests of Services and workloads that both sides have'),
+  exitCode: toggle('exit with 1 where the meaning differs'),
+  output,
+};
 
-/** Exits with 4 where something is unknown; with `exitCode`, with 1 where the meaning differs. @throws MeshpassError `usage`, `manifest_*`, `policy_too_large` */
-export async function diffPolicy(before: string, after: string, flags: DiffFlags): Promise<void> {
-  const context = await readManifests(flags.context);
+export const command = defineCommand({
+  about: 'The comparison is exact, and shows an example of each difference.',
+  args,
+  flags,
+  exitCodes: {
+    0: 'compared; with --exit-code: no difference',
+    1: 'failed; with --exit-code: there are differences',
+    4: 'unknown for some: something that decides is not understood',
+  },
+  examples: [
+    'meshpass policy diff before/ after/ --exit-code',
+    'meshpass policy diff --context services.yaml before.yaml after.yaml',
+  ],
+  page: 'docs/policy.md',
+  run: diffPolicy,
+});
+
+/** @throws MeshpassError `usage`, `manifest_*`, `policy_too_large` */
+async function diffPolicy({ before, after, ...options }: OptionsOf<typeof args & typeof flags>): Promise<ExitCode> {
+  const context = await readManifests(options.context);
   const [old, next] = [await readManifests([before]), await readManifests([after])];
   const unread = context.unread ?? old.unread ?? next.unread;
   const [was, is] = [
@@ -27,7 +47,7 @@ export async function diffPolicy(before: string, after: string, flags: DiffFlags
     ...(unread !== undefined && { unread }),
   });
   const unplaced = describeUnplaced([...was, ...is]);
-  if (flags.output === 'json') {
+  if (options.output === 'json') {
     const listed = changes.map(({ kind, who, what, circumstances, where, before, after }) => ({
       ...{ kind, who, what, circumstances, where: formatWhere(where), before: before.reason, after: after.reason },
     }));
@@ -47,6 +67,6 @@ export async function diffPolicy(before: string, after: string, flags: DiffFlags
     if (more) console.log('\nThere is more; this is what is largest at each place.');
     for (const line of assumptionLines(assumed, unplaced)) console.log(line);
   }
-  if (unknown.length > 0 || unread !== undefined) process.exitCode = EXIT.unknown;
-  if (unread === undefined && flags.exitCode && changes.length > 0) process.exitCode = EXIT.failed;
+  if (unread === undefined && options.exitCode && changes.length > 0) return EXIT.failed;
+  return unknown.length > 0 || unread !== undefined ? EXIT.unknown : EXIT.ok;
 }

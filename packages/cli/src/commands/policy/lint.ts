@@ -1,5 +1,3 @@
-/** `meshpass policy lint`. */
-
 import type { Access } from '@meshpass/access';
 import {
   type LintedFiles,
@@ -10,24 +8,43 @@ import {
   printSarif,
   printText,
   SEVERITIES,
-  type Severity,
 } from '@meshpass/analysis/lint';
 import { MeshpassError } from '@meshpass/identity/error';
 import { decodeText, loadManifests, type ManifestProblem } from '@meshpass/istio';
-import { EXIT } from '../../command/failure.ts';
+import { defineCommand } from '../../command/define.ts';
+import { EXIT, type ExitCode } from '../../command/failure.ts';
+import { argumentsOf, choice, list, type OptionsOf, text } from '../../command/flag.ts';
 import { type ManifestFile, readManifestFiles } from '../../input/manifest-files.ts';
 
-export interface LintFlags {
-  readonly kubeconfig?: string;
-  readonly access?: string;
-  readonly base: readonly string[];
-  readonly failOn: Severity | 'never';
-  readonly output: 'text' | 'json' | 'sarif' | 'github';
-}
+const args = { paths: argumentsOf('files and directories of manifests; - for standard input') };
+const flags = {
+  kubeconfig: text('<file>', 'lint this live cluster, or the manifests against it'),
+  access: text('<file>', 'access file, to know what is granted', { env: 'MESHPASS_ACCESS' }),
+  base: list('<path>', 'manifests as they were before: what they expose is not new'),
+  failOn: choice([...SEVERITIES, 'never'], 'least severity that fails', { value: '<severity>', default: 'warning' }),
+  output: choice(['text', 'json', 'sarif', 'github'], 'output format', { value: '<format>', default: 'text' }),
+};
+type LintFlags = OptionsOf<typeof flags>;
+
+export const command = defineCommand({
+  about: 'Names each finding by object, file and line; docs/lint.md explains each code.',
+  args,
+  flags,
+  exitCodes: {
+    0: 'no finding at or above --fail-on',
+    1: 'a finding at or above --fail-on',
+    2: 'wrong flags, or input that cannot be read',
+    3: 'the cluster does not answer; try again',
+  },
+  env: { NO_COLOR: 'any value: no colours' },
+  examples: ['meshpass policy lint mesh/', 'helm template shop | meshpass policy lint -'],
+  page: 'docs/lint.md',
+  run: ({ paths, ...options }) => lint(paths, options),
+});
 
 /** @throws MeshpassError `usage`, `access_file_*`, `kubernetes_unavailable` */
-export async function lint(paths: readonly string[], flags: LintFlags): Promise<void> {
-  if (paths.length === 0 && !flags.kubeconfig)
+async function lint(paths: readonly string[], flags: LintFlags): Promise<ExitCode> {
+  if (paths.length === 0 && flags.kubeconfig === undefined)
     throw new MeshpassError('usage', 'Name files or directories of manifests, - for standard input, or --kubeconfig.');
   const given = await readManifestFiles(paths);
   const base = await readManifestFiles(flags.base);
@@ -52,7 +69,7 @@ export async function lint(paths: readonly string[], flags: LintFlags): Promise<
   };
   if (flags.output === 'text') printProblems(linted);
   process.stdout.write(print(linted, given.files, flags.output));
-  process.exitCode = exitCode(linted, flags.failOn);
+  return exitCode(linted, flags.failOn);
 }
 
 async function lintAll(
@@ -96,7 +113,7 @@ function printProblems({ problems }: LintedFiles): void {
   }
 }
 
-function exitCode({ findings, problems }: LintedFiles, failOn: LintFlags['failOn']): number {
+function exitCode({ findings, problems }: LintedFiles, failOn: LintFlags['failOn']): ExitCode {
   if (problems.length > 0) return EXIT.usage;
   if (failOn === 'never') return EXIT.ok;
   const least = SEVERITIES.indexOf(failOn);

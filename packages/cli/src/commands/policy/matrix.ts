@@ -1,21 +1,34 @@
-/** `meshpass policy matrix`: identities by endpoints. */
-
 import { type Cell, combineVerdicts, matrixOf } from '@meshpass/analysis/evaluate';
-import { EXIT, type Output } from '../../command/failure.ts';
-import { type MeshInput, readMesh } from '../../input/mesh-input.ts';
+import { defineCommand } from '../../command/define.ts';
+import { EXIT, type ExitCode } from '../../command/failure.ts';
+import { argumentsOf, type OptionsOf } from '../../command/flag.ts';
+import { output } from '../../command/shared-flags.ts';
+import { meshInputFlags, readMesh } from '../../input/mesh-input.ts';
 import { assumptionJson, assumptionLines } from '../../output/decision-text.ts';
 
-export interface MatrixFlags extends MeshInput {
-  readonly output: Output;
-}
+const args = {
+  paths: argumentsOf('files and directories of manifests of Services, workloads and policies; - for standard input'),
+};
+const flags = { ...meshInputFlags, output };
 
-/** Exits with 4 where a cell is unknown. @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable` */
-export async function matrixCommand(paths: readonly string[], flags: MatrixFlags): Promise<void> {
-  const view = await readMesh(paths, flags);
+export const command = defineCommand({
+  about: 'Rows are ServiceAccounts, columns are ports of workloads: + every call, ~ some calls, . none, ? unknown.',
+  args,
+  flags,
+  exitCodes: { 0: 'no cell is unknown', 4: 'a cell is unknown: something that decides is not understood' },
+  examples: ['meshpass policy matrix mesh/', 'meshpass policy matrix mesh/ --output json'],
+  page: 'docs/evaluator.md',
+  run: showMatrix,
+});
+
+/** @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable` */
+async function showMatrix({ paths, output, ...options }: OptionsOf<typeof args & typeof flags>): Promise<ExitCode> {
+  const view = await readMesh(paths, options);
   const { identities, endpoints, cells, assumed } = matrixOf(view);
-  if (view.unread !== undefined || cells.some(({ allowed }) => allowed === 'unknown')) process.exitCode = EXIT.unknown;
+  const isUnknown = view.unread !== undefined || cells.some(({ allowed }) => allowed === 'unknown');
+  const code = isUnknown ? EXIT.unknown : EXIT.ok;
   const at = Map.groupBy(cells, ({ who, endpoint }) => `${who}\n${endpoint.name}`);
-  if (flags.output === 'json') {
+  if (output === 'json') {
     const listed = [...at.values()].map((some) => {
       const [{ who, endpoint, example }] = some as [Cell, ...Cell[]];
       const unknown = some.find((one) => one.unknown !== undefined)?.unknown;
@@ -27,7 +40,7 @@ export async function matrixCommand(paths: readonly string[], flags: MatrixFlags
     console.log(
       JSON.stringify({ identities, endpoints, cells: listed, ...assumptionJson(assumed, view.unplaced) }, null, 2),
     );
-    return;
+    return code;
   }
   const width = Math.max(...identities.map((one) => one.length), 1);
   for (const [index, endpoint] of endpoints.entries())
@@ -40,6 +53,7 @@ export async function matrixCommand(paths: readonly string[], flags: MatrixFlags
   const whys = new Set(cells.flatMap(({ endpoint, unknown }) => (unknown ? [`? ${endpoint.name}: ${unknown}`] : [])));
   for (const why of whys) console.log(why);
   for (const line of assumptionLines(assumed, view.unplaced)) console.log(line);
+  return code;
 }
 
 const MARKS = { yes: '+', some: '~', no: '.', unknown: '?' } as const;

@@ -1,38 +1,44 @@
-/** `meshpass policy plan`: what a change of the access file writes and means, and whether it may be made. */
-import { type Acceptance, formatPlan, isUnknown, type Plan, planChange, refusals } from '@meshpass/analysis/plan';
-import { EXIT } from '../../command/failure.ts';
-import { type MeshFlags, readAccessFile, readPolicyInput } from '../../input/policy-input.ts';
-import { assumptionJson } from '../../output/decision-text.ts';
+import { planChange } from '@meshpass/analysis/plan';
+import { defineCommand } from '../../command/define.ts';
+import type { ExitCode } from '../../command/failure.ts';
+import { argumentsOf, type OptionsOf, text } from '../../command/flag.ts';
+import { accessFile } from '../../command/shared-flags.ts';
+import { meshFlags, readAccessFile, readPolicyInput } from '../../input/policy-input.ts';
+import { planExitCode, planOutput, printPlan } from '../../output/plan.ts';
 
-export interface PlanFlags extends MeshFlags {
-  readonly access: string;
-  /** The access file in force. */
-  readonly from?: string;
-  readonly output: 'text' | 'json' | 'markdown';
-}
+const args = {
+  paths: argumentsOf('files and directories of manifests of Services, workloads and policies; - for standard input'),
+};
+const flags = {
+  access: accessFile,
+  from: text('<file>', 'the access file in force, to show who gains and loses a grant'),
+  ...meshFlags,
+  output: planOutput,
+};
+
+export const command = defineCommand({
+  about: 'Shows the resources that change, the calls that become possible or impossible, and the people concerned.',
+  args,
+  flags,
+  exitCodes: {
+    0: 'may be applied',
+    1: 'refused',
+    3: 'the cluster does not answer; try again',
+    4: 'refused only because it is unknown whether every grant works',
+  },
+  examples: ['meshpass policy plan --access new.yaml --from access.yaml --public-url https://broker.example.com mesh/'],
+  page: 'docs/policy.md',
+  run: plan,
+});
 
 /** @throws MeshpassError `access_*`, `manifest_*`, `usage`, `kubernetes_unavailable`, `policy_too_large` */
-export async function planPolicy(paths: readonly string[], flags: PlanFlags): Promise<void> {
-  const access = readAccessFile(flags.access);
-  const { resources, shape, trustDomainAliases, tokens, unread } = await readPolicyInput(paths, flags);
-  const plan = planChange({
+async function plan({ paths, output, ...options }: OptionsOf<typeof args & typeof flags>): Promise<ExitCode> {
+  const access = readAccessFile(options.access);
+  const { resources, shape, trustDomainAliases, tokens, unread } = await readPolicyInput(paths, options);
+  const planned = planChange({
     ...{ access, cluster: resources, shape, trustDomainAliases, tokens, unread },
-    ...(flags.from !== undefined && { inForce: readAccessFile(flags.from) }),
+    ...(options.from !== undefined && { inForce: readAccessFile(options.from) }),
   });
-  printPlan(plan, flags.output);
-}
-
-/** Prints a plan; one that is refused fails, and one of which it is not known whether every grant works has a code of its own. */
-export function printPlan(plan: Omit<Plan, 'manifests'>, output: PlanFlags['output']): void {
-  if (output === 'json') {
-    const { id, state, resources, reach, people, findings, assumed, unplaced } = plan;
-    const all = { id, state, resources, reach, people, findings, ...assumptionJson(assumed, unplaced) };
-    console.log(JSON.stringify(all, null, 2));
-  } else console.log(formatPlan(plan, output));
-  process.exitCode = exitCodeOf(plan);
-}
-
-export function exitCodeOf(plan: Pick<Plan, 'findings'>, acceptance: Acceptance = {}): number {
-  if (refusals(plan, acceptance).length === 0) return EXIT.ok;
-  return isUnknown(plan) ? EXIT.unknown : EXIT.failed;
+  printPlan(planned, output);
+  return planExitCode(planned);
 }

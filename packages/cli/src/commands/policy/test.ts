@@ -1,37 +1,63 @@
-/** `meshpass policy test`: cases beside the access file, decided without a cluster or with one. */
 import { writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { formatJunit, readSuite, runSuites, type SuiteResult } from '@meshpass/analysis/suite';
 import { MeshpassError } from '@meshpass/identity/error';
-import type { Output } from '../../command/failure.ts';
-import { wholeNumber } from '../../input/host-port.ts';
-import { type MeshFlags, readAccessFile, readPolicyInput, readText } from '../../input/policy-input.ts';
+import { defineCommand } from '../../command/define.ts';
+import { argumentsOf, list, type OptionsOf, text, wholeNumber } from '../../command/flag.ts';
+import { accessFile, output } from '../../command/shared-flags.ts';
+import { meshFlags, readAccessFile, readPolicyInput, readText } from '../../input/policy-input.ts';
 
-export interface TestFlags extends MeshFlags {
-  readonly access: string;
-  readonly manifests: readonly string[];
-  readonly junit?: string;
-  readonly minCoverage: string;
-  readonly output: Output;
-}
+const args = { suites: argumentsOf('files of test cases', { required: true }) };
+const flags = {
+  access: accessFile,
+  manifests: list('<paths...>', 'files and directories of manifests of Services, workloads and policies'),
+  junit: text('<file>', 'also write the result as JUnit XML'),
+  minCoverage: wholeNumber('<percent>', 'fail where cases decide by less than this share of the rules', {
+    default: '0',
+  }),
+  ...meshFlags,
+  output,
+};
+
+export const command = defineCommand({
+  about: 'Each case is a call with the expected answer; docs/policy.md has the format.',
+  args,
+  flags,
+  exitCodes: {
+    0: 'every case passed',
+    1: 'a case failed or its answer is unknown, or fewer rules than --min-coverage decided a case',
+    3: 'the cluster does not answer; try again',
+  },
+  examples: [
+    'meshpass policy test cases.yaml --access access.yaml --public-url https://broker.example.com --manifests mesh/',
+  ],
+  page: 'docs/policy.md',
+  run: runTests,
+});
 
 /** @throws MeshpassError `policy_test_failed`, `policy_cases_invalid`, `access_*`, `manifest_*`, `usage` */
-export async function testPolicy(files: readonly string[], flags: TestFlags): Promise<void> {
-  const least = wholeNumber(flags.minCoverage, '--min-coverage');
+async function runTests({ suites: files, ...options }: OptionsOf<typeof args & typeof flags>): Promise<void> {
   const suites = files.map((file) => readSuite(readText(file), file));
   const beside = suites.flatMap(({ file, manifests }) => manifests.map((path) => join(dirname(file), path)));
-  const { resources, shape, tokens, unread } = await readPolicyInput([...flags.manifests, ...beside], flags);
-  const result = runSuites({ suites, access: readAccessFile(flags.access), cluster: resources, shape, tokens, unread });
-  if (flags.junit !== undefined) writeFileSync(flags.junit, formatJunit(result));
-  if (flags.output === 'json') console.log(JSON.stringify(result, null, 2));
+  const { resources, shape, tokens, unread } = await readPolicyInput([...options.manifests, ...beside], options);
+  const result = runSuites({
+    suites,
+    access: readAccessFile(options.access),
+    cluster: resources,
+    shape,
+    tokens,
+    unread,
+  });
+  if (options.junit !== undefined) writeFileSync(options.junit, formatJunit(result));
+  if (options.output === 'json') console.log(JSON.stringify(result, null, 2));
   else print(result);
   const failed = result.outcomes.filter(({ passed }) => !passed).length;
   if (failed > 0) throw new MeshpassError('policy_test_failed', `${failed} of ${result.outcomes.length} cases failed.`);
   const { covered, total } = result.coverage;
-  if (covered * 100 < least * total)
+  if (covered * 100 < options.minCoverage * total)
     throw new MeshpassError(
       'policy_test_failed',
-      `Cases decide by ${covered} of ${total} rules, which is less than ${least} %.`,
+      `Cases decide by ${covered} of ${total} rules, which is less than ${options.minCoverage} %.`,
     );
 }
 

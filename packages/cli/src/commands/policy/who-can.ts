@@ -1,4 +1,3 @@
-/** `meshpass policy who-can`: who reaches an endpoint with a call, of the mesh's identities and by the grants of an access file. */
 import {
   applyAccess,
   assumedNamespaces,
@@ -10,21 +9,50 @@ import {
   whoCan,
 } from '@meshpass/analysis/evaluate';
 import { type MeshView, viewMesh } from '@meshpass/istio';
-import { EXIT, type Output } from '../../command/failure.ts';
-import { type MeshInput, readMeshObjects } from '../../input/mesh-input.ts';
+import { defineCommand } from '../../command/define.ts';
+import { EXIT, type ExitCode } from '../../command/failure.ts';
+import { argument, argumentsOf, type OptionsOf, text } from '../../command/flag.ts';
+import { output, tokenAudience } from '../../command/shared-flags.ts';
+import { meshInputFlags, readMeshObjects } from '../../input/mesh-input.ts';
 import { identityTokens, readAccessFile } from '../../input/policy-input.ts';
-import { type RequestFlags, requestOf } from '../../input/request.ts';
+import { requestFlags, requestOf } from '../../input/request.ts';
 import { assumptionJson, assumptionLines, decisionJson, decisionText } from '../../output/decision-text.ts';
 
-export interface WhoCanFlags extends MeshInput, RequestFlags {
-  readonly access?: string;
-  readonly publicUrl: string;
-  readonly tokenAudience: string;
-  readonly output: Output;
-}
+const args = {
+  target: argument('SERVICE.NAMESPACE:PORT, or NAMESPACE/WORKLOAD:PORT'),
+  paths: argumentsOf('files and directories of manifests of Services, workloads and policies; - for standard input'),
+};
+const flags = {
+  ...requestFlags,
+  access: text('<file>', 'access file: also list which grants allow the call, and who may hold them', {
+    env: 'MESHPASS_ACCESS',
+  }),
+  publicUrl: text('<url>', 'public URL of the broker: issuer of identity tokens', {
+    env: 'MESHPASS_PUBLIC_URL',
+    default: 'https://broker.invalid',
+    defaultText: 'an issuer that no policy names',
+  }),
+  tokenAudience,
+  ...meshInputFlags,
+  output,
+};
+type WhoCanFlags = OptionsOf<typeof flags>;
 
-/** Exits with 4 where the answer is unknown. @throws MeshpassError `usage`, `manifest_*`, `access_*`, `kubernetes_unavailable` */
-export async function whoCanCommand(target: string, paths: readonly string[], flags: WhoCanFlags): Promise<void> {
+export const command = defineCommand({
+  about: 'Considers every identity that the mesh knows.',
+  args,
+  flags,
+  exitCodes: { 0: 'everybody who can is listed', 4: 'unknown for some: something that decides is not understood' },
+  examples: [
+    'meshpass policy who-can orders.shop:8080 mesh/ --method POST --path /refunds',
+    'meshpass policy who-can orders.shop:8080 mesh/ --path /orders/1 --access access.yaml',
+  ],
+  page: 'docs/evaluator.md',
+  run: ({ target, paths, ...options }) => listWhoCan(target, paths, options),
+});
+
+/** @throws MeshpassError `usage`, `manifest_*`, `access_*`, `kubernetes_unavailable` */
+async function listWhoCan(target: string, paths: readonly string[], flags: WhoCanFlags): Promise<ExitCode> {
   const { view, grantsFor } = await meshOf(paths, flags);
   const { http, more } = requestOf(flags);
   const { reachers, unknown } = whoCan(view, target, http, more);
@@ -32,7 +60,7 @@ export async function whoCanCommand(target: string, paths: readonly string[], fl
   const grants = asked.filter((one) => one.unknown === undefined);
   const whys = [...unknown, ...asked.flatMap(ofGrant)];
   const assumed = assumedNamespaces(view, findEndpoints(view, target));
-  if (whys.length > 0) process.exitCode = EXIT.unknown;
+  const code = whys.length > 0 ? EXIT.unknown : EXIT.ok;
   if (flags.output === 'json') {
     const answer = {
       ...{
@@ -43,7 +71,7 @@ export async function whoCanCommand(target: string, paths: readonly string[], fl
       ...{ unknown: whys.map(unknownJson), ...assumptionJson(assumed, view.unplaced) },
     };
     console.log(JSON.stringify(answer, null, 2));
-    return;
+    return code;
   }
   if (reachers.length === 0 && grants.length === 0 && whys.length === 0) console.log('Nobody.');
   for (const { who, token, decision } of reachers) {
@@ -53,6 +81,7 @@ export async function whoCanCommand(target: string, paths: readonly string[], fl
   for (const { endpoint, who, why } of whys)
     console.log(`unknown${who === undefined ? '' : ` of ${who}`} at ${placeOf(endpoint)}: ${why}`);
   for (const line of assumptionLines(assumed, view.unplaced)) console.log(line);
+  return code;
 }
 
 interface Unknown {

@@ -4,9 +4,9 @@ import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } f
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Command } from 'commander';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { commands } from '../../../src/program.ts';
+import { longOf } from '../../../src/command/flag.ts';
+import { allCommands } from '../../command/help-of.ts';
 import { type Played, playBroker, playCluster } from './fake-cluster.ts';
 
 const ROOT = fileURLToPath(new URL('../../../../../', import.meta.url));
@@ -42,24 +42,8 @@ function examplesIn(page: string): readonly Example[] {
   });
 }
 
-function helpOf(command: Command): string {
-  let text = '';
-  command.configureOutput({
-    writeOut: (part) => {
-      text += part;
-    },
-  });
-  command.outputHelp();
-  return text;
-}
-
-const policy = commands().commands.find((one) => one.name() === 'policy')!;
-const HELP = policy.commands.flatMap((one) =>
-  (helpOf(one).split('\nExamples:\n')[1] ?? '')
-    .split('\n')
-    .filter((line) => line.includes('meshpass '))
-    .map((line): Example => ({ line: line.trim() })),
-);
+const POLICY = (await allCommands()).filter(({ words }) => words[0] === 'policy');
+const HELP = POLICY.flatMap(({ command }) => command.examples.map((line): Example => ({ line })));
 
 let home: string;
 let broker: Played;
@@ -95,8 +79,8 @@ function runLine(line: string): Promise<{ readonly code: number; readonly out: s
     ...{ MESHPASS_PUBLIC_URL: BROKER },
   };
   const text = line.replace(
-    /--broker (?:https:\/\/broker\.example\.com|http:\/\/127\.0\.0\.1:9090)/g,
-    `--broker ${broker.origin}`,
+    /--(broker|operator) (?:https:\/\/broker\.example\.com|http:\/\/127\.0\.0\.1:9090)/g,
+    `--$1 ${broker.origin}`,
   );
   return new Promise((resolve) => {
     execFile('bash', ['-c', `set -o pipefail; ${text}`], { cwd: home, env }, (error, out, err) =>
@@ -122,7 +106,9 @@ describe.each([
 });
 
 it('flags that these pages speak of exist', () => {
-  const known = new Set(policy.commands.flatMap(({ options }) => options.map(({ long }) => long)));
+  const known = new Set(
+    POLICY.flatMap(({ command }) => Object.entries(command.flags).map(([name, flag]) => longOf(name, flag))),
+  );
   for (const page of ['policy.md', 'evaluator.md', 'lint.md']) {
     const text = readFileSync(join(ROOT, 'docs', page), 'utf8');
     for (const [, flag] of text.matchAll(/`meshpass policy [a-z-]+[^`\n]*?(--[a-z-]+)/g)) expect(known).toContain(flag);

@@ -1,8 +1,11 @@
 /** Where the broker looks for Codespaces' forwarded ports: at GitHub, or in a lab where a flag with an alarming name says. */
 import { forwardingHostOnlyInALab } from '@meshpass/broker/attest/presence/forwarded-port';
 import { expect, it, vi } from 'vitest';
-import { forwardingOf } from '../src/commands/serve.ts';
+import { serveFlags } from '../../src/serve/flags.ts';
+import { forwardingOf } from '../../src/serve/start-broker.ts';
 
+const read = (address: string) =>
+  serveFlags.labOnlySendGithubTokensTo.read(address, '--lab-only-send-github-tokens-to', undefined);
 const log = { fatal: vi.fn() };
 
 it('is GitHub where nothing is said', () => {
@@ -11,12 +14,11 @@ it('is GitHub where nothing is said', () => {
 });
 
 it.each(['elsewhere', 'https://elsewhere:443', ':8444'])('is refused at %s', (address) => {
-  const given = { labOnlySendGithubTokensTo: address };
-  expect(() => forwardingOf(given, log)).toThrow(expect.objectContaining({ code: 'usage' }));
+  expect(() => read(address)).toThrow(expect.objectContaining({ code: 'usage' }));
 });
 
 it('is that address in a lab, and the log says so at every start', () => {
-  const options = forwardingOf({ labOnlySendGithubTokensTo: '192.0.2.1:8444' }, log);
+  const options = forwardingOf({ labOnlySendGithubTokensTo: read('192.0.2.1:8444') }, log);
   expect(options[forwardingHostOnlyInALab]).toEqual({ host: '192.0.2.1', port: 8444 });
   expect(log.fatal).toHaveBeenCalledExactlyOnceWith({ address: '192.0.2.1:8444' }, expect.stringContaining('LAB ONLY'));
 });

@@ -1,0 +1,85 @@
+/** Turns the tree and the definition of the selected command into a parser. */
+import { Command as Commander, Argument as CommanderArgument, Option } from 'commander';
+import type { Command } from './define.ts';
+import type { ExitCode } from './failure.ts';
+import { type Argument, type Flag, longOf } from './flag.ts';
+import { afterHelp, flagText } from './help.ts';
+import { type Group, isLeaf, type Node } from './tree.ts';
+
+/**
+ * @param path names of the selected command
+ * @param command its definition; absent where the command line names a group
+ * @param done gets the exit code of what ran
+ */
+export function buildParser(
+  root: Group,
+  path: readonly string[],
+  command: Command | undefined,
+  done: (code: ExitCode | undefined) => void,
+): Commander {
+  const program = new Commander('meshpass').version('0.1.0');
+  program
+    // Reported by us, in the format that --output asks for.
+    .configureOutput({ outputError: () => {} })
+    .configureHelp({ optionDescription: (option) => DESCRIPTIONS.get(option) ?? option.description })
+    .exitOverride();
+  addNode(program, root, path, command, done);
+  return program;
+}
+
+const DESCRIPTIONS = new WeakMap<Option, string>();
+
+function addNode(
+  parser: Commander,
+  node: Node,
+  path: readonly string[] | undefined,
+  command: Command | undefined,
+  done: (code: ExitCode | undefined) => void,
+): void {
+  parser.description(node.summary);
+  if (!isLeaf(node)) {
+    parser.helpCommand(false).addHelpText('after', '\nHelp of a command, with examples and exit codes: add --help.');
+    for (const [name, child] of Object.entries(node.children)) {
+      const isOnPath = path?.[0] === name;
+      addNode(parser.command(name), child, isOnPath ? path.slice(1) : undefined, command, done);
+    }
+  } else if (path !== undefined && command !== undefined) addDefinition(parser, node.summary, command, done);
+}
+
+function addDefinition(
+  parser: Commander,
+  summary: string,
+  { about, args, flags, ...command }: Command,
+  done: (code: ExitCode | undefined) => void,
+): void {
+  parser.description(about === undefined ? summary : `${summary}\n\n${about}`);
+  for (const [name, argument] of Object.entries(args)) parser.addArgument(argumentOf(name, argument));
+  for (const [name, flag] of Object.entries(flags)) parser.addOption(optionOf(name, flag));
+  parser.addHelpText('after', () => afterHelp(command));
+  const names = Object.keys(args);
+  parser.action(async (...given: unknown[]) => {
+    const positional = Object.fromEntries(names.map((name, index) => [name, given[index]]));
+    const options = { ...positional, ...(given[names.length] as object) };
+    done((await command.run(options as never)) ?? undefined);
+  });
+}
+
+function argumentOf(name: string, { summary, isRequired, isVariadic }: Argument<unknown>): CommanderArgument {
+  const word = isVariadic ? `${name}...` : name;
+  return new CommanderArgument(isRequired ? `<${word}>` : `[${word}]`, summary);
+}
+
+function optionOf(name: string, flag: Flag<unknown>): Option {
+  const long = longOf(name, flag);
+  const option = new Option(flag.value === undefined ? long : `${long} ${flag.value}`, flag.summary);
+  DESCRIPTIONS.set(option, flagText(flag));
+  // An empty variable is one that is not set.
+  if (flag.env !== undefined && process.env[flag.env] !== '') option.env(flag.env);
+  if (flag.isRequired) option.makeOptionMandatory();
+  if (flag.choices) option.choices(flag.choices);
+  else if (flag.value !== undefined) option.argParser((text, before) => flag.read(text, long, before));
+  if (flag.kind === 'list') option.default([]);
+  else if (flag.kind === 'on') option.default(false);
+  else if (flag.default !== undefined) option.default(flag.read(flag.default, long, undefined));
+  return option;
+}

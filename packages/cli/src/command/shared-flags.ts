@@ -1,0 +1,84 @@
+/** Flags that several commands have: one name, one meaning and one environment variable everywhere. */
+import { choice, label, text, wholeNumber } from './flag.ts';
+
+export const output = choice(['text', 'json'], 'output format', { value: '<format>', default: 'text' });
+
+const caFile = text('<file>', 'CA certificates of broker and edge, PEM; default: those of the system', {
+  env: 'MESHPASS_CA_FILE',
+});
+
+export const broker = text('<url>', 'public URL of the broker, https://...', { env: 'MESHPASS_BROKER' });
+
+export const OPERATOR_ORIGIN = 'http://127.0.0.1:9090';
+export const TOKEN_VARIABLE = 'MESHPASS_OPERATOR_TOKEN';
+export const TOKEN_ENV = { [TOKEN_VARIABLE]: 'the operator token itself, where there is no file' };
+
+const operatorToken = text('<file>', `file with the operator token; or set ${TOKEN_VARIABLE}`, {
+  env: 'MESHPASS_OPERATOR_TOKEN_FILE',
+});
+
+/** How an operator reaches the broker. */
+export const operatorFlags = {
+  operator: text('<url>', "origin of the broker's operator listener, for example through kubectl port-forward", {
+    env: 'MESHPASS_OPERATOR',
+    default: OPERATOR_ORIGIN,
+  }),
+  operatorToken,
+  caFile,
+};
+
+/** How a workspace proves who its developer is, and where to. */
+export const proofFlags = {
+  broker,
+  caFile,
+  proofFile: text('<file>', 'file with an OIDC ID token; default: found in the workspace', {
+    env: 'MESHPASS_PROOF_FILE',
+  }),
+  audience: text('<name>', 'audience of the ID token, where the agent requests it itself', {
+    env: 'MESHPASS_AUDIENCE',
+    defaultText: 'meshpass',
+  }),
+};
+
+export const accessFile = text('<file>', 'the access file', { env: 'MESHPASS_ACCESS', required: true });
+export const kubeconfig = text('<file>', 'kubeconfig of a live cluster to read', { env: 'MESHPASS_KUBECONFIG' });
+export const tokenAudience = text('<name>', 'audience of identity tokens', {
+  env: 'MESHPASS_TOKEN_AUDIENCE',
+  default: 'meshpass',
+});
+
+/** Where the mesh gateway runs. */
+export const gatewayFlags = {
+  gatewayNamespace: text('<name>', 'namespace of the mesh gateway', {
+    env: 'MESHPASS_GATEWAY_NAMESPACE',
+    default: 'meshpass-system',
+  }),
+  gatewayLabel: label('<key=value>', "label of the mesh gateway's pods", {
+    env: 'MESHPASS_GATEWAY_LABEL',
+    default: 'istio=meshpass-gateway',
+  }),
+  gatewayPort: wholeNumber('<port>', 'AUTO_PASSTHROUGH port of the mesh gateway', {
+    env: 'MESHPASS_GATEWAY_PORT',
+    default: '15443',
+  }),
+};
+
+/** Where the newest checkpoint of the audit log is stored, beside the store itself. */
+export const checkpointFlags = {
+  auditCheckpoint: text('<file>', 'newest checkpoint of the audit log; shared by the brokers of one database', {
+    env: 'MESHPASS_AUDIT_CHECKPOINT',
+    defaultText: 'audit-checkpoint in --data',
+  }),
+  auditCheckpointConfigmap: text('<namespace/name>', 'also store the newest checkpoint in this ConfigMap', {
+    env: 'MESHPASS_AUDIT_CHECKPOINT_CONFIGMAP',
+  }),
+};
+
+export const auditKey = text('<file>', 'Ed25519 keys that sign the audit log, PEM', {
+  env: 'MESHPASS_AUDIT_KEY',
+  defaultText: 'audit-key.pem in --data',
+});
+
+export const databaseUrl = text('<url>', 'PostgreSQL, instead of the embedded store', { env: 'DATABASE_URL' });
+
+export const logLevel = text('<level>', 'debug, info, warn or error', { env: 'MESHPASS_LOG_LEVEL', default: 'info' });

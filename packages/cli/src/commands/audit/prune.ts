@@ -1,0 +1,44 @@
+import { MeshpassError } from '@meshpass/identity/error';
+import { defineCommand } from '../../command/define.ts';
+import { type OptionsOf, text, toggle } from '../../command/flag.ts';
+import { operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts';
+import { auditClient } from '../../operator/audit-client.ts';
+
+const flags = {
+  before: text('<date>', 'delete rows older than this; UTC, as 2026-01-31 or 2026-01-31T12:00:00Z', { required: true }),
+  yes: toggle('confirm'),
+  ...operatorFlags,
+  output,
+};
+
+export const command = defineCommand({
+  about: 'Export the rows first. What is left verifies from a signed cut, which is printed.',
+  flags,
+  env: TOKEN_ENV,
+  examples: ['meshpass audit prune --before 2026-01-01 --yes'],
+  page: 'docs/audit.md',
+  run: prune,
+});
+
+interface Pruned {
+  readonly size: number;
+  readonly rows: number;
+  readonly note: string;
+}
+
+/** @throws MeshpassError `usage` where it is not confirmed */
+async function prune(options: OptionsOf<typeof flags>): Promise<void> {
+  const before = new Date(options.before);
+  if (Number.isNaN(before.getTime()))
+    throw new MeshpassError('usage', '--before needs a date, such as 2026-01-31 or 2026-01-31T12:00:00Z.');
+  if (!options.yes)
+    throw new MeshpassError(
+      'usage',
+      `This deletes every row before ${before.toISOString()} for good. Export them first, then confirm with --yes.`,
+    );
+  const client = auditClient(options, process.env);
+  const pruned = (await client.json('/audit/prune', { before: before.toISOString() })) as Pruned;
+  if (options.output === 'json') console.log(JSON.stringify(pruned));
+  else if (pruned.rows === 0) console.log('No row is that old: nothing was pruned.');
+  else console.log(`Pruned ${pruned.rows} rows, up to ${pruned.size}. The signed cut:\n\n${pruned.note}`);
+}

@@ -1,0 +1,17 @@
+import { agentConfig } from '@meshpass/agent/config';
+import { down } from '@meshpass/agent/down';
+import { defineCommand } from '../command/define.ts';
+import { output } from '../command/shared-flags.ts';
+
+export const command = defineCommand({
+  about: 'Also removes what an agent left behind that crashed. Exits with 0 where no agent runs.',
+  flags: { output },
+  examples: ['meshpass down'],
+  page: 'docs/agent.md',
+  run: async ({ output }) => {
+    const { runtimeDirectory, hostsFile } = agentConfig({ broker: 'https://unused.invalid' }, process.env);
+    const wasUp = await down({ runtimeDirectory, hostsFile });
+    if (output === 'json') console.log(JSON.stringify({ was_up: wasUp }));
+    else console.log(wasUp ? 'The session has ended.' : 'No agent was running; nothing is left behind.');
+  },
+});

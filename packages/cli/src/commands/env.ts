@@ -1,0 +1,14 @@
+import { askAgent, runtimeDirectory } from '@meshpass/agent/control';
+import { exportLines } from '@meshpass/agent/env';
+import { defineCommand } from '../command/define.ts';
+import { output } from '../command/shared-flags.ts';
+
+export const command = defineCommand({
+  flags: { output },
+  examples: ['eval "$(meshpass env)"'],
+  page: 'docs/agent.md',
+  run: async ({ output }) => {
+    const variables = await askAgent<Record<string, string>>(runtimeDirectory(process.env), { command: 'env' });
+    process.stdout.write(output === 'json' ? `${JSON.stringify(variables, null, 2)}\n` : exportLines(variables));
+  },
+});

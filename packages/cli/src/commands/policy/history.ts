@@ -1,0 +1,22 @@
+import { defineCommand } from '../../command/define.ts';
+import { output } from '../../command/shared-flags.ts';
+import { AUTHOR_ENV, asAuthor, authorFlags } from '../../operator/policy.ts';
+
+interface History {
+  readonly versions: readonly { version: number; time: string; by: string; reason: string; plan: string }[];
+}
+
+export const command = defineCommand({
+  about: 'As a GitHub Actions job at --broker, or as an operator at --operator.',
+  flags: { ...authorFlags, output },
+  env: AUTHOR_ENV,
+  examples: ['meshpass policy history --operator http://127.0.0.1:9090'],
+  page: 'docs/policy.md',
+  run: async ({ output, ...options }) => {
+    const answer = (await (await asAuthor(options))('GET', '/policy/history')) as History;
+    if (output === 'json') return console.log(JSON.stringify(answer, null, 2));
+    if (answer.versions.length === 0) console.log('No access file was applied by plan: the one on disk is in force.');
+    for (const { version, time, reason, plan } of answer.versions)
+      console.log(`${String(version).padStart(4)}  ${time}  ${plan.slice(0, 12)}  ${reason}`);
+  },
+});

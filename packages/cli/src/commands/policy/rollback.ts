@@ -1,0 +1,31 @@
+import type { Plan } from '@meshpass/analysis/plan';
+import { formatPlan } from '@meshpass/analysis/plan';
+import { defineCommand } from '../../command/define.ts';
+import { argument, text, toggle } from '../../command/flag.ts';
+import { wholeNumber } from '../../command/host-port.ts';
+import { TOKEN_ENV } from '../../command/shared-flags.ts';
+import { asOperator, authorFlags } from '../../operator/policy.ts';
+import { planOutput } from '../../output/plan.ts';
+
+export const command = defineCommand({
+  about: 'Only operators may. It is planned again, and refused where its plan is refused now.',
+  args: { version: argument('number of the version, from policy history') },
+  flags: {
+    reason: text('<text>', 'reason for the audit log', { required: true }),
+    acceptUnknown: toggle('apply even if it is unknown whether a grant works; the audit log records it'),
+    ...authorFlags,
+    output: planOutput,
+  },
+  exitCodes: { 0: 'applied', 1: 'refused', 3: 'the broker or its cluster does not answer; try again' },
+  env: TOKEN_ENV,
+  examples: ['meshpass policy rollback 7 --operator http://127.0.0.1:9090 --reason "orders is broken"'],
+  page: 'docs/policy.md',
+  run: async ({ version, reason, acceptUnknown, output, ...options }) => {
+    const planned = (await asOperator(options)('POST', '/policy/rollback', {
+      version: wholeNumber(version, 'VERSION'),
+      reason,
+      ...(acceptUnknown && { accept_unknown: true }),
+    })) as Omit<Plan, 'manifests' | 'assumed'> & Partial<Pick<Plan, 'assumed'>>;
+    console.log(output === 'json' ? JSON.stringify(planned, null, 2) : formatPlan(planned, output));
+  },
+});

@@ -1,0 +1,249 @@
+/** Puts the broker together, and the edge beside it where asked. */
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { authorize } from '@meshpass/access';
+import {
+  type Broker,
+  type BrokerConfig,
+  createDuty,
+  createLog,
+  growHeapSlowly,
+  openSigner,
+  readBrokerConfig,
+  serveBroker,
+} from '@meshpass/broker';
+import { createAttest } from '@meshpass/broker/attest/attest';
+import { createGithubApp, type GithubApp } from '@meshpass/broker/attest/github/app';
+import { createLosses } from '@meshpass/broker/attest/github/losses';
+import { createIssuerKeys } from '@meshpass/broker/attest/oidc/issuer-keys';
+import { type ForwardingOptions, forwardingHostOnlyInALab } from '@meshpass/broker/attest/presence/forwarded-port';
+import { createPresence } from '@meshpass/broker/attest/presence/presence';
+import { createPace } from '@meshpass/broker/github/rate-limiter';
+import { readAsApp, readWithTokenFile } from '@meshpass/broker/github/reader';
+import { policyAuthors } from '@meshpass/broker/policy/author';
+import { type ConnectedMesh, connectMesh } from '@meshpass/broker/reconcile/connect-mesh';
+import { readPrivateFile } from '@meshpass/broker/secrets/key-file';
+import { createDirectory, followFeed } from '@meshpass/edge';
+import { MeshpassError } from '@meshpass/identity/error';
+import { EXIT } from '../command/failure.ts';
+import { checkpointMapOf } from './checkpoint-map.ts';
+import { type EdgeProcess, runEdge } from './edge-process.ts';
+import type { ServeOptions } from './flags.ts';
+import { policyAuthorsOf } from './policy-authors.ts';
+import { untilSignal } from './until-signal.ts';
+
+/** In one process, silence of this many ms means that the process stood still: what happened meanwhile is unknown. */
+const OWN_SILENCE_MS = 30_000;
+
+/** How the two halves of a broker are started. */
+export interface Composition {
+  readonly connectMesh: typeof connectMesh;
+  readonly serveBroker: typeof serveBroker;
+}
+
+type Log = ReturnType<typeof createLog>;
+
+/** GitHub or an IdP that takes longer is as good as down: the agent tries again. */
+const ISSUER_PATIENCE_MS = 5_000;
+const LAST_WORDS_MS = 2_000;
+
+const PRODUCT: Composition = { connectMesh, serveBroker };
+
+/** Runs a broker until a signal. @throws MeshpassError where it cannot start or has lost its store */
+export async function startBroker(options: ServeOptions, { connectMesh, serveBroker } = PRODUCT): Promise<void> {
+  // With an edge in the process what passes is garbage too, and to collect it often costs a tenth of the bytes a second.
+  if (options.edgeListen === undefined) growHeapSlowly();
+  const log = createLog(options.logLevel);
+  const signalled = untilSignal();
+  const givingUp = new AbortController();
+  void signalled.then((signal) => givingUp.abort(signal));
+  const config = readBrokerConfig({
+    publicUrl: options.publicUrl,
+    listen: options.listen,
+    operator: options.operatorListen,
+    tls: { certFile: options.tlsCert, keyFile: options.tlsKey },
+    dataDir: options.data,
+    databaseUrl: options.databaseUrl,
+    signingKeyFile: options.signingKey,
+    auditKeyFile: options.auditKey,
+    auditCheckpointFile: options.auditCheckpoint,
+    auditRetentionDays: options.auditRetention,
+    trustDomain: options.trustDomain,
+    edge: options.edgePublic,
+    tokenAudience: options.tokenAudience,
+    operatorTokenFile: options.operatorToken,
+    signingKeyAgeSeconds: options.signingKeyAge,
+    signingKeyWaitSeconds: options.signingKeyWait,
+    tokenSeconds: options.tokenLife,
+    denyEnded: options.denyEnded,
+    trustedProxies: options.trustedProxies?.split(',') ?? [],
+    leaseSeconds: options.lease,
+    heartbeatSeconds: options.heartbeat,
+    restartGraceSeconds: options.restartGrace,
+    codespacePresence: options.codespacePresence,
+    githubSweepSeconds: options.githubSweep,
+    githubMemberSeconds: options.githubMembers,
+    githubEventTokenFile: options.githubEventToken,
+    policyAuthors: policyAuthorsOf(options),
+  });
+  const signer = await openSigner(
+    options.signingKey ?? join(options.data, 'signing-key.pem'),
+    options.signingKey === undefined,
+  );
+  const duty = createDuty();
+  const { publicUrl: issuer, tokenAudience: audience, tokenHeader: header } = config;
+  const mesh = await connectMesh(meshConfig(options), {
+    tokens: () => ({ issuer, audience, header, jwks: signer.jwks }),
+    log: log.child({ component: 'mesh' }),
+    duty,
+  });
+  const github = askGithub(options);
+  const checkpointMap = await checkpointMapOf(options);
+  const broker = await serveBroker(config, {
+    attest: attestors(options, config, mesh, github.app, log),
+    ...(github.watched && { github: github.watched }),
+    losses: github.losses,
+    authorize,
+    authority: mesh.authority,
+    revoker: mesh.revoker,
+    mesh: mesh.state,
+    onPolicyDecision: mesh.state.onDecision,
+    signer,
+    reviewEdgeToken: async (token) =>
+      (await mesh.reviewEdgeToken(token)) === `system:serviceaccount:${options.edgeServiceAccount}`,
+    policy: {
+      mesh: mesh.policy,
+      authorOf:
+        config.policyAuthors &&
+        policyAuthors(config.policyAuthors, { keys: createIssuerKeys(ASKING), clock: Date.now }),
+    },
+    log,
+    ...(checkpointMap && { checkpointSinks: [checkpointMap.sink] }),
+    duty,
+    signal: givingUp.signal,
+  }).catch((thrown) => {
+    mesh.close();
+    checkpointMap?.close();
+    if (!givingUp.signal.aborted) throw thrown;
+  });
+  // It was told to end while it stood by.
+  if (!broker) return;
+  const edge = await edgeBeside(broker, options, log.child({ component: 'edge' }));
+  const lost = await Promise.race([broker.lost, signalled.then(() => undefined)]);
+  if (lost) endSoon();
+  await edge?.close();
+  if (!lost) await broker.close();
+  mesh.close();
+  checkpointMap?.close();
+  if (lost) throw lost;
+}
+
+/** What another broker does now must wait for nothing that this one still has open. */
+function endSoon(): void {
+  setTimeout(() => process.exit(EXIT.unavailable), LAST_WORDS_MS).unref();
+}
+
+function meshConfig(options: ServeOptions): Parameters<typeof connectMesh>[0] {
+  return {
+    accessFile: options.access,
+    ...(options.kubeconfig !== undefined && { kubeconfig: options.kubeconfig }),
+    istiod: {
+      address: options.istiod,
+      serverName: options.istiodName,
+      ...(options.istiodRoots !== undefined && { rootsFile: options.istiodRoots }),
+    },
+    trustDomain: options.trustDomain,
+    gitops: options.gitops,
+    rootNamespace: options.rootNamespace,
+    gateway: {
+      namespace: options.gatewayNamespace,
+      labels: options.gatewayLabel,
+      port: options.gatewayPort,
+    },
+  };
+}
+
+const ASKING = { fetch, timeoutMs: ISSUER_PATIENCE_MS, clock: Date.now };
+
+/** Who may ask GitHub on behalf of the organisation, and what such questions have left to spend. */
+function askGithub(options: ServeOptions) {
+  const api = { url: options.githubApi, ...ASKING };
+  const pace = createPace(Date.now);
+  const losses = createLosses(Date.now);
+  const { githubApp: appId, githubAppKey, githubTokenFile } = options;
+  if ((appId === undefined) !== (githubAppKey === undefined)) {
+    throw new MeshpassError('usage', '--github-app and --github-app-key go together.');
+  }
+  const onInstallationAnswer = githubTokenFile === undefined ? pace.observe : undefined;
+  const app =
+    appId !== undefined && githubAppKey !== undefined
+      ? createGithubApp({
+          ...{ ...api, appId, privateKey: readPrivateFile(githubAppKey), losses },
+          ...(onInstallationAnswer && { onInstallationAnswer }),
+        })
+      : undefined;
+  const read = githubTokenFile
+    ? readWithTokenFile(githubTokenFile, { ...api, onAnswer: pace.observe })
+    : app && readAsApp(app);
+  return { app, losses, watched: read && { read, pace } };
+}
+
+function attestors(
+  options: ServeOptions,
+  config: BrokerConfig,
+  mesh: ConnectedMesh,
+  app: GithubApp | undefined,
+  log: Log,
+) {
+  const confirming = app ? { app } : {};
+  const presence = createPresence({
+    ...{ mode: config.codespacePresence, broker: config.publicUrl, clock: Date.now, random: randomBytes },
+    forwarding: forwardingOf(options, log),
+  });
+  return createAttest({
+    access: mesh.state.access,
+    codespaces: { api: { url: options.githubApi, ...ASKING }, presence, ...confirming },
+    oidc: { keys: createIssuerKeys(ASKING), clock: Date.now, ...confirming },
+  });
+}
+
+export function forwardingOf(
+  { labOnlySendGithubTokensTo: address }: Pick<ServeOptions, 'labOnlySendGithubTokensTo'>,
+  log: Pick<Log, 'fatal'>,
+): ForwardingOptions {
+  const timeoutMs = ISSUER_PATIENCE_MS;
+  if (address === undefined) return { timeoutMs };
+  log.fatal(
+    { address: `${address.host}:${address.port}` },
+    "LAB ONLY: GitHub tokens of Codespaces are sent to another address than GitHub's",
+  );
+  return { timeoutMs, [forwardingHostOnlyInALab]: address };
+}
+
+async function edgeBeside(broker: Broker, options: ServeOptions, log: Log): Promise<EdgeProcess | undefined> {
+  if (!options.edgeListen) return undefined;
+  const { edgeTlsCert: tlsCert, edgeTlsKey: tlsKey, meshGateway } = options;
+  if (!tlsCert || !tlsKey || !meshGateway) {
+    throw new MeshpassError('usage', '--edge-listen needs --edge-tls-cert, --edge-tls-key and --mesh-gateway.');
+  }
+  const directory = createDirectory({ clock: Date.now, staleMs: OWN_SILENCE_MS });
+  const unfollow = followFeed(broker.feed.subscribe, directory);
+  const edge = await runEdge({
+    listen: options.edgeListen,
+    tlsCert,
+    tlsKey,
+    gateway: meshGateway,
+    operatorListen: options.edgeOperatorListen,
+    directory,
+    report: (decision) => {
+      broker.reportEdgeDecisions([decision]).catch((err) => log.error({ err, decision }, 'a decision was not audited'));
+    },
+    log,
+  });
+  return {
+    close: () => {
+      unfollow();
+      return edge.close();
+    },
+  };
+}
