@@ -148,10 +148,14 @@ const edge = {
     env: 'MESHPASS_EDGE_SERVICE_ACCOUNT',
     default: 'meshpass-system:meshpass-edge',
   }),
-  edgeListen: address('<host:port>', 'also run an edge here; needs the next three flags', {
-    env: 'MESHPASS_EDGE_LISTEN',
-    defaultText: 'no edge in this process',
-  }),
+  edgeListen: address(
+    '<host:port>',
+    'also run an edge here; needs --edge-tls-cert, --edge-tls-key and --mesh-gateway',
+    {
+      env: 'MESHPASS_EDGE_LISTEN',
+      defaultText: 'no edge in this process',
+    },
+  ),
   edgeTlsCert: text('<file>', 'certificate chain of the edge, PEM', { env: 'MESHPASS_EDGE_TLS_CERT' }),
   edgeTlsKey: text('<file>', 'key of the certificate, PEM', { env: 'MESHPASS_EDGE_TLS_KEY' }),
   meshGateway: address('<host:port>', 'the mesh gateway, the only address the edge dials', {
