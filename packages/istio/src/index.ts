@@ -6,14 +6,13 @@ export { didYouMean, nearest } from './did-you-mean.ts';
 export { decodeText } from './manifest/decode.ts';
 export { holdsObjects } from './manifest/holds-objects.ts';
 export { type LoadedManifests, loadManifests, loadObject, MAX_BYTES, type ManifestProblem } from './manifest/load.ts';
-export { type DataPlane, dataPlane, describeAssumption } from './mesh/data-plane.ts';
+export { type DataPlane, describeAssumption } from './mesh/data-plane.ts';
 export { coversHost, fullHost, hostsMeet, serverHost, serviceName } from './mesh/host.ts';
 export {
   hasProxy,
   isCaptured,
   type NamespaceInjection,
   namespaceInjection,
-  type PodFacts,
   whyNoSidecar,
 } from './mesh/injection.ts';
 export type * from './mesh/mesh.ts';
@@ -30,6 +29,7 @@ export {
   hasEnded,
   labelsSelectedBy,
   lastingLabels,
+  type PodFacts,
   type PodTemplateOf,
   podTemplates,
   portNamesOf,
@@ -47,8 +47,8 @@ export {
   withAliases,
 } from './mesh/trust-domain.ts';
 export { type MeshView, viewMesh } from './mesh/view.ts';
-export type { Workload } from './mesh/workload.ts';
-export { type Serving, type SpokenProtocol, type WorkloadPort, workloadPorts } from './mesh/workload-ports.ts';
+export { type PodWorkload, standInFor, toWorkload, type Workload, withoutReplicas } from './mesh/workload.ts';
+export { type SpokenProtocol, type WorkloadPort, workloadPorts } from './mesh/workload-ports.ts';
 export type * from './object/kubernetes.ts';
 export type * from './object/networking.ts';
 export type * from './object/object.ts';
@@ -57,7 +57,7 @@ export { applyResources, byName, identityOf, oldestFirst, withCreationTimes } fr
 export type * from './object/place.ts';
 export type * from './object/resources.ts';
 export type * from './object/security.ts';
-export { isForSidecars, selectorOf, selects, targetRefs } from './object/selection.ts';
+export { isForSidecars, selectorOf, selects, selectsPods, targetRefs } from './object/selection.ts';
 export { describeUnplaced } from './object/unplaced.ts';
 export {
   type AttachedPolicy,
@@ -74,5 +74,6 @@ export {
   isDryRun,
   providerOf,
 } from './policy/authorization-policy.ts';
+export { attachedLayers, type Layers } from './policy/layers.ts';
 export { isTemplate, readTemplate, SEGMENT_CHARACTERS, type TemplatePiece } from './policy/path-template.ts';
-export { type PeerMode, type PeerModes, peerModes } from './policy/peer-authentication.ts';
+export { type PeerMode, type PeerModes, peerModes, peerModesOf } from './policy/peer-authentication.ts';

@@ -1,8 +1,8 @@
 /** The ports that a comparison speaks of, and which of them have the same policies. */
 
-import type { MeshSettings, Resource } from '@meshpass/istio';
+import type { MeshSettings, Resource, Workload } from '@meshpass/istio';
 import type { PolicyIndex, PortPolicy } from './policy-index.ts';
-import { type Protocol, type Workload, workloadsOf } from './workloads.ts';
+import { type Protocol, workloadsOf } from './workloads.ts';
 
 /** One port of a workload, as both states know it. */
 export interface Endpoint {

@@ -6,32 +6,27 @@
 import {
   type AuthorizationPolicy,
   actionOf,
-  attaches,
+  attachedLayers,
   type CustomEffect,
   customEffects,
-  GATEWAY_NAME,
-  indexObjects,
+  DEFAULT_MESH_CONFIG,
   isDryRun,
-  isForSidecars,
   type JwtRule,
-  type Labels,
-  type MeshObjects,
+  type Layers,
   type MeshSettings,
-  type ProxyKind,
-  peerModes,
+  peerModesOf,
   providerOf,
-  proxyKinds,
   type RequestAuthentication,
   type Resource,
-  selectorOf,
-  selects,
+  viewMesh,
+  type Workload,
   type WorkloadPort,
   workloadPorts,
 } from '@meshpass/istio';
 import { ALWAYS, all, any, type Condition, flag, NEVER, not } from './formula/condition.ts';
 import { looksAtPorts, type Place, portsNamed, ruleCondition } from './rule-condition.ts';
 import { type TokenConditions, type TokenPlaces, tokenConditions, tokenPlaces } from './token-condition.ts';
-import type { Protocol, Workload } from './workloads.ts';
+import type { Protocol } from './workloads.ts';
 
 /** What stands at one port of one workload. */
 export interface PortPolicy {
@@ -77,14 +72,14 @@ export function indexPolicies(
   settings: MeshSettings,
   places: TokenPlaces = tokenPlaces(resources),
 ): PolicyIndex {
-  const objects = indexObjects(resources);
-  const kindOf = proxyKinds(objects.all('Gateway'));
+  const view = viewMesh(resources, { ...DEFAULT_MESH_CONFIG, rootNamespace: settings.rootNamespace });
+  const { rootNamespace } = settings;
   // A dry run of CUSTOM may refuse all the same.
-  const enforced = objects.all('AuthorizationPolicy').filter((one) => !isDryRun(one) || actionOf(one) === 'CUSTOM');
-  const authorization = scoped(enforced, settings, kindOf);
-  const request = scoped(objects.all('RequestAuthentication'), settings, kindOf);
-  const peersOf = peerModesOf(objects, settings, kindOf);
-  const portsOf = remembered((workload: Workload) => workloadPorts(objects, settings, workload));
+  const enforced = view.all('AuthorizationPolicy').filter((one) => !isDryRun(one) || actionOf(one) === 'CUSTOM');
+  const authorization = remembered(attachedLayers(enforced, rootNamespace, view.proxyKind));
+  const request = remembered(attachedLayers(view.all('RequestAuthentication'), rootNamespace, view.proxyKind));
+  const peersOf = remembered((one: Workload) => peerModesOf(view, { ...one, kind: view.proxyKind(one.labels) }));
+  const portsOf = remembered((one: Workload) => workloadPorts(view, settings, one));
   const once = memory();
   const numbers = new Map<Policy, number>();
   for (const resource of resources) numbers.set(resource as Policy, numbers.size);
@@ -172,8 +167,8 @@ export function indexPolicies(
     portsOf,
     portsNamed: [
       ...new Set([
-        ...objects.all('AuthorizationPolicy').flatMap(portsNamed),
-        ...objects.all('PeerAuthentication').flatMap(({ spec }) => Object.keys(spec.portLevelMtls ?? {}).map(Number)),
+        ...view.all('AuthorizationPolicy').flatMap(portsNamed),
+        ...view.all('PeerAuthentication').flatMap(({ spec }) => Object.keys(spec.portLevelMtls ?? {}).map(Number)),
       ]),
     ].sort((a, b) => a - b),
   };
@@ -191,10 +186,7 @@ function jwtRules(layers: Layers<RequestAuthentication>): readonly JwtRule[] {
   return layers.flat().flatMap(({ spec }) => spec.jwtRules ?? []);
 }
 
-/** Of the mesh, of the namespace, of the workload alone. */
-type Layers<P> = readonly [readonly P[], readonly P[], readonly P[]];
-const EMPTY: readonly never[] = [];
-const NO_LAYERS: Layers<never> = [EMPTY, EMPTY, EMPTY];
+const NO_LAYERS: Layers<never> = [[], [], []];
 
 const NO_TOKENS: TokenConditions = { accepted: NEVER, tolerable: ALWAYS };
 
@@ -202,47 +194,6 @@ const NOT_HTTP: PortPolicy = {
   ...{ key: 'not-http', allowed: NEVER, policies: () => [] },
   closed: 'the port is declared to speak HTTP, and this is none',
 };
-
-/**
- * Policies of a workload in three layers, which many workloads share: of the mesh, of the namespace, its own. Pods of a Gateway of the
- * Gateway API have theirs to themselves.
- */
-function scoped<P extends AuthorizationPolicy | RequestAuthentication>(
-  policies: readonly P[],
-  { rootNamespace }: MeshSettings,
-  kindOf: (labels: Labels) => ProxyKind,
-) {
-  const byNamespace = Map.groupBy(policies, ({ metadata }) => metadata.namespace);
-  const split = new Map(
-    [...byNamespace].map(([namespace, some]) => {
-      const ours = some.filter(isForSidecars);
-      return [
-        namespace,
-        { every: some, wide: ours.filter((one) => !selectorOf(one)), own: ours.filter((one) => selectorOf(one)) },
-      ];
-    }),
-  );
-  const none = { every: EMPTY as readonly P[], wide: EMPTY as readonly P[], own: EMPTY as readonly P[] };
-  const root = split.get(rootNamespace) ?? none;
-  return remembered(({ namespace, labels }: Workload): Layers<P> => {
-    const inside = namespace === rootNamespace ? none : (split.get(namespace) ?? none);
-    if (labels[GATEWAY_NAME] !== undefined) {
-      const proxy = { namespace, labels, kind: kindOf(labels) };
-      return [EMPTY, EMPTY, [...root.every, ...inside.every].filter((one) => attaches(one, proxy, rootNamespace))];
-    }
-    const candidates = root.own.length === 0 ? inside.own : [...root.own, ...inside.own];
-    const own = candidates.length === 0 ? EMPTY : candidates.filter((one) => selects(selectorOf(one), labels));
-    return [root.wide, inside.wide, own];
-  });
-}
-
-function peerModesOf(objects: MeshObjects, { rootNamespace }: MeshSettings, kindOf: (labels: Labels) => ProxyKind) {
-  const root = objects.within('PeerAuthentication', rootNamespace);
-  return remembered(({ namespace, labels }: Workload) => {
-    const inside = namespace === rootNamespace ? [] : objects.within('PeerAuthentication', namespace);
-    return peerModes([...root, ...inside], { namespace, labels, kind: kindOf(labels) }, rootNamespace);
-  });
-}
 
 function remembered<Key extends object, T>(make: (key: Key) => T): (key: Key) => T {
   const known = new WeakMap<Key, T>();

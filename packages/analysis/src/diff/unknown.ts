@@ -1,9 +1,8 @@
 /** Where a comparison says nothing: ports before which something stands that is not understood, and about which something differs. */
 
-import { type DataPlane, dataPlane, type Resource } from '@meshpass/istio';
+import { type DataPlane, DEFAULT_MESH_CONFIG, type Resource, viewMesh, type Workload } from '@meshpass/istio';
 import { canonicalJson } from '../canonical-json.ts';
 import type { Endpoint } from './endpoint.ts';
-import type { Workload } from './workloads.ts';
 
 export interface UnknownPorts {
   readonly reason: string;
@@ -30,7 +29,9 @@ export function dataPlanes(
   rootNamespace: string,
   unread?: string,
 ): DataPlanes {
-  const planes: readonly DataPlane[] = [...new Set(states)].map((state) => dataPlane(state, rootNamespace, unread));
+  const planes: readonly DataPlane[] = [...new Set(states)].map((state) =>
+    viewMesh(state, { ...DEFAULT_MESH_CONFIG, rootNamespace }, unread).dataPlane(),
+  );
   return {
     unread,
     unknownAt: ({ workload, port }) => {

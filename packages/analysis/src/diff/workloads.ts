@@ -8,29 +8,23 @@ import {
   type Labels,
   labelsSelectedBy,
   lastingLabels,
-  ofKind,
   podTemplates,
   portNamesOf,
+  proxyKinds,
   type Resource,
   type ResourceOf,
-  type Serving,
   selectorOf,
   selects,
   standInPorts,
+  type Workload,
 } from '@meshpass/istio';
-
-export interface Workload extends Serving {
-  /** Empty: a namespace that nothing is known of. */
-  readonly namespace: string;
-  /** For people: `orders in shop`. */
-  readonly name: string;
-}
 
 export type Protocol = 'http' | 'tcp';
 
 /** @param resources of all states that are compared: each state is asked about the same workloads */
 export function workloadsOf(resources: readonly Resource[], rootNamespace: string): readonly Workload[] {
-  const services = ofKind(resources, 'Service');
+  const { all } = indexObjects(resources);
+  const kindOf = proxyKinds(all('Gateway'));
   const chosen = labelsSelectedBy(resources);
   const found = new Map<string, Workload>();
   const labelsIn = new Map<string, Labels[]>();
@@ -38,12 +32,12 @@ export function workloadsOf(resources: readonly Resource[], rootNamespace: strin
     const kept = lastingLabels(labels, chosen);
     const key = JSON.stringify([namespace, kept, [...portNames]]);
     if (found.has(key)) return;
-    found.set(key, { namespace, labels: kept, name, portNames });
+    found.set(key, { namespace, labels: kept, name, kind: kindOf(kept), portNames });
     const inside = labelsIn.get(namespace);
     if (inside) inside.push(kept);
     else labelsIn.set(namespace, [kept]);
   };
-  for (const { object, namespace, labels, name, pod } of podTemplates(indexObjects(resources).all)) {
+  for (const { object, namespace, labels, name, pod } of podTemplates(all)) {
     const called = object.kind === 'Pod' ? (labels.app ?? name) : name;
     add(namespace, labels, `${called} in ${namespace}`, portNamesOf(pod));
   }
@@ -51,7 +45,7 @@ export function workloadsOf(resources: readonly Resource[], rootNamespace: strin
     (namespace === '' ? [...labelsIn.values()].flat() : (labelsIn.get(namespace) ?? [])).some((labels) =>
       selects(selector, labels),
     );
-  for (const { metadata, spec } of services) {
+  for (const { metadata, spec } of all('Service')) {
     const selector = spec.selector ?? {};
     if (Object.keys(selector).length > 0 && !selected(metadata.namespace, selector))
       add(metadata.namespace, selector, `${metadata.name} in ${metadata.namespace}`, standInPorts(spec));

@@ -12,7 +12,7 @@ import {
   type MeshConfig,
   type MeshView,
   type PeerMode,
-  peerModes,
+  peerModesOf,
   providerOf,
   requestAuthentications,
   type SpokenProtocol,
@@ -54,9 +54,7 @@ export function createAuthorizer(
     options.protocols ??
     new Map([...workloadPorts(view, view.config, workload)].map(([port, { protocol }]) => [port, protocol]));
   const protocolOf = (port: number): SpokenProtocol => declared.get(port) ?? 'undeclared';
-  const root = view.config.rootNamespace;
-  const peers = [...new Set([workload.namespace, root])].flatMap((name) => view.within('PeerAuthentication', name));
-  const modes = peerModes(peers, workload, root);
+  const modes = peerModesOf(view, workload);
   const modeOf = (port: number): PeerMode => modes.ports.get(port) ?? modes.general;
   const http = ruleSets(policies, false, trustDomains, view.config);
   const tcp = ruleSets(policies, true, trustDomains, view.config);

@@ -4,10 +4,9 @@ import {
   type AttachedService,
   didYouMean,
   type MeshView,
-  proxyKinds,
   type ResourceOf,
   selects,
-  standInPorts,
+  standInFor,
   type Workload,
   workloadPorts,
 } from '@meshpass/istio';
@@ -101,13 +100,13 @@ function behind(
   const { selector = {} } = service.spec;
   const nobody = (why: string): Endpoint => {
     const at = { name: `${name}.${namespace}:${port}`, authority: `${name}.${namespace}:${port}` };
-    return { ...at, authorizer: createAuthorizer(view, standIn(view, service, selector)), port, unknown: why };
+    return { ...at, authorizer: createAuthorizer(view, standInFor(service, view.proxyKind)), port, unknown: why };
   };
   if (service.spec.type === 'ExternalName' || Object.keys(selector).length === 0)
     return [nobody(`Service ${namespace}/${name} selects no Pods, so what answers there is not known`)];
   const known = view.workloads.filter((one) => one.namespace === namespace && selects(selector, one.labels));
   const host = `${name}.${namespace}:${port}`;
-  return (known.length > 0 ? known : [standIn(view, service, selector)]).map((workload) => {
+  return (known.length > 0 ? known : [standInFor(service, view.proxyKind)]).map((workload) => {
     const reached = [...workloadPorts(view, view.config, workload).values()].find(({ reachedAs }) =>
       reachedAs.includes(host),
     );
@@ -136,11 +135,4 @@ export function assumedNamespaces(view: MeshView, endpoints: readonly Endpoint[]
     .filter(({ unknown }) => unknown === undefined)
     .map(({ authorizer }) => authorizer.workload);
   return [...new Set(workloads.filter(view.dataPlane().assumes).map(({ namespace }) => namespace))].sort();
-}
-
-function standIn(view: MeshView, service: ResourceOf<'Service'>, labels: Workload['labels']): Workload {
-  const { name, namespace } = service.metadata;
-  const kind = proxyKinds(view.all('Gateway'))(labels);
-  const portNames = standInPorts(service.spec);
-  return { namespace, name, labels, serviceAccount: 'default', kind, portNames, source: service };
 }

@@ -3,17 +3,16 @@
  * what strangers wrote, and leaves members of a wrong type out; the loader reports them.
  */
 
-import {
-  type AuthorizationOperation,
-  type AuthorizationPolicy,
-  type AuthorizationSource,
-  findMeshConfig,
-  type MeshSettings,
-  type Resource,
+import type {
+  AuthorizationOperation,
+  AuthorizationPolicy,
+  AuthorizationSource,
+  MeshSettings,
+  MeshView,
+  Resource,
 } from '@meshpass/istio';
 import { items, labels, record, text, texts } from '@meshpass/istio/members';
 import { indexPolicies, type PolicyIndex } from '../diff/policy-index.ts';
-import type { MeshView } from './view.ts';
 
 export interface Enforced {
   /** For workloads: Services and Sidecars declare what their ports speak. */
@@ -26,24 +25,24 @@ export interface Enforced {
 const KNOWN = new WeakMap<MeshView, Enforced>();
 
 /** Made once for a view. Nobody carries a token here, so RequestAuthentications play no part. */
-export function enforcedIn(view: MeshView): Enforced {
-  let known = KNOWN.get(view);
+export function enforcedIn(mesh: MeshView): Enforced {
+  let known = KNOWN.get(mesh);
   if (!known) {
-    const config = findMeshConfig(view.resources);
-    const policies = view.of('AuthorizationPolicy').map(typed);
+    const { config } = mesh;
+    const policies = mesh.all('AuthorizationPolicy').map(typed);
     const settings: MeshSettings = {
-      ...{ rootNamespace: view.rootNamespace, trustDomain: config.trustDomain },
+      ...{ rootNamespace: config.rootNamespace, trustDomain: config.trustDomain },
       // In files without the mesh's configuration, a policy's own domain is taken to be the mesh's: the answer that warns.
       trustDomainAliases: config.isRead ? config.trustDomainAliases : policies.flatMap(domainsNamed),
       ...(config.isRead && { authorizers: config.authorizers }),
     };
     const everywhere: readonly Resource[] = [
       ...policies,
-      ...view.of('PeerAuthentication'),
-      ...view.of('Gateway').map((one) => ({ ...one, spec: { selector: labels(one.spec.selector) } })),
+      ...mesh.all('PeerAuthentication'),
+      ...mesh.all('Gateway').map((one) => ({ ...one, spec: { selector: labels(one.spec.selector) } })),
     ];
     const declaring: readonly Resource[] = [
-      ...view.of('Service').map((one) => ({
+      ...mesh.all('Service').map((one) => ({
         ...one,
         spec: {
           selector: labels(one.spec.selector),
@@ -52,7 +51,7 @@ export function enforcedIn(view: MeshView): Enforced {
           ),
         },
       })),
-      ...view.of('Sidecar').map((one) => ({
+      ...mesh.all('Sidecar').map((one) => ({
         ...one,
         spec: {
           workloadSelector: { labels: labels(record(one.spec.workloadSelector).labels) },
@@ -67,7 +66,7 @@ export function enforcedIn(view: MeshView): Enforced {
       gateways: indexPolicies(everywhere, settings),
       trustDomain: config.trustDomain,
     };
-    KNOWN.set(view, known);
+    KNOWN.set(mesh, known);
   }
   return known;
 }

@@ -2,7 +2,6 @@
 
 import {
   decodeText,
-  findMeshConfig,
   identityOf,
   type KubeObject,
   loadManifests,
@@ -11,6 +10,7 @@ import {
   type Resource,
   withCreationTimes,
 } from '@meshpass/istio';
+import { lintContext } from './context.ts';
 import {
   type Finding,
   type LintOptions,
@@ -24,7 +24,6 @@ import type { Report } from './rule.ts';
 import { RULES } from './rules.ts';
 import { isSuppressible, SUPPRESSION_RULES, type Suppression, suppressionsIn, suppressionsOn } from './suppression.ts';
 import { type UnreadKind, unreadKinds } from './unread-kinds.ts';
-import { viewMesh } from './view.ts';
 
 /** A file, or what was given on stdin. */
 export interface LintFile {
@@ -116,17 +115,11 @@ export function lint(
   before: readonly Finding[] = [],
   comments: readonly Suppression[] = [],
 ): LintResult {
-  const config = findMeshConfig(resources);
-  const view = viewMesh(resources, {
-    rootNamespace: config.rootNamespace,
-    clusterDomain: config.clusterDomain,
-    pathNormalization: config.pathNormalization,
-    ...options,
-  });
+  const context = lintContext(resources, options);
   const found: { readonly finding: Finding; readonly on: KubeObject | undefined }[] = [];
   const taken = new Set<string>();
   for (const rule of RULES) {
-    for (const report of rule.check(view)) {
+    for (const report of rule.check(context)) {
       const finding = toFinding(rule, report);
       taken.add(placeKey(finding.place));
       found.push({ finding, on: report.on });

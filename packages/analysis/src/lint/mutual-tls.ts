@@ -1,7 +1,7 @@
 /** Whether workloads take connections without a certificate, as PeerAuthentications say. Source: PeerAuthentication reference. */
 
-import { type MutualTlsMode, type PeerAuthentication, peerModes } from '@meshpass/istio';
-import type { MeshView } from './view.ts';
+import { type MeshView, type MutualTlsMode, type PeerAuthentication, peerModesOf } from '@meshpass/istio';
+import type { LintContext } from './context.ts';
 
 /**
  * Says which PeerAuthentication lets plain text in; undefined where none of the files does. Istio's default (no
@@ -9,17 +9,17 @@ import type { MeshView } from './view.ts';
  * @param wanted labels of the workloads that are asked about; empty: all of the namespace
  */
 export function plainTextPort(
-  view: MeshView,
+  context: LintContext,
   namespace: string,
   wanted: Readonly<Record<string, string>>,
   isMeant: (pod: Readonly<Record<string, string>>) => boolean,
 ): string | undefined {
-  const pods = view.workloadsIn(namespace).filter((pod) => isMeant(pod.labels));
+  const pods = context.mesh.podsIn(namespace).filter((pod) => isMeant(pod.labels));
   for (const given of pods.length > 0 ? pods.map((pod) => pod.labels) : [wanted]) {
-    const { mode, by, open } = modeOf(view, namespace, given);
+    const { mode, by, open } = modeOf(context.mesh, namespace, given);
     if (mode === 'PERMISSIVE' || mode === 'DISABLE') {
       if (by) return `PeerAuthentication ${by.metadata.namespace}/${by.metadata.name} sets ${mode}`;
-      if (view.complete) return "no PeerAuthentication says STRICT, and Istio's default is PERMISSIVE";
+      if (context.complete) return "no PeerAuthentication says STRICT, and Istio's default is PERMISSIVE";
     }
     if (open)
       return `PeerAuthentication ${open.by.metadata.namespace}/${open.by.metadata.name} sets ${open.mode} for port ${open.port}`;
@@ -29,7 +29,7 @@ export function plainTextPort(
 
 /** What a workload asks of its peers, as istiod composes it, with the policy that says so and a port that is open all the same. */
 export function modeOf(
-  view: MeshView,
+  mesh: MeshView,
   namespace: string,
   pod: Readonly<Record<string, string>>,
 ): {
@@ -37,8 +37,7 @@ export function modeOf(
   readonly by: PeerAuthentication | undefined;
   readonly open: { readonly port: number; readonly mode: MutualTlsMode; readonly by: PeerAuthentication } | undefined;
 } {
-  const policies = [...new Set([view.rootNamespace, namespace])].flatMap(view.peerAuthenticationsIn);
-  const { general, ports } = peerModes(policies, { namespace, labels: pod, kind: 'sidecar' }, view.rootNamespace);
+  const { general, ports } = peerModesOf(mesh, { namespace, labels: pod, kind: 'sidecar' });
   const [open] = [...ports].flatMap(([port, { mode, policy }]) =>
     mode !== 'STRICT' && policy && policy !== general.policy ? [{ port, mode, by: policy }] : [],
   );

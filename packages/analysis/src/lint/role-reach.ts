@@ -1,13 +1,13 @@
 /** What of a Kubernetes role would let its holder make his own access. */
-import type { RbacRule, Role, RoleBinding } from '@meshpass/istio';
+
+import type { MeshView, RbacRule, Role, RoleBinding } from '@meshpass/istio';
 import { texts } from '@meshpass/istio/members';
-import type { MeshView } from './view.ts';
 
 const WRITES = ['*', 'create', 'update', 'patch', 'delete', 'deletecollection'];
 
 /** The role that a binding gives, where it is among the files. */
-export function roleOf(view: MeshView, { roleRef, metadata }: RoleBinding): Role | undefined {
-  const roles = view.of(roleRef?.kind as 'Role') as unknown as readonly Role[];
+export function roleOf(mesh: MeshView, { roleRef, metadata }: RoleBinding): Role | undefined {
+  const roles = mesh.all(roleRef?.kind as 'Role') as unknown as readonly Role[];
   return roles.find(
     (one) =>
       one.metadata.name === roleRef?.name &&

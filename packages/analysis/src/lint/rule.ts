@@ -1,8 +1,8 @@
 /** One rule of the linter, and what it reports. */
 
 import type { KubeObject, Path } from '@meshpass/istio';
+import type { LintContext } from './context.ts';
 import type { RuleText, Severity } from './model.ts';
-import type { MeshView } from './view.ts';
 
 /** One thing that a rule saw. */
 export interface Report {
@@ -18,5 +18,5 @@ export interface Report {
 
 /** One rule of the linter: a pure function of what is known of the mesh. */
 export interface Rule extends RuleText {
-  readonly check: (view: MeshView) => Iterable<Report>;
+  readonly check: (context: LintContext) => Iterable<Report>;
 }

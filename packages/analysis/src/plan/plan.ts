@@ -168,7 +168,7 @@ const DECIDING = /^(?:meshpass\.dev|(?!sidecar\.istio\.io\/status$)(?:[a-z.]+\.)
 /** Of a running Pod, what policies and what stands before it depend on: the rest differs between replicas. */
 function ofPod(spec: PodSpec): unknown {
   const ports = [...portNamesOf(spec)];
-  return [serviceAccountOf(spec), spec.hostNetwork === true, hasProxy({ spec }), ports];
+  return [serviceAccountOf(spec), spec.hostNetwork === true, hasProxy({ pod: spec }), ports];
 }
 
 /** Whoever applies denies the certificates of a grant that goes, until the last of them has expired. */

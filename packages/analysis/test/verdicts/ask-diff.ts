@@ -1,13 +1,6 @@
 /** diff against can-i: the calls of which diff says that they are let in before and after, and the examples that it gives. */
 
-import {
-  type MeshConfig,
-  type MeshView,
-  proxyKinds,
-  type Resource,
-  viewMesh,
-  withCreationTimes,
-} from '@meshpass/istio';
+import { type MeshConfig, type MeshView, type Resource, viewMesh, withCreationTimes } from '@meshpass/istio';
 import { type Change, compareMeaning, indexStates } from '../../src/diff/compare.ts';
 import { type Endpoint, endpointsOf } from '../../src/diff/endpoint.ts';
 import { type Call as DiffCall, meets } from '../../src/diff/formula/call.ts';
@@ -146,11 +139,9 @@ function guardsOf(views: readonly [MeshView, MeshView]): (endpoint: Endpoint) =>
     const key = workloadKey(workload);
     let pair = known.get(key);
     if (!pair) {
-      const [was, is] = views.map((view) => {
-        const kind = proxyKinds(view.all('Gateway'))(workload.labels);
-        const source = view.all('Service')[0] as Resource;
-        return createAuthorizer(view, { ...workload, kind, serviceAccount: 'default', source });
-      }) as [Authorizer, Authorizer];
+      const [was, is] = views.map((view) =>
+        createAuthorizer(view, { ...workload, kind: view.proxyKind(workload.labels) }),
+      ) as [Authorizer, Authorizer];
       pair = [was, is];
       known.set(key, pair);
     }

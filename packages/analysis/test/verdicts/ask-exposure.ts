@@ -3,12 +3,13 @@
  * the evaluator lets in at the gateway, and one that it lets in at a workload; of one of which MP101 is silent, it refuses every call.
  */
 
-import { type HttpMatch, type MeshConfig, type MeshView, proxyKinds, type Resource, viewMesh } from '@meshpass/istio';
+import { type HttpMatch, type MeshConfig, type MeshView, type Resource, viewMesh } from '@meshpass/istio';
 import type { Call as DiffCall } from '../../src/diff/formula/call.ts';
 import { tokenPlaces } from '../../src/diff/token-condition.ts';
 import { type Authorizer, createAuthorizer } from '../../src/evaluate/authorizer.ts';
 import type { Decision } from '../../src/evaluate/call.ts';
 import { findEndpoints } from '../../src/evaluate/target.ts';
+import { lintContext } from '../../src/lint/context.ts';
 import type { Exposure } from '../../src/lint/exposure/exposure.ts';
 import {
   type EnforcementPoint,
@@ -17,7 +18,6 @@ import {
 } from '../../src/lint/exposure/requires-identity.ts';
 import { findAllowedCall } from '../../src/lint/exposure/unauthenticated.ts';
 import { openTestRoute } from '../../src/lint/rules/open-test-route.ts';
-import { viewMesh as lintView } from '../../src/lint/view.ts';
 import { METHODS, PATHS, pick, type Random } from '../diff/random-policies.ts';
 import { GATEWAY } from './random-exposure.ts';
 import { asCall, randomTold } from './same-call.ts';
@@ -37,7 +37,7 @@ export function askExposure(
   config: MeshConfig,
   most: number,
 ): void {
-  const linted = lintView(resources, { now: 0, rootNamespace: config.rootNamespace });
+  const linted = lintContext(resources, { now: 0, rootNamespace: config.rootNamespace });
   const view = viewMesh(resources, config);
   const places = tokenPlaces(resources);
   const keyOf = (on: Exposure['on'], path: Exposure['path']) => JSON.stringify([on.metadata.name, path]);
@@ -63,8 +63,8 @@ export function askExposure(
     if (report) {
       const [use] = exposure.gateways;
       const examples = {
-        gateway: enforcementAtGateway(linted, exposure, use!).flat(),
-        workload: enforcementAtWorkload(linted, exposure, use!),
+        gateway: enforcementAtGateway(linted.mesh, exposure, use!).flat(),
+        workload: enforcementAtWorkload(linted.mesh, exposure, use!),
       };
       for (const [where, asked] of Object.entries(examples)) {
         const decisions = asked.flatMap((one) => {
@@ -109,8 +109,7 @@ function gatewayGuard(view: MeshView): Authorizer {
 }
 
 function guardFor(view: MeshView, { proxy }: EnforcementPoint): Authorizer {
-  const kind = proxyKinds(view.all('Gateway'))(proxy.labels);
-  return createAuthorizer(view, { ...proxy, kind, serviceAccount: 'default', source: view.all('Service')[0]! });
+  return createAuthorizer(view, proxy);
 }
 
 /** One call that the route takes, as the gateway sees it, and as the workload does. */

@@ -4,10 +4,9 @@
  * docs/decisions/0019-unknown.md says what was chosen and why.
  */
 
-import type { EnvoyFilter, ProxyExtension } from '../object/networking.ts';
+import type { EnvoyFilter, ProxyExtension, Sidecar } from '../object/networking.ts';
 import type { Labels } from '../object/object.ts';
-import { indexObjects } from '../object/objects.ts';
-import type { Resource, ResourceOf } from '../object/resources.ts';
+import type { MeshObjects } from '../object/objects.ts';
 import { isForSidecars, selects } from '../object/selection.ts';
 import {
   hasProxy,
@@ -15,30 +14,25 @@ import {
   isCaptured,
   type NamespaceInjection,
   namespaceInjection,
-  type PodFacts,
-  podFacts,
   whyNoSidecar,
 } from './injection.ts';
-import { lastingLabels, podTemplates } from './pod.ts';
-import { type ProxyKind, proxyKinds } from './proxy.ts';
+import { lastingLabels, type PodFacts } from './pod.ts';
+import type { ProxyKind } from './proxy.ts';
+import type { Workload } from './workload.ts';
 
-/** A workload by what policies select it by. */
-export interface WorkloadName {
-  /** Empty: any that nothing is known of. */
-  readonly namespace: string;
-  readonly labels: Labels;
-}
+/** A workload by what policies select it by. The namespace is empty for a workload of which nothing is known. */
+export type SelectedWorkload = Pick<Workload, 'namespace' | 'labels'>;
 
 export interface DataPlane {
   /**
    * Why nothing can be said of calls to a port of a workload; undefined where a sidecar as we understand it guards that port.
    * @param port of the Pod; undefined for any that nobody names
    */
-  readonly unknownAt: (workload: WorkloadName, port: number | undefined) => string | undefined;
+  readonly unknownAt: (workload: SelectedWorkload, port: number | undefined) => string | undefined;
   /** Whether a workload is taken to have a sidecar only because its Namespace is not among what was read. */
-  readonly assumes: (workload: WorkloadName) => boolean;
+  readonly assumes: (workload: SelectedWorkload) => boolean;
   /** Whether a Pod, or what makes Pods, with these labels was read. */
-  readonly isThere: (workload: WorkloadName) => boolean;
+  readonly isThere: (workload: SelectedWorkload) => boolean;
 }
 
 /** Labels of the injector's own, which a Pod has and its template has not. */
@@ -48,29 +42,34 @@ const INJECTED = [
   'service.istio.io/canonical-revision',
 ];
 
+/** What of the model the data plane is read from. */
+export interface DataPlaneSource extends MeshObjects {
+  readonly pods: readonly PodFacts[];
+  readonly proxyKind: (labels: Labels) => ProxyKind;
+}
+
 /**
+ * What guards each workload of a mesh.
  * @param rootNamespace whose EnvoyFilters and extensions are for the whole mesh
  * @param unread why not everything was read that may hold policies; nothing can be said of any workload then
  */
-export function dataPlane(resources: readonly Resource[], rootNamespace: string, unread?: string): DataPlane {
-  const { all: of } = indexObjects(resources);
+export function dataPlane(source: DataPlaneSource, rootNamespace: string, unread?: string): DataPlane {
+  const { all: of, within } = source;
   const namespaces = new Map<string, Labels>();
-  const pods = new Map<string, PodFacts[]>();
   for (const { metadata } of of('Namespace')) namespaces.set(metadata.name, metadata.labels ?? {});
-  for (const facts of podTemplates(of).map(podFacts)) push(pods, keyOf(facts), facts);
-  const patches = byNamespace(resources.filter(isPatch));
-  const services = byNamespace(resources.filter((one) => one.kind === 'Service' && waypointOf(one.metadata.labels)));
-  const entries = byNamespace(resources.filter((one) => one.kind === 'ServiceEntry' && one.spec.workloadSelector));
-  const sidecars = byNamespace(resources.filter((one) => one.kind === 'Sidecar' && terminatesTls(one)));
-  const kindOf = proxyKinds(of('Gateway'));
+  const pods = Map.groupBy(source.pods, keyOf);
+  const patches = Map.groupBy(
+    PATCHES.flatMap((kind) => of(kind).filter(isPatch)),
+    ({ metadata }) => metadata.namespace,
+  );
   const injectionOf = (namespace: string): NamespaceInjection =>
     namespaceInjection(namespace, namespaces.get(namespace));
   const known = new Map<string, string | undefined>();
 
   /** What holds for every port alike. */
-  const ofWorkload = (workload: WorkloadName, factsOfAll: readonly PodFacts[]): string | undefined => {
+  const ofWorkload = (workload: SelectedWorkload, factsOfAll: readonly PodFacts[]): string | undefined => {
     const { namespace, labels } = workload;
-    const gateway = WHY_GATEWAY[kindOf(labels)];
+    const gateway = WHY_GATEWAY[source.proxyKind(labels)];
     if (gateway) return gateway;
     const ofNamespace = namespaces.get(namespace) ?? {};
     const ambient = whyAmbient(namespace, ofNamespace, labels, factsOfAll);
@@ -78,8 +77,8 @@ export function dataPlane(resources: readonly Resource[], rootNamespace: string,
     const waypoint =
       waypointOf(labels) ??
       waypointOf(ofNamespace) ??
-      (services.get(namespace) ?? [])
-        .filter((one): one is ResourceOf<'Service'> => one.kind === 'Service' && selectsSome(one.spec.selector, labels))
+      within('Service', namespace)
+        .filter((one) => waypointOf(one.metadata.labels) && selectsSome(one.spec.selector, labels))
         .map(({ metadata }) => waypointOf(metadata.labels))[0];
     if (waypoint) return `istio.io/use-waypoint sends calls through the waypoint ${waypoint}, which decides too`;
     const running = factsOfAll.filter((one) => one.running);
@@ -91,23 +90,22 @@ export function dataPlane(resources: readonly Resource[], rootNamespace: string,
     }
     const patch = [...new Set([rootNamespace, namespace])]
       .flatMap((place) => patches.get(place) ?? [])
-      .find((one) => isPatch(one) && selects(selectorOf(one), labels));
+      .find((one) => selects(selectorOf(one), labels));
     if (patch)
       return `${patch.kind} ${patch.metadata.namespace}/${patch.metadata.name} changes its proxy, and may change what it lets in`;
-    const sidecar = (sidecars.get(namespace) ?? []).find(
-      (one) => one.kind === 'Sidecar' && selects(one.spec.workloadSelector?.labels, labels),
+    const sidecar = within('Sidecar', namespace).find(
+      (one) => terminatesTls(one) && selects(one.spec.workloadSelector?.labels, labels),
     );
     return sidecar && `Sidecar ${namespace}/${sidecar.metadata.name} ends TLS by itself at its ingress`;
   };
 
-  const ofPort = ({ namespace, labels }: WorkloadName, all: readonly PodFacts[], port: number | undefined) => {
+  const ofPort = ({ namespace, labels }: SelectedWorkload, all: readonly PodFacts[], port: number | undefined) => {
     const around = all.some((pod) => !isCaptured(pod, port));
     if (around)
       return `${port === undefined ? 'such ports are' : `port ${port} is`} served around the sidecar: no policy holds for it`;
     if (port === undefined) return undefined;
-    const entry = (entries.get(namespace) ?? []).find(
-      (one): one is ResourceOf<'ServiceEntry'> =>
-        one.kind === 'ServiceEntry' &&
+    const entry = within('ServiceEntry', namespace).find(
+      (one) =>
         selectsSome(one.spec.workloadSelector?.labels, labels) &&
         (one.spec.ports ?? []).some(({ number, targetPort }) => (targetPort || number) === port),
     );
@@ -117,11 +115,11 @@ export function dataPlane(resources: readonly Resource[], rootNamespace: string,
     );
   };
 
-  const factsOf = (workload: WorkloadName): readonly PodFacts[] => {
+  const factsOf = (workload: SelectedWorkload): readonly PodFacts[] => {
     const found = pods.get(keyOf(workload));
     if (found) return found;
     // Of a namespace that is not known there is nothing to be read of a Pod that is not known.
-    return [{ ...workload, annotations: {}, spec: {}, running: false }];
+    return [{ ...workload, annotations: {}, pod: {}, running: false }];
   };
 
   return {
@@ -177,19 +175,14 @@ function waypointOf(labels: Labels | undefined): string | undefined {
   return name && name !== 'none' ? name : undefined;
 }
 
-/** Code and patches in proxies before workloads. */
-function isPatch(one: Resource): one is EnvoyFilter | ProxyExtension {
-  switch (one.kind) {
-    case 'EnvoyFilter':
-      return isForSidecars(one) && (one.spec.configPatches ?? []).some(isInbound);
-    case 'WasmPlugin':
-    case 'TrafficExtension': {
-      const { match = [] } = one.spec;
-      return isForSidecars(one) && (match.length === 0 || match.some(({ mode }) => mode !== 'CLIENT'));
-    }
-    default:
-      return false;
-  }
+const PATCHES = ['EnvoyFilter', 'WasmPlugin', 'TrafficExtension'] as const;
+
+/** Whether an object patches the proxy of a workload, or adds code to it, on the way in. */
+function isPatch(one: EnvoyFilter | ProxyExtension): boolean {
+  if (!isForSidecars(one)) return false;
+  if (one.kind === 'EnvoyFilter') return (one.spec.configPatches ?? []).some(isInbound);
+  const { match = [] } = one.spec;
+  return match.length === 0 || match.some(({ mode }) => mode !== 'CLIENT');
 }
 
 /** A cluster says where a call goes after it was let in; of the way out and of gateways nothing is asked here. */
@@ -201,8 +194,8 @@ function selectorOf(one: EnvoyFilter | ProxyExtension): Labels | undefined {
   return one.kind === 'EnvoyFilter' ? one.spec.workloadSelector?.labels : one.spec.selector?.matchLabels;
 }
 
-function terminatesTls(one: Resource): boolean {
-  return one.kind === 'Sidecar' && (one.spec.ingress ?? []).some((listener) => listener?.tls !== undefined);
+function terminatesTls({ spec }: Sidecar): boolean {
+  return (spec.ingress ?? []).some((listener) => listener?.tls !== undefined);
 }
 
 /** An empty selector selects nobody. */
@@ -210,17 +203,7 @@ function selectsSome(selector: Labels | undefined, labels: Labels): boolean {
   return Object.keys(selector ?? {}).length > 0 && selects(selector, labels);
 }
 
-function keyOf({ namespace, labels }: WorkloadName): string {
+function keyOf({ namespace, labels }: SelectedWorkload): string {
   const lasting = Object.entries(lastingLabels(labels)).filter(([name]) => !INJECTED.includes(name));
   return `${namespace} ${JSON.stringify(lasting)}`;
-}
-
-function byNamespace(resources: readonly Resource[]): ReadonlyMap<string, readonly Resource[]> {
-  return Map.groupBy(resources, ({ metadata }) => metadata.namespace);
-}
-
-function push(lists: Map<string, PodFacts[]>, key: string, one: PodFacts): void {
-  const list = lists.get(key);
-  if (list) list.push(one);
-  else lists.set(key, [one]);
 }

@@ -5,17 +5,9 @@
  */
 
 import type { Container, PodSpec } from '../object/kubernetes.ts';
+import { items } from '../object/members.ts';
 import type { Labels } from '../object/object.ts';
-import type { PodTemplateOf } from './pod.ts';
-
-export interface PodFacts {
-  readonly namespace: string;
-  readonly labels: Labels;
-  readonly annotations: Labels;
-  readonly spec: PodSpec;
-  /** The API server has it: what was injected is in it. */
-  readonly running: boolean;
-}
+import type { PodFacts } from './pod.ts';
 
 /** What a namespace says of injection; `unknown` where the Namespace was not given. */
 export type NamespaceInjection = 'on' | 'off' | 'by-pod' | 'unknown';
@@ -27,11 +19,6 @@ const REVISION = 'istio.io/rev';
 const NEVER_INJECTED = new Set(['kube-system', 'kube-public', 'kube-node-lease', 'local-path-storage']);
 /** Of the proxy itself: health, Prometheus, and the agent's merged metrics. */
 const NEVER_CAPTURED = [15020, 15021, 15090];
-
-export function podFacts({ object, namespace, labels, annotations, pod }: PodTemplateOf): PodFacts {
-  const running = object.kind === 'Pod' && object.metadata.uid !== undefined;
-  return { namespace, labels, annotations, spec: pod, running };
-}
 
 export function namespaceInjection(name: string, labels: Labels | undefined): NamespaceInjection {
   if (NEVER_INJECTED.has(name)) return 'off';
@@ -47,7 +34,7 @@ export function namespaceInjection(name: string, labels: Labels | undefined): Na
  * is not known.
  */
 export function whyNoSidecar(pod: PodFacts, namespace: NamespaceInjection): string | undefined {
-  if (pod.spec.hostNetwork === true) return 'it is on the network of its node, where no sidecar is put before it';
+  if (pod.pod.hostNetwork === true) return 'it is on the network of its node, where no sidecar is put before it';
   const templates = words(pod.annotations['inject.istio.io/templates']);
   if (templates.length > 0 && !templates.includes('sidecar'))
     return `it is injected by the template ${templates.join(', ')}, which is not that of a sidecar`;
@@ -71,20 +58,20 @@ export function isAssumed(pod: PodFacts, namespace: NamespaceInjection): boolean
  * Whether connections to a port go around the sidecar, by annotations or, of a Pod as it runs, by what its network was set up with.
  * @param port undefined for any that nobody names
  */
-export function isCaptured({ annotations, spec }: PodFacts, port: number | undefined): boolean {
-  const included = annotations['traffic.sidecar.istio.io/includeInboundPorts'] ?? setUp(spec, '-b') ?? '*';
+export function isCaptured({ annotations, pod }: PodFacts, port: number | undefined): boolean {
+  const included = annotations['traffic.sidecar.istio.io/includeInboundPorts'] ?? setUp(pod, '-b') ?? '*';
   if (included.trim() !== '*' && (port === undefined || !words(included).includes(String(port)))) return false;
   if (port === undefined) return true;
-  const excluded = [annotations['traffic.sidecar.istio.io/excludeInboundPorts'], setUp(spec, '-d')];
+  const excluded = [annotations['traffic.sidecar.istio.io/excludeInboundPorts'], setUp(pod, '-d')];
   return !NEVER_CAPTURED.includes(port) && !excluded.flatMap(words).includes(String(port));
 }
 
 /** A sidecar of today is an init container that is restarted always (Kubernetes: "Sidecar containers"). */
-export function hasProxy({ spec }: Pick<PodFacts, 'spec'>): boolean {
+export function hasProxy({ pod }: Pick<PodFacts, 'pod'>): boolean {
   const isProxy = ({ name }: Container) => name === PROXY;
   return (
-    containers(spec.containers).some(isProxy) ||
-    containers(spec.initContainers).some((one) => isProxy(one) && one.restartPolicy === 'Always')
+    items(pod.containers).some(isProxy) ||
+    items(pod.initContainers).some((one) => isProxy(one) && one.restartPolicy === 'Always')
   );
 }
 
@@ -103,14 +90,10 @@ function whyNotPlain({ annotations }: PodFacts): string | undefined {
 
 /** The value of a flag of `istio-iptables`, which sets up the Pod's network. */
 function setUp(spec: PodSpec, flag: string): string | undefined {
-  const made = containers(spec.initContainers).find(({ name }) => name === 'istio-init' || name === 'istio-validation');
+  const made = items(spec.initContainers).find(({ name }) => name === 'istio-init' || name === 'istio-validation');
   const args = Array.isArray(made?.args) ? (made.args as readonly unknown[]) : [];
   const value = args[args.indexOf(flag) + 1];
   return args.includes(flag) && typeof value === 'string' ? value : undefined;
-}
-
-function containers(some: PodSpec['containers']): readonly Container[] {
-  return Array.isArray(some) ? some.filter((one) => typeof one === 'object' && one !== null) : [];
 }
 
 function words(text: string | undefined): readonly string[] {

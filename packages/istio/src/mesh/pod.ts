@@ -1,21 +1,28 @@
 /** Workloads: what has a proxy and so is guarded, from Pods as they run or from what makes them. */
 
 import type { PodController, PodSpec } from '../object/kubernetes.ts';
+import { items, labels as labelsOf, text } from '../object/members.ts';
 import type { Labels, Path } from '../object/object.ts';
 import type { Resource, ResourceKind, ResourceOf } from '../object/resources.ts';
 import { selects } from '../object/selection.ts';
 
-/** A Pod, or the template of what makes Pods. */
-export interface PodTemplateOf {
-  readonly object: ResourceOf<'Pod'> | PodController;
+/** What decides whether a Pod has a sidecar, and what that sidecar sees. */
+export interface PodFacts {
   readonly namespace: string;
-  /** Of the object. */
-  readonly name: string;
   readonly labels: Labels;
   readonly annotations: Labels;
-  readonly serviceAccount: string;
   readonly pod: PodSpec;
-  /** Where in the object the Pod's metadata and its members stand. */
+  /** The API server has this Pod, so whatever was injected is in it. False for templates and for Pods in files. */
+  readonly running: boolean;
+}
+
+/** A Pod, or the template of a controller that creates Pods. */
+export interface PodTemplateOf extends PodFacts {
+  readonly object: ResourceOf<'Pod'> | PodController;
+  /** Name of the object. */
+  readonly name: string;
+  readonly serviceAccount: string;
+  /** Paths within the object of the Pod's metadata and of its spec. */
   readonly metadataPath: Path;
   readonly podPath: Path;
 }
@@ -63,8 +70,8 @@ export function targetPortOf(
 /** Container ports by name, the first of a name. */
 export function portNamesOf({ containers }: PodSpec): ReadonlyMap<string, number> {
   const names = new Map<string, number>();
-  for (const container of list(containers)) {
-    for (const { name, containerPort, protocol } of list(container.ports)) {
+  for (const container of items(containers)) {
+    for (const { name, containerPort, protocol } of items(container.ports)) {
       if (typeof name !== 'string' || typeof containerPort !== 'number' || (protocol ?? 'TCP') !== 'TCP') continue;
       if (!names.has(name)) names.set(name, containerPort);
     }
@@ -144,26 +151,9 @@ function template(
   const pod = typeof spec === 'object' && spec !== null ? spec : {};
   return {
     ...{ object, metadataPath, podPath, pod, namespace: object.metadata.namespace, name: object.metadata.name },
-    labels: texts(metadata?.labels),
-    annotations: texts(metadata?.annotations),
+    running: object.kind === 'Pod' && object.metadata.uid !== undefined,
+    labels: labelsOf(metadata?.labels),
+    annotations: labelsOf(metadata?.annotations),
     serviceAccount: serviceAccountOf(pod),
   };
-}
-
-/** Members of objects that strangers wrote. */
-function list<Item extends object>(items: readonly Item[] | undefined): readonly Item[] {
-  return Array.isArray(items) ? items.filter((item) => typeof item === 'object' && item !== null) : [];
-}
-
-function text(value: unknown): string {
-  return typeof value === 'string' ? value : '';
-}
-
-function texts(labels: Labels | undefined | null): Labels {
-  if (typeof labels !== 'object' || labels === null) return {};
-  for (const name in labels) {
-    if (typeof labels[name] !== 'string')
-      return Object.fromEntries(Object.entries(labels).filter(([, value]) => typeof value === 'string'));
-  }
-  return labels;
 }

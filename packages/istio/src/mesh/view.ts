@@ -1,26 +1,48 @@
-/** Everything that was read, by kind and namespace, with what the mesh's configuration says of it. */
-
+/** The model of a mesh: everything that was read, indexed by the questions that analysis asks. */
+import type { Service } from '../object/kubernetes.ts';
+import type { Labels } from '../object/object.ts';
 import { indexObjects, type MeshObjects } from '../object/objects.ts';
 import type { Resource } from '../object/resources.ts';
+import { selects } from '../object/selection.ts';
 import { describeUnplaced } from '../object/unplaced.ts';
 import { type DataPlane, dataPlane } from './data-plane.ts';
+import { fullHost } from './host.ts';
 import { findMeshConfig, type MeshConfig } from './mesh-config.ts';
-import { labelsSelectedBy } from './pod.ts';
-import { findWorkloads, type Workload } from './workload.ts';
+import { labelsSelectedBy, podTemplates } from './pod.ts';
+import { type ProxyKind, proxyKinds } from './proxy.ts';
+import { type PodWorkload, toWorkload, type Workload, withoutReplicas } from './workload.ts';
 
 export interface MeshView extends MeshObjects {
+  readonly resources: readonly Resource[];
   readonly config: MeshConfig;
-  readonly workloads: readonly Workload[];
-  /** Objects that name no namespace, in words. */
+  /** Every Pod that has not ended, and every template of a controller. */
+  readonly pods: readonly PodWorkload[];
+  readonly podsIn: (namespace: string) => readonly PodWorkload[];
+  /** `pods` with replicas counted once. */
+  readonly workloads: readonly PodWorkload[];
+  /** Pods that a Service selects; none for a Service without a selector. */
+  readonly podsBehind: (service: Service) => readonly PodWorkload[];
+  /** Services that select a workload. */
+  readonly servicesBefore: (workload: Pick<Workload, 'namespace' | 'labels'>) => readonly Service[];
+  /** The Service with a full host name, as `orders.shop.svc.cluster.local`. */
+  readonly serviceAt: (host: string) => Service | undefined;
+  /** Labels of a Namespace; undefined where the Namespace was not read. */
+  readonly namespaceLabels: (namespace: string) => Labels | undefined;
+  /** The kind of proxy that Pods with some labels have. */
+  readonly proxyKind: (labels: Labels) => ProxyKind;
+  /** A sentence about the objects that name no namespace; undefined where all name one. */
   readonly unplaced: string | undefined;
+  /** Why not everything was read that may hold policies: every answer is unknown then. */
   readonly unread: string | undefined;
-  /** Made when first asked for. */
+  /** What guards each workload. */
   readonly dataPlane: () => DataPlane;
 }
 
 /**
- * @param config default: what the ConfigMap `istio` among the resources says, or Istio's own defaults
- * @param unread why not everything was read that may hold policies: every answer is unknown then
+ * Builds the model. Cheap until something is asked: indexes are built on first use.
+ * @param resources everything that was read; of several objects that conflict istiod prefers the oldest, and so does this
+ * @param config default: the ConfigMap `istio` among the resources, or Istio's own defaults
+ * @param unread why not everything was read that may hold policies
  */
 export function viewMesh(
   resources: readonly Resource[],
@@ -28,13 +50,56 @@ export function viewMesh(
   unread?: string,
 ): MeshView {
   const objects = indexObjects(resources);
-  let plane: DataPlane | undefined;
+  const { all, within } = objects;
+  const kinds = once(() => proxyKinds(all('Gateway')));
+  const proxyKind = (labels: Labels): ProxyKind => kinds()(labels);
+  const pods = once(() => podTemplates(all).map((one) => toWorkload(one, proxyKind)));
+  const podsByNamespace = once(() => Map.groupBy(pods(), ({ namespace }) => namespace));
+  const podsIn = (namespace: string) => podsByNamespace().get(namespace) ?? [];
+  const workloads = once(() => withoutReplicas(pods(), labelsSelectedBy(resources)));
+  const services = once(() => new Map(all('Service').map((one) => [hostOf(one, config), one])));
+  const namespaces = once(
+    () => new Map(all('Namespace').map(({ metadata }) => [metadata.name, metadata.labels ?? {}])),
+  );
+  const behind = new WeakMap<Service, readonly PodWorkload[]>();
+  const plane = once(() => dataPlane({ ...objects, pods: pods(), proxyKind }, config.rootNamespace, unread));
   return {
-    ...{ unread, unplaced: describeUnplaced(resources) },
-    ...{ ...objects, config, workloads: findWorkloads(objects, labelsSelectedBy(resources)) },
-    dataPlane: () => {
-      plane ??= dataPlane(resources, config.rootNamespace, unread);
-      return plane;
+    ...{ ...objects, resources, config, podsIn, proxyKind, unread, dataPlane: plane },
+    get pods() {
+      return pods();
     },
+    get workloads() {
+      return workloads();
+    },
+    get unplaced() {
+      return describeUnplaced(resources);
+    },
+    podsBehind: (service) => {
+      let found = behind.get(service);
+      if (!found) {
+        found = podsIn(service.metadata.namespace).filter(({ labels }) => sendsTo(service, labels));
+        behind.set(service, found);
+      }
+      return found;
+    },
+    servicesBefore: ({ namespace, labels }) => within('Service', namespace).filter((one) => sendsTo(one, labels)),
+    serviceAt: (host) => services().get(host),
+    namespaceLabels: (namespace) => namespaces().get(namespace),
+  };
+}
+
+function sendsTo({ spec }: Service, labels: Labels): boolean {
+  return Object.keys(spec.selector ?? {}).length > 0 && selects(spec.selector, labels);
+}
+
+function hostOf({ metadata }: Service, { clusterDomain }: MeshConfig): string {
+  return fullHost(metadata.name, metadata.namespace, clusterDomain);
+}
+
+function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined;
+  return () => {
+    made ??= { value: make() };
+    return made.value;
   };
 }

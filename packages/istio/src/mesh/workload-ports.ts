@@ -7,6 +7,9 @@ import { selects } from '../object/selection.ts';
 import type { MeshConfig } from './mesh-config.ts';
 import { targetPortOf } from './pod.ts';
 import { protocolOf } from './port-protocol.ts';
+import type { Workload } from './workload.ts';
+
+type Serving = Pick<Workload, 'namespace' | 'labels' | 'portNames'>;
 
 /** `undeclared`: the client's ALPN, or its first bytes, decide. */
 export type SpokenProtocol = 'http' | 'tcp' | 'undeclared';
@@ -18,14 +21,6 @@ export interface WorkloadPort {
   readonly declaredBy: string;
   /** Ports of Services that lead to it: `orders.shop:80`. */
   readonly reachedAs: readonly string[];
-}
-
-/** A workload, as Services see it. */
-export interface Serving {
-  readonly namespace: string;
-  readonly labels: Labels;
-  /** Container ports by name. */
-  readonly portNames: ReadonlyMap<string, number>;
 }
 
 /** By port of the workload. What no Service leads to is not in it, and is `undeclared`. Of several Services the oldest decides. */

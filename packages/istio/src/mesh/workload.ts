@@ -1,30 +1,45 @@
-/** Workloads as calls meet them: what has a proxy and so is guarded. */
+/** Workloads: what a proxy guards, as policies select it and Services send to it. */
 
-import type { MeshObjects } from '../object/objects.ts';
-import type { Resource } from '../object/resources.ts';
-import { lastingLabels, podTemplates, portNamesOf } from './pod.ts';
-import { type MeshProxy, proxyKinds } from './proxy.ts';
-import type { Serving } from './workload-ports.ts';
+import type { Service } from '../object/kubernetes.ts';
+import type { Labels } from '../object/object.ts';
+import { lastingLabels, type PodTemplateOf, portNamesOf, standInPorts } from './pod.ts';
+import type { MeshProxy, ProxyKind } from './proxy.ts';
 
-export interface Workload extends MeshProxy, Serving {
-  /** Of the Pod, or of what makes it. */
+/** Pods with the same labels in one namespace, whether or not one was read. */
+export interface Workload extends MeshProxy {
+  /** Name of the Pod or of its controller, or words for a workload that nobody has created yet. */
   readonly name: string;
-  readonly serviceAccount: string;
-  readonly source: Resource;
+  /** Container ports by name. */
+  readonly portNames: ReadonlyMap<string, number>;
+}
+
+/** A workload that was read from a Pod, or from the controller that creates its Pods. */
+export interface PodWorkload extends Workload, PodTemplateOf {}
+
+/**
+ * A Pod or a template as a workload.
+ * @param kindOf see `proxyKinds`
+ */
+export function toWorkload(template: PodTemplateOf, kindOf: (labels: Labels) => ProxyKind): PodWorkload {
+  return { ...template, kind: kindOf(template.labels), portNames: portNamesOf(template.pod) };
 }
 
 /**
- * Workloads among the objects; a Pod and what made it are one.
- * @param selected labels by which something selects: Pods that differ in one of them are not one workload
+ * One workload for all replicas: Pods with the same namespace, ServiceAccount and labels, and the controller that created them.
+ * @param selected labels that something selects by: Pods that differ in one of them are different workloads
  */
-export function findWorkloads(objects: MeshObjects, selected: ReadonlySet<string>): readonly Workload[] {
-  const kindOf = proxyKinds(objects.all('Gateway'));
-  const found = new Map<string, Workload>();
-  for (const { object, namespace, name, labels, serviceAccount, pod } of podTemplates(objects.all)) {
-    const key = JSON.stringify([namespace, serviceAccount, lastingLabels(labels, selected)]);
-    if (found.has(key)) continue;
-    const kind = kindOf(labels);
-    found.set(key, { namespace, name, labels, serviceAccount, kind, portNames: portNamesOf(pod), source: object });
+export function withoutReplicas(pods: readonly PodWorkload[], selected: ReadonlySet<string>): readonly PodWorkload[] {
+  const found = new Map<string, PodWorkload>();
+  for (const pod of pods) {
+    const key = JSON.stringify([pod.namespace, pod.serviceAccount, lastingLabels(pod.labels, selected)]);
+    if (!found.has(key)) found.set(key, pod);
   }
   return [...found.values()];
+}
+
+/** The workload behind a Service none of whose Pods were read: it has the labels of the selector and no others. */
+export function standInFor({ metadata, spec }: Service, kindOf: (labels: Labels) => ProxyKind): Workload {
+  const { name, namespace } = metadata;
+  const labels = spec.selector ?? {};
+  return { namespace, name, labels, kind: kindOf(labels), portNames: standInPorts(spec) };
 }

@@ -32,3 +32,8 @@ export function selects(selector: Labels | undefined, labels: Labels): boolean {
   for (const label in selector) if (!Object.hasOwn(labels, label) || labels[label] !== selector[label]) return false;
   return true;
 }
+
+/** Whether a policy of sidecars selects Pods with these labels, in whatever namespace; one with `targetRefs` selects none. */
+export function selectsPods(policy: { readonly spec: Attachment }, labels: Labels): boolean {
+  return isForSidecars(policy) && selects(selectorOf(policy), labels);
+}

@@ -1,9 +1,10 @@
 /**
- * PeerAuthentication: who must come by mutual TLS. The narrowest scope that says anything decides, and in it the oldest policy.
+ * PeerAuthentication: which peers must use mutual TLS. The narrowest scope that sets a mode decides; within a scope, the oldest policy.
  * Source: `ComposePeerAuthentication` in pilot/pkg/security/authn/policy_applier.go of Istio 1.31.
  */
 
 import type { MeshProxy } from '../mesh/proxy.ts';
+import type { MeshView } from '../mesh/view.ts';
 import type { MutualTlsMode, PeerAuthentication } from '../object/security.ts';
 import { selectorOf, selects } from '../object/selection.ts';
 
@@ -44,17 +45,26 @@ export function peerModes(policies: readonly PeerAuthentication[], proxy: MeshPr
   }
   let general = PERMISSIVE.general;
   for (const policy of [mesh, namespace, own]) {
-    const mode = said(policy?.spec.mtls?.mode);
+    const mode = modeSet(policy?.spec.mtls?.mode);
     if (mode && policy) general = { mode, policy };
   }
   const ports = new Map<number, PeerMode>();
   for (const [port, mtls] of Object.entries(own?.spec.portLevelMtls ?? {})) {
-    const mode = said(mtls.mode);
+    const mode = modeSet(mtls.mode);
     ports.set(Number(port), mode ? { mode, policy: own! } : general);
   }
   return { general, ports };
 }
 
-function said(mode: MutualTlsMode | undefined): PeerMode['mode'] | undefined {
+/** What a proxy asks of its peers, by the PeerAuthentications of its mesh. */
+export function peerModesOf(view: MeshView, proxy: MeshProxy): PeerModes {
+  const { rootNamespace } = view.config;
+  const policies = [...new Set([rootNamespace, proxy.namespace])].flatMap((one) =>
+    view.within('PeerAuthentication', one),
+  );
+  return peerModes(policies, proxy, rootNamespace);
+}
+
+function modeSet(mode: MutualTlsMode | undefined): PeerMode['mode'] | undefined {
   return mode === undefined || mode === 'UNSET' ? undefined : mode;
 }

@@ -11,23 +11,14 @@ import {
   type HttpRoute,
   hostsMeet,
   type L4Match,
+  type MeshView,
   type Path,
-  type ResourceKind,
-  type ResourceOf,
   type Service,
   serverHost,
   type VirtualService,
   type WeightedDestination,
 } from '@meshpass/istio';
 import { items, labels, record, text, texts } from '@meshpass/istio/members';
-
-/** What of the mesh the exposures depend on. */
-export interface RoutingView {
-  readonly of: <Kind extends ResourceKind>(kind: Kind) => readonly ResourceOf<Kind>[];
-  readonly clusterDomain: string;
-  /** The Service of a full host name. */
-  readonly serviceOf: (host: string) => Service | undefined;
-}
 
 /** A gateway that a VirtualService names: itself, where it is among the files. */
 export interface GatewayUse {
@@ -63,13 +54,13 @@ export interface Exposure {
 }
 
 /** Everything that is reachable through gateways. */
-export function exposuresOf(view: RoutingView): readonly Exposure[] {
-  const gateways = new Map(view.of('Gateway').map((one) => [`${one.metadata.namespace}/${one.metadata.name}`, one]));
+export function exposuresOf(mesh: MeshView): readonly Exposure[] {
+  const gateways = new Map(mesh.all('Gateway').map((one) => [`${one.metadata.namespace}/${one.metadata.name}`, one]));
   const delegates = new Map(
-    view.of('VirtualService').map((one) => [`${one.metadata.namespace}/${one.metadata.name}`, one]),
+    mesh.all('VirtualService').map((one) => [`${one.metadata.namespace}/${one.metadata.name}`, one]),
   );
   const found: Exposure[] = [];
-  for (const root of view.of('VirtualService')) {
+  for (const root of mesh.all('VirtualService')) {
     const hosts = texts(root.spec.hosts);
     const uses = gatewayUses(root, hosts, gateways);
     if (uses.length === 0 || hosts.length === 0) continue;
@@ -84,14 +75,14 @@ export function exposuresOf(view: RoutingView): readonly Exposure[] {
       for (const [index, one] of items(destinations).entries()) {
         const host = text(record(one.destination).host);
         if (host === undefined) continue;
-        const full = fullHost(host, at.on.metadata.namespace, view.clusterDomain);
+        const full = fullHost(host, at.on.metadata.namespace, mesh.config.clusterDomain);
         const { subset, port } = one.destination!;
         found.push({
           ...at,
           ...{ root, hosts, gateways: through },
           destinationPath: [...at.path, 'route', index, 'destination', 'host'],
           destination: { host: full, subset, port: port?.number },
-          service: view.serviceOf(full),
+          service: mesh.serviceAt(full),
         });
       }
     };

@@ -5,33 +5,35 @@
 
 import {
   type AuthorizationPolicy,
+  authorizationPolicies,
   type Gateway,
   type HttpMatch,
   type HttpRoute,
   isForSidecars,
-  portNamesOf,
+  type Labels,
+  type MeshView,
+  type PodWorkload,
   selectorOf,
   selects,
   serviceName,
   targetPortOf,
+  type Workload,
 } from '@meshpass/istio';
 import { items, labels, record } from '@meshpass/istio/members';
 import type { PortPolicy } from '../../diff/policy-index.ts';
-import type { Workload as PolicyWorkload, Protocol } from '../../diff/workloads.ts';
+import type { Protocol } from '../../diff/workloads.ts';
 import { enforcedIn } from '../enforced.ts';
-import type { MeshView } from '../view.ts';
-import type { Workload } from '../workload.ts';
 import type { Exposure, GatewayUse } from './exposure.ts';
 import { findAllowedCall, type Peer, type UnauthenticatedCalls } from './unauthenticated.ts';
 
 /** Gateways of an exposure through which nobody is asked for an identity. */
-export function openGateways(view: MeshView, exposure: Exposure): readonly GatewayUse[] {
+export function openGateways(mesh: MeshView, exposure: Exposure): readonly GatewayUse[] {
   if (matchRequiresIdentity(exposure)) return [];
   return exposure.gateways.filter(
     (use) =>
       !tlsRequiresIdentity(use) &&
-      !gatewayRequiresIdentity(view, exposure, use) &&
-      !workloadRequiresIdentity(view, exposure, use),
+      !gatewayRequiresIdentity(mesh, exposure, use) &&
+      !workloadRequiresIdentity(mesh, exposure, use),
   );
 }
 
@@ -51,7 +53,7 @@ function tlsRequiresIdentity({ servers }: GatewayUse): boolean {
 /** Anonymous calls of an exposure through one gateway at one proxy, and what guards them there. */
 export interface EnforcementPoint {
   /** The proxy: of a gateway, or of a workload behind it; labels alone where its Pods are not among the files. */
-  readonly proxy: PolicyWorkload;
+  readonly proxy: Workload;
   /** Undefined: any that nobody names. */
   readonly port: number | undefined;
   readonly calls: UnauthenticatedCalls;
@@ -59,28 +61,28 @@ export interface EnforcementPoint {
 }
 
 /** A gateway is open where it, at one of its Pods, lets an anonymous call through. */
-function gatewayRequiresIdentity(view: MeshView, exposure: Exposure, use: GatewayUse): boolean {
-  const proxies = enforcementAtGateway(view, exposure, use);
+function gatewayRequiresIdentity(mesh: MeshView, exposure: Exposure, use: GatewayUse): boolean {
+  const proxies = enforcementAtGateway(mesh, exposure, use);
   if (proxies.length === 0) return false;
-  const refused = (asked: readonly EnforcementPoint[]) => asked.every((one) => isRefused(view, one));
+  const refused = (asked: readonly EnforcementPoint[]) => asked.every((one) => isRefused(mesh, one));
   // Of stand-ins, each has the policies of one namespace in which the gateway's Pods may be.
-  return gatewayWorkloads(view, use.gateway!).length > 0 ? proxies.every(refused) : proxies.some(refused);
+  return gatewayWorkloads(mesh, use.gateway!).length > 0 ? proxies.every(refused) : proxies.some(refused);
 }
 
-function workloadRequiresIdentity(view: MeshView, exposure: Exposure, use: GatewayUse): boolean {
-  const asked = enforcementAtWorkload(view, exposure, use);
-  return asked.length > 0 && asked.every((one) => isRefused(view, one));
+function workloadRequiresIdentity(mesh: MeshView, exposure: Exposure, use: GatewayUse): boolean {
+  const asked = enforcementAtWorkload(mesh, exposure, use);
+  return asked.length > 0 && asked.every((one) => isRefused(mesh, one));
 }
 
 /** By Pod of the gateway. */
 export function enforcementAtGateway(
-  view: MeshView,
+  mesh: MeshView,
   { hosts, matches, protocol }: Exposure,
   { gateway }: GatewayUse,
 ): readonly (readonly EnforcementPoint[])[] {
   if (!gateway) return [];
   const calls: UnauthenticatedCalls = { peers: [], hosts, matches };
-  const portPolicies = guardsAt(view, gateway, protocol === 'http' ? 'http' : 'tcp');
+  const portPolicies = guardsAt(mesh, gateway, protocol === 'http' ? 'http' : 'tcp');
   return portPolicies.map((ofProxy) => ofProxy.map((one) => ({ ...one, calls })));
 }
 
@@ -89,14 +91,14 @@ type Guards = readonly (readonly Omit<EnforcementPoint, 'calls'>[])[];
 /** A gateway has many routes, and its Pods and ports mostly have the same policies. */
 const GUARDS = new WeakMap<MeshView, Map<string, Guards>>();
 
-function guardsAt(view: MeshView, gateway: Gateway, protocol: Protocol): Guards {
-  const known = GUARDS.get(view) ?? new Map<string, Guards>();
-  GUARDS.set(view, known);
+function guardsAt(mesh: MeshView, gateway: Gateway, protocol: Protocol): Guards {
+  const known = GUARDS.get(mesh) ?? new Map<string, Guards>();
+  GUARDS.set(mesh, known);
   const key = `${protocol} ${gateway.metadata.namespace}/${gateway.metadata.name}`;
   let portPolicies = known.get(key);
   if (!portPolicies) {
-    const { gateways: policies } = enforcedIn(view);
-    const byProxy = gatewayProxies(view, gateway).map((proxy) => {
+    const { gateways: policies } = enforcedIn(mesh);
+    const byProxy = gatewayProxies(mesh, gateway).map((proxy) => {
       // Which port of the Pod a server's port is, a Service says that may not be among the files.
       const all = [undefined, ...policies.portsNamed].map((port) => ({
         ...{ proxy, port, portPolicy: policies.at(proxy, port, protocol) },
@@ -115,19 +117,19 @@ function distinct<T>(all: readonly T[], keyOf: (one: T) => string): readonly T[]
 
 /** At every workload of the destination. */
 export function enforcementAtWorkload(
-  view: MeshView,
+  mesh: MeshView,
   exposure: Exposure,
   use: GatewayUse,
 ): readonly EnforcementPoint[] {
-  const { workloads: policies } = enforcedIn(view);
+  const { workloads: policies } = enforcedIn(mesh);
   const calls: UnauthenticatedCalls = {
-    peers: peersOf(view, use),
+    peers: peersOf(mesh, use),
     hosts: exposure.hosts,
     matches: rewritten(exposure.matches, exposure.route),
   };
   // Of bytes, those that happen to be HTTP are judged as such on ports that declare nothing.
   const spoken = exposure.protocol === 'http' ? (['http'] as const) : (['http', 'tcp'] as const);
-  return workloadsBehind(view, exposure).flatMap((proxy) => {
+  return workloadsBehind(mesh, exposure).flatMap((proxy) => {
     const port = podPort(exposure, proxy);
     const ports = port === undefined ? [undefined, ...policies.portsNamed] : [port];
     return ports.flatMap((one) =>
@@ -138,9 +140,9 @@ export function enforcementAtWorkload(
 
 const REFUSED = new WeakMap<MeshView, Map<string, boolean>>();
 
-function isRefused(view: MeshView, { calls, portPolicy }: EnforcementPoint): boolean {
-  const known = REFUSED.get(view) ?? new Map<string, boolean>();
-  REFUSED.set(view, known);
+function isRefused(mesh: MeshView, { calls, portPolicy }: EnforcementPoint): boolean {
+  const known = REFUSED.get(mesh) ?? new Map<string, boolean>();
+  REFUSED.set(mesh, known);
   const key = `${portPolicy.key} ${JSON.stringify(calls)}`;
   let refused = known.get(key);
   if (refused === undefined) {
@@ -151,82 +153,68 @@ function isRefused(view: MeshView, { calls, portPolicy }: EnforcementPoint): boo
 }
 
 /** As whom a gateway calls. */
-function peersOf(view: MeshView, { gateway, name }: GatewayUse): readonly Peer[] {
-  const { trustDomain } = enforcedIn(view);
-  const pods = gateway ? gatewayWorkloads(view, gateway) : [];
+function peersOf(mesh: MeshView, { gateway, name }: GatewayUse): readonly Peer[] {
+  const { trustDomain } = enforcedIn(mesh);
+  const pods = gateway ? gatewayWorkloads(mesh, gateway) : [];
   const peers = pods.map(({ namespace, serviceAccount }): Peer => ({ trustDomain, namespace, serviceAccount }));
   if (peers.length > 0) return distinct(peers, (one) => JSON.stringify(one));
   const namespace = gateway?.metadata.namespace ?? name.slice(0, name.indexOf('/'));
   return [{ trustDomain, namespace, serviceAccount: undefined }];
 }
 
-/** Pods that a Gateway is for. */
-export function gatewayWorkloads(view: MeshView, gateway: Gateway): readonly Workload[] {
-  return podsOf(view, gateway);
-}
-
 /** Policies that the gateway's own proxies enforce. Where its pods are not among the files, their labels are the selector's. */
-export function policiesAtGateway(view: MeshView, gateway: Gateway): readonly AuthorizationPolicy[] {
-  const proxies = gatewayProxies(view, gateway);
-  return [...new Set(proxies.flatMap(({ namespace, labels: given }) => view.policiesOn({ namespace, labels: given })))];
+export function policiesAtGateway(mesh: MeshView, gateway: Gateway): readonly AuthorizationPolicy[] {
+  const proxies = gatewayProxies(mesh, gateway);
+  return [...new Set(proxies.flatMap((proxy) => authorizationPolicies(mesh, proxy)))];
 }
 
-/** A gateway has many routes, and finding its pods takes a look at all pods. */
-const KNOWN = new WeakMap<MeshView, Map<Gateway, readonly Workload[]>>();
+/** A gateway has many routes, and finding its Pods looks at all Pods. */
+const KNOWN = new WeakMap<MeshView, Map<Gateway, readonly PodWorkload[]>>();
 
-function podsOf(view: MeshView, gateway: Gateway): readonly Workload[] {
-  const gateways = KNOWN.get(view) ?? new Map<Gateway, readonly Workload[]>();
-  KNOWN.set(view, gateways);
+/** Pods that an Istio Gateway selects. */
+export function gatewayWorkloads(mesh: MeshView, gateway: Gateway): readonly PodWorkload[] {
+  const gateways = KNOWN.get(mesh) ?? new Map<Gateway, readonly PodWorkload[]>();
+  KNOWN.set(mesh, gateways);
   let found = gateways.get(gateway);
   if (!found) {
     const selector = labels(gateway.spec.selector);
     const none = Object.keys(selector).length === 0;
-    found = none ? [] : view.workloads.filter((one) => selects(selector, one.labels));
+    found = none ? [] : mesh.pods.filter((one) => selects(selector, one.labels));
     gateways.set(gateway, found);
   }
   return found;
 }
 
 /** Its Pods, or what stands for them: in its own namespace, and in each whose policies select them. */
-function gatewayProxies(view: MeshView, gateway: Gateway): readonly PolicyWorkload[] {
-  const pods = gatewayWorkloads(view, gateway);
-  if (pods.length > 0) return pods.map(proxyOf);
+function gatewayProxies(mesh: MeshView, gateway: Gateway): readonly Workload[] {
+  const pods = gatewayWorkloads(mesh, gateway);
+  if (pods.length > 0) return pods;
   const selector = labels(gateway.spec.selector);
-  const selecting = view
-    .of('AuthorizationPolicy')
+  const selecting = mesh
+    .all('AuthorizationPolicy')
     .filter((policy) => isForSidecars(policy) && selectorOf(policy) && selects(selectorOf(policy), selector))
     .map(({ metadata }) => metadata.namespace);
   return [...new Set([gateway.metadata.namespace, ...selecting])].map((namespace) =>
-    standIn(namespace, selector, gateway.metadata.name),
+    standIn(mesh, namespace, selector, gateway.metadata.name),
   );
 }
 
 /** Where no workload is among the files, one with the labels of the Service's selector, or those that its name suggests. */
-function workloadsBehind(view: MeshView, { destination, service }: Exposure): readonly PolicyWorkload[] {
-  const pods = service ? view.workloadsOf(service) : [];
-  if (pods.length > 0) return pods.map(proxyOf);
-  const known = serviceName(destination.host, view.clusterDomain);
+function workloadsBehind(mesh: MeshView, { destination, service }: Exposure): readonly Workload[] {
+  const pods = service ? mesh.podsBehind(service) : [];
+  if (pods.length > 0) return pods;
+  const known = serviceName(destination.host, mesh.config.clusterDomain);
   // No policy of the mesh guards what is not of the cluster.
   if (!known) return [];
   const given = service ? labels(service.spec.selector) : { app: known.name, 'app.kubernetes.io/name': known.name };
-  return [standIn(known.namespace, given, known.name)];
+  return [standIn(mesh, known.namespace, given, known.name)];
 }
 
-const PROXIES = new WeakMap<Workload, PolicyWorkload>();
-
-/** The same object for the same Pod: what is known of it is remembered by it. */
-function proxyOf(workload: Workload): PolicyWorkload {
-  const { namespace, labels: given, name, pod } = workload;
-  const proxy = PROXIES.get(workload) ?? { namespace, labels: given, name, portNames: portNamesOf(pod) };
-  PROXIES.set(workload, proxy);
-  return proxy;
+function standIn(mesh: MeshView, namespace: string, given: Labels, name: string): Workload {
+  return { namespace, labels: given, name, kind: mesh.proxyKind(given), portNames: new Map() };
 }
 
-function standIn(namespace: string, given: Workload['labels'], name: string): PolicyWorkload {
-  return { namespace, labels: given, name, portNames: new Map() };
-}
-
-function podPort({ destination, service }: Exposure, { portNames }: PolicyWorkload): number | undefined {
+function podPort({ destination, service }: Exposure, { portNames }: Workload): number | undefined {
   const ports = items(service?.spec.ports);
   const port =
     destination.port === undefined

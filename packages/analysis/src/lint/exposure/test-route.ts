@@ -5,7 +5,7 @@
 
 import { serviceName } from '@meshpass/istio';
 import { labels } from '@meshpass/istio/members';
-import type { MeshView } from '../view.ts';
+import type { LintContext } from '../context.ts';
 import type { Exposure } from './exposure.ts';
 
 const WORDS = new Set([
@@ -17,17 +17,17 @@ const ENVIRONMENT_LABELS = ['env', 'environment', 'stage', 'tier', 'meshpass.dev
 export const TEST_ROUTE_LABEL = 'meshpass.dev/test-route';
 
 /** Why something counts as a test route; undefined: it does not. */
-export function whyTestRoute(view: MeshView, exposure: Exposure): string | undefined {
+export function whyTestRoute(context: LintContext, exposure: Exposure): string | undefined {
   const { root, on, destination, service, matches, hosts, route } = exposure;
   for (const object of [root, on, service]) {
     if (object && labels(object.metadata.labels)[TEST_ROUTE_LABEL] === 'true')
       return `${object.kind} ${object.metadata.name} has the label ${TEST_ROUTE_LABEL}`;
   }
-  const granted = view.granted.get(destination.host);
+  const granted = context.granted.get(destination.host);
   if (granted) return `${destination.host} is granted to named people only (grant ${granted.grants.join(', ')})`;
-  const known = serviceName(destination.host, view.clusterDomain);
+  const known = serviceName(destination.host, context.mesh.config.clusterDomain);
   const namespace = known?.namespace ?? on.metadata.namespace;
-  const environment = labelledAsTest(view.namespaceLabels(namespace));
+  const environment = labelledAsTest(context.mesh.namespaceLabels(namespace));
   if (environment) return `namespace ${namespace} has the label ${environment}`;
   if (isTestName(namespace)) return `its namespace is called ${namespace}`;
   if (known && isTestName(known.name)) return `its service is called ${known.name}`;
@@ -53,17 +53,17 @@ export function isTestName(name: string | undefined): boolean {
 }
 
 /** Whether a destination, for which nothing else speaks, is one for tests. */
-export function isTestDestination(view: MeshView, host: string, subset?: string): boolean {
-  const known = serviceName(host, view.clusterDomain);
+export function isTestDestination(context: LintContext, host: string, subset?: string): boolean {
+  const known = serviceName(host, context.mesh.config.clusterDomain);
   return (
     isTestName(known?.name) ||
     isTestName(known?.namespace) ||
     isTestName(subset) ||
-    (known !== undefined && labelledAsTest(view.namespaceLabels(known.namespace)) !== undefined)
+    (known !== undefined && labelledAsTest(context.mesh.namespaceLabels(known.namespace)) !== undefined)
   );
 }
 
-function labelledAsTest(given: Readonly<Record<string, string>>): string | undefined {
+function labelledAsTest(given: Readonly<Record<string, string>> = {}): string | undefined {
   if (given[TEST_ROUTE_LABEL] === 'true') return TEST_ROUTE_LABEL;
   const name = ENVIRONMENT_LABELS.find((label) => isTestName(given[label]));
   return name && `${name}: ${given[name]}`;

@@ -8,8 +8,8 @@ export const anyAudience: Rule = {
   severity: 'warning',
   title: 'Tokens of an issuer are taken whatever their audience',
   fix: 'Name the audience of this mesh: `audiences: [meshpass]`.',
-  *check(view) {
-    for (const policy of view.of('RequestAuthentication')) {
+  *check(context) {
+    for (const policy of context.mesh.all('RequestAuthentication')) {
       for (const [index, rule] of items(policy.spec.jwtRules).entries()) {
         if (texts(rule.audiences).length > 0) continue;
         yield {

@@ -10,9 +10,11 @@ export const anyHostRoute: Rule = {
   severity: 'warning',
   title: 'A VirtualService takes every host of a gateway, or of the mesh',
   fix: 'Name the hosts that are meant.',
-  *check(view) {
-    const gateways = new Map(view.of('Gateway').map((one) => [`${one.metadata.namespace}/${one.metadata.name}`, one]));
-    for (const route of view.of('VirtualService')) {
+  *check(context) {
+    const gateways = new Map(
+      context.mesh.all('Gateway').map((one) => [`${one.metadata.namespace}/${one.metadata.name}`, one]),
+    );
+    for (const route of context.mesh.all('VirtualService')) {
       const index = texts(route.spec.hosts).indexOf('*');
       // TCP has no host: there, * is all that can be written.
       if (index < 0 || (items(route.spec.http).length === 0 && items(route.spec.tls).length === 0)) continue;

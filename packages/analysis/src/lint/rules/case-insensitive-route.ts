@@ -1,3 +1,4 @@
+import { authorizationPolicies } from '@meshpass/istio';
 import { items, listed, texts } from '@meshpass/istio/members';
 import { policiesAtGateway } from '../exposure/requires-identity.ts';
 import type { Rule } from '../rule.ts';
@@ -10,13 +11,15 @@ export const caseInsensitiveRoute: Rule = {
   severity: 'error',
   title: 'A route ignores the case of paths that a policy denies in one case only',
   fix: 'Leave `ignoreUriCase` out, or turn the policy around: allow what is meant, and deny `notPaths`.',
-  *check(view) {
-    for (const exposure of view.exposures) {
+  *check(context) {
+    for (const exposure of context.exposures) {
       for (const [index, match] of items(exposure.route?.match).entries()) {
         if (match.ignoreUriCase !== true) continue;
         const policies = [
-          ...(exposure.service ? view.workloadsOf(exposure.service).flatMap((one) => view.policiesOn(one)) : []),
-          ...exposure.gateways.flatMap(({ gateway }) => (gateway ? policiesAtGateway(view, gateway) : [])),
+          ...(exposure.service
+            ? context.mesh.podsBehind(exposure.service).flatMap((one) => authorizationPolicies(context.mesh, one))
+            : []),
+          ...exposure.gateways.flatMap(({ gateway }) => (gateway ? policiesAtGateway(context.mesh, gateway) : [])),
         ].filter(({ spec }) => spec.action === 'DENY');
         const around = policies.find((policy) =>
           items(policy.spec.rules).some((rule) =>

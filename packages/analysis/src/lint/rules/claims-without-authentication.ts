@@ -8,9 +8,9 @@ import {
   selects,
 } from '@meshpass/istio';
 import { texts } from '@meshpass/istio/members';
+import type { LintContext } from '../context.ts';
 import { conditionsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
 import type { Rule } from '../rule.ts';
-import type { MeshView } from '../view.ts';
 
 /** Rules about tokens, where nothing verifies a token. */
 export const claimsWithoutAuthentication: Rule = {
@@ -19,14 +19,14 @@ export const claimsWithoutAuthentication: Rule = {
   severity: 'warning',
   title: 'A rule asks for claims of a token where no RequestAuthentication verifies one',
   fix: 'Add a RequestAuthentication that selects the same workloads.',
-  *check(view) {
-    const all = view.of('RequestAuthentication');
+  *check(context) {
+    const all = context.mesh.all('RequestAuthentication');
     // Among files without any, it stands somewhere else.
-    if (all.length === 0 && !view.complete) return;
-    for (const policy of view.of('AuthorizationPolicy')) {
+    if (all.length === 0 && !context.complete) return;
+    for (const policy of context.mesh.all('AuthorizationPolicy')) {
       const at = firstClaim(policy);
-      if (!at || all.some((one) => mayApply(view, one, policy))) continue;
-      if (!view.complete && !all.some((one) => one.metadata.namespace === policy.metadata.namespace)) continue;
+      if (!at || all.some((one) => mayApply(context, one, policy))) continue;
+      if (!context.complete && !all.some((one) => one.metadata.namespace === policy.metadata.namespace)) continue;
       yield {
         on: policy,
         path: at,
@@ -55,14 +55,14 @@ function firstClaim(policy: AuthorizationPolicy): Path | undefined {
 }
 
 /** Whether some workload may be under both. */
-function mayApply(view: MeshView, authentication: RequestAuthentication, policy: AuthorizationPolicy): boolean {
+function mayApply(context: LintContext, authentication: RequestAuthentication, policy: AuthorizationPolicy): boolean {
   const { namespace } = authentication.metadata;
-  const root = view.rootNamespace;
+  const root = context.mesh.config.rootNamespace;
   if (namespace !== root && namespace !== policy.metadata.namespace && policy.metadata.namespace !== root) return false;
   if (!isForSidecars(authentication) || !isForSidecars(policy)) return true;
   const [wanted, meant] = [selectorOf(authentication), selectorOf(policy)];
   if (!wanted || !meant) return true;
-  const pods = view.workloadsIn(policy.metadata.namespace).filter((pod) => selects(meant, pod.labels));
+  const pods = context.mesh.podsIn(policy.metadata.namespace).filter((pod) => selects(meant, pod.labels));
   if (pods.length > 0) return pods.some((pod) => selects(wanted, pod.labels));
   return Object.entries(wanted).every(([name, value]) => meant[name] === undefined || meant[name] === value);
 }

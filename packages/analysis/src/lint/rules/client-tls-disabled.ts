@@ -9,11 +9,11 @@ export const clientTlsDisabled: Rule = {
   severity: 'warning',
   title: 'A DestinationRule takes mutual TLS off the way to a service of the mesh',
   fix: 'Leave `tls` out (Istio then does mutual TLS by itself), or write `ISTIO_MUTUAL`.',
-  *check(view) {
-    for (const rule of view.of('DestinationRule')) {
-      const host = fullHost(rule.spec.host ?? '', rule.metadata.namespace, view.clusterDomain);
-      const name = serviceName(host, view.clusterDomain);
-      const wild = host === '*' || host === '*.local' || host.endsWith(`.${view.clusterDomain}`);
+  *check(context) {
+    for (const rule of context.mesh.all('DestinationRule')) {
+      const host = fullHost(rule.spec.host ?? '', rule.metadata.namespace, context.mesh.config.clusterDomain);
+      const name = serviceName(host, context.mesh.config.clusterDomain);
+      const wild = host === '*' || host === '*.local' || host.endsWith(`.${context.mesh.config.clusterDomain}`);
       if ((!name && !wild) || (name?.namespace === 'default' && name.name === 'kubernetes')) continue;
       const policies: [typeof rule.spec.trafficPolicy, Path][] = [
         [rule.spec.trafficPolicy, ['spec', 'trafficPolicy']],
@@ -36,7 +36,7 @@ export const clientTlsDisabled: Rule = {
           yield {
             on: rule,
             path: [...at, 'tls', 'mode'],
-            severity: view.granted.has(host) ? 'error' : 'warning',
+            severity: context.granted.has(host) ? 'error' : 'warning',
             message: `callers of ${host} send no certificate: policies of it see no principal and no namespace, and a STRICT workload refuses them.`,
           };
         }

@@ -1,9 +1,8 @@
-import { type AuthorizationSource, actionOf } from '@meshpass/istio';
+import { type AuthorizationSource, actionOf, selectsPods } from '@meshpass/istio';
 import { labels, record, texts } from '@meshpass/istio/members';
 import { plainTextPort } from '../mutual-tls.ts';
 import { conditionsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
 import type { Rule } from '../rule.ts';
-import { selects } from '../view.ts';
 
 const PEER: readonly (keyof AuthorizationSource)[] = ['principals', 'namespaces', 'serviceAccounts', 'trustDomains'];
 
@@ -14,11 +13,11 @@ export const denyWithoutMtls: Rule = {
   severity: 'error',
   title: 'A DENY names callers by certificate on a workload that takes calls without one',
   fix: 'Set PeerAuthentication STRICT for the workload, or deny whoever is not meant with `notPrincipals`.',
-  *check(view) {
-    for (const policy of view.of('AuthorizationPolicy')) {
+  *check(context) {
+    for (const policy of context.mesh.all('AuthorizationPolicy')) {
       if (actionOf(policy) !== 'DENY' || policy.spec.targetRef || policy.spec.targetRefs) continue;
       const selector = labels(record(policy.spec.selector).matchLabels);
-      const plain = plainTextPort(view, policy.metadata.namespace, selector, (pod) => selects(policy, pod));
+      const plain = plainTextPort(context, policy.metadata.namespace, selector, (pod) => selectsPods(policy, pod));
       if (!plain) continue;
       for (const rule of rulesOf(policy)) {
         const source = sourcesOf(rule).find(({ value }) => PEER.some((one) => texts(value[one]).length > 0));

@@ -8,8 +8,8 @@ export const dryRun: Rule = {
   severity: 'note',
   title: 'A policy is in dry run: it is logged, not enforced',
   fix: 'Remove the annotation `istio.io/dry-run` once the logs say what was expected.',
-  *check(view) {
-    for (const policy of view.of('AuthorizationPolicy')) {
+  *check(context) {
+    for (const policy of context.mesh.all('AuthorizationPolicy')) {
       if (!isDryRun(policy)) continue;
       yield {
         on: policy,

@@ -10,8 +10,8 @@ export const emptyRule: Rule = {
   severity: 'error',
   title: 'An empty rule takes everything, or an empty policy nothing',
   fix: 'Say what is meant: to allow nothing, `spec: {}`; to deny everything, `action: DENY` with `rules: [{}]`.',
-  *check(view) {
-    for (const policy of view.of('AuthorizationPolicy')) {
+  *check(context) {
+    for (const policy of context.mesh.all('AuthorizationPolicy')) {
       const action = actionOf(policy);
       const rules = rulesOf(policy);
       const say = (path: Path, message: string): Report => ({ on: policy, path, message });

@@ -21,14 +21,14 @@ export const envoyFilterBypass: Rule = {
   severity: 'error',
   title: 'An EnvoyFilter removes, weakens or goes before the filters that enforce policy',
   fix: "Insert after `envoy.filters.http.rbac`, give the EnvoyFilter a workloadSelector, and use Istio's own resources where there is one.",
-  *check(view) {
-    for (const filter of view.of('EnvoyFilter')) {
+  *check(context) {
+    for (const filter of context.mesh.all('EnvoyFilter')) {
       const selected =
         Object.keys(record(filter.spec.workloadSelector?.labels)).length > 0 ||
         items(filter.spec.targetRefs).length > 0;
       const where = selected
         ? 'these workloads'
-        : filter.metadata.namespace === view.rootNamespace
+        : filter.metadata.namespace === context.mesh.config.rootNamespace
           ? 'every proxy of the mesh'
           : `every proxy of namespace ${filter.metadata.namespace}`;
       for (const [index, { applyTo, match, patch }] of items(filter.spec.configPatches).entries()) {

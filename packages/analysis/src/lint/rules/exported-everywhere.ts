@@ -9,21 +9,21 @@ export const exportedEverywhere: Rule = {
   severity: 'warning',
   title: "A VirtualService steers every sidecar's calls to a service of another namespace",
   fix: 'Write `exportTo: ["."]` so that only its own namespace is steered, or move it to the namespace of the service.',
-  *check(view) {
-    for (const route of view.of('VirtualService')) {
+  *check(context) {
+    for (const route of context.mesh.all('VirtualService')) {
       const bound = texts(route.spec.gateways);
       if (bound.length > 0 && !bound.includes('mesh')) continue;
       const exported = texts(route.spec.exportTo);
       if (exported.length > 0 && !exported.includes('*')) continue;
       for (const [index, written] of texts(route.spec.hosts).entries()) {
         const { namespace } = route.metadata;
-        const host = fullHost(written, namespace, view.clusterDomain);
-        const owner = serviceName(host, view.clusterDomain);
-        const wildcard = written.startsWith('*.') && written.endsWith(`.${view.clusterDomain}`);
+        const host = fullHost(written, namespace, context.mesh.config.clusterDomain);
+        const owner = serviceName(host, context.mesh.config.clusterDomain);
+        const wildcard = written.startsWith('*.') && written.endsWith(`.${context.mesh.config.clusterDomain}`);
         if (!wildcard && (!owner || owner.namespace === namespace)) continue;
         const elsewhere = [...items(route.spec.http), ...items(route.spec.tcp), ...items(route.spec.tls)]
           .flatMap((one) => items(one.route))
-          .map((one) => fullHost(String(one.destination?.host ?? ''), namespace, view.clusterDomain))
+          .map((one) => fullHost(String(one.destination?.host ?? ''), namespace, context.mesh.config.clusterDomain))
           .find((to) => to !== host);
         yield {
           on: route,

@@ -1,10 +1,16 @@
-import { type AuthorizationPolicy, actionOf, isDryRun } from '@meshpass/istio';
+import {
+  type AuthorizationPolicy,
+  actionOf,
+  authorizationPolicies,
+  isDryRun,
+  type PodWorkload,
+  targetPortOf,
+} from '@meshpass/istio';
 import { items, labels, listed, record, texts } from '@meshpass/istio/members';
+import type { LintContext } from '../context.ts';
 import { describeObject } from '../describe.ts';
 import { operationsOf, rulesOf } from '../policy-rules.ts';
 import type { Rule } from '../rule.ts';
-import type { MeshView } from '../view.ts';
-import { targetPortOf, type Workload } from '../workload.ts';
 
 /** The first ALLOW on a workload turns its default from open to closed. */
 export const firstAllow: Rule = {
@@ -13,12 +19,12 @@ export const firstAllow: Rule = {
   severity: 'warning',
   title: 'The first ALLOW on a workload closes what it does not name',
   fix: 'Allow the other ports too, or use a DENY of what must not be; where closing is meant, say so with an allow-nothing policy (`spec: {}`) of the namespace.',
-  *check(view) {
-    for (const policy of view.of('AuthorizationPolicy')) {
+  *check(context) {
+    for (const policy of context.mesh.all('AuthorizationPolicy')) {
       if (!closes(policy) || policy.spec.targetRef || policy.spec.targetRefs) continue;
       const selector = labels(record(policy.spec.selector).matchLabels);
       const { namespace } = policy.metadata;
-      if (namespace === view.rootNamespace && Object.keys(selector).length === 0) {
+      if (namespace === context.mesh.config.rootNamespace && Object.keys(selector).length === 0) {
         if (items(policy.spec.rules).length === 0) continue;
         yield {
           on: policy,
@@ -31,11 +37,11 @@ export const firstAllow: Rule = {
       }
       const named = portsNamed(policy);
       if (!named) continue;
-      for (const workload of Object.keys(selector).length === 0 ? [] : view.workloadsIn(namespace)) {
-        const allowing = view.policiesOn(workload).filter(closes);
+      for (const workload of Object.keys(selector).length === 0 ? [] : context.mesh.podsIn(namespace)) {
+        const allowing = authorizationPolicies(context.mesh, workload).filter(closes);
         // With an allow-nothing policy, or another ALLOW, the workload is closed already, and somebody meant it.
         if (allowing.length !== 1 || allowing[0] !== policy) continue;
-        const closed = servedPorts(view, workload).filter(({ port }) => !named.has(String(port)));
+        const closed = servedPorts(context, workload).filter(({ port }) => !named.has(String(port)));
         if (closed.length === 0) continue;
         yield {
           on: policy,
@@ -66,13 +72,13 @@ function portsNamed(policy: AuthorizationPolicy): ReadonlySet<string> | undefine
 }
 
 function servedPorts(
-  view: MeshView,
-  workload: Workload,
+  context: LintContext,
+  workload: PodWorkload,
 ): readonly { readonly port: number; readonly name: string | undefined }[] {
   const served = new Map<number, string | undefined>();
-  for (const service of view.servicesBehind(workload)) {
+  for (const service of context.mesh.servicesBefore(workload)) {
     for (const port of items(service.spec.ports)) {
-      const target = targetPortOf(workload, port.targetPort ?? port.port);
+      const target = targetPortOf(workload.portNames, port);
       if (target !== undefined) served.set(target, port.name);
     }
   }

@@ -11,8 +11,8 @@ export const gatewayAnyHost: Rule = {
   severity: 'warning',
   title: 'A Gateway serves every host',
   fix: 'Name the hosts, with the namespace that may answer for each: `shop/shop.example.com`.',
-  *check(view) {
-    for (const gateway of view.of('Gateway')) {
+  *check(context) {
+    for (const gateway of context.mesh.all('Gateway')) {
       for (const [server, { hosts, port, tls }] of items(gateway.spec.servers).entries()) {
         // AUTO_PASSTHROUGH has a rule of its own, and TCP has no host.
         if (tls?.mode === 'AUTO_PASSTHROUGH' || NO_HOST.has(String(port?.protocol).toUpperCase())) continue;

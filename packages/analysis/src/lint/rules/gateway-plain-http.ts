@@ -10,8 +10,8 @@ export const gatewayPlainHttp: Rule = {
   severity: 'warning',
   title: 'A Gateway serves plain HTTP',
   fix: 'Set `tls.httpsRedirect: true` on this server and serve HTTPS beside it.',
-  *check(view) {
-    for (const gateway of view.of('Gateway')) {
+  *check(context) {
+    for (const gateway of context.mesh.all('Gateway')) {
       if (Object.values(gateway.spec.selector ?? {}).some((value) => String(value).includes('egress'))) continue;
       for (const [index, { port, tls }] of items(gateway.spec.servers).entries()) {
         if (!PLAIN.has(String(port?.protocol).toUpperCase()) || tls?.httpsRedirect === true) continue;

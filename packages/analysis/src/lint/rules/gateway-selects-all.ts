@@ -8,8 +8,8 @@ export const gatewaySelectsAll: Rule = {
   severity: 'error',
   title: 'A Gateway selects every gateway of the mesh',
   fix: 'Name the gateway that is meant: `selector: {istio: ingressgateway}`.',
-  *check(view) {
-    for (const gateway of view.of('Gateway')) {
+  *check(context) {
+    for (const gateway of context.mesh.all('Gateway')) {
       if (Object.keys(labels(gateway.spec.selector)).length > 0) continue;
       yield {
         on: gateway,

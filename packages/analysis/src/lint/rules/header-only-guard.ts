@@ -10,17 +10,17 @@ export const headerOnlyGuard: Rule = {
   severity: 'warning',
   title: 'All that guards a route is a header, cookie or query parameter, which anybody can send',
   fix: 'Demand an identity: match a verified claim (`@request.auth.claims.NAME`), or DENY calls without `requestPrincipals` at the gateway.',
-  *check(view) {
+  *check(context) {
     const open = new Set<string>();
-    for (const exposure of view.exposures) {
+    for (const exposure of context.exposures) {
       const { matches } = exposure;
       if (matches.length === 0 || matches.some((match) => describeCallerInput(match) === '')) open.add(keyOf(exposure));
     }
-    for (const exposure of view.exposures) {
+    for (const exposure of context.exposures) {
       const { matches } = exposure;
       if (matches.length === 0 || !matches.every((match) => describeCallerInput(match) !== '')) continue;
       if (matches.some(hasClaim) || open.has(keyOf(exposure))) continue;
-      const through = openGateways(view, exposure);
+      const through = openGateways(context.mesh, exposure);
       if (through.length === 0) continue;
       yield {
         on: exposure.on,

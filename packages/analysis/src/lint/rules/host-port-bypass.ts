@@ -10,8 +10,8 @@ export const hostPortBypass: Rule = {
   severity: 'warning',
   title: 'A host is denied without its port, and `Host: NAME:PORT` passes',
   fix: 'Deny both: `hosts: [example.com, "example.com:*"]`.',
-  *check(view) {
-    for (const policy of view.of('AuthorizationPolicy')) {
+  *check(context) {
+    for (const policy of context.mesh.all('AuthorizationPolicy')) {
       const action = actionOf(policy);
       for (const rule of rulesOf(policy)) {
         for (const { value, path } of operationsOf(rule)) {

@@ -5,14 +5,14 @@ import {
   type Path,
   protocolOf,
   type ServicePort,
+  selectsPods,
+  targetPortOf,
 } from '@meshpass/istio';
 import { items, labels, record, texts } from '@meshpass/istio/members';
+import type { LintContext } from '../context.ts';
 import { describeObject } from '../describe.ts';
 import { type At, conditionsOf, operationsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
 import type { Rule } from '../rule.ts';
-import type { MeshView } from '../view.ts';
-import { selects } from '../view.ts';
-import { targetPortOf } from '../workload.ts';
 
 const HTTP_SOURCES = ['requestPrincipals', 'notRequestPrincipals', 'remoteIpBlocks', 'notRemoteIpBlocks'];
 const HTTP_OPERATIONS = ['hosts', 'notHosts', 'methods', 'notMethods', 'paths', 'notPaths'];
@@ -24,14 +24,14 @@ export const httpOnTcp: Rule = {
   severity: 'error',
   title: 'A rule with HTTP fields applies to a TCP port',
   fix: 'Give the rule `to.operation.ports` with the HTTP ports, and write another for the TCP ports; or declare the port as HTTP (`appProtocol: http`).',
-  *check(view) {
-    for (const policy of view.of('AuthorizationPolicy')) {
+  *check(context) {
+    for (const policy of context.mesh.all('AuthorizationPolicy')) {
       const action = actionOf(policy);
       if (action !== 'ALLOW' && action !== 'DENY') continue;
       for (const rule of rulesOf(policy)) {
         const field = httpField(rule);
         if (!field) continue;
-        const onTcp = tcpPorts(view, policy).filter(({ port }) => appliesTo(rule, port));
+        const onTcp = tcpPorts(context, policy).filter(({ port }) => appliesTo(rule, port));
         const only = operationsOf(rule).some(({ value }) => texts(value.ports).length > 0);
         // An ALLOW for HTTP beside one for TCP is as it should be; alone on a port that it names it is a mistake.
         if (onTcp.length === 0 || (action === 'ALLOW' && !only)) continue;
@@ -78,25 +78,25 @@ function appliesTo(rule: At<AuthorizationRule>, port: number): boolean {
 }
 
 function tcpPorts(
-  view: MeshView,
+  context: LintContext,
   policy: AuthorizationPolicy,
 ): readonly { readonly service: string; readonly port: number }[] {
   const { namespace } = policy.metadata;
   const selected = Object.keys(labels(record(policy.spec.selector).matchLabels)).length > 0;
   // A policy of a whole namespace or mesh is written with all of it in mind; ports are looked at where one workload is meant.
   if (!selected) return [];
-  return view.servicesIn(namespace).flatMap((service) => {
-    const pods = view.workloadsOf(service);
+  return context.mesh.within('Service', namespace).flatMap((service) => {
+    const pods = context.mesh.podsBehind(service);
     const meant =
       pods.length > 0
-        ? pods.some((pod) => selects(policy, pod.labels))
-        : selects(policy, labels(service.spec.selector));
+        ? pods.some((pod) => selectsPods(policy, pod.labels))
+        : selectsPods(policy, labels(service.spec.selector));
     if (!meant || Object.keys(labels(service.spec.selector)).length === 0) return [];
     return items(service.spec.ports)
       .filter(speaksTcp)
       .map((port) => ({
         service: describeObject(service),
-        port: (pods[0] && targetPortOf(pods[0], port.targetPort ?? port.port)) ?? port.port,
+        port: (pods[0] && targetPortOf(pods[0].portNames, port)) ?? port.port,
       }));
   });
 }

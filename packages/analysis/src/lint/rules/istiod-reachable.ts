@@ -21,17 +21,21 @@ export const istiodReachable: Rule = {
   severity: 'error',
   title: 'istiod is reachable through a gateway',
   fix: 'Remove the route. Only a remote cluster of a multi-primary mesh needs it, on a network of its own; then suppress this with that reason.',
-  *check(view) {
-    for (const service of view.of('VirtualService')) {
+  *check(context) {
+    for (const service of context.mesh.all('VirtualService')) {
       if (!(service.spec.gateways ?? []).some((one) => one !== 'mesh')) continue;
       for (const protocol of ['http', 'tls', 'tcp'] as const) {
         for (const [index, route] of items<{
           route?: readonly { destination?: { host?: string; port?: { number?: number } } }[];
         }>(service.spec[protocol]).entries()) {
           for (const [nth, { destination }] of items(route.route).entries()) {
-            const host = fullHost(text(destination?.host) ?? '', service.metadata.namespace, view.clusterDomain);
-            const name = serviceName(host, view.clusterDomain);
-            if (name?.namespace !== view.rootNamespace || !/^istiod(?:-|$)/.test(name.name)) continue;
+            const host = fullHost(
+              text(destination?.host) ?? '',
+              service.metadata.namespace,
+              context.mesh.config.clusterDomain,
+            );
+            const name = serviceName(host, context.mesh.config.clusterDomain);
+            if (name?.namespace !== context.mesh.config.rootNamespace || !/^istiod(?:-|$)/.test(name.name)) continue;
             const port = destination?.port?.number;
             yield {
               on: service,
@@ -42,8 +46,8 @@ export const istiodReachable: Rule = {
         }
       }
     }
-    const domain = `istiod.${view.rootNamespace}.svc.${view.clusterDomain}`;
-    for (const gateway of view.of('Gateway')) {
+    const domain = `istiod.${context.mesh.config.rootNamespace}.svc.${context.mesh.config.clusterDomain}`;
+    for (const gateway of context.mesh.all('Gateway')) {
       for (const [index, { port, tls, hosts }] of items(gateway.spec.servers).entries()) {
         const passes = tls?.mode === 'AUTO_PASSTHROUGH' && (hosts ?? []).includes(domain);
         if (port?.number !== 15012 && !passes) continue;

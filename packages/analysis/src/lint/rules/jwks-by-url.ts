@@ -8,8 +8,8 @@ export const jwksByUrl: Rule = {
   severity: 'note',
   title: 'The keys of tokens come from a URL',
   fix: 'Write the keys inline (`jwks`) and let a reconciler keep them, or use the https URL of the issuer itself.',
-  *check(view) {
-    for (const policy of view.of('RequestAuthentication')) {
+  *check(context) {
+    for (const policy of context.mesh.all('RequestAuthentication')) {
       for (const [index, rule] of items(policy.spec.jwtRules).entries()) {
         const member = rule.jwksUri !== undefined ? 'jwksUri' : 'jwks_uri';
         const url = rule[member];

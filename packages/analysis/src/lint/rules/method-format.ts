@@ -9,8 +9,8 @@ export const methodFormat: Rule = {
   severity: 'error',
   title: 'A method is not in capital letters, and never matches',
   fix: 'Write `GET`.',
-  *check(view) {
-    for (const policy of view.of('AuthorizationPolicy')) {
+  *check(context) {
+    for (const policy of context.mesh.all('AuthorizationPolicy')) {
       for (const rule of rulesOf(policy)) {
         for (const operation of operationsOf(rule)) {
           for (const { list, text, path } of entriesOf(operation)) {

@@ -10,8 +10,8 @@ export const mirroredToTest: Rule = {
   severity: 'warning',
   title: 'Calls are mirrored, with their headers, to a test service or out of the mesh',
   fix: 'Remove the credentials from what is mirrored (`headers.request.remove` of the destination), or mirror to where the same policies hold.',
-  *check(view) {
-    for (const service of view.of('VirtualService')) {
+  *check(context) {
+    for (const service of context.mesh.all('VirtualService')) {
       for (const [index, route] of items(service.spec.http).entries()) {
         const at: Path = ['spec', 'http', index];
         const mirrors: [Destination | undefined, Path][] = [
@@ -22,14 +22,14 @@ export const mirroredToTest: Rule = {
           ]),
         ];
         const own = items(route.route).some((one) =>
-          isTestDestination(view, full(one.destination?.host), one.destination?.subset),
+          isTestDestination(context, full(one.destination?.host), one.destination?.subset),
         );
         for (const [mirror, path] of mirrors) {
           const host = text(mirror?.host);
           if (host === undefined || own) continue;
           const to = full(host);
-          const outside = to.includes('.') && serviceName(to, view.clusterDomain) === undefined;
-          if (!outside && !isTestDestination(view, to, mirror?.subset)) continue;
+          const outside = to.includes('.') && serviceName(to, context.mesh.config.clusterDomain) === undefined;
+          if (!outside && !isTestDestination(context, to, mirror?.subset)) continue;
           yield {
             on: service,
             path: [...path, 'host'],
@@ -38,7 +38,7 @@ export const mirroredToTest: Rule = {
         }
 
         function full(host: string | undefined): string {
-          return fullHost(host ?? '', service.metadata.namespace, view.clusterDomain);
+          return fullHost(host ?? '', service.metadata.namespace, context.mesh.config.clusterDomain);
         }
       }
     }

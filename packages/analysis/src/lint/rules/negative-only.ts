@@ -10,8 +10,8 @@ export const negativeOnly: Rule = {
   severity: 'warning',
   title: 'An ALLOW rule says only whom it does not mean',
   fix: 'Say who is meant (`principals`, `requestPrincipals`), and put what is not into a DENY policy.',
-  *check(view) {
-    for (const policy of view.of('AuthorizationPolicy')) {
+  *check(context) {
+    for (const policy of context.mesh.all('AuthorizationPolicy')) {
       if (actionOf(policy) !== 'ALLOW') continue;
       for (const rule of rulesOf(policy)) {
         const sources = sourcesOf(rule);

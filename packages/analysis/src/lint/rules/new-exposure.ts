@@ -13,16 +13,16 @@ export const newExposure: Rule = {
   severity: 'warning',
   title: 'A route or host becomes reachable through a gateway that was not before',
   fix: 'If this is meant to be public, say so in a suppression; if not, leave `gateways` out or demand an identity.',
-  *check(view) {
-    const { base } = view;
+  *check(context) {
+    const { base } = context;
     if (!base) return;
     const before = new Map<string, Exposure[]>();
     for (const exposure of base.exposures) {
-      const open = openGateways(base, exposure);
+      const open = openGateways(base.mesh, exposure);
       if (open.length > 0) collect(before, exposure, { ...exposure, gateways: open });
     }
-    for (const exposure of view.exposures) {
-      const open = openGateways(view, exposure);
+    for (const exposure of context.exposures) {
+      const open = openGateways(context.mesh, exposure);
       const opened = open.filter(
         ({ name }) =>
           !(before.get(keyOf(exposure)) ?? []).some(

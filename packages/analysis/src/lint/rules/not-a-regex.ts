@@ -12,8 +12,8 @@ export const notARegex: Rule = {
   severity: 'error',
   title: 'A value is written like a regular expression or with * in the middle, and is compared as text',
   fix: 'Use an exact value, `prefix*`, `*suffix`, or for paths the templates `{*}` (one segment) and `{**}` (the rest).',
-  *check(view) {
-    for (const policy of view.of('AuthorizationPolicy')) {
+  *check(context) {
+    for (const policy of context.mesh.all('AuthorizationPolicy')) {
       for (const rule of rulesOf(policy)) {
         const written = [
           ...[...sourcesOf(rule), ...operationsOf(rule)]

@@ -10,10 +10,10 @@ export const openTestRoute: Rule = {
   severity: 'error',
   title: 'A test route is reachable through a gateway without an identity',
   fix: 'Leave `gateways` out so that the route holds inside of the mesh only, and reach it with an identity (a grant in the access file); or demand one at the gateway: a DENY with `notRequestPrincipals: ["*"]` on its host and path.',
-  *check(view) {
-    for (const exposure of view.exposures) {
-      const why = whyTestRoute(view, exposure);
-      const open = why === undefined ? [] : openGateways(view, exposure);
+  *check(context) {
+    for (const exposure of context.exposures) {
+      const why = whyTestRoute(context, exposure);
+      const open = why === undefined ? [] : openGateways(context.mesh, exposure);
       if (open.length === 0) continue;
       yield {
         on: exposure.on,

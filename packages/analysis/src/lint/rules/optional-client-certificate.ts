@@ -8,8 +8,8 @@ export const optionalClientCertificate: Rule = {
   severity: 'warning',
   title: 'A Gateway asks for a client certificate and serves who has none',
   fix: 'Use `MUTUAL`, or demand another identity behind it.',
-  *check(view) {
-    for (const gateway of view.of('Gateway')) {
+  *check(context) {
+    for (const gateway of context.mesh.all('Gateway')) {
       for (const [index, { tls, port }] of items(gateway.spec.servers).entries()) {
         if (tls?.mode !== 'OPTIONAL_MUTUAL') continue;
         yield {

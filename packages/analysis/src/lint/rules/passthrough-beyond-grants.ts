@@ -12,14 +12,14 @@ export const passthroughBeyondGrants: Rule = {
   severity: 'error',
   title: 'An AUTO_PASSTHROUGH server leads to services that are not granted',
   fix: 'List the granted hosts one by one, by full name, as the compiler of the access file does.',
-  *check(view) {
-    for (const gateway of view.of('Gateway')) {
+  *check(context) {
+    for (const gateway of context.mesh.all('Gateway')) {
       for (const [server, { hosts, tls }] of items(gateway.spec.servers).entries()) {
         if (tls?.mode !== 'AUTO_PASSTHROUGH') continue;
         for (const [index, written] of texts(hosts).entries()) {
           const { host } = serverHost(written, gateway.metadata.namespace);
           const wild = host.includes('*');
-          if (!wild && (!view.access || view.granted.has(host))) continue;
+          if (!wild && (!context.access || context.granted.has(host))) continue;
           yield {
             on: gateway,
             path: ['spec', 'servers', server, 'hosts', index],

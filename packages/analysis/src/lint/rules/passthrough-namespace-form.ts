@@ -8,8 +8,8 @@ export const passthroughNamespaceForm: Rule = {
   severity: 'error',
   title: 'An AUTO_PASSTHROUGH server names hosts as `namespace/host`, and Istio ignores the namespace',
   fix: 'Write full host names: `orders.shop.svc.cluster.local`.',
-  *check(view) {
-    for (const gateway of view.of('Gateway')) {
+  *check(context) {
+    for (const gateway of context.mesh.all('Gateway')) {
       for (const [server, { hosts, tls }] of items(gateway.spec.servers).entries()) {
         if (tls?.mode !== 'AUTO_PASSTHROUGH') continue;
         for (const [index, written] of texts(hosts).entries()) {

@@ -13,8 +13,8 @@ export const pathBypass: Rule = {
   severity: 'warning',
   title: 'A denied path has other spellings, or a path is written as no request has it',
   fix: 'Turn the policy around: ALLOW the paths that are meant. Otherwise deny `/admin` and `/admin/*` together, and set `meshConfig.pathNormalization`.',
-  *check(view) {
-    for (const policy of view.of('AuthorizationPolicy')) {
+  *check(context) {
+    for (const policy of context.mesh.all('AuthorizationPolicy')) {
       const denies = actionOf(policy) === 'DENY';
       for (const rule of rulesOf(policy)) {
         for (const { value, path } of operationsOf(rule)) {
@@ -28,21 +28,21 @@ export const pathBypass: Rule = {
                 message,
                 ...(severity && { severity }),
               });
-              const impossible = whyNever(one, view.pathNormalization);
+              const impossible = whyNever(one, context.mesh.config.pathNormalization);
               if (impossible) {
                 yield say(`no request has the path ${JSON.stringify(one)}: ${impossible}.`, 'error');
               } else if (denies && list === 'paths') {
                 const sibling = missingSibling(one, paths);
                 if (sibling)
                   yield say(`${one} is denied and ${sibling} is not: most servers answer both alike.`, undefined);
-                else if (view.pathNormalization === 'NONE') {
+                else if (context.mesh.config.pathNormalization === 'NONE') {
                   yield say(
                     `the mesh does not normalise paths: ${one.replace('/', '//')} and ${one.replace('/', '/./')} pass.`,
                     'error',
                   );
                 } else if (
                   /[A-Za-z]/.test(one) &&
-                  view.pathNormalization === 'BASE' &&
+                  context.mesh.config.pathNormalization === 'BASE' &&
                   one.split('/').length > 2 &&
                   index === 0
                 ) {

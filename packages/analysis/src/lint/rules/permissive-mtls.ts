@@ -10,16 +10,16 @@ export const permissiveMtls: Rule = {
   severity: 'error',
   title: 'A granted service, or a part of the mesh, takes connections without mutual TLS',
   fix: 'Set `mtls: {mode: STRICT}`, and give the ports that must stay plain (probes) their own entry.',
-  *check(view) {
+  *check(context) {
     const said = new Set<PeerAuthentication>();
-    for (const [host, { grants }] of view.granted) {
-      const name = serviceName(host, view.clusterDomain);
-      const service = view.serviceOf(host);
+    for (const [host, { grants }] of context.granted) {
+      const name = serviceName(host, context.mesh.config.clusterDomain);
+      const service = context.mesh.serviceAt(host);
       if (!name) continue;
-      const pods = service ? view.workloadsOf(service) : [];
+      const pods = service ? context.mesh.podsBehind(service) : [];
       const given = pods[0]?.labels ?? labels(service?.spec.selector);
-      const { mode, by, open: portOpen } = modeOf(view, name.namespace, given);
-      if ((mode === 'STRICT' && !portOpen) || (!by && !portOpen && !view.complete)) continue;
+      const { mode, by, open: portOpen } = modeOf(context.mesh, name.namespace, given);
+      if ((mode === 'STRICT' && !portOpen) || (!by && !portOpen && !context.complete)) continue;
       const decided = mode === 'STRICT' ? portOpen?.by : by;
       const on = decided ?? service;
       if (!on || (decided && said.has(decided))) continue;
@@ -35,24 +35,24 @@ export const permissiveMtls: Rule = {
         message: `${host}, granted by ${grants.join(', ')}, takes calls without a certificate${open ? ` on port ${open}` : ''}${decided ? '' : " (no PeerAuthentication says STRICT, and Istio's default is PERMISSIVE)"}: whoever reaches the pod is nobody to every policy about principals and namespaces.`,
       };
     }
-    for (const policy of view.of('PeerAuthentication')) {
+    for (const policy of context.mesh.all('PeerAuthentication')) {
       if (said.has(policy)) continue;
       const selector = labels(record(policy.spec.selector).matchLabels);
       const whole = Object.keys(selector).length === 0;
       // With a selector in the root namespace it is for nobody, and ports count with a selector only.
-      if (!whole && policy.metadata.namespace === view.rootNamespace) continue;
+      if (!whole && policy.metadata.namespace === context.mesh.config.rootNamespace) continue;
       const mode = policy.spec.mtls?.mode;
       const open = whole ? undefined : openPort(policy);
       const used = () =>
-        view
-          .policiesIn(policy.metadata.namespace)
+        context.mesh
+          .within('AuthorizationPolicy', policy.metadata.namespace)
           .some((one) => hasLabels(labels(record(one.spec.selector).matchLabels), selector));
       if (mode === 'DISABLE' || (mode === 'PERMISSIVE' && (whole || used()))) {
         yield {
           on: policy,
           path: ['spec', 'mtls', 'mode'],
           severity: mode === 'DISABLE' ? 'error' : 'warning',
-          message: `${mode} lets ${whole ? (policy.metadata.namespace === view.rootNamespace ? 'the whole mesh' : `namespace ${policy.metadata.namespace}`) : 'these workloads'} take calls without a certificate: such callers have no principal and no namespace.`,
+          message: `${mode} lets ${whole ? (policy.metadata.namespace === context.mesh.config.rootNamespace ? 'the whole mesh' : `namespace ${policy.metadata.namespace}`) : 'these workloads'} take calls without a certificate: such callers have no principal and no namespace.`,
         };
       } else if (open) {
         yield {

@@ -9,8 +9,8 @@ export const principalFormat: Rule = {
   severity: 'error',
   title: 'A principal or namespace is written in a form that never matches',
   fix: 'Write `TRUST_DOMAIN/ns/NAMESPACE/sa/NAME` for principals, and the bare name for namespaces.',
-  *check(view) {
-    for (const policy of view.of('AuthorizationPolicy')) {
+  *check(context) {
+    for (const policy of context.mesh.all('AuthorizationPolicy')) {
       for (const rule of rulesOf(policy)) {
         for (const source of sourcesOf(rule)) {
           for (const { list, text, path } of entriesOf(source)) {

@@ -1,9 +1,9 @@
 import { type GrantRole, matchesGlob } from '@meshpass/access/compile';
-import type { RoleBinding } from '@meshpass/istio';
-import { hasLabels, items } from '@meshpass/istio/members';
+import { type RoleBinding, selects } from '@meshpass/istio';
+import { items } from '@meshpass/istio/members';
+import type { LintContext } from '../context.ts';
 import { roleOf, whyTooMuch } from '../role-reach.ts';
 import type { Rule } from '../rule.ts';
-import type { MeshView } from '../view.ts';
 
 const OURS = 'meshpass-';
 const EVERYBODY = new Set(['system:authenticated', 'system:serviceaccounts', 'system:unauthenticated']);
@@ -22,8 +22,8 @@ export const rbacBeyondGrant: Rule = {
   severity: 'error',
   title: 'Kubernetes roles reach further than the grants',
   fix: 'Write the role into the access file (`kubernetes: {roles: [view@shop]}`) and let it be compiled, or remove the binding.',
-  *check(view) {
-    for (const binding of bindings(view)) {
+  *check(context) {
+    for (const binding of bindings(context)) {
       const role = binding.roleRef?.name ?? '';
       const where =
         binding.kind === 'ClusterRoleBinding' ? 'the whole cluster' : `namespace ${binding.metadata.namespace}`;
@@ -31,21 +31,21 @@ export const rbacBeyondGrant: Rule = {
         const path = ['subjects', index];
         const everybody = subject.kind === 'Group' && EVERYBODY.has(subject.name ?? '');
         const grant = grantOf(subject);
-        if (everybody && !BUILT_IN.has(role) && (view.access || mayHarm(view, binding))) {
+        if (everybody && !BUILT_IN.has(role) && (context.access || mayHarm(context, binding))) {
           yield {
             on: binding,
             path,
             message: `${subject.name} is every workspace too: each session gets ${role} in ${where}, whatever its grant says.`,
           };
         } else if (grant !== undefined) {
-          const known = view.access?.grants.find((one) => one.name === grant);
+          const known = context.access?.grants.find((one) => one.name === grant);
           if (binding.kind === 'ClusterRoleBinding') {
             yield {
               on: binding,
               path,
               message: `sessions of grant ${grant} get ${role} in the whole cluster; a grant gives roles in namespaces only.`,
             };
-          } else if (view.access && !known) {
+          } else if (context.access && !known) {
             yield {
               on: binding,
               path,
@@ -53,7 +53,9 @@ export const rbacBeyondGrant: Rule = {
             };
           } else if (
             known &&
-            !known.kubernetesRoles.some((one) => one.role === role && isGivenIn(view, one, binding.metadata.namespace))
+            !known.kubernetesRoles.some(
+              (one) => one.role === role && isGivenIn(context, one, binding.metadata.namespace),
+            )
           ) {
             yield {
               on: binding,
@@ -67,23 +69,23 @@ export const rbacBeyondGrant: Rule = {
   },
 };
 
-export function bindings(view: MeshView): readonly RoleBinding[] {
+export function bindings(context: LintContext): readonly RoleBinding[] {
   return [
-    ...(view.of('RoleBinding') as readonly RoleBinding[]),
-    ...(view.of('ClusterRoleBinding' as 'RoleBinding') as readonly RoleBinding[]),
+    ...(context.mesh.all('RoleBinding') as readonly RoleBinding[]),
+    ...(context.mesh.all('ClusterRoleBinding' as 'RoleBinding') as readonly RoleBinding[]),
   ];
 }
 
 /** Whether an entry gives its role in a namespace. Labels of a namespace that is not among the files may be the ones asked for. */
-function isGivenIn(view: MeshView, given: GrantRole, namespace: string): boolean {
+function isGivenIn(context: LintContext, given: GrantRole, namespace: string): boolean {
   if (given.namespace !== undefined && !matchesGlob(given.namespace, namespace)) return false;
-  const wanted = given.namespaceLabels ?? {};
-  return hasLabels(wanted, view.namespaceLabels(namespace)) || (!view.complete && !view.knowsNamespace(namespace));
+  const labels = context.mesh.namespaceLabels(namespace);
+  return selects(given.namespaceLabels, labels ?? {}) || (!context.complete && labels === undefined);
 }
 
 /** Without grants to compare with: whether a role is unknown, or gives more than to look. */
-function mayHarm(view: MeshView, binding: RoleBinding): boolean {
-  const role = roleOf(view, binding);
+function mayHarm(context: LintContext, binding: RoleBinding): boolean {
+  const role = roleOf(context.mesh, binding);
   return !role || items(role.rules).some((rule) => whyTooMuch(rule) !== undefined);
 }
 

@@ -11,14 +11,14 @@ export const rbacBypass: Rule = {
   severity: 'error',
   title: 'A role of workspaces can change policy, mint tokens or read secrets',
   fix: 'Give a role without these: `view` reads no Secrets and changes nothing.',
-  *check(view) {
+  *check(context) {
     const said = new Set<string>();
-    for (const binding of bindings(view)) {
+    for (const binding of bindings(context)) {
       const grant = items(binding.subjects)
         .map(grantOf)
         .find((one) => one !== undefined);
       if (grant === undefined) continue;
-      const role = roleOf(view, binding);
+      const role = roleOf(context.mesh, binding);
       for (const [index, rule] of items(role?.rules).entries()) {
         const why = whyTooMuch(rule);
         const once = `${describeObject(role!)} ${index}`;

@@ -10,13 +10,13 @@ export const rewriteBypass: Rule = {
   severity: 'error',
   title: "A rewrite leads to a path that the gateway's policy denies by its own name",
   fix: 'Deny the path at the workload, which sees what the rewrite made of it, or deny the path before the rewrite too.',
-  *check(view) {
-    for (const exposure of view.exposures) {
+  *check(context) {
+    for (const exposure of context.exposures) {
       const to = text(exposure.route?.rewrite?.uri);
       if (to === undefined) continue;
       for (const { gateway } of exposure.gateways) {
         if (!gateway) continue;
-        for (const policy of policiesAtGateway(view, gateway)) {
+        for (const policy of policiesAtGateway(context.mesh, gateway)) {
           if (policy.spec.action !== 'DENY') continue;
           const paths = items(policy.spec.rules)
             .filter(

@@ -9,19 +9,19 @@ export const selectsNothing: Rule = {
   severity: 'warning',
   title: 'A policy selects no workload, and guards nothing',
   fix: 'Compare the labels with those of the Pods (not of the Deployment), and the namespace.',
-  *check(view) {
+  *check(context) {
     for (const kind of ['AuthorizationPolicy', 'RequestAuthentication', 'PeerAuthentication'] as const) {
-      for (const policy of view.of(kind) as readonly AuthorizationPolicy[]) {
+      for (const policy of context.mesh.all(kind) as readonly AuthorizationPolicy[]) {
         const wanted = labels(record(policy.spec.selector).matchLabels);
         const names = Object.keys(wanted);
         if (names.length === 0) continue;
         const { namespace } = policy.metadata;
-        const everywhere = namespace === view.rootNamespace;
-        const pods = everywhere ? view.workloads : view.workloadsIn(namespace);
+        const everywhere = namespace === context.mesh.config.rootNamespace;
+        const pods = everywhere ? context.mesh.pods : context.mesh.podsIn(namespace);
         // Files show a part of the mesh: where they show no workload of the namespace, nothing is known.
-        if ((pods.length === 0 && !view.complete) || (everywhere && !view.complete)) continue;
+        if ((pods.length === 0 && !context.complete) || (everywhere && !context.complete)) continue;
         if (pods.some((pod) => selects(wanted, pod.labels))) continue;
-        const elsewhere = view.workloads.find((pod) => selects(wanted, pod.labels));
+        const elsewhere = context.mesh.pods.find((pod) => selects(wanted, pod.labels));
         const missing = names.find((name) => !pods.some((pod) => pod.labels[name] === wanted[name])) ?? names[0]!;
         yield {
           on: policy,

@@ -9,25 +9,25 @@ export const serviceEntryBypass: Rule = {
   severity: 'error',
   title: 'A ServiceEntry takes the name of a service of the mesh, or leads around its policies',
   fix: 'Name hosts outside of the mesh only, one by one, and export the entry to its own namespace (`exportTo: ["."]`).',
-  *check(view) {
+  *check(context) {
     let hosts: readonly string[] | undefined;
     const services = () => {
-      hosts ??= view
-        .of('Service')
-        .map(({ metadata }) => fullHost(metadata.name, metadata.namespace, view.clusterDomain));
+      hosts ??= context.mesh
+        .all('Service')
+        .map(({ metadata }) => fullHost(metadata.name, metadata.namespace, context.mesh.config.clusterDomain));
       return hosts;
     };
-    for (const entry of view.of('ServiceEntry')) {
+    for (const entry of context.mesh.all('ServiceEntry')) {
       const { namespace } = entry.metadata;
       const endpoints = items(entry.spec.endpoints);
       for (const [index, host] of texts(entry.spec.hosts).entries()) {
         const path = ['spec', 'hosts', index];
-        const owner = serviceName(host, view.clusterDomain);
+        const owner = serviceName(host, context.mesh.config.clusterDomain);
         if (
           host === '*' ||
           host === '*.local' ||
-          host === `*.${view.clusterDomain}` ||
-          host === `*.svc.${view.clusterDomain}`
+          host === `*.${context.mesh.config.clusterDomain}` ||
+          host === `*.svc.${context.mesh.config.clusterDomain}`
         ) {
           yield {
             on: entry,
@@ -64,7 +64,7 @@ export const serviceEntryBypass: Rule = {
       const selector = entry.spec.workloadSelector?.labels;
       const owned =
         entry.spec.location === 'MESH_EXTERNAL' && texts(entry.spec.hosts).length > 0 && selector
-          ? view.servicesIn(namespace).find((one) => sameSelector(selector, one.spec.selector))
+          ? context.mesh.within('Service', namespace).find((one) => sameSelector(selector, one.spec.selector))
           : undefined;
       if (owned) {
         yield {

@@ -10,8 +10,8 @@ export const shadowedRoute: Rule = {
   severity: 'warning',
   title: 'A catch-all match stands before a specific one, which is never reached',
   fix: 'Put the specific match first: the first that matches is taken.',
-  *check(view) {
-    for (const service of view.of('VirtualService')) {
+  *check(context) {
+    for (const service of context.mesh.all('VirtualService')) {
       const routes = items<HttpRoute>(service.spec.http);
       // Long lists of exact routes are common and quadratic; what shadows is nearly always wide.
       const wide: { readonly index: number; readonly match: HttpMatch }[] = [];

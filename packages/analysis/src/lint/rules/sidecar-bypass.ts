@@ -1,8 +1,16 @@
-import { isCaptured, namespaceInjection, type Path, proxyKinds, serviceName, whyNoSidecar } from '@meshpass/istio';
+import {
+  authorizationPolicies,
+  isCaptured,
+  namespaceInjection,
+  type Path,
+  type PodWorkload,
+  serviceName,
+  targetPortOf,
+  whyNoSidecar,
+} from '@meshpass/istio';
 import { items } from '@meshpass/istio/members';
 import { describeObject } from '../describe.ts';
 import type { Report, Rule } from '../rule.ts';
-import { targetPortOf, type Workload } from '../workload.ts';
 
 const NO_INBOUND = 'traffic.sidecar.istio.io/excludeInboundPorts';
 const INBOUND = 'traffic.sidecar.istio.io/includeInboundPorts';
@@ -16,15 +24,14 @@ export const sidecarBypass: Rule = {
   severity: 'error',
   title: 'A workload under policy takes calls that its sidecar does not see',
   fix: 'Remove the annotation; exclude only ports that serve nothing but probes.',
-  *check(view) {
-    const kindOf = proxyKinds(view.of('Gateway'));
-    for (const workload of view.workloads) {
-      const services = view.servicesBehind(workload);
-      const granted = [...view.granted.keys()].find((host) => {
-        const name = serviceName(host, view.clusterDomain);
+  *check(context) {
+    for (const workload of context.mesh.pods) {
+      const services = context.mesh.servicesBefore(workload);
+      const granted = [...context.granted.keys()].find((host) => {
+        const name = serviceName(host, context.mesh.config.clusterDomain);
         return services.some(({ metadata }) => metadata.name === name?.name && metadata.namespace === name?.namespace);
       });
-      const policies = view.policiesOn(workload);
+      const policies = authorizationPolicies(context.mesh, workload);
       if (!granted && policies.length === 0) continue;
       const guarded = granted
         ? `${granted} is granted`
@@ -35,21 +42,19 @@ export const sidecarBypass: Rule = {
         path,
         message: `${message}, and ${guarded}.`,
       });
-      const { namespace, labels, annotations, object } = workload;
-      const running = object.kind === 'Pod' && object.metadata.uid !== undefined;
-      const pod = { namespace, labels, annotations, spec: workload.pod, running };
-      const ofNamespace = view.knowsNamespace(namespace) ? view.namespaceLabels(namespace) : undefined;
+      const { namespace, labels, annotations, object, kind } = workload;
+      const ofNamespace = context.mesh.namespaceLabels(namespace);
       // Gateways are proxies themselves, and in ambient mode ztunnel stands before a Pod.
       const mode = labels[MODE] ?? ofNamespace?.[MODE];
       const why =
-        mode === 'ambient' || kindOf(labels) !== 'sidecar'
+        mode === 'ambient' || kind !== 'sidecar'
           ? undefined
-          : whyNoSidecar(pod, namespaceInjection(namespace, ofNamespace));
+          : whyNoSidecar(workload, namespaceInjection(namespace, ofNamespace));
       if (why) yield say(placeOf(workload), `${describeObject(object)} has no sidecar: ${why}. No policy holds for it`);
       const served = services.flatMap((service) =>
-        items(service.spec.ports).map((port) => targetPortOf(workload, port.targetPort ?? port.port)),
+        items(service.spec.ports).map((port) => targetPortOf(workload.portNames, port)),
       );
-      const around = served.filter((port) => port !== undefined && !isCaptured(pod, port));
+      const around = served.filter((port) => port !== undefined && !isCaptured(workload, port));
       if (around.length > 0) {
         const listed = words(annotations[NO_INBOUND]).some((port) => around.includes(Number(port)));
         const path = listed ? at(NO_INBOUND) : annotations[INBOUND] === undefined ? workload.podPath : at(INBOUND);
@@ -60,7 +65,7 @@ export const sidecarBypass: Rule = {
 };
 
 /** What says so, where that is written. */
-function placeOf({ metadataPath, podPath, labels, annotations, pod }: Workload): Path {
+function placeOf({ metadataPath, podPath, labels, annotations, pod }: PodWorkload): Path {
   if (pod.hostNetwork === true) return [...podPath, 'hostNetwork'];
   if (labels[INJECT] === 'false') return [...metadataPath, 'labels', INJECT];
   return labels[INJECT] === undefined && annotations[INJECT] === 'false'

@@ -8,11 +8,13 @@ export const subjectWithSlash: Rule = {
   severity: 'error',
   title: 'A request principal has a / in its subject, where Istio splits',
   fix: 'Match the claims one by one: `when: [{key: request.auth.claims[iss], ...}, {key: request.auth.claims[sub], ...}]`.',
-  *check(view) {
+  *check(context) {
     const issuers = new Set(
-      view.of('RequestAuthentication').flatMap(({ spec }) => (spec.jwtRules ?? []).map(({ issuer }) => issuer ?? '')),
+      context.mesh
+        .all('RequestAuthentication')
+        .flatMap(({ spec }) => (spec.jwtRules ?? []).map(({ issuer }) => issuer ?? '')),
     );
-    for (const policy of view.of('AuthorizationPolicy')) {
+    for (const policy of context.mesh.all('AuthorizationPolicy')) {
       for (const rule of rulesOf(policy)) {
         for (const source of sourcesOf(rule)) {
           for (const { list, text, path } of entriesOf(source)) {

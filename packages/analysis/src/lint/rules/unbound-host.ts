@@ -9,8 +9,8 @@ export const unboundHost: Rule = {
   severity: 'warning',
   title: 'A VirtualService names a host of a gateway without being bound to the gateway',
   fix: 'Write `gateways: [NAMESPACE/NAME]`; add `mesh` only if sidecars are meant too.',
-  *check(view) {
-    const served = view.of('Gateway').flatMap((gateway) =>
+  *check(context) {
+    const served = context.mesh.all('Gateway').flatMap((gateway) =>
       items(gateway.spec.servers).flatMap((server) =>
         texts(server.hosts)
           .map((written) => serverHost(written, gateway.metadata.namespace))
@@ -23,12 +23,15 @@ export const unboundHost: Rule = {
       ),
     );
     if (served.length === 0) return;
-    for (const route of view.of('VirtualService')) {
+    for (const route of context.mesh.all('VirtualService')) {
       if (texts(route.spec.gateways).length > 0) continue;
       for (const [index, host] of texts(route.spec.hosts).entries()) {
         if (
           host === '*' ||
-          serviceName(fullHost(host, route.metadata.namespace, view.clusterDomain), view.clusterDomain)
+          serviceName(
+            fullHost(host, route.metadata.namespace, context.mesh.config.clusterDomain),
+            context.mesh.config.clusterDomain,
+          )
         )
           continue;
         const at = served.find(

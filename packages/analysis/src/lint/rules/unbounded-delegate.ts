@@ -10,11 +10,11 @@ export const unboundedDelegate: Rule = {
   severity: 'warning',
   title: 'A delegate decides more than it should about what is public',
   fix: 'Give the delegation a match with a path prefix, keep the delegate in the same namespace or export it to the root only, and give it no hosts.',
-  *check(view) {
+  *check(context) {
     const known = new Map(
-      view.of('VirtualService').map((one) => [`${one.metadata.namespace}/${one.metadata.name}`, one]),
+      context.mesh.all('VirtualService').map((one) => [`${one.metadata.namespace}/${one.metadata.name}`, one]),
     );
-    for (const root of view.of('VirtualService')) {
+    for (const root of context.mesh.all('VirtualService')) {
       const bound = texts(root.spec.gateways).filter((one) => one !== 'mesh');
       for (const [index, route] of items(root.spec.http).entries()) {
         if (!route.delegate) continue;
@@ -30,7 +30,7 @@ export const unboundedDelegate: Rule = {
           );
         }
         if (!delegate) {
-          if (view.complete)
+          if (context.complete)
             yield say(`VirtualService ${name} does not exist: whoever makes it decides what is served here.`);
           continue;
         }

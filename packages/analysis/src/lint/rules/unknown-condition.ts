@@ -16,8 +16,8 @@ export const unknownCondition: Rule = {
   severity: 'error',
   title: 'A condition has a key that Istio does not know, and the whole rule is left out',
   fix: 'Use a key of https://istio.io/latest/docs/reference/config/security/conditions/.',
-  *check(view) {
-    for (const policy of view.of('AuthorizationPolicy')) {
+  *check(context) {
+    for (const policy of context.mesh.all('AuthorizationPolicy')) {
       for (const rule of rulesOf(policy)) {
         for (const { value, path } of conditionsOf(rule)) {
           const key = String(value.key ?? '');

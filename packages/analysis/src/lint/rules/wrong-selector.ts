@@ -9,10 +9,10 @@ export const wrongSelector: Rule = {
   severity: 'error',
   title: 'A selector is not one, so the policy applies to a whole namespace or to nothing',
   fix: 'Write `selector: {matchLabels: {app: NAME}}`.',
-  *check(view) {
+  *check(context) {
     for (const kind of ['AuthorizationPolicy', 'RequestAuthentication', 'PeerAuthentication'] as const) {
-      for (const policy of view.of(kind) as readonly (AuthorizationPolicy | RequestAuthentication)[]) {
-        yield* look(policy, policy.metadata.namespace === view.rootNamespace);
+      for (const policy of context.mesh.all(kind) as readonly (AuthorizationPolicy | RequestAuthentication)[]) {
+        yield* look(policy, policy.metadata.namespace === context.mesh.config.rootNamespace);
       }
     }
   },

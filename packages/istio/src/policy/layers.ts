@@ -1,0 +1,47 @@
+/** Attachment of policies to many workloads at once. */
+import { GATEWAY_NAME, type MeshProxy, type ProxyKind } from '../mesh/proxy.ts';
+import type { Labels } from '../object/object.ts';
+import type { AuthorizationPolicy, RequestAuthentication } from '../object/security.ts';
+import { isForSidecars, selectorOf, selects } from '../object/selection.ts';
+import { attaches } from './attach.ts';
+
+/** Policies of the mesh, of the namespace, and of the workload alone. */
+export type Layers<P> = readonly [readonly P[], readonly P[], readonly P[]];
+
+const EMPTY: readonly never[] = [];
+
+/**
+ * The policies of each workload in layers, for callers that do work per layer: most workloads of a namespace share two of the three
+ * arrays. A Pod of a Gateway of the Gateway API has all its policies in the last layer.
+ * @param policies of one kind, oldest first
+ * @param kindOf see `proxyKinds`
+ * @returns the same policies as `attaches` selects
+ */
+export function attachedLayers<P extends AuthorizationPolicy | RequestAuthentication>(
+  policies: readonly P[],
+  rootNamespace: string,
+  kindOf: (labels: Labels) => ProxyKind,
+): (workload: Pick<MeshProxy, 'namespace' | 'labels'>) => Layers<P> {
+  const byNamespace = Map.groupBy(policies, ({ metadata }) => metadata.namespace);
+  const split = new Map(
+    [...byNamespace].map(([namespace, some]) => {
+      const ours = some.filter(isForSidecars);
+      return [
+        namespace,
+        { every: some, wide: ours.filter((one) => !selectorOf(one)), own: ours.filter((one) => selectorOf(one)) },
+      ];
+    }),
+  );
+  const none = { every: EMPTY as readonly P[], wide: EMPTY as readonly P[], own: EMPTY as readonly P[] };
+  const root = split.get(rootNamespace) ?? none;
+  return ({ namespace, labels }) => {
+    const inside = namespace === rootNamespace ? none : (split.get(namespace) ?? none);
+    if (labels[GATEWAY_NAME] !== undefined) {
+      const proxy = { namespace, labels, kind: kindOf(labels) };
+      return [EMPTY, EMPTY, [...root.every, ...inside.every].filter((one) => attaches(one, proxy, rootNamespace))];
+    }
+    const candidates = root.own.length === 0 ? inside.own : [...root.own, ...inside.own];
+    const own = candidates.length === 0 ? EMPTY : candidates.filter((one) => selects(selectorOf(one), labels));
+    return [root.wide, inside.wide, own];
+  };
+}
