@@ -5,6 +5,7 @@ import { keepLosses } from './attest/github/stored-losses.ts';
 import { fileSink } from './audit/checkpoint/sink.ts';
 import { createChain } from './audit/log/chain.ts';
 import { createCheckpoints, signFirst } from './audit/log/checkpoint-signer.ts';
+import { auditContext, namedRules } from './audit/log/context.ts';
 import { createJournal } from './audit/log/journal.ts';
 import { createMeter } from './audit/log/refusal-meter.ts';
 import { seconds } from './clock/clock.ts';
@@ -101,6 +102,7 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
   await checkpoints.sign().catch(failed('audit'));
   const meter = createMeter({ journal, clock, random, onMetered: metrics.metered, onFailure: failed('audit') });
   parts.defer(meter.start());
+  const audit = auditContext({ journal, clock, meter, ruleOf: namedRules(mesh), metrics, log });
 
   // Then what acts on sessions, and what accepts requests. All of it is stopped at once when another broker takes over.
   const acting = parts.use(new AsyncDisposableStack());
@@ -145,7 +147,7 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
 
   const stopping = { begun: false, patienceMs: 0 };
   const apps = createApps(base, {
-    ...{ secrets, store, startedAt, journal, chain, checkpoints, auditKey: admitted.key, meter },
+    ...{ secrets, store, startedAt, journal, chain, checkpoints, auditKey: admitted.key, audit },
     ...{ live, leases, sessions, feed, revocations, denies, rotation, github, operator },
     stopping: () => stopping.begun,
   });

@@ -2,11 +2,10 @@
 import type { ServerResponse } from 'node:http';
 import type { EdgeDecision } from '@meshpass/identity';
 import type { AuditKey } from '../audit/checkpoint/key.ts';
+import type { AuditContext } from '../audit/log/audited.ts';
 import type { Chain } from '../audit/log/chain.ts';
 import type { Checkpoints } from '../audit/log/checkpoint-signer.ts';
-import { auditContext, namedRules } from '../audit/log/context.ts';
 import type { Journal } from '../audit/log/journal.ts';
-import type { Meter } from '../audit/log/refusal-meter.ts';
 import type { Watch } from '../github/watch.ts';
 import { createApp } from '../http/app.ts';
 import { createConnections } from '../http/connections.ts';
@@ -43,7 +42,7 @@ export interface Active {
   readonly chain: Chain;
   readonly checkpoints: Checkpoints;
   readonly auditKey: AuditKey;
-  readonly meter: Meter;
+  readonly audit: AuditContext;
   readonly live: LiveIndex;
   readonly leases: Leases;
   readonly sessions: RecheckContext;
@@ -59,15 +58,14 @@ export interface Active {
 export function createApps(base: Base, active: Active) {
   const { config, given, clock, random, log, metrics } = base;
   const { mesh, signer } = given;
-  const { secrets, store, journal, live, leases, sessions, feed, revocations, denies, operator, stopping } = active;
+  const { secrets, store, journal, audit, live, leases, sessions, feed, revocations, denies, operator, stopping } =
+    active;
   const sourceOf = sourceReader(config.trustedProxies);
   const connections = createConnections({
     perSource: config.maxStrangersPerSource,
     isProxy: proxyChecker(config.trustedProxies),
   });
   const streams = new Set<ServerResponse>();
-  const ruleOf = namedRules(mesh);
-  const audit = auditContext({ journal, clock, meter: active.meter, ruleOf, metrics, log });
   const answers = { config, mesh };
   const operators = createOperators({
     ...{ token: secrets.operatorToken, sourceOf, clock, connections: operator.connections },
@@ -126,6 +124,6 @@ export function createApps(base: Base, active: Active) {
   return {
     ...{ publicApp, operatorApp, connections, streams },
     recordEdgeDecisions: (decisions: readonly EdgeDecision[]) =>
-      recordEdgeDecisions({ journal, clock, random, liveSessions: live, ruleOf }, decisions),
+      recordEdgeDecisions({ journal, clock, random, liveSessions: live, ruleOf: audit.ruleOf }, decisions),
   };
 }
