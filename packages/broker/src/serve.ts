@@ -1,13 +1,13 @@
 /** The broker as a list of parts: they are started in this order, and stopped in the reverse. */
 import { join } from 'node:path';
 import { createLosses } from './attest/github/losses.ts';
-import { keepLosses } from './attest/github/stored-losses.ts';
+import { persistLosses } from './attest/github/stored-losses.ts';
 import { fileSink } from './audit/checkpoint/sink.ts';
 import { createChain } from './audit/log/chain.ts';
-import { createCheckpoints, signFirst } from './audit/log/checkpoint-signer.ts';
+import { createCheckpointSigner, signFirst } from './audit/log/checkpoint-signer.ts';
 import { auditContext, namedRules } from './audit/log/context.ts';
 import { createJournal } from './audit/log/journal.ts';
-import { createMeter } from './audit/log/refusal-meter.ts';
+import { createRefusalMeter } from './audit/log/refusal-meter.ts';
 import { seconds } from './clock/clock.ts';
 import type { BrokerConfig } from './config.ts';
 import { startWatching } from './github/watch.ts';
@@ -78,14 +78,14 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
 
   // Active. First what writes: it is stopped when nothing else has anything to write.
   const { losses = createLosses(clock), live = createLiveIndex() } = given;
-  const storedLosses = await keepLosses(store, losses, failed('store'));
+  const storedLosses = await persistLosses(store, losses, failed('store'));
   parts.defer(storedLosses.stop);
   parts.defer(() => operator.stop(OPERATOR_STOP_PATIENCE_MS));
   const chain = createChain(store.db, {
     verifiers: admitted.key.verifiers,
     known: admitted.inForce.map(({ checkpoint }) => checkpoint),
   });
-  const checkpoints = createCheckpoints({
+  const checkpoints = createCheckpointSigner({
     ...{ db: store.db, chain, key: admitted.key, sinks, before: admitted.known.newest?.note, clock },
     onFailure: failed('audit'),
   });
@@ -100,7 +100,7 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
   parts.defer(journal.flush);
   parts.defer(await recordStart(base, { store, journal, live, restored, admitted }));
   await checkpoints.sign().catch(failed('audit'));
-  const meter = createMeter({ journal, clock, random, onMetered: metrics.metered, onFailure: failed('audit') });
+  const meter = createRefusalMeter({ journal, clock, random, onMetered: metrics.metered, onFailure: failed('audit') });
   parts.defer(meter.start());
   const audit = auditContext({ journal, clock, meter, ruleOf: namedRules(mesh), metrics, log });
 
@@ -110,7 +110,7 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
     ...{ revoker: given.revoker, clock, initial: restored.revoked, onFailure: failed('revoker') },
   });
   acting.defer(revocations.stop);
-  const feed = createFeed(live, mesh, clock, store.holds);
+  const feed = createFeed(live, mesh, clock, store.isLeader);
   acting.defer(feed.stop);
   const { authorize } = given;
   const sessions = {
@@ -160,7 +160,7 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
     for (const stream of apps.streams) stream.end();
   });
   metrics.measure({
-    isActive: store.holds,
+    isActive: store.isLeader,
     liveSessions: live.size,
     pendingRevocations: revocations.pending,
     signingSince: () => signer.ring.signing.since,

@@ -9,7 +9,7 @@ import { noteVerifier, signNote } from '@meshpass/broker/audit/checkpoint/note';
 import { type CheckpointSink, fileSink } from '@meshpass/broker/audit/checkpoint/sink';
 import { exportLines, exportLog } from '@meshpass/broker/audit/export/export';
 import { createChain } from '@meshpass/broker/audit/log/chain';
-import { createCheckpoints } from '@meshpass/broker/audit/log/checkpoint-signer';
+import { createCheckpointSigner } from '@meshpass/broker/audit/log/checkpoint-signer';
 import { auditRow, draftEvent } from '@meshpass/broker/audit/log/event';
 import { createJournal } from '@meshpass/broker/audit/log/journal';
 import { acceptRestore } from '@meshpass/broker/audit/restore/accept-restore';
@@ -123,7 +123,7 @@ export async function openAuditWorld(): Promise<AuditWorld> {
     try {
       const admitted = await admitLog(store.db, key, sinks);
       const chain = createChain(store.db, { verifiers: key.verifiers });
-      const checkpoints = createCheckpoints({
+      const checkpoints = createCheckpointSigner({
         ...{ db: store.db, chain, key: admitted.key, sinks, clock: Date.now, onFailure: () => {} },
       });
       const journal = createJournal({ store, chain });
@@ -155,7 +155,7 @@ async function writeLog(
 ): Promise<Map<number, string>> {
   const chain = createChain(store.db, { verifiers: key.verifiers });
   const journal = createJournal({ store, chain });
-  const checkpoints = createCheckpoints({
+  const checkpoints = createCheckpointSigner({
     ...{ db: store.db, chain, key, sinks, clock: Date.now, onFailure: () => {} },
   });
   const notes = new Map<number, string>();

@@ -6,7 +6,7 @@
  */
 import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import { createAllowance } from '../limits/rate-allowance.ts';
+import { createRateAllowance } from '../limits/rate-allowance.ts';
 import { groupOf } from '../limits/source-address.ts';
 import type { Answer } from './ask.ts';
 
@@ -23,8 +23,8 @@ export interface TokenAttempts {
 }
 
 /** Refused tokens of one source, and of all: at once, and a second. */
-const SOURCE = { atOnce: 20, perSecond: 0.2 };
-const ALL = { atOnce: 100, perSecond: 1 };
+const SOURCE = { burst: 20, perSecond: 0.2 };
+const ALL = { burst: 100, perSecond: 1 };
 const REFUSED_MS = 60_000;
 const ACCEPTED_MS = 10 * 60_000;
 const ATTESTED_MS = 3_600_000;
@@ -32,8 +32,8 @@ const CAPACITY = 10_000;
 
 /** @param clock Unix milliseconds */
 export function createTokenAttempts(clock: () => number): TokenAttempts {
-  const perSource = createAllowance({ ...SOURCE, clock });
-  const all = createAllowance({ ...ALL, clock });
+  const perSource = createRateAllowance({ ...SOURCE, clock });
+  const all = createRateAllowance({ ...ALL, clock });
   // SHA-256 of tokens; the tokens themselves are not kept.
   const refused = createTimed(REFUSED_MS, clock);
   const accepted = createTimed(ACCEPTED_MS, clock);

@@ -1,7 +1,7 @@
 /** Answers that may be used again for a while: bounded in number, asked once for all who wait. */
 import { unavailable } from './ask.ts';
 
-export interface Remembered<V> {
+export interface TtlCache<V> {
   /**
    * @param ask called unless the answer is still good; a failure is not remembered
    * @param isVoid whether an answer to what was asked at this count (`Losses.now`) counts no longer: it is asked again then, also
@@ -21,12 +21,12 @@ const MAX_ASKED = 3;
  * @param clock milliseconds
  * @param count `Losses.now`, where answers may become void
  */
-export function createRemembered<V>(
+export function createTtlCache<V>(
   lifeMs: (value: V) => number,
   capacity: number,
   clock: () => number,
   count: () => number = () => 0,
-): Remembered<V> {
+): TtlCache<V> {
   interface Entry {
     readonly answer: Promise<V>;
     readonly asked: number;

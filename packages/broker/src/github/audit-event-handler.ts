@@ -11,26 +11,26 @@ import type { Wait } from '../clock/timers.ts';
 import type { Live } from '../session/live.ts';
 import type { RecheckContext } from '../session/recheck.ts';
 import type { AuditEvent, CodespaceEvent, MemberEvent } from './audit-events.ts';
-import { type Pace, SHARE } from './rate-limiter.ts';
+import { type RateLimiter, SHARE } from './rate-limiter.ts';
 import type { ReadGithub } from './reader.ts';
-import { askAgain } from './recheck-codespace.ts';
-import { askMember } from './recheck-member.ts';
-import { end } from './sweep-codespaces.ts';
-import { isSettled, type Watched, watched, watchedCodespaces } from './watched-codespaces.ts';
+import { recheckCodespace } from './recheck-codespace.ts';
+import { recheckMember } from './recheck-member.ts';
+import { closeSessionOf } from './sweep-codespaces.ts';
+import { isSettled, type WatchedCodespace, watched, watchedCodespaces } from './watched-codespaces.ts';
 
-export interface Hearing {
+export interface AuditEventHandler {
   /** Takes notice; what follows is done afterwards. */
-  readonly hear: (events: readonly AuditEvent[]) => void;
+  readonly handle: (events: readonly AuditEvent[]) => void;
   /** A session has opened: what was heard lately may concern it, while GitHub's API lags behind its own log. */
   readonly opened: (live: Live) => void;
   /** What GitHub said to somebody's request may contradict what a live session stands on: it is asked about that session, too. */
-  readonly weigh: (evidence: Evidence) => void;
+  readonly considerEvidence: (evidence: Evidence) => void;
   readonly stop: () => void;
 }
 
-export interface HearingOptions {
+export interface AuditEventHandlerOptions {
   readonly read: ReadGithub;
-  readonly pace: Pace;
+  readonly rateLimiter: RateLimiter;
   readonly sessions: RecheckContext;
   /** That the access file trusts. */
   readonly organization: () => string | undefined;
@@ -48,14 +48,14 @@ const MAX_PENDING = 500;
 const RECENT_MS = 60_000;
 const MAX_RECENT = 1_000;
 
-export function createHearing(options: HearingOptions): Hearing {
+export function createAuditEventHandler(options: AuditEventHandlerOptions): AuditEventHandler {
   const { sessions, organization, wait, onFailure } = options;
   const pending = new Map<string, Question>();
   let recent: { readonly event: AuditEvent; readonly at: number }[] = [];
   let stopped = false;
 
   /** Whoever has the stream's token makes the broker ask, so what is asked is bounded. */
-  const mayAsk = options.pace.allowance(SHARE.events);
+  const mayAsk = options.rateLimiter.allowance(SHARE.events);
   const read: ReadGithub = async (...question) => {
     if (!mayAsk()) throw new Spent();
     return await options.read(...question);
@@ -73,7 +73,7 @@ export function createHearing(options: HearingOptions): Hearing {
           continue;
         }
         // An answer settles nothing that was heard after its question.
-        if (options.pace.pausedFor() === 0 && (await answers(question)) && !question.isRestarted()) return;
+        if (options.rateLimiter.pausedFor() === 0 && (await answers(question)) && !question.isRestarted()) return;
         step = question.takeRestart() ? 0 : step + 1;
       }
     } finally {
@@ -94,18 +94,24 @@ export function createHearing(options: HearingOptions): Hearing {
   };
 
   /** @param event what was heard; absent: what was said to a request */
-  const askCodespace = async (one: Watched, event?: CodespaceEvent): Promise<boolean> => {
+  const askCodespace = async (one: WatchedCodespace, event?: CodespaceEvent): Promise<boolean> => {
     const owner = organization();
-    const word = owner && (await askAgain(read, owner, one));
-    if (!word || (word.says !== 'over' && word.says !== 'absent')) return false;
+    const status = owner && (await recheckCodespace(read, owner, one));
+    if (!status || (status.kind !== 'over' && status.kind !== 'absent')) return false;
     const witness = `${event ? 'GitHub’s audit log' : 'a request'}, and its developer’s Codespaces`;
-    end(sessions, one, word, witness, event && { event: event.action, ...(event.id && { eventId: event.id }) });
+    closeSessionOf(
+      sessions,
+      one,
+      status,
+      witness,
+      event && { event: event.action, ...(event.id && { eventId: event.id }) },
+    );
     return true;
   };
 
   const askMemberships = async (live: Live, one: string): Promise<boolean> => {
     const trusted = organization()?.toLowerCase();
-    return organizationsOf(live, trusted).has(one) && (await askMember({ ...options, read, trusted }, live, one));
+    return organizationsOf(live, trusted).has(one) && (await recheckMember({ ...options, read, trusted }, live, one));
   };
 
   const begin = (key: string, live: Live, ask: Ask) => {
@@ -117,7 +123,7 @@ export function createHearing(options: HearingOptions): Hearing {
     follow(key, live, question).catch(onFailure);
   };
 
-  const beginCodespace = (one: Watched, event?: CodespaceEvent) =>
+  const beginCodespace = (one: WatchedCodespace, event?: CodespaceEvent) =>
     begin(`codespace ${one.live.session.id}`, one.live, () => askCodespace(one, event));
 
   /** Each organization by itself: what one says settles nothing about another. */
@@ -127,7 +133,7 @@ export function createHearing(options: HearingOptions): Hearing {
         begin(`member ${one} ${live.session.id}`, live, () => askMemberships(live, one));
   };
 
-  const attend = (event: AuditEvent, codespaces: readonly Watched[], lives: readonly Live[]) => {
+  const attend = (event: AuditEvent, codespaces: readonly WatchedCodespace[], lives: readonly Live[]) => {
     if (isOfCodespace(event)) {
       for (const one of codespaces) if (isMeant(one, event)) beginCodespace(one, event);
     } else {
@@ -136,7 +142,7 @@ export function createHearing(options: HearingOptions): Hearing {
   };
 
   return {
-    hear(events) {
+    handle(events) {
       if (events.length === 0) return;
       const codespaces = watchedCodespaces(sessions.live);
       const lives = [...sessions.live.all()];
@@ -151,7 +157,7 @@ export function createHearing(options: HearingOptions): Hearing {
       const one = watched(live);
       for (const { event, at } of recent) if (at > since) attend(event, one ? [one] : [], [live]);
     },
-    weigh(evidence) {
+    considerEvidence(evidence) {
       if ('codespaceId' in evidence) {
         for (const one of watchedCodespaces(sessions.live)) if (one.id === evidence.codespaceId) beginCodespace(one);
         return;
@@ -215,7 +221,7 @@ function isOfCodespace(event: AuditEvent): event is CodespaceEvent {
   return event.action.startsWith('codespaces.');
 }
 
-function isMeant(one: Watched, { name, owner }: CodespaceEvent): boolean {
+function isMeant(one: WatchedCodespace, { name, owner }: CodespaceEvent): boolean {
   if (name !== undefined) return one.name === name;
   return owner !== undefined && one.owner.toLowerCase() === owner.toLowerCase();
 }

@@ -34,13 +34,13 @@ export function indexCodespaces({ items, consistent }: Listing<ListedCodespace>)
   return { byId, byName, isWhole: consistent && byId.size === items.length };
 }
 
-export type Word =
-  | { readonly says: 'available' }
+export type CodespaceStatus =
+  | { readonly kind: 'available' }
   /** One statement is enough. */
-  | { readonly says: 'over'; readonly cause: CloseCause; readonly state: string }
+  | { readonly kind: 'over'; readonly cause: CloseCause; readonly state: string }
   /** Neither running nor ended. */
-  | { readonly says: 'doubtful'; readonly state: string }
-  | { readonly says: 'absent' };
+  | { readonly kind: 'doubtful'; readonly state: string }
+  | { readonly kind: 'absent' };
 
 /**
  * The states in which the container that holds the session's keys does not run: it was stopped, or is being made anew.
@@ -53,17 +53,20 @@ const STOPPED: ReadonlySet<string> = new Set([
 ]);
 
 /** What a list says of the Codespace with this id, which had this name. */
-export function wordOn(codespace: { readonly id: number; readonly name: string }, index: CodespaceIndex): Word {
+export function statusOf(
+  codespace: { readonly id: number; readonly name: string },
+  index: CodespaceIndex,
+): CodespaceStatus {
   const listed = index.byId.get(codespace.id);
   if (!listed) {
     // A name belongs to one Codespace at a time.
     const successor = index.byName.get(codespace.name);
     return successor
-      ? { says: 'over', cause: 'workspace_deleted', state: `its name is that of ${successor.id} now` }
-      : { says: 'absent' };
+      ? { kind: 'over', cause: 'workspace_deleted', state: `its name is that of ${successor.id} now` }
+      : { kind: 'absent' };
   }
-  if (listed.state === 'Available') return { says: 'available' };
-  if (listed.state === 'Deleted') return { says: 'over', cause: 'workspace_deleted', state: listed.state };
-  if (STOPPED.has(listed.state)) return { says: 'over', cause: 'workspace_stopped', state: listed.state };
-  return { says: 'doubtful', state: listed.state };
+  if (listed.state === 'Available') return { kind: 'available' };
+  if (listed.state === 'Deleted') return { kind: 'over', cause: 'workspace_deleted', state: listed.state };
+  if (STOPPED.has(listed.state)) return { kind: 'over', cause: 'workspace_stopped', state: listed.state };
+  return { kind: 'doubtful', state: listed.state };
 }

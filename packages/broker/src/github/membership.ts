@@ -3,7 +3,7 @@ import { closeSession } from '../session/close.ts';
 import type { Live } from '../session/live.ts';
 import { type RecheckContext, recheckSession } from '../session/recheck.ts';
 
-export function leaves(sessions: RecheckContext, live: Live, organization: string): void {
+export function onLeftOrganization(sessions: RecheckContext, live: Live, organization: string): void {
   const { githubUser } = live.session.attestation;
   if (githubUser) sessions.losses.lose({ kind: 'member', organization, user: githubUser });
   const detail = { left: organization };
@@ -11,7 +11,7 @@ export function leaves(sessions: RecheckContext, live: Live, organization: strin
 }
 
 /** What it was granted by the team ends; what it has by other entries stays. */
-export function loses(sessions: RecheckContext, live: Live, team: string): void {
+export function onLeftTeam(sessions: RecheckContext, live: Live, team: string): void {
   const { attestation } = live.session;
   if (attestation.githubUser) sessions.losses.lose({ kind: 'team', team, user: attestation.githubUser });
   const teams = attestation.teams.filter((one) => one !== team);
@@ -21,7 +21,12 @@ export function loses(sessions: RecheckContext, live: Live, team: string): void 
 }
 
 /** @param role that its developer has now; undefined: none */
-export function keepsRole(sessions: RecheckContext, live: Live, organization: string, role: string | undefined): void {
+export function onRoleChanged(
+  sessions: RecheckContext,
+  live: Live,
+  organization: string,
+  role: string | undefined,
+): void {
   const { attestation } = live.session;
   const held = attestation.organizationRoles ?? [];
   const organizationRoles = held.filter(
@@ -43,7 +48,7 @@ export function keepsRole(sessions: RecheckContext, live: Live, organization: st
  * Whether a session ends with its developer's membership in the organization that the access file trusts.
  * @param wasMember whether a list of the organization had this user
  */
-export function standsOnMembership(live: Live, organization: string, wasMember: (id: number) => boolean): boolean {
+export function dependsOnMembership(live: Live, organization: string, wasMember: (id: number) => boolean): boolean {
   const { githubUser } = live.session.attestation;
   if (!githubUser || !isCodespace(live)) return false;
   return wasMember(githubUser.id) || isPaidByOther(live, organization);

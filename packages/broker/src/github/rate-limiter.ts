@@ -5,7 +5,7 @@
  */
 import type { Answer } from '../attest/ask.ts';
 
-export interface Pace {
+export interface RateLimiter {
   /** Learns from an answer what is left, and whether to keep silent for a while. */
   readonly observe: (answer: Answer) => void;
   /** Nothing is asked for so long, seconds. */
@@ -47,7 +47,7 @@ const EVENT_BURST_SECONDS = 900;
 const MAX_PAUSE_SECONDS = HOUR_SECONDS;
 
 /** @param clock Unix milliseconds */
-export function createPace(clock: () => number): Pace {
+export function createRateLimiter(clock: () => number): RateLimiter {
   let limit = ASSUMED_LIMIT;
   let remaining: number | undefined;
   /** Unix seconds. */

@@ -1,9 +1,9 @@
 /** One Codespace, asked about by itself: what its developer's own list says now, from the first page to the last. */
 import { pathPart } from '../attest/github/api.ts';
-import { CodespacePage, indexCodespaces, type Word, wordOn } from './codespace-status.ts';
+import { CodespacePage, type CodespaceStatus, indexCodespaces, statusOf } from './codespace-status.ts';
 import { readListing } from './listing.ts';
 import type { ReadGithub } from './reader.ts';
-import type { Watched } from './watched-codespaces.ts';
+import type { WatchedCodespace } from './watched-codespaces.ts';
 
 /**
  * @param organization whose Codespace it is
@@ -11,13 +11,17 @@ import type { Watched } from './watched-codespaces.ts';
  *   the list changed while it was read
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
-export async function askAgain(read: ReadGithub, organization: string, watched: Watched): Promise<Word | undefined> {
+export async function recheckCodespace(
+  read: ReadGithub,
+  organization: string,
+  watched: WatchedCodespace,
+): Promise<CodespaceStatus | undefined> {
   const parts = [pathPart(organization), pathPart(watched.owner)];
   if (parts.includes(undefined)) return undefined;
   const path = `/orgs/${parts[0]}/members/${parts[1]}/codespaces`;
   const listing = await readListing({ read, organization, path, schema: CodespacePage });
   if (!listing) return undefined;
   const index = indexCodespaces(listing);
-  const word = wordOn(watched, index);
-  return word.says === 'absent' && !index.isWhole ? undefined : word;
+  const status = statusOf(watched, index);
+  return status.kind === 'absent' && !index.isWhole ? undefined : status;
 }

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { pathPart, readGithub, teamPath } from '../attest/github/api.ts';
 import type { Live } from '../session/live.ts';
 import type { RecheckContext } from '../session/recheck.ts';
-import { keepsRole, leaves, loses, standsOnMembership } from './membership.ts';
+import { dependsOnMembership, onLeftOrganization, onLeftTeam, onRoleChanged } from './membership.ts';
 import { organizationIdBy, type ReadGithub } from './reader.ts';
 
 const Account = z.object({ id: z.int().positive(), login: z.string().min(1).max(100) });
@@ -15,7 +15,7 @@ const OrganizationMembership = z.object({ state: z.string(), role: z.string(), u
 const TeamMembership = z.object({ state: z.string() });
 const SomeMembers = z.array(z.object({ id: z.int().positive() }));
 
-export interface AskMemberOptions {
+export interface RecheckMemberOptions {
   readonly read: ReadGithub;
   readonly sessions: RecheckContext;
   /** That the access file trusts, lower case. */
@@ -29,7 +29,7 @@ export interface AskMemberOptions {
  * @returns whether the session lost something by it
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
-export async function askMember(options: AskMemberOptions, live: Live, organization: string): Promise<boolean> {
+export async function recheckMember(options: RecheckMemberOptions, live: Live, organization: string): Promise<boolean> {
   const { read, sessions, trusted } = options;
   const { session: before } = live;
   const { githubUser, teams } = before.attestation;
@@ -50,10 +50,10 @@ export async function askMember(options: AskMemberOptions, live: Live, organizat
   if (found ? found.user.id !== githubUser.id : !(await isTrulyAbsent())) return false;
 
   const role = found?.state === 'active' ? found.role : undefined;
-  const ends = organization === trusted && standsOnMembership(live, organization, options.wasMember);
-  if (found?.state !== 'active' && ends) leaves(sessions, live, organization);
-  if (!live.ended) keepsRole(sessions, live, organization, role);
-  for (const { team, isIn } of inTeams) if (!isIn && !live.ended) loses(sessions, live, team);
+  const ends = organization === trusted && dependsOnMembership(live, organization, options.wasMember);
+  if (found?.state !== 'active' && ends) onLeftOrganization(sessions, live, organization);
+  if (!live.ended) onRoleChanged(sessions, live, organization, role);
+  for (const { team, isIn } of inTeams) if (!isIn && !live.ended) onLeftTeam(sessions, live, team);
   return live.ended !== undefined || live.session !== before;
 
   async function isTrulyAbsent(): Promise<boolean> {

@@ -6,11 +6,17 @@ import { pathPart } from '../attest/github/api.ts';
 import { closeSession } from '../session/close.ts';
 import type { RecheckContext } from '../session/recheck.ts';
 import type { CloseCause } from '../store/close-causes.ts';
-import { CodespacePage, indexCodespaces, type ListedCodespace, type Word, wordOn } from './codespace-status.ts';
+import {
+  CodespacePage,
+  type CodespaceStatus,
+  indexCodespaces,
+  type ListedCodespace,
+  statusOf,
+} from './codespace-status.ts';
 import { type RememberedPages, readListing } from './listing.ts';
 import type { ReadGithub } from './reader.ts';
-import { askAgain } from './recheck-codespace.ts';
-import { isSettled, type Watched, watchedCodespaces } from './watched-codespaces.ts';
+import { recheckCodespace } from './recheck-codespace.ts';
+import { isSettled, type WatchedCodespace, watchedCodespaces } from './watched-codespaces.ts';
 
 export interface CodespaceSweep {
   /**
@@ -62,16 +68,17 @@ export function createCodespaceSweep({ read, sessions, onFailure }: CodespaceSwe
       for (const watched of watchedCodespaces(sessions.live)) {
         if (!isSettled(watched, askedAt)) continue;
         const { id } = watched.live.session;
-        const word = wordOn(watched, index);
+        const status = statusOf(watched, index);
         const isListed = before.has(watched.id) || watched.payer === organization.toLowerCase();
-        if (word.says === 'over') end(sessions, watched, word, 'the organization’s Codespaces');
-        else if (word.says === 'doubtful') {
-          if (suspects.has(id)) end(sessions, watched, word, 'the organization’s Codespaces, twice');
+        if (status.kind === 'over') closeSessionOf(sessions, watched, status, 'the organization’s Codespaces');
+        else if (status.kind === 'doubtful') {
+          if (suspects.has(id)) closeSessionOf(sessions, watched, status, 'the organization’s Codespaces, twice');
           else doubted.add(id);
-        } else if (word.says === 'absent' && isListed) {
+        } else if (status.kind === 'absent' && isListed) {
           if (!isBelievable) {
             if (suspects.has(id)) doubted.add(id);
-          } else if (suspects.has(id)) end(sessions, watched, word, 'the organization’s Codespaces, twice');
+          } else if (suspects.has(id))
+            closeSessionOf(sessions, watched, status, 'the organization’s Codespaces, twice');
           else {
             doubted.add(id);
             if (asked++ < MAX_ASKED_AGAIN) await confirm(organization, watched, onCost);
@@ -84,12 +91,12 @@ export function createCodespaceSweep({ read, sessions, onFailure }: CodespaceSwe
     },
   };
 
-  async function confirm(organization: string, watched: Watched, onCost: () => void): Promise<void> {
+  async function confirm(organization: string, watched: WatchedCodespace, onCost: () => void): Promise<void> {
     try {
       onCost();
-      const word = await askAgain(read, organization, watched);
-      if (word && (word.says === 'absent' || word.says === 'over'))
-        end(sessions, watched, word, 'the organization’s Codespaces, and its developer’s');
+      const status = await recheckCodespace(read, organization, watched);
+      if (status && (status.kind === 'absent' || status.kind === 'over'))
+        closeSessionOf(sessions, watched, status, 'the organization’s Codespaces, and its developer’s');
     } catch (thrown) {
       onFailure(thrown);
     }
@@ -97,16 +104,16 @@ export function createCodespaceSweep({ read, sessions, onFailure }: CodespaceSwe
 }
 
 /** @param witness what GitHub was asked for */
-export function end(
+export function closeSessionOf(
   sessions: RecheckContext,
-  { live, id, name, owner }: Watched,
-  word: Exclude<Word, { says: 'available' }>,
+  { live, id, name, owner }: WatchedCodespace,
+  status: Exclude<CodespaceStatus, { kind: 'available' }>,
   witness: string,
   more: Record<string, unknown> = {},
 ): void {
   const cause: CloseCause =
-    word.says === 'over' ? word.cause : word.says === 'absent' ? 'workspace_deleted' : 'workspace_stopped';
-  const state = word.says === 'absent' ? 'not listed' : word.state;
+    status.kind === 'over' ? status.cause : status.kind === 'absent' ? 'workspace_deleted' : 'workspace_stopped';
+  const state = status.kind === 'absent' ? 'not listed' : status.state;
   sessions.losses.lose({ kind: 'codespace', id, name, owner });
   // It is over in memory when this returns; store, edges and mesh follow, and are retried by themselves.
   void closeSession(sessions, live, { cause, detail: { state, witness, ...more } }).catch(sessions.onFailure);

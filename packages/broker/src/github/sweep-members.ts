@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { pathPart, readGithub, teamPath } from '../attest/github/api.ts';
 import type { RecheckContext } from '../session/recheck.ts';
 import { type PageContent, type RememberedPages, readListing } from './listing.ts';
-import { isCodespace, keepsRole, leaves, loses, standsOnMembership } from './membership.ts';
+import { dependsOnMembership, isCodespace, onLeftOrganization, onLeftTeam, onRoleChanged } from './membership.ts';
 import { organizationIdBy, type ReadGithub } from './reader.ts';
 import { isSettled } from './watched-codespaces.ts';
 
@@ -83,7 +83,7 @@ export function createMemberSweep(read: ReadGithub, sessions: RecheckContext): M
           const part = pathPart(members.get(id) ?? login);
           const found = part && (await ask(organization, `/orgs/${pathPart(organization)}/memberships/${part}`));
           if (!found) continue;
-          keepsRole(sessions, live, organization, found.state === 'active' ? found.role : undefined);
+          onRoleChanged(sessions, live, organization, found.state === 'active' ? found.role : undefined);
         }
       };
 
@@ -100,9 +100,9 @@ export function createMemberSweep(read: ReadGithub, sessions: RecheckContext): M
           for (const live of candidates) {
             const { id, login } = live.session.attestation.githubUser!;
             if (live.ended || members.has(id) || !pathPart(login)) continue;
-            if (!standsOnMembership(live, organization, wasMember)) continue;
+            if (!dependsOnMembership(live, organization, wasMember)) continue;
             if (await isGone(organization, `/orgs/${org}/memberships/${pathPart(login)}`))
-              leaves(sessions, live, organization);
+              onLeftOrganization(sessions, live, organization);
           }
           wereMembers = new Set(members.keys());
         }
@@ -118,7 +118,7 @@ export function createMemberSweep(read: ReadGithub, sessions: RecheckContext): M
             // Logins change: the organisation's list has the present one. A team that is no more has no members.
             const part = pathPart(members.get(id) ?? login);
             if (live.ended || !part || !held.includes(team) || inTeam?.has(id)) continue;
-            if (await isGone(organization, `${path}/memberships/${part}`)) loses(sessions, live, team);
+            if (await isGone(organization, `${path}/memberships/${part}`)) onLeftTeam(sessions, live, team);
           }
         }
       }

@@ -5,8 +5,8 @@
 import { MeshpassError } from '@meshpass/identity';
 import { createTimers, type Wait } from '../clock/timers.ts';
 import type { RecheckContext } from '../session/recheck.ts';
-import { createHearing, type Hearing } from './audit-event-handler.ts';
-import { type Pace, type Rounds, SHARE } from './rate-limiter.ts';
+import { type AuditEventHandler, createAuditEventHandler } from './audit-event-handler.ts';
+import { type RateLimiter, type Rounds, SHARE } from './rate-limiter.ts';
 import type { ReadGithub } from './reader.ts';
 import { createCodespaceSweep } from './sweep-codespaces.ts';
 import { createJobSweep } from './sweep-jobs.ts';
@@ -15,7 +15,7 @@ import { createMemberSweep } from './sweep-members.ts';
 export interface WatchOptions {
   readonly read: ReadGithub;
   /** Told by `read` of every answer. */
-  readonly pace: Pace;
+  readonly rateLimiter: RateLimiter;
   readonly sessions: RecheckContext;
   /** Never sooner than this after the sweep before, seconds; the budget may make it later. */
   readonly sweepSeconds: number;
@@ -25,7 +25,7 @@ export interface WatchOptions {
   readonly wait?: Wait;
 }
 
-export interface Watch extends Pick<Hearing, 'hear' | 'opened' | 'weigh'> {
+export interface Watch extends Pick<AuditEventHandler, 'handle' | 'opened' | 'considerEvidence'> {
   /** Seconds since the last whole look at the Codespaces began; undefined before the first. */
   readonly sweepAge: () => number | undefined;
   readonly memberAge: () => number | undefined;
@@ -49,7 +49,7 @@ const MAX_BACKOFF_MS = 60_000;
 const MAX_SLEEP_MS = 60_000;
 
 export function startWatching(options: WatchOptions): Watch {
-  const { read, pace, sessions, onFailure } = options;
+  const { read, rateLimiter, sessions, onFailure } = options;
   const { clock } = sessions;
   const timers = createTimers();
   const wait = options.wait ?? timers.wait;
@@ -58,13 +58,13 @@ export function startWatching(options: WatchOptions): Watch {
   const codespaces = createCodespaceSweep({ read, sessions, onFailure });
   const jobs = createJobSweep({ read, sessions, onFailure });
   const members = createMemberSweep(read, sessions);
-  const hearing = createHearing({
-    ...{ read, pace, sessions, organization, wait, onFailure, wasMember: members.wasMember },
+  const handler = createAuditEventHandler({
+    ...{ read, rateLimiter, sessions, organization, wait, onFailure, wasMember: members.wasMember },
   });
   let stopped = false;
 
   const task = (share: number, floorSeconds: number, run: Task['run']): Task => ({
-    ...{ rounds: pace.rounds(share), run, floorMs: floorSeconds * 1000, dueAt: clock(), failures: 0 },
+    ...{ rounds: rateLimiter.rounds(share), run, floorMs: floorSeconds * 1000, dueAt: clock(), failures: 0 },
   });
   const sweeping = task(SHARE.codespaces, options.sweepSeconds, async (onCost) => {
     const trusted = organization();
@@ -81,7 +81,8 @@ export function startWatching(options: WatchOptions): Watch {
       [one.doneAt, one.failures] = [began, 0];
     } catch (thrown) {
       one.failures++;
-      if (thrown instanceof MeshpassError && thrown.code === 'issuer_rate_limited') pace.pause(thrown.retryAfter ?? 60);
+      if (thrown instanceof MeshpassError && thrown.code === 'issuer_rate_limited')
+        rateLimiter.pause(thrown.retryAfter ?? 60);
       onFailure(thrown);
     }
     const backoff = one.failures > 0 ? Math.min(MAX_BACKOFF_MS, 1000 * 2 ** one.failures) : 0;
@@ -95,8 +96,8 @@ export function startWatching(options: WatchOptions): Watch {
       // Nobody to watch over costs nothing.
       if (sessions.live.size() === 0)
         for (const one of due.splice(0)) [one.doneAt, one.dueAt] = [now, now + one.floorMs];
-      if (pace.pausedFor() === 0) for (const one of due) if (!stopped) await perform(one);
-      const next = Math.max(pace.pausedFor(), Math.min(sweeping.dueAt, asking.dueAt, seeing.dueAt) - clock());
+      if (rateLimiter.pausedFor() === 0) for (const one of due) if (!stopped) await perform(one);
+      const next = Math.max(rateLimiter.pausedFor(), Math.min(sweeping.dueAt, asking.dueAt, seeing.dueAt) - clock());
       if (!stopped) await wait(Math.min(Math.max(next, 1), MAX_SLEEP_MS));
     }
   };
@@ -104,15 +105,15 @@ export function startWatching(options: WatchOptions): Watch {
 
   const age = ({ doneAt }: Task) => (doneAt === undefined ? undefined : (clock() - doneAt) / 1000);
   return {
-    hear: hearing.hear,
-    opened: hearing.opened,
-    weigh: hearing.weigh,
+    handle: handler.handle,
+    opened: handler.opened,
+    considerEvidence: handler.considerEvidence,
     sweepAge: () => age(sweeping),
     memberAge: () => age(asking),
-    callsLeft: pace.left,
+    callsLeft: rateLimiter.left,
     stop: () => {
       stopped = true;
-      hearing.stop();
+      handler.stop();
       timers.stop();
     },
   };

@@ -2,7 +2,7 @@
 import { SETTLE_SECONDS } from '../attest/github/losses.ts';
 import type { Live, LiveIndex } from '../session/live.ts';
 
-export interface Watched {
+export interface WatchedCodespace {
   readonly live: Live;
   readonly id: number;
   readonly name: string;
@@ -22,11 +22,11 @@ export function isSettled({ openedAt }: { readonly openedAt: number }, askedAt: 
   return askedAt / 1000 >= openedAt + SETTLE_SECONDS;
 }
 
-export function watchedCodespaces(index: LiveIndex): Watched[] {
+export function watchedCodespaces(index: LiveIndex): WatchedCodespace[] {
   return [...index.all()].flatMap((live) => watched(live) ?? []);
 }
 
-export function watched(live: Live): Watched | undefined {
+export function watched(live: Live): WatchedCodespace | undefined {
   const { attestation, openedAt } = live.session;
   const { claims, githubUser } = attestation;
   if (live.ended || attestation.attestor !== 'github-codespace' || !githubUser) return undefined;

@@ -29,7 +29,7 @@ import { type EdgeContext, edgeRoutes } from './edge.ts';
 import { type GithubEvents, githubEventRoutes } from './github-events.ts';
 import { type PolicyContext, policyRoutes } from './policy.ts';
 import { refusal } from './refusal.ts';
-import { onlyWhileActive } from './require-leader.ts';
+import { requireLeader } from './require-leader.ts';
 import { createSlots } from './slots.ts';
 
 export interface AppContext extends DecideContext, EdgeContext {
@@ -51,7 +51,7 @@ export interface AppContext extends DecideContext, EdgeContext {
   readonly leases: Leases;
   readonly stopping: () => boolean;
   /** Whether this process is known, at this instant, to be the active broker. */
-  readonly holds: () => boolean;
+  readonly isLeader: () => boolean;
   readonly connections: Connections;
 }
 
@@ -82,7 +82,7 @@ export function createApp(context: AppContext): Hono<Env> {
     context.metrics.request(routePath(c, -1), c.res.status, (performance.now() - began) / 1000);
   });
 
-  app.use(onlyWhileActive(context.holds));
+  app.use(requireLeader(context.isLeader));
 
   const authenticate = (request: IncomingMessage, path: string, draft: Draft) => {
     const found = authenticateSession(

@@ -6,7 +6,7 @@ import { z } from 'zod';
 import type { AuditKey } from '../audit/checkpoint/key.ts';
 import { exportLines, exportLog } from '../audit/export/export.ts';
 import type { Chain } from '../audit/log/chain.ts';
-import type { Checkpoints } from '../audit/log/checkpoint-signer.ts';
+import type { CheckpointSigner } from '../audit/log/checkpoint-signer.ts';
 import { prune } from '../audit/log/prune.ts';
 import { sealedRow } from '../audit/log/rows.ts';
 import type { Store } from '../store/open.ts';
@@ -19,7 +19,7 @@ export interface AuditRoutesContext extends DecideContext {
   readonly operators: Operators;
   readonly key: AuditKey;
   readonly chain: Chain;
-  readonly checkpoints: Checkpoints;
+  readonly checkpoints: CheckpointSigner;
   readonly retainSeconds: number;
 }
 

@@ -6,7 +6,7 @@ import type { Hono } from 'hono';
 import type { AuditContext } from '../audit/log/audited.ts';
 import { auditRow, type Draft, draftEvent } from '../audit/log/event.ts';
 import type { Journal } from '../audit/log/journal.ts';
-import { createAllowance } from '../limits/rate-allowance.ts';
+import { createRateAllowance } from '../limits/rate-allowance.ts';
 import { groupOf } from '../limits/source-address.ts';
 import type { Feed } from '../session/feed.ts';
 import type { LiveIndex } from '../session/live.ts';
@@ -26,7 +26,7 @@ export interface EdgeContext extends DecideContext {
 }
 
 /** TokenReviews that end in a refusal, of one source: at once, and a second. */
-const ATTEMPTS = { atOnce: 20, perSecond: 0.2 };
+const ATTEMPTS = { burst: 20, perSecond: 0.2 };
 const EDGE_MS = 3_600_000;
 const MAX_DECISIONS_BODY = 1024 * 1024;
 /** An edge that reads slower than this is cut off; it comes back and gets a snapshot. */
@@ -35,7 +35,7 @@ const MAX_QUEUED = 8 * 1024 * 1024;
 export function edgeRoutes(app: Hono<Env>, context: EdgeContext): void {
   /** When a source last had a token that was accepted. */
   const edges = new Map<string, number>();
-  const attempts = createAllowance({ ...ATTEMPTS, clock: context.clock });
+  const attempts = createRateAllowance({ ...ATTEMPTS, clock: context.clock });
   const accepts = async (review: (token: string) => Promise<boolean>, token: string, source: string) => {
     // Each wrong token that is another one has the API server asked: it is counted before that, so that many at once are no way
     // around. Where an edge is, strangers must not shut it out.

@@ -14,7 +14,7 @@ import { type DecideContext, decide, type Env } from './decide.ts';
 
 export interface GithubEvents {
   readonly token: string;
-  readonly hear: (events: readonly AuditEvent[]) => void;
+  readonly handle: (events: readonly AuditEvent[]) => void;
   /** Told how many events came that concern Codespaces and members. */
   readonly onEvents: (count: number) => void;
 }
@@ -35,7 +35,7 @@ export function githubEventRoutes(app: Hono<Env>, context: DecideContext, events
         const heard = readAuditEvents(await readText(request));
         events.onEvents(heard.length);
         // What follows from them is done after the answer, and audited with the sessions that it ends.
-        events.hear(heard);
+        events.handle(heard);
         return { text: 'Success', code: 0 };
       }),
     );

@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
 import type { Draft } from '../audit/log/event.ts';
-import { createAllowance } from '../limits/rate-allowance.ts';
+import { createRateAllowance } from '../limits/rate-allowance.ts';
 import { groupOf, type SourceOf } from '../limits/source-address.ts';
 import { equalInConstantTime } from '../secrets/constant-time.ts';
 import type { Connections } from './connections.ts';
@@ -26,10 +26,10 @@ export interface Operators {
 }
 
 /** Wrong tokens of a source that are compared at once, and a second after that. */
-const ATTEMPTS = { atOnce: 10, perSecond: 0.1 };
+const ATTEMPTS = { burst: 10, perSecond: 0.1 };
 
 export function createOperators({ token, sourceOf, clock, connections }: OperatorsOptions): Operators {
-  const attempts = createAllowance({ ...ATTEMPTS, clock });
+  const attempts = createRateAllowance({ ...ATTEMPTS, clock });
   return {
     admit: (request, draft) => {
       const source = groupOf(sourceOf(request));

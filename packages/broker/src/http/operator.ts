@@ -14,7 +14,7 @@ import type { Env } from './decide.ts';
 import { type DrillContext, drillRoutes } from './drill.ts';
 import { type PolicyContext, policyRoutes } from './policy.ts';
 import { refusal } from './refusal.ts';
-import { onlyWhileActive } from './require-leader.ts';
+import { requireLeader } from './require-leader.ts';
 import { metricsRoute } from './standby.ts';
 import { type TrustContext, trustRoutes } from './trust.ts';
 
@@ -58,13 +58,13 @@ export function createOperatorApp({
     const reasons = [
       ...mesh.unready(),
       ...(await storeProblem(store)),
-      ...(store.holds() ? [] : ['it cannot tell whether another broker has taken over']),
+      ...(store.isLeader() ? [] : ['it cannot tell whether another broker has taken over']),
       ...(stopping() ? ['the broker is stopping'] : []),
     ];
     return c.json({ status: reasons.length === 0 ? 'ready' : 'not ready', reasons }, reasons.length === 0 ? 200 : 503);
   });
   metricsRoute(app, metrics);
-  app.use(onlyWhileActive(store.holds));
+  app.use(requireLeader(store.isLeader));
   auditRoutes(app, auditLog);
   adminRoutes(app, admin);
   drillRoutes(app, drill);

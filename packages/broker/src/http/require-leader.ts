@@ -3,23 +3,23 @@
  * answered then. What only takes access away is heard all the same; it is answered when the store has it.
  */
 import type { MiddlewareHandler } from 'hono';
-import { unsure } from '../store/leader-guard.ts';
+import { leadershipUnknown } from '../store/leader-guard.ts';
 import type { Env } from './decide.ts';
 import { refusal } from './refusal.ts';
 
-/** @param holds whether this process is known, at this instant, to be the active broker */
-export function onlyWhileActive(holds: () => boolean): MiddlewareHandler<Env> {
+/** @param isLeader whether this process is known, at this instant, to be the active broker */
+export function requireLeader(isLeader: () => boolean): MiddlewareHandler<Env> {
   return async (c, next) => {
     const asked = `${c.req.method} ${c.req.path}`;
-    if (!holds() && !ENDINGS.has(asked)) {
-      c.res = refusal(unsure(), undefined);
+    if (!isLeader() && !ENDINGS.has(asked)) {
+      c.res = refusal(leadershipUnknown(), undefined);
       c.header('connection', 'close');
       return;
     }
     await next();
-    if (holds() || c.env.outgoing.headersSent) return;
+    if (isLeader() || c.env.outgoing.headersSent) return;
     c.res = undefined;
-    c.res = refusal(unsure(), undefined);
+    c.res = refusal(leadershipUnknown(), undefined);
     c.header('connection', 'close');
   };
 }

@@ -64,9 +64,9 @@ const List = z.object({
  * A broker that cannot tell whether it is the active one changes nothing: its list of revoked principals may be older than the
  * one that stands there. What it asks in requests of its own (tokens, reviews) it may ask.
  */
-export function writesOnlyWhile(holds: () => boolean, cluster: Kubernetes): Kubernetes {
+export function writeOnlyAsLeader(isLeader: () => boolean, cluster: Kubernetes): Kubernetes {
   const refuseUnlessHeld = async () => {
-    if (!holds())
+    if (!isLeader())
       throw new MeshpassError('kubernetes_unavailable', 'This broker is not the active one, and changes nothing.');
   };
   return {

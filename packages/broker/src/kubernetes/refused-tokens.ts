@@ -10,7 +10,7 @@ const REMEMBERED_MS = 10_000;
 const CAPACITY = 10_000;
 
 /** @param review whether a bearer is accepted; what it throws is no answer, and is not remembered */
-export function rememberRefused(
+export function cacheRefusedTokens(
   review: (token: string) => Promise<boolean>,
   clock: Clock,
 ): (token: string) => Promise<boolean> {

@@ -1,5 +1,5 @@
 /** So much at once, and so much a second after that, for each of many: a token bucket each, in bounded memory. */
-export interface Allowance {
+export interface RateAllowance {
   /** Whether something is left for it. */
   readonly has: (key: string) => boolean;
   /** Takes one. @returns whether there was one */
@@ -8,8 +8,8 @@ export interface Allowance {
   readonly giveBack: (key: string) => void;
 }
 
-export interface AllowanceTerms {
-  readonly atOnce: number;
+export interface RateAllowanceTerms {
+  readonly burst: number;
   readonly perSecond: number;
   /** Unix ms. */
   readonly clock: () => number;
@@ -17,12 +17,12 @@ export interface AllowanceTerms {
   readonly keys?: number;
 }
 
-export function createAllowance({ atOnce, perSecond, clock, keys = 10_000 }: AllowanceTerms): Allowance {
+export function createRateAllowance({ burst, perSecond, clock, keys = 10_000 }: RateAllowanceTerms): RateAllowance {
   const buckets = new Map<string, { left: number; at: number }>();
   const bucketOf = (key: string) => {
     const now = clock();
-    const { left, at } = buckets.get(key) ?? { left: atOnce, at: now };
-    const bucket = { left: Math.min(atOnce, left + (Math.max(0, now - at) / 1000) * perSecond), at: now };
+    const { left, at } = buckets.get(key) ?? { left: burst, at: now };
+    const bucket = { left: Math.min(burst, left + (Math.max(0, now - at) / 1000) * perSecond), at: now };
     buckets.delete(key);
     buckets.set(key, bucket);
     if (buckets.size > keys) buckets.delete(buckets.keys().next().value!);
@@ -38,7 +38,7 @@ export function createAllowance({ atOnce, perSecond, clock, keys = 10_000 }: All
     },
     giveBack: (key) => {
       const bucket = bucketOf(key);
-      bucket.left = Math.min(atOnce, bucket.left + 1);
+      bucket.left = Math.min(burst, bucket.left + 1);
     },
   };
 }

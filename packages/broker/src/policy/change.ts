@@ -8,7 +8,7 @@ import { type Acceptance, type Plan, planChange, refuseUnsafe } from '@meshpass/
 import { MeshpassError } from '@meshpass/identity';
 import type { Commit } from '../audit/log/audited.ts';
 import type { Draft } from '../audit/log/event.ts';
-import { inTurn } from '../limits/keyed-mutex.ts';
+import { runExclusive } from '../limits/keyed-mutex.ts';
 import type { PolicyMesh } from '../reconcile/contract.ts';
 import type { Store } from '../store/open.ts';
 import type { Author } from './author.ts';
@@ -42,7 +42,7 @@ export function policyChanges(
   store: Pick<Store, 'db'>,
   claim: (replay: NonNullable<Author['replay']>) => Promise<void>,
 ): PolicyChanges {
-  const turns = new Map<string, Promise<unknown>>();
+  const mutex = new Map<string, Promise<unknown>>();
 
   const plan = async (access: Access): Promise<Plan> => {
     const { shape, tokens, inForce, read } = mesh;
@@ -85,7 +85,7 @@ export function policyChanges(
   return {
     plan: async (kept) => plan(read(kept)),
     apply: (kept, planned, author, draft, commit, accept) =>
-      inTurn(turns, 'policy', async () => {
+      runExclusive(mutex, 'policy', async () => {
         const access = read(kept);
         const made = await plan(access);
         if (made.id !== planned)
@@ -97,7 +97,7 @@ export function policyChanges(
         return put(kept, access, made, author, draft, commit, accept);
       }),
     rollBack: (version, reason, author, draft, commit, accept) =>
-      inTurn(turns, 'policy', async () => {
+      runExclusive(mutex, 'policy', async () => {
         const kept = await readVersion(store.db, version);
         if (!kept) throw new MeshpassError('plan_unknown', `There is no version ${version} of the access file.`);
         const access = read(kept);

@@ -8,8 +8,8 @@ import { connectIstiod } from '../istiod/istiod.ts';
 import { openRootsFile } from '../istiod/roots.ts';
 import { kubeconfigAccess, podAccess } from '../kubernetes/access.ts';
 import { kubernetesHttp } from '../kubernetes/http.ts';
-import { kubernetes, writesOnlyWhile } from '../kubernetes/kubernetes.ts';
-import type { Duty } from '../store/active-state.ts';
+import { kubernetes, writeOnlyAsLeader } from '../kubernetes/kubernetes.ts';
+import type { ActiveState } from '../store/active-state.ts';
 import type { Log } from '../telemetry/log.ts';
 import { viewCluster } from './cluster-view.ts';
 import type { PolicyMesh } from './contract.ts';
@@ -64,7 +64,7 @@ export interface MeshParts {
   /** Makes what tells the mesh of ended sessions; createRevoker() where absent. */
   readonly makeRevoker?: typeof createRevoker;
   /** Nothing is written to Kubernetes by a broker that is not the active one. Absent: it is the only one. */
-  readonly duty?: Pick<Duty, 'begun' | 'holds'>;
+  readonly activeState?: Pick<ActiveState, 'activated' | 'isLeader'>;
 }
 
 export interface ConnectedMesh {
@@ -103,8 +103,8 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
     ? await kubeconfigAccess(config.kubeconfig)
     : await podAccess(parts.env ?? process.env);
   const http = kubernetesHttp(access);
-  const { duty } = parts;
-  const cluster = duty ? writesOnlyWhile(duty.holds, kubernetes(http)) : kubernetes(http);
+  const { activeState } = parts;
+  const cluster = activeState ? writeOnlyAsLeader(activeState.isLeader, kubernetes(http)) : kubernetes(http);
 
   const view = viewCluster({
     http,
@@ -120,7 +120,7 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
     tokens: parts.tokens,
     gitops: config.gitops,
     resync: config.resyncSeconds * 1000,
-    begun: duty?.begun,
+    activated: activeState?.activated,
   });
   const { makeRevoker = createRevoker } = parts;
   const revoker = makeRevoker({

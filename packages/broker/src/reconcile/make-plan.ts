@@ -17,7 +17,7 @@ export interface Plan {
 }
 
 /** What a plan is made upon. */
-export interface Ground {
+export interface PlanInput {
   readonly mesh: Mesh;
   /** As they must be recognised now. */
   readonly tokens: IdentityTokens;
@@ -26,33 +26,33 @@ export interface Ground {
 }
 
 /** @throws MeshpassError of compile(): the file grants what the mesh does not have as it would have to be */
-export function makePlan(access: Access, ground: Ground): Plan {
-  return planOf(access, ground, compile(access, ground.mesh, ground.tokens));
+export function makePlan(access: Access, planInput: PlanInput): Plan {
+  return planOf(access, planInput, compile(access, planInput.mesh, planInput.tokens));
 }
 
 /**
  * The same for a file in force, under which the mesh has changed: what is gone is left out.
  * @returns also why the file would not come into force today; undefined where it would
  */
-export function makePlanOfWhatIsThere(
+export function makeReducedPlan(
   access: Access,
-  ground: Ground,
+  planInput: PlanInput,
 ): { readonly plan: Plan; readonly missing: string | undefined } {
-  const manifests = compile(access, ground.mesh, ground.tokens, { missing: 'leave-out' });
-  const missing = whyRefused(() => compile(access, ground.mesh, ground.tokens));
-  return { plan: planOf(access, ground, manifests), missing };
+  const manifests = compile(access, planInput.mesh, planInput.tokens, { missing: 'leave-out' });
+  const missing = whyRefused(() => compile(access, planInput.mesh, planInput.tokens));
+  return { plan: planOf(access, planInput, manifests), missing };
 }
 
 /**
  * Services that an entry of the file selects and that cannot be granted as they are, a line each, 20 at most; empty where there are
  * none. Anybody may make such a Service: it is said, and nothing else.
  */
-export function sayLeftOut({ access, mesh }: Plan): string {
+export function describeLeftOut({ access, mesh }: Plan): string {
   const found = leftOut(access, mesh).map(({ place, message }) => `${formatPlace(place)} ${message}`);
   return found.slice(0, 20).join('\n');
 }
 
-function planOf(access: Access, { mesh, tokens, ours }: Ground, manifests: readonly Manifest[]): Plan {
+function planOf(access: Access, { mesh, tokens, ours }: PlanInput, manifests: readonly Manifest[]): Plan {
   const content = sha256Hex(JSON.stringify([manifests, ours]));
   return { access, mesh, manifests, tokenKeys: keyIds(tokens), content };
 }

@@ -16,7 +16,7 @@ import type { ClusterView } from './cluster-view.ts';
 import type { MeshState } from './contract.ts';
 import { applyKeysOnly } from './gitops.ts';
 import { handover } from './handover.ts';
-import { type Ground, makePlan, makePlanOfWhatIsThere, type Plan, sayLeftOut } from './make-plan.ts';
+import { describeLeftOut, makePlan, makeReducedPlan, type Plan, type PlanInput } from './make-plan.ts';
 import { type PolicyDecisions, policyDecisions } from './policy-decisions.ts';
 import { reconciler } from './reconciler.ts';
 import type { HttpServers } from './revocation/ended-sessions.ts';
@@ -40,7 +40,7 @@ export interface StateOptions {
   /** Milliseconds between two repairs of what others changed. */
   readonly resync: number;
   /** When this broker is the active one; nothing is applied before. Absent: now. */
-  readonly begun?: Promise<void> | undefined;
+  readonly activated?: Promise<void> | undefined;
 }
 
 export interface LiveMeshState extends MeshState {
@@ -130,7 +130,7 @@ export function meshState(options: StateOptions): LiveMeshState {
     },
     ...{ resync: options.resync, now: options.now, random: options.random },
     // What waits was compiled with the keys of then.
-    begun: options.begun?.then(() => recompile()),
+    activated: options.activated?.then(() => recompile()),
   });
 
   /** Tells the listeners, if there is anything that they would see. */
@@ -152,10 +152,10 @@ export function meshState(options: StateOptions): LiveMeshState {
     const seen = view.current();
     if (!seen) return;
     const mesh: Mesh = { ...options.mesh, ...seen };
-    const ground = (): Ground => ({ mesh, tokens: options.tokens(), ours: view.ours() });
+    const planInput = (): PlanInput => ({ mesh, tokens: options.tokens(), ours: view.ours() });
     if (candidate) {
       try {
-        want(makePlan(candidate, ground()));
+        want(makePlan(candidate, planInput()));
         delete problems.file;
         return;
       } catch (error) {
@@ -164,7 +164,7 @@ export function meshState(options: StateOptions): LiveMeshState {
       }
     }
     try {
-      if (inForce) recompileInForce(inForce.access, ground());
+      if (inForce) recompileInForce(inForce.access, planInput());
     } catch (error) {
       // What stands keeps standing; it was right for the mesh as it was.
       problems.mesh = toMeshpassError(error).message;
@@ -181,8 +181,8 @@ export function meshState(options: StateOptions): LiveMeshState {
     view.follow([...new Set(files.flatMap((access) => namespacesGranted(access, mesh)))].sort());
   };
 
-  const recompileInForce = (access: Access, ground: Ground): void => {
-    const { plan, missing } = makePlanOfWhatIsThere(access, ground);
+  const recompileInForce = (access: Access, planInput: PlanInput): void => {
+    const { plan, missing } = makeReducedPlan(access, planInput);
     if (missing && missing !== problems.mesh)
       log.warn({ missing }, 'granted services are gone or changed; they are left out');
     if (missing) problems.mesh = missing;
@@ -201,7 +201,7 @@ export function meshState(options: StateOptions): LiveMeshState {
   };
 
   const tellLeftOut = (plan: Plan): void => {
-    const text = sayLeftOut(plan);
+    const text = describeLeftOut(plan);
     if (text === (problems.selected ?? '')) return;
     if (text !== '') log.warn({ leftOut: text }, 'selected services cannot be granted as they are');
     if (text !== '') problems.selected = text;

@@ -18,7 +18,7 @@ export interface ReconcileOptions<Plan> {
   /** 0 to 1. */
   readonly random: () => number;
   /** Nothing is applied before; absent: at once. */
-  readonly begun?: Promise<void> | undefined;
+  readonly activated?: Promise<void> | undefined;
 }
 
 export interface Reconciler<Plan> {
@@ -36,7 +36,7 @@ export function reconciler<Plan>(options: ReconcileOptions<Plan>): Reconciler<Pl
 
   const run = async (): Promise<void> => {
     let failures = 0;
-    await options.begun;
+    await options.activated;
     while (!stop.signal.aborted) {
       const current = wanted;
       const waitFor = AbortSignal.any([stop.signal, changed.signal]);

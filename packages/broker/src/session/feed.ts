@@ -23,16 +23,16 @@ export interface Feed {
 const BEAT_MS = 2_000;
 
 /**
- * @param holds whether this process is known, at this instant, to be the active broker: otherwise it does not beat, and edges
+ * @param isLeader whether this process is known, at this instant, to be the active broker: otherwise it does not beat, and edges
  * look for another one; what ends meanwhile they are told all the same
  */
-export function createFeed(live: LiveIndex, mesh: MeshState, clock: Clock, holds: () => boolean): Feed {
+export function createFeed(live: LiveIndex, mesh: MeshState, clock: Clock, isLeader: () => boolean): Feed {
   const listeners = new Set<FeedListener>();
   const tell = (event: EdgeEvent) => {
     for (const listener of listeners) listener(event);
   };
   const beat = setInterval(() => {
-    if (holds()) tell({ type: 'beat', at: seconds(clock) });
+    if (isLeader()) tell({ type: 'beat', at: seconds(clock) });
   }, BEAT_MS);
   beat.unref();
   return {

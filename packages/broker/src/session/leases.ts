@@ -70,18 +70,18 @@ export function createLeases({ store, live, clock, terms, onFailure }: LeaseCont
     }, ms).unref();
   };
   // A broker that serves nobody because it cannot tell whether it is the active one lets no lease lapse by that.
-  store.onHoldsAgain(() => {
+  store.onLeaderAgain(() => {
     for (const one of live.all()) {
-      const given = one.unheard ? one.leaseUntil : undefined;
+      const given = one.awaitingHeartbeat ? one.leaseUntil : undefined;
       one.leaseUntil = Math.max(one.leaseUntil, leaseAfterAbsence(seconds(clock), terms, given));
-      one.unheard = true;
+      one.awaitingHeartbeat = true;
     }
   });
   return {
     renew: (one) => {
       one.leaseUntil = Math.max(one.leaseUntil, seconds(clock) + terms.leaseSeconds);
-      if (!one.unheard) return;
-      one.unheard = false;
+      if (!one.awaitingHeartbeat) return;
+      one.awaitingHeartbeat = false;
       heard.push(one.session.id);
       soon(GATHER_MS);
     },

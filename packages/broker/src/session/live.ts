@@ -9,7 +9,7 @@ export interface Live {
   /** The lease lapses then, Unix seconds. */
   leaseUntil: number;
   /** Its lease was given anew because the broker had been away, and its agent has not been heard since then. */
-  unheard: boolean;
+  awaitingHeartbeat: boolean;
   /** End of the last SVID each principal may have, by grant, Unix seconds; absent while none was asked for. */
   readonly lastNotAfter: Map<string, number>;
   /** Root of the last SVID of each principal, by grant: SHA-256, hex; absent where it was signed before this process began. */

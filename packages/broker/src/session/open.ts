@@ -13,7 +13,7 @@ import type { Commit } from '../audit/log/audited.ts';
 import { type Draft, storable } from '../audit/log/event.ts';
 import type { Entry } from '../audit/log/journal.ts';
 import { seconds, timestamp } from '../clock/clock.ts';
-import { inTurn, type Turns } from '../limits/keyed-mutex.ts';
+import { type KeyedMutex, runExclusive } from '../limits/keyed-mutex.ts';
 import { announceEnd, closingEntry, endInMemory } from './close.ts';
 import type { Live } from './live.ts';
 import { type RecheckContext, recheckSession } from './recheck.ts';
@@ -24,7 +24,7 @@ export interface OpenContext extends RecheckContext {
   readonly trustDomain: string;
   /** Length of a lease, seconds. */
   readonly leaseSeconds: number;
-  readonly turns: Turns;
+  readonly mutex: KeyedMutex;
   /** Told of each session that has opened. */
   readonly onOpened?: (live: Live) => void;
 }
@@ -55,7 +55,7 @@ export async function openSession(
   commit: Commit,
 ): Promise<{ readonly live: Live; readonly token: string }> {
   // One at a time for a workspace: of two arrivals the later replaces the earlier, in memory as in the store.
-  return await inTurn(context.turns, request.attestation.workspace.key, async () => {
+  return await runExclusive(context.mutex, request.attestation.workspace.key, async () => {
     // Its agent has lost patience, and may hold a session of a later request: one that nobody will hold must not replace that.
     if (request.hungUp())
       throw new MeshpassError('request_timeout', 'The client hung up before its session could open; none was opened.');
@@ -92,7 +92,7 @@ export async function openSession(
     const live: Live = {
       session,
       leaseUntil: session.openedAt + context.leaseSeconds,
-      unheard: false,
+      awaitingHeartbeat: false,
       lastNotAfter: new Map(),
       signedUnder: new Map(),
       abort: new AbortController(),

@@ -57,7 +57,7 @@ export async function restore(
         })),
       },
       leaseUntil: leaseAfterAbsence(now, terms, row.graced_until ? unix(row.graced_until) : undefined),
-      unheard: true,
+      awaitingHeartbeat: true,
       lastNotAfter: new Map(
         own.flatMap((one) => (one.last_not_after ? [[one.grant_name, unix(one.last_not_after)]] : [])),
       ),

@@ -1,6 +1,6 @@
 /** Leases and limits, looked at four times a second; and what has been forgotten long enough. */
 import { sql } from 'kysely';
-import { forgetLosses } from '../attest/github/stored-losses.ts';
+import { deleteOldLosses } from '../attest/github/stored-losses.ts';
 import { seconds, timestamp } from '../clock/clock.ts';
 import type { Revoker } from '../reconcile/contract.ts';
 import type { Store } from '../store/open.ts';
@@ -19,7 +19,7 @@ export interface SweepContext extends RecheckContext {
 export function startSweeping(context: SweepContext): () => void {
   const { store } = context;
   const sweeping = setInterval(() => {
-    if (store.holds()) sweepSessions(context);
+    if (store.isLeader()) sweepSessions(context);
   }, SWEEP_MS);
   const maintaining = setInterval(() => maintain(context), MAINTAIN_MS);
   sweeping.unref();
@@ -47,7 +47,7 @@ async function maintain(context: SweepContext): Promise<void> {
   try {
     const now = timestamp(seconds(context.clock));
     await sql`delete from proof_replay where expires_at < ${now}::timestamptz`.execute(store.db);
-    await forgetLosses(store, seconds(context.clock));
+    await deleteOldLosses(store, seconds(context.clock));
     await store.maintain();
     const spiffeIds = [...live.all()].flatMap(({ session }) => session.principals.map(({ spiffeId }) => spiffeId));
     if (mesh.inForce()) await revoker.collectOrphans(new Set(spiffeIds));

@@ -4,7 +4,7 @@ import type { EdgeDecision } from '@meshpass/identity';
 import type { AuditKey } from '../audit/checkpoint/key.ts';
 import type { AuditContext } from '../audit/log/audited.ts';
 import type { Chain } from '../audit/log/chain.ts';
-import type { Checkpoints } from '../audit/log/checkpoint-signer.ts';
+import type { CheckpointSigner } from '../audit/log/checkpoint-signer.ts';
 import type { Journal } from '../audit/log/journal.ts';
 import type { Watch } from '../github/watch.ts';
 import { createApp } from '../http/app.ts';
@@ -13,7 +13,7 @@ import { recordEdgeDecisions } from '../http/edge.ts';
 import { createOperatorApp } from '../http/operator.ts';
 import { createOperators } from '../http/operator-token.ts';
 import type { OperatorListener } from '../http/standby.ts';
-import { rememberRefused } from '../kubernetes/refused-tokens.ts';
+import { cacheRefusedTokens } from '../kubernetes/refused-tokens.ts';
 import { proxyChecker, sourceReader } from '../limits/source-address.ts';
 import { policyChanges } from '../policy/change.ts';
 import type { Denies } from '../session/deny-ended.ts';
@@ -40,7 +40,7 @@ export interface Active {
   readonly startedAt: number;
   readonly journal: Journal;
   readonly chain: Chain;
-  readonly checkpoints: Checkpoints;
+  readonly checkpoints: CheckpointSigner;
   readonly auditKey: AuditKey;
   readonly audit: AuditContext;
   readonly live: LiveIndex;
@@ -78,14 +78,14 @@ export function createApps(base: Base, active: Active) {
 
   const publicApp = createApp({
     ...{ audit, clock, random, sourceOf, log, config, metrics, streams, feed, journal, answers, leases, connections },
-    ...{ signer, stopping, startedAt: active.startedAt, liveSessions: live, holds: store.holds },
+    ...{ signer, stopping, startedAt: active.startedAt, liveSessions: live, isLeader: store.isLeader },
     policy: policy && given.policy?.authorOf && { ...policy, operators: undefined, authorOf: given.policy.authorOf },
     exchange: {
       ...sessions,
       ...{ attest: given.attest, trustDomain: config.trustDomain, leaseSeconds: config.leaseSeconds, answers },
-      turns: new Map(),
+      mutex: new Map(),
       onOpened: (opened) => active.github?.opened(opened),
-      onEvidence: (evidence) => active.github?.weigh(evidence),
+      onEvidence: (evidence) => active.github?.considerEvidence(evidence),
     },
     derive: {
       issuer: {
@@ -105,10 +105,10 @@ export function createApps(base: Base, active: Active) {
         ? undefined
         : {
             token: secrets.githubEventToken,
-            hear: (events) => active.github?.hear(events),
+            handle: (events) => active.github?.handle(events),
             onEvents: metrics.githubEvents,
           },
-    reviewEdgeToken: given.reviewEdgeToken && rememberRefused(given.reviewEdgeToken, clock),
+    reviewEdgeToken: given.reviewEdgeToken && cacheRefusedTokens(given.reviewEdgeToken, clock),
   });
 
   const operatorApp = createOperatorApp({

@@ -8,7 +8,7 @@ import type { Losses } from '../attest/github/losses.ts';
 import type { CheckpointSink } from '../audit/checkpoint/sink.ts';
 import type { Clock, Random } from '../clock/clock.ts';
 import type { BrokerConfig } from '../config.ts';
-import type { Pace } from '../github/rate-limiter.ts';
+import type { RateLimiter } from '../github/rate-limiter.ts';
 import type { ReadGithub } from '../github/reader.ts';
 import type { CertificateAuthority } from '../istiod/authority.ts';
 import type { AuthorOf } from '../policy/author.ts';
@@ -16,7 +16,7 @@ import type { MeshState, PolicyMesh, Revoker } from '../reconcile/contract.ts';
 import type { PolicyDecisions } from '../reconcile/policy-decisions.ts';
 import type { Feed } from '../session/feed.ts';
 import type { LiveIndex } from '../session/live.ts';
-import type { Duty } from '../store/active-state.ts';
+import type { ActiveState } from '../store/active-state.ts';
 import { createLog } from '../telemetry/log.ts';
 import { createMetrics, type Metrics } from '../telemetry/metrics.ts';
 import type { RotatingSigner } from '../token/signer.ts';
@@ -35,7 +35,7 @@ export interface BrokerParts {
   /** TokenReview of an edge's bearer token; absent where the edge runs in this process. */
   readonly reviewEdgeToken?: (token: string) => Promise<boolean>;
   /** How to ask GitHub about the Codespaces and teams of live sessions, and how often; absent: leases alone decide. */
-  readonly github?: { readonly read: ReadGithub; readonly pace: Pace };
+  readonly github?: { readonly read: ReadGithub; readonly rateLimiter: RateLimiter };
   /** The same that `attest` uses; of the broker's own where absent. */
   readonly losses?: Losses;
   /** Where access files are applied by plan. */
@@ -48,7 +48,7 @@ export interface BrokerParts {
   readonly clock?: Clock;
   readonly random?: Random;
   /** Is told when this broker becomes the active one. */
-  readonly duty?: Pick<Duty, 'begin'>;
+  readonly activeState?: Pick<ActiveState, 'activate'>;
   /** Ends the waiting of a standby. */
   readonly signal?: AbortSignal;
 }

@@ -8,7 +8,7 @@ import { createAdoption } from '../audit/restore/adopt.ts';
 import { createStandbyApp, listenForOperators, type OperatorListener } from '../http/standby.ts';
 import { read } from '../policy/change.ts';
 import { readVersion } from '../policy/history.ts';
-import type { Holder, Shared } from '../store/leader-record.ts';
+import type { LeaderRecord, Shared } from '../store/leader-record.ts';
 import { openStore, type Store } from '../store/open.ts';
 import type { Base } from './parts.ts';
 import type { Secrets } from './secrets.ts';
@@ -96,15 +96,15 @@ export async function waitForAuditLog(
 
 /** From here on this is the active broker, and what the one before it changed is in force here, too. */
 export async function becomeActive({ given }: Base, { store, waited }: Leadership): Promise<void> {
-  const { signer, policy, duty } = given;
+  const { signer, policy, activeState } = given;
   // The other broker may have changed its keys; the mesh must not be told of those that were read at the start.
   if (waited) signer.adopt(await signer.read());
   // The access file that was applied last is in force again, before anything is applied: the one on disk is older.
   const applied = policy && (await readVersion(store.db));
   if (applied) policy.mesh.resume(read(applied));
-  duty?.begin(store.holds);
+  activeState?.activate(store.isLeader);
 }
 
-function nameOf(active: Holder | undefined): string {
+function nameOf(active: LeaderRecord | undefined): string {
   return active ? `the broker ${active.instance}` : 'another broker';
 }

@@ -1,22 +1,22 @@
 /** Whether this broker is the active one, for those of its parts that are made before that is decided. */
-export interface Duty {
+export interface ActiveState {
   /** Resolves when it becomes the active one. */
-  readonly begun: Promise<void>;
+  readonly activated: Promise<void>;
   /** Whether it is known, at this instant, to be it. */
-  readonly holds: () => boolean;
+  readonly isLeader: () => boolean;
   /** To be called by who decides. */
-  readonly begin: (holds: () => boolean) => void;
+  readonly activate: (isLeader: () => boolean) => void;
 }
 
-export function createDuty(): Duty {
-  const begun = Promise.withResolvers<void>();
+export function createActiveState(): ActiveState {
+  const activated = Promise.withResolvers<void>();
   let current = () => false;
   return {
-    begun: begun.promise,
-    holds: () => current(),
-    begin: (holds) => {
-      current = holds;
-      begun.resolve();
+    activated: activated.promise,
+    isLeader: () => current(),
+    activate: (isLeader) => {
+      current = isLeader;
+      activated.resolve();
     },
   };
 }

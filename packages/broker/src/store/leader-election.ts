@@ -9,13 +9,13 @@
 import { Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import pg from 'pg';
-import { type Holder, readHolder } from './leader-record.ts';
+import { type LeaderRecord, readLeaderRecord } from './leader-record.ts';
 
-export interface Tenure {
+export interface Leadership {
   /** Whether this process is known, at this instant, to be the active broker. */
-  readonly holds: () => boolean;
+  readonly isLeader: () => boolean;
   /** Calls back whenever `holds` is true again after it was not. */
-  readonly onHoldsAgain: (listener: () => void) => void;
+  readonly onLeaderAgain: (listener: () => void) => void;
   /** Resolves when another broker has taken over; this one never becomes active again. */
   readonly lost: Promise<void>;
   /** The store has refused a write: another broker has taken over. */
@@ -27,9 +27,9 @@ export interface Tenure {
 }
 
 /** The active broker as one that waits sees it; undefined where it has not said who it is yet. */
-export type Waiting = (active: Holder | undefined) => void;
+export type Waiting = (active: LeaderRecord | undefined) => void;
 
-export interface TenureOptions {
+export interface LeadershipOptions {
   readonly databaseUrl: string;
   /** Called with every look at the lock that found it taken. What it throws ends the waiting. */
   readonly onWaiting: Waiting;
@@ -53,13 +53,13 @@ const TRY_LOCK = `select pg_try_advisory_lock(hashtextextended('meshpass broker 
  * Waits until this process is the active broker.
  * @throws what the database throws where it cannot be reached at first; the reason of the signal
  */
-export async function takeTenure(options: TenureOptions): Promise<Tenure> {
+export async function awaitLeadership(options: LeadershipOptions): Promise<Leadership> {
   const { databaseUrl, onWaiting, onFailure, signal } = options;
   let line: Line | undefined = await openLine(databaseUrl);
   try {
     for (;;) {
       signal?.throwIfAborted();
-      let active: Holder | undefined;
+      let active: LeaderRecord | undefined;
       try {
         line ??= await openLine(databaseUrl);
         const asked = now();
@@ -81,13 +81,13 @@ export async function takeTenure(options: TenureOptions): Promise<Tenure> {
   }
 }
 
-function hold(databaseUrl: string, locked: Line, asked: Instant): Tenure {
+function hold(databaseUrl: string, locked: Line, asked: Instant): Leadership {
   let line: Line | undefined = locked;
   let confirmed = asked;
   let epoch: number | undefined;
   let over = false;
   const listeners: (() => void)[] = [];
-  const holds = () => !over && elapsed(confirmed) < HOLD_MS;
+  const isLeader = () => !over && elapsed(confirmed) < HOLD_MS;
   const lost = Promise.withResolvers<void>();
   const stop = new AbortController();
   const lose = () => {
@@ -121,9 +121,9 @@ function hold(databaseUrl: string, locked: Line, asked: Instant): Tenure {
       if (!line) return;
       const current = await line.epoch();
       if (epoch !== undefined && current !== epoch) return lose();
-      const held = holds();
+      const held = isLeader();
       confirmed = asked;
-      if (!held && holds()) for (const listener of listeners) listener();
+      if (!held && isLeader()) for (const listener of listeners) listener();
     } catch {
       line?.drop();
       line = undefined;
@@ -140,8 +140,8 @@ function hold(databaseUrl: string, locked: Line, asked: Instant): Tenure {
   };
   void keep();
   return {
-    holds,
-    onHoldsAgain: (listener) => listeners.push(listener),
+    isLeader,
+    onLeaderAgain: (listener) => listeners.push(listener),
     lost: lost.promise,
     lose,
     watchEpoch: (own) => {
@@ -160,7 +160,7 @@ interface Line {
   readonly lock: () => Promise<boolean>;
   /** Undefined where the schema is not there yet. */
   readonly epoch: () => Promise<number | undefined>;
-  readonly holder: () => Promise<Holder | undefined>;
+  readonly holder: () => Promise<LeaderRecord | undefined>;
   readonly ended: Promise<void>;
   readonly isOver: () => boolean;
   readonly end: () => Promise<void>;
@@ -200,7 +200,7 @@ async function openLine(databaseUrl: string): Promise<Line> {
   return {
     lock: async () => (await client.query(TRY_LOCK)).rows[0].locked === true,
     epoch: async () => (await row('epoch'))?.epoch as number | undefined,
-    holder: async () => readHolder((await row('holder'))?.holder),
+    holder: async () => readLeaderRecord((await row('holder'))?.holder),
     ended,
     isOver: () => over,
     end: async () => {

@@ -2,19 +2,19 @@
 import { MeshpassError } from '@meshpass/identity';
 import type { KyselyPlugin } from 'kysely';
 
-/** @param holds whether this process is known, at this instant, to be the active broker */
-export function onlyWhile(holds: () => boolean): KyselyPlugin {
+/** @param isLeader whether this process is known, at this instant, to be the active broker */
+export function queryOnlyAsLeader(isLeader: () => boolean): KyselyPlugin {
   return {
     transformQuery: ({ node }) => {
-      if (holds()) return node;
-      throw unsure();
+      if (isLeader()) return node;
+      throw leadershipUnknown();
     },
     transformResult: async ({ result }) => result,
   };
 }
 
 /** Why a broker serves nobody while it cannot tell whether another has taken its place. */
-export function unsure(): MeshpassError {
+export function leadershipUnknown(): MeshpassError {
   return new MeshpassError(
     'store_unavailable',
     'This broker cannot reach its store, or another one has taken over; ask again.',

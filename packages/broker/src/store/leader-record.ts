@@ -14,20 +14,20 @@ const Shared = z.object({
 });
 export type Shared = Readonly<z.infer<typeof Shared>>;
 
-const Holder = z.object({
+const LeaderRecord = z.object({
   /** For people: host and process. */
   instance: z.string(),
   /** RFC 3339. */
   since: z.string(),
   shared: Shared,
 });
-export type Holder = Readonly<z.infer<typeof Holder>>;
+export type LeaderRecord = Readonly<z.infer<typeof LeaderRecord>>;
 
 /** @returns undefined where nobody, or a broker of another version, has said anything */
-export function readHolder(text: unknown): Holder | undefined {
+export function readLeaderRecord(text: unknown): LeaderRecord | undefined {
   if (typeof text !== 'string') return undefined;
   try {
-    return Holder.parse(JSON.parse(text));
+    return LeaderRecord.parse(JSON.parse(text));
   } catch {
     return undefined;
   }
@@ -57,7 +57,7 @@ const WORDS = {
 } as const;
 
 /** @throws MeshpassError `config_invalid` where this broker could not take the place of the active one */
-export function refuseDifferent(own: Shared, { instance, shared }: Holder): void {
+export function refuseDifferent(own: Shared, { instance, shared }: LeaderRecord): void {
   const problems = differences(own, shared);
   if (problems.length === 0) return;
   throw new MeshpassError(

@@ -2,9 +2,9 @@
 import { MeshpassError } from '@meshpass/identity';
 import { Kysely, PostgresDialect, sql } from 'kysely';
 import pg from 'pg';
-import { type Tenure, takeTenure } from './leader-election.ts';
-import { onlyWhile } from './leader-guard.ts';
-import { type Holder, readHolder, refuseDifferent, type Shared } from './leader-record.ts';
+import { awaitLeadership, type Leadership } from './leader-election.ts';
+import { queryOnlyAsLeader } from './leader-guard.ts';
+import { type LeaderRecord, readLeaderRecord, refuseDifferent, type Shared } from './leader-record.ts';
 import { migrate } from './migrate.ts';
 import { openPglite } from './pglite.ts';
 import type { Tables } from './tables.ts';
@@ -22,11 +22,11 @@ export interface Store {
   /** `Migrated.fromInsideOnly`: true in the one start that upgrades such a store, and never again. */
   readonly fromInsideOnly: boolean;
   /** Who held the store before, if they said. */
-  readonly before: Holder | undefined;
+  readonly before: LeaderRecord | undefined;
   /** Whether this process is known, at this instant, to be the one that may act; `db` sends nothing otherwise. */
-  readonly holds: () => boolean;
+  readonly isLeader: () => boolean;
   /** Calls back whenever `holds` is true again after it was not. */
-  readonly onHoldsAgain: (listener: () => void) => void;
+  readonly onLeaderAgain: (listener: () => void) => void;
   /** Resolves when another broker has taken over. Then this process has to end: its memory is not true any more. */
   readonly lost: Promise<void>;
   /** To be told that the store has refused a write of this epoch. */
@@ -47,7 +47,7 @@ export interface StoreOptions {
   /** Who opens it, for those who wait. */
   readonly self?: { readonly instance: string; readonly shared: Shared };
   /** Called again and again while another broker is active: who it is, where it has said so. */
-  readonly onWaiting?: (active: Holder | undefined) => void;
+  readonly onWaiting?: (active: LeaderRecord | undefined) => void;
   /** Called where the store does not answer one that waits. */
   readonly onFailure?: (cause: unknown) => void;
   /** Ends the waiting. */
@@ -86,7 +86,7 @@ async function embedded(options: StoreOptions): Promise<Store> {
 async function remote(options: StoreOptions, databaseUrl: string): Promise<Store> {
   const { self, onWaiting, onFailure = () => {}, signal } = options;
   let compared = false;
-  const tenure = await takeTenure({
+  const leadership = await awaitLeadership({
     ...{ databaseUrl, onFailure, signal },
     onWaiting: (active) => {
       // Once: keys of ours may have been changed in their files since, and are read again before they are needed.
@@ -111,46 +111,46 @@ async function remote(options: StoreOptions, databaseUrl: string): Promise<Store
   // The lock last: whoever gets it must find nothing of ours under way.
   const close = async () => {
     await db.destroy();
-    await tenure.end();
+    await leadership.end();
   };
-  return await ready({ db, kind: 'postgres', maintain: async () => {}, close }, tenure, options);
+  return await ready({ db, kind: 'postgres', maintain: async () => {}, close }, leadership, options);
 }
 
 /** The lock on the directory keeps others out for as long as this process lives. */
-function keptByFile(): Omit<Tenure, 'end'> {
+function keptByFile(): Omit<Leadership, 'end'> {
   const lost = Promise.withResolvers<void>();
   let over = false;
   const lose = () => {
     over = true;
     lost.resolve();
   };
-  return { holds: () => !over, onHoldsAgain: () => {}, lost: lost.promise, lose, watchEpoch: () => {} };
+  return { isLeader: () => !over, onLeaderAgain: () => {}, lost: lost.promise, lose, watchEpoch: () => {} };
 }
 
 async function ready(
   opened: Pick<Store, 'db' | 'kind' | 'maintain' | 'close'>,
-  tenure: Omit<Tenure, 'end'>,
+  leadership: Omit<Leadership, 'end'>,
   { self }: StoreOptions,
 ): Promise<Store> {
   const { db } = opened;
   try {
     // Not earlier: a broker that waits must not change the tables under the active one.
     const { fromInsideOnly } = await migrate(db);
-    const before = readHolder((await db.selectFrom('broker_epoch').select('holder').executeTakeFirst())?.holder);
+    const before = readLeaderRecord((await db.selectFrom('broker_epoch').select('holder').executeTakeFirst())?.holder);
     const since = new Date().toISOString();
-    const holderText = (shared: Shared) => JSON.stringify({ ...self!, shared, since } satisfies Holder);
+    const holderText = (shared: Shared) => JSON.stringify({ ...self!, shared, since } satisfies LeaderRecord);
     let holder = self && holderText(self.shared);
     const { epoch } = await db
       .updateTable('broker_epoch')
       .set((eb) => ({ epoch: eb('epoch', '+', 1), holder: holder ?? null }))
       .returning('epoch')
       .executeTakeFirstOrThrow();
-    tenure.watchEpoch(epoch);
+    leadership.watchEpoch(epoch);
     const ping = async () => {
       await sql`select 1`.execute(db);
     };
-    const { holds, onHoldsAgain, lost, lose } = tenure;
-    const guarded = db.withPlugin(onlyWhile(holds));
+    const { isLeader, onLeaderAgain, lost, lose } = leadership;
+    const guarded = db.withPlugin(queryOnlyAsLeader(isLeader));
     const announce = async (shared: Shared) => {
       const text = holderText(shared);
       if (!self || text === holder) return;
@@ -159,7 +159,7 @@ async function ready(
     };
     return {
       ...{ ...opened, db: guarded, epoch, fromInsideOnly, before, ping, announce },
-      ...{ holds, onHoldsAgain, lost, superseded: lose },
+      ...{ isLeader, onLeaderAgain, lost, superseded: lose },
     };
   } catch (thrown) {
     await opened.close();

@@ -51,7 +51,7 @@ export async function createRotation(context: RotationContext): Promise<Rotation
   if (!signer.fixed) await complete(context);
   mesh.tokenKeysChanged();
   let last: Promise<unknown> = Promise.resolve();
-  const inTurn = <T>(act: () => Promise<T>): Promise<T> => {
+  const runExclusive = <T>(act: () => Promise<T>): Promise<T> => {
     const mine = last.then(act);
     last = mine.catch(() => undefined);
     return mine;
@@ -99,7 +99,7 @@ export async function createRotation(context: RotationContext): Promise<Rotation
   return {
     status: () => describe(context, inMesh),
     rotate: (draft, commit) =>
-      inTurn(async () => {
+      runExclusive(async () => {
         const { next } = own(signer);
         if (next) {
           draft.target = next.kid;
@@ -116,7 +116,7 @@ export async function createRotation(context: RotationContext): Promise<Rotation
         return { kid: key.kid, made: true };
       }),
     revoke: (draft, commit) =>
-      inTurn(async () => {
+      runExclusive(async () => {
         own(signer);
         const ring = onlyKey(await makeSigningKey(), seconds(clock), context.tokenSeconds);
         const dropped = describe(context, inMesh).map(({ kid }) => kid);
@@ -136,7 +136,7 @@ export async function createRotation(context: RotationContext): Promise<Rotation
           const step = nextStep(signer.ring, context, inMesh, seconds(clock));
           if (step) await take(step);
         };
-        inTurn(follow ?? look).catch((thrown) => {
+        runExclusive(follow ?? look).catch((thrown) => {
           restUntil = performance.now() + REST_MS;
           context.onFailure(thrown);
         });

@@ -9,7 +9,7 @@ import { inEpoch } from '../../src/audit/checkpoint/epoch.ts';
 import { type AuditKey, openAuditKey } from '../../src/audit/checkpoint/key.ts';
 import { type CheckpointSink, fileSink } from '../../src/audit/checkpoint/sink.ts';
 import { createChain } from '../../src/audit/log/chain.ts';
-import { createCheckpoints, signFirst } from '../../src/audit/log/checkpoint-signer.ts';
+import { createCheckpointSigner, signFirst } from '../../src/audit/log/checkpoint-signer.ts';
 import { auditRow, draftEvent } from '../../src/audit/log/event.ts';
 import { createJournal } from '../../src/audit/log/journal.ts';
 import { openStore, type Store } from '../../src/store/open.ts';
@@ -34,7 +34,7 @@ describe('checkpoints of the audit log', () => {
     const journal = createJournal({ store, chain });
     const snapshot = vi.fn(chain.snapshot);
     const onFailure = vi.fn();
-    const checkpoints = createCheckpoints({
+    const checkpoints = createCheckpointSigner({
       db: store.db,
       chain: { ...chain, snapshot },
       key,

@@ -4,8 +4,8 @@ import { Agent } from 'node:https';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type AuditRow, draftEvent } from '../../src/audit/log/event.ts';
-import { createMeter } from '../../src/audit/log/refusal-meter.ts';
-import { rememberRefused } from '../../src/kubernetes/refused-tokens.ts';
+import { createRefusalMeter } from '../../src/audit/log/refusal-meter.ts';
+import { cacheRefusedTokens } from '../../src/kubernetes/refused-tokens.ts';
 import { readStore } from '../harness/audit.ts';
 import {
   type Answer,
@@ -159,7 +159,7 @@ describe('a broker that strangers have refuse them', () => {
   it('reviews a token once for all who present it at the same time', async () => {
     const go = Promise.withResolvers<boolean>();
     const asked: string[] = [];
-    const reviewOnce = rememberRefused(async (token) => {
+    const reviewOnce = cacheRefusedTokens(async (token) => {
       asked.push(token);
       return await go.promise;
     }, Date.now);
@@ -173,7 +173,7 @@ describe('a broker that strangers have refuse them', () => {
 describe('the meter', () => {
   const parts = (write: (rows: readonly AuditRow[]) => Promise<void>) => {
     let now = 0;
-    const meter = createMeter({
+    const meter = createRefusalMeter({
       ...{ clock: () => now, random: (bytes: number) => Buffer.alloc(bytes) },
       journal: { write: ({ audit }) => write(audit) },
       onMetered: () => {},
@@ -246,7 +246,7 @@ describe('what is remembered of refused tokens', () => {
     let now = 0;
     let asked = 0;
     let answer: () => Promise<boolean> = async () => false;
-    const review = rememberRefused(
+    const review = cacheRefusedTokens(
       async () => {
         asked++;
         return await answer();

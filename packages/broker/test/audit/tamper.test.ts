@@ -17,7 +17,7 @@ import { type AuditExport, exportLines, exportLog, readExport } from '../../src/
 import { type VerifyOptions, verifyExport } from '../../src/audit/export/verify.ts';
 import { type AuditContext, audited } from '../../src/audit/log/audited.ts';
 import { type Chain, createChain } from '../../src/audit/log/chain.ts';
-import { type Checkpoints, createCheckpoints } from '../../src/audit/log/checkpoint-signer.ts';
+import { type CheckpointSigner, createCheckpointSigner } from '../../src/audit/log/checkpoint-signer.ts';
 import { auditRow, draftEvent } from '../../src/audit/log/event.ts';
 import { createJournal, type Journal } from '../../src/audit/log/journal.ts';
 import { rowHash, type SealedRow } from '../../src/audit/log/leaf.ts';
@@ -40,7 +40,7 @@ interface Log {
   readonly key: AuditKey;
   readonly chain: Chain;
   readonly journal: Journal;
-  readonly checkpoints: Checkpoints;
+  readonly checkpoints: CheckpointSigner;
   readonly write: (rows: number) => Promise<void>;
   readonly export: (after?: number) => Promise<AuditExport>;
   readonly verify: (options?: VerifyOptions) => Promise<string[]>;
@@ -61,7 +61,7 @@ async function openLog(store: Store, dir: string): Promise<Log> {
   });
   const clock = () => START + written * 1000;
   const journal = createJournal({ store, chain });
-  const checkpoints = createCheckpoints({
+  const checkpoints = createCheckpointSigner({
     ...{ db: store.db, chain, key, sinks, before: newest?.note, clock, onFailure: () => {} },
   });
   const exported = (after = 0) => exportLog({ db: store.db, key, checkpoints }, after);

@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createLosses } from '../../src/attest/github/losses.ts';
 import type { AuditEvent } from '../../src/github/audit-events.ts';
-import { createPace } from '../../src/github/rate-limiter.ts';
+import { createRateLimiter } from '../../src/github/rate-limiter.ts';
 import { startWatching } from '../../src/github/watch.ts';
 import type { Live } from '../../src/session/live.ts';
 import type { RecheckContext } from '../../src/session/recheck.ts';
@@ -33,7 +33,7 @@ function world() {
       const user = { id: 1, login: 'alice' };
       return { status: 200, headers: new Headers(), body: { state: 'active', role: 'member', user } };
     },
-    pace: createPace(clock),
+    rateLimiter: createRateLimiter(clock),
     sessions: {
       ...{ clock, losses: createLosses(clock), live: { all: () => lives, size: () => 0 } },
       mesh: { inForce: () => true, access: () => ({ trust: {} }) },
@@ -54,9 +54,9 @@ describe('events of one session', () => {
   it('of two organizations are both followed', async () => {
     const here = world();
     const watch = start(here);
-    watch.hear([left('acme')]);
+    watch.handle([left('acme')]);
     await vi.advanceTimersByTimeAsync(100);
-    watch.hear([left('beta')]);
+    watch.handle([left('beta')]);
     await vi.advanceTimersByTimeAsync(60_000);
     watch.stop();
     expect(here.asked.filter((one) => one === 'acme')).toHaveLength(4);
@@ -66,14 +66,14 @@ describe('events of one session', () => {
   it('begin the questions again also while the last of them is being answered', async () => {
     const here = world();
     const watch = start(here);
-    watch.hear([left('acme')]);
+    watch.handle([left('acme')]);
     await vi.advanceTimersByTimeAsync(41_000);
     expect(here.asked).toHaveLength(3);
     const go = Promise.withResolvers<void>();
     here.answerBy(() => go.promise);
     await vi.advanceTimersByTimeAsync(2_000);
     expect(here.asked).toHaveLength(4);
-    watch.hear([left('acme')]);
+    watch.handle([left('acme')]);
     go.resolve();
     await vi.advanceTimersByTimeAsync(60_000);
     watch.stop();
@@ -83,11 +83,11 @@ describe('events of one session', () => {
   it('leave no timers behind', async () => {
     const here = world();
     const watch = start(here);
-    watch.hear([left('acme')]);
+    watch.handle([left('acme')]);
     await vi.advanceTimersByTimeAsync(100);
     const timers = vi.getTimerCount();
     for (let n = 0; n < 20; n++) {
-      watch.hear([left('acme')]);
+      watch.handle([left('acme')]);
       await vi.advanceTimersByTimeAsync(10);
     }
     expect(vi.getTimerCount()).toBe(timers);

@@ -1,19 +1,19 @@
 /** What GitHub's lists mean for a session. */
 import { CODESPACE_STATES } from '@meshpass/lab/github/state';
 import { describe, expect, it } from 'vitest';
-import { indexCodespaces, wordOn } from '../../src/github/codespace-status.ts';
+import { indexCodespaces, statusOf } from '../../src/github/codespace-status.ts';
 
 const space = { id: 7, name: 'one' };
 const list = (...items: { id: number; name: string; state: string }[]) =>
   indexCodespaces({ items, consistent: true, cost: 1 });
 
 describe('wordOn', () => {
-  const says = Object.fromEntries(
-    [...CODESPACE_STATES, 'Invented'].map((state) => [state, wordOn(space, list({ ...space, state })).says]),
+  const kind = Object.fromEntries(
+    [...CODESPACE_STATES, 'Invented'].map((state) => [state, statusOf(space, list({ ...space, state })).kind]),
   );
 
   it('lets one state alone live, ends at once where the container is gone, and doubts the rest', () => {
-    const by = (word: string) => Object.keys(says).filter((state) => says[state] === word);
+    const by = (status: string) => Object.keys(kind).filter((state) => kind[state] === status);
     expect(by('available')).toEqual(['Available']);
     expect(by('over').sort()).toEqual(
       ['Archived', 'Created', 'Deleted', 'Failed', 'Moved', 'Provisioning', 'Queued', 'Rebuilding', 'Shutdown']
@@ -26,16 +26,16 @@ describe('wordOn', () => {
   });
 
   it('tells stopped from deleted', () => {
-    expect(wordOn(space, list({ ...space, state: 'Shutdown' }))).toMatchObject({ cause: 'workspace_stopped' });
-    expect(wordOn(space, list({ ...space, state: 'Deleted' }))).toMatchObject({ cause: 'workspace_deleted' });
+    expect(statusOf(space, list({ ...space, state: 'Shutdown' }))).toMatchObject({ cause: 'workspace_stopped' });
+    expect(statusOf(space, list({ ...space, state: 'Deleted' }))).toMatchObject({ cause: 'workspace_deleted' });
   });
 
   it('goes by id: a successor under the same name ends it, a new name does not', () => {
-    expect(wordOn(space, list({ id: 8, name: 'one', state: 'Available' }))).toMatchObject({
-      ...{ says: 'over', cause: 'workspace_deleted' },
+    expect(statusOf(space, list({ id: 8, name: 'one', state: 'Available' }))).toMatchObject({
+      ...{ kind: 'over', cause: 'workspace_deleted' },
     });
-    expect(wordOn(space, list({ id: 7, name: 'two', state: 'Available' })).says).toBe('available');
-    expect(wordOn(space, list({ id: 8, name: 'two', state: 'Available' })).says).toBe('absent');
+    expect(statusOf(space, list({ id: 7, name: 'two', state: 'Available' })).kind).toBe('available');
+    expect(statusOf(space, list({ id: 8, name: 'two', state: 'Available' })).kind).toBe('absent');
   });
 
   it('knows a list whose pages do not fit together', () => {

@@ -8,7 +8,7 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { plainHttpIssuersOnlyInALab } from '../../src/attest/ask.ts';
 import { createGithubApp } from '../../src/attest/github/app.ts';
 import { createLosses } from '../../src/attest/github/losses.ts';
-import { createPace } from '../../src/github/rate-limiter.ts';
+import { createRateLimiter } from '../../src/github/rate-limiter.ts';
 import { readAsApp } from '../../src/github/reader.ts';
 import { startWatching } from '../../src/github/watch.ts';
 import { createLiveIndex } from '../../src/session/live.ts';
@@ -81,7 +81,7 @@ function sessions(clock: () => number): RecheckContext & { readonly failures: un
       },
       ...{
         leaseUntil: 0,
-        unheard: false,
+        awaitingHeartbeat: false,
         lastNotAfter: new Map(),
         signedUnder: new Map(),
         abort: new AbortController(),
@@ -103,7 +103,7 @@ async function watchFor(seconds: number, changed: () => boolean) {
   let now = began;
   let [asked, counted] = [0, 0];
   const clock = () => now;
-  const pace = createPace(clock);
+  const rateLimiter = createRateLimiter(clock);
   const api = {
     url: github.url,
     fetch,
@@ -117,7 +117,7 @@ async function watchFor(seconds: number, changed: () => boolean) {
       asked++;
       if (answer.status !== 304) counted++;
       now += 150;
-      pace.observe(answer);
+      rateLimiter.observe(answer);
     },
   });
   const ask = readAsApp(app);
@@ -127,7 +127,7 @@ async function watchFor(seconds: number, changed: () => boolean) {
     const watch = startWatching({
       read: (organization, path, { headers = {}, ...question } = {}) =>
         ask(organization, path, { ...question, ...(changed() ? {} : { headers }) }),
-      ...{ pace, sessions: context, sweepSeconds: 10, memberSeconds: 60, onFailure: context.onFailure },
+      ...{ rateLimiter, sessions: context, sweepSeconds: 10, memberSeconds: 60, onFailure: context.onFailure },
       wait: async (ms) => {
         now += ms;
         if (watch.sweepAge() !== undefined) ages.push(watch.sweepAge()!);

@@ -1,33 +1,33 @@
 /** How often GitHub is asked: within what it says is left, and not at all while it says to wait. */
 import { describe, expect, it } from 'vitest';
 import type { Answer } from '../../src/attest/ask.ts';
-import { createPace, SHARE } from '../../src/github/rate-limiter.ts';
+import { createRateLimiter, SHARE } from '../../src/github/rate-limiter.ts';
 
 const START = 1_800_000_000_000;
 
 function world() {
   let now = START;
-  const pace = createPace(() => now);
+  const rateLimiter = createRateLimiter(() => now);
   const answer = (headers: Record<string, string | number>, status = 200): Answer => ({
     status,
     headers: new Headers(Object.entries(headers).map(([name, value]) => [name, String(value)])),
     body: {},
   });
   const told = (remaining: number, secondsToReset: number, limit = 5000) =>
-    pace.observe(
+    rateLimiter.observe(
       answer({
         'x-ratelimit-limit': limit,
         'x-ratelimit-remaining': remaining,
         'x-ratelimit-reset': now / 1000 + secondsToReset,
       }),
     );
-  return { pace, answer, told, pass: (seconds: number) => (now += seconds * 1000) };
+  return { rateLimiter, answer, told, pass: (seconds: number) => (now += seconds * 1000) };
 }
 
 describe('createPace', () => {
   /** Seconds between rounds of so many calls once what was saved up is spent. */
-  const steady = ({ pace, pass }: ReturnType<typeof world>, cost: number, again = () => {}) => {
-    const rounds = pace.rounds(SHARE.codespaces);
+  const steady = ({ rateLimiter, pass }: ReturnType<typeof world>, cost: number, again = () => {}) => {
+    const rounds = rateLimiter.rounds(SHARE.codespaces);
     let seconds = 0;
     for (let round = 0; round < 30; round++) {
       seconds = rounds.delay(cost, 10_000) / 1000;
@@ -50,9 +50,9 @@ describe('createPace', () => {
   });
 
   it('lets a burst pass, of five minutes’ worth', () => {
-    const { pace, told } = world();
+    const { rateLimiter, told } = world();
     told(5000, 3600);
-    const rounds = pace.rounds(SHARE.codespaces);
+    const rounds = rateLimiter.rounds(SHARE.codespaces);
     for (let round = 0; round < 4; round++) expect(rounds.delay(50, 10_000)).toBe(10_000);
     expect(rounds.delay(50, 10_000)).toBeGreaterThan(40_000);
   });
@@ -66,51 +66,53 @@ describe('createPace', () => {
     const one = world();
     expect(steady(one, 50, () => one.told(1500, 1800))).toBeGreaterThan(100);
     one.told(100, 1800);
-    const rounds = one.pace.rounds(SHARE.codespaces);
+    const rounds = one.rateLimiter.rounds(SHARE.codespaces);
     expect(rounds.delay(50, 10_000)).toBe(1_800_000);
     expect(rounds.delay(0, 10_000)).toBe(1_800_000);
   });
 
   it('begins a new hour when GitHub said it would', () => {
-    const { pace, told, pass } = world();
+    const { rateLimiter, told, pass } = world();
     told(0, 60);
-    expect(pace.left()).toBe(0);
+    expect(rateLimiter.left()).toBe(0);
     pass(61);
-    expect(pace.left()).toBe(5000);
-    expect(pace.rounds(SHARE.codespaces).delay(0, 10_000)).toBe(10_000);
+    expect(rateLimiter.left()).toBe(5000);
+    expect(rateLimiter.rounds(SHARE.codespaces).delay(0, 10_000)).toBe(10_000);
   });
 
   it('assumes the least where GitHub says nothing', () => {
     const one = world();
-    one.pace.observe(one.answer({}));
-    expect(one.pace.left()).toBeUndefined();
+    one.rateLimiter.observe(one.answer({}));
+    expect(one.rateLimiter.left()).toBeUndefined();
     expect(steady(one, 50)).toBeCloseTo(72, 0);
   });
 
   it('keeps silent for Retry-After, and until the reset where nothing is left', () => {
-    const { pace, answer, pass } = world();
-    pace.observe(answer({ 'retry-after': 30 }, 429));
-    expect(pace.pausedFor()).toBe(30_000);
+    const { rateLimiter, answer, pass } = world();
+    rateLimiter.observe(answer({ 'retry-after': 30 }, 429));
+    expect(rateLimiter.pausedFor()).toBe(30_000);
     pass(31);
-    expect(pace.pausedFor()).toBe(0);
+    expect(rateLimiter.pausedFor()).toBe(0);
     const reset = (START + 31_000) / 1000 + 600;
     const spent = { 'x-ratelimit-limit': 5000, 'x-ratelimit-remaining': 0, 'x-ratelimit-reset': reset };
-    pace.observe(answer(spent, 403));
-    expect(pace.pausedFor()).toBe(600_000);
+    rateLimiter.observe(answer(spent, 403));
+    expect(rateLimiter.pausedFor()).toBe(600_000);
   });
 
   it('believes no pause of more than an hour, and no answer about another resource or to nobody', () => {
-    const { pace, answer } = world();
-    pace.observe(answer({ 'retry-after': 10_000_000 }, 429));
-    expect(pace.pausedFor()).toBe(3_600_000);
-    pace.observe(answer({ 'x-ratelimit-limit': 30, 'x-ratelimit-remaining': 1, 'x-ratelimit-resource': 'search' }));
-    pace.observe(answer({ 'x-ratelimit-limit': 60, 'x-ratelimit-remaining': 59 }, 401));
-    expect(pace.left()).toBeUndefined();
+    const { rateLimiter, answer } = world();
+    rateLimiter.observe(answer({ 'retry-after': 10_000_000 }, 429));
+    expect(rateLimiter.pausedFor()).toBe(3_600_000);
+    rateLimiter.observe(
+      answer({ 'x-ratelimit-limit': 30, 'x-ratelimit-remaining': 1, 'x-ratelimit-resource': 'search' }),
+    );
+    rateLimiter.observe(answer({ 'x-ratelimit-limit': 60, 'x-ratelimit-remaining': 59 }, 401));
+    expect(rateLimiter.left()).toBeUndefined();
   });
 
   it('lets the audit log spend a quarter of an hour of its share at once, and then as much as comes back', () => {
-    const { pace, told, pass } = world();
-    const mayAsk = pace.allowance(SHARE.events);
+    const { rateLimiter, told, pass } = world();
+    const mayAsk = rateLimiter.allowance(SHARE.events);
     const spend = () => {
       for (let calls = 0; ; calls++) if (!mayAsk()) return calls;
     };

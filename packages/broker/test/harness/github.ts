@@ -11,7 +11,7 @@ import { createGithubApp } from '../../src/attest/github/app.ts';
 import { createLosses } from '../../src/attest/github/losses.ts';
 import { createIssuerKeys } from '../../src/attest/oidc/issuer-keys.ts';
 import type { Presence } from '../../src/attest/presence/presence.ts';
-import { createPace } from '../../src/github/rate-limiter.ts';
+import { createRateLimiter } from '../../src/github/rate-limiter.ts';
 import { type ReadGithub, readAsApp } from '../../src/github/reader.ts';
 import {
   type Answer,
@@ -54,12 +54,12 @@ export async function startGithubHarness(options: GithubHarnessOptions): Promise
           await onTheWay(new URL(String(input)), await fetch(input, init)),
         ...{ timeoutMs: 1000, clock: Date.now, [plainHttpIssuersOnlyInALab]: true as const, url: github.url },
       };
-      const pace = createPace(clock);
+      const rateLimiter = createRateLimiter(clock);
       const losses = createLosses(clock);
       losses.onLoss(({ fact }) => void lost.push(fact));
       const app = createGithubApp({
         ...{ ...asking, losses, appId: '4242', privateKey: github.appPrivateKey },
-        onInstallationAnswer: pace.observe,
+        onInstallationAnswer: rateLimiter.observe,
       });
       return {
         attest: createAttest({
@@ -68,7 +68,7 @@ export async function startGithubHarness(options: GithubHarnessOptions): Promise
           oidc: { keys: createIssuerKeys(asking), clock: Date.now },
         }),
         ...{ authorize, losses },
-        github: { pace, read: options.read?.({ ...asking, onAnswer: pace.observe }) ?? readAsApp(app) },
+        github: { rateLimiter, read: options.read?.({ ...asking, onAnswer: rateLimiter.observe }) ?? readAsApp(app) },
       };
     },
   });

@@ -1,6 +1,6 @@
 /** A broker that stands by sees the mesh and changes nothing of it, until it is the active one. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { createDuty } from '../../src/store/active-state.ts';
+import { createActiveState } from '../../src/store/active-state.ts';
 import {
   freshCsr,
   identityTokens,
@@ -32,10 +32,10 @@ beforeAll(async () => {
 afterAll(() => on?.end());
 
 it('applies nothing, signs nothing, denies nobody; then what it applies first has the keys of then', async () => {
-  const duty = createDuty();
-  let holds = true;
+  const activeState = createActiveState();
+  let isLeader = true;
   let tokens = identityTokens();
-  const mesh = await on.connect({}, { duty, tokens: () => tokens });
+  const mesh = await on.connect({}, { activeState, tokens: () => tokens });
   // All that is missing is that it may.
   await until(mesh.state.unready, (reasons) => reasons.join() === 'the access file has not been applied yet');
   await new Promise((resolve) => setTimeout(resolve, 500));
@@ -48,7 +48,7 @@ it('applies nothing, signs nothing, denies nobody; then what it applies first ha
   expect(await ours(on.lab, '/api/v1/namespaces')).toEqual([]);
 
   tokens = { ...identityTokens(), jwks: JSON.stringify({ keys: [{ kty: 'RSA', kid: 'k2', n: 'AQAB', e: 'AQAB' }] }) };
-  duty.begin(() => holds);
+  activeState.activate(() => isLeader);
   await untilReady(mesh);
   const [authentication] = (await items(on.lab, AUTHENTICATIONS)).filter(({ metadata }) =>
     metadata.name.startsWith('meshpass'),
@@ -59,10 +59,10 @@ it('applies nothing, signs nothing, denies nobody; then what it applies first ha
   await deny();
 
   // It cannot tell any more.
-  holds = false;
+  isLeader = false;
   await expect(mesh.revoker.apply([])).rejects.toMatchObject(NOT_ACTIVE);
   expect(await ours(on.lab, POLICIES)).toContain('meshpass-revoked');
-  holds = true;
+  isLeader = true;
   await mesh.revoker.apply([]);
   expect(await ours(on.lab, POLICIES)).not.toContain('meshpass-revoked');
 });

@@ -77,11 +77,11 @@ it('a store that comes and goes lengthens a lease once', () => {
   const live = createLiveIndex();
   const one = {
     session: { id: 'one', tokenHash: 'hash', attestation: { workspace: { key: 'workspace' } } },
-    ...{ leaseUntil: now + LEASE, unheard: false },
+    ...{ leaseUntil: now + LEASE, awaitingHeartbeat: false },
   } as Live;
   live.add(one);
   const store = {
-    onHoldsAgain: (listener: () => void) => {
+    onLeaderAgain: (listener: () => void) => {
       holdsAgain = listener;
     },
   };

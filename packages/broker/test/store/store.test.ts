@@ -173,7 +173,7 @@ describe.each(ENGINES)('the store on %s', (kind, there) => {
       .execute();
     expect(await codeOf(journal.write(opening('too-late')))).toBe('store_unavailable');
     await store.lost;
-    expect(store.holds()).toBe(false);
+    expect(store.isLeader()).toBe(false);
     await store.close();
     store = await openStore(options);
     const rows = await store.db.selectFrom('sessions').select('id').where('id', '=', 'too-late').execute();

@@ -5,7 +5,7 @@ import { authorize } from '@meshpass/access';
 import {
   type Broker,
   type BrokerConfig,
-  createDuty,
+  createActiveState,
   createLog,
   growHeapSlowly,
   openSigner,
@@ -18,7 +18,7 @@ import { createLosses } from '@meshpass/broker/attest/github/losses';
 import { createIssuerKeys } from '@meshpass/broker/attest/oidc/issuer-keys';
 import { type ForwardingOptions, forwardingHostOnlyInALab } from '@meshpass/broker/attest/presence/forwarded-port';
 import { createPresence } from '@meshpass/broker/attest/presence/presence';
-import { createPace } from '@meshpass/broker/github/rate-limiter';
+import { createRateLimiter } from '@meshpass/broker/github/rate-limiter';
 import { readAsApp, readWithTokenFile } from '@meshpass/broker/github/reader';
 import { policyAuthors } from '@meshpass/broker/policy/author';
 import { type ConnectedMesh, connectMesh } from '@meshpass/broker/reconcile/connect-mesh';
@@ -90,12 +90,12 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
     options.signingKey ?? join(options.data, 'signing-key.pem'),
     options.signingKey === undefined,
   );
-  const duty = createDuty();
+  const activeState = createActiveState();
   const { publicUrl: issuer, tokenAudience: audience, tokenHeader: header } = config;
   const mesh = await connectMesh(meshConfig(options), {
     tokens: () => ({ issuer, audience, header, jwks: signer.jwks }),
     log: log.child({ component: 'mesh' }),
-    duty,
+    activeState,
   });
   const github = askGithub(options);
   const checkpointMap = await checkpointMapOf(options);
@@ -119,7 +119,7 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
     },
     log,
     ...(checkpointMap && { checkpointSinks: [checkpointMap.sink] }),
-    duty,
+    activeState,
     signal: givingUp.signal,
   }).catch((thrown) => {
     mesh.close();
@@ -168,13 +168,13 @@ const ASKING = { fetch, timeoutMs: ISSUER_PATIENCE_MS, clock: Date.now };
 /** Who may ask GitHub on behalf of the organisation, and what such questions have left to spend. */
 function askGithub(options: ServeOptions) {
   const api = { url: options.githubApi, ...ASKING };
-  const pace = createPace(Date.now);
+  const rateLimiter = createRateLimiter(Date.now);
   const losses = createLosses(Date.now);
   const { githubApp: appId, githubAppKey, githubTokenFile } = options;
   if ((appId === undefined) !== (githubAppKey === undefined)) {
     throw new MeshpassError('usage', '--github-app and --github-app-key go together.');
   }
-  const onInstallationAnswer = githubTokenFile === undefined ? pace.observe : undefined;
+  const onInstallationAnswer = githubTokenFile === undefined ? rateLimiter.observe : undefined;
   const app =
     appId !== undefined && githubAppKey !== undefined
       ? createGithubApp({
@@ -183,9 +183,9 @@ function askGithub(options: ServeOptions) {
         })
       : undefined;
   const read = githubTokenFile
-    ? readWithTokenFile(githubTokenFile, { ...api, onAnswer: pace.observe })
+    ? readWithTokenFile(githubTokenFile, { ...api, onAnswer: rateLimiter.observe })
     : app && readAsApp(app);
-  return { app, losses, watched: read && { read, pace } };
+  return { app, losses, watched: read && { read, rateLimiter } };
 }
 
 function attestors(

@@ -3,7 +3,7 @@ import { createPrivateKey } from 'node:crypto';
 import { SignJWT } from 'jose';
 import { z } from 'zod';
 import { type Answer, type Question, unavailable } from '../ask.ts';
-import { createRemembered } from '../ttl-cache.ts';
+import { createTtlCache } from '../ttl-cache.ts';
 import {
   askGithub,
   type GithubApiOptions,
@@ -91,30 +91,30 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
   const { clock, losses } = options;
   const isVoid = (fact: Fact) => (asked: number) => losses.since(fact, asked);
   const key = createPrivateKey(options.privateKey);
-  const installations = createRemembered<z.infer<typeof Installation> | undefined>(
+  const installations = createTtlCache<z.infer<typeof Installation> | undefined>(
     (found) => (found ? INSTALLATION_MS : STRANGER_MS),
     100,
     clock,
   );
-  const tokens = createRemembered<z.infer<typeof InstallationToken>>(
+  const tokens = createTtlCache<z.infer<typeof InstallationToken>>(
     ({ expires_at }) => Date.parse(expires_at) - clock() - TOKEN_MARGIN_MS,
     100,
     clock,
   );
   /** Strangers are remembered, so that they cannot spend the App's budget; what a member has is always asked. */
-  const codespaces = createRemembered<readonly unknown[] | undefined>(
+  const codespaces = createTtlCache<readonly unknown[] | undefined>(
     (list) => (list === undefined ? STRANGER_MS : 0),
     CAPACITY,
     clock,
     losses.now,
   );
-  const memberships = createRemembered<boolean>(
+  const memberships = createTtlCache<boolean>(
     (member) => (member ? MEMBER_MS : STRANGER_MS),
     CAPACITY,
     clock,
     losses.now,
   );
-  const organizationRoles = createRemembered<string | undefined>(
+  const organizationRoles = createTtlCache<string | undefined>(
     (role) => (role === undefined ? STRANGER_MS : MEMBER_MS),
     CAPACITY,
     clock,

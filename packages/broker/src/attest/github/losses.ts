@@ -35,7 +35,7 @@ export interface Doubt {
 }
 
 /** A loss as the store keeps it. */
-export interface KeptLoss {
+export interface StoredLoss {
   readonly fact: string;
   /** Unix seconds. */
   readonly at: number;
@@ -56,9 +56,9 @@ export interface Losses {
   /** Nothing that was asked before counts: this process may have missed something. */
   readonly doubtAll: () => void;
   /** Takes over what another process has learnt. */
-  readonly recall: (losses: readonly KeptLoss[]) => void;
+  readonly recall: (losses: readonly StoredLoss[]) => void;
   /** Called with each loss, at once. */
-  readonly onLoss: (listener: (loss: KeptLoss) => void) => void;
+  readonly onLoss: (listener: (loss: StoredLoss) => void) => void;
 }
 
 /**
@@ -84,7 +84,7 @@ export function createLosses(clock: () => number, { lossCapacity = LOSS_CAPACITY
   // Apart, so that doubts, which nobody has confirmed, push out no loss. Both: the oldest first.
   const lost = new Map<string, Loss>();
   const doubts = new Map<string, number>();
-  const listeners: ((loss: KeptLoss) => void)[] = [];
+  const listeners: ((loss: StoredLoss) => void)[] = [];
   let count = 0;
   /** What was asked before this does not count: something that was learnt then has been forgotten. */
   let floor = 0;

@@ -3,26 +3,26 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { sql } from 'kysely';
 import { timestamp } from '../../clock/clock.ts';
 import type { Store } from '../../store/open.ts';
-import { type KeptLoss, LOSS_SECONDS, type Losses } from './losses.ts';
+import { LOSS_SECONDS, type Losses, type StoredLoss } from './losses.ts';
 
 const RETRY_MS = 1_000;
 
-export interface KeptLosses {
+export interface LossWriter {
   /** Writes what is not in the store yet, in one try more where the store is away, and then nothing any more. */
   readonly stop: () => Promise<void>;
 }
 
 /** Takes over what is in the store, and writes there what is learnt from now on; a store that is away gets it when it is back. */
-export async function keepLosses(
+export async function persistLosses(
   store: Store,
   losses: Losses,
   onFailure: (cause: unknown) => void,
-): Promise<KeptLosses> {
+): Promise<LossWriter> {
   const rows = await store.db.selectFrom('losses').selectAll().execute();
   losses.recall(rows.map(({ fact, learnt_at }) => ({ fact, at: Math.floor(learnt_at.getTime() / 1000) })));
   // A process that does not know whether it is the active one may have missed what another has learnt.
-  store.onHoldsAgain(losses.doubtAll);
-  let waiting = new Map<string, KeptLoss>();
+  store.onLeaderAgain(losses.doubtAll);
+  let waiting = new Map<string, StoredLoss>();
   let writing: Promise<void> | undefined;
   const stopping = new AbortController();
   const write = async () => {
@@ -60,7 +60,7 @@ function pause(signal: AbortSignal): Promise<void> {
   return sleep(RETRY_MS, undefined, { ref: false, signal }).catch(() => {});
 }
 
-async function insert(store: Store, losses: readonly KeptLoss[]): Promise<void> {
+async function insert(store: Store, losses: readonly StoredLoss[]): Promise<void> {
   const rows = JSON.stringify(losses.map(({ fact, at }) => ({ fact, learnt_at: timestamp(at) })));
   await sql`
     insert into losses
@@ -70,6 +70,6 @@ async function insert(store: Store, losses: readonly KeptLoss[]): Promise<void> 
 }
 
 /** Forgets what no session can stand on any more. @param now Unix seconds */
-export async function forgetLosses(store: Store, now: number): Promise<void> {
+export async function deleteOldLosses(store: Store, now: number): Promise<void> {
   await sql`delete from losses where learnt_at < ${timestamp(now - LOSS_SECONDS)}::timestamptz`.execute(store.db);
 }

@@ -2,7 +2,7 @@
 import { createRemoteJWKSet, customFetch, type JWTVerifyGetKey } from 'jose';
 import { z } from 'zod';
 import { type AskOptions, ask, unavailable } from '../ask.ts';
-import { createRemembered } from '../ttl-cache.ts';
+import { createTtlCache } from '../ttl-cache.ts';
 
 export interface IssuerKeysOptions extends AskOptions {
   /** Unix milliseconds. */
@@ -33,7 +33,7 @@ const Discovery = z.object({ issuer: z.string(), jwks_uri: z.url() });
 
 export function createIssuerKeys(options: IssuerKeysOptions): IssuerKeys {
   const { clock } = options;
-  const discovered = createRemembered<JWTVerifyGetKey>(() => DISCOVERY_MS, CAPACITY, clock);
+  const discovered = createTtlCache<JWTVerifyGetKey>(() => DISCOVERY_MS, CAPACITY, clock);
   const failures = new Map<string, { readonly until: number; readonly error: unknown }>();
 
   /** Runs one question to an issuer, unless the one before has just failed. */

@@ -8,7 +8,7 @@ import { z } from 'zod';
 import type { Db } from '../../store/open.ts';
 import { restoreNotes } from '../checkpoint/epoch.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
-import type { Checkpoints, SignedCheckpoint } from '../log/checkpoint-signer.ts';
+import type { CheckpointSigner, SignedCheckpoint } from '../log/checkpoint-signer.ts';
 import type { SealedRow } from '../log/leaf.ts';
 import { BEGINNING, lastCut, rowsAfter, type Start, treeAt } from '../log/rows.ts';
 import { isFrontier } from '../log/tree.ts';
@@ -61,7 +61,7 @@ export interface AuditExport {
 export interface ExportContext {
   readonly db: Db;
   readonly key: AuditKey;
-  readonly checkpoints: Checkpoints;
+  readonly checkpoints: CheckpointSigner;
 }
 
 /**
@@ -100,7 +100,7 @@ export async function exportLog({ db, key, checkpoints }: ExportContext, after =
 }
 
 /** A log that was tampered with gets no new checkpoint. It goes out with the last one there is, so that it can be seen where. */
-async function closing(checkpoints: Checkpoints): Promise<SignedCheckpoint> {
+async function closing(checkpoints: CheckpointSigner): Promise<SignedCheckpoint> {
   try {
     return await checkpoints.sign();
   } catch (thrown) {

@@ -8,7 +8,7 @@ import type { Clock } from '../../clock/clock.ts';
 import { groupOf } from '../../limits/source-address.ts';
 import { auditRow, type Draft } from './event.ts';
 import type { Entry, Journal } from './journal.ts';
-import type { Meter } from './refusal-meter.ts';
+import type { RefusalMeter } from './refusal-meter.ts';
 
 export interface AuditContext {
   readonly journal: Journal;
@@ -16,7 +16,7 @@ export interface AuditContext {
   /** Grants, by name, each with the place that gives it. */
   readonly ruleOf?: (grants: string) => string | undefined;
   /** Bounds the rows of those who are refused without a session; absent: each has its own. */
-  readonly meter?: Pick<Meter, 'admit'>;
+  readonly meter?: Pick<RefusalMeter, 'admit'>;
   /** Told once a decision: for metrics and log. */
   readonly observe: (draft: Draft, outcome: 'allowed' | 'refused', error?: MeshpassError) => void;
 }

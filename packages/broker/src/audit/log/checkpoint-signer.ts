@@ -18,7 +18,7 @@ export interface SignedCheckpoint {
   readonly note: string;
 }
 
-export interface Checkpoints {
+export interface CheckpointSigner {
   /**
    * Over all rows that are durable now; the last one again where there are no new rows. Every sink has it then.
    * @throws MeshpassError `audit_tampered`, `store_unavailable`, `kubernetes_unavailable`
@@ -30,7 +30,7 @@ export interface Checkpoints {
   readonly start: (everySeconds: number) => () => Promise<void>;
 }
 
-export interface CheckpointsContext {
+export interface CheckpointSignerContext {
   readonly db: Db;
   readonly chain: Chain;
   /** That of the epoch (epoch.ts). */
@@ -46,7 +46,7 @@ export interface CheckpointsContext {
 /** The store grows with every checkpoint, sinks do not. */
 const STORE_EVERY_MS = 60_000;
 
-export function createCheckpoints(context: CheckpointsContext): Checkpoints {
+export function createCheckpointSigner(context: CheckpointSignerContext): CheckpointSigner {
   let last: SignedCheckpoint | undefined;
   let storedAt = Number.NEGATIVE_INFINITY;
   let storedSize: number | undefined;
@@ -92,7 +92,7 @@ export function createCheckpoints(context: CheckpointsContext): Checkpoints {
  * The one over no rows, before anything is written: from then on a log that is empty is one from which everything was taken.
  * @throws MeshpassError of the sink or the store that did not take it, to be tried again by the next start
  */
-export async function signFirst(checkpoints: Pick<Checkpoints, 'sign'>): Promise<void> {
+export async function signFirst(checkpoints: Pick<CheckpointSigner, 'sign'>): Promise<void> {
   try {
     await checkpoints.sign();
   } catch (cause) {
@@ -107,7 +107,7 @@ export async function signFirst(checkpoints: Pick<Checkpoints, 'sign'>): Promise
 
 /** @param storing given where the store is to have it, too: the size of the last one that it has */
 async function signNow(
-  { db, chain, key, sinks, clock }: CheckpointsContext,
+  { db, chain, key, sinks, clock }: CheckpointSignerContext,
   last: SignedCheckpoint | undefined,
   storing: { readonly storedSize: number | undefined } | undefined,
 ): Promise<SignedCheckpoint> {
@@ -125,7 +125,7 @@ async function signNow(
         .onConflict((conflict) => conflict.column('size').doNothing())
         .execute();
     if (same) return same;
-    await keep(sinks, note, key, size);
+    await storeInSinks(sinks, note, key, size);
     return { size, note };
   } catch (cause) {
     if (cause instanceof MeshpassError) throw cause;
@@ -137,7 +137,7 @@ async function signNow(
  * What nobody can take back any more may be handed out; so all of the sinks, or it is tried again.
  * @throws MeshpassError what the first sink throws that could not keep it, after the others have
  */
-export async function keep(
+export async function storeInSinks(
   sinks: readonly CheckpointSink[],
   note: string,
   { origin, verifiers }: Pick<AuditKey, 'origin' | 'verifiers'>,

@@ -5,12 +5,12 @@ import type { Clock } from '../../clock/clock.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
 import type { AuditContext } from './audited.ts';
 import type { Journal } from './journal.ts';
-import type { Meter } from './refusal-meter.ts';
+import type { RefusalMeter } from './refusal-meter.ts';
 
 export interface AuditParts {
   readonly journal: Journal;
   readonly clock: Clock;
-  readonly meter: Meter;
+  readonly meter: RefusalMeter;
   readonly ruleOf: NonNullable<AuditContext['ruleOf']>;
   readonly metrics: Pick<Metrics, 'decision'>;
   readonly log: Logger;

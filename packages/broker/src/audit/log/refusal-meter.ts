@@ -7,11 +7,11 @@
  */
 
 import type { Clock, Random } from '../../clock/clock.ts';
-import { createAllowance } from '../../limits/rate-allowance.ts';
+import { createRateAllowance } from '../../limits/rate-allowance.ts';
 import { auditRow, type Draft, draftEvent } from './event.ts';
 import type { Journal } from './journal.ts';
 
-export interface Meter {
+export interface RefusalMeter {
   /**
    * @param group source of the refusal, see groupOf()
    * @returns whether the refusal has a row of its own; otherwise it is counted
@@ -23,7 +23,7 @@ export interface Meter {
   readonly start: () => () => Promise<void>;
 }
 
-export interface MeterContext {
+export interface RefusalMeterContext {
   readonly journal: Pick<Journal, 'write'>;
   readonly clock: Clock;
   readonly random: Random;
@@ -33,8 +33,8 @@ export interface MeterContext {
 }
 
 /** Rows of one source, and of all strangers, at once and a second. */
-const SOURCE_ROWS = { atOnce: 200, perSecond: 1 };
-const ALL_ROWS = { atOnce: 2_000, perSecond: 5 };
+const SOURCE_ROWS = { burst: 200, perSecond: 1 };
+const ALL_ROWS = { burst: 2_000, perSecond: 5 };
 const FLUSH_MS = 30_000;
 /** Sums that are kept apart by source; those of further sources are put together. */
 const SUMS = 64;
@@ -48,10 +48,10 @@ interface Sum {
   readonly since: number;
 }
 
-export function createMeter(context: MeterContext): Meter {
+export function createRefusalMeter(context: RefusalMeterContext): RefusalMeter {
   const { journal, clock, random } = context;
-  const shares = createAllowance({ ...SOURCE_ROWS, clock });
-  const all = createAllowance({ ...ALL_ROWS, clock });
+  const shares = createRateAllowance({ ...SOURCE_ROWS, clock });
+  const all = createRateAllowance({ ...ALL_ROWS, clock });
   let sums = new Map<string, Sum>();
 
   function count(action: Draft['action'], code: string, group: string, by: number, since: number): void {

@@ -11,7 +11,7 @@ import type { Db, Store } from '../../store/open.ts';
 import { formatCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
 import type { CheckpointSink } from '../checkpoint/sink.ts';
-import { keep } from '../log/checkpoint-signer.ts';
+import { storeInSinks } from '../log/checkpoint-signer.ts';
 import { type AuditRow, auditRow, draftEvent } from '../log/event.ts';
 import { type SealedRow, seal } from '../log/leaf.ts';
 import { growTree } from '../log/tree.ts';
@@ -82,7 +82,7 @@ export async function acceptRestore(
       if (cause instanceof MeshpassError) throw cause;
       throw new MeshpassError('store_unavailable', 'The store could not be written; nothing was declared.', { cause });
     });
-  await keep(sinks, note, next, size);
+  await storeInSinks(sinks, note, next, size);
   return { epoch, row: size, endedSessions, note };
 }
 

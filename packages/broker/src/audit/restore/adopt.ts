@@ -13,7 +13,7 @@ import type { AuditKey } from '../checkpoint/key.ts';
 import { readKnown } from '../checkpoint/known-checkpoints.ts';
 import type { NoteVerifier } from '../checkpoint/note.ts';
 import type { CheckpointSink } from '../checkpoint/sink.ts';
-import { keep } from '../log/checkpoint-signer.ts';
+import { storeInSinks } from '../log/checkpoint-signer.ts';
 import { auditRow, draftEvent } from '../log/event.ts';
 import { rowHash, type SealedRow, seal } from '../log/leaf.ts';
 import { BEGINNING, lastCut, rowsAfter } from '../log/rows.ts';
@@ -58,7 +58,7 @@ export function createAdoption({ store, key, sinks, clock, random }: AdoptionCon
       await sql`select meshpass_write(${store.epoch}, ${batch}::jsonb)`.execute(store.db);
       adopted = found;
     }
-    await keep(sinks, adopted.note, key, adopted.size);
+    await storeInSinks(sinks, adopted.note, key, adopted.size);
   };
 }
 

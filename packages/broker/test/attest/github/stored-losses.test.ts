@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { createLosses, type Fact, type Losses } from '../../../src/attest/github/losses.ts';
-import { keepLosses } from '../../../src/attest/github/stored-losses.ts';
+import { persistLosses } from '../../../src/attest/github/stored-losses.ts';
 import { openStore, type Store } from '../../../src/store/open.ts';
 import { afterInitdb } from '../../harness/initdb.ts';
 
@@ -25,7 +25,7 @@ afterEach(async () => {
   await store.close();
   rmSync(dataDir, { recursive: true });
 });
-const keep = () => keepLosses(store, losses, (cause) => failures.push(cause));
+const keep = () => persistLosses(store, losses, (cause) => failures.push(cause));
 
 it('has all of them when it stops, and tries none of those that come later', async () => {
   const kept = await keep();
