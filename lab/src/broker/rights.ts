@@ -12,7 +12,7 @@ const SERVICES = ['*.shop', '*.dev', '*.preview-*', 'invoices.billing'] as const
 /** Admission policies before rights: never may the broker do more than in production. */
 export async function applyBrokerRights(kubernetes: Pick<Kubernetes, 'apply'>): Promise<void> {
   for (const file of ['broker-admission.yaml', 'broker-rbac.yaml', 'edge-rbac.yaml', 'audit-checkpoint.yaml']) {
-    const text = readFileSync(new URL(`../../deploy/kubernetes/${file}`, import.meta.url), 'utf8');
+    const text = readFileSync(new URL(`../../../deploy/kubernetes/${file}`, import.meta.url), 'utf8');
     for (const document of parseAllDocuments(text)) await kubernetes.apply(edited(document.toJS() as KubeObject));
   }
 }
