@@ -4,6 +4,7 @@ import { existsSync } from 'node:fs';
 import { basename } from 'node:path';
 import { parseArgs } from 'node:util';
 import { LabError } from './error.ts';
+import { ensureSystem, ensureTools } from './install/tools.ts';
 import { downLab, findLab, type Lab, labName, releaseLab, upLab } from './lab.ts';
 import { labNames } from './state.ts';
 import { logFile, unitOf } from './unit.ts';
@@ -15,6 +16,7 @@ const HELP = `A real Istio mesh on this machine: each host is a network namespac
   npm run lab -- status                  hosts, addresses, processes
   npm run lab -- exec HOST -- CMD...     run a command on a host
   npm run lab -- logs HOST [--follow]    logs of a host's processes, or of one process
+  npm run lab -- install [--system]      install and build what a lab runs, and start nothing; --system: packages only
 
   --name NAME      which lab (default: $MESHPASS_LAB, or "meshpass"); several run side by side
   --with HOST      an optional host: stock, workspace-2 to workspace-9
@@ -78,6 +80,11 @@ async function command(argv: string[]): Promise<number> {
       return exec(findLab(name), target, [...more, ...rest]);
     case 'logs':
       return logs(findLab(name), target, values.follow ?? false);
+    case 'install': {
+      const progress = (line: string): unknown => process.stderr.write(`${line}\n`);
+      await (values.system ? ensureSystem(progress) : ensureTools(progress));
+      return 0;
+    }
     case 'release':
       await releaseLab(name, target ?? '');
       return 0;
@@ -96,6 +103,7 @@ function parse(args: string[]) {
         with: { type: 'string', multiple: true },
         output: { type: 'string' },
         follow: { type: 'boolean', short: 'f' },
+        system: { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
       },
     });

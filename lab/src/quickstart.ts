@@ -6,7 +6,7 @@
  *   --name   lab to use (default "quick")
  */
 import { parseArgs } from 'node:util';
-import { upLab } from './lab.ts';
+import { type Lab, upLab } from './lab.ts';
 import { startMeshpass } from './meshpass.ts';
 import { auditTrail } from './quickstart/audit-trail.ts';
 import { openCodespace } from './quickstart/codespace.ts';
@@ -24,28 +24,40 @@ const { values } = parseArgs({
 process.exitCode = await tellStory(quickstart);
 
 async function quickstart(story: Story): Promise<void> {
-  await firstLook(story);
+  // The first time it takes minutes to build: what needs no mesh is shown meanwhile.
+  let show: (line: string) => void = () => {};
+  const starting = upLab({ name: values.name, keep: values.keep, progress: (line) => show(line) });
+  starting.catch(() => {}); // awaited below
+  try {
+    await firstLook(story);
+    await onAMesh(story, (progress) => {
+      show = progress;
+      return starting;
+    });
+  } finally {
+    const lab = values.keep ? undefined : await starting.catch(() => undefined);
+    if (lab) await story.busy('taking the lab down', () => lab.down());
+  }
+}
+
+async function onAMesh(story: Story, start: (progress: (line: string) => void) => Promise<Lab>): Promise<void> {
   story.chapter('A mesh', 'real Kubernetes API, istiod and Envoy sidecars; one network namespace a host');
-  const lab = await story.busy('starting', (progress) => upLab({ name: values.name, keep: values.keep, progress }));
+  const lab = await story.busy('starting', start);
   const { kubernetes, istio, envoy } = lab.versions;
   story.done(`Kubernetes ${kubernetes}, Istio ${istio}, Envoy ${envoy}: orders.shop, ledger-db.shop, web.dev`);
   story.aside('GitHub and the identity providers are stand-ins: a lab cannot reach the real ones.');
-  try {
-    const meshpass = await story.busy('starting broker and edge', (progress) => startMeshpass(lab, { progress }));
-    story.done('Meshpass: broker and edge run with the rights in deploy/kubernetes, the access file is in force');
+  const meshpass = await story.busy('starting broker and edge', (progress) => startMeshpass(lab, { progress }));
+  story.done('Meshpass: broker and edge run with the rights in deploy/kubernetes, the access file is in force');
 
-    const players = standIns(lab);
-    await players.github.reset();
-    const scene = { lab, meshpass, ...players, story };
-    const codespace = await openCodespace(scene);
-    await firstCalls(scene, codespace);
-    await refusals(scene);
-    if (values.keep) return keepRunning(story, values.name);
-    await stop(scene, codespace);
-    await auditTrail(scene);
-  } finally {
-    if (!values.keep) await story.busy('taking the lab down', () => lab.down());
-  }
+  const players = standIns(lab);
+  await players.github.reset();
+  const scene = { lab, meshpass, ...players, story };
+  const codespace = await openCodespace(scene);
+  await firstCalls(scene, codespace);
+  await refusals(scene);
+  if (values.keep) return keepRunning(story, values.name);
+  await stop(scene, codespace);
+  await auditTrail(scene);
 }
 
 function keepRunning(story: Story, name: string): void {

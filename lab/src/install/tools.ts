@@ -22,12 +22,16 @@ export interface Tools extends GoTools {
  * @throws LabError `lab_unsupported` on a machine that cannot run the lab, `lab_install` when a step fails
  */
 export async function ensureTools(progress: (line: string) => void): Promise<Tools> {
-  requireMachine();
   const cache = cacheFolder();
-  const postgresBin = await ensureCommands(progress);
-  const envoy = await installEnvoy(cache, progress);
-  const go = await buildGoTools(cache, progress);
+  const postgresBin = await ensureSystem(progress);
+  const [envoy, go] = await Promise.all([installEnvoy(cache, progress), buildGoTools(cache, progress)]);
   return { ...go, envoy: envoy.path, postgresBin, versions: { ...go.versions, envoy: envoy.version } };
+}
+
+/** The commands of the system alone. @returns directory of initdb and postgres. @throws LabError as `ensureTools` does */
+export function ensureSystem(progress: (line: string) => void): Promise<string> {
+  requireMachine();
+  return ensureCommands(progress);
 }
 
 /** `istioctl`, for benchmarks that compare with it. @throws LabError `lab_install` when its build fails */
