@@ -9,7 +9,8 @@ import type { Place } from '../object/place.ts';
 import type { Resource } from '../object/resources.ts';
 import { decodeText, firstBadLine } from './decode.ts';
 import { findOffset, readValues, YamlRefusal } from './read-yaml.ts';
-import { checkShape, objectShape } from './shapes.ts';
+import { checkShape } from './shape.ts';
+import { isLeftToServer, objectShape } from './shapes.ts';
 
 /** Of one text. */
 export const MAX_BYTES = 32 * 1024 * 1024;
@@ -56,7 +57,8 @@ export function loadManifests(text: string | Uint8Array, name: string): LoadedMa
 }
 
 /**
- * An object that is at hand already, as a cluster gives it.
+ * An object that is at hand already, as an API server gives it: of routes and traffic policies, which change with every version of
+ * Istio, it may have members that are not known here, since the API server has dropped those that it does not know itself.
  * @param name what it came from, for places
  */
 export function loadObject(object: unknown, name: string): LoadedManifests {
@@ -66,7 +68,7 @@ export function loadObject(object: unknown, name: string): LoadedManifests {
     line: 0,
     column: 0,
   });
-  loading.take(structuredClone(object), [], { at, lineOf: () => 0 });
+  loading.take(structuredClone(object), [], { at, lineOf: () => 0, served: true });
   return loading;
 }
 
@@ -77,6 +79,8 @@ interface Source {
   /** Line on which an object begins that is a document or an item of a List. */
   readonly lineOf: (object: object) => number;
   readonly template?: string;
+  /** An API server gave it. */
+  readonly served?: true;
 }
 
 class Loading implements LoadedManifests {
@@ -137,7 +141,7 @@ class Loading implements LoadedManifests {
       this.others.push(read);
       return;
     }
-    if (this.#sound(read, path, at)) this.resources.push(read as Resource);
+    if (this.#sound(read, path, source)) this.resources.push(read as Resource);
   }
 
   get #full(): boolean {
@@ -178,18 +182,20 @@ class Loading implements LoadedManifests {
   }
 
   /** Says what is wrong with the members; false where the object cannot be used. */
-  #sound(object: KubeObject, path: Path, at: Origin['at']): boolean {
+  #sound(object: KubeObject, path: Path, { at, served }: Source): boolean {
     const shape = objectShape(object.kind);
     if (!shape) return true;
     if ('spec' in shape.open) (object as { spec?: unknown }).spec ??= {};
-    const found = checkShape(object, shape);
+    const all = checkShape(object, shape);
+    const found = served ? all.filter((one) => !(one.unknown && isLeftToServer(object.kind, one.path))) : all;
+    const kind = object.kind === 'KubernetesGateway' ? 'Gateway' : object.kind;
     for (const { path: inner, part, unknown, message } of found) {
       const code = unknown ? 'manifest_unknown_field' : 'manifest_invalid';
       const hint = unknown ? didYouMean(unknown.field, unknown.known) : '';
       this.#say(
         code,
         at([...path, ...inner], part),
-        `${object.kind} ${object.metadata.name}: ${inner.join('.')}: ${message}${hint}`,
+        `${kind} ${object.metadata.name}: ${inner.join('.')}: ${message}${hint}`,
       );
     }
     return found.every(({ unknown }) => unknown);
