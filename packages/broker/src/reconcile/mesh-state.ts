@@ -4,22 +4,21 @@
  */
 import { basename } from 'node:path';
 import { type Access, type IdentityTokens, namespacesGranted, reachableServices } from '@meshpass/access';
-import { formatSni, grantNamespace, MeshpassError, toMeshpassError } from '@meshpass/identity';
+import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { Mesh } from '@meshpass/istio';
 import { finalRefusal } from '../kubernetes/http.ts';
 import type { Kubernetes } from '../kubernetes/kubernetes.ts';
 import type { Log } from '../telemetry/log.ts';
 import { openAccessFile } from './access-file.ts';
-import { applyManifests } from './apply.ts';
+import { applyPlan } from './apply-plan.ts';
 import type { ClusterView } from './cluster-view.ts';
 import type { MeshState } from './contract.ts';
-import { applyKeysOnly } from './gitops.ts';
 import { handover } from './handover.ts';
 import { describeLeftOut, makePlan, makeReducedPlan, type Plan, type PlanInput } from './make-plan.ts';
 import { type PolicyDecisions, policyDecisions } from './policy-decisions.ts';
 import { reconciler } from './reconciler.ts';
-import type { HttpServers } from './revocation/ended-sessions.ts';
+import { type HttpServers, httpServersOf } from './revocation/ended-sessions.ts';
 
 export type MeshShape = Omit<Mesh, 'services' | 'namespaces' | 'foreignPolicies'>;
 
@@ -66,9 +65,6 @@ export interface LiveMeshState extends MeshState {
 
 /** Changes come in bursts: a rollout replaces Pods one by one. */
 const SETTLE_MS = 100;
-/** The longest `ttl` of a grant (an hour) and the clock skew that verifiers allow. */
-const LONGEST_SVID_LIFE = 3600 + 120;
-
 export function meshState(options: StateOptions): LiveMeshState {
   const { view, log } = options;
   const listeners = new Set<() => void>();
@@ -86,16 +82,7 @@ export function meshState(options: StateOptions): LiveMeshState {
   const problems: { file?: string; apply?: string; mesh?: string; selected?: string } = {};
 
   const apply = reconciler<Plan>({
-    apply: async ({ manifests }) => {
-      const { rootNamespace } = options.mesh;
-      const gatewayNamespace = options.mesh.gateway.namespace;
-      const at = { now: options.now(), svidLife: LONGEST_SVID_LIFE };
-      if (options.gitops) return await applyKeysOnly(manifests, { kubernetes: options.kubernetes, gatewayNamespace });
-      const how = { kubernetes: options.kubernetes, rootNamespace, gatewayNamespace, ...at };
-      const { removed, nextChange } = await applyManifests(manifests, how);
-      if (removed.length > 0) log.info({ removed }, 'removed what the access file no longer asks for');
-      return nextChange;
-    },
+    apply: (plan) => applyPlan(plan, options),
     onApplied: (plan) => {
       delete problems.apply;
       drift = 0;
@@ -280,12 +267,7 @@ export function meshState(options: StateOptions): LiveMeshState {
     problems: () => Object.values(problems),
     tokenKeys: () => tokenKeys,
     tokenKeysChanged: soon,
-    httpServers: () => {
-      if (!inForce) return undefined;
-      const grants = inForce.access.grants.map(({ name }) => name);
-      const http = services(grants).filter(({ protocol }) => protocol !== 'tcp');
-      return { namespaces: grants.map(grantNamespace).sort(), serverNames: [...new Set(http.map(formatSni))].sort() };
-    },
+    httpServers: () => inForce && httpServersOf(inForce.access, services),
     onDecision: decisions.listen,
     take: async (access) => {
       fromDisk = false;

@@ -3,6 +3,11 @@ import { MeshpassError } from '@meshpass/identity';
 import type { z } from 'zod';
 import { type Answer, type AskOptions, ask, type Question, unavailable } from '../ask.ts';
 
+export interface GithubUser {
+  readonly id: number;
+  readonly login: string;
+}
+
 export interface GithubApiOptions extends AskOptions {
   /** `https://api.github.com`, or `https://HOST/api/v3` of an enterprise server; no slash at its end. */
   readonly url: string;

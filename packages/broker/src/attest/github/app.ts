@@ -7,6 +7,7 @@ import { createTtlCache } from '../ttl-cache.ts';
 import {
   askGithub,
   type GithubApiOptions,
+  type GithubUser,
   MAX_PAGE_BYTES,
   messageOf,
   pathPart,
@@ -25,11 +26,6 @@ export interface GithubAppOptions extends Omit<GithubApiOptions, 'onAnswer'> {
   readonly onInstallationAnswer?: (answer: Answer) => void;
   /** What is remembered of a person is held against this. */
   readonly losses: Losses;
-}
-
-export interface GithubUser {
-  readonly id: number;
-  readonly login: string;
 }
 
 export interface GithubApp {

@@ -5,8 +5,8 @@
  * docs/decisions/0013-losses.md has the list of everything that remembers, and why.
  */
 import type { Attestation } from '@meshpass/identity';
+import type { GithubUser } from './api.ts';
 import { isTeamById } from './api.ts';
-import type { GithubUser } from './app.ts';
 
 /** Something that GitHub said and may take back. Names of organizations, teams and roles in lower case. */
 export type Fact =

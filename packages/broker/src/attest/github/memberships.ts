@@ -2,7 +2,8 @@
 
 import { type Access, rolesMentioned, teamsDenied, teamsMentioned } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
-import type { GithubApp, GithubUser } from './app.ts';
+import type { GithubUser } from './api.ts';
+import type { GithubApp } from './app.ts';
 
 export interface Asked {
   /** `ORG/SLUG` in lower case, or `ORG/#ID`. */

@@ -1,6 +1,17 @@
 /** A checkpoint (c2sp.org/tlog-checkpoint): which log, how many rows, and the root of the tree over them; signed. */
-import type { Restore } from './epoch.ts';
 import { type NoteVerifier, openNote } from './note.ts';
+
+/** What the first checkpoint of an epoch says. */
+export interface Restore {
+  /** Name of the log whose checkpoint was the newest that was known. */
+  readonly of: string;
+  /** Rows that were taken over: those of the database as it was found. */
+  readonly kept: number;
+  /** How many of these are proven by what was signed before; not more than were kept. */
+  readonly agreed: number;
+  /** Rows of the newest checkpoint that was known; undefined where none was, or none that verified. */
+  readonly signed: number | undefined;
+}
 
 export interface Checkpoint {
   readonly origin: string;

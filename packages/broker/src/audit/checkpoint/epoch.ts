@@ -4,21 +4,9 @@
  * epoch, and the first checkpoint of that, kept for good, says what was taken over and what is missing.
  */
 import type { Db } from '../../store/open.ts';
-import { type Checkpoint, readCheckpoint } from './checkpoint.ts';
+import { type Checkpoint, type Restore, readCheckpoint } from './checkpoint.ts';
 import type { AuditKey } from './key.ts';
 import type { NoteVerifier } from './note.ts';
-
-/** What the first checkpoint of an epoch says. */
-export interface Restore {
-  /** Name of the log whose checkpoint was the newest that was known. */
-  readonly of: string;
-  /** Rows that were taken over: those of the database as it was found. */
-  readonly kept: number;
-  /** How many of these are proven by what was signed before; not more than were kept. */
-  readonly agreed: number;
-  /** Rows of the newest checkpoint that was known; undefined where none was, or none that verified. */
-  readonly signed: number | undefined;
-}
 
 /** A restore that was declared, by a signed note. */
 export interface DeclaredRestore extends Restore {

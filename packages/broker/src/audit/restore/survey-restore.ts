@@ -1,8 +1,8 @@
 /** What an operator has to know before a restore is declared: what the store has, what was signed, and what is missing between. */
 import { MeshpassError } from '@meshpass/identity';
 import type { Db } from '../../store/open.ts';
-import { readCheckpoint } from '../checkpoint/checkpoint.ts';
-import { baseOf, inEpoch, isInForce, originOf, type Restore, readRestores, restoreNotes } from '../checkpoint/epoch.ts';
+import { type Restore, readCheckpoint } from '../checkpoint/checkpoint.ts';
+import { baseOf, inEpoch, isInForce, originOf, readRestores, restoreNotes } from '../checkpoint/epoch.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
 import type { KnownCheckpoints } from '../checkpoint/known-checkpoints.ts';
 import { NO_ROW, rowHash } from '../log/leaf.ts';

@@ -12,7 +12,7 @@ export const REVOCATIONS = `${OURS},${COMPONENT}=${REVOCATION}`;
 export const COMPILED = `${OURS},${COMPONENT}!=${REVOCATION}`;
 
 /** @param source of Istio's AuthorizationPolicy: `principals` or `namespaces`; must not be empty, or it denies nobody */
-export function denial(
+export function denyPolicy(
   name: string,
   namespace: string,
   source: { readonly principals: readonly string[] } | { readonly namespaces: readonly string[] },

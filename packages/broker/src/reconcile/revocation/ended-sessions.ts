@@ -5,9 +5,10 @@
  * Only HTTP has claims: on a TCP port this rule would lose them and deny all that is left of it. It is therefore bound to the
  * server names of granted HTTP ports, of which a TCP port sees none (compile/http-rules.ts stands on the same).
  */
-import type { Manifest } from '@meshpass/access';
+import type { Access, Manifest } from '@meshpass/access';
+import { formatSni, grantNamespace, type ReachableService } from '@meshpass/identity';
 import type { Kubernetes } from '../../kubernetes/kubernetes.ts';
-import { denial, REVOCATIONS } from './deny-policy.ts';
+import { denyPolicy, REVOCATIONS } from './deny-policy.ts';
 import { distribute } from './distribute.ts';
 
 /** Where tokens are looked at. */
@@ -16,6 +17,16 @@ export interface HttpServers {
   readonly namespaces: readonly string[];
   /** SNIs of all granted HTTP ports. */
   readonly serverNames: readonly string[];
+}
+
+/** @param services what grants reach, by name */
+export function httpServersOf(
+  access: Access,
+  services: (grants: readonly string[]) => readonly ReachableService[],
+): HttpServers {
+  const grants = access.grants.map(({ name }) => name);
+  const http = services(grants).filter(({ protocol }) => protocol !== 'tcp');
+  return { namespaces: grants.map(grantNamespace).sort(), serverNames: [...new Set(http.map(formatSni))].sort() };
 }
 
 export interface EndedSessionsOptions {
@@ -78,7 +89,7 @@ function tokenDenial(
       { key: 'request.auth.claims[sid]', values: sessions },
     ],
   };
-  return { ...denial(name, rootNamespace, { namespaces }), spec: { action: 'DENY', rules: [rule] } };
+  return { ...denyPolicy(name, rootNamespace, { namespaces }), spec: { action: 'DENY', rules: [rule] } };
 }
 
 function isOurs(name: string): boolean {

@@ -5,7 +5,7 @@
 import type { Manifest } from '@meshpass/access';
 import { z } from 'zod';
 import type { Kubernetes } from '../../kubernetes/kubernetes.ts';
-import { denial, REVOCATIONS } from './deny-policy.ts';
+import { denyPolicy, REVOCATIONS } from './deny-policy.ts';
 
 export interface Retirement {
   /** Undefined: nothing is retired, and the policy may go. */
@@ -35,7 +35,7 @@ export function retire(
   const namespaces = [...until.keys()].sort();
   const annotations = { [UNTIL]: JSON.stringify(Object.fromEntries(namespaces.map((one) => [one, until.get(one)!]))) };
   return {
-    policy: denial(RETIRED, at.rootNamespace, { namespaces }, annotations),
+    policy: denyPolicy(RETIRED, at.rootNamespace, { namespaces }, annotations),
     nextChange: Math.min(...until.values()),
   };
 }

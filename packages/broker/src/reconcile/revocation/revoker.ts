@@ -5,7 +5,7 @@
 import { grantNamespace, parseSpiffe } from '@meshpass/identity';
 import type { Kubernetes, ListedObject } from '../../kubernetes/kubernetes.ts';
 import type { RevokedPrincipal, Revoker } from '../contract.ts';
-import { denial, OURS, REVOCATIONS } from './deny-policy.ts';
+import { denyPolicy, OURS, REVOCATIONS } from './deny-policy.ts';
 import { distribute } from './distribute.ts';
 import { endedSessions, type HttpServers } from './ended-sessions.ts';
 
@@ -56,7 +56,7 @@ export function createRevoker(options: RevokerOptions): MeshRevoker {
     // Additions before removals, so that a principal is never out of every policy.
     for (const [name, principals] of after) {
       if (same(before.get(name), principals)) continue;
-      await kubernetes.apply(denial(name, rootNamespace, { principals }));
+      await kubernetes.apply(denyPolicy(name, rootNamespace, { principals }));
     }
     for (const name of before.keys()) {
       if (!after.has(name)) await kubernetes.remove(policy(name, rootNamespace));
