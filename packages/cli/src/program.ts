@@ -7,7 +7,9 @@ import { usageError } from './command/usage.ts';
 import { OVERVIEW } from './overview.ts';
 
 export const TREE: Group = {
-  summary: 'Makes a GitHub Codespace a first-class workload of an Istio mesh.',
+  summary: 'Make a GitHub Codespace a first-class workload of an Istio mesh.',
+  examples: ['meshpass up --help', 'meshpass policy lint mesh/'],
+  page: 'docs/cli.md',
   children: {
     up: { summary: 'Join the mesh with your own identity.', load: () => import('./commands/up.ts') },
     down: { summary: 'Leave the mesh: the session ends at once.', load: () => import('./commands/down.ts') },
@@ -20,6 +22,8 @@ export const TREE: Group = {
     token: { summary: 'Print an ID token for another audience.', load: () => import('./commands/token.ts') },
     access: {
       summary: 'Work on the access file.',
+      examples: ['meshpass access check access.yaml'],
+      page: 'docs/access-file.md',
       children: {
         check: {
           summary: 'Check that an access file is well-formed.',
@@ -29,6 +33,8 @@ export const TREE: Group = {
     },
     policy: {
       summary: 'Lint, query, test, compare and apply what guards the mesh.',
+      examples: ['meshpass policy lint mesh/'],
+      page: 'docs/policy.md',
       children: {
         lint: { summary: 'Find what is exposed by mistake.', load: () => import('./commands/policy/lint.ts') },
         'can-i': {
@@ -44,7 +50,7 @@ export const TREE: Group = {
           load: () => import('./commands/policy/matrix.ts'),
         },
         diff: {
-          summary: 'Show who gains and who loses which call between two sets of manifests.',
+          summary: 'Show which calls two sets of manifests allow differently, and to whom.',
           load: () => import('./commands/policy/diff.ts'),
         },
         test: { summary: 'Run the cases of policy test files.', load: () => import('./commands/policy/test.ts') },
@@ -53,7 +59,7 @@ export const TREE: Group = {
           load: () => import('./commands/policy/compile.ts'),
         },
         plan: {
-          summary: 'Show what a change of the access file does, and whether it is allowed.',
+          summary: 'Show what a change of the access file does.',
           load: () => import('./commands/policy/plan.ts'),
         },
         apply: {
@@ -77,6 +83,8 @@ export const TREE: Group = {
     edge: { summary: 'Run the edge alone, fed by a broker.', load: () => import('./commands/edge.ts') },
     sessions: {
       summary: 'See who has access now, and end it.',
+      examples: ['meshpass sessions list'],
+      page: 'docs/operating-broker.md',
       children: {
         list: { summary: 'List live sessions.', load: () => import('./commands/sessions/list.ts') },
         close: { summary: 'End sessions at once.', load: () => import('./commands/sessions/close.ts') },
@@ -89,6 +97,8 @@ export const TREE: Group = {
     },
     audit: {
       summary: 'Read, verify, export, anchor and prune the audit log.',
+      examples: ['meshpass audit tail --follow'],
+      page: 'docs/audit.md',
       children: {
         tail: { summary: 'Print the last rows of the audit log.', load: () => import('./commands/audit/tail.ts') },
         verify: {

@@ -3,7 +3,7 @@ import { Command as Commander, Argument as CommanderArgument, Option } from 'com
 import type { Command } from './define.ts';
 import type { ExitCode } from './failure.ts';
 import { type Argument, type Flag, longOf } from './flag.ts';
-import { afterHelp, flagText } from './help.ts';
+import { afterHelp, flagText, UNKNOWN } from './help.ts';
 import { type Group, isLeaf, type Node } from './tree.ts';
 
 /**
@@ -38,7 +38,7 @@ function addNode(
 ): void {
   parser.description(node.summary);
   if (!isLeaf(node)) {
-    parser.helpCommand(false).addHelpText('after', '\nHelp of a command, with examples and exit codes: add --help.');
+    parser.helpCommand(false).addHelpText('after', () => afterHelp({ exitCodes: { 4: UNKNOWN }, env: {}, ...node }));
     for (const [name, child] of Object.entries(node.children)) {
       const isOnPath = path?.[0] === name;
       addNode(parser.command(name), child, isOnPath ? path.slice(1) : undefined, command, done);

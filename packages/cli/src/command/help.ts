@@ -15,7 +15,10 @@ export function flagText({ summary, choices, isRequired, default: value, default
   return more.length === 0 ? summary : `${summary} (${more.join('; ')})`;
 }
 
-/** What follows the flags. */
+/** Exit code 4, which only questions about policy have. */
+export const UNKNOWN = 'policy commands: unknown, because something that decides is not understood';
+
+/** What follows the flags of a command, or the commands of a group. */
 export function afterHelp(command: Pick<Command, 'exitCodes' | 'env' | 'examples' | 'page'>): string {
   const variables = Object.entries(command.env);
   const width = Math.max(...variables.map(([name]) => name.length));

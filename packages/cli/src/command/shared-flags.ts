@@ -3,18 +3,20 @@ import { choice, label, text, wholeNumber } from './flag.ts';
 
 export const output = choice(['text', 'json'], 'output format', { value: '<format>', default: 'text' });
 
-const caFile = text('<file>', 'CA certificates of broker and edge, PEM; default: those of the system', {
+const caFile = text('<file>', 'CA certificates of broker and edge, PEM', {
   env: 'MESHPASS_CA_FILE',
+  defaultText: 'those of the system',
 });
 
 export const broker = text('<url>', 'public URL of the broker, https://...', { env: 'MESHPASS_BROKER' });
 
 export const OPERATOR_ORIGIN = 'http://127.0.0.1:9090';
 export const TOKEN_VARIABLE = 'MESHPASS_OPERATOR_TOKEN';
-export const TOKEN_ENV = { [TOKEN_VARIABLE]: 'the operator token itself, where there is no file' };
+export const TOKEN_ENV = { [TOKEN_VARIABLE]: 'the operator token itself, instead of a file' };
 
-const operatorToken = text('<file>', `file with the operator token; or set ${TOKEN_VARIABLE}`, {
+const operatorToken = text('<file>', 'file with the operator token', {
   env: 'MESHPASS_OPERATOR_TOKEN_FILE',
+  defaultText: TOKEN_VARIABLE,
 });
 
 /** How an operator reaches the broker. */
@@ -31,8 +33,9 @@ export const operatorFlags = {
 export const proofFlags = {
   broker,
   caFile,
-  proofFile: text('<file>', 'file with an OIDC ID token; default: found in the workspace', {
+  proofFile: text('<file>', 'file with an OIDC ID token', {
     env: 'MESHPASS_PROOF_FILE',
+    defaultText: 'found in the workspace',
   }),
   audience: text('<name>', 'audience of the ID token, where the agent requests it itself', {
     env: 'MESHPASS_AUDIENCE',

@@ -8,6 +8,10 @@ export interface Leaf {
 
 export interface Group {
   readonly summary: string;
+  /** Whole shell lines. */
+  readonly examples: readonly string[];
+  /** Page that explains its commands, below the repository's root. */
+  readonly page: string;
   readonly children: Readonly<Record<string, Leaf | Group>>;
 }
 

@@ -52,11 +52,19 @@ describe('the help of every command', () => {
   );
 
   it.each(groups().map(([words, group]) => [['meshpass', ...words].join(' '), words, group] as const))(
-    '%s lists its commands',
+    '%s lists its commands, exit codes, an example and a page',
     async (_, words, group) => {
       const help = (await helpOf(words)).replace(/\s+/g, ' ');
       for (const [name, { summary }] of Object.entries(group.children))
         expect(help).toMatch(new RegExp(` ${name} .*${summary.replace(/[.]/g, '[.]')}`));
+      expect(help).toContain('Exit codes: 0 done');
+      expect(help).toContain(`More: ${group.page}.`);
+      expect(existsSync(new URL(group.page, ROOT))).toBe(true);
+      for (const line of group.examples) {
+        expect(help).toContain(line);
+        const named = COMMANDS.find((one) => line.startsWith(one.name))!;
+        if (!line.endsWith('--help')) expect(await parse(wordsOf(line), named.command)).toEqual(named.words);
+      }
     },
   );
 

@@ -1,0 +1,88 @@
+/** `npm run reference`: writes docs/cli.md, the reference of the command line, from the definitions of the commands. */
+import { writeFileSync } from 'node:fs';
+import type { Command } from '@meshpass/cli/command/define';
+import { EXIT_CODES } from '@meshpass/cli/command/failure';
+import { type Flag, longOf } from '@meshpass/cli/command/flag';
+import { leavesOf } from '@meshpass/cli/command/tree';
+import { TREE } from '@meshpass/cli/program';
+
+const PAGE = new URL('../../docs/cli.md', import.meta.url);
+
+const INTRODUCTION = `# The command line
+
+Generated from the definitions of the commands by \`npm run reference\`; do not edit. \`meshpass COMMAND --help\` prints the same.
+
+Conventions, for every command:
+
+- Output goes to standard output, errors and progress to standard error. An error is one line that ends with its
+  \`[code]\`: [troubleshooting](troubleshooting.md) explains each. With \`--output json\` it is an object with \`error_code\` and
+  \`error_description\`.
+- Exit codes: ${exitCodes(EXIT_CODES)}. A command with other meanings lists them. Code 4 means that a question about policy cannot be
+  answered, because something that decides is not understood ([evaluator](evaluator.md)).
+- \`--output json\` prints one JSON document. Its members are in \`snake_case\`. Four commands also print older members in \`camelCase\`,
+  with the same values: \`status\`, \`policy lint\`, \`audit verify\` and \`audit accept-restore\`.
+- \`--operator\` is the origin of the broker's operator listener, and \`--broker\` the broker's public URL.
+- A flag wins over its environment variable. An empty environment variable counts as not set.
+- Times are in seconds, unless the flag says otherwise.
+`;
+
+/** The whole page. */
+export async function reference(): Promise<string> {
+  const sections = leavesOf(TREE).map(async ([path, { summary, load }]) =>
+    section(['meshpass', ...path].join(' '), summary, (await load()).command),
+  );
+  const contents = leavesOf(TREE).map(([path, { summary }]) => {
+    const name = ['meshpass', ...path].join(' ');
+    return `| [\`${name}\`](#${name.replaceAll(' ', '-')}) | ${summary} |`;
+  });
+  return [
+    INTRODUCTION,
+    ['| Command | |', '| --- | --- |', ...contents, ''].join('\n'),
+    ...(await Promise.all(sections)),
+  ].join('\n');
+}
+
+function section(name: string, summary: string, command: Command): string {
+  const args = Object.entries(command.args).map(([arg, { isRequired, isVariadic }]) => {
+    const word = isVariadic ? `${arg}...` : arg;
+    return isRequired ? `<${word}>` : `[${word}]`;
+  });
+  const page = command.page.replace('docs/', '');
+  return [
+    `## ${name}`,
+    '',
+    [summary, command.about, `More: [${page}](${page}).`].filter((one) => one !== undefined).join(' '),
+    '',
+    `    ${[name, '[options]', ...args].join(' ')}`,
+    '',
+    '| | | Default | Environment |',
+    '| --- | --- | --- | --- |',
+    ...Object.entries(command.args).map(([arg, one]) => `| \`${arg}\` | ${one.summary} | | |`),
+    ...Object.entries(command.flags).map(([flag, one]) => flagRow(flag, one)),
+    ...Object.entries(command.env).map(([variable, meaning]) => `| | ${meaning} | | \`${variable}\` |`),
+    '',
+    ...(Object.keys(command.exitCodes).length > 0
+      ? [`Exit codes: ${exitCodes({ ...EXIT_CODES, ...command.exitCodes })}.`, '']
+      : []),
+    ...command.examples.map((line) => `    ${line}`),
+    '',
+  ].join('\n');
+}
+
+function flagRow(name: string, flag: Flag<unknown>): string {
+  const typed = [longOf(name, flag), flag.value].filter((one) => one !== undefined).join(' ');
+  const choices = flag.choices ? `: ${flag.choices.map((one) => `\`${one}\``).join(', ')}` : '';
+  const byDefault = flag.isRequired
+    ? '**required**'
+    : (flag.defaultText ?? (flag.default === undefined ? '' : `\`${flag.default}\``));
+  const env = flag.env === undefined ? '' : `\`${flag.env}\``;
+  return `| \`${typed}\` | ${flag.summary}${choices} | ${byDefault} | ${env} |`;
+}
+
+function exitCodes(meanings: Readonly<Record<number, string>>): string {
+  return Object.entries(meanings)
+    .map(([code, meaning]) => `${code} ${meaning}`)
+    .join('; ');
+}
+
+if (import.meta.main) writeFileSync(PAGE, await reference());
