@@ -17,10 +17,11 @@ Conventions, for every command:
 - Output goes to standard output, errors and progress to standard error. An error is one line that ends with its
   \`[code]\`: [troubleshooting](troubleshooting.md) explains each. With \`--output json\` it is an object with \`error_code\` and
   \`error_description\`.
-- Exit codes: ${exitCodes(EXIT_CODES)}. A command with other meanings lists them. Code 4 means that a question about policy cannot be
-  answered, because something that decides is not understood ([evaluator](evaluator.md)).
-- \`--output json\` prints one JSON document. Its members are in \`snake_case\`. Four commands also print older members in \`camelCase\`,
-  with the same values: \`status\`, \`policy lint\`, \`audit verify\` and \`audit accept-restore\`.
+- Exit codes: ${exitCodes(EXIT_CODES)}.
+  A command with other meanings lists them. Code 4 means that a question about policy cannot be answered, because something that decides
+  is not understood ([evaluator](evaluator.md)).
+- \`--output json\` prints one JSON document. Its members are in \`snake_case\`. Some older members are there in
+  \`camelCase\` too, with the same values: in \`up\`, \`status\`, \`policy lint\`, \`audit verify\` and \`audit accept-restore\`.
 - \`--operator\` is the origin of the broker's operator listener, and \`--broker\` the broker's public URL.
 - A flag wins over its environment variable. An empty environment variable counts as not set.
 - Times are in seconds, unless the flag says otherwise.
@@ -79,7 +80,7 @@ function flagRow(name: string, flag: Flag<unknown>): string {
   return `| \`${typed}\` | ${flag.summary}${choices} | ${byDefault} | ${env} |`;
 }
 
-function exitCodes(meanings: Readonly<Record<number, string>>): string {
+function exitCodes(meanings: Command['exitCodes']): string {
   return Object.entries(meanings)
     .map(([code, meaning]) => `${code} ${meaning}`)
     .join('; ');

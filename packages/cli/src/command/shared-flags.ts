@@ -43,6 +43,9 @@ export const proofFlags = {
   }),
 };
 
+export const AGENT_ENV = { MESHPASS_RUNTIME_DIR: "directory of the agent's socket and log" };
+export const HOSTS_ENV = { MESHPASS_HOSTS_FILE: 'hosts file to write, instead of /etc/hosts' };
+
 export const accessFile = text('<file>', 'the access file', { env: 'MESHPASS_ACCESS', required: true });
 export const kubeconfig = text('<file>', 'kubeconfig of a live cluster to read', { env: 'MESHPASS_KUBECONFIG' });
 export const tokenAudience = text('<name>', 'audience of identity tokens', {

@@ -1,11 +1,12 @@
 import { agentConfig } from '@meshpass/agent/config';
 import { down } from '@meshpass/agent/down';
 import { defineCommand } from '../command/define.ts';
-import { output } from '../command/shared-flags.ts';
+import { AGENT_ENV, HOSTS_ENV, output } from '../command/shared-flags.ts';
 
 export const command = defineCommand({
   about: 'Also removes what an agent left behind that crashed. Exits with 0 where no agent runs.',
   flags: { output },
+  env: { ...AGENT_ENV, ...HOSTS_ENV },
   examples: ['meshpass down'],
   page: 'docs/agent.md',
   run: async ({ output }) => {

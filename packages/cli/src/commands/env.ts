@@ -1,10 +1,11 @@
 import { askAgent, runtimeDirectory } from '@meshpass/agent/control';
 import { exportLines } from '@meshpass/agent/env';
 import { defineCommand } from '../command/define.ts';
-import { output } from '../command/shared-flags.ts';
+import { AGENT_ENV, output } from '../command/shared-flags.ts';
 
 export const command = defineCommand({
   flags: { output },
+  env: AGENT_ENV,
   examples: ['eval "$(meshpass env)"'],
   page: 'docs/agent.md',
   run: async ({ output }) => {

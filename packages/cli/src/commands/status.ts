@@ -1,15 +1,17 @@
 import { askAgent, runtimeDirectory } from '@meshpass/agent/control';
 import type { AgentStatus } from '@meshpass/agent/status';
 import { defineCommand } from '../command/define.ts';
-import { output } from '../command/shared-flags.ts';
+import { AGENT_ENV, output } from '../command/shared-flags.ts';
+import { formatJson } from '../output/json.ts';
 import { statusText } from '../output/status-text.ts';
 
 export const command = defineCommand({
   flags: { output },
+  env: AGENT_ENV,
   examples: ['meshpass status', 'meshpass status --output json'],
   page: 'docs/agent.md',
   run: async ({ output }) => {
     const status = await askAgent<AgentStatus>(runtimeDirectory(process.env), { command: 'status' });
-    console.log(output === 'json' ? JSON.stringify(status, null, 2) : statusText(status, Date.now()));
+    console.log(output === 'json' ? formatJson(status) : statusText(status, Date.now()));
   },
 });

@@ -1,7 +1,7 @@
 import { askAgent, runtimeDirectory } from '@meshpass/agent/control';
 import { defineCommand } from '../command/define.ts';
 import { text } from '../command/flag.ts';
-import { output } from '../command/shared-flags.ts';
+import { AGENT_ENV, output } from '../command/shared-flags.ts';
 
 export const command = defineCommand({
   about: 'For AWS, GCP, Azure, Vault and others that trust the broker as an OIDC issuer.',
@@ -9,6 +9,7 @@ export const command = defineCommand({
     audience: text('<audience>', 'audience of the token, for example sts.amazonaws.com', { required: true }),
     output,
   },
+  env: AGENT_ENV,
   examples: ['meshpass token --audience sts.amazonaws.com'],
   page: 'docs/agent.md',
   run: async ({ audience, output }) => {

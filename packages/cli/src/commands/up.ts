@@ -2,7 +2,8 @@ import { agentConfig } from '@meshpass/agent/config';
 import { launch } from '@meshpass/agent/launch';
 import { defineCommand } from '../command/define.ts';
 import { type OptionsOf, toggle, turnOff, wholeNumber } from '../command/flag.ts';
-import { output, proofFlags } from '../command/shared-flags.ts';
+import { AGENT_ENV, HOSTS_ENV, output, proofFlags } from '../command/shared-flags.ts';
+import { formatJson } from '../output/json.ts';
 import { statusText } from '../output/status-text.ts';
 
 const flags = {
@@ -25,8 +26,9 @@ export const command = defineCommand({
     'Proves who you are, obtains credentials and carries traffic to the mesh. The agent stays in the background and renews the credentials.',
   flags,
   env: {
+    ...AGENT_ENV,
+    ...HOSTS_ENV,
     MESHPASS_BY_NAME: 'false: the same as --no-by-name',
-    MESHPASS_HOSTS_FILE: 'hosts file to write instead of /etc/hosts',
     MESHPASS_CLUSTER_DOMAIN: "the cluster's DNS domain, if it is not cluster.local",
   },
   examples: ['meshpass up --broker https://broker.example.com', 'meshpass up --foreground --no-by-name'],
@@ -37,7 +39,7 @@ export const command = defineCommand({
 async function up({ output, foreground, byName, ...options }: OptionsOf<typeof flags>): Promise<void> {
   const config = agentConfig({ ...options, byName: byName ? undefined : false }, process.env);
   const print = (status: Parameters<typeof statusText>[0]) =>
-    console.log(output === 'json' ? JSON.stringify(status, null, 2) : statusText(status, Date.now()));
+    console.log(output === 'json' ? formatJson(status) : statusText(status, Date.now()));
   if (!foreground) return print(await launch(config, { env: process.env }));
   const { runUntilSignal } = await import('@meshpass/agent/daemon');
   await runUntilSignal(config, print);

@@ -1,7 +1,11 @@
 /** Findings for programs. */
 import type { LintedFiles } from '../lint.ts';
 
-/** One JSON document: `findings`, `suppressed`, `problems` (what could not be read), `objects`, `notLookedAt` (kinds that no rule reads), `leftOut` (files that were not read). Members are only ever added. */
+/**
+ * One JSON document: `findings`, `suppressed`, `problems` (what could not be read), `objects`, `not_looked_at` (kinds that no rule reads) and
+ * `left_out` (files that were not read), both also under older names. Members are only ever added.
+ */
 export function printJson({ findings, suppressed, problems, objects, notLookedAt, leftOut }: LintedFiles): string {
-  return `${JSON.stringify({ findings, suppressed, problems, objects, notLookedAt, leftOut }, null, 2)}\n`;
+  const all = { findings, suppressed, problems, objects, notLookedAt, leftOut };
+  return `${JSON.stringify({ ...all, not_looked_at: notLookedAt, left_out: leftOut }, null, 2)}\n`;
 }

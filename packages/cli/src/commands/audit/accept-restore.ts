@@ -11,6 +11,7 @@ import { MeshpassError } from '@meshpass/identity/error';
 import { defineCommand } from '../../command/define.ts';
 import { type OptionsOf, text, toggle } from '../../command/flag.ts';
 import { auditKey, checkpointFlags, databaseUrl, output } from '../../command/shared-flags.ts';
+import { formatJson } from '../../output/json.ts';
 import { checkpointMapOf } from '../../serve/checkpoint-map.ts';
 
 const flags = {
@@ -75,12 +76,12 @@ async function declareRestore(options: AcceptRestoreOptions): Promise<void> {
   try {
     const survey = await surveyRestore(store.db, key, await readKnown(sinks, key.verifiers));
     if (!options.yes) {
-      console.log(output === 'json' ? JSON.stringify(seen(survey), null, 2) : surveyText(survey));
+      console.log(output === 'json' ? formatJson(seen(survey)) : surveyText(survey));
       throw new MeshpassError('usage', 'Nothing was changed. To declare this, repeat it with --reason and --yes.');
     }
     const order = { by: options.by ?? `${userInfo().username}@${hostname()}`, reason };
     const accepted = await acceptRestore({ store, key, sinks }, survey, order, Date.now, randomBytes);
-    if (output === 'json') return console.log(JSON.stringify({ ...seen(survey), ...accepted }, null, 2));
+    if (output === 'json') return console.log(formatJson({ ...seen(survey), ...accepted }));
     console.log(surveyText(survey));
     const { epoch, row, endedSessions, note } = accepted;
     console.log(

@@ -8,6 +8,7 @@ import { list, text } from '../../command/flag.ts';
 import { operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts';
 import { auditClient, fileLines, readText } from '../../operator/audit-client.ts';
 import { reportText } from '../../operator/audit-text.ts';
+import { formatJson } from '../../output/json.ts';
 
 export const command = defineCommand({
   about: 'Without --key the log is held against the key that it names itself.',
@@ -30,7 +31,7 @@ export const command = defineCommand({
         ? await auditClient(options, process.env).lines('/audit/export')
         : fileLines(options.file);
     const report = await verifyExport(await readExport(lines), { anchored, keys });
-    console.log(options.output === 'json' ? JSON.stringify(report, null, 2) : reportText(report));
+    console.log(options.output === 'json' ? formatJson(report) : reportText(report));
     return report.ok ? EXIT.ok : EXIT.failed;
   },
 });

@@ -1,0 +1,25 @@
+/** JSON output. Members are in snake_case; some that are older are in camelCase, and stay beside the new name. */
+
+const CAMEL_CASE = /^[a-z]+(?:[A-Z][a-z]+)+$/;
+
+/** @returns indented JSON in which every member in camelCase is followed by its twin in snake_case */
+export function formatJson(value: unknown): string {
+  return JSON.stringify(value, (_, member) => (isRecord(member) ? withTwins(member) : member), 2);
+}
+
+function withTwins(record: Readonly<Record<string, unknown>>): Readonly<Record<string, unknown>> {
+  return Object.fromEntries(
+    Object.entries(record).flatMap(([name, value]) =>
+      CAMEL_CASE.test(name)
+        ? [
+            [name, value],
+            [name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`), value],
+          ]
+        : [[name, value]],
+    ),
+  );
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

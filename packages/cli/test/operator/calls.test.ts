@@ -1,0 +1,108 @@
+/** Which broker an operator's command calls, with what, and what its answers mean. */
+import { createServer, type Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { run } from '../../src/program.ts';
+
+interface Seen {
+  readonly url: string;
+  readonly token: string | undefined;
+  readonly body: unknown;
+}
+
+let server: Server;
+let origin: string;
+let seen: Seen[];
+let answer: unknown;
+
+beforeAll(async () => {
+  server = createServer(async (request, response) => {
+    let text = '';
+    for await (const part of request) text += part;
+    const { url = '', headers } = request;
+    seen.push({ url, token: headers.authorization, body: text === '' ? undefined : JSON.parse(text) });
+    response.setHeader('content-type', 'application/json').end(JSON.stringify(answer));
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+});
+afterAll(() => server.close());
+
+beforeEach(() => {
+  seen = [];
+  for (const name of ['OPERATOR', 'OPERATOR_TOKEN_FILE', 'BROKER', 'CA_FILE'])
+    vi.stubEnv(`MESHPASS_${name}`, undefined);
+  vi.stubEnv('ACTIONS_ID_TOKEN_REQUEST_URL', undefined);
+  vi.stubEnv('MESHPASS_OPERATOR_TOKEN', 'an-operators-token');
+});
+afterEach(() => {
+  vi.unstubAllEnvs();
+  vi.restoreAllMocks();
+});
+
+async function meshpass(...words: string[]) {
+  const out = vi.spyOn(console, 'log').mockImplementation(() => {});
+  const err = vi.spyOn(console, 'error').mockImplementation(() => {});
+  const code = await run(['node', 'meshpass', ...words]);
+  return { code, out: out.mock.calls.flat().join('\n'), err: err.mock.calls.flat().join('\n') };
+}
+
+describe('sessions close', () => {
+  it('fails where no session has the id', async () => {
+    answer = { closed: [], denied: [] };
+    expect(await meshpass('sessions', 'close', '--id', 'nope', '--operator', origin)).toEqual({
+      ...{ code: 1, out: '' },
+      err: 'meshpass: No session has the id nope. List live sessions with meshpass sessions list. [not_found]',
+    });
+  });
+
+  it.each([
+    [['--id', 'a'], { closed: ['a'] }, 'Closed 1 session: a'],
+    [
+      ['--id', 'a'],
+      { closed: [], denied: ['a'] },
+      'Session a had already ended; credentials of it that may still be valid are now denied in the mesh.',
+    ],
+    [['--user', 'mona'], { closed: [] }, 'No live session matches: nothing was closed.'],
+  ])('succeeds: %j %j', async (selection, closed, out) => {
+    answer = closed;
+    expect(await meshpass('sessions', 'close', ...selection, '--operator', origin)).toEqual({ code: 0, out, err: '' });
+  });
+
+  it.each([
+    ['no selection', []],
+    ['two', ['--id', 'a', '--all']],
+  ])('asks the broker for nothing with %s', async (_, selection) => {
+    expect(await meshpass('sessions', 'close', ...selection, '--operator', origin)).toMatchObject({ code: 2 });
+    expect(seen).toEqual([]);
+  });
+});
+
+describe('policy history', () => {
+  const HISTORY = { url: '/policy/history', token: 'Bearer an-operators-token', body: undefined };
+
+  it.each([
+    ['at --operator', () => ['--operator', origin]],
+    ['at --operator, whatever --broker is', () => ['--operator', origin, '--broker', 'https://broker.invalid']],
+    ['at --broker where there is no --operator', () => ['--broker', origin]],
+  ])('asks as an operator %s', async (_, flags) => {
+    answer = { versions: [] };
+    expect(await meshpass('policy', 'history', ...flags())).toMatchObject({ code: 0 });
+    expect(seen).toEqual([HISTORY]);
+  });
+});
+
+it('reaches the operator listener by MESHPASS_OPERATOR', async () => {
+  vi.stubEnv('MESHPASS_OPERATOR', origin);
+  answer = { sessions: [] };
+  expect(await meshpass('sessions', 'list', '--grant', 'dev')).toEqual({ code: 0, out: 'No live session.', err: '' });
+  expect(seen).toMatchObject([{ url: '/admin/sessions?grant=dev' }]);
+});
+
+it('names the token that is missing, and both ways to give it', async () => {
+  vi.stubEnv('MESHPASS_OPERATOR_TOKEN', undefined);
+  expect(await meshpass('sessions', 'list', '--operator', origin)).toMatchObject({
+    code: 2,
+    err: expect.stringContaining('--operator-token'),
+  });
+});
