@@ -1,13 +1,10 @@
 import { defineConfig } from 'vitest/config';
+import { MESH_LABS } from './test/labs.ts';
 
-// Before the set-up and the workers start: all of them work on this lab.
-process.env.MESHPASS_LAB ??= 'test';
-
-// Real processes are killed, frozen and pushed to here, and CI's machines stall: there what fails is tried once more, and the
-// report says so. On a developer's machine nothing is hidden.
-const retry = process.env.CI ? 1 : 0;
-
-/** `unit` needs nothing but Node; `mesh` runs against a real Istio, which its global set-up starts and takes down. */
+/**
+ * `unit` needs nothing but Node; `mesh` runs against a real Istio, which its global set-up starts and takes down.
+ * Nothing is retried. docs/testing.md has what takes how long, and why.
+ */
 export default defineConfig({
   test: {
     projects: [
@@ -16,8 +13,10 @@ export default defineConfig({
           name: 'unit',
           include: ['{packages/*,lab}/test/**/*.test.ts', 'test/**/*.test.ts'],
           exclude: ['**/*.mesh.test.ts'],
+          // Vitest would leave one processor idle, half of a machine that has two.
+          maxWorkers: '100%',
+          sequence: { groupOrder: 1 },
           testTimeout: 20_000,
-          retry,
           // A condition is waited for; how long it takes is the machine's business.
           expect: { poll: { timeout: 15_000 } },
         },
@@ -27,9 +26,10 @@ export default defineConfig({
           name: 'mesh',
           include: ['{packages/*,lab}/test/**/*.mesh.test.ts', 'test/**/*.mesh.test.ts'],
           globalSetup: ['test/lab-setup.ts'],
-          fileParallelism: false,
+          setupFiles: ['test/lab-of-worker.ts'],
+          maxWorkers: MESH_LABS,
+          sequence: { groupOrder: 2 },
           testTimeout: 60_000,
-          retry,
           hookTimeout: 900_000,
         },
       },
