@@ -18,8 +18,8 @@ export interface ExchangeResult extends Measured {
 }
 
 export async function benchExchange(exchanges = 8_000, connections = 64): Promise<ExchangeResult> {
-  const broker = pinned('exchange-broker.ts', 0);
-  const client = pinned('exchange-client.ts', availableParallelism() > 1 ? 1 : 0);
+  const broker = pinned('broker.ts', 0);
+  const client = pinned('client.ts', availableParallelism() > 1 ? 1 : 0);
   try {
     const [start] = (await once(client, 'message')) as [Start];
     broker.send(start);
@@ -59,7 +59,7 @@ export function pinned(
 }
 
 function profiling(file: string): string[] {
-  return process.env.PROFILE && file === 'exchange-broker.ts'
+  return process.env.PROFILE && file === 'broker.ts'
     ? ['--cpu-prof', `--cpu-prof-dir=${process.env.PROFILE}`]
     : [];
 }

@@ -63,7 +63,8 @@ process.once('message', async ({ jwks }: Start) => {
   const broker = await serveBroker(config, {
     attest: createAttest({
       access: inForce,
-      codespaces: undefined as never,
+      // No Codespace is presented here.
+      codespaces: { api: { clock: Date.now } } as never,
       oidc: { keys, clock: Date.now },
     }),
     authorize,

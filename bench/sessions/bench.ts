@@ -68,8 +68,8 @@ async function onOneStore(
   { sessions, seconds, progress }: SessionsOptions,
   databaseUrl: string | undefined,
 ): Promise<SessionsResult> {
-  const broker = pinned('exchange-broker.ts', 0, { ...AS_DEPLOYED, DATABASE_URL: databaseUrl });
-  const client = pinned('sessions-client.ts', availableParallelism() > 1 ? 1 : 0);
+  const broker = pinned('broker.ts', 0, { ...AS_DEPLOYED, DATABASE_URL: databaseUrl });
+  const client = pinned('../sessions/client.ts', availableParallelism() > 1 ? 1 : 0);
   try {
     const { privateKey, publicKey } = generateKeyPairSync('rsa', { modulusLength: 2048 });
     const jwks = { keys: [{ ...publicKey.export({ format: 'jwk' }), kid: 'bench', alg: 'RS256', use: 'sig' }] };
