@@ -59,9 +59,7 @@ export function pinned(
 }
 
 function profiling(file: string): string[] {
-  return process.env.PROFILE && file === 'broker.ts'
-    ? ['--cpu-prof', `--cpu-prof-dir=${process.env.PROFILE}`]
-    : [];
+  return process.env.PROFILE && file === 'broker.ts' ? ['--cpu-prof', `--cpu-prof-dir=${process.env.PROFILE}`] : [];
 }
 
 export async function usage(child: ChildProcess): Promise<number> {

@@ -328,5 +328,6 @@ function changes(): Pick<PolicyChanges, 'plan'> {
     ...{ read: async () => CLUSTER, shape: SHAPE, tokens: () => TOKENS, inForce: () => undefined },
     ...{ take: unreached, onChange: unreached, drift: unreached, resume: unreached },
   };
-  return policyChanges(mesh, { db: undefined as never }, unreached);
+  const audit = { journal: { write: unreached, flush: unreached }, clock: Date.now, observe: unreached };
+  return policyChanges(mesh, { db: undefined as never }, audit);
 }

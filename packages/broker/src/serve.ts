@@ -130,7 +130,16 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
     given.policy && watchPolicy({ mesh: given.policy.mesh, onFailure: failed('policy'), onFinding: record.finding });
   if (policyWatch) acting.defer(policyWatch.stop);
   const rotation = await createRotation({
-    ...{ signer, mesh, journal, tokenSeconds: config.tokenSeconds, clock, random, onFailure: failed('rotation') },
+    ...{
+      audit,
+      signer,
+      mesh,
+      journal,
+      tokenSeconds: config.tokenSeconds,
+      clock,
+      random,
+      onFailure: failed('rotation'),
+    },
     ...{ ageSeconds: config.signingKeyAgeSeconds, waitSeconds: config.signingKeyWaitSeconds },
   });
   acting.defer(rotation.start());

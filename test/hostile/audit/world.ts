@@ -10,7 +10,7 @@ import { type CheckpointSink, fileSink } from '@meshpass/broker/audit/checkpoint
 import { exportLines, exportLog } from '@meshpass/broker/audit/export/export';
 import { createChain } from '@meshpass/broker/audit/log/chain';
 import { createCheckpointSigner } from '@meshpass/broker/audit/log/checkpoint-signer';
-import { auditRow, draftEvent } from '@meshpass/broker/audit/log/event';
+import { auditRow, newEvent } from '@meshpass/broker/audit/log/event';
 import { createJournal } from '@meshpass/broker/audit/log/journal';
 import { acceptRestore } from '@meshpass/broker/audit/restore/accept-restore';
 import { admitLog } from '@meshpass/broker/audit/restore/admit';
@@ -144,8 +144,8 @@ export async function openAuditWorld(): Promise<AuditWorld> {
 }
 
 function row(n: number) {
-  const draft = { ...draftEvent('token.issue', { source: '192.0.2.7' }, Date.now, randomBytes), subject: `s${n}` };
-  return auditRow(draft, 'allowed', 'tested', undefined, Date.now());
+  const event = { ...newEvent('token.issue', { source: '192.0.2.7' }, Date.now, randomBytes), subject: `s${n}` };
+  return auditRow(event, 'allowed', 'tested', undefined, Date.now());
 }
 
 async function writeLog(

@@ -1,5 +1,5 @@
 /** What an attestor gives to the rest of the broker. */
-import type { Attestation } from '@meshpass/identity';
+import { type Attestation, MeshpassError } from '@meshpass/identity';
 import type { Shown } from './presence/presence.ts';
 
 export interface Attested {
@@ -12,6 +12,19 @@ export interface Attested {
   readonly replay?: { readonly key: string; readonly expiresAt: string };
   /** Of a Codespace: whether the workspace itself has answered, for the audit log. */
   readonly presence?: Shown;
+}
+
+/** Who an issuer has confirmed, whatever is decided then. */
+export type Identity = Pick<Attestation, 'issuer' | 'subject' | 'login' | 'workspace'>;
+
+/** Refuses a proof after its issuer has said whose it is: the refusal of a thief names who was robbed. */
+export class IdentifiedRefusal extends MeshpassError {
+  readonly identity: Identity;
+
+  constructor({ code, message, cause, detail, retryAfter, members }: MeshpassError, identity: Identity) {
+    super(code, message, { cause, detail, members, ...(retryAfter !== undefined && { retryAfter }) });
+    this.identity = identity;
+  }
 }
 
 /** An attestation that GitHub gave just now; or the id of a Codespace for which it gave none. */

@@ -10,8 +10,8 @@ import type { CertificateRequest, CertificateResponse } from '@meshpass/identity
 import { MeshpassError } from '@meshpass/identity';
 import { dpopThumbprint } from '@meshpass/identity/dpop';
 import { sha256Hex } from '@meshpass/identity/hash';
-import type { Commit } from '../audit/log/audited.ts';
-import type { Draft } from '../audit/log/event.ts';
+import { type AuditContext, granted, type Outcome, recordGrant, refused, withheld } from '../audit/log/decision.ts';
+import type { AuditEvent } from '../audit/log/event.ts';
 import type { Journal } from '../audit/log/journal.ts';
 import { type Clock, seconds, timestamp } from '../clock/clock.ts';
 import type { CertificateAuthority } from '../istiod/authority.ts';
@@ -19,12 +19,12 @@ import { checkCsr } from '../istiod/check-csr.ts';
 import type { SignedCertificate } from '../istiod/verify-certificate.ts';
 import type { MeshState } from '../reconcile/contract.ts';
 import type { Denies } from '../session/deny-ended.ts';
-import type { Live } from '../session/live.ts';
+import { type Live, sessionClosed } from '../session/live.ts';
 import type { Revocations } from '../session/revocations.ts';
 import type { Principal } from '../session/session.ts';
-import { CLOSED_BECAUSE } from '../store/close-causes.ts';
 
 export interface CertificateContext {
+  readonly audit: AuditContext;
   readonly authority: CertificateAuthority;
   readonly mesh: MeshState;
   readonly journal: Journal;
@@ -45,16 +45,54 @@ interface Wanted {
   readonly first: boolean;
 }
 
-/** @throws MeshpassError `request_malformed`, `grant_unknown`, `csr_*`, `ca_unavailable`, `session_closed`, ... */
+interface Signed {
+  readonly principal: Principal;
+  readonly certificate: SignedCertificate;
+}
+
+export interface IssueRequest {
+  readonly body: CertificateRequest;
+  readonly live: Live;
+  readonly event: AuditEvent;
+}
+
+/** @returns refused with `request_malformed`, `grant_unknown`, `csr_*`, `ca_unavailable`, `session_closed`, ... */
 export async function issueCertificates(
   context: CertificateContext,
-  request: CertificateRequest,
-  live: Live,
-  draft: Draft,
-  commit: Commit,
-): Promise<CertificateResponse> {
-  draft.grant = request.certificates.map((one) => one.grant).join(',');
-  const wanted = await readRequest(context, request, live);
+  { body, live, event: asked }: IssueRequest,
+): Promise<Outcome<CertificateResponse>> {
+  const requested = { ...asked, grant: body.certificates.map((one) => one.grant).join(',') };
+  let signed: readonly Signed[];
+  try {
+    signed = await sign(context, await readRequest(context, body, live), live);
+  } catch (thrown) {
+    return refused(requested, thrown);
+  }
+  const event = {
+    ...requested,
+    reason: 'Grants of a live session.',
+    target: signed.map(({ principal }) => principal.spiffeId).join(','),
+    detail: { certificates: signed.map(({ principal, certificate }) => evidence(principal, certificate)) },
+  };
+  const lost = revokeLost(context, live, signed);
+  if (lost) return refused(event, lost);
+  const written = await recordGrant(context.audit, event);
+  if (!written.granted) return written;
+  const lostMeanwhile = revokeLost(context, live, signed);
+  if (lostMeanwhile) return withheld(event, lostMeanwhile);
+  return granted(event, {
+    certificates: signed.map(({ principal, certificate }) => ({
+      grant: principal.grant,
+      spiffe_id: certificate.spiffeId,
+      chain: certificate.chain,
+      not_before: certificate.notBefore,
+      not_after: certificate.notAfter,
+    })),
+    roots: [...context.mesh.roots()],
+  });
+}
+
+async function sign(context: CertificateContext, wanted: readonly Wanted[], live: Live): Promise<Signed[]> {
   const now = seconds(context.clock);
   await promise(
     context,
@@ -75,8 +113,7 @@ export async function issueCertificates(
       return { principal, certificate };
     }),
   ).catch((thrown) => {
-    refuseLost(context, live, wanted);
-    throw thrown;
+    throw revokeLost(context, live, wanted) ?? thrown;
   });
   // A CA may give longer than it was asked for; the revocation must then last longer, too.
   await promise(
@@ -85,22 +122,7 @@ export async function issueCertificates(
     signed.map(({ principal, certificate }) => ({ principal, until: certificate.notAfter })),
   );
   for (const { principal, certificate } of signed) live.signedUnder.set(principal.grant, certificate.root);
-  draft.reason = 'Grants of a live session.';
-  draft.target = signed.map(({ principal }) => principal.spiffeId).join(',');
-  draft.detail = { certificates: signed.map(({ principal, certificate }) => evidence(principal, certificate)) };
-  refuseLost(context, live, wanted);
-  await commit();
-  refuseLost(context, live, wanted);
-  return {
-    certificates: signed.map(({ principal, certificate }) => ({
-      grant: principal.grant,
-      spiffe_id: certificate.spiffeId,
-      chain: certificate.chain,
-      not_before: certificate.notBefore,
-      not_after: certificate.notAfter,
-    })),
-    roots: [...context.mesh.roots()],
-  };
+  return signed;
 }
 
 async function readRequest(context: CertificateContext, request: CertificateRequest, live: Live): Promise<Wanted[]> {
@@ -158,11 +180,15 @@ async function settleAll<T>(promises: readonly Promise<T>[]): Promise<T[]> {
   return results.map((result) => (result as PromiseFulfilledResult<T>).value);
 }
 
-/** What was signed for an access that has ended meanwhile is not given out. */
-function refuseLost({ revocations, denies }: CertificateContext, live: Live, wanted: readonly Wanted[]): void {
+/** What was signed for an access that has ended meanwhile is not given out. @returns why; undefined where it is still held */
+function revokeLost(
+  { revocations, denies }: CertificateContext,
+  live: Live,
+  wanted: readonly Pick<Wanted, 'principal'>[],
+): MeshpassError | undefined {
   const held = new Set(live.session.grants.map((grant) => grant.name));
   const lost = wanted.filter(({ principal }) => live.ended || !held.has(principal.grant));
-  if (lost.length === 0) return;
+  if (lost.length === 0) return undefined;
   // Once more: signing may have made the ServiceAccount anew after the revocation deleted it, or given a longer life.
   revocations.add(
     lost.map(({ principal: { grant, namespace, serviceAccount, spiffeId } }) => {
@@ -171,12 +197,8 @@ function refuseLost({ revocations, denies }: CertificateContext, live: Live, wan
       return { namespace, serviceAccount, spiffeId, until, undenied };
     }),
   );
-  if (live.ended)
-    throw new MeshpassError(
-      'session_closed',
-      `The session is over: ${CLOSED_BECAUSE[live.ended.cause]}. Open a new one.`,
-    );
-  throw new MeshpassError('grant_unknown', 'The session does not hold one of these grants any more.');
+  if (live.ended) return sessionClosed(live.ended.cause);
+  return new MeshpassError('grant_unknown', 'The session does not hold one of these grants any more.');
 }
 
 function evidence(principal: Principal, certificate: SignedCertificate) {

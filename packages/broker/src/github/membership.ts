@@ -1,5 +1,5 @@
 /** What follows for a live session when GitHub says that its developer is in a team or an organization no more. */
-import { closeSession } from '../session/close.ts';
+import { closeSession } from '../session/lifecycle.ts';
 import type { Live } from '../session/live.ts';
 import { type RecheckContext, recheckSession } from '../session/recheck.ts';
 

@@ -3,7 +3,7 @@
  * whole listing is believed; who cannot be asked, or answers in part, ends nothing and keeps nothing: leases go on.
  */
 import { pathPart } from '../attest/github/api.ts';
-import { closeSession } from '../session/close.ts';
+import { closeSession } from '../session/lifecycle.ts';
 import type { RecheckContext } from '../session/recheck.ts';
 import type { CloseCause } from '../store/close-causes.ts';
 import {

@@ -6,7 +6,7 @@
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
 import { pathPart, readGithub } from '../attest/github/api.ts';
-import { closeSession } from '../session/close.ts';
+import { closeSession } from '../session/lifecycle.ts';
 import type { Live } from '../session/live.ts';
 import type { RecheckContext } from '../session/recheck.ts';
 import type { ReadGithub } from './reader.ts';

@@ -1,18 +1,18 @@
 /** What an operator may ask and order: which sessions live, and that some of them end. On the operator listener. */
 import { MeshpassError } from '@meshpass/identity';
 import { isPlainText } from '@meshpass/identity/text';
-import type { Hono } from 'hono';
 import { z } from 'zod';
-import { closeSession } from '../session/close.ts';
+import { granted, type Outcome, recordGrant, refused } from '../audit/log/decision.ts';
+import type { AuditEvent } from '../audit/log/event.ts';
 import { denyLate } from '../session/deny-late.ts';
+import { closeSession } from '../session/lifecycle.ts';
 import type { Live, LiveIndex } from '../session/live.ts';
 import type { RecheckContext } from '../session/recheck.ts';
 import type { Store } from '../store/open.ts';
-import { readJson } from './body.ts';
-import { type DecideContext, decide, type Env } from './decide.ts';
 import type { Operators } from './operator-token.ts';
+import { type Route, type RouteContext, route } from './route.ts';
 
-export interface AdminContext extends DecideContext {
+export interface AdminContext extends RouteContext {
   readonly store: Store;
   readonly sessions: RecheckContext;
   readonly operators: Operators;
@@ -42,43 +42,60 @@ const CloseOrder = z
   });
 
 /** `GET /admin/sessions` and `POST /admin/sessions/close`. */
-export function adminRoutes(app: Hono<Env>, context: AdminContext): void {
-  const { sessions } = context;
-  // A read that is allowed leaves no row, as everywhere.
-  app.get('/admin/sessions', (c) =>
-    decide(context, c, 'operator.list', async (draft, _commit, request) => {
-      context.operators.admit(request, draft);
-      const query = ListQuery.safeParse(c.req.query());
-      if (!query.success)
-        throw new MeshpassError('request_malformed', 'Select by id, user, subject, workspace, grant, or not at all.');
-      return { sessions: select(sessions.live, query.data).map(describe) };
+export function adminRoutes(context: AdminContext): readonly Route[] {
+  const { sessions, operators } = context;
+  return [
+    // A read that is allowed leaves no row, as everywhere.
+    route({
+      method: 'GET',
+      path: '/admin/sessions',
+      action: 'operator.list',
+      authentication: operators.authentication,
+      handler: async ({ event, query }) => {
+        const selector = ListQuery.safeParse(query);
+        if (selector.success) return granted(event, { sessions: select(sessions.live, selector.data).map(describe) });
+        const message = 'Select by id, user, subject, workspace, grant, or not at all.';
+        return refused(event, new MeshpassError('request_malformed', message));
+      },
     }),
-  );
+    route({
+      method: 'POST',
+      path: '/admin/sessions/close',
+      action: 'operator.close',
+      authentication: operators.authentication,
+      schema: CloseOrder,
+      handler: async ({ event, body }) => await closeSelected(context, event, body),
+    }),
+  ];
+}
 
-  app.post('/admin/sessions/close', (c) =>
-    decide(context, c, 'operator.close', async (draft, commit, request) => {
-      context.operators.admit(request, draft);
-      const { all, reason, ...selector } = await readJson(request, CloseOrder);
-      const matching = select(sessions.live, selector);
-      const closed = matching.map((one) => one.session.id);
-      draft.target = all ? 'all' : Object.values(selector).find((value) => value !== undefined);
-      draft.reason = `An operator asked for it${reason ? `: ${reason}` : ''}.`;
-      // The rows of the sessions name this decision: a list of thousands would not fit here.
-      draft.detail = { order: { ...selector, all }, count: closed.length, closed: closed.slice(0, 100) };
-      const detail = { decision: draft.id };
-      await Promise.all(
-        matching.map((one) => closeSession(sessions, one, { cause: 'operator', source: draft.source, detail })),
-      );
-      // Whoever has the keys of a session may have ended it, so that it could not be closed.
-      const { id } = selector;
-      const late =
-        id !== undefined && closed.length === 0 && (await denyLate({ ...sessions, store: context.store }, id));
-      const denied = late ? [id] : [];
-      if (late) draft.detail = { ...draft.detail, denied };
-      await commit();
-      return { closed, denied };
-    }),
-  );
+async function closeSelected(
+  { audit, sessions, store }: AdminContext,
+  asked: AuditEvent,
+  { all, reason, ...selector }: z.infer<typeof CloseOrder>,
+): Promise<Outcome<{ readonly closed: readonly string[]; readonly denied: readonly string[] }>> {
+  const { id } = selector;
+  const matching = select(sessions.live, selector);
+  const closed = matching.map((one) => one.session.id);
+  const event = {
+    ...asked,
+    target: all ? 'all' : Object.values(selector).find((value) => value !== undefined),
+    reason: `An operator asked for it${reason ? `: ${reason}` : ''}.`,
+    // The rows of the sessions name this decision: a list of thousands would not fit here.
+    detail: { order: { ...selector, all }, count: closed.length, closed: closed.slice(0, 100) },
+  };
+  const request = { cause: 'operator', source: event.source, detail: { decision: event.id } } as const;
+  await Promise.all(matching.map((one) => closeSession(sessions, one, request)));
+  let late = false;
+  try {
+    // Whoever has the keys of a session may have ended it, so that it could not be closed.
+    late = id !== undefined && closed.length === 0 && (await denyLate({ ...sessions, store }, id));
+  } catch (thrown) {
+    return refused(event, thrown);
+  }
+  const denied = late && id !== undefined ? [id] : [];
+  const written = await recordGrant(audit, late ? { ...event, detail: { ...event.detail, denied } } : event);
+  return written.granted ? granted(event, { closed, denied }) : written;
 }
 
 function select(live: LiveIndex, selector: Selector): Live[] {

@@ -1,20 +1,19 @@
 /** The audit log on the operator listener: a page, the whole of it, a signed checkpoint, the key, and retention. */
 import { MeshpassError } from '@meshpass/identity';
-import type { Hono } from 'hono';
 import { sql } from 'kysely';
 import { z } from 'zod';
 import type { AuditKey } from '../audit/checkpoint/key.ts';
 import { exportLines, exportLog } from '../audit/export/export.ts';
 import type { Chain } from '../audit/log/chain.ts';
 import type { CheckpointSigner } from '../audit/log/checkpoint-signer.ts';
+import { granted, refused } from '../audit/log/decision.ts';
 import { prune } from '../audit/log/prune.ts';
 import { sealedRow } from '../audit/log/rows.ts';
 import type { Store } from '../store/open.ts';
-import { readJson } from './body.ts';
-import { type DecideContext, decide, type Env } from './decide.ts';
 import type { Operators } from './operator-token.ts';
+import { type Route, type RouteContext, route } from './route.ts';
 
-export interface AuditRoutesContext extends DecideContext {
+export interface AuditRoutesContext extends RouteContext {
   readonly store: Store;
   readonly operators: Operators;
   readonly key: AuditKey;
@@ -41,48 +40,50 @@ const NO_STORE = { 'cache-control': 'no-store' };
  * `GET /audit` answers `{"rows": [...], "next": SEQ}`; `next` is what to give as `after` for the page that follows.
  * `GET /audit/export`, `GET /audit/checkpoint`, `GET /audit/key`, `POST /audit/prune`.
  */
-export function auditRoutes(app: Hono<Env>, context: AuditRoutesContext): void {
-  const { store, key, checkpoints } = context;
-  /** A read that is allowed leaves no row, as everywhere. */
-  const read = (path: string, answer: (query: Record<string, string>) => Promise<Response>) =>
-    app.get(path, (c) =>
-      decide(context, c, 'operator.list', async (draft, _commit, request) => {
-        context.operators.admit(request, draft);
-        return await answer(c.req.query()).catch((thrown) => {
-          throw thrown instanceof MeshpassError ? thrown : unavailable(thrown);
-        });
-      }),
-    );
-
-  read('/audit', async (query) => {
-    const page = parse(Page, query, 'Give after, limit (1 to 1000), last, session, decision, or none of them.');
-    const rows = await readPage(store, page);
-    return Response.json({ rows, next: rows.at(-1)?.seq ?? page.after }, { headers: NO_STORE });
-  });
-
-  read('/audit/export', async (query) => {
-    const { after } = parse(After, query, 'Give after, or nothing.');
-    const lines = exportLines(await exportLog({ db: store.db, key, checkpoints }, after));
-    return new Response(inChunks(lines), { headers: { ...NO_STORE, 'content-type': 'application/x-ndjson' } });
-  });
-
-  read('/audit/checkpoint', async () => {
-    const { note } = await checkpoints.sign();
-    return new Response(note, { headers: { ...NO_STORE, 'content-type': 'text/plain; charset=utf-8' } });
-  });
-
-  read('/audit/key', async () => {
-    const text = key.verifiers.map((verifier) => `${verifier.text}\n`).join('');
-    return new Response(text, { headers: { ...NO_STORE, 'content-type': 'text/plain; charset=utf-8' } });
-  });
-
-  app.post('/audit/prune', (c) =>
-    decide(context, c, 'audit.prune', async (draft, commit, request) => {
-      context.operators.admit(request, draft);
-      const { before } = await readJson(request, PruneOrder);
-      return await prune(context, new Date(before), draft, commit);
+export function auditRoutes(context: AuditRoutesContext): readonly Route[] {
+  const { store, key, checkpoints, operators } = context;
+  return [
+    read(operators, '/audit', async (query) => {
+      const page = parse(Page, query, 'Give after, limit (1 to 1000), last, session, decision, or none of them.');
+      const rows = await readPage(store, page);
+      return Response.json({ rows, next: rows.at(-1)?.seq ?? page.after }, { headers: NO_STORE });
     }),
-  );
+    read(operators, '/audit/export', async (query) => {
+      const { after } = parse(After, query, 'Give after, or nothing.');
+      const lines = exportLines(await exportLog({ db: store.db, key, checkpoints }, after));
+      return new Response(inChunks(lines), { headers: { ...NO_STORE, 'content-type': 'application/x-ndjson' } });
+    }),
+    read(operators, '/audit/checkpoint', async () => text((await checkpoints.sign()).note)),
+    read(operators, '/audit/key', async () => text(key.verifiers.map((verifier) => `${verifier.text}\n`).join(''))),
+    route({
+      method: 'POST',
+      path: '/audit/prune',
+      action: 'audit.prune',
+      authentication: operators.authentication,
+      schema: PruneOrder,
+      handler: async ({ event, body: { before } }) => await prune(context, new Date(before), event),
+    }),
+  ];
+}
+
+/** A read that is allowed leaves no row, as everywhere. */
+function read(
+  { authentication }: Operators,
+  path: string,
+  answer: (query: Readonly<Record<string, string>>) => Promise<Response>,
+): Route {
+  const handler: Route['handler'] = async ({ event, query }) => {
+    try {
+      return granted(event, await answer(query));
+    } catch (thrown) {
+      return refused(event, thrown instanceof MeshpassError ? thrown : unavailable(thrown));
+    }
+  };
+  return { method: 'GET', path, action: 'operator.list', authentication, handler };
+}
+
+function text(body: string): Response {
+  return new Response(body, { headers: { ...NO_STORE, 'content-type': 'text/plain; charset=utf-8' } });
 }
 
 async function readPage(store: Store, { after, limit, last, session, decision }: z.infer<typeof Page>) {
@@ -101,7 +102,7 @@ async function readPage(store: Store, { after, limit, last, session, decision }:
   return rows.map(sealedRow);
 }
 
-function parse<T>(schema: z.ZodType<T>, query: Record<string, string>, message: string): T {
+function parse<T>(schema: z.ZodType<T>, query: Readonly<Record<string, string>>, message: string): T {
   const parsed = schema.safeParse(query);
   if (parsed.success) return parsed.data;
   throw new MeshpassError('request_malformed', message);

@@ -1,52 +1,89 @@
-/** A session request: `Authorization: DPoP TOKEN` and a proof by the session's own key (RFC 9449 section 7). */
+/** Who calls the public API: a session by its token and its key (RFC 9449 section 7), or a stranger by a key alone. */
+import type { IncomingMessage } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import type { Draft } from '../audit/log/event.ts';
-import type { Live, LiveIndex } from '../session/live.ts';
-import { CLOSED_BECAUSE, type CloseCause } from '../store/close-causes.ts';
-import { type DpopRequest, verifyDpop } from '../token/dpop.ts';
+import { granted, refused } from '../audit/log/decision.ts';
+import { type Clock, seconds } from '../clock/clock.ts';
+import { groupOf } from '../limits/source-address.ts';
+import { sessionMembers } from '../session/lifecycle.ts';
+import { type Live, type LiveIndex, sessionClosed } from '../session/live.ts';
+import { verifyDpop } from '../token/dpop.ts';
+import type { ReplayMemory } from '../token/replay.ts';
+import type { Connections } from './connections.ts';
+import type { Authentication } from './route.ts';
 
-export interface SessionRequest extends Omit<DpopRequest, 'accessToken' | 'jkt'> {
-  readonly authorization: string | undefined;
+export interface AuthenticationContext {
+  readonly live: LiveIndex;
+  readonly connections: Pick<Connections, 'belongs'>;
+  readonly publicUrl: string;
+  readonly clock: Clock;
+  /** Unix seconds at which this process started. */
+  readonly startedAt: number;
+  /** Strangers and sessions do not share a memory: who holds no session cannot fill the one of those that do. */
+  readonly replay: { readonly strangers: ReplayMemory; readonly sessions: ReplayMemory };
+}
+
+export interface SessionCaller {
+  readonly live: Live;
+  /** The session token that was presented. */
+  readonly token: string;
 }
 
 const SCHEME = /^dpop +(mps_[A-Za-z0-9_-]{43})$/i;
 
-/**
- * @param draft learns whose request it is, also where it is refused
- * @throws MeshpassError `session_*`, `dpop_*`, `overloaded`
- */
-export function authenticateSession(
-  live: LiveIndex,
-  request: SessionRequest,
-  draft: Draft,
-): { live: Live; token: string } {
-  if (request.proof !== undefined) draft.proofHash = sha256Hex(request.proof);
-  const token = SCHEME.exec(request.authorization ?? '')?.[1];
-  if (token === undefined)
-    throw new MeshpassError('session_token_missing', 'The request needs `Authorization: DPoP SESSION_TOKEN`.');
-  // By hash: what a timing difference in the lookup could tell is of a hash, not of the token.
-  const hash = sha256Hex(token);
-  const found = live.byToken(hash);
-  if (!found) {
-    const over = live.ended(hash);
-    if (!over) throw new MeshpassError('session_unknown', 'The broker does not know this session; open a new one.');
-    draft.sessionId = over.id;
-    throw closed(over.cause);
-  }
-  const { session } = found;
-  draft.sessionId = session.id;
-  draft.subject = session.attestation.subject;
-  draft.login = session.attestation.login;
-  draft.issuer = session.attestation.issuer;
-  draft.workspace = session.attestation.workspace.key;
-  verifyDpop({ ...request, accessToken: token, jkt: session.jkt });
-  // The sweep comes four times a second; until then these are over all the same.
-  if (session.expiresAt <= request.now) throw closed('expired');
-  if (found.leaseUntil <= request.now) throw closed('lease_lapsed');
-  return { live: found, token };
+/** `Authorization: DPoP TOKEN` and a proof by the session's own key. Refuses with `session_*`, `dpop_*`, `overloaded`. */
+export function sessionAuthentication(context: AuthenticationContext): Authentication<SessionCaller> {
+  const { live, replay, connections } = context;
+  return ({ request, event, path }) => {
+    const proof = header(request, 'dpop');
+    const presented = proof === undefined ? event : { ...event, proofHash: sha256Hex(proof) };
+    const token = SCHEME.exec(request.headers.authorization ?? '')?.[1];
+    if (token === undefined) return refused(presented, sessionTokenMissing());
+    // By hash: what a timing difference in the lookup could tell is of a hash, not of the token.
+    const hash = sha256Hex(token);
+    const found = live.byToken(hash);
+    if (!found) {
+      const over = live.ended(hash);
+      if (over) return refused({ ...presented, sessionId: over.id }, sessionClosed(over.cause));
+      const unknown = 'The broker does not know this session; open a new one.';
+      return refused(presented, new MeshpassError('session_unknown', unknown));
+    }
+    const { session } = found;
+    const identified = { ...presented, ...sessionMembers(session) };
+    const { clock, startedAt, publicUrl } = context;
+    const now = seconds(clock);
+    const expected = { method: request.method ?? '', url: publicUrl + path, accessToken: token, jkt: session.jkt };
+    try {
+      verifyDpop({ proof, ...expected, now, startedAt, replay: replay.sessions });
+    } catch (thrown) {
+      return refused(identified, thrown);
+    }
+    // The sweep comes four times a second; until then these are over all the same.
+    if (session.expiresAt <= now) return refused(identified, sessionClosed('expired'));
+    if (found.leaseUntil <= now) return refused(identified, sessionClosed('lease_lapsed'));
+    connections.belongs(request.socket, session.id);
+    return granted(identified, { live: found, token });
+  };
 }
 
-function closed(cause: CloseCause): MeshpassError {
-  return new MeshpassError('session_closed', `The session is over: ${CLOSED_BECAUSE[cause]}. Open a new one.`);
+/** A stranger's key: a proof that was made for this request just now, by whoever has the key. Gives its thumbprint (RFC 7638). */
+export function keyAuthentication(context: AuthenticationContext): Authentication<string> {
+  const { replay, publicUrl, clock, startedAt } = context;
+  return ({ request, event, path }) => {
+    const expected = { method: request.method ?? '', url: publicUrl + path };
+    const jkt = verifyDpop({
+      ...{ proof: header(request, 'dpop'), ...expected, now: seconds(clock), startedAt },
+      ...{ source: groupOf(event.source ?? 'unknown'), replay: replay.strangers },
+    });
+    return granted(event, jkt);
+  };
+}
+
+export function sessionTokenMissing(): MeshpassError {
+  return new MeshpassError('session_token_missing', 'The request needs `Authorization: DPoP SESSION_TOKEN`.');
+}
+
+function header(request: IncomingMessage, name: string): string | undefined {
+  const value = request.headers[name];
+  return Array.isArray(value) ? value.join(',') : value;
 }

@@ -1,15 +1,14 @@
 /** What a drill asks of the broker: what the store has of a session that is over, and a signature under the report. */
 import { DrillReport, EVIDENCE_TYPE, type RecordedSession } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
-import type { Hono } from 'hono';
+import { granted, recordGrant } from '../audit/log/decision.ts';
 import type { Denies } from '../session/deny-ended.ts';
 import type { Store } from '../store/open.ts';
 import type { Signer } from '../token/signer.ts';
-import { readJson } from './body.ts';
-import { type DecideContext, decide, type Env } from './decide.ts';
 import type { Operators } from './operator-token.ts';
+import { type Route, type RouteContext, route } from './route.ts';
 
-export interface DrillContext extends DecideContext {
+export interface DrillContext extends RouteContext {
   readonly store: Store;
   readonly signer: Pick<Signer, 'sign'>;
   readonly publicUrl: string;
@@ -18,29 +17,34 @@ export interface DrillContext extends DecideContext {
 }
 
 /** `GET /admin/drill/sessions/ID` and `POST /admin/drill/evidence`. */
-export function drillRoutes(app: Hono<Env>, context: DrillContext): void {
-  app.get('/admin/drill/sessions/:id', (c) =>
-    decide(context, c, 'operator.drill', async (draft, _commit, request) => {
-      context.operators.admit(request, draft);
-      return await recorded(context, c.req.param('id'));
+export function drillRoutes(context: DrillContext): readonly Route[] {
+  const { operators } = context;
+  return [
+    route({
+      method: 'GET',
+      path: '/admin/drill/sessions/:id',
+      action: 'operator.drill',
+      authentication: operators.authentication,
+      handler: async ({ event, params }) => granted(event, await recorded(context, params.id ?? '')),
     }),
-  );
-
-  app.post('/admin/drill/evidence', (c) =>
-    decide(context, c, 'operator.drill', async (draft, commit, request) => {
-      context.operators.admit(request, draft);
+    route({
+      method: 'POST',
+      path: '/admin/drill/evidence',
+      action: 'operator.drill',
+      authentication: operators.authentication,
       // Nothing is signed but a report in just this form, and never as a JWT that anybody would take for a token.
-      const drill = await readJson(request, DrillReport);
-      const session = await recorded(context, drill.session.id);
-      const signedAt = new Date(context.clock()).toISOString();
-      const witness = { broker: context.publicUrl, signed_at: signedAt, session };
-      const evidence = await context.signer.sign({ drill, witness }, EVIDENCE_TYPE);
-      draft.sessionId = session.id;
-      draft.reason = 'An operator asked for the signed report of a drill.';
-      await commit();
-      return { evidence };
+      schema: DrillReport,
+      handler: async ({ event: asked, body: drill }) => {
+        const session = await recorded(context, drill.session.id);
+        const signedAt = new Date(context.clock()).toISOString();
+        const witness = { broker: context.publicUrl, signed_at: signedAt, session };
+        const evidence = await context.signer.sign({ drill, witness }, EVIDENCE_TYPE);
+        const reason = 'An operator asked for the signed report of a drill.';
+        const written = await recordGrant(context.audit, { ...asked, sessionId: session.id, reason });
+        return written.granted ? granted(written.event, { evidence }) : written;
+      },
     }),
-  );
+  ];
 }
 
 async function recorded({ store: { db }, denies }: DrillContext, id: string): Promise<RecordedSession> {

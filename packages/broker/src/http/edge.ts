@@ -1,20 +1,18 @@
 /** Edges in other processes: their feed, and the decisions that they report. */
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { ServerResponse } from 'node:http';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { type EdgeDecision, EdgeDecisions, MeshpassError } from '@meshpass/identity';
-import type { Hono } from 'hono';
-import type { AuditContext } from '../audit/log/audited.ts';
-import { auditRow, type Draft, draftEvent } from '../audit/log/event.ts';
+import { type AuditContext, granted, recordGrant, refused } from '../audit/log/decision.ts';
+import { auditRow, identityMembers, newEvent } from '../audit/log/event.ts';
 import type { Journal } from '../audit/log/journal.ts';
 import { createRateAllowance } from '../limits/rate-allowance.ts';
 import { groupOf } from '../limits/source-address.ts';
 import type { Feed } from '../session/feed.ts';
 import type { LiveIndex } from '../session/live.ts';
-import { readJson } from './body.ts';
 import type { Connections } from './connections.ts';
-import { type DecideContext, decide, type Env } from './decide.ts';
+import { type Authentication, type Route, type RouteContext, route } from './route.ts';
 
-export interface EdgeContext extends DecideContext {
+export interface EdgeContext extends RouteContext {
   readonly feed: Feed;
   readonly journal: Journal;
   readonly liveSessions: LiveIndex;
@@ -32,7 +30,8 @@ const MAX_DECISIONS_BODY = 1024 * 1024;
 /** An edge that reads slower than this is cut off; it comes back and gets a snapshot. */
 const MAX_QUEUED = 8 * 1024 * 1024;
 
-export function edgeRoutes(app: Hono<Env>, context: EdgeContext): void {
+/** `GET /edge/stream` and `POST /edge/decisions`. */
+export function edgeRoutes(context: EdgeContext): readonly Route[] {
   /** When a source last had a token that was accepted. */
   const edges = new Map<string, number>();
   const attempts = createRateAllowance({ ...ATTEMPTS, clock: context.clock });
@@ -54,39 +53,47 @@ export function edgeRoutes(app: Hono<Env>, context: EdgeContext): void {
       if (counted && !refused) attempts.giveBack(source);
     }
   };
-  const authorize = async (request: IncomingMessage, draft: Draft) => {
+  const authentication: Authentication<void> = async ({ request, event }) => {
     const { headers, socket } = request;
     const source = groupOf(context.sourceOf(request));
     const token = /^bearer +(\S{1,8192})$/i.exec(headers.authorization ?? '')?.[1];
     if (token === undefined || !context.reviewEdgeToken || !(await accepts(context.reviewEdgeToken, token, source)))
-      throw new MeshpassError('edge_unauthorized', 'This needs the token of an edge’s ServiceAccount.');
-    draft.known = true;
+      return refused(
+        event,
+        new MeshpassError('edge_unauthorized', 'This needs the token of an edge’s ServiceAccount.'),
+      );
     edges.set(source, context.clock());
     context.connections.belongs(socket);
+    return granted({ ...event, known: true }, undefined);
   };
 
-  app.get('/edge/stream', async (c) => {
-    let allowed = false;
-    const answer = await decide(context, c, 'edge.stream', async (draft, commit, request) => {
-      await authorize(request, draft);
-      draft.reason = 'A token of the edge’s ServiceAccount.';
-      await commit();
-      allowed = true;
-      return null;
-    });
-    if (!allowed) return answer;
-    stream(context, c.env.outgoing);
-    return RESPONSE_ALREADY_SENT;
-  });
-
-  app.post('/edge/decisions', async (c) => {
-    let decisions: readonly EdgeDecision[] = [];
-    return await decide(context, c, 'edge.stream', async (draft, _commit, request) => {
-      await authorize(request, draft);
-      ({ decisions } = await readJson(request, EdgeDecisions, MAX_DECISIONS_BODY));
-      await recordEdgeDecisions({ ...context, ruleOf: context.audit.ruleOf }, decisions);
-    });
-  });
+  return [
+    route({
+      method: 'GET',
+      path: '/edge/stream',
+      action: 'edge.stream',
+      authentication,
+      handler: async ({ event, response }) => {
+        const reason = 'A token of the edge’s ServiceAccount.';
+        const written = await recordGrant(context.audit, { ...event, reason });
+        if (!written.granted) return written;
+        stream(context, response);
+        return granted(event, RESPONSE_ALREADY_SENT);
+      },
+    }),
+    route({
+      method: 'POST',
+      path: '/edge/decisions',
+      action: 'edge.stream',
+      authentication,
+      schema: EdgeDecisions,
+      limit: MAX_DECISIONS_BODY,
+      handler: async ({ event, body: { decisions } }) => {
+        await recordEdgeDecisions({ ...context, ruleOf: context.audit.ruleOf }, decisions);
+        return granted(event, undefined);
+      },
+    }),
+  ];
 }
 
 function stream({ feed, streams }: EdgeContext, response: ServerResponse): void {
@@ -118,14 +125,11 @@ export async function recordEdgeDecisions(
   const rows = decisions.map((decision) => {
     const session = decision.session_id === undefined ? undefined : liveSessions.byId(decision.session_id)?.session;
     const grant = session?.principals.find((principal) => principal.spiffeId === decision.spiffe_id)?.grant;
-    const draft = {
-      ...draftEvent('tunnel', { source: decision.source }, clock, random),
+    const event = {
+      ...newEvent('tunnel', { source: decision.source }, clock, random),
       id: decision.id,
       sessionId: decision.session_id,
-      subject: session?.attestation.subject,
-      login: session?.attestation.login,
-      issuer: session?.attestation.issuer,
-      workspace: session?.attestation.workspace.key,
+      ...(session && identityMembers(session.attestation)),
       grant,
       rule: grant === undefined ? undefined : ruleOf?.(grant),
       target: decision.target,
@@ -136,7 +140,7 @@ export async function recordEdgeDecisions(
         ms: decision.duration_ms,
       },
     };
-    return auditRow(draft, decision.outcome, decision.reason, decision.code, decision.at);
+    return auditRow(event, decision.outcome, decision.reason, decision.code, decision.at);
   });
   await journal.write({ audit: rows });
 }

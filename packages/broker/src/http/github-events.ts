@@ -6,11 +6,11 @@ import type { IncomingMessage } from 'node:http';
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
 import { MeshpassError } from '@meshpass/identity';
-import type { Hono } from 'hono';
+import { granted, refused } from '../audit/log/decision.ts';
 import { type AuditEvent, readAuditEvents } from '../github/audit-events.ts';
 import { equalInConstantTime } from '../secrets/constant-time.ts';
 import { readBytes, tooLarge } from './body.ts';
-import { type DecideContext, decide, type Env } from './decide.ts';
+import { type Route, route } from './route.ts';
 
 export interface GithubEvents {
   readonly token: string;
@@ -24,24 +24,26 @@ const MAX_BODY = 8 * 1024 * 1024;
 const MAX_INFLATED = 32 * 1024 * 1024;
 const inflate = promisify(gunzip);
 
-export function githubEventRoutes(app: Hono<Env>, context: DecideContext, events: GithubEvents): void {
-  for (const path of PATHS) {
-    app.post(path, (c) =>
-      decide(context, c, 'github.events', async (draft, _commit, request) => {
-        // Nothing of a stranger's body is read.
-        if (!isGithub(request.headers.authorization, events.token))
-          throw new MeshpassError('github_unauthorized', 'This needs the token of the audit log stream.');
-        draft.known = true;
-        const heard = readAuditEvents(await readText(request));
+export function githubEventRoutes(events: GithubEvents): readonly Route[] {
+  return PATHS.map((path) =>
+    route({
+      method: 'POST',
+      path,
+      action: 'github.events',
+      authentication: ({ request, event }) =>
+        isGithub(request.headers.authorization, events.token)
+          ? granted({ ...event, known: true }, undefined)
+          : refused(event, new MeshpassError('github_unauthorized', 'This needs the token of the audit log stream.')),
+      read: readText,
+      handler: async ({ event, body }) => {
+        const heard = readAuditEvents(body);
         events.onEvents(heard.length);
         // What follows from them is done after the answer, and audited with the sessions that it ends.
         events.handle(heard);
-        return { text: 'Success', code: 0 };
-      }),
-    );
-  }
-  // "Check endpoint" of GitHub's settings.
-  app.get('/services/collector/health', (c) => c.json({ text: 'HEC is healthy', code: 17 }));
+        return granted(event, { text: 'Success', code: 0 });
+      },
+    }),
+  );
 }
 
 /** `Authorization: Splunk TOKEN`, as GitHub sends it, or `Bearer TOKEN`. */

@@ -10,7 +10,7 @@ import { socketBelow } from '@meshpass/identity/socket-below';
 import type { Hono } from 'hono';
 import { readPrivateFile } from '../secrets/key-file.ts';
 import type { Connections } from './connections.ts';
-import type { Env } from './decide.ts';
+import type { Env } from './route.ts';
 
 export interface Listening {
   /** `host:port` as bound. */

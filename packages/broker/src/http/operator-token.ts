@@ -1,11 +1,11 @@
 /** Who may act as an operator: whoever has the token that the broker was started with, and does not try them out. */
-import type { IncomingMessage } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
-import type { Draft } from '../audit/log/event.ts';
+import { granted, type Outcome, refused } from '../audit/log/decision.ts';
 import { createRateAllowance } from '../limits/rate-allowance.ts';
 import { groupOf, type SourceOf } from '../limits/source-address.ts';
 import { equalInConstantTime } from '../secrets/constant-time.ts';
 import type { Connections } from './connections.ts';
+import type { Presented } from './route.ts';
 
 export interface OperatorsOptions {
   /** Undefined where the broker was started without one: then nobody is an operator. */
@@ -18,11 +18,8 @@ export interface OperatorsOptions {
 }
 
 export interface Operators {
-  /**
-   * @param draft learns that somebody known is behind the decision
-   * @throws MeshpassError `operator_unauthorized`; `too_many_attempts` after wrong tokens from the same source, whatever comes then
-   */
-  readonly admit: (request: IncomingMessage, draft: Draft) => void;
+  /** Refuses with `operator_unauthorized`; `too_many_attempts` after wrong tokens from the same source, whatever comes then. */
+  readonly authentication: (presented: Presented) => Outcome<void>;
 }
 
 /** Wrong tokens of a source that are compared at once, and a second after that. */
@@ -31,19 +28,22 @@ const ATTEMPTS = { burst: 10, perSecond: 0.1 };
 export function createOperators({ token, sourceOf, clock, connections }: OperatorsOptions): Operators {
   const attempts = createRateAllowance({ ...ATTEMPTS, clock });
   return {
-    admit: (request, draft) => {
+    authentication: ({ request, event }) => {
       const source = groupOf(sourceOf(request));
       if (!attempts.has(source))
-        throw new MeshpassError('too_many_attempts', 'Too many wrong tokens came from this address; wait.', {
-          retryAfter: 1 / ATTEMPTS.perSecond,
-        });
+        return refused(
+          event,
+          new MeshpassError('too_many_attempts', 'Too many wrong tokens came from this address; wait.', {
+            retryAfter: 1 / ATTEMPTS.perSecond,
+          }),
+        );
       const given = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1] ?? '';
       if (token === undefined || !equalInConstantTime(given, token)) {
         attempts.take(source);
-        throw new MeshpassError('operator_unauthorized', 'This needs the token of an operator.');
+        return refused(event, new MeshpassError('operator_unauthorized', 'This needs the token of an operator.'));
       }
-      draft.known = true;
       connections.belongs(request.socket);
+      return granted({ ...event, known: true }, undefined);
     },
   };
 }

@@ -10,11 +10,11 @@ import type { Metrics } from '../telemetry/metrics.ts';
 import { type AdminContext, adminRoutes } from './admin.ts';
 import { type AuditRoutesContext, auditRoutes } from './audit.ts';
 import type { Connections } from './connections.ts';
-import type { Env } from './decide.ts';
 import { type DrillContext, drillRoutes } from './drill.ts';
 import { type PolicyContext, policyRoutes } from './policy.ts';
 import { refusal } from './refusal.ts';
 import { requireLeader } from './require-leader.ts';
+import { type Env, mount } from './route.ts';
 import { metricsRoute } from './standby.ts';
 import { type TrustContext, trustRoutes } from './trust.ts';
 
@@ -65,11 +65,13 @@ export function createOperatorApp({
   });
   metricsRoute(app, metrics);
   app.use(requireLeader(store.isLeader));
-  auditRoutes(app, auditLog);
-  adminRoutes(app, admin);
-  drillRoutes(app, drill);
-  trustRoutes(app, trust);
-  if (policy) policyRoutes(app, policy);
+  mount(app, admin, [
+    ...auditRoutes(auditLog),
+    ...adminRoutes(admin),
+    ...drillRoutes(drill),
+    ...trustRoutes(trust),
+    ...(policy ? policyRoutes(policy) : []),
+  ]);
   app.notFound(() => refusal(new MeshpassError('not_found', 'There is nothing here.'), undefined));
   return app;
 }

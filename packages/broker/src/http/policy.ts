@@ -2,22 +2,19 @@
  * Plans of the access file over HTTP: on the public listener for CI by its OIDC token, on that of operators for them.
  * docs/policy.md is their prose.
  */
-import type { IncomingMessage } from 'node:http';
-import { type Plan, refusals } from '@meshpass/analysis/plan';
+import { type Plan, refusals } from '@meshpass/analysis/plan/plan';
 import { MeshpassError } from '@meshpass/identity';
 import { isPlainText } from '@meshpass/identity/text';
-import type { Hono } from 'hono';
 import { z } from 'zod';
-import type { Draft } from '../audit/log/event.ts';
+import { granted, type Outcome, refused } from '../audit/log/decision.ts';
 import type { Author, AuthorOf } from '../policy/author.ts';
 import type { PolicyChanges } from '../policy/change.ts';
 import { Files, listVersions } from '../policy/history.ts';
 import type { Store } from '../store/open.ts';
-import { readJson } from './body.ts';
-import { type DecideContext, decide, type Env } from './decide.ts';
 import type { Operators } from './operator-token.ts';
+import { type Authentication, type Route, type RouteContext, route } from './route.ts';
 
-export interface PolicyContext extends DecideContext {
+export interface PolicyContext extends RouteContext {
   readonly changes: PolicyChanges;
   readonly store: Store;
   /** Whose job a token is of. */
@@ -38,54 +35,77 @@ const RollBackOrder = z.strictObject({
 });
 
 /** `POST /policy/plan`, `/policy/apply` and `GET /policy/history`; `/policy/rollback` where operators are listened to. */
-export function policyRoutes(app: Hono<Env>, context: PolicyContext): void {
+export function policyRoutes(context: PolicyContext): readonly Route[] {
   const { changes, store, operators } = context;
-  const authorOf = async (request: IncomingMessage, draft: Draft, wants: 'plan' | 'apply'): Promise<Author> => {
-    if (operators) {
-      operators.admit(request, draft);
-      return { by: 'an operator' };
-    }
-    const token = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
-    if (token && context.authorOf) return await context.authorOf(token, wants);
-    throw new MeshpassError('operator_unauthorized', 'This needs the token of a job that may plan.');
-  };
-
-  // What is only looked at leaves no row, as everywhere.
-  app.post('/policy/plan', (c) =>
-    decide(context, c, 'policy.plan', async (draft, _commit, request) => {
-      draft.subject = (await authorOf(request, draft, 'plan')).by;
-      return describe(await changes.plan(await readJson(request, PlanOrder, MAX_BODY)));
+  const rollBack =
+    operators &&
+    route({
+      method: 'POST',
+      path: '/policy/rollback',
+      action: 'policy.apply',
+      authentication: authorAuthentication(context, 'apply'),
+      schema: RollBackOrder,
+      handler: async ({ caller: author, body, event }) => {
+        const { version, reason, accept_unknown: acceptUnknown } = body;
+        const asked = { ...event, target: `version ${version}` };
+        return described(await changes.rollBack(version, reason, author, asked, { acceptUnknown }));
+      },
+    });
+  return [
+    // What is only looked at leaves no row, as everywhere.
+    route({
+      method: 'POST',
+      path: '/policy/plan',
+      action: 'policy.plan',
+      authentication: authorAuthentication(context, 'plan'),
+      schema: PlanOrder,
+      limit: MAX_BODY,
+      handler: async ({ body, event }) => described(granted(event, await changes.plan(body))),
     }),
-  );
-  app.get('/policy/history', (c) =>
-    decide(context, c, 'policy.plan', async (draft, _commit, request) => {
-      draft.subject = (await authorOf(request, draft, 'plan')).by;
-      return { versions: await listVersions(store.db) };
+    route({
+      method: 'GET',
+      path: '/policy/history',
+      action: 'policy.plan',
+      authentication: authorAuthentication(context, 'plan'),
+      handler: async ({ event }) => granted(event, { versions: await listVersions(store.db) }),
     }),
-  );
-  app.post('/policy/apply', (c) =>
-    decide(context, c, 'policy.apply', async (draft, commit, request) => {
-      const author = await authorOf(request, draft, 'apply');
-      draft.subject = author.by;
-      const { plan, accept_unknown: acceptUnknown, ...kept } = await readJson(request, ApplyOrder, MAX_BODY);
-      draft.target = `${kept.main} plan ${plan}`;
-      return describe(await changes.apply(kept, plan, author, draft, commit, { acceptUnknown }));
+    route({
+      method: 'POST',
+      path: '/policy/apply',
+      action: 'policy.apply',
+      authentication: authorAuthentication(context, 'apply'),
+      schema: ApplyOrder,
+      limit: MAX_BODY,
+      handler: async ({ caller: author, body, event }) => {
+        const { plan, accept_unknown: acceptUnknown, ...kept } = body;
+        const asked = { ...event, target: `${kept.main} plan ${plan}` };
+        return described(await changes.apply(kept, plan, author, asked, { acceptUnknown }));
+      },
     }),
-  );
-  if (!operators) return;
-  app.post('/policy/rollback', (c) =>
-    decide(context, c, 'policy.apply', async (draft, commit, request) => {
-      operators.admit(request, draft);
-      const author: Author = { by: 'an operator' };
-      draft.subject = author.by;
-      const { version, reason, accept_unknown: acceptUnknown } = await readJson(request, RollBackOrder);
-      draft.target = `version ${version}`;
-      return describe(await changes.rollBack(version, reason, author, draft, commit, { acceptUnknown }));
-    }),
-  );
+    ...(rollBack ? [rollBack] : []),
+  ];
 }
 
-function describe(plan: Plan) {
-  const { id, state, resources, reach, people, findings, assumed } = plan;
-  return { id, state, resources, reach, people, findings, assumed, refused: refusals(plan).length > 0 };
+/** An operator where operators are listened to; elsewhere a job by its OIDC token. */
+function authorAuthentication({ operators, authorOf }: PolicyContext, wants: 'plan' | 'apply'): Authentication<Author> {
+  return async (presented) => {
+    if (operators) {
+      const operator = operators.authentication(presented);
+      const by = 'an operator';
+      return operator.granted ? granted({ ...operator.event, subject: by }, { by }) : operator;
+    }
+    const { request, event } = presented;
+    const token = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
+    if (!token || !authorOf)
+      return refused(event, new MeshpassError('operator_unauthorized', 'This needs the token of a job that may plan.'));
+    const author = await authorOf(token, wants);
+    return granted({ ...event, subject: author.by }, author);
+  };
+}
+
+function described(planned: Outcome<Plan>): Outcome<unknown> {
+  if (!planned.granted) return planned;
+  const { id, state, resources, reach, people, findings, assumed } = planned.value;
+  const members = { id, state, resources, reach, people, findings, assumed };
+  return granted(planned.event, { ...members, refused: refusals(planned.value).length > 0 });
 }

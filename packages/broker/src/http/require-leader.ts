@@ -4,8 +4,8 @@
  */
 import type { MiddlewareHandler } from 'hono';
 import { leadershipUnknown } from '../store/leader-guard.ts';
-import type { Env } from './decide.ts';
 import { refusal } from './refusal.ts';
+import type { Env } from './route.ts';
 
 /** @param isLeader whether this process is known, at this instant, to be the active broker */
 export function requireLeader(isLeader: () => boolean): MiddlewareHandler<Env> {

@@ -3,9 +3,9 @@ import { MeshpassError } from '@meshpass/identity';
 import { Hono } from 'hono';
 import type { Metrics } from '../telemetry/metrics.ts';
 import { type Connections, createConnections } from './connections.ts';
-import type { Env } from './decide.ts';
 import { type ListenAddress, type Listening, listenPlain } from './listen.ts';
 import { refusal } from './refusal.ts';
+import type { Env } from './route.ts';
 
 export interface StandbyContext {
   readonly metrics: Metrics;

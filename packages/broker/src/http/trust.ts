@@ -1,18 +1,17 @@
 /** What the broker's tokens and certificates rest on, for operators: signing keys and roots, and the change of the keys. */
 import { X509Certificate } from 'node:crypto';
 import { isPlainText } from '@meshpass/identity/text';
-import type { Hono } from 'hono';
 import { z } from 'zod';
+import { granted } from '../audit/log/decision.ts';
 import { seconds } from '../clock/clock.ts';
 import { fingerprint } from '../istiod/verify-certificate.ts';
 import type { MeshState } from '../reconcile/contract.ts';
 import type { LiveIndex } from '../session/live.ts';
 import type { Rotation } from '../token/rotation.ts';
-import { readJson } from './body.ts';
-import { type DecideContext, decide, type Env } from './decide.ts';
 import type { Operators } from './operator-token.ts';
+import { type Route, type RouteContext, route } from './route.ts';
 
-export interface TrustContext extends DecideContext {
+export interface TrustContext extends RouteContext {
   readonly rotation: Rotation;
   readonly mesh: Pick<MeshState, 'roots'>;
   readonly live: LiveIndex;
@@ -26,25 +25,31 @@ const RotateOrder = z.strictObject({
 });
 
 /** `GET /admin/trust` and `POST /admin/trust/rotate`. */
-export function trustRoutes(app: Hono<Env>, context: TrustContext): void {
-  const { rotation } = context;
-  // A read that is allowed leaves no row, as everywhere.
-  app.get('/admin/trust', (c) =>
-    decide(context, c, 'operator.list', async (draft, _commit, request) => {
-      context.operators.admit(request, draft);
-      return { signing_keys: rotation.status(), roots: rootsInUse(context) };
+export function trustRoutes(context: TrustContext): readonly Route[] {
+  const { rotation, operators } = context;
+  return [
+    // A read that is allowed leaves no row, as everywhere.
+    route({
+      method: 'GET',
+      path: '/admin/trust',
+      action: 'operator.list',
+      authentication: operators.authentication,
+      handler: async ({ event }) => granted(event, { signing_keys: rotation.status(), roots: rootsInUse(context) }),
     }),
-  );
-
-  app.post('/admin/trust/rotate', (c) =>
-    decide(context, c, 'operator.rotate', async (draft, commit, request) => {
-      context.operators.admit(request, draft);
-      const { revoke, reason } = await readJson(request, RotateOrder);
-      draft.detail = { ...(revoke && { revoke }), ...(reason !== undefined && { because: reason }) };
-      const done = revoke ? await rotation.revoke(draft, commit) : await rotation.rotate(draft, commit);
-      return { ...done, signing_keys: rotation.status() };
+    route({
+      method: 'POST',
+      path: '/admin/trust/rotate',
+      action: 'operator.rotate',
+      authentication: operators.authentication,
+      schema: RotateOrder,
+      handler: async ({ event: asked, body: { revoke, reason } }) => {
+        const detail = { ...(revoke && { revoke }), ...(reason !== undefined && { because: reason }) };
+        const event = { ...asked, detail };
+        const done = revoke ? await rotation.revoke(event) : await rotation.rotate(event);
+        return done.granted ? granted(done.event, { ...done.value, signing_keys: rotation.status() }) : done;
+      },
     }),
-  );
+  ];
 }
 
 /** A root may go when no certificate in use ends in it: what the CA of the mesh cannot know of workspaces, the broker does. */

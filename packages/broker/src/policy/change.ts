@@ -6,8 +6,8 @@
 import { type Access, parseAccess } from '@meshpass/access';
 import { type Acceptance, type Plan, planChange, refuseUnsafe } from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity';
-import type { Commit } from '../audit/log/audited.ts';
-import type { Draft } from '../audit/log/event.ts';
+import { type AuditContext, granted, type Outcome, recordGrant, refused } from '../audit/log/decision.ts';
+import type { AuditEvent } from '../audit/log/event.ts';
 import { runExclusive } from '../limits/keyed-mutex.ts';
 import type { PolicyMesh } from '../reconcile/contract.ts';
 import type { Store } from '../store/open.ts';
@@ -16,32 +16,25 @@ import { type KeptFiles, readVersion } from './history.ts';
 
 export interface PolicyChanges {
   plan(kept: KeptFiles): Promise<Plan>;
-  /** @throws MeshpassError `plan_stale`, `plan_refused`, `access_*`, `kubernetes_unavailable` */
+  /** @returns refused with `plan_stale`, `plan_refused`, `access_*`, `kubernetes_unavailable` */
   apply(
     kept: KeptFiles,
     planned: string,
     author: Author,
-    draft: Draft,
-    commit: Commit,
+    event: AuditEvent,
     accept?: Acceptance,
-  ): Promise<Plan>;
-  /** @throws MeshpassError `plan_unknown`, and what `apply` throws but `plan_stale` */
+  ): Promise<Outcome<Plan>>;
+  /** @returns refused with `plan_unknown`, and what `apply` refuses with but `plan_stale` */
   rollBack(
     version: number,
     reason: string,
     author: Author,
-    draft: Draft,
-    commit: Commit,
+    event: AuditEvent,
     accept?: Acceptance,
-  ): Promise<Plan>;
+  ): Promise<Outcome<Plan>>;
 }
 
-/** @param claim takes a token out of use for good; @throws MeshpassError `proof_replayed` */
-export function policyChanges(
-  mesh: PolicyMesh,
-  store: Pick<Store, 'db'>,
-  claim: (replay: NonNullable<Author['replay']>) => Promise<void>,
-): PolicyChanges {
+export function policyChanges(mesh: PolicyMesh, store: Pick<Store, 'db'>, audit: AuditContext): PolicyChanges {
   const mutex = new Map<string, Promise<unknown>>();
 
   const plan = async (access: Access): Promise<Plan> => {
@@ -50,59 +43,65 @@ export function policyChanges(
   };
   /** What is in force is kept after it is: a file that Kubernetes refuses must not come back at the next start. */
   const put = async (
-    kept: KeptFiles,
-    access: Access,
-    made: Plan,
+    { kept, access, plan: made }: { readonly kept: KeptFiles; readonly access: Access; readonly plan: Plan },
     author: Author,
-    draft: Draft,
-    commit: Commit,
+    asked: AuditEvent,
     accept: Acceptance = {},
-  ) => {
-    refuseUnsafe(made, accept);
+  ): Promise<Outcome<Plan>> => {
+    try {
+      refuseUnsafe(made, accept);
+      // A token is good for one change.
+      if (author.replay) await audit.journal.write({ replay: author.replay, audit: [] });
+      await mesh.take(access);
+    } catch (thrown) {
+      return refused(asked, thrown);
+    }
     const accepted = made.findings.filter(({ kind }) => kind === 'not-known');
-    if (author.replay) await claim(author.replay);
-    await mesh.take(access);
-    draft.target = `${kept.main} plan ${made.id}`;
-    draft.reason ??= `Applied by ${author.by}.`;
-    draft.detail = {
-      plan: made.id,
-      state: made.state,
-      resources: made.resources.length,
-      reach: made.reach.slice(0, 50),
-      // Who applies in spite of these answers for them.
-      ...(accepted.length > 0 && {
-        accepted_unknown: accepted.slice(0, 50).map(({ message, because }) => `${message}: ${because}`),
-      }),
+    const reason = asked.reason ?? `Applied by ${author.by}.`;
+    const event = {
+      ...{ ...asked, reason, target: `${kept.main} plan ${made.id}` },
+      detail: {
+        plan: made.id,
+        state: made.state,
+        resources: made.resources.length,
+        reach: made.reach.slice(0, 50),
+        // Who applies in spite of these answers for them.
+        ...(accepted.length > 0 && {
+          accepted_unknown: accepted.slice(0, 50).map(({ message, because }) => `${message}: ${because}`),
+        }),
+      },
     };
     const row = {
-      ...{ time: new Date().toISOString(), applied_by: author.by, reason: draft.reason, plan: made.id },
+      ...{ time: new Date().toISOString(), applied_by: author.by, reason, plan: made.id },
       ...{ main: kept.main, files: JSON.stringify(kept.files) },
     };
-    await commit({ access: row });
-    return made;
+    const written = await recordGrant(audit, event, { access: row });
+    return written.granted ? granted(event, made) : written;
   };
 
   return {
     plan: async (kept) => plan(read(kept)),
-    apply: (kept, planned, author, draft, commit, accept) =>
+    apply: (kept, planned, author, event, accept) =>
       runExclusive(mutex, 'policy', async () => {
         const access = read(kept);
         const made = await plan(access);
-        if (made.id !== planned)
-          throw new MeshpassError(
+        if (made.id === planned) return await put({ kept, access, plan: made }, author, event, accept);
+        return refused(
+          event,
+          new MeshpassError(
             'plan_stale',
             'The cluster or the access file is not what this plan was made for: plan again, and look at what it says.',
             { detail: { planned, now: made.id } },
-          );
-        return put(kept, access, made, author, draft, commit, accept);
+          ),
+        );
       }),
-    rollBack: (version, reason, author, draft, commit, accept) =>
+    rollBack: (version, reason, author, asked, accept) =>
       runExclusive(mutex, 'policy', async () => {
         const kept = await readVersion(store.db, version);
         if (!kept) throw new MeshpassError('plan_unknown', `There is no version ${version} of the access file.`);
         const access = read(kept);
-        draft.reason = `Rolled back to version ${version} by ${author.by}: ${reason}`;
-        return put(kept, access, await plan(access), author, draft, commit, accept);
+        const event = { ...asked, reason: `Rolled back to version ${version} by ${author.by}: ${reason}` };
+        return await put({ kept, access, plan: await plan(access) }, author, event, accept);
       }),
   };
 }

@@ -1,6 +1,6 @@
 /** The live sessions, in memory: what every request is checked against. The store holds the same, for a restart. */
-
-import type { CloseCause } from '../store/close-causes.ts';
+import { MeshpassError } from '@meshpass/identity';
+import { CLOSED_BECAUSE, type CloseCause } from '../store/close-causes.ts';
 import type { Session } from './session.ts';
 
 export interface Live {
@@ -31,6 +31,11 @@ export interface Live {
 export interface Ended {
   readonly id: string;
   readonly cause: CloseCause;
+}
+
+/** What a request of a session that is over is answered. */
+export function sessionClosed(cause: CloseCause): MeshpassError {
+  return new MeshpassError('session_closed', `The session is over: ${CLOSED_BECAUSE[cause]}. Open a new one.`);
 }
 
 /** How many sessions that are over are remembered, to say why and not merely that they are unknown. */

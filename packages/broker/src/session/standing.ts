@@ -1,8 +1,9 @@
 /** What still stands of an attestation, after all that was learnt since GitHub was asked for it (attest/github/losses.ts). */
+import type { Access } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import { unavailable } from '../attest/ask.ts';
 import { type Fact, factsOf, type Losses } from '../attest/github/losses.ts';
-import { closeSession } from './close.ts';
+import { closeSession } from './lifecycle.ts';
 import type { Live } from './live.ts';
 import { type RecheckContext, recheckSession } from './recheck.ts';
 
@@ -37,6 +38,23 @@ export function standing(
       `GitHub has just said that you left ${trusted}; it is asked again in a moment.`,
     );
   return without(attestation, unsettled);
+}
+
+/**
+ * Holds a session that has just opened against what has changed since it was authorized: nobody could take it from a session that
+ * was not in the index yet.
+ *
+ * @param since the access file by which it was authorized, and `Losses.now` at that time
+ */
+export async function recheckOpened(
+  context: RecheckContext,
+  live: Live,
+  since: { readonly access: Access; readonly checked: number },
+): Promise<void> {
+  const { losses, mesh } = context;
+  if (mesh.access() !== since.access) await recheckSession(context, live);
+  const { openedAt } = live.session;
+  await dropLost(context, live, (fact) => losses.since(fact, since.checked) && losses.isLost(fact, openedAt));
 }
 
 /** Takes from a live session what was lost of what it stands on, or ends it. */

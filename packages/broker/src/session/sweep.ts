@@ -4,7 +4,7 @@ import { deleteOldLosses } from '../attest/github/stored-losses.ts';
 import { seconds, timestamp } from '../clock/clock.ts';
 import type { Revoker } from '../reconcile/contract.ts';
 import type { Store } from '../store/open.ts';
-import { closeSession } from './close.ts';
+import { closeSession } from './lifecycle.ts';
 import { endPassedGrants, type RecheckContext } from './recheck.ts';
 
 const SWEEP_MS = 250;

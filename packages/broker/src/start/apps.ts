@@ -2,9 +2,9 @@
 import type { ServerResponse } from 'node:http';
 import type { EdgeDecision } from '@meshpass/identity';
 import type { AuditKey } from '../audit/checkpoint/key.ts';
-import type { AuditContext } from '../audit/log/audited.ts';
 import type { Chain } from '../audit/log/chain.ts';
 import type { CheckpointSigner } from '../audit/log/checkpoint-signer.ts';
+import type { AuditContext } from '../audit/log/decision.ts';
 import type { Journal } from '../audit/log/journal.ts';
 import type { Watch } from '../github/watch.ts';
 import { createApp } from '../http/app.ts';
@@ -73,7 +73,7 @@ export function createApps(base: Base, active: Active) {
   const admin = { audit, clock, random, sourceOf, log, store, sessions, operators };
   const policy = given.policy && {
     ...admin,
-    changes: policyChanges(given.policy.mesh, store, (replay) => journal.write({ replay, audit: [] })),
+    changes: policyChanges(given.policy.mesh, store, audit),
   };
 
   const publicApp = createApp({
@@ -81,20 +81,21 @@ export function createApps(base: Base, active: Active) {
     ...{ signer, stopping, startedAt: active.startedAt, liveSessions: live, isLeader: store.isLeader },
     policy: policy && given.policy?.authorOf && { ...policy, operators: undefined, authorOf: given.policy.authorOf },
     exchange: {
-      ...sessions,
+      ...{ ...sessions, audit },
       ...{ attest: given.attest, trustDomain: config.trustDomain, leaseSeconds: config.leaseSeconds, answers },
       mutex: new Map(),
       onOpened: (opened) => active.github?.opened(opened),
       onEvidence: (evidence) => active.github?.considerEvidence(evidence),
     },
     derive: {
+      audit,
       issuer: {
         ...{ signer, issuer: config.publicUrl, audience: config.tokenAudience, life: config.tokenSeconds },
         ...{ clock, random, attested: attestedClaims(mesh) },
       },
       mesh,
     },
-    certificates: { authority: given.authority, mesh, journal, revocations, denies, clock },
+    certificates: { audit, authority: given.authority, mesh, journal, revocations, denies, clock },
     // Strangers' are forgotten early rather than refused (decision 0015); those of sessions never.
     replay: {
       strangers: createReplayMemory(MAX_AGE + MAX_AHEAD, REPLAY_CAPACITY, REPLAY_CAPACITY / 8),

@@ -1,5 +1,5 @@
 /** The rows of the audit log that say when a broker process started and stopped. */
-import { auditRow, draftEvent } from '../audit/log/event.ts';
+import { auditRow, newEvent } from '../audit/log/event.ts';
 import type { Journal } from '../audit/log/journal.ts';
 import type { AdmittedLog } from '../audit/restore/admit.ts';
 import type { LiveIndex } from '../session/live.ts';
@@ -19,7 +19,7 @@ export async function recordStart(
   }: { store: Store; journal: Journal; live: LiveIndex; restored: Restored; admitted: AdmittedLog },
 ): Promise<() => Promise<void>> {
   const record = async (action: 'broker.start' | 'broker.stop', detail: Record<string, unknown>) => {
-    const event = { ...draftEvent(action, {}, clock, random), detail };
+    const event = { ...newEvent(action, {}, clock, random), detail };
     await journal.write({ audit: [auditRow(event, 'allowed', 'The broker process.', undefined, clock())] });
   };
   const { newest } = admitted.known;

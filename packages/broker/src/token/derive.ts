@@ -1,63 +1,68 @@
 /** `POST /token` with a session token: a JWT for one audience. */
 import { ID_TOKEN_TYPE, JWT_TYPE, MeshpassError, type TokenResponse } from '@meshpass/identity';
-import type { Commit } from '../audit/log/audited.ts';
-import type { Draft } from '../audit/log/event.ts';
+import { type AuditContext, granted, type Outcome, recordGrant, refused, withheld } from '../audit/log/decision.ts';
+import type { AuditEvent } from '../audit/log/event.ts';
 import { seconds } from '../clock/clock.ts';
 import type { MeshState } from '../reconcile/contract.ts';
 import { equalInConstantTime } from '../secrets/constant-time.ts';
-import type { Live } from '../session/live.ts';
-import { CLOSED_BECAUSE } from '../store/close-causes.ts';
+import { type Live, sessionClosed } from '../session/live.ts';
 import type { TokenForm } from './form.ts';
 import { type IssuedToken, identityToken, idToken, type TokenIssuer } from './identity-token.ts';
 
 export interface DeriveContext {
+  readonly audit: AuditContext;
   readonly issuer: TokenIssuer;
   readonly mesh: MeshState;
 }
 
-/**
- * @param sessionToken the one that the request was authenticated with
- * @throws MeshpassError `request_malformed`, `audience_not_allowed`, `session_closed`, `store_unavailable`
- */
-export async function deriveToken(
-  context: DeriveContext,
-  form: TokenForm,
-  live: Live,
-  sessionToken: string,
-  draft: Draft,
-  commit: Commit,
-): Promise<TokenResponse> {
+export interface DeriveRequest {
+  readonly form: TokenForm;
+  readonly live: Live;
+  /** The one that the request was authenticated with. */
+  readonly sessionToken: string;
+  readonly event: AuditEvent;
+}
+
+/** @returns refused with `request_malformed`, `audience_not_allowed`, `session_closed`, `store_unavailable` */
+export async function deriveToken(context: DeriveContext, request: DeriveRequest): Promise<Outcome<TokenResponse>> {
+  const { form, live, sessionToken } = request;
   if (!equalInConstantTime(form.subjectToken, sessionToken))
-    throw new MeshpassError('request_malformed', 'The subject token is not the session token of the request.');
-  const type = form.requestedTokenType ?? JWT_TYPE;
-  const issued = await issue(context, form, type, live, draft);
-  draft.grant = live.session.grants.map((grant) => grant.name).join(',');
-  draft.reason = `${type === JWT_TYPE ? 'Identity token' : 'ID token'} of a live session.`;
-  draft.detail = { jti: issued.jti ?? 'as before', exp: issued.expiresAt };
-  await commit();
-  // It may have ended while the token was signed and recorded.
-  if (live.ended)
-    throw new MeshpassError(
-      'session_closed',
-      `The session is over: ${CLOSED_BECAUSE[live.ended.cause]}. Open a new one.`,
+    return refused(
+      request.event,
+      new MeshpassError('request_malformed', 'The subject token is not the session token of the request.'),
     );
-  return {
+  const type = form.requestedTokenType ?? JWT_TYPE;
+  const asked = { ...request.event, target: form.audience ?? context.issuer.audience };
+  let issued: IssuedToken;
+  try {
+    issued = await issue(context, form.audience, type, live);
+  } catch (thrown) {
+    return refused(asked, thrown);
+  }
+  const event = {
+    ...asked,
+    grant: live.session.grants.map((grant) => grant.name).join(','),
+    reason: `${type === JWT_TYPE ? 'Identity token' : 'ID token'} of a live session.`,
+    detail: { jti: issued.jti ?? 'as before', exp: issued.expiresAt },
+  };
+  const written = await recordGrant(context.audit, event);
+  if (!written.granted) return written;
+  // It may have ended while the token was signed and recorded.
+  if (live.ended) return withheld(event, sessionClosed(live.ended.cause));
+  return granted(event, {
     access_token: issued.token,
     issued_token_type: type,
     token_type: 'N_A',
     expires_in: Math.max(0, issued.expiresAt - seconds(context.issuer.clock)),
-  };
+  });
 }
 
 async function issue(
   { issuer, mesh }: DeriveContext,
-  form: TokenForm,
+  audience: string | undefined,
   type: string,
   live: Live,
-  draft: Draft,
 ): Promise<IssuedToken> {
-  const { audience } = form;
-  draft.target = audience ?? issuer.audience;
   if (type === JWT_TYPE) {
     if (audience !== undefined && audience !== issuer.audience)
       throw new MeshpassError('audience_not_allowed', 'For another audience, ask for an ID token.');

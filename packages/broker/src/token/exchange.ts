@@ -1,64 +1,126 @@
-/** `POST /token` with a proof: prove, authorize, open a session (RFC 8693). */
-import { MeshpassError, type SessionResponse } from '@meshpass/identity';
+/**
+ * `POST /token` with a proof (RFC 8693): from a proof to a session, in one line. The route has authenticated the key by its DPoP
+ * proof; here the proof is attested, the attestation is authorized, the session is written, and the answer is made. A step that
+ * refuses ends it; whoever called writes the refusal.
+ */
+import { type Attestation, MeshpassError, type SessionResponse } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { type Attest, readProof } from '../attest/attest.ts';
-import type { Evidence } from '../attest/attested.ts';
-import type { Presenter } from '../attest/presence/presence.ts';
+import { type Attested, type Evidence, IdentifiedRefusal } from '../attest/attested.ts';
 import { printable } from '../attest/printable.ts';
-import type { Commit } from '../audit/log/audited.ts';
-import type { Draft } from '../audit/log/event.ts';
+import { granted, type Outcome, refused, withheld } from '../audit/log/decision.ts';
+import { type AuditEvent, identityMembers } from '../audit/log/event.ts';
 import { seconds } from '../clock/clock.ts';
+import { type KeyedMutex, runExclusive } from '../limits/keyed-mutex.ts';
 import { type Answers, meshInfo, sessionInfo } from '../session/answers.ts';
-import { type OpenContext, openSession } from '../session/open.ts';
+import { type AuthorizeContext, authorizeSession } from '../session/authorize.ts';
+import { type OpenContext, openSession } from '../session/lifecycle.ts';
+import type { Live } from '../session/live.ts';
+import { recheckOpened } from '../session/standing.ts';
 import type { TokenForm } from './form.ts';
 
-export interface ExchangeContext extends OpenContext {
+export interface ExchangeContext extends AuthorizeContext, OpenContext {
   readonly attest: Attest;
   readonly answers: Answers;
-  /** Told of each attestation, and of each refusal of one: either may show that a live session has lost what it stands on. */
+  /** One exchange at a time for a workspace. */
+  readonly mutex: KeyedMutex;
+  /** Called with each session that has opened. */
+  readonly onOpened?: (live: Live) => void;
+  /** Called with each attestation, and with each refusal of one: either may show that a live session has lost what it stands on. */
   readonly onEvidence?: (evidence: Evidence) => void;
 }
 
-/**
- * @param jkt thumbprint of the key that made the request's DPoP proof: the session is bound to it
- * @param hungUp whether the client has closed its connection meanwhile
- * @throws MeshpassError everything that attest() and openSession() throw
- */
+export interface ExchangeRequest {
+  readonly form: TokenForm;
+  /** Thumbprint of the key that made the request's DPoP proof: the session is bound to it. */
+  readonly jkt: string;
+  /** Whether the client has closed its connection meanwhile. */
+  readonly hungUp: () => boolean;
+  readonly event: AuditEvent;
+}
+
+/** @returns refused with what attest(), authorizeSession() and openSession() refuse with, and `request_timeout` */
 export async function exchangeProof(
   context: ExchangeContext,
-  form: TokenForm,
-  jkt: string,
-  hungUp: () => boolean,
-  draft: Draft,
-  commit: Commit,
-): Promise<SessionResponse> {
-  draft.proofHash = sha256Hex(form.subjectToken);
-  if (form.requestedTokenType !== undefined && form.requestedTokenType !== ACCESS_TOKEN)
+  request: ExchangeRequest,
+): Promise<Outcome<SessionResponse>> {
+  const attested = await attestProof(context, request);
+  if (!attested.granted) return attested;
+  const { attestation } = attested.value;
+
+  // One at a time for a workspace: of two arrivals the later replaces the earlier, in memory as in the store.
+  return await runExclusive(context.mutex, attestation.workspace.key, async () => {
+    // Its agent has lost patience, and may hold a session of a later request: one that nobody will hold must not replace that.
+    if (request.hungUp()) return refused(attested.event, hungUp());
+
+    const authorized = await authorizeSession(context, {
+      ...attested.value,
+      jkt: request.jkt,
+      event: attested.event,
+    });
+    if (!authorized.granted) return authorized;
+    const { session, token } = authorized.value;
+
+    const opened = await openSession(context, {
+      session,
+      replay: attested.value.replay,
+      event: authorized.event,
+    });
+    if (!opened.granted) return opened;
+
+    try {
+      await recheckOpened(context, opened.value, authorized.value);
+    } catch (thrown) {
+      return withheld(opened.event, thrown);
+    }
+    context.onOpened?.(opened.value);
+    return granted(opened.event, answer(context, opened.value, token));
+  });
+}
+
+/** The attestation, and what goes with it: the count of losses at which its issuer was asked, and the key of a proof for one use. */
+interface Proven {
+  readonly attestation: Attestation;
+  readonly replay: Attested['replay'] | undefined;
+  readonly asked: number;
+}
+
+async function attestProof(context: ExchangeContext, request: ExchangeRequest): Promise<Outcome<Proven>> {
+  const { form, jkt } = request;
+  const event = { ...request.event, proofHash: sha256Hex(form.subjectToken) };
+  try {
+    refuseParameters(form);
+    const proof = readProof(form.subjectTokenType, form.subjectToken, form.codespaceName);
+    const asked = context.losses.now();
+    const presenter = { jkt, source: event.source ?? '', presence: form.presence };
+    const { replay, presence, ...attested } = await context.attest(proof, presenter);
+    const attestation = printable(attested.attestation);
+    context.onEvidence?.({ attestation });
+    const detail = { attestor: attestation.attestor, workspace: attestation.workspace, presence };
+    return granted({ ...event, ...identityMembers(attestation), detail }, { attestation, asked, replay });
+  } catch (thrown) {
+    const codespaceId = thrown instanceof MeshpassError ? thrown.detail.codespace : undefined;
+    if (typeof codespaceId === 'number') context.onEvidence?.({ codespaceId });
+    const identity = thrown instanceof IdentifiedRefusal ? identityMembers(thrown.identity) : {};
+    return refused({ ...event, ...identity }, thrown);
+  }
+}
+
+function refuseParameters({ requestedTokenType, audience }: TokenForm): void {
+  if (requestedTokenType !== undefined && requestedTokenType !== ACCESS_TOKEN)
     throw new MeshpassError(
       'request_malformed',
       'A proof is exchanged for a session only; leave requested_token_type out.',
     );
-  if (form.audience !== undefined)
+  if (audience !== undefined)
     throw new MeshpassError('request_malformed', 'The parameter audience goes with a session token, not with a proof.');
-  const proof = readProof(form.subjectTokenType, form.subjectToken, form.codespaceName);
-  const identified: Presenter['identified'] = ({ issuer, subject, login, workspace }) => {
-    Object.assign(draft, { issuer, subject, login, workspace: workspace.key });
-  };
-  const presenter = { jkt, source: draft.source ?? '', presence: form.presence, identified };
-  const asked = context.losses.now();
-  const attested = await context.attest(proof, presenter).catch((thrown: unknown) => {
-    const codespaceId = thrown instanceof MeshpassError ? thrown.detail.codespace : undefined;
-    if (typeof codespaceId === 'number') context.onEvidence?.({ codespaceId });
-    throw thrown;
-  });
-  const { replay, presence } = attested;
-  const attestation = printable(attested.attestation);
-  context.onEvidence?.({ attestation });
-  identified(attestation);
-  draft.detail = { attestor: attestation.attestor, workspace: attestation.workspace, presence };
+}
 
-  const { live, token } = await openSession(context, { attestation, asked, jkt, replay, hungUp }, draft, commit);
-  const { session } = live;
+function hungUp(): MeshpassError {
+  return new MeshpassError('request_timeout', 'The client hung up before its session could open; none was opened.');
+}
+
+function answer(context: ExchangeContext, { session }: Live, token: string): SessionResponse {
   return {
     access_token: token,
     issued_token_type: ACCESS_TOKEN,

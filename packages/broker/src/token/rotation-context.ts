@@ -1,5 +1,6 @@
 /** What a rotation of the signing key needs, and its record in the audit log. */
-import { auditRow, draftEvent } from '../audit/log/event.ts';
+import type { AuditContext } from '../audit/log/decision.ts';
+import { auditRow, newEvent } from '../audit/log/event.ts';
 import type { Journal } from '../audit/log/journal.ts';
 import type { Clock, Random } from '../clock/clock.ts';
 import type { MeshState } from '../reconcile/contract.ts';
@@ -8,6 +9,8 @@ import type { RotationRules } from './next-step.ts';
 import type { RotatingSigner } from './signer.ts';
 
 export interface RotationContext extends RotationRules {
+  /** For what an operator asks; the broker's own steps are written by recordKey(). */
+  readonly audit: AuditContext;
   readonly signer: RotatingSigner;
   readonly mesh: Pick<MeshState, 'tokenKeys' | 'tokenKeysChanged'>;
   readonly journal: Pick<Journal, 'write'>;
@@ -28,6 +31,6 @@ export async function recordKey(
   jwk: ReturnType<typeof publicJwk>,
   more: Readonly<Record<string, unknown>> = {},
 ): Promise<void> {
-  const draft = { ...draftEvent('key.rotate', {}, clock, random), target: jwk.kid, detail: { jwk, ...more } };
-  await journal.write({ audit: [auditRow(draft, 'allowed', reason, undefined, clock())] });
+  const event = { ...newEvent('key.rotate', {}, clock, random), target: jwk.kid, detail: { jwk, ...more } };
+  await journal.write({ audit: [auditRow(event, 'allowed', reason, undefined, clock())] });
 }

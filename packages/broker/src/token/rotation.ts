@@ -1,7 +1,7 @@
 /** Changes the key that signs tokens: by age, or when an operator asks. Each step is audited, then durable, then in force. */
 import { MeshpassError } from '@meshpass/identity';
-import type { Commit } from '../audit/log/audited.ts';
-import type { Draft } from '../audit/log/event.ts';
+import { granted, type Outcome, recordGrant, withheld } from '../audit/log/decision.ts';
+import type { AuditEvent } from '../audit/log/event.ts';
 import { seconds, timestamp } from '../clock/clock.ts';
 import { followFile } from './follow-file.ts';
 import { asNext, type KeyRing, onlyKey, publicJwk, signWithNext } from './key-ring.ts';
@@ -27,14 +27,14 @@ export interface Rotation {
   /**
    * Makes the next key, or leaves the one that is under way.
    * @returns its id, and whether it was made now
-   * @throws MeshpassError `signing_key_fixed`, `config_invalid`, `store_unavailable`
+   * @throws MeshpassError `signing_key_fixed`, `config_invalid`
    */
-  readonly rotate: (draft: Draft, commit: Commit) => Promise<{ readonly kid: string; readonly made: boolean }>;
+  readonly rotate: (event: AuditEvent) => Promise<Outcome<{ readonly kid: string; readonly made: boolean }>>;
   /**
    * Signs with a new key at once and publishes no other: every token so far is worthless as soon as the mesh knows.
    * @throws MeshpassError as `rotate`
    */
-  readonly revoke: (draft: Draft, commit: Commit) => Promise<{ readonly kid: string; readonly dropped: string[] }>;
+  readonly revoke: (event: AuditEvent) => Promise<Outcome<{ readonly kid: string; readonly dropped: string[] }>>;
   /** Takes steps as they fall due. @returns stops, after the step that is under way */
   readonly start: () => () => Promise<void>;
 }
@@ -45,7 +45,7 @@ const REST_MS = 10_000;
 
 /** Makes ready: what the file does not say of its keys, it says from now on. */
 export async function createRotation(context: RotationContext): Promise<Rotation> {
-  const { signer, mesh, clock } = context;
+  const { signer, mesh, clock, audit } = context;
   // The broker before this one may have gone on after the file was first read.
   signer.adopt(await signer.read());
   if (!signer.fixed) await complete(context);
@@ -59,6 +59,15 @@ export async function createRotation(context: RotationContext): Promise<Rotation
   const adopt = async (ring: KeyRing): Promise<void> => {
     await signer.replace(ring);
     mesh.tokenKeysChanged();
+  };
+  /** After an operator's change was written: what the disk refuses is answered, and is no second decision. */
+  const adopted = async <T>(event: AuditEvent, ring: KeyRing, value: T): Promise<Outcome<T>> => {
+    try {
+      await adopt(ring);
+      return granted(event, value);
+    } catch (thrown) {
+      return withheld(event, thrown);
+    }
   };
   const adoptInMemory = (ring: KeyRing): void => {
     signer.adopt(ring);
@@ -98,34 +107,32 @@ export async function createRotation(context: RotationContext): Promise<Rotation
 
   return {
     status: () => describe(context, inMesh),
-    rotate: (draft, commit) =>
+    rotate: (asked) =>
       runExclusive(async () => {
         const { next } = own(signer);
         if (next) {
-          draft.target = next.kid;
-          draft.reason = 'An operator asked to change the signing key: that is under way already.';
-          await commit();
-          return { kid: next.kid, made: false };
+          const reason = 'An operator asked to change the signing key: that is under way already.';
+          const written = await recordGrant(audit, { ...asked, target: next.kid, reason });
+          return written.granted ? granted(written.event, { kid: next.kid, made: false }) : written;
         }
         const key = asNext(await makeSigningKey(), seconds(clock));
-        draft.target = key.kid;
-        draft.reason = 'An operator asked to change the signing key: the next one is published.';
-        draft.detail = { ...draft.detail, jwk: publicJwk(key) };
-        await commit();
-        await adopt({ ...own(signer), next: key });
-        return { kid: key.kid, made: true };
+        const reason = 'An operator asked to change the signing key: the next one is published.';
+        const detail = { ...asked.detail, jwk: publicJwk(key) };
+        const written = await recordGrant(audit, { ...asked, target: key.kid, reason, detail });
+        if (!written.granted) return written;
+        return await adopted(written.event, { ...own(signer), next: key }, { kid: key.kid, made: true });
       }),
-    revoke: (draft, commit) =>
+    revoke: (asked) =>
       runExclusive(async () => {
         own(signer);
         const ring = onlyKey(await makeSigningKey(), seconds(clock), context.tokenSeconds);
-        const dropped = describe(context, inMesh).map(({ kid }) => kid);
-        draft.target = ring.signing.kid;
-        draft.reason = 'An operator dropped every signing key: a new one signs at once.';
-        draft.detail = { ...draft.detail, jwk: publicJwk(ring.signing), dropped };
-        await commit();
-        await adopt(ring);
-        return { kid: ring.signing.kid, dropped };
+        const { kid } = ring.signing;
+        const dropped = describe(context, inMesh).map((key) => key.kid);
+        const reason = 'An operator dropped every signing key: a new one signs at once.';
+        const detail = { ...asked.detail, jwk: publicJwk(ring.signing), dropped };
+        const written = await recordGrant(audit, { ...asked, target: kid, reason, detail });
+        if (!written.granted) return written;
+        return await adopted(written.event, ring, { kid, dropped });
       }),
     start: () => {
       let restUntil = 0;

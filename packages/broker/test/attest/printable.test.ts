@@ -1,7 +1,7 @@
 import type { Attestation } from '@meshpass/identity';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { printable } from '../../src/attest/printable.ts';
-import { auditRow, draftEvent } from '../../src/audit/log/event.ts';
+import { auditRow, newEvent } from '../../src/audit/log/event.ts';
 import { enrol, type Harness, session, startHarness } from '../harness/broker.ts';
 import { grant } from '../harness/mesh.ts';
 
@@ -60,11 +60,11 @@ it('the claim that may have line breaks is not kept', () => {
 
 it('no row of the audit log has one, wherever its text comes from', () => {
   const clock = () => 0;
-  const draft = {
-    ...draftEvent('policy.apply', { source: '192.0.2.7' }, clock, (bytes) => Buffer.alloc(bytes)),
+  const event = {
+    ...newEvent('policy.apply', { source: '192.0.2.7' }, clock, (bytes) => Buffer.alloc(bytes)),
     ...{ target: 'a\u001b[2Jb', detail: { because: 'x\u202ey', n: 'line\nbreak' } },
   };
-  const row = auditRow(draft, 'refused', 'one\u009btwo', 'plan_refused', 0);
+  const row = auditRow(event, 'refused', 'one\u009btwo', 'plan_refused', 0);
   expect(row).toMatchObject({ target: 'a\ufffd[2Jb', reason: 'one\ufffdtwo' });
   expect(JSON.parse(row.detail!)).toEqual({ because: 'x\ufffdy', n: 'line\nbreak' });
 });

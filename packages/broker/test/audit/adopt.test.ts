@@ -11,7 +11,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { formatCheckpoint } from '../../src/audit/checkpoint/checkpoint.ts';
 import { openAuditKey } from '../../src/audit/checkpoint/key.ts';
 import { type CheckpointSink, fileSink } from '../../src/audit/checkpoint/sink.ts';
-import { auditRow, draftEvent } from '../../src/audit/log/event.ts';
+import { auditRow, newEvent } from '../../src/audit/log/event.ts';
 import { seal } from '../../src/audit/log/leaf.ts';
 import { BEGINNING } from '../../src/audit/log/rows.ts';
 import { growTree } from '../../src/audit/log/tree.ts';
@@ -38,13 +38,13 @@ async function writeAsOld(db: Db, keyFile: string, { start = {} }: { readonly st
   const tree = growTree(BEGINNING);
   const end = { seq: 0, hash: BEGINNING.hash };
   const write = async (count: number) => {
-    const drafts = Array.from({ length: count }, (_, n) =>
+    const events = Array.from({ length: count }, (_, n) =>
       end.seq + n === 0
-        ? { ...draftEvent('broker.start', {}, Date.now, randomBytes), detail: { epoch: 1, ...start } }
-        : { ...draftEvent('token.issue', {}, Date.now, randomBytes), subject: `s${n}` },
+        ? { ...newEvent('broker.start', {}, Date.now, randomBytes), detail: { epoch: 1, ...start } }
+        : { ...newEvent('token.issue', {}, Date.now, randomBytes), subject: `s${n}` },
     );
     const rows = seal(
-      drafts.map((draft) => auditRow(draft, 'allowed', 'tested', undefined, Date.now())),
+      events.map((event) => auditRow(event, 'allowed', 'tested', undefined, Date.now())),
       end,
     );
     await sql`select meshpass_write(0, ${JSON.stringify({ audit: rows })}::jsonb)`.execute(db);

@@ -10,7 +10,7 @@ import { type AuditKey, openAuditKey } from '../../src/audit/checkpoint/key.ts';
 import { type CheckpointSink, fileSink } from '../../src/audit/checkpoint/sink.ts';
 import { createChain } from '../../src/audit/log/chain.ts';
 import { createCheckpointSigner, signFirst } from '../../src/audit/log/checkpoint-signer.ts';
-import { auditRow, draftEvent } from '../../src/audit/log/event.ts';
+import { auditRow, newEvent } from '../../src/audit/log/event.ts';
 import { createJournal } from '../../src/audit/log/journal.ts';
 import { openStore, type Store } from '../../src/store/open.ts';
 import { afterInitdb } from '../harness/initdb.ts';
@@ -43,8 +43,8 @@ describe('checkpoints of the audit log', () => {
       onFailure,
     });
     const write = async () => {
-      const draft = draftEvent('token.issue', {}, Date.now, randomBytes);
-      await journal.write({ audit: [auditRow(draft, 'allowed', 'tested', undefined, Date.now())] });
+      const event = newEvent('token.issue', {}, Date.now, randomBytes);
+      await journal.write({ audit: [auditRow(event, 'allowed', 'tested', undefined, Date.now())] });
     };
     return { checkpoints, snapshot, write, onFailure };
   }

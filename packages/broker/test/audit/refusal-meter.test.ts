@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { Agent } from 'node:https';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { type AuditRow, draftEvent } from '../../src/audit/log/event.ts';
+import { type AuditRow, newEvent } from '../../src/audit/log/event.ts';
 import { createRefusalMeter } from '../../src/audit/log/refusal-meter.ts';
 import { cacheRefusedTokens } from '../../src/kubernetes/refused-tokens.ts';
 import { readStore } from '../harness/audit.ts';
@@ -180,13 +180,13 @@ describe('the meter', () => {
       onFailure: () => {},
     });
     const refused = (group: string, times: number, code = 'dpop_missing') => {
-      const draft = draftEvent(
+      const event = newEvent(
         'session.open',
         {},
         () => now,
         (bytes) => Buffer.alloc(bytes),
       );
-      return Array.from({ length: times }, () => meter.admit(draft, code, group)).filter(Boolean).length;
+      return Array.from({ length: times }, () => meter.admit(event, code, group)).filter(Boolean).length;
     };
     return { meter, refused, pass: (ms: number) => (now += ms) };
   };
@@ -212,14 +212,15 @@ describe('the meter', () => {
   it('keeps the rows of those whom an issuer confirmed apart, by source and by Codespace', async () => {
     const { meter, refused } = parts(async () => {});
     const known = (group: string, workspace: string, times: number) => {
-      const draft = draftEvent(
+      const event = newEvent(
         'session.open',
         {},
         () => 0,
         (bytes) => Buffer.alloc(bytes),
       );
-      Object.assign(draft, { subject: 'github:1', workspace });
-      return Array.from({ length: times }, () => meter.admit(draft, 'presence_required', group)).filter(Boolean).length;
+      const identified = { ...event, subject: 'github:1', workspace };
+      return Array.from({ length: times }, () => meter.admit(identified, 'presence_required', group)).filter(Boolean)
+        .length;
     };
     expect(refused('192.0.2.1', 300)).toBe(200);
     expect(known('192.0.2.1', 'codespace:1', 150)).toBe(150);

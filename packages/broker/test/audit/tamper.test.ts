@@ -15,13 +15,13 @@ import { parseVerifier } from '../../src/audit/checkpoint/note.ts';
 import { fileSink } from '../../src/audit/checkpoint/sink.ts';
 import { type AuditExport, exportLines, exportLog, readExport } from '../../src/audit/export/export.ts';
 import { type VerifyOptions, verifyExport } from '../../src/audit/export/verify.ts';
-import { type AuditContext, audited } from '../../src/audit/log/audited.ts';
 import { type Chain, createChain } from '../../src/audit/log/chain.ts';
 import { type CheckpointSigner, createCheckpointSigner } from '../../src/audit/log/checkpoint-signer.ts';
-import { auditRow, draftEvent } from '../../src/audit/log/event.ts';
+import { type AuditContext, recordRefusal } from '../../src/audit/log/decision.ts';
+import { auditRow, newEvent } from '../../src/audit/log/event.ts';
 import { createJournal, type Journal } from '../../src/audit/log/journal.ts';
 import { rowHash, type SealedRow } from '../../src/audit/log/leaf.ts';
-import { prune } from '../../src/audit/log/prune.ts';
+import { type Pruned, prune } from '../../src/audit/log/prune.ts';
 import { deletePruned } from '../../src/audit/log/rows.ts';
 import { acceptRestore } from '../../src/audit/restore/accept-restore.ts';
 import { admitLog } from '../../src/audit/restore/admit.ts';
@@ -44,7 +44,7 @@ interface Log {
   readonly write: (rows: number) => Promise<void>;
   readonly export: (after?: number) => Promise<AuditExport>;
   readonly verify: (options?: VerifyOptions) => Promise<string[]>;
-  readonly prune: (before: Date, retainSeconds?: number) => ReturnType<typeof prune>;
+  readonly prune: (before: Date, retainSeconds?: number) => Promise<Pruned>;
 }
 
 let written = 0;
@@ -71,18 +71,19 @@ async function openLog(store: Store, dir: string): Promise<Log> {
     write: async (rows) => {
       for (let n = 0; n < rows; n++) {
         written += 1;
-        const draft = { ...draftEvent('token.issue', { source: '192.0.2.7' }, clock, randomBytes), subject: `s${n}` };
+        const event = { ...newEvent('token.issue', { source: '192.0.2.7' }, clock, randomBytes), subject: `s${n}` };
         const detail = { text: 'ünïcödé “quotes” \u2028 \n and \\' };
-        await journal.write({ audit: [auditRow({ ...draft, detail }, 'allowed', 'tested', undefined, clock())] });
+        await journal.write({ audit: [auditRow({ ...event, detail }, 'allowed', 'tested', undefined, clock())] });
       }
     },
     export: exported,
     verify: async (options) => (await verifyExport(await exported(), options)).problems.map((one) => one.message),
-    prune: (before, retainSeconds = 0) => {
-      const draft = draftEvent('audit.prune', {}, clock, randomBytes);
-      return audited(context, draft, (commit) =>
-        prune({ store, chain, key, clock, retainSeconds }, before, draft, commit),
-      );
+    prune: async (before, retainSeconds = 0) => {
+      const event = newEvent('audit.prune', {}, clock, randomBytes);
+      const pruned = await prune({ audit: context, store, chain, key, clock, retainSeconds }, before, event);
+      if (pruned.granted) return pruned.value;
+      if (!pruned.recorded) await recordRefusal(context, pruned);
+      throw pruned.error;
     },
   };
 }
@@ -310,7 +311,7 @@ describe.each(ENGINES)('the audit log on %s', (kind, there) => {
   });
 
   it('writes a row once, however often it is reported, and leaves no gap for it', async () => {
-    const row = () => auditRow(draftEvent('tunnel', {}, Date.now, randomBytes), 'allowed', 'edge', undefined, START);
+    const row = () => auditRow(newEvent('tunnel', {}, Date.now, randomBytes), 'allowed', 'edge', undefined, START);
     const twice = row();
     await log.journal.write({ audit: [twice, row()] });
     await Promise.all([

@@ -5,7 +5,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { writeSync } from 'node:fs';
-import { auditRow, draftEvent } from '../../src/audit/log/event.ts';
+import { auditRow, newEvent } from '../../src/audit/log/event.ts';
 import { createJournal } from '../../src/audit/log/journal.ts';
 import { openStore } from '../../src/store/open.ts';
 
@@ -22,8 +22,8 @@ async function lane(name: string): Promise<void> {
       ...{ workspace_key: id, workspace_name: id, attestation: '{}', grants: '[]', opened_at: at, expires_at: at },
       ...{ closed_at: null, close_cause: null },
     };
-    const draft = { ...draftEvent('session.open', {}, Date.now, randomBytes), sessionId: id };
-    const row = auditRow(draft, 'allowed', 'for the test', undefined, Date.now());
+    const event = { ...newEvent('session.open', {}, Date.now, randomBytes), sessionId: id };
+    const row = auditRow(event, 'allowed', 'for the test', undefined, Date.now());
     await journal.write({ opened: { session, principals: [] }, audit: [row] });
     // Synchronous: once written, the reader has it, whatever becomes of this process.
     writeSync(1, `${id}\n`);

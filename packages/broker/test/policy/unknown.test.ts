@@ -1,6 +1,9 @@
 /** The broker applies nothing of which it does not know whether it works, unless somebody answers for it; then the audit log says what. */
+import { randomBytes } from 'node:crypto';
 import { loadManifests } from '@meshpass/istio';
 import { expect, it } from 'vitest';
+import type { AuditContext } from '../../src/audit/log/decision.ts';
+import { type AuditRow, newEvent } from '../../src/audit/log/event.ts';
 import { policyChanges } from '../../src/policy/change.ts';
 
 const CLUSTER = loadManifests(
@@ -36,19 +39,27 @@ it('refuses a grant on an ambient workload, and applies it where that is accepte
     take: async (access: unknown) => void taken.push(access),
     resume: () => {},
   };
-  const changes = policyChanges(mesh, { db: undefined as never }, async () => {});
+  const rows: AuditRow[] = [];
+  const audit: AuditContext = {
+    clock: Date.now,
+    journal: { write: async (entry) => void rows.push(...entry.audit), flush: async () => {} },
+    observe: () => {},
+  };
+  const changes = policyChanges(mesh, { db: undefined as never }, audit);
   const { id, findings } = await changes.plan(KEPT);
   expect(findings.map(({ kind }) => kind)).toEqual(['not-known']);
-  const draft = {} as Parameters<typeof changes.apply>[3];
-  const commit = async () => {};
-  await expect(changes.apply(KEPT, id, { by: 'an operator' }, draft, commit)).rejects.toMatchObject({
-    code: 'plan_refused',
-    message: expect.stringContaining('it is not known whether grant dev works on orders.shop:8080'),
+  const event = newEvent('policy.apply', {}, Date.now, randomBytes);
+  expect(await changes.apply(KEPT, id, { by: 'an operator' }, event)).toMatchObject({
+    granted: false,
+    error: {
+      code: 'plan_refused',
+      message: expect.stringContaining('it is not known whether grant dev works on orders.shop:8080'),
+    },
   });
   expect(taken).toEqual([]);
-  await changes.apply(KEPT, id, { by: 'an operator' }, draft, commit, { acceptUnknown: true });
+  await changes.apply(KEPT, id, { by: 'an operator' }, event, { acceptUnknown: true });
   expect(taken).toHaveLength(1);
-  expect(draft.detail).toMatchObject({
+  expect(JSON.parse(rows[0]!.detail!)).toMatchObject({
     accepted_unknown: [expect.stringContaining('namespace shop is in ambient mode')],
   });
 });

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { auditRow, draftEvent } from '../../src/audit/log/event.ts';
+import { auditRow, newEvent } from '../../src/audit/log/event.ts';
 import { createJournal, type Entry } from '../../src/audit/log/journal.ts';
 import { openStore, type Store, type StoreOptions } from '../../src/store/open.ts';
 import { readStore } from '../harness/audit.ts';
@@ -29,8 +29,8 @@ function opening(id: string, workspace = id): Entry {
 }
 
 function row(id: string) {
-  const draft = { ...draftEvent('session.open', {}, Date.now, randomBytes), sessionId: id };
-  return auditRow(draft, 'allowed', 'for the test', undefined, Date.now());
+  const event = { ...newEvent('session.open', {}, Date.now, randomBytes), sessionId: id };
+  return auditRow(event, 'allowed', 'for the test', undefined, Date.now());
 }
 
 const soon = () => new Date(Date.now() + 60_000).toISOString();

@@ -4,11 +4,11 @@
  */
 
 import type { Trust } from '@meshpass/access';
-import { type Attestation, MeshpassError, type Proof } from '@meshpass/identity';
+import { type Attestation, MeshpassError, type Proof, toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { z } from 'zod';
 import type { Answer } from '../ask.ts';
-import type { Attested } from '../attested.ts';
+import { type Attested, IdentifiedRefusal } from '../attested.ts';
 import type { Presence, Presenter } from '../presence/presence.ts';
 import type { TokenAttempts } from '../token-attempts.ts';
 import { askGithub, type GithubApiOptions, messageOf, pathPart, readGithub, requestId } from './api.ts';
@@ -100,11 +100,14 @@ export async function attestCodespace(
   await refuseOtherRepositories(codespace, proof.token, options.api);
   // Before memberships: who is not there learns nothing of what the developer may reach, and spends nothing of the App's budget.
   const known = whatIsKnown(proof, user, codespace);
-  presenter.identified?.(known);
-  const presence = await options.presence.show({ codespace, token: proof.token, presenter });
-  const memberships = await confirmed(user, asked, options.app);
-  attempts.attested(presenter.source);
-  return { attestation: { ...known, ...memberships }, presence };
+  try {
+    const presence = await options.presence.show({ codespace, token: proof.token, presenter });
+    const memberships = await confirmed(user, asked, options.app);
+    attempts.attested(presenter.source);
+    return { attestation: { ...known, ...memberships }, presence };
+  } catch (thrown) {
+    throw new IdentifiedRefusal(toMeshpassError(thrown), known);
+  }
 }
 
 /** 403 on `GET /user` is a token of nobody, as a workflow or an installation has, and with it a prebuild. */

@@ -5,7 +5,7 @@
  * The first exchange is refused with a challenge. The agent listens for it and repeats the exchange with nonce and port; the
  * broker fetches the path through GitHub's port forwarding, and believes nothing but a JWS of that key (docs/protocol.md).
  */
-import { type Attestation, MeshpassError } from '@meshpass/identity';
+import { MeshpassError } from '@meshpass/identity';
 import type { Clock, Random } from '../../clock/clock.ts';
 import { seconds } from '../../clock/clock.ts';
 import { faultOfAnswer } from './answer.ts';
@@ -24,8 +24,6 @@ export interface Presenter {
   readonly source: string;
   /** Where the workspace answers the challenge; absent in its first exchange. */
   readonly presence?: { readonly nonce: string; readonly port: number } | undefined;
-  /** Told whose Codespace it is before presence is asked for, so that the refusal of a thief names who was robbed. */
-  readonly identified?: (who: Pick<Attestation, 'issuer' | 'subject' | 'login' | 'workspace'>) => void;
 }
 
 /** How it was shown; `unreachable` is let in by `preferred` alone. It goes into the audit log. */

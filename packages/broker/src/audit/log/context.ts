@@ -3,7 +3,7 @@ import type { Access } from '@meshpass/access';
 import type { Logger } from 'pino';
 import type { Clock } from '../../clock/clock.ts';
 import type { Metrics } from '../../telemetry/metrics.ts';
-import type { AuditContext } from './audited.ts';
+import type { AuditContext } from './decision.ts';
 import type { Journal } from './journal.ts';
 import type { RefusalMeter } from './refusal-meter.ts';
 
@@ -19,13 +19,13 @@ export interface AuditParts {
 export function auditContext({ journal, clock, meter, ruleOf, metrics, log }: AuditParts): AuditContext {
   return {
     ...{ journal, clock, meter, ruleOf },
-    observe: (draft, outcome, error) => {
-      metrics.decision(draft.action, outcome, error?.code ?? '');
+    observe: (event, outcome, error, metered) => {
+      metrics.decision(event.action, outcome, error?.code ?? '');
       // Strangers must not fill the log either.
-      if (!error || draft.metered) return;
+      if (!error || metered) return;
       const { code, message, detail, cause } = error;
       log.info(
-        { decision: draft.id, action: draft.action, session: draft.sessionId, code, message, detail, err: cause },
+        { decision: event.id, action: event.action, session: event.sessionId, code, message, detail, err: cause },
         'refused',
       );
     },

@@ -1,4 +1,5 @@
-/** One decision. The draft is filled as a request proceeds; what stands in it when the request ends is what is written. */
+/** One decision, as it is written to the audit log. */
+import type { Attestation } from '@meshpass/identity';
 import { plainText } from '@meshpass/identity/text';
 import { type Clock, type Random, uuidv7 } from '../../clock/clock.ts';
 
@@ -33,29 +34,29 @@ export interface Origin {
   readonly requestId?: string | undefined;
 }
 
-export interface Draft extends Origin {
+/** An event as far as it is known: whoever learns more makes a new one, `{ ...event, subject }`. */
+export interface AuditEvent extends Origin {
   readonly id: string;
   readonly action: Action;
   /** Whoever asks has shown a token that only an operator, an edge or GitHub has. Subject and session are known besides. */
-  known?: boolean;
-  /** Its refusal was counted, and has no row of its own. */
-  metered?: boolean;
-  subject?: string | undefined;
-  login?: string | undefined;
-  issuer?: string | undefined;
-  sessionId?: string | undefined;
-  workspace?: string | undefined;
-  grant?: string | undefined;
+  readonly known?: boolean;
+  readonly subject?: string | undefined;
+  readonly login?: string | undefined;
+  readonly issuer?: string | undefined;
+  readonly sessionId?: string | undefined;
+  readonly workspace?: string | undefined;
+  readonly grant?: string | undefined;
   /** Each grant with the place in the access file that gives it. */
-  rule?: string | undefined;
-  target?: string | undefined;
-  proofHash?: string | undefined;
+  readonly rule?: string | undefined;
+  readonly target?: string | undefined;
+  readonly proofHash?: string | undefined;
   /** Why it was allowed. */
-  reason?: string | undefined;
-  detail?: Record<string, unknown> | undefined;
+  readonly reason?: string | undefined;
+  readonly detail?: Readonly<Record<string, unknown>> | undefined;
 }
 
-export type Outcome = 'allowed' | 'refused' | 'ended';
+/** `ended`: nobody asked for it, or it ends what was granted. */
+export type RowOutcome = 'allowed' | 'refused' | 'ended';
 
 /** A row of the audit log before it has its place there. Text is what a database can hold. */
 export interface AuditRow {
@@ -83,40 +84,51 @@ export interface AuditRow {
   readonly detail: string | null;
 }
 
-export function draftEvent(action: Action, origin: Origin, clock: Clock, random: Random): Draft {
+/** @param origin of the request; empty where the broker acts by itself */
+export function newEvent(action: Action, origin: Origin, clock: Clock, random: Random): AuditEvent {
   return { id: uuidv7(clock, random), action, source: origin.source, requestId: origin.requestId };
+}
+
+/** Whose decision it is, from what an issuer confirmed. */
+export function identityMembers({
+  issuer,
+  subject,
+  login,
+  workspace,
+}: Pick<Attestation, 'issuer' | 'subject' | 'login' | 'workspace'>) {
+  return { issuer, subject, login, workspace: workspace.key };
 }
 
 const MAX_TEXT = 1024;
 const MAX_DETAIL = 8192;
 
-/** Bounded, and free of what would move a terminal's cursor or turn its text: callers put foreign text into drafts. */
+/** Bounded, and free of what would move a terminal's cursor or turn its text: callers put foreign text into events. */
 export function auditRow(
-  draft: Draft,
-  outcome: Outcome,
+  event: AuditEvent,
+  outcome: RowOutcome,
   reason: string,
   code: string | undefined,
   at: number,
 ): AuditRow {
   return {
-    id: draft.id,
+    id: event.id,
     time: new Date(at).toISOString(),
-    action: draft.action,
+    action: event.action,
     outcome,
     code: code ?? null,
     reason: text(reason) ?? '',
-    subject: text(draft.subject),
-    login: text(draft.login),
-    issuer: text(draft.issuer),
-    session_id: text(draft.sessionId),
-    workspace: text(draft.workspace),
-    grant_name: text(draft.grant),
-    rule: text(draft.rule),
-    target: text(draft.target),
-    proof_hash: text(draft.proofHash),
-    source: text(draft.source),
-    request_id: text(draft.requestId),
-    detail: draft.detail === undefined ? null : storable(plainText(JSON.stringify(draft.detail).slice(0, MAX_DETAIL))),
+    subject: text(event.subject),
+    login: text(event.login),
+    issuer: text(event.issuer),
+    session_id: text(event.sessionId),
+    workspace: text(event.workspace),
+    grant_name: text(event.grant),
+    rule: text(event.rule),
+    target: text(event.target),
+    proof_hash: text(event.proofHash),
+    source: text(event.source),
+    request_id: text(event.requestId),
+    detail: event.detail === undefined ? null : storable(plainText(JSON.stringify(event.detail).slice(0, MAX_DETAIL))),
   };
 }
 

@@ -12,12 +12,13 @@ import type { Clock } from '../../clock/clock.ts';
 import type { Store } from '../../store/open.ts';
 import { formatCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
-import type { Commit } from './audited.ts';
 import type { Chain } from './chain.ts';
-import type { Draft } from './event.ts';
+import { type AuditContext, granted, type Outcome, recordGrant, refused, withheld } from './decision.ts';
+import type { AuditEvent } from './event.ts';
 import { deletePruned, lastCut, treeAt } from './rows.ts';
 
 export interface PruneContext {
+  readonly audit: AuditContext;
   readonly store: Store;
   readonly chain: Chain;
   readonly key: AuditKey;
@@ -39,30 +40,24 @@ const LOOK = 50_000;
 
 /**
  * @param before rows of this time and later stay, with all that follow the first of them
- * @throws MeshpassError `audit_retained` where rows of that date must be kept; `audit_tampered`, `request_malformed`,
+ * @returns refused with `audit_retained` where rows of that date must be kept; `audit_tampered`, `request_malformed`,
  *   `store_unavailable`
  */
-export async function prune(context: PruneContext, before: Date, draft: Draft, commit: Commit): Promise<Pruned> {
+export async function prune(context: PruneContext, before: Date, asked: AuditEvent): Promise<Outcome<Pruned>> {
   const { store, chain, key, clock } = context;
   const { db } = store;
-  draft.target = before.toISOString();
-  draft.subject = 'an operator';
-  if (before.getTime() > clock())
-    throw new MeshpassError('request_malformed', 'The date until which rows are pruned must have passed.');
-  if (!(before.getTime() <= clock() - context.retainSeconds * 1000))
-    throw new MeshpassError(
-      'audit_retained',
-      `Rows are kept for ${context.retainSeconds / 86_400} days at the least; the broker's --audit-retention says so.`,
-    );
+  const event = { ...asked, target: before.toISOString(), subject: 'an operator' };
+  const young = tooYoung(context, before);
+  if (young) return refused(event, young);
   try {
-    const cut = (await lastCut(db))?.start.size ?? 0;
+    const last = await lastCut(db);
+    const cut = last?.start.size ?? 0;
     const head = (await chain.snapshot()).size;
     const size = await lastBefore(context, before, cut, head);
-    draft.reason = 'An operator asked for it.';
+    const reason = 'An operator asked for it.';
     if (size <= cut) {
-      draft.detail = { size: cut, rows: 0 };
-      await commit();
-      return { size: cut, rows: 0, note: (await lastCut(db))?.note ?? '' };
+      const nothing = await recordGrant(context.audit, { ...event, reason, detail: { size: cut, rows: 0 } });
+      return nothing.granted ? granted(event, { size: cut, rows: 0, note: last?.note ?? '' }) : nothing;
     }
     const at = await treeAt(db, size, key.verifiers);
     const problem = chain.problem() ?? at.problem;
@@ -70,16 +65,44 @@ export async function prune(context: PruneContext, before: Date, draft: Draft, c
       throw new MeshpassError('audit_tampered', `The audit log is not what was written: ${problem}.`);
     const root = at.tree.root();
     const note = key.sign(formatCheckpoint({ origin: key.origin, size, root, isCut: true }));
-    draft.detail = { from: cut + 1, size, rows: size - cut, root, checkpoint: sha256Hex(note) };
+    const detail = { from: cut + 1, size, rows: size - cut, root, checkpoint: sha256Hex(note) };
     const peaks = JSON.stringify(at.tree.frontier().peaks);
-    await commit({ cut: { size, hash: at.head.hash, peaks, note, time: new Date(clock()).toISOString() } });
-    while ((await deletePruned(db)) > 0);
-    if (store.kind === 'pglite') await sql`vacuum audit`.execute(db);
-    return { size, rows: size - cut, note };
-  } catch (cause) {
-    if (cause instanceof MeshpassError) throw cause;
-    throw new MeshpassError('store_unavailable', 'The store does not answer now.', { cause, retryAfter: 2 });
+    const written = await recordGrant(
+      context.audit,
+      { ...event, reason, detail },
+      { cut: { size, hash: at.head.hash, peaks, note, time: new Date(clock()).toISOString() } },
+    );
+    if (!written.granted) return written;
+    const failure = await deleteRows(store);
+    return failure ? withheld(event, failure) : granted(event, { size, rows: size - cut, note });
+  } catch (thrown) {
+    return refused(event, thrown instanceof MeshpassError ? thrown : unavailable(thrown));
   }
+}
+
+/** @returns why not all of them are gone; the next pruning, or the next start, deletes the rest */
+async function deleteRows({ db, kind }: Store): Promise<MeshpassError | undefined> {
+  try {
+    while ((await deletePruned(db)) > 0);
+    if (kind === 'pglite') await sql`vacuum audit`.execute(db);
+    return undefined;
+  } catch (thrown) {
+    return thrown instanceof MeshpassError ? thrown : unavailable(thrown);
+  }
+}
+
+function unavailable(cause: unknown): MeshpassError {
+  return new MeshpassError('store_unavailable', 'The store does not answer now.', { cause, retryAfter: 2 });
+}
+
+function tooYoung({ clock, retainSeconds }: PruneContext, before: Date): MeshpassError | undefined {
+  if (before.getTime() > clock())
+    return new MeshpassError('request_malformed', 'The date until which rows are pruned must have passed.');
+  if (before.getTime() <= clock() - retainSeconds * 1000) return undefined;
+  return new MeshpassError(
+    'audit_retained',
+    `Rows are kept for ${retainSeconds / 86_400} days at the least; the broker's --audit-retention says so.`,
+  );
 }
 
 /** Edges tell of their decisions late, so times are not quite in the order of rows. */

@@ -8,7 +8,7 @@
 
 import type { Clock, Random } from '../../clock/clock.ts';
 import { createRateAllowance } from '../../limits/rate-allowance.ts';
-import { auditRow, type Draft, draftEvent } from './event.ts';
+import { type AuditEvent, auditRow, newEvent } from './event.ts';
 import type { Journal } from './journal.ts';
 
 export interface RefusalMeter {
@@ -16,7 +16,7 @@ export interface RefusalMeter {
    * @param group source of the refusal, see groupOf()
    * @returns whether the refusal has a row of its own; otherwise it is counted
    */
-  readonly admit: (draft: Draft, code: string, group: string) => boolean;
+  readonly admit: (event: AuditEvent, code: string, group: string) => boolean;
   /** Writes what was counted. What cannot be written is kept for the next time. */
   readonly flush: () => Promise<void>;
   /** Goes on doing that. @returns stops it, after a last time */
@@ -41,7 +41,7 @@ const SUMS = 64;
 const MANY = 'many';
 
 interface Sum {
-  readonly action: Draft['action'];
+  readonly action: AuditEvent['action'];
   readonly code: string;
   readonly group: string;
   count: number;
@@ -54,7 +54,7 @@ export function createRefusalMeter(context: RefusalMeterContext): RefusalMeter {
   const all = createRateAllowance({ ...ALL_ROWS, clock });
   let sums = new Map<string, Sum>();
 
-  function count(action: Draft['action'], code: string, group: string, by: number, since: number): void {
+  function count(action: AuditEvent['action'], code: string, group: string, by: number, since: number): void {
     const own = `${action} ${code} ${group}`;
     const apart = sums.has(own) || sums.size < SUMS;
     const key = apart ? own : `${action} ${code} ${MANY}`;
@@ -77,20 +77,20 @@ export function createRefusalMeter(context: RefusalMeterContext): RefusalMeter {
 
   const rowOf = ({ action, code, group, count: counted, since }: Sum) => {
     const detail = { count: counted, since: new Date(since).toISOString() };
-    const draft = { ...draftEvent(action, { source: group }, clock, random), detail };
+    const event = { ...newEvent(action, { source: group }, clock, random), detail };
     const reason = `${counted} more refusals, counted and not written one by one.`;
-    return auditRow(draft, 'refused', reason, code, clock());
+    return auditRow(event, 'refused', reason, code, clock());
   };
 
   return {
-    admit: (draft, code, group) => {
-      const { pool, keys } = sharesOf(draft, group);
+    admit: (event, code, group) => {
+      const { pool, keys } = sharesOf(event, group);
       if (keys.every(shares.has) && all.take(pool)) {
         for (const key of keys) shares.take(key);
         return true;
       }
-      count(draft.action, code, group, 1, clock());
-      context.onMetered(draft.action, code);
+      count(event.action, code, group, 1, clock());
+      context.onMetered(event.action, code);
       return false;
     },
     flush,
@@ -106,7 +106,7 @@ export function createRefusalMeter(context: RefusalMeterContext): RefusalMeter {
 }
 
 /** A flood of strangers does not take the rows of those who are known by name, nor one stolen token those of all others. */
-function sharesOf({ subject, workspace }: Draft, group: string): { pool: string; keys: readonly string[] } {
+function sharesOf({ subject, workspace }: AuditEvent, group: string): { pool: string; keys: readonly string[] } {
   if (subject === undefined) return { pool: 'strangers', keys: [`stranger ${group}`] };
   const keys = [`confirmed ${group}`, ...(workspace === undefined ? [] : [`workspace ${workspace}`])];
   return { pool: 'confirmed', keys };

@@ -12,7 +12,7 @@ import { formatCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
 import type { CheckpointSink } from '../checkpoint/sink.ts';
 import { storeInSinks } from '../log/checkpoint-signer.ts';
-import { type AuditRow, auditRow, draftEvent } from '../log/event.ts';
+import { type AuditRow, auditRow, newEvent } from '../log/event.ts';
 import { type SealedRow, seal } from '../log/leaf.ts';
 import { growTree } from '../log/tree.ts';
 import { keyAfter, type Survey } from './survey-restore.ts';
@@ -88,8 +88,8 @@ export async function acceptRestore(
 
 function tellingRow(survey: Survey, { by, reason }: RestoreOrder, clock: Clock, random: Random): AuditRow {
   const { restore, epoch, last, signed, missing, unproven, fault, invalid, liveSessions } = survey;
-  const draft = {
-    ...draftEvent('audit.restore', {}, clock, random),
+  const event = {
+    ...newEvent('audit.restore', {}, clock, random),
     login: by,
     target: restore.of,
     detail: {
@@ -99,7 +99,7 @@ function tellingRow(survey: Survey, { by, reason }: RestoreOrder, clock: Clock, 
       invalid: invalid.map(({ sink, problem }) => ({ sink, problem })),
     },
   };
-  return auditRow(draft, 'allowed', reason, undefined, clock());
+  return auditRow(event, 'allowed', reason, undefined, clock());
 }
 
 /** @returns a row for each */
@@ -120,12 +120,12 @@ async function endSessions(db: Db, clock: Clock, random: Random): Promise<AuditR
       .execute();
   }
   return live.map((one) => {
-    const draft = {
-      ...draftEvent('session.close', {}, clock, random),
+    const event = {
+      ...newEvent('session.close', {}, clock, random),
       ...{ sessionId: one.id, subject: one.subject, login: one.login, issuer: one.issuer },
       ...{ workspace: one.workspace_key, detail: { cause: 'store_restored' } },
     };
-    return auditRow(draft, 'ended', `The session is over: ${CLOSED_BECAUSE.store_restored}.`, undefined, clock());
+    return auditRow(event, 'ended', `The session is over: ${CLOSED_BECAUSE.store_restored}.`, undefined, clock());
   });
 }
 

@@ -14,7 +14,7 @@ import { readKnown } from '../checkpoint/known-checkpoints.ts';
 import type { NoteVerifier } from '../checkpoint/note.ts';
 import type { CheckpointSink } from '../checkpoint/sink.ts';
 import { storeInSinks } from '../log/checkpoint-signer.ts';
-import { auditRow, draftEvent } from '../log/event.ts';
+import { auditRow, newEvent } from '../log/event.ts';
 import { rowHash, type SealedRow, seal } from '../log/leaf.ts';
 import { BEGINNING, lastCut, rowsAfter } from '../log/rows.ts';
 import { growTree, rootOf } from '../log/tree.ts';
@@ -51,8 +51,8 @@ export function createAdoption({ store, key, sinks, clock, random }: AdoptionCon
       const end = await walk(store.db, found);
       for (const sink of sinks) await sink.rehearse?.(found.note, { epoch: 1, size: found.size });
       const detail = { size: found.size, rows: end.seq, checkpoint: found.note, sinks: sinks.map(({ name }) => name) };
-      const draft = { ...draftEvent('audit.adopt', {}, clock, random), target: baseOf(key.verifiers), detail };
-      const row = auditRow(draft, 'allowed', REASON, undefined, clock());
+      const event = { ...newEvent('audit.adopt', {}, clock, random), target: baseOf(key.verifiers), detail };
+      const row = auditRow(event, 'allowed', REASON, undefined, clock());
       // Before any sink has it: there is no adoption that the log does not tell of.
       const batch = JSON.stringify({ audit: seal([row], end) });
       await sql`select meshpass_write(${store.epoch}, ${batch}::jsonb)`.execute(store.db);

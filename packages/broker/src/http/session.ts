@@ -1,0 +1,152 @@
+/** The API of agents: open a session, and what a session may ask (docs/protocol.md). */
+import type { IncomingMessage } from 'node:http';
+import { CertificateRequest, type HeartbeatResponse, MeshpassError, SESSION_TOKEN_TYPE } from '@meshpass/identity';
+import { granted, refused } from '../audit/log/decision.ts';
+import { type CertificateContext, issueCertificates } from '../certificate/issue.ts';
+import type { BrokerConfig } from '../config.ts';
+import { groupOf } from '../limits/source-address.ts';
+import { type Answers, servicesAnswer, servicesVersion } from '../session/answers.ts';
+import type { Leases } from '../session/leases.ts';
+import { closeSession } from '../session/lifecycle.ts';
+import { type DeriveContext, deriveToken } from '../token/derive.ts';
+import { type ExchangeContext, exchangeProof } from '../token/exchange.ts';
+import { readTokenForm, type TokenForm } from '../token/form.ts';
+import { keysOf } from '../token/key-ring.ts';
+import type { RotatingSigner } from '../token/signer.ts';
+import {
+  type AuthenticationContext,
+  keyAuthentication,
+  sessionAuthentication,
+  sessionTokenMissing,
+} from './authenticate.ts';
+import { readBody } from './body.ts';
+import type { Connections } from './connections.ts';
+import { type Route, route } from './route.ts';
+import { createSlots } from './slots.ts';
+
+export interface SessionRoutesContext {
+  readonly config: BrokerConfig;
+  readonly exchange: ExchangeContext;
+  readonly derive: DeriveContext;
+  readonly certificates: CertificateContext;
+  readonly answers: Answers;
+  readonly signer: RotatingSigner;
+  readonly leases: Leases;
+  readonly connections: Connections;
+  readonly replay: AuthenticationContext['replay'];
+  /** Unix seconds at which this process started. */
+  readonly startedAt: number;
+}
+
+/** Requests of live sessions that are being answered at once, beyond heartbeats and reads, which take no time. */
+const MAX_RENEWALS = 2_048;
+const RENEWALS_PER_SESSION = 16;
+/** Longest form of `POST /token`: the longest proof, and room for the rest. */
+const MAX_FORM = 32 * 1024;
+
+export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
+  const { config, exchange, answers, connections, leases, signer } = context;
+  const { live, clock } = exchange;
+  const authenticating = { ...context, live, clock, publicUrl: config.publicUrl };
+  const session = sessionAuthentication(authenticating);
+  const key = keyAuthentication(authenticating);
+  // Places of their own, so that strangers never take those of live sessions, and nobody those of all the others. A place is taken
+  // when the body is there: who is slow holds nothing.
+  const enrolments = createSlots(config.maxExchanges, config.maxExchangesPerSource);
+  const renewals = createSlots(MAX_RENEWALS, RENEWALS_PER_SESSION);
+
+  return [
+    route({
+      method: 'POST',
+      path: '/token',
+      action: 'session.open',
+      accepts: ({ headers }) => headers.authorization === undefined,
+      authentication: key,
+      read: tokenForm,
+      atTokenEndpoint: true,
+      handler: async ({ caller: jkt, body: form, event, request }) => {
+        if (form.subjectTokenType === SESSION_TOKEN_TYPE) return refused(event, sessionTokenMissing());
+        const leave = enrolments.take(groupOf(event.source ?? 'unknown'));
+        const rest = connections.working(request.socket);
+        try {
+          const hungUp = () => request.socket.destroyed;
+          const opened = await exchangeProof(exchange, { form, jkt, hungUp, event });
+          if (opened.granted) connections.belongs(request.socket, opened.value.session.id);
+          return opened;
+        } finally {
+          rest();
+          leave();
+        }
+      },
+    }),
+    route({
+      method: 'POST',
+      path: '/token',
+      action: 'token.issue',
+      accepts: ({ headers }) => headers.authorization !== undefined,
+      authentication: session,
+      read: tokenForm,
+      handler: async ({ caller, body: form, event }) => {
+        if (form.subjectTokenType !== SESSION_TOKEN_TYPE) return refused(event, proofWithToken());
+        const done = renewals.take(caller.live.session.id);
+        const request = { form, live: caller.live, sessionToken: caller.token, event };
+        return await deriveToken(context.derive, request).finally(done);
+      },
+    }),
+    route({
+      method: 'POST',
+      path: '/certificates',
+      action: 'certificate.issue',
+      authentication: session,
+      schema: CertificateRequest,
+      handler: async ({ caller: { live }, body, event }) => {
+        const done = renewals.take(live.session.id);
+        return await issueCertificates(context.certificates, { body, live, event }).finally(done);
+      },
+    }),
+    // Heartbeats and reads decide nothing when they are allowed: they leave no row. Refused, they do.
+    route({
+      method: 'POST',
+      path: '/session/heartbeat',
+      action: 'session.heartbeat',
+      authentication: session,
+      handler: async ({ caller: { live }, event }) => {
+        leases.renew(live);
+        const response: HeartbeatResponse = {
+          lease_expires_at: live.leaseUntil,
+          expires_at: live.session.expiresAt,
+          ...(answers.mesh.inForce() && { services_version: servicesVersion(answers, live.session) }),
+          token_keys: keysOf(signer.ring).map(({ kid }) => kid),
+        };
+        return granted(event, response);
+      },
+    }),
+    route({
+      method: 'GET',
+      path: '/services',
+      action: 'services.read',
+      authentication: session,
+      handler: async ({ caller: { live }, event }) => granted(event, servicesAnswer(answers, live.session)),
+    }),
+    route({
+      method: 'DELETE',
+      path: '/session',
+      action: 'session.close',
+      authentication: session,
+      handler: async ({ caller: { live }, event }) => {
+        // Writes its own row.
+        const { source, requestId } = event;
+        await closeSession(exchange, live, { cause: 'goodbye', source, requestId });
+        return granted(event, undefined);
+      },
+    }),
+  ];
+}
+
+async function tokenForm(request: IncomingMessage): Promise<TokenForm> {
+  return readTokenForm(request.headers['content-type'], await readBody(request, MAX_FORM));
+}
+
+function proofWithToken(): MeshpassError {
+  return new MeshpassError('request_malformed', 'A session token is exchanged for tokens; a proof comes without one.');
+}

@@ -1,0 +1,39 @@
+/** A session as the store has it when it opens; restore.ts reads it. */
+import { storable } from '../audit/log/event.ts';
+import { timestamp } from '../clock/clock.ts';
+import type { Session } from './session.ts';
+
+export function sessionRow(session: Session): Record<string, string | null> {
+  const { attestation } = session;
+  return {
+    id: session.id,
+    token_hash: session.tokenHash,
+    jkt: session.jkt,
+    attestor: attestation.attestor,
+    issuer: storable(attestation.issuer),
+    subject: storable(attestation.subject),
+    login: storable(attestation.login),
+    workspace_key: storable(attestation.workspace.key),
+    workspace_name: storable(attestation.workspace.name),
+    attestation: JSON.stringify(attestation),
+    grants: JSON.stringify(session.grants),
+    opened_at: timestamp(session.openedAt),
+    expires_at: timestamp(session.expiresAt),
+    closed_at: null,
+    close_cause: null,
+    graced_until: null,
+  };
+}
+
+export function principalRows(session: Session): Record<string, string | null>[] {
+  return session.principals.map((principal) => ({
+    session_id: session.id,
+    grant_name: principal.grant,
+    namespace: principal.namespace,
+    service_account: principal.serviceAccount,
+    spiffe_id: principal.spiffeId,
+    last_not_after: null,
+    revoked_at: null,
+    revoke_cause: null,
+  }));
+}
