@@ -33,6 +33,11 @@ export interface MeshpassOptions {
   readonly progress?: (line: string) => void;
 }
 
+/** The command line of a `meshpass` whose broker LETS ENDED SESSIONS GO ON: one step of what ends them is sabotaged. */
+export function sabotagedMeshpass(step: string): readonly string[] {
+  return [process.execPath, fileURLToPath(new URL('./broker/sabotaged-broker.ts', import.meta.url)), step];
+}
+
 export interface Meshpass {
   /** As the workspace calls it. */
   readonly brokerUrl: string;

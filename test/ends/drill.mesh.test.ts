@@ -1,15 +1,14 @@
 /** The drill on a real mesh: it passes, and where a step of a session's end is sabotaged it fails and names the layer. */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { type DrillReport, failedRows } from '@meshpass/identity/drill-report';
+import { sabotagedMeshpass } from '@meshpass/lab/meshpass';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type DataPath, openDataPath, until } from '../mesh.ts';
 
 const LAYERS = ['token endpoint', 'session renewal', 'certificate renewal', 'edge', 'mesh gateway', 'sidecar'];
 const RECORDS = ['TokenReview', 'ServiceAccount', 'root DENY', 'store'];
 const LEASE_SECONDS = 5;
-const SABOTAGED_BROKER = fileURLToPath(new URL('@meshpass/lab/broker/sabotaged-broker', import.meta.url));
 
 interface Drilled {
   readonly code: number;
@@ -200,7 +199,7 @@ describe.each([
 ])('a drill on a broker whose step "%s" is sabotaged', (step, layers) => {
   let dataPath: DataPath;
   beforeAll(async () => {
-    dataPath = await openDataPath({ command: [process.execPath, SABOTAGED_BROKER, step] });
+    dataPath = await openDataPath({ command: sabotagedMeshpass(step) });
   });
   afterAll(() => dataPath?.close());
 
