@@ -8,15 +8,7 @@ import { median } from '../median.ts';
 import { ACTIVE_CAUSES } from './causes.ts';
 import { KINDS } from './client.ts';
 import { LAPSE_CAUSES } from './lapse.ts';
-import { openWorld, type Times } from './world.ts';
-
-export interface EndsRow {
-  readonly cause: string;
-  /** What the times count from. */
-  readonly from: string;
-  readonly times: Times;
-  readonly goal: { readonly medianMs: number; readonly worstMs: number } | undefined;
-}
+import { type EndsRow, openWorld } from './world.ts';
 
 const ACTIVE_GOAL = { medianMs: 1_000, worstMs: 2_000 };
 

@@ -3,10 +3,10 @@
  * held, and a workspace whose network was cut. Both count from the end of the lease that the broker had given.
  */
 import type { Lab } from '@meshpass/lab';
-import type { EndsRow } from './bench.ts';
 import { type Copied, type Deaths, KINDS } from './client.ts';
 import { startWorkspaces } from './drive.ts';
 import {
+  type EndsRow,
   hold,
   liveSessions,
   now,

@@ -135,3 +135,11 @@ export async function liveSessions({ operator }: Pick<World, 'operator'>): Promi
 }
 
 export const now = () => performance.timeOrigin + performance.now();
+
+export interface EndsRow {
+  readonly cause: string;
+  /** What the times count from. */
+  readonly from: string;
+  readonly times: Times;
+  readonly goal: { readonly medianMs: number; readonly worstMs: number } | undefined;
+}

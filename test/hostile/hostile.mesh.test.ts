@@ -1,6 +1,6 @@
 /** Every hostile input that we know of, against the real parts; prints what was tried and let in by area. */
 import { afterAll, expect, it } from 'vitest';
-import { accessFiles } from './access-files.ts';
+import { accessFiles } from './access-files/inputs.ts';
 import { brokerToAgent } from './agent/inputs.ts';
 import { describeHostile } from './area.ts';
 import { auditLog } from './audit/inputs.ts';

@@ -205,3 +205,7 @@ async function startOn({ postgres, dir, auditKeyFile, places, tls, signer }: Sta
 export function change(file: string, edit: (text: string) => string): void {
   writeFileSync(file, edit(readFileSync(file, 'utf8')));
 }
+
+/** The text that a checkpoint's signature covers, with one more line where `line` is given. */
+export const checkpointText = (origin: string, size: number, root: string, line = '') =>
+  `${origin}\n${size}\n${Buffer.from(root, 'hex').toString('base64')}\n${line}`;
