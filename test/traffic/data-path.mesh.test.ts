@@ -6,6 +6,7 @@ import { type Lab, upLab } from '@meshpass/lab';
 import { createLocalJWKSet, type JSONWebKeySet, jwtVerify } from 'jose';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type DataPath, openDataPath, until } from '../mesh.ts';
+import { CURL, SQL, trafficInTheMesh } from './traffic-in-the-mesh.ts';
 
 let lab: Lab;
 let dataPath: DataPath;
@@ -13,7 +14,7 @@ let before: Record<string, string>;
 
 beforeAll(async () => {
   lab = await upLab();
-  before = await trafficInTheMesh();
+  before = await trafficInTheMesh(lab);
   dataPath = await openDataPath();
 });
 afterAll(async () => {
@@ -37,42 +38,17 @@ async function up(host: string, env: Env, flags: readonly string[] = []): Promis
   expect({ code, stderr }).toMatchObject({ code: 0 });
   return stdout;
 }
-const CURL = ['curl', '-sS', '-m', '10', '-w', '\n%{http_code}'];
 async function curl(host: string, args: readonly string[], env?: Env): Promise<{ status: number; body: string }> {
   const { stdout, stderr } = await on(host, [...CURL, ...args], env);
   const at = stdout.lastIndexOf('\n');
   return { status: Number(stdout.slice(at + 1)), body: (stdout.slice(0, at) || stderr).trim() };
 }
-const SQL = ['psql', '-U', 'ledger', '-At', '-c', 'select sum(cents) from ledger', 'ledger', '-h'];
 const hosts = (host = 'workspace') => readFileSync(`/etc/netns/${lab.hosts[host]!.netns}/hosts`, 'utf8');
 const agentOf = (host: string): number[] =>
   execFileSync('ip', ['netns', 'pids', lab.hosts[host]!.netns], { encoding: 'utf8' })
     .split('\n')
     .filter((pid) => pid && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('daemon'))
     .map(Number);
-
-/** What a workload that has always been in the mesh gets from its neighbours. */
-async function trafficInTheMesh(): Promise<Record<string, string>> {
-  const orders = 'http://orders.shop:8080';
-  const whoami = ['-H', 'x-request-id: same', `${orders}/whoami`];
-  const asked: Record<string, readonly string[]> = {
-    order: [...CURL, `${orders}/orders/1`],
-    admin: [...CURL, `${orders}/admin/x`],
-    refund: [...CURL, '-X', 'POST', `${orders}/refunds`],
-    'not found': [...CURL, `${orders}/nothing`],
-    'who am I': [...CURL, ...whoami],
-    'with an authorization of its own': [...CURL, '-H', 'authorization: Bearer eyJhbGciOiJub25lIn0.e30.', ...whoami],
-    'another port': [...CURL, 'http://orders.shop:9090/'],
-    'another namespace': [...CURL, 'http://web.dev:80/'],
-    database: [...SQL, 'ledger-db.shop'],
-  };
-  const answers: Record<string, string> = {};
-  for (const [name, argv] of Object.entries(asked)) {
-    const { stdout, code } = await lab.exec('client', argv, { env: { PGCONNECT_TIMEOUT: '5' } });
-    answers[name] = `${code} ${stdout}`;
-  }
-  return answers;
-}
 
 describe('a developer who says `meshpass up` in a Codespace', () => {
   let session: string;
@@ -210,7 +186,7 @@ describe('a developer who says `meshpass up` in a Codespace', () => {
 
   it('changes nothing for workloads that are in the mesh already', async () => {
     expect(Object.values(before).every((answer) => answer.startsWith('0 '))).toBe(true);
-    expect(await trafficInTheMesh()).toEqual(before);
+    expect(await trafficInTheMesh(lab)).toEqual(before);
   });
 
   it('says `meshpass down`, and nothing is left: no name, no session, no ServiceAccount, no process', async () => {
@@ -313,65 +289,7 @@ it('somebody of the company enrols with an ID token in a file, beside a Codespac
   await Promise.all(['workspace', 'workspace-2'].map((host) => on(host, ['meshpass', 'down'])));
 });
 
-describe('a workspace reaches the broker and the edge, and', () => {
-  const probe = async (targets: Record<string, string>): Promise<Record<string, string>> => {
-    const input = JSON.stringify(targets);
-    const { stdout, stderr } = await lab.exec('workspace', ['node', '-e', PROBE], { input });
-    expect(stderr).toBe('');
-    return JSON.parse(stdout);
-  };
-  const inCluster = (): Record<string, string> => {
-    const at = (host: string, port: number) => `${lab.hosts[host]!.ip}:${port}`;
-    return {
-      'the mesh gateway': at('gateway', 15443),
-      'istiod’s CA': at('control', 15012),
-      'istiod, plain': at('control', 15010),
-      'the API server': at('control', 6443),
-      etcd: at('control', 2379),
-      'a pod': at('orders', 8080),
-      'a sidecar': at('orders', 15006),
-      'the database': at('ledger-db', 5432),
-      GitHub: at('github', 443),
-      'a Service': '10.96.1.10:8080',
-    };
-  };
-
-  it('not the cluster, the operator listener, or another workspace', async () => {
-    const found = await probe({
-      ...{ broker: 'broker.meshpass.test:8443', edge: 'edge.meshpass.test:443' },
-      ...inCluster(),
-      'the operator listener': 'broker.meshpass.test:9090',
-      'another workspace': `${lab.hosts['workspace-2']!.ip}:22`,
-    });
-    const { broker, edge, ...others } = found;
-    expect({ broker, edge }).toEqual({ broker: 'open', edge: 'open' });
-    for (const [name, state] of Object.entries(others)) expect(state, name).not.toBe('open');
-  });
-
-  it('not with a route of their own either', async () => {
-    const route = ['10.0.0.0/8', 'via', '203.0.113.1'];
-    expect((await workspace(['ip', 'route', 'add', ...route])).code).toBe(0);
-    try {
-      for (const [name, state] of Object.entries(await probe(inCluster()))) expect(state, name).not.toBe('open');
-    } finally {
-      await workspace(['ip', 'route', 'del', ...route]);
-    }
-  });
-});
-
 it('traffic within the mesh is as before, when Meshpass has gone and its resources stay', async () => {
   await dataPath.meshpass.stop();
-  expect(await trafficInTheMesh()).toEqual(before);
+  expect(await trafficInTheMesh(lab)).toEqual(before);
 });
-
-const PROBE = `
-const targets = Object.entries(JSON.parse(require('fs').readFileSync(0, 'utf8')));
-const look = ([name, target]) => new Promise((resolve) => {
-  const [host, port] = target.split(':');
-  const socket = require('net').connect({ host, port: Number(port) });
-  const end = (state) => { socket.destroy(); resolve([name, state]); };
-  socket.on('connect', () => end('open')).on('error', (error) => end(error.code));
-  setTimeout(end, 1500, 'no answer');
-});
-Promise.all(targets.map(look)).then((found) => console.log(JSON.stringify(Object.fromEntries(found))));
-`;
