@@ -5,13 +5,13 @@ import { routePath } from 'hono/route';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Connections } from './connections.ts';
 import { discoveryDocument } from './discovery.ts';
-import { type EdgeContext, edgeRoutes } from './edge.ts';
-import { type GithubEvents, githubEventRoutes } from './github-events.ts';
-import { type PolicyContext, policyRoutes } from './policy.ts';
 import { refusal } from './refusal.ts';
 import { requireLeader } from './require-leader.ts';
 import { type Env, mount, type RouteContext } from './route.ts';
-import { type SessionRoutesContext, sessionRoutes } from './session.ts';
+import { type EdgeContext, edgeRoutes } from './routes/edge.ts';
+import { type GithubEvents, githubEventRoutes } from './routes/github-events.ts';
+import { type PolicyContext, policyRoutes } from './routes/policy.ts';
+import { type SessionRoutesContext, sessionRoutes } from './routes/session.ts';
 
 export interface AppContext extends RouteContext, SessionRoutesContext, EdgeContext {
   readonly metrics: Metrics;

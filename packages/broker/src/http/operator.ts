@@ -7,16 +7,16 @@ import { Hono } from 'hono';
 import type { MeshState } from '../reconcile/contract.ts';
 import type { Store } from '../store/open.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
-import { type AdminContext, adminRoutes } from './admin.ts';
-import { type AuditRoutesContext, auditRoutes } from './audit.ts';
 import type { Connections } from './connections.ts';
-import { type DrillContext, drillRoutes } from './drill.ts';
-import { type PolicyContext, policyRoutes } from './policy.ts';
 import { refusal } from './refusal.ts';
 import { requireLeader } from './require-leader.ts';
 import { type Env, mount } from './route.ts';
+import { type AdminContext, adminRoutes } from './routes/admin.ts';
+import { type AuditRoutesContext, auditRoutes } from './routes/audit.ts';
+import { type DrillContext, drillRoutes } from './routes/drill.ts';
+import { type PolicyContext, policyRoutes } from './routes/policy.ts';
+import { type TrustContext, trustRoutes } from './routes/trust.ts';
 import { metricsRoute } from './standby.ts';
-import { type TrustContext, trustRoutes } from './trust.ts';
 
 export interface OperatorContext {
   readonly store: Store;

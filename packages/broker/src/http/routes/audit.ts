@@ -2,16 +2,16 @@
 import { MeshpassError } from '@meshpass/identity';
 import { sql } from 'kysely';
 import { z } from 'zod';
-import type { AuditKey } from '../audit/checkpoint/key.ts';
-import { exportLines, exportLog } from '../audit/export/export.ts';
-import type { Chain } from '../audit/log/chain.ts';
-import type { CheckpointSigner } from '../audit/log/checkpoint-signer.ts';
-import { granted, refused } from '../audit/log/decision.ts';
-import { prune } from '../audit/log/prune.ts';
-import { sealedRow } from '../audit/log/rows.ts';
-import type { Store } from '../store/open.ts';
-import type { Operators } from './operator-token.ts';
-import { type Route, type RouteContext, route } from './route.ts';
+import type { AuditKey } from '../../audit/checkpoint/key.ts';
+import { exportLines, exportLog } from '../../audit/export/export.ts';
+import type { Chain } from '../../audit/log/chain.ts';
+import type { CheckpointSigner } from '../../audit/log/checkpoint-signer.ts';
+import { granted, refused } from '../../audit/log/decision.ts';
+import { prune } from '../../audit/log/prune.ts';
+import { sealedRow } from '../../audit/log/rows.ts';
+import type { Store } from '../../store/open.ts';
+import type { Operators } from '../operator-token.ts';
+import { type Route, type RouteContext, route } from '../route.ts';
 
 export interface AuditRoutesContext extends RouteContext {
   readonly store: Store;

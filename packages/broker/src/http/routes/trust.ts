@@ -2,14 +2,14 @@
 import { X509Certificate } from 'node:crypto';
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
-import { granted } from '../audit/log/decision.ts';
-import { seconds } from '../clock/clock.ts';
-import { fingerprint } from '../istiod/verify-certificate.ts';
-import type { MeshState } from '../reconcile/contract.ts';
-import type { LiveIndex } from '../session/live.ts';
-import type { Rotation } from '../token/rotation.ts';
-import type { Operators } from './operator-token.ts';
-import { type Route, type RouteContext, route } from './route.ts';
+import { granted } from '../../audit/log/decision.ts';
+import { seconds } from '../../clock/clock.ts';
+import { fingerprint } from '../../istiod/verify-certificate.ts';
+import type { MeshState } from '../../reconcile/contract.ts';
+import type { LiveIndex } from '../../session/live.ts';
+import type { Rotation } from '../../token/rotation.ts';
+import type { Operators } from '../operator-token.ts';
+import { type Route, type RouteContext, route } from '../route.ts';
 
 export interface TrustContext extends RouteContext {
   readonly rotation: Rotation;

@@ -1,12 +1,12 @@
 /** What a drill asks of the broker: what the store has of a session that is over, and a signature under the report. */
 import { DrillReport, EVIDENCE_TYPE, type RecordedSession } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
-import { granted, recordGrant } from '../audit/log/decision.ts';
-import type { Denies } from '../session/deny-ended.ts';
-import type { Store } from '../store/open.ts';
-import type { Signer } from '../token/signer.ts';
-import type { Operators } from './operator-token.ts';
-import { type Route, type RouteContext, route } from './route.ts';
+import { granted, recordGrant } from '../../audit/log/decision.ts';
+import type { Denies } from '../../session/deny-ended.ts';
+import type { Store } from '../../store/open.ts';
+import type { Signer } from '../../token/signer.ts';
+import type { Operators } from '../operator-token.ts';
+import { type Route, type RouteContext, route } from '../route.ts';
 
 export interface DrillContext extends RouteContext {
   readonly store: Store;

@@ -6,11 +6,11 @@ import type { IncomingMessage } from 'node:http';
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
 import { MeshpassError } from '@meshpass/identity';
-import { granted, refused } from '../audit/log/decision.ts';
-import { type AuditEvent, readAuditEvents } from '../github/audit-events.ts';
-import { equalInConstantTime } from '../secrets/constant-time.ts';
-import { readBytes, tooLarge } from './body.ts';
-import { type Route, route } from './route.ts';
+import { granted, refused } from '../../audit/log/decision.ts';
+import { type AuditEvent, readAuditEvents } from '../../github/audit-events.ts';
+import { equalInConstantTime } from '../../secrets/constant-time.ts';
+import { readBytes, tooLarge } from '../body.ts';
+import { type Route, route } from '../route.ts';
 
 export interface GithubEvents {
   readonly token: string;

@@ -2,15 +2,15 @@
 import { MeshpassError } from '@meshpass/identity';
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
-import { granted, type Outcome, recordGrant, refused } from '../audit/log/decision.ts';
-import type { AuditEvent } from '../audit/log/event.ts';
-import { denyLate } from '../session/deny-late.ts';
-import { closeSession } from '../session/lifecycle.ts';
-import type { Live, LiveIndex } from '../session/live.ts';
-import type { RecheckContext } from '../session/recheck.ts';
-import type { Store } from '../store/open.ts';
-import type { Operators } from './operator-token.ts';
-import { type Route, type RouteContext, route } from './route.ts';
+import { granted, type Outcome, recordGrant, refused } from '../../audit/log/decision.ts';
+import type { AuditEvent } from '../../audit/log/event.ts';
+import { denyLate } from '../../session/deny-late.ts';
+import { closeSession } from '../../session/lifecycle.ts';
+import type { Live, LiveIndex } from '../../session/live.ts';
+import type { RecheckContext } from '../../session/recheck.ts';
+import type { Store } from '../../store/open.ts';
+import type { Operators } from '../operator-token.ts';
+import { type Route, type RouteContext, route } from '../route.ts';
 
 export interface AdminContext extends RouteContext {
   readonly store: Store;

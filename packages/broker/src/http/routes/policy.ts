@@ -6,13 +6,13 @@ import { type Plan, refusals } from '@meshpass/analysis/plan/plan';
 import { MeshpassError } from '@meshpass/identity';
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
-import { granted, type Outcome, refused } from '../audit/log/decision.ts';
-import type { Author, AuthorOf } from '../policy/author.ts';
-import type { PolicyChanges } from '../policy/change.ts';
-import { Files, listVersions } from '../policy/history.ts';
-import type { Store } from '../store/open.ts';
-import type { Operators } from './operator-token.ts';
-import { type Authentication, type Route, type RouteContext, route } from './route.ts';
+import { granted, type Outcome, refused } from '../../audit/log/decision.ts';
+import type { Author, AuthorOf } from '../../policy/author.ts';
+import type { PolicyChanges } from '../../policy/change.ts';
+import { Files, listVersions } from '../../policy/history.ts';
+import type { Store } from '../../store/open.ts';
+import type { Operators } from '../operator-token.ts';
+import { type Authentication, type Route, type RouteContext, route } from '../route.ts';
 
 export interface PolicyContext extends RouteContext {
   readonly changes: PolicyChanges;

@@ -1,28 +1,28 @@
 /** The API of agents: open a session, and what a session may ask (docs/protocol.md). */
 import type { IncomingMessage } from 'node:http';
 import { CertificateRequest, type HeartbeatResponse, MeshpassError, SESSION_TOKEN_TYPE } from '@meshpass/identity';
-import { granted, refused } from '../audit/log/decision.ts';
-import { type CertificateContext, issueCertificates } from '../certificate/issue.ts';
-import type { BrokerConfig } from '../config.ts';
-import { groupOf } from '../limits/source-address.ts';
-import { type Answers, servicesAnswer, servicesVersion } from '../session/answers.ts';
-import type { Leases } from '../session/leases.ts';
-import { closeSession } from '../session/lifecycle.ts';
-import { type DeriveContext, deriveToken } from '../token/derive.ts';
-import { type ExchangeContext, exchangeProof } from '../token/exchange.ts';
-import { readTokenForm, type TokenForm } from '../token/form.ts';
-import { keysOf } from '../token/key-ring.ts';
-import type { RotatingSigner } from '../token/signer.ts';
+import { granted, refused } from '../../audit/log/decision.ts';
+import { type CertificateContext, issueCertificates } from '../../certificate/issue.ts';
+import type { BrokerConfig } from '../../config.ts';
+import { groupOf } from '../../limits/source-address.ts';
+import { type Answers, servicesAnswer, servicesVersion } from '../../session/answers.ts';
+import type { Leases } from '../../session/leases.ts';
+import { closeSession } from '../../session/lifecycle.ts';
+import { type DeriveContext, deriveToken } from '../../token/derive.ts';
+import { type ExchangeContext, exchangeProof } from '../../token/exchange.ts';
+import { readTokenForm, type TokenForm } from '../../token/form.ts';
+import { keysOf } from '../../token/key-ring.ts';
+import type { RotatingSigner } from '../../token/signer.ts';
 import {
   type AuthenticationContext,
   keyAuthentication,
   sessionAuthentication,
   sessionTokenMissing,
-} from './authenticate.ts';
-import { readBody } from './body.ts';
-import type { Connections } from './connections.ts';
-import { type Route, route } from './route.ts';
-import { createSlots } from './slots.ts';
+} from '../authenticate.ts';
+import { readBody } from '../body.ts';
+import type { Connections } from '../connections.ts';
+import { type Route, route } from '../route.ts';
+import { createSlots } from '../slots.ts';
 
 export interface SessionRoutesContext {
   readonly config: BrokerConfig;

@@ -2,15 +2,15 @@
 import type { ServerResponse } from 'node:http';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { type EdgeDecision, EdgeDecisions, MeshpassError } from '@meshpass/identity';
-import { type AuditContext, granted, recordGrant, refused } from '../audit/log/decision.ts';
-import { auditRow, identityMembers, newEvent } from '../audit/log/event.ts';
-import type { Journal } from '../audit/log/journal.ts';
-import { createRateAllowance } from '../limits/rate-allowance.ts';
-import { groupOf } from '../limits/source-address.ts';
-import type { Feed } from '../session/feed.ts';
-import type { LiveIndex } from '../session/live.ts';
-import type { Connections } from './connections.ts';
-import { type Authentication, type Route, type RouteContext, route } from './route.ts';
+import { type AuditContext, granted, recordGrant, refused } from '../../audit/log/decision.ts';
+import { auditRow, identityMembers, newEvent } from '../../audit/log/event.ts';
+import type { Journal } from '../../audit/log/journal.ts';
+import { createRateAllowance } from '../../limits/rate-allowance.ts';
+import { groupOf } from '../../limits/source-address.ts';
+import type { Feed } from '../../session/feed.ts';
+import type { LiveIndex } from '../../session/live.ts';
+import type { Connections } from '../connections.ts';
+import { type Authentication, type Route, type RouteContext, route } from '../route.ts';
 
 export interface EdgeContext extends RouteContext {
   readonly feed: Feed;
