@@ -18,7 +18,14 @@ export function invalid(message: string): { readonly code: ErrorCode; readonly m
 
 const LISTED = 100;
 
-/** `access.yaml:12:7`. */
+/**
+ * `access.yaml:12:7`.
+ * @example
+ * ```ts
+ * import { formatPlace } from '@meshpass/access';
+ * formatPlace({ file: 'access.yaml', line: 12, column: 7 }); // => 'access.yaml:12:7'
+ * ```
+ */
 export function formatPlace(place: Place): string {
   return `${place.file}:${place.line}:${place.column}`;
 }

@@ -15,6 +15,23 @@ import { openUntil } from './windows.ts';
  * repository, or that name the issuer and say of whom in `when` or `claims`; and `user`, `team` and `role` hold for it
  * only beside issuer and repository.
  * @param at Unix seconds; without it no time window is open
+ * @example
+ * ```ts
+ * import { authorize, parseAccess } from '@meshpass/access';
+ * import type { Attestation } from '@meshpass/identity';
+ * const access = parseAccess(`
+ * trust: {codespaces: {organization: acme}}
+ * grants:
+ *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
+ * const alice: Attestation = {
+ *   ...{ attestor: 'github-codespace', issuer: 'github', subject: 'github:1', login: 'alice', claims: {}, teams: [] },
+ *   githubUser: { id: 1, login: 'alice' },
+ *   workspace: { kind: 'codespace', key: 'codespace:1', name: 'space' },
+ *   proofHash: 'a'.repeat(64),
+ * };
+ * authorize(alice, access).grants.map(({ grant }) => grant.name); // => ['dev']
+ * authorize({ ...alice, githubUser: { id: 2, login: 'bob' } }, access).grants; // => []
+ * ```
  */
 export function authorize(attestation: Attestation, access: Access, at?: number): Decision {
   const kind = trustedKind(attestation, access);

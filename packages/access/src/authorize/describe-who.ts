@@ -1,7 +1,15 @@
 /** Entries of `who`, `except` and `deny` in words. */
 import type { Who } from '../model.ts';
 
-/** An entry in words, without its place. */
+/**
+ * An entry in words, without its place.
+ * @example
+ * ```ts
+ * import { describeWho } from '@meshpass/access/compile';
+ * const place = { file: 'access.yaml', line: 4, column: 12 };
+ * describeWho({ team: 'acme/payments', repository: 'acme/payments-*', place }); // => 'team acme/payments, repository acme/payments-*'
+ * ```
+ */
 export function describeWho(who: Who): string {
   const { user, userId, team, teamId, role, repository, repositoryId, ref, environment, issuer, claims, when } = who;
   const named = {

@@ -7,6 +7,17 @@ import { claimTexts } from './who.ts';
  * asked for. Everything else stays out of tokens.
  * @param grants names
  * @param claims of the attestation
+ * @example
+ * ```ts
+ * import { claimsRequired, parseAccess } from '@meshpass/access';
+ * const access = parseAccess(`
+ * trust: {codespaces: {organization: acme}, issuers: {okta: {issuer: 'https://acme.okta.com', audience: meshpass}}}
+ * grants:
+ *   dev:
+ *     who: [{issuer: okta, claims: {groups: [dev]}}]
+ *     to: [{service: orders.shop, port: 80, require: {department: [finance, audit]}}]`, 'access.yaml');
+ * claimsRequired(access, ['dev'], { department: 'audit', groups: ['dev'] }); // => { department: ['audit'] }
+ * ```
  */
 export function claimsRequired(
   access: Access,

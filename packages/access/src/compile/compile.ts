@@ -20,9 +20,31 @@ export interface CompileOptions {
 }
 
 /**
- * Compiles. The order is one in which to apply: what recognises and refuses comes before what lets in.
+ * Compiles an access file to Istio objects, in the order in which to apply them: what denies comes before what allows.
  * @throws MeshpassError `access_service_unknown`, `access_port_unknown`, `access_port_undeclared`, `access_file_invalid` with
  * every finding by line; `config_invalid` for a JWKS that must not be published
+ * @example
+ * ```ts
+ * import { compile, meshOf, parseAccess } from '@meshpass/access';
+ * import { loadManifests } from '@meshpass/istio';
+ * const access = parseAccess(`
+ * trust: {codespaces: {organization: acme}}
+ * grants:
+ *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
+ * const shape = {
+ *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
+ * };
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const mesh = meshOf(loadManifests(orders, 'cluster.yaml').resources, shape);
+ * const tokens = {
+ *   ...{ issuer: 'https://broker.example', audience: 'mesh', header: 'x-meshpass-token' },
+ *   jwks: '{"keys":[{"kty":"RSA","kid":"1","n":"AQAB","e":"AQAB"}]}',
+ * };
+ * compile(access, mesh, tokens).map(({ kind, metadata }) => `${kind} ${metadata.name}`).slice(0, 3);
+ * // => ['Namespace meshpass-dev', 'RequestAuthentication meshpass', 'AuthorizationPolicy meshpass-guard-dev']
+ * ```
  */
 export function compile(
   access: Access,

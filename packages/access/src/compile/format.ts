@@ -2,7 +2,15 @@
 import { stringify } from 'yaml';
 import type { Manifest } from '../model.ts';
 
-/** One YAML document per manifest, in the order given. */
+/**
+ * One YAML document per manifest, in the order given.
+ * @example
+ * ```ts
+ * import { formatManifests } from '@meshpass/access';
+ * formatManifests([{ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'dev', labels: {} } }]);
+ * // => '---\napiVersion: v1\nkind: Namespace\nmetadata:\n  name: dev\n  labels: {}\n'
+ * ```
+ */
 export function formatManifests(manifests: readonly Manifest[]): string {
   return manifests
     .map((manifest) => `---\n${stringify(manifest, { lineWidth: 0, aliasDuplicateObjects: false })}`)

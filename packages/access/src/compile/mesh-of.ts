@@ -26,6 +26,23 @@ import { MANAGED_BY, MANAGED_BY_LABEL } from './metadata.ts';
 /** What no resource tells. */
 export type MeshShape = Pick<Mesh, 'trustDomain' | 'rootNamespace' | 'clusterDomain' | 'gateway'>;
 
+/**
+ * The mesh as the compiler needs it: Services with their workloads, namespaces, and policies of others.
+ * @param shape what no resource tells
+ * @example
+ * ```ts
+ * import { meshOf } from '@meshpass/access/compile';
+ * import { loadManifests } from '@meshpass/istio';
+ * const shape = {
+ *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
+ * };
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const mesh = meshOf(loadManifests(orders, 'cluster.yaml').resources, shape);
+ * mesh.services.map(({ name, ports }) => [name, ports[0]!.protocol]); // => [['orders', 'http']]
+ * ```
+ */
 export function meshOf(resources: readonly Resource[], shape: MeshShape): Mesh {
   const pods = Map.groupBy(podTemplates(indexObjects(resources).all), ({ namespace }) => namespace);
   const services = ofKind(resources, 'Service').flatMap((service) => toService(service, pods));
@@ -42,6 +59,15 @@ export function meshOf(resources: readonly Resource[], shape: MeshShape): Mesh {
  * What of the mesh's configuration policies depend on, from the ConfigMap of istiod where it is among the resources. Without it no
  * external authorizer is known, and any may be there.
  * @param aliases of the trust domain, instead of what the ConfigMap says
+ * @example
+ * ```ts
+ * import { settingsOf } from '@meshpass/access/compile';
+ * const shape = {
+ *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
+ * };
+ * settingsOf([], shape, ['old.example']).trustDomainAliases; // => ['old.example']
+ * ```
  */
 export function settingsOf(
   resources: readonly Resource[],
@@ -57,7 +83,15 @@ export function settingsOf(
   };
 }
 
-/** Whether Meshpass wrote it. */
+/**
+ * Whether Meshpass wrote it.
+ * @example
+ * ```ts
+ * import { isOurs, MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access/compile';
+ * const metadata = { name: 'meshpass-dev', namespace: '', labels: { [MANAGED_BY_LABEL]: MANAGED_BY } };
+ * isOurs({ metadata }); // => true
+ * ```
+ */
 export function isOurs({ metadata }: Pick<Resource, 'metadata'>): boolean {
   return metadata.labels?.[MANAGED_BY_LABEL] === MANAGED_BY;
 }

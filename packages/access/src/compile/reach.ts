@@ -8,6 +8,24 @@ import { accountsOf, type ResolvedTarget, resolveAccess } from './resolve.ts';
 /**
  * The services of some grants, in the order of the file. What the mesh does not have (any more) is left out.
  * @param grants names of grants; unknown ones give nothing
+ * @example
+ * ```ts
+ * import { meshOf, parseAccess, reachableServices } from '@meshpass/access';
+ * import { loadManifests } from '@meshpass/istio';
+ * const access = parseAccess(`
+ * trust: {codespaces: {organization: acme}}
+ * grants:
+ *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
+ * const shape = {
+ *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
+ * };
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const mesh = meshOf(loadManifests(orders, 'cluster.yaml').resources, shape);
+ * reachableServices(access, mesh, ['dev']).map(({ host, port }) => `${host}:${port}`);
+ * // => ['orders.shop.svc.cluster.local:80']
+ * ```
  */
 export function reachableServices(access: Access, mesh: Mesh, grants: readonly string[]): readonly ReachableService[] {
   const wanted = new Set(grants);
@@ -16,7 +34,26 @@ export function reachableServices(access: Access, mesh: Mesh, grants: readonly s
     .flatMap(({ grant, targets }) => targets.flatMap((target) => toReachable(grant.name, target, mesh)));
 }
 
-/** Namespaces of all Services that the file grants now. */
+/**
+ * Namespaces of all Services that the file grants now.
+ * @example
+ * ```ts
+ * import { meshOf, namespacesGranted, parseAccess } from '@meshpass/access';
+ * import { loadManifests } from '@meshpass/istio';
+ * const access = parseAccess(`
+ * trust: {codespaces: {organization: acme}}
+ * grants:
+ *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
+ * const shape = {
+ *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
+ * };
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const mesh = meshOf(loadManifests(orders, 'cluster.yaml').resources, shape);
+ * namespacesGranted(access, mesh); // => ['shop']
+ * ```
+ */
 export function namespacesGranted(access: Access, mesh: Mesh): readonly string[] {
   const { grants } = resolveAccess(access, mesh);
   return [...new Set(grants.flatMap(({ targets }) => targets.map(({ service }) => service.namespace)))].sort();

@@ -46,6 +46,25 @@ export const MAX_PORTS = 1_000;
 /**
  * Looks up everything that the file grants. Pure; problems are collected, not thrown. Where several entries of a grant
  * mean the same port, the first one decides.
+ * @example
+ * ```ts
+ * import { meshOf, parseAccess, resolveAccess } from '@meshpass/access';
+ * import { loadManifests } from '@meshpass/istio';
+ * const access = parseAccess(`
+ * trust: {codespaces: {organization: acme}}
+ * grants:
+ *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
+ * const shape = {
+ *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
+ * };
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const mesh = meshOf(loadManifests(orders, 'cluster.yaml').resources, shape);
+ * const { grants, problems } = resolveAccess(access, mesh);
+ * grants[0]!.targets.map(({ sni }) => sni); // => ['outbound_.80_._.orders.shop.svc.cluster.local']
+ * problems; // => []
+ * ```
  */
 export function resolveAccess(access: Access, mesh: Mesh): Resolved {
   const problems: AccessFileProblem[] = [];

@@ -27,6 +27,18 @@ const MAX_BYTES = 1024 * 1024;
  * mounted ConfigMap is such a link, and what it is exchanged for meanwhile is not mixed in. A link that leads out of
  * the directory is refused.
  * @throws MeshpassError `access_file_*`; `config_invalid` where the first file cannot be read
+ * @example
+ * ```ts
+ * import { mkdtempSync, writeFileSync } from 'node:fs';
+ * import { tmpdir } from 'node:os';
+ * import { join } from 'node:path';
+ * import { loadAccess } from '@meshpass/access';
+ * const path = join(mkdtempSync(join(tmpdir(), 'meshpass-example-')), 'access.yaml');
+ * writeFileSync(path, `
+ * trust: {codespaces: {organization: acme}}
+ * grants: {dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}}`);
+ * loadAccess(path).access.grants.map(({ name }) => name); // => ['dev']
+ * ```
  */
 export function loadAccess(path: string, options: LoadOptions = {}): LoadedAccess {
   const { name = basename(path), onRead = () => {}, ...schema } = options;

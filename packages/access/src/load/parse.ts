@@ -24,6 +24,15 @@ export interface ParseOptions extends SchemaOptions {
  * @param file name for messages and annotations, e.g. `access.yaml`; its directory is where included files are
  * @throws MeshpassError `access_file_*`: the message has a line `FILE:LINE:COLUMN what is wrong` per finding, `detail.problems`
  * the same as AccessFileProblem[]
+ * @example
+ * ```ts
+ * import { parseAccess } from '@meshpass/access';
+ * const access = parseAccess(`
+ * trust: {codespaces: {organization: acme}}
+ * grants:
+ *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
+ * access.grants.map(({ name, to }) => [name, to[0]!.service, to[0]!.port]); // => [['dev', 'orders', 80]]
+ * ```
  */
 export function parseAccess(text: string, file: string, options: ParseOptions = {}): Access {
   const first = readDocument(text, file, accessSchema(options), () => accessJsonSchema(options));
@@ -48,18 +57,52 @@ export function parseAccess(text: string, file: string, options: ParseOptions = 
   return access;
 }
 
-/** Teams that GitHub must be asked about to decide under this file: `org/slug` or `org/#ID`, lower case, sorted, each once. */
+/**
+ * Teams that GitHub must be asked about to decide under this file: `org/slug` or `org/#ID`, lower case, sorted, each once.
+ * @example
+ * ```ts
+ * import { parseAccess, teamsMentioned } from '@meshpass/access';
+ * const access = parseAccess(`
+ * trust: {codespaces: {organization: acme}}
+ * grants:
+ *   dev: {who: [{team: acme/Payments}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
+ * teamsMentioned(access); // => ['acme/payments']
+ * ```
+ */
 export function teamsMentioned(access: Access): readonly string[] {
   return mentioned(access, teamOf);
 }
 
-/** Teams whose members are denied something: of these GitHub must say who is not in them. As above. */
+/**
+ * Teams whose members some entry denies. To decide under this file, GitHub must be asked who is not a member of them.
+ * Lower case, sorted, each once.
+ * @example
+ * ```ts
+ * import { parseAccess, teamsDenied } from '@meshpass/access';
+ * const access = parseAccess(`
+ * trust: {codespaces: {organization: acme}}
+ * grants:
+ *   dev: {except: [{team: acme/interns, team_id: 7}], who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
+ * teamsDenied(access); // => ['acme/#7']
+ * ```
+ */
 export function teamsDenied(access: Access): readonly string[] {
   const denials = [...(access.deny ?? []), ...access.grants.flatMap(({ except }) => except ?? [])];
   return [...new Set(denials.flatMap((one) => teamOf(one) ?? []))].sort();
 }
 
-/** Roles that GitHub must be asked about: `org/admin` or `org/member`, lower case, sorted, each once. */
+/**
+ * Roles that GitHub must be asked about: `org/admin` or `org/member`, lower case, sorted, each once.
+ * @example
+ * ```ts
+ * import { parseAccess, rolesMentioned } from '@meshpass/access';
+ * const access = parseAccess(`
+ * trust: {codespaces: {organization: acme}}
+ * grants:
+ *   dev: {who: [{role: acme/admin}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
+ * rolesMentioned(access); // => ['acme/admin']
+ * ```
+ */
 export function rolesMentioned(access: Access): readonly string[] {
   return mentioned(access, ({ role }) => role);
 }

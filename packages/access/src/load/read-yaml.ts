@@ -20,8 +20,16 @@ export interface YamlFile {
 }
 
 /**
+ * Reads the plain part of YAML, with the place of every value: no aliases, tags or duplicate keys, bounded in size and depth.
  * @param text at most 1 MiB
  * @param file name for messages
+ * @returns the file, or every problem with its place
+ * @example
+ * ```ts
+ * import { readYaml } from '@meshpass/access';
+ * const read = readYaml('grants:\n  dev: {}\n', 'access.yaml');
+ * 'yaml' in read && read.yaml.locate(['grants', 'dev'], 'key'); // => { file: 'access.yaml', line: 2, column: 3 }
+ * ```
  */
 export function readYaml(
   text: string,

@@ -11,12 +11,26 @@ export type JsonSchema = Readonly<Record<string, unknown>>;
 export const ACCESS_SCHEMA_ID = 'https://meshpass.dev/schema/access.schema.json';
 export const INCLUDED_SCHEMA_ID = 'https://meshpass.dev/schema/access-included.schema.json';
 
-/** Of the first file. */
+/**
+ * JSON Schema (draft 2020-12) of an access file, for editors.
+ * @example
+ * ```ts
+ * import { accessJsonSchema } from '@meshpass/access';
+ * accessJsonSchema().title; // => 'Meshpass access file'
+ * ```
+ */
 export function accessJsonSchema(options: SchemaOptions = {}): JsonSchema {
   return toJsonSchema(accessSchema(options), ACCESS_SCHEMA_ID, 'Meshpass access file');
 }
 
-/** Of a file that another one includes. */
+/**
+ * JSON Schema (draft 2020-12) of a file that an access file includes.
+ * @example
+ * ```ts
+ * import { includedJsonSchema } from '@meshpass/access';
+ * includedJsonSchema().title; // => 'Meshpass access file, included by another'
+ * ```
+ */
 export function includedJsonSchema(): JsonSchema {
   return toJsonSchema(includedSchema(), INCLUDED_SCHEMA_ID, 'Meshpass access file, included by another');
 }

@@ -156,12 +156,27 @@ export function parseGrpcMethod(text: string): Parsed<Operation> {
     : invalid(`${JSON.stringify(text)} is no gRPC method: write it like acme.orders.v1.Orders/Get`);
 }
 
-/** Writes an operation as the file does. */
+/**
+ * Writes an operation as the file does.
+ * @example
+ * ```ts
+ * import { formatOperation } from '@meshpass/access/compile';
+ * formatOperation({ method: 'GET', path: '/orders/*' }); // => 'GET /orders/*'
+ * ```
+ */
 export function formatOperation(operation: Operation): string {
   return `${operation.method} ${operation.path}`;
 }
 
-/** Greedy matching of `*` with one step back: linear in practice, never exponential. */
+/**
+ * Whether a text matches a pattern in which `*` stands for any characters. Greedy with one step back: never exponential.
+ * @example
+ * ```ts
+ * import { matchesGlob } from '@meshpass/access/compile';
+ * matchesGlob('team-*', 'team-payments'); // => true
+ * matchesGlob('team-*', 'payments'); // => false
+ * ```
+ */
 export function matchesGlob(pattern: string, text: string): boolean {
   let p = 0;
   let t = 0;

@@ -79,7 +79,15 @@ export interface NamespaceSelection {
   readonly namespaceLabels?: Readonly<Record<string, string>>;
 }
 
-/** Whether it selects, rather than naming one namespace. */
+/**
+ * Whether it selects, rather than naming one namespace.
+ * @example
+ * ```ts
+ * import { isSelection } from '@meshpass/access/compile';
+ * isSelection({ namespace: 'shop' }); // => false
+ * isSelection({ namespace: 'team-*' }); // => true
+ * ```
+ */
 export function isSelection({ namespace, namespaceLabels }: NamespaceSelection): boolean {
   return namespaceLabels !== undefined || namespace === undefined || namespace.includes('*');
 }
@@ -87,6 +95,18 @@ export function isSelection({ namespace, namespaceLabels }: NamespaceSelection):
 /**
  * The namespaces that are selected now. What belongs to the mesh, to Kubernetes or to grants is never selected, only
  * named.
+ * @example
+ * ```ts
+ * import { meshOf, selectedNamespaces } from '@meshpass/access/compile';
+ * import { loadManifests } from '@meshpass/istio';
+ * const shape = {
+ *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
+ * };
+ * const namespace = '{apiVersion: v1, kind: Namespace, metadata: {name: team-a, labels: {env: test}}}';
+ * const mesh = meshOf(loadManifests(namespace, 'cluster.yaml').resources, shape);
+ * selectedNamespaces({ namespaceLabels: { env: 'test' } }, mesh); // => ['team-a']
+ * ```
  */
 export function selectedNamespaces(selection: NamespaceSelection, mesh: Mesh): readonly string[] {
   const { namespace, namespaceLabels } = selection;

@@ -70,9 +70,24 @@ export function* realProducts(
 }
 
 /**
- * Compares.
+ * Compares two states of a mesh by the calls that they allow. Exact: without a change in the answer there is no call that one state
+ * allows and the other does not, but for the ports in `unknown`.
  * @param before resources of one state: policies, and whatever is known of Services and workloads
+ * @param after of the other; objects that are in both keep their age
  * @throws MeshpassError `policy_too_large`
+ * @example
+ * ```ts
+ * import { compareMeaning } from '@meshpass/analysis/diff';
+ * import { DEFAULT_MESH_CONFIG, loadManifests } from '@meshpass/istio';
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const policy = `{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: orders, namespace: shop},
+ *   spec: {rules: [{from: [{source: {namespaces: [web]}}]}]}}`;
+ * const before = loadManifests(orders, 'before.yaml').resources;
+ * const after = loadManifests(`${orders}\n---\n${policy}`, 'after.yaml').resources;
+ * const { changes } = compareMeaning(before, after, DEFAULT_MESH_CONFIG);
+ * changes.every(({ kind }) => kind === 'loses'); // => true
+ * ```
  */
 export function compareMeaning(
   before: readonly Resource[],
@@ -121,7 +136,19 @@ export function indexStates(
   return [indexPolicies(before, settings, places), indexPolicies(after, settings, places)];
 }
 
-/** `workloads of namespace dev gain GET /orders on orders in shop, port 8080 ...`. */
+/**
+ * A change as text: who gains or loses what and where, with an example call and the deciding rule before and after.
+ * @example
+ * ```ts
+ * import { compareMeaning, formatChange } from '@meshpass/analysis/diff';
+ * import { DEFAULT_MESH_CONFIG, loadManifests } from '@meshpass/istio';
+ * const policy = `{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: orders, namespace: shop},
+ *   spec: {rules: [{from: [{source: {namespaces: [web]}}]}]}}`;
+ * const after = loadManifests(policy, 'after.yaml').resources;
+ * const [change] = compareMeaning([], after, DEFAULT_MESH_CONFIG).changes;
+ * formatChange(change!).includes('before: no policy denies it'); // => true
+ * ```
+ */
 export function formatChange({
   kind,
   who,

@@ -68,7 +68,22 @@ export function pairUp(
 
 const SHOWN = 5;
 
-/** `orders in shop, port 8080 (orders.shop:8080)`. */
+/**
+ * The ports of a change in words: `orders in shop, port 8080 (orders.shop:8080)`. Five of them are named, the others counted.
+ * @example
+ * ```ts
+ * import { compareMeaning, formatWhere } from '@meshpass/analysis/diff';
+ * import { DEFAULT_MESH_CONFIG, loadManifests } from '@meshpass/istio';
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const policy = `{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: orders, namespace: shop},
+ *   spec: {rules: [{from: [{source: {namespaces: [web]}}]}]}}`;
+ * const before = loadManifests(orders, 'before.yaml').resources;
+ * const after = loadManifests(`${orders}\n---\n${policy}`, 'after.yaml').resources;
+ * const [change] = compareMeaning(before, after, DEFAULT_MESH_CONFIG).changes;
+ * formatWhere(change!.where).startsWith('orders in shop, port 80 (orders.shop:80)'); // => true
+ * ```
+ */
 export function formatWhere(where: readonly Endpoint[]): string {
   const names = where.slice(0, SHOWN).map(({ workload, port, services, protocol }) => {
     const known = services.length > 0 ? ` (${services.join(', ')})` : '';

@@ -40,8 +40,24 @@ export interface Authorizer {
 }
 
 /**
+ * Compiles everything that applies to a workload into one decision function.
  * @param service for a waypoint: what the call is addressed to
  * @param protocols instead of what Services declare, by port of the workload
+ * @example
+ * ```ts
+ * import { createAuthorizer } from '@meshpass/analysis/evaluate';
+ * import { loadManifests, viewMesh } from '@meshpass/istio';
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const policy = `{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: orders, namespace: shop},
+ *   spec: {rules: [{from: [{source: {namespaces: [web]}}]}]}}`;
+ * const view = viewMesh(loadManifests(`${orders}\n---\n${policy}`, 'shop.yaml').resources);
+ * const [workload] = viewMesh(loadManifests(`{apiVersion: v1, kind: Pod, metadata: {name: orders, namespace: shop, labels: {app: orders}}}`, 'pod.yaml').resources).workloads;
+ * const authorizer = createAuthorizer(view, workload!);
+ * const http = { method: 'GET', path: '/', authority: 'orders.shop' };
+ * authorizer.decide({ port: 80, principal: 'cluster.local/ns/web/sa/shop', http }).reason; // => 'allow-rule'
+ * authorizer.decide({ port: 80, principal: 'cluster.local/ns/other/sa/x', http }).reason; // => 'no-allow-rule'
+ * ```
  */
 export function createAuthorizer(
   view: MeshView,

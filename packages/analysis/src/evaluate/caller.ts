@@ -14,6 +14,12 @@ export interface Caller {
 /**
  * `shop/client` is a service account, `cluster.local/ns/shop/sa/client` its whole principal, `nobody` plain text.
  * @throws MeshpassError `usage`
+ * @example
+ * ```ts
+ * import { parseCaller } from '@meshpass/analysis/evaluate';
+ * parseCaller('web/shop', 'cluster.local'); // => { principal: 'cluster.local/ns/web/sa/shop' }
+ * parseCaller('nobody', 'cluster.local'); // => {}
+ * ```
  */
 export function parseCaller(text: string, trustDomain: string): Caller {
   if (text === 'nobody') return {};
@@ -26,7 +32,24 @@ export function parseCaller(text: string, trustDomain: string): Caller {
   );
 }
 
-/** The caller's call of an endpoint; without `http` it is bytes. */
+/**
+ * The call that a caller makes to an endpoint. A token is carried where the workload's own RequestAuthentication looks for one.
+ * @param http undefined: a TCP connection without HTTP
+ * @param more members of the call that do not follow from caller and endpoint
+ * @example
+ * ```ts
+ * import { callOf, findEndpoints } from '@meshpass/analysis/evaluate';
+ * import { loadManifests, viewMesh } from '@meshpass/istio';
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const policy = `{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: orders, namespace: shop},
+ *   spec: {rules: [{from: [{source: {namespaces: [web]}}]}]}}`;
+ * const view = viewMesh(loadManifests(`${orders}\n---\n${policy}`, 'shop.yaml').resources);
+ * const [endpoint] = findEndpoints(view, 'orders.shop:80');
+ * const call = callOf(endpoint!, { principal: 'cluster.local/ns/web/sa/shop' }, undefined);
+ * call; // => { port: 80, principal: 'cluster.local/ns/web/sa/shop' }
+ * ```
+ */
 export function callOf(endpoint: Endpoint, caller: Caller, http: HttpCall | undefined, more: Partial<Call> = {}): Call {
   const token = caller.claims && { text: 'caller-token', claims: caller.claims };
   return {

@@ -22,6 +22,19 @@ export interface CanI {
  * @param target `orders.shop:80`, or `shop/orders:8080`
  * @param http absent: bytes that are no HTTP
  * @throws MeshpassError `usage` for a target that is not there
+ * @example
+ * ```ts
+ * import { canI, parseCaller } from '@meshpass/analysis/evaluate';
+ * import { loadManifests, viewMesh } from '@meshpass/istio';
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const policy = `{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: orders, namespace: shop},
+ *   spec: {rules: [{from: [{source: {namespaces: [web]}}]}]}}`;
+ * const view = viewMesh(loadManifests(`${orders}\n---\n${policy}`, 'shop.yaml').resources);
+ * const get = { method: 'GET', path: '/orders' };
+ * canI(view, parseCaller('web/shop', 'cluster.local'), 'orders.shop:80', get).allowed; // => 'yes'
+ * canI(view, parseCaller('dev/shell', 'cluster.local'), 'orders.shop:80', get).allowed; // => 'no'
+ * ```
  */
 export function canI(
   view: MeshView,

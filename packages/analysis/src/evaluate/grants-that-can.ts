@@ -45,7 +45,33 @@ export interface GrantedMesh {
   readonly mesh: Mesh;
 }
 
-/** @throws MeshpassError `access_service_unknown` and others of `compile` */
+/**
+ * The mesh as it will be once an access file is applied.
+ * @param cluster what is there now; what Meshpass wrote before is replaced
+ * @throws MeshpassError `access_service_unknown` and others of `compile`
+ * @example
+ * ```ts
+ * import { parseAccess } from '@meshpass/access';
+ * import { applyAccess } from '@meshpass/analysis/evaluate';
+ * import { loadManifests } from '@meshpass/istio';
+ * const access = parseAccess(`
+ * trust: {codespaces: {organization: acme}}
+ * grants:
+ *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
+ * const shape = {
+ *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
+ * };
+ * const tokens = {
+ *   ...{ issuer: 'https://broker.example', audience: 'mesh', header: 'x-meshpass-token' },
+ *   jwks: '{"keys":[{"kty":"RSA","kid":"1","n":"AQAB","e":"AQAB"}]}',
+ * };
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const { resources } = applyAccess(access, loadManifests(orders, 'cluster.yaml').resources, shape, tokens);
+ * resources.map(({ kind }) => kind).includes('AuthorizationPolicy'); // => true
+ * ```
+ */
 export function applyAccess(
   access: Access,
   cluster: readonly Resource[],
@@ -67,6 +93,30 @@ export function applyAccess(
  * @param target,http,more as `whoCan` takes them
  * @returns grants by which the call is let in, and those of which that is not known
  * @throws MeshpassError `usage` for a target that is not there
+ * @example
+ * ```ts
+ * import { parseAccess } from '@meshpass/access';
+ * import { applyAccess, grantsThatCan } from '@meshpass/analysis/evaluate';
+ * import { loadManifests, viewMesh } from '@meshpass/istio';
+ * const access = parseAccess(`
+ * trust: {codespaces: {organization: acme}}
+ * grants:
+ *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
+ * const shape = {
+ *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
+ * };
+ * const tokens = {
+ *   ...{ issuer: 'https://broker.example', audience: 'mesh', header: 'x-meshpass-token' },
+ *   jwks: '{"keys":[{"kty":"RSA","kid":"1","n":"AQAB","e":"AQAB"}]}',
+ * };
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const applied = applyAccess(access, loadManifests(orders, 'cluster.yaml').resources, shape, tokens);
+ * const get = { method: 'GET', path: '/orders' };
+ * const found = grantsThatCan(access, applied, viewMesh(applied.resources), tokens, 'orders.shop:80', get);
+ * found.map(({ grant, people }) => [grant.name, people]); // => [['dev', ['user alice']]]
+ * ```
  */
 export function grantsThatCan(
   access: Access,

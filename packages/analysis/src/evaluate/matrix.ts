@@ -29,8 +29,20 @@ export interface Matrix {
 const MOST_OPERATIONS = 400;
 
 /**
- * Every cell is decided with one call of each kind that the endpoint's policies can tell apart by method, path and host. For an
- * exact account of a difference see `diff`.
+ * Every known identity against every port of every Service.
+ * @example
+ * ```ts
+ * import { matrixOf } from '@meshpass/analysis/evaluate';
+ * import { loadManifests, viewMesh } from '@meshpass/istio';
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const policy = `{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: orders, namespace: shop},
+ *   spec: {rules: [{from: [{source: {namespaces: [web]}}]}]}}`;
+ * const view = viewMesh(loadManifests(`${orders}\n---\n${policy}`, 'shop.yaml').resources);
+ * const { endpoints, identities } = matrixOf(view);
+ * endpoints; // => ['orders.shop:80']
+ * identities.includes('nobody (plain text)'); // => true
+ * ```
  */
 export function matrixOf(view: MeshView): Matrix {
   const endpoints = allEndpoints(view);

@@ -29,6 +29,19 @@ export interface Endpoint {
  * A Service without known workloads stands for one that has just the labels of its selector.
  * @returns one endpoint for each workload behind it
  * @throws MeshpassError `usage` for what is not so written, or names nothing that is there
+ * @example
+ * ```ts
+ * import { findEndpoints } from '@meshpass/analysis/evaluate';
+ * import { loadManifests, viewMesh } from '@meshpass/istio';
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const policy = `{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: orders, namespace: shop},
+ *   spec: {rules: [{from: [{source: {namespaces: [web]}}]}]}}`;
+ * const view = viewMesh(loadManifests(`${orders}\n---\n${policy}`, 'shop.yaml').resources);
+ * const [endpoint] = findEndpoints(view, 'orders.shop:80');
+ * endpoint!.authority; // => 'orders.shop:80'
+ * endpoint!.authorizer.policies.length; // => 1
+ * ```
  */
 export function findEndpoints(view: MeshView, text: string): readonly Endpoint[] {
   const [, place, number] = /^([^:]+?)(?::(\d{1,5}))?$/.exec(text) ?? [];
@@ -129,7 +142,20 @@ function unknownOf(view: MeshView, workload: Workload, port: number): Pick<Endpo
   return unknown === undefined ? {} : { unknown };
 }
 
-/** Namespaces whose Pods are taken to have a sidecar because nothing that was read says otherwise. */
+/**
+ * Namespaces whose Pods are taken to have a sidecar because nothing that was read says otherwise.
+ * @example
+ * ```ts
+ * import { assumedNamespaces, findEndpoints } from '@meshpass/analysis/evaluate';
+ * import { loadManifests, viewMesh } from '@meshpass/istio';
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const policy = `{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: orders, namespace: shop},
+ *   spec: {rules: [{from: [{source: {namespaces: [web]}}]}]}}`;
+ * const view = viewMesh(loadManifests(`${orders}\n---\n${policy}`, 'shop.yaml').resources);
+ * assumedNamespaces(view, findEndpoints(view, 'orders.shop:80')); // => ['shop']
+ * ```
+ */
 export function assumedNamespaces(view: MeshView, endpoints: readonly Endpoint[]): readonly string[] {
   const workloads = endpoints
     .filter(({ unknown }) => unknown === undefined)

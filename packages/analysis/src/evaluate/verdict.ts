@@ -12,7 +12,23 @@ export interface Evaluation {
   readonly unknown?: string;
 }
 
-/** Decides by the endpoint's policies, and says `unknown` where something else decides, too. */
+/**
+ * Decides by the endpoint's policies. The verdict is `unknown` where something else decides, too: a proxy that is not understood, an
+ * external authorizer, a provider that the mesh's configuration was not read for.
+ * @example
+ * ```ts
+ * import { evaluate, findEndpoints } from '@meshpass/analysis/evaluate';
+ * import { loadManifests, viewMesh } from '@meshpass/istio';
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const policy = `{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: orders, namespace: shop},
+ *   spec: {rules: [{from: [{source: {namespaces: [web]}}]}]}}`;
+ * const view = viewMesh(loadManifests(`${orders}\n---\n${policy}`, 'shop.yaml').resources);
+ * const [endpoint] = findEndpoints(view, 'orders.shop:80');
+ * const http = { method: 'GET', path: '/', authority: 'orders.shop' };
+ * evaluate(endpoint!, { port: 80, principal: 'cluster.local/ns/web/sa/shop', http }).verdict; // => 'yes'
+ * ```
+ */
 export function evaluate(endpoint: Endpoint, call: Call): Evaluation {
   const decision = endpoint.authorizer.decide(call);
   const unknown = endpoint.unknown ?? whyOpen(decision, call);
@@ -28,7 +44,15 @@ function whyOpen({ allowed, external, unknownProvider }: Decision, call: Call): 
   return asked && `the external authorizer ${asked.provider} decides`;
 }
 
-/** Of several answers: `unknown` where one is, `some` where they differ, `no` where there are none. */
+/**
+ * Of several answers: `unknown` where one is, `some` where they differ, `no` where there are none.
+ * @example
+ * ```ts
+ * import { combineVerdicts } from '@meshpass/analysis/evaluate';
+ * combineVerdicts(['yes', 'no']); // => 'some'
+ * combineVerdicts(['yes', 'unknown']); // => 'unknown'
+ * ```
+ */
 export function combineVerdicts(verdicts: readonly Verdict[]): Verdict | 'some' {
   if (verdicts.includes('unknown')) return 'unknown';
   if (verdicts.every((one) => one === 'no')) return 'no';

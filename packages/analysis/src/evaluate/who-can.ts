@@ -25,6 +25,18 @@ export interface WhoCan {
 /**
  * @param http absent: bytes that are no HTTP
  * @throws MeshpassError `usage` for a target that is not there
+ * @example
+ * ```ts
+ * import { whoCan } from '@meshpass/analysis/evaluate';
+ * import { loadManifests, viewMesh } from '@meshpass/istio';
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const policy = `{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: orders, namespace: shop},
+ *   spec: {rules: [{from: [{source: {namespaces: [web]}}]}]}}`;
+ * const view = viewMesh(loadManifests(`${orders}\n---\n${policy}`, 'shop.yaml').resources);
+ * const { reachers } = whoCan(view, 'orders.shop:80', { method: 'GET', path: '/' });
+ * reachers.map(({ who }) => who); // => []
+ * ```
  */
 export function whoCan(
   view: MeshView,

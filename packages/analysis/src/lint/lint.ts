@@ -72,6 +72,16 @@ const TEXT_OF = new Map(ALL_RULES.map((rule) => [rule.code, rule]));
  * Reads files and lints what is in them together: a Gateway in one file is known to a VirtualService in another.
  * Never throws for what the files say.
  * @param cluster objects that are in the mesh already; one of the same name in a file takes its place
+ * @example
+ * ```ts
+ * import { lintFiles } from '@meshpass/analysis/lint';
+ * const text = `apiVersion: security.istio.io/v1
+ * kind: AuthorizationPolicy
+ * metadata: {name: orders, namespace: shop}
+ * spec: {rules: [{to: [{operation: {methods: [get]}}]}]}`;
+ * const linted = lintFiles([{ name: 'orders.yaml', text }], { now: Date.now() });
+ * linted.findings.map(({ code, place }) => [code, place.line]); // => [['MP312', 4]]
+ * ```
  */
 export function lintFiles(
   files: readonly LintFile[],

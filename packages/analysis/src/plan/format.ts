@@ -15,6 +15,32 @@ const TITLES: Readonly<Record<Finding['kind'], string>> = {
   note: 'Note',
 };
 
+/**
+ * A plan for people, or as Markdown for a comment on a pull request.
+ * @example
+ * ```ts
+ * import { parseAccess } from '@meshpass/access';
+ * import { formatPlan, planChange } from '@meshpass/analysis/plan';
+ * import { loadManifests } from '@meshpass/istio';
+ * const access = parseAccess(`
+ * trust: {codespaces: {organization: acme}}
+ * grants:
+ *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
+ * const shape = {
+ *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
+ * };
+ * const tokens = {
+ *   ...{ issuer: 'https://broker.example', audience: 'mesh', header: 'x-meshpass-token' },
+ *   jwks: '{"keys":[{"kty":"RSA","kid":"1","n":"AQAB","e":"AQAB"}]}',
+ * };
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const cluster = loadManifests(orders, 'cluster.yaml').resources;
+ * const text = formatPlan(planChange({ access, cluster, shape, tokens }), 'text');
+ * text.includes('dev gains every call on orders.shop:80'); // => true
+ * ```
+ */
 export function formatPlan(plan: Shown, form: 'text' | 'markdown'): string {
   return (form === 'markdown' ? markdown(plan) : text(plan)).join('\n');
 }

@@ -72,8 +72,32 @@ const COMPONENT = 'app.kubernetes.io/component';
 const COMPILED_KINDS = ['Namespace', 'RoleBinding', 'RequestAuthentication', 'AuthorizationPolicy', 'Gateway'];
 
 /**
- * Plans.
+ * Plans a change of the access file against one state of the cluster.
  * @throws MeshpassError `access_service_unknown` and others of `compile`; `policy_too_large`
+ * @example
+ * ```ts
+ * import { parseAccess } from '@meshpass/access';
+ * import { planChange } from '@meshpass/analysis/plan';
+ * import { loadManifests } from '@meshpass/istio';
+ * const access = parseAccess(`
+ * trust: {codespaces: {organization: acme}}
+ * grants:
+ *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
+ * const shape = {
+ *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
+ * };
+ * const tokens = {
+ *   ...{ issuer: 'https://broker.example', audience: 'mesh', header: 'x-meshpass-token' },
+ *   jwks: '{"keys":[{"kty":"RSA","kid":"1","n":"AQAB","e":"AQAB"}]}',
+ * };
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const cluster = loadManifests(orders, 'cluster.yaml').resources;
+ * const plan = planChange({ access, cluster, shape, tokens });
+ * plan.reach.map(({ grant, does, what, service }) => [grant, does, what, service]); // => [['dev', 'gains', 'every call', 'orders.shop:80']]
+ * plan.findings; // => []
+ * ```
  */
 export function planChange(input: PlanInput): Plan {
   const { access, shape, tokens } = input;
@@ -119,7 +143,31 @@ export interface Acceptance {
   readonly acceptUnknown?: boolean;
 }
 
-/** What stands against a change. */
+/**
+ * The findings that keep a change from being applied.
+ * @example
+ * ```ts
+ * import { parseAccess } from '@meshpass/access';
+ * import { planChange, refusals } from '@meshpass/analysis/plan';
+ * import { loadManifests } from '@meshpass/istio';
+ * const access = parseAccess(`
+ * trust: {codespaces: {organization: acme}}
+ * grants:
+ *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
+ * const shape = {
+ *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
+ * };
+ * const tokens = {
+ *   ...{ issuer: 'https://broker.example', audience: 'mesh', header: 'x-meshpass-token' },
+ *   jwks: '{"keys":[{"kty":"RSA","kid":"1","n":"AQAB","e":"AQAB"}]}',
+ * };
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const cluster = loadManifests(orders, 'cluster.yaml').resources;
+ * refusals(planChange({ access, cluster, shape, tokens })); // => []
+ * ```
+ */
 export function refusals(
   { findings }: Pick<Plan, 'findings'>,
   { acceptUnknown = false }: Acceptance = {},
@@ -127,14 +175,61 @@ export function refusals(
   return findings.filter(({ kind }) => kind !== 'note' && !(acceptUnknown && kind === 'not-known'));
 }
 
-/** Whether nothing stands against a change but what is not known. */
+/**
+ * Whether a change may not be applied only because something is not known.
+ * @example
+ * ```ts
+ * import { parseAccess } from '@meshpass/access';
+ * import { isUnknown, planChange } from '@meshpass/analysis/plan';
+ * import { loadManifests } from '@meshpass/istio';
+ * const access = parseAccess(`
+ * trust: {codespaces: {organization: acme}}
+ * grants:
+ *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
+ * const shape = {
+ *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
+ * };
+ * const tokens = {
+ *   ...{ issuer: 'https://broker.example', audience: 'mesh', header: 'x-meshpass-token' },
+ *   jwks: '{"keys":[{"kty":"RSA","kid":"1","n":"AQAB","e":"AQAB"}]}',
+ * };
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const cluster = loadManifests(orders, 'cluster.yaml').resources;
+ * isUnknown(planChange({ access, cluster, shape, tokens })); // => false
+ * isUnknown(planChange({ access, cluster, shape, tokens, unread: 'policies could not be listed' })); // => true
+ * ```
+ */
 export function isUnknown(plan: Pick<Plan, 'findings'>): boolean {
   return refusals(plan).length > 0 && refusals(plan, { acceptUnknown: true }).length === 0;
 }
 
 /**
- * Stops a change that must not be made.
+ * Refuses a change that must not be applied.
  * @throws MeshpassError `plan_refused` with every finding that stands against it
+ * @example
+ * ```ts
+ * import { parseAccess } from '@meshpass/access';
+ * import { planChange, refuseUnsafe } from '@meshpass/analysis/plan';
+ * import { loadManifests } from '@meshpass/istio';
+ * const access = parseAccess(`
+ * trust: {codespaces: {organization: acme}}
+ * grants:
+ *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
+ * const shape = {
+ *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
+ * };
+ * const tokens = {
+ *   ...{ issuer: 'https://broker.example', audience: 'mesh', header: 'x-meshpass-token' },
+ *   jwks: '{"keys":[{"kty":"RSA","kid":"1","n":"AQAB","e":"AQAB"}]}',
+ * };
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const cluster = loadManifests(orders, 'cluster.yaml').resources;
+ * refuseUnsafe(planChange({ access, cluster, shape, tokens }));
+ * ```
  */
 export function refuseUnsafe(plan: Pick<Plan, 'findings'>, acceptance: Acceptance = {}): void {
   const against = refusals(plan, acceptance);

@@ -13,7 +13,17 @@ export interface ResourceChange {
   readonly source?: string;
 }
 
-/** @param present objects of ours in the cluster, compiled ones only */
+/**
+ * The objects that an apply creates, changes and deletes.
+ * @param present what Meshpass wrote before
+ * @param wanted what the access file compiles to
+ * @example
+ * ```ts
+ * import { resourceChanges } from '@meshpass/analysis/plan';
+ * const metadata = { name: 'meshpass-dev', labels: {} };
+ * resourceChanges([], [{ apiVersion: 'v1', kind: 'Namespace', metadata }]).map(({ does, name }) => [does, name]); // => [['create', 'meshpass-dev']]
+ * ```
+ */
 export function resourceChanges(present: readonly Resource[], wanted: readonly Manifest[]): readonly ResourceChange[] {
   const before = new Map(present.map((one) => [keyOf(one), one]));
   const after = new Map(wanted.map((one) => [keyOf(one), one]));

@@ -1,6 +1,16 @@
 /** The result as JUnit's XML, which every CI reads. */
 import type { SuiteResult } from './run-suite.ts';
 
+/**
+ * The outcomes of test files as JUnit XML, for CI.
+ * @example
+ * ```ts
+ * import { formatJunit } from '@meshpass/analysis/suite';
+ * const outcome = { file: 'policy-test.yaml', line: 3, name: 'reads orders', passed: true, said: 'allowed' };
+ * const coverage = { covered: 1, total: 1, missed: [] };
+ * formatJunit({ outcomes: [outcome], coverage }).includes('tests="1"'); // => true
+ * ```
+ */
 export function formatJunit({ outcomes }: SuiteResult): string {
   const byFile = Map.groupBy(outcomes, ({ file }) => file);
   const suites = [...byFile].map(([file, some]) => {

@@ -134,6 +134,17 @@ const schema = z.strictObject({
  * Reads a suite.
  * @param file name for messages
  * @throws MeshpassError `policy_cases_invalid` with every finding by FILE:LINE:COLUMN
+ * @example
+ * ```ts
+ * import { readSuite } from '@meshpass/analysis/suite';
+ * const suite = readSuite(`
+ * cases:
+ *   - name: the developer may read orders
+ *     who: {grant: dev}
+ *     call: GET orders.shop:80/orders
+ *     expect: allowed`, 'policy-test.yaml');
+ * suite.cases.map(({ name, expect }) => [name, expect]); // => [['the developer may read orders', 'allowed']]
+ * ```
  */
 export function readSuite(content: string, file: string): PolicySuite {
   const read = readYaml(content, file);

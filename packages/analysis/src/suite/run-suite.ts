@@ -46,7 +46,39 @@ export interface SuiteResult {
   readonly coverage: Coverage;
 }
 
-/** @throws MeshpassError `access_service_unknown` and others of `compile`; `policy_too_large` */
+/**
+ * Runs the cases and properties of test files against an access file, without a cluster.
+ * @throws MeshpassError `access_service_unknown` and others of `compile`; `policy_too_large`
+ * @example
+ * ```ts
+ * import { parseAccess } from '@meshpass/access';
+ * import { readSuite, runSuites } from '@meshpass/analysis/suite';
+ * import { loadManifests } from '@meshpass/istio';
+ * const access = parseAccess(`
+ * trust: {codespaces: {organization: acme}}
+ * grants:
+ *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}]}`, 'access.yaml');
+ * const shape = {
+ *   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+ *   gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
+ * };
+ * const tokens = {
+ *   ...{ issuer: 'https://broker.example', audience: 'mesh', header: 'x-meshpass-token' },
+ *   jwks: '{"keys":[{"kty":"RSA","kid":"1","n":"AQAB","e":"AQAB"}]}',
+ * };
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http}]}}`;
+ * const suite = readSuite(`
+ * cases:
+ *   - name: the developer may read orders
+ *     who: {grant: dev}
+ *     call: GET orders.shop:80/orders
+ *     expect: allowed`, 'policy-test.yaml');
+ * const cluster = loadManifests(orders, 'cluster.yaml').resources;
+ * const { outcomes } = runSuites({ suites: [suite], access, cluster, shape, tokens });
+ * outcomes.map(({ passed }) => passed); // => [true]
+ * ```
+ */
 export function runSuites(input: SuiteInput): SuiteResult {
   const { access, shape, tokens, suites } = input;
   const others = input.cluster.filter((one) => !isOurs(one));

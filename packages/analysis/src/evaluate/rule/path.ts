@@ -9,6 +9,12 @@ const PLAIN = /^\/[A-Za-z0-9_~!$&'()*+,;=:@/-]*(?:\?[^#]*)?$/;
  * The path with its query, as the mesh configures it to be normalised (RFC 3986 section 6.2.2.3 and Envoy's
  * `normalize_path`, `merge_slashes`, `path_with_escaped_slashes_action`).
  * @returns undefined where Envoy answers 400
+ * @example
+ * ```ts
+ * import { normalizePath } from '@meshpass/analysis/evaluate';
+ * normalizePath('/a/../orders//1', 'BASE'); // => '/orders//1'
+ * normalizePath('/a/../orders//1', 'MERGE_SLASHES'); // => '/orders/1'
+ * ```
  */
 export function normalizePath(path: string, how: PathNormalization): string | undefined {
   if (PLAIN.test(path) && (how === 'BASE' || how === 'NONE' || !path.includes('//'))) return path;

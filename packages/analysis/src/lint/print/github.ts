@@ -8,7 +8,19 @@ import { describeUnread } from '../unread-kinds.ts';
 
 const COMMANDS = { error: 'error', warning: 'warning', note: 'notice' } as const;
 
-/** What could not be read is an error, too: it was not looked at. */
+/**
+ * Findings as workflow commands of GitHub Actions, which annotate the lines of a pull request.
+ * @example
+ * ```ts
+ * import { lintFiles, printGithub } from '@meshpass/analysis/lint';
+ * const text = `apiVersion: security.istio.io/v1
+ * kind: AuthorizationPolicy
+ * metadata: {name: orders, namespace: shop}
+ * spec: {rules: [{to: [{operation: {methods: [get]}}]}]}`;
+ * const linted = lintFiles([{ name: 'orders.yaml', text }], { now: Date.now() });
+ * printGithub(linted).startsWith('::error file=orders.yaml,line=4'); // => true
+ * ```
+ */
 export function printGithub({ findings, problems, notLookedAt, leftOut }: LintedFiles): string {
   return [
     ...problems.map(({ code, place, message }) => command('error', place, code, message)),

@@ -14,6 +14,19 @@ const LEVELS = { error: 'error', warning: 'warning', note: 'note' } as const sat
 /** GitHub sorts by it: critical is over 9, high over 7, medium over 4. */
 const SCORES = { error: '8.0', warning: '5.0', note: '2.0' } as const;
 
+/**
+ * Findings as SARIF 2.1.0, for code scanning.
+ * @example
+ * ```ts
+ * import { lintFiles, printSarif } from '@meshpass/analysis/lint';
+ * const text = `apiVersion: security.istio.io/v1
+ * kind: AuthorizationPolicy
+ * metadata: {name: orders, namespace: shop}
+ * spec: {rules: [{to: [{operation: {methods: [get]}}]}]}`;
+ * const linted = lintFiles([{ name: 'orders.yaml', text }], { now: Date.now() });
+ * JSON.parse(printSarif(linted)).runs[0].results[0].ruleId; // => 'MP312'
+ * ```
+ */
 export function printSarif({ findings, suppressed, problems, notLookedAt, leftOut }: LintedFiles): string {
   const indexes = new Map(ALL_RULES.map(({ code }, index) => [code, index]));
   const seen = new Map<string, number>();

@@ -14,6 +14,19 @@ const COLOURS = { error: '31', warning: '33', note: '36' } as const;
 
 type Printed = Omit<LintedFiles, 'problems'>;
 
+/**
+ * Findings for people: each with the line it is about and a caret under the place.
+ * @example
+ * ```ts
+ * import { lintFiles, printText } from '@meshpass/analysis/lint';
+ * const text = `apiVersion: security.istio.io/v1
+ * kind: AuthorizationPolicy
+ * metadata: {name: orders, namespace: shop}
+ * spec: {rules: [{to: [{operation: {methods: [get]}}]}]}`;
+ * const linted = lintFiles([{ name: 'orders.yaml', text }], { now: Date.now() });
+ * printText(linted, { sources: new Map([['orders.yaml', text]]), colour: false }).includes('MP312'); // => true
+ * ```
+ */
 export function printText(
   { findings, suppressed, objects, notLookedAt, leftOut }: Printed,
   { sources, colour }: TextOptions,
