@@ -1,6 +1,7 @@
 /**
  * `npm run build`: what npm publishes. Each package gets a folder `packages/NAME/dist` with JavaScript, declarations, source
- * maps, licence and a package.json whose exports are closed: the entry point, and what other packages of ours import.
+ * maps, licence and a package.json whose exports are closed: the entry points that its package.json names. A package that still
+ * exports `./*` in the repository publishes what other packages of ours import.
  * In the repository Node runs the TypeScript sources as they are; nothing there needs this.
  */
 import { execFileSync } from 'node:child_process';
@@ -15,6 +16,11 @@ interface PackageJson {
   readonly exports: Readonly<Record<string, string>>;
   readonly bin?: Readonly<Record<string, string>>;
   readonly [member: string]: unknown;
+}
+
+interface Entry {
+  readonly types: string;
+  readonly default: string;
 }
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -68,11 +74,10 @@ function stage(name: string, json: PackageJson): void {
   const { devDependencies: _dev, scripts: _scripts, private: _private, ...kept } = json;
   const published = {
     ...kept,
-    exports: {
-      '.': entry('index'),
-      ...Object.fromEntries([...imported.get(name)!].sort().map((path) => [`./${path}`, entry(path)])),
-      ...Object.fromEntries(data.map((path) => [path, json.exports[path]])),
-    },
+    exports: Object.fromEntries<Entry | string>([
+      ...entryPoints(name, json),
+      ...data.map((path) => [path, json.exports[path]!] as const),
+    ]),
     ...(json.bin && {
       bin: Object.fromEntries(Object.entries(json.bin).map(([command, path]) => [command, compiled(path)])),
     }),
@@ -84,12 +89,22 @@ function stage(name: string, json: PackageJson): void {
   writeFileSync(join(dist, 'package.json'), `${JSON.stringify(published, null, 2)}\n`);
 }
 
+/** By the path that is imported. */
+function entryPoints(name: string, { exports }: PackageJson): readonly (readonly [string, Entry])[] {
+  const named = Object.entries(exports).filter(([path, source]) => source.endsWith('.ts') && !path.includes('*'));
+  const open = Object.hasOwn(exports, './*') ? [...imported.get(name)!].sort() : [];
+  return [
+    ...named.map(([path, source]) => [path, entry(source.slice('./src/'.length, -'.ts'.length))] as const),
+    ...open.map((path) => [`./${path}`, entry(path)] as const),
+  ];
+}
+
 /** Folders of data have a script that writes them; that is not published. */
 function isData(path: string): boolean {
   return !path.endsWith('.ts');
 }
 
-function entry(path: string): { readonly types: string; readonly default: string } {
+function entry(path: string): Entry {
   return { types: `./lib/${path}.d.ts`, default: `./lib/${path}.js` };
 }
 

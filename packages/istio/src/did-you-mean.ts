@@ -1,6 +1,13 @@
 /** The nearest known word to a mistyped one. */
 
-/** Says ` (did you mean "allow"?)`, or nothing where no candidate is near. */
+/**
+ * Says ` (did you mean "allow"?)`, or nothing where no candidate is near.
+ * @example
+ * ```ts
+ * import { didYouMean } from '@meshpass/istio';
+ * didYouMean('allwo', ['allow', 'deny']); // => ' (did you mean "allow"?)'
+ * ```
+ */
 export function didYouMean(word: string, candidates: Iterable<string>): string {
   const candidate = nearest(word, candidates);
   return candidate === undefined ? '' : ` (did you mean "${candidate}"?)`;
@@ -10,6 +17,12 @@ export function didYouMean(word: string, candidates: Iterable<string>): string {
  * The nearest candidate, if at most a third of the word differs.
  * @param word what was written
  * @param candidates what would have been understood
+ * @example
+ * ```ts
+ * import { nearest } from '@meshpass/istio';
+ * nearest('allwo', ['allow', 'deny']); // => 'allow'
+ * nearest('audit', ['allow', 'deny']); // => undefined
+ * ```
  */
 export function nearest(word: string, candidates: Iterable<string>): string | undefined {
   const limit = Math.max(1, Math.floor(word.length / 3));

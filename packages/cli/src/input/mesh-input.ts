@@ -1,12 +1,12 @@
 /** The mesh that a question is about: manifests from files, a live cluster, or files over a cluster. */
 
 import { MeshpassError } from '@meshpass/identity/error';
-import type { Resource } from '@meshpass/istio';
 import {
   applyResources,
   findMeshConfig,
   type MeshConfig,
   type MeshView,
+  type Resource,
   readMeshConfig,
   viewMesh,
 } from '@meshpass/istio';

@@ -4,6 +4,12 @@ import { isUtf8 } from 'node:buffer';
 /**
  * Text without its byte order mark; undefined where the bytes are not what they claim to be.
  * Source: kubectl decodes files with `unicode.BOMOverride` (cli-runtime, pkg/resource/visitor.go).
+ * @example
+ * ```ts
+ * import { decodeText } from '@meshpass/istio';
+ * decodeText(Buffer.from('kind: Pod')); // => 'kind: Pod'
+ * decodeText(Uint8Array.of(0xff)); // => undefined
+ * ```
  */
 export function decodeText(bytes: Uint8Array): string | undefined {
   const [first, second] = bytes;

@@ -1,7 +1,8 @@
 /** Whether a file that was found, not named, must be read as manifests: decided by what it says, never by how it is called. */
 import { basename } from 'node:path';
 import { decodeText } from './decode.ts';
-import { cutDocuments, exceedsBounds, MAX_BYTES } from './load.ts';
+import { cutDocuments, exceedsBounds } from './documents.ts';
+import { MAX_BYTES } from './load.ts';
 import { readValues, YamlRefusal } from './read-yaml.ts';
 
 /** Begins a document of an object in the usual way. It only ever saves a reading; what does not match is parsed. */
@@ -14,6 +15,12 @@ const FOR_TOOLS = /^kustomize\.config\.k8s\.io\//;
  * False only where the text cannot hold an object that `kubectl apply` would take. What cannot be parsed counts as holding some,
  * unless nothing in it could spell the name of a field that every object needs.
  * @param name of the file: a `Chart.yaml` has an `apiVersion` and is no object
+ * @example
+ * ```ts
+ * import { holdsObjects } from '@meshpass/istio';
+ * holdsObjects(Buffer.from('apiVersion: v1\nkind: Pod\n'), 'pod.yaml'); // => true
+ * holdsObjects(Buffer.from('replicas: 3\n'), 'values.yaml'); // => false
+ * ```
  */
 export function holdsObjects(bytes: Uint8Array, name: string): boolean {
   if (bytes.byteLength > MAX_BYTES) return true;

@@ -8,17 +8,13 @@ import type { KubeObject, Origin, Path } from '../object/object.ts';
 import type { Place } from '../object/place.ts';
 import type { Resource } from '../object/resources.ts';
 import { decodeText, firstBadLine } from './decode.ts';
+import { count, cutDocuments, exceedsBounds } from './documents.ts';
 import { findOffset, readValues, YamlRefusal } from './read-yaml.ts';
 import { checkShape } from './shape.ts';
 import { isLeftToServer, objectShape } from './shapes.ts';
 
 /** Of one text. */
 export const MAX_BYTES = 32 * 1024 * 1024;
-/** Of one document in it: Kubernetes stores no object of more than 1.5 MiB; this is for Lists. */
-const MAX_DOCUMENT = 8 * 1024 * 1024;
-/** Every value of a document costs at least one of these characters, and about 200 bytes of memory while it is read. */
-const SEPARATORS = /[[\]{},\n?:-]/g;
-const MAX_SEPARATORS = 1_500_000;
 const MAX_OBJECTS = 200_000;
 const MAX_PROBLEMS = 1_000;
 
@@ -42,6 +38,15 @@ export interface LoadedManifests {
  * Reads manifests. Never throws for what the text says.
  * @param text YAML or JSON; bytes must be UTF-8, or UTF-16 with a byte order mark
  * @param name of the file, for places
+ * @example
+ * ```ts
+ * import { loadManifests } from '@meshpass/istio';
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http, targetPort: web}]}}`;
+ * const { resources, problems } = loadManifests(orders, 'orders.yaml');
+ * resources.map(({ kind, metadata }) => `${kind} ${metadata.name}`); // => ['Service orders']
+ * problems; // => []
+ * ```
  */
 export function loadManifests(text: string | Uint8Array, name: string): LoadedManifests {
   const loading = new Loading(name);
@@ -60,6 +65,12 @@ export function loadManifests(text: string | Uint8Array, name: string): LoadedMa
  * An object that is at hand already, as an API server gives it: of routes and traffic policies, which change with every version of
  * Istio, it may have members that are not known here, since the API server has dropped those that it does not know itself.
  * @param name what it came from, for places
+ * @example
+ * ```ts
+ * import { loadObject } from '@meshpass/istio';
+ * const object = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'shop' } };
+ * loadObject(object, 'cluster').resources[0]!.metadata.name; // => 'shop'
+ * ```
  */
 export function loadObject(object: unknown, name: string): LoadedManifests {
   const loading = new Loading(name);
@@ -257,13 +268,6 @@ function readMetadata(kind: string, metadata: unknown, wrong: Wrong): KubeObject
   };
 }
 
-/** Why one document of this text is not read, by its size alone. */
-export function exceedsBounds(text: string): string | undefined {
-  if (text.length > MAX_DOCUMENT) return `a document is larger than ${MAX_DOCUMENT >> 20} MiB`;
-  if (text.length <= MAX_SEPARATORS) return undefined;
-  return count(text, SEPARATORS) > MAX_SEPARATORS ? 'a document holds too many values' : undefined;
-}
-
 /** Line of each object that is asked for, in the order of the text. */
 function lines(text: string, first: number, starts: ReadonlyMap<unknown, number>): (object: object) => number {
   let line = first;
@@ -274,23 +278,4 @@ function lines(text: string, first: number, starts: ReadonlyMap<unknown, number>
     counted = Math.max(counted, start);
     return line;
   };
-}
-
-/** Kubernetes' own tools cut a text in the same way, so a document means here what it means to them. */
-export function* cutDocuments(text: string): Generator<{ readonly start: number; readonly end: number }> {
-  const boundary = /^---(?=\s|$)/gm;
-  let start = 0;
-  for (let found = boundary.exec(text); found; found = boundary.exec(text)) {
-    if (found.index > start) yield { start, end: found.index };
-    start = found.index;
-  }
-  yield { start, end: text.length };
-}
-
-function count(text: string, what: string | RegExp): number {
-  let found = 0;
-  if (typeof what === 'string') {
-    for (let at = text.indexOf(what); at >= 0; at = text.indexOf(what, at + 1)) found++;
-  } else while (what.test(text)) found++;
-  return found;
 }

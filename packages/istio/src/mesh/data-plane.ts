@@ -52,6 +52,13 @@ export interface DataPlaneSource extends MeshObjects {
  * What guards each workload of a mesh.
  * @param rootNamespace whose EnvoyFilters and extensions are for the whole mesh
  * @param unread why not everything was read that may hold policies; nothing can be said of any workload then
+ * @example
+ * ```ts
+ * import { dataPlane, loadManifests } from '@meshpass/istio';
+ * const pod = '{apiVersion: v1, kind: Pod, metadata: {name: db, namespace: shop, labels: {app: db}}, spec: {hostNetwork: true}}';
+ * const plane = dataPlane(loadManifests(pod, 'pod.yaml').resources, 'istio-system');
+ * plane.unknownAt({ namespace: 'shop', labels: { app: 'db' } }, 5432) === undefined; // => false
+ * ```
  */
 export function dataPlane(source: DataPlaneSource, rootNamespace: string, unread?: string): DataPlane {
   const { all: of, within } = source;
@@ -136,7 +143,15 @@ export function dataPlane(source: DataPlaneSource, rootNamespace: string, unread
   };
 }
 
-/** `Pods of dev and shop are taken to have a sidecar: ...`; undefined where nothing is assumed. */
+/**
+ * `Pods of dev and shop are taken to have a sidecar: ...`; undefined where nothing is assumed.
+ * @example
+ * ```ts
+ * import { describeAssumption } from '@meshpass/istio';
+ * describeAssumption(['shop', 'dev'])!.startsWith('Pods of dev and shop are taken to have a sidecar'); // => true
+ * describeAssumption([]); // => undefined
+ * ```
+ */
 export function describeAssumption(namespaces: Iterable<string>): string | undefined {
   const names = [...new Set(namespaces)].sort();
   if (names.length === 0) return undefined;

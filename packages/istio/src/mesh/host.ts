@@ -3,6 +3,12 @@
 /**
  * `orders` said in namespace `shop` is `orders.shop.svc.cluster.local`; names with a dot and wildcards stay as they are,
  * but for `NAME.NAMESPACE.svc`. Source: VirtualService reference, `hosts`.
+ * @example
+ * ```ts
+ * import { fullHost } from '@meshpass/istio';
+ * fullHost('orders', 'shop', 'cluster.local'); // => 'orders.shop.svc.cluster.local'
+ * fullHost('example.com', 'shop', 'cluster.local'); // => 'example.com'
+ * ```
  */
 export function fullHost(host: string, namespace: string, clusterDomain: string): string {
   if (host.includes('*')) return host;
@@ -10,7 +16,15 @@ export function fullHost(host: string, namespace: string, clusterDomain: string)
   return host.endsWith('.svc') ? `${host}.${clusterDomain}` : host;
 }
 
-/** Name and namespace of a Service by its full host name; nothing for other hosts. */
+/**
+ * Name and namespace of a Service by its full host name; nothing for other hosts.
+ * @example
+ * ```ts
+ * import { serviceName } from '@meshpass/istio';
+ * serviceName('orders.shop.svc.cluster.local', 'cluster.local'); // => { name: 'orders', namespace: 'shop' }
+ * serviceName('example.com', 'cluster.local'); // => undefined
+ * ```
+ */
 export function serviceName(
   host: string,
   clusterDomain: string,
@@ -21,19 +35,43 @@ export function serviceName(
   return name && namespace && rest.length === 0 ? { name, namespace } : undefined;
 }
 
-/** `*` and `*.example.com` cover; a name covers itself. Case does not count. */
+/**
+ * `*` and `*.example.com` cover; a name covers itself. Case does not count.
+ * @example
+ * ```ts
+ * import { coversHost } from '@meshpass/istio';
+ * coversHost('*.example.com', 'shop.example.com'); // => true
+ * coversHost('*.example.com', 'example.com'); // => false
+ * ```
+ */
 export function coversHost(pattern: string, host: string): boolean {
   const [wide, narrow] = [pattern.toLowerCase(), host.toLowerCase()];
   if (wide === '*' || wide === narrow) return true;
   return wide.startsWith('*') && narrow.endsWith(wide.slice(1)) && narrow.length > wide.length - 1;
 }
 
-/** Whether some host is meant by both. */
+/**
+ * Whether some host is meant by both.
+ * @example
+ * ```ts
+ * import { hostsMeet } from '@meshpass/istio';
+ * hostsMeet('shop.example.com', '*.example.com'); // => true
+ * hostsMeet('a.example.com', 'b.example.com'); // => false
+ * ```
+ */
 export function hostsMeet(one: string, other: string): boolean {
   return coversHost(one, other) || coversHost(other, one);
 }
 
-/** A Gateway's `NAMESPACE/HOST`, taken apart. `.` is the Gateway's own namespace. */
+/**
+ * A Gateway's `NAMESPACE/HOST`, taken apart. `.` is the Gateway's own namespace.
+ * @example
+ * ```ts
+ * import { serverHost } from '@meshpass/istio';
+ * serverHost('./shop.example.com', 'ingress'); // => { namespace: 'ingress', host: 'shop.example.com' }
+ * serverHost('shop.example.com', 'ingress'); // => { namespace: undefined, host: 'shop.example.com' }
+ * ```
+ */
 export function serverHost(
   text: string,
   gatewayNamespace: string,

@@ -20,6 +20,16 @@ const NEVER_INJECTED = new Set(['kube-system', 'kube-public', 'kube-node-lease',
 /** Of the proxy itself: health, Prometheus, and the agent's merged metrics. */
 const NEVER_CAPTURED = [15020, 15021, 15090];
 
+/**
+ * Whether the injector puts sidecars before the Pods of a namespace.
+ * @param labels of the Namespace; undefined where it was not read
+ * @example
+ * ```ts
+ * import { namespaceInjection } from '@meshpass/istio';
+ * namespaceInjection('shop', { 'istio-injection': 'enabled' }); // => 'on'
+ * namespaceInjection('shop', undefined); // => 'unknown'
+ * ```
+ */
 export function namespaceInjection(name: string, labels: Labels | undefined): NamespaceInjection {
   if (NEVER_INJECTED.has(name)) return 'off';
   if (labels === undefined) return 'unknown';
@@ -32,6 +42,13 @@ export function namespaceInjection(name: string, labels: Labels | undefined): Na
 /**
  * Why a Pod has no sidecar, or one that is not Istio's own; undefined where it has one, or is taken to have one because its namespace
  * is not known.
+ * @example
+ * ```ts
+ * import { whyNoSidecar } from '@meshpass/istio';
+ * const pod = { namespace: 'shop', labels: {}, annotations: {}, pod: {}, running: false };
+ * whyNoSidecar(pod, 'on'); // => undefined
+ * whyNoSidecar(pod, 'off'); // => 'namespace shop gets no sidecars'
+ * ```
  */
 export function whyNoSidecar(pod: PodFacts, namespace: NamespaceInjection): string | undefined {
   if (pod.pod.hostNetwork === true) return 'it is on the network of its node, where no sidecar is put before it';
@@ -57,6 +74,14 @@ export function isAssumed(pod: PodFacts, namespace: NamespaceInjection): boolean
 /**
  * Whether connections to a port go around the sidecar, by annotations or, of a Pod as it runs, by what its network was set up with.
  * @param port undefined for any that nobody names
+ * @example
+ * ```ts
+ * import { isCaptured } from '@meshpass/istio';
+ * const annotations = { 'traffic.sidecar.istio.io/excludeInboundPorts': '9090' };
+ * const pod = { namespace: 'shop', labels: {}, annotations, pod: {}, running: false };
+ * isCaptured(pod, 8080); // => true
+ * isCaptured(pod, 9090); // => false
+ * ```
  */
 export function isCaptured({ annotations, pod }: PodFacts, port: number | undefined): boolean {
   const included = annotations['traffic.sidecar.istio.io/includeInboundPorts'] ?? setUp(pod, '-b') ?? '*';
@@ -66,7 +91,15 @@ export function isCaptured({ annotations, pod }: PodFacts, port: number | undefi
   return !NEVER_CAPTURED.includes(port) && !excluded.flatMap(words).includes(String(port));
 }
 
-/** A sidecar of today is an init container that is restarted always (Kubernetes: "Sidecar containers"). */
+/**
+ * A sidecar of today is an init container that is restarted always (Kubernetes: "Sidecar containers").
+ * @example
+ * ```ts
+ * import { hasProxy } from '@meshpass/istio';
+ * hasProxy({ pod: { containers: [{ name: 'app' }, { name: 'istio-proxy' }] } }); // => true
+ * hasProxy({ pod: { containers: [{ name: 'app' }] } }); // => false
+ * ```
+ */
 export function hasProxy({ pod }: Pick<PodFacts, 'pod'>): boolean {
   const isProxy = ({ name }: Container) => name === PROXY;
   return (

@@ -41,6 +41,14 @@ export const DEFAULT_MESH_CONFIG: MeshConfig = {
 /**
  * The mesh's configuration among `resources` (ConfigMap `istio` of the root namespace, or of any if only one has one), or the
  * defaults. What the text says is taken where it is of the right type, and the default elsewhere, as istiod does.
+ * @example
+ * ```ts
+ * import { findMeshConfig, loadManifests } from '@meshpass/istio';
+ * const map = `{apiVersion: v1, kind: ConfigMap, metadata: {name: istio, namespace: istio-system},
+ *   data: {mesh: 'trustDomain: acme.example'}}`;
+ * findMeshConfig(loadManifests(map, 'mesh.yaml').resources).trustDomain; // => 'acme.example'
+ * findMeshConfig([]).trustDomain; // => 'cluster.local'
+ * ```
  */
 export function findMeshConfig(resources: readonly Resource[]): MeshConfig {
   const maps = resources.filter((one): one is ConfigMap => one.kind === 'ConfigMap' && one.metadata.name === 'istio');
@@ -49,7 +57,14 @@ export function findMeshConfig(resources: readonly Resource[]): MeshConfig {
   return text === undefined ? DEFAULT_MESH_CONFIG : readMeshConfig(text);
 }
 
-/** @param text YAML of a MeshConfig; what cannot be read is as if it were not there */
+/**
+ * @param text YAML of a MeshConfig; what cannot be read is as if it were not there
+ * @example
+ * ```ts
+ * import { readMeshConfig } from '@meshpass/istio';
+ * readMeshConfig('trustDomain: acme.example').trustDomain; // => 'acme.example'
+ * ```
+ */
 export function readMeshConfig(text: string): MeshConfig {
   const config = mapping(values(text));
   const normalization = mapping(config.pathNormalization).normalization;

@@ -32,6 +32,14 @@ export const CONTROLLERS = ['Deployment', 'StatefulSet', 'DaemonSet', 'ReplicaSe
 /**
  * Every template and every Pod that has not ended: Succeeded and Failed ones serve nobody (pilot/pkg/serviceregistry/kube/controller/pod.go).
  * @param of objects of a kind
+ * @example
+ * ```ts
+ * import { indexObjects, loadManifests, podTemplates } from '@meshpass/istio';
+ * const pod = `{apiVersion: v1, kind: Pod, metadata: {name: orders-1, namespace: shop, labels: {app: orders, pod-template-hash: 5f}},
+ *   spec: {serviceAccountName: orders, containers: [{name: app, ports: [{name: web, containerPort: 8080}]}]}}`;
+ * const { resources } = loadManifests(`${pod}`, 'mesh.yaml');
+ * podTemplates(indexObjects(resources).all).map(({ name, serviceAccount }) => [name, serviceAccount]); // => [['orders-1', 'orders']]
+ * ```
  */
 export function podTemplates(
   of: <Kind extends ResourceKind>(kind: Kind) => readonly ResourceOf<Kind>[],
@@ -46,12 +54,29 @@ export function podTemplates(
   return [...made, ...running.map((pod) => template(pod, pod.metadata, pod.spec, ['metadata'], ['spec']))];
 }
 
-/** Whether a Pod serves nobody any more. @param phase of its status */
+/**
+ * Whether a Pod serves nobody any more.
+ * @param phase of its status
+ * @example
+ * ```ts
+ * import { hasEnded } from '@meshpass/istio';
+ * hasEnded('Succeeded'); // => true
+ * hasEnded('Running'); // => false
+ * ```
+ */
 export function hasEnded(phase: string | undefined): boolean {
   return phase === 'Succeeded' || phase === 'Failed';
 }
 
-/** The ServiceAccount of a Pod; Kubernetes' admission fills in `default`. */
+/**
+ * The ServiceAccount of a Pod; Kubernetes' admission fills in `default`.
+ * @example
+ * ```ts
+ * import { serviceAccountOf } from '@meshpass/istio';
+ * serviceAccountOf({ serviceAccountName: 'orders' }); // => 'orders'
+ * serviceAccountOf({}); // => 'default'
+ * ```
+ */
 export function serviceAccountOf(spec: PodSpec): string {
   return text(spec.serviceAccountName) || text(spec.serviceAccount) || 'default';
 }
@@ -59,6 +84,13 @@ export function serviceAccountOf(spec: PodSpec): string {
 /**
  * The port of a Pod that a Service's port leads to; undefined where the Pod names none so.
  * Source: `FindPort` in pilot/pkg/serviceregistry/kube/controller/util.go.
+ * @example
+ * ```ts
+ * import { targetPortOf } from '@meshpass/istio';
+ * const names = new Map([['web', 8080]]);
+ * targetPortOf(names, { port: 80, targetPort: 'web' }); // => 8080
+ * targetPortOf(names, { port: 80 }); // => 80
+ * ```
  */
 export function targetPortOf(
   names: ReadonlyMap<string, number>,
@@ -67,7 +99,15 @@ export function targetPortOf(
   return typeof targetPort === 'string' ? names.get(targetPort) : targetPort || port;
 }
 
-/** Container ports by name, the first of a name. */
+/**
+ * Container ports by name, the first of a name.
+ * @example
+ * ```ts
+ * import { portNamesOf } from '@meshpass/istio';
+ * const spec = { containers: [{ name: 'app', ports: [{ name: 'web', containerPort: 8080 }] }] };
+ * portNamesOf(spec).get('web'); // => 8080
+ * ```
+ */
 export function portNamesOf({ containers }: PodSpec): ReadonlyMap<string, number> {
   const names = new Map<string, number>();
   for (const container of items(containers)) {
@@ -79,7 +119,14 @@ export function portNamesOf({ containers }: PodSpec): ReadonlyMap<string, number
   return names;
 }
 
-/** A Pod that only its Service is known of: its ports have the numbers of the Service's. */
+/**
+ * A Pod that only its Service is known of: its ports have the numbers of the Service's.
+ * @example
+ * ```ts
+ * import { standInPorts } from '@meshpass/istio';
+ * standInPorts({ ports: [{ port: 80, targetPort: 'web' }] }).get('web'); // => 80
+ * ```
+ */
 export function standInPorts({ ports = [] }: ResourceOf<'Service'>['spec']): ReadonlyMap<string, number> {
   return new Map(
     ports.flatMap(({ port, targetPort }) => (typeof targetPort === 'string' ? [[targetPort, port] as const] : [])),
@@ -98,7 +145,14 @@ const PER_POD: readonly string[] = [
   'job-name',
 ];
 
-/** Labels by which Pods of one template cannot be told apart; but those by which something selects can be. */
+/**
+ * Labels by which Pods of one template cannot be told apart; but those by which something selects can be.
+ * @example
+ * ```ts
+ * import { lastingLabels } from '@meshpass/istio';
+ * lastingLabels({ app: 'orders', 'pod-template-hash': '5f' }); // => { app: 'orders' }
+ * ```
+ */
 export function lastingLabels(labels: Labels, selected: ReadonlySet<string> = new Set()): Labels {
   return Object.fromEntries(
     Object.entries(labels)
@@ -107,7 +161,15 @@ export function lastingLabels(labels: Labels, selected: ReadonlySet<string> = ne
   );
 }
 
-/** The workloads behind a selector, each once: replicas are one. Sorted, so that the same Pods give the same list. */
+/**
+ * The workloads behind a selector, each once: replicas are one. Sorted, so that the same Pods give the same list.
+ * @example
+ * ```ts
+ * import { distinctWorkloads } from '@meshpass/istio';
+ * const replica = { labels: { app: 'orders', 'pod-template-hash': '5f' }, serviceAccount: 'orders' };
+ * distinctWorkloads({ app: 'orders' }, [replica, replica]); // => [{ labels: { app: 'orders' }, serviceAccount: 'orders' }]
+ * ```
+ */
 export function distinctWorkloads(
   selector: Labels,
   pods: readonly Pick<PodTemplateOf, 'labels' | 'serviceAccount'>[],
@@ -122,7 +184,15 @@ export function distinctWorkloads(
   return [...found].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, workload]) => workload);
 }
 
-/** Names of labels by which policies, Services, Gateways and Sidecars select. */
+/**
+ * Names of labels by which policies, Services, Gateways and Sidecars select.
+ * @example
+ * ```ts
+ * import { labelsSelectedBy, loadManifests } from '@meshpass/istio';
+ * const service = '{apiVersion: v1, kind: Service, metadata: {name: one, namespace: shop}, spec: {selector: {job-name: one}}}';
+ * [...labelsSelectedBy(loadManifests(service, 'service.yaml').resources)]; // => ['job-name']
+ * ```
+ */
 export function labelsSelectedBy(resources: Iterable<Resource>): ReadonlySet<string> {
   const names = new Set<string>();
   for (const { kind, ...resource } of resources) {

@@ -17,6 +17,13 @@ const NEVER_SNIFFED: readonly number[] = [25, 53, 3306, 27017];
 /**
  * As istiod decides (pkg/config/kube/conversion.go): appProtocol, else the name up to its first dash.
  * @param declared appProtocol, or the port's name where it has none
+ * @example
+ * ```ts
+ * import { protocolOf } from '@meshpass/istio';
+ * protocolOf(80, 'http-web'); // => 'http'
+ * protocolOf(80, 'web'); // => 'undeclared'
+ * protocolOf(3306, 'db'); // => 'tcp'
+ * ```
  */
 export function protocolOf(port: number, declared: string): PortProtocol {
   const lower = declared.toLowerCase();

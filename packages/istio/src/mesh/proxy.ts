@@ -15,7 +15,17 @@ export interface MeshProxy {
 /** Label on Pods of a Gateway of the Kubernetes Gateway API. */
 export const GATEWAY_NAME = 'gateway.networking.k8s.io/gateway-name';
 
-/** What kind of proxy Pods with some labels have. @param gateways Istio's own, which select Pods */
+/**
+ * What kind of proxy Pods with some labels have.
+ * @param gateways Istio's own, which select Pods
+ * @example
+ * ```ts
+ * import { GATEWAY_NAME, proxyKinds } from '@meshpass/istio';
+ * const kindOf = proxyKinds([]);
+ * kindOf({ app: 'orders' }); // => 'sidecar'
+ * kindOf({ [GATEWAY_NAME]: 'public' }); // => 'gateway'
+ * ```
+ */
 export function proxyKinds(gateways: readonly ResourceOf<'Gateway'>[]): (labels: Labels) => ProxyKind {
   const selectors = gateways.flatMap(({ spec }) =>
     spec.selector && Object.keys(spec.selector).length > 0 ? [spec.selector] : [],

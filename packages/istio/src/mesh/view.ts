@@ -43,6 +43,18 @@ export interface MeshView extends MeshObjects {
  * @param resources everything that was read; of several objects that conflict istiod prefers the oldest, and so does this
  * @param config default: the ConfigMap `istio` among the resources, or Istio's own defaults
  * @param unread why not everything was read that may hold policies
+ * @example
+ * ```ts
+ * import { loadManifests, viewMesh } from '@meshpass/istio';
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http, targetPort: web}]}}`;
+ * const pod = `{apiVersion: v1, kind: Pod, metadata: {name: orders-1, namespace: shop, labels: {app: orders, pod-template-hash: 5f}},
+ *   spec: {serviceAccountName: orders, containers: [{name: app, ports: [{name: web, containerPort: 8080}]}]}}`;
+ * const { resources } = loadManifests(`${orders}\n---\n${pod}`, 'mesh.yaml');
+ * const view = viewMesh(resources);
+ * view.workloads.map(({ name, kind }) => [name, kind]); // => [['orders-1', 'sidecar']]
+ * view.all('Service').length; // => 1
+ * ```
  */
 export function viewMesh(
   resources: readonly Resource[],

@@ -23,7 +23,22 @@ export interface WorkloadPort {
   readonly reachedAs: readonly string[];
 }
 
-/** By port of the workload. What no Service leads to is not in it, and is `undeclared`. Of several Services the oldest decides. */
+/**
+ * By port of the workload. What no Service leads to is not in it, and is `undeclared`. Of several Services the oldest decides.
+ * @example
+ * ```ts
+ * import { loadManifests, viewMesh, workloadPorts } from '@meshpass/istio';
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http, targetPort: web}]}}`;
+ * const pod = `{apiVersion: v1, kind: Pod, metadata: {name: orders-1, namespace: shop, labels: {app: orders, pod-template-hash: 5f}},
+ *   spec: {serviceAccountName: orders, containers: [{name: app, ports: [{name: web, containerPort: 8080}]}]}}`;
+ * const { resources } = loadManifests(`${orders}\n---\n${pod}`, 'mesh.yaml');
+ * const view = viewMesh(resources);
+ * const ports = workloadPorts(view, view.config, view.workloads[0]!);
+ * ports.get(8080)!.protocol; // => 'http'
+ * ports.get(8080)!.reachedAs; // => ['orders.shop:80']
+ * ```
+ */
 export function workloadPorts(
   objects: MeshObjects,
   { rootNamespace }: Pick<MeshConfig, 'rootNamespace'>,

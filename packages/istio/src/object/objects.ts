@@ -8,6 +8,18 @@ export interface MeshObjects {
   readonly within: <Kind extends ResourceKind>(kind: Kind, namespace: string) => readonly ResourceOf<Kind>[];
 }
 
+/**
+ * Indexes objects by kind and namespace, in the order of istiod.
+ * @example
+ * ```ts
+ * import { indexObjects, loadManifests } from '@meshpass/istio';
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http, targetPort: web}]}}`;
+ * const { resources } = loadManifests(`${orders}`, 'mesh.yaml');
+ * const objects = indexObjects(resources);
+ * objects.within('Service', 'shop').map(({ metadata }) => metadata.name); // => ['orders']
+ * ```
+ */
 export function indexObjects(resources: readonly Resource[]): MeshObjects {
   const kinds = new Map<string, Resource[]>();
   const places = new Map<string, Resource[]>();
@@ -22,7 +34,19 @@ export function indexObjects(resources: readonly Resource[]): MeshObjects {
   };
 }
 
-/** The objects of one kind, in the order given. */
+/**
+ * The objects of one kind, in the order given.
+ * @example
+ * ```ts
+ * import { loadManifests, ofKind } from '@meshpass/istio';
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http, targetPort: web}]}}`;
+ * const policy = `{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: orders, namespace: shop},
+ *   spec: {action: DENY, selector: {matchLabels: {app: orders}}, rules: [{}]}}`;
+ * const { resources } = loadManifests(`${orders}\n---\n${policy}`, 'mesh.yaml');
+ * ofKind(resources, 'Service').length; // => 1
+ * ```
+ */
 export function ofKind<Kind extends ResourceKind>(resources: readonly Resource[], kind: Kind): ResourceOf<Kind>[] {
   return resources.filter((one): one is ResourceOf<Kind> => one.kind === kind);
 }

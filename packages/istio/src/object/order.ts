@@ -7,6 +7,13 @@ type Aged = Pick<KubeObject, 'metadata'>;
  * Objects in the order of istiod: by the time of their creation, then by name, then by namespace. An object without a time is not in
  * the cluster yet. It will get the time at which it is created, so it is younger than all that are there.
  * Source: `sortConfigByCreationTime` in pilot/pkg/model/config.go; the API server sets `creationTimestamp` (Kubernetes API conventions, "Metadata").
+ * @example
+ * ```ts
+ * import { oldestFirst } from '@meshpass/istio';
+ * const young = { metadata: { name: 'a', namespace: 'shop', creationTimestamp: '2026-02-01T00:00:00Z' } };
+ * const old = { metadata: { name: 'b', namespace: 'shop', creationTimestamp: '2026-01-01T00:00:00Z' } };
+ * oldestFirst([young, old]).map(({ metadata }) => metadata.name); // => ['b', 'a']
+ * ```
  */
 export function oldestFirst<Object extends Aged>(objects: readonly Object[]): Object[] {
   return objects
@@ -19,6 +26,15 @@ export function oldestFirst<Object extends Aged>(objects: readonly Object[]): Ob
  * Objects as they will be once applied: one that is there already is updated, and keeps the time of its creation. An object that says
  * a time of its own is one of a cluster, and keeps that.
  * @param standing what is there before
+ * @example
+ * ```ts
+ * import { loadObject, withCreationTimes } from '@meshpass/istio';
+ * const object = { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'shop' } };
+ * const creationTimestamp = '2026-01-01T00:00:00Z';
+ * const standing = loadObject({ ...object, metadata: { name: 'shop', creationTimestamp } }, 'cluster').resources;
+ * const [applied] = withCreationTimes(loadObject(object, 'file').resources, standing);
+ * applied!.metadata.creationTimestamp; // => '2026-01-01T00:00:00Z'
+ * ```
  */
 export function withCreationTimes<Object extends KubeObject>(
   applied: readonly Object[],
@@ -42,6 +58,14 @@ export function withCreationTimes<Object extends KubeObject>(
 /**
  * A mesh with manifests applied to it: what has the same kind, namespace and name takes the place of what is there, and its age.
  * Of manifests that name the same object, the last one counts, as if they were applied one after the other.
+ * @example
+ * ```ts
+ * import { applyResources, loadManifests } from '@meshpass/istio';
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http, targetPort: web}]}}`;
+ * const { resources } = loadManifests(`${orders}`, 'mesh.yaml');
+ * applyResources(resources, loadManifests(orders.replace('80', '8080'), 'new.yaml').resources).length; // => 1
+ * ```
  */
 export function applyResources<Object extends KubeObject>(
   standing: readonly Object[],
@@ -52,7 +76,14 @@ export function applyResources<Object extends KubeObject>(
   return [...objects.values()];
 }
 
-/** Kind, namespace and name: what makes two manifests the same object. */
+/**
+ * Kind, namespace and name: what makes two manifests the same object.
+ * @example
+ * ```ts
+ * import { identityOf } from '@meshpass/istio';
+ * identityOf({ kind: 'Service', metadata: { name: 'orders', namespace: 'shop' } }); // => 'Service shop/orders'
+ * ```
+ */
 export function identityOf({ kind, metadata }: Pick<KubeObject, 'kind' | 'metadata'>): string {
   return `${kind} ${metadata.namespace}/${metadata.name}`;
 }
@@ -60,6 +91,12 @@ export function identityOf({ kind, metadata }: Pick<KubeObject, 'kind' | 'metada
 /**
  * Objects of the cluster in an order that no list of its API server changes: by namespace and name, by code unit. What is compiled of
  * them is hashed.
+ * @example
+ * ```ts
+ * import { byName } from '@meshpass/istio';
+ * const [a, b] = [{ name: 'b', namespace: 'dev' }, { name: 'a', namespace: 'shop' }];
+ * [b!, a!].sort(byName).map(({ namespace }) => namespace); // => ['dev', 'shop']
+ * ```
  */
 export function byName(
   a: { readonly name: string; readonly namespace: string },

@@ -3,7 +3,17 @@ import type { KubeObject } from './object.ts';
 
 const SHOWN = 5;
 
-/** `AuthorizationPolicy open (mesh.yaml:3) names no namespace and is taken to be in default.`; undefined where all name one. */
+/**
+ * `AuthorizationPolicy open (mesh.yaml:3) names no namespace and is taken to be in default.`; undefined where all name one.
+ * @example
+ * ```ts
+ * import { describeUnplaced, loadManifests } from '@meshpass/istio';
+ * const orders = `{apiVersion: v1, kind: Service, metadata: {name: orders, namespace: shop},
+ *   spec: {selector: {app: orders}, ports: [{port: 80, name: http, targetPort: web}]}}`;
+ * const { resources } = loadManifests(`${orders}`, 'mesh.yaml');
+ * describeUnplaced(resources); // => undefined
+ * ```
+ */
 export function describeUnplaced(objects: readonly KubeObject[]): string | undefined {
   const names = objects
     .filter(({ origin }) => origin.unplaced)

@@ -20,6 +20,16 @@ export type AttachedPolicy = Pick<Resource, 'metadata'> & { readonly spec: Attac
  * Istio's own gateways go by labels and leave alone what has `targetRefs`; Gateways of the Gateway API go by both, waypoints by
  * `targetRefs` alone.
  * @param service what a waypoint is asked for; other proxies have none
+ * @example
+ * ```ts
+ * import { attaches, loadManifests } from '@meshpass/istio';
+ * const policy = `{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: orders, namespace: shop},
+ *   spec: {action: DENY, selector: {matchLabels: {app: orders}}, rules: [{}]}}`;
+ * const { resources } = loadManifests(`${policy}`, 'mesh.yaml');
+ * const sidecar = { namespace: 'shop', labels: { app: 'orders' }, kind: 'sidecar' as const };
+ * const [one] = resources;
+ * one!.kind === 'AuthorizationPolicy' && attaches(one!, sidecar, 'istio-system'); // => true
+ * ```
  */
 export function attaches(
   { metadata, spec }: AttachedPolicy,
@@ -42,7 +52,20 @@ export function attaches(
   });
 }
 
-/** @param service what a waypoint is asked for; other proxies have none */
+/**
+ * @param service what a waypoint is asked for; other proxies have none
+ * @example
+ * ```ts
+ * import { authorizationPolicies, loadManifests, viewMesh } from '@meshpass/istio';
+ * const policy = `{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: orders, namespace: shop},
+ *   spec: {action: DENY, selector: {matchLabels: {app: orders}}, rules: [{}]}}`;
+ * const pod = `{apiVersion: v1, kind: Pod, metadata: {name: orders-1, namespace: shop, labels: {app: orders, pod-template-hash: 5f}},
+ *   spec: {serviceAccountName: orders, containers: [{name: app, ports: [{name: web, containerPort: 8080}]}]}}`;
+ * const { resources } = loadManifests(`${policy}\n---\n${pod}`, 'mesh.yaml');
+ * const view = viewMesh(resources);
+ * authorizationPolicies(view, view.workloads[0]!).map(({ metadata }) => metadata.name); // => ['orders']
+ * ```
+ */
 export function authorizationPolicies(
   view: MeshView,
   workload: MeshProxy,
@@ -54,7 +77,18 @@ export function authorizationPolicies(
   );
 }
 
-/** The workload's own namespace comes before the root namespace here. */
+/**
+ * The workload's own namespace comes before the root namespace here.
+ * @example
+ * ```ts
+ * import { loadManifests, requestAuthentications, viewMesh } from '@meshpass/istio';
+ * const pod = `{apiVersion: v1, kind: Pod, metadata: {name: orders-1, namespace: shop, labels: {app: orders, pod-template-hash: 5f}},
+ *   spec: {serviceAccountName: orders, containers: [{name: app, ports: [{name: web, containerPort: 8080}]}]}}`;
+ * const { resources } = loadManifests(`${pod}`, 'mesh.yaml');
+ * const view = viewMesh(resources);
+ * requestAuthentications(view, view.workloads[0]!); // => []
+ * ```
+ */
 export function requestAuthentications(
   view: MeshView,
   workload: MeshProxy,

@@ -12,12 +12,26 @@ const TRUE: readonly unknown[] = ['1', 't', 'T', 'TRUE', 'true', 'True'];
 /**
  * Whether an AuthorizationPolicy is in dry run: its effect is only logged. A value that is no boolean to Go (`yes`, `on`, `tRUE`) leaves
  * the policy in force. No other kind has a dry run: ask of AuthorizationPolicies only. Source: `isDryRun` in builder.go.
+ * @example
+ * ```ts
+ * import { DRY_RUN, isDryRun } from '@meshpass/istio';
+ * isDryRun({ metadata: { annotations: { [DRY_RUN]: 'true' } } }); // => true
+ * isDryRun({ metadata: { annotations: { [DRY_RUN]: 'yes' } } }); // => false
+ * ```
  */
 export function isDryRun({ metadata }: { readonly metadata: Pick<Metadata, 'annotations'> }): boolean {
   return TRUE.includes(metadata.annotations?.[DRY_RUN]);
 }
 
-/** The action of a policy; ALLOW where it names none, as in the API's enumeration. */
+/**
+ * The action of a policy; ALLOW where it names none, as in the API's enumeration.
+ * @example
+ * ```ts
+ * import { actionOf } from '@meshpass/istio';
+ * actionOf({ spec: { action: 'DENY' } }); // => 'DENY'
+ * actionOf({}); // => 'ALLOW'
+ * ```
+ */
 export function actionOf({
   spec,
 }: {
@@ -36,6 +50,15 @@ export type CustomEffect = 'asked' | 'refused' | 'nothing';
  * @param policies the CUSTOM policies of one proxy
  * @param authorizers of the mesh's configuration; undefined where it is not known, and any provider may be
  * @param protocol by which rules the call is judged
+ * @example
+ * ```ts
+ * import { customEffects, loadManifests, ofKind } from '@meshpass/istio';
+ * const policy = `{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: ask, namespace: shop},
+ *   spec: {action: CUSTOM, provider: {name: opa}, rules: [{}]}}`;
+ * const policies = ofKind(loadManifests(policy, 'ask.yaml').resources, 'AuthorizationPolicy');
+ * customEffects(policies, [{ name: 'opa', protocol: 'grpc' }], 'http')(policies[0]!); // => 'asked'
+ * customEffects(policies, [], 'http')(policies[0]!); // => 'refused'
+ * ```
  */
 export function customEffects(
   policies: readonly AuthorizationPolicy[],
@@ -56,7 +79,16 @@ export function customEffects(
   };
 }
 
-/** Name of the extension provider that a CUSTOM policy leaves calls to. */
+/**
+ * Name of the extension provider that a CUSTOM policy leaves calls to.
+ * @example
+ * ```ts
+ * import { loadManifests, ofKind, providerOf } from '@meshpass/istio';
+ * const policy = `{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: ask, namespace: shop},
+ *   spec: {action: CUSTOM, provider: {name: opa}, rules: [{}]}}`;
+ * ofKind(loadManifests(policy, 'ask.yaml').resources, 'AuthorizationPolicy').map(providerOf); // => ['opa']
+ * ```
+ */
 export function providerOf({ spec }: AuthorizationPolicy): string {
   return spec.provider?.name ?? '';
 }

@@ -16,6 +16,15 @@ const EMPTY: readonly never[] = [];
  * @param policies of one kind, oldest first
  * @param kindOf see `proxyKinds`
  * @returns the same policies as `attaches` selects
+ * @example
+ * ```ts
+ * import { attachedLayers, loadManifests, ofKind, proxyKinds } from '@meshpass/istio';
+ * const policy = `{apiVersion: security.istio.io/v1, kind: AuthorizationPolicy, metadata: {name: orders, namespace: shop},
+ *   spec: {action: DENY, selector: {matchLabels: {app: orders}}, rules: [{}]}}`;
+ * const { resources } = loadManifests(`${policy}`, 'mesh.yaml');
+ * const layersOf = attachedLayers(ofKind(resources, 'AuthorizationPolicy'), 'istio-system', proxyKinds([]));
+ * layersOf({ namespace: 'shop', labels: { app: 'orders' } }).map((layer) => layer.length); // => [0, 0, 1]
+ * ```
  */
 export function attachedLayers<P extends AuthorizationPolicy | RequestAuthentication>(
   policies: readonly P[],

@@ -9,6 +9,15 @@ export type TemplatePiece = { readonly text: string } | { readonly any: 'segment
 /** Characters of a segment, as a class of a regular expression (RFC 3986 pchar, and `*`). */
 export const SEGMENT_CHARACTERS = "a-zA-Z0-9\\-._~%!$&'()+,;:@=*";
 
+/**
+ * Whether a path of a policy is a template rather than an exact path, a prefix or a suffix.
+ * @example
+ * ```ts
+ * import { isTemplate } from '@meshpass/istio';
+ * isTemplate('/orders/{*}'); // => true
+ * isTemplate('/orders/*'); // => false
+ * ```
+ */
 export function isTemplate(path: string): boolean {
   return path.includes('{*}') || path.includes('{**}');
 }
@@ -16,6 +25,12 @@ export function isTemplate(path: string): boolean {
 /**
  * A template by its pieces; in one, a bare `*` at the beginning of a segment means the same as `{*}`.
  * @returns undefined where Envoy takes no such template: nothing matches it
+ * @example
+ * ```ts
+ * import { readTemplate } from '@meshpass/istio';
+ * readTemplate('/orders/{*}'); // => [{ text: '/' }, { text: 'orders' }, { text: '/' }, { any: 'segment' }]
+ * readTemplate('/a{*}b/c'); // => undefined
+ * ```
  */
 export function readTemplate(template: string): readonly TemplatePiece[] | undefined {
   const text = template.replaceAll('{*}', '*').replaceAll('{**}', '**');

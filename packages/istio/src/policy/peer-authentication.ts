@@ -28,6 +28,14 @@ const PERMISSIVE: PeerModes = { general: { mode: 'PERMISSIVE' }, ports: new Map(
  * none, not even there. `UNSET`, or no mode, inherits: the workload from its namespace, that from the mesh, and a port from its
  * workload. Ports are those of the workload's own policy alone.
  * @param policies the oldest first; those of other namespaces are left alone
+ * @example
+ * ```ts
+ * import { loadManifests, ofKind, peerModes } from '@meshpass/istio';
+ * const strict = `{apiVersion: security.istio.io/v1, kind: PeerAuthentication, metadata: {name: default, namespace: istio-system},
+ *   spec: {mtls: {mode: STRICT}}}`;
+ * const policies = ofKind(loadManifests(strict, 'strict.yaml').resources, 'PeerAuthentication');
+ * peerModes(policies, { namespace: 'shop', labels: { app: 'orders' }, kind: 'sidecar' as const }, 'istio-system').general.mode; // => 'STRICT'
+ * ```
  */
 export function peerModes(policies: readonly PeerAuthentication[], proxy: MeshProxy, rootNamespace: string): PeerModes {
   if (proxy.kind !== 'sidecar') return PERMISSIVE;
@@ -56,7 +64,18 @@ export function peerModes(policies: readonly PeerAuthentication[], proxy: MeshPr
   return { general, ports };
 }
 
-/** What a proxy asks of its peers, by the PeerAuthentications of its mesh. */
+/**
+ * What a proxy asks of its peers, by the PeerAuthentications of its mesh.
+ * @example
+ * ```ts
+ * import { loadManifests, peerModesOf, viewMesh } from '@meshpass/istio';
+ * const pod = `{apiVersion: v1, kind: Pod, metadata: {name: orders-1, namespace: shop, labels: {app: orders, pod-template-hash: 5f}},
+ *   spec: {serviceAccountName: orders, containers: [{name: app, ports: [{name: web, containerPort: 8080}]}]}}`;
+ * const { resources } = loadManifests(`${pod}`, 'mesh.yaml');
+ * const view = viewMesh(resources);
+ * peerModesOf(view, view.workloads[0]!).general.mode; // => 'PERMISSIVE'
+ * ```
+ */
 export function peerModesOf(view: MeshView, proxy: MeshProxy): PeerModes {
   const { rootNamespace } = view.config;
   const policies = [...new Set([rootNamespace, proxy.namespace])].flatMap((one) =>

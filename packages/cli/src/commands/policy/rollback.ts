@@ -1,5 +1,4 @@
-import type { Plan } from '@meshpass/analysis/plan';
-import { formatPlan } from '@meshpass/analysis/plan';
+import { formatPlan, type Plan } from '@meshpass/analysis/plan';
 import { defineCommand } from '../../command/define.ts';
 import { argument, text, toggle } from '../../command/flag.ts';
 import { wholeNumber } from '../../command/host-port.ts';
