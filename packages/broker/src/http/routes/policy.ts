@@ -2,7 +2,7 @@
  * Plans of the access file over HTTP: on the public listener for CI by its OIDC token, on that of operators for them.
  * docs/policy.md is their prose.
  */
-import { type Plan, refusals } from '@meshpass/analysis/plan/plan';
+import { type Plan, refusals } from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity';
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
