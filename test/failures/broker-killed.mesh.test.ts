@@ -14,7 +14,7 @@ let directory: string;
 beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), 'meshpass-killed-'));
   // The shortest life a certificate may have, so that one can be seen to end.
-  const access = readFileSync(new URL('@meshpass/lab/access.yaml', import.meta.url), 'utf8');
+  const access = readFileSync(new URL('../../lab/src/access.yaml', import.meta.url), 'utf8');
   const accessFile = join(directory, 'access.yaml');
   writeFileSync(accessFile, access.replaceAll(/ttl: \d+m/g, 'ttl: 2m'));
   dataPath = await openDataPath({ edgeApart: true, accessFile });

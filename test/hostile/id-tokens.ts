@@ -179,7 +179,7 @@ export const idTokens: HostileArea<Issuers> = {
   async open() {
     const dir = mkdtempSync(join(tmpdir(), 'meshpass-id-tokens-'));
     const accessFile = join(dir, 'access.yaml');
-    const text = readFileSync(new URL('@meshpass/lab/access.yaml', import.meta.url), 'utf8')
+    const text = readFileSync(new URL('../../lab/src/access.yaml', import.meta.url), 'utf8')
       .replace('grants:', DENY)
       .replace('{ issuer: actions, repository: acme/payments-api }', ACTIONS_ENTRY);
     writeFileSync(accessFile, text);

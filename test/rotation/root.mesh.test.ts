@@ -21,7 +21,7 @@ const directory = mkdtempSync(join(tmpdir(), 'meshpass-roots-'));
 
 /** Certificates live two minutes here, so that agents renew them within the test. */
 function shortLived(): string {
-  const lab = readFileSync(new URL('@meshpass/lab/access.yaml', import.meta.url), 'utf8');
+  const lab = readFileSync(new URL('../../lab/src/access.yaml', import.meta.url), 'utf8');
   const file = join(directory, 'access.yaml');
   writeFileSync(file, lab.replaceAll('ttl: 10m', 'ttl: 2m').replaceAll('ttl: 5m', 'ttl: 2m'));
   return file;

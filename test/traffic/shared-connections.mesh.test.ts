@@ -18,7 +18,7 @@ let directory: string;
 
 beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), 'meshpass-shared-'));
-  const access = readFileSync(new URL('@meshpass/lab/access.yaml', import.meta.url), 'utf8');
+  const access = readFileSync(new URL('../../lab/src/access.yaml', import.meta.url), 'utf8');
   const accessFile = join(directory, 'access.yaml');
   writeFileSync(accessFile, access.replace('GET /whoami,', 'GET /whoami, GET /bytes/*,'));
   dataPath = await openDataPath({ accessFile });
