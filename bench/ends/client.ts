@@ -5,7 +5,14 @@
  */
 import { createInterface } from 'node:readline';
 import { passEdge } from '@meshpass/cli/drill/call';
-import { certificate, emptyHanded, enrol, type Loot, speak, token } from '@meshpass/cli/drill/credentials';
+import {
+  type Credentials,
+  callBroker,
+  certificate,
+  enrol,
+  noCredentials,
+  token,
+} from '@meshpass/cli/drill/credentials';
 import { type HeldOpen, holdOpen, type NotHeld } from '@meshpass/cli/drill/hold-open';
 import { chooseTargets, type Target } from '@meshpass/cli/drill/targets';
 import { PROOF_TYPES } from '@meshpass/identity/attestation';
@@ -17,7 +24,7 @@ export interface Proof {
 }
 /** What a thief could take with him: everything but the key that never leaves the process. */
 export interface Copied {
-  readonly loot: Omit<Loot, 'dpop'>;
+  readonly credentials: Omit<Credentials, 'dpop'>;
   readonly opened: SessionResponse;
 }
 export const KINDS = ['new connection', 'keep-alive HTTP', 'open HTTP/2 stream', 'open TCP'] as const;
@@ -44,7 +51,7 @@ export type Order =
   | { readonly do: 'rebuild'; readonly as: string; readonly proof: Proof };
 
 interface Held extends Copied {
-  readonly loot: Loot;
+  readonly credentials: Credentials;
   beating: NodeJS.Timeout | undefined;
   target?: Target | undefined;
   open?: readonly (HeldOpen | NotHeld)[];
@@ -67,31 +74,38 @@ async function obey(order: Order): Promise<unknown> {
   if (order.do === 'open') {
     const one = await openSession(order.broker, order.proof);
     one.beating = setInterval(
-      () => void speak(one.loot, 'POST', '/session/heartbeat').catch(() => {}),
+      () => void callBroker(one.credentials, 'POST', '/session/heartbeat').catch(() => {}),
       order.heartbeatMs,
     );
     held.set(order.as, one);
     return one.opened.session;
   }
   if (order.do === 'take') {
-    const { loot, opened } = order.copied;
-    held.set(order.as, { opened, loot: { ...emptyHanded(loot.broker), ...loot }, beating: undefined });
+    const { credentials, opened } = order.copied;
+    held.set(order.as, {
+      opened,
+      credentials: { ...noCredentials(credentials.broker), ...credentials },
+      beating: undefined,
+    });
     return {};
   }
   const one = held.get(order.as);
   if (!one) throw new Error(`nothing is held as ${order.as}`);
   switch (order.do) {
     case 'copy': {
-      const { dpop: _, ...loot } = one.loot;
-      return { loot, opened: one.opened } satisfies Copied;
+      const { dpop: _, ...credentials } = one.credentials;
+      return { credentials, opened: one.opened } satisfies Copied;
     }
     case 'hold': {
       const services = one.opened.services.filter(({ grant }) => grant === order.grant);
       const { http, tcp } = chooseTargets(services, {});
       one.target = http;
-      const { loot, opened } = one;
+      const { credentials, opened } = one;
       const way = { edge: opened.mesh.edge };
-      one.open = await holdOpen({ loot, mesh: opened.mesh, layer: 'edge', way, patience: PATIENCE }, { http, tcp });
+      one.open = await holdOpen(
+        { credentials, mesh: opened.mesh, layer: 'edge', way, patience: PATIENCE },
+        { http, tcp },
+      );
       for (const connection of one.open) if (!('diedAt' in connection)) throw new Error(connection.why);
       return {};
     }
@@ -104,25 +118,25 @@ async function obey(order: Order): Promise<unknown> {
     }
     case 'goodbye': {
       const at = instant();
-      await speak(one.loot, 'DELETE', '/session');
+      await callBroker(one.credentials, 'DELETE', '/session');
       return at;
     }
     case 'rebuild': {
       const at = instant();
-      const next = await openSession(one.loot.broker, order.proof);
-      void speak(next.loot, 'DELETE', '/session');
+      const next = await openSession(one.credentials.broker, order.proof);
+      void callBroker(next.credentials, 'DELETE', '/session');
       return at;
     }
   }
 }
 
 async function openSession(broker: string, { token: proof, name }: Proof): Promise<Held> {
-  const loot = emptyHanded(broker);
+  const credentials = noCredentials(broker);
   const form = { subject_token_type: PROOF_TYPES.codespace, subject_token: proof, codespace_name: name };
-  const opened = SessionResponse.parse(must(await enrol(loot, form)));
-  for (const grant of opened.session.grants) must(await certificate(loot, grant));
-  must(await token(loot));
-  return { loot, opened, beating: undefined };
+  const opened = SessionResponse.parse(must(await enrol(credentials, form)));
+  for (const grant of opened.session.grants) must(await certificate(credentials, grant));
+  must(await token(credentials));
+  return { credentials, opened, beating: undefined };
 }
 
 /** A new connection is dead at the answer of the first refusal, and only if nothing is taken any more after it. */
@@ -132,7 +146,7 @@ async function watch(one: Held, limitMs: number): Promise<Deaths> {
   let refusedAt: number | undefined;
   const allDead = () => refusedAt !== undefined && open.every((connection) => connection.diedAt() !== undefined);
   while (!allDead() && performance.now() < deadline) {
-    const { verdict } = await passEdge(one.loot, one.opened.mesh, one.target!, true);
+    const { verdict } = await passEdge(one.credentials, one.opened.mesh, one.target!, true);
     if (verdict === 'refused') refusedAt ??= performance.now();
     else if (verdict === 'taken') refusedAt = undefined;
     await new Promise((resolve) => setTimeout(resolve, PROBE_PAUSE_MS));

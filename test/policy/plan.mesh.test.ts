@@ -11,7 +11,7 @@ import { kubeconfigAccess } from '@meshpass/broker/kubernetes/access';
 import { kubernetesHttp } from '@meshpass/broker/kubernetes/http';
 import { kubernetes as broker } from '@meshpass/broker/kubernetes/kubernetes';
 import { applyManifests } from '@meshpass/broker/reconcile/apply';
-import { emptyHanded, type Loot } from '@meshpass/cli/drill/credentials';
+import { type Credentials, noCredentials } from '@meshpass/cli/drill/credentials';
 import { openTunnel, tunnel } from '@meshpass/cli/drill/tunnel';
 import { readCluster } from '@meshpass/cli/input/cluster-manifests';
 import { createCsr } from '@meshpass/identity/csr';
@@ -33,7 +33,7 @@ const TOKENS = { issuer: ISSUER, audience: 'meshpass', header: 'x-meshpass-token
 
 let lab: Lab;
 let http: ReturnType<typeof kubernetesHttp>;
-let loot: Loot;
+let credentials: Credentials;
 const tokens: Record<string, string> = {};
 
 beforeAll(async () => {
@@ -70,7 +70,7 @@ function apply(manifests: Parameters<typeof applyManifests>[0]) {
 }
 
 /** A certificate for each grant, of the mesh's own istiod. */
-async function certificates(): Promise<Loot> {
+async function certificates(): Promise<Credentials> {
   const roots = () => [lab.rootCaPem()];
   const istiod = connectIstiod({ address: lab.istiodAddress, serverName: 'istiod.istio-system.svc', roots });
   const now = () => Math.floor(Date.now() / 1000);
@@ -78,7 +78,7 @@ async function certificates(): Promise<Loot> {
     ...{ kubernetes: broker(http), istiod, trustDomain: 'cluster.local', roots, now, random: Math.random },
     isRevoked: () => false,
   });
-  const made = { ...emptyHanded('https://nowhere.test'), roots: roots() };
+  const made = { ...noCredentials('https://nowhere.test'), roots: roots() };
   for (const grant of GRANTS) {
     const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
     const csr = createCsr(privateKey);
@@ -108,13 +108,13 @@ async function call([grant, method, target, path]: Call): Promise<string> {
   const request = `${method} ${path} HTTP/1.1\r\nhost: ${full}\r\ncontent-length: 0\r\nconnection: close\r\n${token}\r\n\r\n`;
   const order = { target: full, grant, straightTo: { host, port: Number(port) } };
   if (tcp) return await connect({ ...order, alpn: ['istio'] });
-  const report = await tunnel(loot, { ...order, send: request });
+  const report = await tunnel(credentials, { ...order, send: request });
   return /^HTTP\/1\.1 (\d{3}) /.exec(report.answer ?? '')?.[1] ?? report.stage;
 }
 
 /** Whether the database answers: it is asked first, and RBAC looks at what comes first. */
 async function connect(order: Parameters<typeof openTunnel>[1]): Promise<string> {
-  const opened = await openTunnel(loot, order);
+  const opened = await openTunnel(credentials, order);
   if (!('socket' in opened)) return opened.stage;
   try {
     return await new Promise<string>((resolve) => {
@@ -203,7 +203,7 @@ describe.each(MESHES)('a mesh that is $name', ({ objects, inside }) => {
     const planned = await plan(access(file));
     expect(refusals(planned)).toEqual([]);
     await apply(planned.manifests);
-    loot ??= await certificates();
+    credentials ??= await certificates();
     for (const one of file.granted)
       await until(
         async () => `${one.join(' ')}: ${await call(one)}`,
@@ -241,7 +241,7 @@ describe('a plan that is refused', () => {
       ),
     ]);
     await apply(planned.manifests);
-    loot ??= await certificates();
+    credentials ??= await certificates();
     await until(() => call(FILES[0]!.granted[0]!), worked, 30);
     await until(
       () => call(FILES[0]!.granted[2]!),

@@ -39,7 +39,7 @@ export interface AdversarialClient {
   /** All that it holds. Lab only. */
   show(): Promise<Shown>;
   /** Somebody else's credentials, to misuse. */
-  take(loot: Partial<Shown>): Promise<void>;
+  take(credentials: Partial<Shown>): Promise<void>;
   /** The same process under another name: empty-handed, with a key of its own. */
   as(name: string): AdversarialClient;
   end(): void;
@@ -71,7 +71,7 @@ export function startAdversarialClient(lab: Lab, host: string, broker: string): 
       cut: () => order({ ...base, do: 'cut' }),
       csrOfSessionKey: () => order({ ...base, do: 'csr-of-session-key' }),
       show: () => order({ ...base, do: 'show' }),
-      take: (loot) => order({ ...base, do: 'take', loot }),
+      take: (credentials) => order({ ...base, do: 'take', credentials }),
       as: named,
       end: kill,
     };

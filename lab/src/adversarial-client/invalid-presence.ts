@@ -59,11 +59,11 @@ export function respondWith(faults: InvalidPresence): Respond | null {
   };
 }
 
-function answerTo({ challenge, codespaceName, loot }: Asked, faults: InvalidPresence): string {
+function answerTo({ challenge, codespaceName, credentials }: Asked, faults: InvalidPresence): string {
   const jws = createPresenceProof({
-    key: faults.otherKey ? newDpopKey() : loot.dpop,
+    key: faults.otherKey ? newDpopKey() : credentials.dpop,
     challenge: { nonce: faults.nonce ?? challenge.nonce, path: faults.path ?? challenge.path },
-    broker: faults.broker ?? loot.broker,
+    broker: faults.broker ?? credentials.broker,
     codespaceName: faults.codespace ?? codespaceName,
     expiresAt: Math.floor(Date.now() / 1000) + (faults.expiresIn ?? challenge.expires_in),
   });

@@ -1,16 +1,23 @@
 /**
  * The adversarial client as a process of its own, for hosts of the lab: a JSON order a line on standard input, a JSON report a line
- * on standard output. Lab only. Its loot never leaves the process but by `show`.
+ * on standard output. Lab only. Its credentials never leaves the process but by `show`.
  */
 import { createInterface } from 'node:readline';
 import { ask } from '@meshpass/cli/drill/ask';
-import { certificate, emptyHanded, enrol, type Loot, speak, token } from '@meshpass/cli/drill/credentials';
+import {
+  type Credentials,
+  callBroker,
+  certificate,
+  enrol,
+  noCredentials,
+  token,
+} from '@meshpass/cli/drill/credentials';
 import { exchange, openTunnel, type TunnelOrder, type TunnelReport, tunnel } from '@meshpass/cli/drill/tunnel';
 import { createCsr } from '@meshpass/identity/csr';
 import { type InvalidPresence, respondWith } from './invalid-presence.ts';
 import { type InvalidProof, invalidProof } from './invalid-proofs.ts';
 
-/** Every order names whose loot it works with (`as`); an unknown name begins empty-handed. */
+/** Every order names whose credentials it works with (`as`); an unknown name begins empty-handed. */
 export type Order = { readonly as: string; readonly broker: string } & (
   | {
       readonly do: 'enrol';
@@ -43,10 +50,10 @@ export type Order = { readonly as: string; readonly broker: string } & (
   /** A certificate request of the session's own key. */
   | { readonly do: 'csr-of-session-key' }
   | { readonly do: 'show' }
-  | { readonly do: 'take'; readonly loot: Partial<Loot> }
+  | { readonly do: 'take'; readonly credentials: Partial<Credentials> }
 );
 
-const everything = new Map<string, Loot>();
+const everything = new Map<string, Credentials>();
 const held = new Map<string, Promise<number>>();
 
 for await (const line of createInterface({ input: process.stdin })) {
@@ -58,21 +65,21 @@ for await (const line of createInterface({ input: process.stdin })) {
 }
 
 function obey(order: Order): Promise<unknown> {
-  let loot = everything.get(order.as);
-  if (!loot) {
-    loot = emptyHanded(order.broker);
-    everything.set(order.as, loot);
+  let credentials = everything.get(order.as);
+  if (!credentials) {
+    credentials = noCredentials(order.broker);
+    everything.set(order.as, credentials);
   }
   switch (order.do) {
     case 'enrol':
-      return enrol(loot, order.form, invalidProof(order.faults), order.presence && respondWith(order.presence));
+      return enrol(credentials, order.form, invalidProof(order.faults), order.presence && respondWith(order.presence));
     case 'certificate':
-      return certificate(loot, order.grant, order.csr, invalidProof(order.faults));
+      return certificate(credentials, order.grant, order.csr, invalidProof(order.faults));
     case 'token':
-      return token(loot, order.audience, invalidProof(order.faults));
+      return token(credentials, order.audience, invalidProof(order.faults));
     case 'speak':
-      return speak(
-        loot,
+      return callBroker(
+        credentials,
         order.method,
         order.path,
         { json: order.json, ...(order.form && { form: order.form }) },
@@ -81,28 +88,28 @@ function obey(order: Order): Promise<unknown> {
     case 'ask':
       return ask(order.url, order);
     case 'tunnel':
-      return tunnel(loot, order);
+      return tunnel(credentials, order);
     case 'hold':
-      return hold(loot, order);
+      return hold(credentials, order);
     case 'cut':
       return held.get(order.as) ?? Promise.reject(new Error('nothing is held'));
     case 'csr-of-session-key':
-      return Promise.resolve(createCsr(loot.dpop.privateKey));
+      return Promise.resolve(createCsr(credentials.dpop.privateKey));
     case 'show': {
-      const { sessionToken, roots, svids, identityToken } = loot;
+      const { sessionToken, roots, svids, identityToken } = credentials;
       return Promise.resolve({ sessionToken, roots, svids, identityToken });
     }
     case 'take':
-      Object.assign(loot, order.loot);
+      Object.assign(credentials, order.credentials);
       return Promise.resolve({});
   }
 }
 
 async function hold(
-  loot: Loot,
+  credentials: Credentials,
   order: TunnelOrder & { readonly as: string; readonly send: string },
 ): Promise<TunnelReport> {
-  const opened = await openTunnel(loot, order);
+  const opened = await openTunnel(credentials, order);
   if (!('socket' in opened)) return opened;
   const { socket } = opened;
   held.set(order.as, new Promise((resolve) => socket.once('close', () => resolve(Date.now()))));

@@ -62,12 +62,12 @@ async function drill(flags: DrillFlags): Promise<ExitCode> {
   const { broker: url, caFile, proofFile, audience, runtimeDirectory, presencePort } = config(flags);
   const broker = url.replace(/\/+$/, '');
   if (!broker.startsWith('https://'))
-    throw new MeshpassError('config_invalid', `The broker's URL must begin with https://, and is ${broker}.`);
+    throw new MeshpassError('config_invalid', `--broker must begin with https://, not ${broker}.`);
   const ca = readCa(caFile);
   if (existsSync(controlPath(runtimeDirectory)))
     throw new MeshpassError(
       'agent_already_running',
-      'A drill would end the session of the agent that runs here: run it in a scratch Codespace, or meshpass down first.',
+      'The drill would end the session of the agent that runs here. Run it in a scratch Codespace, or run meshpass down first.',
     );
   const isOperator = flags.operatorToken !== undefined || process.env.MESHPASS_OPERATOR_TOKEN !== undefined;
   for (const [needing, wanted] of [
@@ -127,7 +127,7 @@ async function keysOf(flags: DrillFlags): Promise<unknown> {
   const { broker, caFile } = config(flags);
   const { status, json } = await ask(`${broker.replace(/\/+$/, '')}/jwks`, { method: 'GET', ca: readCa(caFile) });
   if (status === 200) return json;
-  throw new MeshpassError('agent_broker_unreachable', `The broker answered ${status} where its keys should be.`);
+  throw new MeshpassError('agent_broker_unreachable', `The broker answered /jwks with status ${status}.`);
 }
 
 function print(report: DrillReport, output: Output): void {

@@ -64,7 +64,7 @@ async function rotate(options: RotateOptions): Promise<void> {
 function whatWasDone({ kid, dropped, made }: Rotated): string {
   if (dropped) return `Key ${kid} signs from now on. Dropped: ${dropped.join(', ')}.`;
   return made
-    ? `Key ${kid} was made. It signs as soon as everybody who verifies tokens has had it for long enough.`
+    ? `Key ${kid} was made. It signs once it has been published for long enough.`
     : `A rotation is already in progress: key ${kid} is the next one.`;
 }
 
@@ -78,7 +78,10 @@ async function untilItSigns(call: OperatorCall, kid: string): Promise<void> {
     const key = found?.signing_keys.find((one) => one.kid === kid);
     if (key?.part === 'signing' || key?.part === 'retired') return;
     if (found && !key)
-      throw new MeshpassError('not_found', `Key ${kid} is gone before it has signed: another order dropped it.`);
+      throw new MeshpassError(
+        'not_found',
+        `Key ${kid} was dropped by another rotation before it signed. Run meshpass rotate --status.`,
+      );
     await sleep(LOOK_MS);
   }
 }

@@ -1,10 +1,10 @@
-/** What to do about a refusal, and on which sentence of GitHub's documentation it may rest. */
+/** What to do about a refusal, and which sentence of GitHub's documentation the check relies on. */
 import type { ErrorCode } from '@meshpass/identity/error';
 
 const FORWARDED = 'a new port is forwarded within seconds, also while no editor is connected';
 const OPENED = "a private forwarded port answers to X-Github-Token with the Codespace's GITHUB_TOKEN";
 
-/** Read and not tried: docs/decisions/0012-presence-of-a-codespace.md. */
+/** Read in the documentation, never tried on the real GitHub: docs/decisions/0012-presence-of-a-codespace.md. */
 const READ_ONLY: Partial<Record<ErrorCode, string>> = {
   proof_token_kind: "a Codespace's GITHUB_TOKEN begins with ghu_",
   proof_rejected: "GET /user accepts a Codespace's GITHUB_TOKEN",
@@ -18,23 +18,23 @@ const READ_ONLY: Partial<Record<ErrorCode, string>> = {
 const NEXT: Partial<Record<ErrorCode, string>> = {
   agent_no_identity: 'Run it in a terminal of the Codespace or from postStartCommand, or give --proof-file.',
   agent_prebuild: 'Move meshpass up to postStartCommand.',
-  agent_broker_unreachable: 'Check --broker, --ca-file and that this workspace may connect there.',
+  agent_broker_unreachable: 'Check --broker, --ca-file and that this workspace can connect to the broker.',
   proof_token_kind: 'Rename the Codespaces secret that replaces GITHUB_TOKEN, and rebuild.',
   proof_rejected: 'Stop and start the Codespace: it gets a new token.',
-  workspace_unknown: 'See that the GitHub App is installed in the organization and may read Codespaces.',
+  workspace_unknown: 'Check that the GitHub App is installed in the organization and may read Codespaces.',
   workspace_not_trusted: 'Open the Codespace from a repository of the organization.',
-  workspace_repository_unreachable: 'Unset GITHUB_TOKEN where something replaced it.',
+  workspace_repository_unreachable: 'Unset GITHUB_TOKEN if something replaced it.',
   presence_unanswered:
-    'In the list of ports, see that the port is there and private. Set MESHPASS_PRESENCE_PORT to a port that forwardPorts of ' +
+    'Check in the list of ports that the port is there and private. Set MESHPASS_PRESENCE_PORT to a port that forwardPorts of ' +
     'devcontainer.json names, and try again.',
-  presence_mismatch: "Set --broker to the broker's own public URL; see that nothing else uses the presence port.",
-  presence_unreachable: 'Have the platform team let the broker connect to *.app.github.dev on port 443.',
+  presence_mismatch: "Set --broker to the broker's own public URL; check that nothing else uses the presence port.",
+  presence_unreachable: 'Ask the platform team to allow the broker to connect to *.app.github.dev on port 443.',
   access_none: 'Ask the owner of the access file for a grant.',
 };
 
 export interface Advice {
   readonly next: string;
-  /** What of GitHub's behaviour was read in its documentation and never tried on the real one. */
+  /** GitHub behaviour that is documented but was never tried on the real GitHub. */
   readonly untried?: string;
 }
 
@@ -43,7 +43,7 @@ export function adviceFor(code: ErrorCode): Advice {
   return {
     next: NEXT[code] ?? `See ${code} in docs/troubleshooting.md.`,
     ...(read !== undefined && {
-      untried: `It rests on what GitHub's documentation says and nobody has tried on the real GitHub: that ${read}.`,
+      untried: `This check relies on GitHub's documentation, and nobody has tried it on the real GitHub: ${read}.`,
     }),
   };
 }

@@ -58,13 +58,16 @@ export async function runDoctor(options: DoctorOptions): Promise<readonly Doctor
   // What is in a proof file is good for one session: it is not for us to use it up.
   const usable = right && source?.kind !== 'file';
   if (usable)
-    ok('token', proof.type === 'oidc' ? 'GitHub Actions gave an ID token.' : 'It is of the kind that Codespaces have.');
+    ok(
+      'token',
+      proof.type === 'oidc' ? 'GitHub Actions issued an ID token.' : 'It is the kind of token that Codespaces have.',
+    );
   else if (right)
-    skipped('token', 'The proof file holds an ID token. It is good for one session, so it is not presented here.');
+    skipped('token', 'The proof file holds an ID token, which opens only one session, so it is not used here.');
 
   const skew = await attempt('broker', () => lookAtBroker(options));
   if (skew !== undefined) {
-    ok('broker', `${options.config.broker} answers, under the name that is configured here.`);
+    ok('broker', `${options.config.broker} answers, with the URL that is configured here.`);
     if ((await attempt('clock', async () => refuseWrongClock(skew))) !== undefined)
       ok('clock', `It differs from the broker's by ${Math.round(Math.abs(skew) / 1000)} s.`);
   }
@@ -78,14 +81,17 @@ export async function runDoctor(options: DoctorOptions): Promise<readonly Doctor
     () => undefined,
   );
   if (running) {
-    skipped('presence', 'An agent runs here, and another enrolment would end its session: meshpass down first.');
+    skipped(
+      'presence',
+      'An agent is running here, and a second session would end its session: run meshpass down first.',
+    );
     ok('session', `The agent has session ${running.session.id}.`);
     return lines;
   }
   const { opened, port, error } = await enrolOnce(options, proof);
   if (error?.code.startsWith('presence_')) lines.push(failure('presence', error));
   else if (port !== undefined) ok('presence', `The broker saw this Codespace answer on port ${port}.`);
-  else skipped('presence', 'The broker did not ask for it.');
+  else skipped('presence', 'The broker did not request it.');
   if (opened) ok('session', `A session opened, with ${opened.length} grants, and was ended again.`);
   else if (error?.code.startsWith('presence_')) skipped('session', 'Not reached.');
   else if (error) lines.push(failure('session', error));
@@ -104,21 +110,21 @@ function findSource({ config, surroundings }: DoctorOptions): ProofSource {
   if (source.kind === 'codespace' && domain && domain !== FORWARDING_DOMAIN)
     throw new MeshpassError(
       'config_invalid',
-      `Ports of this Codespace are forwarded at ${domain.slice(0, 100)}, and a broker looks for them at ${FORWARDING_DOMAIN} alone.`,
+      `Ports of this Codespace are forwarded at ${domain.slice(0, 100)}, but the broker only connects to ${FORWARDING_DOMAIN}.`,
     );
   return source;
 }
 
-/** As the broker will, without asking GitHub. */
+/** The checks of the broker that need no call to GitHub. */
 function refuseOtherKinds(proof: Proof): Proof {
   if (proof.type === 'oidc') {
     if (/^[\w-]+\.[\w-]+\.[\w-]+$/.test(proof.token)) return proof;
-    throw new MeshpassError('proof_malformed', 'What is presented as an ID token is no JWT.');
+    throw new MeshpassError('proof_malformed', 'The ID token is not a JWT.');
   }
   if (proof.token.startsWith('ghu_')) return proof;
   throw new MeshpassError(
     'proof_token_kind',
-    `GITHUB_TOKEN begins with ${/^[a-z]{2,6}_(?:pat_)?/.exec(proof.token)?.[0] ?? 'something else'}, not with ghu_: it is not the one of this Codespace.`,
+    `GITHUB_TOKEN begins with ${/^[a-z]{2,6}_(?:pat_)?/.exec(proof.token)?.[0] ?? 'something else'}, not with ghu_: it is not the token of this Codespace.`,
   );
 }
 
@@ -135,12 +141,12 @@ async function lookAtBroker({ config, ca, now }: DoctorOptions): Promise<number>
   if (answer.status !== 200 || typeof issuer !== 'string')
     throw new MeshpassError(
       'agent_broker_unreachable',
-      `What answers at ${base} is no broker: it answered ${answer.status}.`,
+      `What answers at ${base} is not a broker: status ${answer.status}.`,
     );
   if (issuer !== base)
     throw new MeshpassError(
       'config_invalid',
-      'The broker has another public URL than the one that is configured here, and takes no proof that is made for this one.',
+      "The broker's public URL is not the one that is configured here, and it accepts only proofs made for its own.",
     );
   const date = Date.parse(String(answer.headers.date ?? ''));
   return Number.isNaN(date) ? 0 : date - now();
@@ -150,7 +156,7 @@ function refuseWrongClock(skew: number): true {
   if (Math.abs(skew) <= MOST_SKEW_MS) return true;
   throw new MeshpassError(
     'dpop_expired',
-    `The clock here is ${Math.round(Math.abs(skew) / 1000)} s ${skew > 0 ? 'behind' : 'ahead of'} the broker's; certificates that live for minutes may not be valid by it.`,
+    `The clock here is ${Math.round(Math.abs(skew) / 1000)} s ${skew > 0 ? 'behind' : 'ahead of'} the broker's; certificates that are valid for minutes may seem expired or not yet valid.`,
   );
 }
 

@@ -1,7 +1,7 @@
 /** Calls of a service in the mesh under given credentials, by the edge or from inside. */
 import type { MeshInfo } from '@meshpass/identity/wire';
 import type { Verdict } from './attempt.ts';
-import type { Loot } from './credentials.ts';
+import type { Credentials } from './credentials.ts';
 import type { Target } from './targets.ts';
 import { openTunnel, stillOpen, type TunnelOrder, type TunnelReport, tunnel } from './tunnel.ts';
 
@@ -26,18 +26,28 @@ export function orderFor(target: Target, way: Way, svid: boolean): TunnelOrder {
 }
 
 /** A GET with the identity token, or without one. */
-export function requestText(loot: Loot, mesh: MeshInfo, { authority, path }: Target, withToken: boolean): string {
-  const token = withToken && loot.identityToken ? `${mesh.token_header}: ${loot.identityToken}\r\n` : '';
+export function requestText(
+  credentials: Credentials,
+  mesh: MeshInfo,
+  { authority, path }: Target,
+  withToken: boolean,
+): string {
+  const token = withToken && credentials.identityToken ? `${mesh.token_header}: ${credentials.identityToken}\r\n` : '';
   return `GET ${path} HTTP/1.1\r\nHost: ${authority}\r\nUser-Agent: meshpass-drill\r\n${token}\r\n`;
 }
 
 /** Whether the edge opens a tunnel. What comes of it behind the edge is not asked: other layers would cover for it. */
-export async function passEdge(loot: Loot, mesh: MeshInfo, target: Target, svid: boolean): Promise<Verdict> {
+export async function passEdge(
+  credentials: Credentials,
+  mesh: MeshInfo,
+  target: Target,
+  svid: boolean,
+): Promise<Verdict> {
   const way = { edge: mesh.edge };
-  const { identityToken } = loot;
+  const { identityToken } = credentials;
   const bearer =
     svid || identityToken === undefined ? {} : { connectHeaders: `Authorization: Bearer ${identityToken}\r\n` };
-  const opened = await openTunnel(loot, { ...orderFor(target, way, svid), ...bearer });
+  const opened = await openTunnel(credentials, { ...orderFor(target, way, svid), ...bearer });
   if ('socket' in opened) opened.end();
   if (!('socket' in opened) && opened.stage === 'edge') return judge(opened, way);
   return { verdict: 'taken', how: 'the edge opened a tunnel' };
@@ -45,7 +55,7 @@ export async function passEdge(loot: Loot, mesh: MeshInfo, target: Target, svid:
 
 /** One call, and whether the mesh took it. An HTTP status of the service itself, even 404, is a call that arrived. */
 export async function call(
-  loot: Loot,
+  credentials: Credentials,
   mesh: MeshInfo,
   target: Target,
   way: Way,
@@ -53,8 +63,11 @@ export async function call(
 ): Promise<Verdict> {
   const order = orderFor(target, way, presented.svid);
   if (target.path !== undefined)
-    return judge(await tunnel(loot, { ...order, send: requestText(loot, mesh, target, presented.identityToken) }), way);
-  const opened = await openTunnel(loot, order);
+    return judge(
+      await tunnel(credentials, { ...order, send: requestText(credentials, mesh, target, presented.identityToken) }),
+      way,
+    );
+  const opened = await openTunnel(credentials, order);
   if (!('socket' in opened)) return judge(opened, way);
   try {
     await stillOpen(opened.socket, FIRST_BYTE);

@@ -2,11 +2,11 @@
 import type { DrillCause } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
 import type { SessionInfo } from '@meshpass/identity/wire';
-import { type Loot, speak } from './credentials.ts';
+import { type Credentials, callBroker } from './credentials.ts';
 import type { Operator } from './operator.ts';
 
 export interface CauseContext {
-  readonly loot: Loot;
+  readonly credentials: Credentials;
   readonly session: SessionInfo;
   readonly operator: Operator | undefined;
   /** Opens a new session of the same workspace. */
@@ -32,11 +32,11 @@ const SECOND_MS = 1_000;
  * @throws MeshpassError where the session cannot be ended so
  */
 export async function end(cause: DrillCause, context: CauseContext): Promise<number> {
-  const { loot, session, operator } = context;
+  const { credentials, session, operator } = context;
   switch (cause) {
     case 'goodbye': {
       const at = performance.now();
-      const answer = await speak(loot, 'DELETE', '/session');
+      const answer = await callBroker(credentials, 'DELETE', '/session');
       if (answer.status >= 300) throw notEnded(`the broker answered its goodbye with ${answer.status}`);
       return at;
     }
@@ -51,7 +51,7 @@ export async function end(cause: DrillCause, context: CauseContext): Promise<num
       return at;
     }
     case 'lapse': {
-      const answer = await speak(loot, 'POST', '/session/heartbeat');
+      const answer = await callBroker(credentials, 'POST', '/session/heartbeat');
       if (answer.status !== 200) throw notEnded(`the broker answered a heartbeat with ${answer.status}`);
       const lapses = performance.now() + session.lease_seconds * 1000;
       // The broker counts whole seconds: until the next has begun, a heartbeat would bring it back to life.
@@ -62,7 +62,7 @@ export async function end(cause: DrillCause, context: CauseContext): Promise<num
       const deadline = performance.now() + context.wait;
       for (;;) {
         const asked = performance.now();
-        const answer = await speak(loot, 'POST', '/session/heartbeat');
+        const answer = await callBroker(credentials, 'POST', '/session/heartbeat');
         if (answer.status === 401) return asked;
         if (performance.now() > deadline) throw notEnded(`nothing ended it in ${context.wait / 1000} s`);
         await pause(POLL_MS);

@@ -17,7 +17,7 @@ export interface Svid {
 }
 
 /** What one enrolment holds. It lives in memory only. */
-export interface Loot {
+export interface Credentials {
   readonly broker: string;
   readonly dpop: DpopKey;
   /** PEM of the CA of broker and edge; absent: Node's own roots. */
@@ -32,7 +32,7 @@ export interface Loot {
 
 /** A session as it was opened, and what it holds. */
 export interface Held {
-  readonly loot: Loot;
+  readonly credentials: Credentials;
   readonly opened: SessionResponse;
 }
 
@@ -50,7 +50,7 @@ export type Prove = (request: ProvenRequest) => string | undefined;
 export interface Asked {
   readonly challenge: PresenceChallenge;
   readonly codespaceName: string;
-  readonly loot: Loot;
+  readonly credentials: Credentials;
 }
 
 /** Prepares the answer to a challenge: what the second exchange says of it, and how it is taken back. */
@@ -59,7 +59,7 @@ export type Respond = (
 ) => Promise<{ readonly members: Record<string, string>; readonly close: () => void }>;
 
 /** @param broker base URL */
-export function emptyHanded(broker: string, ca?: string, presencePort = 0): Loot {
+export function noCredentials(broker: string, ca?: string, presencePort = 0): Credentials {
   const empty = { dpop: newDpopKey(), sessionToken: '', roots: [], svids: {} };
   return { broker, presencePort, ...empty, ...(ca !== undefined && { ca }) };
 }
@@ -69,31 +69,35 @@ export function newDpopKey(): DpopKey {
 }
 
 /**
- * POST /token with these form members. Fills the loot when a session comes back.
+ * POST /token with these form members. Fills the credentials when a session comes back.
  * @param respond to a challenge of the broker; null gives its refusal back
  */
 export async function enrol(
-  loot: Loot,
+  credentials: Credentials,
   form: Readonly<Record<string, string>>,
   prove: Prove = honest,
   respond: Respond | null = respondHonestly,
 ): Promise<Answer> {
   const exchange = (members: Readonly<Record<string, string>>) =>
-    ask(`${loot.broker}/token`, {
-      ...{ method: 'POST', ca: loot.ca },
+    ask(`${credentials.broker}/token`, {
+      ...{ method: 'POST', ca: credentials.ca },
       body: new URLSearchParams({
         grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
         ...members,
       }).toString(),
       headers: {
         'content-type': 'application/x-www-form-urlencoded',
-        ...proof(loot, 'POST', '/token', undefined, prove),
+        ...proof(credentials, 'POST', '/token', undefined, prove),
       },
     });
   let answer = await exchange(form);
   const challenge = PresenceChallenge.safeParse((answer.json as { presence?: unknown } | undefined)?.presence);
   if (challenge.success && respond) {
-    const response = await respond({ challenge: challenge.data, codespaceName: form.codespace_name ?? '', loot });
+    const response = await respond({
+      challenge: challenge.data,
+      codespaceName: form.codespace_name ?? '',
+      credentials,
+    });
     try {
       answer = await exchange({ ...form, ...response.members });
     } finally {
@@ -102,33 +106,33 @@ export async function enrol(
   }
   if (answer.status === 200) {
     const session = answer.json as { access_token: string; mesh: { roots: string[] } };
-    loot.sessionToken = session.access_token;
-    loot.roots = session.mesh.roots;
+    credentials.sessionToken = session.access_token;
+    credentials.roots = session.mesh.roots;
   }
   return answer;
 }
 
 /** As the agent answers: on a port of this workspace, signed with the key of the exchange. */
-export const respondHonestly: Respond = async ({ challenge, codespaceName, loot }) => {
-  const listener = await startPresenceListener(loot.presencePort ?? 0);
+export const respondHonestly: Respond = async ({ challenge, codespaceName, credentials }) => {
+  const listener = await startPresenceListener(credentials.presencePort ?? 0);
   const expiresAt = Math.floor(Date.now() / 1000) + challenge.expires_in;
-  const { dpop: key, broker } = loot;
+  const { dpop: key, broker } = credentials;
   listener.expect(challenge.path, createPresenceProof({ key, challenge, broker, codespaceName, expiresAt }));
   const members = { presence_nonce: challenge.nonce, presence_port: String(listener.port) };
   return { members, close: listener.close };
 };
 
 /** A request of the session, with its token and a DPoP proof. */
-export function speak(
-  loot: Loot,
+export function callBroker(
+  credentials: Credentials,
   method: string,
   path: string,
   body?: { readonly json?: unknown; readonly form?: Readonly<Record<string, string>> },
   prove: Prove = honest,
 ): Promise<Answer> {
   const headers: Record<string, string> = {
-    authorization: `DPoP ${loot.sessionToken}`,
-    ...proof(loot, method, path, loot.sessionToken, prove),
+    authorization: `DPoP ${credentials.sessionToken}`,
+    ...proof(credentials, method, path, credentials.sessionToken, prove),
   };
   let text: string | undefined;
   if (body?.json !== undefined) {
@@ -138,34 +142,44 @@ export function speak(
     headers['content-type'] = 'application/x-www-form-urlencoded';
     text = new URLSearchParams(body.form).toString();
   }
-  return ask(`${loot.broker}${path}`, { method, headers, ca: loot.ca, ...(text !== undefined && { body: text }) });
+  return ask(`${credentials.broker}${path}`, {
+    method,
+    headers,
+    ca: credentials.ca,
+    ...(text !== undefined && { body: text }),
+  });
 }
 
 /** An SVID for a grant; kept under the grant's name. `csr` replaces the honest request. */
-export async function certificate(loot: Loot, grant: string, csr?: string, prove: Prove = honest): Promise<Answer> {
+export async function certificate(
+  credentials: Credentials,
+  grant: string,
+  csr?: string,
+  prove: Prove = honest,
+): Promise<Answer> {
   const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
   const request = { certificates: [{ grant, csr: csr ?? createCsr(privateKey) }] };
-  const answer = await speak(loot, 'POST', '/certificates', { json: request }, prove);
+  const answer = await callBroker(credentials, 'POST', '/certificates', { json: request }, prove);
   if (answer.status === 200) {
     const { certificates } = answer.json as { certificates: { chain: string; spiffe_id: string }[] };
     const issued = certificates[0]!;
-    loot.svids[grant] = { key: pem(privateKey), chain: issued.chain, spiffeId: issued.spiffe_id };
+    credentials.svids[grant] = { key: pem(privateKey), chain: issued.chain, spiffeId: issued.spiffe_id };
   }
   return answer;
 }
 
 /** A JWT for one audience; without one, the identity token, which is kept. */
-export async function token(loot: Loot, audience?: string, prove: Prove = honest): Promise<Answer> {
+export async function token(credentials: Credentials, audience?: string, prove: Prove = honest): Promise<Answer> {
   const form = {
     grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
-    subject_token: loot.sessionToken,
+    subject_token: credentials.sessionToken,
     subject_token_type: 'urn:meshpass:token-type:session',
     requested_token_type: `urn:ietf:params:oauth:token-type:${audience === undefined ? 'jwt' : 'id_token'}`,
     ...(audience !== undefined && { audience }),
   };
-  const answer = await speak(loot, 'POST', '/token', { form }, prove);
+  const answer = await callBroker(credentials, 'POST', '/token', { form }, prove);
   if (answer.status === 200 && audience === undefined) {
-    loot.identityToken = (answer.json as { access_token: string }).access_token;
+    credentials.identityToken = (answer.json as { access_token: string }).access_token;
   }
   return answer;
 }
@@ -181,13 +195,13 @@ export function honest({ key, method, url, accessToken }: ProvenRequest): string
 }
 
 function proof(
-  loot: Loot,
+  credentials: Credentials,
   method: string,
   path: string,
   accessToken: string | undefined,
   prove: Prove,
 ): Record<string, string> {
-  const dpop = prove({ key: loot.dpop, method, url: `${loot.broker}${path}`, accessToken });
+  const dpop = prove({ key: credentials.dpop, method, url: `${credentials.broker}${path}`, accessToken });
   return dpop === undefined ? {} : { dpop };
 }
 

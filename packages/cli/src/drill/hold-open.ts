@@ -6,7 +6,7 @@ import { MeshpassError } from '@meshpass/identity/error';
 import type { MeshInfo } from '@meshpass/identity/wire';
 import type { Patience } from './attempt.ts';
 import { FIRST_BYTE, orderFor, requestText, type Way } from './call.ts';
-import type { Loot } from './credentials.ts';
+import type { Credentials } from './credentials.ts';
 import { shortName, type Target } from './targets.ts';
 import { exchange, type OpenTunnel, openTunnel, stillOpen } from './tunnel.ts';
 
@@ -31,7 +31,7 @@ export interface NotHeld {
 
 /** What connections are opened for, and on which way. */
 export interface Hold {
-  readonly loot: Loot;
+  readonly credentials: Credentials;
   readonly mesh: MeshInfo;
   readonly layer: 'edge' | 'mesh gateway' | 'sidecar';
   readonly way: Way;
@@ -101,10 +101,10 @@ export async function whenDead(
 }
 
 async function keepAlive(hold: Hold, target: Target): Promise<HeldOpen> {
-  const { loot, mesh } = hold;
+  const { credentials, mesh } = hold;
   const opened = await mustOpen(hold, target);
   const ask = async (): Promise<string> => {
-    const answer = await exchange(opened.socket, requestText(loot, mesh, target, true)).catch((error: Error) => {
+    const answer = await exchange(opened.socket, requestText(credentials, mesh, target, true)).catch((error: Error) => {
       opened.end();
       throw error;
     });
@@ -121,9 +121,9 @@ async function keepAlive(hold: Hold, target: Target): Promise<HeldOpen> {
 }
 
 async function http2(hold: Hold, target: Target): Promise<HeldOpen | NotHeld> {
-  const { loot, mesh, layer, way } = hold;
+  const { credentials, mesh, layer, way } = hold;
   const tried = `open HTTP/2 stream, ${shortName(target)}`;
-  const opened = await openTunnel(loot, {
+  const opened = await openTunnel(credentials, {
     ...orderFor(target, way, true),
     alpn: ['istio-h2', 'istio', 'h2'],
   });
@@ -138,7 +138,7 @@ async function http2(hold: Hold, target: Target): Promise<HeldOpen | NotHeld> {
   let served = 0;
   const ask = () => {
     const stream = session.request({
-      ...{ ':method': 'GET', ':path': target.path!, [mesh.token_header]: loot.identityToken },
+      ...{ ':method': 'GET', ':path': target.path!, [mesh.token_header]: credentials.identityToken },
     });
     const status = new Promise<number>((resolve, reject) => {
       stream.on('response', (headers) => {
@@ -189,10 +189,10 @@ async function rawTcp(hold: Hold, target: Target): Promise<HeldOpen> {
   return held(hold, opened, `open TCP connection, ${shortName(target)}`, () => 'it was open to the workload');
 }
 
-async function mustOpen({ loot, way, patience: { limit, between } }: Hold, target: Target): Promise<OpenTunnel> {
+async function mustOpen({ credentials, way, patience: { limit, between } }: Hold, target: Target): Promise<OpenTunnel> {
   const deadline = performance.now() + limit;
   for (;;) {
-    const opened = await openTunnel(loot, orderFor(target, way, true));
+    const opened = await openTunnel(credentials, orderFor(target, way, true));
     if ('socket' in opened) return opened;
     if (performance.now() > deadline) throw provesNothing(target, opened.edgeCode ?? opened.error ?? 'refused');
     await between();

@@ -4,15 +4,15 @@ import type { DrillRow } from '@meshpass/identity/drill-report';
 import { decodeJwt } from 'jose';
 import { row } from './attempt.ts';
 import { call } from './call.ts';
-import { type Held, speak } from './credentials.ts';
+import { callBroker, type Held } from './credentials.ts';
 import { shortName, type Target } from './targets.ts';
 
 export async function rebuilt(old: Held, fresh: Held, targets: readonly Target[]): Promise<DrillRow[]> {
-  const { loot, opened } = fresh;
+  const { credentials, opened } = fresh;
   const { mesh, session } = opened;
   const way = { edge: mesh.edge };
   const rows: DrillRow[] = [];
-  const heartbeat = await speak(loot, 'POST', '/session/heartbeat');
+  const heartbeat = await callBroker(credentials, 'POST', '/session/heartbeat');
   rows.push(
     row(
       'rebuild',
@@ -23,14 +23,14 @@ export async function rebuilt(old: Held, fresh: Held, targets: readonly Target[]
   );
   for (const target of targets) {
     const presented = { svid: true, identityToken: target.path !== undefined };
-    const { verdict, how } = await call(loot, mesh, target, way, presented);
+    const { verdict, how } = await call(credentials, mesh, target, way, presented);
     const about = { layer: 'edge', tried: `new credentials, ${shortName(target)}` } as const;
     rows.push(row('rebuild', about, verdict === 'taken' ? 'lives' : 'broken', how));
   }
   const http = targets.find((target) => target.path !== undefined);
-  const dead = old.loot.identityToken;
+  const dead = old.credentials.identityToken;
   if (http && dead !== undefined) {
-    const mixed = { ...loot, identityToken: dead };
+    const mixed = { ...credentials, identityToken: dead };
     const { verdict, how } = await call(mixed, mesh, http, way, { svid: true, identityToken: true });
     const expires = new Date((decodeJwt(dead).exp ?? 0) * 1000).toISOString();
     const about = { layer: 'sidecar', tried: 'old identity token on a connection of the new certificate' } as const;

@@ -4,7 +4,7 @@ import type { MeshInfo } from '@meshpass/identity/wire';
 import type { Answer } from './ask.ts';
 import type { Attempt, Verdict } from './attempt.ts';
 import { call, type Presented, passEdge } from './call.ts';
-import { certificate, type Loot, speak, token } from './credentials.ts';
+import { type Credentials, callBroker, certificate, token } from './credentials.ts';
 import { shortName, type Target } from './targets.ts';
 
 /** Addresses that only somebody inside of the cluster's network has. */
@@ -26,16 +26,16 @@ const SVID_ALONE: Presented = { svid: true, identityToken: false };
 const TOKEN_ALONE: Presented = { svid: false, identityToken: true };
 
 /** What the session token and its key are good for. */
-export function atTheBroker(loot: Loot, grants: readonly string[], limit: number): Attempt[] {
+export function atTheBroker(credentials: Credentials, grants: readonly string[], limit: number): Attempt[] {
   const taken = { before: 'taken', limit } as const;
   return [
     {
       ...{ layer: 'token endpoint', tried: 'session token, for an identity token', ...taken },
-      use: async () => ofBroker(await token(copyOf(loot))),
+      use: async () => ofBroker(await token(copyOf(credentials))),
     },
     {
       ...{ layer: 'session renewal', tried: 'session token and DPoP key, to renew the lease', ...taken },
-      use: async () => ofBroker(await speak(loot, 'POST', '/session/heartbeat')),
+      use: async () => ofBroker(await callBroker(credentials, 'POST', '/session/heartbeat')),
     },
     ...grants.map((grant): Attempt => {
       return {
@@ -44,28 +44,33 @@ export function atTheBroker(loot: Loot, grants: readonly string[], limit: number
           tried: `session token and DPoP key, for a certificate of ${grant}`,
           ...taken,
         },
-        use: async () => ofBroker(await certificate(copyOf(loot), grant)),
+        use: async () => ofBroker(await certificate(copyOf(credentials), grant)),
       };
     }),
     {
       ...{ layer: 'token endpoint', tried: 'identity token alone, in place of the session token' },
       ...{ before: 'refused', limit },
-      use: async () => ofBroker(await token({ ...copyOf(loot), sessionToken: loot.identityToken ?? '' })),
+      use: async () => ofBroker(await token({ ...copyOf(credentials), sessionToken: credentials.identityToken ?? '' })),
     },
   ];
 }
 
-export function atTheEdge(loot: Loot, mesh: MeshInfo, targets: readonly Target[], limit: number): Attempt[] {
+export function atTheEdge(
+  credentials: Credentials,
+  mesh: MeshInfo,
+  targets: readonly Target[],
+  limit: number,
+): Attempt[] {
   return targets.flatMap((target): Attempt[] => {
     const about = { layer: 'edge', limit } as const;
     return [
       {
         ...{ ...about, tried: `SVID, a new tunnel to ${shortName(target)}`, before: 'taken' },
-        use: () => passEdge(loot, mesh, target, true),
+        use: () => passEdge(credentials, mesh, target, true),
       },
       {
         ...{ ...about, tried: `identity token alone, a new tunnel to ${shortName(target)}`, before: 'refused' },
-        use: () => passEdge(loot, mesh, target, false),
+        use: () => passEdge(credentials, mesh, target, false),
       },
     ];
   });
@@ -73,7 +78,7 @@ export function atTheEdge(loot: Loot, mesh: MeshInfo, targets: readonly Target[]
 
 /** From inside of the cluster, past the edge: by the mesh gateway, and straight to pods. */
 export function fromInside(
-  loot: Loot,
+  credentials: Credentials,
   mesh: MeshInfo,
   targets: readonly Target[],
   { gateway, pods }: Inside,
@@ -91,7 +96,7 @@ export function fromInside(
     const at = (tried: string, before: 'taken' | 'refused', presented: Presented): Attempt => {
       return {
         ...{ layer, tried: `${tried}, ${shortName(target)}`, before, limit },
-        use: () => call(loot, mesh, target, { straightTo }, presented),
+        use: () => call(credentials, mesh, target, { straightTo }, presented),
       };
     };
     if (target.path === undefined) return [at('SVID, TCP', 'taken', SVID_ALONE)];
@@ -133,6 +138,6 @@ function ofBroker({ status, json }: Answer): Verdict {
 }
 
 /** What a use yields is not kept: the credentials that are tried later are those that the session held when it ended. */
-function copyOf(loot: Loot): Loot {
-  return { ...loot, svids: { ...loot.svids } };
+function copyOf(credentials: Credentials): Credentials {
+  return { ...credentials, svids: { ...credentials.svids } };
 }

@@ -12,7 +12,7 @@ import type { Answer } from './ask.ts';
 import { type Attempt, tryAfter, tryAgain, tryBefore } from './attempt.ts';
 import { end, RECORDED_AS } from './causes.ts';
 import type { Cluster } from './cluster.ts';
-import { certificate, emptyHanded, enrol, type Held, type Loot, speak, token } from './credentials.ts';
+import { type Credentials, callBroker, certificate, enrol, type Held, noCredentials, token } from './credentials.ts';
 import { type HeldOpen, type Hold, holdOpen, type NotHeld, whenDead } from './hold-open.ts';
 import { noteUndenied } from './not-denied.ts';
 import type { Operator } from './operator.ts';
@@ -61,19 +61,19 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
   let second: Held | undefined;
   let beating: NodeJS.Timeout | undefined;
   try {
-    const { loot, opened } = held;
+    const { credentials, opened } = held;
     const { session, mesh, services } = opened;
     const { http, tcp } = chooseTargets(services, options.choice);
     const targets = [http, tcp].filter((target) => target !== undefined);
     const limit = { edge: cause === 'lapse' ? LAPSE_LIMIT_MS : EDGE_LIMIT_MS, mesh: MESH_LIMIT_MS };
-    const svids = Object.values(loot.svids);
+    const svids = Object.values(credentials.svids);
 
-    progress('using everything that it holds');
+    progress('using all its credentials');
     const reviews = await cluster?.tokenReviews(svids, limit.mesh);
     const attempts: Attempt[] = [
-      ...atTheBroker(loot, session.grants, limit.edge),
-      ...atTheEdge(loot, mesh, targets, limit.edge),
-      ...fromInside(loot, mesh, targets, options.inside, limit.mesh),
+      ...atTheBroker(credentials, session.grants, limit.edge),
+      ...atTheEdge(credentials, mesh, targets, limit.edge),
+      ...fromInside(credentials, mesh, targets, options.inside, limit.mesh),
       ...(reviews?.attempts ?? []),
       ...(cluster?.remains(svids, limit.mesh) ?? []),
       ...(operator ? [inTheStore(operator, session.id, cause, limit.edge)] : []),
@@ -82,27 +82,27 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
       limit: PUSH_PATIENCE_MS,
       between: async () => {
         await pause(PUSH_PAUSE_MS);
-        await speak(loot, 'POST', '/session/heartbeat'); // waiting must not cost the session its lease
+        await callBroker(credentials, 'POST', '/session/heartbeat'); // waiting must not cost the session its lease
       },
     };
     const before = await tryBefore(attempts, patience);
     if (!before.rows.some(({ layer }) => layer === 'edge'))
       throw new MeshpassError('drill_proves_nothing', `No call passes the edge: ${[...before.unfit.values()][0]}.`);
-    const hold = { loot, mesh, patience };
+    const hold = { credentials, mesh, patience };
     const open = await holdOpen({ ...hold, layer: 'edge', way: { edge: mesh.edge } }, { http, tcp });
     const inside = await holdInside(hold, { http, tcp }, options.inside);
 
     progress(`ending it: ${cause}`);
     const rebuild = async () => {
       second ??= await openAgain(options);
-      const { loot: fresh, opened: again } = second;
+      const { credentials: fresh, opened: again } = second;
       // What is still looked at may take longer than a lease.
       beating ??= setInterval(
-        () => void speak(fresh, 'POST', '/session/heartbeat').catch(() => undefined),
+        () => void callBroker(fresh, 'POST', '/session/heartbeat').catch(() => undefined),
         again.session.heartbeat_seconds * 1000,
       );
     };
-    const at = await end(cause, { loot, session, operator, rebuild, wait: options.wait });
+    const at = await end(cause, { credentials, session, operator, rebuild, wait: options.wait });
     const [connections, connectionsInside, replays] = await Promise.all([
       whenDead(open, at, limit.edge),
       whenDead(inside, at, limit.mesh),
@@ -135,13 +135,14 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
     };
   } finally {
     clearInterval(beating);
-    for (const one of [held, second]) if (one) await speak(one.loot, 'DELETE', '/session').catch(() => undefined);
+    for (const one of [held, second])
+      if (one) await callBroker(one.credentials, 'DELETE', '/session').catch(() => undefined);
   }
 }
 
-/** Where Istio alone stands in between. */
+/** Connections that pass Istio's own components only. */
 async function holdInside(
-  hold: Pick<Hold, 'loot' | 'mesh' | 'patience'>,
+  hold: Pick<Hold, 'credentials' | 'mesh' | 'patience'>,
   { http, tcp }: { readonly http: Target | undefined; readonly tcp: Target | undefined },
   { gateway, pods }: Inside,
 ): Promise<readonly (HeldOpen | NotHeld)[]> {
@@ -161,22 +162,22 @@ async function holdInside(
 
 /** @throws MeshpassError with the broker's own code */
 async function open({ broker, ca, presencePort, proofs }: DrillOptions): Promise<Held> {
-  const loot = emptyHanded(broker, ca, presencePort);
+  const credentials = noCredentials(broker, ca, presencePort);
   const proof = await proofs.proof();
   const form: Record<string, string> =
     proof.type === 'oidc'
       ? { subject_token_type: PROOF_TYPES.oidc, subject_token: proof.token }
       : { subject_token_type: PROOF_TYPES.codespace, subject_token: proof.token, codespace_name: proof.codespaceName };
-  const opened = SessionResponse.parse(granted(await enrolPatiently(loot, form)));
-  for (const grant of opened.session.grants) granted(await certificate(loot, grant));
-  granted(await token(loot));
-  return { loot, opened };
+  const opened = SessionResponse.parse(granted(await enrolPatiently(credentials, form)));
+  for (const grant of opened.session.grants) granted(await certificate(credentials, grant));
+  granted(await token(credentials));
+  return { credentials, opened };
 }
 
 /** GitHub has to notice a new port before it forwards it. */
-async function enrolPatiently(loot: Loot, form: Readonly<Record<string, string>>): Promise<Answer> {
+async function enrolPatiently(credentials: Credentials, form: Readonly<Record<string, string>>): Promise<Answer> {
   for (let left = PRESENCE_TRIES; ; left--) {
-    const answer = await enrol(loot, form);
+    const answer = await enrol(credentials, form);
     const code = (answer.json as { error_code?: unknown } | undefined)?.error_code;
     if (code !== 'presence_unanswered' || left === 1) return answer;
     await pause(PRESENCE_PAUSE_MS);
@@ -186,7 +187,10 @@ async function enrolPatiently(loot: Loot, form: Readonly<Record<string, string>>
 async function openAgain(options: DrillOptions): Promise<Held> {
   return await open(options).catch((thrown: MeshpassError) => {
     if (options.proofs.kind !== 'file' || thrown.code !== 'proof_replayed') throw thrown;
-    throw new MeshpassError('usage', 'A rebuild needs a second proof, and a proof file has one: drill in a Codespace.');
+    throw new MeshpassError(
+      'usage',
+      'A rebuild needs a second proof, and a proof file has only one: run the drill in a Codespace.',
+    );
   });
 }
 

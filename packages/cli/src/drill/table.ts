@@ -1,4 +1,4 @@
-/** A report for people: what was tried at which layer, what became of it, and after how many milliseconds. */
+/** A report as text: what was tried at which layer, the result, and after how many milliseconds. */
 import { type DrillReport, type DrillRow, failedRows } from '@meshpass/identity/drill-report';
 
 const MARKS: Readonly<Record<DrillRow['outcome'], string>> = {
@@ -13,7 +13,7 @@ const PARTS: readonly (readonly [DrillRow['part'], string])[] = [
   ['rebuild', 'The workspace, rebuilt'],
 ];
 
-/** Lines without colour. `before` is only counted: it is what every other part is held against. */
+/** Lines without colour. Rows of `before` are only counted: they are the baseline of the others. */
 export function drillTable(report: DrillReport): string[] {
   const { session, rows, cause } = report;
   const worked = rows.filter(({ part }) => part === 'before').length;
@@ -38,7 +38,7 @@ export function drillTable(report: DrillReport): string[] {
       lines.push(`  ${cells.join('  ')}  ${row.how}`.trimEnd());
     }
     if (again.length > 0)
-      lines.push(`  ${MARKS.dead.padEnd(mark)}  all layers: ${again.length} uses of the old credentials, once more`);
+      lines.push(`  ${MARKS.dead.padEnd(mark)}  all layers: ${again.length} uses of the old credentials, repeated`);
   }
   return [...lines, '', conclusion(report)];
 }

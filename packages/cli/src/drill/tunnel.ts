@@ -5,7 +5,7 @@
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { formatSni, parseTarget, spiffeOfSan } from '@meshpass/identity/spiffe';
-import type { Loot } from './credentials.ts';
+import type { Credentials } from './credentials.ts';
 
 export interface TunnelOrder {
   /** `host:port` of the CONNECT. */
@@ -52,8 +52,8 @@ const STILL_OPEN_MS = 300;
 const MAX_ANSWER = 65_536;
 
 /** Makes one tunnel, sends, and reports how far it came. Never throws: a refusal is the result. */
-export async function tunnel(loot: Loot, order: TunnelOrder): Promise<TunnelReport> {
-  const opened = await openTunnel(loot, order);
+export async function tunnel(credentials: Credentials, order: TunnelOrder): Promise<TunnelReport> {
+  const opened = await openTunnel(credentials, order);
   if (!('socket' in opened)) return opened;
   try {
     const { socket } = opened;
@@ -69,8 +69,8 @@ export async function tunnel(loot: Loot, order: TunnelOrder): Promise<TunnelRepo
 }
 
 /** Makes a tunnel and leaves it open. Never throws: where it was refused, the report of that is the result. */
-export async function openTunnel(loot: Loot, order: TunnelOrder): Promise<OpenTunnel | TunnelReport> {
-  const svid = loot.svids[order.grant];
+export async function openTunnel(credentials: Credentials, order: TunnelOrder): Promise<OpenTunnel | TunnelReport> {
+  const svid = credentials.svids[order.grant];
   let below: Socket;
   try {
     if (order.straightTo) {
@@ -83,7 +83,7 @@ export async function openTunnel(loot: Loot, order: TunnelOrder): Promise<OpenTu
           port: order.edge!.port,
           servername: order.edge!.host,
           ALPNProtocols: ['http/1.1'],
-          ...(loot.ca !== undefined && { ca: loot.ca }),
+          ...(credentials.ca !== undefined && { ca: credentials.ca }),
           ...(outer && { key: outer.key, cert: outer.chain }),
         }),
         'secureConnect',
@@ -102,7 +102,7 @@ export async function openTunnel(loot: Loot, order: TunnelOrder): Promise<OpenTu
     socket: below,
     servername: order.sni ?? formatSni(parseTarget(order.target)!),
     ALPNProtocols: [...(order.alpn ?? ALPN)],
-    ca: [...loot.roots],
+    ca: [...credentials.roots],
     checkServerIdentity: (_name, { subjectaltname }) =>
       peers === undefined || peers.includes(spiffeOfSan(subjectaltname) ?? '')
         ? undefined

@@ -1,4 +1,4 @@
-/** Manifests from files, directories and standard input, bounded in size: what is larger is read only far enough to be refused. */
+/** Manifests from files, directories and standard input. A file over the size limit is read only far enough to be refused. */
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { MeshpassError } from '@meshpass/identity/error';
@@ -46,14 +46,14 @@ export async function readManifestFiles(paths: readonly string[]): Promise<Manif
         if (isTemplate && Buffer.from(text.buffer, text.byteOffset, text.byteLength).includes(ACTION))
           leftOut.push({ path: file, why: TEMPLATE, mayHold: true });
         else if (holdsObjects(text, file)) files.push({ name: file, text, isFound: true });
-        else leftOut.push({ path: file, why: 'it holds no Kubernetes objects', mayHold: false });
+        else leftOut.push({ path: file, why: 'it contains no Kubernetes objects', mayHold: false });
       }
     } else files.push({ name: path, text: read(path), isFound: false });
   }
   return { files, leftOut };
 }
 
-const TEMPLATE = 'templates of Helm are read once rendered: helm template ... | meshpass policy lint -';
+const TEMPLATE = 'Helm templates must be rendered first: helm template ... | meshpass policy lint -';
 
 interface Found {
   readonly path: string;
@@ -72,17 +72,17 @@ function* walk(directory: string, leftOut: LeftOut[], isTemplate = false): Gener
       if (why === undefined) yield* walk(path, leftOut, isTemplate || (isChart && entry.name === 'templates'));
       else leftOut.push({ path, ...why });
     } else if (MANIFEST.test(entry.name)) {
-      // A named pipe would keep whoever opens it waiting.
+      // Opening a named pipe would block.
       if (attempt(path, () => statSync(path)).isFile()) yield { path, isTemplate };
-      else leftOut.push({ path, why: 'it is no regular file', mayHold: true });
+      else leftOut.push({ path, why: 'it is not a regular file', mayHold: true });
     }
   }
 }
 
 /** Directories of tools, with more files than all manifests together. Nobody commits files to `.git`. */
 const NOT_FOLLOWED = new Map([
-  ['.git', { why: 'it is a directory of Git', mayHold: false }],
-  ['node_modules', { why: 'it is a directory of npm', mayHold: true }],
+  ['.git', { why: 'a directory of Git', mayHold: false }],
+  ['node_modules', { why: 'a directory of npm', mayHold: true }],
 ]);
 
 function read(path: string): Uint8Array {

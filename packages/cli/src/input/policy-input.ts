@@ -40,14 +40,14 @@ export interface PolicyInput {
   readonly shape: MeshShape;
   readonly trustDomainAliases: readonly string[];
   readonly tokens: IdentityTokens;
-  /** Why not everything was read that may hold policies. */
+  /** Why some files that may contain policies were not read. */
   readonly unread: string | undefined;
 }
 
 /** Header in which workspaces carry the identity token. */
 const TOKEN_HEADER = 'x-meshpass-token';
 
-/** Stands for keys that only the broker knows: what is compiled with it is never written anywhere. */
+/** Placeholder for keys that only the broker knows; what is compiled with it is never written. */
 const NO_KEYS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'not-known-here', n: 'AQAB', e: 'AQAB' }] });
 
 /** @throws MeshpassError `usage`, `manifest_*` for what cannot be read, `kubernetes_unavailable` */
@@ -90,11 +90,11 @@ export function identityTokens(flags: TokenFlags): IdentityTokens {
 
 export interface Manifests {
   readonly resources: readonly Resource[];
-  /** Which files below a directory were left out that may hold objects, in words: no verdict stands beside them. */
+  /** Files below a directory that were left out and may contain objects, as text: the answer is then unknown. */
   readonly unread: string | undefined;
 }
 
-/** A file that is named must be understood; one that was found makes what is concluded unknown. @throws MeshpassError `usage`, `manifest_*` */
+/** A named file must be readable; an unreadable file that was found in a directory makes answers unknown. @throws MeshpassError `usage`, `manifest_*` */
 export async function readManifests(paths: readonly string[]): Promise<Manifests> {
   const { files, leftOut } = await readManifestFiles(paths);
   const unread = leftOut.filter(({ mayHold }) => mayHold).map(({ path, why }) => `${path}: ${why}`);
@@ -114,7 +114,7 @@ export async function readManifests(paths: readonly string[]): Promise<Manifests
 function describeUnread(places: readonly string[]): string | undefined {
   if (places.length === 0) return undefined;
   const more = places.length > MOST_NAMED ? `; and ${places.length - MOST_NAMED} more` : '';
-  return `what was left out may decide, too: ${places.slice(0, MOST_NAMED).join('; ')}${more}`;
+  return `files that were left out may decide: ${places.slice(0, MOST_NAMED).join('; ')}${more}`;
 }
 
 const MOST_NAMED = 5;
@@ -133,7 +133,7 @@ export function readText(file: string): string {
   }
 }
 
-/** What is not understood may mean anything: nothing is concluded beside it. */
+/** An object that is not understood may mean anything, so nothing is concluded. */
 export function refuse(problems: readonly ManifestProblem[]): void {
   const [first] = problems;
   if (!first) return;

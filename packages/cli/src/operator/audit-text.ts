@@ -4,7 +4,7 @@ import type { Gap } from '@meshpass/broker/audit/export/gaps';
 import type { Report } from '@meshpass/broker/audit/export/verify';
 import type { SealedRow } from '@meshpass/broker/audit/log/leaf';
 
-/** One row, one line: what came from outside cannot start another, nor reach the terminal. */
+/** One row as one line. Control characters from outside are replaced: they must not start a line or reach the terminal. */
 export function rowLine(row: SealedRow): string {
   const who = row.login ?? row.subject ?? '-';
   const parts = [
@@ -26,12 +26,12 @@ export function rowLine(row: SealedRow): string {
     .replace(/\p{Cc}/gu, ' ');
 }
 
-/** What a declared restore took: not tampering, and not complete either. */
+/** A gap that a restore left and an operator declared: no tampering, but not complete either. */
 function gapLine({ missing, unproven, isEndKnown, kept, epoch, row, time, by, reason }: Gap): string {
   const gone = missing
-    ? `rows ${missing[0]} to ${missing[1]} of what was signed are not in this log`
+    ? `rows ${missing[0]} to ${missing[1]} that were signed are not in this log`
     : isEndKnown
-      ? 'no row that was signed for is missing'
+      ? 'no signed row is missing'
       : `how many rows there were after row ${kept} is not known`;
   const doubtful = unproven ? `; rows ${unproven[0]} to ${unproven[1]} are proven only from then on` : '';
   const told = row === undefined ? 'its row was pruned' : `row ${row}, ${time}, by ${by}: ${reason}`;
@@ -52,6 +52,6 @@ export function reportText(report: Report): string {
     `Log ${report.origin}, root ${report.root}`,
     keysPinned
       ? `Signed by the key you gave.`
-      : `Signed by the key that the log itself names: give --key to hold it against one that you know.\n${keys.join('\n')}`,
+      : `Signed by the key that the log itself names: give --key to compare it with a key that you trust.\n${keys.join('\n')}`,
   ].join('\n');
 }

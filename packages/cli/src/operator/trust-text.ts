@@ -1,4 +1,4 @@
-/** What tokens and certificates rest on, for people. */
+/** Signing keys and roots as text. */
 
 export interface Trust {
   readonly signing_keys: readonly {
@@ -14,7 +14,7 @@ export interface Trust {
       readonly sha256: string;
       readonly subject: string;
       readonly not_after: string;
-      /** Of live sessions that end in it. */
+      /** Of live sessions, under this root. */
       readonly certificates: number;
     }[];
     readonly other_certificates: number;
@@ -25,18 +25,18 @@ type Key = Trust['signing_keys'][number];
 
 export function trustText({ signing_keys: keys, roots }: Trust): string {
   return [
-    'Keys of tokens',
+    'Signing keys of tokens',
     ...keys.map((key) => `  ${key.kid}  ${part(key)}${key.in_mesh ? '' : ' (the mesh does not have it yet)'}`),
     '',
-    'Roots of the mesh, and certificates of live sessions that end in them',
+    'Roots of the mesh, with the number of live certificates under each',
     ...roots.trusted.map(
       ({ sha256, subject, not_after, certificates }) =>
         `  ${sha256.slice(0, 16)}  ${printable(subject.replaceAll('\n', ', '))}, until ${not_after}: ${certificates}`,
     ),
-    ...(roots.trusted.length === 0 ? ['  none is known yet'] : []),
+    ...(roots.trusted.length === 0 ? ['  none known yet'] : []),
     ...(roots.other_certificates > 0
       ? [
-          `  ${roots.other_certificates} more end in a root that is trusted no more, or were signed before the broker started`,
+          `  ${roots.other_certificates} more are under a root that is no longer trusted, or were signed before the broker started`,
         ]
       : []),
   ].join('\n');
@@ -45,15 +45,15 @@ export function trustText({ signing_keys: keys, roots }: Trust): string {
 function part({ part, signs_from, until }: Key): string {
   switch (part) {
     case 'signing':
-      return `signs since ${signs_from}${until === undefined ? '' : `, is changed ${until}`}`;
+      return `signs since ${signs_from}${until === undefined ? '' : `, is rotated ${until}`}`;
     case 'next':
-      return signs_from === undefined ? 'is the next one' : `is the next one, and signs from ${signs_from}`;
+      return signs_from === undefined ? 'is next' : `is next, and signs from ${signs_from}`;
     case 'retired':
       return until === undefined ? 'is published, and signs no more' : `signs no more, and goes ${until}`;
   }
 }
 
-/** Names in certificates are not ours: nothing of them may move the cursor. */
+/** Names in certificates are untrusted: they must not send control characters to the terminal. */
 function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '?');
 }

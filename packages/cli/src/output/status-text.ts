@@ -10,9 +10,9 @@ export function statusText(status: AgentStatus, now: number): string {
     ...credentials.svids.map(
       ({ grant, spiffeId, expiresAt }) => `  ${grant}: ${spiffeId}, renewed before ${left(expiresAt, now)}`,
     ),
-    status.services.length > 0 ? 'You may reach:' : 'You may reach nothing yet; ask the owner of the access file.',
+    status.services.length > 0 ? 'You may reach:' : 'No service is granted yet. Ask the owner of the access file.',
     ...status.services.map(serviceLine),
-    `Programs that ignore names: eval "$(meshpass env)" (proxy on ${status.proxy.host}:${status.proxy.port})`,
+    `For programs that need a proxy: eval "$(meshpass env)" (proxy on ${status.proxy.host}:${status.proxy.port})`,
     ...status.untold.map(
       ({ service, at, code, message }) => `Refused at ${clock(at)}: a connection to ${service}: ${message} [${code}]`,
     ),

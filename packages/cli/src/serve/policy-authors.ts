@@ -37,7 +37,7 @@ export function policyAuthorsOf(flags: PolicyAuthorFlags) {
     if (given === undefined) return undefined;
     throw new MeshpassError(
       'config_invalid',
-      `--policy-${given} means nothing without --policy-repository; give both.`,
+      `--policy-${given} has no effect without --policy-repository: give both.`,
     );
   }
   if (policyWorkflow === undefined)

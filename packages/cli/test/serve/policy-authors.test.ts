@@ -17,8 +17,8 @@ it('a repository and its workflow are one setting', () => {
 
 it.each([
   ['a repository without its workflow', { policyRepository: '7001' }, '--policy-repository needs --policy-workflow'],
-  ['a workflow alone', { policyWorkflow: workflow }, '--policy-workflow means nothing without --policy-repository'],
-  ['an environment alone', { policyEnvironment: 'prod' }, '--policy-environment means nothing'],
+  ['a workflow alone', { policyWorkflow: workflow }, '--policy-workflow has no effect without --policy-repository'],
+  ['an environment alone', { policyEnvironment: 'prod' }, '--policy-environment has no effect'],
 ])('%s is refused by the names of the flags', (_, flags, message) => {
   expect(() => policyAuthorsOf({ ...given, ...flags })).toThrow(message);
 });

@@ -57,7 +57,7 @@ async function runTests({ suites: files, ...options }: OptionsOf<typeof args & t
   if (covered * 100 < options.minCoverage * total)
     throw new MeshpassError(
       'policy_test_failed',
-      `Cases decide by ${covered} of ${total} rules, which is less than ${options.minCoverage} %.`,
+      `Only ${covered} of ${total} rules decided a case, less than --min-coverage ${options.minCoverage}.`,
     );
 }
 

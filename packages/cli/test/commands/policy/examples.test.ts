@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { longOf } from '../../../src/command/flag.ts';
 import { allCommands } from '../../command/help-of.ts';
-import { type Played, playBroker, playCluster } from './fake-cluster.ts';
+import { type FakeServer, startFakeBroker, startFakeCluster } from './fake-cluster.ts';
 
 const ROOT = fileURLToPath(new URL('../../../../../', import.meta.url));
 const SAMPLES = fileURLToPath(new URL('./examples/', import.meta.url));
@@ -46,8 +46,8 @@ const POLICY = (await allCommands()).filter(({ words }) => words[0] === 'policy'
 const HELP = POLICY.flatMap(({ command }) => command.examples.map((line): Example => ({ line })));
 
 let home: string;
-let broker: Played;
-let cluster: Played;
+let broker: FakeServer;
+let cluster: FakeServer;
 
 beforeAll(async () => {
   home = mkdtempSync(join(tmpdir(), 'meshpass-examples-'));
@@ -57,8 +57,8 @@ beforeAll(async () => {
   const main = join(ROOT, 'packages/cli/src/main.ts');
   writeFileSync(join(bin, 'meshpass'), `#!/bin/sh\nexec "${process.execPath}" "${main}" "$@"\n`, { mode: 0o755 });
   writeFileSync(join(bin, 'helm'), '#!/bin/sh\nfor f in mesh/*.yaml; do cat "$f"; echo ---; done\n', { mode: 0o755 });
-  broker = await playBroker(join(home, 'mesh'), join(home, 'access.yaml'));
-  cluster = await playCluster(join(home, 'mesh'));
+  broker = await startFakeBroker(join(home, 'mesh'), join(home, 'access.yaml'));
+  cluster = await startFakeCluster(join(home, 'mesh'));
   mkdirSync(join(home, '.kube'));
   writeFileSync(join(home, '.kube/config'), cluster.kubeconfig);
 });

@@ -1,4 +1,4 @@
-/** The two that examples talk to, played over the network with sample manifests: a broker that plans, and a Kubernetes API that lists. */
+/** The two that examples talk to, faked over the network with sample manifests: a broker that plans, and a Kubernetes API that lists. */
 import { createServer, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
@@ -8,7 +8,7 @@ import type { KubeObject, Resource } from '@meshpass/istio';
 import { createCa } from '../../../../edge/test/mesh-ca.ts';
 import { readManifests } from '../../../src/input/policy-input.ts';
 
-export interface Played {
+export interface FakeServer {
   readonly origin: string;
   /** Of the cluster. */
   readonly kubeconfig: string;
@@ -25,7 +25,7 @@ const JWKS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'k', n: 'AQAB', e: 'AQAB
 const TOKENS = { issuer: 'https://broker.example.com', audience: 'meshpass', header: 'x-meshpass-token', jwks: JWKS };
 
 /** Plans what is in force, whatever it is sent. */
-export async function playBroker(mesh: string, access: string): Promise<Played> {
+export async function startFakeBroker(mesh: string, access: string): Promise<FakeServer> {
   const { resources: cluster } = await readManifests([mesh]);
   const sent: { url: string; body: unknown }[] = [];
   const server = createServer(async (request, response) => {
@@ -56,7 +56,7 @@ export interface OtherKind {
 }
 
 /** Lists objects by their kind, with a certificate as an API server has one. */
-export async function playCluster(mesh: string, others: readonly OtherKind[] = []): Promise<Played> {
+export async function startFakeCluster(mesh: string, others: readonly OtherKind[] = []): Promise<FakeServer> {
   const { resources: objects } = await readManifests([mesh]);
   const ca = await createCa('Kubernetes');
   const leaf = await ca.issue({ san: [{ type: 'ip', value: '127.0.0.1' }] });

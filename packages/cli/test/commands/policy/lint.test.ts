@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { playCluster } from './fake-cluster.ts';
+import { startFakeCluster } from './fake-cluster.ts';
 
 const MAIN = fileURLToPath(new URL('../../../src/main.ts', import.meta.url));
 const GIVEN = fileURLToPath(new URL('../../../../analysis/test/lint/given/', import.meta.url));
@@ -156,7 +156,7 @@ describe('input', () => {
 test('of a cluster, kinds that no rule reads are counted, and named where they may not be listed', async () => {
   put('mesh/gateway.yaml', gateway('shop/shop.example.com'));
   const apiVersion = 'gateway.networking.k8s.io/v1';
-  const cluster = await playCluster(join(home, 'mesh'), [
+  const cluster = await startFakeCluster(join(home, 'mesh'), [
     { apiVersion, kind: 'HTTPRoute', name: 'httproutes', items: [{ metadata: { name: 'a', namespace: 'shop' } }] },
     { apiVersion, kind: 'GRPCRoute', name: 'grpcroutes' },
   ]);

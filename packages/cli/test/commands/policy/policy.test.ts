@@ -132,7 +132,7 @@ describe('test', () => {
   it('fails where rules are left that no case decides by', async () => {
     const { code, printed } = await meshpass('test', ...MESH_FLAGS, suite, '--min-coverage', '90');
     expect(code).toBe(1);
-    expect(printed).toContain('Cases decide by 5 of 6 rules, which is less than 90 %. [policy_test_failed]');
+    expect(printed).toContain('Only 5 of 6 rules decided a case, less than --min-coverage 90. [policy_test_failed]');
   });
 
   it('fails a case that comes out otherwise, a property that one call breaks, and one that is about nothing', async () => {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { run } from '../../../src/program.ts';
-import { playBroker } from './fake-cluster.ts';
+import { startFakeBroker } from './fake-cluster.ts';
 
 const SERVICE = `
 apiVersion: v1
@@ -160,7 +160,7 @@ describe('plan, apply and test', () => {
   });
 
   it('apply stops with 4, and goes on where somebody accepts it, which the broker is told', async () => {
-    const broker = await playBroker(mesh(), put('access.yaml', GRANT));
+    const broker = await startFakeBroker(mesh(), put('access.yaml', GRANT));
     vi.stubEnv('MESHPASS_OPERATOR_TOKEN', 'an-operators-token');
     const apply = ['apply', '--access', join(folder, 'access.yaml'), '--broker', broker.origin];
     expect((await meshpass(...apply)).code).toBe(4);
