@@ -101,9 +101,9 @@ function roomOf(file: string): string {
   return file.split('/').slice(0, 4).join('/');
 }
 
-/** The files of this repository that a file imports, by their paths. */
+/** The files of this repository that a file imports, by their paths. Examples in its documentation do not count. */
 function importsOf(file: string): readonly string[] {
-  const text = readFileSync(join(ROOT, file), 'utf8');
+  const text = readFileSync(join(ROOT, file), 'utf8').replace(/^ *\/\*\*[\s\S]*?\*\//gm, '');
   const named = text.matchAll(/^(?:import|export)\b[^;'"]*?from '([^']+)';|^import '([^']+)';|\bimport\('([^']+)'\)/gm);
   return [...named].flatMap(([, from, bare, lazy]) => {
     const target = resolve(file, (from ?? bare ?? lazy)!);
