@@ -16,7 +16,7 @@ import { recordPolicy } from './policy/record.ts';
 import { watchPolicy } from './policy/watch.ts';
 import { deniesEnded } from './session/deny-ended.ts';
 import { createFeed } from './session/feed.ts';
-import { followMesh } from './session/follow.ts';
+import { recheckOnChange } from './session/follow.ts';
 import { createLeases } from './session/leases.ts';
 import { createLiveIndex } from './session/live.ts';
 import { recheckSession } from './session/recheck.ts';
@@ -122,7 +122,7 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
     await dropLost(sessions, one, (fact) => losses.isLost(fact, one.session.openedAt));
   // The access file may have changed while no broker ran.
   if (mesh.inForce()) for (const one of restored.sessions) await recheckSession(sessions, one);
-  acting.defer(followMesh(sessions));
+  acting.defer(recheckOnChange(sessions));
   acting.defer(startSweeping({ ...sessions, store, revoker: given.revoker }));
   const record = recordPolicy(sessions, log);
   given.onPolicyDecision?.(record.decision);

@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type AuditKey, openAuditKey } from '@meshpass/broker/audit/checkpoint/key';
-import { readKnown } from '@meshpass/broker/audit/checkpoint/known-checkpoints';
+import { readKnownCheckpoints } from '@meshpass/broker/audit/checkpoint/known-checkpoints';
 import { noteVerifier, signNote } from '@meshpass/broker/audit/checkpoint/note';
 import { type CheckpointSink, fileSink } from '@meshpass/broker/audit/checkpoint/sink';
 import { exportLines, exportLog } from '@meshpass/broker/audit/export/export';
@@ -105,7 +105,7 @@ export async function openAuditWorld(): Promise<AuditWorld> {
     declare: async () => {
       const store = await opened();
       try {
-        const survey = await surveyRestore(store.db, key, await readKnown(sinks, key.verifiers));
+        const survey = await surveyRestore(store.db, key, await readKnownCheckpoints(sinks, key.verifiers));
         const order = { by: 'olga', reason: 'the disk broke' };
         await acceptRestore({ store, key, sinks }, survey, order, Date.now, randomBytes);
       } finally {

@@ -4,7 +4,7 @@ import type { Access } from '@meshpass/access';
 import { MeshpassError, PROOF_TYPES, type Proof } from '@meshpass/identity';
 import type { Attested } from './attested.ts';
 import { attestCodespace, type CodespaceOptions } from './github/codespace.ts';
-import { whatToAsk } from './github/memberships.ts';
+import { membershipQuery } from './github/memberships.ts';
 import { attestOidc, type OidcOptions } from './oidc/oidc.ts';
 import type { Presenter } from './presence/presence.ts';
 import { createTokenAttempts } from './token-attempts.ts';
@@ -25,9 +25,9 @@ export function createAttest(options: AttestOptions): Attest {
     const access = options.access();
     switch (proof.type) {
       case 'oidc':
-        return await attestOidc(proof, access.trust.issuers, whatToAsk(access), options.oidc);
+        return await attestOidc(proof, access.trust.issuers, membershipQuery(access), options.oidc);
       case 'github-codespace':
-        return await attestCodespace(proof, presenter, access.trust, whatToAsk(access), codespaces);
+        return await attestCodespace(proof, presenter, access.trust, membershipQuery(access), codespaces);
     }
   };
 }

@@ -7,7 +7,7 @@
  * @param text valid JSON: parse it first
  * @param json what JSON.parse made of it, which keeps the last of those of one name
  */
-export function hasMemberTwice(text: string, json: unknown): boolean {
+export function hasDuplicateMember(text: string, json: unknown): boolean {
   return membersIn(text) !== membersOf(json);
 }
 

@@ -8,7 +8,7 @@ import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { createRateAllowance } from '../limits/rate-allowance.ts';
 import { groupOf } from '../limits/source-address.ts';
-import type { Answer } from './ask.ts';
+import type { IssuerResponse } from './issuer-http.ts';
 
 export interface TokenAttempts {
   /**
@@ -17,7 +17,7 @@ export interface TokenAttempts {
    * @returns GitHub's answer; of a token that it refused a short time ago 401, without a question
    * @throws MeshpassError `too_many_attempts`, and what the question throws
    */
-  readonly ask: (token: string, source: string, question: () => Promise<Answer>) => Promise<Answer>;
+  readonly request: (token: string, source: string, question: () => Promise<IssuerResponse>) => Promise<IssuerResponse>;
   /** An attestation came of it: those who took all of the strangers' allowance do not shut this source out. */
   readonly attested: (source: string) => void;
 }
@@ -49,7 +49,7 @@ export function createTokenAttempts(clock: () => number): TokenAttempts {
   };
 
   return {
-    async ask(token, source, question) {
+    async request(token, source, question) {
       const hash = sha256Hex(token);
       const group = groupOf(source);
       for (;;) {
@@ -91,7 +91,7 @@ export function createTokenAttempts(clock: () => number): TokenAttempts {
   };
 }
 
-function refusedBefore(): Answer {
+function refusedBefore(): IssuerResponse {
   return { status: 401, headers: new Headers(), body: { message: 'GitHub refused this token a short time ago.' } };
 }
 

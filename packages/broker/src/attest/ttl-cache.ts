@@ -1,5 +1,5 @@
 /** Answers that may be used again for a while: bounded in number, asked once for all who wait. */
-import { unavailable } from './ask.ts';
+import { unavailable } from './issuer-http.ts';
 
 export interface TtlCache<V> {
   /**
@@ -8,7 +8,7 @@ export interface TtlCache<V> {
    *   where the answer comes only now
    * @throws what `ask` throws; MeshpassError `issuer_unavailable` where each answer was void before it came
    */
-  get(key: string, ask: () => Promise<V>, isVoid?: (asked: number) => boolean): Promise<V>;
+  get(key: string, load: () => Promise<V>, isVoid?: (asked: number) => boolean): Promise<V>;
   forget(key: string): void;
 }
 
@@ -34,8 +34,8 @@ export function createTtlCache<V>(
   }
   const entries = new Map<string, Entry>();
 
-  const begin = (key: string, ask: () => Promise<V>): Entry => {
-    const entry: Entry = { asked: count(), answer: ask(), until: Number.POSITIVE_INFINITY };
+  const begin = (key: string, load: () => Promise<V>): Entry => {
+    const entry: Entry = { asked: count(), answer: load(), until: Number.POSITIVE_INFINITY };
     entries.delete(key);
     entries.set(key, entry);
     if (entries.size > capacity) entries.delete(entries.keys().next().value!);
@@ -51,10 +51,10 @@ export function createTtlCache<V>(
   };
 
   return {
-    async get(key, ask, isVoid = () => false) {
+    async get(key, load, isVoid = () => false) {
       for (let asked = 0; asked < MAX_ASKED; asked++) {
         const known = entries.get(key);
-        const entry = known && known.until > clock() && !isVoid(known.asked) ? known : begin(key, ask);
+        const entry = known && known.until > clock() && !isVoid(known.asked) ? known : begin(key, load);
         const answer = await entry.answer;
         if (!isVoid(entry.asked)) return answer;
       }

@@ -115,8 +115,8 @@ export function createAuditEventHandler(options: AuditEventHandlerOptions): Audi
   };
 
   const begin = (key: string, live: Live, ask: Ask) => {
-    const underWay = pending.get(key);
-    if (underWay) return underWay.restart(ask);
+    const inFlight = pending.get(key);
+    if (inFlight) return inFlight.restart(ask);
     if (pending.size >= MAX_PENDING) return;
     const question = restartable(ask, wait);
     pending.set(key, question);
@@ -133,9 +133,9 @@ export function createAuditEventHandler(options: AuditEventHandlerOptions): Audi
         begin(`member ${one} ${live.session.id}`, live, () => askMemberships(live, one));
   };
 
-  const attend = (event: AuditEvent, codespaces: readonly WatchedCodespace[], lives: readonly Live[]) => {
+  const dispatch = (event: AuditEvent, codespaces: readonly WatchedCodespace[], lives: readonly Live[]) => {
     if (isOfCodespace(event)) {
-      for (const one of codespaces) if (isMeant(one, event)) beginCodespace(one, event);
+      for (const one of codespaces) if (concerns(one, event)) beginCodespace(one, event);
     } else {
       for (const live of lives) if (isMember(live, event)) beginMember(live, event);
     }
@@ -150,12 +150,12 @@ export function createAuditEventHandler(options: AuditEventHandlerOptions): Audi
       for (const event of events) sessions.losses.doubt(doubtOf(event));
       const at = sessions.clock();
       recent = [...recent, ...events.map((event) => ({ event, at }))].slice(-MAX_RECENT);
-      for (const event of events) attend(event, codespaces, lives);
+      for (const event of events) dispatch(event, codespaces, lives);
     },
     opened(live) {
       const since = sessions.clock() - RECENT_MS;
       const one = watched(live);
-      for (const { event, at } of recent) if (at > since) attend(event, one ? [one] : [], [live]);
+      for (const { event, at } of recent) if (at > since) dispatch(event, one ? [one] : [], [live]);
     },
     considerEvidence(evidence) {
       if ('codespaceId' in evidence) {
@@ -221,7 +221,7 @@ function isOfCodespace(event: AuditEvent): event is CodespaceEvent {
   return event.action.startsWith('codespaces.');
 }
 
-function isMeant(one: WatchedCodespace, { name, owner }: CodespaceEvent): boolean {
+function concerns(one: WatchedCodespace, { name, owner }: CodespaceEvent): boolean {
   if (name !== undefined) return one.name === name;
   return owner !== undefined && one.owner.toLowerCase() === owner.toLowerCase();
 }

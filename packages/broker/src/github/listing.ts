@@ -4,7 +4,7 @@
  * It is all of the pages or none: an error anywhere is thrown, and nothing is concluded from a part.
  */
 import type { z } from 'zod';
-import { MAX_PAGE_BYTES, readGithub } from '../attest/github/api.ts';
+import { MAX_PAGE_BYTES, parseGithub } from '../attest/github/api.ts';
 import type { ReadGithub } from './reader.ts';
 
 export interface Listing<T> {
@@ -30,7 +30,7 @@ interface Page<T> extends PageContent<T> {
 }
 
 /** Pages of the last reading, by number: what a 304 stands for. */
-export type RememberedPages<T> = Map<number, Page<T>>;
+export type CachedPages<T> = Map<number, Page<T>>;
 
 const PER_PAGE = 100;
 /** 100,000 entries: more would not be read in an hour. */
@@ -43,7 +43,7 @@ export interface ListingRequest<T> {
   readonly path: string;
   readonly schema: z.ZodType<PageContent<T>>;
   /** Absent: nothing is remembered, and every page is asked for as it is now. */
-  readonly remembered?: RememberedPages<T>;
+  readonly cachedPages?: CachedPages<T>;
   /** Told of each call that counts: also those before a failure cost something. */
   readonly onCost?: () => void;
 }
@@ -53,7 +53,7 @@ export interface ListingRequest<T> {
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
 export async function readListing<T>(request: ListingRequest<T>): Promise<Listing<T> | undefined> {
-  const { remembered } = request;
+  const { cachedPages } = request;
   const items: T[] = [];
   const totals = new Set<number | undefined>();
   let cost = 0;
@@ -64,12 +64,12 @@ export async function readListing<T>(request: ListingRequest<T>): Promise<Listin
       if (number === 1) return undefined;
       break;
     }
-    remembered?.set(number, page);
+    cachedPages?.set(number, page);
     items.push(...page.items);
     totals.add(page.total);
     const isLast = page.items.length < PER_PAGE || (page.total !== undefined && items.length >= page.total);
     if (isLast) {
-      for (const old of [...(remembered?.keys() ?? [])]) if (old > number) remembered?.delete(old);
+      for (const old of [...(cachedPages?.keys() ?? [])]) if (old > number) cachedPages?.delete(old);
       const [total] = totals;
       return { items, cost, consistent: totals.size === 1 && (total === undefined || total === items.length) };
     }
@@ -79,10 +79,10 @@ export async function readListing<T>(request: ListingRequest<T>): Promise<Listin
 }
 
 async function readPage<T>(
-  { read, organization, path, schema, remembered, onCost }: ListingRequest<T>,
+  { read, organization, path, schema, cachedPages, onCost }: ListingRequest<T>,
   number: number,
 ): Promise<{ page: Page<T> | undefined; free: boolean }> {
-  const known = remembered?.get(number);
+  const known = cachedPages?.get(number);
   const headers: Record<string, string> = known?.etag === undefined ? {} : { 'if-none-match': known.etag };
   const answer = await read(organization, `${path}?per_page=${PER_PAGE}&page=${number}`, {
     headers,
@@ -91,5 +91,5 @@ async function readPage<T>(
   if (known && answer?.status === 304) return { page: known, free: true };
   onCost?.();
   if (!answer) return { page: undefined, free: false };
-  return { page: { ...readGithub(schema, answer), etag: answer.headers.get('etag') ?? undefined }, free: false };
+  return { page: { ...parseGithub(schema, answer), etag: answer.headers.get('etag') ?? undefined }, free: false };
 }

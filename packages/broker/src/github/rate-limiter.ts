@@ -3,11 +3,11 @@
  * watched takes its share of what GitHub says is left and leaves the rest to developers who enrol.
  * https://docs.github.com/rest/using-the-rest-api/rate-limits-for-the-rest-api
  */
-import type { Answer } from '../attest/ask.ts';
+import type { IssuerResponse } from '../attest/issuer-http.ts';
 
 export interface RateLimiter {
   /** Learns from an answer what is left, and whether to keep silent for a while. */
-  readonly observe: (answer: Answer) => void;
+  readonly observe: (answer: IssuerResponse) => void;
   /** Nothing is asked for so long, seconds. */
   readonly pause: (seconds: number) => void;
   /** Milliseconds for which nothing may be asked; 0: now. */

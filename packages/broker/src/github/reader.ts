@@ -1,9 +1,16 @@
 /** Who asks GitHub for the watcher: the organisation's GitHub App, or a token in a file. */
 import { z } from 'zod';
-import type { Answer, Question } from '../attest/ask.ts';
-import { unavailable } from '../attest/ask.ts';
-import { askGithub, type GithubApiOptions, messageOf, pathPart, readGithub, requestId } from '../attest/github/api.ts';
+import {
+  type GithubApiOptions,
+  messageOf,
+  parseGithub,
+  pathPart,
+  requestGithub,
+  requestId,
+} from '../attest/github/api.ts';
 import type { GithubApp } from '../attest/github/app.ts';
+import type { IssuerRequest, IssuerResponse } from '../attest/issuer-http.ts';
+import { unavailable } from '../attest/issuer-http.ts';
 import { readPrivateFile } from '../secrets/key-file.ts';
 
 /**
@@ -11,7 +18,11 @@ import { readPrivateFile } from '../secrets/key-file.ts';
  * @returns 200 or 304; undefined where it is not there (404)
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
-export type ReadGithub = (organization: string, path: string, question?: Question) => Promise<Answer | undefined>;
+export type ReadGithub = (
+  organization: string,
+  path: string,
+  question?: IssuerRequest,
+) => Promise<IssuerResponse | undefined>;
 
 const Organization = z.object({ id: z.int().positive() });
 
@@ -20,13 +31,13 @@ export function organizationIdBy(read: ReadGithub): (organization: string) => Pr
   return async (organization) => {
     const part = pathPart(organization);
     const answer = part && (await read(organization, `/orgs/${part}`));
-    return answer ? readGithub(Organization, answer).id : undefined;
+    return answer ? parseGithub(Organization, answer).id : undefined;
   };
 }
 
 /** Needs the App's permissions "Organization codespaces: read", "Codespaces: read" and "Members: read". */
 export function readAsApp(app: GithubApp): ReadGithub {
-  return (organization, path, question) => app.ask(organization, path, question);
+  return (organization, path, question) => app.request(organization, path, question);
 }
 
 /**
@@ -36,7 +47,7 @@ export function readAsApp(app: GithubApp): ReadGithub {
 export function readWithTokenFile(file: string, options: GithubApiOptions): ReadGithub {
   return async (_organization, path, question) => {
     const token = readToken(file);
-    const answer = await askGithub(path, token, options, question);
+    const answer = await requestGithub(path, token, options, question);
     if (answer.status === 404) return undefined;
     if (answer.status < 300 || answer.status === 304) return answer;
     throw unavailable('GitHub', 'the token may not read this', {

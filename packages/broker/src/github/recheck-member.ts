@@ -4,7 +4,7 @@
  * account in the organization, or says that the account still has this login and that the organization has members.
  */
 import { z } from 'zod';
-import { pathPart, readGithub, teamPath } from '../attest/github/api.ts';
+import { parseGithub, pathPart, teamPath } from '../attest/github/api.ts';
 import type { Live } from '../session/live.ts';
 import type { RecheckContext } from '../session/recheck.ts';
 import { dependsOnMembership, onLeftOrganization, onLeftTeam, onRoleChanged } from './membership.ts';
@@ -42,10 +42,10 @@ export async function recheckMember(options: RecheckMemberOptions, live: Live, o
       const path = await teamPath(team, organizationIdBy(read));
       if (path === undefined) return { team, isIn: true };
       const answer = await read(organization, `${path}/memberships/${login}`);
-      return { team, isIn: answer !== undefined && readGithub(TeamMembership, answer).state === 'active' };
+      return { team, isIn: answer !== undefined && parseGithub(TeamMembership, answer).state === 'active' };
     }),
   ]);
-  const found = member && readGithub(OrganizationMembership, member);
+  const found = member && parseGithub(OrganizationMembership, member);
   // The login is somebody else's now: the sweep knows who is who.
   if (found ? found.user.id !== githubUser.id : !(await isTrulyAbsent())) return false;
 
@@ -61,7 +61,7 @@ export async function recheckMember(options: RecheckMemberOptions, live: Live, o
       read(organization, `/user/${githubUser!.id}`),
       read(organization, `/orgs/${org}/members?per_page=1`),
     ]);
-    if (!account || !members || readGithub(SomeMembers, members).length === 0) return false;
-    return readGithub(Account, account).login.toLowerCase() === githubUser!.login.toLowerCase();
+    if (!account || !members || parseGithub(SomeMembers, members).length === 0) return false;
+    return parseGithub(Account, account).login.toLowerCase() === githubUser!.login.toLowerCase();
   }
 }

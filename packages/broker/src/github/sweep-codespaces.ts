@@ -13,7 +13,7 @@ import {
   type ListedCodespace,
   statusOf,
 } from './codespace-status.ts';
-import { type RememberedPages, readListing } from './listing.ts';
+import { type CachedPages, readListing } from './listing.ts';
 import type { ReadGithub } from './reader.ts';
 import { recheckCodespace } from './recheck-codespace.ts';
 import { isSettled, type WatchedCodespace, watchedCodespaces } from './watched-codespaces.ts';
@@ -39,8 +39,8 @@ const MAX_ASKED_AGAIN = 50;
 const MANY = 10;
 
 export function createCodespaceSweep({ read, sessions, onFailure }: CodespaceSweepOptions): CodespaceSweep {
-  const remembered: RememberedPages<ListedCodespace> = new Map();
-  let rememberedOf = '';
+  const cachedPages: CachedPages<ListedCodespace> = new Map();
+  let cachedOrganization = '';
   /** Ids of Codespaces that a listing had: these it must go on having. */
   let seen: ReadonlySet<number> = new Set();
   /** By session: the last listing did not call it available, either. */
@@ -50,13 +50,13 @@ export function createCodespaceSweep({ read, sessions, onFailure }: CodespaceSwe
     async sweep(organization, onCost) {
       const part = pathPart(organization);
       if (!part) return;
-      if (rememberedOf !== organization) {
-        remembered.clear();
-        [rememberedOf, seen, suspects] = [organization, new Set(), new Set()];
+      if (cachedOrganization !== organization) {
+        cachedPages.clear();
+        [cachedOrganization, seen, suspects] = [organization, new Set(), new Set()];
       }
       const askedAt = sessions.clock();
       const request = { read, organization, path: `/orgs/${part}/codespaces`, schema: CodespacePage };
-      const listing = await readListing({ ...request, remembered, onCost });
+      const listing = await readListing({ ...request, cachedPages, onCost });
       if (!listing) return;
       const index = indexCodespaces(listing);
       const before = seen;

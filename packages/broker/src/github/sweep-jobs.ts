@@ -5,7 +5,7 @@
  */
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
-import { pathPart, readGithub } from '../attest/github/api.ts';
+import { parseGithub, pathPart } from '../attest/github/api.ts';
 import { closeSession } from '../session/lifecycle.ts';
 import type { Live } from '../session/live.ts';
 import type { RecheckContext } from '../session/recheck.ts';
@@ -52,7 +52,7 @@ export function createJobSweep({ read, sessions, onFailure }: JobSweepOptions): 
     onCost();
     // Not found is also what an App is told that may not read it.
     if (!answer) return;
-    const job = readGithub(Status, answer);
+    const job = parseGithub(Status, answer);
     if (live.ended || job.id !== where.id) return;
     asked.set(id, answer.headers.get('etag') ?? undefined);
     if (job.status !== 'completed') return;

@@ -4,9 +4,9 @@
  * about by themselves before anything ends.
  */
 import { z } from 'zod';
-import { pathPart, readGithub, teamPath } from '../attest/github/api.ts';
+import { parseGithub, pathPart, teamPath } from '../attest/github/api.ts';
 import type { RecheckContext } from '../session/recheck.ts';
-import { type PageContent, type RememberedPages, readListing } from './listing.ts';
+import { type CachedPages, type PageContent, readListing } from './listing.ts';
 import { dependsOnMembership, isCodespace, onLeftOrganization, onLeftTeam, onRoleChanged } from './membership.ts';
 import { organizationIdBy, type ReadGithub } from './reader.ts';
 import { isSettled } from './watched-codespaces.ts';
@@ -37,15 +37,15 @@ export interface MemberSweep {
 const MAX_CONFIRMED = 50;
 
 export function createMemberSweep(read: ReadGithub, sessions: RecheckContext): MemberSweep {
-  const remembered = new Map<string, RememberedPages<Member>>();
+  const cachedPages = new Map<string, CachedPages<Member>>();
   /** Ids of users that a list of the organisation had. */
   let wereMembers: ReadonlySet<number> = new Set();
 
   /** By id; undefined where there is no such list. */
   const list = async (organization: string, path: string, onCost: () => void) => {
-    const pages = remembered.get(path) ?? new Map();
-    remembered.set(path, pages);
-    const listing = await readListing({ read, organization, path, schema: MemberPage, remembered: pages, onCost });
+    const pages = cachedPages.get(path) ?? new Map();
+    cachedPages.set(path, pages);
+    const listing = await readListing({ read, organization, path, schema: MemberPage, cachedPages: pages, onCost });
     return listing?.consistent ? new Map(listing.items.map((member) => [member.id, member.login])) : undefined;
   };
 
@@ -68,7 +68,7 @@ export function createMemberSweep(read: ReadGithub, sessions: RecheckContext): M
         if (confirmed++ >= MAX_CONFIRMED) return undefined;
         onCost();
         const answer = await read(organization, path);
-        return answer ? readGithub(Membership, answer) : NO_MEMBER;
+        return answer ? parseGithub(Membership, answer) : NO_MEMBER;
       };
       const isGone = async (organization: string, path: string) =>
         (await ask(organization, path).then((found) => found?.state ?? 'active')) !== 'active';

@@ -2,7 +2,7 @@
 import type { IncomingMessage } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
 import type { z } from 'zod';
-import { hasMemberTwice } from '../attest/duplicate-members.ts';
+import { hasDuplicateMember } from '../attest/duplicate-members.ts';
 
 export const MAX_BODY = 64 * 1024;
 /** ms in which a body must be there: a small one fits into a few packets; a large one is sent by those who may. */
@@ -66,7 +66,8 @@ export async function readJson<T>(request: IncomingMessage, schema: z.ZodType<T>
   } catch (thrown) {
     throw new MeshpassError('request_malformed', 'The body is not JSON.', { cause: thrown });
   }
-  if (hasMemberTwice(text, json)) throw new MeshpassError('request_malformed', 'A member of the body is there twice.');
+  if (hasDuplicateMember(text, json))
+    throw new MeshpassError('request_malformed', 'A member of the body is there twice.');
   const parsed = schema.safeParse(json);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;

@@ -4,13 +4,13 @@
  */
 import { MeshpassError } from '@meshpass/identity';
 
-export type Line = 'arrival' | 'renewal';
+export type QueuePriority = 'arrival' | 'renewal';
 
 export interface FairQueueOptions {
   /** How much may run at once. */
   readonly concurrency: number;
   /** How many may wait in each line. */
-  readonly limit: Readonly<Record<Line, number>>;
+  readonly limit: Readonly<Record<QueuePriority, number>>;
   /** Milliseconds from entering the line to the end of the work. */
   readonly deadline: number;
 }
@@ -20,9 +20,9 @@ export interface FairQueue {
    * @param work gets a signal that ends with the deadline or the caller's own
    * @throws MeshpassError `overloaded` where the line is full or the deadline passes while waiting; else what work throws
    */
-  run<T>(line: Line, work: (signal: AbortSignal) => Promise<T>, signal?: AbortSignal): Promise<T>;
+  run<T>(line: QueuePriority, work: (signal: AbortSignal) => Promise<T>, signal?: AbortSignal): Promise<T>;
   /** For metrics. */
-  depth(): Readonly<Record<Line | 'running', number>>;
+  depth(): Readonly<Record<QueuePriority | 'running', number>>;
 }
 
 /** Renewals served for every arrival while both wait. */
@@ -30,7 +30,7 @@ const RENEWALS_PER_ARRIVAL = 3;
 const LONGEST_RETRY_AFTER = 30;
 
 export function fairQueue(options: FairQueueOptions): FairQueue {
-  const lines: Record<Line, Set<() => void>> = { arrival: new Set(), renewal: new Set() };
+  const lines: Record<QueuePriority, Set<() => void>> = { arrival: new Set(), renewal: new Set() };
   let running = 0;
   let renewalsInRow = 0;
   /** Moving average of how long one piece of work takes, milliseconds. */
@@ -48,7 +48,7 @@ export function fairQueue(options: FairQueueOptions): FairQueue {
     }
   };
 
-  const choose = (): Line | undefined => {
+  const choose = (): QueuePriority | undefined => {
     if (lines.renewal.size === 0) return lines.arrival.size === 0 ? undefined : 'arrival';
     return lines.arrival.size > 0 && renewalsInRow >= RENEWALS_PER_ARRIVAL ? 'arrival' : 'renewal';
   };
@@ -62,7 +62,7 @@ export function fairQueue(options: FairQueueOptions): FairQueue {
     });
   };
 
-  const place = (line: Line, signal: AbortSignal): Promise<void> =>
+  const place = (line: QueuePriority, signal: AbortSignal): Promise<void> =>
     new Promise((resolve, reject) => {
       if (lines[line].size >= options.limit[line]) return reject(overloaded());
       const leave = (): void => {

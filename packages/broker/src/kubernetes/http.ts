@@ -173,7 +173,7 @@ function unavailable(
  * What to tell whoever asked for the write, where Kubernetes has answered and will answer the same again.
  * @returns undefined where trying again may help
  */
-export function finalRefusal(error: MeshpassError): MeshpassError | undefined {
+export function permanentRefusal(error: MeshpassError): MeshpassError | undefined {
   if (!isFinal(error)) return undefined;
   const { method, path, message } = error.detail;
   const said = String(message).split('\n')[0]!.slice(0, 300);

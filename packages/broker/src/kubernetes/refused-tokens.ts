@@ -17,7 +17,7 @@ export function cacheRefusedTokens(
   // By hash: a token that is refused here may be good elsewhere.
   const refused = new Map<string, number>();
   const inFlight = new Map<string, Promise<boolean>>();
-  const ask = async (token: string, hash: string) => {
+  const reviewOnce = async (token: string, hash: string) => {
     const accepted = await review(token);
     refused.delete(hash);
     if (accepted) return true;
@@ -29,9 +29,9 @@ export function cacheRefusedTokens(
     const hash = sha256Hex(token);
     const until = refused.get(hash);
     if (until !== undefined && until > clock()) return false;
-    const underWay = inFlight.get(hash);
-    if (underWay) return await underWay;
-    const answer = ask(token, hash).finally(() => inFlight.delete(hash));
+    const pending = inFlight.get(hash);
+    if (pending) return await pending;
+    const answer = reviewOnce(token, hash).finally(() => inFlight.delete(hash));
     inFlight.set(hash, answer);
     return await answer;
   };

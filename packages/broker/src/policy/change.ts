@@ -12,13 +12,13 @@ import { runExclusive } from '../limits/keyed-mutex.ts';
 import type { PolicyMesh } from '../reconcile/contract.ts';
 import type { Store } from '../store/open.ts';
 import type { Author } from './author.ts';
-import { type KeptFiles, readVersion } from './history.ts';
+import { readVersion, type StoredFiles } from './history.ts';
 
 export interface PolicyChanges {
-  plan(kept: KeptFiles): Promise<Plan>;
+  plan(kept: StoredFiles): Promise<Plan>;
   /** @returns refused with `plan_stale`, `plan_refused`, `access_*`, `kubernetes_unavailable` */
   apply(
-    kept: KeptFiles,
+    kept: StoredFiles,
     planned: string,
     author: Author,
     event: AuditEvent,
@@ -43,7 +43,7 @@ export function policyChanges(mesh: PolicyMesh, store: Pick<Store, 'db'>, audit:
   };
   /** What is in force is kept after it is: a file that Kubernetes refuses must not come back at the next start. */
   const put = async (
-    { kept, access, plan: made }: { readonly kept: KeptFiles; readonly access: Access; readonly plan: Plan },
+    { kept, access, plan: made }: { readonly kept: StoredFiles; readonly access: Access; readonly plan: Plan },
     author: Author,
     asked: AuditEvent,
     accept: Acceptance = {},
@@ -107,7 +107,7 @@ export function policyChanges(mesh: PolicyMesh, store: Pick<Store, 'db'>, audit:
 }
 
 /** @throws MeshpassError `access_*` */
-export function read({ main, files }: KeptFiles): Access {
+export function read({ main, files }: StoredFiles): Access {
   const text = Object.hasOwn(files, main) ? files[main]! : undefined;
   if (text === undefined) throw new MeshpassError('request_malformed', `The files lack ${main}.`);
   return parseAccess(text, main, {

@@ -17,7 +17,7 @@ export interface AccessVersion {
   readonly plan: string;
 }
 
-export interface KeptFiles {
+export interface StoredFiles {
   readonly main: string;
   readonly files: Files;
 }
@@ -39,7 +39,7 @@ export async function listVersions(db: Kysely<Tables>): Promise<readonly AccessV
 }
 
 /** @param version absent: the newest */
-export async function readVersion(db: Kysely<Tables>, version?: number): Promise<KeptFiles | undefined> {
+export async function readVersion(db: Kysely<Tables>, version?: number): Promise<StoredFiles | undefined> {
   let query = db.selectFrom('access_versions').select(['main', 'files']);
   query =
     version === undefined ? query.orderBy('version', 'desc').limit(1) : query.where('version', '=', String(version));

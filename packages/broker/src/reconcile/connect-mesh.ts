@@ -12,8 +12,8 @@ import { kubernetes, writeOnlyAsLeader } from '../kubernetes/kubernetes.ts';
 import type { ActiveState } from '../store/active-state.ts';
 import type { Log } from '../telemetry/log.ts';
 import { viewCluster } from './cluster-view.ts';
-import type { PolicyMesh } from './contract.ts';
-import { type LiveMeshState, meshState } from './mesh-state.ts';
+import type { LiveMeshState, PolicyMesh } from './contract.ts';
+import { meshState } from './mesh-state.ts';
 import { readPolicyResources } from './policy-resources.ts';
 import { createRevoker, type MeshRevoker } from './revocation/revoker.ts';
 

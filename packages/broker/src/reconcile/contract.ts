@@ -2,6 +2,8 @@
 import type { Access, IdentityTokens, MeshShape } from '@meshpass/access';
 import type { ReachableService } from '@meshpass/identity';
 import type { Resource } from '@meshpass/istio';
+import type { PolicyDecisions } from './policy-decisions.ts';
+import type { HttpServers } from './revocation/ended-sessions.ts';
 
 /** A principal whose session is over. */
 export interface RevokedPrincipal {
@@ -51,6 +53,28 @@ export interface MeshState {
   readonly tokenKeysChanged: () => void;
   /** Why the broker is not ready, empty when it is. */
   readonly unready: () => readonly string[];
+}
+
+/** The same, with what the process that runs it needs. */
+export interface LiveMeshState extends MeshState {
+  /** What an operator has to mend, though the broker goes on: a refused file, a failed apply, targets that are gone. */
+  readonly problems: () => readonly string[];
+  /** Where identity tokens are looked at; undefined until an access file is in force. */
+  readonly httpServers: () => HttpServers | undefined;
+  /** What becomes of each access file, for the audit log. */
+  readonly onDecision: PolicyDecisions['listen'];
+  /**
+   * Puts a file in force, in place of the one on disk, which is not looked at from then on.
+   * @throws MeshpassError why it is not in force; what was before stays
+   */
+  take(access: Access): Promise<void>;
+  /** Goes on with a file that was in force before a restart, in place of the one on disk; what it misses may come. */
+  resume(access: Access): void;
+  /** Objects that are not as compiled, where others apply them. */
+  readonly drift: () => number | undefined;
+  /** Reads the access file now, and compiles anew. */
+  reload(): Promise<void>;
+  close(): void;
 }
 
 /** The mesh as changes of the access file need it. */

@@ -7,18 +7,18 @@ import { type Access, type IdentityTokens, namespacesGranted, reachableServices 
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { Mesh } from '@meshpass/istio';
-import { finalRefusal } from '../kubernetes/http.ts';
+import { permanentRefusal } from '../kubernetes/http.ts';
 import type { Kubernetes } from '../kubernetes/kubernetes.ts';
 import type { Log } from '../telemetry/log.ts';
 import { openAccessFile } from './access-file.ts';
 import { applyPlan } from './apply-plan.ts';
 import type { ClusterView } from './cluster-view.ts';
-import type { MeshState } from './contract.ts';
-import { handover } from './handover.ts';
+import type { LiveMeshState, MeshState } from './contract.ts';
 import { describeLeftOut, makePlan, makeReducedPlan, type Plan, type PlanInput } from './make-plan.ts';
-import { type PolicyDecisions, policyDecisions } from './policy-decisions.ts';
+import { createPendingChange } from './pending-change.ts';
+import { policyDecisions } from './policy-decisions.ts';
 import { reconciler } from './reconciler.ts';
-import { type HttpServers, httpServersOf } from './revocation/ended-sessions.ts';
+import { httpServersOf } from './revocation/ended-sessions.ts';
 
 export type MeshShape = Omit<Mesh, 'services' | 'namespaces' | 'foreignPolicies'>;
 
@@ -42,34 +42,14 @@ export interface StateOptions {
   readonly activated?: Promise<void> | undefined;
 }
 
-export interface LiveMeshState extends MeshState {
-  /** What an operator has to mend, though the broker goes on: a refused file, a failed apply, targets that are gone. */
-  readonly problems: () => readonly string[];
-  /** Where identity tokens are looked at; undefined until an access file is in force. */
-  readonly httpServers: () => HttpServers | undefined;
-  /** What becomes of each access file, for the audit log. */
-  readonly onDecision: PolicyDecisions['listen'];
-  /**
-   * Puts a file in force, in place of the one on disk, which is not looked at from then on.
-   * @throws MeshpassError why it is not in force; what was before stays
-   */
-  take(access: Access): Promise<void>;
-  /** Goes on with a file that was in force before a restart, in place of the one on disk; what it misses may come. */
-  resume(access: Access): void;
-  /** Objects that are not as compiled, where others apply them. */
-  readonly drift: () => number | undefined;
-  /** Reads the access file now, and compiles anew. */
-  reload(): Promise<void>;
-  close(): void;
-}
-
 /** Changes come in bursts: a rollout replaces Pods one by one. */
 const SETTLE_MS = 100;
+
 export function meshState(options: StateOptions): LiveMeshState {
   const { view, log } = options;
   const listeners = new Set<() => void>();
   const decisions = policyDecisions();
-  const given = handover();
+  const pending = createPendingChange();
   let candidate: Access | undefined;
   let inForce: Plan | undefined;
   let applied = '';
@@ -92,7 +72,7 @@ export function meshState(options: StateOptions): LiveMeshState {
       if (plan.content !== inForce?.content || plan.access === candidate) adopt(plan);
     },
     onFailed: (error, plan) => {
-      const final = finalRefusal(error);
+      const final = permanentRefusal(error);
       if (inForce && plan.access !== inForce.access && final) {
         // Not to be tried for ever: meanwhile nobody would keep up what is in force.
         candidate = undefined;
@@ -100,14 +80,14 @@ export function meshState(options: StateOptions): LiveMeshState {
         soon();
         return;
       }
-      if (given.holds(plan.access) && error.code === 'policy_drift') {
+      if (pending.isFor(plan.access) && error.code === 'policy_drift') {
         refuse(error);
         return;
       }
       if (error.code === 'policy_drift') {
         drift = Number(error.detail.drift);
         if (problems.apply !== error.message)
-          decisions.tell({ outcome: 'refused', code: error.code, reason: error.message, file: plan.access.file });
+          decisions.record({ outcome: 'refused', code: error.code, reason: error.message, file: plan.access.file });
       }
       // What Kubernetes refuses it refuses for a reason that somebody has to know.
       const why = (final ?? error).message;
@@ -200,17 +180,17 @@ export function meshState(options: StateOptions): LiveMeshState {
     if (plan.access !== inForce?.access) {
       const { file } = plan.access;
       log.info({ file, objects: plan.manifests.length }, 'access file in force');
-      decisions.tell({ outcome: 'allowed', reason: `In force: ${plan.manifests.length} objects are applied.`, file });
+      decisions.record({ outcome: 'allowed', reason: `In force: ${plan.manifests.length} objects are applied.`, file });
     }
     inForce = plan;
     if (candidate === plan.access) candidate = undefined;
     publish();
-    given.settle(plan.access);
+    pending.settle(plan.access);
   };
 
   /** A new file that cannot be used. The one in force stays, and so does everything that was applied. */
   const refuse = (error: MeshpassError): void => {
-    if (given.refuse(error)) {
+    if (pending.refuse(error)) {
       // Whoever gave it tries again or not; meanwhile nothing waits to come into force by itself.
       candidate = undefined;
       soon();
@@ -220,7 +200,12 @@ export function meshState(options: StateOptions): LiveMeshState {
     problems.file = error.message;
     const said = { code: error.code, problems: error.message.split('\n') };
     log.error(said, 'the access file was refused; the one in force stays');
-    decisions.tell({ outcome: 'refused', code: error.code, reason: error.message, file: basename(options.accessFile) });
+    decisions.record({
+      outcome: 'refused',
+      code: error.code,
+      reason: error.message,
+      file: basename(options.accessFile),
+    });
   };
 
   const soon = (): void => {
@@ -272,7 +257,7 @@ export function meshState(options: StateOptions): LiveMeshState {
     take: async (access) => {
       fromDisk = false;
       delete problems.file;
-      const done = given.wait(access, () => {
+      const done = pending.wait(access, () => {
         const why = problems.apply ?? view.unready()[0] ?? 'the cluster takes too long';
         refuse(new MeshpassError('kubernetes_unavailable', `The access file could not be put in force: ${why}`));
       });

@@ -11,7 +11,7 @@ export interface PolicyDecision {
 }
 
 export interface PolicyDecisions {
-  tell(decision: PolicyDecision): void;
+  record(decision: PolicyDecision): void;
   /** One listener, that of the audit log; it gets what was told before it came. */
   readonly listen: (listener: (decision: PolicyDecision) => void) => void;
 }
@@ -23,7 +23,7 @@ export function policyDecisions(): PolicyDecisions {
   const waiting: PolicyDecision[] = [];
   let listening: ((decision: PolicyDecision) => void) | undefined;
   return {
-    tell: (decision) => {
+    record: (decision) => {
       if (listening) listening(decision);
       else if (waiting.length < MAX_WAITING) waiting.push(decision);
     },

@@ -3,7 +3,7 @@ import type { Access } from '@meshpass/access';
 import { type RecheckContext, recheckSession } from './recheck.ts';
 
 /** @returns stops it */
-export function followMesh(context: RecheckContext): () => void {
+export function recheckOnChange(context: RecheckContext): () => void {
   const { mesh, live, feed } = context;
   let access: Access | undefined = mesh.inForce() ? mesh.access() : undefined;
   let roots = mesh.roots().join('');

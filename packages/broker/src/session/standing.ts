@@ -1,8 +1,8 @@
 /** What still stands of an attestation, after all that was learnt since GitHub was asked for it (attest/github/losses.ts). */
 import type { Access } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
-import { unavailable } from '../attest/ask.ts';
 import { type Fact, factsOf, type Losses } from '../attest/github/losses.ts';
+import { unavailable } from '../attest/issuer-http.ts';
 import { closeSession } from './lifecycle.ts';
 import type { Live } from './live.ts';
 import { type RecheckContext, recheckSession } from './recheck.ts';

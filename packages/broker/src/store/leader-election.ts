@@ -3,7 +3,7 @@
  * times a second. The active one confirms every second, on that very connection, that it still has it.
  *
  * PostgreSQL passes the lock on when the connection ends: at once when the process dies, and after LOCK_IDLE_MS of silence
- * (`idle_session_timeout`) when it is frozen or cut off. HOLD_MS is shorter: whoever is cut off stops before another starts,
+ * (`idle_session_timeout`) when it is frozen or cut off. LEADERSHIP_MS is shorter: whoever is cut off stops before another starts,
  * by its own clock and without asking anybody. What was sent before then is refused by the epoch (write-batch.ts).
  */
 import { Socket } from 'node:net';
@@ -41,7 +41,7 @@ export interface LeadershipOptions {
 const POLL_MS = 250;
 const CONFIRM_MS = 1_000;
 /** This long after the last confirmation was asked for, a broker no longer believes that it is the active one. */
-export const HOLD_MS = 6_000;
+export const LEADERSHIP_MS = 6_000;
 const LOCK_IDLE_MS = 8_000;
 const CONNECT_TIMEOUT_MS = 5_000;
 const QUERY_TIMEOUT_MS = 5_000;
@@ -55,19 +55,19 @@ const TRY_LOCK = `select pg_try_advisory_lock(hashtextextended('meshpass broker 
  */
 export async function awaitLeadership(options: LeadershipOptions): Promise<Leadership> {
   const { databaseUrl, onWaiting, onFailure, signal } = options;
-  let line: Line | undefined = await openLine(databaseUrl);
+  let connection: LockConnection | undefined = await openLockConnection(databaseUrl);
   try {
     for (;;) {
       signal?.throwIfAborted();
       let active: LeaderRecord | undefined;
       try {
-        line ??= await openLine(databaseUrl);
+        connection ??= await openLockConnection(databaseUrl);
         const asked = now();
-        if (await line.lock()) return hold(databaseUrl, line, asked);
-        active = await line.holder();
+        if (await connection.lock()) return lead(databaseUrl, connection, asked);
+        active = await connection.holder();
       } catch (thrown) {
-        line?.drop();
-        line = undefined;
+        connection?.drop();
+        connection = undefined;
         onFailure(thrown);
         await pause(CONFIRM_MS, undefined, { signal });
         continue;
@@ -76,31 +76,31 @@ export async function awaitLeadership(options: LeadershipOptions): Promise<Leade
       await pause(POLL_MS, undefined, { signal });
     }
   } catch (thrown) {
-    line?.drop();
+    connection?.drop();
     throw thrown;
   }
 }
 
-function hold(databaseUrl: string, locked: Line, asked: Instant): Leadership {
-  let line: Line | undefined = locked;
+function lead(databaseUrl: string, locked: LockConnection, asked: Instant): Leadership {
+  let connection: LockConnection | undefined = locked;
   let confirmed = asked;
   let epoch: number | undefined;
   let over = false;
   const listeners: (() => void)[] = [];
-  const isLeader = () => !over && elapsed(confirmed) < HOLD_MS;
+  const isLeader = () => !over && elapsed(confirmed) < LEADERSHIP_MS;
   const lost = Promise.withResolvers<void>();
   const stop = new AbortController();
   const lose = () => {
     if (over) return;
     over = true;
     stop.abort();
-    line?.drop();
+    connection?.drop();
     lost.resolve();
   };
 
   /** The lock went with its connection. It can be had again as long as nobody else has had it: the epoch tells. */
-  const lockAgain = async (): Promise<Line | undefined> => {
-    const again = await openLine(databaseUrl);
+  const lockAgain = async (): Promise<LockConnection | undefined> => {
+    const again = await openLockConnection(databaseUrl);
     try {
       const isMine = (await again.epoch()) === epoch;
       if (isMine && (await again.lock())) return again;
@@ -116,29 +116,29 @@ function hold(databaseUrl: string, locked: Line, asked: Instant): Leadership {
     try {
       const asked = now();
       // Before it had an epoch it left no trace by which to know whether another had the lock meanwhile.
-      if (!line && epoch === undefined) return lose();
-      line ??= await lockAgain();
-      if (!line) return;
-      const current = await line.epoch();
+      if (!connection && epoch === undefined) return lose();
+      connection ??= await lockAgain();
+      if (!connection) return;
+      const current = await connection.epoch();
       if (epoch !== undefined && current !== epoch) return lose();
-      const held = isLeader();
+      const wasLeader = isLeader();
       confirmed = asked;
-      if (!held && isLeader()) for (const listener of listeners) listener();
+      if (!wasLeader && isLeader()) for (const listener of listeners) listener();
     } catch {
-      line?.drop();
-      line = undefined;
+      connection?.drop();
+      connection = undefined;
     }
   };
-  const keep = async () => {
+  const renew = async () => {
     while (!over) {
-      const rest = pause(line ? CONFIRM_MS : POLL_MS, undefined, { signal: stop.signal, ref: false });
-      await Promise.race([rest.catch(() => {}), ...(line ? [line.ended] : [])]);
+      const rest = pause(connection ? CONFIRM_MS : POLL_MS, undefined, { signal: stop.signal, ref: false });
+      await Promise.race([rest.catch(() => {}), ...(connection ? [connection.ended] : [])]);
       if (over) return;
-      if (line?.isOver()) line = undefined;
+      if (connection?.isOver()) connection = undefined;
       await confirm();
     }
   };
-  void keep();
+  void renew();
   return {
     isLeader,
     onLeaderAgain: (listener) => listeners.push(listener),
@@ -150,13 +150,13 @@ function hold(databaseUrl: string, locked: Line, asked: Instant): Leadership {
     end: async () => {
       over = true;
       stop.abort();
-      await line?.end();
+      await connection?.end();
     },
   };
 }
 
 /** A connection for the lock alone: no statement of anybody else's delays its own. */
-interface Line {
+interface LockConnection {
   readonly lock: () => Promise<boolean>;
   /** Undefined where the schema is not there yet. */
   readonly epoch: () => Promise<number | undefined>;
@@ -167,7 +167,7 @@ interface Line {
   readonly drop: () => void;
 }
 
-async function openLine(databaseUrl: string): Promise<Line> {
+async function openLockConnection(databaseUrl: string): Promise<LockConnection> {
   const socket = new Socket();
   const client = new pg.Client({
     ...{ connectionString: databaseUrl, application_name: 'meshpass-broker-lock', keepAlive: true },

@@ -10,11 +10,11 @@ import { PGlite } from '@electric-sql/pglite';
 import { NodeFS } from '@electric-sql/pglite/nodefs';
 
 /** A statement, or `close`. */
-export type Ask =
+export type EngineRequest =
   | { readonly id: number; readonly sql: string; readonly parameters: readonly unknown[] }
   | { readonly id: number; readonly close: true };
 
-export type Told =
+export type EngineReply =
   | { readonly id: number; readonly rows: unknown[]; readonly affected: number | undefined }
   | {
       readonly id: number;
@@ -45,22 +45,22 @@ const opening = PGlite.create({
   ],
 });
 
-parentPort!.on('message', async (ask: Ask) => {
-  parentPort!.postMessage(await answer(ask));
+parentPort!.on('message', async (request: EngineRequest) => {
+  parentPort!.postMessage(await answer(request));
 });
 
-async function answer(ask: Ask): Promise<Told> {
+async function answer(request: EngineRequest): Promise<EngineReply> {
   try {
     const pglite = await opening;
-    if ('close' in ask) {
+    if ('close' in request) {
       await pglite.close();
-      return { id: ask.id, rows: [], affected: undefined };
+      return { id: request.id, rows: [], affected: undefined };
     }
-    const { rows, affectedRows } = await pglite.query(ask.sql, [...ask.parameters]);
-    return { id: ask.id, rows, affected: affectedRows };
+    const { rows, affectedRows } = await pglite.query(request.sql, [...request.parameters]);
+    return { id: request.id, rows, affected: affectedRows };
   } catch (thrown) {
     const { message, code, detail, severity } = thrown as Record<'message' | 'code' | 'detail' | 'severity', string>;
     const failure = { message, code, detail, fatal: severity === undefined || /^(?:PANIC|FATAL)$/.test(severity) };
-    return { id: ask.id, failure };
+    return { id: request.id, failure };
   }
 }

@@ -17,7 +17,7 @@ import {
 } from 'kysely';
 import { lockDirectory } from './directory-lock.ts';
 import { threadFile } from './pglite-files.ts';
-import type { Ask, Told } from './pglite-thread.ts';
+import type { EngineReply, EngineRequest } from './pglite-thread.ts';
 
 export interface EmbeddedStore {
   readonly dialect: Dialect;
@@ -52,10 +52,10 @@ export function openPglite(dataDir: string): EmbeddedStore {
 }
 
 interface Engine {
-  readonly query: (sql: string, parameters: readonly unknown[]) => Promise<Answer>;
+  readonly query: (sql: string, parameters: readonly unknown[]) => Promise<EngineRows>;
   readonly close: () => Promise<void>;
 }
-type Answer = Extract<Told, { rows: unknown[] }>;
+type EngineRows = Extract<EngineReply, { rows: unknown[] }>;
 
 /** An engine that has not answered by then never will. */
 const PATIENCE_MS = 30_000;
@@ -72,20 +72,20 @@ function createEngine(dir: string, file: URL): Engine {
         thread = undefined;
       }
       thread ??= startThread(dir, file);
-      return await thread.ask({ sql, parameters });
+      return await thread.send({ sql, parameters });
     },
     close: async () => {
       // An engine that cannot close is left as after a crash: what was acknowledged is on the disk.
-      if (thread?.alive()) await thread.ask({ close: true }).catch(() => {});
+      if (thread?.alive()) await thread.send({ close: true }).catch(() => {});
       await thread?.end();
     },
   };
 }
 
-type Question = { readonly sql: string; readonly parameters: readonly unknown[] } | { readonly close: true };
+type EngineCommand = { readonly sql: string; readonly parameters: readonly unknown[] } | { readonly close: true };
 
 interface Thread {
-  readonly ask: (question: Question) => Promise<Answer>;
+  readonly send: (question: EngineCommand) => Promise<EngineRows>;
   readonly alive: () => boolean;
   readonly ended: Promise<void>;
   readonly end: () => Promise<void>;
@@ -93,7 +93,7 @@ interface Thread {
 
 function startThread(dir: string, file: URL): Thread {
   const worker = new Worker(file, { workerData: { dir } });
-  const pending = new Map<number, PromiseWithResolvers<Answer>>();
+  const pending = new Map<number, PromiseWithResolvers<EngineRows>>();
   let next = 0;
   let alive = true;
   let started = false;
@@ -102,7 +102,7 @@ function startThread(dir: string, file: URL): Thread {
     alive = false;
     await worker.terminate();
   };
-  worker.on('message', (told: Told) => {
+  worker.on('message', (told: EngineReply) => {
     started = true;
     const waiting = pending.get(told.id);
     pending.delete(told.id);
@@ -127,12 +127,12 @@ function startThread(dir: string, file: URL): Thread {
     alive: () => alive,
     ended,
     end,
-    ask: async (question) => {
+    send: async (question) => {
       const id = next++;
-      const waiting = Promise.withResolvers<Answer>();
+      const waiting = Promise.withResolvers<EngineRows>();
       pending.set(id, waiting);
       const late = setTimeout(end, started ? PATIENCE_MS : START_PATIENCE_MS);
-      const message: Ask = { id, ...question };
+      const message: EngineRequest = { id, ...question };
       worker.postMessage(message);
       try {
         return await waiting.promise;

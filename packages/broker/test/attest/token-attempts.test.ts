@@ -73,7 +73,7 @@ describe('the allowance', () => {
       return answer(200);
     };
     const answers = await Promise.all(
-      Array.from({ length: 300 }, (_, n) => attempts.ask(`good-${n}`, '2001:db8::1', good)),
+      Array.from({ length: 300 }, (_, n) => attempts.request(`good-${n}`, '2001:db8::1', good)),
     );
     expect(answers.every(({ status }) => status === 200)).toBe(true);
     expect(most).toBe(20);
@@ -82,11 +82,11 @@ describe('the allowance', () => {
   test('is of a /64, comes back with time, and is not that of a token that was accepted before', async () => {
     let now = 0;
     const attempts = createTokenAttempts(() => now);
-    const wrong = (n: number) => attempts.ask(`wrong-${n}`, `2001:db8::${n}`, async () => answer(401));
-    await attempts.ask('good', '2001:db8::1', async () => answer(200));
+    const wrong = (n: number) => attempts.request(`wrong-${n}`, `2001:db8::${n}`, async () => answer(401));
+    await attempts.request('good', '2001:db8::1', async () => answer(200));
     for (let n = 1; n <= 20; n++) expect((await wrong(n)).status).toBe(401);
     expect(await refusal(wrong(21))).toMatchObject({ code: 'too_many_attempts', status: 429 });
-    expect((await attempts.ask('good', '2001:db8::1', async () => answer(200))).status).toBe(200);
+    expect((await attempts.request('good', '2001:db8::1', async () => answer(200))).status).toBe(200);
     now += 5_000;
     expect((await wrong(22)).status).toBe(401);
     expect((await refusal(wrong(23))).code).toBe('too_many_attempts');
@@ -95,7 +95,7 @@ describe('the allowance', () => {
   test('comes back where GitHub did not answer', async () => {
     const attempts = createTokenAttempts(() => 0);
     for (let n = 0; n < 50; n++) {
-      const failed = attempts.ask(`token-${n}`, '192.0.2.1', () => Promise.reject(new Error('away')));
+      const failed = attempts.request(`token-${n}`, '192.0.2.1', () => Promise.reject(new Error('away')));
       await expect(failed).rejects.toThrow('away');
     }
   });

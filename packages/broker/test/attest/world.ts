@@ -7,11 +7,11 @@ import { createPresenceProof, dpopThumbprint, type PresenceChallenge } from '@me
 import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
 import { type RunningActions, startActions } from '@meshpass/lab/oidc/actions';
 import { type RunningIdp, startIdp } from '@meshpass/lab/oidc/idp';
-import { type AskOptions, plainHttpIssuersOnlyInALab } from '../../src/attest/ask.ts';
 import { type Attest, createAttest } from '../../src/attest/attest.ts';
 import type { Attested } from '../../src/attest/attested.ts';
 import { createGithubApp } from '../../src/attest/github/app.ts';
 import { createLosses } from '../../src/attest/github/losses.ts';
+import { type IssuerHttpOptions, plainHttpIssuersOnlyInALab } from '../../src/attest/issuer-http.ts';
 import { createIssuerKeys } from '../../src/attest/oidc/issuer-keys.ts';
 import { forwardingHostOnlyInALab } from '../../src/attest/presence/forwarded-port.ts';
 import { createPresence, type PresenceMode } from '../../src/attest/presence/presence.ts';
@@ -62,7 +62,12 @@ ${who.map((entry) => `      - ${entry}\n`).join('')}    to: [{service: orders.sh
       'access.yaml',
       { dangerouslyAllowPlainHttpIssuers: true },
     );
-    const how: AskOptions & { clock: () => number } = { fetch, timeoutMs, clock, [plainHttpIssuersOnlyInALab]: true };
+    const how: IssuerHttpOptions & { clock: () => number } = {
+      fetch,
+      timeoutMs,
+      clock,
+      [plainHttpIssuersOnlyInALab]: true,
+    };
     const { beforeGithub = async () => {} } = options;
     const slowly: typeof fetch = async (...asked) => {
       await beforeGithub();

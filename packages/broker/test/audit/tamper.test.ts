@@ -10,7 +10,7 @@ import { sql } from 'kysely';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { inEpoch, readRestores, restoreNotes } from '../../src/audit/checkpoint/epoch.ts';
 import { type AuditKey, openAuditKey } from '../../src/audit/checkpoint/key.ts';
-import { readKnown } from '../../src/audit/checkpoint/known-checkpoints.ts';
+import { readKnownCheckpoints } from '../../src/audit/checkpoint/known-checkpoints.ts';
 import { parseVerifier } from '../../src/audit/checkpoint/note.ts';
 import { fileSink } from '../../src/audit/checkpoint/sink.ts';
 import { type AuditExport, exportLines, exportLog, readExport } from '../../src/audit/export/export.ts';
@@ -54,7 +54,7 @@ async function openLog(store: Store, dir: string): Promise<Log> {
   const { restores } = readRestores(await restoreNotes(store.db), first.verifiers);
   const key = inEpoch(first, restores.at(-1)?.epoch ?? 1);
   const sinks = [fileSink(join(dir, 'audit-checkpoint'), key.verifiers)];
-  const { all, newest } = await readKnown(sinks, key.verifiers);
+  const { all, newest } = await readKnownCheckpoints(sinks, key.verifiers);
   const chain = createChain(store.db, {
     verifiers: key.verifiers,
     known: all.map(({ checkpoint }) => checkpoint),
@@ -354,7 +354,7 @@ describe.each(ENGINES)('the audit log on %s', (kind, there) => {
     await tamper(store, 'delete from audit where seq > 4');
     await tamper(store, 'delete from audit_checkpoints');
     const sinks = [fileSink(join(dir, 'audit-checkpoint'), log.key.verifiers)];
-    const survey = await surveyRestore(store.db, log.key, await readKnown(sinks, log.key.verifiers));
+    const survey = await surveyRestore(store.db, log.key, await readKnownCheckpoints(sinks, log.key.verifiers));
     const order = { by: 'olga', reason: 'the disk broke' };
     const now = () => START + written * 1000;
     // The number of the writer goes on, as for every process: the test's own store keeps it.

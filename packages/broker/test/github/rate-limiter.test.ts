@@ -1,6 +1,6 @@
 /** How often GitHub is asked: within what it says is left, and not at all while it says to wait. */
 import { describe, expect, it } from 'vitest';
-import type { Answer } from '../../src/attest/ask.ts';
+import type { IssuerResponse } from '../../src/attest/issuer-http.ts';
 import { createRateLimiter, SHARE } from '../../src/github/rate-limiter.ts';
 
 const START = 1_800_000_000_000;
@@ -8,7 +8,7 @@ const START = 1_800_000_000_000;
 function world() {
   let now = START;
   const rateLimiter = createRateLimiter(() => now);
-  const answer = (headers: Record<string, string | number>, status = 200): Answer => ({
+  const answer = (headers: Record<string, string | number>, status = 200): IssuerResponse => ({
     status,
     headers: new Headers(Object.entries(headers).map(([name, value]) => [name, String(value)])),
     body: {},

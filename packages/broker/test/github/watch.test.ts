@@ -9,9 +9,9 @@ import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
 import type { Fault } from '@meshpass/lab/github/fault';
 import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { plainHttpIssuersOnlyInALab } from '../../src/attest/ask.ts';
 import { createGithubApp } from '../../src/attest/github/app.ts';
 import { createLosses, SETTLE_SECONDS } from '../../src/attest/github/losses.ts';
+import { plainHttpIssuersOnlyInALab } from '../../src/attest/issuer-http.ts';
 import { readWithTokenFile } from '../../src/github/reader.ts';
 import { readStore } from '../harness/audit.ts';
 import { asSession, type Enrolled, type Harness } from '../harness/broker.ts';
@@ -348,7 +348,7 @@ describe('with a token in a file', () => {
         return await fetch(input, init);
       },
     });
-    await app.ask('acme', '/orgs/acme/members');
+    await app.request('acme', '/orgs/acme/members');
     writeFileSync(tokenFile, `${issued.replace('Bearer ', '')}\n`, { mode: 0o600 });
     await ended(who, 'does not run');
     expect(harness.log.join('')).not.toContain('ghp_nonsense');

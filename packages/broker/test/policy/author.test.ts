@@ -3,7 +3,7 @@
 import { type RunningActions, startActions } from '@meshpass/lab/oidc/actions';
 import type { ActionsJob } from '@meshpass/lab/oidc/admin-client';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { plainHttpIssuersOnlyInALab } from '../../src/attest/ask.ts';
+import { plainHttpIssuersOnlyInALab } from '../../src/attest/issuer-http.ts';
 import { createIssuerKeys } from '../../src/attest/oidc/issuer-keys.ts';
 import { type AuthorOf, PolicyAuthors, policyAuthors } from '../../src/policy/author.ts';
 

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import type { Mesh } from '@meshpass/istio';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import type { ClusterView } from '../../src/reconcile/cluster-view.ts';
-import { type LiveMeshState, meshState } from '../../src/reconcile/mesh-state.ts';
+import type { LiveMeshState } from '../../src/reconcile/contract.ts';
+import { meshState } from '../../src/reconcile/mesh-state.ts';
 
 const file = (user: string) => `trust: {codespaces: {organization: acme}}
 grants:

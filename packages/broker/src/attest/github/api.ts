@@ -1,20 +1,26 @@
 /** One call of GitHub's REST API, and what its refusals mean (https://docs.github.com/rest). */
 import { MeshpassError } from '@meshpass/identity';
 import type { z } from 'zod';
-import { type Answer, type AskOptions, ask, type Question, unavailable } from '../ask.ts';
+import {
+  type IssuerHttpOptions,
+  type IssuerRequest,
+  type IssuerResponse,
+  requestIssuer,
+  unavailable,
+} from '../issuer-http.ts';
 
 export interface GithubUser {
   readonly id: number;
   readonly login: string;
 }
 
-export interface GithubApiOptions extends AskOptions {
+export interface GithubApiOptions extends IssuerHttpOptions {
   /** `https://api.github.com`, or `https://HOST/api/v3` of an enterprise server; no slash at its end. */
   readonly url: string;
   /** Unix milliseconds. */
   readonly clock: () => number;
   /** Told of every answer, refusals included: their headers say what is left of the budget. */
-  readonly onAnswer?: (answer: Answer) => void;
+  readonly onAnswer?: (answer: IssuerResponse) => void;
 }
 
 /** A Codespace takes up to 10 kB in GitHub's lists, and a page has a hundred. */
@@ -32,13 +38,13 @@ const RETRY_SECONDS = 60;
  * @returns 2xx, 304 (to a conditional question), 401, 403 and 404 answers; every other is thrown
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
-export async function askGithub(
+export async function requestGithub(
   path: string,
   token: string,
   options: GithubApiOptions,
-  question: Question = {},
-): Promise<Answer> {
-  const answer = await ask(
+  question: IssuerRequest = {},
+): Promise<IssuerResponse> {
+  const answer = await requestIssuer(
     new URL(options.url + path),
     {
       ...question,
@@ -60,7 +66,7 @@ export async function askGithub(
 }
 
 /** @throws MeshpassError `issuer_unavailable` where the answer is not what GitHub's description says */
-export function readGithub<T>(schema: z.ZodType<T>, answer: Answer): T {
+export function parseGithub<T>(schema: z.ZodType<T>, answer: IssuerResponse): T {
   const read = schema.safeParse(answer.body);
   if (read.success) return read.data;
   const members = read.error.issues.map(({ path }) => path.join('.'));
@@ -102,17 +108,17 @@ export function isTeamById(team: string): boolean {
   return BY_ID.test(team);
 }
 
-export function messageOf(answer: Answer): string {
+export function messageOf(answer: IssuerResponse): string {
   const message = (answer.body as { message?: unknown } | undefined)?.message;
   return typeof message === 'string' ? message.slice(0, 200) : '';
 }
 
-export function requestId(answer: Answer): string | undefined {
+export function requestId(answer: IssuerResponse): string | undefined {
   return answer.headers.get('x-github-request-id')?.slice(0, 100);
 }
 
 /** Primary limit: 403 or 429 with nothing remaining; secondary: with Retry-After, or only said in the message. */
-function refuseWhenLimited(answer: Answer, now: number): void {
+function refuseWhenLimited(answer: IssuerResponse, now: number): void {
   if (answer.status !== 403 && answer.status !== 429) return;
   const retryAfter = Number(answer.headers.get('retry-after') ?? Number.NaN);
   const reset = Number(answer.headers.get('x-ratelimit-reset') ?? Number.NaN) - now / 1000;

@@ -2,16 +2,16 @@
 import { createPrivateKey } from 'node:crypto';
 import { SignJWT } from 'jose';
 import { z } from 'zod';
-import { type Answer, type Question, unavailable } from '../ask.ts';
+import { type IssuerRequest, type IssuerResponse, unavailable } from '../issuer-http.ts';
 import { createTtlCache } from '../ttl-cache.ts';
 import {
-  askGithub,
   type GithubApiOptions,
   type GithubUser,
   MAX_PAGE_BYTES,
   messageOf,
+  parseGithub,
   pathPart,
-  readGithub,
+  requestGithub,
   requestId,
   teamPath,
 } from './api.ts';
@@ -23,7 +23,7 @@ export interface GithubAppOptions extends Omit<GithubApiOptions, 'onAnswer'> {
   /** PEM as GitHub gives it (PKCS #1), or PKCS #8. */
   readonly privateKey: string;
   /** Told of every answer to an installation, whose budget all of its questions share. */
-  readonly onInstallationAnswer?: (answer: Answer) => void;
+  readonly onInstallationAnswer?: (answer: IssuerResponse) => void;
   /** What is remembered of a person is held against this. */
   readonly losses: Losses;
 }
@@ -35,7 +35,7 @@ export interface GithubApp {
    * @param path each part that is not ours passed through pathPart
    * @returns undefined where it is not installed, or what is asked for is not there (404)
    */
-  ask(organization: string, path: string, question?: Question): Promise<Answer | undefined>;
+  request(organization: string, path: string, question?: IssuerRequest): Promise<IssuerResponse | undefined>;
   /** Id of an organisation in which the App is installed; undefined where it is not. */
   organizationId(organization: string): Promise<number | undefined>;
   isMember(organization: string, user: GithubUser): Promise<boolean>;
@@ -128,17 +128,17 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
     installations.get(organization.toLowerCase(), async () => {
       const part = pathPart(organization);
       if (!part) return undefined;
-      const answer = await askGithub(`/orgs/${part}/installation`, await appJwt(), options);
+      const answer = await requestGithub(`/orgs/${part}/installation`, await appJwt(), options);
       if (answer.status === 404) return undefined;
-      return readGithub(Installation, refuseUnlessOk(answer, 'find the installation'));
+      return parseGithub(Installation, refuseUnlessOk(answer, 'find the installation'));
     });
 
   const token = (id: number) =>
     tokens.get(String(id), async () => {
-      const answer = await askGithub(`/app/installations/${id}/access_tokens`, await appJwt(), options, {
+      const answer = await requestGithub(`/app/installations/${id}/access_tokens`, await appJwt(), options, {
         method: 'POST',
       });
-      return readGithub(InstallationToken, refuseUnlessOk(answer, 'obtain an installation token'));
+      return parseGithub(InstallationToken, refuseUnlessOk(answer, 'obtain an installation token'));
     });
 
   /** Asks as the installation in the organisation; undefined where there is none, or what is asked for is not there. */
@@ -146,17 +146,17 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
     ...options,
     ...(options.onInstallationAnswer && { onAnswer: options.onInstallationAnswer }),
   };
-  const askAsInstallation: GithubApp['ask'] = async (organization, path, question) => {
+  const requestAsInstallation: GithubApp['request'] = async (organization, path, question) => {
     const found = await installation(organization);
     if (!found) return undefined;
-    let answer = await askGithub(path, (await token(found.id)).token, asInstallation, question);
+    let answer = await requestGithub(path, (await token(found.id)).token, asInstallation, question);
     if (answer.status === 401) {
       // Revoked before its time: uninstalled and installed again, or suspended.
       tokens.forget(String(found.id));
       installations.forget(organization.toLowerCase());
       const again = await installation(organization);
       if (!again) return undefined;
-      answer = await askGithub(path, (await token(again.id)).token, asInstallation, question);
+      answer = await requestGithub(path, (await token(again.id)).token, asInstallation, question);
     }
     return answer.status === 404 ? undefined : refuseUnlessOk(answer, 'read members or their Codespaces');
   };
@@ -165,8 +165,8 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
   const askWhetherInTeam = async (team: string, user: GithubUser) => {
     const [path, login] = [await teamPath(team, organizationId), pathPart(user.login)];
     if (path === undefined || login === undefined) return false;
-    const answer = await askAsInstallation(team.split('/')[0]!, `${path}/memberships/${login}`);
-    return answer !== undefined && readGithub(TeamMembership, answer).state === 'active';
+    const answer = await requestAsInstallation(team.split('/')[0]!, `${path}/memberships/${login}`);
+    return answer !== undefined && parseGithub(TeamMembership, answer).state === 'active';
   };
   const isInTeam = (team: string, user: GithubUser) =>
     // By id: a login that changes hands must not inherit an answer.
@@ -180,9 +180,9 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
   const askRole = async (organization: string, user: GithubUser) => {
     const parts = [pathPart(organization), pathPart(user.login)];
     if (parts.includes(undefined)) return undefined;
-    const answer = await askAsInstallation(organization, `/orgs/${parts[0]}/memberships/${parts[1]}`);
+    const answer = await requestAsInstallation(organization, `/orgs/${parts[0]}/memberships/${parts[1]}`);
     if (!answer) return undefined;
-    const membership = readGithub(OrganizationMembership, answer);
+    const membership = parseGithub(OrganizationMembership, answer);
     return membership.state === 'active' && membership.user.id === user.id ? membership.role : undefined;
   };
   const roleIn = (name: string, user: GithubUser) => {
@@ -198,7 +198,7 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
 
   return {
     losses,
-    ask: askAsInstallation,
+    request: requestAsInstallation,
     organizationId,
     isMember: async (organization, user) => (await roleIn(organization, user)) !== undefined,
     async rolesOf(user, roles) {
@@ -214,8 +214,8 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
       if (parts.includes(undefined)) return undefined;
       const askList = async () => {
         const path = `/orgs/${parts[0]}/members/${parts[1]}/codespaces?per_page=100`;
-        const answer = await askAsInstallation(organization, path, { maxBytes: MAX_PAGE_BYTES });
-        return answer && readGithub(CodespaceList, answer).codespaces;
+        const answer = await requestAsInstallation(organization, path, { maxBytes: MAX_PAGE_BYTES });
+        return answer && parseGithub(CodespaceList, answer).codespaces;
       };
       const list = await codespaces.get(
         `${organization.toLowerCase()} ${user.id} ${user.login}`,
@@ -233,7 +233,7 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
         teams.map(async (team) => {
           if (await isInTeam(team, user)) return false;
           const path = await teamPath(team, organizationId);
-          return path !== undefined && (await askAsInstallation(team.split('/')[0]!, path)) !== undefined;
+          return path !== undefined && (await requestAsInstallation(team.split('/')[0]!, path)) !== undefined;
         }),
       );
       return teams.filter((_team, index) => answers[index]);
@@ -241,7 +241,7 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
   };
 }
 
-function refuseUnlessOk(answer: Answer, what: string): Answer {
+function refuseUnlessOk(answer: IssuerResponse, what: string): IssuerResponse {
   if (answer.status < 300 || answer.status === 304) return answer;
   throw unavailable('GitHub', `the GitHub App may not ${what}`, {
     status: answer.status,

@@ -7,13 +7,13 @@ import type { Trust } from '@meshpass/access';
 import { type Attestation, MeshpassError, type Proof, toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { z } from 'zod';
-import type { Answer } from '../ask.ts';
 import { type Attested, IdentifiedRefusal } from '../attested.ts';
+import type { IssuerResponse } from '../issuer-http.ts';
 import type { Presence, Presenter } from '../presence/presence.ts';
 import type { TokenAttempts } from '../token-attempts.ts';
-import { askGithub, type GithubApiOptions, messageOf, pathPart, readGithub, requestId } from './api.ts';
+import { type GithubApiOptions, messageOf, parseGithub, pathPart, requestGithub, requestId } from './api.ts';
 import type { GithubApp } from './app.ts';
-import { type Asked, confirmed, type Memberships } from './memberships.ts';
+import { confirmMemberships, type MembershipQuery, type Memberships } from './memberships.ts';
 import { refuseOtherKinds } from './token-kind.ts';
 
 export interface CodespaceOptions {
@@ -57,7 +57,7 @@ export async function attestCodespace(
   proof: CodespaceProof,
   presenter: Presenter,
   trust: Trust,
-  asked: Asked,
+  asked: MembershipQuery,
   options: CodespaceOptions & { readonly attempts: TokenAttempts },
 ): Promise<Attested> {
   if (!trust.codespaces) {
@@ -73,12 +73,12 @@ export async function attestCodespace(
   refuseOtherKinds(proof.token);
   const { attempts } = options;
   // Alone at first: a token that GitHub does not know costs one question.
-  const userAnswer = await attempts.ask(proof.token, presenter.source, () =>
-    askGithub('/user', proof.token, options.api),
+  const userAnswer = await attempts.request(proof.token, presenter.source, () =>
+    requestGithub('/user', proof.token, options.api),
   );
   refuseStranger(userAnswer);
-  const codespaceAnswer = await askGithub(`/user/codespaces/${name}`, proof.token, options.api);
-  const user = readGithub(User, userAnswer);
+  const codespaceAnswer = await requestGithub(`/user/codespaces/${name}`, proof.token, options.api);
+  const user = parseGithub(User, userAnswer);
   const { organization } = trust.codespaces;
   const codespace = await findCodespace(codespaceAnswer, proof, user, organization, options.app);
 
@@ -102,7 +102,7 @@ export async function attestCodespace(
   const known = whatIsKnown(proof, user, codespace);
   try {
     const presence = await options.presence.show({ codespace, token: proof.token, presenter });
-    const memberships = await confirmed(user, asked, options.app);
+    const memberships = await confirmMemberships(user, asked, options.app);
     attempts.attested(presenter.source);
     return { attestation: { ...known, ...memberships }, presence };
   } catch (thrown) {
@@ -111,7 +111,7 @@ export async function attestCodespace(
 }
 
 /** 403 on `GET /user` is a token of nobody, as a workflow or an installation has, and with it a prebuild. */
-function refuseStranger(answer: Answer): void {
+function refuseStranger(answer: IssuerResponse): void {
   if (answer.status < 300) return;
   const detail = { status: answer.status, message: messageOf(answer), requestId: requestId(answer) };
   if (answer.status === 403 && /not accessible by integration/i.test(detail.message)) {
@@ -135,15 +135,15 @@ function refuseStranger(answer: Answer): void {
  * port that it forwards. What is missing, presence has to show.
  */
 async function findCodespace(
-  answer: Answer,
+  answer: IssuerResponse,
   proof: CodespaceProof,
   user: z.infer<typeof User>,
   organization: string,
   app: GithubApp | undefined,
 ): Promise<Codespace> {
-  if (answer.status < 300) return readGithub(Codespace, answer);
+  if (answer.status < 300) return parseGithub(Codespace, answer);
   const found = await app?.codespaceOf(organization, user, proof.codespaceName);
-  if (found !== undefined) return readGithub(Codespace, { ...answer, body: found });
+  if (found !== undefined) return parseGithub(Codespace, { ...answer, body: found });
   const detail = { status: answer.status, message: messageOf(answer), requestId: requestId(answer) };
   if (answer.status === 404 || app) {
     throw new MeshpassError(
@@ -201,8 +201,8 @@ async function refuseForeign(
  */
 async function refuseOtherRepositories({ repository }: Codespace, token: string, api: GithubApiOptions): Promise<void> {
   const path = REPOSITORY.test(repository.full_name) ? `/repos/${repository.full_name}` : undefined;
-  const answer = path === undefined ? undefined : await askGithub(path, token, api);
-  if (answer && answer.status < 300 && readGithub(Repository, answer).id === repository.id) return;
+  const answer = path === undefined ? undefined : await requestGithub(path, token, api);
+  if (answer && answer.status < 300 && parseGithub(Repository, answer).id === repository.id) return;
   throw new MeshpassError(
     'workspace_repository_unreachable',
     `This GITHUB_TOKEN does not reach ${repository.full_name}, the repository of the Codespace that it is presented for: ` +

@@ -5,7 +5,7 @@ import type { Attestation } from '@meshpass/identity';
 import type { GithubUser } from './api.ts';
 import type { GithubApp } from './app.ts';
 
-export interface Asked {
+export interface MembershipQuery {
   /** `ORG/SLUG` in lower case, or `ORG/#ID`. */
   readonly teams: readonly string[];
   /** `ORG/admin` and `ORG/member` in lower case. */
@@ -16,7 +16,7 @@ export interface Asked {
 
 export type Memberships = Pick<Attestation, 'teams' | 'notInTeams' | 'organizationRoles'>;
 
-export function whatToAsk(access: Access): Asked {
+export function membershipQuery(access: Access): MembershipQuery {
   return { teams: teamsMentioned(access), roles: rolesMentioned(access), denied: teamsDenied(access) };
 }
 
@@ -24,9 +24,9 @@ export function whatToAsk(access: Access): Asked {
  * @param app without it nothing is ever confirmed
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
-export async function confirmed(
+export async function confirmMemberships(
   user: GithubUser,
-  { teams, roles, denied = [] }: Asked,
+  { teams, roles, denied = [] }: MembershipQuery,
   app: GithubApp | undefined,
 ): Promise<Memberships> {
   if (!app) return { teams: [] };

@@ -1,10 +1,10 @@
 /** The keys of configured issuers: OpenID discovery once, then JWKS with a cache, a cool-down, and jose's rotation. */
 import { createRemoteJWKSet, customFetch, type JWTVerifyGetKey } from 'jose';
 import { z } from 'zod';
-import { type AskOptions, ask, unavailable } from '../ask.ts';
+import { type IssuerHttpOptions, requestIssuer, unavailable } from '../issuer-http.ts';
 import { createTtlCache } from '../ttl-cache.ts';
 
-export interface IssuerKeysOptions extends AskOptions {
+export interface IssuerKeysOptions extends IssuerHttpOptions {
   /** Unix milliseconds. */
   readonly clock: () => number;
   /** Keys are fetched anew after so long; one that the issuer has withdrawn is trusted no longer than this. */
@@ -65,9 +65,9 @@ export function createIssuerKeys(options: IssuerKeysOptions): IssuerKeys {
 }
 
 /** OpenID Connect Discovery 1.0, section 4. */
-async function discover(issuer: string, options: AskOptions): Promise<URL> {
+async function discover(issuer: string, options: IssuerHttpOptions): Promise<URL> {
   const base = issuer.endsWith('/') ? issuer.slice(0, -1) : issuer;
-  const answer = await ask(new URL(`${base}/.well-known/openid-configuration`), {}, issuer, options);
+  const answer = await requestIssuer(new URL(`${base}/.well-known/openid-configuration`), {}, issuer, options);
   if (answer.status !== 200) throw unavailable(issuer, 'no discovery document', { status: answer.status });
   const read = Discovery.safeParse(answer.body);
   if (!read.success) throw unavailable(issuer, 'unexpected discovery document');
@@ -76,8 +76,8 @@ async function discover(issuer: string, options: AskOptions): Promise<URL> {
   return new URL(read.data.jwks_uri);
 }
 
-async function fetchKeys(issuer: string, url: URL, options: AskOptions): Promise<Response> {
-  const answer = await ask(url, {}, issuer, options);
+async function fetchKeys(issuer: string, url: URL, options: IssuerHttpOptions): Promise<Response> {
+  const answer = await requestIssuer(url, {}, issuer, options);
   const keys = (answer.body as { keys?: unknown } | undefined)?.keys;
   if (answer.status !== 200 || !Array.isArray(keys)) {
     throw unavailable(issuer, 'no keys', { status: answer.status });

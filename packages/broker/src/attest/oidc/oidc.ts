@@ -6,7 +6,7 @@ import { sha256Hex } from '@meshpass/identity/hash';
 import { errors, type JWTPayload, jwtVerify } from 'jose';
 import type { Attested } from '../attested.ts';
 import type { GithubApp } from '../github/app.ts';
-import { type Asked, confirmed } from '../github/memberships.ts';
+import { confirmMemberships, type MembershipQuery } from '../github/memberships.ts';
 import { printableClaims } from '../printable.ts';
 import { readActionsJob } from './actions-job.ts';
 import type { IssuerKeys } from './issuer-keys.ts';
@@ -42,7 +42,7 @@ const MAX_SUBJECT = 255;
 export async function attestOidc(
   proof: OidcProof,
   issuers: readonly TrustedIssuer[],
-  asked: Asked,
+  asked: MembershipQuery,
   options: OidcOptions,
 ): Promise<Attested> {
   const unverified = readToken(proof.token);
@@ -173,7 +173,7 @@ type Identity = Pick<Attestation, 'subject' | 'login' | 'githubUser' | 'teams' |
 async function actions(
   claims: JWTPayload,
   issuer: TrustedIssuer,
-  asked: Asked,
+  asked: MembershipQuery,
   { app }: OidcOptions,
 ): Promise<Identity> {
   const job = readActionsJob(claims);
@@ -181,7 +181,7 @@ async function actions(
     subject: `${issuer.name}:${job.subject}`,
     login: job.actor.login,
     githubUser: job.actor,
-    ...(await confirmed(job.actor, asked, app)),
+    ...(await confirmMemberships(job.actor, asked, app)),
     workspace: job.workspace,
   };
 }

@@ -1,6 +1,6 @@
 /** Looks into a token before anything is believed: only to find which issuer must have signed it, and within bounds. */
 import { MeshpassError } from '@meshpass/identity';
-import { hasMemberTwice } from '../duplicate-members.ts';
+import { hasDuplicateMember } from '../duplicate-members.ts';
 
 export interface UnverifiedToken {
   readonly header: Readonly<Record<string, unknown>>;
@@ -42,7 +42,7 @@ function readPart(part: string, name: string): Record<string, unknown> {
   } catch {
     throw malformed(`its ${name} is not JSON`);
   }
-  if (hasMemberTwice(text, value)) throw malformed(`its ${name} has a member twice`);
+  if (hasDuplicateMember(text, value)) throw malformed(`its ${name} has a member twice`);
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw malformed(`its ${name} is no object`);
   return value as Record<string, unknown>;
 }

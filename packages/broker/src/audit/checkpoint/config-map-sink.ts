@@ -6,7 +6,7 @@ import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
 import { kubeconfigAccess, podAccess } from '../../kubernetes/access.ts';
 import { type KubernetesHttp, kubernetesHttp, path } from '../../kubernetes/http.ts';
-import { type CheckpointSink, isOlder, type Mark } from './sink.ts';
+import { type CheckpointSink, isOlder, type LogPosition } from './sink.ts';
 
 export interface CheckpointMapOptions {
   /** Path; absent inside a Pod. */
@@ -62,7 +62,7 @@ export function checkpointMap(http: KubernetesHttp, namespace: string, name: str
     const isEmpty = data === undefined || Object.keys(data).length === 0;
     return { version: metadata.resourceVersion, kept: isEmpty ? undefined : readData(data) };
   };
-  const patch = async (before: Read, note: string, mark: Mark, query: Readonly<Record<string, string>>) => {
+  const patch = async (before: Read, note: string, mark: LogPosition, query: Readonly<Record<string, string>>) => {
     const data = { epoch: `${mark.epoch}`, size: `${mark.size}`, note, time: new Date().toISOString() };
     return await http.call({
       ...{ method: 'PATCH', path: at, query, contentType: 'application/merge-patch+json', expect: [CONFLICT] },

@@ -22,7 +22,7 @@ export interface KnownCheckpoints {
 }
 
 /** @throws MeshpassError of a sink that does not answer */
-export async function readKnown(
+export async function readKnownCheckpoints(
   sinks: readonly CheckpointSink[],
   verifiers: readonly NoteVerifier[],
 ): Promise<KnownCheckpoints> {

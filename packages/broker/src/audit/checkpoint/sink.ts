@@ -10,14 +10,14 @@ import { readCheckpoint } from './checkpoint.ts';
 import { baseOf, epochOf } from './epoch.ts';
 import type { NoteVerifier } from './note.ts';
 
-export interface KeptNote {
+export interface StoredNote {
   readonly note: string;
   /** When it was kept, RFC 3339, as far as the sink knows. */
   readonly time?: string | undefined;
 }
 
 /** Which of two checkpoints is the newer one: by epoch, then by size. */
-export interface Mark {
+export interface LogPosition {
   readonly epoch: number;
   readonly size: number;
 }
@@ -26,18 +26,18 @@ export interface CheckpointSink {
   /** For people: `the file /var/lib/...`. */
   readonly name: string;
   /** @throws MeshpassError where it does not answer; that is not the same as having none */
-  readonly read: () => Promise<KeptNote | undefined>;
+  readonly read: () => Promise<StoredNote | undefined>;
   /**
    * Keeps this one in place of an older one.
    * @throws MeshpassError; where another process may write to the same sink, also when that has kept a newer one
    */
-  readonly write: (note: string, mark: Mark) => Promise<void>;
+  readonly write: (note: string, mark: LogPosition) => Promise<void>;
   /** Whether it would be kept; keeps nothing. @throws MeshpassError why not */
-  readonly rehearse?: (note: string, mark: Mark) => Promise<void>;
+  readonly rehearse?: (note: string, mark: LogPosition) => Promise<void>;
 }
 
 /** @returns whether `a` is older than `b` */
-export function isOlder(a: Mark, b: Mark): boolean {
+export function isOlder(a: LogPosition, b: LogPosition): boolean {
   return a.epoch < b.epoch || (a.epoch === b.epoch && a.size < b.size);
 }
 
@@ -54,7 +54,7 @@ export function fileSink(file: string, verifiers: readonly NoteVerifier[]): Chec
       cause,
       retryAfter: 2,
     });
-  const read = async (): Promise<KeptNote | undefined> => {
+  const read = async (): Promise<StoredNote | undefined> => {
     try {
       const { mtime, size } = await stat(file);
       // Not read to its end: whatever that is, it is no checkpoint.
@@ -84,7 +84,7 @@ export function fileSink(file: string, verifiers: readonly NoteVerifier[]): Chec
   };
 }
 
-function markOf(note: string, verifiers: readonly NoteVerifier[]): Mark | undefined {
+function markOf(note: string, verifiers: readonly NoteVerifier[]): LogPosition | undefined {
   const read = readCheckpoint(note, verifiers);
   if ('problem' in read || read.isCut) return undefined;
   const epoch = epochOf(baseOf(verifiers), read.origin);

@@ -2,7 +2,7 @@
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
 import { type DeclaredRestore, epochOf } from '../checkpoint/epoch.ts';
 import type { SealedRow } from '../log/leaf.ts';
-import type { Followed, Problem } from './follow-rows.ts';
+import type { Problem, VerifiedRows } from './verify-rows.ts';
 
 /** What a declared restore took from a log. */
 export interface Gap {
@@ -55,7 +55,7 @@ export function declaredAt(
 /** A restore leaves a row, and a row that tells of one has a restore. */
 export function restoreProblems(
   restores: readonly DeclaredRestore[],
-  { restores: rows, last }: Pick<Followed, 'restores' | 'last'>,
+  { restores: rows, last }: Pick<VerifiedRows, 'restores' | 'last'>,
   before: number,
 ): Problem[] {
   const problems: Problem[] = [];

@@ -7,8 +7,8 @@ import { type Checkpoint, readCheckpoint } from '../checkpoint/checkpoint.ts';
 import { type DeclaredRestore, epochOf, isInForce, readRestores } from '../checkpoint/epoch.ts';
 import { type NoteVerifier, parseVerifier } from '../checkpoint/note.ts';
 import type { AuditExport } from './export.ts';
-import { type Claim, followRows, type Problem } from './follow-rows.ts';
 import { declaredAt, type Gap, gapsOf, restoreProblems } from './gaps.ts';
+import { type Claim, type Problem, verifyRows } from './verify-rows.ts';
 
 export interface VerifyOptions {
   /** Whose signatures count; without any, those of the keys that the export itself names. */
@@ -101,7 +101,7 @@ export async function verifyExport(log: AuditExport, options: VerifyOptions = {}
   if (cut && cut.size !== before)
     problems.push({ kind: 'cut', message: `The cut is at row ${cut.size}, and the rows begin after ${before}.` });
 
-  const followed = await followRows(log, claims, closing?.size);
+  const followed = await verifyRows(log, claims, closing?.size);
   if (cut && !followed.prunes.has(cut.size))
     problems.push({ kind: 'cut', message: `No row tells that the rows up to ${cut.size} were pruned.` });
   const gaps = gapsOf(restores, followed.restores);

@@ -7,7 +7,7 @@ import { type ErrorCode, MeshpassError } from '@meshpass/identity';
 import type { Db } from '../../store/open.ts';
 import { baseOf, inEpoch, isInForce, readRestores, restoreNotes } from '../checkpoint/epoch.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
-import { type KnownCheckpoint, type KnownCheckpoints, readKnown } from '../checkpoint/known-checkpoints.ts';
+import { type KnownCheckpoint, type KnownCheckpoints, readKnownCheckpoints } from '../checkpoint/known-checkpoints.ts';
 import type { CheckpointSink } from '../checkpoint/sink.ts';
 import { rowHash } from '../log/leaf.ts';
 import { rowsAfter, treeAt } from '../log/rows.ts';
@@ -32,7 +32,7 @@ export interface Fault {
 const READ_AGAIN = 5_000;
 
 /** What an operator does next. */
-export const WAY_OUT =
+export const RECOVERY_HINT =
   'Nothing was written. Keep a copy of the database and find out why; where the database was restored from a backup, or you know ' +
   'the cause otherwise, `meshpass audit accept-restore`, with the flags of this broker for its store, key and checkpoints, shows ' +
   'what is missing and lets the log go on, with a record of it (docs/audit.md, "After a restore").';
@@ -42,14 +42,14 @@ export const WAY_OUT =
  * or of the store that does not answer
  */
 export async function admitLog(db: Db, key: AuditKey, sinks: readonly CheckpointSink[]): Promise<AdmittedLog> {
-  const known = await readKnown(sinks, key.verifiers);
-  const { fault, ...log } = await judgeLog(db, key, known);
-  if (fault) throw new MeshpassError(fault.code, `The audit log is not extended: ${fault.message} ${WAY_OUT}`);
+  const known = await readKnownCheckpoints(sinks, key.verifiers);
+  const { fault, ...log } = await checkLog(db, key, known);
+  if (fault) throw new MeshpassError(fault.code, `The audit log is not extended: ${fault.message} ${RECOVERY_HINT}`);
   return { ...log, known };
 }
 
 /** The same as an answer. */
-export async function judgeLog(
+export async function checkLog(
   db: Db,
   key: AuditKey,
   known: KnownCheckpoints,

@@ -10,7 +10,7 @@ import type { Db, Store } from '../../store/open.ts';
 import { readCheckpoint } from '../checkpoint/checkpoint.ts';
 import { baseOf } from '../checkpoint/epoch.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
-import { readKnown } from '../checkpoint/known-checkpoints.ts';
+import { readKnownCheckpoints } from '../checkpoint/known-checkpoints.ts';
 import type { NoteVerifier } from '../checkpoint/note.ts';
 import type { CheckpointSink } from '../checkpoint/sink.ts';
 import { storeInSinks } from '../log/checkpoint-signer.ts';
@@ -18,7 +18,7 @@ import { auditRow, newEvent } from '../log/event.ts';
 import { rowHash, type SealedRow, seal } from '../log/leaf.ts';
 import { BEGINNING, lastCut, rowsAfter } from '../log/rows.ts';
 import { growTree, rootOf } from '../log/tree.ts';
-import { WAY_OUT } from './admit.ts';
+import { RECOVERY_HINT } from './admit.ts';
 
 export interface AdoptionContext {
   readonly store: Pick<Store, 'db' | 'epoch' | 'fromInsideOnly'>;
@@ -44,7 +44,7 @@ export function createAdoption({ store, key, sinks, clock, random }: AdoptionCon
   return async () => {
     if (!store.fromInsideOnly) return;
     if (!adopted) {
-      const { all, invalid } = await readKnown(sinks, key.verifiers);
+      const { all, invalid } = await readKnownCheckpoints(sinks, key.verifiers);
       if (all.length > 0 || invalid.length > 0) return;
       const found = await newestStored(store.db, key.verifiers);
       if (!found) return;
@@ -116,6 +116,6 @@ function isOfThisVersion({ action, detail }: Pick<SealedRow, 'action' | 'detail'
 function refused(why: string, code: 'audit_checkpoint_missing' | 'audit_tampered' = 'audit_checkpoint_missing') {
   return new MeshpassError(
     code,
-    `The audit log is not extended: no checkpoint is kept outside of the store, and the upgrade does not take its own: ${why}. ${WAY_OUT}`,
+    `The audit log is not extended: no checkpoint is kept outside of the store, and the upgrade does not take its own: ${why}. ${RECOVERY_HINT}`,
   );
 }

@@ -8,7 +8,7 @@ import type { KnownCheckpoints } from '../checkpoint/known-checkpoints.ts';
 import { NO_ROW, rowHash } from '../log/leaf.ts';
 import { BEGINNING, lastCut, rowsAfter, type Start } from '../log/rows.ts';
 import { growTree } from '../log/tree.ts';
-import { type Fault, judgeLog } from './admit.ts';
+import { checkLog, type Fault } from './admit.ts';
 
 export interface Survey {
   /** Why a broker would not start; undefined where it would. */
@@ -41,7 +41,7 @@ export interface Survey {
  * @throws MeshpassError `audit_tampered` where rows are missing in its middle: such a log cannot go on at all
  */
 export async function surveyRestore(db: Db, key: AuditKey, known: KnownCheckpoints): Promise<Survey> {
-  const { fault } = await judgeLog(db, key, known);
+  const { fault } = await checkLog(db, key, known);
   const base = baseOf(key.verifiers);
   const { restores } = readRestores(await restoreNotes(db), key.verifiers);
   const { newest, invalid } = known;

@@ -9,7 +9,7 @@ import type { Access, Manifest } from '@meshpass/access';
 import { formatSni, grantNamespace, type ReachableService } from '@meshpass/identity';
 import type { Kubernetes } from '../../kubernetes/kubernetes.ts';
 import { denyPolicy, REVOCATIONS } from './deny-policy.ts';
-import { distribute } from './distribute.ts';
+import { shardEntries } from './shard.ts';
 
 /** Where tokens are looked at. */
 export interface HttpServers {
@@ -61,7 +61,7 @@ export function endedSessions(options: EndedSessionsOptions): (sessions: readonl
       readAt = options.now();
     }
     const somewhere = servers.namespaces.length > 0 && servers.serverNames.length > 0;
-    held = somewhere ? distribute(NAME, held, sessions) : new Map();
+    held = somewhere ? shardEntries(NAME, held, sessions) : new Map();
     for (const [name, ids] of held) {
       const manifest = tokenDenial(name, rootNamespace, ids, servers);
       const text = JSON.stringify(manifest);

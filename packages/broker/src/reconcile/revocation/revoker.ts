@@ -6,8 +6,8 @@ import { grantNamespace, parseSpiffe } from '@meshpass/identity';
 import type { Kubernetes, ListedObject } from '../../kubernetes/kubernetes.ts';
 import type { RevokedPrincipal, Revoker } from '../contract.ts';
 import { denyPolicy, OURS, REVOCATIONS } from './deny-policy.ts';
-import { distribute } from './distribute.ts';
 import { endedSessions, type HttpServers } from './ended-sessions.ts';
+import { shardEntries } from './shard.ts';
 
 export interface RevokerOptions {
   readonly kubernetes: Pick<Kubernetes, 'apply' | 'remove' | 'list' | 'deleteServiceAccount'>;
@@ -51,7 +51,7 @@ export function createRevoker(options: RevokerOptions): MeshRevoker {
     if (options.now() - readAt >= REREAD_SECONDS) written = undefined;
     const before = written ?? (await readWritten(kubernetes, rootNamespace));
     if (!written) readAt = options.now();
-    const after = distribute(NAME, before, live.map(principalOf));
+    const after = shardEntries(NAME, before, live.map(principalOf));
     written = undefined;
     // Additions before removals, so that a principal is never out of every policy.
     for (const [name, principals] of after) {

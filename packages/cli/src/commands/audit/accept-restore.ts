@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { hostname, userInfo } from 'node:os';
 import { join } from 'node:path';
 import { openAuditKey } from '@meshpass/broker/audit/checkpoint/key';
-import { readKnown } from '@meshpass/broker/audit/checkpoint/known-checkpoints';
+import { readKnownCheckpoints } from '@meshpass/broker/audit/checkpoint/known-checkpoints';
 import { fileSink } from '@meshpass/broker/audit/checkpoint/sink';
 import { acceptRestore } from '@meshpass/broker/audit/restore/accept-restore';
 import { type Survey, surveyRestore } from '@meshpass/broker/audit/restore/survey-restore';
@@ -74,7 +74,7 @@ async function declareRestore(options: AcceptRestoreOptions): Promise<void> {
     },
   });
   try {
-    const survey = await surveyRestore(store.db, key, await readKnown(sinks, key.verifiers));
+    const survey = await surveyRestore(store.db, key, await readKnownCheckpoints(sinks, key.verifiers));
     if (!options.yes) {
       console.log(output === 'json' ? formatJson(seen(survey)) : surveyText(survey));
       throw new MeshpassError('usage', 'Nothing was changed. To declare this, repeat it with --reason and --yes.');

@@ -9,7 +9,7 @@ const ENTRIES_PER_POLICY = 400;
  * @param before the content of every policy until now
  * @returns the content of every policy that has any
  */
-export function distribute(
+export function shardEntries(
   base: string,
   before: ReadonlyMap<string, readonly string[]>,
   wanted: readonly string[],

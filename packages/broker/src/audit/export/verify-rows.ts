@@ -34,7 +34,7 @@ export interface Claim {
   readonly isDeclared?: boolean;
 }
 
-export interface Followed {
+export interface VerifiedRows {
   readonly rows: number;
   readonly last: number;
   readonly root: string;
@@ -54,11 +54,11 @@ const NEAR = 64;
 /**
  * @param end how many rows there should be
  */
-export async function followRows(
+export async function verifyRows(
   { header: { start }, rows }: AuditExport,
   claims: readonly Claim[],
   end: number | undefined,
-): Promise<Followed> {
+): Promise<VerifiedRows> {
   const problems: Problem[] = [];
   let more = 0;
   const found = (kind: Problem['kind'], rows: readonly [number, number] | undefined, message: string) => {

@@ -4,14 +4,14 @@ import { MeshpassError } from '@meshpass/identity';
 /** For the lab alone: without TLS anyone on the way can be the issuer. */
 export const plainHttpIssuersOnlyInALab: unique symbol = Symbol('plainHttpIssuersOnlyInALab');
 
-export interface AskOptions {
+export interface IssuerHttpOptions {
   readonly fetch: typeof fetch;
   /** Bound of one call from start to the last byte, milliseconds. */
   readonly timeoutMs: number;
   readonly [plainHttpIssuersOnlyInALab]?: true;
 }
 
-export interface Question {
+export interface IssuerRequest {
   readonly method?: 'GET' | 'POST';
   readonly headers?: Readonly<Record<string, string>>;
   readonly body?: string;
@@ -19,7 +19,7 @@ export interface Question {
   readonly maxBytes?: number;
 }
 
-export interface Answer {
+export interface IssuerResponse {
   readonly status: number;
   readonly headers: Headers;
   /** Parsed JSON; undefined where there is no body. */
@@ -33,7 +33,12 @@ const MAX_BYTES = 512 * 1024;
  * @param who names the issuer in messages for people
  * @throws MeshpassError `issuer_unavailable`: no connection, too late, too large, redirected, not JSON
  */
-export async function ask(url: URL, question: Question, who: string, options: AskOptions): Promise<Answer> {
+export async function requestIssuer(
+  url: URL,
+  question: IssuerRequest,
+  who: string,
+  options: IssuerHttpOptions,
+): Promise<IssuerResponse> {
   if (url.protocol !== 'https:' && !(url.protocol === 'http:' && options[plainHttpIssuersOnlyInALab])) {
     throw unavailable(who, 'not https', { url: url.origin });
   }

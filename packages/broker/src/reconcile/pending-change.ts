@@ -3,7 +3,7 @@
 import type { Access } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
 
-export interface Handover {
+export interface PendingChange {
   /**
    * Waits for the file; whoever waited for another one is told that it is stale.
    * @param onLate called where it takes too long; has to call `refuse`
@@ -11,7 +11,7 @@ export interface Handover {
    */
   wait(access: Access, onLate: () => void): Promise<void>;
   /** Whether this very file is waited for. */
-  readonly holds: (access: Access) => boolean;
+  readonly isFor: (access: Access) => boolean;
   /** This file is in force; says nothing where nobody waits for it. */
   settle(access: Access): void;
   /** @returns whether anybody waited, and so was told */
@@ -21,7 +21,7 @@ export interface Handover {
 /** How long who gave an access file waits for it to be in force. */
 const LONGEST_WAIT_MS = 25_000;
 
-export function handover(): Handover {
+export function createPendingChange(): PendingChange {
   let waiting: { readonly access: Access; readonly done: PromiseWithResolvers<void> } | undefined;
   return {
     wait: async (access, onLate) => {
@@ -33,7 +33,7 @@ export function handover(): Handover {
       }, LONGEST_WAIT_MS);
       await done.promise.finally(() => clearTimeout(late));
     },
-    holds: (access) => waiting?.access === access,
+    isFor: (access) => waiting?.access === access,
     settle: (access) => {
       if (waiting?.access !== access) return;
       waiting.done.resolve();
