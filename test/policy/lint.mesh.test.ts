@@ -225,7 +225,7 @@ describe('what Envoy says is reachable', () => {
     );
     expect(await call('/orders/1')).toBe(404);
     const [found] = await findings();
-    expect(found!.message).toContain('and sends the header x-env: test, which takes no identity');
+    expect(found!.message).toContain('and sends the header x-env: test, which requires no identity');
 
     const { resources } = await readCluster(lab.kubeconfig);
     const inMeshOnly = JSON.stringify({ ...ROUTE, spec: { ...(ROUTE.spec as object), gateways: ['mesh'] } });

@@ -28,8 +28,8 @@ export function describeDestination({ destination }: Exposure): string {
 /** By whom: what a caller must send, where that is something that anybody can. */
 export function describeCallers({ matches }: Exposure): string {
   const guards = matches.map(describeCallerInput);
-  if (matches.length === 0 || guards.some((one) => one === '')) return 'anybody who reaches that gateway';
-  return `anybody who reaches that gateway and sends ${guards[0]}, which takes no identity`;
+  if (matches.length === 0 || guards.some((one) => one === '')) return 'anyone who can reach that gateway';
+  return `anyone who can reach that gateway and sends ${guards[0]}, which requires no identity`;
 }
 
 /** What of a match a caller simply writes: headers, cookies, query. */

@@ -59,8 +59,8 @@ const UNKNOWN_FIELD: RuleText = {
   code: 'MP005',
   name: 'unknown-field',
   severity: 'error',
-  title: 'A field does not exist, and the API server leaves it out',
-  fix: 'Correct its name. What it was to restrict is not restricted.',
+  title: 'A field does not exist, and the API server drops it',
+  fix: 'Correct its name. The restriction that it was meant to add is not in force.',
 };
 
 /** Every rule there is, for documentation and for SARIF. */
@@ -184,7 +184,7 @@ function finding(rule: RuleText, place: Place, message: string, on: KubeObject |
 }
 
 function unknownField({ place, message }: ManifestProblem): Finding {
-  return finding(UNKNOWN_FIELD, place, `${message}. The API server leaves it out.`, undefined);
+  return finding(UNKNOWN_FIELD, place, `${message}. The API server drops it.`, undefined);
 }
 
 function placeKey({ file, line, column }: Place): string {

@@ -23,22 +23,22 @@ export function whyTooMuch(rule: RbacRule): string | undefined {
     (resources.includes('*') || names.some((one) => resources.includes(one)));
   const may = (...any: string[]) => any.some((one) => verbs.includes(one)) || verbs.includes('*');
   const writes = may(...WRITES);
-  if (verbs.includes('*') && resources.includes('*')) return 'may do everything there';
+  if (verbs.includes('*') && resources.includes('*')) return 'can do everything there';
   if (has('security.istio.io', 'authorizationpolicies', 'peerauthentications', 'requestauthentications') && writes)
-    return "may change the mesh's policies, their own included";
+    return "can change the mesh's policies, including their own";
   if (has('networking.istio.io', 'virtualservices', 'gateways', 'envoyfilters', 'serviceentries') && writes)
-    return 'may route around the policies';
+    return 'can route around the policies';
   if (
     has('rbac.authorization.k8s.io', 'roles', 'clusterroles', 'rolebindings', 'clusterrolebindings') &&
     (writes || may('bind', 'escalate'))
   )
-    return 'may give themselves any role';
+    return 'can give themselves any role';
   if (has('', 'serviceaccounts/token') && may('create'))
-    return 'may mint tokens of every ServiceAccount there, and so its certificate';
-  if (has('', 'secrets') && may('get', 'list', 'watch')) return 'may read every Secret there';
+    return 'can issue tokens for every ServiceAccount there, and so get its certificate';
+  if (has('', 'secrets') && may('get', 'list', 'watch')) return 'can read every Secret there';
   if (has('', 'pods/exec', 'pods/attach', 'pods/portforward') && may('create', 'get'))
-    return 'may enter Pods, around the mesh';
+    return 'can enter Pods without the mesh';
   return has('', 'users', 'groups', 'serviceaccounts') && verbs.includes('impersonate')
-    ? 'may act as others'
+    ? 'can impersonate others'
     : undefined;
 }

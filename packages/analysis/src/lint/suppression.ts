@@ -21,15 +21,15 @@ export const SUPPRESSION_RULES = [
     code: 'MP001',
     name: 'suppression-incomplete',
     severity: 'error',
-    title: 'A suppression lacks its codes, its day or its reason, and suppresses nothing',
-    fix: 'Write `ignore MP201 until 2027-03-31: WHY`. The reason is for whoever meets it on that day.',
+    title: 'A suppression has no codes, end date or reason, and has no effect',
+    fix: 'Write `ignore MP201 until 2027-03-31: WHY`. The reason is for the person who reviews it on that date.',
   },
   {
     code: 'MP002',
     name: 'suppression-expired',
     severity: 'error',
-    title: 'The day of a suppression has passed',
-    fix: 'Mend what it hid, or decide anew and set another day.',
+    title: 'A suppression has expired',
+    fix: 'Fix the finding, or review the decision and set another date.',
   },
   {
     code: 'MP003',
@@ -42,8 +42,8 @@ export const SUPPRESSION_RULES = [
     code: 'MP004',
     name: 'suppression-unused',
     severity: 'note',
-    title: 'A suppression hides nothing',
-    fix: 'Remove it: it would hide the next finding of its kind.',
+    title: 'A suppression matches no finding',
+    fix: 'Remove it: it would hide the next finding of the same rule.',
   },
 ] as const satisfies readonly RuleText[];
 
@@ -54,7 +54,7 @@ export interface Suppression {
   readonly until: string;
   /** Whether a finding is in its reach. */
   readonly reaches: (finding: Finding, on: KubeObject | undefined) => boolean;
-  /** What is wrong with it; then it suppresses nothing. */
+  /** What is wrong with it; then it has no effect. */
   readonly fault: { readonly code: 'MP001' | 'MP002'; readonly message: string } | undefined;
 }
 
@@ -119,13 +119,13 @@ function read(text: string, now: number): Omit<Suppression, 'place' | 'reaches'>
   if (missing.length > 0)
     return {
       ...given,
-      fault: { code: 'MP001', message: `this suppression lacks ${missing.join(', ')}: it suppresses nothing.` },
+      fault: { code: 'MP001', message: `this suppression lacks ${missing.join(', ')}: it has no effect.` },
     };
   // The day itself still counts, wherever on earth it is read.
   const over = Date.parse(`${until}T00:00:00Z`) + 36 * 3600_000 < now;
   return {
     ...given,
-    fault: over ? { code: 'MP002', message: `this suppression ended on ${until}: it suppresses nothing.` } : undefined,
+    fault: over ? { code: 'MP002', message: `this suppression ended on ${until}: it has no effect.` } : undefined,
   };
 }
 

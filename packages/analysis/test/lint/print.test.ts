@@ -33,7 +33,7 @@ describe('what becomes reachable by whom', () => {
       ['MP101', 10, 31, { kind: 'VirtualService', namespace: 'shop', name: 'orders' }],
     ]);
     expect(linted.findings[0]!.message).toBe(
-      'any method /debug/* of every host of the gateway reaches orders.shop.svc.cluster.local through Gateway istio-ingress/public (not among these files): open to anybody who reaches that gateway. It is a test route: its path is /debug/.',
+      'any method /debug/* of every host of the gateway reaches orders.shop.svc.cluster.local through Gateway istio-ingress/public (not among these files): open to anyone who can reach that gateway. It is a test route: its path is /debug/.',
     );
   });
 
@@ -41,7 +41,7 @@ describe('what becomes reachable by whom', () => {
     const text = TEXT.replace('{uri: {prefix: /debug/}}', '{headers: {x-env: {exact: test}}, uri: {prefix: /debug/}}');
     const [finding] = lintFiles([{ name: FILE, text }], { now: TODAY }).findings.filter(({ code }) => code === 'MP101');
     expect(finding!.message).toContain(
-      'open to anybody who reaches that gateway and sends the header x-env: test, which takes no identity.',
+      'open to anyone who can reach that gateway and sends the header x-env: test, which requires no identity.',
     );
   });
 });

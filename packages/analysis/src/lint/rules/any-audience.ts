@@ -6,7 +6,7 @@ export const anyAudience: Rule = {
   code: 'MP404',
   name: 'any-audience',
   severity: 'warning',
-  title: 'Tokens of an issuer are taken whatever their audience',
+  title: 'Tokens of an issuer are accepted for any audience',
   fix: 'Name the audience of this mesh: `audiences: [meshpass]`.',
   *check(context) {
     for (const policy of context.mesh.all('RequestAuthentication')) {
@@ -15,7 +15,7 @@ export const anyAudience: Rule = {
         yield {
           on: policy,
           path: ['spec', 'jwtRules', index],
-          message: `every token of ${rule.issuer ?? 'this issuer'} is taken, made for whatever application: who runs one of them can use the tokens of its users here.`,
+          message: `every token of ${rule.issuer ?? 'this issuer'} is accepted, whichever application it was issued for: the operator of any such application can replay its users' tokens here.`,
         };
       }
     }

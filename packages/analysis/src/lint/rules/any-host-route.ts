@@ -8,8 +8,8 @@ export const anyHostRoute: Rule = {
   code: 'MP103',
   name: 'any-host-route',
   severity: 'warning',
-  title: 'A VirtualService takes every host of a gateway, or of the mesh',
-  fix: 'Name the hosts that are meant.',
+  title: 'A VirtualService matches every host of a gateway or of the mesh',
+  fix: 'List the intended hosts.',
   *check(context) {
     const gateways = new Map(
       context.mesh.all('Gateway').map((one) => [`${one.metadata.namespace}/${one.metadata.name}`, one]),
@@ -26,13 +26,13 @@ export const anyHostRoute: Rule = {
           on: route,
           path: ['spec', 'hosts', index],
           severity: 'error',
-          message: `the host * without a gateway takes the calls of every sidecar to every service, and sends them where this route says.`,
+          message: `the host * without a gateway captures the calls of every sidecar to every service and sends them to the destination of this route.`,
         };
       } else if (uses.length > 0) {
         yield {
           on: route,
           path: ['spec', 'hosts', index],
-          message: `the host * on ${uses.map(describeGateway).join(' and ')} answers under every name that leads to it, names of other teams and names that do not exist yet included.`,
+          message: `the host * on ${uses.map(describeGateway).join(' and ')} answers for every name that resolves to it, including names of other teams and names that do not exist yet.`,
         };
       }
     }

@@ -17,7 +17,7 @@ export const authenticationNotRequired: Rule = {
   code: 'MP401',
   name: 'authentication-not-required',
   severity: 'error',
-  title: 'A RequestAuthentication without a policy that demands a token',
+  title: 'A RequestAuthentication without a policy that requires a token',
   fix: 'Add an AuthorizationPolicy for the same workloads: DENY with `notRequestPrincipals: ["*"]`, or ALLOW with `requestPrincipals`.',
   *check(context) {
     const inMesh = context.mesh.all('AuthorizationPolicy').filter(asksForToken);
@@ -36,7 +36,7 @@ export const authenticationNotRequired: Rule = {
         part: 'key',
         // In files the policy may stand elsewhere; in a mesh that is known whole it does not.
         severity: context.complete ? 'error' : 'warning',
-        message: `a call without any token passes: no AuthorizationPolicy of ${where}${context.complete ? '' : ' among these files'} demands one from the same workloads.`,
+        message: `a request without a token is allowed: no AuthorizationPolicy of ${where}${context.complete ? '' : ' among these files'} requires one for the same workloads.`,
       };
     }
   },

@@ -9,8 +9,8 @@ export const caseInsensitiveRoute: Rule = {
   code: 'MP109',
   name: 'case-insensitive-route',
   severity: 'error',
-  title: 'A route ignores the case of paths that a policy denies in one case only',
-  fix: 'Leave `ignoreUriCase` out, or turn the policy around: allow what is meant, and deny `notPaths`.',
+  title: 'A route matches paths regardless of case, and a policy denies them in one case only',
+  fix: 'Remove `ignoreUriCase`, or invert the policy: deny everything but the intended paths with `notPaths`.',
   *check(context) {
     for (const exposure of context.exposures) {
       for (const [index, match] of items(exposure.route?.match).entries()) {
@@ -36,7 +36,7 @@ export const caseInsensitiveRoute: Rule = {
           on: exposure.on,
           path: [...exposure.path, 'match', index, 'ignoreUriCase'],
           part: 'key',
-          message: `AuthorizationPolicy ${around.metadata.namespace}/${around.metadata.name} denies ${listed(paths)} in this case only, and the route takes every case: ${(paths[0] ?? '').toUpperCase()} passes.`,
+          message: `AuthorizationPolicy ${around.metadata.namespace}/${around.metadata.name} denies ${listed(paths)} in this case only, and the route matches any case: ${(paths[0] ?? '').toUpperCase()} is allowed.`,
         };
       }
     }

@@ -17,7 +17,7 @@ export const claimsWithoutAuthentication: Rule = {
   code: 'MP316',
   name: 'claims-without-authentication',
   severity: 'warning',
-  title: 'A rule asks for claims of a token where no RequestAuthentication verifies one',
+  title: 'A rule matches token claims where no RequestAuthentication verifies a token',
   fix: 'Add a RequestAuthentication that selects the same workloads.',
   *check(context) {
     const all = context.mesh.all('RequestAuthentication');

@@ -7,8 +7,8 @@ export const clientTlsDisabled: Rule = {
   code: 'MP504',
   name: 'client-tls-disabled',
   severity: 'warning',
-  title: 'A DestinationRule takes mutual TLS off the way to a service of the mesh',
-  fix: 'Leave `tls` out (Istio then does mutual TLS by itself), or write `ISTIO_MUTUAL`.',
+  title: 'A DestinationRule disables mutual TLS to a service of the mesh',
+  fix: 'Remove `tls` (Istio then uses mutual TLS automatically), or set `ISTIO_MUTUAL`.',
   *check(context) {
     for (const rule of context.mesh.all('DestinationRule')) {
       const host = fullHost(rule.spec.host ?? '', rule.metadata.namespace, context.mesh.config.clusterDomain);
@@ -37,7 +37,7 @@ export const clientTlsDisabled: Rule = {
             on: rule,
             path: [...at, 'tls', 'mode'],
             severity: context.granted.has(host) ? 'error' : 'warning',
-            message: `callers of ${host} send no certificate: policies of it see no principal and no namespace, and a STRICT workload refuses them.`,
+            message: `callers of ${host} send no certificate: its policies see no principal and no namespace, and a STRICT workload refuses the connection.`,
           };
         }
       }

@@ -11,8 +11,8 @@ export const denyWithoutMtls: Rule = {
   code: 'MP314',
   name: 'deny-without-mtls',
   severity: 'error',
-  title: 'A DENY names callers by certificate on a workload that takes calls without one',
-  fix: 'Set PeerAuthentication STRICT for the workload, or deny whoever is not meant with `notPrincipals`.',
+  title: 'A DENY identifies callers by certificate on a workload that accepts calls without one',
+  fix: 'Set PeerAuthentication STRICT for the workload, or deny everyone else with `notPrincipals`.',
   *check(context) {
     for (const policy of context.mesh.all('AuthorizationPolicy')) {
       if (actionOf(policy) !== 'DENY' || policy.spec.targetRef || policy.spec.targetRefs) continue;
@@ -34,7 +34,7 @@ export const denyWithoutMtls: Rule = {
           on: policy,
           path: at,
           ...(source && { part: 'key' as const }),
-          message: `who is denied here calls without a certificate and passes: ${plain}.`,
+          message: `a caller that this rule denies can connect without a certificate and is then allowed: ${plain}.`,
         };
       }
     }

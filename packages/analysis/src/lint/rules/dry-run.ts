@@ -6,8 +6,8 @@ export const dryRun: Rule = {
   code: 'MP315',
   name: 'dry-run',
   severity: 'note',
-  title: 'A policy is in dry run: it is logged, not enforced',
-  fix: 'Remove the annotation `istio.io/dry-run` once the logs say what was expected.',
+  title: 'A policy is in dry run: it is logged and not enforced',
+  fix: 'Remove the annotation `istio.io/dry-run` once the logs show the expected decisions.',
   *check(context) {
     for (const policy of context.mesh.all('AuthorizationPolicy')) {
       if (!isDryRun(policy)) continue;
@@ -15,7 +15,7 @@ export const dryRun: Rule = {
         on: policy,
         path: ['metadata', 'annotations', DRY_RUN],
         part: 'key',
-        message: `this ${actionOf(policy)} policy refuses and allows nothing.`,
+        message: `this ${actionOf(policy)} policy has no effect on requests.`,
       };
     }
   },

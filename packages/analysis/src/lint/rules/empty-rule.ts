@@ -8,8 +8,8 @@ export const emptyRule: Rule = {
   code: 'MP303',
   name: 'empty-rule',
   severity: 'error',
-  title: 'An empty rule takes everything, or an empty policy nothing',
-  fix: 'Say what is meant: to allow nothing, `spec: {}`; to deny everything, `action: DENY` with `rules: [{}]`.',
+  title: 'An empty rule matches everything, or an empty policy matches nothing',
+  fix: 'Write the intent: to allow nothing, `spec: {}`; to deny everything, `action: DENY` with `rules: [{}]`.',
   *check(context) {
     for (const policy of context.mesh.all('AuthorizationPolicy')) {
       const action = actionOf(policy);

@@ -19,8 +19,8 @@ export const envoyFilterBypass: Rule = {
   code: 'MP502',
   name: 'envoy-filter-bypass',
   severity: 'error',
-  title: 'An EnvoyFilter removes, weakens or goes before the filters that enforce policy',
-  fix: "Insert after `envoy.filters.http.rbac`, give the EnvoyFilter a workloadSelector, and use Istio's own resources where there is one.",
+  title: 'An EnvoyFilter removes or weakens the filters that enforce policy, or is inserted before them',
+  fix: "Insert after `envoy.filters.http.rbac`, give the EnvoyFilter a workloadSelector, and use Istio's own resources where they exist.",
   *check(context) {
     for (const filter of context.mesh.all('EnvoyFilter')) {
       const selected =

@@ -7,8 +7,8 @@ export const exportedEverywhere: Rule = {
   code: 'MP107',
   name: 'exported-everywhere',
   severity: 'warning',
-  title: "A VirtualService steers every sidecar's calls to a service of another namespace",
-  fix: 'Write `exportTo: ["."]` so that only its own namespace is steered, or move it to the namespace of the service.',
+  title: 'A VirtualService reroutes the calls of every sidecar to a service of another namespace',
+  fix: 'Write `exportTo: ["."]` so that it applies to its own namespace only, or move it to the namespace of the service.',
   *check(context) {
     for (const route of context.mesh.all('VirtualService')) {
       const bound = texts(route.spec.gateways);
@@ -29,7 +29,7 @@ export const exportedEverywhere: Rule = {
           on: route,
           path: ['spec', 'hosts', index],
           severity: elsewhere === undefined ? 'warning' : 'error',
-          message: `every sidecar of the mesh follows this for its calls to ${host}, which belongs to ${owner ? `namespace ${owner.namespace}` : 'others'}${elsewhere === undefined ? '' : `: they are sent to ${elsewhere}`}${exported.length === 0 ? '. Without exportTo a VirtualService is exported everywhere' : ''}.`,
+          message: `every sidecar of the mesh applies this route to its calls to ${host}, which belongs to ${owner ? `namespace ${owner.namespace}` : 'others'}${elsewhere === undefined ? '' : `: they are sent to ${elsewhere}`}${exported.length === 0 ? '. Without exportTo a VirtualService is exported everywhere' : ''}.`,
         };
       }
     }

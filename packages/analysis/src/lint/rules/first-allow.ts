@@ -17,8 +17,8 @@ export const firstAllow: Rule = {
   code: 'MP305',
   name: 'first-allow',
   severity: 'warning',
-  title: 'The first ALLOW on a workload closes what it does not name',
-  fix: 'Allow the other ports too, or use a DENY of what must not be; where closing is meant, say so with an allow-nothing policy (`spec: {}`) of the namespace.',
+  title: 'The first ALLOW on a workload closes everything that it does not list',
+  fix: 'Allow the other ports too, or use a DENY for what must be refused; where closing is intended, state it with an allow-nothing policy (`spec: {}`) of the namespace.',
   *check(context) {
     for (const policy of context.mesh.all('AuthorizationPolicy')) {
       if (!closes(policy) || policy.spec.targetRef || policy.spec.targetRefs) continue;
@@ -47,7 +47,7 @@ export const firstAllow: Rule = {
           on: policy,
           path: ['spec', 'rules'],
           part: 'key',
-          message: `this is the only ALLOW on ${describeObject(workload.object)}: port ${listed(closed.map(({ port, name }) => `${port}${name ? ` (${name})` : ''}`))} was open and is closed by it.`,
+          message: `this is the only ALLOW on ${describeObject(workload.object)}: port ${listed(closed.map(({ port, name }) => `${port}${name ? ` (${name})` : ''}`))} was open, and this policy closes it.`,
         };
         break;
       }

@@ -10,7 +10,7 @@ export const gatewayAnyHost: Rule = {
   name: 'gateway-any-host',
   severity: 'warning',
   title: 'A Gateway serves every host',
-  fix: 'Name the hosts, with the namespace that may answer for each: `shop/shop.example.com`.',
+  fix: 'List the hosts, each with the namespace that may serve it: `shop/shop.example.com`.',
   *check(context) {
     for (const gateway of context.mesh.all('Gateway')) {
       for (const [server, { hosts, port, tls }] of items(gateway.spec.servers).entries()) {
@@ -22,7 +22,7 @@ export const gatewayAnyHost: Rule = {
           yield {
             on: gateway,
             path: ['spec', 'servers', server, 'hosts', index],
-            message: `${written} lets ${namespace === undefined ? 'a VirtualService of any namespace' : `every VirtualService of namespace ${namespace}`} bind any host here: nothing in this Gateway says what is public.`,
+            message: `${written} lets ${namespace === undefined ? 'a VirtualService of any namespace' : `every VirtualService of namespace ${namespace}`} bind any host here: this Gateway does not limit what is public.`,
           };
         }
       }

@@ -20,7 +20,7 @@ export const gatewayPlainHttp: Rule = {
         yield {
           on: gateway,
           path: ['spec', 'servers', index, 'port', 'protocol'],
-          message: `port ${port?.number ?? '?'} takes plain HTTP: tokens, cookies and paths are read and changed by whoever is on the way.`,
+          message: `port ${port?.number ?? '?'} accepts plain HTTP: anyone on the network path can read and change tokens, cookies and paths.`,
         };
       }
     }

@@ -7,7 +7,7 @@ export const gatewaySelectsAll: Rule = {
   name: 'gateway-selects-all',
   severity: 'error',
   title: 'A Gateway selects every gateway of the mesh',
-  fix: 'Name the gateway that is meant: `selector: {istio: ingressgateway}`.',
+  fix: 'Select the intended gateway: `selector: {istio: ingressgateway}`.',
   *check(context) {
     for (const gateway of context.mesh.all('Gateway')) {
       if (Object.keys(labels(gateway.spec.selector)).length > 0) continue;

@@ -8,8 +8,8 @@ export const headerOnlyGuard: Rule = {
   code: 'MP106',
   name: 'header-only-guard',
   severity: 'warning',
-  title: 'All that guards a route is a header, cookie or query parameter, which anybody can send',
-  fix: 'Demand an identity: match a verified claim (`@request.auth.claims.NAME`), or DENY calls without `requestPrincipals` at the gateway.',
+  title: 'A route is protected only by a header, cookie or query parameter, which any caller can send',
+  fix: 'Require an identity: match a verified claim (`@request.auth.claims.NAME`), or DENY calls without `requestPrincipals` at the gateway.',
   *check(context) {
     const open = new Set<string>();
     for (const exposure of context.exposures) {
@@ -26,7 +26,7 @@ export const headerOnlyGuard: Rule = {
         on: exposure.on,
         path: [...exposure.path, 'match'],
         part: 'key',
-        message: `${describeDestination(exposure)} is reached through ${through.map(describeGateway).join(' and ')} by whoever sends ${describeCallerInput(matches[0]!)}. A header is no identity.`,
+        message: `${describeDestination(exposure)} is reached through ${through.map(describeGateway).join(' and ')} by any caller that sends ${describeCallerInput(matches[0]!)}. A header is not an identity.`,
       };
     }
   },

@@ -8,7 +8,7 @@ export const hostPortBypass: Rule = {
   code: 'MP313',
   name: 'host-port-bypass',
   severity: 'warning',
-  title: 'A host is denied without its port, and `Host: NAME:PORT` passes',
+  title: 'A host is denied without its port, and `Host: NAME:PORT` is allowed',
   fix: 'Deny both: `hosts: [example.com, "example.com:*"]`.',
   *check(context) {
     for (const policy of context.mesh.all('AuthorizationPolicy')) {
@@ -23,7 +23,7 @@ export const hostPortBypass: Rule = {
             yield {
               on: policy,
               path: [...path, list!, index],
-              message: `a call with the header "Host: ${host.replace('*', 'x')}:80" is not ${host}, and reaches the same server.`,
+              message: `a call with the header "Host: ${host.replace('*', 'x')}:80" does not match ${host} and reaches the same server.`,
             };
           }
         }

@@ -23,7 +23,7 @@ export const httpOnTcp: Rule = {
   name: 'http-on-tcp',
   severity: 'error',
   title: 'A rule with HTTP fields applies to a TCP port',
-  fix: 'Give the rule `to.operation.ports` with the HTTP ports, and write another for the TCP ports; or declare the port as HTTP (`appProtocol: http`).',
+  fix: 'Limit the rule to the HTTP ports with `to.operation.ports` and write another rule for the TCP ports; or declare the port as HTTP (`appProtocol: http`).',
   *check(context) {
     for (const policy of context.mesh.all('AuthorizationPolicy')) {
       const action = actionOf(policy);

@@ -20,7 +20,7 @@ export const istiodReachable: Rule = {
   name: 'istiod-reachable',
   severity: 'error',
   title: 'istiod is reachable through a gateway',
-  fix: 'Remove the route. Only a remote cluster of a multi-primary mesh needs it, on a network of its own; then suppress this with that reason.',
+  fix: 'Remove the route. Only a remote cluster of a multi-primary mesh needs it, on a network of its own; in that case suppress this finding with that reason.',
   *check(context) {
     for (const service of context.mesh.all('VirtualService')) {
       if (!(service.spec.gateways ?? []).some((one) => one !== 'mesh')) continue;
@@ -54,7 +54,7 @@ export const istiodReachable: Rule = {
         yield {
           on: gateway,
           path: passes ? ['spec', 'servers', index, 'hosts'] : ['spec', 'servers', index, 'port', 'number'],
-          message: `this server is a way to istiod's port 15012: ${PORTS.get(15012)}.`,
+          message: `this server exposes istiod's port 15012: ${PORTS.get(15012)}.`,
         };
       }
     }

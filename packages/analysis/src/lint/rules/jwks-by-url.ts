@@ -6,8 +6,8 @@ export const jwksByUrl: Rule = {
   code: 'MP403',
   name: 'jwks-by-url',
   severity: 'note',
-  title: 'The keys of tokens come from a URL',
-  fix: 'Write the keys inline (`jwks`) and let a reconciler keep them, or use the https URL of the issuer itself.',
+  title: 'Token keys are fetched from a URL',
+  fix: 'Write the keys inline (`jwks`) and let a reconciler update them, or use the https URL of the issuer itself.',
   *check(context) {
     for (const policy of context.mesh.all('RequestAuthentication')) {
       for (const [index, rule] of items(policy.spec.jwtRules).entries()) {
@@ -18,7 +18,7 @@ export const jwksByUrl: Rule = {
           yield {
             on: policy,
             path: ['spec', 'jwtRules', index, 'issuer'],
-            message: `without jwks or jwksUri, istiod asks ${rule.issuer} for its keys (OpenID Discovery): it must reach it, and new keys count after minutes.`,
+            message: `without jwks or jwksUri, istiod fetches the keys from ${rule.issuer} (OpenID Discovery): it must be able to reach the issuer, and new keys take effect only after minutes.`,
           };
           continue;
         }

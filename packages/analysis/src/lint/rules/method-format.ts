@@ -7,7 +7,7 @@ export const methodFormat: Rule = {
   code: 'MP312',
   name: 'method-format',
   severity: 'error',
-  title: 'A method is not in capital letters, and never matches',
+  title: 'A method is not in upper case and never matches',
   fix: 'Write `GET`.',
   *check(context) {
     for (const policy of context.mesh.all('AuthorizationPolicy')) {
@@ -19,7 +19,7 @@ export const methodFormat: Rule = {
             yield {
               on: policy,
               path,
-              message: `${JSON.stringify(text)} is compared in its case: ${text.toUpperCase()} ${effect}.`,
+              message: `${JSON.stringify(text)} is compared case-sensitively: ${text.toUpperCase()} ${effect}.`,
             };
           }
         }

@@ -9,7 +9,7 @@ export const mirroredToTest: Rule = {
   name: 'mirrored-to-test',
   severity: 'warning',
   title: 'Calls are mirrored, with their headers, to a test service or out of the mesh',
-  fix: 'Remove the credentials from what is mirrored (`headers.request.remove` of the destination), or mirror to where the same policies hold.',
+  fix: 'Remove the credentials from what is mirrored (`headers.request.remove` of the destination), or mirror to a service with the same policies.',
   *check(context) {
     for (const service of context.mesh.all('VirtualService')) {
       for (const [index, route] of items(service.spec.http).entries()) {
@@ -33,7 +33,7 @@ export const mirroredToTest: Rule = {
           yield {
             on: service,
             path: [...path, 'host'],
-            message: `every call of this route is copied to ${to}, ${outside ? 'outside of the mesh' : 'a test service'}, with its Authorization header and cookies.`,
+            message: `every call of this route is copied to ${to}, ${outside ? 'outside the mesh' : 'a test service'}, with its Authorization header and cookies.`,
           };
         }
 

@@ -8,8 +8,8 @@ export const negativeOnly: Rule = {
   code: 'MP304',
   name: 'negative-only',
   severity: 'warning',
-  title: 'An ALLOW rule says only whom it does not mean',
-  fix: 'Say who is meant (`principals`, `requestPrincipals`), and put what is not into a DENY policy.',
+  title: 'An ALLOW rule has only negative conditions',
+  fix: 'List the intended callers (`principals`, `requestPrincipals`), and move the exceptions to a DENY policy.',
   *check(context) {
     for (const policy of context.mesh.all('AuthorizationPolicy')) {
       if (actionOf(policy) !== 'ALLOW') continue;
@@ -28,7 +28,7 @@ export const negativeOnly: Rule = {
           on: policy,
           path: [...negative.path, lists[0]!],
           part: 'key',
-          message: `${lists.join(' and ')} alone allow everybody else: callers without a certificate or token have no such attribute, and are allowed too.`,
+          message: `${lists.join(' and ')} alone allow everyone else: callers without a certificate or token do not have the attribute and are allowed too.`,
         };
       }
     }

@@ -11,8 +11,8 @@ export const newExposure: Rule = {
   code: 'MP102',
   name: 'new-exposure',
   severity: 'warning',
-  title: 'A route or host becomes reachable through a gateway that was not before',
-  fix: 'If this is meant to be public, say so in a suppression; if not, leave `gateways` out or demand an identity.',
+  title: 'A route or host becomes reachable through a gateway and was not before',
+  fix: 'If it is intended to be public, record that in a suppression; otherwise remove `gateways` or require an identity.',
   *check(context) {
     const { base } = context;
     if (!base) return;

@@ -10,7 +10,7 @@ export const notARegex: Rule = {
   code: 'MP306',
   name: 'not-a-regex',
   severity: 'error',
-  title: 'A value is written like a regular expression or with * in the middle, and is compared as text',
+  title: 'A value looks like a regular expression or has * in the middle, and is compared as text',
   fix: 'Use an exact value, `prefix*`, `*suffix`, or for paths the templates `{*}` (one segment) and `{**}` (the rest).',
   *check(context) {
     for (const policy of context.mesh.all('AuthorizationPolicy')) {

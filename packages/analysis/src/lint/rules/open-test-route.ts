@@ -9,7 +9,7 @@ export const openTestRoute: Rule = {
   name: 'open-test-route',
   severity: 'error',
   title: 'A test route is reachable through a gateway without an identity',
-  fix: 'Leave `gateways` out so that the route holds inside of the mesh only, and reach it with an identity (a grant in the access file); or demand one at the gateway: a DENY with `notRequestPrincipals: ["*"]` on its host and path.',
+  fix: 'Remove `gateways` so that the route applies inside the mesh only, and reach it with an identity (a grant in the access file); or require one at the gateway: a DENY with `notRequestPrincipals: ["*"]` on its host and path.',
   *check(context) {
     for (const exposure of context.exposures) {
       const why = whyTestRoute(context, exposure);

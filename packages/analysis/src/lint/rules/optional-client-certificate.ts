@@ -6,8 +6,8 @@ export const optionalClientCertificate: Rule = {
   code: 'MP207',
   name: 'optional-client-certificate',
   severity: 'warning',
-  title: 'A Gateway asks for a client certificate and serves who has none',
-  fix: 'Use `MUTUAL`, or demand another identity behind it.',
+  title: 'A Gateway requests a client certificate and also serves callers without one',
+  fix: 'Use `MUTUAL`, or require another identity behind it.',
   *check(context) {
     for (const gateway of context.mesh.all('Gateway')) {
       for (const [index, { tls, port }] of items(gateway.spec.servers).entries()) {
@@ -15,7 +15,7 @@ export const optionalClientCertificate: Rule = {
         yield {
           on: gateway,
           path: ['spec', 'servers', index, 'tls', 'mode'],
-          message: `OPTIONAL_MUTUAL on port ${port?.number} lets callers without a certificate in: only a policy behind it can refuse them.`,
+          message: `OPTIONAL_MUTUAL on port ${port?.number} accepts callers without a certificate: only a policy behind it can refuse them.`,
         };
       }
     }

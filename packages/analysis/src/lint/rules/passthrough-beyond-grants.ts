@@ -10,7 +10,7 @@ export const passthroughBeyondGrants: Rule = {
   code: 'MP203',
   name: 'passthrough-beyond-grants',
   severity: 'error',
-  title: 'An AUTO_PASSTHROUGH server leads to services that are not granted',
+  title: 'An AUTO_PASSTHROUGH server exposes services that are not granted',
   fix: 'List the granted hosts one by one, by full name, as the compiler of the access file does.',
   *check(context) {
     for (const gateway of context.mesh.all('Gateway')) {

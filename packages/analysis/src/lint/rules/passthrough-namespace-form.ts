@@ -18,7 +18,7 @@ export const passthroughNamespaceForm: Rule = {
           yield {
             on: gateway,
             path: ['spec', 'servers', server, 'hosts', index],
-            message: `${written.slice(0, slash)}/ restricts nothing here: connections to ${written.slice(slash + 1)} of every namespace are passed on.`,
+            message: `${written.slice(0, slash)}/ has no effect here: connections to ${written.slice(slash + 1)} of every namespace are forwarded.`,
           };
         }
       }

@@ -11,8 +11,8 @@ export const pathBypass: Rule = {
   code: 'MP310',
   name: 'path-bypass',
   severity: 'warning',
-  title: 'A denied path has other spellings, or a path is written as no request has it',
-  fix: 'Turn the policy around: ALLOW the paths that are meant. Otherwise deny `/admin` and `/admin/*` together, and set `meshConfig.pathNormalization`.',
+  title: 'A denied path has equivalent spellings, or a path is written in a form that no request has',
+  fix: 'Invert the policy: ALLOW the intended paths. Otherwise deny `/admin` and `/admin/*` together, and set `meshConfig.pathNormalization`.',
   *check(context) {
     for (const policy of context.mesh.all('AuthorizationPolicy')) {
       const denies = actionOf(policy) === 'DENY';

@@ -8,8 +8,8 @@ export const permissiveMtls: Rule = {
   code: 'MP402',
   name: 'permissive-mtls',
   severity: 'error',
-  title: 'A granted service, or a part of the mesh, takes connections without mutual TLS',
-  fix: 'Set `mtls: {mode: STRICT}`, and give the ports that must stay plain (probes) their own entry.',
+  title: 'A granted service or a part of the mesh accepts connections without mutual TLS',
+  fix: 'Set `mtls: {mode: STRICT}`, and list the ports that must stay plain text (probes) under `portLevelMtls`.',
   *check(context) {
     const said = new Set<PeerAuthentication>();
     for (const [host, { grants }] of context.granted) {
@@ -32,7 +32,7 @@ export const permissiveMtls: Rule = {
           : decided
             ? ['spec', 'mtls', 'mode']
             : ['metadata', 'name'],
-        message: `${host}, granted by ${grants.join(', ')}, takes calls without a certificate${open ? ` on port ${open}` : ''}${decided ? '' : " (no PeerAuthentication says STRICT, and Istio's default is PERMISSIVE)"}: whoever reaches the pod is nobody to every policy about principals and namespaces.`,
+        message: `${host}, granted by ${grants.join(', ')}, accepts calls without a certificate${open ? ` on port ${open}` : ''}${decided ? '' : " (no PeerAuthentication sets STRICT, and Istio's default is PERMISSIVE)"}: a caller that reaches the pod directly has no principal or namespace that a policy can match.`,
       };
     }
     for (const policy of context.mesh.all('PeerAuthentication')) {
@@ -52,14 +52,14 @@ export const permissiveMtls: Rule = {
           on: policy,
           path: ['spec', 'mtls', 'mode'],
           severity: mode === 'DISABLE' ? 'error' : 'warning',
-          message: `${mode} lets ${whole ? (policy.metadata.namespace === context.mesh.config.rootNamespace ? 'the whole mesh' : `namespace ${policy.metadata.namespace}`) : 'these workloads'} take calls without a certificate: such callers have no principal and no namespace.`,
+          message: `${mode} lets ${whole ? (policy.metadata.namespace === context.mesh.config.rootNamespace ? 'the whole mesh' : `namespace ${policy.metadata.namespace}`) : 'these workloads'} accept calls without a certificate: such callers have no principal and no namespace.`,
         };
       } else if (open) {
         yield {
           on: policy,
           path: ['spec', 'portLevelMtls', open, 'mode'],
           severity: 'warning',
-          message: `port ${open} takes calls without a certificate: rules about principals and namespaces see nobody there.`,
+          message: `port ${open} accepts calls without a certificate: rules on principals and namespaces match no such caller.`,
         };
       }
     }

@@ -7,7 +7,7 @@ export const principalFormat: Rule = {
   code: 'MP311',
   name: 'principal-format',
   severity: 'error',
-  title: 'A principal or namespace is written in a form that never matches',
+  title: 'A principal or namespace is written in a format that never matches',
   fix: 'Write `TRUST_DOMAIN/ns/NAMESPACE/sa/NAME` for principals, and the bare name for namespaces.',
   *check(context) {
     for (const policy of context.mesh.all('AuthorizationPolicy')) {
@@ -20,7 +20,7 @@ export const principalFormat: Rule = {
             yield {
               on: policy,
               path,
-              message: `${JSON.stringify(text)} is never a ${list === 'namespaces' ? 'namespace' : 'peer'}: ${why}. ${passes ? 'Nobody is denied by it' : 'Nobody is meant by it'}.`,
+              message: `${JSON.stringify(text)} never matches a ${list === 'namespaces' ? 'namespace' : 'peer'}: ${why}. ${passes ? 'It denies no caller' : 'It matches no caller'}.`,
             };
           }
         }

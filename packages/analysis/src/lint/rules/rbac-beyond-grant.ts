@@ -20,7 +20,7 @@ export const rbacBeyondGrant: Rule = {
   code: 'MP601',
   name: 'rbac-beyond-grant',
   severity: 'error',
-  title: 'Kubernetes roles reach further than the grants',
+  title: 'Kubernetes roles give more than the grants',
   fix: 'Write the role into the access file (`kubernetes: {roles: [view@shop]}`) and let it be compiled, or remove the binding.',
   *check(context) {
     for (const binding of bindings(context)) {
@@ -35,7 +35,7 @@ export const rbacBeyondGrant: Rule = {
           yield {
             on: binding,
             path,
-            message: `${subject.name} is every workspace too: each session gets ${role} in ${where}, whatever its grant says.`,
+            message: `${subject.name} includes every workspace: each session gets ${role} in ${where}, whatever its grant says.`,
           };
         } else if (grant !== undefined) {
           const known = context.access?.grants.find((one) => one.name === grant);
@@ -49,7 +49,7 @@ export const rbacBeyondGrant: Rule = {
             yield {
               on: binding,
               path,
-              message: `there is no grant ${grant}: ${role} in ${where} is given to whoever makes its namespace.`,
+              message: `there is no grant ${grant}: ${role} in ${where} is given to anyone who can create its namespace.`,
             };
           } else if (
             known &&
@@ -60,7 +60,7 @@ export const rbacBeyondGrant: Rule = {
             yield {
               on: binding,
               path,
-              message: `grant ${grant} does not give ${role} in ${where}, and this binding does.`,
+              message: `grant ${grant} does not give ${role} in ${where}, but this binding does.`,
             };
           }
         }

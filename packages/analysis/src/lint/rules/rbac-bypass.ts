@@ -9,8 +9,8 @@ export const rbacBypass: Rule = {
   code: 'MP602',
   name: 'rbac-bypass',
   severity: 'error',
-  title: 'A role of workspaces can change policy, mint tokens or read secrets',
-  fix: 'Give a role without these: `view` reads no Secrets and changes nothing.',
+  title: 'A role of workspaces can change policies, issue tokens or read Secrets',
+  fix: 'Use a role without these rights: `view` cannot read Secrets or change anything.',
   *check(context) {
     const said = new Set<string>();
     for (const binding of bindings(context)) {

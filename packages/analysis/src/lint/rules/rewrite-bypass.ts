@@ -8,8 +8,8 @@ export const rewriteBypass: Rule = {
   code: 'MP111',
   name: 'rewrite-bypass',
   severity: 'error',
-  title: "A rewrite leads to a path that the gateway's policy denies by its own name",
-  fix: 'Deny the path at the workload, which sees what the rewrite made of it, or deny the path before the rewrite too.',
+  title: "A rewrite produces a path that the gateway's policy denies",
+  fix: 'Deny the path at the workload, which sees the rewritten path, or deny the path before the rewrite too.',
   *check(context) {
     for (const exposure of context.exposures) {
       const to = text(exposure.route?.rewrite?.uri);
@@ -37,7 +37,7 @@ export const rewriteBypass: Rule = {
           yield {
             on: exposure.on,
             path: [...exposure.path, 'rewrite', 'uri'],
-            message: `Gateway ${gateway.metadata.namespace}/${gateway.metadata.name} denies ${reached} (${policy.metadata.name}) by the path that was asked for; ${exposure.matches.map(({ uri }) => uri?.prefix ?? uri?.exact).join(', ')} becomes ${to} after that, so ${reached} is reached around it.`,
+            message: `Gateway ${gateway.metadata.namespace}/${gateway.metadata.name} denies ${reached} (${policy.metadata.name}) by the requested path; ${exposure.matches.map(({ uri }) => uri?.prefix ?? uri?.exact).join(', ')} becomes ${to} after that check, so ${reached} is reachable.`,
           };
         }
       }

@@ -7,8 +7,8 @@ export const selectsNothing: Rule = {
   code: 'MP309',
   name: 'selects-nothing',
   severity: 'warning',
-  title: 'A policy selects no workload, and guards nothing',
-  fix: 'Compare the labels with those of the Pods (not of the Deployment), and the namespace.',
+  title: 'A policy selects no workload and has no effect',
+  fix: 'Compare the labels with those of the Pods (not of the Deployment), and check the namespace.',
   *check(context) {
     for (const kind of ['AuthorizationPolicy', 'RequestAuthentication', 'PeerAuthentication'] as const) {
       for (const policy of context.mesh.all(kind) as readonly AuthorizationPolicy[]) {

@@ -7,8 +7,8 @@ export const serviceEntryBypass: Rule = {
   code: 'MP501',
   name: 'service-entry-bypass',
   severity: 'error',
-  title: 'A ServiceEntry takes the name of a service of the mesh, or leads around its policies',
-  fix: 'Name hosts outside of the mesh only, one by one, and export the entry to its own namespace (`exportTo: ["."]`).',
+  title: 'A ServiceEntry claims the name of a service of the mesh, or bypasses its policies',
+  fix: 'List only hosts outside the mesh, one by one, and export the entry to its own namespace (`exportTo: ["."]`).',
   *check(context) {
     let hosts: readonly string[] | undefined;
     const services = () => {
@@ -32,7 +32,7 @@ export const serviceEntryBypass: Rule = {
           yield {
             on: entry,
             path,
-            message: `${host} is every service of the mesh: calls to them may leave by this entry, where the policies of the service do not hold.`,
+            message: `${host} matches every service of the mesh: calls to them may use this entry, where the policies of the service do not apply.`,
           };
         } else if (owner && (owner.namespace !== namespace || endpoints.length > 0)) {
           const to = endpoints.map((one) => text(one.address)).filter((one) => one !== undefined);
@@ -70,7 +70,7 @@ export const serviceEntryBypass: Rule = {
         yield {
           on: entry,
           path: ['spec', 'location'],
-          message: `the pods of Service ${owned.metadata.namespace}/${owned.metadata.name} are called MESH_EXTERNAL: callers send no certificate, and rules about principals see nobody.`,
+          message: `the pods of Service ${owned.metadata.namespace}/${owned.metadata.name} are declared MESH_EXTERNAL: callers send no certificate, and rules on principals match no caller.`,
         };
       }
     }

@@ -8,8 +8,8 @@ export const shadowedRoute: Rule = {
   code: 'MP105',
   name: 'shadowed-route',
   severity: 'warning',
-  title: 'A catch-all match stands before a specific one, which is never reached',
-  fix: 'Put the specific match first: the first that matches is taken.',
+  title: 'A catch-all match precedes a specific one, which is never reached',
+  fix: 'Put the specific match first: the first match wins.',
   *check(context) {
     for (const service of context.mesh.all('VirtualService')) {
       const routes = items<HttpRoute>(service.spec.http);
@@ -26,7 +26,7 @@ export const shadowedRoute: Rule = {
             on: service,
             path: ['spec', 'http', index],
             severity: guard ? 'error' : 'warning',
-            message: `http[${index}] is never reached: http[${before}] takes all of its calls first${guard ? `, so ${guard} does not happen` : ''}.`,
+            message: `http[${index}] is never reached: http[${before}] matches all of its calls first${guard ? `, so ${guard} has no effect` : ''}.`,
           };
         }
         for (const match of effective) if (isWide(match)) wide.push({ index, match });

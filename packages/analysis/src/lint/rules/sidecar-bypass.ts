@@ -22,8 +22,8 @@ export const sidecarBypass: Rule = {
   code: 'MP503',
   name: 'sidecar-bypass',
   severity: 'error',
-  title: 'A workload under policy takes calls that its sidecar does not see',
-  fix: 'Remove the annotation; exclude only ports that serve nothing but probes.',
+  title: 'A workload under policy accepts calls that bypass its sidecar',
+  fix: 'Remove the annotation; exclude only ports that serve probes.',
   *check(context) {
     for (const workload of context.mesh.pods) {
       const services = context.mesh.servicesBefore(workload);

@@ -6,7 +6,7 @@ export const subjectWithSlash: Rule = {
   code: 'MP307',
   name: 'subject-with-slash',
   severity: 'error',
-  title: 'A request principal has a / in its subject, where Istio splits',
+  title: 'A request principal has a / in its subject, and Istio splits at the last one',
   fix: 'Match the claims one by one: `when: [{key: request.auth.claims[iss], ...}, {key: request.auth.claims[sub], ...}]`.',
   *check(context) {
     const issuers = new Set(

@@ -42,7 +42,7 @@ export const unboundHost: Rule = {
         yield {
           on: route,
           path: ['spec', 'hosts', index],
-          message: `${host} is served by Gateway ${at.name}, and this VirtualService names no gateway: it holds for sidecars only. Guards and matches in it do nothing at the gateway.`,
+          message: `${host} is served by Gateway ${at.name}, and this VirtualService names no gateway, so it applies to sidecars only: its matches have no effect at the gateway.`,
         };
       }
     }

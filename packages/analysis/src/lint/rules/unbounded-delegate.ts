@@ -8,8 +8,8 @@ export const unboundedDelegate: Rule = {
   code: 'MP108',
   name: 'unbounded-delegate',
   severity: 'warning',
-  title: 'A delegate decides more than it should about what is public',
-  fix: 'Give the delegation a match with a path prefix, keep the delegate in the same namespace or export it to the root only, and give it no hosts.',
+  title: 'A delegate controls more of what is public than it should',
+  fix: 'Match a path prefix in the delegation, keep the delegate in the same namespace or export it to the root only, and set no hosts in it.',
   *check(context) {
     const known = new Map(
       context.mesh.all('VirtualService').map((one) => [`${one.metadata.namespace}/${one.metadata.name}`, one]),
@@ -26,12 +26,12 @@ export const unboundedDelegate: Rule = {
         const free = items(route.match).length === 0 || items(route.match).some(({ uri }) => coversUri(uri, undefined));
         if (namespace !== root.metadata.namespace && free && bound.length > 0) {
           yield say(
-            `whoever may write VirtualServices in namespace ${namespace} decides every path of ${texts(root.spec.hosts).join(', ')} on Gateway ${bound.join(', ')}: the delegation has no path of its own.`,
+            `whoever may write VirtualServices in namespace ${namespace} controls every path of ${texts(root.spec.hosts).join(', ')} on Gateway ${bound.join(', ')}: the delegation is not limited to a path.`,
           );
         }
         if (!delegate) {
           if (context.complete)
-            yield say(`VirtualService ${name} does not exist: whoever makes it decides what is served here.`);
+            yield say(`VirtualService ${name} does not exist: anyone who creates it controls what is served here.`);
           continue;
         }
         if (texts(delegate.spec.hosts).length > 0) {
@@ -39,7 +39,7 @@ export const unboundedDelegate: Rule = {
             on: delegate,
             path: ['spec', 'hosts'],
             part: 'key',
-            message: `a delegate has no hosts: with them this is a VirtualService of its own, and ${root.metadata.namespace}/${root.metadata.name}, which delegates to it, serves nothing there.`,
+            message: `a delegate must not have hosts: with them it is an independent VirtualService, and ${root.metadata.namespace}/${root.metadata.name}, which delegates to it, serves nothing there.`,
           };
         } else if (items(delegate.spec.http).some((one) => one.delegate)) {
           yield say(`VirtualService ${name} delegates further, which Istio ignores.`);

@@ -14,7 +14,7 @@ export const unknownCondition: Rule = {
   code: 'MP301',
   name: 'unknown-condition',
   severity: 'error',
-  title: 'A condition has a key that Istio does not know, and the whole rule is left out',
+  title: 'A condition has a key that Istio does not know, so the whole rule is ignored',
   fix: 'Use a key of https://istio.io/latest/docs/reference/config/security/conditions/.',
   *check(context) {
     for (const policy of context.mesh.all('AuthorizationPolicy')) {
@@ -31,7 +31,7 @@ export const unknownCondition: Rule = {
           yield {
             on: policy,
             path: [...path, 'key'],
-            message: `Istio does not know the key ${JSON.stringify(key)}${hint}. It leaves the whole rule out: ${effect}.`,
+            message: `Istio does not know the key ${JSON.stringify(key)}${hint}. It ignores the whole rule: ${effect}.`,
           };
         }
       }

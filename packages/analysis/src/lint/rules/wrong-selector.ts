@@ -7,7 +7,7 @@ export const wrongSelector: Rule = {
   code: 'MP308',
   name: 'wrong-selector',
   severity: 'error',
-  title: 'A selector is not one, so the policy applies to a whole namespace or to nothing',
+  title: 'A selector is malformed, so the policy applies to a whole namespace or to nothing',
   fix: 'Write `selector: {matchLabels: {app: NAME}}`.',
   *check(context) {
     for (const kind of ['AuthorizationPolicy', 'RequestAuthentication', 'PeerAuthentication'] as const) {
@@ -32,7 +32,7 @@ function* look(
         on: policy,
         path: ['spec', 'selector', others[0]!],
         part: 'key',
-        message: `${others[0]} is not known here${labelled ? ', labels go under matchLabels' : ''}: it is left out, and the policy applies to ${whole}.`,
+        message: `${others[0]} is not a known field${labelled ? '; labels belong under matchLabels' : ''}: it is ignored, and the policy applies to ${whole}.`,
       };
     } else if (Object.keys(record(selector.matchLabels)).length === 0) {
       yield {
@@ -48,7 +48,7 @@ function* look(
       yield {
         on: policy,
         path: ['spec', 'selector', 'matchLabels', star[0]],
-        message: `a label has no wildcards: ${star[0]}: ${star[1]} selects nothing.`,
+        message: `a label cannot have wildcards: ${star[0]}: ${star[1]} selects nothing.`,
       };
     }
   }
