@@ -86,3 +86,13 @@ test('members of any type and depth in place of the expected ones never make a r
   }
   expect(looked).toBeGreaterThan(2000);
 });
+
+test.each(['name: tcp, port: {}', 'name: tcp, port: 9000, targetPort: {}', 'name: {}, port: 9000'])(
+  'a port of a Service that is {%s} is not shown as what it is not',
+  (port) => {
+    const { text } = CASES.find(({ name }) => name.startsWith('MP305-bad-closes-a-port'))!;
+    const changed = text.replace('name: tcp-admin, port: 9000', port);
+    expect(changed).not.toBe(text);
+    for (const { message } of lintText(changed).findings) expect(message).not.toMatch(/undefined|\[object|NaN/);
+  },
+);

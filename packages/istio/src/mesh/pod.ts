@@ -96,7 +96,9 @@ export function targetPortOf(
   names: ReadonlyMap<string, number>,
   { port, targetPort }: { readonly port: number; readonly targetPort?: number | string },
 ): number | undefined {
-  return typeof targetPort === 'string' ? names.get(targetPort) : targetPort || port;
+  const target = typeof targetPort === 'string' ? names.get(targetPort) : targetPort || port;
+  // Manifests may have anything there.
+  return typeof target === 'number' ? target : undefined;
 }
 
 /**

@@ -79,7 +79,7 @@ function servedPorts(
   for (const service of context.mesh.servicesBefore(workload)) {
     for (const port of items(service.spec.ports)) {
       const target = targetPortOf(workload.portNames, port);
-      if (target !== undefined) served.set(target, port.name);
+      if (target !== undefined) served.set(target, typeof port.name === 'string' ? port.name : undefined);
     }
   }
   return [...served].map(([port, name]) => ({ port, name }));
