@@ -8,7 +8,7 @@ export const unboundHost: Rule = {
   name: 'unbound-host',
   severity: 'warning',
   title: 'A VirtualService names a host of a gateway without being bound to the gateway',
-  fix: 'Write `gateways: [NAMESPACE/NAME]`; add `mesh` only if sidecars are meant too.',
+  fix: 'Write `gateways: [NAMESPACE/NAME]`; add `mesh` only if the route is for sidecars too.',
   *check(context) {
     const served = context.mesh.all('Gateway').flatMap((gateway) =>
       items(gateway.spec.servers).flatMap((server) =>
