@@ -75,7 +75,10 @@ async function drill(flags: DrillFlags): Promise<ExitCode> {
     ['--evidence', flags.evidence !== undefined],
   ] as const)
     if (wanted && !isOperator) throw new MeshpassError('usage', `${needing} needs --operator-token.`);
-  const operator = isOperator ? asOperator(operatorClient({ ...flags, caFile }, process.env)) : undefined;
+  const call = isOperator ? operatorClient({ ...flags, caFile }, process.env) : undefined;
+  // A wrong --operator or token must show before a session is opened and ended.
+  await call?.('GET', '/admin/trust');
+  const operator = call && asOperator(call);
   const cluster = flags.kubeconfig ? await openCluster(flags.kubeconfig, flags.rootNamespace) : undefined;
   try {
     const report = await runDrill({

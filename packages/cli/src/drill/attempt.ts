@@ -9,9 +9,9 @@ export interface Verdict {
 
 export interface Attempt {
   readonly layer: DrillLayer;
-  /** What is tried, for people. */
+  /** What is tried, as text. */
   readonly tried: string;
-  /** Whether it must work while the session lives: only then does it say something that it does not afterwards. */
+  /** Whether it must work while the session lives. Otherwise its refusal afterwards proves nothing. */
   readonly before: 'taken' | 'refused';
   /** How long after the cause it may be taken, ms. */
   readonly limit: number;
@@ -24,14 +24,14 @@ export interface Attempt {
 
 const AGAIN_MS = 25;
 
-/** How long what must work may take to work for the first time, and what is done between two attempts. */
+/** How long the first success may take, and what is done between two attempts. */
 export interface Patience {
   readonly limit: number;
   readonly between: () => Promise<unknown>;
 }
 
 /**
- * Uses each while the session lives; what must work is tried until it does, or until the patience is over.
+ * Uses each while the session lives, and retries what must work until it does or the limit has passed.
  * @returns what does not behave as a live credential does, by attempt
  */
 export async function tryBefore(
@@ -50,7 +50,7 @@ export async function tryBefore(
   return { rows, unfit };
 }
 
-/** Uses each again and again until it is refused or its limit has passed. @param cause instant of the cause, performance.now() */
+/** Uses each repeatedly until it is refused or its limit has passed. @param cause instant of the cause, performance.now() */
 export async function tryAfter(
   attempts: readonly Attempt[],
   unfit: ReadonlyMap<Attempt, string>,
@@ -90,7 +90,7 @@ async function untilRefused(attempt: Attempt, cause: number): Promise<DrillRow> 
   }
 }
 
-/** Uses each once when it must have been dead for long. */
+/** Uses each once more, long after it must be dead. */
 export async function tryAgain(attempts: readonly Attempt[], unfit: ReadonlyMap<Attempt, string>): Promise<DrillRow[]> {
   return await Promise.all(
     attempts

@@ -1,11 +1,11 @@
-/** Calls of a service in the mesh under given credentials, by the edge or from inside. */
+/** Calls of a service in the mesh with given credentials, through the edge or from inside the cluster. */
 import type { MeshInfo } from '@meshpass/identity/wire';
 import type { Verdict } from './attempt.ts';
 import type { Credentials } from './credentials.ts';
 import type { Target } from './targets.ts';
 import { openTunnel, stillOpen, type TunnelOrder, type TunnelReport, tunnel } from './tunnel.ts';
 
-/** Begins no message that any protocol could take for a whole one. */
+/** Bytes that no protocol accepts as a complete message. */
 export const FIRST_BYTE = '\0';
 
 export interface Way {
@@ -36,7 +36,7 @@ export function requestText(
   return `GET ${path} HTTP/1.1\r\nHost: ${authority}\r\nUser-Agent: meshpass-drill\r\n${token}\r\n`;
 }
 
-/** Whether the edge opens a tunnel. What comes of it behind the edge is not asked: other layers would cover for it. */
+/** Whether the edge opens a tunnel. What happens behind the edge is ignored: other layers would mask the edge. */
 export async function passEdge(
   credentials: Credentials,
   mesh: MeshInfo,
@@ -53,7 +53,7 @@ export async function passEdge(
   return { verdict: 'taken', how: 'the edge opened a tunnel' };
 }
 
-/** One call, and whether the mesh took it. An HTTP status of the service itself, even 404, is a call that arrived. */
+/** One call, and whether the mesh accepted it. Any HTTP status of the service itself, even 404, means that the call arrived. */
 export async function call(
   credentials: Credentials,
   mesh: MeshInfo,
@@ -99,7 +99,7 @@ function judge(report: TunnelReport, way: Way): Verdict {
   return { verdict: status === '403' || status === '401' ? 'refused' : 'taken', how: `HTTP ${status}` };
 }
 
-/** The other side said in TLS that it does not take the certificate, or misses one. */
+/** The TLS alert says that the peer rejects the certificate, or requires one. */
 function isTlsRefusal(error: string | undefined): boolean {
   return /ALERT|alert|CERTIFICATE_(?:REQUIRED|UNKNOWN|REVOKED|EXPIRED)/.test(error ?? '');
 }

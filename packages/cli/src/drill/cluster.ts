@@ -1,4 +1,4 @@
-/** What Kubernetes itself still has of a session: its ServiceAccounts, their tokens, and the root DENY. */
+/** What remains of a session in Kubernetes: its ServiceAccounts, their tokens, and the root DENY. */
 import { X509Certificate } from 'node:crypto';
 import { kubeconfigAccess } from '@meshpass/broker/kubernetes/access';
 import { kubernetesHttp } from '@meshpass/broker/kubernetes/http';
@@ -10,7 +10,7 @@ import type { Attempt, Verdict } from './attempt.ts';
 import type { Svid } from './credentials.ts';
 
 export interface Cluster {
-  /** Tokens of the session's ServiceAccounts, made now, to be reviewed later. */
+  /** Tokens of the session's ServiceAccounts, created now and reviewed later. */
   tokenReviews(svids: readonly Svid[], limit: number): Promise<{ attempts: Attempt[]; rows: DrillRow[] }>;
   /** What must be gone from Kubernetes, and what must be there. */
   remains(svids: readonly Svid[], limit: number): Attempt[];
@@ -36,7 +36,7 @@ export async function openCluster(kubeconfig: string, rootNamespace: string): Pr
           tried: `token of ServiceAccount ${accountOf(spiffeId).display}`,
         } as const;
         try {
-          // Kubernetes remembers what it reviewed for ten seconds: no token is reviewed twice.
+          // Kubernetes caches reviews for ten seconds, so each token is reviewed only once.
           const tokens: string[] = [];
           for (let left = TOKENS; left > 0; left -= 1) tokens.push(await mint(api, spiffeId));
           const use = async (): Promise<Verdict> => {

@@ -1,6 +1,6 @@
 /**
- * The credentials of one session, held by a client that keeps them when the agent would not: to replay them when they
- * must be dead. Every answer of the broker is given back as it came, refusals too.
+ * The credentials of one session, in a client that keeps them after the session has ended, to replay them when they must
+ * be dead. Every answer of the broker is returned unchanged, refusals too.
  */
 import { generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
 import { startPresenceListener } from '@meshpass/agent/presence';
@@ -16,7 +16,7 @@ export interface Svid {
   readonly spiffeId: string;
 }
 
-/** What one enrolment holds. It lives in memory only. */
+/** The credentials of one session; in memory only. */
 export interface Credentials {
   readonly broker: string;
   readonly dpop: DpopKey;
@@ -30,7 +30,7 @@ export interface Credentials {
   identityToken?: string;
 }
 
-/** A session as it was opened, and what it holds. */
+/** A session as it was opened, with its credentials. */
 export interface Held {
   readonly credentials: Credentials;
   readonly opened: SessionResponse;
@@ -46,14 +46,14 @@ export interface ProvenRequest {
 /** Makes the DPoP proof of a request; undefined sends none. */
 export type Prove = (request: ProvenRequest) => string | undefined;
 
-/** What the broker asks of whoever says to be in a Codespace. */
+/** A presence challenge of the broker. */
 export interface Asked {
   readonly challenge: PresenceChallenge;
   readonly codespaceName: string;
   readonly credentials: Credentials;
 }
 
-/** Prepares the answer to a challenge: what the second exchange says of it, and how it is taken back. */
+/** Answers a challenge: returns the form members for the second exchange, and how to stop answering. */
 export type Respond = (
   asked: Asked,
 ) => Promise<{ readonly members: Record<string, string>; readonly close: () => void }>;
@@ -70,7 +70,7 @@ export function newDpopKey(): DpopKey {
 
 /**
  * POST /token with these form members. Fills the credentials when a session comes back.
- * @param respond to a challenge of the broker; null gives its refusal back
+ * @param respond to a challenge of the broker; null returns its refusal
  */
 export async function enrol(
   credentials: Credentials,
@@ -150,7 +150,7 @@ export function callBroker(
   });
 }
 
-/** An SVID for a grant; kept under the grant's name. `csr` replaces the honest request. */
+/** An SVID for a grant; kept under the grant's name. `csr` replaces the regular request. */
 export async function certificate(
   credentials: Credentials,
   grant: string,

@@ -17,7 +17,7 @@ export interface HeldOpen {
   readonly tried: string;
   /** Instant of its death (performance.now()), undefined while it lives. */
   readonly diedAt: () => number | undefined;
-  /** How it lived, for the report. */
+  /** How it behaved, for the report. */
   readonly how: () => string;
   readonly end: () => void;
 }
@@ -29,7 +29,7 @@ export interface NotHeld {
   readonly why: string;
 }
 
-/** What connections are opened for, and on which way. */
+/** The session whose connections are opened, and the path they take. */
 export interface Hold {
   readonly credentials: Credentials;
   readonly mesh: MeshInfo;
@@ -56,8 +56,8 @@ export async function holdOpen(
 }
 
 /**
- * An Envoy whose policies have just changed winds up the connections that it has, also one that is being opened: another
- * attempt meets the new ones.
+ * An Envoy whose policies have just changed drains its connections, including one that is being opened: retrying reaches
+ * the new listener.
  */
 async function steady(
   open: () => Promise<HeldOpen | NotHeld>,
@@ -76,8 +76,8 @@ async function steady(
 }
 
 /**
- * Waits until all are dead or the limit has passed. What goes past the edge is Istio's to end: it refuses what is new, and winds
- * up what is open within Envoy's drain time. That is noted, and fails nothing.
+ * Waits until all are dead or the limit has passed. Connections that bypass the edge are ended by Istio: it refuses new
+ * ones, and drains open ones within Envoy's drain time. That is noted and does not fail the drill.
  */
 export async function whenDead(
   held: readonly (HeldOpen | NotHeld)[],

@@ -1,14 +1,14 @@
 /**
- * A broker may deny in the mesh only where access was taken away (`--deny-ended revoked`). Its own record says whether it did so
- * here; what an SVID then still does from inside is what its operator chose, and is said, not failed.
+ * A broker may deny only revoked sessions in the mesh (`--deny-ended revoked`). Its record says whether it denied this one. If not,
+ * what an SVID can still do from inside the cluster is the operator's choice: it is noted, and does not fail the drill.
  */
 import type { DrillLayer, DrillRow, RecordedSession } from '@meshpass/identity/drill-report';
 
-/** Where the root DENY is all that stands against an SVID that has not expired. */
+/** Layers where only the root DENY stops an SVID that has not expired. */
 const BY_DENY: ReadonlySet<DrillLayer> = new Set(['mesh gateway', 'sidecar', 'root DENY']);
 
 /**
- * @param recorded what the broker has of the session after its end; undefined where it was not asked
+ * @param recorded the broker's record of the session after its end; undefined without an operator token
  * @returns the rows, with `stale` ones of these layers as `noted` where the broker says that it denies none of the principals
  */
 export function noteUndenied(rows: readonly DrillRow[], recorded: RecordedSession | undefined): DrillRow[] {

@@ -1,4 +1,4 @@
-/** What a drill asks of the broker as an operator: to close a session, what it has of it, a signature. */
+/** What a drill requests as an operator: to close a session, its record, and a signature of the report. */
 import { RecordedSession } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
 import type { OperatorCall } from '../operator/client.ts';

@@ -1,4 +1,4 @@
-/** The workspace once more, in a new session: its new credentials work, and an old identity token adds nothing to them. */
+/** The workspace in a new session: its new credentials work, and an old identity token adds nothing to them. */
 
 import type { DrillRow } from '@meshpass/identity/drill-report';
 import { decodeJwt } from 'jose';
@@ -34,7 +34,7 @@ export async function rebuilt(old: Held, fresh: Held, targets: readonly Target[]
     const { verdict, how } = await call(mixed, mesh, http, way, { svid: true, identityToken: true });
     const expires = new Date((decodeJwt(dead).exp ?? 0) * 1000).toISOString();
     const about = { layer: 'sidecar', tried: 'old identity token on a connection of the new certificate' } as const;
-    // It opens nothing by itself: a sidecar verifies it offline, on a connection that a live certificate has opened.
+    // It grants nothing by itself: a sidecar verifies it offline, on a connection that a live certificate opened.
     const why = `${how}; verified offline until it expires, ${expires}: worth nothing without a live certificate`;
     rows.push(verdict === 'taken' ? row('rebuild', about, 'noted', why) : row('rebuild', about, 'dead', how));
   }

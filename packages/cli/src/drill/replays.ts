@@ -7,7 +7,7 @@ import { call, type Presented, passEdge } from './call.ts';
 import { type Credentials, callBroker, certificate, token } from './credentials.ts';
 import { shortName, type Target } from './targets.ts';
 
-/** Addresses that only somebody inside of the cluster's network has. */
+/** Addresses that are reachable only inside the cluster's network. */
 export interface Inside {
   readonly gateway?: { readonly host: string; readonly port: number } | undefined;
   /** A pod behind a granted service, by `HOST:PORT` of the service. */
@@ -25,7 +25,7 @@ const SVID_AND_TOKEN: Presented = { svid: true, identityToken: true };
 const SVID_ALONE: Presented = { svid: true, identityToken: false };
 const TOKEN_ALONE: Presented = { svid: false, identityToken: true };
 
-/** What the session token and its key are good for. */
+/** Uses of the session token and its key. */
 export function atTheBroker(credentials: Credentials, grants: readonly string[], limit: number): Attempt[] {
   const taken = { before: 'taken', limit } as const;
   return [
@@ -76,7 +76,7 @@ export function atTheEdge(
   });
 }
 
-/** From inside of the cluster, past the edge: by the mesh gateway, and straight to pods. */
+/** From inside the cluster, bypassing the edge: through the mesh gateway, and directly to pods. */
 export function fromInside(
   credentials: Credentials,
   mesh: MeshInfo,
@@ -108,7 +108,7 @@ export function fromInside(
   }
 }
 
-/** What could not be tried from here, said as such. */
+/** Rows for what could not be tried from here. */
 export function untried(targets: readonly Target[], { gateway, pods }: Inside): DrillReport['rows'] {
   const rows: DrillReport['rows'] = [];
   if (!gateway)
@@ -124,7 +124,7 @@ export function untried(targets: readonly Target[], { gateway, pods }: Inside): 
   return rows;
 }
 
-/** The service may be named as people do. */
+/** The service may be given by its short name. */
 export function podOf({ service }: Target, pods: Inside['pods']) {
   return [service.host, ...service.aliases].map((name) => pods.get(`${name}:${service.port}`)).find(Boolean);
 }
@@ -132,12 +132,12 @@ export function podOf({ service }: Target, pods: Inside['pods']) {
 function ofBroker({ status, json }: Answer): Verdict {
   const code = (json as { error_code?: string } | undefined)?.error_code;
   if (status >= 200 && status < 300) return { verdict: 'taken', how: `${status}` };
-  // Only these say that the credential is dead; a broker that is busy or unwell says other things.
+  // Only these codes mean that the credential is dead; an overloaded or failing broker answers with others.
   const dead = status === 401 && (code?.startsWith('session_') ?? false);
   return { verdict: dead ? 'refused' : 'unclear', how: `${status} ${code ?? ''}`.trim() };
 }
 
-/** What a use yields is not kept: the credentials that are tried later are those that the session held when it ended. */
+/** The result of a use is discarded: later attempts use the credentials that the session had when it ended. */
 function copyOf(credentials: Credentials): Credentials {
   return { ...credentials, svids: { ...credentials.svids } };
 }

@@ -1,6 +1,6 @@
 /**
- * A drill: opens a session, uses everything that it holds, ends it, and uses everything again. What worked before and is
- * refused afterwards is dead; what is still taken is stale, and the drill has failed.
+ * A drill: opens a session, uses all its credentials, ends it, and uses them again. What worked before and is refused
+ * afterwards is dead; what is still accepted is stale, and the drill fails.
  */
 import { setTimeout as pause } from 'node:timers/promises';
 import type { ProofSource } from '@meshpass/agent/discover';
@@ -31,7 +31,7 @@ export interface DrillOptions {
   readonly cause: DrillCause;
   /** Open a session of the same workspace once more, afterwards. */
   readonly rebuild: boolean;
-  /** How long a cause from outside may take to come, ms. */
+  /** How long to wait for a cause from outside, ms. */
   readonly wait: number;
   readonly choice: TargetChoice;
   readonly inside: Inside;
@@ -42,11 +42,11 @@ export interface DrillOptions {
 
 /** Active causes end everything at the edge and the broker within this. */
 const EDGE_LIMIT_MS = 2_000;
-/** Leases are whole seconds, looked at every second. */
+/** Leases are whole seconds, checked every second. */
 const LAPSE_LIMIT_MS = 3_000;
 /** Kubernetes, then istiod's push to every Envoy. */
 const MESH_LIMIT_MS = 10_000;
-/** A grant that was applied this moment, or a pod that has just come, takes Istio a while to tell gateway and sidecars. */
+/** After a grant was applied or a pod started, istiod needs a while to configure gateway and sidecars. */
 const PUSH_PATIENCE_MS = 20_000;
 const PUSH_PAUSE_MS = 250;
 const PRESENCE_TRIES = 5;
@@ -96,7 +96,7 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
     const rebuild = async () => {
       second ??= await openAgain(options);
       const { credentials: fresh, opened: again } = second;
-      // What is still looked at may take longer than a lease.
+      // The remaining checks may take longer than a lease.
       beating ??= setInterval(
         () => void callBroker(fresh, 'POST', '/session/heartbeat').catch(() => undefined),
         again.session.heartbeat_seconds * 1000,

@@ -17,7 +17,7 @@ export interface TargetChoice {
 }
 
 /**
- * One service of each kind, of those that have a workload now.
+ * One HTTP and one TCP service, among those that have a workload now.
  * @throws MeshpassError `usage` where the named one is not granted, or none can be called
  */
 export function chooseTargets(services: readonly ReachableService[], choice: TargetChoice) {
@@ -41,19 +41,19 @@ export function chooseTargets(services: readonly ReachableService[], choice: Tar
   return { http, tcp } satisfies { http: Target | undefined; tcp: Target | undefined };
 }
 
-/** A path that a GET may ask for; wildcards are filled with a word of ours. */
+/** A path that a GET may request; wildcards are replaced by a fixed word. */
 function harmlessPath({ allow }: ReachableService): string | undefined {
   if (allow === undefined) return '/';
   for (const operation of allow) {
     const [method, path, ...demands] = operation.split(' ');
-    // Whether this session has a claim that is demanded is not known here.
+    // Whether this session has a required claim is not known here.
     if (demands.length > 0) continue;
     if ((method === 'GET' || method === '*') && path?.startsWith('/')) return path.replace(/\*+|\{[^}]*\}/g, 'drill');
   }
   return undefined;
 }
 
-/** As people call it: `orders.shop:8080`. */
+/** The short name: `orders.shop:8080`. */
 export function shortName({ service }: Target): string {
   const [name] = [...service.aliases, service.host].sort((a, b) => a.length - b.length);
   return `${name}:${service.port}`;

@@ -1,6 +1,6 @@
 /**
- * A tunnel through the edge (or straight to a gateway or a pod), in the way of the agent but with every part of it open to
- * choice, and with a report of the layer that ended it.
+ * A tunnel through the edge (or straight to a gateway or a pod), as the agent makes it, but with every part
+ * configurable, and with a report of the layer that ended it.
  */
 import { connect as connectTcp, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
@@ -51,7 +51,7 @@ const PATIENCE_MS = 5_000;
 const STILL_OPEN_MS = 300;
 const MAX_ANSWER = 65_536;
 
-/** Makes one tunnel, sends, and reports how far it came. Never throws: a refusal is the result. */
+/** Opens one tunnel, sends, and reports how far it got. Never throws: a refusal is a result. */
 export async function tunnel(credentials: Credentials, order: TunnelOrder): Promise<TunnelReport> {
   const opened = await openTunnel(credentials, order);
   if (!('socket' in opened)) return opened;
@@ -68,7 +68,7 @@ export async function tunnel(credentials: Credentials, order: TunnelOrder): Prom
   }
 }
 
-/** Makes a tunnel and leaves it open. Never throws: where it was refused, the report of that is the result. */
+/** Opens a tunnel and leaves it open. Never throws: a refusal is returned as a report. */
 export async function openTunnel(credentials: Credentials, order: TunnelOrder): Promise<OpenTunnel | TunnelReport> {
   const svid = credentials.svids[order.grant];
   let below: Socket;
@@ -143,8 +143,8 @@ async function connectThrough(socket: Socket, target: string, headers: string): 
 }
 
 /**
- * Waits a little whether the other side closes: a TLS 1.3 client learns of a refused certificate only after its own
- * handshake, and Envoy looks at its rules for TCP only when the first byte has come.
+ * Waits briefly for the peer to close: a TLS 1.3 client learns of a refused certificate only after its own
+ * handshake, and Envoy evaluates its TCP rules only on the first byte.
  * @param say the first bytes, where any are to be sent
  * @returns what came back meanwhile
  * @throws Error where it was closed

@@ -1,4 +1,4 @@
-/** Everything that policy depends on in a live cluster, by list calls. Secrets are not asked for. */
+/** Everything in a live cluster that policy depends on, by list calls. Secrets are not read. */
 import { kubeconfigAccess } from '@meshpass/broker/kubernetes/access';
 import { type KubernetesHttp, kubernetesHttp } from '@meshpass/broker/kubernetes/http';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
@@ -42,13 +42,13 @@ const COLLECTIONS: readonly Collection[] = [
   of('rbac.authorization.k8s.io/v1', 'ClusterRoleBinding', 'clusterrolebindings'),
 ];
 
-/** Groups whose kinds decide about traffic: of these, what is not understood is counted. */
+/** API groups whose kinds affect traffic; kinds of these that are not understood are counted. */
 const TRAFFIC_GROUPS = /^(?:[a-z]+\.istio\.io|gateway\.networking\.k8s\.io|networking\.k8s\.io)\//;
 
 export interface ClusterObjects {
   readonly resources: readonly Resource[];
   readonly problems: readonly ManifestProblem[];
-  /** Of other kinds that have to do with traffic; empty unless asked for. */
+  /** Objects of other kinds that affect traffic; empty unless requested. */
   readonly others: readonly KubeObject[];
   /** Such kinds that the kubeconfig may not list. */
   readonly unlisted: readonly { readonly apiVersion: string; readonly kind: string }[];
@@ -85,7 +85,7 @@ async function groupVersions(http: KubernetesHttp): Promise<ReadonlySet<string>>
   return new Set(groups.flatMap(({ versions = [] }) => versions.map(({ groupVersion }) => groupVersion ?? '')));
 }
 
-/** Kinds of the traffic groups that COLLECTIONS lacks, whatever they are: asked of the API server's own discovery. */
+/** Kinds of the traffic groups that are not in COLLECTIONS, from the API server's discovery. */
 async function listOthers(
   http: KubernetesHttp,
   installed: ReadonlySet<string>,

@@ -20,7 +20,7 @@ export interface LeftOut {
 
 export interface ManifestFiles {
   readonly files: readonly ManifestFile[];
-  /** Found in a directory, and not read as manifests. */
+  /** Found in a directory, but not read as manifests. */
   readonly leftOut: readonly LeftOut[];
 }
 
@@ -29,7 +29,7 @@ const MANIFEST = /\.(?:ya?ml|json)$/;
 const ACTION = '{{';
 
 /**
- * Files as they are named; of directories every `.yaml`, `.yml` and `.json` below that holds objects, as `kubectl apply -R` finds them,
+ * Files as they are named; of a directory, every `.yaml`, `.yml` and `.json` below it that contains objects, as `kubectl apply -R` finds them,
  * in hidden directories too.
  * @throws MeshpassError `usage` where something cannot be read
  */
@@ -57,11 +57,11 @@ const TEMPLATE = 'Helm templates must be rendered first: helm template ... | mes
 
 interface Found {
   readonly path: string;
-  /** It lies among the templates of a chart. */
+  /** It is below the templates of a Helm chart. */
   readonly isTemplate: boolean;
 }
 
-/** Links to directories are not followed: they may lead back, and kubectl does not follow them either. */
+/** Links to directories are not followed: they may form a loop, and kubectl does not follow them either. */
 function* walk(directory: string, leftOut: LeftOut[], isTemplate = false): Generator<Found> {
   const isChart = existsSync(join(directory, 'Chart.yaml'));
   const entries = attempt(directory, () => readdirSync(directory, { withFileTypes: true }));

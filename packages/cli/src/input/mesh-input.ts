@@ -24,7 +24,7 @@ export const meshInputFlags = {
 export type MeshInput = OptionsOf<typeof meshInputFlags>;
 
 /**
- * Files win over what the cluster has of the same kind and name: what would be, once they are applied.
+ * Files win over what the cluster has of the same kind and name: the state once they are applied.
  * @throws MeshpassError `usage`, `manifest_*`, `kubernetes_unavailable`
  */
 export async function readMesh(paths: readonly string[], input: MeshInput): Promise<MeshView> {
@@ -32,7 +32,7 @@ export async function readMesh(paths: readonly string[], input: MeshInput): Prom
   return viewMesh(resources, config, unread);
 }
 
-/** The objects alone, with the mesh's configuration. @throws MeshpassError as `readMesh` */
+/** The objects and the mesh's configuration. @throws MeshpassError as `readMesh` */
 export async function readMeshObjects(
   paths: readonly string[],
   { kubeconfig, meshConfig }: MeshInput,

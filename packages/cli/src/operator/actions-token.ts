@@ -1,7 +1,7 @@
 /** The OIDC token of a job of GitHub Actions, for one audience (GitHub docs: "OpenID Connect reference", custom requests). */
 import { MeshpassError } from '@meshpass/identity/error';
 
-/** @returns undefined outside of a job that may have one (`permissions: id-token: write`) */
+/** @returns undefined outside a job that may have one (`permissions: id-token: write`) */
 export async function actionsToken(audience: string, environment: NodeJS.ProcessEnv): Promise<string | undefined> {
   const { ACTIONS_ID_TOKEN_REQUEST_URL: url, ACTIONS_ID_TOKEN_REQUEST_TOKEN: token } = environment;
   if (!url || !token) return undefined;
@@ -16,6 +16,10 @@ export async function actionsToken(audience: string, environment: NodeJS.Process
     if (answer.ok && typeof value === 'string') return value;
     throw new Error(`status ${answer.status}`);
   } catch (cause) {
-    throw new MeshpassError('issuer_unavailable', 'GitHub Actions gives this job no OIDC token.', { cause });
+    throw new MeshpassError(
+      'issuer_unavailable',
+      'GitHub Actions issued no OIDC token for this job. Check that it has id-token: write.',
+      { cause },
+    );
   }
 }

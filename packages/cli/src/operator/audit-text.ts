@@ -1,4 +1,4 @@
-/** Rows and findings of the audit log, for people. */
+/** Rows and findings of the audit log as text. */
 
 import type { Gap } from '@meshpass/broker/audit/export/gaps';
 import type { Report } from '@meshpass/broker/audit/export/verify';

@@ -1,4 +1,4 @@
-/** Live sessions as a table for people. */
+/** Live sessions as a table. */
 
 export interface SessionRow {
   readonly id: string;
@@ -47,7 +47,7 @@ function span(seconds: number): string {
   return minutes < 120 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-/** Names come from an issuer: nothing of them may move the cursor. */
+/** Names come from an issuer: they must not send control characters to the terminal. */
 function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, '?');
 }

@@ -1,4 +1,4 @@
-/** A decision in words: what was decided, why, and where that is written. */
+/** A decision as text: the answer, the reason, and the file and line of the rule. */
 import type { Decision, Evaluation, RuleRef } from '@meshpass/analysis/evaluate';
 import { describeAssumption } from '@meshpass/istio';
 
@@ -31,7 +31,7 @@ export function decisionText(decision: Decision): string {
   return `${verdict} as ${as.toUpperCase()}: ${WHY[reason]}${rule ? `: ${ruleText(rule)}` : ''}${tail}`;
 }
 
-/** A decision, or why there is none and what the policies alone would decide. */
+/** A decision, or why it is unknown and what the policies alone would decide. */
 export function judgedText({ decision, unknown }: Evaluation): string {
   const text = decisionText(decision);
   return unknown === undefined ? text : `unknown: ${unknown}\n    its policies alone: ${text}`;

@@ -1,4 +1,4 @@
-/** What `meshpass up` and `meshpass status` print for people. */
+/** What `meshpass up` and `meshpass status` print as text. */
 import type { AgentStatus, ServiceStatus } from '@meshpass/agent/status';
 
 /** @param now milliseconds since the epoch */

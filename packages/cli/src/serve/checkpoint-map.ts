@@ -1,4 +1,4 @@
-/** The ConfigMap that keeps the newest checkpoint of the audit log, as flags name it. */
+/** The ConfigMap with the newest checkpoint of the audit log, from its flag. */
 import { openCheckpointMap } from '@meshpass/broker/audit/checkpoint/config-map-sink';
 import { MeshpassError } from '@meshpass/identity/error';
 import type { OptionsOf } from '../command/flag.ts';

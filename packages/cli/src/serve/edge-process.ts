@@ -1,4 +1,4 @@
-/** An edge as a process runs it: its certificate followed on disk, its probes and metrics on a listener of their own. */
+/** An edge in a process: reloads its certificate when the file changes, and serves probes and metrics on a separate listener. */
 import { readFileSync, statSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { readPrivateFile } from '@meshpass/broker/secrets/key-file';
@@ -23,7 +23,7 @@ export interface EdgeProcess {
 
 const CERTIFICATE_POLL_MS = 10_000;
 
-/** @throws MeshpassError `config_invalid` where others may read the key; what startEdge throws; an Error of Node where a file cannot be read */
+/** @throws MeshpassError `config_invalid` where others may read the key; what startEdge throws; a Node error where a file cannot be read */
 export async function runEdge(options: EdgeProcessOptions): Promise<EdgeProcess> {
   const { listen, gateway, directory, report, log } = options;
   const read = () => ({ cert: readFileSync(options.tlsCert, 'utf8'), key: readPrivateFile(options.tlsKey) });

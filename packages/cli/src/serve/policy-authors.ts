@@ -1,4 +1,4 @@
-/** The flags of `meshpass serve` that say whose jobs plan and apply access files. */
+/** The flags of `meshpass serve` for the jobs that plan and apply access files. */
 import { MeshpassError } from '@meshpass/identity/error';
 import { type OptionsOf, text } from '../command/flag.ts';
 import { wholeNumber } from '../command/host-port.ts';
@@ -26,8 +26,8 @@ export const policyAuthorFlags = {
 export type PolicyAuthorFlags = OptionsOf<typeof policyAuthorFlags>;
 
 /**
- * @returns the member `policyAuthors` of the broker's configuration; undefined where operators alone apply
- * @throws MeshpassError `config_invalid` where a flag is given that means nothing without another
+ * @returns the member `policyAuthors` of the broker's configuration; undefined where only operators apply
+ * @throws MeshpassError `config_invalid` where a flag needs another one
  */
 export function policyAuthorsOf(flags: PolicyAuthorFlags) {
   const { policyRepository, policyOwner, policyWorkflow, policyEnvironment } = flags;

@@ -1,4 +1,4 @@
-/** Puts the broker together, and the edge beside it where asked. */
+/** Composes the broker, and the edge in the same process with --edge-listen. */
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { authorize } from '@meshpass/access';
@@ -32,7 +32,7 @@ import type { ServeOptions } from './flags.ts';
 import { policyAuthorsOf } from './policy-authors.ts';
 import { untilSignal } from './until-signal.ts';
 
-/** In one process, silence of this many ms means that the process stood still: what happened meanwhile is unknown. */
+/** In one process, silence of this many ms means that the process was suspended, and may have missed events. */
 const OWN_SILENCE_MS = 30_000;
 
 /** How the two halves of a broker are started. */
@@ -43,7 +43,7 @@ export interface Composition {
 
 type Log = ReturnType<typeof createLog>;
 
-/** GitHub or an IdP that takes longer is as good as down: the agent tries again. */
+/** Timeout of GitHub and identity providers; the agent retries. */
 const ISSUER_PATIENCE_MS = 5_000;
 const LAST_WORDS_MS = 2_000;
 
@@ -51,7 +51,7 @@ const PRODUCT: Composition = { connectMesh, serveBroker };
 
 /** Runs a broker until a signal. @throws MeshpassError where it cannot start or has lost its store */
 export async function startBroker(options: ServeOptions, { connectMesh, serveBroker } = PRODUCT): Promise<void> {
-  // With an edge in the process what passes is garbage too, and to collect it often costs a tenth of the bytes a second.
+  // With an edge in the process, forwarded bytes are garbage too; collecting it more often costs a tenth of the throughput.
   if (options.edgeListen === undefined) growHeapSlowly();
   const log = createLog(options.logLevel);
   const signalled = untilSignal();
@@ -126,7 +126,7 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
     checkpointMap?.close();
     if (!givingUp.signal.aborted) throw thrown;
   });
-  // It was told to end while it stood by.
+  // A signal ended it while it was on standby.
   if (!broker) return;
   const edge = await edgeBeside(broker, options, log.child({ component: 'edge' }));
   const lost = await Promise.race([broker.lost, signalled.then(() => undefined)]);
@@ -138,7 +138,7 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
   if (lost) throw lost;
 }
 
-/** What another broker does now must wait for nothing that this one still has open. */
+/** Another broker is active now: it must not wait for connections that this process still holds. */
 function endSoon(): void {
   setTimeout(() => process.exit(EXIT.unavailable), LAST_WORDS_MS).unref();
 }
@@ -165,7 +165,7 @@ function meshConfig(options: ServeOptions): Parameters<typeof connectMesh>[0] {
 
 const ASKING = { fetch, timeoutMs: ISSUER_PATIENCE_MS, clock: Date.now };
 
-/** Who may ask GitHub on behalf of the organisation, and what such questions have left to spend. */
+/** Clients that call GitHub for the organization, and the rate limit that they share. */
 function askGithub(options: ServeOptions) {
   const api = { url: options.githubApi, ...ASKING };
   const rateLimiter = createRateLimiter(Date.now);

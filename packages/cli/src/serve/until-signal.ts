@@ -1,4 +1,4 @@
-/** Waits for the end that an operator or a kubelet asks for; a second signal does not wait. */
+/** Resolves on SIGTERM or SIGINT; a second signal exits at once. */
 export function untilSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {
     for (const signal of ['SIGTERM', 'SIGINT'] as const) {
