@@ -2,7 +2,7 @@
  * Access is decided again when the access file changes, or what GitHub says of its holder, and a grant ends at its own
  * limit. A live session can only lose by it: what a new access file adds, the workspace's next session has.
  */
-import type { Authorize } from '@meshpass/access';
+import type { Access, Authorize } from '@meshpass/access';
 import type { Losses } from '../attest/github/losses.ts';
 import { seconds } from '../clock/clock.ts';
 import type { MeshState } from '../reconcile/contract.ts';
@@ -47,4 +47,23 @@ export async function endPassedGrants(context: RecheckContext, live: Live): Prom
   const now = seconds(context.clock);
   const grants = live.session.grants.filter(({ until }) => until > now);
   await narrowSession(context, live, grants, { cause: 'expired', reason: 'The time limit of the grant has passed.' });
+}
+
+/**
+ * Follows the mesh and the access file: live sessions lose what they are no longer granted, and edges learn the rest.
+ * @returns stops following
+ */
+export function recheckOnChange(context: RecheckContext): () => void {
+  const { mesh, live, feed } = context;
+  let access: Access | undefined = mesh.inForce() ? mesh.access() : undefined;
+  let roots = mesh.roots().join('');
+  let version = mesh.version();
+  return mesh.onChange(() => {
+    if (!mesh.inForce()) return;
+    const now = { access: mesh.access(), roots: mesh.roots().join(''), version: mesh.version() };
+    if (now.access !== access) for (const one of [...live.all()]) recheckSession(context, one).catch(context.onFailure);
+    if (now.roots !== roots) feed.roots();
+    if (now.access !== access || now.version !== version) for (const one of live.all()) feed.admit(one.session);
+    ({ access, roots, version } = now);
+  });
 }
