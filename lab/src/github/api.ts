@@ -1,33 +1,14 @@
-/** The part of GitHub's REST API that Meshpass uses, as https://docs.github.com/rest and its OpenAPI description say. */
-import type { HttpBindings } from '@hono/node-server';
 import { type Context, Hono } from 'hono';
-import type { Budget } from './budget.ts';
+import { type ApiEnv, type ApiOptions, base } from './api-options.ts';
+import { addAppRoutes } from './app-routes.ts';
+import { workflowJob } from './app-shape.ts';
 import type { Caller } from './caller.ts';
 import { notForIntegrations, notFound, refusal, requiresAuthentication } from './refusal.ts';
 import * as shape from './shape.ts';
-import {
-  type Account,
-  accountByLogin,
-  type Codespace,
-  issueToken,
-  type Repository,
-  repositoryByFullName,
-  type State,
-} from './state.ts';
+import { type Account, accountByLogin, type Codespace, type Repository, repositoryByFullName } from './state.ts';
 
-export interface ApiOptions {
-  readonly state: () => State;
-  /** Called after each change of the state. */
-  readonly changed: () => void;
-  /** Unix milliseconds. */
-  readonly now: () => number;
-}
-
-export type ApiEnv = { Bindings: HttpBindings; Variables: { caller: Caller; budget: Budget } };
-
-const INSTALLATION_TOKEN_MS = 3_600_000;
-
-export function createApi({ state, changed, now }: ApiOptions): Hono<ApiEnv> {
+export function createApi(options: ApiOptions): Hono<ApiEnv> {
+  const { state } = options;
   const api = new Hono<ApiEnv>();
 
   api.get('/user', (c) => {
@@ -167,7 +148,7 @@ export function createApi({ state, changed, now }: ApiOptions): Hono<ApiEnv> {
     const page = '/actions/workflow-jobs#get-a-job-for-a-workflow-run';
     const found = jobsOf(c, page).find(({ id }) => String(id) === c.req.param('job'));
     if (!found) throw notFound(page);
-    return c.json(shape.workflowJob(found, state(), base(c)));
+    return c.json(workflowJob(found, state(), base(c)));
   });
 
   api.get('/repositories/:repository{[0-9]+}/actions/runs/:run{[0-9]+}/attempts/:attempt{[0-9]+}', (c) => {
@@ -180,39 +161,7 @@ export function createApi({ state, changed, now }: ApiOptions): Hono<ApiEnv> {
     return c.json({ id: own[0]!.runId, run_attempt: own[0]!.runAttempt, status, conclusion: null });
   });
 
-  api.get('/app', (c) => {
-    theApp(c);
-    return c.json(shape.integration(state().app, state(), base(c)));
-  });
-
-  api.get('/app/installations', (c) => {
-    theApp(c);
-    return c.json(state().app.installations.map((entry) => shape.installation(entry, state(), base(c))));
-  });
-
-  api.get('/orgs/:org/installation', (c) => {
-    theApp(c);
-    const page = '/apps/apps#get-an-organization-installation-for-the-authenticated-app';
-    const org = organization(c, page);
-    const entry = state().app.installations.find(({ accountId }) => accountId === org.id);
-    if (!entry) throw notFound(page);
-    return c.json(shape.installation(entry, state(), base(c)));
-  });
-
-  api.post('/app/installations/:id/access_tokens', async (c) => {
-    theApp(c);
-    const page = '/apps/apps#create-an-installation-access-token-for-an-app';
-    const entry = state().app.installations.find(({ id }) => String(id) === c.req.param('id'));
-    if (!entry) throw notFound(page);
-    if (entry.suspended) throw refusal(403, 'This installation has been suspended', page);
-    const wanted: unknown = (await c.req.text()) && (await c.req.json().catch(() => ({})));
-    const permissions = grantedPermissions(wanted, state().app.permissions, page);
-    const expiresAt = now() + INSTALLATION_TOKEN_MS;
-    const token = issueToken(state(), { kind: 'installation', installationId: entry.id, permissions, expiresAt });
-    changed();
-    const expires = new Date(expiresAt).toISOString().replace('.000', '');
-    return c.json({ token, expires_at: expires, permissions, repository_selection: 'all' }, 201);
-  });
+  addAppRoutes(api, options);
 
   api.get('/rate_limit', (c) => {
     const { limit, used, remaining, reset } = c.get('budget');
@@ -281,10 +230,6 @@ export function createApi({ state, changed, now }: ApiOptions): Hono<ApiEnv> {
     return state().repositories.find(({ id }) => id === space.repositoryId)?.ownerId === org.id;
   }
 
-  function theApp(c: Context<ApiEnv>): void {
-    if (c.get('caller').kind !== 'app') throw refusal(401, 'A JSON web token could not be decoded');
-  }
-
   function organization(c: Context<ApiEnv>, page: string, login = c.req.param('org') ?? ''): Account {
     const org = accountByLogin(state(), login, 'Organization');
     if (!org) throw notFound(page);
@@ -351,21 +296,4 @@ export function createApi({ state, changed, now }: ApiOptions): Hono<ApiEnv> {
   }
 
   return api;
-}
-
-function base(c: Context<ApiEnv>): shape.Base {
-  const { protocol, host } = new URL(c.req.url);
-  return { api: `${protocol}//${host}`, web: 'https://github.com' };
-}
-
-/** A token may have less than the App, never more. */
-function grantedPermissions(wanted: unknown, own: Record<string, string>, page: string): Record<string, string> {
-  const asked = (wanted as { permissions?: Record<string, string> } | undefined)?.permissions;
-  if (!asked) return own;
-  for (const [name, level] of Object.entries(asked)) {
-    if (!own[name] || (level === 'write' && own[name] === 'read')) {
-      throw refusal(422, 'The permissions requested are not granted to this installation.', page);
-    }
-  }
-  return { ...asked, metadata: 'read' };
 }

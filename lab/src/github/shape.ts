@@ -1,16 +1,7 @@
 /** JSON bodies in the shapes of GitHub's published OpenAPI description (checked against it in the tests). */
-import {
-  type Account,
-  type App,
-  accountById,
-  type Codespace,
-  type Job,
-  type Repository,
-  type State,
-  type Team,
-} from './state.ts';
+import { type Account, accountById, type Codespace, type Repository, type State, type Team } from './state.ts';
 
-const BORN = '2021-03-04T05:06:07Z';
+export const BORN = '2021-03-04T05:06:07Z';
 
 /** `api`: where this API is reached; `web`: where people would be. */
 export interface Base {
@@ -18,7 +9,7 @@ export interface Base {
   readonly web: string;
 }
 
-const nodeId = (kind: string, id: number) => Buffer.from(`0${kind.length}:${kind}${id}`).toString('base64');
+export const nodeId = (kind: string, id: number) => Buffer.from(`0${kind.length}:${kind}${id}`).toString('base64');
 
 export function simpleUser(account: Account, { api, web }: Base) {
   const url = `${api}/users/${account.login}`;
@@ -239,82 +230,5 @@ export function teamFull(team: Team, state: State, base: Base) {
       updated_at: BORN,
       archived_at: null,
     },
-  };
-}
-
-export function integration(app: App, state: State, base: Base) {
-  return {
-    id: app.id,
-    client_id: app.clientId,
-    slug: app.slug,
-    node_id: nodeId('Integration', app.id),
-    owner: simpleUser(accountById(state, app.ownerId), base),
-    name: app.slug,
-    description: null,
-    external_url: 'https://broker.test',
-    html_url: `${base.web}/apps/${app.slug}`,
-    created_at: BORN,
-    updated_at: BORN,
-    permissions: app.permissions,
-    events: [],
-    installations_count: app.installations.length,
-  };
-}
-
-export function installation(entry: App['installations'][number], state: State, base: Base) {
-  const account = accountById(state, entry.accountId);
-  return {
-    id: entry.id,
-    client_id: state.app.clientId,
-    account: simpleUser(account, base),
-    repository_selection: 'all',
-    access_tokens_url: `${base.api}/app/installations/${entry.id}/access_tokens`,
-    repositories_url: `${base.api}/installation/repositories`,
-    html_url: `${base.web}/organizations/${account.login}/settings/installations/${entry.id}`,
-    app_id: state.app.id,
-    app_slug: state.app.slug,
-    target_id: account.id,
-    target_type: account.type,
-    permissions: state.app.permissions,
-    events: [],
-    created_at: BORN,
-    updated_at: BORN,
-    single_file_name: null,
-    has_multiple_single_files: false,
-    single_file_paths: [],
-    suspended_by: entry.suspended ? simpleUser(account, base) : null,
-    suspended_at: entry.suspended ? BORN : null,
-  };
-}
-
-export function workflowJob(job: Job, state: State, base: Base) {
-  const repository = state.repositories.find(({ id }) => id === job.repositoryId)!;
-  const fullName = `${accountById(state, repository.ownerId).login}/${repository.name}`;
-  const at = `${base.api}/repos/${fullName}`;
-  const isOver = job.status === 'completed';
-  return {
-    id: job.id,
-    run_id: job.runId,
-    run_attempt: job.runAttempt,
-    run_url: `${at}/actions/runs/${job.runId}`,
-    node_id: nodeId('CheckRun', job.id),
-    head_sha: '0'.repeat(40),
-    url: `${at}/actions/jobs/${job.id}`,
-    html_url: `${base.web}/${fullName}/actions/runs/${job.runId}/job/${job.id}`,
-    status: job.status,
-    conclusion: isOver ? 'success' : null,
-    created_at: BORN,
-    started_at: BORN,
-    completed_at: isOver ? BORN : null,
-    name: 'test',
-    steps: [],
-    check_run_url: `${at}/check-runs/${job.id}`,
-    labels: ['ubuntu-latest'],
-    runner_id: 1,
-    runner_name: 'GitHub Actions 1',
-    runner_group_id: 1,
-    runner_group_name: 'GitHub Actions',
-    workflow_name: 'CI',
-    head_branch: 'main',
   };
 }
