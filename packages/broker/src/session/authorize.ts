@@ -15,8 +15,8 @@ import type { AuditEvent } from '../audit/log/event.ts';
 import type { Entry, Journal } from '../audit/log/journal.ts';
 import { type Clock, type Random, seconds } from '../clock/clock.ts';
 import type { MeshState } from '../reconcile/contract.ts';
+import { withoutLosses } from './drop-lost.ts';
 import type { Session } from './session.ts';
-import { standing } from './standing.ts';
 
 export interface AuthorizeContext {
   readonly authorize: Authorize;
@@ -54,7 +54,7 @@ export interface Authorized {
 const HARD_LIMIT_SECONDS = 12 * 3600;
 
 /**
- * @returns refused with `access_none`, `kubernetes_unavailable` while no access file is in force, and what standing() throws
+ * @returns refused with `access_none`, `kubernetes_unavailable` while no access file is in force, and what withoutLosses() throws
  */
 export async function authorizeSession(
   context: AuthorizeContext,
@@ -66,7 +66,7 @@ export async function authorizeSession(
     const access = context.mesh.access();
     const token = `mps_${context.random(32).toString('base64url')}`;
     const { organization } = access.trust.codespaces ?? {};
-    const attestation = standing(losses, request.attestation, request.asked, organization);
+    const attestation = withoutLosses(losses, request.attestation, request.asked, organization);
     const checked = losses.now();
     const { session, reason } = await decide(context, { ...request, attestation }, access, token).catch(
       async (denied: unknown) => {

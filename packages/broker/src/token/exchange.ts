@@ -1,7 +1,7 @@
 /**
- * `POST /token` with a proof (RFC 8693): from a proof to a session, in one line. The route has authenticated the key by its DPoP
- * proof; here the proof is attested, the attestation is authorized, the session is written, and the answer is made. A step that
- * refuses ends it; whoever called writes the refusal.
+ * `POST /token` with a proof (RFC 8693): the exchange of a proof for a session. The route has authenticated the client's key by its
+ * DPoP proof. Here, in this order: attest the proof, authorize the attestation, write the session with its audit row, answer. The
+ * first step that refuses ends the exchange; http/route.ts writes the refusal to the audit log.
  */
 import { type Attestation, MeshpassError, type SessionResponse } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
@@ -14,9 +14,9 @@ import { seconds } from '../clock/clock.ts';
 import { type KeyedMutex, runExclusive } from '../limits/keyed-mutex.ts';
 import { type Answers, meshInfo, sessionInfo } from '../session/answers.ts';
 import { type AuthorizeContext, authorizeSession } from '../session/authorize.ts';
+import { recheckOpened } from '../session/drop-lost.ts';
 import { type OpenContext, openSession } from '../session/lifecycle.ts';
 import type { Live } from '../session/live.ts';
-import { recheckOpened } from '../session/standing.ts';
 import type { TokenForm } from './form.ts';
 
 export interface ExchangeContext extends AuthorizeContext, OpenContext {
@@ -53,19 +53,11 @@ export async function exchangeProof(
     // Its agent has lost patience, and may hold a session of a later request: one that nobody will hold must not replace that.
     if (request.hungUp()) return refused(attested.event, hungUp());
 
-    const authorized = await authorizeSession(context, {
-      ...attested.value,
-      jkt: request.jkt,
-      event: attested.event,
-    });
+    const authorized = await authorizeSession(context, { ...attested.value, jkt: request.jkt, event: attested.event });
     if (!authorized.granted) return authorized;
     const { session, token } = authorized.value;
 
-    const opened = await openSession(context, {
-      session,
-      replay: attested.value.replay,
-      event: authorized.event,
-    });
+    const opened = await openSession(context, { session, replay: attested.value.replay, event: authorized.event });
     if (!opened.granted) return opened;
 
     try {

@@ -1,4 +1,4 @@
-/** What still stands of an attestation, after all that was learnt since GitHub was asked for it (attest/github/losses.ts). */
+/** Holds attestations and live sessions against what GitHub has taken back since it was asked (attest/github/losses.ts). */
 import type { Access } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import { type Fact, factsOf, type Losses } from '../attest/github/losses.ts';
@@ -14,7 +14,7 @@ import { type RecheckContext, recheckSession } from './recheck.ts';
  * @throws MeshpassError `issuer_unavailable` where something changed while GitHub was asked, `workspace_not_available`,
  *   `workspace_not_trusted`
  */
-export function standing(
+export function withoutLosses(
   losses: Losses,
   attestation: Attestation,
   asked: number,
