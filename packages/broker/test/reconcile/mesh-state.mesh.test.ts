@@ -168,17 +168,8 @@ describe('the cluster changes', () => {
       () => ours(on.lab, ROOT_POLICIES),
       (names) => names.includes('meshpass-guard-dev'),
     );
-    const wide = {
-      spec: {
-        servers: [
-          {
-            port: { number: 15443, name: 'tls-meshpass', protocol: 'TLS' },
-            tls: { mode: 'AUTO_PASSTHROUGH' },
-            hosts: ['*'],
-          },
-        ],
-      },
-    };
+    const port = { number: 15443, name: 'tls-meshpass', protocol: 'TLS' };
+    const wide = { spec: { servers: [{ port, tls: { mode: 'AUTO_PASSTHROUGH' }, hosts: ['*'] }] } };
     await on.lab.kubernetes.call('PATCH', `${GATEWAYS}/meshpass`, wide, 'application/merge-patch+json');
     await until(hosts, (now) => JSON.stringify(now) === JSON.stringify([LEDGER, ORDERS]));
   });
