@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { type ConnectResult, createConnectReader } from '../src/connect.ts';
+import { type ConnectResult, createConnectReader } from '../src/tunnel/connect.ts';
 
 const GOOD = 'CONNECT orders.shop.svc.cluster.local:8080 HTTP/1.1\r\nHost: orders.shop.svc.cluster.local:8080\r\n\r\n';
 

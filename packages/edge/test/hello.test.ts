@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { connect } from 'node:tls';
 import { beforeAll, describe, expect, test } from 'vitest';
-import { createHelloReader, type HelloResult } from '../src/hello.ts';
+import { createHelloReader, type HelloResult } from '../src/tunnel/client-hello.ts';
 
 const SNI = 'outbound_.8080_._.orders.shop.svc.cluster.local';
 const LIMIT = 16_384;

@@ -4,14 +4,17 @@
  */
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import { type EdgeDecision, type ErrorCode, formatSni, MeshpassError, type Target } from '@meshpass/identity';
-import { dialGateway, type Gateway, type Upstream } from './carry.ts';
+import type { EdgeDecision, ErrorCode, MeshpassError, Target } from '@meshpass/identity';
+import { type Directory, type LiveSession, mayReach } from '../directory.ts';
+import type { EdgeLimits } from '../limits.ts';
+import { authorizeTarget, directoryStale, liveSession } from './admission.ts';
+import { createHelloReader, type HelloReader, sniMismatch } from './client-hello.ts';
 import { type ConnectReader, createConnectReader } from './connect.ts';
-import { type Directory, type LiveSession, mayReach } from './directory.ts';
-import { createHelloReader, type HelloReader } from './hello.ts';
-import type { EdgeLimits } from './limits.ts';
-import { assertCurrent, type Peer, peerOf } from './peer.ts';
-import { ALERT, ESTABLISHED, formatRefusal } from './refusal.ts';
+import { dialGateway, type Gateway, type Upstream } from './forward.ts';
+import { IdleWatch } from './idle-watch.ts';
+import { type Peer, peerOf } from './peer.ts';
+import { ALERT, ESTABLISHED, formatRefusal, gatewayUnreachable, malformed } from './refusal.ts';
+import { expiryOf, type Stage } from './stage.ts';
 
 /** What a tunnel needs of the edge around it. */
 export interface TunnelHost {
@@ -27,8 +30,6 @@ export interface TunnelHost {
   /** The connection is gone. Called once. */
   left(tunnel: Tunnel): void;
 }
-
-type Stage = 'handshake' | 'warm' | 'head' | 'dial' | 'hello' | 'open' | 'refused' | 'gone';
 
 export class Tunnel {
   /** Address and port of the client, for the audit log. */
@@ -48,8 +49,7 @@ export class Tunnel {
   #hello: HelloReader | undefined;
   #deadline: number;
   #openedAt = 0;
-  #moved = 0;
-  #halfClosed = false;
+  #idle: IdleWatch | undefined;
   /** Accepted before the edge had heard which roots the mesh has: its TLS can trust nobody. */
   readonly #blind: boolean;
   #ending: { readonly code?: ErrorCode; readonly reason: string } | undefined;
@@ -75,7 +75,7 @@ export class Tunnel {
       if (this.#blind) throw directoryStale();
       const peer = peerOf(tls);
       this.#peer = peer;
-      const session = this.#liveSession(peer);
+      const session = liveSession(this.#host.directory, peer, this.#host.clock());
       const full = this.#host.join(this, session.id);
       if (full) throw full;
       this.sessionId = session.id;
@@ -91,9 +91,8 @@ export class Tunnel {
   /** The outer handshake failed. */
   handshakeFailed(why: string): void {
     // A probe that opens and closes says nothing and is no decision.
-    if (this.stage === 'handshake' && this.raw.bytesRead > 0) {
+    if (this.stage === 'handshake' && this.raw.bytesRead > 0)
       this.#decide('refused', `The TLS handshake failed (${why}).`, 'tunnel_request_malformed');
-    }
     this.cut();
   }
 
@@ -118,61 +117,20 @@ export class Tunnel {
   recheck(session: LiveSession): void {
     if (!this.#peer || !session.targets.has(this.#peer.spiffeId)) {
       this.cut('tunnel_session_unknown', 'the principal is no longer one of the session');
-      return;
-    }
-    if (this.#authority !== undefined && !mayReach(session, this.#peer.spiffeId, this.#authority)) {
+    } else if (this.#authority !== undefined && !mayReach(session, this.#peer.spiffeId, this.#authority)) {
       this.cut('tunnel_target_not_granted', 'the target is no longer granted');
     }
   }
 
   /** Compares the stage's deadline with the clock. */
   sweep(now: number): void {
-    if (this.stage === 'open') this.#watchOpen(now);
+    if (this.stage === 'open') this.#deadline = this.#idle!.deadline(now) ?? this.#deadline;
     if (now < this.#deadline) return;
-    switch (this.stage) {
-      case 'handshake':
-        this.#decide('refused', 'The TLS handshake took too long.', 'tunnel_handshake_timeout');
-        this.cut();
-        return;
-      case 'warm':
-        this.cut('tunnel_idle');
-        return;
-      case 'head':
-        this.#refuse(new MeshpassError('tunnel_handshake_timeout', 'The CONNECT request took too long.'));
-        return;
-      case 'dial':
-        this.#refuse(this.#unreachable('no answer in time'));
-        return;
-      case 'hello':
-        this.#decide('refused', 'The inner ClientHello took too long.', 'tunnel_handshake_timeout');
-        this.cut();
-        return;
-      case 'open':
-        this.cut(
-          'tunnel_idle',
-          this.#halfClosed
-            ? 'one side has closed, and no byte moved since'
-            : 'no byte moved for as long as a tunnel may be idle',
-        );
-        return;
-      case 'refused':
-        this.cut();
-        return;
-      case 'gone':
-        return;
-    }
-  }
-
-  // Idleness is seen by comparing byte counts here, so that the byte path has nothing to do for it.
-  #watchOpen(now: number): void {
-    const { socket } = this.#upstream!;
-    const { idleMs, halfClosedMs } = this.#host.limits;
-    const halfClosed = socket.readableEnded || this.#tls!.readableEnded;
-    const moved = socket.bytesRead + socket.bytesWritten - this.#tls!.writableLength;
-    if (moved === this.#moved && halfClosed === this.#halfClosed) return;
-    this.#moved = moved;
-    this.#halfClosed = halfClosed;
-    this.#deadline = now + (halfClosed ? Math.min(halfClosedMs, idleMs) : idleMs);
+    const expiry = expiryOf(this.stage, this.#idle?.halfClosed ?? false);
+    if (expiry.how === 'refuse') this.#decide('refused', expiry.reason, expiry.code);
+    if (expiry.how === 'answer') this.#refuse(expiry.error);
+    else if (expiry.how === 'refuse') this.cut();
+    else this.cut(expiry.code, expiry.reason);
   }
 
   /** Bytes so far, to the mesh and from it. */
@@ -212,24 +170,14 @@ export class Tunnel {
     this.#target = result.target;
     this.#authority = result.authority;
     try {
-      this.#authorize(result.authority);
+      // The session may have ended, and the SVID expired, while the connection was warm: both are checked again.
+      const asked = { peer: this.#peer!, sessionId: this.sessionId!, authority: result.authority };
+      authorizeTarget(this.#host.directory, asked, this.#host.clock());
     } catch (error) {
       this.#refuse(error as MeshpassError);
       return;
     }
     this.#dial();
-  }
-
-  // The session may have ended, and the SVID expired, while the connection was warm: both are asked again.
-  #authorize(authority: string): void {
-    const session = this.#liveSession(this.#peer!);
-    if (session.id !== this.sessionId) throw sessionUnknown();
-    if (!mayReach(session, this.#peer!.spiffeId, authority)) {
-      throw new MeshpassError(
-        'tunnel_target_not_granted',
-        `${authority} is not granted to this certificate. "meshpass status" lists what is.`,
-      );
-    }
   }
 
   // Always to the gateway, never to a name that the client gave. It is dialled before the 200, so that an unreachable
@@ -245,7 +193,7 @@ export class Tunnel {
       this.#tls!.write(ESTABLISHED);
     });
     upstream.socket.on('error', (error: NodeJS.ErrnoException) => {
-      if (this.stage === 'dial') this.#refuse(this.#unreachable(error.code ?? 'error'));
+      if (this.stage === 'dial') this.#refuse(gatewayUnreachable(error.code ?? 'error'));
       else this.cut(undefined, 'the mesh gateway broke the connection');
     });
     upstream.socket.once('close', () => this.#upstreamClosed());
@@ -258,13 +206,9 @@ export class Tunnel {
       this.#alert(ALERT.decodeError, `The inner connection is not TLS that names its server: ${result.reason}.`);
       return;
     }
-    const wanted = formatSni(this.#target!);
-    if (result.sni !== wanted) {
-      const named = result.sni === undefined ? 'has no server name' : 'names another server than CONNECT did';
-      this.#alert(ALERT.unrecognizedName, `The inner ClientHello ${named}; ${wanted} is expected.`);
-      return;
-    }
-    this.#open(this.#hello!.bytes());
+    const mismatch = sniMismatch(result.sni, this.#target!);
+    if (mismatch !== undefined) this.#alert(ALERT.unrecognizedName, mismatch);
+    else this.#open(this.#hello!.bytes());
   }
 
   #open(head: Buffer): void {
@@ -272,18 +216,10 @@ export class Tunnel {
     this.#hello = undefined;
     tls.off('data', this.#onData);
     this.#openedAt = this.#host.clock();
+    this.#idle = new IdleWatch(tls, this.#upstream!.socket, this.#host.limits);
     this.#enter('open', this.#host.limits.idleMs);
     this.#decide('allowed', 'The session is live and the target is granted.');
     this.#upstream!.open(head);
-  }
-
-  #liveSession(peer: Peer): LiveSession {
-    const { directory, clock } = this.#host;
-    assertCurrent(peer, clock());
-    if (directory.state() !== 'fresh') throw directoryStale();
-    const session = directory.find(peer.spiffeId);
-    if (!session) throw sessionUnknown();
-    return session;
   }
 
   #refuse(error: MeshpassError): void {
@@ -308,20 +244,10 @@ export class Tunnel {
   }
 
   #ended(): void {
-    if (this.stage === 'warm') {
-      this.#tls!.end();
-      return;
-    }
-    if (this.stage === 'head') {
-      this.#refuse(malformed('The connection ended inside the request head.'));
-      return;
-    }
-    if (this.stage === 'dial') {
-      this.cut();
-      return;
-    }
-    if (this.stage !== 'hello') return;
-    this.#alert(ALERT.decodeError, 'The connection ended before the inner ClientHello.');
+    if (this.stage === 'warm') this.#tls!.end();
+    if (this.stage === 'head') this.#refuse(malformed('The connection ended inside the request head.'));
+    if (this.stage === 'dial') this.cut();
+    if (this.stage === 'hello') this.#alert(ALERT.decodeError, 'The connection ended before the inner ClientHello.');
   }
 
   #upstreamClosed(): void {
@@ -345,8 +271,7 @@ export class Tunnel {
     this.#upstream?.socket.destroy();
     this.#tls?.destroy();
     if (wasOpen) {
-      const { code, reason } = this.#ending ?? { reason: 'closed by client or service' };
-      this.#decide('ended', reason, code);
+      this.#decide('ended', this.#ending?.reason ?? 'closed by client or service', this.#ending?.code);
     }
     this.#host.left(this);
   }
@@ -372,34 +297,4 @@ export class Tunnel {
     this.#host.decided(decision, this.sessionId !== undefined);
     return decision.id;
   }
-
-  #unreachable(why: string): MeshpassError {
-    return new MeshpassError(
-      'tunnel_gateway_unreachable',
-      'The edge cannot reach the mesh gateway: try again shortly.',
-      {
-        detail: { why },
-        retryAfter: 1,
-      },
-    );
-  }
-}
-
-function malformed(message: string): MeshpassError {
-  return new MeshpassError('tunnel_request_malformed', message);
-}
-
-function directoryStale(): MeshpassError {
-  return new MeshpassError(
-    'tunnel_directory_stale',
-    'The edge does not hear from its broker, and so lets nobody in: try again shortly.',
-    { retryAfter: 2 },
-  );
-}
-
-function sessionUnknown(): MeshpassError {
-  return new MeshpassError(
-    'tunnel_session_unknown',
-    'The certificate belongs to no live session: it was closed, or it is not one of Meshpass. Start a new one with "meshpass up".',
-  );
 }

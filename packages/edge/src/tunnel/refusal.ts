@@ -1,5 +1,5 @@
 /** What a refused client reads: before the 200 an HTTP answer with the JSON body of docs/protocol.md, after it a TLS alert. */
-import type { MeshpassError } from '@meshpass/identity';
+import { MeshpassError } from '@meshpass/identity';
 
 /** Fatal TLS alerts (RFC 8446 section 6): the record that ends the inner handshake. */
 export const ALERT = {
@@ -42,4 +42,16 @@ export function formatRefusal(error: MeshpassError, decisionId: string): string 
 function oauthCode(status: number): string {
   if (status === 401 || status === 403) return 'access_denied';
   return status === 400 || status === 408 ? 'invalid_request' : 'temporarily_unavailable';
+}
+
+export function malformed(message: string): MeshpassError {
+  return new MeshpassError('tunnel_request_malformed', message);
+}
+
+/** @param why for the detail: an error code of Node.js, or a phrase */
+export function gatewayUnreachable(why: string): MeshpassError {
+  return new MeshpassError('tunnel_gateway_unreachable', 'The edge cannot reach the mesh gateway: try again shortly.', {
+    detail: { why },
+    retryAfter: 1,
+  });
 }

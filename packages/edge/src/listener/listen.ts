@@ -4,15 +4,15 @@ import { type AddressInfo, createServer as createTcpServer, type Socket } from '
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { type EdgeDecision, MeshpassError } from '@meshpass/identity';
 import { socketBelow } from '@meshpass/identity/socket-below';
-import type { Gateway } from './carry.ts';
-import type { Directory } from './directory.ts';
-import { DEFAULT_LIMITS, type EdgeLimits } from './limits.ts';
-import { type EdgeLog, SILENT } from './log.ts';
-import { createReporter } from './reporter.ts';
+import { createReporter } from '../broker/reporter.ts';
+import type { Directory } from '../directory.ts';
+import { DEFAULT_LIMITS, type EdgeLimits } from '../limits.ts';
+import { type EdgeLog, SILENT } from '../log.ts';
+import type { EdgeStats } from '../stats.ts';
+import type { Gateway } from '../tunnel/forward.ts';
+import { Tunnel } from '../tunnel/tunnel.ts';
 import { sourceOf } from './source.ts';
-import type { EdgeStats } from './stats.ts';
 import { createStrangers } from './strangers.ts';
-import { Tunnel } from './tunnel.ts';
 import { createTurns } from './turns.ts';
 
 export interface EdgeTls {

@@ -1,8 +1,8 @@
 /** Brings decisions to the broker's audit log: in batches, tried again until taken, in a bounded queue. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EdgeDecision } from '@meshpass/identity';
+import { type EdgeLog, SILENT } from '../log.ts';
 import { type BrokerAccess, brokerAsker } from './ask-broker.ts';
-import { type EdgeLog, SILENT } from './log.ts';
 
 /** Most decisions of one request (the wire schema allows no more). */
 const BATCH = 500;

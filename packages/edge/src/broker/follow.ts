@@ -1,10 +1,10 @@
 /** Feeds a directory: from the broker's stream over HTTPS, or from the broker in the same process. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EdgeEvent } from '@meshpass/identity';
+import type { Directory } from '../directory.ts';
+import { type EdgeLog, SILENT } from '../log.ts';
 import { type BrokerAccess, brokerAsker } from './ask-broker.ts';
-import type { Directory } from './directory.ts';
 import { readLines } from './lines.ts';
-import { type EdgeLog, SILENT } from './log.ts';
 
 /** Longest line of the stream, bytes: a snapshot of some fifty thousand sessions. */
 const MAX_LINE = 64 * 1024 * 1024;

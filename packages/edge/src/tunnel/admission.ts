@@ -1,0 +1,52 @@
+/** Who is let in, and to what: decided anew at every step, for a session may end between two of them. */
+import { MeshpassError } from '@meshpass/identity';
+import { type Directory, type LiveSession, mayReach } from '../directory.ts';
+import { assertCurrent, type Peer } from './peer.ts';
+
+/**
+ * The live session of an SVID.
+ * @param now Unix ms
+ * @throws MeshpassError `tunnel_certificate_untrusted`, `tunnel_directory_stale`, `tunnel_session_unknown`
+ */
+export function liveSession(directory: Directory, peer: Peer, now: number): LiveSession {
+  assertCurrent(peer, now);
+  if (directory.state() !== 'fresh') throw directoryStale();
+  const session = directory.find(peer.spiffeId);
+  if (!session) throw sessionUnknown();
+  return session;
+}
+
+/**
+ * Checks that the session with which the connection began is live still, and granted that target.
+ * @param authority `host:port` of the CONNECT request
+ * @throws MeshpassError as `liveSession` does, and `tunnel_target_not_granted`
+ */
+export function authorizeTarget(
+  directory: Directory,
+  { peer, sessionId, authority }: { readonly peer: Peer; readonly sessionId: string; readonly authority: string },
+  now: number,
+): void {
+  const session = liveSession(directory, peer, now);
+  if (session.id !== sessionId) throw sessionUnknown();
+  if (!mayReach(session, peer.spiffeId, authority)) {
+    throw new MeshpassError(
+      'tunnel_target_not_granted',
+      `${authority} is not granted to this certificate. "meshpass status" lists what is.`,
+    );
+  }
+}
+
+export function directoryStale(): MeshpassError {
+  return new MeshpassError(
+    'tunnel_directory_stale',
+    'The edge does not hear from its broker and accepts no connections: try again shortly.',
+    { retryAfter: 2 },
+  );
+}
+
+function sessionUnknown(): MeshpassError {
+  return new MeshpassError(
+    'tunnel_session_unknown',
+    'The certificate belongs to no live session: the session has ended, or Meshpass did not issue this certificate. Start a new session with "meshpass up".',
+  );
+}

@@ -1,0 +1,43 @@
+/** The stages of a tunnel, and how it ends if one takes too long. */
+import { type ErrorCode, MeshpassError } from '@meshpass/identity';
+import { gatewayUnreachable } from './refusal.ts';
+
+export type Stage = 'handshake' | 'warm' | 'head' | 'dial' | 'hello' | 'open' | 'refused' | 'gone';
+
+export type Expiry =
+  /** The client reads why. */
+  | { readonly how: 'answer'; readonly error: MeshpassError }
+  /** The client can read nothing yet, or nothing more. */
+  | { readonly how: 'refuse'; readonly code: ErrorCode; readonly reason: string }
+  /** Nothing was asked, or it was decided before. */
+  | { readonly how: 'cut'; readonly code?: ErrorCode; readonly reason?: string };
+
+/** @param halfClosed whether one side of an open tunnel has closed */
+export function expiryOf(stage: Stage, halfClosed: boolean): Expiry {
+  switch (stage) {
+    case 'handshake':
+      return { how: 'refuse', code: 'tunnel_handshake_timeout', reason: 'The TLS handshake took too long.' };
+    case 'warm':
+      return { how: 'cut', code: 'tunnel_idle' };
+    case 'head':
+      return {
+        how: 'answer',
+        error: new MeshpassError('tunnel_handshake_timeout', 'The CONNECT request took too long.'),
+      };
+    case 'dial':
+      return { how: 'answer', error: gatewayUnreachable('no answer in time') };
+    case 'hello':
+      return { how: 'refuse', code: 'tunnel_handshake_timeout', reason: 'The inner ClientHello took too long.' };
+    case 'open':
+      return {
+        how: 'cut',
+        code: 'tunnel_idle',
+        reason: halfClosed
+          ? 'one side has closed, and no byte moved since'
+          : 'no byte moved for as long as a tunnel may be idle',
+      };
+    case 'refused':
+    case 'gone':
+      return { how: 'cut' };
+  }
+}
