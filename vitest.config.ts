@@ -16,9 +16,8 @@ export default defineConfig({
           // Vitest would leave one processor idle, half of a machine that has two.
           maxWorkers: '100%',
           sequence: { groupOrder: 1 },
-          testTimeout: 20_000,
           // A condition is waited for; how long it takes is the machine's business.
-          expect: { poll: { timeout: 15_000 } },
+          ...{ testTimeout: 60_000, hookTimeout: 60_000, expect: { poll: { timeout: 15_000 } } },
         },
       },
       {
