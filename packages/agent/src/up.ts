@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import { VERSION } from '@meshpass/identity/version';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { BrokerClient } from './broker-client.ts';
 import { ByName } from './by-name.ts';
@@ -211,8 +212,6 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
     return closing;
   }
 }
-
-export const VERSION = '0.1.0';
 
 function serviceKey(service: ReachableService): string {
   return `${service.host}:${service.port}`;

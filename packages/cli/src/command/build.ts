@@ -1,4 +1,5 @@
 /** Turns the tree and the definition of the selected command into a parser. */
+import { VERSION } from '@meshpass/identity/version';
 import { Command as Commander, Argument as CommanderArgument, Option } from 'commander';
 import type { Command } from './define.ts';
 import type { ExitCode } from './failure.ts';
@@ -17,7 +18,7 @@ export function buildParser(
   command: Command | undefined,
   done: (code: ExitCode | undefined) => void,
 ): Commander {
-  const program = new Commander('meshpass').version('0.1.0');
+  const program = new Commander('meshpass').version(VERSION);
   program
     // Reported by us, in the format that --output asks for.
     .configureOutput({ outputError: () => {} })

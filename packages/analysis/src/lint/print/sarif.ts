@@ -4,6 +4,7 @@
  */
 
 import { sha256Hex } from '@meshpass/identity/hash';
+import { VERSION } from '@meshpass/identity/version';
 import type { Place } from '@meshpass/istio';
 import type { Log, Notification, PhysicalLocation, ReportingDescriptor, Result } from 'sarif';
 import { ALL_RULES, type LintedFiles } from '../lint.ts';
@@ -36,7 +37,7 @@ export function printSarif({ findings, suppressed, problems, notLookedAt, leftOu
     version: '2.1.0',
     runs: [
       {
-        tool: { driver: { name: 'meshpass', semanticVersion: '0.1.0', rules: ALL_RULES.map(toRule) } },
+        tool: { driver: { name: 'meshpass', semanticVersion: VERSION, rules: ALL_RULES.map(toRule) } },
         columnKind: 'utf16CodeUnits',
         invocations: [
           {
