@@ -1,5 +1,5 @@
-import { type AuthorizationSource, actionOf, selectsPods } from '@meshpass/istio';
-import { labels, record, texts } from '@meshpass/istio/members';
+import { type AuthorizationSource, actionOf, isForSidecars, selectorOf, selectsPods } from '@meshpass/istio';
+import { texts } from '@meshpass/istio/members';
 import { plainTextPort } from '../mutual-tls.ts';
 import { conditionsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
 import type { Rule } from '../rule.ts';
@@ -15,8 +15,8 @@ export const denyWithoutMtls: Rule = {
   fix: 'Set PeerAuthentication STRICT for the workload, or deny everyone else with `notPrincipals`.',
   *check(context) {
     for (const policy of context.mesh.all('AuthorizationPolicy')) {
-      if (actionOf(policy) !== 'DENY' || policy.spec.targetRef || policy.spec.targetRefs) continue;
-      const selector = labels(record(policy.spec.selector).matchLabels);
+      if (actionOf(policy) !== 'DENY' || !isForSidecars(policy)) continue;
+      const selector = selectorOf(policy) ?? {};
       const plain = plainTextPort(context, policy.metadata.namespace, selector, (pod) => selectsPods(policy, pod));
       if (!plain) continue;
       for (const rule of rulesOf(policy)) {

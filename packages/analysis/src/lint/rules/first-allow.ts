@@ -3,10 +3,12 @@ import {
   actionOf,
   authorizationPolicies,
   isDryRun,
+  isForSidecars,
   type PodWorkload,
+  selectorOf,
   targetPortOf,
 } from '@meshpass/istio';
-import { items, labels, listed, record, texts } from '@meshpass/istio/members';
+import { items, listed, texts } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
 import { describeObject } from '../describe.ts';
 import { operationsOf, rulesOf } from '../policy-rules.ts';
@@ -21,8 +23,8 @@ export const firstAllow: Rule = {
   fix: 'Allow the other ports too, or use a DENY for what must be refused; where closing is intended, state it with an allow-nothing policy (`spec: {}`) of the namespace.',
   *check(context) {
     for (const policy of context.mesh.all('AuthorizationPolicy')) {
-      if (!closes(policy) || policy.spec.targetRef || policy.spec.targetRefs) continue;
-      const selector = labels(record(policy.spec.selector).matchLabels);
+      if (!closes(policy) || !isForSidecars(policy)) continue;
+      const selector = selectorOf(policy) ?? {};
       const { namespace } = policy.metadata;
       if (namespace === context.mesh.config.rootNamespace && Object.keys(selector).length === 0) {
         if (items(policy.spec.rules).length === 0) continue;

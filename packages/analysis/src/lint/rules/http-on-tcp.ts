@@ -5,10 +5,11 @@ import {
   type Path,
   protocolOf,
   type ServicePort,
+  selectorOf,
   selectsPods,
   targetPortOf,
 } from '@meshpass/istio';
-import { items, labels, record, texts } from '@meshpass/istio/members';
+import { items, labels, texts } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
 import { describeObject } from '../describe.ts';
 import { type At, conditionsOf, operationsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
@@ -82,7 +83,7 @@ function tcpPorts(
   policy: AuthorizationPolicy,
 ): readonly { readonly service: string; readonly port: number }[] {
   const { namespace } = policy.metadata;
-  const selected = Object.keys(labels(record(policy.spec.selector).matchLabels)).length > 0;
+  const selected = selectorOf(policy) !== undefined;
   // A policy of a whole namespace or mesh is written with all of it in mind; ports are looked at where one workload is meant.
   if (!selected) return [];
   return context.mesh.within('Service', namespace).flatMap((service) => {

@@ -1,5 +1,5 @@
-import { type PeerAuthentication, serviceName } from '@meshpass/istio';
-import { hasLabels, labels, record } from '@meshpass/istio/members';
+import { type PeerAuthentication, selectorOf, selects, serviceName } from '@meshpass/istio';
+import { labels, record } from '@meshpass/istio/members';
 import { modeOf } from '../mutual-tls.ts';
 import type { Rule } from '../rule.ts';
 
@@ -37,7 +37,7 @@ export const permissiveMtls: Rule = {
     }
     for (const policy of context.mesh.all('PeerAuthentication')) {
       if (said.has(policy)) continue;
-      const selector = labels(record(policy.spec.selector).matchLabels);
+      const selector = selectorOf(policy) ?? {};
       const whole = Object.keys(selector).length === 0;
       // With a selector in the root namespace it is for nobody, and ports count with a selector only.
       if (!whole && policy.metadata.namespace === context.mesh.config.rootNamespace) continue;
@@ -46,7 +46,7 @@ export const permissiveMtls: Rule = {
       const used = () =>
         context.mesh
           .within('AuthorizationPolicy', policy.metadata.namespace)
-          .some((one) => hasLabels(labels(record(one.spec.selector).matchLabels), selector));
+          .some((one) => selects(selectorOf(one), selector));
       if (mode === 'DISABLE' || (mode === 'PERMISSIVE' && (whole || used()))) {
         yield {
           on: policy,

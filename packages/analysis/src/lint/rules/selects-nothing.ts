@@ -1,5 +1,4 @@
-import { type AuthorizationPolicy, selects } from '@meshpass/istio';
-import { labels, record } from '@meshpass/istio/members';
+import { type AuthorizationPolicy, selectorOf, selects } from '@meshpass/istio';
 import type { Rule } from '../rule.ts';
 
 /** A policy that no workload is under. */
@@ -12,7 +11,7 @@ export const selectsNothing: Rule = {
   *check(context) {
     for (const kind of ['AuthorizationPolicy', 'RequestAuthentication', 'PeerAuthentication'] as const) {
       for (const policy of context.mesh.all(kind) as readonly AuthorizationPolicy[]) {
-        const wanted = labels(record(policy.spec.selector).matchLabels);
+        const wanted = selectorOf(policy) ?? {};
         const names = Object.keys(wanted);
         if (names.length === 0) continue;
         const { namespace } = policy.metadata;
