@@ -24,6 +24,7 @@ const SUBSTITUTES: readonly (readonly [RegExp, string | ((text: string) => strin
   // Whole lines of control go; a value is a port, a principal, a namespace or a name.
   [/^\s*\{\{-?\s*(?:range|if|else|end|with)[^}]*\}\}\s*$/gm, ''],
   [/(alues:\s*)\{\{[^}]*\}\}/g, '$1["10.0.0.1"]'],
+  [/(mode:\s*)"?\{\{[^}]*\.TLSMode[^}]*\}\}"?/g, '$1ISTIO_MUTUAL'],
   [/(mode:\s*)"?\{\{[^}]*\}\}"?/g, '$1STRICT'],
   [/\{\{[^}]*PortForName[^}]*\}\}/g, portOf],
   [/\{\{[^}]*Port[^}]*\}\}/g, '8080'],
