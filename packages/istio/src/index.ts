@@ -39,6 +39,7 @@ export {
 } from './mesh/pod.ts';
 export { type PortProtocol, protocolOf } from './mesh/port-protocol.ts';
 export { GATEWAY_NAME, type MeshProxy, type ProxyKind, proxyKinds } from './mesh/proxy.ts';
+export { meshServiceOf } from './mesh/service.ts';
 export {
   expandTrustDomain,
   type TrustDomains,
@@ -74,6 +75,7 @@ export {
   isDryRun,
   providerOf,
 } from './policy/authorization-policy.ts';
+export { foreignPolicyOf } from './policy/foreign.ts';
 export { attachedLayers, type Layers } from './policy/layers.ts';
 export { isTemplate, readTemplate, SEGMENT_CHARACTERS, type TemplatePiece } from './policy/path-template.ts';
 export { type PeerMode, type PeerModes, peerModes, peerModesOf } from './policy/peer-authentication.ts';

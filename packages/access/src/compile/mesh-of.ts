@@ -1,25 +1,21 @@
 /** The mesh as the compiler needs it, out of the resources of a cluster or of files. */
 
 import {
-  actionOf,
   byName,
   DEFAULT_MESH_CONFIG,
   distinctWorkloads,
-  type ForeignPolicy,
   findMeshConfig,
+  foreignPolicyOf,
   indexObjects,
-  isDryRun,
-  isForSidecars,
   type Mesh,
   type MeshService,
   type MeshSettings,
+  meshServiceOf,
   ofKind,
   type PodTemplateOf,
   podTemplates,
-  protocolOf,
   type Resource,
   type ResourceOf,
-  selectorOf,
 } from '@meshpass/istio';
 import { MANAGED_BY, MANAGED_BY_LABEL } from './metadata.ts';
 
@@ -45,13 +41,15 @@ export type MeshShape = Pick<Mesh, 'trustDomain' | 'rootNamespace' | 'clusterDom
  */
 export function meshOf(resources: readonly Resource[], shape: MeshShape): Mesh {
   const pods = Map.groupBy(podTemplates(indexObjects(resources).all), ({ namespace }) => namespace);
-  const services = ofKind(resources, 'Service').flatMap((service) => toService(service, pods));
+  const services = ofKind(resources, 'Service').flatMap((service) => withWorkloads(service, pods));
   const namespaces = ofKind(resources, 'Namespace').map(({ metadata: { name, labels = {} } }) => ({ name, labels }));
   return {
     ...shape,
     services: services.sort(byName),
     ...(namespaces.length > 0 && { namespaces }),
-    foreignPolicies: ofKind(resources, 'AuthorizationPolicy').flatMap(toForeign).sort(byName),
+    foreignPolicies: ofKind(resources, 'AuthorizationPolicy')
+      .flatMap((policy) => (isOurs(policy) ? [] : (foreignPolicyOf(policy) ?? [])))
+      .sort(byName),
   };
 }
 
@@ -98,34 +96,12 @@ export function isOurs({ metadata }: Pick<Resource, 'metadata'>): boolean {
 
 type Workload = Pick<PodTemplateOf, 'namespace' | 'labels' | 'serviceAccount'>;
 
-function toService(
-  { metadata, spec }: ResourceOf<'Service'>,
-  pods: ReadonlyMap<string, readonly Workload[]>,
-): MeshService[] {
-  if (spec.type === 'ExternalName') return [];
-  const selector = spec.selector ?? {};
-  const workloads = distinctWorkloads(selector, pods.get(metadata.namespace) ?? []);
-  const tcp = (spec.ports ?? []).filter(({ protocol }) => (protocol ?? 'TCP') === 'TCP');
+function withWorkloads(service: ResourceOf<'Service'>, pods: ReadonlyMap<string, readonly Workload[]>): MeshService[] {
+  const found = meshServiceOf(service);
+  if (!found) return [];
+  const workloads = distinctWorkloads(found.selector, pods.get(found.namespace) ?? []);
+  // Whoever comes has these labels at least. An ALLOW for them selects nobody that somebody else's ALLOW does not.
   return [
-    {
-      name: metadata.name,
-      namespace: metadata.namespace,
-      selector,
-      ...(metadata.labels && { labels: metadata.labels }),
-      ports: tcp.map(({ port, targetPort = port, name = '', appProtocol }) => ({
-        ...{ port, targetPort, name },
-        protocol: protocolOf(port, appProtocol ?? name),
-      })),
-      // Whoever comes has these labels at least. An ALLOW for them selects nobody that somebody else's ALLOW does not.
-      workloads: workloads.length > 0 ? workloads : [{ labels: selector, serviceAccount: 'default' }],
-    },
+    { ...found, workloads: workloads.length > 0 ? workloads : [{ labels: found.selector, serviceAccount: 'default' }] },
   ];
-}
-
-/** Only what sidecars enforce: taken for an ALLOW on sidecars, another would have us add the first ALLOW there. */
-function toForeign(policy: ResourceOf<'AuthorizationPolicy'>): ForeignPolicy[] {
-  if (isOurs(policy) || !isForSidecars(policy) || isDryRun(policy)) return [];
-  const { name, namespace } = policy.metadata;
-  const selector = selectorOf(policy);
-  return [{ name, namespace, action: actionOf(policy), ...(selector && { selector }) }];
 }

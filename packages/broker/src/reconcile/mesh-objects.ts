@@ -1,15 +1,12 @@
 /** Services, Pods and AuthorizationPolicies of the cluster, reduced to what policy needs to know of them. */
 import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access';
 import {
-  actionOf,
   distinctWorkloads,
   type ForeignPolicy,
+  foreignPolicyOf,
   hasEnded,
-  isDryRun,
-  isForSidecars,
   type MeshService,
-  protocolOf,
-  selectorOf,
+  meshServiceOf,
   serviceAccountOf,
 } from '@meshpass/istio';
 import { z } from 'zod';
@@ -60,19 +57,7 @@ export function toNamespace(object: unknown): LiveNamespace | undefined {
 
 /** A Service without its workloads; undefined for one that has nothing behind it in this cluster. */
 export function toService(object: unknown): Omit<MeshService, 'workloads'> | undefined {
-  const { metadata, spec } = Service.parse(object);
-  if (spec.type === 'ExternalName') return undefined;
-  const ports = (spec.ports ?? []).filter(({ protocol }) => (protocol ?? 'TCP') === 'TCP');
-  return {
-    name: metadata.name,
-    namespace: metadata.namespace,
-    selector: spec.selector ?? {},
-    labels: metadata.labels ?? {},
-    ports: ports.map(({ port, targetPort = port, name = '', appProtocol }) => ({
-      ...{ port, targetPort, name },
-      protocol: protocolOf(port, appProtocol ?? name),
-    })),
-  };
+  return meshServiceOf(Service.parse(object));
 }
 
 const Pod = z.object({
@@ -118,13 +103,9 @@ export type WatchedPolicy =
 /** By its generation whoever changes one is seen: ours is written again, and of others it is proven what that breaks. */
 export function toPolicy(object: unknown): WatchedPolicy {
   const { metadata, spec } = Policy.parse(object);
-  const { name, namespace, generation } = metadata;
+  const { name, generation } = metadata;
   if (metadata.labels?.[MANAGED_BY_LABEL] === MANAGED_BY) return { ours: true, name, generation };
-  // Taken for an ALLOW on sidecars, it would have us add the first ALLOW there and close them to everybody else.
-  if (!isForSidecars({ spec }) || isDryRun({ metadata })) return { ours: false, policy: undefined, generation };
-  const selector = selectorOf({ spec });
-  const policy = { name, namespace, action: actionOf({ spec }), ...(selector && { selector }) };
-  return { ours: false, policy, generation };
+  return { ours: false, policy: foreignPolicyOf({ metadata, spec }), generation };
 }
 
 const Versioned = z.object({ metadata: z.object({ generation: z.number().optional() }) });

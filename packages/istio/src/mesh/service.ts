@@ -1,0 +1,50 @@
+import type { MeshService } from './mesh.ts';
+import { protocolOf } from './port-protocol.ts';
+
+/** The members of a Kubernetes Service that are read here. */
+interface ServiceObject {
+  readonly metadata: {
+    readonly name: string;
+    readonly namespace: string;
+    readonly labels?: Readonly<Record<string, string>> | undefined;
+  };
+  readonly spec: {
+    readonly type?: string | undefined;
+    readonly selector?: Readonly<Record<string, string>> | undefined;
+    readonly ports?:
+      | readonly {
+          readonly port: number;
+          readonly targetPort?: number | string | undefined;
+          readonly name?: string | undefined;
+          readonly protocol?: string | undefined;
+          readonly appProtocol?: string | undefined;
+        }[]
+      | undefined;
+  };
+}
+
+/**
+ * A Service with its TCP ports, without its workloads.
+ * @returns undefined for an ExternalName, which has nothing behind it in the cluster
+ * @example
+ * ```ts
+ * import { meshServiceOf } from '@meshpass/istio';
+ * const metadata = { name: 'orders', namespace: 'shop' };
+ * const service = meshServiceOf({ metadata, spec: { ports: [{ port: 80, name: 'http' }, { port: 53, protocol: 'UDP' }] } });
+ * service!.ports; // => [{ port: 80, targetPort: 80, name: 'http', protocol: 'http' }]
+ * ```
+ */
+export function meshServiceOf({ metadata, spec }: ServiceObject): Omit<MeshService, 'workloads'> | undefined {
+  if (spec.type === 'ExternalName') return undefined;
+  const ports = (spec.ports ?? []).filter(({ protocol }) => (protocol ?? 'TCP') === 'TCP');
+  return {
+    name: metadata.name,
+    namespace: metadata.namespace,
+    selector: spec.selector ?? {},
+    ...(metadata.labels && { labels: metadata.labels }),
+    ports: ports.map(({ port, targetPort = port, name = '', appProtocol }) => ({
+      ...{ port, targetPort, name },
+      protocol: protocolOf(port, appProtocol ?? name),
+    })),
+  };
+}

@@ -1,0 +1,31 @@
+import type { ForeignPolicy } from '../mesh/mesh.ts';
+import { isForSidecars, selectorOf } from '../object/selection.ts';
+import { actionOf, isDryRun } from './authorization-policy.ts';
+
+type PolicyObject = Parameters<typeof actionOf>[0] &
+  Parameters<typeof selectorOf>[0] &
+  Parameters<typeof isForSidecars>[0] & {
+    readonly metadata: Parameters<typeof isDryRun>[0]['metadata'] & {
+      readonly name: string;
+      readonly namespace: string;
+    };
+  };
+
+/**
+ * An AuthorizationPolicy of somebody else as a compiler needs it.
+ * @returns undefined for one that no sidecar enforces: taken for an ALLOW on sidecars, it would have a compiler add the first ALLOW
+ * there, and so close them to everybody else
+ * @example
+ * ```ts
+ * import { foreignPolicyOf } from '@meshpass/istio';
+ * const metadata = { name: 'callers', namespace: 'shop' };
+ * foreignPolicyOf({ metadata, spec: { action: 'DENY' } }); // => { name: 'callers', namespace: 'shop', action: 'DENY' }
+ * foreignPolicyOf({ metadata, spec: { targetRefs: [{ kind: 'Gateway', name: 'waypoint' }] } }); // => undefined
+ * ```
+ */
+export function foreignPolicyOf(policy: PolicyObject): ForeignPolicy | undefined {
+  if (!isForSidecars(policy) || isDryRun(policy)) return undefined;
+  const { name, namespace } = policy.metadata;
+  const selector = selectorOf(policy);
+  return { name, namespace, action: actionOf(policy), ...(selector && { selector }) };
+}
