@@ -25,7 +25,7 @@ it('the one thing that `meshpass` can be told to do for a lab alone is a flag wh
     new Set(
       sources.filter((file) => file.startsWith('packages/cli/')).flatMap((file) => read(file).match(pattern) ?? []),
     );
-  expect(found(/--lab-[a-z-]+/g)).toEqual(new Set(['--lab-only-send-github-tokens-to']));
+  expect(found(/\blabOnly\w+/g)).toEqual(new Set(['labOnlySendGithubTokensTo']));
   expect(found(/\w+OnlyInALab/g)).toEqual(new Set(['forwardingHostOnlyInALab']));
 });
 

@@ -127,7 +127,7 @@ export const TREE: Group = {
 /**
  * Runs one command line.
  * @param argv as `process.argv`
- * @param tree another one only for the lab, which runs a broker of sabotaged parts
+ * @param tree of a program that composes other commands
  * @returns the exit code
  */
 export async function run(argv: readonly string[], tree: Group = TREE): Promise<number> {
