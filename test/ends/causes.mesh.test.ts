@@ -213,7 +213,7 @@ describe('an operator closes it', () => {
   });
 });
 
-describe('GitHub says', () => {
+describe('GitHub reports', () => {
   it.each([
     ['Shutdown', 'workspace_stopped'],
     ['Deleted', 'workspace_deleted'],
@@ -311,7 +311,7 @@ describe('the access file', () => {
     await restore();
   }, 120_000);
 
-  it('does not trust Codespaces any more', async () => {
+  it('no longer trusts Codespaces', async () => {
     const one = await session('untrusted');
     await ends(one, 'issuer_removed', async () =>
       write((text) => text.replace('codespaces: { organization: acme }', 'codespaces: { organization: acme-labs }')),

@@ -45,7 +45,7 @@ describe('an exchange is refused and audited where its DPoP proof', () => {
 describe('a request of a session is refused and audited where its DPoP proof', () => {
   const session: readonly (readonly [string, () => InvalidProof, string])[] = [
     ...LIES,
-    ['is made with another key', () => ({ otherKey: true }), 'dpop_key_mismatch'],
+    ['was not made with the key of the session', () => ({ otherKey: true }), 'dpop_key_mismatch'],
     ['is bound to no session token', () => ({ accessToken: null }), 'dpop_mismatch'],
     ['is bound to another session token', () => ({ accessToken: 'mps_other' }), 'dpop_mismatch'],
   ];

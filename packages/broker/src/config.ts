@@ -29,7 +29,10 @@ export const BrokerConfig = z.strictObject({
   /** Where agents find the edge. */
   edge: z.strictObject({ host: z.string(), port }),
   /** Request header that carries the identity token; agents take no other than `x-...`. */
-  tokenHeader: z.string().refine(isTokenHeader, 'must be a name of its own, x-...').default('x-meshpass-token'),
+  tokenHeader: z
+    .string()
+    .refine(isTokenHeader, 'must be a header name that begins with x-')
+    .default('x-meshpass-token'),
   /** `aud` of identity tokens. */
   tokenAudience: z.string().default('meshpass'),
   /** PEM with the RSA keys that sign tokens; made in the data directory where absent. */
@@ -94,6 +97,6 @@ export function readBrokerConfig(input: unknown): BrokerConfig {
   const [issue] = parsed.error.issues;
   throw new MeshpassError(
     'config_invalid',
-    `The broker's configuration is wrong at ${issue?.path.join('.') || 'its top'}: ${issue?.message}.`,
+    `The broker's configuration is invalid at ${issue?.path.join('.') || 'the top level'}: ${issue?.message}.`,
   );
 }

@@ -46,7 +46,7 @@ export function readProof(subjectTokenType: string, subjectToken: string, codesp
     default:
       throw new MeshpassError(
         'proof_type_unsupported',
-        `The broker takes proofs of the types ${Object.values(PROOF_TYPES).join(' and ')}.`,
+        `The broker accepts proofs of the types ${Object.values(PROOF_TYPES).join(' and ')}.`,
       );
   }
 }

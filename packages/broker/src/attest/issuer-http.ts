@@ -70,11 +70,11 @@ export function unavailable(
   detail: Readonly<Record<string, unknown>> = {},
   cause?: unknown,
 ): MeshpassError {
-  return new MeshpassError(
-    'issuer_unavailable',
-    `${who} cannot be asked now, so nothing is granted; it is tried again.`,
-    { detail: { reason, ...detail }, retryAfter: 5, ...(cause === undefined ? {} : { cause }) },
-  );
+  return new MeshpassError('issuer_unavailable', `${who} is not reachable, so nothing is granted; try again.`, {
+    detail: { reason, ...detail },
+    retryAfter: 5,
+    ...(cause === undefined ? {} : { cause }),
+  });
 }
 
 async function readBounded(response: Response, maxBytes: number): Promise<string> {

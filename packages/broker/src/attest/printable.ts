@@ -44,6 +44,6 @@ function refuseUnprintable(all: object): void {
 function unprintable(): MeshpassError {
   return new MeshpassError(
     'proof_unprintable',
-    'What the issuer says of you has control characters or overrides of direction; correct it there.',
+    'Your claims have control characters or direction overrides; correct them at the issuer.',
   );
 }

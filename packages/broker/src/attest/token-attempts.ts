@@ -92,13 +92,13 @@ export function createTokenAttempts(clock: () => number): TokenAttempts {
 }
 
 function refusedBefore(): IssuerResponse {
-  return { status: 401, headers: new Headers(), body: { message: 'GitHub refused this token a short time ago.' } };
+  return { status: 401, headers: new Headers(), body: { message: 'GitHub refused this token recently.' } };
 }
 
 function tooMany(): MeshpassError {
   return new MeshpassError(
     'too_many_attempts',
-    'Too many tokens that GitHub does not accept came to this broker, from this address or from all: wait.',
+    'Too many tokens that GitHub does not accept, from this address or from all; wait.',
     { retryAfter: 1 / SOURCE.perSecond },
   );
 }

@@ -58,7 +58,7 @@ export function createTtlCache<V>(
         const answer = await entry.answer;
         if (!isVoid(entry.asked)) return answer;
       }
-      throw unavailable('GitHub', 'it changed each time while it was asked');
+      throw unavailable('GitHub', 'it changed during every check');
     },
     forget: (key) => void entries.delete(key),
   };

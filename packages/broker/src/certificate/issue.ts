@@ -107,8 +107,8 @@ async function sign(context: CertificateContext, wanted: readonly Wanted[], live
       const queue = first ? 'arrival' : 'renewal';
       const certificate = await context.authority.sign({ namespace, serviceAccount, csr, ttl, queue, signal });
       if (certificate.spiffeId !== principal.spiffeId)
-        throw new MeshpassError('ca_unavailable', 'The mesh’s CA signed another identity than the one asked for.', {
-          detail: { reason: `${certificate.spiffeId} in place of ${principal.spiffeId}` },
+        throw new MeshpassError('ca_unavailable', 'The mesh CA signed an identity other than the one requested.', {
+          detail: { reason: `got ${certificate.spiffeId}, expected ${principal.spiffeId}` },
         });
       return { principal, certificate };
     }),
@@ -129,7 +129,7 @@ async function readRequest(context: CertificateContext, request: CertificateRequ
   const { session } = live;
   const names = request.certificates.map((one) => one.grant);
   if (new Set(names).size !== names.length)
-    throw new MeshpassError('request_malformed', 'A grant may be named once in a request.');
+    throw new MeshpassError('request_malformed', 'Each grant may be named only once in a request.');
   const ttls = new Map(context.mesh.access().grants.map((grant) => [grant.name, grant.ttl]));
   const now = seconds(context.clock);
   return await Promise.all(
@@ -138,7 +138,7 @@ async function readRequest(context: CertificateContext, request: CertificateRequ
       const held = session.grants.find((one) => one.name === grant);
       const ttl = ttls.get(grant);
       if (!principal || !held || held.until <= now || ttl === undefined)
-        throw new MeshpassError('grant_unknown', 'The session does not hold one of these grants.');
+        throw new MeshpassError('grant_unknown', 'The session does not have one of these grants.');
       const checked = await checkCsr(csr);
       refuseSessionKey(session.jkt, checked.publicKey);
       const first = !live.lastNotAfter.has(grant);
@@ -151,7 +151,7 @@ async function readRequest(context: CertificateContext, request: CertificateRequ
 function refuseSessionKey(jkt: string, spki: Buffer): void {
   const { kty, crv, x, y } = createPublicKey({ key: spki, type: 'spki', format: 'der' }).export({ format: 'jwk' });
   if (kty !== 'EC' || crv !== 'P-256' || dpopThumbprint({ kty, crv, x: x!, y: y! }) !== jkt) return;
-  throw new MeshpassError('csr_weak_key', 'A certificate needs a key of its own, not the one of the session.');
+  throw new MeshpassError('csr_weak_key', 'A certificate needs its own key, not the key of the session.');
 }
 
 /** Records, durably, until when principals may hold a valid SVID; nothing is written where that is known already. */
@@ -198,7 +198,7 @@ function revokeLost(
     }),
   );
   if (live.ended) return sessionClosed(live.ended.cause);
-  return new MeshpassError('grant_unknown', 'The session does not hold one of these grants any more.');
+  return new MeshpassError('grant_unknown', 'The session no longer has one of these grants.');
 }
 
 function evidence(principal: Principal, certificate: SignedCertificate) {

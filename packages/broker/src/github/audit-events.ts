@@ -133,5 +133,5 @@ function parse(json: string): unknown {
 }
 
 function malformed(): MeshpassError {
-  return new MeshpassError('request_malformed', 'The body is not JSON objects, one after the other.');
+  return new MeshpassError('request_malformed', 'The body must be a sequence of JSON objects.');
 }

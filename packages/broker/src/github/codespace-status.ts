@@ -62,7 +62,7 @@ export function statusOf(
     // A name belongs to one Codespace at a time.
     const successor = index.byName.get(codespace.name);
     return successor
-      ? { kind: 'over', cause: 'workspace_deleted', state: `its name is that of ${successor.id} now` }
+      ? { kind: 'over', cause: 'workspace_deleted', state: `its name now belongs to ${successor.id}` }
       : { kind: 'absent' };
   }
   if (listed.state === 'Available') return { kind: 'available' };

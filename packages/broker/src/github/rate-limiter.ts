@@ -12,7 +12,7 @@ export interface RateLimiter {
   readonly pause: (seconds: number) => void;
   /** Milliseconds for which nothing may be asked; 0: now. */
   readonly pausedFor: () => number;
-  /** Calls that GitHub says are left in this hour; undefined before the first answer. */
+  /** API calls left in this hour, as reported by GitHub; undefined before the first answer. */
   readonly left: () => number | undefined;
   /** @param share of the hourly limit that the rounds of one task may use: SHARE */
   readonly rounds: (share: number) => Rounds;

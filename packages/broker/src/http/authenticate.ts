@@ -45,7 +45,7 @@ export function sessionAuthentication(context: AuthenticationContext): Authentic
     if (!found) {
       const over = live.ended(hash);
       if (over) return refused({ ...presented, sessionId: over.id }, sessionClosed(over.cause));
-      const unknown = 'The broker does not know this session; open a new one.';
+      const unknown = 'The session is unknown; open a new one.';
       return refused(presented, new MeshpassError('session_unknown', unknown));
     }
     const { session } = found;
@@ -80,7 +80,10 @@ export function keyAuthentication(context: AuthenticationContext): Authenticatio
 }
 
 export function sessionTokenMissing(): MeshpassError {
-  return new MeshpassError('session_token_missing', 'The request needs `Authorization: DPoP SESSION_TOKEN`.');
+  return new MeshpassError(
+    'session_token_missing',
+    'The request needs the header `Authorization: DPoP SESSION_TOKEN`.',
+  );
 }
 
 function header(request: IncomingMessage, name: string): string | undefined {

@@ -66,17 +66,16 @@ export async function readJson<T>(request: IncomingMessage, schema: z.ZodType<T>
   } catch (thrown) {
     throw new MeshpassError('request_malformed', 'The body is not JSON.', { cause: thrown });
   }
-  if (hasDuplicateMember(text, json))
-    throw new MeshpassError('request_malformed', 'A member of the body is there twice.');
+  if (hasDuplicateMember(text, json)) throw new MeshpassError('request_malformed', 'The body has a duplicate member.');
   const parsed = schema.safeParse(json);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;
   throw new MeshpassError(
     'request_malformed',
-    `The body is wrong at ${issue?.path.join('.') || 'its top'}: ${issue?.message}.`,
+    `The body is invalid at ${issue?.path.join('.') || 'the top level'}: ${issue?.message}.`,
   );
 }
 
 export function tooLarge(limit: number): MeshpassError {
-  return new MeshpassError('request_too_large', `The body may have ${limit} bytes at most.`);
+  return new MeshpassError('request_too_large', `The body may have at most ${limit} bytes.`);
 }

@@ -94,7 +94,7 @@ export function linkTo(
     onFailure(
       new MeshpassError(
         'internal',
-        `Node ${process.version} does not say which TCP socket a TLS socket runs on: connections of live sessions count as strangers', and make room for others. Run the version of Node that this release names.`,
+        `Node ${process.version} does not expose the TCP socket below a TLS socket: connections of live sessions are limited like those of clients without a session. Run the version of Node that this release names.`,
       ),
     );
   };

@@ -33,14 +33,14 @@ export function createOperators({ token, sourceOf, clock, connections }: Operato
       if (!attempts.has(source))
         return refused(
           event,
-          new MeshpassError('too_many_attempts', 'Too many wrong tokens came from this address; wait.', {
+          new MeshpassError('too_many_attempts', 'Too many wrong tokens from this address; wait.', {
             retryAfter: 1 / ATTEMPTS.perSecond,
           }),
         );
       const given = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1] ?? '';
       if (token === undefined || !equalInConstantTime(given, token)) {
         attempts.take(source);
-        return refused(event, new MeshpassError('operator_unauthorized', 'This needs the token of an operator.'));
+        return refused(event, new MeshpassError('operator_unauthorized', 'The token of an operator is required.'));
       }
       connections.belongs(request.socket);
       return granted({ ...event, known: true }, undefined);

@@ -58,7 +58,7 @@ export function createOperatorApp({
     const reasons = [
       ...mesh.unready(),
       ...(await storeProblem(store)),
-      ...(store.isLeader() ? [] : ['it cannot tell whether another broker has taken over']),
+      ...(store.isLeader() ? [] : ['the broker cannot tell whether another one has taken over']),
       ...(stopping() ? ['the broker is stopping'] : []),
     ];
     return c.json({ status: reasons.length === 0 ? 'ready' : 'not ready', reasons }, reasons.length === 0 ? 200 : 503);
@@ -72,7 +72,7 @@ export function createOperatorApp({
     ...trustRoutes(trust),
     ...(policy ? policyRoutes(policy) : []),
   ]);
-  app.notFound(() => refusal(new MeshpassError('not_found', 'There is nothing here.'), undefined));
+  app.notFound(() => refusal(new MeshpassError('not_found', 'There is no such endpoint.'), undefined));
   return app;
 }
 

@@ -42,7 +42,7 @@ export function createStandbyApp({ metrics, reasons }: StandbyContext): Hono<Env
   metricsRoute(app, metrics);
   app.notFound(() =>
     refusal(
-      new MeshpassError('store_unavailable', `This broker serves nobody now: ${reasons().join('; ')}.`, {
+      new MeshpassError('store_unavailable', `This broker is not accepting requests: ${reasons().join('; ')}.`, {
         retryAfter: 2,
       }),
       undefined,

@@ -109,7 +109,7 @@ async function serviceAccountToken(
     token = await ask();
   }
   if (token !== undefined) return token;
-  throw new MeshpassError('kubernetes_unavailable', 'The ServiceAccount could not be made; try again shortly.', {
+  throw new MeshpassError('kubernetes_unavailable', 'The ServiceAccount could not be created; try again shortly.', {
     detail: { ...of },
     retryAfter: 2,
   });
@@ -117,7 +117,7 @@ async function serviceAccountToken(
 
 function refuseRevoked(options: AuthorityOptions, spiffeId: string): void {
   if (options.isRevoked(spiffeId)) {
-    throw new MeshpassError('session_closed', 'This session is over; start a new one.', { detail: { spiffeId } });
+    throw new MeshpassError('session_closed', 'The session has ended; open a new one.', { detail: { spiffeId } });
   }
 }
 

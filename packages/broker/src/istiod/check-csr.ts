@@ -31,7 +31,7 @@ const PEM = /^\s*-----BEGIN CERTIFICATE REQUEST-----\r?\n([A-Za-z0-9+/=\r\n]+)--
  */
 export async function checkCsr(pem: string): Promise<CheckedCsr> {
   if (Buffer.byteLength(pem) > MAX_CSR_BYTES) {
-    throw new MeshpassError('csr_too_large', `A certificate request may have ${MAX_CSR_BYTES} bytes at most.`);
+    throw new MeshpassError('csr_too_large', `A certificate request may have at most ${MAX_CSR_BYTES} bytes.`);
   }
   const request = parse(pem);
   const publicKey = Buffer.from(request.publicKey.rawData);
@@ -40,7 +40,7 @@ export async function checkCsr(pem: string): Promise<CheckedCsr> {
     throw new MeshpassError('csr_signature', 'A certificate request must be signed with SHA-256, SHA-384 or SHA-512.');
   }
   if (!(await proves(request))) {
-    throw new MeshpassError('csr_signature', 'The certificate request is not signed by the key that it names.');
+    throw new MeshpassError('csr_signature', 'The certificate request is not signed by its own key.');
   }
   return { pem: request.toString('pem'), publicKey, key };
 }

@@ -56,7 +56,7 @@ export function fairQueue(options: FairQueueOptions): FairQueue {
   const overloaded = (): MeshpassError => {
     const waiting = lines.arrival.size + lines.renewal.size;
     const wait = Math.ceil(((waiting + 1) * usual) / options.concurrency / 1000);
-    return new MeshpassError('overloaded', 'Too many certificates are being asked for now; try again shortly.', {
+    return new MeshpassError('overloaded', 'Too many certificates are being requested; try again shortly.', {
       detail: { arrivals: lines.arrival.size, renewals: lines.renewal.size, running },
       retryAfter: Math.min(LONGEST_RETRY_AFTER, Math.max(1, wait)),
     });

@@ -95,13 +95,9 @@ function open({ address, serverName }: IstiodOptions, roots: readonly string[], 
 }
 
 function unavailable(said: string, grpc: string, cause?: unknown): MeshpassError {
-  return new MeshpassError(
-    'ca_unavailable',
-    'The certificate authority of the mesh does not answer; try again shortly.',
-    {
-      ...(cause !== undefined && { cause }),
-      detail: { grpc, said: said.slice(0, 500) },
-      retryAfter: 2,
-    },
-  );
+  return new MeshpassError('ca_unavailable', 'The mesh CA does not answer; try again shortly.', {
+    ...(cause !== undefined && { cause }),
+    detail: { grpc, said: said.slice(0, 500) },
+    retryAfter: 2,
+  });
 }

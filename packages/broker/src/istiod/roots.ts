@@ -28,12 +28,12 @@ export async function openRootsFile(path: string, log: Log, lookMs = LOOK_MS): P
         said = '';
         if (found.join('') === roots.join('')) return;
         roots = found;
-        log.info({ path, roots: roots.length }, 'the roots of the mesh are others now');
+        log.info({ path, roots: roots.length }, 'the mesh roots have changed');
         for (const listener of listeners) listener();
       },
       (error: MeshpassError) => {
         if (error.message !== said)
-          log.warn({ path, err: error }, 'the roots of the mesh cannot be read; the ones before stay');
+          log.warn({ path, err: error }, 'the mesh roots cannot be read; the previous ones stay in use');
         said = error.message;
       },
     );
@@ -57,7 +57,7 @@ export function splitRoots(text: string): readonly string[] {
   } catch (cause) {
     throw new MeshpassError('config_invalid', 'A root certificate of the mesh cannot be read.', { cause });
   }
-  throw new MeshpassError('config_invalid', 'There is no root certificate of the mesh in what was given as such.');
+  throw new MeshpassError('config_invalid', 'The file with the mesh roots has no certificate.');
 }
 
 async function readRoots(path: string): Promise<readonly string[]> {

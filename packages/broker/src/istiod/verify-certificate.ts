@@ -51,7 +51,7 @@ export function verifyCertificate(chain: readonly string[], expected: ExpectedCe
     throw refuse('it is not valid now', { notBefore, notAfter });
   }
   if (notAfter > expected.now + expected.ttl + CLOCK_SLACK_SECONDS) {
-    throw refuse('it lives longer than was asked', { notAfter, ttl: expected.ttl });
+    throw refuse('its lifetime is longer than requested', { notAfter, ttl: expected.ttl });
   }
   const root = rootOf(path, readPem(expected.roots));
   return { spiffeId, chain: path.map(pemOf).join(''), notBefore, notAfter, root: fingerprint(root) };
@@ -68,7 +68,7 @@ function rootOf(path: readonly X509Certificate[], roots: readonly X509Certificat
     const issuers = next ? [next] : roots;
     const issued = issuers.find((issuer) => certificate.checkIssued(issuer) && certificate.verify(issuer.publicKey));
     if (issued) return issued;
-    throw refuse('its chain ends in no root of the mesh', { certificate: index, issuer: certificate.issuer });
+    throw refuse('its chain does not end in a mesh root', { certificate: index, issuer: certificate.issuer });
   }, undefined)!;
 }
 
@@ -96,7 +96,7 @@ function seconds(date: Date): number {
 }
 
 function refuse(why: string, detail: Readonly<Record<string, unknown>>, cause?: unknown): MeshpassError {
-  const message = `The certificate authority of the mesh gave a certificate that was refused: ${why}.`;
+  const message = `The mesh CA issued a certificate that the broker refuses: ${why}.`;
   return new MeshpassError('ca_unavailable', message, {
     ...(cause !== undefined && { cause }),
     detail: { refused: why, ...detail },

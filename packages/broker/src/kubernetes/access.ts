@@ -30,7 +30,7 @@ const TOKEN_REREAD_MS = 60_000;
 export async function podAccess(env: Readonly<Record<string, string | undefined>>): Promise<KubernetesAccess> {
   const host = env.KUBERNETES_SERVICE_HOST;
   const port = env.KUBERNETES_SERVICE_PORT ?? '443';
-  if (!host) throw invalid('This process does not run in a Pod: configure the path of a kubeconfig.');
+  if (!host) throw invalid('This process does not run in a Pod: give the path of a kubeconfig.');
   const ca = await readFile(`${POD_FILES}/ca.crt`).catch((cause) => {
     throw invalid('The Pod has no ServiceAccount volume: set automountServiceAccountToken.', cause);
   });
@@ -131,7 +131,7 @@ function bearerFile(path: string): () => Promise<string> {
 
 function named<T extends { readonly name: string }>(list: readonly T[], name: string, what: string, path: string): T {
   const found = list.find((one) => one.name === name);
-  if (!found) throw invalid(`The kubeconfig ${path} names the ${what} ${name}, which it does not have.`);
+  if (!found) throw invalid(`The kubeconfig ${path} names the ${what} ${name}, which it does not define.`);
   return found;
 }
 

@@ -160,7 +160,7 @@ function unavailable(
   why: { cause?: unknown; status?: number; reason?: unknown; message?: string; retryAfter?: number | undefined },
 ): MeshpassError {
   const { cause, retryAfter, ...said } = why;
-  const text = 'The cluster does not answer as it should; nothing was issued. Try again shortly.';
+  const text = 'Kubernetes does not answer properly; nothing was issued. Try again shortly.';
   const reachable = why.status === undefined ? { connection: String((cause as Error)?.message ?? cause) } : {};
   return new MeshpassError('kubernetes_unavailable', text, {
     ...(cause !== undefined && { cause }),

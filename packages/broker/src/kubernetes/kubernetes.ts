@@ -67,7 +67,7 @@ const List = z.object({
 export function writeOnlyAsLeader(isLeader: () => boolean, cluster: Kubernetes): Kubernetes {
   const refuseUnlessHeld = async () => {
     if (!isLeader())
-      throw new MeshpassError('kubernetes_unavailable', 'This broker is not the active one, and changes nothing.');
+      throw new MeshpassError('kubernetes_unavailable', 'This broker is not the active one, so it changes nothing.');
   };
   return {
     ...cluster,
@@ -141,7 +141,7 @@ function understood<T>(schema: z.ZodType<T>, body: unknown): T {
   const read = schema.safeParse(body);
   if (read.success) return read.data;
   // Never the body: it may hold a token.
-  throw new MeshpassError('kubernetes_unavailable', 'The cluster gave an answer that cannot be understood.', {
+  throw new MeshpassError('kubernetes_unavailable', 'Kubernetes sent an unexpected response.', {
     detail: { issues: read.error.issues.map(({ path, code }) => `${path.join('.')}: ${code}`) },
   });
 }

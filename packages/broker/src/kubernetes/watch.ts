@@ -117,7 +117,7 @@ export function watch<T>(options: WatchOptions<T>): Watched<T> {
         // What was missed meanwhile is unknown to us, and the server may be another one: list again.
         version = undefined;
         fresh = false;
-        options.onFault(toMeshpassError(thrown, 'kubernetes_unavailable', 'A watch of the cluster broke off.'));
+        options.onFault(toMeshpassError(thrown, 'kubernetes_unavailable', 'A watch of the cluster was interrupted.'));
         const longest = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** failures++);
         await pause(longest * (0.5 + options.random() / 2), stop.signal);
       }

@@ -62,17 +62,17 @@ export function policyAuthors(authors: PolicyAuthors, options: Pick<OidcOptions,
       throw new MeshpassError('plan_unauthorized', why, { detail: { by, workflow, environment } });
     };
     if (workspace.repository?.id !== authors.repositoryId)
-      refuse('Access files are planned and applied by another repository than the one of this job.');
+      refuse('The repository of this job is not the one that plans and applies access files.');
     if (authors.ownerId !== undefined && workspace.repository?.ownerId !== authors.ownerId)
-      refuse('The repository of this job belongs to another owner than the one that plans and applies.');
+      refuse('The repository of this job does not belong to the owner that plans and applies access files.');
     if (wants === 'plan') return { by, replay };
-    if (workspace.ref !== authors.ref) refuse(`Only jobs on ${authors.ref} apply; this one may plan.`);
+    if (workspace.ref !== authors.ref) refuse(`Only jobs on ${authors.ref} may apply; this one may plan.`);
     if (!EVENTS.includes(event))
-      refuse(`A job of the event ${event} may run what others wrote: only ${EVENTS.join(', ')} apply.`);
+      refuse(`A job of the event ${event} may run code of others: only ${EVENTS.join(', ')} may apply.`);
     // Other workflows on this ref may check out, or be told, what a stranger wrote.
-    if (workflow !== authors.workflow) refuse('Only jobs of the workflow that the broker is configured with apply.');
+    if (workflow !== authors.workflow) refuse('Only jobs of the configured workflow may apply.');
     if (authors.environment !== undefined && environment !== authors.environment)
-      refuse(`Only jobs in the environment ${authors.environment} apply.`);
+      refuse(`Only jobs in the environment ${authors.environment} may apply.`);
     return { by, replay };
   };
 }

@@ -90,7 +90,7 @@ export function policyChanges(mesh: PolicyMesh, store: Pick<Store, 'db'>, audit:
           event,
           new MeshpassError(
             'plan_stale',
-            'The cluster or the access file is not what this plan was made for: plan again, and look at what it says.',
+            'The cluster or the access file has changed since this plan was made. Plan again and review the result.',
             { detail: { planned, now: made.id } },
           ),
         );
@@ -109,7 +109,7 @@ export function policyChanges(mesh: PolicyMesh, store: Pick<Store, 'db'>, audit:
 /** @throws MeshpassError `access_*` */
 export function read({ main, files }: StoredFiles): Access {
   const text = Object.hasOwn(files, main) ? files[main]! : undefined;
-  if (text === undefined) throw new MeshpassError('request_malformed', `The files lack ${main}.`);
+  if (text === undefined) throw new MeshpassError('request_malformed', `The files do not include ${main}.`);
   return parseAccess(text, main, {
     include: (path) => (Object.hasOwn(files, path) ? { text: files[path]! } : { problem: 'does not exist' }),
   });

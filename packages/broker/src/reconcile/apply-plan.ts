@@ -35,6 +35,6 @@ export async function applyPlan(
     now: now(),
     svidLife: LONGEST_SVID_LIFE,
   });
-  if (removed.length > 0) log.info({ removed }, 'removed what the access file no longer asks for');
+  if (removed.length > 0) log.info({ removed }, 'removed objects that the access file no longer needs');
   return nextChange;
 }

@@ -85,7 +85,7 @@ function refuseEnding(wanted: readonly Manifest[], present: readonly Present[]):
   const still = wanted.find((manifest) => ending.includes(keyOf(manifest)));
   if (!still) return;
   const name = `${still.kind} ${still.metadata.name}`;
-  throw new MeshpassError('kubernetes_unavailable', `${name} is still being removed; it will be made anew after that.`);
+  throw new MeshpassError('kubernetes_unavailable', `${name} is still being removed; it is created again after that.`);
 }
 
 type Present = ListedObject & { readonly kind: string };

@@ -57,7 +57,8 @@ export function viewCluster(options: ClusterViewOptions): ClusterView {
     watch({
       ...{ http, path, keep, onChange, random },
       ...(fieldSelector && { fieldSelector }),
-      onFault: (fault) => log.warn({ watch: path, ...fault.detail }, 'a watch of the cluster broke off; listing again'),
+      onFault: (fault) =>
+        log.warn({ watch: path, ...fault.detail }, 'a watch of the cluster was interrupted; listing again'),
     });
 
   const services = start(collectionPath('Service'), toService);

@@ -94,7 +94,7 @@ const MAX_TOKEN_BYTES = 16 * 1024;
 export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<ConnectedMesh> {
   const read = MeshConfig.safeParse(given);
   if (!read.success)
-    throw new MeshpassError('config_invalid', `The mesh is not configured well: ${z.prettifyError(read.error)}`);
+    throw new MeshpassError('config_invalid', `The mesh configuration is invalid: ${z.prettifyError(read.error)}`);
   const config = read.data;
   const { log, now = () => Math.floor(Date.now() / 1000), random = Math.random } = parts;
   const { rootsFile: path } = config.istiod;

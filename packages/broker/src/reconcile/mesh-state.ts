@@ -258,7 +258,7 @@ export function meshState(options: StateOptions): LiveMeshState {
       fromDisk = false;
       delete problems.file;
       const done = pending.wait(access, () => {
-        const why = problems.apply ?? view.unready()[0] ?? 'the cluster takes too long';
+        const why = problems.apply ?? view.unready()[0] ?? 'the cluster took too long';
         refuse(new MeshpassError('kubernetes_unavailable', `The access file could not be put in force: ${why}`));
       });
       candidate = access;

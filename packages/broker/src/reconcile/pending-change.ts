@@ -25,7 +25,7 @@ export function createPendingChange(): PendingChange {
   let waiting: { readonly access: Access; readonly done: PromiseWithResolvers<void> } | undefined;
   return {
     wait: async (access, onLate) => {
-      waiting?.done.reject(new MeshpassError('plan_stale', 'Another access file came meanwhile.'));
+      waiting?.done.reject(new MeshpassError('plan_stale', 'Another access file arrived in the meantime.'));
       const done = Promise.withResolvers<void>();
       waiting = { access, done };
       const late = setTimeout(() => {

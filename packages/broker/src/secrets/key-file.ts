@@ -22,7 +22,7 @@ export function readPrivateFile(file: string): string {
     if ((uid !== me && uid !== 0) || (mode & (groupMayRead ? 0o037 : 0o077)) !== 0)
       throw new MeshpassError(
         'config_invalid',
-        `${file} holds a secret, and others have access to it: make it 0600 and owned by the user that runs meshpass, or mount its Secret with defaultMode 0440 and an fsGroup.`,
+        `${file} contains a secret, and others have access to it: make it 0600 and owned by the user that runs meshpass, or mount its Secret with defaultMode 0440 and an fsGroup.`,
       );
     return readFileSync(descriptor, 'utf8');
   } finally {

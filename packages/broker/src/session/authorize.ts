@@ -97,7 +97,7 @@ async function decide(
   if (decision.grants.length > MAX_GRANTS)
     throw new MeshpassError(
       'access_none',
-      `${decision.grants.length} grants of the access file apply to you, and a session has ${MAX_GRANTS} at most; ask its owners for fewer.`,
+      `${decision.grants.length} grants of the access file apply to you, but a session can have at most ${MAX_GRANTS}; ask its owners for fewer.`,
       { detail: { reason: decision.grants.map(({ grant }) => grant.name).join(', ') } },
     );
   const id = random(12).toString('hex');

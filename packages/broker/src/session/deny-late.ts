@@ -41,6 +41,6 @@ export async function denyLate(context: DenyLateContext, sessionId: string): Pro
     revocations.add(undenied.map((one) => ({ ...one, undenied: !denies(CAUSE) })));
     return true;
   } catch (cause) {
-    throw new MeshpassError('store_unavailable', 'The store does not answer now.', { cause, retryAfter: 2 });
+    throw new MeshpassError('store_unavailable', 'The store does not answer.', { cause, retryAfter: 2 });
   }
 }

@@ -21,21 +21,21 @@ export function withoutLosses(
   trusted: string | undefined,
 ): Attestation {
   const facts = factsOf(attestation, trusted);
-  if (facts.some((fact) => losses.since(fact, asked))) throw unavailable('GitHub', 'it changed while it was asked');
+  if (facts.some((fact) => losses.since(fact, asked))) throw unavailable('GitHub', 'it changed during the check');
   // A job that is over never runs again.
   if (facts.some((fact) => fact.kind === 'job' && losses.isLost(fact)))
-    throw new MeshpassError('workspace_not_available', 'GitHub says that this job is over.');
+    throw new MeshpassError('workspace_not_available', 'GitHub reports that this job has ended.');
   const unsettled = facts.filter(losses.isUnsettled);
   if (unsettled.some(({ kind }) => kind === 'codespace'))
     throw new MeshpassError(
       'workspace_not_available',
-      'GitHub has just said that this Codespace does not run; it is asked again in a moment.',
+      'GitHub has just reported that this Codespace is not running; it is checked again in a moment.',
       { retryAfter: 5 },
     );
   if (unsettled.some(({ kind }) => kind === 'member'))
     throw new MeshpassError(
       'workspace_not_trusted',
-      `GitHub has just said that you left ${trusted}; it is asked again in a moment.`,
+      `GitHub has just reported that you left ${trusted}; it is checked again in a moment.`,
     );
   return without(attestation, unsettled);
 }

@@ -66,7 +66,7 @@ async function replaceSession(context: OpenContext, previous: Live, opening: Ope
   if (!sameSubject(previous.session, session))
     return refused(
       event,
-      new MeshpassError('workspace_not_owned', 'This workspace has a live session of somebody else.', {
+      new MeshpassError('workspace_not_owned', 'This workspace has a live session of another user.', {
         detail: { reason: `It belongs to session ${previous.session.id}.` },
       }),
     );
@@ -121,7 +121,7 @@ export async function narrowSession(
     grant: [...lost, ...shorter.map((grant) => grant.name)].join(','),
     detail: { cause, lost, shorter, ...undeniedDetail(revoked) },
   };
-  const because = lost.length > 0 ? reason : 'The access file gives the grant less time.';
+  const because = lost.length > 0 ? reason : 'The access file has shortened the grant.';
   await untilStored(context, {
     narrowed: { id: session.id, grants: JSON.stringify(grants), expires_at: timestamp(expiresAt) },
     revoked: lost.map((grant_name) => {
@@ -191,7 +191,7 @@ function closingEntry(context: LifecycleContext, live: Live, request: CloseReque
     ...sessionMembers(session),
     detail: { cause: request.cause, ...request.detail, ...undeniedDetail(revokedPrincipals(live, denied)) },
   };
-  const reason = `The session is over: ${CLOSED_BECAUSE[request.cause]}.`;
+  const reason = `The session has ended: ${CLOSED_BECAUSE[request.cause]}.`;
   return {
     closed: [{ id: session.id, closed_at: timestamp(seconds(context.clock)), close_cause: request.cause }],
     audit: [auditRow(event, 'ended', reason, undefined, context.clock())],

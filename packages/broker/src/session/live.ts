@@ -35,7 +35,7 @@ export interface Ended {
 
 /** What a request of a session that is over is answered. */
 export function sessionClosed(cause: CloseCause): MeshpassError {
-  return new MeshpassError('session_closed', `The session is over: ${CLOSED_BECAUSE[cause]}. Open a new one.`);
+  return new MeshpassError('session_closed', `The session has ended: ${CLOSED_BECAUSE[cause]}. Open a new one.`);
 }
 
 /** How many sessions that are over are remembered, to say why and not merely that they are unknown. */

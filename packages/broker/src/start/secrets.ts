@@ -21,7 +21,7 @@ export async function readSecrets({ config, given }: Base): Promise<Secrets> {
   if (githubEventToken !== undefined && !given.github)
     throw new MeshpassError(
       'config_invalid',
-      "GitHub's audit log is of use only where GitHub can be asked again: configure its App, or a token file.",
+      "GitHub's audit log stream is useful only if the broker can query GitHub: configure a GitHub App or a token file.",
     );
   const auditKey = await openAuditKey(
     config.auditKeyFile ?? join(config.dataDir, 'audit-key.pem'),

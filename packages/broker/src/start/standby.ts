@@ -88,7 +88,7 @@ export async function waitForAuditLog(
       return await admitLog(store.db, key, sinks);
     } catch (err) {
       if (!(err instanceof MeshpassError) || err.code !== 'kubernetes_unavailable') throw err;
-      waitFor('standing by: where the checkpoint of the audit log is stored does not answer', { err });
+      waitFor("standing by: the place of the audit log's checkpoint does not answer", { err });
       await pause(ASK_AGAIN_MS, undefined, { signal: given.signal });
     }
   }

@@ -18,9 +18,9 @@ export const CLOSE_CAUSES = [
   'issuer_removed',
   /** GitHub says that its developer is not in the team, or the organisation, by which it had access. */
   'membership_lost',
-  /** GitHub says that its Codespace does not run. */
+  /** GitHub reports that its Codespace is not running. */
   'workspace_stopped',
-  /** GitHub says that its Codespace is deleted, or that the name is another's now. */
+  /** GitHub reports that its Codespace is deleted, or that the name is another's now. */
   'workspace_deleted',
   /** GitHub says that its job of GitHub Actions is over. */
   'job_ended',
@@ -31,16 +31,16 @@ export type CloseCause = (typeof CLOSE_CAUSES)[number];
 
 /** What a person is told of a session that is over. */
 export const CLOSED_BECAUSE: Readonly<Record<CloseCause, string>> = {
-  goodbye: 'its agent said goodbye',
-  lease_lapsed: 'its agent has not been heard for too long',
+  goodbye: 'its agent ended it',
+  lease_lapsed: 'its agent sent no heartbeat for too long',
   expired: 'it reached its time limit',
   replaced: 'its workspace opened a new one',
   operator: 'an operator closed it',
   access_removed: 'the access file no longer grants it anything',
-  issuer_removed: 'the access file no longer trusts who vouched for it',
-  membership_lost: 'GitHub says that you are no longer in the team or the organization that had access',
-  workspace_stopped: 'GitHub says that its Codespace does not run',
-  workspace_deleted: 'GitHub says that its Codespace is deleted',
-  job_ended: 'GitHub says that its job is over',
+  issuer_removed: 'the access file no longer trusts its issuer',
+  membership_lost: 'GitHub reports that you are no longer in the team or organization that had access',
+  workspace_stopped: 'GitHub reports that its Codespace is not running',
+  workspace_deleted: 'GitHub reports that its Codespace is deleted',
+  job_ended: 'GitHub reports that its job has ended',
   store_restored: 'the broker’s database was restored from a backup',
 };

@@ -42,7 +42,7 @@ export function lockDirectory(dir: string): () => void {
     }
     rmSync(stale, { force: true });
   }
-  throw new MeshpassError('store_unavailable', 'Another broker takes this data directory at this moment.');
+  throw new MeshpassError('store_unavailable', 'Another broker is taking this data directory.');
 }
 
 function identityOf(pid: number): string {

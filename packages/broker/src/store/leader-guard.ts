@@ -17,12 +17,12 @@ export function queryOnlyAsLeader(isLeader: () => boolean): KyselyPlugin {
 export function leadershipUnknown(): MeshpassError {
   return new MeshpassError(
     'store_unavailable',
-    'This broker cannot reach its store, or another one has taken over; ask again.',
+    'This broker cannot reach its store, or another one has taken over; try again.',
     { retryAfter: 2 },
   );
 }
 
 /** Why a broker ends. */
 export function superseded(): MeshpassError {
-  return new MeshpassError('store_unavailable', 'Another broker has taken over; this one ends, to start anew.');
+  return new MeshpassError('store_unavailable', 'Another broker has taken over; this one exits, to be restarted.');
 }

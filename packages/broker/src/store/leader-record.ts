@@ -44,7 +44,7 @@ function differences(own: Shared, active: Shared): string[] {
     .map((name) => `${WORDS[name]} is ${own[name]} here and ${active[name]} there`);
   const common = (['signingKeys', 'auditKeys'] as const)
     .filter((name) => !own[name].some((key) => active[name].includes(key)))
-    .map((name) => `${WORDS[name]} is another one; give all brokers the same file`);
+    .map((name) => `${WORDS[name]} differs; give all brokers the same file`);
   return [...equal, ...common];
 }
 

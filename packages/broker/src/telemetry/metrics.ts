@@ -33,9 +33,9 @@ export interface Gauges {
 }
 
 const GITHUB_GAUGES = {
-  sweepAge: ['meshpass_github_sweep_age_seconds', 'Since the last whole look at the Codespaces began'],
-  memberAge: ['meshpass_github_member_age_seconds', 'Since the last whole look at teams and members began'],
-  callsLeft: ['meshpass_github_calls_left', 'Calls that GitHub says are left in this hour'],
+  sweepAge: ['meshpass_github_sweep_age_seconds', 'Time since the last full scan of Codespaces began'],
+  memberAge: ['meshpass_github_member_age_seconds', 'Time since the last full scan of teams and members began'],
+  callsLeft: ['meshpass_github_calls_left', 'API calls left in this hour, as reported by GitHub'],
 } as const;
 
 export function createMetrics(): Metrics {
@@ -51,7 +51,7 @@ export function createMetrics(): Metrics {
   });
   const requests = new Histogram({
     name: 'meshpass_http_request_seconds',
-    help: 'Time from request line to the end of the answer',
+    help: 'Time from the request line to the end of the response',
     labelNames: ['route', 'status'],
     buckets: [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
     registers,
@@ -76,19 +76,19 @@ export function createMetrics(): Metrics {
   });
   const metered = new Counter({
     name: 'meshpass_refusals_metered_total',
-    help: 'Refusals without a session that are summed up in the audit log',
+    help: 'Refusals without a session that the audit log counts instead of listing',
     labelNames: ['action', 'code'],
     registers,
   });
   const failures = new Counter({
     name: 'meshpass_failures_total',
-    help: 'Failures of what the broker stands on, by place',
+    help: "Failures of the broker's dependencies, by place",
     labelNames: ['where'],
     registers,
   });
   new Gauge({
     name: 'meshpass_broker_active',
-    help: 'Whether this is the broker that serves: 1, or 0 where it waits or cannot tell',
+    help: '1 where this broker is active, 0 where it is a standby or cannot tell',
     registers,
     collect() {
       this.set(gauges?.isActive() ? 1 : 0);
@@ -112,7 +112,7 @@ export function createMetrics(): Metrics {
   });
   new Gauge({
     name: 'meshpass_signing_key_since_seconds',
-    help: 'When the key that signs tokens began to, Unix time; 0 where this is not the active broker',
+    help: 'Unix time since which the current key signs tokens; 0 where this broker is not active',
     registers,
     collect() {
       this.set(gauges?.signingSince() ?? 0);
@@ -120,7 +120,7 @@ export function createMetrics(): Metrics {
   });
   new Gauge({
     name: 'meshpass_policy_findings',
-    help: 'Grants that policies of others break, or let reach more',
+    help: 'Grants that other policies break or widen',
     registers,
     collect() {
       const value = gauges?.policyFindings();
@@ -130,7 +130,7 @@ export function createMetrics(): Metrics {
   });
   new Gauge({
     name: 'meshpass_policy_drift',
-    help: 'Objects that are not what the access file compiles to, where others apply them',
+    help: 'With --gitops, objects that differ from what the access file compiles to',
     registers,
     collect() {
       const value = gauges?.policyDrift();

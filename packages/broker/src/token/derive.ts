@@ -65,7 +65,7 @@ async function issue(
 ): Promise<IssuedToken> {
   if (type === JWT_TYPE) {
     if (audience !== undefined && audience !== issuer.audience)
-      throw new MeshpassError('audience_not_allowed', 'For another audience, ask for an ID token.');
+      throw new MeshpassError('audience_not_allowed', 'For another audience, request an ID token.');
     return await identityToken(issuer, live);
   }
   if (type !== ID_TOKEN_TYPE)

@@ -65,15 +65,15 @@ const Claims = z.object({
  * @throws MeshpassError `dpop_*`, `overloaded`
  */
 export function verifyDpop(request: DpopRequest): string {
-  if (request.proof === undefined) throw new MeshpassError('dpop_missing', 'The request carries no DPoP proof.');
+  if (request.proof === undefined) throw new MeshpassError('dpop_missing', 'The request has no DPoP proof.');
   const { header, claims, input, signature } = parse(request.proof);
   const jwk = { kty: header.jwk.kty, crv: header.jwk.crv, x: header.jwk.x, y: header.jwk.y };
   const jkt = dpopThumbprint(jwk);
   // Before the signature: a stranger's key is not worth a verification.
   if (request.jkt !== undefined && !equalInConstantTime(jkt, request.jkt))
-    throw new MeshpassError('dpop_key_mismatch', 'The DPoP proof is made with another key than the session’s.');
+    throw new MeshpassError('dpop_key_mismatch', 'The DPoP proof was not made with the key of the session.');
   if (!verify('sha256', Buffer.from(input), { key: keyOf(jwk), dsaEncoding: 'ieee-p1363' }, signature))
-    throw new MeshpassError('dpop_signature', 'The signature of the DPoP proof is wrong.');
+    throw new MeshpassError('dpop_signature', 'The signature of the DPoP proof is invalid.');
 
   if (claims.htm !== request.method) throw mismatch('method', claims.htm);
   if (withoutQuery(claims.htu) !== request.url) throw mismatch('URL', claims.htu);
@@ -129,7 +129,7 @@ function keyOf(jwk: DpopKey['jwk']): KeyObject {
   try {
     return createPublicKey({ key: { ...jwk }, format: 'jwk' });
   } catch (cause) {
-    throw new MeshpassError('dpop_malformed', 'The key of the DPoP proof is no point of P-256.', { cause });
+    throw new MeshpassError('dpop_malformed', 'The key of the DPoP proof is not a point on P-256.', { cause });
   }
 }
 

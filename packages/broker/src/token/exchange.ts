@@ -102,14 +102,17 @@ function refuseParameters({ requestedTokenType, audience }: TokenForm): void {
   if (requestedTokenType !== undefined && requestedTokenType !== ACCESS_TOKEN)
     throw new MeshpassError(
       'request_malformed',
-      'A proof is exchanged for a session only; leave requested_token_type out.',
+      'A proof can only be exchanged for a session; omit requested_token_type.',
     );
   if (audience !== undefined)
-    throw new MeshpassError('request_malformed', 'The parameter audience goes with a session token, not with a proof.');
+    throw new MeshpassError('request_malformed', 'The parameter audience is for session tokens, not for proofs.');
 }
 
 function hungUp(): MeshpassError {
-  return new MeshpassError('request_timeout', 'The client hung up before its session could open; none was opened.');
+  return new MeshpassError(
+    'request_timeout',
+    'The client disconnected before its session could be opened; none was opened.',
+  );
 }
 
 function answer(context: ExchangeContext, { session }: Live, token: string): SessionResponse {

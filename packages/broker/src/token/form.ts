@@ -50,7 +50,7 @@ export function readTokenForm(contentType: string | undefined, body: string): To
     if (name === 'subject_token' && first.length > MAX_PROOF)
       throw new MeshpassError('proof_too_large', `The subject token is longer than ${MAX_PROOF} characters.`);
     if (name !== 'subject_token' && first.length > MAX_PARAMETER) throw malformed(`The parameter ${name} is too long.`);
-    if (!isPlainText(first)) throw malformed(`The parameter ${name} has characters that cannot be printed.`);
+    if (!isPlainText(first)) throw malformed(`The parameter ${name} has non-printable characters.`);
     values[name] = first;
   }
   if (values.grant_type === undefined) throw malformed('The parameter grant_type is missing.');

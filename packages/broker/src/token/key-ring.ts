@@ -71,7 +71,7 @@ export function readRing(text: string, unmarked: Pick<SigningKey, 'since' | 'tok
     const pem = block.slice(block.indexOf('-----BEGIN'));
     const given = mark === undefined ? undefined : readPart(mark);
     if (kind === 'PUBLIC') {
-      if (given !== undefined && given.part !== 'retired') throw wrong('a public key is to sign');
+      if (given !== undefined && given.part !== 'retired') throw wrong('a public key is marked to sign');
       retired.push({ ...identified(readKey(pem, createPublicKey)), until: given?.until });
       continue;
     }
@@ -81,9 +81,9 @@ export function readRing(text: string, unmarked: Pick<SigningKey, 'since' | 'tok
     if (part.part === 'retired') retired.push({ ...key, until: part.until });
     else if (part.part === 'next' && !next) next = { ...key, privateKey, ...times(part) };
     else if (part.part === 'signing' && !signing) signing = { ...key, privateKey, ...times(part) };
-    else throw wrong(`more than one key is ${part.part === 'next' ? 'the next one' : 'to sign'}`);
+    else throw wrong(`more than one key is marked ${part.part === 'next' ? 'as the next one' : 'to sign'}`);
   }
-  if (!signing) throw wrong('it holds no private key that signs');
+  if (!signing) throw wrong('it has no private key that signs');
   return { signing, next, retired };
 }
 
@@ -151,7 +151,7 @@ function readPart(text: string): Part {
   try {
     return Part.parse(JSON.parse(text));
   } catch {
-    throw wrong('a line that says what a key is there for cannot be read');
+    throw wrong('a line with the purpose of a key cannot be read');
   }
 }
 
@@ -176,5 +176,5 @@ function identified(publicKey: KeyObject): Identified {
 }
 
 function wrong(why: string): MeshpassError {
-  return new MeshpassError('config_invalid', `The file of the signing keys cannot be used: ${why}.`);
+  return new MeshpassError('config_invalid', `The signing key file cannot be used: ${why}.`);
 }

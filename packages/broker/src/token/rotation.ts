@@ -111,12 +111,12 @@ export async function createRotation(context: RotationContext): Promise<Rotation
       runExclusive(async () => {
         const { next } = own(signer);
         if (next) {
-          const reason = 'An operator asked to change the signing key: that is under way already.';
+          const reason = 'An operator requested a new signing key: a change is already in progress.';
           const written = await recordGrant(audit, { ...asked, target: next.kid, reason });
           return written.granted ? granted(written.event, { kid: next.kid, made: false }) : written;
         }
         const key = asNext(await makeSigningKey(), seconds(clock));
-        const reason = 'An operator asked to change the signing key: the next one is published.';
+        const reason = 'An operator requested a new signing key: the next one is published.';
         const detail = { ...asked.detail, jwk: publicJwk(key) };
         const written = await recordGrant(audit, { ...asked, target: key.kid, reason, detail });
         if (!written.granted) return written;
@@ -161,7 +161,7 @@ function own(signer: RotatingSigner): KeyRing {
   if (!signer.fixed) return signer.ring;
   throw new MeshpassError(
     'signing_key_fixed',
-    'The signing key comes from a file of yours (--signing-key), which the broker does not write to: change it there.',
+    'The signing key comes from your file (--signing-key), which the broker does not write: change it there.',
   );
 }
 

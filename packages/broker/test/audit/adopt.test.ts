@@ -153,7 +153,7 @@ describe.each(ENGINES.filter(([, isThere]) => isThere))('a store of an older ver
       await tamper('drop table audit_restores', `delete from kysely_migration where name >= '007'`);
       await expect(start()).rejects.toMatchObject({
         code: 'audit_checkpoint_missing',
-        message: expect.stringContaining('row 10 was written by a version that keeps checkpoints outside of the store'),
+        message: expect.stringContaining('row 10 was written by a version that has checkpoints outside of the store'),
       });
     },
     SLOW,
@@ -163,7 +163,7 @@ describe.each(ENGINES.filter(([, isThere]) => isThere))('a store of an older ver
     'is not adopted where the log began under this version',
     async () => {
       await withDb((db) => writeAsOld(db, keyFile, { start: { checkpoint: null } }));
-      await expect(start()).rejects.toThrow(/row 1 was written by a version that keeps checkpoints outside/);
+      await expect(start()).rejects.toThrow(/row 1 was written by a version that has checkpoints outside/);
     },
     SLOW,
   );

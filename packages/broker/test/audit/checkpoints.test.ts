@@ -110,7 +110,7 @@ describe('checkpoints of the audit log', () => {
       code: 'kubernetes_unavailable',
       retryAfter: 5,
       message: expect.stringMatching(
-        /^The first checkpoint of the audit log cannot be kept\..*start it again.*does not answer/,
+        /^The first checkpoint of the audit log cannot be stored\..*start it again.*does not answer/,
       ),
     });
   });

@@ -89,10 +89,12 @@ describe.skipIf(!postgresIsThere)('a broker on PostgreSQL', () => {
       await kill(first);
       await asOwner('delete from audit where seq > 2', 'delete from audit_checkpoints');
       const said = await refused('new-pod');
-      expect(said).toMatch(/audit_log_behind The audit log is not extended: .*and the store has 2\..*accept-restore/);
+      expect(said).toMatch(/audit_log_behind The audit log is not extended: .*but the store has 2\..*accept-restore/);
       // Nor where the place of the checkpoint is lost with the pod.
       const lost = await refused('newer-pod', { auditCheckpointFile: join(brokers.dir, 'nowhere') });
-      expect(lost).toMatch(/audit_checkpoint_missing .*the store has 2 rows, and no checkpoint is kept outside of it/);
+      expect(lost).toMatch(
+        /audit_checkpoint_missing .*the store has 2 rows, but no checkpoint is stored outside of it/,
+      );
     },
     SLOW,
   );
@@ -134,7 +136,7 @@ describe.skipIf(!postgresIsThere)('a broker on PostgreSQL', () => {
       expect(report.rows).toBeGreaterThan(held.length + 2);
       await kill(first);
       await asOwner('truncate audit, audit_checkpoints, sessions, session_principals');
-      expect(await refused('emptied')).toMatch(/audit_log_behind .*and the store has 0\./);
+      expect(await refused('emptied')).toMatch(/audit_log_behind .*but the store has 0\./);
     },
     SLOW,
   );

@@ -191,20 +191,24 @@ describe.each(ENGINES)('the audit log on %s', (kind, there) => {
     [
       'changed',
       `update audit set subject = 'mallory' where seq = 5`,
-      ['Row 5 was changed: its hash is of something else.'],
+      ['Row 5 was changed: its hash does not match its content.'],
     ],
     [
       'changed in time',
       `update audit set time = time + interval '1 hour' where seq = 5`,
-      ['Row 5 was changed: its hash is of something else.'],
+      ['Row 5 was changed: its hash does not match its content.'],
     ],
-    ['emptied', `update audit set source = null where seq = 5`, ['Row 5 was changed: its hash is of something else.']],
+    [
+      'emptied',
+      `update audit set source = null where seq = 5`,
+      ['Row 5 was changed: its hash does not match its content.'],
+    ],
     ['removed', 'delete from audit where seq in (4, 5)', ['Rows 4 to 5 were removed.']],
     ['removed from the beginning', 'delete from audit where seq <= 2', ['Rows 1 to 2 were removed.']],
     [
       'exchanged with another',
       'update audit set seq = case seq when 5 then 100005 else 5 end where seq in (5, 7); update audit set seq = 7 where seq = 100005',
-      ['Row 5 is row 7, with another number.', 'Row 7 is row 5, with another number.'],
+      ['Row 5 is row 7 under another number.', 'Row 7 is row 5 under another number.'],
     ],
   ])('finds a row that was %s', async (_how, statement, problems) => {
     await log.write(10);
@@ -218,16 +222,14 @@ describe.each(ENGINES)('the audit log on %s', (kind, there) => {
     const { note } = await log.checkpoints.sign();
     await log.write(4);
     await tamper(store, 'delete from audit where seq > 7');
-    const cutOff = 'Rows 8 to 10 were cut off: the checkpoint of the export speaks of 10 rows.';
+    const cutOff = 'Rows 8 to 10 were cut off: the checkpoint of the export covers 10 rows.';
     expect(await log.verify()).toEqual([cutOff]);
     await tamper(store, 'delete from audit where seq > 3');
     await tamper(store, 'delete from audit_checkpoints');
     // A broker that starts anew has the last checkpoint in a file, and will not sign another one.
     const again = await openLog(store, dir);
     await expect(again.checkpoints.sign()).rejects.toMatchObject({ code: 'audit_tampered' });
-    expect(await again.verify()).toContain(
-      'Rows 4 to 10 were cut off: the checkpoint of the export speaks of 10 rows.',
-    );
+    expect(await again.verify()).toContain('Rows 4 to 10 were cut off: the checkpoint of the export covers 10 rows.');
     // A broker does not start without the file. Who has a copy of the key, too, is found only by what was kept elsewhere.
     rmSync(join(dir, 'audit-checkpoint'));
     const sinks = [fileSink(join(dir, 'audit-checkpoint'), log.key.verifiers)];
@@ -235,7 +237,7 @@ describe.each(ENGINES)('the audit log on %s', (kind, there) => {
     const forged = await openLog(store, dir);
     expect(await forged.verify()).toEqual([]);
     expect(await forged.verify({ anchored: [{ label: 'checkpoint.txt', note }] })).toEqual([
-      'Rows 4 to 6 were cut off: checkpoint.txt speaks of 6 rows.',
+      'Rows 4 to 6 were cut off: checkpoint.txt covers 6 rows.',
     ]);
   });
 
@@ -256,7 +258,7 @@ describe.each(ENGINES)('the audit log on %s', (kind, there) => {
     await log.write(4);
     await tamper(store, `update audit set subject = 'mallory' where seq = 6`);
     await rehash(store, 6);
-    expect((await log.verify())[0]).toMatch(/^A row from 5 to 8 is not the one that was signed for/);
+    expect((await log.verify())[0]).toMatch(/^A row from 5 to 8 is not the one that was signed/);
     // Without the checkpoints of the store it is the anchored one.
     await tamper(store, 'delete from audit_checkpoints');
     rmSync(join(dir, 'audit-checkpoint'));
@@ -339,7 +341,7 @@ describe.each(ENGINES)('the audit log on %s', (kind, there) => {
     expect(last!.subject).toBe('an operator');
     // A checkpoint over rows that are gone holds against nothing, and that is said.
     expect(await log.verify({ anchored: [{ label: 'old.txt', note: before }] })).toEqual([
-      'old.txt speaks of the first 6 rows, and the rows up to 8 are not here.',
+      'old.txt covers the first 6 rows, and the rows up to 8 are not here.',
     ]);
     await log.write(3);
     expect(await log.prune(new Date(START + 14_000))).toMatchObject({ size: 14, rows: 6 });

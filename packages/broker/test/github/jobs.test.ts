@@ -84,7 +84,7 @@ describe('the session of a job', () => {
     await asked(3);
     await lives(who);
     await one.set('completed');
-    await over(who, 'its job is over');
+    await over(who, 'its job has ended');
     await lives(stays);
   });
 
@@ -94,14 +94,14 @@ describe('the session of a job', () => {
     await asked(2);
     await lives(who);
     await job.set('completed');
-    await over(who, 'its job is over');
+    await over(who, 'its job has ended');
   });
 
   it('does not begin again by a token that was left over, nor at the broker after a restart', async () => {
     const job = await running();
     const [who, left, more] = [await session(job), await job.token(), await job.token()];
     await job.set('completed');
-    await over(who, 'its job is over');
+    await over(who, 'its job has ended');
     const refused = { status: 400, json: { error_code: 'workspace_not_available' } };
     expect(await enrol(harness, '', newKey(), left)).toMatchObject(refused);
     await harness.restart();
@@ -114,7 +114,7 @@ describe('the session of a job', () => {
     await job.set('completed');
     const key = newKey();
     const answer = await enrol(harness, '', key, token);
-    await over({ ...(answer.json as SessionResponse), key }, 'its job is over');
+    await over({ ...(answer.json as SessionResponse), key }, 'its job has ended');
   });
 
   it('goes on while GitHub cannot be asked, for as long as its lease does', async () => {
@@ -126,7 +126,7 @@ describe('the session of a job', () => {
     await asked(1);
     await lives(who);
     harness.clockAhead += 46_000;
-    await over(who, 'not been heard');
+    await over(who, 'no heartbeat');
     await github.admin.setFault({ mode: 'none' });
   }, 60_000);
 
@@ -139,6 +139,6 @@ describe('the session of a job', () => {
     await vi.waitFor(async () => expect((await github.admin.calls()).length).toBeGreaterThan(1), { timeout: 20_000 });
     await lives(who);
     await github.admin.suspendInstallation('acme', false);
-    await over(who, 'its job is over');
+    await over(who, 'its job has ended');
   }, 60_000);
 });

@@ -99,8 +99,8 @@ describe('the sweep', () => {
   afterAll(() => harness?.stop());
 
   it.each([
-    ['Shutdown', 'does not run', 'workspace_stopped'],
-    ['Rebuilding', 'does not run', 'workspace_stopped'],
+    ['Shutdown', 'is not running', 'workspace_stopped'],
+    ['Rebuilding', 'is not running', 'workspace_stopped'],
     ['Deleted', 'is deleted', 'workspace_deleted'],
   ] as const)('ends the session of a Codespace that is %s, and no other', async (state, because, cause) => {
     const { space, who } = await opened();
@@ -130,7 +130,7 @@ describe('the sweep', () => {
     await lives(who);
     onTheWay = async (_, answer) => answer;
     await github.admin.setCodespaceState(space.name, 'Updating');
-    await ended(who, 'does not run');
+    await ended(who, 'is not running');
   });
 
   it('ends a session whose Codespace’s name is another’s now', async () => {
@@ -147,7 +147,7 @@ describe('the sweep', () => {
     await asked(2);
     await lives(who);
     settle();
-    await ended(who, 'does not run');
+    await ended(who, 'is not running');
   });
 
   it('asks again about one that is missing in the list, and believes its developer’s own', async () => {
@@ -201,10 +201,10 @@ describe('the sweep', () => {
       harness.clockAhead += 30_000;
       await lives(who);
       harness.clockAhead += 20_000;
-      await ended(silent.who, 'not been heard');
+      await ended(silent.who, 'no heartbeat');
       await lives(who);
       await github.admin.setFault({ mode: 'none' });
-      await ended(who, 'does not run');
+      await ended(who, 'is not running');
     },
     60_000,
   );
@@ -222,7 +222,7 @@ describe('the sweep', () => {
     await asked(2);
     await lives(who);
     onTheWay = async (_, answer) => answer;
-    await ended(who, 'does not run');
+    await ended(who, 'is not running');
     await lives(last.who);
   }, 30_000);
 
@@ -350,7 +350,7 @@ describe('with a token in a file', () => {
     });
     await app.request('acme', '/orgs/acme/members');
     writeFileSync(tokenFile, `${issued.replace('Bearer ', '')}\n`, { mode: 0o600 });
-    await ended(who, 'does not run');
+    await ended(who, 'is not running');
     expect(harness.log.join('')).not.toContain('ghp_nonsense');
     expect(harness.log.join('')).not.toContain(issued.replace('Bearer ', ''));
   }, 60_000);
@@ -398,7 +398,7 @@ describe('the audit log stream', () => {
         JSON.stringify({ event: { action, name: space.name, owner: 'alice', _document_id: 'x1' } }),
       );
       expect(answer).toMatchObject({ status: 200, json: { text: 'Success', code: 0 } });
-      await ended(who, action === 'codespaces.destroy' ? 'is deleted' : 'does not run');
+      await ended(who, action === 'codespaces.destroy' ? 'is deleted' : 'is not running');
       expect((await detailOf(who)).row).toMatchObject({ event: action, eventId: 'x1' });
     },
   );
@@ -497,7 +497,7 @@ describe('the audit log stream', () => {
     const event = gzipSync(JSON.stringify({ action: 'codespaces.suspend_environment', name: space.name }));
     const raw = (body: Buffer) => post(body as unknown as string, { 'content-encoding': 'gzip' });
     expect(await raw(event)).toMatchObject({ status: 200 });
-    await ended(who, 'does not run');
+    await ended(who, 'is not running');
     expect(await raw(gzipSync(Buffer.alloc(40 * 1024 * 1024)))).toMatchObject({ status: 413 });
     expect(await raw(Buffer.from('not gzip'))).toMatchObject({ status: 400 });
     expect(await post('{}', { 'content-encoding': 'br' })).toMatchObject({ status: 400 });

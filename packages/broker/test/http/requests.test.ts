@@ -169,7 +169,7 @@ describe('the broker as a server', () => {
         principals: [{ targets: [{ host: 'orders.shop.svc.cluster.local', port: 8080 }] }],
       },
     });
-    expect(rest).toContainEqual({ type: 'close', id: before.session.id, reason: 'its agent said goodbye' });
+    expect(rest).toContainEqual({ type: 'close', id: before.session.id, reason: 'its agent ended it' });
     stream.close();
   });
 

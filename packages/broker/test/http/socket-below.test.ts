@@ -37,6 +37,6 @@ it('says once that it is not found', () => {
   expect(onFailure).toHaveBeenCalledTimes(1);
   expect(onFailure.mock.lastCall?.[0]).toMatchObject({
     code: 'internal',
-    message: expect.stringContaining("strangers'"),
+    message: expect.stringContaining('clients without a session'),
   });
 });

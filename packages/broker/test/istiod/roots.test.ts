@@ -33,7 +33,7 @@ describe('a file with the roots of the mesh', () => {
     file.close();
     file = await openRootsFile(path, { ...silent, warn: warned }, 20);
     const unusable = {
-      'no certificate': 'There is no root',
+      'no certificate': 'has no certificate',
       [A.replace(/[A-Za-z0-9+/]{20}/, 'AAAA')]: 'A root certificate of',
     };
     for (const [text, said] of Object.entries(unusable)) {

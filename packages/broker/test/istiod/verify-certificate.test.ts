@@ -94,12 +94,12 @@ describe('what the CA sends', () => {
   it('is refused from a root that the mesh does not have, though it has its name', async () => {
     const forged = await authority('O=cluster.local');
     const chain = [await leaf(forged), forged.pem];
-    expect(() => verify(chain)).toThrow('no root of the mesh');
+    expect(() => verify(chain)).toThrow('does not end in a mesh root');
   });
 
   it('is refused with a link missing, with nothing in it, and with garbage', async () => {
     const chain = [await leaf(intermediate)];
-    expect(() => verify(chain)).toThrow('no root of the mesh');
+    expect(() => verify(chain)).toThrow('does not end in a mesh root');
     expect(() => verify([])).toThrow('empty');
     expect(() => verify(['-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----'])).toThrow('cannot be read');
   });

@@ -225,7 +225,7 @@ describe('the cluster changes', () => {
 
   it('goes on being followed after Kubernetes was killed and came back', async () => {
     await on.lab.kill('kube-apiserver');
-    await until(on.logged, (logged) => logged.includes('a watch of the cluster broke off'));
+    await until(on.logged, (logged) => logged.includes('a watch of the cluster was interrupted'));
     expect(mesh.state.unready()).toEqual([]);
     expect(hostsOf('support')).toEqual([`${ORDERS}:8080`]);
     await on.lab.restart('kube-apiserver');

@@ -48,7 +48,7 @@ describe('a file with a key or a token', () => {
     const pair = { certFile: file, keyFile: file };
     expect(outcome(0o640, () => readPair(pair))).toBe('config_invalid');
     await expect(openSigner(file, true)).rejects.toThrow(
-      /secret holds a secret, and others have access to it: make it 0600/,
+      /secret contains a secret, and others have access to it: make it 0600/,
     );
   });
 });

@@ -247,7 +247,7 @@ describe('a live session', () => {
     expect(harness.mesh.revoked.some((one) => one.spiffeId.includes(who.session.id.slice(0, 12)))).toBe(true);
     const after = await heartbeat(who);
     expect([after.status, after.json.error_code]).toEqual([401, 'session_closed']);
-    expect(after.json.error_description).toContain('said goodbye');
+    expect(after.json.error_description).toContain('its agent ended it');
   });
 
   it('is replaced by the next session of its workspace, also when both arrive at once', async () => {
@@ -280,7 +280,7 @@ describe('a live session', () => {
       harness.idp.before = async () => {};
       const second = await session(harness, 'ines');
       hold.resolve();
-      await vi.waitFor(() => expect(harness.log.join('')).toContain('hung up before its session could open'));
+      await vi.waitFor(() => expect(harness.log.join('')).toContain('disconnected before its session could be opened'));
       expect((await heartbeat(second)).status).toBe(200);
     } finally {
       harness.idp.before = async () => {};

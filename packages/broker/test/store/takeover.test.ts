@@ -75,7 +75,7 @@ describe.skipIf(!postgresIsThere)('of two brokers on one PostgreSQL', () => {
       await openSigner(signingKeyFile, true);
       const third = await brokers.start('third', { signingKeyFile });
       expect(await third.exited).toBe(2);
-      expect(third.logged()).toMatch(/config_invalid .*cannot stand by .*the signing key .*is another one/);
+      expect(third.logged()).toMatch(/config_invalid .*cannot stand by .*the signing key .*differs/);
       // To be told to end is no failure.
       second.child.kill('SIGTERM');
       expect(await second.exited).toBe(0);
@@ -248,7 +248,7 @@ describe.skipIf(!postgresIsThere)('of two brokers on one PostgreSQL', () => {
         () => heartbeat(first, session),
         ({ status, json }) => status === 503 && json.error_code === 'store_unavailable',
       );
-      expect((await readiness(first)).reasons).toContain('it cannot tell whether another broker has taken over');
+      expect((await readiness(first)).reasons).toContain('the broker cannot tell whether another one has taken over');
       expect((await first.operator('/metrics')).text).toContain('\nmeshpass_broker_active 0\n');
       // By now the lease is over, and over again.
       await new Promise((resolve) => setTimeout(resolve, (LEASE + 1) * 1_000));

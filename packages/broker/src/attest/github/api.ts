@@ -128,7 +128,7 @@ function refuseWhenLimited(answer: IssuerResponse, now: number): void {
   const wait = retryAfter > 0 ? retryAfter : spent && reset > 0 ? reset : RETRY_SECONDS;
   throw new MeshpassError(
     'issuer_rate_limited',
-    'GitHub takes no more questions for a while, so nothing is granted; it is tried again.',
+    "GitHub's rate limit is reached, so nothing is granted; try again later.",
     { retryAfter: Math.min(3600, Math.ceil(wait)), detail: { status: answer.status, requestId: requestId(answer) } },
   );
 }

@@ -68,7 +68,7 @@ export async function attestCodespace(
   }
   const name = pathPart(proof.codespaceName);
   if (!TOKEN.test(proof.token) || !name) {
-    throw new MeshpassError('proof_malformed', 'GITHUB_TOKEN or CODESPACE_NAME is not of the form that GitHub gives.');
+    throw new MeshpassError('proof_malformed', "GITHUB_TOKEN or CODESPACE_NAME does not have GitHub's format.");
   }
   refuseOtherKinds(proof.token);
   const { attempts } = options;
@@ -90,7 +90,7 @@ export async function attestCodespace(
   if (codespace.state !== 'Available') {
     throw new MeshpassError(
       'workspace_not_available',
-      `GitHub says that this Codespace is ${codespace.state}: start it.`,
+      `GitHub reports that this Codespace is ${codespace.state}: start it.`,
       {
         detail: { codespace: codespace.id, state: codespace.state },
       },
@@ -117,14 +117,14 @@ function refuseStranger(answer: IssuerResponse): void {
   if (answer.status === 403 && /not accessible by integration/i.test(detail.message)) {
     throw new MeshpassError(
       'proof_prebuild',
-      'This is the token of a workflow, as in a prebuild, whose disk is cloned to many developers. ' +
+      'This is the token of a workflow, as in a prebuild, whose disk is cloned for many developers. ' +
         'Start meshpass from postStartCommand, which runs in each Codespace and never in a prebuild.',
       { detail },
     );
   }
   throw new MeshpassError(
     'proof_rejected',
-    'GitHub does not accept this GITHUB_TOKEN: restart the Codespace, which gives it a new one.',
+    'GitHub does not accept this GITHUB_TOKEN: restart the Codespace to get a new one.',
     { detail },
   );
 }
@@ -148,14 +148,14 @@ async function findCodespace(
   if (answer.status === 404 || app) {
     throw new MeshpassError(
       'workspace_unknown',
-      `GitHub knows no Codespace ${proof.codespaceName} of yours; check CODESPACE_NAME.`,
+      `GitHub finds no Codespace ${proof.codespaceName} of yours; check CODESPACE_NAME.`,
       { detail },
     );
   }
   throw new MeshpassError(
     'proof_rejected',
-    'GitHub does not let this token read its Codespace: is GITHUB_TOKEN the one that the Codespace came with? ' +
-      'A GitHub App of the organization, configured at the broker, can read it instead.',
+    "GitHub does not let this token read its Codespace: check that GITHUB_TOKEN is the Codespace's own. " +
+      'A GitHub App of the organization, configured in the broker, can read it instead.',
     { detail },
   );
 }
@@ -205,8 +205,8 @@ async function refuseOtherRepositories({ repository }: Codespace, token: string,
   if (answer && answer.status < 300 && parseGithub(Repository, answer).id === repository.id) return;
   throw new MeshpassError(
     'workspace_repository_unreachable',
-    `This GITHUB_TOKEN does not reach ${repository.full_name}, the repository of the Codespace that it is presented for: ` +
-      'use the token that the Codespace came with.',
+    `This GITHUB_TOKEN has no access to ${repository.full_name}, the repository of this Codespace: ` +
+      "use the Codespace's own token.",
     { detail: { repository: repository.id, status: answer?.status, requestId: answer && requestId(answer) } },
   );
 }

@@ -25,13 +25,13 @@ export function refuseOtherKinds(token: string): void {
   if (token.startsWith(INSTALLATION))
     throw new MeshpassError(
       'proof_prebuild',
-      'This is the token of a workflow, as in a prebuild, whose disk is cloned to many developers. ' +
+      'This is the token of a workflow, as in a prebuild, whose disk is cloned for many developers. ' +
         'Start meshpass from postStartCommand, which runs in each Codespace and never in a prebuild.',
     );
-  const what = OTHERS.find(([prefix]) => token.startsWith(prefix))?.[1] ?? 'no token of a known kind';
+  const what = OTHERS.find(([prefix]) => token.startsWith(prefix))?.[1] ?? 'a token of an unknown kind';
   throw new MeshpassError(
     'proof_token_kind',
-    `GITHUB_TOKEN is ${what}, not the one that the Codespace came with, which begins with ${CODESPACE}. ` +
-      'Where a secret of yours replaces it, give that secret another name.',
+    `GITHUB_TOKEN is ${what}, not the Codespace's own token, which begins with ${CODESPACE}. ` +
+      'If a secret of yours replaces it, rename that secret.',
   );
 }

@@ -90,7 +90,7 @@ function refuseHeader(header: Readonly<Record<string, unknown>>, issuer: Trusted
   }
   // Other kinds of JWT (access, logout, DPoP) say what they are (RFC 8725 section 3.11); ID tokens need not.
   if (typ !== undefined && (typeof typ !== 'string' || !/^(?:application\/)?jwt$/i.test(typ))) {
-    throw malformed('its type is of another kind of token');
+    throw malformed('unexpected `typ`; expected an ID token');
   }
 }
 
@@ -120,14 +120,14 @@ function refusalOf(error: unknown, issuer: TrustedIssuer): MeshpassError {
   if (error instanceof errors.JWTClaimValidationFailed) {
     const { claim, reason } = error;
     if (claim === 'aud') {
-      const message = `This ID token is for somebody else: ask ${issuer.name} for one with the audience ${issuer.audience}.`;
+      const message = `This ID token has another audience: request one from ${issuer.name} with the audience ${issuer.audience}.`;
       return new MeshpassError('proof_audience', message, cause);
     }
     if (claim === 'nbf' && reason === 'check_failed') return notYetValid(cause);
-    return malformed(`its claim ${claim} is missing or wrong`);
+    return malformed(`the claim ${claim} is missing or invalid`);
   }
   if (error instanceof errors.JWSSignatureVerificationFailed) {
-    return new MeshpassError('proof_signature', `${issuer.name} has not signed this ID token.`, cause);
+    return new MeshpassError('proof_signature', `This ID token is not signed by ${issuer.name}.`, cause);
   }
   if (error instanceof errors.JOSEAlgNotAllowed) {
     return new MeshpassError(
@@ -141,7 +141,7 @@ function refusalOf(error: unknown, issuer: TrustedIssuer): MeshpassError {
   // No key, several, or one that is too weak to be used.
   return new MeshpassError(
     'proof_key_unknown',
-    `${issuer.name} publishes no key that fits this ID token; obtain a new one.`,
+    `${issuer.name} publishes no key that matches this ID token; obtain a new one.`,
     cause,
   );
 }
@@ -150,21 +150,27 @@ function refusalOf(error: unknown, issuer: TrustedIssuer): MeshpassError {
 function checkClaims(claims: JWTPayload, issuer: TrustedIssuer, now: number): { subject: string; exp: number } {
   const { sub, exp = 0, iat = 0, aud, azp } = claims;
   if (typeof sub !== 'string' || sub === '' || sub.length > MAX_SUBJECT || !sub.isWellFormed()) {
-    throw malformed('its claim sub is missing or wrong');
+    throw malformed('the claim sub is missing or invalid');
   }
   if (iat > now + SKEW_SECONDS) throw notYetValid({});
   if (exp > now + MAX_LIFE_SECONDS) {
-    throw new MeshpassError('proof_rejected', 'This ID token lives too long: have its issuer give it a day at most.');
+    throw new MeshpassError(
+      'proof_rejected',
+      'The lifetime of this ID token is too long: its issuer must limit it to one day.',
+    );
   }
   // OpenID Connect Core 3.1.3.7: with several audiences the party that it was issued to must be ours.
   if (Array.isArray(aud) && aud.length > 1 && azp !== undefined && azp !== issuer.audience) {
-    throw new MeshpassError('proof_audience', `This ID token was issued to somebody else, not to ${issuer.audience}.`);
+    throw new MeshpassError(
+      'proof_audience',
+      `This ID token was issued to another client (azp), not to ${issuer.audience}.`,
+    );
   }
   return { subject: sub, exp };
 }
 
 function notYetValid(options: { cause?: unknown }): MeshpassError {
-  const message = 'This ID token is not valid yet: does the clock of its issuer, or of the broker, run wrong?';
+  const message = 'This ID token is not valid yet: check the clocks of its issuer and of the broker.';
   return new MeshpassError('proof_not_yet_valid', message, options);
 }
 

@@ -25,25 +25,26 @@ export function readToken(token: string): UnverifiedToken {
   if (!parts) throw malformed('it is not three parts in base64url');
   const header = readPart(parts[1]!, 'header');
   const claims = readPart(parts[2]!, 'claims');
-  if (typeof claims.iss !== 'string') throw malformed('it names no issuer');
+  if (typeof claims.iss !== 'string') throw malformed('it has no issuer');
   return { header, issuer: claims.iss, signingInput: token.slice(0, token.lastIndexOf('.')) };
 }
 
 export function malformed(reason: string): MeshpassError {
-  return new MeshpassError('proof_malformed', `This is no ID token: ${reason}.`);
+  return new MeshpassError('proof_malformed', `This is not an ID token: ${reason}.`);
 }
 
 function readPart(part: string, name: string): Record<string, unknown> {
   const text = Buffer.from(part, 'base64url').toString('utf8');
-  if (nesting(text) > MAX_DEPTH) throw malformed(`its ${name} is nested too deep`);
+  if (nesting(text) > MAX_DEPTH) throw malformed(`its ${name} is nested too deeply`);
   let value: unknown;
   try {
     value = JSON.parse(text);
   } catch {
     throw malformed(`its ${name} is not JSON`);
   }
-  if (hasDuplicateMember(text, value)) throw malformed(`its ${name} has a member twice`);
-  if (typeof value !== 'object' || value === null || Array.isArray(value)) throw malformed(`its ${name} is no object`);
+  if (hasDuplicateMember(text, value)) throw malformed(`its ${name} has a duplicate member`);
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw malformed(`its ${name} is not an object`);
   return value as Record<string, unknown>;
 }
 

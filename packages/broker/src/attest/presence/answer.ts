@@ -36,11 +36,11 @@ const Claims = z.strictObject({
 /** @returns what is wrong with it, for the log and the audit log; undefined where nothing is */
 export function faultOfAnswer(body: string, expected: ExpectedAnswer): string | undefined {
   const match = /^([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]{86})$/.exec(body);
-  if (!match) return 'no compact JWS';
+  if (!match) return 'not a compact JWS';
   const header = Header.safeParse(decode(match[1]!));
-  if (!header.success) return 'another header than an answer has';
+  if (!header.success) return 'a JWS with an unexpected header';
   const claims = Claims.safeParse(decode(match[2]!));
-  if (!claims.success) return 'other claims than an answer has';
+  if (!claims.success) return 'a JWS with unexpected claims';
   const { jwk } = header.data;
   if (!equalInConstantTime(dpopThumbprint(jwk), expected.jkt)) return 'signed with another key than the DPoP proof';
   const { aud, nonce, path, codespace, exp } = claims.data;
@@ -50,7 +50,7 @@ export function faultOfAnswer(body: string, expected: ExpectedAnswer): string | 
   if (codespace !== expected.codespaceName) return 'made in another Codespace';
   if (exp <= expected.now - DRIFT_SECONDS) return 'expired';
   if (exp > expected.now + CHALLENGE_SECONDS + DRIFT_SECONDS) return 'valid for too long';
-  return isSigned(`${match[1]}.${match[2]}`, match[3]!, jwk) ? undefined : 'a wrong signature';
+  return isSigned(`${match[1]}.${match[2]}`, match[3]!, jwk) ? undefined : 'a JWS with an invalid signature';
 }
 
 function isSigned(input: string, signature: string, jwk: DpopKey['jwk']): boolean {

@@ -78,7 +78,7 @@ export function createPresenceChallenges(
       // Where all is taken, only in place of one that counts for the same source.
       const oldest = isFull ? own.find(({ entry }) => entry.source === source) : own[0];
       if (isFull && !oldest)
-        throw new MeshpassError('overloaded', 'Too many Codespaces are being asked for their presence; try again.', {
+        throw new MeshpassError('overloaded', 'Too many presence challenges are in progress; try again.', {
           retryAfter: 5,
           detail: { challenges: entries.size, ofSource: mine },
         });

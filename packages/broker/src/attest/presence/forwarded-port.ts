@@ -59,7 +59,7 @@ export function forwardingHost(name: string, port: number): string | undefined {
 /** Never throws; a redirect is not followed, and a body is read to 4 KiB at most. */
 export function askForwardedPort(asked: ForwardedPort, options: ForwardingOptions): Promise<Forwarded> {
   const host = forwardingHost(asked.name, asked.port);
-  if (host === undefined) return Promise.resolve({ outcome: 'unanswered', reason: 'no port of it can be forwarded' });
+  if (host === undefined) return Promise.resolve({ outcome: 'unanswered', reason: 'it cannot have a forwarded port' });
   const lab = options[forwardingHostOnlyInALab];
   const how: RequestOptions & { servername: string } = {
     ...{ host: lab?.host ?? host, port: lab?.port ?? 443, servername: host, path: asked.path },
@@ -94,7 +94,7 @@ export function askForwardedPort(asked: ForwardedPort, options: ForwardingOption
         else chunks.push(chunk);
       });
       response.on('error', (error) => fail(error.message));
-      response.on('aborted', () => fail('it broke off'));
+      response.on('aborted', () => fail('the connection broke'));
       response.on('end', () => settle({ outcome: 'answered', body: Buffer.concat(chunks).toString('utf8') }));
     });
     sent.end();
@@ -104,5 +104,5 @@ export function askForwardedPort(asked: ForwardedPort, options: ForwardingOption
 /** Where a redirect leads is not told: it may carry what GitHub wants to be kept. */
 function refusalOf({ statusCode = 0 }: IncomingMessage): string {
   const isRedirect = statusCode >= 300 && statusCode < 400;
-  return `it answered ${statusCode}${isRedirect ? ', which sends people to sign in' : ''}`;
+  return `it answered ${statusCode}${isRedirect ? ', a redirect to the sign-in page' : ''}`;
 }

@@ -60,8 +60,8 @@ export function createPresence({ mode, broker, forwarding, clock, random }: Pres
       if (!presence)
         throw new MeshpassError(
           'presence_required',
-          'The broker wants to see that you are in this Codespace: answer its challenge on a port, and repeat the exchange. ' +
-            'The agent does so by itself; update it where it does not.',
+          'The broker verifies that you are in this Codespace: answer its challenge on a port, and repeat the exchange. ' +
+            'The agent does so by itself; update an older one.',
           { members: { presence: challenges.issue(challenged, source) } },
         );
       const { nonce, port } = presence;
@@ -69,7 +69,7 @@ export function createPresence({ mode, broker, forwarding, clock, random }: Pres
       if (!known)
         throw new MeshpassError(
           'presence_challenge_unknown',
-          'This challenge was used, has expired, or is of another key, Codespace or broker; begin the exchange anew.',
+          'This challenge was used, has expired, or belongs to another key, Codespace or broker; start the exchange again.',
         );
       const forwarded = await askForwardedPort({ name: codespace.name, port, path: known.path, token }, forwarding);
       switch (forwarded.outcome) {
@@ -77,14 +77,14 @@ export function createPresence({ mode, broker, forwarding, clock, random }: Pres
           if (mode === 'preferred') return 'unreachable';
           throw new MeshpassError(
             'presence_unreachable',
-            "The broker cannot connect to GitHub's port forwarding, so it cannot see that you are in this Codespace; it is tried again.",
+            "The broker cannot connect to GitHub's port forwarding, so it cannot verify that you are in this Codespace; try again.",
             { retryAfter: 5, detail: { reason: forwarded.reason, port } },
           );
         case 'unanswered':
           throw new MeshpassError(
             'presence_unanswered',
-            `GitHub's port forwarding brought no answer from port ${port} of this Codespace (${forwarded.reason}). ` +
-              'meshpass doctor, run in the Codespace, says what to try.',
+            `GitHub's port forwarding returned no answer from port ${port} of this Codespace (${forwarded.reason}). ` +
+              'Run `meshpass doctor` in the Codespace to see what to try.',
             { detail: { port } },
           );
         case 'answered': {
@@ -93,7 +93,7 @@ export function createPresence({ mode, broker, forwarding, clock, random }: Pres
           if (fault === undefined) return 'answered';
           throw new MeshpassError(
             'presence_mismatch',
-            'What answered in this Codespace does not hold the key of this exchange: run meshpass in the Codespace itself, ' +
+            'The process that answered in this Codespace does not have the key of this exchange: run meshpass in the Codespace itself, ' +
               'configured with this broker’s public URL.',
             { detail: { reason: `The answer is ${fault}.`, port } },
           );

@@ -55,7 +55,7 @@ export function checkpointMap(http: KubernetesHttp, namespace: string, name: str
     if (answer.status === NOT_FOUND)
       throw new MeshpassError(
         'config_invalid',
-        `There is no ${title.slice(4)}: apply deploy/kubernetes/audit-checkpoint.yaml. Where the log has been in use, the ` +
+        `There is no ${title.slice(4)}: apply deploy/kubernetes/audit-checkpoint.yaml. If the log has been in use, the ` +
           'checkpoint is lost with it (docs/audit.md, "After a restore").',
       );
     const { metadata, data } = understood(ConfigMap, answer.body);
@@ -81,7 +81,7 @@ export function checkpointMap(http: KubernetesHttp, namespace: string, name: str
         last ??= await read();
         const { kept } = last;
         if (kept && isOlder(mark, kept))
-          throw new MeshpassError('store_unavailable', `A newer checkpoint of the audit log is kept in ${title}.`);
+          throw new MeshpassError('store_unavailable', `A newer checkpoint of the audit log is stored in ${title}.`);
         const answer = await patch(last, note, mark, {}).catch((thrown) => {
           last = undefined;
           throw thrown;
@@ -89,7 +89,7 @@ export function checkpointMap(http: KubernetesHttp, namespace: string, name: str
         last = answer.status === CONFLICT ? undefined : { ...versionOf(answer.body), kept: { ...mark, note } };
         if (last) return;
         if (attempt === ATTEMPTS)
-          throw new MeshpassError('kubernetes_unavailable', `${title} is changed by others all the time.`);
+          throw new MeshpassError('kubernetes_unavailable', `${title} is constantly changed by others.`);
       }
     },
     rehearse: async (note, mark) => {
@@ -98,7 +98,7 @@ export function checkpointMap(http: KubernetesHttp, namespace: string, name: str
         if (!refused) throw thrown;
         throw new MeshpassError(
           'audit_checkpoint_invalid',
-          `Kubernetes does not let ${title} be set to epoch ${mark.epoch}: ${thrown.detail.message}`,
+          `Kubernetes refuses to set ${title} to epoch ${mark.epoch}: ${thrown.detail.message}`,
         );
       });
     },
@@ -118,5 +118,5 @@ function versionOf(body: unknown): Pick<Read, 'version'> {
 function understood<T>(schema: z.ZodType<T>, body: unknown): T {
   const read = schema.safeParse(body);
   if (read.success) return read.data;
-  throw new MeshpassError('kubernetes_unavailable', 'The cluster gave an answer that cannot be understood.');
+  throw new MeshpassError('kubernetes_unavailable', 'Kubernetes sent an unexpected response.');
 }

@@ -64,14 +64,14 @@ export function readRestores(
   const restores: DeclaredRestore[] = [];
   for (const note of notes) {
     const read = readCheckpoint(note, verifiers);
-    const wrong = (problem: string) => ({ restores, problem: `a declared restore does not count: ${problem}` });
+    const wrong = (problem: string) => ({ restores, problem: `a declared restore is not valid: ${problem}` });
     if ('problem' in read) return wrong(read.problem);
     const { restore, size, root } = read;
     const epoch = epochOf(baseOf(verifiers), read.origin);
-    if (epoch === undefined) return wrong(`it speaks of another log, ${read.origin}`);
+    if (epoch === undefined) return wrong(`it belongs to another log, ${read.origin}`);
     if (!restore || read.isCut || size !== restore.kept + 1 || restore.agreed > restore.kept)
       return wrong('it is not the first checkpoint of an epoch');
-    if (epoch <= (restores.at(-1)?.epoch ?? 1)) return wrong('the epochs are not in their order');
+    if (epoch <= (restores.at(-1)?.epoch ?? 1)) return wrong('the epochs are out of order');
     restores.push({ ...restore, epoch, size, root });
   }
   return { restores };

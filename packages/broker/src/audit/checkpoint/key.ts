@@ -25,9 +25,9 @@ export interface AuditKey {
 export async function openAuditKey(file: string, publicUrl: string, generate: boolean): Promise<AuditKey> {
   const origin = `${new URL(publicUrl).host}/audit`;
   const [first, ...others] = splitPem(
-    await readKeyFile(file, generate ? makeKey : undefined, 'The file of the audit key cannot be read.'),
+    await readKeyFile(file, generate ? makeKey : undefined, 'The audit key file cannot be read.'),
   ).map(readKey);
-  if (!first) throw new MeshpassError('config_invalid', 'The file of the audit key holds no private key.');
+  if (!first) throw new MeshpassError('config_invalid', 'The audit key file has no private key.');
   const verifier = (key: KeyObject) => noteVerifier(origin, createPublicKey(key));
   const own = verifier(first);
   return { origin, verifiers: [own, ...others.map(verifier)], sign: (text) => signNote(text, own, first) };

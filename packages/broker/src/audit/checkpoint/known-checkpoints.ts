@@ -36,8 +36,8 @@ export async function readKnownCheckpoints(
     const epoch = 'problem' in checkpoint ? undefined : epochOf(baseOf(verifiers), checkpoint.origin);
     if ('problem' in checkpoint) invalid.push({ sink, note, problem: checkpoint.problem });
     else if (epoch === undefined)
-      invalid.push({ sink, note, problem: `it speaks of another log, ${checkpoint.origin}` });
-    else if (checkpoint.isCut) invalid.push({ sink, note, problem: 'it stands for rows that were pruned' });
+      invalid.push({ sink, note, problem: `it belongs to another log, ${checkpoint.origin}` });
+    else if (checkpoint.isCut) invalid.push({ sink, note, problem: 'it covers rows that were pruned' });
     else all.push({ sink, note, time, checkpoint, epoch });
   }
   const newest = all.reduce<KnownCheckpoint | undefined>(

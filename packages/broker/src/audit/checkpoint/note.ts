@@ -60,7 +60,7 @@ export function openNote(
   let signed = false;
   for (const line of note.slice(at + 2, -1).split('\n')) {
     const [, name, base64] = /^— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})$/.exec(line) ?? [];
-    if (base64 === undefined) return { problem: 'it has a line that is no signature' };
+    if (base64 === undefined) return { problem: 'it has a line that is not a signature' };
     const blob = Buffer.from(base64, 'base64');
     const verifier = verifiers.find((one) => one.name === name && one.id === blob.subarray(0, 4).toString('hex'));
     if (!verifier) continue;
@@ -68,5 +68,5 @@ export function openNote(
       return { problem: `the signature of ${verifier.name} is wrong` };
     signed = true;
   }
-  return signed ? { text } : { problem: 'no key that is trusted here has signed it' };
+  return signed ? { text } : { problem: 'it is not signed by a trusted key' };
 }

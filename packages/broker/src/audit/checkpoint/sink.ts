@@ -73,7 +73,7 @@ export function fileSink(file: string, verifiers: readonly NoteVerifier[]): Chec
       if (kept && isOlder(mark, kept))
         throw new MeshpassError(
           'store_unavailable',
-          `A newer checkpoint of the audit log is kept in the file ${file}.`,
+          `A newer checkpoint of the audit log is stored in the file ${file}.`,
         );
       try {
         await replace(file, note);

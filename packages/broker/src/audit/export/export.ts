@@ -26,7 +26,7 @@ const Header = z.strictObject({
   /** What is before the first row. */
   start: z
     .strictObject({ size: z.number().int(), peaks: z.array(hex).max(64), hash: hex })
-    .refine(isFrontier, 'has not as many peaks as its size needs'),
+    .refine(isFrontier, 'has the wrong number of peaks for its size'),
   /** The signed cut, where the rows before were pruned. */
   cut: note.nullable(),
   /** Restores that were declared: the first checkpoint of each epoch. */
@@ -130,7 +130,7 @@ export async function readExport(lines: AsyncIterable<string>): Promise<AuditExp
   const first = await iterator.next();
   const header = Header.safeParse(first.done ? undefined : parse(first.value));
   if (!header.success)
-    throw new MeshpassError('request_malformed', 'The first line is not that of an export of the audit log.');
+    throw new MeshpassError('request_malformed', 'The first line is not the header of an audit log export.');
   const checkpoints: string[] = [];
   let line = 2;
   let next = await iterator.next();

@@ -66,7 +66,7 @@ export function restoreProblems(
     if (isThere && !tellingRow(one, rows))
       problems.push({
         ...{ kind: 'restore' as const, rows: [one.size, one.size] as const },
-        message: `No row tells of the restore that began epoch ${one.epoch}.`,
+        message: `No row records the restore that began epoch ${one.epoch}.`,
       });
   }
   for (const { seq } of rows.values())
@@ -74,7 +74,7 @@ export function restoreProblems(
       problems.push({
         kind: 'restore',
         rows: [seq, seq],
-        message: `Row ${seq} tells of a restore that was not signed.`,
+        message: `Row ${seq} records a restore that was not signed.`,
       });
   return problems;
 }

@@ -92,8 +92,8 @@ export async function verifyRows(
             'rewritten',
             agreed < size ? [agreed + 1, size] : undefined,
             agreed < size
-              ? `A row from ${agreed + 1} to ${size} is not the one that was signed for (${label.toLowerCase()}), and all hashes were made anew.`
-              : `${label} says otherwise of the first ${size} rows.`,
+              ? `A row from ${agreed + 1} to ${size} is not the one that was signed (${label.toLowerCase()}), and all hashes were recomputed.`
+              : `${label} does not match the first ${size} rows.`,
           );
       }
     }
@@ -106,7 +106,7 @@ export async function verifyRows(
     if (row.action === 'audit.restore' && row.outcome === 'allowed') restores.set(seq, row);
     if (seq <= last.seq) {
       const late = missing.findIndex(([from, to]) => from <= seq && seq <= to);
-      if (late < 0) return found('duplicated', [seq, seq], `Row ${seq} is there again, after row ${last.seq}.`);
+      if (late < 0) return found('duplicated', [seq, seq], `Row ${seq} is repeated after row ${last.seq}.`);
       const [from, to] = missing[late]!;
       missing.splice(
         late,
@@ -118,20 +118,21 @@ export async function verifyRows(
           ] as [number, number][]
         ).filter(([a, b]) => a <= b),
       );
-      return found('reordered', [seq, seq], `Row ${seq} stands after row ${last.seq}.`);
+      return found('reordered', [seq, seq], `Row ${seq} comes after row ${last.seq}.`);
     }
     if (seq > last.seq + 1) {
       missing.push([last.seq + 1, seq - 1]);
       whole = false;
     } else if (row.previous !== last.hash && intact && last.intact) {
       if (last.seq === start.size)
-        found('replaced', [seq, seq], `Row ${seq} does not follow on what the log starts with.`);
+        found('replaced', [seq, seq], `Row ${seq} does not continue from where the log starts.`);
       else found('replaced', [last.seq, last.seq], `Row ${last.seq} is not the one that row ${seq} was chained to.`);
     }
     if (!intact) {
       const place = placeOf(row);
-      if (place === undefined) found('changed', [seq, seq], `Row ${seq} was changed: its hash is of something else.`);
-      else found('reordered', [seq, seq], `Row ${seq} is row ${place}, with another number.`);
+      if (place === undefined)
+        found('changed', [seq, seq], `Row ${seq} was changed: its hash does not match its content.`);
+      else found('reordered', [seq, seq], `Row ${seq} is row ${place} under another number.`);
     }
     last = { seq, hash: row.hash, intact };
     if (whole) tree.append(row.hash);
@@ -147,13 +148,13 @@ export async function verifyRows(
   for (const [from, to] of missing)
     found('removed', [from, to], from === to ? `Row ${from} was removed.` : `Rows ${from} to ${to} were removed.`);
   if (end !== undefined && last.seq > end)
-    found('added', [end + 1, last.seq], `Rows ${end + 1} to ${last.seq} are not among those that were signed for.`);
+    found('added', [end + 1, last.seq], `Rows ${end + 1} to ${last.seq} are not covered by a signature.`);
   const beyond = pending.filter((claim) => claim.size > last.seq && !claim.isDeclared).at(-1);
   if (beyond)
     found(
       'truncated',
       [last.seq + 1, beyond.size],
-      `Rows ${last.seq + 1} to ${beyond.size} were cut off: ${beyond.label.toLowerCase()} speaks of ${beyond.size} rows.`,
+      `Rows ${last.seq + 1} to ${beyond.size} were cut off: ${beyond.label.toLowerCase()} covers ${beyond.size} rows.`,
     );
   return { rows: count, last: last.seq, root: tree.root(), held, prunes, restores, problems, more };
 }

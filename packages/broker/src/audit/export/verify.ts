@@ -65,7 +65,7 @@ export async function verifyExport(log: AuditExport, options: VerifyOptions = {}
   if (epoch !== (restores.at(-1)?.epoch ?? 1) && unread === undefined)
     problems.push({
       kind: 'restore',
-      message: `The log calls itself ${header.origin}, and no restore was declared for that.`,
+      message: `The origin of the log is ${header.origin}, and no restore was declared for it.`,
     });
   const claim = (note: string, label: string, isCut = false, mayBeEarlier = true): Checkpoint | undefined => {
     const read = readCheckpoint(note, keys);
@@ -73,12 +73,12 @@ export async function verifyExport(log: AuditExport, options: VerifyOptions = {}
       'problem' in read
         ? read.problem
         : read.origin !== header.origin && !(mayBeEarlier && isEarlier(read, base, restores))
-          ? `it speaks of another log, ${read.origin}`
+          ? `it belongs to another log, ${read.origin}`
           : read.isCut !== isCut
             ? `it is ${isCut ? 'not ' : ''}a cut`
             : undefined;
     if ('problem' in read || problem !== undefined) {
-      problems.push({ kind: 'unsigned', message: `${label} does not count: ${problem}` });
+      problems.push({ kind: 'unsigned', message: `${label} is not valid: ${problem}` });
       return undefined;
     }
     claims.push({ label, size: read.size, root: read.root, isDeclared: declaredAt(read, base, restores) });
@@ -92,18 +92,18 @@ export async function verifyExport(log: AuditExport, options: VerifyOptions = {}
     if (anchor && anchor.size < before)
       problems.push({
         kind: 'unverifiable',
-        message: `${label} speaks of the first ${anchor.size} rows, and the rows up to ${before} are not here.`,
+        message: `${label} covers the first ${anchor.size} rows, and the rows up to ${before} are not here.`,
       });
   }
   const cut = header.cut === null ? undefined : claim(header.cut, 'The cut', true);
   if (cut && !isInForce(cut, base, restores))
-    problems.push({ kind: 'cut', message: 'The cut was signed before a restore that did not take its rows over.' });
+    problems.push({ kind: 'cut', message: 'The cut was signed before a restore that dropped its rows.' });
   if (cut && cut.size !== before)
     problems.push({ kind: 'cut', message: `The cut is at row ${cut.size}, and the rows begin after ${before}.` });
 
   const followed = await verifyRows(log, claims, closing?.size);
   if (cut && !followed.prunes.has(cut.size))
-    problems.push({ kind: 'cut', message: `No row tells that the rows up to ${cut.size} were pruned.` });
+    problems.push({ kind: 'cut', message: `No row records that the rows up to ${cut.size} were pruned.` });
   const gaps = gapsOf(restores, followed.restores);
   const all = [...problems, ...followed.problems, ...restoreProblems(restores, followed, before)];
   return {

@@ -48,7 +48,7 @@ export function createChain(db: Db, { verifiers = [], known }: ChainOptions = {}
       const before = at;
       const now = await load();
       if (!before || (await contains(db, now, before.head))) return;
-      lost ??= `row ${before.head.seq} was written, and the store does not have it any more`;
+      lost ??= `row ${before.head.seq} was written, but the store no longer has it`;
     },
     snapshot: async () => {
       const { tree, head } = at ?? (await load());

@@ -99,7 +99,7 @@ export async function signFirst(checkpoints: Pick<CheckpointSigner, 'sign'>): Pr
     const { code, message, retryAfter = 2 } = toMeshpassError(cause);
     throw new MeshpassError(
       code,
-      `The first checkpoint of the audit log cannot be kept. Nothing was written, and the broker does not serve without it; start it again when its places answer: ${message}`,
+      `The first checkpoint of the audit log cannot be stored. Nothing was written, and the broker does not start without it; start it again when the checkpoint locations answer: ${message}`,
       { cause, retryAfter },
     );
   }
@@ -114,8 +114,7 @@ async function signNow(
   try {
     const { size, peaks, hash, root } = await chain.snapshot();
     const problem = chain.problem();
-    if (problem !== undefined)
-      throw new MeshpassError('audit_tampered', `The audit log is not what was written: ${problem}.`);
+    if (problem !== undefined) throw new MeshpassError('audit_tampered', `The audit log was altered: ${problem}.`);
     const same = last?.size === size ? last : undefined;
     const note = same?.note ?? key.sign(formatCheckpoint({ origin: key.origin, size, root, isCut: false }));
     if (storing && storing.storedSize !== size)

@@ -245,7 +245,7 @@ function replay(): MeshpassError {
 function unavailable(cause: unknown, state: string | undefined): MeshpassError {
   const message =
     state === FENCED
-      ? 'Another broker has taken over; ask again.'
-      : 'The broker cannot write its records now; nothing was issued.';
+      ? 'Another broker has taken over; try again.'
+      : 'The broker cannot write to its store; nothing was issued.';
   return new MeshpassError('store_unavailable', message, { cause, retryAfter: 2 });
 }

@@ -61,8 +61,7 @@ export async function prune(context: PruneContext, before: Date, asked: AuditEve
     }
     const at = await treeAt(db, size, key.verifiers);
     const problem = chain.problem() ?? at.problem;
-    if (problem !== undefined)
-      throw new MeshpassError('audit_tampered', `The audit log is not what was written: ${problem}.`);
+    if (problem !== undefined) throw new MeshpassError('audit_tampered', `The audit log was altered: ${problem}.`);
     const root = at.tree.root();
     const note = key.sign(formatCheckpoint({ origin: key.origin, size, root, isCut: true }));
     const detail = { from: cut + 1, size, rows: size - cut, root, checkpoint: sha256Hex(note) };
@@ -92,16 +91,16 @@ async function deleteRows({ db, kind }: Store): Promise<MeshpassError | undefine
 }
 
 function unavailable(cause: unknown): MeshpassError {
-  return new MeshpassError('store_unavailable', 'The store does not answer now.', { cause, retryAfter: 2 });
+  return new MeshpassError('store_unavailable', 'The store does not answer.', { cause, retryAfter: 2 });
 }
 
 function tooYoung({ clock, retainSeconds }: PruneContext, before: Date): MeshpassError | undefined {
   if (before.getTime() > clock())
-    return new MeshpassError('request_malformed', 'The date until which rows are pruned must have passed.');
+    return new MeshpassError('request_malformed', 'The date up to which rows are pruned must be in the past.');
   if (before.getTime() <= clock() - retainSeconds * 1000) return undefined;
   return new MeshpassError(
     'audit_retained',
-    `Rows are kept for ${retainSeconds / 86_400} days at the least; the broker's --audit-retention says so.`,
+    `Rows are kept for ${retainSeconds / 86_400} days at least (--audit-retention of the broker).`,
   );
 }
 

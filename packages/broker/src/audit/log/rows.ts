@@ -59,7 +59,7 @@ export async function treeAt(
   const hold = () => {
     for (const one of known)
       if (one.size === tree.size() && one.root !== tree.root())
-        problems.push(`the first ${one.size} rows are not those of a checkpoint that was signed`);
+        problems.push(`the first ${one.size} rows do not match a signed checkpoint`);
   };
   hold();
   for (;;) {
@@ -84,7 +84,7 @@ export async function treeAt(
   }
   const signed = Math.max(0, ...known.map((one) => one.size));
   if (size === undefined && signed > head.seq)
-    problems.push(`a checkpoint over ${signed} rows was signed, and there are ${head.seq}`);
+    problems.push(`a checkpoint over ${signed} rows was signed, but there are ${head.seq}`);
   return { tree, head, problem: problems.find((one) => one !== undefined) };
 }
 

@@ -53,7 +53,7 @@ export async function acceptRestore(
   clock: Clock,
   random: Random,
 ): Promise<AcceptedRestore> {
-  if (order.reason.trim() === '') throw new MeshpassError('usage', 'Say why: --reason.');
+  if (order.reason.trim() === '') throw new MeshpassError('usage', 'Give a reason with --reason.');
   const { restore, epoch, end } = survey;
   const told = seal([tellingRow(survey, order, clock, random)], { seq: end.size, hash: end.hash });
   const tree = growTree(end);
@@ -80,7 +80,9 @@ export async function acceptRestore(
     })
     .catch((cause: unknown) => {
       if (cause instanceof MeshpassError) throw cause;
-      throw new MeshpassError('store_unavailable', 'The store could not be written; nothing was declared.', { cause });
+      throw new MeshpassError('store_unavailable', 'The store could not be written; no restore was declared.', {
+        cause,
+      });
     });
   await storeInSinks(sinks, note, next, size);
   return { epoch, row: size, endedSessions, note };
@@ -125,7 +127,7 @@ async function endSessions(db: Db, clock: Clock, random: Random): Promise<AuditR
       ...{ sessionId: one.id, subject: one.subject, login: one.login, issuer: one.issuer },
       ...{ workspace: one.workspace_key, detail: { cause: 'store_restored' } },
     };
-    return auditRow(event, 'ended', `The session is over: ${CLOSED_BECAUSE.store_restored}.`, undefined, clock());
+    return auditRow(event, 'ended', `The session has ended: ${CLOSED_BECAUSE.store_restored}.`, undefined, clock());
   });
 }
 

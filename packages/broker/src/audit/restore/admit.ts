@@ -33,9 +33,9 @@ const READ_AGAIN = 5_000;
 
 /** What an operator does next. */
 export const RECOVERY_HINT =
-  'Nothing was written. Keep a copy of the database and find out why; where the database was restored from a backup, or you know ' +
-  'the cause otherwise, `meshpass audit accept-restore`, with the flags of this broker for its store, key and checkpoints, shows ' +
-  'what is missing and lets the log go on, with a record of it (docs/audit.md, "After a restore").';
+  'Nothing was written. Keep a copy of the database and find the cause. If the database was restored from a backup, or you know ' +
+  'the cause, run `meshpass audit accept-restore` with the flags of this broker for its store, key and checkpoints: it shows what ' +
+  'is missing and lets the log continue, with a record of it (docs/audit.md, "After a restore").';
 
 /**
  * @throws MeshpassError `audit_checkpoint_missing`, `audit_checkpoint_invalid`, `audit_log_behind`, `audit_tampered`; those of a sink
@@ -71,26 +71,26 @@ export async function checkLog(
 
   const [invalid] = known.invalid;
   if (invalid)
-    return fault('audit_checkpoint_invalid', `the checkpoint in ${invalid.sink} does not count: ${invalid.problem}.`);
+    return fault('audit_checkpoint_invalid', `the checkpoint in ${invalid.sink} is not valid: ${invalid.problem}.`);
   if (unread !== undefined) return fault('audit_tampered', `${unread}.`);
   const { newest } = known;
   if (!newest) {
     if (isNew) return { ...judged, fault: undefined };
-    const there = rows > 0 ? `the store has ${rows} rows` : 'the store was in use, and its log is empty';
-    return fault('audit_checkpoint_missing', `${there}, and no checkpoint is kept outside of it.`);
+    const there = rows > 0 ? `the store has ${rows} rows` : 'the store was in use, but its log is empty';
+    return fault('audit_checkpoint_missing', `${there}, but no checkpoint is stored outside of it.`);
   }
   const { checkpoint, sink } = newest;
   const signed = `a checkpoint over ${checkpoint.size} rows was signed (${sink})`;
   if (newest.epoch > epoch)
     return fault(
       'audit_log_behind',
-      `${signed} after a restore, of which the store does not know: it is older than that restore.`,
+      `${signed} after a restore that the store does not know of: it is older than that restore.`,
     );
-  if (checkpoint.size > rows) return fault('audit_log_behind', `${signed}, and the store has ${rows}.`);
+  if (checkpoint.size > rows) return fault('audit_log_behind', `${signed}, but the store has ${rows}.`);
   // A restore that was declared while a sink did not answer has signed less than that sink knows.
   const beyond = newest.epoch < epoch ? restores.find((one) => one.epoch > newest.epoch) : undefined;
   if (beyond?.signed !== undefined && beyond.signed < checkpoint.size)
-    return fault('audit_tampered', `${signed}, and the restore that was declared since knows of ${beyond.signed}.`);
+    return fault('audit_tampered', `${signed}, but the restore that was declared since covers ${beyond.signed}.`);
   const problem = at.problem ?? (await firstChanged(db, rows));
   return problem === undefined ? { ...judged, fault: undefined } : fault('audit_tampered', `${problem}.`);
 }
@@ -113,8 +113,8 @@ async function hasHistory(db: Db): Promise<boolean> {
 async function firstChanged(db: Db, rows: number): Promise<string | undefined> {
   let previous: string | undefined;
   for await (const row of rowsAfter(db, Math.max(0, rows - READ_AGAIN), rows)) {
-    if (rowHash(row) !== row.hash) return `row ${row.seq} was changed: its hash is of something else`;
-    if (previous !== undefined && row.previous !== previous) return `row ${row.seq} does not follow on the one before`;
+    if (rowHash(row) !== row.hash) return `row ${row.seq} was changed: its hash does not match its content`;
+    if (previous !== undefined && row.previous !== previous) return `row ${row.seq} does not follow the one before`;
     previous = row.hash;
   }
   return undefined;

@@ -63,7 +63,7 @@ export function createAdoption({ store, key, sinks, clock, random }: AdoptionCon
 }
 
 const REASON =
-  'The store was upgraded from a version that kept no checkpoint outside of it: its newest own checkpoint is believed, once.';
+  'The store was upgraded from a version that stored no checkpoint outside of it: its own newest checkpoint is trusted, once.';
 
 /** The newest of all: one that does not verify is not passed over for an older one. */
 async function newestStored(db: Db, verifiers: readonly NoteVerifier[]): Promise<Stored | undefined> {
@@ -75,11 +75,11 @@ async function newestStored(db: Db, verifiers: readonly NoteVerifier[]): Promise
     .executeTakeFirst();
   if (!stored) return undefined;
   const read = readCheckpoint(stored.note, verifiers);
-  if ('problem' in read) throw refused(`its newest own checkpoint does not count: ${read.problem}`);
+  if ('problem' in read) throw refused(`its own newest checkpoint is not valid: ${read.problem}`);
   const { origin, size, root, isCut } = read;
   if (origin !== baseOf(verifiers) || isCut || size === 0 || size !== Number(stored.size))
-    throw refused('its newest own checkpoint is not one of this log as the older version kept it');
-  if (root !== rootOf(JSON.parse(stored.peaks) as string[])) throw refused('its newest own checkpoint was changed');
+    throw refused('its own newest checkpoint is not one that the older version made of this log');
+  if (root !== rootOf(JSON.parse(stored.peaks) as string[])) throw refused('its own newest checkpoint was changed');
   return { note: stored.note, size, root };
 }
 
@@ -93,14 +93,14 @@ async function walk(db: Db, { size, root }: Stored): Promise<{ readonly seq: num
     if (row.seq !== tree.size() + 1 || row.previous !== hash || rowHash(row) !== row.hash)
       throw refused(`row ${tree.size() + 1} is missing, or not what was written`, 'audit_tampered');
     if (isOfThisVersion(row))
-      throw refused(`row ${row.seq} was written by a version that keeps checkpoints outside of the store`);
+      throw refused(`row ${row.seq} was written by a version that has checkpoints outside of the store`);
     tree.append(row.hash);
     hash = row.hash;
     if (tree.size() === size) rootAt = tree.root();
   }
   if (rootAt === undefined)
-    throw refused(`its own checkpoint is over ${size} rows, and it has ${tree.size()}`, 'audit_tampered');
-  if (rootAt !== root) throw refused(`the first ${size} rows are not those of its own checkpoint`, 'audit_tampered');
+    throw refused(`its own checkpoint covers ${size} rows, but it has ${tree.size()}`, 'audit_tampered');
+  if (rootAt !== root) throw refused(`the first ${size} rows do not match its own checkpoint`, 'audit_tampered');
   return { seq: tree.size(), hash };
 }
 
@@ -116,6 +116,6 @@ function isOfThisVersion({ action, detail }: Pick<SealedRow, 'action' | 'detail'
 function refused(why: string, code: 'audit_checkpoint_missing' | 'audit_tampered' = 'audit_checkpoint_missing') {
   return new MeshpassError(
     code,
-    `The audit log is not extended: no checkpoint is kept outside of the store, and the upgrade does not take its own: ${why}. ${RECOVERY_HINT}`,
+    `The audit log is not extended: no checkpoint is stored outside of the store, and the upgrade cannot use the store's own: ${why}. ${RECOVERY_HINT}`,
   );
 }

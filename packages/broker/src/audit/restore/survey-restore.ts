@@ -99,7 +99,7 @@ async function walk(
     if (row.seq !== tree.size() + 1)
       throw new MeshpassError(
         'audit_tampered',
-        `Row ${tree.size() + 1} is missing in the middle of the log: it cannot go on. Keep a copy of the database, and restore an earlier backup, or begin with an empty one.`,
+        `Row ${tree.size() + 1} is missing in the middle of the log, which cannot be continued. Keep a copy of the database, and restore an earlier backup, or start with an empty one.`,
       );
     if (rowHash(row) !== row.hash || row.previous !== hash) isIntact = false;
     tree.append(row.hash);

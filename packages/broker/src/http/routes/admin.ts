@@ -54,7 +54,7 @@ export function adminRoutes(context: AdminContext): readonly Route[] {
       handler: async ({ event, query }) => {
         const selector = ListQuery.safeParse(query);
         if (selector.success) return granted(event, { sessions: select(sessions.live, selector.data).map(describe) });
-        const message = 'Select by id, user, subject, workspace, grant, or not at all.';
+        const message = 'The parameters are id, user, subject, workspace and grant, all optional.';
         return refused(event, new MeshpassError('request_malformed', message));
       },
     }),

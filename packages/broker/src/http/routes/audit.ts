@@ -44,12 +44,16 @@ export function auditRoutes(context: AuditRoutesContext): readonly Route[] {
   const { store, key, checkpoints, operators } = context;
   return [
     read(operators, '/audit', async (query) => {
-      const page = parse(Page, query, 'Give after, limit (1 to 1000), last, session, decision, or none of them.');
+      const page = parse(
+        Page,
+        query,
+        'The parameters are after, limit (1 to 1000), last, session and decision, all optional.',
+      );
       const rows = await readPage(store, page);
       return Response.json({ rows, next: rows.at(-1)?.seq ?? page.after }, { headers: NO_STORE });
     }),
     read(operators, '/audit/export', async (query) => {
-      const { after } = parse(After, query, 'Give after, or nothing.');
+      const { after } = parse(After, query, 'The only parameter is after, and it is optional.');
       const lines = exportLines(await exportLog({ db: store.db, key, checkpoints }, after));
       return new Response(inChunks(lines), { headers: { ...NO_STORE, 'content-type': 'application/x-ndjson' } });
     }),
@@ -109,7 +113,7 @@ function parse<T>(schema: z.ZodType<T>, query: Readonly<Record<string, string>>,
 }
 
 function unavailable(cause: unknown): MeshpassError {
-  return new MeshpassError('store_unavailable', 'The store does not answer now.', { cause });
+  return new MeshpassError('store_unavailable', 'The store does not answer.', { cause });
 }
 
 const CHUNK = 64 * 1024;

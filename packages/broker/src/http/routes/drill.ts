@@ -39,7 +39,7 @@ export function drillRoutes(context: DrillContext): readonly Route[] {
         const signedAt = new Date(context.clock()).toISOString();
         const witness = { broker: context.publicUrl, signed_at: signedAt, session };
         const evidence = await context.signer.sign({ drill, witness }, EVIDENCE_TYPE);
-        const reason = 'An operator asked for the signed report of a drill.';
+        const reason = 'An operator requested the signed report of a drill.';
         const written = await recordGrant(context.audit, { ...asked, sessionId: session.id, reason });
         return written.granted ? granted(written.event, { evidence }) : written;
       },
@@ -52,9 +52,9 @@ async function recorded({ store: { db }, denies }: DrillContext, id: string): Pr
     db.selectFrom('sessions').selectAll().where('id', '=', id).executeTakeFirst(),
     db.selectFrom('session_principals').selectAll().where('session_id', '=', id).execute(),
   ]).catch((cause) => {
-    throw new MeshpassError('store_unavailable', 'The store does not answer now.', { cause });
+    throw new MeshpassError('store_unavailable', 'The store does not answer.', { cause });
   });
-  if (!session) throw new MeshpassError('not_found', 'The store has no session of this id.');
+  if (!session) throw new MeshpassError('not_found', 'The store has no session with this id.');
   return {
     id: session.id,
     opened_at: session.opened_at.toISOString(),

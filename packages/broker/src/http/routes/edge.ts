@@ -41,7 +41,7 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
     const counted = attempts.take(source);
     const isEdges = (edges.get(source) ?? 0) > context.clock() - EDGE_MS;
     if (!counted && !isEdges)
-      throw new MeshpassError('too_many_attempts', 'Too many wrong tokens came from this address; wait.', {
+      throw new MeshpassError('too_many_attempts', 'Too many wrong tokens from this address; wait.', {
         retryAfter: 1 / ATTEMPTS.perSecond,
       });
     let refused = false;
@@ -60,7 +60,7 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
     if (token === undefined || !context.reviewEdgeToken || !(await accepts(context.reviewEdgeToken, token, source)))
       return refused(
         event,
-        new MeshpassError('edge_unauthorized', 'This needs the token of an edge’s ServiceAccount.'),
+        new MeshpassError('edge_unauthorized', "A token of the edge's ServiceAccount is required."),
       );
     edges.set(source, context.clock());
     context.connections.belongs(socket);

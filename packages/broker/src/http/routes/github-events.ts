@@ -33,7 +33,7 @@ export function githubEventRoutes(events: GithubEvents): readonly Route[] {
       authentication: ({ request, event }) =>
         isGithub(request.headers.authorization, events.token)
           ? granted({ ...event, known: true }, undefined)
-          : refused(event, new MeshpassError('github_unauthorized', 'This needs the token of the audit log stream.')),
+          : refused(event, new MeshpassError('github_unauthorized', 'The token of the audit log stream is required.')),
       read: readText,
       handler: async ({ event, body }) => {
         const heard = readAuditEvents(body);
@@ -56,12 +56,11 @@ async function readText(request: IncomingMessage): Promise<string> {
   const body = await readBytes(request, MAX_BODY);
   const encoding = request.headers['content-encoding']?.toLowerCase() ?? 'identity';
   if (encoding === 'identity') return body.toString('utf8');
-  if (encoding !== 'gzip')
-    throw new MeshpassError('request_malformed', 'The body may be compressed with gzip, and with nothing else.');
+  if (encoding !== 'gzip') throw new MeshpassError('request_malformed', 'The body may be compressed only with gzip.');
   try {
     return (await inflate(body, { maxOutputLength: MAX_INFLATED })).toString('utf8');
   } catch (thrown) {
     if ((thrown as NodeJS.ErrnoException).code === 'ERR_BUFFER_TOO_LARGE') throw tooLarge(MAX_INFLATED);
-    throw new MeshpassError('request_malformed', 'The body is not gzip, as it says.');
+    throw new MeshpassError('request_malformed', 'The body is not valid gzip.');
   }
 }

@@ -97,7 +97,10 @@ function authorAuthentication({ operators, authorOf }: PolicyContext, wants: 'pl
     const { request, event } = presented;
     const token = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
     if (!token || !authorOf)
-      return refused(event, new MeshpassError('operator_unauthorized', 'This needs the token of a job that may plan.'));
+      return refused(
+        event,
+        new MeshpassError('operator_unauthorized', 'The token of a job that may plan is required.'),
+      );
     const author = await authorOf(token, wants);
     return granted({ ...event, subject: author.by }, author);
   };

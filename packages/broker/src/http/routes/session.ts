@@ -148,5 +148,5 @@ async function tokenForm(request: IncomingMessage): Promise<TokenForm> {
 }
 
 function proofWithToken(): MeshpassError {
-  return new MeshpassError('request_malformed', 'A session token is exchanged for tokens; a proof comes without one.');
+  return new MeshpassError('request_malformed', 'Send either a session token or a proof, not both.');
 }
