@@ -5,6 +5,7 @@ import { Agent, request as httpsRequest } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createDpopProof, type DpopKey, dpopKey, type SessionResponse } from '@meshpass/identity';
+import { createCsr } from '@meshpass/identity/csr';
 import { type BrokerConfigInput, readBrokerConfig } from '../../src/config.ts';
 import { type Broker, type BrokerParts, serveBroker } from '../../src/serve.ts';
 import { createLog } from '../../src/telemetry/log.ts';
@@ -208,4 +209,41 @@ export async function asSession(harness: Harness, who: Enrolled, call: Call): Pr
     ...call,
     headers: { authorization: `DPoP ${who.access_token}`, dpop: proof, ...call.headers },
   });
+}
+
+/** `POST /token` with what the session has: its identity token, or what it asks for. */
+export async function derive(harness: Harness, who: Enrolled, more: Record<string, string> = {}): Promise<Answer> {
+  return await asSession(harness, who, {
+    method: 'POST',
+    path: '/token',
+    headers: FORM,
+    body: form({
+      grant_type: EXCHANGE,
+      subject_token: who.access_token,
+      subject_token_type: 'urn:meshpass:token-type:session',
+      ...more,
+    }),
+  });
+}
+
+export function newCsr(): string {
+  return createCsr(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
+}
+
+export async function certificates(
+  harness: Harness,
+  who: Enrolled,
+  grants: readonly string[],
+  csr = newCsr(),
+): Promise<Answer> {
+  return await asSession(harness, who, {
+    method: 'POST',
+    path: '/certificates',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ certificates: grants.map((name) => ({ grant: name, csr })) }),
+  });
+}
+
+export async function heartbeat(harness: Harness, who: Enrolled): Promise<Answer> {
+  return await asSession(harness, who, { method: 'POST', path: '/session/heartbeat' });
 }

@@ -1,0 +1,106 @@
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { sha256Hex } from '@meshpass/identity/hash';
+import { sql } from 'kysely';
+import { expect, it } from 'vitest';
+import { readKnownCheckpoints } from '../../src/audit/checkpoint/known-checkpoints.ts';
+import { fileSink } from '../../src/audit/checkpoint/sink.ts';
+import { verifyExport } from '../../src/audit/export/verify.ts';
+import { deletePruned } from '../../src/audit/log/rows.ts';
+import { acceptRestore } from '../../src/audit/restore/accept-restore.ts';
+import { admitLog } from '../../src/audit/restore/admit.ts';
+import { surveyRestore } from '../../src/audit/restore/survey-restore.ts';
+import { describeLog, openLog, START, tamper } from '../harness/audit-log.ts';
+
+describeLog((world) => {
+  it('prunes, verifies from the cut, and says in the log that it did', async () => {
+    const { dir, log, store } = world;
+    await log.write(6);
+    const { note: before } = await log.checkpoints.sign();
+    await log.write(6);
+    const pruned = await log.prune(new Date(START + 9_000));
+    expect(pruned).toMatchObject({ size: 8, rows: 8 });
+    const report = await verifyExport(await log.export());
+    expect(report).toMatchObject({ ok: true, prunedUpTo: 8, first: 9, last: 13, rows: 5 });
+    const last = await store.db.selectFrom('audit').selectAll().orderBy('seq', 'desc').limit(1).executeTakeFirst();
+    expect(last).toMatchObject({ action: 'audit.prune', outcome: 'allowed', target: '2026-01-01T00:00:09.000Z' });
+    expect(JSON.parse(last!.detail!)).toMatchObject({
+      ...{ from: 1, size: 8, rows: 8, root: expect.stringMatching(/^[0-9a-f]{64}$/) },
+      checkpoint: sha256Hex(pruned.note),
+    });
+    expect(last!.subject).toBe('an operator');
+    // A checkpoint over rows that are gone holds against nothing, and that is said.
+    expect(await log.verify({ anchored: [{ label: 'old.txt', note: before }] })).toEqual([
+      'old.txt covers the first 6 rows, and the rows up to 8 are not here.',
+    ]);
+    await log.write(3);
+    expect(await log.prune(new Date(START + 14_000))).toMatchObject({ size: 14, rows: 6 });
+    const next = await openLog(store, dir);
+    await next.write(2);
+    expect(await verifyExport(await next.export())).toMatchObject({ ok: true, prunedUpTo: 14, first: 15 });
+  });
+
+  it('prunes after a restore that was declared, and the gap is still told', async () => {
+    const { dir, log, store } = world;
+    await log.write(6);
+    await log.checkpoints.sign();
+    await tamper(store, 'delete from audit where seq > 4');
+    await tamper(store, 'delete from audit_checkpoints');
+    const sinks = [fileSink(join(dir, 'audit-checkpoint'), log.key.verifiers)];
+    const survey = await surveyRestore(store.db, log.key, await readKnownCheckpoints(sinks, log.key.verifiers));
+    const order = { by: 'olga', reason: 'the disk broke' };
+    // The number of the writer goes on, as for every process: the test's own store keeps it.
+    const { epoch } = await store.db.selectFrom('broker_epoch').select('epoch').executeTakeFirstOrThrow();
+    await acceptRestore({ store, key: log.key, sinks }, survey, order, log.clock, randomBytes);
+    await store.db.updateTable('broker_epoch').set({ epoch }).execute();
+    const next = await openLog(store, dir);
+    await next.write(5);
+    expect(await verifyExport(await next.export())).toMatchObject({ ok: true, gaps: [{ missing: [5, 6], row: 5 }] });
+    expect(await next.prune(new Date(START + 10_000))).toMatchObject({ rows: 8 });
+    const report = await verifyExport(await next.export());
+    expect(report).toMatchObject({ ok: true, prunedUpTo: 8, gaps: [{ missing: [5, 6], row: undefined }] });
+    expect((await admitLog(store.db, log.key, sinks)).key.origin).toBe('broker.example/audit/2');
+  });
+
+  it('takes no checkpoint for a cut, and no cut that the log does not tell of', async () => {
+    const { dir, log, store } = world;
+    await log.write(8);
+    await log.checkpoints.sign();
+    await log.write(4);
+    const columns = '(size, hash, peaks, note, time)';
+    await sql
+      .raw(`insert into audit_cuts ${columns} select size, hash, peaks, note, time from audit_checkpoints`)
+      .execute(store.db);
+    await deletePruned(store.db);
+    const kinds = (await verifyExport(await log.export())).problems.map((one) => one.kind);
+    expect(kinds).toEqual(expect.arrayContaining(['unsigned']));
+    const again = await openLog(store, dir);
+    await expect(again.checkpoints.sign()).rejects.toMatchObject({ code: 'audit_tampered' });
+  });
+
+  it('keeps what is younger than the retention, whoever asks, and the row that tells of a pruning', async () => {
+    const { log, store } = world;
+    await log.write(6);
+    for (const date of [START + 1, START + 5_000])
+      await expect(log.prune(new Date(date), 3_600)).rejects.toMatchObject({ code: 'audit_retained' });
+    expect(await log.prune(new Date(START + 4_000), 2)).toMatchObject({ rows: 3 });
+    // Just after it has pruned, nothing reaches the row that says so.
+    await expect(log.prune(new Date(START + 5_000), 2)).rejects.toMatchObject({ code: 'audit_retained' });
+    const rows = await store.db.selectFrom('audit').select(['action', 'outcome', 'code']).orderBy('seq').execute();
+    expect(rows.filter(({ action }) => action === 'audit.prune')).toEqual([
+      ...Array(2).fill({ action: 'audit.prune', outcome: 'refused', code: 'audit_retained' }),
+      { action: 'audit.prune', outcome: 'allowed', code: null },
+      { action: 'audit.prune', outcome: 'refused', code: 'audit_retained' },
+    ]);
+    expect(await log.verify()).toEqual([]);
+  });
+
+  it('refuses to prune what is to come', async () => {
+    const { log, store } = world;
+    await log.write(2);
+    await expect(log.prune(new Date(START + 3_600_000))).rejects.toMatchObject({ code: 'request_malformed' });
+    const rows = await store.db.selectFrom('audit').select(['action', 'outcome']).orderBy('seq').execute();
+    expect(rows.at(-1)).toEqual({ action: 'audit.prune', outcome: 'refused' });
+    expect(await log.verify()).toEqual([]);
+  });
+});

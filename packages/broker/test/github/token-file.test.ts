@@ -1,0 +1,59 @@
+/** The sweep with a token in a file in place of an App. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
+import { createGithubApp } from '../../src/attest/github/app.ts';
+import { createLosses } from '../../src/attest/github/losses.ts';
+import { plainHttpIssuersOnlyInALab } from '../../src/attest/issuer-http.ts';
+import { readWithTokenFile } from '../../src/github/reader.ts';
+import { createWatch } from '../harness/github-watch.ts';
+
+const dir = mkdtempSync(join(tmpdir(), 'meshpass-tokens-'));
+const tokenFile = join(dir, 'github');
+const watch = createWatch();
+const { opened, settle, ended, lives, trusting } = watch;
+
+beforeAll(watch.begin);
+afterAll(watch.end);
+afterAll(() => rmSync(dir, { recursive: true }));
+
+describe('with a token in a file', () => {
+  beforeAll(async () => {
+    watch.onTheWay = async (_, answer) => answer;
+    await watch.github.admin.reset();
+    watch.harness = await watch.start({ githubSweepSeconds: 1, githubMemberSeconds: 1 }, (asking) =>
+      readWithTokenFile(tokenFile, asking),
+    );
+    trusting();
+  }, 60_000);
+  afterAll(() => watch.harness?.stop());
+
+  it('the sweep goes on when the token is replaced, and fails loudly and harmlessly while it is none', async () => {
+    const { space, who } = await opened();
+    settle();
+    await vi.waitFor(() => expect(watch.harness.log.join('')).toContain('the token file cannot be read'), {
+      timeout: 10_000,
+    });
+    writeFileSync(tokenFile, 'ghp_nonsense', { mode: 0o600 });
+    await vi.waitFor(() => expect(watch.harness.log.join('')).toContain('the token may not read this'), {
+      timeout: 15_000,
+    });
+    await watch.github.admin.setCodespaceState(space.name, 'Shutdown');
+    await lives(who);
+    let issued = '';
+    const app = createGithubApp({
+      ...{ url: watch.github.url, timeoutMs: 1000, clock: Date.now, [plainHttpIssuersOnlyInALab]: true as const },
+      ...{ appId: '4242', privateKey: watch.github.appPrivateKey, losses: createLosses(Date.now) },
+      fetch: async (input, init) => {
+        issued = new Headers(init?.headers).get('authorization') ?? '';
+        return await fetch(input, init);
+      },
+    });
+    await app.request('acme', '/orgs/acme/members');
+    writeFileSync(tokenFile, `${issued.replace('Bearer ', '')}\n`, { mode: 0o600 });
+    await ended(who, 'is not running');
+    expect(watch.harness.log.join('')).not.toContain('ghp_nonsense');
+    expect(watch.harness.log.join('')).not.toContain(issued.replace('Bearer ', ''));
+  }, 60_000);
+});
