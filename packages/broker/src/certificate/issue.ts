@@ -10,7 +10,7 @@ import type { CertificateRequest, CertificateResponse } from '@meshpass/identity
 import { MeshpassError } from '@meshpass/identity';
 import { dpopThumbprint } from '@meshpass/identity/dpop';
 import { sha256Hex } from '@meshpass/identity/hash';
-import { type AuditContext, granted, type Outcome, recordGrant, refused, withheld } from '../audit/log/decision.ts';
+import { type AuditContext, granted, type Outcome, recordGrant, refused } from '../audit/log/decision.ts';
 import type { AuditEvent } from '../audit/log/event.ts';
 import type { Journal } from '../audit/log/journal.ts';
 import { type Clock, seconds, timestamp } from '../clock/clock.ts';
@@ -79,7 +79,7 @@ export async function issueCertificates(
   const written = await recordGrant(context.audit, event);
   if (!written.granted) return written;
   const lostMeanwhile = revokeLost(context, live, signed);
-  if (lostMeanwhile) return withheld(event, lostMeanwhile);
+  if (lostMeanwhile) return refused(event, lostMeanwhile);
   return granted(event, {
     certificates: signed.map(({ principal, certificate }) => ({
       grant: principal.grant,

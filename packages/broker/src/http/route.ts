@@ -7,7 +7,7 @@ import { toMeshpassError } from '@meshpass/identity';
 import type { Context, Hono } from 'hono';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
-import { type AuditContext, type Outcome, recordRefusal, refused } from '../audit/log/decision.ts';
+import { type AuditContext, isWithheld, type Outcome, recordRefusal, refused } from '../audit/log/decision.ts';
 import { type Action, type AuditEvent, newEvent } from '../audit/log/event.ts';
 import type { Clock, Random } from '../clock/clock.ts';
 import type { SourceOf } from '../limits/source-address.ts';
@@ -33,6 +33,8 @@ export interface Route<Caller = unknown, Body = unknown> {
   readonly limit?: number;
   /** Reads a body that is not JSON. @throws MeshpassError */
   readonly read?: (request: IncomingMessage) => Promise<Body>;
+  /** What the body adds to the audit event, also where the handler throws. */
+  auditMembers?(body: Body): Pick<AuditEvent, 'target' | 'detail'>;
   /** RFC 9449 section 5: a bad DPoP proof is answered 400 here, elsewhere 401. */
   readonly atTokenEndpoint?: boolean;
   /**
@@ -89,8 +91,13 @@ async function answer(context: RouteContext, c: Context<Env>, one: Route): Promi
   const event = newEvent(one.action, origin, context.clock, context.random);
   const outcome = await handle(one, c, event);
   if (outcome.granted) return respond(outcome.value);
+  if (isWithheld(outcome)) {
+    const { code, message, detail, cause } = outcome.error;
+    context.log.info({ decision: event.id, action: event.action, code, message, detail, err: cause }, 'withheld');
+    return refusal(outcome.error, event.id, one.atTokenEndpoint);
+  }
   try {
-    const { metered } = outcome.recorded ? { metered: false } : await recordRefusal(context.audit, outcome);
+    const { metered } = await recordRefusal(context.audit, outcome);
     return refusal(outcome.error, metered ? undefined : event.id, one.atTokenEndpoint);
   } catch (thrown) {
     return refusal(toMeshpassError(thrown), event.id, one.atTokenEndpoint);
@@ -106,6 +113,7 @@ async function handle(one: Route, c: Context<Env>, event: AuditEvent): Promise<O
     if (!caller.granted) return caller;
     known = caller.event;
     const body = await (one.schema ? readJson(request, one.schema, one.limit) : one.read?.(request));
+    known = { ...known, ...one.auditMembers?.(body) };
     const { query, params } = { query: c.req.query(), params: c.req.param() as Record<string, string> };
     return await one.handler({ caller: caller.value, body, event: known, request, response, query, params });
   } catch (thrown) {

@@ -1,6 +1,6 @@
 /** `POST /token` with a session token: a JWT for one audience. */
 import { ID_TOKEN_TYPE, JWT_TYPE, MeshpassError, type TokenResponse } from '@meshpass/identity';
-import { type AuditContext, granted, type Outcome, recordGrant, refused, withheld } from '../audit/log/decision.ts';
+import { type AuditContext, granted, type Outcome, recordGrant, refused } from '../audit/log/decision.ts';
 import type { AuditEvent } from '../audit/log/event.ts';
 import { seconds } from '../clock/clock.ts';
 import type { MeshState } from '../reconcile/contract.ts';
@@ -48,7 +48,7 @@ export async function deriveToken(context: DeriveContext, request: DeriveRequest
   const written = await recordGrant(context.audit, event);
   if (!written.granted) return written;
   // It may have ended while the token was signed and recorded.
-  if (live.ended) return withheld(event, sessionClosed(live.ended.cause));
+  if (live.ended) return refused(event, sessionClosed(live.ended.cause));
   return granted(event, {
     access_token: issued.token,
     issued_token_type: type,

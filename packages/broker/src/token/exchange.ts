@@ -3,12 +3,12 @@
  * DPoP proof. Here, in this order: attest the proof, authorize the attestation, write the session with its audit row, answer. The
  * first step that refuses ends the exchange; http/route.ts writes the refusal to the audit log.
  */
-import { type Attestation, MeshpassError, type SessionResponse } from '@meshpass/identity';
+import { type Attestation, MeshpassError, type SessionResponse, toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { type Attest, readProof } from '../attest/attest.ts';
 import { type Attested, type Evidence, IdentifiedRefusal } from '../attest/attested.ts';
 import { printable } from '../attest/printable.ts';
-import { granted, type Outcome, refused, withheld } from '../audit/log/decision.ts';
+import { granted, type Outcome, refused } from '../audit/log/decision.ts';
 import { type AuditEvent, identityMembers } from '../audit/log/event.ts';
 import { seconds } from '../clock/clock.ts';
 import { type KeyedMutex, runExclusive } from '../limits/keyed-mutex.ts';
@@ -62,11 +62,12 @@ export async function exchangeProof(
 
     try {
       await recheckOpened(context, opened.value, authorized.value);
+      context.onOpened?.(opened.value);
+      return granted(opened.event, answer(context, opened.value, token));
     } catch (thrown) {
-      return withheld(opened.event, thrown);
+      // Nobody got its token: it ends with its lease, or when its workspace asks again.
+      return refused(opened.event, thrown);
     }
-    context.onOpened?.(opened.value);
-    return granted(opened.event, answer(context, opened.value, token));
   });
 }
 
@@ -86,7 +87,7 @@ async function attestProof(context: ExchangeContext, request: ExchangeRequest): 
     const asked = context.losses.now();
     const presenter = { jkt, source: event.source ?? '', presence: form.presence };
     const { replay, presence, ...attested } = await context.attest(proof, presenter);
-    const attestation = printable(attested.attestation);
+    const attestation = printableOrIdentified(attested.attestation);
     context.onEvidence?.({ attestation });
     const detail = { attestor: attestation.attestor, workspace: attestation.workspace, presence };
     return granted({ ...event, ...identityMembers(attestation), detail }, { attestation, asked, replay });
@@ -95,6 +96,15 @@ async function attestProof(context: ExchangeContext, request: ExchangeRequest): 
     if (typeof codespaceId === 'number') context.onEvidence?.({ codespaceId });
     const identity = thrown instanceof IdentifiedRefusal ? identityMembers(thrown.identity) : {};
     return refused({ ...event, ...identity }, thrown);
+  }
+}
+
+/** The issuer has said who it is, so that the refusal names them: auditRow() makes the text fit to print. */
+function printableOrIdentified(attestation: Attestation): Attestation {
+  try {
+    return printable(attestation);
+  } catch (thrown) {
+    throw new IdentifiedRefusal(toMeshpassError(thrown), attestation);
   }
 }
 

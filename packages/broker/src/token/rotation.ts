@@ -1,6 +1,6 @@
 /** Changes the key that signs tokens: by age, or when an operator asks. Each step is audited, then durable, then in force. */
 import { MeshpassError } from '@meshpass/identity';
-import { granted, type Outcome, recordGrant, withheld } from '../audit/log/decision.ts';
+import { granted, type Outcome, recordGrant, refused } from '../audit/log/decision.ts';
 import type { AuditEvent } from '../audit/log/event.ts';
 import { seconds, timestamp } from '../clock/clock.ts';
 import { followFile } from './follow-file.ts';
@@ -66,7 +66,7 @@ export async function createRotation(context: RotationContext): Promise<Rotation
       await adopt(ring);
       return granted(event, value);
     } catch (thrown) {
-      return withheld(event, thrown);
+      return refused(event, thrown);
     }
   };
   const adoptInMemory = (ring: KeyRing): void => {

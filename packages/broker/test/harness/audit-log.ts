@@ -13,7 +13,7 @@ import { type AuditExport, exportLines, exportLog, readExport } from '../../src/
 import { type VerifyOptions, verifyExport } from '../../src/audit/export/verify.ts';
 import { type Chain, createChain } from '../../src/audit/log/chain.ts';
 import { type CheckpointSigner, createCheckpointSigner } from '../../src/audit/log/checkpoint-signer.ts';
-import { type AuditContext, recordRefusal } from '../../src/audit/log/decision.ts';
+import { type AuditContext, isWithheld, recordRefusal } from '../../src/audit/log/decision.ts';
 import { auditRow, newEvent } from '../../src/audit/log/event.ts';
 import { createJournal, type Journal } from '../../src/audit/log/journal.ts';
 import { rowHash } from '../../src/audit/log/leaf.ts';
@@ -75,7 +75,7 @@ export async function openLog(store: Store, dir: string): Promise<Log> {
       const event = newEvent('audit.prune', {}, clock, randomBytes);
       const pruned = await prune({ audit: context, store, chain, key, clock, retainSeconds }, before, event);
       if (pruned.granted) return pruned.value;
-      if (!pruned.recorded) await recordRefusal(context, pruned);
+      if (!isWithheld(pruned)) await recordRefusal(context, pruned);
       throw pruned.error;
     },
   };

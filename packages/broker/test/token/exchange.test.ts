@@ -2,7 +2,18 @@ import { join } from 'node:path';
 import { SessionResponse } from '@meshpass/identity';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readStore } from '../harness/audit.ts';
-import { dpop, EXCHANGE, enrol, FORM, form, type Harness, ID_TOKEN, newKey, startHarness } from '../harness/broker.ts';
+import {
+  dpop,
+  EXCHANGE,
+  enrol,
+  FORM,
+  form,
+  type Harness,
+  ID_TOKEN,
+  newKey,
+  OPERATOR_TOKEN,
+  startHarness,
+} from '../harness/broker.ts';
 import { grant } from '../harness/mesh.ts';
 
 const members = (proof: string) => ({ grant_type: EXCHANGE, subject_token: proof, subject_token_type: ID_TOKEN });
@@ -155,7 +166,15 @@ describe('POST /token with a proof', () => {
     });
     const answer = await enrol(harness, 'renamed', newKey(), proof);
     expect([answer.status, answer.json.error_code]).toEqual([400, 'proof_unprintable']);
-    expect(answer.json.decision_id).toBeDefined();
+    const { json } = await harness.operatorCall({
+      path: `/audit?decision=${answer.json.decision_id}`,
+      headers: { authorization: `Bearer ${OPERATOR_TOKEN}` },
+    });
+    // Its issuer has confirmed who it is: the refusal is not one of a stranger.
+    const known = { issuer: 'idp', subject: 'idp:renamed', login: expect.stringContaining('nul') };
+    expect(json.rows).toMatchObject([{ outcome: 'refused', code: 'proof_unprintable', ...known }]);
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: none of them may be there
+    expect(json.rows[0].login + json.rows[0].workspace).not.toMatch(/[\u0000-\u001f\ud800]/);
   });
 
   it('answers 404 where there is nothing, in the same form', async () => {

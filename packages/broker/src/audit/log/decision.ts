@@ -23,8 +23,6 @@ export interface Refused {
   readonly granted: false;
   readonly event: AuditEvent;
   readonly error: MeshpassError;
-  /** The grant has its row already, and what was granted ended before it could be given out: no second row is written. */
-  readonly recorded: boolean;
 }
 
 export function granted<T>(event: AuditEvent, value: T): Granted<T> {
@@ -33,12 +31,12 @@ export function granted<T>(event: AuditEvent, value: T): Granted<T> {
 
 /** @param thrown whatever a step threw; what is no MeshpassError becomes `internal` */
 export function refused(event: AuditEvent, thrown: unknown): Refused {
-  return { granted: false, event, error: toMeshpassError(thrown), recorded: false };
+  return { granted: false, event, error: toMeshpassError(thrown) };
 }
 
-/** Refuses to give out what recordGrant() has written. */
-export function withheld(event: AuditEvent, thrown: unknown): Refused {
-  return { ...refused(event, thrown), recorded: true };
+/** Whether its grant has a row, and what was granted is not given out: it ended meanwhile, or something failed after it. */
+export function isWithheld({ event }: Refused): boolean {
+  return event.row.written;
 }
 
 export interface AuditContext {
@@ -75,6 +73,7 @@ export async function recordGrant(
   } catch (thrown) {
     return refused(event, thrown);
   }
+  event.row.written = true;
   context.observe(event, 'allowed');
   return granted(event, undefined);
 }

@@ -38,6 +38,8 @@ export interface Origin {
 export interface AuditEvent extends Origin {
   readonly id: string;
   readonly action: Action;
+  /** Shared by every later form of the event: once its grant is written, whatever fails then is no second decision. */
+  readonly row: { written: boolean };
   /** Whoever asks has shown a token that only an operator, an edge or GitHub has. Subject and session are known besides. */
   readonly known?: boolean;
   readonly subject?: string | undefined;
@@ -86,7 +88,8 @@ export interface AuditRow {
 
 /** @param origin of the request; empty where the broker acts by itself */
 export function newEvent(action: Action, origin: Origin, clock: Clock, random: Random): AuditEvent {
-  return { id: uuidv7(clock, random), action, source: origin.source, requestId: origin.requestId };
+  const { source, requestId } = origin;
+  return { id: uuidv7(clock, random), action, row: { written: false }, source, requestId };
 }
 
 /** Whose decision it is, from what an issuer confirmed. */

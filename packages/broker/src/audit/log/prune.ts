@@ -13,7 +13,7 @@ import type { Store } from '../../store/open.ts';
 import { formatCheckpoint } from '../checkpoint/checkpoint.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
 import type { Chain } from './chain.ts';
-import { type AuditContext, granted, type Outcome, recordGrant, refused, withheld } from './decision.ts';
+import { type AuditContext, granted, type Outcome, recordGrant, refused } from './decision.ts';
 import type { AuditEvent } from './event.ts';
 import { deletePruned, lastCut, treeAt } from './rows.ts';
 
@@ -73,7 +73,7 @@ export async function prune(context: PruneContext, before: Date, asked: AuditEve
     );
     if (!written.granted) return written;
     const failure = await deleteRows(store);
-    return failure ? withheld(event, failure) : granted(event, { size, rows: size - cut, note });
+    return failure ? refused(event, failure) : granted(event, { size, rows: size - cut, note });
   } catch (thrown) {
     return refused(event, thrown instanceof MeshpassError ? thrown : unavailable(thrown));
   }

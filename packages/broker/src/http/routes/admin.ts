@@ -85,9 +85,9 @@ async function closeSelected(
     detail: { order: { ...selector, all }, count: closed.length, closed: closed.slice(0, 100) },
   };
   const request = { cause: 'operator', source: event.source, detail: { decision: event.id } } as const;
-  await Promise.all(matching.map((one) => closeSession(sessions, one, request)));
   let late = false;
   try {
+    await Promise.all(matching.map((one) => closeSession(sessions, one, request)));
     // Whoever has the keys of a session may have ended it, so that it could not be closed.
     late = id !== undefined && closed.length === 0 && (await denyLate({ ...sessions, store }, id));
   } catch (thrown) {

@@ -45,10 +45,10 @@ export function policyRoutes(context: PolicyContext): readonly Route[] {
       action: 'policy.apply',
       authentication: authorAuthentication(context, 'apply'),
       schema: RollBackOrder,
+      auditMembers: ({ version }) => ({ target: `version ${version}` }),
       handler: async ({ caller: author, body, event }) => {
         const { version, reason, accept_unknown: acceptUnknown } = body;
-        const asked = { ...event, target: `version ${version}` };
-        return described(await changes.rollBack(version, reason, author, asked, { acceptUnknown }));
+        return described(await changes.rollBack(version, reason, author, event, { acceptUnknown }));
       },
     });
   return [
@@ -76,10 +76,10 @@ export function policyRoutes(context: PolicyContext): readonly Route[] {
       authentication: authorAuthentication(context, 'apply'),
       schema: ApplyOrder,
       limit: MAX_BODY,
+      auditMembers: ({ main: file, plan }) => ({ target: `${file} plan ${plan}` }),
       handler: async ({ caller: author, body, event }) => {
         const { plan, accept_unknown: acceptUnknown, ...kept } = body;
-        const asked = { ...event, target: `${kept.main} plan ${plan}` };
-        return described(await changes.apply(kept, plan, author, asked, { acceptUnknown }));
+        return described(await changes.apply(kept, plan, author, event, { acceptUnknown }));
       },
     }),
     ...(rollBack ? [rollBack] : []),

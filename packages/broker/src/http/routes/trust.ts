@@ -42,9 +42,10 @@ export function trustRoutes(context: TrustContext): readonly Route[] {
       action: 'operator.rotate',
       authentication: operators.authentication,
       schema: RotateOrder,
-      handler: async ({ event: asked, body: { revoke, reason } }) => {
-        const detail = { ...(revoke && { revoke }), ...(reason !== undefined && { because: reason }) };
-        const event = { ...asked, detail };
+      auditMembers: ({ revoke, reason }) => ({
+        detail: { ...(revoke && { revoke }), ...(reason !== undefined && { because: reason }) },
+      }),
+      handler: async ({ event, body: { revoke } }) => {
         const done = revoke ? await rotation.revoke(event) : await rotation.rotate(event);
         return done.granted ? granted(done.event, { ...done.value, signing_keys: rotation.status() }) : done;
       },
