@@ -4,6 +4,7 @@ import { DEFAULT_MESH_CONFIG, type MeshConfig, type Resource, viewMesh } from '@
 import { describe, expect, it, test } from 'vitest';
 import { compareMeaning } from '../../src/diff/compare.ts';
 import { canI } from '../../src/evaluate/can-i.ts';
+import { lint } from '../../src/lint/lint.ts';
 import { differences, mayCall, ORDERS, read } from './commands.ts';
 
 const object = (kind: string, name: string, namespace: string, spec: string, more = '') => `---
@@ -100,6 +101,37 @@ spec: {selector: {app: orders}, ports: [{name: ${name}, port: 8080}]}
   it('is that of the oldest of several', () => {
     expect(mayCall(services('tcp', 'http'))).toBe(false);
     expect(differences(services('tcp'), services('tcp', 'http'))).toEqual([]);
+  });
+
+  const service = (name: string, day: number, port: string) => `---
+apiVersion: v1
+kind: Service
+metadata: {name: ${name}, namespace: shop, creationTimestamp: "2026-01-0${day}T00:00:00Z"}
+spec: {selector: {app: orders}, ports: [${port}]}
+`;
+  const http = '{name: http, port: 8080}';
+  const tcp = '{name: tcp, port: 8080}';
+  const ingress = `---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: orders, namespace: shop}
+spec: {workloadSelector: {labels: {app: orders}}, ingress: [{port: {number: 8080, protocol: HTTP, name: http}}]}
+`;
+
+  test.each([
+    ['of a Sidecar, before that of a Service', service('orders', 1, tcp) + ingress, true],
+    ['of the older Service: HTTP', service('orders', 1, http) + service('zz', 2, tcp), true],
+    ['of the older Service: TCP', service('orders', 1, tcp) + service('zz', 2, http), false],
+    ['of a TCP port beside a UDP port', service('orders', 1, `${http}, {name: dns, protocol: UDP, port: 53}`), true],
+  ])('%s, for lint and can-i', (_what, services, isHttp) => {
+    const policy =
+      '{selector: {matchLabels: {app: orders}}, action: DENY, rules: [{to: [{operation: {methods: [POST]}}]}]}';
+    const mesh = read(
+      ORDERS.slice(ORDERS.indexOf('---')) + services + object('AuthorizationPolicy', 'p', 'shop', policy),
+    );
+    // On a TCP port the method is dropped from the rule, which then denies a GET too.
+    expect(mayCall(mesh)).toBe(isHttp);
+    expect(lint(mesh, { now: 0 }).findings.some(({ code }) => code === 'MP302')).toBe(!isHttp);
   });
 });
 

@@ -3,15 +3,15 @@ import {
   type AuthorizationRule,
   actionOf,
   type Path,
-  protocolOf,
-  type ServicePort,
   selectorOf,
   selectsPods,
-  targetPortOf,
+  standInFor,
+  type Workload,
+  type WorkloadPort,
 } from '@meshpass/istio';
 import { items, labels, texts } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
-import { describeObject } from '../describe.ts';
+import { enforcedIn } from '../enforced.ts';
 import { type At, conditionsOf, operationsOf, rulesOf, sourcesOf } from '../policy-rules.ts';
 import type { Rule } from '../rule.ts';
 
@@ -36,15 +36,15 @@ export const httpOnTcp: Rule = {
         const only = operationsOf(rule).some(({ value }) => texts(value.ports).length > 0);
         // An ALLOW for HTTP beside one for TCP is as it should be; alone on a port that it names it is a mistake.
         if (onTcp.length === 0 || (action === 'ALLOW' && !only)) continue;
-        const { service, port } = onTcp[0]!;
+        const { declaredBy, port } = onTcp[0]!;
         yield {
           on: policy,
           path: field.path,
           part: 'key',
           message:
             action === 'DENY'
-              ? `on port ${port} of ${service}, which speaks TCP, Istio drops ${field.name} from this rule: it denies every connection there that the rest of the rule takes.`
-              : `on port ${port} of ${service}, which speaks TCP, Istio drops this rule because of ${field.name}: nothing is allowed by it.`,
+              ? `on port ${port} of ${declaredBy}, which speaks TCP, Istio drops ${field.name} from this rule: it denies every connection there that the rest of the rule takes.`
+              : `on port ${port} of ${declaredBy}, which speaks TCP, Istio drops this rule because of ${field.name}: nothing is allowed by it.`,
         };
       }
     }
@@ -78,30 +78,21 @@ function appliesTo(rule: At<AuthorizationRule>, port: number): boolean {
   );
 }
 
-function tcpPorts(
-  context: LintContext,
-  policy: AuthorizationPolicy,
-): readonly { readonly service: string; readonly port: number }[] {
-  const { namespace } = policy.metadata;
-  const selected = selectorOf(policy) !== undefined;
+/** Ports that workloads of the policy declare as TCP: by the model that decides calls, so that lint and can-i agree. */
+function tcpPorts(context: LintContext, policy: AuthorizationPolicy): readonly WorkloadPort[] {
   // A policy of a whole namespace or mesh is written with all of it in mind; ports are looked at where one workload is meant.
-  if (!selected) return [];
-  return context.mesh.within('Service', namespace).flatMap((service) => {
-    const pods = context.mesh.podsBehind(service);
-    const meant =
-      pods.length > 0
-        ? pods.some((pod) => selectsPods(policy, pod.labels))
-        : selectsPods(policy, labels(service.spec.selector));
-    if (!meant || Object.keys(labels(service.spec.selector)).length === 0) return [];
-    return items(service.spec.ports)
-      .filter(speaksTcp)
-      .map((port) => ({
-        service: describeObject(service),
-        port: (pods[0] && targetPortOf(pods[0].portNames, port)) ?? port.port,
-      }));
+  if (selectorOf(policy) === undefined) return [];
+  const { mesh } = context;
+  const { portsOf } = enforcedIn(mesh).workloads;
+  const workloads = mesh.within('Service', policy.metadata.namespace).flatMap((service): readonly Workload[] => {
+    const pods = mesh.podsBehind(service);
+    if (pods.length > 0) return pods;
+    const selector = labels(service.spec.selector);
+    if (Object.keys(selector).length === 0) return [];
+    return [standInFor({ ...service, spec: { selector, ports: items(service.spec.ports) } }, mesh.proxyKind)];
   });
-}
-
-function speaksTcp({ name, appProtocol, port }: ServicePort): boolean {
-  return protocolOf(port, appProtocol ?? name ?? '') === 'tcp';
+  return [...new Set(workloads)]
+    .filter((workload) => selectsPods(policy, workload.labels))
+    .flatMap((workload) => [...portsOf(workload).values()])
+    .filter(({ protocol }) => protocol === 'tcp');
 }
