@@ -1,7 +1,7 @@
 /** How an exposure is said: what becomes reachable, through which gateway, by whom. */
 
 import type { HttpMatch, KubeObject, StringMatch } from '@meshpass/istio';
-import { items, listed, record, texts } from '@meshpass/istio/members';
+import { items, listed, record } from '@meshpass/istio/members';
 import type { Exposure, GatewayUse } from './exposure/exposure.ts';
 
 /** `Gateway istio-ingress/public (port 443 HTTPS)`. */
@@ -48,11 +48,6 @@ export function describeCallerInput(match: HttpMatch): string {
 export function describeObject({ kind, metadata }: KubeObject): string {
   const shown = kind === 'KubernetesGateway' ? 'Gateway' : kind;
   return metadata.namespace === '' ? `${shown} ${metadata.name}` : `${shown} ${metadata.namespace}/${metadata.name}`;
-}
-
-/** `Role`s and policies list many things; messages name a few. */
-export function describeList(value: unknown): string {
-  return listed(texts(value));
 }
 
 function describeMatch({ method, uri }: HttpMatch): string {

@@ -13,6 +13,7 @@ import {
   type MeshShape,
   meshOf,
   resolveAccess,
+  SOURCE_ANNOTATION,
   settingsOf,
 } from '@meshpass/access/compile';
 import { grantNamespace, MeshpassError } from '@meshpass/identity';
@@ -292,5 +293,5 @@ function isCompiled(one: Resource): boolean {
 
 /** A compiled object as if it had been read, so that whoever is told of it finds the line of the access file. */
 function toResource(manifest: Manifest): readonly Resource[] {
-  return loadObject(manifest, manifest.metadata.annotations?.['meshpass.dev/source'] ?? 'access file').resources;
+  return loadObject(manifest, manifest.metadata.annotations?.[SOURCE_ANNOTATION] ?? 'access file').resources;
 }

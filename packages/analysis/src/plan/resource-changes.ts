@@ -1,6 +1,6 @@
 /** Which objects a change creates, changes and removes. */
 
-import type { Manifest } from '@meshpass/access/compile';
+import { type Manifest, SOURCE_ANNOTATION } from '@meshpass/access/compile';
 import type { Resource } from '@meshpass/istio';
 import { canonicalJson } from '../canonical-json.ts';
 
@@ -30,7 +30,7 @@ export function resourceChanges(present: readonly Resource[], wanted: readonly M
   const changed = wanted.flatMap((manifest): ResourceChange[] => {
     const was = before.get(keyOf(manifest));
     if (was && contentOf(was, manifest) === contentOf(manifest, manifest)) return [];
-    const source = manifest.metadata.annotations?.['meshpass.dev/source'];
+    const source = manifest.metadata.annotations?.[SOURCE_ANNOTATION];
     return [{ ...nameOf(manifest), does: was ? 'change' : 'create', ...(source !== undefined && { source }) }];
   });
   const removed = present

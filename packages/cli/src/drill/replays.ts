@@ -14,13 +14,6 @@ export interface Inside {
   readonly pods: ReadonlyMap<string, { readonly host: string; readonly port: number }>;
 }
 
-export interface Limits {
-  /** How long after the cause broker and edge may still take a credential, ms. */
-  readonly edge: number;
-  /** The same for the mesh: a push from Kubernetes by istiod to every Envoy. */
-  readonly mesh: number;
-}
-
 const SVID_AND_TOKEN: Presented = { svid: true, identityToken: true };
 const SVID_ALONE: Presented = { svid: true, identityToken: false };
 const TOKEN_ALONE: Presented = { svid: false, identityToken: true };

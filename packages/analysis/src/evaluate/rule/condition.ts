@@ -7,7 +7,7 @@ import { requestPrincipalTest } from './request-principal.ts';
 import { type TextTest, textTest } from './text.ts';
 
 /** Keys without brackets. */
-export const CONDITION_KEYS = [
+const CONDITION_KEYS = [
   'destination.ip',
   'destination.port',
   'connection.sni',
@@ -21,9 +21,6 @@ export const CONDITION_KEYS = [
   'request.auth.audiences',
   'request.auth.presenter',
 ] as const;
-
-/** Beginnings of keys that name something in brackets. */
-export const CONDITION_PREFIXES = ['request.headers', 'request.auth.claims', 'experimental.envoy.filters.'] as const;
 
 /** @returns undefined for a key that istiod does not know: the whole rule is left out */
 export function conditionPart(
