@@ -20,7 +20,9 @@ Conventions, for every command:
 - Exit codes: ${exitCodes(EXIT_CODES)}.
   A command with other meanings lists them. Code 4 means that a question about policy cannot be answered, because something that decides
   is not understood ([evaluator](evaluator.md)).
-- \`--output json\` prints one JSON document. Its members are in \`snake_case\`. Some older members are there in
+- A bare \`meshpass\` explains itself, and a bare group (\`meshpass policy\`) prints its help; both exit with 0.
+- \`--output json\` prints one JSON document; \`audit tail\` prints one per row and line. \`audit export\` prints the
+  lines that \`--form\` names in any case. Members are in \`snake_case\`. Some older members are there in
   \`camelCase\` too, with the same values: in \`up\`, \`status\`, \`policy lint\`, \`audit verify\` and \`audit accept-restore\`.
 - \`--operator\` is the origin of the broker's operator listener, and \`--broker\` the broker's public URL.
 - A flag wins over its environment variable. An empty environment variable counts as not set.

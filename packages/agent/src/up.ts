@@ -1,7 +1,7 @@
 /** The running agent: credentials kept fresh, services by name, the proxy, the control socket. */
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import { fileProblem, MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { VERSION } from '@meshpass/identity/version';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { BrokerClient } from './broker-client.ts';
@@ -221,6 +221,6 @@ function readCa(path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (cause) {
-    throw new MeshpassError('config_invalid', `The CA file ${path} cannot be read.`, { cause });
+    throw new MeshpassError('config_invalid', `--ca-file: ${path} cannot be read: ${fileProblem(cause)}.`, { cause });
   }
 }

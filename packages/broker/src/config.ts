@@ -57,7 +57,7 @@ export const BrokerConfig = z.strictObject({
   operatorTokenFile: z.string().optional(),
   /** File whose only line is the token with which GitHub streams its audit log; without it none is taken. */
   githubEventTokenFile: z.string().optional(),
-  /** Which Codespaces have to show their presence, see attest/presence.ts. */
+  /** Which Codespaces have to show their presence, see attest/presence/presence.ts. */
   codespacePresence: z.enum(PRESENCE_MODES).default('required'),
   /** Least time between two looks at the organisation's Codespaces; GitHub's budget may make it longer. */
   githubSweepSeconds: z.number().int().min(1).max(3_600).default(10),

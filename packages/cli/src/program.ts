@@ -137,13 +137,15 @@ export async function run(argv: readonly string[], tree: Group = TREE): Promise<
     return EXIT.ok;
   }
   const { path, node, words } = select(tree, given);
+  // Explains itself, as a bare `meshpass` does.
+  const isBareGroup = !isLeaf(node) && words.length === path.length;
   const command = isLeaf(node) ? (await node.load()).command : undefined;
   let code: ExitCode | undefined;
   const parser = buildParser(tree, path, command, (result) => {
     code = result;
   });
   try {
-    await parser.parseAsync(words, { from: 'user' });
+    await parser.parseAsync(isBareGroup ? [...words, '--help'] : words, { from: 'user' });
     return code ?? Number(process.exitCode ?? EXIT.ok);
   } catch (thrown) {
     if (!(thrown instanceof CommanderError)) return reportFailure(thrown, outputOf(given));

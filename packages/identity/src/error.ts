@@ -197,3 +197,18 @@ export function toMeshpassError(thrown: unknown, code: ErrorCode = 'internal', m
     cause: thrown,
   });
 }
+
+/** Why a file cannot be read, in words: `it does not exist`. @param cause what Node.js threw */
+export function fileProblem(cause: unknown): string {
+  const { code, message } = cause as NodeJS.ErrnoException;
+  return FILE_PROBLEMS[code ?? ''] ?? code ?? message;
+}
+
+const FILE_PROBLEMS: Readonly<Record<string, string>> = {
+  ENOENT: 'it does not exist',
+  ENOTDIR: 'a part of its path is not a directory',
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
+  EISDIR: 'it is a directory',
+  ELOOP: 'its links form a loop',
+};

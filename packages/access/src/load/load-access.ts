@@ -1,7 +1,7 @@
 /** An access file and what it includes, from disk. */
 import { readFileSync, realpathSync, statSync } from 'node:fs';
 import { basename, dirname, join, sep } from 'node:path';
-import { MeshpassError } from '@meshpass/identity';
+import { fileProblem, MeshpassError } from '@meshpass/identity';
 import type { Access } from '../model.ts';
 import type { SchemaOptions } from '../schema/access-file.ts';
 import { parseAccess } from './parse.ts';
@@ -46,7 +46,8 @@ export function loadAccess(path: string, options: LoadOptions = {}): LoadedAcces
   const take = (from: string): string => {
     const about = statSync(from);
     // A pipe would be waited for.
-    if (!about.isFile()) throw Object.assign(new Error('not a file'), { code: 'not a file' });
+    if (!about.isFile())
+      throw Object.assign(new Error('it is not a regular file'), about.isDirectory() && { code: 'EISDIR' });
     if (about.size > MAX_BYTES) return ' '.repeat(MAX_BYTES + 1);
     const text = readFileSync(from, 'utf8');
     paths.push(from);
@@ -59,7 +60,7 @@ export function loadAccess(path: string, options: LoadOptions = {}): LoadedAcces
     first = realpathSync(path);
     text = take(first);
   } catch (cause) {
-    throw new MeshpassError('config_invalid', `${path} cannot be read (${codeOf(cause)}).`, { cause });
+    throw new MeshpassError('config_invalid', `${path} cannot be read: ${fileProblem(cause)}.`, { cause });
   }
   const root = dirname(first);
   const include = (relative: string) => {
@@ -70,12 +71,13 @@ export function loadAccess(path: string, options: LoadOptions = {}): LoadedAcces
       }
       return { text: take(found) };
     } catch (cause) {
-      return { problem: codeOf(cause) === 'ENOENT' ? 'does not exist' : `cannot be read (${codeOf(cause)})` };
+      return {
+        problem:
+          (cause as NodeJS.ErrnoException).code === 'ENOENT'
+            ? 'does not exist'
+            : `cannot be read: ${fileProblem(cause)}`,
+      };
     }
   };
   return { access: parseAccess(text, name, { ...schema, include }), paths };
-}
-
-function codeOf(cause: unknown): string {
-  return String((cause as NodeJS.ErrnoException).code);
 }

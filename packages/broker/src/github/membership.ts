@@ -1,5 +1,5 @@
 /** What follows for a live session when GitHub says that its developer is in a team or an organization no more. */
-import { closeSession } from '../session/lifecycle.ts';
+import { closeSession, replaceAttestation } from '../session/lifecycle.ts';
 import type { Live } from '../session/live.ts';
 import { type RecheckContext, recheckSession } from '../session/recheck.ts';
 
@@ -15,7 +15,7 @@ export function onLeftTeam(sessions: RecheckContext, live: Live, team: string): 
   const { attestation } = live.session;
   if (attestation.githubUser) sessions.losses.lose({ kind: 'team', team, user: attestation.githubUser });
   const teams = attestation.teams.filter((one) => one !== team);
-  live.session = { ...live.session, attestation: { ...attestation, teams } };
+  replaceAttestation(live, { ...attestation, teams });
   // The store may be away: what it has to learn is retried, and the next session does not wait for it.
   recheckSession(sessions, live, 'membership_lost').catch(sessions.onFailure);
 }
@@ -40,7 +40,7 @@ export function onRoleChanged(
   for (const one of held)
     if (githubUser && !organizationRoles.includes(one))
       sessions.losses.lose({ kind: 'role', role: one, user: githubUser });
-  live.session = { ...live.session, attestation: { ...attestation, organizationRoles } };
+  replaceAttestation(live, { ...attestation, organizationRoles });
   recheckSession(sessions, live, 'membership_lost').catch(sessions.onFailure);
 }
 

@@ -5,7 +5,7 @@ import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { getRequestListener } from '@hono/node-server';
-import { MeshpassError } from '@meshpass/identity';
+import { fileProblem, MeshpassError } from '@meshpass/identity';
 import { socketBelow } from '@meshpass/identity/socket-below';
 import type { Hono } from 'hono';
 import { readPrivateFile } from '../secrets/key-file.ts';
@@ -138,7 +138,12 @@ export function readPair({ certFile, keyFile }: { readonly certFile: string; rea
     return { cert: readFileSync(certFile), key: readPrivateFile(keyFile) };
   } catch (cause) {
     if (cause instanceof MeshpassError) throw cause;
-    throw new MeshpassError('config_invalid', 'The TLS certificate or its key cannot be read.', { cause });
+    const { path = certFile } = cause as NodeJS.ErrnoException;
+    throw new MeshpassError(
+      'config_invalid',
+      `${path} (--tls-cert or --tls-key) cannot be read: ${fileProblem(cause)}.`,
+      { cause },
+    );
   }
 }
 

@@ -1,7 +1,7 @@
 /** Roots of the mesh as text, and as a file of the operator's that is followed: roots are rotated. */
 import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
-import { MeshpassError } from '@meshpass/identity';
+import { fileProblem, MeshpassError } from '@meshpass/identity';
 import type { Log } from '../telemetry/log.ts';
 
 export interface RootsFile {
@@ -62,7 +62,9 @@ export function splitRoots(text: string): readonly string[] {
 
 async function readRoots(path: string): Promise<readonly string[]> {
   const text = await readFile(path, 'utf8').catch((cause) => {
-    throw new MeshpassError('config_invalid', `The roots of the mesh at ${path} cannot be read.`, { cause });
+    throw new MeshpassError('config_invalid', `--istiod-roots: ${path} cannot be read: ${fileProblem(cause)}.`, {
+      cause,
+    });
   });
   return splitRoots(text);
 }

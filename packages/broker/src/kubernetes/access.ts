@@ -5,7 +5,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
-import { MeshpassError } from '@meshpass/identity';
+import { fileProblem, MeshpassError } from '@meshpass/identity';
 import { parse } from 'yaml';
 import { z } from 'zod';
 
@@ -76,7 +76,7 @@ const Kubeconfig = z.object({
  */
 export async function kubeconfigAccess(path: string): Promise<KubernetesAccess> {
   const text = await readFile(path, 'utf8').catch((cause) => {
-    throw invalid(`The kubeconfig ${path} cannot be read.`, cause);
+    throw invalid(`--kubeconfig: ${path} cannot be read: ${fileProblem(cause)}.`, cause);
   });
   const read = Kubeconfig.safeParse(parse(text));
   if (!read.success) throw invalid(`The kubeconfig ${path} is not usable: ${z.prettifyError(read.error)}`);

@@ -5,7 +5,7 @@ import type { KeyObject } from 'node:crypto';
 import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { chmod, mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { MeshpassError } from '@meshpass/identity';
+import { fileProblem, MeshpassError } from '@meshpass/identity';
 
 /**
  * Reads a file that nobody else may: it belongs to the broker's user or to root, others have no access, and its group has none but
@@ -32,21 +32,21 @@ export function readPrivateFile(file: string): string {
 
 /**
  * @param make the key for a file that is missing; absent: the file must be there
- * @param unreadable what to tell where it cannot be read
+ * @param what it is, with the flag that names it, for messages
  * @returns the text of the file
  * @throws MeshpassError `config_invalid`
  */
 export async function readKeyFile(
   file: string,
   make: (() => Promise<KeyObject>) | undefined,
-  unreadable: string,
+  what: string,
 ): Promise<string> {
   try {
     return readPrivateFile(file);
   } catch (cause) {
     if (cause instanceof MeshpassError) throw cause;
     if (!make || (cause as NodeJS.ErrnoException).code !== 'ENOENT')
-      throw new MeshpassError('config_invalid', unreadable, { cause });
+      throw new MeshpassError('config_invalid', `${what} cannot be read: ${fileProblem(cause)}.`, { cause });
   }
   const pem = (await make()).export({ type: 'pkcs8', format: 'pem' }) as string;
   await mkdir(dirname(file), { recursive: true, mode: 0o700 });

@@ -3,7 +3,7 @@ import type { Access } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import { type Fact, factsOf, type Losses } from '../attest/github/losses.ts';
 import { unavailable } from '../attest/issuer-http.ts';
-import { closeSession } from './lifecycle.ts';
+import { closeSession, replaceAttestation } from './lifecycle.ts';
 import type { Live } from './live.ts';
 import { type RecheckContext, recheckSession } from './recheck.ts';
 
@@ -68,7 +68,7 @@ export async function dropLost(context: RecheckContext, live: Live, isLost: (fac
   if (lost.some(({ kind }) => kind === 'job')) return await closeSession(context, live, { cause: 'job_ended', detail });
   if (lost.some(({ kind }) => kind === 'member'))
     return await closeSession(context, live, { cause: 'membership_lost', detail });
-  live.session = { ...live.session, attestation: without(live.session.attestation, lost) };
+  replaceAttestation(live, without(live.session.attestation, lost));
   // Without an access file in force nothing is decided; it is when one comes.
   if (context.mesh.inForce()) await recheckSession(context, live, 'membership_lost');
 }

@@ -2,7 +2,7 @@
  * The life cycle of a session: it opens, is replaced by the next one of its workspace, may lose single grants, and closes. Every
  * change of the live sessions is made here: in memory, in the store with its audit row, at the edges and in the mesh.
  */
-import { MeshpassError } from '@meshpass/identity';
+import { type Attestation, MeshpassError } from '@meshpass/identity';
 import { type AuditContext, granted, type Outcome, recordGrant, refused } from '../audit/log/decision.ts';
 import { type AuditEvent, auditRow, identityMembers, newEvent } from '../audit/log/event.ts';
 import type { Entry, Journal } from '../audit/log/journal.ts';
@@ -155,6 +155,14 @@ export async function closeSession(context: LifecycleContext, live: Live, reques
   await Promise.race([stored, new Promise((resolve) => setTimeout(resolve, STORE_PATIENCE_MS).unref())]);
   announceEnd(context, live);
   await stored;
+}
+
+/**
+ * What is known of a live session's developer has become less: teams or roles are gone. Follow it with `recheckSession`, which takes the
+ * grants that depended on them. The store keeps the attestation of the opening; after a restart drop-lost.ts applies the losses again.
+ */
+export function replaceAttestation(live: Live, attestation: Attestation): void {
+  live.session = { ...live.session, attestation };
 }
 
 /** For the audit events of a session. */

@@ -1,6 +1,6 @@
 /** Everything that the broker reads from files: a standby must find out about a missing one before it is needed. */
 import { join } from 'node:path';
-import { MeshpassError } from '@meshpass/identity';
+import { fileProblem, MeshpassError } from '@meshpass/identity';
 import { type AuditKey, openAuditKey } from '../audit/checkpoint/key.ts';
 import { readPair } from '../http/listen.ts';
 import { readPrivateFile } from '../secrets/key-file.ts';
@@ -40,7 +40,11 @@ function readToken(file: string | undefined, whose: string): string | undefined 
     token = readPrivateFile(file).trim();
   } catch (cause) {
     if (cause instanceof MeshpassError) throw cause;
-    throw new MeshpassError('config_invalid', `The file with the token of ${whose} cannot be read.`, { cause });
+    throw new MeshpassError(
+      'config_invalid',
+      `The file ${file} with the token of ${whose} cannot be read: ${fileProblem(cause)}.`,
+      { cause },
+    );
   }
   if (token.length >= MIN_TOKEN) return token;
   throw new MeshpassError('config_invalid', `The token of ${whose} must have at least ${MIN_TOKEN} characters.`);

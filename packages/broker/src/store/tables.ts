@@ -126,7 +126,7 @@ export interface LossesTable {
 export interface BrokerEpochTable {
   singleton: boolean;
   epoch: number;
-  /** JSON text: who that is, see holder.ts. */
+  /** JSON text: who that is, see leader-record.ts. */
   holder: string | null;
 }
 

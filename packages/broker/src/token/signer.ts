@@ -40,7 +40,11 @@ const signAsync = promisify<string, Buffer, KeyObject, Buffer>(sign);
  */
 export async function openSigner(file: string, own: boolean): Promise<RotatingSigner> {
   const read = async (): Promise<KeyRing> => {
-    const text = await readKeyFile(file, own ? makeSigningKey : undefined, 'The signing key file cannot be read.');
+    const text = await readKeyFile(
+      file,
+      own ? makeSigningKey : undefined,
+      `The signing key file ${file} (--signing-key)`,
+    );
     const since = Math.floor((await stat(file)).mtimeMs / 1000);
     return readRing(text, { since, tokenSeconds: 0 });
   };

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { agentConfig } from '@meshpass/agent/config';
 import { realSurroundings } from '@meshpass/agent/discover';
 import { MeshpassError } from '@meshpass/identity/error';
@@ -7,6 +6,7 @@ import { EXIT, type ExitCode } from '../command/failure.ts';
 import { wholeNumber } from '../command/flag.ts';
 import { output, proofFlags } from '../command/shared-flags.ts';
 import { type DoctorLine, runDoctor } from '../doctor/run.ts';
+import { readTextFile } from '../input/text-file.ts';
 
 export const command = defineCommand({
   about: 'Run it in the Codespace. It opens no session, and names the next step for each check that fails.',
@@ -27,6 +27,8 @@ export const command = defineCommand({
   page: 'docs/agent.md',
   run: async ({ output, ...options }) => {
     const config = agentConfig(options, process.env);
+    if (!config.broker.startsWith('https://'))
+      throw new MeshpassError('usage', `--broker is ${config.broker}: give an https:// URL.`);
     const lines = await runDoctor({ config, ca: readCa(config.caFile), surroundings: realSurroundings, now: Date.now });
     console.log(output === 'json' ? JSON.stringify({ lines }, null, 2) : lines.map(textOf).join('\n'));
     return exitCodeFor(lines);
@@ -34,12 +36,7 @@ export const command = defineCommand({
 });
 
 function readCa(file: string | undefined): string | undefined {
-  if (file === undefined) return undefined;
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (cause) {
-    throw new MeshpassError('config_invalid', `The CA file ${file} cannot be read.`, { cause });
-  }
+  return file === undefined ? undefined : readTextFile(file, '--ca-file', 'config_invalid');
 }
 
 /** The later checks need the earlier ones: if the first failure is temporary, so may be the rest. */

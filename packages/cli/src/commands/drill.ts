@@ -1,5 +1,5 @@
 /** `meshpass drill` */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, writeFileSync } from 'node:fs';
 import { agentConfig } from '@meshpass/agent/config';
 import { controlPath } from '@meshpass/agent/control';
 import { discover } from '@meshpass/agent/discover';
@@ -17,6 +17,7 @@ import { asOperator } from '../drill/operator.ts';
 import type { Inside } from '../drill/replays.ts';
 import { runDrill } from '../drill/run.ts';
 import { drillTable } from '../drill/table.ts';
+import { readTextFile } from '../input/text-file.ts';
 import { operatorClient } from '../operator/client.ts';
 
 const flags = {
@@ -52,7 +53,10 @@ export const command = defineCommand({
   flags,
   exitCodes: { 0: 'nothing stale works', 1: 'something stale works, or the drill failed' },
   env: TOKEN_ENV,
-  examples: ['meshpass drill --cause admin --rebuild --evidence drill.jws', 'meshpass drill --verify drill.jws'],
+  examples: [
+    'meshpass drill --cause admin --rebuild --evidence drill.jws',
+    'meshpass drill --verify drill.jws --jwks jwks.json',
+  ],
   page: 'docs/drill.md',
   run: drill,
 });
@@ -107,7 +111,8 @@ async function drill(flags: DrillFlags): Promise<ExitCode> {
 }
 
 async function verify(flags: DrillFlags, file: string): Promise<ExitCode> {
-  const { drill: report, witness } = await verifyEvidence(read(file), await keysOf(flags));
+  const evidence = readTextFile(file, '--verify', 'config_invalid');
+  const { drill: report, witness } = await verifyEvidence(evidence, await keysOf(flags));
   if (flags.output === 'json') console.log(JSON.stringify({ drill: report, witness }, null, 2));
   else {
     print(report, 'text');
@@ -121,12 +126,18 @@ async function verify(flags: DrillFlags, file: string): Promise<ExitCode> {
 
 async function keysOf(flags: DrillFlags): Promise<unknown> {
   if (flags.jwks !== undefined) {
+    const keys = readTextFile(flags.jwks, '--jwks', 'config_invalid');
     try {
-      return JSON.parse(read(flags.jwks));
+      return JSON.parse(keys);
     } catch (cause) {
       throw new MeshpassError('config_invalid', `${flags.jwks} is not a JWK Set.`, { cause });
     }
   }
+  if (!flags.broker)
+    throw new MeshpassError(
+      'config_invalid',
+      '--verify needs the keys that signed the report: --jwks FILE (offline), or --broker https://... to get them.',
+    );
   const { broker, caFile } = config(flags);
   const { status, json } = await ask(`${broker.replace(/\/+$/, '')}/jwks`, { method: 'GET', ca: readCa(caFile) });
   if (status === 200) return json;
@@ -142,7 +153,7 @@ function config({ broker, caFile, proofFile, audience }: DrillFlags) {
 }
 
 function readCa(file: string | undefined): string | undefined {
-  return file === undefined ? undefined : read(file);
+  return file === undefined ? undefined : readTextFile(file, '--ca-file', 'config_invalid');
 }
 
 function insideOf({ insideGateway, insidePod }: DrillFlags): Inside {
@@ -153,12 +164,4 @@ function insideOf({ insideGateway, insidePod }: DrillFlags): Inside {
     return [service, hostPort(address, '--inside-pod')] as const;
   });
   return { gateway: insideGateway, pods: new Map(pods) };
-}
-
-function read(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (cause) {
-    throw new MeshpassError('config_invalid', `${file} cannot be read.`, { cause });
-  }
 }

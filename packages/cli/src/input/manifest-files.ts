@@ -3,6 +3,7 @@ import { closeSync, existsSync, fstatSync, openSync, readdirSync, readSync, stat
 import { join } from 'node:path';
 import { MeshpassError } from '@meshpass/identity/error';
 import { holdsObjects, MAX_BYTES } from '@meshpass/istio';
+import { unreadable } from './text-file.ts';
 
 export interface ManifestFile {
   readonly name: string;
@@ -114,6 +115,6 @@ function attempt<T>(path: string, how: () => T): T {
   try {
     return how();
   } catch (cause) {
-    throw new MeshpassError('usage', `${path} cannot be read.`, { cause });
+    throw unreadable(path, cause);
   }
 }

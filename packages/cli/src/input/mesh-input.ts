@@ -12,7 +12,8 @@ import {
 } from '@meshpass/istio';
 import { type OptionsOf, text } from '../command/flag.ts';
 import { readCluster } from './cluster-manifests.ts';
-import { readManifests, readText, refuse } from './policy-input.ts';
+import { readManifests, refuse } from './policy-input.ts';
+import { readTextFile } from './text-file.ts';
 
 /** Where the mesh is read from, beside manifests. */
 export const meshInputFlags = {
@@ -51,6 +52,7 @@ export async function readMeshObjects(
   }
   const { resources: given, unread } = await readManifests(paths);
   const resources = applyResources(standing, given);
-  const config = meshConfig === undefined ? findMeshConfig(resources) : readMeshConfig(readText(meshConfig));
+  const config =
+    meshConfig === undefined ? findMeshConfig(resources) : readMeshConfig(readTextFile(meshConfig, '--mesh-config'));
   return { resources, config, unread };
 }

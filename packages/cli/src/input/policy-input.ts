@@ -1,5 +1,4 @@
 /** What the commands of `meshpass policy` read: an access file, the mesh from files or a cluster, and how it is set up. */
-import { readFileSync } from 'node:fs';
 import { type Access, type IdentityTokens, loadAccess } from '@meshpass/access';
 import type { MeshShape } from '@meshpass/access/compile';
 import { MeshpassError } from '@meshpass/identity/error';
@@ -7,6 +6,7 @@ import { applyResources, findMeshConfig, loadManifests, type ManifestProblem, ty
 import { type OptionsOf, text } from '../command/flag.ts';
 import { gatewayFlags, tokenAudience } from '../command/shared-flags.ts';
 import { readManifestFiles } from './manifest-files.ts';
+import { readTextFile } from './text-file.ts';
 
 /** How the mesh is set up. What is not given comes from the mesh's own configuration, if it is read, or is Istio's default. */
 export const meshFlags = {
@@ -84,7 +84,7 @@ export async function readPolicyInput(paths: readonly string[], flags: MeshFlags
 export function identityTokens(flags: TokenFlags): IdentityTokens {
   return {
     ...{ issuer: flags.publicUrl, audience: flags.tokenAudience, header: TOKEN_HEADER },
-    jwks: flags.jwks === undefined ? NO_KEYS : readText(flags.jwks),
+    jwks: flags.jwks === undefined ? NO_KEYS : readTextFile(flags.jwks, '--jwks'),
   };
 }
 
@@ -122,15 +122,6 @@ const MOST_NAMED = 5;
 /** With all that it includes. @throws MeshpassError `config_invalid`, `access_file_*` */
 export function readAccessFile(file: string): Access {
   return loadAccess(file, { name: file }).access;
-}
-
-/** @throws MeshpassError `usage` */
-export function readText(file: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (cause) {
-    throw new MeshpassError('usage', `${file} cannot be read.`, { cause });
-  }
 }
 
 /** An object that is not understood may mean anything, so nothing is concluded. */

@@ -1,9 +1,9 @@
 /** Requests and claims, as flags describe them. */
-
+import { isIP } from 'node:net';
 import type { Call, HttpCall } from '@meshpass/analysis/evaluate';
 import { MeshpassError } from '@meshpass/identity/error';
 import { list, type OptionsOf, text, toggle } from '../command/flag.ts';
-import { readText } from './policy-input.ts';
+import { readTextFile } from './text-file.ts';
 
 /** The call that a question is about. */
 export const requestFlags = {
@@ -23,6 +23,8 @@ type Request = (Omit<HttpCall, 'authority'> & { readonly authority?: string }) |
 export function requestOf(flags: RequestFlags): { readonly http: Request; readonly more: Partial<Call> } {
   const { method, path, host, header, tcp, sourceIp, sni } = flags;
   if (!path.startsWith('/')) throw new MeshpassError('usage', '--path must begin with "/".');
+  if (sourceIp !== undefined && (isIP(sourceIp) === 0 || sourceIp.includes('%')))
+    throw new MeshpassError('usage', `--source-ip must be an IPv4 or IPv6 address, not ${JSON.stringify(sourceIp)}.`);
   const headers = Object.fromEntries(
     header.map((line) => {
       const [, name, value] = /^([^:\s]+):\s*(.*)$/.exec(line) ?? [];
@@ -41,7 +43,7 @@ export function requestOf(flags: RequestFlags): { readonly http: Request; readon
 export function claimsOf(given: string | undefined): Readonly<Record<string, unknown>> | undefined {
   if (given === undefined) return undefined;
   try {
-    const claims: unknown = JSON.parse(given.startsWith('@') ? readText(given.slice(1)) : given);
+    const claims: unknown = JSON.parse(given.startsWith('@') ? readTextFile(given.slice(1), '--claims') : given);
     if (typeof claims === 'object' && claims !== null && !Array.isArray(claims))
       return claims as Record<string, unknown>;
   } catch (cause) {

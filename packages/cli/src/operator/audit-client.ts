@@ -1,9 +1,9 @@
 /** The broker's audit log: whole answers, and lines as they arrive. */
-import { createReadStream, readFileSync } from 'node:fs';
+import { createReadStream } from 'node:fs';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
 import { text as textOf } from 'node:stream/consumers';
-import { MeshpassError } from '@meshpass/identity/error';
+import { unreadable } from '../input/text-file.ts';
 import { type OperatorOptions, openOperator, unreachable } from './client.ts';
 
 export interface AuditClient {
@@ -35,8 +35,8 @@ export function auditClient(options: OperatorOptions, environment: NodeJS.Proces
 }
 
 /** @throws MeshpassError `usage`, when it is read, where the file cannot be */
-export function fileLines(file: string): AsyncIterable<string> {
-  return linesOf(createReadStream(file), (cause) => new MeshpassError('usage', `${file} cannot be read.`, { cause }));
+export function fileLines(file: string, flag: string): AsyncIterable<string> {
+  return linesOf(createReadStream(file), (cause) => unreadable(file, cause, flag));
 }
 
 async function* linesOf(input: Readable, failure: (cause: unknown) => Error): AsyncGenerator<string> {
@@ -46,15 +46,11 @@ async function* linesOf(input: Readable, failure: (cause: unknown) => Error): As
     failed = cause;
     reader.close();
   });
-  yield* reader;
-  if (failed !== undefined) throw failure(failed);
-}
-
-/** @throws MeshpassError `usage` */
-export function readText(file: string): string {
   try {
-    return readFileSync(file, 'utf8');
+    yield* reader;
   } catch (cause) {
-    throw new MeshpassError('usage', `${file} cannot be read.`, { cause });
+    // Since Node.js 24 the reader throws the input's error itself.
+    throw failure(cause);
   }
+  if (failed !== undefined) throw failure(failed);
 }

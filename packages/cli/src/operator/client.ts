@@ -1,9 +1,9 @@
 /** The broker as an operator calls it: with the operator token, at its operator listener; or as a job calls it, at its public URL. */
-import { readFileSync } from 'node:fs';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
 import { TOKEN_VARIABLE } from '../command/shared-flags.ts';
+import { readTextFile } from '../input/text-file.ts';
 
 export interface OperatorOptions {
   /** The operator listener: `http://127.0.0.1:9090` through a port-forward. For a job's token: `https://broker.example.com`. */
@@ -42,7 +42,7 @@ export function operatorClient(options: OperatorOptions, environment: NodeJS.Pro
 /** @param patienceMs how long the broker may be silent. @throws MeshpassError as `operatorClient` */
 export function openOperator(options: OperatorOptions, environment: NodeJS.ProcessEnv, patienceMs: number): Send {
   const token = readToken(options.operatorToken, environment);
-  const ca = options.caFile === undefined ? undefined : readFlagFile(options.caFile, '--ca-file');
+  const ca = options.caFile === undefined ? undefined : readTextFile(options.caFile, '--ca-file');
   if (!/^https?:\/\/[^/]+\/?$/.test(options.operator) || !URL.canParse(options.operator))
     throw new MeshpassError(
       'usage',
@@ -106,18 +106,10 @@ function notABroker({ statusCode = 0 }: IncomingMessage): MeshpassError {
 }
 
 function readToken(file: string | undefined, environment: NodeJS.ProcessEnv): string {
-  const token = (file === undefined ? environment[TOKEN_VARIABLE] : readFlagFile(file, '--operator-token'))?.trim();
+  const token = (file === undefined ? environment[TOKEN_VARIABLE] : readTextFile(file, '--operator-token'))?.trim();
   if (token && /^[\x21-\x7e]+$/.test(token)) return token;
   throw new MeshpassError(
     'usage',
     `Name the file with the operator token (--operator-token), or set ${TOKEN_VARIABLE}.`,
   );
-}
-
-function readFlagFile(file: string, flag: string): string {
-  try {
-    return readFileSync(file, 'utf8');
-  } catch (cause) {
-    throw new MeshpassError('usage', `The file of ${flag} cannot be read: ${file}.`, { cause });
-  }
 }

@@ -1,10 +1,12 @@
 /** An edge in a process: reloads its certificate when the file changes, and serves probes and metrics on a separate listener. */
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { readPrivateFile } from '@meshpass/broker/secrets/key-file';
 import { type Directory, type Edge, type EdgeLog, formatStats, startEdge } from '@meshpass/edge';
 import type { EdgeDecision } from '@meshpass/identity';
+import { MeshpassError } from '@meshpass/identity/error';
 import type { HostPort } from '../command/host-port.ts';
+import { readTextFile, unreadable } from '../input/text-file.ts';
 
 export interface EdgeProcessOptions {
   readonly listen: HostPort;
@@ -23,10 +25,17 @@ export interface EdgeProcess {
 
 const CERTIFICATE_POLL_MS = 10_000;
 
-/** @throws MeshpassError `config_invalid` where others may read the key; what startEdge throws; a Node error where a file cannot be read */
+/** @throws MeshpassError `config_invalid` where others may read the key; what startEdge throws; `usage` where a file cannot be read */
 export async function runEdge(options: EdgeProcessOptions): Promise<EdgeProcess> {
   const { listen, gateway, directory, report, log } = options;
-  const read = () => ({ cert: readFileSync(options.tlsCert, 'utf8'), key: readPrivateFile(options.tlsKey) });
+  const read = () => {
+    const cert = readTextFile(options.tlsCert);
+    try {
+      return { cert, key: readPrivateFile(options.tlsKey) };
+    } catch (cause) {
+      throw cause instanceof MeshpassError ? cause : unreadable(options.tlsKey, cause);
+    }
+  };
   const edge = await startEdge({ listen, tls: read(), gateway, directory, report, log });
   let seen = changedAt(options);
   const poll = setInterval(() => {

@@ -45,7 +45,7 @@ it.each([
   ['--version', 0, []],
   ['--help', 0, []],
   ['group --help', 0, []],
-  ['group', 2, []],
+  ['group', 0, []],
   ['one', 0, ['one']],
   ['group two --help', 0, ['two']],
 ])('meshpass %s exits with %i and loads %j', async (line, code, loaded) => {

@@ -102,6 +102,16 @@ describe('no command at all', () => {
   });
 });
 
+describe('a group without a command', () => {
+  afterEach(() => vi.restoreAllMocks());
+
+  it('prints its help on standard output, with 0', async () => {
+    const write = vi.spyOn(process.stdout, 'write').mockImplementation(() => true);
+    expect(await run(['node', 'meshpass', 'policy'])).toBe(0);
+    expect(write.mock.calls.flat().join('')).toContain('Usage: meshpass policy');
+  });
+});
+
 describe('a wrong command line', () => {
   afterEach(() => vi.restoreAllMocks());
 

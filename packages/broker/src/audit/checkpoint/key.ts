@@ -25,7 +25,7 @@ export interface AuditKey {
 export async function openAuditKey(file: string, publicUrl: string, generate: boolean): Promise<AuditKey> {
   const origin = `${new URL(publicUrl).host}/audit`;
   const [first, ...others] = splitPem(
-    await readKeyFile(file, generate ? makeKey : undefined, 'The audit key file cannot be read.'),
+    await readKeyFile(file, generate ? makeKey : undefined, `The audit key file ${file} (--audit-key)`),
   ).map(readKey);
   if (!first) throw new MeshpassError('config_invalid', 'The audit key file has no private key.');
   const verifier = (key: KeyObject) => noteVerifier(origin, createPublicKey(key));

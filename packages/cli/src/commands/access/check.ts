@@ -24,11 +24,13 @@ function check(file: string, output: Output): void {
     ({ access } = loadAccess(file, { name: file }));
   } catch (cause) {
     if (!(cause instanceof MeshpassError) || cause.code !== 'config_invalid') throw cause;
-    throw new MeshpassError('usage', `${file} cannot be read.`, { cause });
+    throw new MeshpassError('usage', cause.message, { cause });
   }
   if (output === 'json') {
     console.log(JSON.stringify({ file, grants: access.grants.map((grant) => grant.name) }));
   } else {
-    console.log(`${file} is well-formed: ${access.grants.length} grants. Services are checked against the cluster.`);
+    const { length } = access.grants;
+    const grants = length === 1 ? '1 grant' : `${length} grants`;
+    console.log(`${file} is well-formed: ${grants}. Services were not checked; policy plan does that.`);
   }
 }

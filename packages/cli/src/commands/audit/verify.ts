@@ -6,7 +6,8 @@ import { defineCommand } from '../../command/define.ts';
 import { EXIT } from '../../command/failure.ts';
 import { list, text } from '../../command/flag.ts';
 import { operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts';
-import { auditClient, fileLines, readText } from '../../operator/audit-client.ts';
+import { readTextFile } from '../../input/text-file.ts';
+import { auditClient, fileLines } from '../../operator/audit-client.ts';
 import { reportText } from '../../operator/audit-text.ts';
 import { formatJson } from '../../output/json.ts';
 
@@ -19,17 +20,21 @@ export const command = defineCommand({
     ...operatorFlags,
     output,
   },
-  exitCodes: { 0: 'the log verifies', 1: 'the log does not verify, or cannot be read' },
+  exitCodes: {
+    0: 'the log verifies',
+    1: 'the log does not verify, or is not an export',
+    2: 'wrong flags, or a file that cannot be read',
+  },
   env: TOKEN_ENV,
   examples: ['meshpass audit verify --key key.txt', 'meshpass audit verify --file audit.jsonl --key key.txt'],
   page: 'docs/audit.md',
   run: async (options) => {
-    const anchored = options.checkpoint.map((file) => ({ label: file, note: readText(file) }));
+    const anchored = options.checkpoint.map((file) => ({ label: file, note: readTextFile(file, '--checkpoint') }));
     const keys = options.key.flatMap(readKeys);
     const lines =
       options.file === undefined
         ? await auditClient(options, process.env).lines('/audit/export')
-        : fileLines(options.file);
+        : fileLines(options.file, '--file');
     const report = await verifyExport(await readExport(lines), { anchored, keys });
     console.log(options.output === 'json' ? formatJson(report) : reportText(report));
     return report.ok ? EXIT.ok : EXIT.failed;
@@ -37,6 +42,6 @@ export const command = defineCommand({
 });
 
 function readKeys(given: string): NoteVerifier[] {
-  const lines = existsSync(given) ? readText(given).split('\n') : [given];
+  const lines = existsSync(given) ? readTextFile(given, '--key').split('\n') : [given];
   return lines.filter((line) => line.trim() !== '').map(parseVerifier);
 }

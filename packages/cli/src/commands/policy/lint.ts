@@ -127,6 +127,6 @@ async function readAccess(file: string): Promise<Access> {
     return loadAccess(file, { name: file }).access;
   } catch (cause) {
     if (!(cause instanceof MeshpassError) || cause.code !== 'config_invalid') throw cause;
-    throw new MeshpassError('usage', `${file} cannot be read.`, { cause });
+    throw new MeshpassError('usage', `--access: ${cause.message}`, { cause });
   }
 }

@@ -5,7 +5,8 @@ import { MeshpassError } from '@meshpass/identity/error';
 import { defineCommand } from '../../command/define.ts';
 import { argumentsOf, list, type OptionsOf, text, wholeNumber } from '../../command/flag.ts';
 import { accessFile, output } from '../../command/shared-flags.ts';
-import { meshFlags, readAccessFile, readPolicyInput, readText } from '../../input/policy-input.ts';
+import { meshFlags, readAccessFile, readPolicyInput } from '../../input/policy-input.ts';
+import { readTextFile } from '../../input/text-file.ts';
 
 const args = { suites: argumentsOf('files of test cases', { required: true }) };
 const flags = {
@@ -37,7 +38,7 @@ export const command = defineCommand({
 
 /** @throws MeshpassError `policy_test_failed`, `policy_cases_invalid`, `access_*`, `manifest_*`, `usage` */
 async function runTests({ suites: files, ...options }: OptionsOf<typeof args & typeof flags>): Promise<void> {
-  const suites = files.map((file) => readSuite(readText(file), file));
+  const suites = files.map((file) => readSuite(readTextFile(file), file));
   const beside = suites.flatMap(({ file, manifests }) => manifests.map((path) => join(dirname(file), path)));
   const { resources, shape, tokens, unread } = await readPolicyInput([...options.manifests, ...beside], options);
   const result = runSuites({

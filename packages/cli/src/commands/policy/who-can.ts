@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import {
   applyAccess,
   assumedNamespaces,
@@ -8,6 +9,7 @@ import {
   type Reacher,
   whoCan,
 } from '@meshpass/analysis/evaluate';
+import { MeshpassError } from '@meshpass/identity/error';
 import { type MeshView, viewMesh } from '@meshpass/istio';
 import { defineCommand } from '../../command/define.ts';
 import { EXIT, type ExitCode } from '../../command/failure.ts';
@@ -53,6 +55,8 @@ export const command = defineCommand({
 
 /** @throws MeshpassError `usage`, `manifest_*`, `access_*`, `kubernetes_unavailable` */
 async function listWhoCan(target: string, paths: readonly string[], flags: WhoCanFlags): Promise<ExitCode> {
+  if (existsSync(target) && paths.some((path) => path !== '-' && !existsSync(path)))
+    throw new MeshpassError('usage', `${target} is a file: the target comes first: HOST:PORT, then files.`);
   const { view, grantsFor } = await meshOf(paths, flags);
   const { http, more } = requestOf(flags);
   const { reachers, unknown } = whoCan(view, target, http, more);

@@ -1,0 +1,102 @@
+/** Files and values that cannot be used: one line that names the cause and the flag, before anything is attempted. */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { run } from '../../src/program.ts';
+
+const ACCESS = `
+trust: {codespaces: {organization: acme}}
+grants:
+  dev:
+    who: [{team: acme/payments, repository: acme/payments}]
+    to: [{service: orders.shop, port: 8080, allow: [GET /orders/1]}]
+`;
+
+let folder: string;
+let out: string[] = [];
+let errors: string[] = [];
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'meshpass-input-'));
+  writeFileSync(join(folder, 'mesh.yaml'), '{apiVersion: v1, kind: Namespace, metadata: {name: shop}}\n');
+  writeFileSync(join(folder, 'access.yaml'), ACCESS);
+  writeFileSync(join(folder, 'drill.jws'), 'not evidence');
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+beforeEach(() => {
+  [out, errors] = [[], []];
+  vi.spyOn(console, 'log').mockImplementation((text: string) => void out.push(text));
+  vi.spyOn(console, 'error').mockImplementation((text: string) => void errors.push(text));
+  vi.stubEnv('MESHPASS_BROKER', undefined);
+});
+afterEach(() => {
+  vi.restoreAllMocks();
+  vi.unstubAllEnvs();
+  process.exitCode = undefined;
+});
+
+/** `@name` is a path in the folder. */
+const call = (...words: string[]) =>
+  run(['node', 'meshpass', ...words.map((word) => word.replace(/^@/, `${folder}/`))]);
+
+describe('a file that cannot be read', () => {
+  it.each([
+    ['audit verify --file /nope', '--file: /nope cannot be read: it does not exist. [usage]'],
+    ['audit verify --file /', '--file: / cannot be read: it is a directory. [usage]'],
+    ['audit verify --checkpoint /nope', '--checkpoint: /nope cannot be read: it does not exist. [usage]'],
+    ['drill --verify /nope', '--verify: /nope cannot be read: it does not exist. [config_invalid]'],
+    ['drill --verify @drill.jws --jwks /nope', '--jwks: /nope cannot be read: it does not exist. [config_invalid]'],
+    [
+      'doctor --broker https://b.invalid --ca-file /nope',
+      '--ca-file: /nope cannot be read: it does not exist. [config_invalid]',
+    ],
+    ['access check /nope', '/nope cannot be read: it does not exist. [usage]'],
+    ['access check /', '/ cannot be read: it is a directory. [usage]'],
+    ['policy lint /nope', '/nope cannot be read: it does not exist. [usage]'],
+    ['policy lint @mesh.yaml --access /nope', '--access: /nope cannot be read: it does not exist. [usage]'],
+    ['policy matrix @mesh.yaml --mesh-config /nope', '--mesh-config: /nope cannot be read: it does not exist. [usage]'],
+    ['policy matrix --kubeconfig /nope', '--kubeconfig: /nope cannot be read: it does not exist. [config_invalid]'],
+    [
+      'policy test /nope --access @access.yaml --public-url https://b.invalid',
+      '/nope cannot be read: it does not exist. [usage]',
+    ],
+  ])('%s: 2, the cause and the flag', async (line, message) => {
+    expect(await call(...line.split(' '))).toBe(2);
+    expect(errors).toEqual([`meshpass: ${message}`]);
+  });
+});
+
+describe('a value that cannot be used', () => {
+  it.each(['foo', '10.0.0.0/8', '10.0.0.256', 'fe80::1%eth0'])('--source-ip %s is refused', async (address) => {
+    const question = ['--to', 'orders.shop:80', '--as', 'dev/web', '--source-ip', address, '@mesh.yaml'];
+    expect(await call('policy', 'can-i', ...question)).toBe(2);
+    expect(errors).toEqual([`meshpass: --source-ip must be an IPv4 or IPv6 address, not "${address}". [usage]`]);
+    expect(await call('policy', 'who-can', 'orders.shop:80', '@mesh.yaml', '--source-ip', address)).toBe(2);
+  });
+
+  it('who-can says that the target comes first', async () => {
+    expect(await call('policy', 'who-can', '@mesh.yaml', 'orders.shop:80')).toBe(2);
+    expect(errors).toEqual([
+      `meshpass: ${folder}/mesh.yaml is a file: the target comes first: HOST:PORT, then files. [usage]`,
+    ]);
+  });
+
+  it('doctor refuses a broker without TLS before any check', async () => {
+    expect(await call('doctor', '--broker', 'http://x')).toBe(2);
+    expect(errors).toEqual(['meshpass: --broker is http://x: give an https:// URL. [usage]']);
+    expect(out).toEqual([]);
+  });
+
+  it('drill --verify without keys names both places to get them', async () => {
+    expect(await call('drill', '--verify', '@drill.jws')).toBe(2);
+    expect(errors[0]).toMatch(/--jwks FILE \(offline\), or --broker https:/);
+  });
+});
+
+it('access check does not claim that services were checked', async () => {
+  expect(await call('access', 'check', '@access.yaml')).toBe(0);
+  expect(out).toEqual([
+    `${folder}/access.yaml is well-formed: 1 grant. Services were not checked; policy plan does that.`,
+  ]);
+});
