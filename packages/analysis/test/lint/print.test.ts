@@ -64,6 +64,10 @@ spec: {gatewayClassName: istio-waypoint}
 apiVersion: networking.k8s.io/v1
 kind: Ingress
 metadata: {name: shop, namespace: shop}
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: shop, namespace: shop}
 `;
   const unread = lintFiles([{ name: FILE, text: OTHERS }], { now: TODAY });
   const NAMED =

@@ -215,7 +215,7 @@ function standIn(mesh: MeshView, namespace: string, given: Labels, name: string)
 }
 
 function podPort({ destination, service }: Exposure, { portNames }: Workload): number | undefined {
-  const ports = items(service?.spec.ports);
+  const ports = items(service?.spec.ports).filter(({ protocol }) => (protocol ?? 'TCP') === 'TCP');
   const port =
     destination.port === undefined
       ? ports.length === 1

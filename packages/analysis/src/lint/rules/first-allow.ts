@@ -6,11 +6,12 @@ import {
   isForSidecars,
   type PodWorkload,
   selectorOf,
-  targetPortOf,
+  type WorkloadPort,
 } from '@meshpass/istio';
 import { items, listed, texts } from '@meshpass/istio/members';
 import type { LintContext } from '../context.ts';
 import { describeObject } from '../describe.ts';
+import { enforcedIn } from '../enforced.ts';
 import { operationsOf, rulesOf } from '../policy-rules.ts';
 import type { Rule } from '../rule.ts';
 
@@ -49,7 +50,7 @@ export const firstAllow: Rule = {
           on: policy,
           path: ['spec', 'rules'],
           part: 'key',
-          message: `this is the only ALLOW on ${describeObject(workload.object)}: port ${listed(closed.map(({ port, name }) => `${port}${name ? ` (${name})` : ''}`))} was open, and this policy closes it.`,
+          message: `this is the only ALLOW on ${describeObject(workload.object)}: port ${listed(closed.map(({ port, reachedAs }) => `${port} (${reachedAs[0]})`))} was open, and this policy closes it.`,
         };
         break;
       }
@@ -73,16 +74,7 @@ function portsNamed(policy: AuthorizationPolicy): ReadonlySet<string> | undefine
   return ports.size > 0 ? ports : undefined;
 }
 
-function servedPorts(
-  context: LintContext,
-  workload: PodWorkload,
-): readonly { readonly port: number; readonly name: string | undefined }[] {
-  const served = new Map<number, string | undefined>();
-  for (const service of context.mesh.servicesBefore(workload)) {
-    for (const port of items(service.spec.ports)) {
-      const target = targetPortOf(workload.portNames, port);
-      if (target !== undefined) served.set(target, typeof port.name === 'string' ? port.name : undefined);
-    }
-  }
-  return [...served].map(([port, name]) => ({ port, name }));
+/** Ports that a Service leads to. */
+function servedPorts({ mesh }: LintContext, workload: PodWorkload): readonly WorkloadPort[] {
+  return [...enforcedIn(mesh).workloads.portsOf(workload).values()].filter(({ reachedAs }) => reachedAs.length > 0);
 }

@@ -15,7 +15,7 @@ export const optionalClientCertificate: Rule = {
         yield {
           on: gateway,
           path: ['spec', 'servers', index, 'tls', 'mode'],
-          message: `OPTIONAL_MUTUAL on port ${port?.number} accepts callers without a certificate: only a policy behind it can refuse them.`,
+          message: `OPTIONAL_MUTUAL on port ${typeof port?.number === 'number' ? port.number : '?'} accepts callers without a certificate: only a policy behind it can refuse them.`,
         };
       }
     }

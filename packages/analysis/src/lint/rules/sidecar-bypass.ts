@@ -5,11 +5,10 @@ import {
   type Path,
   type PodWorkload,
   serviceName,
-  targetPortOf,
   whyNoSidecar,
 } from '@meshpass/istio';
-import { items } from '@meshpass/istio/members';
 import { describeObject } from '../describe.ts';
+import { enforcedIn } from '../enforced.ts';
 import type { Report, Rule } from '../rule.ts';
 
 const NO_INBOUND = 'traffic.sidecar.istio.io/excludeInboundPorts';
@@ -51,10 +50,9 @@ export const sidecarBypass: Rule = {
           ? undefined
           : whyNoSidecar(workload, namespaceInjection(namespace, ofNamespace));
       if (why) yield say(placeOf(workload), `${describeObject(object)} has no sidecar: ${why}. No policy holds for it`);
-      const served = services.flatMap((service) =>
-        items(service.spec.ports).map((port) => targetPortOf(workload.portNames, port)),
-      );
-      const around = served.filter((port) => port !== undefined && !isCaptured(workload, port));
+      const around = [...enforcedIn(context.mesh).workloads.portsOf(workload).values()]
+        .filter(({ port, reachedAs }) => reachedAs.length > 0 && !isCaptured(workload, port))
+        .map(({ port }) => port);
       if (around.length > 0) {
         const listed = words(annotations[NO_INBOUND]).some((port) => around.includes(Number(port)));
         const path = listed ? at(NO_INBOUND) : annotations[INBOUND] === undefined ? workload.podPath : at(INBOUND);
