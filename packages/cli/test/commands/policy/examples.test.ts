@@ -52,6 +52,7 @@ let cluster: FakeServer;
 beforeAll(async () => {
   home = mkdtempSync(join(tmpdir(), 'meshpass-examples-'));
   cpSync(SAMPLES, home, { recursive: true });
+  cpSync(join(ROOT, 'lab/samples'), join(home, 'lab/samples'), { recursive: true });
   const bin = join(home, 'bin');
   mkdirSync(bin);
   const main = join(ROOT, 'packages/cli/src/main.ts');
