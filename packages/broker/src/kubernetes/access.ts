@@ -89,7 +89,12 @@ export async function kubeconfigAccess(path: string): Promise<KubernetesAccess> 
       ? Buffer.from(data, 'base64')
       : file === undefined
         ? undefined
-        : await readFile(near(path, file));
+        : await readFile(near(path, file)).catch((cause) => {
+            throw invalid(
+              `${near(path, file)}, named in the kubeconfig, cannot be read: ${fileProblem(cause)}.`,
+              cause,
+            );
+          });
   const ca = await content(cluster['certificate-authority'], cluster['certificate-authority-data']);
   const cert = await content(user['client-certificate'], user['client-certificate-data']);
   const key = await content(user['client-key'], user['client-key-data']);

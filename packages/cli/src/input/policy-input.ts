@@ -6,7 +6,7 @@ import { applyResources, findMeshConfig, loadManifests, type ManifestProblem, ty
 import { type OptionsOf, text } from '../command/flag.ts';
 import { gatewayFlags, tokenAudience } from '../command/shared-flags.ts';
 import { readManifestFiles } from './manifest-files.ts';
-import { readTextFile } from './text-file.ts';
+import { namingFlag, readTextFile } from './text-file.ts';
 
 /** How the mesh is set up. What is not given comes from the mesh's own configuration, if it is read, or is Istio's default. */
 export const meshFlags = {
@@ -120,8 +120,8 @@ function describeUnread(places: readonly string[]): string | undefined {
 const MOST_NAMED = 5;
 
 /** With all that it includes. @throws MeshpassError `config_invalid`, `access_file_*` */
-export function readAccessFile(file: string): Access {
-  return loadAccess(file, { name: file }).access;
+export function readAccessFile(file: string, flag = '--access'): Access {
+  return namingFlag(flag, () => loadAccess(file, { name: file }).access);
 }
 
 /** An object that is not understood may mean anything, so nothing is concluded. */

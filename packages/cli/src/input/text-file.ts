@@ -19,3 +19,13 @@ export function unreadable(file: string, cause: unknown, flag?: string, code: Er
   const from = flag === undefined ? '' : `${flag}: `;
   return new MeshpassError(code, `${from}${file} cannot be read: ${fileProblem(cause)}.`, { cause });
 }
+
+/** Names the flag in what `load` throws about a file that cannot be read. */
+export function namingFlag<T>(flag: string, load: () => T): T {
+  try {
+    return load();
+  } catch (cause) {
+    if (!(cause instanceof MeshpassError) || cause.code !== 'config_invalid') throw cause;
+    throw new MeshpassError('config_invalid', `${flag}: ${cause.message}`, { cause });
+  }
+}

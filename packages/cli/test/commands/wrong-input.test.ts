@@ -51,6 +51,14 @@ describe('a file that cannot be read', () => {
       'doctor --broker https://b.invalid --ca-file /nope',
       '--ca-file: /nope cannot be read: it does not exist. [config_invalid]',
     ],
+    [
+      'policy plan --access /nope --public-url https://b.invalid @mesh.yaml',
+      '--access: /nope cannot be read: it does not exist. [config_invalid]',
+    ],
+    [
+      'policy apply --access /nope --broker https://b.invalid',
+      '--access: /nope cannot be read: it does not exist. [config_invalid]',
+    ],
     ['access check /nope', '/nope cannot be read: it does not exist. [usage]'],
     ['access check /', '/ cannot be read: it is a directory. [usage]'],
     ['policy lint /nope', '/nope cannot be read: it does not exist. [usage]'],

@@ -7,6 +7,7 @@ import { defineCommand } from '../../command/define.ts';
 import { EXIT, type ExitCode } from '../../command/failure.ts';
 import { type OptionsOf, text, toggle } from '../../command/flag.ts';
 import { accessFile } from '../../command/shared-flags.ts';
+import { namingFlag } from '../../input/text-file.ts';
 import { AUTHOR_ENV, asAuthor, authorFlags } from '../../operator/policy.ts';
 import { planExitCode, planOutput } from '../../output/plan.ts';
 
@@ -38,7 +39,7 @@ type Planned = Omit<Plan, 'manifests' | 'assumed'> & Partial<Pick<Plan, 'assumed
 
 /** @throws MeshpassError what the broker answers: `plan_stale`, `plan_refused`, `plan_unauthorized`, `access_*` */
 async function apply(options: OptionsOf<typeof flags>): Promise<ExitCode> {
-  const order = filesOf(options.access);
+  const order = namingFlag('--access', () => filesOf(options.access));
   const { acceptUnknown, output } = options;
   const planned = (await (await asAuthor(options))('POST', '/policy/plan', order)) as Planned;
   console.log(output === 'json' ? JSON.stringify(planned, null, 2) : formatPlan(planned, output));

@@ -4,6 +4,7 @@ import { defineCommand } from '../../command/define.ts';
 import { argumentsOf, type OptionsOf, text } from '../../command/flag.ts';
 import { accessFile } from '../../command/shared-flags.ts';
 import { meshFlags, readPolicyInput } from '../../input/policy-input.ts';
+import { namingFlag } from '../../input/text-file.ts';
 
 const args = {
   paths: argumentsOf('files and directories of manifests of Services, workloads and policies; - for standard input'),
@@ -28,7 +29,7 @@ export const command = defineCommand({
 /** @throws MeshpassError `access_*`, `manifest_*`, `usage`, `kubernetes_unavailable` */
 async function compilePolicy({ paths, ...options }: OptionsOf<typeof args & typeof flags>): Promise<void> {
   // Without a path in its name, as the broker reads it, so that both compile the same text.
-  const { access } = loadAccess(options.access);
+  const { access } = namingFlag('--access', () => loadAccess(options.access));
   const { resources, shape, tokens, unread } = await readPolicyInput(paths, options);
   if (unread !== undefined) console.error(unread);
   const manifests = compile(access, meshOf(resources, shape), tokens);

@@ -37,7 +37,7 @@ async function plan({ paths, output, ...options }: OptionsOf<typeof args & typeo
   const { resources, shape, trustDomainAliases, tokens, unread } = await readPolicyInput(paths, options);
   const planned = planChange({
     ...{ access, cluster: resources, shape, trustDomainAliases, tokens, unread },
-    ...(options.from !== undefined && { inForce: readAccessFile(options.from) }),
+    ...(options.from !== undefined && { inForce: readAccessFile(options.from, '--from') }),
   });
   printPlan(planned, output);
   return planExitCode(planned);
