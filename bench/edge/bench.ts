@@ -16,7 +16,7 @@ const ROUNDS = Number(process.argv[3] ?? 5);
 const PRINCIPAL = 'spiffe://cluster.local/ns/meshpass-bench/sa/bench';
 const TARGET = { host: 'orders.shop.svc.cluster.local', port: 8080 };
 
-const service = child('edge-service.ts');
+const service = child(new URL('./service.ts', import.meta.url));
 const [{ port: servicePort }] = (await once(service, 'message')) as [{ port: number }];
 const ca = await createCa('mesh');
 const web = await createCa('web');
@@ -41,7 +41,7 @@ const plain = createServer({ noDelay: true, allowHalfOpen: true }, (client) => p
 await new Promise<void>((resolve) => plain.listen(0, '127.0.0.1', resolve));
 const plainPort = (plain.address() as { port: number }).port;
 
-const client = child('edge-client.ts');
+const client = child(new URL('./client.ts', import.meta.url));
 await once(client, 'message');
 const outer = { ...(await svid(ca, PRINCIPAL)), ca: web.root };
 const roads = {
@@ -112,8 +112,8 @@ function proxy(downstream: Socket, port: number): void {
   upstream.on('error', () => downstream.destroy());
 }
 
-function child(name: string): ChildProcess {
-  const started = fork(fileURLToPath(new URL(name, import.meta.url)));
+function child(program: URL): ChildProcess {
+  const started = fork(fileURLToPath(program));
   process.once('exit', () => started.kill());
   return started;
 }

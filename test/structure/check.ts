@@ -1,6 +1,7 @@
 /**
  * `npm run structure`, part of `npm run check`: the shape of the code, held to rules that a reader can rely on.
- *   - imports go downward between packages, and never in a circle: not between files, not between the rooms of a package
+ *   - imports go downward between packages and between the rooms of the broker, and never in a circle: not between files, not
+ *     between the rooms of a package; what users install imports no test
  *   - no file has more than 300 lines, no folder more than 20 files
  * A room is a folder directly under `src`; a file directly under `src` is a room of its own. Type imports count.
  * Prints one line for each violation, and exits with 1 if there is any.
@@ -10,6 +11,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { findCircles, type Graph } from './circles.ts';
+import { specifiersOf } from './imports.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const MAX_LINES = 300;
@@ -26,6 +28,12 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   agent: ['identity'],
   cli: ['identity', 'istio', 'access', 'analysis', 'broker', 'edge', 'agent'],
 };
+
+/** The rooms of the broker, lowest first; what is directly under its `src` is above them. packages/broker/README.md has their jobs. */
+const BROKER_ROOMS = [
+  ...['clock', 'limits', 'secrets', 'telemetry', 'store', 'kubernetes', 'istiod', 'reconcile', 'audit', 'attest'],
+  ...['session', 'policy', 'github', 'certificate', 'token', 'config.ts', 'http', 'start'],
+];
 
 /** Folders with one file for each rule, case or decision, and the agent, whose data plane is to be replaced. */
 const WIDE_FOLDERS =
@@ -69,17 +77,38 @@ function wideFolders(): string[] {
 function upwardImports(): string[] {
   return [...imports].flatMap(([file, targets]) => {
     const from = packageOf(file);
-    if (!from || !file.startsWith(`packages/${from}/src/`)) return [];
+    if (from !== undefined && !MAY_IMPORT[from]) return [`${file}: ${from} is a new package: say what it may import.`];
     return targets.flatMap((target) => {
+      if (!existsSync(join(ROOT, target))) return [`${file}: imports ${target}, which does not exist.`];
+      const product = isProduct(file);
+      if ((product || file.startsWith('lab/src/')) && /^(test|[a-z]+\/test|packages\/[^/]+\/test)\//.test(target))
+        return [`${file}: imports ${target}, a test.`];
+      if (!product) return [];
       const to = packageOf(target);
-      if (to === from || (to && MAY_IMPORT[from]?.includes(to))) return [];
-      return [`${file}: imports ${target}; ${from} may import ${MAY_IMPORT[from]?.join(', ') || 'no other package'}.`];
+      if (to !== from && !(to && MAY_IMPORT[from!]?.includes(to)))
+        return [
+          `${file}: imports ${target}; ${from} may import ${MAY_IMPORT[from!]?.join(', ') || 'no other package'}.`,
+        ];
+      if (from === 'broker' && to === 'broker' && rank(target) > rank(file))
+        return [`${file}: imports ${target}, a room above its own (packages/broker/README.md).`];
+      return [];
     });
   });
 }
 
+/** Whether it is of what users install. */
+function isProduct(file: string): boolean {
+  return /^packages\/[^/]+\/src\//.test(file);
+}
+
+/** Of a file of the broker: how high its room is. */
+function rank(file: string): number {
+  const at = BROKER_ROOMS.indexOf(file.split('/')[3]!);
+  return at < 0 ? BROKER_ROOMS.length : at;
+}
+
 function circles(): string[] {
-  const product = [...imports].filter(([file]) => /^packages\/[a-z]+\/src\//.test(file));
+  const product = [...imports].filter(([file]) => isProduct(file));
   const between = (name: (file: string) => string): Graph => {
     const graph = new Map<string, Set<string>>();
     for (const [file, targets] of product) {
@@ -98,7 +127,7 @@ function circles(): string[] {
 }
 
 function packageOf(file: string): string | undefined {
-  return /^packages\/([a-z]+)\//.exec(file)?.[1];
+  return /^packages\/([^/]+)\//.exec(file)?.[1];
 }
 
 /** `packages/broker/src/session` of any file in it. */
@@ -106,19 +135,20 @@ function roomOf(file: string): string {
   return file.split('/').slice(0, 4).join('/');
 }
 
-/** The files of this repository that a file imports, by their paths. Examples in its documentation do not count. */
+/** The files of this repository that a file imports, by their paths. */
 function importsOf(file: string): readonly string[] {
-  const text = readFileSync(join(ROOT, file), 'utf8').replace(/^ *\/\*\*[\s\S]*?\*\//gm, '');
-  const named = text.matchAll(/^(?:import|export)\b[^;'"]*?from '([^']+)';|^import '([^']+)';|\bimport\('([^']+)'\)/gm);
-  return [...named].flatMap(([, from, bare, lazy]) => {
-    const target = resolve(file, (from ?? bare ?? lazy)!);
+  const onComputed = (line: number) => {
+    if (isProduct(file)) throw new Error(`${file}:${line}: the module of an import must be a literal`);
+  };
+  return specifiersOf(file, readFileSync(join(ROOT, file), 'utf8'), onComputed).flatMap((specifier) => {
+    const target = resolve(file, specifier);
     return target === undefined || target === file ? [] : [target];
   });
 }
 
 function resolve(file: string, specifier: string): string | undefined {
   if (specifier.startsWith('.')) return normalize(join(dirname(file), specifier));
-  const [, name, path] = /^@meshpass\/([a-z]+)(?:\/(.+))?$/.exec(specifier) ?? [];
+  const [, name, path] = /^@meshpass\/([^/]+)(?:\/(.+))?$/.exec(specifier) ?? [];
   if (name === undefined) return undefined;
   const folder = name === 'lab' ? 'lab' : `packages/${name}`;
   const { exports } = JSON.parse(readFileSync(join(ROOT, folder, 'package.json'), 'utf8')) as {
