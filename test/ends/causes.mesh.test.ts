@@ -8,7 +8,7 @@ import { dirname, join } from 'node:path';
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { codespaceProof, completed, type DataPath, idTokenProof, ORDERS, openDataPath, until } from '../mesh.ts';
-import { GRANT, type HeldSessions, heldSessions } from './held-session.ts';
+import { call, GRANT, type HeldSessions, heldSessions } from './held-session.ts';
 
 const LEASE = 15;
 const EVENT_TOKEN = 'event-token-of-the-lab-0123456789abcdef';

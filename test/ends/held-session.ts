@@ -19,7 +19,7 @@ export interface HeldSession {
   silence(): void;
 }
 
-const call = async (adversary: AdversarialClient) =>
+export const call = async (adversary: AdversarialClient) =>
   `GET /orders/1 HTTP/1.1\r\nHost: orders.shop:8080\r\nx-meshpass-token: ${(await adversary.show()).identityToken}\r\n\r\n`;
 
 export type HeldSessions = ReturnType<typeof heldSessions>;
