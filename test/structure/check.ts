@@ -42,6 +42,9 @@ const WIDE_FOLDERS =
 const LONG_FILES = /^packages\/agent\/src\/(carry-http1|http2-client)\.ts$/;
 const GENERATED = /\/generated\//;
 
+/** Of each package that was asked for: its package.json is read once. */
+const EXPORTS = new Map<string, Readonly<Record<string, string>>>();
+
 const files = execFileSync('git', ['ls-files', '--cached', '--others', '--exclude-standard'], {
   cwd: ROOT,
   encoding: 'utf8',
@@ -151,11 +154,19 @@ function resolve(file: string, specifier: string): string | undefined {
   const [, name, path] = /^@meshpass\/([^/]+)(?:\/(.+))?$/.exec(specifier) ?? [];
   if (name === undefined) return undefined;
   const folder = name === 'lab' ? 'lab' : `packages/${name}`;
-  const { exports } = JSON.parse(readFileSync(join(ROOT, folder, 'package.json'), 'utf8')) as {
-    readonly exports: Readonly<Record<string, string>>;
-  };
+  const exports = exportsOf(folder);
   const entry = exports[path === undefined ? '.' : `./${path}`] ?? exports['./*']?.replace('*', path!);
   if (entry === undefined)
     throw new Error(`${file} imports ${specifier}, which ${folder}/package.json does not export`);
   return normalize(join(folder, entry));
+}
+
+function exportsOf(folder: string): Readonly<Record<string, string>> {
+  const known = EXPORTS.get(folder);
+  if (known) return known;
+  const { exports } = JSON.parse(readFileSync(join(ROOT, folder, 'package.json'), 'utf8')) as {
+    readonly exports: Readonly<Record<string, string>>;
+  };
+  EXPORTS.set(folder, exports);
+  return exports;
 }

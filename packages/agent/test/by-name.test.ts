@@ -2,35 +2,12 @@
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { get } from 'node:http';
 import { connect } from 'node:net';
 import { promisify } from 'node:util';
 import { describe, expect, test } from 'vitest';
 import { askAgent } from '../src/control.ts';
 import { service } from './harness.ts';
-import { world } from './world.ts';
-
-function request(
-  host: string,
-  port: number,
-  path: string,
-  headers: Record<string, string> = {},
-  agent?: import('node:http').Agent,
-) {
-  return new Promise<{ status: number; body: string }>((resolve, reject) => {
-    get(
-      { host, port, path, headers: { host: 'orders.shop:8080', ...headers }, ...(agent ? { agent } : {}) },
-      (response) => {
-        let body = '';
-        response.on('data', (chunk) => {
-          body += chunk;
-        });
-        response.on('end', () => resolve({ status: response.statusCode!, body }));
-        response.on('error', reject);
-      },
-    ).on('error', reject);
-  });
-}
+import { request, world } from './world.ts';
 
 const run = promisify(execFile);
 

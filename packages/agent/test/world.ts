@@ -1,5 +1,6 @@
 /** A whole agent on loopback, between a workload, an edge and a broker. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { type Agent, get } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
@@ -127,4 +128,21 @@ export function echoHeads(socket: TLSSocket): void {
     }
   });
   socket.on('end', () => socket.end());
+}
+
+/** A GET of a program beside the agent, with the Host header of orders.shop:8080. */
+export function request(host: string, port: number, path: string, headers: Record<string, string> = {}, agent?: Agent) {
+  return new Promise<{ status: number; body: string }>((resolve, reject) => {
+    get(
+      { host, port, path, headers: { host: 'orders.shop:8080', ...headers }, ...(agent ? { agent } : {}) },
+      (response) => {
+        let body = '';
+        response.on('data', (chunk) => {
+          body += chunk;
+        });
+        response.on('end', () => resolve({ status: response.statusCode!, body }));
+        response.on('error', reject);
+      },
+    ).on('error', reject);
+  });
 }

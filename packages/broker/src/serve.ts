@@ -129,17 +129,10 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
     given.policy && watchPolicy({ mesh: given.policy.mesh, onFailure: failed('policy'), onFinding: record.finding });
   if (policyWatch) acting.defer(policyWatch.stop);
   const rotation = await createRotation({
-    ...{
-      audit,
-      signer,
-      mesh,
-      journal,
-      tokenSeconds: config.tokenSeconds,
-      clock,
-      random,
-      onFailure: failed('rotation'),
-    },
-    ...{ ageSeconds: config.signingKeyAgeSeconds, waitSeconds: config.signingKeyWaitSeconds },
+    ...{ audit, signer, mesh, journal, clock, random, onFailure: failed('rotation') },
+    tokenSeconds: config.tokenSeconds,
+    ageSeconds: config.signingKeyAgeSeconds,
+    waitSeconds: config.signingKeyWaitSeconds,
   });
   acting.defer(rotation.start());
   const announce = () => void store.announce(sharedSettings(base, secrets)).catch(failed('store'));

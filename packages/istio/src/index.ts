@@ -37,7 +37,7 @@ export {
   standInPorts,
   targetPortOf,
 } from './mesh/pod.ts';
-export { type PortProtocol, protocolOf } from './mesh/port-protocol.ts';
+export { isTcp, type PortProtocol, protocolOf } from './mesh/port-protocol.ts';
 export { GATEWAY_NAME, type MeshProxy, type ProxyKind, proxyKinds } from './mesh/proxy.ts';
 export { meshServiceOf } from './mesh/service.ts';
 export {

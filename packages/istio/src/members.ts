@@ -1,2 +1,2 @@
 /** Members of objects that were not validated: a list where a list should be, text where text should be, or nothing. */
-export { hasLabels, items, labels, listed, record, text, texts } from './object/members.ts';
+export { items, labels, listed, record, text, texts } from './object/members.ts';

@@ -1,9 +1,9 @@
 /** The access file laid over the mesh: every granted port found, or said why it cannot be granted. */
 import { formatSni, grantNamespace, MAX_ALLOWED, MAX_ALLOWED_TEXT, MAX_PEERS } from '@meshpass/identity';
-import { didYouMean, type Mesh, type MeshService, type Place } from '@meshpass/istio';
+import { didYouMean, type Mesh, type MeshService, type Place, selects } from '@meshpass/istio';
 import type { Access, Grant, GrantTarget } from '../model.ts';
 import type { AccessFileProblem } from '../problem.ts';
-import { hasLabels, isSelection, selectedNamespaces } from '../schema/selection.ts';
+import { isSelection, selectedNamespaces } from '../schema/selection.ts';
 import { describeAllowed } from './describe-allowed.ts';
 
 type MeshPort = MeshService['ports'][number];
@@ -158,7 +158,7 @@ function selectTargets(target: GrantTarget, mesh: Mesh): Found {
   const fits = mesh.services.flatMap((service) => {
     if (!namespaces.has(service.namespace)) return [];
     if (target.service !== undefined && service.name !== target.service) return [];
-    if (target.labels !== undefined && !hasLabels(service.labels, target.labels)) return [];
+    if (target.labels !== undefined && !selects(target.labels, service.labels ?? {})) return [];
     const port = findPort(service, target.port);
     return port ? [fitPort(target, service, port, mesh)] : [];
   });

@@ -1,6 +1,6 @@
 /** Which Services and namespaces of a mesh an entry of the access file means. */
 import { isDnsLabel } from '@meshpass/identity';
-import type { Mesh } from '@meshpass/istio';
+import { type Mesh, selects } from '@meshpass/istio';
 import { invalid, type Parsed } from '../problem.ts';
 import { matchesGlob } from './pattern.ts';
 
@@ -79,6 +79,11 @@ export interface NamespaceSelection {
   readonly namespaceLabels?: Readonly<Record<string, string>>;
 }
 
+/** What of a mesh decides which namespaces an entry selects. */
+export interface NamespacesOfMesh extends Pick<Mesh, 'rootNamespace' | 'namespaces'> {
+  readonly gateway: Pick<Mesh['gateway'], 'namespace'>;
+}
+
 /**
  * Whether it selects, rather than naming one namespace.
  * @example
@@ -108,30 +113,20 @@ export function isSelection({ namespace, namespaceLabels }: NamespaceSelection):
  * selectedNamespaces({ namespaceLabels: { env: 'test' } }, mesh); // => ['team-a']
  * ```
  */
-export function selectedNamespaces(selection: NamespaceSelection, mesh: Mesh): readonly string[] {
+export function selectedNamespaces(selection: NamespaceSelection, mesh: NamespacesOfMesh): readonly string[] {
   const { namespace, namespaceLabels } = selection;
   return (mesh.namespaces ?? [])
     .filter(
       ({ name, labels }) =>
         !isReserved(name, mesh) &&
         (namespace === undefined || matchesGlob(namespace, name)) &&
-        (namespaceLabels === undefined || hasLabels(labels, namespaceLabels)),
+        (namespaceLabels === undefined || selects(namespaceLabels, labels)),
     )
     .map(({ name }) => name)
     .sort();
 }
 
-/** Whether all of the wanted labels are there. */
-export function hasLabels(
-  labels: Readonly<Record<string, string>> | undefined,
-  wanted: Readonly<Record<string, string>>,
-): boolean {
-  return Object.entries(wanted).every(
-    ([name, value]) => labels !== undefined && Object.hasOwn(labels, name) && labels[name] === value,
-  );
-}
-
-function isReserved(namespace: string, mesh: Mesh): boolean {
+function isReserved(namespace: string, mesh: NamespacesOfMesh): boolean {
   return (
     namespace === mesh.rootNamespace ||
     namespace === mesh.gateway.namespace ||

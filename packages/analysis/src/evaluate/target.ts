@@ -3,6 +3,7 @@ import { MeshpassError } from '@meshpass/identity';
 import {
   type AttachedService,
   didYouMean,
+  isTcp,
   type MeshView,
   type ResourceOf,
   selects,
@@ -60,9 +61,7 @@ export function allEndpoints(view: MeshView): readonly Endpoint[] {
   return view
     .all('Service')
     .flatMap((service) =>
-      (service.spec.ports ?? [])
-        .filter(({ protocol = 'TCP' }) => protocol === 'TCP')
-        .flatMap(({ port }) => behind(view, service, port, authorizers)),
+      (service.spec.ports ?? []).filter(isTcp).flatMap(({ port }) => behind(view, service, port, authorizers)),
     );
 }
 

@@ -32,8 +32,8 @@ function hostsOf(target: GrantTarget, mesh: MeshView): readonly string[] {
   const names = new Set([...mesh.all('Namespace').map(nameOf), ...services.map(({ metadata }) => metadata.namespace)]);
   const { rootNamespace, clusterDomain } = mesh.config;
   const selected = selectedNamespaces(target, {
-    ...{ trustDomain: '', rootNamespace, clusterDomain },
-    ...{ gateway: { namespace: 'meshpass-system', labels: {}, port: 0 }, services: [], foreignPolicies: [] },
+    rootNamespace,
+    gateway: { namespace: 'meshpass-system' },
     namespaces: [...names].map((name) => ({ name, labels: mesh.namespaceLabels(name) ?? {} })),
   });
   return services

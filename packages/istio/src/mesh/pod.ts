@@ -5,6 +5,7 @@ import { items, labels as labelsOf, text } from '../object/members.ts';
 import type { Labels, Path } from '../object/object.ts';
 import type { Resource, ResourceKind, ResourceOf } from '../object/resources.ts';
 import { selects } from '../object/selection.ts';
+import { isTcp } from './port-protocol.ts';
 
 /** What decides whether a Pod has a sidecar, and what that sidecar sees. */
 export interface PodFacts {
@@ -113,8 +114,9 @@ export function targetPortOf(
 export function portNamesOf({ containers }: PodSpec): ReadonlyMap<string, number> {
   const names = new Map<string, number>();
   for (const container of items(containers)) {
-    for (const { name, containerPort, protocol } of items(container.ports)) {
-      if (typeof name !== 'string' || typeof containerPort !== 'number' || (protocol ?? 'TCP') !== 'TCP') continue;
+    for (const port of items(container.ports)) {
+      const { name, containerPort } = port;
+      if (typeof name !== 'string' || typeof containerPort !== 'number' || !isTcp(port)) continue;
       if (!names.has(name)) names.set(name, containerPort);
     }
   }

@@ -15,6 +15,19 @@ const APP_PROTOCOLS: Readonly<Record<string, PortProtocol>> = {
 const NEVER_SNIFFED: readonly number[] = [25, 53, 3306, 27017];
 
 /**
+ * Whether a port of a Service or container is one of TCP, which is the default of both; meshes carry nothing else.
+ * @example
+ * ```ts
+ * import { isTcp } from '@meshpass/istio';
+ * isTcp({}); // => true
+ * isTcp({ protocol: 'UDP' }); // => false
+ * ```
+ */
+export function isTcp({ protocol }: { readonly protocol?: string | undefined }): boolean {
+  return (protocol ?? 'TCP') === 'TCP';
+}
+
+/**
  * As istiod decides (pkg/config/kube/conversion.go): appProtocol, else the name up to its first dash.
  * @param declared appProtocol, or the port's name where it has none
  * @example

@@ -1,5 +1,5 @@
 import type { MeshService } from './mesh.ts';
-import { protocolOf } from './port-protocol.ts';
+import { isTcp, protocolOf } from './port-protocol.ts';
 
 /** The members of a Kubernetes Service that are read here. */
 interface ServiceObject {
@@ -36,7 +36,7 @@ interface ServiceObject {
  */
 export function meshServiceOf({ metadata, spec }: ServiceObject): Omit<MeshService, 'workloads'> | undefined {
   if (spec.type === 'ExternalName') return undefined;
-  const ports = (spec.ports ?? []).filter(({ protocol }) => (protocol ?? 'TCP') === 'TCP');
+  const ports = (spec.ports ?? []).filter(isTcp);
   return {
     name: metadata.name,
     namespace: metadata.namespace,

@@ -6,7 +6,7 @@ import type { MeshObjects } from '../object/objects.ts';
 import { selects } from '../object/selection.ts';
 import type { MeshConfig } from './mesh-config.ts';
 import { targetPortOf } from './pod.ts';
-import { protocolOf } from './port-protocol.ts';
+import { isTcp, protocolOf } from './port-protocol.ts';
 import type { Workload } from './workload.ts';
 
 type Serving = Pick<Workload, 'namespace' | 'labels' | 'portNames'>;
@@ -58,7 +58,7 @@ export function workloadPorts(
   for (const { metadata, spec } of objects.within('Service', workload.namespace)) {
     if (!spec.selector || Object.keys(spec.selector).length === 0 || !selects(spec.selector, workload.labels)) continue;
     for (const servicePort of spec.ports ?? []) {
-      if ((servicePort.protocol ?? 'TCP') !== 'TCP') continue;
+      if (!isTcp(servicePort)) continue;
       const target = targetPortOf(workload.portNames, servicePort);
       if (target === undefined) continue;
       const host = `${metadata.name}.${metadata.namespace}:${servicePort.port}`;

@@ -75,19 +75,6 @@ export function labels(value: unknown): Readonly<Record<string, string>> {
 }
 
 /**
- * Whether something has all of the labels asked for.
- * @example
- * ```ts
- * import { hasLabels } from '@meshpass/istio/members';
- * hasLabels({ app: 'orders' }, { app: 'orders', tier: 'web' }); // => true
- * ```
- */
-export function hasLabels(wanted: Readonly<Record<string, string>>, given: Readonly<Record<string, string>>): boolean {
-  for (const name in wanted) if (given[name] !== wanted[name]) return false;
-  return true;
-}
-
-/**
  * `"a", "b" and 3 more`, for messages.
  * @example
  * ```ts

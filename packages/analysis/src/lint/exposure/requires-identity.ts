@@ -10,6 +10,7 @@ import {
   type HttpMatch,
   type HttpRoute,
   isForSidecars,
+  isTcp,
   type Labels,
   type MeshView,
   type PodWorkload,
@@ -215,7 +216,7 @@ function standIn(mesh: MeshView, namespace: string, given: Labels, name: string)
 }
 
 function podPort({ destination, service }: Exposure, { portNames }: Workload): number | undefined {
-  const ports = items(service?.spec.ports).filter(({ protocol }) => (protocol ?? 'TCP') === 'TCP');
+  const ports = items(service?.spec.ports).filter(isTcp);
   const port =
     destination.port === undefined
       ? ports.length === 1
