@@ -82,16 +82,14 @@ const ISTIOCTL: Module = {
 export async function buildGoTools(cache: string, progress: (line: string) => void): Promise<GoTools> {
   const home: Record<string, string> = {};
   const versions: Record<string, string> = {};
-  let first: Promise<unknown> | undefined;
-  const builds = MODULES.map((module) => {
-    const built = (async () => {
-      versions[module.folder] = await versionOf(module);
-      home[module.folder] = await buildOnce(module, cache, versions[module.folder]!, progress, first);
-    })();
-    first ??= built;
-    return built;
-  });
-  await Promise.all(builds);
+  const ensure = async (module: Module, after?: Promise<unknown>) => {
+    const version = await versionOf(module);
+    versions[module.folder] = version;
+    home[module.folder] = await buildOnce(module, cache, version, progress, after);
+  };
+  const [first, ...others] = MODULES;
+  const built = ensure(first!);
+  await Promise.all([built, ...others.map((module) => ensure(module, built))]);
   return {
     etcd: join(home.etcd ?? '', 'etcd'),
     kubeApiserver: join(home.kubernetes ?? '', 'kube-apiserver'),
@@ -119,9 +117,9 @@ async function buildOnce(
   const folder = join(TOOLS, module.folder);
   const digest = createHash('sha256').update(process.arch);
   for (const file of ['go.mod', 'go.sum']) digest.update(await readFile(join(folder, file)));
-  const home = join(cache, `${module.home ?? module.folder}-${digest.digest('hex').slice(0, 16)}`);
+  const name = module.home ?? module.folder;
+  const home = join(cache, `${name}-${digest.digest('hex').slice(0, 16)}`);
   const fill = async (work: string): Promise<string> => {
-    const name = module.home ?? module.folder;
     await fetchSources(module);
     await after;
     progress(`building ${name} ${version} (once, ${module.minutes})`);
