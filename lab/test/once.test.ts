@@ -38,3 +38,15 @@ it('leaves nothing of a try that failed, and tries again', async () => {
   await fillOnce(home, async (work) => work, silent);
   expect(existsSync(home)).toBe(true);
 });
+
+it('does not wait for another cache that is filled with the same', async () => {
+  await fillOnce(
+    join(cache, 'one', 'tool'),
+    async (work) => {
+      await fillOnce(join(cache, 'two', 'tool'), async (other) => other, silent);
+      return work;
+    },
+    silent,
+  );
+  expect(readdirSync(cache).sort()).toEqual(['one', 'two']);
+});

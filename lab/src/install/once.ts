@@ -1,7 +1,8 @@
 /** Fills a folder of the cache once, whoever else on this machine wants it filled. */
+import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
-import { basename, dirname } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import { withLock } from '../lock.ts';
 
 /**
@@ -15,9 +16,13 @@ export async function fillOnce(
   progress: (line: string) => void,
 ): Promise<void> {
   if (existsSync(home)) return;
-  const name = basename(home);
-  const waiting = (): void => progress(`waiting for another process that installs ${name}`);
-  await withLock(`install/${process.getuid?.()}/${name}`, () => fillNow(home, fill), waiting);
+  const waiting = (): void => progress(`waiting for another process that installs ${basename(home)}`);
+  await withLock(lockOf(home), () => fillNow(home, fill), waiting);
+}
+
+/** By the whole path, so that two caches never wait for each other; as a digest, because a lock's name is short. */
+function lockOf(home: string): string {
+  return `install/${createHash('sha256').update(resolve(home)).digest('hex')}`;
 }
 
 async function fillNow(home: string, fill: (work: string) => Promise<string>): Promise<void> {
