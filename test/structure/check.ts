@@ -23,10 +23,11 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   istio: ['identity'],
   access: ['identity', 'istio'],
   analysis: ['identity', 'istio', 'access'],
-  broker: ['identity', 'istio', 'access', 'analysis'],
+  envoy: ['identity'],
+  broker: ['identity', 'istio', 'access', 'analysis', 'envoy'],
   edge: ['identity'],
-  agent: ['identity'],
-  cli: ['identity', 'istio', 'access', 'analysis', 'broker', 'edge', 'agent'],
+  agent: ['identity', 'envoy'],
+  cli: ['identity', 'istio', 'access', 'analysis', 'envoy', 'broker', 'edge', 'agent'],
 };
 
 /** The rooms of the broker, lowest first; what is directly under its `src` is above them. packages/broker/README.md has their jobs. */
