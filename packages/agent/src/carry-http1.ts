@@ -5,20 +5,13 @@
  */
 import type { Socket } from 'node:net';
 import { type MeshpassError, toMeshpassError } from '@meshpass/identity/error';
-import { RequestReader, writeHead } from './http1.ts';
-import { writeTogether } from './pass-on.ts';
+import { RequestReader } from './http1.ts';
+import { CountedRequest, Http1Upstream } from './http1-upstream.ts';
+import { closeAfterAnswer, writeTogether } from './pass-on.ts';
 import { PolicyAnswers } from './policy-answer.ts';
 import { closedUnanswered, renderRefusal } from './refusal.ts';
-import { ResponseTracker } from './response.ts';
 import type { HttpCarrier, Route, RoutedRequest, Share } from './route.ts';
 import { type ExchangeEnd, SharedExchange } from './shared-exchange.ts';
-
-interface Upstream {
-  readonly key: string;
-  readonly route: Route;
-  readonly socket: Socket;
-  readonly tracker: ResponseTracker;
-}
 
 const MAX_WAITING = 65_536;
 const SAFE = new Set(['GET', 'HEAD', 'OPTIONS']);
@@ -30,7 +23,7 @@ const SAFE = new Set(['GET', 'HEAD', 'OPTIONS']);
 export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer): void {
   const reader = new RequestReader(carrier.tokenHeader);
   const answers = new PolicyAnswers(carrier.sessionId);
-  let upstream: Upstream | undefined;
+  let upstream: Http1Upstream | undefined;
   let exchange: SharedExchange | undefined; // in place of an upstream
   let waiting: RoutedRequest | undefined;
   let replayable: RoutedRequest | undefined;
@@ -38,7 +31,7 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
   let connecting = false;
   let clientEnded = false;
   let finished = false;
-  let answered: (() => void) | undefined; // what is under way has been counted with it
+  const counted = new CountedRequest();
 
   client.on('data', (chunk: Buffer) => {
     if (finished) return;
@@ -61,7 +54,7 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
   client.on('error', () => client.destroy());
   client.once('close', () => {
     finished = true;
-    countOut();
+    counted.leave();
     exchange?.cancel();
     upstream?.socket.destroy();
   });
@@ -79,7 +72,7 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
       while (!connecting) {
         if (waiting) {
           // One that is counted has been given a connection of its own.
-          const share = fresh || answered ? undefined : waiting.route.share?.();
+          const share = fresh || counted.in ? undefined : waiting.route.share?.();
           if (share instanceof Promise) {
             if (!upstream) {
               awaitShare(share);
@@ -89,7 +82,7 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
             exchangeShared(waiting, share);
             continue;
           }
-          if (upstream && upstream.key !== waiting.route.key) {
+          if (upstream && upstream.route.key !== waiting.route.key) {
             if (out) send(out);
             out = undefined;
             if (!upstream.tracker.idle) return; // its turn comes when the destination before has answered
@@ -104,18 +97,8 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
           replayable =
             !fresh && head.body === 0 && SAFE.has(head.method) && upstream.tracker.idle ? waiting : undefined;
           waiting = undefined;
-          countIn(route);
-          upstream.tracker.expect({
-            method: head.method,
-            path: head.target,
-            accept: head.accept,
-            upgrade: head.upgrade,
-          });
-          const bytes = writeHead(
-            route.lines === undefined ? head : { ...head, lines: route.lines },
-            route.target,
-            route.inserted,
-          );
+          counted.enter(route);
+          const bytes = upstream.expect(head, route);
           out = out ? Buffer.concat([out, bytes]) : bytes;
           continue;
         }
@@ -148,7 +131,7 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
       connecting = false;
       if (finished) return;
       if (share?.connection.ready) exchangeShared(waiting!, share);
-      else countIn(waiting!.route);
+      else counted.enter(waiting!.route);
       client.resume();
       pump();
     });
@@ -158,7 +141,7 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
     const { head, route } = asked;
     waiting = undefined;
     if (upstream) letGo();
-    countIn(route);
+    counted.enter(route);
     exchange = new SharedExchange({
       ...{ client, connection, head, request, service: route.service!, sessionId: carrier.sessionId },
       ended: (end) => endExchange(end, asked),
@@ -167,7 +150,7 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
 
   function endExchange(end: ExchangeEnd, asked: RoutedRequest): void {
     exchange = undefined;
-    countOut();
+    counted.leave();
     if (finished) return;
     if (end.kind === 'broken') {
       client.resetAndDestroy(); // the client must not take it for whole
@@ -182,21 +165,13 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
         refuse(closedUnanswered(), asked.head);
       }
     } else if (end.close) {
-      leave();
+      finished = true;
+      closeAfterAnswer(client);
     } else {
       settle();
       pump();
       if (!finished && !connecting && reader.size <= MAX_WAITING) client.resume();
     }
-  }
-
-  function countIn(route: Route): void {
-    answered ??= route.underWay?.add();
-  }
-
-  function countOut(): void {
-    answered?.();
-    answered = undefined;
   }
 
   function send(bytes: Buffer): void {
@@ -205,13 +180,14 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
 
   function connect(route: Route): void {
     connecting = true;
-    countIn(route);
+    counted.enter(route);
     client.pause();
     route.connect(fresh).then(
       (socket) => {
         connecting = false;
         if (finished) return void (route.release ? route.release(socket) : socket.destroy());
-        attach(route, socket);
+        const drained = () => client.resume();
+        upstream = new Http1Upstream(route, socket, { response: onResponse, drained, ended: onUpstreamEnd });
         client.resume();
         pump();
       },
@@ -220,19 +196,6 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
         if (!finished) refuse(toMeshpassError(error, 'agent_edge_unreachable'), waiting?.head);
       },
     );
-  }
-
-  function attach(route: Route, socket: Socket): void {
-    const own: Upstream = { key: route.key, route, socket, tracker: new ResponseTracker() };
-    upstream = own;
-    socket.on('data', onResponse);
-    socket.on('drain', onDrain);
-    socket.on('end', onUpstreamEnd);
-    socket.on('close', onUpstreamEnd);
-  }
-
-  function onDrain(): void {
-    client.resume();
   }
 
   function onResponse(chunk: Buffer): void {
@@ -247,7 +210,7 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
     if (!bytes) return;
     if (!writeTogether(client, bytes)) socket.pause();
     if (tracker.switched) {
-      countOut();
+      counted.leave();
       reader.decideUpgrade(true);
       pump();
       if (!socket.writableNeedDrain) client.resume();
@@ -295,7 +258,7 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
       return;
     }
     if (!upstream.tracker.idle) return;
-    countOut();
+    counted.leave();
     if (upstream.tracker.closing) {
       detach().destroy();
       finish();
@@ -306,18 +269,17 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
   }
 
   function letGo(): void {
-    const { route } = upstream!;
-    const socket = detach();
-    if (route.release && !socket.isPaused()) route.release(socket);
-    else socket.destroy();
+    const left = upstream!;
+    upstream = undefined;
+    counted.leave();
+    left.letGo();
   }
 
   function detach(): Socket {
-    const { socket } = upstream!;
+    const left = upstream!;
     upstream = undefined;
-    countOut();
-    socket.off('data', onResponse).off('drain', onDrain).off('end', onUpstreamEnd).off('close', onUpstreamEnd);
-    return socket;
+    counted.leave();
+    return left.detach();
   }
 
   function finish(): void {
@@ -331,14 +293,6 @@ export function carryHttp1(client: Socket, carrier: HttpCarrier, first?: Buffer)
     finished = true;
     client.write(renderRefusal(error, { accept: request?.accept, sessionId: carrier.sessionId, close: true }));
     if (upstream) detach().destroy();
-    leave();
-  }
-
-  /** Ends the connection; what the client still sends is read and dropped, or it would lose what was said last. */
-  function leave(): void {
-    finished = true;
-    client.end();
-    client.resume();
-    setTimeout(() => client.destroy(), 2000).unref();
+    closeAfterAnswer(client);
   }
 }

@@ -5,32 +5,34 @@
 import type { Socket } from 'node:net';
 import { HeaderDecoder } from './hpack-decode.ts';
 import { HeaderEncoder } from './hpack-encode.ts';
-import { HTTP2_PREFACE } from './http2.ts';
 import { FLAG, FRAME, FrameReader, frame, headersFrames, numberFrame, withoutPadding } from './http2-frame.ts';
 import type { RequestFields } from './http2-request.ts';
-import { readHead, readTrailers } from './http2-response.ts';
-import { Http2Stream, MAX_WINDOW, STREAM_WINDOW, type StreamOwner } from './http2-stream.ts';
+import { HeaderBlock, readHead, readTrailers } from './http2-response.ts';
+import {
+  CONNECTION_WINDOW,
+  DEFAULT_WINDOW,
+  MAX_HEADER_LIST,
+  opening,
+  readSettings,
+  SETTING,
+} from './http2-settings.ts';
+import { SilenceWatch } from './http2-silence.ts';
+import { Http2Stream, MAX_WINDOW, type StreamOwner } from './http2-stream.ts';
+import { TurnWriter } from './pass-on.ts';
 
-const SETTING = { tableSize: 0x1, enablePush: 0x2, maxStreams: 0x3, initialWindow: 0x4, maxHeaderList: 0x6 } as const;
 const REFUSED_STREAM = 0x7;
-/** What a server may send on all streams: given back as it arrives, so that an owner that is slow holds up only itself. */
-const CONNECTION_WINDOW = 16_777_216;
-const DEFAULT_WINDOW = 65_535;
 const MAX_STREAMS = 100;
-const MAX_HEADER_LIST = 65_536;
 const LAST_STREAM = 0x3fffffff;
 /** Frames that bring nothing, or only ask for an answer, in one read. */
 const MAX_IDLE_FRAMES = 64;
-/** Looks in a row that find nothing read; the second one sends a PING, and after the last one the server counts as gone. */
-const MAX_SILENCE = 3;
-const NOTHING = Buffer.alloc(0);
 
 export class Http2Client {
   /** Bytes that all streams together may send now. */
   sendWindow = DEFAULT_WINDOW;
   readonly #socket: Socket;
+  readonly #out: TurnWriter;
   readonly #onRest: () => void;
-  readonly #look: NodeJS.Timeout;
+  readonly #silence: SilenceWatch;
   readonly #encoder = new HeaderEncoder();
   readonly #decoder = new HeaderDecoder();
   readonly #reader: FrameReader;
@@ -40,11 +42,8 @@ export class Http2Client {
   #maxStreams = MAX_STREAMS;
   #initialWindow = DEFAULT_WINDOW;
   #receiveWindow = CONNECTION_WINDOW;
-  #block: { readonly stream: number; readonly end: boolean; readonly parts: Buffer[]; size: number } | undefined;
+  #block: HeaderBlock | undefined;
   #idleFrames = 0;
-  #silence = 0;
-  #out: Buffer[] = [];
-  #scheduled = false;
   #draining = false;
   #closed = false;
 
@@ -55,26 +54,19 @@ export class Http2Client {
    */
   constructor(socket: Socket, onRest: () => void, lookEvery = 5000) {
     this.#socket = socket;
+    this.#out = new TurnWriter(socket);
     this.#onRest = onRest;
     this.#reader = new FrameReader({
       frame: (type, flags, stream, payload) => this.#frame(type, flags, stream, payload),
       data: (stream, bytes, counted, end) => this.#data(stream, bytes, counted, end),
     });
-    this.send(HTTP2_PREFACE);
-    this.send(
-      settingsFrame([
-        [SETTING.enablePush, 0],
-        [SETTING.initialWindow, STREAM_WINDOW],
-        [SETTING.maxHeaderList, MAX_HEADER_LIST],
-      ]),
-    );
-    this.send(numberFrame(FRAME.windowUpdate, 0, CONNECTION_WINDOW - DEFAULT_WINDOW));
+    for (const part of opening()) this.send(part);
     socket.on('data', (chunk: Buffer) => this.#read(chunk));
     socket.on('drain', () => this.#flushStreams());
     socket.on('end', () => this.destroy());
     socket.on('close', () => this.destroy());
     socket.on('error', () => this.destroy());
-    this.#look = setInterval(() => this.#lookForSilence(), lookEvery).unref();
+    this.#silence = new SilenceWatch(this, lookEvery);
   }
 
   /** Streams that are open. */
@@ -116,22 +108,15 @@ export class Http2Client {
   destroy(): void {
     if (this.#closed) return;
     this.#closed = true;
-    clearInterval(this.#look);
+    this.#silence.stop();
+    this.#out.close();
     this.#socket.destroy();
     for (const stream of [...this.#streams.values()]) stream.fail(false);
   }
 
   /** For streams: what is sent in one turn of the event loop leaves together. */
   send(bytes: Buffer): void {
-    this.#out.push(bytes);
-    if (this.#scheduled) return;
-    this.#scheduled = true;
-    setImmediate(() => {
-      this.#scheduled = false;
-      const out = this.#out;
-      this.#out = [];
-      if (!this.#closed) this.#socket.write(out.length === 1 ? out[0]! : Buffer.concat(out));
-    });
+    this.#out.write(bytes);
   }
 
   /** For streams. */
@@ -150,17 +135,14 @@ export class Http2Client {
     if (this.#streams.size === 0 && !this.#closed) this.#onRest();
   }
 
-  /** A way that is cut without a word would otherwise take every new request, too, until TCP gives up. */
-  #lookForSilence(): void {
-    if (this.#streams.size === 0) return;
-    this.#silence += 1;
-    if (this.#silence === 2) this.send(frame(FRAME.ping, 0, 0, Buffer.alloc(8)));
-    if (this.#silence > MAX_SILENCE) this.destroy();
+  /** For the watch over silence. */
+  ping(): void {
+    this.send(frame(FRAME.ping, 0, 0, Buffer.alloc(8)));
   }
 
   #read(chunk: Buffer): void {
     this.#idleFrames = 0;
-    this.#silence = 0;
+    this.#silence.heard();
     try {
       this.#reader.push(chunk);
     } catch {
@@ -213,19 +195,16 @@ export class Http2Client {
     const content = withoutPadding(payload, flags);
     const from = flags & FLAG.priority ? 5 : 0;
     this.#require(id, content.length >= from);
-    this.#block = { stream: id, end: (flags & FLAG.endStream) !== 0, parts: [], size: 0 };
+    this.#block = new HeaderBlock(id, (flags & FLAG.endStream) !== 0, MAX_HEADER_LIST);
     this.#addToBlock(content.subarray(from), flags);
   }
 
   #addToBlock(part: Buffer, flags: number): void {
     const block = this.#block!;
-    block.parts.push(part);
-    block.size += part.length + 64; // empty parts count too
-    if (block.size > MAX_HEADER_LIST) throw new Error('a header block that is too long');
+    block.add(part);
     if ((flags & FLAG.endHeaders) === 0) return;
     this.#block = undefined;
-    const bytes = block.parts.length === 1 ? block.parts[0]! : Buffer.concat(block.parts);
-    const fields = this.#decoder.decode(bytes, MAX_HEADER_LIST); // for a cancelled stream too: the table must follow
+    const fields = this.#decoder.decode(block.bytes, MAX_HEADER_LIST); // for a cancelled stream too: the table must follow
     const stream = this.#streams.get(block.stream);
     if (!stream) return;
     if (stream.answered) {
@@ -265,9 +244,8 @@ export class Http2Client {
 
   #settings(payload: Buffer): void {
     this.#countIdle();
-    for (let at = 0; at < payload.length; at += 6) {
-      const value = payload.readUInt32BE(at + 2);
-      switch (payload.readUInt16BE(at)) {
+    for (const [id, value] of readSettings(payload)) {
+      switch (id) {
         case SETTING.tableSize:
           this.#encoder.limitTable(value);
           break;
@@ -283,7 +261,7 @@ export class Http2Client {
         }
       }
     }
-    this.send(frame(FRAME.settings, FLAG.ack, 0, NOTHING));
+    this.send(frame(FRAME.settings, FLAG.ack, 0, Buffer.alloc(0)));
   }
 
   #goAway(last: number): void {
@@ -319,11 +297,4 @@ export class Http2Client {
     this.#idleFrames += 1;
     if (this.#idleFrames > MAX_IDLE_FRAMES) throw new Error('too many frames that bring nothing');
   }
-}
-
-function settingsFrame(settings: readonly (readonly [id: number, value: number])[]): Buffer {
-  const payload = Buffer.alloc(settings.length * 6);
-  let at = 0;
-  for (const [id, value] of settings) at = payload.writeUInt32BE(value, payload.writeUInt16BE(id, at));
-  return frame(FRAME.settings, 0, 0, payload);
 }

@@ -40,3 +40,30 @@ export function readTrailers(fields: readonly DecodedField[]): string {
   }
   return lines;
 }
+
+/** A header block that arrives in several frames (RFC 9113 section 4.3). */
+export class HeaderBlock {
+  readonly stream: number;
+  /** It ends the stream. */
+  readonly end: boolean;
+  readonly #limit: number;
+  readonly #parts: Buffer[] = [];
+  #size = 0;
+
+  constructor(stream: number, end: boolean, limit: number) {
+    this.stream = stream;
+    this.end = end;
+    this.#limit = limit;
+  }
+
+  /** @throws Error if it becomes longer than the limit */
+  add(part: Buffer): void {
+    this.#parts.push(part);
+    this.#size += part.length + 64; // empty parts count too
+    if (this.#size > this.#limit) throw new Error('a header block that is too long');
+  }
+
+  get bytes(): Buffer {
+    return this.#parts.length === 1 ? this.#parts[0]! : Buffer.concat(this.#parts);
+  }
+}
