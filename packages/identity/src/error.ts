@@ -133,6 +133,7 @@ const STATUS = {
   agent_direct_unreachable: 502,
   agent_policy_refused: 403,
   agent_credentials_expired: 503,
+  agent_envoy_missing: 409,
   // Command line and configuration
   usage: 400,
   config_invalid: 400,

@@ -1,0 +1,103 @@
+/** Which Envoy the agent runs. The programs here only say a version, as Envoy does. */
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { findEnvoy } from '../../src/envoy/find.ts';
+import { ENVOY_VERSION, envoyPackage } from '../../src/envoy/release.ts';
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'meshpass-envoy-'));
+});
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+function place(path: string, version = ENVOY_VERSION): string {
+  return write(path, `#!/bin/sh\necho "envoy  version: 9e5580/${version}/Clean/RELEASE/BoringSSL"\n`);
+}
+
+function write(path: string, text: string, mode = 0o755): string {
+  const file = join(folder, path);
+  mkdirSync(dirname(file), { recursive: true });
+  writeFileSync(file, text);
+  chmodSync(file, mode);
+  return file;
+}
+
+/** As npm installs it, for a module in `app`. */
+function placePackage(version?: string): string {
+  const home = join('app/node_modules', envoyPackage(process.arch));
+  write(join(home, 'package.json'), '{}', 0o644);
+  return place(join(home, 'bin/envoy'), version);
+}
+
+const module = () => join(folder, 'app/agent.js');
+
+it('takes the one that the user named before any other', async () => {
+  placePackage();
+  const named = place('named/envoy');
+  expect(await findEnvoy(named, {}, { module: module() })).toEqual({ path: named, version: ENVOY_VERSION });
+});
+
+it('tries no other where the one that the user named cannot be run', async () => {
+  placePackage();
+  const found = findEnvoy(join(folder, 'absent'), {}, { module: module() });
+  await expect(found).rejects.toMatchObject({
+    code: 'agent_envoy_missing',
+    message: expect.stringContaining('absent cannot be run (ENOENT)'),
+  });
+});
+
+it('takes the one of the npm package before one on the PATH', async () => {
+  const installed = placePackage();
+  place('bin/envoy');
+  const found = await findEnvoy(undefined, { PATH: join(folder, 'bin') }, { module: module() });
+  expect(found.path).toBe(installed);
+});
+
+it('takes the one beside the single executable, and no npm package', async () => {
+  placePackage();
+  const beside = place('opt/envoy');
+  expect((await findEnvoy(undefined, {}, { executable: join(folder, 'opt/meshpass') })).path).toBe(beside);
+});
+
+it('takes a patch release from the PATH, and passes by what is no program', async () => {
+  write('data/envoy', 'text', 0o644);
+  mkdirSync(join(folder, 'directory/envoy'), { recursive: true });
+  const found = place('bin/envoy', '1.40.7');
+  const PATH = ['data', 'directory', 'bin'].map((name) => join(folder, name)).join(':');
+  expect(await findEnvoy(undefined, { PATH }, {})).toEqual({ path: found, version: '1.40.7' });
+});
+
+it('runs nothing from the working directory', async () => {
+  place('envoy');
+  const before = process.cwd();
+  process.chdir(folder);
+  try {
+    await expect(findEnvoy(undefined, { PATH: '.::bin' }, {})).rejects.toMatchObject({ code: 'agent_envoy_missing' });
+  } finally {
+    process.chdir(before);
+  }
+});
+
+it('refuses another version, and says which it needs', async () => {
+  const old = place('named/envoy', '1.4.0');
+  await expect(findEnvoy(old, {}, {})).rejects.toMatchObject({
+    code: 'agent_envoy_missing',
+    message: expect.stringContaining('is Envoy 1.4.0, and Meshpass needs 1.40.x'),
+  });
+});
+
+it('refuses a program that is not Envoy', async () => {
+  const other = write('named/envoy', '#!/bin/sh\necho "version 1.40.0"\n');
+  await expect(findEnvoy(other, {}, {})).rejects.toMatchObject({
+    message: expect.stringContaining('does not say that it is Envoy'),
+  });
+});
+
+it('says how to get one where there is none', async () => {
+  await expect(findEnvoy(undefined, {}, { module: module() })).rejects.toMatchObject({
+    code: 'agent_envoy_missing',
+    message: expect.stringMatching(/There is no Envoy here\. Install the package .*MESHPASS_ENVOY/),
+  });
+});
