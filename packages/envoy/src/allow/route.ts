@@ -1,0 +1,151 @@
+/** Routes: which request of a service goes where. */
+import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
+import { ROUTE_FILTERS } from './http.ts';
+import { clusterName, domain, filterName, ownName } from './names.ts';
+import { type AllowList, items, type Rule, rule, scalar } from './rule.ts';
+import { checkBody, checkBodyBound, checkRegex } from './text.ts';
+
+const PREVIOUS_PRIORITIES = 'envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig';
+const PREVIOUS_HOSTS = 'envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate';
+
+const perFilter: Rule = { keys: filterName, each: true, any: ROUTE_FILTERS };
+const HEADERS = 'request_headers_to_add request_headers_to_remove response_headers_to_add response_headers_to_remove';
+
+function checkHost(host: ReflectMessage): string | undefined {
+  if (items(host, 'domains').length === 0) return 'a virtual host needs a domain of the mesh';
+  return items(host, 'routes').length === 0 ? 'a virtual host needs a route' : undefined;
+}
+
+function checkWeight(weight: ReflectMessage): string | undefined {
+  return scalar(weight, 'name') === '' ? 'a weight needs the name of its cluster' : undefined;
+}
+
+const ROUTE_V3 = 'envoy.config.route.v3.';
+const ACTION = `${ROUTE_V3}RouteAction`;
+const MATCHER = 'envoy.type.matcher.v3.';
+
+export const ROUTE_TYPES: AllowList = {
+  [`${ROUTE_V3}RouteConfiguration`]: {
+    free:
+      `${HEADERS} validate_clusters internal_only_headers most_specific_header_mutations_wins ` +
+      'ignore_port_in_host_matching ignore_path_parameters_in_path_matching metadata',
+    fields: {
+      name: rule(ownName, { needed: true }),
+      virtual_hosts: { each: true },
+      max_direct_response_body_size_bytes: rule<ReflectMessage>((bound) => checkBodyBound(scalar(bound, 'value'))),
+      request_mirror_policies: { each: true },
+      typed_per_filter_config: perFilter,
+    },
+  },
+  [`${ROUTE_V3}VirtualHost`]: {
+    free:
+      `name ${HEADERS} retry_policy include_request_attempt_count include_attempt_count_in_response ` +
+      'include_is_timeout_retry_header per_request_buffer_limit_bytes metadata',
+    fields: {
+      domains: rule(domain, { each: true }),
+      routes: { needed: true },
+      request_mirror_policies: { each: true },
+      typed_per_filter_config: perFilter,
+    },
+    check: checkHost,
+  },
+  [`${ROUTE_V3}Route`]: {
+    ...{ oneOf: ['action'], free: `name ${HEADERS} decorator metadata per_request_buffer_limit_bytes stat_prefix` },
+    fields: {
+      match: { needed: true },
+      route: { needed: true },
+      redirect: { needed: true },
+      direct_response: { needed: true },
+      typed_per_filter_config: perFilter,
+    },
+  },
+  [`${ROUTE_V3}Decorator`]: { free: 'operation propagate' },
+  [`${ROUTE_V3}RouteMatch`]: {
+    ...{ whole: true, oneOf: ['path_specifier'] },
+    free: 'prefix path safe_regex path_separated_prefix case_sensitive headers query_parameters grpc runtime_fraction',
+  },
+  [`${ROUTE_V3}RouteMatch.GrpcRouteMatchOptions`]: { whole: true },
+  [`${ROUTE_V3}HeaderMatcher`]: {
+    ...{ whole: true, free: 'name string_match present_match range_match invert_match treat_missing_header_as_empty' },
+  },
+  [`${ROUTE_V3}QueryParameterMatcher`]: { whole: true, free: 'name string_match present_match' },
+  [`${MATCHER}StringMatcher`]: {
+    ...{ whole: true, oneOf: ['match_pattern'], free: 'exact prefix suffix contains safe_regex ignore_case' },
+  },
+  [`${MATCHER}RegexMatcher`]: { whole: true, free: 'google_re2', fields: { regex: rule(checkRegex) } },
+  [`${MATCHER}RegexMatcher.GoogleRE2`]: { whole: true },
+  [`${MATCHER}RegexMatchAndSubstitute`]: { whole: true, free: 'pattern substitution' },
+  [ACTION]: {
+    oneOf: ['cluster_specifier'],
+    free:
+      'cluster_not_found_response_code append_x_forwarded_host timeout idle_timeout priority max_stream_duration ' +
+      'max_grpc_timeout grpc_timeout_offset retry_policy',
+    fields: {
+      cluster: rule(clusterName, { needed: true }),
+      weighted_clusters: { needed: true },
+      prefix_rewrite: { needed: true },
+      regex_rewrite: { needed: true },
+      host_rewrite_literal: { needed: true },
+      request_mirror_policies: { each: true },
+      hash_policy: { each: true },
+    },
+  },
+  [`${ROUTE_V3}WeightedCluster`]: { free: 'total_weight', fields: { clusters: { needed: true } } },
+  [`${ROUTE_V3}WeightedCluster.ClusterWeight`]: {
+    free: HEADERS,
+    fields: {
+      name: rule(clusterName, { needed: true }),
+      weight: { needed: true },
+      host_rewrite_literal: { needed: true },
+      typed_per_filter_config: perFilter,
+    },
+    check: checkWeight,
+  },
+  [`${ACTION}.RequestMirrorPolicy`]: {
+    ...{ whole: true, free: 'runtime_fraction trace_sampled disable_shadow_host_suffix_append' },
+    fields: { cluster: rule(clusterName) },
+  },
+  [`${ACTION}.MaxStreamDuration`]: { free: 'max_stream_duration grpc_timeout_header_max grpc_timeout_header_offset' },
+  [`${ACTION}.HashPolicy`]: {
+    ...{
+      whole: true,
+      oneOf: ['policy_specifier'],
+      free: 'header cookie connection_properties query_parameter terminal',
+    },
+  },
+  [`${ACTION}.HashPolicy.Header`]: { whole: true, free: 'header_name regex_rewrite' },
+  [`${ACTION}.HashPolicy.Cookie`]: { whole: true, free: 'name ttl path attributes' },
+  [`${ACTION}.HashPolicy.CookieAttribute`]: { whole: true, free: 'name value' },
+  [`${ACTION}.HashPolicy.ConnectionProperties`]: { whole: true, free: 'source_ip' },
+  [`${ACTION}.HashPolicy.QueryParameter`]: { whole: true, free: 'name' },
+  [`${ROUTE_V3}RetryPolicy`]: {
+    free:
+      'retry_on num_retries per_try_timeout per_try_idle_timeout host_selection_retry_max_attempts retry_priority ' +
+      'retriable_status_codes retry_back_off retriable_headers retriable_request_headers',
+    fields: { retry_host_predicate: { each: true } },
+  },
+  [`${ROUTE_V3}RetryPolicy.RetryBackOff`]: { whole: true, free: 'base_interval max_interval' },
+  [`${ROUTE_V3}RetryPolicy.RetryPriority`]: {
+    ...{ whole: true, oneOf: ['config_type'], free: 'name' },
+    fields: { typed_config: { any: [PREVIOUS_PRIORITIES] } },
+  },
+  [`${ROUTE_V3}RetryPolicy.RetryHostPredicate`]: {
+    ...{ whole: true, oneOf: ['config_type'], free: 'name' },
+    fields: { typed_config: { any: [PREVIOUS_HOSTS] } },
+  },
+  [PREVIOUS_PRIORITIES]: { whole: true, free: 'update_frequency' },
+  [PREVIOUS_HOSTS]: { whole: true },
+  [`${ROUTE_V3}RedirectAction`]: {
+    whole: true,
+    free:
+      'https_redirect scheme_redirect host_redirect port_redirect path_redirect prefix_rewrite regex_rewrite ' +
+      'response_code strip_query',
+  },
+  [`${ROUTE_V3}DirectResponseAction`]: { whole: true, free: 'status body' },
+  'envoy.config.core.v3.DataSource': {
+    ...{ whole: true, oneOf: ['specifier'] },
+    fields: { inline_string: rule(checkBody), inline_bytes: rule(checkBody) },
+  },
+  'envoy.config.core.v3.HeaderValueOption': { whole: true, free: 'header append append_action keep_empty_value' },
+  'envoy.config.core.v3.HeaderValue': { whole: true, free: 'key value raw_value' },
+};

@@ -1,0 +1,98 @@
+/** TLS to a workload: its SPIFFE id is verified, and all keys are the agent's. */
+import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
+import { grantOf, serverName, shown } from './names.ts';
+import { type AllowList, type Check, type Context, items, part, rule, scalar } from './rule.ts';
+import { isAgentSource } from './sources.ts';
+
+export const UPSTREAM_TLS = 'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext';
+const ROOTS = 'roots';
+/** SAN type URI (envoy.extensions.transport_sockets.tls.v3.SubjectAltNameMatcher.SanType). */
+const URI = 3;
+const PATH = /^\/ns\/[a-z0-9-]{1,63}\/sa\/[a-z0-9.-]{1,253}$/;
+/** TLSv1_0 and TLSv1_1 (TlsParameters.TlsProtocol); 0 is TLS 1.2 for clients. */
+const OLD_VERSIONS = [1, 2];
+
+const workload: Check<ReflectMessage> = (matcher, { expected }) => {
+  const text = part(matcher, 'matcher');
+  if (scalar(matcher, 'san_type') !== URI || !text) return 'a workload is verified by its URI only';
+  const exact = text.oneofCase(text.desc.oneofs[0]!)?.name === 'exact';
+  if (!exact || scalar(text, 'ignore_case')) return 'a workload is verified by its exact SPIFFE id only';
+  const id = scalar<string>(text, 'exact');
+  const prefix = `spiffe://${expected?.trustDomain ?? ''}`;
+  if (expected && !(id.startsWith(prefix) && PATH.test(id.slice(prefix.length))))
+    return `${shown(id)} is no workload of the mesh`;
+  return undefined;
+};
+
+const certificate: Check<ReflectMessage> = (secret, context) => {
+  const name = scalar<string>(secret, 'name');
+  if (!context.expected) return undefined;
+  if (!isFromAgent(secret)) return 'certificates are accepted from the agent only';
+  const grant = grantOfCluster(context);
+  return name === grant ? undefined : `certificate ${shown(name)} is not that of the cluster's grant`;
+};
+
+const roots: Check<ReflectMessage> = (secret, { expected }) => {
+  if (!expected) return undefined;
+  if (!isFromAgent(secret)) return 'roots are accepted from the agent only';
+  return scalar(secret, 'name') === ROOTS ? undefined : `the roots are called "${ROOTS}"`;
+};
+
+function isFromAgent(secret: ReflectMessage): boolean {
+  const source = part(secret, 'sds_config');
+  return secret.getUnknown() === undefined && source !== undefined && isAgentSource(source);
+}
+
+/** The grant whose identity a cluster presents: the beginning of its name. */
+export function grantOfCluster({ parents, expected }: Context): string | undefined {
+  return grantOf(scalar<string>(parents[0]!, 'name'), expected!);
+}
+
+function checkTls(tls: ReflectMessage): string | undefined {
+  const common = part(tls, 'common_tls_context');
+  const combined = common && part(common, 'combined_validation_context');
+  const context = combined && part(combined, 'default_validation_context');
+  if (!common || !combined || !part(combined, 'validation_context_sds_secret_config'))
+    return 'TLS without roots is not accepted';
+  if (items(common, 'tls_certificate_sds_secret_configs').length !== 1)
+    return 'TLS needs one certificate, that of the grant';
+  if (!context || items(context, 'match_typed_subject_alt_names').length === 0)
+    return 'TLS without the SPIFFE id of the workload is not accepted';
+  return scalar(tls, 'sni') === '' ? 'TLS without a server name is not accepted' : undefined;
+}
+
+function checkVersions(parameters: ReflectMessage): string | undefined {
+  const versions = ['tls_minimum_protocol_version', 'tls_maximum_protocol_version'];
+  const old = versions.some((name) => OLD_VERSIONS.includes(scalar<number>(parameters, name)));
+  return old ? 'TLS before version 1.2 is not accepted' : undefined;
+}
+
+const TLS = 'envoy.extensions.transport_sockets.tls.v3.';
+
+export const TLS_TYPES: AllowList = {
+  'envoy.config.core.v3.TransportSocket': {
+    ...{ whole: true, oneOf: ['config_type'], free: 'name' },
+    fields: { typed_config: { any: [UPSTREAM_TLS] } },
+  },
+  [UPSTREAM_TLS]: {
+    ...{ whole: true, free: 'common_tls_context max_session_keys enforce_rsa_key_usage', check: checkTls },
+    fields: { sni: rule(serverName) },
+  },
+  [`${TLS}CommonTlsContext`]: {
+    ...{ whole: true, free: 'tls_params alpn_protocols combined_validation_context' },
+    fields: { tls_certificate_sds_secret_configs: rule(certificate, { leaf: true }) },
+  },
+  [`${TLS}TlsParameters`]: {
+    ...{ whole: true, check: checkVersions },
+    free: 'tls_minimum_protocol_version tls_maximum_protocol_version cipher_suites ecdh_curves signature_algorithms',
+  },
+  [`${TLS}CommonTlsContext.CombinedCertificateValidationContext`]: {
+    ...{ whole: true, free: 'default_validation_context' },
+    fields: { validation_context_sds_secret_config: rule(roots, { leaf: true }) },
+  },
+  [`${TLS}CertificateValidationContext`]: {
+    whole: true,
+    fields: { match_typed_subject_alt_names: rule(workload) },
+  },
+  [`${TLS}SubjectAltNameMatcher`]: { whole: true, free: 'san_type matcher' },
+};

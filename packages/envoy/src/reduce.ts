@@ -1,0 +1,46 @@
+/** The broker's side of the allow list: what a workspace would not accept is left out, and named. */
+import { fromBinary } from '@bufbuild/protobuf';
+import type { Any } from '@bufbuild/protobuf/wkt';
+import { type Expected, type LeftOut, MAX_DEPTH, MAX_RESOURCE_BYTES } from './configuration.ts';
+import { kindOf } from './resource.ts';
+import { pack } from './types.ts';
+import { visitResource } from './walk.ts';
+
+export interface Reduced {
+  /** Undefined where no part of it may be left out. */
+  readonly resource: Any | undefined;
+  readonly leftOut: readonly LeftOut[];
+}
+
+/**
+ * Leaves out of a resource what `checkConfiguration` would refuse for its type, its field or its value: filters, access
+ * loggers, routes and so on, and the whole resource where less of it would mean something else. One team's EnvoyFilter
+ * must not make every workspace reject its configuration.
+ * @param expected of the workspace. Without it nothing is held against names: call it with `expected` once all are final
+ * @example
+ * ```ts
+ * import { messageOf, pack, reduceResource, CLUSTER } from '@meshpass/envoy';
+ * const { resource, leftOut } = reduceResource(pack(messageOf(CLUSTER, { name: 'dev/x', dns_lookup_family: 'V4_ONLY' })));
+ * leftOut[0]?.what; // => 'envoy.config.cluster.v3.Cluster.dns_lookup_family'
+ * ```
+ */
+export function reduceResource(resource: Any, expected?: Expected): Reduced {
+  const leftOut: LeftOut[] = [];
+  const none = (reason: string): Reduced => ({
+    resource: undefined,
+    leftOut: [{ what: resource.typeUrl, where: '', reason }],
+  });
+  const kind = kindOf(resource);
+  if (!kind) return none('the type is not accepted');
+  if (resource.value.length > MAX_RESOURCE_BYTES) return none('it is too large');
+  try {
+    const message = fromBinary(kind.type, resource.value, { recursionLimit: MAX_DEPTH });
+    const failed = visitResource(message, {
+      ...{ expected, repair: true, refer: () => {}, count: () => true },
+      found: (finding) => leftOut.push(finding),
+    });
+    return failed ? { resource: undefined, leftOut: [...leftOut, failed] } : { resource: pack(message), leftOut };
+  } catch {
+    return none('it cannot be read');
+  }
+}

@@ -1,0 +1,22 @@
+/** The three kinds of resources that a workspace takes. */
+import type { DescMessage } from '@bufbuild/protobuf';
+import type { Any } from '@bufbuild/protobuf/wkt';
+import { CLUSTER, LISTENER, messageType, ROUTE_CONFIGURATION, TYPE_URL_PREFIX } from './types.ts';
+
+export interface Kind {
+  /** For people: `Cluster`. */
+  readonly title: string;
+  /** Where it stands in a configuration. */
+  readonly list: 'clusters' | 'listeners' | 'routes';
+  readonly type: DescMessage;
+}
+
+export const KINDS: readonly Kind[] = [
+  { title: 'Cluster', list: 'clusters', type: messageType(CLUSTER) },
+  { title: 'Listener', list: 'listeners', type: messageType(LISTENER) },
+  { title: 'RouteConfiguration', list: 'routes', type: messageType(ROUTE_CONFIGURATION) },
+];
+
+export function kindOf({ typeUrl }: Any): Kind | undefined {
+  return KINDS.find(({ type }) => typeUrl === TYPE_URL_PREFIX + type.typeName);
+}

@@ -1,0 +1,73 @@
+/** What is checked of a configuration as a whole: names are unique, and references lead somewhere. */
+import type { Message } from '@bufbuild/protobuf';
+import { shown } from './allow/names.ts';
+import type { Reference } from './allow/rule.ts';
+import type { Kind } from './resource.ts';
+
+export interface Checked {
+  /** For people. */
+  readonly resource: string;
+  readonly kind: Kind;
+  readonly name: string;
+  readonly message: Message;
+  readonly references: readonly (readonly [Reference, string])[];
+}
+
+type Refuse = (resource: string, path: string, reason: string) => void;
+
+/**
+ * A route configuration that is missing would keep Envoy waiting for it, and an internal listener that is missing may be
+ * the agent's own: both are refused. A cluster may be missing: Envoy answers 503, as it does in a pod.
+ */
+export function checkWhole(checked: readonly Checked[], refuse: Refuse): void {
+  const byName = new Map<string, Checked>();
+  const sockets = new Map<string, string>();
+  for (const one of checked) {
+    const key = `${one.kind.list} ${one.name}`;
+    if (byName.has(key)) refuse(one.resource, 'name', 'there is another of this name');
+    byName.set(key, one);
+    const socket = one.kind.list === 'listeners' ? socketOf(one.message) : undefined;
+    if (socket === undefined) continue;
+    if (sockets.has(socket))
+      refuse(one.resource, 'address', `${shown(sockets.get(socket)!)} listens on the same address`);
+    sockets.set(socket, one.name);
+  }
+  const internal = (name: string): Checked | undefined => {
+    const found = byName.get(`listeners ${name}`);
+    return found && socketOf(found.message) === undefined ? found : undefined;
+  };
+  for (const { resource, references } of checked) {
+    for (const [kind, name] of references) {
+      if (kind === 'route' && !byName.has(`routes ${name}`))
+        refuse(resource, '', `route configuration ${shown(name)} is missing`);
+      if (kind === 'internal listener' && !internal(name))
+        refuse(resource, '', `internal listener ${shown(name)} is missing`);
+    }
+  }
+  for (const one of checked)
+    if (one.kind.list === 'listeners' && socketOf(one.message) === undefined && leadsToInternal(one, byName))
+      refuse(one.resource, '', 'an internal listener may not lead to another one: requests could go round for ever');
+}
+
+/** Through its routes and clusters. */
+function leadsToInternal({ references }: Checked, byName: ReadonlyMap<string, Checked>): boolean {
+  const list = { cluster: 'clusters', route: 'routes' } as const;
+  return references.some(([kind, name]) => {
+    if (kind === 'internal listener') return true;
+    const next = byName.get(`${list[kind]} ${name}`);
+    return next !== undefined && leadsToInternal(next, byName);
+  });
+}
+
+function socketOf(message: Message): string | undefined {
+  const { address } = message as unknown as { address?: { address: { case?: string; value?: Socket } } };
+  const { case: kind, value } = address?.address ?? {};
+  if (kind !== 'socketAddress') return undefined;
+  const port = value?.portSpecifier?.value;
+  return `${value?.address}:${port}`;
+}
+
+interface Socket {
+  readonly address: string;
+  readonly portSpecifier?: { readonly value?: number | string };
+}
