@@ -8,6 +8,7 @@ import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { connectionsOn } from '@meshpass/lab/network/sockets';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { completed, type DataPath, enrolled, LEDGER, ORDERS, openDataPath, until } from '../mesh.ts';
+import { sendRaw } from './raw-client.ts';
 
 let dataPath: DataPath;
 let adversary: AdversarialClient;
@@ -21,6 +22,7 @@ beforeAll(async () => {
 afterAll(() => dataPath?.close());
 
 const GRANT = 'payments-dev';
+const SNI = 'outbound_.8080_._.orders.shop.svc.cluster.local';
 const request = async (path: string, token = true) =>
   `GET ${path} HTTP/1.1\r\nHost: orders.shop:8080\r\n${token ? `x-meshpass-token: ${(await adversary.show()).identityToken}\r\n` : ''}\r\n`;
 
@@ -41,6 +43,12 @@ const lastRow = async () => (await dataPath.audit()).at(-1)!.seq;
 
 it('(the honest way in works)', async () => {
   const report = await tunnel({ send: await request('/orders/1') });
+  expect(report).toMatchObject({ stage: 'answer' });
+  expect(report.answer).toMatch(/^HTTP\/1\.1 200 /);
+});
+
+it('(and by the SNI of the inner connection, as Envoy asks)', async () => {
+  const report = await tunnel({ target: `${SNI}:15443`, sni: SNI, send: await request('/orders/1') });
   expect(report).toMatchObject({ stage: 'answer' });
   expect(report.answer).toMatch(/^HTTP\/1\.1 200 /);
 });
@@ -140,9 +148,40 @@ describe('the edge refuses, and audits', () => {
     await audited('tunnel_sni_mismatch', last, { session_id: session, target: ORDERS });
   });
 
+  it.each([
+    ['a service that no grant names', 'outbound_.80_._.web.dev.svc.cluster.local', 'web.dev.svc.cluster.local:80'],
+    ['a subset of it', 'outbound_.80_.v1_.web.dev.svc.cluster.local', 'web.dev.svc.cluster.local:80'],
+    ['the control plane', 'outbound_.15012_._.istiod.istio-system.svc.cluster.local', undefined],
+  ])('%s, asked for by its SNI', async (_, sni, target = 'istiod.istio-system.svc.cluster.local:15012') => {
+    const last = await lastRow();
+    const report = await tunnel({ target: `${sni}:15443`, sni });
+    expect(report).toMatchObject({ stage: 'edge', edgeStatus: 403, edgeCode: 'tunnel_target_not_granted' });
+    const row = await audited('tunnel_target_not_granted', last, { session_id: session, target });
+    expect(JSON.parse(row.detail!)).toMatchObject({ sni });
+  });
+
+  it('an inner connection to another subset than CONNECT named', async () => {
+    const last = await lastRow();
+    const report = await tunnel({ target: `${SNI.replace('._.', '.v1_.')}:15443`, sni: SNI });
+    expect(report).toMatchObject({ stage: 'inner', error: expect.stringMatching(/unrecognized/i) });
+    await audited('tunnel_sni_mismatch', last, { session_id: session, target: ORDERS });
+  });
+
+  it('bytes before the answer that are no ClientHello', async () => {
+    const last = await lastRow();
+    const report = await sendRaw(dataPath, (await adversary.show()).svids[GRANT]!, {
+      head: `CONNECT ${ORDERS} HTTP/1.1\r\nHost: ${ORDERS}\r\n\r\nGET / HTTP/1.1\r\n`,
+    });
+    expect(report.answer).toBe('HTTP/1.1 200 OK\r\n\r\n\u0015\u0003\u0003\u0000\u0002\u0002\u0032');
+    expect(report.ended).toBe(true);
+    await audited('tunnel_sni_mismatch', last, { session_id: session, target: ORDERS });
+  });
+
   it('an inner connection that is no TLS', async () => {
     const last = await lastRow();
-    const report = await rawClient({ after: `GET /orders/1 HTTP/1.1\r\nHost: x\r\n\r\n${'x'.repeat(200)}` });
+    const report = await sendRaw(dataPath, (await adversary.show()).svids[GRANT]!, {
+      after: `GET /orders/1 HTTP/1.1\r\nHost: x\r\n\r\n${'x'.repeat(200)}`,
+    });
     expect(report.answer).toMatch(/^HTTP\/1\.1 200 /);
     expect(report.ended).toBe(true);
     const rows = (
@@ -159,12 +198,13 @@ describe('the edge refuses, and audits', () => {
     ['a body', `CONNECT ${ORDERS} HTTP/1.1\r\nHost: ${ORDERS}\r\nContent-Length: 5\r\n\r\n`],
     ['two Host headers', `CONNECT ${ORDERS} HTTP/1.1\r\nHost: ${ORDERS}\r\nHost: ${LEDGER}\r\n\r\n`],
     ['another Host', `CONNECT ${ORDERS} HTTP/1.1\r\nHost: ${LEDGER}\r\n\r\n`],
-    ['bytes before the answer', `CONNECT ${ORDERS} HTTP/1.1\r\nHost: ${ORDERS}\r\n\r\nEARLY`],
+    ['an SNI at another port', `CONNECT ${SNI}:443 HTTP/1.1\r\nHost: ${SNI}:443\r\n\r\n`],
+    ['an SNI that is not Istio’s', 'CONNECT outbound_.8080_.x:15443 HTTP/1.1\r\nHost: outbound_.8080_.x:15443\r\n\r\n'],
     ['a head without an end', `CONNECT ${ORDERS} HTTP/1.1\r\nX: ${'x'.repeat(8000)}`],
     ['a NUL in it', `CONNECT ${ORDERS}\0 HTTP/1.1\r\nHost: ${ORDERS}\r\n\r\n`],
   ])('a request with %s', async (_, head) => {
     const last = await lastRow();
-    const report = await rawClient({ head });
+    const report = await sendRaw(dataPath, (await adversary.show()).svids[GRANT]!, { head });
     expect(report.answer).toMatch(/^HTTP\/1\.1 400 /);
     expect(report.answer).toContain('"error_code":"tunnel_request_malformed"');
     expect(report.ended).toBe(true);
@@ -201,7 +241,7 @@ describe('a slow client is cut off, and audited, where it', () => {
     ['says no inner hello', { head: `CONNECT ${ORDERS} HTTP/1.1\r\nHost: ${ORDERS}\r\n\r\n` }],
   ])('%s', async (_, order) => {
     const last = await lastRow();
-    const report = await rawClient({ ...order, patience: 15_000 });
+    const report = await sendRaw(dataPath, (await adversary.show()).svids[GRANT]!, { ...order, patience: 15_000 });
     expect(report.ended).toBe(true);
     await audited('tunnel_handshake_timeout', last);
   });
@@ -240,48 +280,3 @@ async function selfSigned(): Promise<{ key: string; chain: string }> {
   const block = (name: string) => new RegExp(`-----BEGIN ${name}-----[^]+?-----END ${name}-----`).exec(made.stdout)![0];
   return { key: block('PRIVATE KEY'), chain: block('CERTIFICATE') };
 }
-
-interface RawOrder {
-  /** Whether to speak the outer TLS, with the session's SVID. */
-  readonly tls?: boolean;
-  readonly head?: string;
-  /** Sent when the answer has come. */
-  readonly after?: string;
-  readonly patience?: number;
-}
-
-/** Bytes as they are, from the workspace to the edge. */
-async function rawClient(order: RawOrder): Promise<{ answer: string; ended: boolean }> {
-  const { key, chain } = (await adversary.show()).svids[GRANT]!;
-  const head = order.head ?? `CONNECT ${ORDERS} HTTP/1.1\r\nHost: ${ORDERS}\r\n\r\n`;
-  const input = JSON.stringify({
-    tls: true,
-    patience: 4_000,
-    ...order,
-    head,
-    key,
-    chain,
-    edge: dataPath.meshpass.edge,
-  });
-  const ran = await dataPath.lab.exec('workspace', ['node', '-e', RAW_CLIENT], { input });
-  expect(ran.code, ran.stderr).toBe(0);
-  return JSON.parse(ran.stdout);
-}
-
-const RAW_CLIENT = `
-const order = JSON.parse(require('fs').readFileSync(0, 'utf8'));
-const at = { host: order.edge.host, port: order.edge.port };
-const options = { ...at, servername: at.host, ALPNProtocols: ['http/1.1'], key: order.key, cert: order.chain };
-const socket = order.tls ? require('tls').connect(options) : require('net').connect(at);
-let answer = '';
-const done = (ended) => { console.log(JSON.stringify({ answer, ended })); process.exit(0); };
-socket.on(order.tls ? 'secureConnect' : 'connect', () => socket.write(Buffer.from(order.head, 'latin1')));
-socket.on('data', (part) => {
-  const first = answer === '';
-  answer += part.toString('latin1');
-  if (first && order.after) socket.write(order.after);
-});
-socket.on('error', () => {});
-socket.on('close', () => done(true));
-setTimeout(() => done(false), order.patience);
-`;

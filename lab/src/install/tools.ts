@@ -34,6 +34,11 @@ export function ensureSystem(progress: (line: string) => void): Promise<string> 
   return ensureCommands(progress);
 }
 
+/** Envoy alone, for tests that need no mesh. @throws LabError `lab_install` when its installation fails */
+export async function ensureEnvoy(progress: (line: string) => void): Promise<string> {
+  return (await installEnvoy(cacheFolder(), progress)).path;
+}
+
 /** `istioctl`, for benchmarks that compare with it. @throws LabError `lab_install` when its build fails */
 export function ensureIstioctl(progress: (line: string) => void): Promise<string> {
   return buildIstioctl(cacheFolder(), progress);

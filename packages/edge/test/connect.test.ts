@@ -3,16 +3,44 @@ import { type ConnectResult, createConnectReader } from '../src/tunnel/connect.t
 
 const GOOD = 'CONNECT orders.shop.svc.cluster.local:8080 HTTP/1.1\r\nHost: orders.shop.svc.cluster.local:8080\r\n\r\n';
 
+const SNI = 'outbound_.8080_._.orders.shop.svc.cluster.local';
+const withAuthority = (authority: string) => GOOD.replaceAll('orders.shop.svc.cluster.local:8080', authority);
+
 function read(text: string): ConnectResult {
   return createConnectReader(4096).push(Buffer.from(text, 'latin1'));
 }
 
 describe('a CONNECT request', () => {
   test('is read, other headers aside', () => {
-    const target = { host: 'orders.shop.svc.cluster.local', port: 8080 };
-    const done = { state: 'done', target, authority: 'orders.shop.svc.cluster.local:8080' };
+    const target = 'orders.shop.svc.cluster.local:8080';
+    const destination = { target, sni: 'outbound_.8080_._.orders.shop.svc.cluster.local', bySni: false };
+    const done = { state: 'done', destination, rest: Buffer.alloc(0) };
     expect(read(GOOD)).toEqual(done);
     expect(read(GOOD.replace('\r\nHost:', '\r\nUser-Agent: meshpass/1 (x)\r\nHOST:\t'))).toEqual(done);
+  });
+
+  test.each(['', 'v2'])('is read when it names an SNI of subset "%s"', (subset) => {
+    const sni = `outbound_.8080_.${subset}_.orders.shop.svc.cluster.local`;
+    expect(read(GOOD.replaceAll('orders.shop.svc.cluster.local:8080', `${sni}:15443`))).toMatchObject({
+      state: 'done',
+      destination: { target: 'orders.shop.svc.cluster.local:8080', sni, bySni: true },
+    });
+  });
+
+  test('is read apart from what follows it, byte for byte', () => {
+    const rest = Buffer.from([22, 3, 1, 0, 13, 10, 13, 10, 255]);
+    for (const cut of [1, GOOD.length - 3, GOOD.length, GOOD.length + 4]) {
+      const bytes = Buffer.concat([Buffer.from(GOOD), rest]);
+      const reader = createConnectReader(4096);
+      const first = reader.push(bytes.subarray(0, cut));
+      if (first.state === 'done') expect(first.rest).toEqual(bytes.subarray(GOOD.length, cut));
+      else expect(reader.push(bytes.subarray(cut))).toMatchObject({ state: 'done', rest });
+    }
+  });
+
+  test('is as long as its head: what follows does not count', () => {
+    const reader = createConnectReader(GOOD.length);
+    expect(reader.push(Buffer.from(GOOD + 'x'.repeat(5000))).state).toBe('done');
   });
 
   test('is read in pieces of any size, and needs more until its end', () => {
@@ -53,9 +81,20 @@ describe('a CONNECT request', () => {
     ['with a NUL', GOOD.replace(host, `${host}\r\nX: \0`)],
     ['with a bare CR', GOOD.replace(host, `${host}\r\nX: a\rY: b`)],
     ['with a bare LF', GOOD.replace(host, `${host}\r\nX: a\nY: b`)],
-    ['with bytes behind its head', `${GOOD}x`],
     ['longer than the limit', GOOD.replace(host, `${host}\r\nX: ${'a'.repeat(4096)}`)],
     ['that never ends', `CONNECT ${'a'.repeat(5000)}`],
+    ['with an SNI at another port', GOOD.replaceAll('orders.shop', 'outbound_.8080_._.orders.shop')],
+    ['with an SNI without a port', withAuthority(SNI)],
+    ['with an SNI in capital letters', withAuthority(`${SNI.toUpperCase()}:15443`)],
+    ['with an SNI at port 015443', withAuthority(`${SNI}:015443`)],
+    ['with an SNI and two ports', withAuthority(`${SNI}:15443:15443`)],
+    ['with an SNI that has a leading zero', withAuthority(`${SNI.replace('8080', '08080')}:15443`)],
+    ['with an SNI whose subset is no label', withAuthority(`${SNI.replace('._.', '.v_2_.')}:15443`)],
+    [
+      'with an SNI and another Host',
+      withAuthority(`${SNI}:15443`).replace('Host: outbound_.8080', 'Host: outbound_.9090'),
+    ],
+    ['with an SNI and its target as Host', withAuthority(`${SNI}:15443`).replace(`Host: ${SNI}:15443`, host)],
   ])('is refused %s', (_name, text) => {
     expect(read(text).state).toBe('error');
   });

@@ -48,6 +48,8 @@ export async function buildDataPath(
     readonly rawGateway?: (socket: Socket) => void;
     /** Listens on every IPv4 address of this machine, and not on 127.0.0.1 alone. */
     readonly everywhere?: boolean;
+    /** In place of the one that the data path makes. */
+    readonly gateway?: { readonly host: string; readonly port: number };
     /** The broker has not said anything yet. */
     readonly unheard?: boolean;
   } = {},
@@ -76,7 +78,7 @@ export async function buildDataPath(
   const edge = await startEdge({
     listen: { host: options.everywhere ? '0.0.0.0' : '127.0.0.1', port: 0 },
     tls: await web.issue({ san: [{ type: 'dns', value: 'edge.test' }] }),
-    gateway: { host: '127.0.0.1', port: (gateway.address() as AddressInfo).port },
+    gateway: options.gateway ?? { host: '127.0.0.1', port: (gateway.address() as AddressInfo).port },
     directory,
     report: (decision) => decisions.push(decision),
     limits,
@@ -153,6 +155,11 @@ export function connectHead(target: Target): string {
   return `CONNECT ${target.host}:${target.port} HTTP/1.1\r\nHost: ${target.host}:${target.port}\r\n\r\n`;
 }
 
+/** CONNECT as Envoy sends it: by the server name of its inner connection. */
+export function connectBySni(sni: string): string {
+  return `CONNECT ${sni}:15443 HTTP/1.1\r\nHost: ${sni}:15443\r\n\r\n`;
+}
+
 /** Writes, and waits for the next bytes. */
 export async function say(socket: Socket, bytes: string | Buffer): Promise<string> {
   socket.write(bytes);
@@ -195,6 +202,10 @@ export function refusalOf(answer: string): {
   const [head, body] = answer.split('\r\n\r\n');
   if (!/\r\nConnection: close(\r\n|$)/.test(head!)) throw new Error(`no Connection: close in ${head}`);
   const parsed = JSON.parse(body!) as { error_code: string; decision_id: string };
+  const header = (name: string) => new RegExp(`\\r\\n${name}: (.*)`, 'i').exec(head!)?.[1];
+  const headers = [header('meshpass-error-code'), header('meshpass-decision-id')];
+  if (headers.join() !== `${parsed.error_code},${parsed.decision_id}`)
+    throw new Error(`headers unlike the body: ${head}`);
   return { status: head!.split('\r\n')[0]!, code: parsed.error_code, decision: parsed.decision_id };
 }
 

@@ -180,11 +180,6 @@ describe('a CONNECT is refused', () => {
     await refused(`CONNECT ${'a'.repeat(5000)}`, 'tunnel_request_malformed');
   });
 
-  test('with bytes that did not wait for the 200', async () => {
-    await aliceOnline();
-    await refused(`${connectHead(ORDERS)}\x16\x03\x01`, 'tunnel_request_malformed');
-  });
-
   test('when the session closed, or the SVID expired, while the connection was warm', async () => {
     dataPath = await buildDataPath();
     dataPath.admit('s-alice', ALICE);

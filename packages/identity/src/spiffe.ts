@@ -54,10 +54,36 @@ export interface Target {
   readonly port: number;
 }
 
-/** SNI by which Istio's AUTO_PASSTHROUGH gateway finds a cluster: `outbound_.PORT_._.HOST` (no subset). */
-export function formatSni(target: Target): string {
-  return `outbound_.${target.port}_._.${target.host}`;
+/** A cluster of Istio's: a service port, or a subset of it that a DestinationRule names. */
+export interface ClusterName extends Target {
+  /** Absent: all endpoints of the service. */
+  readonly subset?: string;
 }
+
+/** SNI by which Istio's AUTO_PASSTHROUGH gateway finds a cluster: `outbound_.PORT_.SUBSET_.HOST`, without a subset `outbound_.PORT_._.HOST`. */
+export function formatSni(cluster: ClusterName): string {
+  return `outbound_.${cluster.port}_.${cluster.subset ?? ''}_.${cluster.host}`;
+}
+
+const SNI = /^outbound_\.([1-9][0-9]{0,4})_\.([a-z0-9-]{0,63})_\.([a-z0-9.-]{1,253})$/;
+
+/**
+ * Parses an SNI of Istio's; undefined for any other text. Every accepted text is the one that `formatSni` makes of the result:
+ * a subset is a DNS label (as Istio requires), so that no `_` can be read as a part of it, and the host consists of DNS labels.
+ */
+export function parseSni(text: string): ClusterName | undefined {
+  if (text.length > MAX_SNI) return undefined;
+  const match = SNI.exec(text);
+  if (!match) return undefined;
+  const [, digits, subset, host] = match as unknown as [string, string, string, string];
+  const port = Number(digits);
+  if (port > 65535 || !host.split('.').every(isDnsLabel)) return undefined;
+  if (subset === '') return { host, port };
+  return isDnsLabel(subset) ? { host, port, subset } : undefined;
+}
+
+/** Longest server name of a ClientHello that the edge reads, bytes. */
+const MAX_SNI = 255;
 
 const HOST_PORT = /^([a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?):([0-9]{1,5})$/;
 

@@ -229,7 +229,10 @@ export const EdgeDecision = z.object({
   reason: z.string(),
   session_id: z.string().optional(),
   spiffe_id: z.string().optional(),
+  /** `host:port` */
   target: z.string().optional(),
+  /** The server name that CONNECT asked for, where it named one in place of `host:port`: tells the subset. */
+  sni: z.string().optional(),
   source: z.string(),
   bytes_in: z.number().optional(),
   bytes_out: z.number().optional(),

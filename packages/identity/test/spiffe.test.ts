@@ -1,5 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import { formatSni, formatSpiffe, parseSpiffe, parseTarget, serviceAccountName, spiffeOfSan } from '../src/spiffe.ts';
+import {
+  formatSni,
+  formatSpiffe,
+  parseSni,
+  parseSpiffe,
+  parseTarget,
+  serviceAccountName,
+  spiffeOfSan,
+} from '../src/spiffe.ts';
 
 const ID = 'spiffe://cluster.local/ns/meshpass-payments-dev/sa/alice-0a1b2c';
 
@@ -50,6 +58,81 @@ describe('targets', () => {
     expect(formatSni({ host: 'orders.shop.svc.cluster.local', port: 8080 })).toBe(
       'outbound_.8080_._.orders.shop.svc.cluster.local',
     );
+  });
+});
+
+describe('SNIs of Istio', () => {
+  const host = 'orders.shop.svc.cluster.local';
+
+  test.each([
+    [`outbound_.8080_._.${host}`, { host, port: 8080 }],
+    [`outbound_.8080_.v2_.${host}`, { host, port: 8080, subset: 'v2' }],
+    [`outbound_.65535_.canary-2026_.${host}`, { host, port: 65_535, subset: 'canary-2026' }],
+    [`outbound_.1_.${'a'.repeat(63)}_.db`, { host: 'db', port: 1, subset: 'a'.repeat(63) }],
+  ])('%s is parsed into what it is formatted from', (sni, cluster) => {
+    expect(parseSni(sni)).toEqual(cluster);
+    expect(formatSni(cluster)).toBe(sni);
+  });
+
+  test.each([
+    ['nothing', ''],
+    ['the plain host', host],
+    ['the inbound direction', `inbound_.8080_._.${host}`],
+    ['capital letters', `OUTBOUND_.8080_._.${host}`],
+    ['a host in capital letters', `outbound_.8080_._.${host.toUpperCase()}`],
+    ['a subset in capital letters', `outbound_.8080_.V2_.${host}`],
+    ['no port', `outbound_._._.${host}`],
+    ['port 0', `outbound_.0_._.${host}`],
+    ['a leading zero', `outbound_.08080_._.${host}`],
+    ['a sign', `outbound_.+8080_._.${host}`],
+    ['a port beyond 65535', `outbound_.65536_._.${host}`],
+    ['a port that is a word', `outbound_.http_._.${host}`],
+    ['no subset at all', `outbound_.8080_.${host}`],
+    ['a subset with an underscore', `outbound_.8080_.v_2_.${host}`],
+    ['a subset that is an underscore', `outbound_.8080_.__.${host}`],
+    ['a subset with a dot', `outbound_.8080_.v.2_.${host}`],
+    ['a subset that begins with a hyphen', `outbound_.8080_.-v2_.${host}`],
+    ['a subset that ends with a hyphen', `outbound_.8080_.v2-_.${host}`],
+    ['a subset of 64 letters', `outbound_.8080_.${'a'.repeat(64)}_.${host}`],
+    ['two SNIs in one', `outbound_.8080_._.outbound_.5432_._.${host}`],
+    ['a subset that holds an SNI', `outbound_.8080_.v2_.web.dev_._.${host}`],
+    ['no host', 'outbound_.8080_._.'],
+    ['an empty label', 'outbound_.8080_._.orders..shop'],
+    ['a host that begins with a dot', `outbound_.8080_._..${host}`],
+    ['a host that ends with a dot', `outbound_.8080_._.${host}.`],
+    ['a label that begins with a hyphen', 'outbound_.8080_._.-orders.shop'],
+    ['a wildcard', 'outbound_.8080_._.*.shop.svc.cluster.local'],
+    ['a port behind the host', `outbound_.8080_._.${host}:15443`],
+    ['an IPv6 address', 'outbound_.8080_._.[::1]'],
+    ['a space', `outbound_.8080_._.${host} `],
+    ['a line break', `outbound_.8080_._.${host}\n`],
+    ['a NUL', `outbound_.8080_._.${host}\0`],
+    ['letters beyond ASCII', 'outbound_.8080_._.örders.shop'],
+    ['an Arabic digit', `outbound_.٨080_._.${host}`],
+    ['a slash', `outbound_.8080_._.${host}/x`],
+    ['more than a server name may have', `outbound_.8080_._.${'a.'.repeat(130)}b`],
+    ['text before it', `xoutbound_.8080_._.${host}`],
+  ])('are refused with %s', (_what, sni) => {
+    expect(parseSni(sni)).toBeUndefined();
+  });
+
+  test('are never read in two ways: each accepted text is the one that its parts make', () => {
+    const pieces = ['outbound', '_', '.', '8080', '0', '-', 'v2', 'orders', 'shop', ':', ' '];
+    let seed = 7;
+    const random = (below: number) => {
+      seed = (Math.imul(seed, 1_103_515_245) + 12_345) >>> 0;
+      return (seed >>> 8) % below;
+    };
+    let accepted = 0;
+    for (let round = 0; round < 50_000; round++) {
+      const tail = Array.from({ length: 1 + random(7) }, () => pieces[random(pieces.length)]).join('');
+      const text = `${['outbound_.8080_.', 'outbound_.8080_._.', ''][random(3)]}${tail}`;
+      const parsed = parseSni(text);
+      if (!parsed) continue;
+      accepted++;
+      expect(formatSni(parsed)).toBe(text);
+    }
+    expect(accepted).toBeGreaterThan(100);
   });
 });
 

@@ -18,20 +18,20 @@ export function liveSession(directory: Directory, peer: Peer, now: number): Live
 
 /**
  * Checks that the session with which the connection began is live still, and granted that target.
- * @param authority `host:port` of the CONNECT request
+ * @param target `host:port` that CONNECT asks for, whatever the subset
  * @throws MeshpassError as `liveSession` does, and `tunnel_target_not_granted`
  */
 export function authorizeTarget(
   directory: Directory,
-  { peer, sessionId, authority }: { readonly peer: Peer; readonly sessionId: string; readonly authority: string },
+  { peer, sessionId, target }: { readonly peer: Peer; readonly sessionId: string; readonly target: string },
   now: number,
 ): void {
   const session = liveSession(directory, peer, now);
   if (session.id !== sessionId) throw sessionUnknown();
-  if (!mayReach(session, peer.spiffeId, authority)) {
+  if (!mayReach(session, peer.spiffeId, target)) {
     throw new MeshpassError(
       'tunnel_target_not_granted',
-      `${authority} is not granted to this certificate. "meshpass status" lists what is.`,
+      `${target} is not granted to this certificate. "meshpass status" lists what is.`,
     );
   }
 }

@@ -3,8 +3,6 @@
  * RFC 6066 section 3). Strict on purpose: what two parsers may read differently is refused here, so that the gateway
  * behind can never see another name than the edge has checked.
  */
-import { formatSni, type Target } from '@meshpass/identity';
-
 export type HelloResult =
   | { readonly state: 'more' }
   /** `sni` is undefined where the client sent none. */
@@ -147,11 +145,11 @@ function failed(reason: string): HelloResult {
 }
 
 /**
- * Why the inner connection may not go on: its server name is not the one that Istio gives the target of CONNECT.
+ * Why the inner connection may not go on: its server name is not that of CONNECT.
  * @param sni what the ClientHello names, if anything
+ * @param expected by CONNECT
  */
-export function sniMismatch(sni: string | undefined, target: Target): string | undefined {
-  const expected = formatSni(target);
+export function sniMismatch(sni: string | undefined, expected: string): string | undefined {
   if (sni === expected) return undefined;
   const named = sni === undefined ? 'has no server name' : 'names another server than CONNECT did';
   return `The inner ClientHello ${named}; ${expected} is expected.`;

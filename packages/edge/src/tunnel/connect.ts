@@ -2,11 +2,22 @@
  * Reads the head of a CONNECT request (RFC 9112 section 3.2.3, RFC 9110 section 9.3.6), and nothing else: this is the only
  * HTTP that the edge speaks, so it is stricter than HTTP asks for, and every leniency that smuggling lives on is absent.
  */
-import { parseTarget, type Target } from '@meshpass/identity';
+import { formatSni, parseSni, parseTarget } from '@meshpass/identity';
+
+/** What CONNECT asks for. */
+export interface Destination {
+  /** `host:port` of the service: what a session is granted. */
+  readonly target: string;
+  /** The server name that the inner ClientHello must have. */
+  readonly sni: string;
+  /** CONNECT named the SNI, not `host:port`. */
+  readonly bySni: boolean;
+}
 
 export type ConnectResult =
   | { readonly state: 'more' }
-  | { readonly state: 'done'; readonly target: Target; readonly authority: string }
+  /** `rest`: bytes that came behind the head, the beginning of the inner connection. */
+  | { readonly state: 'done'; readonly destination: Destination; readonly rest: Buffer }
   | { readonly state: 'error'; readonly reason: string };
 
 export interface ConnectReader {
@@ -18,6 +29,8 @@ const METHOD = Buffer.from('CONNECT ');
 const END = Buffer.from('\r\n\r\n');
 const REQUEST_LINE = /^CONNECT ([^ ]+) HTTP\/1\.1$/;
 const FIELD = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([\t\x20-\x7e]*?)[ \t]*$/;
+/** The port of Istio's AUTO_PASSTHROUGH gateways, by which CONNECT names an SNI. */
+const SNI_PORT = ':15443';
 const MORE: ConnectResult = { state: 'more' };
 
 /** @param limit most bytes that the head may have */
@@ -34,18 +47,17 @@ export function createConnectReader(limit: number): ConnectReader {
         return failed(`The request head is larger than ${limit} bytes.`);
       }
       if (end < 0) return MORE;
-      if (end + END.length < bytes.length) return failed('Bytes were sent before the answer to CONNECT.');
-      return parse(bytes.toString('latin1', 0, end));
+      return parse(bytes.toString('latin1', 0, end), bytes.subarray(end + END.length));
     },
   };
 }
 
-function parse(head: string): ConnectResult {
+function parse(head: string, rest: Buffer): ConnectResult {
   const [requestLine, ...lines] = head.split('\r\n');
   const authority = REQUEST_LINE.exec(requestLine!)?.[1];
-  const target = authority === undefined ? undefined : parseTarget(authority);
-  if (!target || `${target.host}:${target.port}` !== authority) {
-    return failed('The request line is not CONNECT host:port HTTP/1.1 with a lower-case host.');
+  const destination = authority === undefined ? undefined : parseAuthority(authority);
+  if (!destination) {
+    return failed('The request line is not CONNECT host:port HTTP/1.1, or CONNECT SNI:15443 HTTP/1.1, in lower case.');
   }
   let host: string | undefined;
   for (const line of lines) {
@@ -58,7 +70,20 @@ function parse(head: string): ConnectResult {
     host = field[2]!;
   }
   if (host !== authority) return failed('The Host header is not the target of CONNECT.');
-  return { state: 'done', target, authority };
+  return { state: 'done', destination, rest };
+}
+
+// No authority has both forms: a host name has no underscore, an SNI of Istio's begins with `outbound_`.
+function parseAuthority(authority: string): Destination | undefined {
+  const target = parseTarget(authority);
+  if (target) {
+    const { host, port } = target;
+    return `${host}:${port}` === authority ? { target: authority, sni: formatSni(target), bySni: false } : undefined;
+  }
+  if (!authority.endsWith(SNI_PORT)) return undefined;
+  const sni = authority.slice(0, -SNI_PORT.length);
+  const cluster = parseSni(sni);
+  return cluster && { target: `${cluster.host}:${cluster.port}`, sni, bySni: true };
 }
 
 function failed(reason: string): ConnectResult {

@@ -33,6 +33,9 @@ export function formatRefusal(error: MeshpassError, decisionId: string): string 
     `Content-Length: ${Buffer.byteLength(body)}`,
     'Cache-Control: no-store',
     'Connection: close',
+    // The body's members again: an Envoy that opens the tunnel drops the body, and can log headers.
+    `Meshpass-Error-Code: ${error.code}`,
+    `Meshpass-Decision-Id: ${decisionId}`,
     ...(error.retryAfter === undefined ? [] : [`Retry-After: ${error.retryAfter}`]),
     '',
     body,

@@ -4,12 +4,14 @@
  */
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
-import type { EdgeDecision, ErrorCode, MeshpassError, Target } from '@meshpass/identity';
+import type { EdgeDecision, ErrorCode, MeshpassError } from '@meshpass/identity';
 import { type Directory, type LiveSession, mayReach } from '../directory.ts';
 import type { EdgeLimits } from '../limits.ts';
 import { authorizeTarget, directoryStale, liveSession } from './admission.ts';
 import { createHelloReader, type HelloReader, sniMismatch } from './client-hello.ts';
-import { type ConnectReader, createConnectReader } from './connect.ts';
+import { type ConnectReader, createConnectReader, type Destination } from './connect.ts';
+import { decisionOf } from './decision.ts';
+import { EarlyBytes } from './early-bytes.ts';
 import { dialGateway, type Gateway, type Upstream } from './forward.ts';
 import { IdleWatch } from './idle-watch.ts';
 import { type Peer, peerOf } from './peer.ts';
@@ -43,8 +45,8 @@ export class Tunnel {
   #tls: TLSSocket | undefined;
   #upstream: Upstream | undefined;
   #peer: Peer | undefined;
-  #target: Target | undefined;
-  #authority: string | undefined;
+  #destination: Destination | undefined;
+  readonly #early: EarlyBytes;
   #connect: ConnectReader | undefined;
   #hello: HelloReader | undefined;
   #deadline: number;
@@ -57,6 +59,7 @@ export class Tunnel {
   /** @param source what connections are counted by, see sourceOf */
   constructor(host: TunnelHost, raw: Socket, source: string) {
     this.#host = host;
+    this.#early = new EarlyBytes(host.limits.helloBytes);
     this.raw = raw;
     this.remote = `${raw.remoteAddress}:${raw.remotePort}`;
     this.source = source;
@@ -117,7 +120,7 @@ export class Tunnel {
   recheck(session: LiveSession): void {
     if (!this.#peer || !session.targets.has(this.#peer.spiffeId)) {
       this.cut('tunnel_session_unknown', 'the principal is no longer one of the session');
-    } else if (this.#authority !== undefined && !mayReach(session, this.#peer.spiffeId, this.#authority)) {
+    } else if (this.#destination && !mayReach(session, this.#peer.spiffeId, this.#destination.target)) {
       this.cut('tunnel_target_not_granted', 'the target is no longer granted');
     }
   }
@@ -151,7 +154,7 @@ export class Tunnel {
         this.#readHead(chunk);
         return;
       case 'dial':
-        this.#refuse(malformed('Bytes were sent before the answer to CONNECT.'));
+        this.#hold(chunk);
         return;
       case 'hello':
         this.#readHello(chunk);
@@ -167,17 +170,21 @@ export class Tunnel {
       return;
     }
     this.#connect = undefined;
-    this.#target = result.target;
-    this.#authority = result.authority;
+    this.#destination = result.destination;
     try {
       // The session may have ended, and the SVID expired, while the connection was warm: both are checked again.
-      const asked = { peer: this.#peer!, sessionId: this.sessionId!, authority: result.authority };
+      const asked = { peer: this.#peer!, sessionId: this.sessionId!, target: this.#destination.target };
       authorizeTarget(this.#host.directory, asked, this.#host.clock());
     } catch (error) {
       this.#refuse(error as MeshpassError);
       return;
     }
     this.#dial();
+    if (result.rest.length > 0) this.#hold(result.rest);
+  }
+
+  #hold(chunk: Buffer): void {
+    if (!this.#early.hold(chunk)) this.#refuse(malformed('More than a ClientHello came before the answer to CONNECT.'));
   }
 
   // Always to the gateway, never to a name that the client gave. It is dialled before the 200, so that an unreachable
@@ -191,6 +198,7 @@ export class Tunnel {
       this.#hello = createHelloReader(this.#host.limits.helloBytes);
       this.#enter('hello', this.#host.limits.helloMs);
       this.#tls!.write(ESTABLISHED);
+      if (this.#early.length > 0) this.#readHello(this.#early.release());
     });
     upstream.socket.on('error', (error: NodeJS.ErrnoException) => {
       if (this.stage === 'dial') this.#refuse(gatewayUnreachable(error.code ?? 'error'));
@@ -206,7 +214,7 @@ export class Tunnel {
       this.#alert(ALERT.decodeError, `The inner connection is not TLS that names its server: ${result.reason}.`);
       return;
     }
-    const mismatch = sniMismatch(result.sni, this.#target!);
+    const mismatch = sniMismatch(result.sni, this.#destination!.sni);
     if (mismatch !== undefined) this.#alert(ALERT.unrecognizedName, mismatch);
     else this.#open(this.#hello!.bytes());
   }
@@ -277,24 +285,16 @@ export class Tunnel {
   }
 
   #decide(outcome: EdgeDecision['outcome'], reason: string, code?: ErrorCode): string {
-    const now = this.#host.clock();
-    const decision: EdgeDecision = {
-      id: this.#host.newId(),
-      at: now,
-      outcome,
-      reason,
+    const facts = {
       source: this.remote,
-      ...(code !== undefined && { code }),
-      ...(this.sessionId !== undefined && { session_id: this.sessionId }),
-      ...(this.#peer && { spiffe_id: this.#peer.spiffeId }),
-      ...(this.#authority !== undefined && { target: this.#authority }),
-      ...(outcome === 'ended' && {
-        bytes_in: this.bytes.in,
-        bytes_out: this.bytes.out,
-        duration_ms: now - this.#openedAt,
-      }),
+      sessionId: this.sessionId,
+      spiffeId: this.#peer?.spiffeId,
+      destination: this.#destination,
+      bytes: this.bytes,
+      openedAt: this.#openedAt,
     };
-    this.#host.decided(decision, this.sessionId !== undefined);
-    return decision.id;
+    const made = { id: this.#host.newId(), at: this.#host.clock(), outcome, reason, code };
+    this.#host.decided(decisionOf(facts, made), this.sessionId !== undefined);
+    return made.id;
   }
 }

@@ -135,6 +135,7 @@ export async function recordEdgeDecisions(
       target: decision.target,
       detail: {
         spiffeId: decision.spiffe_id,
+        sni: decision.sni,
         bytesIn: decision.bytes_in,
         bytesOut: decision.bytes_out,
         ms: decision.duration_ms,

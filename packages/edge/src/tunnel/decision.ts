@@ -1,0 +1,33 @@
+/** A decision about a tunnel as the broker's audit log gets it. */
+import type { EdgeDecision, ErrorCode } from '@meshpass/identity';
+import type { Destination } from './connect.ts';
+
+/** What is known of a tunnel; the further it got, the more. */
+export interface TunnelFacts {
+  /** Address and port of the client. */
+  readonly source: string;
+  readonly sessionId: string | undefined;
+  readonly spiffeId: string | undefined;
+  readonly destination: Destination | undefined;
+  readonly bytes: { readonly in: number; readonly out: number };
+  /** Unix ms. */
+  readonly openedAt: number;
+}
+
+/** @param at Unix ms */
+export function decisionOf(
+  { source, sessionId, spiffeId, destination, bytes, openedAt }: TunnelFacts,
+  made: Pick<EdgeDecision, 'id' | 'at' | 'outcome' | 'reason'> & { readonly code: ErrorCode | undefined },
+): EdgeDecision {
+  const { code, ...decision } = made;
+  return {
+    ...decision,
+    source,
+    ...(code !== undefined && { code }),
+    ...(sessionId !== undefined && { session_id: sessionId }),
+    ...(spiffeId !== undefined && { spiffe_id: spiffeId }),
+    ...(destination && { target: destination.target }),
+    ...(destination?.bySni && { sni: destination.sni }),
+    ...(made.outcome === 'ended' && { bytes_in: bytes.in, bytes_out: bytes.out, duration_ms: made.at - openedAt }),
+  };
+}
