@@ -6,7 +6,7 @@ import type { TunnelOrder } from '@meshpass/cli/drill/tunnel';
 import { createCsr } from '@meshpass/identity/csr';
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { connectionsOn } from '@meshpass/lab/network/sockets';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { completed, type DataPath, enrolled, LEDGER, ORDERS, openDataPath, until } from '../mesh.ts';
 import { sendRaw } from './raw-client.ts';
 
@@ -20,6 +20,10 @@ beforeAll(async () => {
   session = await enrolled(dataPath, adversary);
 });
 afterAll(() => dataPath?.close());
+// No agent renews the lease, and these tests take longer than it lasts.
+beforeEach(async () => {
+  expect(await adversary.speak('POST', '/session/heartbeat')).toMatchObject({ status: 200 });
+});
 
 const GRANT = 'payments-dev';
 const SNI = 'outbound_.8080_._.orders.shop.svc.cluster.local';
