@@ -10,7 +10,7 @@ import { connectKubernetes, type Kubernetes } from './kubernetes.ts';
 import { hold, holdForGood, release } from './leases.ts';
 import { withLock } from './lock.ts';
 import { enterHost } from './network/enter.ts';
-import { GATEWAY_PORT, type Host, isOptionalHost, planLab } from './plan.ts';
+import { GATEWAY_PORT, type Host, isOptionalHost, OPTIONAL_HOSTS, planLab } from './plan.ts';
 import { type RunResult, run } from './run.ts';
 import { checkName, DEFAULT_NAME, type LabRecord, readRecord, stateDir } from './state.ts';
 import { isAlive, killUnit, logFile, runUnit, unitNames, unitOf } from './unit.ts';
@@ -21,7 +21,7 @@ export interface UpOptions {
   readonly name?: string;
   /** Gets a line for each step. */
   readonly progress?: (line: string) => void;
-  /** Optional hosts: `stock` (a workspace with a stock Istio sidecar), `workspace-2` to `workspace-9`. */
+  /** Optional hosts: `stock` (a workspace with a stock Istio sidecar), `echo-v1`, `echo-v2`, `workspace-2` to `workspace-9`. */
   readonly with?: readonly string[];
   /** Leave the lab running when this process ends. Without it the lab goes down with the last process that uses it. */
   readonly keep?: boolean;
@@ -89,7 +89,10 @@ export async function upLab(options: UpOptions = {}): Promise<Lab> {
   const extra = options.with ?? [];
   const unknown = extra.find((host) => !isOptionalHost(host));
   if (unknown)
-    throw new LabError('lab_usage', `There is no optional host "${unknown}": stock, workspace-2 to workspace-9.`);
+    throw new LabError(
+      'lab_usage',
+      `There is no optional host "${unknown}": ${OPTIONAL_HOSTS.join(', ')}, workspace-2 to workspace-9.`,
+    );
   const progress = options.progress ?? (() => {});
   const work = async (): Promise<Lab> => {
     const record = await up(name, extra, progress).catch(async (error) => {

@@ -26,11 +26,19 @@ export interface Host {
 export interface MeshService {
   readonly namespace: string;
   readonly name: string;
+  /** `None` for a headless Service: its name leads to the addresses of its hosts. */
   readonly clusterIp: string;
-  /** Host whose address is its endpoint. */
-  readonly host: string;
-  readonly ports: readonly { readonly name: string; readonly port: number; readonly targetPort: number }[];
+  /** Hosts whose addresses are its endpoints. */
+  readonly hosts: readonly string[];
+  readonly ports: readonly ServicePort[];
   readonly selector: Readonly<Record<string, string>>;
+}
+
+/** Istio takes the protocol from the name's first word; a name that begins with no protocol leaves it undeclared. */
+export interface ServicePort {
+  readonly name: string;
+  readonly port: number;
+  readonly targetPort: number;
 }
 
 /** The whole of one lab, before anything of it runs. */
@@ -48,7 +56,7 @@ export interface Plan {
 }
 
 /** Hosts that start only when asked for by name. */
-export const OPTIONAL_HOSTS = ['stock'] as const;
+export const OPTIONAL_HOSTS = ['stock', 'echo-v1', 'echo-v2'] as const;
 
 export const INTERNET = { meshpass: '203.0.113.1', prefix: 24 } as const;
 export const SERVICE_RANGE = '10.96.0.0/16';
@@ -68,6 +76,9 @@ export const TEST_NAMES: Readonly<Record<string, string>> = {
 export const FORWARDING_DOMAIN = 'app.github.dev';
 export const FORWARDING_PORT = 8444;
 
+/** Two versions of one service, for routes that tell them apart. */
+const ECHO = { namespace: 'shop', serviceAccount: 'echo', app: 'echo', kind: 'sidecar' } as const;
+
 const WORKLOADS: Readonly<Record<string, Workload>> = {
   gateway: {
     namespace: 'meshpass-system',
@@ -80,6 +91,8 @@ const WORKLOADS: Readonly<Record<string, Workload>> = {
   'ledger-db': { namespace: 'shop', serviceAccount: 'ledger-db', app: 'ledger-db', kind: 'sidecar' },
   web: { namespace: 'dev', serviceAccount: 'web', app: 'web', kind: 'sidecar' },
   client: { namespace: 'shop', serviceAccount: 'client', app: 'client', kind: 'sidecar' },
+  'echo-v1': { ...ECHO, labels: { version: 'v1' } },
+  'echo-v2': { ...ECHO, labels: { version: 'v2' } },
   stock: { namespace: 'dev', serviceAccount: 'stock', app: 'stock', kind: 'sidecar' },
 };
 
@@ -93,6 +106,8 @@ const CLUSTER_HOSTS: readonly (readonly [name: string, lastByte: number])[] = [
   ['github', 40],
   ['meshpass', 50],
   ['stock', 60],
+  ['echo-v1', 71],
+  ['echo-v2', 72],
 ];
 
 /** Host `workspace`, and on request more of them: `workspace-2` to `workspace-9`. */
@@ -101,7 +116,7 @@ const WORKSPACE = /^workspace(?:-([2-9]))?$/;
 /**
  * @param name of the lab
  * @param subnet N of 10.201.N.0/24, 1 to 250
- * @param extra optional hosts: `stock`, `workspace-2` to `workspace-9`
+ * @param extra optional hosts: `stock`, `echo-v1`, `echo-v2`, `workspace-2` to `workspace-9`
  */
 export function planLab(name: string, subnet: number, extra: readonly string[]): Plan {
   const hosts: Record<string, Host> = {};
@@ -122,7 +137,7 @@ export function planLab(name: string, subnet: number, extra: readonly string[]):
     link: `mp${subnet}`,
     rootIp: `10.201.${subnet}.1`,
     hosts,
-    services: SERVICES,
+    services: SERVICES.filter((service) => service.hosts.some((host) => host in hosts)),
   };
 }
 
@@ -136,7 +151,7 @@ const SERVICES: readonly MeshService[] = [
     namespace: 'shop',
     name: 'orders',
     clusterIp: '10.96.1.10',
-    host: 'orders',
+    hosts: ['orders'],
     ports: [
       { name: 'http', port: 8080, targetPort: 8080 },
       { name: 'http-admin', port: 9090, targetPort: 9090 },
@@ -147,7 +162,7 @@ const SERVICES: readonly MeshService[] = [
     namespace: 'shop',
     name: 'ledger-db',
     clusterIp: '10.96.1.11',
-    host: 'ledger-db',
+    hosts: ['ledger-db'],
     ports: [{ name: 'tcp-postgres', port: 5432, targetPort: 5432 }],
     selector: { app: 'ledger-db' },
   },
@@ -155,15 +170,37 @@ const SERVICES: readonly MeshService[] = [
     namespace: 'dev',
     name: 'web',
     clusterIp: '10.96.2.10',
-    host: 'web',
+    hosts: ['web'],
     ports: [{ name: 'http', port: 80, targetPort: 8080 }],
     selector: { app: 'web' },
+  },
+  {
+    namespace: 'shop',
+    name: 'echo',
+    clusterIp: '10.96.1.20',
+    hosts: ['echo-v1', 'echo-v2'],
+    ports: [
+      { name: 'http', port: 8080, targetPort: 8080 },
+      { name: 'grpc', port: 9000, targetPort: 9000 },
+      { name: 'tcp-banner', port: 2525, targetPort: 2525 },
+      { name: 'undeclared', port: 7000, targetPort: 7000 },
+      { name: 'undeclared-banner', port: 2526, targetPort: 2526 },
+    ],
+    selector: { app: 'echo' },
+  },
+  {
+    namespace: 'shop',
+    name: 'echo-headless',
+    clusterIp: 'None',
+    hosts: ['echo-v1', 'echo-v2'],
+    ports: [{ name: 'http', port: 8081, targetPort: 8081 }],
+    selector: { app: 'echo' },
   },
   {
     namespace: 'meshpass-system',
     name: 'meshpass-gateway',
     clusterIp: '10.96.3.10',
-    host: 'gateway',
+    hosts: ['gateway'],
     ports: [{ name: 'tls', port: GATEWAY_PORT, targetPort: GATEWAY_PORT }],
     selector: { istio: 'meshpass-gateway' },
   },
@@ -181,10 +218,15 @@ export function hostsFile(plan: Plan, host: Host): string {
   name(plan.hosts.control?.ip ?? '', 'istiod.istio-system.svc', 'kubernetes.default.svc');
   for (const service of plan.services) {
     const short = `${service.name}.${service.namespace}`;
-    const ip = host.workload ? service.clusterIp : plan.hosts[service.host]?.ip;
     // Without a sidecar only the gateway can be talked to; a name that leads to a refused connection helps nobody.
-    if (host.workload || service.host === 'gateway')
-      name(ip ?? '', `${short}.svc.cluster.local`, `${short}.svc`, short);
+    if (!host.workload && !service.hosts.includes('gateway')) continue;
+    for (const ip of addressesOf(plan, host, service)) name(ip, `${short}.svc.cluster.local`, `${short}.svc`, short);
   }
   return `${lines.join('\n')}\n`;
+}
+
+/** What a name server would answer for a Service; where there is no sidecar, the address of the host itself. */
+function addressesOf(plan: Plan, host: Host, { clusterIp, hosts }: MeshService): readonly string[] {
+  if (host.workload && clusterIp !== 'None') return [clusterIp];
+  return hosts.flatMap((one) => plan.hosts[one]?.ip ?? []);
 }

@@ -6,6 +6,7 @@ import { spawn } from 'node:child_process';
 import {
   closeSync,
   existsSync,
+  fchownSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -56,6 +57,8 @@ export function startUnit(dir: string, unit: Unit): void {
   mkdirSync(join(dir, 'logs'), { recursive: true });
   mkdirSync(join(dir, 'units'), { recursive: true });
   const log = openSync(logFile(dir, unit.name), 'a');
+  // An access log to /dev/stdout opens this file anew, as the unit's own user.
+  if (unit.uid !== undefined) fchownSync(log, unit.uid, unit.uid);
   const [file, ...args] = enterHost(unit.netns, unit.argv, unit.uid);
   const child = spawn(file ?? '', args, { detached: true, stdio: ['ignore', log, log], cwd: unit.cwd, env: unit.env });
   closeSync(log);

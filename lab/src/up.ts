@@ -6,7 +6,7 @@ import { down } from './down.ts';
 import { ensureTools, type Tools } from './install/tools.ts';
 import { connectKubernetes, type KubeObject, type Kubernetes } from './kubernetes.ts';
 import { withLock } from './lock.ts';
-import { appUnits, tunnelUnits } from './mesh/apps.ts';
+import { appUnits } from './mesh/apps.ts';
 import { prepareControlPlane } from './mesh/control-plane.ts';
 import { prepareDatabase } from './mesh/database.ts';
 import { NAMESPACES, STRICT, serviceObjects, workloadObjects } from './mesh/objects.ts';
@@ -70,7 +70,7 @@ async function start(
   startUnit(dir, control.controllers);
   const hosts = Object.values(plan.hosts);
   await kubernetes.apply(...workloadObjects(hosts), ...serviceObjects(plan));
-  const apps = appUnits(dir, plan, record.node);
+  const apps = appUnits(dir, hosts, record.node);
   for (const unit of apps) startUnit(dir, unit);
   await waitReady(dir, control.istiod);
   await kubernetes.apply(STRICT);
@@ -108,9 +108,9 @@ async function resume(
     );
     await createNetwork(plan, added);
     const kubernetes = connect(dir, plan);
-    await kubernetes.apply(...workloadObjects(added));
+    await kubernetes.apply(...workloadObjects(added), ...serviceObjects(plan));
     await startProxies(dir, added, tools, kubernetes);
-    for (const unit of tunnelUnits(dir, added, found.node)) await runUnit(dir, unit);
+    for (const unit of appUnits(dir, added, found.node)) await runUnit(dir, unit);
   }
   const record = { ...found, extra: wanted };
   writeRecord(record);

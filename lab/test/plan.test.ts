@@ -31,6 +31,17 @@ describe('the plan of a lab', () => {
     for (const host of Object.values(plan.hosts)) expect(more.hosts[host.name]).toEqual(host);
   });
 
+  it('has the services of optional hosts only with them, and leads a headless name to the hosts themselves', () => {
+    const more = planLab('one', 7, ['echo-v1', 'echo-v2']);
+    const services = (of: typeof plan): string[] => of.services.map(({ name }) => name);
+    expect(services(plan)).not.toContain('echo');
+    expect(services(more)).toEqual(expect.arrayContaining(['orders', 'echo', 'echo-headless']));
+    const client = hostsFile(more, more.hosts.client!);
+    expect(client).toContain('10.96.1.20 echo.shop.svc.cluster.local');
+    expect(client).toContain('10.201.7.71 echo-headless.shop.svc.cluster.local');
+    expect(client).toContain('10.201.7.72 echo-headless.shop.svc.cluster.local');
+  });
+
   it('keeps labs of different names and subnets apart', () => {
     const other = planLab('two', 8, []);
     const all = (of: typeof plan): string[] => Object.values(of.hosts).map((host) => host.netns);
@@ -38,7 +49,7 @@ describe('the plan of a lab', () => {
     expect(other.link).not.toBe(plan.link);
   });
 
-  it.each(['stock', 'workspace-2', 'workspace-9'])('%s is an optional host', (host) => {
+  it.each(['stock', 'echo-v1', 'workspace-2', 'workspace-9'])('%s is an optional host', (host) => {
     expect(isOptionalHost(host)).toBe(true);
   });
 

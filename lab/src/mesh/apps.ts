@@ -1,5 +1,5 @@
 /** The units that are not the mesh's own: sample services, the database, and the stand-ins for GitHub and other issuers. */
-import { existsSync, mkdirSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { TUNNEL_FILE } from '../github/start.ts';
@@ -16,22 +16,31 @@ interface Program {
   readonly ready: string;
 }
 
-/** @param node binary that runs them */
-export function appUnits(dir: string, plan: Plan, node: string): Unit[] {
+/**
+ * @param hosts those of which the units are wanted
+ * @param node binary that runs them
+ */
+export function appUnits(dir: string, hosts: readonly Host[], node: string): Unit[] {
   const programs: Program[] = [
     { name: 'app-orders', host: 'orders', script: 'apps/orders.ts', ready: 'listening on 8080' },
     { name: 'app-web', host: 'web', script: 'apps/web.ts', ready: 'listening on 8080' },
+    echo('v1'),
+    echo('v2'),
     github(dir),
     issuers(dir),
   ];
-  const units = programs
-    .filter(({ script }) => existsSync(join(SOURCES, script)))
-    .map((program) => unitOf(dir, plan.hosts, node, program));
-  return [...units, ...tunnelUnits(dir, Object.values(plan.hosts), node)];
+  const byName = Object.fromEntries(hosts.map((host) => [host.name, host]));
+  const units = programs.filter(({ host }) => host in byName).map((program) => unitOf(dir, byName, node, program));
+  return [...units, ...tunnelUnits(dir, hosts, node)];
+}
+
+function echo(version: string): Program {
+  const host = `echo-${version}`;
+  return { name: `app-${host}`, host, script: 'apps/echo/main.ts', args: [version], ready: 'listening on 9000' };
 }
 
 /** What GitHub's port forwarding has in a Codespace: one for each workspace among the hosts. */
-export function tunnelUnits(dir: string, hosts: readonly Host[], node: string): Unit[] {
+function tunnelUnits(dir: string, hosts: readonly Host[], node: string): Unit[] {
   return hosts
     .filter(({ network }) => network === 'internet')
     .map((host) => {

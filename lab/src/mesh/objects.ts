@@ -82,7 +82,7 @@ function serviceOf(service: MeshService): KubeObject {
 }
 
 function endpointsOf(service: MeshService, plan: Plan): KubeObject {
-  const host = plan.hosts[service.host];
+  const hosts = service.hosts.flatMap((host) => plan.hosts[host] ?? []);
   return {
     apiVersion: 'discovery.k8s.io/v1',
     kind: 'EndpointSlice',
@@ -93,13 +93,11 @@ function endpointsOf(service: MeshService, plan: Plan): KubeObject {
     },
     addressType: 'IPv4',
     ports: service.ports.map(({ name, targetPort }) => ({ name, port: targetPort, protocol: 'TCP' })),
-    endpoints: [
-      {
-        addresses: [host?.ip],
-        conditions: { ready: true },
-        nodeName: 'lab',
-        targetRef: { kind: 'Pod', name: service.host, namespace: service.namespace },
-      },
-    ],
+    endpoints: hosts.map((host) => ({
+      addresses: [host.ip],
+      conditions: { ready: true },
+      nodeName: 'lab',
+      targetRef: { kind: 'Pod', name: host.name, namespace: service.namespace },
+    })),
   };
 }

@@ -13,6 +13,8 @@ const CLUSTER_BRIDGE = 'cluster';
 export async function createNetwork(plan: Plan, only?: readonly Host[]): Promise<void> {
   const hosts = only ?? Object.values(plan.hosts);
   if (!only) await addSwitch(plan);
+  // Services may have come with the new hosts; a workspace learns no names.
+  else for (const host of Object.values(plan.hosts)) if (host.workload) writeNames(host, hostsFile(plan, host));
   // The workspaces come second: they attach to a bridge that host `meshpass` holds.
   await Promise.all(hosts.filter((host) => host.network === 'cluster').map((host) => addClusterHost(plan, host)));
   await Promise.all(hosts.filter((host) => host.network === 'internet').map((host) => addWorkspace(plan, host)));

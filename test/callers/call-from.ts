@@ -1,0 +1,72 @@
+/** The same call from a pod and from a Codespace: both are hosts of the lab that run the same program. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Lab, upLab } from '@meshpass/lab';
+import { type OrderedProcess, startOrdered } from '@meshpass/lab/ordered-process';
+import { type DataPath, openDataPath } from '../mesh.ts';
+import type { AnswerTo, Call, Side } from './calls.ts';
+
+export interface Callers {
+  readonly lab: Lab;
+  readonly sides: readonly Side[];
+  callFrom<C extends Call>(side: Side, call: C): Promise<AnswerTo<C>>;
+  /** What gives the Codespace its access, where there is one. */
+  readonly dataPath: DataPath | undefined;
+  /** Where a side's program runs. */
+  host(side: Side): string;
+  close(): Promise<void>;
+}
+
+const HOSTS: Readonly<Record<Side, string>> = { pod: 'client', codespace: 'workspace' };
+
+/** @param sides without `codespace` no Meshpass is started */
+export async function openCallers(sides: readonly Side[], accessFile = ACCESS): Promise<Callers> {
+  const lab = await upLab({ with: ['echo-v1', 'echo-v2'] });
+  const dataPath = sides.includes('codespace') ? await openCodespace(lab, accessFile) : undefined;
+  const programs = new Map<Side, OrderedProcess<Call>>(
+    sides.map((side) => [side, startOrdered<Call>(lab, HOSTS[side], PROGRAM, `the caller of the ${side}`)]),
+  );
+  return {
+    ...{ lab, sides, dataPath },
+    callFrom: (side, call) => programs.get(side)!.order(call),
+    host: (side) => HOSTS[side],
+    close: async () => {
+      for (const program of programs.values()) program.kill();
+      if (dataPath) await lab.exec(HOSTS.codespace, ['meshpass', 'down']);
+      await dataPath?.close();
+      await lab.down();
+    },
+  };
+}
+
+const PROGRAM = new URL('./main.ts', import.meta.url);
+
+async function openCodespace(lab: Lab, access: string): Promise<DataPath> {
+  const accessFile = join(lab.dir, 'callers-access.yaml');
+  writeFileSync(accessFile, access);
+  const dataPath = await openDataPath({ accessFile });
+  const up = await lab.exec(HOSTS.codespace, ['meshpass', 'up'], { env: await dataPath.environment() });
+  if (up.code !== 0) throw new Error(`meshpass up failed: ${up.stderr}`);
+  return dataPath;
+}
+
+/** Everything that the calls go to. */
+export const ACCESS = `
+trust:
+  codespaces: { organization: acme }
+grants:
+  payments-dev:
+    who:
+      - { team: acme/payments, repository: acme/payments-* }
+    to:
+      - { service: echo.shop, port: 8080 }
+      - { service: echo.shop, port: 9000 }
+      - { service: echo.shop, port: 2525 }
+      - { service: echo.shop, port: 7000 }
+      - { service: echo.shop, port: 2526 }
+      - { service: echo-headless.shop, port: 8081 }
+      - { service: orders.shop, port: 8080 }
+      - { service: ledger-db.shop, port: 5432 }
+    ttl: 10m
+    session: 8h
+`;

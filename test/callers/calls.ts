@@ -1,0 +1,10 @@
+/** The calls that a test can have made, and the two places they are made from. */
+import type { HttpAnswer, HttpCall } from './http-call.ts';
+import type { TcpAnswer, TcpCall } from './tcp-call.ts';
+
+/** `pod`: host `client`, behind a stock sidecar. `codespace`: host `workspace`, after `meshpass up`. */
+export type Side = 'pod' | 'codespace';
+
+export type Call = HttpCall | TcpCall;
+
+export type AnswerTo<C extends Call> = C extends HttpCall ? HttpAnswer : TcpAnswer;

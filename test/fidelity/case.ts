@@ -1,0 +1,31 @@
+/** What a case of the fidelity table is: a rule as data, a call, and what comes of it, in words that can be compared. */
+import type { KubeObject } from '@meshpass/lab';
+import type { AnswerTo, Call } from '../callers/calls.ts';
+
+/** The mesh as one of the two sides sees it, and what only the lab sees. */
+export interface World {
+  call<C extends Call>(call: C): Promise<AnswerTo<C>>;
+  /** The authorities of the requests with this `x-call-id` that reached this version of echo.shop. */
+  seenBy(version: 'v1' | 'v2', callId: string): Promise<readonly string[]>;
+  /** Makes one version answer everything with this status; 200 ends it. */
+  setMode(version: 'v1' | 'v2', status: number): Promise<void>;
+  /** Whether the sidecar of echo.shop has logged a line with this text. */
+  loggedByService(text: string): boolean;
+}
+
+export interface Case {
+  /** The name of the feature, as in Istio's documentation. */
+  readonly feature: string;
+  /** The rule in a few words. */
+  readonly rule: string;
+  readonly apply: readonly KubeObject[];
+  /** What takes the rule away. Default: `apply` is removed. */
+  readonly takeAway?: readonly KubeObject[];
+  /** Makes the call or calls. @returns the outcome: few words, the same for the same behaviour */
+  readonly observe: (world: World) => Promise<string>;
+  /** The outcome in a pod while the rule is in force. */
+  readonly expected: string;
+}
+
+export const ECHO_HOST = 'echo.shop.svc.cluster.local';
+export const ECHO_URL = 'http://echo.shop:8080';

@@ -1,0 +1,114 @@
+/** VirtualServices and DestinationRules: where a request goes, and as what. */
+import { type Case, ECHO_URL } from '../case.ts';
+import { countAnswers, echoed, get, kinds } from '../observe.ts';
+import { ANY, destinationRule, V1, V2, virtualService } from '../rules.ts';
+
+export const routing: readonly Case[] = [
+  {
+    feature: 'Header routing to subsets',
+    rule: '`x-want: v2` to subset v2, all else to v1',
+    apply: [
+      destinationRule(),
+      virtualService([{ match: [{ headers: { 'x-want': { exact: 'v2' } } }], route: [V2] }, { route: [V1] }]),
+    ],
+    observe: async (world) => {
+      const marked = await countAnswers(world, 10, () => ({ 'x-want': 'v2' }));
+      return `${kinds(marked)} with the header, ${kinds(await countAnswers(world, 10))} without`;
+    },
+    expected: 'v2 with the header, v1 without',
+  },
+  {
+    feature: 'Weight routing to subsets',
+    rule: '10 % to v1, 90 % to v2',
+    apply: [
+      destinationRule(),
+      virtualService([
+        {
+          route: [
+            { ...V1, weight: 10 },
+            { ...V2, weight: 90 },
+          ],
+        },
+      ]),
+    ],
+    observe: async (world) => {
+      const counts = await countAnswers(world, 200);
+      const share = (counts.get('v1') ?? 0) / 200;
+      return share > 0.03 && share < 0.18 && kinds(counts) === 'v1 and v2' ? 'a tenth from v1' : kinds(counts);
+    },
+    expected: 'a tenth from v1',
+  },
+  {
+    feature: 'Rewrite',
+    rule: '`/old/` to `/new/`, another authority',
+    apply: [
+      virtualService([
+        {
+          match: [{ uri: { prefix: '/old/' } }],
+          rewrite: { uri: '/new/', authority: 'echo.internal' },
+          route: [ANY],
+        },
+      ]),
+    ],
+    observe: async (world) => {
+      const { path, headers } = echoed(await get(world, '/old/1'));
+      return `${path} at ${headers.host}`;
+    },
+    expected: '/new/1 at echo.internal',
+  },
+  {
+    feature: 'Redirect',
+    rule: '308 to `/moved`',
+    apply: [virtualService([{ redirect: { uri: '/moved', redirectCode: 308 } }])],
+    observe: async (world) => {
+      const { status, headers } = await get(world, '/here');
+      return `${status} to ${headers.location}`;
+    },
+    expected: `308 to ${ECHO_URL}/moved`,
+  },
+  {
+    feature: 'Header operations',
+    rule: 'set and remove, in request and answer',
+    apply: [
+      virtualService([
+        {
+          headers: {
+            request: { set: { 'x-added': 'yes' }, remove: ['x-private'] },
+            response: { set: { 'x-answered': 'yes' }, remove: ['x-version'] },
+          },
+          route: [ANY],
+        },
+      ]),
+    ],
+    observe: async (world) => {
+      const answer = await get(world, '/headers', { 'x-private': 'mine' });
+      const { headers } = echoed(answer);
+      const names = (all: object): string =>
+        Object.keys(all)
+          .filter((name) => INTERESTING.test(name))
+          .join(', ');
+      return `the service sees ${names(headers)}; the caller sees ${names(answer.headers)}`;
+    },
+    expected: 'the service sees x-added; the caller sees x-answered',
+  },
+  {
+    feature: 'CORS',
+    rule: 'one origin, method PUT',
+    apply: [
+      virtualService([
+        { corsPolicy: { allowOrigins: [{ exact: 'https://app.example' }], allowMethods: ['PUT'] }, route: [ANY] },
+      ]),
+    ],
+    observe: async (world) => {
+      const preflight = async (origin: string): Promise<string> => {
+        const headers = { origin, 'access-control-request-method': 'PUT' };
+        const answer = await world.call({ do: 'http', method: 'OPTIONS', url: `${ECHO_URL}/cors`, headers });
+        return answer.headers['access-control-allow-origin'] ?? 'nothing';
+      };
+      return `${await preflight('https://app.example')} allowed, of another origin ${await preflight('https://b.example')}`;
+    },
+    expected: 'https://app.example allowed, of another origin nothing',
+  },
+];
+
+const INTERESTING = /^x-(added|private|answered|version)$/;
