@@ -2,12 +2,15 @@
  * `npm run build`: what npm publishes. Each package gets a folder `packages/NAME/dist` with JavaScript, declarations, source
  * maps, licence and a package.json whose exports are closed: the entry points that its package.json names. A package that still
  * exports `./*` in the repository publishes what other packages of ours import.
+ * The packages with Envoy, one for each processor, go to `dist/envoy-linux-ARCH`; the agent's names them as optional dependencies.
  * In the repository Node runs the TypeScript sources as they are; nothing there needs this.
  */
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, cpSync, existsSync, globSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { envoyPackage } from '@meshpass/agent/envoy/release';
+import { buildEnvoyPackage, ENVOY_ARCHES } from './envoy.ts';
 
 interface PackageJson {
   readonly name: string;
@@ -46,7 +49,11 @@ if (versions.size !== 1) throw new Error(`The packages have several versions: ${
 const imported = importedPaths();
 for (const [name, json] of packages) stage(name, json);
 rmSync(COMPILED, { recursive: true, force: true });
-console.log(`Built ${[...packages.values()].map((json) => json.name).join(', ')} ${[...versions][0]}`);
+const [version] = versions as ReadonlySet<string>;
+for (const arch of ENVOY_ARCHES) await buildEnvoyPackage(arch, version!);
+console.log(
+  `Built ${[...packages.values()].map((json) => json.name).join(', ')} ${version}, and Envoy for ${ENVOY_ARCHES.join(', ')}`,
+);
 
 /** Paths below the entry point that packages import of one another: `wire` of `identity` for `@meshpass/identity/wire`. */
 function importedPaths(): ReadonlyMap<string, ReadonlySet<string>> {
@@ -74,6 +81,9 @@ function stage(name: string, json: PackageJson): void {
   const { devDependencies: _dev, scripts: _scripts, private: _private, ...kept } = json;
   const published = {
     ...kept,
+    ...(name === 'agent' && {
+      optionalDependencies: Object.fromEntries(ENVOY_ARCHES.map((arch) => [envoyPackage(arch), json.version])),
+    }),
     exports: Object.fromEntries<Entry | string>([
       ...entryPoints(name, json),
       ...data.map((path) => [path, json.exports[path]!] as const),

@@ -4,6 +4,7 @@ import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { ENVOY_VERSION, envoyPackage } from '@meshpass/agent/envoy/release';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type DataPath, openDataPath } from '../mesh.ts';
 
@@ -12,11 +13,14 @@ const SAMPLES = join(ROOT, 'packages/cli/test/commands/policy/files');
 
 let folder: string;
 let installed: string;
+let packed: readonly string[];
 
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'meshpass-packages-'));
   execFileSync('npm', ['run', '--silent', 'build'], { cwd: ROOT });
-  const packed = globSync(join(ROOT, 'packages/*/dist')).map((dist) =>
+  // Of the packages with Envoy, npm would choose the one for this machine from a registry.
+  const envoy = join(ROOT, `dist/envoy-${process.platform}-${process.arch}`);
+  packed = [...globSync(join(ROOT, 'packages/*/dist')), envoy].map((dist) =>
     join(
       folder,
       execFileSync('npm', ['pack', '--silent', '--pack-destination', folder], { cwd: dist, encoding: 'utf8' }).trim(),
@@ -49,6 +53,34 @@ describe('the packed packages', () => {
       encoding: 'utf8',
     });
     expect(stdout).toBe('ERR_PACKAGE_PATH_NOT_EXPORTED\n');
+  });
+
+  it('bring Envoy for this machine, with its licence, and the agent finds it', () => {
+    const home = join(folder, 'node_modules', envoyPackage(process.arch));
+    expect(readFileSync(join(home, 'LICENSE'), 'utf8')).toContain('Apache License');
+    expect(readFileSync(join(home, 'NOTICE'), 'utf8')).toContain('Envoy Project Authors');
+    const agent = join(folder, 'node_modules/@meshpass/agent/lib/envoy/find.js');
+    const script = `const { findEnvoy } = await import(${JSON.stringify(agent)});
+      console.log(JSON.stringify(await findEnvoy(undefined, {})));`;
+    const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' });
+    expect(JSON.parse(stdout)).toEqual({ path: join(home, 'bin/envoy'), version: ENVOY_VERSION });
+  });
+
+  it('work without Envoy where npm leaves optional dependencies out, and then say how to get it', () => {
+    const other = mkdtempSync(join(tmpdir(), 'meshpass-no-envoy-'));
+    try {
+      writeFileSync(join(other, 'package.json'), '{"private": true}');
+      const ours = packed.filter((tarball) => !tarball.includes('envoy-linux'));
+      const flags = ['--silent', '--no-audit', '--no-fund', '--omit=optional', '--prefer-offline'];
+      execFileSync('npm', ['install', ...flags, ...ours], { cwd: other });
+      const agent = join(other, 'node_modules/@meshpass/agent/lib/envoy/find.js');
+      const script = `const { findEnvoy } = await import(${JSON.stringify(agent)});
+        await findEnvoy(undefined, {}).catch(({ code }) => console.log(code));`;
+      const { stdout } = spawnSync(process.execPath, ['--input-type=module', '-e', script], { encoding: 'utf8' });
+      expect(stdout).toBe('agent_envoy_missing\n');
+    } finally {
+      rmSync(other, { recursive: true, force: true });
+    }
   });
 
   it('need nothing that is for development', () => {
