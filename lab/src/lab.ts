@@ -9,6 +9,7 @@ import { LabError } from './error.ts';
 import { connectKubernetes, type Kubernetes } from './kubernetes.ts';
 import { hold, holdForGood, release } from './leases.ts';
 import { withLock } from './lock.ts';
+import { type Line, layLine, removeLine } from './network/delay-line.ts';
 import { enterHost } from './network/enter.ts';
 import { GATEWAY_PORT, type Host, isOptionalHost, OPTIONAL_HOSTS, planLab } from './plan.ts';
 import { type RunResult, run } from './run.ts';
@@ -76,6 +77,11 @@ export interface Lab {
   kill(unit: string): Promise<void>;
   /** Kills it where it runs, starts it again as it was, waits until it is ready. */
   restart(unit: string): Promise<void>;
+  /**
+   * Puts a line with a delay between a host and its network, in place of one that is there; without `line` it is as it was.
+   * @throws LabError `lab_usage` for a line that cannot be
+   */
+  delay(host: string, line?: Line): Promise<void>;
   /** Lets go of the lab: it goes down unless it is kept or another process uses it. @param force takes it down all the same */
   down(options?: { readonly force?: boolean }): Promise<void>;
 }
@@ -219,6 +225,10 @@ function makeLab(record: LabRecord, letGo: (() => void) | undefined): Lab {
       await killUnit(dir, unit);
       const found = unitOf(dir, unit);
       if (found) await runUnit(dir, found);
+    },
+    delay: async (host, line) => {
+      if (line) await layLine(dir, plan, hostOf(host), line);
+      else await removeLine(dir, plan, hostOf(host));
     },
     down: ({ force = false } = {}) =>
       withLock(lockOf(name), async () => {

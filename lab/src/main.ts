@@ -16,6 +16,8 @@ const HELP = `A real Istio mesh on this machine: each host is a network namespac
   npm run lab -- status                  hosts, addresses, processes
   npm run lab -- exec HOST -- CMD...     run a command on a host
   npm run lab -- logs HOST [--follow]    logs of a host's processes, or of one process
+  npm run lab -- delay [HOST] --round-trip MS [--loss PERCENT]
+                                         a line with that delay in front of a host (workspace); 0: as it was
   npm run lab -- install [--system]      install and build what a lab runs, and start nothing; --system: packages only
 
   --name NAME      which lab (default: $MESHPASS_LAB, or "meshpass"); several run side by side
@@ -80,6 +82,8 @@ async function command(argv: string[]): Promise<number> {
       return exec(findLab(name), target, [...more, ...rest]);
     case 'logs':
       return logs(findLab(name), target, values.follow ?? false);
+    case 'delay':
+      return delay(findLab(name), target ?? 'workspace', values['round-trip'], values.loss);
     case 'install': {
       const progress = (line: string): unknown => process.stderr.write(`${line}\n`);
       await (values.system ? ensureSystem(progress) : ensureTools(progress));
@@ -102,6 +106,8 @@ function parse(args: string[]) {
         name: { type: 'string' },
         with: { type: 'string', multiple: true },
         output: { type: 'string' },
+        'round-trip': { type: 'string' },
+        loss: { type: 'string' },
         follow: { type: 'boolean', short: 'f' },
         system: { type: 'boolean' },
         help: { type: 'boolean', short: 'h' },
@@ -133,6 +139,16 @@ function report(lab: Lab, json: boolean): number {
     if (others.length > 0) process.stdout.write(`other labs: ${others.join(', ')}\n`);
   }
   return units.every(({ running }) => running) ? 0 : 1;
+}
+
+async function delay(lab: Lab, host: string, roundTrip: string | undefined, loss = '0'): Promise<number> {
+  if (roundTrip === undefined) throw new LabError('lab_usage', 'Usage: delay [HOST] --round-trip MS [--loss PERCENT]');
+  const line = { roundTripMs: Number(roundTrip), lossPercent: Number(loss) };
+  const none = line.roundTripMs === 0 && line.lossPercent === 0;
+  await lab.delay(host, none ? undefined : line);
+  const said = none ? 'no delay' : `a round trip of ${roundTrip} ms, loss of ${loss} %`;
+  process.stdout.write(`${host}: ${said}\n`);
+  return 0;
 }
 
 function exec(lab: Lab, host: string | undefined, argv: readonly string[]): number {

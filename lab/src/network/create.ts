@@ -8,6 +8,16 @@ import { enterHost } from './enter.ts';
 /** The bridge of the internet is inside host `meshpass`: the root namespace and the cluster have no way there. */
 const INTERNET_BRIDGE = 'internet';
 const CLUSTER_BRIDGE = 'cluster';
+/** Without an address of its own, a bridge has that of one of its links, and changes it when that link leaves. */
+const BRIDGE_ADDRESS = '02:00:00:00:00:01';
+
+/** Where the link of a host ends. It has the name of the host there. */
+export function bridgeOf(plan: Plan, host: Host): { netns: string; bridge: string; isolated: boolean } {
+  const isolated = host.network === 'internet';
+  return isolated
+    ? { netns: plan.hosts.meshpass?.netns ?? '', bridge: INTERNET_BRIDGE, isolated }
+    : { netns: plan.switch, bridge: CLUSTER_BRIDGE, isolated };
+}
 
 /** @param only hosts to add to a network that exists */
 export async function createNetwork(plan: Plan, only?: readonly Host[]): Promise<void> {
@@ -37,7 +47,7 @@ async function addSwitch(plan: Plan): Promise<void> {
   await batch(
     ['-n', plan.switch],
     [
-      `link add ${CLUSTER_BRIDGE} type bridge forward_delay 0`,
+      `link add ${CLUSTER_BRIDGE} address ${BRIDGE_ADDRESS} type bridge forward_delay 0`,
       `link set ${CLUSTER_BRIDGE} addrgenmode none up`,
       'link set root addrgenmode none',
       `link set root master ${CLUSTER_BRIDGE} up`,
@@ -51,7 +61,7 @@ async function addClusterHost(plan: Plan, host: Host): Promise<void> {
   const commands = [`route add ${SERVICE_RANGE} via ${plan.rootIp}`];
   if (host.name === 'meshpass') {
     commands.push(
-      `link add ${INTERNET_BRIDGE} type bridge forward_delay 0`,
+      `link add ${INTERNET_BRIDGE} address ${BRIDGE_ADDRESS} type bridge forward_delay 0`,
       `addr add ${INTERNET.meshpass}/${INTERNET.prefix} dev ${INTERNET_BRIDGE}`,
       `link set ${INTERNET_BRIDGE} addrgenmode none up`,
     );
