@@ -5,6 +5,12 @@ import type { TcpAnswer, TcpCall } from './tcp-call.ts';
 /** `pod`: host `client`, behind a stock sidecar. `codespace`: host `workspace`, after `meshpass up`. */
 export type Side = 'pod' | 'codespace';
 
-export type Call = HttpCall | TcpCall;
+/** An exchange in a protocol, by its name in test/protocols/exchanges. */
+export interface ExchangeCall {
+  readonly do: 'exchange';
+  readonly name: string;
+}
 
-export type AnswerTo<C extends Call> = C extends HttpCall ? HttpAnswer : TcpAnswer;
+export type Call = HttpCall | TcpCall | ExchangeCall;
+
+export type AnswerTo<C extends Call> = C extends HttpCall ? HttpAnswer : C extends TcpCall ? TcpAnswer : string;

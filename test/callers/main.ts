@@ -1,5 +1,6 @@
 /** A program on a host of the lab that makes the calls a test asks for, as any program there would: by name, without a proxy. */
 import { createInterface } from 'node:readline';
+import { EXCHANGES } from '../protocols/exchanges/exchanges.ts';
 import type { Call } from './calls.ts';
 import { callHttp } from './http-call.ts';
 import { callTcp } from './tcp-call.ts';
@@ -13,6 +14,9 @@ createInterface({ input: process.stdin }).on('line', (line) => {
   );
 });
 
-function make(call: Call): Promise<unknown> {
-  return call.do === 'http' ? callHttp(call) : callTcp(call);
+async function make(call: Call): Promise<unknown> {
+  if (call.do === 'http') return callHttp(call);
+  if (call.do === 'tcp') return callTcp(call);
+  const { exchange, authority } = EXCHANGES[call.name]!;
+  return await exchange(authority);
 }
