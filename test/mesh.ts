@@ -199,6 +199,7 @@ export async function until<T>(look: () => T | Promise<T>, ok: (seen: T) => bool
 const SELECTOR = '?labelSelector=app.kubernetes.io%2Fmanaged-by%3Dmeshpass';
 const KINDS = [
   '/apis/networking.istio.io/v1/gateways',
+  '/apis/networking.istio.io/v1/sidecars',
   '/apis/security.istio.io/v1/authorizationpolicies',
   '/apis/security.istio.io/v1/requestauthentications',
   '/apis/rbac.authorization.k8s.io/v1/rolebindings',

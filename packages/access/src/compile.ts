@@ -3,6 +3,7 @@ export { describeWho } from './authorize/describe-who.ts';
 export { checkMesh, leftOut } from './compile/check-mesh.ts';
 export { type CompileOptions, compile } from './compile/compile.ts';
 export { ATTESTED_CLAIMS } from './compile/http-rules.ts';
+export { loopbackAddresses } from './compile/loopback.ts';
 export { isOurs, type MeshShape, meshOf, settingsOf } from './compile/mesh-of.ts';
 export { GRANT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, SOURCE_ANNOTATION } from './compile/metadata.ts';
 export { namespacesGranted, reachableServices } from './compile/reach.ts';

@@ -10,7 +10,6 @@ const named = (manifests: readonly Manifest[], name: string) =>
   manifests.find(({ metadata }) => metadata.name === name);
 const spec = (manifest: Manifest | undefined) =>
   manifest?.spec as { readonly [member: string]: unknown; readonly rules: readonly unknown[] };
-const allows = (manifests: readonly Manifest[]) => manifests.filter((manifest) => spec(manifest)?.action === 'ALLOW');
 
 describe('compile', () => {
   it('gives these objects in this order: what recognises and refuses before what lets in', () => {
@@ -20,6 +19,7 @@ describe('compile', () => {
       ['RequestAuthentication', 'istio-system', 'meshpass'],
       ['AuthorizationPolicy', 'istio-system', 'meshpass-guard-payments-dev'],
       ['AuthorizationPolicy', 'shop', 'meshpass-payments-dev.orders.8080'],
+      ['Sidecar', 'meshpass-payments-dev', 'meshpass'],
       ['Gateway', 'meshpass-system', 'meshpass'],
     ]);
   });
@@ -33,6 +33,7 @@ describe('compile', () => {
       'access.yaml',
       'access.yaml:8',
       'access.yaml:13',
+      'access.yaml:8',
       'access.yaml',
     ]);
     expect(named(manifests, 'meshpass-payments-dev.orders.8080')?.metadata.labels['meshpass.dev/grant']).toBe(
@@ -66,6 +67,19 @@ describe('compile', () => {
         },
       ],
     });
+  });
+
+  it('has istiod configure the workspaces of a grant for its hosts, with the VirtualServices of every namespace', () => {
+    const manifest = compiled().find(({ kind }) => kind === 'Sidecar');
+    expect(manifest?.spec).toEqual({
+      egress: [{ hosts: ['*/ledger-db.shop.svc.cluster.local', '*/orders.shop.svc.cluster.local'] }],
+      outboundTrafficPolicy: { mode: 'REGISTRY_ONLY' },
+    });
+  });
+
+  it('shows nothing to the workspaces of a grant of nothing, which without an egress listener would see everything', () => {
+    const manifests = compile(access, { ...MESH, services: [] }, TOKENS, { missing: 'leave-out' });
+    expect(spec(manifests.find(({ kind }) => kind === 'Sidecar'))).toMatchObject({ egress: [{ hosts: ['~/*'] }] });
   });
 
   it('opens the gateway for exactly the granted hosts, by full name', () => {
@@ -139,6 +153,7 @@ describe('compile', () => {
       'meshpass',
       'meshpass-guard-dev',
       'meshpass',
+      'meshpass',
     ]);
     expect(JSON.stringify(manifests.filter(({ kind }) => kind === 'AuthorizationPolicy'))).not.toMatch(
       /request|operation/i,
@@ -177,83 +192,9 @@ describe('compile', () => {
     const service = (name: string) => ({ ...ORDERS, name, selector: { app: name } });
     const text = `trust: {codespaces: {organization: acme}}\ngrants:\n  a: {who: [{user: x}], to: [{service: b-c.shop, port: 8080}]}\n  a-b: {who: [{user: x}], to: [{service: c.shop, port: 8080}]}\n`;
     const names = compiled({ ...MESH, services: [service('b-c'), service('c')] }, text).map(
-      ({ kind, metadata }) => `${kind} ${metadata.name}`,
+      ({ kind, metadata }) => `${kind} ${metadata.namespace}/${metadata.name}`,
     );
     expect(new Set(names).size).toBe(names.length);
-  });
-});
-
-describe('ALLOW', () => {
-  const withForeign = (...foreignPolicies: ForeignPolicy[]) => allows(compiled({ ...MESH, foreignPolicies }));
-
-  it('is not written where no one else allows: it would close the workload to everybody', () => {
-    expect(allows(compiled())).toEqual([]);
-    expect(
-      withForeign({ name: 'x', namespace: 'shop', action: 'DENY' }, { name: 'y', namespace: 'shop', action: 'CUSTOM' }),
-    ).toEqual([]);
-    expect(withForeign({ name: 'x', namespace: 'dev', action: 'ALLOW' })).toEqual([]);
-    expect(withForeign({ name: 'x', namespace: 'shop', action: 'ALLOW', selector: { app: 'web' } })).toEqual([]);
-  });
-
-  it.each<readonly [string, ForeignPolicy]>([
-    ['the namespace', { name: 'closed', namespace: 'shop', action: 'ALLOW' }],
-    ['the whole mesh', { name: 'closed', namespace: 'istio-system', action: 'ALLOW' }],
-  ])('is written for each granted port where %s is closed', (_, foreign) => {
-    const manifests = withForeign(foreign);
-    expect(manifests.map(({ metadata }) => metadata.name)).toEqual([
-      'meshpass-payments-dev.ledger-db.5432.allow',
-      'meshpass-payments-dev.orders.8080.allow',
-    ]);
-    expect(spec(manifests[0])).toEqual({
-      selector: { matchLabels: { app: 'ledger-db' } },
-      action: 'ALLOW',
-      rules: [
-        {
-          from: [{ source: { namespaces: ['meshpass-payments-dev'] } }],
-          when: [{ key: 'connection.sni', values: [LEDGER_SNI] }],
-        },
-      ],
-    });
-    expect(spec(manifests[1])).toEqual({
-      selector: { matchLabels: { app: 'orders' } },
-      action: 'ALLOW',
-      rules: [
-        {
-          from: [
-            { source: { namespaces: ['meshpass-payments-dev'], requestPrincipals: ['https://broker.acme.example/*'] } },
-          ],
-          to: [
-            { operation: { methods: ['GET'], paths: ['/orders/*'] } },
-            { operation: { methods: ['POST'], paths: ['/refunds'] } },
-          ],
-          when: [
-            { key: 'connection.sni', values: [ORDERS_SNI] },
-            { key: 'request.auth.claims[grants]', values: ['payments-dev'] },
-          ],
-        },
-      ],
-    });
-    expect(manifests[1]?.metadata.annotations?.['meshpass.dev/because']).toBe(
-      `ALLOW ${foreign.namespace}/closed governs the workload`,
-    );
-  });
-
-  it('selects no workload that the foreign ALLOW does not: version v1 stays open where only v2 is closed', () => {
-    const manifests = withForeign({ name: 'v2', namespace: 'shop', action: 'ALLOW', selector: { version: 'v2' } });
-    expect(manifests.map((manifest) => spec(manifest).selector)).toEqual([
-      { matchLabels: { app: 'orders', version: 'v2' } },
-    ]);
-    expect(manifests[0]?.metadata.name).toMatch(/^meshpass-payments-dev\.orders\.8080\.allow-[0-9a-f]{8}$/);
-  });
-
-  it('is written once for policies that select alike', () => {
-    const selector = { app: 'orders' };
-    const manifests = withForeign(
-      { name: 'a', namespace: 'shop', action: 'ALLOW', selector },
-      { name: 'b', namespace: 'shop', action: 'ALLOW', selector },
-      { name: 'c', namespace: 'istio-system', action: 'ALLOW', selector },
-    );
-    expect(manifests.map(({ metadata }) => metadata.name)).toEqual(['meshpass-payments-dev.orders.8080.allow']);
   });
 });
 
@@ -276,6 +217,7 @@ describe('when the mesh changes under a file in force', () => {
       'RoleBinding',
       'RequestAuthentication',
       'AuthorizationPolicy',
+      'Sidecar',
     ]);
     expect(spec(named(manifests, 'meshpass-guard-payments-dev'))).toEqual({
       action: 'DENY',

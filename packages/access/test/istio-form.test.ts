@@ -1,5 +1,7 @@
 /** What is compiled is what Istio's CRDs accept, and the rules mean what the file says under Istio's semantics. */
+
 import { Gateway } from '@kubernetes-models/istio/networking.istio.io/v1beta1/Gateway';
+import { Sidecar } from '@kubernetes-models/istio/networking.istio.io/v1beta1/Sidecar';
 import { AuthorizationPolicy } from '@kubernetes-models/istio/security.istio.io/v1/AuthorizationPolicy';
 import { RequestAuthentication } from '@kubernetes-models/istio/security.istio.io/v1/RequestAuthentication';
 import { describe, expect, it } from 'vitest';
@@ -9,8 +11,8 @@ import type { Manifest } from '../src/model.ts';
 import { parseOperation } from '../src/schema/pattern.ts';
 import { EXAMPLE, MESH, TOKENS } from './shop.ts';
 
-/** The package has Gateway as v1beta1 only; its schema is the same. */
-const KINDS = { Gateway, AuthorizationPolicy, RequestAuthentication };
+/** The package has Gateway and Sidecar as v1beta1 only; their schemas are the same. */
+const KINDS = { Gateway, Sidecar, AuthorizationPolicy, RequestAuthentication };
 
 const withoutVersion = ({ apiVersion, ...rest }: Manifest) => rest;
 

@@ -40,6 +40,9 @@ export function grantNamespace(grant: string): string {
   return `meshpass-${grant}`;
 }
 
+/** The ServiceAccount in the namespace of each grant as which the broker asks istiod how workspaces are configured; no session's. */
+export const RELAY_ACCOUNT = 'meshpass-relay';
+
 /** Whether a name may be a trust domain, or a Kubernetes label (RFC 1123). */
 export function isTrustDomain(text: string): boolean {
   return TRUST_DOMAIN.test(text);

@@ -3,6 +3,7 @@
  * JSON on the wire is snake_case, as OAuth 2.0 is.
  */
 import { z } from 'zod';
+import { isServiceAddress } from './service-address.ts';
 import { isDnsLabel, isTrustDomain, parseSpiffe } from './spiffe.ts';
 import { isPlainText } from './text.ts';
 import { isTokenHeader } from './token-header.ts';
@@ -60,6 +61,8 @@ export const ReachableService = z.object({
   host: dnsName,
   /** Service port. */
   port,
+  /** Loopback address of the host in workspaces, in 127.64.0.0/10: the same for all its ports, and for nothing else. */
+  address: z.string().refine(isServiceAddress, 'is not a loopback address of a service').optional(),
   /** Shorter names that mean the same: `orders.shop.svc`, `orders.shop`. */
   aliases: z.array(dnsName).max(8),
   protocol: z.enum(['http', 'http2', 'tcp']),

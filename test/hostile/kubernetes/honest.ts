@@ -71,6 +71,12 @@ export const GATEWAY: KubeObject = {
   },
 };
 
+export const SIDECAR: KubeObject = {
+  ...{ apiVersion: 'networking.istio.io/v1', kind: 'Sidecar' },
+  metadata: { name: 'meshpass', namespace: 'meshpass-hostile', labels },
+  spec: { egress: [{ hosts: [`*/${HOST}`] }], outboundTrafficPolicy: { mode: 'REGISTRY_ONLY' } },
+};
+
 const RBAC = 'rbac.authorization.k8s.io';
 export const group = (name: string) => ({ apiGroup: RBAC, kind: 'Group', name });
 export const roleBinding = (namespace: string, role = 'view'): KubeObject => ({

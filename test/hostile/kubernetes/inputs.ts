@@ -7,13 +7,14 @@ import { CHECKPOINTS } from './checkpoint.ts';
 import { DOORS } from './doors.ts';
 import { IDENTITIES, type Row } from './identities.ts';
 import { POLICIES } from './policies.ts';
+import { SIDECARS } from './sidecars.ts';
 import { closeKubernetes, type KubernetesWorld, openKubernetes } from './world.ts';
 
 export const kubernetes: HostileArea<KubernetesWorld> = {
   name: "Kubernetes: the broker's ServiceAccount",
   open: openKubernetes,
   close: closeKubernetes,
-  inputs: [...IDENTITIES, ...POLICIES, ...DOORS, ...CHECKPOINTS].map(toInput),
+  inputs: [...IDENTITIES, ...POLICIES, ...DOORS, ...SIDECARS, ...CHECKPOINTS].map(toInput),
 };
 
 function toInput([fault, attack, control, code]: Row): HostileInput<KubernetesWorld> {

@@ -11,7 +11,7 @@ const ONLY_GRANTS = 'only about the identities of its grants';
 const ONLY_WHERE = 'only where services may be granted';
 const ONLY_SERVICES = 'allows only services that may be granted';
 const FOR_SIDECARS = 'policies that allow or deny, for sidecars';
-const ITS_OWN = 'only policies, gateways and bindings of its own';
+const ITS_OWN = 'only policies, gateways, Sidecars and bindings of its own';
 
 const allow = (at: string, value: unknown) => apply(changed(ALLOW, at, value));
 const guard = (at: string, value: unknown) => apply(changed(GUARD, at, value));

@@ -3,7 +3,18 @@ import { type KubeObject, type Lab, upLab } from '@meshpass/lab';
 import { applyBrokerRights } from '@meshpass/lab/broker/rights';
 import { removeOurs, until } from '../../mesh.ts';
 import { type AsBroker, asBroker } from './as-broker.ts';
-import { ALLOW, account, BINDING, CHECKPOINT, checkpointData, GATEWAY, GUARD, NAMESPACE, RECOGNISE } from './honest.ts';
+import {
+  ALLOW,
+  account,
+  BINDING,
+  CHECKPOINT,
+  checkpointData,
+  GATEWAY,
+  GUARD,
+  NAMESPACE,
+  RECOGNISE,
+  SIDECAR,
+} from './honest.ts';
 import { apply, changed, merge, post, type Request } from './requests.ts';
 
 export interface KubernetesWorld extends AsBroker {
@@ -24,11 +35,12 @@ const THEIRS: readonly KubeObject[] = [
   { ...RECOGNISE, metadata: { name: 'theirs', namespace: 'istio-system' } },
   { ...plain('Secret', 'theirs', 'meshpass-hostile') },
   { ...plain('ServiceAccount', 'theirs', 'meshpass-hostile') },
-  // Labelled as the broker's own, in a namespace that is not.
+  // Labelled as the broker's own, in namespaces that are not.
+  { ...SIDECAR, metadata: { ...SIDECAR.metadata, namespace: 'meshpass-theirs' } },
   account('theirs', 'meshpass-theirs'),
 ];
 const THEIR_NAMESPACES = ['meshpass-theirs', 'payroll', 'billing'].map((name) => plain('Namespace', name));
-const MINE = [NAMESPACE, GUARD, ALLOW, RECOGNISE, GATEWAY, BINDING];
+const MINE = [NAMESPACE, GUARD, ALLOW, RECOGNISE, SIDECAR, GATEWAY, BINDING];
 
 export async function openKubernetes(): Promise<KubernetesWorld> {
   const lab = await upLab({ with: ['workspace-2'] });

@@ -10,6 +10,7 @@ import { httpRules } from './http-rules.ts';
 import { grantNamespaceManifest, roleBindings } from './namespace.ts';
 import { requestAuthentication } from './request-authentication.ts';
 import { resolveAccess } from './resolve.ts';
+import { sidecar } from './sidecar.ts';
 
 export interface CompileOptions {
   /**
@@ -71,6 +72,7 @@ export function compile(
       .map(({ grant, target }) => httpRules(grant, target, tokens))
       .sort(byName),
     ...ports.flatMap(({ grant, target }) => allowPolicies(grant, target, mesh, tokens)).sort(byName),
+    ...grants.map(sidecar).sort(byName),
     ...gateway(grants, mesh, access.file),
   ];
 }

@@ -3,6 +3,7 @@ import { formatSpiffe, type ReachableService } from '@meshpass/identity';
 import type { Mesh } from '@meshpass/istio';
 import type { Access } from '../model.ts';
 import { describeAllowed } from './describe-allowed.ts';
+import { loopbackAddresses } from './loopback.ts';
 import { accountsOf, type ResolvedTarget, resolveAccess } from './resolve.ts';
 
 /**
@@ -29,9 +30,12 @@ import { accountsOf, type ResolvedTarget, resolveAccess } from './resolve.ts';
  */
 export function reachableServices(access: Access, mesh: Mesh, grants: readonly string[]): readonly ReachableService[] {
   const wanted = new Set(grants);
-  return resolveAccess(access, mesh)
-    .grants.filter(({ grant }) => wanted.has(grant.name))
-    .flatMap(({ grant, targets }) => targets.flatMap((target) => toReachable(grant.name, target, mesh)));
+  const resolved = resolveAccess(access, mesh).grants;
+  // Of all grants, so that a host has one address in every session.
+  const addresses = loopbackAddresses(resolved.flatMap(({ targets }) => targets.map(({ host }) => host)));
+  return resolved
+    .filter(({ grant }) => wanted.has(grant.name))
+    .flatMap(({ grant, targets }) => targets.flatMap((target) => toReachable(grant.name, target, mesh, addresses)));
 }
 
 /**
@@ -59,7 +63,12 @@ export function namespacesGranted(access: Access, mesh: Mesh): readonly string[]
   return [...new Set(grants.flatMap(({ targets }) => targets.map(({ service }) => service.namespace)))].sort();
 }
 
-function toReachable(grant: string, { target, service, port, host }: ResolvedTarget, mesh: Mesh): ReachableService[] {
+function toReachable(
+  grant: string,
+  { target, service, port, host }: ResolvedTarget,
+  mesh: Mesh,
+  addresses: ReadonlyMap<string, string>,
+): ReachableService[] {
   if (port.protocol === 'undeclared') return [];
   const accounts = accountsOf(service);
   return [
@@ -67,6 +76,7 @@ function toReachable(grant: string, { target, service, port, host }: ResolvedTar
       grant,
       host,
       port: port.port,
+      address: addresses.get(host)!,
       aliases: [`${service.name}.${service.namespace}.svc`, `${service.name}.${service.namespace}`],
       protocol: port.protocol,
       ...describeAllowed(target),

@@ -70,7 +70,9 @@ export interface Plan {
 
 /** Objects that exist for sessions and not for the access file. */
 const COMPONENT = 'app.kubernetes.io/component';
-const COMPILED_KINDS = ['Namespace', 'RoleBinding', 'RequestAuthentication', 'AuthorizationPolicy', 'Gateway'];
+const COMPILED_KINDS: readonly string[] = [
+  ...['Namespace', 'RoleBinding', 'RequestAuthentication', 'AuthorizationPolicy', 'Sidecar', 'Gateway'],
+];
 
 /**
  * Plans a change of the access file against one state of the cluster.

@@ -94,6 +94,7 @@ describe('a plan says', () => {
       'change AuthorizationPolicy',
       'change AuthorizationPolicy',
       'change Gateway',
+      'change Sidecar',
     ]);
     const none = plan(applied, access('\n  other:\n    who: [{user: bob}]\n    to: [{service: web.dev, port: 80}]'));
     expect(none.resources).toContainEqual({ kind: 'Namespace', name: 'meshpass-payments-dev', does: 'remove' });

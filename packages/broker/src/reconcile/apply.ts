@@ -28,7 +28,9 @@ export interface Applied {
 }
 
 /** Order of applying; removing goes the other way round, so doors close before denials go. */
-const ORDER = ['RequestAuthentication', 'AuthorizationPolicy', 'Namespace', 'RoleBinding', 'Gateway'] as const;
+const ORDER = [
+  ...(['RequestAuthentication', 'AuthorizationPolicy', 'Namespace', 'RoleBinding', 'Sidecar', 'Gateway'] as const),
+];
 const AT_ONCE = 8;
 
 /**

@@ -25,7 +25,7 @@ export async function applyKeysOnly(
   }: { readonly kubernetes: Pick<Kubernetes, 'apply' | 'list'>; readonly gatewayNamespace: string },
 ): Promise<undefined> {
   for (const manifest of manifests) if (manifest.kind === 'RequestAuthentication') await kubernetes.apply(manifest);
-  const kinds = ['Namespace', 'RoleBinding', 'AuthorizationPolicy', 'Gateway'];
+  const kinds = ['Namespace', 'RoleBinding', 'AuthorizationPolicy', 'Sidecar', 'Gateway'];
   const present = await Promise.all(
     kinds.map(async (kind): Promise<readonly Resource[]> => {
       const objects = await kubernetes.list(kind, COMPILED, kind === 'Gateway' ? gatewayNamespace : undefined);

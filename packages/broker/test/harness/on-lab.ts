@@ -86,15 +86,25 @@ export async function items(lab: Lab, path: string): Promise<readonly KubeObject
   return ((await lab.kubernetes.call('GET', path)) as { items: readonly KubeObject[] }).items;
 }
 
+/** Hosts of each grant's Sidecar, by namespace. */
+export async function sidecarHosts(lab: Lab): Promise<Readonly<Record<string, readonly string[]>>> {
+  const found = (await items(lab, SIDECARS)).map(({ metadata, spec }) => {
+    const { egress } = spec as { readonly egress: readonly { readonly hosts: readonly string[] }[] };
+    return [metadata.namespace, egress.flatMap(({ hosts }) => hosts)];
+  });
+  return Object.fromEntries(found);
+}
+
 export const POLICIES = '/apis/security.istio.io/v1/authorizationpolicies';
 export const ROOT_POLICIES = '/apis/security.istio.io/v1/namespaces/istio-system/authorizationpolicies';
 export const GATEWAYS = '/apis/networking.istio.io/v1/namespaces/meshpass-system/gateways';
 const REQUEST_AUTHENTICATIONS = '/apis/security.istio.io/v1/namespaces/istio-system/requestauthentications';
+const SIDECARS = '/apis/networking.istio.io/v1/sidecars';
 const ROLE_BINDINGS = '/apis/rbac.authorization.k8s.io/v1/rolebindings';
 
 async function removeAllOfOurs(lab: Lab): Promise<void> {
   const selector = '?labelSelector=app.kubernetes.io%2Fmanaged-by%3Dmeshpass';
-  for (const path of [GATEWAYS, POLICIES, REQUEST_AUTHENTICATIONS, ROLE_BINDINGS, '/api/v1/namespaces']) {
+  for (const path of [GATEWAYS, SIDECARS, POLICIES, REQUEST_AUTHENTICATIONS, ROLE_BINDINGS, '/api/v1/namespaces']) {
     for (const { metadata } of await items(lab, path + selector)) {
       const collection = metadata.namespace
         ? path.replace(/(\/namespaces\/[^/]+)?\/(\w+)$/, `/namespaces/${metadata.namespace}/$2`)

@@ -129,7 +129,7 @@ describe('with its own identity, the broker cannot', () => {
       metadata: { name: 'theirs', namespace: 'dev', labels },
       spec: {},
     };
-    expect(await answer('DELETE', path)).toMatch(/only policies, gateways and bindings of its own/);
-    expect(await answer('PATCH', path, ours)).toMatch(/only policies, gateways and bindings of its own/);
+    expect(await answer('DELETE', path)).toMatch(/only policies, gateways, Sidecars and bindings of its own/);
+    expect(await answer('PATCH', path, ours)).toMatch(/only policies, gateways, Sidecars and bindings of its own/);
   });
 });

@@ -9,6 +9,7 @@ import {
   ours,
   POLICIES,
   ROOT_POLICIES,
+  sidecarHosts,
   until,
   untilReady,
 } from '../harness/on-lab.ts';
@@ -54,6 +55,10 @@ describe('start', () => {
     expect(await ours(on.lab, '/api/v1/namespaces')).toEqual(['meshpass-dev', 'meshpass-support']);
     expect(await ours(on.lab, ROOT_POLICIES)).toEqual(['meshpass-guard-dev', 'meshpass-guard-support']);
     expect(await hosts()).toEqual([LEDGER, ORDERS]);
+    expect(await sidecarHosts(on.lab)).toEqual({
+      'meshpass-dev': [`*/${LEDGER}`, `*/${ORDERS}`],
+      'meshpass-support': [`*/${ORDERS}`],
+    });
     expect(await ours(on.lab, '/apis/rbac.authorization.k8s.io/v1/namespaces/shop/rolebindings')).toEqual([
       'meshpass-dev.view',
     ]);
@@ -112,6 +117,7 @@ describe('the access file changes', () => {
     expect(heard).toEqual([mesh.state.version()]);
     expect(mesh.state.problems()).toEqual([]);
     expect(await hosts()).toEqual([ORDERS]);
+    expect(await sidecarHosts(on.lab)).toEqual({ 'meshpass-support': [`*/${ORDERS}`] });
     expect(await ours(on.lab, ROOT_POLICIES)).toEqual(['meshpass-guard-support', 'meshpass-retired']);
     expect(await ours(on.lab, '/apis/rbac.authorization.k8s.io/v1/rolebindings')).toEqual([]);
     const retired = (await items(on.lab, ROOT_POLICIES)).find(({ metadata }) => metadata.name === 'meshpass-retired');
@@ -287,7 +293,7 @@ describe('a start that cannot succeed yet', () => {
       spec: { selector: { app: 'salaries' }, ports: [{ name: 'tcp', port: 5432 }] },
     });
     mesh = await on.connect();
-    await until(mesh.state.unready, ([reason]) => /only to services that may be granted/.test(reason ?? ''));
+    await until(mesh.state.unready, ([reason]) => /only for services that may be granted/.test(reason ?? ''));
     await on.lab.kubernetes.call('DELETE', '/api/v1/namespaces/payroll');
   });
 });

@@ -2,7 +2,7 @@
  * Ends what Kubernetes and Istio still believe: a root DENY of the principals whose sessions are over, until their last
  * SVID has expired, and no ServiceAccount left to ask for another.
  */
-import { grantNamespace, parseSpiffe } from '@meshpass/identity';
+import { grantNamespace, parseSpiffe, RELAY_ACCOUNT } from '@meshpass/identity';
 import type { Kubernetes, ListedObject } from '../../kubernetes/kubernetes.ts';
 import type { RevokedPrincipal, Revoker } from '../contract.ts';
 import { denyPolicy, OURS, REVOCATIONS } from './deny-policy.ts';
@@ -101,6 +101,7 @@ export function createRevoker(options: RevokerOptions): MeshRevoker {
       const orphans = accounts.filter(
         (account) =>
           account.metadata.namespace?.startsWith(grantNamespace('')) &&
+          account.metadata.name !== RELAY_ACCOUNT &&
           createdAt(account) < oldest &&
           !live.has(spiffeIdOf(account, options.trustDomain)),
       );

@@ -51,7 +51,7 @@ describe('compile', () => {
     const first = await meshpass('compile', ...MESH_FLAGS, MESH);
     expect(first.code).toBe(0);
     const kinds = parseAllDocuments(first.printed).map((document) => (document.toJS() as { kind: string }).kind);
-    expect(new Set(kinds)).toEqual(new Set(['Namespace', 'AuthorizationPolicy', 'Gateway']));
+    expect(new Set(kinds)).toEqual(new Set(['Namespace', 'AuthorizationPolicy', 'Sidecar', 'Gateway']));
     expect(first.printed).not.toContain('not-known-here');
     expect(await meshpass('compile', ...MESH_FLAGS, MESH)).toEqual(first);
   });
