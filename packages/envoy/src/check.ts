@@ -39,7 +39,8 @@ export function checkConfiguration(configuration: WorkspaceConfiguration, expect
 export function readConfiguration(configuration: WorkspaceConfiguration, expected: Expected): ReadConfiguration {
   const refusals: Refusal[] = [];
   const refuse = (resource: string, path: string, reason: string): void => {
-    if (refusals.length < MAX_REFUSALS) refusals.push({ resource, path, reason });
+    refusals.push({ resource, path, reason });
+    if (refusals.length >= MAX_REFUSALS) throw new Enough();
   };
   const read: Record<Kind['list'], Message[]> = { listeners: [], clusters: [], routes: [] };
   const result = { refusals, ...read };
@@ -48,8 +49,30 @@ export function readConfiguration(configuration: WorkspaceConfiguration, expecte
     refuse('configuration', '', tooMuch);
     return result;
   }
-  let values = 0;
+  try {
+    checkAll(configuration, expected, read, refuse);
+  } catch (error) {
+    if (!(error instanceof Enough)) throw error;
+  }
+  return result;
+}
+
+/** Ends the check: what is known is enough to refuse the configuration. */
+class Enough extends Error {}
+
+function checkAll(
+  configuration: WorkspaceConfiguration,
+  expected: Expected,
+  read: Record<Kind['list'], Message[]>,
+  refuse: (resource: string, path: string, reason: string) => void,
+): void {
   const checked: Checked[] = [];
+  let values = 0;
+  const count = (): void => {
+    if (++values <= MAX_VALUES) return;
+    refuse('configuration', '', `more than ${MAX_VALUES} values`);
+    throw new Enough();
+  };
   for (const kind of KINDS) {
     for (const [index, any] of configuration[kind.list].entries()) {
       const message = decode(any, kind, (reason) => refuse(`${kind.list}[${index}]`, '', reason));
@@ -57,17 +80,15 @@ export function readConfiguration(configuration: WorkspaceConfiguration, expecte
       const resource = `${kind.title} ${shown(nameOf(message)).slice(1, -1)}`;
       const references: [Reference, string][] = [];
       visitResource(message, {
-        ...{ expected, repair: false },
+        ...{ expected, repair: false, count },
         found: ({ where, reason, what }) => refuse(resource, where, `${what}: ${reason}`),
         refer: (to, name) => references.push([to, name]),
-        count: () => ++values <= MAX_VALUES,
       });
       read[kind.list].push(message);
       checked.push({ resource, kind, message, name: nameOf(message), references });
     }
   }
   checkWhole(checked, refuse);
-  return result;
 }
 
 /** Before anything is decoded. */

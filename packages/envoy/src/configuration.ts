@@ -46,9 +46,12 @@ export const MAX_CONFIGURATION_BYTES = 16 * MAX_RESOURCE_BYTES;
 /** Messages within messages, those in an `Any` included. */
 export const MAX_DEPTH = 64;
 /** Single values, in all resources. */
-export const MAX_VALUES = 2_000_000;
-/** Refusals that are listed; a configuration of nothing but mistakes must not fill a log. */
+export const MAX_VALUES = 1_000_000;
+/** Refusals that are listed, then the check ends: a configuration of nothing but mistakes must neither fill a log nor take long. */
 export const MAX_REFUSALS = 100;
+
+/** Parts of one resource that are named; the others are left out in silence. */
+export const MAX_LEFT_OUT = 1_000;
 
 /** Names of the agent's own listeners and clusters begin with these: a grant of such a name would reach them. */
 export const RESERVED_GRANTS: readonly string[] = ['agent', 'edge', 'tunnel'];

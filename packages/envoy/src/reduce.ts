@@ -1,7 +1,7 @@
 /** The broker's side of the allow list: what a workspace would not accept is left out, and named. */
 import { fromBinary } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
-import { type Expected, type LeftOut, MAX_DEPTH, MAX_RESOURCE_BYTES } from './configuration.ts';
+import { type Expected, type LeftOut, MAX_DEPTH, MAX_LEFT_OUT, MAX_RESOURCE_BYTES } from './configuration.ts';
 import { kindOf } from './resource.ts';
 import { pack } from './types.ts';
 import { visitResource } from './walk.ts';
@@ -36,8 +36,10 @@ export function reduceResource(resource: Any, expected?: Expected): Reduced {
   try {
     const message = fromBinary(kind.type, resource.value, { recursionLimit: MAX_DEPTH });
     const failed = visitResource(message, {
-      ...{ expected, repair: true, refer: () => {}, count: () => true },
-      found: (finding) => leftOut.push(finding),
+      ...{ expected, repair: true, refer: () => {}, count: () => {} },
+      found: (finding) => {
+        if (leftOut.length < MAX_LEFT_OUT) leftOut.push(finding);
+      },
     });
     return failed ? { resource: undefined, leftOut: [...leftOut, failed] } : { resource: pack(message), leftOut };
   } catch {

@@ -24,8 +24,8 @@ export interface Visit {
   /** What is refused; with `repair`, what was left out. */
   found(finding: Finding): void;
   refer(kind: Reference, name: string): void;
-  /** Called for every single value. @returns false where there are too many */
-  count(): boolean;
+  /** Called for every single value. May throw to end the walk. */
+  count(): void;
 }
 
 /**
@@ -87,11 +87,8 @@ class Walk {
       }
     }
     if (failed) return failed;
-    for (const name of entry.oneOf ?? []) {
-      const oneof = message.desc.oneofs.find((one) => one.name === name);
-      if (!oneof || message.oneofCase(oneof) === undefined)
-        return this.#refuse(`${message.desc.typeName}.${name}`, where, `${name} must be set`);
-    }
+    const missing = missingOf(message, entry);
+    if (missing) return this.#refuse(`${message.desc.typeName}.${missing}`, where, `${missing} must be set`);
     const reason = entry.check?.(message, this.#context);
     return reason === undefined ? undefined : this.#refuse(message.desc.typeName, where, reason);
   }
@@ -150,7 +147,7 @@ class Walk {
     depth: number,
     write: (value: ReflectMessage) => void,
   ): Result {
-    if (!this.#visit.count()) return this.#refuse(nameOf(field), where, 'the configuration has too many values');
+    this.#visit.count();
     if (isMessage(value)) {
       if (rule.leaf) return this.#checked(value, field, rule, where);
       const inner =
@@ -210,6 +207,13 @@ function ruleOf(entry: Entry, name: string): Rule | undefined {
   const names = free.get(entry) ?? new Set(entry.free?.split(' '));
   free.set(entry, names);
   return entry.fields?.[name] ?? (names.has(name) ? ANYTHING : undefined);
+}
+
+/** The first field or choice that must be set, and is not. */
+function missingOf(message: ReflectMessage, { set = [], oneOf = [] }: Entry): string | undefined {
+  const { fields, oneofs } = message.desc;
+  const field = set.find((name) => !message.isSet(fields.find((one) => one.name === name)!));
+  return field ?? oneOf.find((name) => message.oneofCase(oneofs.find((one) => one.name === name)!) === undefined);
 }
 
 function nameOf(field: DescField): string {

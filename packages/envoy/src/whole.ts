@@ -44,19 +44,28 @@ export function checkWhole(checked: readonly Checked[], refuse: Refuse): void {
         refuse(resource, '', `internal listener ${shown(name)} is missing`);
     }
   }
+  const leads = leadsToInternal(byName);
   for (const one of checked)
-    if (one.kind.list === 'listeners' && socketOf(one.message) === undefined && leadsToInternal(one, byName))
+    if (one.kind.list === 'listeners' && socketOf(one.message) === undefined && leads(one))
       refuse(one.resource, '', 'an internal listener may not lead to another one: requests could go round for ever');
 }
 
-/** Through its routes and clusters. */
-function leadsToInternal({ references }: Checked, byName: ReadonlyMap<string, Checked>): boolean {
+/** Whether there is a way from a resource to an internal listener, through routes and clusters. Each is looked at once. */
+function leadsToInternal(byName: ReadonlyMap<string, Checked>): (from: Checked) => boolean {
   const list = { cluster: 'clusters', route: 'routes' } as const;
-  return references.some(([kind, name]) => {
-    if (kind === 'internal listener') return true;
-    const next = byName.get(`${list[kind]} ${name}`);
-    return next !== undefined && leadsToInternal(next, byName);
-  });
+  const known = new Map<Checked, boolean>();
+  const leads = (from: Checked): boolean => {
+    const before = known.get(from);
+    if (before !== undefined) return before;
+    const found = from.references.some(([kind, name]) => {
+      if (kind === 'internal listener') return true;
+      const next = byName.get(`${list[kind]} ${name}`);
+      return next !== undefined && leads(next);
+    });
+    known.set(from, found);
+    return found;
+  };
+  return leads;
 }
 
 function socketOf(message: Message): string | undefined {

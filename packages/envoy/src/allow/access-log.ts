@@ -18,7 +18,11 @@ export const ACCESS_LOG_TYPES: AllowList = {
   },
   [`${GRPC}TcpGrpcAccessLogConfig`]: { whole: true, free: 'common_config' },
   [`${GRPC}CommonGrpcAccessLogConfig`]: {
-    ...{ whole: true, free: 'log_name transport_api_version buffer_flush_interval buffer_size_bytes' },
+    ...{
+      whole: true,
+      set: ['grpc_service'],
+      free: 'log_name transport_api_version buffer_flush_interval buffer_size_bytes',
+    },
     fields: { grpc_service: rule(agentGrpc, { leaf: true }) },
   },
   [`${LOG}AccessLogFilter`]: {

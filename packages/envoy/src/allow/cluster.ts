@@ -72,6 +72,7 @@ const PROTOCOLS = 'http_protocol_options http2_protocol_options';
 
 export const CLUSTER_TYPES: AllowList = {
   [`${CLUSTER_V3}Cluster`]: {
+    set: ['name'],
     free:
       'alt_stat_name connect_timeout per_connection_buffer_limit_bytes max_requests_per_connection circuit_breakers ' +
       'outlier_detection common_lb_config ring_hash_lb_config maglev_lb_config least_request_lb_config ' +

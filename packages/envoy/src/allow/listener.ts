@@ -55,6 +55,7 @@ const MANAGER_V3 = CONNECTION_MANAGER.slice(0, CONNECTION_MANAGER.lastIndexOf('.
 
 export const LISTENER_TYPES: AllowList = {
   [`${LISTENER_V3}Listener`]: {
+    set: ['name'],
     free:
       'stat_prefix per_connection_buffer_limit_bytes metadata drain_type listener_filters_timeout ' +
       'continue_on_listener_filters_timeout traffic_direction max_connections_to_accept_per_socket_event',
@@ -95,7 +96,12 @@ export const LISTENER_TYPES: AllowList = {
     },
   },
   [`${TCP_PROXY}.WeightedCluster`]: { whole: true, free: 'clusters' },
-  [`${TCP_PROXY}.WeightedCluster.ClusterWeight`]: { whole: true, free: 'weight', fields: { name: rule(clusterName) } },
+  [`${TCP_PROXY}.WeightedCluster.ClusterWeight`]: {
+    whole: true,
+    set: ['name'],
+    free: 'weight',
+    fields: { name: rule(clusterName) },
+  },
   'envoy.type.v3.HashPolicy': { whole: true, oneOf: ['policy_specifier'], free: 'source_ip' },
   'envoy.type.v3.HashPolicy.SourceIp': {},
 
@@ -119,7 +125,7 @@ export const LISTENER_TYPES: AllowList = {
     check: checkManager,
   },
   [`${MANAGER_V3}Rds`]: {
-    whole: true,
+    ...{ whole: true, set: ['config_source', 'route_config_name'] },
     fields: { config_source: rule(adsSource, { leaf: true }), route_config_name: rule(routeName) },
   },
   [`${MANAGER}Tracing`]: { free: 'client_sampling random_sampling overall_sampling max_path_tag_length provider' },
@@ -130,7 +136,12 @@ export const LISTENER_TYPES: AllowList = {
     free: 'name',
     fields: { typed_config: { any: [] } },
   },
-  [`${MANAGER}UpgradeConfig`]: { whole: true, free: 'enabled', fields: { upgrade_type: rule(upgrade) } },
+  [`${MANAGER}UpgradeConfig`]: {
+    whole: true,
+    set: ['upgrade_type'],
+    free: 'enabled',
+    fields: { upgrade_type: rule(upgrade) },
+  },
   [`${MANAGER_V3}HttpFilter`]: {
     ...{ whole: true, oneOf: ['config_type'], free: 'is_optional disabled' },
     fields: { name: rule(filterName), typed_config: { any: HTTP_FILTERS } },

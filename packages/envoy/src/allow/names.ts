@@ -1,7 +1,8 @@
 /** Checks of names: of resources, services and certificates. */
+import type { Message } from '@bufbuild/protobuf';
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
 import { type Expected, RESERVED_GRANTS } from '../configuration.ts';
-import { type Check, type Context, items, scalar } from './rule.ts';
+import { type Check, items, scalar } from './rule.ts';
 
 const MAX_NAME = 512;
 const LABEL = '[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?';
@@ -52,18 +53,38 @@ export const protocolOptionsKey: Check<string> = (key) =>
 export const domain: Check<string> = (value, context) => {
   const { expected, parents } = context;
   if (!expected) return undefined;
-  const host = parents.at(-1)!;
-  if (value === '*') return catchAll(host, context);
+  const host = factsOf(parents.at(-1)!, expected);
+  if (value === '*')
+    return host.onlyAnswers || isOfOnePort(parents.at(-2), expected)
+      ? undefined
+      : 'domain "*" may only lead to a fixed answer';
   const service = serviceOf(value, expected);
-  if (service?.full) return undefined;
-  const beside =
-    service &&
-    items<string>(host, 'domains').some((other) => {
-      const { full, name } = serviceOf(other, expected) ?? {};
-      return full && name === service.name;
-    });
-  return beside ? undefined : `domain ${shown(value)} is no service of the mesh`;
+  const known = service && (service.full || host.services.has(service.name));
+  return known ? undefined : `domain ${shown(value)} is no service of the mesh`;
 };
+
+interface HostFacts {
+  /** `SERVICE.NAMESPACE` of each domain in full form. */
+  readonly services: ReadonlySet<string>;
+  /** No route leads anywhere. */
+  readonly onlyAnswers: boolean;
+}
+
+/** Found once for each virtual host: it may have many domains. */
+const facts = new WeakMap<Message, HostFacts>();
+
+function factsOf(host: ReflectMessage, expected: Expected): HostFacts {
+  const known = facts.get(host.message);
+  if (known) return known;
+  const services = items<string>(host, 'domains').flatMap((value) => {
+    const service = serviceOf(value, expected);
+    return service?.full ? service.name : [];
+  });
+  const actions = items(host, 'routes').map((route) => route.oneofCase(oneof(route, 'action'))?.name);
+  const found = { services: new Set(services), onlyAnswers: actions.every((action) => action === 'direct_response') };
+  facts.set(host.message, found);
+  return found;
+}
 
 /** `SERVICE.NAMESPACE` of a domain, and whether it is the full form. */
 function serviceOf(value: string, { clusterDomain }: Expected): { name: string; full: boolean } | undefined {
@@ -79,14 +100,9 @@ function serviceOf(value: string, { clusterDomain }: Expected): { name: string; 
  * istiod ends route configurations with `*` to a fixed answer. That of an undeclared port has `*` only: its listener is that
  * of one service, and its name says which.
  */
-function catchAll(host: ReflectMessage, { expected, parents }: Context): string | undefined {
-  const answers = items(host, 'routes').every(
-    (route) => route.oneofCase(oneof(route, 'action'))?.name === 'direct_response',
-  );
-  const around = parents.at(-2);
-  const name = around ? scalar<string>(around, 'name') : '';
-  const port = PORT.test(name) && serviceOf(name.slice(name.indexOf('/') + 1), expected!)?.full;
-  return answers || port ? undefined : 'domain "*" may only lead to a fixed answer';
+function isOfOnePort(routes: ReflectMessage | undefined, expected: Expected): boolean {
+  const name = routes ? scalar<string>(routes, 'name') : '';
+  return PORT.test(name) && serviceOf(name.slice(name.indexOf('/') + 1), expected)?.full === true;
 }
 
 function oneof(message: ReflectMessage, name: string) {

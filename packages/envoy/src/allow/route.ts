@@ -3,7 +3,7 @@ import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
 import { ROUTE_FILTERS } from './http.ts';
 import { clusterName, domain, filterName, ownName } from './names.ts';
 import { type AllowList, items, type Rule, rule, scalar } from './rule.ts';
-import { checkBody, checkBodyBound, checkRegex } from './text.ts';
+import { checkBodyBound, checkRegex } from './text.ts';
 
 const PREVIOUS_PRIORITIES = 'envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig';
 const PREVIOUS_HOSTS = 'envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate';
@@ -16,16 +16,13 @@ function checkHost(host: ReflectMessage): string | undefined {
   return items(host, 'routes').length === 0 ? 'a virtual host needs a route' : undefined;
 }
 
-function checkWeight(weight: ReflectMessage): string | undefined {
-  return scalar(weight, 'name') === '' ? 'a weight needs the name of its cluster' : undefined;
-}
-
 const ROUTE_V3 = 'envoy.config.route.v3.';
 const ACTION = `${ROUTE_V3}RouteAction`;
 const MATCHER = 'envoy.type.matcher.v3.';
 
 export const ROUTE_TYPES: AllowList = {
   [`${ROUTE_V3}RouteConfiguration`]: {
+    set: ['name'],
     free:
       `${HEADERS} validate_clusters internal_only_headers most_specific_header_mutations_wins ` +
       'ignore_port_in_host_matching ignore_path_parameters_in_path_matching metadata',
@@ -99,10 +96,10 @@ export const ROUTE_TYPES: AllowList = {
       host_rewrite_literal: { needed: true },
       typed_per_filter_config: perFilter,
     },
-    check: checkWeight,
+    set: ['name'],
   },
   [`${ACTION}.RequestMirrorPolicy`]: {
-    ...{ whole: true, free: 'runtime_fraction trace_sampled disable_shadow_host_suffix_append' },
+    ...{ whole: true, set: ['cluster'], free: 'runtime_fraction trace_sampled disable_shadow_host_suffix_append' },
     fields: { cluster: rule(clusterName) },
   },
   [`${ACTION}.MaxStreamDuration`]: { free: 'max_stream_duration grpc_timeout_header_max grpc_timeout_header_offset' },
@@ -142,10 +139,7 @@ export const ROUTE_TYPES: AllowList = {
       'response_code strip_query',
   },
   [`${ROUTE_V3}DirectResponseAction`]: { whole: true, free: 'status body' },
-  'envoy.config.core.v3.DataSource': {
-    ...{ whole: true, oneOf: ['specifier'] },
-    fields: { inline_string: rule(checkBody), inline_bytes: rule(checkBody) },
-  },
+  'envoy.config.core.v3.DataSource': { whole: true, oneOf: ['specifier'], free: 'inline_string inline_bytes' },
   'envoy.config.core.v3.HeaderValueOption': { whole: true, free: 'header append append_action keep_empty_value' },
   'envoy.config.core.v3.HeaderValue': { whole: true, free: 'key value raw_value' },
 };

@@ -44,6 +44,8 @@ export interface Entry {
   readonly whole?: true;
   /** Oneofs of which a member must be there. */
   readonly oneOf?: readonly string[];
+  /** Fields that must be there. */
+  readonly set?: readonly string[];
   /** Of the message, after its fields. */
   readonly check?: Check<ReflectMessage>;
 }

@@ -1,11 +1,10 @@
 /** Checks of text: length, regular expressions, and the commands that Envoy puts values in for. */
 import { MAX_RESOURCE_BYTES } from '../configuration.ts';
 
-const MAX_TEXT = 16_384;
+/** Bodies of fixed answers are the longest. */
+const MAX_TEXT = 65_536;
 /** As long as Istio accepts in a VirtualService. */
 const MAX_REGEX = 1_024;
-/** Bytes of an answer that Envoy gives by itself. */
-const MAX_BODY = 65_536;
 
 /**
  * Commands of Envoy's substitution format that say something about the request, the connection or the time. Any other is
@@ -35,10 +34,6 @@ export function checkRegex(regex: string): string | undefined {
   return regex.length > MAX_REGEX
     ? `regular expression of ${regex.length} characters; at most ${MAX_REGEX}`
     : undefined;
-}
-
-export function checkBody(body: string | Uint8Array): string | undefined {
-  return body.length > MAX_BODY ? `body of ${body.length} bytes; at most ${MAX_BODY} are accepted` : undefined;
 }
 
 export function checkBodyBound(bytes: number): string | undefined {
