@@ -2,6 +2,7 @@
 export { describeWho } from './authorize/describe-who.ts';
 export { checkMesh, leftOut } from './compile/check-mesh.ts';
 export { type CompileOptions, compile } from './compile/compile.ts';
+export { type GrantedPort, grantedPorts } from './compile/granted-ports.ts';
 export { ATTESTED_CLAIMS } from './compile/http-rules.ts';
 export { loopbackAddresses } from './compile/loopback.ts';
 export { isOurs, type MeshShape, meshOf, settingsOf } from './compile/mesh-of.ts';

@@ -30,6 +30,8 @@ import { readSecrets } from './start/secrets.ts';
 import { becomeActive, sharedSettings, startStandby, waitForAuditLog, waitForLeadership } from './start/standby.ts';
 import { superseded } from './store/leader-guard.ts';
 import { createRotation } from './token/rotation.ts';
+import { createConfigurations } from './xds/configurations.ts';
+import { openVersions } from './xds/versions.ts';
 
 export type { Broker, BrokerParts } from './start/parts.ts';
 
@@ -146,10 +148,18 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
     });
   if (github) acting.defer(github.stop);
 
+  const configurations =
+    given.relay &&
+    createConfigurations({
+      ...{ source: given.relay, mesh, live, versions: await openVersions(store, clock) },
+      ...{ random: Math.random, onFailure: failed('istiod') },
+    });
+  if (configurations) acting.defer(configurations.stop);
+
   const stopping = { begun: false, patienceMs: 0 };
   const apps = createApps(base, {
     ...{ secrets, store, startedAt, journal, chain, checkpoints, auditKey: admitted.key, audit },
-    ...{ live, leases, sessions, feed, revocations, denies, rotation, github, operator },
+    ...{ live, leases, sessions, feed, revocations, denies, rotation, github, operator, configurations },
     stopping: () => stopping.begun,
   });
   const listener = await listenTls(apps.publicApp, config.listen, {
@@ -167,6 +177,8 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
     signingSince: () => signer.ring.signing.since,
     policyDrift: () => given.policy?.mesh.drift(),
     policyFindings: () => policyWatch?.findings().length,
+    configurationStreams: () => configurations?.streams() ?? 0,
+    configurationLeftOut: () => configurations?.leftOut() ?? [],
     github: {
       sweepAge: () => github?.sweepAge(),
       memberAge: () => github?.memberAge(),

@@ -73,6 +73,7 @@ const STATUS = {
   store_unavailable: 503,
   ca_unavailable: 503,
   kubernetes_unavailable: 503,
+  configuration_unavailable: 503,
   overloaded: 503,
   stopping: 503,
   audit_tampered: 409,
@@ -132,6 +133,7 @@ const STATUS = {
   agent_edge_unreachable: 502,
   agent_direct_unreachable: 502,
   agent_policy_refused: 403,
+  agent_route_not_granted: 403,
   agent_credentials_expired: 503,
   agent_envoy_missing: 409,
   // Command line and configuration

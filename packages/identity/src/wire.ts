@@ -167,8 +167,30 @@ export const HeartbeatResponse = z.object({
   services_version: text(256).optional(),
   /** Ids of the keys that tokens verify by; a token of any other is worthless, and a new one is to be asked for. */
   token_keys: z.array(text(256)).max(64).optional(),
+  /** Of `GET /session/configuration`; absent while the broker has none yet. */
+  configuration_version: z.number().int().positive().max(Number.MAX_SAFE_INTEGER).optional(),
 });
 export type HeartbeatResponse = z.infer<typeof HeartbeatResponse>;
+
+/** One resource of Envoy, a google.protobuf.Any in base64: 1 MiB at most. */
+const resource = z
+  .string()
+  .max(1_400_000)
+  .regex(/^[A-Za-z0-9+/]*={0,2}$/);
+const resources = z.array(resource).max(4_096);
+
+/** Answer of `GET /session/configuration`: what the workspace's Envoy is to run, and what of Istio's configuration is not in it. */
+export const ConfigurationResponse = z.object({
+  /** More than that of every configuration that the session was given before. */
+  version: z.number().int().positive().max(Number.MAX_SAFE_INTEGER),
+  listeners: resources,
+  clusters: resources,
+  routes: resources,
+  left_out: z
+    .array(z.object({ what: text(256), where: text(64), count: z.number().int().positive().max(1_000_000_000) }))
+    .max(4_096),
+});
+export type ConfigurationResponse = z.infer<typeof ConfigurationResponse>;
 
 export const ServicesResponse = z.object({
   services_version: text(256),

@@ -4,11 +4,12 @@ import type { IdentityTokens } from '@meshpass/access';
 import { isDnsLabel, isTrustDomain, MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
 import { certificateAuthority, type MeasuredAuthority } from '../istiod/authority.ts';
+import { type IstiodConnection, openIstiodConnection } from '../istiod/connection.ts';
 import { connectIstiod } from '../istiod/istiod.ts';
 import { openRootsFile } from '../istiod/roots.ts';
 import { kubeconfigAccess, podAccess } from '../kubernetes/access.ts';
 import { kubernetesHttp } from '../kubernetes/http.ts';
-import { kubernetes, writeOnlyAsLeader } from '../kubernetes/kubernetes.ts';
+import { type Kubernetes, kubernetes, writeOnlyAsLeader } from '../kubernetes/kubernetes.ts';
 import type { ActiveState } from '../store/active-state.ts';
 import type { Log } from '../telemetry/log.ts';
 import { viewCluster } from './cluster-view.ts';
@@ -73,6 +74,13 @@ export interface ConnectedMesh {
   readonly state: LiveMeshState;
   /** What changes of the access file are made upon. */
   readonly policy: PolicyMesh;
+  /** What the relay of Envoy's configuration needs (xds/relay-source.ts). */
+  readonly istiod: {
+    readonly connection: IstiodConnection;
+    readonly kubernetes: Pick<Kubernetes, 'createServiceAccount' | 'requestToken'>;
+    readonly trustDomain: string;
+    readonly clusterDomain: string;
+  };
   /**
    * User name behind a ServiceAccount token for audience `meshpass-broker` (`system:serviceaccount:NAMESPACE:NAME`);
    * undefined where it is not valid. The caller decides which names are edges.
@@ -83,6 +91,8 @@ export interface ConnectedMesh {
 }
 
 const EDGE_AUDIENCE = 'meshpass-broker';
+/** Longest message of istiod on a stream, in bytes: all clusters or endpoints of a grant. */
+const MAX_STREAM_MESSAGE = 32 * 1024 * 1024;
 /** No ServiceAccount token is longer; TokenReview is not for hauling data. */
 const MAX_TOKEN_BYTES = 16 * 1024;
 
@@ -130,6 +140,7 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
   // Where it fails, the list is sent again all the same, every minute.
   state.onChange(() => void revoker.again().catch(() => undefined));
   const istiod = connectIstiod({ ...config.istiod, roots: view.roots });
+  const streams = openIstiodConnection({ ...config.istiod, roots: view.roots }, MAX_STREAM_MESSAGE);
   const authority = certificateAuthority({
     ...{ kubernetes: cluster, istiod, trustDomain, now, random },
     roots: view.roots,
@@ -142,6 +153,7 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
     authority,
     revoker,
     state,
+    istiod: { connection: streams, kubernetes: cluster, trustDomain, clusterDomain },
     policy: {
       read: () => readPolicyResources(cluster),
       shape: { trustDomain, rootNamespace, clusterDomain, gateway },
@@ -167,6 +179,7 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
       view.close();
       rootsFile?.close();
       istiod.close();
+      streams.close();
       http.close();
     },
   };

@@ -1,5 +1,5 @@
 /** What sessions, tokens and policy changes need of the mesh; connect-mesh.ts provides it, tests replace it. */
-import type { Access, IdentityTokens, MeshShape } from '@meshpass/access';
+import type { Access, GrantedPort, IdentityTokens, MeshShape } from '@meshpass/access';
 import type { ReachableService } from '@meshpass/identity';
 import type { Resource } from '@meshpass/istio';
 import type { PolicyDecisions } from './policy-decisions.ts';
@@ -43,6 +43,8 @@ export interface MeshState {
   readonly roots: () => readonly string[];
   /** What these grants reach. */
   readonly services: (grants: readonly string[]) => readonly ReachableService[];
+  /** What each grant of the file in force holds; addresses in the cluster are for the broker alone. */
+  readonly ports: () => readonly GrantedPort[];
   /** Changes when `services` or `roots` would answer anew. */
   readonly version: () => string;
   /** Called after every change of access, services or roots; returns its own cancellation. */

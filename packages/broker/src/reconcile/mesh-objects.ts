@@ -26,6 +26,8 @@ const Service = z.object({
   spec: z.object({
     type: z.string().optional(),
     selector: labels.optional(),
+    clusterIP: z.string().optional(),
+    clusterIPs: z.array(z.string()).optional(),
     ports: z
       .array(
         z.object({

@@ -3,7 +3,7 @@
  * wrong changes nothing; a mesh that changes under a file in force takes from it what is no longer there.
  */
 import { basename } from 'node:path';
-import { type Access, type IdentityTokens, namespacesGranted, reachableServices } from '@meshpass/access';
+import { type Access, grantedPorts, type IdentityTokens, namespacesGranted, reachableServices } from '@meshpass/access';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { Mesh } from '@meshpass/istio';
@@ -103,7 +103,7 @@ export function meshState(options: StateOptions): LiveMeshState {
   /** Tells the listeners, if there is anything that they would see. */
   const publish = (): void => {
     const grants = inForce?.access.grants.map(({ name }) => name) ?? [];
-    const seen = JSON.stringify([inForce?.access, services(grants), view.roots()]);
+    const seen = JSON.stringify([inForce?.access, services(grants), ports(), view.roots()]);
     const next = sha256Hex(seen).slice(0, 16);
     if (next === version) return;
     version = next;
@@ -112,6 +112,8 @@ export function meshState(options: StateOptions): LiveMeshState {
 
   const services: MeshState['services'] = (grants) =>
     inForce ? reachableServices(inForce.access, inForce.mesh, grants) : [];
+
+  const ports: MeshState['ports'] = () => (inForce ? grantedPorts(inForce.access, inForce.mesh) : []);
 
   const recompile = (): void => {
     publish(); // roots need no compiling
@@ -239,6 +241,7 @@ export function meshState(options: StateOptions): LiveMeshState {
     },
     roots: view.roots,
     services,
+    ports,
     version: () => version,
     onChange: (listener) => {
       listeners.add(listener);

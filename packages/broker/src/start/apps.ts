@@ -27,6 +27,7 @@ import { MAX_AGE, MAX_AHEAD } from '../token/dpop.ts';
 import { attestedClaims } from '../token/identity-token.ts';
 import { createReplayMemory } from '../token/replay.ts';
 import type { Rotation } from '../token/rotation.ts';
+import type { Configurations } from '../xds/configurations.ts';
 import type { Base } from './parts.ts';
 import type { Secrets } from './secrets.ts';
 
@@ -51,6 +52,7 @@ export interface Active {
   readonly denies: Denies;
   readonly rotation: Rotation;
   readonly github: Watch | undefined;
+  readonly configurations: Configurations | undefined;
   readonly operator: OperatorListener;
   readonly stopping: () => boolean;
 }
@@ -78,13 +80,24 @@ export function createApps(base: Base, active: Active) {
 
   const publicApp = createApp({
     ...{ audit, clock, random, sourceOf, log, config, metrics, streams, feed, journal, answers, leases, connections },
-    ...{ signer, stopping, startedAt: active.startedAt, liveSessions: live, isLeader: store.isLeader },
+    ...{
+      configurations: active.configurations,
+      signer,
+      stopping,
+      startedAt: active.startedAt,
+      liveSessions: live,
+      isLeader: store.isLeader,
+    },
     policy: policy && given.policy?.authorOf && { ...policy, operators: undefined, authorOf: given.policy.authorOf },
     exchange: {
       ...{ ...sessions, audit },
       ...{ attest: given.attest, trustDomain: config.trustDomain, leaseSeconds: config.leaseSeconds, answers },
       mutex: new Map(),
-      onOpened: (opened) => active.github?.opened(opened),
+      onOpened: (opened) => {
+        active.github?.opened(opened);
+        // istiod is asked now, so that it has answered when the agent asks.
+        active.configurations?.current(opened.session);
+      },
       onEvidence: (evidence) => active.github?.considerEvidence(evidence),
     },
     derive: {

@@ -20,6 +20,7 @@ import type { ActiveState } from '../store/active-state.ts';
 import { createLog } from '../telemetry/log.ts';
 import { createMetrics, type Metrics } from '../telemetry/metrics.ts';
 import type { RotatingSigner } from '../token/signer.ts';
+import type { RelaySource } from '../xds/relay-source.ts';
 
 /** What the caller makes, because it depends on the installation or on the mesh. */
 export interface BrokerParts {
@@ -42,6 +43,8 @@ export interface BrokerParts {
   readonly policy?: { readonly mesh: PolicyMesh; readonly authorOf: AuthorOf | undefined };
   /** Where the newest checkpoint of the audit log is stored, beside the file. */
   readonly checkpointSinks?: readonly CheckpointSink[];
+  /** Where Envoy's configuration of sessions comes from; absent: they get none. */
+  readonly relay?: RelaySource;
   /** The index of live sessions; createLiveIndex() where absent. */
   readonly live?: LiveIndex;
   readonly log?: Logger;

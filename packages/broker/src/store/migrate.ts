@@ -147,4 +147,14 @@ export const MIGRATIONS: Record<string, Migration> = {
         for each statement execute function meshpass_append_only()`.execute(db);
     },
   },
+  '008-configuration-versions': {
+    async up(db) {
+      await sql`
+        create table configuration_versions (
+          grants text primary key,
+          digest text not null,
+          version bigint not null
+        )`.execute(db);
+    },
+  },
 };

@@ -122,6 +122,15 @@ export interface LossesTable {
   learnt_at: Time;
 }
 
+/** The newest version of the configuration of a set of grants, see xds/versions.ts. */
+export interface ConfigurationVersionsTable {
+  /** SHA-256 of the names of the grants, hex. */
+  grants: string;
+  /** SHA-256 of the configuration, hex. */
+  digest: string;
+  version: string;
+}
+
 /** One row: which broker process may write. A newer one raises it, and the older one's writes fail. */
 export interface BrokerEpochTable {
   singleton: boolean;
@@ -141,4 +150,5 @@ export interface Tables {
   access_versions: AccessVersionsTable;
   broker_epoch: BrokerEpochTable;
   losses: LossesTable;
+  configuration_versions: ConfigurationVersionsTable;
 }

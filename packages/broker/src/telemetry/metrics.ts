@@ -28,6 +28,10 @@ export interface Gauges {
   readonly policyFindings: () => number | undefined;
   /** Objects that are not as compiled; undefined where the broker writes them itself. */
   readonly policyDrift: () => number | undefined;
+  /** Streams to istiod: one for each grant of a live session. */
+  readonly configurationStreams: () => number;
+  /** What workspaces are not given of what istiod sent for them. */
+  readonly configurationLeftOut: () => readonly { readonly what: string; readonly count: number }[];
   /** Of what watches GitHub; undefined where nothing does, or nothing is known yet. */
   readonly github: Readonly<Record<keyof typeof GITHUB_GAUGES, () => number | undefined>>;
 }
@@ -136,6 +140,24 @@ export function createMetrics(): Metrics {
       const value = gauges?.policyDrift();
       if (value === undefined) this.reset();
       else this.set(value);
+    },
+  });
+  new Gauge({
+    name: 'meshpass_configuration_streams',
+    help: 'Grants whose Envoy configuration istiod is asked for',
+    registers,
+    collect() {
+      this.set(gauges?.configurationStreams() ?? 0);
+    },
+  });
+  new Gauge({
+    name: 'meshpass_configuration_left_out',
+    help: 'Parts of the Envoy configuration that workspaces are not given, by type',
+    labelNames: ['type'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { what, count } of gauges?.configurationLeftOut() ?? []) this.inc({ type: what }, count);
     },
   });
   for (const [key, [name, help]] of Object.entries(GITHUB_GAUGES)) {

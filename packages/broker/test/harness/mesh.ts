@@ -75,6 +75,7 @@ export function playMesh(): PlayedMesh {
             spiffe_ids: [],
           })),
         ),
+    ports: () => [],
     version: () => String(version),
     onChange: (listener) => {
       listeners.add(listener);

@@ -23,6 +23,7 @@ import { readAsApp, readWithTokenFile } from '@meshpass/broker/github/reader';
 import { policyAuthors } from '@meshpass/broker/policy/author';
 import { type ConnectedMesh, connectMesh } from '@meshpass/broker/reconcile/connect-mesh';
 import { readPrivateFile } from '@meshpass/broker/secrets/key-file';
+import { relayTokens } from '@meshpass/broker/xds/istiod/relay-token';
 import { createDirectory, followFeed } from '@meshpass/edge';
 import { MeshpassError } from '@meshpass/identity/error';
 import { EXIT } from '../command/failure.ts';
@@ -106,6 +107,7 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
     authorize,
     authority: mesh.authority,
     revoker: mesh.revoker,
+    relay: { ...mesh.istiod, token: relayTokens(mesh.istiod.kubernetes) },
     mesh: mesh.state,
     onPolicyDecision: mesh.state.onDecision,
     signer,

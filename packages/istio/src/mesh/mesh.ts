@@ -15,6 +15,8 @@ export interface MeshService {
   readonly selector: Readonly<Record<string, string>>;
   /** Its own labels. */
   readonly labels?: Readonly<Record<string, string>>;
+  /** In the cluster; absent where it is headless, or nothing is known of it. */
+  readonly addresses?: readonly string[];
   /** Labels and ServiceAccounts of the pods behind it. */
   readonly workloads: readonly { readonly labels: Readonly<Record<string, string>>; readonly serviceAccount: string }[];
 }

@@ -11,6 +11,8 @@ interface ServiceObject {
   readonly spec: {
     readonly type?: string | undefined;
     readonly selector?: Readonly<Record<string, string>> | undefined;
+    readonly clusterIP?: string | undefined;
+    readonly clusterIPs?: readonly string[] | undefined;
     readonly ports?:
       | readonly {
           readonly port: number;
@@ -37,11 +39,13 @@ interface ServiceObject {
 export function meshServiceOf({ metadata, spec }: ServiceObject): Omit<MeshService, 'workloads'> | undefined {
   if (spec.type === 'ExternalName') return undefined;
   const ports = (spec.ports ?? []).filter(isTcp);
+  const addresses = (spec.clusterIPs ?? [spec.clusterIP ?? '']).filter((one) => one !== '' && one !== 'None');
   return {
     name: metadata.name,
     namespace: metadata.namespace,
     selector: spec.selector ?? {},
     ...(metadata.labels && { labels: metadata.labels }),
+    ...(addresses.length > 0 && { addresses }),
     ports: ports.map(({ port, targetPort = port, name = '', appProtocol }) => ({
       ...{ port, targetPort, name },
       protocol: protocolOf(port, appProtocol ?? name),

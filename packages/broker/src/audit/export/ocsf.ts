@@ -39,6 +39,7 @@ const API: Readonly<Record<string, Activity>> = {
   'certificate.issue': [1, 'Create'],
   'token.issue': [1, 'Create'],
   'services.read': [2, 'Read'],
+  'configuration.read': [2, 'Read'],
   'operator.list': [2, 'Read'],
   'edge.stream': [2, 'Read'],
   'session.heartbeat': [3, 'Update'],

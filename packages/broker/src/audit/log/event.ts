@@ -11,6 +11,7 @@ export type Action =
   | 'certificate.issue'
   | 'token.issue'
   | 'services.read'
+  | 'configuration.read'
   | 'operator.close'
   | 'operator.list'
   | 'operator.drill'

@@ -23,8 +23,9 @@ import { readBody } from '../body.ts';
 import type { Connections } from '../connections.ts';
 import { type Route, route } from '../route.ts';
 import { createSlots } from '../slots.ts';
+import { type ConfigurationRoutesContext, configurationRoutes } from './configuration.ts';
 
-export interface SessionRoutesContext {
+export interface SessionRoutesContext extends ConfigurationRoutesContext {
   readonly config: BrokerConfig;
   readonly exchange: ExchangeContext;
   readonly derive: DeriveContext;
@@ -45,7 +46,7 @@ const RENEWALS_PER_SESSION = 16;
 const MAX_FORM = 32 * 1024;
 
 export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
-  const { config, exchange, answers, connections, leases, signer } = context;
+  const { config, exchange, answers, connections, leases, signer, configurations } = context;
   const { live, clock } = exchange;
   const authenticating = { ...context, live, clock, publicUrl: config.publicUrl };
   const session = sessionAuthentication(authenticating);
@@ -112,11 +113,13 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
       authentication: session,
       handler: async ({ caller: { live }, event }) => {
         leases.renew(live);
+        const configured = configurations?.current(live.session);
         const response: HeartbeatResponse = {
           lease_expires_at: live.leaseUntil,
           expires_at: live.session.expiresAt,
           ...(answers.mesh.inForce() && { services_version: servicesVersion(answers, live.session) }),
           token_keys: keysOf(signer.ring).map(({ kid }) => kid),
+          ...(configured && { configuration_version: configured.version }),
         };
         return granted(event, response);
       },
@@ -128,6 +131,7 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
       authentication: session,
       handler: async ({ caller: { live }, event }) => granted(event, servicesAnswer(answers, live.session)),
     }),
+    ...configurationRoutes(context, session),
     route({
       method: 'DELETE',
       path: '/session',

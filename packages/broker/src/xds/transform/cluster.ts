@@ -1,0 +1,165 @@
+/** A cluster of istiod's becomes a way through the tunnel: no address, TLS with the identities that istiod names, HTTP/2 inside. */
+import { create } from '@bufbuild/protobuf';
+import type { Any } from '@bufbuild/protobuf/wkt';
+import { CLUSTER, messageOf, messageType, pack, unpack } from '@meshpass/envoy';
+import { parseSpiffe } from '@meshpass/identity';
+import type { Granted, GrantedService } from './granted.ts';
+import type { LeftOuts } from './left-out.ts';
+import { istioMetadata, ownName, tunnelName } from './names.ts';
+import { clusterOf, read } from './resources.ts';
+import type { ClusterLoadAssignment, ClusterShape, HttpProtocolOptions, UpstreamTls } from './shapes.ts';
+
+const HTTP_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
+const TLS = 'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext';
+const MATCH = { 'envoy.transport_socket_match': { tlsMode: 'istio' } };
+const CLUSTER_PROVIDED = 6;
+const ROUND_ROBIN = 0;
+/** What istiod writes where nobody set a limit. */
+const NO_LIMIT = 4_294_967_295;
+/** As Istio's sidecars say to each other what is inside; the mesh gateway passes on no other. */
+const ALPN = {
+  http1: ['istio-http/1.1', 'istio', 'http/1.1'],
+  http2: ['istio-h2', 'istio', 'h2'],
+  any: ['istio'],
+} as const;
+/** Fields that are as istiod set them. Addresses, DNS and health checks are not among them. */
+const KEPT = [
+  ...['connectTimeout', 'perConnectionBufferLimitBytes', 'maxRequestsPerConnection', 'circuitBreakers'],
+  ...['outlierDetection', 'commonLbConfig', 'lbConfig', 'upstreamConnectionOptions', 'trackClusterStats'],
+] as const;
+
+/** @param endpoints istiod's, where the cluster has some. @returns undefined where it leads to nothing that is granted */
+export function transformCluster(
+  any: Any,
+  endpoints: Any | undefined,
+  granted: Granted,
+  leftOuts: LeftOuts,
+): Any | undefined {
+  const cluster = read<ClusterShape>(any);
+  const service = cluster && granted.serviceOf(cluster.name);
+  if (!cluster || !service) return undefined;
+  const name = ownName(granted.grant, cluster.name);
+  const peers = peersOf(cluster, granted);
+  const reachable = peers.length > 0 && isMeshed(cluster, endpoints);
+  if (!reachable) leftOuts.add('endpoints without mutual TLS', 'Cluster');
+  const { options, alpn } = protocolOf(cluster, service);
+  const kept = Object.fromEntries(KEPT.map((field) => [field, cluster[field]]));
+  const metadata = istioMetadata(cluster.metadata);
+  const transformed = create(messageType(CLUSTER), {
+    ...kept,
+    name,
+    clusterDiscoveryType: { case: 'type', value: 0 },
+    lbPolicy: cluster.lbPolicy === CLUSTER_PROVIDED ? ROUND_ROBIN : cluster.lbPolicy,
+    loadAssignment: messageOf('envoy.config.endpoint.v3.ClusterLoadAssignment', {
+      cluster_name: name,
+      endpoints: reachable ? [{ lb_endpoints: [tunnelEndpoint(granted.grant, name)] }] : [],
+    }),
+    ...(reachable && { transportSocket: tlsSocket(granted.grant, cluster.name, peers, alpn) }),
+    ...(options && { typedExtensionProtocolOptions: { [HTTP_OPTIONS]: options } }),
+    ...(metadata && { metadata }),
+  } as Record<string, unknown>);
+  return pack(transformed);
+}
+
+function tunnelEndpoint(grant: string, cluster: string) {
+  return {
+    endpoint: {
+      address: { envoy_internal_address: { server_listener_name: tunnelName(grant), endpoint_id: cluster } },
+    },
+    metadata: { filter_metadata: MATCH },
+  };
+}
+
+/** Whether something is behind it that takes mutual TLS. What istiod sends no endpoints for, it resolves by the address called. */
+function isMeshed({ edsClusterConfig }: ClusterShape, endpoints: Any | undefined): boolean {
+  if (!edsClusterConfig) return true;
+  const assignment = endpoints && read<ClusterLoadAssignment>(endpoints);
+  return (assignment?.endpoints ?? []).some(({ lbEndpoints }) =>
+    lbEndpoints.some(({ metadata }) => {
+      const { tlsMode } = (metadata?.filterMetadata['envoy.transport_socket_match'] ?? {}) as { tlsMode?: unknown };
+      return tlsMode === 'istio';
+    }),
+  );
+}
+
+/** The SPIFFE ids that may answer, as istiod has them; none where a DestinationRule turns Istio's mutual TLS off. */
+function peersOf(cluster: ClusterShape, { trustDomain }: Granted): readonly string[] {
+  const sockets = [cluster.transportSocket, ...cluster.transportSocketMatches.map((match) => match.transportSocket)];
+  for (const socket of sockets) {
+    if (socket?.configType.case !== 'typedConfig' || !socket.configType.value.typeUrl.endsWith(`/${TLS}`)) continue;
+    const tls = read<UpstreamTls>(socket.configType.value);
+    const validation = tls?.commonTlsContext?.validationContextType;
+    if (validation?.case !== 'combinedValidationContext') continue;
+    const { matchSubjectAltNames = [], matchTypedSubjectAltNames = [] } =
+      validation.value.defaultValidationContext ?? {};
+    const names = [...matchSubjectAltNames, ...matchTypedSubjectAltNames.flatMap(({ matcher }) => matcher ?? [])];
+    return names.flatMap(({ matchPattern }) => {
+      const id = matchPattern.case === 'exact' ? matchPattern.value : '';
+      return parseSpiffe(id)?.trustDomain === trustDomain ? [id] : [];
+    });
+  }
+  return [];
+}
+
+function tlsSocket(grant: string, name: string, peers: readonly string[], alpn: readonly string[]) {
+  const { port, subset, host } = clusterOf(name)!;
+  const sdsConfig = {
+    resource_api_version: 'V3',
+    api_config_source: {
+      ...{ api_type: 'GRPC', transport_api_version: 'V3' },
+      grpc_services: [{ envoy_grpc: { cluster_name: 'agent' } }],
+    },
+  };
+  return messageOf('envoy.config.core.v3.TransportSocket', {
+    name: 'envoy.transport_sockets.tls',
+    typed_config: {
+      '@type': `type.googleapis.com/${TLS}`,
+      sni: `outbound_.${port}_.${subset}_.${host}`,
+      common_tls_context: {
+        tls_params: { tls_minimum_protocol_version: 'TLSv1_2', tls_maximum_protocol_version: 'TLSv1_3' },
+        alpn_protocols: [...alpn],
+        tls_certificate_sds_secret_configs: [{ name: grant, sds_config: sdsConfig }],
+        combined_validation_context: {
+          default_validation_context: {
+            match_typed_subject_alt_names: peers.map((exact) => ({ san_type: 'URI', matcher: { exact } })),
+          },
+          validation_context_sds_secret_config: { name: 'roots', sds_config: sdsConfig },
+        },
+      },
+    },
+  });
+}
+
+/**
+ * HTTP/2 inside, because each connection is a tunnel of its own; unless the DestinationRule limits connections, which would mean
+ * nothing then, or says itself what is spoken.
+ */
+function protocolOf(
+  cluster: ClusterShape,
+  { protocol }: GrantedService,
+): { readonly options: Any | undefined; readonly alpn: readonly string[] } {
+  const given = cluster.typedExtensionProtocolOptions[HTTP_OPTIONS];
+  if (protocol === 'tcp') return { options: undefined, alpn: ALPN.any };
+  const options = given && (unpack(given) as HttpProtocolOptions);
+  const { case: chosen } = options?.upstreamProtocolOptions ?? {};
+  if (chosen !== undefined && chosen !== 'explicitHttpConfig') return { options: given, alpn: ALPN.any };
+  const explicit = options?.upstreamProtocolOptions.value?.protocolConfig?.case;
+  if (explicit === 'http2ProtocolOptions') return { options: given, alpn: ALPN.http2 };
+  if (limitsConnections(cluster, options)) return { options: given, alpn: ALPN.http1 };
+  const http2 = messageOf(HTTP_OPTIONS, {
+    explicit_http_config: { http2_protocol_options: {} },
+  }) as HttpProtocolOptions;
+  if (options?.commonHttpProtocolOptions) http2.commonHttpProtocolOptions = options.commonHttpProtocolOptions;
+  return { options: pack(http2), alpn: ALPN.http2 };
+}
+
+function limitsConnections({ circuitBreakers, maxRequestsPerConnection }: ClusterShape, options?: HttpProtocolOptions) {
+  const limits = circuitBreakers?.thresholds ?? [];
+  return (
+    (maxRequestsPerConnection ?? options?.commonHttpProtocolOptions?.maxRequestsPerConnection ?? 0) > 0 ||
+    limits.some(
+      ({ maxConnections = NO_LIMIT, maxPendingRequests = NO_LIMIT }) =>
+        Math.min(maxConnections, maxPendingRequests) < NO_LIMIT,
+    )
+  );
+}

@@ -1,0 +1,41 @@
+/** What a resource of istiod's refers to by name: the rest of the configuration that is to be asked for. */
+import type { Any } from '@bufbuild/protobuf/wkt';
+import { clusterOf, read } from './resources.ts';
+import type { ClusterShape, FilterChain, HttpConnectionManager, ListenerShape, TcpProxy } from './shapes.ts';
+
+export const HTTP_CONNECTION_MANAGER =
+  'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager';
+export const TCP_PROXY = 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy';
+
+/** Where a cluster of type EDS finds its endpoints; undefined of any other. */
+export function endpointsNameOf(any: Any): string | undefined {
+  const cluster = read<ClusterShape>(any);
+  if (!cluster?.edsClusterConfig) return undefined;
+  const name = cluster.edsClusterConfig.serviceName || cluster.name;
+  return clusterOf(name) && name;
+}
+
+/** The route configurations that the HTTP connection managers of a listener ask for. */
+export function routeNamesOf(any: Any): readonly string[] {
+  const listener = read<ListenerShape>(any);
+  return chainsOf(listener).flatMap(({ filters }) =>
+    filters.flatMap(({ configType }) => {
+      if (configType.case !== 'typedConfig') return [];
+      const manager = managerIn(configType.value);
+      return manager?.routeSpecifier.case === 'rds' ? [manager.routeSpecifier.value.routeConfigName] : [];
+    }),
+  );
+}
+
+export function chainsOf(listener: ListenerShape | undefined): readonly FilterChain[] {
+  if (!listener) return [];
+  return [...listener.filterChains, ...(listener.defaultFilterChain ? [listener.defaultFilterChain] : [])];
+}
+
+export function managerIn(any: Any): HttpConnectionManager | undefined {
+  return any.typeUrl.endsWith(`/${HTTP_CONNECTION_MANAGER}`) ? (read(any) as HttpConnectionManager) : undefined;
+}
+
+export function tcpProxyIn(any: Any): TcpProxy | undefined {
+  return any.typeUrl.endsWith(`/${TCP_PROXY}`) ? (read(any) as unknown as TcpProxy) : undefined;
+}

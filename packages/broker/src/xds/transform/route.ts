@@ -1,0 +1,124 @@
+/** Routes of a grant: the names of granted services only, and a route that leads out of the grant says so instead. */
+import type { Any } from '@bufbuild/protobuf/wkt';
+import { messageOf, pack } from '@meshpass/envoy';
+import type { Granted } from './granted.ts';
+import type { LeftOuts } from './left-out.ts';
+import { istioMetadata, ownName } from './names.ts';
+import { clusterOf, read } from './resources.ts';
+import type { Metadata, Route, RouteAction, RouteConfiguration, VirtualHost } from './shapes.ts';
+
+const WHERE = 'RouteConfiguration';
+
+/** @returns undefined where nothing that is granted is left of it */
+export function transformRoutes(any: Any, granted: Granted, leftOuts: LeftOuts): Any | undefined {
+  const routes = read<RouteConfiguration>(any);
+  if (!routes) return undefined;
+  const transformed = ownRoutes(routes, granted, leftOuts);
+  return transformed && pack(transformed);
+}
+
+/** Changes the message. */
+export function ownRoutes(
+  routes: RouteConfiguration,
+  granted: Granted,
+  leftOuts: LeftOuts,
+): RouteConfiguration | undefined {
+  // That of a port whose protocol nobody declared is of one service, and called by whatever name.
+  const [, host, port] = /^([^:]+):([0-9]+)$/.exec(routes.name) ?? [];
+  const own = granted.services.some((one) => one.host === host && one.port === Number(port));
+  routes.name = ownName(granted.grant, routes.name);
+  routes.metadata = istioMetadata(routes.metadata);
+  routes.requestMirrorPolicies = mirrors(routes.requestMirrorPolicies, granted, leftOuts);
+  routes.virtualHosts = routes.virtualHosts.flatMap((one) => {
+    one.domains = one.domains.filter((domain) => (domain === '*' ? own || isFallback(one) : granted.isName(domain)));
+    if (one.domains.length === 0) return [];
+    one.metadata = istioMetadata(one.metadata);
+    one.requestMirrorPolicies = mirrors(one.requestMirrorPolicies, granted, leftOuts);
+    for (const route of one.routes) ownRoute(route, granted, leftOuts);
+    return [one];
+  });
+  return routes.virtualHosts.every((one) => one.domains.includes('*') && !own) ? undefined : routes;
+}
+
+/** istiod's answer for names that it knows no service of. */
+function isFallback({ routes }: VirtualHost): boolean {
+  return routes.every(({ action }) => action.case === 'directResponse');
+}
+
+function ownRoute(route: Route, granted: Granted, leftOuts: LeftOuts): void {
+  const from = istioMetadata(route.metadata);
+  route.metadata = from;
+  if (route.action.case !== 'route') return;
+  const action = route.action.value;
+  const outside = leadsTo(action).filter((cluster) => !granted.serviceOf(cluster));
+  if (outside.length > 0) {
+    leftOuts.add('route to a service that is not granted', WHERE);
+    refuse(route, outside, from, granted.grant);
+    return;
+  }
+  renameClusters(action, granted.grant);
+  action.requestMirrorPolicies = mirrors(action.requestMirrorPolicies, granted, leftOuts);
+}
+
+/** The clusters of an action; one that only a request decides counts as none that is granted. */
+function leadsTo({ clusterSpecifier: to }: RouteAction): readonly string[] {
+  if (to.case === 'cluster') return [to.value];
+  if (to.case === 'weightedClusters') return to.value.clusters.map(({ name }) => name);
+  return [''];
+}
+
+function renameClusters(action: RouteAction, grant: string): void {
+  const { clusterSpecifier: to } = action;
+  if (to.case === 'cluster') action.clusterSpecifier = { case: 'cluster', value: ownName(grant, to.value) };
+  if (to.case === 'weightedClusters') for (const one of to.value.clusters) one.name = ownName(grant, one.name);
+}
+
+/** The answer of a mirrored request is nobody's: what is not granted is not sent there, and the request itself goes on. */
+function mirrors(policies: RouteAction['requestMirrorPolicies'], granted: Granted, leftOuts: LeftOuts) {
+  return policies.flatMap((one) => {
+    if (!granted.serviceOf(one.cluster) || one.clusterHeader !== '') {
+      leftOuts.add('mirror to a service that is not granted', WHERE);
+      return [];
+    }
+    one.cluster = ownName(granted.grant, one.cluster);
+    return [one];
+  });
+}
+
+/** Answers in place of a route that leads out of the grant. The name of the host is in the VirtualService of a granted service. */
+function refuse(route: Route, outside: readonly string[], from: Metadata | undefined, grant: string): void {
+  const hosts = outside.map((cluster) => {
+    const target = clusterOf(cluster);
+    return target ? `${target.host}:${target.port}` : 'a service that the request chooses';
+  });
+  const rule = virtualServiceOf(from);
+  const to = [...new Set(hosts)].join(', ');
+  const said = `${rule ? `VirtualService ${rule}` : 'A route'} leads to ${to}, which grant ${grant} does not give.`;
+  const refusal = messageOf('envoy.config.route.v3.Route', {
+    direct_response: {
+      status: 403,
+      body: {
+        inline_string: JSON.stringify({
+          ...{ error: 'access_denied', error_code: 'agent_route_not_granted', error_description: said },
+        }),
+      },
+    },
+    response_headers_to_add: [
+      {
+        header: { key: 'content-type', value: 'application/json' },
+        append_action: 'OVERWRITE_IF_EXISTS_OR_ADD',
+      },
+    ],
+  }) as Route;
+  route.action = refusal.action;
+  route.responseHeadersToAdd = refusal.responseHeadersToAdd;
+  route.requestHeadersToAdd = [];
+  route.typedPerFilterConfig = {};
+}
+
+/** `NAMESPACE/NAME` from `/apis/networking.istio.io/v1/namespaces/NAMESPACE/virtual-service/NAME`. */
+function virtualServiceOf(metadata: Metadata | undefined): string | undefined {
+  const { config } = (metadata?.filterMetadata.istio ?? {}) as { readonly config?: string };
+  const [, namespace, name] = /\/namespaces\/([^/]+)\/virtual-service\/([^/]+)$/.exec(config ?? '') ?? [];
+  return namespace && `${namespace}/${name}`;
+}

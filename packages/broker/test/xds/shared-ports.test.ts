@@ -1,0 +1,50 @@
+import type { JsonObject } from '@bufbuild/protobuf';
+import { checkConfiguration } from '@meshpass/envoy';
+import { describe, expect, it } from 'vitest';
+import type { Allowed } from '../../src/xds/transform/allowed-routes.ts';
+import { grantConfiguration } from '../../src/xds/transform/grant-configuration.ts';
+import { mergeGrants } from '../../src/xds/transform/merge.ts';
+import { ALL, at, EXPECTED, find, grant, istiodAnswers, jsonOf, managerOf, rawOf } from './istiod-answers.ts';
+
+describe('two grants that hold the same port', () => {
+  const set = (dev: Allowed, sre: Allowed) =>
+    mergeGrants(
+      ['dev', 'sre'].map((name) => grantConfiguration(rawOf(istiodAnswers()), grant(ALL, name))),
+      (name) => (name === 'dev' ? dev : sre),
+    );
+
+  it('share a listener, which passes the check of the agent', () => {
+    const merged = set({ allow: [{ method: 'GET', path: '/orders/*' }] }, {});
+    expect(checkConfiguration({ version: 1, ...merged }, EXPECTED)).toEqual([]);
+    const shared = find(merged.listeners, 'dev/shared/127.64.0.1_8080');
+    expect(shared.address).toEqual({ socket_address: { address: '127.64.0.1', port_value: 8080 } });
+    for (const grantName of ['dev', 'sre']) {
+      expect(find(merged.listeners, `${grantName}/127.64.0.1_8080`)).toHaveProperty('internal_listener');
+      const cluster = find(merged.clusters, `${grantName}/shared/127.64.0.1_8080`);
+      expect(JSON.stringify(cluster.load_assignment)).toContain(
+        `"server_listener_name":"${grantName}/127.64.0.1_8080"`,
+      );
+    }
+  });
+
+  it('give a request to the first that allows it, and to the first of all otherwise', () => {
+    const merged = set({ allow: [{ method: 'GET', path: '/orders/*' }] }, { allow: [{ method: '*', path: '/*' }] });
+    const hosts = at(
+      managerOf(find(merged.listeners, 'dev/shared/127.64.0.1_8080')),
+      'route_config',
+      'virtual_hosts',
+      0,
+    );
+    expect((hosts.routes as JsonObject[]).map((one) => at(one, 'route').cluster)).toEqual([
+      'dev/shared/127.64.0.1_8080',
+      'sre/shared/127.64.0.1_8080',
+      'dev/shared/127.64.0.1_8080',
+    ]);
+  });
+
+  it('leave a TCP port to the first', () => {
+    const names = set({}, {}).listeners.map((any) => jsonOf(any).name);
+    expect(names).toContain('dev/127.64.0.2_5432');
+    expect(names).not.toContain('sre/127.64.0.2_5432');
+  });
+});
