@@ -1,7 +1,8 @@
 /**
  * `npm run build:executable [-- --arch arm64]`: `meshpass` as one file that needs no Node.js on the machine, for Linux on the
- * processor named (by default the one it is built on), in `dist/meshpass-linux-ARCH`. Node.js's own single-executable form
- * (nodejs.org, "Single executable applications").
+ * processor named (by default the one it is built on), with Envoy beside it, in `dist/meshpass-linux-ARCH/`. Node.js's own
+ * single-executable form (nodejs.org, "Single executable applications").
+ * Envoy is not within it: it would be written to the disk before each start, and lint, plan and serve do not need it.
  */
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -11,12 +12,16 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { ENGINE_FILES } from '@meshpass/broker/store/pglite-files';
 import { rolldown } from 'rolldown';
+import { copyEnvoy, ENVOY_ARCHES } from '../npm/envoy.ts';
 import { nodeFor } from './node-binary.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const PGLITE = join(ROOT, 'node_modules/@electric-sql/pglite/dist');
 const { arch } = parseArgs({ options: { arch: { type: 'string', default: process.arch } } }).values;
-const output = join(ROOT, `dist/meshpass-linux-${arch}`);
+const envoyArch = ENVOY_ARCHES.find((one) => one === arch);
+if (!envoyArch) throw new Error(`There is no Envoy for --arch ${arch}: ${ENVOY_ARCHES.join(', ')}`);
+const folder = join(ROOT, `dist/meshpass-linux-${arch}`);
+const output = join(folder, 'meshpass');
 const work = mkdtempSync(join(tmpdir(), 'meshpass-executable-'));
 try {
   const thread = join(work, ENGINE_FILES[0]);
@@ -36,8 +41,10 @@ try {
   };
   const configFile = join(work, 'sea.json');
   writeFileSync(configFile, JSON.stringify(config));
-  mkdirSync(join(ROOT, 'dist'), { recursive: true });
+  rmSync(folder, { recursive: true, force: true });
+  mkdirSync(folder, { recursive: true });
   execFileSync(process.execPath, [`--build-sea=${configFile}`], { stdio: ['ignore', 'ignore', 'inherit'] });
+  await copyEnvoy(envoyArch, join(folder, 'envoy'), folder);
   console.log(`Built ${output.slice(ROOT.length)}, ${Math.round(statSync(output).size / 1e6)} MB`);
 } finally {
   rmSync(work, { recursive: true, force: true });

