@@ -1,15 +1,15 @@
 /**
- * The whole data path, side by side in one run: a Codespace through agent, edge, mesh gateway and sidecar, against a workspace
- * with a stock Istio sidecar that goes straight to the pod. Same service, same token on every request, same load
- * generator, taken in turns; medians of the rounds.
+ * The whole data path, side by side in one run: a Codespace through agent, edge, mesh gateway and sidecar, against two peers, a
+ * workspace with a stock Istio sidecar that goes straight to the pod, and one that goes through an AUTO_PASSTHROUGH gateway. Same
+ * service, same token on every request, same load generator, taken in turns; medians of the rounds.
  */
 import { fileURLToPath } from 'node:url';
 import { type Lab, upLab } from '@meshpass/lab';
 import { startMeshpass } from '@meshpass/lab/meshpass';
 import { median } from '../median.ts';
-import { type CpuMicros, cpuOf, PARTS } from './cpu.ts';
+import { type CpuMicros, cpuOf, PARTS, type SideName } from './cpu.ts';
 import type { BulkFigures, RequestFigures } from './load.ts';
-import { identityToken, meshpassSide, type Side, stockSide } from './side.ts';
+import { identityToken, meshpassSide, type Side, stockSides } from './side.ts';
 
 export interface Figures {
   /** Launch to first 200, ms. */
@@ -18,8 +18,8 @@ export interface Figures {
   readonly sixteen: RequestSummary;
   /** CPU time by part for a megabyte. */
   readonly bulk: { readonly megabytesPerSecond: number; readonly cpuMicros: CpuMicros };
-  /** After all of it: the agent, or pilot-agent with its Envoy. Resident megabytes. */
-  readonly memoryMegabytes: number;
+  /** In the workspace, by part, after all of it. */
+  readonly memoryMegabytes: Readonly<Record<string, number>>;
 }
 
 export interface RequestSummary {
@@ -30,8 +30,7 @@ export interface RequestSummary {
 }
 
 export interface DataPathResult {
-  readonly stock: Figures;
-  readonly meshpass: Figures;
+  readonly sides: Readonly<Record<SideName, Figures>>;
   readonly rounds: number;
 }
 
@@ -43,31 +42,23 @@ export interface DataPathOptions {
 }
 
 const HERE = (file: string) => fileURLToPath(new URL(file, import.meta.url));
-const SERVICE = ['orders.shop', '8080'] as const;
 const BULK_BYTES = 500_000_000;
 
 export async function benchDataPath({ rounds, seconds, progress }: DataPathOptions): Promise<DataPathResult> {
   const lab = await upLab({ name: 'bench', with: ['stock'], progress });
   try {
-    const meshpass = await startMeshpass(lab, { accessFile: HERE('access.yaml'), progress });
+    const meshpass = await startMeshpass(lab, { accessFile: HERE('../access.yaml'), progress });
     const header = `x-meshpass-token: ${await identityToken(lab, meshpass)}`;
-    const sides = {
-      stock: await stockSide(lab, header),
-      meshpass: await meshpassSide(lab, meshpass),
-    };
-    const names = ['stock', 'meshpass'] as const;
-    const taken = { stock: [] as Measured[], meshpass: [] as Measured[] };
+    const sides = [...(await stockSides(lab, header)), await meshpassSide(lab, meshpass)];
+    const taken: Record<SideName, Measured[]> = { straight: [], gateway: [], meshpass: [] };
     for (let round = 1; round <= rounds; round++) {
-      for (const name of round % 2 ? names : names.toReversed()) {
-        progress(`round ${round} of ${rounds}: ${name}`);
-        taken[name].push(await measure(lab, sides[name], seconds));
+      for (const side of round % 2 ? sides : sides.toReversed()) {
+        progress(`round ${round} of ${rounds}: ${side.name}`);
+        taken[side.name].push(await measure(lab, side, seconds));
       }
     }
-    return {
-      rounds,
-      stock: summary(taken.stock, sides.stock.memory()),
-      meshpass: summary(taken.meshpass, sides.meshpass.memory()),
-    };
+    const figures = sides.map((side) => [side.name, summary(taken[side.name], side.memory())] as const);
+    return { rounds, sides: Object.fromEntries(figures) as Record<SideName, Figures> };
   } finally {
     await lab.down();
   }
@@ -106,7 +97,7 @@ async function load<T>(
   side: Side,
   [mode, path, connections, seconds]: [string, string, number, number],
 ): Promise<{ figures: T; cpu: CpuMicros }> {
-  const aim = [mode, ...SERVICE, path, String(connections), String(seconds)];
+  const aim = [mode, ...side.service, path, String(connections), String(seconds)];
   const before = cpuOf(lab, PARTS[side.name]);
   const { code, stdout, stderr } = await lab.exec(side.host, ['node', HERE('load.ts'), ...aim, ...side.headers]);
   const after = cpuOf(lab, PARTS[side.name]);
@@ -121,9 +112,10 @@ function shared(cpu: CpuMicros, among: number): CpuMicros {
   return Object.fromEntries(Object.entries(cpu).map(([name, micros]) => [name, micros / among]));
 }
 
-async function firstAnswer(lab: Lab, side: Side): Promise<number> {
+/** Launches a side anew. @returns from then to its first 200, ms */
+export async function firstAnswer(lab: Lab, side: Side): Promise<number> {
   await side.halt();
-  const poller = lab.spawn(side.host, ['node', HERE('first.ts'), ...SERVICE, '/orders/1', ...side.headers]);
+  const poller = lab.spawn(side.host, ['node', HERE('first.ts'), ...side.service, '/orders/1', ...side.headers]);
   let said = '';
   const lines = (count: number) =>
     new Promise<string[]>((resolve, reject) => {
@@ -147,7 +139,7 @@ async function firstAnswer(lab: Lab, side: Side): Promise<number> {
   return Number(at) - begin;
 }
 
-function summary(all: readonly Measured[], memoryMegabytes: number): Figures {
+function summary(all: readonly Measured[], memoryMegabytes: Figures['memoryMegabytes']): Figures {
   const of = (pick: (one: Measured) => number) => median(all.map(pick));
   const requests = (which: 'single' | 'sixteen') => ({
     perSecond: of((one) => one[which].perSecond),

@@ -2,6 +2,13 @@
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import type { Lab } from '@meshpass/lab';
 
+/**
+ * - `straight`: a stock Istio sidecar that connects to the pod
+ * - `gateway`: the same through an AUTO_PASSTHROUGH gateway, as between the networks of a mesh: what one would set up instead
+ * - `meshpass`: agent, edge, mesh gateway
+ */
+export type SideName = 'straight' | 'gateway' | 'meshpass';
+
 /** Microseconds of CPU time since each process began, by part of the data path. */
 export type CpuMicros = Readonly<Record<string, number>>;
 
@@ -14,21 +21,24 @@ interface Part {
 
 // A Node process carries the name of its main thread.
 const NODE = ['node', 'node-MainThread', 'MainThread'];
+const GATEWAY: Part = { name: 'mesh gateway', host: 'gateway', programs: ['envoy'] };
 const SERVICE: readonly Part[] = [
   { name: 'sidecar of the service', host: 'orders', programs: ['envoy'] },
   { name: 'service', host: 'orders', programs: NODE },
 ];
+const STOCK: readonly Part[] = [
+  { name: 'Envoy of the workspace', host: 'stock', programs: ['envoy'] },
+  { name: 'pilot-agent', host: 'stock', programs: ['pilot-agent'] },
+];
 
-export const PARTS: Readonly<Record<'stock' | 'meshpass', readonly Part[]>> = {
-  stock: [
-    { name: 'sidecar of the workspace', host: 'stock', programs: ['envoy'] },
-    { name: 'pilot-agent', host: 'stock', programs: ['pilot-agent'] },
-    ...SERVICE,
-  ],
+export const PARTS: Readonly<Record<SideName, readonly Part[]>> = {
+  straight: [...STOCK, ...SERVICE],
+  gateway: [...STOCK, GATEWAY, ...SERVICE],
   meshpass: [
+    { name: 'Envoy of the workspace', host: 'workspace', programs: ['envoy'] },
     { name: 'agent', host: 'workspace', programs: NODE },
     { name: 'edge (and broker)', host: 'meshpass', programs: NODE },
-    { name: 'mesh gateway', host: 'gateway', programs: ['envoy'] },
+    GATEWAY,
     ...SERVICE,
   ],
 };
@@ -60,8 +70,7 @@ function isIn(pid: number, network: number, programs: readonly string[]): boolea
   }
 }
 
-/** User and system time, all threads: nanoseconds precise in /proc/PID/schedstat per thread, where ticks are 10 ms. */
-/** CPU time that one process has used so far, its threads included; microseconds. */
+/** CPU time that one process has used so far, its threads included; microseconds, from /proc/PID/schedstat: ticks would be 10 ms. */
 export function cpuMicros(pid: number): number {
   try {
     return readdirSync(`/proc/${pid}/task`).reduce((sum, task) => sum + threadMicros(pid, task), 0);

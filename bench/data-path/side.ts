@@ -1,27 +1,37 @@
-/** The two sides of the comparison: who carries the traffic of a workspace, and how it is launched. */
+/** The sides of the comparison: who carries the traffic of a workspace, by which road, and how it is launched. */
 import { readFileSync } from 'node:fs';
 import type { AgentStatus } from '@meshpass/agent';
 import type { Lab } from '@meshpass/lab';
 import { startAdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import { codespaceEnvironment, type Meshpass } from '@meshpass/lab/meshpass';
 import { standIns } from '@meshpass/lab/stand-ins';
-import { processesIn } from './cpu.ts';
+import { processesIn, type SideName } from './cpu.ts';
+import { GATEWAY_ROAD, layGatewayRoad } from './gateway-road.ts';
 
 export interface Side {
-  readonly name: 'stock' | 'meshpass';
+  readonly name: SideName;
+  /** Of the lab: where the programs run. */
   readonly host: string;
+  /** What they call. */
+  readonly service: readonly [host: string, port: string];
   readonly headers: readonly string[];
   /** Ends what carries the traffic. */
   halt(): Promise<void>;
   /** Launches it anew. @returns when the launch began, ms since the epoch */
   launch(): Promise<number>;
-  memory(): number;
+  /** Resident megabytes in the workspace, by part. */
+  memory(): Readonly<Record<string, number>>;
 }
 
-export async function stockSide(lab: Lab, header: string): Promise<Side> {
-  return {
-    name: 'stock',
+const ORDERS = ['orders.shop', '8080'] as const;
+
+/** Two roads of one sidecar. @param header the identity token, which its client must bring itself */
+export async function stockSides(lab: Lab, header: string): Promise<readonly [straight: Side, gateway: Side]> {
+  await layGatewayRoad(lab);
+  const straight: Side = {
+    name: 'straight',
     host: 'stock',
+    service: ORDERS,
     headers: [header],
     halt: () => lab.kill('sidecar-stock'),
     launch: async () => {
@@ -29,10 +39,12 @@ export async function stockSide(lab: Lab, header: string): Promise<Side> {
       await lab.restart('sidecar-stock');
       return begin;
     },
-    memory: () => memoryIn(lab, 'stock', ['pilot-agent', 'envoy']),
+    memory: () => ({ Envoy: memoryIn(lab, 'stock', 'envoy'), 'pilot-agent': memoryIn(lab, 'stock', 'pilot-agent') }),
   };
+  return [straight, { ...straight, name: 'gateway', service: GATEWAY_ROAD }];
 }
 
+/** Envoy is counted apart where the agent runs one. */
 export async function meshpassSide(lab: Lab, meshpass: Meshpass): Promise<Side> {
   const codespace = await standIns(lab).github.createCodespace({ owner: 'alice', repository: 'acme/payments-api' });
   const env = codespaceEnvironment(lab, meshpass, codespace);
@@ -40,6 +52,7 @@ export async function meshpassSide(lab: Lab, meshpass: Meshpass): Promise<Side> 
   return {
     name: 'meshpass',
     host: 'workspace',
+    service: ORDERS,
     headers: [],
     halt: async () => void (await lab.exec('workspace', ['meshpass', 'down'])),
     launch: async () => {
@@ -49,11 +62,11 @@ export async function meshpassSide(lab: Lab, meshpass: Meshpass): Promise<Side> 
       ({ pid } = JSON.parse(stdout) as AgentStatus);
       return begin;
     },
-    memory: () => residentMegabytes(pid),
+    memory: () => ({ agent: residentMegabytes(pid), Envoy: memoryIn(lab, 'workspace', 'envoy') }),
   };
 }
 
-/** For the stock side, whose client must bring the token itself. Lives five minutes: rounds must be done by then. */
+/** For the stock sides. Lives five minutes: the rounds that it is for must be done by then. */
 export async function identityToken(lab: Lab, meshpass: Meshpass): Promise<string> {
   const codespace = await standIns(lab).github.createCodespace({
     ...{ owner: 'alice', repository: 'acme/payments-web', host: 'github' },
@@ -72,9 +85,8 @@ export async function identityToken(lab: Lab, meshpass: Meshpass): Promise<strin
   return token;
 }
 
-/** Of every process on a host whose program is one of these. */
-function memoryIn(lab: Lab, host: string, programs: readonly string[]): number {
-  return processesIn(lab, host, programs).reduce((sum, pid) => sum + residentMegabytes(pid), 0);
+function memoryIn(lab: Lab, host: string, program: string): number {
+  return processesIn(lab, host, [program]).reduce((sum, pid) => sum + residentMegabytes(pid), 0);
 }
 
 function residentMegabytes(pid: number): number {
