@@ -25,7 +25,7 @@ export interface AdversarialClient {
   speak(
     method: string,
     path: string,
-    body?: { json?: unknown; form?: Record<string, string> },
+    body?: { json?: unknown; form?: Record<string, string>; headers?: Record<string, string> },
     faults?: InvalidProof,
   ): Promise<Answer>;
   ask(method: string, url: string, options?: { headers?: Record<string, string>; body?: string }): Promise<Answer>;

@@ -33,6 +33,7 @@ export type Order = { readonly as: string; readonly broker: string } & (
       readonly path: string;
       readonly json?: unknown;
       readonly form?: Record<string, string>;
+      readonly headers?: Record<string, string>;
       readonly faults?: InvalidProof;
     }
   | {
@@ -82,7 +83,11 @@ function obey(order: Order): Promise<unknown> {
         credentials,
         order.method,
         order.path,
-        { json: order.json, ...(order.form && { form: order.form }) },
+        {
+          json: order.json,
+          ...(order.form && { form: order.form }),
+          ...(order.headers && { headers: order.headers }),
+        },
         invalidProof(order.faults),
       );
     case 'ask':

@@ -127,10 +127,15 @@ export function callBroker(
   credentials: Credentials,
   method: string,
   path: string,
-  body?: { readonly json?: unknown; readonly form?: Readonly<Record<string, string>> },
+  body?: {
+    readonly json?: unknown;
+    readonly form?: Readonly<Record<string, string>>;
+    readonly headers?: Readonly<Record<string, string>>;
+  },
   prove: Prove = honest,
 ): Promise<Answer> {
   const headers: Record<string, string> = {
+    ...body?.headers,
     authorization: `DPoP ${credentials.sessionToken}`,
     ...proof(credentials, method, path, credentials.sessionToken, prove),
   };
