@@ -81,12 +81,12 @@ export function find(resources: SetConfiguration['clusters'], name: string): Jso
   return found;
 }
 
-/** A member of istiod's answer, by path, to be changed. */
+/** A member of istiod's answer, by path, to be changed; -1 is the last of a list. */
 export function at(json: JsonValue, ...path: (string | number)[]): Record<string, JsonValue> {
-  return path.reduce<JsonValue>((value, key) => (value as Record<string | number, JsonValue>)[key]!, json) as Record<
-    string,
-    JsonValue
-  >;
+  return path.reduce<JsonValue>(
+    (value, key) => (key === -1 ? (value as JsonValue[]).at(-1)! : (value as Record<string | number, JsonValue>)[key]!),
+    json,
+  ) as Record<string, JsonValue>;
 }
 export const named = (all: JsonObject[], name: string): JsonObject => all.find((one) => nameIn(one) === name)!;
 export const text = (set: SetConfiguration) =>

@@ -17,7 +17,7 @@ import {
 describe('routes', () => {
   const route = (answers: Answers) => at(named(answers.routes, ORDERS_ROUTES), 'virtual_hosts', 0, 'routes', 0);
   const routeOf = (set: SetConfiguration) =>
-    at(find(set.routes, `dev/${ORDERS_ROUTES}`), 'virtual_hosts', 0, 'routes', 0);
+    at(find(set.routes, `dev/${ORDERS_ROUTES}`), 'virtual_hosts', 0, 'routes', -1);
   const SECRET = 'outbound|80||secret.vault.svc.cluster.local';
   const config = '/apis/networking.istio.io/v1/namespaces/shop/virtual-service/orders';
 

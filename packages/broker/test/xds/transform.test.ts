@@ -1,3 +1,4 @@
+import type { JsonObject } from '@bufbuild/protobuf';
 import { checkConfiguration } from '@meshpass/envoy';
 import { describe, expect, it } from 'vitest';
 import type { SetConfiguration } from '../../src/xds/transform/merge.ts';
@@ -13,6 +14,7 @@ import {
   named,
   ORDERS,
   ORDERS_CLUSTER,
+  ORDERS_ROUTES,
   text,
   transformed,
 } from './istiod-answers.ts';
@@ -25,7 +27,10 @@ describe('the configuration of a grant', () => {
   it('has a listener on the loopback address of each granted port, and nothing of other services', () => {
     const set = transformed(() => {}, [ORDERS]);
     expect(set.listeners.map((any) => jsonOf(any).name)).toEqual(['dev/127.64.0.1_8080']);
-    expect(set.clusters.map((any) => jsonOf(any).name)).toEqual([`dev/${ORDERS_CLUSTER}`]);
+    expect(set.clusters.map((any) => jsonOf(any).name)).toEqual([
+      `dev/${ORDERS_CLUSTER}`,
+      `dev/websocket/${ORDERS_CLUSTER}`,
+    ]);
     expect(text(set)).not.toMatch(/ledger|headless|headhttp|undecl|9090|5432|BlackHole/);
   });
 
@@ -113,6 +118,17 @@ describe('HTTP inside', () => {
   it('is HTTP/2', () => {
     expect(JSON.stringify(optionsOf(transformed()))).toContain('http2_protocol_options');
     expect(alpnOf(transformed())).toEqual(['istio-h2', 'istio', 'h2']);
+  });
+
+  it('is HTTP/1.1 for WebSockets, which sidecars do not take over HTTP/2', () => {
+    const set = transformed();
+    const name = `dev/websocket/${ORDERS_CLUSTER}`;
+    expect(find(set.clusters, name)).not.toHaveProperty('typed_extension_protocol_options');
+    const routes = at(find(set.routes, `dev/${ORDERS_ROUTES}`), 'virtual_hosts', 0).routes as JsonObject[];
+    expect(routes.map((one) => [at(one, 'route').cluster, at(one, 'match').headers])).toEqual([
+      [name, [{ name: 'upgrade', string_match: { exact: 'websocket', ignore_case: true } }]],
+      [`dev/${ORDERS_CLUSTER}`, undefined],
+    ]);
   });
 
   it.each([

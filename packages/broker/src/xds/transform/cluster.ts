@@ -8,6 +8,7 @@ import type { LeftOuts } from './left-out.ts';
 import { istioMetadata, ownName, tunnelName } from './names.ts';
 import { clusterOf, read } from './resources.ts';
 import type { ClusterLoadAssignment, ClusterShape, HttpProtocolOptions, UpstreamTls } from './shapes.ts';
+import { webSocketCluster } from './websocket.ts';
 
 const HTTP_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
 const TLS = 'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext';
@@ -28,37 +29,50 @@ const KEPT = [
   ...['outlierDetection', 'commonLbConfig', 'lbConfig', 'upstreamConnectionOptions', 'trackClusterStats'],
 ] as const;
 
-/** @param endpoints istiod's, where the cluster has some. @returns undefined where it leads to nothing that is granted */
+/**
+ * @param endpoints istiod's, where the cluster has some
+ * @returns none where it leads to nothing that is granted; with the cluster for WebSockets where HTTP/2 is the relay's choice
+ */
 export function transformCluster(
   any: Any,
   endpoints: Any | undefined,
   granted: Granted,
   leftOuts: LeftOuts,
-): Any | undefined {
+): readonly Any[] {
   const cluster = read<ClusterShape>(any);
   const service = cluster && granted.serviceOf(cluster.name);
-  if (!cluster || !service) return undefined;
+  if (!cluster || !service) return [];
   const name = ownName(granted.grant, cluster.name);
   const peers = peersOf(cluster, granted);
   const reachable = peers.length > 0 && isMeshed(cluster, endpoints);
   if (!reachable) leftOuts.add('endpoints without mutual TLS', 'Cluster');
-  const { options, alpn } = protocolOf(cluster, service);
   const kept = Object.fromEntries(KEPT.map((field) => [field, cluster[field]]));
   const metadata = istioMetadata(cluster.metadata);
-  const transformed = create(messageType(CLUSTER), {
-    ...kept,
-    name,
-    clusterDiscoveryType: { case: 'type', value: 0 },
-    lbPolicy: cluster.lbPolicy === CLUSTER_PROVIDED ? ROUND_ROBIN : cluster.lbPolicy,
-    loadAssignment: messageOf('envoy.config.endpoint.v3.ClusterLoadAssignment', {
-      cluster_name: name,
-      endpoints: reachable ? [{ lb_endpoints: [tunnelEndpoint(granted.grant, name)] }] : [],
-    }),
-    ...(reachable && { transportSocket: tlsSocket(granted.grant, cluster.name, peers, alpn) }),
-    ...(options && { typedExtensionProtocolOptions: { [HTTP_OPTIONS]: options } }),
-    ...(metadata && { metadata }),
-  } as Record<string, unknown>);
-  return pack(transformed);
+  const made = (own: string, { options, alpn }: Protocol): Any =>
+    pack(
+      create(messageType(CLUSTER), {
+        ...kept,
+        name: own,
+        clusterDiscoveryType: { case: 'type', value: 0 },
+        lbPolicy: cluster.lbPolicy === CLUSTER_PROVIDED ? ROUND_ROBIN : cluster.lbPolicy,
+        loadAssignment: messageOf('envoy.config.endpoint.v3.ClusterLoadAssignment', {
+          cluster_name: own,
+          endpoints: reachable ? [{ lb_endpoints: [tunnelEndpoint(granted.grant, own)] }] : [],
+        }),
+        ...(reachable && { transportSocket: tlsSocket(granted.grant, cluster.name, peers, alpn) }),
+        ...(options && { typedExtensionProtocolOptions: { [HTTP_OPTIONS]: options } }),
+        ...(metadata && { metadata }),
+      } as Record<string, unknown>),
+    );
+  const protocol = protocolOf(cluster, service);
+  return [made(name, protocol), ...(protocol.before ? [made(webSocketCluster(name), protocol.before)] : [])];
+}
+
+interface Protocol {
+  readonly options: Any | undefined;
+  readonly alpn: readonly string[];
+  /** As it would be without the relay's choice of HTTP/2. */
+  readonly before?: Protocol;
 }
 
 function tunnelEndpoint(grant: string, cluster: string) {
@@ -134,10 +148,7 @@ function tlsSocket(grant: string, name: string, peers: readonly string[], alpn: 
  * HTTP/2 inside, because each connection is a tunnel of its own; unless the DestinationRule limits connections, which would mean
  * nothing then, or says itself what is spoken.
  */
-function protocolOf(
-  cluster: ClusterShape,
-  { protocol }: GrantedService,
-): { readonly options: Any | undefined; readonly alpn: readonly string[] } {
+function protocolOf(cluster: ClusterShape, { protocol }: GrantedService): Protocol {
   const given = cluster.typedExtensionProtocolOptions[HTTP_OPTIONS];
   if (protocol === 'tcp') return { options: undefined, alpn: ALPN.any };
   const options = given && (unpack(given) as HttpProtocolOptions);
@@ -145,12 +156,13 @@ function protocolOf(
   if (chosen !== undefined && chosen !== 'explicitHttpConfig') return { options: given, alpn: ALPN.any };
   const explicit = options?.upstreamProtocolOptions.value?.protocolConfig?.case;
   if (explicit === 'http2ProtocolOptions') return { options: given, alpn: ALPN.http2 };
-  if (limitsConnections(cluster, options)) return { options: given, alpn: ALPN.http1 };
+  const before = { options: given, alpn: ALPN.http1 };
+  if (limitsConnections(cluster, options)) return before;
   const http2 = messageOf(HTTP_OPTIONS, {
     explicit_http_config: { http2_protocol_options: {} },
   }) as HttpProtocolOptions;
   if (options?.commonHttpProtocolOptions) http2.commonHttpProtocolOptions = options.commonHttpProtocolOptions;
-  return { options: pack(http2), alpn: ALPN.http2 };
+  return { options: pack(http2), alpn: ALPN.http2, before };
 }
 
 function limitsConnections({ circuitBreakers, maxRequestsPerConnection }: ClusterShape, options?: HttpProtocolOptions) {

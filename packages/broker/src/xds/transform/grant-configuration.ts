@@ -7,8 +7,9 @@ import { createLeftOuts, type LeftOutCount } from './left-out.ts';
 import { listenersIn, transformListener } from './listener.ts';
 import { ownName } from './names.ts';
 import { endpointsNameOf, routeNamesOf } from './references.ts';
-import type { RawResources } from './resources.ts';
+import { nameOf, type RawResources } from './resources.ts';
 import { transformRoutes } from './route.ts';
+import { webSocketCluster } from './websocket.ts';
 
 export interface GrantConfiguration {
   readonly grant: string;
@@ -31,8 +32,10 @@ export function grantConfiguration(raw: RawResources, granted: Granted): GrantCo
   };
   const clusters = inOrder(raw.clusters).flatMap(([, any]) => {
     const endpoints = raw.endpoints.get(endpointsNameOf(any) ?? '');
-    return reduce(transformCluster(any, endpoints, granted, leftOuts)) ?? [];
+    return transformCluster(any, endpoints, granted, leftOuts).flatMap((one) => reduce(one) ?? []);
   });
+  const names = new Set(clusters.map((any) => nameOf(any)!));
+  const http2 = new Set([...names].filter((name) => names.has(webSocketCluster(name))));
   const found = listenersIn(raw.listeners);
   const listeners = granted.services.flatMap((service) => {
     const listener = reduce(transformListener(service, found, granted, leftOuts));
@@ -40,7 +43,7 @@ export function grantConfiguration(raw: RawResources, granted: Granted): GrantCo
   });
   const asked = new Set(listeners.flatMap(({ listener }) => routeNamesOf(listener)));
   const routes = inOrder(raw.routes).flatMap(([name, any]) =>
-    asked.has(ownName(grant, name)) ? (reduce(transformRoutes(any, granted, leftOuts)) ?? []) : [],
+    asked.has(ownName(grant, name)) ? (reduce(transformRoutes(any, granted, http2, leftOuts)) ?? []) : [],
   );
   return { grant: grant, listeners, clusters, routes, leftOut: leftOuts.all() };
 }

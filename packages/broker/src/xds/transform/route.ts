@@ -6,14 +6,21 @@ import type { LeftOuts } from './left-out.ts';
 import { istioMetadata, ownName } from './names.ts';
 import { clusterOf, read } from './resources.ts';
 import type { Metadata, Route, RouteAction, RouteConfiguration, VirtualHost } from './shapes.ts';
+import { addWebSocketRoutes } from './websocket.ts';
 
 const WHERE = 'RouteConfiguration';
 
-/** @returns undefined where nothing that is granted is left of it */
-export function transformRoutes(any: Any, granted: Granted, leftOuts: LeftOuts): Any | undefined {
+/** @param http2 names of clusters that have another one for WebSockets. @returns undefined where nothing that is granted is left of it */
+export function transformRoutes(
+  any: Any,
+  granted: Granted,
+  http2: ReadonlySet<string>,
+  leftOuts: LeftOuts,
+): Any | undefined {
   const routes = read<RouteConfiguration>(any);
   if (!routes) return undefined;
   const transformed = ownRoutes(routes, granted, leftOuts);
+  if (transformed) addWebSocketRoutes(transformed, http2);
   return transformed && pack(transformed);
 }
 

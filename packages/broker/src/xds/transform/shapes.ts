@@ -72,6 +72,7 @@ export interface RouteAction extends Message {
 
 export interface Route extends Message {
   readonly name: string;
+  readonly match?: { readonly headers: Message[] };
   metadata?: Metadata | undefined;
   action:
     | Case<'route', RouteAction>
