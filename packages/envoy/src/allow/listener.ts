@@ -109,7 +109,7 @@ export const LISTENER_TYPES: AllowList = {
     oneOf: ['route_specifier'],
     free:
       'codec_type stat_prefix tracing common_http_protocol_options http_protocol_options http2_protocol_options ' +
-      'server_name server_header_transformation scheme_header_transformation max_request_headers_kb ' +
+      'server_name server_header_transformation max_request_headers_kb ' +
       'stream_idle_timeout request_timeout request_headers_timeout drain_timeout delayed_close_timeout ' +
       'use_remote_address xff_num_trusted_hops skip_xff_append via generate_request_id preserve_external_request_id ' +
       'always_set_request_id_in_response forward_client_cert_details proxy_100_continue normalize_path merge_slashes ' +
