@@ -8,7 +8,7 @@ const MAX_REGEX = 1_024;
 
 /**
  * Commands of Envoy's substitution format that say something about the request, the connection or the time. Any other is
- * refused: `%ENVIRONMENT(NAME)%` would send the workspace's environment along, `%FILE_CONTENT(PATH)%` its files.
+ * refused: `%ENVIRONMENT(NAME)%` would send the workspace's environment along.
  */
 export const FORMAT_COMMANDS: readonly string[] = [
   ...['BYTES_RECEIVED', 'BYTES_SENT', 'CONNECTION_ID', 'DURATION', 'PROTOCOL', 'REQ', 'REQUEST_DURATION', 'RESP'],
