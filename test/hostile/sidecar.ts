@@ -204,7 +204,7 @@ const SERVER_NAMES: readonly HostileInput<Thief>[] = [
       ['the gateway itself', other(15443, 'meshpass-gateway.meshpass-system.svc.cluster.local')],
       ['a granted service at a port that is not granted', other(9090, 'orders.shop.svc.cluster.local')],
       ['a granted service at a port that is not there', other(8081, 'orders.shop.svc.cluster.local')],
-      ['a subset of a granted service', other(8080, 'orders.shop.svc.cluster.local', 'v2')],
+      ['a subset that a granted service does not have', other(8080, 'orders.shop.svc.cluster.local', 'v2')],
       ['the inbound cluster', 'inbound_.8080_._.orders.shop.svc.cluster.local'],
       ['a plain host name', 'orders.shop.svc.cluster.local'],
       ['a host of the internet', 'example.com'],
@@ -214,8 +214,11 @@ const SERVER_NAMES: readonly HostileInput<Thief>[] = [
   ...[
     '',
     'orders',
-    other(8080, 'orders.shop.svc.cluster.local', 'v2'),
+    other(8080, 'other-orders.shop.svc.cluster.local', 'v2'),
+    other(9090, 'orders.shop.svc.cluster.local', 'v2'),
     other(8081, 'orders.shop.svc.cluster.local'),
+    `x${other(8080, 'orders.shop.svc.cluster.local')}`,
+    `${other(8080, 'orders.shop.svc.cluster.local', 'v2')}.example`,
   ].map((sni) => input(`at the pod, the name ${JSON.stringify(sni)}`, { pod: orders, sni }, { pod: orders })),
   input(
     'at the pod of a service that is not granted, its own name',

@@ -16,6 +16,7 @@ export {
   type ResolvedTarget,
   resolveAccess,
 } from './compile/resolve.ts';
+export { connectionsTo, namesOfHost, namesOfPort } from './compile/server-names.ts';
 export type * from './model.ts';
 export { type AccessFileProblem, formatPlace } from './problem.ts';
 export { formatOperation, matchesGlob } from './schema/pattern.ts';

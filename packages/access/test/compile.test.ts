@@ -2,7 +2,7 @@ import type { ForeignPolicy, Mesh } from '@meshpass/istio';
 import { describe, expect, it } from 'vitest';
 import { compile, formatManifests, parseAccess } from '../src/index.ts';
 import type { Manifest } from '../src/model.ts';
-import { EXAMPLE, fileWith, LEDGER_SNI, MESH, ORDERS, ORDERS_SNI, TOKENS } from './shop.ts';
+import { EXAMPLE, fileWith, MESH, ON_ORDERS, ORDERS, TOKENS } from './shop.ts';
 
 const access = parseAccess(EXAMPLE, 'access.yaml');
 const compiled = (mesh: Mesh = MESH, text = EXAMPLE) => compile(parseAccess(text, 'access.yaml'), mesh, TOKENS);
@@ -102,20 +102,20 @@ describe('compile', () => {
     expect(manifests.map(({ kind }) => kind)).toEqual(['RequestAuthentication']);
   });
 
-  it('guards by source namespace and SNI alone, so that the rule means the same on every port', () => {
+  it('guards by source namespace and SNI alone, so that the rules mean the same on every port', () => {
+    const from = [{ source: { namespaces: ['meshpass-payments-dev'] } }];
+    const denied = (condition: object) => ({ from, when: [{ key: 'connection.sni', ...condition }] });
     expect(spec(named(compiled(), 'meshpass-guard-payments-dev'))).toEqual({
       action: 'DENY',
       rules: [
-        {
-          from: [{ source: { namespaces: ['meshpass-payments-dev'] } }],
-          when: [{ key: 'connection.sni', notValues: [LEDGER_SNI, ORDERS_SNI] }],
-        },
+        denied({ notValues: ['outbound_.5432_.*', 'outbound_.8080_.*'] }),
+        denied({ values: ['outbound_.5432_.*'], notValues: ['*_.ledger-db.shop.svc.cluster.local'] }),
+        denied({ values: ['outbound_.8080_.*'], notValues: ['*_.orders.shop.svc.cluster.local'] }),
       ],
     });
   });
 
   it('refuses on the HTTP port whatever has no token of ours, not this grant in it, or is no granted operation', () => {
-    const onlyHere = { key: 'connection.sni', values: [ORDERS_SNI] };
     const from = [{ source: { namespaces: ['meshpass-payments-dev'] } }];
     expect(spec(named(compiled(), 'meshpass-payments-dev.orders.8080'))).toEqual({
       selector: { matchLabels: { app: 'orders' } },
@@ -130,12 +130,12 @@ describe('compile', () => {
               },
             },
           ],
-          when: [onlyHere],
+          when: ON_ORDERS,
         },
-        { from, when: [onlyHere, { key: 'request.auth.claims[grants]', notValues: ['payments-dev'] }] },
-        { from, to: [{ operation: { notMethods: ['GET', 'POST'] } }], when: [onlyHere] },
-        { from, to: [{ operation: { methods: ['GET'], notPaths: ['/orders/*'] } }], when: [onlyHere] },
-        { from, to: [{ operation: { methods: ['POST'], notPaths: ['/refunds'] } }], when: [onlyHere] },
+        { from, when: [...ON_ORDERS, { key: 'request.auth.claims[grants]', notValues: ['payments-dev'] }] },
+        { from, to: [{ operation: { notMethods: ['GET', 'POST'] } }], when: ON_ORDERS },
+        { from, to: [{ operation: { methods: ['GET'], notPaths: ['/orders/*'] } }], when: ON_ORDERS },
+        { from, to: [{ operation: { methods: ['POST'], notPaths: ['/refunds'] } }], when: ON_ORDERS },
       ],
     });
   });
@@ -202,10 +202,13 @@ describe('when the mesh changes under a file in force', () => {
   it('leaves out what is gone and goes on denying it', () => {
     const manifests = compile(access, { ...MESH, services: [ORDERS] }, TOKENS, { missing: 'leave-out' });
     expect(JSON.stringify(manifests)).not.toContain('ledger-db');
+    const from = [{ source: { namespaces: ['meshpass-payments-dev'] } }];
+    const [names] = ON_ORDERS.map(({ values }) => values);
     expect(spec(named(manifests, 'meshpass-guard-payments-dev')).rules).toEqual([
+      { from, when: [{ key: 'connection.sni', notValues: names }] },
       {
-        from: [{ source: { namespaces: ['meshpass-payments-dev'] } }],
-        when: [{ key: 'connection.sni', notValues: [ORDERS_SNI] }],
+        from,
+        when: [{ key: 'connection.sni', values: names, notValues: ['*_.orders.shop.svc.cluster.local'] }],
       },
     ]);
   });

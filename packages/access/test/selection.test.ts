@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest';
 import { MAX_PORTS } from '../src/compile/resolve.ts';
 import { compile, leftOut, namespacesGranted, parseAccess, reachableServices } from '../src/index.ts';
 import type { Manifest } from '../src/model.ts';
-import { fileWith, LEDGER, MESH, ORDERS, TOKENS } from './shop.ts';
+import { fileWith, LEDGER, MESH, ORDERS, onPort, TOKENS } from './shop.ts';
 
 const service = (name: string, namespace: string, parts: Partial<MeshService> = {}): MeshService => ({
   ...{ ...ORDERS, name, namespace, ports: [{ port: 8080, targetPort: 8080, name: 'http', protocol: 'http' }] },
@@ -181,14 +181,14 @@ describe('the rules of an HTTP port', () => {
     return (found as Manifest & { spec: { rules: unknown[] } }).spec.rules;
   };
   const from = [{ source: { namespaces: ['meshpass-dev'] } }];
-  const sni = { key: 'connection.sni', values: ['outbound_.8080_._.orders.prod.svc.cluster.local'] };
+  const sni = onPort(8080, 'orders.prod.svc.cluster.local');
 
   it('refuse what is denied, also where the whole port is granted', () => {
     expect(rules('{service: orders.prod, port: 8080, deny: ["* /admin/{**}", DELETE /orders/*]}')).toHaveLength(3);
     expect(rules('{service: orders.prod, port: 8080, deny: ["* /admin/{**}", DELETE /orders/*]}').at(-1)).toEqual({
       from,
       to: [{ operation: { paths: ['/admin/{**}'] } }, { operation: { methods: ['DELETE'], paths: ['/orders/*'] } }],
-      when: [sni],
+      when: sni,
     });
   });
 
@@ -197,11 +197,11 @@ describe('the rules of an HTTP port', () => {
       '{service: orders.prod, port: 8080, require: {team: b, dept: [z, a]}, allow: [GET /a, {operation: POST /b, require: {groups: sre}}]}',
     );
     expect(found.slice(-3)).toEqual([
-      { from, when: [sni, { key: 'request.auth.claims[attested][dept]', notValues: ['a', 'z'] }] },
-      { from, when: [sni, { key: 'request.auth.claims[attested][team]', notValues: ['b'] }] },
+      { from, when: [...sni, { key: 'request.auth.claims[attested][dept]', notValues: ['a', 'z'] }] },
+      { from, when: [...sni, { key: 'request.auth.claims[attested][team]', notValues: ['b'] }] },
       {
         ...{ from, to: [{ operation: { methods: ['POST'], paths: ['/b'] } }] },
-        when: [sni, { key: 'request.auth.claims[attested][groups]', notValues: ['sre'] }],
+        when: [...sni, { key: 'request.auth.claims[attested][groups]', notValues: ['sre'] }],
       },
     ]);
   });
@@ -224,12 +224,12 @@ describe('the rules of an HTTP port', () => {
       spec: { rules: unknown[] };
     };
     expect(found.spec.rules.slice(2)).toEqual([
-      { from, to: [{ operation: { notMethods: ['GET', 'POST'] } }], when: [sni] },
-      { from, to: [{ operation: { methods: ['GET'], notPaths: ['/users/{*}/x'] } }], when: [sni] },
+      { from, to: [{ operation: { notMethods: ['GET', 'POST'] } }], when: sni },
+      { from, to: [{ operation: { methods: ['GET'], notPaths: ['/users/{*}/x'] } }], when: sni },
       {
         from,
         to: [{ operation: { methods: ['POST'], notPaths: ['/acme.v1.Orders/Get', '/acme.v1.Refunds/*'] } }],
-        when: [sni],
+        when: sni,
       },
     ]);
   });

@@ -79,6 +79,13 @@ export const TOKENS: IdentityTokens = {
   jwks: '{"keys":[{"kty":"RSA","kid":"1","n":"AQAB","e":"AQAB"}]}',
 };
 
+/** Conditions of rules for connections to one port of one host, in whatever subset. */
+export const onPort = (port: number, host: string) => [
+  { key: 'connection.sni', values: [`outbound_.${port}_.*`] },
+  { key: 'connection.sni', values: [`*_.${host}`] },
+];
+export const ON_ORDERS = onPort(8080, 'orders.shop.svc.cluster.local');
+export const ON_LEDGER = onPort(5432, 'ledger-db.shop.svc.cluster.local');
 export const ORDERS_SNI = 'outbound_.8080_._.orders.shop.svc.cluster.local';
 export const LEDGER_SNI = 'outbound_.5432_._.ledger-db.shop.svc.cluster.local';
 

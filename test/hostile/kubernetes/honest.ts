@@ -4,8 +4,14 @@ import { BROKER_URL } from '@meshpass/lab/broker/rights';
 
 export const OURS = { 'app.kubernetes.io/managed-by': 'meshpass' };
 const labels = { ...OURS, 'meshpass.dev/grant': 'hostile' };
-export const SNI = 'outbound_.8080_._.orders.shop.svc.cluster.local';
 export const HOST = 'orders.shop.svc.cluster.local';
+/** Server names of connections to port 8080, and to the host. */
+export const OF_PORT = 'outbound_.8080_.*';
+export const OF_HOST = `*_.${HOST}`;
+export const onThisPort = [
+  { key: 'connection.sni', values: [OF_PORT] },
+  { key: 'connection.sni', values: [OF_HOST] },
+];
 const source = { namespaces: ['meshpass-hostile'] };
 
 export const NAMESPACE: KubeObject = {
@@ -20,7 +26,10 @@ export const account = (name: string, namespace: string): KubeObject => ({
 export const GUARD: KubeObject = {
   ...{ apiVersion: 'security.istio.io/v1', kind: 'AuthorizationPolicy' },
   metadata: { name: 'meshpass-guard-hostile', namespace: 'istio-system', labels },
-  spec: { action: 'DENY', rules: [{ from: [{ source }], when: [{ key: 'connection.sni', notValues: [SNI] }] }] },
+  spec: {
+    action: 'DENY',
+    rules: [{ from: [{ source }], when: [{ key: 'connection.sni', values: [OF_PORT], notValues: [OF_HOST] }] }],
+  },
 };
 
 export const ALLOW: KubeObject = {
@@ -29,7 +38,7 @@ export const ALLOW: KubeObject = {
   spec: {
     selector: { matchLabels: { app: 'orders' } },
     action: 'ALLOW',
-    rules: [{ from: [{ source }], when: [{ key: 'connection.sni', values: [SNI] }] }],
+    rules: [{ from: [{ source }], when: onThisPort }],
   },
 };
 

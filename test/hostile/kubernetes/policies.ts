@@ -1,6 +1,6 @@
 /** AuthorizationPolicy and RequestAuthentication: who may call whom, beyond what may be granted. */
 import type { KubeObject } from '@meshpass/lab';
-import { ALLOW, DENY, GUARD, RECOGNISE, SNI } from './honest.ts';
+import { ALLOW, DENY, GUARD, OF_HOST, onThisPort, RECOGNISE } from './honest.ts';
 import type { Row } from './identities.ts';
 import { apply, changed, merge, pathOf, post, type Request, remove } from './requests.ts';
 
@@ -19,18 +19,13 @@ const SOURCE = 'spec rules 0 from 0 source';
 const callers = (source: object) => allow(SOURCE, source);
 const denied = (source: object) => guard(SOURCE, source);
 const mine = { namespaces: ['meshpass-hostile'] };
-const onThisPort = { key: 'connection.sni', values: [SNI] };
-const honestRule = { from: [{ source: mine }], when: [onThisPort] };
-const sni = (...values: string[]) => allow('spec rules 0 when 0 values', values);
+const honestRule = { from: [{ source: mine }], when: onThisPort };
+const sni = (...values: string[]) => allow('spec rules 0 when 1 values', values);
 const inside = (object: KubeObject, namespace: string) => changed(object, 'metadata namespace', namespace);
 const old = (object: KubeObject) => changed(object, 'apiVersion', 'security.istio.io/v1beta1');
 
 const inBilling = (service: string) =>
-  apply(
-    changed(inside(ALLOW, 'billing'), 'spec rules 0 when 0 values', [
-      `outbound_.8080_._.${service}.billing.svc.cluster.local`,
-    ]),
-  );
+  apply(changed(inside(ALLOW, 'billing'), 'spec rules 0 when 1 values', [`*_.${service}.billing.svc.cluster.local`]));
 
 const ALLOWS: readonly Row[] = [
   [
@@ -88,17 +83,20 @@ const ALLOWS: readonly Row[] = [
     ALLOWED,
     ONLY_SERVICES,
   ],
-  ['an ALLOW for whatever server name', sni('*'), ALLOWED, ONLY_SERVICES],
   [
-    'an ALLOW for a service of another namespace',
-    sni('outbound_.80_._.web.dev.svc.cluster.local'),
-    ALLOWED,
+    'an ALLOW for whatever server name',
+    sni('*'),
+    sni('outbound_.8080_._.orders.shop.svc.cluster.local'),
     ONLY_SERVICES,
   ],
-  ['an ALLOW for a second server name', sni(SNI, 'payroll.example.com'), ALLOWED, ONLY_SERVICES],
+  ['an ALLOW for every host of a namespace', sni('*.shop.svc.cluster.local'), ALLOWED, ONLY_SERVICES],
+  ['an ALLOW for hosts that end alike', sni('*orders.shop.svc.cluster.local'), ALLOWED, ONLY_SERVICES],
+  ['an ALLOW for a host hidden behind another', sni('*_.salaries.payroll_.orders.shop.svc.x'), ALLOWED, ONLY_SERVICES],
+  ['an ALLOW for a service of another namespace', sni('*_.web.dev.svc.cluster.local'), ALLOWED, ONLY_SERVICES],
+  ['an ALLOW for a second server name', sni(OF_HOST, 'payroll.example.com'), ALLOWED, ONLY_SERVICES],
   [
     'an ALLOW for all server names but one',
-    allow('spec rules 0 when 0', { key: 'connection.sni', notValues: [SNI] }),
+    allow('spec rules 0 when 1', { key: 'connection.sni', notValues: [OF_HOST] }),
     ALLOWED,
     ONLY_SERVICES,
   ],

@@ -9,6 +9,7 @@ import type { IdentityTokens, Manifest, Operation } from '../model.ts';
 import { anyoneOf, policyName } from './http-rules.ts';
 import { metadata } from './metadata.ts';
 import type { ResolvedGrant, ResolvedTarget } from './resolve.ts';
+import { connectionsTo } from './server-names.ts';
 
 export function allowPolicies(
   granted: ResolvedGrant,
@@ -48,15 +49,15 @@ export function allowPolicies(
 /** HTTP fields only on HTTP ports: with them, an ALLOW rule would be dropped on TCP. */
 function allowRule(
   { grant, namespace }: ResolvedGrant,
-  { target, port, sni }: ResolvedTarget,
+  { target, port, host }: ResolvedTarget,
   tokens: IdentityTokens,
 ): unknown {
-  const onThisPort = { key: 'connection.sni', values: [sni] };
-  if (port.protocol === 'tcp') return { from: [{ source: { namespaces: [namespace] } }], when: [onThisPort] };
+  const onThisPort = connectionsTo(port.port, [host]);
+  if (port.protocol === 'tcp') return { from: [{ source: { namespaces: [namespace] } }], when: onThisPort };
   return {
     from: [{ source: { namespaces: [namespace], requestPrincipals: [anyoneOf(tokens)] } }],
     ...(target.allow && { to: allowedOperations(target.allow).map((operation) => ({ operation })) }),
-    when: [onThisPort, { key: 'request.auth.claims[grants]', values: [grant.name] }],
+    when: [...onThisPort, { key: 'request.auth.claims[grants]', values: [grant.name] }],
   };
 }
 

@@ -1,17 +1,18 @@
 /**
  * Per granted HTTP port: what the workload's sidecar refuses of the grant's identities. Every rule is bound to the
- * grant's namespace and to the SNI of this very port, so that neither other callers nor other ports feel it. On a TCP
- * port of the same workload a DENY rule loses its HTTP fields and would deny all that is left: the connections of this
- * SNI, of which there are none.
+ * grant's namespace and to the SNIs of this very port, in whatever subset, so that neither other callers nor other ports feel it. On a TCP
+ * port of the same workload a DENY rule loses its HTTP fields and would deny all that is left: the connections of these
+ * SNIs, of which there are none.
  */
 import type { ClaimValues, IdentityTokens, Manifest, Operation } from '../model.ts';
 import { metadata } from './metadata.ts';
 import type { ResolvedGrant, ResolvedTarget } from './resolve.ts';
+import { connectionsTo } from './server-names.ts';
 
 export function httpRules(granted: ResolvedGrant, resolved: ResolvedTarget, tokens: IdentityTokens): Manifest {
   const { grant, namespace } = granted;
-  const { target, service, sni } = resolved;
-  const onThisPort = { key: 'connection.sni', values: [sni] };
+  const { target, service, port, host } = resolved;
+  const onThisPort = connectionsTo(port.port, [host]);
   const from = [{ source: { namespaces: [namespace] } }];
   return {
     apiVersion: 'security.istio.io/v1',
@@ -23,17 +24,17 @@ export function httpRules(granted: ResolvedGrant, resolved: ResolvedTarget, toke
       rules: [
         {
           from: [{ source: { namespaces: [namespace], notRequestPrincipals: [anyoneOf(tokens)] } }],
-          when: [onThisPort],
+          when: onThisPort,
         },
-        { from, when: [onThisPort, { key: 'request.auth.claims[grants]', notValues: [grant.name] }] },
+        { from, when: [...onThisPort, { key: 'request.auth.claims[grants]', notValues: [grant.name] }] },
         ...(target.allow
-          ? refusedOperations(target.allow).map((operation) => ({ from, to: [{ operation }], when: [onThisPort] }))
+          ? refusedOperations(target.allow).map((operation) => ({ from, to: [{ operation }], when: onThisPort }))
           : []),
-        ...(target.deny ? [{ from, to: target.deny.map(toOperation), when: [onThisPort] }] : []),
-        ...lacking(target.require).map((lacks) => ({ from, when: [onThisPort, lacks] })),
+        ...(target.deny ? [{ from, to: target.deny.map(toOperation), when: onThisPort }] : []),
+        ...lacking(target.require).map((lacks) => ({ from, when: [...onThisPort, lacks] })),
         ...(target.allow ?? []).flatMap((operation) =>
           lacking(operation.require).map((lacks) => ({
-            ...{ from, to: [toOperation(operation)], when: [onThisPort, lacks] },
+            ...{ from, to: [toOperation(operation)], when: [...onThisPort, lacks] },
           })),
         ),
       ],

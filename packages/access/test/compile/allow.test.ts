@@ -2,7 +2,7 @@ import type { ForeignPolicy, Mesh } from '@meshpass/istio';
 import { describe, expect, it } from 'vitest';
 import { compile, parseAccess } from '../../src/index.ts';
 import type { Manifest } from '../../src/model.ts';
-import { EXAMPLE, LEDGER_SNI, MESH, ORDERS_SNI, TOKENS } from '../shop.ts';
+import { EXAMPLE, MESH, ON_LEDGER, ON_ORDERS, TOKENS } from '../shop.ts';
 
 const compiled = (mesh: Mesh = MESH) => compile(parseAccess(EXAMPLE, 'access.yaml'), mesh, TOKENS);
 const spec = (manifest: Manifest | undefined) =>
@@ -36,7 +36,7 @@ describe('ALLOW', () => {
       rules: [
         {
           from: [{ source: { namespaces: ['meshpass-payments-dev'] } }],
-          when: [{ key: 'connection.sni', values: [LEDGER_SNI] }],
+          when: ON_LEDGER,
         },
       ],
     });
@@ -52,10 +52,7 @@ describe('ALLOW', () => {
             { operation: { methods: ['GET'], paths: ['/orders/*'] } },
             { operation: { methods: ['POST'], paths: ['/refunds'] } },
           ],
-          when: [
-            { key: 'connection.sni', values: [ORDERS_SNI] },
-            { key: 'request.auth.claims[grants]', values: ['payments-dev'] },
-          ],
+          when: [...ON_ORDERS, { key: 'request.auth.claims[grants]', values: ['payments-dev'] }],
         },
       ],
     });

@@ -10,7 +10,7 @@ import type { Node } from '../diff/formula/diagram.ts';
 import { createSpace, type Space } from '../diff/formula/space.ts';
 import type { PolicyIndex, PortPolicy } from '../diff/policy-index.ts';
 import { type DataPlanes, dataPlanes } from '../diff/unknown.ts';
-import { grantedCalls, holderOf, perfectToken } from './granted-calls.ts';
+import { grantedCalls, holderOf, namedBy, perfectToken } from './granted-calls.ts';
 
 export interface Change {
   readonly before: readonly Resource[];
@@ -49,6 +49,8 @@ export interface AnalysisContext {
   readonly holders: Condition;
   /** A holder with an identity token of its own grant. */
   readonly prepared: Condition;
+  /** By a granted port's plain server name: connections to it, in whatever subset. */
+  readonly names: ReadonlyMap<string, Condition>;
   /** Connections by the name of a granted port. */
   readonly grantedNames: Condition;
   /** Requests that carry an identity token, or what stands in its place. */
@@ -80,14 +82,11 @@ export function analysisContext(change: Change): AnalysisContext {
   const ports = change.grants.flatMap((grant) =>
     grant.targets.map((target): GrantedPort => ({ grant, target, calls: grantedCalls(grant, target, tokens) })),
   );
+  const names = new Map(ports.map(({ target }) => [target.sni, namedBy(target.host, target.port.port)]));
   const sets = {
     holders: holderOf(change.holders.map(grantNamespace)),
     prepared: any(change.holders.map((name) => all([holderOf([grantNamespace(name)]), perfectToken(name, tokens)]))),
-    grantedNames: any(
-      [...new Set(ports.map(({ target }) => target.sni))].map((sni) =>
-        text('connection.sni', { form: 'exact', text: sni }),
-      ),
-    ),
+    grantedNames: any([...names.values()]),
     ourTokens: any([
       text('token.issuer', { form: 'exact', text: tokens.issuer }),
       flag(`unverified:header ${tokens.header.toLowerCase()}`),
@@ -96,6 +95,7 @@ export function analysisContext(change: Change): AnalysisContext {
   };
   const real = realCalls(settings);
   const conditions = [
+    ...names.values(),
     ...portPolicies.map(({ allowed }) => allowed),
     // Asked for one by one: what a whole formula leaves out stands in them still.
     ...portPolicies.flatMap(customRules),
@@ -109,6 +109,7 @@ export function analysisContext(change: Change): AnalysisContext {
     ...{ endpoints, unknown, dataPlanes: known, gateway: change.mesh.gateway },
     pairs,
     ports,
+    names,
     ...sets,
     real,
     given: givenOf(tokens),

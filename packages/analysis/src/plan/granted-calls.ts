@@ -30,13 +30,21 @@ export function perfectToken(grant: string, tokens: IdentityTokens): Condition {
   ]);
 }
 
+/** A connection by a server name of this port and host, in whatever subset: `outbound_.PORT_.SUBSET_.HOST`. */
+export function namedBy(host: string, port: number): Condition {
+  return all([
+    text('connection.sni', { form: 'prefix', text: `outbound_.${port}_.` }),
+    text('connection.sni', { form: 'suffix', text: `_.${host}` }),
+  ]);
+}
+
 /** The calls that a grant gives at one port of one Service. */
 export function grantedCalls(
   { grant, namespace }: Pick<ResolvedGrant, 'grant' | 'namespace'>,
-  { target, port, sni }: ResolvedTarget,
+  { target, port, host }: ResolvedTarget,
   tokens: IdentityTokens,
 ): Condition {
-  const connection = all([holderOf([namespace]), text('connection.sni', exactly(sni))]);
+  const connection = all([holderOf([namespace]), namedBy(host, port.port)]);
   if (port.protocol === 'tcp') return connection;
   return all([
     connection,

@@ -18,7 +18,7 @@ export function prove(context: AnalysisContext): readonly Finding[] {
 /** At the ports that are granted: what is granted works, and by the name of that port nothing else does. */
 function proveGrants(context: AnalysisContext): readonly Finding[] {
   const { space, indexes, endpoints, ports } = context;
-  const { diagram, set, withText } = space;
+  const { diagram, set } = space;
   const given = new Set(context.given);
   const byService = Map.groupBy(ports, ({ target }) => serviceOf(target));
   const offered = new Set(endpoints.map((one) => nameOf(one, one.protocol)));
@@ -65,7 +65,7 @@ function proveGrants(context: AnalysisContext): readonly Finding[] {
             };
           }),
         );
-      const named = withText('connection.sni', here[0]!.target.sni);
+      const named = set(context.names.get(here[0]!.target.sni)!);
       const reached = diagram.andAll([lets, set(context.holders), named]);
       const more: Suspicion = {
         ...{ ...at, kind: 'reaches-more' },

@@ -57,8 +57,10 @@ export function show(
       const host = `${name}.svc.${mesh.clusterDomain}`;
       const through = !ofWorkspaces || open[1].has(host);
       looked++;
-      const named =
-        property.who.kind === 'everybody' ? EVERY : withText('connection.sni', `outbound_.${port}_._.${host}`);
+      const plain = `outbound_.${port}_._.${host}`;
+      const granted = context.names.get(plain);
+      const byName = granted ? set(granted) : withText('connection.sni', plain);
+      const named = property.who.kind === 'everybody' ? EVERY : byName;
       const asked = diagram.andAll([
         set(condition),
         named,

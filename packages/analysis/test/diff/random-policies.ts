@@ -22,7 +22,12 @@ const DOMAINS = ['cluster.local', 'old.example', 'other.example'];
 export const PATHS = ['/', '/a', '/a/b', '/ab', '/a/b/c', '/admin', '/admin/x/y', '/b'];
 export const METHODS = ['GET', 'POST', 'DELETE', 'GETS'];
 const HOSTS = ['orders.shop', 'ORDERS.shop:8080', 'web.dev', 'orders.shop.evil'];
-const SNIS = ['outbound_.8080_._.orders.shop', 'outbound_.80_._.web.dev', 'x'];
+const SNIS = [
+  ...['outbound_.8080_._.orders.shop', 'outbound_.8080_.v1_.orders.shop', 'outbound_.80_.v1_.orders.shop'],
+  ...['outbound_.80_._.web.dev', 'outbound_.8080_.orders.shop', 'x'],
+];
+/** How server names of a port begin, and those of a host end. */
+const SERVER_NAMES = ['outbound_.8080_.*', 'outbound_.80_.*', '*_.orders.shop', '*_.web.dev'];
 export const ISSUERS = ['https://a.example', 'https://b.example/', 'https://c.example'];
 const SUBJECTS = ['alice', 'alina', 'bob'];
 const CLAIMS = ['sre', 'sres', 'dev'];
@@ -82,7 +87,7 @@ export function rule(random: Random): object {
     };
     switch (Math.floor(random() * 6)) {
       case 0:
-        return { key: 'connection.sni', ...values(SNIS) };
+        return { key: 'connection.sni', ...values(random() < 0.5 ? SNIS : SERVER_NAMES) };
       case 1:
         return { key: 'request.auth.claims[groups]', ...values(CLAIMS) };
       case 2:

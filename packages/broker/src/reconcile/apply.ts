@@ -45,6 +45,7 @@ export async function applyManifests(wanted: readonly Manifest[], options: Apply
 
   const present = await readPresent(options);
   const keys = new Set(wanted.map(keyOf));
+  const standing = new Set(present.map(keyOf));
   const unwanted = present.filter(
     (object) => !keys.has(keyOf(object)) && object.metadata.deletionTimestamp === undefined,
   );
@@ -53,7 +54,10 @@ export async function applyManifests(wanted: readonly Manifest[], options: Apply
   for (const kind of ORDER) {
     const ofKind = wanted.filter((manifest) => manifest.kind === kind);
     refuseEnding(ofKind, present);
-    await batches(ofKind, (manifest) => kubernetes.apply(labelled(manifest)));
+    // A guard that stands lets in more only once the rules for what it lets in stand.
+    const [guards, others] = partition(ofKind, (one) => isGuard(one, options) && standing.has(keyOf(one)));
+    await batches(others, (manifest) => kubernetes.apply(labelled(manifest)));
+    await batches(guards, (manifest) => kubernetes.apply(labelled(manifest)));
   }
   for (const kind of ORDER.toReversed()) {
     const ofKind = unwanted.filter((object) => object.kind === kind);
@@ -65,6 +69,14 @@ export async function applyManifests(wanted: readonly Manifest[], options: Apply
   }
   const removed = unwanted.map(({ kind, metadata }) => `${kind} ${metadata.namespace ?? ''}/${metadata.name}`);
   return { applied: wanted.length, removed, nextChange: retirement.nextChange };
+}
+
+function isGuard({ kind, metadata }: Manifest, { rootNamespace }: ApplyOptions): boolean {
+  return kind === 'AuthorizationPolicy' && metadata.namespace === rootNamespace;
+}
+
+function partition<T>(items: readonly T[], isFirst: (item: T) => boolean): readonly [T[], T[]] {
+  return [items.filter(isFirst), items.filter((item) => !isFirst(item))];
 }
 
 async function applyRetirement(wanted: readonly Manifest[], unwanted: readonly Present[], options: ApplyOptions) {

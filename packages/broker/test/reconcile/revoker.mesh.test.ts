@@ -139,7 +139,6 @@ it('denies the tokens of sessions that are over, on granted HTTP ports only, unt
     (await items(on.lab, ROOT_POLICIES)).filter(({ metadata }) => metadata.name.startsWith('meshpass-ended-sessions'));
   const ended = (account: string) => ({ ...revoked(account), sessionId: `session of ${account}` });
   await mesh.revoker.apply([ended('ann-9'), revoked('narrowed-1')]);
-  const sni = 'outbound_.8080_._.orders.shop.svc.cluster.local';
   expect((await policies()).map(({ spec }) => spec)).toEqual([
     {
       action: 'DENY',
@@ -147,7 +146,8 @@ it('denies the tokens of sessions that are over, on granted HTTP ports only, unt
         {
           from: [{ source: { namespaces: [namespace] } }],
           when: [
-            { key: 'connection.sni', values: [sni] },
+            { key: 'connection.sni', values: ['outbound_.8080_.*'] },
+            { key: 'connection.sni', values: ['*_.orders.shop.svc.cluster.local'] },
             { key: 'request.auth.claims[sid]', values: ['session of ann-9'] },
           ],
         },
@@ -160,7 +160,7 @@ it('denies the tokens of sessions that are over, on granted HTTP ports only, unt
   await createRevoker({ kubernetes: kubernetes(http), ...at, httpServers }).apply([]);
   expect(await policies()).toHaveLength(1);
   // One that has a file without HTTP must not write a rule without ports.
-  const none = () => ({ namespaces: [namespace], serverNames: [] });
+  const none = () => ({ namespaces: [namespace], ports: [] });
   await createRevoker({ kubernetes: kubernetes(http), ...at, httpServers: none }).apply([ended('ann-9')]);
   expect(await policies()).toEqual([]);
   http.close();

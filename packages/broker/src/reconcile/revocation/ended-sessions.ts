@@ -2,11 +2,11 @@
  * The root DENY of identity tokens whose session is over. A token is good for any certificate of its grant, so it would outlive
  * its session on somebody else's for the minutes that it has left.
  *
- * Only HTTP has claims: on a TCP port this rule would lose them and deny all that is left of it. It is therefore bound to the
- * server names of granted HTTP ports, of which a TCP port sees none (compile/http-rules.ts stands on the same).
+ * Only HTTP has claims: on a TCP port these rules would lose them and deny all that is left of them. They are therefore bound to
+ * the server names of granted HTTP ports, of which a TCP port sees none (compile/http-rules.ts stands on the same).
  */
-import type { Access, Manifest } from '@meshpass/access';
-import { formatSni, grantNamespace, type ReachableService } from '@meshpass/identity';
+import { type Access, connectionsTo, type Manifest } from '@meshpass/access';
+import { grantNamespace, type ReachableService } from '@meshpass/identity';
 import type { Kubernetes } from '../../kubernetes/kubernetes.ts';
 import { denyPolicy, REVOCATIONS } from './deny-policy.ts';
 import { shardEntries } from './shard.ts';
@@ -15,8 +15,8 @@ import { shardEntries } from './shard.ts';
 export interface HttpServers {
   /** Of the grants' identities. */
   readonly namespaces: readonly string[];
-  /** SNIs of all granted HTTP ports. */
-  readonly serverNames: readonly string[];
+  /** All granted HTTP ports: hosts by port number, both in order. */
+  readonly ports: readonly { readonly port: number; readonly hosts: readonly string[] }[];
 }
 
 /** @param services what grants reach, by name */
@@ -26,7 +26,10 @@ export function httpServersOf(
 ): HttpServers {
   const grants = access.grants.map(({ name }) => name);
   const http = services(grants).filter(({ protocol }) => protocol !== 'tcp');
-  return { namespaces: grants.map(grantNamespace).sort(), serverNames: [...new Set(http.map(formatSni))].sort() };
+  const ports = [...Map.groupBy(http, ({ port }) => port)]
+    .sort(([a], [b]) => a - b)
+    .map(([port, some]) => ({ port, hosts: [...new Set(some.map(({ host }) => host))].sort() }));
+  return { namespaces: grants.map(grantNamespace).sort(), ports };
 }
 
 export interface EndedSessionsOptions {
@@ -60,7 +63,7 @@ export function endedSessions(options: EndedSessionsOptions): (sessions: readonl
       );
       readAt = options.now();
     }
-    const somewhere = servers.namespaces.length > 0 && servers.serverNames.length > 0;
+    const somewhere = servers.namespaces.length > 0 && servers.ports.length > 0;
     held = somewhere ? shardEntries(NAME, held, sessions) : new Map();
     for (const [name, ids] of held) {
       const manifest = tokenDenial(name, rootNamespace, ids, servers);
@@ -80,16 +83,12 @@ function tokenDenial(
   name: string,
   rootNamespace: string,
   sessions: readonly string[],
-  { namespaces, serverNames }: HttpServers,
+  { namespaces, ports }: HttpServers,
 ): Manifest {
-  const rule = {
-    from: [{ source: { namespaces } }],
-    when: [
-      { key: 'connection.sni', values: serverNames },
-      { key: 'request.auth.claims[sid]', values: sessions },
-    ],
-  };
-  return { ...denyPolicy(name, rootNamespace, { namespaces }), spec: { action: 'DENY', rules: [rule] } };
+  const from = [{ source: { namespaces } }];
+  const ended = { key: 'request.auth.claims[sid]', values: sessions };
+  const rules = ports.map(({ port, hosts }) => ({ from, when: [...connectionsTo(port, hosts), ended] }));
+  return { ...denyPolicy(name, rootNamespace, { namespaces }), spec: { action: 'DENY', rules } };
 }
 
 function isOurs(name: string): boolean {
