@@ -6,11 +6,13 @@
  * And how it holds, each with an exit code that says whether its goal is met:
  *   npm run bench -- ends [--runs N] [--lapses N] [--only WORDS]    from every cause to the last dead connection
  *   npm run bench -- sessions [--sessions N] [--seconds N] [--only STORE]   what idle sessions cost a broker
+ *   npm run bench -- channel [--sessions N] [--seconds N]      the same, and an edge, when leases come over control connections
  */
 import { parseArgs } from 'node:util';
 import { benchEvaluate, printEvaluate } from './analysis/evaluate.ts';
 import { benchLint, printLint } from './analysis/lint.ts';
 import { benchPlan, printPlan } from './analysis/plan.ts';
+import { benchChannel, channelMissed, channelTable } from './channel/bench.ts';
 import { benchDataPath } from './data-path/bench.ts';
 import { printDataPath } from './data-path/print.ts';
 import { benchEnds, endsMissed, endsTable } from './ends/bench.ts';
@@ -53,9 +55,12 @@ const ends = parts.includes('ends')
 const sessions = parts.includes('sessions')
   ? await benchSessions({ sessions: Number(values.sessions), seconds: Number(values.seconds ?? 60), only, progress })
   : undefined;
+const channel = parts.includes('channel')
+  ? await benchChannel({ sessions: Number(values.sessions), seconds: Number(values.seconds ?? 60), progress })
+  : undefined;
 const evaluate = parts.includes('evaluate') ? benchEvaluate(Number(values.rounds)) : undefined;
 if (values.output === 'json')
-  console.log(JSON.stringify({ dataPath, internet, exchange, plan, lint, evaluate, ends, sessions }, null, 2));
+  console.log(JSON.stringify({ dataPath, internet, exchange, plan, lint, evaluate, ends, sessions, channel }, null, 2));
 else {
   if (dataPath) printDataPath(dataPath);
   if (internet) printInternet(internet);
@@ -74,9 +79,14 @@ else {
     for (const line of endsTable(ends)) console.log(line);
   }
   if (sessions) for (const line of sessionsTable(sessions)) console.log(line);
+  if (channel) for (const line of channelTable(channel)) console.log(line);
   if (evaluate) printEvaluate(evaluate);
 }
 if (values.report) for (const file of report({ dataPath, internet })) progress(`wrote ${file}`);
-const missed = [...(ends ? endsMissed(ends) : []), ...(sessions ?? []).flatMap(sessionsMissed)];
+const missed = [
+  ...(ends ? endsMissed(ends) : []),
+  ...(sessions ?? []).flatMap(sessionsMissed),
+  ...(channel ? channelMissed(channel) : []),
+];
 for (const line of missed) console.error(`goal missed: ${line}`);
 process.exit(missed.length > 0 ? 1 : 0);

@@ -72,6 +72,7 @@ process.once('message', async ({ jwks }: Start) => {
     revoker: mesh.revoker,
     mesh: { ...mesh, access: inForce },
     signer: await openSigner(join(dir, 'data', 'signing-key.pem'), true),
+    reviewEdgeToken: async (token) => token === process.env.BENCH_EDGE_TOKEN,
     log: createLog('warn'),
   });
   const started: Started = { port: broker.port, ca: tls.pem, store: config.databaseUrl ? 'PostgreSQL' : 'PGlite' };

@@ -129,7 +129,7 @@ export function sessionsMissed({ megabytes, cores, failed }: SessionsResult): st
 }
 
 /** `VmRSS` of proc_pid_status(5). */
-function residentMegabytes(pid: number): number {
+export function residentMegabytes(pid: number): number {
   const status = readFileSync(`/proc/${pid}/status`, 'utf8');
   return Number(/VmRSS:\s+(\d+)/.exec(status)?.[1]) / 1024;
 }

@@ -8,6 +8,7 @@ import { createCheckpointSigner, signFirst } from './audit/log/checkpoint-signer
 import { auditContext, namedRules } from './audit/log/context.ts';
 import { createJournal } from './audit/log/journal.ts';
 import { createRefusalMeter } from './audit/log/refusal-meter.ts';
+import { createControlChannel } from './channel/control.ts';
 import { seconds } from './clock/clock.ts';
 import type { BrokerConfig } from './config.ts';
 import { startWatching } from './github/watch.ts';
@@ -111,7 +112,18 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
     ...{ revoker: given.revoker, clock, initial: restored.revoked, onFailure: failed('revoker') },
   });
   acting.defer(revocations.stop);
-  const feed = createFeed(live, mesh, clock, store.isLeader);
+  const configurations =
+    given.relay &&
+    createConfigurations({
+      ...{ source: given.relay, mesh, live, versions: await openVersions(store, clock) },
+      ...{ random: Math.random, onFailure: failed('istiod') },
+    });
+  if (configurations) acting.defer(configurations.stop);
+  const control = createControlChannel({
+    ...{ live, leases, audit, signer, clock, random, startedAt, answers: { config, mesh } },
+    ...{ source: given.configurations ?? configurations, onFailure: failed('store') },
+  });
+  const feed = createFeed(live, mesh, clock, store.isLeader, control.announcer);
   acting.defer(feed.stop);
   const { authorize } = given;
   const sessions = {
@@ -148,18 +160,10 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
     });
   if (github) acting.defer(github.stop);
 
-  const configurations =
-    given.relay &&
-    createConfigurations({
-      ...{ source: given.relay, mesh, live, versions: await openVersions(store, clock) },
-      ...{ random: Math.random, onFailure: failed('istiod') },
-    });
-  if (configurations) acting.defer(configurations.stop);
-
   const stopping = { begun: false, patienceMs: 0 };
   const apps = createApps(base, {
     ...{ secrets, store, startedAt, journal, chain, checkpoints, auditKey: admitted.key, audit },
-    ...{ live, leases, sessions, feed, revocations, denies, rotation, github, operator, configurations },
+    ...{ live, leases, sessions, feed, control, revocations, denies, rotation, github, operator, configurations },
     stopping: () => stopping.begun,
   });
   const listener = await listenTls(apps.publicApp, config.listen, {
@@ -202,7 +206,7 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
     log.info('stopped');
   };
   return {
-    ...{ port: listener.port, operatorPort: operator.port, feed },
+    ...{ port: listener.port, operatorPort: operator.port, feed, control },
     reportEdgeDecisions: apps.recordEdgeDecisions,
     revocationsSettled: revocations.settled,
     lost: store.lost.then(stepDown),

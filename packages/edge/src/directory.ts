@@ -19,6 +19,8 @@ export interface LiveSession {
   readonly expiresAt: number;
   /** Principal (SPIFFE id) to its targets, each `host:port`. */
   readonly targets: ReadonlyMap<string, ReadonlySet<string>>;
+  /** Its set of grants, by which configurations are announced. */
+  readonly set: string | undefined;
 }
 
 export interface DirectoryListener {
@@ -28,6 +30,10 @@ export interface DirectoryListener {
   narrowed?(session: LiveSession): void;
   /** The mesh's roots are others now. `removed`: at least one is trusted no more. */
   roots?(roots: readonly string[], removed: boolean): void;
+  /** The broker's statement for the agent of a session that was closed. */
+  notice?(sessionId: string, statement: string): void;
+  /** The configuration of the sessions of a set of grants. */
+  configuration?(announced: { readonly set: string; readonly digest: string; readonly statement: string }): void;
 }
 
 export interface Directory {
@@ -35,6 +41,8 @@ export interface Directory {
   apply(event: EdgeEvent): void;
   /** The live session that owns a principal. undefined: none, expired, or the directory is stale. O(1). */
   find(spiffeId: string): LiveSession | undefined;
+  /** A session that was admitted and not closed; whether it is live is for `find` to say. */
+  byId(sessionId: string): LiveSession | undefined;
   /** `empty` before the first snapshot; `stale` refuses new tunnels; `abandoned` has ended the open ones. */
   state(): 'empty' | 'fresh' | 'stale' | 'abandoned';
   /** PEM of the roots of the mesh. */
@@ -80,6 +88,7 @@ export function createDirectory(options: DirectoryOptions): Directory {
   return {
     apply,
     find,
+    byId: (id) => sessions.get(id),
     state,
     roots: () => roots,
     size: () => sessions.size,
@@ -120,6 +129,12 @@ export function createDirectory(options: DirectoryOptions): Directory {
         return;
       case 'beat':
         return;
+      case 'notice':
+        for (const listener of listeners) listener.notice?.(event.id, event.statement);
+        return;
+      case 'configuration':
+        for (const listener of listeners) listener.configuration?.(event);
+        return;
     }
   }
 
@@ -146,6 +161,7 @@ export function createDirectory(options: DirectoryOptions): Directory {
           new Set(principal.targets.map((target) => `${target.host}:${target.port}`)),
         ]),
       ),
+      set: admitted.set,
     };
     const before = sessions.get(session.id);
     if (before) disown(before);

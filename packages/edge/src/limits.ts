@@ -44,7 +44,7 @@ export const DEFAULT_LIMITS: EdgeLimits = {
   lingerMs: 1_000,
   headBytes: 4_096,
   helloBytes: 16_384,
-  connections: 10_000,
+  connections: 32_768,
   strangers: 4_096,
   strangersPerSource: 1_024,
   connectionsPerSession: 256,

@@ -7,6 +7,8 @@ export interface EdgeStats {
   readonly strangers: number;
   readonly warm: number;
   readonly tunnels: number;
+  /** Control connections. */
+  readonly control: number;
   readonly sessions: number;
   readonly directory: 'empty' | 'fresh' | 'stale' | 'abandoned';
   /** How long the broker has said nothing, ms. */
@@ -32,6 +34,7 @@ export function formatStats(stats: EdgeStats): string {
   gauge('meshpass_edge_strangers', 'Connections without a live session (yet).', stats.strangers);
   gauge('meshpass_edge_warm_connections', 'Authenticated connections that wait before their CONNECT.', stats.warm);
   gauge('meshpass_edge_tunnels', 'Open tunnels.', stats.tunnels);
+  gauge('meshpass_edge_control_connections', 'Control connections of agents.', stats.control);
   gauge('meshpass_edge_sessions', 'Sessions that the edge knows as live.', stats.sessions);
   gauge(
     'meshpass_edge_directory_fresh',

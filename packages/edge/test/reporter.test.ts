@@ -51,6 +51,7 @@ test('counters are in the text format of Prometheus', () => {
     evicted: 9,
     warm: 2,
     tunnels: 1,
+    control: 3,
     sessions: 4,
     directory: 'stale',
     silentMs: 1500,

@@ -3,6 +3,8 @@
  * JSON on the wire is snake_case, as OAuth 2.0 is.
  */
 import { z } from 'zod';
+import { PublicKey } from './channel/jws.ts';
+import { MAX_STATEMENT } from './channel/statement.ts';
 import { isServiceAddress } from './service-address.ts';
 import { isDnsLabel, isTrustDomain, parseSpiffe } from './spiffe.ts';
 import { isPlainText } from './text.ts';
@@ -100,6 +102,11 @@ export const MeshInfo = z.object({
   edge: z.object({ host: outsideHost, port }),
   /** Request header that carries the identity token. */
   token_header: z.string().refine(isTokenHeader, 'cannot carry the identity token'),
+  /** Keys that the broker's statements on the control channel verify by (channel/statement.ts); absent: it serves none. */
+  statement_keys: z
+    .array(PublicKey.extend({ kid: word(64) }))
+    .max(8)
+    .optional(),
 });
 export type MeshInfo = z.infer<typeof MeshInfo>;
 
@@ -231,6 +238,8 @@ export const AdmittedSession = z.object({
   expires_at: unixSeconds,
   /** Who may go where: one principal (SPIFFE id) per grant. */
   principals: z.array(z.object({ spiffe_id: z.string(), targets: z.array(z.object({ host: dnsName, port })) })),
+  /** Whose configuration it has (channel/statement.ts, `grantSet`). */
+  set: z.string().optional(),
 });
 export type AdmittedSession = z.infer<typeof AdmittedSession>;
 
@@ -242,6 +251,15 @@ export const EdgeEvent = z.discriminatedUnion('type', [
   z.object({ type: z.literal('close'), id: z.string(), reason: z.string() }),
   z.object({ type: z.literal('roots'), roots: z.array(z.string()) }),
   z.object({ type: z.literal('beat'), at: unixSeconds }),
+  /** Of a session that was closed: a statement for its agent. Only to edges that ask for it (CONTROL_HEADER), as the next. */
+  z.object({ type: z.literal('notice'), id: z.string(), statement: z.string().max(MAX_STATEMENT) }),
+  /** A configuration that is new, or was there before the snapshot: a statement for the agents of this set. */
+  z.object({
+    type: z.literal('configuration'),
+    set: z.string(),
+    digest: z.string().max(64),
+    statement: z.string().max(MAX_STATEMENT),
+  }),
 ]);
 export type EdgeEvent = z.infer<typeof EdgeEvent>;
 

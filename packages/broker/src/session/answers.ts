@@ -1,5 +1,6 @@
 /** What an agent is told of its session and of the mesh. */
 import type { MeshInfo, ServicesResponse, SessionInfo } from '@meshpass/identity';
+import type { StatementKey } from '@meshpass/identity/channel/statement';
 import type { MeshState } from '../reconcile/contract.ts';
 import type { Session } from './session.ts';
 
@@ -14,6 +15,8 @@ export interface AnswersConfig {
 
 export interface Answers {
   readonly config: AnswersConfig;
+  /** Keys of the statements that agents get through an edge; absent: there are none. */
+  readonly statementKeys?: (() => readonly StatementKey[]) | undefined;
   readonly mesh: MeshState;
 }
 
@@ -30,12 +33,13 @@ export function sessionInfo({ config }: Answers, session: Session): SessionInfo 
   };
 }
 
-export function meshInfo({ config, mesh }: Answers): MeshInfo {
+export function meshInfo({ config, mesh, statementKeys }: Answers): MeshInfo {
   return {
     trust_domain: config.trustDomain,
     roots: [...mesh.roots()],
     edge: config.edge,
     token_header: config.tokenHeader,
+    ...(statementKeys && { statement_keys: [...statementKeys()] }),
   };
 }
 

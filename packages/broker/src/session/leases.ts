@@ -17,8 +17,11 @@ export interface LeaseTerms {
 }
 
 export interface Leases {
-  /** The session's agent has been heard. */
-  readonly renew: (live: Live) => void;
+  /**
+   * The session's agent has been heard.
+   * @param saidAt when it spoke, Unix seconds; absent: now
+   */
+  readonly renew: (live: Live, saidAt?: number) => void;
   /** Writes down who has been heard since the restart. */
   readonly stop: () => Promise<void>;
 }
@@ -78,8 +81,8 @@ export function createLeases({ store, live, clock, terms, onFailure }: LeaseCont
     }
   });
   return {
-    renew: (one) => {
-      one.leaseUntil = Math.max(one.leaseUntil, seconds(clock) + terms.leaseSeconds);
+    renew: (one, saidAt = seconds(clock)) => {
+      one.leaseUntil = Math.max(one.leaseUntil, saidAt + terms.leaseSeconds);
       if (!one.awaitingHeartbeat) return;
       one.awaitingHeartbeat = false;
       heard.push(one.session.id);

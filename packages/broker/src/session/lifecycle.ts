@@ -232,7 +232,7 @@ function endInMemory(context: LifecycleContext, live: Live, cause: CloseCause): 
 /** Tells the edges and the mesh. */
 function announceEnd(context: LifecycleContext, live: Live): void {
   const { id } = live.session;
-  context.feed.closed(id, CLOSED_BECAUSE[live.ended?.cause ?? 'expired']);
+  context.feed.closed(id, live.ended?.cause ?? 'expired');
   const denied = context.denies(live.ended?.cause);
   const tokensUntil = seconds(context.clock) + context.tokenSeconds;
   context.revocations.add(

@@ -51,6 +51,8 @@ export interface LiveIndex {
   readonly remove: (live: Live) => void;
   /** A session that is over, for a while. */
   readonly ended: (tokenHash: string) => Ended | undefined;
+  /** The same, by its id. */
+  readonly endedById: (id: string) => Ended | undefined;
 }
 
 export function createLiveIndex(): LiveIndex {
@@ -58,6 +60,7 @@ export function createLiveIndex(): LiveIndex {
   const byToken = new Map<string, Live>();
   const byWorkspace = new Map<string, Live>();
   const ended = new Map<string, Ended>();
+  const endedById = new Map<string, Ended>();
   return {
     byToken: (hash) => byToken.get(hash),
     byId: (id) => byId.get(id),
@@ -74,9 +77,14 @@ export function createLiveIndex(): LiveIndex {
       byId.delete(id);
       byToken.delete(tokenHash);
       if (byWorkspace.get(attestation.workspace.key) === live) byWorkspace.delete(attestation.workspace.key);
-      if (live.ended) ended.set(tokenHash, { id, cause: live.ended.cause });
+      if (!live.ended) return;
+      const over = { id, cause: live.ended.cause };
+      ended.set(tokenHash, over);
+      endedById.set(id, over);
       if (ended.size > REMEMBERED) ended.delete(ended.keys().next().value!);
+      if (endedById.size > REMEMBERED) endedById.delete(endedById.keys().next().value!);
     },
     ended: (hash) => ended.get(hash),
+    endedById: (id) => endedById.get(id),
   };
 }

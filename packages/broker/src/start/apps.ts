@@ -6,6 +6,7 @@ import type { Chain } from '../audit/log/chain.ts';
 import type { CheckpointSigner } from '../audit/log/checkpoint-signer.ts';
 import type { AuditContext } from '../audit/log/decision.ts';
 import type { Journal } from '../audit/log/journal.ts';
+import type { ControlChannel } from '../channel/control.ts';
 import type { Watch } from '../github/watch.ts';
 import { createApp } from '../http/app.ts';
 import { createConnections } from '../http/connections.ts';
@@ -48,6 +49,7 @@ export interface Active {
   readonly leases: Leases;
   readonly sessions: RecheckContext;
   readonly feed: Feed;
+  readonly control: ControlChannel;
   readonly revocations: Revocations;
   readonly denies: Denies;
   readonly rotation: Rotation;
@@ -68,7 +70,8 @@ export function createApps(base: Base, active: Active) {
     isProxy: proxyChecker(config.trustedProxies),
   });
   const streams = new Set<ServerResponse>();
-  const answers = { config, mesh };
+  const { control } = active;
+  const answers = { config, mesh, statementKeys: control.keys.published };
   const operators = createOperators({
     ...{ token: secrets.operatorToken, sourceOf, clock, connections: operator.connections },
   });
@@ -82,6 +85,7 @@ export function createApps(base: Base, active: Active) {
     ...{ audit, clock, random, sourceOf, log, config, metrics, streams, feed, journal, answers, leases, connections },
     ...{
       configurations: active.configurations,
+      control,
       signer,
       stopping,
       startedAt: active.startedAt,

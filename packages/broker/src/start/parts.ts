@@ -6,6 +6,8 @@ import type { Logger } from 'pino';
 import type { Attest } from '../attest/attest.ts';
 import type { Losses } from '../attest/github/losses.ts';
 import type { CheckpointSink } from '../audit/checkpoint/sink.ts';
+import type { ConfigurationSource } from '../channel/configurations.ts';
+import type { ControlChannel } from '../channel/control.ts';
 import type { Clock, Random } from '../clock/clock.ts';
 import type { BrokerConfig } from '../config.ts';
 import type { RateLimiter } from '../github/rate-limiter.ts';
@@ -45,6 +47,8 @@ export interface BrokerParts {
   readonly checkpointSinks?: readonly CheckpointSink[];
   /** Where Envoy's configuration of sessions comes from; absent: they get none. */
   readonly relay?: RelaySource;
+  /** Configurations that agents are given through edges; those of the relay where absent. */
+  readonly configurations?: ConfigurationSource;
   /** The index of live sessions; createLiveIndex() where absent. */
   readonly live?: LiveIndex;
   readonly log?: Logger;
@@ -64,6 +68,8 @@ export interface Broker {
   readonly feed: Feed;
   /** @throws MeshpassError `store_unavailable`, `overloaded` */
   readonly reportEdgeDecisions: (decisions: readonly EdgeDecision[]) => Promise<void>;
+  /** What an edge in this process brings of control connections. */
+  readonly control: Pick<ControlChannel, 'renew' | 'configuration'>;
   /** Resolves when the mesh knows of every revocation so far. */
   readonly revocationsSettled: () => Promise<void>;
   /**

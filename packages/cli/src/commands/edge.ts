@@ -1,5 +1,5 @@
 import { createLog } from '@meshpass/broker/telemetry/log';
-import { createDirectory, followBroker, postDecisions } from '@meshpass/edge';
+import { controlBroker, createDirectory, followBroker, postDecisions } from '@meshpass/edge';
 import { MeshpassError } from '@meshpass/identity/error';
 import { defineCommand } from '../command/define.ts';
 import { address, type OptionsOf, text, wholeNumber } from '../command/flag.ts';
@@ -64,6 +64,7 @@ async function edge(options: OptionsOf<typeof flags>): Promise<void> {
   };
   const following = followBroker({ ...broker, directory, log });
   const post = postDecisions({ ...broker, log });
+  const control = controlBroker(broker);
   const running = await runEdge({
     listen: options.listen,
     tlsCert,
@@ -72,9 +73,11 @@ async function edge(options: OptionsOf<typeof flags>): Promise<void> {
     operatorListen: options.operatorListen,
     directory,
     report: post.report,
+    control,
     log,
   });
   await untilSignal();
   await running.close();
+  control.close();
   await Promise.all([following.close(), post.close()]);
 }

@@ -2,7 +2,7 @@
 import { statSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { readPrivateFile } from '@meshpass/broker/secrets/key-file';
-import { type Directory, type Edge, type EdgeLog, formatStats, startEdge } from '@meshpass/edge';
+import { type ControlBroker, type Directory, type Edge, type EdgeLog, formatStats, startEdge } from '@meshpass/edge';
 import type { EdgeDecision } from '@meshpass/identity';
 import { MeshpassError } from '@meshpass/identity/error';
 import type { HostPort } from '../command/host-port.ts';
@@ -16,6 +16,7 @@ export interface EdgeProcessOptions {
   readonly operatorListen?: HostPort | undefined;
   readonly directory: Directory;
   readonly report: (decision: EdgeDecision) => void;
+  readonly control: ControlBroker;
   readonly log: EdgeLog;
 }
 
@@ -27,7 +28,7 @@ const CERTIFICATE_POLL_MS = 10_000;
 
 /** @throws MeshpassError `config_invalid` where others may read the key; what startEdge throws; `usage` where a file cannot be read */
 export async function runEdge(options: EdgeProcessOptions): Promise<EdgeProcess> {
-  const { listen, gateway, directory, report, log } = options;
+  const { listen, gateway, directory, report, control, log } = options;
   const read = () => {
     const cert = readTextFile(options.tlsCert);
     try {
@@ -36,7 +37,7 @@ export async function runEdge(options: EdgeProcessOptions): Promise<EdgeProcess>
       throw cause instanceof MeshpassError ? cause : unreadable(options.tlsKey, cause);
     }
   };
-  const edge = await startEdge({ listen, tls: read(), gateway, directory, report, log });
+  const edge = await startEdge({ listen, tls: read(), gateway, directory, report, control, log });
   let seen = changedAt(options);
   const poll = setInterval(() => {
     const now = changedAt(options);

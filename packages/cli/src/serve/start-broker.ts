@@ -229,7 +229,7 @@ async function edgeBeside(broker: Broker, options: ServeOptions, log: Log): Prom
     throw new MeshpassError('usage', '--edge-listen needs --edge-tls-cert, --edge-tls-key and --mesh-gateway.');
   }
   const directory = createDirectory({ clock: Date.now, staleMs: OWN_SILENCE_MS });
-  const unfollow = followFeed(broker.feed.subscribe, directory);
+  const unfollow = followFeed((listener) => broker.feed.subscribe(listener, { control: true }), directory);
   const edge = await runEdge({
     listen: options.edgeListen,
     tlsCert,
@@ -239,6 +239,14 @@ async function edgeBeside(broker: Broker, options: ServeOptions, log: Log): Prom
     directory,
     report: (decision) => {
       broker.reportEdgeDecisions([decision]).catch((err) => log.error({ err, decision }, 'a decision was not audited'));
+    },
+    control: {
+      renew: (leases) => broker.control.renew(leases, undefined),
+      configuration: async ({ set, digest }) => {
+        const content = broker.control.configuration(set, digest);
+        if (!content) throw new MeshpassError('not_found', 'This configuration is not announced.');
+        return content;
+      },
     },
     log,
   });

@@ -22,6 +22,7 @@ it.each([0o604, 0o640, 0o644])('an edge does not start with a key of mode %o', a
       tlsKey,
       directory: createDirectory({ clock: Date.now }),
       report: () => {},
+      control: { renew: async () => [], configuration: async () => Buffer.alloc(0) },
     },
     log: SILENT,
   });

@@ -1,7 +1,7 @@
 /** Authenticated HTTPS requests to the broker that is active, as the edge's Kubernetes ServiceAccount. */
 import { readFile } from 'node:fs/promises';
 import type { IncomingMessage } from 'node:http';
-import { request } from 'node:https';
+import { type Agent, request } from 'node:https';
 import { MeshpassError } from '@meshpass/identity';
 import { type Addresses, rememberAddresses } from '@meshpass/identity/address';
 
@@ -22,6 +22,9 @@ export interface AskOptions {
   readonly silenceMs: number;
   readonly body?: string;
   readonly signal?: AbortSignal;
+  /** Whose connections are used; absent: a new one. */
+  readonly agent?: Agent;
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 /** @param addresses how names are resolved; by the system where absent */
@@ -60,13 +63,14 @@ async function ask(
     const asked = request(url, {
       method: options.body === undefined ? 'GET' : 'POST',
       headers: {
+        ...options.headers,
         authorization: `Bearer ${token}`,
         ...(options.body !== undefined && {
           'content-type': 'application/json',
           'content-length': Buffer.byteLength(options.body),
         }),
       },
-      agent: false,
+      agent: options.agent ?? false,
       lookup: addresses.lookup,
       timeout: options.silenceMs,
       ...(ca !== undefined && { ca }),

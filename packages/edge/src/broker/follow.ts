@@ -1,6 +1,7 @@
 /** Feeds a directory: from the broker's stream over HTTPS, or from the broker in the same process. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { EdgeEvent } from '@meshpass/identity';
+import { CONTROL_HEADER } from '@meshpass/identity/channel/edge-wire';
 import type { Directory } from '../directory.ts';
 import { type EdgeLog, SILENT } from '../log.ts';
 import { type BrokerAccess, brokerAsker } from './ask-broker.ts';
@@ -67,7 +68,8 @@ export function followBroker(options: FollowOptions): Following {
   async function begin(before: Reading | undefined): Promise<Reading> {
     const ended = new AbortController();
     const signal = AbortSignal.any([stop.signal, ended.signal]);
-    const answer = await ask('/edge/stream', { silenceMs, signal });
+    const headers = { [CONTROL_HEADER]: '1' };
+    const answer = await ask('/edge/stream', { silenceMs, signal, headers });
     const started = Promise.withResolvers<void>();
     const quiet = Promise.withResolvers<void>();
     let silence: NodeJS.Timeout | undefined;

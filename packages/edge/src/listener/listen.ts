@@ -3,8 +3,10 @@ import { randomUUID } from 'node:crypto';
 import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { type EdgeDecision, MeshpassError } from '@meshpass/identity';
+import { CONTROL_ALPN } from '@meshpass/identity/channel/frames';
 import { socketBelow } from '@meshpass/identity/socket-below';
 import { createReporter } from '../broker/reporter.ts';
+import { type ControlBroker, createControlHub } from '../control/hub.ts';
 import type { Directory } from '../directory.ts';
 import { DEFAULT_LIMITS, type EdgeLimits } from '../limits.ts';
 import { type EdgeLog, SILENT } from '../log.ts';
@@ -31,6 +33,8 @@ export interface EdgeOptions {
   readonly report: (decision: EdgeDecision) => void;
   readonly limits?: Partial<EdgeLimits>;
   readonly log?: EdgeLog;
+  /** How the broker is asked for what control connections need; absent: there are none. */
+  readonly control?: ControlBroker;
   /** Unix ms. */
   readonly clock?: () => number;
 }
@@ -64,14 +68,15 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   const total = { accepted: 0, handshakes: 0, resumed: 0, allowed: 0, ended: 0, bytesIn: 0, bytesOut: 0 };
   let identity = options.tls;
 
-  const host = { gateway, directory, limits, clock, newId: randomUUID, decided, join, left };
+  const control = options.control && createControlHub({ broker: options.control, directory, clock, log });
+  const host = { gateway, directory, limits, clock, control, newId: randomUUID, decided, join, left };
 
   const secure = createTlsServer({
     ...secureContext(),
     requestCert: true,
     // Decided by peerOf, so that a refused client is told why and the refusal is audited.
     rejectUnauthorized: false,
-    ALPNProtocols: ['http/1.1'],
+    ALPNProtocols: ['http/1.1', ...(control ? [CONTROL_ALPN] : [])],
   });
   secure.on('secureConnection', (tls: TLSSocket) => {
     const tunnel = tunnelOf(tls);
@@ -110,7 +115,10 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     closed(sessionId, reason) {
       const held = bySession.get(sessionId);
       if (!held) return;
-      for (const tunnel of [...held]) tunnel.cut('session_closed', `the session was closed: ${reason}`);
+      for (const tunnel of [...held]) {
+        // It reaches nothing, and its agent is still to be told why.
+        if (tunnel.stage !== 'control') tunnel.cut('session_closed', `the session was closed: ${reason}`);
+      }
     },
     narrowed(session) {
       for (const tunnel of [...(bySession.get(session.id) ?? [])]) tunnel.recheck(session);
@@ -155,6 +163,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
       clearInterval(timer);
       unlisten();
       const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+      control?.close();
       for (const tunnel of [...tunnels]) tunnel.cut(undefined, 'the edge stops');
       reporter.sweep(Number.POSITIVE_INFINITY);
       await closed;
@@ -203,6 +212,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     tunnels.delete(tunnel);
     strangers.leave(tunnel);
     if (tunnel.sessionId !== undefined) {
+      control?.left(tunnel, tunnel.sessionId);
       ofSessions--;
       const held = bySession.get(tunnel.sessionId);
       held?.delete(tunnel);
@@ -215,6 +225,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   function sweep(): void {
     const now = clock();
     for (const tunnel of [...tunnels]) tunnel.sweep(now);
+    control?.sweep(now);
     reporter.sweep(now);
   }
 
@@ -261,6 +272,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
       evicted: strangers.evicted,
       warm,
       tunnels: open,
+      control: control?.size() ?? 0,
       sessions: directory.size(),
       directory: directory.state(),
       silentMs: directory.silentFor(),

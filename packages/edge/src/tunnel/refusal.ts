@@ -1,5 +1,6 @@
 /** What a refused client reads: before the 200 an HTTP answer with the JSON body of docs/protocol.md, after it a TLS alert. */
 import { MeshpassError } from '@meshpass/identity';
+import { CONTROL_ALPN, formatFrame } from '@meshpass/identity/channel/frames';
 
 /** Fatal TLS alerts (RFC 8446 section 6): the record that ends the inner handshake. */
 export const ALERT = {
@@ -19,8 +20,12 @@ const PHRASES: Readonly<Record<number, string>> = {
   503: 'Service Unavailable',
 };
 
-/** @param decisionId finds the refusal in the audit log */
-export function formatRefusal(error: MeshpassError, decisionId: string): string {
+/**
+ * @param decisionId finds the refusal in the audit log
+ * @param alpn what the client asked for: one that wanted a control connection reads a frame
+ */
+export function formatRefusal(error: MeshpassError, decisionId: string, alpn: string | false | null): string {
+  if (alpn === CONTROL_ALPN) return formatFrame({ type: 'refused', error_code: error.code, decision_id: decisionId });
   const body = JSON.stringify({
     error: oauthCode(error.status),
     error_description: error.message,

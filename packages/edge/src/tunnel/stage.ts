@@ -2,7 +2,7 @@
 import { type ErrorCode, MeshpassError } from '@meshpass/identity';
 import { gatewayUnreachable } from './refusal.ts';
 
-export type Stage = 'handshake' | 'warm' | 'head' | 'dial' | 'hello' | 'open' | 'refused' | 'gone';
+export type Stage = 'handshake' | 'control' | 'warm' | 'head' | 'dial' | 'hello' | 'open' | 'refused' | 'gone';
 
 export type Expiry =
   /** The client reads why. */
@@ -36,6 +36,7 @@ export function expiryOf(stage: Stage, halfClosed: boolean): Expiry {
           ? 'one side has closed, and no byte moved since'
           : 'no byte moved for as long as a tunnel may be idle',
       };
+    case 'control': // looked after by the hub
     case 'refused':
     case 'gone':
       return { how: 'cut' };

@@ -5,33 +5,19 @@
 import type { Socket } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import type { EdgeDecision, ErrorCode, MeshpassError } from '@meshpass/identity';
-import { type Directory, type LiveSession, mayReach } from '../directory.ts';
-import type { EdgeLimits } from '../limits.ts';
+import { CONTROL_ALPN } from '@meshpass/identity/channel/frames';
+import { type LiveSession, mayReach } from '../directory.ts';
 import { authorizeTarget, directoryStale, liveSession } from './admission.ts';
 import { createHelloReader, type HelloReader, sniMismatch } from './client-hello.ts';
 import { type ConnectReader, createConnectReader, type Destination } from './connect.ts';
 import { decisionOf } from './decision.ts';
 import { EarlyBytes } from './early-bytes.ts';
-import { dialGateway, type Gateway, type Upstream } from './forward.ts';
+import { dialGateway, type Upstream } from './forward.ts';
+import type { TunnelHost } from './host.ts';
 import { IdleWatch } from './idle-watch.ts';
 import { type Peer, peerOf } from './peer.ts';
 import { ALERT, ESTABLISHED, formatRefusal, gatewayUnreachable, malformed } from './refusal.ts';
 import { expiryOf, type Stage } from './stage.ts';
-
-/** What a tunnel needs of the edge around it. */
-export interface TunnelHost {
-  readonly gateway: Gateway;
-  readonly directory: Directory;
-  readonly limits: EdgeLimits;
-  readonly clock: () => number;
-  readonly newId: () => string;
-  /** @param known whether a live session stands behind the decision */
-  decided(decision: EdgeDecision, known: boolean): void;
-  /** Counts the tunnel to its session, and among strangers no more. @returns why it may not be */
-  join(tunnel: Tunnel, sessionId: string): MeshpassError | undefined;
-  /** The connection is gone. Called once. */
-  left(tunnel: Tunnel): void;
-}
 
 export class Tunnel {
   /** Address and port of the client, for the audit log. */
@@ -41,7 +27,7 @@ export class Tunnel {
   stage: Stage = 'handshake';
   /** Set once the client has shown the SVID of a live session. */
   sessionId: string | undefined;
-  readonly #host: TunnelHost;
+  readonly #host: TunnelHost<Tunnel>;
   #tls: TLSSocket | undefined;
   #upstream: Upstream | undefined;
   #peer: Peer | undefined;
@@ -57,7 +43,7 @@ export class Tunnel {
   #ending: { readonly code?: ErrorCode; readonly reason: string } | undefined;
 
   /** @param source what connections are counted by, see sourceOf */
-  constructor(host: TunnelHost, raw: Socket, source: string) {
+  constructor(host: TunnelHost<Tunnel>, raw: Socket, source: string) {
     this.#host = host;
     this.#early = new EarlyBytes(host.limits.helloBytes);
     this.raw = raw;
@@ -84,6 +70,11 @@ export class Tunnel {
       this.sessionId = session.id;
     } catch (error) {
       this.#refuse(error as MeshpassError);
+      return;
+    }
+    if (tls.alpnProtocol === CONTROL_ALPN) {
+      this.#enter('control', Number.POSITIVE_INFINITY);
+      this.#host.control!.open(this, this.sessionId!, tls);
       return;
     }
     this.#enter('warm', this.#host.limits.warmMs);
@@ -232,7 +223,7 @@ export class Tunnel {
 
   #refuse(error: MeshpassError): void {
     const id = this.#decide('refused', error.message, error.code);
-    this.#sayAndLeave(formatRefusal(error, id));
+    this.#sayAndLeave(formatRefusal(error, id, this.#tls!.alpnProtocol));
   }
 
   #alert(alert: Buffer, reason: string): void {

@@ -2,9 +2,17 @@
 import type { ServerResponse } from 'node:http';
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response';
 import { type EdgeDecision, EdgeDecisions, MeshpassError } from '@meshpass/identity';
+import {
+  CONTROL_HEADER,
+  EdgeConfigurationRequest,
+  EdgeLeases,
+  MAX_EDGE_LEASES,
+  MAX_LEASE_PROOF,
+} from '@meshpass/identity/channel/index';
 import { type AuditContext, granted, recordGrant, refused } from '../../audit/log/decision.ts';
 import { auditRow, identityMembers, newEvent } from '../../audit/log/event.ts';
 import type { Journal } from '../../audit/log/journal.ts';
+import type { ControlChannel } from '../../channel/control.ts';
 import { createRateAllowance } from '../../limits/rate-allowance.ts';
 import { groupOf } from '../../limits/source-address.ts';
 import type { Feed } from '../../session/feed.ts';
@@ -19,6 +27,8 @@ export interface EdgeContext extends RouteContext {
   /** Whether a bearer is a live token of an edge's ServiceAccount (TokenReview); absent: no edge in other processes. */
   readonly reviewEdgeToken: ((token: string) => Promise<boolean>) | undefined;
   readonly connections: Connections;
+  /** What edges bring of control connections. */
+  readonly control: Pick<ControlChannel, 'renew' | 'configuration'>;
   /** Open streams, to be ended when the broker stops. */
   readonly streams: Set<ServerResponse>;
 }
@@ -27,6 +37,7 @@ export interface EdgeContext extends RouteContext {
 const ATTEMPTS = { burst: 20, perSecond: 0.2 };
 const EDGE_MS = 3_600_000;
 const MAX_DECISIONS_BODY = 1024 * 1024;
+const MAX_LEASES_BODY = MAX_EDGE_LEASES * (MAX_LEASE_PROOF + 256);
 /** An edge that reads slower than this is cut off; it comes back and gets a snapshot. */
 const MAX_QUEUED = 8 * 1024 * 1024;
 
@@ -73,11 +84,11 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
       path: '/edge/stream',
       action: 'edge.stream',
       authentication,
-      handler: async ({ event, response }) => {
+      handler: async ({ event, request, response }) => {
         const reason = 'A token of the edge’s ServiceAccount.';
         const written = await recordGrant(context.audit, { ...event, reason });
         if (!written.granted) return written;
-        stream(context, response);
+        stream(context, response, request.headers[CONTROL_HEADER] !== undefined);
         return granted(event, RESPONSE_ALREADY_SENT);
       },
     }),
@@ -93,16 +104,39 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
         return granted(event, undefined);
       },
     }),
+    route({
+      method: 'POST',
+      path: '/edge/leases',
+      action: 'edge.stream',
+      authentication,
+      schema: EdgeLeases,
+      limit: MAX_LEASES_BODY,
+      handler: async ({ event, body: { leases } }) =>
+        granted(event, { answers: await context.control.renew(leases, event.source) }),
+    }),
+    route({
+      method: 'POST',
+      path: '/edge/configuration',
+      action: 'edge.stream',
+      authentication,
+      schema: EdgeConfigurationRequest,
+      handler: async ({ event, body: { set, digest } }) => {
+        const content = context.control.configuration(set, digest);
+        if (!content) return refused(event, new MeshpassError('not_found', 'This configuration is not announced.'));
+        return granted(event, new Response(new Uint8Array(content), { headers: { 'cache-control': 'no-store' } }));
+      },
+    }),
   ];
 }
 
-function stream({ feed, streams }: EdgeContext, response: ServerResponse): void {
+function stream({ feed, streams }: EdgeContext, response: ServerResponse, control: boolean): void {
   response.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store' });
   streams.add(response);
+  const subscription = { control };
   const unsubscribe = feed.subscribe((event) => {
     response.write(`${JSON.stringify(event)}\n`);
     if (response.writableLength > MAX_QUEUED) response.destroy();
-  });
+  }, subscription);
   response.on('close', () => {
     unsubscribe();
     streams.delete(response);

@@ -1,0 +1,148 @@
+/** The agents of bench/channel/bench.ts: each with a key, a session, an SVID and a control connection of its own. */
+import { createPrivateKey, generateKeyPairSync, randomUUID } from 'node:crypto';
+import { Agent, request } from 'node:https';
+import { setTimeout as pause } from 'node:timers/promises';
+import { createSecureContext } from 'node:tls';
+import { type Channel, openChannel } from '@meshpass/agent/channel/channel';
+import { createDpopProof, type DpopKey, dpopKey, type SessionResponse } from '@meshpass/identity';
+import { createCsr } from '@meshpass/identity/csr';
+import { SignJWT } from 'jose';
+import { createCa } from '../../packages/edge/test/mesh-ca.ts';
+
+export interface Hello {
+  readonly meshRoot: string;
+  readonly cert: string;
+  readonly key: string;
+}
+export interface ChannelCrowd {
+  readonly brokerPort: number;
+  readonly brokerCa: string;
+  readonly edgePort: number;
+  readonly issuerKey: string;
+  readonly sessions: number;
+  readonly perSecond: number;
+  readonly heartbeatSeconds: number;
+}
+export interface ChannelReady {
+  readonly opened: number;
+}
+export interface Renewed {
+  /** Acknowledged leases since `measure`. */
+  readonly leases: number;
+  readonly silent: number;
+  readonly refused: number;
+  readonly ended: number;
+}
+
+const ARRIVING_TOGETHER = 32;
+/** One for all: nobody looks at what is signed here. */
+const CSR = createCsr(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
+const [mesh, web] = await Promise.all([createCa('mesh'), createCa('web')]);
+const server = await web.issue({ san: [{ type: 'dns', value: 'localhost' }], notAfter: Date.now() + 80_000_000 });
+process.send!({ meshRoot: mesh.root, cert: server.cert, key: server.key } satisfies Hello);
+
+const counts = { leases: 0, silent: 0, refused: 0, ended: 0 };
+const channels: Channel[] = [];
+const holding = new Set<string>();
+let crowd: ChannelCrowd;
+let agent: Agent;
+
+process.on('message', async (message: ChannelCrowd | 'measure' | 'stop') => {
+  if (message === 'measure') {
+    Object.assign(counts, { leases: 0, silent: 0, refused: 0, ended: 0 });
+  } else if (message === 'stop') {
+    process.send!({ ...counts } satisfies Renewed);
+    for (const channel of channels) void channel.close();
+    process.exit(0);
+  } else {
+    crowd = message;
+    agent = new Agent({ ca: crowd.brokerCa, keepAlive: true, maxSockets: ARRIVING_TOGETHER });
+    const began = performance.now();
+    let next = 0;
+    let failed = 0;
+    const lane = async () => {
+      while (next < crowd.sessions) {
+        const number = next++;
+        await pause(Math.max(0, began + (number * 1000) / crowd.perSecond - performance.now()));
+        // A connection that the broker closed meanwhile is no failure of its own.
+        await arrive(number)
+          .catch(() => arrive(number))
+          .catch((error: Error) => {
+            if (failed++ === 0) console.error('not opened:', error.message);
+          });
+      }
+    };
+    await Promise.all(Array.from({ length: ARRIVING_TOGETHER }, lane));
+    for (let n = 0; n < 600 && holding.size + failed < crowd.sessions; n++) await pause(100);
+    process.send!({ opened: holding.size } satisfies ChannelReady);
+  }
+});
+
+async function arrive(number: number): Promise<void> {
+  const key = dpopKey(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
+  const form = new URLSearchParams({
+    grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
+    subject_token: await proofOf(number),
+    subject_token_type: 'urn:ietf:params:oauth:token-type:id_token',
+  }).toString();
+  const opened = (await ask(key, '/token', 'application/x-www-form-urlencoded', form)) as unknown as SessionResponse;
+  const body = JSON.stringify({ certificates: [{ grant: opened.session.grants[0], csr: CSR }] });
+  const issued = await ask(key, '/certificates', 'application/json', body, opened.access_token);
+  const spiffeId = (issued.certificates as { spiffe_id: string }[])[0]!.spiffe_id;
+  const identity = await mesh.issue({ san: [{ type: 'url', value: spiffeId }], notAfter: Date.now() + 80_000_000 });
+  const secureContext = createSecureContext({ ca: web.root, cert: identity.cert, key: identity.key });
+  const { statement_keys } = opened.mesh;
+  channels.push(
+    openChannel({
+      edges: [{ host: 'localhost', port: crowd.edgePort }],
+      secureContext: () => secureContext,
+      session: { id: opened.session.id, grants: () => opened.session.grants },
+      key,
+      statementKeys: () => statement_keys!,
+      heartbeatMs: crowd.heartbeatSeconds * 1000,
+      silentMs: crowd.heartbeatSeconds * 2_500,
+      configuration: () => undefined,
+      onEvent: ({ type, ...more }) => {
+        if (type === 'lease') {
+          counts.leases++;
+          holding.add(opened.session.id);
+        } else if (type === 'silent') counts.silent++;
+        else if (type === 'ended') counts.ended++;
+        else if (counts.refused++ === 0) console.error('not renewed:', type, more);
+      },
+    }),
+  );
+}
+
+async function proofOf(number: number): Promise<string> {
+  return await new SignJWT({ email: `dev${number}@acme.com`, groups: ['dev', 'sre'], jti: randomUUID() })
+    .setProtectedHeader({ alg: 'RS256', kid: 'bench' })
+    .setIssuer('https://idp.bench')
+    .setAudience('meshpass')
+    .setSubject(`user-${number}`)
+    .setIssuedAt()
+    .setExpirationTime('10m')
+    .sign(createPrivateKey(crowd.issuerKey));
+}
+
+function ask(key: DpopKey, path: string, type: string, body: string, token?: string): Promise<Record<string, unknown>> {
+  const proof = createDpopProof({
+    ...{ key, method: 'POST', url: `https://broker.bench${path}`, now: Math.floor(Date.now() / 1000) },
+    ...{ jti: randomUUID(), ...(token !== undefined && { accessToken: token }) },
+  });
+  const headers = {
+    ...{ dpop: proof, 'content-type': type, 'content-length': Buffer.byteLength(body) },
+    ...(token !== undefined && { authorization: `DPoP ${token}` }),
+  };
+  return new Promise((resolve, reject) => {
+    const options = { agent, host: 'localhost', port: crowd.brokerPort, method: 'POST', path, headers };
+    const sent = request(options, async (response) => {
+      let text = '';
+      for await (const chunk of response) text += chunk;
+      if (response.statusCode === 200) resolve(JSON.parse(text));
+      else reject(new Error(`${path} answered ${response.statusCode} ${text}`));
+    });
+    sent.on('error', reject);
+    sent.end(body);
+  });
+}

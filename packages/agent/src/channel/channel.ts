@@ -1,0 +1,256 @@
+/**
+ * The control channel of a session: one connection to an edge that renews the lease, and brings the session's configuration and
+ * its end. The edge is not trusted. When the broker's answers stay away the session's owner is told, and renews over HTTPS.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { SecureContext, TLSSocket } from 'node:tls';
+import {
+  createLeaseProof,
+  EdgeFrame,
+  formatFrame,
+  grantSet,
+  type LeaseStatement,
+  MAX_STATEMENT,
+  type StatementKey,
+} from '@meshpass/identity/channel/index';
+import type { DpopKey } from '@meshpass/identity/dpop';
+import { type ChannelEdge, connectControl } from './connect.ts';
+import { createLineReader } from './lines.ts';
+import { type Belief, createReceived } from './received.ts';
+
+export type ChannelEvent =
+  /** The broker renewed the lease. */
+  | { readonly type: 'lease'; readonly lease: LeaseStatement }
+  /** The session is over: the channel is closed. */
+  | { readonly type: 'ended'; readonly cause: string; readonly reason: string }
+  /** A new configuration, as `GET /session/configuration` would answer it. */
+  | { readonly type: 'configuration'; readonly version: number; readonly content: Buffer }
+  /** There is a newer configuration, and no edge brings it: ask for it over HTTPS. */
+  | { readonly type: 'configuration_missing'; readonly version: number }
+  /** No lease was acknowledged for `silentMs`: renew over HTTPS until `lease` comes. */
+  | { readonly type: 'silent' }
+  /** The broker's statements are signed with a key that is not known: ask for the keys over HTTPS. */
+  | { readonly type: 'unknown_key' }
+  /** Nobody's word: an edge says that it, or the broker, refused. */
+  | { readonly type: 'refused'; readonly code: string };
+
+export interface ChannelOptions {
+  /** Tried in this order. */
+  readonly edges: readonly ChannelEdge[];
+  /** With the session's SVID, and what the edge's certificate is verified by; undefined while there is no valid SVID. */
+  readonly secureContext: () => SecureContext | undefined;
+  readonly session: {
+    readonly id: string;
+    /** As they are now. */
+    readonly grants: () => readonly string[];
+  };
+  readonly key: DpopKey;
+  /** What the broker gave over HTTPS; another array when they are others. */
+  readonly statementKeys: () => readonly StatementKey[];
+  readonly heartbeatMs: number;
+  /** Without an acknowledged lease for so long the channel is silent. */
+  readonly silentMs: number;
+  /** The configuration that the agent has taken last, and what became of it. */
+  readonly configuration: () => { readonly version: number; readonly state: 'applied' | 'refused' } | undefined;
+  readonly onEvent: (event: ChannelEvent) => void;
+  /** Unix ms. */
+  readonly clock?: () => number;
+  /** 0 to 1, for the jitter. */
+  readonly random?: () => number;
+}
+
+export interface Channel {
+  /** Renews the lease now, to acknowledge a configuration. */
+  renew(): void;
+  /** Resolves when the connection is gone. */
+  close(): Promise<void>;
+}
+
+const CONNECT_MS = 10_000;
+const BACKOFF_MS = { first: 250, most: 15_000 } as const;
+/** Least time between two leases, ms: an edge that calls for them gets no more. */
+const LEAST_MS = 1_000;
+/** An edge that brings bytes, and no lease, is left after so many times `silentMs`. */
+const PATIENCE = 4;
+/** Longest frame that is no configuration, bytes. */
+const MAX_SMALL_FRAME = MAX_STATEMENT + 256;
+
+/** Keeps a control connection until the session ends, or it is closed. */
+export function openChannel(options: ChannelOptions): Channel {
+  const { session, key, onEvent, clock = Date.now, random = Math.random } = options;
+  const stop = new AbortController();
+  const received = createReceived({
+    sessionId: session.id,
+    set: () => grantSet(session.grants()),
+    keys: options.statementKeys,
+    takenVersion: options.configuration()?.version ?? 0,
+  });
+  // Greater than in the process before this one, as long as no clock is set back.
+  let seq = clock();
+  /** The broker's clock less this one's, ms. */
+  let offset = 0;
+  let heardAt = clock();
+  let silent = false;
+  let connectedAt = heardAt;
+  let movedBefore = 0;
+  let missing: number | undefined;
+  let edges = options.edges;
+  let socket: TLSSocket | undefined;
+  let leaseTimer: NodeJS.Timeout | undefined;
+  let leaseAt = Number.NEGATIVE_INFINITY;
+  let unknownKeyAt = Number.NEGATIVE_INFINITY;
+  const watch = setInterval(look, Math.min(1_000, options.silentMs / 4));
+  watch.unref();
+  const done = run();
+  return {
+    renew: () => schedule(0),
+    async close() {
+      end();
+      await done;
+    },
+  };
+
+  function end(): void {
+    stop.abort();
+    clearInterval(watch);
+    clearTimeout(leaseTimer);
+    socket?.destroy();
+  }
+
+  async function run(): Promise<void> {
+    let pause: number = BACKOFF_MS.first;
+    while (!stop.signal.aborted) {
+      const before = heardAt;
+      const context = options.secureContext();
+      if (context) await serve(context).catch(() => {});
+      if (stop.signal.aborted) return;
+      // Whoever brought nothing is tried last.
+      edges = [...edges.slice(1), ...edges.slice(0, 1)];
+      pause = heardAt > before ? BACKOFF_MS.first : Math.min(BACKOFF_MS.most, pause * 2);
+      await sleep(pause * (0.5 + random()), undefined, { signal: stop.signal, ref: false }).catch(() => {});
+    }
+  }
+
+  async function serve(context: SecureContext): Promise<void> {
+    const connected = await connectControl(edges, context, CONNECT_MS);
+    if (stop.signal.aborted) return void connected.destroy();
+    socket = connected;
+    connectedAt = clock();
+    // No more than what is expected now: a configuration is as long as the broker said.
+    const lines = createLineReader(() => MAX_SMALL_FRAME + Math.ceil((received.wanted()?.size ?? 0) / 3) * 4);
+    connected.on('data', (chunk: Buffer) => {
+      if (!lines.push(chunk, (line) => take(connected, line))) connected.destroy();
+    });
+    schedule(0);
+    await new Promise((resolve) => connected.once('close', resolve).once('end', () => connected.destroy()));
+    socket = undefined;
+  }
+
+  function take(from: TLSSocket, line: string): void {
+    if (from.destroyed) return;
+    const frame = parse(line);
+    switch (frame?.type) {
+      case 'statement':
+        believe(from, received.statement(frame.statement));
+        return;
+      case 'configuration':
+        believe(from, received.content(frame.digest, frame.content));
+        return;
+      case 'changed':
+        schedule(0);
+        return;
+      case 'refused':
+        onEvent({ type: 'refused', code: frame.error_code });
+        schedule(LEAST_MS * (1 + random()));
+        return;
+      default:
+        from.destroy();
+    }
+  }
+
+  function believe(from: TLSSocket, belief: Belief): void {
+    switch (belief.type) {
+      case 'lease':
+        heardAt = clock();
+        // Never ahead: the way back is not taken off.
+        offset = belief.lease.at - heardAt;
+        silent = false;
+        schedule(options.heartbeatMs * (0.9 + random() / 10));
+        onEvent(belief);
+        fetch();
+        return;
+      case 'ended':
+        onEvent({ type: 'ended', cause: belief.ended.cause, reason: belief.ended.reason });
+        end();
+        return;
+      case 'announced':
+        fetch();
+        return;
+      case 'configuration':
+        onEvent(belief);
+        return;
+      case 'unknown_key':
+        // An edge can say so as often as it likes; the answer costs a request.
+        if (performance.now() < unknownKeyAt + options.heartbeatMs) return;
+        unknownKeyAt = performance.now();
+        onEvent(belief);
+        return;
+      case 'stale':
+        return;
+      case 'forged':
+        from.destroy();
+    }
+  }
+
+  function fetch(): void {
+    const wanted = received.wanted();
+    if (wanted) socket?.write(formatFrame({ type: 'configuration', digest: wanted.digest }));
+  }
+
+  /** The next lease goes out in so many ms, if none goes before. */
+  function schedule(ms: number): void {
+    clearTimeout(leaseTimer);
+    const due = Math.max(ms, leaseAt + LEAST_MS - performance.now());
+    leaseTimer = setTimeout(lease, Math.max(0, due)).unref();
+  }
+
+  function lease(): void {
+    if (!socket || stop.signal.aborted) return;
+    leaseAt = performance.now();
+    seq++;
+    const configuration = options.configuration();
+    const claims = { sid: session.id, seq, at: clock() + offset, ...(configuration && { configuration }) };
+    received.sent(seq);
+    socket.write(formatFrame({ type: 'lease', proof: createLeaseProof(claims, key) }));
+    // An answer that stays away: ask again, before the lease is in danger.
+    schedule(options.heartbeatMs);
+  }
+
+  function look(): void {
+    if (!silent && clock() - heardAt > options.silentMs) {
+      silent = true;
+      onEvent({ type: 'silent' });
+    }
+    // Another edge may do better; but a configuration that is still coming over a slow line is waited for.
+    const waited = clock() - Math.max(heardAt, connectedAt);
+    const moved = socket?.bytesRead ?? 0;
+    if (waited > options.silentMs * (moved > movedBefore ? PATIENCE : 1)) socket?.destroy();
+    movedBefore = moved;
+    const current = received.currentVersion() ?? 0;
+    if (current <= Math.max(received.takenVersion(), options.configuration()?.version ?? 0)) missing = undefined;
+    else {
+      missing ??= clock();
+      if (clock() - missing < options.silentMs) return;
+      missing = clock();
+      onEvent({ type: 'configuration_missing', version: current });
+    }
+  }
+}
+
+function parse(line: string): EdgeFrame | undefined {
+  try {
+    return EdgeFrame.safeParse(JSON.parse(line)).data;
+  } catch {
+    return undefined;
+  }
+}

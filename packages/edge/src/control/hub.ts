@@ -1,0 +1,120 @@
+/**
+ * The control connections of an edge: it carries leases to the broker and the broker's statements to agents. It can read and
+ * withhold them, and make none: leases are signed by sessions, statements by the broker.
+ */
+import type { TLSSocket } from 'node:tls';
+import type { AgentFrame, EdgeLease, EdgeLeaseAnswer } from '@meshpass/identity/channel/index';
+import type { Directory } from '../directory.ts';
+import type { EdgeLog } from '../log.ts';
+import { ControlConnection, type ControlOwner } from './connection.ts';
+import { type Announced, createContents } from './contents.ts';
+import { createLeaseBatches } from './lease-batches.ts';
+
+/** How the broker is asked. */
+export interface ControlBroker {
+  /** Answers each lease. @throws where the broker does not answer */
+  renew(leases: readonly EdgeLease[]): Promise<readonly EdgeLeaseAnswer[]>;
+  /** @throws where the broker does not answer, or does not have it */
+  configuration(announced: Announced): Promise<Buffer>;
+}
+
+export interface ControlHub {
+  /** Serves a connection of a live session from now on; one that the session had before is cut. */
+  open(owner: ControlOwner, sessionId: string, tls: TLSSocket): void;
+  /** The connection is gone. */
+  left(owner: ControlOwner, sessionId: string): void;
+  sweep(now: number): void;
+  size(): number;
+  close(): void;
+}
+
+export interface ControlHubOptions {
+  readonly broker: ControlBroker;
+  readonly directory: Directory;
+  readonly clock: () => number;
+  readonly log: EdgeLog;
+}
+
+/** An agent that says nothing for so long is gone, ms. */
+const SILENT_MS = 180_000;
+/** How long a connection waits for the notice that its session is over, ms. */
+const NOTICE_MS = 2_000;
+/** Sets of grants whose configuration is announced; beyond it the one that was announced first is forgotten. */
+const MAX_SETS = 4_096;
+
+export function createControlHub({ broker, directory, clock, log }: ControlHubOptions): ControlHub {
+  const connections = new Map<string, ControlConnection>();
+  const announced = new Map<string, Announced & { readonly statement: string }>();
+  const failed = (what: string) => (err: unknown) => log.warn({ err }, what);
+  const contents = createContents(broker.configuration, failed('no configuration from the broker'));
+  const batches = createLeaseBatches(broker.renew, answer, failed('the broker does not take leases now'));
+  const unlisten = directory.listen({
+    closed(id) {
+      const connection = connections.get(id);
+      if (connection) connection.endsAt = clock() + NOTICE_MS;
+      batches.remove(id);
+    },
+    narrowed: ({ id }) => connections.get(id)?.send({ type: 'changed' }),
+    notice(id, statement) {
+      const connection = connections.get(id);
+      connections.delete(id);
+      connection?.end({ type: 'statement', statement });
+    },
+    configuration(one) {
+      announced.delete(one.set);
+      announced.set(one.set, one);
+      if (announced.size > MAX_SETS) announced.delete(announced.keys().next().value!);
+      for (const [id, connection] of connections) {
+        if (directory.byId(id)?.set === one.set) connection.send({ type: 'statement', statement: one.statement });
+      }
+    },
+  });
+  return {
+    open(owner, sessionId, tls) {
+      const before = connections.get(sessionId);
+      const connection = new ControlConnection({ owner, sessionId, tls }, clock, (frame) => take(connection, frame));
+      connections.set(sessionId, connection);
+      before?.owner.cut();
+      const configuration = announcedTo(sessionId);
+      if (configuration) connection.send({ type: 'statement', statement: configuration.statement });
+    },
+    left(owner, sessionId) {
+      if (connections.get(sessionId)?.owner !== owner) return;
+      connections.delete(sessionId);
+      batches.remove(sessionId);
+    },
+    sweep(now) {
+      for (const { heardAt, endsAt, owner } of [...connections.values()]) {
+        if (now >= endsAt || now - heardAt > SILENT_MS) owner.cut();
+      }
+    },
+    size: () => connections.size,
+    close() {
+      unlisten();
+      batches.close();
+    },
+  };
+
+  function take(connection: ControlConnection, frame: AgentFrame): void {
+    const { sessionId } = connection;
+    if (frame.type === 'lease') {
+      batches.add(sessionId, frame.proof);
+      return;
+    }
+    const configuration = announcedTo(sessionId);
+    // Only what was announced to this session: what others have is not for it.
+    if (configuration?.digest === frame.digest) contents.give(connection, configuration);
+    else connection.send({ type: 'refused', error_code: 'configuration_unavailable' });
+  }
+
+  function answer({ session_id, statement, error_code }: EdgeLeaseAnswer): void {
+    const connection = connections.get(session_id);
+    if (statement !== undefined) connection?.send({ type: 'statement', statement });
+    else connection?.send({ type: 'refused', error_code: error_code ?? 'internal' });
+  }
+
+  function announcedTo(sessionId: string) {
+    const set = directory.byId(sessionId)?.set;
+    return set === undefined ? undefined : announced.get(set);
+  }
+}

@@ -1,0 +1,163 @@
+/** A broker and its edges in this process, and agents' channels between them. */
+
+import { createSecureContext } from 'node:tls';
+import { type Channel, type ChannelEvent, type ChannelOptions, openChannel } from '@meshpass/agent/channel/channel';
+import type { ConfigurationSource } from '@meshpass/broker/channel/configurations';
+import { type ControlBroker, createDirectory, type Edge, followFeed, startEdge } from '@meshpass/edge';
+import { grantSet } from '@meshpass/identity/channel/index';
+import { type Enrolled, type Harness, session, startHarness } from '../../packages/broker/test/harness/broker.ts';
+import { grant } from '../../packages/broker/test/harness/mesh.ts';
+import { type Ca, createCa, svid } from '../../packages/edge/test/mesh-ca.ts';
+
+export const HEARTBEAT_MS = 1_500;
+export const SILENT_MS = 4_000;
+
+/** Configurations as a test sets them. */
+export interface PlayedConfigurations extends ConfigurationSource {
+  set(grants: readonly string[], version: number, content: string): void;
+}
+
+export interface Parts {
+  readonly harness: Harness;
+  readonly configurations: PlayedConfigurations;
+  /** Starts an edge that the broker feeds. `lie` changes what it asks the broker. */
+  edge(lie?: (honest: ControlBroker) => ControlBroker): Promise<Edge>;
+  agent(
+    subject: string,
+    edges: readonly Edge[],
+    more?: Partial<ChannelOptions> & { readonly hasSvid?: boolean },
+  ): Promise<Agent>;
+  /** Closes all edges and channels. */
+  endEdges(): Promise<void>;
+  close(): Promise<void>;
+}
+
+export interface Agent {
+  readonly session: Enrolled;
+  readonly events: ChannelEvent[];
+  /** Of these types, in the order they came. */
+  of<T extends ChannelEvent['type']>(type: T): Extract<ChannelEvent, { type: T }>[];
+  /** Whether it has a valid SVID. */
+  hasSvid: boolean;
+  /** What the agent acknowledges. */
+  configuration: { version: number; state: 'applied' | 'refused' } | undefined;
+  renew(): void;
+  /** Another channel of the same session. */
+  twin(): Channel;
+  close(): Promise<void>;
+}
+
+export async function startParts(): Promise<Parts> {
+  const configurations = playConfigurations();
+  const harness = await startHarness({ parts: () => ({ configurations }) });
+  harness.mesh.setAccess([grant('dev'), grant('ops', ['idp:ops'])]);
+  const [mesh, web] = await Promise.all([createCa('mesh'), createCa('web')]);
+  const closing: (() => unknown)[] = [];
+  return {
+    harness,
+    configurations,
+    async edge(lie = (honest) => honest) {
+      const directory = createDirectory({ clock: Date.now });
+      // The mesh of the broker's tests has no CA of its own.
+      const stop = followFeed(
+        (listener) =>
+          harness.broker.feed.subscribe(
+            (event) => listener('roots' in event ? { ...event, roots: [mesh.root] } : event),
+            { control: true },
+          ),
+        directory,
+      );
+      const honest: ControlBroker = {
+        renew: (leases) => harness.broker.control.renew(leases, 'edge'),
+        configuration: async ({ set, digest }) => {
+          const content = harness.broker.control.configuration(set, digest);
+          if (!content) throw new Error('not announced');
+          return content;
+        },
+      };
+      const edge = await startEdge({
+        listen: { host: '127.0.0.1', port: 0 },
+        tls: await web.issue({ san: [{ type: 'dns', value: 'localhost' }] }),
+        gateway: { host: '127.0.0.1', port: 9 },
+        directory,
+        report: () => {},
+        control: lie(honest),
+      });
+      closing.push(async () => {
+        stop();
+        await edge.close();
+        directory.close();
+      });
+      return edge;
+    },
+    async agent(subject, edges, more = {}) {
+      const enrolled = await session(harness, subject);
+      const agent = await openAgent(harness, { enrolled, mesh, web, edges }, more);
+      closing.push(agent.close);
+      return agent;
+    },
+    async endEdges() {
+      for (const close of closing.splice(0).reverse()) await close();
+    },
+    close: () => harness.stop(),
+  };
+}
+
+async function openAgent(
+  harness: Harness,
+  { enrolled, mesh, web, edges }: { enrolled: Enrolled; mesh: Ca; web: Ca; edges: readonly Edge[] },
+  { hasSvid = true, ...more }: Partial<ChannelOptions> & { readonly hasSvid?: boolean },
+): Promise<Agent> {
+  const { id, grants } = enrolled.session;
+  let principal: string | undefined;
+  harness.broker.feed.subscribe((event) => {
+    if (event.type !== 'snapshot') return;
+    principal = event.sessions.find((one) => one.id === id)?.principals[0]?.spiffe_id;
+  })();
+  const { cert, key } = await svid(mesh, principal!);
+  const events: ChannelEvent[] = [];
+  const agent = { session: enrolled, events, configuration: undefined, hasSvid } as {
+    -readonly [K in keyof Agent]: Agent[K];
+  };
+  const options: ChannelOptions = {
+    edges: edges.map((edge) => ({ host: 'localhost', port: edge.address.port })),
+    secureContext: () => (agent.hasSvid ? createSecureContext({ cert, key, ca: web.root }) : undefined),
+    session: { id, grants: () => grants },
+    key: enrolled.key,
+    statementKeys: () => enrolled.mesh.statement_keys!,
+    heartbeatMs: HEARTBEAT_MS,
+    silentMs: SILENT_MS,
+    configuration: () => agent.configuration,
+    onEvent: (event) => events.push(event),
+    clock: () => Date.now() + harness.clockAhead,
+    ...more,
+  };
+  const channel = openChannel(options);
+  agent.twin = () => openChannel(options);
+  agent.of = (type) => events.filter((event) => event.type === type) as never;
+  agent.renew = channel.renew;
+  agent.close = channel.close;
+  return agent;
+}
+
+function playConfigurations(): PlayedConfigurations {
+  const held = new Map<string, { version: number; body: Buffer }>();
+  const listeners = new Set<() => void>();
+  const playing: PlayedConfigurations = {
+    current: (session) => held.get(grantSet(session.grants.map((grant) => grant.name))),
+    above: async (session, version) => {
+      const set = session.grants.map((grant) => grant.name);
+      const content = held.get(grantSet(set))!.body;
+      playing.set(set, version + 1, String(content));
+    },
+    onChange: (listener) => {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    set(grants, version, content) {
+      held.set(grantSet(grants), { version, body: Buffer.from(content) });
+      for (const listener of listeners) listener();
+    },
+  };
+  return playing;
+}
