@@ -43,7 +43,11 @@ export const notARegex: Rule = {
   },
 };
 
+/** How the server names of a port begin, in whatever subset: `outbound_.8080_.*`. Its last dot is one. */
+const NAMES_OF_PORT = /^outbound_\.\d+_\.\*$/;
+
 function whyRegex(value: string, list: string): string | undefined {
+  if (list === 'connection.sni' && NAMES_OF_PORT.test(value)) return undefined;
   if (/\.[*+]|\[[^\]]*\][*+?]|\\[dwsb./]|\(\?|\(.*\|.*\)/.test(value))
     return 'the characters of a regular expression stand for themselves';
   if (value.startsWith('^') || (value.length > 1 && value.endsWith('$'))) return '^ and $ stand for themselves';
