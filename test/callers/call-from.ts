@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Lab, upLab } from '@meshpass/lab';
 import { type OrderedProcess, startOrdered } from '@meshpass/lab/ordered-process';
-import { type DataPath, openDataPath } from '../mesh.ts';
+import { type DataPath, openDataPath, until } from '../mesh.ts';
 import type { AnswerTo, Call, Side } from './calls.ts';
 
 export interface Callers {
@@ -12,6 +12,8 @@ export interface Callers {
   callFrom<C extends Call>(side: Side, call: C): Promise<AnswerTo<C>>;
   /** What gives the Codespace its access, where there is one. */
   readonly dataPath: DataPath | undefined;
+  /** Gives the Codespace, where there is one, a new session with these grants. @param more beside the usual */
+  grant(more?: { readonly service: string; readonly port: number }): Promise<void>;
   /** Where a side's program runs. */
   host(side: Side): string;
   close(): Promise<void>;
@@ -20,15 +22,26 @@ export interface Callers {
 const HOSTS: Readonly<Record<Side, string>> = { pod: 'client', codespace: 'workspace' };
 
 /** @param sides without `codespace` no Meshpass is started */
-export async function openCallers(sides: readonly Side[], accessFile = ACCESS): Promise<Callers> {
+export async function openCallers(sides: readonly Side[]): Promise<Callers> {
   const lab = await upLab({ with: ['echo-v1', 'echo-v2'] });
-  const dataPath = sides.includes('codespace') ? await openCodespace(lab, accessFile) : undefined;
+  const dataPath = sides.includes('codespace') ? await openCodespace(lab) : undefined;
+  let granted: string | undefined;
   const programs = new Map<Side, OrderedProcess<Call>>(
     sides.map((side) => [side, startOrdered<Call>(lab, HOSTS[side], PROGRAM, `the caller of the ${side}`)]),
   );
   return {
     ...{ lab, sides, dataPath },
     callFrom: (side, call) => programs.get(side)!.order(call),
+    grant: async (more) => {
+      if (!dataPath) return;
+      const before = granted;
+      granted = more?.service;
+      const line = more ? `      - { service: ${more.service}, port: ${more.port} }\n` : '';
+      writeFileSync(dataPath.meshpass.accessFile, ACCESS.replace('    ttl:', `${line}    ttl:`));
+      const inForce = (status: string): boolean =>
+        granted === undefined ? !status.includes(before ?? 'nothing') : status.includes(granted);
+      await until(() => enrolAnew(lab, dataPath), inForce, 60);
+    },
     host: (side) => HOSTS[side],
     close: async () => {
       for (const program of programs.values()) program.kill();
@@ -41,16 +54,23 @@ export async function openCallers(sides: readonly Side[], accessFile = ACCESS): 
 
 const PROGRAM = new URL('./main.ts', import.meta.url);
 
-async function openCodespace(lab: Lab, access: string): Promise<DataPath> {
+async function openCodespace(lab: Lab): Promise<DataPath> {
   const accessFile = join(lab.dir, 'callers-access.yaml');
-  writeFileSync(accessFile, access);
+  writeFileSync(accessFile, ACCESS);
   const dataPath = await openDataPath({ accessFile });
-  const up = await lab.exec(HOSTS.codespace, ['meshpass', 'up'], { env: await dataPath.environment() });
-  if (up.code !== 0) throw new Error(`meshpass up failed: ${up.stderr}`);
+  await enrolAnew(lab, dataPath);
   return dataPath;
 }
 
-/** Everything that the calls go to. */
+/** @returns what `meshpass up` says */
+async function enrolAnew(lab: Lab, dataPath: DataPath): Promise<string> {
+  await lab.exec(HOSTS.codespace, ['meshpass', 'down']);
+  const up = await lab.exec(HOSTS.codespace, ['meshpass', 'up'], { env: await dataPath.environment() });
+  if (up.code !== 0) throw new Error(`meshpass up failed: ${up.stderr}`);
+  return up.stdout;
+}
+
+/** Everything that the calls go to, but the ports that declare no protocol: they cannot be granted. */
 export const ACCESS = `
 trust:
   codespaces: { organization: acme }
@@ -62,8 +82,6 @@ grants:
       - { service: echo.shop, port: 8080 }
       - { service: echo.shop, port: 9000 }
       - { service: echo.shop, port: 2525 }
-      - { service: echo.shop, port: 7000 }
-      - { service: echo.shop, port: 2526 }
       - { service: echo-headless.shop, port: 8081 }
       - { service: orders.shop, port: 8080 }
       - { service: ledger-db.shop, port: 5432 }

@@ -9,8 +9,10 @@ export interface World {
   seenBy(version: 'v1' | 'v2', callId: string): Promise<readonly string[]>;
   /** Makes one version answer everything with this status; 200 ends it. */
   setMode(version: 'v1' | 'v2', status: number): Promise<void>;
-  /** Whether the sidecar of echo.shop has logged a line with this text. */
-  loggedByService(text: string): boolean;
+  /** The line with this text that the sidecar of echo.shop has logged. */
+  loggedByService(text: string): string | undefined;
+  /** What the caller's certificate must say. */
+  readonly principal: RegExp;
 }
 
 export interface Case {
@@ -21,6 +23,12 @@ export interface Case {
   readonly apply: readonly KubeObject[];
   /** What takes the rule away. Default: `apply` is removed. */
   readonly takeAway?: readonly KubeObject[];
+  /** For a Codespace, whose scope is its grants: what else they must hold where the rule is taken away. */
+  readonly grantWithout?: { readonly service: string; readonly port: number };
+  /** What the lab had before. Default: nothing that `takeAway` leaves. */
+  readonly restore?: readonly KubeObject[];
+  /** Its calls change what later ones see, or take long: one right outcome is enough. Default: two in a row. */
+  readonly once?: boolean;
   /** Makes the call or calls. @returns the outcome: few words, the same for the same behaviour */
   readonly observe: (world: World) => Promise<string>;
   /** The outcome in a pod while the rule is in force. */

@@ -5,6 +5,11 @@ import type { Callers } from '../callers/call-from.ts';
 import type { Side } from '../callers/calls.ts';
 import type { World } from './case.ts';
 
+const PRINCIPALS: Readonly<Record<Side, RegExp>> = {
+  pod: /spiffe:\/\/cluster\.local\/ns\/shop\/sa\/client$/,
+  codespace: /spiffe:\/\/cluster\.local\/ns\/meshpass-payments-dev\/sa\/alice-\w+$/,
+};
+
 export function worldOf({ lab, callFrom }: Callers, side: Side): World {
   const logs = ['sidecar-echo-v1', 'sidecar-echo-v2'].map((unit) => logFile(lab.dir, unit));
   const began = logs.map((file) => statSync(file).size);
@@ -23,7 +28,9 @@ export function worldOf({ lab, callFrom }: Callers, side: Side): World {
     setMode: async (version, status) => {
       await ask(version, ['-X', 'PUT', `http://127.0.0.1:8080/mode/${status}`]);
     },
-    loggedByService: (text) => logs.some((file, at) => readFrom(file, began[at]!).includes(text)),
+    loggedByService: (text) =>
+      logs.flatMap((file, at) => readFrom(file, began[at]!).split('\n')).find((line) => line.includes(text)),
+    principal: PRINCIPALS[side],
   };
 }
 

@@ -7,11 +7,10 @@ import { randomInt } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type Callers, openCallers } from '../callers/call-from.ts';
-import type { Side } from '../callers/calls.ts';
+import { SIDES } from '../callers/calls.ts';
 import type { Report } from './mixed-load/tally.ts';
 
 const PROGRAM = fileURLToPath(new URL('./mixed-load/main.ts', import.meta.url));
-const SIDES: readonly Side[] = ['pod'];
 const SEED = Number(process.env.MESHPASS_MIXED_SEED ?? randomInt(1_000_000));
 const REQUESTS = Number(process.env.MESHPASS_MIXED_REQUESTS ?? 4_000);
 

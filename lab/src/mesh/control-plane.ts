@@ -133,7 +133,13 @@ const MESH_CONFIG = {
   enablePrometheusMerge: false,
   defaultConfig: { discoveryAddress: 'istiod.istio-system.svc:15012' },
   // Used by nothing unless a Telemetry resource names it. echo.shop takes whatever is sent to it.
-  extensionProviders: [{ name: 'lab-zipkin', zipkin: { service: 'echo.shop.svc.cluster.local', port: 8080 } }],
+  extensionProviders: [
+    { name: 'lab-zipkin', zipkin: { service: 'echo.shop.svc.cluster.local', port: 8080 } },
+    {
+      name: 'lab-principals',
+      envoyFileAccessLog: { path: '/dev/stdout', logFormat: { text: '%REQ(:PATH)% from %DOWNSTREAM_PEER_URI_SAN%\n' } },
+    },
+  ],
 };
 
 function writeAdmin(dir: string, server: string): void {

@@ -1,28 +1,23 @@
 /** The Telemetry API. What istiod tells the workspace's own proxy to report is not seen by these calls. */
 import { randomBytes } from 'node:crypto';
-import type { Case } from '../case.ts';
+import type { Case, World } from '../case.ts';
 import { echoed, get, newId } from '../observe.ts';
 import { telemetry } from '../rules.ts';
 
 export const telemetryRules: readonly Case[] = [
   {
-    feature: 'Access logging at the service',
-    rule: 'Telemetry with provider `envoy` for echo.shop',
-    apply: [telemetry('echo', { accessLogging: [{ providers: [{ name: 'envoy' }] }] })],
+    feature: 'Telemetry API: access logging',
+    rule: "echo.shop logs the caller's principal",
+    once: true,
+    apply: [telemetry('echo', { accessLogging: [{ providers: [{ name: 'lab-principals' }] }] })],
     observe: async (world) => {
-      const path = `/logged/${newId()}`;
-      await get(world, path);
-      // Envoy writes its log every few seconds at the latest.
-      for (let tries = 0; tries < 50; tries++) {
-        if (world.loggedByService(path)) return 'logged';
-        await new Promise((resolve) => setTimeout(resolve, 100));
-      }
-      return 'not logged';
+      const line = await logLine(world);
+      return line === undefined ? 'not logged' : world.principal.test(line) ? 'logged by its principal' : line;
     },
-    expected: 'logged',
+    expected: 'logged by its principal',
   },
   {
-    feature: 'Trace propagation',
+    feature: 'Telemetry API: trace propagation',
     rule: 'Telemetry with provider `lab-zipkin` for echo.shop',
     apply: [telemetry('echo', { tracing: [{ providers: [{ name: 'lab-zipkin' }], randomSamplingPercentage: 100 }] })],
     observe: async (world) => {
@@ -35,3 +30,15 @@ export const telemetryRules: readonly Case[] = [
     expected: 'the same trace, another span',
   },
 ];
+
+/** A call's line in the log of the service's sidecar, which Envoy writes every ten seconds. */
+async function logLine(world: World): Promise<string | undefined> {
+  const path = `/logged/${newId()}`;
+  await get(world, path);
+  for (let tries = 0; tries < 120; tries++) {
+    const line = world.loggedByService(path);
+    if (line !== undefined) return line;
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  return undefined;
+}

@@ -19,6 +19,26 @@ export const visibility: readonly Case[] = [
     expected: '200',
   },
   {
+    feature: '`Sidecar` scoping',
+    rule: 'namespace `shop` and no other; in a Codespace, its grants',
+    apply: [
+      {
+        ...{ apiVersion: 'networking.istio.io/v1', kind: 'Sidecar', metadata: { name: 'fidelity', namespace: 'shop' } },
+        spec: {
+          workloadSelector: { labels: { app: 'client' } },
+          egress: [{ hosts: ['shop/*', 'istio-system/*'] }],
+          outboundTrafficPolicy: { mode: 'REGISTRY_ONLY' },
+        },
+      },
+    ],
+    grantWithout: { service: 'web.dev', port: 80 },
+    observe: async (world) => {
+      const web = await world.call({ do: 'http', url: 'http://web.dev/' });
+      return `echo.shop ${await statusOf(world, '/')}, web.dev ${web.status === 200 ? 200 : 'out of reach'}`;
+    },
+    expected: 'echo.shop 200, web.dev out of reach',
+  },
+  {
     feature: 'Headless Service',
     rule: '418 for its name',
     apply: [virtualService([{ ...TEAPOT[0], route: [{ destination: { host: HEADLESS } }] }], { hosts: [HEADLESS] })],
@@ -29,14 +49,16 @@ export const visibility: readonly Case[] = [
     feature: 'Undeclared protocol',
     rule: '418 for HTTP on a port that declares no protocol',
     apply: [virtualService([{ ...TEAPOT[0], match: [{ port: 7000 }] }, { route: [ANY] }])],
-    observe: async (world) => `${(await world.call({ do: 'http', url: 'http://echo.shop:7000/' })).status}`,
+    observe: async (world) =>
+      `${(await world.call({ do: 'http', url: 'http://echo.shop:7000/' })).status || 'no answer'}`,
     expected: '418',
   },
   {
     feature: 'Server-first protocol',
-    rule: '`appProtocol: tcp` on the port',
-    apply: [echoService({ appProtocol: 'tcp' })],
-    takeAway: [echoService({})],
+    rule: 'the port declares TCP',
+    apply: [echoService({})],
+    takeAway: [echoService({ appProtocol: 'undeclared' })],
+    restore: [echoService({})],
     observe: banner,
     expected: '220 at once',
   },
@@ -50,7 +72,7 @@ function echoService(more: object): KubeObject {
   const { ports, ...spec } = service.spec as { readonly ports: readonly { readonly port: number }[] };
   return {
     ...service,
-    spec: { ...spec, ports: ports.map((port) => (port.port === 2526 ? { ...port, ...more } : port)) },
+    spec: { ...spec, ports: ports.map((port) => (port.port === 2525 ? { ...port, ...more } : port)) },
   };
 }
 
@@ -58,7 +80,7 @@ async function banner(world: World): Promise<string> {
   const call = {
     do: 'tcp',
     host: 'echo.shop',
-    port: 2526,
+    port: 2525,
     serverFirst: true,
     send: ['QUIT'],
     timeoutMs: 3_000,

@@ -1,4 +1,5 @@
 /** Every exchange, by name; they run where the caller runs. */
+import type { Side } from '../../callers/calls.ts';
 import type { Exchange } from './exchange.ts';
 import { grpcBidirectional, grpcClientStreaming, grpcServerStreaming, grpcStatus, grpcUnary } from './grpc.ts';
 import { early413, expectContinue, http2, keepAlive, serverSentEvents, upload } from './http.ts';
@@ -9,6 +10,8 @@ interface Named {
   /** `HOST:PORT`. */
   readonly authority: string;
   readonly expected: string;
+  /** A port that declares no protocol cannot be granted to a Codespace. */
+  readonly onlyFrom?: Side;
 }
 
 const HTTP = 'echo.shop:8080';
@@ -21,6 +24,7 @@ export const EXCHANGES: Readonly<Record<string, Named>> = {
     exchange: keepAlive,
     authority: UNDECLARED,
     expected: '10 answers on 1 connection',
+    onlyFrom: 'pod',
   },
   'HTTP/2': { exchange: http2, authority: HTTP, expected: '50 right answers on 1 connection' },
   'gRPC, unary': { exchange: grpcUnary, authority: GRPC, expected: 'hello, with trailer' },
