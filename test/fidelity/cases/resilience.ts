@@ -6,7 +6,7 @@ import { ANY, destinationRule, V1, virtualService } from '../rules.ts';
 const ONE_CONNECTION = {
   connectionPool: { tcp: { maxConnections: 1 }, http: { http1MaxPendingRequests: 1, http2MaxRequests: 1 } },
 };
-const EJECT = { consecutive5xxErrors: 3, interval: '1s', baseEjectionTime: '60s', maxEjectionPercent: 100 };
+const EJECT = { consecutive5xxErrors: 3, interval: '1s', baseEjectionTime: '8s', maxEjectionPercent: 100 };
 
 export const resilience: readonly Case[] = [
   {
