@@ -150,7 +150,10 @@ describe.each(ENGINES.filter(([, isThere]) => isThere))('a store of an older ver
       await withDb((db) => writeAsOld(db, keyFile));
       await start();
       rmSync(join(dir, 'outside'));
-      await tamper('drop table audit_restores', `delete from kysely_migration where name >= '007'`);
+      await tamper(
+        'drop table audit_restores, configuration_versions',
+        `delete from kysely_migration where name >= '007'`,
+      );
       await expect(start()).rejects.toMatchObject({
         code: 'audit_checkpoint_missing',
         message: expect.stringContaining('row 10 was written by a version that has checkpoints outside of the store'),
