@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 import { MESH_LABS } from './test/labs.ts';
 
 /**
- * `unit` needs nothing but Node; `mesh` runs against a real Istio, which its global set-up starts and takes down.
+ * `unit` needs nothing but Node, and for the agent an Envoy, which the lab's installer fetches once; `mesh` runs against a real Istio, which its global set-up starts and takes down.
  * Nothing is retried. docs/testing.md has what takes how long, and why.
  */
 export default defineConfig({

@@ -1,5 +1,6 @@
 /** The whole data path for a test file: the lab that all of them share, and a Meshpass of its own on it. */
 import type { Answer } from '@meshpass/cli/drill/ask';
+import { RELAY_ACCOUNT } from '@meshpass/identity/spiffe';
 import { upLab } from '@meshpass/lab';
 import { type AdversarialClient, startAdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
@@ -88,10 +89,11 @@ export async function openDataPath(options: MeshpassOptions = {}) {
         rows.push(...page);
       }
     },
-    /** `NAMESPACE/NAME` of every ServiceAccount that the broker has made and not deleted. */
+    /** `NAMESPACE/NAME` of every ServiceAccount that the broker has made for a session and not deleted. */
     accounts: async (): Promise<string[]> => {
       const { items } = (await lab.kubernetes.call('GET', `/api/v1/serviceaccounts${SELECTOR}`)) as Items;
-      return items.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`).sort();
+      const ofSessions = items.filter(({ metadata }) => metadata.name !== RELAY_ACCOUNT);
+      return ofSessions.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`).sort();
     },
     /** Every object of ours in the cluster but ServiceAccounts: its path and version. */
     objects: async (): Promise<Record<string, string>> => {

@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { certificatePaths } from './certificates.ts';
 import { down } from './down.ts';
 import { LabError } from './error.ts';
+import { installedEnvoy } from './install/tools.ts';
 import { connectKubernetes, type Kubernetes } from './kubernetes.ts';
 import { hold, holdForGood, release } from './leases.ts';
 import { withLock } from './lock.ts';
@@ -182,6 +183,7 @@ function makeLab(record: LabRecord, letGo: (() => void) | undefined): Lab {
     TERM: process.env.TERM,
     NODE_EXTRA_CA_CERTS: certificates.testCa,
     CURL_CA_BUNDLE: certificates.testCa,
+    MESHPASS_ENVOY: installedEnvoy(),
     ...(host === 'control' && { KUBECONFIG: join(dir, 'kubeconfig') }),
     ...env,
   });

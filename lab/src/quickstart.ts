@@ -13,6 +13,7 @@ import { openCodespace } from './quickstart/codespace.ts';
 import { firstCalls } from './quickstart/first-calls.ts';
 import { firstLook } from './quickstart/first-look.ts';
 import { refusals } from './quickstart/refusals.ts';
+import { routes } from './quickstart/routes.ts';
 import { stop } from './quickstart/stop.ts';
 import { type Story, tellStory } from './quickstart/story.ts';
 import { standIns } from './stand-ins.ts';
@@ -54,6 +55,7 @@ async function onAMesh(story: Story, start: (progress: (line: string) => void) =
   const scene = { lab, meshpass, ...players, story };
   const codespace = await openCodespace(scene);
   await firstCalls(scene, codespace);
+  await routes(scene);
   await refusals(scene);
   if (values.keep) return keepRunning(story, values.name);
   await stop(scene, codespace);

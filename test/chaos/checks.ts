@@ -2,6 +2,7 @@
 
 import { REVOCATIONS } from '@meshpass/broker/reconcile/revocation/deny-policy';
 import type { OperatorCall } from '@meshpass/cli/operator/client';
+import { RELAY_ACCOUNT } from '@meshpass/identity/spiffe';
 import type { Lab } from '@meshpass/lab';
 import { startAdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import type { Meshpass } from '@meshpass/lab/meshpass';
@@ -190,12 +191,14 @@ async function auditRows(operator: OperatorCall): Promise<Row[]> {
   }
 }
 
+/** Those of sessions: the relay's of each grant stays. */
 async function accounts(lab: Lab): Promise<string[]> {
   const path = '/api/v1/serviceaccounts?labelSelector=app.kubernetes.io%2Fmanaged-by%3Dmeshpass';
   const { items } = (await lab.kubernetes.call('GET', path)) as {
     items: { metadata: { name: string; namespace: string } }[];
   };
-  return items.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`);
+  const ofSessions = items.filter(({ metadata }) => metadata.name !== RELAY_ACCOUNT);
+  return ofSessions.map(({ metadata }) => `${metadata.namespace}/${metadata.name}`);
 }
 
 async function accountNames(crowds: readonly Crowd[], id: string): Promise<string[]> {

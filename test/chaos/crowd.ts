@@ -4,8 +4,8 @@
  */
 import { randomUUID } from 'node:crypto';
 import { createInterface } from 'node:readline';
-import { BrokerClient } from '@meshpass/agent/broker-client';
-import { obtainSvids } from '@meshpass/agent/enrol';
+import { BrokerClient } from '@meshpass/agent/session/broker-client';
+import { obtainSvids } from '@meshpass/agent/session/enrol';
 import { openTunnel } from '@meshpass/cli/drill/tunnel';
 import { MeshpassError } from '@meshpass/identity/error';
 import { type Failure, join, type Kept, type Member } from './member.ts';

@@ -1,17 +1,16 @@
 /**
- * One light workspace: the agent's own modules for its session, its credentials and its tunnels, without the listeners for tools.
- * It calls a service at an even pace over a kept connection, and remembers every session that it has had.
+ * One light workspace: the agent's own modules for its session and its credentials, without an Envoy: a hundred of them must fit into
+ * a process. It calls a service at an even pace over a kept connection, and remembers every session that it has had.
  */
 import { randomUUID } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
-import { BrokerClient } from '@meshpass/agent/broker-client';
-import { type Credentials, newDpopKey } from '@meshpass/agent/enrol';
-import { Keeper } from '@meshpass/agent/keep';
-import { Tunnels } from '@meshpass/agent/tunnel';
-import { TunnelIdentities } from '@meshpass/agent/tunnel-identity';
+import { BrokerClient } from '@meshpass/agent/session/broker-client';
+import { CredentialManager } from '@meshpass/agent/session/credential-manager';
+import { type Credentials, newDpopKey } from '@meshpass/agent/session/enrol';
+import { type OpenTunnel, openTunnel } from '@meshpass/cli/drill/tunnel';
 import type { Proof } from '@meshpass/identity/attestation';
 import type { DpopKey } from '@meshpass/identity/dpop';
-import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import { isErrorCode, MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 
 /** A session as it was when it was last seen alive, to be misused when it is over. */
 export interface Kept {
@@ -53,7 +52,6 @@ export interface Member {
   readonly vanish: () => void;
 }
 
-const PARK_MS = 30_000;
 const ANSWER_MS = 10_000;
 const SERVICE = 'orders.shop.svc.cluster.local';
 
@@ -63,7 +61,7 @@ export async function join(options: MemberOptions): Promise<Member> {
   const key = newDpopKey();
   const client = new BrokerClient({ url: options.broker, key, ca, now: Date.now, randomId: randomUUID });
   let current: Kept | undefined;
-  const keeper: Keeper = new Keeper({
+  const keeper: CredentialManager = new CredentialManager({
     ...{ client, now: Date.now, random: Math.random },
     log: (event, detail) => {
       if (event === 'renewal_failed') refused(`${detail?.task}: ${detail?.code}`);
@@ -75,25 +73,18 @@ export async function join(options: MemberOptions): Promise<Member> {
         current = { key, credentials, answeredAt: undefined, failures: [], calls: 0 };
         sessions.set(credentials.session.id, current);
       } else if (current) current.credentials = credentials;
-      if (what === 'svids' || what === 'session') {
-        identities.renewed();
-        tunnels.refresh();
-      }
+      // What was opened under the certificate before is not used any more.
+      if (what === 'svids' || what === 'session') connection.drop();
     },
   });
-  const identities = new TunnelIdentities({ credentials: () => keeper.credentials, publicRoots: ca, now: Date.now });
-  const tunnels = new Tunnels({
-    ...{ warm: 0, parkFor: PARK_MS },
-    edge: () => keeper.credentials.mesh.edge,
-    identity: (grant) => identities.of(grant),
-  });
+  const connection = new KeptConnection(() => keeper.credentials, key, ca);
   await keeper.start();
 
   const call = async (): Promise<void> => {
     const kept = current!;
     const from = Date.now();
     try {
-      await callOnce(tunnels, keeper, refused);
+      await callOnce(connection, keeper, refused);
       kept.calls++;
       kept.answeredAt = Date.now();
     } catch (thrown) {
@@ -115,7 +106,7 @@ export async function join(options: MemberOptions): Promise<Member> {
   const stop = () => {
     over = true;
     clearTimeout(timer);
-    tunnels.close();
+    connection.drop();
   };
   return {
     session: () => keeper.credentials.session.id,
@@ -131,32 +122,73 @@ export async function join(options: MemberOptions): Promise<Member> {
   };
 }
 
-/** A connection that an earlier call left behind may have been wound up meanwhile: like the agent, once more on a new one. */
-async function callOnce(tunnels: Tunnels, keeper: Keeper, refused: MemberOptions['refused']): Promise<void> {
-  const service = keeper.credentials.services.find(({ host, protocol }) => host === SERVICE && protocol !== 'tcp');
-  if (!service) throw new Error(`${SERVICE} is not among the services`);
+/** The connection to the service, kept between calls. */
+class KeptConnection {
+  readonly #credentials: () => Credentials;
+  readonly #key: DpopKey;
+  readonly #ca: string;
+  #kept: OpenTunnel | undefined;
+
+  constructor(credentials: () => Credentials, key: DpopKey, ca: string) {
+    this.#credentials = credentials;
+    this.#key = key;
+    this.#ca = ca;
+  }
+
+  /** @throws MeshpassError with the code of the edge's refusal, or Error where it did not open otherwise */
+  async open(fresh: boolean): Promise<OpenTunnel> {
+    if (!fresh && this.#kept && !this.#kept.socket.destroyed) return this.#kept;
+    this.drop();
+    const { mesh, svids, services } = this.#credentials();
+    const service = services.find(({ host, protocol }) => host === SERVICE && protocol !== 'tcp');
+    if (!service) throw new Error(`${SERVICE} is not among the services`);
+    const { grant, host, port, spiffe_ids: peers } = service;
+    const svid = svids.get(grant)!;
+    const credentials = {
+      ...{ broker: '', sessionToken: '', dpop: this.#key, ca: this.#ca, roots: mesh.roots },
+      svids: {
+        [grant]: { spiffeId: svid.spiffeId, key: svid.privateKey, chain: svid.chain, notAfter: svid.expiresAt },
+      },
+    };
+    const opened = await openTunnel(credentials, { target: `${host}:${port}`, grant, edge: mesh.edge, peers });
+    if (!('socket' in opened)) {
+      const { edgeCode, error, stage } = opened;
+      throw isErrorCode(edgeCode) ? new MeshpassError(edgeCode, edgeCode) : new Error(`${stage}: ${error}`);
+    }
+    opened.socket.on('error', () => opened.socket.destroy());
+    this.#kept = opened;
+    return opened;
+  }
+
+  drop(): void {
+    this.#kept?.end();
+    this.#kept = undefined;
+  }
+}
+
+/** A connection that an earlier call left behind may have been drained meanwhile: then once more on a new one. */
+async function callOnce(
+  connection: KeptConnection,
+  keeper: CredentialManager,
+  refused: MemberOptions['refused'],
+): Promise<void> {
   for (const fresh of [false, true]) {
-    const socket = await tunnels.open(service, 'http1', fresh);
+    const { socket } = await connection.open(fresh);
     try {
-      const keepAlive = await getOrder(socket, service.port, keeper);
-      if (keepAlive) tunnels.park(service, 'http1', socket);
-      else socket.destroy();
+      const keepAlive = await getOrder(socket, keeper);
+      if (!keepAlive) connection.drop();
       return;
     } catch (thrown) {
-      socket.destroy();
+      connection.drop();
       if (fresh || thrown instanceof MeshpassError) throw thrown;
       refused('a kept connection was gone');
     }
   }
 }
 
-function getOrder(socket: TLSSocket, port: number, keeper: Keeper): Promise<boolean> {
+function getOrder(socket: TLSSocket, keeper: CredentialManager): Promise<boolean> {
   const { mesh } = keeper.credentials;
-  const head = [
-    `GET /orders/1 HTTP/1.1`,
-    `Host: ${SERVICE}:${port}`,
-    `${mesh.token_header}: ${keeper.identityToken()}`,
-  ];
+  const head = [`GET /orders/1 HTTP/1.1`, `Host: ${SERVICE}`, `${mesh.token_header}: ${keeper.identityToken()}`];
   return new Promise((resolve, reject) => {
     let text = '';
     const done = (settle: () => void) => {

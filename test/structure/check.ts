@@ -36,9 +36,8 @@ const BROKER_ROOMS = [
   ...['session', 'policy', 'github', 'certificate', 'token', 'xds', 'channel', 'config.ts', 'http', 'start'],
 ];
 
-/** Folders with one file for each rule, case or decision, and the agent, whose data plane is to be replaced. */
-const WIDE_FOLDERS =
-  /^(packages\/(analysis\/(src\/lint\/rules|test\/lint\/corpus)|agent\/(src|test))|docs\/decisions)$/;
+/** Folders with one file for each rule, case or decision. */
+const WIDE_FOLDERS = /^(packages\/analysis\/(src\/lint\/rules|test\/lint\/corpus)|docs\/decisions)$/;
 const GENERATED = /\/generated\//;
 
 /** Of each package that was asked for: its package.json is read once. */

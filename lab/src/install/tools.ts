@@ -5,7 +5,7 @@
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { ensureCommands } from './debian.ts';
-import { installEnvoy } from './envoy.ts';
+import { envoyIn, installEnvoy } from './envoy.ts';
 import { buildGoTools, buildIstioctl, type GoTools } from './go.ts';
 import { requireMachine } from './machine.ts';
 
@@ -37,6 +37,11 @@ export function ensureSystem(progress: (line: string) => void): Promise<string> 
 /** Envoy alone, for tests that need no mesh. @throws LabError `lab_install` when its installation fails */
 export async function ensureEnvoy(progress: (line: string) => void): Promise<string> {
   return (await installEnvoy(cacheFolder(), progress)).path;
+}
+
+/** Path of the Envoy that the lab has installed. */
+export function installedEnvoy(): string {
+  return envoyIn(cacheFolder());
 }
 
 /** `istioctl`, for benchmarks that compare with it. @throws LabError `lab_install` when its build fails */

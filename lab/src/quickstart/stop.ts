@@ -3,7 +3,7 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { AgentStatus } from '@meshpass/agent';
-import { isAlive } from '@meshpass/agent/down';
+import { isAlive } from '@meshpass/agent/process/down';
 import { codespaceEnvironment } from '../meshpass.ts';
 import type { OpenCodespace } from './codespace.ts';
 import { expectThat, type Scene } from './scene.ts';

@@ -1,9 +1,9 @@
-export { type AgentConfig, agentConfig } from './config.ts';
-export { askAgent, runtimeDirectory } from './control.ts';
-export { runUntilSignal } from './daemon.ts';
-export { discover } from './discover.ts';
-export { down } from './down.ts';
-export { exportLines } from './env.ts';
-export { launch } from './launch.ts';
-export type { AgentStatus, ServiceStatus } from './status.ts';
-export { type RunningAgent, runAgent } from './up.ts';
+export { type AgentConfig, agentConfig } from './control/config.ts';
+export { askAgent, runtimeDirectory } from './control/control.ts';
+export type { AgentStatus, ServiceStatus } from './control/status.ts';
+export { runUntilSignal } from './process/daemon.ts';
+export { down } from './process/down.ts';
+export { launch } from './process/launch.ts';
+export { exportLines } from './proxy/environment.ts';
+export { type RunningAgent, runAgent } from './run-agent.ts';
+export { discover } from './session/discover.ts';

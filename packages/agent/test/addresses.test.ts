@@ -5,8 +5,8 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import { rememberAddresses } from '@meshpass/identity/address';
 
 import { afterEach, expect, it } from 'vitest';
-import { BrokerClient } from '../src/broker-client.ts';
-import { newDpopKey } from '../src/enrol.ts';
+import { BrokerClient } from '../src/session/broker-client.ts';
+import { newDpopKey } from '../src/session/enrol.ts';
 import { createAuthority } from './harness.ts';
 
 const servers: Server[] = [];

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { discover, type Surroundings } from '../src/discover.ts';
+import { discover, type Surroundings } from '../src/session/discover.ts';
 
 function surroundings(env: Record<string, string>, files: Record<string, string> = {}): Surroundings {
   return { env, readText: (path) => files[path], sharedDirectory: '/shared' };

@@ -4,6 +4,7 @@ import type { Server as HttpsServer } from 'node:https';
 import { type AddressInfo, connect as tcpConnect } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from 'node:tls';
 import type { ReachableService } from '@meshpass/identity/wire';
+import { ensureEnvoy } from '@meshpass/lab/install/tools';
 import * as x509 from '@peculiar/x509';
 
 const EC = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' } as const;
@@ -133,20 +134,23 @@ export async function startEdge(
       socket.on('error', () => socket.destroy());
       socket.on('close', () => sockets.delete(socket));
       socket.once('data', (head) => {
-        const authority = /^CONNECT (\S+) HTTP\/1\.1\r\nHost: \1\r\n\r\n$/.exec(head.toString('latin1'))?.[1] ?? '';
+        const [, port, host] =
+          /^CONNECT outbound_\.([0-9]+)_\._\.([a-z0-9.-]+):15443 HTTP\/1\.1\r\n/.exec(head.toString('latin1')) ?? [];
+        const authority = `${host}:${port}`;
         edge.connects.push(authority);
-        const port = targets.get(authority);
-        if (edge.refuse || port === undefined) {
+        const target = targets.get(authority);
+        if (edge.refuse || target === undefined) {
           const body = JSON.stringify(
             edge.refuse?.body ?? { error_code: 'tunnel_target_not_granted', error_description: 'no' },
           );
           socket.end(
-            `HTTP/1.1 ${edge.refuse?.status ?? 403} No\r\nContent-Length: ${body.length}\r\nConnection: close\r\n\r\n${body}`,
+            `HTTP/1.1 ${edge.refuse?.status ?? 403} No\r\nContent-Length: ${body.length}\r\nConnection: close\r\n` +
+              `meshpass-error-code: ${JSON.parse(body).error_code}\r\nmeshpass-decision-id: dec-1\r\n\r\n${body}`,
           );
           return;
         }
         socket.pause();
-        const upstream = tcpConnect({ port, host: '127.0.0.1', noDelay: true, allowHalfOpen: true }, () => {
+        const upstream = tcpConnect({ port: target, host: '127.0.0.1', noDelay: true, allowHalfOpen: true }, () => {
           socket.write('HTTP/1.1 200 OK\r\n\r\n');
           socket.pipe(upstream).pipe(socket);
         });
@@ -160,10 +164,21 @@ export async function startEdge(
   return Object.assign(edge, { port, sockets, close: () => closeAll(server, sockets) });
 }
 
+/** `MESHPASS_ENVOY`, or the one of the lab, which is installed where there is none yet. */
+export function testEnvoy(): Promise<string> {
+  envoyPath ??= process.env.MESHPASS_ENVOY ? Promise.resolve(process.env.MESHPASS_ENVOY) : ensureEnvoy(() => {});
+  return envoyPath;
+}
+let envoyPath: Promise<string> | undefined;
+
+/** Loopback addresses are shared by everything on the machine: test files that run side by side have one each. */
+const OWN_ADDRESS = `127.${[64 + (process.pid % 60), crypto.getRandomValues(new Uint8Array(1))[0]!, 1 + (process.pid % 250)].join('.')}`;
+
 export function service(overrides: Partial<ReachableService> = {}): ReachableService {
   return {
     grant: 'payments-dev',
     host: 'orders.shop.svc.cluster.local',
+    address: OWN_ADDRESS,
     port: 8080,
     aliases: ['orders.shop.svc', 'orders.shop'],
     protocol: 'http',

@@ -1,7 +1,7 @@
 /** A broker that was taken over gains nothing on the developer's machine. */
 import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { aliasesOf } from '../src/mesh-host.ts';
+import { aliasesOf } from '../src/session/mesh-host.ts';
 import { service } from './harness.ts';
 import type { TamperedAnswer } from './test-broker.ts';
 import { surroundingsOfAgent, world } from './world.ts';
@@ -41,7 +41,7 @@ test('a Service that is called like a host of the internet gets no short name', 
     json.services = [{ ...service(), host: 'github.com.svc.cluster.local', aliases: ['github.com'], spiffe_ids }];
   });
   const agent = await started;
-  expect(agent.status().services[0]!.names).toEqual(['github.com.svc']);
+  expect((await agent.status()).services[0]!.names).toEqual(['github.com.svc']);
   expect(readFileSync(hostsFile, 'utf8')).not.toMatch(/ github\.com( |$)/m);
 });
 
@@ -88,15 +88,15 @@ test.each<[string, (answer: TamperedAnswer) => void]>([
       broker.heartbeatSeconds = 1;
     },
   });
-  const before = w.agent.status().services;
+  const before = (await w.agent.status()).services;
   const names = readFileSync(w.hostsFile, 'utf8');
   w.broker.tamper = (call, answer) => {
     if (call === 'GET /services') spoil(answer);
   };
   w.broker.servicesVersion = '2';
-  const failure = () => w.agent.status().broker.failures.services;
+  const failure = async () => (await w.agent.status()).broker.failures.services;
   await expect.poll(failure, { timeout: 10_000 }).toBeDefined();
-  expect(w.agent.status().services).toEqual(before);
+  expect((await w.agent.status()).services).toEqual(before);
   expect(readFileSync(w.hostsFile, 'utf8')).toBe(names);
   // The honest answer is taken up again.
   w.broker.tamper = undefined;

@@ -2,8 +2,7 @@ import { linkSync, mkdtempSync, readFileSync, rmSync, statSync, utimesSync, writ
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import { assignAddresses } from '../src/by-name.ts';
-import { withBlock, withoutBlock, writeHosts } from '../src/hosts-file.ts';
+import { withBlock, withoutBlock, writeHosts } from '../src/hosts/hosts-file.ts';
 
 const BASE = '127.0.0.1 localhost\n::1 ip6-localhost\n';
 const ENTRIES = [{ address: '127.83.4.5', names: ['orders.shop.svc.cluster.local', 'orders.shop'] }];
@@ -77,15 +76,4 @@ describe('the file', () => {
       expect.objectContaining({ code: 'agent_hosts_unwritable', message: expect.stringContaining('meshpass env') }),
     );
   });
-});
-
-test('addresses are the same in every run, never shared and never 127.0.x.y', () => {
-  const hosts = Array.from({ length: 3000 }, (_, index) => `svc-${index}.shop.svc.cluster.local`);
-  const first = new Map<string, string>();
-  const second = new Map<string, string>();
-  assignAddresses(hosts, first);
-  assignAddresses([...hosts].reverse(), second);
-  expect(second).toEqual(first);
-  expect(new Set(first.values()).size).toBe(hosts.length);
-  for (const address of first.values()) expect(address).toMatch(/^127\.(6[4-9]|[7-9]\d|1[0-2]\d)\.\d+\.\d+$/);
 });

@@ -1,10 +1,10 @@
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { askAgent } from '../src/control.ts';
-import { down, isAlive } from '../src/down.ts';
-import { launch } from '../src/launch.ts';
-import type { AgentStatus } from '../src/status.ts';
+import { askAgent } from '../src/control/control.ts';
+import type { AgentStatus } from '../src/control/status.ts';
+import { down, isAlive } from '../src/process/down.ts';
+import { launch } from '../src/process/launch.ts';
 import { afterThisTest, surroundingsOfAgent } from './world.ts';
 
 const CODESPACE = { CODESPACES: 'true', GITHUB_TOKEN: 'proof', CODESPACE_NAME: 'fluffy-8412' };

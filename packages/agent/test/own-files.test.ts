@@ -17,8 +17,8 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { launch } from '../src/launch.ts';
-import { openOwnLog, ownDirectory } from '../src/own-files.ts';
+import { openOwnLog, ownDirectory } from '../src/control/own-files.ts';
+import { launch } from '../src/process/launch.ts';
 import { surroundingsOfAgent } from './world.ts';
 
 const SOMEBODY_ELSE = 65_534;

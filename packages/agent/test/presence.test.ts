@@ -2,7 +2,7 @@
 import { request } from 'node:http';
 import { MeshpassError } from '@meshpass/identity/error';
 import { describe, expect, it } from 'vitest';
-import { type PresenceAnswer, startPresenceListener, withPresence } from '../src/presence.ts';
+import { type PresenceAnswer, startPresenceListener, withPresence } from '../src/session/presence.ts';
 
 const path = `/${'p'.repeat(43)}`;
 const challenge = { nonce: 'n'.repeat(43), path, expires_in: 60 };

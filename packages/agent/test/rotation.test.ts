@@ -41,7 +41,7 @@ test('a token whose key is dropped is replaced with the next heartbeat, and only
   await eventually(() => expect(count(broker, 'POST /token')).toBe(3));
   await twoHeartbeats(broker);
   expect(count(broker, 'POST /token')).toBe(3);
-  expect(agent.status().broker.failures).toEqual({});
+  expect((await agent.status()).broker.failures).toEqual({});
 });
 
 test('a certificate is replaced as soon as its root is gone, and not while both are trusted', {
@@ -65,5 +65,5 @@ test('a certificate is replaced as soon as its root is gone, and not while both 
   await eventually(() => expect(count(broker, 'POST /certificates')).toBe(2));
   await twoHeartbeats(broker);
   expect(count(broker, 'POST /certificates')).toBe(2);
-  expect(agent.status().broker.failures).toEqual({});
+  expect((await agent.status()).broker.failures).toEqual({});
 });

@@ -5,6 +5,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https';
 import { dpopThumbprint } from '@meshpass/identity/dpop';
 import type { ReachableService } from '@meshpass/identity/wire';
+import { configurationOf, encoded, type Written } from './configuration.ts';
 import { type Authority, type Issued, listen } from './harness.ts';
 
 export interface TestBroker {
@@ -12,6 +13,10 @@ export interface TestBroker {
   /** Requests in order: method and path. */
   readonly calls: string[];
   services: ReachableService[];
+  /** Of the configuration; to make it another is to give it out. */
+  configurationVersion: number;
+  /** Changes the configuration before it is encoded, while set. */
+  spoilConfiguration: ((written: Written) => void) | undefined;
   /** Absent: as of a broker that has just started. */
   servicesVersion: string | undefined;
   /** How many came. */
@@ -51,6 +56,10 @@ export interface TamperedAnswer {
   instead?: (response: ServerResponse) => void;
 }
 
+const POLL = 20;
+/** Shorter than a broker's, so that a test that ends leaves no request behind. */
+const LONGEST_WAIT = 1_000;
+
 /** The broker's API for one workspace, with the checks of DPoP that the agent must satisfy. */
 export async function startBroker(
   issued: Issued,
@@ -73,6 +82,8 @@ export async function startBroker(
     url: `https://localhost:${port}`,
     calls: [],
     services,
+    configurationVersion: Date.now(),
+    spoilConfiguration: undefined,
     servicesVersion: '1',
     heartbeats: 0,
     down: false,
@@ -191,6 +202,17 @@ export async function startBroker(
         });
       case 'GET /services':
         return answer(200, { services_version: broker.servicesVersion, mesh: meshInfo(), services: broker.services });
+      case 'GET /session/configuration': {
+        const known = request.headers['if-none-match'];
+        for (let waited = 0; known === `"${broker.configurationVersion}"`; waited += POLL) {
+          if (waited >= LONGEST_WAIT || response.destroyed) return answer(304);
+          await new Promise((resolve) => setTimeout(resolve, POLL));
+        }
+        if (broker.down) return refuse(503, 'store_unavailable');
+        const written = configurationOf(broker.services, broker.configurationVersion);
+        broker.spoilConfiguration?.(written);
+        return answer(200, encoded(written));
+      }
       case 'DELETE /session':
         broker.sessions.delete(token);
         return answer(204);

@@ -1,15 +1,23 @@
 /** A whole agent on loopback, between a workload, an edge and a broker. */
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { type Agent, get } from 'node:http';
+import { type Agent, get, type IncomingHttpHeaders } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TLSSocket } from 'node:tls';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { afterEach } from 'vitest';
-import { type AgentConfig, agentConfig } from '../src/config.ts';
-import type { Surroundings } from '../src/discover.ts';
-import { type RunningAgent, runAgent } from '../src/up.ts';
-import { createAuthority, service, startEdge, startWorkload, type TestEdge, type Workload } from './harness.ts';
+import { type AgentConfig, agentConfig } from '../src/control/config.ts';
+import { type RunningAgent, runAgent } from '../src/run-agent.ts';
+import type { Surroundings } from '../src/session/discover.ts';
+import {
+  createAuthority,
+  service,
+  startEdge,
+  startWorkload,
+  type TestEdge,
+  testEnvoy,
+  type Workload,
+} from './harness.ts';
 import { startBroker, type TestBroker } from './test-broker.ts';
 
 /** Kills what tests have started. */
@@ -37,6 +45,7 @@ afterEach(async () => {
 export interface WorldOptions {
   readonly adjust?: (broker: TestBroker) => void;
   readonly services?: ReachableService[];
+  readonly log?: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
   readonly onConnection?: (socket: TLSSocket) => void;
 }
 
@@ -77,7 +86,7 @@ export async function surroundingsOfAgent(options: WorldOptions = {}): Promise<O
     () => edge.close(),
     () => broker.close(),
   );
-  const { config, start } = agentConfigFor(directory, broker.url, caFile, hostsFile);
+  const { config, start } = await agentConfigFor(directory, broker.url, caFile, hostsFile, options.log);
   return { config, broker, edge, workload, hostsFile, runtimeDirectory: config.runtimeDirectory, start };
 }
 
@@ -88,7 +97,7 @@ export async function agentAt(broker: string, publicRoot: string): Promise<Runni
   writeFileSync(caFile, publicRoot);
   const hostsFile = join(directory, 'hosts');
   writeFileSync(hostsFile, '');
-  return agentConfigFor(directory, broker, caFile, hostsFile).start();
+  return (await agentConfigFor(directory, broker, caFile, hostsFile)).start();
 }
 
 function temporaryDirectory(): string {
@@ -97,15 +106,22 @@ function temporaryDirectory(): string {
   return directory;
 }
 
-function agentConfigFor(directory: string, broker: string, caFile: string, hostsFile: string) {
+async function agentConfigFor(
+  directory: string,
+  broker: string,
+  caFile: string,
+  hostsFile: string,
+  log?: WorldOptions['log'],
+) {
+  const envoy = await testEnvoy();
   const surroundings: Surroundings = {
     env: { CODESPACES: 'true', GITHUB_TOKEN: 'proof', CODESPACE_NAME: 'fluffy-8412' },
     readText: () => undefined,
     sharedDirectory: '/nowhere',
   };
-  const config = agentConfig({ broker, caFile, hostsFile, runtimeDirectory: join(directory, 'run') }, {});
+  const config = agentConfig({ broker, caFile, hostsFile, runtimeDirectory: join(directory, 'run'), envoy }, {});
   const start = async () => {
-    const agent = await runAgent(config, { surroundings });
+    const agent = await runAgent(config, { surroundings, ...(log && { log }) });
     cleanups.push(() => agent.close());
     return agent;
   };
@@ -132,7 +148,7 @@ export function echoHeads(socket: TLSSocket): void {
 
 /** A GET of a program beside the agent, with the Host header of orders.shop:8080. */
 export function request(host: string, port: number, path: string, headers: Record<string, string> = {}, agent?: Agent) {
-  return new Promise<{ status: number; body: string }>((resolve, reject) => {
+  return new Promise<{ status: number; body: string; headers: IncomingHttpHeaders }>((resolve, reject) => {
     get(
       { host, port, path, headers: { host: 'orders.shop:8080', ...headers }, ...(agent ? { agent } : {}) },
       (response) => {
@@ -140,7 +156,7 @@ export function request(host: string, port: number, path: string, headers: Recor
         response.on('data', (chunk) => {
           body += chunk;
         });
-        response.on('end', () => resolve({ status: response.statusCode!, body }));
+        response.on('end', () => resolve({ status: response.statusCode!, body, headers: response.headers }));
         response.on('error', reject);
       },
     ).on('error', reject);

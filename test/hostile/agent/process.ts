@@ -2,11 +2,11 @@
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { agentConfig } from '@meshpass/agent/config';
-import { down } from '@meshpass/agent/down';
-import { launch } from '@meshpass/agent/launch';
+import { agentConfig } from '@meshpass/agent/control/config';
+import { down } from '@meshpass/agent/process/down';
+import { launch } from '@meshpass/agent/process/launch';
 import { MeshpassError } from '@meshpass/identity/error';
-import { createAuthority, service, startEdge, startWorkload } from '../../../packages/agent/test/harness.ts';
+import { createAuthority, service, startEdge, startWorkload, testEnvoy } from '../../../packages/agent/test/harness.ts';
 import { startBroker, type TamperedAnswer, type TestBroker } from '../../../packages/agent/test/test-broker.ts';
 import type { Outcome } from '../area.ts';
 
@@ -15,6 +15,8 @@ export interface Workspace {
   /** A directory for one agent. */
   readonly place: () => string;
   readonly caFile: string;
+  /** Path of the Envoy that the agents run. */
+  readonly envoy: string;
   readonly close: () => Promise<void>;
 }
 
@@ -29,7 +31,7 @@ export const CALLS = { session: 'POST /token', token: 'POST /token', certificate
 
 /** Starts an agent and takes it down again. @param of which answer is spoiled */
 export async function tried(
-  { broker, place, caFile }: Workspace,
+  { broker, place, caFile, envoy }: Workspace,
   of: keyof typeof CALLS,
   spoil: Spoil,
   accepted: (seen: Seen) => boolean = () => true,
@@ -41,7 +43,10 @@ export async function tried(
   const directory = place();
   const hostsFile = join(directory, 'hosts');
   writeFileSync(hostsFile, HOSTS);
-  const config = agentConfig({ broker: broker.url, caFile, hostsFile, runtimeDirectory: join(directory, 'run') }, {});
+  const config = agentConfig(
+    { broker: broker.url, caFile, hostsFile, runtimeDirectory: join(directory, 'run'), envoy },
+    {},
+  );
   const env = { ...process.env, CODESPACES: 'true', GITHUB_TOKEN: 'proof', CODESPACE_NAME: 'fluffy-8412' };
   try {
     const { services } = await launch(config, { env });
@@ -79,7 +84,7 @@ export async function openWorkspace(): Promise<Workspace> {
   const broker = await startBroker(await publicCa.issue('localhost'), meshCa, address, [service()]);
   let places = 0;
   return {
-    ...{ broker, caFile },
+    ...{ broker, caFile, envoy: await testEnvoy() },
     place: () => mkdtempSync(join(root, `${places++}-`)),
     close: async () => {
       for (const one of [broker, edge, workload]) one.close();

@@ -2,7 +2,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { parseAccess } from '@meshpass/access';
-import { withPresence } from '@meshpass/agent/presence';
+import { withPresence } from '@meshpass/agent/session/presence';
 import { createPresenceProof, dpopThumbprint, type PresenceChallenge } from '@meshpass/identity';
 import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
 import { type RunningActions, startActions } from '@meshpass/lab/oidc/actions';

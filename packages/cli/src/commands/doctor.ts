@@ -1,5 +1,5 @@
-import { agentConfig } from '@meshpass/agent/config';
-import { realSurroundings } from '@meshpass/agent/discover';
+import { agentConfig } from '@meshpass/agent/control/config';
+import { realSurroundings } from '@meshpass/agent/session/discover';
 import { MeshpassError } from '@meshpass/identity/error';
 import { defineCommand } from '../command/define.ts';
 import { EXIT, type ExitCode } from '../command/failure.ts';

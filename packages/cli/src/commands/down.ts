@@ -1,5 +1,5 @@
-import { agentConfig } from '@meshpass/agent/config';
-import { down } from '@meshpass/agent/down';
+import { agentConfig } from '@meshpass/agent/control/config';
+import { down } from '@meshpass/agent/process/down';
 import { defineCommand } from '../command/define.ts';
 import { AGENT_ENV, HOSTS_ENV, output } from '../command/shared-flags.ts';
 

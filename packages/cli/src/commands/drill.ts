@@ -1,8 +1,8 @@
 /** `meshpass drill` */
 import { existsSync, writeFileSync } from 'node:fs';
-import { agentConfig } from '@meshpass/agent/config';
-import { controlPath } from '@meshpass/agent/control';
-import { discover } from '@meshpass/agent/discover';
+import { agentConfig } from '@meshpass/agent/control/config';
+import { controlPath } from '@meshpass/agent/control/control';
+import { discover } from '@meshpass/agent/session/discover';
 import { DRILL_CAUSES, type DrillReport, failedRows } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
 import { defineCommand } from '../command/define.ts';

@@ -1,5 +1,5 @@
-import { askAgent, runtimeDirectory } from '@meshpass/agent/control';
-import { exportLines } from '@meshpass/agent/env';
+import { askAgent, runtimeDirectory } from '@meshpass/agent/control/control';
+import { exportLines } from '@meshpass/agent/proxy/environment';
 import { defineCommand } from '../command/define.ts';
 import { AGENT_ENV, output } from '../command/shared-flags.ts';
 

@@ -1,5 +1,5 @@
-import { askAgent, runtimeDirectory } from '@meshpass/agent/control';
-import type { AgentStatus } from '@meshpass/agent/status';
+import { askAgent, runtimeDirectory } from '@meshpass/agent/control/control';
+import type { AgentStatus } from '@meshpass/agent/control/status';
 import { defineCommand } from '../command/define.ts';
 import { AGENT_ENV, output } from '../command/shared-flags.ts';
 import { formatJson } from '../output/json.ts';

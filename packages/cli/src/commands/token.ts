@@ -1,4 +1,4 @@
-import { askAgent, runtimeDirectory } from '@meshpass/agent/control';
+import { askAgent, runtimeDirectory } from '@meshpass/agent/control/control';
 import { defineCommand } from '../command/define.ts';
 import { text } from '../command/flag.ts';
 import { AGENT_ENV, output } from '../command/shared-flags.ts';

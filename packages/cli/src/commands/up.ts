@@ -1,5 +1,5 @@
-import { agentConfig } from '@meshpass/agent/config';
-import { launch } from '@meshpass/agent/launch';
+import { agentConfig } from '@meshpass/agent/control/config';
+import { launch } from '@meshpass/agent/process/launch';
 import { defineCommand } from '../command/define.ts';
 import { type OptionsOf, toggle, turnOff, wholeNumber } from '../command/flag.ts';
 import { AGENT_ENV, HOSTS_ENV, output, proofFlags } from '../command/shared-flags.ts';
@@ -8,7 +8,7 @@ import { statusText } from '../output/status-text.ts';
 
 const flags = {
   ...proofFlags,
-  proxyPort: wholeNumber('<port>', 'port of the HTTP and SOCKS proxy on 127.0.0.1', {
+  proxyPort: wholeNumber('<port>', 'port of the HTTP proxy on 127.0.0.1', {
     env: 'MESHPASS_PROXY_PORT',
     defaultText: 'any free port',
   }),
@@ -41,6 +41,6 @@ async function up({ output, foreground, byName, ...options }: OptionsOf<typeof f
   const print = (status: Parameters<typeof statusText>[0]) =>
     console.log(output === 'json' ? formatJson(status) : statusText(status, Date.now()));
   if (!foreground) return print(await launch(config, { env: process.env }));
-  const { runUntilSignal } = await import('@meshpass/agent/daemon');
+  const { runUntilSignal } = await import('@meshpass/agent/process/daemon');
   await runUntilSignal(config, print);
 }

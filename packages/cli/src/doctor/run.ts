@@ -1,11 +1,11 @@
 /** Looks, step by step, at everything that an enrolment needs, and enrols once where that ends nobody's session. */
 import { randomUUID } from 'node:crypto';
-import { BrokerClient } from '@meshpass/agent/broker-client';
-import type { AgentConfig } from '@meshpass/agent/config';
-import { askAgent } from '@meshpass/agent/control';
-import { discover, type ProofSource, type Surroundings } from '@meshpass/agent/discover';
-import { newDpopKey } from '@meshpass/agent/enrol';
-import type { AgentStatus } from '@meshpass/agent/status';
+import type { AgentConfig } from '@meshpass/agent/control/config';
+import { askAgent } from '@meshpass/agent/control/control';
+import type { AgentStatus } from '@meshpass/agent/control/status';
+import { BrokerClient } from '@meshpass/agent/session/broker-client';
+import { discover, type ProofSource, type Surroundings } from '@meshpass/agent/session/discover';
+import { newDpopKey } from '@meshpass/agent/session/enrol';
 import type { Proof } from '@meshpass/identity/attestation';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { ask } from '../drill/ask.ts';

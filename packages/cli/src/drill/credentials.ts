@@ -3,7 +3,7 @@
  * be dead. Every answer of the broker is returned unchanged, refusals too.
  */
 import { generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
-import { startPresenceListener } from '@meshpass/agent/presence';
+import { startPresenceListener } from '@meshpass/agent/session/presence';
 import { createCsr } from '@meshpass/identity/csr';
 import { createDpopProof, type DpopKey, dpopKey } from '@meshpass/identity/dpop';
 import { createPresenceProof } from '@meshpass/identity/presence';

@@ -3,7 +3,7 @@
  * afterwards is dead; what is still accepted is stale, and the drill fails.
  */
 import { setTimeout as pause } from 'node:timers/promises';
-import type { ProofSource } from '@meshpass/agent/discover';
+import type { ProofSource } from '@meshpass/agent/session/discover';
 import { PROOF_TYPES } from '@meshpass/identity/attestation';
 import type { DrillCause, DrillReport, DrillRow } from '@meshpass/identity/drill-report';
 import { isErrorCode, MeshpassError } from '@meshpass/identity/error';

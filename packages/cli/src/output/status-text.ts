@@ -1,5 +1,5 @@
 /** What `meshpass up` and `meshpass status` print as text. */
-import type { AgentStatus, ServiceStatus } from '@meshpass/agent/status';
+import type { AgentStatus, ServiceStatus } from '@meshpass/agent/control/status';
 
 /** @param now milliseconds since the epoch */
 export function statusText(status: AgentStatus, now: number): string {
@@ -13,13 +13,52 @@ export function statusText(status: AgentStatus, now: number): string {
     status.services.length > 0 ? 'You may reach:' : 'No service is granted yet. Ask the owner of the access file.',
     ...status.services.map(serviceLine),
     `For programs that need a proxy: eval "$(meshpass env)" (proxy on ${status.proxy.host}:${status.proxy.port})`,
-    ...status.untold.map(
-      ({ service, at, code, message }) => `Refused at ${clock(at)}: a connection to ${service}: ${message} [${code}]`,
-    ),
+    envoyLine(status),
+    ...status.refusals.map((refusal) => refusalLine(refusal)),
+    ...status.configuration.refused.slice(0, 5).map((reason) => `Not used of the broker's configuration: ${reason}`),
+    ...status.configuration.rejected.map((reason) => `Envoy does not take: ${reason}`),
+    ...leftOutLines(status),
     ...status.notes.map((note) => `Note: ${note}`),
     ...Object.entries(status.broker.failures).map(([task, failure]) => `Not well: ${task}: ${failure}`),
   ];
   return lines.join('\n');
+}
+
+function envoyLine({ envoy, configuration }: AgentStatus): string {
+  const open = envoy.clusters
+    .filter(({ name }) => name.startsWith('edge/'))
+    .reduce((sum, { active }) => sum + active, 0);
+  const version =
+    configuration.version === undefined ? 'no configuration yet' : `configuration ${configuration.version}`;
+  const restarts = envoy.restarts === 0 ? '' : `, restarted ${envoy.restarts} times (${envoy.lastEnd})`;
+  return `Envoy ${envoy.version}, ${version}, ${envoy.listeners.length} listeners, ${open} connections to the edge${restarts}`;
+}
+
+function refusalLine({
+  at,
+  hop,
+  what,
+  status,
+  code,
+  reason,
+  decision,
+  count,
+}: AgentStatus['refusals'][number]): string {
+  const by = { workspace: 'here', edge: 'by the edge', mesh: 'in the mesh', workload: 'by the service' }[hop];
+  const times = count === 1 ? '' : ` (${count} times)`;
+  const which = [status, code].filter((one) => one !== undefined).join(' ');
+  return (
+    `Refused ${by} at ${clock(at)}: ${what}: ${reason}${which && ` [${which}]`}` +
+    `${decision === undefined ? '' : `, decision ${decision}`}${times}`
+  );
+}
+
+/** Filters of other teams, by kind. */
+function leftOutLines({ configuration }: AgentStatus): string[] {
+  const kinds = Map.groupBy(configuration.leftOut, ({ what }) => what);
+  return [...kinds].map(
+    ([what, all]) => `Left out by the broker: ${what} (${all.reduce((sum, { count }) => sum + count, 0)} times)`,
+  );
 }
 
 function serviceLine(service: ServiceStatus): string {

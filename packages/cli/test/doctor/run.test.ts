@@ -4,7 +4,7 @@ import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { agentConfig } from '@meshpass/agent/config';
+import { agentConfig } from '@meshpass/agent/control/config';
 import { ERROR_CODES } from '@meshpass/identity/error';
 import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
 import { writeCertificate } from '../../../broker/test/harness/certificate.ts';

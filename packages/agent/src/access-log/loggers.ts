@@ -1,0 +1,58 @@
+/** The access loggers that the agent puts into Envoy's listeners: only what failed is sent to it. */
+import type { JsonObject } from '@bufbuild/protobuf';
+
+const TYPE = 'type.googleapis.com/';
+/** Filter state in which Envoy keeps what the edge answered to CONNECT. */
+export const CONNECT_ANSWER = 'envoy.tcp_proxy.propagate_response_headers';
+/** By which programs, and the agent, recognise an answer of the agent's own. */
+export const CODE_HEADER = 'x-meshpass-code';
+const GRPC = 'envoy.extensions.access_loggers.grpc.v3';
+const BUFFER = 16_384;
+/** Istio's Telemetry may log to the agent, too, under other names. */
+export const LOG_NAME = 'meshpass';
+
+/** Requests that were answered with an error, or not at all. */
+export function httpAccessLog(): JsonObject {
+  return {
+    name: 'envoy.access_loggers.http_grpc',
+    filter: {
+      or_filter: {
+        filters: [
+          {
+            status_code_filter: {
+              comparison: { op: 'GE', value: { default_value: 400, runtime_key: 'meshpass.logged_from_status' } },
+            },
+          },
+          { response_flag_filter: {} },
+        ],
+      },
+    },
+    typed_config: {
+      '@type': `${TYPE}${GRPC}.HttpGrpcAccessLogConfig`,
+      common_config: common(),
+      additional_response_headers_to_log: [CODE_HEADER],
+    },
+  };
+}
+
+/** Connections that failed. */
+export function tcpAccessLog(): JsonObject {
+  return {
+    name: 'envoy.access_loggers.tcp_grpc',
+    filter: { response_flag_filter: {} },
+    typed_config: {
+      '@type': `${TYPE}${GRPC}.TcpGrpcAccessLogConfig`,
+      common_config: { ...common(), filter_state_objects_to_log: [CONNECT_ANSWER] },
+    },
+  };
+}
+
+function common(): JsonObject {
+  return {
+    log_name: LOG_NAME,
+    transport_api_version: 'V3',
+    grpc_service: { envoy_grpc: { cluster_name: 'agent' } },
+    buffer_flush_interval: '0.2s',
+    buffer_size_bytes: BUFFER,
+  };
+}

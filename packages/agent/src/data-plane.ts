@@ -1,0 +1,241 @@
+/** The workspace's Envoy and what it is given: checked configuration, secrets, the loopback proxy; and what it says in return. */
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { CLUSTER, type Refusal as ConfigurationRefusal, LISTENER, ROUTE_CONFIGURATION, SECRET } from '@meshpass/envoy';
+import { plainText } from '@meshpass/identity/text';
+import { Refusals } from './access-log/refusals.ts';
+import type { DataPlaneStatus } from './control/status.ts';
+import type { FoundEnvoy } from './envoy/find.ts';
+import { EnvoySupervisor } from './envoy/supervisor.ts';
+import {
+  type LoopbackProxy,
+  newLoopbackProxy,
+  proxyClusters,
+  proxyListener,
+  proxyRoutes,
+} from './proxy/loopback-proxy.ts';
+import { nextExpiry, secretsOf } from './sds/secrets.ts';
+import type { ReceivedConfiguration } from './session/broker-answers.ts';
+import type { Credentials } from './session/enrol.ts';
+import { type Accepted, acceptConfiguration, resourcesOf } from './xds/accept.ts';
+import type { Answered } from './xds/discovery.ts';
+import { ResourceStore } from './xds/resource-store.ts';
+import { serveEnvoySocket } from './xds/serve.ts';
+import { edgeCluster, tunnelListener } from './xds/tunnel.ts';
+
+export interface DataPlaneOptions {
+  readonly envoy: FoundEnvoy;
+  /** A directory that is ours alone. */
+  readonly directory: string;
+  readonly clusterDomain: string;
+  /** 0 for any. */
+  readonly proxyPort: number;
+  /** PEM of the roots that the edge is verified with. */
+  readonly edgeRoots: string;
+  readonly credentials: () => Credentials;
+  /** Told which addresses (`127.64.1.2:8080`) Envoy listens on, when they may have changed. */
+  readonly listening: (addresses: ReadonlySet<string>) => void;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
+}
+
+const LONGEST_REASON = 600;
+/** Longest that a timer of Node waits, ms. */
+const LONGEST_TIMER = 2_147_483_647;
+const LISTENING_POLL = 30;
+/** Longest that names wait for listeners that do not come, ms. */
+const LONGEST_LISTENING = 3_000;
+
+export class DataPlane {
+  readonly #options: DataPlaneOptions;
+  readonly #configuration = new ResourceStore();
+  readonly #secrets = new ResourceStore();
+  readonly #refusals: Refusals;
+  readonly #envoy: EnvoySupervisor;
+  readonly #rejections = new Map<string, string>();
+  readonly proxy: LoopbackProxy;
+  #socket: { close(): void } | undefined;
+  #received: ReceivedConfiguration | undefined;
+  #accepted: (Accepted & { readonly refused?: undefined }) | undefined;
+  #acceptedVersion: number | undefined;
+  #refused: readonly ConfigurationRefusal[] = [];
+  #tellings = 0;
+  #expiryTimer: NodeJS.Timeout | undefined;
+  #firstReceived: () => void = () => {};
+  readonly #hasConfiguration: Promise<void>;
+
+  private constructor(options: DataPlaneOptions, proxy: LoopbackProxy) {
+    this.#options = options;
+    this.proxy = proxy;
+    this.#refusals = new Refusals(options.now);
+    this.#hasConfiguration = new Promise((resolve) => {
+      this.#firstReceived = resolve;
+    });
+    this.#envoy = new EnvoySupervisor({
+      ...{ envoy: options.envoy, directory: options.directory, agentSocket: agentSocket(options) },
+      log: options.log,
+    });
+  }
+
+  /** Starts Envoy. It listens once there is a configuration. */
+  static async start(options: DataPlaneOptions): Promise<DataPlane> {
+    const plane = new DataPlane(options, await newLoopbackProxy(options.proxyPort));
+    plane.#giveSecrets();
+    plane.#socket = await serveEnvoySocket({
+      path: agentSocket(options),
+      configuration: plane.#configuration,
+      secrets: plane.#secrets,
+      answered: (answer) => plane.#answered(answer),
+      logged: (entries) => plane.#refusals.take(entries),
+    });
+    plane.#envoy.start();
+    return plane;
+  }
+
+  /** Waits until Envoy listens with the first configuration, at most for so many milliseconds. */
+  async ready(within: number): Promise<void> {
+    const deadline = performance.now() + within;
+    await Promise.race([this.#hasConfiguration, new Promise((resolve) => setTimeout(resolve, within).unref())]);
+    // Without a configuration of the broker there is still the way to everything else.
+    if (!this.#accepted) this.#give();
+    await this.#envoy.ready(Math.max(deadline - performance.now(), 1_000));
+    await this.#tellListening();
+  }
+
+  /** What the broker has for this session now. */
+  configure(configuration: ReceivedConfiguration): void {
+    this.#received = configuration;
+    this.#give();
+  }
+
+  /** Session, certificates, token or services are new. */
+  credentialsChanged(): void {
+    this.#giveSecrets();
+    if (this.#accepted || this.#received) this.#give();
+  }
+
+  async status(): Promise<DataPlaneStatus> {
+    const { admin, pid, version, restarts, lastEnd } = this.#envoy;
+    const [listeners, clusters] = await Promise.all([admin.listeners(), admin.clusters()]).catch(
+      () => [[], []] as const,
+    );
+    return {
+      envoy: {
+        ...{ version, restarts },
+        ...(pid === undefined ? {} : { pid }),
+        ...(lastEnd === undefined ? {} : { lastEnd }),
+        listeners: listeners.filter(({ address }) => address !== undefined),
+        clusters,
+      },
+      configuration: {
+        ...(this.#acceptedVersion === undefined ? {} : { version: this.#acceptedVersion }),
+        refused: this.#refused.map(({ resource, path, reason }) =>
+          plainText(`${resource}${path && ` at ${path}`}: ${reason}`.slice(0, LONGEST_REASON)),
+        ),
+        rejected: [...this.#rejections.values()],
+        leftOut: this.#received?.leftOut ?? [],
+      },
+      refusals: this.#refusals.last,
+      proxy: { host: '127.0.0.1', port: this.proxy.port },
+      notes: this.#notes(),
+    };
+  }
+
+  async close(): Promise<void> {
+    clearTimeout(this.#expiryTimer);
+    await this.#envoy.close();
+    this.#socket?.close();
+  }
+
+  #notes(): string[] {
+    if (this.#refused.length > 0) {
+      return [
+        'The configuration that the broker sent breaks a rule of this workspace and is not used; the last good one is.',
+      ];
+    }
+    return this.#accepted ? [] : ['The broker has not sent a configuration yet: no service can be reached.'];
+  }
+
+  /** Checks what was received and gives it to Envoy, with what is ours. */
+  #give(): void {
+    const { clusterDomain, log, now } = this.#options;
+    const { mesh, services, session, svids } = this.#options.credentials();
+    const grants = session.grants.filter((grant) => svids.has(grant));
+    if (this.#received) {
+      const accepted = acceptConfiguration(
+        this.#received,
+        { trustDomain: mesh.trust_domain, clusterDomain, grants },
+        { services, sessionId: session.id, tokenHeader: mesh.token_header },
+      );
+      this.#refused = accepted.refused ?? [];
+      if (accepted.refused) {
+        const [first] = accepted.refused;
+        log('configuration_refused', {
+          ...{ version: this.#received.version, refusals: accepted.refused.length },
+          first: plainText(`${first!.resource} ${first!.path}: ${first!.reason}`.slice(0, LONGEST_REASON)),
+        });
+        if (this.#accepted) return;
+      } else {
+        this.#accepted = accepted;
+        this.#acceptedVersion = this.#received.version;
+        log('configuration_accepted', { version: this.#received.version, at: now() });
+      }
+    }
+    const from = (type: string) => this.#accepted?.resources[type] ?? [];
+    this.#configuration.set({
+      [CLUSTER]: new Map([
+        ...resourcesOf(CLUSTER, [...grants.map((grant) => edgeCluster(grant, mesh.edge)), ...proxyClusters(services)]),
+        ...from(CLUSTER),
+      ]),
+      [LISTENER]: new Map([
+        ...resourcesOf(LISTENER, [...grants.map(tunnelListener), proxyListener(this.proxy)]),
+        ...from(LISTENER),
+      ]),
+      [ROUTE_CONFIGURATION]: new Map([
+        ...resourcesOf(ROUTE_CONFIGURATION, [proxyRoutes(services, clusterDomain)]),
+        ...from(ROUTE_CONFIGURATION),
+      ]),
+    });
+    if (this.#received) this.#firstReceived();
+  }
+
+  #giveSecrets(): void {
+    const { credentials, edgeRoots, now } = this.#options;
+    const given = credentials();
+    this.#secrets.set({ [SECRET]: secretsOf(given, edgeRoots, now()) });
+    clearTimeout(this.#expiryTimer);
+    const expiry = nextExpiry(given, now());
+    if (expiry !== undefined) {
+      this.#expiryTimer = setTimeout(() => this.#giveSecrets(), Math.min(expiry - now() + 1, LONGEST_TIMER)).unref();
+    }
+  }
+
+  #answered({ type, rejection }: Answered): void {
+    const kind = type.slice(type.lastIndexOf('.') + 1);
+    if (rejection === undefined) this.#rejections.delete(kind);
+    else {
+      const reason = plainText(rejection.slice(0, LONGEST_REASON));
+      this.#rejections.set(kind, `${kind}: ${reason}`);
+      this.#options.log('envoy_rejected', { type: kind, reason });
+    }
+    if (type === LISTENER) this.#tellListening().catch(() => {}); // Envoy has just ended: it will ask again
+  }
+
+  /** A listener that was taken listens a moment later, when it has its routes and clusters. */
+  async #tellListening(): Promise<void> {
+    const turn = ++this.#tellings;
+    for (let waited = 0; ; waited += LISTENING_POLL) {
+      const listeners = await this.#envoy.admin.listeners();
+      if (turn !== this.#tellings) return;
+      const listening = new Set(listeners.flatMap(({ address }) => (address === undefined ? [] : [address])));
+      const isComplete = [...(this.#accepted?.addresses ?? [])].every((address) => listening.has(address));
+      if (isComplete || waited >= LONGEST_LISTENING) return this.#options.listening(listening);
+      await sleep(LISTENING_POLL);
+    }
+  }
+}
+
+function agentSocket({ directory }: DataPlaneOptions): string {
+  return join(directory, 'envoy.sock');
+}

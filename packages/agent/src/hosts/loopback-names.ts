@@ -1,0 +1,60 @@
+/** The names of services that listen, kept in the hosts file while the agent runs. */
+import { MeshpassError } from '@meshpass/identity/error';
+import type { ReachableService } from '@meshpass/identity/wire';
+import { writeHosts } from './hosts-file.ts';
+
+export class LoopbackNames {
+  readonly #hostsFile: string;
+  #named: ReadonlySet<string> = new Set();
+  #notes: readonly string[] = [];
+
+  constructor(hostsFile: string) {
+    this.#hostsFile = hostsFile;
+  }
+
+  /** What does not work, and what to do instead. */
+  get notes(): readonly string[] {
+    return this.#notes;
+  }
+
+  isNamed(address: string): boolean {
+    return this.#named.has(address);
+  }
+
+  /** @param listening `ADDRESS:PORT` of every listener: a service that has none gets no name */
+  write(services: readonly ReachableService[], listening: ReadonlySet<string>): void {
+    const names = new Map<string, Set<string>>();
+    const notes: string[] = [];
+    for (const { host, aliases, address, port } of services) {
+      if (address !== undefined && listening.has(`${address}:${port}`)) {
+        names.set(address, new Set([...(names.get(address) ?? []), host, ...aliases]));
+      } else {
+        notes.push(
+          `${host}:${port} is not reachable by name now` +
+            (port < 1024 ? ': its port may need more rights than this user has' : '; meshpass status says why'),
+        );
+      }
+    }
+    this.#named = new Set(names.keys());
+    try {
+      writeHosts(
+        this.#hostsFile,
+        [...names].map(([address, of]) => ({ address, names: [...of] })),
+        { sudo: true },
+      );
+    } catch (error) {
+      this.#named = new Set();
+      notes.push(error instanceof MeshpassError ? error.message : String(error));
+    }
+    this.#notes = notes;
+  }
+
+  remove(): void {
+    this.#named = new Set();
+    try {
+      writeHosts(this.#hostsFile, [], { sudo: true });
+    } catch {
+      // It could not be written at the start either.
+    }
+  }
+}

@@ -1,0 +1,42 @@
+/** The process behind `meshpass up`: runs the agent until a signal or `meshpass down`, and tells its parent when ready. */
+import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import type { AgentConfig } from '../control/config.ts';
+import type { AgentStatus } from '../control/status.ts';
+import { runAgent } from '../run-agent.ts';
+
+export type DaemonMessage =
+  | { readonly ready: AgentStatus }
+  | { readonly refused: { readonly code: string; readonly message: string } };
+
+/** Runs the agent in this process until SIGTERM, SIGINT or `meshpass down`. @throws MeshpassError as `runAgent` does */
+export async function runUntilSignal(config: AgentConfig, onReady: (status: AgentStatus) => void): Promise<void> {
+  const agent = await runAgent(config, { log });
+  const stop = () => void agent.close();
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, stop);
+  onReady(await agent.status());
+  await agent.closed;
+}
+
+/** One JSON line an event on standard error; never a token or a key. */
+function log(event: string, detail: Readonly<Record<string, unknown>> = {}): void {
+  process.stderr.write(`${JSON.stringify({ time: new Date().toISOString(), event, ...detail })}\n`);
+}
+
+/**
+ * The whole life of the process that `launch` starts.
+ * @param config JSON text of an `AgentConfig`
+ */
+export async function runDaemon(config: string): Promise<void> {
+  const tell = (message: DaemonMessage) => {
+    if (process.connected) process.send?.(message, () => process.disconnect?.());
+  };
+  try {
+    await runUntilSignal(JSON.parse(config) as AgentConfig, (status) => tell({ ready: status }));
+    process.exit(0);
+  } catch (thrown) {
+    const error = thrown instanceof MeshpassError ? thrown : toMeshpassError(thrown);
+    log('refused', { code: error.code, message: error.message });
+    tell({ refused: { code: error.code, message: error.message } });
+    process.exitCode = 1;
+  }
+}

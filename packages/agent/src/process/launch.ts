@@ -1,0 +1,77 @@
+/** `meshpass up`: starts the agent as a process of its own and waits until it carries traffic. */
+import { spawn } from 'node:child_process';
+import { closeSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+import { isSea } from 'node:sea';
+import { fileURLToPath } from 'node:url';
+import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
+import type { AgentConfig } from '../control/config.ts';
+import { openOwnLog, ownDirectory } from '../control/own-files.ts';
+import type { AgentStatus } from '../control/status.ts';
+import type { DaemonMessage } from './daemon.ts';
+import { DAEMON_VERB } from './daemon-verb.ts';
+
+export interface LaunchOptions {
+  readonly env: Readonly<Record<string, string | undefined>>;
+  /** Milliseconds until the agent must be ready. */
+  readonly timeout?: number;
+}
+
+/** @throws MeshpassError config_invalid; what the agent was refused for; agent_not_running where it died silently */
+export async function launch(config: AgentConfig, options: LaunchOptions): Promise<AgentStatus> {
+  ownDirectory(config.runtimeDirectory);
+  const logPath = join(config.runtimeDirectory, 'agent.log');
+  const logFile = openOwnLog(logPath, MAX_LOG);
+  const child = spawn(process.execPath, [...entry(), JSON.stringify(config)], {
+    detached: true,
+    stdio: ['ignore', logFile, logFile, 'ipc'],
+    env: { ...options.env, NODE_COMPILE_CACHE: options.env.NODE_COMPILE_CACHE ?? compileCache(options.env) },
+  });
+  closeSync(logFile);
+  return new Promise((resolve, reject) => {
+    const settle = (result: AgentStatus | MeshpassError) => {
+      clearTimeout(timer);
+      child.removeAllListeners();
+      if (child.connected) child.disconnect();
+      child.unref();
+      if (result instanceof MeshpassError) reject(result);
+      else resolve(result);
+    };
+    const timer = setTimeout(() => {
+      child.kill('SIGTERM');
+      settle(new MeshpassError('agent_not_running', `The agent did not become ready in time; its log is ${logPath}.`));
+    }, options.timeout ?? 60_000);
+    child.on('message', (message: DaemonMessage) => {
+      if ('ready' in message) settle(message.ready);
+      else {
+        const { code, message: text } = message.refused;
+        settle(new MeshpassError(isErrorCode(code) ? code : 'internal', text));
+      }
+    });
+    child.once('error', (cause) =>
+      settle(new MeshpassError('agent_not_running', 'The agent cannot be started.', { cause })),
+    );
+    child.once('exit', () =>
+      settle(new MeshpassError('agent_not_running', `The agent ended at once; its log is ${logPath}.`)),
+    );
+  });
+}
+
+/** What the agent's process runs: this executable, or the file beside this one, in the same form (TypeScript in the repository). */
+function entry(): readonly string[] {
+  if (isSea()) return [DAEMON_VERB];
+  return [...NODE_OPTIONS, fileURLToPath(new URL(`./daemon-main${import.meta.url.slice(-3)}`, import.meta.url))];
+}
+
+const MAX_LOG = 1_048_576;
+
+/**
+ * For memory: a small young generation, and no optimizing compilers, which the agent does too little to need.
+ */
+const NODE_OPTIONS = ['--max-semi-space-size=1', '--no-opt'];
+
+/** Compiled code of the agent is kept between starts: it halves the time until the first call. */
+function compileCache(env: Readonly<Record<string, string | undefined>>): string {
+  return join(env.XDG_CACHE_HOME || join(env.HOME || homedir(), '.cache'), 'meshpass', 'compile');
+}

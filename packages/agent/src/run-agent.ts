@@ -1,0 +1,168 @@
+/** The running agent: credentials kept fresh, an Envoy that carries traffic, names for services, the control socket. */
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { getCACertificates } from 'node:tls';
+import { fileProblem, MeshpassError } from '@meshpass/identity/error';
+import { VERSION } from '@meshpass/identity/version';
+import type { AgentConfig } from './control/config.ts';
+import { type ControlRequest, serveControl } from './control/control.ts';
+import type { AgentStatus } from './control/status.ts';
+import { DataPlane } from './data-plane.ts';
+import { findEnvoy } from './envoy/find.ts';
+import { LoopbackNames } from './hosts/loopback-names.ts';
+import { proxyEnvironment } from './proxy/environment.ts';
+import { BrokerClient } from './session/broker-client.ts';
+import { ConfigurationFollower } from './session/configuration-follower.ts';
+import { CredentialManager } from './session/credential-manager.ts';
+import { discover, realSurroundings, type Surroundings } from './session/discover.ts';
+import { newDpopKey } from './session/enrol.ts';
+
+export interface RunningAgent {
+  status(): Promise<AgentStatus>;
+  /** Ends the session, restores the hosts file, drains and ends Envoy. Idempotent. */
+  close(): Promise<void>;
+  /** Resolves once `close` has been asked for and is done, here or by `meshpass down`. */
+  readonly closed: Promise<void>;
+}
+
+export interface AgentRim {
+  readonly surroundings?: Surroundings;
+  /** Milliseconds since the epoch. */
+  readonly now?: () => number;
+  readonly random?: () => number;
+  readonly log?: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
+}
+
+/** Longest that the start waits for the first configuration and for Envoy, ms. */
+const FIRST_CONFIGURATION = 15_000;
+
+/**
+ * Enrols and carries traffic until closed.
+ * @throws MeshpassError agent_prebuild, agent_no_identity, agent_already_running, agent_envoy_missing, or why the broker refused
+ */
+export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise<RunningAgent> {
+  const { now = Date.now, random = Math.random, log = () => {}, surroundings = realSurroundings } = rim;
+  const source = discover(config, surroundings);
+  const ca = config.caFile === undefined ? undefined : readCa(config.caFile);
+  const envoy = findEnvoy(config.envoy, surroundings.env);
+  envoy.catch(() => {}); // told below, when the control socket is ours
+  const { broker: url, clusterDomain, presencePort } = config;
+  const client = new BrokerClient({
+    ...{ url, key: newDpopKey(), ca, now, randomId: randomUUID },
+    ...{ clusterDomain, presencePort },
+  });
+  let readyAfter = 0;
+  let closing: Promise<void> | undefined;
+  let markClosed: () => void = () => {};
+  const closed = new Promise<void>((resolve) => {
+    markClosed = resolve;
+  });
+  const control = await serveControl(config.runtimeDirectory, answer);
+  const manager = new CredentialManager({
+    ...{ client, source, now, random, log },
+    onChange: () => dataPlane?.credentialsChanged(),
+  });
+  const names = config.byName ? new LoopbackNames(config.hostsFile) : undefined;
+  const follower = new ConfigurationFollower({
+    ...{ client, random, log },
+    accessToken: () => manager.credentials.accessToken,
+    received: (configuration) => dataPlane?.configure(configuration),
+  });
+  let dataPlane: DataPlane | undefined;
+  try {
+    await Promise.all([manager.start(), envoy]);
+    dataPlane = await DataPlane.start({
+      ...{
+        envoy: await envoy,
+        directory: config.runtimeDirectory,
+        clusterDomain,
+        proxyPort: config.proxyPort,
+        now,
+        log,
+      },
+      credentials: () => manager.credentials,
+      edgeRoots: ca ?? getCACertificates('default').join('\n'),
+      listening: (addresses) => names?.write(manager.credentials.services, addresses),
+    });
+    follower.start();
+    await dataPlane.ready(FIRST_CONFIGURATION);
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  readyAfter = Math.round(performance.now());
+  log('ready', { milliseconds: readyAfter });
+  return { status, close, closed };
+
+  async function status(): Promise<AgentStatus> {
+    const { session, svids, identityToken, services } = manager.credentials;
+    const { brokerAnsweredAt: answeredAt, failures } = manager.health;
+    const plane = await dataPlane!.status();
+    const { failure } = follower;
+    return {
+      pid: process.pid,
+      version: VERSION,
+      session: {
+        id: session.id,
+        subject: session.subject,
+        login: session.login,
+        workspace: session.workspace,
+        grants: session.grants,
+        expiresAt: session.expires_at * 1000,
+      },
+      credentials: {
+        svids: [...svids.values()].map(({ grant, spiffeId, expiresAt }) => ({ grant, spiffeId, expiresAt })),
+        identityTokenExpiresAt: identityToken.expiresAt,
+      },
+      services: services.map(({ grant, host, port, aliases, protocol, allow, address }) => ({
+        ...{ grant, host, port, names: aliases, protocol },
+        ...(allow ? { allow } : {}),
+        ...(address !== undefined && names?.isNamed(address) ? { address } : {}),
+      })),
+      broker: {
+        ...{ url: config.broker, answeredAt },
+        failures: failure === undefined ? failures : { ...failures, configuration: failure },
+      },
+      ...plane,
+      notes: [...plane.notes, ...(names?.notes ?? [])],
+      readyAfter,
+    };
+  }
+
+  async function answer(request: ControlRequest): Promise<unknown> {
+    if (readyAfter === 0) throw new MeshpassError('agent_not_running', 'The agent is starting; ask again in a moment.');
+    switch (request.command) {
+      case 'status':
+        return status();
+      case 'env':
+        return proxyEnvironment(dataPlane!.proxy);
+      case 'token':
+        return manager.idToken(request.audience);
+      case 'down':
+        setImmediate(() => void close());
+        return { pid: process.pid };
+    }
+  }
+
+  function close(): Promise<void> {
+    closing ??= (async () => {
+      names?.remove();
+      follower.close();
+      // What is under way may end first: with the session, the edge cuts it.
+      await dataPlane?.close();
+      await Promise.race([manager.close(), new Promise((resolve) => setTimeout(resolve, 3000).unref())]);
+      control.close();
+      log('closed');
+      markClosed();
+    })();
+    return closing;
+  }
+}
+
+function readCa(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (cause) {
+    throw new MeshpassError('config_invalid', `--ca-file: ${path} cannot be read: ${fileProblem(cause)}.`, { cause });
+  }
+}

@@ -1,0 +1,271 @@
+/** The broker's API as the agent calls it (docs/protocol.md). Knows nothing of when to call. */
+import { Agent, request } from 'node:https';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Addresses, rememberAddresses } from '@meshpass/identity/address';
+import { ID_TOKEN_TYPE, JWT_TYPE, PROOF_TYPES, type Proof, SESSION_TOKEN_TYPE } from '@meshpass/identity/attestation';
+import { createDpopProof, type DpopKey } from '@meshpass/identity/dpop';
+import { MeshpassError } from '@meshpass/identity/error';
+import { createPresenceProof } from '@meshpass/identity/presence';
+import type {
+  CertificateRequest,
+  CertificateResponse,
+  HeartbeatResponse,
+  ServicesResponse,
+  SessionResponse,
+  TokenResponse,
+} from '@meshpass/identity/wire';
+import { type BrokerAnswers, brokerAnswers, type ReceivedConfiguration } from './broker-answers.ts';
+import { type Answer, parseJson, refusal, unreachable } from './broker-refusal.ts';
+import { type PresenceAnswer, withPresence } from './presence.ts';
+
+export interface BrokerClientOptions {
+  /** Public URL of the broker, https. */
+  readonly url: string;
+  readonly key: DpopKey;
+  /** PEM; undefined: Node's own roots (and NODE_EXTRA_CA_CERTS). */
+  readonly ca?: string | undefined;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly randomId: () => string;
+  /** Milliseconds for a whole exchange. */
+  readonly timeout?: number;
+  /** Of the mesh: names of services must end in it. Default: `cluster.local`. */
+  readonly clusterDomain?: string;
+  /** How the broker's name is resolved; by the system where absent. */
+  readonly addresses?: Addresses;
+  /** Port of this workspace on which the broker's challenges are answered; any free one where absent. */
+  readonly presencePort?: number;
+  /** Told on which port a challenge is answered. */
+  readonly onChallenge?: (port: number) => void;
+}
+
+interface Call {
+  readonly method: 'GET' | 'POST' | 'DELETE';
+  readonly path: string;
+  readonly headers?: Readonly<Record<string, string>>;
+  /** Bytes; `MAX_ANSWER` where absent. */
+  readonly largest?: number;
+  /** Milliseconds by which the broker may be slower than with other calls, because it is asked to wait. */
+  readonly patience?: number;
+  readonly accessToken?: string;
+  readonly form?: Readonly<Record<string, string>>;
+  readonly json?: unknown;
+}
+
+/** Most that a call waits before its second try, ms. */
+const LONGEST_WAIT = 2000;
+const MAX_ANSWER = 1_048_576;
+/** Of a configuration: as much as one may have, in base64. */
+const MAX_CONFIGURATION = 24 * 1_048_576;
+/** Longest that the broker is asked to wait for a new configuration, seconds; each wait takes a connection. */
+const LONG_POLL = 25;
+/** Longest that the broker may ask to wait, seconds: more would overflow the timer, which then does not wait at all. */
+const LONGEST_RETRY_AFTER = 300;
+const GRANT_TYPE = 'urn:ietf:params:oauth:grant-type:token-exchange';
+
+export class BrokerClient {
+  readonly #options: BrokerClientOptions;
+  readonly #base: string;
+  readonly #agent: Agent;
+  readonly #addresses: Addresses;
+  readonly #read: BrokerAnswers;
+  /** Milliseconds by which the broker's clock is ahead of ours. */
+  #skew = 0;
+
+  /** @throws MeshpassError config_invalid where the URL is not https */
+  constructor(options: BrokerClientOptions) {
+    const url = URL.canParse(options.url) ? new URL(options.url) : undefined;
+    if (url?.protocol !== 'https:') {
+      throw new MeshpassError('config_invalid', `The broker's URL must begin with https://, and is ${options.url}.`);
+    }
+    this.#options = options;
+    this.#read = brokerAnswers(options.clusterDomain ?? 'cluster.local');
+    this.#base = url.href.replace(/\/+$/, '');
+    // Certificates and token are fetched side by side at the start; afterwards one connection waits for a new configuration.
+    this.#addresses = options.addresses ?? rememberAddresses();
+    this.#agent = new Agent({
+      ...{ keepAlive: true, maxSockets: 3, lookup: this.#addresses.lookup },
+      ...(options.ca ? { ca: options.ca } : {}),
+    });
+  }
+
+  /** Milliseconds since the epoch as the broker sees it. */
+  get brokerNow(): number {
+    return this.#options.now() + this.#skew;
+  }
+
+  /** `POST /token` with a proof: opens a session, and shows the broker that we are in the Codespace where it wants to see it. */
+  openSession(proof: Proof): Promise<SessionResponse> {
+    const form: Record<string, string> =
+      proof.type === 'oidc'
+        ? { subject_token_type: PROOF_TYPES.oidc, subject_token: proof.token }
+        : {
+            subject_token_type: PROOF_TYPES.codespace,
+            subject_token: proof.token,
+            codespace_name: proof.codespaceName,
+          };
+    const exchange = (answer?: PresenceAnswer) =>
+      this.#call(
+        {
+          ...{ method: 'POST', path: '/token' },
+          form: {
+            ...{ grant_type: GRANT_TYPE, ...form },
+            ...(answer && { presence_nonce: answer.nonce, presence_port: String(answer.port) }),
+          },
+        },
+        this.#read.session,
+      );
+    if (proof.type === 'oidc') return exchange();
+    const { key, presencePort: port = 0, onChallenge } = this.#options;
+    return withPresence(exchange, {
+      ...{ port, onChallenge },
+      sign: (challenge) =>
+        createPresenceProof({
+          ...{ key, challenge, broker: this.#base, codespaceName: proof.codespaceName },
+          expiresAt: Math.floor(this.brokerNow / 1000) + challenge.expires_in,
+        }),
+    });
+  }
+
+  /** `POST /certificates`: one CSR per grant. */
+  certificates(accessToken: string, certificates: CertificateRequest['certificates']): Promise<CertificateResponse> {
+    return this.#call(
+      { method: 'POST', path: '/certificates', accessToken, json: { certificates } },
+      this.#read.certificates,
+    );
+  }
+
+  /**
+   * `POST /token` with the session token.
+   * @param audience of an ID token for elsewhere; undefined: the identity token of the mesh
+   */
+  token(accessToken: string, audience?: string): Promise<TokenResponse> {
+    const form = {
+      grant_type: GRANT_TYPE,
+      subject_token_type: SESSION_TOKEN_TYPE,
+      subject_token: accessToken,
+      requested_token_type: audience === undefined ? JWT_TYPE : ID_TOKEN_TYPE,
+      ...(audience === undefined ? {} : { audience }),
+    };
+    return this.#call({ method: 'POST', path: '/token', accessToken, form }, this.#read.token);
+  }
+
+  heartbeat(accessToken: string): Promise<HeartbeatResponse> {
+    return this.#call({ method: 'POST', path: '/session/heartbeat', accessToken }, this.#read.heartbeat);
+  }
+
+  services(accessToken: string): Promise<ServicesResponse> {
+    return this.#call({ method: 'GET', path: '/services', accessToken }, this.#read.services);
+  }
+
+  /**
+   * `GET /session/configuration`: waits for one, and for one that differs (RFC 7240, `Prefer: wait`).
+   * @param known version that the agent has
+   * @returns undefined where it is still that version
+   */
+  configuration(accessToken: string, known?: number): Promise<ReceivedConfiguration | undefined> {
+    const headers: Record<string, string> = {
+      prefer: `wait=${LONG_POLL}`,
+      ...(known !== undefined && { 'if-none-match': `"${known}"` }),
+    };
+    return this.#call(
+      {
+        ...{ method: 'GET', path: '/session/configuration', accessToken, headers },
+        ...{ largest: MAX_CONFIGURATION, patience: LONG_POLL * 1000 },
+      },
+      (json) => (json === undefined ? undefined : this.#read.configuration(json)),
+    );
+  }
+
+  /** `DELETE /session`: the session and everything issued under it ends at once. */
+  async goodbye(accessToken: string): Promise<void> {
+    await this.#call({ method: 'DELETE', path: '/session', accessToken }, () => undefined);
+  }
+
+  close(): void {
+    this.#agent.destroy();
+  }
+
+  /** @param read takes the parsed body; undefined where there is none */
+  async #call<T>(call: Call, read: (json: unknown) => T): Promise<T> {
+    let answer = await this.#exchange(call);
+    // At the token endpoint a proof is refused with 400 (RFC 6749 section 5.2), elsewhere with 401.
+    if (answer.status < 500 && answer.date !== undefined && /"dpop_expired"/.test(answer.body)) {
+      // Our clock is wrong, and a Codespace that slept may well have such a one: take the broker's (RFC 9449 section 8).
+      this.#skew = answer.date - this.#options.now();
+      // A broker takes no proof that was made in the second in which it started: it says so by asking to wait.
+      if (answer.retryAfter !== undefined) await sleep(Math.min(answer.retryAfter * 1000, LONGEST_WAIT));
+      answer = await this.#exchange(call);
+    }
+    if ((answer.status >= 200 && answer.status < 300) || (answer.status === 304 && call.headers?.['if-none-match'])) {
+      if (answer.body !== '' && !answer.isJson) throw unreachable(this.#base, 'its answer is not JSON', undefined);
+      return read(answer.body === '' ? undefined : parseJson(this.#base, answer.body));
+    }
+    throw refusal(this.#base, answer);
+  }
+
+  #exchange(call: Call): Promise<Answer> {
+    const { key, randomId, timeout = 10_000 } = this.#options;
+    const url = this.#base + call.path;
+    const dpop = createDpopProof({
+      key,
+      method: call.method,
+      url,
+      now: Math.floor(this.brokerNow / 1000),
+      jti: randomId(),
+      ...(call.accessToken === undefined ? {} : { accessToken: call.accessToken }),
+    });
+    const body = call.form
+      ? new URLSearchParams(call.form).toString()
+      : call.json === undefined
+        ? undefined
+        : JSON.stringify(call.json);
+    const headers: Record<string, string | number> = { ...call.headers, accept: 'application/json', dpop };
+    if (call.accessToken !== undefined) headers.authorization = `DPoP ${call.accessToken}`;
+    headers['content-length'] = body === undefined ? 0 : Buffer.byteLength(body);
+    if (body !== undefined) {
+      headers['content-type'] = call.form ? 'application/x-www-form-urlencoded' : 'application/json';
+    }
+    return new Promise((resolve, reject) => {
+      const fail = (cause: Error) => {
+        clearTimeout(timer);
+        this.#avoid(outgoing.socket?.remoteAddress);
+        outgoing.destroy();
+        reject(unreachable(this.#base, (cause as NodeJS.ErrnoException).code ?? cause.message, cause));
+      };
+      const outgoing = request(url, { method: call.method, headers, agent: this.#agent }, (incoming) => {
+        const { remoteAddress } = incoming.socket;
+        const chunks: Buffer[] = [];
+        let size = 0;
+        incoming.on('data', (chunk: Buffer) => {
+          size += chunk.length;
+          if (size > (call.largest ?? MAX_ANSWER)) fail(new Error('its answer is too long'));
+          else chunks.push(chunk);
+        });
+        incoming.on('error', fail);
+        incoming.on('end', () => {
+          clearTimeout(timer);
+          const date = Date.parse(incoming.headers.date ?? '');
+          const retryAfter = Number(incoming.headers['retry-after']);
+          if (incoming.statusCode === 503) this.#avoid(remoteAddress);
+          resolve({
+            status: incoming.statusCode ?? 0,
+            isJson: /^application\/json(?:[ ;]|$)/i.test(incoming.headers['content-type'] ?? ''),
+            body: Buffer.concat(chunks).toString('utf8'),
+            date: Number.isNaN(date) ? undefined : date,
+            retryAfter: retryAfter > 0 ? Math.min(retryAfter, LONGEST_RETRY_AFTER) : undefined,
+          });
+        });
+      });
+      const timer = setTimeout(() => fail(new Error('no answer in time')), timeout + (call.patience ?? 0));
+      outgoing.on('error', fail);
+      outgoing.end(body);
+    });
+  }
+
+  /** Of several brokers another may be the active one now: connections that wait for their next use are of the former. */
+  #avoid(address: string | undefined): void {
+    this.#addresses.failed(address);
+    for (const socket of Object.values(this.#agent.freeSockets).flat()) socket?.destroy();
+  }
+}

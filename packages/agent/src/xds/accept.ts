@@ -1,0 +1,154 @@
+/**
+ * From what the broker sent to what Envoy gets: checked as a whole, then completed with what only the agent adds. A configuration
+ * that breaks one rule is not used at all, and the one before stays.
+ */
+import type { JsonObject, Message } from '@bufbuild/protobuf';
+import type { Any } from '@bufbuild/protobuf/wkt';
+import {
+  CLUSTER,
+  type Expected,
+  LISTENER,
+  messageOf,
+  pack,
+  type Refusal,
+  ROUTE_CONFIGURATION,
+  readConfiguration,
+  unpack,
+  type WorkspaceConfiguration,
+} from '@meshpass/envoy';
+import type { ReachableService } from '@meshpass/identity/wire';
+import { httpAccessLog, tcpAccessLog } from '../access-log/loggers.ts';
+import { explainFilter, foreignHostFilter, localReplies, tokenFilter } from './http-filters.ts';
+
+const MANAGER = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager';
+const TCP_PROXY = 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy';
+const HTTP_FILTER = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter';
+
+/** What the agent knows beside the configuration. */
+export interface Around {
+  readonly services: readonly ReachableService[];
+  readonly sessionId: string;
+  readonly tokenHeader: string;
+}
+
+export type Accepted =
+  | { readonly refused: readonly Refusal[] }
+  | {
+      readonly refused?: undefined;
+      /** By type, then by name. */
+      readonly resources: Readonly<Record<string, ReadonlyMap<string, Any>>>;
+      /** `127.64.1.2:8080` of every listener for programs. */
+      readonly addresses: ReadonlySet<string>;
+    };
+
+/** @returns the resources for Envoy, or why none of them is used */
+export function acceptConfiguration(
+  configuration: WorkspaceConfiguration,
+  expected: Expected,
+  around: Around,
+): Accepted {
+  const read = readConfiguration(configuration, expected);
+  if (read.refusals.length > 0) return { refused: read.refusals };
+  const addresses = new Set<string>();
+  const listeners = read.listeners.map((message) => {
+    const listener = message as ListenerMessage;
+    const at = addressOf(listener);
+    if (at === undefined) return listener;
+    addresses.add(at);
+    return completed(listener, at, around);
+  });
+  // Written anew from what was checked: what the broker's bytes might mean to another reader is left behind.
+  const byName = (messages: readonly Message[]) => new Map(messages.map((one) => [(one as Named).name, pack(one)]));
+  return {
+    addresses,
+    resources: {
+      [CLUSTER]: byName(read.clusters),
+      [LISTENER]: byName(listeners),
+      [ROUTE_CONFIGURATION]: byName(read.routes),
+    },
+  };
+}
+
+/** A listener for programs, with what the agent adds. */
+function completed(listener: ListenerMessage, at: string, around: Around): ListenerMessage {
+  // One socket, shared fairly by the threads: where each has its own (SO_REUSEPORT), another process of the same user could
+  // listen beside them and take a part of the connections.
+  listener.enableReusePort = false;
+  listener.connectionBalanceConfig = messageOf('envoy.config.listener.v3.Listener.ConnectionBalanceConfig', {
+    exact_balance: {},
+  });
+  const grant = listener.name.split('/')[0]!; // the check has seen that it is one of the session
+  const service = around.services.find(({ address, port }) => `${address}:${port}` === at);
+  for (const { filters } of [
+    ...listener.filterChains,
+    ...(listener.defaultFilterChain ? [listener.defaultFilterChain] : []),
+  ]) {
+    for (const filter of filters) {
+      const found = filter.configType.value && unpack(filter.configType.value);
+      if (found?.$typeName === MANAGER) {
+        const manager = found as ManagerMessage;
+        const own = [
+          ...(service ? [foreignHostFilter([service.host, ...service.aliases])] : []),
+          ...(service ? [explainFilter(service, around.sessionId)] : []),
+          tokenFilter(around.tokenHeader, grant),
+        ];
+        manager.httpFilters.unshift(...own.map((one) => messageOf(HTTP_FILTER, one)));
+        manager.accessLog.push(messageOf(ACCESS_LOG, httpAccessLog()));
+        manager.localReplyConfig = messageOf(
+          `${MANAGER.replace(/\.\w+$/, '')}.LocalReplyConfig`,
+          localReplies(around.sessionId),
+        );
+        filter.configType.value = pack(manager);
+      } else if (found?.$typeName === TCP_PROXY) {
+        const proxy = found as TcpProxyMessage;
+        proxy.accessLog.push(messageOf(ACCESS_LOG, tcpAccessLog()));
+        filter.configType.value = pack(proxy);
+      }
+    }
+  }
+  return listener;
+}
+
+const ACCESS_LOG = 'envoy.config.accesslog.v3.AccessLog';
+
+function addressOf(listener: ListenerMessage): string | undefined {
+  const { address } = listener;
+  if (address?.address.case !== 'socketAddress') return undefined;
+  const { address: host, portSpecifier } = address.address.value;
+  return `${host}:${portSpecifier.value}`;
+}
+
+/** Resources of ours, written as JSON. */
+export function resourcesOf(type: string, written: readonly JsonObject[]): ReadonlyMap<string, Any> {
+  return new Map(written.map((one) => [String(one.name), pack(messageOf(type, one))]));
+}
+
+// What of Envoy's messages is read or changed here; the generated types are reflection only.
+interface Named extends Message {
+  readonly name: string;
+}
+interface FilterChain {
+  readonly filters: { configType: { value?: Any } }[];
+}
+interface ListenerMessage extends Named {
+  readonly address?: {
+    readonly address:
+      | {
+          readonly case: 'socketAddress';
+          readonly value: { readonly address: string; readonly portSpecifier: { readonly value?: unknown } };
+        }
+      | { readonly case: undefined | 'pipe' | 'envoyInternalAddress' };
+  };
+  readonly filterChains: readonly FilterChain[];
+  readonly defaultFilterChain?: FilterChain;
+  enableReusePort?: boolean;
+  connectionBalanceConfig?: Message;
+}
+interface ManagerMessage extends Message {
+  readonly httpFilters: Message[];
+  readonly accessLog: Message[];
+  localReplyConfig?: Message;
+}
+interface TcpProxyMessage extends Message {
+  readonly accessLog: Message[];
+}

@@ -1,0 +1,141 @@
+/** A broker that was taken over sends configuration: nothing of it is used, and what was good before stays. */
+import { existsSync, readFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import type { Written } from '../configuration.ts';
+import { request, world } from '../world.ts';
+
+const TYPE = 'type.googleapis.com/';
+const FILE = '/tmp/meshpass-hostile-configuration';
+const manager = ({ listeners }: Written) => listeners[0].filter_chains[0].filters[0].typed_config;
+const tls = ({ clusters }: Written) => clusters[0].transport_socket.typed_config;
+
+test.each<[string, (written: Written) => void]>([
+  [
+    'an access log that writes a file',
+    (written) => {
+      manager(written).access_log = [
+        {
+          name: 'file',
+          typed_config: { '@type': `${TYPE}envoy.extensions.access_loggers.file.v3.FileAccessLog`, path: FILE },
+        },
+      ];
+    },
+  ],
+  [
+    'Lua',
+    (written) => {
+      manager(written).http_filters.unshift({
+        name: 'lua',
+        typed_config: {
+          '@type': `${TYPE}envoy.extensions.filters.http.lua.v3.Lua`,
+          default_source_code: { inline_string: `io.open("${FILE}", "w")` },
+        },
+      });
+    },
+  ],
+  [
+    'a file of the developer as an answer',
+    ({ routes }) => {
+      routes[0].virtual_hosts[0].routes[0] = {
+        match: { prefix: '/' },
+        direct_response: { status: 200, body: { filename: '/etc/passwd' } },
+      };
+    },
+  ],
+  [
+    'a listener for everybody',
+    ({ listeners }) => {
+      listeners[0].address.socket_address.address = '0.0.0.0';
+    },
+  ],
+  [
+    'a listener on the loopback where others listen',
+    ({ listeners }) => {
+      listeners[0].address.socket_address.address = '127.0.0.1';
+    },
+  ],
+  [
+    'a cluster that leads out of the mesh',
+    ({ clusters }) => {
+      clusters[0].load_assignment.endpoints[0].lb_endpoints[0].endpoint.address = {
+        socket_address: { address: '192.0.2.1', port_value: 80 },
+      };
+    },
+  ],
+  [
+    'a cluster without TLS, so that the token is read on the way',
+    ({ clusters }) => {
+      delete clusters[0].transport_socket;
+    },
+  ],
+  [
+    'a cluster that takes any certificate',
+    (written) => {
+      tls(written).common_tls_context.combined_validation_context.default_validation_context = {};
+    },
+  ],
+  [
+    'a workload of another trust domain',
+    (written) => {
+      const { default_validation_context: context } = tls(written).common_tls_context.combined_validation_context;
+      context.match_typed_subject_alt_names[0].matcher.exact = 'spiffe://evil.example/ns/shop/sa/orders';
+    },
+  ],
+  [
+    'the tunnel of a grant that is not of the session',
+    ({ clusters }) => {
+      const [endpoint] = clusters[0].load_assignment.endpoints[0].lb_endpoints;
+      endpoint.endpoint.address.envoy_internal_address.server_listener_name = 'tunnel/other';
+    },
+  ],
+  [
+    "the agent's own socket as a cluster",
+    ({ clusters }) => {
+      clusters[0].name = 'agent';
+    },
+  ],
+  [
+    'a name of the internet',
+    ({ routes }) => {
+      routes[0].virtual_hosts[0].domains.push('github.com');
+    },
+  ],
+  [
+    'a catch-all that leads somewhere',
+    ({ routes }) => {
+      routes[0].virtual_hosts[1].routes[0] = structuredClone(routes[0].virtual_hosts[0].routes[0]);
+    },
+  ],
+])('%s', async (_, spoil) => {
+  const w = await world();
+  const address = (await w.agent.status()).services[0]!.address!;
+  w.broker.spoilConfiguration = spoil;
+  w.broker.configurationVersion += 1;
+  const state = async () => (await w.agent.status()).configuration;
+  await expect.poll(async () => (await state()).refused.length).toBeGreaterThan(0);
+  const { notes, configuration, envoy } = await w.agent.status();
+  expect(configuration).toMatchObject({ version: w.broker.configurationVersion - 1, rejected: [] });
+  expect(notes[0]).toContain('the last good one is');
+  expect(envoy.listeners.map((one) => one.address)).toContain(`${address}:8080`);
+  expect((await request(address, 8080, '/orders/1')).status).toBe(200);
+  expect(existsSync(FILE)).toBe(false);
+  // The honest one is taken up again.
+  w.broker.spoilConfiguration = undefined;
+  w.broker.configurationVersion += 1;
+  await expect.poll(async () => (await state()).version).toBe(w.broker.configurationVersion);
+  expect((await state()).refused).toEqual([]);
+});
+
+test('what is hostile from the beginning leaves the workspace without services, and with its own names', async () => {
+  const w = await world({
+    adjust: (broker) => {
+      broker.spoilConfiguration = ({ listeners }) => {
+        listeners[0].address.socket_address.address = '0.0.0.0';
+      };
+    },
+  });
+  const { envoy, configuration } = await w.agent.status();
+  expect(envoy.listeners.map(({ name }) => name)).toEqual(['agent/proxy']);
+  expect(configuration.version).toBeUndefined();
+  expect(readFileSync(w.hostsFile, 'utf8')).toBe('127.0.0.1 localhost\n');
+});

@@ -1,0 +1,58 @@
+/** By proxy: HTTP in absolute form and CONNECT, with the secret of the run. */
+import { execFile } from 'node:child_process';
+import { promisify } from 'node:util';
+import { expect, test } from 'vitest';
+import { askAgent } from '../../src/control/control.ts';
+import { world } from '../world.ts';
+
+const run = promisify(execFile);
+
+async function proxied() {
+  const w = await world();
+  const env = await askAgent<Record<string, string>>(w.runtimeDirectory, { command: 'env' });
+  const curl = async (...args: string[]) => {
+    const { stdout } = await run('curl', ['-s', '-m', '10', '-w', '\n%{http_code}', ...args]);
+    return { status: stdout.slice(-3), body: stdout.slice(0, -4) };
+  };
+  return { ...w, proxy: env.http_proxy!, curl };
+}
+
+test.each([
+  ['in absolute form', []],
+  ['by CONNECT', ['-p']],
+])('a service is reached %s, with the token and without the secret', async (_, how) => {
+  const { proxy, curl } = await proxied();
+  const { status, body } = await curl(...how, '-x', proxy, 'http://orders.shop:8080/orders/7');
+  expect(status).toBe('200');
+  expect(body).toMatch(/^GET \/orders\/7 HTTP\/1\.1\r\n/);
+  expect(body).toMatch(/x-meshpass-token: head\.token\d+\.sig\r\n/);
+  expect(body).not.toMatch(/proxy-/i);
+});
+
+test('without the secret nothing is carried', async () => {
+  const { proxy, curl, workload } = await proxied();
+  for (const wrong of [proxy.replace(/\/\/.*@/, '//'), proxy.replace(/:[^:@]*@/, ':wrong@')]) {
+    const { status, body } = await curl('-x', wrong, 'http://orders.shop:8080/');
+    expect(status).toBe('407');
+    expect(body).toContain('eval "$(meshpass env)"');
+    await expect(curl('-p', '-x', wrong, 'http://orders.shop:8080/')).rejects.toThrow(/./);
+  }
+  expect(workload.seen).toEqual([]);
+});
+
+test('a service of the mesh that is not granted is refused by name, the outside is not', async () => {
+  const { proxy, curl, broker } = await proxied();
+  const { status, body } = await curl('-x', proxy, 'http://orders.shop:9090/');
+  expect(status).toBe('403');
+  expect(body).toBe('meshpass: orders.shop:9090 is not granted to you; you may reach orders.shop:8080\n');
+  expect((await curl('-x', proxy, 'http://web.dev.svc.cluster.local/')).status).toBe('403');
+  await expect(curl('-p', '-x', proxy, 'http://web.dev.svc.cluster.local/')).rejects.toThrow(/./);
+  expect((await curl('-k', '-x', proxy, `${broker.url}/nothing`)).status).toBe('401');
+});
+
+test('an outside host that is not there is told so', async () => {
+  const { proxy, curl } = await proxied();
+  const { status, body } = await curl('-x', proxy, 'http://127.0.0.1:1/');
+  expect(status).toBe('502');
+  expect(body).toContain('127.0.0.1:1 could not be reached');
+});
