@@ -81,6 +81,15 @@ export const BAD_FILES: readonly (readonly [string, string, string, RegExp])[] =
     'access_file_invalid',
     /cannot be called "system"/,
   ],
+  ...['agent', 'edge', 'roots', 'tunnel'].map(
+    (name) =>
+      [
+        `a grant called ${name}`,
+        EXAMPLE.replace('payments-dev:', `${name}:`),
+        'access_file_invalid',
+        new RegExp(`cannot be called "${name}"`),
+      ] as const,
+  ),
   [
     'a grant that stands twice',
     `${EXAMPLE}  payments-dev: {who: [{user: eve}], to: [{service: web.dev, port: 80}]}\n`,

@@ -52,6 +52,3 @@ export const MAX_REFUSALS = 100;
 
 /** Parts of one resource that are named; the others are left out in silence. */
 export const MAX_LEFT_OUT = 1_000;
-
-/** Names of the agent's own listeners and clusters begin with these: a grant of such a name would reach them. */
-export const RESERVED_GRANTS: readonly string[] = ['agent', 'edge', 'tunnel'];

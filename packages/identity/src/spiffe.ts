@@ -43,6 +43,9 @@ export function grantNamespace(grant: string): string {
 /** The ServiceAccount in the namespace of each grant as which the broker asks istiod how workspaces are configured; no session's. */
 export const RELAY_ACCOUNT = 'meshpass-relay';
 
+/** Begin names of the agent's own in a workspace's Envoy, or are one (`roots`): no grant is called so. */
+export const RESERVED_GRANTS: readonly string[] = ['agent', 'edge', 'roots', 'tunnel'];
+
 /** Whether a name may be a trust domain, or a Kubernetes label (RFC 1123). */
 export function isTrustDomain(text: string): boolean {
   return TRUST_DOMAIN.test(text);

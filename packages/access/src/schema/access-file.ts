@@ -1,5 +1,5 @@
 /** The form of the access file. What one entry means beside another is checked in check-references.ts. */
-import { grantNamespace, isDnsLabel } from '@meshpass/identity';
+import { grantNamespace, isDnsLabel, RESERVED_GRANTS } from '@meshpass/identity';
 import { z } from 'zod';
 import { invalid, type Parsed } from '../problem.ts';
 import { type DurationBounds, parseDuration } from './duration.ts';
@@ -96,5 +96,8 @@ function parseGrantName(name: string): Parsed<string> {
   }
   // Helm releases live in such a namespace; a grant must not take it over.
   if (name === 'system') return invalid('a grant cannot be called "system": its namespace would be Meshpass\' own');
+  if (RESERVED_GRANTS.includes(name)) {
+    return invalid(`a grant cannot be called "${name}": the Envoy of a workspace has something else of that name`);
+  }
   return { value: name };
 }

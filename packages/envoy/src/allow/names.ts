@@ -1,7 +1,8 @@
 /** Checks of names: of resources, services and certificates. */
 import type { Message } from '@bufbuild/protobuf';
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
-import { type Expected, RESERVED_GRANTS } from '../configuration.ts';
+import { RESERVED_GRANTS } from '@meshpass/identity/spiffe';
+import type { Expected } from '../configuration.ts';
 import { type Check, items, scalar } from './rule.ts';
 
 const MAX_NAME = 512;
