@@ -73,7 +73,7 @@ const asked = async (times: number) => {
       const calls = (await github.admin.calls()).filter((call) => call.includes('/actions/'));
       expect(calls.length).toBeGreaterThanOrEqual(times);
     },
-    { timeout: 20_000, interval: 100 },
+    { timeout: 45_000, interval: 100 },
   );
 };
 

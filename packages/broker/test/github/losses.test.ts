@@ -10,7 +10,7 @@ import { asSession, type Enrolled } from '../harness/broker.ts';
 import { type GithubHarness, grantBy, opened, present, startGithubHarness } from '../harness/github.ts';
 
 const EVENT_TOKEN = 'event-token-of-the-tests-0123456789abcdef';
-const PATIENCE = { timeout: 10_000, interval: 20 };
+const PATIENCE = { timeout: 25_000, interval: 20 };
 const TEAM = [grantBy('team', { team: 'acme/payments' })];
 
 let github: RunningGithub;
@@ -126,7 +126,7 @@ describe('by an event', () => {
     await github.admin.addToTeam('acme/payments', 'alice');
     settle();
     await getsIn(space);
-  }, 30_000);
+  }, 60_000);
 
   it('an answer that was under way when the event came is asked for again', async () => {
     const space = await codespace();
@@ -149,7 +149,7 @@ describe('by an event', () => {
     onTheWay = async (_, answer) => answer;
     settle();
     await over(who);
-  }, 30_000);
+  }, 60_000);
 
   it('who left the organization does not come back in a Codespace that it still pays for', async () => {
     trusting([grantBy('person', { user: 'alice' })]);
@@ -168,7 +168,7 @@ describe('by an event', () => {
     await github.admin.setOrganizationRole('acme', 'alice', 'member');
     settle();
     await getsIn(paid);
-  }, 30_000);
+  }, 60_000);
 
   it('the broker that takes over believes no server of GitHub’s that does not know yet', async () => {
     const space = await codespace();
