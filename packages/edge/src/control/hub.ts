@@ -44,6 +44,8 @@ const MAX_SETS = 4_096;
 
 export function createControlHub({ broker, directory, clock, log }: ControlHubOptions): ControlHub {
   const connections = new Map<string, ControlConnection>();
+  // Those that have their notice: a client that does not close its end is not waited for.
+  const ending = new Set<ControlConnection>();
   const announced = new Map<string, Announced & { readonly statement: string }>();
   const failed = (what: string) => (err: unknown) => log.warn({ err }, what);
   const contents = createContents(broker.configuration, failed('no configuration from the broker'));
@@ -57,8 +59,11 @@ export function createControlHub({ broker, directory, clock, log }: ControlHubOp
     narrowed: ({ id }) => connections.get(id)?.send({ type: 'changed' }),
     notice(id, statement) {
       const connection = connections.get(id);
+      if (!connection) return;
       connections.delete(id);
-      connection?.end({ type: 'statement', statement });
+      connection.endsAt = clock() + NOTICE_MS;
+      ending.add(connection);
+      connection.end({ type: 'statement', statement });
     },
     configuration(one) {
       announced.delete(one.set);
@@ -79,12 +84,13 @@ export function createControlHub({ broker, directory, clock, log }: ControlHubOp
       if (configuration) connection.send({ type: 'statement', statement: configuration.statement });
     },
     left(owner, sessionId) {
+      for (const one of ending) if (one.owner === owner) ending.delete(one);
       if (connections.get(sessionId)?.owner !== owner) return;
       connections.delete(sessionId);
       batches.remove(sessionId);
     },
     sweep(now) {
-      for (const { heardAt, endsAt, owner } of [...connections.values()]) {
+      for (const { heardAt, endsAt, owner } of [...connections.values(), ...ending]) {
         if (now >= endsAt || now - heardAt > SILENT_MS) owner.cut();
       }
     },
@@ -97,6 +103,7 @@ export function createControlHub({ broker, directory, clock, log }: ControlHubOp
 
   function take(connection: ControlConnection, frame: AgentFrame): void {
     const { sessionId } = connection;
+    if (ending.has(connection)) return;
     if (frame.type === 'lease') {
       batches.add(sessionId, frame.proof);
       return;
