@@ -8,7 +8,12 @@ import { grantOfCluster } from './tls.ts';
 /** LbPolicy: ROUND_ROBIN, LEAST_REQUEST, RING_HASH, RANDOM, MAGLEV (envoy.config.cluster.v3.Cluster.LbPolicy). */
 const LB_POLICIES = [0, 1, 2, 3, 5];
 const STATIC = 0;
-/** Entries of a hash ring or table. Envoy's own bounds are millions, in each cluster. */
+/**
+ * Entries of a hash ring, at its least: four times what Envoy takes where nothing is said. Each costs 24 bytes in each of thousands of
+ * clusters, and a cluster has one endpoint, so that more choose nothing else. A table of one endpoint is kept as bits.
+ */
+const MAX_RING_ENTRIES = 4_096n;
+/** Of a table, and what a ring may grow to where there are many endpoints. */
 const MAX_HASH_ENTRIES = 65_537n;
 const MAX_CHOICES = 100;
 const TLS_MATCH = 'envoy.transport_socket_match';
@@ -17,10 +22,12 @@ const discoveryType: Check<number> = (type) =>
   type === STATIC ? undefined : 'clusters that look up or learn addresses are not accepted';
 const lbPolicy: Check<number> = (policy) =>
   LB_POLICIES.includes(policy) ? undefined : 'the load balancing policy is not accepted';
-const hashEntries: Check<ReflectMessage> = (count) =>
-  scalar<bigint>(count, 'value') > MAX_HASH_ENTRIES
-    ? `hash tables of at most ${MAX_HASH_ENTRIES} entries are accepted`
-    : undefined;
+const hashEntries =
+  (what: string, most: bigint): Check<ReflectMessage> =>
+  (count) =>
+    scalar<bigint>(count, 'value') > most ? `hash ${what} of at most ${most} entries are accepted` : undefined;
+const ringEntries = hashEntries('rings', MAX_RING_ENTRIES);
+const tableEntries = hashEntries('tables', MAX_HASH_ENTRIES);
 const choices: Check<ReflectMessage> = (count) =>
   scalar<number>(count, 'value') > MAX_CHOICES ? `at most ${MAX_CHOICES} choices are accepted` : undefined;
 
@@ -102,9 +109,9 @@ export const CLUSTER_TYPES: AllowList = {
   [`${CLUSTER_V3}Cluster.CommonLbConfig.LocalityWeightedLbConfig`]: {},
   [`${CLUSTER_V3}Cluster.RingHashLbConfig`]: {
     free: 'hash_function',
-    fields: { minimum_ring_size: rule(hashEntries), maximum_ring_size: rule(hashEntries) },
+    fields: { minimum_ring_size: rule(ringEntries), maximum_ring_size: rule(tableEntries) },
   },
-  [`${CLUSTER_V3}Cluster.MaglevLbConfig`]: { fields: { table_size: rule(hashEntries) } },
+  [`${CLUSTER_V3}Cluster.MaglevLbConfig`]: { fields: { table_size: rule(tableEntries) } },
   [`${CLUSTER_V3}Cluster.LeastRequestLbConfig`]: { free: 'slow_start_config', fields: { choice_count: rule(choices) } },
   [`${CLUSTER_V3}Cluster.RoundRobinLbConfig`]: { free: 'slow_start_config' },
   [`${CLUSTER_V3}Cluster.SlowStartConfig`]: { free: 'slow_start_window min_weight_percent' },

@@ -219,11 +219,11 @@ describe('a cluster that does more than carry requests is refused', () => {
     ]);
   });
 
-  it('hash rings and tables of millions', () => {
-    const ring = withFields({ lb_policy: 'RING_HASH', ring_hash_lb_config: { minimum_ring_size: '8388608' } });
+  it('hash rings and tables that fill the memory, when every cluster has one', () => {
+    const ring = withFields({ lb_policy: 'RING_HASH', ring_hash_lb_config: { minimum_ring_size: '65537' } });
     const table = withFields({ lb_policy: 'MAGLEV', maglev_lb_config: { table_size: '5000011' } });
     expect([...spoil(ring), ...spoil(table)]).toEqual([
-      `${NAME} | ring_hash_lb_config.minimum_ring_size | ${CLUSTER}.RingHashLbConfig.minimum_ring_size: hash tables of at most 65537 entries are accepted`,
+      `${NAME} | ring_hash_lb_config.minimum_ring_size | ${CLUSTER}.RingHashLbConfig.minimum_ring_size: hash rings of at most 4096 entries are accepted`,
       `${NAME} | maglev_lb_config.table_size | ${CLUSTER}.MaglevLbConfig.table_size: hash tables of at most 65537 entries are accepted`,
     ]);
   });
