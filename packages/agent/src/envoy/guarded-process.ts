@@ -14,8 +14,12 @@ export interface GuardedProcess {
   kill(): void;
 }
 
-/** Its standard input is the pipe; it prints the process id, waits, and exits as the process did. */
-const GUARD = `exec 3<&0
+/**
+ * Its standard input is the pipe; it prints the process id, waits, and exits as the process did. A crash leaves no core file: it would
+ * hold the keys that are in memory.
+ */
+const GUARD = `ulimit -c 0
+exec 3<&0
 "$@" </dev/null 3<&- & child=$!
 echo "$child"
 exec 2>/dev/null
@@ -25,9 +29,16 @@ wait "$child"; code=$?
 kill "$watch"
 exit "$code"`;
 
-/** @param line gets each line of its standard error */
-export function startGuarded(argv: readonly string[], line: (text: string) => void): GuardedProcess {
-  const guard: ChildProcess = spawn('/bin/sh', ['-c', GUARD, 'sh', ...argv], { stdio: ['pipe', 'pipe', 'pipe'] });
+/**
+ * @param line gets each line of its standard error
+ * @param env all of its environment
+ */
+export function startGuarded(
+  argv: readonly string[],
+  line: (text: string) => void,
+  env: Readonly<Record<string, string | undefined>> = {},
+): GuardedProcess {
+  const guard: ChildProcess = spawn('/bin/sh', ['-c', GUARD, 'sh', ...argv], { stdio: ['pipe', 'pipe', 'pipe'], env });
   let pid: number | undefined;
   createInterface({ input: guard.stdout! }).once('line', (text) => {
     pid = Number(text);

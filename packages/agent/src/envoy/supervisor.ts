@@ -100,7 +100,8 @@ export class EnvoySupervisor {
       const started = performance.now();
       // Envoy's shared memory for hot restarts is one per machine, and is not used.
       const argv = [envoy.path, '--config-path', file, '--disable-hot-restart', '--concurrency', CONCURRENCY];
-      this.#process = startGuarded([...argv, ...LOG], (line) => this.#line(line));
+      // Nothing of the agent's environment, where a Codespace keeps its tokens: Envoy needs none, and has formats that read it.
+      this.#process = startGuarded([...argv, ...LOG], (line) => this.#line(line), { PATH: process.env.PATH });
       const how = await this.#process.ended;
       if (this.#closed) return;
       this.#restarts += 1;

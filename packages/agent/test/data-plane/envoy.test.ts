@@ -50,6 +50,15 @@ test('its files hold no secret, and nobody else may open them', async () => {
   expect(command).not.toMatch(/PRIVATE KEY|head\.token/);
 });
 
+test('it knows nothing of the environment of the agent, and leaves no core file with its keys', async () => {
+  const { envoy } = await (await world()).agent.status();
+  const names = readFileSync(`/proc/${envoy.pid}/environ`, 'utf8')
+    .split('\0')
+    .flatMap((line) => line.split('=')[0] || []);
+  expect(names.filter((name) => !['PATH', 'PWD', 'OLDPWD', 'SHLVL', '_'].includes(name))).toEqual([]);
+  expect(readFileSync(`/proc/${envoy.pid}/limits`, 'utf8')).toMatch(/^Max core file size +0 +0 /m);
+});
+
 test('it listens on the loopback only, and its administration on no port', async () => {
   const { agent, runtimeDirectory } = await world();
   const { envoy } = await agent.status();
