@@ -6,6 +6,8 @@ import { AgentFrame, type EdgeFrame, formatFrame, MAX_AGENT_FRAME } from '@meshp
 const FRAMES = { most: 60, windowMs: 10_000 } as const;
 /** Bytes that an agent may be behind in reading, beside a configuration that is on its way. */
 const MAX_BEHIND = 256 * 1024;
+/** How long an agent may take to read a configuration, ms: few are sent at once, and who does not read holds up the others. */
+const READ_MS = 60_000;
 
 export interface ControlOwner {
   /** Destroys the connection. */
@@ -22,6 +24,8 @@ export class ControlConnection {
   endsAt = Number.POSITIVE_INFINITY;
   /** The agent is being sent a configuration. */
   #sending = false;
+  /** By when it must have read that, Unix ms. */
+  readBy = Number.POSITIVE_INFINITY;
   readonly #tls: TLSSocket;
   readonly #clock: () => number;
   #held = '';
@@ -57,6 +61,7 @@ export class ControlConnection {
   async sendLine(line: Buffer): Promise<void> {
     if (this.#sending || this.#tls.destroyed) return;
     this.#sending = true;
+    this.readBy = this.#clock() + READ_MS;
     await new Promise<void>((resolve) => {
       this.#tls.once('close', resolve);
       this.#tls.write(line, () => {
@@ -65,6 +70,7 @@ export class ControlConnection {
       });
     });
     this.#sending = false;
+    this.readBy = Number.POSITIVE_INFINITY;
   }
 
   /** Sends what is left, and closes. */

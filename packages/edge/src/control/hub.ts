@@ -90,8 +90,8 @@ export function createControlHub({ broker, directory, clock, log }: ControlHubOp
       batches.remove(sessionId);
     },
     sweep(now) {
-      for (const { heardAt, endsAt, owner } of [...connections.values(), ...ending]) {
-        if (now >= endsAt || now - heardAt > SILENT_MS) owner.cut();
+      for (const { heardAt, endsAt, readBy, owner } of [...connections.values(), ...ending]) {
+        if (now >= endsAt || now >= readBy || now - heardAt > SILENT_MS) owner.cut();
       }
     },
     size: () => connections.size,
