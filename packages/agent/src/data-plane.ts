@@ -5,6 +5,7 @@ import { CLUSTER, type Refusal as ConfigurationRefusal, LISTENER, ROUTE_CONFIGUR
 import { plainText } from '@meshpass/identity/text';
 import { Refusals } from './access-log/refusals.ts';
 import type { DataPlaneStatus } from './control/status.ts';
+import type { ListenerState } from './envoy/admin.ts';
 import type { FoundEnvoy } from './envoy/find.ts';
 import { EnvoySupervisor } from './envoy/supervisor.ts';
 import {
@@ -138,8 +139,17 @@ export class DataPlane {
       },
       refusals: this.#refusals.last,
       proxy: { host: '127.0.0.1', port: this.proxy.port },
-      notes: this.#notes(),
+      notes: this.#notes(listeners),
     };
+  }
+
+  /** Whether it is Envoy that listens on the proxy's port: another process there would be sent the secret, and every request. */
+  async proxyListens(): Promise<boolean> {
+    return this.#isProxyAmong(await this.#envoy.admin.listeners().catch(() => []));
+  }
+
+  #isProxyAmong(listeners: readonly ListenerState[]): boolean {
+    return listeners.some(({ address }) => address === `127.0.0.1:${this.proxy.port}`);
   }
 
   async close(): Promise<void> {
@@ -148,13 +158,17 @@ export class DataPlane {
     this.#socket?.close();
   }
 
-  #notes(): string[] {
+  #notes(listeners: readonly ListenerState[]): string[] {
+    const notes = this.#isProxyAmong(listeners) ? [] : [`The proxy does not listen on port ${this.proxy.port} now.`];
     if (this.#refused.length > 0) {
       return [
+        ...notes,
         'The configuration that the broker sent breaks a rule of this workspace and is not used; the last good one is.',
       ];
     }
-    return this.#accepted ? [] : ['The broker has not sent a configuration yet: no service can be reached.'];
+    return this.#accepted
+      ? notes
+      : [...notes, 'The broker has not sent a configuration yet: no service can be reached.'];
   }
 
   /** Checks what was received and gives it to Envoy, with what is ours. */

@@ -35,6 +35,9 @@ export interface AgentRim {
 
 /** Longest that the start waits for the first configuration and for Envoy, ms. */
 const FIRST_CONFIGURATION = 15_000;
+const PROXY_TAKEN =
+  'The proxy does not listen: another process may have its port, and would be sent the secret. Set another --proxy-port, or ask again ' +
+  'in a moment where Envoy has just been started.';
 
 /**
  * Enrols and carries traffic until closed.
@@ -135,6 +138,7 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
       case 'status':
         return status();
       case 'env':
+        if (!(await dataPlane!.proxyListens())) throw new MeshpassError('config_invalid', PROXY_TAKEN);
         return proxyEnvironment(dataPlane!.proxy);
       case 'token':
         return manager.idToken(request.audience);

@@ -1,11 +1,15 @@
 /** By proxy: HTTP in absolute form and CONNECT, with the secret of the run. */
 import { execFile } from 'node:child_process';
+import { once } from 'node:events';
+import { type AddressInfo, createServer } from 'node:net';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { askAgent } from '../../src/control/control.ts';
-import { world } from '../world.ts';
+import { runAgent } from '../../src/run-agent.ts';
+import { afterThisTest, surroundingsOfAgent, world } from '../world.ts';
 
 const run = promisify(execFile);
+const codespace = { CODESPACES: 'true', GITHUB_TOKEN: 'proof', CODESPACE_NAME: 'fluffy-8412' };
 
 async function proxied() {
   const w = await world();
@@ -55,4 +59,17 @@ test('an outside host that is not there is told so', async () => {
   const { status, body } = await curl('-x', proxy, 'http://127.0.0.1:1/');
   expect(status).toBe('502');
   expect(body).toContain('127.0.0.1:1 could not be reached');
+});
+
+test('a port that another process has is given to nobody as the proxy', async () => {
+  const other = createServer().listen(0, '127.0.0.1');
+  await once(other, 'listening');
+  afterThisTest(() => other.close());
+  const { port } = other.address() as AddressInfo;
+  const { config } = await surroundingsOfAgent();
+  const surroundings = { env: codespace, readText: () => undefined, sharedDirectory: '/nowhere' };
+  const agent = await runAgent({ ...config, proxyPort: port }, { surroundings });
+  afterThisTest(() => agent.close());
+  await expect(askAgent(config.runtimeDirectory, { command: 'env' })).rejects.toMatchObject({ code: 'config_invalid' });
+  expect((await agent.status()).notes).toEqual([`The proxy does not listen on port ${port} now.`]);
 });
