@@ -80,12 +80,18 @@ export async function recordGrant(
 
 /**
  * Writes the row of a refusal, or counts it.
+ * @param unproven nothing shows that it is of the session that its event names
  * @returns whether it was only counted
  * @throws MeshpassError `store_unavailable`, `overloaded`
  */
-export async function recordRefusal(context: AuditContext, { event, error }: Refused): Promise<{ metered: boolean }> {
+export async function recordRefusal(
+  context: AuditContext,
+  { event, error }: Refused,
+  unproven = false,
+): Promise<{ metered: boolean }> {
   const { meter, observe, journal, clock } = context;
-  const metered = isMetered(event) && meter?.admit(event, error.code, groupOf(event.source ?? 'unknown')) === false;
+  const metered =
+    (unproven || isMetered(event)) && meter?.admit(event, error.code, groupOf(event.source ?? 'unknown')) === false;
   observe(event, 'refused', error, metered);
   if (metered) return { metered };
   const reason = typeof error.detail.reason === 'string' ? `${error.message} ${error.detail.reason}` : error.message;
