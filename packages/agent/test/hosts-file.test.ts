@@ -3,6 +3,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { withBlock, withoutBlock, writeHosts } from '../src/hosts/hosts-file.ts';
+import { LoopbackNames } from '../src/hosts/loopback-names.ts';
+import { service } from './harness.ts';
 
 const BASE = '127.0.0.1 localhost\n::1 ip6-localhost\n';
 const ENTRIES = [{ address: '127.83.4.5', names: ['orders.shop.svc.cluster.local', 'orders.shop'] }];
@@ -76,4 +78,17 @@ describe('the file', () => {
       expect.objectContaining({ code: 'agent_hosts_unwritable', message: expect.stringContaining('meshpass env') }),
     );
   });
+});
+
+test('names that were removed do not come back with what Envoy tells while it ends', () => {
+  const path = file(BASE);
+  const names = new LoopbackNames(path);
+  const orders = service();
+  const listening = new Set([`${orders.address}:${orders.port}`]);
+  names.write([orders], listening);
+  expect(readFileSync(path, 'utf8')).toContain('orders.shop');
+  names.remove();
+  names.write([orders], listening);
+  expect(readFileSync(path, 'utf8')).toBe(BASE);
+  expect(names.isNamed(orders.address!)).toBe(false);
 });

@@ -7,6 +7,7 @@ export class LoopbackNames {
   readonly #hostsFile: string;
   #named: ReadonlySet<string> = new Set();
   #notes: readonly string[] = [];
+  #removed = false;
 
   constructor(hostsFile: string) {
     this.#hostsFile = hostsFile;
@@ -23,6 +24,7 @@ export class LoopbackNames {
 
   /** @param listening `ADDRESS:PORT` of every listener: a service that has none gets no name */
   write(services: readonly ReachableService[], listening: ReadonlySet<string>): void {
+    if (this.#removed) return;
     const names = new Map<string, Set<string>>();
     const notes: string[] = [];
     for (const { host, aliases, address, port } of services) {
@@ -49,7 +51,9 @@ export class LoopbackNames {
     this.#notes = notes;
   }
 
+  /** For good: Envoy may still tell of its listeners while it drains. */
   remove(): void {
+    this.#removed = true;
     this.#named = new Set();
     try {
       writeHosts(this.#hostsFile, [], { sudo: true });
