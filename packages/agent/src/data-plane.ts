@@ -171,7 +171,7 @@ export class DataPlane {
       : [...notes, 'The broker has not sent a configuration yet: no service can be reached.'];
   }
 
-  /** Checks what was received and gives it to Envoy, with what is ours. */
+  /** Checks what was received and gives it to Envoy, with what is ours, which also changes while what was received is refused. */
   #give(): void {
     const { clusterDomain, log, now } = this.#options;
     const { mesh, services, session, svids } = this.#options.credentials();
@@ -189,7 +189,6 @@ export class DataPlane {
           ...{ version: this.#received.version, refusals: accepted.refused.length },
           first: plainText(`${first!.resource} ${first!.path}: ${first!.reason}`.slice(0, LONGEST_REASON)),
         });
-        if (this.#accepted) return;
       } else {
         this.#accepted = accepted;
         this.#acceptedVersion = this.#received.version;

@@ -2,6 +2,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
 import type { Written } from '../configuration.ts';
+import { service } from '../harness.ts';
 import { request, world } from '../world.ts';
 
 const TYPE = 'type.googleapis.com/';
@@ -138,4 +139,22 @@ test('what is hostile from the beginning leaves the workspace without services, 
   expect(envoy.listeners.map(({ name }) => name)).toEqual(['agent/proxy']);
   expect(configuration.version).toBeUndefined();
   expect(readFileSync(w.hostsFile, 'utf8')).toBe('127.0.0.1 localhost\n');
+});
+
+test('while a configuration is refused, what the agent makes itself follows the services all the same', async () => {
+  const w = await world({
+    adjust: (broker) => {
+      broker.heartbeatSeconds = 1;
+    },
+  });
+  w.broker.spoilConfiguration = ({ listeners }) => {
+    listeners[0].address.socket_address.address = '0.0.0.0';
+  };
+  w.broker.configurationVersion += 1;
+  await expect.poll(async () => (await w.agent.status()).configuration.refused.length).toBeGreaterThan(0);
+  w.broker.services = [service(), service({ grant: 'ops', host: 'ledger.shop.svc.cluster.local', aliases: [] })];
+  w.broker.servicesVersion = '2';
+  const clusters = async () => (await w.agent.status()).envoy.clusters.map(({ name }) => name);
+  await expect.poll(clusters).toEqual(expect.arrayContaining(['edge/ops']));
+  expect((await request((await w.agent.status()).services[0]!.address!, 8080, '/orders/1')).status).toBe(200);
 });
