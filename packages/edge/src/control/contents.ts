@@ -73,7 +73,8 @@ export function createContents(
         throw new Error('the broker gave another configuration than it announced');
       }
       const line = Buffer.from(formatFrame({ type: 'configuration', digest, content: content.toString('base64') }));
-      sizes.set(digest, line.length);
+      // It may have made room while it came: what is not kept does not count.
+      if (kept.has(digest)) sizes.set(digest, line.length);
       makeRoom();
       return line;
     } catch (thrown) {
