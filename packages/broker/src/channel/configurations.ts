@@ -34,6 +34,9 @@ export interface Announcements {
   readonly content: (set: string, digest: string) => Buffer | undefined;
 }
 
+/** Sets of grants that are kept, as at the edges; beyond it the one that was asked for least recently is signed anew when it is. */
+const MAX_SETS = 4_096;
+
 /** Signs each version once. */
 export function createAnnouncements(source: ConfigurationSource, keys: StatementKeys): Announcements {
   const announced = new Map<string, Announcement & { readonly content: Buffer; readonly kid: string }>();
@@ -45,11 +48,16 @@ export function createAnnouncements(source: ConfigurationSource, keys: Statement
       const set = grantSet(session.grants.map((grant) => grant.name));
       const key = keys.signing();
       const before = announced.get(set);
-      if (before?.version === version && before.kid === key.kid) return before;
+      announced.delete(set);
+      if (before?.version === version && before.kid === key.kid) {
+        announced.set(set, before);
+        return before;
+      }
       const digest = sha256Base64url(content);
       const claims: ConfigurationStatement = { kind: 'configuration', set, version, digest, size: content.length };
       const announcement = { set, version, digest, content, kid: key.kid, statement: signStatement(claims, key) };
       announced.set(set, announcement);
+      if (announced.size > MAX_SETS) announced.delete(announced.keys().next().value!);
       return announcement;
     },
     content: (set, digest) => {
