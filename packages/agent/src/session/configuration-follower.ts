@@ -53,6 +53,7 @@ export class ConfigurationFollower {
         const version = known?.token === token ? known.version : undefined;
         const configuration = await client.configuration(token, version);
         if (this.#closing.signal.aborted) return;
+        if (token !== accessToken()) continue;
         if (configuration) {
           known = { version: configuration.version, token };
           received(configuration);
@@ -60,6 +61,7 @@ export class ConfigurationFollower {
         this.#failure = undefined;
         failures = 0;
       } catch (thrown) {
+        if (this.#closing.signal.aborted) return;
         const error = toMeshpassError(thrown);
         this.#failure = error.message;
         if (failures === 0) log('configuration_failed', { code: error.code });
