@@ -3,7 +3,7 @@
 export interface EdgeLimits {
   /** TCP accept to finished TLS handshake, ms. No less than an agent waits: else an edge that all come back to at once hangs up first. */
   readonly handshakeMs: number;
-  /** Life of an authenticated connection that waits before its CONNECT (kept warm by the agent), ms. */
+  /** Life of an authenticated connection that waits before its CONNECT, ms. */
   readonly warmMs: number;
   /** First byte of the CONNECT head to its last, ms. */
   readonly headMs: number;
