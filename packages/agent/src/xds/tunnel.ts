@@ -78,6 +78,8 @@ export function edgeCluster(grant: string, edge: EdgeAddress): JsonObject {
       typed_config: {
         '@type': `${TYPE}envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext`,
         ...(isAddress ? {} : { sni: edge.host }),
+        // As many tickets as the edge gives with a full handshake; each is good for one more connection.
+        max_session_keys: 2,
         common_tls_context: {
           tls_params: { tls_minimum_protocol_version: 'TLSv1_3', tls_maximum_protocol_version: 'TLSv1_3' },
           alpn_protocols: ['http/1.1'],
