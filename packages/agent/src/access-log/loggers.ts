@@ -1,5 +1,6 @@
 /** The access loggers that the agent puts into Envoy's listeners: only what failed is sent to it. */
 import type { JsonObject } from '@bufbuild/protobuf';
+import { AGENT_CLUSTER } from '../envoy/bootstrap.ts';
 
 const TYPE = 'type.googleapis.com/';
 /** Filter state in which Envoy keeps what the edge answered to CONNECT. */
@@ -51,7 +52,7 @@ function common(): JsonObject {
   return {
     log_name: LOG_NAME,
     transport_api_version: 'V3',
-    grpc_service: { envoy_grpc: { cluster_name: 'agent' } },
+    grpc_service: { envoy_grpc: { cluster_name: AGENT_CLUSTER } },
     buffer_flush_interval: '0.2s',
     buffer_size_bytes: BUFFER,
   };

@@ -282,7 +282,7 @@ function halfLife(credential: { readonly issuedAt: number; readonly expiresAt: n
 }
 
 /** What a caller reads when nothing valid is left. */
-export function expired(what: string): MeshpassError {
+function expired(what: string): MeshpassError {
   return new MeshpassError(
     'agent_credentials_expired',
     `The ${what} has expired and the broker has not given another one yet; the agent keeps trying. meshpass status tells why.`,
