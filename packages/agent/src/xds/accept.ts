@@ -88,7 +88,8 @@ function completed(listener: ListenerMessage, at: string, around: Around): Liste
       if (found?.$typeName === MANAGER) {
         const manager = found as ManagerMessage;
         const own = [
-          ...(service ? [foreignHostFilter([service.host, ...service.aliases])] : []),
+          // Of a service that is not in the list yet, any name may be a foreign one.
+          foreignHostFilter(service ? [service.host, ...service.aliases] : []),
           ...(service ? [explainFilter(service, around.sessionId)] : []),
           tokenFilter(around.tokenHeader, grant),
         ];
