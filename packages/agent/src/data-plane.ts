@@ -17,6 +17,7 @@ import {
 } from './proxy/loopback-proxy.ts';
 import { nextExpiry, secretsOf } from './sds/secrets.ts';
 import type { ReceivedConfiguration } from './session/broker-answers.ts';
+import type { Change } from './session/credential-manager.ts';
 import type { Credentials } from './session/enrol.ts';
 import { type Accepted, acceptConfiguration, resourcesOf } from './xds/accept.ts';
 import type { Answered } from './xds/discovery.ts';
@@ -110,9 +111,10 @@ export class DataPlane {
     this.#give();
   }
 
-  /** Session, certificates, token or services are new. */
-  credentialsChanged(): void {
+  /** Session, certificates, token or services are new. A token stands in no resource but its secret. */
+  credentialsChanged(what: Change): void {
     this.#giveSecrets();
+    if (what === 'token') return;
     if (this.#accepted || this.#received) this.#give();
   }
 

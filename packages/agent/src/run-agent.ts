@@ -63,7 +63,7 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
   const control = await serveControl(config.runtimeDirectory, answer);
   const manager = new CredentialManager({
     ...{ client, source, now, random, log },
-    onChange: () => dataPlane?.credentialsChanged(),
+    onChange: (what) => dataPlane?.credentialsChanged(what),
   });
   const names = config.byName ? new LoopbackNames(config.hostsFile) : undefined;
   const follower = new ConfigurationFollower({

@@ -106,3 +106,17 @@ test('without an Envoy the agent says what to install', async () => {
   });
   await expect.poll(() => broker.sessions.size).toBe(0);
 });
+
+test('a renewed token is given to Envoy without reading the configuration again', async () => {
+  const events: string[] = [];
+  const { broker } = await world({
+    adjust: (one) => {
+      one.tokenLifetime = 2;
+    },
+    log: (event) => events.push(event),
+  });
+  const tokens = () => broker.calls.filter((call) => call === 'POST /token').length;
+  const before = tokens();
+  await expect.poll(tokens).toBeGreaterThan(before + 1);
+  expect(events.filter((event) => event === 'configuration_accepted')).toHaveLength(1);
+});
