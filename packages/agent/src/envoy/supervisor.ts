@@ -91,26 +91,34 @@ export class EnvoySupervisor {
   }
 
   async #run(): Promise<void> {
-    const { envoy, directory, agentSocket, log } = this.#options;
-    const file = join(directory, 'envoy.json');
     for (let pause = FIRST_PAUSE; !this.#closed; ) {
-      // Made anew each time: of an earlier run they may be anything.
-      rmSync(this.#adminSocket, { force: true });
-      writeFileSync(file, bootstrap({ agentSocket, adminSocket: this.#adminSocket }), { mode: 0o600 });
       const started = performance.now();
-      // Envoy's shared memory for hot restarts is one per machine, and is not used.
-      const argv = [envoy.path, '--config-path', file, '--disable-hot-restart', '--concurrency', CONCURRENCY];
-      // Nothing of the agent's environment, where a Codespace keeps its tokens: Envoy needs none, and has formats that read it.
-      this.#process = startGuarded([...argv, ...LOG], (line) => this.#line(line), { PATH: process.env.PATH });
-      const how = await this.#process.ended;
+      // A full disk, or no process left, must not end the agent: its traffic begins again when there is room.
+      const how = await this.#once().catch(
+        (error: NodeJS.ErrnoException) => `not started: ${error.code ?? error.message}`,
+      );
       if (this.#closed) return;
       this.#restarts += 1;
       this.#lastEnd = how;
-      log('envoy_ended', { how });
+      this.#options.log('envoy_ended', { how });
       if (performance.now() - started > SETTLED) pause = FIRST_PAUSE;
       await sleep(pause);
       pause = Math.min(pause * 2, LONGEST_PAUSE);
     }
+  }
+
+  /** @returns how it ended. @throws Error where it cannot be started */
+  async #once(): Promise<string> {
+    const { envoy, directory, agentSocket } = this.#options;
+    const file = join(directory, 'envoy.json');
+    // Made anew each time: of an earlier run they may be anything.
+    rmSync(this.#adminSocket, { force: true });
+    writeFileSync(file, bootstrap({ agentSocket, adminSocket: this.#adminSocket }), { mode: 0o600 });
+    // Envoy's shared memory for hot restarts is one per machine, and is not used.
+    const argv = [envoy.path, '--config-path', file, '--disable-hot-restart', '--concurrency', CONCURRENCY];
+    // Nothing of the agent's environment, where a Codespace keeps its tokens: Envoy needs none, and has formats that read it.
+    this.#process = startGuarded([...argv, ...LOG], (line) => this.#line(line), { PATH: process.env.PATH });
+    return this.#process.ended;
   }
 
   /** What Envoy says goes to the agent's log, as much of it as a person would read. */
