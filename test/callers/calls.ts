@@ -5,8 +5,8 @@ import type { TcpAnswer, TcpCall } from './tcp-call.ts';
 /** `pod`: host `client`, behind a stock sidecar. `codespace`: host `workspace`, after `meshpass up`. */
 export type Side = 'pod' | 'codespace';
 
-/** Those whose calls the tests look at. */
-export const SIDES: readonly Side[] = ['pod'];
+/** The pod first: what it sees is what is expected of the other. */
+export const SIDES: readonly Side[] = ['pod', 'codespace'];
 
 /** An exchange in a protocol, by its name in test/protocols/exchanges. */
 export interface ExchangeCall {

@@ -7,11 +7,13 @@ import { randomInt } from 'node:crypto';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type Callers, openCallers } from '../callers/call-from.ts';
-import { SIDES } from '../callers/calls.ts';
+import type { Side } from '../callers/calls.ts';
 import type { Report } from './mixed-load/tally.ts';
 
 const PROGRAM = fileURLToPath(new URL('./mixed-load/main.ts', import.meta.url));
 const SEED = Number(process.env.MESHPASS_MIXED_SEED ?? randomInt(1_000_000));
+/** `npm run mixed-load` sets MESHPASS_MIXED_SIDES to both. */
+const SIDES = (process.env.MESHPASS_MIXED_SIDES?.split(',') ?? ['pod']) as readonly Side[];
 const REQUESTS = Number(process.env.MESHPASS_MIXED_REQUESTS ?? 4_000);
 
 let callers: Callers;

@@ -155,8 +155,13 @@ function requests(): HostileInput<Internet>[] {
     fields('headers of 8 KiB', `X-A: ${'x'.repeat(8_192)}\r\n`),
     head('line feeds alone', `CONNECT ${ORDERS} HTTP/1.1\nHost: ${ORDERS}\n\n${'x'.repeat(4_096)}`),
     fields('a carriage return alone', `X-A: 1\rHost: ${LEDGER}\r\n`),
-    head('a second CONNECT behind the first', connectHead(ORDERS) + connectHead(LEDGER)),
-    head('bytes before the answer', `${connectHead(ORDERS)}EARLY`),
+    // What comes with CONNECT is taken for the inner ClientHello, and is none: a TLS alert, decode_error.
+    against('a second CONNECT behind the first', 'alert 50', async () => ({
+      head: connectHead(ORDERS) + connectHead(LEDGER),
+    })),
+    against('bytes before the answer that are no ClientHello', 'alert 50', async () => ({
+      head: `${connectHead(ORDERS)}EARLY`,
+    })),
     head('the preface of HTTP/2', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'),
   ];
 }
