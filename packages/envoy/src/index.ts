@@ -1,5 +1,6 @@
 /** Envoy's configuration as data: its types, and what a workspace accepts of it. */
 
+export { AGENT_CLUSTER, AGENT_SOURCE } from './agent-source.ts';
 export { checkConfiguration, type ReadConfiguration, readConfiguration } from './check.ts';
 export type { Expected, LeftOut, Refusal, WorkspaceConfiguration } from './configuration.ts';
 export { type Reduced, reduceResource } from './reduce.ts';

@@ -1,8 +1,7 @@
 /** The access loggers that the agent puts into Envoy's listeners: only what failed is sent to it. */
 import type { JsonObject } from '@bufbuild/protobuf';
-import { AGENT_CLUSTER } from '../envoy/bootstrap.ts';
+import { AGENT_CLUSTER, TYPE_URL_PREFIX } from '@meshpass/envoy';
 
-const TYPE = 'type.googleapis.com/';
 /** Filter state in which Envoy keeps what the edge answered to CONNECT. */
 export const CONNECT_ANSWER = 'envoy.tcp_proxy.propagate_response_headers';
 /** By which programs, and the agent, recognise an answer of the agent's own. */
@@ -29,7 +28,7 @@ export function httpAccessLog(): JsonObject {
       },
     },
     typed_config: {
-      '@type': `${TYPE}${GRPC}.HttpGrpcAccessLogConfig`,
+      '@type': `${TYPE_URL_PREFIX}${GRPC}.HttpGrpcAccessLogConfig`,
       common_config: common(),
       additional_response_headers_to_log: [CODE_HEADER],
     },
@@ -42,7 +41,7 @@ export function tcpAccessLog(): JsonObject {
     name: 'envoy.access_loggers.tcp_grpc',
     filter: { response_flag_filter: {} },
     typed_config: {
-      '@type': `${TYPE}${GRPC}.TcpGrpcAccessLogConfig`,
+      '@type': `${TYPE_URL_PREFIX}${GRPC}.TcpGrpcAccessLogConfig`,
       common_config: { ...common(), filter_state_objects_to_log: [CONNECT_ANSWER] },
     },
   };

@@ -1,7 +1,5 @@
 /** What Envoy is started with: where the agent is. Everything else, and every secret, comes from there. */
-
-/** The agent, in every `envoy_grpc` (docs/protocol.md). */
-export const AGENT_CLUSTER = 'agent';
+import { AGENT_CLUSTER } from '@meshpass/envoy';
 
 export interface BootstrapOptions {
   /** Unix socket of the agent: configuration, secrets and access log. */

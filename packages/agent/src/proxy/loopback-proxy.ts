@@ -7,17 +7,17 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { createServer } from 'node:net';
 import type { JsonObject } from '@bufbuild/protobuf';
+import { TYPE_URL_PREFIX } from '@meshpass/envoy';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { httpAccessLog } from '../access-log/loggers.ts';
 import { code, isStatus, literal, replies, shortName } from '../xds/http-filters.ts';
 import { PROXY_USER } from './environment.ts';
 
-const TYPE = 'type.googleapis.com/';
-const HTTP = `${TYPE}envoy.extensions.filters.http`;
+const HTTP = `${TYPE_URL_PREFIX}envoy.extensions.filters.http`;
 const NAME = 'agent/proxy';
 const ELSEWHERE = 'agent/elsewhere';
 const DNS_CACHE: JsonObject = { name: ELSEWHERE, dns_lookup_family: 'ALL', max_hosts: 4_096 };
-const FORWARD = `${TYPE}envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig`;
+const FORWARD = `${TYPE_URL_PREFIX}envoy.extensions.clusters.dynamic_forward_proxy.v3.ClusterConfig`;
 
 export interface LoopbackProxy {
   readonly port: number;
@@ -43,7 +43,7 @@ export function proxyListener({ port, secret }: LoopbackProxy): JsonObject {
           {
             name: 'envoy.filters.network.http_connection_manager',
             typed_config: {
-              '@type': `${TYPE}envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`,
+              '@type': `${TYPE_URL_PREFIX}envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`,
               stat_prefix: NAME,
               rds: { route_config_name: NAME, config_source: { ads: {}, resource_api_version: 'V3' } },
               // It is no hop that says so: what a program asks for is what goes out.

@@ -2,7 +2,6 @@
 import type { JsonObject } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { messageOf, pack, SECRET } from '@meshpass/envoy';
-import { AGENT_CLUSTER } from '../envoy/bootstrap.ts';
 import type { Credentials } from '../session/enrol.ts';
 
 /** Names of secrets that are no grant's. Those that the agent alone uses can be no grant's name: they have a dot. */
@@ -13,16 +12,6 @@ export const EDGE_ROOTS = 'edge.roots';
 export function tokenOf(grant: string): string {
   return `token.${grant}`;
 }
-
-/** Where Envoy gets secrets: this and nothing else may stand in its configuration. */
-export const FROM_AGENT: JsonObject = {
-  api_config_source: {
-    api_type: 'GRPC',
-    transport_api_version: 'V3',
-    grpc_services: [{ envoy_grpc: { cluster_name: AGENT_CLUSTER } }],
-  },
-  resource_api_version: 'V3',
-};
 
 /**
  * @param edgeRoots PEM of the roots that the edge is verified with

@@ -3,12 +3,12 @@
  * broker may configure filters by their names, but none that begins with `meshpass` (packages/envoy).
  */
 import type { JsonObject } from '@bufbuild/protobuf';
+import { AGENT_SOURCE, TYPE_URL_PREFIX } from '@meshpass/envoy';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { CODE_HEADER } from '../access-log/loggers.ts';
-import { FROM_AGENT, tokenOf } from '../sds/secrets.ts';
+import { tokenOf } from '../sds/secrets.ts';
 
-const TYPE = 'type.googleapis.com/';
-const HTTP = `${TYPE}envoy.extensions.filters.http`;
+const HTTP = `${TYPE_URL_PREFIX}envoy.extensions.filters.http`;
 const FORWARDED_HOST = 'x-forwarded-host';
 /** What Envoy's RBAC filter answers, and nothing else but by chance: 403, as text, of this length. */
 const POLICY_ANSWER_LENGTH = '19';
@@ -23,8 +23,8 @@ export function tokenFilter(header: string, grant: string): JsonObject {
       credential: {
         name: 'envoy.http.injected_credentials.generic',
         typed_config: {
-          '@type': `${TYPE}envoy.extensions.http.injected_credentials.generic.v3.Generic`,
-          credential: { name: tokenOf(grant), sds_config: FROM_AGENT },
+          '@type': `${TYPE_URL_PREFIX}envoy.extensions.http.injected_credentials.generic.v3.Generic`,
+          credential: { name: tokenOf(grant), sds_config: AGENT_SOURCE },
           header,
         },
       },
@@ -72,7 +72,10 @@ export function explainFilter(service: ReachableService, sessionId: string): Jso
     single_predicate: {
       input: {
         name: 'header',
-        typed_config: { '@type': `${TYPE}envoy.type.matcher.v3.HttpResponseHeaderMatchInput`, header_name: name },
+        typed_config: {
+          '@type': `${TYPE_URL_PREFIX}envoy.type.matcher.v3.HttpResponseHeaderMatchInput`,
+          header_name: name,
+        },
       },
       value_match: { exact: value },
     },
@@ -98,7 +101,7 @@ export function explainFilter(service: ReachableService, sessionId: string): Jso
                 action: {
                   name: 'explain',
                   typed_config: {
-                    '@type': `${TYPE}envoy.extensions.http.custom_response.local_response_policy.v3.LocalResponsePolicy`,
+                    '@type': `${TYPE_URL_PREFIX}envoy.extensions.http.custom_response.local_response_policy.v3.LocalResponsePolicy`,
                     body_format: { text_format_source: { inline_string: policyRefusal(service, sessionId) } },
                     response_headers_to_add: [code('agent_policy_refused')],
                   },

@@ -4,8 +4,9 @@
  */
 import { isIP } from 'node:net';
 import type { JsonObject } from '@bufbuild/protobuf';
+import { AGENT_SOURCE, TYPE_URL_PREFIX } from '@meshpass/envoy';
 import { tcpAccessLog } from '../access-log/loggers.ts';
-import { EDGE_ROOTS, FROM_AGENT } from '../sds/secrets.ts';
+import { EDGE_ROOTS } from '../sds/secrets.ts';
 
 export interface EdgeAddress {
   /** Name in the edge's certificate. */
@@ -13,7 +14,6 @@ export interface EdgeAddress {
   readonly port: number;
 }
 
-const TYPE = 'type.googleapis.com/';
 /** Port of the mesh gateway's AUTO_PASSTHROUGH listener: with the server name, it is what the edge is asked for. */
 const GATEWAY_PORT = 15443;
 
@@ -25,7 +25,7 @@ export function tunnelListener(grant: string): JsonObject {
     listener_filters: [
       {
         name: 'envoy.filters.listener.tls_inspector',
-        typed_config: { '@type': `${TYPE}envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector` },
+        typed_config: { '@type': `${TYPE_URL_PREFIX}envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector` },
       },
     ],
     filter_chains: [
@@ -34,7 +34,7 @@ export function tunnelListener(grant: string): JsonObject {
           {
             name: 'envoy.filters.network.tcp_proxy',
             typed_config: {
-              '@type': `${TYPE}envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy`,
+              '@type': `${TYPE_URL_PREFIX}envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy`,
               stat_prefix: `tunnel/${grant}`,
               cluster: `edge/${grant}`,
               // The connection's other end, the listener that a program called, decides how long it may be idle.
@@ -76,21 +76,21 @@ export function edgeCluster(grant: string, edge: EdgeAddress): JsonObject {
     transport_socket: {
       name: 'envoy.transport_sockets.tls',
       typed_config: {
-        '@type': `${TYPE}envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext`,
+        '@type': `${TYPE_URL_PREFIX}envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext`,
         ...(isAddress ? {} : { sni: edge.host }),
         // As many tickets as the edge gives with a full handshake; each is good for one more connection.
         max_session_keys: 2,
         common_tls_context: {
           tls_params: { tls_minimum_protocol_version: 'TLSv1_3', tls_maximum_protocol_version: 'TLSv1_3' },
           alpn_protocols: ['http/1.1'],
-          tls_certificate_sds_secret_configs: [{ name: grant, sds_config: FROM_AGENT }],
+          tls_certificate_sds_secret_configs: [{ name: grant, sds_config: AGENT_SOURCE }],
           combined_validation_context: {
             default_validation_context: {
               match_typed_subject_alt_names: [
                 { san_type: isAddress ? 'IP_ADDRESS' : 'DNS', matcher: { exact: edge.host } },
               ],
             },
-            validation_context_sds_secret_config: { name: EDGE_ROOTS, sds_config: FROM_AGENT },
+            validation_context_sds_secret_config: { name: EDGE_ROOTS, sds_config: AGENT_SOURCE },
           },
         },
       },

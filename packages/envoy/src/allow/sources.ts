@@ -1,6 +1,7 @@
 /** Checks of where Envoy listens, connects to, and gets more configuration from: each is one of a few fixed messages. */
 import { toBinary } from '@bufbuild/protobuf';
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
+import { AGENT_CLUSTER, AGENT_SOURCE } from '../agent-source.ts';
 import { messageOf, messageType } from '../types.ts';
 import { type Check, part, plain, scalar } from './rule.ts';
 
@@ -13,12 +14,8 @@ const SERVICE_ADDRESS = /^127\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.(\d{1,3})\.(\d{
 
 const byAds = bytesOf(CONFIG_SOURCE, { ads: {}, resource_api_version: 'V3' });
 const byAdsAtOnce = bytesOf(CONFIG_SOURCE, { ads: {}, resource_api_version: 'V3', initial_fetch_timeout: '0s' });
-const agent = { envoy_grpc: { cluster_name: 'agent' } };
-const ofAgent = bytesOf(CONFIG_SOURCE, {
-  ...{ resource_api_version: 'V3' },
-  api_config_source: { api_type: 'GRPC', transport_api_version: 'V3', grpc_services: [agent] },
-});
-const agentService = bytesOf(GRPC_SERVICE, agent);
+const ofAgent = bytesOf(CONFIG_SOURCE, AGENT_SOURCE);
+const agentService = bytesOf(GRPC_SERVICE, { envoy_grpc: { cluster_name: AGENT_CLUSTER } });
 
 /** Routes come on the stream that the agent serves, as everything else. */
 export const adsSource: Check<ReflectMessage> = (source) =>

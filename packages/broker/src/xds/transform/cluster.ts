@@ -1,7 +1,7 @@
 /** A cluster of istiod's becomes a way through the tunnel: no address, TLS with the identities that istiod names, HTTP/2 inside. */
 import { create } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
-import { CLUSTER, messageOf, messageType, pack, unpack } from '@meshpass/envoy';
+import { AGENT_SOURCE, CLUSTER, messageOf, messageType, pack, unpack } from '@meshpass/envoy';
 import { parseSpiffe } from '@meshpass/identity';
 import type { Granted, GrantedService } from './granted.ts';
 import type { LeftOuts } from './left-out.ts';
@@ -117,13 +117,6 @@ function peersOf(cluster: ClusterShape, { trustDomain }: Granted): readonly stri
 
 function tlsSocket(grant: string, name: string, peers: readonly string[], alpn: readonly string[]) {
   const { port, subset, host } = clusterOf(name)!;
-  const sdsConfig = {
-    resource_api_version: 'V3',
-    api_config_source: {
-      ...{ api_type: 'GRPC', transport_api_version: 'V3' },
-      grpc_services: [{ envoy_grpc: { cluster_name: 'agent' } }],
-    },
-  };
   return messageOf('envoy.config.core.v3.TransportSocket', {
     name: 'envoy.transport_sockets.tls',
     typed_config: {
@@ -132,12 +125,12 @@ function tlsSocket(grant: string, name: string, peers: readonly string[], alpn: 
       common_tls_context: {
         tls_params: { tls_minimum_protocol_version: 'TLSv1_2', tls_maximum_protocol_version: 'TLSv1_3' },
         alpn_protocols: [...alpn],
-        tls_certificate_sds_secret_configs: [{ name: grant, sds_config: sdsConfig }],
+        tls_certificate_sds_secret_configs: [{ name: grant, sds_config: AGENT_SOURCE }],
         combined_validation_context: {
           default_validation_context: {
             match_typed_subject_alt_names: peers.map((exact) => ({ san_type: 'URI', matcher: { exact } })),
           },
-          validation_context_sds_secret_config: { name: 'roots', sds_config: sdsConfig },
+          validation_context_sds_secret_config: { name: 'roots', sds_config: AGENT_SOURCE },
         },
       },
     },
