@@ -31,6 +31,10 @@ describe('the published JSON Schema', () => {
   const BEYOND_FORM = new Set<string>([
     'an unknown issuer',
     'a grant called system',
+    'a grant called agent',
+    'a grant called edge',
+    'a grant called roots',
+    'a grant called tunnel',
     'a grant that stands twice',
     'a key that stands twice',
     'a port that stands twice',
