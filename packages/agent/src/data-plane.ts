@@ -12,7 +12,7 @@ import {
   type LoopbackProxy,
   newLoopbackProxy,
   proxyClusters,
-  proxyListener,
+  proxyListeners,
   proxyRoutes,
 } from './proxy/loopback-proxy.ts';
 import { nextExpiry, secretsOf } from './sds/secrets.ts';
@@ -32,6 +32,8 @@ export interface DataPlaneOptions {
   readonly clusterDomain: string;
   /** 0 for any. */
   readonly proxyPort: number;
+  /** Where the proxy listens for containers too. */
+  readonly bridgeAddress?: string | undefined;
   /** PEM of the roots that the edge is verified with. */
   readonly edgeRoots: string;
   readonly credentials: () => Credentials;
@@ -46,6 +48,7 @@ const LONGEST_REASON = 600;
 /** Longest that a timer of Node waits, ms. */
 const LONGEST_TIMER = 2_147_483_647;
 const LISTENING_POLL = 30;
+const LOOPBACK = '127.0.0.1';
 /** Longest that names wait for listeners that do not come, ms. */
 const LONGEST_LISTENING = 3_000;
 
@@ -146,12 +149,12 @@ export class DataPlane {
   }
 
   /** Whether it is Envoy that listens on the proxy's port: another process there would be sent the secret, and every request. */
-  async proxyListens(): Promise<boolean> {
-    return this.#isProxyAmong(await this.#envoy.admin.listeners().catch(() => []));
+  async proxyListens(on = LOOPBACK): Promise<boolean> {
+    return this.#isProxyAmong(await this.#envoy.admin.listeners().catch(() => []), on);
   }
 
-  #isProxyAmong(listeners: readonly ListenerState[]): boolean {
-    return listeners.some(({ address }) => address === `127.0.0.1:${this.proxy.port}`);
+  #isProxyAmong(listeners: readonly ListenerState[], on: string): boolean {
+    return listeners.some(({ address }) => address === `${on}:${this.proxy.port}`);
   }
 
   async close(): Promise<void> {
@@ -161,7 +164,10 @@ export class DataPlane {
   }
 
   #notes(listeners: readonly ListenerState[]): string[] {
-    const notes = this.#isProxyAmong(listeners) ? [] : [`The proxy does not listen on port ${this.proxy.port} now.`];
+    const { bridgeAddress } = this.#options;
+    const notes = [LOOPBACK, ...(bridgeAddress === undefined ? [] : [bridgeAddress])]
+      .filter((address) => !this.#isProxyAmong(listeners, address))
+      .map((address) => `The proxy does not listen on ${address}:${this.proxy.port} now.`);
     if (this.#refused.length > 0) {
       return [
         ...notes,
@@ -204,7 +210,10 @@ export class DataPlane {
         ...from(CLUSTER),
       ]),
       [LISTENER]: new Map([
-        ...resourcesOf(LISTENER, [...grants.map(tunnelListener), proxyListener(this.proxy)]),
+        ...resourcesOf(LISTENER, [
+          ...grants.map(tunnelListener),
+          ...proxyListeners(this.proxy, this.#options.bridgeAddress),
+        ]),
         ...from(LISTENER),
       ]),
       [ROUTE_CONFIGURATION]: new Map([

@@ -38,6 +38,9 @@ const FIRST_CONFIGURATION = 15_000;
 const PROXY_TAKEN =
   'The proxy does not listen: another process may have its port, and would be sent the secret. Set another --proxy-port, or ask again ' +
   'in a moment where Envoy has just been started.';
+const NO_BRIDGE =
+  'The proxy listens for this machine only. For containers on a bridge run meshpass up --bridge-address ADDRESS with the address of the ' +
+  'bridge: ip -4 address show docker0 prints that of Docker.';
 
 /**
  * Enrols and carries traffic until closed.
@@ -80,6 +83,7 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
         directory: config.runtimeDirectory,
         clusterDomain,
         proxyPort: config.proxyPort,
+        bridgeAddress: config.bridgeAddress,
         now,
         log,
       },
@@ -132,14 +136,20 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
     };
   }
 
+  async function environment(ofContainer: boolean): Promise<Readonly<Record<string, string>>> {
+    const address = ofContainer ? config.bridgeAddress : '127.0.0.1';
+    if (address === undefined) throw new MeshpassError('config_invalid', NO_BRIDGE);
+    if (!(await dataPlane!.proxyListens(address))) throw new MeshpassError('config_invalid', PROXY_TAKEN);
+    return proxyEnvironment(dataPlane!.proxy, address);
+  }
+
   async function answer(request: ControlRequest): Promise<unknown> {
     if (readyAfter === 0) throw new MeshpassError('agent_not_running', 'The agent is starting; ask again in a moment.');
     switch (request.command) {
       case 'status':
         return status();
       case 'env':
-        if (!(await dataPlane!.proxyListens())) throw new MeshpassError('config_invalid', PROXY_TAKEN);
-        return proxyEnvironment(dataPlane!.proxy);
+        return environment(request.container === true);
       case 'token':
         return manager.idToken(request.audience);
       case 'down':

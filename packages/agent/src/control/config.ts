@@ -1,4 +1,5 @@
 /** What the agent is told. Only the broker's address has no default. */
+import { BlockList, isIPv4 } from 'node:net';
 import { MeshpassError } from '@meshpass/identity/error';
 import { isClusterDomain } from '../session/mesh-host.ts';
 import { runtimeDirectory } from './control.ts';
@@ -18,6 +19,8 @@ export interface AgentConfig {
   readonly clusterDomain: string;
   /** 0 for any free port. */
   readonly proxyPort: number;
+  /** An address of this machine on which the proxy listens for containers too, as Docker's 172.17.0.1. */
+  readonly bridgeAddress?: string | undefined;
   /** Where the broker's challenges are answered, so that a devcontainer.json can forward it; 0 for any free one. */
   readonly presencePort: number;
   readonly runtimeDirectory: string;
@@ -41,6 +44,14 @@ export function agentConfig(
   if (!Number.isInteger(proxyPort) || proxyPort < 0 || proxyPort > 65_535) {
     throw new MeshpassError('config_invalid', 'The proxy port must be a number from 0 to 65535.');
   }
+  const bridgeAddress = options.bridgeAddress ?? (env.MESHPASS_BRIDGE_ADDRESS || undefined);
+  if (bridgeAddress !== undefined && !isBridgeAddress(bridgeAddress)) {
+    throw new MeshpassError(
+      'config_invalid',
+      'The bridge address must be a private IPv4 address of this machine, as 172.17.0.1 is: every address (0.0.0.0) or a public one ' +
+        'would offer the proxy to the network.',
+    );
+  }
   const clusterDomain = options.clusterDomain ?? (env.MESHPASS_CLUSTER_DOMAIN || 'cluster.local');
   if (!isClusterDomain(clusterDomain)) {
     throw new MeshpassError('config_invalid', 'The cluster domain must be a lower-case DNS name, as cluster.local is.');
@@ -58,8 +69,23 @@ export function agentConfig(
     clusterDomain,
     hostsFile: options.hostsFile ?? (env.MESHPASS_HOSTS_FILE || '/etc/hosts'),
     proxyPort,
+    bridgeAddress,
     presencePort,
     runtimeDirectory: options.runtimeDirectory ?? runtimeDirectory(env),
     envoy: options.envoy ?? (env.MESHPASS_ENVOY || undefined),
   };
+}
+
+const PRIVATE = new BlockList();
+for (const [network, prefix] of [
+  ['10.0.0.0', 8],
+  ['172.16.0.0', 12],
+  ['192.168.0.0', 16],
+] as const) {
+  PRIVATE.addSubnet(network, prefix);
+}
+
+/** RFC 1918. */
+function isBridgeAddress(address: string): boolean {
+  return isIPv4(address) && PRIVATE.check(address);
 }

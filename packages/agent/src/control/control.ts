@@ -7,7 +7,9 @@ import { isErrorCode, MeshpassError, toMeshpassError } from '@meshpass/identity/
 import { ownDirectory } from './own-files.ts';
 
 export type ControlRequest =
-  | { readonly command: 'status' | 'env' | 'down' }
+  | { readonly command: 'status' | 'down' }
+  /** `container`: for a program in a container on a bridge. */
+  | { readonly command: 'env'; readonly container?: boolean }
   | { readonly command: 'token'; readonly audience: string };
 
 const MAX_LINE = 65_536;
@@ -100,9 +102,10 @@ async function reply(line: string, answer: (request: ControlRequest) => Promise<
 }
 
 function parse(line: string): ControlRequest {
-  const request = JSON.parse(line) as { command?: unknown; audience?: unknown };
+  const request = JSON.parse(line) as { command?: unknown; audience?: unknown; container?: unknown };
   const { command, audience } = request;
-  if (command === 'status' || command === 'env' || command === 'down') return { command };
+  if (command === 'status' || command === 'down') return { command };
+  if (command === 'env') return { command, container: request.container === true };
   if (command === 'token' && typeof audience === 'string' && audience !== '') return { command, audience };
   throw new MeshpassError('usage', 'The agent knows status, env, down and token --audience AUDIENCE.');
 }

@@ -30,12 +30,17 @@ export async function newLoopbackProxy(port: number): Promise<LoopbackProxy> {
   return { port: port === 0 ? await freePort() : port, secret: randomBytes(24).toString('base64url') };
 }
 
-/** @returns `envoy.config.listener.v3.Listener` as JSON */
-export function proxyListener({ port, secret }: LoopbackProxy): JsonObject {
+/** @returns `envoy.config.listener.v3.Listener` as JSON: one for the workspace's own programs, one for those of its containers */
+export function proxyListeners(proxy: LoopbackProxy, bridgeAddress: string | undefined): JsonObject[] {
+  const own = proxyListener(NAME, '127.0.0.1', proxy);
+  return bridgeAddress === undefined ? [own] : [own, proxyListener(`${NAME}/bridge`, bridgeAddress, proxy)];
+}
+
+function proxyListener(name: string, address: string, { port, secret }: LoopbackProxy): JsonObject {
   const digest = createHash('sha1').update(secret).digest('base64');
   return {
-    name: NAME,
-    address: { socket_address: { address: '127.0.0.1', port_value: port } },
+    name,
+    address: { socket_address: { address, port_value: port } },
     enable_reuse_port: false,
     filter_chains: [
       {
@@ -44,7 +49,7 @@ export function proxyListener({ port, secret }: LoopbackProxy): JsonObject {
             name: 'envoy.filters.network.http_connection_manager',
             typed_config: {
               '@type': `${TYPE_URL_PREFIX}envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager`,
-              stat_prefix: NAME,
+              stat_prefix: name,
               rds: { route_config_name: NAME, config_source: { ads: {}, resource_api_version: 'V3' } },
               // It is no hop that says so: what a program asks for is what goes out.
               server_header_transformation: 'PASS_THROUGH',

@@ -71,5 +71,5 @@ test('a port that another process has is given to nobody as the proxy', async ()
   const agent = await runAgent({ ...config, proxyPort: port }, { surroundings });
   afterThisTest(() => agent.close());
   await expect(askAgent(config.runtimeDirectory, { command: 'env' })).rejects.toMatchObject({ code: 'config_invalid' });
-  expect((await agent.status()).notes).toEqual([`The proxy does not listen on port ${port} now.`]);
+  expect((await agent.status()).notes).toEqual([`The proxy does not listen on 127.0.0.1:${port} now.`]);
 });

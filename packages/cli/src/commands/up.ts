@@ -1,7 +1,7 @@
 import { agentConfig } from '@meshpass/agent/control/config';
 import { launch } from '@meshpass/agent/process/launch';
 import { defineCommand } from '../command/define.ts';
-import { type OptionsOf, toggle, turnOff, wholeNumber } from '../command/flag.ts';
+import { type OptionsOf, text, toggle, turnOff, wholeNumber } from '../command/flag.ts';
 import { AGENT_ENV, HOSTS_ENV, output, proofFlags } from '../command/shared-flags.ts';
 import { formatJson } from '../output/json.ts';
 import { statusText } from '../output/status-text.ts';
@@ -11,6 +11,10 @@ const flags = {
   proxyPort: wholeNumber('<port>', 'port of the HTTP proxy on 127.0.0.1', {
     env: 'MESHPASS_PROXY_PORT',
     defaultText: 'any free port',
+  }),
+  bridgeAddress: text('<address>', 'private address of this machine where the proxy listens for containers too', {
+    env: 'MESHPASS_BRIDGE_ADDRESS',
+    defaultText: 'none',
   }),
   presencePort: wholeNumber('<port>', "port that answers the broker's presence challenges", {
     env: 'MESHPASS_PRESENCE_PORT',

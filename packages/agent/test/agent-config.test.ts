@@ -1,0 +1,23 @@
+/** What the agent is told is checked before anything starts. */
+import { expect, test } from 'vitest';
+import { agentConfig } from '../src/control/config.ts';
+
+const broker = { broker: 'https://broker.example.com' };
+
+test.each(['172.17.0.1', '10.88.0.1', '192.168.1.1'])('containers may be served on %s', (bridgeAddress) => {
+  expect(agentConfig({ ...broker, bridgeAddress }, {})).toMatchObject({ bridgeAddress });
+  expect(agentConfig(broker, { MESHPASS_BRIDGE_ADDRESS: bridgeAddress })).toMatchObject({ bridgeAddress });
+});
+
+test.each(['0.0.0.0', '127.0.0.1', '203.0.113.7', '172.32.0.1', '::', 'docker0', '172.17.0.1:80', '172.17.1'])(
+  'containers may not be served on %s',
+  (bridgeAddress) => {
+    expect(() => agentConfig({ ...broker, bridgeAddress }, {})).toThrow(
+      expect.objectContaining({ code: 'config_invalid', message: expect.stringContaining('private IPv4 address') }),
+    );
+  },
+);
+
+test('without a bridge address the proxy is for this machine only', () => {
+  expect(agentConfig(broker, {}).bridgeAddress).toBeUndefined();
+});
