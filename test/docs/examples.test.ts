@@ -44,7 +44,7 @@ describe.each(LIBRARIES)('@meshpass/%s', (library) => {
 
   it('has examples with correct types', () => {
     typecheck(join(folder, library));
-  }, 60_000);
+  });
 
   it.each([...written])('shows %s as it works', async (_, path) => {
     await import(path);

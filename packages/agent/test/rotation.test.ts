@@ -6,7 +6,7 @@ import { world } from './world.ts';
 
 const count = (broker: TestBroker, call: string) => broker.calls.filter((one) => one === call).length;
 const heartbeats = (broker: TestBroker) => count(broker, 'POST /session/heartbeat');
-const eventually = (look: () => void) => vi.waitFor(look, { timeout: 15_000, interval: 50 });
+const eventually = (look: () => void) => vi.waitFor(look, { timeout: 60_000, interval: 50 });
 const within = 40_000;
 
 async function started(adjust: (broker: TestBroker) => void = () => {}) {

@@ -27,4 +27,4 @@ it('stops what it had started when a part fails half-way, and the next broker ca
   fails = false;
   await harness.restart();
   expect((await harness.operatorCall('/readyz')).status).toBe(200);
-}, 60_000);
+});

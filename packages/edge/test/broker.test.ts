@@ -98,14 +98,14 @@ describe('the edge follows the broker', () => {
     await vi.waitFor(() => expect(directory.find(ALICE)).toBeDefined());
     await writeFile(access.tokenFile, 'second');
     answer = (_request, response) => stream(response, { ...SNAPSHOT, sessions: [] });
-    await vi.waitFor(() => expect(directory.find(ALICE)).toBeUndefined(), { timeout: 3_000 });
+    await vi.waitFor(() => expect(directory.find(ALICE)).toBeUndefined(), { timeout: 60_000 });
     expect(seen.at(-1)).toBe('GET /edge/stream Bearer second');
   });
 
   test('and leaves a connection that says nothing', async () => {
     answer = (_request, response) => stream(response, SNAPSHOT);
     following = followBroker({ ...access, directory, silenceMs: 100 });
-    await vi.waitFor(() => expect(seen.length).toBeGreaterThan(1), { timeout: 3_000 });
+    await vi.waitFor(() => expect(seen.length).toBeGreaterThan(1), { timeout: 60_000 });
   });
 
   test.each<[string, object | string]>([
@@ -124,7 +124,7 @@ describe('the edge follows the broker', () => {
   ])('but not %s: it connects again', async (_name, bad) => {
     answer = (_request, response) => response.write(`${typeof bad === 'string' ? bad : JSON.stringify(bad)}\n`);
     following = followBroker({ ...access, directory });
-    await vi.waitFor(() => expect(seen.length).toBeGreaterThan(1), { timeout: 3_000 });
+    await vi.waitFor(() => expect(seen.length).toBeGreaterThan(1), { timeout: 60_000 });
     expect(directory.state()).toBe('empty');
   });
 
@@ -134,7 +134,7 @@ describe('the edge follows the broker', () => {
     const warned: string[] = [];
     const log = { info() {}, warn: (fields: object) => warned.push(String((fields as { err: Error }).err)) };
     following = followBroker({ ...access, directory, log });
-    await vi.waitFor(() => expect(warned.length).toBeGreaterThan(1), { timeout: 3_000 });
+    await vi.waitFor(() => expect(warned.length).toBeGreaterThan(1), { timeout: 60_000 });
     expect([directory.state(), seen]).toEqual(['empty', []]);
   });
 
@@ -155,11 +155,11 @@ describe('the edge follows the broker', () => {
     const refused = await closedPort();
     answer = (_request, response) => stream(response, SNAPSHOT);
     following = followBroker({ ...access, urls: [`https://localhost:${refused}`, ...access.urls], directory });
-    await vi.waitFor(() => expect(directory.find(ALICE)).toBeDefined(), { timeout: 3_000 });
+    await vi.waitFor(() => expect(directory.find(ALICE)).toBeDefined(), { timeout: 60_000 });
     const post = postDecisions({ ...access, urls: [`https://localhost:${refused}`, ...access.urls] });
     answer = (_request, response) => response.writeHead(204).end();
     post.report({ id: 'd1', at: 1, outcome: 'refused', reason: 'no', source: '192.0.2.1:1' });
-    await vi.waitFor(() => expect(post.stats().posted).toBe(1), { timeout: 3_000 });
+    await vi.waitFor(() => expect(post.stats().posted).toBe(1), { timeout: 60_000 });
     await post.close();
   });
 
@@ -177,7 +177,7 @@ describe('the edge follows the broker', () => {
       else response.writeHead(503).end();
     };
     following = followBroker({ ...access, directory, silenceMs: 100, random: () => 0 });
-    await vi.waitFor(() => expect(opened.length).toBeGreaterThan(2), { timeout: 5_000 });
+    await vi.waitFor(() => expect(opened.length).toBeGreaterThan(2), { timeout: 60_000 });
     stream(opened[0]!, { type: 'close', id: 's1', reason: 'goodbye' });
     await vi.waitFor(() => expect(directory.find(ALICE)).toBeUndefined());
     expect(directory.size()).toBe(1);
@@ -186,7 +186,7 @@ describe('the edge follows the broker', () => {
       stream(response, { ...SNAPSHOT, sessions: [session('s3', 'carol')] });
     };
     const CAROL = 'spiffe://cluster.local/ns/meshpass-shop/sa/carol';
-    await vi.waitFor(() => expect(directory.find(CAROL)).toBeDefined(), { timeout: 8_000 });
+    await vi.waitFor(() => expect(directory.find(CAROL)).toBeDefined(), { timeout: 60_000 });
     // What the former one still has in its memory is of the past.
     stream(opened[0]!, { type: 'admit', session: session('s1', 'alice') });
     await new Promise((resolve) => setTimeout(resolve, 50));
@@ -253,7 +253,7 @@ describe('decisions are brought to the broker', () => {
     take(() => 204);
     const post = postDecisions(access);
     for (let n = 0; n < 1_200; n++) post.report(decision(n));
-    await vi.waitFor(() => expect(taken).toHaveLength(1_200), { timeout: 3_000 });
+    await vi.waitFor(() => expect(taken).toHaveLength(1_200), { timeout: 60_000 });
     expect(taken).toEqual(Array.from({ length: 1_200 }, (_, n) => `d${n}`));
     expect(seen).toHaveLength(3);
     await post.close();

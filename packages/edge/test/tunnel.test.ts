@@ -226,9 +226,9 @@ test('a client that does not read stops the gateway from sending, and the edge h
   expect(passed).toBeLessThan(32 * 1024 * 1024);
   inner.resume();
   await vi.waitFor(() => expect(dataPath.edge.stats().bytesOut).toBeGreaterThan(passed + 64 * 1024 * 1024), {
-    timeout: 20_000,
+    timeout: 60_000,
   });
-}, 30_000);
+});
 
 test('a gateway that does not read stops the client from sending', async () => {
   const alice = await aliceOnline({}, { rawGateway: (socket) => socket.pause() });
@@ -245,7 +245,7 @@ test('a gateway that does not read stops the client from sending', async () => {
   pump();
   const taken = await settled(() => sent);
   expect(taken).toBeLessThan(64 * 1024 * 1024);
-}, 30_000);
+});
 
 function flood(socket: Socket): void {
   const block = Buffer.alloc(65_536);

@@ -22,7 +22,7 @@ describe('a proof is refused and nothing is signed or opened where', () => {
   beforeAll(async () => {
     harness = await startHarness();
     harness.mesh.setAccess([grant('dev')]);
-  }, 60_000);
+  });
   afterAll(() => harness?.stop());
 
   it.each(FAULTS)('its login has %s', async (_, login) => {

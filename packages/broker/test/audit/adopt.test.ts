@@ -25,7 +25,7 @@ import { startHarness } from '../harness/broker.ts';
 import { afterInitdb } from '../harness/initdb.ts';
 import { ENGINES, startPostgres, type TestPostgres } from '../harness/postgres.ts';
 
-const SLOW = 60_000;
+const SLOW = 180_000;
 const URL_OF_BROKER = 'https://broker.example';
 const OLD = Object.fromEntries(Object.entries(MIGRATIONS).filter(([name]) => name < '007'));
 

@@ -23,7 +23,7 @@ describe('checkpoints of the audit log', () => {
     dir = mkdtempSync(join(tmpdir(), 'meshpass-checkpoints-'));
     store = await openStore({ dataDir: await afterInitdb(join(dir, 'data')) });
     key = await openAuditKey(join(dir, 'audit-key.pem'), 'https://broker.example', true);
-  }, 60_000);
+  });
   afterAll(async () => {
     await store.close();
     rmSync(dir, { recursive: true });

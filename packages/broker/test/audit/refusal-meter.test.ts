@@ -36,7 +36,7 @@ describe('a broker that strangers have refuse them', () => {
     };
     harness = await startHarness({ parts: () => ({ reviewEdgeToken }) });
     harness.mesh.setAccess([grant('dev')]);
-  }, 60_000);
+  });
   afterEach(async () => {
     for (const agent of agents) agent.destroy();
     await harness?.stop();
@@ -85,7 +85,7 @@ describe('a broker that strangers have refuse them', () => {
     expect(strangers.filter(({ source }) => source === '127.0.0.3')).toHaveLength(1);
     expect(audit.filter(({ code, login }) => code === 'dpop_malformed' && login === 'alice')).toHaveLength(5);
     await harness.restart();
-  }, 60_000);
+  });
 
   it('writes one row of an ID token that leads to nothing, however often it is sent', async () => {
     harness.mesh.setAccess([grant('dev', ['nobody'])]);
@@ -104,7 +104,7 @@ describe('a broker that strangers have refuse them', () => {
     expect(rows.length).toBeLessThan(260);
     expect(audit.filter(({ reason }) => reason.includes('instead of recorded one by one'))).not.toEqual([]);
     await harness.restart();
-  }, 60_000);
+  });
 
   it('has each wrong token reviewed once, few of a source, and those of edges every time', async () => {
     const stream = (token: string): Call => ({
@@ -125,7 +125,7 @@ describe('a broker that strangers have refuse them', () => {
     expect(reviewed).toEqual(['edge-token', 'edge-token', 'edge-token']);
     for (let n = 0; n < 30; n++) await edge(stream(`wrong-too-${n}`));
     expect((await edge(stream('edge-token'))).status).toBe(204);
-  }, 60_000);
+  });
 
   it('reviews no more wrong tokens that come at once than those that come one by one, and gives an edge its try back', async () => {
     const stream = (token: string): Call => ({
@@ -143,7 +143,7 @@ describe('a broker that strangers have refuse them', () => {
       }),
     );
     // Each is refused or under review: none comes any more.
-    await vi.waitFor(() => expect(refused + reviewed.length).toBe(60), { timeout: 20_000, interval: 20 });
+    await vi.waitFor(() => expect(refused + reviewed.length).toBe(60), { timeout: 60_000, interval: 20 });
     go.resolve();
     await answers;
     expect(reviewed.length).toBeLessThan(25);
@@ -154,7 +154,7 @@ describe('a broker that strangers have refuse them', () => {
     );
     expect(new Set(accepted)).toEqual(new Set([204]));
     for (let n = 0; n < 25; n++) expect((await from('127.0.0.5')(stream('edge-token'))).status).toBe(204);
-  }, 60_000);
+  });
 
   it('reviews a token once for all who present it at the same time', async () => {
     const go = Promise.withResolvers<boolean>();

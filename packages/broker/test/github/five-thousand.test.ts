@@ -24,7 +24,7 @@ beforeEach(async () => {
   for (let n = 0; n < MANY; n++) populate(state, n);
   writeFileSync(join(dir, 'github.json'), JSON.stringify(state));
   github = await startGithub({ listen: '127.0.0.1:0', state: dir });
-}, 60_000);
+});
 afterEach(async () => {
   await github?.close();
   rmSync(dir, { recursive: true, force: true });

@@ -26,18 +26,18 @@ describe('with a token in a file', () => {
       readWithTokenFile(tokenFile, asking),
     );
     trusting();
-  }, 60_000);
+  });
   afterAll(() => watch.harness?.stop());
 
   it('the sweep goes on when the token is replaced, and fails loudly and harmlessly while it is none', async () => {
     const { space, who } = await opened();
     settle();
     await vi.waitFor(() => expect(watch.harness.log.join('')).toContain('the token file cannot be read'), {
-      timeout: 10_000,
+      timeout: 60_000,
     });
     writeFileSync(tokenFile, 'ghp_nonsense', { mode: 0o600 });
     await vi.waitFor(() => expect(watch.harness.log.join('')).toContain('the token may not read this'), {
-      timeout: 15_000,
+      timeout: 60_000,
     });
     await watch.github.admin.setCodespaceState(space.name, 'Shutdown');
     await lives(who);
@@ -55,5 +55,5 @@ describe('with a token in a file', () => {
     await ended(who, 'is not running');
     expect(watch.harness.log.join('')).not.toContain('ghp_nonsense');
     expect(watch.harness.log.join('')).not.toContain(issued.replace('Bearer ', ''));
-  }, 60_000);
+  });
 });

@@ -22,7 +22,7 @@ import { openStore, type Store, type StoreOptions } from '../../src/store/open.t
 import { afterInitdb } from './initdb.ts';
 import { ENGINES, startPostgres, type TestPostgres } from './postgres.ts';
 
-export const SLOW = 60_000;
+export const SLOW = 180_000;
 export const START = Date.UTC(2026, 0, 1);
 
 /** The log of a broker, on a store that others can get at. */

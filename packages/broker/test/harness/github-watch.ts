@@ -52,7 +52,7 @@ export function createWatch() {
           error_description: expect.stringContaining(because),
         });
       },
-      { timeout: 10_000, interval: 100 },
+      { timeout: 60_000, interval: 100 },
     );
   const lives = async (who: Enrolled) => expect(await heartbeat(who)).toMatchObject({ status: 200 });
   /** Until GitHub has been asked for so many whole lists, from now on. */
@@ -63,7 +63,7 @@ export function createWatch() {
         const calls = await watch.github.admin.calls();
         expect(calls.filter((call) => call === `GET ${path}`).length).toBeGreaterThan(times);
       },
-      { timeout: 15_000, interval: 100 },
+      { timeout: 60_000, interval: 100 },
     );
   };
   const detailOf = async (who: Enrolled) => {

@@ -15,7 +15,7 @@ beforeAll(async () => {
     }),
   });
   harness.mesh.setAccess([grant('dev')]);
-}, 60_000);
+});
 afterAll(() => harness?.stop());
 
 const headers = { authorization: `Bearer ${OPERATOR_TOKEN}`, 'content-type': 'application/json' };

@@ -26,7 +26,7 @@ let harness: Harness;
 beforeAll(async () => {
   harness = await startHarness({ parts: () => ({ policy: { mesh: UNREACHABLE, authorOf: undefined } }) });
   harness.mesh.setAccess([grant('dev')]);
-}, 60_000);
+});
 afterAll(() => harness.stop());
 
 async function rowsOf(of: Harness, decision: string) {
@@ -70,7 +70,7 @@ it('has the order and the reason of a change of the signing key that is refused'
   } finally {
     await other.stop();
   }
-}, 60_000);
+});
 
 it('counts a session whose answer fails once, as allowed', async () => {
   const services = vi.spyOn(harness.mesh, 'services').mockImplementation(() => {

@@ -15,7 +15,7 @@ describe('a broker that keeps few connections', () => {
   beforeAll(async () => {
     harness = await startHarness({ config: { keptConnections: 1 } });
     harness.mesh.setAccess([grant('dev')]);
-  }, 60_000);
+  });
   afterAll(() => harness.stop());
 
   it('closes what it has answered beyond them, keeps the rest, and the session goes on over a resumed handshake', async () => {
@@ -39,7 +39,7 @@ describe('a broker that keeps few connections', () => {
       }
       expect(resumed).toEqual([false, true]);
       // The broker sees the end of a connection a moment after its client.
-      await vi.waitFor(async () => expect(await beat(harness)).toEqual([200, 'keep-alive']), 10_000);
+      await vi.waitFor(async () => expect(await beat(harness)).toEqual([200, 'keep-alive']), 60_000);
     } finally {
       other.destroy();
     }
@@ -52,7 +52,7 @@ describe('the broker as a server', () => {
   beforeAll(async () => {
     harness = await startHarness({ config: { maxExchanges: 2 } });
     harness.mesh.setAccess([grant('dev')]);
-  }, 60_000);
+  });
   afterAll(() => harness.stop());
 
   it('is ready when store and mesh are, and says why it is not', async () => {
@@ -204,7 +204,7 @@ describe('the broker as a server', () => {
     expect(rows[0]).toMatchObject({ subject: 'idp:tunnel', target: 'web.dev:80', code: 'tunnel_target_not_granted' });
     expect(audit.some((row) => row.action === 'broker.stop')).toBe(true);
     await harness.restart();
-  }, 30_000);
+  });
 
   it('finishes what is under way when it stops, and makes it durable', async () => {
     let release = () => {};
@@ -233,7 +233,7 @@ describe('the broker as a server', () => {
     await harness.restart();
     const heartbeat = await asSession(harness, { ...answer.json, key }, { method: 'POST', path: '/session/heartbeat' });
     expect(heartbeat.status).toBe(200);
-  }, 30_000);
+  });
 
   it('answers a client that sends its body and goes without harm', async () => {
     const sent = httpsRequest({

@@ -12,7 +12,7 @@ const pem = (...certificates: string[]) => splitRoots(certificates.join('\n'));
 const silent = { debug: () => {}, info: () => {}, warn: () => {}, error: () => {} };
 const directory = mkdtempSync(join(tmpdir(), 'meshpass-roots-'));
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
-const eventually = (look: () => void) => vi.waitFor(look, { timeout: 10_000, interval: 20 });
+const eventually = (look: () => void) => vi.waitFor(look, { timeout: 60_000, interval: 20 });
 
 describe('a file with the roots of the mesh', () => {
   let file: RootsFile | undefined;

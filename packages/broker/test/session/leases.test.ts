@@ -16,7 +16,7 @@ describe('a session whose agent is silent', { timeout: 120_000 }, () => {
   beforeAll(async () => {
     harness = await startHarness();
     harness.mesh.setAccess([grant('payments-dev')]);
-  }, 120_000);
+  });
   beforeEach(async () => {
     silent = await session(harness, 'silent');
   });

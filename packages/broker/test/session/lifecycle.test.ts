@@ -30,7 +30,7 @@ describe('a live session', () => {
   let harness: Harness;
   beforeAll(async () => {
     harness = await startHarness();
-  }, 60_000);
+  });
   beforeEach(() => {
     harness.mesh.setAccess([grant('dev'), grant('ops', ['idp:olga'])]);
     harness.mesh.beforeSigning = async () => {};
@@ -114,7 +114,7 @@ describe('a live session', () => {
     expect(HeartbeatResponse.parse(beat.json).lease_expires_at).toBe(harness.now() + 45);
     harness.clockAhead += 20_000;
     await vi.waitFor(async () => expect((await heartbeat(harness, quiet)).json.error_code).toBe('session_closed'), {
-      timeout: 10_000,
+      timeout: 60_000,
     });
     expect((await heartbeat(harness, loud)).status).toBe(200);
   });
@@ -164,7 +164,7 @@ describe('a live session', () => {
     expect((await certificates(harness, who, ['ops'])).json.error_code).toBe('grant_unknown');
     harness.mesh.setAccess([grant('dev', ['idp:other'])]);
     await vi.waitFor(async () => expect((await heartbeat(harness, who)).json.error_code).toBe('session_closed'), {
-      timeout: 10_000,
+      timeout: 60_000,
     });
     expect(events.at(-1)?.type).toBe('close');
     stop();

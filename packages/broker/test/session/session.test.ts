@@ -24,7 +24,7 @@ describe('a live session', () => {
   let harness: Harness;
   beforeAll(async () => {
     harness = await startHarness();
-  }, 60_000);
+  });
   beforeEach(() => {
     harness.mesh.setAccess([grant('dev'), grant('ops', ['idp:olga'])]);
     harness.mesh.beforeSigning = async () => {};

@@ -39,4 +39,4 @@ it('a killed broker has lost no session and no audit row that it answered for', 
   expect(acknowledged.filter(({ id }) => !opened.has(id))).toEqual([]);
   expect(sessions.filter(({ id }) => !opened.has(id))).toEqual([]);
   rmSync(dir, { recursive: true, force: true });
-}, 60_000);
+});

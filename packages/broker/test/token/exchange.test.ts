@@ -25,7 +25,7 @@ describe('POST /token with a proof', () => {
   beforeAll(async () => {
     harness = await startHarness();
     harness.mesh.setAccess([grant('payments-dev', ['idp:alice', 'idp:renamed'])]);
-  }, 60_000);
+  });
   afterAll(async () => {
     await harness.broker.close();
     const { audit } = await readStore({ dataDir: join(harness.dir, 'data') });
@@ -33,7 +33,7 @@ describe('POST /token with a proof', () => {
       expect(audit.find((row) => row.id === id)).toMatchObject({ outcome, code: code || null });
     expect(JSON.stringify(audit)).not.toMatch(/mps_[\w-]{20}|eyJ[\w-]{10,}\.[\w-]{10}/);
     await harness.stop();
-  }, 60_000);
+  });
 
   const post = (body: string, headers: Record<string, string | string[]> = {}) =>
     harness.call({

@@ -34,7 +34,7 @@ const honest: Answer = ({ typeUrl, resourceNames, responseNonce }) => {
   return responseNonce !== '' && resourceNames.length === 0 ? undefined : named.map(([, any]) => any);
 };
 
-const PATIENCE = 15_000;
+const PATIENCE = 60_000;
 
 let following: Following | undefined;
 afterEach(() => following?.stop());

@@ -15,7 +15,7 @@ beforeEach(async () => {
   dataDir = mkdtempSync(join(tmpdir(), 'meshpass-versions-'));
   store = await openStore({ dataDir: await afterInitdb(dataDir) });
   now = 1_000_000;
-}, 60_000);
+});
 afterEach(async () => {
   await store.close();
   rmSync(dataDir, { recursive: true });

@@ -20,7 +20,7 @@ beforeEach(async () => {
   store = await openStore({ dataDir: await afterInitdb(dataDir) });
   losses = createLosses(Date.now);
   failures = [];
-}, 60_000);
+});
 afterEach(async () => {
   await store.close();
   rmSync(dataDir, { recursive: true });
