@@ -1,13 +1,12 @@
 /** The workspace's Envoy and what it is given: checked configuration, secrets, the loopback proxy; and what it says in return. */
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CLUSTER, type Refusal as ConfigurationRefusal, LISTENER, ROUTE_CONFIGURATION, SECRET } from '@meshpass/envoy';
 import { plainText } from '@meshpass/identity/text';
 import { Refusals } from './access-log/refusals.ts';
 import type { DataPlaneStatus } from './control/status.ts';
 import type { ListenerState } from './envoy/admin.ts';
-import type { FoundEnvoy } from './envoy/find.ts';
-import { EnvoySupervisor } from './envoy/supervisor.ts';
+import type { LaunchedEnvoy } from './envoy/launch-envoy.ts';
+import type { EnvoySupervisor } from './envoy/supervisor.ts';
 import {
   type LoopbackProxy,
   newLoopbackProxy,
@@ -26,9 +25,7 @@ import { serveEnvoySocket } from './xds/serve.ts';
 import { edgeCluster, tunnelListener } from './xds/tunnel.ts';
 
 export interface DataPlaneOptions {
-  readonly envoy: FoundEnvoy;
-  /** A directory that is ours alone. */
-  readonly directory: string;
+  readonly launched: LaunchedEnvoy;
   readonly clusterDomain: string;
   /** 0 for any. */
   readonly proxyPort: number;
@@ -36,6 +33,7 @@ export interface DataPlaneOptions {
   readonly bridgeAddress?: string | undefined;
   /** PEM of the roots that the edge is verified with. */
   readonly edgeRoots: string;
+  /** Asked only after `credentialsChanged`. */
   readonly credentials: () => Credentials;
   /** Told which addresses (`127.64.1.2:8080`) Envoy listens on, when they may have changed. */
   readonly listening: (addresses: ReadonlySet<string>) => void;
@@ -47,7 +45,7 @@ export interface DataPlaneOptions {
 const LONGEST_REASON = 600;
 /** Longest that a timer of Node waits, ms. */
 const LONGEST_TIMER = 2_147_483_647;
-const LISTENING_POLL = 30;
+const LISTENING_POLL = 10;
 const LOOPBACK = '127.0.0.1';
 /** Longest that names wait for listeners that do not come, ms. */
 const LONGEST_LISTENING = 3_000;
@@ -58,9 +56,9 @@ export class DataPlane {
   readonly #secrets = new ResourceStore();
   readonly #refusals: Refusals;
   readonly #envoy: EnvoySupervisor;
+  readonly #socket: { close(): void };
   readonly #rejections = new Map<string, string>();
   readonly proxy: LoopbackProxy;
-  #socket: { close(): void } | undefined;
   #received: ReceivedConfiguration | undefined;
   #accepted: (Accepted & { readonly refused?: undefined }) | undefined;
   #acceptedVersion: number | undefined;
@@ -77,25 +75,19 @@ export class DataPlane {
     this.#hasConfiguration = new Promise((resolve) => {
       this.#firstReceived = resolve;
     });
-    this.#envoy = new EnvoySupervisor({
-      ...{ envoy: options.envoy, directory: options.directory, agentSocket: agentSocket(options) },
-      log: options.log,
+    this.#envoy = options.launched.supervisor;
+    this.#socket = serveEnvoySocket({
+      socket: options.launched.socket,
+      configuration: this.#configuration,
+      secrets: this.#secrets,
+      answered: (answer) => this.#answered(answer),
+      logged: (entries) => this.#refusals.take(entries),
     });
   }
 
-  /** Starts Envoy. It listens once there is a configuration. */
+  /** Answers an Envoy that has been started. It gets what it asks for when there are credentials, and listens once there is a configuration. */
   static async start(options: DataPlaneOptions): Promise<DataPlane> {
-    const plane = new DataPlane(options, await newLoopbackProxy(options.proxyPort));
-    plane.#giveSecrets();
-    plane.#socket = await serveEnvoySocket({
-      path: agentSocket(options),
-      configuration: plane.#configuration,
-      secrets: plane.#secrets,
-      answered: (answer) => plane.#answered(answer),
-      logged: (entries) => plane.#refusals.take(entries),
-    });
-    plane.#envoy.start();
-    return plane;
+    return new DataPlane(options, await newLoopbackProxy(options.proxyPort));
   }
 
   /** Waits until Envoy listens with the first configuration, at most for so many milliseconds. */
@@ -159,8 +151,8 @@ export class DataPlane {
 
   async close(): Promise<void> {
     clearTimeout(this.#expiryTimer);
-    await this.#envoy.close();
-    this.#socket?.close();
+    await this.#options.launched.close();
+    this.#socket.close();
   }
 
   #notes(listeners: readonly ListenerState[]): string[] {
@@ -258,8 +250,4 @@ export class DataPlane {
       await sleep(LISTENING_POLL);
     }
   }
-}
-
-function agentSocket({ directory }: DataPlaneOptions): string {
-  return join(directory, 'envoy.sock');
 }

@@ -7,15 +7,13 @@ import { VERSION } from '@meshpass/identity/version';
 import type { AgentConfig } from './control/config.ts';
 import { type ControlRequest, serveControl } from './control/control.ts';
 import type { AgentStatus } from './control/status.ts';
-import { DataPlane } from './data-plane.ts';
+import type { DataPlane } from './data-plane.ts';
 import { findEnvoy } from './envoy/find.ts';
+import { launchEnvoy } from './envoy/launch-envoy.ts';
 import { LoopbackNames } from './hosts/loopback-names.ts';
 import { proxyEnvironment } from './proxy/environment.ts';
-import { BrokerClient } from './session/broker-client.ts';
-import { ConfigurationFollower } from './session/configuration-follower.ts';
-import { CredentialManager } from './session/credential-manager.ts';
+import { BrokerAgent, brokerUrl } from './session/broker-agent.ts';
 import { discover, realSurroundings, type Surroundings } from './session/discover.ts';
-import { newDpopKey } from './session/enrol.ts';
 
 export interface RunningAgent {
   status(): Promise<AgentStatus>;
@@ -50,20 +48,27 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
   const { now = Date.now, random = Math.random, log = () => {}, surroundings = realSurroundings } = rim;
   const source = discover(config, surroundings);
   const ca = config.caFile === undefined ? undefined : readCa(config.caFile);
-  const envoy = findEnvoy(config.envoy, surroundings.env);
-  envoy.catch(() => {}); // told below, when the control socket is ours
-  const { broker: url, clusterDomain, presencePort } = config;
-  const client = new BrokerClient({
-    ...{ url, key: newDpopKey(), ca, now, randomId: randomUUID },
-    ...{ clusterDomain, presencePort },
-  });
+  const url = brokerUrl(config.broker);
+  const found = findEnvoy(config.envoy, surroundings.env);
+  found.catch(() => {}); // told below, when the control socket is ours
+  const { clusterDomain, presencePort, runtimeDirectory: directory } = config;
   let readyAfter = 0;
   let closing: Promise<void> | undefined;
   let markClosed: () => void = () => {};
   const closed = new Promise<void>((resolve) => {
     markClosed = resolve;
   });
-  const control = await serveControl(config.runtimeDirectory, answer);
+  const control = await serveControl(directory, answer);
+  // What takes time without us begins first: handshakes with the broker, and Envoy. The rest of the agent is loaded meanwhile.
+  const agent = new BrokerAgent({ ca });
+  agent.openEarly(url);
+  const launched = found.then((envoy) => launchEnvoy(envoy, { directory, log }));
+  launched.catch(() => {});
+  const { BrokerClient, ConfigurationFollower, CredentialManager, newDpopKey } = await import('./session/index.ts');
+  const client = new BrokerClient({
+    ...{ url: config.broker, agent, key: newDpopKey(), now, randomId: randomUUID },
+    ...{ clusterDomain, presencePort },
+  });
   const manager = new CredentialManager({
     ...{ client, source, now, random, log },
     onChange: (what) => dataPlane?.credentialsChanged(what),
@@ -72,25 +77,15 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
   const follower = new ConfigurationFollower({
     ...{ client, random, log },
     accessToken: () => manager.credentials.accessToken,
-    received: (configuration) => dataPlane?.configure(configuration),
+    received: (configuration) => void answering.then((plane) => plane.configure(configuration)),
   });
   let dataPlane: DataPlane | undefined;
+  const enrolled = manager.start();
+  const answering = startDataPlane();
+  answering.catch(() => {});
   try {
-    await Promise.all([manager.start(), envoy]);
-    dataPlane = await DataPlane.start({
-      ...{
-        envoy: await envoy,
-        directory: config.runtimeDirectory,
-        clusterDomain,
-        proxyPort: config.proxyPort,
-        bridgeAddress: config.bridgeAddress,
-        now,
-        log,
-      },
-      credentials: () => manager.credentials,
-      edgeRoots: ca ?? getCACertificates('default').join('\n'),
-      listening: (addresses) => names?.write(manager.credentials.services, addresses),
-    });
+    [dataPlane] = await Promise.all([answering, enrolled]);
+    dataPlane.credentialsChanged('session');
     follower.start();
     await dataPlane.ready(FIRST_CONFIGURATION);
   } catch (error) {
@@ -100,6 +95,17 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
   readyAfter = Math.round(performance.now());
   log('ready', { milliseconds: readyAfter });
   return { status, close, closed };
+
+  async function startDataPlane(): Promise<DataPlane> {
+    const { DataPlane } = await import('./data-plane.ts');
+    return DataPlane.start({
+      ...{ launched: await launched, clusterDomain, now, log },
+      ...{ proxyPort: config.proxyPort, bridgeAddress: config.bridgeAddress },
+      credentials: () => manager.credentials,
+      edgeRoots: ca ?? getCACertificates('default').join('\n'),
+      listening: (addresses) => names?.write(manager.credentials.services, addresses),
+    });
+  }
 
   async function status(): Promise<AgentStatus> {
     const { session, svids, identityToken, services } = manager.credentials;
@@ -163,7 +169,7 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
       names?.remove();
       follower.close();
       // What is under way may end first: with the session, the edge cuts it.
-      await dataPlane?.close();
+      await (dataPlane ?? (await launched.catch(() => undefined)))?.close();
       await Promise.race([manager.close(), new Promise((resolve) => setTimeout(resolve, 3000).unref())]);
       control.close();
       log('closed');

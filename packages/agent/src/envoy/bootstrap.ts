@@ -1,5 +1,5 @@
 /** What Envoy is started with: where the agent is. Everything else, and every secret, comes from there. */
-import { AGENT_CLUSTER } from '@meshpass/envoy';
+import { AGENT_CLUSTER } from '@meshpass/envoy/agent-source';
 
 export interface BootstrapOptions {
   /** Unix socket of the agent: configuration, secrets and access log. */

@@ -24,7 +24,7 @@ const FIRST_PAUSE = 50;
 const LONGEST_PAUSE = 5_000;
 /** One that ran for this long did not fail because of how it was started. */
 const SETTLED = 10_000;
-const READY_POLL = 15;
+const READY_POLL = 10;
 /** Longest that `close` waits for requests under way, ms. */
 const DRAIN = 2_000;
 const MAX_LINE = 500;

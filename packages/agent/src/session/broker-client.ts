@@ -1,10 +1,8 @@
 /** The broker's API as the agent calls it (docs/protocol.md). Knows nothing of when to call. */
-import { Agent, request } from 'node:https';
+import { request } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Addresses, rememberAddresses } from '@meshpass/identity/address';
 import { ID_TOKEN_TYPE, JWT_TYPE, PROOF_TYPES, type Proof, SESSION_TOKEN_TYPE } from '@meshpass/identity/attestation';
 import { createDpopProof, type DpopKey } from '@meshpass/identity/dpop';
-import { MeshpassError } from '@meshpass/identity/error';
 import { createPresenceProof } from '@meshpass/identity/presence';
 import type {
   CertificateRequest,
@@ -14,16 +12,17 @@ import type {
   SessionResponse,
   TokenResponse,
 } from '@meshpass/identity/wire';
+import { BrokerAgent, type BrokerAgentOptions, brokerUrl } from './broker-agent.ts';
 import { type BrokerAnswers, brokerAnswers, type ReceivedConfiguration } from './broker-answers.ts';
 import { type Answer, parseJson, refusal, unreachable } from './broker-refusal.ts';
 import { type PresenceAnswer, withPresence } from './presence.ts';
 
-export interface BrokerClientOptions {
+export interface BrokerClientOptions extends BrokerAgentOptions {
   /** Public URL of the broker, https. */
   readonly url: string;
   readonly key: DpopKey;
-  /** PEM; undefined: Node's own roots (and NODE_EXTRA_CA_CERTS). */
-  readonly ca?: string | undefined;
+  /** Connections to it; where absent, new ones. */
+  readonly agent?: BrokerAgent;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
   readonly randomId: () => string;
@@ -31,8 +30,6 @@ export interface BrokerClientOptions {
   readonly timeout?: number;
   /** Of the mesh: names of services must end in it. Default: `cluster.local`. */
   readonly clusterDomain?: string;
-  /** How the broker's name is resolved; by the system where absent. */
-  readonly addresses?: Addresses;
   /** Port of this workspace on which the broker's challenges are answered; any free one where absent. */
   readonly presencePort?: number;
   /** Told on which port a challenge is answered. */
@@ -66,27 +63,17 @@ const GRANT_TYPE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 export class BrokerClient {
   readonly #options: BrokerClientOptions;
   readonly #base: string;
-  readonly #agent: Agent;
-  readonly #addresses: Addresses;
+  readonly #agent: BrokerAgent;
   readonly #read: BrokerAnswers;
   /** Milliseconds by which the broker's clock is ahead of ours. */
   #skew = 0;
 
   /** @throws MeshpassError config_invalid where the URL is not https */
   constructor(options: BrokerClientOptions) {
-    const url = URL.canParse(options.url) ? new URL(options.url) : undefined;
-    if (url?.protocol !== 'https:') {
-      throw new MeshpassError('config_invalid', `The broker's URL must begin with https://, and is ${options.url}.`);
-    }
+    this.#base = brokerUrl(options.url).href.replace(/\/+$/, '');
     this.#options = options;
     this.#read = brokerAnswers(options.clusterDomain ?? 'cluster.local');
-    this.#base = url.href.replace(/\/+$/, '');
-    // Certificates and token are fetched side by side at the start; afterwards one connection waits for a new configuration.
-    this.#addresses = options.addresses ?? rememberAddresses();
-    this.#agent = new Agent({
-      ...{ keepAlive: true, maxSockets: 3, lookup: this.#addresses.lookup },
-      ...(options.ca ? { ca: options.ca } : {}),
-    });
+    this.#agent = options.agent ?? new BrokerAgent(options);
   }
 
   /** Milliseconds since the epoch as the broker sees it. */
@@ -229,7 +216,7 @@ export class BrokerClient {
     return new Promise((resolve, reject) => {
       const fail = (cause: Error) => {
         clearTimeout(timer);
-        this.#avoid(outgoing.socket?.remoteAddress);
+        this.#agent.avoid(outgoing.socket?.remoteAddress);
         outgoing.destroy();
         reject(unreachable(this.#base, (cause as NodeJS.ErrnoException).code ?? cause.message, cause));
       };
@@ -247,7 +234,7 @@ export class BrokerClient {
           clearTimeout(timer);
           const date = Date.parse(incoming.headers.date ?? '');
           const retryAfter = Number(incoming.headers['retry-after']);
-          if (incoming.statusCode === 503) this.#avoid(remoteAddress);
+          if (incoming.statusCode === 503) this.#agent.avoid(remoteAddress);
           resolve({
             status: incoming.statusCode ?? 0,
             isJson: /^application\/json(?:[ ;]|$)/i.test(incoming.headers['content-type'] ?? ''),
@@ -261,11 +248,5 @@ export class BrokerClient {
       outgoing.on('error', fail);
       outgoing.end(body);
     });
-  }
-
-  /** Of several brokers another may be the active one now: connections that wait for their next use are of the former. */
-  #avoid(address: string | undefined): void {
-    this.#addresses.failed(address);
-    for (const socket of Object.values(this.#agent.freeSockets).flat()) socket?.destroy();
   }
 }

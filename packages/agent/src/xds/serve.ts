@@ -2,17 +2,17 @@
  * The agent's side of Envoy's control socket: configuration (ADS), secrets (SDS) and access log entries (ALS) by gRPC on a Unix
  * socket that only its owner can open.
  */
-import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type ServerHttp2Session } from 'node:http2';
 import type { DescMethodBiDiStreaming, DescMethodClientStreaming, Message } from '@bufbuild/protobuf';
 import type { ConnectRouter } from '@connectrpc/connect';
 import { connectNodeAdapter } from '@connectrpc/connect-node';
 import { messageOf, serviceType } from '@meshpass/envoy';
 import { LOG_NAME } from '../access-log/loggers.ts';
+import type { EnvoySocket } from '../envoy/socket.ts';
 import { type Answered, discover, type ResourceSource } from './discovery.ts';
 
 export interface EnvoySocketOptions {
-  readonly path: string;
+  readonly socket: EnvoySocket;
   readonly configuration: ResourceSource;
   readonly secrets: ResourceSource;
   /** Told what Envoy took of the configuration, and what it did not. */
@@ -27,9 +27,9 @@ interface StreamedLog extends Message {
 
 const LARGEST_MESSAGE = 4_194_304;
 
-/** Listens on a new Unix socket of mode 0600. */
-export async function serveEnvoySocket(options: EnvoySocketOptions): Promise<{ close(): void }> {
-  const { path, configuration, secrets, answered, logged } = options;
+/** Answers on the socket until it is closed. */
+export function serveEnvoySocket(options: EnvoySocketOptions): { close(): void } {
+  const { socket, configuration, secrets, answered, logged } = options;
   const discovery = (service: string, method: string, source: ResourceSource, told: (answer: Answered) => void) => {
     const described = serviceType(service).method[method] as DescMethodBiDiStreaming;
     return (router: ConnectRouter) => router.rpc(described, (requests) => discover(requests, source, told));
@@ -67,17 +67,11 @@ export async function serveEnvoySocket(options: EnvoySocketOptions): Promise<{ c
     session.once('close', () => sessions.delete(session));
     session.on('error', () => session.destroy());
   });
-  rmSync(path, { force: true });
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(path, () => resolve());
-  });
-  chmodSync(path, 0o600);
+  socket.serve((connection) => server.emit('connection', connection));
   return {
     close: () => {
-      server.close();
+      socket.close();
       for (const session of sessions) session.destroy();
-      rmSync(path, { force: true });
     },
   };
 }

@@ -1,0 +1,71 @@
+/**
+ * Connections to the broker. The first can be opened before there is anything to ask: its handshakes go back and forth while the rest
+ * of the agent is loaded.
+ */
+import { Agent, type RequestOptions } from 'node:https';
+import type { Duplex } from 'node:stream';
+import { connect, type TLSSocket } from 'node:tls';
+import { type Addresses, rememberAddresses } from '@meshpass/identity/address';
+import { MeshpassError } from '@meshpass/identity/error';
+
+export interface BrokerAgentOptions {
+  /** PEM; undefined: Node's own roots (and NODE_EXTRA_CA_CERTS). */
+  readonly ca?: string | undefined;
+  /** How the broker's name is resolved; by the system where absent. */
+  readonly addresses?: Addresses;
+}
+
+/** One that is asked, one that waits for a new configuration, and one to spare. */
+const MAX_CONNECTIONS = 3;
+
+export class BrokerAgent extends Agent {
+  readonly #ca: string | undefined;
+  readonly #addresses: Addresses;
+  #early: TLSSocket | undefined;
+
+  constructor({ ca, addresses = rememberAddresses() }: BrokerAgentOptions = {}) {
+    super({ keepAlive: true, maxSockets: MAX_CONNECTIONS, lookup: addresses.lookup, ...(ca ? { ca } : {}) });
+    this.#ca = ca;
+    this.#addresses = addresses;
+  }
+
+  /** Begins to connect. Whether that succeeds, the first request tells. */
+  openEarly({ hostname, port }: URL): void {
+    const early = connect({
+      ...{ host: hostname, port: Number(port || 443), lookup: this.#addresses.lookup },
+      ...{ servername: hostname, ALPNProtocols: ['http/1.1'] },
+      ...(this.#ca ? { ca: this.#ca } : {}),
+    });
+    early.on('error', () => early.destroy());
+    this.#early = early;
+  }
+
+  override createConnection(
+    options: RequestOptions,
+    done?: (error: Error | null, connection: Duplex) => void,
+  ): Duplex | null | undefined {
+    const early = this.#early;
+    this.#early = undefined;
+    return early && !early.destroyed ? early : super.createConnection(options, done);
+  }
+
+  /** Of several brokers another may be the active one now: connections that wait for their next use are of the former. */
+  avoid(address: string | undefined): void {
+    this.#addresses.failed(address);
+    for (const socket of Object.values(this.freeSockets).flat()) socket?.destroy();
+  }
+
+  override destroy(): void {
+    this.#early?.destroy();
+    super.destroy();
+  }
+}
+
+/** @throws MeshpassError config_invalid where it is not https */
+export function brokerUrl(text: string): URL {
+  const url = URL.canParse(text) ? new URL(text) : undefined;
+  if (url?.protocol !== 'https:') {
+    throw new MeshpassError('config_invalid', `The broker's URL must begin with https://, and is ${text}.`);
+  }
+  return url;
+}

@@ -1,0 +1,66 @@
+import { once } from 'node:events';
+import { createServer, request, type Server } from 'node:https';
+import { expect, onTestFinished, test } from 'vitest';
+import { BrokerAgent, brokerUrl } from '../src/session/broker-agent.ts';
+import { createAuthority, listen } from './harness.ts';
+
+test('the first request goes over the connection that was opened early, and the next ones too', async () => {
+  const { url, agent, connections } = await serve();
+  agent.openEarly(url);
+  await expect.poll(connections).toBe(1);
+  for (let call = 0; call < 3; call++) expect(await ask(url, agent)).toBe(200);
+  expect(connections()).toBe(1);
+});
+
+test('a request made while the early connection still opens waits for it', async () => {
+  const { url, agent, connections } = await serve();
+  agent.openEarly(url);
+  expect(await ask(url, agent)).toBe(200);
+  expect(connections()).toBe(1);
+});
+
+test('an early connection that has ended is replaced by another', async () => {
+  const { url, agent, connections, server } = await serve();
+  agent.openEarly(url);
+  await expect.poll(connections).toBe(1);
+  server.closeAllConnections();
+  // Until its end has been noticed, a request may still be lost on it.
+  await expect.poll(() => ask(url, agent).catch(() => undefined)).toBe(200);
+  expect(connections()).toBe(2);
+});
+
+test('an early connection to a broker that cannot be verified is not used', async () => {
+  const { url, connections } = await serve();
+  const trusting = new BrokerAgent({ ca: (await createAuthority('another')).root });
+  onTestFinished(() => trusting.destroy());
+  trusting.openEarly(url);
+  await expect.poll(connections).toBe(1);
+  await expect(ask(url, trusting)).rejects.toMatchObject({ code: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE' });
+});
+
+test('a broker without https is refused', () => {
+  expect(() => brokerUrl('http://broker.example.com')).toThrow(expect.objectContaining({ code: 'config_invalid' }));
+});
+
+async function serve(): Promise<{ url: URL; agent: BrokerAgent; server: Server; connections: () => number }> {
+  const ca = await createAuthority('public');
+  const server = createServer(await ca.issue('localhost'), (_request, response) => void response.end('{}'));
+  let connections = 0;
+  server.on('connection', () => connections++);
+  const port = await listen(server);
+  const agent = new BrokerAgent({ ca: ca.root });
+  onTestFinished(() => {
+    agent.destroy();
+    server.closeAllConnections();
+    server.close();
+  });
+  return { url: brokerUrl(`https://localhost:${port}`), agent, server, connections: () => connections };
+}
+
+async function ask(url: URL, agent: BrokerAgent): Promise<number | undefined> {
+  const outgoing = request(url, { agent }).end();
+  const [answer] = await once(outgoing, 'response');
+  answer.resume();
+  await once(answer, 'end');
+  return answer.statusCode;
+}
