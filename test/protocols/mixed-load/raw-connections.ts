@@ -62,6 +62,7 @@ function converse(
   return new Promise((resolve) => {
     const due = [...requests];
     const reader = readAnswers();
+    let why = 'the connection was closed without an answer';
     const socket = connect(port, host, () => void write(socket));
     socket.on('data', (part: Buffer) => {
       try {
@@ -75,13 +76,15 @@ function converse(
       }
       if (due.length === 0) socket.destroy();
     });
-    socket.on('error', () => {});
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      why = `the connection failed before an answer: ${error.code} at ${error.syscall}`;
+    });
     socket.on('close', () => {
       for (const request of due.splice(0)) {
         if (mayGiveUp) tally.abandon(request);
         // RFC 9112, 9.3.2: of a pipeline, what is not answered when the connection is closed is to be sent again.
         else if (request !== requests[0]) tally.leave(request);
-        else tally.lose(request, 'the connection was closed without an answer');
+        else tally.lose(request, why);
       }
       resolve();
     });

@@ -1,4 +1,5 @@
 /** A random mixed load: programs that do all at the same time what HTTP allows, each request with an id of its own. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { openClients } from './client-calls.ts';
 import { type Random, seeded } from './random.ts';
 import { abortAnswer, abortRequest, halfClose, pipeline, type Target } from './raw-connections.ts';
@@ -40,14 +41,21 @@ export async function runMixedLoad({ seed, requests, programs, ...target }: Mixe
     for (let n = 0; tally.total() < requests; n++) {
       const act = random.pick(bag);
       let made = 0;
-      let last = '';
+      let last = 'nothing';
       const make: Parameters<Act>[0] = (kind, more = {}) => {
-        last = `${seed}-${number}-${n}-${made++}`;
-        return sendable(last, kind, more, random, tally);
+        const sent = sendable(`${seed}-${number}-${n}-${made++}`, kind, more, random, tally);
+        last = `${sent.id} (${kind}, ${sent.method}, ${JSON.stringify(sent.headers)}, ${sent.body.length} bytes)`;
+        return sent;
       };
       const hung = Promise.withResolvers<'hung'>();
       const timer = setTimeout(() => hung.resolve('hung'), HANG_MS);
-      if ((await Promise.race([act(make, random), hung.promise])) === 'hung') tally.hang(`the program of ${last}`);
+      const began = performance.now();
+      const acted = act(make, random);
+      if ((await Promise.race([acted, hung.promise])) === 'hung') {
+        const ended = await Promise.race([acted.then(() => true), sleep(HANG_MS, false)]);
+        const after = ended ? `ended after ${Math.round(performance.now() - began)} ms` : 'did not end';
+        tally.hang(`${last} ${after}`);
+      }
       clearTimeout(timer);
     }
   };

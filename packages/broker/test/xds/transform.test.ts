@@ -115,6 +115,16 @@ describe('HTTP inside', () => {
     at(find(set.clusters, `dev/${ORDERS_CLUSTER}`), 'transport_socket', 'typed_config', 'common_tls_context')
       .alpn_protocols;
 
+  const HTTP_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
+  const httpOptionsOf = (set: SetConfiguration) => at(optionsOf(set) ?? {}, HTTP_OPTIONS);
+  const withOptions = (options: JsonObject) =>
+    transformed(({ clusters }) => {
+      named(clusters, ORDERS_CLUSTER).typed_extension_protocol_options =
+        Object.keys(options).length === 0
+          ? {}
+          : { [HTTP_OPTIONS]: { '@type': `type.googleapis.com/${HTTP_OPTIONS}`, ...options } };
+    });
+
   it('is HTTP/2', () => {
     expect(JSON.stringify(optionsOf(transformed()))).toContain('http2_protocol_options');
     expect(alpnOf(transformed())).toEqual(['istio-h2', 'istio', 'h2']);
@@ -143,15 +153,37 @@ describe('HTTP inside', () => {
   });
 
   it('is what the program speaks where a DestinationRule says so', () => {
+    const options = { use_downstream_protocol_config: { http_protocol_options: {}, http2_protocol_options: {} } };
+    expect(httpOptionsOf(withOptions(options))).toMatchObject(options);
+  });
+
+  it.each([
+    ['where the relay chose HTTP/2', {}],
+    ['where the Service declares it', { explicit_http_config: { http2_protocol_options: {} } }],
+    ['where the program chooses', { use_downstream_protocol_config: { http2_protocol_options: {} } }],
+  ])(
+    '%s, gets a new connection before a sidecar would end a shared one for the requests that were given up',
+    (_, options) => {
+      const { max_requests_per_connection: most } = at(
+        httpOptionsOf(withOptions(options)),
+        'common_http_protocol_options',
+      );
+      expect(most).toBeGreaterThan(0);
+      expect(most).toBeLessThan(250);
+    },
+  );
+
+  it('keeps the number of requests per connection of a DestinationRule', () => {
     const options = {
-      'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
-        '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
-        use_downstream_protocol_config: { http_protocol_options: {}, http2_protocol_options: {} },
-      },
+      common_http_protocol_options: { max_requests_per_connection: 7, idle_timeout: '9s' },
+      explicit_http_config: { http2_protocol_options: {} },
     };
-    const set = transformed(({ clusters }) => {
-      named(clusters, ORDERS_CLUSTER).typed_extension_protocol_options = options;
+    expect(httpOptionsOf(withOptions(options))).toMatchObject(options);
+  });
+
+  it('fails the one request whose answer is malformed, not the connection', () => {
+    expect(at(httpOptionsOf(transformed()), 'explicit_http_config')).toEqual({
+      http2_protocol_options: { override_stream_error_on_invalid_http_message: true },
     });
-    expect(optionsOf(set)).toEqual(options);
   });
 });

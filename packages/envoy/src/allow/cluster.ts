@@ -84,7 +84,7 @@ export const CLUSTER_TYPES: AllowList = {
       'alt_stat_name connect_timeout per_connection_buffer_limit_bytes max_requests_per_connection circuit_breakers ' +
       'outlier_detection common_lb_config ring_hash_lb_config maglev_lb_config least_request_lb_config ' +
       'round_robin_lb_config metadata upstream_connection_options connection_pool_per_downstream_connection ' +
-      'track_cluster_stats',
+      'track_cluster_stats preconnect_policy',
     fields: {
       name: rule(ownName, { needed: true }),
       type: rule(discoveryType, { needed: true }),
@@ -115,6 +115,7 @@ export const CLUSTER_TYPES: AllowList = {
   [`${CLUSTER_V3}Cluster.LeastRequestLbConfig`]: { free: 'slow_start_config', fields: { choice_count: rule(choices) } },
   [`${CLUSTER_V3}Cluster.RoundRobinLbConfig`]: { free: 'slow_start_config' },
   [`${CLUSTER_V3}Cluster.SlowStartConfig`]: { free: 'slow_start_window min_weight_percent' },
+  [`${CLUSTER_V3}Cluster.PreconnectPolicy`]: { free: 'per_upstream_preconnect_ratio' },
   [`${CLUSTER_V3}CircuitBreakers`]: { fields: { thresholds: { each: true } } },
   [`${CLUSTER_V3}CircuitBreakers.Thresholds`]: {
     free: 'priority max_connections max_pending_requests max_requests max_retries retry_budget track_remaining max_connection_pools',

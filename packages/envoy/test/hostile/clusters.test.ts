@@ -156,6 +156,11 @@ describe('a cluster that may leave without TLS is refused', () => {
       `${NAME} | transport_socket.typed_config | ${unknown}.proxy_protocol.v3.ProxyProtocolUpstreamTransport: the type is not accepted here`,
     ],
     [
+      'connections to every endpoint before there is a request',
+      withFields({ preconnect_policy: { predictive_preconnect_ratio: 3 } }),
+      `${NAME} | preconnect_policy.predictive_preconnect_ratio | ${CLUSTER}.PreconnectPolicy.predictive_preconnect_ratio: the field is not accepted`,
+    ],
+    [
       'a matcher of sockets that nobody reads',
       withFields({ transport_socket_matcher: { on_no_match: {} } }),
       `${NAME} | transport_socket_matcher | ${CLUSTER}.transport_socket_matcher: the field is not accepted`,
@@ -179,7 +184,6 @@ describe('a cluster that does more than carry requests is refused', () => {
     load_balancing_policy: { policies: [] },
     upstream_config: { name: 'x', typed_config: typed('x.y.Z') },
     lb_subset_config: { subset_selectors: [{ keys: ['x'] }] },
-    preconnect_policy: { per_upstream_preconnect_ratio: 2 },
     original_dst_lb_config: { use_http_header: true },
     http2_protocol_options: { allow_metadata: true },
     wait_for_warm_on_init: false,

@@ -7,16 +7,34 @@ import type { Granted, GrantedService } from './granted.ts';
 import type { LeftOuts } from './left-out.ts';
 import { istioMetadata, ownName, tunnelName } from './names.ts';
 import { clusterOf, read } from './resources.ts';
-import type { ClusterLoadAssignment, ClusterShape, HttpProtocolOptions, UpstreamTls } from './shapes.ts';
+import type {
+  ClusterLoadAssignment,
+  ClusterShape,
+  CommonHttpOptions,
+  HttpProtocolOptions,
+  UpstreamTls,
+} from './shapes.ts';
 import { webSocketCluster } from './websocket.ts';
 
 const HTTP_OPTIONS = 'envoy.extensions.upstreams.http.v3.HttpProtocolOptions';
+const COMMON_OPTIONS = 'envoy.config.core.v3.HttpProtocolOptions';
 const TLS = 'envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext';
 const MATCH = { 'envoy.transport_socket_match': { tlsMode: 'istio' } };
 const CLUSTER_PROVIDED = 6;
 const ROUND_ROBIN = 0;
 /** What istiod writes where nobody set a limit. */
 const NO_LIMIT = 4_294_967_295;
+/**
+ * A sidecar ends an HTTP/2 connection, with every request on it, once most of the first 500 were given up early (Envoy's
+ * `overload.premature_reset_total_stream_count`), or more than 1,000 and 33 a second (nghttp2's `stream_reset_rate_limit`). What one
+ * program gives up must not fail the requests of another: a connection is drained before it can have that many.
+ */
+export const REQUESTS_PER_SHARED_CONNECTION = 240;
+/**
+ * Of a connection with fewer requests left than two for each that is under way, the next is opened already: over the internet it takes
+ * five round trips.
+ */
+const PRECONNECT = messageOf('envoy.config.cluster.v3.Cluster.PreconnectPolicy', { per_upstream_preconnect_ratio: 3 });
 /** As Istio's sidecars say to each other what is inside; the mesh gateway passes on no other. */
 const ALPN = {
   http1: ['istio-http/1.1', 'istio', 'http/1.1'],
@@ -48,7 +66,7 @@ export function transformCluster(
   if (!reachable) leftOuts.add('endpoints without mutual TLS', 'Cluster');
   const kept = Object.fromEntries(KEPT.map((field) => [field, cluster[field]]));
   const metadata = istioMetadata(cluster.metadata);
-  const made = (own: string, { options, alpn }: Protocol): Any =>
+  const made = (own: string, { options, alpn, isShared }: Protocol): Any =>
     pack(
       create(messageType(CLUSTER), {
         ...kept,
@@ -61,6 +79,7 @@ export function transformCluster(
         }),
         ...(reachable && { transportSocket: tlsSocket(granted.grant, cluster.name, peers, alpn) }),
         ...(options && { typedExtensionProtocolOptions: { [HTTP_OPTIONS]: options } }),
+        ...(isShared && { preconnectPolicy: PRECONNECT }),
         ...(metadata && { metadata }),
       } as Record<string, unknown>),
     );
@@ -71,6 +90,8 @@ export function transformCluster(
 interface Protocol {
   readonly options: Any | undefined;
   readonly alpn: readonly string[];
+  /** Always HTTP/2: requests of several programs are under way on one connection. */
+  readonly isShared?: boolean;
   /** As it would be without the relay's choice of HTTP/2. */
   readonly before?: Protocol;
 }
@@ -146,16 +167,25 @@ function protocolOf(cluster: ClusterShape, { protocol }: GrantedService): Protoc
   if (protocol === 'tcp') return { options: undefined, alpn: ALPN.any };
   const options = given && (unpack(given) as HttpProtocolOptions);
   const { case: chosen } = options?.upstreamProtocolOptions ?? {};
-  if (chosen !== undefined && chosen !== 'explicitHttpConfig') return { options: given, alpn: ALPN.any };
+  if (options && chosen !== undefined && chosen !== 'explicitHttpConfig')
+    return { options: shareable(options), alpn: ALPN.any };
   const explicit = options?.upstreamProtocolOptions.value?.protocolConfig?.case;
-  if (explicit === 'http2ProtocolOptions') return { options: given, alpn: ALPN.http2 };
+  if (options && explicit === 'http2ProtocolOptions')
+    return { options: shareable(options), alpn: ALPN.http2, isShared: true };
   const before = { options: given, alpn: ALPN.http1 };
   if (limitsConnections(cluster, options)) return before;
   const http2 = messageOf(HTTP_OPTIONS, {
-    explicit_http_config: { http2_protocol_options: {} },
+    explicit_http_config: { http2_protocol_options: { override_stream_error_on_invalid_http_message: true } },
   }) as HttpProtocolOptions;
   if (options?.commonHttpProtocolOptions) http2.commonHttpProtocolOptions = options.commonHttpProtocolOptions;
-  return { options: pack(http2), alpn: ALPN.http2, before };
+  return { options: shareable(http2), alpn: ALPN.http2, isShared: true, before };
+}
+
+/** The options of a connection on which requests of several programs are under way, packed. Changes the message. */
+function shareable(options: HttpProtocolOptions): Any {
+  options.commonHttpProtocolOptions ??= messageOf(COMMON_OPTIONS, {}) as unknown as CommonHttpOptions;
+  options.commonHttpProtocolOptions.maxRequestsPerConnection ??= REQUESTS_PER_SHARED_CONNECTION;
+  return pack(options);
 }
 
 function limitsConnections({ circuitBreakers, maxRequestsPerConnection }: ClusterShape, options?: HttpProtocolOptions) {

@@ -6,6 +6,7 @@ import type { Any } from '@bufbuild/protobuf/wkt';
 import { messageOf, pack } from '@meshpass/envoy';
 import type { ReachableService } from '@meshpass/identity';
 import { type Allowed, matchesOf } from './allowed-routes.ts';
+import { REQUESTS_PER_SHARED_CONNECTION } from './cluster.ts';
 import { changed, type GrantConfiguration } from './grant-configuration.ts';
 import type { GrantedService } from './granted.ts';
 import type { LeftOutCount } from './left-out.ts';
@@ -85,6 +86,7 @@ function internalCluster(held: Held): Any {
         'envoy.extensions.upstreams.http.v3.HttpProtocolOptions': {
           '@type': 'type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions',
           use_downstream_protocol_config: { http_protocol_options: {}, http2_protocol_options: {} },
+          common_http_protocol_options: { max_requests_per_connection: REQUESTS_PER_SHARED_CONNECTION },
         },
       },
       circuit_breakers: {

@@ -138,8 +138,12 @@ export interface StringMatcher {
   readonly matchPattern: Case<'exact', string> | Case<'prefix' | 'suffix' | 'contains', string> | None;
 }
 
+export interface CommonHttpOptions {
+  maxRequestsPerConnection?: number;
+}
+
 export interface HttpProtocolOptions extends Message {
-  commonHttpProtocolOptions?: { readonly maxRequestsPerConnection?: number } | undefined;
+  commonHttpProtocolOptions?: CommonHttpOptions | undefined;
   readonly upstreamProtocolOptions:
     | Case<
         'explicitHttpConfig',
