@@ -4,6 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import type { TLSSocket } from 'node:tls';
+import { RefusalReport } from '@meshpass/agent/access-log/report';
 import { BrokerClient } from '@meshpass/agent/session/broker-client';
 import { CredentialManager } from '@meshpass/agent/session/credential-manager';
 import { type Credentials, newDpopKey } from '@meshpass/agent/session/enrol';
@@ -62,7 +63,7 @@ export async function join(options: MemberOptions): Promise<Member> {
   const client = new BrokerClient({ url: options.broker, key, ca, now: Date.now, randomId: randomUUID });
   let current: Kept | undefined;
   const keeper: CredentialManager = new CredentialManager({
-    ...{ client, now: Date.now, random: Math.random },
+    ...{ client, now: Date.now, random: Math.random, report: new RefusalReport() },
     log: (event, detail) => {
       if (event === 'renewal_failed') refused(`${detail?.task}: ${detail?.code}`);
     },

@@ -3,10 +3,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CLUSTER, type Refusal as ConfigurationRefusal, LISTENER, ROUTE_CONFIGURATION, SECRET } from '@meshpass/envoy';
 import { plainText } from '@meshpass/identity/text';
 import { Refusals } from './access-log/refusals.ts';
+import type { RefusalReport } from './access-log/report.ts';
 import type { DataPlaneStatus } from './control/status.ts';
 import type { ListenerState } from './envoy/admin.ts';
 import type { LaunchedEnvoy } from './envoy/launch-envoy.ts';
 import type { EnvoySupervisor } from './envoy/supervisor.ts';
+import { type AskedCall, type ExplainAnswer, explainAnswer } from './explain/answer.ts';
 import {
   type LoopbackProxy,
   newLoopbackProxy,
@@ -35,6 +37,8 @@ export interface DataPlaneOptions {
   readonly edgeRoots: string;
   /** Asked only after `credentialsChanged`. */
   readonly credentials: () => Credentials;
+  /** Takes what the broker is to be told of refusals. */
+  readonly report: RefusalReport;
   /** Told which addresses (`127.64.1.2:8080`) Envoy listens on, when they may have changed. */
   readonly listening: (addresses: ReadonlySet<string>) => void;
   /** Milliseconds since the epoch. */
@@ -71,7 +75,10 @@ export class DataPlane {
   private constructor(options: DataPlaneOptions, proxy: LoopbackProxy) {
     this.#options = options;
     this.proxy = proxy;
-    this.#refusals = new Refusals(options.now);
+    this.#refusals = new Refusals({
+      ...{ now: options.now, report: options.report },
+      services: () => options.credentials().services,
+    });
     this.#hasConfiguration = new Promise((resolve) => {
       this.#firstReceived = resolve;
     });
@@ -138,6 +145,14 @@ export class DataPlane {
       proxy: { host: '127.0.0.1', port: this.proxy.port },
       notes: this.#notes(listeners),
     };
+  }
+
+  /** What is known of a call before it is made. */
+  async explain(call: AskedCall): Promise<ExplainAnswer> {
+    const listeners = await this.#envoy.admin.listeners().catch(() => []);
+    const listening = listeners.flatMap(({ address }) => address ?? []);
+    const resources = this.#accepted?.resources ?? {};
+    return explainAnswer(this.#options.credentials(), { resources, listening }, call);
   }
 
   /** Whether it is Envoy that listens on the proxy's port: another process there would be sent the secret, and every request. */

@@ -64,13 +64,15 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
   agent.openEarly(url);
   const launched = found.then((envoy) => launchEnvoy(envoy, { directory, log }));
   launched.catch(() => {});
+  const { RefusalReport } = await import('./access-log/report.ts');
   const { BrokerClient, ConfigurationFollower, CredentialManager, newDpopKey } = await import('./session/index.ts');
   const client = new BrokerClient({
     ...{ url: config.broker, agent, key: newDpopKey(), now, randomId: randomUUID },
     ...{ clusterDomain, presencePort },
   });
+  const report = new RefusalReport();
   const manager = new CredentialManager({
-    ...{ client, source, now, random, log },
+    ...{ client, source, now, random, log, report },
     onChange: (what) => dataPlane?.credentialsChanged(what),
   });
   const names = config.byName ? new LoopbackNames(config.hostsFile) : undefined;
@@ -99,7 +101,7 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
   async function startDataPlane(): Promise<DataPlane> {
     const { DataPlane } = await import('./data-plane.ts');
     return DataPlane.start({
-      ...{ launched: await launched, clusterDomain, now, log },
+      ...{ launched: await launched, clusterDomain, now, log, report },
       ...{ proxyPort: config.proxyPort, bridgeAddress: config.bridgeAddress },
       credentials: () => manager.credentials,
       edgeRoots: ca ?? getCACertificates('default').join('\n'),
@@ -158,6 +160,8 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
         return environment(request.container === true);
       case 'token':
         return manager.idToken(request.audience);
+      case 'explain':
+        return dataPlane!.explain(request.call);
       case 'down':
         setImmediate(() => void close());
         return { pid: process.pid };

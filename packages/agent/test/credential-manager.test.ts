@@ -1,5 +1,6 @@
 import { MeshpassError } from '@meshpass/identity/error';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import { RefusalReport } from '../src/access-log/report.ts';
 import type { BrokerClient } from '../src/session/broker-client.ts';
 import { CredentialManager } from '../src/session/credential-manager.ts';
 
@@ -28,7 +29,7 @@ function keeperOf(more: object): CredentialManager {
   return new CredentialManager({
     client: client as unknown as BrokerClient,
     source: { kind: 'file', proof: async () => ({ type: 'oidc', token: 'proof' }) },
-    ...{ now: Date.now, random: () => 0.999, onChange: () => {}, log: () => {} },
+    ...{ now: Date.now, random: () => 0.999, onChange: () => {}, log: () => {}, report: new RefusalReport() },
   });
 }
 

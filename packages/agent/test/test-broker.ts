@@ -4,6 +4,7 @@ import { X509Certificate } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https';
 import { dpopThumbprint } from '@meshpass/identity/dpop';
+import { HeartbeatRequest } from '@meshpass/identity/refusal-report';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { configurationOf, encoded, type Written } from './configuration.ts';
 import { type Authority, type Issued, listen } from './harness.ts';
@@ -21,6 +22,8 @@ export interface TestBroker {
   servicesVersion: string | undefined;
   /** How many came. */
   heartbeats: number;
+  /** Bodies of those that had one, as the broker reads them. */
+  reports: HeartbeatRequest[];
   /** Answers everything with this, while set. */
   down: boolean;
   /** Seconds by which the broker's clock is ahead. */
@@ -86,6 +89,7 @@ export async function startBroker(
     spoilConfiguration: undefined,
     servicesVersion: '1',
     heartbeats: 0,
+    reports: [],
     down: false,
     skew: 0,
     justStarted: false,
@@ -194,6 +198,7 @@ export async function startBroker(
       }
       case 'POST /session/heartbeat':
         broker.heartbeats++;
+        if (body !== '') broker.reports.push(HeartbeatRequest.parse(JSON.parse(body)));
         return answer(200, {
           lease_expires_at: nowSeconds + 45,
           expires_at: nowSeconds + 3600,

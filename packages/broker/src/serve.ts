@@ -21,6 +21,7 @@ import { createFeed } from './session/feed.ts';
 import { createLeases } from './session/leases.ts';
 import { createLiveIndex } from './session/live.ts';
 import { recheckOnChange, recheckSession } from './session/recheck.ts';
+import { createReportedRefusals } from './session/reported-refusals.ts';
 import { restore } from './session/restore.ts';
 import { createRevocations } from './session/revocations.ts';
 import { startSweeping } from './session/sweep.ts';
@@ -104,7 +105,12 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
   await checkpoints.sign().catch(failed('audit'));
   const meter = createRefusalMeter({ journal, clock, random, onMetered: metrics.metered, onFailure: failed('audit') });
   parts.defer(meter.start());
-  const audit = auditContext({ journal, clock, meter, ruleOf: namedRules(mesh), metrics, log });
+  const ruleOf = namedRules(mesh);
+  const reportedRefusals = createReportedRefusals({
+    ...{ journal, clock, random, mesh, ruleOf, onFailure: failed('audit') },
+  });
+  parts.defer(reportedRefusals.start());
+  const audit = auditContext({ journal, clock, meter, ruleOf, metrics, log });
 
   // Then what acts on sessions, and what accepts requests. All of it is stopped at once when another broker takes over.
   const acting = parts.use(new AsyncDisposableStack());
@@ -164,6 +170,7 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
   const apps = createApps(base, {
     ...{ secrets, store, startedAt, journal, chain, checkpoints, auditKey: admitted.key, audit },
     ...{ live, leases, sessions, feed, control, revocations, denies, rotation, github, operator, configurations },
+    reportedRefusals,
     stopping: () => stopping.begun,
   });
   const listener = await listenTls(apps.publicApp, config.listen, {

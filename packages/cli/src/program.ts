@@ -17,6 +17,10 @@ export const TREE: Group = {
       summary: 'Show who you are, what you may reach and until when.',
       load: () => import('./commands/status.ts'),
     },
+    explain: {
+      summary: 'Say whether a call would pass, hop by hop, before it is made.',
+      load: () => import('./commands/explain.ts'),
+    },
     doctor: { summary: 'Check what joining the mesh needs, step by step.', load: () => import('./commands/doctor.ts') },
     env: { summary: 'Print the proxy settings for a shell.', load: () => import('./commands/env.ts') },
     token: { summary: 'Print an ID token for another audience.', load: () => import('./commands/token.ts') },

@@ -4,12 +4,12 @@
  */
 import type { Message } from '@bufbuild/protobuf';
 import { asJson } from '@meshpass/envoy';
-import { isErrorCode } from '@meshpass/identity/error';
+import { type ErrorCode, isErrorCode } from '@meshpass/identity/error';
+import { type Hop, isReportedId, reportedMethod } from '@meshpass/identity/refusal-report';
 import { plainText } from '@meshpass/identity/text';
+import type { ReachableService } from '@meshpass/identity/wire';
 import { CODE_HEADER, CONNECT_ANSWER } from './loggers.ts';
-
-/** Who refused: this workspace's Envoy, the edge, something between edge and workload, or the workload itself. */
-export type Hop = 'workspace' | 'edge' | 'mesh' | 'workload';
+import type { RefusalReport } from './report.ts';
 
 export interface Refusal {
   /** Milliseconds since the epoch. */
@@ -20,25 +20,49 @@ export interface Refusal {
   /** HTTP status, where there is one. */
   readonly status?: number;
   /** Ours (docs/troubleshooting.md), where the hop told one. */
-  readonly code?: string;
+  readonly code?: ErrorCode;
   /** In Envoy's words, or ours. */
   readonly reason: string;
-  /** Id of the decision in the broker's audit log. */
+  /** Id of the edge's decision in the broker's audit log. */
   readonly decision?: string;
+  /** Id of the request, which the answer names, and so does the audit log. */
+  readonly request?: string;
+  /** Of a request: what `meshpass explain` can be asked about; absent where it is too long to be kept. */
+  readonly call?: { readonly method: string; readonly url: string };
   /** How often it happened in a row. */
   readonly count: number;
 }
 
 const KEPT = 20;
 const LONGEST = 200;
+/** A path that was cut is another one. */
+const LONGEST_URL = 2_000;
+/** Not refused: nobody answered, or nobody could ask. */
+const FAILURES: readonly (string | undefined)[] = ['agent_edge_unreachable', 'agent_credentials_expired'];
+/** Of a workload's own answers, those that may be its sidecar's: everything else is an answer of the program. */
+const REFUSED = [401, 403];
+
+export interface RefusalsOptions {
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  readonly report: RefusalReport;
+  /** Only refusals at these are reported: no name that a program makes up. */
+  readonly services: () => readonly ReachableService[];
+}
+
+/** What an entry of the log says. */
+interface Found extends Omit<Refusal, 'at' | 'count'> {
+  /** `HOST:PORT` of a service, or `ADDRESS:PORT` of its listener. */
+  readonly at: string;
+  readonly method?: string;
+}
 
 export class Refusals {
-  readonly #now: () => number;
+  readonly #options: RefusalsOptions;
   #last: Refusal[] = [];
 
-  /** @param now milliseconds since the epoch */
-  constructor(now: () => number) {
-    this.#now = now;
+  constructor(options: RefusalsOptions) {
+    this.#options = options;
   }
 
   /** The newest first. */
@@ -52,37 +76,64 @@ export class Refusals {
     for (const entry of entries.value?.logEntry ?? []) {
       // What cannot be read is left out: the log explains, it does not decide.
       const json = asJsonOrNothing(entry);
-      if (json) this.#add(entries.case === 'httpLogs' ? ofRequest(json) : ofConnection(json));
+      const found = json && (entries.case === 'httpLogs' ? ofRequest(json) : ofConnection(json));
+      if (found) this.#add(found);
     }
   }
 
-  #add(found: Omit<Refusal, 'at' | 'count'>): void {
+  #report(at: string, method: string | undefined, found: Omit<Refusal, 'at' | 'count'>): void {
+    const { hop, status, code, decision, request } = found;
+    if (code === undefined || FAILURES.includes(code)) return;
+    const { report, services } = this.#options;
+    const service = services().find(
+      ({ host, address, port }) => at === `${address}:${port}` || at === `${host}:${port}`,
+    );
+    if (!service) return;
+    const { host, port } = service;
+    const isRefusal = status !== undefined && status >= 400 && status <= 599;
+    report.add(
+      {
+        ...{ hop, host, port, code },
+        ...(method !== undefined && { method: reportedMethod(method) }),
+        ...(isRefusal && { status }),
+      },
+      decision ?? request,
+    );
+  }
+
+  #add({ at, method, ...found }: Found): void {
+    this.#report(at, method, found);
     const newest = this.#last[0];
     const again = newest && newest.what === found.what && newest.hop === found.hop && newest.reason === found.reason;
     const count = again ? newest.count + 1 : 1;
-    this.#last = [{ ...found, at: this.#now(), count }, ...this.#last.slice(again ? 1 : 0)].slice(0, KEPT);
+    this.#last = [{ ...found, at: this.#options.now(), count }, ...this.#last.slice(again ? 1 : 0)].slice(0, KEPT);
   }
 }
 
-function ofRequest(entry: HttpEntry): Omit<Refusal, 'at' | 'count'> {
+function ofRequest(entry: HttpEntry): Found | undefined {
   const { request = {}, response = {}, common_properties: common = {} } = entry;
   const method = request.request_method ?? 'GET';
-  const path = (request.path ?? request.original_path ?? '').split('?')[0]!;
+  const path = (request.original_path || request.path || '').split('?')[0]!;
   const { response_code: status, response_code_details: details = '', response_headers: headers = {} } = response;
   const code = headers[CODE_HEADER];
   const failed = Object.keys(common.response_flags ?? {});
   const answered = details === 'via_upstream' || code === 'agent_policy_refused';
+  if (answered && code === undefined && !REFUSED.includes(status ?? 0)) return undefined;
   const hop: Hop = answered ? 'workload' : isOnTheWay(failed) ? 'mesh' : 'workspace';
+  const { address = '', port_value: port = 0 } = common.downstream_local_address?.socket_address ?? {};
+  const url = `http://${request.authority ?? ''}${path}`;
   return {
-    hop,
+    ...{ hop, method, at: `${address}:${port}` },
     what: short(`${method} ${request.authority ?? ''}${path}`),
     ...(status === undefined ? {} : { status }),
     ...(isErrorCode(code) ? { code } : {}),
     reason: short(answered ? `answered ${status}` : details || failed.join(', ')),
+    ...(isReportedId(common.stream_id) ? { request: common.stream_id } : {}),
+    ...(URL.canParse(url) && url.length <= LONGEST_URL ? { call: { method, url } } : {}),
   };
 }
 
-function ofConnection(entry: TcpEntry): Omit<Refusal, 'at' | 'count'> {
+function ofConnection(entry: TcpEntry): Found {
   const { common_properties: common = {} } = entry;
   const name = common.tls_properties?.tls_sni_hostname ?? common.upstream_cluster ?? '';
   const headers = common.filter_state_objects?.[CONNECT_ANSWER]?.headers ?? [];
@@ -91,9 +142,11 @@ function ofConnection(entry: TcpEntry): Omit<Refusal, 'at' | 'count'> {
   const decision = answered('meshpass-decision-id');
   const failed = Object.keys(common.response_flags ?? {});
   const reason = common.upstream_transport_failure_reason || common.connection_termination_details || failed.join(', ');
+  const service = serviceOf(name);
   return {
+    at: service,
     hop: code !== undefined || isOnTheWay(failed) ? 'edge' : 'workspace',
-    what: short(serviceOf(name)),
+    what: short(service),
     ...(isErrorCode(code) ? { code } : {}),
     reason: short(reason || 'the connection failed'),
     ...(decision !== undefined && /^[A-Za-z0-9_-]{1,64}$/.test(decision) ? { decision } : {}),
@@ -132,7 +185,11 @@ interface LoggedEntries extends Message {
 interface Common {
   readonly response_flags?: Readonly<Record<string, unknown>>;
   readonly tls_properties?: { readonly tls_sni_hostname?: string };
+  readonly downstream_local_address?: {
+    readonly socket_address?: { readonly address?: string; readonly port_value?: number };
+  };
   readonly upstream_cluster?: string;
+  readonly stream_id?: string;
   readonly upstream_transport_failure_reason?: string;
   readonly connection_termination_details?: string;
   /** `envoy.config.core.v3.HeaderMap` */

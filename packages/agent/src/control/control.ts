@@ -4,13 +4,15 @@ import { connect, createServer, type Server } from 'node:net';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { isErrorCode, MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import type { AskedCall } from '../explain/answer.ts';
 import { ownDirectory } from './own-files.ts';
 
 export type ControlRequest =
   | { readonly command: 'status' | 'down' }
   /** `container`: for a program in a container on a bridge. */
   | { readonly command: 'env'; readonly container?: boolean }
-  | { readonly command: 'token'; readonly audience: string };
+  | { readonly command: 'token'; readonly audience: string }
+  | { readonly command: 'explain'; readonly call: AskedCall };
 
 const MAX_LINE = 65_536;
 
@@ -102,12 +104,19 @@ async function reply(line: string, answer: (request: ControlRequest) => Promise<
 }
 
 function parse(line: string): ControlRequest {
-  const request = JSON.parse(line) as { command?: unknown; audience?: unknown; container?: unknown };
-  const { command, audience } = request;
+  const request = JSON.parse(line) as { command?: unknown; audience?: unknown; container?: unknown; call?: unknown };
+  const { command, audience, call } = request;
   if (command === 'status' || command === 'down') return { command };
   if (command === 'env') return { command, container: request.container === true };
   if (command === 'token' && typeof audience === 'string' && audience !== '') return { command, audience };
-  throw new MeshpassError('usage', 'The agent knows status, env, down and token --audience AUDIENCE.');
+  if (command === 'explain' && isCall(call)) return { command, call };
+  throw new MeshpassError('usage', 'The agent knows status, env, down, token --audience AUDIENCE and explain URL.');
+}
+
+function isCall(call: unknown): call is AskedCall {
+  const { host, port, method, path, headers } = (call ?? {}) as Record<string, unknown>;
+  const texts = [host, method, path, ...Object.values(headers ?? {})];
+  return texts.every((text) => typeof text === 'string') && typeof port === 'number' && typeof headers === 'object';
 }
 
 function answers(path: string): Promise<boolean> {

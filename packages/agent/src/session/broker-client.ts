@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { ID_TOKEN_TYPE, JWT_TYPE, PROOF_TYPES, type Proof, SESSION_TOKEN_TYPE } from '@meshpass/identity/attestation';
 import { createDpopProof, type DpopKey } from '@meshpass/identity/dpop';
 import { createPresenceProof } from '@meshpass/identity/presence';
+import type { HeartbeatRequest } from '@meshpass/identity/refusal-report';
 import type {
   CertificateRequest,
   CertificateResponse,
@@ -137,8 +138,12 @@ export class BrokerClient {
     return this.#call({ method: 'POST', path: '/token', accessToken, form }, this.#read.token);
   }
 
-  heartbeat(accessToken: string): Promise<HeartbeatResponse> {
-    return this.#call({ method: 'POST', path: '/session/heartbeat', accessToken }, this.#read.heartbeat);
+  /** `POST /session/heartbeat`. @param report refusals that the broker has not been told of */
+  heartbeat(accessToken: string, report?: HeartbeatRequest): Promise<HeartbeatResponse> {
+    return this.#call(
+      { method: 'POST', path: '/session/heartbeat', accessToken, ...(report && { json: report }) },
+      this.#read.heartbeat,
+    );
   }
 
   services(accessToken: string): Promise<ServicesResponse> {

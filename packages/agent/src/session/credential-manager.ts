@@ -4,6 +4,7 @@
  * gone, a new one is asked for with a new proof.
  */
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import type { RefusalReport } from '../access-log/report.ts';
 import type { BrokerClient } from './broker-client.ts';
 import { chainsToRoot } from './chains-to-root.ts';
 import type { ProofSource } from './discover.ts';
@@ -19,6 +20,8 @@ export interface CredentialManagerOptions {
   /** Called after every change; `what` tells which part is new. */
   readonly onChange: (what: Change) => void;
   readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
+  /** What goes along with a heartbeat. */
+  readonly report: Pick<RefusalReport, 'send' | 'clear'>;
 }
 
 export type Change = 'session' | 'svids' | 'services' | 'token';
@@ -110,6 +113,7 @@ export class CredentialManager {
     const credentials = await enrol(client, await source.proof(), now);
     if (this.#closed) return void (await client.goodbye(credentials.accessToken));
     this.#credentials = credentials;
+    this.#options.report.clear();
     this.#reopening = false;
     this.#brokerAnsweredAt = now();
     this.#failures.clear();
@@ -206,9 +210,9 @@ export class CredentialManager {
   }
 
   async #heartbeat(): Promise<void> {
-    const { client } = this.#options;
+    const { client, report } = this.#options;
     const { accessToken, session, servicesVersion } = this.credentials;
-    const beat = await client.heartbeat(accessToken);
+    const beat = await report.send((refusals) => client.heartbeat(accessToken, refusals));
     if (this.#credentials?.accessToken !== accessToken) return;
     this.#later('heartbeat', session.heartbeat_seconds * 1000);
     const { services_version: version } = beat;

@@ -19,6 +19,7 @@ import {
 import type { ReachableService } from '@meshpass/identity/wire';
 import { httpAccessLog, tcpAccessLog } from '../access-log/loggers.ts';
 import { explainFilter, foreignHostFilter, localReplies, tokenFilter } from './http-filters.ts';
+import { explainRoutes } from './route-refusals.ts';
 
 const MANAGER = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager';
 const TCP_PROXY = 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy';
@@ -64,7 +65,7 @@ export function acceptConfiguration(
     resources: {
       [CLUSTER]: byName(read.clusters),
       [LISTENER]: byName(listeners),
-      [ROUTE_CONFIGURATION]: byName(read.routes),
+      [ROUTE_CONFIGURATION]: byName(read.routes.map((one) => explainRoutes(one, around.sessionId))),
     },
   };
 }
@@ -94,6 +95,8 @@ function completed(listener: ListenerMessage, at: string, around: Around): Liste
           tokenFilter(around.tokenHeader, grant),
         ];
         manager.httpFilters.unshift(...own.map((one) => messageOf(HTTP_FILTER, one)));
+        // Answers name the request, and so does the broker's audit log.
+        manager.generateRequestId = true;
         manager.accessLog.push(messageOf(ACCESS_LOG, httpAccessLog()));
         manager.localReplyConfig = messageOf(
           `${MANAGER.replace(/\.\w+$/, '')}.LocalReplyConfig`,
@@ -149,6 +152,7 @@ interface ManagerMessage extends Message {
   readonly httpFilters: Message[];
   readonly accessLog: Message[];
   localReplyConfig?: Message;
+  generateRequestId?: boolean;
 }
 interface TcpProxyMessage extends Message {
   readonly accessLog: Message[];

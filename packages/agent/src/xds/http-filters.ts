@@ -115,13 +115,18 @@ export function explainFilter(service: ReachableService, sessionId: string): Jso
   };
 }
 
+/**
+ * What to run after a refusal. It names no path: somebody else may have chosen that, and what stands here is pasted into shells.
+ */
+export const NEXT_COMMAND = 'meshpass explain --last';
+
 /** In Envoy's format: `%` is doubled in what is not one of its operators. */
 function policyRefusal(service: ReachableService, sessionId: string): string {
   const allowed = service.allow?.length ? service.allow.join(', ') : 'the whole port';
   return (
     `meshpass: %REQ(:METHOD)% %REQ(:PATH)% refused by policy at ${literal(shortName(service))}: your grant ` +
-    `${literal(service.grant)} allows ${literal(allowed)} (session ${literal(sessionId)}, give it to your platform team: it ` +
-    'names you and your grants in the audit log)\n'
+    `${literal(service.grant)} allows ${literal(allowed)} (hop workload, session ${literal(sessionId)}, request %STREAM_ID%: ` +
+    `give them to your platform team, they are in the audit log). Next: ${NEXT_COMMAND}\n`
   );
 }
 
@@ -169,15 +174,21 @@ export function replies(filter: JsonObject, { code: errorCode, sessionId, text, 
     ...{ filter: when, body_format_override: body, headers_to_add: [code(errorCode)] },
     ...more,
   });
+  const known =
+    sessionId === undefined ? '' : ` (session ${literal(sessionId)}, request %STREAM_ID%; next: ${NEXT_COMMAND})`;
   const json = { name: 'accept', string_match: { safe_regex: { regex: '.*application/([a-z0-9.]+[+])?json.*' } } };
   return [
     mapper(both(filter, { header_filter: { header: json } }), {
       json_format: {
         ...{ error: 'access_denied', error_code: errorCode, error_description: text },
-        ...(sessionId !== undefined && { session_id: literal(sessionId) }),
+        ...(sessionId !== undefined && {
+          session_id: literal(sessionId),
+          request_id: '%STREAM_ID%',
+          next: NEXT_COMMAND,
+        }),
       },
     }),
-    mapper(filter, { text_format_source: { inline_string: `meshpass: ${text}\n` } }),
+    mapper(filter, { text_format_source: { inline_string: `meshpass: ${text}${known}\n` } }),
   ];
 }
 

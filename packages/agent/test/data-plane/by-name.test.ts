@@ -3,6 +3,8 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { expect, test } from 'vitest';
+import { askAgent } from '../../src/control/control.ts';
+import type { ExplainAnswer } from '../../src/explain/answer.ts';
 import { service } from '../harness.ts';
 import { request, type World, world } from '../world.ts';
 
@@ -34,13 +36,62 @@ test('a refusal of the policy says what is allowed and names the session', async
   const { status, body, headers } = await request(await addressOf(w), 8080, '/admin/users');
   expect(status).toBe(403);
   expect(headers['x-meshpass-code']).toBe('agent_policy_refused');
+  const [, request_] = /request ([0-9a-f-]{36})/.exec(body) ?? [];
   expect(body).toBe(
     'meshpass: GET /admin/users refused by policy at orders.shop: your grant payments-dev allows GET /orders/*, ' +
-      'GET /100% (session ses-1, give it to your platform team: it names you and your grants in the audit log)\n',
+      `GET /100% (hop workload, session ses-1, request ${request_}: give them to your platform team, they are in the audit log). ` +
+      'Next: meshpass explain --last\n',
   );
   await expect
     .poll(async () => (await w.agent.status()).refusals)
-    .toMatchObject([{ hop: 'workload', code: 'agent_policy_refused', what: 'GET orders.shop:8080/admin/users' }]);
+    .toMatchObject([
+      { hop: 'workload', code: 'agent_policy_refused', what: 'GET orders.shop:8080/admin/users', request: request_ },
+    ]);
+});
+
+test('the broker is told of refusals with the next heartbeat: where, how often, and no path', async () => {
+  const w = await world({
+    services: [service({ allow: ['GET /orders/*'] })],
+    adjust: (broker) => {
+      broker.heartbeatSeconds = 1;
+    },
+  });
+  const address = await addressOf(w);
+  const bodies: string[] = [];
+  for (const path of ['/admin/secret-1', '/admin/secret-2?key=secret-3'])
+    bodies.push((await request(address, 8080, path, { 'x-more': 'secret-4' })).body);
+  const ids = bodies.map((body) => /request ([0-9a-f-]{36})/.exec(body)![1]!);
+  await expect
+    .poll(() => w.broker.reports.flatMap(({ refusals }) => refusals ?? []).reduce((sum, { count }) => sum + count, 0), {
+      timeout: 5000,
+    })
+    .toBe(2);
+  const told = w.broker.reports.flatMap(({ refusals }) => refusals ?? []);
+  for (const { ids: _, count: __, ...kind } of told)
+    expect(kind).toEqual({
+      ...{ hop: 'workload', host: 'orders.shop.svc.cluster.local', port: 8080 },
+      ...{ method: 'GET', status: 403, code: 'agent_policy_refused' },
+    });
+  expect(told.flatMap((one) => one.ids).sort()).toEqual(ids.sort());
+  expect(JSON.stringify(w.broker.reports)).not.toContain('secret');
+});
+
+test('the agent says what it knows of a call before it is made: services, listeners and routes', async () => {
+  const w = await world({
+    services: [service({ allow: ['GET /orders/*'] })],
+  });
+  const address = await addressOf(w);
+  const call = { method: 'GET', path: '/orders/1', host: 'orders.shop', port: 8080, headers: {} };
+  const said = await askAgent<ExplainAnswer>(w.runtimeDirectory, { command: 'explain', call });
+  expect(said).toMatchObject({
+    session: { id: 'ses-1', login: 'octocat', grants: ['payments-dev'] },
+    services: [{ host: 'orders.shop.svc.cluster.local', port: 8080, allow: ['GET /orders/*'] }],
+    listening: expect.arrayContaining([`${address}:8080`]),
+    routes: { 'payments-dev': { kind: 'forward', to: [{ host: 'orders.shop.svc.cluster.local', port: 8080 }] } },
+  });
+  expect(JSON.stringify(said)).not.toMatch(/head\.token|PRIVATE/);
+  const nameless = askAgent(w.runtimeDirectory, { command: 'explain', call: { ...call, host: 'nobody.knows' } });
+  expect(await nameless).toMatchObject({ routes: {} });
 });
 
 test('a foreign Host or X-Forwarded-Host is refused and nothing is sent', async () => {

@@ -22,6 +22,7 @@ import type { Feed } from '../session/feed.ts';
 import type { Leases } from '../session/leases.ts';
 import type { LiveIndex } from '../session/live.ts';
 import type { RecheckContext } from '../session/recheck.ts';
+import type { ReportedRefusals } from '../session/reported-refusals.ts';
 import type { Revocations } from '../session/revocations.ts';
 import type { Store } from '../store/open.ts';
 import { MAX_AGE, MAX_AHEAD } from '../token/dpop.ts';
@@ -47,6 +48,7 @@ export interface Active {
   readonly audit: AuditContext;
   readonly live: LiveIndex;
   readonly leases: Leases;
+  readonly reportedRefusals: ReportedRefusals;
   readonly sessions: RecheckContext;
   readonly feed: Feed;
   readonly control: ControlChannel;
@@ -85,6 +87,7 @@ export function createApps(base: Base, active: Active) {
     ...{ audit, clock, random, sourceOf, log, config, metrics, streams, feed, journal, answers, leases, connections },
     ...{
       configurations: active.configurations,
+      reportedRefusals: active.reportedRefusals,
       control,
       signer,
       stopping,

@@ -6,7 +6,16 @@ import { NO_ROW, type SealedRow, seal } from '../../src/audit/log/leaf.ts';
 /** The actions that exist; a new one must be mapped. */
 const ACTIONS = [
   ...['session.open', 'session.heartbeat', 'session.narrow', 'session.close', 'certificate.issue', 'token.issue'],
-  ...['services.read', 'operator.close', 'operator.list', 'edge.stream', 'tunnel', 'policy.apply', 'audit.prune'],
+  ...[
+    'services.read',
+    'operator.close',
+    'operator.list',
+    'edge.stream',
+    'tunnel',
+    'request',
+    'policy.apply',
+    'audit.prune',
+  ],
   ...['github.events', 'broker.start', 'broker.stop', 'operator.rotate', 'key.rotate'],
 ];
 

@@ -42,6 +42,7 @@ function refusalLine({
   code,
   reason,
   decision,
+  request,
   count,
 }: AgentStatus['refusals'][number]): string {
   const by = { workspace: 'here', edge: 'by the edge', mesh: 'in the mesh', workload: 'by the service' }[hop];
@@ -49,7 +50,7 @@ function refusalLine({
   const which = [status, code].filter((one) => one !== undefined).join(' ');
   return (
     `Refused ${by} at ${clock(at)}: ${what}: ${reason}${which && ` [${which}]`}` +
-    `${decision === undefined ? '' : `, decision ${decision}`}${times}`
+    `${decision === undefined ? '' : `, decision ${decision}`}${request === undefined ? '' : `, request ${request}`}${times}`
   );
 }
 

@@ -19,6 +19,7 @@ export type Action =
   | 'github.events'
   | 'edge.stream'
   | 'tunnel'
+  | 'request'
   | 'policy.plan'
   | 'policy.apply'
   | 'policy.watch'

@@ -1,6 +1,7 @@
 /** The API of agents: open a session, and what a session may ask (docs/protocol.md). */
 import type { IncomingMessage } from 'node:http';
 import { CertificateRequest, type HeartbeatResponse, MeshpassError, SESSION_TOKEN_TYPE } from '@meshpass/identity';
+import { HeartbeatRequest } from '@meshpass/identity/refusal-report';
 import { granted, refused } from '../../audit/log/decision.ts';
 import { type CertificateContext, issueCertificates } from '../../certificate/issue.ts';
 import type { BrokerConfig } from '../../config.ts';
@@ -8,6 +9,7 @@ import { groupOf } from '../../limits/source-address.ts';
 import { type Answers, servicesAnswer, servicesVersion } from '../../session/answers.ts';
 import type { Leases } from '../../session/leases.ts';
 import { closeSession } from '../../session/lifecycle.ts';
+import type { ReportedRefusals } from '../../session/reported-refusals.ts';
 import { type DeriveContext, deriveToken } from '../../token/derive.ts';
 import { type ExchangeContext, exchangeProof } from '../../token/exchange.ts';
 import { readTokenForm, type TokenForm } from '../../token/form.ts';
@@ -19,7 +21,7 @@ import {
   sessionAuthentication,
   sessionTokenMissing,
 } from '../authenticate.ts';
-import { readBody } from '../body.ts';
+import { readBody, readJson } from '../body.ts';
 import type { Connections } from '../connections.ts';
 import { type Route, route } from '../route.ts';
 import { createSlots } from '../slots.ts';
@@ -33,6 +35,7 @@ export interface SessionRoutesContext extends ConfigurationRoutesContext {
   readonly answers: Answers;
   readonly signer: RotatingSigner;
   readonly leases: Leases;
+  readonly reportedRefusals: Pick<ReportedRefusals, 'take'>;
   readonly connections: Connections;
   readonly replay: AuthenticationContext['replay'];
   /** Unix seconds at which this process started. */
@@ -44,9 +47,11 @@ const MAX_RENEWALS = 2_048;
 const RENEWALS_PER_SESSION = 16;
 /** Longest form of `POST /token`: the longest proof, and room for the rest. */
 const MAX_FORM = 32 * 1024;
+/** Longest report of refusals: each kind has a host, a code and a few ids. */
+const MAX_HEARTBEAT = 32 * 1024;
 
 export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
-  const { config, exchange, answers, connections, leases, signer, configurations } = context;
+  const { config, exchange, answers, connections, leases, reportedRefusals, signer, configurations } = context;
   const { live, clock } = exchange;
   const authenticating = { ...context, live, clock, publicUrl: config.publicUrl };
   const session = sessionAuthentication(authenticating);
@@ -111,8 +116,10 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
       path: '/session/heartbeat',
       action: 'session.heartbeat',
       authentication: session,
-      handler: async ({ caller: { live }, event }) => {
+      read: heartbeatBody,
+      handler: async ({ caller: { live }, body, event }) => {
         leases.renew(live);
+        reportedRefusals.take(live, body, { source: event.source });
         const configured = configurations?.current(live.session);
         const response: HeartbeatResponse = {
           lease_expires_at: live.leaseUntil,
@@ -149,6 +156,12 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
 
 async function tokenForm(request: IncomingMessage): Promise<TokenForm> {
   return readTokenForm(request.headers['content-type'], await readBody(request, MAX_FORM));
+}
+
+/** An agent that has nothing to report sends no body. */
+async function heartbeatBody(request: IncomingMessage): Promise<HeartbeatRequest> {
+  const { 'content-length': length, 'transfer-encoding': encoding } = request.headers;
+  return encoding === undefined && Number(length ?? 0) === 0 ? {} : readJson(request, HeartbeatRequest, MAX_HEARTBEAT);
 }
 
 function proofWithToken(): MeshpassError {

@@ -1,0 +1,120 @@
+/**
+ * Whether a request takes a route, by the match that Envoy was given (envoy.config.route.v3.RouteMatch, as JSON). Three answers: what
+ * is not understood here, and what only a request under way can tell, is neither yes nor no.
+ */
+export type Matched = 'yes' | 'no' | 'unknown';
+
+export interface AskedRequest {
+  readonly method: string;
+  /** As the program sends it, with its query. */
+  readonly path: string;
+  /** `orders.shop:8080` */
+  readonly authority: string;
+  /** Names in lower case. */
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+type Json = Readonly<Record<string, unknown>>;
+
+/** Members of a match that say where the path leads, or how; every other one is a further condition. */
+const PATHS = ['prefix', 'path', 'safe_regex', 'path_separated_prefix', 'case_sensitive'];
+
+export function matches(match: Json, request: AskedRequest): Matched {
+  const { headers, query_parameters: parameters, ...rest } = match;
+  const further = Object.keys(rest).filter((name) => !PATHS.includes(name));
+  return all([
+    matchesPath(match, request.path.split(/[?#]/)[0]!),
+    ...((headers ?? []) as Json[]).map((one) => matchesHeader(one, request)),
+    ...((parameters ?? []) as Json[]).map((one) => matchesParameter(one, request.path)),
+    ...further.map((): Matched => 'unknown'),
+  ]);
+}
+
+/** Whether some headers decide, so that a request with others may go elsewhere. */
+export function asksForHeaders(match: Json): boolean {
+  return ((match.headers ?? []) as Json[]).some(({ name }) => !String(name).startsWith(':'));
+}
+
+function matchesPath(
+  { prefix, path, safe_regex: regex, path_separated_prefix: below, ...more }: Json,
+  asked: string,
+): Matched {
+  const fold = (text: unknown) => (more.case_sensitive === false ? String(text).toLowerCase() : String(text));
+  const given = fold(asked);
+  if (typeof prefix === 'string') return told(given.startsWith(fold(prefix)));
+  if (typeof path === 'string') return told(given === fold(path));
+  if (typeof below === 'string') return told(given === fold(below) || given.startsWith(`${fold(below)}/`));
+  // RouteMatch with nothing at all takes everything.
+  return regex === undefined ? 'unknown' : matchesRegex(regex as Json, asked);
+}
+
+function matchesHeader(header: Json, { method, authority, path, headers }: AskedRequest): Matched {
+  const { name, invert_match: inverted, string_match: text, present_match: present, ...more } = header;
+  const pseudo: Record<string, string> = {
+    ':method': method,
+    ':authority': authority,
+    ':path': path,
+    ':scheme': 'http',
+  };
+  const value = pseudo[String(name)] ?? headers[String(name).toLowerCase()];
+  let matched: Matched = 'unknown';
+  const others = Object.keys(more).filter((one) => one !== 'treat_missing_header_as_empty');
+  if (others.length > 0) return 'unknown';
+  if (text !== undefined) {
+    // A header that is not there matches no text, inverted or not, unless it counts as empty.
+    const seen = value ?? (more.treat_missing_header_as_empty === true ? '' : undefined);
+    if (seen === undefined) return 'no';
+    matched = matchesText(text as Json, seen);
+  } else if (present !== undefined) matched = told((value !== undefined) === present);
+  else if (Object.keys(header).every((one) => one === 'name' || one === 'invert_match'))
+    matched = told(value !== undefined);
+  return inverted === true ? not(matched) : matched;
+}
+
+function matchesParameter({ name, string_match: text, present_match: present }: Json, path: string): Matched {
+  const query = new URLSearchParams(path.split('#')[0]!.split('?').slice(1).join('?'));
+  const value = query.get(String(name));
+  if (present !== undefined) return told((value !== null) === present);
+  if (text === undefined) return told(value !== null);
+  return value === null ? 'no' : matchesText(text as Json, value);
+}
+
+function matchesText(matcher: Json, value: string): Matched {
+  const { exact, prefix, suffix, contains, safe_regex: regex, ignore_case: ignored } = matcher;
+  const fold = (text: unknown) => (ignored === true ? String(text).toLowerCase() : String(text));
+  const given = fold(value);
+  if (typeof exact === 'string') return told(given === fold(exact));
+  if (typeof prefix === 'string') return told(given.startsWith(fold(prefix)));
+  if (typeof suffix === 'string') return told(given.endsWith(fold(suffix)));
+  if (typeof contains === 'string') return told(given.includes(fold(contains)));
+  return regex === undefined ? 'unknown' : matchesRegex(regex as Json, value);
+}
+
+/** What RE2 and JavaScript read alike; the pattern comes from the mesh, so none that may take long is tried. */
+const PLAIN_REGEX = /^(?:[A-Za-z0-9/_=&%:,;@~ -]|\\[./_-]|\[\^?[A-Za-z0-9/?._-]+\][+*?]?|\.[*+]?|[()|^$])*$/;
+const LONGEST = 300;
+
+function matchesRegex({ regex }: Json, value: string): Matched {
+  const pattern = String(regex);
+  const repeats = pattern.match(/[*+]/g)?.length ?? 0;
+  if (pattern.length > LONGEST || value.length > LONGEST || repeats > 3 || /\)[*+?{]/.test(pattern)) return 'unknown';
+  if (!PLAIN_REGEX.test(pattern)) return 'unknown';
+  try {
+    return told(new RegExp(`^(?:${pattern})$`, 's').test(value));
+  } catch {
+    return 'unknown';
+  }
+}
+
+function all(answers: readonly Matched[]): Matched {
+  if (answers.includes('no')) return 'no';
+  return answers.includes('unknown') ? 'unknown' : 'yes';
+}
+
+function not(matched: Matched): Matched {
+  return matched === 'unknown' ? matched : told(matched === 'no');
+}
+
+function told(is: boolean): Matched {
+  return is ? 'yes' : 'no';
+}

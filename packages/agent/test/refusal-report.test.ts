@@ -1,0 +1,56 @@
+/** What an agent counts of refusals until the broker has been told. */
+import { HeartbeatRequest, MAX_REPORTED } from '@meshpass/identity/refusal-report';
+import { expect, test } from 'vitest';
+import { RefusalReport } from '../src/access-log/report.ts';
+
+const kind = (port = 8080) =>
+  ({ hop: 'edge', host: 'orders.shop.svc.cluster.local', port, code: 'tunnel_target_not_granted' }) as const;
+const id = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`;
+const sent = async (report: RefusalReport) => {
+  let seen: HeartbeatRequest | undefined;
+  await report.send(async (one) => {
+    seen = one;
+  });
+  return seen;
+};
+
+test('refusals of one kind are one entry with their number and the newest ids, and are told once', async () => {
+  const report = new RefusalReport();
+  for (let n = 0; n < 9; n++) report.add(kind(), id(n));
+  expect(await sent(report)).toEqual({
+    refusals: [{ ...kind(), count: 9, ids: [8, 7, 6, 5].map(id) }],
+  });
+  expect(await sent(report)).toBeUndefined();
+});
+
+test('what the broker did not take goes with the next heartbeat, and adds up', async () => {
+  const report = new RefusalReport();
+  report.add(kind(), id(1));
+  const failing = report.send(async () => {
+    report.add(kind(), id(2));
+    throw new Error('away');
+  });
+  await expect(failing).rejects.toThrow('away');
+  expect(await sent(report)).toEqual({ refusals: [{ ...kind(), count: 2, ids: [1, 2].map(id) }] });
+});
+
+test('what was refused under a session is not told by the next one', async () => {
+  const report = new RefusalReport();
+  report.add(kind(), id(1));
+  const failing = report.send(async () => {
+    report.clear();
+    throw new Error('session_closed');
+  });
+  await expect(failing).rejects.toThrow('session_closed');
+  expect(await sent(report)).toBeUndefined();
+});
+
+test('a report has a bounded number of kinds, counts the others, and is what a broker takes', async () => {
+  const report = new RefusalReport();
+  for (let port = 1; port <= MAX_REPORTED + 5; port++) report.add(kind(port), 'made up by a program');
+  const seen = await sent(report);
+  expect(seen?.refusals).toHaveLength(MAX_REPORTED);
+  expect(seen?.more_refusals).toBe(5);
+  expect(JSON.stringify(seen)).not.toContain('made up');
+  expect(HeartbeatRequest.parse(seen)).toEqual(seen);
+});

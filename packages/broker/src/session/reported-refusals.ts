@@ -1,0 +1,154 @@
+/**
+ * Refusals that a workspace reports of itself: what its Envoy saw, and no hop tells the broker. They are one row each, or one for many
+ * of a kind, with the session's id, so that whoever has the text of a refusal finds it. A workspace may say what it likes: its word
+ * is marked as such, decides nothing, and takes no more rows than a session may have. What waits for a row goes on being counted.
+ */
+import type { HeartbeatRequest, ReportedRefusal } from '@meshpass/identity/refusal-report';
+import { MAX_REPORTED, MAX_REPORTED_IDS } from '@meshpass/identity/refusal-report';
+import { auditRow, identityMembers, newEvent, type Origin } from '../audit/log/event.ts';
+import type { Journal } from '../audit/log/journal.ts';
+import type { Clock, Random } from '../clock/clock.ts';
+import { createRateAllowance } from '../limits/rate-allowance.ts';
+import type { MeshState } from '../reconcile/contract.ts';
+import type { Live } from './live.ts';
+
+export interface ReportedRefusals {
+  /** Counts; writes nothing yet. */
+  readonly take: (live: Live, report: HeartbeatRequest, origin: Origin) => void;
+  /** Writes what may be written now. What cannot be written is kept for the next time. */
+  readonly flush: () => Promise<void>;
+  /** Goes on doing that. @returns stops it, after a last time */
+  readonly start: () => () => Promise<void>;
+}
+
+export interface ReportedRefusalsContext {
+  readonly journal: Pick<Journal, 'write'>;
+  readonly clock: Clock;
+  readonly random: Random;
+  readonly mesh: Pick<MeshState, 'inForce' | 'services'>;
+  readonly ruleOf: (grants: string) => string | undefined;
+  readonly onFailure: (cause: unknown) => void;
+}
+
+/** Rows of one session, and of all: at once, and a second. */
+const SESSION_ROWS = { burst: 20, perSecond: 1 / 30 };
+const ALL_ROWS = { burst: 1_000, perSecond: 10 };
+/** Kinds of one session, and of all, that wait for a row; those beyond are counted together. */
+const SESSION_KINDS = MAX_REPORTED;
+const ALL_KINDS = 20_000;
+const FLUSH_MS = 1_000;
+
+interface Sum {
+  readonly live: Live;
+  /** Absent: of several kinds. */
+  readonly kind?: Omit<ReportedRefusal, 'count' | 'ids'>;
+  readonly origin: Origin;
+  readonly since: number;
+  count: number;
+  ids: readonly string[];
+}
+
+export function createReportedRefusals(context: ReportedRefusalsContext): ReportedRefusals {
+  const { journal, clock, random, mesh } = context;
+  const sessions = createRateAllowance({ ...SESSION_ROWS, clock });
+  const all = createRateAllowance({ ...ALL_ROWS, clock });
+  /** By session, then by kind. */
+  const waiting = new Map<string, Map<string, Sum>>();
+  let kinds = 0;
+
+  function add(live: Live, origin: Origin, { kind, count, ids, since }: Omit<Sum, 'live' | 'origin'>): void {
+    const { id } = live.session;
+    const own = waiting.get(id) ?? new Map<string, Sum>();
+    const wanted = kind ? JSON.stringify(kind) : '';
+    const apart = own.has(wanted) || (own.size < SESSION_KINDS && kinds < ALL_KINDS);
+    const key = apart ? wanted : '';
+    const sum = own.get(key);
+    if (sum) {
+      sum.count = Math.min(sum.count + count, Number.MAX_SAFE_INTEGER);
+      sum.ids = [...new Set([...ids, ...sum.ids])].slice(0, MAX_REPORTED_IDS);
+      return;
+    }
+    own.set(key, { live, origin, since, count, ids, ...(apart && kind && { kind }) });
+    waiting.set(id, own);
+    kinds += 1;
+  }
+
+  const flush = async () => {
+    const written: Sum[] = [];
+    for (const [id, own] of waiting) {
+      for (const [key, sum] of own) {
+        if (!sessions.has(id) || !all.take('all')) break;
+        sessions.take(id);
+        own.delete(key);
+        kinds -= 1;
+        written.push(sum);
+      }
+      if (own.size === 0) waiting.delete(id);
+    }
+    if (written.length === 0) return;
+    try {
+      await journal.write({ audit: written.map(rowOf) });
+    } catch (thrown) {
+      for (const { live, origin, ...sum } of written) add(live, origin, sum);
+      context.onFailure(thrown);
+    }
+  };
+
+  /** Grants of the session that hold the port, with commas. */
+  const grantsAt = ({ session }: Live, { host, port }: Pick<ReportedRefusal, 'host' | 'port'>): string => {
+    if (!mesh.inForce()) return '';
+    const services = mesh.services(session.grants.map(({ name }) => name));
+    const holding = services.filter((one) => one.host === host && one.port === port);
+    return [...new Set(holding.map(({ grant }) => grant))].join(',');
+  };
+
+  const rowOf = ({ live, origin, kind, count, ids, since }: Sum) => {
+    const grant = kind && grantsAt(live, kind);
+    const event = {
+      ...newEvent('request', { ...origin, requestId: ids[0] }, clock, random),
+      ...identityMembers(live.session.attestation),
+      sessionId: live.session.id,
+      ...(kind && { target: `${kind.host}:${kind.port}` }),
+      ...(grant && { grant, rule: context.ruleOf(grant) }),
+      detail: {
+        reportedBy: 'workspace',
+        ...(kind && { hop: kind.hop, method: kind.method, status: kind.status }),
+        ...{ count, requests: ids, since: new Date(since).toISOString() },
+      },
+    };
+    return auditRow(event, 'refused', reasonOf(kind, count), kind?.code, clock());
+  };
+
+  return {
+    take: (live, { refusals = [], more_refusals: more = 0 }, origin) => {
+      const since = clock();
+      for (const { count, ids, ...kind } of refusals) add(live, origin, { kind, count, ids, since });
+      if (more > 0) add(live, origin, { count: more, ids: [], since });
+    },
+    flush,
+    start: () => {
+      const timer = setInterval(flush, FLUSH_MS);
+      timer.unref();
+      return async () => {
+        clearInterval(timer);
+        await flush();
+      };
+    },
+  };
+}
+
+const BY = {
+  workspace: "the workspace's Envoy",
+  edge: 'the edge',
+  mesh: 'the mesh, on the way to the service',
+  workload: "the service's policy",
+} as const;
+
+function reasonOf(kind: Sum['kind'], count: number): string {
+  const times = count === 1 ? '' : ` ${count} times`;
+  if (!kind) return `The workspace says, and nobody has verified: refusals of further kinds,${times || ' once'}.`;
+  const { method, hop, status } = kind;
+  const what = method === undefined ? 'a connection' : `a ${method === 'OTHER' ? '' : `${method} `}request`;
+  const answer = status === undefined ? '' : ` (${status})`;
+  return `The workspace says, and nobody has verified: ${BY[hop]} refused ${what}${answer}${times}.`;
+}

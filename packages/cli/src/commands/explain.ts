@@ -1,0 +1,75 @@
+import { lookup } from 'node:dns/promises';
+import { askAgent, runtimeDirectory } from '@meshpass/agent/control/control';
+import type { AgentStatus } from '@meshpass/agent/control/status';
+import type { ExplainAnswer } from '@meshpass/agent/explain/answer';
+import { MeshpassError } from '@meshpass/identity/error';
+import { isServiceAddress } from '@meshpass/identity/service-address';
+import { defineCommand } from '../command/define.ts';
+import { EXIT, type ExitCode } from '../command/failure.ts';
+import { argumentsOf, list, type OptionsOf, text, toggle } from '../command/flag.ts';
+import { AGENT_ENV, output } from '../command/shared-flags.ts';
+import { type WantedCall, wantedCall } from '../explain/call.ts';
+import { explainCall } from '../explain/explain-call.ts';
+import { readAccessFile } from '../input/policy-input.ts';
+import { explainJson, explainText } from '../output/explain-text.ts';
+
+const args = { url: argumentsOf('http://SERVICE.NAMESPACE:PORT/PATH, or tcp://SERVICE.NAMESPACE:PORT') };
+const flags = {
+  method: text('<method>', 'HTTP method', { default: 'GET' }),
+  header: list('<line>', 'header of the request, "NAME: VALUE"'),
+  last: toggle('explain the request that was refused here last, in place of a URL'),
+  accessFile: text('<file>', 'access file of a checkout: decide by it, and name its lines'),
+  output,
+};
+
+export const command = defineCommand({
+  about:
+    'Asks the running agent and makes no call. Says for each hop whether the call passes, and why. What other policies of the mesh ' +
+    'decide, no workspace knows: the answer says so.',
+  args,
+  flags,
+  env: AGENT_ENV,
+  exitCodes: {
+    0: 'allowed by everything that Meshpass decides',
+    1: 'refused',
+    4: 'unknown: it depends on what this workspace does not know',
+  },
+  examples: [
+    'meshpass explain http://orders.shop:8080/orders/1',
+    'meshpass explain http://orders.shop:8080/orders --method POST --access-file access.yaml',
+    'meshpass explain --last',
+  ],
+  page: 'docs/agent.md',
+  run: explain,
+});
+
+/** @throws MeshpassError `usage`, `agent_not_running`, `access_file_*`, `config_invalid` */
+async function explain({ url, ...options }: OptionsOf<typeof args & typeof flags>): Promise<ExitCode> {
+  const directory = runtimeDirectory(process.env);
+  const call = options.last ? await lastRefused(directory, url) : asked(url, options.method, options.header);
+  const { protocol: _, ...wanted } = call;
+  const known = await askAgent<ExplainAnswer>(directory, { command: 'explain', call: wanted });
+  const access = options.accessFile === undefined ? undefined : readAccessFile(options.accessFile, '--access-file');
+  const explanation = await explainCall({ call, known, access, resolves });
+  console.log(options.output === 'json' ? JSON.stringify(explainJson(explanation), null, 2) : explainText(explanation));
+  return { allowed: EXIT.ok, refused: EXIT.failed, unknown: EXIT.unknown }[explanation.verdict];
+}
+
+function asked(urls: readonly string[], method: string, headers: readonly string[]): WantedCall {
+  if (urls.length !== 1) throw new MeshpassError('usage', 'Name one URL, or --last.');
+  return wantedCall(urls[0]!, method, headers);
+}
+
+async function lastRefused(directory: string, urls: readonly string[]): Promise<WantedCall> {
+  if (urls.length > 0) throw new MeshpassError('usage', 'Name either a URL or --last.');
+  const { refusals } = await askAgent<AgentStatus>(directory, { command: 'status' });
+  const call = refusals.find((one) => one.call !== undefined)?.call;
+  if (!call) throw new MeshpassError('not_found', 'No request was refused here since the agent started: name a URL.');
+  return wantedCall(call.url, call.method, []);
+}
+
+/** To something that is not one of this workspace's listeners. */
+async function resolves(host: string): Promise<boolean> {
+  const found = await lookup(host, { all: true }).catch(() => []);
+  return found.some(({ address }) => !isServiceAddress(address));
+}

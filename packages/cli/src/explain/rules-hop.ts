@@ -1,0 +1,98 @@
+/** The last hop that Meshpass decides: guard and rules at the workload, with the line of the access file where one is given. */
+import { type Access, formatOperation, formatPlace, type GrantTarget, matchesGlob } from '@meshpass/access/compile';
+import type { ExplainAnswer } from '@meshpass/agent/explain/answer';
+import { normalizePath } from '@meshpass/analysis/evaluate';
+import type { ReachableService } from '@meshpass/identity/wire';
+import { formatWanted, type WantedCall } from './call.ts';
+import type { HopLine } from './explanation.ts';
+import { judge, targetsNaming } from './judge.ts';
+import { sessionAccess, UnreadOperation } from './session-access.ts';
+
+export interface RulesInput {
+  readonly call: WantedCall;
+  readonly known: ExplainAnswer;
+  readonly access?: Access | undefined;
+}
+
+/**
+ * By the access file where one is given, else by what the broker told the session.
+ * @throws MeshpassError `access_*` where the grant cannot be compiled
+ */
+export function rulesHop(to: ReachableService, { call, known, access }: RulesInput): HopLine {
+  const hop = 'workload';
+  const { grant } = to;
+  try {
+    const used = access ?? sessionAccess([to]);
+    const entry = used.grants.find(({ name }) => name === grant);
+    const [target, ...others] = entry ? targetsNaming(entry, to) : [];
+    if (!entry || !target) return notInFile(to, used, entry !== undefined);
+    const { allowed, answers } = judge(used, grant, to, call, known);
+    const place = access && formatPlace(target.place);
+    const more = others.length > 0 ? ' (the first entry of several that name it)' : '';
+    const said = { hop, ...(place !== undefined && { place }) } as const;
+    if (allowed === 'yes') return { ...said, verdict: 'allowed', reason: `${whyAllowed(call, target, grant)}${more}` };
+    const [answer] = answers;
+    if (allowed !== 'no') return { ...said, verdict: 'unknown', reason: answer?.unknown ?? 'its workloads differ' };
+    return { ...said, verdict: 'refused', reason: `${whyRefused(call, target, to, known)}${more}` };
+  } catch (error) {
+    if (!(error instanceof UnreadOperation)) throw error;
+    return {
+      hop,
+      verdict: 'unknown',
+      reason: `${JSON.stringify(error.message)} of grant ${grant} is not understood here`,
+    };
+  }
+}
+
+function notInFile({ host, port, grant }: ReachableService, { file }: Access, hasGrant: boolean): HopLine {
+  const reason = hasGrant
+    ? `grant ${grant} of ${file} does not name ${host}:${port}: an entry that selects by label or pattern may hold it, which only the mesh tells`
+    : `${file} has no grant ${grant}, so it is another file than the one in force`;
+  return { hop: 'workload', verdict: 'unknown', reason };
+}
+
+function whyAllowed(call: WantedCall, { allow, require }: GrantTarget, grant: string): string {
+  if (!allow) return `grant ${grant} gives the whole port${require ? ', with the claims of your token' : ''}`;
+  const operation = allow.find((one) => meets(one, call));
+  return `grant ${grant} allows ${formatWanted(call)}${operation ? ` by ${formatOperation(operation)}` : ''}`;
+}
+
+function whyRefused(
+  call: WantedCall,
+  target: GrantTarget,
+  { grant, allow: told }: ReachableService,
+  known: ExplainAnswer,
+): string {
+  const what = formatWanted(call);
+  const denied = target.deny?.find((one) => meets(one, call));
+  if (denied) return `grant ${grant} denies ${formatOperation(denied)}`;
+  const operation = target.allow?.find((one) => meets(one, call));
+  const demands = { ...target.require, ...operation?.require };
+  if ((operation || !target.allow) && Object.keys(demands).length > 0) {
+    const wanted = Object.entries(demands).map(([name, values]) => `${name} ${values.join(' or ')}`);
+    const read = typeof known.claims.iss === 'string' ? 'your token does not say that' : 'your token could not be read';
+    return `grant ${grant} allows ${what} only with ${wanted.join(' and ')}, and ${read}`;
+  }
+  const listed = told ?? target.allow?.map(formatOperation) ?? [];
+  const shown = listed.slice(0, SHOWN).join(', ');
+  const rest = listed.length > SHOWN ? ` and ${listed.length - SHOWN} more` : '';
+  return `${what} is not among what grant ${grant} allows: ${shown}${rest}`;
+}
+
+const SHOWN = 10;
+
+/** For the reason only: what decides is the evaluator. */
+export function meets({ method, path }: { readonly method: string; readonly path: string }, call: WantedCall): boolean {
+  if (method !== '*' && method !== call.method) return false;
+  const asked = normalizePath(call.path, 'BASE');
+  if (asked === undefined) return false;
+  const bare = asked.split('?')[0]!;
+  if (!path.includes('{')) return path.endsWith('*') ? matchesGlob(path, bare) : path === bare;
+  const wanted = path.split('/');
+  const given = bare.split('/');
+  const open = wanted.indexOf('{**}');
+  if (open < 0) return wanted.length === given.length && wanted.every((one, at) => one === '{*}' || one === given[at]);
+  return (
+    given.length >= wanted.length - 1 && wanted.slice(0, open).every((one, at) => one === '{*}' || one === given[at])
+  );
+}

@@ -1,0 +1,35 @@
+/** An explanation as text and as JSON. */
+import { plainText } from '@meshpass/identity/text';
+import { formatWanted } from '../explain/call.ts';
+import type { Explanation, HopLine } from '../explain/explanation.ts';
+
+/** The verdict, then a line for each hop. Names and paths come from outside: nothing of them moves a terminal's cursor. */
+export function explainText({ verdict, call, session, endpoint, grant, hops, beyond }: Explanation): string {
+  const to = endpoint ?? `${call.host}:${call.port}`;
+  const by = grant === undefined ? '' : `, by grant ${grant}`;
+  const lines = [
+    `${verdict}: ${formatWanted(call)} to ${to}${by}`,
+    ...hops.map((one) => `  ${`${one.hop}:`.padEnd(WIDTH)}${MARK[one.verdict]}${one.reason}${placeText(one)}`),
+    ...(beyond === undefined ? [] : [`  ${beyond}`]),
+    ...(verdict === 'refused' ? [`  session ${session}: the audit log has it`] : []),
+  ];
+  return lines.map(plainText).join('\n');
+}
+
+const WIDTH = 'edge and gateway: '.length;
+const MARK: Readonly<Record<Explanation['verdict'], string>> = {
+  allowed: '',
+  refused: 'REFUSED: ',
+  unknown: 'UNKNOWN: ',
+};
+
+function placeText({ place }: HopLine): string {
+  return place === undefined ? '' : ` (${place})`;
+}
+
+/** Plain data for `--output json`. */
+export function explainJson({ verdict, call, session, endpoint, grant, hops, beyond }: Explanation): object {
+  const { protocol, host, port, method, path } = call;
+  const http = protocol === 'http' && { method, path: path.split('?')[0] };
+  return { verdict, call: { protocol, host, port, ...http }, session, endpoint, grant, hops, beyond };
+}
