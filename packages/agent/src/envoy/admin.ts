@@ -1,6 +1,7 @@
 /** Envoy's administration interface, on a Unix socket that only its owner can open. */
-import { request } from 'node:http';
+
 import { setTimeout as sleep } from 'node:timers/promises';
+import { request } from '../http.ts';
 
 export interface ListenerState {
   readonly name: string;

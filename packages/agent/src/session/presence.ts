@@ -2,11 +2,12 @@
  * Answers the broker's challenge on a port of this workspace: GitHub's port forwarding brings the broker's request here, and to
  * nowhere else. The listener serves one path at a time, to one request, and is closed as soon as the exchange is over.
  */
-import { createServer } from 'node:http';
+
 import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { MeshpassError } from '@meshpass/identity/error';
 import type { PresenceChallenge } from '@meshpass/identity/wire';
+import { createServer } from '../http.ts';
 
 export interface PresenceListener {
   readonly port: number;

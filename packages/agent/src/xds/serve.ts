@@ -2,14 +2,12 @@
  * The agent's side of Envoy's control socket: configuration (ADS), secrets (SDS) and access log entries (ALS) by gRPC on a Unix
  * socket that only its owner can open.
  */
-import { createServer, type ServerHttp2Session } from 'node:http2';
-import type { DescMethodBiDiStreaming, DescMethodClientStreaming, Message } from '@bufbuild/protobuf';
-import type { ConnectRouter } from '@connectrpc/connect';
-import { connectNodeAdapter } from '@connectrpc/connect-node';
+import type { Message } from '@bufbuild/protobuf';
 import { messageOf, serviceType } from '@meshpass/envoy';
 import { LOG_NAME } from '../access-log/loggers.ts';
 import type { EnvoySocket } from '../envoy/socket.ts';
 import { type Answered, discover, type ResourceSource } from './discovery.ts';
+import { type GrpcMethod, serveGrpc } from './grpc.ts';
 
 export interface EnvoySocketOptions {
   readonly socket: EnvoySocket;
@@ -25,53 +23,40 @@ interface StreamedLog extends Message {
   readonly identifier?: { readonly logName: string };
 }
 
-const LARGEST_MESSAGE = 4_194_304;
-
 /** Answers on the socket until it is closed. */
 export function serveEnvoySocket(options: EnvoySocketOptions): { close(): void } {
   const { socket, configuration, secrets, answered, logged } = options;
-  const discovery = (service: string, method: string, source: ResourceSource, told: (answer: Answered) => void) => {
-    const described = serviceType(service).method[method] as DescMethodBiDiStreaming;
-    return (router: ConnectRouter) => router.rpc(described, (requests) => discover(requests, source, told));
-  };
-  const ads = discovery(
-    'envoy.service.discovery.v3.AggregatedDiscoveryService',
-    'streamAggregatedResources',
-    configuration,
-    answered,
-  );
-  const sds = discovery('envoy.service.secret.v3.SecretDiscoveryService', 'streamSecrets', secrets, () => {});
-  const als = serviceType('envoy.service.accesslog.v3.AccessLogService').method
-    .streamAccessLogs as DescMethodClientStreaming;
-  const sessions = new Set<ServerHttp2Session>();
-  const server = createServer(
-    connectNodeAdapter({
-      readMaxBytes: LARGEST_MESSAGE,
-      routes: (router) => {
-        ads(router);
-        sds(router);
-        router.rpc(als, async (entries) => {
-          let name: string | undefined;
-          for await (const one of entries) {
-            // Only the first message of a stream says whose it is.
-            name ??= (one as StreamedLog).identifier?.logName;
-            if (name === LOG_NAME) logged(one);
-          }
-          return messageOf('envoy.service.accesslog.v3.StreamAccessLogsResponse', {});
-        });
-      },
-    }),
-  );
-  server.on('session', (session) => {
-    sessions.add(session);
-    session.once('close', () => sessions.delete(session));
-    session.on('error', () => session.destroy());
-  });
-  socket.serve((connection) => server.emit('connection', connection));
+  const described = (service: string, method: string) => serviceType(service).method[method]!;
+  const methods: readonly GrpcMethod[] = [
+    {
+      described: described('envoy.service.discovery.v3.AggregatedDiscoveryService', 'streamAggregatedResources'),
+      answer: (requests) => discover(requests, configuration, answered),
+    },
+    {
+      described: described('envoy.service.secret.v3.SecretDiscoveryService', 'streamSecrets'),
+      answer: (requests) => discover(requests, secrets, () => {}),
+    },
+    {
+      described: described('envoy.service.accesslog.v3.AccessLogService', 'streamAccessLogs'),
+      answer: (entries) => takeLogs(entries, logged),
+    },
+  ];
+  const server = serveGrpc(methods);
+  socket.serve((connection) => server.take(connection));
   return {
     close: () => {
       socket.close();
-      for (const session of sessions) session.destroy();
+      server.close();
     },
   };
+}
+
+async function* takeLogs(entries: AsyncIterable<Message>, logged: (entries: Message) => void): AsyncGenerator<Message> {
+  let name: string | undefined;
+  for await (const one of entries) {
+    // Only the first message of a stream says whose it is.
+    name ??= (one as StreamedLog).identifier?.logName;
+    if (name === LOG_NAME) logged(one);
+  }
+  yield messageOf('envoy.service.accesslog.v3.StreamAccessLogsResponse', {});
 }

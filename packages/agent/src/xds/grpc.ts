@@ -1,0 +1,137 @@
+/**
+ * The server's side of gRPC over HTTP/2 for streams of messages (grpc.io, "gRPC over HTTP2"), as far as Envoy needs it: no compression,
+ * no deadlines, no metadata. A library for all of gRPC would bring the web's `fetch` into the agent's process: 8 MB of memory.
+ */
+import { createServer, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
+import type { Socket } from 'node:net';
+import { type DescMethod, fromBinary, type Message, toBinary } from '@bufbuild/protobuf';
+
+/** Answers one call. It ends with the messages that it reads, also where Envoy went away. */
+export type Answer = (requests: AsyncIterable<Message>) => AsyncIterable<Message>;
+
+export interface GrpcMethod {
+  readonly described: DescMethod;
+  readonly answer: Answer;
+}
+
+/** https://grpc.github.io/grpc/core/md_doc_statuscodes.html */
+const STATUS = { ok: 0, invalidArgument: 3, resourceExhausted: 8, unimplemented: 12, internal: 13 } as const;
+const CONTENT_TYPE = 'application/grpc';
+/** Compression flag and length. */
+const PREFIX = 5;
+/** Bytes of one message. */
+const LARGEST_MESSAGE = 4_194_304;
+
+/** @returns takes connections, until it is closed */
+export function serveGrpc(methods: readonly GrpcMethod[]): { take(connection: Socket): void; close(): void } {
+  const byPath = new Map(
+    methods.map((method) => [`/${method.described.parent.typeName}/${method.described.name}`, method]),
+  );
+  const sessions = new Set<ServerHttp2Session>();
+  const server = createServer();
+  server.on('session', (session) => {
+    sessions.add(session);
+    session.once('close', () => sessions.delete(session));
+    session.on('error', () => session.destroy());
+  });
+  server.on('stream', (stream, headers) => {
+    stream.on('error', () => {}); // it closes, too
+    void call(stream as ServerHttp2Stream, headers, byPath).catch(() => stream.destroy());
+  });
+  return {
+    take: (connection) => void server.emit('connection', connection),
+    close: () => {
+      for (const session of sessions) session.destroy();
+    },
+  };
+}
+
+async function call(
+  stream: ServerHttp2Stream,
+  headers: IncomingHttpHeaders,
+  byPath: ReadonlyMap<string, GrpcMethod>,
+): Promise<void> {
+  const isGrpc = headers[':method'] === 'POST' && headers['content-type']?.startsWith(CONTENT_TYPE);
+  if (!isGrpc) return stream.respond({ ':status': 415 }, { endStream: true });
+  const method = byPath.get(headers[':path'] ?? '');
+  let status: number = method ? STATUS.ok : STATUS.unimplemented;
+  stream.respond({ ':status': 200, 'content-type': CONTENT_TYPE }, { waitForTrailers: true });
+  stream.once('wantTrailers', () => stream.sendTrailers({ 'grpc-status': String(status) }));
+  try {
+    if (method) {
+      const requests = messagesOf(stream, method.described, (refused) => {
+        status = refused;
+      });
+      await send(stream, method, requests);
+    }
+  } catch {
+    status = STATUS.internal;
+  }
+  if (stream.destroyed) return;
+  stream.end();
+  stream.resume(); // what still comes is of no use
+}
+
+async function send(
+  stream: ServerHttp2Stream,
+  { described, answer }: GrpcMethod,
+  requests: AsyncIterable<Message>,
+): Promise<void> {
+  for await (const message of answer(requests)) {
+    if (stream.destroyed) return;
+    const body = toBinary(described.output, message);
+    const prefix = Buffer.alloc(PREFIX);
+    prefix.writeUInt32BE(body.length, 1);
+    stream.write(prefix);
+    if (!stream.write(body)) await writable(stream);
+  }
+}
+
+/** Ends where something else comes than messages that are taken. @param refuse told the status that says why */
+async function* messagesOf(
+  stream: ServerHttp2Stream,
+  { input }: DescMethod,
+  refuse: (status: number) => void,
+): AsyncGenerator<Message> {
+  let chunks: Buffer[] = [];
+  let held = 0;
+  let needed = PREFIX;
+  for await (const chunk of stream.iterator({ destroyOnReturn: false }) as AsyncIterable<Buffer>) {
+    chunks.push(chunk);
+    held += chunk.length;
+    if (held < needed) continue;
+    let bytes = Buffer.concat(chunks);
+    for (needed = PREFIX; bytes.length >= PREFIX; needed = PREFIX) {
+      if (bytes[0] !== 0) return refuse(STATUS.unimplemented); // compressed
+      const length = bytes.readUInt32BE(1);
+      if (length > LARGEST_MESSAGE) return refuse(STATUS.resourceExhausted);
+      needed = PREFIX + length;
+      if (bytes.length < needed) break;
+      const message = parsed(input, bytes.subarray(PREFIX, needed));
+      if (!message) return refuse(STATUS.invalidArgument);
+      yield message;
+      bytes = bytes.subarray(needed);
+    }
+    chunks = [bytes];
+    held = bytes.length;
+  }
+  if (held > 0) refuse(STATUS.invalidArgument);
+}
+
+function parsed(input: DescMethod['input'], bytes: Buffer): Message | undefined {
+  try {
+    return fromBinary(input, bytes);
+  } catch {
+    return undefined;
+  }
+}
+
+function writable(stream: ServerHttp2Stream): Promise<void> {
+  return new Promise((resolve) => {
+    const done = () => {
+      stream.off('drain', done).off('close', done);
+      resolve();
+    };
+    stream.on('drain', done).on('close', done);
+  });
+}
