@@ -79,6 +79,7 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
   const follower = new ConfigurationFollower({
     ...{ client, random, log },
     accessToken: () => manager.credentials.accessToken,
+    first: () => manager.takeFirstConfiguration(),
     received: (configuration) => void answering.then((plane) => plane.configure(configuration)),
   });
   let dataPlane: DataPlane | undefined;

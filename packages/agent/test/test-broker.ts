@@ -13,6 +13,8 @@ export interface TestBroker {
   readonly url: string;
   /** Requests in order: method and path. */
   readonly calls: string[];
+  /** TCP connections so far. */
+  connections: number;
   services: ReachableService[];
   /** Of the configuration; to make it another is to give it out. */
   configurationVersion: number;
@@ -24,6 +26,8 @@ export interface TestBroker {
   heartbeats: number;
   /** Bodies of those that had one, as the broker reads them. */
   reports: HeartbeatRequest[];
+  /** A session comes with its first certificates, token and configuration; else each is asked for. */
+  atOnce: boolean;
   /** Answers everything with this, while set. */
   down: boolean;
   /** Seconds by which the broker's clock is ahead. */
@@ -84,12 +88,14 @@ export async function startBroker(
   const broker: TestBroker = {
     url: `https://localhost:${port}`,
     calls: [],
+    connections: 0,
     services,
     configurationVersion: Date.now(),
     spoilConfiguration: undefined,
     servicesVersion: '1',
     heartbeats: 0,
     reports: [],
+    atOnce: false,
     down: false,
     skew: 0,
     justStarted: false,
@@ -106,6 +112,45 @@ export async function startBroker(
       server.close();
     },
   };
+  const sign = (asked: readonly { grant: string; csr: string }[], nowSeconds: number) =>
+    Promise.all(
+      asked.map(async ({ grant, csr }) => {
+        const spiffeId = `spiffe://cluster.local/ns/meshpass-${grant}/sa/octocat-1`;
+        const chain = await broker.authority.sign(csr, spiffeId, broker.svidLifetime);
+        const notAfter = Math.floor(Date.parse(new X509Certificate(chain).validTo) / 1000) + broker.skew;
+        return { grant, spiffe_id: spiffeId, chain, not_before: nowSeconds, not_after: notAfter };
+      }),
+    );
+  const newToken = (audience: string | null) => {
+    counter += 1;
+    const head = broker.tokenKey
+      ? Buffer.from(JSON.stringify({ alg: 'RS256', kid: broker.tokenKey })).toString('base64url')
+      : 'head';
+    const value = audience
+      ? `aud.${audience.replaceAll('.', '-')}.${counter}`
+      : `${head}.token${counter}${'x'.repeat(broker.tokenPadding)}.sig`;
+    return { access_token: value, issued_token_type: 'x', token_type: 'N_A', expires_in: broker.tokenLifetime };
+  };
+  const configuration = () => {
+    const written = configurationOf(broker.services, broker.configurationVersion);
+    broker.spoilConfiguration?.(written);
+    return encoded(written);
+  };
+  /** @param csrs DER in base64url: the first is for the first grant */
+  const first = async (csrs: readonly string[], nowSeconds: number) => {
+    const pem = (csr: string) =>
+      `-----BEGIN CERTIFICATE REQUEST-----\n${Buffer.from(csr, 'base64url').toString('base64')}\n-----END CERTIFICATE REQUEST-----\n`;
+    const asked = grants().slice(0, csrs.length);
+    return {
+      certificates: await sign(
+        asked.map((grant, at) => ({ grant, csr: pem(csrs[at]!) })),
+        nowSeconds,
+      ),
+      identity_token: newToken(null),
+      configuration: configuration(),
+    };
+  };
+  server.on('connection', () => broker.connections++);
   server.on('request', async (request: IncomingMessage, response) => {
     const nowSeconds = Math.floor(Date.now() / 1000) + broker.skew;
     const answer = (status: number, body?: object, more: Record<string, string> = {}) => {
@@ -162,6 +207,7 @@ export async function startBroker(
         },
         mesh: meshInfo(),
         services: broker.services,
+        ...(broker.atOnce && (await first(form.get('csrs')?.split('.') ?? [], nowSeconds))),
       });
     }
     const session = broker.sessions.get(token);
@@ -170,31 +216,11 @@ export async function startBroker(
     switch (`${request.method} ${request.url}`) {
       case 'POST /certificates': {
         const asked = JSON.parse(body).certificates as { grant: string; csr: string }[];
-        const certificates = await Promise.all(
-          asked.map(async ({ grant, csr }) => {
-            const spiffeId = `spiffe://cluster.local/ns/meshpass-${grant}/sa/octocat-1`;
-            const chain = await broker.authority.sign(csr, spiffeId, broker.svidLifetime);
-            const notAfter = Math.floor(Date.parse(new X509Certificate(chain).validTo) / 1000) + broker.skew;
-            return { grant, spiffe_id: spiffeId, chain, not_before: nowSeconds, not_after: notAfter };
-          }),
-        );
+        const certificates = await sign(asked, nowSeconds);
         return answer(200, { certificates, roots: broker.roots });
       }
       case 'POST /token': {
-        counter += 1;
-        const audience = new URLSearchParams(body).get('audience');
-        const head = broker.tokenKey
-          ? Buffer.from(JSON.stringify({ alg: 'RS256', kid: broker.tokenKey })).toString('base64url')
-          : 'head';
-        const value = audience
-          ? `aud.${audience.replaceAll('.', '-')}.${counter}`
-          : `${head}.token${counter}${'x'.repeat(broker.tokenPadding)}.sig`;
-        return answer(200, {
-          access_token: value,
-          issued_token_type: 'x',
-          token_type: 'N_A',
-          expires_in: broker.tokenLifetime,
-        });
+        return answer(200, newToken(new URLSearchParams(body).get('audience')));
       }
       case 'POST /session/heartbeat':
         broker.heartbeats++;
@@ -214,9 +240,7 @@ export async function startBroker(
           await new Promise((resolve) => setTimeout(resolve, POLL));
         }
         if (broker.down) return refuse(503, 'store_unavailable');
-        const written = configurationOf(broker.services, broker.configurationVersion);
-        broker.spoilConfiguration?.(written);
-        return answer(200, encoded(written));
+        return answer(200, configuration());
       }
       case 'DELETE /session':
         broker.sessions.delete(token);

@@ -110,18 +110,6 @@ export const MeshInfo = z.object({
 });
 export type MeshInfo = z.infer<typeof MeshInfo>;
 
-/** Answer of `POST /token` to a proof: a new session (RFC 8693 section 2.2.1 with members of ours). */
-export const SessionResponse = z.object({
-  access_token: bearer,
-  issued_token_type: word(128),
-  token_type: z.literal('DPoP'),
-  expires_in: lifetime,
-  session: SessionInfo,
-  mesh: MeshInfo,
-  services,
-});
-export type SessionResponse = z.infer<typeof SessionResponse>;
-
 /** Answer of `POST /token` to a session token: a JWT for one audience. */
 export const TokenResponse = z.object({
   /** In the alphabet of a compact JWS (RFC 7515 section 3.1): it becomes part of request heads. */
@@ -135,49 +123,21 @@ export const TokenResponse = z.object({
 });
 export type TokenResponse = z.infer<typeof TokenResponse>;
 
-/**
- * `POST /certificates`: one CSR (PEM, PKCS#10) per grant. Names in a CSR are ignored: the grant decides the SPIFFE id. One
- * CSR may have 8 KiB; that is for the check of CSRs to say (`csr_too_large`), so only the body bounds it here.
- */
-export const CertificateRequest = z.object({
-  certificates: z
-    .array(z.object({ grant: z.string().min(1).max(63), csr: z.string().min(1).max(65_536) }))
-    .min(1)
-    .max(MAX_GRANTS),
-});
-export type CertificateRequest = z.infer<typeof CertificateRequest>;
+/** CSRs that may come with a proof: what a session begins with is then in the answer. Further grants are asked for afterwards. */
+export const MAX_FIRST_CSRS = 8;
 
-export const CertificateResponse = z.object({
-  certificates: z
-    .array(
-      z.object({
-        grant,
-        spiffe_id: spiffeId,
-        /** PEM, leaf first, roots left out. */
-        chain: pem,
-        not_before: unixSeconds,
-        not_after: unixSeconds,
-      }),
-    )
-    .max(MAX_GRANTS),
-  roots,
-});
-export type CertificateResponse = z.infer<typeof CertificateResponse>;
-
-/**
- * Answer of `POST /session/heartbeat`. `services_version` changes when `GET /services` would answer anew; it is absent while a
- * broker that has just started does not know yet what any session may reach.
- */
-export const HeartbeatResponse = z.object({
-  lease_expires_at: unixSeconds,
-  expires_at: unixSeconds,
-  services_version: text(256).optional(),
-  /** Ids of the keys that tokens verify by; a token of any other is worthless, and a new one is to be asked for. */
-  token_keys: z.array(text(256)).max(64).optional(),
-  /** Of `GET /session/configuration`; absent while the broker has none yet. */
-  configuration_version: z.number().int().positive().max(Number.MAX_SAFE_INTEGER).optional(),
-});
-export type HeartbeatResponse = z.infer<typeof HeartbeatResponse>;
+const certificates = z
+  .array(
+    z.object({
+      grant,
+      spiffe_id: spiffeId,
+      /** PEM, leaf first, roots left out. */
+      chain: pem,
+      not_before: unixSeconds,
+      not_after: unixSeconds,
+    }),
+  )
+  .max(MAX_GRANTS);
 
 /** One resource of Envoy, a google.protobuf.Any in base64: 1 MiB at most. */
 const resource = z
@@ -198,6 +158,55 @@ export const ConfigurationResponse = z.object({
     .max(4_096),
 });
 export type ConfigurationResponse = z.infer<typeof ConfigurationResponse>;
+
+/**
+ * Answer of `POST /token` to a proof: a new session (RFC 8693 section 2.2.1 with members of ours). Where CSRs came with the proof, also
+ * what the session begins with, as far as it is there at once; what is absent is asked for as at any other time.
+ */
+export const SessionResponse = z.object({
+  access_token: bearer,
+  issued_token_type: word(128),
+  token_type: z.literal('DPoP'),
+  expires_in: lifetime,
+  session: SessionInfo,
+  mesh: MeshInfo,
+  services,
+  /** Of the session's first grants, in the order of the CSRs. */
+  certificates: certificates.optional(),
+  identity_token: TokenResponse.optional(),
+  configuration: ConfigurationResponse.optional(),
+});
+export type SessionResponse = z.infer<typeof SessionResponse>;
+
+/**
+ * `POST /certificates`: one CSR (PEM, PKCS#10) per grant. Names in a CSR are ignored: the grant decides the SPIFFE id. One
+ * CSR may have 8 KiB; that is for the check of CSRs to say (`csr_too_large`), so only the body bounds it here.
+ */
+export const CertificateRequest = z.object({
+  certificates: z
+    .array(z.object({ grant: z.string().min(1).max(63), csr: z.string().min(1).max(65_536) }))
+    .min(1)
+    .max(MAX_GRANTS),
+});
+export type CertificateRequest = z.infer<typeof CertificateRequest>;
+
+export const CertificateResponse = z.object({ certificates, roots });
+export type CertificateResponse = z.infer<typeof CertificateResponse>;
+
+/**
+ * Answer of `POST /session/heartbeat`. `services_version` changes when `GET /services` would answer anew; it is absent while a
+ * broker that has just started does not know yet what any session may reach.
+ */
+export const HeartbeatResponse = z.object({
+  lease_expires_at: unixSeconds,
+  expires_at: unixSeconds,
+  services_version: text(256).optional(),
+  /** Ids of the keys that tokens verify by; a token of any other is worthless, and a new one is to be asked for. */
+  token_keys: z.array(text(256)).max(64).optional(),
+  /** Of `GET /session/configuration`; absent while the broker has none yet. */
+  configuration_version: z.number().int().positive().max(Number.MAX_SAFE_INTEGER).optional(),
+});
+export type HeartbeatResponse = z.infer<typeof HeartbeatResponse>;
 
 export const ServicesResponse = z.object({
   services_version: text(256),

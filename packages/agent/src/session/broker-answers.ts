@@ -21,12 +21,17 @@ import { aliasesOf } from './mesh-host.ts';
 
 /** Each takes parsed JSON. @throws MeshpassError agent_broker_answer_invalid, naming the member and never its value */
 export interface BrokerAnswers {
-  session(json: unknown): SessionResponse;
+  session(json: unknown): OpenedSession;
   services(json: unknown): ServicesResponse;
   certificates(json: unknown): CertificateResponse;
   token(json: unknown): TokenResponse;
   heartbeat(json: unknown): HeartbeatResponse;
   configuration(json: unknown): ReceivedConfiguration;
+}
+
+/** A session, with its first configuration where that came with it. */
+export interface OpenedSession extends Omit<SessionResponse, 'configuration'> {
+  readonly configuration: ReceivedConfiguration | undefined;
 }
 
 /** A configuration as it came: nothing in it has been checked. */
@@ -49,7 +54,10 @@ export function brokerAnswers(clusterDomain: string): BrokerAnswers {
     services: answer.services.map((service, at) => checkedNames(service, at, clusterDomain)),
   });
   return {
-    session: (json) => withNames(parse(SessionResponse, json)),
+    session: (json) => {
+      const { configuration, ...opened } = withNames(parse(SessionResponse, json));
+      return { ...opened, configuration: configuration && received(configuration) };
+    },
     services: (json) => withNames(parse(ServicesResponse, json)),
     certificates: (json) => parse(CertificateResponse, json),
     token: (json) => parse(TokenResponse, json),

@@ -10,11 +10,10 @@ import type {
   CertificateResponse,
   HeartbeatResponse,
   ServicesResponse,
-  SessionResponse,
   TokenResponse,
 } from '@meshpass/identity/wire';
 import { BrokerAgent, type BrokerAgentOptions, brokerUrl } from './broker-agent.ts';
-import { type BrokerAnswers, brokerAnswers, type ReceivedConfiguration } from './broker-answers.ts';
+import { type BrokerAnswers, brokerAnswers, type OpenedSession, type ReceivedConfiguration } from './broker-answers.ts';
 import { type Answer, parseJson, refusal, unreachable } from './broker-refusal.ts';
 import { type PresenceAnswer, withPresence } from './presence.ts';
 
@@ -82,16 +81,21 @@ export class BrokerClient {
     return this.#options.now() + this.#skew;
   }
 
-  /** `POST /token` with a proof: opens a session, and shows the broker that we are in the Codespace where it wants to see it. */
-  openSession(proof: Proof): Promise<SessionResponse> {
-    const form: Record<string, string> =
-      proof.type === 'oidc'
+  /**
+   * `POST /token` with a proof: opens a session, and shows the broker that we are in the Codespace where it wants to see it.
+   * @param csrs PEM, for the session's first grants: what it begins with is then in the answer, as far as the broker has it
+   */
+  openSession(proof: Proof, csrs: readonly string[] = []): Promise<OpenedSession> {
+    const form: Record<string, string> = {
+      ...(csrs.length > 0 && { csrs: csrs.map(base64url).join('.') }),
+      ...(proof.type === 'oidc'
         ? { subject_token_type: PROOF_TYPES.oidc, subject_token: proof.token }
         : {
             subject_token_type: PROOF_TYPES.codespace,
             subject_token: proof.token,
             codespace_name: proof.codespaceName,
-          };
+          }),
+    };
     const exchange = (answer?: PresenceAnswer) =>
       this.#call(
         {
@@ -254,4 +258,9 @@ export class BrokerClient {
       outgoing.end(body);
     });
   }
+}
+
+/** The DER within PEM. */
+function base64url(pem: string): string {
+  return Buffer.from(pem.replace(/-----[^-]+-----/g, ''), 'base64').toString('base64url');
 }

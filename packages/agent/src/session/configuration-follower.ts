@@ -8,6 +8,8 @@ export interface FollowerOptions {
   readonly client: BrokerClient;
   /** The session token of this moment. */
   readonly accessToken: () => string;
+  /** The configuration that came with that session; once. */
+  readonly first?: () => ReceivedConfiguration | undefined;
   /** In [0, 1). */
   readonly random: () => number;
   readonly received: (configuration: ReceivedConfiguration) => void;
@@ -51,7 +53,7 @@ export class ConfigurationFollower {
         const token = accessToken();
         // Another session may have other grants: what was known of the one before says nothing.
         const version = known?.token === token ? known.version : undefined;
-        const configuration = await client.configuration(token, version);
+        const configuration = this.#options.first?.() ?? (await client.configuration(token, version));
         if (this.#closing.signal.aborted) return;
         if (token !== accessToken()) continue;
         if (configuration) {

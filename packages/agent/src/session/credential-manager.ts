@@ -5,10 +5,12 @@
  */
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import type { RefusalReport } from '../access-log/report.ts';
+import type { ReceivedConfiguration } from './broker-answers.ts';
 import type { BrokerClient } from './broker-client.ts';
 import { chainsToRoot } from './chains-to-root.ts';
 import type { ProofSource } from './discover.ts';
 import { type Credentials, enrol, obtainIdentityToken, obtainSvids } from './enrol.ts';
+import { expired, halfLife } from './expiry.ts';
 
 export interface CredentialManagerOptions {
   readonly client: BrokerClient;
@@ -58,6 +60,7 @@ export class CredentialManager {
   readonly #attempts = new Map<Task, number>();
   readonly #failures = new Map<Task, string>();
   #credentials: Credentials | undefined;
+  #firstConfiguration: ReceivedConfiguration | undefined;
   #brokerAnsweredAt = 0;
   #closed = false;
   /** The session is gone, and another one has not been given yet. */
@@ -76,6 +79,13 @@ export class CredentialManager {
   get credentials(): Credentials {
     if (!this.#credentials) throw expired('session');
     return this.#credentials;
+  }
+
+  /** The configuration that came with the session that is in use, if one did and was not taken before. */
+  takeFirstConfiguration(): ReceivedConfiguration | undefined {
+    const first = this.#firstConfiguration;
+    this.#firstConfiguration = undefined;
+    return first;
   }
 
   get health(): Health {
@@ -110,10 +120,11 @@ export class CredentialManager {
 
   async #enrol(): Promise<void> {
     const { client, source, now, onChange, log } = this.#options;
-    const credentials = await enrol(client, await source.proof(), now);
+    const { credentials, configuration } = await enrol(client, await source.proof(), now);
     if (this.#closed) return void (await client.goodbye(credentials.accessToken));
     this.#credentials = credentials;
     this.#options.report.clear();
+    this.#firstConfiguration = configuration;
     this.#reopening = false;
     this.#brokerAnsweredAt = now();
     this.#failures.clear();
@@ -279,17 +290,4 @@ export class CredentialManager {
     onChange('token');
     this.#scheduleRenewals();
   }
-}
-
-function halfLife(credential: { readonly issuedAt: number; readonly expiresAt: number }): number {
-  return (credential.expiresAt - credential.issuedAt) / 2;
-}
-
-/** What a caller reads when nothing valid is left. */
-function expired(what: string): MeshpassError {
-  return new MeshpassError(
-    'agent_credentials_expired',
-    `The ${what} has expired and the broker has not given another one yet; the agent keeps trying. meshpass status tells why.`,
-    { retryAfter: 5 },
-  );
 }

@@ -1,11 +1,18 @@
 /** From a proof to working credentials: a session, one SVID per grant, an identity token. */
-import { generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import type { Proof } from '@meshpass/identity/attestation';
 import { createCsr } from '@meshpass/identity/csr';
 import { type DpopKey, dpopKey } from '@meshpass/identity/dpop';
 import { MeshpassError } from '@meshpass/identity/error';
-import type { MeshInfo, ReachableService, SessionInfo } from '@meshpass/identity/wire';
+import type {
+  CertificateResponse,
+  MeshInfo,
+  ReachableService,
+  SessionInfo,
+  TokenResponse,
+} from '@meshpass/identity/wire';
 import { acceptCertificate } from './accept-certificate.ts';
+import type { ReceivedConfiguration } from './broker-answers.ts';
 import type { BrokerClient } from './broker-client.ts';
 
 /** A grant's certificate and key. All times are milliseconds by our own clock. */
@@ -43,23 +50,42 @@ export function newDpopKey(): DpopKey {
   return dpopKey(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
 }
 
-/** Opens a session and fetches everything that it carries. @throws MeshpassError of the broker, or agent_broker_unreachable */
-export async function enrol(client: BrokerClient, proof: Proof, now: () => number): Promise<Credentials> {
-  const opened = await client.openSession(proof);
-  const { access_token: accessToken, session, mesh, services } = opened;
-  const [certificates, identityToken] = await Promise.all([
-    obtainSvids(client, accessToken, session.grants, now),
-    obtainIdentityToken(client, accessToken, now),
+/** CSRs that go with a proof, before the session's grants are known. Most workspaces have no more. */
+const FIRST_CSRS = 4;
+
+export interface Enrolled {
+  readonly credentials: Credentials;
+  /** Where it came with the session. */
+  readonly configuration: ReceivedConfiguration | undefined;
+}
+
+/**
+ * Opens a session and fetches everything that it carries: in one exchange, where the broker has all of it at once.
+ * @throws MeshpassError of the broker, or agent_broker_unreachable
+ */
+export async function enrol(client: BrokerClient, proof: Proof, now: () => number): Promise<Enrolled> {
+  // A CSR names nothing but its key. The broker takes the first for the first grant, and so on.
+  const keys = Array.from({ length: FIRST_CSRS }, newKey);
+  const opened = await client.openSession(proof, keys.map(createCsr));
+  const { access_token: accessToken, session, mesh, services, configuration } = opened;
+  const first = svidsOf(
+    client,
+    opened.certificates ?? [],
+    new Map(session.grants.map((grant, at) => [grant, keys[at]])),
+    now,
+  );
+  const missing = session.grants.filter((grant) => !first.has(grant));
+  const [rest, identityToken] = await Promise.all([
+    obtainSvids(client, accessToken, missing, now),
+    opened.identity_token ? tokenOf(opened.identity_token, now) : obtainIdentityToken(client, accessToken, now),
   ]);
-  return {
-    accessToken,
-    session,
-    mesh: { ...mesh, roots: certificates.roots ?? mesh.roots },
-    services,
+  const credentials = {
+    ...{ accessToken, session, services, identityToken },
+    mesh: { ...mesh, roots: rest.roots ?? mesh.roots },
     servicesVersion: undefined,
-    svids: certificates.svids,
-    identityToken,
+    svids: new Map([...first, ...rest.svids]),
   };
+  return { credentials, configuration };
 }
 
 /** One new key and certificate for each grant. */
@@ -70,14 +96,33 @@ export async function obtainSvids(
   now: () => number,
 ): Promise<{ readonly svids: ReadonlyMap<string, Svid>; readonly roots: string[] | undefined }> {
   if (grants.length === 0) return { svids: new Map(), roots: undefined };
-  const keys = new Map(grants.map((grant) => [grant, generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey]));
+  const keys = new Map(grants.map((grant) => [grant, newKey()]));
   const answer = await client.certificates(
     accessToken,
     [...keys].map(([grant, key]) => ({ grant, csr: createCsr(key) })),
   );
+  const svids = svidsOf(client, answer.certificates, keys, now);
+  for (const grant of grants) {
+    if (!svids.has(grant))
+      throw new MeshpassError('ca_unavailable', `The broker gave no certificate for grant ${grant}.`);
+  }
+  return { svids, roots: answer.roots };
+}
+
+function newKey(): KeyObject {
+  return generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
+}
+
+/** @param keys by grant; of another grant nothing is taken. @throws MeshpassError where a certificate is not of its grant's key */
+function svidsOf(
+  client: BrokerClient,
+  certificates: CertificateResponse['certificates'],
+  keys: ReadonlyMap<string, KeyObject | undefined>,
+  now: () => number,
+): ReadonlyMap<string, Svid> {
   const issuedAt = now();
   const svids = new Map<string, Svid>();
-  for (const certificate of answer.certificates) {
+  for (const certificate of certificates) {
     const key = keys.get(certificate.grant);
     if (!key) continue;
     acceptCertificate(certificate, key, client.brokerNow / 1000);
@@ -90,11 +135,7 @@ export async function obtainSvids(
       expiresAt: issuedAt + certificate.not_after * 1000 - client.brokerNow,
     });
   }
-  for (const grant of grants) {
-    if (!svids.has(grant))
-      throw new MeshpassError('ca_unavailable', `The broker gave no certificate for grant ${grant}.`);
-  }
-  return { svids, roots: answer.roots };
+  return svids;
 }
 
 /** The JWT that rides on requests. */
@@ -103,10 +144,12 @@ export async function obtainIdentityToken(
   accessToken: string,
   now: () => number,
 ): Promise<IdentityToken> {
-  const answer = await client.token(accessToken);
+  return tokenOf(await client.token(accessToken), now);
+}
+
+function tokenOf({ access_token: value, expires_in: seconds }: TokenResponse, now: () => number): IdentityToken {
   const issuedAt = now();
-  const { access_token: value } = answer;
-  return { value, kid: keyOf(value), issuedAt, expiresAt: issuedAt + answer.expires_in * 1000 };
+  return { value, kid: keyOf(value), issuedAt, expiresAt: issuedAt + seconds * 1000 };
 }
 
 /** RFC 7515 section 4.1.4. */

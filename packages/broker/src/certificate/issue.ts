@@ -54,17 +54,21 @@ export interface IssueRequest {
   readonly body: CertificateRequest;
   readonly live: Live;
   readonly event: AuditEvent;
+  /** Ends what waits for istiod; absent: only the end of the session does. */
+  readonly signal?: AbortSignal;
 }
 
 /** @returns refused with `request_malformed`, `grant_unknown`, `csr_*`, `ca_unavailable`, `session_closed`, ... */
 export async function issueCertificates(
   context: CertificateContext,
-  { body, live, event: asked }: IssueRequest,
+  { body, live, event: asked, signal }: IssueRequest,
 ): Promise<Outcome<CertificateResponse>> {
   const requested = { ...asked, grant: body.certificates.map((one) => one.grant).join(',') };
   let signed: readonly Signed[];
   try {
-    signed = await sign(context, await readRequest(context, body, live), live);
+    const { signal: ended } = live.abort;
+    const either = signal ? AbortSignal.any([ended, signal]) : ended;
+    signed = await sign(context, await readRequest(context, body, live), live, either);
   } catch (thrown) {
     return refused(requested, thrown);
   }
@@ -92,7 +96,12 @@ export async function issueCertificates(
   });
 }
 
-async function sign(context: CertificateContext, wanted: readonly Wanted[], live: Live): Promise<Signed[]> {
+async function sign(
+  context: CertificateContext,
+  wanted: readonly Wanted[],
+  live: Live,
+  signal: AbortSignal,
+): Promise<Signed[]> {
   const now = seconds(context.clock);
   await promise(
     context,
@@ -100,7 +109,6 @@ async function sign(context: CertificateContext, wanted: readonly Wanted[], live
     wanted.map(({ principal, ttl }) => ({ principal, until: now + ttl + MARGIN })),
   );
 
-  const { signal } = live.abort;
   const signed = await settleAll(
     wanted.map(async ({ principal, csr, ttl, first }) => {
       const { namespace, serviceAccount } = principal;

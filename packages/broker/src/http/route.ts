@@ -127,5 +127,10 @@ function respond(value: unknown): Response {
   if (value instanceof Response) return value;
   return value === undefined
     ? new Response(null, { status: 204, headers: { 'cache-control': 'no-store' } })
-    : new Response(JSON.stringify(value), { headers: NO_STORE });
+    : jsonResponse(JSON.stringify(value));
+}
+
+/** @param text JSON */
+export function jsonResponse(text: string): Response {
+  return new Response(text, { headers: NO_STORE });
 }

@@ -1,11 +1,15 @@
 /** The form of `POST /token` (RFC 6749 section 3.2, RFC 8693 section 2.1). */
-import { MeshpassError } from '@meshpass/identity';
+import { MAX_FIRST_CSRS, MeshpassError } from '@meshpass/identity';
 import { isPlainText } from '@meshpass/identity/text';
 import { HIGHEST_PORT, LOWEST_PORT } from '../attest/presence/forwarded-port.ts';
 
 /** Longest proof that is looked at, in characters. */
 export const MAX_PROOF = 16_384;
 const MAX_PARAMETER = 1_024;
+/** Of one CSR: with a P-256 key it has some 300 characters. */
+const MAX_CSR = 1_024;
+/** Characters, of parameters that may be longer than others. */
+const LONGEST: Readonly<Record<string, number>> = { csrs: MAX_FIRST_CSRS * (MAX_CSR + 1) };
 /** Said of a grant type that is not this one. */
 export const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 
@@ -17,6 +21,8 @@ export interface TokenForm {
   readonly codespaceName: string | undefined;
   /** The answer to a presence challenge waits on this port of the Codespace. */
   readonly presence: { readonly nonce: string; readonly port: number } | undefined;
+  /** PEM, for the first grants of the session; not looked at before there is one. */
+  readonly csrs: readonly string[];
 }
 
 const USED = [
@@ -28,6 +34,7 @@ const USED = [
   'codespace_name',
   'presence_nonce',
   'presence_port',
+  'csrs',
 ] as const;
 /** Parameters that would change the meaning of the exchange; what is merely unknown is ignored (RFC 6749 section 3.2). */
 const REFUSED = ['actor_token', 'actor_token_type', 'resource', 'scope'];
@@ -49,7 +56,8 @@ export function readTokenForm(contentType: string | undefined, body: string): To
     if (first === undefined || first === '') continue;
     if (name === 'subject_token' && first.length > MAX_PROOF)
       throw new MeshpassError('proof_too_large', `The subject token is longer than ${MAX_PROOF} characters.`);
-    if (name !== 'subject_token' && first.length > MAX_PARAMETER) throw malformed(`The parameter ${name} is too long.`);
+    if (name !== 'subject_token' && first.length > (LONGEST[name] ?? MAX_PARAMETER))
+      throw malformed(`The parameter ${name} is too long.`);
     if (!isPlainText(first)) throw malformed(`The parameter ${name} has non-printable characters.`);
     values[name] = first;
   }
@@ -66,7 +74,19 @@ export function readTokenForm(contentType: string | undefined, body: string): To
     audience: values.audience,
     codespaceName: values.codespace_name,
     presence: readPresence(values.presence_nonce, values.presence_port),
+    csrs: readCsrs(values.csrs),
   };
+}
+
+/** DER in base64url, separated by dots. */
+function readCsrs(text: string | undefined): readonly string[] {
+  if (text === undefined) return [];
+  const csrs = text.split('.');
+  const isOne = (csr: string) => csr.length <= MAX_CSR && /^[A-Za-z0-9_-]+$/.test(csr);
+  if (csrs.length > MAX_FIRST_CSRS || !csrs.every(isOne))
+    throw malformed(`The parameter csrs must be at most ${MAX_FIRST_CSRS} CSRs in base64url, separated by dots.`);
+  const pem = (csr: string) => Buffer.from(csr, 'base64url').toString('base64');
+  return csrs.map((csr) => `-----BEGIN CERTIFICATE REQUEST-----\n${pem(csr)}\n-----END CERTIFICATE REQUEST-----\n`);
 }
 
 function readPresence(nonce: string | undefined, port: string | undefined): TokenForm['presence'] {

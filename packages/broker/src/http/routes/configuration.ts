@@ -64,14 +64,17 @@ function send(
   headers: Record<string, string>,
 ): Response {
   const leave = answers.take(live.session.id);
-  const slow = setTimeout(() => request.socket.destroy(), READ_MS).unref();
-  response.once('close', () => {
-    clearTimeout(slow);
-    leave();
-  });
+  limitReading(request, response);
+  response.once('close', leave);
   return new Response(new Uint8Array(body.buffer, body.byteOffset, body.byteLength) as Uint8Array<ArrayBuffer>, {
     headers: { ...headers, 'content-type': 'application/json' },
   });
+}
+
+/** Whoever reads an answer with a configuration too slowly loses the connection. */
+export function limitReading(request: IncomingMessage, response: ServerResponse): void {
+  const slow = setTimeout(() => request.socket.destroy(), READ_MS).unref();
+  response.once('close', () => clearTimeout(slow));
 }
 
 interface Waiter {

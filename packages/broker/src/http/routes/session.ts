@@ -3,6 +3,7 @@ import type { IncomingMessage } from 'node:http';
 import { CertificateRequest, type HeartbeatResponse, MeshpassError, SESSION_TOKEN_TYPE } from '@meshpass/identity';
 import { HeartbeatRequest } from '@meshpass/identity/refusal-report';
 import { granted, refused } from '../../audit/log/decision.ts';
+import type { AuditEvent } from '../../audit/log/event.ts';
 import { type CertificateContext, issueCertificates } from '../../certificate/issue.ts';
 import type { BrokerConfig } from '../../config.ts';
 import { groupOf } from '../../limits/source-address.ts';
@@ -25,7 +26,8 @@ import { readBody, readJson } from '../body.ts';
 import type { Connections } from '../connections.ts';
 import { type Route, route } from '../route.ts';
 import { createSlots } from '../slots.ts';
-import { type ConfigurationRoutesContext, configurationRoutes } from './configuration.ts';
+import { type ConfigurationRoutesContext, configurationRoutes, limitReading } from './configuration.ts';
+import { firstCredentials, withFirst } from './first-credentials.ts';
 
 export interface SessionRoutesContext extends ConfigurationRoutesContext {
   readonly config: BrokerConfig;
@@ -61,6 +63,20 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
   const enrolments = createSlots(config.maxExchanges, config.maxExchangesPerSource);
   const renewals = createSlots(MAX_RENEWALS, RENEWALS_PER_SESSION);
 
+  const open = async (jkt: string, form: TokenForm, event: AuditEvent, request: IncomingMessage) => {
+    const leave = enrolments.take(groupOf(event.source ?? 'unknown'));
+    const rest = connections.working(request.socket);
+    try {
+      const hungUp = () => request.socket.destroyed;
+      const opened = await exchangeProof(exchange, { form, jkt, hungUp, event });
+      if (opened.granted) connections.belongs(request.socket, opened.value.session.id);
+      return opened;
+    } finally {
+      rest();
+      leave();
+    }
+  };
+
   return [
     route({
       method: 'POST',
@@ -70,19 +86,13 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
       authentication: key,
       read: tokenForm,
       atTokenEndpoint: true,
-      handler: async ({ caller: jkt, body: form, event, request }) => {
+      handler: async ({ caller: jkt, body: form, event, request, response }) => {
         if (form.subjectTokenType === SESSION_TOKEN_TYPE) return refused(event, sessionTokenMissing());
-        const leave = enrolments.take(groupOf(event.source ?? 'unknown'));
-        const rest = connections.working(request.socket);
-        try {
-          const hungUp = () => request.socket.destroyed;
-          const opened = await exchangeProof(exchange, { form, jkt, hungUp, event });
-          if (opened.granted) connections.belongs(request.socket, opened.value.session.id);
-          return opened;
-        } finally {
-          rest();
-          leave();
-        }
+        const opened = await open(jkt, form, event, request);
+        if (!opened.granted || form.csrs.length === 0) return opened;
+        const first = await firstCredentials(context, renewals, { opened: opened.value, form, event });
+        if (first.configuration) limitReading(request, response);
+        return granted(opened.event, withFirst(opened.value, first));
       },
     }),
     route({
