@@ -3,6 +3,7 @@ export { authorize } from './authorize/authorize.ts';
 export { claimsRequired } from './authorize/required-claims.ts';
 export { formatManifests } from './compile/format.ts';
 export * from './compile.ts';
+export { allowCall, type CallToAllow } from './edit/allow-call.ts';
 export type { ReadIncluded } from './load/include.ts';
 export { type LoadedAccess, loadAccess } from './load/load-access.ts';
 export { type ParseOptions, parseAccess, rolesMentioned, teamsDenied, teamsMentioned } from './load/parse.ts';

@@ -113,6 +113,7 @@ const STATUS = {
   policy_too_large: 413,
   policy_cases_invalid: 400,
   policy_test_failed: 409,
+  patch_refused: 409,
   plan_refused: 409,
   plan_stale: 409,
   plan_unknown: 404,

@@ -8,10 +8,11 @@ import { defineCommand } from '../command/define.ts';
 import { EXIT, type ExitCode } from '../command/failure.ts';
 import { argumentsOf, list, type OptionsOf, text, toggle } from '../command/flag.ts';
 import { AGENT_ENV, output } from '../command/shared-flags.ts';
+import { type AccessFiles, readAccessFiles } from '../explain/access-files.ts';
 import { type WantedCall, wantedCall } from '../explain/call.ts';
 import { explainCall } from '../explain/explain-call.ts';
-import { readAccessFile } from '../input/policy-input.ts';
-import { explainJson, explainText } from '../output/explain-text.ts';
+import { type Patch, type PatchInput, proposePatch } from '../explain/patch.ts';
+import { explainJson, explainText, patchText } from '../output/explain-text.ts';
 
 const args = { url: argumentsOf('http://SERVICE.NAMESPACE:PORT/PATH, or tcp://SERVICE.NAMESPACE:PORT') };
 const flags = {
@@ -19,6 +20,8 @@ const flags = {
   header: list('<line>', 'header of the request, "NAME: VALUE"'),
   last: toggle('explain the request that was refused here last, in place of a URL'),
   accessFile: text('<file>', 'access file of a checkout: decide by it, and name its lines'),
+  patch: toggle('with --access-file: print the smallest change of it that allows the call, as a diff for git apply'),
+  grant: text('<name>', 'with --patch: the grant to change', { defaultText: 'the one that serves the call' }),
   output,
 };
 
@@ -30,7 +33,7 @@ export const command = defineCommand({
   flags,
   env: AGENT_ENV,
   exitCodes: {
-    0: 'allowed by everything that Meshpass decides',
+    0: 'allowed by everything that Meshpass decides; with --patch: a change is proposed',
     1: 'refused',
     4: 'unknown: it depends on what this workspace does not know',
   },
@@ -38,6 +41,7 @@ export const command = defineCommand({
     'meshpass explain http://orders.shop:8080/orders/1',
     'meshpass explain http://orders.shop:8080/orders --method POST --access-file access.yaml',
     'meshpass explain --last',
+    'meshpass explain http://orders.shop:8080/refunds --method POST --access-file access.yaml --patch | git apply',
   ],
   page: 'docs/agent.md',
   run: explain,
@@ -49,10 +53,29 @@ async function explain({ url, ...options }: OptionsOf<typeof args & typeof flags
   const call = options.last ? await lastRefused(directory, url) : asked(url, options.method, options.header);
   const { protocol: _, ...wanted } = call;
   const known = await askAgent<ExplainAnswer>(directory, { command: 'explain', call: wanted });
-  const access = options.accessFile === undefined ? undefined : readAccessFile(options.accessFile, '--access-file');
+  const files = options.accessFile === undefined ? undefined : readAccessFiles(options.accessFile, '--access-file');
+  if (options.patch) return printPatch(patchOf({ call, known, grant: options.grant }, files), call, options.output);
+  if (options.grant !== undefined) throw new MeshpassError('usage', '--grant is for --patch.');
+  const access = files?.access;
   const explanation = await explainCall({ call, known, access, resolves });
   console.log(options.output === 'json' ? JSON.stringify(explainJson(explanation), null, 2) : explainText(explanation));
   return { allowed: EXIT.ok, refused: EXIT.failed, unknown: EXIT.unknown }[explanation.verdict];
+}
+
+/** @throws MeshpassError `patch_refused`, `usage` */
+function patchOf(input: Omit<PatchInput, 'files'>, files: AccessFiles | undefined): Patch {
+  if (!files) throw new MeshpassError('usage', '--patch changes a file: name it with --access-file.');
+  return proposePatch({ ...input, files });
+}
+
+/** The diff alone on standard output, so that it can be piped. */
+function printPatch(patch: Patch, call: WantedCall, format: 'text' | 'json'): ExitCode {
+  if (format === 'json') console.log(JSON.stringify(patch, null, 2));
+  else {
+    console.error(patchText(patch, call));
+    process.stdout.write(patch.diff);
+  }
+  return EXIT.ok;
 }
 
 function asked(urls: readonly string[], method: string, headers: readonly string[]): WantedCall {

@@ -1,7 +1,8 @@
 /** An explanation as text and as JSON. */
 import { plainText } from '@meshpass/identity/text';
-import { formatWanted } from '../explain/call.ts';
+import { formatWanted, type WantedCall } from '../explain/call.ts';
 import type { Explanation, HopLine } from '../explain/explanation.ts';
+import type { Patch } from '../explain/patch.ts';
 
 /** The verdict, then a line for each hop. Names and paths come from outside: nothing of them moves a terminal's cursor. */
 export function explainText({ verdict, call, session, endpoint, grant, hops, beyond }: Explanation): string {
@@ -25,6 +26,17 @@ const MARK: Readonly<Record<Explanation['verdict'], string>> = {
 
 function placeText({ place }: HopLine): string {
   return place === undefined ? '' : ` (${place})`;
+}
+
+/** What a patch means, for whoever reviews it. */
+export function patchText({ grant, widens, holders, assumed }: Patch, call: WantedCall): string {
+  const lines = [
+    `With this change, grant ${grant} allows ${formatWanted(call)}: proven on what it compiles to.`,
+    ...widens.map((what) => `widens: ${what}`),
+    `for every holder of the grant: ${holders.join('; ')}`,
+    ...assumed.map((what) => `assumed: ${what}`),
+  ];
+  return lines.map(plainText).join('\n');
 }
 
 /** Plain data for `--output json`. */

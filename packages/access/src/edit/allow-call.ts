@@ -1,0 +1,103 @@
+/**
+ * The smallest change of an access file that allows one more call: an operation in the entry that names the service, or an entry in the
+ * grant. The text is spliced at places that the YAML parser names, so that comments, order and style of everything else stay as they are.
+ */
+import { MeshpassError } from '@meshpass/identity';
+import { isMap, isScalar, isSeq, type Node, parseDocument, type YAMLMap, type YAMLSeq } from 'yaml';
+import { appendToList, appendToMap, type Splice, splice } from './splice.ts';
+
+export interface CallToAllow {
+  readonly grant: string;
+  readonly service: string;
+  readonly namespace: string;
+  readonly port: number;
+  /** As an operation is written; absent: the whole port, for a service that is not HTTP. */
+  readonly operation?: { readonly method: string; readonly path: string };
+}
+
+/**
+ * @param text of the file that has the grant; it must have been loaded without an error
+ * @returns the text with the change
+ * @throws MeshpassError `patch_refused` where no such change can be made without a decision of somebody
+ * @example
+ * ```ts
+ * import { allowCall } from '@meshpass/access';
+ * const text = 'grants:\n  dev:\n    to:\n      - service: orders.shop\n        port: 80\n        allow: [GET /orders] # more?\n';
+ * const operation = { method: 'POST', path: '/orders' };
+ * const call = { grant: 'dev', service: 'orders', namespace: 'shop', port: 80, operation };
+ * allowCall(text, call).split('\n')[5]; // => '        allow: [GET /orders, POST /orders] # more?'
+ * ```
+ */
+export function allowCall(text: string, call: CallToAllow): string {
+  const { grant } = call;
+  const document = parseDocument(text, { keepSourceTokens: true, version: '1.2', schema: 'core', uniqueKeys: false });
+  const to = document.getIn(['grants', grant, 'to'], true);
+  if (!isSeq(to)) throw refusal(`This file has no grant ${grant} with a list "to".`);
+  const entry = entryFor(to, call);
+  return splice(text, entry ? inEntry(text, entry, call) : appendToList(text, to as YAMLSeq<Node>, newEntry(call)));
+}
+
+/** The first entry that names the port of the service decides; of one that selects, only the mesh tells what it means. */
+function entryFor(to: YAMLSeq, { service, namespace, port, grant }: CallToAllow): YAMLMap | undefined {
+  const named = to.items.filter((item): item is YAMLMap => {
+    if (!isMap(item)) return false;
+    const name = textOf(item, 'service');
+    const host = textOf(item, 'host') ?? '';
+    return (
+      item.get('labels') === undefined &&
+      (name === `${service}.${namespace}` ||
+        (name === service && textOf(item, 'namespace') === namespace) ||
+        host.startsWith(`${service}.${namespace}.svc.`))
+    );
+  });
+  const ports = (item: YAMLMap): unknown[] => {
+    const listed = item.get('ports');
+    return isSeq(listed) ? listed.items.map((one) => (isScalar(one) ? one.value : one)) : [item.get('port')];
+  };
+  const exact = named.find((item) => ports(item).includes(port));
+  if (exact) return exact;
+  if (named.some((item) => ports(item).some((one) => typeof one === 'string')))
+    throw refusal(
+      `Grant ${grant} names ports of ${service}.${namespace} by their names, and which one ${port} is only the mesh tells: edit the file by hand.`,
+    );
+  return undefined;
+}
+
+function inEntry(text: string, entry: YAMLMap, { operation, grant }: CallToAllow): Splice {
+  const allow = entry.get('allow', true) as unknown;
+  const grpc = entry.get('grpc', true) as unknown;
+  if (!isSeq(allow) && !isSeq(grpc))
+    throw refusal(`Grant ${grant} gives the whole port already, so what refuses is not a missing operation.`);
+  if (!operation)
+    throw refusal(`Grant ${grant} gives operations of this port: a connection that is no HTTP cannot be one.`);
+  const asGrpc = grpcMethod(operation);
+  if (isSeq(grpc) && !isSeq(allow) && asGrpc) return appendToList(text, grpc as YAMLSeq<Node>, { flow: asGrpc });
+  const written = scalar(`${operation.method} ${operation.path}`);
+  if (isSeq(allow)) return appendToList(text, allow as YAMLSeq<Node>, { flow: written });
+  return appendToMap(text, entry, `allow: [${written}]`);
+}
+
+/** A gRPC method is the path of a POST (gRPC over HTTP/2, "Requests"). */
+function grpcMethod({ method, path }: { readonly method: string; readonly path: string }): string | undefined {
+  return method === 'POST' && /^\/[A-Za-z_][\w.]*\/[A-Za-z_]\w*$/.test(path) ? path.slice(1) : undefined;
+}
+
+function newEntry({ service, namespace, port, operation }: CallToAllow) {
+  const allow = operation && `allow: [${scalar(`${operation.method} ${operation.path}`)}]`;
+  const members = [`service: ${service}.${namespace}`, `port: ${port}`, ...(allow ? [allow] : [])];
+  return { flow: `{ ${members.join(', ')} }`, block: members };
+}
+
+/** Plain where that is surely the same text, else in quotes. */
+function scalar(text: string): string {
+  return /^[A-Za-z][A-Za-z0-9 /._~*@-]*$/.test(text) ? text : JSON.stringify(text);
+}
+
+function textOf(map: YAMLMap, key: string): string | undefined {
+  const value = map.get(key);
+  return typeof value === 'string' ? value : undefined;
+}
+
+function refusal(message: string): MeshpassError {
+  return new MeshpassError('patch_refused', message);
+}
