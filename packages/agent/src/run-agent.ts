@@ -1,6 +1,7 @@
 /** The running agent: credentials kept fresh, an Envoy that carries traffic, names for services, the control socket. */
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { setImmediate as pause } from 'node:timers/promises';
 import { getCACertificates } from 'node:tls';
 import { fileProblem, MeshpassError } from '@meshpass/identity/error';
 import { VERSION } from '@meshpass/identity/version';
@@ -33,6 +34,8 @@ export interface AgentRim {
 
 /** Longest that the start waits for the first configuration and for Envoy, ms. */
 const FIRST_CONFIGURATION = 15_000;
+/** A broker that is near is asked before the data plane is loaded, ms; while one that is far answers, there is time for that. */
+const SHORT_LINE = 25;
 const PROXY_TAKEN =
   'The proxy does not listen: another process may have its port, and would be sent the secret. Set another --proxy-port, or ask again ' +
   'in a moment where Envoy has just been started.';
@@ -59,11 +62,12 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
     markClosed = resolve;
   });
   const control = await serveControl(directory, answer);
-  // What takes time without us begins first: handshakes with the broker, and Envoy. The rest of the agent is loaded meanwhile.
+  // What takes time without us begins first: handshakes with the broker, and Envoy. The rest of the agent is loaded meanwhile, with
+  // pauses in which what has come is dealt with: loading holds up everything else.
   const agent = new BrokerAgent({ ca });
-  agent.openEarly(url);
   const launched = found.then((envoy) => launchEnvoy(envoy, { directory, log }));
   launched.catch(() => {});
+  await agent.openEarly(url);
   const { RefusalReport } = await import('./access-log/report.ts');
   const { BrokerClient, ConfigurationFollower, CredentialManager, newDpopKey } = await import('./session/index.ts');
   const client = new BrokerClient({
@@ -83,6 +87,7 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
     received: (configuration) => void answering.then((plane) => plane.configure(configuration)),
   });
   let dataPlane: DataPlane | undefined;
+  await pause();
   const enrolled = manager.start();
   const answering = startDataPlane();
   answering.catch(() => {});
@@ -100,6 +105,9 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
   return { status, close, closed };
 
   async function startDataPlane(): Promise<DataPlane> {
+    await agent.opened(SHORT_LINE);
+    await import('@meshpass/envoy');
+    await pause();
     const { DataPlane } = await import('./data-plane.ts');
     return DataPlane.start({
       ...{ launched: await launched, clusterDomain, now, log, report },

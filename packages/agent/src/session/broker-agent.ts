@@ -4,6 +4,7 @@
  */
 import { Agent, type RequestOptions } from 'node:https';
 import type { Duplex } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type TLSSocket } from 'node:tls';
 import { type Addresses, rememberAddresses } from '@meshpass/identity/address';
 import { MeshpassError } from '@meshpass/identity/error';
@@ -17,11 +18,14 @@ export interface BrokerAgentOptions {
 
 /** One that is asked, one that waits for a new configuration, and one to spare. */
 const MAX_CONNECTIONS = 3;
+/** Longest that is waited for the broker's address before the rest of the agent is loaded, ms. */
+const LONGEST_LOOKUP = 50;
 
 export class BrokerAgent extends Agent {
   readonly #ca: string | undefined;
   readonly #addresses: Addresses;
   #early: TLSSocket | undefined;
+  #opened: Promise<void> | undefined;
 
   constructor({ ca, addresses = rememberAddresses() }: BrokerAgentOptions = {}) {
     super({ keepAlive: true, maxSockets: MAX_CONNECTIONS, lookup: addresses.lookup, ...(ca ? { ca } : {}) });
@@ -29,8 +33,8 @@ export class BrokerAgent extends Agent {
     this.#addresses = addresses;
   }
 
-  /** Begins to connect. Whether that succeeds, the first request tells. */
-  openEarly({ hostname, port }: URL): void {
+  /** Returns when it has begun to connect. Whether that succeeds, the first request tells. */
+  async openEarly({ hostname, port }: URL): Promise<void> {
     const early = connect({
       ...{ host: hostname, port: Number(port || 443), lookup: this.#addresses.lookup },
       ...{ servername: hostname, ALPNProtocols: ['http/1.1'] },
@@ -38,6 +42,13 @@ export class BrokerAgent extends Agent {
     });
     early.on('error', () => early.destroy());
     this.#early = early;
+    this.#opened = first(early, 'secureConnect', 'close');
+    await Promise.race([first(early, 'lookup', 'connect', 'close'), sleep(LONGEST_LOOKUP)]);
+  }
+
+  /** Waits until the early connection can carry a request, at most for so many milliseconds. */
+  async opened(within: number): Promise<void> {
+    await Promise.race([this.#opened, sleep(within)]);
   }
 
   override createConnection(
@@ -68,4 +79,10 @@ export function brokerUrl(text: string): URL {
     throw new MeshpassError('config_invalid', `The broker's URL must begin with https://, and is ${text}.`);
   }
   return url;
+}
+
+function first(socket: TLSSocket, ...events: readonly string[]): Promise<void> {
+  return new Promise((resolve) => {
+    for (const event of events) socket.once(event, () => resolve());
+  });
 }
