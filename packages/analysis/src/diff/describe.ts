@@ -1,6 +1,6 @@
 /** Sets of calls in words: who calls what, under which circumstances, only as far as it matters. */
 import type { Call } from './formula/call.ts';
-import type { Explained } from './formula/space.ts';
+import type { Explained } from './formula/explain.ts';
 
 export interface Description {
   /** `workloads of namespace shop` */

@@ -83,16 +83,14 @@ export function indexPolicies(
   const once = memory();
   const numbers = new Map<Policy, number>();
   for (const resource of resources) numbers.set(resource as Policy, numbers.size);
-  const ids = new WeakMap<readonly Policy[], string>();
-  /** Layers of the mesh and of a namespace are the same array for every workload. */
-  const idOf = (policies: readonly Policy[]): string => {
-    let id = ids.get(policies);
-    if (id === undefined) {
-      id = policies.map((one) => numbers.get(one)).join();
-      ids.set(policies, id);
-    }
+  const listed = new Map<string, number>();
+  /** Short, and the same for the same policies. Layers of the mesh and of a namespace are the same array for every workload. */
+  const idOf = remembered((policies: readonly Policy[]): number => {
+    const names = policies.map((one) => numbers.get(one)).join();
+    const id = listed.get(names) ?? listed.size;
+    listed.set(names, id);
     return id;
-  };
+  });
   const idsOf = (layers: Layers<Policy>): string => layers.map(idOf).join(';');
   const byPort = new WeakMap<readonly AuthorizationPolicy[], boolean>();
   const dependsOnPort = (layer: readonly AuthorizationPolicy[]): boolean => {

@@ -66,7 +66,7 @@ function proveGrants(context: AnalysisContext): readonly Finding[] {
           }),
         );
       const named = set(context.names.get(here[0]!.target.sni)!);
-      const reached = diagram.andAll([lets, set(context.holders), named]);
+      const reached = diagram.andAll([lets, named, set(context.holders)]);
       const more: Suspicion = {
         ...{ ...at, kind: 'reaches-more' },
         calls: diagram.minus(reached, diagram.orAll(granted.map(({ calls }) => set(calls)))),

@@ -22,7 +22,8 @@ export function reachChanges(context: AnalysisContext, clusterDomain: string): r
   const reached = (state: 0 | 1, endpoint: Endpoint, service: Service): Node => {
     if (!open[state].has(service.host)) return NONE;
     const allowed = letIn(context, indexes[state].at(endpoint.workload, endpoint.port, endpoint.protocol));
-    return diagram.andAll([allowed, set(prepared), set(agreed), withText('connection.sni', service.sni)]);
+    // The name first: by it few grants pass.
+    return diagram.andAll([allowed, withText('connection.sni', service.sni), set(prepared), set(agreed)]);
   };
   for (const endpoint of endpoints) {
     for (const name of endpoint.services) {

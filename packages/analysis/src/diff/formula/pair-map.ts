@@ -26,7 +26,9 @@ export class PairMap {
 
   /** Where the pair is, or the free place where it would be. */
   #find(a: number, b: number): number {
-    let place = (Math.imul(a, 0x9e3779b1) ^ Math.imul(b, 0x85ebca6b)) & this.#mask;
+    let hash = Math.imul(a, 0x9e3779b1) ^ Math.imul(b, 0x85ebca6b);
+    hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d);
+    let place = (hash ^ (hash >>> 13)) & this.#mask;
     for (;;) {
       const at = place * 3;
       const first = this.#entries[at];

@@ -1,12 +1,15 @@
 /**
  * All calls, as the rules of some formulas can tell them apart: fields with numbered classes of values, and the diagram in
- * which sets of calls are built. A field with several values becomes one yes-or-no field for each class of a value.
+ * which sets of calls are built. A field with several values becomes one yes-or-no field for each class of a value, and one that is
+ * tested at both ends becomes three: see text-ends.ts.
  */
-import { type AddressClasses, classifyAddresses } from './address-classes.ts';
+import { classifyAddresses } from './address-classes.ts';
 import type { Call } from './call.ts';
 import { type Condition, isMany, type Test, type TextField, testsOf } from './condition.ts';
-import { type ClassSet, Diagram, EVERY, NONE, type Node, type Product } from './diagram.ts';
+import { Diagram, EVERY, NONE, type Node, type Product } from './diagram.ts';
+import { type Explained, explainProduct, type Variable } from './explain.ts';
 import { classify, type TextClasses } from './text-classes.ts';
+import { classifyEnds, type TextEnds, UNNAMED } from './text-ends.ts';
 import type { TextDomain } from './text-test.ts';
 import { formatText, type TextTest } from './text-test.ts';
 
@@ -24,19 +27,6 @@ export interface Space {
   readonly has: (set: Node, call: Call) => boolean;
 }
 
-export type Explained =
-  | { readonly kind: 'flag'; readonly field: string; readonly value: boolean }
-  /** `values` as policies write them; `except` says that everything else is meant. */
-  | {
-      readonly kind: 'text' | 'address';
-      readonly field: string;
-      readonly values: readonly string[];
-      readonly except: boolean;
-      readonly missing: boolean;
-    }
-  /** A value among several. */
-  | { readonly kind: 'member'; readonly field: string; readonly value: string; readonly has: boolean };
-
 const LETTERS = 'xyzwvutsrqponmlkjihgfedcba0123456789';
 const PLAIN: TextDomain = { start: '', alphabet: `${LETTERS}-_~`, optional: false };
 const DOMAINS: Readonly<Record<string, TextDomain>> = {
@@ -46,6 +36,9 @@ const DOMAINS: Readonly<Record<string, TextDomain>> = {
   'token.issuer': { ...PLAIN, optional: true },
   'token.subject': { ...PLAIN, optional: true },
 };
+
+/** Policies name ports at their beginning and hosts at their end. */
+const BOTH_ENDS: ReadonlySet<string> = new Set(['connection.sni']);
 
 /** Order of the fields in the diagram: who first, because rules speak of few callers each. */
 const ORDER = [
@@ -58,22 +51,6 @@ const ORDER = [
   'token.issuer',
 ];
 
-type Variable =
-  | { readonly kind: 'flag'; readonly field: string }
-  | {
-      readonly kind: 'text';
-      readonly field: string;
-      readonly classes: TextClasses;
-      readonly tests: readonly TextTest[];
-    }
-  | { readonly kind: 'member'; readonly field: string; readonly example: string; readonly label: string }
-  | {
-      readonly kind: 'address';
-      readonly field: string;
-      readonly classes: AddressClasses;
-      readonly ranges: readonly string[];
-    };
-
 /** @throws MeshpassError `policy_too_large` */
 export function createSpace(conditions: readonly Condition[]): Space {
   const byField = collect(conditions);
@@ -81,6 +58,8 @@ export function createSpace(conditions: readonly Condition[]): Space {
   const variables: Variable[] = [];
   const numbers = new Map<string, number>();
   const members = new Map<string, { readonly classes: TextClasses; readonly first: number }>();
+  /** By number of the whole; beginning and end come after it. */
+  const ends = new Map<number, TextEnds>();
   const rank = (field: string) => (ORDER.includes(field) ? ORDER.indexOf(field) : ORDER.length);
   const fields = [...byField.keys()].sort((a, b) => rank(a) - rank(b) || (a < b ? -1 : 1));
   for (const field of fields) {
@@ -94,6 +73,17 @@ export function createSpace(conditions: readonly Condition[]): Space {
     } else {
       const asked = tests.flatMap((test) => (test.op === 'text' ? [test.test] : []));
       const distinct = [...new Map(asked.map((test) => [JSON.stringify(test), test])).values()];
+      if (BOTH_ENDS.has(field)) {
+        const texts = classifyEnds(distinct, domainOf(field));
+        ends.set(variables.length, texts);
+        const ofForm = (...forms: TextTest['form'][]) => distinct.filter(({ form }) => forms.includes(form));
+        variables.push(
+          { kind: 'text', field, classes: texts.whole, tests: ofForm('exact', 'present') },
+          { kind: 'text', field, classes: texts.beginning, tests: ofForm('prefix') },
+          { kind: 'text', field, classes: texts.end, tests: ofForm('suffix') },
+        );
+        continue;
+      }
       const classes = classify(distinct, domainOf(field));
       if (!isMany(field as TextField)) variables.push({ kind: 'text', field, classes, tests: distinct });
       else {
@@ -111,6 +101,11 @@ export function createSpace(conditions: readonly Condition[]): Space {
     }
   }
 
+  const amongTexts = (number: number, chosen: (classes: TextClasses) => readonly number[]): Node => {
+    const { classes } = variables[number] as Extract<Variable, { kind: 'text' }>;
+    return diagram.among(number, chosen(classes), classes.examples.length);
+  };
+
   const ofTest = (test: Test): Node => {
     const number = numbers.get(test.field)!;
     if (test.op === 'flag') return diagram.among(number, [1], 2);
@@ -122,8 +117,12 @@ export function createSpace(conditions: readonly Condition[]): Space {
     const many = members.get(test.field);
     if (many)
       return diagram.orAll(many.classes.passing(test.test).map((one) => diagram.among(many.first + one, [1], 2)));
-    const { classes } = variable as Extract<Variable, { kind: 'text' }>;
-    return diagram.among(number, classes.passing(test.test), classes.examples.length);
+    const whole = amongTexts(number, ({ passing }) => passing(test.test));
+    const { form } = test.test;
+    if (!ends.has(number) || (form !== 'prefix' && form !== 'suffix')) return whole;
+    const part = amongTexts(number + (form === 'prefix' ? 1 : 2), ({ passing }) => passing(test.test));
+    const unnamed = amongTexts(number, () => [UNNAMED]);
+    return diagram.or(whole, diagram.and(unnamed, part));
   };
 
   const known = new Map<Condition, Node>();
@@ -154,12 +153,9 @@ export function createSpace(conditions: readonly Condition[]): Space {
     const number = numbers.get(field);
     const variable = number === undefined ? undefined : variables[number];
     if (number === undefined || variable?.kind !== 'text') return EVERY;
-    return diagram.among(number, [variable.classes.classOf(value)], variable.classes.examples.length);
-  };
-
-  const explain = (product: Product): Explained[] => {
-    const said = [...product].sort(([a], [b]) => a - b);
-    return said.map(([number, chosen]): Explained => explainOne(variables[number]!, chosen));
+    const same = (at: number) => amongTexts(at, ({ classOf }) => [classOf(value)]);
+    if (!ends.has(number) || variable.classes.classOf(value) !== UNNAMED) return same(number);
+    return diagram.andAll([same(number), same(number + 1), same(number + 2)]);
   };
 
   const example = (product: Product): Call => {
@@ -168,15 +164,20 @@ export function createSpace(conditions: readonly Condition[]): Space {
     const lists = new Map<string, string[]>();
     const addresses = new Map<string, string>();
     variables.forEach((variable, number) => {
-      const chosen = product.get(number);
       // Where it makes no difference, the peer is one that mutual TLS has proven, and what may be missing is.
       const free = variable.kind === 'flag' && variable.field === 'peer' ? 1 : missingOf(variable);
-      const pick = chosen ? pickFrom(chosen) : free;
+      const pick = pickAt(product, number, free);
       if (variable.kind === 'flag') {
         if (pick === 1) flags.add(variable.field);
       } else if (variable.kind === 'address') addresses.set(variable.field, variable.classes.examples[pick]!);
       else if (variable.kind === 'text') {
-        const value = variable.classes.examples[pick];
+        // Beginning and end were looked at together with the whole.
+        if (variables[number - 1]?.field === variable.field) return;
+        const both = ends.get(number);
+        const value =
+          both && pick === UNNAMED
+            ? both.compose(pickAt(product, number + 1), pickAt(product, number + 2))
+            : variable.classes.examples[pick];
         if (value !== undefined) texts.set(variable.field, value);
       } else if (pick === 1) lists.set(variable.field, [...(lists.get(variable.field) ?? []), variable.example]);
     });
@@ -197,7 +198,7 @@ export function createSpace(conditions: readonly Condition[]): Space {
     diagram,
     set,
     withText,
-    explain,
+    explain: (product) => explainProduct(variables, product),
     example,
     has: (node, call) => diagram.has(node, (number) => classIn(call, number)),
   };
@@ -227,64 +228,15 @@ function missingOf(variable: Variable): number {
   return Math.max(0, variable.classes.examples.indexOf(undefined));
 }
 
-function pickFrom({ classes, rest }: ClassSet): number {
+/** A class that a product leaves to a field. @param free where it leaves all */
+function pickAt(product: Product, number: number, free = 0): number {
+  const chosen = product.get(number);
+  if (!chosen) return free;
+  const { classes, rest } = chosen;
   if (!rest) return Math.min(...classes);
   let one = 0;
   while (classes.has(one)) one++;
   return one;
-}
-
-function explainOne(variable: Variable, { classes, rest }: ClassSet): Explained {
-  const { kind, field } = variable;
-  if (kind === 'flag') return { kind, field, value: classes.has(1) !== rest };
-  if (kind === 'member') return { kind, field, value: variable.label, has: classes.has(1) !== rest };
-  const { examples } = variable.classes;
-  const names = namesOf(variable);
-  const missingClass = kind === 'text' ? (examples as readonly (string | undefined)[]).indexOf(undefined) : -1;
-  const missing = classes.has(missingClass) !== rest && missingClass >= 0;
-  const listed = new Set([...classes].filter((one) => one !== missingClass));
-  const others = () => new Set([...examples.keys()].filter((one) => !listed.has(one) && one !== missingClass));
-  // As it stands, and where no names are wide enough for that, the other way round.
-  for (const except of [rest, !rest]) {
-    const covered = cover(except === rest ? listed : others(), names);
-    if (covered.complete) return { kind, field, values: covered.names, except, missing };
-  }
-  const values = [...(rest ? others() : listed)].slice(0, 5).map((one) => examples[one]!);
-  return { kind, field, values, except: false, missing };
-}
-
-interface Named {
-  readonly name: string;
-  readonly passing: readonly number[];
-}
-
-const namesKnown = new WeakMap<Variable, readonly Named[]>();
-
-/** What policies call the classes of a field, widest first. */
-function namesOf(variable: Extract<Variable, { kind: 'text' | 'address' }>): readonly Named[] {
-  let names = namesKnown.get(variable);
-  if (!names) {
-    const all: Named[] =
-      variable.kind === 'text'
-        ? variable.tests.map((test) => ({ name: formatText(test), passing: variable.classes.passing(test) }))
-        : variable.ranges.map((range) => ({ name: range, passing: variable.classes.passing(range) }));
-    names = all.filter(({ passing }) => passing.length > 0).sort((a, b) => b.passing.length - a.passing.length);
-    namesKnown.set(variable, names);
-  }
-  return names;
-}
-
-/** The fewest names that together mean just these classes, widest first. */
-function cover(classes: ReadonlySet<number>, names: readonly Named[]) {
-  const left = new Set(classes);
-  const chosen: string[] = [];
-  for (const { name, passing } of names) {
-    if (left.size === 0) break;
-    if (!passing.every((one) => classes.has(one)) || !passing.some((one) => left.has(one))) continue;
-    chosen.push(name);
-    for (const one of passing) left.delete(one);
-  }
-  return { names: chosen, complete: left.size === 0 };
 }
 
 /** A class of texts that no exact test names, as the tests that it passes. */

@@ -91,7 +91,7 @@ function* combine(tests: readonly TextTest[], domain: TextDomain): Generator<str
 }
 
 /** The shortest text that leaves a set of continuations. @param taken no character is added where this already left it */
-function away(stays: (more: string) => boolean, alphabet: string, taken = ''): string {
+export function away(stays: (more: string) => boolean, alphabet: string, taken = ''): string {
   if (taken !== '' && !stays(taken.at(-1)!)) return '';
   let tried = [''];
   for (;;) {
@@ -102,11 +102,11 @@ function away(stays: (more: string) => boolean, alphabet: string, taken = ''): s
   }
 }
 
-function beginningsOf(text: string): string[] {
+export function beginningsOf(text: string): string[] {
   return Array.from({ length: text.length }, (_, index) => text.slice(0, index + 1));
 }
 
-function endsOf(text: string): string[] {
+export function endsOf(text: string): string[] {
   return Array.from({ length: text.length }, (_, index) => text.slice(index));
 }
 

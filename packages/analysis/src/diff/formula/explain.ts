@@ -1,0 +1,103 @@
+/** What stands for a field in a diagram, and products of such in the words of policies. */
+import type { AddressClasses } from './address-classes.ts';
+import type { ClassSet, Product } from './diagram.ts';
+import type { TextClasses } from './text-classes.ts';
+import { formatText, type TextTest } from './text-test.ts';
+
+export type Explained =
+  | { readonly kind: 'flag'; readonly field: string; readonly value: boolean }
+  /** `values` as policies write them; `except` says that everything else is meant. */
+  | {
+      readonly kind: 'text' | 'address';
+      readonly field: string;
+      readonly values: readonly string[];
+      readonly except: boolean;
+      readonly missing: boolean;
+    }
+  /** A value among several. */
+  | { readonly kind: 'member'; readonly field: string; readonly value: string; readonly has: boolean };
+
+export type Variable =
+  | { readonly kind: 'flag'; readonly field: string }
+  | {
+      readonly kind: 'text';
+      readonly field: string;
+      readonly classes: TextClasses;
+      readonly tests: readonly TextTest[];
+    }
+  | { readonly kind: 'member'; readonly field: string; readonly example: string; readonly label: string }
+  | {
+      readonly kind: 'address';
+      readonly field: string;
+      readonly classes: AddressClasses;
+      readonly ranges: readonly string[];
+    };
+
+/** In the order of the diagram. */
+export function explainProduct(variables: readonly Variable[], product: Product): readonly Explained[] {
+  const said = [...product].sort(([a], [b]) => a - b);
+  const explained = said.map(([number, chosen]) => explainOne(variables[number]!, chosen));
+  // That a text is there goes without saying where its beginning or end is said.
+  return explained.filter((one, index) => {
+    const more = explained.some(({ field }, other) => field === one.field && other > index);
+    return !(more && isAnyText(one));
+  });
+}
+
+function isAnyText(one: Explained): boolean {
+  if (one.kind !== 'text' || one.missing) return false;
+  return one.except ? one.values.length === 0 : one.values.includes('*');
+}
+
+function explainOne(variable: Variable, { classes, rest }: ClassSet): Explained {
+  const { kind, field } = variable;
+  if (kind === 'flag') return { kind, field, value: classes.has(1) !== rest };
+  if (kind === 'member') return { kind, field, value: variable.label, has: classes.has(1) !== rest };
+  const { examples } = variable.classes;
+  const names = namesOf(variable);
+  const missingClass = kind === 'text' ? (examples as readonly (string | undefined)[]).indexOf(undefined) : -1;
+  const missing = classes.has(missingClass) !== rest && missingClass >= 0;
+  const listed = new Set([...classes].filter((one) => one !== missingClass));
+  const others = () => new Set([...examples.keys()].filter((one) => !listed.has(one) && one !== missingClass));
+  // As it stands, and where no names are wide enough for that, the other way round.
+  for (const except of [rest, !rest]) {
+    const covered = cover(except === rest ? listed : others(), names);
+    if (covered.complete) return { kind, field, values: covered.names, except, missing };
+  }
+  const values = [...(rest ? others() : listed)].slice(0, 5).map((one) => examples[one]!);
+  return { kind, field, values, except: false, missing };
+}
+
+interface Named {
+  readonly name: string;
+  readonly passing: readonly number[];
+}
+
+const namesKnown = new WeakMap<Variable, readonly Named[]>();
+
+/** What policies call the classes of a field, widest first. */
+function namesOf(variable: Extract<Variable, { kind: 'text' | 'address' }>): readonly Named[] {
+  let names = namesKnown.get(variable);
+  if (!names) {
+    const all: Named[] =
+      variable.kind === 'text'
+        ? variable.tests.map((test) => ({ name: formatText(test), passing: variable.classes.passing(test) }))
+        : variable.ranges.map((range) => ({ name: range, passing: variable.classes.passing(range) }));
+    names = all.filter(({ passing }) => passing.length > 0).sort((a, b) => b.passing.length - a.passing.length);
+    namesKnown.set(variable, names);
+  }
+  return names;
+}
+
+/** The fewest names that together mean just these classes, widest first. */
+function cover(classes: ReadonlySet<number>, names: readonly Named[]) {
+  const left = new Set(classes);
+  const chosen: string[] = [];
+  for (const { name, passing } of names) {
+    if (left.size === 0) break;
+    if (!passing.every((one) => classes.has(one)) || !passing.some((one) => left.has(one))) continue;
+    chosen.push(name);
+    for (const one of passing) left.delete(one);
+  }
+  return { names: chosen, complete: left.size === 0 };
+}
