@@ -11,6 +11,7 @@ const SPACED = ['scope', 'permission', 'tags'];
 const WRITTEN = ['x-sub', 'x-payload', 'authorization'];
 
 /**
+ * @param as what Envoy takes it for: of a connection it looks neither at a method nor at headers, `x-forwarded-for` among them
  * @param places where tokens stand that verify, by issuer
  * @param headersAsked names that conditions of policies look at
  * @returns undefined for a call that diff has no words for: two tokens that verify, one that stands in some of its places only, a claim
@@ -18,6 +19,7 @@ const WRITTEN = ['x-sub', 'x-payload', 'authorization'];
  */
 export function asTold(
   call: Call,
+  as: 'http' | 'tcp',
   places: TokenPlaces,
   prefixes: ReadonlyMap<string, ReadonlySet<string>>,
   headersAsked: ReadonlySet<string>,
@@ -42,7 +44,7 @@ export function asTold(
     texts.set('peer.trustDomain', domain).set('peer.namespace', namespace).set('peer.account', account);
     if (call.sni !== undefined) texts.set('connection.sni', call.sni);
   }
-  const { http } = call;
+  const http = as === 'http' ? call.http : undefined;
   const path = http && normalizePath(http.path, 'BASE');
   if (http && path === undefined) return undefined;
   addresses.set('remote.ip', new CallFacts(call, call.principal ?? '', '', http, path ?? '').remoteIp ?? '');

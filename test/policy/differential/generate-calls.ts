@@ -86,6 +86,13 @@ const FORWARDED = [
   '10.1.2.3',
 ];
 
+const SNIS = [
+  ...['orders.shop', 'other', 'x.shop', 'outbound_.80_._.orders.shop', 'outbound_.80_.v1_.orders.shop'],
+  ...['outbound_.8080_.v1_.orders.shop', 'outbound_.80_.v1_.web.dev', 'outbound_.80_.v1_.x-orders.shop'],
+  // It begins like the names of one port and ends like those of one host, where both overlap.
+  'outbound_.80_.orders.shop',
+];
+
 export async function generateCall(random: Random, world: World): Promise<Call> {
   const port = random.pick([PORTS.http, PORTS.http, PORTS.http, PORTS.tcp, PORTS.undeclared, PORTS.unknown]);
   const undeclared = port === PORTS.undeclared || port === PORTS.unknown;
@@ -98,7 +105,7 @@ export async function generateCall(random: Random, world: World): Promise<Call> 
     sourceIp: random.pick(world.addresses),
     destinationIp: world.destination,
     port,
-    ...(principal && random.chance(0.8) && { sni: random.pick(['orders.shop', 'other', 'x.shop']) }),
+    ...(principal && random.chance(0.8) && { sni: random.pick(SNIS) }),
     ...(http && { http }),
     // In plain text the first bytes tell.
     ...(undeclared && principal && http && random.chance(0.25) && { announces: 'tcp' as const }),

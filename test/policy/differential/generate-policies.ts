@@ -29,6 +29,9 @@ const REQUEST_PRINCIPALS = [
   ...['*', 'https://a.test/alice', 'https://a.test/*', '*/alice', 'https://b.test/bob', '*alice', 'https://a*'],
   ...['*.test/bob', 'https://a.test/al*', 'https://a.test', 'https://a.test/te/am', 'alice'],
 ];
+/** Of a port, by how they begin, and of a host, by how they end: with two conditions, connections to a port of a Service. */
+const OF_PORTS = ['outbound_.80_.*', 'outbound_.8080_.*'];
+const OF_HOSTS = ['*_.orders.shop', '*_.web.dev'];
 const HOSTS = [
   '*',
   'orders.shop',
@@ -121,8 +124,11 @@ function rule(random: Random, world: World): object {
     random.chance(0.55) && Array.from({ length: 1 + random.below(2) }, () => ({ source: source(random, world) }));
   const to =
     random.chance(0.6) && Array.from({ length: 1 + random.below(2) }, () => ({ operation: operation(random) }));
-  const when = random.chance(0.4) && Array.from({ length: 1 + random.below(2) }, () => condition(random, world));
-  return { ...(from && { from }), ...(to && { to }), ...(when && { when }) };
+  const when = [
+    ...(random.chance(0.4) ? Array.from({ length: 1 + random.below(2) }, () => condition(random, world)) : []),
+    ...(random.chance(0.15) ? connectionTo(random) : []),
+  ];
+  return { ...(from && { from }), ...(to && { to }), ...(when.length > 0 && { when }) };
 }
 
 function source(random: Random, world: World): object {
@@ -152,6 +158,17 @@ function fields(random: Random, from: Readonly<Record<string, readonly string[]>
   return chosen;
 }
 
+/** As compiled guards and rules have it: all of one key, in one condition or in two. */
+function connectionTo(random: Random): readonly object[] {
+  const [ports, hosts] = [random.some(OF_PORTS, 2), random.some(OF_HOSTS, 2)];
+  if (random.chance(0.3)) return [{ key: 'connection.sni', values: ports, notValues: hosts }];
+  if (random.chance(0.2)) return [{ key: 'connection.sni', notValues: ports }];
+  return [
+    { key: 'connection.sni', values: ports },
+    { key: 'connection.sni', values: hosts },
+  ];
+}
+
 function condition(random: Random, world: World): object {
   const blocks = [...world.addresses, ...BLOCKS];
   const claims = CLAIMS.map((claim) => [`request.auth.claims${claim}`, TEXTS] as const);
@@ -174,7 +191,7 @@ function condition(random: Random, world: World): object {
     ['request.auth.presenter', TEXTS],
     ['destination.ip', [world.destination, ...BLOCKS]],
     ['destination.port', PORT_NUMBERS],
-    ['connection.sni', ['orders.shop', '*.shop', 'orders*', '*', 'other']],
+    ['connection.sni', ['orders.shop', '*.shop', 'orders*', '*', 'other', ...OF_PORTS, ...OF_HOSTS]],
     ['experimental.envoy.filters.network.none[key]', TEXTS],
     ['request.headers', TEXTS],
     ['request.header[x]', TEXTS],

@@ -8,6 +8,7 @@ import { meets } from '../../../packages/analysis/src/diff/formula/call.ts';
 import { tokenPlaces } from '../../../packages/analysis/src/diff/token-condition.ts';
 import { asTold } from './as-told.ts';
 import { type Enforced, LATER } from './harness.ts';
+import { PORTS } from './target.ts';
 
 /** The state of the round before. */
 export interface Before extends Enforced {
@@ -32,14 +33,14 @@ export function threeWay(before: Before | undefined, { authorizer, resources }: 
     /** @returns what diff says otherwise */
     ask: (call: Call, open: boolean): readonly object[] => {
       result.seen.set(call, open);
-      const told = asTold(call, places, prefixes, headersAsked);
+      // Of plain text the first bytes tell, whatever is announced.
+      const mutual = call.principal !== undefined && authorizer.peerMode(call.port).mode !== 'DISABLE';
+      const spoken = (mutual && call.announces) || (call.http ? 'http' : 'tcp');
+      const told = asTold(call, call.port === PORTS.tcp ? 'tcp' : spoken, places, prefixes, headersAsked);
       if (!told) {
         result.unknown++;
         return [];
       }
-      // Of plain text the first bytes tell, whatever is announced.
-      const mutual = call.principal !== undefined && authorizer.peerMode(call.port).mode !== 'DISABLE';
-      const spoken = (mutual && call.announces) || (call.http ? 'http' : 'tcp');
       const disagreements: object[] = [];
       result.asked++;
       const said = meets(told, is.at(at, call.port, spoken).allowed);
