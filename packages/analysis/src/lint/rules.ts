@@ -35,6 +35,7 @@ import { principalFormat } from './rules/principal-format.ts';
 import { rbacBeyondGrant } from './rules/rbac-beyond-grant.ts';
 import { rbacBypass } from './rules/rbac-bypass.ts';
 import { rewriteBypass } from './rules/rewrite-bypass.ts';
+import { routeOutsideGrant } from './rules/route-outside-grant.ts';
 import { selectsNothing } from './rules/selects-nothing.ts';
 import { serviceEntryBypass } from './rules/service-entry-bypass.ts';
 import { shadowedRoute } from './rules/shadowed-route.ts';
@@ -57,6 +58,7 @@ export const RULES: readonly Rule[] = [
   caseInsensitiveRoute,
   mirroredToTest,
   rewriteBypass,
+  routeOutsideGrant,
   gatewayAnyHost,
   gatewayPlainHttp,
   passthroughBeyondGrants,

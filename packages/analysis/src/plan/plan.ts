@@ -18,16 +18,7 @@ import {
 } from '@meshpass/access/compile';
 import { grantNamespace, MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import {
-  describeUnplaced,
-  hasProxy,
-  loadObject,
-  type PodSpec,
-  portNamesOf,
-  type Resource,
-  serviceAccountOf,
-  withCreationTimes,
-} from '@meshpass/istio';
+import { describeUnplaced, loadObject, type Resource, withCreationTimes } from '@meshpass/istio';
 import { canonicalJson } from '../canonical-json.ts';
 import { analysisContext } from './context.ts';
 import type { Finding } from './finding.ts';
@@ -35,6 +26,8 @@ import { type PeopleChange, peopleChanges } from './people-changes.ts';
 import { prove } from './prove.ts';
 import { type ReachChange, reachChanges } from './reach-changes.ts';
 import { type ResourceChange, resourceChanges } from './resource-changes.ts';
+import { routeNotes } from './route-notes.ts';
+import { isRevocation, stateOf } from './state.ts';
 import { ofUnread } from './unknown.ts';
 
 export interface PlanInput {
@@ -68,8 +61,6 @@ export interface Plan {
   readonly unplaced?: string;
 }
 
-/** Objects that exist for sessions and not for the access file. */
-const COMPONENT = 'app.kubernetes.io/component';
 const COMPILED_KINDS: readonly string[] = [
   ...['Namespace', 'RoleBinding', 'RequestAuthentication', 'AuthorizationPolicy', 'Sidecar', 'Gateway'],
 ];
@@ -135,7 +126,11 @@ export function planChange(input: PlanInput): Plan {
     resources: resourceChanges(present, manifests),
     reach: reachChanges(context, mesh.clusterDomain),
     people: input.inForce ? peopleChanges(input.inForce, access) : [],
-    findings: [...(input.unread === undefined ? [] : [ofUnread(input.unread)]), ...prove(context)],
+    findings: [
+      ...(input.unread === undefined ? [] : [ofUnread(input.unread)]),
+      ...prove(context),
+      ...routeNotes(cluster, grants, shape),
+    ],
     assumed: context.dataPlanes.assumed(context.endpoints),
     ...(unplaced !== undefined && { unplaced }),
   };
@@ -243,32 +238,6 @@ export function refuseUnsafe(plan: Pick<Plan, 'findings'>, acceptance: Acceptanc
   });
 }
 
-/** What a plan depends on, whatever the order in which the cluster lists it. */
-export function stateOf(cluster: readonly Resource[]): string {
-  const parts = cluster
-    .filter((one) => !isRevocation(one))
-    .map((one) => {
-      const { kind, metadata } = one;
-      const { spec, roleRef, subjects, data } = one as unknown as Record<string, unknown>;
-      const { namespace, name, labels, annotations } = metadata;
-      const kept = kind === 'Pod' ? ofPod(spec as PodSpec) : spec;
-      // Replicas of one workload are one: a rollout makes no plan stale.
-      const { 'pod-template-hash': _, ...stable } = labels ?? {};
-      const own = Object.entries(annotations ?? {}).filter(([key]) => DECIDING.test(key));
-      return canonicalJson([kind, namespace, kind === 'Pod' ? '' : name, stable, own, kept, roleRef, subjects, data]);
-    });
-  return sha256Hex([...new Set(parts)].sort().join('\n'));
-}
-
-/** Annotations on which policies and proxies depend. What the injector writes down of itself differs between its versions. */
-const DECIDING = /^(?:meshpass\.dev|(?!sidecar\.istio\.io\/status$)(?:[a-z.]+\.)?istio\.io)\//;
-
-/** Of a running Pod, what policies and what stands before it depend on: the rest differs between replicas. */
-function ofPod(spec: PodSpec): unknown {
-  const ports = [...portNamesOf(spec)];
-  return [serviceAccountOf(spec), spec.hostNetwork === true, hasProxy({ pod: spec }), ports];
-}
-
 /** Whoever applies denies the certificates of a grant that goes, until the last of them has expired. */
 function retired(before: readonly string[], access: Access, { rootNamespace }: MeshShape): readonly Manifest[] {
   const gone = before.filter((name) => !access.grants.some((grant) => grant.name === name));
@@ -281,10 +250,6 @@ function retired(before: readonly string[], access: Access, { rootNamespace }: M
       spec: { action: 'DENY', rules },
     },
   ];
-}
-
-function isRevocation(one: Resource): boolean {
-  return isOurs(one) && one.metadata.labels?.[COMPONENT] === 'revocation';
 }
 
 /** Written by compiling an access file; a Namespace only where it was made for a grant. */

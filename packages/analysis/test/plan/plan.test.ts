@@ -3,8 +3,9 @@ import { meshOf, resolveAccess } from '@meshpass/access/compile';
 import { loadManifests } from '@meshpass/istio';
 import { describe, expect, it, test } from 'vitest';
 import { analysisContext } from '../../src/plan/context.ts';
-import { planChange, refuseUnsafe, stateOf } from '../../src/plan/plan.ts';
+import { planChange, refuseUnsafe } from '../../src/plan/plan.ts';
 import { prove } from '../../src/plan/prove.ts';
+import { stateOf } from '../../src/plan/state.ts';
 
 const SHAPE = {
   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },

@@ -5,7 +5,8 @@ import { loadManifests } from '@meshpass/istio';
 import { describe, expect, it } from 'vitest';
 import { POLICY, SERVICE, UNDERSTOOD, UNKNOWN } from '../../../istio/test/unknown-meshes.ts';
 import { formatPlan } from '../../src/plan/format.ts';
-import { isUnknown, planChange, refusals, refuseUnsafe, stateOf } from '../../src/plan/plan.ts';
+import { isUnknown, planChange, refusals, refuseUnsafe } from '../../src/plan/plan.ts';
+import { stateOf } from '../../src/plan/state.ts';
 
 const SHAPE = {
   ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },

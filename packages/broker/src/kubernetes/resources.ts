@@ -27,6 +27,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
   AuthorizationPolicy: { base: SECURITY, plural: 'authorizationpolicies', namespaced: true },
   Gateway: { base: NETWORKING, plural: 'gateways', namespaced: true },
   ServiceEntry: { base: NETWORKING, plural: 'serviceentries', namespaced: true },
+  VirtualService: { base: NETWORKING, plural: 'virtualservices', namespaced: true },
   Sidecar: { base: NETWORKING, plural: 'sidecars', namespaced: true },
   EnvoyFilter: { base: '/apis/networking.istio.io/v1alpha3', plural: 'envoyfilters', namespaced: true },
   WasmPlugin: { base: EXTENSIONS, plural: 'wasmplugins', namespaced: true },

@@ -14,6 +14,8 @@ export async function readPolicyResources(kubernetes: Pick<Kubernetes, 'list'>):
     // What stands before workloads: where it is not understood, a plan says so.
     ...['Gateway', 'ServiceEntry', 'Sidecar', 'EnvoyFilter'].map((kind) => [kind, ''] as const),
     ...['WasmPlugin', 'TrafficExtension'].map((kind) => [kind, ''] as const),
+    // Where a route leads out of a grant.
+    ['VirtualService', ''],
   ];
   const lists = await Promise.all(
     wanted.map(async ([kind, selector, namespace]) => {

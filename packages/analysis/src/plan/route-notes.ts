@@ -1,0 +1,36 @@
+/** Routes that lead out of a grant, as notes of a plan: no call gets further than policy lets it, but some get less far than a pod's. */
+import type { MeshShape, ResolvedGrant } from '@meshpass/access/compile';
+import { findMeshConfig, type Resource, viewMesh } from '@meshpass/istio';
+import { describeOutside, type GrantReach, type RouteOutside, routesOutside } from '../routes/outside-grant.ts';
+import type { Finding } from './finding.ts';
+
+/** @param grants what each holds after the change */
+export function routeNotes(
+  cluster: readonly Resource[],
+  grants: readonly ResolvedGrant[],
+  { rootNamespace, clusterDomain }: Pick<MeshShape, 'rootNamespace' | 'clusterDomain'>,
+): readonly Finding[] {
+  const mesh = viewMesh(cluster, { ...findMeshConfig(cluster), rootNamespace, clusterDomain });
+  const reaches = grants.map(
+    ({ grant, namespace, targets }): GrantReach => ({
+      ...{ grant: grant.name, namespace, place: grant.place },
+      ports: targets.map(({ host, port }) => ({
+        ...{ host, port: port.port, protocol: port.protocol === 'tcp' ? ('tcp' as const) : ('http' as const) },
+      })),
+    }),
+  );
+  return routesOutside(mesh, reaches).map((route): Finding => {
+    const { grant, called, does } = route;
+    return {
+      ...{ kind: 'note', grant: grant.grant, message: describeOutside(route), because: whereOf(route) },
+      example: `a ${does === 'closed' ? 'connection' : 'call'} to ${called[0]} that this route takes`,
+    };
+  });
+}
+
+function whereOf({ on, path }: RouteOutside): string {
+  const { origin, metadata } = on;
+  const place = origin.line > 0 ? origin.at(path) : undefined;
+  const written = place === undefined ? '' : ` (${place.file}:${place.line})`;
+  return `routed by VirtualService ${metadata.namespace}/${metadata.name}${written}`;
+}

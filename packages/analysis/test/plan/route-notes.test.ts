@@ -1,0 +1,99 @@
+/** A plan names routes that lead out of a grant, and is not kept from being applied by them. */
+import { parseAccess } from '@meshpass/access';
+import { loadManifests } from '@meshpass/istio';
+import { describe, expect, it } from 'vitest';
+import { planChange, refusals } from '../../src/plan/plan.ts';
+
+const SHAPE = {
+  ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
+  gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
+};
+const JWKS = JSON.stringify({ keys: [{ kty: 'RSA', kid: 'k', n: 'AQAB', e: 'AQAB' }] });
+const TOKENS = { issuer: 'https://broker.example.com', audience: 'meshpass', header: 'x-meshpass-token', jwks: JWKS };
+const ACCESS = parseAccess(
+  `trust: {codespaces: {organization: acme}}
+grants:
+  dev:
+    who: [{user: alice}]
+    to: [{service: orders.shop, port: 8080}, {service: db.shop, port: 5432}]
+  all:
+    who: [{user: bob}]
+    to: [{service: orders.shop, port: 8080}, {service: ledger.shop, port: 80}]
+`,
+  'access.yaml',
+);
+const service = (name: string, port: string) => `---
+apiVersion: v1
+kind: Service
+metadata: {name: ${name}, namespace: shop}
+spec: {selector: {app: ${name}}, ports: [${port}]}
+`;
+const SERVICES =
+  service('orders', '{name: http, port: 8080}') +
+  service('ledger', '{name: http, port: 80}') +
+  service('db', '{name: tcp, port: 5432}');
+const routes = (spec: string, name = 'routes') => `---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: ${name}, namespace: shop}
+spec: ${spec}
+`;
+const planWith = (more: string) => {
+  const { resources, problems } = loadManifests(SERVICES + more, 'cluster.yaml');
+  expect(problems).toEqual([]);
+  return planChange({ access: ACCESS, cluster: resources, shape: SHAPE, tokens: TOKENS });
+};
+const HOST = 'orders.shop.svc.cluster.local:8080';
+
+describe('a route out of a grant', () => {
+  it('is a note about the grants that do not give where it leads, and no other', () => {
+    const plan = planWith(routes('{hosts: [orders], http: [{route: [{destination: {host: ledger}}]}]}'));
+    expect(plan.findings).toEqual([
+      {
+        ...{ kind: 'note', grant: 'dev' },
+        message: `calls of ${HOST} go to ledger.shop.svc.cluster.local:80, which grant dev (access.yaml:3) does not give: a Codespace that takes this route is refused with agent_route_not_granted`,
+        example: `a call to ${HOST} that this route takes`,
+        because: 'routed by VirtualService shop/routes (cluster.yaml:20)',
+      },
+    ]);
+    expect(refusals(plan)).toEqual([]);
+  });
+
+  it('of connections, and of mirrored calls, says what becomes of them', () => {
+    const messages = planWith(
+      routes('{hosts: [db], tcp: [{route: [{destination: {host: old-db.shop.svc.cluster.local}}]}]}', 'db') +
+        routes(
+          '{hosts: [orders], http: [{route: [{destination: {host: orders}}], mirror: {host: ledger.shop.svc.cluster.local}}]}',
+        ),
+    ).findings.map(({ message }) => message);
+    expect(messages).toEqual([
+      `calls of ${HOST} are mirrored to ledger.shop.svc.cluster.local:80, which grant dev (access.yaml:3) does not give: those of a Codespace are not`,
+      'connections to db.shop.svc.cluster.local:5432 go to old-db.shop.svc.cluster.local:5432, which grant dev (access.yaml:3) does not give: those of a Codespace are not let through',
+    ]);
+  });
+
+  it.each([
+    ['is for a gateway only', '{hosts: [orders], gateways: [istio-ingress/public], http: [TO_LEDGER]}'],
+    ['is not exported to the grant', '{hosts: [orders], exportTo: ["."], http: [TO_LEDGER]}'],
+    ['is for callers of another namespace', '{hosts: [orders], http: [{match: [{sourceNamespace: web}], ROUTE}]}'],
+    ['leads to a subset', '{hosts: [orders], http: [{route: [{destination: {host: orders, subset: v2}}]}]}'],
+    [
+      'is behind one that takes everything',
+      '{hosts: [orders], http: [{route: [{destination: {host: orders}}]}, TO_LEDGER]}',
+    ],
+  ])('is no note where it %s', (_, spec) => {
+    const route = 'route: [{destination: {host: ledger}}]';
+    const text = spec.replaceAll('TO_LEDGER', `{${route}}`).replaceAll('ROUTE', route);
+    expect(planWith(routes(text)).findings).toEqual([]);
+  });
+
+  it('makes no plan stale: rollouts shift weights while a plan is reviewed', () => {
+    const weights = (other: number) =>
+      routes(
+        `{hosts: [orders], http: [{route: [{destination: {host: orders}, weight: ${100 - other}}, {destination: {host: ledger}, weight: ${other}}]}]}`,
+      );
+    expect(planWith(weights(10)).id).toBe(planWith(weights(50)).id);
+    expect(planWith(weights(10)).findings).toHaveLength(1);
+    expect(planWith(weights(0)).findings).toHaveLength(0);
+  });
+});
