@@ -1,6 +1,7 @@
 /** Checks of where Envoy listens, connects to, and gets more configuration from: each is one of a few fixed messages. */
 import { toBinary } from '@bufbuild/protobuf';
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
+import { isServiceAddress } from '@meshpass/identity/service-address';
 import { AGENT_CLUSTER, AGENT_SOURCE } from '../agent-source.ts';
 import { messageOf, messageType } from '../types.ts';
 import { type Check, part, plain, scalar } from './rule.ts';
@@ -8,9 +9,6 @@ import { type Check, part, plain, scalar } from './rule.ts';
 const ADDRESS = 'envoy.config.core.v3.Address';
 const CONFIG_SOURCE = 'envoy.config.core.v3.ConfigSource';
 const GRPC_SERVICE = 'envoy.config.core.v3.GrpcService';
-
-/** 127.64.0.0/10: what the agent gives to services; the rest of the loopback range is the developer's. */
-const SERVICE_ADDRESS = /^127\.(6[4-9]|[7-9]\d|1[01]\d|12[0-7])\.(\d{1,3})\.(\d{1,3})$/;
 
 const byAds = bytesOf(CONFIG_SOURCE, { ads: {}, resource_api_version: 'V3' });
 const byAdsAtOnce = bytesOf(CONFIG_SOURCE, { ads: {}, resource_api_version: 'V3', initial_fetch_timeout: '0s' });
@@ -35,10 +33,8 @@ export const serviceAddress: Check<ReflectMessage> = (address) => {
   if (!socket) return 'only TCP sockets are accepted as listeners';
   const host = scalar<string>(socket, 'address');
   const port = scalar<number>(socket, 'port_value');
-  const [, , third, fourth] = SERVICE_ADDRESS.exec(host) ?? [];
-  const inRange =
-    third !== undefined && [third, fourth].every((byte) => String(Number(byte)) === byte && Number(byte) < 256);
-  if (!inRange) return 'listeners are accepted on 127.64.0.0/10 only';
+  // The rest of the loopback range is the developer's.
+  if (!isServiceAddress(host)) return 'listeners are accepted on 127.64.0.0/10 only';
   if (port < 1 || port > 65_535) return 'a listener needs a port';
   const plainSocket = bytesOf(ADDRESS, { socket_address: { address: host, port_value: port } });
   return same(address, plainSocket) ? undefined : 'a listener is an address and a port, nothing else';

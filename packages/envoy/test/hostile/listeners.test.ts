@@ -35,6 +35,8 @@ describe('an address that is no loopback address of a service is refused', () =>
     ['loopback of the developer', socket('127.0.0.1'), range],
     ['just below the range', socket('127.63.255.255'), range],
     ['just above the range', socket('127.128.0.0'), range],
+    ['one that programs take for a network', socket('127.64.7.0'), range],
+    ['one that programs take for a broadcast', socket('127.64.7.255'), range],
     ['an octet that is none', socket('127.64.0.256'), range],
     ['an octet that may be octal', socket('127.64.0.010'), range],
     ['IPv4 within IPv6', socket('::ffff:127.64.0.1'), range],
