@@ -29,7 +29,10 @@ it.each(SIDES)('a random mixed load from a %s', { timeout: 1_800_000 }, async (s
   expect(stdout, stderr).toMatch(/^\{/);
   const report: Report = JSON.parse(stdout);
   console.log(`mixed load from a ${side}, seed ${SEED}: ${stdout}`);
-  const { wrong, lost, hung, answered } = report;
+  const { wrong, lost, hung, late, unanswered, answered } = report;
   expect({ wrong, lost, hung }, `seed ${SEED}`).toEqual({ wrong: [], lost: [], hung: [] });
+  // A pod's connections are redirected by iptables: of very many that are opened, the kernel may take seconds for one. And its sidecar
+  // may close a connection on which it has answered.
+  if (side === 'codespace') expect({ late, unanswered }, `seed ${SEED}`).toEqual({ late: [], unanswered: 0 });
   expect(answered).toBeGreaterThan(REQUESTS / 2);
 });

@@ -76,14 +76,17 @@ function converse(
       }
       if (due.length === 0) socket.destroy();
     });
+    let isReset = false;
     socket.on('error', (error: NodeJS.ErrnoException) => {
+      isReset = error.code === 'ECONNRESET';
       why = `the connection failed before an answer: ${error.code} at ${error.syscall}`;
     });
     socket.on('close', () => {
       for (const request of due.splice(0)) {
         if (mayGiveUp) tally.abandon(request);
         // RFC 9112, 9.3.2: of a pipeline, what is not answered when the connection is closed is to be sent again.
-        else if (request !== requests[0]) tally.leave(request);
+        // 9.6: where requests behind it were not read when it was closed, TCP may throw its answer away.
+        else if (request !== requests[0] || (isReset && requests.length > 1)) tally.leave(request);
         else tally.lose(request, why);
       }
       resolve();

@@ -53,8 +53,8 @@ export async function runMixedLoad({ seed, requests, programs, ...target }: Mixe
       const acted = act(make, random);
       if ((await Promise.race([acted, hung.promise])) === 'hung') {
         const ended = await Promise.race([acted.then(() => true), sleep(HANG_MS, false)]);
-        const after = ended ? `ended after ${Math.round(performance.now() - began)} ms` : 'did not end';
-        tally.hang(`${last} ${after}`);
+        if (ended) tally.delay(`${last} ended after ${Math.round(performance.now() - began)} ms`);
+        else tally.hang(`${last} did not end`);
       }
       clearTimeout(timer);
     }

@@ -31,6 +31,8 @@ export interface Report {
   readonly wrong: readonly string[];
   readonly lost: readonly string[];
   readonly hung: readonly string[];
+  /** What took longer than the limit, but ended. */
+  readonly late: readonly string[];
 }
 
 export interface Tally {
@@ -41,6 +43,7 @@ export interface Tally {
   leave(request: Sent): void;
   lose(request: Sent, why: string): void;
   hang(what: string): void;
+  delay(what: string): void;
   total(): number;
   report(): Report;
 }
@@ -50,7 +53,7 @@ const KEPT = 20;
 export function openTally(): Tally {
   const sent: Record<string, number> = {};
   const refused: Record<string, number> = {};
-  const [wrong, lost, hung]: string[][] = [[], [], []];
+  const [wrong, lost, hung, late]: string[][] = [[], [], [], []];
   let [answered, abandoned, unanswered, total] = [0, 0, 0, 0];
   const keep = (list: string[], text: string): void => void (list.length < KEPT && list.push(text));
   return {
@@ -77,8 +80,12 @@ export function openTally(): Tally {
     },
     lose: (request, why) => keep(lost!, `${request.id} (${request.method} ${request.path}): ${why}`),
     hang: (what) => keep(hung!, what),
+    delay: (what) => keep(late!, what),
     total: () => total,
-    report: () => ({ sent, answered, refused, abandoned, unanswered, wrong: wrong!, lost: lost!, hung: hung! }),
+    report: () => ({
+      ...{ sent, answered, refused, abandoned, unanswered },
+      ...{ wrong: wrong!, lost: lost!, hung: hung!, late: late! },
+    }),
   };
 }
 
