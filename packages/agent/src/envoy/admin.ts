@@ -1,6 +1,6 @@
 /** Envoy's administration interface, on a Unix socket that only its owner can open. */
-
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isServiceAddress } from '@meshpass/identity/service-address';
 import { request } from '../http.ts';
 
 export interface ListenerState {
@@ -67,14 +67,18 @@ export class EnvoyAdmin {
     });
   }
 
-  /** Listeners stop accepting; returns when no request is under way, or after `longest` milliseconds. */
+  /**
+   * Listeners stop accepting; returns when no request is under way and no TCP connection is open, or after `longest` milliseconds.
+   * @throws Error where Envoy does not answer
+   */
   async drain(longest: number): Promise<void> {
-    await this.#ask('POST', '/drain_listeners?graceful&skip_exit');
-    for (const end = performance.now() + longest; performance.now() < end; await sleep(DRAIN_POLL)) {
-      const { body } = await this.#ask('GET', '/stats?usedonly&filter=downstream_rq_active');
-      // The administration's own request is one of them.
-      const active = body.split('\n').filter((line) => !line.startsWith('http.admin.') && / [1-9]/.test(line));
-      if (active.length === 0) return;
+    const end = performance.now() + longest;
+    const left = () => Math.max(1, Math.ceil(end - performance.now()));
+    await this.#ask('POST', '/drain_listeners?graceful&skip_exit', left());
+    while (performance.now() < end) {
+      const { body } = await this.#ask('GET', '/stats?usedonly&filter=downstream_(rq|cx)_active', left());
+      if (openIn(body) === 0) return;
+      await sleep(Math.min(DRAIN_POLL, left()));
     }
   }
 
@@ -84,29 +88,50 @@ export class EnvoyAdmin {
     return JSON.parse(body) as T;
   }
 
-  #ask(method: 'GET' | 'POST', path: string): Promise<{ readonly status: number; readonly body: string }> {
+  /** @param timeout milliseconds */
+  #ask(
+    method: 'GET' | 'POST',
+    path: string,
+    timeout = TIMEOUT,
+  ): Promise<{ readonly status: number; readonly body: string }> {
     return new Promise((resolve, reject) => {
-      const outgoing = request(
-        { socketPath: this.#socketPath, method, path, timeout: TIMEOUT, agent: false },
-        (incoming) => {
-          const chunks: Buffer[] = [];
-          let size = 0;
-          incoming.on('data', (chunk: Buffer) => {
-            size += chunk.length;
-            if (size > LARGEST) outgoing.destroy(new Error('Envoy answered too much'));
-            else chunks.push(chunk);
-          });
-          incoming.on('error', reject);
-          incoming.on('end', () =>
-            resolve({ status: incoming.statusCode ?? 0, body: Buffer.concat(chunks).toString('utf8') }),
-          );
-        },
-      );
+      const outgoing = request({ socketPath: this.#socketPath, method, path, timeout, agent: false }, (incoming) => {
+        const chunks: Buffer[] = [];
+        let size = 0;
+        incoming.on('data', (chunk: Buffer) => {
+          size += chunk.length;
+          if (size > LARGEST) outgoing.destroy(new Error('Envoy answered too much'));
+          else chunks.push(chunk);
+        });
+        incoming.on('error', reject);
+        incoming.on('end', () =>
+          resolve({ status: incoming.statusCode ?? 0, body: Buffer.concat(chunks).toString('utf8') }),
+        );
+      });
       outgoing.on('timeout', () => outgoing.destroy(new Error('Envoy did not answer in time')));
       outgoing.on('error', reject);
       outgoing.end();
     });
   }
+}
+
+/**
+ * Requests under way and open TCP connections to services, from Envoy's gauges. An idle HTTP connection is neither: of a listener's
+ * connections, those count that no HTTP connection manager has. Managers are named `GRANT/ADDRESS_PORT`.
+ */
+export function openIn(stats: string): number {
+  let requests = 0;
+  const connections = new Map<string, number>();
+  for (const line of stats.split('\n')) {
+    const [, kind, name = '', gauge, value] =
+      /^(http|listener)\.(.+)\.downstream_(rq|cx)_active: ([0-9]+)$/.exec(line) ?? [];
+    // The administration's own request is one of them.
+    if (kind === 'http' && gauge === 'rq' && name !== 'admin') requests += Number(value);
+    const [, at, address] = /^(?:.*\/)?((127(?:\.[0-9]+){3})_[0-9]+)$/.exec(name) ?? [];
+    if (gauge !== 'cx' || at === undefined || !isServiceAddress(address!)) continue;
+    connections.set(at, (connections.get(at) ?? 0) + (kind === 'listener' ? Number(value) : -Number(value)));
+  }
+  return [...connections.values()].reduce((sum, count) => sum + Math.max(count, 0), requests);
 }
 
 interface ListenerStatus {

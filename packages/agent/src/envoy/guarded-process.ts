@@ -40,26 +40,29 @@ export function startGuarded(
 ): GuardedProcess {
   const guard: ChildProcess = spawn('/bin/sh', ['-c', GUARD, 'sh', ...argv], { stdio: ['pipe', 'pipe', 'pipe'], env });
   let pid: number | undefined;
-  createInterface({ input: guard.stdout! }).once('line', (text) => {
-    pid = Number(text);
-  });
-  createInterface({ input: guard.stderr! }).on('line', line);
-  guard.stdin!.on('error', () => {}); // it has ended: `ended` tells
   const ended = new Promise<string>((resolve) => {
-    guard.once('error', (error) => resolve((error as NodeJS.ErrnoException).code ?? 'not started'));
+    guard.on('error', (error) => resolve(`not started: ${(error as NodeJS.ErrnoException).code ?? error.message}`));
     guard.once('exit', (code, signal) => {
-      guard.stdin!.destroy();
+      guard.stdin?.destroy();
       // The guard alone may have been killed.
       if (signal !== null && pid !== undefined) killQuietly(pid);
       resolve(signal ?? (code! > 128 ? `signal ${code! - 128}` : `exit ${code}`));
     });
   });
+  // Without a file descriptor for them (EMFILE) it has no pipes.
+  const { stdin, stdout, stderr } = guard;
+  if (stdout)
+    createInterface({ input: stdout }).once('line', (text) => {
+      pid = Number(text);
+    });
+  if (stderr) createInterface({ input: stderr }).on('line', line);
+  stdin?.on('error', () => {}); // it has ended: `ended` tells
   return {
     get pid() {
       return pid;
     },
     ended,
-    kill: () => guard.stdin!.destroy(),
+    kill: () => void stdin?.destroy(),
   };
 }
 

@@ -1,6 +1,9 @@
+import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import { expect, onTestFinished, test } from 'vitest';
 import { EnvoySupervisor } from '../../src/envoy/supervisor.ts';
 
@@ -22,4 +25,32 @@ test('an Envoy that cannot be started now is tried again, and does not end the a
   mkdirSync(directory);
   await expect.poll(() => supervisor.lastEnd).toBe('exit 7');
   expect(supervisor.restarts).toBe(ends.length);
+});
+
+test('what cannot be started for want of file descriptors, or at all, says so and ends nothing', async () => {
+  const program = `
+    const { openSync } = await import('node:fs');
+    const { startGuarded } = await import(process.argv[1]);
+    const nowhere = process.argv[2] === 'without' ? () => { for (;;) openSync('/dev/null'); } : () => {};
+    try { nowhere(); } catch {}
+    const { ended, kill } = startGuarded(['/nowhere/envoy'], () => {});
+    ended.then((how) => { kill(); process.stdout.write(how); process.exit(); });
+  `;
+  const guarded = fileURLToPath(new URL('../../src/envoy/guarded-process.ts', import.meta.url));
+  const run = async (files: string) => {
+    const argv = [
+      '-c',
+      'ulimit -n 64; exec "$@"',
+      'sh',
+      process.execPath,
+      '--input-type=module',
+      '-e',
+      program,
+      guarded,
+      files,
+    ];
+    return (await promisify(execFile)('/bin/sh', argv)).stdout;
+  };
+  expect(await run('without')).toBe('not started: EMFILE');
+  expect(await run('with')).toBe('exit 127');
 });
