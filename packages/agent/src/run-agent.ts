@@ -24,12 +24,14 @@ export interface RunningAgent {
   readonly closed: Promise<void>;
 }
 
-export interface AgentRim {
+export interface AgentDependencies {
   readonly surroundings?: Surroundings;
   /** Milliseconds since the epoch. */
   readonly now?: () => number;
   readonly random?: () => number;
   readonly log?: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
+  /** Closes the agent, also while it starts. */
+  readonly stop?: AbortSignal;
 }
 
 /** Longest that the start waits for the first configuration and for Envoy, ms. */
@@ -45,10 +47,11 @@ const NO_BRIDGE =
 
 /**
  * Enrols and carries traffic until closed.
- * @throws MeshpassError agent_prebuild, agent_no_identity, agent_already_running, agent_envoy_missing, or why the broker refused
+ * @throws MeshpassError agent_prebuild, agent_no_identity, agent_already_running, agent_envoy_missing, agent_not_running where it was
+ *   stopped before it was ready, or why the broker refused
  */
-export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise<RunningAgent> {
-  const { now = Date.now, random = Math.random, log = () => {}, surroundings = realSurroundings } = rim;
+export async function runAgent(config: AgentConfig, dependencies: AgentDependencies = {}): Promise<RunningAgent> {
+  const { now = Date.now, random = Math.random, log = () => {}, surroundings = realSurroundings, stop } = dependencies;
   const source = discover(config, surroundings);
   const ca = config.caFile === undefined ? undefined : readCa(config.caFile);
   const url = brokerUrl(config.broker);
@@ -90,12 +93,11 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
   await pause();
   const enrolled = manager.start();
   const answering = startDataPlane();
-  answering.catch(() => {});
+  for (const one of [enrolled, answering]) one.catch(() => {}); // told below
+  stop?.addEventListener('abort', () => void close());
   try {
-    [dataPlane] = await Promise.all([answering, enrolled]);
-    dataPlane.credentialsChanged('session');
-    follower.start();
-    await dataPlane.ready(FIRST_CONFIGURATION);
+    if (stop?.aborted) throw stoppedEarly();
+    await Promise.race([carryTraffic(), closed.then(() => Promise.reject(stoppedEarly()))]);
   } catch (error) {
     await close();
     throw error;
@@ -103,6 +105,16 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
   readyAfter = Math.round(performance.now());
   log('ready', { milliseconds: readyAfter });
   return { status, close, closed };
+
+  async function carryTraffic(): Promise<void> {
+    const [plane] = await Promise.all([answering, enrolled]);
+    if (closing) throw stoppedEarly();
+    dataPlane = plane;
+    dataPlane.credentialsChanged('session');
+    follower.start();
+    await dataPlane.ready(FIRST_CONFIGURATION);
+    if (closing) throw stoppedEarly();
+  }
 
   async function startDataPlane(): Promise<DataPlane> {
     await agent.opened(SHORT_LINE);
@@ -182,7 +194,7 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
       names?.remove();
       follower.close();
       // What is under way may end first: with the session, the edge cuts it.
-      await (dataPlane ?? (await launched.catch(() => undefined)))?.close();
+      await (await answering.catch(() => launched.catch(() => undefined)))?.close();
       await Promise.race([manager.close(), new Promise((resolve) => setTimeout(resolve, 3000).unref())]);
       control.close();
       log('closed');
@@ -190,6 +202,10 @@ export async function runAgent(config: AgentConfig, rim: AgentRim = {}): Promise
     })();
     return closing;
   }
+}
+
+function stoppedEarly(): MeshpassError {
+  return new MeshpassError('agent_not_running', 'The agent was told to end before it was ready.');
 }
 
 function readCa(path: string): string {

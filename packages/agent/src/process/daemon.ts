@@ -10,9 +10,9 @@ export type DaemonMessage =
 
 /** Runs the agent in this process until SIGTERM, SIGINT or `meshpass down`. @throws MeshpassError as `runAgent` does */
 export async function runUntilSignal(config: AgentConfig, onReady: (status: AgentStatus) => void): Promise<void> {
-  const agent = await runAgent(config, { log });
-  const stop = () => void agent.close();
-  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, stop);
+  const stop = new AbortController();
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => stop.abort());
+  const agent = await runAgent(config, { log, stop: stop.signal });
   onReady(await agent.status());
   await agent.closed;
 }

@@ -61,6 +61,8 @@ export class CredentialManager {
   readonly #failures = new Map<Task, string>();
   #credentials: Credentials | undefined;
   #firstConfiguration: ReceivedConfiguration | undefined;
+  /** Token of the session that was, or is being, opened last; undefined where none was given. */
+  #opening: Promise<string | undefined> | undefined;
   #brokerAnsweredAt = 0;
   #closed = false;
   /** The session is gone, and another one has not been given yet. */
@@ -105,11 +107,11 @@ export class CredentialManager {
     return { token: answer.access_token, expiresIn: answer.expires_in };
   }
 
-  /** Stops renewing and ends the session. Never throws: the lease ends what a goodbye could not. */
+  /** Stops renewing and ends the session, also one that is being opened. Never throws: the lease ends what a goodbye could not. */
   async close(): Promise<void> {
     this.#closed = true;
     for (const timer of this.#timers.values()) clearTimeout(timer);
-    const token = this.#credentials?.accessToken;
+    const token = (await this.#opening) ?? this.#credentials?.accessToken;
     if (token !== undefined) {
       await this.#options.client.goodbye(token).catch((error: unknown) => {
         this.#options.log('goodbye_failed', { code: toMeshpassError(error).code });
@@ -120,8 +122,11 @@ export class CredentialManager {
 
   async #enrol(): Promise<void> {
     const { client, source, now, onChange, log } = this.#options;
-    const { credentials, configuration } = await enrol(client, await source.proof(), now);
-    if (this.#closed) return void (await client.goodbye(credentials.accessToken));
+    const opening = Promise.withResolvers<string | undefined>();
+    this.#opening = opening.promise;
+    const enrolling = source.proof().then((proof) => enrol(client, proof, now, opening.resolve));
+    const { credentials, configuration } = await enrolling.finally(() => opening.resolve(undefined));
+    if (this.#closed) return; // with a goodbye to this session
     this.#credentials = credentials;
     this.#options.report.clear();
     this.#firstConfiguration = configuration;

@@ -12,7 +12,7 @@ import type {
   TokenResponse,
 } from '@meshpass/identity/wire';
 import { acceptCertificate } from './accept-certificate.ts';
-import type { ReceivedConfiguration } from './broker-answers.ts';
+import type { OpenedSession, ReceivedConfiguration } from './broker-answers.ts';
 import type { BrokerClient } from './broker-client.ts';
 
 /** A grant's certificate and key. All times are milliseconds by our own clock. */
@@ -60,14 +60,35 @@ export interface Enrolled {
 }
 
 /**
- * Opens a session and fetches everything that it carries: in one exchange, where the broker has all of it at once.
+ * Opens a session and fetches everything that it carries, in one exchange where the broker has all of it at once; or ends it again.
+ * @param token told the session's as soon as there is one
  * @throws MeshpassError of the broker, or agent_broker_unreachable
  */
-export async function enrol(client: BrokerClient, proof: Proof, now: () => number): Promise<Enrolled> {
+export async function enrol(
+  client: BrokerClient,
+  proof: Proof,
+  now: () => number,
+  token: (accessToken: string) => void,
+): Promise<Enrolled> {
   // A CSR names nothing but its key. The broker takes the first for the first grant, and so on.
   const keys = Array.from({ length: FIRST_CSRS }, newKey);
   const opened = await client.openSession(proof, keys.map(createCsr));
-  const { access_token: accessToken, session, mesh, services, configuration } = opened;
+  token(opened.access_token);
+  try {
+    return { credentials: await fetched(client, opened, keys, now), configuration: opened.configuration };
+  } catch (error) {
+    await client.goodbye(opened.access_token).catch(() => {}); // then its lease ends it
+    throw error;
+  }
+}
+
+async function fetched(
+  client: BrokerClient,
+  opened: OpenedSession,
+  keys: readonly KeyObject[],
+  now: () => number,
+): Promise<Credentials> {
+  const { access_token: accessToken, session, mesh, services } = opened;
   const first = svidsOf(
     client,
     opened.certificates ?? [],
@@ -79,13 +100,12 @@ export async function enrol(client: BrokerClient, proof: Proof, now: () => numbe
     obtainSvids(client, accessToken, missing, now),
     opened.identity_token ? tokenOf(opened.identity_token, now) : obtainIdentityToken(client, accessToken, now),
   ]);
-  const credentials = {
+  return {
     ...{ accessToken, session, services, identityToken },
     mesh: { ...mesh, roots: rest.roots ?? mesh.roots },
     servicesVersion: undefined,
     svids: new Map([...first, ...rest.svids]),
   };
-  return { credentials, configuration };
 }
 
 /** One new key and certificate for each grant. */

@@ -25,8 +25,8 @@ const MANAGER = 'envoy.extensions.filters.network.http_connection_manager.v3.Htt
 const TCP_PROXY = 'envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy';
 const HTTP_FILTER = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpFilter';
 
-/** What the agent knows beside the configuration. */
-export interface Around {
+/** What the agent knows of the session beside the configuration. */
+export interface SessionFacts {
   readonly services: readonly ReachableService[];
   readonly sessionId: string;
   readonly tokenHeader: string;
@@ -46,7 +46,7 @@ export type Accepted =
 export function acceptConfiguration(
   configuration: WorkspaceConfiguration,
   expected: Expected,
-  around: Around,
+  facts: SessionFacts,
 ): Accepted {
   const read = readConfiguration(configuration, expected);
   if (read.refusals.length > 0) return { refused: read.refusals };
@@ -56,7 +56,7 @@ export function acceptConfiguration(
     const at = addressOf(listener);
     if (at === undefined) return listener;
     addresses.add(at);
-    return completed(listener, at, around);
+    return completed(listener, at, facts);
   });
   // Written anew from what was checked: what the broker's bytes might mean to another reader is left behind.
   const byName = (messages: readonly Message[]) => new Map(messages.map((one) => [(one as Named).name, pack(one)]));
@@ -65,13 +65,13 @@ export function acceptConfiguration(
     resources: {
       [CLUSTER]: byName(read.clusters),
       [LISTENER]: byName(listeners),
-      [ROUTE_CONFIGURATION]: byName(read.routes.map((one) => explainRoutes(one, around.sessionId))),
+      [ROUTE_CONFIGURATION]: byName(read.routes.map((one) => explainRoutes(one, facts.sessionId))),
     },
   };
 }
 
 /** A listener for programs, with what the agent adds. */
-function completed(listener: ListenerMessage, at: string, around: Around): ListenerMessage {
+function completed(listener: ListenerMessage, at: string, facts: SessionFacts): ListenerMessage {
   // One socket, shared fairly by the threads: where each has its own (SO_REUSEPORT), another process of the same user could
   // listen beside them and take a part of the connections.
   listener.enableReusePort = false;
@@ -79,7 +79,7 @@ function completed(listener: ListenerMessage, at: string, around: Around): Liste
     exact_balance: {},
   });
   const grant = listener.name.split('/')[0]!; // the check has seen that it is one of the session
-  const service = around.services.find(({ address, port }) => `${address}:${port}` === at);
+  const service = facts.services.find(({ address, port }) => `${address}:${port}` === at);
   for (const { filters } of [
     ...listener.filterChains,
     ...(listener.defaultFilterChain ? [listener.defaultFilterChain] : []),
@@ -91,8 +91,8 @@ function completed(listener: ListenerMessage, at: string, around: Around): Liste
         const own = [
           // Of a service that is not in the list yet, any name may be a foreign one.
           foreignHostFilter(service ? [service.host, ...service.aliases] : []),
-          ...(service ? [explainFilter(service, around.sessionId)] : []),
-          tokenFilter(around.tokenHeader, grant),
+          ...(service ? [explainFilter(service, facts.sessionId)] : []),
+          tokenFilter(facts.tokenHeader, grant),
         ];
         manager.httpFilters.unshift(...own.map((one) => messageOf(HTTP_FILTER, one)));
         // Answers name the request, and so does the broker's audit log.
@@ -100,7 +100,7 @@ function completed(listener: ListenerMessage, at: string, around: Around): Liste
         manager.accessLog.push(messageOf(ACCESS_LOG, httpAccessLog()));
         manager.localReplyConfig = messageOf(
           `${MANAGER.replace(/\.\w+$/, '')}.LocalReplyConfig`,
-          localReplies(around.sessionId),
+          localReplies(facts.sessionId),
         );
         filter.configType.value = pack(manager);
       } else if (found?.$typeName === TCP_PROXY) {
