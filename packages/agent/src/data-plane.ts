@@ -7,7 +7,8 @@ import type { RefusalReport } from './access-log/report.ts';
 import type { DataPlaneStatus } from './control/status.ts';
 import type { ListenerState } from './envoy/admin.ts';
 import type { LaunchedEnvoy } from './envoy/launch-envoy.ts';
-import type { EnvoySupervisor } from './envoy/supervisor.ts';
+import { openTunnels } from './envoy/open-tunnels.ts';
+import { type EnvoySupervisor, THREADS } from './envoy/supervisor.ts';
 import { type AskedCall, type ExplainAnswer, explainAnswer } from './explain/answer.ts';
 import {
   type LoopbackProxy,
@@ -25,6 +26,7 @@ import type { Answered } from './xds/discovery.ts';
 import { ResourceStore } from './xds/resource-store.ts';
 import { serveEnvoySocket } from './xds/serve.ts';
 import { edgeCluster, tunnelListener } from './xds/tunnel.ts';
+import { CLUSTER_HEADER, clustersToWarm, WARM_UP, warmUpListener } from './xds/warm-up.ts';
 
 export interface DataPlaneOptions {
   readonly launched: LaunchedEnvoy;
@@ -105,6 +107,7 @@ export class DataPlane {
     if (!this.#accepted) this.#give();
     await this.#envoy.ready(Math.max(deadline - performance.now(), 1_000));
     await this.#tellListening();
+    void this.#openTunnels();
   }
 
   /** What the broker has for this session now. */
@@ -158,6 +161,15 @@ export class DataPlane {
   /** Whether it is Envoy that listens on the proxy's port: another process there would be sent the secret, and every request. */
   async proxyListens(on = LOOPBACK): Promise<boolean> {
     return this.#isProxyAmong(await this.#envoy.admin.listeners().catch(() => []), on);
+  }
+
+  /** The first call finds them open. */
+  async #openTunnels(): Promise<void> {
+    const clusters = new Set(this.#accepted?.resources[CLUSTER]?.keys() ?? []);
+    await openTunnels({
+      ...{ socketPath: this.#options.launched.warmUpSocket, header: CLUSTER_HEADER, threads: THREADS },
+      clusters: clustersToWarm(this.#options.credentials().services, clusters),
+    });
   }
 
   #isProxyAmong(listeners: readonly ListenerState[], on: string): boolean {
@@ -221,6 +233,7 @@ export class DataPlane {
           ...grants.map(tunnelListener),
           ...proxyListeners(this.proxy, this.#options.bridgeAddress),
         ]),
+        [WARM_UP, warmUpListener(this.#options.launched.warmUpSocket)],
         ...from(LISTENER),
       ]),
       [ROUTE_CONFIGURATION]: new Map([

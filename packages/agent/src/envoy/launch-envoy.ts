@@ -8,6 +8,8 @@ export interface LaunchedEnvoy {
   readonly supervisor: EnvoySupervisor;
   /** Where it asks for configuration and secrets. */
   readonly socket: EnvoySocket;
+  /** Where it is asked to open tunnels. */
+  readonly warmUpSocket: string;
   /** Drains and ends it. */
   close(): Promise<void>;
 }
@@ -23,6 +25,7 @@ export async function launchEnvoy(
   return {
     supervisor,
     socket,
+    warmUpSocket: join(directory, 'warm-up.sock'),
     close: async () => {
       await supervisor.close();
       socket.close();

@@ -7,6 +7,8 @@ import type { Credentials } from '../session/enrol.ts';
 /** Names of secrets that are no grant's. Those that the agent alone uses can be no grant's name: they have a dot. */
 export const MESH_ROOTS = 'roots';
 export const EDGE_ROOTS = 'edge.roots';
+/** A credential that is never there. */
+export const NO_CREDENTIAL = 'no.credential';
 
 /** Name of the identity token as the requests under a grant carry it. */
 export function tokenOf(grant: string): string {
@@ -29,6 +31,7 @@ export function secretsOf(credentials: Credentials, edgeRoots: string, now: numb
     const token = Math.min(expiresAt, identityToken.expiresAt) > now ? identityToken.value : '';
     put(tokenOf(grant), { generic_secret: { secret: { inline_string: token } } });
   }
+  put(NO_CREDENTIAL, { generic_secret: { secret: { inline_string: '' } } });
   put(MESH_ROOTS, { validation_context: { trusted_ca: { inline_string: mesh.roots.join('\n') } } });
   put(EDGE_ROOTS, { validation_context: { trusted_ca: { inline_string: edgeRoots } } });
   return secrets;

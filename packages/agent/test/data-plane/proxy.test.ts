@@ -6,13 +6,13 @@ import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { askAgent } from '../../src/control/control.ts';
 import { runAgent } from '../../src/run-agent.ts';
-import { afterThisTest, surroundingsOfAgent, world } from '../world.ts';
+import { afterThisTest, surroundingsOfAgent, type WorldOptions, world } from '../world.ts';
 
 const run = promisify(execFile);
 const codespace = { CODESPACES: 'true', GITHUB_TOKEN: 'proof', CODESPACE_NAME: 'fluffy-8412' };
 
-async function proxied() {
-  const w = await world();
+async function proxied(onConnection?: WorldOptions['onConnection']) {
+  const w = await world(onConnection && { onConnection });
   const env = await askAgent<Record<string, string>>(w.runtimeDirectory, { command: 'env' });
   const curl = async (...args: string[]) => {
     const { stdout } = await run('curl', ['-s', '-m', '10', '-w', '\n%{http_code}', ...args]);
@@ -34,14 +34,15 @@ test.each([
 });
 
 test('without the secret nothing is carried', async () => {
-  const { proxy, curl, workload } = await proxied();
+  const heard: unknown[] = [];
+  const { proxy, curl } = await proxied((socket) => socket.on('data', (data) => heard.push(data)));
   for (const wrong of [proxy.replace(/\/\/.*@/, '//'), proxy.replace(/:[^:@]*@/, ':wrong@')]) {
     const { status, body } = await curl('-x', wrong, 'http://orders.shop:8080/');
     expect(status).toBe('407');
     expect(body).toContain('eval "$(meshpass env)"');
     await expect(curl('-p', '-x', wrong, 'http://orders.shop:8080/')).rejects.toThrow(/./);
   }
-  expect(workload.seen).toEqual([]);
+  expect(heard).toEqual([]);
 });
 
 test('a service of the mesh that is not granted is refused by name, the outside is not', async () => {

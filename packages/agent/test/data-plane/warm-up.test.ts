@@ -1,0 +1,46 @@
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { THREADS } from '../../src/envoy/supervisor.ts';
+import { clustersToWarm } from '../../src/xds/warm-up.ts';
+import { service } from '../harness.ts';
+import { echoHeads, request, world } from '../world.ts';
+
+const OWN_ADDRESS = service().address!;
+
+describe('tunnels before the first call', () => {
+  test('are open, carry nothing, and the first call takes one of them', async () => {
+    const heads: string[] = [];
+    const { edge, workload, runtimeDirectory } = await world({
+      onConnection: (socket) => {
+        socket.on('data', (data) => heads.push(data.toString('latin1')));
+        echoHeads(socket);
+      },
+    });
+    await expect.poll(() => workload.seen).toHaveLength(THREADS);
+    expect(edge.connects).toEqual(Array(THREADS).fill('orders.shop.svc.cluster.local:8080'));
+    expect(statSync(join(runtimeDirectory, 'warm-up.sock')).mode & 0o777).toBe(0o600);
+    expect(heads).toEqual([]);
+
+    const answer = await request(OWN_ADDRESS, 8080, '/orders/1', { host: 'orders.shop:8080' });
+    expect(answer.status).toBe(200);
+    expect(heads.join()).toMatch(/^GET \/orders\/1 /);
+    expect(edge.connects).toHaveLength(THREADS);
+  });
+
+  test('of raw TCP services are not opened: they would be clients of the service', async () => {
+    const { edge, agent } = await world({ services: [service({ protocol: 'tcp', allow: undefined })] });
+    await agent.status();
+    const answer = await request(OWN_ADDRESS, 8080, '/orders/1', {});
+    expect(answer.status).toBe(200);
+    expect(edge.connects).toHaveLength(1);
+  });
+});
+
+test('only the first services are warmed, of those that Envoy has a cluster for', () => {
+  const services = Array.from({ length: 500 }, (_, at) => service({ host: `svc-${at}.shop.svc.cluster.local` }));
+  const clusters = new Set(services.slice(1).map(({ host }) => `payments-dev/outbound|8080||${host}`));
+  expect(clustersToWarm(services, clusters)).toEqual(
+    [1, 2, 3, 4].map((at) => `payments-dev/outbound|8080||svc-${at}.shop.svc.cluster.local`),
+  );
+});
