@@ -84,6 +84,10 @@ interface Route {
 
 function leadsTo({ action }: Route): string {
   const to = action.value.clusterSpecifier;
+  if (to?.case === 'weightedClusters')
+    return (to.value as { readonly clusters: readonly { readonly name: string }[] }).clusters
+      .map(({ name }) => name)
+      .join(', ');
   return to === undefined ? action.case : to.case === 'cluster' ? String(to.value) : to.case;
 }
 

@@ -36,7 +36,7 @@ export function routesOutside(mesh: MeshView, grants: readonly GrantReach[]): re
       for (const root of governing(port.host, grant.namespace)) {
         for (const { on, path, mirrored, ...to } of destinationsOf(root, { ...port, from: grant.namespace }, mesh)) {
           const host = fullHost(to.host, on.metadata.namespace, mesh.config.clusterDomain);
-          const number = to.port ?? onlyPort(mesh, host) ?? port.port;
+          const number = to.port ?? (port.protocol === 'tcp' ? onlyPort(mesh, host) : undefined) ?? port.port;
           if (holds(grant, host, number)) continue;
           const key = JSON.stringify([on.metadata.namespace, on.metadata.name, path, number]);
           const called = withPort(port.host, port.port);
@@ -79,7 +79,10 @@ function holds({ ports }: GrantReach, host: string, port: number | undefined): b
   return ports.some((one) => one.host === host && (one.port === undefined || port === undefined || one.port === port));
 }
 
-/** Istio needs no port of a destination that has only one. */
+/**
+ * For connections istiod takes the port of a destination that has only one. For requests it looks among the services of the port that
+ * is called, so that it is that port (buildSidecarOutboundHTTPRouteConfig).
+ */
 function onlyPort(mesh: MeshView, host: string): number | undefined {
   const ports = mesh.serviceAt(host)?.spec.ports ?? [];
   return ports.length === 1 ? ports[0]!.port : undefined;

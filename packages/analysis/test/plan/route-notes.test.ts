@@ -47,7 +47,9 @@ const HOST = 'orders.shop.svc.cluster.local:8080';
 
 describe('a route out of a grant', () => {
   it('is a note about the grants that do not give where it leads, and no other', () => {
-    const plan = planWith(routes('{hosts: [orders], http: [{route: [{destination: {host: ledger}}]}]}'));
+    const plan = planWith(
+      routes('{hosts: [orders], http: [{route: [{destination: {host: ledger, port: {number: 80}}}]}]}'),
+    );
     expect(plan.findings).toEqual([
       {
         ...{ kind: 'note', grant: 'dev' },
@@ -59,11 +61,19 @@ describe('a route out of a grant', () => {
     expect(refusals(plan)).toEqual([]);
   });
 
+  it('is none where it leads to a port that is granted too', () => {
+    const to = (destination: string) => routes(`{hosts: [orders], http: [{route: [{destination: ${destination}}]}]}`);
+    const grants = (destination: string) => planWith(to(destination)).findings.map(({ grant }) => grant);
+    expect(grants('{host: ledger, port: {number: 80}}')).toEqual(['dev']);
+    // Without a port it is the one that is called, which the ledger does not have.
+    expect(grants('{host: ledger}')).toEqual(['dev', 'all']);
+  });
+
   it('of connections, and of mirrored calls, says what becomes of them', () => {
     const messages = planWith(
       routes('{hosts: [db], tcp: [{route: [{destination: {host: old-db.shop.svc.cluster.local}}]}]}', 'db') +
         routes(
-          '{hosts: [orders], http: [{route: [{destination: {host: orders}}], mirror: {host: ledger.shop.svc.cluster.local}}]}',
+          '{hosts: [orders], http: [{route: [{destination: {host: orders}}], mirror: {host: ledger.shop.svc.cluster.local, port: {number: 80}}}]}',
         ),
     ).findings.map(({ message }) => message);
     expect(messages).toEqual([
@@ -90,7 +100,7 @@ describe('a route out of a grant', () => {
   it('makes no plan stale: rollouts shift weights while a plan is reviewed', () => {
     const weights = (other: number) =>
       routes(
-        `{hosts: [orders], http: [{route: [{destination: {host: orders}, weight: ${100 - other}}, {destination: {host: ledger}, weight: ${other}}]}]}`,
+        `{hosts: [orders], http: [{route: [{destination: {host: orders}, weight: ${100 - other}}, {destination: {host: ledger, port: {number: 80}}, weight: ${other}}]}]}`,
       );
     expect(planWith(weights(10)).id).toBe(planWith(weights(50)).id);
     expect(planWith(weights(10)).findings).toHaveLength(1);
