@@ -94,9 +94,9 @@ async function arrive(number: number): Promise<void> {
   const { statement_keys } = opened.mesh;
   channels.push(
     openChannel({
-      edges: [{ host: 'localhost', port: crowd.edgePort }],
+      edges: () => [{ host: 'localhost', port: crowd.edgePort }],
       secureContext: () => secureContext,
-      session: { id: opened.session.id, grants: () => opened.session.grants },
+      sessionId: opened.session.id,
       key,
       statementKeys: () => statement_keys!,
       heartbeatMs: crowd.heartbeatSeconds * 1000,

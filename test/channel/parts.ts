@@ -108,7 +108,7 @@ async function openAgent(
   { enrolled, mesh, web, edges }: { enrolled: Enrolled; mesh: Ca; web: Ca; edges: readonly Edge[] },
   { hasSvid = true, ...more }: Partial<ChannelOptions> & { readonly hasSvid?: boolean },
 ): Promise<Agent> {
-  const { id, grants } = enrolled.session;
+  const { id } = enrolled.session;
   let principal: string | undefined;
   harness.broker.feed.subscribe((event) => {
     if (event.type !== 'snapshot') return;
@@ -120,9 +120,9 @@ async function openAgent(
     -readonly [K in keyof Agent]: Agent[K];
   };
   const options: ChannelOptions = {
-    edges: edges.map((edge) => ({ host: 'localhost', port: edge.address.port })),
+    edges: () => edges.map((edge) => ({ host: 'localhost', port: edge.address.port })),
     secureContext: () => (agent.hasSvid ? createSecureContext({ cert, key, ca: web.root }) : undefined),
-    session: { id, grants: () => grants },
+    sessionId: id,
     key: enrolled.key,
     statementKeys: () => enrolled.mesh.statement_keys!,
     heartbeatMs: HEARTBEAT_MS,

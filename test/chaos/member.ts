@@ -8,6 +8,7 @@ import { RefusalReport } from '@meshpass/agent/access-log/report';
 import { BrokerClient } from '@meshpass/agent/session/broker-client';
 import { CredentialManager } from '@meshpass/agent/session/credential-manager';
 import { type Credentials, newDpopKey } from '@meshpass/agent/session/enrol';
+import { expired } from '@meshpass/agent/session/expiry';
 import { type OpenTunnel, openTunnel } from '@meshpass/cli/drill/tunnel';
 import type { Proof } from '@meshpass/identity/attestation';
 import type { DpopKey } from '@meshpass/identity/dpop';
@@ -188,8 +189,9 @@ async function callOnce(
 }
 
 function getOrder(socket: TLSSocket, keeper: CredentialManager): Promise<boolean> {
-  const { mesh } = keeper.credentials;
-  const head = [`GET /orders/1 HTTP/1.1`, `Host: ${SERVICE}`, `${mesh.token_header}: ${keeper.identityToken()}`];
+  const { identityToken, mesh } = keeper.credentials;
+  if (identityToken.expiresAt <= Date.now()) throw expired('identity token');
+  const head = [`GET /orders/1 HTTP/1.1`, `Host: ${SERVICE}`, `${mesh.token_header}: ${identityToken.value}`];
   return new Promise((resolve, reject) => {
     let text = '';
     const done = (settle: () => void) => {

@@ -116,6 +116,12 @@ export class DataPlane {
     this.#give();
   }
 
+  /** What was received last, and what became of it. */
+  get received(): { readonly version: number; readonly state: 'applied' | 'refused' } | undefined {
+    if (!this.#received) return undefined;
+    return { version: this.#received.version, state: this.#refused.length > 0 ? 'refused' : 'applied' };
+  }
+
   /** Session, certificates, token or services are new. A token stands in no resource but its secret. */
   credentialsChanged(what: Change): void {
     this.#giveSecrets();

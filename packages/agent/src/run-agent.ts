@@ -5,6 +5,7 @@ import { setImmediate as pause } from 'node:timers/promises';
 import { getCACertificates } from 'node:tls';
 import { fileProblem, MeshpassError } from '@meshpass/identity/error';
 import { VERSION } from '@meshpass/identity/version';
+import type { SessionChannel } from './channel/session-channel.ts';
 import type { AgentConfig } from './control/config.ts';
 import { type ControlRequest, serveControl } from './control/control.ts';
 import type { AgentStatus } from './control/status.ts';
@@ -14,6 +15,7 @@ import { launchEnvoy } from './envoy/launch-envoy.ts';
 import { LoopbackNames } from './hosts/loopback-names.ts';
 import { proxyEnvironment } from './proxy/environment.ts';
 import { BrokerAgent, brokerUrl } from './session/broker-agent.ts';
+import type { Change } from './session/credential-manager.ts';
 import { discover, realSurroundings, type Surroundings } from './session/discover.ts';
 
 export interface RunningAgent {
@@ -72,23 +74,27 @@ export async function runAgent(config: AgentConfig, dependencies: AgentDependenc
   launched.catch(() => {});
   await agent.openEarly(url);
   const { RefusalReport } = await import('./access-log/report.ts');
-  const { BrokerClient, ConfigurationFollower, CredentialManager, newDpopKey } = await import('./session/index.ts');
+  const { BrokerClient, CredentialManager, hasChannel, newDpopKey, SessionConfiguration } = await import(
+    './session/index.ts'
+  );
+  const key = newDpopKey();
   const client = new BrokerClient({
-    ...{ url: config.broker, agent, key: newDpopKey(), now, randomId: randomUUID },
+    ...{ url: config.broker, agent, key, now, randomId: randomUUID },
     ...{ clusterDomain, presencePort },
   });
   const report = new RefusalReport();
   const manager = new CredentialManager({
-    ...{ client, source, now, random, log, report },
-    onChange: (what) => dataPlane?.credentialsChanged(what),
+    ...{ client, source, now, random, log, report, hasChannel },
+    onChange: credentialsChanged,
+    onConfigurationVersion: (version) => configuration.announced(version),
   });
   const names = config.byName ? new LoopbackNames(config.hostsFile) : undefined;
-  const follower = new ConfigurationFollower({
+  const configuration = new SessionConfiguration({
     ...{ client, random, log },
-    accessToken: () => manager.credentials.accessToken,
-    first: () => manager.takeFirstConfiguration(),
-    received: (configuration) => void answering.then((plane) => plane.configure(configuration)),
+    session: () => ({ id: manager.credentials.session.id, accessToken: manager.credentials.accessToken }),
+    received: (received) => void answering.then((plane) => plane.configure(received)),
   });
+  let channel: SessionChannel | undefined;
   let dataPlane: DataPlane | undefined;
   await pause();
   const enrolled = manager.start();
@@ -111,7 +117,7 @@ export async function runAgent(config: AgentConfig, dependencies: AgentDependenc
     if (closing) throw stoppedEarly();
     dataPlane = plane;
     dataPlane.credentialsChanged('session');
-    follower.start();
+    beginSession();
     await dataPlane.ready(FIRST_CONFIGURATION);
     if (closing) throw stoppedEarly();
   }
@@ -130,11 +136,38 @@ export async function runAgent(config: AgentConfig, dependencies: AgentDependenc
     });
   }
 
+  function credentialsChanged(what: Change): void {
+    if (!dataPlane) return; // it begins with what there is then
+    dataPlane.credentialsChanged(what);
+    if (what === 'session') beginSession();
+    else void followChannel();
+  }
+
+  function beginSession(): void {
+    const first = manager.takeFirstConfiguration();
+    if (first) configuration.take(manager.credentials.session.id, first);
+    else configuration.ask();
+    void followChannel();
+  }
+
+  async function followChannel(): Promise<void> {
+    const { SessionChannel } = await import('./channel/session-channel.ts');
+    if (closing) return;
+    channel ??= new SessionChannel({
+      ...{ manager, configuration, key, now, random, log },
+      edgeRoots: ca,
+      read: (content) => client.readConfiguration(content),
+      held: () => dataPlane?.received,
+    });
+    channel.follow();
+  }
+
   async function status(): Promise<AgentStatus> {
     const { session, svids, identityToken, services } = manager.credentials;
-    const { brokerAnsweredAt: answeredAt, failures } = manager.health;
+    const { brokerAnsweredAt: answeredAt, failures, lease } = manager.health;
     const plane = await dataPlane!.status();
-    const { failure } = follower;
+    const { failure } = configuration;
+    const refusal = channel?.refusal;
     return {
       pid: process.pid,
       version: VERSION,
@@ -159,6 +192,7 @@ export async function runAgent(config: AgentConfig, dependencies: AgentDependenc
         ...{ url: config.broker, answeredAt },
         failures: failure === undefined ? failures : { ...failures, configuration: failure },
       },
+      lease: { ...lease, ...(refusal && { refused: refusal }) },
       ...plane,
       notes: [...plane.notes, ...(names?.notes ?? [])],
       readyAfter,
@@ -192,9 +226,10 @@ export async function runAgent(config: AgentConfig, dependencies: AgentDependenc
   function close(): Promise<void> {
     closing ??= (async () => {
       names?.remove();
-      follower.close();
+      configuration.close();
       // What is under way may end first: with the session, the edge cuts it.
       await (await answering.catch(() => launched.catch(() => undefined)))?.close();
+      await channel?.close();
       await Promise.race([manager.close(), new Promise((resolve) => setTimeout(resolve, 3000).unref())]);
       control.close();
       log('closed');

@@ -3,6 +3,7 @@ import 'reflect-metadata';
 import { X509Certificate } from 'node:crypto';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer as createHttpsServer, type Server as HttpsServer } from 'node:https';
+import type { StatementKey } from '@meshpass/identity/channel/statement';
 import { dpopThumbprint } from '@meshpass/identity/dpop';
 import { HeartbeatRequest } from '@meshpass/identity/refusal-report';
 import type { ReachableService } from '@meshpass/identity/wire';
@@ -47,6 +48,14 @@ export interface TestBroker {
   /** Roots that agents are told of. */
   roots: string[];
   sessions: Map<string, { id: string; jkt: string }>;
+  /** Where agents are told that the edge is. */
+  edge: { host: string; port: number };
+  /** Keys of statements, where an edge serves control connections. */
+  statementKeys: StatementKey[] | undefined;
+  /** Told of each session that was opened. */
+  onSession: (id: string) => void;
+  /** The configuration as it is answered. */
+  configuration(): object;
   /** Plays a broker that was taken over: may change what a call is answered, or answer it itself. */
   tamper: ((call: string, answer: TamperedAnswer) => void) | undefined;
   close(): void;
@@ -63,10 +72,6 @@ export interface TamperedAnswer {
   instead?: (response: ServerResponse) => void;
 }
 
-const POLL = 20;
-/** Shorter than a broker's, so that a test that ends leaves no request behind. */
-const LONGEST_WAIT = 1_000;
-
 /** The broker's API for one workspace, with the checks of DPoP that the agent must satisfy. */
 export async function startBroker(
   issued: Issued,
@@ -82,7 +87,8 @@ export async function startBroker(
   const meshInfo = () => ({
     trust_domain: 'cluster.local',
     roots: broker.roots,
-    edge,
+    edge: broker.edge,
+    ...(broker.statementKeys && { statement_keys: broker.statementKeys }),
     token_header: 'x-meshpass-token',
   });
   const broker: TestBroker = {
@@ -106,6 +112,14 @@ export async function startBroker(
     authority: mesh,
     roots: [mesh.root],
     sessions: new Map(),
+    edge,
+    statementKeys: undefined,
+    onSession: () => {},
+    configuration: () => {
+      const written = configurationOf(broker.services, broker.configurationVersion);
+      broker.spoilConfiguration?.(written);
+      return encoded(written);
+    },
     tamper: undefined,
     close: () => {
       server.closeAllConnections();
@@ -131,11 +145,6 @@ export async function startBroker(
       : `${head}.token${counter}${'x'.repeat(broker.tokenPadding)}.sig`;
     return { access_token: value, issued_token_type: 'x', token_type: 'N_A', expires_in: broker.tokenLifetime };
   };
-  const configuration = () => {
-    const written = configurationOf(broker.services, broker.configurationVersion);
-    broker.spoilConfiguration?.(written);
-    return encoded(written);
-  };
   /** @param csrs DER in base64url: the first is for the first grant */
   const first = async (csrs: readonly string[], nowSeconds: number) => {
     const pem = (csr: string) =>
@@ -147,7 +156,7 @@ export async function startBroker(
         nowSeconds,
       ),
       identity_token: newToken(null),
-      configuration: configuration(),
+      configuration: broker.configuration(),
     };
   };
   server.on('connection', () => broker.connections++);
@@ -190,6 +199,7 @@ export async function startBroker(
       counter += 1;
       const id = `ses-${counter}`;
       broker.sessions.set(`mps_${counter}`, { id, jkt });
+      broker.onSession(id);
       return answer(200, {
         access_token: `mps_${counter}`,
         issued_token_type: 'urn:meshpass:token-type:session',
@@ -230,17 +240,13 @@ export async function startBroker(
           expires_at: nowSeconds + 3600,
           services_version: broker.servicesVersion,
           ...(broker.tokenKeys && { token_keys: broker.tokenKeys }),
+          configuration_version: broker.configurationVersion,
         });
       case 'GET /services':
         return answer(200, { services_version: broker.servicesVersion, mesh: meshInfo(), services: broker.services });
       case 'GET /session/configuration': {
         const known = request.headers['if-none-match'];
-        for (let waited = 0; known === `"${broker.configurationVersion}"`; waited += POLL) {
-          if (waited >= LONGEST_WAIT || response.destroyed) return answer(304);
-          await new Promise((resolve) => setTimeout(resolve, POLL));
-        }
-        if (broker.down) return refuse(503, 'store_unavailable');
-        return answer(200, configuration());
+        return known === `"${broker.configurationVersion}"` ? answer(304) : answer(200, broker.configuration());
       }
       case 'DELETE /session':
         broker.sessions.delete(token);

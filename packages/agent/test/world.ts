@@ -10,6 +10,7 @@ import { type AgentConfig, agentConfig } from '../src/control/config.ts';
 import { type RunningAgent, runAgent } from '../src/run-agent.ts';
 import type { Surroundings } from '../src/session/discover.ts';
 import {
+  type Authority,
   createAuthority,
   service,
   startEdge,
@@ -30,6 +31,8 @@ export interface World {
   broker: TestBroker;
   edge: TestEdge;
   workload: Workload;
+  /** Of SVIDs, and of edge and broker. */
+  authorities: { readonly mesh: Authority; readonly public: Authority };
   agent: RunningAgent;
   hostsFile: string;
   runtimeDirectory: string;
@@ -87,7 +90,8 @@ export async function surroundingsOfAgent(options: WorldOptions = {}): Promise<O
     () => broker.close(),
   );
   const { config, start } = await agentConfigFor(directory, broker.url, caFile, hostsFile, options.log);
-  return { config, broker, edge, workload, hostsFile, runtimeDirectory: config.runtimeDirectory, start };
+  const authorities = { mesh, public: publicCa };
+  return { config, broker, edge, workload, authorities, hostsFile, runtimeDirectory: config.runtimeDirectory, start };
 }
 
 /** An agent alone, for a broker that the test has started. */

@@ -8,7 +8,6 @@ import {
   createLeaseProof,
   EdgeFrame,
   formatFrame,
-  grantSet,
   type LeaseStatement,
   MAX_STATEMENT,
   type StatementKey,
@@ -35,22 +34,18 @@ export type ChannelEvent =
   | { readonly type: 'refused'; readonly code: string };
 
 export interface ChannelOptions {
-  /** Tried in this order. */
-  readonly edges: readonly ChannelEdge[];
+  /** As they are now; tried in this order, and those that brought nothing last. */
+  readonly edges: () => readonly ChannelEdge[];
   /** With the session's SVID, and what the edge's certificate is verified by; undefined while there is no valid SVID. */
   readonly secureContext: () => SecureContext | undefined;
-  readonly session: {
-    readonly id: string;
-    /** As they are now. */
-    readonly grants: () => readonly string[];
-  };
+  readonly sessionId: string;
   readonly key: DpopKey;
   /** What the broker gave over HTTPS; another array when they are others. */
   readonly statementKeys: () => readonly StatementKey[];
   readonly heartbeatMs: number;
   /** Without an acknowledged lease for so long the channel is silent. */
   readonly silentMs: number;
-  /** The configuration that the agent has taken last, and what became of it. */
+  /** The configuration that the agent has taken last, by this channel or over HTTPS, and what became of it. */
   readonly configuration: () => { readonly version: number; readonly state: 'applied' | 'refused' } | undefined;
   readonly onEvent: (event: ChannelEvent) => void;
   /** Unix ms. */
@@ -77,13 +72,12 @@ const MAX_SMALL_FRAME = MAX_STATEMENT + 256;
 
 /** Keeps a control connection until the session ends, or it is closed. */
 export function openChannel(options: ChannelOptions): Channel {
-  const { session, key, onEvent, clock = Date.now, random = Math.random } = options;
+  const { sessionId, key, onEvent, clock = Date.now, random = Math.random } = options;
   const stop = new AbortController();
   const received = createReceived({
-    sessionId: session.id,
-    set: () => grantSet(session.grants()),
+    sessionId,
     keys: options.statementKeys,
-    takenVersion: options.configuration()?.version ?? 0,
+    heldVersion: () => options.configuration()?.version ?? 0,
   });
   // Greater than in the process before this one, as long as no clock is set back.
   let seq = clock();
@@ -94,7 +88,7 @@ export function openChannel(options: ChannelOptions): Channel {
   let connectedAt = heardAt;
   let movedBefore = 0;
   let missing: number | undefined;
-  let edges = options.edges;
+  let turn = 0;
   let socket: TLSSocket | undefined;
   let leaseTimer: NodeJS.Timeout | undefined;
   let leaseAt = Number.NEGATIVE_INFINITY;
@@ -125,14 +119,17 @@ export function openChannel(options: ChannelOptions): Channel {
       if (context) await serve(context).catch(() => {});
       if (stop.signal.aborted) return;
       // Whoever brought nothing is tried last.
-      edges = [...edges.slice(1), ...edges.slice(0, 1)];
+      turn++;
       pause = heardAt > before ? BACKOFF_MS.first : Math.min(BACKOFF_MS.most, pause * 2);
       await sleep(pause * (0.5 + random()), undefined, { signal: stop.signal, ref: false }).catch(() => {});
     }
   }
 
   async function serve(context: SecureContext): Promise<void> {
-    const connected = await connectControl(edges, context, CONNECT_MS);
+    const edges = options.edges();
+    const first = turn % Math.max(1, edges.length);
+    const inTurn = [...edges.slice(first), ...edges.slice(0, first)];
+    const connected = await connectControl(inTurn, context, CONNECT_MS, stop.signal);
     if (stop.signal.aborted) return void connected.destroy();
     socket = connected;
     connectedAt = clock();
@@ -186,6 +183,9 @@ export function openChannel(options: ChannelOptions): Channel {
       case 'announced':
         fetch();
         return;
+      case 'unsure':
+        schedule(0);
+        return;
       case 'configuration':
         onEvent(belief);
         return;
@@ -219,7 +219,7 @@ export function openChannel(options: ChannelOptions): Channel {
     leaseAt = performance.now();
     seq++;
     const configuration = options.configuration();
-    const claims = { sid: session.id, seq, at: clock() + offset, ...(configuration && { configuration }) };
+    const claims = { sid: sessionId, seq, at: clock() + offset, ...(configuration && { configuration }) };
     received.sent(seq);
     socket.write(formatFrame({ type: 'lease', proof: createLeaseProof(claims, key) }));
     // An answer that stays away: ask again, before the lease is in danger.
@@ -237,7 +237,7 @@ export function openChannel(options: ChannelOptions): Channel {
     if (waited > options.silentMs * (moved > movedBefore ? PATIENCE : 1)) socket?.destroy();
     movedBefore = moved;
     const current = received.currentVersion() ?? 0;
-    if (current <= Math.max(received.takenVersion(), options.configuration()?.version ?? 0)) missing = undefined;
+    if (current <= received.takenVersion()) missing = undefined;
     else {
       missing ??= clock();
       if (clock() - missing < options.silentMs) return;

@@ -1,4 +1,5 @@
 /** A control connection to one of the edges: the first that answers. */
+import { isIP } from 'node:net';
 import { connect, type SecureContext, type TLSSocket } from 'node:tls';
 import { CONTROL_ALPN } from '@meshpass/identity/channel/frames';
 import { MeshpassError } from '@meshpass/identity/error';
@@ -15,12 +16,14 @@ const STAGGER_MS = 250;
 /**
  * @param edges in the order in which they are tried
  * @param timeoutMs for TCP and TLS of all of them
+ * @param signal gives up
  * @throws MeshpassError `agent_edge_unreachable`
  */
 export function connectControl(
   edges: readonly ChannelEdge[],
   secureContext: SecureContext,
   timeoutMs: number,
+  signal: AbortSignal,
 ): Promise<TLSSocket> {
   return new Promise((resolve, reject) => {
     const open = new Set<TLSSocket>();
@@ -28,7 +31,12 @@ export function connectControl(
     let failure: unknown;
     let stagger: NodeJS.Timeout | undefined;
     const timer = setTimeout(() => settle(undefined, new Error('timeout')), timeoutMs);
+    signal.addEventListener('abort', giveUp);
     next();
+
+    function giveUp(): void {
+      settle(undefined, signal.reason);
+    }
 
     function next(): void {
       clearTimeout(stagger);
@@ -40,7 +48,9 @@ export function connectControl(
       if (waiting.length > 0) stagger = setTimeout(next, STAGGER_MS);
       const { host, port } = edge;
       const socket = connect({
-        ...{ host, port, secureContext, servername: host, minVersion: 'TLSv1.3', ALPNProtocols: [CONTROL_ALPN] },
+        ...{ host, port, secureContext, minVersion: 'TLSv1.3', ALPNProtocols: [CONTROL_ALPN] },
+        // An address is no server name (RFC 6066 section 3); the certificate is held against it all the same.
+        ...(isIP(host) === 0 && { servername: host }),
       });
       open.add(socket);
       socket.setNoDelay(true);
@@ -60,6 +70,7 @@ export function connectControl(
     function settle(socket: TLSSocket | undefined, cause?: unknown): void {
       clearTimeout(timer);
       clearTimeout(stagger);
+      signal.removeEventListener('abort', giveUp);
       waiting.length = 0;
       for (const other of open) {
         open.delete(other);

@@ -16,6 +16,8 @@ export type Belief =
   | { readonly type: 'ended'; readonly ended: EndedStatement }
   /** Its bytes are to be asked for. */
   | { readonly type: 'announced'; readonly announced: ConfigurationStatement }
+  /** A configuration is announced, and no lease has said yet which one is current: the next lease does. */
+  | { readonly type: 'unsure' }
   | { readonly type: 'configuration'; readonly version: number; readonly content: Buffer }
   /** Signed with a key that is not known: to be asked for over HTTPS. */
   | { readonly type: 'unknown_key' }
@@ -34,24 +36,27 @@ export interface Received {
   wanted(): ConfigurationStatement | undefined;
   /** The version that the broker gave to the session last; undefined before its first word of that. */
   currentVersion(): number | undefined;
-  /** The newest version whose bytes have come. */
+  /** The newest version that the agent has. */
   takenVersion(): number;
 }
 
 export interface ReceivedOptions {
   readonly sessionId: string;
-  /** See `grantSet`; of the session's grants as they are now. */
-  readonly set: () => string;
   readonly keys: () => readonly StatementKey[];
-  /** Of the configuration that the agent has already; 0: none. */
-  readonly takenVersion: number;
+  /** Of the configuration that the agent has already, however it came; 0: none. */
+  readonly heldVersion: () => number;
 }
 
-export function createReceived({ sessionId, set, keys, takenVersion }: ReceivedOptions): Received {
+/** Sets of grants whose announcement is kept. */
+const MAX_SETS = 4;
+
+export function createReceived({ sessionId, keys, heldVersion }: ReceivedOptions): Received {
   let outstanding: number | undefined;
+  /** As the broker said last, with an answer to a lease: what is current, and of which grants. */
+  let set: string | undefined;
   let current: number | undefined;
-  let taken = takenVersion;
-  let announced: ConfigurationStatement | undefined;
+  let came = 0;
+  const announced = new Map<string, ConfigurationStatement>();
   let reader = createStatementReader(keys());
   let readerKeys = keys();
   return {
@@ -72,16 +77,18 @@ export function createReceived({ sessionId, set, keys, takenVersion }: ReceivedO
           // Only the answer to what was asked last is fresh: an older one says how things were.
           if (statement.sid !== sessionId || statement.seq !== outstanding) return { type: 'stale' };
           outstanding = undefined;
-          current = Math.max(current ?? 0, statement.configuration_version ?? 0);
+          // Without a version nothing is said of it; with other grants it is another configuration's.
+          if (statement.configuration_version !== undefined) current = statement.configuration_version;
+          else if (statement.set !== set) current = undefined;
+          set = statement.set;
           return { type: 'lease', lease: statement };
         case 'ended':
           return statement.sid === sessionId ? { type: 'ended', ended: statement } : { type: 'stale' };
         case 'configuration':
-          if (statement.set !== set() || statement.version <= Math.max(taken, announced?.version ?? 0)) {
-            return { type: 'stale' };
-          }
-          announced = statement;
-          return wanted() ? { type: 'announced', announced: statement } : { type: 'stale' };
+          if (statement.version <= (announced.get(statement.set)?.version ?? 0)) return { type: 'stale' };
+          remember(statement);
+          if (wanted() === statement) return { type: 'announced', announced: statement };
+          return statement.set === set && current === undefined ? { type: 'unsure' } : { type: 'stale' };
       }
     },
     content(digest, content) {
@@ -89,18 +96,28 @@ export function createReceived({ sessionId, set, keys, takenVersion }: ReceivedO
       if (asked?.digest !== digest) return { type: 'stale' };
       const bytes = Buffer.from(content, 'base64');
       if (bytes.length !== asked.size || sha256Base64url(bytes) !== digest) return { type: 'forged' };
-      taken = asked.version;
-      announced = undefined;
-      return { type: 'configuration', version: taken, content: bytes };
+      came = asked.version;
+      return { type: 'configuration', version: came, content: bytes };
     },
     wanted,
     currentVersion: () => current,
-    takenVersion: () => taken,
+    takenVersion: taken,
   };
 
-  // Before the first lease nothing says what is current: an edge could bring what was true a week ago.
+  function taken(): number {
+    return Math.max(came, heldVersion());
+  }
+
+  // Before a lease has said what is current an edge could bring what was true a week ago.
   function wanted(): ConfigurationStatement | undefined {
-    if (!announced || current === undefined || announced.version < current) return undefined;
-    return announced.set === set() ? announced : undefined;
+    const found = set === undefined ? undefined : announced.get(set);
+    return found && current !== undefined && found.version >= Math.max(current, taken() + 1) ? found : undefined;
+  }
+
+  // Of other grants, too: an edge may hear of the session's new ones before the agent.
+  function remember(statement: ConfigurationStatement): void {
+    announced.delete(statement.set);
+    announced.set(statement.set, statement);
+    if (announced.size > MAX_SETS) announced.delete(announced.keys().next().value!);
   }
 }

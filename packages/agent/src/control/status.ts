@@ -26,6 +26,13 @@ export interface AgentStatus extends DataPlaneStatus {
     /** The last failure of each task that has not succeeded since. */
     readonly failures: Readonly<Record<string, string>>;
   };
+  readonly lease: {
+    /** How it is renewed: by the control channel of an edge, or at the broker, where no edge does. */
+    readonly by: 'channel' | 'https';
+    readonly since: number;
+    /** What an edge said last of a lease that it did not renew: nobody's word, and a hint. */
+    readonly refused?: { readonly code: string; readonly at: number };
+  };
   /** Milliseconds from the start of the process until it was ready. */
   readonly readyAfter: number;
 }

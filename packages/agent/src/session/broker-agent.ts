@@ -16,7 +16,7 @@ export interface BrokerAgentOptions {
   readonly addresses?: Addresses;
 }
 
-/** One that is asked, one that waits for a new configuration, and one to spare. */
+/** Certificates, token and configuration are asked for side by side at the start. */
 const MAX_CONNECTIONS = 3;
 /** Longest that is waited for the broker's address before the rest of the agent is loaded, ms. */
 const LONGEST_LOOKUP = 50;

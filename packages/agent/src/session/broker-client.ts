@@ -54,8 +54,8 @@ const LONGEST_WAIT = 2000;
 const MAX_ANSWER = 1_048_576;
 /** Of a configuration: as much as one may have, in base64. */
 const MAX_CONFIGURATION = 24 * 1_048_576;
-/** Longest that the broker is asked to wait for a new configuration, seconds; each wait takes a connection. */
-const LONG_POLL = 25;
+/** Longest that the broker is asked to wait for a session's first configuration, seconds. */
+const LONGEST_CONFIGURATION_WAIT = 25;
 /** Longest that the broker may ask to wait, seconds: more would overflow the timer, which then does not wait at all. */
 const LONGEST_RETRY_AFTER = 300;
 const GRANT_TYPE = 'urn:ietf:params:oauth:grant-type:token-exchange';
@@ -155,22 +155,27 @@ export class BrokerClient {
   }
 
   /**
-   * `GET /session/configuration`: waits for one, and for one that differs (RFC 7240, `Prefer: wait`).
+   * `GET /session/configuration`: waits for the first one (RFC 7240, `Prefer: wait`), which istiod may not have given yet.
    * @param known version that the agent has
    * @returns undefined where it is still that version
    */
   configuration(accessToken: string, known?: number): Promise<ReceivedConfiguration | undefined> {
     const headers: Record<string, string> = {
-      prefer: `wait=${LONG_POLL}`,
+      prefer: `wait=${LONGEST_CONFIGURATION_WAIT}`,
       ...(known !== undefined && { 'if-none-match': `"${known}"` }),
     };
     return this.#call(
       {
         ...{ method: 'GET', path: '/session/configuration', accessToken, headers },
-        ...{ largest: MAX_CONFIGURATION, patience: LONG_POLL * 1000 },
+        ...{ largest: MAX_CONFIGURATION, patience: LONGEST_CONFIGURATION_WAIT * 1000 },
       },
       (json) => (json === undefined ? undefined : this.#read.configuration(json)),
     );
+  }
+
+  /** The same as a control channel brings it. @throws MeshpassError agent_broker_answer_invalid, agent_broker_unreachable */
+  readConfiguration(content: Buffer): ReceivedConfiguration {
+    return this.#read.configuration(parseJson(this.#base, content.toString('utf8')));
   }
 
   /** `DELETE /session`: the session and everything issued under it ends at once. */

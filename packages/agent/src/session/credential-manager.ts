@@ -1,16 +1,23 @@
 /**
- * Keeps credentials fresh. Renews at half life with jitter, renews the lease, follows changes of services and roots, and
- * comes back by itself: while the broker is away, traffic goes on until the credentials expire; when the session is
- * gone, a new one is asked for with a new proof.
+ * Keeps credentials fresh. Renews at half life with jitter, renews the lease where the control channel does not, follows changes of
+ * services and roots, and comes back by itself: while the broker is away, traffic goes on until the credentials expire; when the
+ * session is gone, a new one is asked for with a new proof.
  */
-import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import { toMeshpassError } from '@meshpass/identity/error';
+import { plainText } from '@meshpass/identity/text';
+import type { HeartbeatResponse } from '@meshpass/identity/wire';
 import type { RefusalReport } from '../access-log/report.ts';
 import type { ReceivedConfiguration } from './broker-answers.ts';
 import type { BrokerClient } from './broker-client.ts';
 import { chainsToRoot } from './chains-to-root.ts';
 import type { ProofSource } from './discover.ts';
+import { isFinal, isOver, isUnhurried } from './endings.ts';
 import { type Credentials, enrol, obtainIdentityToken, obtainSvids } from './enrol.ts';
-import { expired, halfLife } from './expiry.ts';
+import { expired } from './expiry.ts';
+import { withServices } from './granted.ts';
+import type { Health } from './health.ts';
+import { longestPause, svidsDue, tokenDue } from './renewal-times.ts';
+import { TaskTimers } from './task-timers.ts';
 
 export interface CredentialManagerOptions {
   readonly client: BrokerClient;
@@ -21,55 +28,53 @@ export interface CredentialManagerOptions {
   readonly random: () => number;
   /** Called after every change; `what` tells which part is new. */
   readonly onChange: (what: Change) => void;
+  /** Told which version of the configuration the broker has now, where the lease is renewed over HTTPS. */
+  readonly onConfigurationVersion?: (version: number) => void;
+  /** Whether a control channel renews the lease of such a session, and says when it does not; absent: there is none. */
+  readonly hasChannel?: (credentials: Credentials) => boolean;
   readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
-  /** What goes along with a heartbeat. */
-  readonly report: Pick<RefusalReport, 'send' | 'clear'>;
+  /** What goes along with a heartbeat; where a channel renews the lease, it is what a heartbeat is sent for. */
+  readonly report: Pick<RefusalReport, 'isEmpty' | 'send' | 'clear'>;
 }
 
 export type Change = 'session' | 'svids' | 'services' | 'token';
 
-export interface Health {
-  /** When the broker last answered, milliseconds since the epoch. */
-  readonly brokerAnsweredAt: number;
-  /** The last failure, until the next success of the same task. */
-  readonly failures: Readonly<Record<string, string>>;
-}
+/** What the broker says with a renewed lease, whichever way. */
+export type LeaseNews = Pick<HeartbeatResponse, 'services_version' | 'token_keys'>;
 
 type Task = 'heartbeat' | 'svids' | 'token' | 'services' | 'session';
 
-const FIRST_RETRY = 1000;
-const LONGEST_RETRY = 30_000;
-/** Longest that a timer of Node waits, ms; one of more fires at once. */
-const LONGEST_TIMER = 2_147_483_647;
-/** Grants for which certificates are kept: as many as one request to the broker may name. */
-const MOST_GRANTS = 32;
-/** Of what is left of a credential, at most this share is waited before it is asked for again. */
-const SHARE_OF_REST = 0.25;
-/** No new session will be given: asking again and again would only be noise. */
-const FINAL_FOR_SESSION = new Set([
-  'agent_prebuild',
-  'proof_prebuild',
-  'workspace_not_owned',
-  'proof_type_unsupported',
-  'proof_token_kind',
-]);
-
+/** Of a heartbeat's period, over which agents that hear of a change at once spread their questions. */
+const SPREAD = 0.5;
 export class CredentialManager {
   readonly #options: CredentialManagerOptions;
-  readonly #timers = new Map<Task, NodeJS.Timeout>();
-  readonly #attempts = new Map<Task, number>();
-  readonly #failures = new Map<Task, string>();
+  readonly #tasks: TaskTimers<Task>;
   #credentials: Credentials | undefined;
   #firstConfiguration: ReceivedConfiguration | undefined;
   /** Token of the session that was, or is being, opened last; undefined where none was given. */
   #opening: Promise<string | undefined> | undefined;
   #brokerAnsweredAt = 0;
+  #lease: Health['lease'] = { by: 'https', since: 0 };
+  /** The lease is renewed by the control channel, as far as is known. */
+  #hasChannel = false;
   #closed = false;
   /** The session is gone, and another one has not been given yet. */
   #reopening = false;
 
   constructor(options: CredentialManagerOptions) {
     this.#options = options;
+    this.#tasks = new TaskTimers({
+      random: options.random,
+      run: (task) => this.#run(task),
+      longestPause: (task) => longestPause(task, this.#credentials, options.now()),
+      succeeded: () => {
+        this.#brokerAnsweredAt = options.now();
+      },
+      failed: (task, { code }) => {
+        options.log('renewal_failed', { task, code });
+        return !(task === 'session' ? isFinal(code) : isOver(code));
+      },
+    });
   }
 
   /** Enrols. @throws MeshpassError as `enrol` does */
@@ -91,14 +96,7 @@ export class CredentialManager {
   }
 
   get health(): Health {
-    return { brokerAnsweredAt: this.#brokerAnsweredAt, failures: Object.fromEntries(this.#failures) };
-  }
-
-  /** The identity token of this moment. @throws MeshpassError agent_credentials_expired */
-  identityToken(): string {
-    const { identityToken } = this.credentials;
-    if (identityToken.expiresAt <= this.#options.now()) throw expired('identity token');
-    return identityToken.value;
+    return { brokerAnsweredAt: this.#brokerAnsweredAt, failures: this.#tasks.failures, lease: this.#lease };
   }
 
   /** An ID token for an audience outside the mesh. @throws MeshpassError of the broker */
@@ -107,10 +105,44 @@ export class CredentialManager {
     return { token: answer.access_token, expiresIn: answer.expires_in };
   }
 
+  /** The control channel has renewed the lease of this session: nothing is to be done over HTTPS. */
+  leaseRenewed(sessionId: string, lease: LeaseNews): void {
+    if (!this.#isCurrent(sessionId)) return;
+    this.#hasChannel = true;
+    if (this.#options.report.isEmpty) this.#tasks.settle('heartbeat');
+    else this.#tasks.later('heartbeat', 0);
+    this.#brokerAnsweredAt = this.#options.now();
+    this.#renewedBy('channel');
+    // What changes for one session may change for all, and all hear of it at once.
+    this.#learn(lease, this.#options.random() * SPREAD * this.credentials.session.heartbeat_seconds * 1000);
+  }
+
+  /** The control channel does not renew the lease of this session: it is renewed over HTTPS until it does. */
+  channelSilent(sessionId: string): void {
+    if (!this.#isCurrent(sessionId)) return;
+    this.#hasChannel = false;
+    this.#tasks.later('heartbeat', 0);
+  }
+
+  /** The broker says by the control channel that this session is over. */
+  sessionEnded(sessionId: string, { cause, reason }: { readonly cause: string; readonly reason: string }): void {
+    if (!this.#isCurrent(sessionId)) return;
+    const { log, random } = this.#options;
+    log('session_ended', { cause: plainText(cause) });
+    const period = this.credentials.session.heartbeat_seconds * 1000;
+    this.#restart(isUnhurried(cause) ? period * random() : 0);
+    this.#tasks.note('session', `The session has ended: ${plainText(reason)}.`);
+  }
+
+  /** The broker signs with a key that is not known: its keys come with the services. */
+  askForKeys(sessionId: string): void {
+    if (this.#isCurrent(sessionId)) this.#tasks.later('services', 0);
+  }
+
   /** Stops renewing and ends the session, also one that is being opened. Never throws: the lease ends what a goodbye could not. */
   async close(): Promise<void> {
     this.#closed = true;
-    for (const timer of this.#timers.values()) clearTimeout(timer);
+    this.#tasks.close();
     const token = (await this.#opening) ?? this.#credentials?.accessToken;
     if (token !== undefined) {
       await this.#options.client.goodbye(token).catch((error: unknown) => {
@@ -121,7 +153,7 @@ export class CredentialManager {
   }
 
   async #enrol(): Promise<void> {
-    const { client, source, now, onChange, log } = this.#options;
+    const { client, source, now, onChange, hasChannel, log } = this.#options;
     const opening = Promise.withResolvers<string | undefined>();
     this.#opening = opening.promise;
     const enrolling = source.proof().then((proof) => enrol(client, proof, now, opening.resolve));
@@ -132,20 +164,21 @@ export class CredentialManager {
     this.#firstConfiguration = configuration;
     this.#reopening = false;
     this.#brokerAnsweredAt = now();
-    this.#failures.clear();
-    this.#attempts.clear();
+    this.#lease = { by: 'https', since: now() };
+    this.#hasChannel = false;
+    this.#tasks.forgive();
     log('enrolled', { session: credentials.session.id, grants: credentials.session.grants.join(',') });
     onChange('session');
-    // The version of the services is not in the answer to a proof; the first beat brings it.
-    this.#later('heartbeat', credentials.session.heartbeat_seconds * 1000);
+    // The version of the services is not in the answer to a proof; the first renewal of the lease brings it.
+    if (!hasChannel?.(credentials)) this.#tasks.later('heartbeat', credentials.session.heartbeat_seconds * 1000);
     this.#scheduleRenewals();
   }
 
   #scheduleRenewals(): void {
-    const { svids, identityToken } = this.credentials;
-    const first = Math.min(...[...svids.values()].map((svid) => svid.issuedAt + halfLife(svid)));
-    if (Number.isFinite(first)) this.#later('svids', this.#jittered(first - this.#options.now()));
-    this.#later('token', this.#jittered(identityToken.issuedAt + halfLife(identityToken) - this.#options.now()));
+    const now = this.#options.now();
+    const due = svidsDue(this.credentials, now);
+    if (due !== undefined) this.#tasks.later('svids', this.#jittered(due));
+    this.#tasks.later('token', this.#jittered(tokenDue(this.credentials, now)));
   }
 
   /** Up to a fifth earlier, so that many agents do not come at once. */
@@ -153,61 +186,31 @@ export class CredentialManager {
     return Math.max(milliseconds * (1 - 0.2 * this.#options.random()), 500);
   }
 
-  #later(task: Task, milliseconds: number): void {
-    clearTimeout(this.#timers.get(task));
-    if (this.#closed) return;
-    this.#timers.set(
-      task,
-      setTimeout(() => void this.#run(task), Math.min(milliseconds, LONGEST_TIMER)),
-    );
-  }
-
   async #run(task: Task): Promise<void> {
-    const { log, now } = this.#options;
     const used = this.#credentials?.accessToken;
     try {
       await this.#do(task);
-      this.#brokerAnsweredAt = now();
-      this.#attempts.delete(task);
-      this.#failures.delete(task);
     } catch (thrown) {
-      if (this.#closed) return;
-      const error = toMeshpassError(thrown);
-      this.#failures.set(task, error.message);
-      log('renewal_failed', { task, code: error.code });
-      if (task !== 'session' && (error.code === 'session_unknown' || error.code === 'session_closed')) {
-        // Several tasks may be told so, the last of them when there is a new session already: that must not be thrown away.
-        if (!this.#reopening && this.#credentials?.accessToken === used) this.#restart();
-      } else if (!(task === 'session' && FINAL_FOR_SESSION.has(error.code))) {
-        this.#later(task, this.#backoff(task, error));
-      }
+      // Several tasks may be told so, the last of them when there is a new session already: that must not be thrown away.
+      const isGone = task !== 'session' && isOver(toMeshpassError(thrown).code);
+      if (isGone && !this.#reopening && this.#credentials?.accessToken === used) this.#restart(0);
+      throw thrown;
     }
   }
 
   /** The session is gone: everything under it is dead already, so there is only one task left. */
-  #restart(): void {
+  #restart(pause: number): void {
     this.#reopening = true;
-    for (const timer of this.#timers.values()) clearTimeout(timer);
-    this.#timers.clear();
-    this.#later('session', 0);
+    this.#tasks.stop();
+    this.#tasks.later('session', pause);
   }
 
-  #backoff(task: Task, error: MeshpassError): number {
-    const attempt = this.#attempts.get(task) ?? 0;
-    this.#attempts.set(task, attempt + 1);
-    // A broker that comes back gives a lease no longer than it takes to beat twice: to pause for longer would lose the session.
-    const beat = (this.#credentials?.session.heartbeat_seconds ?? Number.POSITIVE_INFINITY) * 1000;
-    const longest = task === 'heartbeat' ? beat : Math.max(FIRST_RETRY, SHARE_OF_REST * this.#leftOf(task));
-    const growing = Math.min(FIRST_RETRY * 2 ** attempt, longest, LONGEST_RETRY);
-    return Math.max(growing * (0.5 + 0.5 * this.#options.random()), (error.retryAfter ?? 0) * 1000);
+  #isCurrent(sessionId: string): boolean {
+    return !this.#closed && !this.#reopening && this.#credentials?.session.id === sessionId;
   }
 
-  /** Milliseconds that what the task renews is still valid; a broker that comes and goes must be met before they are over. */
-  #leftOf(task: Task): number {
-    if (!this.#credentials || (task !== 'svids' && task !== 'token')) return Number.POSITIVE_INFINITY;
-    const { svids, identityToken } = this.#credentials;
-    const ends = task === 'token' ? [identityToken.expiresAt] : [...svids.values()].map(({ expiresAt }) => expiresAt);
-    return Math.min(...ends) - this.#options.now();
+  #renewedBy(by: 'channel' | 'https'): void {
+    if (this.#lease.by !== by) this.#lease = { by, since: this.#options.now() };
   }
 
   async #do(task: Task): Promise<void> {
@@ -227,15 +230,23 @@ export class CredentialManager {
 
   async #heartbeat(): Promise<void> {
     const { client, report } = this.#options;
-    const { accessToken, session, servicesVersion } = this.credentials;
+    const { accessToken, session } = this.credentials;
     const beat = await report.send((refusals) => client.heartbeat(accessToken, refusals));
-    if (this.#credentials?.accessToken !== accessToken) return;
-    this.#later('heartbeat', session.heartbeat_seconds * 1000);
-    const { services_version: version } = beat;
-    if (version !== undefined && version !== servicesVersion) this.#later('services', 0);
+    // The channel may have come back meanwhile, or ended the session.
+    if (!this.#isCurrent(session.id) || this.#hasChannel) return;
+    this.#renewedBy('https');
+    this.#tasks.later('heartbeat', session.heartbeat_seconds * 1000);
+    this.#learn(beat, 0);
+    if (beat.configuration_version !== undefined) this.#options.onConfigurationVersion?.(beat.configuration_version);
+  }
+
+  /** @param pause ms before the services are read anew */
+  #learn({ services_version: version, token_keys: keys }: LeaseNews, pause: number): void {
+    const { servicesVersion, identityToken } = this.credentials;
+    if (version !== undefined && version !== servicesVersion && !this.#tasks.isDue('services'))
+      this.#tasks.later('services', pause);
     // Its key was dropped: no sidecar accepts it any more, however long it would live.
-    const { kid } = this.credentials.identityToken;
-    if (kid !== undefined && beat.token_keys?.includes(kid) === false) this.#later('token', 0);
+    if (identityToken.kid !== undefined && keys?.includes(identityToken.kid) === false) this.#tasks.later('token', 0);
   }
 
   async #refreshServices(): Promise<void> {
@@ -244,22 +255,10 @@ export class CredentialManager {
     const answer = await client.services(accessToken);
     if (this.#credentials?.accessToken !== accessToken) return;
     const before = this.credentials;
-    const grants = [...new Set(answer.services.map((service) => service.grant))];
-    if (grants.length > MOST_GRANTS) {
-      throw new MeshpassError('agent_broker_answer_invalid', `The broker names more than ${MOST_GRANTS} grants.`);
-    }
-    const fresh = grants.filter((grant) => !before.svids.has(grant));
-    // Grants come back, so that those of earlier are kept, but not for ever.
-    const every = new Set([...grants, ...before.session.grants]);
-    const held = [...every].slice(0, MOST_GRANTS);
-    this.#credentials = {
-      ...before,
-      mesh: answer.mesh,
-      services: answer.services,
-      servicesVersion: answer.services_version,
-      svids: new Map([...before.svids].filter(([grant]) => held.includes(grant))),
-      session: { ...before.session, grants: held },
-    };
+    this.#credentials = withServices(before, answer);
+    const fresh = this.#credentials.session.grants.filter(
+      (grant) => !before.svids.has(grant) && answer.services.some((service) => service.grant === grant),
+    );
     const { roots } = answer.mesh;
     const rerooted = roots.join() !== before.mesh.roots.join();
     if (rerooted) onChange('svids');
@@ -268,7 +267,7 @@ export class CredentialManager {
     onChange('services');
     // Where a root is gone, nobody trusts what was signed under it any more, however long it would live.
     const { svids } = this.credentials;
-    if (rerooted && [...svids.values()].some(({ chain }) => !chainsToRoot(chain, roots))) this.#later('svids', 0);
+    if (rerooted && [...svids.values()].some(({ chain }) => !chainsToRoot(chain, roots))) this.#tasks.later('svids', 0);
   }
 
   async #renewSvids(grants: readonly string[]): Promise<void> {

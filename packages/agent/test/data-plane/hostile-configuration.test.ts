@@ -108,7 +108,11 @@ test.each<[string, (written: Written) => void]>([
     },
   ],
 ])('%s', async (_, spoil) => {
-  const w = await world();
+  const w = await world({
+    adjust: (broker) => {
+      broker.heartbeatSeconds = 1;
+    },
+  });
   const address = (await w.agent.status()).services[0]!.address!;
   w.broker.spoilConfiguration = spoil;
   w.broker.configurationVersion += 1;

@@ -4,6 +4,7 @@ import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import {
   type EdgeLease,
   type EdgeLeaseAnswer,
+  grantSet,
   type LeaseStatement,
   publicKeyOf,
   type ReadLeaseProof,
@@ -137,6 +138,7 @@ function leaseStatement({ answers, tokenKeys, announcements, clock }: RenewalCon
     expires_at: session.expiresAt,
     ...(answers.mesh.inForce() && { services_version: servicesVersion(answers, session) }),
     token_keys: [...tokenKeys()],
+    set: grantSet(session.grants.map((grant) => grant.name)),
     ...(configuration && { configuration_version: configuration.version }),
   };
   return statement;

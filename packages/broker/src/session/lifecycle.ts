@@ -112,6 +112,7 @@ export async function narrowSession(
   // Its identity token names the grants.
   delete live.identityToken;
   context.feed.admit(live.session);
+  live.waiting?.look();
   context.revocations.add(revoked);
 
   const at = timestamp(seconds(context.clock));

@@ -18,6 +18,8 @@ export interface Live {
   ended?: { readonly cause: CloseCause; readonly at: number };
   /** Ends what is being done for the session. */
   readonly abort: AbortController;
+  /** The request that waits for the session's first configuration: it looks again when its grants have become fewer. */
+  waiting?: { readonly look: () => void; readonly end: () => void } | undefined;
   /** Its identity token, while more than half of its life is left. */
   identityToken?: {
     readonly token: string;

@@ -60,10 +60,12 @@ export function openSet(options: SetOptions): SetState {
     const expected = { trustDomain: options.trustDomain, clusterDomain: options.clusterDomain, grants };
     const refusals = checkConfiguration({ version: 1, ...content }, expected);
     if (refusals.length > 0) {
+      // Told once, and not tried again: the same content would be refused again.
       refused = digest;
-      throw new MeshpassError('internal', 'A configuration is not one that agents accept; the one before stays.', {
-        detail: { grants, refusals: refusals.slice(0, 5) },
-      });
+      const detail = { grants, refusals: refusals.slice(0, 5) };
+      const message = 'A configuration is not one that agents accept; the one before stays.';
+      options.onFailure(new MeshpassError('internal', message, { detail }));
+      return;
     }
     current = answer(content, digest, await versions.of(key, digest));
     options.onChange();
@@ -76,10 +78,8 @@ export function openSet(options: SetOptions): SetState {
         await refreshOnce();
       } catch (thrown) {
         options.onFailure(thrown);
-        if (refused === '' || !(thrown instanceof MeshpassError && thrown.code === 'internal')) {
-          wanted = true;
-          await pause(RETRY_MS, stopping.signal);
-        }
+        wanted = true;
+        await pause(RETRY_MS, stopping.signal);
       }
     }
     running = false;

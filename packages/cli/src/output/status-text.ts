@@ -14,6 +14,7 @@ export function statusText(status: AgentStatus, now: number): string {
     ...status.services.map(serviceLine),
     `For programs that need a proxy: eval "$(meshpass env)" (proxy on ${status.proxy.host}:${status.proxy.port})`,
     envoyLine(status),
+    leaseLine(status),
     ...status.refusals.map((refusal) => refusalLine(refusal)),
     ...status.configuration.refused.slice(0, 5).map((reason) => `Not used of the broker's configuration: ${reason}`),
     ...status.configuration.rejected.map((reason) => `Envoy does not take: ${reason}`),
@@ -32,6 +33,12 @@ function envoyLine({ envoy, configuration }: AgentStatus): string {
     configuration.version === undefined ? 'no configuration yet' : `configuration ${configuration.version}`;
   const restarts = envoy.restarts === 0 ? '' : `, restarted ${envoy.restarts} times (${envoy.lastEnd})`;
   return `Envoy ${envoy.version}, ${version}, ${envoy.listeners.length} listeners, ${open} connections to the edge${restarts}`;
+}
+
+function leaseLine({ lease: { by, since, refused } }: AgentStatus): string {
+  const way = by === 'channel' ? 'by the control channel of an edge' : 'over HTTPS at the broker';
+  const hint = refused === undefined ? '' : `; an edge did not renew it at ${clock(refused.at)} [${refused.code}]`;
+  return `Lease renewed ${way} since ${clock(since)}${hint}`;
 }
 
 function refusalLine({

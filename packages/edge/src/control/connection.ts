@@ -20,6 +20,8 @@ export class ControlConnection {
   readonly sessionId: string;
   /** When the agent spoke last, Unix ms. */
   heardAt: number;
+  /** Digest of the configuration that the agent was told of last. */
+  told: string | undefined;
   /** The session is over: ends when its notice has come, or then, Unix ms. */
   endsAt = Number.POSITIVE_INFINITY;
   /** The agent is being sent a configuration. */

@@ -35,6 +35,10 @@ export interface ControlHubOptions {
   readonly log: EdgeLog;
 }
 
+interface Announcement extends Announced {
+  readonly statement: string;
+}
+
 /** An agent that says nothing for so long is gone, ms. */
 const SILENT_MS = 180_000;
 /** How long a connection waits for the notice that its session is over, ms. */
@@ -46,7 +50,7 @@ export function createControlHub({ broker, directory, clock, log }: ControlHubOp
   const connections = new Map<string, ControlConnection>();
   // Those that have their notice: a client that does not close its end is not waited for.
   const ending = new Set<ControlConnection>();
-  const announced = new Map<string, Announced & { readonly statement: string }>();
+  const announced = new Map<string, Announcement>();
   const failed = (what: string) => (err: unknown) => log.warn({ err }, what);
   const contents = createContents(broker.configuration, failed('no configuration from the broker'));
   const batches = createLeaseBatches(broker.renew, answer, failed('the broker does not take leases now'));
@@ -70,7 +74,7 @@ export function createControlHub({ broker, directory, clock, log }: ControlHubOp
       announced.set(one.set, one);
       if (announced.size > MAX_SETS) announced.delete(announced.keys().next().value!);
       for (const [id, connection] of connections) {
-        if (directory.byId(id)?.set === one.set) connection.send({ type: 'statement', statement: one.statement });
+        if (directory.byId(id)?.set === one.set) announce(connection, one);
       }
     },
   });
@@ -80,8 +84,6 @@ export function createControlHub({ broker, directory, clock, log }: ControlHubOp
       const connection = new ControlConnection({ owner, sessionId, tls }, clock, (frame) => take(connection, frame));
       connections.set(sessionId, connection);
       before?.owner.cut();
-      const configuration = announcedTo(sessionId);
-      if (configuration) connection.send({ type: 'statement', statement: configuration.statement });
     },
     left(owner, sessionId) {
       for (const one of ending) if (one.owner === owner) ending.delete(one);
@@ -116,8 +118,19 @@ export function createControlHub({ broker, directory, clock, log }: ControlHubOp
 
   function answer({ session_id, statement, error_code }: EdgeLeaseAnswer): void {
     const connection = connections.get(session_id);
-    if (statement !== undefined) connection?.send({ type: 'statement', statement });
-    else connection?.send({ type: 'refused', error_code: error_code ?? 'internal' });
+    if (!connection) return;
+    if (statement === undefined) connection.send({ type: 'refused', error_code: error_code ?? 'internal' });
+    else {
+      connection.send({ type: 'statement', statement });
+      // Not before: the agent learns from its lease which configuration is current, and of which grants.
+      const configuration = announcedTo(session_id);
+      if (configuration && configuration.digest !== connection.told) announce(connection, configuration);
+    }
+  }
+
+  function announce(connection: ControlConnection, { digest, statement }: Announcement): void {
+    connection.told = digest;
+    connection.send({ type: 'statement', statement });
   }
 
   function announcedTo(sessionId: string) {

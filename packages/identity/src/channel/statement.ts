@@ -27,7 +27,9 @@ export const LeaseStatement = z.object({
   services_version: word.optional(),
   /** Ids of the keys that identity tokens verify by. */
   token_keys: z.array(word).max(64).optional(),
-  /** Version of the configuration of the session's grants; absent while there is none. */
+  /** The session's grants as they are now, see `grantSet`: they may have become fewer. */
+  set: z.string().max(4_096),
+  /** Version of the configuration of this set; absent while there is none. */
   configuration_version: version.optional(),
 });
 export type LeaseStatement = z.infer<typeof LeaseStatement>;

@@ -1,4 +1,4 @@
-/** `GET /session/configuration`: Envoy's configuration of a session, at once or as soon as it is another one (RFC 7240, `wait`). */
+/** `GET /session/configuration`: Envoy's configuration of a session, at once or as soon as there is one (RFC 7240, `wait`). */
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { MeshpassError } from '@meshpass/identity';
 import { granted, refused } from '../../audit/log/decision.ts';
@@ -26,7 +26,6 @@ export function configurationRoutes(
   session: Authentication<SessionCaller>,
 ): readonly Route[] {
   const answers = createSlots(MAX_ANSWERS, ANSWERS_PER_SESSION);
-  const waiting = new Map<string, () => void>();
   return [
     route({
       method: 'GET',
@@ -38,8 +37,8 @@ export function configurationRoutes(
         const known = versionIn(request.headers['if-none-match']);
         const wait = waitIn(request.headers.prefer);
         let configured = await configurations.above(live.session, known ?? 0);
-        if (wait > 0 && (!configured || configured.version === known)) {
-          await anotherOne({ configurations, live, waiting, response, known, seconds: wait });
+        if (wait > 0 && !configured) {
+          await firstOne({ configurations, live, response, seconds: wait });
           if (live.ended) return refused(event, sessionClosed(live.ended.cause));
           configured = await configurations.above(live.session, known ?? 0);
         }
@@ -80,35 +79,36 @@ export function limitReading(request: IncomingMessage, response: ServerResponse)
 interface Waiter {
   readonly configurations: Configurations;
   readonly live: Live;
-  /** Of each session the one that waits: a newer one takes its place, because the older may be on a connection that is gone. */
-  readonly waiting: Map<string, () => void>;
   readonly response: ServerResponse;
-  readonly known: number | undefined;
   readonly seconds: number;
 }
 
-/** Resolves when there is another version than the known one, when the time is over, and when nobody waits any more. */
-function anotherOne({ configurations, live, waiting, response, known, seconds }: Waiter): Promise<void> {
-  const { id } = live.session;
+/**
+ * Resolves when there is a configuration, when the time is over, and when nobody waits any more. Of each session one request
+ * waits: a newer one takes its place, because the older may be on a connection that is gone.
+ */
+function firstOne({ configurations, live, response, seconds }: Waiter): Promise<void> {
   const { signal } = live.abort;
-  waiting.get(id)?.();
+  live.waiting?.end();
   return new Promise((resolve) => {
     const end = () => {
       clearTimeout(timer);
       unsubscribe();
       signal.removeEventListener('abort', end);
       response.off('close', end);
-      if (waiting.get(id) === end) waiting.delete(id);
+      if (live.waiting?.end === end) live.waiting = undefined;
       resolve();
+    };
+    const look = () => {
+      if (configurations.current(live.session)) end();
     };
     const timer = setTimeout(end, seconds * 1_000).unref();
     const unsubscribe = configurations.onChange((key) => {
-      if (key !== configurations.keyOf(live.session)) return;
-      if (configurations.current(live.session)?.version !== known) end();
+      if (key === configurations.keyOf(live.session)) look();
     });
     signal.addEventListener('abort', end);
     response.once('close', end);
-    waiting.set(id, end);
+    live.waiting = { look, end };
   });
 }
 

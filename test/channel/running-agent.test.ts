@@ -1,0 +1,149 @@
+/** The agent as it runs, with its Envoy: by which way its lease is renewed, and what an edge that lies can do to it. */
+import type { ControlBroker } from '@meshpass/edge';
+import type { EdgeLeaseAnswer } from '@meshpass/identity/channel/index';
+import { describe, expect, test } from 'vitest';
+import { request } from '../../packages/agent/test/world.ts';
+import { asked, type ChannelWorld, channelWorld } from './running-agent.ts';
+
+const HEARTBEAT = 'POST /session/heartbeat';
+const CONFIGURATION = 'GET /session/configuration';
+const LONG = { timeout: 30_000, interval: 100 };
+
+const lease = async ({ agent }: ChannelWorld) => (await agent.status()).lease;
+const sessionId = async ({ agent }: ChannelWorld) => (await agent.status()).session.id;
+const call = async ({ agent }: ChannelWorld) =>
+  (await request((await agent.status()).services[0]!.address!, 8080, '/orders/1')).status;
+
+test('while an edge renews the lease, no heartbeat goes over HTTPS, and a call is served', async () => {
+  const w = await channelWorld();
+  await expect.poll(() => w.control.renewed, LONG).toBeGreaterThan(3);
+  expect(await lease(w)).toMatchObject({ by: 'channel', since: expect.any(Number) });
+  expect(asked(w.broker, HEARTBEAT)).toBe(0);
+  expect(asked(w.broker, CONFIGURATION)).toBe(1);
+  expect(await call(w)).toBe(200);
+});
+
+test('without an edge the lease is renewed over HTTPS, and by the channel again as soon as there is one', async () => {
+  const w = await channelWorld();
+  await expect.poll(async () => (await lease(w)).by, LONG).toBe('channel');
+  const session = await sessionId(w);
+  await w.stopEdge();
+  await expect.poll(() => asked(w.broker, HEARTBEAT), LONG).toBeGreaterThan(1);
+  expect(await lease(w)).toMatchObject({ by: 'https' });
+  // A configuration that changes meanwhile is heard of with a heartbeat.
+  w.broker.configurationVersion += 1;
+  await expect
+    .poll(async () => (await w.agent.status()).configuration.version, LONG)
+    .toBe(w.broker.configurationVersion);
+  await w.startEdge();
+  await expect.poll(async () => (await lease(w)).by, LONG).toBe('channel');
+  const beats = asked(w.broker, HEARTBEAT);
+  const renewed = w.control.renewed;
+  await expect.poll(() => w.control.renewed, LONG).toBeGreaterThan(renewed + 2);
+  expect(asked(w.broker, HEARTBEAT)).toBe(beats);
+  expect(await sessionId(w)).toBe(session);
+  expect(await call(w)).toBe(200);
+});
+
+test('what was refused is told over HTTPS all the same, and the lease stays with the channel', async () => {
+  const w = await channelWorld();
+  await expect.poll(async () => (await lease(w)).by, LONG).toBe('channel');
+  const { address } = (await w.agent.status()).services[0]!;
+  expect((await request(address!, 8080, '/admin')).status).toBe(403);
+  await expect.poll(() => w.broker.reports, LONG).toHaveLength(1);
+  const beats = asked(w.broker, HEARTBEAT);
+  const renewed = w.control.renewed;
+  await expect.poll(() => w.control.renewed, LONG).toBeGreaterThan(renewed + 2);
+  expect(asked(w.broker, HEARTBEAT)).toBe(beats);
+  expect((await lease(w)).by).toBe('channel');
+});
+
+test('a new configuration comes by the channel, and is not asked for over HTTPS', async () => {
+  const w = await channelWorld();
+  await expect.poll(async () => (await lease(w)).by, LONG).toBe('channel');
+  w.broker.configurationVersion += 1;
+  w.control.announce();
+  await expect
+    .poll(async () => (await w.agent.status()).configuration.version, LONG)
+    .toBe(w.broker.configurationVersion);
+  expect(asked(w.broker, CONFIGURATION)).toBe(1);
+});
+
+test('a configuration that breaks a rule of the workspace is refused, whichever way it came', async () => {
+  const w = await channelWorld();
+  await expect.poll(async () => (await lease(w)).by, LONG).toBe('channel');
+  const { version } = (await w.agent.status()).configuration;
+  w.broker.configurationVersion += 1;
+  w.broker.spoilConfiguration = ({ clusters }) => {
+    clusters[0]!.name = 'another-grant/outbound|8080||orders.shop.svc.cluster.local';
+  };
+  w.control.announce();
+  await expect.poll(async () => (await w.agent.status()).configuration.refused.length, LONG).toBeGreaterThan(0);
+  expect((await w.agent.status()).configuration.version).toBe(version);
+  expect(await call(w)).toBe(200);
+});
+
+test('the end of the session is heard by the channel, and the next session has a channel of its own', async () => {
+  const w = await channelWorld();
+  await expect.poll(async () => (await lease(w)).by, LONG).toBe('channel');
+  w.control.end(await sessionId(w), 'operator');
+  await expect.poll(() => sessionId(w), LONG).toBe('ses-3');
+  await expect.poll(async () => (await lease(w)).by, LONG).toBe('channel');
+  expect(asked(w.broker, HEARTBEAT)).toBe(0);
+  expect(await call(w)).toBe(200);
+});
+
+test('when the broker signs with another key, its keys are asked for, and the channel goes on', async () => {
+  const w = await channelWorld();
+  await expect.poll(async () => (await lease(w)).by, LONG).toBe('channel');
+  await expect.poll(() => asked(w.broker, 'GET /services'), LONG).toBe(1);
+  w.control.rotate();
+  await expect.poll(() => asked(w.broker, 'GET /services'), LONG).toBe(2);
+  const renewed = w.control.renewed;
+  await expect.poll(() => w.control.renewed, LONG).toBeGreaterThan(renewed + 2);
+  expect(await lease(w)).toMatchObject({ by: 'channel' });
+});
+
+describe('an edge that', () => {
+  const saying = (code: string) => (honest: ControlBroker) => ({
+    ...honest,
+    renew: async (leases: Parameters<ControlBroker['renew']>[0]) =>
+      leases.map(({ session_id }) => ({ session_id, error_code: code })),
+  });
+  const replaying = (honest: ControlBroker) => {
+    const kept: EdgeLeaseAnswer[] = [];
+    return {
+      ...honest,
+      renew: async (leases: Parameters<ControlBroker['renew']>[0]) => {
+        if (kept.length === 0) kept.push(...(await honest.renew(leases)));
+        return kept;
+      },
+    };
+  };
+  const withholding = (honest: ControlBroker) => ({ ...honest, renew: async () => [] });
+
+  test.each([
+    ['lies about the end of the session', saying('session_closed'), 'session_closed'],
+    ['withholds every answer', withholding, undefined],
+    ['replays an old answer', replaying, undefined],
+  ])('%s ends nothing: the lease is renewed over HTTPS', async (_what, lie, code) => {
+    const w = await channelWorld(lie);
+    const session = await sessionId(w);
+    await expect.poll(() => asked(w.broker, HEARTBEAT), LONG).toBeGreaterThan(1);
+    const { by, refused } = await lease(w);
+    expect({ by, code: refused?.code }).toEqual({ by: 'https', code });
+    expect(await sessionId(w)).toBe(session);
+    expect(await call(w)).toBe(200);
+  });
+
+  test('withholds a configuration is found out, and it is asked for over HTTPS', async () => {
+    const w = await channelWorld((honest) => ({ ...honest, configuration: () => new Promise(() => {}) }));
+    await expect.poll(async () => (await lease(w)).by, LONG).toBe('channel');
+    w.broker.configurationVersion += 1;
+    w.control.announce();
+    await expect
+      .poll(async () => (await w.agent.status()).configuration.version, LONG)
+      .toBe(w.broker.configurationVersion);
+    expect(asked(w.broker, CONFIGURATION)).toBe(2);
+  });
+});
