@@ -105,6 +105,10 @@ describe('the configuration of a grant', () => {
     expect(at(listener, 'default_filter_chain', 'filters', 0, 'typed_config').cluster).toBe(
       'dev/outbound|9090||undecl.shop.svc.cluster.local',
     );
+    expect(find(transformed(() => {}, [CATALOG]).routes, 'dev/undecl.shop.svc.cluster.local:9090')).toMatchObject({
+      ignore_port_in_host_matching: true,
+      virtual_hosts: [{ domains: ['undecl.shop.svc.cluster.local', 'undecl.shop.svc', 'undecl.shop'] }],
+    });
   });
 });
 

@@ -3,7 +3,7 @@ import type { Message } from '@bufbuild/protobuf';
 import type { ReflectMessage } from '@bufbuild/protobuf/reflect';
 import { RESERVED_GRANTS } from '@meshpass/identity/spiffe';
 import type { Expected } from '../configuration.ts';
-import { type Check, items, scalar } from './rule.ts';
+import { type Check, items } from './rule.ts';
 
 const MAX_NAME = 512;
 const LABEL = '[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?';
@@ -55,10 +55,8 @@ export const domain: Check<string> = (value, context) => {
   const { expected, parents } = context;
   if (!expected) return undefined;
   const host = factsOf(parents.at(-1)!, expected);
-  if (value === '*')
-    return host.onlyAnswers || isOfOnePort(parents.at(-2), expected)
-      ? undefined
-      : 'domain "*" may only lead to a fixed answer';
+  // istiod ends route configurations with it.
+  if (value === '*') return host.onlyAnswers ? undefined : 'domain "*" may only lead to a fixed answer';
   const service = serviceOf(value, expected);
   const known = service && (service.full || host.services.has(service.name));
   return known ? undefined : `domain ${shown(value)} is no service of the mesh`;
@@ -95,15 +93,6 @@ function serviceOf(value: string, { clusterDomain }: Expected): { name: string; 
   const short = full ? host.slice(0, -suffix.length) : host.replace(/\.svc$/, '');
   const name = SERVICE.exec(short)?.[1];
   return name === undefined ? undefined : { name, full };
-}
-
-/**
- * istiod ends route configurations with `*` to a fixed answer. That of an undeclared port has `*` only: its listener is that
- * of one service, and its name says which.
- */
-function isOfOnePort(routes: ReflectMessage | undefined, expected: Expected): boolean {
-  const name = routes ? scalar<string>(routes, 'name') : '';
-  return PORT.test(name) && serviceOf(name.slice(name.indexOf('/') + 1), expected)?.full === true;
 }
 
 function oneof(message: ReflectMessage, name: string) {

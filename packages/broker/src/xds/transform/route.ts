@@ -30,21 +30,23 @@ export function ownRoutes(
   granted: Granted,
   leftOuts: LeftOuts,
 ): RouteConfiguration | undefined {
-  // That of a port whose protocol nobody declared is of one service, and called by whatever name.
+  // That of a port whose protocol nobody declared is of one service, and for whatever name: here, for its own.
   const [, host, port] = /^([^:]+):([0-9]+)$/.exec(routes.name) ?? [];
-  const own = granted.services.some((one) => one.host === host && one.port === Number(port));
+  const own = granted.services.find((one) => one.host === host && one.port === Number(port));
+  if (own) routes.ignorePortInHostMatching = true;
   routes.name = ownName(granted.grant, routes.name);
   routes.metadata = istioMetadata(routes.metadata);
   routes.requestMirrorPolicies = mirrors(routes.requestMirrorPolicies, granted, leftOuts);
   routes.virtualHosts = routes.virtualHosts.flatMap((one) => {
-    one.domains = one.domains.filter((domain) => (domain === '*' ? own || isFallback(one) : granted.isName(domain)));
+    if (own && one.domains.includes('*') && !isFallback(one)) one.domains = [own.host, ...own.aliases];
+    one.domains = one.domains.filter((domain) => (domain === '*' ? isFallback(one) : granted.isName(domain)));
     if (one.domains.length === 0) return [];
     one.metadata = istioMetadata(one.metadata);
     one.requestMirrorPolicies = mirrors(one.requestMirrorPolicies, granted, leftOuts);
     for (const route of one.routes) ownRoute(route, granted, leftOuts);
     return [one];
   });
-  return routes.virtualHosts.every((one) => one.domains.includes('*') && !own) ? undefined : routes;
+  return routes.virtualHosts.every((one) => one.domains.includes('*')) ? undefined : routes;
 }
 
 /** istiod's answer for names that it knows no service of. */

@@ -94,6 +94,7 @@ export interface VirtualHost extends Message {
 
 export interface RouteConfiguration extends Message {
   name: string;
+  ignorePortInHostMatching: boolean;
   virtualHosts: VirtualHost[];
   metadata?: Metadata | undefined;
   requestMirrorPolicies: RouteAction['requestMirrorPolicies'];
