@@ -41,6 +41,8 @@ export interface DataPlaneOptions {
   readonly credentials: () => Credentials;
   /** Takes what the broker is to be told of refusals. */
   readonly report: RefusalReport;
+  /** Whether Envoy may listen on a port. */
+  readonly mayListenOn: (port: number) => boolean;
   /** Told which addresses (`127.64.1.2:8080`) Envoy listens on, when they may have changed. */
   readonly listening: (addresses: ReadonlySet<string>) => void;
   /** Milliseconds since the epoch. */
@@ -213,7 +215,7 @@ export class DataPlane {
       const accepted = acceptConfiguration(
         this.#received,
         { trustDomain: mesh.trust_domain, clusterDomain, grants },
-        { services, sessionId: session.id, tokenHeader: mesh.token_header },
+        { services, sessionId: session.id, tokenHeader: mesh.token_header, mayListenOn: this.#options.mayListenOn },
       );
       this.#refused = accepted.refused ?? [];
       if (accepted.refused) {
@@ -231,7 +233,10 @@ export class DataPlane {
     const from = (type: string) => this.#accepted?.resources[type] ?? [];
     this.#configuration.set({
       [CLUSTER]: new Map([
-        ...resourcesOf(CLUSTER, [...grants.map((grant) => edgeCluster(grant, mesh.edge)), ...proxyClusters(services)]),
+        ...resourcesOf(CLUSTER, [
+          ...grants.map((grant) => edgeCluster(grant, mesh.edge)),
+          ...proxyClusters(services, this.#accepted?.internal ?? new Map()),
+        ]),
         ...from(CLUSTER),
       ]),
       [LISTENER]: new Map([

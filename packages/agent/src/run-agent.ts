@@ -17,6 +17,7 @@ import { proxyEnvironment } from './proxy/environment.ts';
 import { BrokerAgent, brokerUrl } from './session/broker-agent.ts';
 import type { Change } from './session/credential-manager.ts';
 import { discover, realSurroundings, type Surroundings } from './session/discover.ts';
+import { mayListenOn as mayListen } from './xds/low-ports.ts';
 
 export interface RunningAgent {
   status(): Promise<AgentStatus>;
@@ -34,6 +35,8 @@ export interface AgentDependencies {
   readonly log?: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
   /** Closes the agent, also while it starts. */
   readonly stop?: AbortSignal;
+  /** Whether Envoy may listen on a port. */
+  readonly mayListenOn?: (port: number) => boolean;
 }
 
 /** Longest that the start waits for the first configuration and for Envoy, ms. */
@@ -54,6 +57,7 @@ const NO_BRIDGE =
  */
 export async function runAgent(config: AgentConfig, dependencies: AgentDependencies = {}): Promise<RunningAgent> {
   const { now = Date.now, random = Math.random, log = () => {}, surroundings = realSurroundings, stop } = dependencies;
+  const { mayListenOn = mayListen } = dependencies;
   const source = discover(config, surroundings);
   const ca = config.caFile === undefined ? undefined : readCa(config.caFile);
   const url = brokerUrl(config.broker);
@@ -88,7 +92,7 @@ export async function runAgent(config: AgentConfig, dependencies: AgentDependenc
     onChange: credentialsChanged,
     onConfigurationVersion: (version) => configuration.announced(version),
   });
-  const names = config.byName ? new LoopbackNames(config.hostsFile) : undefined;
+  const names = config.byName ? new LoopbackNames(config.hostsFile, mayListenOn) : undefined;
   const configuration = new SessionConfiguration({
     ...{ client, random, log },
     session: () => ({ id: manager.credentials.session.id, accessToken: manager.credentials.accessToken }),
@@ -130,6 +134,7 @@ export async function runAgent(config: AgentConfig, dependencies: AgentDependenc
     return DataPlane.start({
       ...{ launched: await launched, clusterDomain, now, log, report },
       ...{ proxyPort: config.proxyPort, bridgeAddress: config.bridgeAddress },
+      mayListenOn,
       credentials: () => manager.credentials,
       edgeRoots: ca ?? getCACertificates('default').join('\n'),
       listening: (addresses) => names?.write(manager.credentials.services, addresses),

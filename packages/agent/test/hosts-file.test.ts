@@ -82,7 +82,7 @@ describe('the file', () => {
 
 test('names that were removed do not come back with what Envoy tells while it ends', () => {
   const path = file(BASE);
-  const names = new LoopbackNames(path);
+  const names = new LoopbackNames(path, () => true);
   const orders = service();
   const listening = new Set([`${orders.address}:${orders.port}`]);
   names.write([orders], listening);

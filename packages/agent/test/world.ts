@@ -50,6 +50,7 @@ export interface WorldOptions {
   readonly services?: ReachableService[];
   readonly log?: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
   readonly onConnection?: (socket: TLSSocket) => void;
+  readonly mayListenOn?: (port: number) => boolean;
 }
 
 export async function world(options: WorldOptions = {}): Promise<World> {
@@ -89,7 +90,7 @@ export async function surroundingsOfAgent(options: WorldOptions = {}): Promise<O
     () => edge.close(),
     () => broker.close(),
   );
-  const { config, start } = await agentConfigFor(directory, broker.url, caFile, hostsFile, options.log);
+  const { config, start } = await agentConfigFor(directory, broker.url, caFile, hostsFile, options);
   const authorities = { mesh, public: publicCa };
   return { config, broker, edge, workload, authorities, hostsFile, runtimeDirectory: config.runtimeDirectory, start };
 }
@@ -115,7 +116,7 @@ async function agentConfigFor(
   broker: string,
   caFile: string,
   hostsFile: string,
-  log?: WorldOptions['log'],
+  { log, mayListenOn }: WorldOptions = {},
 ) {
   const envoy = await testEnvoy();
   const surroundings: Surroundings = {
@@ -125,7 +126,7 @@ async function agentConfigFor(
   };
   const config = agentConfig({ broker, caFile, hostsFile, runtimeDirectory: join(directory, 'run'), envoy }, {});
   const start = async () => {
-    const agent = await runAgent(config, { surroundings, ...(log && { log }) });
+    const agent = await runAgent(config, { surroundings, ...(log && { log }), ...(mayListenOn && { mayListenOn }) });
     cleanups.push(() => agent.close());
     return agent;
   };

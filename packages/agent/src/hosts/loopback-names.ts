@@ -5,12 +5,15 @@ import { writeHosts } from './hosts-file.ts';
 
 export class LoopbackNames {
   readonly #hostsFile: string;
+  readonly #mayListenOn: (port: number) => boolean;
   #named: ReadonlySet<string> = new Set();
   #notes: readonly string[] = [];
   #removed = false;
 
-  constructor(hostsFile: string) {
+  /** @param mayListenOn whether Envoy may listen on a port */
+  constructor(hostsFile: string, mayListenOn: (port: number) => boolean) {
     this.#hostsFile = hostsFile;
+    this.#mayListenOn = mayListenOn;
   }
 
   /** What does not work, and what to do instead. */
@@ -32,8 +35,10 @@ export class LoopbackNames {
         names.set(address, new Set([...(names.get(address) ?? []), host, ...aliases]));
       } else {
         notes.push(
-          `${host}:${port} is not reachable by name now` +
-            (port < 1024 ? ': its port may need more rights than this user has' : '; meshpass status says why'),
+          this.#mayListenOn(port)
+            ? `${host}:${port} is not reachable by name now; meshpass status says why`
+            : `${host}:${port} is reachable through the proxy only (eval "$(meshpass env)"): this user may not listen on port ` +
+                `${port}. To allow it: sudo sysctl -w net.ipv4.ip_unprivileged_port_start=${port}, then meshpass down and up`,
         );
       }
     }

@@ -90,14 +90,24 @@ function proxyListener(name: string, address: string, { port, secret }: Loopback
   };
 }
 
-/** @returns `envoy.config.cluster.v3.Cluster` as JSON, one for each service and one for everything else */
-export function proxyClusters(services: readonly ReachableService[]): JsonObject[] {
+/**
+ * @param internal names of the listeners that have no socket, by the address that they would have
+ * @returns `envoy.config.cluster.v3.Cluster` as JSON, one for each service and one for everything else
+ */
+export function proxyClusters(
+  services: readonly ReachableService[],
+  internal: ReadonlyMap<string, string>,
+): JsonObject[] {
   return [
     ...services.flatMap((service) => {
       const { address, port } = service;
       if (address === undefined) return [];
       const name = clusterOf(service);
-      const endpoint = { address: { socket_address: { address, port_value: port } } };
+      const listener = internal.get(`${address}:${port}`);
+      const endpoint: JsonObject =
+        listener === undefined
+          ? { address: { socket_address: { address, port_value: port } } }
+          : { address: { envoy_internal_address: { server_listener_name: listener, endpoint_id: name } } };
       const load_assignment = { cluster_name: name, endpoints: [{ lb_endpoints: [{ endpoint }] }] };
       return [{ name, type: 'STATIC', connect_timeout: '5s', load_assignment }];
     }),

@@ -30,6 +30,8 @@ export interface SessionFacts {
   readonly services: readonly ReachableService[];
   readonly sessionId: string;
   readonly tokenHeader: string;
+  /** Whether Envoy may listen on a port. */
+  readonly mayListenOn: (port: number) => boolean;
 }
 
 export type Accepted =
@@ -40,6 +42,8 @@ export type Accepted =
       readonly resources: Readonly<Record<string, ReadonlyMap<string, Any>>>;
       /** `127.64.1.2:8080` of every listener for programs. */
       readonly addresses: ReadonlySet<string>;
+      /** Those that Envoy may not listen on, with the names of their listeners: only the proxy leads there. */
+      readonly internal: ReadonlyMap<string, string>;
     };
 
 /** @returns the resources for Envoy, or why none of them is used */
@@ -51,17 +55,23 @@ export function acceptConfiguration(
   const read = readConfiguration(configuration, expected);
   if (read.refusals.length > 0) return { refused: read.refusals };
   const addresses = new Set<string>();
+  const internal = new Map<string, string>();
   const listeners = read.listeners.map((message) => {
     const listener = message as ListenerMessage;
     const at = addressOf(listener);
     if (at === undefined) return listener;
-    addresses.add(at);
-    return completed(listener, at, facts);
+    completed(listener, at, facts);
+    if (facts.mayListenOn(Number(at.slice(at.lastIndexOf(':') + 1)))) {
+      addresses.add(at);
+      return opened(listener);
+    }
+    internal.set(at, listener.name);
+    return closed(listener);
   });
   // Written anew from what was checked: what the broker's bytes might mean to another reader is left behind.
   const byName = (messages: readonly Message[]) => new Map(messages.map((one) => [(one as Named).name, pack(one)]));
   return {
-    addresses,
+    ...{ addresses, internal },
     resources: {
       [CLUSTER]: byName(read.clusters),
       [LISTENER]: byName(listeners),
@@ -70,14 +80,30 @@ export function acceptConfiguration(
   };
 }
 
-/** A listener for programs, with what the agent adds. */
-function completed(listener: ListenerMessage, at: string, facts: SessionFacts): ListenerMessage {
-  // One socket, shared fairly by the threads: where each has its own (SO_REUSEPORT), another process of the same user could
-  // listen beside them and take a part of the connections.
+/**
+ * One socket, shared fairly by the threads: where each has its own (SO_REUSEPORT), another process of the same user could listen beside
+ * them and take a part of the connections.
+ */
+function opened(listener: ListenerMessage): ListenerMessage {
   listener.enableReusePort = false;
   listener.connectionBalanceConfig = messageOf('envoy.config.listener.v3.Listener.ConnectionBalanceConfig', {
     exact_balance: {},
   });
+  return listener;
+}
+
+/** Without a socket. */
+function closed(listener: ListenerMessage): ListenerMessage {
+  listener.address = undefined;
+  listener.listenerSpecifier = {
+    case: 'internalListener',
+    value: messageOf('envoy.config.listener.v3.Listener.InternalListenerConfig', {}),
+  };
+  return listener;
+}
+
+/** Adds to a listener for programs what is the agent's. */
+function completed(listener: ListenerMessage, at: string, facts: SessionFacts): void {
   const grant = listener.name.split('/')[0]!; // the check has seen that it is one of the session
   const service = facts.services.find(({ address, port }) => `${address}:${port}` === at);
   for (const { filters } of [
@@ -110,7 +136,6 @@ function completed(listener: ListenerMessage, at: string, facts: SessionFacts): 
       }
     }
   }
-  return listener;
 }
 
 const ACCESS_LOG = 'envoy.config.accesslog.v3.AccessLog';
@@ -135,7 +160,8 @@ interface FilterChain {
   readonly filters: { configType: { value?: Any } }[];
 }
 interface ListenerMessage extends Named {
-  readonly address?: {
+  listenerSpecifier: { case: 'internalListener'; value: Message } | { case: undefined; value?: undefined };
+  address?: {
     readonly address:
       | {
           readonly case: 'socketAddress';

@@ -1,6 +1,7 @@
 /** By proxy: HTTP in absolute form and CONNECT, with the secret of the run. */
 import { execFile } from 'node:child_process';
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
@@ -11,8 +12,8 @@ import { afterThisTest, surroundingsOfAgent, type WorldOptions, world } from '..
 const run = promisify(execFile);
 const codespace = { CODESPACES: 'true', GITHUB_TOKEN: 'proof', CODESPACE_NAME: 'fluffy-8412' };
 
-async function proxied(onConnection?: WorldOptions['onConnection']) {
-  const w = await world(onConnection && { onConnection });
+async function proxied(options: WorldOptions = {}) {
+  const w = await world(options);
   const env = await askAgent<Record<string, string>>(w.runtimeDirectory, { command: 'env' });
   const curl = async (...args: string[]) => {
     const { stdout } = await run('curl', ['-s', '-m', '10', '-w', '\n%{http_code}', ...args]);
@@ -33,9 +34,29 @@ test.each([
   expect(body).not.toMatch(/proxy-/i);
 });
 
+test.each([
+  ['in absolute form', []],
+  ['by CONNECT', ['-p']],
+])(
+  'a service on whose port this user may not listen is reached %s, and the status says why only so',
+  async (_, how) => {
+    const { proxy, curl, agent, hostsFile } = await proxied({ mayListenOn: (port) => port !== 8080 });
+    const { status, body } = await curl(...how, '-x', proxy, 'http://orders.shop:8080/orders/7');
+    expect(status).toBe('200');
+    expect(body).toMatch(/x-meshpass-token: head\.token\d+\.sig\r\n/);
+    const { notes, configuration } = await agent.status();
+    expect(configuration.rejected).toEqual([]);
+    expect(notes).toEqual([
+      'orders.shop.svc.cluster.local:8080 is reachable through the proxy only (eval "$(meshpass env)"): this user may not listen on ' +
+        'port 8080. To allow it: sudo sysctl -w net.ipv4.ip_unprivileged_port_start=8080, then meshpass down and up',
+    ]);
+    expect(readFileSync(hostsFile, 'utf8')).not.toContain('orders.shop');
+  },
+);
+
 test('without the secret nothing is carried', async () => {
   const heard: unknown[] = [];
-  const { proxy, curl } = await proxied((socket) => socket.on('data', (data) => heard.push(data)));
+  const { proxy, curl } = await proxied({ onConnection: (socket) => socket.on('data', (data) => heard.push(data)) });
   for (const wrong of [proxy.replace(/\/\/.*@/, '//'), proxy.replace(/:[^:@]*@/, ':wrong@')]) {
     const { status, body } = await curl('-x', wrong, 'http://orders.shop:8080/');
     expect(status).toBe('407');

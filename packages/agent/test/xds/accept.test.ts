@@ -17,6 +17,7 @@ function filtersWith(services: readonly (typeof ORDERS)[]) {
     services,
     sessionId: 's',
     tokenHeader: 'x-meshpass-token',
+    mayListenOn: () => true,
   });
   if (accepted.refused) throw new Error(JSON.stringify(accepted.refused));
   const [listener] = accepted.resources[LISTENER]!.values();
