@@ -1,6 +1,6 @@
 /** Has Envoy open a connection to each of some clusters, from each of its threads, through its warm-up listener (xds/warm-up.ts). */
-import { Agent, request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Agent, request } from '../http.ts';
 
 export interface TunnelsOptions {
   /** The listener's socket. */
