@@ -20,10 +20,10 @@ export function explainDecision(portPolicy: PortPolicy, call: Call): Decision {
   const policies = portPolicy.policies();
   const isAllowed = meets(call, portPolicy.allowed);
   const deciding = (action: string) => {
-    for (const { policy, rules, refuses } of policies) {
-      if (actionOf(policy) !== action) continue;
-      const rule = rules.findIndex((one) => meets(call, one));
-      if (rule >= 0) return { policy, rule, refuses };
+    for (const one of policies) {
+      if (actionOf(one.policy) !== action) continue;
+      const rule = one.rules.findIndex((condition) => meets(call, condition));
+      if (rule >= 0) return { policy: one.policy, rule, refuses: one.refuses };
     }
     return undefined;
   };

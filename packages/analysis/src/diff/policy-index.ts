@@ -92,15 +92,8 @@ export function indexPolicies(
     return id;
   });
   const idsOf = (layers: Layers<Policy>): string => layers.map(idOf).join(';');
-  const byPort = new WeakMap<readonly AuthorizationPolicy[], boolean>();
-  const dependsOnPort = (layer: readonly AuthorizationPolicy[]): boolean => {
-    let depends = byPort.get(layer);
-    if (depends === undefined) {
-      depends = layer.some(looksAtPorts);
-      byPort.set(layer, depends);
-    }
-    return depends;
-  };
+  const namesPorts = remembered(looksAtPorts);
+  const dependsOnPort = remembered((layer: readonly AuthorizationPolicy[]) => layer.some(namesPorts));
 
   const at: PolicyIndex['at'] = (workload, port, spoken) => {
     const declared = port === undefined ? undefined : portsOf(workload).get(port)?.protocol;
@@ -122,7 +115,7 @@ export function indexPolicies(
       const early: Place = { ...place, accepted: NEVER };
       const placeOf = (policy: AuthorizationPolicy) => (actionOf(policy) === 'CUSTOM' ? early : place);
       const rulesOf = (policy: AuthorizationPolicy): readonly Condition[] => {
-        const id = `rules ${numbers.get(policy)}|${protocol}|${tokenKey}|${looksAtPorts(policy) ? (port ?? 'other') : ''}|${plain}`;
+        const id = `rules ${numbers.get(policy)}|${protocol}|${tokenKey}|${namesPorts(policy) ? (port ?? 'other') : ''}|${plain}`;
         return once(id, () => (policy.spec.rules ?? []).map((rule) => ruleCondition(rule, policy, placeOf(policy))));
       };
       /** By layers, which many workloads share: each is one formula for all of them. */
@@ -154,7 +147,11 @@ export function indexPolicies(
         );
       const policies = () =>
         inForce.map((policy) => ({
-          ...{ policy, rules: rulesOf(policy) },
+          policy,
+          // Most are asked for a few of hundreds of policies.
+          get rules() {
+            return rulesOf(policy);
+          },
           refuses: actionOf(policy) === 'CUSTOM' && effectOf(policy) === 'refused',
         }));
       return { key, allowed, policies, plain };

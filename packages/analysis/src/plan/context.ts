@@ -137,7 +137,7 @@ function givenOf({ header }: IdentityTokens): readonly string[] {
 }
 
 function customRules({ policies }: PortPolicy): readonly Condition[] {
-  return policies().flatMap(({ policy, rules }) => (actionOf(policy) === 'CUSTOM' ? rules : []));
+  return policies().flatMap((one) => (actionOf(one.policy) === 'CUSTOM' ? one.rules : []));
 }
 
 function openHosts(resources: readonly Resource[]): ReadonlySet<string> {
