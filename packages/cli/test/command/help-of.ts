@@ -45,7 +45,7 @@ export async function helpOf(words: readonly string[], command?: Command): Promi
 
 /** The words of the part of a shell line that calls us. */
 export function wordsOf(line: string): readonly string[] {
-  const [, call = ''] = /\bmeshpass (.*?)(?:\)"?)?(?: [|>] .*)?$/.exec(line) ?? [];
+  const [, call = ''] = /\bmeshpass (.*?)(?:\)"?(?: .*)?)?(?: [|>] .*)?$/.exec(line) ?? [];
   return [...call.matchAll(/"([^"]*)"|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain!);
 }
 
