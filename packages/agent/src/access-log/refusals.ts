@@ -41,6 +41,11 @@ const LONGEST_URL = 2_000;
 const FAILURES: readonly (string | undefined)[] = ['agent_edge_unreachable', 'agent_credentials_expired'];
 /** Of a workload's own answers, those that may be its sidecar's: everything else is an answer of the program. */
 const REFUSED = [401, 403];
+/** What the caller did, or a fault that a VirtualService asks for. */
+const NO_REFUSAL = [
+  ...['downstream_connection_termination', 'downstream_protocol_error', 'downstream_remote_reset'],
+  ...['fault_injected', 'delay_injected'],
+];
 
 export interface RefusalsOptions {
   /** Milliseconds since the epoch. */
@@ -119,6 +124,10 @@ function ofRequest(entry: HttpEntry): Found | undefined {
   const failed = Object.keys(common.response_flags ?? {});
   const answered = details === 'via_upstream' || code === 'agent_policy_refused';
   if (answered && code === undefined && !REFUSED.includes(status ?? 0)) return undefined;
+  // A VirtualService may answer as it likes, too.
+  const byRule =
+    details === 'direct_response' || (failed.length > 0 && failed.every((one) => NO_REFUSAL.includes(one)));
+  if (!answered && code === undefined && byRule) return undefined;
   const hop: Hop = answered ? 'workload' : isOnTheWay(failed) ? 'mesh' : 'workspace';
   const { address = '', port_value: port = 0 } = common.downstream_local_address?.socket_address ?? {};
   const url = `http://${request.authority ?? ''}${path}`;

@@ -1,7 +1,7 @@
 /** What an agent counts of refusals until the broker has been told. */
 import { HeartbeatRequest, MAX_REPORTED } from '@meshpass/identity/refusal-report';
 import { expect, test } from 'vitest';
-import { RefusalReport } from '../src/access-log/report.ts';
+import { RefusalReport } from '../../src/access-log/report.ts';
 
 const kind = (port = 8080) =>
   ({ hop: 'edge', host: 'orders.shop.svc.cluster.local', port, code: 'tunnel_target_not_granted' }) as const;

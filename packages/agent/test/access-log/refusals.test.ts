@@ -1,0 +1,47 @@
+/** What of Envoy's access log is a refusal. */
+import type { JsonObject } from '@bufbuild/protobuf';
+import { messageOf } from '@meshpass/envoy';
+import { expect, test } from 'vitest';
+import { Refusals } from '../../src/access-log/refusals.ts';
+import { RefusalReport } from '../../src/access-log/report.ts';
+
+function refusedBy(details: string, status: number, flags: JsonObject = {}, headers: JsonObject = {}) {
+  const refusals = new Refusals({ now: () => 1, report: new RefusalReport(), services: () => [] });
+  const entry = {
+    common_properties: { response_flags: flags },
+    request: { request_method: 'GET', authority: 'orders.shop:8080', path: '/orders/1' },
+    response: { response_code: status, response_code_details: details, response_headers: headers },
+  };
+  refusals.take(messageOf('envoy.service.accesslog.v3.StreamAccessLogsMessage', { http_logs: { log_entry: [entry] } }));
+  return refusals.last[0]?.hop;
+}
+
+test.each([
+  ['a 404 of the service', 'via_upstream', 404, {}],
+  ['a 500 of the service', 'via_upstream', 500, {}],
+  ['an answer that was delayed by a VirtualService', 'via_upstream', 200, { delay_injected: true }],
+  ['a fault that a VirtualService asks for', 'fault_filter_abort', 418, { fault_injected: true }],
+  ['an answer that a VirtualService gives', 'direct_response', 403, {}],
+  ['a request that its caller gave up', 'downstream_remote_disconnect', 0, { downstream_connection_termination: true }],
+  ['a request that is no HTTP', 'http1.codec_error', 400, { downstream_protocol_error: true }],
+])('%s is none', (_, details, status, flags) => {
+  expect(refusedBy(details, status, flags)).toBeUndefined();
+});
+
+test.each([
+  ['the policy of the workload', 'workload', 'via_upstream', 403, {}, { 'x-meshpass-code': 'agent_policy_refused' }],
+  ['the token at the workload', 'workload', 'via_upstream', 401, {}, {}],
+  ['a filter of the workspace', 'workspace', 'rbac_access_denied_matched_policy[foreign-host]', 403, {}, {}],
+  [
+    'a route out of the grant',
+    'workspace',
+    'direct_response',
+    403,
+    {},
+    { 'x-meshpass-code': 'agent_route_not_granted' },
+  ],
+  ['no route', 'workspace', 'route_not_found', 404, { no_route_found: true }, {}],
+  ['the way', 'mesh', 'upstream_reset_before_response_started', 503, { upstream_connection_termination: true }, {}],
+])('what is refused by %s is one', (_, hop, details, status, flags, headers) => {
+  expect(refusedBy(details, status, flags, headers)).toBe(hop);
+});
