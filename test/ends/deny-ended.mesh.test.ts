@@ -140,6 +140,8 @@ it('is known to the drill, which notes what lives inside, and finds the rest dea
     'token endpoint',
     'session renewal',
     'certificate renewal',
+    'configuration',
+    'control channel',
     'edge',
     'TokenReview',
     'ServiceAccount',

@@ -6,7 +6,11 @@ import { sabotagedMeshpass } from '@meshpass/lab/meshpass';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type DataPath, openDataPath, until } from '../mesh.ts';
 
-const LAYERS = ['token endpoint', 'session renewal', 'certificate renewal', 'edge', 'mesh gateway', 'sidecar'];
+const OUTSIDE = [
+  ...['token endpoint', 'session renewal', 'certificate renewal', 'configuration'],
+  ...['edge', 'control channel'],
+];
+const LAYERS = [...OUTSIDE, 'mesh gateway', 'sidecar'];
 const RECORDS = ['TokenReview', 'ServiceAccount', 'root DENY', 'store'];
 const LEASE_SECONDS = 5;
 
@@ -108,7 +112,7 @@ describe('a drill on a mesh that ends sessions as it should', () => {
     expect(await ended, err).toBe(0);
     const report = JSON.parse(out) as DrillReport;
     expect(report.cause).toBe('outside');
-    expect(dead(report)).toEqual(new Set([...LAYERS.slice(0, 4), 'store']));
+    expect(dead(report)).toEqual(new Set([...OUTSIDE, 'store']));
     expect(report.rows.find(({ layer, outcome }) => layer === 'store' && outcome === 'dead')?.how).toMatch(
       /: operator$/,
     );
@@ -152,7 +156,7 @@ describe('a drill on a mesh that ends sessions as it should', () => {
   it('says what it could not try from outside of the cluster, and never that it passed', async () => {
     const { code, report } = await drill(dataPath, [], 'outside');
     expect(code).toBe(0);
-    expect(dead(report)).toEqual(new Set([...LAYERS.slice(0, 4), 'store']));
+    expect(dead(report)).toEqual(new Set([...OUTSIDE, 'store']));
     const untried = new Set(report.rows.filter(({ outcome }) => outcome === 'not_tried').map(({ layer }) => layer));
     expect(untried).toEqual(new Set(['mesh gateway', 'sidecar', 'TokenReview', 'ServiceAccount', 'root DENY']));
   });
@@ -193,7 +197,7 @@ describe('a drill on a mesh that ends sessions as it should', () => {
 
 describe.each([
   ['edges', ['edge']],
-  ['renewal', ['token endpoint', 'session renewal', 'certificate renewal']],
+  ['renewal', ['token endpoint', 'session renewal', 'certificate renewal', 'configuration']],
   ['deny', ['mesh gateway', 'sidecar', 'root DENY']],
   ['serviceaccount', ['TokenReview', 'ServiceAccount']],
 ])('a drill on a broker whose step "%s" is sabotaged', (step, layers) => {

@@ -5,6 +5,7 @@ import type { Answer } from './ask.ts';
 import type { Attempt, Verdict } from './attempt.ts';
 import { call, type Presented, passEdge } from './call.ts';
 import { type Credentials, callBroker, certificate, token } from './credentials.ts';
+import { renewByEdge } from './renew-by-edge.ts';
 import { shortName, type Target } from './targets.ts';
 
 /** Addresses that are reachable only inside the cluster's network. */
@@ -41,6 +42,10 @@ export function atTheBroker(credentials: Credentials, grants: readonly string[],
       };
     }),
     {
+      ...{ layer: 'configuration', tried: 'session token and DPoP key, for the configuration of an Envoy', ...taken },
+      use: async () => ofBroker(await callBroker(credentials, 'GET', '/session/configuration')),
+    },
+    {
       ...{ layer: 'token endpoint', tried: 'identity token alone, in place of the session token' },
       ...{ before: 'refused', limit },
       use: async () => ofBroker(await token({ ...copyOf(credentials), sessionToken: credentials.identityToken ?? '' })),
@@ -67,6 +72,22 @@ export function atTheEdge(
       },
     ];
   });
+}
+
+/** The lease, proven to the broker through an edge. */
+export function byTheControlChannel(
+  credentials: Credentials,
+  mesh: MeshInfo,
+  sessionId: string,
+  limit: number,
+): Attempt[] {
+  return [
+    {
+      ...{ layer: 'control channel', tried: 'SVID and DPoP key, to renew the lease by the edge' },
+      ...{ before: 'taken', limit },
+      use: () => renewByEdge(credentials, mesh, sessionId),
+    },
+  ];
 }
 
 /** From inside the cluster, bypassing the edge: through the mesh gateway, and directly to pods. */

@@ -17,7 +17,7 @@ import { type HeldOpen, type Hold, holdOpen, type NotHeld, whenDead } from './ho
 import { noteUndenied } from './not-denied.ts';
 import type { Operator } from './operator.ts';
 import { rebuilt } from './rebuilt.ts';
-import { atTheBroker, atTheEdge, fromInside, type Inside, podOf, untried } from './replays.ts';
+import { atTheBroker, atTheEdge, byTheControlChannel, fromInside, type Inside, podOf, untried } from './replays.ts';
 import { chooseTargets, type Target, type TargetChoice } from './targets.ts';
 
 export interface DrillOptions {
@@ -73,6 +73,7 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
     const attempts: Attempt[] = [
       ...atTheBroker(credentials, session.grants, limit.edge),
       ...atTheEdge(credentials, mesh, targets, limit.edge),
+      ...byTheControlChannel(credentials, mesh, session.id, limit.edge),
       ...fromInside(credentials, mesh, targets, options.inside, limit.mesh),
       ...(reviews?.attempts ?? []),
       ...(cluster?.remains(svids, limit.mesh) ?? []),
