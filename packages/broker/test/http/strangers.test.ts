@@ -179,6 +179,7 @@ describe('invented tokens of Codespaces without end', () => {
     await world.github.admin.forgetCalls();
     const codes = new Set<string>();
     let isOver = false;
+    const began = performance.now();
     const flood = [1, 2, 3, 4].map((host) => {
       const stranger = from(harness, `127.0.2.${host}`);
       return Promise.all(
@@ -199,7 +200,8 @@ describe('invented tokens of Codespaces without end', () => {
     await Promise.all(flood);
     expect([...codes].sort()).toEqual(['proof_rejected', 'too_many_attempts']);
     const asked = (await world.github.admin.calls()).filter((call) => call === 'GET /user');
-    expect(asked.length).toBeLessThan(110);
+    // A hundred at once, and one more each second.
+    expect(asked.length).toBeLessThan(110 + (performance.now() - began) / 1000);
   });
 });
 
