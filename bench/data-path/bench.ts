@@ -1,7 +1,8 @@
 /**
  * The whole data path, side by side in one run: a Codespace through agent, edge, mesh gateway and sidecar, against two peers, a
  * workspace with a stock Istio sidecar that goes straight to the pod, and one that goes through an AUTO_PASSTHROUGH gateway. Same
- * service, same token on every request, same load generator, taken in turns; medians of the rounds.
+ * service, same token on every request, same load generator, taken in turns; medians of the rounds. The workspace runs the packages
+ * that npm publishes.
  */
 import { fileURLToPath } from 'node:url';
 import { type Lab, upLab } from '@meshpass/lab';
@@ -9,6 +10,7 @@ import { startMeshpass } from '@meshpass/lab/meshpass';
 import { median } from '../median.ts';
 import { type CpuMicros, cpuOf, PARTS, type SideName } from './cpu.ts';
 import type { BulkFigures, RequestFigures } from './load.ts';
+import { installPublished } from './published.ts';
 import { identityToken, meshpassSide, type Side, stockSides } from './side.ts';
 
 export interface Figures {
@@ -45,11 +47,12 @@ const HERE = (file: string) => fileURLToPath(new URL(file, import.meta.url));
 const BULK_BYTES = 500_000_000;
 
 export async function benchDataPath({ rounds, seconds, progress }: DataPathOptions): Promise<DataPathResult> {
+  const published = installPublished(progress);
   const lab = await upLab({ name: 'bench', with: ['stock'], progress });
   try {
     const meshpass = await startMeshpass(lab, { accessFile: HERE('../access.yaml'), progress });
     const header = `x-meshpass-token: ${await identityToken(lab, meshpass)}`;
-    const sides = [...(await stockSides(lab, header)), await meshpassSide(lab, meshpass)];
+    const sides = [...(await stockSides(lab, header)), await meshpassSide(lab, meshpass, published)];
     const taken: Record<SideName, Measured[]> = { straight: [], gateway: [], meshpass: [] };
     for (let round = 1; round <= rounds; round++) {
       for (const side of round % 2 ? sides : sides.toReversed()) {

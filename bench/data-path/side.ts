@@ -44,8 +44,8 @@ export async function stockSides(lab: Lab, header: string): Promise<readonly [st
   return [straight, { ...straight, name: 'gateway', service: GATEWAY_ROAD }];
 }
 
-/** Envoy is counted apart where the agent runs one. */
-export async function meshpassSide(lab: Lab, meshpass: Meshpass): Promise<Side> {
+/** @param command the `meshpass` that the workspace runs */
+export async function meshpassSide(lab: Lab, meshpass: Meshpass, command: string): Promise<Side> {
   const codespace = await standIns(lab).github.createCodespace({ owner: 'alice', repository: 'acme/payments-api' });
   const env = codespaceEnvironment(lab, meshpass, codespace);
   let pid = 0;
@@ -54,10 +54,10 @@ export async function meshpassSide(lab: Lab, meshpass: Meshpass): Promise<Side> 
     host: 'workspace',
     service: ORDERS,
     headers: [],
-    halt: async () => void (await lab.exec('workspace', ['meshpass', 'down'])),
+    halt: async () => void (await lab.exec('workspace', [command, 'down'])),
     launch: async () => {
       const begin = now();
-      const { code, stdout, stderr } = await lab.exec('workspace', ['meshpass', 'up', '--output', 'json'], { env });
+      const { code, stdout, stderr } = await lab.exec('workspace', [command, 'up', '--output', 'json'], { env });
       if (code !== 0) throw new Error(`meshpass up failed: ${stderr}`);
       ({ pid } = JSON.parse(stdout) as AgentStatus);
       return begin;

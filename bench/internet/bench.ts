@@ -9,6 +9,7 @@ import { fileURLToPath } from 'node:url';
 import { type Lab, type Line, upLab } from '@meshpass/lab';
 import { type Meshpass, startMeshpass } from '@meshpass/lab/meshpass';
 import { firstAnswer, loadBulk } from '../data-path/bench.ts';
+import { installPublished } from '../data-path/published.ts';
 import { identityToken, meshpassSide, type Side, stockSides } from '../data-path/side.ts';
 import { median } from '../median.ts';
 
@@ -60,13 +61,14 @@ export function readLines(text: string): readonly Required<Line>[] {
 }
 
 export async function benchInternet({ lines, rounds, progress }: InternetOptions): Promise<readonly LineResult[]> {
+  const published = installPublished(progress);
   const lab = await upLab({ name: 'bench', with: ['stock'], progress });
   let plain: ChildProcess | undefined;
   try {
     const accessFile = HERE('../access.yaml');
     const meshpass = await startMeshpass(lab, { accessFile, progress });
     plain = await servePlainTls(lab);
-    const ours = await meshpassSide(lab, meshpass);
+    const ours = await meshpassSide(lab, meshpass, published);
     const results: LineResult[] = [];
     for (const line of lines) results.push(await measureLine(lab, meshpass, ours, line, rounds, progress));
     return results;

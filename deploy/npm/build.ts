@@ -10,6 +10,7 @@ import { copyFileSync, cpSync, existsSync, globSync, mkdirSync, readFileSync, rm
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { envoyPackage } from '@meshpass/agent/envoy/release';
+import { bundleAgentProcess } from './agent-process.ts';
 import { buildEnvoyPackage, ENVOY_ARCHES } from './envoy.ts';
 
 interface PackageJson {
@@ -48,6 +49,7 @@ const versions = new Set([...packages.values()].map(({ version }) => version));
 if (versions.size !== 1) throw new Error(`The packages have several versions: ${[...versions].join(', ')}`);
 const imported = importedPaths();
 for (const [name, json] of packages) stage(name, json);
+await stageAgentProcess();
 rmSync(COMPILED, { recursive: true, force: true });
 const [version] = versions as ReadonlySet<string>;
 for (const arch of ENVOY_ARCHES) await buildEnvoyPackage(arch, version!);
@@ -97,6 +99,12 @@ function stage(name: string, json: PackageJson): void {
     for (const path of [types, file])
       if (!existsSync(join(dist, path))) throw new Error(`${name} exports ${path}, which is not there`);
   writeFileSync(join(dist, 'package.json'), `${JSON.stringify(published, null, 2)}\n`);
+}
+
+async function stageAgentProcess(): Promise<void> {
+  const folder = join(ROOT, 'packages/agent/dist/lib/process');
+  for (const form of ['js', 'd.ts', 'js.map']) rmSync(join(folder, `daemon-main.${form}`), { force: true });
+  await bundleAgentProcess(folder);
 }
 
 /** By the path that is imported. */

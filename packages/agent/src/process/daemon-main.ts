@@ -1,4 +1,4 @@
 /** Entry of the agent's process where Node.js runs files; a single executable begins with its own entry. */
 import { runDaemon } from './daemon.ts';
 
-await runDaemon(process.argv[2] ?? '');
+void runDaemon(process.argv[2] ?? '');

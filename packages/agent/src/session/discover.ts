@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import type { Proof } from '@meshpass/identity/attestation';
 import { MeshpassError } from '@meshpass/identity/error';
+import { requestActionsToken } from './actions-token.ts';
 
 /** Where a Codespace keeps what its shells get as environment; some processes start without it. */
 export const CODESPACES_SHARED = '/workspaces/.codespaces/shared';
@@ -98,12 +99,7 @@ function actions(requestUrl: string, requestToken: string, audience: string): Pr
       url.searchParams.set('audience', audience);
       let value: unknown;
       try {
-        const response = await fetch(url, {
-          headers: { authorization: `Bearer ${requestToken}`, accept: 'application/json' },
-          signal: AbortSignal.timeout(10_000),
-        });
-        if (!response.ok) throw new Error(`status ${response.status}`);
-        ({ value } = (await response.json()) as { value?: unknown });
+        value = await requestActionsToken(url, requestToken);
       } catch (cause) {
         throw new MeshpassError('issuer_unavailable', 'GitHub Actions did not give this job an ID token; try again.', {
           cause,
