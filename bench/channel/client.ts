@@ -1,13 +1,13 @@
 /** The agents of bench/channel/bench.ts: each with a key, a session, an SVID and a control connection of its own. */
-import { createPrivateKey, generateKeyPairSync, randomUUID } from 'node:crypto';
-import { Agent, request } from 'node:https';
+import { createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { Agent } from 'node:https';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createSecureContext } from 'node:tls';
 import { type Channel, openChannel } from '@meshpass/agent/channel/channel';
-import { createDpopProof, type DpopKey, dpopKey, type SessionResponse } from '@meshpass/identity';
+import { type DpopKey, dpopKey, type SessionResponse } from '@meshpass/identity';
 import { createCsr } from '@meshpass/identity/csr';
-import { SignJWT } from 'jose';
 import { createCa } from '../../packages/edge/test/mesh-ca.ts';
+import { type Asked, askBroker, openingForm } from '../sessions/developer.ts';
 
 export interface Hello {
   readonly meshRoot: string;
@@ -46,6 +46,7 @@ const channels: Channel[] = [];
 const holding = new Set<string>();
 let crowd: ChannelCrowd;
 let agent: Agent;
+let issuerKey: KeyObject;
 
 process.on('message', async (message: ChannelCrowd | 'measure' | 'stop') => {
   if (message === 'measure') {
@@ -56,6 +57,7 @@ process.on('message', async (message: ChannelCrowd | 'measure' | 'stop') => {
     process.exit(0);
   } else {
     crowd = message;
+    issuerKey = createPrivateKey(crowd.issuerKey);
     agent = new Agent({ ca: crowd.brokerCa, keepAlive: true, maxSockets: ARRIVING_TOGETHER });
     const began = performance.now();
     let next = 0;
@@ -80,15 +82,12 @@ process.on('message', async (message: ChannelCrowd | 'measure' | 'stop') => {
 
 async function arrive(number: number): Promise<void> {
   const key = dpopKey(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
-  const form = new URLSearchParams({
-    grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
-    subject_token: await proofOf(number),
-    subject_token_type: 'urn:ietf:params:oauth:token-type:id_token',
-  }).toString();
-  const opened = (await ask(key, '/token', 'application/x-www-form-urlencoded', form)) as unknown as SessionResponse;
-  const body = JSON.stringify({ certificates: [{ grant: opened.session.grants[0], csr: CSR }] });
-  const issued = await ask(key, '/certificates', 'application/json', body, opened.access_token);
-  const spiffeId = (issued.certificates as { spiffe_id: string }[])[0]!.spiffe_id;
+  const form = await openingForm(number, issuerKey);
+  const opened = await granted<SessionResponse>(key, { path: '/token', form });
+  const json = { certificates: [{ grant: opened.session.grants[0], csr: CSR }] };
+  const asked = { path: '/certificates', json, token: opened.access_token };
+  const issued = await granted<{ certificates: { spiffe_id: string }[] }>(key, asked);
+  const spiffeId = issued.certificates[0]!.spiffe_id;
   const identity = await mesh.issue({ san: [{ type: 'url', value: spiffeId }], notAfter: Date.now() + 80_000_000 });
   const secureContext = createSecureContext({ ca: web.root, cert: identity.cert, key: identity.key });
   const { statement_keys } = opened.mesh;
@@ -114,35 +113,9 @@ async function arrive(number: number): Promise<void> {
   );
 }
 
-async function proofOf(number: number): Promise<string> {
-  return await new SignJWT({ email: `dev${number}@acme.com`, groups: ['dev', 'sre'], jti: randomUUID() })
-    .setProtectedHeader({ alg: 'RS256', kid: 'bench' })
-    .setIssuer('https://idp.bench')
-    .setAudience('meshpass')
-    .setSubject(`user-${number}`)
-    .setIssuedAt()
-    .setExpirationTime('10m')
-    .sign(createPrivateKey(crowd.issuerKey));
-}
-
-function ask(key: DpopKey, path: string, type: string, body: string, token?: string): Promise<Record<string, unknown>> {
-  const proof = createDpopProof({
-    ...{ key, method: 'POST', url: `https://broker.bench${path}`, now: Math.floor(Date.now() / 1000) },
-    ...{ jti: randomUUID(), ...(token !== undefined && { accessToken: token }) },
-  });
-  const headers = {
-    ...{ dpop: proof, 'content-type': type, 'content-length': Buffer.byteLength(body) },
-    ...(token !== undefined && { authorization: `DPoP ${token}` }),
-  };
-  return new Promise((resolve, reject) => {
-    const options = { agent, host: 'localhost', port: crowd.brokerPort, method: 'POST', path, headers };
-    const sent = request(options, async (response) => {
-      let text = '';
-      for await (const chunk of response) text += chunk;
-      if (response.statusCode === 200) resolve(JSON.parse(text));
-      else reject(new Error(`${path} answered ${response.statusCode} ${text}`));
-    });
-    sent.on('error', reject);
-    sent.end(body);
-  });
+/** @throws Error where it is not granted */
+async function granted<T>(key: DpopKey, asked: Omit<Asked, 'port'>): Promise<T> {
+  const { status, text } = await askBroker(agent, key, { ...asked, port: crowd.brokerPort });
+  if (status !== 200) throw new Error(`${asked.path} answered ${status} ${text}`);
+  return JSON.parse(text) as T;
 }

@@ -1,10 +1,10 @@
 /** The agents of bench/sessions/bench.ts: each with a key, a session and a TLS connection of its own, at rest but for its lease. */
-import { createPrivateKey, generateKeyPairSync, type KeyObject, randomUUID } from 'node:crypto';
-import { Agent, request } from 'node:https';
+import { createPrivateKey, generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { Agent } from 'node:https';
 import { setTimeout as pause } from 'node:timers/promises';
 import { createSecureContext, type SecureContext } from 'node:tls';
-import { createDpopProof, type DpopKey, dpopKey } from '@meshpass/identity';
-import { SignJWT } from 'jose';
+import { type DpopKey, dpopKey } from '@meshpass/identity';
+import { askBroker, openingForm } from './developer.ts';
 
 export interface Crowd {
   readonly port: number;
@@ -81,12 +81,8 @@ function nothing() {
 async function arrive(number: number): Promise<Member | undefined> {
   const key = dpopKey(generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey);
   const agent = new Agent({ secureContext, keepAlive: true, maxSockets: 1 });
-  const form = new URLSearchParams({
-    grant_type: 'urn:ietf:params:oauth:grant-type:token-exchange',
-    subject_token: await proofOf(number),
-    subject_token_type: 'urn:ietf:params:oauth:token-type:id_token',
-  }).toString();
-  const answer = await ask(agent, key, '/token', { form });
+  const form = await openingForm(number, issuerKey);
+  const answer = await askBroker(agent, key, { port: crowd.port, path: '/token', form });
   if (answer.status === 200)
     return { key, agent, token: (JSON.parse(answer.text) as { access_token: string }).access_token };
   console.error('refused:', answer.status, answer.text);
@@ -99,9 +95,10 @@ function beatFromNowOn(member: Member): void {
   const beat = async () => {
     if (stopped) return;
     const began = performance.now();
-    const answer = await ask(member.agent, member.key, '/session/heartbeat', { token: member.token }).catch(
-      (error: Error) => ({ status: 0, text: error.message, connected: false }),
-    );
+    const asked = { port: crowd.port, path: '/session/heartbeat', token: member.token };
+    const answer = await askBroker(member.agent, member.key, asked).catch((error: Error) => {
+      return { status: 0, text: error.message, connected: false };
+    });
     if (stopped) return;
     beaten.times.push(performance.now() - began);
     if (answer.connected) beaten.connected++;
@@ -113,45 +110,4 @@ function beatFromNowOn(member: Member): void {
     void beat();
     setInterval(beat, interval);
   }, Math.random() * interval);
-}
-
-async function proofOf(number: number): Promise<string> {
-  return await new SignJWT({ email: `dev${number}@acme.com`, groups: ['dev', 'sre'], jti: randomUUID() })
-    .setProtectedHeader({ alg: 'RS256', kid: 'bench' })
-    .setIssuer('https://idp.bench')
-    .setAudience('meshpass')
-    .setSubject(`user-${number}`)
-    .setIssuedAt()
-    .setExpirationTime('10m')
-    .sign(issuerKey);
-}
-
-function ask(
-  agent: Agent,
-  key: DpopKey,
-  path: string,
-  { form = '', token }: { readonly form?: string; readonly token?: string },
-): Promise<{ status: number; text: string; connected: boolean }> {
-  const proof = createDpopProof({
-    ...{ key, method: 'POST', url: `https://broker.bench${path}`, now: Math.floor(Date.now() / 1000) },
-    ...{ jti: randomUUID(), ...(token !== undefined && { accessToken: token }) },
-  });
-  const headers = {
-    ...{ dpop: proof, 'content-length': form.length },
-    ...(form && { 'content-type': 'application/x-www-form-urlencoded' }),
-    ...(token !== undefined && { authorization: `DPoP ${token}` }),
-  };
-  return new Promise((resolve, reject) => {
-    const sent = request({ agent, host: '127.0.0.1', port: crowd.port, method: 'POST', path, headers }, (response) => {
-      const chunks: Buffer[] = [];
-      response.on('data', (chunk) => chunks.push(chunk));
-      response.on('end', () => {
-        const text = Buffer.concat(chunks).toString();
-        resolve({ status: response.statusCode!, text, connected: !sent.reusedSocket });
-      });
-      response.on('error', reject);
-    });
-    sent.on('error', reject);
-    sent.end(form);
-  });
 }
