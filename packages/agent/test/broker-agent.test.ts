@@ -1,5 +1,7 @@
 import { once } from 'node:events';
 import { createServer, request, type Server } from 'node:https';
+import { isIP } from 'node:net';
+import { networkInterfaces } from 'node:os';
 import { expect, onTestFinished, test } from 'vitest';
 import { BrokerAgent, brokerUrl } from '../src/session/broker-agent.ts';
 import { createAuthority, listen } from './harness.ts';
@@ -17,6 +19,25 @@ test('a request made while the early connection still opens waits for it', async
   agent.openEarly(url);
   expect(await ask(url, agent)).toBe(200);
   expect(connections()).toBe(1);
+});
+
+const loopbacks = Object.values(networkInterfaces()).flatMap((all = []) => all.filter(({ internal }) => internal));
+
+test.each(['127.0.0.1', ...(loopbacks.some(({ address }) => address === '::1') ? ['::1'] : [])])(
+  'a broker may be named by an address: %s',
+  async (address) => {
+    const { url, agent, connections } = await serve(address);
+    await agent.openEarly(url);
+    await expect.poll(connections).toBe(1);
+    expect(await ask(url, agent)).toBe(200);
+    expect(connections()).toBe(1);
+  },
+);
+
+test('a broker whose certificate is for another address is not asked', async () => {
+  const { url, agent } = await serve('127.0.0.1', '127.0.0.2');
+  await agent.openEarly(url);
+  await expect(ask(url, agent)).rejects.toMatchObject({ code: 'ERR_TLS_CERT_ALTNAME_INVALID' });
 });
 
 test('an early connection that has ended is replaced by another', async () => {
@@ -42,19 +63,32 @@ test('a broker without https is refused', () => {
   expect(() => brokerUrl('http://broker.example.com')).toThrow(expect.objectContaining({ code: 'config_invalid' }));
 });
 
-async function serve(): Promise<{ url: URL; agent: BrokerAgent; server: Server; connections: () => number }> {
+interface Served {
+  readonly url: URL;
+  readonly agent: BrokerAgent;
+  readonly server: Server;
+  readonly connections: () => number;
+}
+
+/** @param certified in its certificate */
+async function serve(host = 'localhost', certified = host): Promise<Served> {
   const ca = await createAuthority('public');
-  const server = createServer(await ca.issue('localhost'), (_request, response) => void response.end('{}'));
+  const server = createServer(await ca.issue(certified), (_request, response) => void response.end('{}'));
   let connections = 0;
   server.on('connection', () => connections++);
-  const port = await listen(server);
+  const port = await listen(server, isIP(host) === 6 ? host : undefined);
   const agent = new BrokerAgent({ ca: ca.root });
   onTestFinished(() => {
     agent.destroy();
     server.closeAllConnections();
     server.close();
   });
-  return { url: brokerUrl(`https://localhost:${port}`), agent, server, connections: () => connections };
+  return {
+    url: brokerUrl(`https://${isIP(host) === 6 ? `[${host}]` : host}:${port}`),
+    agent,
+    server,
+    connections: () => connections,
+  };
 }
 
 async function ask(url: URL, agent: BrokerAgent): Promise<number | undefined> {

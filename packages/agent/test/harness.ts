@@ -1,7 +1,7 @@
 /** Real TLS on loopback for the agent's tests: certificate authorities, a workload and an edge. */
 import 'reflect-metadata';
 import type { Server as HttpsServer } from 'node:https';
-import { type AddressInfo, connect as tcpConnect } from 'node:net';
+import { type AddressInfo, isIP, connect as tcpConnect } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket, type Server as TlsServer } from 'node:tls';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { ensureEnvoy } from '@meshpass/lab/install/tools';
@@ -43,7 +43,7 @@ export async function createAuthority(name: string): Promise<Authority> {
         serialNumber: Buffer.from(crypto.getRandomValues(new Uint8Array(8))).toString('hex'),
         extensions: [
           new x509.SubjectAlternativeNameExtension([
-            san.startsWith('spiffe:') ? { type: 'url', value: san } : { type: 'dns', value: san },
+            { type: san.startsWith('spiffe:') ? 'url' : isIP(san) === 0 ? 'dns' : 'ip', value: san },
           ]),
         ],
       })
@@ -188,9 +188,9 @@ export function service(overrides: Partial<ReachableService> = {}): ReachableSer
   };
 }
 
-export function listen(server: TlsServer | HttpsServer): Promise<number> {
+export function listen(server: TlsServer | HttpsServer, host = '127.0.0.1'): Promise<number> {
   return new Promise((resolve) => {
-    server.listen(0, '127.0.0.1', () => resolve((server.address() as AddressInfo).port));
+    server.listen(0, host, () => resolve((server.address() as AddressInfo).port));
   });
 }
 

@@ -3,6 +3,7 @@
  * of the agent is loaded.
  */
 import { Agent, type RequestOptions } from 'node:https';
+import { isIP } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connect, type TLSSocket } from 'node:tls';
@@ -35,9 +36,12 @@ export class BrokerAgent extends Agent {
 
   /** Returns when it has begun to connect. Whether that succeeds, the first request tells. */
   async openEarly({ hostname, port }: URL): Promise<void> {
+    // A URL has an IPv6 address in brackets.
+    const host = hostname.replace(/^\[(.*)\]$/, '$1');
     const early = connect({
-      ...{ host: hostname, port: Number(port || 443), lookup: this.#addresses.lookup },
-      ...{ servername: hostname, ALPNProtocols: ['http/1.1'] },
+      ...{ host, port: Number(port || 443), lookup: this.#addresses.lookup, ALPNProtocols: ['http/1.1'] },
+      // An address is no server name (RFC 6066 section 3); the certificate is held against it all the same.
+      ...(isIP(host) === 0 && { servername: host }),
       ...(this.#ca ? { ca: this.#ca } : {}),
     });
     early.on('error', () => early.destroy());
