@@ -16,8 +16,8 @@ export interface SupervisorOptions {
   readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
 }
 
-/** Threads that carry traffic: two move more than an edge takes from one workspace, and each costs memory. */
-export const THREADS = 2;
+/** Threads that carry traffic: one moves more than an edge takes from one workspace, and each keeps tunnels of its own. */
+export const THREADS = 1;
 /** Warnings, but not about what of its configuration Envoy calls work in progress: it would say so with every update. */
 const LOG = ['--log-level', 'warning', '--component-log-level', 'misc:error'];
 const FIRST_PAUSE = 50;

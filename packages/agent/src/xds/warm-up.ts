@@ -12,8 +12,8 @@ import { NO_CREDENTIAL } from '../sds/secrets.ts';
 /** Names the cluster that a request is for. */
 export const CLUSTER_HEADER = 'x-meshpass-cluster';
 export const WARM_UP = 'agent/warm-up';
-/** Services: each tunnel takes memory at the edge, the gateway and the workload, and most workspaces call few. */
-const MOST_SERVICES = 4;
+/** Services: each tunnel takes memory at the edge, the gateway and the workload, and an edge has 32,768 connections for all workspaces. */
+const MOST_SERVICES = 2;
 
 const HTTP = 'envoy.extensions.filters.http';
 const MANAGER = 'envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager';

@@ -177,6 +177,10 @@ describe('HTTP inside', () => {
     },
   );
 
+  it('closes a connection that nobody uses: it takes memory at the edge and behind it', () => {
+    expect(at(httpOptionsOf(withOptions({})), 'common_http_protocol_options').idle_timeout).toBe('600s');
+  });
+
   it('keeps the number of requests per connection of a DestinationRule', () => {
     const options = {
       common_http_protocol_options: { max_requests_per_connection: 7, idle_timeout: '9s' },

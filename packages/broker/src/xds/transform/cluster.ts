@@ -35,6 +35,8 @@ export const REQUESTS_PER_SHARED_CONNECTION = 240;
  * five round trips.
  */
 const PRECONNECT = messageOf('envoy.config.cluster.v3.Cluster.PreconnectPolicy', { per_upstream_preconnect_ratio: 3 });
+/** After which a tunnel that nobody uses is closed: it takes memory at the edge, the gateway and the workload. Envoy's default is an hour. */
+const IDLE = messageOf('google.protobuf.Duration', '600s');
 /** As Istio's sidecars say to each other what is inside; the mesh gateway passes on no other. */
 const ALPN = {
   http1: ['istio-http/1.1', 'istio', 'http/1.1'],
@@ -185,6 +187,7 @@ function protocolOf(cluster: ClusterShape, { protocol }: GrantedService): Protoc
 function shareable(options: HttpProtocolOptions): Any {
   options.commonHttpProtocolOptions ??= messageOf(COMMON_OPTIONS, {}) as unknown as CommonHttpOptions;
   options.commonHttpProtocolOptions.maxRequestsPerConnection ??= REQUESTS_PER_SHARED_CONNECTION;
+  options.commonHttpProtocolOptions.idleTimeout ??= IDLE;
   return pack(options);
 }
 

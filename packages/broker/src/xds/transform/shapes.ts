@@ -141,6 +141,7 @@ export interface StringMatcher {
 
 export interface CommonHttpOptions {
   maxRequestsPerConnection?: number;
+  idleTimeout?: Message;
 }
 
 export interface HttpProtocolOptions extends Message {
