@@ -23,6 +23,16 @@ test('while an edge renews the lease, no heartbeat goes over HTTPS, and a call i
   expect(await call(w)).toBe(200);
 });
 
+test.each([600, -600])(
+  'where the clock of the workspace is wrong by %i seconds, the channel renews the lease too',
+  async (skew) => {
+    const w = await channelWorld(undefined, skew);
+    await expect.poll(() => w.control.renewed, LONG).toBeGreaterThan(2);
+    expect(await lease(w)).toMatchObject({ by: 'channel' });
+    expect((await lease(w)).refused).toBeUndefined();
+  },
+);
+
 test('without an edge the lease is renewed over HTTPS, and by the channel again as soon as there is one', async () => {
   const w = await channelWorld();
   await expect.poll(async () => (await lease(w)).by, LONG).toBe('channel');

@@ -36,11 +36,15 @@ export interface PlayedControl extends ControlBroker {
   tell: (event: EdgeEvent) => void;
 }
 
-/** @param lie what is between the first edge and the broker */
-export async function channelWorld(lie?: (honest: ControlBroker) => ControlBroker): Promise<ChannelWorld> {
+/**
+ * @param lie what is between the first edge and the broker
+ * @param skew seconds by which the broker's clock is ahead of the workspace's
+ */
+export async function channelWorld(lie?: (honest: ControlBroker) => ControlBroker, skew = 0): Promise<ChannelWorld> {
   const world = await surroundingsOfAgent();
   const { broker, workload, authorities } = world;
   broker.heartbeatSeconds = 1;
+  broker.skew = skew;
   const control = playControl(broker);
   let running: { edge: Edge; stop(): Promise<void> } | undefined;
   let port = 0;
@@ -111,14 +115,18 @@ function playControl(broker: TestBroker): PlayedControl {
     const session = [...broker.sessions.values()].find(({ id }) => id === sid);
     if (!session || !read || dpopThumbprint(read.jwk) !== session.jkt)
       return { session_id: sid, error_code: 'session_unknown' };
+    const at = Date.now() + broker.skew * 1000;
+    const now = Math.floor(at / 1000);
+    // As the broker does: a lease is 45 seconds.
+    if (read.claims.at > at + 5_000 || read.claims.at < at - 45_000)
+      return { session_id: sid, error_code: 'dpop_expired' };
     control.renewed++;
-    const now = Math.floor(Date.now() / 1000);
     const statement = sign({
       ...{
         kind: 'lease',
         sid,
         seq: read.claims.seq,
-        at: Date.now(),
+        at,
         lease_expires_at: now + 45,
         expires_at: now + 3600,
       },

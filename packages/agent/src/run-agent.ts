@@ -161,6 +161,7 @@ export async function runAgent(config: AgentConfig, dependencies: AgentDependenc
     channel ??= new SessionChannel({
       ...{ manager, configuration, key, now, random, log },
       edgeRoots: ca,
+      brokerNow: () => client.brokerNow,
       read: (content) => client.readConfiguration(content),
       held: () => dataPlane?.received,
     });

@@ -48,7 +48,7 @@ export interface ChannelOptions {
   /** The configuration that the agent has taken last, by this channel or over HTTPS, and what became of it. */
   readonly configuration: () => { readonly version: number; readonly state: 'applied' | 'refused' } | undefined;
   readonly onEvent: (event: ChannelEvent) => void;
-  /** Unix ms. */
+  /** Unix ms, as the broker has it, as far as is known: a lease that is too old by the broker's clock, or from its future, is refused. */
   readonly clock?: () => number;
   /** 0 to 1, for the jitter. */
   readonly random?: () => number;
@@ -81,7 +81,7 @@ export function openChannel(options: ChannelOptions): Channel {
   });
   // Greater than in the process before this one, as long as no clock is set back.
   let seq = clock();
-  /** The broker's clock less this one's, ms. */
+  /** The broker's clock as its last answer had it, less this one, ms. */
   let offset = 0;
   let heardAt = clock();
   let silent = false;

@@ -24,6 +24,8 @@ export interface SessionChannelOptions {
   readonly held: () => { readonly version: number; readonly state: 'applied' | 'refused' } | undefined;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  /** The same as the broker sees it: the workspace's clock may be wrong. */
+  readonly brokerNow: () => number;
   /** In [0, 1). */
   readonly random: () => number;
   readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
@@ -73,7 +75,7 @@ export class SessionChannel {
   }
 
   #channel(sessionId: string, heartbeatMs: number): Channel {
-    const { manager, key, held, now, random } = this.#options;
+    const { manager, key, held, brokerNow, random } = this.#options;
     return openChannel({
       edges: () => [manager.credentials.mesh.edge],
       secureContext: () => this.#secureContext(),
@@ -81,7 +83,7 @@ export class SessionChannel {
       statementKeys: () => manager.credentials.mesh.statement_keys ?? NO_KEYS,
       configuration: held,
       onEvent: (event) => this.#take(sessionId, event),
-      ...{ clock: now, random },
+      ...{ clock: brokerNow, random },
     });
   }
 
