@@ -162,8 +162,12 @@ export class DataPlane {
   async explain(call: AskedCall): Promise<ExplainAnswer> {
     const listeners = await this.#envoy.admin.listeners().catch(() => []);
     const listening = listeners.flatMap(({ address }) => address ?? []);
-    const resources = this.#accepted?.resources ?? {};
-    return explainAnswer(this.#options.credentials(), { resources, listening }, call);
+    const { resources = {}, internal = new Map<string, string>() } = this.#accepted ?? {};
+    return explainAnswer(
+      this.#options.credentials(),
+      { resources, listening, byProxyOnly: [...internal.keys()] },
+      call,
+    );
   }
 
   /** Whether it is Envoy that listens on the proxy's port: another process there would be sent the secret, and every request. */

@@ -129,10 +129,9 @@ function ofRequest(entry: HttpEntry): Found | undefined {
     details === 'direct_response' || (failed.length > 0 && failed.every((one) => NO_REFUSAL.includes(one)));
   if (!answered && code === undefined && byRule) return undefined;
   const hop: Hop = answered ? 'workload' : isOnTheWay(failed) ? 'mesh' : 'workspace';
-  const { address = '', port_value: port = 0 } = common.downstream_local_address?.socket_address ?? {};
   const url = `http://${request.authority ?? ''}${path}`;
   return {
-    ...{ hop, method, at: `${address}:${port}` },
+    ...{ hop, method, at: listenerOf(common) },
     what: short(`${method} ${request.authority ?? ''}${path}`),
     ...(status === undefined ? {} : { status }),
     ...(isErrorCode(code) ? { code } : {}),
@@ -140,6 +139,15 @@ function ofRequest(entry: HttpEntry): Found | undefined {
     ...(isReportedId(common.stream_id) ? { request: common.stream_id } : {}),
     ...(URL.canParse(url) && url.length <= LONGEST_URL ? { call: { method, url } } : {}),
   };
+}
+
+/** `ADDRESS:PORT`, also of a listener that has no socket: its name says where it would be. */
+function listenerOf({
+  downstream_local_address: { socket_address: socket, envoy_internal_address: internal } = {},
+}: Common): string {
+  if (socket) return `${socket.address ?? ''}:${socket.port_value ?? 0}`;
+  const [, address = '', port = '0'] = /\/([0-9.]+)_([0-9]+)$/.exec(internal?.server_listener_name ?? '') ?? [];
+  return `${address}:${port}`;
 }
 
 function ofConnection(entry: TcpEntry): Found {
@@ -196,6 +204,7 @@ interface Common {
   readonly tls_properties?: { readonly tls_sni_hostname?: string };
   readonly downstream_local_address?: {
     readonly socket_address?: { readonly address?: string; readonly port_value?: number };
+    readonly envoy_internal_address?: { readonly server_listener_name?: string };
   };
   readonly upstream_cluster?: string;
   readonly stream_id?: string;

@@ -30,6 +30,8 @@ export interface ExplainAnswer {
   readonly principals: Readonly<Record<string, string>>;
   /** `127.64.1.2:8080` of what Envoy listens on. */
   readonly listening: readonly string[];
+  /** The same of what only the proxy leads to: this user may not listen there. */
+  readonly byProxyOnly: readonly string[];
   /** By grant, for those that hold host and port. */
   readonly routes: Readonly<Record<string, RouteAnswer>>;
 }
@@ -48,14 +50,14 @@ export function servicesAt(
 
 export function explainAnswer(
   { session, mesh, services, svids, identityToken }: Credentials,
-  { resources, listening }: { readonly resources: Resources; readonly listening: readonly string[] },
+  { resources, ...listeners }: Pick<ExplainAnswer, 'listening' | 'byProxyOnly'> & { readonly resources: Resources },
   call: AskedCall,
 ): ExplainAnswer {
   const { id, subject, login, grants } = session;
   return {
     session: { id, subject, login, grants },
     ...{ trustDomain: mesh.trust_domain, tokenHeader: mesh.token_header, claims: claimsOf(identityToken.value) },
-    ...{ services, listening },
+    ...{ services, ...listeners },
     principals: Object.fromEntries([...svids.values()].map(({ grant, spiffeId }) => [grant, spiffeId])),
     routes: Object.fromEntries(servicesAt(services, call).map((one) => [one.grant, routeIn(resources, one, call)])),
   };

@@ -6,6 +6,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { promisify } from 'node:util';
 import { expect, test } from 'vitest';
 import { askAgent } from '../../src/control/control.ts';
+import type { ExplainAnswer } from '../../src/explain/answer.ts';
 import { runAgent } from '../../src/run-agent.ts';
 import { afterThisTest, surroundingsOfAgent, type WorldOptions, world } from '../world.ts';
 
@@ -53,6 +54,23 @@ test.each([
     expect(readFileSync(hostsFile, 'utf8')).not.toContain('orders.shop');
   },
 );
+
+test('what is refused at a service on whose port this user may not listen is explained and reported as anything else', async () => {
+  const { proxy, curl, broker, runtimeDirectory } = await proxied({
+    mayListenOn: (port) => port !== 8080,
+    adjust: (played) => {
+      played.heartbeatSeconds = 1;
+    },
+  });
+  const call = { method: 'GET', host: 'orders.shop', port: 8080, path: '/admin', headers: {} };
+  const { byProxyOnly } = await askAgent<ExplainAnswer>(runtimeDirectory, { command: 'explain', call });
+  expect(byProxyOnly).toEqual([expect.stringMatching(/^127\..*:8080$/)]);
+  expect((await curl('-x', proxy, 'http://orders.shop:8080/admin')).status).toBe('403');
+  await expect.poll(() => broker.reports, { timeout: 30_000 }).toHaveLength(1);
+  expect(broker.reports[0]).toMatchObject({
+    refusals: [{ hop: 'workload', host: 'orders.shop.svc.cluster.local', port: 8080, code: 'agent_policy_refused' }],
+  });
+});
 
 test('without the secret nothing is carried', async () => {
   const heard: unknown[] = [];

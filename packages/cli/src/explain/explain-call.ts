@@ -76,10 +76,15 @@ function servingGrant(held: readonly ReachableService[], { call, known }: Explai
   }
 }
 
-function named({ host, port, address }: ReachableService, { listening }: ExplainAnswer): HopLine {
+function named({ host, port, address }: ReachableService, { listening, byProxyOnly }: ExplainAnswer): HopLine {
   const hop = 'workspace';
   if (address === undefined)
     return { hop, verdict: 'refused', reason: `${host} has no loopback address, so no name leads to it here` };
+  if (byProxyOnly.includes(`${address}:${port}`))
+    return {
+      ...{ hop, verdict: 'allowed' },
+      reason: `only the proxy leads to ${host}:${port} (eval "$(meshpass env)"): this user may not listen on port ${port}`,
+    };
   return listening.includes(`${address}:${port}`)
     ? { hop, verdict: 'allowed', reason: `${host} is ${address}, where Envoy listens on port ${port}` }
     : { hop, verdict: 'unknown', reason: `Envoy does not listen on ${address}:${port} now: meshpass status tells why` };

@@ -135,6 +135,13 @@ describe('by the routes of the present configuration', () => {
     ).toBe('unknown');
     expect((await ask('http://orders.shop:8080/orders/1', known([ORDERS], { listening: [] }))).verdict).toBe('unknown');
   });
+
+  it('is allowed where only the proxy leads to the service, and says so', async () => {
+    const answer = known([ORDERS], { listening: [], byProxyOnly: ['127.64.0.1:8080'] });
+    const explained = await ask('http://orders.shop:8080/orders/1', answer);
+    expect(explained.verdict).toBe('allowed');
+    expect(explainText(explained)).toContain('only the proxy leads to orders.shop.svc.cluster.local:8080');
+  });
 });
 
 describe('by an access file', () => {

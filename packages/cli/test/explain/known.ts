@@ -22,6 +22,7 @@ export function known(services: readonly ReachableService[], more: Partial<Expla
     claims: { iss: 'https://broker.example', aud: ['meshpass'], sub: 'github:1', grants },
     principals: Object.fromEntries(grants.map((one) => [one, `spiffe://cluster.local/ns/meshpass-${one}/sa/alice-1`])),
     listening: services.map(({ address, port }) => `${address}:${port}`),
+    byProxyOnly: [],
     routes: Object.fromEntries(services.map((one) => [one.grant, straight(one)])),
     ...more,
   };
