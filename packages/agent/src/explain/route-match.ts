@@ -90,20 +90,27 @@ function matchesText(matcher: Json, value: string): Matched {
   return regex === undefined ? 'unknown' : matchesRegex(regex as Json, value);
 }
 
-/** What RE2 and JavaScript read alike; the pattern comes from the mesh, so none that may take long is tried. */
+/** What RE2 and JavaScript read alike. */
 const PLAIN_REGEX = /^(?:[A-Za-z0-9/_=&%:,;@~ -]|\\[./_-]|\[\^?[A-Za-z0-9/?._-]+\][+*?]?|\.[*+]?|[()|^$])*$/;
 const LONGEST = 300;
+/** Ways through an expression that JavaScript may try; RE2 tries all at once, and the pattern comes from the mesh. */
+const MOST_WAYS = 100_000;
 
 function matchesRegex({ regex }: Json, value: string): Matched {
   const pattern = String(regex);
-  const repeats = pattern.match(/[*+]/g)?.length ?? 0;
-  if (pattern.length > LONGEST || value.length > LONGEST || repeats > 3 || /\)[*+?{]/.test(pattern)) return 'unknown';
-  if (!PLAIN_REGEX.test(pattern)) return 'unknown';
+  if (pattern.length > LONGEST || value.length > LONGEST || /\)[*+?{]/.test(pattern)) return 'unknown';
+  if (!PLAIN_REGEX.test(pattern) || waysThrough(pattern, value.length) > MOST_WAYS) return 'unknown';
   try {
     return told(new RegExp(`^(?:${pattern})$`, 's').test(value));
   } catch {
     return 'unknown';
   }
+}
+
+/** At most: each repetition ends anywhere, each option and alternative is taken or not. */
+function waysThrough(pattern: string, length: number): number {
+  const count = (sign: RegExp) => pattern.match(sign)?.length ?? 0;
+  return (length + 1) ** count(/[*+]/g) * 2 ** count(/[?|]/g);
 }
 
 function all(answers: readonly Matched[]): Matched {

@@ -23,6 +23,25 @@ describe('a match', () => {
     ['an expression of RE2 alone', { safe_regex: { regex: '(?i)/orders' } }, request('/orders'), 'unknown'],
     ['an expression that may take for ever', { safe_regex: { regex: '(a*)*b' } }, request('/aaaa'), 'unknown'],
     [
+      'one of alternatives alone',
+      { safe_regex: { regex: `/${'(a|a)'.repeat(50)}` } },
+      request(`/${'a'.repeat(50)}b`),
+      'unknown',
+    ],
+    [
+      'one of options alone',
+      { safe_regex: { regex: `/${'[a]?'.repeat(50)}b` } },
+      request(`/${'a'.repeat(50)}`),
+      'unknown',
+    ],
+    [
+      'one that repeats much in a long path',
+      { safe_regex: { regex: '/.*a.*a.*b' } },
+      request(`/${'a'.repeat(250)}`),
+      'unknown',
+    ],
+    ['a few alternatives', { safe_regex: { regex: '/(v1|v2|v3)/.*' } }, request('/v2/orders'), 'yes'],
+    [
       'a header',
       { prefix: '/', headers: [{ name: 'X-Version', string_match: { exact: 'v2' } }] },
       request('/', canary),
