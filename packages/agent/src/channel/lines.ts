@@ -5,25 +5,40 @@ export interface LineReader {
   push(chunk: Buffer, take: (line: string) => void): boolean;
 }
 
+/** Bytes that are held at first. */
+const SMALL = 4_096;
+
 /** @param limit longest line now, bytes; asked for each line */
 export function createLineReader(limit: () => number): LineReader {
-  let parts: Buffer[] = [];
+  // One buffer that doubles: whoever sends a byte at a time makes of each a buffer of its own, a hundred times its size.
+  let line = Buffer.allocUnsafeSlow(SMALL);
   let held = 0;
   return {
     push(chunk, take) {
       let start = 0;
       for (let end = chunk.indexOf(10); end >= 0; end = chunk.indexOf(10, start)) {
         if (held + end - start > limit()) return false;
-        parts.push(chunk.subarray(start, end));
-        const line = Buffer.concat(parts).toString('latin1');
-        parts = [];
+        hold(chunk, start, end);
+        const text = line.toString('latin1', 0, held);
+        if (line.length > SMALL) line = Buffer.allocUnsafeSlow(SMALL);
         held = 0;
         start = end + 1;
-        take(line);
+        take(text);
       }
-      if (start < chunk.length) parts.push(chunk.subarray(start));
-      held += chunk.length - start;
-      return held <= limit();
+      if (held + chunk.length - start > limit()) return false;
+      hold(chunk, start, chunk.length);
+      return true;
     },
   };
+
+  function hold(chunk: Buffer, start: number, end: number): void {
+    const needed = held + end - start;
+    if (needed > line.length) {
+      const larger = Buffer.allocUnsafeSlow(Math.max(needed, line.length * 2));
+      line.copy(larger, 0, 0, held);
+      line = larger;
+    }
+    chunk.copy(line, held, start, end);
+    held = needed;
+  }
 }
