@@ -40,6 +40,23 @@ describe('an edge that withholds', () => {
     expect(honest.stats().control).toBe(1);
   });
 
+  test('an answer for a while makes no agent believe that its lease is younger than it is', async () => {
+    let asked = 0;
+    const edge = await answering(async (honest, leases) => {
+      if (asked++ > 0) return [];
+      const answers = await honest.renew(leases);
+      parts.harness.clockAhead += 20_000;
+      return answers;
+    });
+    const alice = await parts.agent('alice', [edge], { silentMs: 40_000 });
+    await expect.poll(() => alice.of('lease').length).toBe(1);
+    expect(alice.of('silent')).toEqual([]);
+    // Of the 45 seconds of the lease 41 are over, 21 of them since the answer came.
+    parts.harness.clockAhead += 21_000;
+    await expect.poll(() => alice.of('silent').length).toBe(1);
+    expect(await heartbeat(parts.harness, alice.session)).toMatchObject({ status: 200 });
+  });
+
   test('a configuration is found out by the next lease', async () => {
     const edge = await parts.edge((honest) => ({ ...honest, configuration: () => new Promise(() => {}) }));
     const alice = await parts.agent('alice', [edge]);

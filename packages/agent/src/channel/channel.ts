@@ -83,7 +83,9 @@ export function openChannel(options: ChannelOptions): Channel {
   let seq = clock();
   /** The broker's clock as its last answer had it, less this one, ms. */
   let offset = 0;
+  /** When the last lease was asked for that the broker acknowledged, by this clock; that of the one asked for now. */
   let heardAt = clock();
+  let askedAt = heardAt;
   let silent = false;
   let connectedAt = heardAt;
   let movedBefore = 0;
@@ -168,9 +170,10 @@ export function openChannel(options: ChannelOptions): Channel {
   function believe(from: TLSSocket, belief: Belief): void {
     switch (belief.type) {
       case 'lease':
-        heardAt = clock();
+        // Not when the answer came: the lease counts from what was said, and an edge may have kept the answer back.
+        heardAt = askedAt;
         // Never ahead: the way back is not taken off.
-        offset = belief.lease.at - heardAt;
+        offset = belief.lease.at - clock();
         silent = false;
         schedule(options.heartbeatMs * (0.9 + random() / 10));
         onEvent(belief);
@@ -219,7 +222,8 @@ export function openChannel(options: ChannelOptions): Channel {
     leaseAt = performance.now();
     seq++;
     const configuration = options.configuration();
-    const claims = { sid: sessionId, seq, at: clock() + offset, ...(configuration && { configuration }) };
+    askedAt = clock();
+    const claims = { sid: sessionId, seq, at: askedAt + offset, ...(configuration && { configuration }) };
     received.sent(seq);
     socket.write(formatFrame({ type: 'lease', proof: createLeaseProof(claims, key) }));
     // An answer that stays away: ask again, before the lease is in danger.
