@@ -4,6 +4,7 @@
  */
 import { sql } from 'kysely';
 import type { Clock } from '../clock/clock.ts';
+import { createRateAllowance } from '../limits/rate-allowance.ts';
 import type { Store } from '../store/open.ts';
 
 export interface Versions {
@@ -13,7 +14,10 @@ export interface Versions {
    * @throws MeshpassError `store_unavailable`
    */
   readonly of: (key: string, digest: string) => Promise<number>;
-  /** The same content under a version above `version`, where that was ever given out; otherwise the version it has. */
+  /**
+   * The same content under a version above `version`, where that was ever given out; otherwise the version it has. That also
+   * where it was raised often lately: a workspace says which version it has, and all sessions of the set read it anew.
+   */
   readonly above: (key: string, digest: string, version: number) => Promise<number>;
 }
 
@@ -24,12 +28,15 @@ interface Version {
 
 /** Sets of grants that are remembered; the newest. */
 const KEPT = 4_096;
+/** How often the same content may be raised above that of other grants: at once, and a second. */
+const RAISED = { burst: 8, perSecond: 1 / 30 };
 
 export async function openVersions(store: Pick<Store, 'db' | 'epoch'>, clock: Clock): Promise<Versions> {
   const rows = await store.db.selectFrom('configuration_versions').selectAll().execute();
   const known = new Map<string, Version>(
     rows.map(({ grants, digest, version }) => [grants, { digest, version: Number(version) }]),
   );
+  const raised = createRateAllowance({ ...RAISED, clock, keys: KEPT });
   let highest = Math.max(0, ...[...known.values()].map(({ version }) => version));
 
   const allot = async (key: string, digest: string): Promise<number> => {
@@ -60,7 +67,8 @@ export async function openVersions(store: Pick<Store, 'db' | 'epoch'>, clock: Cl
     above: async (key, digest, version) => {
       const last = known.get(key);
       if (last?.digest !== digest) return allot(key, digest);
-      return version > last.version && version <= highest ? allot(key, digest) : last.version;
+      const isAbove = version > last.version && version <= highest;
+      return isAbove && raised.take(key) ? allot(key, digest) : last.version;
     },
   };
 }

@@ -56,3 +56,22 @@ it('is not raised by a version that nobody was given', async () => {
   const version = await versions.of('dev', 'a');
   expect(await versions.above('dev', 'a', Number.MAX_SAFE_INTEGER)).toBe(version);
 });
+
+it('is not raised again and again by two sessions that each name the version of the other', async () => {
+  const versions = await open();
+  let few = await versions.of('dev', 'a');
+  let many = await versions.of('dev,ops', 'b');
+  const given = new Set([few, many]);
+  for (let n = 0; n < 100; n++) {
+    now += 100;
+    few = await versions.above('dev', 'a', many);
+    many = await versions.above('dev,ops', 'b', few);
+    given.add(few).add(many);
+  }
+  expect(given.size).toBeLessThan(20);
+  // Later on, a session whose grants have changed gets its version all the same.
+  now += 60_000;
+  const higher = Math.max(few, many);
+  const [lower, digest] = few < many ? (['dev', 'a'] as const) : (['dev,ops', 'b'] as const);
+  expect(await versions.above(lower, digest, higher)).toBeGreaterThan(higher);
+});
