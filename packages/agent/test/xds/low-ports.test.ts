@@ -3,11 +3,24 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
-import { mayListenOn } from '../../src/xds/low-ports.ts';
+import { mayListenOn, passesOn } from '../../src/xds/low-ports.ts';
 
 it('ports that need no right may be listened on', () => {
   expect(mayListenOn(1024)).toBe(true);
   expect(mayListenOn(8080)).toBe(true);
+});
+
+it.each([
+  ['root that has it', '400', '0', true, true],
+  ['root that lost it, as in some containers', 'fffffbff', '0', true, false],
+  ['a user who passes it on', '400', '400', false, true],
+  ['a user whose node alone has it, by setcap', '400', '0', false, false],
+  ['a user without it', '0', '0', false, false],
+])('the right of %s counts as far as Envoy has it', (_, effective, ambient, byRoot, may) => {
+  const padded = (set: string) => set.padStart(16, '0');
+  expect(passesOn(`Uid:\t1\nCapEff:\t${padded(effective)}\nCapBnd:\t0\nCapAmb:\t${padded(ambient)}\n`, byRoot)).toBe(
+    may,
+  );
 });
 
 it('is what the system lets a user without rights do', async () => {
