@@ -1,19 +1,16 @@
 /** What a session is granted now, beside the credentials that it has, and what follows from it. */
 import { MeshpassError } from '@meshpass/identity/error';
-import type { ServicesResponse } from '@meshpass/identity/wire';
+import { MAX_GRANTS, type ServicesResponse } from '@meshpass/identity/wire';
 import type { Credentials } from './enrol.ts';
-
-/** Grants for which certificates are kept: as many as one request to the broker may name. */
-const MOST_GRANTS = 32;
 
 /** @throws MeshpassError agent_broker_answer_invalid where there are more grants than a session may have */
 export function withServices(before: Credentials, { mesh, services, services_version }: ServicesResponse): Credentials {
   const grants = [...new Set(services.map((service) => service.grant))];
-  if (grants.length > MOST_GRANTS) {
-    throw new MeshpassError('agent_broker_answer_invalid', `The broker names more than ${MOST_GRANTS} grants.`);
+  if (grants.length > MAX_GRANTS) {
+    throw new MeshpassError('agent_broker_answer_invalid', `The broker names more than ${MAX_GRANTS} grants.`);
   }
-  // Grants come back, so that those of earlier are kept, but not for ever.
-  const held = [...new Set([...grants, ...before.session.grants])].slice(0, MOST_GRANTS);
+  // Grants come back, so that those of earlier are kept, but not for ever: as many as one request to the broker may name.
+  const held = [...new Set([...grants, ...before.session.grants])].slice(0, MAX_GRANTS);
   return {
     ...before,
     mesh,
