@@ -82,6 +82,7 @@ export class DataPlane {
     this.#refusals = new Refusals({
       ...{ now: options.now, report: options.report },
       services: () => options.credentials().services,
+      proxyPort: proxy.port,
     });
     this.#hasConfiguration = new Promise((resolve) => {
       this.#firstReceived = resolve;
@@ -274,7 +275,7 @@ export class DataPlane {
     const kind = type.slice(type.lastIndexOf('.') + 1);
     if (rejection === undefined) this.#rejections.delete(kind);
     else {
-      const reason = plainText(rejection.slice(0, LONGEST_REASON));
+      const reason = plainText(rejection.slice(0, LONGEST_REASON).trim());
       this.#rejections.set(kind, `${kind}: ${reason}`);
       this.#options.log('envoy_rejected', { type: kind, reason });
     }

@@ -53,7 +53,15 @@ export interface RefusalsOptions {
   readonly report: RefusalReport;
   /** Only refusals at these are reported: no name that a program makes up. */
   readonly services: () => readonly ReachableService[];
+  /** Port of the loopback proxy, on each of its addresses. */
+  readonly proxyPort: number;
 }
+
+/** Of answers that Envoy gives by a route, in place of its word for all of them. */
+const ANSWERS: Readonly<Record<string, string>> = {
+  agent_service_unknown: 'no grant gives it',
+  agent_route_not_granted: 'its route leads to a service that the grant does not give',
+};
 
 /** What an entry of the log says. */
 interface Found extends Omit<Refusal, 'at' | 'count'> {
@@ -81,9 +89,18 @@ export class Refusals {
     for (const entry of entries.value?.logEntry ?? []) {
       // What cannot be read is left out: the log explains, it does not decide.
       const json = asJsonOrNothing(entry);
-      const found = json && (entries.case === 'httpLogs' ? ofRequest(json) : ofConnection(json));
+      const found = json && (entries.case === 'httpLogs' ? this.#ofRequest(json) : ofConnection(json));
       if (found) this.#add(found);
     }
+  }
+
+  /** What the proxy passes on, the service's own listener logs too, or it is an answer of somebody outside of the mesh. */
+  #ofRequest(entry: HttpEntry): Found | undefined {
+    const { address, port_value: port } = entry.common_properties?.downstream_local_address?.socket_address ?? {};
+    const isByProxy =
+      port === this.#options.proxyPort && !this.#options.services().some((one) => one.address === address);
+    const isPassedOn = isByProxy && entry.response?.response_code_details === 'via_upstream';
+    return isPassedOn ? undefined : ofRequest(entry);
   }
 
   #report(at: string, method: string | undefined, found: Omit<Refusal, 'at' | 'count'>): void {
@@ -135,7 +152,7 @@ function ofRequest(entry: HttpEntry): Found | undefined {
     what: short(`${method} ${request.authority ?? ''}${path}`),
     ...(status === undefined ? {} : { status }),
     ...(isErrorCode(code) ? { code } : {}),
-    reason: short(answered ? `answered ${status}` : details || failed.join(', ')),
+    reason: short(answered ? `answered ${status}` : wordsOf(details, code) || failed.join(', ')),
     ...(isReportedId(common.stream_id) ? { request: common.stream_id } : {}),
     ...(URL.canParse(url) && url.length <= LONGEST_URL ? { call: { method, url } } : {}),
   };
@@ -148,6 +165,10 @@ function listenerOf({
   if (socket) return `${socket.address ?? ''}:${socket.port_value ?? 0}`;
   const [, address = '', port = '0'] = /\/([0-9.]+)_([0-9]+)$/.exec(internal?.server_listener_name ?? '') ?? [];
   return `${address}:${port}`;
+}
+
+function wordsOf(details: string, code: string | undefined): string {
+  return (details === 'direct_response' && ANSWERS[code ?? '']) || details;
 }
 
 function ofConnection(entry: TcpEntry): Found {

@@ -5,15 +5,22 @@ import { expect, test } from 'vitest';
 import { Refusals } from '../../src/access-log/refusals.ts';
 import { RefusalReport } from '../../src/access-log/report.ts';
 
+const PROXY = { address: '127.0.0.1', port_value: 4000 };
+
 function refusedBy(details: string, status: number, flags: JsonObject = {}, headers: JsonObject = {}) {
-  const refusals = new Refusals({ now: () => 1, report: new RefusalReport(), services: () => [] });
+  return refusalOf(details, status, { response_flags: flags }, headers)?.hop;
+}
+
+function refusalOf(details: string, status: number, common: JsonObject, headers: JsonObject = {}) {
+  const options = { now: () => 1, report: new RefusalReport(), services: () => [], proxyPort: PROXY.port_value };
+  const refusals = new Refusals(options);
   const entry = {
-    common_properties: { response_flags: flags },
+    common_properties: common,
     request: { request_method: 'GET', authority: 'orders.shop:8080', path: '/orders/1' },
     response: { response_code: status, response_code_details: details, response_headers: headers },
   };
   refusals.take(messageOf('envoy.service.accesslog.v3.StreamAccessLogsMessage', { http_logs: { log_entry: [entry] } }));
-  return refusals.last[0]?.hop;
+  return refusals.last[0];
 }
 
 test.each([
@@ -44,4 +51,17 @@ test.each([
   ['the way', 'mesh', 'upstream_reset_before_response_started', 503, { upstream_connection_termination: true }, {}],
 ])('what is refused by %s is one', (_, hop, details, status, flags, headers) => {
   expect(refusedBy(details, status, flags, headers)).toBe(hop);
+});
+
+test('what the proxy passes on is counted at the listener of the service only', () => {
+  const byProxy = { downstream_local_address: { socket_address: PROXY } };
+  const code = { 'x-meshpass-code': 'agent_policy_refused' };
+  expect(refusalOf('via_upstream', 403, byProxy, code)).toBeUndefined();
+  expect(refusalOf('via_upstream', 403, {}, code)?.hop).toBe('workload');
+});
+
+test('what the proxy itself refuses is one, in words', () => {
+  const byProxy = { downstream_local_address: { socket_address: PROXY } };
+  const refusal = refusalOf('direct_response', 403, byProxy, { 'x-meshpass-code': 'agent_service_unknown' });
+  expect(refusal).toMatchObject({ hop: 'workspace', reason: 'no grant gives it' });
 });
