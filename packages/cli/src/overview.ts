@@ -3,6 +3,7 @@ export const OVERVIEW = `Meshpass makes a GitHub Codespace a first-class workloa
 
 In a Codespace     meshpass up              join the mesh with your own identity
                    meshpass status          who you are, what you may reach, until when
+                   meshpass explain URL     whether a call would pass, before you make it
                    meshpass down            leave it; every credential is dead
 On your desk       meshpass policy lint     find what is exposed by mistake
                    meshpass policy can-i    ask whether a call is allowed, and by which rule

@@ -50,7 +50,9 @@ export const command = defineCommand({
 /** @throws MeshpassError `usage`, `agent_not_running`, `access_file_*`, `config_invalid` */
 async function explain({ url, ...options }: OptionsOf<typeof args & typeof flags>): Promise<ExitCode> {
   const directory = runtimeDirectory(process.env);
-  const call = options.last ? await lastRefused(directory, url) : asked(url, options.method, options.header);
+  const { call, request } = options.last
+    ? await lastRefused(directory, url)
+    : { call: asked(url, options.method, options.header) };
   const { protocol: _, ...wanted } = call;
   const known = await askAgent<ExplainAnswer>(directory, { command: 'explain', call: wanted });
   const files = options.accessFile === undefined ? undefined : readAccessFiles(options.accessFile, '--access-file');
@@ -58,7 +60,11 @@ async function explain({ url, ...options }: OptionsOf<typeof args & typeof flags
   if (options.grant !== undefined) throw new MeshpassError('usage', '--grant is for --patch.');
   const access = files?.access;
   const explanation = await explainCall({ call, known, access, resolves });
-  console.log(options.output === 'json' ? JSON.stringify(explainJson(explanation), null, 2) : explainText(explanation));
+  console.log(
+    options.output === 'json'
+      ? JSON.stringify(explainJson(explanation, request), null, 2)
+      : explainText(explanation, request),
+  );
   return { allowed: EXIT.ok, refused: EXIT.failed, unknown: EXIT.unknown }[explanation.verdict];
 }
 
@@ -83,12 +89,18 @@ function asked(urls: readonly string[], method: string, headers: readonly string
   return wantedCall(urls[0]!, method, headers);
 }
 
-async function lastRefused(directory: string, urls: readonly string[]): Promise<WantedCall> {
+interface LastRefused {
+  readonly call: WantedCall;
+  /** Its id, which the audit log has. */
+  readonly request?: string;
+}
+
+async function lastRefused(directory: string, urls: readonly string[]): Promise<LastRefused> {
   if (urls.length > 0) throw new MeshpassError('usage', 'Name either a URL or --last.');
   const { refusals } = await askAgent<AgentStatus>(directory, { command: 'status' });
-  const call = refusals.find((one) => one.call !== undefined)?.call;
+  const { call, request } = refusals.find((one) => one.call !== undefined) ?? {};
   if (!call) throw new MeshpassError('not_found', 'No request was refused here since the agent started: name a URL.');
-  return wantedCall(call.url, call.method, []);
+  return { call: wantedCall(call.url, call.method, []), ...(request !== undefined && { request }) };
 }
 
 /** To something that is not one of this workspace's listeners. */

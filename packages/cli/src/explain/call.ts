@@ -29,7 +29,7 @@ export function wantedCall(given: string, method: string, headers: readonly stri
   if (protocol === 'tcp' && url.port === '')
     throw new MeshpassError('usage', 'tcp://SERVICE.NAMESPACE:PORT needs a port.');
   if (!METHOD.test(method))
-    throw new MeshpassError('usage', `--method ${JSON.stringify(method)} is no method, such as GET.`);
+    throw new MeshpassError('usage', `--method ${JSON.stringify(method)} is no method: write it in capitals, as GET.`);
   return {
     ...{ protocol, method, host: url.hostname.toLowerCase() },
     port: url.port === '' ? 80 : Number(url.port),

@@ -17,6 +17,8 @@ export function rowLine(row: SealedRow): string {
     row.rule ?? row.grant_name ?? '',
     row.source === null ? '' : `from ${row.source}`,
     row.session_id === null ? '' : `session ${row.session_id}`,
+    // A developer who was refused has it from the answer.
+    row.action === 'request' && row.request_id !== null ? `request ${row.request_id}` : '',
     row.code === null ? '' : `[${row.code}]`,
     row.reason,
   ];

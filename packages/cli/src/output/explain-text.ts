@@ -4,15 +4,23 @@ import { formatWanted, type WantedCall } from '../explain/call.ts';
 import type { Explanation, HopLine } from '../explain/explanation.ts';
 import type { Patch } from '../explain/patch.ts';
 
-/** The verdict, then a line for each hop. Names and paths come from outside: nothing of them moves a terminal's cursor. */
-export function explainText({ verdict, call, session, endpoint, grant, hops, beyond }: Explanation): string {
+/**
+ * The verdict, then a line for each hop. Names and paths come from outside: nothing of them moves a terminal's cursor.
+ * @param request id of the request that was refused, where one was
+ */
+export function explainText(
+  { verdict, call, session, endpoint, grant, hops, beyond }: Explanation,
+  request?: string,
+): string {
   const to = endpoint ?? `${call.host}:${call.port}`;
   const by = grant === undefined ? '' : `, by grant ${grant}`;
   const lines = [
     `${verdict}: ${formatWanted(call)} to ${to}${by}`,
     ...hops.map((one) => `  ${`${one.hop}:`.padEnd(WIDTH)}${MARK[one.verdict]}${one.reason}${placeText(one)}`),
     ...(beyond === undefined ? [] : [`  ${beyond}`]),
-    ...(verdict === 'refused' ? [`  session ${session}: the audit log has it`] : []),
+    ...(verdict === 'refused' || request !== undefined
+      ? [`  for your platform team: session ${session}${request === undefined ? '' : `, request ${request}`}`]
+      : []),
   ];
   return lines.map(plainText).join('\n');
 }
@@ -40,8 +48,11 @@ export function patchText({ grant, widens, holders, assumed }: Patch, call: Want
 }
 
 /** Plain data for `--output json`. */
-export function explainJson({ verdict, call, session, endpoint, grant, hops, beyond }: Explanation): object {
+export function explainJson(
+  { verdict, call, session, endpoint, grant, hops, beyond }: Explanation,
+  request?: string,
+): object {
   const { protocol, host, port, method, path } = call;
   const http = protocol === 'http' && { method, path: path.split('?')[0] };
-  return { verdict, call: { protocol, host, port, ...http }, session, endpoint, grant, hops, beyond };
+  return { verdict, call: { protocol, host, port, ...http }, session, request, endpoint, grant, hops, beyond };
 }

@@ -8,7 +8,8 @@ export function statusText(status: AgentStatus, now: number): string {
     `You are ${session.login} (${session.subject}) in ${session.workspace}.`,
     `Session ${session.id}, until ${clock(session.expiresAt)} at most.`,
     ...credentials.svids.map(
-      ({ grant, spiffeId, expiresAt }) => `  ${grant}: ${spiffeId}, renewed before ${left(expiresAt, now)}`,
+      ({ grant, spiffeId, expiresAt }) =>
+        `  ${grant}: ${spiffeId}, expires in ${left(expiresAt, now)} and is renewed before`,
     ),
     status.services.length > 0 ? 'You may reach:' : 'No service is granted yet. Ask the owner of the access file.',
     ...status.services.map(serviceLine),
@@ -32,7 +33,11 @@ function envoyLine({ envoy, configuration }: AgentStatus): string {
   const version =
     configuration.version === undefined ? 'no configuration yet' : `configuration ${configuration.version}`;
   const restarts = envoy.restarts === 0 ? '' : `, restarted ${envoy.restarts} times (${envoy.lastEnd})`;
-  return `Envoy ${envoy.version}, ${version}, ${envoy.listeners.length} listeners, ${open} connections to the edge${restarts}`;
+  return `Envoy ${envoy.version}, ${version}, ${counted(envoy.listeners.length, 'listener')}, ${counted(open, 'connection')} to the edge${restarts}`;
+}
+
+function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`;
 }
 
 function leaseLine({ lease: { by, since, refused } }: AgentStatus): string {
@@ -77,7 +82,7 @@ function serviceLine(service: ServiceStatus): string {
 }
 
 function clock(at: number): string {
-  return new Date(at).toISOString().slice(11, 19);
+  return `${new Date(at).toISOString().slice(11, 19)} UTC`;
 }
 
 function left(at: number, now: number): string {

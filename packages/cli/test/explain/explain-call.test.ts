@@ -55,6 +55,12 @@ describe('by what the broker told the session', () => {
     expect(explainText(explained)).not.toContain('secret');
   });
 
+  it('names session and request of what was refused, for whoever looks into the audit log', async () => {
+    const refused = await ask('http://orders.shop:8080/admin', known([ORDERS]), { method: 'GET' });
+    expect(explainText(refused)).toMatch(/for your platform team: session \S+$/);
+    expect(explainText(refused, 'ec48caa8')).toMatch(/for your platform team: session \S+, request ec48caa8$/);
+  });
+
   it('is allowed by the claims that the token has', async () => {
     const answer = known([ORDERS]);
     const finance = { ...answer, claims: { ...answer.claims, attested: { department: ['finance'] } } };
