@@ -5,15 +5,18 @@
  *   --keep   leave everything running and say what to try
  *   --name   lab to use (default "quick")
  */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { type Lab, upLab } from './lab.ts';
-import { startMeshpass } from './meshpass.ts';
+import { codespaceEnvironment, startMeshpass } from './meshpass.ts';
 import { auditTrail } from './quickstart/audit-trail.ts';
-import { openCodespace } from './quickstart/codespace.ts';
+import { type OpenCodespace, openCodespace } from './quickstart/codespace.ts';
 import { firstCalls } from './quickstart/first-calls.ts';
 import { firstLook } from './quickstart/first-look.ts';
 import { refusals } from './quickstart/refusals.ts';
 import { routes } from './quickstart/routes.ts';
+import type { Scene } from './quickstart/scene.ts';
 import { stop } from './quickstart/stop.ts';
 import { type Story, tellStory } from './quickstart/story.ts';
 import { standIns } from './stand-ins.ts';
@@ -57,21 +60,32 @@ async function onAMesh(story: Story, start: (progress: (line: string) => void) =
   await firstCalls(scene, codespace);
   await routes(scene);
   await refusals(scene);
-  if (values.keep) return keepRunning(story, values.name);
+  if (values.keep) return keepRunning(scene, codespace, values.name);
   await stop(scene, codespace);
   await auditTrail(scene);
 }
 
-function keepRunning(story: Story, name: string): void {
+function keepRunning({ lab, meshpass, story }: Scene, { codespace }: OpenCodespace, name: string): void {
   const inWorkspace = `npm run lab -- exec workspace --name ${name} --`;
+  // What GitHub sets in a Codespace, so that `meshpass up` and `doctor` can be tried by hand.
+  const environment = join(lab.dir, 'codespace.env');
+  const lines = Object.entries(codespaceEnvironment(lab, meshpass, codespace)).map(
+    ([key, value]) => `export ${key}='${value}'\n`,
+  );
+  writeFileSync(environment, lines.join(''), { mode: 0o600 });
+  const inCodespace = (command: string) => `${inWorkspace} bash -c '. ${environment}; ${command}'`;
   story.chapter('Yours', 'everything is left running');
   story.lines([
     `${inWorkspace} curl http://orders.shop:8080/orders/7`,
     `${inWorkspace} curl -i http://orders.shop:8080/admin/users`,
     `${inWorkspace} psql -h ledger-db.shop -U ledger ledger -c "select * from ledger"`,
     `${inWorkspace} meshpass status`,
+    `${inWorkspace} meshpass explain --last`,
+    `${inWorkspace} meshpass explain http://orders.shop:8080/orders/7 --method DELETE`,
     `${inWorkspace} meshpass token --audience sts.amazonaws.com`,
     `${inWorkspace} meshpass down`,
+    inCodespace('meshpass doctor'),
+    inCodespace('meshpass up'),
     `npm run lab -- status --name ${name}`,
     `npm run lab -- logs meshpass --name ${name}`,
     `npm run lab -- down --name ${name}      takes it all down`,
