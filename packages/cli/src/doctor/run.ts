@@ -92,7 +92,7 @@ export async function runDoctor(options: DoctorOptions): Promise<readonly Doctor
   if (error?.code.startsWith('presence_')) lines.push(failure('presence', error));
   else if (port !== undefined) ok('presence', `The broker saw this Codespace answer on port ${port}.`);
   else skipped('presence', 'The broker did not request it.');
-  if (opened) ok('session', `A session opened, with ${opened.length} grant${opened.length === 1 ? '' : 's'}, and was ended again.`);
+  if (opened) ok('session', `A session opened, and was ended again (grants: ${opened.length}).`);
   else if (error?.code.startsWith('presence_')) skipped('session', 'Not reached.');
   else if (error) lines.push(failure('session', error));
   return lines;
