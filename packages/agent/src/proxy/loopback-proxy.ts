@@ -179,7 +179,9 @@ function ownReplies(): JsonObject[] {
   return [
     ...replies(isStatus(401), {
       code: 'agent_proxy_unauthorized',
-      text: 'This proxy belongs to one run of the agent and asks for its secret: eval "$(meshpass env)" sets it.',
+      text:
+        'This proxy belongs to one run of the agent and asks for its secret: eval "$(meshpass env)" sets it. For a container, ' +
+        'meshpass env --container in the workspace prints it.',
       more: {
         status_code: 407,
         headers_to_add: [

@@ -98,7 +98,7 @@ function namesOf(grants: readonly Grant[]): string {
 function refuseWhereRoutesLeadElsewhere({ host, port }: Destination, route: RouteAnswer | undefined): void {
   if (route?.kind === 'answer' && route.notGranted !== undefined)
     throw refusal(
-      `${route.notGranted} Ask for that service: meshpass explain http://SERVICE.NAMESPACE:PORT/PATH --patch.`,
+      `${route.notGranted} Ask for that service: meshpass explain http://SERVICE.NAMESPACE:PORT/PATH --access-file FILE --patch.`,
     );
   if (route?.kind !== 'forward') return;
   const [away] = route.to.filter((one) => one.host !== host || one.port !== port);

@@ -161,7 +161,7 @@ describe('no patch is proposed', () => {
         status: 403,
         notGranted: 'VirtualService shop/x leads to a.b:80, which grant dev does not give.',
       },
-      /a.b:80.*Ask for that service/,
+      /a.b:80.*Ask for that service.* --access-file FILE --patch/,
     ],
     [
       { kind: 'forward', rule: 'shop/x', to: [{ host: 'a.b.svc.cluster.local', port: 80 }] },
