@@ -102,6 +102,17 @@ test('a session has one control connection at an edge: a second one ends the fir
   await twin.close();
 });
 
+test('an SVID that TLS does not take leaves the agent running, which renews over HTTPS then', async () => {
+  const alice = await parts.agent('alice', [await parts.edge()], {
+    secureContext: () => {
+      throw new Error('wrong tag');
+    },
+    silentMs: 500,
+  });
+  await expect.poll(() => alice.of('silent').length).toBe(1);
+  expect(alice.of('lease')).toEqual([]);
+});
+
 test('when an edge is gone the next one is taken, and the lease goes on', async () => {
   const [first, second] = [await parts.edge(), await parts.edge()];
   const alice = await parts.agent('alice', [first, second]);

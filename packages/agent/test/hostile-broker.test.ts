@@ -129,6 +129,15 @@ test('what a refusal says cannot move the cursor of a terminal', async () => {
   await expect(started).rejects.toMatchObject({ code: 'access_none', message: 'No.\ufffd[2J\ufffd\ufffdYes.\ufffd' });
 });
 
+test('a certificate with something behind it that is none is not used', async () => {
+  const w = await surroundingsOfAgent();
+  w.broker.tamper = (call, { json }) => {
+    if (call !== 'POST /certificates') return;
+    json.certificates[0].chain += '\n-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n';
+  };
+  await expect(w.start()).rejects.toMatchObject({ code: 'agent_broker_answer_invalid' });
+});
+
 test('a certificate for another key, or another identity, is not used', async () => {
   const w = await surroundingsOfAgent();
   w.broker.tamper = (call, { json }) => {

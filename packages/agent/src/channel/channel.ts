@@ -117,8 +117,7 @@ export function openChannel(options: ChannelOptions): Channel {
     let pause: number = BACKOFF_MS.first;
     while (!stop.signal.aborted) {
       const before = heardAt;
-      const context = options.secureContext();
-      if (context) await serve(context).catch(() => {});
+      await serve().catch(() => {});
       if (stop.signal.aborted) return;
       // Whoever brought nothing is tried last.
       turn++;
@@ -127,7 +126,9 @@ export function openChannel(options: ChannelOptions): Channel {
     }
   }
 
-  async function serve(context: SecureContext): Promise<void> {
+  async function serve(): Promise<void> {
+    const context = options.secureContext();
+    if (!context) return;
     const edges = options.edges();
     const first = turn % Math.max(1, edges.length);
     const inTurn = [...edges.slice(first), ...edges.slice(0, first)];

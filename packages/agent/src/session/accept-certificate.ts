@@ -1,8 +1,9 @@
-/** Whether a certificate that the broker gave is one for the key that was made for it. */
-import { type KeyObject, X509Certificate } from 'node:crypto';
+/** Whether a certificate that the broker gave is one for the key that was made for it, with a chain that can be read. */
+import type { KeyObject, X509Certificate } from 'node:crypto';
 import { MeshpassError } from '@meshpass/identity/error';
 import { spiffeOfSan } from '@meshpass/identity/spiffe';
 import type { CertificateResponse } from '@meshpass/identity/wire';
+import { certificatesIn } from './chains-to-root.ts';
 
 /** Longest that an SVID is used before the next one is asked for, seconds. */
 const LONGEST_LIFE = 86_400;
@@ -21,7 +22,7 @@ export function acceptCertificate(given: CertificateResponse['certificates'][num
 
 function readLeaf(chain: string): X509Certificate | undefined {
   try {
-    return new X509Certificate(chain);
+    return certificatesIn(chain)[0];
   } catch {
     return undefined;
   }

@@ -1,7 +1,12 @@
-/** Whether a certificate of ours is still vouched for. */
+/** The certificates in what the broker gave, and whether ours is still vouched for. */
 import { X509Certificate } from 'node:crypto';
 
 const BLOCK = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
+
+/** @throws Error where one of them cannot be read */
+export function certificatesIn(pem: string): X509Certificate[] {
+  return (pem.match(BLOCK) ?? []).map((block) => new X509Certificate(block));
+}
 
 /**
  * @param chain PEM, leaf first, without its root
@@ -10,13 +15,10 @@ const BLOCK = /-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g;
  */
 export function chainsToRoot(chain: string, roots: readonly string[]): boolean {
   try {
-    const last = chain.match(BLOCK)?.at(-1);
-    if (last === undefined) return false;
-    const certificate = new X509Certificate(last);
+    const last = certificatesIn(chain).at(-1);
     return roots
-      .flatMap((text) => text.match(BLOCK) ?? [])
-      .map((pem) => new X509Certificate(pem))
-      .some((root) => certificate.checkIssued(root) && certificate.verify(root.publicKey));
+      .flatMap(certificatesIn)
+      .some((root) => last?.checkIssued(root) === true && last.verify(root.publicKey));
   } catch {
     return false;
   }
