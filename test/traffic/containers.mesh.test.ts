@@ -6,11 +6,15 @@ import { CURL } from './traffic-in-the-mesh.ts';
 
 const BRIDGE = 'docker0';
 const BRIDGE_ADDRESS = '172.17.0.1';
+const LOOPBACK_PORT = 9_876;
+const LOOPBACK_SERVER = `require('node:http').createServer((_, answer) => answer.end('only for the workspace'))
+  .listen(${LOOPBACK_PORT}, '127.0.0.1', () => console.log('here'))`;
 const ORDER = 'http://orders.shop:8080/orders/1';
 
 let lab: Lab;
 let dataPath: DataPath;
 let container: ReturnType<Lab['spawn']>;
+let onLoopback: ReturnType<Lab['spawn']>;
 
 beforeAll(async () => {
   lab = await upLab();
@@ -25,6 +29,8 @@ beforeAll(async () => {
   await workspace(['ip', 'link', 'set', 'veth0', 'master', BRIDGE, 'up']);
   await inContainer(['ip', 'address', 'add', '172.17.0.2/16', 'dev', 'eth0']);
   await inContainer(['ip', 'link', 'set', 'eth0', 'up']);
+  onLoopback = lab.spawn('workspace', [process.execPath, '-e', LOOPBACK_SERVER]);
+  await new Promise((resolve) => onLoopback.stdout?.once('data', resolve));
   const env = await dataPath.environment();
   const up = await lab.exec('workspace', ['meshpass', 'up', '--bridge-address', BRIDGE_ADDRESS], { env });
   expect(up).toMatchObject({ code: 0, stderr: '' });
@@ -32,6 +38,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await lab?.exec('workspace', ['meshpass', 'down']);
   container?.kill();
+  onLoopback?.kill();
   await lab?.exec('workspace', ['ip', 'link', 'del', BRIDGE]);
   await dataPath?.close();
   await lab?.down();
@@ -74,6 +81,22 @@ describe('a program in a container on a bridge', () => {
     const without = { http_proxy: http_proxy!.replace(/\/\/.*@/, '//') };
     expect(await curl(without, ORDER)).toMatchObject({ status: 407 });
     expect(await curl({}, '--resolve', `orders.shop:8080:${BRIDGE_ADDRESS}`, ORDER)).toMatchObject({ status: 0 });
+  });
+
+  it('reaches nothing that listens on the loopback of the workspace, by whatever name', async () => {
+    const { http_proxy } = await envFile();
+    const env = { http_proxy: http_proxy! };
+    // Reached from the workspace, so that what refuses is not that nobody listens.
+    const { stdout } = await lab.exec('workspace', [...CURL, `http://127.0.0.1:${LOOPBACK_PORT}/`]);
+    expect(stdout).toContain('only for the workspace');
+    for (const host of ['127.0.0.1', 'localhost', '2130706433', '0.0.0.0', '[::ffff:127.0.0.1]']) {
+      const url = `http://${host}:${LOOPBACK_PORT}/`;
+      for (const way of [[], ['--proxytunnel']]) {
+        const { status, body } = await curl(env, ...way, url);
+        expect({ url, way, status, body }).toMatchObject({ body: expect.not.stringContaining('only for') });
+        if (host === '127.0.0.1') expect({ way, status }).toEqual({ way, status: way.length === 0 ? 403 : 0 });
+      }
+    }
   });
 
   it('leaves the programs of the workspace their own proxy', async () => {

@@ -12,6 +12,7 @@ import type { ReachableService } from '@meshpass/identity/wire';
 import { httpAccessLog } from '../access-log/loggers.ts';
 import { code, isStatus, literal, replies, shortName } from '../xds/http-filters.ts';
 import { PROXY_USER } from './environment.ts';
+import { withoutLoopback } from './without-loopback.ts';
 
 const HTTP = `${TYPE_URL_PREFIX}envoy.extensions.filters.http`;
 const NAME = 'agent/proxy';
@@ -32,11 +33,17 @@ export async function newLoopbackProxy(port: number): Promise<LoopbackProxy> {
 
 /** @returns `envoy.config.listener.v3.Listener` as JSON: one for the workspace's own programs, one for those of its containers */
 export function proxyListeners(proxy: LoopbackProxy, bridgeAddress: string | undefined): JsonObject[] {
-  const own = proxyListener(NAME, '127.0.0.1', proxy);
-  return bridgeAddress === undefined ? [own] : [own, proxyListener(`${NAME}/bridge`, bridgeAddress, proxy)];
+  const own = proxyListener(NAME, '127.0.0.1', proxy, []);
+  if (bridgeAddress === undefined) return [own];
+  return [own, proxyListener(`${NAME}/bridge`, bridgeAddress, proxy, [withoutLoopback()])];
 }
 
-function proxyListener(name: string, address: string, { port, secret }: LoopbackProxy): JsonObject {
+function proxyListener(
+  name: string,
+  address: string,
+  { port, secret }: LoopbackProxy,
+  further: readonly JsonObject[],
+): JsonObject {
   const digest = createHash('sha1').update(secret).digest('base64');
   return {
     name,
@@ -75,8 +82,10 @@ function proxyListener(name: string, address: string, { port, secret }: Loopback
                   typed_config: {
                     '@type': `${HTTP}.dynamic_forward_proxy.v3.FilterConfig`,
                     dns_cache_config: DNS_CACHE,
+                    save_upstream_address: true,
                   },
                 },
+                ...further,
                 {
                   name: 'envoy.filters.http.router',
                   typed_config: { '@type': `${HTTP}.router.v3.Router`, suppress_envoy_headers: true },
