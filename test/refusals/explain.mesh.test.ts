@@ -109,6 +109,16 @@ describe('what is said of a call before it is made', () => {
     expect((await curl(url, method)).status).toBe(status);
   });
 
+  it.each(['http://orders.shop:8080/orders/1', 'tcp://ledger-db.shop:5432'])(
+    '%s: the command for the platform team decides by all policies of the mesh, and says the same',
+    async (url) => {
+      const [command] = /meshpass policy can-i .*/.exec((await explain(url)).stdout)!;
+      const { lab } = dataPath;
+      const argv = ['bash', '-c', command.replace('--kubeconfig FILE', `--kubeconfig ${lab.kubeconfig}`)];
+      expect(await lab.exec('control', argv)).toMatchObject({ code: 0, stdout: expect.stringMatching(/^yes/) });
+    },
+  );
+
   it('allowed: a connection to the database', async () => {
     expect((await explain('tcp://ledger-db.shop:5432')).stdout).toMatch(/^allowed: a connection to ledger-db\.shop/);
     expect((await workspace([...SQL, 'ledger-db.shop'])).code).toBe(0);

@@ -2,6 +2,7 @@
 import type { Access } from '@meshpass/access';
 import { type ExplainAnswer, servicesAt } from '@meshpass/agent/explain/answer';
 import type { RouteAnswer, RouteTarget } from '@meshpass/agent/explain/route';
+import { formatSni } from '@meshpass/identity/spiffe';
 import type { ReachableService } from '@meshpass/identity/wire';
 import { didYouMean } from '@meshpass/istio';
 import { formatWanted, type WantedCall } from './call.ts';
@@ -171,16 +172,27 @@ function formatTarget({ host, port, subset, weight }: RouteTarget): string {
   return `${host}:${port}${subset ? ` subset ${subset}` : ''}${weight === undefined ? '' : ` (weight ${weight})`}`;
 }
 
-function beyond({ host, port, grant }: ReachableService, call: WantedCall, { principals }: ExplainAnswer): string {
+/** The command as the platform team can run it: without the server name and the token, Meshpass's own rules would refuse the call. */
+function beyond(
+  { host, port, grant }: ReachableService,
+  call: WantedCall,
+  { principals, claims }: ExplainAnswer,
+): string {
   const [, , , , namespace = `meshpass-${grant}`, , account = 'ACCOUNT'] = (principals[grant] ?? '').split('/');
   const [service, ns] = host.split('.');
+  const token = Object.fromEntries(Object.entries(claims).filter(([name]) => !OF_ONE_TOKEN.includes(name)));
   const http =
-    call.protocol === 'tcp' ? ' --tcp' : ` --method ${call.method} --path ${quoted(call.path.split('?')[0]!)}`;
+    call.protocol === 'tcp'
+      ? ' --tcp'
+      : ` --method ${call.method} --path ${quoted(call.path.split('?')[0]!)} --claims ${quoted(JSON.stringify(token))}`;
   return (
     'Unknown beyond what Meshpass decides: other AuthorizationPolicies of the mesh may still refuse. For the platform team: ' +
-    `meshpass policy can-i --as ${namespace}/${account} --to ${service}.${ns}:${port}${http} --kubeconfig FILE`
+    `meshpass policy can-i --as ${namespace}/${account} --to ${service}.${ns}:${port} --sni ${formatSni({ host, port })}${http} --kubeconfig FILE`
   );
 }
+
+/** Claims that say nothing about who calls. */
+const OF_ONE_TOKEN: readonly string[] = ['exp', 'iat', 'jti', 'nbf'];
 
 /** For a shell. */
 function quoted(text: string): string {

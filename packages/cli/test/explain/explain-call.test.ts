@@ -70,10 +70,16 @@ describe('by what the broker told the session', () => {
   });
 
   it('says what it does not know: other policies of the mesh, and how the platform team finds out', async () => {
-    const { beyond } = await ask('http://orders.shop:8080/orders/1', known([ORDERS]));
+    const answer = known([ORDERS]);
+    const { beyond } = await ask('http://orders.shop:8080/orders/1', {
+      ...answer,
+      claims: { ...answer.claims, exp: 2, iat: 1, jti: 'x' },
+    });
     expect(beyond).toBe(
       'Unknown beyond what Meshpass decides: other AuthorizationPolicies of the mesh may still refuse. For the platform team: ' +
-        'meshpass policy can-i --as meshpass-dev/alice-1 --to orders.shop:8080 --method GET --path /orders/1 --kubeconfig FILE',
+        'meshpass policy can-i --as meshpass-dev/alice-1 --to orders.shop:8080 --sni outbound_.8080_._.orders.shop.svc.cluster.local ' +
+        '--method GET --path /orders/1 ' +
+        `--claims '{"iss":"https://broker.example","aud":["meshpass"],"sub":"github:1","grants":["dev"]}' --kubeconfig FILE`,
     );
   });
 
