@@ -54,6 +54,16 @@ test('it is answered as soon as there is one', async () => {
   expect(isWaiting()).toBe(false);
 });
 
+test('it does not wait for what came, or for a session that ended, before it listened', async () => {
+  const [one, ended] = [asking(), asking()];
+  const answers = [one.ask(), ended.ask()];
+  one.set('dev,ops', 5);
+  Object.assign(ended.live, { ended: { cause: 'operator', at: 0 } }).abort.abort();
+  await new Promise(setImmediate);
+  expect([one.isWaiting(), ended.isWaiting()]).toEqual([false, false]);
+  expect(await Promise.all(answers)).toEqual(['200 "5"', 'session_closed']);
+});
+
 test('it is answered with the configuration of what is left when a grant is taken away meanwhile', async () => {
   const { ask, set, live, isWaiting } = asking();
   set('dev', 7);

@@ -109,6 +109,9 @@ function firstOne({ configurations, live, response, seconds }: Waiter): Promise<
     signal.addEventListener('abort', end);
     response.once('close', end);
     live.waiting = { look, end };
+    // What came while it was not listened for is not told again.
+    if (signal.aborted) end();
+    else look();
   });
 }
 
