@@ -61,6 +61,7 @@ export async function restore(
       lastNotAfter: new Map(
         own.flatMap((one) => (one.last_not_after ? [[one.grant_name, unix(one.last_not_after)]] : [])),
       ),
+      certified: new Set(own.flatMap((one) => (one.last_not_after ? [one.grant_name] : []))),
       signedUnder: new Map(),
       abort: new AbortController(),
     };

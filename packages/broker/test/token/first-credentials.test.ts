@@ -1,6 +1,7 @@
 import { MeshpassError, SessionResponse } from '@meshpass/identity';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
+  certificates,
   dpop,
   EXCHANGE,
   FORM,
@@ -27,11 +28,11 @@ describe('POST /token with a proof and CSRs', () => {
   afterAll(() => harness.stop());
 
   const der = (pem: string) => Buffer.from(pem.replace(/-----[^-]+-----/g, ''), 'base64').toString('base64url');
-  const post = async (csrs: string, more: Record<string, string> = {}) =>
+  const post = async (csrs: string, more: Record<string, string> = {}, key = newKey()) =>
     await harness.call({
       method: 'POST',
       path: '/token',
-      headers: { ...FORM, dpop: dpop({ key: newKey(), now: harness.now() }) },
+      headers: { ...FORM, dpop: dpop({ key, now: harness.now() }) },
       body: form({
         ...{ grant_type: EXCHANGE, subject_token: await harness.idp.prove('alice'), subject_token_type: ID_TOKEN },
         ...{ csrs, ...more },
@@ -91,6 +92,18 @@ describe('POST /token with a proof and CSRs', () => {
     expect(opened.certificates).toBeUndefined();
     const rows = await rowsOf(opened.session.id);
     expect(rows.find(({ action }) => action === 'certificate.issue')).toMatchObject({ code: 'ca_unavailable' });
+  });
+
+  it('keeps who comes again after that among the arrivals, behind what is renewed', async () => {
+    harness.mesh.beforeSigning = async () => {
+      throw new MeshpassError('ca_unavailable', 'The CA did not answer in time.');
+    };
+    const key = newKey();
+    const opened = SessionResponse.parse((await post(der(newCsr()), {}, key)).json);
+    harness.mesh.beforeSigning = async () => {};
+    for (let n = 0; n < 2; n++)
+      expect(await certificates(harness, { ...opened, key }, ['first'])).toMatchObject({ status: 200 });
+    expect(harness.mesh.signed.map(({ queue }) => queue)).toEqual(['arrival', 'renewal']);
   });
 
   it('signs nothing for a proof that is refused', async () => {
