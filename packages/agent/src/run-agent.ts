@@ -56,7 +56,7 @@ const NO_BRIDGE =
  *   stopped before it was ready, or why the broker refused
  */
 export async function runAgent(config: AgentConfig, dependencies: AgentDependencies = {}): Promise<RunningAgent> {
-  const { now = Date.now, random = Math.random, log = () => {}, surroundings = realSurroundings, stop } = dependencies;
+  const { now = Date.now, random = Math.random, log = () => {}, surroundings = realSurroundings } = dependencies;
   const { mayListenOn = mayListen } = dependencies;
   const source = discover(config, surroundings);
   const ca = config.caFile === undefined ? undefined : readCa(config.caFile);
@@ -65,6 +65,8 @@ export async function runAgent(config: AgentConfig, dependencies: AgentDependenc
   found.catch(() => {}); // told below, when the control socket is ours
   const { clusterDomain, presencePort, runtimeDirectory: directory } = config;
   let readyAfter = 0;
+  const toldToEnd = new AbortController();
+  const stop = AbortSignal.any([toldToEnd.signal, ...(dependencies.stop ? [dependencies.stop] : [])]);
   let closing: Promise<void> | undefined;
   let markClosed: () => void = () => {};
   const closed = new Promise<void>((resolve) => {
@@ -104,9 +106,9 @@ export async function runAgent(config: AgentConfig, dependencies: AgentDependenc
   const enrolled = manager.start();
   const answering = startDataPlane();
   for (const one of [enrolled, answering]) one.catch(() => {}); // told below
-  stop?.addEventListener('abort', () => void close());
+  stop.addEventListener('abort', () => void close());
   try {
-    if (stop?.aborted) throw stoppedEarly();
+    if (stop.aborted) throw stoppedEarly();
     await Promise.race([carryTraffic(), closed.then(() => Promise.reject(stoppedEarly()))]);
   } catch (error) {
     await close();
@@ -213,6 +215,10 @@ export async function runAgent(config: AgentConfig, dependencies: AgentDependenc
   }
 
   async function answer(request: ControlRequest): Promise<unknown> {
+    if (request.command === 'down') {
+      setImmediate(() => toldToEnd.abort());
+      return { pid: process.pid };
+    }
     if (readyAfter === 0) throw new MeshpassError('agent_not_running', 'The agent is starting; ask again in a moment.');
     switch (request.command) {
       case 'status':
@@ -223,9 +229,6 @@ export async function runAgent(config: AgentConfig, dependencies: AgentDependenc
         return manager.idToken(request.audience);
       case 'explain':
         return dataPlane!.explain(request.call);
-      case 'down':
-        setImmediate(() => void close());
-        return { pid: process.pid };
     }
   }
 

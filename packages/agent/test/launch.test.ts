@@ -63,39 +63,40 @@ test('SIGTERM says goodbye', async () => {
   expect(broker.calls).toContain('DELETE /session');
 });
 
-test.each(['POST /token', 'POST /certificates'])(
-  'SIGTERM during the start ends the session that was opened: %s is not answered yet',
-  async (held) => {
-    let release = () => {};
-    const released = new Promise<void>((resolve) => {
-      release = resolve;
-    });
-    const { config, broker } = await surroundingsOfAgent({
-      adjust: (of) => {
-        of.tamper = (call, answer) => {
-          if (call !== held) return;
-          answer.instead = (response) =>
-            void released.then(() =>
-              response.writeHead(answer.status, answer.headers).end(JSON.stringify(answer.json)),
-            );
-        };
-      },
-    });
-    afterThisTest(() => down(config));
-    const launched = launch(config, { env });
-    const refused = expect(launched).rejects.toMatchObject({ code: 'agent_not_running' });
-    await expect.poll(() => broker.calls).toContain(held);
-    const { stdout } = await promisify(execFile)('pgrep', ['-f', config.runtimeDirectory]);
-    const pid = Number(stdout.trim().split('\n')[0]);
-    process.kill(pid, 'SIGTERM');
-    if (held === 'POST /token') setTimeout(release, 300);
-    await refused;
-    await expect.poll(() => broker.calls).toContain('DELETE /session');
-    await expect.poll(() => isAlive(pid)).toBe(false);
-    expect(broker.sessions.size).toBe(0);
-    release();
-  },
-);
+test.each([
+  ['SIGTERM', 'POST /token'],
+  ['SIGTERM', 'POST /certificates'],
+  ['down', 'POST /token'],
+  ['down', 'POST /certificates'],
+])('%s during the start ends the agent, and the session that was opened: %s is not answered yet', async (how, held) => {
+  let release = () => {};
+  const released = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const { config, broker } = await surroundingsOfAgent({
+    adjust: (of) => {
+      of.tamper = (call, answer) => {
+        if (call !== held) return;
+        answer.instead = (response) =>
+          void released.then(() => response.writeHead(answer.status, answer.headers).end(JSON.stringify(answer.json)));
+      };
+    },
+  });
+  afterThisTest(() => down(config));
+  const launched = launch(config, { env });
+  const refused = expect(launched).rejects.toMatchObject({ code: 'agent_not_running' });
+  await expect.poll(() => broker.calls).toContain(held);
+  const { stdout } = await promisify(execFile)('pgrep', ['-f', config.runtimeDirectory]);
+  const pid = Number(stdout.trim().split('\n')[0]);
+  if (how === 'SIGTERM') process.kill(pid, 'SIGTERM');
+  if (held === 'POST /token') setTimeout(release, 300);
+  if (how === 'down') expect(await down(config)).toBe(true);
+  await refused;
+  await expect.poll(() => broker.calls).toContain('DELETE /session');
+  await expect.poll(() => isAlive(pid)).toBe(false);
+  expect(broker.sessions.size).toBe(0);
+  release();
+});
 
 test('why an agent was refused reaches the one who started it', async () => {
   const { config, broker } = await surroundingsOfAgent();
