@@ -76,7 +76,11 @@ export function askAgent<T>(directory: string, request: ControlRequest): Promise
     let text = '';
     socket.setTimeout(30_000, () => socket.destroy(new Error('timeout')));
     socket.on('error', (cause) =>
-      reject(new MeshpassError('agent_not_running', 'No agent is running here; meshpass up starts it.', { cause })),
+      reject(
+        new MeshpassError('agent_not_running', `No agent is running in ${directory}; meshpass up starts it.`, {
+          cause,
+        }),
+      ),
     );
     socket.on('connect', () => socket.write(`${JSON.stringify(request)}\n`));
     socket.on('data', (chunk) => {

@@ -49,6 +49,11 @@ export const command = defineCommand({
 
 /** @throws MeshpassError `usage`, `agent_not_running`, `access_file_*`, `config_invalid` */
 async function explain({ url, ...options }: OptionsOf<typeof args & typeof flags>): Promise<ExitCode> {
+  if (options.last && (options.method !== 'GET' || options.header.length > 0))
+    throw new MeshpassError(
+      'usage',
+      '--last has the method of the request that was refused: name the URL for another call.',
+    );
   const directory = runtimeDirectory(process.env);
   const { call, request } = options.last
     ? await lastRefused(directory, url)

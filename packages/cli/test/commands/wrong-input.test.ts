@@ -83,6 +83,19 @@ describe('a value that cannot be used', () => {
     expect(await call('policy', 'who-can', 'orders.shop:80', '@mesh.yaml', '--source-ip', address)).toBe(2);
   });
 
+  it('an agent that is not there is named by its directory, which another user or environment may have elsewhere', async () => {
+    vi.stubEnv('MESHPASS_RUNTIME_DIR', join(folder, 'nobody'));
+    expect(await call('status')).toBe(1);
+    expect(errors).toEqual([
+      `meshpass: No agent is running in ${folder}/nobody; meshpass up starts it. [agent_not_running]`,
+    ]);
+  });
+
+  it.each(['--method POST', '--header a:b'])('explain --last takes no %s: it is not what was refused', async (flag) => {
+    expect(await call('explain', '--last', ...flag.split(' '))).toBe(2);
+    expect(errors.join()).toMatch(/name the URL for another call. \[usage\]$/);
+  });
+
   it('who-can says that the target comes first', async () => {
     expect(await call('policy', 'who-can', '@mesh.yaml', 'orders.shop:80')).toBe(2);
     expect(errors).toEqual([
