@@ -1,5 +1,6 @@
 /** `meshpass explain --patch`: the smallest change of the access file that allows a call, proven, and what else it would widen. */
 import { type Access, allowCall, describeWho, formatOperation, formatPlace, type Grant } from '@meshpass/access';
+import { matchesGlob } from '@meshpass/access/compile';
 import { type ExplainAnswer, servicesAt } from '@meshpass/agent/explain/answer';
 import type { RouteAnswer } from '@meshpass/agent/explain/route';
 import { applyAccess, normalizePath } from '@meshpass/analysis/evaluate';
@@ -110,6 +111,14 @@ function refuseWhereRoutesLeadElsewhere({ host, port }: Destination, route: Rout
 
 /** A denial and a demand were written on purpose: an operation beside them would be the way around. */
 function refuseWhatSomebodyMustDecide(grant: Grant, to: Destination, call: WantedCall): void {
+  for (const { deny, require, allow, place } of targetsThatMayHold(grant, to)) {
+    const demands = require ?? allow?.find((one) => one.require && meets(one, call));
+    if (!demands && !deny?.some((one) => meets(one, call))) continue;
+    const does = demands ? 'demands claims for' : 'denies';
+    throw refusal(
+      `${formatPlace(place)}: grant ${grant.name} ${does} ${formatWanted(call)} on services that it selects; whether ${to.host} is one of them only the mesh tells: edit the file by hand.`,
+    );
+  }
   for (const { deny, require, allow, place } of targetsNaming(grant, to)) {
     const at = `${formatPlace(place)}: grant ${grant.name}`;
     const denied = deny?.find((one) => meets(one, call));
@@ -122,6 +131,20 @@ function refuseWhatSomebodyMustDecide(grant: Grant, to: Destination, call: Wante
         `${at} demands claims for ${formatWanted(call)} (${claims.join(', ')}), which only your identity provider can give.`,
       );
   }
+}
+
+/** Entries that may hold the service without naming it: by a pattern or by labels. */
+function targetsThatMayHold({ to: targets }: Pick<Grant, 'to'>, to: Destination): Grant['to'] {
+  const { host, port } = to;
+  const [service, namespace] = host.split('.');
+  return targets.filter(
+    (one) =>
+      !isOf(one, to) &&
+      (one.port === port || typeof one.port === 'string') &&
+      (one.service === undefined || one.service === service) &&
+      (one.host === undefined || one.host === host) &&
+      (one.namespace === undefined || matchesGlob(one.namespace, namespace!)),
+  );
 }
 
 /** As sidecars compare it. A pattern would allow more than was asked for. */
@@ -172,18 +195,36 @@ function widens(
   const tokens = tokensOf(known);
   const { resources } = applyAccess(old, mesh, shape, tokens);
   const { reach } = planChange({ access: fresh, inForce: old, cluster: resources, shape, tokens });
-  return reach.flatMap(({ does, what, service }) => (does === 'gains' ? [`${what} on ${service}`] : []));
+  const gained = reach.flatMap(({ does, what, service }) => (does === 'gains' ? [`${what} on ${service}`] : []));
+  return [
+    ...gained,
+    ...widenedByName(before, after, grant, to).map((port) => `the same on port "${port}" of ${to.host}`),
+  ];
+}
+
+/** Ports that the changed entry gives by their names: which numbers those are only the mesh tells. */
+function widenedByName(before: Access, after: Access, grant: string, to: Destination): readonly string[] {
+  const of = (access: Access) =>
+    new Map(
+      access.grants
+        .filter(({ name }) => name === grant)
+        .flatMap(({ to: targets }) => targets.filter((one) => isOf(one, to) && typeof one.port === 'string'))
+        .map(({ port, allow }) => [String(port), JSON.stringify(allow?.map(formatOperation))]),
+    );
+  const old = of(before);
+  return [...of(after)].flatMap(([port, allow]) => (old.get(port) === allow ? [] : [port]));
+}
+
+function isOf(one: Grant['to'][number], { host }: Destination): boolean {
+  const [service, namespace] = host.split('.');
+  return one.labels === undefined && (one.host === host || (one.service === service && one.namespace === namespace));
 }
 
 /** Entries of every port of the service: one entry may give several. */
-function targetsOfService({ to }: Grant, { host, port }: Destination): Grant['to'] {
-  const [service, namespace] = host.split('.');
-  return to
-    .filter(
-      (one) =>
-        one.labels === undefined && (one.host === host || (one.service === service && one.namespace === namespace)),
-    )
-    .map((one) => (typeof one.port === 'number' ? one : { ...one, port }));
+function targetsOfService({ to: targets }: Grant, to: Destination): Grant['to'] {
+  return targets
+    .filter((one) => isOf(one, to))
+    .map((one) => (typeof one.port === 'number' ? one : { ...one, port: to.port }));
 }
 
 function refusal(message: string): MeshpassError {

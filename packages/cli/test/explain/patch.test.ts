@@ -105,9 +105,20 @@ describe('a patch', () => {
     apply(diff);
     expect(readFileSync(fileNamed('dev.yaml'), 'utf8')).toContain('- PUT /orders/1\n');
   });
+
+  it('says that it widens the ports that the same entry gives by their names', () => {
+    const text = ACCESS.replace('[8080, 9090]', '[8080, http]');
+    const { widens } = propose('http://orders.shop:8080/orders/1', 'DELETE', { text });
+    expect(widens).toEqual([
+      'DELETE /orders/1 on orders.shop:8080',
+      'the same on port "http" of orders.shop.svc.cluster.local',
+    ]);
+  });
 });
 
 describe('no patch is proposed', () => {
+  const selecting = (selects: string, says: string) =>
+    `${ACCESS.slice(0, ACCESS.indexOf('      - service'))}      - { namespace: "sh*", ${selects}, port: 8080, allow: [GET /orders/*], ${says} }\n`;
   const two = `${ACCESS}  ops: { who: [{ user: bob }], to: [{ service: orders.shop, port: 8080, allow: [GET /ops] }] }\n`;
   const both = known([ORDERS, service({ grant: 'ops', allow: ['GET /ops'] })]);
   it.each([
@@ -125,6 +136,28 @@ describe('no patch is proposed', () => {
       {},
       /demands claims for POST \/refunds \(department\)/,
     ],
+    ...[
+      [
+        'labels that denies it',
+        'labels: { app: orders }',
+        'deny: [POST /refunds]',
+        /dev denies POST \/refunds on services that it selects/,
+      ],
+      [
+        'a pattern that demands a claim',
+        'service: orders',
+        'require: { department: finance }',
+        /dev demands claims for POST \/refunds on/,
+      ],
+    ].map(
+      ([by, selects, says, why]) =>
+        [
+          `around an entry by ${by}`,
+          ...['http://orders.shop:8080/refunds', 'POST'],
+          { text: selecting(String(selects), String(says)) },
+          why,
+        ] as [string, string, string, object, RegExp],
+    ),
     ['for what the file allows', 'http://orders.shop:8080/orders/1', 'GET', {}, /allows GET \/orders\/1 already/],
     ['for a path that is no exact one', 'http://orders.shop:8080/a*', 'PUT', {}, /exact path/],
     ['for a path that no access file can name', 'http://orders.shop:8080/%E4', 'PUT', {}, /cannot be written/],
