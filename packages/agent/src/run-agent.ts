@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { setImmediate as pause } from 'node:timers/promises';
 import { getCACertificates } from 'node:tls';
-import { fileProblem, MeshpassError } from '@meshpass/identity/error';
+import { fileProblem, MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { VERSION } from '@meshpass/identity/version';
 import type { SessionChannel } from './channel/session-channel.ts';
 import type { AgentConfig } from './control/config.ts';
@@ -98,7 +98,8 @@ export async function runAgent(config: AgentConfig, dependencies: AgentDependenc
   const configuration = new SessionConfiguration({
     ...{ client, random, log },
     session: () => ({ id: manager.credentials.session.id, accessToken: manager.credentials.accessToken }),
-    received: (received) => void answering.then((plane) => plane.configure(received)),
+    // What cannot even be checked is not used; the last good one is.
+    received: (received) => answering.then((plane) => plane.configure(received)).catch(failed('configuration_failed')),
   });
   let channel: SessionChannel | undefined;
   let dataPlane: DataPlane | undefined;
@@ -147,14 +148,18 @@ export async function runAgent(config: AgentConfig, dependencies: AgentDependenc
     if (!dataPlane) return; // it begins with what there is then
     dataPlane.credentialsChanged(what);
     if (what === 'session') beginSession();
-    else void followChannel();
+    else followChannel().catch(failed('channel_failed'));
   }
 
   function beginSession(): void {
     const first = manager.takeFirstConfiguration();
     if (first) configuration.take(manager.credentials.session.id, first);
     else configuration.ask();
-    void followChannel();
+    followChannel().catch(failed('channel_failed'));
+  }
+
+  function failed(event: string): (thrown: unknown) => void {
+    return (thrown) => log(event, { code: toMeshpassError(thrown).code });
   }
 
   async function followChannel(): Promise<void> {
@@ -165,7 +170,7 @@ export async function runAgent(config: AgentConfig, dependencies: AgentDependenc
       edgeRoots: ca,
       brokerNow: () => client.brokerNow,
       read: (content) => client.readConfiguration(content),
-      held: () => dataPlane?.received,
+      held: () => (configuration.version === dataPlane?.received?.version ? dataPlane?.received : undefined),
     });
     channel.follow();
   }

@@ -90,6 +90,7 @@ export function openChannel(options: ChannelOptions): Channel {
   let connectedAt = heardAt;
   let movedBefore = 0;
   let missing: number | undefined;
+  let lookedAt = heardAt;
   let turn = 0;
   let socket: TLSSocket | undefined;
   let leaseTimer: NodeJS.Timeout | undefined;
@@ -231,7 +232,19 @@ export function openChannel(options: ChannelOptions): Channel {
     schedule(options.heartbeatMs);
   }
 
+  /** Where this clock was set back, what it said before counts from there: else silence would come as much later. */
+  function followClock(): void {
+    const back = Math.max(0, lookedAt - clock());
+    heardAt -= back;
+    askedAt -= back;
+    connectedAt -= back;
+    if (missing !== undefined) missing -= back;
+    offset += back;
+    lookedAt = clock();
+  }
+
   function look(): void {
+    followClock();
     if (!silent && clock() - heardAt > options.silentMs) {
       silent = true;
       onEvent({ type: 'silent' });

@@ -27,8 +27,12 @@ function log(event: string, detail: Readonly<Record<string, unknown>> = {}): voi
  * @param config JSON text of an `AgentConfig`
  */
 export async function runDaemon(config: string): Promise<void> {
-  const tell = (message: DaemonMessage) => {
-    if (process.connected) process.send?.(message, () => process.disconnect?.());
+  const tell = (message: DaemonMessage, told = () => {}) => {
+    if (!process.connected) return told();
+    process.send?.(message, () => {
+      process.disconnect?.();
+      told();
+    });
   };
   try {
     await runUntilSignal(JSON.parse(config) as AgentConfig, (status) => tell({ ready: status }));
@@ -36,7 +40,7 @@ export async function runDaemon(config: string): Promise<void> {
   } catch (thrown) {
     const error = thrown instanceof MeshpassError ? thrown : toMeshpassError(thrown);
     log('refused', { code: error.code, message: error.message });
-    tell({ refused: { code: error.code, message: error.message } });
-    process.exitCode = 1;
+    // Whatever was started already ends with the process.
+    tell({ refused: { code: error.code, message: error.message } }, () => process.exit(1));
   }
 }

@@ -13,7 +13,7 @@ export interface SessionConfigurationOptions {
   readonly session: () => { readonly id: string; readonly accessToken: string };
   /** In [0, 1). */
   readonly random: () => number;
-  readonly received: (configuration: ReceivedConfiguration) => void;
+  readonly received: (configuration: ReceivedConfiguration) => unknown;
   readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
 }
 
@@ -37,6 +37,11 @@ export class SessionConfiguration {
     return this.#failure;
   }
 
+  /** Of what came last for the session of this moment. */
+  get version(): number | undefined {
+    return this.#knownOf(this.#options.session().id);
+  }
+
   /** Asks the broker now, and until it has answered. */
   ask(): void {
     this.#isWanted = true;
@@ -47,7 +52,7 @@ export class SessionConfiguration {
 
   /** The broker has this version now. */
   announced(version: number): void {
-    if (version !== this.#knownOf(this.#options.session().id)) this.ask();
+    if (version !== this.version) this.ask();
   }
 
   /** Takes what has come for a session, unless it is another one's, or older than what came before. */
