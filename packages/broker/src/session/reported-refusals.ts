@@ -75,15 +75,19 @@ export function createReportedRefusals(context: ReportedRefusalsContext): Report
 
   const flush = async () => {
     const written: Sum[] = [];
-    for (const [id, own] of waiting) {
-      for (const [key, sum] of own) {
-        if (!sessions.has(id) || !all.take('all')) break;
+    for (let before = -1; before < written.length; ) {
+      before = written.length;
+      // One row each, and whoever had one stands last: nobody waits behind all that others report.
+      for (const [id, own] of [...waiting]) {
+        if (!sessions.has(id) || !all.take('all')) continue;
         sessions.take(id);
+        const [key, sum] = own.entries().next().value!;
         own.delete(key);
         kinds -= 1;
         written.push(sum);
+        waiting.delete(id);
+        if (own.size > 0) waiting.set(id, own);
       }
-      if (own.size === 0) waiting.delete(id);
     }
     if (written.length === 0) return;
     try {

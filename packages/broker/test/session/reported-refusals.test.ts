@@ -129,6 +129,21 @@ describe('a workspace that reports without end', () => {
     expect(written.filter((row) => row.session_id === 'two')).toHaveLength(1);
   });
 
+  it('does not keep others from theirs, however many do so together', async () => {
+    const { made, written, pass } = reports();
+    const many = async (times: number) => {
+      for (let n = 0; n < times; n++) {
+        for (let one = 0; one < 400; one++) made.take(live(`many-${one}`), kinds(1), {});
+        pass(15_000);
+        await made.flush();
+      }
+    };
+    await many(60);
+    made.take(live('other'), { refusals: [refusal() as never] }, {});
+    await many(10);
+    expect(written.filter((row) => row.session_id === 'other')).toHaveLength(1);
+  });
+
   it('is written later where the store was away', async () => {
     const { made, counted, away } = reports();
     made.take(live('one'), { refusals: [refusal() as never] }, {});
