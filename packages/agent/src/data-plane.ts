@@ -197,9 +197,15 @@ export class DataPlane {
 
   #notes(listeners: readonly ListenerState[]): string[] {
     const { bridgeAddress } = this.#options;
-    const notes = [LOOPBACK, ...(bridgeAddress === undefined ? [] : [bridgeAddress])]
-      .filter((address) => !this.#isProxyAmong(listeners, address))
-      .map((address) => `The proxy does not listen on ${address}:${this.proxy.port} now.`);
+    const { port } = this.proxy;
+    const notes: string[] = [];
+    if (!this.#isProxyAmong(listeners, LOOPBACK)) notes.push(`The proxy does not listen on ${LOOPBACK}:${port} now.`);
+    if (bridgeAddress !== undefined && !this.#isProxyAmong(listeners, bridgeAddress)) {
+      notes.push(
+        `The proxy does not listen on ${bridgeAddress}:${port} now, so containers cannot reach it: if this machine has no such address, ` +
+          'start Docker, then meshpass down and up.',
+      );
+    }
     if (this.#refused.length > 0) {
       return [
         ...notes,

@@ -113,3 +113,12 @@ test('a port that another process has is given to nobody as the proxy', async ()
   await expect(askAgent(config.runtimeDirectory, { command: 'env' })).rejects.toMatchObject({ code: 'config_invalid' });
   expect((await agent.status()).notes).toEqual([`The proxy does not listen on 127.0.0.1:${port} now.`]);
 });
+
+test('an address of a bridge that is not there is told with what to do, and costs nothing else', async () => {
+  const { config } = await surroundingsOfAgent();
+  const surroundings = { env: codespace, readText: () => undefined, sharedDirectory: '/nowhere' };
+  const agent = await runAgent({ ...config, bridgeAddress: '10.254.253.252' }, { surroundings });
+  afterThisTest(() => agent.close());
+  expect((await agent.status()).notes).toEqual([expect.stringMatching(/on 10\.254\.253\.252:\d+ now.*start Docker/)]);
+  expect(await askAgent(config.runtimeDirectory, { command: 'env' })).toHaveProperty('http_proxy');
+});

@@ -69,9 +69,10 @@ function refusalLine({
 /** Filters of other teams, by kind. */
 function leftOutLines({ configuration }: AgentStatus): string[] {
   const kinds = Map.groupBy(configuration.leftOut, ({ what }) => what);
-  return [...kinds].map(
-    ([what, all]) => `Left out by the broker: ${what} (${all.reduce((sum, { count }) => sum + count, 0)} times)`,
-  );
+  return [...kinds].map(([what, all]) => {
+    const sum = all.reduce((total, { count }) => total + count, 0);
+    return `Left out by the broker: ${what}${sum === 1 ? '' : ` (${sum} times)`}`;
+  });
 }
 
 function serviceLine(service: ServiceStatus): string {
