@@ -10,6 +10,7 @@ import type { LaunchedEnvoy } from './envoy/launch-envoy.ts';
 import { openTunnels } from './envoy/open-tunnels.ts';
 import { type EnvoySupervisor, THREADS } from './envoy/supervisor.ts';
 import { type AskedCall, type ExplainAnswer, explainAnswer } from './explain/answer.ts';
+import { LOOPBACK, proxyListensOn, proxyNotes } from './proxy/listening.ts';
 import {
   type LoopbackProxy,
   newLoopbackProxy,
@@ -54,7 +55,6 @@ const LONGEST_REASON = 600;
 /** Longest that a timer of Node waits, ms. */
 const LONGEST_TIMER = 2_147_483_647;
 const LISTENING_POLL = 10;
-const LOOPBACK = '127.0.0.1';
 /** Longest that names wait for listeners that do not come, ms. */
 const LONGEST_LISTENING = 3_000;
 
@@ -173,7 +173,7 @@ export class DataPlane {
 
   /** Whether it is Envoy that listens on the proxy's port: another process there would be sent the secret, and every request. */
   async proxyListens(on = LOOPBACK): Promise<boolean> {
-    return this.#isProxyAmong(await this.#envoy.admin.listeners().catch(() => []), on);
+    return proxyListensOn(await this.#envoy.admin.listeners().catch(() => []), on, this.proxy.port);
   }
 
   /** The first call finds them open. */
@@ -185,27 +185,14 @@ export class DataPlane {
     });
   }
 
-  #isProxyAmong(listeners: readonly ListenerState[], on: string): boolean {
-    return listeners.some(({ address }) => address === `${on}:${this.proxy.port}`);
-  }
-
   async close(): Promise<void> {
     clearTimeout(this.#expiryTimer);
     await this.#options.launched.close();
     this.#socket.close();
   }
 
-  #notes(listeners: readonly ListenerState[]): string[] {
-    const { bridgeAddress } = this.#options;
-    const { port } = this.proxy;
-    const notes: string[] = [];
-    if (!this.#isProxyAmong(listeners, LOOPBACK)) notes.push(`The proxy does not listen on ${LOOPBACK}:${port} now.`);
-    if (bridgeAddress !== undefined && !this.#isProxyAmong(listeners, bridgeAddress)) {
-      notes.push(
-        `The proxy does not listen on ${bridgeAddress}:${port} now, so containers cannot reach it: if this machine has no such address, ` +
-          'start Docker, then meshpass down and up.',
-      );
-    }
+  #notes(listeners: readonly ListenerState[]): readonly string[] {
+    const notes = proxyNotes(listeners, this.proxy.port, this.#options.bridgeAddress);
     if (this.#refused.length > 0) {
       return [
         ...notes,
