@@ -6,6 +6,7 @@
 import type { HeartbeatRequest, ReportedRefusal } from '@meshpass/identity/refusal-report';
 import { MAX_REPORTED, MAX_REPORTED_IDS } from '@meshpass/identity/refusal-report';
 import { auditRow, identityMembers, newEvent, type Origin } from '../audit/log/event.ts';
+import { flushEvery } from '../audit/log/flush-every.ts';
 import type { Journal } from '../audit/log/journal.ts';
 import type { Clock, Random } from '../clock/clock.ts';
 import { createRateAllowance } from '../limits/rate-allowance.ts';
@@ -130,14 +131,7 @@ export function createReportedRefusals(context: ReportedRefusalsContext): Report
       if (more > 0) add(live, origin, { count: more, ids: [], since });
     },
     flush,
-    start: () => {
-      const timer = setInterval(flush, FLUSH_MS);
-      timer.unref();
-      return async () => {
-        clearInterval(timer);
-        await flush();
-      };
-    },
+    start: () => flushEvery(FLUSH_MS, flush),
   };
 }
 

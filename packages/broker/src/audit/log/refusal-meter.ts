@@ -9,6 +9,7 @@
 import type { Clock, Random } from '../../clock/clock.ts';
 import { createRateAllowance } from '../../limits/rate-allowance.ts';
 import { type AuditEvent, auditRow, newEvent } from './event.ts';
+import { flushEvery } from './flush-every.ts';
 import type { Journal } from './journal.ts';
 
 export interface RefusalMeter {
@@ -94,14 +95,7 @@ export function createRefusalMeter(context: RefusalMeterContext): RefusalMeter {
       return false;
     },
     flush,
-    start: () => {
-      const timer = setInterval(flush, FLUSH_MS);
-      timer.unref();
-      return async () => {
-        clearInterval(timer);
-        await flush();
-      };
-    },
+    start: () => flushEvery(FLUSH_MS, flush),
   };
 }
 
