@@ -8,7 +8,7 @@ import type { DataPlaneStatus } from './control/status.ts';
 import type { ListenerState } from './envoy/admin.ts';
 import type { LaunchedEnvoy } from './envoy/launch-envoy.ts';
 import { openTunnels } from './envoy/open-tunnels.ts';
-import { type EnvoySupervisor, THREADS } from './envoy/supervisor.ts';
+import type { EnvoySupervisor } from './envoy/supervisor.ts';
 import { type AskedCall, type ExplainAnswer, explainAnswer } from './explain/answer.ts';
 import { LOOPBACK, proxyListensOn, proxyNotes } from './proxy/listening.ts';
 import {
@@ -180,7 +180,7 @@ export class DataPlane {
   async #openTunnels(): Promise<void> {
     const clusters = new Set(this.#accepted?.resources[CLUSTER]?.keys() ?? []);
     await openTunnels({
-      ...{ socketPath: this.#options.launched.warmUpSocket, header: CLUSTER_HEADER, threads: THREADS },
+      ...{ socketPath: this.#options.launched.warmUpSocket, header: CLUSTER_HEADER },
       clusters: clustersToWarm(this.#options.credentials().services, clusters),
     });
   }

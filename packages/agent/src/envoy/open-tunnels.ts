@@ -1,4 +1,4 @@
-/** Has Envoy open a connection to each of some clusters, from each of its threads, through its warm-up listener (xds/warm-up.ts). */
+/** Has Envoy open a connection to each of some clusters, through its warm-up listener (xds/warm-up.ts). */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Agent, request } from '../http.ts';
 
@@ -7,26 +7,18 @@ export interface TunnelsOptions {
   readonly socketPath: string;
   readonly header: string;
   readonly clusters: readonly string[];
-  /** Of Envoy. */
-  readonly threads: number;
-  /** Longest that the listener is waited for, ms. */
-  readonly patience?: number;
 }
 
+/** Longest that the listener is waited for, ms. */
 const PATIENCE = 3_000;
 const POLL = 50;
 const TIMEOUT = 2_000;
 
 /** Returns when Envoy has begun to connect. What fails is left to the first call, which tells why. */
-export async function openTunnels({
-  socketPath,
-  header,
-  clusters,
-  threads,
-  patience = PATIENCE,
-}: TunnelsOptions): Promise<void> {
-  if (clusters.length === 0) return;
-  const agent = new Agent({ keepAlive: true, maxSockets: threads });
+export async function openTunnels({ socketPath, header, clusters }: TunnelsOptions): Promise<void> {
+  const [first, ...others] = clusters;
+  if (first === undefined) return;
+  const agent = new Agent({ keepAlive: true, maxSockets: 1 });
   const ask = (cluster: string) =>
     new Promise<boolean>((resolve) => {
       const outgoing = request({
@@ -45,12 +37,10 @@ export async function openTunnels({
       outgoing.end();
     });
   try {
-    for (const end = performance.now() + patience; ; await sleep(POLL)) {
-      const asked = await Promise.all(Array.from({ length: threads }, () => ask(clusters[0]!)));
-      if (asked.every(Boolean)) break;
+    for (const end = performance.now() + PATIENCE; !(await ask(first)); await sleep(POLL)) {
       if (performance.now() > end) return;
     }
-    for (const cluster of clusters.slice(1)) await Promise.all(Array.from({ length: threads }, () => ask(cluster)));
+    for (const cluster of others) await ask(cluster);
   } finally {
     agent.destroy();
   }

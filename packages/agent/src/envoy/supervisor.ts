@@ -17,7 +17,7 @@ export interface SupervisorOptions {
 }
 
 /** Threads that carry traffic: one moves more than an edge takes from one workspace, and each keeps tunnels of its own. */
-export const THREADS = 1;
+const THREADS = '1';
 /** Warnings, but not about what of its configuration Envoy calls work in progress: it would say so with every update. */
 const LOG = ['--log-level', 'warning', '--component-log-level', 'misc:error'];
 const FIRST_PAUSE = 50;
@@ -115,7 +115,7 @@ export class EnvoySupervisor {
     rmSync(this.#adminSocket, { force: true });
     writeFileSync(file, bootstrap({ agentSocket, adminSocket: this.#adminSocket }), { mode: 0o600 });
     // Envoy's shared memory for hot restarts is one per machine, and is not used.
-    const argv = [envoy.path, '--config-path', file, '--disable-hot-restart', '--concurrency', String(THREADS)];
+    const argv = [envoy.path, '--config-path', file, '--disable-hot-restart', '--concurrency', THREADS];
     // Nothing of the agent's environment, where a Codespace keeps its tokens: Envoy needs none, and has formats that read it.
     this.#process = startGuarded([...argv, ...LOG], (line) => this.#line(line), { PATH: process.env.PATH });
     return this.#process.ended;

@@ -53,8 +53,6 @@ export function warmUpListener(path: string): Any {
   const listener = messageOf(LISTENER, {
     name: WARM_UP,
     address: { pipe: { path, mode: 0o600 } },
-    // Each thread has a pool of its own, and two requests at once come to two of them.
-    connection_balance_config: { exact_balance: {} },
     filter_chains: [{ filters: [{ name: 'envoy.filters.network.http_connection_manager' }] }],
   }) as ListenerMessage;
   listener.filterChains[0]!.filters[0]!.configType = { case: 'typedConfig', value: pack(manager) };
