@@ -81,7 +81,10 @@ function whyRefused(
 
 const SHOWN = 10;
 
-/** For the reason only: what decides is the evaluator. */
+/**
+ * Whether an operation of the access file covers the call. In `explain` it finds words for what the evaluator has decided; `--patch` refuses by
+ * it what somebody denied or demanded. Of a path with `{**}` only what stands before it is compared: rather a patch too few.
+ */
 export function meets({ method, path }: { readonly method: string; readonly path: string }, call: WantedCall): boolean {
   if (method !== '*' && method !== call.method) return false;
   const asked = normalizePath(call.path, 'BASE');
