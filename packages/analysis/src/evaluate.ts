@@ -5,7 +5,7 @@ export { type Caller, callOf, parseCaller } from './evaluate/caller.ts';
 export { type Answer, type CanI, canI } from './evaluate/can-i.ts';
 export { applyAccess, type GrantedMesh, type GrantReach, grantsThatCan } from './evaluate/grants-that-can.ts';
 export { type Cell, type Matrix, matrixOf } from './evaluate/matrix.ts';
-export { normalizePath } from './evaluate/rule/path.ts';
+export { normalizePath, templateTest } from './evaluate/rule/path.ts';
 export { assumedNamespaces, type Endpoint, findEndpoints } from './evaluate/target.ts';
 export { combineVerdicts, type Evaluation, evaluate, type Verdict } from './evaluate/verdict.ts';
 export { type Reacher, type WhoCan, whoCan } from './evaluate/who-can.ts';

@@ -39,5 +39,7 @@ export function reportFailure(thrown: unknown, output: Output): ExitCode {
 
 function exitCodeOf(error: MeshpassError): ExitCode {
   if (error.code === 'usage' || error.code === 'config_invalid') return EXIT.usage;
+  // `meshpass up` starts it: nothing was refused.
+  if (error.code === 'agent_not_running') return EXIT.unavailable;
   return error.retryable ? EXIT.unavailable : EXIT.failed;
 }

@@ -1,8 +1,9 @@
 /** The last hop that Meshpass decides: guard and rules at the workload, with the line of the access file where one is given. */
 import { type Access, formatOperation, formatPlace, type GrantTarget, matchesGlob } from '@meshpass/access/compile';
 import type { ExplainAnswer } from '@meshpass/agent/explain/answer';
-import { normalizePath } from '@meshpass/analysis/evaluate';
+import { normalizePath, templateTest } from '@meshpass/analysis/evaluate';
 import type { ReachableService } from '@meshpass/identity/wire';
+import { isTemplate } from '@meshpass/istio';
 import { formatWanted, type WantedCall } from './call.ts';
 import type { HopLine } from './explanation.ts';
 import { judge, targetsNaming } from './judge.ts';
@@ -83,19 +84,13 @@ const SHOWN = 10;
 
 /**
  * Whether an operation of the access file covers the call. In `explain` it finds words for what the evaluator has decided; `--patch` refuses by
- * it what somebody denied or demanded. Of a path with `{**}` only what stands before it is compared: rather a patch too few.
+ * it what somebody denied or demanded.
  */
 export function meets({ method, path }: { readonly method: string; readonly path: string }, call: WantedCall): boolean {
   if (method !== '*' && method !== call.method) return false;
   const asked = normalizePath(call.path, 'BASE');
   if (asked === undefined) return false;
   const bare = asked.split('?')[0]!;
-  if (!path.includes('{')) return path.endsWith('*') ? matchesGlob(path, bare) : path === bare;
-  const wanted = path.split('/');
-  const given = bare.split('/');
-  const open = wanted.indexOf('{**}');
-  if (open < 0) return wanted.length === given.length && wanted.every((one, at) => one === '{*}' || one === given[at]);
-  return (
-    given.length >= wanted.length - 1 && wanted.slice(0, open).every((one, at) => one === '{*}' || one === given[at])
-  );
+  if (isTemplate(path)) return templateTest(path)?.(bare) ?? false;
+  return path.endsWith('*') ? matchesGlob(path, bare) : path === bare;
 }

@@ -85,7 +85,7 @@ describe('a value that cannot be used', () => {
 
   it('an agent that is not there is named by its directory, which another user or environment may have elsewhere', async () => {
     vi.stubEnv('MESHPASS_RUNTIME_DIR', join(folder, 'nobody'));
-    expect(await call('status')).toBe(1);
+    expect(await call('status')).toBe(3);
     expect(errors).toEqual([
       `meshpass: No agent is running in ${folder}/nobody; meshpass up starts it. [agent_not_running]`,
     ]);

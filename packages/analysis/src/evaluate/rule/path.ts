@@ -78,6 +78,12 @@ const FORMS = { segment: `[${SEGMENT_CHARACTERS}]+`, rest: `[${SEGMENT_CHARACTER
 /**
  * A path with `{*}` (one segment) and `{**}` (any number of them).
  * @returns undefined where Envoy takes no such template
+ * @example
+ * ```ts
+ * import { templateTest } from '@meshpass/analysis/evaluate';
+ * templateTest('/orders/{*}')?.('/orders/1'); // => true
+ * templateTest('/orders/{*}')?.('/orders/1/items'); // => false
+ * ```
  */
 export function templateTest(template: string): TextTest | undefined {
   const pieces = readTemplate(template);

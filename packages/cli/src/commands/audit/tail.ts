@@ -38,9 +38,17 @@ async function tail(options: OptionsOf<typeof flags>): Promise<void> {
   const page = async (query: string) => (await client.json(`/audit?${query}${only}`)) as Page;
   let { rows, next } = await page(`last=${Math.min(Math.max(options.lines, 1), MAX_PAGE)}`);
   for (const row of options.lines === 0 ? [] : rows) print(row);
+  // Not on stdout, where rows are read by programs.
+  if (rows.length === 0) console.error(noRows(options.session));
   while (options.follow) {
     if (rows.length < MAX_PAGE) await pause(FOLLOW_MS);
     ({ rows, next } = await page(`after=${next}&limit=${MAX_PAGE}`));
     for (const row of rows) print(row);
   }
+}
+
+function noRows(session: string | undefined): string {
+  return session === undefined
+    ? 'The audit log has no rows yet.'
+    : `The audit log has no rows of a session ${session}.`;
 }
