@@ -30,7 +30,7 @@ try {
   await bundle('packages/cli/src/executable.ts', main);
   const assets = ENGINE_FILES.map((name) => [name, name === basename(thread) ? thread : join(PGLITE, name)] as const);
   const config = {
-    main,
+    main: basename(main),
     mainFormat: 'module',
     executable: nodeFor(arch, work),
     output,
@@ -43,7 +43,11 @@ try {
   writeFileSync(configFile, JSON.stringify(config));
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
-  execFileSync(process.execPath, [`--build-sea=${configFile}`], { stdio: ['ignore', 'ignore', 'inherit'] });
+  // The same bytes from each build: the name of `main` and the order of what V8 compiled are in the file. V8 takes a new seed at each start.
+  execFileSync(process.execPath, ['--random-seed=1', `--build-sea=${configFile}`], {
+    cwd: work,
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
   await copyEnvoy(envoyArch, join(folder, 'envoy'), folder);
   console.log(`Built ${output.slice(ROOT.length)}, ${Math.round(statSync(output).size / 1e6)} MB`);
 } finally {

@@ -3,13 +3,13 @@
  * hours, and takes 10 MB less memory, and a quarter less time to start, than from its modules; `import` of some of Node's own modules
  * loads more than `require` of them.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { rolldown } from 'rolldown';
+import { bundledPackages, licences } from './bundled-packages.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const MODULES = 'node_modules/';
 
 /** Writes `daemon-main.cjs`, and the licences of what is in it, into a folder. */
 export async function bundleAgentProcess(folder: string): Promise<void> {
@@ -19,35 +19,11 @@ export async function bundleAgentProcess(folder: string): Promise<void> {
   await build.close();
   const [{ code, modules }] = output;
   writeFileSync(join(folder, 'daemon-main.cjs'), ascii(code));
-  const packages = new Set(Object.keys(modules).flatMap((path) => packageOf(path) ?? []));
-  writeFileSync(join(folder, 'daemon-main.cjs.LICENSES.txt'), [...packages].sort().map(licenceOf).join('\n'));
+  const packages = bundledPackages(Object.keys(modules));
+  writeFileSync(join(folder, 'daemon-main.cjs.LICENSES.txt'), licences(packages));
 }
 
 /** Text with any other character takes two bytes for each. */
 function ascii(code: string): string {
   return code.replaceAll(/[^\0-\x7f]/g, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`);
-}
-
-function packageOf(path: string): string | undefined {
-  const at = path.lastIndexOf(MODULES);
-  if (at < 0) return undefined;
-  const [scope, name] = path.slice(at + MODULES.length).split('/');
-  return scope!.startsWith('@') ? `${scope}/${name}` : scope!;
-}
-
-function licenceOf(name: string): string {
-  const folder = join(ROOT, MODULES, name);
-  const { version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')) as {
-    readonly version: string;
-    readonly license: string;
-  };
-  return `${name} ${version}, ${license}\n\n${licenceText(folder) ?? 'Its notices are in its files, which npm installs beside this package.\n'}`;
-}
-
-function licenceText(folder: string): string | undefined {
-  try {
-    return readFileSync(join(folder, 'LICENSE'), 'utf8');
-  } catch {
-    return undefined;
-  }
 }

@@ -1,0 +1,24 @@
+/** What is in the single executable beside our own code and Node.js. */
+import { fileURLToPath } from 'node:url';
+import { rolldown } from 'rolldown';
+import { type BundledPackage, bundledPackages } from '../npm/bundled-packages.ts';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+/** The programs in it: the command, the agent's process, and the embedded store's thread. */
+const PROGRAMS = [
+  'packages/cli/src/main.ts',
+  'packages/agent/src/process/daemon.ts',
+  'packages/broker/src/store/pglite-thread.ts',
+];
+
+/** The npm packages whose modules the bundler puts into the executable. */
+export async function packagesOfExecutable(): Promise<readonly BundledPackage[]> {
+  const modules = new Set<string>();
+  for (const input of PROGRAMS) {
+    const build = await rolldown({ input, cwd: ROOT, platform: 'node', logLevel: 'silent' });
+    const { output } = await build.generate({ format: 'esm', codeSplitting: false });
+    await build.close();
+    for (const path of Object.keys(output[0].modules)) modules.add(path);
+  }
+  return bundledPackages(modules);
+}
