@@ -3,51 +3,26 @@
  * a plain TCP proxy (the same Node, no TLS, no checks) in the same run. Client and service are processes of their own.
  *   node bench/edge/bench.ts [seconds of a measurement] [rounds; the median of them is printed]
  */
-import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { connect, createServer, type Socket } from 'node:net';
-import { fileURLToPath } from 'node:url';
-import { createDirectory, startEdge } from '@meshpass/edge';
-import { createCa, svid } from '../../packages/edge/test/mesh-ca.ts';
+import { child, startAlone, TARGET } from './alone.ts';
 import type { Measured, Task } from './client.ts';
 
 const SECONDS = Number(process.argv[2] ?? 1);
 const ROUNDS = Number(process.argv[3] ?? 5);
-const PRINCIPAL = 'spiffe://cluster.local/ns/meshpass-bench/sa/bench';
-const TARGET = { host: 'orders.shop.svc.cluster.local', port: 8080 };
 
-const service = child(new URL('./service.ts', import.meta.url));
-const [{ port: servicePort }] = (await once(service, 'message')) as [{ port: number }];
-const ca = await createCa('mesh');
-const web = await createCa('web');
-const server = await web.issue({ san: [{ type: 'dns', value: 'edge.test' }] });
-const directory = createDirectory({ clock: Date.now });
-const session = {
-  id: 'bench',
-  subject: 'bench',
-  expires_at: Math.floor(Date.now() / 1000) + 3600,
-  principals: [{ spiffe_id: PRINCIPAL, targets: [TARGET] }],
-};
-directory.apply({ type: 'snapshot', sessions: [session], roots: [ca.root] });
-const beat = setInterval(() => directory.apply({ type: 'beat', at: Math.floor(Date.now() / 1000) }), 1000);
-const edge = await startEdge({
-  listen: { host: '127.0.0.1', port: 0 },
-  tls: server,
-  gateway: { host: '127.0.0.1', port: servicePort },
-  directory,
-  report: () => {},
-});
+const alone = await startAlone();
+const { servicePort, outer } = alone;
 const plain = createServer({ noDelay: true, allowHalfOpen: true }, (client) => proxy(client, servicePort));
 await new Promise<void>((resolve) => plain.listen(0, '127.0.0.1', resolve));
 const plainPort = (plain.address() as { port: number }).port;
 
 const client = child(new URL('./client.ts', import.meta.url));
 await once(client, 'message');
-const outer = { ...(await svid(ca, PRINCIPAL)), ca: web.root };
 const roads = {
   direct: { port: servicePort },
   'tcp proxy': { port: plainPort },
-  edge: { port: edge.address.port, outer },
+  edge: { port: alone.port, outer },
 };
 const rows: Record<string, Record<string, string>> = {};
 for (const [label, kind, connections] of [
@@ -69,12 +44,9 @@ for (const [label, kind, connections] of [
   rows[label] = { ...Object.fromEntries(shown), 'edge / proxy': ratio.toFixed(2) };
 }
 console.table(rows);
-clearInterval(beat);
-await edge.close();
-directory.close();
+await alone.close();
 plain.close();
 client.kill();
-service.kill();
 
 type Sample = Measured & { readonly cpuMicros: number };
 
@@ -110,10 +82,4 @@ function proxy(downstream: Socket, port: number): void {
   downstream.pipe(upstream).pipe(downstream);
   downstream.on('error', () => upstream.destroy());
   upstream.on('error', () => downstream.destroy());
-}
-
-function child(program: URL): ChildProcess {
-  const started = fork(fileURLToPath(program));
-  process.once('exit', () => started.kill());
-  return started;
 }

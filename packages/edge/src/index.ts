@@ -1,4 +1,5 @@
 export * from './broker/ask-control.ts';
+export * from './broker/decision-queue.ts';
 export * from './broker/follow.ts';
 export * from './broker/post-decisions.ts';
 export type { ControlBroker } from './control/hub.ts';

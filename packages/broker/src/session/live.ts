@@ -1,5 +1,6 @@
 /** The live sessions, in memory: what every request is checked against. The store holds the same, for a restart. */
 import { MeshpassError } from '@meshpass/identity';
+import { identityMembers } from '../audit/log/event.ts';
 import { CLOSED_BECAUSE, type CloseCause } from '../store/close-causes.ts';
 import type { Session } from './session.ts';
 
@@ -35,6 +36,21 @@ export interface Live {
 export interface Ended {
   readonly id: string;
   readonly cause: CloseCause;
+  readonly owner: Owner;
+}
+
+/** Whose a session is, as the audit log names it. */
+export interface Owner {
+  readonly identity: ReturnType<typeof identityMembers>;
+  /** SPIFFE id to grant. */
+  readonly grants: ReadonlyMap<string, string>;
+}
+
+export function ownerOf({ attestation, principals }: Session): Owner {
+  return {
+    identity: identityMembers(attestation),
+    grants: new Map(principals.map(({ spiffeId, grant }) => [spiffeId, grant])),
+  };
 }
 
 /** What a request of a session that is over is answered. */
@@ -82,7 +98,7 @@ export function createLiveIndex(): LiveIndex {
       byToken.delete(tokenHash);
       if (byWorkspace.get(attestation.workspace.key) === live) byWorkspace.delete(attestation.workspace.key);
       if (!live.ended) return;
-      const over = { id, cause: live.ended.cause };
+      const over = { id, cause: live.ended.cause, owner: ownerOf(live.session) };
       ended.set(tokenHash, over);
       endedById.set(id, over);
       if (ended.size > REMEMBERED) ended.delete(ended.keys().next().value!);

@@ -6,7 +6,6 @@ import { type TLSSocket, connect as tlsConnect } from 'node:tls';
 import { EdgeEvent } from '@meshpass/identity';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import { sourceReader } from '../../src/limits/source-address.ts';
-import { readStore } from '../harness/audit.ts';
 import { asSession, enrol, type Harness, newKey, send, session, startHarness } from '../harness/broker.ts';
 import { grant } from '../harness/mesh.ts';
 
@@ -180,30 +179,6 @@ describe('the broker as a server', () => {
     expect([answer.status, answer.json.error_code]).toEqual([401, 'edge_unauthorized']);
     const report = await harness.call({ method: 'POST', path: '/edge/decisions', body: '{"decisions":[]}' });
     expect([report.status, report.json.error_code]).toEqual([401, 'edge_unauthorized']);
-  });
-
-  it('audits what edges report, once however often they report it', async () => {
-    const who = await session(harness, 'tunnel');
-    const decision = {
-      ...{ id: 'edge-decision-1', at: Date.now(), outcome: 'refused', code: 'tunnel_target_not_granted', reason: 'no' },
-      ...{ session_id: who.session.id, target: 'web.dev:80', source: '192.0.2.1' },
-    };
-    const report = () =>
-      harness.call({
-        method: 'POST',
-        path: '/edge/decisions',
-        headers: { authorization: 'Bearer edge-token', 'content-type': 'application/json' },
-        body: JSON.stringify({ decisions: [decision] }),
-      });
-    expect((await report()).status).toBe(204);
-    expect((await report()).status).toBe(204);
-    await harness.broker.close();
-    const { audit } = await readStore({ dataDir: join(harness.dir, 'data') });
-    const rows = audit.filter((row) => row.action === 'tunnel');
-    expect(rows).toHaveLength(1);
-    expect(rows[0]).toMatchObject({ subject: 'idp:tunnel', target: 'web.dev:80', code: 'tunnel_target_not_granted' });
-    expect(audit.some((row) => row.action === 'broker.stop')).toBe(true);
-    await harness.restart();
   });
 
   it('finishes what is under way when it stops, and makes it durable', async () => {

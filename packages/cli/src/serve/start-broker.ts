@@ -24,7 +24,7 @@ import { policyAuthors } from '@meshpass/broker/policy/author';
 import { type ConnectedMesh, connectMesh } from '@meshpass/broker/reconcile/connect-mesh';
 import { readPrivateFile } from '@meshpass/broker/secrets/key-file';
 import { relayTokens } from '@meshpass/broker/xds/istiod/relay-token';
-import { createDirectory, followFeed } from '@meshpass/edge';
+import { createDirectory, followFeed, queueDecisions } from '@meshpass/edge';
 import { MeshpassError } from '@meshpass/identity/error';
 import { EXIT } from '../command/failure.ts';
 import { checkpointMapOf } from './checkpoint-map.ts';
@@ -230,6 +230,7 @@ async function edgeBeside(broker: Broker, options: ServeOptions, log: Log): Prom
   }
   const directory = createDirectory({ clock: Date.now, staleMs: OWN_SILENCE_MS });
   const unfollow = followFeed((listener) => broker.feed.subscribe(listener, { control: true }), directory);
+  const decisions = queueDecisions({ deliver: broker.reportEdgeDecisions, log });
   const edge = await runEdge({
     listen: options.edgeListen,
     tlsCert,
@@ -237,9 +238,7 @@ async function edgeBeside(broker: Broker, options: ServeOptions, log: Log): Prom
     gateway: meshGateway,
     operatorListen: options.edgeOperatorListen,
     directory,
-    report: (decision) => {
-      broker.reportEdgeDecisions([decision]).catch((err) => log.error({ err, decision }, 'a decision was not audited'));
-    },
+    report: decisions.report,
     control: {
       renew: (leases) => broker.control.renew(leases, undefined),
       configuration: async ({ set, digest }) => {
@@ -251,9 +250,10 @@ async function edgeBeside(broker: Broker, options: ServeOptions, log: Log): Prom
     log,
   });
   return {
-    close: () => {
+    close: async () => {
       unfollow();
-      return edge.close();
+      await edge.close();
+      await decisions.close();
     },
   };
 }

@@ -1,93 +1,20 @@
-/** Brings decisions to the broker's audit log: in batches, tried again until taken, in a bounded queue. */
-import { setTimeout as sleep } from 'node:timers/promises';
-import type { EdgeDecision } from '@meshpass/identity';
-import { type EdgeLog, SILENT } from '../log.ts';
+/** Brings the decisions of an edge in a process of its own to the broker, over HTTPS. */
 import { type BrokerAccess, brokerAsker } from './ask-broker.ts';
+import { type DecisionQueue, type DecisionQueueOptions, queueDecisions } from './decision-queue.ts';
 
-/** Most decisions of one request (the wire schema allows no more). */
-const BATCH = 500;
-const MAX_QUEUE = 50_000;
-/** Longest that a decision waits for others, ms. */
-const LINGER_MS = 200;
 const ANSWER_MS = 5_000;
-const BACKOFF_MS = { first: 250, most: 10_000 } as const;
 
-export interface PostDecisionsOptions extends BrokerAccess {
-  readonly log?: EdgeLog;
-  readonly random?: () => number;
-  readonly maxQueue?: number;
-}
-
-export interface DecisionPost {
-  /** Queues a decision. Where the queue is full the decision goes to the log only, and is counted. */
-  report(decision: EdgeDecision): void;
-  stats(): { readonly queued: number; readonly posted: number; readonly dropped: number };
-  /** Tries once more to bring what is queued, then stops. Close the edge first: it reports the tunnels that it cuts. */
-  close(): Promise<void>;
-}
+export type PostDecisionsOptions = BrokerAccess & Omit<DecisionQueueOptions, 'deliver'>;
 
 /** A decision may arrive twice (an answer was lost): its id is the same, and the broker takes it once. */
-export function postDecisions(options: PostDecisionsOptions): DecisionPost {
-  const { log = SILENT, random = Math.random, maxQueue = MAX_QUEUE } = options;
+export function postDecisions(options: PostDecisionsOptions): DecisionQueue {
   const ask = brokerAsker(options);
-  const queue: EdgeDecision[] = [];
-  const stop = new AbortController();
-  let posted = 0;
-  let dropped = 0;
-  let running: Promise<void> | undefined;
-  return {
-    report(decision) {
-      if (queue.length >= maxQueue) {
-        dropped++;
-        log.warn({ decision }, 'a decision could not be brought to the broker');
-        return;
-      }
-      queue.push(decision);
-      running ??= run();
+  return queueDecisions({
+    ...options,
+    deliver: async (decisions) => {
+      const body = JSON.stringify({ decisions });
+      const answer = await ask('/edge/decisions', { silenceMs: ANSWER_MS, body });
+      answer.resume();
     },
-    stats: () => ({ queued: queue.length, posted, dropped }),
-    async close() {
-      stop.abort();
-      await running;
-      while (queue.length > 0) {
-        try {
-          await post();
-        } catch (error) {
-          dropped += queue.length;
-          log.warn({ err: error, decisions: queue.splice(0) }, 'decisions could not be brought to the broker');
-        }
-      }
-    },
-  };
-
-  async function run(): Promise<void> {
-    let pause: number = LINGER_MS;
-    while (queue.length > 0 && !stop.signal.aborted) {
-      if (queue.length < BATCH || pause > LINGER_MS) await rest(pause);
-      if (stop.signal.aborted) break;
-      try {
-        await post();
-        pause = LINGER_MS;
-      } catch (error) {
-        pause = Math.min(BACKOFF_MS.most, Math.max(BACKOFF_MS.first, pause * 2)) * (0.75 + random() / 2);
-        log.warn({ err: error, queued: queue.length }, 'the broker does not take decisions now');
-      }
-    }
-    running = undefined;
-  }
-
-  async function post(): Promise<void> {
-    const batch = queue.slice(0, BATCH);
-    const answer = await ask('/edge/decisions', {
-      silenceMs: ANSWER_MS,
-      body: JSON.stringify({ decisions: batch }),
-    });
-    answer.resume();
-    queue.splice(0, batch.length);
-    posted += batch.length;
-  }
-
-  function rest(ms: number): Promise<void> {
-    return sleep(ms, undefined, { signal: stop.signal, ref: false }).catch(() => {});
-  }
+  });
 }

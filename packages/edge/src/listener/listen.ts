@@ -29,7 +29,7 @@ export interface EdgeOptions {
   /** Istio's AUTO_PASSTHROUGH gateway: the only thing that the edge ever dials. */
   readonly gateway: Gateway;
   readonly directory: Directory;
-  /** Takes every decision, at once; batching is the caller's (see postDecisions). */
+  /** Takes every decision, at once; batching is the caller's (see queueDecisions). */
   readonly report: (decision: EdgeDecision) => void;
   readonly limits?: Partial<EdgeLimits>;
   readonly log?: EdgeLog;

@@ -10,13 +10,13 @@ import {
   MAX_LEASE_PROOF,
 } from '@meshpass/identity/channel/index';
 import { type AuditContext, granted, recordGrant, refused } from '../../audit/log/decision.ts';
-import { auditRow, identityMembers, newEvent } from '../../audit/log/event.ts';
+import { auditRow, newEvent } from '../../audit/log/event.ts';
 import type { Journal } from '../../audit/log/journal.ts';
 import type { ControlChannel } from '../../channel/control.ts';
 import { createRateAllowance } from '../../limits/rate-allowance.ts';
 import { groupOf } from '../../limits/source-address.ts';
 import type { Feed } from '../../session/feed.ts';
-import type { LiveIndex } from '../../session/live.ts';
+import { type LiveIndex, type Owner, ownerOf } from '../../session/live.ts';
 import type { Connections } from '../connections.ts';
 import { type Authentication, type Route, type RouteContext, route } from '../route.ts';
 
@@ -157,13 +157,13 @@ export async function recordEdgeDecisions(
 ): Promise<void> {
   if (decisions.length === 0) return;
   const rows = decisions.map((decision) => {
-    const session = decision.session_id === undefined ? undefined : liveSessions.byId(decision.session_id)?.session;
-    const grant = session?.principals.find((principal) => principal.spiffeId === decision.spiffe_id)?.grant;
+    const owner = ownerById(liveSessions, decision.session_id);
+    const grant = owner?.grants.get(decision.spiffe_id ?? '');
     const event = {
       ...newEvent('tunnel', { source: decision.source }, clock, random),
       id: decision.id,
       sessionId: decision.session_id,
-      ...(session && identityMembers(session.attestation)),
+      ...owner?.identity,
       grant,
       rule: grant === undefined ? undefined : ruleOf?.(grant),
       target: decision.target,
@@ -178,4 +178,11 @@ export async function recordEdgeDecisions(
     return auditRow(event, decision.outcome, decision.reason, decision.code, decision.at);
   });
   await journal.write({ audit: rows });
+}
+
+// The end of a session ends its tunnels, and what edges decided before it arrives later.
+function ownerById(sessions: LiveIndex, id: string | undefined): Owner | undefined {
+  if (id === undefined) return undefined;
+  const session = sessions.byId(id)?.session;
+  return session ? ownerOf(session) : sessions.endedById(id)?.owner;
 }

@@ -1,0 +1,90 @@
+/**
+ * Brings decisions to the broker's audit log: in batches, tried again until taken, in a bounded queue. A batch is one transaction
+ * of the audit log, which costs it as much as dozens of rows do.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { EdgeDecision } from '@meshpass/identity';
+import { type EdgeLog, SILENT } from '../log.ts';
+
+/** Most decisions of one batch (the wire schema allows no more). */
+const BATCH = 500;
+const MAX_QUEUE = 50_000;
+/** Longest that a decision waits for others, ms. */
+const LINGER_MS = 200;
+const BACKOFF_MS = { first: 250, most: 10_000 } as const;
+
+export interface DecisionQueueOptions {
+  /** Resolves once the decisions are in the audit log. A decision may come twice, by the same id. */
+  readonly deliver: (batch: readonly EdgeDecision[]) => Promise<void>;
+  readonly log?: EdgeLog;
+  readonly random?: () => number;
+  readonly maxQueue?: number;
+}
+
+export interface DecisionQueue {
+  /** Queues a decision. Where the queue is full the decision goes to the log only, and is counted. */
+  report(decision: EdgeDecision): void;
+  stats(): { readonly queued: number; readonly posted: number; readonly dropped: number };
+  /** Tries once more to deliver what is queued, then stops. Close the edge first: it reports the tunnels that it cuts. */
+  close(): Promise<void>;
+}
+
+export function queueDecisions(options: DecisionQueueOptions): DecisionQueue {
+  const { log = SILENT, random = Math.random, maxQueue = MAX_QUEUE } = options;
+  const queue: EdgeDecision[] = [];
+  const stop = new AbortController();
+  let posted = 0;
+  let dropped = 0;
+  let running: Promise<void> | undefined;
+  return {
+    report(decision) {
+      if (queue.length >= maxQueue) {
+        dropped++;
+        log.warn({ decision }, 'a decision could not be brought to the broker');
+        return;
+      }
+      queue.push(decision);
+      running ??= run();
+    },
+    stats: () => ({ queued: queue.length, posted, dropped }),
+    async close() {
+      stop.abort();
+      await running;
+      while (queue.length > 0) {
+        try {
+          await post();
+        } catch (error) {
+          dropped += queue.length;
+          log.warn({ err: error, decisions: queue.splice(0) }, 'decisions could not be brought to the broker');
+        }
+      }
+    },
+  };
+
+  async function run(): Promise<void> {
+    let pause: number = LINGER_MS;
+    while (queue.length > 0 && !stop.signal.aborted) {
+      if (queue.length < BATCH || pause > LINGER_MS) await rest(pause);
+      if (stop.signal.aborted) break;
+      try {
+        await post();
+        pause = LINGER_MS;
+      } catch (error) {
+        pause = Math.min(BACKOFF_MS.most, Math.max(BACKOFF_MS.first, pause * 2)) * (0.75 + random() / 2);
+        log.warn({ err: error, queued: queue.length }, 'the broker does not take decisions now');
+      }
+    }
+    running = undefined;
+  }
+
+  async function post(): Promise<void> {
+    const batch = queue.slice(0, BATCH);
+    await options.deliver(batch);
+    queue.splice(0, batch.length);
+    posted += batch.length;
+  }
+
+  function rest(ms: number): Promise<void> {
+    return sleep(ms, undefined, { signal: stop.signal, ref: false }).catch(() => {});
+  }
+}
