@@ -5,18 +5,25 @@
  * Envoy is not within it: it would be written to the disk before each start, and lint, plan and serve do not need it.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { AGENT_NODE_OPTIONS } from '@meshpass/agent/process/launch';
 import { ENGINE_FILES } from '@meshpass/broker/store/pglite-files';
 import { rolldown } from 'rolldown';
 import { copyEnvoy, ENVOY_ARCHES } from '../npm/envoy.ts';
+import { type Embeddable, embed } from './embed.ts';
 import { nodeFor } from './node-binary.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const PGLITE = join(ROOT, 'node_modules/@electric-sql/pglite/dist');
+/** Each runs with options of its own, which its compiled code depends on. */
+const PROGRAMS: readonly Embeddable[] = [
+  { name: 'command', input: 'packages/cli/src/main.ts', nodeOptions: [] },
+  { name: 'agent', input: 'packages/agent/src/process/daemon-main.ts', nodeOptions: AGENT_NODE_OPTIONS },
+];
 const { arch } = parseArgs({ options: { arch: { type: 'string', default: process.arch } } }).values;
 const envoyArch = ENVOY_ARCHES.find((one) => one === arch);
 if (!envoyArch) throw new Error(`There is no Envoy for --arch ${arch}: ${ENVOY_ARCHES.join(', ')}`);
@@ -25,29 +32,27 @@ const output = join(folder, 'meshpass');
 const work = mkdtempSync(join(tmpdir(), 'meshpass-executable-'));
 try {
   const thread = join(work, ENGINE_FILES[0]);
-  await bundle('packages/broker/src/store/pglite-thread.ts', thread);
-  const main = join(work, 'meshpass.mjs');
-  await bundle('packages/cli/src/executable.ts', main);
-  const assets = ENGINE_FILES.map((name) => [name, name === basename(thread) ? thread : join(PGLITE, name)] as const);
+  await bundle('packages/broker/src/store/pglite-thread.ts', thread, 'es');
+  const main = join(work, 'meshpass.cjs');
+  await bundle('packages/cli/src/executable.ts', main, 'cjs');
+  const engine = ENGINE_FILES.map((name) => [name, name === basename(thread) ? thread : join(PGLITE, name)] as const);
+  const programs = await Promise.all(PROGRAMS.map((program) => embed(program, work, arch)));
+  const built = join(work, 'meshpass');
   const config = {
     main: basename(main),
-    mainFormat: 'module',
     executable: nodeFor(arch, work),
-    output,
-    assets: Object.fromEntries(assets),
-    // Compiled code is the processor's.
-    useCodeCache: arch === process.arch,
+    output: built,
+    assets: Object.fromEntries([...engine, ...programs.flat()]),
     disableExperimentalSEAWarning: true,
   };
   const configFile = join(work, 'sea.json');
   writeFileSync(configFile, JSON.stringify(config));
   rmSync(folder, { recursive: true, force: true });
   mkdirSync(folder, { recursive: true });
-  // The same bytes from each build: the name of `main` and the order of what V8 compiled are in the file. V8 takes a new seed at each start.
-  execFileSync(process.execPath, ['--random-seed=1', `--build-sea=${configFile}`], {
-    cwd: work,
-    stdio: ['ignore', 'ignore', 'inherit'],
-  });
+  // The same bytes from each build: the name of `main` is in the file.
+  execFileSync(process.execPath, [`--build-sea=${configFile}`], { cwd: work, stdio: ['ignore', 'ignore', 'inherit'] });
+  // Node.js writes it at once. The kernel then caches it in large pieces, which each process maps as a whole: 35 MB more of RSS.
+  copyFileSync(built, output);
   await copyEnvoy(envoyArch, join(folder, 'envoy'), folder);
   console.log(`Built ${output.slice(ROOT.length)}, ${Math.round(statSync(output).size / 1e6)} MB`);
 } finally {
@@ -55,8 +60,8 @@ try {
 }
 
 /** One file with everything in it; modules that are imported dynamically run only when they are. */
-async function bundle(input: string, file: string): Promise<void> {
+async function bundle(input: string, file: string, format: 'es' | 'cjs'): Promise<void> {
   const build = await rolldown({ input, cwd: ROOT, platform: 'node', logLevel: 'silent' });
-  await build.write({ file, format: 'esm', codeSplitting: false });
+  await build.write({ file, format, codeSplitting: false });
   await build.close();
 }

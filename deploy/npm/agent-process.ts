@@ -23,7 +23,7 @@ export async function bundleAgentProcess(folder: string): Promise<void> {
   writeFileSync(join(folder, 'daemon-main.cjs.LICENSES.txt'), licences(packages));
 }
 
-/** Text with any other character takes two bytes for each. */
-function ascii(code: string): string {
+/** V8 holds text with any other character at two bytes for each. */
+export function ascii(code: string): string {
   return code.replaceAll(/[^\0-\x7f]/g, (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`);
 }

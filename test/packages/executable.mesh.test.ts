@@ -7,9 +7,11 @@ import { mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import type { AgentStatus } from '@meshpass/agent/control/status';
 import { ENVOY_VERSION } from '@meshpass/agent/envoy/release';
 import { ensureArm64 } from '@meshpass/lab/install/debian';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { residentMegabytes } from '../../bench/sessions/bench.ts';
 import { type DataPath, openDataPath } from '../mesh.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
@@ -73,10 +75,13 @@ describe('the executable on the hosts of a mesh', () => {
   });
   afterAll(() => dataPath?.close());
 
-  it('is broker, edge and agent: a Codespace joins the mesh, calls a service by name, and leaves nothing', async () => {
+  it('is broker, edge and agent: a Codespace joins the mesh, calls a service by name, and leaves nothing; the agent does not hold the command', async () => {
     const env = await dataPath.environment();
     const workspace = (...argv: readonly string[]) => dataPath.lab.exec('workspace', alone(...argv), { env });
-    expect(await workspace(EXECUTABLE, 'up')).toMatchObject({ code: 0, stderr: '' });
+    const up = await workspace(EXECUTABLE, 'up', '--output', 'json');
+    expect(up).toMatchObject({ code: 0, stderr: '' });
+    // 76 MB, and 183 with the command in it.
+    expect(residentMegabytes((JSON.parse(up.stdout) as AgentStatus).pid)).toBeLessThan(110);
     const called = await workspace('curl', '-sS', '-m', '10', 'http://orders.shop:8080/orders/42');
     expect(called.stdout.trim()).toBe('{"id":"42","state":"shipped","total":4200}');
     expect(await workspace(EXECUTABLE, 'down')).toMatchObject({ code: 0 });

@@ -28,6 +28,7 @@ export async function launch(config: AgentConfig, options: LaunchOptions): Promi
     stdio: ['ignore', logFile, logFile, 'ipc'],
     env: {
       ...options.env,
+      ...(isSea() && { NODE_OPTIONS: [options.env.NODE_OPTIONS, ...AGENT_NODE_OPTIONS].filter(Boolean).join(' ') }),
       NODE_COMPILE_CACHE: options.env.NODE_COMPILE_CACHE ?? compileCache(options.env),
       // One heap of the C library for all threads: each of its own holds half a megabyte that nobody uses.
       MALLOC_ARENA_MAX: options.env.MALLOC_ARENA_MAX ?? '1',
@@ -72,16 +73,19 @@ function entry(): readonly string[] {
   const beside = (name: string) => fileURLToPath(new URL(name, import.meta.url));
   // Node compiles WebAssembly to read TypeScript.
   if (import.meta.url.endsWith('.ts')) return [YOUNG, '--no-opt', beside('./daemon-main.ts')];
-  return [YOUNG, '--jitless', beside('./daemon-main.cjs')];
+  return [...AGENT_NODE_OPTIONS, beside('./daemon-main.cjs')];
 }
 
 const MAX_LOG = 1_048_576;
 
+const YOUNG = '--max-semi-space-size=1';
+
 /**
  * For memory: a small young generation, and no compiler, which the agent does too little to need. To check the configuration of 500
- * services takes half a second without one, and a tenth with the simplest, which costs 6 MB.
+ * services takes half a second without one, and a tenth with the simplest, which costs 6 MB. A single executable, whose command line is the
+ * program's own, gets them in `NODE_OPTIONS`.
  */
-const YOUNG = '--max-semi-space-size=1';
+export const AGENT_NODE_OPTIONS = [YOUNG, '--jitless'] as const;
 
 /** Compiled code of the agent is kept between starts: it halves the time until the first call. */
 function compileCache(env: Readonly<Record<string, string | undefined>>): string {
