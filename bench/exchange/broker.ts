@@ -73,7 +73,7 @@ process.once('message', async ({ jwks }: Start) => {
     mesh: { ...mesh, access: inForce },
     signer: await openSigner(join(dir, 'data', 'signing-key.pem'), true),
     reviewEdgeToken: async (token) => token === process.env.BENCH_EDGE_TOKEN,
-    log: createLog('warn'),
+    log: createLog('broker', 'warn'),
   });
   const started: Started = { port: broker.port, ca: tls.pem, store: config.databaseUrl ? 'PostgreSQL' : 'PGlite' };
   process.send!(started);

@@ -1,5 +1,6 @@
 /** The broker as a list of parts: they are started in this order, and stopped in the reverse. */
 import { join } from 'node:path';
+import { VERSION } from '@meshpass/identity/version';
 import { createLosses } from './attest/github/losses.ts';
 import { persistLosses } from './attest/github/stored-losses.ts';
 import { fileSink } from './audit/checkpoint/sink.ts';
@@ -197,7 +198,13 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
     },
   });
   operator.show(apps.operatorApp);
-  log.info({ port: listener.port, operatorPort: operator.port, store: store.kind, restored: live.size() }, 'serving');
+  log.info(
+    {
+      version: VERSION,
+      ...{ port: listener.port, operatorPort: operator.port, store: store.kind, restored: live.size() },
+    },
+    'serving',
+  );
 
   /** Nothing is written any more: it would be refused. The operator listener answers until the process ends. */
   const stepDown = async () => {

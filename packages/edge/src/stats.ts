@@ -1,4 +1,5 @@
 /** Counters of the edge, as plain numbers and in Prometheus' text format. */
+import { VERSION } from '@meshpass/identity/version';
 
 export interface EdgeStats {
   /** Now. */
@@ -30,6 +31,8 @@ export interface EdgeStats {
 /** Prometheus text exposition format 0.0.4. */
 export function formatStats(stats: EdgeStats): string {
   const lines: string[] = [];
+  head('meshpass_build_info', 'Always 1; the labels say what runs.', 'gauge');
+  lines.push(`meshpass_build_info{component="edge",version="${VERSION}"} 1`);
   gauge('meshpass_edge_connections', 'Open connections.', stats.connections);
   gauge('meshpass_edge_strangers', 'Connections without a live session (yet).', stats.strangers);
   gauge('meshpass_edge_warm_connections', 'Authenticated connections that wait before their CONNECT.', stats.warm);

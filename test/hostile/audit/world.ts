@@ -191,7 +191,7 @@ async function startOn({ postgres, dir, auditKeyFile, places, tls, signer }: Sta
         throw new MeshpassError('proof_rejected', 'Nobody enrols here.');
       },
       checkpointSinks: [fileSink(places[1], (await openAuditKey(auditKeyFile, `https://${HOST}`, false)).verifiers)],
-      log: createLog('fatal', { write: () => {} }),
+      log: createLog('broker', 'fatal', { write: () => {} }),
     });
     await broker.close();
     return { accepted: true, answer: 'it serves' };

@@ -94,7 +94,7 @@ export interface Base {
 }
 
 export function createBase(config: BrokerConfig, given: BrokerParts): Base {
-  const { clock = Date.now, random = randomBytes, log = createLog() } = given;
+  const { clock = Date.now, random = randomBytes, log = createLog('broker') } = given;
   const metrics = createMetrics();
   const failed = (where: string) => (cause: unknown) => {
     metrics.failure(where);

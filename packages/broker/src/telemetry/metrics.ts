@@ -1,4 +1,5 @@
 /** Prometheus metrics of one broker. */
+import { VERSION } from '@meshpass/identity/version';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 
 export interface Metrics {
@@ -47,6 +48,12 @@ export function createMetrics(): Metrics {
   const registry = new Registry();
   const registers = [registry];
   collectDefaultMetrics({ register: registry });
+  new Gauge({
+    name: 'meshpass_build_info',
+    help: 'Always 1; the labels say what runs',
+    labelNames: ['component', 'version'],
+    registers,
+  }).set({ component: 'broker', version: VERSION }, 1);
   const decisions = new Counter({
     name: 'meshpass_decisions_total',
     help: 'Audited decisions',

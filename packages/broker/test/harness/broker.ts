@@ -86,7 +86,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       signer: await openSigner(join(dir, 'data', 'signing-key.pem'), true),
       reviewEdgeToken: async (token) => token === 'edge-token',
       clock,
-      log: createLog('info', { write: (line) => log.push(line) }),
+      log: createLog('broker', 'info', { write: (line) => log.push(line) }),
       ...options.parts?.(clock),
     });
   };

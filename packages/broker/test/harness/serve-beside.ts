@@ -70,7 +70,7 @@ const broker = await serveBroker(
     mesh,
     signer: await openSigner(given.signingKeyFile, false),
     reviewEdgeToken: async (token) => token === 'edge-token',
-    log: createLog('info', { write: (line) => void writeSync(2, line) }),
+    log: createLog('broker', 'info', { write: (line) => void writeSync(2, line) }),
     signal: stop.signal,
   },
 ).catch((thrown) => {

@@ -40,7 +40,7 @@ export function queueDecisions(options: DecisionQueueOptions): DecisionQueue {
     report(decision) {
       if (queue.length >= maxQueue) {
         dropped++;
-        log.warn({ decision }, 'a decision could not be brought to the broker');
+        log.warn({ decisions: [decision] }, 'a decision could not be brought to the broker');
         return;
       }
       queue.push(decision);

@@ -5,6 +5,7 @@ import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { type EdgeDecision, MeshpassError } from '@meshpass/identity';
 import { CONTROL_ALPN } from '@meshpass/identity/channel/frames';
 import { socketBelow } from '@meshpass/identity/socket-below';
+import { VERSION } from '@meshpass/identity/version';
 import { createReporter } from '../broker/reporter.ts';
 import { type ControlBroker, createControlHub } from '../control/hub.ts';
 import type { Directory } from '../directory.ts';
@@ -144,7 +145,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
     });
   });
   const bound = server.address() as AddressInfo;
-  log.info({ host: bound.address, port: bound.port, gateway }, 'the edge listens');
+  log.info({ version: VERSION, host: bound.address, port: bound.port, gateway }, 'the edge listens');
 
   return {
     address: { host: bound.address, port: bound.port },
