@@ -1,12 +1,9 @@
-/** `npm run reference`: writes docs/cli.md, the reference of the command line, from the definitions of the commands. */
-import { writeFileSync } from 'node:fs';
+/** docs/cli.md, the reference of the command line, from the definitions of the commands. */
 import type { Command } from '@meshpass/cli/command/define';
 import { EXIT_CODES } from '@meshpass/cli/command/failure';
 import { type Flag, longOf } from '@meshpass/cli/command/flag';
 import { leavesOf } from '@meshpass/cli/command/tree';
 import { TREE } from '@meshpass/cli/program';
-
-const PAGE = new URL('../../docs/cli.md', import.meta.url);
 
 const INTRODUCTION = `# The command line
 
@@ -87,5 +84,3 @@ function exitCodes(meanings: Command['exitCodes']): string {
     .map(([code, meaning]) => `${code} ${meaning}`)
     .join('; ');
 }
-
-if (import.meta.main) writeFileSync(PAGE, await reference());

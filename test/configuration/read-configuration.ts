@@ -1,7 +1,7 @@
 /** An answer of `GET /session/configuration`, in the forms in which tests look at it. */
 import { fromBinary, type JsonObject } from '@bufbuild/protobuf';
 import { AnySchema } from '@bufbuild/protobuf/wkt';
-import type { Answer } from '@meshpass/cli/drill/ask';
+import type { Answer } from '@meshpass/cli/broker/ask';
 import { asJson, unpack } from '@meshpass/envoy';
 import { ConfigurationResponse } from '@meshpass/identity';
 

@@ -2,7 +2,7 @@
  * What the broker must refuse of a Codespace's proof: tokens of other kinds and other Codespaces, and whatever answers its
  * challenge in place of the agent that made the exchange. Everything goes through real TLS to the played port forwarding.
  */
-import type { Answer } from '@meshpass/cli/drill/ask';
+import type { Answer } from '@meshpass/cli/broker/ask';
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
 import type { InvalidPresence } from '@meshpass/lab/adversarial-client/invalid-presence';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';

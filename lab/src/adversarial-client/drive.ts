@@ -1,5 +1,5 @@
 /** Drives an adversarial client on a host of the lab from a test or the quickstart. */
-import type { Answer } from '@meshpass/cli/drill/ask';
+import type { Answer } from '@meshpass/cli/broker/ask';
 import type { Svid } from '@meshpass/cli/drill/credentials';
 import type { TunnelOrder, TunnelReport } from '@meshpass/cli/drill/tunnel';
 import type { Lab } from '../lab.ts';

@@ -3,7 +3,7 @@
  * on standard output. Lab only. Its credentials never leaves the process but by `show`.
  */
 import { createInterface } from 'node:readline';
-import { ask } from '@meshpass/cli/drill/ask';
+import { ask } from '@meshpass/cli/broker/ask';
 import {
   type Credentials,
   callBroker,

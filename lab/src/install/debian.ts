@@ -10,6 +10,9 @@ const PACKAGE_OF: Readonly<Record<string, string>> = {
   curl: 'curl',
   setpriv: 'util-linux',
   psql: 'postgresql-client',
+  // Whose completion is tested.
+  zsh: 'zsh',
+  fish: 'fish',
   go: 'golang-go',
   python3: 'python3',
 };

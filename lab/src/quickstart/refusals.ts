@@ -1,5 +1,5 @@
 /** Calls that are not granted, and who refuses each. An adversarial client tries what the agent never would. */
-import type { Answer } from '@meshpass/cli/drill/ask';
+import type { Answer } from '@meshpass/cli/broker/ask';
 import type { TunnelReport } from '@meshpass/cli/drill/tunnel';
 import { startAdversarialClient } from '../adversarial-client/drive.ts';
 import { expectThat, type Scene } from './scene.ts';

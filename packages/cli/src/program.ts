@@ -1,6 +1,7 @@
 /** The commands of `meshpass`. Each is one file, loaded when it is called: what it takes, what it does, how its help reads. */
 import { CommanderError } from 'commander';
 import { buildParser } from './command/build.ts';
+import type { Command } from './command/define.ts';
 import { EXIT, type ExitCode, type Output, reportFailure } from './command/failure.ts';
 import { type Group, isLeaf, select } from './command/tree.ts';
 import { usageError } from './command/usage.ts';
@@ -22,6 +23,14 @@ export const TREE: Group = {
       load: () => import('./commands/explain.ts'),
     },
     doctor: { summary: 'Check what joining the mesh needs, step by step.', load: () => import('./commands/doctor.ts') },
+    version: {
+      summary: 'Print the versions of this command and of a broker.',
+      load: () => import('./commands/version.ts'),
+    },
+    completion: {
+      summary: 'Print what makes a shell complete meshpass commands.',
+      load: async () => ({ command: (await import('./commands/completion.ts')).completionOf(() => TREE) }),
+    },
     env: { summary: 'Print the proxy settings for a shell.', load: () => import('./commands/env.ts') },
     token: { summary: 'Print an ID token for another audience.', load: () => import('./commands/token.ts') },
     access: {
@@ -145,10 +154,12 @@ export async function run(argv: readonly string[], tree: Group = TREE): Promise<
   const isBareGroup = !isLeaf(node) && words.length === path.length;
   const command = isLeaf(node) ? (await node.load()).command : undefined;
   let code: ExitCode | undefined;
-  const parser = buildParser(tree, path, command, (result) => {
+  const done = (result: ExitCode | undefined) => {
     code = result;
-  });
+  };
   try {
+    const config = command?.flags.config && (await configured(command, words));
+    const parser = buildParser(tree, path, command, done, config);
     await parser.parseAsync(isBareGroup ? [...words, '--help'] : words, { from: 'user' });
     return code ?? Number(process.exitCode ?? EXIT.ok);
   } catch (thrown) {
@@ -158,6 +169,11 @@ export async function run(argv: readonly string[], tree: Group = TREE): Promise<
     if (thrown.code === 'commander.help') return EXIT.usage;
     return reportFailure(usageError(thrown, ['meshpass', ...path].join(' '), command), outputOf(given));
   }
+}
+
+async function configured(command: Command, words: readonly string[]) {
+  const { configValues } = await import('./input/config-file.ts');
+  return words.includes('--help') ? {} : configValues(command, words, process.env);
 }
 
 function outputOf(words: readonly string[]): Output {

@@ -7,7 +7,7 @@ export interface Form {
   readonly description?: string;
   /** ECMA-262, whole. Must take everything that the reader takes. */
   readonly pattern?: string;
-  readonly examples?: readonly string[];
+  readonly examples?: string[];
 }
 
 export const text = z.string().min(1, 'must not be empty').max(512, 'is longer than 512 characters');

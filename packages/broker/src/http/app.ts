@@ -1,10 +1,12 @@
 /** The public listener: the routes of docs/protocol.md. */
 import { MeshpassError } from '@meshpass/identity';
+import { VERSION } from '@meshpass/identity/version';
 import { Hono } from 'hono';
 import { routePath } from 'hono/route';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Connections } from './connections.ts';
 import { discoveryDocument } from './discovery.ts';
+import OPENAPI from './openapi.json' with { type: 'json' };
 import { refusal } from './refusal.ts';
 import { requireLeader } from './require-leader.ts';
 import { type Env, mount, type RouteContext } from './route.ts';
@@ -54,6 +56,11 @@ export function createApp(context: AppContext): Hono<Env> {
     app.get('/services/collector/health', (c) => c.json({ text: 'HEC is healthy', code: 17 }));
   }
 
+  app.get('/version', (c) => c.json({ version: VERSION }));
+  app.get('/openapi.json', (c) => {
+    c.header('cache-control', 'public, max-age=300');
+    return c.json(OPENAPI);
+  });
   app.get('/.well-known/openid-configuration', (c) => {
     c.header('cache-control', 'public, max-age=300');
     return c.json(discoveryDocument(config.publicUrl));

@@ -1,7 +1,7 @@
 /** Turns the tree and the definition of the selected command into a parser. */
 import { VERSION } from '@meshpass/identity/version';
 import { Command as Commander, Argument as CommanderArgument, Option } from 'commander';
-import type { Command } from './define.ts';
+import type { Command, ConfigValues } from './define.ts';
 import type { ExitCode } from './failure.ts';
 import { type Argument, type Flag, longOf } from './flag.ts';
 import { afterHelp, flagText, UNKNOWN } from './help.ts';
@@ -11,12 +11,14 @@ import { type Group, isLeaf, type Node } from './tree.ts';
  * @param path names of the selected command
  * @param command its definition; absent where the command line names a group
  * @param done gets the exit code of what ran
+ * @param config values that the command line and the environment win over
  */
 export function buildParser(
   root: Group,
   path: readonly string[],
   command: Command | undefined,
   done: (code: ExitCode | undefined) => void,
+  config: ConfigValues = {},
 ): Commander {
   const program = new Commander('meshpass').version(VERSION);
   program
@@ -24,38 +26,42 @@ export function buildParser(
     .configureOutput({ outputError: () => {} })
     .configureHelp({ optionDescription: (option) => DESCRIPTIONS.get(option) ?? option.description })
     .exitOverride();
-  addNode(program, root, path, command, done);
+  addNode(program, root, path, { command, done, config });
   return program;
+}
+
+interface Selected {
+  readonly command: Command | undefined;
+  readonly done: (code: ExitCode | undefined) => void;
+  readonly config: ConfigValues;
 }
 
 const DESCRIPTIONS = new WeakMap<Option, string>();
 
-function addNode(
-  parser: Commander,
-  node: Node,
-  path: readonly string[] | undefined,
-  command: Command | undefined,
-  done: (code: ExitCode | undefined) => void,
-): void {
+function addNode(parser: Commander, node: Node, path: readonly string[] | undefined, selected: Selected): void {
   parser.description(node.summary);
   if (!isLeaf(node)) {
     parser.helpCommand(false).addHelpText('after', () => afterHelp({ exitCodes: { 4: UNKNOWN }, env: {}, ...node }));
     for (const [name, child] of Object.entries(node.children)) {
       const isOnPath = path?.[0] === name;
-      addNode(parser.command(name), child, isOnPath ? path.slice(1) : undefined, command, done);
+      addNode(parser.command(name), child, isOnPath ? path.slice(1) : undefined, selected);
     }
-  } else if (path !== undefined && command !== undefined) addDefinition(parser, node.summary, command, done);
+  } else if (path !== undefined && selected.command) addDefinition(parser, node.summary, selected.command, selected);
 }
 
 function addDefinition(
   parser: Commander,
   summary: string,
   { about, args, flags, ...command }: Command,
-  done: (code: ExitCode | undefined) => void,
+  { done, config }: Selected,
 ): void {
   parser.description(about === undefined ? summary : `${summary}\n\n${about}`);
   for (const [name, argument] of Object.entries(args)) parser.addArgument(argumentOf(name, argument));
-  for (const [name, flag] of Object.entries(flags)) parser.addOption(optionOf(name, flag));
+  for (const [name, flag] of Object.entries(flags)) {
+    parser.addOption(optionOf(name, flag, () => parser.getOptionValueSource(name)));
+    const given = config[name];
+    if (given !== undefined) parser.setOptionValueWithSource(name, configured(name, flag, given), 'config');
+  }
   parser.addHelpText('after', () => afterHelp(command));
   const names = Object.keys(args);
   parser.action(async (...given: unknown[]) => {
@@ -65,12 +71,20 @@ function addDefinition(
   });
 }
 
-function argumentOf(name: string, { summary, isRequired, isVariadic }: Argument<unknown>): CommanderArgument {
-  const word = isVariadic ? `${name}...` : name;
-  return new CommanderArgument(isRequired ? `<${word}>` : `[${word}]`, summary);
+function configured(name: string, flag: Flag<unknown>, given: readonly string[] | boolean): unknown {
+  const long = longOf(name, flag);
+  if (typeof given === 'boolean') return flag.kind === 'off' ? !given : given;
+  return given.reduce<unknown>((before, word) => flag.read(word, long, before), flag.kind === 'list' ? [] : undefined);
 }
 
-function optionOf(name: string, flag: Flag<unknown>): Option {
+function argumentOf(name: string, { summary, isRequired, isVariadic, choices }: Argument<unknown>): CommanderArgument {
+  const word = isVariadic ? `${name}...` : name;
+  const argument = new CommanderArgument(isRequired ? `<${word}>` : `[${word}]`, summary);
+  return choices ? argument.choices(choices) : argument;
+}
+
+/** @param source where the value so far comes from: a list that is typed takes the place of a configured one */
+function optionOf(name: string, flag: Flag<unknown>, source: () => string | undefined): Option {
   const long = longOf(name, flag);
   const option = new Option(flag.value === undefined ? long : `${long} ${flag.value}`, flag.summary);
   DESCRIPTIONS.set(option, flagText(flag));
@@ -78,7 +92,10 @@ function optionOf(name: string, flag: Flag<unknown>): Option {
   if (flag.env !== undefined && process.env[flag.env] !== '') option.env(flag.env);
   if (flag.isRequired) option.makeOptionMandatory();
   if (flag.choices) option.choices(flag.choices);
-  else if (flag.value !== undefined) option.argParser((text, before) => flag.read(text, long, before));
+  else if (flag.value !== undefined) {
+    const fresh = (before: unknown) => (flag.kind === 'list' && source() === 'config' ? [] : before);
+    option.argParser((text, before) => flag.read(text, long, fresh(before)));
+  }
   if (flag.kind === 'list') option.default([]);
   else if (flag.kind === 'on') option.default(false);
   else if (flag.default !== undefined) option.default(flag.read(flag.default, long, undefined));

@@ -38,6 +38,9 @@ export interface Command {
   readonly run: (options: never) => ExitCode | void | Promise<ExitCode> | Promise<void>;
 }
 
+/** Values of flags by member of the options, as if they had been typed. */
+export type ConfigValues = Readonly<Record<string, readonly string[] | boolean>>;
+
 /**
  * @example
  * export const command = defineCommand({

@@ -15,6 +15,10 @@ export interface Flag<T> {
   readonly defaultText?: string;
   readonly choices?: readonly string[];
   readonly kind: 'value' | 'list' | 'on' | 'off';
+  /** Its value may contain a secret: a file that has it must not be everybody's. */
+  readonly isSecret?: boolean;
+  /** Never taken from a file: whoever looks at the process must see it. */
+  readonly isCommandLineOnly?: boolean;
   /** @param name the flag, for messages; @param before what earlier occurrences gave, for a list */
   readonly read: (text: string, name: string, before: unknown) => T;
 }
@@ -24,6 +28,7 @@ export interface Argument<T> {
   readonly summary: string;
   readonly isRequired: boolean;
   readonly isVariadic: boolean;
+  readonly choices?: readonly string[];
   /** Never called; carries the type. */
   readonly read: () => T;
 }
@@ -40,6 +45,8 @@ export type OptionsOf<Inputs> = {
 interface Optional {
   readonly env?: string;
   readonly defaultText?: string;
+  readonly isSecret?: boolean;
+  readonly isCommandLineOnly?: boolean;
 }
 type Certain = Optional & ({ readonly required: true } | { readonly default: string });
 
@@ -100,8 +107,9 @@ export function turnOff(summary: string): Flag<boolean> {
   return { summary, kind: 'off', isRequired: false, read: () => false };
 }
 
-export function argument(summary: string): Argument<string> {
-  return { summary, isRequired: true, isVariadic: false, read: () => '' };
+/** @param choices the words that are taken; absent: any */
+export function argument(summary: string, choices?: readonly string[]): Argument<string> {
+  return { summary, isRequired: true, isVariadic: false, ...(choices && { choices }), read: () => '' };
 }
 
 export function argumentsOf(summary: string, { required = false } = {}): Argument<readonly string[]> {

@@ -85,6 +85,9 @@ export const auditKey = text('<file>', 'Ed25519 keys that sign the audit log, PE
   defaultText: 'audit-key.pem in --data',
 });
 
-export const databaseUrl = text('<url>', 'PostgreSQL, instead of the embedded store', { env: 'DATABASE_URL' });
+export const databaseUrl = text('<url>', 'PostgreSQL, instead of the embedded store', {
+  env: 'DATABASE_URL',
+  isSecret: true,
+});
 
 export const logLevel = text('<level>', 'debug, info, warn or error', { env: 'MESHPASS_LOG_LEVEL', default: 'info' });

@@ -4,10 +4,12 @@ import { MeshpassError } from '@meshpass/identity/error';
 import { defineCommand } from '../command/define.ts';
 import { address, type OptionsOf, text, wholeNumber } from '../command/flag.ts';
 import { logLevel } from '../command/shared-flags.ts';
+import { configFlag } from '../input/config-file.ts';
 import { runEdge } from '../serve/edge-process.ts';
 import { untilSignal } from '../serve/until-signal.ts';
 
 const flags = {
+  config: configFlag,
   listen: address('<host:port>', 'address that agents connect to', {
     env: 'MESHPASS_EDGE_LISTEN',
     default: '0.0.0.0:443',
@@ -55,7 +57,7 @@ async function edge(options: OptionsOf<typeof flags>): Promise<void> {
   if (!tlsCert || !tlsKey || !meshGateway) {
     throw new MeshpassError('usage', 'The edge needs --tls-cert, --tls-key and --mesh-gateway.');
   }
-  const log = createLog(options.logLevel).child({ component: 'edge' });
+  const log = createLog('edge', options.logLevel);
   const directory = createDirectory({ clock: Date.now, staleMs: options.stale * 1000 });
   const broker = {
     urls: options.broker.split(','),

@@ -8,7 +8,7 @@ import { discover, type ProofSource, type Surroundings } from '@meshpass/agent/s
 import { newDpopKey } from '@meshpass/agent/session/enrol';
 import type { Proof } from '@meshpass/identity/attestation';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
-import { ask } from '../drill/ask.ts';
+import { ask } from '../broker/ask.ts';
 import { adviceFor } from './advice.ts';
 
 export interface DoctorLine {

@@ -8,7 +8,7 @@ import { createCsr } from '@meshpass/identity/csr';
 import { createDpopProof, type DpopKey, dpopKey } from '@meshpass/identity/dpop';
 import { createPresenceProof } from '@meshpass/identity/presence';
 import { PresenceChallenge, type SessionResponse } from '@meshpass/identity/wire';
-import { type Answer, ask } from './ask.ts';
+import { type Answer, ask } from '../broker/ask.ts';
 
 export interface Svid {
   readonly key: string;

@@ -1,7 +1,7 @@
 /** Every credential of a session, and every layer at which it could be used. */
 import type { DrillReport } from '@meshpass/identity/drill-report';
 import type { MeshInfo } from '@meshpass/identity/wire';
-import type { Answer } from './ask.ts';
+import type { Answer } from '../broker/ask.ts';
 import type { Attempt, Verdict } from './attempt.ts';
 import { call, type Presented, passEdge } from './call.ts';
 import { type Credentials, callBroker, certificate, token } from './credentials.ts';

@@ -8,7 +8,7 @@ import { PROOF_TYPES } from '@meshpass/identity/attestation';
 import type { DrillCause, DrillReport, DrillRow } from '@meshpass/identity/drill-report';
 import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
 import { SessionResponse } from '@meshpass/identity/wire';
-import type { Answer } from './ask.ts';
+import type { Answer } from '../broker/ask.ts';
 import { type Attempt, tryAfter, tryAgain, tryBefore } from './attempt.ts';
 import { end, RECORDED_AS } from './causes.ts';
 import type { Cluster } from './cluster.ts';

@@ -1,4 +1,5 @@
 /** The flags of `meshpass serve`. docs/operating-broker.md explains what each sets. */
+
 import { address, choice, type OptionsOf, text, toggle, wholeNumber } from '../command/flag.ts';
 import {
   accessFile,
@@ -9,6 +10,7 @@ import {
   logLevel,
   tokenAudience,
 } from '../command/shared-flags.ts';
+import { configFlag } from '../input/config-file.ts';
 import { policyAuthorFlags } from './policy-authors.ts';
 
 const api = {
@@ -168,12 +170,22 @@ const edge = {
 };
 
 const lab = {
-  // No environment variable: it must be visible on the command line.
   labOnlySendGithubTokensTo: address(
     '<host:port>',
     "only in a lab: look for Codespaces' forwarded ports here, not at GitHub; whoever listens gets their tokens",
+    { isCommandLineOnly: true },
   ),
 };
 
-export const serveFlags = { ...api, ...state, ...sessions, ...mesh, ...github, ...edge, logLevel, ...lab };
+export const serveFlags = {
+  config: configFlag,
+  ...api,
+  ...state,
+  ...sessions,
+  ...mesh,
+  ...github,
+  ...edge,
+  logLevel,
+  ...lab,
+};
 export type ServeOptions = OptionsOf<typeof serveFlags>;

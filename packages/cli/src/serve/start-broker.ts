@@ -54,7 +54,7 @@ const PRODUCT: Composition = { connectMesh, serveBroker };
 export async function startBroker(options: ServeOptions, { connectMesh, serveBroker } = PRODUCT): Promise<void> {
   // With an edge in the process, forwarded bytes are garbage too; collecting it more often costs a tenth of the throughput.
   if (options.edgeListen === undefined) growHeapSlowly();
-  const log = createLog(options.logLevel);
+  const log = createLog('broker', options.logLevel);
   const signalled = untilSignal();
   const givingUp = new AbortController();
   void signalled.then((signal) => givingUp.abort(signal));
@@ -95,7 +95,7 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
   const { publicUrl: issuer, tokenAudience: audience, tokenHeader: header } = config;
   const mesh = await connectMesh(meshConfig(options), {
     tokens: () => ({ issuer, audience, header, jwks: signer.jwks }),
-    log: log.child({ component: 'mesh' }),
+    log: createLog('mesh', options.logLevel),
     activeState,
   });
   const github = askGithub(options);
@@ -130,7 +130,7 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
   });
   // A signal ended it while it was on standby.
   if (!broker) return;
-  const edge = await edgeBeside(broker, options, log.child({ component: 'edge' }));
+  const edge = await edgeBeside(broker, options, createLog('edge', options.logLevel));
   const lost = await Promise.race([broker.lost, signalled.then(() => undefined)]);
   if (lost) endSoon();
   await edge?.close();

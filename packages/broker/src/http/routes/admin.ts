@@ -30,8 +30,8 @@ const SELECTORS = {
 };
 type Selector = { readonly [K in keyof typeof SELECTORS]?: string | undefined };
 
-const ListQuery = z.strictObject(SELECTORS);
-const CloseOrder = z
+export const ListQuery = z.strictObject(SELECTORS);
+export const CloseOrder = z
   .strictObject({
     ...SELECTORS,
     all: z.literal(true).optional(),

@@ -22,7 +22,7 @@ export interface AuditRoutesContext extends RouteContext {
   readonly retainSeconds: number;
 }
 
-const Page = z.object({
+export const AuditPage = z.object({
   /** Rows after this one, in the order of writing. */
   after: z.coerce.number().int().nonnegative().default(0),
   limit: z.coerce.number().int().min(1).max(1000).default(100),
@@ -31,8 +31,8 @@ const Page = z.object({
   session: z.string().max(64).optional(),
   decision: z.string().max(64).optional(),
 });
-const After = z.object({ after: z.coerce.number().int().nonnegative().default(0) });
-const PruneOrder = z.strictObject({ before: z.iso.datetime({ offset: true }) });
+export const ExportFrom = z.object({ after: z.coerce.number().int().nonnegative().default(0) });
+export const PruneOrder = z.strictObject({ before: z.iso.datetime({ offset: true }) });
 
 const NO_STORE = { 'cache-control': 'no-store' };
 
@@ -45,7 +45,7 @@ export function auditRoutes(context: AuditRoutesContext): readonly Route[] {
   return [
     read(operators, '/audit', async (query) => {
       const page = parse(
-        Page,
+        AuditPage,
         query,
         'The parameters are after, limit (1 to 1000), last, session and decision, all optional.',
       );
@@ -53,7 +53,7 @@ export function auditRoutes(context: AuditRoutesContext): readonly Route[] {
       return Response.json({ rows, next: rows.at(-1)?.seq ?? page.after }, { headers: NO_STORE });
     }),
     read(operators, '/audit/export', async (query) => {
-      const { after } = parse(After, query, 'The only parameter is after, and it is optional.');
+      const { after } = parse(ExportFrom, query, 'The only parameter is after, and it is optional.');
       const lines = exportLines(await exportLog({ db: store.db, key, checkpoints }, after));
       return new Response(inChunks(lines), { headers: { ...NO_STORE, 'content-type': 'application/x-ndjson' } });
     }),
@@ -90,7 +90,7 @@ function text(body: string): Response {
   return new Response(body, { headers: { ...NO_STORE, 'content-type': 'text/plain; charset=utf-8' } });
 }
 
-async function readPage(store: Store, { after, limit, last, session, decision }: z.infer<typeof Page>) {
+async function readPage(store: Store, { after, limit, last, session, decision }: z.infer<typeof AuditPage>) {
   let query = store.db
     .selectFrom('audit')
     .selectAll()

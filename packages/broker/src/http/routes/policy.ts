@@ -25,10 +25,15 @@ export interface PolicyContext extends RouteContext {
 
 const MAX_BODY = 8 * 1024 * 1024;
 const main = z.string().min(1).max(255).default('access.yaml');
-const PlanOrder = z.strictObject({ files: Files, main });
+export const PlanOrder = z.strictObject({ files: Files, main });
 const accept_unknown = z.boolean().default(false);
-const ApplyOrder = z.strictObject({ files: Files, main, plan: z.string().regex(/^[0-9a-f]{64}$/), accept_unknown });
-const RollBackOrder = z.strictObject({
+export const ApplyOrder = z.strictObject({
+  files: Files,
+  main,
+  plan: z.string().regex(/^[0-9a-f]{64}$/),
+  accept_unknown,
+});
+export const RollBackOrder = z.strictObject({
   version: z.number().int().positive(),
   reason: z.string().min(1).max(200).refine(isPlainText),
   accept_unknown,

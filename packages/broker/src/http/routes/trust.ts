@@ -18,7 +18,7 @@ export interface TrustContext extends RouteContext {
   readonly operators: Operators;
 }
 
-const RotateOrder = z.strictObject({
+export const RotateOrder = z.strictObject({
   /** Drop every key that there is, at once. */
   revoke: z.literal(true).optional(),
   reason: z.string().max(200).refine(isPlainText).optional(),

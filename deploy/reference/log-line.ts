@@ -1,0 +1,7 @@
+/** The JSON Schema of a line of the log. */
+import { LogLine } from '@meshpass/broker/telemetry/log-line';
+import { z } from 'zod';
+
+export function logLineSchema() {
+  return z.toJSONSchema(LogLine, { io: 'output' });
+}

@@ -1,0 +1,136 @@
+/** Operations of the operator listener. docs/operating-broker.md, docs/audit.md and docs/policy.md are their prose. */
+
+import { CloseOrder, ListQuery } from '@meshpass/broker/http/routes/admin';
+import { AuditPage, ExportFrom, PruneOrder } from '@meshpass/broker/http/routes/audit';
+import { ApplyOrder, PlanOrder, RollBackOrder } from '@meshpass/broker/http/routes/policy';
+import { RotateOrder } from '@meshpass/broker/http/routes/trust';
+import { DrillReport } from '@meshpass/identity/drill-report';
+import { z } from 'zod';
+import {
+  AuditRows,
+  ClosedSessions,
+  DrilledSession,
+  Evidence,
+  Health,
+  History,
+  Plan,
+  Pruned,
+  Readiness,
+  Rotated,
+  Sessions,
+  Trust,
+} from './answers.ts';
+import type { Operation } from './operation.ts';
+
+const on = { listener: 'operator', callers: ['operator'] } as const;
+const open = { listener: 'operator', callers: ['anyone'] } as const;
+/** Also on the public listener, for a job. */
+const author = { listener: 'operator', callers: ['operator', 'job'] } as const;
+
+export const OPERATOR: readonly Operation[] = [
+  {
+    ...{ ...open, method: 'get', path: '/healthz', id: 'isAlive' },
+    summary: 'Whether the process is alive',
+    answers: { 200: { description: 'It is', schema: Health } },
+  },
+  {
+    ...{ ...open, method: 'get', path: '/readyz', id: 'isReady' },
+    summary: 'Whether this broker serves',
+    answers: {
+      200: { description: 'It does', schema: Readiness },
+      503: { description: 'It does not, and why', schema: Readiness },
+    },
+  },
+  {
+    ...{ ...open, method: 'get', path: '/metrics', id: 'readMetrics' },
+    summary: 'Metrics',
+    answers: { 200: { description: 'Prometheus text format', type: 'text/plain', schema: z.string() } },
+  },
+  {
+    ...{ ...on, method: 'get', path: '/admin/sessions', id: 'listSessions' },
+    summary: 'List live sessions',
+    query: ListQuery,
+    answers: { 200: { description: 'Those that match', schema: Sessions } },
+  },
+  {
+    ...{ ...on, method: 'post', path: '/admin/sessions/close', id: 'closeSessions' },
+    summary: 'End sessions',
+    description: 'Exactly one of id, user, subject, workspace, grant and all selects them.',
+    request: { schema: CloseOrder },
+    answers: { 200: { description: 'Those that ended', schema: ClosedSessions } },
+  },
+  {
+    ...{ ...on, method: 'get', path: '/admin/trust', id: 'readTrust' },
+    summary: 'Signing keys, and roots that certificates in use end in',
+    answers: { 200: { description: 'Keys and roots', schema: Trust } },
+  },
+  {
+    ...{ ...on, method: 'post', path: '/admin/trust/rotate', id: 'rotateKey' },
+    summary: 'Change the key that signs tokens',
+    request: { schema: RotateOrder },
+    answers: { 200: { description: 'The next key', schema: Rotated } },
+  },
+  {
+    ...{ ...on, method: 'get', path: '/admin/drill/sessions/{id}', id: 'readRecordedSession' },
+    summary: 'What the store has of a session',
+    params: z.object({ id: z.string() }),
+    answers: { 200: { description: 'The session', schema: DrilledSession } },
+  },
+  {
+    ...{ ...on, method: 'post', path: '/admin/drill/evidence', id: 'signEvidence' },
+    summary: 'Sign the report of a drill',
+    request: { schema: DrillReport },
+    answers: { 200: { description: 'Evidence', schema: Evidence } },
+  },
+  {
+    ...{ ...on, method: 'get', path: '/audit', id: 'readAudit' },
+    summary: 'A page of the audit log',
+    query: AuditPage,
+    answers: { 200: { description: 'Rows', schema: AuditRows } },
+  },
+  {
+    ...{ ...on, method: 'get', path: '/audit/export', id: 'exportAudit' },
+    summary: 'The audit log with what is needed to verify it',
+    query: ExportFrom,
+    answers: { 200: { description: 'docs/audit.md', type: 'application/x-ndjson', schema: z.looseObject({}) } },
+  },
+  {
+    ...{ ...on, method: 'get', path: '/audit/checkpoint', id: 'signCheckpoint' },
+    summary: 'A signed checkpoint of the audit log as it is now',
+    answers: { 200: { description: 'A note', type: 'text/plain', schema: z.string() } },
+  },
+  {
+    ...{ ...on, method: 'get', path: '/audit/key', id: 'readAuditKey' },
+    summary: 'Keys that verify checkpoints',
+    answers: { 200: { description: 'One a line', type: 'text/plain', schema: z.string() } },
+  },
+  {
+    ...{ ...on, method: 'post', path: '/audit/prune', id: 'pruneAudit' },
+    summary: 'Delete old rows for good',
+    request: { schema: PruneOrder },
+    answers: { 200: { description: 'What is gone', schema: Pruned } },
+  },
+  {
+    ...{ ...author, method: 'post', path: '/policy/plan', id: 'planPolicy' },
+    summary: 'Plan a change of the access file',
+    request: { schema: PlanOrder },
+    answers: { 200: { description: 'The plan', schema: Plan } },
+  },
+  {
+    ...{ ...author, method: 'post', path: '/policy/apply', id: 'applyPolicy' },
+    summary: 'Apply an access file, if the plan is still the same',
+    request: { schema: ApplyOrder },
+    answers: { 200: { description: 'What was applied', schema: Plan } },
+  },
+  {
+    ...{ ...author, method: 'get', path: '/policy/history', id: 'listPolicies' },
+    summary: 'Access files that were applied, newest first',
+    answers: { 200: { description: 'The last hundred', schema: History } },
+  },
+  {
+    ...{ ...on, method: 'post', path: '/policy/rollback', id: 'rollBackPolicy' },
+    summary: 'Apply an earlier access file again',
+    request: { schema: RollBackOrder },
+    answers: { 200: { description: 'What was applied', schema: Plan } },
+  },
+];

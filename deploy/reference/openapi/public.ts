@@ -1,0 +1,155 @@
+/** Operations of the public listener: agents, edges, CI and GitHub. docs/protocol.md is their prose. */
+import {
+  CertificateRequest,
+  CertificateResponse,
+  ConfigurationResponse,
+  EdgeDecisions,
+  EdgeEvent,
+  HeartbeatResponse,
+  ServicesResponse,
+  SessionResponse,
+  TokenResponse,
+} from '@meshpass/identity';
+import { EdgeConfigurationRequest, EdgeLeaseAnswers, EdgeLeases } from '@meshpass/identity/channel/index';
+import { HeartbeatRequest } from '@meshpass/identity/refusal-report';
+import { z } from 'zod';
+import { Version } from './answers.ts';
+import type { Operation } from './operation.ts';
+
+/** RFC 8693 section 2.1 with parameters of ours; read by packages/broker/src/token/form.ts. */
+const TokenForm = z
+  .object({
+    grant_type: z.literal('urn:ietf:params:oauth:grant-type:token-exchange'),
+    subject_token: z.string().max(16_384),
+    subject_token_type: z.enum([
+      'urn:meshpass:token-type:session',
+      'urn:meshpass:token-type:codespace',
+      'urn:ietf:params:oauth:token-type:id_token',
+    ]),
+    requested_token_type: z.string().optional(),
+    audience: z.string().optional(),
+    codespace_name: z.string().optional(),
+    presence_nonce: z.string().optional(),
+    presence_port: z.string().optional(),
+    csrs: z.string().optional().meta({ description: 'DER in base64url, separated by dots; at most 8' }),
+  })
+  .meta({ id: 'TokenForm' });
+
+const on = { listener: 'public' } as const;
+const session = { ...on, callers: ['session'] } as const;
+const edge = { ...on, callers: ['edge'] } as const;
+
+const hec = (path: string, id: string): Operation => ({
+  ...{ ...on, method: 'post', path, callers: ['github'], id },
+  summary: "Take events of GitHub's audit log, as a Splunk HTTP Event Collector does",
+  request: { type: 'application/json' },
+  answers: { 200: { description: 'Taken', schema: z.object({ text: z.string(), code: z.number() }) } },
+});
+
+export const PUBLIC: readonly Operation[] = [
+  {
+    ...{ ...on, method: 'post', path: '/token', callers: ['proof', 'session'], id: 'exchangeToken' },
+    summary: 'Open a session with a proof, or have a token for an audience (RFC 8693)',
+    request: { type: 'application/x-www-form-urlencoded', schema: TokenForm },
+    answers: {
+      200: {
+        description: 'A session, for a proof; a token, for a session token',
+        schema: z.union([SessionResponse.meta({ id: 'SessionResponse' }), TokenResponse.meta({ id: 'TokenResponse' })]),
+      },
+    },
+  },
+  {
+    ...{ ...session, method: 'post', path: '/certificates', id: 'issueCertificates' },
+    summary: 'Have CSRs signed by the CA of the mesh',
+    request: { schema: CertificateRequest },
+    answers: { 200: { description: 'Certificates, in the order of the CSRs', schema: CertificateResponse } },
+  },
+  {
+    ...{ ...session, method: 'post', path: '/session/heartbeat', id: 'renewLease' },
+    summary: 'Renew the lease of the session',
+    request: { schema: HeartbeatRequest, required: false },
+    answers: { 200: { description: 'Renewed', schema: HeartbeatResponse } },
+  },
+  {
+    ...{ ...session, method: 'get', path: '/services', id: 'listServices' },
+    summary: 'List what the session may reach',
+    answers: { 200: { description: 'Services and mesh', schema: ServicesResponse } },
+  },
+  {
+    ...{ ...session, method: 'get', path: '/session/configuration', id: 'readConfiguration' },
+    summary: "Have the configuration of the workspace's Envoy",
+    headers: z.object({
+      'if-none-match': z.string().optional(),
+      prefer: z.string().optional().meta({ description: '`wait=SECONDS` (RFC 7240)' }),
+    }),
+    answers: {
+      200: { description: 'The newest configuration', schema: ConfigurationResponse.meta({ id: 'Configuration' }) },
+      304: { description: 'There is none that is newer' },
+    },
+  },
+  {
+    ...{ ...session, method: 'delete', path: '/session', id: 'closeSession' },
+    summary: 'End the session',
+    answers: { 204: { description: 'It has ended' } },
+  },
+  {
+    ...{ ...edge, method: 'get', path: '/edge/stream', id: 'followSessions' },
+    summary: 'Follow live sessions and roots, as lines of JSON that go on for ever',
+    headers: z.object({ 'meshpass-control': z.string().optional() }),
+    answers: { 200: { description: 'One event a line', type: 'application/x-ndjson', schema: EdgeEvent } },
+  },
+  {
+    ...{ ...edge, method: 'post', path: '/edge/decisions', id: 'reportDecisions' },
+    summary: 'Report decisions about tunnels to the audit log',
+    request: { schema: EdgeDecisions },
+    answers: { 204: { description: 'Written' } },
+  },
+  {
+    ...{ ...edge, method: 'post', path: '/edge/leases', id: 'renewLeases' },
+    summary: 'Bring leases that agents have proven',
+    request: { schema: EdgeLeases },
+    answers: { 200: { description: 'One answer for each', schema: EdgeLeaseAnswers } },
+  },
+  {
+    ...{ ...edge, method: 'post', path: '/edge/configuration', id: 'readAnnouncedConfiguration' },
+    summary: 'Have the bytes of an announced configuration',
+    request: { schema: EdgeConfigurationRequest },
+    answers: { 200: { description: 'Bytes', type: 'application/octet-stream', schema: z.string() } },
+  },
+  hec('/github/audit-stream', 'takeAuditEvents'),
+  hec('/services/collector', 'takeSplunkEvents'),
+  hec('/services/collector/event', 'takeSplunkEvent'),
+  {
+    ...{ ...on, method: 'get', path: '/services/collector/health', callers: ['anyone'], id: 'collectorHealth' },
+    summary: "Answer the check of GitHub's audit log stream",
+    answers: { 200: { description: 'Healthy', schema: z.object({ text: z.string(), code: z.number() }) } },
+  },
+  {
+    ...{ ...on, method: 'get', path: '/version', callers: ['anyone'], id: 'readVersion' },
+    summary: 'Which version the broker has',
+    answers: { 200: { description: 'Its version', schema: Version } },
+  },
+  {
+    ...{ ...on, method: 'get', path: '/openapi.json', callers: ['anyone'], id: 'readOpenapi' },
+    summary: 'This document',
+    answers: { 200: { description: 'OpenAPI 3.1', schema: z.looseObject({ openapi: z.string() }) } },
+  },
+  {
+    ...{ ...on, method: 'get', path: '/.well-known/openid-configuration', callers: ['anyone'], id: 'discover' },
+    summary: 'OpenID Connect Discovery 1.0',
+    answers: {
+      200: { description: 'What clouds read', schema: z.looseObject({ issuer: z.string(), jwks_uri: z.string() }) },
+    },
+  },
+  {
+    ...{ ...on, method: 'get', path: '/jwks', callers: ['anyone'], id: 'readKeys' },
+    summary: 'Keys that tokens of this broker verify by (RFC 7517)',
+    answers: {
+      200: {
+        description: 'Keys',
+        type: 'application/jwk-set+json',
+        schema: z.object({ keys: z.array(z.looseObject({ kid: z.string(), kty: z.string() })) }),
+      },
+    },
+  },
+];

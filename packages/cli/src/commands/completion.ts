@@ -1,0 +1,20 @@
+import { type Command, defineCommand } from '../command/define.ts';
+import { argument } from '../command/flag.ts';
+import type { Group } from '../command/tree.ts';
+import { completionScript, SHELLS, type Shell } from '../completion/script.ts';
+
+/** @param tree that the command itself is in */
+export function completionOf(tree: () => Group): Command {
+  return defineCommand({
+    about:
+      'The script knows every command, flag and fixed value of this version, and starts nothing while you type. bash and zsh: add `source <(meshpass completion SHELL)` to ~/.bashrc, or to ~/.zshrc after compinit. fish: write it to ~/.config/fish/completions/meshpass.fish.',
+    args: { shell: argument('bash, zsh or fish', SHELLS) },
+    flags: {},
+    examples: [
+      'source <(meshpass completion bash)',
+      'meshpass completion fish > ~/.config/fish/completions/meshpass.fish',
+    ],
+    page: 'docs/interfaces/README.md',
+    run: async ({ shell }) => void process.stdout.write(await completionScript(shell as Shell, tree())),
+  });
+}

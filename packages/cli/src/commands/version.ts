@@ -1,0 +1,49 @@
+import { VERSION } from '@meshpass/identity/version';
+import { defineCommand } from '../command/define.ts';
+import { output, proofFlags } from '../command/shared-flags.ts';
+import { readTextFile } from '../input/text-file.ts';
+
+export const command = defineCommand({
+  about:
+    'With --broker it also asks the broker, and says where the two are further apart than is supported. It works without a session.',
+  flags: { broker: proofFlags.broker, caFile: proofFlags.caFile, output },
+  examples: ['meshpass version', 'meshpass version --broker https://broker.example.com --output json'],
+  page: 'docs/versioning.md',
+  run: async ({ broker, caFile, output }) => {
+    const client = { version: VERSION, node: process.versions.node };
+    const asked = broker === undefined ? undefined : await askVersion(broker, caFile);
+    const skew = asked && skewOf(VERSION, asked.version);
+    if (output === 'json') {
+      const members = { client, ...(asked && { broker: asked }), ...(skew !== undefined && { skew }) };
+      return console.log(JSON.stringify(members, null, 2));
+    }
+    console.log(`client: ${client.version} (Node.js ${client.node})`);
+    if (asked) console.log(`broker: ${asked.version}`);
+    if (skew !== undefined) console.log(`warning: ${skew}`);
+  },
+});
+
+async function askVersion(broker: string, caFile: string | undefined): Promise<{ readonly version: string }> {
+  const { brokerVersion } = await import('../broker/version.ts');
+  const ca = caFile === undefined ? undefined : readTextFile(caFile, '--ca-file', 'config_invalid');
+  return { version: await brokerVersion(broker, ca) };
+}
+
+/**
+ * What docs/versioning.md does not support: agents may be one minor version older than their broker, and not newer.
+ * @returns a sentence; undefined where it is supported
+ */
+export function skewOf(client: string, broker: string): string | undefined {
+  const [ours, theirs] = [client, broker].map(minorOf);
+  if (!ours || !theirs || (ours[0] === theirs[0] && (ours[1] === theirs[1] || ours[1] === theirs[1] - 1)))
+    return undefined;
+  const isNewer = ours[0] > theirs[0] || (ours[0] === theirs[0] && ours[1] > theirs[1]);
+  return isNewer
+    ? 'this command is newer than the broker: update the broker first (docs/versioning.md).'
+    : 'this command is more than one minor version older than the broker: update it (docs/versioning.md).';
+}
+
+function minorOf(version: string): readonly [number, number] | undefined {
+  const [, major, minor] = /^(\d+)\.(\d+)\./.exec(version) ?? [];
+  return major === undefined ? undefined : [Number(major), Number(minor)];
+}

@@ -1,0 +1,112 @@
+/** Values for flags from a file of YAML (`--config`): the names of the flags, with errors by line. Flags and environment win. */
+import { statSync } from 'node:fs';
+import { readYaml } from '@meshpass/access';
+import { MeshpassError } from '@meshpass/identity/error';
+import type { Command, ConfigValues } from '../command/define.ts';
+import { type Flag, longOf, text } from '../command/flag.ts';
+import { readTextFile } from './text-file.ts';
+
+/** The flag of commands that take such a file; its member must be called `config`. */
+export const configFlag = text(
+  '<file>',
+  'YAML with values of flags by their names; flags and environment variables win',
+  {
+    env: 'MESHPASS_CONFIG',
+  },
+);
+
+/**
+ * What the configuration file of a command line says, for a command that takes one.
+ * @param words the command line, without the names of the commands
+ * @throws MeshpassError `config_invalid` with `FILE:LINE:COLUMN` of each problem; where the file holds a secret that others may read
+ */
+export function configValues(command: Command, words: readonly string[], env: NodeJS.ProcessEnv): ConfigValues {
+  const { config } = command.flags;
+  if (config === undefined) return {};
+  const file = wordOf('--config', words) ?? (env[config.env ?? ''] || undefined);
+  return file === undefined ? {} : readConfig(file, readTextFile(file, '--config', 'config_invalid'), command.flags);
+}
+
+/** The last one counts, as for the parser. */
+function wordOf(long: string, words: readonly string[]): string | undefined {
+  const end = words.indexOf('--');
+  const given = (end < 0 ? words : words.slice(0, end)).flatMap((word, index, all) => {
+    if (word.startsWith(`${long}=`)) return [word.slice(long.length + 1)];
+    const next = all[index + 1];
+    return word === long && next !== undefined ? [next] : [];
+  });
+  return given.at(-1);
+}
+
+function readConfig(file: string, content: string, flags: Command['flags']): ConfigValues {
+  const read = readYaml(content, file);
+  if ('problems' in read) throw invalid(read.problems.map(({ place, message }) => `${at(place)}: ${message}`));
+  const { value, locate } = read.yaml;
+  if (value === null) return {};
+  if (typeof value !== 'object' || Array.isArray(value))
+    throw invalid([`${file}:1:1: must be a mapping of flags to values`]);
+  const known = new Map(Object.entries(flags).map(([name, flag]) => [nameOf(name, flag), [name, flag] as const]));
+  const values: Record<string, readonly string[] | boolean> = {};
+  const problems: string[] = [];
+  for (const [key, given] of Object.entries(value)) {
+    const [name, flag] = known.get(key) ?? [];
+    const problem = (part: 'key' | 'value', message: string) => problems.push(`${at(locate([key], part))}: ${message}`);
+    if (name === undefined || !flag || name === 'config') problem('key', `there is no setting "${key}"`);
+    else if (flag.isCommandLineOnly) problem('key', `"${key}" may only be given on the command line`);
+    else {
+      const words = wordsOf(flag, given);
+      if (typeof words === 'string') problem('value', `${key} ${words}`);
+      else {
+        try {
+          if (typeof words !== 'boolean') for (const word of words) checkWord(flag, word, key);
+          values[name] = words;
+        } catch (thrown) {
+          problem('value', thrown instanceof MeshpassError ? thrown.message : String(thrown));
+        }
+      }
+    }
+  }
+  if (problems.length > 0) throw invalid(problems);
+  refuseReadableSecret(file, flags, values);
+  return values;
+}
+
+/** `no-by-name` of a flag that turns something off: as it would be typed. */
+function nameOf(name: string, flag: Flag<unknown>): string {
+  return longOf(name, flag).slice(2);
+}
+
+/** What would be typed; a sentence about what is wrong with it. */
+function wordsOf({ value, kind }: Flag<unknown>, given: unknown): readonly string[] | boolean | string {
+  if (value === undefined) return typeof given === 'boolean' ? given : 'must be true or false';
+  const items: readonly unknown[] = Array.isArray(given) ? given : [given];
+  if (!items.every((one) => ['string', 'number', 'boolean'].includes(typeof one)))
+    return 'must be a word or a number, or a list of them';
+  const words = items.map(String);
+  if (kind === 'list') return words;
+  if (value.endsWith(',...>')) return [words.join(',')];
+  return Array.isArray(given) ? 'must be one word or number' : words;
+}
+
+function checkWord(flag: Flag<unknown>, word: string, key: string): void {
+  if (flag.choices && !flag.choices.includes(word))
+    throw new MeshpassError('usage', `${key} must be one of ${flag.choices.join(', ')}`);
+  flag.read(word, key, []);
+}
+
+function refuseReadableSecret(file: string, flags: Command['flags'], values: ConfigValues): void {
+  const secret = Object.keys(values).find((name) => flags[name]?.isSecret);
+  if (secret === undefined || (statSync(file).mode & 0o007) === 0) return;
+  throw new MeshpassError(
+    'config_invalid',
+    `${file} holds ${nameOf(secret, flags[secret]!)}, which may contain a password, and every user of this machine may read it: chmod 0640, or give it by its environment variable.`,
+  );
+}
+
+function at({ file, line, column }: { readonly file: string; readonly line: number; readonly column: number }): string {
+  return `${file}:${line}:${column}`;
+}
+
+function invalid(problems: readonly string[]): MeshpassError {
+  return new MeshpassError('config_invalid', problems.join('\n'));
+}
