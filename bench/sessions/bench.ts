@@ -32,7 +32,7 @@ export interface SessionsResult {
 
 export const HEARTBEAT_SECONDS = 15;
 export const GOALS = { megabytes: 300, cores: 0.5 } as const;
-/** What deploy/kubernetes/broker.yaml gives the process, too. */
+/** What the chart gives the process, too. */
 const AS_DEPLOYED = { NODE_OPTIONS: '--max-semi-space-size=8', MALLOC_ARENA_MAX: '2' } as const;
 const SAMPLE_MS = 500;
 /** Slow enough that who is there already can renew its lease meanwhile. */

@@ -51,7 +51,7 @@ async function onAMesh(story: Story, start: (progress: (line: string) => void) =
   story.done(`Kubernetes ${kubernetes}, Istio ${istio}, Envoy ${envoy}: orders.shop, ledger-db.shop, web.dev`);
   story.aside('GitHub and the identity providers are stand-ins: a lab cannot reach the real ones.');
   const meshpass = await story.busy('starting broker and edge', (progress) => startMeshpass(lab, { progress }));
-  story.done('Meshpass: broker and edge run with the rights in deploy/kubernetes, the access file is in force');
+  story.done('Meshpass: broker and edge run with the rights that the chart gives them, the access file is in force');
 
   const players = standIns(lab);
   await players.github.reset();

@@ -19,7 +19,7 @@ beforeAll(async () => {
   dataPath = await openDataPath();
   original = readFileSync(dataPath.meshpass.accessFile, 'utf8');
   meshpass = await startMeshpass(dataPath.lab, { flags: ['--gitops'] });
-  const rights = new URL('../../deploy/kubernetes/broker-rbac-gitops.yaml', import.meta.url);
+  const rights = new URL('../../deploy/helm/meshpass/files/broker-rbac-gitops.yaml', import.meta.url);
   await dataPath.lab.kubernetes.apply(...objects(readFileSync(rights, 'utf8')));
 });
 afterAll(() => dataPath?.close());

@@ -1,4 +1,4 @@
-/** The broker's rights of production, as deploy/ has them, with what an installation edits in them set for the lab. */
+/** The broker's rights of production: the plain files of the chart, with what its values set in them set for the lab. */
 import { readFileSync } from 'node:fs';
 import { parseAllDocuments } from 'yaml';
 import type { KubeObject, Kubernetes } from '../kubernetes.ts';
@@ -6,13 +6,13 @@ import type { KubeObject, Kubernetes } from '../kubernetes.ts';
 /** Public URL of the lab's broker, issuer of its tokens. */
 export const BROKER_URL = 'https://broker.meshpass.test:8443';
 
-/** What access files may grant in the lab, as `services` in deploy/kubernetes/broker-admission.yaml. */
+/** What access files may grant in the lab, as `admission.services` of the chart. */
 const SERVICES = ['*.shop', '*.dev', '*.preview-*', 'invoices.billing'] as const;
 
 /** Admission policies before rights: never may the broker do more than in production. */
 export async function applyBrokerRights(kubernetes: Pick<Kubernetes, 'apply'>): Promise<void> {
-  for (const file of ['broker-admission.yaml', 'broker-rbac.yaml', 'edge-rbac.yaml', 'audit-checkpoint.yaml']) {
-    const text = readFileSync(new URL(`../../../deploy/kubernetes/${file}`, import.meta.url), 'utf8');
+  for (const file of ['accounts.yaml', 'admission.yaml', 'broker-rbac.yaml', 'audit-checkpoint.yaml']) {
+    const text = readFileSync(new URL(`../../../deploy/helm/meshpass/files/${file}`, import.meta.url), 'utf8');
     for (const document of parseAllDocuments(text)) await kubernetes.apply(edited(document.toJS() as KubeObject));
   }
 }
@@ -25,7 +25,7 @@ function edited(object: KubeObject): KubeObject {
     issuer: `'${BROKER_URL}'`,
   };
   const missing = Object.keys(set).filter((name) => !spec.variables.some((variable) => variable.name === name));
-  if (missing.length > 0) throw new Error(`broker-admission.yaml has no variables ${missing.join(', ')}`);
+  if (missing.length > 0) throw new Error(`admission.yaml has no variables ${missing.join(', ')}`);
   const variables = spec.variables.map(({ name, expression }) => ({ name, expression: set[name] ?? expression }));
   return { ...object, spec: { ...spec, variables } };
 }

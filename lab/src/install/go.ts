@@ -74,6 +74,14 @@ const ISTIOCTL: Module = {
   minutes: 'about a minute',
 };
 
+/** Renders and installs the chart. */
+const HELM: Module = {
+  folder: 'helm',
+  main: 'helm.sh/helm/v4',
+  binaries: { helm: 'helm.sh/helm/v4/cmd/helm' },
+  minutes: 'about 2 minutes',
+};
+
 /**
  * etcd first: it is the smallest, and compiles the standard library for all. The sources of the others are fetched meanwhile;
  * then they are built side by side, because a linker uses one core.
@@ -105,6 +113,11 @@ export async function buildGoTools(cache: string, progress: (line: string) => vo
 /** @returns path of `istioctl`. @throws LabError `lab_install` with the compiler's last lines */
 export async function buildIstioctl(cache: string, progress: (line: string) => void): Promise<string> {
   return join(await buildOnce(ISTIOCTL, cache, await versionOf(ISTIOCTL), progress), 'istioctl');
+}
+
+/** @returns path of `helm`. @throws LabError `lab_install` with the compiler's last lines */
+export async function buildHelm(cache: string, progress: (line: string) => void): Promise<string> {
+  return join(await buildOnce(HELM, cache, await versionOf(HELM), progress), 'helm');
 }
 
 async function buildOnce(

@@ -6,7 +6,7 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { ensureCommands } from './debian.ts';
 import { envoyIn, installEnvoy } from './envoy.ts';
-import { buildGoTools, buildIstioctl, type GoTools } from './go.ts';
+import { buildGoTools, buildHelm, buildIstioctl, type GoTools } from './go.ts';
 import { requireMachine } from './machine.ts';
 
 export interface Tools extends GoTools {
@@ -47,6 +47,11 @@ export function installedEnvoy(): string {
 /** `istioctl`, for benchmarks that compare with it. @throws LabError `lab_install` when its build fails */
 export function ensureIstioctl(progress: (line: string) => void): Promise<string> {
   return buildIstioctl(cacheFolder(), progress);
+}
+
+/** `helm`, which renders and installs the chart. @throws LabError `lab_install` when its build fails */
+export function ensureHelm(progress: (line: string) => void): Promise<string> {
+  return buildHelm(cacheFolder(), progress);
 }
 
 function cacheFolder(): string {

@@ -104,6 +104,17 @@ export const TREE: Group = {
       },
     },
     rotate: { summary: 'Change the key that signs tokens.', load: () => import('./commands/rotate.ts') },
+    keys: {
+      summary: 'Make the keys of a broker.',
+      examples: ['meshpass keys create --help'],
+      page: 'docs/rotation.md',
+      children: {
+        create: {
+          summary: 'Create the Secret with signing key, audit key and operator token.',
+          load: () => import('./commands/keys/create.ts'),
+        },
+      },
+    },
     drill: {
       summary: 'Prove that nothing works after a session has ended.',
       load: () => import('./commands/drill.ts'),

@@ -138,6 +138,13 @@ describe('the edge follows the broker', () => {
     expect([directory.state(), seen]).toEqual(['empty', []]);
   });
 
+  test('whose certificate is for another name than the address, if it was told that name', async () => {
+    answer = (_request, response) => stream(response, SNAPSHOT);
+    const of = { ...access, urls: access.urls.map((url) => url.replace('localhost', '127.0.0.1')), directory };
+    following = followBroker({ ...of, serverName: 'localhost' });
+    await vi.waitFor(() => expect(directory.find(ALICE)).toBeDefined(), { timeout: 60_000 });
+  });
+
   test('and never without TLS', async () => {
     const warned: string[] = [];
     const log = { info() {}, warn: (fields: object) => warned.push(String((fields as { err: Error }).err)) };

@@ -102,7 +102,7 @@ export const checkpointData = (size: string, ofRows = size) => ({
   ...{ epoch: '1', size, time: '2026-01-01T00:00:00.000Z' },
   note: `broker.meshpass.test:8443/audit\n${ofRows}\n${ROOT}\n\nsignature\n`,
 });
-/** As deploy/kubernetes has it: empty. */
+/** As the chart has it: empty. */
 export const CHECKPOINT: KubeObject = {
   ...{ apiVersion: 'v1', kind: 'ConfigMap' },
   metadata: { name: 'meshpass-audit-checkpoint', namespace: 'meshpass-system' },

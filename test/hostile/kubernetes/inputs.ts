@@ -1,6 +1,6 @@
 /**
  * What somebody can do who holds the token of the broker's ServiceAccount: nothing beyond what may be granted. On a real API server
- * with the rights and admission policies of deploy/kubernetes. A refusal has to come from the rule that is there for it.
+ * with the rights and admission policies of the chart. A refusal has to come from the rule that is there for it.
  */
 import type { HostileArea, HostileInput } from '../area.ts';
 import { CHECKPOINTS } from './checkpoint.ts';

@@ -1,4 +1,4 @@
-/** What the broker asks of Kubernetes, as verbs. deploy/kubernetes/broker-rbac.yaml grants exactly this. */
+/** What the broker asks of Kubernetes, as verbs. deploy/helm/meshpass/files/broker-rbac.yaml grants exactly this. */
 
 import { MANAGED_BY, MANAGED_BY_LABEL, type Manifest } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';

@@ -1,4 +1,4 @@
-/** The ConfigMap of deploy/kubernetes/audit-checkpoint.yaml on a real API server: the broker moves it forward, nobody sets it back. */
+/** The ConfigMap of the chart's audit-checkpoint.yaml on a real API server: the broker moves it forward, nobody sets it back. */
 import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { MeshpassError } from '@meshpass/identity';

@@ -1,4 +1,4 @@
-/** The broker's hold on the mesh of a lab, with the rights that deploy/kubernetes gives it and no more. */
+/** The broker's hold on the mesh of a lab, with the rights that the chart gives it and no more. */
 import { generateKeyPairSync } from 'node:crypto';
 import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -135,7 +135,7 @@ const PLURALS: Readonly<Record<string, string>> = {
 };
 
 export async function applyFile(lab: Lab, name: string): Promise<void> {
-  const text = await readFile(new URL(`../../../../deploy/kubernetes/${name}`, import.meta.url), 'utf8');
+  const text = await readFile(new URL(`../../../../deploy/helm/meshpass/files/${name}`, import.meta.url), 'utf8');
   for (const document of parseAllDocuments(text)) {
     const { apiVersion, kind, metadata } = document.toJS() as KubeObject;
     const base = apiVersion === 'v1' ? '/api/v1' : `/apis/${apiVersion}`;

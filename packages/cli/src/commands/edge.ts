@@ -26,6 +26,10 @@ const flags = {
     env: 'MESHPASS_BROKER_CA',
     defaultText: 'those of the system',
   }),
+  brokerName: text('<name>', "DNS name in the broker's certificate", {
+    env: 'MESHPASS_BROKER_NAME',
+    defaultText: 'the host of --broker',
+  }),
   stale: wholeNumber(
     '<seconds>',
     'refuse and cut everything when the broker has been silent for this long; until then the edge learns of no ended session either',
@@ -63,6 +67,7 @@ async function edge(options: OptionsOf<typeof flags>): Promise<void> {
     urls: options.broker.split(','),
     tokenFile: options.brokerToken,
     ...(options.brokerCa !== undefined && { caFile: options.brokerCa }),
+    ...(options.brokerName !== undefined && { serverName: options.brokerName }),
   };
   const following = followBroker({ ...broker, directory, log });
   const post = postDecisions({ ...broker, log });

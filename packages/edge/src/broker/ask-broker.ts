@@ -12,6 +12,8 @@ export interface BrokerAccess {
   readonly tokenFile: string;
   /** PEM of the CA that signed the broker's certificate; without it, the system's. */
   readonly caFile?: string;
+  /** DNS name that its certificate is for, where that is not the host of the URL. */
+  readonly serverName?: string;
 }
 
 /** Asks the broker that answered last, and on its failure the others in turn. */
@@ -74,6 +76,7 @@ async function ask(
       lookup: addresses.lookup,
       timeout: options.silenceMs,
       ...(ca !== undefined && { ca }),
+      ...(access.serverName !== undefined && { servername: access.serverName }),
       ...(options.signal && { signal: options.signal }),
     });
     asked.once('timeout', () => {

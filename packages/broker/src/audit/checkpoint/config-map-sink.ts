@@ -1,6 +1,6 @@
 /**
  * The newest checkpoint of the audit log in a ConfigMap, which survives the pod and the database both. Its admission policy
- * (deploy/kubernetes/audit-checkpoint.yaml) lets nobody set it back, the broker included.
+ * (audit-checkpoint.yaml of the chart) lets nobody set it back, the broker included.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
@@ -55,7 +55,7 @@ export function checkpointMap(http: KubernetesHttp, namespace: string, name: str
     if (answer.status === NOT_FOUND)
       throw new MeshpassError(
         'config_invalid',
-        `There is no ${title.slice(4)}: apply deploy/kubernetes/audit-checkpoint.yaml. If the log has been in use, the ` +
+        `There is no ${title.slice(4)}: upgrade the Helm release, which has it. If the log has been in use, the ` +
           'checkpoint is lost with it (docs/audit.md, "After a restore").',
       );
     const { metadata, data } = understood(ConfigMap, answer.body);

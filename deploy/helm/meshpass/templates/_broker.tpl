@@ -1,0 +1,44 @@
+{{/* What `meshpass serve` and `meshpass audit accept-restore` have in common: where the log and its keys are. */}}
+{{- define "meshpass.logArgs" -}}
+- --public-url={{ include "meshpass.publicUrl" . }}
+- --data=/var/lib/meshpass/data
+- --audit-key=/etc/meshpass/keys/audit-key.pem
+- --audit-checkpoint-configmap={{ .Release.Namespace }}/meshpass-audit-checkpoint
+{{- end }}
+
+{{- define "meshpass.brokerEnv" -}}
+{{- with .Values.database.secret }}
+- name: DATABASE_URL
+  valueFrom:
+    secretKeyRef: {name: {{ . }}, key: url}
+{{- end }}
+{{- include "meshpass.trustEnv" . }}
+# Memory: docs/operating-broker.md, "How much memory".
+- {name: NODE_OPTIONS, value: --max-semi-space-size=8}
+- {name: MALLOC_ARENA_MAX, value: "2"}
+{{- end }}
+
+{{- define "meshpass.brokerMounts" -}}
+- {name: keys, mountPath: /etc/meshpass/keys, readOnly: true}
+- {name: data, mountPath: /var/lib/meshpass}
+{{- include "meshpass.trustMount" . }}
+{{- end }}
+
+{{- define "meshpass.brokerVolumes" -}}
+- name: keys
+  secret: {secretName: {{ .Values.keys.secret }}, defaultMode: 0440}
+- name: data
+{{- if .Values.database.secret }}
+  # A copy of the audit log's last checkpoint, for a container that starts again. What must last is in PostgreSQL, in the Secrets, and, so
+  # that PostgreSQL alone cannot take it back, in the ConfigMap meshpass-audit-checkpoint.
+  emptyDir: {sizeLimit: 64Mi}
+{{- else }}
+  persistentVolumeClaim: {claimName: meshpass-data}
+{{- end }}
+{{- include "meshpass.trustVolume" . }}
+{{- end }}
+
+{{/* With the embedded store there is one broker. */}}
+{{- define "meshpass.brokerReplicas" -}}
+{{ ternary .Values.broker.replicas 1 (not (empty .Values.database.secret)) }}
+{{- end }}

@@ -1,0 +1,102 @@
+/** A real API server takes every object of the chart as Helm renders it, with no field that it does not know, also in the place of another. */
+import { type Lab, upLab } from '@meshpass/lab';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { BUILD_MS, FIRST_INSTALL, PRODUCTION, type Rendered, render } from './helm.ts';
+
+const NAMESPACE = 'chart-dry-run';
+/** Of operators that a lab does not have: their schemas are not held against anything here. */
+const UNKNOWN_HERE = ['Certificate', 'PrometheusRule', 'ServiceMonitor'];
+const ROOT = { mesh: { rootNamespace: 'istio-system' } };
+
+let lab: Lab;
+const sets: Record<string, Rendered[]> = {};
+beforeAll(async () => {
+  lab = await upLab({ name: process.env.MESHPASS_LAB ?? 'mesh' });
+  await lab.kubernetes.apply({
+    apiVersion: 'v1',
+    kind: 'Namespace',
+    metadata: { name: NAMESPACE, labels: { 'pod-security.kubernetes.io/enforce': 'restricted' } },
+  });
+  const flags = ['--namespace', NAMESPACE];
+  sets['first install'] = await render(FIRST_INSTALL, {}, flags);
+  sets.production = await render(PRODUCTION, ROOT, flags);
+  sets['production without GitOps'] = await render(PRODUCTION, { ...ROOT, gitops: false }, flags);
+  sets['a declared restore'] = await render(PRODUCTION, { ...ROOT, acceptRestore: { by: 'olga', reason: 'lost' } }, [
+    ...flags,
+    ...['--show-only', 'templates/accept-restore.yaml'],
+  ]);
+}, BUILD_MS);
+afterAll(async () => {
+  await lab?.kubernetes.call('DELETE', `/api/v1/namespaces/${NAMESPACE}`);
+  await lab?.down();
+});
+
+interface Resource {
+  readonly name: string;
+  readonly kind: string;
+  readonly namespaced: boolean;
+}
+const served = new Map<string, Promise<readonly Resource[]>>();
+
+/** Path of the collection that it belongs to; undefined where the API server has none. */
+async function collectionOf({ apiVersion, kind, metadata }: Rendered): Promise<string | undefined> {
+  const base = apiVersion.includes('/') ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
+  const resources =
+    served.get(base) ??
+    lab.kubernetes.call('GET', base).then(
+      (answer) => (answer as { resources: Resource[] }).resources,
+      () => [],
+    );
+  served.set(base, resources);
+  const found = (await resources).find((one) => one.kind === kind && !one.name.includes('/'));
+  return found && `${base}${found.namespaced ? `/namespaces/${metadata.namespace}` : ''}/${found.name}`;
+}
+
+async function send(object: Rendered, dryRun: boolean): Promise<unknown> {
+  const collection = (await collectionOf(object))!;
+  const query = `fieldManager=helm&fieldValidation=Strict${dryRun ? '&dryRun=All' : ''}`;
+  if (object.metadata.generateName !== undefined)
+    return await lab.kubernetes.call('POST', `${collection}?${query}`, object);
+  const path = `${collection}/${object.metadata.name}?${query}&force=true`;
+  return await lab.kubernetes.call('PATCH', path, object, 'application/apply-patch+yaml');
+}
+
+const known = (objects: readonly Rendered[]) => objects.filter(({ kind }) => !UNKNOWN_HERE.includes(kind));
+
+describe.each(['first install', 'production', 'production without GitOps', 'a declared restore'])('%s', (name) => {
+  it('is taken whole, but for kinds of operators that are not here', async () => {
+    const missing = new Set<string>();
+    for (const object of sets[name]!) {
+      if ((await collectionOf(object)) === undefined) missing.add(object.kind);
+      else expect(await send(object, true), object.metadata.name).toMatchObject({ kind: object.kind });
+    }
+    expect([...missing].filter((kind) => !UNKNOWN_HERE.includes(kind))).toEqual([]);
+  });
+
+  it('has Pods that a namespace takes that enforces the restricted standard', async () => {
+    const owners = sets[name]!.filter(({ kind }) => ['Deployment', 'Job'].includes(kind));
+    expect(owners.length).toBeGreaterThan(0);
+    for (const { metadata, spec } of owners) {
+      const pod = spec.template.spec;
+      const account = { name: pod.serviceAccountName, namespace: NAMESPACE };
+      await lab.kubernetes.apply({ apiVersion: 'v1', kind: 'ServiceAccount', metadata: account });
+      const object = {
+        ...{ apiVersion: 'v1', kind: 'Pod', metadata: { ...spec.template.metadata, name: metadata.name ?? 'restore' } },
+        // Classes are of the cluster, and this one is not there.
+        spec: { ...pod, priorityClassName: undefined },
+      };
+      const path = `/api/v1/namespaces/${NAMESPACE}/pods?dryRun=All&fieldValidation=Strict`;
+      expect(await lab.kubernetes.call('POST', path, object), metadata.name).toMatchObject({ kind: 'Pod' });
+    }
+  });
+});
+
+it('every set of values may come in the place of every other, with nothing deleted by hand', async () => {
+  const names = Object.keys(sets).filter((name) => name !== 'a declared restore');
+  const inside = (objects: readonly Rendered[]) =>
+    known(objects).filter(({ metadata, kind }) => metadata.namespace === NAMESPACE && kind !== 'Job');
+  for (const before of names) {
+    for (const object of inside(sets[before]!)) await send(object, false);
+    for (const after of names) for (const object of inside(sets[after]!)) await send(object, true);
+  }
+});
