@@ -2,7 +2,7 @@
 import { request } from 'node:http';
 import { MeshpassError } from '@meshpass/identity/error';
 import { describe, expect, it } from 'vitest';
-import { type PresenceAnswer, startPresenceListener, withPresence } from '../src/session/presence.ts';
+import { type Asked, type PresenceAnswer, startPresenceListener, withPresence } from '../src/session/presence.ts';
 
 const path = `/${'p'.repeat(43)}`;
 const challenge = { nonce: 'n'.repeat(43), path, expires_in: 60 };
@@ -36,6 +36,20 @@ describe('the listener', () => {
     await expect(get(listener.port, path)).rejects.toThrow('ECONNREFUSED');
   });
 
+  it('gives an answer for each nonce that it is asked for when it offered that, four times', async () => {
+    const listener = await startPresenceListener(0);
+    listener.offer((nonce) => `signed ${nonce}`);
+    for (const url of ['/', `${path}p`, `${path}?a`, `//${'p'.repeat(42)}`, path.slice(0, -1)])
+      expect((await get(listener.port, url)).status).toBe(404);
+    expect((await get(listener.port, path, 'POST')).status).toBe(404);
+    for (let n = 0; n < 4; n++)
+      expect(await get(listener.port, path)).toEqual({ status: 200, body: `signed ${path.slice(1)}` });
+    expect((await get(listener.port, path)).status).toBe(404);
+    listener.offer(() => 'of the next exchange');
+    expect((await get(listener.port, path)).body).toBe('of the next exchange');
+    listener.close();
+  });
+
   it('says which setting is wrong where its port is taken', async () => {
     const first = await startPresenceListener(0);
     await expect(startPresenceListener(first.port)).rejects.toMatchObject({
@@ -49,16 +63,44 @@ describe('the listener', () => {
 describe('an exchange', () => {
   const sign = () => 'signed';
 
-  it('that is not challenged opens no port', async () => {
+  it('is answered for while it is under way, and not before its proof is made', async () => {
+    let port = 0;
+    const asked: Asked[] = [];
+    const exchange = async (answer?: PresenceAnswer) => {
+      port = answer!.port;
+      expect(answer!.nonce).toBeUndefined();
+      expect((await get(port, path)).status).toBe(404);
+      answer!.onProof!('its DPoP proof');
+      return (await get(port, path)).body;
+    };
+    const heard: number[] = [];
+    const onChallenge = (at: number) => heard.push(at);
+    const noted = (one: Asked) => {
+      asked.push(one);
+      return 'signed';
+    };
+    expect(await withPresence(exchange, { port: 0, sign: noted, onChallenge })).toBe('signed');
+    expect(asked).toEqual([{ nonce: path.slice(1), path, expires_in: 60, dpop: 'its DPoP proof' }]);
+    expect(heard).toEqual([port]);
+    await expect(get(port, path)).rejects.toThrow('ECONNREFUSED');
+  });
+
+  it('says nothing of presence where its port is taken, until it is challenged', async () => {
+    const taken = await startPresenceListener(0);
     const seen: unknown[] = [];
-    const result = await withPresence(async (answer) => seen.push(answer), { port: 0, sign });
-    expect([result, seen]).toEqual([1, [undefined]]);
+    await withPresence(async (answer) => seen.push(answer), { port: taken.port, sign });
+    expect(seen).toEqual([undefined]);
+    const exchange = async () => {
+      throw refusedWith('presence_required', { presence: challenge });
+    };
+    await expect(withPresence(exchange, { port: taken.port, sign })).rejects.toMatchObject({ code: 'config_invalid' });
+    taken.close();
   });
 
   it('that is challenged is repeated with nonce and port, while the answer waits there', async () => {
     let port = 0;
     const exchange = async (answer?: PresenceAnswer) => {
-      if (!answer) throw refusedWith('presence_required', { presence: challenge });
+      if (!answer?.nonce) throw refusedWith('presence_required', { presence: challenge });
       port = answer.port;
       expect(answer.nonce).toBe(challenge.nonce);
       return (await get(port, path)).body;
@@ -70,7 +112,7 @@ describe('an exchange', () => {
   it('is tried again on the same port while GitHub does not forward it yet, and not for ever', async () => {
     const ports: number[] = [];
     const exchange = (fails: number) => async (answer?: PresenceAnswer) => {
-      if (!answer) throw refusedWith('presence_required', { presence: challenge });
+      if (!answer?.nonce) throw refusedWith('presence_required', { presence: challenge });
       ports.push(answer.port);
       if (ports.length <= fails) throw refusedWith('presence_unanswered');
       return 'in';
@@ -85,10 +127,21 @@ describe('an exchange', () => {
     await expect(get(ports[0]!, path)).rejects.toThrow('ECONNREFUSED');
   });
 
+  it('is repeated where GitHub does not forward its port yet, and the broker gave no challenge', async () => {
+    const ports: number[] = [];
+    const exchange = async (answer?: PresenceAnswer) => {
+      ports.push(answer!.port);
+      if (ports.length < 3) throw refusedWith('presence_unanswered');
+      return 'in';
+    };
+    expect(await withPresence(exchange, { port: 0, sign, pause: 1 })).toBe('in');
+    expect([ports.length, new Set(ports).size]).toEqual([3, 1]);
+  });
+
   it.each(['presence_mismatch', 'presence_unreachable', 'access_none'] as const)('gives up at %s', async (code) => {
     let tries = 0;
     const exchange = async (answer?: PresenceAnswer) => {
-      if (!answer) throw refusedWith('presence_required', { presence: challenge });
+      if (!answer?.nonce) throw refusedWith('presence_required', { presence: challenge });
       tries++;
       throw refusedWith(code);
     };

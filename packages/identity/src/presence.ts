@@ -4,6 +4,7 @@
  */
 import { sign } from 'node:crypto';
 import type { DpopKey } from './dpop.ts';
+import { sha256Base64url } from './hash.ts';
 import type { PresenceChallenge } from './wire.ts';
 
 /** `typ` of the JWS (RFC 8725 section 3.11): a DPoP proof of the same key must not pass for it, nor it for one. */
@@ -19,7 +20,15 @@ export interface PresenceProofOptions {
   readonly codespaceName: string;
   /** Unix seconds by the broker's clock. */
   readonly expiresAt: number;
+  /** DPoP proof of the exchange that offered to be asked; absent where the challenge came with a refusal. */
+  readonly dpop?: string;
 }
+
+/** What an answer says of the exchange that it belongs to, where that one offered to be asked. */
+export const exchangeOf = (dpop: string): string => sha256Base64url(dpop);
+
+/** The path that a workspace is asked for when it offered to be: it names the nonce. */
+export const offeredPath = (nonce: string): string => `/${nonce}`;
 
 /** Signs the answer with ES256 (RFC 7518 section 3.4). */
 export function createPresenceProof(options: PresenceProofOptions): string {
@@ -31,6 +40,7 @@ export function createPresenceProof(options: PresenceProofOptions): string {
     path: challenge.path,
     codespace: options.codespaceName,
     exp: options.expiresAt,
+    ...(options.dpop !== undefined && { exchange: exchangeOf(options.dpop) }),
   };
   const input = `${encode(header)}.${encode(claims)}`;
   const signature = sign('sha256', Buffer.from(input), { key: key.privateKey, dsaEncoding: 'ieee-p1363' });

@@ -47,6 +47,8 @@ interface Call {
   readonly accessToken?: string;
   readonly form?: Readonly<Record<string, string>>;
   readonly json?: unknown;
+  /** Told the DPoP proof before it is sent. */
+  readonly onProof?: (dpop: string) => void;
 }
 
 /** Most that a call waits before its second try, ms. */
@@ -102,8 +104,9 @@ export class BrokerClient {
           ...{ method: 'POST', path: '/token' },
           form: {
             ...{ grant_type: GRANT_TYPE, ...form },
-            ...(answer && { presence_nonce: answer.nonce, presence_port: String(answer.port) }),
+            ...(answer && presenceParameters(answer)),
           },
+          ...(answer?.onProof && { onProof: answer.onProof }),
         },
         this.#read.session,
       );
@@ -111,10 +114,11 @@ export class BrokerClient {
     const { key, presencePort: port = 0, onChallenge } = this.#options;
     return withPresence(exchange, {
       ...{ port, onChallenge },
-      sign: (challenge) =>
+      sign: ({ dpop, expires_in, ...challenge }) =>
         createPresenceProof({
           ...{ key, challenge, broker: this.#base, codespaceName: proof.codespaceName },
-          expiresAt: Math.floor(this.brokerNow / 1000) + challenge.expires_in,
+          expiresAt: Math.floor(this.brokerNow / 1000) + expires_in,
+          ...(dpop !== undefined && { dpop }),
         }),
     });
   }
@@ -216,6 +220,7 @@ export class BrokerClient {
       jti: randomId(),
       ...(call.accessToken === undefined ? {} : { accessToken: call.accessToken }),
     });
+    call.onProof?.(dpop);
     const body = call.form
       ? new URLSearchParams(call.form).toString()
       : call.json === undefined
@@ -263,6 +268,11 @@ export class BrokerClient {
       outgoing.end(body);
     });
   }
+}
+
+function presenceParameters({ nonce, port }: PresenceAnswer): Record<string, string> {
+  if (nonce === undefined) return { presence_listener: String(port) };
+  return { presence_nonce: nonce, presence_port: String(port) };
 }
 
 /** The DER within PEM. */

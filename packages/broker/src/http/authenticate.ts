@@ -66,16 +66,24 @@ export function sessionAuthentication(context: AuthenticationContext): Authentic
   };
 }
 
-/** A stranger's key: a proof that was made for this request just now, by whoever has the key. Gives its thumbprint (RFC 7638). */
-export function keyAuthentication(context: AuthenticationContext): Authentication<string> {
+export interface KeyCaller {
+  /** Thumbprint of the key (RFC 7638). */
+  readonly jkt: string;
+  /** The proof itself. */
+  readonly dpop: string;
+}
+
+/** A stranger's key: a proof that was made for this request just now, by whoever has the key. */
+export function keyAuthentication(context: AuthenticationContext): Authentication<KeyCaller> {
   const { replay, publicUrl, clock, startedAt } = context;
   return ({ request, event, path }) => {
     const expected = { method: request.method ?? '', url: publicUrl + path };
+    const proof = header(request, 'dpop');
     const jkt = verifyDpop({
-      ...{ proof: header(request, 'dpop'), ...expected, now: seconds(clock), startedAt },
+      ...{ proof, ...expected, now: seconds(clock), startedAt },
       ...{ source: groupOf(event.source ?? 'unknown'), replay: replay.strangers },
     });
-    return granted(event, jkt);
+    return granted(event, { jkt, dpop: proof ?? '' });
   };
 }
 

@@ -3,10 +3,11 @@
  * DPoP proof. Here, in this order: attest the proof, authorize the attestation, write the session with its audit row, answer. The
  * first step that refuses ends the exchange; http/route.ts writes the refusal to the audit log.
  */
-import { type Attestation, MeshpassError, type SessionResponse, toMeshpassError } from '@meshpass/identity';
+import { type Attestation, exchangeOf, MeshpassError, type SessionResponse, toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { type Attest, readProof } from '../attest/attest.ts';
 import { type Attested, type Evidence, IdentifiedRefusal } from '../attest/attested.ts';
+import type { Presenter } from '../attest/presence/presence.ts';
 import { printable } from '../attest/printable.ts';
 import { granted, type Outcome, refused } from '../audit/log/decision.ts';
 import { type AuditEvent, identityMembers } from '../audit/log/event.ts';
@@ -34,6 +35,8 @@ export interface ExchangeRequest {
   readonly form: TokenForm;
   /** Thumbprint of the key that made the request's DPoP proof: the session is bound to it. */
   readonly jkt: string;
+  /** That proof. */
+  readonly dpop: string;
   /** Whether the client has closed its connection meanwhile. */
   readonly hungUp: () => boolean;
   readonly event: AuditEvent;
@@ -79,13 +82,13 @@ interface Proven {
 }
 
 async function attestProof(context: ExchangeContext, request: ExchangeRequest): Promise<Outcome<Proven>> {
-  const { form, jkt } = request;
+  const { form, jkt, dpop } = request;
   const event = { ...request.event, proofHash: sha256Hex(form.subjectToken) };
   try {
     refuseParameters(form);
     const proof = readProof(form.subjectTokenType, form.subjectToken, form.codespaceName);
     const asked = context.losses.now();
-    const presenter = { jkt, source: event.source ?? '', presence: form.presence };
+    const presenter = { jkt, source: event.source ?? '', presence: presenceOf(form, dpop) };
     const { replay, presence, ...attested } = await context.attest(proof, presenter);
     const attestation = printableOrIdentified(attested.attestation);
     context.onEvidence?.({ attestation });
@@ -106,6 +109,11 @@ function printableOrIdentified(attestation: Attestation): Attestation {
   } catch (thrown) {
     throw new IdentifiedRefusal(toMeshpassError(thrown), attestation);
   }
+}
+
+function presenceOf({ presence }: TokenForm, dpop: string): Presenter['presence'] {
+  if (presence?.nonce === undefined) return presence && { exchange: exchangeOf(dpop), port: presence.port };
+  return { nonce: presence.nonce, port: presence.port };
 }
 
 function refuseParameters({ requestedTokenType, audience }: TokenForm): void {

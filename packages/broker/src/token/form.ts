@@ -19,8 +19,8 @@ export interface TokenForm {
   readonly requestedTokenType: string | undefined;
   readonly audience: string | undefined;
   readonly codespaceName: string | undefined;
-  /** The answer to a presence challenge waits on this port of the Codespace. */
-  readonly presence: { readonly nonce: string; readonly port: number } | undefined;
+  /** A port of the Codespace, where the answer to this challenge waits, or (without a nonce) one that is to be given now. */
+  readonly presence: { readonly nonce: string | undefined; readonly port: number } | undefined;
   /** PEM, for the first grants of the session; not looked at before there is one. */
   readonly csrs: readonly string[];
 }
@@ -34,6 +34,7 @@ const USED = [
   'codespace_name',
   'presence_nonce',
   'presence_port',
+  'presence_listener',
   'csrs',
 ] as const;
 /** Parameters that would change the meaning of the exchange; what is merely unknown is ignored (RFC 6749 section 3.2). */
@@ -73,7 +74,7 @@ export function readTokenForm(contentType: string | undefined, body: string): To
     requestedTokenType: values.requested_token_type,
     audience: values.audience,
     codespaceName: values.codespace_name,
-    presence: readPresence(values.presence_nonce, values.presence_port),
+    presence: readPresence(values),
     csrs: readCsrs(values.csrs),
   };
 }
@@ -89,14 +90,24 @@ function readCsrs(text: string | undefined): readonly string[] {
   return csrs.map((csr) => `-----BEGIN CERTIFICATE REQUEST-----\n${pem(csr)}\n-----END CERTIFICATE REQUEST-----\n`);
 }
 
-function readPresence(nonce: string | undefined, port: string | undefined): TokenForm['presence'] {
-  if (nonce === undefined && port === undefined) return undefined;
+function readPresence(values: Partial<Record<(typeof USED)[number], string>>): TokenForm['presence'] {
+  const { presence_nonce: nonce, presence_port: port, presence_listener: listener } = values;
+  if (nonce === undefined && port === undefined && listener === undefined) return undefined;
+  if (listener !== undefined) {
+    if (nonce !== undefined || port !== undefined)
+      throw malformed('The parameter presence_listener must not come with the answer to a challenge.');
+    return { nonce: undefined, port: readPort('presence_listener', listener) };
+  }
   if (nonce === undefined || !/^[A-Za-z0-9_-]{1,64}$/.test(nonce))
     throw malformed('The parameter presence_nonce must be the nonce of a challenge.');
+  return { nonce, port: readPort('presence_port', port) };
+}
+
+function readPort(name: string, port: string | undefined): number {
   const number = /^[1-9][0-9]{3,4}$/.test(port ?? '') ? Number(port) : 0;
   if (number < LOWEST_PORT || number > HIGHEST_PORT)
-    throw malformed(`The parameter presence_port must be a number from ${LOWEST_PORT} to ${HIGHEST_PORT}.`);
-  return { nonce, port: number };
+    throw malformed(`The parameter ${name} must be a number from ${LOWEST_PORT} to ${HIGHEST_PORT}.`);
+  return number;
 }
 
 function malformed(message: string): MeshpassError {

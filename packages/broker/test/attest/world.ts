@@ -2,8 +2,8 @@
 
 import { randomBytes } from 'node:crypto';
 import { parseAccess } from '@meshpass/access';
-import { withPresence } from '@meshpass/agent/session/presence';
-import { createPresenceProof, dpopThumbprint, type PresenceChallenge } from '@meshpass/identity';
+import { type Asked, type PresenceAnswer, withPresence } from '@meshpass/agent/session/presence';
+import { createPresenceProof, dpopThumbprint, exchangeOf } from '@meshpass/identity';
 import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
 import { type RunningActions, startActions } from '@meshpass/lab/oidc/actions';
 import { type RunningIdp, startIdp } from '@meshpass/lab/oidc/idp';
@@ -102,15 +102,21 @@ function forwardingAt(port: number, timeoutMs: number) {
 export async function presentCodespace(attest: Attest, space: { name: string; token: string }): Promise<Attested> {
   const key = newKey();
   const proof = { type: 'github-codespace', token: space.token, codespaceName: space.name } as const;
-  const sign = (challenge: PresenceChallenge) =>
+  const jkt = dpopThumbprint(key.jwk);
+  const sign = ({ dpop, expires_in, ...challenge }: Asked) =>
     createPresenceProof({
       ...{ key, challenge, broker: PUBLIC_URL, codespaceName: space.name },
-      expiresAt: Math.floor(Date.now() / 1000) + challenge.expires_in,
+      expiresAt: Math.floor(Date.now() / 1000) + expires_in,
+      ...(dpop !== undefined && { dpop }),
     });
-  return await withPresence(
-    (presence) => attest(proof, { jkt: dpopThumbprint(key.jwk), source: '192.0.2.1', presence }),
-    { port: 0, sign, pause: 1 },
-  );
+  const exchange = async (answer?: PresenceAnswer) => {
+    const dpop = `proof ${randomBytes(8).toString('hex')}`;
+    answer?.onProof?.(dpop);
+    const { port = 0, nonce } = answer ?? {};
+    const presence = nonce === undefined ? { exchange: exchangeOf(dpop), port } : { nonce, port };
+    return await attest(proof, { jkt, source: '192.0.2.1', presence });
+  };
+  return await withPresence(exchange, { port: 0, sign, pause: 1 });
 }
 
 /** The code and message of a refusal; fails where there is none. */

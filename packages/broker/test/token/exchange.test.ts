@@ -120,6 +120,16 @@ describe('POST /token with a proof', () => {
       'a requested type other than a session',
       (m: Record<string, string>) => form({ ...m, requested_token_type: ID_TOKEN }),
     ],
+    [
+      'a presence listener beside the answer to a challenge',
+      (m: Record<string, string>) =>
+        form({ ...m, presence_listener: '47000', presence_nonce: 'a'.repeat(43), presence_port: '47000' }),
+    ],
+    ['a presence listener of the system', (m: Record<string, string>) => form({ ...m, presence_listener: '443' })],
+    [
+      'a presence listener that is part of a name',
+      (m: Record<string, string>) => form({ ...m, presence_listener: '4700.evil.example' }),
+    ],
     ['a presence port without a nonce', (m: Record<string, string>) => form({ ...m, presence_port: '47000' })],
     ['a nonce without a presence port', (m: Record<string, string>) => form({ ...m, presence_nonce: 'a'.repeat(43) })],
     [

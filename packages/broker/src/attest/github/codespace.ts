@@ -96,12 +96,22 @@ export async function attestCodespace(
       },
     );
   }
-  await refuseForeign(codespace, user, organization, options.app);
-  await refuseOtherRepositories(codespace, proof.token, options.api);
+  // An agent that listens already is asked while GitHub is.
+  const givingUp = new AbortController();
+  const show = () => options.presence.show({ codespace, token: proof.token, presenter }, givingUp.signal);
+  const early = presenter.presence && 'exchange' in presenter.presence ? show() : undefined;
+  early?.catch(() => {});
+  try {
+    await refuseForeign(codespace, user, organization, options.app);
+    await refuseOtherRepositories(codespace, proof.token, options.api);
+  } catch (thrown) {
+    givingUp.abort();
+    throw thrown;
+  }
   // Before memberships: who is not there learns nothing of what the developer may reach, and spends nothing of the App's budget.
   const known = whatIsKnown(proof, user, codespace);
   try {
-    const presence = await options.presence.show({ codespace, token: proof.token, presenter });
+    const presence = await (early ?? show());
     const memberships = await confirmMemberships(user, asked, options.app);
     attempts.attested(presenter.source);
     return { attestation: { ...known, ...memberships }, presence };

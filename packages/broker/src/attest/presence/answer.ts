@@ -13,6 +13,8 @@ export interface ExpectedAnswer {
   /** Public URL of this broker. */
   readonly broker: string;
   readonly codespaceName: string;
+  /** The exchange that offered to be asked (`exchangeOf`); undefined where a refusal brought the challenge. */
+  readonly exchange: string | undefined;
   /** Unix seconds. */
   readonly now: number;
 }
@@ -31,6 +33,7 @@ const Claims = z.strictObject({
   path: z.string().max(64),
   codespace: z.string().max(100),
   exp: z.number().int(),
+  exchange: z.string().max(64).optional(),
 });
 
 /** @returns what is wrong with it, for the log and the audit log; undefined where nothing is */
@@ -43,10 +46,11 @@ export function faultOfAnswer(body: string, expected: ExpectedAnswer): string | 
   if (!claims.success) return 'a JWS with unexpected claims';
   const { jwk } = header.data;
   if (!equalInConstantTime(dpopThumbprint(jwk), expected.jkt)) return 'signed with another key than the DPoP proof';
-  const { aud, nonce, path, codespace, exp } = claims.data;
+  const { aud, nonce, path, codespace, exp, exchange } = claims.data;
   if (aud !== expected.broker) return 'made for another broker';
   if (nonce !== expected.nonce) return 'made for another challenge';
   if (path !== expected.path) return 'made for another path';
+  if (exchange !== expected.exchange) return 'made for another exchange';
   if (codespace !== expected.codespaceName) return 'made in another Codespace';
   if (exp <= expected.now - DRIFT_SECONDS) return 'expired';
   if (exp > expected.now + CHALLENGE_SECONDS + DRIFT_SECONDS) return 'valid for too long';

@@ -13,6 +13,8 @@ export const forwardingHostOnlyInALab: unique symbol = Symbol('forwardingHostOnl
 export interface ForwardingOptions {
   /** Bound of the whole request, milliseconds. */
   readonly timeoutMs: number;
+  /** Gives it up. */
+  readonly signal?: AbortSignal | undefined;
   readonly [forwardingHostOnlyInALab]?: {
     readonly host: string;
     readonly port: number;
@@ -64,6 +66,7 @@ export function askForwardedPort(asked: ForwardedPort, options: ForwardingOption
   const how: RequestOptions & { servername: string } = {
     ...{ host: lab?.host ?? host, port: lab?.port ?? 443, servername: host, path: asked.path },
     agent: false,
+    ...(options.signal && { signal: options.signal }),
     headers: { host, 'x-github-token': asked.token, 'user-agent': 'meshpass', 'accept-encoding': 'identity' },
   };
   return new Promise((resolve) => {

@@ -2,14 +2,15 @@
  * Presence: that whoever holds the DPoP key also answers from within the Codespace. A token and a name can be carried elsewhere;
  * a port of the Codespace cannot.
  *
- * The first exchange is refused with a challenge. The agent listens for it and repeats the exchange with nonce and port; the
- * broker fetches the path through GitHub's port forwarding, and believes nothing but a JWS of that key (docs/protocol.md).
+ * An exchange that names a port on which its agent listens already is answered there: the broker fetches a path of its own choice
+ * through GitHub's port forwarding, and believes nothing but a JWS of that key (docs/protocol.md). One that names none is refused
+ * with a challenge; the agent listens for it, and repeats the exchange with nonce and port.
  */
-import { MeshpassError } from '@meshpass/identity';
+import { MeshpassError, offeredPath } from '@meshpass/identity';
 import type { Clock, Random } from '../../clock/clock.ts';
 import { seconds } from '../../clock/clock.ts';
 import { faultOfAnswer } from './answer.ts';
-import { createPresenceChallenges } from './challenges.ts';
+import { type Challenged, createPresenceChallenges } from './challenges.ts';
 import { askForwardedPort, type ForwardingOptions } from './forwarded-port.ts';
 
 /** Whether Codespaces have to show their presence; docs/operating-broker.md has what each costs and protects. */
@@ -22,8 +23,11 @@ export interface Presenter {
   readonly jkt: string;
   /** Address that the request came from. */
   readonly source: string;
-  /** Where the workspace answers the challenge; absent in its first exchange. */
-  readonly presence?: { readonly nonce: string; readonly port: number } | undefined;
+  /** Where the workspace answers: a challenge that it was given, or whatever this exchange (`exchangeOf`) is asked. */
+  readonly presence?:
+    | { readonly nonce: string; readonly port: number }
+    | { readonly exchange: string; readonly port: number }
+    | undefined;
 }
 
 /** How it was shown; `unreachable` is let in by `preferred` alone. It goes into the audit log. */
@@ -37,8 +41,11 @@ export interface Claimed {
 }
 
 export interface Presence {
-  /** @throws MeshpassError `presence_*`, `overloaded` */
-  readonly show: (claimed: Claimed) => Promise<Shown>;
+  /**
+   * @param signal gives up, when it makes no difference any more
+   * @throws MeshpassError `presence_*`, `overloaded`
+   */
+  readonly show: (claimed: Claimed, signal?: AbortSignal) => Promise<Shown>;
 }
 
 export interface PresenceOptions {
@@ -53,7 +60,7 @@ export interface PresenceOptions {
 export function createPresence({ mode, broker, forwarding, clock, random }: PresenceOptions): Presence {
   const challenges = createPresenceChallenges(clock, random);
   return {
-    async show({ codespace, token, presenter }) {
+    async show({ codespace, token, presenter }, signal) {
       if (mode === 'off') return 'not_asked';
       const { jkt, source, presence } = presenter;
       const challenged = { jkt, codespaceId: codespace.id };
@@ -64,14 +71,10 @@ export function createPresence({ mode, broker, forwarding, clock, random }: Pres
             'The agent does so by itself; update an older one.',
           { members: { presence: challenges.issue(challenged, source) } },
         );
-      const { nonce, port } = presence;
-      const known = challenges.take(nonce, challenged);
-      if (!known)
-        throw new MeshpassError(
-          'presence_challenge_unknown',
-          'This challenge was used, has expired, or belongs to another key, Codespace or broker; start the exchange again.',
-        );
-      const forwarded = await askForwardedPort({ name: codespace.name, port, path: known.path, token }, forwarding);
+      const { port } = presence;
+      const challenge = 'nonce' in presence ? taken(presence.nonce, challenged) : fresh(presence.exchange);
+      const { path } = challenge;
+      const forwarded = await askForwardedPort({ name: codespace.name, port, path, token }, { ...forwarding, signal });
       switch (forwarded.outcome) {
         case 'unreachable':
           if (mode === 'preferred') return 'unreachable';
@@ -88,7 +91,7 @@ export function createPresence({ mode, broker, forwarding, clock, random }: Pres
             { detail: { port } },
           );
         case 'answered': {
-          const expected = { jkt, nonce, broker, path: known.path, codespaceName: codespace.name };
+          const expected = { ...challenge, jkt, broker, codespaceName: codespace.name };
           const fault = faultOfAnswer(forwarded.body, { ...expected, now: seconds(clock) });
           if (fault === undefined) return 'answered';
           throw new MeshpassError(
@@ -101,4 +104,19 @@ export function createPresence({ mode, broker, forwarding, clock, random }: Pres
       }
     },
   };
+
+  function taken(nonce: string, challenged: Challenged) {
+    const known = challenges.take(nonce, challenged);
+    if (known) return { nonce, path: known.path, exchange: undefined };
+    throw new MeshpassError(
+      'presence_challenge_unknown',
+      'This challenge was used, has expired, or belongs to another key, Codespace or broker; start the exchange again.',
+    );
+  }
+
+  // Known to nobody before the request for it, and to this exchange alone: there is nothing to be kept.
+  function fresh(exchange: string) {
+    const nonce = random(32).toString('base64url');
+    return { nonce, path: offeredPath(nonce), exchange };
+  }
 }

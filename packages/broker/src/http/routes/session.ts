@@ -18,6 +18,7 @@ import { keysOf } from '../../token/key-ring.ts';
 import type { RotatingSigner } from '../../token/signer.ts';
 import {
   type AuthenticationContext,
+  type KeyCaller,
   keyAuthentication,
   sessionAuthentication,
   sessionTokenMissing,
@@ -63,12 +64,12 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
   const enrolments = createSlots(config.maxExchanges, config.maxExchangesPerSource);
   const renewals = createSlots(MAX_RENEWALS, RENEWALS_PER_SESSION);
 
-  const open = async (jkt: string, form: TokenForm, event: AuditEvent, request: IncomingMessage) => {
+  const open = async (key: KeyCaller, form: TokenForm, event: AuditEvent, request: IncomingMessage) => {
     const leave = enrolments.take(groupOf(event.source ?? 'unknown'));
     const rest = connections.working(request.socket);
     try {
       const hungUp = () => request.socket.destroyed;
-      const opened = await exchangeProof(exchange, { form, jkt, hungUp, event });
+      const opened = await exchangeProof(exchange, { ...key, form, hungUp, event });
       if (opened.granted) connections.belongs(request.socket, opened.value.session.id);
       return opened;
     } finally {
@@ -86,9 +87,9 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
       authentication: key,
       read: tokenForm,
       atTokenEndpoint: true,
-      handler: async ({ caller: jkt, body: form, event, request, response }) => {
+      handler: async ({ caller, body: form, event, request, response }) => {
         if (form.subjectTokenType === SESSION_TOKEN_TYPE) return refused(event, sessionTokenMissing());
-        const opened = await open(jkt, form, event, request);
+        const opened = await open(caller, form, event, request);
         if (!opened.granted || form.csrs.length === 0) return opened;
         const first = await firstCredentials(context, renewals, { opened: opened.value, form, event });
         if (first.configuration) limitReading(request, response);
