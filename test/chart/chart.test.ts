@@ -32,8 +32,8 @@ describe('a first install', () => {
     [{ edge: { host: '' } }, 'edge.host: the public DNS name of the edge'],
     [{ access: { content: '' } }, 'admission.services'],
     [{ access: { content: '' }, admission: { services: ['*.shop'] } }, 'access.content: the access file'],
-    [{ admission: { services: ['shop'] } }, 'is not SERVICE.NAMESPACE'],
-    [{ admission: { services: ["a.b' + 'c.d"] } }, 'is not SERVICE.NAMESPACE'],
+    [{ admission: { services: ['shop'] } }, '/admission/services/0'],
+    [{ admission: { services: ["a.b' + 'c.d"] } }, '/admission/services/0'],
   ])('says which value is missing or wrong: %o', async (values, message) => {
     await expect(render(FIRST_INSTALL, values)).rejects.toThrow(message);
   });

@@ -1,0 +1,116 @@
+/** Alerts and dashboards of the chart: about metrics that there are, each alert with a page that says what to do. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { createMetrics } from '@meshpass/broker/telemetry/metrics';
+import { formatStats } from '@meshpass/edge/stats';
+import { ERROR_CODES } from '@meshpass/identity/error';
+import { beforeAll, expect, it } from 'vitest';
+import { parse } from 'yaml';
+import { BUILD_MS, CHART, find, PRODUCTION, type Rendered, render } from './helm.ts';
+
+interface Alert {
+  readonly alert: string;
+  readonly expr: string;
+  readonly labels: { readonly severity: string };
+  readonly annotations: { readonly summary: string; readonly runbook_url: string };
+}
+
+const RUNBOOKS = new URL('../../docs/runbooks/', import.meta.url);
+const alerts: Alert[] = parse(readFileSync(`${CHART}files/alerts.yaml`, 'utf8')).groups[0].rules;
+const dashboards = readdirSync(`${CHART}dashboards`).map(
+  (name) => [name, readFileSync(`${CHART}dashboards/${name}`, 'utf8')] as const,
+);
+
+let objects: Rendered[];
+beforeAll(async () => {
+  objects = await render(PRODUCTION);
+}, BUILD_MS);
+
+async function exported(): Promise<ReadonlySet<string>> {
+  const edge = formatStats({
+    ...{ connections: 0, strangers: 0, warm: 0, tunnels: 0, control: 0, sessions: 0, directory: 'fresh', silentMs: 0 },
+    ...{
+      accepted: 0,
+      evicted: 0,
+      handshakes: 0,
+      resumed: 0,
+      allowed: 0,
+      ended: 0,
+      refused: {},
+      bytesIn: 0,
+      bytesOut: 0,
+    },
+  });
+  const text = `${await createMetrics().registry.metrics()}\n${edge}`;
+  const names = [...text.matchAll(/^# TYPE (\S+) (\S+)$/gm)].flatMap(([, name, type]) =>
+    type === 'histogram' ? ['_bucket', '_sum', '_count'].map((part) => name! + part) : [name!],
+  );
+  return new Set(names);
+}
+
+it.each([['alerts', JSON.stringify(alerts.map(({ expr }) => expr))] as const, ...dashboards])(
+  '%s: every metric is one that broker or edge exports',
+  async (_name, text) => {
+    const known = await exported();
+    const asked = new Set(text.match(/\bmeshpass_[a-z_]+/g));
+    expect(asked.size).toBeGreaterThan(5);
+    expect([...asked].filter((name) => !known.has(name))).toEqual([]);
+  },
+);
+
+it('every metric of the edge and the broker’s own is on a dashboard', async () => {
+  const shown = dashboards.map(([, text]) => text).join();
+  const own = [...(await exported())].filter((name) => name.startsWith('meshpass_') && !/_(sum|count)$/.test(name));
+  // What says the version or an age by itself, and what only explains the cost of a transaction.
+  const beside = [
+    'meshpass_build_info',
+    'meshpass_signing_key_since_seconds',
+    'meshpass_github_events_total',
+    'meshpass_journal_batch_entries_bucket',
+  ];
+  expect(own.filter((name) => !shown.includes(name) && !beside.includes(name))).toEqual([]);
+});
+
+it('codes that alerts ask for are codes that there are', () => {
+  const codes = alerts.flatMap(({ expr }) =>
+    [...expr.matchAll(/code=~?"([^"]+)"/g)].flatMap(([, list]) => list!.split('|')),
+  );
+  expect(codes.length).toBeGreaterThan(3);
+  expect(codes.filter((code) => !(ERROR_CODES as readonly string[]).includes(code))).toEqual([]);
+});
+
+it.each(alerts.map((alert) => [alert.alert, alert] as const))(
+  '%s has a page, which has its expression and its severity',
+  (name, alert) => {
+    const url = 'https://github.com/meshpass/meshpass/blob/main/docs/runbooks/';
+    expect(alert.annotations.runbook_url.startsWith(url)).toBe(true);
+    const page = readFileSync(new URL(alert.annotations.runbook_url.slice(url.length), RUNBOOKS), 'utf8');
+    expect(page).toContain(`# ${name}\n`);
+    expect(page).toContain(`    ${alert.expr}\n`);
+    expect(page).toContain(`**${alert.annotations.summary}.** Severity: ${alert.labels.severity}.`);
+    for (const section of ['## What it means', '## Look', '## Fix']) expect(page).toContain(section);
+  },
+);
+
+it('there is a page for no other alert, and the list has them all', () => {
+  const pages = readdirSync(RUNBOOKS).filter((name) => name !== 'README.md');
+  expect(pages.sort()).toEqual(alerts.map(({ annotations }) => annotations.runbook_url.split('/').at(-1)!).sort());
+  const list = readFileSync(new URL('README.md', RUNBOOKS), 'utf8');
+  for (const { alert } of alerts) expect(list).toContain(`[${alert}]`);
+});
+
+it('are installed as they are, where they are wanted, with the labels that an operator selects', () => {
+  const rule = find(objects, 'PrometheusRule', 'meshpass');
+  expect(rule.spec.groups[0].rules).toEqual(alerts);
+  expect(rule.metadata.labels).toMatchObject({ release: 'prometheus' });
+  for (const [name, text] of dashboards) {
+    const map = find(objects, 'ConfigMap', `meshpass-dashboard-${name.replace('.json', '')}`);
+    expect(JSON.parse(map.data[name])).toEqual(JSON.parse(text));
+    expect(map.metadata.labels).toMatchObject({ grafana_dashboard: '1', release: 'prometheus' });
+  }
+  for (const part of ['broker', 'edge']) {
+    const { selector, endpoints } = find(objects, 'ServiceMonitor', `meshpass-${part}`).spec;
+    const service = find(objects, 'Service', `meshpass-${part}-operator`);
+    expect(service.metadata.labels).toMatchObject(selector.matchLabels);
+    expect(service.spec.ports.map(({ name }: { name: string }) => name)).toContain(endpoints[0].port);
+  }
+});

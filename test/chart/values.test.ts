@@ -1,0 +1,53 @@
+/** Values, their schema and their page say the same. */
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
+import { type ValueSchema, valuesSchema } from '../../deploy/reference/chart-values.ts';
+import { BUILD_MS, CHART, FIRST_INSTALL, render } from './helm.ts';
+
+/** Names of all members, those of open objects as one. */
+function paths(name: string, schema: ValueSchema): string[] {
+  if (!schema.properties) return [name];
+  return Object.entries(schema.properties).flatMap(([member, inner]) => paths(`${name}.${member}`, inner));
+}
+
+function valueAt(name: string): unknown {
+  const values = parse(readFileSync(`${CHART}values.yaml`, 'utf8'));
+  return name
+    .split('.')
+    .slice(1)
+    .reduce((value, member) => value?.[member], values);
+}
+
+describe('every value', () => {
+  it.each(paths('', valuesSchema()).filter((name) => !/^\.(global|acceptRestore)\b/.test(name)))(
+    'that the schema describes has a default: %s',
+    (name) => {
+      expect(valueAt(name)).toBeDefined();
+    },
+  );
+
+  it.each([
+    [{ brokre: {} }, 'brokre'],
+    [{ broker: { host: 'https://broker.example.com' } }, 'does not match pattern'],
+    [{ admission: { services: ['*'] } }, 'does not match pattern'],
+    [{ image: { digest: 'latest' } }, 'does not match pattern'],
+    [{ github: { presence: 'never' } }, 'presence'],
+    [{ broker: { extraArgs: ['serve'] } }, 'does not match pattern'],
+  ])(
+    'is checked before anything is rendered: %o',
+    async (values, message) => {
+      await expect(render(FIRST_INSTALL, values)).rejects.toThrow(message);
+    },
+    BUILD_MS,
+  );
+});
+
+it(
+  'an id of an App is a number as GitHub writes it',
+  async () => {
+    const objects = JSON.stringify(await render(FIRST_INSTALL, { github: { appId: 123456789 } }));
+    expect(objects).toContain('"--github-app=123456789"');
+  },
+  BUILD_MS,
+);
