@@ -9,3 +9,6 @@ const FIRST = process.env.MESHPASS_LAB || 'test';
 export function labOfWorker(worker: number): string {
   return worker === 1 ? FIRST : `${FIRST}${worker}`;
 }
+
+/** The cluster that the files of project `cluster` share. */
+export const CLUSTER_OF_TESTS = process.env.MESHPASS_CLUSTER || 'test';

@@ -33,27 +33,48 @@ export function certificatePaths(dir: string): Certificates {
 /** Writes tls/ca.crt, tls/NAME.crt and .key for each name, tls/sa.key and .pub, and istiod's ca/ folder. */
 export async function writeCertificates(dir: string, plan: Plan): Promise<void> {
   const tls = join(dir, 'tls');
-  for (const folder of [tls, join(dir, 'ca')]) mkdirSync(folder, { recursive: true, mode: 0o755 });
-
-  const testCa = await makeAuthority('Meshpass lab CA', EC);
-  writeFileSync(join(tls, 'ca.crt'), testCa.certificate.toString('pem'));
-  await writeKey(join(tls, 'ca.key'), testCa.keys.privateKey);
+  mkdirSync(join(dir, 'ca'), { recursive: true, mode: 0o755 });
   const control = plan.hosts.control?.ip ?? '';
-  const names: Record<string, readonly string[]> = { kubernetes: ['kubernetes.default.svc', control] };
-  for (const name of Object.keys(TEST_NAMES)) names[name] = [name];
-  names[FORWARDING_DOMAIN] = [`*.${FORWARDING_DOMAIN}`];
-  await Promise.all(Object.entries(names).map(([name, alternatives]) => writeLeaf(tls, name, alternatives, testCa)));
-
-  const accounts = await crypto.subtle.generateKey({ ...RSA }, true, ['sign', 'verify']);
-  await writeKey(join(tls, 'sa.key'), accounts.privateKey);
-  const spki = await crypto.subtle.exportKey('spki', accounts.publicKey);
-  writeFileSync(join(tls, 'sa.pub'), x509.PemConverter.encode(spki, 'PUBLIC KEY'));
+  await writeTestCertificates(tls, ['kubernetes.default.svc', control]);
 
   const mesh = await makeAuthority('Meshpass lab mesh', RSA, { names: MESH_NAMES });
   for (const file of ['root-cert.pem', 'ca-cert.pem', 'cert-chain.pem']) {
     writeFileSync(join(dir, 'ca', file), mesh.certificate.toString('pem'));
   }
   await writeKey(join(dir, 'ca/ca-key.pem'), mesh.keys.privateKey);
+}
+
+/**
+ * Writes ca.crt and ca.key, NAME.crt and .key for each `.test` name and for Kubernetes, and the key of ServiceAccount tokens.
+ * @param kubernetes names and addresses of the Kubernetes API
+ * @param more other certificates of the same authority
+ */
+export async function writeTestCertificates(
+  tls: string,
+  kubernetes: readonly string[],
+  more: Readonly<Record<string, Leaf>> = {},
+): Promise<void> {
+  mkdirSync(tls, { recursive: true, mode: 0o755 });
+  const ca = await makeAuthority('Meshpass lab CA', EC);
+  writeFileSync(join(tls, 'ca.crt'), ca.certificate.toString('pem'));
+  await writeKey(join(tls, 'ca.key'), ca.keys.privateKey);
+  const leaves: Record<string, Leaf> = { kubernetes: { alternatives: kubernetes }, ...more };
+  for (const name of Object.keys(TEST_NAMES)) leaves[name] = { alternatives: [name] };
+  leaves[FORWARDING_DOMAIN] = { alternatives: [`*.${FORWARDING_DOMAIN}`] };
+  await Promise.all(Object.entries(leaves).map(([name, leaf]) => writeLeaf(tls, name, leaf, ca)));
+
+  const accounts = await crypto.subtle.generateKey({ ...RSA }, true, ['sign', 'verify']);
+  await writeKey(join(tls, 'sa.key'), accounts.privateKey);
+  const spki = await crypto.subtle.exportKey('spki', accounts.publicKey);
+  writeFileSync(join(tls, 'sa.pub'), x509.PemConverter.encode(spki, 'PUBLIC KEY'));
+}
+
+/** What a certificate says of its holder. */
+export interface Leaf {
+  /** DNS names and addresses of a server. */
+  readonly alternatives?: readonly string[];
+  /** Of a client: its user in Kubernetes, and the group that it is in. */
+  readonly client?: { readonly user: string; readonly group: string };
 }
 
 /** A CA for the mesh as an operator would plug it in: the PEM files of Istio's Secret `cacerts`. */
@@ -113,11 +134,12 @@ async function makeAuthority(
   return { certificate, keys };
 }
 
-async function writeLeaf(folder: string, name: string, alternatives: readonly string[], ca: Authority): Promise<void> {
+async function writeLeaf(folder: string, name: string, leaf: Leaf, ca: Authority): Promise<void> {
+  const { alternatives = [], client } = leaf;
   const keys = (await crypto.subtle.generateKey(EC, true, ['sign', 'verify'])) as KeyPair;
   const isAddress = (text: string): boolean => /^[0-9.]+$/.test(text);
   const certificate = await x509.X509CertificateGenerator.create({
-    subject: `CN=${name}`,
+    subject: client ? `O=${client.group},CN=${client.user}` : `CN=${name}`,
     issuer: ca.certificate.subject,
     ...validity(),
     signingAlgorithm: EC,
@@ -125,10 +147,14 @@ async function writeLeaf(folder: string, name: string, alternatives: readonly st
     signingKey: ca.keys.privateKey,
     extensions: [
       new x509.BasicConstraintsExtension(false),
-      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage.serverAuth]),
-      new x509.SubjectAlternativeNameExtension(
-        alternatives.map((value) => ({ type: isAddress(value) ? 'ip' : 'dns', value })),
-      ),
+      new x509.ExtendedKeyUsageExtension([x509.ExtendedKeyUsage[client ? 'clientAuth' : 'serverAuth']]),
+      ...(alternatives.length > 0
+        ? [
+            new x509.SubjectAlternativeNameExtension(
+              alternatives.map((value) => ({ type: isAddress(value) ? 'ip' : 'dns', value })),
+            ),
+          ]
+        : []),
       await x509.AuthorityKeyIdentifierExtension.create(ca.certificate),
     ],
   });

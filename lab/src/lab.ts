@@ -142,8 +142,8 @@ function lockOf(name: string): string {
   return `lab/${name}`;
 }
 
-/** Commands of the repository (`meshpass`) come first, then the Node.js that runs this. */
-const PATH = [
+/** Of what runs on a host. Commands of the repository (`meshpass`) come first, then the Node.js that runs this. */
+export const HOST_PATH = [
   fileURLToPath(new URL('../../node_modules/.bin', import.meta.url)),
   dirname(process.execPath),
   ...(process.env.PATH ?? '').split(':'),
@@ -152,10 +152,10 @@ const PATH = [
 ].join(':');
 
 /** What a program spawns on a host of a kept lab ends with that program. */
-const DIE_WITH_PARENT = ['setpriv', '--pdeathsig', 'KILL', '--'];
+export const DIE_WITH_PARENT = ['setpriv', '--pdeathsig', 'KILL', '--'];
 
 /** Each host has its own home and temporary files, although they share the machine's disk. */
-function homeOf(dir: string, host: string): string {
+export function homeOf(dir: string, host: string): string {
   const home = join(dir, 'hosts', host, 'home');
   if (!existsSync(home)) {
     mkdirSync(home, { recursive: true });
@@ -177,7 +177,7 @@ function makeLab(record: LabRecord, letGo: (() => void) | undefined): Lab {
     throw new LabError('lab_usage', `There is no host "${host}": ${Object.keys(plan.hosts).join(', ')}.`);
   };
   const environment = (host: string, env: ExecOptions['env']): Record<string, string | undefined> => ({
-    PATH,
+    PATH: HOST_PATH,
     HOME: homeOf(dir, host),
     LANG: 'C.UTF-8',
     TERM: process.env.TERM,

@@ -17,12 +17,12 @@ export type LetGo = () => void;
 
 /**
  * Holds the lab until this process ends, however it ends: a shell waits on a pipe that only this process has open, and
- * then runs `lab release`.
+ * then runs `release` of the command line `main`.
  */
-export function hold(dir: string, name: string): LetGo {
+export function hold(dir: string, name: string, main = MAIN): LetGo {
   const id = `${process.pid}-${randomBytes(4).toString('hex')}`;
   mkdirSync(join(dir, 'holders'), { recursive: true });
-  const release = [process.execPath, MAIN, 'release', id, '--name', name];
+  const release = [process.execPath, main, 'release', id, '--name', name];
   const watcher = spawn('sh', ['-c', 'cat >/dev/null; exec "$@"', 'sh', ...release], {
     detached: true,
     stdio: ['pipe', 'ignore', 'ignore'],

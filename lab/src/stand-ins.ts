@@ -14,7 +14,8 @@ export const GITHUB_URL = 'https://api.github.test';
 export const IDP_ISSUER = 'https://idp.test:8443';
 export const ACTIONS_ISSUER = 'https://token.actions.test:9443';
 
-export function standIns(lab: Lab): StandIns {
+/** @param lab or a cluster of the lab, which plays them, too */
+export function standIns(lab: Pick<Lab, 'hosts' | 'testCa'>): StandIns {
   const ca = readFileSync(lab.testCa, 'utf8');
   const at = (port: number) => ({ ca, connect: `${lab.hosts.github!.ip}:${port}` });
   return {

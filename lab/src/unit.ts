@@ -29,6 +29,8 @@ export interface Unit {
   readonly name: string;
   readonly host: string;
   readonly netns: string;
+  /** Command line that enters the host, where entering `netns` is not enough. */
+  readonly enter?: readonly string[];
   readonly argv: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   readonly cwd: string;
@@ -59,7 +61,7 @@ export function startUnit(dir: string, unit: Unit): void {
   const log = openSync(logFile(dir, unit.name), 'a');
   // An access log to /dev/stdout opens this file anew, as the unit's own user.
   if (unit.uid !== undefined) fchownSync(log, unit.uid, unit.uid);
-  const [file, ...args] = enterHost(unit.netns, unit.argv, unit.uid);
+  const [file, ...args] = unit.enter ? [...unit.enter, ...unit.argv] : enterHost(unit.netns, unit.argv, unit.uid);
   const child = spawn(file ?? '', args, { detached: true, stdio: ['ignore', log, log], cwd: unit.cwd, env: unit.env });
   closeSync(log);
   child.unref();
@@ -136,6 +138,11 @@ export async function stopUnit(dir: string, name: string, within = STOP_MS): Pro
 export function isAlive(dir: string, name: string): boolean {
   const running = readUnit(dir, name);
   return running !== undefined && startTime(running.pid) === running.started;
+}
+
+/** Process id of a unit that runs. */
+export function unitPid(dir: string, name: string): number | undefined {
+  return isAlive(dir, name) ? readUnit(dir, name)?.pid : undefined;
 }
 
 export function unitNames(dir: string): string[] {

@@ -16,6 +16,15 @@ const PACKAGE_OF: Readonly<Record<string, string>> = {
   go: 'golang-go',
   python3: 'python3',
 };
+/** What a cluster's node runs on beside the lab's commands. */
+const NODE_PACKAGE_OF: Readonly<Record<string, string>> = {
+  containerd: 'containerd',
+  runc: 'runc',
+  ipset: 'ipset',
+  nsenter: 'util-linux',
+};
+/** Debian's folder of CNI plugins; other distributions put them elsewhere, so that one of them is looked for here alone. */
+export const CNI_PLUGINS = '/usr/lib/cni';
 /** They are prerequisites: a distribution's own Go may be too old, so they are named rather than installed. */
 const PREREQUISITES = ['go', 'python3'];
 const POSTGRES_HOMES = '/usr/lib/postgresql';
@@ -32,6 +41,14 @@ export async function ensureCommands(progress: (line: string) => void): Promise<
   const found = postgresBin();
   if (!found) throw new LabError('lab_install', `No PostgreSQL server under ${POSTGRES_HOMES} after its installation.`);
   return found;
+}
+
+/** Container runtime and CNI plugins of a cluster's node. */
+export async function ensureNodeCommands(progress: (line: string) => void): Promise<void> {
+  const absent = Object.keys(NODE_PACKAGE_OF).filter((command) => !onPath(command));
+  const packages = new Set(absent.map((command) => NODE_PACKAGE_OF[command] ?? command));
+  if (!executable(join(CNI_PLUGINS, 'ptp'))) packages.add('containernetworking-plugins');
+  if (packages.size > 0) await install([...packages], progress);
 }
 
 /** Debian has Python without its installer. */

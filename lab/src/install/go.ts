@@ -65,6 +65,58 @@ const MODULES: readonly Module[] = [
   },
 ];
 
+/** Renders and installs the chart. */
+const HELM: Module = {
+  folder: 'helm',
+  main: 'helm.sh/helm/v4',
+  binaries: { helm: 'helm.sh/helm/v4/cmd/helm' },
+  minutes: 'about 2 minutes',
+};
+
+/** What a cluster runs beside the lab's tools. */
+const CLUSTER_MODULES: readonly Module[] = [
+  {
+    folder: 'node',
+    main: 'k8s.io/kubernetes',
+    binaries: {
+      kubelet: 'k8s.io/kubernetes/cmd/kubelet',
+      'kube-scheduler': 'k8s.io/kubernetes/cmd/kube-scheduler',
+      'kube-proxy': 'k8s.io/kubernetes/cmd/kube-proxy',
+      kubectl: 'k8s.io/kubernetes/cmd/kubectl',
+    },
+    minutes: 'about 3 minutes on two cores',
+  },
+  HELM,
+  {
+    folder: 'coredns',
+    main: 'github.com/coredns/coredns',
+    binaries: { coredns: 'github.com/coredns/coredns' },
+    minutes: 'about 2 minutes',
+  },
+  {
+    folder: 'kube-router',
+    main: 'github.com/cloudnativelabs/kube-router/v2',
+    binaries: { 'kube-router': 'github.com/cloudnativelabs/kube-router/v2/cmd/kube-router' },
+    minutes: 'about 2 minutes',
+  },
+];
+
+export interface ClusterGoTools {
+  readonly kubelet: string;
+  readonly kubeScheduler: string;
+  readonly kubeProxy: string;
+  readonly kubectl: string;
+  readonly helm: string;
+  readonly coredns: string;
+  readonly kubeRouter: string;
+  /** Istio's charts: `base` and `istio-discovery`, and `gateway`. */
+  readonly istioCharts: string;
+  readonly versions: Readonly<Record<string, string>>;
+}
+
+/** Folders of Istio's module that hold its charts. */
+const ISTIO_CHARTS = ['base', 'istio-control/istio-discovery', 'gateway'] as const;
+
 /** Benchmarks compare with it; nothing else waits for its build. */
 const ISTIOCTL: Module = {
   folder: 'istio',
@@ -72,14 +124,6 @@ const ISTIOCTL: Module = {
   main: 'istio.io/istio',
   binaries: { istioctl: 'istio.io/istio/istioctl/cmd/istioctl' },
   minutes: 'about a minute',
-};
-
-/** Renders and installs the chart. */
-const HELM: Module = {
-  folder: 'helm',
-  main: 'helm.sh/helm/v4',
-  binaries: { helm: 'helm.sh/helm/v4/cmd/helm' },
-  minutes: 'about 2 minutes',
 };
 
 /**
@@ -110,6 +154,50 @@ export async function buildGoTools(cache: string, progress: (line: string) => vo
   };
 }
 
+/**
+ * What a cluster runs beside the lab's tools, one after another: by then the lab's own may be built at the same time.
+ * @throws LabError `lab_install` with the compiler's last lines
+ */
+export async function buildClusterTools(cache: string, progress: (line: string) => void): Promise<ClusterGoTools> {
+  const home: Record<string, string> = {};
+  const versions: Record<string, string> = {};
+  for (const module of CLUSTER_MODULES) {
+    const version = await versionOf(module);
+    versions[module.folder] = version;
+    home[module.folder] = await buildOnce(module, cache, version, progress);
+  }
+  const node = (binary: string): string => join(home.node ?? '', binary);
+  return {
+    ...{ kubelet: node('kubelet'), kubeScheduler: node('kube-scheduler'), kubeProxy: node('kube-proxy') },
+    kubectl: node('kubectl'),
+    helm: join(home.helm ?? '', 'helm'),
+    coredns: join(home.coredns ?? '', 'coredns'),
+    kubeRouter: join(home['kube-router'] ?? '', 'kube-router'),
+    istioCharts: await copyIstioCharts(cache, progress),
+    versions,
+  };
+}
+
+/** @returns folder with a chart in each of its folders */
+async function copyIstioCharts(cache: string, progress: (line: string) => void): Promise<string> {
+  const folder = join(TOOLS, 'istio');
+  const home = join(cache, `istio-charts-${await digestOf(folder)}`);
+  const fill = async (work: string): Promise<string> => {
+    const options = { cwd: folder, env: goEnvironment() };
+    await must(['go', 'mod', 'download', 'istio.io/istio'], 'lab_install', options);
+    const source = await must(['go', 'list', '-m', '-f', '{{.Dir}}', 'istio.io/istio'], 'lab_install', options);
+    for (const chart of ISTIO_CHARTS)
+      await must(
+        // Modules are kept read-only.
+        ['cp', '-r', '--no-preserve=mode', join(source.trim(), 'manifests/charts', chart), work],
+        'lab_install',
+      );
+    return work;
+  };
+  await fillOnce(home, fill, progress);
+  return home;
+}
+
 /** @returns path of `istioctl`. @throws LabError `lab_install` with the compiler's last lines */
 export async function buildIstioctl(cache: string, progress: (line: string) => void): Promise<string> {
   return join(await buildOnce(ISTIOCTL, cache, await versionOf(ISTIOCTL), progress), 'istioctl');
@@ -127,11 +215,8 @@ async function buildOnce(
   progress: (line: string) => void,
   after?: Promise<unknown>,
 ): Promise<string> {
-  const folder = join(TOOLS, module.folder);
-  const digest = createHash('sha256').update(process.arch);
-  for (const file of ['go.mod', 'go.sum']) digest.update(await readFile(join(folder, file)));
   const name = module.home ?? module.folder;
-  const home = join(cache, `${name}-${digest.digest('hex').slice(0, 16)}`);
+  const home = join(cache, `${name}-${await digestOf(join(TOOLS, module.folder))}`);
   const fill = async (work: string): Promise<string> => {
     await fetchSources(module);
     await after;
@@ -142,6 +227,13 @@ async function buildOnce(
   };
   await fillOnce(home, fill, progress);
   return home;
+}
+
+/** Of what a module is built from, for this processor. */
+async function digestOf(folder: string): Promise<string> {
+  const digest = createHash('sha256').update(process.arch);
+  for (const file of ['go.mod', 'go.sum']) digest.update(await readFile(join(folder, file)));
+  return digest.digest('hex').slice(0, 16);
 }
 
 /** Compilers that collect garbage less often are done sooner (15 per cent), within limits. */

@@ -4,9 +4,9 @@
  */
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { ensureCommands } from './debian.ts';
+import { ensureCommands, ensureNodeCommands } from './debian.ts';
 import { envoyIn, installEnvoy } from './envoy.ts';
-import { buildGoTools, buildHelm, buildIstioctl, type GoTools } from './go.ts';
+import { buildClusterTools, buildGoTools, buildHelm, buildIstioctl, type ClusterGoTools, type GoTools } from './go.ts';
 import { requireMachine } from './machine.ts';
 
 export interface Tools extends GoTools {
@@ -26,6 +26,28 @@ export async function ensureTools(progress: (line: string) => void): Promise<Too
   const postgresBin = await ensureSystem(progress);
   const [envoy, go] = await Promise.all([installEnvoy(cache, progress), buildGoTools(cache, progress)]);
   return { ...go, envoy: envoy.path, postgresBin, versions: { ...go.versions, envoy: envoy.version } };
+}
+
+/** What a cluster runs: the lab's tools and more. */
+export interface ClusterTools extends Tools {
+  readonly cluster: ClusterGoTools;
+}
+
+/**
+ * @param progress gets a line for each step that takes time
+ * @throws LabError as `ensureTools` does
+ */
+export async function ensureClusterTools(progress: (line: string) => void): Promise<ClusterTools> {
+  await ensureClusterSystem(progress);
+  const tools = await ensureTools(progress);
+  const cluster = await buildClusterTools(cacheFolder(), progress);
+  return { ...tools, cluster, versions: { ...tools.versions, ...cluster.versions } };
+}
+
+/** The commands of the system alone, for a cluster. @throws LabError as `ensureTools` does */
+export async function ensureClusterSystem(progress: (line: string) => void): Promise<void> {
+  await ensureSystem(progress);
+  await ensureNodeCommands(progress);
 }
 
 /** The commands of the system alone. @returns directory of initdb and postgres. @throws LabError as `ensureTools` does */
@@ -54,6 +76,7 @@ export function ensureHelm(progress: (line: string) => void): Promise<string> {
   return buildHelm(cacheFolder(), progress);
 }
 
-function cacheFolder(): string {
+/** Keeps what was built or installed. */
+export function cacheFolder(): string {
   return join(process.env.XDG_CACHE_HOME || join(homedir(), '.cache'), 'meshpass', 'lab');
 }

@@ -9,7 +9,7 @@ import { enterHost } from './enter.ts';
 const INTERNET_BRIDGE = 'internet';
 const CLUSTER_BRIDGE = 'cluster';
 /** Without an address of its own, a bridge has that of one of its links, and changes it when that link leaves. */
-const BRIDGE_ADDRESS = '02:00:00:00:00:01';
+export const BRIDGE_ADDRESS = '02:00:00:00:00:01';
 
 /** Where the link of a host ends. It has the name of the host there. */
 export function bridgeOf(plan: Plan, host: Host): { netns: string; bridge: string; isolated: boolean } {
@@ -105,16 +105,19 @@ async function addHost(host: Host, at: string, bridge: string, names: string): P
 }
 
 /** `ip netns exec` lays these files over /etc/hosts and /etc/resolv.conf. */
-function writeNames(host: Host, names: string): void {
+export function writeNames(host: Pick<Host, 'netns'>, names: string, nameServer?: string): void {
   const folder = join('/etc/netns', host.netns);
   mkdirSync(folder, { recursive: true });
   writeFileSync(join(folder, 'hosts'), names);
   writeFileSync(
     join(folder, 'resolv.conf'),
-    '# no name server: names are in /etc/hosts\noptions timeout:1 attempts:1\n',
+    nameServer === undefined
+      ? '# no name server: names are in /etc/hosts\noptions timeout:1 attempts:1\n'
+      : `nameserver ${nameServer}\n`,
   );
 }
 
-async function batch(flags: readonly string[], commands: readonly string[]): Promise<void> {
+/** Commands of `ip`, one after another. @param flags for example the namespace */
+export async function batch(flags: readonly string[], commands: readonly string[]): Promise<void> {
   await must(['ip', ...flags, '-batch', '-'], 'lab_start', { input: `${commands.join('\n')}\n` });
 }

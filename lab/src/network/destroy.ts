@@ -9,17 +9,30 @@ const PATIENCE_MS = 2000;
 const POLL_MS = 40;
 
 /** Ends all processes of the lab's hosts, then removes the hosts and the links. */
-export async function destroyNetwork(name: string, subnet: number | undefined): Promise<void> {
-  const netns = namespacesOf(name);
+export function destroyNetwork(name: string, subnet: number | undefined): Promise<void> {
+  return destroyHosts(prefixOf(name), subnet === undefined ? undefined : `mp${subnet}`);
+}
+
+/**
+ * Ends all processes of these hosts, then removes the hosts and the link.
+ * @param prefix that the names of their network namespaces begin with
+ * @param link of the root namespace to them
+ */
+export async function destroyHosts(prefix: string, link: string | undefined): Promise<void> {
+  const netns = list('/run/netns', prefix);
   await endProcesses(netns);
   await Promise.all(netns.map((one) => run(['ip', 'netns', 'del', one])));
-  for (const folder of list('/etc/netns', name)) rmSync(join('/etc/netns', folder), { recursive: true, force: true });
-  if (subnet !== undefined) await run(['ip', 'link', 'del', `mp${subnet}`]);
+  for (const folder of list('/etc/netns', prefix)) rmSync(join('/etc/netns', folder), { recursive: true, force: true });
+  if (link !== undefined) await run(['ip', 'link', 'del', link]);
 }
 
 /** The network namespaces of a lab, also of one that lost its records. */
 export function namespacesOf(name: string): string[] {
-  return list('/run/netns', name);
+  return list('/run/netns', prefixOf(name));
+}
+
+function prefixOf(name: string): string {
+  return `mp-${name}-`;
 }
 
 /** Process ids in these namespaces. */
@@ -51,6 +64,7 @@ async function endProcesses(netns: readonly string[]): Promise<void> {
   }
 }
 
-function list(folder: string, name: string): string[] {
-  return existsSync(folder) ? readdirSync(folder).filter((entry) => entry.startsWith(`mp-${name}-`)) : [];
+/** What begins with `prefix` in a folder that need not exist. */
+export function list(folder: string, prefix: string): string[] {
+  return existsSync(folder) ? readdirSync(folder).filter((entry) => entry.startsWith(prefix)) : [];
 }

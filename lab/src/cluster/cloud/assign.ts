@@ -1,0 +1,58 @@
+/** Which Service has which address of the internet, and under which names. */
+import { LOAD_BALANCER_ADDRESSES } from '../plan.ts';
+
+/** The members of a Service that a load balancer looks at. */
+export interface ServiceObject {
+  readonly metadata: {
+    readonly namespace: string;
+    readonly name: string;
+    readonly annotations?: Readonly<Record<string, string>>;
+  };
+  readonly spec: { readonly type?: string; readonly loadBalancerClass?: string };
+  readonly status?: { readonly loadBalancer?: { readonly ingress?: readonly { readonly ip?: string }[] } };
+}
+
+const HOSTNAME = 'external-dns.alpha.kubernetes.io/hostname';
+/** Names that these Services have without an annotation. */
+const KNOWN: Readonly<Record<string, string>> = {
+  'meshpass-system/meshpass-broker': 'broker.meshpass.test',
+  'meshpass-system/meshpass-edge': 'edge.meshpass.test',
+};
+
+/** A Service keeps the address that it has; others get the lowest that is free. @returns `NAMESPACE/NAME` -> address */
+export function assignAddresses(services: readonly ServiceObject[]): Map<string, string> {
+  const ours = services.filter(({ spec }) => spec.type === 'LoadBalancer' && !spec.loadBalancerClass);
+  const assigned = new Map<string, string>();
+  const free = new Set(LOAD_BALANCER_ADDRESSES);
+  for (const service of ours) {
+    const has = service.status?.loadBalancer?.ingress?.[0]?.ip;
+    if (has !== undefined && free.delete(has)) assigned.set(keyOf(service), has);
+  }
+  for (const service of ours) {
+    if (assigned.has(keyOf(service))) continue;
+    const [next] = free;
+    if (next === undefined) break;
+    free.delete(next);
+    assigned.set(keyOf(service), next);
+  }
+  return assigned;
+}
+
+/** @returns name -> address */
+export function namesOf(
+  services: readonly ServiceObject[],
+  addresses: ReadonlyMap<string, string>,
+): Map<string, string> {
+  const names = new Map<string, string>();
+  for (const service of services) {
+    const address = addresses.get(keyOf(service));
+    if (address === undefined) continue;
+    const annotated = service.metadata.annotations?.[HOSTNAME] ?? KNOWN[keyOf(service)] ?? '';
+    for (const name of annotated.split(',').map((one) => one.trim())) if (name !== '') names.set(name, address);
+  }
+  return names;
+}
+
+function keyOf({ metadata }: ServiceObject): string {
+  return `${metadata.namespace}/${metadata.name}`;
+}
