@@ -6,8 +6,9 @@ import { type BundledPackage, bundledPackages } from '../npm/bundled-packages.ts
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 /** The programs in it: the command, the agent's process, and the embedded store's thread. */
 const PROGRAMS = [
+  'packages/cli/src/executable.ts',
   'packages/cli/src/main.ts',
-  'packages/agent/src/process/daemon.ts',
+  'packages/agent/src/process/daemon-main.ts',
   'packages/broker/src/store/pglite-thread.ts',
 ];
 

@@ -4,7 +4,7 @@
  * image for all of them, which a release pushes. README.md says what is in it.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -79,7 +79,7 @@ function build(arch: string, together: string): Descriptor {
     labels,
     created,
   });
-  execFileSync('cp', ['--recursive', '--link', folder('layout/.'), together]);
+  cpSync(folder('layout'), together, { recursive: true });
   nameLayout(folder('layout'), image, `${REPOSITORY}:${version}`);
   const output = join(OUTPUT, `meshpass-linux-${arch}`);
   archive(folder('layout'), `${output}.oci.tar`);

@@ -30,14 +30,7 @@ const ACCOUNTS = {
 
 /** Files of each package, by its name; TRIPLET is the processor's folder of libraries. Their copyright files are added. */
 const TAKEN: Readonly<Record<string, readonly string[]>> = {
-  'base-files': [
-    'usr/lib/os-release',
-    'etc/os-release',
-    'etc/debian_version',
-    'lib',
-    'lib64',
-    'usr/share/common-licenses',
-  ],
+  'base-files': ['usr/lib/os-release', 'etc/os-release', 'etc/debian_version', 'lib*', 'usr/share/common-licenses'],
   'ca-certificates': [],
   'gcc-14-base': [],
   libatomic1: ['usr/lib/TRIPLET/libatomic.so.1*'],
@@ -57,13 +50,13 @@ export type Files = ReadonlyMap<string, string>;
 export function writeBase(root: string, packages: readonly DebianPackage[], architecture: OciArchitecture): Files {
   const files = new Map<string, string>();
   for (const { name, files: folder, control } of packages) {
-    const patterns = TAKEN[name];
-    if (!patterns) throw new Error(`deploy/image/contents.ts does not say what is taken of ${name}`);
-    const doc = [`usr/share/doc/${name}`, `usr/share/doc/${name}/copyright`];
-    const paths = [...patterns.map((path) => path.replace('TRIPLET', TRIPLET[architecture])), ...doc];
-    for (const pattern of patterns.map((path) => path.replace('TRIPLET', TRIPLET[architecture])))
+    const taken = TAKEN[name];
+    if (!taken) throw new Error(`deploy/image/contents.ts does not say what is taken of ${name}`);
+    const patterns = taken.map((path) => path.replace('TRIPLET', TRIPLET[architecture]));
+    for (const pattern of patterns)
       if (globSync(pattern, { cwd: folder }).length === 0) throw new Error(`${name} has no ${pattern}`);
-    for (const path of leaves(folder, paths)) {
+    const copyright = [`usr/share/doc/${name}`, `usr/share/doc/${name}/copyright`];
+    for (const path of leaves(folder, [...patterns, ...copyright])) {
       mkdirSync(join(root, dirname(path)), { recursive: true });
       execFileSync('cp', ['--no-dereference', '--preserve=mode', join(folder, path), join(root, path)]);
       files.set(path, name);

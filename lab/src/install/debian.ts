@@ -72,6 +72,12 @@ export async function ensureArm64(progress: (line: string) => void): Promise<rea
   return [emulator, '-L', libraries];
 }
 
+/** What reads and runs a container image without a daemon: skopeo, umoci and runc. */
+export async function ensureContainerTools(progress: (line: string) => void): Promise<void> {
+  const absent = ['runc', 'skopeo', 'umoci'].filter((command) => !onPath(command));
+  if (absent.length > 0) await install(absent, progress);
+}
+
 async function install(packages: readonly string[], progress: (line: string) => void): Promise<void> {
   if (!onPath('apt-get')) {
     throw new LabError(
