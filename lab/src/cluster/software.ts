@@ -13,8 +13,10 @@ export function kubeEnvironment(dir: string): Record<string, string | undefined>
   return { ...process.env, KUBECONFIG: kubeconfigOf(dir, 'admin'), HELM_DRIVER: 'secret', HOME: join(dir, 'hosts') };
 }
 
-export async function installNameServer(dir: string, tools: ClusterTools): Promise<void> {
-  await kubectl(dir, tools, ['apply', '-f', join(MANIFESTS, 'coredns.yaml')]);
+/** What a cluster has before anybody installs something: its name server, and a class of disks. */
+export async function installBasics(dir: string, tools: ClusterTools): Promise<void> {
+  for (const file of ['coredns.yaml', 'storage.yaml'])
+    await kubectl(dir, tools, ['apply', '-f', join(MANIFESTS, file)]);
 }
 
 /** Istio from its own charts, with injection. */

@@ -21,7 +21,7 @@ import { kubeletUnits } from './node/kubelet.ts';
 import { nodeUnit, writeNodeFiles } from './node/namespaces.ts';
 import { runtimeUnit } from './node/runtime.ts';
 import { type ClusterPlan, INTERNET, NODE, planCluster, SERVICE_RANGE } from './plan.ts';
-import { installMesh, installNameServer, installShop, waitForShop } from './software.ts';
+import { installBasics, installMesh, installShop, waitForShop } from './software.ts';
 import { type ClusterRecord, clusterDir, freeClusterSubnet, readCluster, writeCluster } from './state.ts';
 
 const CLOUD = fileURLToPath(new URL('cloud/main.ts', import.meta.url));
@@ -102,7 +102,7 @@ async function start(
   await runUnit(dir, kubelet);
   const kubernetes = connectKubernetes(`https://${node.ip}:6443`, join(dir, 'admin.token'), join(dir, 'tls/ca.crt'));
   await nodeIsThere(kubernetes.call);
-  await Promise.all([runUnit(dir, proxy), runUnit(dir, policies), installNameServer(dir, tools)]);
+  await Promise.all([runUnit(dir, proxy), runUnit(dir, policies), installBasics(dir, tools)]);
   await Promise.all([outside, runUnit(dir, cloudUnit(dir, plan)), waitReady(dir, control.controllers)]);
 
   progress('installing Istio from its charts');

@@ -32,10 +32,14 @@ interface Module {
   /** Output file -> package. */
   readonly binaries: Readonly<Record<string, string>>;
   readonly minutes: string;
+  /** Package whose variables say the version: a build of a module does not know its own. */
+  readonly versionPackage?: string;
   readonly extras?: (source: string, out: string) => Promise<void>;
 }
 
 const TOOLS = fileURLToPath(new URL('../../tools/', import.meta.url));
+
+const KUBERNETES_VERSION = 'k8s.io/component-base/version';
 
 const MODULES: readonly Module[] = [
   {
@@ -52,6 +56,7 @@ const MODULES: readonly Module[] = [
       'kube-controller-manager': 'k8s.io/kubernetes/cmd/kube-controller-manager',
     },
     minutes: 'about 4 minutes on two cores',
+    versionPackage: KUBERNETES_VERSION,
   },
   {
     folder: 'istio',
@@ -85,6 +90,7 @@ const CLUSTER_MODULES: readonly Module[] = [
       kubectl: 'k8s.io/kubernetes/cmd/kubectl',
     },
     minutes: 'about 3 minutes on two cores',
+    versionPackage: KUBERNETES_VERSION,
   },
   HELM,
   {
@@ -216,12 +222,12 @@ async function buildOnce(
   after?: Promise<unknown>,
 ): Promise<string> {
   const name = module.home ?? module.folder;
-  const home = join(cache, `${name}-${await digestOf(join(TOOLS, module.folder))}`);
+  const home = join(cache, `${name}-${await digestOf(join(TOOLS, module.folder), flagsOf(module, version))}`);
   const fill = async (work: string): Promise<string> => {
     await fetchSources(module);
     await after;
     progress(`building ${name} ${version} (once, ${module.minutes})`);
-    await build(module, work);
+    await build(module, version, work);
     progress(`built ${name}`);
     return work;
   };
@@ -229,9 +235,19 @@ async function buildOnce(
   return home;
 }
 
+/** For the linker: the version, where the sources do not say it. Charts ask Kubernetes for it. */
+function flagsOf({ versionPackage }: Module, version: string): string {
+  if (versionPackage === undefined) return '';
+  const [major, minor] = version.replace(/^v/, '').split('.');
+  const variables = { gitVersion: version, gitMajor: major, gitMinor: minor, gitTreeState: 'clean' };
+  return Object.entries(variables)
+    .map(([name, value]) => ` -X ${versionPackage}.${name}=${value}`)
+    .join('');
+}
+
 /** Of what a module is built from, for this processor. */
-async function digestOf(folder: string): Promise<string> {
-  const digest = createHash('sha256').update(process.arch);
+async function digestOf(folder: string, flags = ''): Promise<string> {
+  const digest = createHash('sha256').update(process.arch).update(flags);
   for (const file of ['go.mod', 'go.sum']) digest.update(await readFile(join(folder, file)));
   return digest.digest('hex').slice(0, 16);
 }
@@ -247,13 +263,13 @@ async function fetchSources({ folder, binaries }: Module): Promise<void> {
   await must(['go', 'list', '-deps', ...Object.values(binaries)], 'lab_install', options);
 }
 
-async function build(module: Module, work: string): Promise<void> {
+async function build(module: Module, version: string, work: string): Promise<void> {
   const cwd = join(TOOLS, module.folder);
   const env = goEnvironment();
   const [only, ...more] = Object.keys(module.binaries);
   // Several are named by their packages. Nobody debugs them: without DWARF the compiler has less to do.
   const output = more.length === 0 ? join(work, only!) : `${work}/`;
-  const flags = ['-trimpath', '-ldflags=-s -w', '-gcflags=all=-dwarf=false'];
+  const flags = ['-trimpath', `-ldflags=-s -w${flagsOf(module, version)}`, '-gcflags=all=-dwarf=false'];
   await must(['go', 'build', ...flags, '-o', output, ...Object.values(module.binaries)], 'lab_install', { cwd, env });
   if (!module.extras) return;
   const source = await must(['go', 'list', '-m', '-f', '{{.Dir}}', module.main], 'lab_install', { cwd, env });

@@ -201,6 +201,50 @@ it('the stand-ins are known by name in pods and in the workspace, and can be tol
   expect(await standIns(cluster).github.app()).toHaveProperty('id');
 });
 
+it('a claim gets a disk that belongs to the group of its pod, keeps what is written, and goes with its claim', async () => {
+  await must(['create', 'namespace', 'disks']);
+  try {
+    const claim = {
+      ...{ apiVersion: 'v1', kind: 'PersistentVolumeClaim', metadata: { name: 'data', namespace: 'disks' } },
+      spec: { accessModes: ['ReadWriteOncePod'], resources: { requests: { storage: '1Gi' } } },
+    };
+    await must(['apply', '-f', '-'], JSON.stringify(claim));
+    const run = async (name: string, command: string): Promise<string> => {
+      const pod = {
+        ...{ apiVersion: 'v1', kind: 'Pod', metadata: { name, namespace: 'disks' } },
+        spec: {
+          restartPolicy: 'Never',
+          securityContext: { runAsUser: 65532, runAsGroup: 65532, fsGroup: 65532 },
+          containers: [
+            {
+              ...{ name: 'app', image: 'lab.test/apps:1', command: ['sh', '-c', command] },
+              volumeMounts: [{ name: 'data', mountPath: '/data' }],
+            },
+          ],
+          volumes: [{ name: 'data', persistentVolumeClaim: { claimName: 'data' } }],
+        },
+      };
+      await must(['apply', '-f', '-'], JSON.stringify(pod));
+      const phase = ['get', 'pod', name, '-n', 'disks', '-o', 'jsonpath={.status.phase}'];
+      await expect.poll(() => must(phase), { timeout: 60_000 }).toBe('Succeeded');
+      return must(['logs', name, '-n', 'disks']);
+    };
+    await run('writer', 'echo kept >/data/file');
+    expect(await run('reader', 'cat /data/file')).toBe('kept\n');
+    await must(['delete', 'pod', 'writer', 'reader', '-n', 'disks']);
+    await must(['delete', 'pvc', 'data', '-n', 'disks']);
+    await expect.poll(() => must(['get', 'pv', '-o', 'name']), { timeout: 60_000 }).not.toContain('disk-');
+  } finally {
+    await must(['delete', 'namespace', 'disks', '--wait=false']);
+  }
+});
+
+it('Kubernetes says its version, which charts ask for', async () => {
+  const version = JSON.parse(await must(['version', '-o', 'json'])) as Record<string, { gitVersion: string }>;
+  expect(version.serverVersion!.gitVersion).toBe(cluster.versions.kubernetes);
+  expect(version.clientVersion!.gitVersion).toBe(cluster.versions.kubernetes);
+});
+
 it('helm installs what it is given, and a process of the node that is killed comes back with the next up', async () => {
   const { stdout } = await cluster.helm(['list', '--all-namespaces', '--output', 'json']);
   expect((JSON.parse(stdout) as { name: string }[]).map(({ name }) => name).sort()).toEqual(['istio-base', 'istiod']);

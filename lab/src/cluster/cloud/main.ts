@@ -3,13 +3,15 @@
  *
  * A Service of type LoadBalancer gets an address of the internet. The node answers to it, and kube-proxy does the rest, so that the
  * balancer works on layer 4 and keeps the client's address with `externalTrafficPolicy: Local`; health checks are not played, there
- * is one node. Names of annotation `external-dns.alpha.kubernetes.io/hostname` become known to the internet's name server.
+ * is one node. Claims of the default StorageClass get disks. Names of annotation `external-dns.alpha.kubernetes.io/hostname` become known to the internet's name server.
  */
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connectKubernetes } from '../../kubernetes.ts';
+import { nodePath } from '../node/namespaces.ts';
 import { assignAddresses, namesOf, type ServiceObject } from './assign.ts';
+import { lookAfterDisks } from './disks.ts';
 import { writeInternetNames } from './names.ts';
 
 const INTERVAL_MS = 500;
@@ -21,11 +23,12 @@ let told = '';
 process.stdout.write('the cloud is open\n');
 for (;;) {
   // Kubernetes may be away for a while: a cloud goes on.
-  await look().catch((error: Error) => process.stderr.write(`${error.message}\n`));
+  for (const work of [lookAfterServices, () => lookAfterDisks(kubernetes, nodePath(dir, 'disks'))])
+    await work().catch((error: Error) => process.stderr.write(`${error.message}\n`));
   await sleep(INTERVAL_MS);
 }
 
-async function look(): Promise<void> {
+async function lookAfterServices(): Promise<void> {
   const { items } = (await kubernetes.call('GET', '/api/v1/services')) as { items: ServiceObject[] };
   const wanted = assignAddresses(items);
   const links = new Set(addressesOfNode());

@@ -9,6 +9,7 @@ const POLL_MS = 50;
 
 /** Makes `name` below each controller (version 1), or below the one tree (version 2). */
 export function makeCgroups(name: string): void {
+  if (existsSync(join(ROOT, 'cgroup.controllers'))) delegateControllers();
   for (const hierarchy of hierarchies()) {
     const folder = join(hierarchy, name);
     mkdirSync(folder, { recursive: true });
@@ -17,6 +18,12 @@ export function makeCgroups(name: string): void {
       if (hierarchy.endsWith('/cpuset') && existsSync(join(folder, file)))
         writeFileSync(join(folder, file), readFileSync(join(hierarchy, file), 'utf8').trim());
   }
+}
+
+/** Version 2: a group has the controllers that its parent gives on. Most machines' first process has done this already. */
+function delegateControllers(): void {
+  const available = readFileSync(join(ROOT, 'cgroup.controllers'), 'utf8').trim().split(' ');
+  writeFileSync(join(ROOT, 'cgroup.subtree_control'), available.map((controller) => `+${controller}`).join(' '));
 }
 
 /** Removes them with all below. Processes that were just killed may need a moment to leave. */
