@@ -7,6 +7,7 @@
  *   npm run bench -- ends [--runs N] [--lapses N] [--only WORDS]    from every cause to the last dead connection
  *   npm run bench -- sessions [--sessions N] [--seconds N] [--only STORE]   what idle sessions cost a broker
  *   npm run bench -- channel [--sessions N] [--seconds N]      the same, and an edge, when leases come over control connections
+ *   npm run bench -- feature [--runs N]      from the start of a prebuilt dev container to the first answer
  */
 import { parseArgs } from 'node:util';
 import { benchEvaluate, printEvaluate } from './analysis/evaluate.ts';
@@ -17,6 +18,7 @@ import { benchDataPath } from './data-path/bench.ts';
 import { printDataPath } from './data-path/print.ts';
 import { benchEnds, endsMissed, endsTable } from './ends/bench.ts';
 import { benchExchange } from './exchange/bench.ts';
+import { benchFeature, featureMissed, featureTable } from './feature/bench.ts';
 import { benchInternet, readLines } from './internet/bench.ts';
 import { printInternet } from './internet/print.ts';
 import { report } from './report/report.ts';
@@ -27,7 +29,7 @@ const { values, positionals } = parseArgs({
   options: {
     rounds: { type: 'string', default: '3' },
     seconds: { type: 'string' },
-    runs: { type: 'string', default: '50' },
+    runs: { type: 'string' },
     lapses: { type: 'string', default: '5' },
     lines: { type: 'string', default: '20,40,80,150,80/1' },
     report: { type: 'boolean', default: false },
@@ -50,7 +52,7 @@ const plan = parts.includes('plan') ? benchPlan(Number(values.rounds)) : undefin
 const lint = parts.includes('lint') ? await benchLint(Number(values.rounds), progress) : undefined;
 const { only } = values;
 const ends = parts.includes('ends')
-  ? await benchEnds({ runs: Number(values.runs), lapses: Number(values.lapses), only, progress })
+  ? await benchEnds({ runs: Number(values.runs ?? 50), lapses: Number(values.lapses), only, progress })
   : undefined;
 const sessions = parts.includes('sessions')
   ? await benchSessions({ sessions: Number(values.sessions), seconds: Number(values.seconds ?? 60), only, progress })
@@ -58,9 +60,12 @@ const sessions = parts.includes('sessions')
 const channel = parts.includes('channel')
   ? await benchChannel({ sessions: Number(values.sessions), seconds: Number(values.seconds ?? 60), progress })
   : undefined;
+const feature = parts.includes('feature') ? await benchFeature(Number(values.runs ?? 20), progress) : undefined;
 const evaluate = parts.includes('evaluate') ? benchEvaluate(Number(values.rounds)) : undefined;
 if (values.output === 'json')
-  console.log(JSON.stringify({ dataPath, internet, exchange, plan, lint, evaluate, ends, sessions, channel }, null, 2));
+  console.log(
+    JSON.stringify({ dataPath, internet, exchange, plan, lint, evaluate, ends, sessions, channel, feature }, null, 2),
+  );
 else {
   if (dataPath) printDataPath(dataPath);
   if (internet) printInternet(internet);
@@ -80,6 +85,7 @@ else {
   }
   if (sessions) for (const line of sessionsTable(sessions)) console.log(line);
   if (channel) for (const line of channelTable(channel)) console.log(line);
+  if (feature) for (const line of featureTable(feature)) console.log(line);
   if (evaluate) printEvaluate(evaluate);
 }
 if (values.report) for (const file of report({ dataPath, internet })) progress(`wrote ${file}`);
@@ -87,6 +93,7 @@ const missed = [
   ...(ends ? endsMissed(ends) : []),
   ...(sessions ?? []).flatMap(sessionsMissed),
   ...(channel ? channelMissed(channel) : []),
+  ...(feature ? featureMissed(feature) : []),
 ];
 for (const line of missed) console.error(`goal missed: ${line}`);
 process.exit(missed.length > 0 ? 1 : 0);

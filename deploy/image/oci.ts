@@ -88,7 +88,8 @@ export function nameLayout(layout: string, image: Descriptor, name: string): voi
   writeFileSync(join(layout, 'oci-layout'), JSON.stringify({ imageLayoutVersion: '1.0.0' }));
 }
 
-function writeJson(layout: string, mediaType: string, value: unknown): Descriptor {
+/** Stores a value as JSON among the blobs. */
+export function writeJson(layout: string, mediaType: string, value: unknown): Descriptor {
   const bytes = Buffer.from(JSON.stringify(value));
   const digest = digestOf(bytes);
   mkdirSync(blobsOf(layout), { recursive: true });

@@ -78,6 +78,14 @@ export async function ensureContainerTools(progress: (line: string) => void): Pr
   if (absent.length > 0) await install(absent, progress);
 }
 
+/** A command whose package has its name. */
+export async function ensureCommand(
+  command: 'debootstrap' | 'shellcheck',
+  progress: (line: string) => void = () => {},
+): Promise<void> {
+  if (!onPath(command)) await install([command], progress);
+}
+
 async function install(packages: readonly string[], progress: (line: string) => void): Promise<void> {
   if (!onPath('apt-get')) {
     throw new LabError(

@@ -1,0 +1,52 @@
+/** From the start of a dev container to the first answer of the mesh, as a Codespace does it: first process, `postStartCommand`, a call. */
+import { copyFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Lab } from '@meshpass/lab';
+import { type Container, startContainer } from '@meshpass/lab/devcontainer/container';
+import { REMOTE_USER } from '@meshpass/lab/devcontainer/root';
+import { codespaceEnvironment, type Meshpass } from '@meshpass/lab/meshpass';
+import type { PreparedFeature } from './prepare.ts';
+
+/** Where the roots of the lab's certificates are in the container. */
+export const CA_FILE = '/etc/meshpass-test-ca.pem';
+export const CALL = ['curl', '-sS', '-m', '10', 'http://orders.shop:8080/orders/42'];
+export const ANSWER = '{"id":"42","state":"shipped","total":4200}';
+
+export interface Started {
+  readonly container: Container;
+  /** What Codespaces give the commands of the remote user. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Output of `postStartCommand`. */
+  readonly said: string;
+  readonly milliseconds: { readonly containerStarted: number; readonly up: number; readonly firstAnswer: number };
+}
+
+/** @throws Error where the first call is not answered by the mesh */
+export async function startToFirstAnswer(
+  lab: Lab,
+  meshpass: Meshpass,
+  feature: PreparedFeature,
+  root: string,
+  codespace: { readonly name: string; readonly token: string },
+): Promise<Started> {
+  copyFileSync(lab.testCa, join(root, CA_FILE));
+  const { MESHPASS_BROKER: _fromTheOption, ...env } = codespaceEnvironment(lab, meshpass, codespace);
+  env.MESHPASS_CA_FILE = CA_FILE;
+  const begin = performance.now();
+  const container = await startContainer(lab, 'workspace', root, feature.entrypoint);
+  const containerStarted = performance.now() - begin;
+  const start = await container.exec([feature.postStartCommand], env);
+  const up = performance.now() - begin;
+  const call = await container.exec(CALL, env);
+  const firstAnswer = performance.now() - begin;
+  if (call.stdout.trim() !== ANSWER) {
+    await container.stop();
+    throw new Error(`the first call was not answered: ${start.stdout}${start.stderr}${call.stdout}${call.stderr}`);
+  }
+  return { container, env, said: start.stdout + start.stderr, milliseconds: { containerStarted, up, firstAnswer } };
+}
+
+/** A prebuild has no trace of who will use it; what an earlier Codespace of this root left is removed. */
+export function asNew(root: string): void {
+  rmSync(join(root, REMOTE_USER.home, '.meshpass'), { recursive: true, force: true });
+}

@@ -1,0 +1,17 @@
+#!/bin/sh
+# shellcheck disable=SC2154 # install.sh writes the settings
+# postStartCommand: starts the agent, after create and after every resume, as the remote user.
+# Always succeeds: where it failed, the commands that devcontainer.json has after it would not run.
+# shellcheck source=/dev/null
+. /usr/local/lib/meshpass/settings
+
+if [ "$meshpass_autostart" != true ]; then
+  echo "meshpass: not started (autostart is false); start it with: meshpass up"
+elif [ -n "${ACTIONS_ID_TOKEN_REQUEST_URL:-}" ]; then
+  echo "meshpass: this is a prebuild, which gets no identity; nothing is started"
+elif [ -z "$meshpass_broker" ] && [ -z "${MESHPASS_BROKER:-}" ]; then
+  echo "meshpass: not started, because no broker is set: give the Feature its option broker, or set MESHPASS_BROKER" >&2
+else
+  /usr/local/lib/meshpass/command up || echo "meshpass: not started; what is wrong says: meshpass doctor" >&2
+fi
+exit 0
