@@ -76,6 +76,25 @@ async function installationToken(): Promise<string> {
 }
 
 describe('answers conform to the published description', () => {
+  test('for an App that is registered by its manifest, once a code', async () => {
+    const manifest = {
+      ...{ name: 'Meshpass acme', url: 'https://broker.example.com', redirect_url: 'http://127.0.0.1:1/created' },
+      ...{ public: false, hook_attributes: { url: 'https://broker.example.com', active: false } },
+      default_permissions: { members: 'read' },
+    };
+    const body = new URLSearchParams({ manifest: JSON.stringify(manifest) });
+    const url = `${github.url}/organizations/acme/settings/apps/new?state=mine`;
+    const sent = await fetch(url, { method: 'POST', body, redirect: 'manual', headers: { 'user-agent': 'test' } });
+    const back = new URL(sent.headers.get('location')!);
+    expect([sent.status, back.origin, back.searchParams.get('state')]).toEqual([302, 'http://127.0.0.1:1', 'mine']);
+    const path = `/app-manifests/${back.searchParams.get('code')}/conversions`;
+    const made = await get(path, undefined, {}, 'POST');
+    expect([made.status, made.body.slug, made.body.permissions.members]).toEqual([201, 'meshpass-acme', 'read']);
+    expect(conforms('/app-manifests/{code}/conversions', 'post', 201, made.body)).toEqual([]);
+    expect((await get('/app', await appJwt({}, made.body.pem))).body.slug).toBe('meshpass-acme');
+    expect((await get(path, undefined, {}, 'POST')).status).toBe(404);
+  });
+
   test('for a Codespace of its developer', async () => {
     const user = await get('/user', alice.token);
     expect(user.status).toBe(200);

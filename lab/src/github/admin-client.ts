@@ -47,6 +47,8 @@ export function githubAdmin(url: string, options: AdminOptions = {}) {
       call<void>('DELETE', at(`/orgs/${part(org)}/members/${part(login)}`)),
     setOrganizationRole: (org: string, login: string, role: 'admin' | 'member') =>
       call<void>('PUT', at(`/orgs/${part(org)}/members/${part(login)}`), { role }),
+    setAppPermissions: (permissions: Record<string, string>) => call<void>('PUT', at('/app/permissions'), permissions),
+    /** Where it is not installed, it is then. */
     suspendInstallation: (org: string, suspended: boolean) =>
       call<void>('PUT', at(`/orgs/${part(org)}/installation`), { suspended }),
     addToTeam: (team: string, login: string, state: 'active' | 'pending' = 'active') =>

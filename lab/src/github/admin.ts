@@ -85,12 +85,18 @@ export function createAdmin(options: AdminOptions): Hono {
     organizationMembers(c.req.param('org'))[user(c.req.param('login')).id] = role;
     return c.json({});
   });
+  admin.put('/app/permissions', async (c) => {
+    state().app = { ...state().app, permissions: await c.req.json() };
+    return c.json({});
+  });
   admin.put('/orgs/:org/installation', async (c) => {
     const org = accountByLogin(state(), c.req.param('org'), 'Organization');
     const entry = state().app.installations.find(({ accountId }) => accountId === org?.id);
-    if (!entry) throw bad('the App is not installed there');
-    entry.suspended = (await c.req.json<{ suspended: boolean }>()).suspended;
-    return c.json(entry);
+    const { suspended } = await c.req.json<{ suspended: boolean }>();
+    if (!org) throw bad('there is no such organization');
+    if (entry) entry.suspended = suspended;
+    else state().app.installations.push({ id: 515151, accountId: org.id, suspended });
+    return c.json(entry ?? {});
   });
 
   admin.put('/teams/:org/:slug/members/:login', async (c) => {

@@ -12,6 +12,8 @@ export interface ApiOptions {
   readonly changed: () => void;
   /** Unix milliseconds. */
   readonly now: () => number;
+  /** PEM, as GitHub gives it where an App is registered. */
+  readonly appPrivateKey: string;
 }
 
 export type ApiEnv = { Bindings: HttpBindings; Variables: { caller: Caller; budget: Budget } };

@@ -1,13 +1,16 @@
 /** What an App asks as itself: its installations, and tokens for them. */
 import type { Context, Hono } from 'hono';
 import { type ApiEnv, type ApiOptions, base } from './api-options.ts';
+import { addManifestRoutes } from './app-manifest.ts';
 import { installation, integration } from './app-shape.ts';
 import { notFound, refusal } from './refusal.ts';
 import { accountByLogin, issueToken } from './state.ts';
 
 const INSTALLATION_TOKEN_MS = 3_600_000;
 
-export function addAppRoutes(api: Hono<ApiEnv>, { state, changed, now }: ApiOptions): void {
+export function addAppRoutes(api: Hono<ApiEnv>, options: ApiOptions): void {
+  const { state, changed, now } = options;
+  addManifestRoutes(api, options);
   api.get('/app', (c) => {
     theApp(c);
     return c.json(integration(state().app, state(), base(c)));

@@ -55,6 +55,7 @@ export async function startGithub(options: GithubOptions): Promise<RunningGithub
   };
   const front = createFront({
     ...world,
+    appPrivateKey: appKey.export({ type: 'pkcs1', format: 'pem' }) as string,
     budgets,
     appKey: createPublicKey(appKey),
     fault: () => fault,

@@ -1,0 +1,75 @@
+import { MeshpassError } from '@meshpass/identity/error';
+import { defineCommand } from '../../command/define.ts';
+import { type OptionsOf, text, wholeNumber } from '../../command/flag.ts';
+import { output } from '../../command/shared-flags.ts';
+import { createApp } from '../../github-app/create-app.ts';
+import { EVENTS, PERMISSIONS } from '../../github-app/permissions.ts';
+
+/** As long as GitHub's code is good. */
+const PATIENCE_MS = 3_600_000;
+/** GitHub takes no longer name of an App. */
+const LONGEST_NAME = 34;
+
+const flags = {
+  organization: text('<login>', 'organization that the App belongs to', { defaultText: 'you' }),
+  name: text('<name>', 'name of the App, which no other App at GitHub has; GitHub lets you change it', {
+    defaultText: 'meshpass-ORGANIZATION',
+  }),
+  url: text('<url>', 'home page of the App, such as the URL of your broker', {
+    default: 'https://github.com/meshpass/meshpass',
+  }),
+  keyFile: text('<file>', 'file to write the private key to; it must not exist', { default: 'github-app.pem' }),
+  port: wholeNumber('<port>', 'port of the page on 127.0.0.1, for example to forward it by ssh', {
+    default: '0',
+    defaultText: 'any free port',
+  }),
+  githubWeb: text('<url>', 'GitHub', { env: 'MESHPASS_GITHUB_WEB', default: 'https://github.com' }),
+  githubApi: text('<url>', 'GitHub API', { env: 'MESHPASS_GITHUB_API', default: 'https://api.github.com' }),
+  output,
+};
+
+export const command = defineCommand({
+  about:
+    'It serves a page on 127.0.0.1 that sends the description of the App to GitHub, where you confirm it; GitHub sends your browser back, and the private key is written to a file that only you may read. It is never printed.',
+  flags,
+  exitCodes: { 0: 'the App is registered and its key stored', 1: 'nobody came back from GitHub, or GitHub refused' },
+  examples: [
+    'meshpass github-app create --organization acme --url https://broker.example.com',
+    'meshpass github-app create --organization acme --port 8765',
+  ],
+  page: 'docs/github/app.md',
+  run: create,
+});
+
+async function create(options: OptionsOf<typeof flags>): Promise<void> {
+  const { organization, output, keyFile, url, port, githubWeb: web, githubApi: api } = options;
+  if (organization !== undefined && !/^[A-Za-z0-9](?:[A-Za-z0-9-]{0,38})$/.test(organization))
+    throw new MeshpassError('usage', `--organization is ${organization}: give a login, as in github.com/LOGIN.`);
+  const name = options.name ?? `meshpass-${organization ?? 'broker'}`.slice(0, LONGEST_NAME);
+  if (name.length > LONGEST_NAME) throw new MeshpassError('usage', `--name may have ${LONGEST_NAME} characters.`);
+  for (const [flag, one] of Object.entries({ url, 'github-web': web, 'github-api': api }))
+    if (!URL.canParse(one) || !/^https?:/.test(one))
+      throw new MeshpassError('usage', `--${flag} is ${one}: give a URL.`);
+  const app = await createApp({
+    ...{ organization, name, url, web, api, keyFile, port, patienceMs: PATIENCE_MS },
+    onStart: (page) => console.error(`The App may:\n${permissionText()}\nOpen in a browser on this machine: ${page}`),
+  });
+  const install = `${app.page}/installations/new`;
+  if (output === 'json') {
+    const members = { app_id: app.id, client_id: app.clientId, slug: app.slug, owner: app.owner, key_file: keyFile };
+    return console.log(JSON.stringify({ ...members, page: app.page, install }, null, 2));
+  }
+  console.log(
+    [
+      `App ${app.slug} of ${app.owner} is registered; its key is in ${keyFile}.`,
+      `Install it in the organization: ${install}`,
+      `Then:  meshpass github-app check --github-app ${app.id} --github-app-key ${keyFile}${organization ? ` --organization ${organization}` : ''}`,
+      `       meshpass serve --github-app ${app.id} --github-app-key ${keyFile} ...`,
+    ].join('\n'),
+  );
+}
+
+function permissionText(): string {
+  const lines = PERMISSIONS.map(({ name, level, of, reason }) => `  ${level} ${name} (${of}): ${reason}`);
+  return [...lines, `  events: ${EVENTS.join(', ') || 'none; it has no webhook'}`].join('\n');
+}

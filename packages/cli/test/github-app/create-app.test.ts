@@ -1,0 +1,203 @@
+/** `meshpass github-app create`, with a browser that is played and the stand-in for GitHub. */
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { request } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { checkApp } from '../../src/github-app/check-app.ts';
+import { type CreatedApp, createApp } from '../../src/github-app/create-app.ts';
+import { PERMISSIONS } from '../../src/github-app/permissions.ts';
+import { run } from '../../src/program.ts';
+
+let github: RunningGithub;
+let folder: string;
+let keyFile: string;
+beforeAll(async () => {
+  github = await startGithub({ listen: '127.0.0.1:0' });
+});
+afterAll(() => github?.close());
+beforeEach(async () => {
+  await github.admin.reset();
+  folder = mkdtempSync(join(tmpdir(), 'meshpass-app-'));
+  keyFile = join(folder, 'key.pem');
+  return () => rmSync(folder, { recursive: true });
+});
+
+interface Page {
+  readonly status: number;
+  readonly text: string;
+  readonly location: string | undefined;
+}
+
+/** Follows nothing, as the tests look at each step. */
+function open(url: string, { method = 'GET', body = '', host = '' } = {}): Promise<Page> {
+  return new Promise((resolve, reject) => {
+    const headers = {
+      'user-agent': 'browser',
+      ...(host && { host }),
+      ...(body && { 'content-type': 'application/x-www-form-urlencoded', 'content-length': Buffer.byteLength(body) }),
+    };
+    const sent = request(url, { method, headers, agent: false }, (response) => {
+      let text = '';
+      response.on('data', (chunk: Buffer) => (text += chunk));
+      response.on('end', () => resolve({ status: response.statusCode!, text, location: response.headers.location }));
+    });
+    sent.on('error', reject).end(body);
+  });
+}
+
+const plain = (text: string) => text.replaceAll('&quot;', '"').replaceAll('&#39;', "'").replaceAll('&amp;', '&');
+
+/** What the form of the first page sends. @returns where GitHub sends the browser */
+async function submit(start: string): Promise<string> {
+  const { text } = await open(start);
+  const action = plain(/action="([^"]+)"/.exec(text)![1]!);
+  const manifest = plain(/name="manifest" value="([^"]+)"/.exec(text)![1]!);
+  const { location } = await open(action, { method: 'POST', body: new URLSearchParams({ manifest }).toString() });
+  return location!;
+}
+
+function creating(browse: (start: string) => Promise<void>, more: object = {}): Promise<CreatedApp> {
+  let browsing: Promise<void> | undefined;
+  const created = createApp({
+    ...{ organization: 'acme', name: 'meshpass-acme', url: 'https://broker.example.com', keyFile, port: 0 },
+    ...{ web: github.url, api: github.url, patienceMs: 20_000, ...more },
+    onStart: (url) => {
+      browsing = browse(url);
+      browsing.catch(() => {});
+    },
+  });
+  return created.finally(() => browsing);
+}
+
+describe('registering the App', () => {
+  it('stores the key for its owner alone, and asks for just the permissions that have a reason', async () => {
+    const app = await creating(async (start) => {
+      expect((await open(await submit(start))).text).toContain('meshpass-acme is registered');
+    });
+    expect(app).toMatchObject({ slug: 'meshpass-acme', owner: 'acme', id: 4242 });
+    expect(statSync(keyFile).mode & 0o777).toBe(0o600);
+    expect(readFileSync(keyFile, 'utf8')).toContain('PRIVATE KEY');
+    const known = await github.admin.app();
+    expect(known.permissions).toEqual(Object.fromEntries(PERMISSIONS.map(({ name }) => [name, 'read'])));
+  });
+
+  it('is for a user where no organization is named', async () => {
+    const app = await creating(async (start) => void (await open(await submit(start))), { organization: undefined });
+    expect(app.owner).toBe('alice');
+  });
+
+  it('takes no code without its state, twice, or by another name of the host', async () => {
+    const seen: number[] = [];
+    await creating(async (start) => {
+      const back = new URL(await submit(start));
+      const forged = new URL(back);
+      forged.searchParams.set('state', 'x'.repeat(43));
+      seen.push((await open(forged.href)).status);
+      seen.push((await open(back.href, { host: `evil.example:${back.port}` })).status);
+      seen.push((await open(start, { host: `evil.example:${back.port}` })).status);
+      seen.push((await open(new URL('/', start).href)).status);
+      const [one, other] = await Promise.all([open(back.href), open(back.href)]);
+      seen.push(...[one.status, other.status].sort());
+    });
+    expect(seen).toEqual([400, 404, 404, 404, 200, 400]);
+  });
+
+  it('leaves no file where GitHub does not give the App', async () => {
+    const failing = creating(async (start) => {
+      const back = new URL(await submit(start));
+      back.searchParams.set('code', 'another');
+      await open(back.href);
+    });
+    await expect(failing).rejects.toMatchObject({ code: 'issuer_unavailable' });
+    expect(existsSync(keyFile)).toBe(false);
+  });
+
+  it('waits for a while, and not for ever', async () => {
+    await expect(creating(async () => {}, { patienceMs: 50 })).rejects.toMatchObject({ code: 'request_timeout' });
+  });
+
+  it('overwrites no file, and asks GitHub for nothing then', async () => {
+    writeFileSync(keyFile, 'mine');
+    await expect(creating(async () => {})).rejects.toThrow('it is there already');
+    expect(readFileSync(keyFile, 'utf8')).toBe('mine');
+    expect(await github.admin.calls()).toEqual([]);
+  });
+
+  it('prints no secret, and the command that goes on', async () => {
+    const out: string[] = [];
+    let browsing: Promise<unknown> | undefined;
+    vi.spyOn(console, 'log').mockImplementation((text: string) => void out.push(text));
+    vi.spyOn(console, 'error').mockImplementation((text: string) => {
+      out.push(text);
+      browsing = submit(/http:\S+/.exec(text)![0]).then((back) => open(back));
+    });
+    const flags = [
+      '--organization',
+      'acme',
+      '--key-file',
+      keyFile,
+      '--github-web',
+      github.url,
+      '--github-api',
+      github.url,
+    ];
+    expect(await run(['node', 'meshpass', 'github-app', 'create', ...flags])).toBe(0);
+    await browsing;
+    vi.restoreAllMocks();
+    expect(out.join('\n')).toContain(`meshpass github-app check --github-app 4242 --github-app-key ${keyFile}`);
+    expect(out.join('\n')).not.toMatch(/PRIVATE KEY|secret/);
+  });
+});
+
+const ALL = { members: 'read', organization_codespaces: 'read', actions: 'read' };
+
+describe('checking the App', () => {
+  const look = (more: object = {}) =>
+    checkApp({ ...{ api: github.url, appId: '4242', keyFile, organizations: ['acme'], now: Date.now, ...more } });
+  beforeEach(async () => {
+    await creating(async (start) => void (await open(await submit(start))));
+  });
+
+  it('says that it is not installed, and where to do that', async () => {
+    expect(await look()).toMatchObject([
+      {
+        state: 'failed',
+        says: 'App meshpass-acme is not installed in acme.',
+        next: expect.stringContaining('/installations/new'),
+      },
+    ]);
+  });
+
+  it('finds everything in order, with the calls that are left', async () => {
+    await github.admin.suspendInstallation('acme', false);
+    expect(await look()).toMatchObject([
+      { state: 'ok' },
+      { state: 'ok', says: expect.stringMatching(/^\d+ of \d+ calls/) },
+    ]);
+  });
+
+  it('tells a suspended installation, and a key that GitHub does not know', async () => {
+    await github.admin.suspendInstallation('acme', true);
+    expect(await look()).toMatchObject([{ state: 'failed', says: 'The installation in acme is suspended.' }]);
+    expect(await look({ appId: '1' })).toMatchObject([
+      { state: 'failed', seen: expect.stringContaining('404 Integration not found') },
+    ]);
+    expect(await look({ api: 'http://127.0.0.1:1' })).toMatchObject([
+      { state: 'failed', code: 'issuer_unavailable', retryable: true },
+    ]);
+    writeFileSync(keyFile, 'x', { mode: 0o600 });
+    expect(await look()).toMatchObject([{ state: 'failed', code: 'config_invalid' }]);
+  });
+
+  it.each<[Record<string, string>, string, string]>([
+    [{ organization_codespaces: 'read', actions: 'read' }, 'failed', 'lacks the organization permission members'],
+    [{ members: 'read', organization_codespaces: 'read' }, 'warning', 'Needed only for jobs'],
+    [{ ...ALL, members: 'write' }, 'warning', 'it may more than the broker needs: members (write)'],
+  ])('with the permissions %o it is %s', async (permissions, state, says) => {
+    await github.admin.suspendInstallation('acme', false);
+    await github.admin.setAppPermissions({ metadata: 'read', ...permissions });
+    expect(await look()).toContainEqual(expect.objectContaining({ state, says: expect.stringContaining(says) }));
+  });
+});
