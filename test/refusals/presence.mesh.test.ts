@@ -80,7 +80,8 @@ describe('by default', () => {
       const env = await dataPath.environment();
       const { code, lines } = await doctor(env, ['--presence-port', '47000']);
       expect(states(lines)).toEqual([
-        ...['environment ok', 'token ok', 'broker ok', 'clock ok', 'presence ok', 'session ok'],
+        ...['environment ok', 'token ok', 'dns ok', 'tls ok', 'broker ok', 'clock ok', 'presence ok', 'session ok'],
+        ...['credentials ok', 'edge ok', 'envoy ok', 'hosts ok', 'ports ok'],
       ]);
       expect(code).toBe(0);
       expect(lines.find(({ check }) => check === 'presence')?.says).toContain('port 47000');

@@ -1,36 +1,28 @@
-/** Looks, step by step, at everything that an enrolment needs, and enrols once where that ends nobody's session. */
-import { randomUUID } from 'node:crypto';
-import type { AgentConfig } from '@meshpass/agent/control/config';
 import { askAgent } from '@meshpass/agent/control/control';
 import type { AgentStatus } from '@meshpass/agent/control/status';
-import { BrokerClient } from '@meshpass/agent/session/broker-client';
-import { discover, type ProofSource, type Surroundings } from '@meshpass/agent/session/discover';
-import { newDpopKey } from '@meshpass/agent/session/enrol';
+import { discover, type ProofSource } from '@meshpass/agent/session/discover';
 import type { Proof } from '@meshpass/identity/attestation';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { ask } from '../broker/ask.ts';
-import { adviceFor } from './advice.ts';
+import { enrolOnce, lookAtAgent } from './credentials.ts';
+import { type Finding, failed, type More } from './line.ts';
+import { lookAtMachine, type MachineCheck } from './machine.ts';
+import { resolve, shakeHands } from './network.ts';
+import type { DoctorOptions } from './options.ts';
 
-export interface DoctorLine {
-  readonly check: 'environment' | 'token' | 'broker' | 'clock' | 'presence' | 'session';
-  readonly state: 'ok' | 'failed' | 'skipped';
-  readonly says: string;
-  /** Of a failure. */
-  readonly code?: string;
-  readonly next?: string;
-  readonly untried?: string;
-  /** Whether trying again may help by itself. */
-  readonly retryable?: boolean;
-}
-
-export interface DoctorOptions {
-  readonly config: AgentConfig;
-  /** PEM of the CA of broker and edge. */
-  readonly ca: string | undefined;
-  readonly surroundings: Surroundings;
-  /** Unix milliseconds. */
-  readonly now: () => number;
-}
+export type DoctorLine = Finding<
+  | 'environment'
+  | 'token'
+  | 'dns'
+  | 'tls'
+  | 'broker'
+  | 'clock'
+  | 'presence'
+  | 'session'
+  | 'credentials'
+  | 'edge'
+  | MachineCheck
+>;
 
 /** Certificates of the mesh live for minutes, and are compared with this clock. */
 const MOST_SKEW_MS = 60_000;
@@ -40,16 +32,27 @@ const FORWARDING_DOMAIN = 'app.github.dev';
 /** Never throws for what it looks at: that is in the lines. */
 export async function runDoctor(options: DoctorOptions): Promise<readonly DoctorLine[]> {
   const lines: DoctorLine[] = [];
-  const attempt = async <T>(check: DoctorLine['check'], look: () => Promise<T>): Promise<T | undefined> => {
+  const attempt = async <T>(
+    check: DoctorLine['check'],
+    look: () => Promise<T>,
+    more?: More,
+  ): Promise<T | undefined> => {
     try {
       return await look();
     } catch (thrown) {
-      lines.push(failure(check, toMeshpassError(thrown)));
+      lines.push(failed(check, toMeshpassError(thrown), more));
       return undefined;
     }
   };
   const ok = (check: DoctorLine['check'], says: string) => lines.push({ check, state: 'ok', says });
-  const skipped = (check: DoctorLine['check'], says: string) => lines.push({ check, state: 'skipped', says });
+  const skipped = (check: DoctorLine['check'], says: string): undefined => {
+    lines.push({ check, state: 'skipped', says });
+  };
+
+  const machine = (running: AgentStatus | undefined, servicePorts: readonly number[]) =>
+    lookAtMachine({
+      ...{ config: options.config, env: options.surroundings.env, isRunning: running !== undefined, servicePorts },
+    });
 
   const source = await attempt('environment', async () => findSource(options));
   if (source) ok('environment', WHERE[source.kind]);
@@ -65,15 +68,19 @@ export async function runDoctor(options: DoctorOptions): Promise<readonly Doctor
   else if (right)
     skipped('token', 'The proof file holds an ID token, which opens only one session, so it is not used here.');
 
-  const skew = await attempt('broker', () => lookAtBroker(options));
+  const skew = (await lookOutside(options, attempt, { ok, skipped }))
+    ? await attempt('broker', () => lookAtBroker(options), {
+        seen: `GET ${base(options)}/.well-known/openid-configuration`,
+      })
+    : skipped('broker', 'Not reached.');
   if (skew !== undefined) {
     ok('broker', `${options.config.broker} answers, with the URL that is configured here.`);
-    if ((await attempt('clock', async () => refuseWrongClock(skew))) !== undefined)
+    if ((await attempt('clock', async () => refuseWrongClock(skew), CLOCK)) !== undefined)
       ok('clock', `It differs from the broker's by ${Math.round(Math.abs(skew) / 1000)} s.`);
   }
   if (!usable || skew === undefined) {
-    skipped('presence', 'Not reached.');
-    skipped('session', 'Not reached.');
+    for (const check of ['presence', 'session', 'credentials', 'edge'] as const) skipped(check, 'Not reached.');
+    lines.push(...(await machine(undefined, [])));
     return lines;
   }
 
@@ -86,15 +93,27 @@ export async function runDoctor(options: DoctorOptions): Promise<readonly Doctor
       'An agent is running here, and a second session would end its session: run meshpass down first.',
     );
     ok('session', `The agent has session ${running.session.id}.`);
+    lines.push(...lookAtAgent(running, options.now()));
+    lines.push(
+      ...(await machine(
+        running,
+        running.services.map(({ port }) => port),
+      )),
+    );
     return lines;
   }
-  const { opened, port, error } = await enrolOnce(options, proof);
-  if (error?.code.startsWith('presence_')) lines.push(failure('presence', error));
+  const { opened, port, error, credentials, edge } = await enrolOnce(options, proof);
+  if (error?.code.startsWith('presence_')) lines.push(failed('presence', error));
   else if (port !== undefined) ok('presence', `The broker saw this Codespace answer on port ${port}.`);
   else skipped('presence', 'The broker did not request it.');
   if (opened) ok('session', `A session opened, and was ended again (grants: ${opened.length}).`);
-  else if (error?.code.startsWith('presence_')) skipped('session', 'Not reached.');
-  else if (error) lines.push(failure('session', error));
+  else if (error && !error.code.startsWith('presence_')) lines.push(failed('session', error));
+  else skipped('session', 'Not reached.');
+  if (opened && error) lines.push(failed('credentials', error));
+  else if (credentials) ok('credentials', credentials);
+  else skipped('credentials', 'Not reached.');
+  lines.push(edge ?? { check: 'edge', state: 'skipped', says: 'Not reached.' });
+  lines.push(...(await machine(undefined, [])));
   return lines;
 }
 
@@ -128,22 +147,81 @@ function refuseOtherKinds(proof: Proof): Proof {
   );
 }
 
+/** Names and TLS. @returns whether it is of use to ask the broker */
+async function lookOutside(
+  options: DoctorOptions,
+  attempt: <T>(check: 'dns' | 'tls', look: () => Promise<T>, more?: More) => Promise<T | undefined>,
+  { ok, skipped }: Record<'ok' | 'skipped', (check: 'dns' | 'tls', says: string) => void>,
+): Promise<boolean> {
+  const url = base(options);
+  const { hostname, port } = URL.canParse(url) ? new URL(url) : { hostname: url, port: '' };
+  const addresses = await attempt('dns', () => resolve(hostname), {
+    seen: `look up ${hostname}`,
+    next: 'Check the name in --broker, and the name servers of this workspace.',
+    command: `getent hosts ${hostname}; cat /etc/resolv.conf`,
+  });
+  if (!addresses) {
+    skipped('tls', 'Not reached.');
+    return false;
+  }
+  ok('dns', `${hostname} is ${addresses.slice(0, 4).join(', ')}.`);
+  let isOther = true;
+  const handshake = { host: hostname, port: Number(port || 443), ca: options.ca };
+  const shaken = await attempt(
+    'tls',
+    async () => {
+      const done = await shakeHands(handshake);
+      isOther = false;
+      return done;
+    },
+    {
+      seen: `TLS handshake with ${hostname}:${handshake.port}`,
+      next: 'If that is your own CA, give its certificate with --ca-file. If it is of a proxy, have broker and edge exempted from its inspection.',
+      command: `openssl s_client -connect ${hostname}:${handshake.port} -servername ${hostname} -showcerts </dev/null`,
+    },
+  );
+  if (shaken) ok('tls', `${shaken.protocol}; the certificate was signed by ${shaken.issuer}.`);
+  else if (!isOther) skipped('tls', 'No connection.');
+  return !isOther;
+}
+
+const CLOCK: More = {
+  seen: "the Date of the broker's answer",
+  command: 'sudo chronyc makestep || sudo timedatectl set-ntp true',
+};
+
+function base({ config }: Pick<DoctorOptions, 'config'>): string {
+  return URL.canParse(config.broker) ? new URL(config.broker).href.replace(/\/+$/, '') : config.broker;
+}
+
+/** A workspace that reaches the internet only through a proxy has its address in the environment. */
+function throughProxy(env: Readonly<Record<string, string | undefined>>): string {
+  const proxy = env.HTTPS_PROXY || env.https_proxy;
+  return proxy
+    ? ' HTTPS_PROXY is set, but meshpass connects directly: broker and edge must be reachable without it.'
+    : '';
+}
+
 /** @returns ms by which the broker's clock is ahead of ours */
-async function lookAtBroker({ config, ca, now }: DoctorOptions): Promise<number> {
-  const base = URL.canParse(config.broker) ? new URL(config.broker).href.replace(/\/+$/, '') : config.broker;
-  if (!base.startsWith('https://'))
+async function lookAtBroker({ config, ca, now, surroundings }: DoctorOptions): Promise<number> {
+  const url = base({ config });
+  if (!url.startsWith('https://'))
     throw new MeshpassError('config_invalid', "The broker's URL must begin with https://.");
-  const answer = await ask(`${base}/.well-known/openid-configuration`, { method: 'GET', ca }).catch((cause: Error) => {
+  const answer = await ask(`${url}/.well-known/openid-configuration`, { method: 'GET', ca }).catch((cause: Error) => {
     const why = (cause as NodeJS.ErrnoException).code ?? cause.message;
-    throw new MeshpassError('agent_broker_unreachable', `The broker ${base} cannot be reached (${why}).`, { cause });
+    throw new MeshpassError(
+      'agent_broker_unreachable',
+      `The broker ${url} cannot be reached (${why}).${throughProxy(surroundings.env)}`,
+      { cause },
+    );
   });
   const issuer = (answer.json as { issuer?: unknown } | undefined)?.issuer;
   if (answer.status !== 200 || typeof issuer !== 'string')
     throw new MeshpassError(
       'agent_broker_unreachable',
-      `What answers at ${base} is not a broker: status ${answer.status}.`,
+      `What answers at ${url} is not a broker: status ${answer.status}.`,
     );
-  if (issuer !== base)
+  if (issuer !== url)
     throw new MeshpassError(
       'config_invalid',
       "The broker's public URL is not the one that is configured here, and it accepts only proofs made for its own.",
@@ -158,40 +236,4 @@ function refuseWrongClock(skew: number): true {
     'dpop_expired',
     `The clock here is ${Math.round(Math.abs(skew) / 1000)} s ${skew > 0 ? 'behind' : 'ahead of'} the broker's; certificates that are valid for minutes may seem expired or not yet valid.`,
   );
-}
-
-interface Enrolled {
-  /** Names of the grants. */
-  readonly opened?: readonly string[];
-  /** Where a challenge was answered. */
-  readonly port?: number;
-  readonly error?: MeshpassError;
-}
-
-/** Opens a session and ends it. */
-async function enrolOnce({ config, ca, now }: DoctorOptions, proof: Proof): Promise<Enrolled> {
-  const { broker: url, clusterDomain, presencePort } = config;
-  let port: number | undefined;
-  const client = new BrokerClient({
-    ...{ url, key: newDpopKey(), ca, now, randomId: randomUUID, clusterDomain, presencePort },
-    onChallenge: (answeredOn) => {
-      port = answeredOn;
-    },
-  });
-  try {
-    const { access_token: token, session } = await client.openSession(proof);
-    await client.goodbye(token);
-    return { opened: session.grants, ...(port !== undefined && { port }) };
-  } catch (thrown) {
-    return { error: toMeshpassError(thrown), ...(port !== undefined && { port }) };
-  } finally {
-    client.close();
-  }
-}
-
-function failure(check: DoctorLine['check'], error: MeshpassError): DoctorLine {
-  return {
-    ...{ check, state: 'failed', says: error.message, code: error.code, retryable: error.retryable },
-    ...adviceFor(error.code),
-  };
 }

@@ -1,15 +1,19 @@
 /** What `meshpass doctor` says of a broker that is not what it should be; test/refusals/presence.mesh.test.ts has the rest. */
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { rootCertificates } from 'node:tls';
 import { agentConfig } from '@meshpass/agent/control/config';
+import type { AgentStatus } from '@meshpass/agent/control/status';
+import { ENVOY_VERSION } from '@meshpass/agent/envoy/release';
 import { ERROR_CODES } from '@meshpass/identity/error';
-import { afterAll, beforeAll, beforeEach, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { writeCertificate } from '../../../broker/test/harness/certificate.ts';
-import { exitCodeFor } from '../../src/commands/doctor.ts';
 import { adviceFor } from '../../src/doctor/advice.ts';
+import { lookAtAgent } from '../../src/doctor/credentials.ts';
+import { exitCodeFor } from '../../src/doctor/line.ts';
 import { type DoctorLine, runDoctor } from '../../src/doctor/run.ts';
 
 const TOKEN = `ghu_${'a'.repeat(36)}`;
@@ -22,6 +26,10 @@ let issuer: string;
 let refusal: { status: number; code: string };
 
 beforeAll(async () => {
+  writeFileSync(join(dir, 'hosts'), '127.0.0.1 localhost\n');
+  writeFileSync(join(dir, 'envoy'), `#!/bin/sh\necho 'envoy  version: 0/${ENVOY_VERSION}/Clean/RELEASE/BoringSSL'\n`, {
+    mode: 0o755,
+  });
   const tls = await writeCertificate(dir);
   ca = tls.pem;
   server = createServer({ cert: tls.pem, key: readFileSync(tls.keyFile, 'utf8') }, (request, response) => {
@@ -43,10 +51,22 @@ afterAll(() => {
   rmSync(dir, { recursive: true });
 });
 
-const doctor = (env: Record<string, string> = {}, ahead = 0, broker = url) =>
+/** A machine that lacks nothing. */
+const machine = () => ({
+  runtimeDirectory: join(dir, 'no agent'),
+  hostsFile: join(dir, 'hosts'),
+  envoy: join(dir, 'envoy'),
+});
+const doctor = (
+  env: Record<string, string> = {},
+  ahead = 0,
+  broker = url,
+  more: object = {},
+  trusted: string | undefined = ca,
+) =>
   runDoctor({
-    config: agentConfig({ broker, runtimeDirectory: join(dir, 'no agent') }, {}),
-    ca,
+    config: agentConfig({ broker, ...machine(), ...more }, {}),
+    ca: trusted,
     surroundings: {
       env: { CODESPACES: 'true', CODESPACE_NAME: 'fluffy-8412', GITHUB_TOKEN: TOKEN, ...env },
       readText: () => undefined,
@@ -111,7 +131,7 @@ test('a proof file is read, but what is in it is not presented', async () => {
   const file = join(dir, 'proof');
   const look = async (content: string | undefined) => {
     const lines = await runDoctor({
-      config: agentConfig({ broker: url, proofFile: file, runtimeDirectory: join(dir, 'no agent') }, {}),
+      config: agentConfig({ broker: url, proofFile: file, ...machine() }, {}),
       ca,
       surroundings: { env: {}, readText: () => content, sharedDirectory: '/nowhere' },
       now: Date.now,
@@ -123,4 +143,97 @@ test('a proof file is read, but what is in it is not presented', async () => {
   const [missing, code] = await look(undefined);
   expect(missing).toMatchObject({ state: 'failed' });
   expect(code).not.toBe(0);
+});
+
+describe('of a machine', () => {
+  test('that lacks nothing, every check is ok', async () => {
+    const lines = await doctor();
+    for (const check of ['envoy', 'hosts', 'ports'] as const) expect(line(lines, check)).toMatchObject({ state: 'ok' });
+  });
+
+  test('the name that nobody knows is told, and nothing is asked', async () => {
+    const lines = await doctor({}, 0, 'https://broker.invalid');
+    expect(line(lines, 'dns')).toMatchObject({
+      ...{
+        state: 'failed',
+        says: expect.stringContaining('broker.invalid cannot be resolved'),
+        seen: 'look up broker.invalid',
+      },
+      command: expect.stringContaining('getent hosts broker.invalid'),
+    });
+    expect(line(lines, 'broker')).toMatchObject({ state: 'skipped' });
+  });
+
+  test('whoever else answers the TLS of the broker is named', async () => {
+    const lines = await doctor({}, 0, url, {}, rootCertificates[0]);
+    expect(line(lines, 'tls')).toMatchObject({
+      state: 'failed',
+      says: expect.stringMatching(/not trusted here \(\w+\); it was signed by .+\./),
+      next: expect.stringContaining('--ca-file'),
+      command: expect.stringContaining('openssl s_client'),
+    });
+    expect(line(lines, 'broker')).toMatchObject({ state: 'skipped' });
+  });
+
+  test('a proxy in the environment is told where the broker cannot be reached', async () => {
+    const closed = createServer();
+    await new Promise<void>((resolve) => closed.listen(0, '127.0.0.1', resolve));
+    const { port } = closed.address() as AddressInfo;
+    await new Promise((resolve) => closed.close(resolve));
+    const lines = await doctor({ HTTPS_PROXY: 'http://proxy:3128' }, 0, `https://localhost:${port}`);
+    expect(line(lines, 'broker')).toMatchObject({
+      state: 'failed',
+      says: expect.stringContaining('HTTPS_PROXY is set'),
+    });
+    expect(exitCodeFor(lines)).toBe(3);
+  });
+
+  test('no Envoy, one of another version, no hosts file and a port that is taken are told', async () => {
+    writeFileSync(join(dir, 'old'), "#!/bin/sh\necho 'envoy  version: 0/1.20.0/Clean/RELEASE/BoringSSL'\n", {
+      mode: 0o755,
+    });
+    const { port } = server.address() as AddressInfo;
+    const lines = await doctor({}, 0, url, {
+      envoy: join(dir, 'nothing'),
+      hostsFile: join(dir, 'none'),
+      presencePort: port,
+    });
+    expect(line(lines, 'envoy')).toMatchObject({
+      state: 'failed',
+      code: 'agent_envoy_missing',
+      seen: join(dir, 'nothing'),
+    });
+    expect(line(lines, 'hosts')).toMatchObject({ state: 'failed', code: 'agent_hosts_unwritable' });
+    expect(line(lines, 'ports')).toMatchObject({
+      ...{ state: 'failed', says: expect.stringContaining('EADDRINUSE'), command: `ss -ltnp 'sport = :${port}'` },
+    });
+    const old = await doctor({}, 0, url, { envoy: join(dir, 'old'), byName: false });
+    expect(line(old, 'envoy')).toMatchObject({ state: 'failed', says: expect.stringContaining('1.20.0') });
+    expect(line(old, 'hosts')).toMatchObject({ state: 'skipped' });
+  });
+});
+
+describe('of an agent that runs', () => {
+  const status = (more: object) =>
+    ({
+      credentials: { svids: [{ expiresAt: 2_000 }], identityTokenExpiresAt: 9_000 },
+      ...{ broker: { failures: {} }, lease: { by: 'channel', since: 0 }, notes: [], ...more },
+    }) as unknown as AgentStatus;
+
+  test('credentials and edge are judged by what it says', () => {
+    expect(lookAtAgent(status({}), 1_000)).toMatchObject([{ state: 'ok' }, { state: 'ok' }]);
+    const [expired, alone] = lookAtAgent(
+      status({
+        broker: { failures: { certificates: 'No CA.' } },
+        lease: { by: 'https', since: 0, refused: { code: 'overloaded', at: 0 } },
+      }),
+      5_000,
+    );
+    expect(expired).toMatchObject({
+      state: 'failed',
+      says: expect.stringContaining('No CA.'),
+      command: 'meshpass down && meshpass up',
+    });
+    expect(alone).toMatchObject({ state: 'warning', says: expect.stringContaining('overloaded') });
+  });
 });

@@ -1,0 +1,12 @@
+/** What `meshpass doctor` is given. */
+import type { AgentConfig } from '@meshpass/agent/control/config';
+import type { Surroundings } from '@meshpass/agent/session/discover';
+
+export interface DoctorOptions {
+  readonly config: AgentConfig;
+  /** PEM of the CA of broker and edge. */
+  readonly ca: string | undefined;
+  readonly surroundings: Surroundings;
+  /** Unix milliseconds. */
+  readonly now: () => number;
+}
