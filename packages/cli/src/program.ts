@@ -94,6 +94,22 @@ export const TREE: Group = {
       load: () => import('./commands/serve.ts'),
     },
     edge: { summary: 'Run the edge alone, fed by a broker.', load: () => import('./commands/edge.ts') },
+    check: {
+      summary: 'Check an installation: cluster, mesh, broker, GitHub.',
+      load: () => import('./commands/check.ts'),
+    },
+    'github-app': {
+      summary: 'Make the GitHub App of a broker, and check it.',
+      examples: ['meshpass github-app create --organization acme'],
+      page: 'docs/github/app.md',
+      children: {
+        create: {
+          summary: 'Register the App with GitHub, in a browser, and store its key.',
+          load: () => import('./commands/github-app/create.ts'),
+        },
+        check: { summary: 'Ask GitHub what the App lacks.', load: () => import('./commands/github-app/check.ts') },
+      },
+    },
     sessions: {
       summary: 'See who has access now, and end it.',
       examples: ['meshpass sessions list'],

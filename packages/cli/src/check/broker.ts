@@ -1,0 +1,72 @@
+/** What the broker says of itself, and the certificates that broker and edge show. */
+import { connect } from 'node:tls';
+import { MeshpassError } from '@meshpass/identity/error';
+import { ask } from '../broker/ask.ts';
+import type { HostPort } from '../command/host-port.ts';
+import { type Finding, failed } from '../doctor/line.ts';
+import { fine, wrong } from './context.ts';
+import { expiry } from './expiry.ts';
+
+const PATIENCE_MS = 10_000;
+
+/** Store, istiod's roots, access file and leadership, as its readiness has them. */
+export async function checkBroker(operator: string, namespace: string): Promise<readonly Finding[]> {
+  const url = `${operator.replace(/\/+$/, '')}/readyz`;
+  const answer = await ask(url, { method: 'GET' }).catch(() => undefined);
+  if (!answer) {
+    const error = new MeshpassError('agent_broker_unreachable', `The operator listener ${operator} cannot be reached.`);
+    return [
+      failed('broker', error, {
+        ...{ seen: `GET ${url}`, next: 'Forward its port, and give it with --operator.' },
+        command: `kubectl -n ${namespace} port-forward service/meshpass-broker-operator 9090`,
+      }),
+    ];
+  }
+  const { status, reasons } = (answer.json ?? {}) as { status?: string; reasons?: readonly string[] };
+  if (status === 'ready')
+    return [fine('broker', 'It serves: database, istiod and access file are as they should be.', url)];
+  if (status === 'standby') {
+    const says = `It stands by: ${reasons?.join('; ')}.`;
+    return [{ check: 'broker', state: 'warning', says, seen: `GET ${url}`, next: 'Ask the active one.' }];
+  }
+  if (!reasons?.length)
+    return [
+      wrong('broker', `What answers at ${operator} is not a broker: status ${answer.status}.`, {
+        ...{ seen: `GET ${url}`, command: `kubectl -n ${namespace} get services` },
+      }),
+    ];
+  return reasons.map((reason) =>
+    wrong(/\bstore\b/.test(reason) ? 'database' : 'broker', `It is not ready: ${reason}.`, {
+      seen: `GET ${url}`,
+      next: 'docs/operating-broker.md, "When something fails".',
+      command: `kubectl -n ${namespace} logs deployment/meshpass-broker --tail 50`,
+    }),
+  );
+}
+
+/** The certificate that is shown at an address of ours; whether it is trusted is a question of who asks. */
+export async function checkShown(check: string, { host, port }: HostPort, now: number): Promise<readonly Finding[]> {
+  const seen = `TLS handshake with ${host}:${port}`;
+  const advice = {
+    ...{ seen, days: 14, next: 'cert-manager renews it; a given Secret is yours to renew.' },
+    command: `openssl s_client -connect ${host}:${port} -servername ${host} </dev/null | openssl x509 -noout -dates`,
+  };
+  const until = await shownUntil(host, port);
+  if (until !== undefined) return [expiry(check, `The certificate of ${host}`, until, now, advice)];
+  const error = new MeshpassError('agent_broker_unreachable', `${host}:${port} does not answer TLS from here.`);
+  return [failed(check, error, { ...advice, next: 'Look at its Service, its address in DNS, and firewalls between.' })];
+}
+
+function shownUntil(host: string, port: number): Promise<number | undefined> {
+  return new Promise((resolve) => {
+    const socket = connect({ host, port, servername: host, rejectUnauthorized: false, timeout: PATIENCE_MS });
+    const end = (until?: number) => {
+      socket.on('error', () => {});
+      socket.destroy();
+      resolve(until);
+    };
+    socket.once('secureConnect', () => end(Date.parse(socket.getPeerCertificate().valid_to)));
+    socket.once('error', () => end());
+    socket.once('timeout', () => end());
+  });
+}

@@ -1,0 +1,23 @@
+/** How long a certificate is good. */
+import type { Finding } from '../doctor/line.ts';
+import { fine, wrong } from './context.ts';
+
+const DAY_MS = 86_400_000;
+
+export interface ExpiryAdvice {
+  /** A warning, if it has fewer left. */
+  readonly days: number;
+  readonly seen: string;
+  readonly command: string;
+  readonly next: string;
+}
+
+/** @param until Unix milliseconds */
+export function expiry(check: string, what: string, until: number, now: number, advice: ExpiryAdvice): Finding {
+  const { days, ...more } = advice;
+  const day = new Date(until).toISOString().slice(0, 10);
+  const left = Math.floor((until - now) / DAY_MS);
+  if (until <= now) return wrong(check, `${what} expired on ${day}.`, more);
+  if (left < days) return { check, state: 'warning', says: `${what} expires in ${left} days, on ${day}.`, ...more };
+  return fine(check, `${what} is good until ${day}.`, advice.seen);
+}

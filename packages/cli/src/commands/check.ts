@@ -1,0 +1,67 @@
+import { kubeconfigAccess } from '@meshpass/broker/kubernetes/access';
+import { kubernetesHttp } from '@meshpass/broker/kubernetes/http';
+import { MeshpassError } from '@meshpass/identity/error';
+import { runChecks } from '../check/run.ts';
+import { defineCommand } from '../command/define.ts';
+import { address, text, toggle } from '../command/flag.ts';
+import { gatewayFlags, kubeconfig, output } from '../command/shared-flags.ts';
+import { exitCodeFor, findingText } from '../doctor/line.ts';
+import { appFlags, checkAppBy } from '../github-app/flags.ts';
+
+export const command = defineCommand({
+  about:
+    'For operators, after an installation and when something is wrong; in a Codespace it is meshpass doctor. It changes nothing. Each finding names what is wrong, how it was seen, and a command that mends it or shows more.',
+  flags: {
+    kubeconfig: { ...kubeconfig, defaultText: 'KUBECONFIG' },
+    namespace: text('<name>', 'namespace of the release', { env: 'MESHPASS_NAMESPACE', default: 'meshpass-system' }),
+    rootNamespace: text('<name>', "Istio's root namespace", {
+      env: 'MESHPASS_ROOT_NAMESPACE',
+      default: 'istio-system',
+    }),
+    ...gatewayFlags,
+    gitops: toggle('the broker was started with --gitops', { env: 'MESHPASS_GITOPS' }),
+    operator: text('<url>', "origin of the broker's operator listener, to ask about database and readiness", {
+      env: 'MESHPASS_OPERATOR',
+    }),
+    brokerAddress: address('<host:port>', 'public address of the broker, to look at its certificate'),
+    edgeAddress: address('<host:port>', 'public address of the edge, to look at its certificate'),
+    ...appFlags,
+    output,
+  },
+  exitCodes: {
+    0: 'nothing is wrong; warnings may be there',
+    1: 'something is wrong',
+    3: 'something does not answer; try again',
+  },
+  examples: [
+    'meshpass check',
+    'meshpass check --operator http://127.0.0.1:9090 --broker-address broker.example.com:443 --edge-address edge.example.com:443 --output json',
+  ],
+  page: 'docs/operating-broker.md',
+  run: async ({
+    kubeconfig,
+    namespace,
+    rootNamespace,
+    gitops,
+    operator,
+    brokerAddress,
+    edgeAddress,
+    output,
+    ...options
+  }) => {
+    const file = kubeconfig ?? process.env.KUBECONFIG;
+    if (!file) throw new MeshpassError('usage', 'Name the cluster by --kubeconfig or KUBECONFIG.');
+    const http = kubernetesHttp(await kubeconfigAccess(file));
+    const gateway = { namespace: options.gatewayNamespace, labels: options.gatewayLabel, port: options.gatewayPort };
+    try {
+      const findings = await runChecks({
+        cluster: { http, namespace, rootNamespace, gateway, gitops, now: Date.now },
+        ...{ operator, broker: brokerAddress, edge: edgeAddress, github: checkAppBy(options) },
+      });
+      console.log(output === 'json' ? JSON.stringify({ findings }, null, 2) : findings.map(findingText).join('\n'));
+      return exitCodeFor(findings);
+    } finally {
+      http.close();
+    }
+  },
+});

@@ -1,0 +1,65 @@
+/** The rights that `meshpass check` asks for are those that the chart gives. */
+import { readFileSync } from 'node:fs';
+import { expect, it } from 'vitest';
+import { parseAllDocuments } from 'yaml';
+import { BROKER_RIGHTS, GITOPS_RIGHTS, NEVER, type Right } from '../../src/check/rights.ts';
+
+interface Rule {
+  readonly apiGroups: readonly string[];
+  readonly resources: readonly string[];
+  readonly verbs: readonly string[];
+  readonly resourceNames?: readonly string[];
+}
+interface Role {
+  readonly kind: string;
+  readonly metadata: { readonly name: string; readonly namespace?: string };
+  readonly rules?: readonly Rule[];
+}
+
+const PLACES: Readonly<Record<string, string>> = { 'meshpass-system': 'release', 'istio-system': 'root' };
+
+/** `where group/resource name verb` of each right of the broker. */
+function granted(...files: readonly string[]): readonly string[] {
+  const roles = files.flatMap((file) => {
+    const url = new URL(`../../../../deploy/helm/meshpass/files/${file}`, import.meta.url);
+    return parseAllDocuments(readFileSync(url, 'utf8')).map((document) => document.toJS() as Role);
+  });
+  return (
+    roles
+      .flatMap(({ metadata, rules = [] }) =>
+        rules.flatMap(({ apiGroups: [group], resources, verbs, resourceNames = [''] }) =>
+          resources.flatMap((resource) =>
+            resourceNames.flatMap((name) =>
+              verbs.map((verb) =>
+                [PLACES[metadata.namespace ?? ''] ?? 'cluster', `${group}/${resource}`, name, verb].join(' '),
+              ),
+            ),
+          ),
+        ),
+      )
+      // Which roles may be handed out is the installation's own.
+      .filter((one) => !one.endsWith(' bind'))
+      .sort()
+  );
+}
+
+function asked(rights: readonly Right[]): readonly string[] {
+  return rights
+    .flatMap(({ group, resource, verbs, where = 'cluster', name = '' }) =>
+      verbs.map((verb) => [where, `${group}/${resource}`, name, verb].join(' ')),
+    )
+    .sort();
+}
+
+it('where the broker applies policies', () => {
+  expect(asked(BROKER_RIGHTS)).toEqual(granted('broker-rbac.yaml', 'audit-checkpoint.yaml'));
+});
+
+it('where GitOps does', () => {
+  expect(asked(GITOPS_RIGHTS)).toEqual(granted('broker-rbac-gitops.yaml', 'audit-checkpoint.yaml'));
+});
+
+it('none that must never be given is among them', () => {
+  const given = new Set(asked(BROKER_RIGHTS));
+  expect(asked(NEVER).filter((one) => given.has(one))).toEqual([]);
+});

@@ -1,0 +1,150 @@
+/** `meshpass check` against a real cluster in which things are broken on purpose. */
+import { kubeconfigAccess } from '@meshpass/broker/kubernetes/access';
+import { type KubernetesHttp, kubernetesHttp } from '@meshpass/broker/kubernetes/http';
+import type { CheckContext } from '@meshpass/cli/check/context';
+import { checkRoots } from '@meshpass/cli/check/istiod';
+import { checkAdmission, checkGateway, checkKubernetes, checkWorkloads } from '@meshpass/cli/check/objects';
+import { checkRights } from '@meshpass/cli/check/rights';
+import { runChecks } from '@meshpass/cli/check/run';
+import { applyBrokerRights } from '@meshpass/lab/broker/rights';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { type OnLab, onLab, untilReady } from '../../packages/broker/test/harness/on-lab.ts';
+
+const ACCESS = `
+trust: {codespaces: {organization: acme}}
+grants:
+  check: {who: [{user: ann}], to: [{service: orders.shop, port: 8080}]}
+`;
+const RBAC = '/apis/rbac.authorization.k8s.io/v1';
+const ADMISSION = '/apis/admissionregistration.k8s.io/v1';
+
+let on: OnLab;
+let http: KubernetesHttp;
+let cluster: CheckContext;
+beforeAll(async () => {
+  on = await onLab(ACCESS);
+  await untilReady(await on.connect());
+  http = kubernetesHttp(await kubeconfigAccess(on.lab.kubeconfig));
+  cluster = {
+    ...{ http, namespace: 'meshpass-system', rootNamespace: 'istio-system', gitops: false, now: Date.now },
+    gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
+  };
+});
+beforeEach(() => applyBrokerRights(on.lab.kubernetes));
+afterAll(async () => {
+  http?.close();
+  if (on) await applyBrokerRights(on.lab.kubernetes);
+  await on?.end();
+});
+
+const remove = (path: string) => on.lab.kubernetes.call('DELETE', path);
+
+describe('with the rights and policies of the chart', () => {
+  it('nothing is wrong with them', async () => {
+    expect(await checkKubernetes(cluster)).toMatchObject([{ state: 'ok' }]);
+    expect(await checkRights(cluster)).toMatchObject([{ check: 'rights', state: 'ok' }]);
+    expect(await checkAdmission(cluster)).toMatchObject([{ check: 'admission', state: 'ok' }]);
+  });
+});
+
+describe('what is broken is named, with the command that shows it and the one that mends it', () => {
+  it('a binding of the broker that is gone', async () => {
+    await remove(`${RBAC}/namespaces/istio-system/rolebindings/meshpass-broker`);
+    const findings = await checkRights(cluster);
+    expect(findings.map(({ says }) => says)).toEqual([
+      'The broker may not create requestauthentications.security.istio.io in istio-system.',
+      'The broker may not patch requestauthentications.security.istio.io in istio-system.',
+      'The broker may not list configmaps istio-ca-root-cert in istio-system.',
+      'The broker may not watch configmaps istio-ca-root-cert in istio-system.',
+    ]);
+    expect(findings[0]).toMatchObject({
+      ...{ state: 'failed', command: expect.stringContaining('helm upgrade meshpass') },
+      seen: 'kubectl auth can-i create requestauthentications.security.istio.io -n istio-system --as system:serviceaccount:meshpass-system:meshpass-broker: no',
+    });
+  });
+
+  it('a right that the broker must not have', async () => {
+    const metadata = { name: 'meshpass-check-too-much' };
+    await on.lab.kubernetes.apply({
+      ...{ apiVersion: 'rbac.authorization.k8s.io/v1', kind: 'ClusterRoleBinding', metadata },
+      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'cluster-admin' },
+      subjects: [{ kind: 'ServiceAccount', name: 'meshpass-broker', namespace: 'meshpass-system' }],
+    });
+    try {
+      expect((await checkRights(cluster)).map(({ says }) => says)).toContain(
+        'The broker may get secrets, and must not: somebody has given it more rights.',
+      );
+    } finally {
+      await remove(`${RBAC}/clusterrolebindings/${metadata.name}`);
+    }
+  });
+
+  it('an admission policy that nothing binds, and one that is gone', async () => {
+    await remove(`${ADMISSION}/validatingadmissionpolicybindings/meshpass-accounts`);
+    await remove(`${ADMISSION}/validatingadmissionpolicies/meshpass-policies`);
+    expect((await checkAdmission(cluster)).map(({ says }) => says)).toEqual([
+      expect.stringContaining('meshpass-accounts is not in force: nothing binds it.'),
+      expect.stringContaining('meshpass-policies is not in force: it is not there.'),
+    ]);
+  });
+
+  it('a mesh gateway that is not there, and one that lets everything through', async () => {
+    const elsewhere = { ...cluster, gateway: { ...cluster.gateway, labels: { istio: 'nothing' } } };
+    expect(await checkGateway(elsewhere)).toMatchObject([
+      { state: 'failed', says: expect.stringContaining('istio=nothing') },
+    ]);
+    const wide = {
+      ...{ apiVersion: 'networking.istio.io/v1', kind: 'Gateway' },
+      metadata: { name: 'too-wide', namespace: 'meshpass-system' },
+      spec: {
+        selector: { istio: 'meshpass-gateway' },
+        servers: [
+          {
+            port: { number: 15443, name: 'tls', protocol: 'TLS' },
+            tls: { mode: 'AUTO_PASSTHROUGH' },
+            hosts: ['*.local'],
+          },
+        ],
+      },
+    };
+    await on.lab.kubernetes.apply(wide);
+    try {
+      expect((await checkGateway(cluster)).map(({ says }) => says)).toContain(
+        'Gateway meshpass-system/too-wide lets every host of the mesh through, not only granted ones.',
+      );
+    } finally {
+      await remove('/apis/networking.istio.io/v1/namespaces/meshpass-system/gateways/too-wide');
+    }
+  });
+
+  it('workloads that are not installed, and roots that are soon over', async () => {
+    expect(await checkWorkloads(cluster)).toMatchObject([
+      { state: 'failed', says: 'There is no Deployment meshpass-broker in meshpass-system.' },
+      { state: 'failed' },
+      { state: 'failed' },
+    ]);
+    expect(await checkRoots(cluster)).toMatchObject([{ state: 'ok' }]);
+    const later = { ...cluster, now: () => Date.now() + 40 * 365 * 86_400_000 };
+    expect(await checkRoots(later)).toMatchObject([{ state: 'failed', says: expect.stringContaining('expired on') }]);
+  });
+});
+
+it('whoever may not look is told so, and a cluster that does not answer', async () => {
+  const limited = kubernetesHttp(await kubeconfigAccess(on.kubeconfig));
+  try {
+    const findings = await runChecks({ cluster: { ...cluster, http: limited } });
+    expect(findings.find(({ check }) => check === 'rights')).toMatchObject({
+      ...{ state: 'failed', says: 'You may not look at this: use a kubeconfig of somebody who may.' },
+      seen: 'POST /apis/authorization.k8s.io/v1/subjectaccessreviews: 403',
+    });
+    expect(findings.filter(({ state }) => state === 'skipped').map(({ check }) => check)).toEqual([
+      ...['broker', 'certificates', 'certificates', 'github'],
+    ]);
+  } finally {
+    limited.close();
+  }
+  const nowhere = { call: () => Promise.reject(new Error('ECONNREFUSED')) };
+  const silent = await runChecks({ cluster: { ...cluster, http: nowhere as never } });
+  expect(silent[0]).toMatchObject({ check: 'kubernetes', state: 'failed' });
+  expect(silent.find(({ check }) => check === 'rights')).toMatchObject({ state: 'skipped' });
+});
