@@ -136,22 +136,18 @@ async function bundleApps(folder: string): Promise<void> {
 }
 
 /**
- * The folders of the tools have digests in their names. Programs of the system are told by size and time, which a new version of
- * their package changes.
+ * The folders of the tools have digests in their names, and Node.js has a version. Programs of the system are told by size and time,
+ * which a new version of their package changes.
  */
 function keyOf(tools: ClusterTools, node: string): string {
   const digest = createHash('sha256').update(`${process.arch} ${process.version} ${JSON.stringify(IMAGES)}`);
   for (const path of [tools.istiod, tools.envoy, tools.cluster.coredns]) digest.update(path);
-  const system = [
-    node,
-    commandPath('iptables'),
-    commandPath('curl'),
-    join(tools.postgresBin, 'postgres'),
-    '/etc/os-release',
-  ];
-  for (const path of system) {
+  digest.update(String(statSync(node).size));
+  // `ldd` comes with the C library.
+  const system = [...['iptables', 'curl', 'sh', 'cat', 'ldd'].map(commandPath), join(tools.postgresBin, 'postgres')];
+  for (const path of [...system, '/etc/os-release']) {
     const { size, mtimeMs } = statSync(path);
-    digest.update(`${path} ${size} ${path === node ? '' : mtimeMs}\n`);
+    digest.update(`${path} ${size} ${mtimeMs}\n`);
   }
   const here = fileURLToPath(new URL('.', import.meta.url));
   const sources = [...globSync(join(SOURCES, 'apps/**/*.ts')), ...globSync(join(here, '*'))].sort();
