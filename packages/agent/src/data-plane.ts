@@ -7,8 +7,8 @@ import type { RefusalReport } from './access-log/report.ts';
 import type { DataPlaneStatus } from './control/status.ts';
 import type { ListenerState } from './envoy/admin.ts';
 import type { LaunchedEnvoy } from './envoy/launch-envoy.ts';
-import { openTunnels } from './envoy/open-tunnels.ts';
 import type { EnvoySupervisor } from './envoy/supervisor.ts';
+import { WarmTunnels } from './envoy/warm-tunnels.ts';
 import { type AskedCall, type ExplainAnswer, explainAnswer } from './explain/answer.ts';
 import { LOOPBACK, proxyListensOn, proxyNotes } from './proxy/listening.ts';
 import {
@@ -72,6 +72,7 @@ export class DataPlane {
   #acceptedVersion: number | undefined;
   #refused: readonly ConfigurationRefusal[] = [];
   #tellings = 0;
+  readonly #tunnels: WarmTunnels;
   #expiryTimer: NodeJS.Timeout | undefined;
   #firstReceived: () => void = () => {};
   readonly #hasConfiguration: Promise<void>;
@@ -88,6 +89,11 @@ export class DataPlane {
       this.#firstReceived = resolve;
     });
     this.#envoy = options.launched.supervisor;
+    this.#tunnels = new WarmTunnels({
+      ...{ socketPath: options.launched.warmUpSocket, header: CLUSTER_HEADER },
+      clusters: () =>
+        clustersToWarm(options.credentials().services, new Set(this.#accepted?.resources[CLUSTER]?.keys() ?? [])),
+    });
     this.#socket = serveEnvoySocket({
       socket: options.launched.socket,
       configuration: this.#configuration,
@@ -110,7 +116,7 @@ export class DataPlane {
     if (!this.#accepted) this.#give();
     await this.#envoy.ready(Math.max(deadline - performance.now(), 1_000));
     await this.#tellListening();
-    void this.#openTunnels();
+    this.#tunnels.begin(this.#envoy.pid);
   }
 
   /** What the broker has for this session now. */
@@ -127,6 +133,7 @@ export class DataPlane {
 
   /** Session, certificates, token or services are new. A token stands in no resource but its secret. */
   credentialsChanged(what: Change): void {
+    if (what === 'session') this.#tunnels.sessionBegins([...this.#options.credentials().svids.keys()]);
     this.#giveSecrets();
     if (what === 'token') return;
     if (this.#accepted || this.#received) this.#give();
@@ -174,15 +181,6 @@ export class DataPlane {
   /** Whether it is Envoy that listens on the proxy's port: another process there would be sent the secret, and every request. */
   async proxyListens(on = LOOPBACK): Promise<boolean> {
     return proxyListensOn(await this.#envoy.admin.listeners().catch(() => []), on, this.proxy.port);
-  }
-
-  /** The first call finds them open. */
-  async #openTunnels(): Promise<void> {
-    const clusters = new Set(this.#accepted?.resources[CLUSTER]?.keys() ?? []);
-    await openTunnels({
-      ...{ socketPath: this.#options.launched.warmUpSocket, header: CLUSTER_HEADER },
-      clusters: clustersToWarm(this.#options.credentials().services, clusters),
-    });
   }
 
   async close(): Promise<void> {
@@ -264,7 +262,7 @@ export class DataPlane {
     }
   }
 
-  #answered({ type, rejection }: Answered): void {
+  #answered({ type, names, rejection }: Answered): void {
     const kind = type.slice(type.lastIndexOf('.') + 1);
     if (rejection === undefined) this.#rejections.delete(kind);
     else {
@@ -272,7 +270,12 @@ export class DataPlane {
       this.#rejections.set(kind, `${kind}: ${reason}`);
       this.#options.log('envoy_rejected', { type: kind, reason });
     }
-    if (type === LISTENER) this.#tellListening().catch(() => {}); // Envoy has just ended: it will ask again
+    if (type === SECRET && rejection === undefined) this.#tunnels.certificatesTaken(names);
+    if (type !== LISTENER) return;
+    this.#tellListening().then(
+      () => this.#tunnels.envoyListens(this.#envoy.pid),
+      () => {}, // Envoy has just ended: it will ask again
+    );
   }
 
   /** A listener that was taken listens a moment later, when it has its routes and clusters. */

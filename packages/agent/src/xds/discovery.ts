@@ -23,6 +23,8 @@ export interface ResourceSource {
 /** What Envoy answered to resources that it was sent. */
 export interface Answered {
   readonly type: string;
+  /** That it asked for; none: all. */
+  readonly names: readonly string[];
   /** Undefined where it took them. */
   readonly rejection: string | undefined;
 }
@@ -113,7 +115,7 @@ function take(
     return;
   }
   if (request.responseNonce !== subscription.nonce) return; // of an earlier response: another answer will come
-  if (!subscription.answered) answered({ type, rejection: request.errorDetail?.message });
+  if (!subscription.answered) answered({ type, names, rejection: request.errorDetail?.message });
   if (names.join() !== subscription.names.join()) subscription.sent = undefined;
   Object.assign(subscription, { names, answered: true });
 }

@@ -34,7 +34,7 @@ export function serveEnvoySocket(options: EnvoySocketOptions): { close(): void }
     },
     {
       described: described('envoy.service.secret.v3.SecretDiscoveryService', 'streamSecrets'),
-      answer: (requests) => discover(requests, secrets, () => {}),
+      answer: (requests) => discover(requests, secrets, answered),
     },
     {
       described: described('envoy.service.accesslog.v3.AccessLogService', 'streamAccessLogs'),

@@ -27,6 +27,35 @@ describe('tunnels before the first call', () => {
     expect(edge.connects).toHaveLength(1);
   });
 
+  test('are opened again by an Envoy that takes the place of another', async () => {
+    const { edge, agent } = await world();
+    await expect.poll(() => edge.connects).toHaveLength(1);
+    process.kill((await agent.status()).envoy.pid!, 'SIGKILL');
+    await expect.poll(() => edge.connects, { timeout: 20_000 }).toHaveLength(2);
+    const answer = await request(OWN_ADDRESS, 8080, '/orders/1', { host: 'orders.shop:8080' });
+    expect(answer.status).toBe(200);
+    expect(edge.connects).toHaveLength(2);
+  });
+
+  test('are opened again for a new session, with its certificates, when the edge has cut those of the one before', async () => {
+    const { broker, edge } = await world({
+      adjust: (broker) => {
+        broker.heartbeatSeconds = 1;
+      },
+    });
+    await expect.poll(() => edge.connects).toHaveLength(1);
+    const serials = () => [...edge.sockets].map((socket) => socket.getPeerCertificate().serialNumber);
+    const [first] = serials();
+    broker.sessions.clear();
+    for (const socket of edge.sockets) socket.destroy();
+    await expect.poll(() => edge.connects, { timeout: 20_000 }).toHaveLength(2);
+    expect(serials()).toEqual([expect.any(String)]);
+    expect(serials()).not.toContain(first);
+    const answer = await request(OWN_ADDRESS, 8080, '/orders/1', { host: 'orders.shop:8080' });
+    expect(answer.status).toBe(200);
+    expect(edge.connects).toHaveLength(2);
+  });
+
   test('of raw TCP services are not opened: they would be clients of the service', async () => {
     const { edge, agent } = await world({ services: [service({ protocol: 'tcp', allow: undefined })] });
     await agent.status();

@@ -81,7 +81,7 @@ test('the next version waits for the answer to the one before, and is the newest
     [CLUSTER, 1],
     [CLUSTER, 3],
   ]);
-  expect(one.answers).toEqual([{ type: CLUSTER, rejection: undefined }]);
+  expect(one.answers).toEqual([{ type: CLUSTER, names: [], rejection: undefined }]);
   await one.end();
 });
 
@@ -93,7 +93,7 @@ test('what Envoy rejected is told, and not sent again until it is another', asyn
   await settled();
   one.ask(CLUSTER, { response_nonce: one.responses[0]!.nonce, error_detail: { code: 13, message: 'no such thing' } });
   await settled();
-  expect(one.answers).toEqual([{ type: CLUSTER, rejection: 'no such thing' }]);
+  expect(one.answers).toEqual([{ type: CLUSTER, names: [], rejection: 'no such thing' }]);
   store.set(clusters('a'));
   await settled();
   expect(one.responses).toHaveLength(1);

@@ -27,7 +27,8 @@ const NO_LIMIT = 4_294_967_295;
 /**
  * A sidecar ends an HTTP/2 connection, with every request on it, once most of the first 500 were given up early (Envoy's
  * `overload.premature_reset_total_stream_count`), or more than 1,000 and 33 a second (nghttp2's `stream_reset_rate_limit`). What one
- * program gives up must not fail the requests of another: a connection is drained before it can have that many.
+ * program gives up must not fail the requests of another: a connection is drained before it can have that many. 249 is the most that
+ * is safe whatever programs do: from 250 on, that many given up are enough.
  */
 export const REQUESTS_PER_SHARED_CONNECTION = 240;
 /**
