@@ -5,6 +5,7 @@
  * Environment of GitHub Actions: GITHUB_API_URL, GITHUB_REPOSITORY, GITHUB_TOKEN, GITHUB_SHA; and PULL_REQUEST.
  */
 import { readFileSync } from 'node:fs';
+import { call } from './github.mjs';
 
 /** By which the comment is found again. */
 const MARK = '<!-- meshpass-policy-plan -->';
@@ -51,20 +52,4 @@ async function find() {
     if (list.length < 100) return undefined;
   }
   return undefined;
-}
-
-async function call(method, path, json) {
-  const answer = await fetch(`${api}${path}`, {
-    method,
-    headers: {
-      authorization: `Bearer ${token}`,
-      accept: 'application/vnd.github+json',
-      'x-github-api-version': '2022-11-28',
-      ...(json && { 'content-type': 'application/json' }),
-    },
-    ...(json && { body: JSON.stringify(json) }),
-    signal: AbortSignal.timeout(20_000),
-  });
-  if (!answer.ok) throw new Error(`GitHub answers ${method} ${path.split('?')[0]} with ${answer.status}.`);
-  return await answer.json();
 }

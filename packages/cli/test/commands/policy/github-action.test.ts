@@ -106,6 +106,10 @@ it('gives the steps no more than they need: inputs reach the shell as variables,
   };
   expect(runs.using).toBe('composite');
   for (const { run } of runs.steps) expect(run).not.toContain('${{');
-  expect(runs.steps.filter(({ env }) => 'GITHUB_TOKEN' in env).map(({ name }) => name)).toEqual(['Plan and comment']);
-  expect(runs.steps.find(({ name }) => name === 'Apply')!.if).toBe("github.event_name == 'push'");
+  expect(runs.steps.filter(({ env }) => 'GITHUB_TOKEN' in env).map(({ name }) => name)).toEqual([
+    ...['Upload findings', 'Plan and comment'],
+  ]);
+  expect(runs.steps.find(({ name }) => name === 'Apply')!.if).toBe(
+    "inputs.broker != '' && github.event_name == 'push'",
+  );
 });
