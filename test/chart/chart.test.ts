@@ -38,6 +38,10 @@ describe('a first install', () => {
     await expect(render(FIRST_INSTALL, values)).rejects.toThrow(message);
   });
 
+  it('is refused by a cluster that cannot bound the broker', async () => {
+    await expect(render(FIRST_INSTALL, {}, ['--kube-version', '1.29.0'])).rejects.toThrow('Kubernetes 1.30 or later');
+  });
+
   it('is one broker with a volume that outlives the release; with a database, two without one', () => {
     expect(find(first, 'Deployment', 'meshpass-broker').spec.replicas).toBe(1);
     const claim = find(first, 'PersistentVolumeClaim', 'meshpass-data');

@@ -11,6 +11,8 @@ export interface StandbyContext {
   readonly metrics: Metrics;
   /** Why it does not serve, in words. */
   readonly reasons: () => readonly string[];
+  /** Whether all that it waits for is that another one ends: it could take over now. */
+  readonly couldTakeOver: () => boolean;
 }
 
 export interface OperatorListener extends Listening {
@@ -35,10 +37,16 @@ export async function listenForOperators(first: Hono<Env>, address: ListenAddres
   };
 }
 
-export function createStandbyApp({ metrics, reasons }: StandbyContext): Hono<Env> {
+export function createStandbyApp({ metrics, reasons, couldTakeOver }: StandbyContext): Hono<Env> {
   const app = new Hono<Env>();
   app.get('/healthz', (c) => c.json({ status: 'alive' }));
-  app.get('/readyz', (c) => c.json({ status: 'standby', reasons: reasons() }, 503));
+  // With `?standby=ready`, for whoever routes by the label of the active one and asks whether a Pod is well.
+  app.get('/readyz', (c) =>
+    c.json(
+      { status: 'standby', reasons: reasons() },
+      c.req.query('standby') === 'ready' && couldTakeOver() ? 200 : 503,
+    ),
+  );
   metricsRoute(app, metrics);
   app.notFound(() =>
     refusal(

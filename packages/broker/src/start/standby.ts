@@ -16,17 +16,20 @@ import type { Secrets } from './secrets.ts';
 export interface Standby {
   readonly operator: OperatorListener;
   /** Changes the reason that probes and operators are told, and logs it where it is new. */
-  readonly waitFor: (reason: string, detail: object) => void;
+  readonly waitFor: (reason: string, detail: object, couldTakeOver?: boolean) => void;
 }
 
 export async function startStandby({ config, given, metrics, log }: Base): Promise<Standby> {
   let waitsFor = 'the store is being opened';
-  const app = createStandbyApp({ metrics, reasons: () => [waitsFor, ...given.mesh.unready()] });
+  let behindAnother = false;
+  const reasons = () => [waitsFor, ...given.mesh.unready()];
+  const app = createStandbyApp({ metrics, reasons, couldTakeOver: () => behindAnother });
   return {
     operator: await listenForOperators(app, config.operator),
-    waitFor: (reason, detail) => {
+    waitFor: (reason, detail, couldTakeOver = false) => {
       if (reason !== waitsFor) log.info(detail, reason);
       waitsFor = reason;
+      behindAnother = couldTakeOver;
     },
   };
 }
@@ -60,7 +63,7 @@ export async function waitForLeadership(base: Base, { waitFor }: Standby, shared
     self: { instance: `${hostname()} process ${process.pid}`, shared },
     onWaiting: (active) => {
       waited = true;
-      waitFor(`standing by: ${nameOf(active)} is active`, { active: active?.instance, since: active?.since });
+      waitFor(`standing by: ${nameOf(active)} is active`, { active: active?.instance, since: active?.since }, true);
     },
     onFailure: (err) => {
       metrics.failure('store');

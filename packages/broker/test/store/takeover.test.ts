@@ -64,6 +64,7 @@ describe.skipIf(!postgresIsThere)('of two brokers on one PostgreSQL', () => {
         ],
       });
       expect((await second.operator('/healthz')).status).toBe(200);
+      expect((await second.operator('/readyz?standby=ready')).status).toBe(200);
       expect((await second.operator('/metrics')).text).toContain('\nmeshpass_broker_active 0\n');
       expect((await first.operator('/metrics')).text).toContain('\nmeshpass_broker_active 1\n');
       expect((await second.operator('/audit')).status).toBe(503);

@@ -107,6 +107,14 @@ const mesh = {
     default: 'istio-system',
   }),
   ...gatewayFlags,
+  activeLabel: text(
+    '<namespace/pod>',
+    'keep the label meshpass.dev/active of this Pod, its own, true while it is the active broker',
+    {
+      env: 'MESHPASS_ACTIVE_LABEL',
+      defaultText: 'none',
+    },
+  ),
   gitops: toggle('write only keys, revocations and ServiceAccounts; CI or GitOps applies the rest', {
     env: 'MESHPASS_GITOPS',
   }),

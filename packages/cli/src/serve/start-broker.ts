@@ -27,6 +27,7 @@ import { relayTokens } from '@meshpass/broker/xds/istiod/relay-token';
 import { createDirectory, followFeed, queueDecisions } from '@meshpass/edge';
 import { MeshpassError } from '@meshpass/identity/error';
 import { EXIT } from '../command/failure.ts';
+import { activeLabelOf } from './active-label.ts';
 import { checkpointMapOf } from './checkpoint-map.ts';
 import { type EdgeProcess, runEdge } from './edge-process.ts';
 import type { ServeOptions } from './flags.ts';
@@ -100,6 +101,9 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
   });
   const github = askGithub(options);
   const checkpointMap = await checkpointMapOf(options);
+  const activeLabel = await activeLabelOf(options, (err) => log.warn({ err }, 'the label of the Pod was not written'));
+  // A container that starts again finds the label of the one before.
+  activeLabel?.set(false);
   const broker = await serveBroker(config, {
     attest: attestors(options, config, mesh, github.app, log),
     ...(github.watched && { github: github.watched }),
@@ -126,10 +130,12 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
   }).catch((thrown) => {
     mesh.close();
     checkpointMap?.close();
+    activeLabel?.close();
     if (!givingUp.signal.aborted) throw thrown;
   });
   // A signal ended it while it was on standby.
   if (!broker) return;
+  activeLabel?.set(true);
   const edge = await edgeBeside(broker, options, createLog('edge', options.logLevel));
   const lost = await Promise.race([broker.lost, signalled.then(() => undefined)]);
   if (lost) endSoon();
@@ -137,6 +143,7 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
   if (!lost) await broker.close();
   mesh.close();
   checkpointMap?.close();
+  activeLabel?.close();
   if (lost) throw lost;
 }
 
