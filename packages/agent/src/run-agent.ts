@@ -1,7 +1,7 @@
 /** The running agent: credentials kept fresh, an Envoy that carries traffic, names for services, the control socket. */
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { setImmediate as pause } from 'node:timers/promises';
+import { setImmediate as pause, setTimeout as sleep } from 'node:timers/promises';
 import { getCACertificates } from 'node:tls';
 import { fileProblem, MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { VERSION } from '@meshpass/identity/version';
@@ -41,6 +41,8 @@ export interface AgentDependencies {
 
 /** Longest that the start waits for the first configuration and for Envoy, ms. */
 const FIRST_CONFIGURATION = 15_000;
+/** Longest that the end of the session is waited for, ms. */
+const LONGEST_GOODBYE = 3_000;
 /** A broker that is near is asked before the data plane is loaded, ms; while one that is far answers, there is time for that. */
 const SHORT_LINE = 25;
 const PROXY_TAKEN =
@@ -56,6 +58,21 @@ const NO_BRIDGE =
  *   stopped before it was ready, or why the broker refused
  */
 export async function runAgent(config: AgentConfig, dependencies: AgentDependencies = {}): Promise<RunningAgent> {
+  const parts = new AsyncDisposableStack();
+  try {
+    return await start(config, dependencies, parts);
+  } catch (error) {
+    await parts.disposeAsync();
+    throw error;
+  }
+}
+
+/** @param parts what ends with the agent, the first last; also where this throws */
+async function start(
+  config: AgentConfig,
+  dependencies: AgentDependencies,
+  parts: AsyncDisposableStack,
+): Promise<RunningAgent> {
   const { now = Date.now, random = Math.random, log = () => {}, surroundings = realSurroundings } = dependencies;
   const { mayListenOn = mayListen } = dependencies;
   const source = discover(config, surroundings);
@@ -73,11 +90,16 @@ export async function runAgent(config: AgentConfig, dependencies: AgentDependenc
     markClosed = resolve;
   });
   const control = await serveControl(directory, answer);
+  parts.defer(() => control.close());
   // What takes time without us begins first: handshakes with the broker, and Envoy. The rest of the agent is loaded meanwhile, with
   // pauses in which what has come is dealt with: loading holds up everything else.
   const agent = new BrokerAgent({ ca });
+  parts.defer(() => agent.destroy());
   const launched = found.then((envoy) => launchEnvoy(envoy, { directory, log }));
   launched.catch(() => {});
+  let answering: Promise<DataPlane> | undefined;
+  let trafficEnded: Promise<void> | undefined;
+  parts.defer(endTraffic);
   await agent.openEarly(url);
   const { RefusalReport } = await import('./access-log/report.ts');
   const { BrokerClient, CredentialManager, hasChannel, newDpopKey, SessionConfiguration } = await import(
@@ -94,18 +116,24 @@ export async function runAgent(config: AgentConfig, dependencies: AgentDependenc
     onChange: credentialsChanged,
     onConfigurationVersion: (version) => configuration.announced(version),
   });
+  parts.defer(() => Promise.race([manager.close(), sleep(LONGEST_GOODBYE, undefined, { ref: false })]));
   const names = config.byName ? new LoopbackNames(config.hostsFile, mayListenOn) : undefined;
   const configuration = new SessionConfiguration({
     ...{ client, random, log },
     session: () => ({ id: manager.credentials.session.id, accessToken: manager.credentials.accessToken }),
     // What cannot even be checked is not used; the last good one is.
-    received: (received) => answering.then((plane) => plane.configure(received)).catch(failed('configuration_failed')),
+    received: (received) => answering?.then((plane) => plane.configure(received)).catch(failed('configuration_failed')),
   });
   let channel: SessionChannel | undefined;
+  parts.defer(() => channel?.close());
+  // What is under way may end first: with the session, the edge cuts it.
+  parts.defer(endTraffic);
+  parts.defer(() => configuration.close());
+  parts.defer(() => names?.remove());
   let dataPlane: DataPlane | undefined;
   await pause();
   const enrolled = manager.start();
-  const answering = startDataPlane();
+  answering = startDataPlane();
   for (const one of [enrolled, answering]) one.catch(() => {}); // told below
   stop.addEventListener('abort', () => void close());
   try {
@@ -120,7 +148,7 @@ export async function runAgent(config: AgentConfig, dependencies: AgentDependenc
   return { status, close, closed };
 
   async function carryTraffic(): Promise<void> {
-    const [plane] = await Promise.all([answering, enrolled]);
+    const [plane] = await Promise.all([answering!, enrolled]);
     if (closing) throw stoppedEarly();
     dataPlane = plane;
     dataPlane.credentialsChanged('session');
@@ -238,18 +266,20 @@ export async function runAgent(config: AgentConfig, dependencies: AgentDependenc
   }
 
   function close(): Promise<void> {
-    closing ??= (async () => {
-      names?.remove();
-      configuration.close();
-      // What is under way may end first: with the session, the edge cuts it.
-      await (await answering.catch(() => launched.catch(() => undefined)))?.close();
-      await channel?.close();
-      await Promise.race([manager.close(), new Promise((resolve) => setTimeout(resolve, 3000).unref())]);
-      control.close();
+    closing ??= parts.disposeAsync().finally(() => {
       log('closed');
       markClosed();
-    })();
+    });
     return closing;
+  }
+
+  /** Of Envoy alone, where the rest of the data plane did not start. */
+  function endTraffic(): Promise<void> {
+    trafficEnded ??= (async () => {
+      const started = await (answering ?? launched).catch(() => launched.catch(() => undefined));
+      await started?.close();
+    })();
+    return trafficEnded;
   }
 }
 
