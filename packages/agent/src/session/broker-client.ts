@@ -3,6 +3,7 @@ import { request } from 'node:https';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ID_TOKEN_TYPE, JWT_TYPE, PROOF_TYPES, type Proof, SESSION_TOKEN_TYPE } from '@meshpass/identity/attestation';
 import { createDpopProof, type DpopKey } from '@meshpass/identity/dpop';
+import { MeshpassError } from '@meshpass/identity/error';
 import { createPresenceProof } from '@meshpass/identity/presence';
 import type { HeartbeatRequest } from '@meshpass/identity/refusal-report';
 import type {
@@ -54,6 +55,8 @@ interface Call {
 /** Most that a call waits before its second try, ms. */
 const LONGEST_WAIT = 2000;
 const MAX_ANSWER = 1_048_576;
+/** Of what names services: a session may have thousands, each with what it allows. */
+const MAX_SERVICES = 16 * 1_048_576;
 /** Of a configuration: as much as one may have, in base64. */
 const MAX_CONFIGURATION = 24 * 1_048_576;
 /** Longest that the broker is asked to wait for a session's first configuration, seconds. */
@@ -101,7 +104,7 @@ export class BrokerClient {
     const exchange = (answer?: PresenceAnswer) =>
       this.#call(
         {
-          ...{ method: 'POST', path: '/token' },
+          ...{ method: 'POST', path: '/token', largest: MAX_SERVICES },
           form: {
             ...{ grant_type: GRANT_TYPE, ...form },
             ...(answer && presenceParameters(answer)),
@@ -155,7 +158,7 @@ export class BrokerClient {
   }
 
   services(accessToken: string): Promise<ServicesResponse> {
-    return this.#call({ method: 'GET', path: '/services', accessToken }, this.#read.services);
+    return this.#call({ method: 'GET', path: '/services', accessToken, largest: MAX_SERVICES }, this.#read.services);
   }
 
   /**
@@ -237,15 +240,17 @@ export class BrokerClient {
         clearTimeout(timer);
         this.#agent.avoid(outgoing.socket?.remoteAddress);
         outgoing.destroy();
-        reject(unreachable(this.#base, (cause as NodeJS.ErrnoException).code ?? cause.message, cause));
+        const why = (cause as NodeJS.ErrnoException).code ?? cause.message;
+        reject(cause instanceof MeshpassError ? cause : unreachable(this.#base, why, cause));
       };
+      const largest = call.largest ?? MAX_ANSWER;
       const outgoing = request(url, { method: call.method, headers, agent: this.#agent }, (incoming) => {
         const { remoteAddress } = incoming.socket;
         const chunks: Buffer[] = [];
         let size = 0;
         incoming.on('data', (chunk: Buffer) => {
           size += chunk.length;
-          if (size > (call.largest ?? MAX_ANSWER)) fail(new Error('its answer is too long'));
+          if (size > largest) fail(tooLong(call.path, largest));
           else chunks.push(chunk);
         });
         incoming.on('error', fail);
@@ -273,6 +278,13 @@ export class BrokerClient {
 function presenceParameters({ nonce, port }: PresenceAnswer): Record<string, string> {
   if (nonce === undefined) return { presence_listener: String(port) };
   return { presence_nonce: nonce, presence_port: String(port) };
+}
+
+function tooLong(path: string, largest: number): MeshpassError {
+  return new MeshpassError(
+    'agent_broker_answer_invalid',
+    `The answer of the broker to ${path} was not taken: it is longer than ${largest} bytes. What was valid before stays in use.`,
+  );
 }
 
 /** The DER within PEM. */

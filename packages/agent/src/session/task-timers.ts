@@ -13,6 +13,8 @@ export interface TaskTimersOptions<Task extends string> {
 }
 
 const FIRST_RETRY = 1_000;
+/** Longest that a task comes later than the broker asked, ms. */
+const LONGEST_SPREAD = 5_000;
 /** Longest that a timer of Node waits, ms; one of more fires at once. */
 const LONGEST_TIMER = 2_147_483_647;
 
@@ -21,6 +23,9 @@ export class TaskTimers<Task extends string> {
   readonly #timers = new Map<Task, NodeJS.Timeout>();
   readonly #attempts = new Map<Task, number>();
   readonly #failures = new Map<Task, string>();
+  readonly #running = new Set<Task>();
+  /** Was due again while it ran. */
+  readonly #again = new Set<Task>();
   #closed = false;
 
   constructor(options: TaskTimersOptions<Task>) {
@@ -32,9 +37,10 @@ export class TaskTimers<Task extends string> {
     return Object.fromEntries(this.#failures);
   }
 
-  /** The task is due in so many milliseconds, and not at the time that was set before. */
+  /** The task is due in so many milliseconds, and not at the time that was set before. While it runs it waits for its own end. */
   later(task: Task, milliseconds: number): void {
     clearTimeout(this.#timers.get(task));
+    this.#again.delete(task);
     if (this.#closed) return;
     this.#timers.set(
       task,
@@ -44,13 +50,14 @@ export class TaskTimers<Task extends string> {
 
   /** Whether a time is set for it. */
   isDue(task: Task): boolean {
-    return this.#timers.has(task);
+    return this.#timers.has(task) || this.#again.has(task);
   }
 
   /** The task is done by others: it is not due, and not failing. */
   settle(task: Task): void {
     clearTimeout(this.#timers.get(task));
     this.#timers.delete(task);
+    this.#again.delete(task);
     this.forgive(task);
   }
 
@@ -66,6 +73,7 @@ export class TaskTimers<Task extends string> {
   stop(): void {
     for (const timer of this.#timers.values()) clearTimeout(timer);
     this.#timers.clear();
+    this.#again.clear();
   }
 
   /** Stops for good; what is under way is not heard any more. */
@@ -81,6 +89,8 @@ export class TaskTimers<Task extends string> {
 
   async #run(task: Task): Promise<void> {
     this.#timers.delete(task);
+    if (this.#running.has(task)) return void this.#again.add(task);
+    this.#running.add(task);
     try {
       await this.#options.run(task);
       this.#options.succeeded();
@@ -90,6 +100,9 @@ export class TaskTimers<Task extends string> {
       const error = toMeshpassError(thrown);
       this.note(task, error.message);
       if (this.#options.failed(task, error)) this.later(task, this.#pause(task, error));
+    } finally {
+      this.#running.delete(task);
+      if (this.#again.has(task)) this.later(task, 0);
     }
   }
 
@@ -98,6 +111,8 @@ export class TaskTimers<Task extends string> {
     const attempt = this.#attempts.get(task) ?? 0;
     this.#attempts.set(task, attempt + 1);
     const growing = Math.min(FIRST_RETRY * 2 ** attempt, Math.max(FIRST_RETRY, longestPause(task)));
-    return Math.max(growing * (0.5 + 0.5 * random()), (error.retryAfter ?? 0) * 1000);
+    // What a broker asks for, it asks of all that come at once: the same pause would bring them all back at once.
+    const asked = (error.retryAfter ?? 0) * 1000;
+    return Math.max(growing * (0.5 + 0.5 * random()), asked + Math.min(asked / 2, LONGEST_SPREAD) * random());
   }
 }
