@@ -94,7 +94,11 @@ export function createReportedRefusals(context: ReportedRefusalsContext): Report
     try {
       await journal.write({ audit: written.map(rowOf) });
     } catch (thrown) {
-      for (const { live, origin, ...sum } of written) add(live, origin, sum);
+      for (const { live, origin, ...sum } of written) {
+        add(live, origin, sum);
+        sessions.giveBack(live.session.id);
+        all.giveBack('all');
+      }
       context.onFailure(thrown);
     }
   };

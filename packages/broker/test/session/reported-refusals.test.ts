@@ -154,4 +154,14 @@ describe('a workspace that reports without end', () => {
     await made.flush();
     expect(counted()).toBe(6);
   });
+
+  it('loses none of its rows by times in which the store was away', async () => {
+    const { made, written, away } = reports();
+    made.take(live('one'), kinds(1), {});
+    away(true);
+    for (let n = 0; n < 100; n++) await made.flush();
+    away(false);
+    await made.flush();
+    expect(written).toHaveLength(20);
+  });
 });
