@@ -78,10 +78,14 @@ function renew(context: RenewalContext, heard: WeakMap<Live, Heard>, { session_i
   const one = live.byId(session_id);
   if (!one) {
     const over = live.endedById(session_id);
-    if (over) return endedStatement(keys, session_id, over.cause);
+    if (over) {
+      // Nothing is signed for who has not proven the session: an edge can ask as often as it likes.
+      verifyProof(over, undefined, read);
+      return endedStatement(keys, session_id, over.cause);
+    }
     throw new MeshpassError('session_unknown', 'The session is unknown; open a new one.');
   }
-  const verified = verifyProof(one, heard.get(one), read);
+  const verified = verifyProof(one.session, heard.get(one), read);
   const now = seconds(clock);
   // In whole seconds, as that of DPoP proofs: the second in which the broker started belongs to the process before.
   const saidAt = Math.floor(read.claims.at / 1000);
@@ -98,7 +102,11 @@ function renew(context: RenewalContext, heard: WeakMap<Live, Heard>, { session_i
   return signStatement(statement, keys.signing());
 }
 
-function verifyProof({ session }: Live, before: Heard | undefined, { jws, claims, jwk, jkt }: ReadLeaseProof): Heard {
+function verifyProof(
+  session: Pick<Session, 'jkt'>,
+  before: Heard | undefined,
+  { jws, claims, jwk, jkt }: ReadLeaseProof,
+): Heard {
   // Before the signature: another key is not worth a verification.
   if (!equalInConstantTime(jkt, session.jkt)) {
     throw new MeshpassError('dpop_key_mismatch', 'The lease was not proven with the key of the session.');

@@ -37,6 +37,8 @@ export interface Ended {
   readonly id: string;
   readonly cause: CloseCause;
   readonly owner: Owner;
+  /** Thumbprint of its key. */
+  readonly jkt: string;
 }
 
 /** Whose a session is, as the audit log names it. */
@@ -93,12 +95,12 @@ export function createLiveIndex(): LiveIndex {
       byWorkspace.set(live.session.attestation.workspace.key, live);
     },
     remove: (live) => {
-      const { id, tokenHash, attestation } = live.session;
+      const { id, jkt, tokenHash, attestation } = live.session;
       byId.delete(id);
       byToken.delete(tokenHash);
       if (byWorkspace.get(attestation.workspace.key) === live) byWorkspace.delete(attestation.workspace.key);
       if (!live.ended) return;
-      const over = { id, cause: live.ended.cause, owner: ownerOf(live.session) };
+      const over = { id, cause: live.ended.cause, owner: ownerOf(live.session), jkt };
       ended.set(tokenHash, over);
       endedById.set(id, over);
       if (ended.size > REMEMBERED) ended.delete(ended.keys().next().value!);

@@ -138,6 +138,12 @@ describe('no lease is renewed', () => {
       sid: alice.session.id,
       cause: 'goodbye',
     });
+    // Nobody else has the broker sign anything for it.
+    expect(await codeOf(leaseOf(alice, { key: newKey() }))).toBe('dpop_key_mismatch');
+    const lease = leaseOf(alice);
+    const last = lease.proof.at(-3) === 'A' ? 'B' : 'A';
+    const forged = { ...lease, proof: `${lease.proof.slice(0, -3)}${last}${lease.proof.slice(-2)}` };
+    expect(await codeOf(forged)).toBe('dpop_signature');
   });
 
   test('by a proof from before the broker started', async () => {
@@ -167,12 +173,20 @@ test('a configuration that was not announced is not given', async () => {
   expect(answer).toMatchObject({ status: 404, json: { error_code: 'not_found' } });
 });
 
-test('a session whose SVIDs have expired goes on by its key, over HTTPS', async () => {
+test('a session whose SVIDs have expired goes on by its key, over HTTPS, in a line that keeps none waiting whose are valid', async () => {
+  const queues: string[] = [];
+  const certify = async () => {
+    expect(await certificates(harness, alice, ['dev'])).toMatchObject({ status: 200 });
+    queues.push(harness.mesh.signed.at(-1)!.queue);
+  };
+  await certify();
+  await certify();
   for (let n = 0; n < 30; n++) {
     harness.clockAhead += 30_000;
     expect(await heartbeat(harness, alice)).toMatchObject({ status: 200 });
   }
-  expect(await certificates(harness, alice, ['dev'])).toMatchObject({ status: 200 });
+  await certify();
+  expect(queues).toEqual(['arrival', 'renewal', 'return']);
 });
 
 test('each refusal is in the audit log, with the session that it named; of very many only some, so that an edge does not fill it', async () => {
