@@ -14,7 +14,7 @@ import { type AuditContext, granted, type Outcome, recordGrant, refused } from '
 import type { AuditEvent } from '../audit/log/event.ts';
 import type { Journal } from '../audit/log/journal.ts';
 import { type Clock, seconds, timestamp } from '../clock/clock.ts';
-import type { CertificateAuthority } from '../istiod/authority.ts';
+import type { CertificateAuthority, SignRequest } from '../istiod/authority.ts';
 import { checkCsr } from '../istiod/check-csr.ts';
 import type { SignedCertificate } from '../istiod/verify-certificate.ts';
 import type { MeshState } from '../reconcile/contract.ts';
@@ -42,7 +42,7 @@ interface Wanted {
   readonly principal: Principal;
   readonly csr: string;
   readonly ttl: number;
-  readonly first: boolean;
+  readonly queue: SignRequest['queue'];
 }
 
 interface Signed {
@@ -103,6 +103,7 @@ async function sign(
   signal: AbortSignal,
 ): Promise<Signed[]> {
   const now = seconds(context.clock);
+  for (const { queue } of wanted) context.authority.assertRoom(queue);
   await promise(
     context,
     live,
@@ -110,15 +111,14 @@ async function sign(
   );
 
   const signed = await settleAll(
-    wanted.map(async ({ principal, csr, ttl, first }) => {
+    wanted.map(async ({ principal, csr, ttl, queue }) => {
       const { namespace, serviceAccount } = principal;
-      const queue = first ? 'arrival' : 'renewal';
       const certificate = await context.authority.sign({ namespace, serviceAccount, csr, ttl, queue, signal });
       if (certificate.spiffeId !== principal.spiffeId)
         throw new MeshpassError('ca_unavailable', 'The mesh CA signed an identity other than the one requested.', {
           detail: { reason: `got ${certificate.spiffeId}, expected ${principal.spiffeId}` },
         });
-      live.certified.add(principal.grant);
+      live.certified.set(principal.grant, certificate.notAfter);
       return { principal, certificate };
     }),
   ).catch((thrown) => {
@@ -151,8 +151,9 @@ async function readRequest(context: CertificateContext, request: CertificateRequ
       const checked = await checkCsr(csr);
       refuseSessionKey(session.jkt, checked.publicKey);
       // Not by what was asked for: who is told to come again before istiod has signed is still an arrival.
-      const first = !live.certified.has(grant);
-      return { principal, csr: checked.pem, ttl: Math.max(MIN_TTL, Math.min(ttl, held.until - now)), first };
+      const until = live.certified.get(grant);
+      const queue = until === undefined ? 'arrival' : until > now ? 'renewal' : 'return';
+      return { principal, csr: checked.pem, ttl: Math.max(MIN_TTL, Math.min(ttl, held.until - now)), queue };
     }),
   );
 }

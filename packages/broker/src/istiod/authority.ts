@@ -6,7 +6,7 @@ import { formatSpiffe, MeshpassError } from '@meshpass/identity';
 import { pause } from '../clock/timers.ts';
 import type { Kubernetes } from '../kubernetes/kubernetes.ts';
 import { checkCsr } from './check-csr.ts';
-import { type FairQueue, fairQueue } from './fair-queue.ts';
+import { type FairQueue, fairQueue, type QueuePriority } from './fair-queue.ts';
 import type { Istiod } from './istiod.ts';
 import type { SignedCertificate } from './verify-certificate.ts';
 import { verifyCertificate } from './verify-certificate.ts';
@@ -19,8 +19,8 @@ export interface SignRequest {
   readonly csr: string;
   /** Wanted life, seconds. */
   readonly ttl: number;
-  /** Renewals are never starved by a burst of arrivals. */
-  readonly queue: 'arrival' | 'renewal';
+  /** Renewals are never starved by a burst of others. */
+  readonly queue: QueuePriority;
   readonly signal?: AbortSignal;
 }
 
@@ -31,6 +31,8 @@ export interface CertificateAuthority {
    * @throws MeshpassError `ca_unavailable`, `kubernetes_unavailable`, `overloaded`, `csr_*`
    */
   sign(request: SignRequest): Promise<SignedCertificate>;
+  /** @throws MeshpassError `overloaded` where `sign` would refuse at once: what is to be written before it would be for nothing */
+  assertRoom(queue: QueuePriority): void;
 }
 
 export interface AuthorityOptions {
@@ -57,7 +59,11 @@ const AUDIENCE = 'istio-ca';
 const TOKEN_SECONDS = 600;
 const ATTEMPTS = 4;
 const FIRST_PAUSE_MS = 150;
-const DEFAULT_QUEUE = { concurrency: 16, limit: { arrival: 400, renewal: 800 }, deadline: 10_000 } as const;
+const DEFAULT_QUEUE = {
+  concurrency: 16,
+  limit: { arrival: 400, renewal: 800, return: 800 },
+  deadline: 10_000,
+} as const;
 /** gRPC statuses that trying again does not mend. Unauthenticated is not among them: istiod says so of every token while it cannot reach Kubernetes. */
 const FINAL_STATUSES: readonly unknown[] = [
   'InvalidArgument',
@@ -70,6 +76,7 @@ export function certificateAuthority(options: AuthorityOptions): MeasuredAuthori
   const queue = options.queue ?? fairQueue(DEFAULT_QUEUE);
   return {
     depth: queue.depth,
+    assertRoom: queue.assertRoom,
     sign: async (request) => {
       const csr = await checkCsr(request.csr);
       const { namespace, serviceAccount, ttl } = request;

@@ -214,7 +214,7 @@ function begin(context: OpenContext, session: Session): Live {
     leaseUntil: session.openedAt + context.leaseSeconds,
     awaitingHeartbeat: false,
     lastNotAfter: new Map(),
-    certified: new Set(),
+    certified: new Map(),
     signedUnder: new Map(),
     abort: new AbortController(),
   };

@@ -13,8 +13,8 @@ export interface Live {
   awaitingHeartbeat: boolean;
   /** End of the last SVID each principal may have, by grant, Unix seconds; absent while none was asked for. */
   readonly lastNotAfter: Map<string, number>;
-  /** Grants that an SVID was signed for; after a restart, those that one may have been signed for. */
-  readonly certified: Set<string>;
+  /** End of the last SVID that was signed, by grant, Unix seconds; after a restart, that which one may have. */
+  readonly certified: Map<string, number>;
   /** Root of the last SVID of each principal, by grant: SHA-256, hex; absent where it was signed before this process began. */
   readonly signedUnder: Map<string, string>;
   /** Set once, at the moment the session ends. */

@@ -58,10 +58,8 @@ export async function restore(
       },
       leaseUntil: leaseAfterAbsence(now, terms, row.graced_until ? unix(row.graced_until) : undefined),
       awaitingHeartbeat: true,
-      lastNotAfter: new Map(
-        own.flatMap((one) => (one.last_not_after ? [[one.grant_name, unix(one.last_not_after)]] : [])),
-      ),
-      certified: new Set(own.flatMap((one) => (one.last_not_after ? [one.grant_name] : []))),
+      lastNotAfter: lastNotAfter(own),
+      certified: lastNotAfter(own),
       signedUnder: new Map(),
       abort: new AbortController(),
     };
@@ -103,6 +101,14 @@ export async function stillRevoked(
     ...(row.closed_at && { sessionId: row.id }),
     undenied: !denies(row.revoke_cause ?? row.close_cause ?? undefined),
   }));
+}
+
+function lastNotAfter(
+  principals: readonly { readonly grant_name: string; readonly last_not_after: Date | null }[],
+): Map<string, number> {
+  return new Map(
+    principals.flatMap((one) => (one.last_not_after ? [[one.grant_name, unix(one.last_not_after)] as const] : [])),
+  );
 }
 
 function unix(date: Date): number {

@@ -83,7 +83,7 @@ function sessions(clock: () => number): RecheckContext & { readonly failures: un
         leaseUntil: 0,
         awaitingHeartbeat: false,
         lastNotAfter: new Map(),
-        certified: new Set(),
+        certified: new Map(),
         signedUnder: new Map(),
         abort: new AbortController(),
       },

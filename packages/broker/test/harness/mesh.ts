@@ -16,6 +16,8 @@ export interface PlayedMesh extends MeshState {
     deny?: readonly Denial[],
   ) => void;
   readonly signed: SignRequest[];
+  /** Lines of the CA in which nobody else may wait. */
+  readonly full: Set<SignRequest['queue']>;
   /** The last list that the revoker was given. */
   revoked: readonly RevokedPrincipal[];
   /** Awaited before a signature is given. */
@@ -51,6 +53,7 @@ export function playMesh(): PlayedMesh {
   let version = 0;
   const mesh: PlayedMesh = {
     signed: [],
+    full: new Set(),
     revoked: [],
     revokerDown: false,
     notReady: [],
@@ -102,6 +105,9 @@ export function playMesh(): PlayedMesh {
       };
     },
     authority: {
+      assertRoom: (queue) => {
+        if (mesh.full.has(queue)) throw new MeshpassError('overloaded', 'Too many certificates.', { retryAfter: 7 });
+      },
       sign: async (request) => {
         await mesh.beforeSigning(request);
         mesh.signed.push(request);

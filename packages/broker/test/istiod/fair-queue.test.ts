@@ -1,8 +1,8 @@
 import type { MeshpassError } from '@meshpass/identity';
 import { describe, expect, it } from 'vitest';
-import { fairQueue } from '../../src/istiod/fair-queue.ts';
+import { fairQueue, type QueuePriority } from '../../src/istiod/fair-queue.ts';
 
-const limit = { arrival: 100, renewal: 100 };
+const limit = { arrival: 100, renewal: 100, return: 100 };
 
 /** A queue of one place, which is taken until `go` is called; what enters meanwhile is noted in the order of service. */
 async function held(options: Partial<Parameters<typeof fairQueue>[0]> = {}) {
@@ -17,7 +17,7 @@ async function held(options: Partial<Parameters<typeof fairQueue>[0]> = {}) {
       });
     void queue.run('arrival', work);
   });
-  const enter = (line: 'arrival' | 'renewal', name: string = line, signal?: AbortSignal) =>
+  const enter = (line: QueuePriority, name: string = line, signal?: AbortSignal) =>
     queue.run(line, async () => void served.push(name), signal);
   return { queue, served, enter, go: () => go() };
 }
@@ -33,6 +33,59 @@ describe('the queue of certificates', () => {
     expect(arrivalsIn(0, 4)).toBe(1);
     expect(arrivalsIn(4, 8)).toBe(1);
     expect(arrivalsIn(8, 16)).toBe(6);
+  });
+
+  it('lets neither a renewal nor an arrival wait behind those that return', async () => {
+    const { served, enter, go } = await held();
+    const all = [...Array(40).fill('return'), 'arrival', 'renewal', 'renewal'].map((line) => enter(line));
+    go();
+    await Promise.all(all);
+    expect(served.indexOf('arrival')).toBeLessThan(4);
+    expect(served.lastIndexOf('renewal')).toBeLessThan(4);
+    expect(served).toHaveLength(43);
+  });
+
+  it('serves one that returns for each arrival while both wait, and neither starves by renewals', async () => {
+    const { served, enter, go } = await held({ deadline: 60_000 });
+    const all = [...Array(10).fill('arrival'), ...Array(10).fill('return'), ...Array(60).fill('renewal')].map((line) =>
+      enter(line),
+    );
+    go();
+    await Promise.all(all);
+    for (const line of ['arrival', 'return']) {
+      const within = served.slice(0, 40).filter((one) => one === line).length;
+      expect(within).toBe(5);
+    }
+  });
+
+  it('tells each of many that it refuses another time, as far apart as the work takes, and refuses before anything is written', async () => {
+    const { queue, enter, go } = await held({ limit: { arrival: 1, renewal: 1, return: 1 } });
+    const waiting = enter('return');
+    const times = Array.from({ length: 400 }, () => {
+      try {
+        queue.assertRoom('return');
+      } catch (thrown) {
+        return (thrown as MeshpassError).retryAfter!;
+      }
+      return 0;
+    });
+    // One place, and 0.1 s for each as long as nothing else is known.
+    expect(times.at(0)).toBe(1);
+    expect(times.at(-1)).toBeGreaterThan(35);
+    expect(times).toEqual(times.toSorted((a, b) => a - b));
+    expect(() => queue.assertRoom('arrival')).not.toThrow();
+    go();
+    await waiting;
+    expect(() => queue.assertRoom('return')).not.toThrow();
+  });
+
+  it('refuses at once what would wait longer than it may, however short the line', async () => {
+    const { queue, enter, go } = await held({ deadline: 250 });
+    const waiting = Array.from({ length: 3 }, () => enter('renewal').catch(() => {}));
+    expect(() => queue.assertRoom('renewal')).toThrow();
+    expect(() => queue.assertRoom('arrival')).not.toThrow();
+    go();
+    await Promise.all(waiting);
   });
 
   it('serves each line in the order of entering', async () => {
@@ -54,11 +107,11 @@ describe('the queue of certificates', () => {
     };
     await Promise.all(Array.from({ length: 20 }, () => queue.run('arrival', work)));
     expect(most).toBe(3);
-    expect(queue.depth()).toEqual({ arrival: 0, renewal: 0, running: 0 });
+    expect(queue.depth()).toEqual({ arrival: 0, renewal: 0, return: 0, running: 0 });
   });
 
   it('refuses at once where the line is full, and says when to come again', async () => {
-    const { enter, go } = await held({ limit: { arrival: 1, renewal: 1 } });
+    const { enter, go } = await held({ limit: { arrival: 1, renewal: 1, return: 1 } });
     const waiting = enter('arrival');
     const error = await enter('arrival').catch((thrown: MeshpassError) => thrown);
     expect(error).toMatchObject({ code: 'overloaded', status: 503 });
@@ -76,7 +129,7 @@ describe('the queue of certificates', () => {
     gaveUp.abort();
     expect(await one).toBe('overloaded');
     expect(await two).toBe('overloaded');
-    expect(queue.depth()).toEqual({ arrival: 0, renewal: 0, running: 1 });
+    expect(queue.depth()).toEqual({ arrival: 0, renewal: 0, return: 0, running: 1 });
     go();
     await enter('arrival', 'next');
     expect(served).toEqual(['next']);

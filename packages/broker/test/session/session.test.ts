@@ -152,6 +152,19 @@ describe('a live session', () => {
     expect(harness.mesh.signed.slice(before).map((one) => one.queue)).toEqual(['arrival', 'renewal']);
   });
 
+  it('is told when to come again where the line at the CA is full, and is still an arrival then', async () => {
+    const who = await session(harness, 'alice');
+    const before = harness.mesh.signed.length;
+    harness.mesh.full.add('arrival');
+    const refused = await certificates(harness, who, ['dev']);
+    expect([refused.status, refused.json.error_code]).toEqual([503, 'overloaded']);
+    expect(refused.headers['retry-after']).toBe('7');
+    expect(harness.mesh.signed).toHaveLength(before);
+    harness.mesh.full.clear();
+    expect(await certificates(harness, who, ['dev'])).toMatchObject({ status: 200 });
+    expect(harness.mesh.signed.at(-1)!.queue).toBe('arrival');
+  });
+
   it.each([
     ['garbage', 400, 'csr_malformed', 'hello'],
     ['too large', 413, 'csr_too_large', 'x'.repeat(9_000)],
