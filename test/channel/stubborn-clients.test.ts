@@ -79,7 +79,7 @@ test('a client that does not close its end is cut a moment after the notice', as
   await expect.poll(() => edge.stats().connections).toBe(0);
 });
 
-test('clients that ask for a configuration and do not read it hold up the others for a minute at most', async () => {
+test('clients that ask for a configuration and do not read it hold up nobody, and are cut after a minute', async () => {
   for (let n = 0; n < AT_ONCE; n++) await control(`s${n}`);
   directory.apply({ type: 'configuration', set: 'dev', digest, statement: 'announced' });
   for (const client of clients) ask(client.pause());
@@ -90,9 +90,10 @@ test('clients that ask for a configuration and do not read it hold up the others
     read += chunk.length;
   });
   ask(honest);
-  await new Promise((resolve) => setTimeout(resolve, 500));
-  expect(read).toBeLessThan(CONFIGURATION.length);
+  await expect.poll(() => read, { timeout: 15_000 }).toBeGreaterThan(CONFIGURATION.length);
+  // They have bytes of the edge's in memory: of those there are no more than a few.
+  expect(edge.stats().control).toBeLessThan(AT_ONCE);
+  expect(edge.stats().control).toBeGreaterThan(1);
   advance(61_000);
-  await expect.poll(() => read).toBeGreaterThan(CONFIGURATION.length);
-  expect(edge.stats().control).toBe(1);
+  await expect.poll(() => edge.stats().control).toBe(1);
 });

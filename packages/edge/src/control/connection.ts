@@ -1,15 +1,18 @@
 /** One control connection: frames of an agent in, frames for it out, each bounded. */
 import type { TLSSocket } from 'node:tls';
 import { AgentFrame, type EdgeFrame, formatFrame, MAX_AGENT_FRAME } from '@meshpass/identity/channel/index';
+import { groupOf } from '../listener/source.ts';
 
 /** Frames of one agent in a window; it sends one for each lease and each configuration. */
 const FRAMES = { most: 60, windowMs: 10_000 } as const;
 /** Bytes that an agent may be behind in reading, beside a configuration that is on its way. */
 const MAX_BEHIND = 256 * 1024;
-/** How long an agent may take to read a configuration, ms: few are sent at once, and who does not read holds up the others. */
+/** How long an agent may take to read a configuration, ms. Others do not wait for it (places.ts). */
 const READ_MS = 60_000;
 
 export interface ControlOwner {
+  /** Address that it is counted by. */
+  readonly source: string;
   /** Destroys the connection. */
   cut(): void;
 }
@@ -18,6 +21,8 @@ export class ControlConnection {
   readonly owner: ControlOwner;
   /** Whose SVID it was opened with. */
   readonly sessionId: string;
+  /** Network that it comes from. */
+  readonly source: string;
   /** When the agent spoke last, Unix ms. */
   heardAt: number;
   /** Digest of the configuration that the agent was told of last. */
@@ -41,6 +46,7 @@ export class ControlConnection {
   ) {
     this.owner = owner;
     this.sessionId = sessionId;
+    this.source = groupOf(owner.source);
     this.#tls = tls;
     this.#clock = clock;
     this.heardAt = clock();
@@ -49,6 +55,10 @@ export class ControlConnection {
       if (!this.#read(chunk, take)) owner.cut();
     });
     tls.once('end', () => owner.cut());
+  }
+
+  cut(): void {
+    this.owner.cut();
   }
 
   send(frame: EdgeFrame): void {

@@ -3,9 +3,8 @@
 import { formatFrame, MAX_CONFIGURATION } from '@meshpass/identity/channel/index';
 import { sha256Base64url } from '@meshpass/identity/hash';
 import type { ControlConnection } from './connection.ts';
+import { createPlaces } from './places.ts';
 
-/** Connections that are sent a configuration at once: each holds its encrypted bytes in memory until its agent has read them. */
-const AT_ONCE = 16;
 /** Bytes of frames that are kept; the last one is kept whatever its size. */
 const MAX_KEPT = 64 * 1024 * 1024;
 
@@ -26,30 +25,22 @@ export function createContents(
 ): Contents {
   const kept = new Map<string, Promise<Buffer>>();
   const sizes = new Map<string, number>();
-  const turns = new Map<ControlConnection, Announced>();
-  let sending = 0;
+  const places = createPlaces<ControlConnection>();
   return {
     give(connection, announced) {
-      turns.set(connection, announced);
-      next();
+      places.wait(connection, (began) => send(connection, announced, began));
     },
   };
 
-  function next(): void {
-    for (const [connection, announced] of turns) {
-      if (sending >= AT_ONCE) return;
-      turns.delete(connection);
-      sending++;
-      void send(connection, announced).finally(() => {
-        sending--;
-        next();
-      });
-    }
-  }
-
-  async function send(connection: ControlConnection, announced: Announced): Promise<void> {
+  async function send(
+    connection: ControlConnection,
+    announced: Announced,
+    began: (bytes: number) => void,
+  ): Promise<void> {
     try {
-      await connection.sendLine(await lineOf(announced));
+      const line = await lineOf(announced);
+      began(line.length);
+      await connection.sendLine(line);
     } catch (cause) {
       onFailure(cause);
       connection.send({ type: 'refused', error_code: 'configuration_unavailable' });
