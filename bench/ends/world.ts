@@ -38,6 +38,7 @@ const OPEN_AT_ONCE = 8;
 /** Longer than the limit of `brief-dev`. */
 const WATCH_MS = 40_000;
 const HEARTBEAT_MS = 5_000;
+const LET_IN_MS = 30_000;
 
 /** @param flags of `meshpass serve` */
 export async function openWorld(
@@ -83,14 +84,29 @@ export async function openSessions(
       const space = await players.github.createCodespace({ owner: login, repository, host });
       const as = `${space.name}`;
       const proof = { token: space.token, name: space.name };
-      const { id } = await workspaces.order<{ id: string }>({
-        ...{ do: 'open', as, broker: meshpass.brokerUrl, proof, heartbeatMs: HEARTBEAT_MS },
-      });
+      const { id } = await letIn(() =>
+        workspaces.order<{ id: string }>({
+          ...{ do: 'open', as, broker: meshpass.brokerUrl, proof, heartbeatMs: HEARTBEAT_MS },
+        }),
+      );
       sessions.push({ as, id, login, space });
     }
   };
   await Promise.all(Array.from({ length: OPEN_AT_ONCE }, lane));
   return sessions;
+}
+
+/** So soon after somebody has left a team, the broker does not believe that they are in it again (SETTLE_SECONDS). */
+async function letIn<T>(open: () => Promise<T>): Promise<T> {
+  for (const deadline = performance.now() + LET_IN_MS; ; ) {
+    try {
+      return await open();
+    } catch (thrown) {
+      const isUnsettled = thrown instanceof Error && thrown.message.includes('"access_none"');
+      if (!isUnsettled || performance.now() > deadline) throw thrown;
+      await new Promise((resolve) => setTimeout(resolve, 1_000));
+    }
+  }
 }
 
 export async function hold(
