@@ -108,7 +108,7 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
   parts.defer(meter.start());
   const ruleOf = namedRules(mesh);
   const reportedRefusals = createReportedRefusals({
-    ...{ journal, clock, random, mesh, ruleOf, onFailure: failed('audit') },
+    ...{ journal, clock, random, mesh, ruleOf, ended: live.endedById, onFailure: failed('audit') },
   });
   parts.defer(reportedRefusals.start());
   const audit = auditContext({ journal, clock, meter, ruleOf, metrics, log });

@@ -42,11 +42,17 @@ export const ReportedRefusal = z.strictObject({
 });
 export type ReportedRefusal = z.infer<typeof ReportedRefusal>;
 
-/** Body of `POST /session/heartbeat`; it may be left out. */
-export const HeartbeatRequest = z.object({
+const counts = {
   refusals: z.array(ReportedRefusal).max(MAX_REPORTED).optional(),
   /** Refusals of further kinds. */
   more_refusals: z.number().int().min(0).max(MAX_COUNT).optional(),
+};
+
+/** Body of `POST /session/heartbeat`; it may be left out. */
+export const HeartbeatRequest = z.object({
+  ...counts,
+  /** Of this workspace's session before, which was over before it had told them. */
+  earlier: z.object({ session_id: z.string().regex(/^[A-Za-z0-9_-]{1,64}$/), ...counts }).optional(),
 });
 export type HeartbeatRequest = z.infer<typeof HeartbeatRequest>;
 

@@ -34,7 +34,7 @@ export interface CredentialManagerOptions {
   readonly hasChannel?: (credentials: Credentials) => boolean;
   readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
   /** What goes along with a heartbeat; where a channel renews the lease, it is what a heartbeat is sent for. */
-  readonly report: Pick<RefusalReport, 'isEmpty' | 'send' | 'clear'>;
+  readonly report: Pick<RefusalReport, 'isEmpty' | 'send' | 'sessionChanged'>;
 }
 
 export type Change = 'session' | 'svids' | 'services' | 'token';
@@ -159,8 +159,8 @@ export class CredentialManager {
     const enrolling = source.proof().then((proof) => enrol(client, proof, now, opening.resolve));
     const { credentials, configuration } = await enrolling.finally(() => opening.resolve(undefined));
     if (this.#closed) return; // with a goodbye to this session
+    if (this.#credentials) this.#options.report.sessionChanged(this.#credentials.session.id);
     this.#credentials = credentials;
-    this.#options.report.clear();
     this.#firstConfiguration = configuration;
     this.#reopening = false;
     this.#brokerAnsweredAt = now();

@@ -34,14 +34,36 @@ test('what the broker did not take goes with the next heartbeat, and adds up', a
   expect(await sent(report)).toEqual({ refusals: [{ ...kind(), count: 2, ids: [1, 2].map(id) }] });
 });
 
-test('what was refused under a session is not told by the next one', async () => {
+test('what was refused under a session that is over is told with the next one, as of that session, and once', async () => {
   const report = new RefusalReport();
   report.add(kind(), id(1));
   const failing = report.send(async () => {
-    report.clear();
+    report.add(kind(), id(2));
+    report.sessionChanged('ses-1');
     throw new Error('session_closed');
   });
   await expect(failing).rejects.toThrow('session_closed');
+  report.add(kind(9090), id(3));
+  expect(report.isEmpty).toBe(false);
+  const told = await sent(report);
+  expect(told).toEqual({
+    refusals: [{ ...kind(9090), count: 1, ids: [id(3)] }],
+    earlier: { session_id: 'ses-1', refusals: [{ ...kind(), count: 2, ids: [1, 2].map(id) }] },
+  });
+  expect(HeartbeatRequest.parse(told)).toEqual(told);
+  expect(report.isEmpty).toBe(true);
+  expect(await sent(report)).toBeUndefined();
+});
+
+test('what of the session before did not arrive is kept for the next time, and of the one before that nothing', async () => {
+  const report = new RefusalReport();
+  report.add(kind(), id(1));
+  report.sessionChanged('ses-1');
+  await expect(report.send(() => Promise.reject(new Error('away')))).rejects.toThrow('away');
+  expect((await sent(report))?.earlier?.session_id).toBe('ses-1');
+  report.add(kind(), id(2));
+  report.sessionChanged('ses-2');
+  report.sessionChanged('ses-3');
   expect(await sent(report)).toBeUndefined();
 });
 

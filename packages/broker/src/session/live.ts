@@ -39,6 +39,8 @@ export interface Ended {
   readonly owner: Owner;
   /** Thumbprint of its key. */
   readonly jkt: string;
+  /** Key of its workspace. */
+  readonly workspace: string;
 }
 
 /** Whose a session is, as the audit log names it. */
@@ -100,7 +102,8 @@ export function createLiveIndex(): LiveIndex {
       byToken.delete(tokenHash);
       if (byWorkspace.get(attestation.workspace.key) === live) byWorkspace.delete(attestation.workspace.key);
       if (!live.ended) return;
-      const over = { id, cause: live.ended.cause, owner: ownerOf(live.session), jkt };
+      const workspace = attestation.workspace.key;
+      const over = { id, cause: live.ended.cause, owner: ownerOf(live.session), jkt, workspace };
       ended.set(tokenHash, over);
       endedById.set(id, over);
       if (ended.size > REMEMBERED) ended.delete(ended.keys().next().value!);

@@ -11,7 +11,7 @@ import type { Journal } from '../audit/log/journal.ts';
 import type { Clock, Random } from '../clock/clock.ts';
 import { createRateAllowance } from '../limits/rate-allowance.ts';
 import type { MeshState } from '../reconcile/contract.ts';
-import type { Live } from './live.ts';
+import type { Live, LiveIndex } from './live.ts';
 
 export interface ReportedRefusals {
   /** Counts; writes nothing yet. */
@@ -28,6 +28,8 @@ export interface ReportedRefusalsContext {
   readonly random: Random;
   readonly mesh: Pick<MeshState, 'inForce' | 'services'>;
   readonly ruleOf: (grants: string) => string | undefined;
+  /** A session that is over, for a while. */
+  readonly ended: LiveIndex['endedById'];
   readonly onFailure: (cause: unknown) => void;
 }
 
@@ -40,7 +42,10 @@ const ALL_KINDS = 20_000;
 const FLUSH_MS = 1_000;
 
 interface Sum {
+  /** That tells of it, and whose rows are spent. */
   readonly live: Live;
+  /** Under which it was refused: the same, or the one before of its workspace. */
+  readonly sessionId: string;
   /** Absent: of several kinds. */
   readonly kind?: Omit<ReportedRefusal, 'count' | 'ids'>;
   readonly origin: Origin;
@@ -57,21 +62,35 @@ export function createReportedRefusals(context: ReportedRefusalsContext): Report
   const waiting = new Map<string, Map<string, Sum>>();
   let kinds = 0;
 
-  function add(live: Live, origin: Origin, { kind, count, ids, since }: Omit<Sum, 'live' | 'origin'>): void {
+  function add(live: Live, origin: Origin, { sessionId, kind, count, ids, since }: Omit<Sum, 'live' | 'origin'>): void {
     const { id } = live.session;
     const own = waiting.get(id) ?? new Map<string, Sum>();
-    const wanted = kind ? JSON.stringify(kind) : '';
+    const several = sessionId === id ? '' : sessionId;
+    const wanted = kind ? `${several} ${JSON.stringify(kind)}` : several;
     const apart = own.has(wanted) || (own.size < SESSION_KINDS && kinds < ALL_KINDS);
-    const key = apart ? wanted : '';
+    const key = apart ? wanted : several;
     const sum = own.get(key);
     if (sum) {
       sum.count = Math.min(sum.count + count, Number.MAX_SAFE_INTEGER);
       sum.ids = [...new Set([...ids, ...sum.ids])].slice(0, MAX_REPORTED_IDS);
       return;
     }
-    own.set(key, { live, origin, since, count, ids, ...(apart && kind && { kind }) });
+    own.set(key, { live, sessionId, origin, since, count, ids, ...(apart && kind && { kind }) });
     waiting.set(id, own);
     kinds += 1;
+  }
+
+  function count(
+    live: Live,
+    origin: Origin,
+    sessionId: string,
+    told: Pick<HeartbeatRequest, 'refusals' | 'more_refusals'>,
+  ) {
+    const { refusals = [], more_refusals: more = 0 } = told;
+    const since = clock();
+    for (const { count: times, ids, ...kind } of refusals)
+      add(live, origin, { sessionId, kind, count: times, ids, since });
+    if (more > 0) add(live, origin, { sessionId, count: more, ids: [], since });
   }
 
   const flush = async () => {
@@ -111,16 +130,17 @@ export function createReportedRefusals(context: ReportedRefusalsContext): Report
     return [...new Set(holding.map(({ grant }) => grant))].join(',');
   };
 
-  const rowOf = ({ live, origin, kind, count, ids, since }: Sum) => {
+  const rowOf = ({ live, sessionId, origin, kind, count, ids, since }: Sum) => {
     const grant = kind && grantsAt(live, kind);
     const event = {
       ...newEvent('request', { ...origin, requestId: ids[0] }, clock, random),
       ...identityMembers(live.session.attestation),
-      sessionId: live.session.id,
+      sessionId,
       ...(kind && { target: `${kind.host}:${kind.port}` }),
       ...(grant && { grant, rule: context.ruleOf(grant) }),
       detail: {
         reportedBy: 'workspace',
+        ...(sessionId !== live.session.id && { reportedWith: live.session.id }),
         ...(kind && { hop: kind.hop, method: kind.method, status: kind.status }),
         ...{ count, requests: ids, since: new Date(since).toISOString() },
       },
@@ -129,10 +149,12 @@ export function createReportedRefusals(context: ReportedRefusalsContext): Report
   };
 
   return {
-    take: (live, { refusals = [], more_refusals: more = 0 }, origin) => {
-      const since = clock();
-      for (const { count, ids, ...kind } of refusals) add(live, origin, { kind, count, ids, since });
-      if (more > 0) add(live, origin, { count: more, ids: [], since });
+    take: (live, { earlier, ...own }, origin) => {
+      count(live, origin, live.session.id, own);
+      if (!earlier) return;
+      // A workspace says of its own sessions what it likes, and of nobody else's.
+      const isOwn = context.ended(earlier.session_id)?.workspace === live.session.attestation.workspace.key;
+      count(live, origin, isOwn ? earlier.session_id : live.session.id, earlier);
     },
     flush,
     start: () => flushEvery(FLUSH_MS, flush),

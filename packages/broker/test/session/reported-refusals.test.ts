@@ -51,7 +51,29 @@ describe('a heartbeat with refusals', { timeout: 120_000 }, () => {
     });
   });
 
+  it('of the session before has a row with that session, where it was of the same workspace', async () => {
+    const bob = await session(harness, 'bob');
+    const before = alice;
+    alice = await session(harness, 'alice');
+    await asSession(harness, bob, { method: 'DELETE', path: '/session' });
+    const of = (session_id: string, port: number) => ({ earlier: { session_id, refusals: [refusal({ port })] } });
+    expect(await beat(of(before.session.id, 81))).toMatchObject({ status: 200 });
+    expect(await beat(of(bob.session.id, 82))).toMatchObject({ status: 200 });
+    // Nobody writes rows of another workspace's session: that one is taken as its own.
+    await expect.poll(rows).toHaveLength(1);
+    expect((await rows())[0]).toMatchObject({ target: `${HOST}:82` });
+    const now = alice;
+    alice = before;
+    await expect.poll(rows).toHaveLength(1);
+    const [row] = await rows();
+    expect(row).toMatchObject({ target: `${HOST}:81`, session_id: before.session.id });
+    expect(JSON.parse(row!.detail!)).toMatchObject({ reportedBy: 'workspace', reportedWith: now.session.id });
+    alice = bob;
+    expect(await rows()).toEqual([]);
+  });
+
   it.each([
+    ['an id of a session that is none', { earlier: { session_id: '../x', refusals: [] } }],
     ['a path', { refusals: [refusal({ path: '/secret' })] }],
     ['a host that is no name', { refusals: [refusal({ host: 'Orders shop' })] }],
     ['a method of its own', { refusals: [refusal({ method: 'S3CRET' })] }],
@@ -86,6 +108,7 @@ describe('a workspace that reports without end', () => {
       },
       ...{ clock: () => now, random: (size) => Buffer.alloc(size, 7), ruleOf: () => undefined, onFailure: () => {} },
       mesh: { inForce: () => false, services: () => [] },
+      ended: () => undefined,
     });
     const counted = () =>
       written.reduce((sum, { detail }) => sum + (JSON.parse(detail!) as { count: number }).count, 0);

@@ -50,8 +50,8 @@ const MAX_RENEWALS = 2_048;
 const RENEWALS_PER_SESSION = 16;
 /** Longest form of `POST /token`: the longest proof, and room for the rest. */
 const MAX_FORM = 32 * 1024;
-/** Longest report of refusals: each kind has a host, a code and a few ids. */
-const MAX_HEARTBEAT = 32 * 1024;
+/** Longest report of refusals, of two sessions: each kind has a host, a code and a few ids. */
+const MAX_HEARTBEAT = 64 * 1024;
 
 export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
   const { config, exchange, answers, connections, leases, reportedRefusals, signer, configurations } = context;
