@@ -1,7 +1,7 @@
 import type { EdgeDecision } from '@meshpass/identity';
 import { expect, test } from 'vitest';
 import { createReporter } from '../src/broker/reporter.ts';
-import { sourceOf } from '../src/listener/source.ts';
+import { sourceOf } from '../src/source.ts';
 import { formatStats } from '../src/stats.ts';
 
 test('strangers cannot flood the audit log, live sessions are always reported, and nothing is held back silently', () => {

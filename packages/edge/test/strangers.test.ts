@@ -2,9 +2,9 @@
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { afterEach, expect, test } from 'vitest';
-import { groupOf, sourceOf } from '../src/listener/source.ts';
 import { createStrangers } from '../src/listener/strangers.ts';
 import { createTurns } from '../src/listener/turns.ts';
+import { groupOf, sourceOf } from '../src/source.ts';
 import { ALICE, buildDataPath, captureHello, connectHead, type DataPath, ORDERS, say } from './data-path.ts';
 import { svid } from './mesh-ca.ts';
 

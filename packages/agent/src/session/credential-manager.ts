@@ -74,6 +74,9 @@ export class CredentialManager {
         options.log('renewal_failed', { task, code });
         return !(task === 'session' ? isFinal(code) : isOver(code));
       },
+      // One asks whether the broker is back: with each of four, all that come back at once bring four connections.
+      waitsForOthers: (task, { code }) =>
+        code === 'agent_broker_unreachable' && task !== 'heartbeat' && this.#tasks.failures.heartbeat !== undefined,
     });
   }
 

@@ -7,12 +7,16 @@ export interface TaskTimersOptions<Task extends string> {
   readonly longestPause: (task: Task) => number;
   /** Told of each failure. @returns whether the task is to be tried again */
   readonly failed: (task: Task, error: MeshpassError) => boolean;
+  /** Whether a task that failed so waits until another one has succeeded, which is tried meanwhile; at most for its longest pause. */
+  readonly waitsForOthers: (task: Task, error: MeshpassError) => boolean;
   readonly succeeded: () => void;
   /** In [0, 1). */
   readonly random: () => number;
 }
 
 const FIRST_RETRY = 1_000;
+/** Longest from the success of one task to those that waited for it, ms. */
+const AFTER_ANOTHER = 1_000;
 /** Longest that a task comes later than the broker asked, ms. */
 const LONGEST_SPREAD = 5_000;
 /** Longest that a timer of Node waits, ms; one of more fires at once. */
@@ -26,6 +30,8 @@ export class TaskTimers<Task extends string> {
   readonly #running = new Set<Task>();
   /** Was due again while it ran. */
   readonly #again = new Set<Task>();
+  /** Come when another has succeeded. */
+  readonly #waiting = new Set<Task>();
   #closed = false;
 
   constructor(options: TaskTimersOptions<Task>) {
@@ -41,6 +47,7 @@ export class TaskTimers<Task extends string> {
   later(task: Task, milliseconds: number): void {
     clearTimeout(this.#timers.get(task));
     this.#again.delete(task);
+    this.#waiting.delete(task);
     if (this.#closed) return;
     this.#timers.set(
       task,
@@ -58,6 +65,7 @@ export class TaskTimers<Task extends string> {
     clearTimeout(this.#timers.get(task));
     this.#timers.delete(task);
     this.#again.delete(task);
+    this.#waiting.delete(task);
     this.forgive(task);
   }
 
@@ -74,6 +82,7 @@ export class TaskTimers<Task extends string> {
     for (const timer of this.#timers.values()) clearTimeout(timer);
     this.#timers.clear();
     this.#again.clear();
+    this.#waiting.clear();
   }
 
   /** Stops for good; what is under way is not heard any more. */
@@ -95,11 +104,15 @@ export class TaskTimers<Task extends string> {
       await this.#options.run(task);
       this.#options.succeeded();
       this.forgive(task);
+      for (const other of this.#waiting) this.later(other, AFTER_ANOTHER * this.#options.random());
     } catch (thrown) {
       if (this.#closed) return;
       const error = toMeshpassError(thrown);
       this.note(task, error.message);
-      if (this.#options.failed(task, error)) this.later(task, this.#pause(task, error));
+      if (!this.#options.failed(task, error)) return;
+      const waits = this.#options.waitsForOthers(task, error);
+      this.later(task, waits ? this.#options.longestPause(task) : this.#pause(task, error));
+      if (waits) this.#waiting.add(task);
     } finally {
       this.#running.delete(task);
       if (this.#again.has(task)) this.later(task, 0);

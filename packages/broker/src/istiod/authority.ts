@@ -59,10 +59,11 @@ const AUDIENCE = 'istio-ca';
 const TOKEN_SECONDS = 600;
 const ATTEMPTS = 4;
 const FIRST_PAUSE_MS = 150;
+/** Its deadline is less than an agent waits for an answer: it is then told when to come again. */
 const DEFAULT_QUEUE = {
   concurrency: 16,
   limit: { arrival: 400, renewal: 800, return: 800 },
-  deadline: 10_000,
+  deadline: 8_000,
 } as const;
 /** gRPC statuses that trying again does not mend. Unauthenticated is not among them: istiod says so of every token while it cannot reach Kubernetes. */
 const FINAL_STATUSES: readonly unknown[] = [

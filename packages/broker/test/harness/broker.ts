@@ -31,6 +31,8 @@ export interface Call {
   readonly path: string;
   readonly headers?: Record<string, string | string[]>;
   readonly body?: string;
+  /** Hangs up. */
+  readonly signal?: AbortSignal;
 }
 
 export interface Harness {
@@ -120,9 +122,9 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
 
 export function send(agent: Agent, port: number, call: Call): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const { method = 'GET', path, headers = {}, body } = call;
+    const { method = 'GET', path, headers = {}, body, signal } = call;
     const request = httpsRequest(
-      { agent, host: '127.0.0.1', servername: 'localhost', port, method, path, headers },
+      { agent, host: '127.0.0.1', servername: 'localhost', port, method, path, headers, ...(signal && { signal }) },
       (response) => {
         const chunks: Buffer[] = [];
         response.on('data', (chunk) => chunks.push(chunk));

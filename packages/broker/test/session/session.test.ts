@@ -12,6 +12,7 @@ import {
   form,
   type Harness,
   ID_TOKEN,
+  newCsr,
   newKey,
   session,
   startHarness,
@@ -163,6 +164,28 @@ describe('a live session', () => {
     harness.mesh.full.clear();
     expect(await certificates(harness, who, ['dev'])).toMatchObject({ status: 200 });
     expect(harness.mesh.signed.at(-1)!.queue).toBe('arrival');
+  });
+
+  it('does not wait at the CA any longer when its agent has hung up', async () => {
+    const who = await session(harness, 'alice');
+    const gone = new AbortController();
+    const asked = Promise.withResolvers<AbortSignal>();
+    const given = Promise.withResolvers<void>();
+    harness.mesh.beforeSigning = ({ signal }) => {
+      asked.resolve(signal!);
+      return given.promise;
+    };
+    const call = asSession(harness, who, {
+      ...{ method: 'POST', path: '/certificates', headers: { 'content-type': 'application/json' } },
+      ...{ body: JSON.stringify({ certificates: [{ grant: 'dev', csr: newCsr() }] }), signal: gone.signal },
+    }).catch((error: Error) => error.name);
+    const signal = await asked.promise;
+    expect(signal.aborted).toBe(false);
+    gone.abort();
+    expect(await call).toBe('AbortError');
+    await expect.poll(() => signal.aborted).toBe(true);
+    given.resolve();
+    harness.mesh.beforeSigning = async () => {};
   });
 
   it.each([

@@ -1,7 +1,7 @@
 /** One control connection: frames of an agent in, frames for it out, each bounded. */
 import type { TLSSocket } from 'node:tls';
 import { AgentFrame, type EdgeFrame, formatFrame, MAX_AGENT_FRAME } from '@meshpass/identity/channel/index';
-import { groupOf } from '../listener/source.ts';
+import { groupOf } from '../source.ts';
 
 /** Frames of one agent in a window; it sends one for each lease and each configuration. */
 const FRAMES = { most: 60, windowMs: 10_000 } as const;

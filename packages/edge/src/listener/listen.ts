@@ -11,10 +11,10 @@ import { type ControlBroker, createControlHub } from '../control/hub.ts';
 import type { Directory } from '../directory.ts';
 import { DEFAULT_LIMITS, type EdgeLimits } from '../limits.ts';
 import { type EdgeLog, SILENT } from '../log.ts';
+import { sourceOf } from '../source.ts';
 import type { EdgeStats } from '../stats.ts';
 import type { Gateway } from '../tunnel/forward.ts';
 import { Tunnel } from '../tunnel/tunnel.ts';
-import { sourceOf } from './source.ts';
 import { createStrangers } from './strangers.ts';
 import { createTurns } from './turns.ts';
 

@@ -4,7 +4,7 @@
  * address that others share, ends their own. What a connection has sent does not count: to send a byte costs a flood nothing, and
  * a client whose ClientHello is on its way has sent none. Each step takes constant time, because a flood takes it for every accept.
  */
-import { groupOf } from './source.ts';
+import { groupOf } from '../source.ts';
 
 export interface Stranger {
   /** See sourceOf. */

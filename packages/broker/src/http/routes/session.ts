@@ -1,5 +1,5 @@
 /** The API of agents: open a session, and what a session may ask (docs/protocol.md). */
-import type { IncomingMessage } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import { CertificateRequest, type HeartbeatResponse, MeshpassError, SESSION_TOKEN_TYPE } from '@meshpass/identity';
 import { HeartbeatRequest } from '@meshpass/identity/refusal-report';
 import { granted, refused } from '../../audit/log/decision.ts';
@@ -116,9 +116,10 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
       action: 'certificate.issue',
       authentication: session,
       schema: CertificateRequest,
-      handler: async ({ caller: { live }, body, event }) => {
+      handler: async ({ caller: { live }, body, event, response }) => {
         const done = renewals.take(live.session.id);
-        return await issueCertificates(context.certificates, { body, live, event }).finally(done);
+        const signal = whenGone(response);
+        return await issueCertificates(context.certificates, { body, live, event, signal }).finally(done);
       },
     }),
     // Heartbeats and reads decide nothing when they are allowed: they leave no row. Refused, they do.
@@ -163,6 +164,13 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
       },
     }),
   ];
+}
+
+/** Ends when the client has hung up: what it no longer waits for keeps others waiting. */
+function whenGone(response: ServerResponse): AbortSignal {
+  const gone = new AbortController();
+  response.once('close', () => gone.abort());
+  return gone.signal;
 }
 
 async function tokenForm(request: IncomingMessage): Promise<TokenForm> {

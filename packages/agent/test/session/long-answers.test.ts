@@ -4,9 +4,9 @@ import { createServer, type Server } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { ReachableService, ServicesResponse } from '@meshpass/identity/wire';
 import { afterEach, expect, it } from 'vitest';
-import { BrokerClient } from '../src/session/broker-client.ts';
-import { newDpopKey } from '../src/session/enrol.ts';
-import { createAuthority } from './harness.ts';
+import { BrokerClient } from '../../src/session/broker-client.ts';
+import { newDpopKey } from '../../src/session/enrol.ts';
+import { createAuthority } from '../harness.ts';
 
 const open: { server: Server; client: BrokerClient }[] = [];
 afterEach(() => {

@@ -1,8 +1,8 @@
 import { MeshpassError } from '@meshpass/identity/error';
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import { RefusalReport } from '../src/access-log/report.ts';
-import type { BrokerClient } from '../src/session/broker-client.ts';
-import { CredentialManager } from '../src/session/credential-manager.ts';
+import { RefusalReport } from '../../src/access-log/report.ts';
+import type { BrokerClient } from '../../src/session/broker-client.ts';
+import { CredentialManager } from '../../src/session/credential-manager.ts';
 
 const HEARTBEAT = 15;
 
@@ -47,6 +47,34 @@ test('while the broker is away, the lease is tried no more seldom than it would 
   expect(beats.length).toBeGreaterThan(30);
   const gaps = beats.slice(1).map((at, n) => at - beats[n]!);
   expect(Math.max(...gaps)).toBeLessThanOrEqual(HEARTBEAT * 1000);
+});
+
+test('while the broker is away one task asks whether it is back, and the others follow at once', async () => {
+  const calls: { readonly what: string; readonly at: number }[] = [];
+  const start = Date.now();
+  let isAway = false;
+  const answer = (what: string, value: object) => async () => {
+    calls.push({ what, at: Date.now() - start });
+    if (isAway) throw new MeshpassError('agent_broker_unreachable', 'It does not answer.');
+    return value;
+  };
+  const keeper = keeperOf({
+    token: answer('token', { access_token: 'a.b.c', expires_in: 60 }),
+    heartbeat: answer('heartbeat', { lease_expires_at: 0 }),
+  });
+  await keeper.start();
+  isAway = true;
+  await vi.advanceTimersByTimeAsync(10 * 60_000);
+  const during = calls.splice(0).filter(({ at }) => at > 120_000);
+  const tokens = during.filter(({ what }) => what === 'token').length;
+  expect(during.length - tokens).toBeGreaterThan(25);
+  expect(tokens).toBeLessThan(20);
+  isAway = false;
+  await vi.advanceTimersByTimeAsync((HEARTBEAT + 1) * 1000);
+  await keeper.close();
+  const [beat, token] = calls;
+  expect([beat!.what, token!.what]).toEqual(['heartbeat', 'token']);
+  expect(token!.at - beat!.at).toBeLessThanOrEqual(1_000);
 });
 
 test('what is about to expire is asked for more and more often, so that a broker that comes and goes is met in time', async () => {

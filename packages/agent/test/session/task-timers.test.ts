@@ -1,7 +1,7 @@
 /** When tasks run: never twice at once, later after a failure, and as a broker asks. */
 import { MeshpassError } from '@meshpass/identity/error';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import { TaskTimers } from '../src/session/task-timers.ts';
+import { TaskTimers } from '../../src/session/task-timers.ts';
 
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
@@ -16,6 +16,7 @@ function tasks({ random = 0.5 } = {}) {
     },
     longestPause: () => 8_000,
     failed: () => true,
+    waitsForOthers: () => false,
     succeeded: () => {},
     random: () => random,
   });
