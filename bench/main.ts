@@ -8,6 +8,7 @@
  *   npm run bench -- sessions [--sessions N] [--seconds N] [--only STORE]   what idle sessions cost a broker
  *   npm run bench -- channel [--sessions N] [--seconds N]      the same, and an edge, when leases come over control connections
  *   npm run bench -- feature [--runs N]      from the start of a prebuilt dev container to the first answer
+ *   npm run bench -- return [--sessions N]      agents that come back at once, their SVIDs expired
  */
 import { parseArgs } from 'node:util';
 import { benchEvaluate, printEvaluate } from './analysis/evaluate.ts';
@@ -22,6 +23,8 @@ import { benchFeature, featureMissed, featureTable } from './feature/bench.ts';
 import { benchInternet, readLines } from './internet/bench.ts';
 import { printInternet } from './internet/print.ts';
 import { report } from './report/report.ts';
+import { benchReturn } from './return/bench.ts';
+import { returnMissed, returnTable } from './return/print.ts';
 import { benchSessions, sessionsMissed, sessionsTable } from './sessions/bench.ts';
 
 const { values, positionals } = parseArgs({
@@ -61,10 +64,17 @@ const channel = parts.includes('channel')
   ? await benchChannel({ sessions: Number(values.sessions), seconds: Number(values.seconds ?? 60), progress })
   : undefined;
 const feature = parts.includes('feature') ? await benchFeature(Number(values.runs ?? 20), progress) : undefined;
+const returned = parts.includes('return')
+  ? await benchReturn({ sessions: Number(values.sessions), progress })
+  : undefined;
 const evaluate = parts.includes('evaluate') ? benchEvaluate(Number(values.rounds)) : undefined;
 if (values.output === 'json')
   console.log(
-    JSON.stringify({ dataPath, internet, exchange, plan, lint, evaluate, ends, sessions, channel, feature }, null, 2),
+    JSON.stringify(
+      { dataPath, internet, exchange, plan, lint, evaluate, ends, sessions, channel, feature, return: returned },
+      null,
+      2,
+    ),
   );
 else {
   if (dataPath) printDataPath(dataPath);
@@ -86,6 +96,7 @@ else {
   if (sessions) for (const line of sessionsTable(sessions)) console.log(line);
   if (channel) for (const line of channelTable(channel)) console.log(line);
   if (feature) for (const line of featureTable(feature)) console.log(line);
+  if (returned) for (const line of returnTable(returned)) console.log(line);
   if (evaluate) printEvaluate(evaluate);
 }
 if (values.report) for (const file of report({ dataPath, internet })) progress(`wrote ${file}`);
@@ -94,6 +105,7 @@ const missed = [
   ...(sessions ?? []).flatMap(sessionsMissed),
   ...(channel ? channelMissed(channel) : []),
   ...(feature ? featureMissed(feature) : []),
+  ...(returned ? returnMissed(returned) : []),
 ];
 for (const line of missed) console.error(`goal missed: ${line}`);
 process.exit(missed.length > 0 ? 1 : 0);

@@ -60,6 +60,8 @@ export function githubAdmin(url: string, options: AdminOptions = {}) {
     /** As it is from now on. */
     setJob: (job: Job) => call<void>('PUT', at('/jobs'), job),
     createCodespace: (codespace: NewCodespace) => call<StartedCodespace>('POST', at('/codespaces'), codespace),
+    createCodespaces: (codespaces: readonly NewCodespace[]) =>
+      call<StartedCodespace[]>('POST', at('/codespaces/several'), codespaces),
     setCodespaceState: (name: string, state: CodespaceState) =>
       call<Codespace>('PATCH', at(`/codespaces/${part(name)}`), { state }),
     startCodespace: (name: string) => call<StartedCodespace>('POST', at(`/codespaces/${part(name)}/start`)),
@@ -78,6 +80,8 @@ export function githubAdmin(url: string, options: AdminOptions = {}) {
     forwarded: () => call<string[]>('GET', at('/forwarded')),
     /** `METHOD /path` of each call of the API since the last forgetCalls. */
     calls: () => call<string[]>('GET', at('/calls')),
+    /** Calls in its hour of each person (`user:ID`), installation (`installation:ID`) and App. Unchanged answers are free. */
+    spent: () => call<Record<string, number>>('GET', at('/spent')),
     forgetCalls: () => call<void>('DELETE', at('/calls')),
     reset: () => call<void>('POST', at('/reset')),
   };

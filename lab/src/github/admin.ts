@@ -2,7 +2,7 @@
 import { randomBytes, randomUUID } from 'node:crypto';
 import { Hono } from 'hono';
 import { HTTPException } from 'hono/http-exception';
-import type { NewCodespace, NewUser } from './admin-client.ts';
+import type { NewCodespace, NewUser, StartedCodespace } from './admin-client.ts';
 import type { Fault } from './fault.ts';
 import type { ForwardingFault } from './forwarding.ts';
 import {
@@ -29,6 +29,8 @@ export interface AdminOptions {
   readonly calls: () => readonly string[];
   readonly forwarded: () => readonly string[];
   readonly forgetCalls: () => void;
+  /** Calls of each caller in its hour. */
+  readonly spent: () => Readonly<Record<string, number>>;
   readonly now: () => number;
 }
 
@@ -45,6 +47,7 @@ export function createAdmin(options: AdminOptions): Hono {
 
   admin.get('/app', (c) => c.json(state().app));
   admin.get('/calls', (c) => c.json(calls()));
+  admin.get('/spent', (c) => c.json(options.spent()));
   admin.get('/forwarded', (c) => c.json(options.forwarded()));
   admin.put('/forwarding-fault', async (c) => {
     options.setForwardingFault((await c.req.json<{ fault: ForwardingFault }>()).fault);
@@ -127,8 +130,7 @@ export function createAdmin(options: AdminOptions): Hono {
     return c.json({});
   });
 
-  admin.post('/codespaces', async (c) => {
-    const wanted = await c.req.json<NewCodespace>();
+  const create = (wanted: NewCodespace): StartedCodespace => {
     const owner = user(wanted.owner);
     const repository = repositoryByFullName(state(), wanted.repository);
     if (!repository) throw bad(`no repository ${wanted.repository}`);
@@ -153,8 +155,11 @@ export function createAdmin(options: AdminOptions): Hono {
       throw bad(`codespace ${space.name} exists`);
     }
     state().codespaces.push(space);
-    return c.json({ ...space, token: codespaceToken(space, !wanted.tokenReadsCodespaces) });
-  });
+    return { ...space, token: codespaceToken(space, !wanted.tokenReadsCodespaces) };
+  };
+  admin.post('/codespaces', async (c) => c.json(create(await c.req.json<NewCodespace>())));
+  /** All are kept in one writing: one by one, thousands take minutes. */
+  admin.post('/codespaces/several', async (c) => c.json((await c.req.json<NewCodespace[]>()).map(create)));
   admin.patch('/codespaces/:name', async (c) => {
     const wanted = (await c.req.json<{ state: CodespaceState }>()).state;
     if (!CODESPACE_STATES.includes(wanted)) throw bad(`no state ${wanted}`);

@@ -23,6 +23,8 @@ export interface Budgets {
    * @param now Unix milliseconds
    */
   spend(key: string, cost: number, now: number): Spent;
+  /** Calls of each caller in its hour. */
+  used(): Readonly<Record<string, number>>;
   clear(): void;
 }
 
@@ -41,6 +43,7 @@ export function createBudgets(): Budgets {
       const spent = Math.min(limit, entry.used);
       return { limit, used: spent, remaining: limit - spent, reset: entry.reset, over: entry.used > limit };
     },
+    used: () => Object.fromEntries([...used].map(([key, entry]) => [key, entry.used])),
     clear: () => used.clear(),
   };
 }

@@ -70,6 +70,7 @@ export async function startGithub(options: GithubOptions): Promise<RunningGithub
       forwardingFault = wanted;
     },
     calls: () => calls,
+    spent: budgets.used,
     forwarded: () => forwarded,
     forgetCalls: () => {
       calls = [];

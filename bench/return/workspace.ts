@@ -1,0 +1,152 @@
+/** One workspace of bench/return/agents.ts: a running agent without its Envoy. */
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { createSecureContext, type SecureContext } from 'node:tls';
+import { RefusalReport } from '@meshpass/agent/access-log/report';
+import { SessionChannel } from '@meshpass/agent/channel/session-channel';
+import { BrokerAgent } from '@meshpass/agent/session/broker-agent';
+import {
+  BrokerClient,
+  CredentialManager,
+  hasChannel,
+  newDpopKey,
+  SessionConfiguration,
+} from '@meshpass/agent/session/index';
+import type { Proof } from '@meshpass/identity/attestation';
+
+export interface Joining {
+  readonly broker: string;
+  readonly caFile: string;
+  readonly proof: Proof;
+  /** Local address of its connections to the broker. */
+  readonly from?: string | undefined;
+  /** Told of each failed task, with its code. */
+  readonly failed: (what: string) => void;
+}
+
+export interface Renewal {
+  /** Unix ms. */
+  readonly at: number;
+  /** What was left of the certificate before, ms. */
+  readonly left: number;
+}
+
+export interface Workspace {
+  session(): string;
+  /** Unix ms at which its first SVID expires. */
+  expiresAt(): number;
+  /** Forgets what was counted. */
+  begin(): void;
+  /** When its lease was last renewed since `begin`, Unix ms. */
+  leasedAt(): number | undefined;
+  /** Whether that was by the control channel. */
+  hasChannel(): boolean;
+  /** Since `begin`. */
+  renewals(): readonly Renewal[];
+  /** Its session has been refused as over. */
+  isOver(): boolean;
+  leave(): Promise<void>;
+}
+
+interface Trust {
+  readonly ca: string;
+  readonly secureContext: SecureContext;
+}
+/** One for all: made anew for each connection, it costs a quarter of a millisecond and some 30 KB. */
+const trusts = new Map<string, Trust>();
+
+/** @throws MeshpassError where no session opens */
+export async function joinMesh({ broker, caFile, proof, from, failed }: Joining): Promise<Workspace> {
+  const { ca, secureContext } = trustOf(caFile);
+  const agent = new BrokerAgent();
+  Object.assign(agent.options, { secureContext, ...(from !== undefined && { localAddress: from }) });
+  const key = newDpopKey();
+  let leased: { readonly at: number; readonly by: 'https' | 'channel' } | undefined;
+  let renewals: Renewal[] = [];
+  let isOver = false;
+  const client = new (class extends BrokerClient {
+    override async heartbeat(...given: Parameters<BrokerClient['heartbeat']>) {
+      const beat = await super.heartbeat(...given);
+      leased = { at: Date.now(), by: 'https' };
+      return beat;
+    }
+  })({ url: broker, agent, key, now: Date.now, randomId: randomUUID });
+  const log = (event: string, detail?: Readonly<Record<string, unknown>>) => {
+    if (event === 'renewal_failed') failed(`${detail?.task}: ${detail?.code}`);
+    if (event === 'configuration_failed') failed(`configuration: ${detail?.code}`);
+    if (event === 'channel_silent') failed('channel: silent');
+    if (event === 'session_ended' || detail?.code === 'session_closed' || detail?.code === 'session_unknown')
+      isOver = true;
+  };
+  const expiresAt = () => Math.min(...[...manager.credentials.svids.values()].map((svid) => svid.expiresAt));
+  let expiry = 0;
+  let held: { readonly version: number; readonly state: 'applied' } | undefined;
+  const manager: CredentialManager = new CredentialManager({
+    ...{ client, now: Date.now, random: Math.random, report: new RefusalReport(), hasChannel, log },
+    source: { kind: 'codespace', proof: async () => proof },
+    onConfigurationVersion: (version) => configuration.announced(version),
+    onChange: (what) => {
+      if (what === 'svids' && expiresAt() !== expiry) renewals.push({ at: Date.now(), left: expiry - Date.now() });
+      expiry = expiresAt();
+      if (what === 'session') {
+        const first = manager.takeFirstConfiguration();
+        if (first) configuration.take(manager.credentials.session.id, first);
+        else configuration.ask();
+      }
+      channel.follow();
+    },
+  });
+  const configuration = new SessionConfiguration({
+    ...{ client, random: Math.random, log },
+    session: () => ({ id: manager.credentials.session.id, accessToken: manager.credentials.accessToken }),
+    received: ({ version }) => {
+      held = { version, state: 'applied' };
+    },
+  });
+  const channel = new SessionChannel({
+    ...{ configuration, key, now: Date.now, random: Math.random, log, edgeRoots: ca },
+    manager: {
+      get credentials() {
+        return manager.credentials;
+      },
+      leaseRenewed: (id, lease) => {
+        leased = { at: Date.now(), by: 'channel' };
+        manager.leaseRenewed(id, lease);
+      },
+      channelSilent: (id) => manager.channelSilent(id),
+      sessionEnded: (id, ended) => manager.sessionEnded(id, ended),
+      askForKeys: (id) => manager.askForKeys(id),
+    },
+    brokerNow: () => client.brokerNow,
+    read: (content) => client.readConfiguration(content),
+    held: () => held,
+  });
+  await manager.start();
+  return {
+    session: () => manager.credentials.session.id,
+    expiresAt,
+    begin: () => {
+      leased = undefined;
+      renewals = [];
+      isOver = false;
+    },
+    leasedAt: () => leased?.at,
+    hasChannel: () => leased?.by === 'channel',
+    renewals: () => renewals,
+    isOver: () => isOver,
+    leave: async () => {
+      configuration.close();
+      await channel.close();
+      await manager.close();
+    },
+  };
+}
+
+function trustOf(caFile: string): Trust {
+  const known = trusts.get(caFile);
+  if (known) return known;
+  const ca = readFileSync(caFile, 'utf8');
+  const trust = { ca, secureContext: createSecureContext({ ca }) };
+  trusts.set(caFile, trust);
+  return trust;
+}
