@@ -1,10 +1,12 @@
 /** The OpenAPI document has every route of the broker, and its real answers are as it says. */
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { Agent, request } from 'node:https';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createRateLimiter } from '@meshpass/broker/github/rate-limiter';
+import { brokerVersion } from '@meshpass/cli/broker/version';
+import { VERSION } from '@meshpass/identity/version';
 import { loadManifests } from '@meshpass/istio';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import addFormats from 'ajv-formats';
@@ -132,6 +134,12 @@ it('every route of both listeners is in it, and nothing else', () => {
   expect(listed.toSorted()).toEqual([...new Set(routes)].sort());
 });
 
+it('meshpass version asks the broker for its own', async () => {
+  const url = `https://localhost:${harness.broker.port}`;
+  expect(await brokerVersion(url, readFileSync(harness.caFile, 'utf8'))).toBe(VERSION);
+  await expect(brokerVersion(url, undefined)).rejects.toMatchObject({ code: 'agent_broker_unreachable' });
+});
+
 const JSON_TYPE = { 'content-type': 'application/json' };
 const OPERATOR = { ...JSON_TYPE, authorization: `Bearer ${OPERATOR_TOKEN}` };
 const EDGE = { ...JSON_TYPE, authorization: 'Bearer edge-token' };
@@ -203,7 +211,8 @@ describe('answers of a running broker are as the document says', () => {
     await certificates(harness, alice, ['dev']);
     await ask('get', '/healthz', 200);
     await ask('get', '/readyz', 200);
-    await ask('get', '/metrics', 200);
+    const metrics = await ask('get', '/metrics', 200);
+    expect(metrics.text).toContain(`meshpass_build_info{component="broker",version="${VERSION}"} 1`);
     await ask('get', '/admin/sessions', 200);
     await ask('get', '/admin/sessions?nonsense=1', 400);
     await ask('get', '/admin/sessions', 401, undefined, {});

@@ -1,4 +1,5 @@
 import type { EdgeDecision } from '@meshpass/identity';
+import { VERSION } from '@meshpass/identity/version';
 import { expect, test } from 'vitest';
 import { createReporter } from '../src/broker/reporter.ts';
 import { sourceOf } from '../src/source.ts';
@@ -64,6 +65,7 @@ test('counters are in the text format of Prometheus', () => {
     bytesIn: 10,
     bytesOut: 20,
   });
+  expect(text).toContain(`meshpass_build_info{component="edge",version="${VERSION}"} 1\n`);
   expect(text).toContain('# TYPE meshpass_edge_tunnels gauge\nmeshpass_edge_tunnels 1\n');
   expect(text).toContain('meshpass_edge_directory_fresh 0\n');
   expect(text).toContain('meshpass_edge_broker_silent_seconds 1.5\n');

@@ -37,6 +37,8 @@ export interface Call {
 
 export interface Harness {
   readonly dir: string;
+  /** Of the broker's certificate, PEM. */
+  readonly caFile: string;
   readonly mesh: PlayedMesh;
   readonly idp: PlayedIdp;
   readonly broker: Broker;
@@ -93,7 +95,9 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     });
   };
   const agent = new Agent({ ca: tls.pem, keepAlive: true, maxSockets: 32 });
-  const harness = { dir, mesh, idp, log, clockAhead: 0 } as { -readonly [K in keyof Harness]: Harness[K] };
+  const harness = { dir, caFile: tls.certFile, mesh, idp, log, clockAhead: 0 } as {
+    -readonly [K in keyof Harness]: Harness[K];
+  };
   harness.now = () => Math.floor((Date.now() + harness.clockAhead) / 1000);
   if (!options.config?.databaseUrl) await afterInitdb(join(dir, 'data'));
   harness.broker = await start();
