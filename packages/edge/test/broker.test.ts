@@ -134,7 +134,7 @@ describe('the edge follows the broker', () => {
     const warned: string[] = [];
     const log = { info() {}, warn: (fields: object) => warned.push(String((fields as { err: Error }).err)) };
     following = followBroker({ ...access, directory, log });
-    await vi.waitFor(() => expect(warned.length).toBeGreaterThan(1), { timeout: 60_000 });
+    await vi.waitFor(() => expect(warned).not.toEqual([]), { timeout: 60_000 });
     expect([directory.state(), seen]).toEqual(['empty', []]);
   });
 
@@ -292,7 +292,7 @@ describe('decisions are brought to the broker', () => {
     const post = postDecisions({ ...access, maxQueue: 2, log });
     for (let n = 0; n < 3; n++) post.report(decision(n));
     expect(post.stats()).toMatchObject({ queued: 2, dropped: 1 });
-    expect(logged).toEqual([{ decision: decision(2) }]);
+    expect(logged).toEqual([{ decisions: [decision(2)] }]);
     await post.close();
     expect(post.stats()).toMatchObject({ queued: 0, dropped: 3 });
   });

@@ -1,5 +1,5 @@
 /** Opens the store: PGlite in the data directory, or PostgreSQL where a URL is given. Same schema, same statements. */
-import { MeshpassError } from '@meshpass/identity';
+import { fileProblem, MeshpassError } from '@meshpass/identity';
 import { Kysely, PostgresDialect, sql } from 'kysely';
 import pg from 'pg';
 import { awaitLeadership, type Leadership } from './leader-election.ts';
@@ -67,8 +67,23 @@ export async function openStore(options: StoreOptions): Promise<Store> {
     return await (options.databaseUrl === undefined ? embedded(options) : remote(options, options.databaseUrl));
   } catch (thrown) {
     if (thrown instanceof MeshpassError || options.signal?.aborted) throw thrown;
-    throw new MeshpassError('store_unavailable', 'The store could not be opened.', { cause: thrown });
+    throw new MeshpassError('store_unavailable', `${whatFailed(options)}: ${whyItFailed(thrown)}.`, { cause: thrown });
   }
+}
+
+function whatFailed({ databaseUrl, dataDir }: StoreOptions): string {
+  return databaseUrl === undefined
+    ? `The embedded store in ${dataDir} could not be opened`
+    : 'The database (--database-url) could not be opened';
+}
+
+/** Errors of the system and of PostgreSQL have a code, and name no password. What others say might. */
+function whyItFailed(thrown: unknown): string {
+  const coded = thrown instanceof Error && typeof (thrown as NodeJS.ErrnoException).code === 'string';
+  if (!coded) return 'see the log for the cause';
+  const { code, message } = thrown as NodeJS.ErrnoException;
+  const problem = fileProblem(thrown);
+  return problem === code ? message : problem;
 }
 
 async function embedded(options: StoreOptions): Promise<Store> {

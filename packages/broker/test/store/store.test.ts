@@ -219,6 +219,13 @@ describe.each(ENGINES)('the store on %s', (kind, there) => {
       await expect(openStore(options)).rejects.toMatchObject({ code: 'store_unavailable' });
     });
 
+    it('that cannot be opened says where it is, and why', async () => {
+      const dataDir = join(dir, 'a-file/data');
+      writeFileSync(join(dir, 'a-file'), '');
+      const message = `The embedded store in ${dataDir} could not be opened: a part of its path is not a directory.`;
+      await expect(openStore({ dataDir })).rejects.toMatchObject({ code: 'store_unavailable', message });
+    });
+
     it('is opened again after a crash that left its lock behind', async () => {
       await store.close();
       writeFileSync(join(dir, 'meshpass.lock'), 'another-boot 1 12345');

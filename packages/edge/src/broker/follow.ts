@@ -11,6 +11,8 @@ import { readLines } from './lines.ts';
 const MAX_LINE = 64 * 1024 * 1024;
 /** Silence after which another connection is tried, ms. The broker beats every 2 s. */
 const SILENCE_MS = 8_000;
+/** A broker that is away is asked every second; its absence is told less often, ms. */
+const REPETITION_MS = 60_000;
 const BACKOFF_MS = { first: 100, most: 1_000 } as const;
 
 export interface FollowOptions extends BrokerAccess {
@@ -50,14 +52,17 @@ export function followBroker(options: FollowOptions): Following {
   async function run(): Promise<void> {
     let pause: number = BACKOFF_MS.first;
     let last: Reading | undefined;
+    const warn = (error: Error) => log.warn({ err: error }, 'no broker gives the stream');
+    let tellFailure = withoutRepetition(warn);
     while (!stop.signal.aborted) {
       try {
         last = await begin(last);
         pause = BACKOFF_MS.first;
+        tellFailure = withoutRepetition(warn);
         await last.quiet;
       } catch (error) {
         if (stop.signal.aborted) return;
-        log.warn({ err: error }, 'no broker gives the stream');
+        tellFailure(error as Error);
         pause = Math.min(BACKOFF_MS.most, pause * 2);
       }
       await sleep(pause * (0.5 + random()), undefined, { signal: stop.signal, ref: false }).catch(() => {});
@@ -110,6 +115,17 @@ export function followBroker(options: FollowOptions): Following {
     await started.promise;
     return { quiet: quiet.promise, end: () => ended.abort() };
   }
+}
+
+/** Tells of a failure when it is another than the last one, and otherwise once a minute. */
+function withoutRepetition(tell: (error: Error) => void): (error: Error) => void {
+  let last = { message: '', at: Number.NEGATIVE_INFINITY };
+  return (error) => {
+    const at = performance.now();
+    if (error.message === last.message && at - last.at < REPETITION_MS) return;
+    last = { message: error.message, at };
+    tell(error);
+  };
 }
 
 interface Reading {

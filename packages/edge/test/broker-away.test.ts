@@ -1,0 +1,37 @@
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, test, vi } from 'vitest';
+import { followBroker } from '../src/broker/follow.ts';
+import { createDirectory } from '../src/directory.ts';
+import { createCa } from './mesh-ca.ts';
+
+test('a broker that is away is told once, not at each attempt', async () => {
+  let asked = 0;
+  const server = createServer((socket) => {
+    asked += 1;
+    socket.destroy();
+  }).listen(0, 'localhost');
+  await once(server, 'listening');
+  const dir = mkdtempSync(join(tmpdir(), 'meshpass-edge-'));
+  const [tokenFile, caFile] = [join(dir, 'token'), join(dir, 'ca.pem')];
+  writeFileSync(tokenFile, 'token', { mode: 0o600 });
+  writeFileSync(caFile, (await createCa('web')).root);
+  const told: string[] = [];
+  const following = followBroker({
+    ...{ urls: [`https://localhost:${(server.address() as { port: number }).port}`], tokenFile, caFile },
+    directory: createDirectory({ clock: Date.now }),
+    log: { info: () => {}, warn: (_, message) => told.push(message) },
+    random: () => 0,
+  });
+  try {
+    await vi.waitFor(() => expect(asked).toBeGreaterThan(3), { timeout: 60_000 });
+    expect(told).toEqual(['no broker gives the stream']);
+  } finally {
+    await following.close();
+    server.close();
+    rmSync(dir, { recursive: true });
+  }
+});
