@@ -47,6 +47,7 @@ export const BROKER_RIGHTS: readonly Right[] = [
     where: 'root',
   },
   { group: '', resource: 'configmaps', verbs: ['list', 'watch'], where: 'root', name: 'istio-ca-root-cert' },
+  { group: '', resource: 'pods', verbs: ['patch'], where: 'release' },
   AUDIT_CHECKPOINT,
 ];
 
