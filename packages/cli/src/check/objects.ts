@@ -3,11 +3,10 @@ import type { Finding } from '../doctor/line.ts';
 import { type CheckContext, fine, list, read, type Seen, wrong } from './context.ts';
 
 const WORKLOADS = ['broker', 'edge', 'gateway'] as const;
-const POLICIES = [
-  'meshpass-accounts',
-  'meshpass-namespaces',
-  'meshpass-policies',
-  'meshpass-audit-checkpoint',
+/** Of the chart, by name. */
+export const POLICIES = [
+  ...['meshpass-accounts', 'meshpass-active', 'meshpass-namespaces', 'meshpass-policies'],
+  ...['meshpass-audit-checkpoint', 'meshpass-audit-checkpoint-deletion'],
 ] as const;
 /** Admission policies are stable from here on. */
 const OLDEST_KUBERNETES = 30;
@@ -44,9 +43,7 @@ export async function checkWorkloads({ http, namespace }: CheckContext): Promise
       });
     const wanted: number = deployment.spec?.replicas ?? 1;
     const ready: number = deployment.status?.readyReplicas ?? 0;
-    // Of several brokers one serves; the others are not ready by design.
-    const needed = one === 'broker' ? Math.min(1, wanted) : wanted;
-    if (ready >= needed && wanted > 0) return fine('workloads', `${name}: ${ready} of ${wanted} ready.`, seen);
+    if (ready >= wanted && wanted > 0) return fine('workloads', `${name}: ${ready} of ${wanted} ready.`, seen);
     return wrong('workloads', `${name}: ${ready} of ${wanted} are ready.`, {
       seen,
       next: 'Its Pods say why.',

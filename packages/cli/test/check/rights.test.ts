@@ -1,7 +1,8 @@
 /** The rights that `meshpass check` asks for are those that the chart gives. */
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
+import { POLICIES } from '../../src/check/objects.ts';
 import { BROKER_RIGHTS, GITOPS_RIGHTS, NEVER, type Right } from '../../src/check/rights.ts';
 
 interface Rule {
@@ -62,4 +63,13 @@ it('where GitOps does', () => {
 it('none that must never be given is among them', () => {
   const given = new Set(asked(BROKER_RIGHTS));
   expect(asked(NEVER).filter((one) => given.has(one))).toEqual([]);
+});
+
+it('the admission policies that it looks for are those of the chart', () => {
+  const folder = new URL('../../../../deploy/helm/meshpass/files/', import.meta.url);
+  const objects = readdirSync(folder).flatMap((file) =>
+    parseAllDocuments(readFileSync(new URL(file, folder), 'utf8')).map((document) => document.toJS() as Role),
+  );
+  const names = objects.filter((one) => one?.kind === 'ValidatingAdmissionPolicy').map(({ metadata }) => metadata.name);
+  expect([...POLICIES].sort()).toEqual(names.sort());
 });
