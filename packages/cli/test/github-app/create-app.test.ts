@@ -170,6 +170,14 @@ describe('checking the App', () => {
     ]);
   });
 
+  it('does not take an App for not installed where GitHub does not list its installations', async () => {
+    await github.admin.suspendInstallation('acme', false);
+    for (const fault of [{ mode: 'error', status: 503 }, { mode: 'garbage' }] as const) {
+      await github.admin.setFault({ ...fault, path: '/app/installations' });
+      expect(await look()).toMatchObject([{ state: 'failed', code: 'issuer_unavailable', retryable: true }]);
+    }
+  });
+
   it('finds everything in order, with the calls that are left', async () => {
     await github.admin.suspendInstallation('acme', false);
     expect(await look()).toMatchObject([
