@@ -104,6 +104,14 @@ describe('registering the App', () => {
     expect(seen).toEqual([400, 404, 404, 404, 200, 400]);
   });
 
+  it('goes on waiting when somebody asks for what is no URL', async () => {
+    const app = await creating(async (start) => {
+      expect((await open(`${new URL(start).origin}//[`)).status).toBe(404);
+      await open(await submit(start));
+    });
+    expect(app.slug).toBe('meshpass-acme');
+  });
+
   it('leaves no file where GitHub does not give the App', async () => {
     const failing = creating(async (start) => {
       const back = new URL(await submit(start));
