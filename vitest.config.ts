@@ -2,7 +2,7 @@ import { defineConfig } from 'vitest/config';
 import { CLUSTER_OF_TESTS, MESH_LABS } from './test/labs.ts';
 
 /**
- * `unit` needs nothing but Node, and for the agent an Envoy, which the lab's installer fetches once; `mesh` runs against a real Istio, which its global set-up starts and takes down;
+ * `unit` needs nothing but Node, and for the agent an Envoy and for the chart Helm, which the lab's installer makes once; `mesh` runs against a real Istio, which its global set-up starts and takes down;
  * `cluster` against a real Kubernetes with that Istio.
  * Nothing is retried. docs/testing.md has what takes how long, and why.
  */

@@ -1,18 +1,38 @@
-// Prints what Vitest's JSON reports hold: minutes by suite, and last the totals of all of them, alone on a line.
+// Prints what Vitest's JSON reports hold: minutes by suite, what was skipped, and last the totals of all of them, alone on a line. A
+// skip that is not listed here counts as a failure: what CI does not run, nobody runs. Exits with 2 where there is one.
 import { readFileSync } from 'node:fs';
 import { relative } from 'node:path';
 
+/** By file, titles of tests that may be skipped, each with the reason. */
+const MAY_BE_SKIPPED = {
+  'packages/istio/test/known-fields.test.ts': {
+    'the generated fields are what its CustomResourceDefinitions say':
+      'Istio is still being downloaded while unit tests run',
+  },
+};
+
 const reports = process.argv.slice(2).map((file) => JSON.parse(readFileSync(file, 'utf8')));
 const minutes = new Map();
+const skipped = [];
 for (const { testResults } of reports) {
-  for (const { name, startTime, endTime } of testResults) {
-    const suite = relative(process.cwd(), name).split('/').slice(0, 2).join('/');
+  for (const { name, startTime, endTime, assertionResults } of testResults) {
+    const file = relative(process.cwd(), name);
+    const suite = file.split('/').slice(0, 2).join('/');
     minutes.set(suite, (minutes.get(suite) ?? 0) + (endTime - startTime) / 60_000);
+    for (const { status, fullName } of assertionResults) {
+      if (status === 'passed' || status === 'failed') continue;
+      skipped.push({ file, fullName, reason: MAY_BE_SKIPPED[file]?.[fullName] });
+    }
   }
 }
 console.log('Minutes by suite, of tests that run side by side:');
 for (const [suite, taken] of [...minutes].sort(([, a], [, b]) => b - a)) {
   console.log(`${taken.toFixed(1).padStart(7)}  ${suite}`);
 }
+for (const { file, fullName, reason } of skipped) {
+  console.log(`skipped: ${file}: ${fullName}: ${reason ?? 'FAILED, because it is not listed in .ci/totals.mjs'}`);
+}
+const unlisted = skipped.filter(({ reason }) => reason === undefined).length;
 const sum = (count) => reports.reduce((total, report) => total + report[count], 0);
-console.log(`${sum('numPassedTests')} passed, ${sum('numFailedTests')} failed`);
+console.log(`${sum('numPassedTests')} passed, ${sum('numFailedTests') + unlisted} failed`);
+process.exitCode = unlisted > 0 ? 2 : 0;

@@ -1,0 +1,60 @@
+/** What the last lines of CI say. */
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'meshpass-totals-'));
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+interface Test {
+  readonly file: string;
+  readonly fullName: string;
+  readonly status: string;
+}
+
+/** Reports as Vitest writes them. */
+function totals(...reports: readonly (readonly Test[])[]) {
+  const files = reports.map((tests, at) => {
+    const testResults = tests.map(({ file, ...one }) => ({
+      ...{ name: join(ROOT, file), startTime: 0, endTime: 90_000 },
+      assertionResults: [one],
+    }));
+    const count = (status: string) => tests.filter((one) => one.status === status).length;
+    const report = { testResults, numPassedTests: count('passed'), numFailedTests: count('failed') };
+    writeFileSync(join(folder, `${at}.json`), JSON.stringify(report));
+    return join(folder, `${at}.json`);
+  });
+  return spawnSync(process.execPath, ['.ci/totals.mjs', ...files], { cwd: ROOT, encoding: 'utf8' });
+}
+
+const of = (status: string, fullName = 'a title', file = 'test/docs/a.test.ts') => ({ file, fullName, status });
+
+it('are the minutes of each suite, and the totals alone on the last line', () => {
+  const { status, stdout } = totals([of('passed'), of('failed')], [of('passed')]);
+  expect(status).toBe(0);
+  expect(stdout).toContain('    4.5  test/docs\n');
+  expect(stdout).toMatch(/\n2 passed, 1 failed\n$/);
+});
+
+it.each(['skipped', 'pending', 'todo'])('count a test that is %s and not listed as failed, and name it', (status) => {
+  const result = totals([of('passed'), of(status, 'PostgreSQL is not tested')]);
+  expect(result.status).toBe(2);
+  expect(result.stdout).toContain('skipped: test/docs/a.test.ts: PostgreSQL is not tested: FAILED');
+  expect(result.stdout).toMatch(/\n1 passed, 1 failed\n$/);
+});
+
+it('name a test that may be skipped, with the reason', () => {
+  const listed = 'the generated fields are what its CustomResourceDefinitions say';
+  const { status, stdout } = totals([of('skipped', listed, 'packages/istio/test/known-fields.test.ts')]);
+  expect(status).toBe(0);
+  expect(stdout).toContain(`${listed}: Istio is still being downloaded`);
+  expect(stdout).toMatch(/\n0 passed, 0 failed\n$/);
+});
