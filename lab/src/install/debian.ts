@@ -10,9 +10,6 @@ const PACKAGE_OF: Readonly<Record<string, string>> = {
   curl: 'curl',
   setpriv: 'util-linux',
   psql: 'postgresql-client',
-  // Whose completion is tested.
-  zsh: 'zsh',
-  fish: 'fish',
   go: 'golang-go',
   python3: 'python3',
 };
@@ -80,7 +77,7 @@ export async function ensureContainerTools(progress: (line: string) => void): Pr
 
 /** A command whose package has its name. */
 export async function ensureCommand(
-  command: 'debootstrap' | 'shellcheck',
+  command: 'debootstrap' | 'fish' | 'shellcheck' | 'zsh',
   progress: (line: string) => void = () => {},
 ): Promise<void> {
   if (!onPath(command)) await install([command], progress);

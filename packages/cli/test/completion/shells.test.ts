@@ -3,6 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { ensureCommand } from '@meshpass/lab/install/debian';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { completionScript } from '../../src/completion/script.ts';
 import { TREE } from '../../src/program.ts';
@@ -10,6 +11,7 @@ import { TREE } from '../../src/program.ts';
 let folder: string;
 
 beforeAll(async () => {
+  for (const shell of ['zsh', 'fish'] as const) await ensureCommand(shell);
   folder = mkdtempSync(join(tmpdir(), 'meshpass-completion-'));
   for (const shell of ['bash', 'zsh', 'fish'] as const)
     writeFileSync(join(folder, shell), await completionScript(shell, TREE));
@@ -52,6 +54,8 @@ function run(shell: string, args: readonly string[]): string {
     cwd: folder,
     encoding: 'utf8',
     env: { ...process.env, TERM: 'dumb', HOME: folder },
+    // It blocks the test's own thread: nobody else would end a shell that waits.
+    timeout: 120_000,
   });
 }
 
