@@ -5,8 +5,8 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { buildFeature, type FeatureArch } from '../../deploy/feature/feature.ts';
-import { buildExecutable } from '../executable.ts';
 
 export interface PreparedFeature {
   /** Folder with install.sh. */
@@ -24,10 +24,12 @@ export interface PreparedFeature {
   close(): void;
 }
 
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+
 export async function prepareFeature(): Promise<PreparedFeature> {
-  const arch = process.arch as FeatureArch;
-  const executable = await buildExecutable(arch);
   const work = mkdtempSync(join(tmpdir(), 'meshpass-feature-'));
+  const arch = process.arch as FeatureArch;
+  execFileSync('npm', ['run', '--silent', 'build:executable'], { cwd: ROOT });
   const archives = join(work, 'release');
   mkdirSync(archives);
   const archive = join(archives, `meshpass-linux-${arch}.tar.gz`);
@@ -36,14 +38,10 @@ export async function prepareFeature(): Promise<PreparedFeature> {
     '-cf',
     archive,
     '-C',
-    executable.folder,
+    join(ROOT, 'dist'),
     `meshpass-linux-${arch}`,
   ];
-  try {
-    execFileSync('tar', compress);
-  } finally {
-    executable.remove();
-  }
+  execFileSync('tar', compress);
   const output = join(work, 'feature');
   const glibc = buildFeature({ archives, arches: [arch], output })[arch]!;
   const folder = join(output, 'meshpass');

@@ -36,7 +36,7 @@ export interface Cluster {
   readonly dir: string;
   /** Path of the administrator's kubeconfig, for programs of the root namespace. */
   readonly kubeconfig: string;
-  /** `node`, `github` (the stand-ins) and `workspace` (the Codespace). */
+  /** `node`, `github` (the stand-ins), `operator` and `workspace` (the Codespace). */
   readonly hosts: Readonly<Record<string, Host>>;
   /** Path of the CA of the `.test` names and of the Kubernetes API. */
   readonly testCa: string;

@@ -20,7 +20,7 @@ const FROM_INTERNET: readonly (readonly string[])[] = [
 ];
 
 export async function createClusterNetwork(plan: ClusterPlan): Promise<void> {
-  const { node, github, workspace } = plan.hosts;
+  const { node, github, operator, workspace } = plan.hosts;
   await must(['ip', 'netns', 'add', plan.switch], 'lab_start');
   await batch(
     ['-n', plan.switch],
@@ -49,6 +49,7 @@ export async function createClusterNetwork(plan: ClusterPlan): Promise<void> {
   await Promise.all([
     addHost(plan, node, { management: node.ip, internet: INTERNET.node }),
     addHost(plan, github, { management: github.ip, internet: INTERNET.github }),
+    addHost(plan, operator, { management: operator.ip, internet: INTERNET.operator }),
     addHost(plan, workspace, { internet: workspace.ip }),
   ]);
   await must(enterHost(plan.switch, ['sh', '-c', 'echo 0 >/proc/sys/net/ipv4/ip_forward']), 'lab_start');

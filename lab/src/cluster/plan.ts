@@ -3,7 +3,7 @@
  *
  * Two networks, both inside namespaces. The management network is 10.202.N.0/24 with N allotted to each cluster: the machine's root
  * namespace reaches the Kubernetes API and the stand-ins there. The internet (203.0.113.0/24, documentation addresses) joins
- * the node, the stand-ins and the workspace; LoadBalancer Services get addresses on it. Pods and Services have addresses that
+ * the node, the stand-ins, the operator's machine and the workspace; LoadBalancer Services get addresses on it. Pods and Services have addresses that
  * only the node knows.
  */
 import type { Host } from '../plan.ts';
@@ -19,7 +19,7 @@ export interface ClusterPlan {
   /** Link of the root namespace to the management network, and its address there. */
   readonly link: string;
   readonly rootIp: string;
-  readonly hosts: { readonly node: Host; readonly github: Host; readonly workspace: Host };
+  readonly hosts: { readonly node: Host; readonly github: Host; readonly operator: Host; readonly workspace: Host };
   /** Below each controller of the machine: everything that runs in pods. */
   readonly cgroup: string;
 }
@@ -38,6 +38,7 @@ export const INTERNET = {
   /** Also host `github`: where names of forwarded ports lead. */
   forwarding: '203.0.113.41',
   workspace: '203.0.113.10',
+  operator: '203.0.113.20',
   nameServer: '203.0.113.53',
   prefix: 24,
   loadBalancers: '203.0.113.128/25',
@@ -63,6 +64,7 @@ export function planCluster(name: string, subnet: number): ClusterPlan {
     hosts: {
       node: host('node', `10.202.${subnet}.10`, 'cluster'),
       github: host('github', `10.202.${subnet}.40`, 'cluster'),
+      operator: host('operator', `10.202.${subnet}.50`, 'cluster'),
       workspace: host('workspace', INTERNET.workspace, 'internet'),
     },
     cgroup: `meshpass-cluster-${name}`,

@@ -5,6 +5,7 @@
 import { copyFileSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Cluster } from '../cluster/cluster.ts';
 import { LabError } from '../error.ts';
 import type { Lab } from '../lab.ts';
 import { type RunResult, run } from '../run.ts';
@@ -31,12 +32,20 @@ const WAIT = 20_000;
  * @param root file system of the image; the container writes into it
  * @param entrypoint of the Feature, or empty
  */
-export async function startContainer(lab: Lab, host: string, root: string, entrypoint: string): Promise<Container> {
-  // Docker writes it anew at each start; it belongs to root.
-  rmSync(join(root, 'etc/hosts'), { force: true });
-  copyFileSync(join('/etc/netns', lab.hosts[host]!.netns, 'hosts'), join(root, 'etc/hosts'));
+export async function startContainer(
+  ground: Pick<Lab | Cluster, 'hosts' | 'spawn'>,
+  host: string,
+  root: string,
+  entrypoint: string,
+): Promise<Container> {
+  // Docker writes them anew at each start; they belong to root.
+  const names = join('/etc/netns', ground.hosts[host]!.netns);
+  for (const file of readdirSync(names)) {
+    rmSync(join(root, 'etc', file), { force: true });
+    copyFileSync(join(names, file), join(root, 'etc', file));
+  }
   const first = ['/usr/bin/env', '-i', `PATH=${ROOT_PATH}`, '/bin/sh', '-c', firstScript(entrypoint), '-'];
-  const child = lab.spawn(host, inRoot(root, first, BOUNDED));
+  const child = ground.spawn(host, inRoot(root, first, BOUNDED));
   let ended = false;
   let said = '';
   const exit = new Promise<void>((resolve) =>

@@ -86,7 +86,6 @@ export function playMesh(): PlayedMesh {
     },
     inForce: () => mesh.notReady.length === 0,
     unready: () => mesh.notReady,
-    unseen: () => mesh.notReady,
     tokenKeys: () => mesh.keys,
     tokenKeysChanged: () => {
       mesh.keyChanges++;

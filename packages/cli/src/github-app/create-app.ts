@@ -99,10 +99,9 @@ async function converse(options: CreateOptions): Promise<z.infer<typeof Created>
   let isTaken = false;
   let origin = '';
   const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
-    // Any page of the browser can ask for what is no URL: that must not end what the owner waits for.
-    const url = URL.canParse(request.url ?? '/', origin) ? new URL(request.url ?? '/', origin) : undefined;
+    const url = new URL(request.url ?? '/', origin);
     // A name that leads here is no way in (DNS rebinding).
-    if (!url || request.headers.host !== new URL(origin).host || request.method !== 'GET')
+    if (request.headers.host !== new URL(origin).host || request.method !== 'GET')
       return send(response, 404, failedPage('There is nothing here.'));
     if (url.pathname === start) {
       const account =

@@ -1,0 +1,74 @@
+import { describe, expect, it } from 'vitest';
+import { differs, readPage } from './page.ts';
+
+const PAGE = `# Install
+
+Write this:
+
+\`\`\`yaml access.yaml
+grants: []
+\`\`\`
+
+\`\`\`sh
+kubectl get pods
+\`\`\`
+
+\`\`\`text
+NAME    READY
+x-…     1/1
+\`\`\`
+
+\`\`\`sh codespace
+curl http://orders.shop:8080/whoami
+\`\`\`
+
+\`\`\`sh skip: needs a cloud
+gcloud container clusters list
+\`\`\`
+`;
+
+describe('a page of commands', () => {
+  it('is files, commands with what they print, and what is not run', () => {
+    expect(readPage(PAGE)).toEqual([
+      { kind: 'file', name: 'access.yaml', text: 'grants: []\n', line: 6 },
+      {
+        kind: 'command',
+        place: 'operator',
+        script: 'kubectl get pods\n',
+        prints: 'NAME    READY\nx-…     1/1\n',
+        line: 10,
+      },
+      { kind: 'command', place: 'codespace', script: 'curl http://orders.shop:8080/whoami\n', line: 19 },
+      { kind: 'skipped', script: 'gcloud container clusters list\n', reason: 'needs a cloud', line: 23 },
+    ]);
+  });
+
+  it.each([
+    ['```text\nhello\n```\n', 'line 2: output of no command'],
+    ['```sh codespaces\nls\n```\n', 'line 2: "sh codespaces" is not understood'],
+    ['```yaml\na: b\n```\n', "line 2: a block of yaml that names no file is nobody's to use"],
+  ])('with %j is refused', (text, message) => {
+    expect(() => readPage(text)).toThrow(message);
+  });
+});
+
+describe('what a command printed', () => {
+  it.each([
+    ['NAME    READY\nx-…     1/1\n', 'NAME                READY\nx-5d8f9-abcde   1/1   \n'],
+    ['first\n...\nlast\n', 'first\nsecond\nthird\nlast\n'],
+    ['...\nlast\n', 'last\n'],
+    ['costs $1 (a+b)\n', 'costs $1 (a+b)'],
+  ])('may be %j for %j', (wanted, printed) => {
+    expect(differs(wanted, printed)).toBeUndefined();
+  });
+
+  it.each([
+    ['x-… 1/1\n', 'x-5d8f9 0/1\n'],
+    ['first\n', 'first\nsecond\n'],
+    ['first\n...\nlast\n', 'first\nsecond\n'],
+    ['a.b\n', 'axb\n'],
+    ['a\n', ''],
+  ])('is not %j for %j', (wanted, printed) => {
+    expect(differs(wanted, printed)).toContain('the page says');
+  });
+});
