@@ -59,7 +59,7 @@ export async function checkAdmission({ http, namespace }: CheckContext): Promise
   const policies = await Promise.all(POLICIES.map((one) => read(http, `${path}/validatingadmissionpolicies/${one}`)));
   const findings = POLICIES.flatMap((name, index) => {
     const policy = policies[index];
-    const why = reasonAgainst(policy, name, bindings);
+    const why = reasonAgainst(policy, name, namespace, bindings);
     return why === undefined
       ? []
       : wrong(
@@ -75,9 +75,16 @@ export async function checkAdmission({ http, namespace }: CheckContext): Promise
   return findings.length > 0 ? findings : [fine('admission', `${POLICIES.length} admission policies are in force.`)];
 }
 
-function reasonAgainst(policy: Seen | undefined, name: string, bindings: readonly Seen[]): string | undefined {
+function reasonAgainst(
+  policy: Seen | undefined,
+  name: string,
+  namespace: string,
+  bindings: readonly Seen[],
+): string | undefined {
   if (!policy) return 'it is not there';
   if (policy.spec?.failurePolicy === 'Ignore') return 'where it fails, everything is allowed (failurePolicy: Ignore)';
+  if (!policy.spec?.validations?.length) return 'it says nothing';
+  if (!isAbout(namespace, policy)) return `it is not about the broker in ${namespace}, or not about all that it does`;
   const own = bindings.filter(({ spec }) => spec?.policyName === name);
   if (own.length === 0) return 'nothing binds it';
   const isWhole = ({ spec }: Seen) => spec.validationActions?.includes('Deny') && !spec.matchResources;
@@ -86,6 +93,17 @@ function reasonAgainst(policy: Seen | undefined, name: string, bindings: readonl
   return warnings[0]
     ? `one of its expressions does not type-check (${String(warnings[0].warning).split('\n')[0]})`
     : undefined;
+}
+
+/** Of the chart each has one condition: that the broker asks, or that the request is about its namespace. */
+function isAbout(namespace: string, { spec }: Seen): boolean {
+  const conditions: readonly { expression?: string }[] = spec.matchConditions ?? [];
+  const { namespaceSelector = {}, objectSelector = {}, excludeResourceRules = [] } = spec.matchConstraints ?? {};
+  const isNarrowed = [namespaceSelector, objectSelector, excludeResourceRules].some(
+    (one) => Object.keys(one).length > 0,
+  );
+  const names = [`'system:serviceaccount:${namespace}:meshpass-broker'`, `request.namespace == '${namespace}'`];
+  return !isNarrowed && conditions.length === 1 && names.some((name) => conditions[0]!.expression?.includes(name));
 }
 
 export async function checkGateway({ http, gateway }: CheckContext): Promise<readonly Finding[]> {

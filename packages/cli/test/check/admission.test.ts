@@ -1,0 +1,62 @@
+/** Whether the admission policies of the chart are in force, as `meshpass check` sees them. */
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import { parseAllDocuments } from 'yaml';
+import type { Seen } from '../../src/check/context.ts';
+import { checkAdmission, POLICIES } from '../../src/check/objects.ts';
+
+const KINDS: Readonly<Record<string, string>> = {
+  validatingadmissionpolicies: 'ValidatingAdmissionPolicy',
+  validatingadmissionpolicybindings: 'ValidatingAdmissionPolicyBinding',
+};
+
+function chart(): Seen[] {
+  return ['admission.yaml', 'audit-checkpoint.yaml'].flatMap((file) => {
+    const url = new URL(`../../../../deploy/helm/meshpass/files/${file}`, import.meta.url);
+    return parseAllDocuments(readFileSync(url, 'utf8')).map((document) => document.toJS() as Seen);
+  });
+}
+
+/** What is said of a cluster that has these objects. */
+async function says(objects: readonly Seen[], namespace = 'meshpass-system'): Promise<readonly string[]> {
+  const call = async ({ path }: { readonly path: string }) => {
+    const [kind = '', name] = path.split('/').slice(4);
+    const found = objects.filter((one) => one.kind === KINDS[kind] && (!name || one.metadata.name === name));
+    if (name) return found[0] ? { status: 200, body: found[0] } : { status: 404, body: {} };
+    return { status: 200, body: { items: found } };
+  };
+  const gateway = { namespace, labels: {}, port: 15443 };
+  const findings = await checkAdmission({
+    ...{ http: { call } as never, namespace, rootNamespace: 'istio-system', gateway, gitops: false, now: Date.now },
+  });
+  return findings.map(({ says }) => says);
+}
+
+const accounts = (objects: readonly Seen[]) =>
+  objects.find(({ kind, metadata }) => kind === KINDS.validatingadmissionpolicies && metadata.name === POLICIES[0])!;
+
+describe('the admission policies', () => {
+  it('are in force as the chart has them', async () => {
+    expect(await says(chart())).toEqual([`${POLICIES.length} admission policies are in force.`]);
+  });
+
+  it('of another namespace do not bound this broker', async () => {
+    const found = await says(chart(), 'platform');
+    expect(found).toHaveLength(POLICIES.length);
+    expect(found[0]).toContain('it is not about the broker in platform');
+  });
+
+  it.each<[string, (policy: Seen) => void, string]>([
+    ['that validates nothing', ({ spec }) => (spec.validations = []), 'it says nothing'],
+    ['of a namespace with a label', ({ spec }) => (spec.matchConstraints.namespaceSelector = LABELS), 'not about all'],
+    ['of objects with a label', ({ spec }) => (spec.matchConstraints.objectSelector = LABELS), 'not about all'],
+    ['with a second condition', ({ spec }) => spec.matchConditions.push({ expression: 'false' }), 'not about all'],
+    ['that lets pass where it fails', ({ spec }) => (spec.failurePolicy = 'Ignore'), 'failurePolicy: Ignore'],
+  ])('of which one is %s are not', async (_, change, why) => {
+    const objects = chart();
+    change(accounts(objects));
+    expect(await says(objects)).toEqual([expect.stringContaining(why)]);
+  });
+});
+
+const LABELS = { matchLabels: { team: 'a' } };
