@@ -57,7 +57,8 @@ export function meshState(options: StateOptions): LiveMeshState {
   let tokenKeys: ReadonlySet<string> = new Set();
   let version = '';
   let settling: NodeJS.Timeout | undefined;
-  let fromDisk = true;
+  /** A file was put in force by plan, by this broker or the one before: the one on disk is older. */
+  let isPlanned = false;
   let drift = 0;
   const problems: { file?: string; apply?: string; mesh?: string; selected?: string } = {};
 
@@ -215,15 +216,16 @@ export function meshState(options: StateOptions): LiveMeshState {
     settling = setTimeout(recompile, SETTLE_MS);
   };
   const unsubscribe = view.onChange(soon);
+  const ignoresDisk = (): boolean => isPlanned || pending.isOpen();
   const file = openAccessFile({
     path: options.accessFile,
     onFile: (access) => {
-      if (!fromDisk) return;
+      if (ignoresDisk()) return;
       candidate = access;
       soon();
     },
     onRefused: (error) => {
-      if (!fromDisk) return;
+      if (ignoresDisk()) return;
       candidate = undefined;
       refuse(error);
     },
@@ -258,7 +260,6 @@ export function meshState(options: StateOptions): LiveMeshState {
     httpServers: () => inForce && httpServersOf(inForce.access, services),
     onDecision: decisions.listen,
     take: async (access) => {
-      fromDisk = false;
       delete problems.file;
       const done = pending.wait(access, () => {
         const why = problems.apply ?? view.unready()[0] ?? 'the cluster took too long';
@@ -266,10 +267,17 @@ export function meshState(options: StateOptions): LiveMeshState {
       });
       candidate = access;
       soon();
-      await done;
+      try {
+        await done;
+      } catch (thrown) {
+        // The file on disk decides as before, and may have changed meanwhile.
+        if (!isPlanned) await file.reload();
+        throw thrown;
+      }
+      isPlanned = true;
     },
     resume: (access) => {
-      fromDisk = false;
+      isPlanned = true;
       candidate = access;
       soon();
     },

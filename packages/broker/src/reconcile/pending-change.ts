@@ -10,6 +10,8 @@ export interface PendingChange {
    * @throws MeshpassError why it is not in force
    */
   wait(access: Access, onLate: () => void): Promise<void>;
+  /** Whether anybody waits. */
+  readonly isOpen: () => boolean;
   /** Whether this very file is waited for. */
   readonly isFor: (access: Access) => boolean;
   /** This file is in force; says nothing where nobody waits for it. */
@@ -33,6 +35,7 @@ export function createPendingChange(): PendingChange {
       }, LONGEST_WAIT_MS);
       await done.promise.finally(() => clearTimeout(late));
     },
+    isOpen: () => waiting !== undefined,
     isFor: (access) => waiting?.access === access,
     settle: (access) => {
       if (waiting?.access !== access) return;

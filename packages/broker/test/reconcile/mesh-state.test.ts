@@ -2,6 +2,8 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { parseAccess } from '@meshpass/access';
+import { MeshpassError } from '@meshpass/identity';
 import type { Mesh } from '@meshpass/istio';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import type { ClusterView } from '../../src/reconcile/cluster-view.ts';
@@ -40,6 +42,8 @@ function playCluster() {
     /** Applying waits for it. */
     gate: Promise.resolve() as Promise<unknown>,
     applying: 0,
+    /** What Kubernetes answers to every write. */
+    refusal: undefined as MeshpassError | undefined,
     changed: () => {
       for (const listener of listeners) listener();
     },
@@ -60,6 +64,7 @@ function playCluster() {
     apply: async () => {
       cluster.applying++;
       await cluster.gate;
+      if (cluster.refusal) throw cluster.refusal;
     },
     remove: async () => {},
     list: async () => [],
@@ -152,4 +157,52 @@ it('an included file that changes is read, also where only it does', async () =>
   await eventually(() => expect(mesh.access().grants.map(({ who }) => who[0]!.user)).toEqual(['ann', 'bob']));
   writeFileSync(join(dir, 'more.yaml'), more('eve'));
   await eventually(() => expect(mesh.access().grants[1]!.who[0]!.user).toBe('eve'));
+});
+
+it('a file that was given and is refused leaves the one on disk in charge: what changes there comes into force', async () => {
+  const { cluster, path, start } = playCluster();
+  writeFileSync(path, file('ann'));
+  const mesh = start();
+  await eventually(() => expect(mesh.inForce()).toBe(true));
+  cluster.refusal = new MeshpassError('kubernetes_unavailable', 'No.', { detail: { status: 422, message: 'denied' } });
+  const wider = file('eve').replace('port: 80', 'port: http');
+  await expect(mesh.take(parseAccess(wider, 'given.yaml'))).rejects.toThrow('denied');
+  cluster.refusal = undefined;
+
+  writeFileSync(path, file('bob'));
+  await eventually(() => expect(mesh.access().grants[0]!.who[0]!.user).toBe('bob'));
+});
+
+it('a file on disk that changes while another one is being put in force is read when that is refused', async () => {
+  const { cluster, path, start } = playCluster();
+  writeFileSync(path, file('ann'));
+  const mesh = start();
+  await eventually(() => expect(mesh.inForce()).toBe(true));
+  let open = () => {};
+  cluster.gate = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  cluster.refusal = new MeshpassError('kubernetes_unavailable', 'No.', { detail: { status: 422, message: 'denied' } });
+  const before = cluster.applying;
+  const taken = mesh.take(parseAccess(file('eve').replace('dev:', 'other:'), 'given.yaml'));
+  taken.catch(() => undefined);
+  await eventually(() => expect(cluster.applying).toBeGreaterThan(before));
+  writeFileSync(path, file('bob'));
+  await mesh.reload();
+  open();
+  await expect(taken).rejects.toThrow('denied');
+  cluster.refusal = undefined;
+  await eventually(() => expect(mesh.access().grants[0]!.who[0]!.user).toBe('bob'));
+});
+
+it('from the first file on that was given and came into force, the one on disk is ignored', async () => {
+  const { path, start } = playCluster();
+  writeFileSync(path, file('ann'));
+  const mesh = start();
+  await eventually(() => expect(mesh.inForce()).toBe(true));
+  await mesh.take(parseAccess(file('eve'), 'given.yaml'));
+  writeFileSync(path, file('bob'));
+  await mesh.reload();
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(mesh.access().grants[0]!.who[0]!.user).toBe('eve');
 });
