@@ -5,8 +5,8 @@ import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { buildFeature, type FeatureArch } from '../../deploy/feature/feature.ts';
+import { buildExecutable } from '../executable.ts';
 
 export interface PreparedFeature {
   /** Folder with install.sh. */
@@ -24,12 +24,10 @@ export interface PreparedFeature {
   close(): void;
 }
 
-const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-
 export async function prepareFeature(): Promise<PreparedFeature> {
-  const work = mkdtempSync(join(tmpdir(), 'meshpass-feature-'));
   const arch = process.arch as FeatureArch;
-  execFileSync('npm', ['run', '--silent', 'build:executable'], { cwd: ROOT });
+  const executable = await buildExecutable(arch);
+  const work = mkdtempSync(join(tmpdir(), 'meshpass-feature-'));
   const archives = join(work, 'release');
   mkdirSync(archives);
   const archive = join(archives, `meshpass-linux-${arch}.tar.gz`);
@@ -38,10 +36,14 @@ export async function prepareFeature(): Promise<PreparedFeature> {
     '-cf',
     archive,
     '-C',
-    join(ROOT, 'dist'),
+    executable.folder,
     `meshpass-linux-${arch}`,
   ];
-  execFileSync('tar', compress);
+  try {
+    execFileSync('tar', compress);
+  } finally {
+    executable.remove();
+  }
   const output = join(work, 'feature');
   const glibc = buildFeature({ archives, arches: [arch], output })[arch]!;
   const folder = join(output, 'meshpass');

@@ -269,3 +269,24 @@ describe('network policies', () => {
     });
   });
 });
+
+describe('a declared restore', () => {
+  const argsOf = async (acceptRestore: object): Promise<readonly string[]> => {
+    const flags = ['--show-only', 'templates/accept-restore.yaml'];
+    const [job] = await render(PRODUCTION, { acceptRestore }, flags);
+    return job!.spec.template.spec.containers[0].args;
+  };
+
+  it.each([
+    'INC-7: backup of Monday',
+    'backup #12 of Monday',
+    'one\n            - --operator-token=/tmp/x',
+    '"\'{{ }}',
+  ])('says who and why in their own words, whatever these mean in YAML: %j', async (text) => {
+    expect((await argsOf({ by: text, reason: text })).slice(-3)).toEqual([`--by=${text}`, `--reason=${text}`, '--yes']);
+  });
+
+  it('is only a report without a reason', async () => {
+    expect((await argsOf({ by: 'olga' })).filter((arg) => /^--(?:by|reason|yes)/.test(arg))).toEqual([]);
+  });
+});

@@ -1,9 +1,11 @@
 /** Values, their schema and their page say the same. */
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { type ValueSchema, valuesSchema } from '../../deploy/reference/chart-values.ts';
-import { BUILD_MS, CHART, FIRST_INSTALL, render } from './helm.ts';
+import { BUILD_MS, CHART, FIRST_INSTALL, find, render } from './helm.ts';
 
 /** Names of all members, those of open objects as one. */
 function paths(name: string, schema: ValueSchema): string[] {
@@ -34,6 +36,8 @@ describe('every value', () => {
     [{ image: { digest: 'latest' } }, 'does not match pattern'],
     [{ github: { presence: 'never' } }, 'presence'],
     [{ broker: { extraArgs: ['serve'] } }, 'does not match pattern'],
+    // It stands between quotes in a policy.
+    [{ mesh: { clusterDomain: "x' || true || '" } }, 'does not match pattern'],
   ])(
     'is checked before anything is rendered: %o',
     async (values, message) => {
@@ -51,3 +55,34 @@ it(
   },
   BUILD_MS,
 );
+
+describe('the access file', () => {
+  const content = (more: string) =>
+    `# reviewed${more}\ngrants: {a: {who: [{user: ann}], to: [{service: orders.shop, port: 80}]}}\n`;
+
+  // For YAML the line ends there, so that the comment would go on as an object of its own.
+  it.each([
+    ['CR', '\r'],
+    ['NEL', '\u0085'],
+    ['LS', '\u2028'],
+    ['PS', '\u2029'],
+  ])(
+    'cannot leave its place in the ConfigMap by %s',
+    async (_, end) => {
+      const file = join(mkdtempSync(join(tmpdir(), 'meshpass-access-')), 'access.yaml');
+      writeFileSync(file, content(`${end}kind: ClusterRoleBinding`));
+      const rendering = render(FIRST_INSTALL, {}, ['--set-file', `access.content=${file}`]);
+      await expect(rendering).rejects.toThrow('lines must end with a line feed');
+    },
+    BUILD_MS,
+  );
+
+  it(
+    'may come from Windows',
+    async () => {
+      const objects = await render(FIRST_INSTALL, { access: { content: content('').replaceAll('\n', '\r\n') } });
+      expect(find(objects, 'ConfigMap', 'meshpass-access').data['access.yaml'].trim()).toBe(content('').trim());
+    },
+    BUILD_MS,
+  );
+});

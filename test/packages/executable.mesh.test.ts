@@ -2,7 +2,7 @@
  * `meshpass` as one file, on hosts whose PATH has no Node.js: the broker with its embedded store, and an agent. The one for arm64
  * runs under QEMU's emulation of a processor, on this machine's kernel.
  */
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,29 +11,34 @@ import type { AgentStatus } from '@meshpass/agent/control/status';
 import { ENVOY_VERSION } from '@meshpass/agent/envoy/release';
 import { ensureArm64 } from '@meshpass/lab/install/debian';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type BuiltExecutable, buildExecutable } from '../../bench/executable.ts';
 import { residentMegabytes } from '../../bench/sessions/bench.ts';
 import { type DataPath, openDataPath } from '../mesh.ts';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const HOME = join(ROOT, `dist/meshpass-${process.platform}-${process.arch}`);
-const EXECUTABLE = join(HOME, 'meshpass');
 const SAMPLES = join(ROOT, 'lab/samples');
 
+let built: BuiltExecutable;
+let executable: string;
 /** A folder with the few programs that the agent calls, and no Node.js. */
 let path: string;
 
-beforeAll(() => {
-  execFileSync('npm', ['run', '--silent', 'build:executable'], { cwd: ROOT });
+beforeAll(async () => {
+  built = await buildExecutable();
+  executable = join(built.home, 'meshpass');
   path = mkdtempSync(join(tmpdir(), 'meshpass-path-'));
   for (const program of ['sh', 'curl']) symlinkSync(`/usr/bin/${program}`, join(path, program));
 });
-afterAll(() => rmSync(path, { recursive: true, force: true }));
+afterAll(() => {
+  built?.remove();
+  if (path) rmSync(path, { recursive: true, force: true });
+});
 
 /** A command line whose process finds nothing but what is in that folder. */
 const alone = (...argv: readonly string[]) => ['/usr/bin/env', `PATH=${path}`, ...argv];
 
 const meshpass = (...argv: readonly string[]) =>
-  spawnSync(EXECUTABLE, argv, { cwd: SAMPLES, encoding: 'utf8', env: { PATH: path } });
+  spawnSync(executable, argv, { cwd: SAMPLES, encoding: 'utf8', env: { PATH: path } });
 
 describe('the executable', () => {
   it('says its version', () => {
@@ -44,10 +49,10 @@ describe('the executable', () => {
   });
 
   it('has Envoy beside it, with its licence', () => {
-    const { stdout } = spawnSync(join(HOME, 'envoy'), ['--version'], { encoding: 'utf8' });
+    const { stdout } = spawnSync(join(built.home, 'envoy'), ['--version'], { encoding: 'utf8' });
     expect(stdout).toContain(`/${ENVOY_VERSION}/`);
-    expect(readFileSync(join(HOME, 'NOTICE'), 'utf8')).toContain('Envoy Project Authors');
-    expect(readFileSync(join(HOME, 'LICENSE'), 'utf8')).toContain('Apache License');
+    expect(readFileSync(join(built.home, 'NOTICE'), 'utf8')).toContain('Envoy Project Authors');
+    expect(readFileSync(join(built.home, 'LICENSE'), 'utf8')).toContain('Apache License');
   });
 
   it('lints', () => {
@@ -71,36 +76,41 @@ describe('the executable', () => {
 describe('the executable on the hosts of a mesh', () => {
   let dataPath: DataPath;
   beforeAll(async () => {
-    dataPath = await openDataPath({ command: alone(EXECUTABLE) });
+    dataPath = await openDataPath({ command: alone(executable) });
   });
   afterAll(() => dataPath?.close());
 
   it('is broker, edge and agent: a Codespace joins the mesh, calls a service by name, and leaves nothing; the agent does not hold the command', async () => {
     const env = await dataPath.environment();
     const workspace = (...argv: readonly string[]) => dataPath.lab.exec('workspace', alone(...argv), { env });
-    const up = await workspace(EXECUTABLE, 'up', '--output', 'json');
+    const up = await workspace(executable, 'up', '--output', 'json');
     expect(up).toMatchObject({ code: 0, stderr: '' });
     // 76 MB, and 183 with the command in it.
     expect(residentMegabytes((JSON.parse(up.stdout) as AgentStatus).pid)).toBeLessThan(110);
     const called = await workspace('curl', '-sS', '-m', '10', 'http://orders.shop:8080/orders/42');
     expect(called.stdout.trim()).toBe('{"id":"42","state":"shipped","total":4200}');
-    expect(await workspace(EXECUTABLE, 'down')).toMatchObject({ code: 0 });
+    expect(await workspace(executable, 'down')).toMatchObject({ code: 0 });
     expect((await dataPath.audit()).map(({ action }) => action)).toContain('session.close');
   });
 });
 
 describe('the executable for arm64, emulated', () => {
-  const file = join(ROOT, 'dist/meshpass-linux-arm64/meshpass');
+  let built: BuiltExecutable;
+  let file: string;
   let dataPath: DataPath;
   /** The command line that runs it on this machine. */
   let emulated: readonly string[];
 
   beforeAll(async () => {
-    execFileSync('npm', ['run', '--silent', 'build:executable', '--', '--arch', 'arm64'], { cwd: ROOT });
+    built = await buildExecutable('arm64');
+    file = join(built.home, 'meshpass');
     emulated = [...(await ensureArm64(() => undefined)), file];
     dataPath = await openDataPath();
   });
-  afterAll(() => dataPath?.close());
+  afterAll(async () => {
+    await dataPath?.close();
+    built?.remove();
+  });
 
   const meshpassArm64 = (...argv: readonly string[]) =>
     spawnSync(emulated[0]!, [...emulated.slice(1), ...argv], { cwd: SAMPLES, encoding: 'utf8', env: { PATH: path } });

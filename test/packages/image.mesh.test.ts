@@ -21,7 +21,7 @@ const files = () =>
 beforeAll(async () => {
   await ensureContainerTools(() => undefined);
   work = mkdtempSync(join(tmpdir(), 'meshpass-image-'));
-  buildImage();
+  await buildImage();
   bundle = unpack(imageFile(`-${process.arch}.oci.tar`), version, work);
 });
 afterAll(() => rmSync(work, { recursive: true, force: true }));
@@ -29,13 +29,13 @@ afterAll(() => rmSync(work, { recursive: true, force: true }));
 describe('the image', () => {
   it('has the same bytes when it is built again, with another umask, time zone and temporary folder', {
     timeout: 600_000,
-  }, () => {
+  }, async () => {
     const archive = imageFile(`-${process.arch}.oci.tar`);
     const sbom = imageFile(`-${process.arch}.cdx.json`);
     const before = [archive, sbom].map((file) => readFileSync(file));
     const elsewhere = join(work, 'elsewhere');
     mkdirSync(elsewhere);
-    buildImage([process.arch], '077', { TMPDIR: elsewhere, TZ: 'Asia/Kolkata', LC_ALL: 'C.UTF-8' });
+    await buildImage([process.arch], '077', { TMPDIR: elsewhere, TZ: 'Asia/Kolkata', LC_ALL: 'C.UTF-8' });
     expect([archive, sbom].map((file, index) => readFileSync(file).equals(before[index]!))).toEqual([true, true]);
   });
 

@@ -1,17 +1,23 @@
 /** The container image, built, unpacked and run by tools that are not ours: skopeo, umoci and runc. */
-import { execFileSync, spawnSync } from 'node:child_process';
+import { execFile, execFileSync, spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
+import { aloneInDist } from '../../bench/executable.ts';
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const IMAGES = join(ROOT, 'dist/image');
 
 /** Builds the images of these processors, with an environment and a umask that must make no difference. */
-export function buildImage(archs = ['x64', 'arm64'], umask = '022', env: Readonly<Record<string, string>> = {}): void {
+export async function buildImage(
+  archs = ['x64', 'arm64'],
+  umask = '022',
+  env: Readonly<Record<string, string>> = {},
+): Promise<void> {
   const argv = archs.flatMap((arch) => ['--arch', arch]);
-  const command = `umask ${umask} && exec npm run --silent build:image -- "$@"`;
-  execFileSync('sh', ['-c', command, 'sh', ...argv], { cwd: ROOT, stdio: 'ignore', env: { ...process.env, ...env } });
+  const command = ['-c', `umask ${umask} && exec npm run --silent build:image -- "$@"`, 'sh', ...argv];
+  await aloneInDist(() => promisify(execFile)('sh', command, { cwd: ROOT, env: { ...process.env, ...env } }));
 }
 
 /** What `build:image` writes for a processor, or for all. */

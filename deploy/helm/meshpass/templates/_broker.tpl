@@ -44,3 +44,13 @@
 {{- define "meshpass.brokerReplicas" -}}
 {{ ternary .Values.broker.replicas 1 (not (empty .Values.database.secret)) }}
 {{- end }}
+
+{{/*
+The text of the access file, for a block of YAML. YAML ends lines not only at a line feed: behind another end, a comment of the file would
+go on as an object of its own, with all the rights of whoever installs the chart.
+*/}}
+{{- define "meshpass.access" -}}
+{{- $text := required "access.content: the access file (--set-file access.content=access.yaml), or access.configMap" .Values.access.content | replace "\r\n" "\n" -}}
+{{- if regexMatch "[\\r\\x{85}\\x{2028}\\x{2029}]" $text }}{{ fail "access.content: lines must end with a line feed; there is another end of a line in it (CR, NEL, LS or PS)" }}{{ end -}}
+{{- $text -}}
+{{- end }}

@@ -32,8 +32,10 @@ async function lookAfterServices(): Promise<void> {
   const { items } = (await kubernetes.call('GET', '/api/v1/services')) as { items: ServiceObject[] };
   const wanted = assignAddresses(items);
   const links = new Set(addressesOfNode());
-  for (const address of new Set(taken.values())) if (![...wanted.values()].includes(address)) link('del', address);
-  for (const address of wanted.values()) if (!links.has(address)) link('add', address);
+  const kept = new Set(wanted.values());
+  // Those that the node still has: a round that failed half-way has removed some.
+  for (const address of new Set(taken.values())) if (links.has(address) && !kept.has(address)) link('del', address);
+  for (const address of kept) if (!links.has(address)) link('add', address);
   for (const item of items) {
     const { namespace, name } = item.metadata;
     const address = wanted.get(`${namespace}/${name}`);

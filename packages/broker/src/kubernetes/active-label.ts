@@ -13,39 +13,47 @@ export interface ActiveLabelOptions {
   /** This process's own. An admission policy lets it change no other. */
   readonly pod: string;
   readonly onFailure: (cause: unknown) => void;
+  /** Between two writes of a label that stays, ms. */
+  readonly intervalMs?: number;
 }
 
 export interface ActiveLabel {
-  /** Writes it, and tries again until Kubernetes has it or a later call replaces this one. */
+  /** Writes it, and keeps it so until a later call replaces this one: whoever takes the label away takes every request away. */
   set(active: boolean): void;
   close(): void;
 }
 
 const TRY_AGAIN_MS = 1_000;
+const INTERVAL_MS = 10_000;
 
-export function createActiveLabel({ http, namespace, pod, onFailure }: ActiveLabelOptions): ActiveLabel {
+export function createActiveLabel(options: ActiveLabelOptions): ActiveLabel {
+  const { http, namespace, pod, onFailure, intervalMs = INTERVAL_MS } = options;
   let wanted: AbortController | undefined;
-  const write = async (active: boolean, { signal }: AbortController): Promise<void> => {
+  let writing: Promise<void> | undefined;
+  const write = async (active: boolean, { signal }: AbortController, before: Promise<void> | undefined) => {
+    // Kubernetes may still do what is given up: the later one must come later there, too.
+    await before;
     while (!signal.aborted) {
+      let rest = intervalMs;
       try {
         await http.call({
-          ...{ method: 'PATCH', path: path`/api/v1/namespaces/${namespace}/pods/${pod}`, signal },
+          ...{ method: 'PATCH', path: path`/api/v1/namespaces/${namespace}/pods/${pod}` },
           contentType: 'application/merge-patch+json',
           body: { metadata: { labels: { [ACTIVE_LABEL]: `${active}` } } },
         });
-        return;
       } catch (cause) {
         if (signal.aborted) return;
         onFailure(cause);
-        await pause(TRY_AGAIN_MS, undefined, { signal }).catch(() => {});
+        rest = TRY_AGAIN_MS;
       }
+      await pause(rest, undefined, { signal, ref: false }).catch(() => {});
     }
   };
   return {
     set: (active) => {
       wanted?.abort();
       wanted = new AbortController();
-      void write(active, wanted);
+      writing = write(active, wanted, writing);
     },
     close: () => wanted?.abort(),
   };

@@ -55,6 +55,8 @@ export interface MeshState {
   readonly tokenKeysChanged: () => void;
   /** Why the broker is not ready, empty when it is. */
   readonly unready: () => readonly string[];
+  /** Of that, what a broker that only stands by lacks, too: it applies nothing, but must see the cluster. */
+  readonly unseen: () => readonly string[];
 }
 
 /** The same, with what the process that runs it needs. */

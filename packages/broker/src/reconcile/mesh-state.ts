@@ -249,6 +249,7 @@ export function meshState(options: StateOptions): LiveMeshState {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
+    unseen: view.unready,
     unready: () => [
       ...view.unready(),
       ...(inForce ? [] : [problems.file ?? problems.apply ?? 'the access file has not been applied yet']),

@@ -23,7 +23,9 @@ export async function startStandby({ config, given, metrics, log }: Base): Promi
   let waitsFor = 'the store is being opened';
   let behindAnother = false;
   const reasons = () => [waitsFor, ...given.mesh.unready()];
-  const app = createStandbyApp({ metrics, reasons, couldTakeOver: () => behindAnother });
+  // One that cannot see the cluster must not count as ready: an update would go on, and replace the one that can.
+  const couldTakeOver = () => behindAnother && given.mesh.unseen().length === 0;
+  const app = createStandbyApp({ metrics, reasons, couldTakeOver });
   return {
     operator: await listenForOperators(app, config.operator),
     waitFor: (reason, detail, couldTakeOver = false) => {

@@ -86,6 +86,7 @@ export function playMesh(): PlayedMesh {
     },
     inForce: () => mesh.notReady.length === 0,
     unready: () => mesh.notReady,
+    unseen: () => mesh.notReady,
     tokenKeys: () => mesh.keys,
     tokenKeysChanged: () => {
       mesh.keyChanges++;

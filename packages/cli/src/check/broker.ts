@@ -18,7 +18,7 @@ export async function checkBroker(operator: string, namespace: string): Promise<
     return [
       failed('broker', error, {
         ...{ seen: `GET ${url}`, next: 'Forward its port, and give it with --operator.' },
-        command: `kubectl -n ${namespace} port-forward service/meshpass-broker-operator 9090`,
+        command: forwardToActive(namespace),
       }),
     ];
   }
@@ -27,7 +27,8 @@ export async function checkBroker(operator: string, namespace: string): Promise<
     return [fine('broker', 'It serves: database, istiod and access file are as they should be.', url)];
   if (status === 'standby') {
     const says = `It stands by: ${reasons?.join('; ')}.`;
-    return [{ check: 'broker', state: 'warning', says, seen: `GET ${url}`, next: 'Ask the active one.' }];
+    const advice = { next: 'Ask the active one.', command: forwardToActive(namespace) };
+    return [{ check: 'broker', state: 'warning', says, seen: `GET ${url}`, ...advice }];
   }
   if (!reasons?.length)
     return [
@@ -42,6 +43,11 @@ export async function checkBroker(operator: string, namespace: string): Promise<
       command: `kubectl -n ${namespace} logs deployment/meshpass-broker --tail 50`,
     }),
   );
+}
+
+/** The Service of the listeners leads to any broker, also one that stands by. */
+function forwardToActive(namespace: string): string {
+  return `kubectl -n ${namespace} port-forward "$(kubectl -n ${namespace} get pod -l meshpass.dev/active=true -o name)" 9090`;
 }
 
 /** The certificate that is shown at an address of ours; whether it is trusted is a question of who asks. */
@@ -65,7 +71,7 @@ function shownUntil(host: string, port: number): Promise<number | undefined> {
       socket.destroy();
       resolve(until);
     };
-    socket.once('secureConnect', () => end(Date.parse(socket.getPeerCertificate().valid_to)));
+    socket.once('secureConnect', () => end(Date.parse(socket.getPeerCertificate().valid_to) || undefined));
     socket.once('error', () => end());
     socket.once('timeout', () => end());
   });

@@ -68,7 +68,7 @@ export async function checkAdmission({ http, namespace }: CheckContext): Promise
           {
             seen: `kubectl get validatingadmissionpolicies,validatingadmissionpolicybindings ${name}`,
             next: 'Apply the policies of the chart again.',
-            command: `helm upgrade meshpass CHART --namespace ${namespace} --reuse-values`,
+            command: `helm upgrade meshpass CHART --namespace ${namespace} --reset-then-reuse-values`,
           },
         );
   });

@@ -51,7 +51,7 @@ export const BROKER_RIGHTS: readonly Right[] = [
   AUDIT_CHECKPOINT,
 ];
 
-/** With any of these, whoever takes over the broker takes over more. */
+/** With any of these, in the whole cluster or in a namespace of its own, whoever takes over the broker takes over more. */
 export const NEVER: readonly Right[] = [
   { group: '', resource: 'secrets', verbs: ['get', 'list', 'watch'] },
   { group: '', resource: 'pods', verbs: ['create'] },
@@ -84,14 +84,14 @@ export async function checkRights(context: CheckContext): Promise<readonly Findi
   const wanted = context.gitops ? GITOPS_RIGHTS : BROKER_RIGHTS;
   const [missing, excess] = await Promise.all([
     questions(wanted).then((all) => all.filter(({ allowed }) => !allowed)),
-    questions(NEVER).then((all) => all.filter(({ allowed }) => allowed)),
+    questions(NEVER.flatMap(everywhere)).then((all) => widest(all.filter(({ allowed }) => allowed))),
   ]);
   const findings = [
     ...missing.map(({ right, verb, namespace }) =>
       wrong('rights', `The broker may not ${verb} ${nameOf(right)}${placeOf(namespace)}.`, {
         seen: `kubectl auth can-i ${asked(right, verb, namespace)} --as ${user}: no`,
         next: 'Apply the rights of the chart again; Argo CD and Flux: synchronise.',
-        command: `helm upgrade meshpass CHART --namespace ${context.namespace} --reuse-values`,
+        command: `helm upgrade meshpass CHART --namespace ${context.namespace} --reset-then-reuse-values`,
       }),
     ),
     ...excess.map(({ right, verb, namespace }) =>
@@ -119,6 +119,18 @@ export async function checkRights(context: CheckContext): Promise<readonly Findi
       ),
     );
   }
+}
+
+/** A Role in the namespace with the broker's keys, or with istiod's, gives what no question about the whole cluster finds. */
+function everywhere(right: Right): readonly Right[] {
+  return [right, { ...right, where: 'release' }, { ...right, where: 'root' }];
+}
+
+/** What is given in the whole cluster is not told again of each namespace. */
+function widest<T extends { right: Right; verb: string }>(given: readonly T[]): readonly T[] {
+  const of = ({ right, verb }: T) => `${verb} ${right.group}/${right.resource}`;
+  const whole = new Set(given.filter(({ right }) => right.where === undefined).map(of));
+  return given.filter((one) => one.right.where === undefined || !whole.has(of(one)));
 }
 
 function withoutWriting(right: Right): readonly Right[] {

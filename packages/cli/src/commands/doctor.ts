@@ -9,7 +9,8 @@ import { runDoctor } from '../doctor/run.ts';
 import { readTextFile } from '../input/text-file.ts';
 
 export const command = defineCommand({
-  about: 'Run it in the Codespace. It opens no session, and names the next step for each check that fails.',
+  about:
+    'Run it in the Codespace. Where no agent runs it opens a session and ends it at once; it names the next step for each check that fails.',
   flags: {
     ...proofFlags,
     presencePort: wholeNumber('<port>', "port that answers the broker's presence challenges", {

@@ -52,7 +52,12 @@ async function look({ api, appId, keyFile, organizations, now }: AppOptions): Pr
     ];
   const { slug, html_url: page } = app.json as { slug: string; html_url: string };
   const listed = await askGithub(api, '/app/installations?per_page=100', { authorization });
-  const installations = (Array.isArray(listed.json) ? listed.json : []) as readonly Installation[];
+  if (listed.status !== 200 || !Array.isArray(listed.json))
+    throw new MeshpassError(
+      'issuer_unavailable',
+      `GitHub does not list the installations of App ${appId}: ${listed.status} ${messageOf(listed.json)}`,
+    );
+  const installations = listed.json as readonly Installation[];
   const missing = organizations.filter(
     (one) => !installations.some(({ account }) => account.login.toLowerCase() === one.toLowerCase()),
   );
@@ -62,7 +67,7 @@ async function look({ api, appId, keyFile, organizations, now }: AppOptions): Pr
     findings.push(
       wrong('github', `App ${slug} is not installed in ${one}.`, {
         ...{ seen: `GET ${api}/app/installations`, next: `An owner of the organization installs it: ${install}` },
-        command: `gh browse --help >/dev/null; xdg-open ${install}`,
+        command: `xdg-open ${install}`,
       }),
     );
   for (const one of installations.filter(({ account }) => isWanted(account.login, organizations)))

@@ -99,9 +99,10 @@ async function converse(options: CreateOptions): Promise<z.infer<typeof Created>
   let isTaken = false;
   let origin = '';
   const answer = async (request: IncomingMessage, response: ServerResponse): Promise<void> => {
-    const url = new URL(request.url ?? '/', origin);
+    // Any page of the browser can ask for what is no URL: that must not end what the owner waits for.
+    const url = URL.canParse(request.url ?? '/', origin) ? new URL(request.url ?? '/', origin) : undefined;
     // A name that leads here is no way in (DNS rebinding).
-    if (request.headers.host !== new URL(origin).host || request.method !== 'GET')
+    if (!url || request.headers.host !== new URL(origin).host || request.method !== 'GET')
       return send(response, 404, failedPage('There is nothing here.'));
     if (url.pathname === start) {
       const account =

@@ -3,7 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { expect, it } from 'vitest';
 import { parseAllDocuments } from 'yaml';
 import { POLICIES } from '../../src/check/objects.ts';
-import { BROKER_RIGHTS, GITOPS_RIGHTS, NEVER, type Right } from '../../src/check/rights.ts';
+import { BROKER_RIGHTS, checkRights, GITOPS_RIGHTS, NEVER, type Right } from '../../src/check/rights.ts';
 
 interface Rule {
   readonly apiGroups: readonly string[];
@@ -64,6 +64,38 @@ it('none that must never be given is among them', () => {
   const given = new Set(asked(BROKER_RIGHTS));
   expect(asked(NEVER).filter((one) => given.has(one))).toEqual([]);
 });
+
+it.each([
+  ['meshpass-system', ' in meshpass-system'],
+  ['istio-system', ' in istio-system'],
+  [undefined, ''],
+])(
+  'a right that must never be given is found where it is given in %s alone, and told once',
+  async (namespace, place) => {
+    const isExcess = ({ group, resource, ...of }: Record<string, unknown>) =>
+      group === '' && resource === 'secrets' && (namespace === undefined || of.namespace === namespace);
+    const isWanted = ({ group, resource, subresource, verb, name = '', ...of }: Record<string, unknown>) => {
+      const where = PLACES[String(of.namespace ?? '')] ?? 'cluster';
+      const whole = subresource === undefined ? resource : `${resource}/${subresource}`;
+      return asked(BROKER_RIGHTS).includes([where, `${group}/${whole}`, name, verb].join(' '));
+    };
+    const findings = await checkRights({
+      http: {
+        call: async ({ body }) => {
+          const { resourceAttributes: of } = (body as { spec: { resourceAttributes: Record<string, unknown> } }).spec;
+          return { status: 201, body: { status: { allowed: isWanted(of) || isExcess(of) } } };
+        },
+      },
+      ...{ namespace: 'meshpass-system', rootNamespace: 'istio-system', gitops: false, now: Date.now },
+      gateway: { namespace: 'meshpass-system', labels: {}, port: 15443 },
+    });
+    expect(findings.map(({ says }) => says)).toEqual(
+      ['get', 'list', 'watch'].map(
+        (verb) => `The broker may ${verb} secrets${place}, and must not: somebody has given it more rights.`,
+      ),
+    );
+  },
+);
 
 it('the admission policies that it looks for are those of the chart', () => {
   const folder = new URL('../../../../deploy/helm/meshpass/files/', import.meta.url);

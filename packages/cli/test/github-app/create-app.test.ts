@@ -104,6 +104,14 @@ describe('registering the App', () => {
     expect(seen).toEqual([400, 404, 404, 404, 200, 400]);
   });
 
+  it('goes on waiting when somebody asks for what is no URL', async () => {
+    const app = await creating(async (start) => {
+      expect((await open(`${new URL(start).origin}//[`)).status).toBe(404);
+      await open(await submit(start));
+    });
+    expect(app.slug).toBe('meshpass-acme');
+  });
+
   it('leaves no file where GitHub does not give the App', async () => {
     const failing = creating(async (start) => {
       const back = new URL(await submit(start));
@@ -168,6 +176,14 @@ describe('checking the App', () => {
         next: expect.stringContaining('/installations/new'),
       },
     ]);
+  });
+
+  it('does not take an App for not installed where GitHub does not list its installations', async () => {
+    await github.admin.suspendInstallation('acme', false);
+    for (const fault of [{ mode: 'error', status: 503 }, { mode: 'garbage' }] as const) {
+      await github.admin.setFault({ ...fault, path: '/app/installations' });
+      expect(await look()).toMatchObject([{ state: 'failed', code: 'issuer_unavailable', retryable: true }]);
+    }
   });
 
   it('finds everything in order, with the calls that are left', async () => {

@@ -172,6 +172,30 @@ describe('without a broker', () => {
     expect(readFileSync(join(folder, 'temp/meshpass-junit.xml'), 'utf8')).toContain('<testsuite');
   });
 
+  it('takes no file of a pull request for a flag, whatever it is named', async () => {
+    checkOut();
+    const mark = join(folder, 'ran');
+    const plugin = { apiVersion: 'client.authentication.k8s.io/v1', command: 'touch', args: [mark] };
+    const kubeconfig = {
+      ...{ apiVersion: 'v1', kind: 'Config', 'current-context': 'a' },
+      contexts: [{ name: 'a', context: { cluster: 'a', user: 'a' } }],
+      clusters: [{ name: 'a', cluster: { server: 'https://127.0.0.1:1' } }],
+      users: [{ name: 'a', user: { exec: { ...plugin, interactiveMode: 'Never' } } }],
+    };
+    writeFileSync(join(folder, 'work/x.yaml'), JSON.stringify(kubeconfig));
+    // What the pattern *.yaml finds.
+    writeFileSync(join(folder, 'work/--kubeconfig=x.yaml'), '');
+    const found: Record<string, string>[] = [
+      { manifests: '*.yaml' },
+      { suites: '*.yaml' },
+      { suites: 'cases.yaml', manifests: '*x.yaml' },
+    ];
+    for (const inputs of found) {
+      await runAction({ 'fail-on': 'never', ...inputs });
+      expect(existsSync(mark), JSON.stringify(inputs)).toBe(false);
+    }
+  });
+
   it('only warns where code scanning is not to be had, as for pull requests from forks', async () => {
     checkOut();
     uploadStatus = 403;
