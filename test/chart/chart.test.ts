@@ -1,5 +1,7 @@
 /** What the chart installs, as Helm renders it. */
+import { VERSION } from '@meshpass/identity/version';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { parse } from 'yaml';
 import { BUILD_MS, CHART, FIRST_INSTALL, find, helm, PRODUCTION, type Rendered, render } from './helm.ts';
 
 let first: Rendered[];
@@ -21,6 +23,11 @@ const pods = (objects: readonly Rendered[]) =>
 
 const flagsOf = (objects: readonly Rendered[], name: string): string[] =>
   find(objects, 'Deployment', name).spec.template.spec.containers[0].args;
+
+it('has the version of this release, and installs the image of it', async () => {
+  const chart = parse(await helm('show', 'chart', CHART)) as { readonly version: string; readonly appVersion: string };
+  expect(chart).toMatchObject({ version: VERSION, appVersion: VERSION });
+});
 
 describe('a first install', () => {
   it.each([FIRST_INSTALL, PRODUCTION])('passes `helm lint --strict`: %s', async (values) => {
@@ -178,7 +185,7 @@ describe('Pods', () => {
   it('run the image that the values name, by digest where there is one', () => {
     const images = (objects: readonly Rendered[]) =>
       new Set(pods(objects).flatMap(({ spec }) => spec.containers.map((c: { image: string }) => c.image)));
-    expect(images(first)).toEqual(new Set(['ghcr.io/meshpass/meshpass:0.1.0', 'auto']));
+    expect(images(first)).toEqual(new Set([`ghcr.io/meshpass/meshpass:${VERSION}`, 'auto']));
     expect(images(production)).toEqual(new Set([`ghcr.io/meshpass/meshpass@sha256:${'0'.repeat(64)}`, 'auto']));
   });
 });
