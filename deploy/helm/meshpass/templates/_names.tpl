@@ -56,6 +56,7 @@ installed as it is. Arguments: text, old, new.
 {{- define "meshpass.services" -}}
 {{- $services := .Values.admission.services -}}
 {{- if not $services -}}
+{{- if not (or .Values.access.content .Values.access.configMap) }}{{ fail "access.content: the access file (--set-file access.content=access.yaml), or access.configMap" }}{{ end -}}
 {{- $access := .Values.access.content | fromYaml -}}
 {{- if or (not $access.grants) $access.include }}{{ fail "admission.services: the services that access files may ever grant, such as orders.shop or *.preview-*" }}{{ end -}}
 {{- range $name, $grant := $access.grants -}}
