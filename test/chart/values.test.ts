@@ -86,3 +86,25 @@ describe('the access file', () => {
     BUILD_MS,
   );
 });
+
+describe('the namespace of the release', () => {
+  it(
+    'is no place for grants, whatever it is called: the keys are there',
+    async () => {
+      const objects = await render(FIRST_INSTALL, {}, ['--namespace', 'platform']);
+      const { variables } = find(objects, 'ValidatingAdmissionPolicy', 'meshpass-policies').spec;
+      const grantable = variables.find(({ name }: { name: string }) => name === 'isGrantable').expression;
+      expect(grantable).toContain("request.namespace != 'platform' &&");
+    },
+    BUILD_MS,
+  );
+
+  it(
+    'is not that of istiod',
+    async () => {
+      const rendering = render(FIRST_INSTALL, {}, ['--namespace', 'istio-system']);
+      await expect(rendering).rejects.toThrow('a namespace of its own');
+    },
+    BUILD_MS,
+  );
+});
