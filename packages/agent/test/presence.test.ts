@@ -138,6 +138,18 @@ describe('an exchange', () => {
     expect([ports.length, new Set(ports).size]).toEqual([3, 1]);
   });
 
+  it('comes through though somebody else who reaches the port uses up its answers', async () => {
+    const exchange = async (answer?: PresenceAnswer) => {
+      if (!answer) throw refusedWith('presence_required', { presence: challenge });
+      answer.onProof?.('proof');
+      for (let n = 0; n < 4; n++) await get(answer.port, `/${'A'.repeat(43)}`);
+      const { status } = await get(answer.port, path);
+      if (status !== 200) throw refusedWith('presence_unanswered');
+      return answer.nonce;
+    };
+    expect(await withPresence(exchange, { port: 0, sign, pause: 1 })).toBe(challenge.nonce);
+  });
+
   it.each(['presence_mismatch', 'presence_unreachable', 'access_none'] as const)('gives up at %s', async (code) => {
     let tries = 0;
     const exchange = async (answer?: PresenceAnswer) => {

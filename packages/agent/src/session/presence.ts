@@ -85,7 +85,8 @@ export async function withPresence<T>(
     // The same port for every try: it is what GitHub has to notice.
     for (let left = TRIES; ; ) {
       try {
-        const first = await exchange(offered()).then(
+        // The last try asks for a challenge: nobody else knows its path, so nobody else can use up the answer.
+        const first = await exchange(left > 1 ? offered() : undefined).then(
           (value) => ({ value }),
           (thrown: unknown) => ({ challenge: challengeIn(thrown) }),
         );
