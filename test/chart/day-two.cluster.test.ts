@@ -1,0 +1,79 @@
+/**
+ * docs/install/day-two.md on a real cluster, in its order: while a Codespace calls a service all the time, brokers and gateways are
+ * taken away; then all of it is removed.
+ */
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+import { type Developer, developerOf } from './developer.ts';
+import { differences, everything, type Snapshot } from './everything.ts';
+import { type ClusterWithImage, clusterWithImage, IN, REMOVE_FROM_MESH, SOON } from './on-cluster.ts';
+
+let on: ClusterWithImage;
+let developer: Developer;
+let before: Snapshot;
+
+beforeAll(async () => {
+  on = await clusterWithImage();
+  before = await everything(on.kubectl);
+  await on.prepareNamespace();
+  await on.install();
+  developer = await developerOf(on.cluster);
+});
+afterAll(async () => {
+  await developer?.close();
+  await on?.remove();
+});
+
+const active = () =>
+  on.kubectl(...IN, 'get', 'pods', '-l', 'meshpass.dev/active=true', '-o', 'jsonpath={.items[*].metadata.name}');
+const podsOf = async (component: string) => {
+  const only = ['-l', `app.kubernetes.io/component=${component}`, '-o', 'jsonpath={.items[*].metadata.name}'];
+  return (await on.kubectl(...IN, 'get', 'pods', ...only)).split(' ');
+};
+const allReady = (component: string) =>
+  on.kubectl(...IN, 'rollout', 'status', `deployment/meshpass-${component}`, '--timeout=120s');
+/** What `kubectl drain` does to each Pod of a node. */
+const evict = async (name: string) => {
+  const metadata = { name, namespace: 'meshpass-system' };
+  const eviction = JSON.stringify({ apiVersion: 'policy/v1', kind: 'Eviction', metadata });
+  const path = `/api/v1/namespaces/meshpass-system/pods/${name}/eviction`;
+  return on.cluster.kubectl(['create', '--raw', path, '-f', '-'], { input: eviction });
+};
+const anotherIsActive = (than: string) =>
+  vi.waitFor(async () => {
+    const now = await active();
+    expect([now, now === than]).toEqual([expect.stringMatching(/^meshpass-broker-\S+$/), false]);
+  }, SOON);
+
+it('no call fails while the active broker is deleted, and evicted', async () => {
+  for (const takeAway of [evict, (name: string) => on.kubectl(...IN, 'delete', 'pod', name, '--wait=false')]) {
+    const gone = await active();
+    const seen = await developer.during(async () => {
+      await takeAway(gone);
+      await anotherIsActive(gone);
+      await allReady('broker');
+    });
+    expect(seen).toEqual({ calls: expect.any(Number), failed: [] });
+    console.log(`${seen.calls} calls while ${gone} went`);
+  }
+  expect(await developer.meshpass('status')).toMatchObject({ code: 0 });
+});
+
+it('no call fails while each mesh gateway is evicted in turn', async () => {
+  const seen = await developer.during(async () => {
+    for (const name of await podsOf('gateway')) {
+      await allReady('gateway');
+      expect(await evict(name)).toMatchObject({ code: 0 });
+    }
+    await allReady('gateway');
+  });
+  expect(seen).toEqual({ calls: expect.any(Number), failed: [] });
+  console.log(`${seen.calls} calls while every gateway went`);
+});
+
+it('after an uninstallation and the documented removal, every object is as before', async () => {
+  await developer.meshpass('down');
+  await on.helm(undefined, 'uninstall', 'meshpass', ...IN, '--wait');
+  for (const line of REMOVE_FROM_MESH) await on.kubectl(...line.split(' '));
+  await on.kubectl('delete', 'namespace', 'meshpass-system');
+  expect(differences(before, await everything(on.kubectl))).toEqual([]);
+});

@@ -1,0 +1,122 @@
+/** What the cluster tests of the chart share: the image loaded, a PostgreSQL of its own, and the Secrets that an installation needs. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { type Cluster, upCluster } from '@meshpass/lab/cluster';
+import { must } from '@meshpass/lab/run';
+import { standIns } from '@meshpass/lab/stand-ins';
+import { parse, stringify } from 'yaml';
+import { CHART } from './helm.ts';
+
+export interface ClusterWithImage {
+  readonly cluster: Cluster;
+  /** The last argument is its input where the one before it is `-`. @throws Error with what it said */
+  kubectl(...args: string[]): Promise<string>;
+  /** @throws Error with what it said */
+  helm(input: string | undefined, ...args: string[]): Promise<string>;
+  /** `helm upgrade --install` of this chart, waited for; `changes` are merged into the values, one level deep. */
+  install(changes?: Changes): Promise<string>;
+  /** Creates the namespace of the release with the Secrets that it expects. */
+  prepareNamespace(): Promise<void>;
+  /** Statements in the database of the brokers, or another. @returns unaligned rows */
+  sql(statements: string, database?: string): Promise<string>;
+  /** Takes away all of it, and the cluster with its last user. */
+  remove(): Promise<void>;
+}
+export type Changes = Readonly<Record<string, object | string | boolean>>;
+
+export const IN = ['-n', 'meshpass-system'];
+/** How long a Pod may take to be replaced on a busy machine. */
+export const SOON = { timeout: 120_000, interval: 500 };
+/** What the broker wrote into the mesh, as the chart's README says to remove it. */
+export const REMOVE_FROM_MESH = [
+  'delete gateways.networking.istio.io -A -l app.kubernetes.io/managed-by=meshpass',
+  'delete authorizationpolicies,requestauthentications,sidecars.networking.istio.io,rolebindings -A -l app.kubernetes.io/managed-by=meshpass',
+  'delete namespaces -l app.kubernetes.io/managed-by=meshpass',
+] as const;
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+const DATABASE = 'chart-database';
+
+export async function clusterWithImage(): Promise<ClusterWithImage> {
+  await must(['npm', 'run', '--silent', 'build:image'], 'lab_install', { cwd: ROOT });
+  const cluster = await upCluster();
+  await cluster.load(join(ROOT, `dist/image/meshpass-linux-${process.arch}.oci.tar`));
+  const kubectl = async (...args: string[]): Promise<string> => {
+    const input = args.at(-2) === '-' ? args.pop() : undefined;
+    const { code, stdout, stderr } = await cluster.kubectl(args, input === undefined ? {} : { input });
+    if (code !== 0) throw new Error(`kubectl ${args.join(' ')}: ${stderr}`);
+    return stdout;
+  };
+  const helm = async (input: string | undefined, ...args: string[]): Promise<string> => {
+    const { code, stdout, stderr } = await cluster.helm(args, input === undefined ? {} : { input });
+    if (code !== 0) throw new Error(`helm ${args.join(' ')}: ${stderr} ${stdout}`);
+    return stdout;
+  };
+  const tls = (file: string) => join(cluster.dir, 'tls', file);
+  const psql = (database: string) => ['psql', '-h', '/tmp', '-U', 'postgres', '-d', database, '-Atc'];
+  await kubectl('apply', '-f', '-', database());
+  await kubectl('rollout', 'status', '-n', DATABASE, 'deployment/db', '--timeout=120s');
+  return {
+    ...{ cluster, kubectl, helm },
+    install: async (changes = {}) =>
+      helm(
+        stringify(await values(cluster, changes)),
+        ...['upgrade', '--install', 'meshpass', CHART, ...IN, '-f', '-', '--wait', '--timeout', '4m'],
+      ),
+    prepareNamespace: async () => {
+      await kubectl('create', 'namespace', 'meshpass-system');
+      await kubectl('label', 'namespace', 'meshpass-system', 'pod-security.kubernetes.io/enforce=restricted');
+      for (const part of ['broker', 'edge']) {
+        const pair = [`--cert=${tls(`${part}.meshpass.test.crt`)}`, `--key=${tls(`${part}.meshpass.test.key`)}`];
+        await kubectl(...IN, 'create', 'secret', 'tls', `meshpass-${part}-tls`, ...pair);
+      }
+      await kubectl(...IN, 'create', 'configmap', 'lab-ca', `--from-file=ca.crt=${tls('ca.crt')}`);
+      const url = `postgres://meshpass@db.${DATABASE}.svc:5432/meshpass`;
+      await kubectl(...IN, 'create', 'secret', 'generic', 'meshpass-database', `--from-literal=url=${url}`);
+      const key = join(cluster.dir, 'hosts/github/github/github-app.pem');
+      await kubectl(...IN, 'create', 'secret', 'generic', 'meshpass-github', `--from-file=private-key.pem=${key}`);
+    },
+    sql: (statements, at = 'meshpass') =>
+      kubectl('exec', '-n', DATABASE, 'deploy/db', '-c', 'postgres', '--', ...psql(at), statements),
+    remove: async () => {
+      await cluster.helm(['uninstall', 'meshpass', ...IN, '--wait', '--ignore-not-found']);
+      for (const line of REMOVE_FROM_MESH) await cluster.kubectl([...line.split(' '), '--ignore-not-found']);
+      await cluster.kubectl(['delete', 'namespace', 'meshpass-system', DATABASE, '--ignore-not-found']);
+      await cluster.down();
+    },
+  };
+}
+
+/** The sample's PostgreSQL, in a namespace of its own. */
+function database(): string {
+  const shop = readFileSync(join(ROOT, 'lab/src/cluster/manifests/shop.yaml'), 'utf8').replaceAll('ledger-db', 'db');
+  const { items } = parse(shop) as { items: { kind: string; metadata: { name: string } }[] };
+  const mine = items.filter(({ kind, metadata }) => metadata.name === 'db' && kind !== 'ConfigMap');
+  const text = stringify({ apiVersion: 'v1', kind: 'List', items: mine });
+  const init = 'CREATE ROLE meshpass LOGIN;\nCREATE DATABASE meshpass OWNER meshpass;\n';
+  const metadata = { name: 'db', namespace: DATABASE };
+  return [
+    stringify({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: DATABASE } }),
+    stringify({ apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { 'postgres.sql': init } }),
+    text.replaceAll('namespace: shop', `namespace: ${DATABASE}`).replaceAll('- ledger', '- meshpass'),
+  ].join('---\n');
+}
+
+async function values(cluster: Cluster, changes: Changes): Promise<Record<string, unknown>> {
+  const resources = { requests: { cpu: '10m', memory: '64Mi' } };
+  const first: Record<string, object> = {
+    broker: { host: 'broker.meshpass.test', resources },
+    edge: { host: 'edge.meshpass.test', resources },
+    gateway: { resources },
+    certificates: { trust: { configMap: 'lab-ca' } },
+    access: { content: readFileSync(join(ROOT, 'lab/samples/access.yaml'), 'utf8') },
+    github: { appId: String((await standIns(cluster).github.app()).id), api: 'https://api.github.test' },
+    database: { secret: 'meshpass-database' },
+  };
+  const merged = Object.entries(changes).map(([name, change]) => [
+    name,
+    typeof change === 'object' ? { ...first[name], ...change } : change,
+  ]);
+  return { ...first, ...Object.fromEntries(merged) };
+}
