@@ -65,15 +65,16 @@ const over = async (who: Enrolled, because: string) =>
       }),
     { timeout: 60_000, interval: 100 },
   );
-/** Until GitHub has been asked about it so many times more. */
-const asked = async (times: number) => {
+/** Until GitHub has been asked about it so many times more. Meanwhile the session is kept alive. */
+const asked = async (times: number, who: Enrolled) => {
   await github.admin.forgetCalls();
   await vi.waitFor(
     async () => {
+      await lives(who);
       const calls = (await github.admin.calls()).filter((call) => call.includes('/actions/'));
       expect(calls.length).toBeGreaterThanOrEqual(times);
     },
-    { timeout: 45_000, interval: 100 },
+    { timeout: 120_000, interval: 250 },
   );
 };
 
@@ -81,8 +82,7 @@ describe('the session of a job', () => {
   it('ends when the job is over, and no other does', async () => {
     const [one, other] = [await running(), await running()];
     const [who, stays] = [await session(one), await session(other)];
-    await asked(3);
-    await lives(who);
+    await asked(3, who);
     await one.set('completed');
     await over(who, 'its job has ended');
     await lives(stays);
@@ -91,8 +91,7 @@ describe('the session of a job', () => {
   it('ends with the attempt of its run, where the token does not name the job', async () => {
     const job = await running({ checkRunId: null });
     const who = await session(job);
-    await asked(2);
-    await lives(who);
+    await asked(2, who);
     await job.set('completed');
     await over(who, 'its job has ended');
   });
@@ -120,11 +119,10 @@ describe('the session of a job', () => {
   it('goes on while GitHub cannot be asked, for as long as its lease does', async () => {
     const job = await running();
     const who = await session(job);
-    await asked(1);
+    await asked(1, who);
     await github.admin.setFault({ mode: 'error', status: 502 });
     await job.set('completed');
-    await asked(1);
-    await lives(who);
+    await asked(1, who);
     harness.clockAhead += 46_000;
     await over(who, 'no heartbeat');
     await github.admin.setFault({ mode: 'none' });

@@ -94,16 +94,22 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
   );
   const activeState = createActiveState();
   const { publicUrl: issuer, tokenAudience: audience, tokenHeader: header } = config;
+  // Whatever ends this, a wrong flag included, ends all that has begun: watches would keep the process alive.
+  await using begun = new AsyncDisposableStack();
+  const edgeFlags = edgeFlagsOf(options);
+  const github = askGithub(options);
+  const activeLabel = await activeLabelOf(options, (err) => log.warn({ err }, 'the label of the Pod was not written'));
+  begun.defer(() => activeLabel?.close());
+  // A container that starts again finds the label of the one before.
+  activeLabel?.set(false);
+  const checkpointMap = await checkpointMapOf(options);
+  begun.defer(() => checkpointMap?.close());
   const mesh = await connectMesh(meshConfig(options), {
     tokens: () => ({ issuer, audience, header, jwks: signer.jwks }),
     log: createLog('mesh', options.logLevel),
     activeState,
   });
-  const github = askGithub(options);
-  const checkpointMap = await checkpointMapOf(options);
-  const activeLabel = await activeLabelOf(options, (err) => log.warn({ err }, 'the label of the Pod was not written'));
-  // A container that starts again finds the label of the one before.
-  activeLabel?.set(false);
+  begun.defer(() => mesh.close());
   const broker = await serveBroker(config, {
     attest: attestors(options, config, mesh, github.app, log),
     ...(github.watched && { github: github.watched }),
@@ -128,23 +134,21 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
     activeState,
     signal: givingUp.signal,
   }).catch((thrown) => {
-    mesh.close();
-    checkpointMap?.close();
-    activeLabel?.close();
     if (!givingUp.signal.aborted) throw thrown;
   });
   // A signal ended it while it was on standby.
   if (!broker) return;
+  let lost: MeshpassError | undefined;
+  begun.defer(async () => {
+    if (!lost) await broker.close();
+  });
   activeLabel?.set(true);
-  const edge = await edgeBeside(broker, options, createLog('edge', options.logLevel));
-  const lost = await Promise.race([broker.lost, signalled.then(() => undefined)]);
-  if (lost) endSoon();
-  await edge?.close();
-  if (!lost) await broker.close();
-  mesh.close();
-  checkpointMap?.close();
-  activeLabel?.close();
-  if (lost) throw lost;
+  const edge = await edgeBeside(broker, edgeFlags, createLog('edge', options.logLevel));
+  begun.defer(() => edge?.close());
+  lost = await Promise.race([broker.lost, signalled.then(() => undefined)]);
+  if (!lost) return;
+  endSoon();
+  throw lost;
 }
 
 /** Another broker is active now: it must not wait for connections that this process still holds. */
@@ -229,21 +233,25 @@ export function forwardingOf(
   return { timeoutMs, [forwardingHostOnlyInALab]: address };
 }
 
-async function edgeBeside(broker: Broker, options: ServeOptions, log: Log): Promise<EdgeProcess | undefined> {
-  if (!options.edgeListen) return undefined;
-  const { edgeTlsCert: tlsCert, edgeTlsKey: tlsKey, meshGateway } = options;
-  if (!tlsCert || !tlsKey || !meshGateway) {
-    throw new MeshpassError('usage', '--edge-listen needs --edge-tls-cert, --edge-tls-key and --mesh-gateway.');
-  }
+/** What the flags say of an edge in this process. @throws MeshpassError `usage` where they say half of it */
+function edgeFlagsOf({ edgeListen: listen, edgeTlsCert: tlsCert, edgeTlsKey: tlsKey, ...more }: ServeOptions) {
+  if (!listen) return undefined;
+  const { meshGateway: gateway, edgeOperatorListen: operatorListen } = more;
+  if (tlsCert && tlsKey && gateway) return { listen, tlsCert, tlsKey, gateway, operatorListen };
+  throw new MeshpassError('usage', '--edge-listen needs --edge-tls-cert, --edge-tls-key and --mesh-gateway.');
+}
+
+async function edgeBeside(
+  broker: Broker,
+  flags: ReturnType<typeof edgeFlagsOf>,
+  log: Log,
+): Promise<EdgeProcess | undefined> {
+  if (!flags) return undefined;
   const directory = createDirectory({ clock: Date.now, staleMs: OWN_SILENCE_MS });
   const unfollow = followFeed((listener) => broker.feed.subscribe(listener, { control: true }), directory);
   const decisions = queueDecisions({ deliver: broker.reportEdgeDecisions, log });
   const edge = await runEdge({
-    listen: options.edgeListen,
-    tlsCert,
-    tlsKey,
-    gateway: meshGateway,
-    operatorListen: options.edgeOperatorListen,
+    ...flags,
     directory,
     report: decisions.report,
     control: {
