@@ -195,7 +195,7 @@ describe('a developer who says `meshpass up` in a Codespace', () => {
       () => dataPath.accounts(),
       (accounts) => accounts.length === 0,
     );
-    expect(await workspace(['meshpass', 'status'])).toMatchObject({ code: 1, stdout: '' });
+    expect(await workspace(['meshpass', 'status'])).toMatchObject({ code: 3, stdout: '' });
   });
 });
 
