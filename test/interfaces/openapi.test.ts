@@ -85,7 +85,7 @@ function playedPolicyMesh() {
     inForce: () => undefined,
     read: async () => loadManifests(SERVICE, 'cluster.yaml').resources,
     take: async () => {},
-    ...{ drift: () => undefined, resume: () => {}, onChange: () => () => {} },
+    ...{ drift: () => undefined, rehearse: async () => {}, resume: () => {}, onChange: () => () => {} },
   };
 }
 

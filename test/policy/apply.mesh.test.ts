@@ -64,6 +64,26 @@ describe('a pull request', () => {
     expect((await applied()).filter(({ code }) => code === 'plan_unauthorized')).toHaveLength(3);
   });
 
+  it('is told what the cluster would not let the broker write, before anybody merges it', async () => {
+    const { kubernetes } = dataPath.lab;
+    await kubernetes.apply({ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'payroll' } });
+    await kubernetes.apply({
+      ...{ apiVersion: 'v1', kind: 'Service', metadata: { name: 'salaries', namespace: 'payroll' } },
+      spec: { selector: { app: 'salaries' }, ports: [{ name: 'tcp', port: 5432 }] },
+    });
+    try {
+      write(original.replace('ledger-db.shop', 'salaries.payroll'));
+      const before = await dataPath.objects();
+      const { code, printed } = await policy(PULL, 'apply', '--dry-run', '--access', file);
+      expect(printed).toMatch(/only for services that may be granted.*\[policy_forbidden\]/s);
+      expect(code).toBe(1);
+      expect(await dataPath.objects()).toEqual(before);
+    } finally {
+      await kubernetes.call('DELETE', '/api/v1/namespaces/payroll');
+      write(original.replace('GET /whoami', 'GET /whoami, DELETE /orders/*'));
+    }
+  });
+
   it('is told what is refused, by the rule that stands against it', async () => {
     const deny = {
       ...{

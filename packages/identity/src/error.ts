@@ -117,6 +117,7 @@ const STATUS = {
   plan_stale: 409,
   plan_unknown: 404,
   plan_unauthorized: 403,
+  policy_forbidden: 409,
   policy_drift: 503,
   // The agent
   agent_no_identity: 400,

@@ -92,7 +92,7 @@ function changes(): Pick<PolicyChanges, 'plan'> {
   };
   const mesh = {
     ...{ read: async () => CLUSTER, shape: SHAPE, tokens: () => TOKENS, inForce: () => undefined },
-    ...{ take: unreached, onChange: unreached, drift: unreached, resume: unreached },
+    ...{ rehearse: async () => {}, take: unreached, onChange: unreached, drift: unreached, resume: unreached },
   };
   const audit = { journal: { write: unreached, flush: unreached }, clock: Date.now, observe: unreached };
   return policyChanges(mesh, { db: undefined as never }, audit);

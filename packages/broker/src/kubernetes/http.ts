@@ -171,13 +171,13 @@ function unavailable(
 
 /**
  * What to tell whoever asked for the write, where Kubernetes has answered and will answer the same again.
- * @returns undefined where trying again may help
+ * @returns MeshpassError `policy_forbidden`; undefined where trying again may help
  */
 export function permanentRefusal(error: MeshpassError): MeshpassError | undefined {
   if (!isFinal(error)) return undefined;
   const { method, path, message } = error.detail;
   const said = String(message).split('\n')[0]!.slice(0, 300);
-  return new MeshpassError(error.code, `Kubernetes refused ${method} ${path}: ${said}`, { cause: error });
+  return new MeshpassError('policy_forbidden', `Kubernetes refused ${method} ${path}: ${said}`, { cause: error });
 }
 
 function isFinal({ code, detail }: MeshpassError): boolean {

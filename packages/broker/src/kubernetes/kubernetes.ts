@@ -40,6 +40,8 @@ export interface Kubernetes {
   reviewToken(token: string, audience: string): Promise<string | undefined>;
   /** Server-side apply, taking over fields that others set. */
   apply(manifest: Manifest): Promise<void>;
+  /** The same without writing: admission is asked. What is in a namespace that is not there yet cannot be judged, and passes. */
+  rehearse(manifest: Manifest): Promise<void>;
   /** Deletes it with everything it owns; what is not there is fine. */
   remove(object: {
     readonly kind: string;
@@ -116,14 +118,10 @@ export function kubernetes(http: KubernetesHttp): Kubernetes {
       if (!status.authenticated || !status.audiences?.includes(audience)) return undefined;
       return status.user?.username;
     },
-    apply: async (manifest) => {
-      await http.call({
-        method: 'PATCH',
-        path: objectPath(manifest),
-        query: { fieldManager: FIELD_MANAGER, force: 'true' },
-        contentType: 'application/apply-patch+yaml',
-        body: manifest,
-      });
+    apply: async (manifest) => void (await http.call(applyCall(manifest))),
+    rehearse: async (manifest) => {
+      const { query, ...call } = applyCall(manifest);
+      await http.call({ ...call, query: { ...query, dryRun: 'All' }, expect: [404] });
     },
     remove: async (object) => {
       const query = { propagationPolicy: 'Background' };
@@ -134,6 +132,16 @@ export function kubernetes(http: KubernetesHttp): Kubernetes {
       return understood(List, (await http.call({ method: 'GET', path, query: { labelSelector } })).body)
         .items as readonly ListedObject[];
     },
+  };
+}
+
+function applyCall(manifest: Manifest) {
+  return {
+    method: 'PATCH' as const,
+    path: objectPath(manifest),
+    query: { fieldManager: FIELD_MANAGER, force: 'true' },
+    contentType: 'application/apply-patch+yaml',
+    body: manifest,
   };
 }
 

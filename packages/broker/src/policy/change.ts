@@ -3,8 +3,8 @@
  * at a time.
  */
 
-import { type Access, parseAccess } from '@meshpass/access';
-import { type Acceptance, type Plan, planChange, refuseUnsafe } from '@meshpass/analysis/plan';
+import { type Access, type Manifest, parseAccess } from '@meshpass/access';
+import { type Acceptance, type Plan, planChange, type ResourceChange, refuseUnsafe } from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity';
 import { type AuditContext, granted, type Outcome, recordGrant, refused } from '../audit/log/decision.ts';
 import type { AuditEvent } from '../audit/log/event.ts';
@@ -15,8 +15,9 @@ import type { Author } from './author.ts';
 import { readVersion, type StoredFiles } from './history.ts';
 
 export interface PolicyChanges {
+  /** @throws MeshpassError `policy_forbidden` where the cluster would not let it be applied; `access_*`, `kubernetes_unavailable` */
   plan(kept: StoredFiles): Promise<Plan>;
-  /** @returns refused with `plan_stale`, `plan_refused`, `access_*`, `kubernetes_unavailable` */
+  /** @returns refused with `plan_stale`, `plan_refused`, `policy_forbidden`, `access_*`, `kubernetes_unavailable` */
   apply(
     kept: StoredFiles,
     planned: string,
@@ -80,7 +81,15 @@ export function policyChanges(mesh: PolicyMesh, store: Pick<Store, 'db'>, audit:
   };
 
   return {
-    plan: async (kept) => plan(read(kept)),
+    plan: async (kept) => {
+      const made = await plan(read(kept));
+      // What the plan itself refuses is told by its findings; what is only unknown, somebody may accept.
+      if (made.findings.some(({ kind }) => kind !== 'not-known')) return made;
+      await mesh.rehearse(
+        made.manifests.filter((manifest) => made.resources.some((change) => writes(change, manifest))),
+      );
+      return made;
+    },
     apply: (kept, planned, author, event, accept) =>
       runExclusive(mutex, 'policy', async () => {
         const access = read(kept);
@@ -104,6 +113,11 @@ export function policyChanges(mesh: PolicyMesh, store: Pick<Store, 'db'>, audit:
         return await put({ kept, access, plan: await plan(access) }, author, event, accept);
       }),
   };
+}
+
+function writes({ does, kind, name }: ResourceChange, { kind: ofKind, metadata }: Manifest): boolean {
+  const named = metadata.namespace === undefined ? metadata.name : `${metadata.namespace}/${metadata.name}`;
+  return does !== 'remove' && kind === ofKind && name === named;
 }
 
 /** @throws MeshpassError `access_*` */

@@ -5,6 +5,7 @@
 
 import { GRANT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, type Manifest } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
+import { permanentRefusal } from '../kubernetes/http.ts';
 import type { Kubernetes, ListedObject } from '../kubernetes/kubernetes.ts';
 import { COMPILED } from './revocation/deny-policy.ts';
 import { RETIRED, readRetired, retire } from './revocation/retired-grants.ts';
@@ -69,6 +70,21 @@ export async function applyManifests(wanted: readonly Manifest[], options: Apply
   }
   const removed = unwanted.map(({ kind, metadata }) => `${kind} ${metadata.namespace ?? ''}/${metadata.name}`);
   return { applied: wanted.length, removed, nextChange: retirement.nextChange };
+}
+
+/**
+ * Whether the cluster would let them be applied.
+ * @throws MeshpassError `policy_forbidden` where it would not, `kubernetes_unavailable` where it cannot be asked
+ */
+export async function rehearse(
+  manifests: readonly Manifest[],
+  kubernetes: Pick<Kubernetes, 'rehearse'>,
+): Promise<void> {
+  await batches(manifests, (manifest) =>
+    kubernetes.rehearse(labelled(manifest)).catch((thrown: unknown) => {
+      throw (thrown instanceof MeshpassError && permanentRefusal(thrown)) || thrown;
+    }),
+  );
 }
 
 function isGuard({ kind, metadata }: Manifest, { rootNamespace }: ApplyOptions): boolean {

@@ -12,6 +12,7 @@ import { kubernetesHttp } from '../kubernetes/http.ts';
 import { type Kubernetes, kubernetes, writeOnlyAsLeader } from '../kubernetes/kubernetes.ts';
 import type { ActiveState } from '../store/active-state.ts';
 import type { Log } from '../telemetry/log.ts';
+import { rehearse } from './apply.ts';
 import { viewCluster } from './cluster-view.ts';
 import type { LiveMeshState, PolicyMesh } from './contract.ts';
 import { meshState } from './mesh-state.ts';
@@ -159,6 +160,8 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
       shape: { trustDomain, rootNamespace, clusterDomain, gateway },
       tokens: parts.tokens,
       inForce: () => (state.inForce() ? state.access() : undefined),
+      // Where others apply, they are the ones whom admission judges.
+      rehearse: async (manifests) => (config.gitops ? undefined : await rehearse(manifests, cluster)),
       take: state.take,
       resume: state.resume,
       drift: state.drift,

@@ -1,5 +1,5 @@
 /** What sessions, tokens and policy changes need of the mesh; connect-mesh.ts provides it, tests replace it. */
-import type { Access, GrantedPort, IdentityTokens, MeshShape } from '@meshpass/access';
+import type { Access, GrantedPort, IdentityTokens, Manifest, MeshShape } from '@meshpass/access';
 import type { ReachableService } from '@meshpass/identity';
 import type { Resource } from '@meshpass/istio';
 import type { PolicyDecisions } from './policy-decisions.ts';
@@ -89,6 +89,11 @@ export interface PolicyMesh {
   readonly tokens: () => IdentityTokens;
   /** The access file in force, if there is one. */
   readonly inForce: () => Access | undefined;
+  /**
+   * Asks the cluster whether it would let the broker write these, and writes nothing.
+   * @throws MeshpassError `policy_forbidden`, `kubernetes_unavailable`
+   */
+  readonly rehearse: (manifests: readonly Manifest[]) => Promise<void>;
   /** Puts a file in force, in place of the one on disk. @throws MeshpassError with why it is not in force */
   readonly take: (access: Access) => Promise<void>;
   /** Called after every change of what policy depends on; returns its own cancellation. */

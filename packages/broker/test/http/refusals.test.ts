@@ -18,6 +18,7 @@ const UNREACHABLE: PolicyMesh = {
   read: async () => {
     throw new MeshpassError('kubernetes_unavailable', 'Kubernetes does not answer.');
   },
+  rehearse: async () => {},
   take: async () => {},
 };
 

@@ -36,6 +36,7 @@ it('refuses a grant on an ambient workload, and applies it where that is accepte
     },
     tokens: () => ({ issuer: 'https://broker.test', audience: 'meshpass', header: 'x-meshpass-token', jwks: JWKS }),
     ...{ read: async () => CLUSTER, inForce: () => undefined, onChange: () => () => {}, drift: () => undefined },
+    rehearse: async () => {},
     take: async (access: unknown) => void taken.push(access),
     resume: () => {},
   };

@@ -166,7 +166,8 @@ it('a file that was given and is refused leaves the one on disk in charge: what 
   await eventually(() => expect(mesh.inForce()).toBe(true));
   cluster.refusal = new MeshpassError('kubernetes_unavailable', 'No.', { detail: { status: 422, message: 'denied' } });
   const wider = file('eve').replace('port: 80', 'port: http');
-  await expect(mesh.take(parseAccess(wider, 'given.yaml'))).rejects.toThrow('denied');
+  const refused = { code: 'policy_forbidden', message: expect.stringContaining('denied') };
+  await expect(mesh.take(parseAccess(wider, 'given.yaml'))).rejects.toMatchObject(refused);
   cluster.refusal = undefined;
 
   writeFileSync(path, file('bob'));
