@@ -154,14 +154,14 @@ function bodies(): HostileInput<Workspace>[] {
     body('JSON half a million levels deep', UNREACHABLE, (answer) =>
       Object.assign(answer, { bytes: '['.repeat(500_000) }),
     ),
-    body('two megabytes', UNREACHABLE, (answer) => {
-      answer.bytes = JSON.stringify({ ...answer.json, more: 'x'.repeat(2_097_152) });
+    body('seventeen megabytes', REFUSED, (answer) => {
+      answer.bytes = JSON.stringify({ ...answer.json, more: 'x'.repeat(17 * 1_048_576) });
     }),
     body('five thousand services', REFUSED, ({ json }) => {
       const { spiffe_ids: _, allow: __, ...bare } = service({ aliases: [] });
       json.services = Array.from({ length: 5_000 }, () => ({ ...bare, spiffe_ids: [] }));
     }),
-    body('an answer without an end', UNREACHABLE, (answer) => {
+    body('an answer without an end', REFUSED, (answer) => {
       answer.instead = (response) => forever(response, 0, ' '.repeat(65_536));
     }),
     body('an answer that trickles', UNREACHABLE, (answer) => {
