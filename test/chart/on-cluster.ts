@@ -80,12 +80,18 @@ export async function clusterWithImage(): Promise<ClusterWithImage> {
     sql: (statements, at = 'meshpass') =>
       kubectl('exec', '-n', DATABASE, 'deploy/db', '-c', 'postgres', '--', ...psql(at), statements),
     remove: async () => {
-      await cluster.helm(['uninstall', 'meshpass', ...IN, '--wait', '--ignore-not-found']);
-      for (const line of REMOVE_FROM_MESH) await cluster.kubectl([...line.split(' '), '--ignore-not-found']);
-      await cluster.kubectl(['delete', 'namespace', 'meshpass-system', DATABASE, '--ignore-not-found']);
+      await removeInstallation(cluster);
+      await cluster.kubectl(['delete', 'namespace', DATABASE, '--ignore-not-found']);
       await cluster.down();
     },
   };
+}
+
+/** Takes away the release, its namespace, and what the broker wrote into the mesh. The cluster is there for the next test. */
+export async function removeInstallation(cluster: Cluster): Promise<void> {
+  await cluster.helm(['uninstall', 'meshpass', ...IN, '--wait', '--ignore-not-found']);
+  for (const line of REMOVE_FROM_MESH) await cluster.kubectl([...line.split(' '), '--ignore-not-found']);
+  await cluster.kubectl(['delete', 'namespace', 'meshpass-system', '--ignore-not-found']);
 }
 
 /** The sample's PostgreSQL, in a namespace of its own. */

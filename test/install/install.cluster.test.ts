@@ -9,6 +9,7 @@ import { type Cluster, upCluster } from '@meshpass/lab/cluster';
 import { must } from '@meshpass/lab/run';
 import { standIns } from '@meshpass/lab/stand-ins';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { removeInstallation } from '../chart/on-cluster.ts';
 import { type Codespace, codespaceOf } from './codespace.ts';
 import { type Operator, operatorOf } from './operator.ts';
 import { differs, readPage, type Step } from './page.ts';
@@ -43,7 +44,10 @@ afterAll(async () => {
   await codespace?.close();
   await traffic?.stop();
   operator?.close();
-  await cluster?.down();
+  if (!cluster) return;
+  await removeInstallation(cluster);
+  await standIns(cluster).github.reset();
+  await cluster.down();
 });
 
 describe('the install page', () => {
