@@ -47,8 +47,17 @@ const hosts = (host = 'workspace') => readFileSync(`/etc/netns/${lab.hosts[host]
 const agentOf = (host: string): number[] =>
   execFileSync('ip', ['netns', 'pids', lab.hosts[host]!.netns], { encoding: 'utf8' })
     .split('\n')
-    .filter((pid) => pid && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('daemon'))
+    .filter((pid) => pid && commandOf(pid).includes('daemon'))
     .map(Number);
+
+/** Empty where it has ended meanwhile. */
+function commandOf(pid: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+  } catch {
+    return '';
+  }
+}
 
 describe('a developer who says `meshpass up` in a Codespace', () => {
   let session: string;
