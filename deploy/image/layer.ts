@@ -60,7 +60,7 @@ export function writeLayer(root: string, blobs: string, work: string, owned?: Ow
 }
 
 /** @param file that has these bytes already */
-export function storeBlob(bytes: Buffer, blobs: string, file: string): Blob {
+function storeBlob(bytes: Buffer, blobs: string, file: string): Blob {
   const digest = digestOf(bytes);
   mkdirSync(blobs, { recursive: true });
   copyFileSync(file, join(blobs, digest.slice('sha256:'.length)));

@@ -12,4 +12,4 @@ export {
   refuseUnsafe,
 } from './plan/plan.ts';
 export type { ReachChange } from './plan/reach-changes.ts';
-export { type ResourceChange, resourceChanges } from './plan/resource-changes.ts';
+export { manifestsToWrite, type ResourceChange, resourceChanges } from './plan/resource-changes.ts';

@@ -10,7 +10,7 @@ import { type ClusterTools, cacheFolder } from '../../install/tools.ts';
 import { type Image, packImages, packLayer } from './archive.ts';
 import { commandPath, layBase, layCommand, layFolder, layLibraries, layProgram, link } from './root.ts';
 
-export const HUB = 'lab.test';
+const HUB = 'lab.test';
 export const TAG = '1';
 export const PAUSE_IMAGE = `${HUB}/pause:${TAG}`;
 const ARCHIVE = 'images.tar';

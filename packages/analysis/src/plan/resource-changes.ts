@@ -39,6 +39,25 @@ export function resourceChanges(present: readonly Resource[], wanted: readonly M
   return [...changed, ...removed];
 }
 
+/**
+ * Those of the manifests that an apply writes.
+ * @param changes what `resourceChanges` said of them
+ * @example
+ * ```ts
+ * import { manifestsToWrite, resourceChanges } from '@meshpass/analysis/plan';
+ * const wanted = [{ apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'meshpass-dev', labels: {} } }];
+ * manifestsToWrite(wanted, resourceChanges([], wanted)).length; // => 1
+ * manifestsToWrite(wanted, []).length; // => 0
+ * ```
+ */
+export function manifestsToWrite(wanted: readonly Manifest[], changes: readonly ResourceChange[]): readonly Manifest[] {
+  const written = new Set(changes.filter(({ does }) => does !== 'remove').map(({ kind, name }) => `${kind} ${name}`));
+  return wanted.filter((manifest) => {
+    const { kind, name } = nameOf(manifest);
+    return written.has(`${kind} ${name}`);
+  });
+}
+
 type Named = { readonly kind: string; readonly metadata: { readonly name: string; readonly namespace?: string } };
 
 function nameOf({ kind, metadata }: Named): { readonly kind: string; readonly name: string } {

@@ -3,8 +3,8 @@
  * at a time.
  */
 
-import { type Access, type Manifest, parseAccess } from '@meshpass/access';
-import { type Acceptance, type Plan, planChange, type ResourceChange, refuseUnsafe } from '@meshpass/analysis/plan';
+import { type Access, parseAccess } from '@meshpass/access';
+import { type Acceptance, manifestsToWrite, type Plan, planChange, refuseUnsafe } from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity';
 import { type AuditContext, granted, type Outcome, recordGrant, refused } from '../audit/log/decision.ts';
 import type { AuditEvent } from '../audit/log/event.ts';
@@ -85,9 +85,7 @@ export function policyChanges(mesh: PolicyMesh, store: Pick<Store, 'db'>, audit:
       const made = await plan(read(kept));
       // What the plan itself refuses is told by its findings; what is only unknown, somebody may accept.
       if (made.findings.some(({ kind }) => kind !== 'not-known')) return made;
-      await mesh.rehearse(
-        made.manifests.filter((manifest) => made.resources.some((change) => writes(change, manifest))),
-      );
+      await mesh.rehearse(manifestsToWrite(made.manifests, made.resources));
       return made;
     },
     apply: (kept, planned, author, event, accept) =>
@@ -113,11 +111,6 @@ export function policyChanges(mesh: PolicyMesh, store: Pick<Store, 'db'>, audit:
         return await put({ kept, access, plan: await plan(access) }, author, event, accept);
       }),
   };
-}
-
-function writes({ does, kind, name }: ResourceChange, { kind: ofKind, metadata }: Manifest): boolean {
-  const named = metadata.namespace === undefined ? metadata.name : `${metadata.namespace}/${metadata.name}`;
-  return does !== 'remove' && kind === ofKind && name === named;
 }
 
 /** @throws MeshpassError `access_*` */

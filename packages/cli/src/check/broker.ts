@@ -3,8 +3,8 @@ import { connect } from 'node:tls';
 import { MeshpassError } from '@meshpass/identity/error';
 import { ask } from '../broker/ask.ts';
 import type { HostPort } from '../command/host-port.ts';
-import { type Finding, failed } from '../doctor/line.ts';
-import { fine, wrong } from './context.ts';
+import { type Finding, failed, wrong } from '../doctor/line.ts';
+import { fine } from './context.ts';
 import { expiry } from './expiry.ts';
 
 const PATIENCE_MS = 10_000;

@@ -1,6 +1,6 @@
 /** What the checks of an installation are given, and how they ask the cluster. */
 import type { KubernetesHttp } from '@meshpass/broker/kubernetes/http';
-import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import { toMeshpassError } from '@meshpass/identity/error';
 import { type Finding, failed, type More } from '../doctor/line.ts';
 
 export interface CheckContext {
@@ -61,10 +61,6 @@ export async function attempt(
     const what = 'You may not look at this: use a kubeconfig of somebody who may.';
     return [{ check, state: 'failed', code: error.code, says: what, ...seen, command: 'kubectl auth whoami' }];
   }
-}
-
-export function wrong(check: string, says: string, more: Required<Pick<More, 'seen' | 'command'>> & More): Finding {
-  return failed(check, new MeshpassError('config_invalid', says), more);
 }
 
 export function fine(check: string, says: string, seen?: string): Finding {

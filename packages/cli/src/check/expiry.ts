@@ -1,6 +1,6 @@
 /** How long a certificate is good. */
-import type { Finding } from '../doctor/line.ts';
-import { fine, wrong } from './context.ts';
+import { type Finding, wrong } from '../doctor/line.ts';
+import { fine } from './context.ts';
 
 const DAY_MS = 86_400_000;
 

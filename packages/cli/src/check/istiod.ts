@@ -1,7 +1,7 @@
 /** istiod: whether it runs, of which version, and how long the roots of the mesh are good. */
 import { X509Certificate } from 'node:crypto';
-import type { Finding } from '../doctor/line.ts';
-import { type CheckContext, fine, list, read, type Seen, wrong } from './context.ts';
+import { type Finding, wrong } from '../doctor/line.ts';
+import { type CheckContext, fine, list, read, type Seen } from './context.ts';
 import { expiry } from './expiry.ts';
 
 /** Of minor versions: the oldest whose xDS and CA are tested. */

@@ -1,6 +1,6 @@
 /** Whether what the chart installs is there and runs: workloads, admission policies, the mesh gateway. */
-import type { Finding } from '../doctor/line.ts';
-import { type CheckContext, fine, list, read, type Seen, wrong } from './context.ts';
+import { type Finding, wrong } from '../doctor/line.ts';
+import { type CheckContext, fine, list, read, type Seen } from './context.ts';
 
 const WORKLOADS = ['broker', 'edge', 'gateway'] as const;
 /** Of the chart, by name. */

@@ -1,6 +1,6 @@
 /** Whether the broker's ServiceAccount may do what it must, and nothing that it must never. */
-import type { Finding } from '../doctor/line.ts';
-import { type CheckContext, fine, wrong } from './context.ts';
+import { type Finding, wrong } from '../doctor/line.ts';
+import { type CheckContext, fine } from './context.ts';
 
 export interface Right {
   readonly group: string;

@@ -1,5 +1,5 @@
 /** A finding of `meshpass doctor`: what was looked at, what is wrong, how that was seen, and what mends it. */
-import type { MeshpassError } from '@meshpass/identity/error';
+import { MeshpassError } from '@meshpass/identity/error';
 import { EXIT, type ExitCode } from '../command/failure.ts';
 import { adviceFor } from './advice.ts';
 
@@ -29,6 +29,11 @@ export function failed<Check extends string>(check: Check, error: MeshpassError,
     ...adviceFor(error.code),
     ...more,
   };
+}
+
+/** What is wrong here by its configuration, with how that was seen and what mends it or shows more. */
+export function wrong(check: string, says: string, more: Required<Pick<More, 'seen' | 'command'>> & More): Finding {
+  return failed(check, new MeshpassError('config_invalid', says), more);
 }
 
 /** For people: one line, and a line for each of the rest. */

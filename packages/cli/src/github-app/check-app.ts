@@ -1,7 +1,7 @@
 /** What an App lacks: it asks GitHub about the App, its installations, their permissions, and the calls that are left. */
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { plainText } from '@meshpass/identity/text';
-import { type Finding, failed } from '../doctor/line.ts';
+import { type Finding, failed, wrong } from '../doctor/line.ts';
 import { appAuthorization, askGithub } from './ask-github.ts';
 import { PERMISSIONS, type Permission } from './permissions.ts';
 
@@ -143,14 +143,6 @@ async function budgetOf(one: Installation, api: string, authorization: string): 
       next: 'See who else uses this App; raise --github-sweep and --github-members, or stream the audit log (docs/github/audit-log.md).',
     },
   ];
-}
-
-function wrong(
-  check: string,
-  says: string,
-  more: { readonly seen: string; readonly command: string; readonly next?: string },
-): Finding {
-  return failed(check, new MeshpassError('config_invalid', says), more);
 }
 
 function messageOf(json: unknown): string {
