@@ -1,16 +1,16 @@
 /** An exchange that names a port on which its agent listens already: it is asked there at once, for this exchange alone. */
-import { createServer, type IncomingMessage, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { IncomingMessage } from 'node:http';
 import { createPresenceProof, dpopThumbprint, exchangeOf } from '@meshpass/identity';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, test, vi } from 'vitest';
+import { afterAll, beforeAll, beforeEach, expect, test, vi } from 'vitest';
 import type { Attest } from '../../../src/attest/attest.ts';
 import { newKey, PUBLIC_URL } from '../../harness/broker.ts';
 import { createWorld, presentCodespace, refusal, type World } from '../world.ts';
+import { loopbackServers } from './loopback-servers.ts';
 
 let world: World;
 let alice: StartedCodespace;
-const servers: Server[] = [];
+const serve = loopbackServers();
 
 beforeAll(async () => {
   world = await createWorld();
@@ -20,26 +20,18 @@ beforeEach(async () => {
   await world.github.admin.reset();
   alice = await world.github.admin.createCodespace({ owner: 'alice', repository: 'acme/payments-api' });
 });
-afterEach(() => {
-  for (const server of servers.splice(0)) {
-    server.close();
-    server.closeAllConnections();
-  }
-});
 
 type Changes = Partial<Parameters<typeof createPresenceProof>[0]>;
 
 /** On a port of the Codespace, which is loopback here. @returns what it was asked for */
 async function listen(answer: (nonce: string) => string | undefined) {
   const asked: IncomingMessage[] = [];
-  const server = createServer((request, response) => {
+  const served = await serve((request, response) => {
     asked.push(request);
     const body = answer(request.url!.slice(1));
     if (body !== undefined) response.end(body);
   });
-  servers.push(server);
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return { asked, server, port: (server.address() as AddressInfo).port };
+  return { asked, ...served };
 }
 
 const key = newKey();

@@ -1,16 +1,16 @@
 /** A token and a name are not enough: whoever presents a Codespace's proof has to answer from within the Codespace. */
-import { createServer, type RequestListener, type Server } from 'node:http';
-import type { AddressInfo } from 'node:net';
+import type { RequestListener } from 'node:http';
 import { createPresenceProof, dpopThumbprint, type MeshpassError, type PresenceChallenge } from '@meshpass/identity';
 import type { StartedCodespace } from '@meshpass/lab/github/admin-client';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import type { Attest } from '../../../src/attest/attest.ts';
 import { newKey, PUBLIC_URL } from '../../harness/broker.ts';
 import { createWorld, presentCodespace, refusal, type World } from '../world.ts';
+import { loopbackServers } from './loopback-servers.ts';
 
 let world: World;
 let alice: StartedCodespace;
-const servers: Server[] = [];
+const started = loopbackServers();
 
 beforeAll(async () => {
   world = await createWorld();
@@ -20,12 +20,6 @@ beforeEach(async () => {
   await world.github.admin.reset();
   alice = await world.github.admin.createCodespace({ owner: 'alice', repository: 'acme/payments-api' });
 });
-afterEach(() => {
-  for (const server of servers.splice(0)) {
-    server.close();
-    server.closeAllConnections();
-  }
-});
 
 const source = '192.0.2.1';
 const proofOf = (space: { name: string; token: string }) =>
@@ -34,10 +28,7 @@ const inSeconds = (seconds: number) => Math.floor(Date.now() / 1000) + seconds;
 
 /** An application on a port of the Codespace, which is loopback here. */
 async function serve(listener: RequestListener): Promise<number> {
-  const server = createServer(listener);
-  servers.push(server);
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  return (server.address() as AddressInfo).port;
+  return (await started(listener)).port;
 }
 
 /** The first exchange. */
@@ -262,9 +253,8 @@ describe('a challenge', () => {
 
 /** Nothing listens there any more. */
 async function closedPort(): Promise<number> {
-  const port = await serve((_, response) => response.end());
-  const closing = servers.pop()!;
-  await new Promise((resolve) => closing.close(resolve));
+  const { server, port } = await started((_, response) => response.end());
+  await new Promise((resolve) => server.close(resolve));
   return port;
 }
 
