@@ -23,8 +23,6 @@ afterAll(async () => {
   await on?.remove();
 });
 
-const active = () =>
-  on.kubectl(...IN, 'get', 'pods', '-l', 'meshpass.dev/active=true', '-o', 'jsonpath={.items[*].metadata.name}');
 const podsOf = async (component: string) => {
   const only = ['-l', `app.kubernetes.io/component=${component}`, '-o', 'jsonpath={.items[*].metadata.name}'];
   return (await on.kubectl(...IN, 'get', 'pods', ...only)).split(' ');
@@ -40,13 +38,13 @@ const evict = async (name: string) => {
 };
 const anotherIsActive = (than: string) =>
   vi.waitFor(async () => {
-    const now = await active();
+    const now = await on.active();
     expect([now, now === than]).toEqual([expect.stringMatching(/^meshpass-broker-\S+$/), false]);
   }, SOON);
 
 it('no call fails while the active broker is deleted, and evicted', async () => {
   for (const takeAway of [evict, (name: string) => on.kubectl(...IN, 'delete', 'pod', name, '--wait=false')]) {
-    const gone = await active();
+    const gone = await on.active();
     const seen = await developer.during(async () => {
       await takeAway(gone);
       await anotherIsActive(gone);

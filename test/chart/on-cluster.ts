@@ -16,6 +16,8 @@ export interface ClusterWithImage {
   helm(input: string | undefined, ...args: string[]): Promise<string>;
   /** `helm upgrade --install` of this chart, waited for; `changes` are merged into the values, one level deep. */
   install(changes?: Changes): Promise<string>;
+  /** Names of the brokers that are active, with spaces between. */
+  active(): Promise<string>;
   /** Creates the namespace of the release with the Secrets that it expects. */
   prepareNamespace(): Promise<void>;
   /** Statements in the database of the brokers, or another. @returns unaligned rows */
@@ -64,6 +66,8 @@ export async function clusterWithImage(): Promise<ClusterWithImage> {
         stringify(await values(cluster, changes)),
         ...['upgrade', '--install', 'meshpass', CHART, ...IN, '-f', '-', '--wait', '--timeout', '4m'],
       ),
+    active: () =>
+      kubectl(...IN, 'get', 'pods', '-l', 'meshpass.dev/active=true', '-o', 'jsonpath={.items[*].metadata.name}'),
     prepareNamespace: async () => {
       await kubectl('create', 'namespace', 'meshpass-system');
       await kubectl('label', 'namespace', 'meshpass-system', 'pod-security.kubernetes.io/enforce=restricted');

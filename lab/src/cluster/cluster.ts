@@ -1,18 +1,15 @@
-import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { LabError } from '../error.ts';
-import { type ClusterTools, ensureClusterTools, installedEnvoy } from '../install/tools.ts';
+import { type Hosts, hostsOf } from '../hosts.ts';
+import { type ClusterTools, ensureClusterTools } from '../install/tools.ts';
 import { connectKubernetes, type Kubernetes } from '../kubernetes.ts';
-import { DIE_WITH_PARENT, type ExecOptions, HOST_PATH, homeOf } from '../lab.ts';
 import { hold, holdForGood, release } from '../leases.ts';
 import { withLock } from '../lock.ts';
 import { enterHost } from '../network/enter.ts';
-import type { Host } from '../plan.ts';
 import { type RunOptions, type RunResult, run } from '../run.ts';
 import { checkName } from '../state.ts';
-import { isAlive, killUnit, logFile, unitNames } from '../unit.ts';
+import { isAlive } from '../unit.ts';
 import { down } from './down.ts';
 import { loadImages } from './images/load.ts';
 import { enterNode } from './node/namespaces.ts';
@@ -30,14 +27,13 @@ export interface ClusterOptions {
   readonly keep?: boolean;
 }
 
-export interface Cluster {
+/** Its hosts are `node` (commands run inside of all its namespaces), `github` (the stand-ins), `operator` and `workspace` (the Codespace). */
+export interface Cluster extends Hosts {
   readonly name: string;
   /** State directory: kubeconfig, logs/, tls/NAME.crt and .key. */
   readonly dir: string;
   /** Path of the administrator's kubeconfig, for programs of the root namespace. */
   readonly kubeconfig: string;
-  /** `node`, `github` (the stand-ins), `operator` and `workspace` (the Codespace). */
-  readonly hosts: Readonly<Record<string, Host>>;
   /** Path of the CA of the `.test` names and of the Kubernetes API. */
   readonly testCa: string;
   readonly kubernetes: Kubernetes;
@@ -50,25 +46,6 @@ export interface Cluster {
   helm(args: readonly string[], options?: Pick<RunOptions, 'input' | 'cwd'>): Promise<RunResult>;
   /** Imports an archive of images. @returns their names. @throws LabError `lab_start` with what containerd said */
   load(file: string): Promise<string[]>;
-  /** The command and environment that run `argv` on a host, for callers that spawn it themselves. */
-  commandLine(
-    host: string,
-    argv: readonly string[],
-    options?: ExecOptions,
-  ): { readonly argv: string[]; readonly env: Record<string, string | undefined> };
-  /** Runs a command on a host to its end; on `node` inside of all its namespaces. */
-  exec(host: string, argv: readonly string[], options?: ExecOptions): Promise<RunResult>;
-  /** Starts a command on a host; it ends with this process or with the cluster. Its output goes to logs/LOG.log, or to pipes. */
-  spawn(
-    host: string,
-    argv: readonly string[],
-    options?: Omit<ExecOptions, 'input'> & { readonly log?: string },
-  ): ChildProcess;
-  /** Names of the processes that are not in pods. */
-  units(): readonly string[];
-  running(unit: string): boolean;
-  /** SIGKILL to a unit. */
-  kill(unit: string): Promise<void>;
   /** Lets go of the cluster: it goes down unless it is kept or another process uses it. @param force takes it down all the same */
   down(options?: { readonly force?: boolean }): Promise<void>;
 }
@@ -130,29 +107,17 @@ function makeCluster(record: ClusterRecord, tools: ClusterTools, letGo: (() => v
   const { name, versions } = record;
   const dir = clusterDir(name);
   const plan = planCluster(name, record.subnet);
-  const hosts: Readonly<Record<string, Host>> = { ...plan.hosts };
   const testCa = join(dir, 'tls/ca.crt');
   const { kubectl, helm } = tools.cluster;
-
-  const commandLine: Cluster['commandLine'] = (host, argv, options = {}) => {
-    const found = hosts[host];
-    if (!found) throw new LabError('lab_usage', `There is no host "${host}": ${Object.keys(hosts).join(', ')}.`);
-    const env = {
-      PATH: HOST_PATH,
-      HOME: homeOf(dir, host),
-      LANG: 'C.UTF-8',
-      TERM: process.env.TERM,
-      NODE_EXTRA_CA_CERTS: testCa,
-      CURL_CA_BUNDLE: testCa,
-      MESHPASS_ENVOY: installedEnvoy(),
-      ...options.env,
-    };
-    const inside = host === NODE ? [...enterNode(dir, dir), ...argv] : enterHost(found.netns, argv, options.uid);
-    return { argv: inside, env };
-  };
+  const hosts = hostsOf({
+    ...{ dir, hosts: { ...plan.hosts }, testCa },
+    enter: ({ name: host, netns }, argv, uid) =>
+      host === NODE ? [...enterNode(dir, dir), ...argv] : enterHost(netns, argv, uid),
+  });
 
   return {
-    ...{ name, dir, hosts, testCa, versions, commandLine },
+    ...hosts,
+    ...{ name, dir, testCa, versions },
     kubeconfig: join(dir, 'kubeconfig'),
     kubernetes: connectKubernetes(`https://${plan.hosts.node.ip}:6443`, join(dir, 'admin.token'), testCa),
     binaries: { kubectl, helm },
@@ -160,24 +125,6 @@ function makeCluster(record: ClusterRecord, tools: ClusterTools, letGo: (() => v
     kubectl: (args, options = {}) => run([kubectl, ...args], { ...options, env: kubeEnvironment(dir) }),
     helm: (args, options = {}) => run([helm, ...args], { ...options, env: kubeEnvironment(dir) }),
     load: (file) => loadImages(dir, file),
-    exec: async (host, argv, options = {}) => {
-      const line = commandLine(host, argv, options);
-      return run(line.argv, { ...options, env: line.env });
-    },
-    spawn: (host, argv, options = {}) => {
-      const line = commandLine(host, [...DIE_WITH_PARENT, ...argv], options);
-      const log = options.log === undefined ? undefined : openSync(logFile(dir, options.log), 'a');
-      const child = spawn(line.argv[0] ?? '', line.argv.slice(1), {
-        env: line.env as NodeJS.ProcessEnv,
-        stdio: log === undefined ? 'pipe' : ['ignore', log, log],
-        ...(options.cwd !== undefined && { cwd: options.cwd }),
-      });
-      if (log !== undefined) closeSync(log);
-      return child;
-    },
-    units: () => unitNames(dir),
-    running: (unit) => isAlive(dir, unit),
-    kill: (unit) => killUnit(dir, unit),
     down: ({ force = false } = {}) =>
       withLock(lockOf(name), async () => {
         letGo?.();

@@ -5,9 +5,8 @@
 import { copyFileSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Cluster } from '../cluster/cluster.ts';
 import { LabError } from '../error.ts';
-import type { Lab } from '../lab.ts';
+import type { Hosts } from '../hosts.ts';
 import { type RunResult, run } from '../run.ts';
 import { inRoot, REMOTE_USER, ROOT_PATH } from './root.ts';
 
@@ -33,7 +32,7 @@ const WAIT = 20_000;
  * @param entrypoint of the Feature, or empty
  */
 export async function startContainer(
-  ground: Pick<Lab | Cluster, 'hosts' | 'spawn'>,
+  ground: Pick<Hosts, 'hosts' | 'spawn'>,
   host: string,
   root: string,
   entrypoint: string,
