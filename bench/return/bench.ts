@@ -64,6 +64,7 @@ const CALM = 5;
 const STAYING_SHARE = 0.05;
 /** A second, so that who has come in can renew meanwhile. */
 const OPENED_PER_SECOND = 30;
+const HOUR_WHILE_OPENING_MS = 20_000;
 const LEAST_TTL = 120;
 const GITHUB_BUDGET = 5_000;
 const LOOK_MS = 1_000;
@@ -97,9 +98,12 @@ async function comeBack(world: World, { sessions, staying, ttlSeconds, progress 
   // Proofs of the second in which the broker started are refused.
   await pause(1_000);
   progress(`opening ${sessions} sessions`);
-  const { opened } = await workspaces.order<Opened>({
-    ...{ do: 'open', ...where, arrivals, perSecond: OPENED_PER_SECOND },
-  });
+  // A day's enrolments, in minutes: GitHub's hours pass as fast.
+  const hours = setInterval(() => void players.github.renewBudgets().catch(() => {}), HOUR_WHILE_OPENING_MS);
+  const { opened } = await workspaces
+    .order<Opened>({ do: 'open', ...where, arrivals, perSecond: OPENED_PER_SECOND })
+    .finally(() => clearInterval(hours));
+  await players.github.renewBudgets();
   if (opened !== sessions) throw new Error(`only ${opened} of ${sessions} sessions opened`);
   const [calmProofs, proofs] = [world.newcomerProofs.slice(0, CALM), world.newcomerProofs.slice(CALM)];
   const calm: Enrolled[] = [];

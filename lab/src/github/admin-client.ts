@@ -82,6 +82,8 @@ export function githubAdmin(url: string, options: AdminOptions = {}) {
     calls: () => call<string[]>('GET', at('/calls')),
     /** Calls in its hour of each person (`user:ID`), installation (`installation:ID`) and App. Unchanged answers are free. */
     spent: () => call<Record<string, number>>('GET', at('/spent')),
+    /** As if an hour had passed for the budgets of all. */
+    renewBudgets: () => call<void>('DELETE', at('/spent')),
     forgetCalls: () => call<void>('DELETE', at('/calls')),
     reset: () => call<void>('POST', at('/reset')),
   };

@@ -31,6 +31,8 @@ export interface AdminOptions {
   readonly forgetCalls: () => void;
   /** Calls of each caller in its hour. */
   readonly spent: () => Readonly<Record<string, number>>;
+  /** As if that hour were over. */
+  readonly renewBudgets: () => void;
   readonly now: () => number;
 }
 
@@ -48,6 +50,10 @@ export function createAdmin(options: AdminOptions): Hono {
   admin.get('/app', (c) => c.json(state().app));
   admin.get('/calls', (c) => c.json(calls()));
   admin.get('/spent', (c) => c.json(options.spent()));
+  admin.delete('/spent', (c) => {
+    options.renewBudgets();
+    return c.json({});
+  });
   admin.get('/forwarded', (c) => c.json(options.forwarded()));
   admin.put('/forwarding-fault', async (c) => {
     options.setForwardingFault((await c.req.json<{ fault: ForwardingFault }>()).fault);

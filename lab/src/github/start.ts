@@ -71,6 +71,7 @@ export async function startGithub(options: GithubOptions): Promise<RunningGithub
     },
     calls: () => calls,
     spent: budgets.used,
+    renewBudgets: budgets.clear,
     forwarded: () => forwarded,
     forgetCalls: () => {
       calls = [];
