@@ -40,9 +40,21 @@ const RETRY_MS = 5_000;
 /** Heartbeats that an agent may miss when the broker comes back. */
 const BEATS_TO_SPEAK = 2;
 
-/** @returns when a lease ends that the broker could not renew for a while, Unix seconds */
-export function leaseAfterAbsence(now: number, terms: LeaseTerms, givenBefore: number | undefined): number {
-  if (givenBefore === undefined) return now + terms.leaseSeconds + terms.restartGraceSeconds;
+/** Agents that a broker certainly gets round to in a second when all come back at once: istiod signs no fewer. */
+const RETURNING_PER_SECOND = 60;
+
+/**
+ * @param sessions that were restored with it: each needs its turn to speak
+ * @returns when a lease ends that the broker could not renew for a while, Unix seconds
+ */
+export function leaseAfterAbsence(
+  now: number,
+  terms: LeaseTerms,
+  sessions: number,
+  givenBefore: number | undefined,
+): number {
+  if (givenBefore === undefined)
+    return now + terms.leaseSeconds + terms.restartGraceSeconds + Math.floor(sessions / RETURNING_PER_SECOND);
   return Math.max(givenBefore, now + BEATS_TO_SPEAK * terms.heartbeatSeconds);
 }
 
@@ -74,9 +86,10 @@ export function createLeases({ store, live, clock, terms, onFailure }: LeaseCont
   };
   // A broker that serves nobody because it cannot tell whether it is the active one lets no lease lapse by that.
   store.onLeaderAgain(() => {
-    for (const one of live.all()) {
+    const all = [...live.all()];
+    for (const one of all) {
       const given = one.awaitingHeartbeat ? one.leaseUntil : undefined;
-      one.leaseUntil = Math.max(one.leaseUntil, leaseAfterAbsence(seconds(clock), terms, given));
+      one.leaseUntil = Math.max(one.leaseUntil, leaseAfterAbsence(seconds(clock), terms, all.length, given));
       one.awaitingHeartbeat = true;
     }
   });

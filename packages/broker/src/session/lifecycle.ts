@@ -2,7 +2,7 @@
  * The life cycle of a session: it opens, is replaced by the next one of its workspace, may lose single grants, and closes. Every
  * change of the live sessions is made here: in memory, in the store with its audit row, at the edges and in the mesh.
  */
-import { type Attestation, MeshpassError } from '@meshpass/identity';
+import { type Attestation, MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { type AuditContext, granted, type Outcome, recordGrant, refused } from '../audit/log/decision.ts';
 import { type AuditEvent, auditRow, identityMembers, newEvent } from '../audit/log/event.ts';
 import type { Entry, Journal } from '../audit/log/journal.ts';
@@ -180,7 +180,8 @@ export async function untilStored(
     try {
       return await journal.write(entry);
     } catch (thrown) {
-      onFailure(thrown);
+      // So many end at once that the journal is full: they wait, and nothing has failed.
+      if (toMeshpassError(thrown).code !== 'overloaded') onFailure(thrown);
       await new Promise((resolve) => setTimeout(resolve, RETRY_MS).unref());
     }
   }

@@ -37,7 +37,7 @@ export async function restore(
     .execute();
   const bySession = Map.groupBy(principals, (principal) => principal.session_id);
   const now = seconds(clock);
-  await rememberGrace(store, leaseAfterAbsence(now, terms, undefined));
+  await rememberGrace(store, leaseAfterAbsence(now, terms, rows.length, undefined));
   const sessions = rows.map((row): Live => {
     const own = bySession.get(row.id) ?? [];
     return {
@@ -56,7 +56,7 @@ export async function restore(
           spiffeId: principal.spiffe_id,
         })),
       },
-      leaseUntil: leaseAfterAbsence(now, terms, row.graced_until ? unix(row.graced_until) : undefined),
+      leaseUntil: leaseAfterAbsence(now, terms, rows.length, row.graced_until ? unix(row.graced_until) : undefined),
       awaitingHeartbeat: true,
       lastNotAfter: lastNotAfter(own),
       certified: lastNotAfter(own),

@@ -1,6 +1,6 @@
 /** A lease across restarts: a broker that was away ends no session by that, and keeps none alive that is dead. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { createLeases } from '../../src/session/leases.ts';
+import { createLeases, leaseAfterAbsence } from '../../src/session/leases.ts';
 import type { Live } from '../../src/session/live.ts';
 import { createLiveIndex } from '../../src/session/live.ts';
 import { asSession, type Enrolled, type Harness, OPERATOR_TOKEN, session, startHarness } from '../harness/broker.ts';
@@ -96,4 +96,12 @@ it('a store that comes and goes lengthens a lease once', () => {
     holdsAgain();
   }
   expect(one.leaseUntil).toBe(1_000_000 + LEASE + GRACE);
+});
+
+it('gives ten thousand sessions that come back at once the time that a broker needs to hear all of them', () => {
+  const terms = { leaseSeconds: LEASE, restartGraceSeconds: GRACE, heartbeatSeconds: HEARTBEAT };
+  expect(leaseAfterAbsence(1_000, terms, 59, undefined)).toBe(1_000 + LEASE + GRACE);
+  expect(leaseAfterAbsence(1_000, terms, 10_000, undefined)).toBe(1_000 + LEASE + GRACE + 166);
+  // Who has had it gets no more than the time to speak.
+  expect(leaseAfterAbsence(1_000, terms, 10_000, 1_005)).toBe(1_000 + 2 * HEARTBEAT);
 });
