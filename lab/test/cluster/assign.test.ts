@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { assignAddresses, namesOf, type ServiceObject } from '../../src/cluster/cloud/assign.ts';
+import { addressChanges, assignAddresses, namesOf, type ServiceObject } from '../../src/cluster/cloud/assign.ts';
 
 function balancer(name: string, more: Partial<ServiceObject> = {}): ServiceObject {
   return { metadata: { namespace: 'front', name }, spec: { type: 'LoadBalancer' }, ...more };
@@ -29,6 +29,14 @@ it('only Services that ask this cloud for a load balancer get an address', () =>
 it('two Services that claim one address do not share it', () => {
   const addresses = assignAddresses([balancer('a', having('203.0.113.140')), balancer('b', having('203.0.113.140'))]);
   expect(new Set(addresses.values()).size).toBe(2);
+});
+
+it('a cloud that was started again takes back addresses of Services that are gone, and no other address of the node', () => {
+  const has = new Set(['203.0.113.1', '203.0.113.130', '203.0.113.131']);
+  expect(addressChanges(has, new Set(['203.0.113.131', '203.0.113.132']))).toEqual({
+    add: ['203.0.113.132'],
+    remove: ['203.0.113.130'],
+  });
 });
 
 it('names come from the annotation, and those of broker and edge are known', () => {

@@ -38,6 +38,22 @@ export function assignAddresses(services: readonly ServiceObject[]): Map<string,
   return assigned;
 }
 
+/**
+ * What the node has to answer to from now on, and what no longer. Nothing is remembered for it: a cloud that was started again takes
+ * back what the one before it gave.
+ * @param has addresses that the node answers to; those that are not the cloud's are left alone
+ * @param wanted addresses that Services have
+ */
+export function addressChanges(
+  has: ReadonlySet<string>,
+  wanted: ReadonlySet<string>,
+): { readonly add: readonly string[]; readonly remove: readonly string[] } {
+  return {
+    add: [...wanted].filter((address) => !has.has(address)),
+    remove: LOAD_BALANCER_ADDRESSES.filter((address) => has.has(address) && !wanted.has(address)),
+  };
+}
+
 /** @returns name -> address */
 export function namesOf(
   services: readonly ServiceObject[],

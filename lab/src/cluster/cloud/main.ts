@@ -10,7 +10,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { connectKubernetes } from '../../kubernetes.ts';
 import { nodePath } from '../node/namespaces.ts';
-import { assignAddresses, namesOf, type ServiceObject } from './assign.ts';
+import { addressChanges, assignAddresses, namesOf, type ServiceObject } from './assign.ts';
 import { lookAfterDisks } from './disks.ts';
 import { writeInternetNames } from './names.ts';
 
@@ -18,7 +18,6 @@ const INTERVAL_MS = 500;
 
 const [dir = '', url = ''] = process.argv.slice(2);
 const kubernetes = connectKubernetes(url, join(dir, 'admin.token'), join(dir, 'tls/ca.crt'));
-let taken = new Map<string, string>();
 let told = '';
 process.stdout.write('the cloud is open\n');
 for (;;) {
@@ -31,11 +30,9 @@ for (;;) {
 async function lookAfterServices(): Promise<void> {
   const { items } = (await kubernetes.call('GET', '/api/v1/services')) as { items: ServiceObject[] };
   const wanted = assignAddresses(items);
-  const links = new Set(addressesOfNode());
-  const kept = new Set(wanted.values());
-  // Those that the node still has: a round that failed half-way has removed some.
-  for (const address of new Set(taken.values())) if (links.has(address) && !kept.has(address)) link('del', address);
-  for (const address of kept) if (!links.has(address)) link('add', address);
+  const { add, remove } = addressChanges(new Set(addressesOfNode()), new Set(wanted.values()));
+  for (const address of remove) link('del', address);
+  for (const address of add) link('add', address);
   for (const item of items) {
     const { namespace, name } = item.metadata;
     const address = wanted.get(`${namespace}/${name}`);
@@ -45,7 +42,6 @@ async function lookAfterServices(): Promise<void> {
     const path = `/api/v1/namespaces/${namespace}/services/${name}/status`;
     await kubernetes.call('PATCH', path, { status }, 'application/merge-patch+json');
   }
-  taken = wanted;
   const names = namesOf(items, wanted);
   const text = JSON.stringify([...names]);
   if (text !== told) writeInternetNames(dir, names);
