@@ -1,7 +1,7 @@
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { fillOnce } from '../src/install/once.ts';
 
@@ -49,4 +49,17 @@ it('does not wait for another cache that is filled with the same', async () => {
     silent,
   );
   expect(readdirSync(cache).sort()).toEqual(['one', 'two']);
+});
+
+it('takes what a process that knew nothing of the lock has filled meanwhile', async () => {
+  const home = join(cache, `taken-${process.pid}`);
+  const fill = async (work: string): Promise<string> => {
+    mkdirSync(home);
+    await writeFile(join(home, 'tool'), 'of another');
+    await writeFile(join(work, 'tool'), 'ours');
+    return work;
+  };
+  await fillOnce(home, fill, silent);
+  expect(readFileSync(join(home, 'tool'), 'utf8')).toBe('of another');
+  expect(readdirSync(cache)).toEqual([basename(home)]);
 });

@@ -25,12 +25,18 @@ function lockOf(home: string): string {
   return `install/${createHash('sha256').update(resolve(home)).digest('hex')}`;
 }
 
+/** What renaming onto a folder with something in it fails with. */
+const TAKEN: ReadonlySet<string> = new Set(['ENOTEMPTY', 'EEXIST']);
+
 async function fillNow(home: string, fill: (work: string) => Promise<string>): Promise<void> {
   if (existsSync(home)) return; // the process that we waited for did it
   await mkdir(dirname(home), { recursive: true });
   const work = await mkdtemp(`${home}-`);
   try {
     await rename(await fill(work), home);
+  } catch (error) {
+    // A lock is of a network namespace: a process in another one may have filled it meanwhile.
+    if (!existsSync(home) || !TAKEN.has((error as NodeJS.ErrnoException).code ?? '')) throw error;
   } finally {
     await rm(work, { recursive: true, force: true });
   }
