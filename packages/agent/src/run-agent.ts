@@ -62,8 +62,8 @@ export async function runAgent(config: AgentConfig, dependencies: AgentDependenc
   try {
     return await start(config, dependencies, parts);
   } catch (error) {
-    await parts.disposeAsync();
-    throw error;
+    await parts.disposeAsync().catch(notClosed(dependencies.log));
+    throw error; // why it failed, also where a part did not end well after it
   }
 }
 
@@ -135,12 +135,12 @@ async function start(
   const enrolled = manager.start();
   answering = startDataPlane();
   for (const one of [enrolled, answering]) one.catch(() => {}); // told below
-  stop.addEventListener('abort', () => void close());
+  stop.addEventListener('abort', () => void close().catch(notClosed(log)));
   try {
     if (stop.aborted) throw stoppedEarly();
     await Promise.race([carryTraffic(), closed.then(() => Promise.reject(stoppedEarly()))]);
   } catch (error) {
-    await close();
+    await close().catch(notClosed(log));
     throw error;
   }
   readyAfter = Math.round(performance.now());
@@ -281,6 +281,10 @@ async function start(
     })();
     return trafficEnded;
   }
+}
+
+function notClosed(log: AgentDependencies['log']): (thrown: unknown) => void {
+  return (thrown) => log?.('close_failed', { code: toMeshpassError(thrown).code });
 }
 
 function stoppedEarly(): MeshpassError {
