@@ -20,17 +20,25 @@ export interface ActiveLabelOptions {
 export interface ActiveLabel {
   /** Writes it, and keeps it so until a later call replaces this one: whoever takes the label away takes every request away. */
   set(active: boolean): void;
+  /** Says that this one is not active any more. Resolves when that is written, or after a second: whoever ends does not wait longer. */
+  leave(): Promise<void>;
   close(): void;
 }
 
 const TRY_AGAIN_MS = 1_000;
 const INTERVAL_MS = 10_000;
+const LEAVE_MS = 1_000;
 
 export function createActiveLabel(options: ActiveLabelOptions): ActiveLabel {
   const { http, namespace, pod, onFailure, intervalMs = INTERVAL_MS } = options;
   let wanted: AbortController | undefined;
   let writing: Promise<void> | undefined;
-  const write = async (active: boolean, { signal }: AbortController, before: Promise<void> | undefined) => {
+  const write = async (
+    active: boolean,
+    { signal }: AbortController,
+    before: Promise<void> | undefined,
+    written = () => {},
+  ) => {
     // Kubernetes may still do what is given up: the later one must come later there, too.
     await before;
     while (!signal.aborted) {
@@ -41,6 +49,7 @@ export function createActiveLabel(options: ActiveLabelOptions): ActiveLabel {
           contentType: 'application/merge-patch+json',
           body: { metadata: { labels: { [ACTIVE_LABEL]: `${active}` } } },
         });
+        written();
       } catch (cause) {
         if (signal.aborted) return;
         onFailure(cause);
@@ -49,11 +58,17 @@ export function createActiveLabel(options: ActiveLabelOptions): ActiveLabel {
       await pause(rest, undefined, { signal, ref: false }).catch(() => {});
     }
   };
+  const set = (active: boolean, written?: () => void) => {
+    wanted?.abort();
+    wanted = new AbortController();
+    writing = write(active, wanted, writing, written);
+  };
   return {
-    set: (active) => {
-      wanted?.abort();
-      wanted = new AbortController();
-      writing = write(active, wanted, writing);
+    set: (active) => set(active),
+    leave: async () => {
+      const written = Promise.withResolvers<void>();
+      set(false, written.resolve);
+      await Promise.race([written.promise, pause(LEAVE_MS, undefined, { ref: false })]);
     },
     close: () => wanted?.abort(),
   };

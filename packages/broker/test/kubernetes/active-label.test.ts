@@ -51,3 +51,23 @@ it.each(['take', 'fail'] as const)(
     expect(failures).toEqual([]);
   },
 );
+
+it('of a broker that ends is taken back, after what is under way, and not waited for without end', async () => {
+  const { label, asked } = pod();
+  label.set(true);
+  await expect.poll(() => asked.length).toBe(1);
+  let left = false;
+  const leaving = label.leave().then(() => {
+    left = true;
+  });
+  asked[0]!.take();
+  await expect.poll(() => asked.map(({ active }) => active)).toEqual(['true', 'false']);
+  expect(left).toBe(false);
+  asked[1]!.take();
+  await leaving;
+  label.close();
+
+  const { label: unheard } = pod();
+  await unheard.leave();
+  unheard.close();
+});

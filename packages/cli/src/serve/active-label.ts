@@ -22,6 +22,7 @@ export async function activeLabelOf(
   const label = createActiveLabel({ http, namespace, pod, onFailure });
   return {
     set: label.set,
+    leave: label.leave,
     close: () => {
       label.close();
       http.close();

@@ -143,6 +143,8 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
     if (!lost) await broker.close();
   });
   activeLabel?.set(true);
+  // Before anything ends: until another container runs here, this Pod would go on to be called the active one.
+  begun.defer(() => activeLabel?.leave());
   const edge = await edgeBeside(broker, edgeFlags, createLog('edge', options.logLevel));
   begun.defer(() => edge?.close());
   lost = await Promise.race([broker.lost, signalled.then(() => undefined)]);
