@@ -55,7 +55,7 @@ export interface MeshState {
   readonly tokenKeysChanged: () => void;
   /** Why the broker is not ready, empty when it is. */
   readonly unready: () => readonly string[];
-  /** Of that, what a broker that only stands by lacks, too: it applies nothing, but must see the cluster. */
+  /** Of that, what a broker that only stands by lacks, too: it applies nothing, but must see the cluster and read its access file. */
   readonly unseen: () => readonly string[];
 }
 

@@ -61,6 +61,7 @@ export function meshState(options: StateOptions): LiveMeshState {
   let isPlanned = false;
   let drift = 0;
   const problems: { file?: string; apply?: string; mesh?: string; selected?: string } = {};
+  let unreadable: string | undefined; // why the file on disk is no access file, whatever the cluster has
 
   const apply = reconciler<Plan>({
     apply: (plan) => applyPlan(plan, options),
@@ -220,11 +221,13 @@ export function meshState(options: StateOptions): LiveMeshState {
   const file = openAccessFile({
     path: options.accessFile,
     onFile: (access) => {
+      unreadable = undefined;
       if (ignoresDisk()) return;
       candidate = access;
       soon();
     },
     onRefused: (error) => {
+      unreadable = error.message;
       if (ignoresDisk()) return;
       candidate = undefined;
       refuse(error);
@@ -249,7 +252,7 @@ export function meshState(options: StateOptions): LiveMeshState {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-    unseen: view.unready,
+    unseen: () => [...view.unready(), ...(unreadable === undefined ? [] : [unreadable])],
     unready: () => [
       ...view.unready(),
       ...(inForce ? [] : [problems.file ?? problems.apply ?? 'the access file has not been applied yet']),

@@ -23,7 +23,7 @@ export async function startStandby({ config, given, metrics, log }: Base): Promi
   let waitsFor = 'the store is being opened';
   let behindAnother = false;
   const reasons = () => [waitsFor, ...given.mesh.unready()];
-  // One that cannot see the cluster must not count as ready: an update would go on, and replace the one that can.
+  // One that cannot see the cluster, or read its access file, must not count as ready: an update would go on, and replace the one that can.
   const couldTakeOver = () => behindAnother && given.mesh.unseen().length === 0;
   const app = createStandbyApp({ metrics, reasons, couldTakeOver });
   return {

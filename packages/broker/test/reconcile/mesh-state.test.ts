@@ -207,3 +207,12 @@ it('from the first file on that was given and came into force, the one on disk i
   await new Promise((resolve) => setTimeout(resolve, 300));
   expect(mesh.access().grants[0]!.who[0]!.user).toBe('eve');
 });
+
+it('a broker that stands by lacks an access file that can be read: it could not take over', async () => {
+  const { path, start } = playCluster();
+  writeFileSync(path, 'grants: [');
+  const mesh = start();
+  await eventually(() => expect(mesh.unseen()).toEqual([expect.stringMatching(/^access\.yaml:1:/)]));
+  writeFileSync(path, file('ann'));
+  await eventually(() => expect(mesh.unseen()).toEqual([]));
+});
