@@ -44,6 +44,8 @@ export interface Harness {
   readonly broker: Broker;
   /** ms that the broker's clock runs ahead of the real one. */
   clockAhead: number;
+  /** What the real clock says, while set: Unix ms. */
+  clockStandsAt: number | undefined;
   readonly call: (call: Call) => Promise<Answer>;
   readonly operatorCall: (call: string | Call) => Promise<Answer>;
   readonly restart: () => Promise<void>;
@@ -80,7 +82,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       denyEnded: 'always',
       ...options.config,
     });
-    const clock = () => Date.now() + harness.clockAhead;
+    const clock = () => (harness.clockStandsAt ?? Date.now()) + harness.clockAhead;
     return await serveBroker(config, {
       attest: idp.attest,
       authorize: mesh.authorize,
@@ -95,10 +97,10 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     });
   };
   const agent = new Agent({ ca: tls.pem, keepAlive: true, maxSockets: 32 });
-  const harness = { dir, caFile: tls.certFile, mesh, idp, log, clockAhead: 0 } as {
+  const harness = { dir, caFile: tls.certFile, mesh, idp, log, clockAhead: 0, clockStandsAt: undefined } as {
     -readonly [K in keyof Harness]: Harness[K];
   };
-  harness.now = () => Math.floor((Date.now() + harness.clockAhead) / 1000);
+  harness.now = () => Math.floor(((harness.clockStandsAt ?? Date.now()) + harness.clockAhead) / 1000);
   if (!options.config?.databaseUrl) await afterInitdb(join(dir, 'data'));
   harness.broker = await start();
   // DPoP proofs of the second in which a broker started are refused.
