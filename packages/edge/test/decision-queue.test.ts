@@ -2,8 +2,8 @@ import type { EdgeDecision } from '@meshpass/identity';
 import { expect, test, vi } from 'vitest';
 import { queueDecisions } from '../src/index.ts';
 
-const decision = (id: string): EdgeDecision => {
-  return { id, at: 1, outcome: 'allowed', reason: 'yes', source: '192.0.2.1:1' };
+const decision = (id: string, more: Partial<EdgeDecision> = {}): EdgeDecision => {
+  return { id, at: 1, outcome: 'allowed', reason: 'yes', source: '192.0.2.1:1', ...more };
 };
 
 test('decisions of one moment are delivered together: each delivery is a transaction of the audit log', async () => {
@@ -15,4 +15,40 @@ test('decisions of one moment are delivered together: each delivery is a transac
   await vi.waitFor(() => expect(queue.stats().posted).toBe(2));
   expect(deliveries).toEqual([['d1', 'd2']]);
   await queue.close();
+});
+
+test('a session that opens and closes without end takes no place of others: what it does too much is summed up', async () => {
+  let away = true;
+  const delivered: EdgeDecision[] = [];
+  const queue = queueDecisions({
+    ...{ maxQueue: 6, maxOfSession: 4, random: () => 0, newId: () => 'sum' },
+    deliver: async (batch) => {
+      if (away) throw new Error('away');
+      delivered.push(...batch);
+    },
+  });
+  for (let n = 0; n < 100; n++) {
+    queue.report(decision(`opened-${n}`, { session_id: 'noisy', target: 'orders.shop:80' }));
+    queue.report(decision(`ended-${n}`, { session_id: 'noisy', outcome: 'ended', bytes_in: 1, bytes_out: 2 }));
+  }
+  queue.report(decision('quiet', { session_id: 'quiet' }));
+  expect(queue.stats()).toMatchObject({ queued: 5, dropped: 0 });
+  away = false;
+  await vi.waitFor(() => expect(queue.stats().posted).toBe(7), 10_000);
+  expect(delivered.map(({ id }) => id)).toEqual(['opened-0', 'ended-0', 'opened-1', 'ended-1', 'quiet', 'sum', 'sum']);
+  const [opened, ended] = delivered.slice(-2);
+  expect(opened).toMatchObject({ outcome: 'allowed', session_id: 'noisy', reason: expect.stringMatching(/^98 more /) });
+  expect(ended).toMatchObject({ outcome: 'ended', session_id: 'noisy', bytes_in: 98, bytes_out: 196 });
+  // Its share is free again.
+  queue.report(decision('later', { session_id: 'noisy' }));
+  await queue.close();
+  expect(delivered.at(-1)!.id).toBe('later');
+});
+
+test('what was summed up is delivered at the end, too', async () => {
+  const delivered: EdgeDecision[] = [];
+  const queue = queueDecisions({ maxOfSession: 1, deliver: async (batch) => void delivered.push(...batch) });
+  for (const id of ['one', 'two', 'three']) queue.report(decision(id, { session_id: 'noisy' }));
+  await queue.close();
+  expect(delivered.map(({ reason }) => reason)).toEqual(['yes', expect.stringMatching(/^2 more /)]);
 });

@@ -2,13 +2,17 @@
  * Brings decisions to the broker's audit log: in batches, tried again until taken, in a bounded queue. A batch is one transaction
  * of the audit log, which costs it as much as dozens of rows do.
  */
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { EdgeDecision } from '@meshpass/identity';
 import { type EdgeLog, SILENT } from '../log.ts';
+import { sumDecisions } from './summed-decisions.ts';
 
 /** Most decisions of one batch (the wire schema allows no more). */
 const BATCH = 500;
 const MAX_QUEUE = 50_000;
+/** Of one session; what it does beyond that is summed up, so that it takes no place of others. */
+const MAX_OF_SESSION = 1_000;
 /** Longest that a decision waits for others, ms. */
 const LINGER_MS = 200;
 const BACKOFF_MS = { first: 250, most: 10_000 } as const;
@@ -19,6 +23,8 @@ export interface DecisionQueueOptions {
   readonly log?: EdgeLog;
   readonly random?: () => number;
   readonly maxQueue?: number;
+  readonly maxOfSession?: number;
+  readonly newId?: () => string;
 }
 
 export interface DecisionQueue {
@@ -30,26 +36,35 @@ export interface DecisionQueue {
 }
 
 export function queueDecisions(options: DecisionQueueOptions): DecisionQueue {
-  const { log = SILENT, random = Math.random, maxQueue = MAX_QUEUE } = options;
+  const { log = SILENT, random = Math.random, maxQueue = MAX_QUEUE, maxOfSession = MAX_OF_SESSION } = options;
   const queue: EdgeDecision[] = [];
+  /** How many of a session are in the queue. */
+  const queuedOf = new Map<string, number>();
+  const sums = sumDecisions(options.newId ?? randomUUID);
   const stop = new AbortController();
   let posted = 0;
   let dropped = 0;
   let running: Promise<void> | undefined;
   return {
     report(decision) {
+      const { session_id: session } = decision;
+      if (session !== undefined && isFull(session)) {
+        sums.add(session, decision);
+        return;
+      }
       if (queue.length >= maxQueue) {
         dropped++;
         log.warn({ decisions: [decision] }, 'a decision could not be brought to the broker');
         return;
       }
-      queue.push(decision);
+      push(decision);
       running ??= run();
     },
     stats: () => ({ queued: queue.length, posted, dropped }),
     async close() {
       stop.abort();
       await running;
+      for (const sum of sums.take(() => true)) push(sum);
       while (queue.length > 0) {
         try {
           await post();
@@ -82,6 +97,24 @@ export function queueDecisions(options: DecisionQueueOptions): DecisionQueue {
     await options.deliver(batch);
     queue.splice(0, batch.length);
     posted += batch.length;
+    for (const { session_id: session } of batch) if (session !== undefined) leave(session);
+    for (const sum of sums.take((session) => !isFull(session))) push(sum);
+  }
+
+  function isFull(session: string): boolean {
+    return (queuedOf.get(session) ?? 0) >= maxOfSession;
+  }
+
+  function push(decision: EdgeDecision): void {
+    queue.push(decision);
+    const { session_id: session } = decision;
+    if (session !== undefined) queuedOf.set(session, (queuedOf.get(session) ?? 0) + 1);
+  }
+
+  function leave(session: string): void {
+    const left = (queuedOf.get(session) ?? 0) - 1;
+    if (left > 0) queuedOf.set(session, left);
+    else queuedOf.delete(session);
   }
 
   function rest(ms: number): Promise<void> {
