@@ -26,7 +26,14 @@ beforeAll(async () => {
   await untilReady(await on.connect());
   http = kubernetesHttp(await kubeconfigAccess(on.lab.kubeconfig));
   cluster = {
-    ...{ http, namespace: 'meshpass-system', rootNamespace: 'istio-system', gitops: false, now: Date.now },
+    ...{
+      http,
+      namespace: 'meshpass-system',
+      rootNamespace: 'istio-system',
+      istiod: 'istiod',
+      gitops: false,
+      now: Date.now,
+    },
     gateway: { namespace: 'meshpass-system', labels: { istio: 'meshpass-gateway' }, port: 15443 },
   };
 });

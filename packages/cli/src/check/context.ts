@@ -8,6 +8,8 @@ export interface CheckContext {
   /** Of the release. */
   readonly namespace: string;
   readonly rootNamespace: string;
+  /** Name of its Service. */
+  readonly istiod: string;
   readonly gateway: {
     readonly namespace: string;
     readonly labels: Readonly<Record<string, string>>;

@@ -5,11 +5,11 @@ import { type CheckContext, fine, list, read, type Seen } from './context.ts';
 import { expiry } from './expiry.ts';
 
 /** Of minor versions: the oldest whose xDS and CA are tested. */
-export async function checkIstiod({ http, rootNamespace }: CheckContext): Promise<readonly Finding[]> {
+export async function checkIstiod({ http, rootNamespace, istiod }: CheckContext): Promise<readonly Finding[]> {
   const slices = await list(http, `/apis/discovery.k8s.io/v1/namespaces/${rootNamespace}/endpointslices`, {
-    'kubernetes.io/service-name': 'istiod',
+    'kubernetes.io/service-name': istiod,
   });
-  const seen = `kubectl -n ${rootNamespace} get endpointslices -l kubernetes.io/service-name=istiod`;
+  const seen = `kubectl -n ${rootNamespace} get endpointslices -l kubernetes.io/service-name=${istiod}`;
   const ready = slices.flatMap(({ endpoints, ports }) => {
     const hasCa = ports?.some(({ port }: { port: number }) => port === 15012);
     return hasCa ? (endpoints ?? []).filter((one: Seen) => one.conditions?.ready !== false) : [];
@@ -18,10 +18,10 @@ export async function checkIstiod({ http, rootNamespace }: CheckContext): Promis
     return [
       wrong(
         'istiod',
-        `The Service istiod in ${rootNamespace} has no ready endpoint on port 15012: no certificate is signed.`,
+        `The Service ${istiod} in ${rootNamespace} has no ready endpoint on port 15012: no certificate is signed.`,
         {
           seen,
-          next: 'Name the namespace of istiod with --root-namespace; a revision has a Service of another name (--istiod of the broker).',
+          next: 'Name the namespace of istiod with --root-namespace, and its Service with --istiod: that of a revision is istiod-REVISION.',
           command: `kubectl -n ${rootNamespace} get pods,services -l app=istiod`,
         },
       ),

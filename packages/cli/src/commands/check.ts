@@ -18,6 +18,7 @@ export const command = defineCommand({
       env: 'MESHPASS_ROOT_NAMESPACE',
       default: 'istio-system',
     }),
+    istiod: text('<service>', 'Service of istiod; that of a revision is istiod-REVISION', { default: 'istiod' }),
     ...gatewayFlags,
     gitops: toggle('the broker was started with --gitops', { env: 'MESHPASS_GITOPS' }),
     operator: text('<url>', "origin of the broker's operator listener, to ask about database and readiness", {
@@ -42,6 +43,7 @@ export const command = defineCommand({
     kubeconfig,
     namespace,
     rootNamespace,
+    istiod,
     gitops,
     operator,
     brokerAddress,
@@ -55,7 +57,7 @@ export const command = defineCommand({
     const gateway = { namespace: options.gatewayNamespace, labels: options.gatewayLabel, port: options.gatewayPort };
     try {
       const findings = await runChecks({
-        cluster: { http, namespace, rootNamespace, gateway, gitops, now: Date.now },
+        cluster: { http, namespace, rootNamespace, istiod, gateway, gitops, now: Date.now },
         ...{ operator, broker: brokerAddress, edge: edgeAddress, github: checkAppBy(options) },
       });
       console.log(output === 'json' ? JSON.stringify({ findings }, null, 2) : findings.map(findingText).join('\n'));

@@ -27,7 +27,15 @@ async function says(objects: readonly Seen[], namespace = 'meshpass-system'): Pr
   };
   const gateway = { namespace, labels: {}, port: 15443 };
   const findings = await checkAdmission({
-    ...{ http: { call } as never, namespace, rootNamespace: 'istio-system', gateway, gitops: false, now: Date.now },
+    ...{
+      http: { call } as never,
+      namespace,
+      rootNamespace: 'istio-system',
+      istiod: 'istiod',
+      gateway,
+      gitops: false,
+      now: Date.now,
+    },
   });
   return findings.map(({ says }) => says);
 }

@@ -86,7 +86,13 @@ it.each([
           return { status: 201, body: { status: { allowed: isWanted(of) || isExcess(of) } } };
         },
       },
-      ...{ namespace: 'meshpass-system', rootNamespace: 'istio-system', gitops: false, now: Date.now },
+      ...{
+        namespace: 'meshpass-system',
+        rootNamespace: 'istio-system',
+        istiod: 'istiod',
+        gitops: false,
+        now: Date.now,
+      },
       gateway: { namespace: 'meshpass-system', labels: {}, port: 15443 },
     });
     expect(findings.map(({ says }) => says)).toEqual(
