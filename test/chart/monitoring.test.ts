@@ -3,6 +3,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { createMetrics } from '@meshpass/broker/telemetry/metrics';
 import { formatStats } from '@meshpass/edge/stats';
 import { ERROR_CODES } from '@meshpass/identity/error';
+import { VERSION } from '@meshpass/identity/version';
 import { beforeAll, expect, it } from 'vitest';
 import { parse } from 'yaml';
 import { BUILD_MS, CHART, find, PRODUCTION, type Rendered, render } from './helm.ts';
@@ -100,7 +101,13 @@ it('there is a page for no other alert, and the list has them all', () => {
 
 it('are installed as they are, where they are wanted, with the labels that an operator selects', () => {
   const rule = find(objects, 'PrometheusRule', 'meshpass');
-  expect(rule.spec.groups[0].rules).toEqual(alerts);
+  // With the runbooks of the version that is installed.
+  const ofVersion = (url: string) => url.replace('/blob/main/', `/blob/v${VERSION}/`);
+  const installed = alerts.map(({ annotations, ...alert }) => {
+    return { ...alert, annotations: { ...annotations, runbook_url: ofVersion(annotations.runbook_url) } };
+  });
+  expect(installed[0]!.annotations.runbook_url).toContain(`/blob/v${VERSION}/docs/runbooks/`);
+  expect(rule.spec.groups[0].rules).toEqual(installed);
   expect(rule.metadata.labels).toMatchObject({ release: 'prometheus' });
   for (const [name, text] of dashboards) {
     const map = find(objects, 'ConfigMap', `meshpass-dashboard-${name.replace('.json', '')}`);
