@@ -56,6 +56,22 @@ it(
   BUILD_MS,
 );
 
+it(
+  'GitHub’s audit log stream is taken where it is wanted, with the token beside the key of the App',
+  async () => {
+    const flagsOf = async (auditStream: boolean): Promise<readonly string[]> => {
+      const objects = await render(FIRST_INSTALL, { github: { auditStream } });
+      return find(objects, 'Deployment', 'meshpass-broker').spec.template.spec.containers[0].args;
+    };
+    const flag = '--github-event-token=/etc/meshpass/github/event-token';
+    expect(await flagsOf(true)).toContain(flag);
+    expect(await flagsOf(false)).not.toContain(flag);
+    const without = render(FIRST_INSTALL, { github: { appId: '', auditStream: true } });
+    await expect(without).rejects.toThrow('github.auditStream: needs github.appId');
+  },
+  BUILD_MS,
+);
+
 describe('the access file', () => {
   const content = (more: string) =>
     `# reviewed${more}\ngrants: {a: {who: [{user: ann}], to: [{service: orders.shop, port: 80}]}}\n`;
