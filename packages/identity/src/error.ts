@@ -71,6 +71,7 @@ const STATUS = {
   github_unauthorized: 401,
   // What the broker stands on
   store_unavailable: 503,
+  store_newer: 409,
   ca_unavailable: 503,
   kubernetes_unavailable: 503,
   configuration_unavailable: 503,

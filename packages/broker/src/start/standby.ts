@@ -55,7 +55,7 @@ export interface Leadership {
 
 /**
  * Resolves when this is the active broker: at once, or on PostgreSQL when no other one is.
- * @throws MeshpassError `config_invalid`, `store_unavailable`; the reason of the signal
+ * @throws MeshpassError `config_invalid`, `store_unavailable`, `store_newer`; the reason of the signal
  */
 export async function waitForLeadership(base: Base, { waitFor }: Standby, shared: Shared): Promise<Leadership> {
   const { config, given, metrics } = base;

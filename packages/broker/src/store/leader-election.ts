@@ -26,13 +26,18 @@ export interface Leadership {
   readonly end: () => Promise<void>;
 }
 
-/** The active broker as one that waits sees it; undefined where it has not said who it is yet. */
-export type Waiting = (active: LeaderRecord | undefined) => void;
+/** What one that waits sees of the store. */
+export interface Seen {
+  /** Undefined where it has not said who it is yet. */
+  readonly active: LeaderRecord | undefined;
+  /** Names of the migrations in the store. */
+  readonly executed: readonly string[];
+}
 
 export interface LeadershipOptions {
   readonly databaseUrl: string;
   /** Called with every look at the lock that found it taken. What it throws ends the waiting. */
-  readonly onWaiting: Waiting;
+  readonly onWaiting: (seen: Seen) => void;
   /** Called where the store does not answer one that waits. */
   readonly onFailure: (cause: unknown) => void;
   readonly signal?: AbortSignal | undefined;
@@ -59,12 +64,12 @@ export async function awaitLeadership(options: LeadershipOptions): Promise<Leade
   try {
     for (;;) {
       signal?.throwIfAborted();
-      let active: LeaderRecord | undefined;
+      let seen: Seen;
       try {
         connection ??= await openLockConnection(databaseUrl);
         const asked = now();
         if (await connection.lock()) return lead(databaseUrl, connection, asked);
-        active = await connection.holder();
+        seen = await connection.look();
       } catch (thrown) {
         connection?.drop();
         connection = undefined;
@@ -72,7 +77,7 @@ export async function awaitLeadership(options: LeadershipOptions): Promise<Leade
         await pause(CONFIRM_MS, undefined, { signal });
         continue;
       }
-      onWaiting(active);
+      onWaiting(seen);
       await pause(POLL_MS, undefined, { signal });
     }
   } catch (thrown) {
@@ -160,7 +165,7 @@ interface LockConnection {
   readonly lock: () => Promise<boolean>;
   /** Undefined where the schema is not there yet. */
   readonly epoch: () => Promise<number | undefined>;
-  readonly holder: () => Promise<LeaderRecord | undefined>;
+  readonly look: () => Promise<Seen>;
   readonly ended: Promise<void>;
   readonly isOver: () => boolean;
   readonly end: () => Promise<void>;
@@ -200,7 +205,10 @@ async function openLockConnection(databaseUrl: string): Promise<LockConnection> 
   return {
     lock: async () => (await client.query(TRY_LOCK)).rows[0].locked === true,
     epoch: async () => (await row('epoch'))?.epoch as number | undefined,
-    holder: async () => readLeaderRecord((await row('holder'))?.holder),
+    look: async () => {
+      const seen = await row('holder, array(select name::text from kysely_migration) as executed');
+      return { active: readLeaderRecord(seen?.holder), executed: (seen?.executed as string[] | undefined) ?? [] };
+    },
     ended,
     isOver: () => over,
     end: async () => {

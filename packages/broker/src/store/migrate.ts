@@ -1,9 +1,13 @@
-/** Brings the schema up to date. A migration is never edited once released; the next one mends it. */
+/**
+ * Brings the schema up to date. A migration is never edited once released; the next one mends it. From 009 on its name says which
+ * versions can go on after it: README.md, "A migration".
+ */
 
 import { MeshpassError } from '@meshpass/identity';
 import { type Kysely, sql } from 'kysely';
 import { type Migration, Migrator } from 'kysely/migration';
 import { AUDIT_GUARDS, AUDIT_TABLES } from './audit-guards.ts';
+import { newerMigrations } from './schema-level.ts';
 import type { Tables } from './tables.ts';
 import { WRITE_BATCH } from './write-batch.ts';
 
@@ -15,19 +19,37 @@ export interface Migrated {
   readonly fromInsideOnly: boolean;
 }
 
+export type Migrations = Readonly<Record<string, Migration>>;
+
 /**
- * Applies every missing migration in one transaction each.
- * @throws MeshpassError `store_unavailable`
+ * Applies every missing migration in one transaction each. Those of a newer version stay as they are.
+ * @throws MeshpassError `store_newer` where a newer version left this one behind, before anything is written; `store_unavailable`
  */
-export async function migrate(db: Kysely<Tables>): Promise<Migrated> {
-  const migrator = new Migrator({ db, provider: { getMigrations: async () => MIGRATIONS } });
-  const before = (await migrator.getMigrations()).filter(({ executedAt }) => executedAt).map(({ name }) => name);
+export async function migrate(db: Kysely<Tables>, migrations: Migrations = MIGRATIONS): Promise<Migrated> {
+  const before = await executedMigrations(db);
+  const newer = newerMigrations(before, Object.keys(migrations)).map((name) => [name, NEWER] as const);
+  const all = { ...migrations, ...Object.fromEntries(newer) };
+  const migrator = new Migrator({ db, provider: { getMigrations: async () => all } });
   const { error } = await migrator.migrateToLatest();
   if (error) throw new MeshpassError('store_unavailable', 'The store could not be migrated.', { cause: error });
   return { fromInsideOnly: before.length > 0 && !before.includes(KEEPS_CHECKPOINTS_OUTSIDE) };
 }
 
-export const MIGRATIONS: Record<string, Migration> = {
+/** Kysely refuses a store with migrations that it is not given. These are in the store, so that they are not run. */
+const NEWER: Migration = {
+  async up() {
+    throw new Error('a migration of a newer version cannot be run by this one');
+  },
+};
+
+async function executedMigrations(db: Kysely<Tables>): Promise<readonly string[]> {
+  const table = await sql<{ there: boolean }>`select to_regclass('kysely_migration') is not null as there`.execute(db);
+  if (!table.rows[0]?.there) return [];
+  const { rows } = await sql<{ name: string }>`select name from kysely_migration`.execute(db);
+  return rows.map(({ name }) => name);
+}
+
+export const MIGRATIONS: Migrations = {
   '001-sessions-and-audit': {
     async up(db) {
       await sql`

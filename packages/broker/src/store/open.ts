@@ -5,8 +5,9 @@ import pg from 'pg';
 import { awaitLeadership, type Leadership } from './leader-election.ts';
 import { queryOnlyAsLeader } from './leader-guard.ts';
 import { type LeaderRecord, readLeaderRecord, refuseDifferent, type Shared } from './leader-record.ts';
-import { migrate } from './migrate.ts';
+import { MIGRATIONS, type Migrations, migrate } from './migrate.ts';
 import { openPglite } from './pglite.ts';
+import { newerMigrations } from './schema-level.ts';
 import type { Tables } from './tables.ts';
 
 export type Db = Kysely<Tables>;
@@ -50,6 +51,8 @@ export interface StoreOptions {
   readonly onWaiting?: (active: LeaderRecord | undefined) => void;
   /** Called where the store does not answer one that waits. */
   readonly onFailure?: (cause: unknown) => void;
+  /** Those of this version where absent; tests have others, of versions before and after. */
+  readonly migrations?: Migrations;
   /** Ends the waiting. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -59,8 +62,8 @@ const CONNECT_TIMEOUT_MS = 5_000;
 
 /**
  * Resolves when this process is the one that may act: with PostgreSQL it waits until no other broker is.
- * @throws MeshpassError `store_unavailable`; `config_invalid` where it could not take the place of the active one; the reason
- * of the signal
+ * @throws MeshpassError `store_unavailable`; `store_newer` where a newer version left this one behind; `config_invalid` where it could
+ * not take the place of the active one; the reason of the signal
  */
 export async function openStore(options: StoreOptions): Promise<Store> {
   try {
@@ -99,11 +102,13 @@ async function embedded(options: StoreOptions): Promise<Store> {
 }
 
 async function remote(options: StoreOptions, databaseUrl: string): Promise<Store> {
-  const { self, onWaiting, onFailure = () => {}, signal } = options;
+  const { self, onWaiting, onFailure = () => {}, migrations = MIGRATIONS, signal } = options;
   let compared = false;
   const leadership = await awaitLeadership({
     ...{ databaseUrl, onFailure, signal },
-    onWaiting: (active) => {
+    onWaiting: ({ active, executed }) => {
+      // Now, not when it is needed: an update that goes back too far then stops at the first broker, and the active one stays.
+      newerMigrations(executed, Object.keys(migrations));
       // Once: keys of ours may have been changed in their files since, and are read again before they are needed.
       if (active && self && !compared) refuseDifferent(self.shared, active);
       compared ||= active !== undefined;
@@ -145,12 +150,12 @@ function keptByFile(): Omit<Leadership, 'end'> {
 async function ready(
   opened: Pick<Store, 'db' | 'kind' | 'maintain' | 'close'>,
   leadership: Omit<Leadership, 'end'>,
-  { self }: StoreOptions,
+  { self, migrations }: StoreOptions,
 ): Promise<Store> {
   const { db } = opened;
   try {
     // Not earlier: a broker that waits must not change the tables under the active one.
-    const { fromInsideOnly } = await migrate(db);
+    const { fromInsideOnly } = await migrate(db, migrations);
     const before = readLeaderRecord((await db.selectFrom('broker_epoch').select('holder').executeTakeFirst())?.holder);
     const since = new Date().toISOString();
     const holderText = (shared: Shared) => JSON.stringify({ ...self!, shared, since } satisfies LeaderRecord);
