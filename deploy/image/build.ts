@@ -1,5 +1,5 @@
 /**
- * `npm run build:image [-- --arch arm64] [--arch x64]`: the container image of broker and edge, without a daemon, as
+ * `npm run build:image [-- --arch arm64] [--arch x64] [--fresh]`: the container image of broker and edge, without a daemon, as
  * `dist/image/meshpass-linux-ARCH.oci.tar`, with its SBOM beside it. With several processors also `meshpass-linux.oci.tar`, the one
  * image for all of them, which a release pushes. README.md says what is in it.
  */
@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { packagesOfExecutable } from '../executable/bundled.ts';
+import { keepBuild } from '../executable/kept.ts';
 import { CERTIFICATES, DATA, EXECUTABLE, USER, writeBase, writeProgram } from './contents.ts';
 import { debianPackages } from './debian-packages.ts';
 import { archive, writeLayer } from './layer.ts';
@@ -23,7 +24,12 @@ const REPOSITORY = 'ghcr.io/meshpass/meshpass';
 const ARCHITECTURES: Readonly<Record<string, OciArchitecture>> = { x64: 'amd64', arm64: 'arm64' };
 
 const { version } = JSON.parse(readFileSync(join(ROOT, 'packages/cli/package.json'), 'utf8')) as { version: string };
-const { values } = parseArgs({ options: { arch: { type: 'string', multiple: true, default: [process.arch] } } });
+const { values } = parseArgs({
+  options: {
+    arch: { type: 'string', multiple: true, default: [process.arch] },
+    fresh: { type: 'boolean', default: false },
+  },
+});
 const created = new Date(
   Number(process.env.SOURCE_DATE_EPOCH ?? git('log', '-1', '--format=%ct')) * 1000,
 ).toISOString();
@@ -37,25 +43,44 @@ const labels = {
   'org.opencontainers.image.revision': git('rev-parse', 'HEAD'),
   'org.opencontainers.image.created': created,
 };
-const npm = await packagesOfExecutable();
-const work = mkdtempSync(join(tmpdir(), 'meshpass-image-'));
-try {
-  mkdirSync(OUTPUT, { recursive: true });
-  const together = join(work, 'together');
-  const images = values.arch.map((arch) => build(arch, together));
-  if (images.length > 1) {
-    nameLayout(together, writeIndex(together, images, labels), `${REPOSITORY}:${version}`);
-    archive(together, join(OUTPUT, 'meshpass-linux.oci.tar'));
+const names = [
+  ...values.arch.flatMap((arch) => [`meshpass-linux-${arch}.oci.tar`, `meshpass-linux-${arch}.cdx.json`]),
+  ...(values.arch.length > 1 ? ['meshpass-linux.oci.tar'] : []),
+];
+const isNew = await keepBuild(
+  {
+    name: `image-${values.arch.join('-')}`,
+    sources: ['deploy/image/**'],
+    settings: [...Object.values(labels), ...values.arch],
+    outputs: names.map((name) => join(OUTPUT, name)),
+  },
+  values.fresh,
+  buildAll,
+);
+if (!isNew) console.log(`Kept from the same sources: ${names.join(', ')} in ${OUTPUT.slice(ROOT.length)}`);
+
+async function buildAll(): Promise<void> {
+  const npm = await packagesOfExecutable();
+  const work = mkdtempSync(join(tmpdir(), 'meshpass-image-'));
+  try {
+    mkdirSync(OUTPUT, { recursive: true });
+    const together = join(work, 'together');
+    const images = values.arch.map((arch) => build(arch, work, npm));
+    if (images.length > 1) {
+      nameLayout(together, writeIndex(together, images, labels), `${REPOSITORY}:${version}`);
+      archive(together, join(OUTPUT, 'meshpass-linux.oci.tar'));
+    }
+  } finally {
+    rmSync(work, { recursive: true, force: true });
   }
-} finally {
-  rmSync(work, { recursive: true, force: true });
 }
 
-/** @param together layout that gets the image too */
-function build(arch: string, together: string): Descriptor {
+/** @param work folder, whose layout `together` gets the image too */
+function build(arch: string, work: string, npm: Awaited<ReturnType<typeof packagesOfExecutable>>): Descriptor {
   const architecture = ARCHITECTURES[arch];
   if (!architecture) throw new Error(`There is no image for --arch ${arch}: ${Object.keys(ARCHITECTURES).join(', ')}`);
-  execFileSync(process.execPath, [join(ROOT, 'deploy/executable/build.ts'), '--arch', arch], { stdio: 'inherit' });
+  const flags = ['--arch', arch, ...(values.fresh ? ['--fresh'] : [])];
+  execFileSync(process.execPath, [join(ROOT, 'deploy/executable/build.ts'), ...flags], { stdio: 'inherit' });
   const folder = (name: string) => join(work, arch, name);
   for (const name of ['base', 'program', 'packages', 'layout']) mkdirSync(folder(name), { recursive: true });
   const debian = debianPackages(architecture, folder('packages'));
@@ -79,7 +104,7 @@ function build(arch: string, together: string): Descriptor {
     labels,
     created,
   });
-  cpSync(folder('layout'), together, { recursive: true });
+  cpSync(folder('layout'), join(work, 'together'), { recursive: true });
   nameLayout(folder('layout'), image, `${REPOSITORY}:${version}`);
   const output = join(OUTPUT, `meshpass-linux-${arch}`);
   archive(folder('layout'), `${output}.oci.tar`);

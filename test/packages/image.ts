@@ -9,13 +9,14 @@ import { aloneInDist } from '../../bench/executable.ts';
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const IMAGES = join(ROOT, 'dist/image');
 
-/** Builds the images of these processors, with an environment and a umask that must make no difference. */
+/** Builds the images of these processors, with an environment and a umask that must make no difference. @param fresh uses no kept build */
 export async function buildImage(
   archs = ['x64', 'arm64'],
   umask = '022',
   env: Readonly<Record<string, string>> = {},
+  fresh = false,
 ): Promise<void> {
-  const argv = archs.flatMap((arch) => ['--arch', arch]);
+  const argv = [...archs.flatMap((arch) => ['--arch', arch]), ...(fresh ? ['--fresh'] : [])];
   const command = ['-c', `umask ${umask} && exec npm run --silent build:image -- "$@"`, 'sh', ...argv];
   await aloneInDist(() => promisify(execFile)('sh', command, { cwd: ROOT, env: { ...process.env, ...env } }));
 }

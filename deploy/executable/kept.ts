@@ -1,0 +1,76 @@
+/**
+ * Builds that are kept in `dist/kept` by what they were made of: tests, benchmarks, image and Feature want one and the same many times
+ * over, and each takes half a minute. `--fresh` builds anew.
+ */
+import { execFileSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import { existsSync, globSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = fileURLToPath(new URL('../..', import.meta.url));
+const KEPT = join(ROOT, 'dist/kept');
+/** What an executable is made of, beside the Node.js that builds it. Packages of others are pinned by the lock. */
+const EXECUTABLE = [
+  ...['packages/*/src/**', 'packages/*/package.json', 'deploy/executable/**', 'deploy/npm/**'],
+  ...['package-lock.json', 'lab/node.sha256', 'lab/src/install/envoy.ts', 'tsconfig.json', 'LICENSE'],
+];
+
+export interface Build {
+  /** Of one of each name the last is kept. */
+  readonly name: string;
+  /** Files that it is made of, beside those of an executable; globs in the repository. */
+  readonly sources: readonly string[];
+  /** What else it depends on. */
+  readonly settings: readonly string[];
+  /** Files and folders that it writes; absolute paths. */
+  readonly outputs: readonly string[];
+}
+
+/**
+ * Puts the outputs where they belong: kept ones, or else those of `build`, which are kept then. Others that read the outputs of an earlier
+ * build keep what they have: names are replaced, and files never changed.
+ * @param fresh builds in any case, and keeps nothing
+ * @returns whether it was built
+ */
+export async function keepBuild(build: Build, fresh: boolean, run: () => Promise<void>): Promise<boolean> {
+  const home = join(KEPT, `${build.name}-${digestOf(build)}`);
+  if (!fresh && existsSync(home)) {
+    for (const output of build.outputs) link(join(home, basename(output)), output);
+    return false;
+  }
+  await run();
+  if (fresh) return true; // what is tried with another umask or time zone is not for others
+  mkdirSync(KEPT, { recursive: true });
+  const work = mkdtempSync(join(KEPT, '.new-'));
+  for (const output of build.outputs) link(output, join(work, basename(output)));
+  for (const old of globSync(`${build.name}-${'?'.repeat(DIGITS)}`, { cwd: KEPT }))
+    rmSync(join(KEPT, old), { recursive: true, force: true });
+  renameSync(work, home);
+  return true;
+}
+
+const DIGITS = 32;
+
+function digestOf({ sources, settings }: Build): string {
+  const digest = createHash('sha256').update(JSON.stringify([process.version, process.arch, ...settings]));
+  const files = globSync([...EXECUTABLE, ...sources], { cwd: ROOT, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .sort();
+  for (const file of files) digest.update(`\0${file.slice(ROOT.length)}\0`).update(readFileSync(file));
+  return digest.digest('hex').slice(0, DIGITS);
+}
+
+/** By hard links: neither takes space or time, and what is removed under one name is there under the other. */
+function link(from: string, to: string): void {
+  mkdirSync(dirname(to), { recursive: true });
+  const beside = mkdtempSync(`${to}-`);
+  try {
+    execFileSync('cp', ['--archive', '--link', from, join(beside, 'new')]);
+    rmSync(to, { recursive: true, force: true });
+    renameSync(join(beside, 'new'), to);
+  } finally {
+    rmSync(beside, { recursive: true, force: true });
+  }
+}

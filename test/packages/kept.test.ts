@@ -1,0 +1,59 @@
+/** Builds that are kept by what they were made of. */
+import { existsSync, globSync, linkSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { keepBuild } from '../../deploy/executable/kept.ts';
+
+const DIST = fileURLToPath(new URL('../../dist/', import.meta.url));
+const NAME = `test-of-kept-${process.pid}`;
+
+let folder: string;
+let builds: number;
+beforeEach(() => {
+  mkdirSync(DIST, { recursive: true });
+  folder = mkdtempSync(join(DIST, 'kept-test-'));
+  builds = 0;
+});
+afterEach(() => {
+  rmSync(folder, { recursive: true });
+  for (const kept of globSync(`kept/${NAME}-*`, { cwd: DIST })) rmSync(join(DIST, kept), { recursive: true });
+});
+
+const build = (settings: readonly string[], fresh = false) => {
+  const output = join(folder, 'output');
+  return keepBuild({ name: NAME, sources: [], settings, outputs: [output] }, fresh, async () => {
+    rmSync(output, { recursive: true, force: true });
+    mkdirSync(output);
+    writeFileSync(join(output, 'file'), `${settings} ${++builds}`);
+  });
+};
+const built = () => readFileSync(join(folder, 'output/file'), 'utf8');
+
+it('what was built of the same is put where it belongs, and not built again', async () => {
+  expect(await build(['x64'])).toBe(true);
+  rmSync(join(folder, 'output'), { recursive: true });
+  expect([await build(['x64']), built()]).toEqual([false, 'x64 1']);
+});
+
+it('what is made of something else is built, and replaces what was kept', async () => {
+  await build(['x64']);
+  expect([await build(['arm64']), built()]).toEqual([true, 'arm64 2']);
+  expect(globSync(`kept/${NAME}-*`, { cwd: DIST })).toHaveLength(1);
+});
+
+it('what has to be built anew is built, and kept for nobody', async () => {
+  await build(['x64']);
+  expect([await build(['x64'], true), built()]).toEqual([true, 'x64 2']);
+  expect([await build(['x64']), built()]).toEqual([false, 'x64 1']);
+});
+
+it('whoever reads an earlier build keeps it when another takes its name', async () => {
+  await build(['x64']);
+  const reader = join(folder, 'reader');
+  mkdirSync(reader);
+  linkSync(join(folder, 'output/file'), join(reader, 'file'));
+  await build(['arm64']);
+  expect(readFileSync(join(reader, 'file'), 'utf8')).toBe('x64 1');
+  expect(existsSync(join(folder, 'output/file'))).toBe(true);
+});
