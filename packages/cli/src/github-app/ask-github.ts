@@ -4,6 +4,7 @@ import { readPrivateFile } from '@meshpass/broker/secrets/key-file';
 import { MeshpassError } from '@meshpass/identity/error';
 import { VERSION } from '@meshpass/identity/version';
 import { SignJWT } from 'jose';
+import { z } from 'zod';
 import { unreadable } from '../input/text-file.ts';
 
 export interface GithubAnswer {
@@ -12,6 +13,11 @@ export interface GithubAnswer {
   // biome-ignore lint/suspicious/noExplicitAny: each caller looks at the few members that it needs
   readonly json: any;
 }
+
+/** A login or the short name of an App. */
+export const Slug = z.string().regex(/^[A-Za-z0-9][\w-]{0,99}$/);
+/** An address of a page at GitHub: printed as it is, also in commands. */
+export const Page = z.string().regex(/^https?:\/\/[\w.~:/-]{1,290}$/);
 
 const PATIENCE_MS = 15_000;
 const MAX_ANSWER = 2 * 1024 * 1024;

@@ -1,8 +1,9 @@
 /** What an App lacks: it asks GitHub about the App, its installations, their permissions, and the calls that are left. */
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { plainText } from '@meshpass/identity/text';
+import { z } from 'zod';
 import { type Finding, failed, wrong } from '../doctor/line.ts';
-import { appAuthorization, askGithub } from './ask-github.ts';
+import { appAuthorization, askGithub, Page, Slug } from './ask-github.ts';
 import { PERMISSIONS, type Permission } from './permissions.ts';
 
 export interface AppOptions {
@@ -18,14 +19,17 @@ export interface AppOptions {
   readonly now: () => number;
 }
 
-interface Installation {
-  readonly id: number;
-  readonly account: { readonly login: string; readonly type?: string };
-  readonly permissions: Readonly<Record<string, string>>;
-  readonly html_url: string;
-  readonly suspended_at: string | null;
-  readonly repository_selection?: string;
-}
+const App = z.object({ slug: Slug, html_url: Page });
+const Level = z.string().regex(/^[a-z_]{1,60}$/);
+const Installation = z.object({
+  id: z.int().positive(),
+  account: z.object({ login: Slug }),
+  permissions: z.record(Level, Level),
+  html_url: Page,
+  suspended_at: z.string().max(100).nullish(),
+});
+type Installation = z.infer<typeof Installation>;
+const Budget = z.object({ limit: z.number(), remaining: z.number(), reset: z.number().max(8.64e12).default(0) });
 
 /** Below this share of the hour's calls it is a warning. */
 const FEW = 0.2;
@@ -50,14 +54,14 @@ async function look({ api, appId, keyFile, organizations, now }: AppOptions): Pr
         command: 'meshpass github-app create --help',
       }),
     ];
-  const { slug, html_url: page } = app.json as { slug: string; html_url: string };
+  const { slug, html_url: page } = taken(App, app.json, 'about the App');
   const listed = await askGithub(api, '/app/installations?per_page=100', { authorization });
   if (listed.status !== 200 || !Array.isArray(listed.json))
     throw new MeshpassError(
       'issuer_unavailable',
       `GitHub does not list the installations of App ${appId}: ${listed.status} ${messageOf(listed.json)}`,
     );
-  const installations = listed.json as readonly Installation[];
+  const installations = taken(z.array(Installation), listed.json, 'about its installations');
   const missing = organizations.filter(
     (one) => !installations.some(({ account }) => account.login.toLowerCase() === one.toLowerCase()),
   );
@@ -84,7 +88,7 @@ function isWanted(login: string, organizations: readonly string[]): boolean {
 async function lookAt(one: Installation, api: string, authorization: string): Promise<readonly Finding[]> {
   const where = one.account.login;
   const seen = `GET ${api}/app/installations: ${where}`;
-  if (one.suspended_at !== null)
+  if (one.suspended_at != null)
     return [
       wrong('github', `The installation in ${where} is suspended.`, {
         ...{ seen, next: 'An owner of the organization resumes it on its page.', command: `xdg-open ${one.html_url}` },
@@ -131,18 +135,30 @@ async function budgetOf(one: Installation, api: string, authorization: string): 
       }),
     ];
   const answer = await askGithub(api, '/rate_limit', { authorization: `Bearer ${token}` });
-  const { limit, remaining, reset } = (answer.json?.resources?.core ?? {}) as Record<string, number>;
-  if (limit === undefined || remaining === undefined) return [];
+  const core = Budget.safeParse(answer.json?.resources?.core);
+  if (!core.success) return [];
+  const { limit, remaining, reset } = core.data;
   const says = `${remaining} of ${limit} calls of this hour are left in ${one.account.login}`;
   const seen = `GET ${api}/rate_limit`;
   if (remaining >= limit * FEW) return [{ check: 'github', state: 'ok', says: `${says}.`, seen }];
-  const until = new Date((reset ?? 0) * 1000).toISOString().slice(11, 16);
+  const until = new Date(reset * 1000).toISOString().slice(11, 16);
   return [
     {
       ...{ check: 'github', state: 'warning', seen, says: `${says}, until ${until} UTC: polls are stretched.` },
       next: 'See who else uses this App; raise --github-sweep and --github-members, or stream the audit log (docs/github/audit-log.md).',
     },
   ];
+}
+
+/** What is printed is of GitHub's own form: it can move no terminal's cursor, and is one word where a command has it. */
+function taken<T>(form: z.ZodType<T>, json: unknown, what: string): T {
+  const read = form.safeParse(json);
+  if (read.success) return read.data;
+  const where = read.error.issues[0]?.path.join('.') || 'the answer';
+  throw new MeshpassError(
+    'issuer_unavailable',
+    `What GitHub says ${what} is not as it is documented (${plainText(where)}).`,
+  );
 }
 
 function messageOf(json: unknown): string {

@@ -9,7 +9,7 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net';
 import { fileProblem, MeshpassError } from '@meshpass/identity/error';
 import { z } from 'zod';
-import { askGithub } from './ask-github.ts';
+import { askGithub, Page, Slug } from './ask-github.ts';
 import { createdPage, failedPage, startPage } from './pages.ts';
 import { manifest } from './permissions.ts';
 
@@ -47,9 +47,9 @@ const CODE = /^[A-Za-z0-9_-]{1,200}$/;
 const Created = z.object({
   id: z.int().positive(),
   client_id: z.string().regex(/^[\w.-]{1,100}$/),
-  slug: z.string().regex(/^[A-Za-z0-9_-]{1,100}$/),
+  slug: Slug,
   owner: z.looseObject({ login: z.string().regex(/^[\w-]{1,100}$/) }),
-  html_url: z.url({ protocol: /^https?$/ }).max(300),
+  html_url: Page,
   pem: z
     .string()
     .max(20_000)

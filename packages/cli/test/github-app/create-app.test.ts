@@ -1,6 +1,7 @@
 /** `meshpass github-app create`, with a browser that is played and the stand-in for GitHub. */
 import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { request } from 'node:http';
+import { createServer, request } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type RunningGithub, startGithub } from '@meshpass/lab/github/start';
@@ -154,8 +155,12 @@ describe('registering the App', () => {
     expect(await run(['node', 'meshpass', 'github-app', 'create', ...flags])).toBe(0);
     await browsing;
     vi.restoreAllMocks();
-    expect(out.join('\n')).toContain(`meshpass github-app check --github-app 4242 --github-app-key ${keyFile}`);
-    expect(out.join('\n')).not.toMatch(/PRIVATE KEY|secret/);
+    const app = `--github-app 4242 --github-app-key ${keyFile} --github-api ${github.url}`;
+    expect(out.join('\n')).toContain(`  meshpass github-app check ${app} --organization acme\n`);
+    expect(out.join('\n')).toContain(`  github: {appId: "4242", api: "${github.url}"}\n`);
+    expect(out.join('\n')).toContain(`meshpass-github --from-file=private-key.pem=${keyFile}\n`);
+    expect(out.join('\n')).toContain(`  meshpass serve ${app} ...`);
+    expect(out.join('\n').replace('create secret generic', '')).not.toMatch(/PRIVATE KEY|secret/);
   });
 });
 
@@ -176,6 +181,27 @@ describe('checking the App', () => {
         next: expect.stringContaining('/installations/new'),
       },
     ]);
+  });
+
+  it.each([
+    ['/app', { slug: 'evil\u001b[2J', html_url: 'https://github.com/apps/evil' }, 'slug'],
+    ['/app', { slug: 'evil', html_url: 'https://github.com/apps/$(reboot)' }, 'html_url'],
+    ['/app', { slug: '-evil', html_url: 'javascript:alert(1)' }, 'slug'],
+  ])('prints and runs nothing that %s says in another form than GitHub has', async (path, answer, where) => {
+    const server = createServer((request, response) => {
+      response.writeHead(200, { 'content-type': 'application/json' });
+      response.end(JSON.stringify(request.url === path ? answer : []));
+    });
+    await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+    try {
+      const findings = await look({ api: `http://127.0.0.1:${(server.address() as AddressInfo).port}` });
+      expect(findings).toMatchObject([{ state: 'failed', code: 'issuer_unavailable' }]);
+      expect(findings[0]!.says).toContain(`(${where})`);
+      expect(JSON.stringify(findings)).not.toMatch(/evil|reboot|javascript/);
+    } finally {
+      server.close();
+      server.closeAllConnections();
+    }
   });
 
   it('does not take an App for not installed where GitHub does not list its installations', async () => {

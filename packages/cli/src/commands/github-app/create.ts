@@ -7,6 +7,7 @@ import { EVENTS, PERMISSIONS } from '../../github-app/permissions.ts';
 
 /** As long as GitHub's code is good. */
 const PATIENCE_MS = 3_600_000;
+const GITHUB_API = 'https://api.github.com';
 /** GitHub takes no longer name of an App. */
 const LONGEST_NAME = 34;
 
@@ -24,7 +25,7 @@ const flags = {
     defaultText: 'any free port',
   }),
   githubWeb: text('<url>', 'GitHub', { env: 'MESHPASS_GITHUB_WEB', default: 'https://github.com' }),
-  githubApi: text('<url>', 'GitHub API', { env: 'MESHPASS_GITHUB_API', default: 'https://api.github.com' }),
+  githubApi: text('<url>', 'GitHub API', { env: 'MESHPASS_GITHUB_API', default: GITHUB_API }),
   output,
 };
 
@@ -63,10 +64,30 @@ async function create(options: OptionsOf<typeof flags>): Promise<void> {
     [
       `App ${app.slug} of ${app.owner} is registered; its key is in ${keyFile}.`,
       `Install it in the organization: ${install}`,
-      `Then:  meshpass github-app check --github-app ${app.id} --github-app-key ${keyFile}${organization ? ` --organization ${organization}` : ''}`,
-      `       meshpass serve --github-app ${app.id} --github-app-key ${keyFile} ...`,
+      ...nextSteps(app.id, options),
     ].join('\n'),
   );
+}
+
+/** Commands as they can be pasted, for the chart and for a broker that is started by hand. */
+function nextSteps(id: number, { organization, keyFile, githubApi: api }: OptionsOf<typeof flags>): readonly string[] {
+  const isOther = api !== GITHUB_API;
+  const app = `--github-app ${id} --github-app-key ${word(keyFile)}${isOther ? ` --github-api ${word(api)}` : ''}`;
+  const secret = `--from-file=private-key.pem=${word(keyFile)}`;
+  return [
+    'Then check it:',
+    `  meshpass github-app check ${app}${organization === undefined ? '' : ` --organization ${organization}`}`,
+    'and give it to the broker, in the values of the chart and a Secret:',
+    `  github: {appId: "${id}"${isOther ? `, api: ${JSON.stringify(api)}` : ''}}`,
+    `  kubectl -n meshpass-system create secret generic meshpass-github ${secret}`,
+    'or, without the chart:',
+    `  meshpass serve ${app} ...`,
+  ];
+}
+
+/** A word of a shell. */
+function word(text: string): string {
+  return /^[\w./:@%+=-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 function permissionText(): string {
