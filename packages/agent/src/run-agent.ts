@@ -204,7 +204,7 @@ async function start(
   }
 
   async function status(): Promise<AgentStatus> {
-    const { session, svids, identityToken, services } = manager.credentials;
+    const { session, svids, identityToken, services, mesh } = manager.credentials;
     const { brokerAnsweredAt: answeredAt, failures, lease } = manager.health;
     const plane = await dataPlane!.status();
     const { failure } = configuration;
@@ -233,6 +233,7 @@ async function start(
         ...{ url: config.broker, answeredAt },
         failures: failure === undefined ? failures : { ...failures, configuration: failure },
       },
+      edge: { host: mesh.edge.host, port: mesh.edge.port },
       lease: { ...lease, ...(refusal && { refused: refusal }) },
       ...plane,
       notes: [...plane.notes, ...(names?.notes ?? [])],

@@ -63,6 +63,9 @@ const ANSWERS: Readonly<Record<string, string>> = {
   agent_route_not_granted: 'its route leads to a service that the grant does not give',
 };
 
+/** Envoy does not say what is wrong with it. */
+const EDGE_NOT_BELIEVED = "the edge's certificate is not believed here; meshpass doctor says why";
+
 /** What an entry of the log says. */
 interface Found extends Omit<Refusal, 'at' | 'count'> {
   /** `HOST:PORT` of a service, or `ADDRESS:PORT` of its listener. */
@@ -179,7 +182,11 @@ function ofConnection(entry: TcpEntry): Found {
   const code = answered('meshpass-error-code');
   const decision = answered('meshpass-decision-id');
   const failed = Object.keys(common.response_flags ?? {});
-  const reason = common.upstream_transport_failure_reason || common.connection_termination_details || failed.join(', ');
+  const transport = common.upstream_transport_failure_reason ?? '';
+  const isEdgeRefused = common.upstream_cluster?.startsWith('edge/') && transport.includes('CERTIFICATE_VERIFY_FAILED');
+  const reason = isEdgeRefused
+    ? EDGE_NOT_BELIEVED
+    : transport || common.connection_termination_details || failed.join(', ');
   const service = serviceOf(name);
   return {
     at: service,

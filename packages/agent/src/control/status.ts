@@ -26,6 +26,8 @@ export interface AgentStatus extends DataPlaneStatus {
     /** The last failure of each task that has not succeeded since. */
     readonly failures: Readonly<Record<string, string>>;
   };
+  /** Public address of the edge. */
+  readonly edge?: { readonly host: string; readonly port: number };
   readonly lease: {
     /** How it is renewed: by the control channel of an edge, or at the broker, where no edge does. */
     readonly by: 'channel' | 'https';

@@ -1,6 +1,7 @@
 /** What a broker's refusal becomes, and what no broker answers. */
 import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
 import { plainText } from '@meshpass/identity/text';
+import { tlsFailure } from '@meshpass/identity/tls-failure';
 import { PresenceChallenge } from '@meshpass/identity/wire';
 
 export interface Answer {
@@ -42,9 +43,12 @@ export function refusal(base: string, answer: Answer): MeshpassError {
 }
 
 export function unreachable(base: string, why: string, cause: unknown, options: { readonly retryAfter?: number } = {}) {
-  return new MeshpassError(
-    'agent_broker_unreachable',
-    `The broker ${base} cannot be reached (${why}). Check the address and that this workspace may connect to it.`,
-    { cause, ...options },
-  );
+  const { what, next } = tlsFailure(cause) ?? {
+    what: why,
+    next: 'Check the address and that this workspace may connect to it.',
+  };
+  return new MeshpassError('agent_broker_unreachable', `The broker ${base} cannot be reached (${what}). ${next}`, {
+    cause,
+    ...options,
+  });
 }

@@ -65,3 +65,20 @@ test('what the proxy itself refuses is one, in words', () => {
   const refusal = refusalOf('direct_response', 403, byProxy, { 'x-meshpass-code': 'agent_service_unknown' });
   expect(refusal).toMatchObject({ hop: 'workspace', reason: 'no grant gives it' });
 });
+
+test.each([
+  ['edge/payments-dev', "the edge's certificate is not believed here; meshpass doctor says why"],
+  ['outbound|8080||orders.shop.svc.cluster.local', 'TLS_error:|268435581:SSL_routines:CERTIFICATE_VERIFY_FAILED'],
+])('a certificate that is refused on the way to %s is told as %s', (cluster, reason) => {
+  const options = { now: () => 1, report: new RefusalReport(), services: () => [], proxyPort: PROXY.port_value };
+  const refusals = new Refusals(options);
+  const common = {
+    response_flags: { upstream_connection_failure: true },
+    tls_properties: { tls_sni_hostname: 'outbound_.8080_._.orders.shop.svc.cluster.local' },
+    upstream_cluster: cluster,
+    upstream_transport_failure_reason: 'TLS_error:|268435581:SSL_routines:CERTIFICATE_VERIFY_FAILED',
+  };
+  const entry = { common_properties: common };
+  refusals.take(messageOf('envoy.service.accesslog.v3.StreamAccessLogsMessage', { tcp_logs: { log_entry: [entry] } }));
+  expect(refusals.last[0]).toMatchObject({ hop: 'edge', what: 'orders.shop.svc.cluster.local:8080', reason });
+});

@@ -1,25 +1,36 @@
-/** A self-signed TLS certificate for 127.0.0.1, written where the broker reads it. */
+/** A self-signed TLS certificate for 127.0.0.1 and localhost, or a name, written where the broker reads it. */
 import 'reflect-metadata';
 import { webcrypto } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { SubjectAlternativeNameExtension, X509CertificateGenerator } from '@peculiar/x509';
 
-export async function writeCertificate(dir: string): Promise<{ certFile: string; keyFile: string; pem: string }> {
+export interface CertificateOptions {
+  /** In place of localhost. */
+  readonly name?: string;
+  /** Milliseconds from now. */
+  readonly from?: number;
+  readonly until?: number;
+}
+
+export async function writeCertificate(
+  dir: string,
+  { name = 'localhost', from = -60_000, until = 86_400_000 }: CertificateOptions = {},
+): Promise<{ certFile: string; keyFile: string; pem: string }> {
   const algorithm = { name: 'ECDSA', namedCurve: 'P-256', hash: 'SHA-256' };
   const keys = await webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
   const certificate = await X509CertificateGenerator.createSelfSigned(
     {
       serialNumber: '01',
       name: 'CN=broker',
-      notBefore: new Date(Date.now() - 60_000),
-      notAfter: new Date(Date.now() + 86_400_000),
+      notBefore: new Date(Date.now() + from),
+      notAfter: new Date(Date.now() + until),
       signingAlgorithm: algorithm,
       keys,
       extensions: [
         new SubjectAlternativeNameExtension([
           { type: 'ip', value: '127.0.0.1' },
-          { type: 'dns', value: 'localhost' },
+          { type: 'dns', value: name },
         ]),
       ],
     },

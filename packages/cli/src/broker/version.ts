@@ -1,6 +1,7 @@
 /** What a broker says about itself, without a session. */
 import { MeshpassError } from '@meshpass/identity/error';
 import { isPlainText } from '@meshpass/identity/text';
+import { tlsFailure } from '@meshpass/identity/tls-failure';
 import { ask } from './ask.ts';
 
 /**
@@ -14,7 +15,7 @@ export async function brokerVersion(broker: string, ca: string | undefined): Pro
     throw new MeshpassError('usage', `--broker is ${broker}: give an https:// URL.`);
   const base = new URL(broker).href.replace(/\/+$/, '');
   const answer = await ask(`${base}/version`, { method: 'GET', ca }).catch((cause: Error) => {
-    const why = (cause as NodeJS.ErrnoException).code ?? cause.message;
+    const why = tlsFailure(cause)?.what ?? (cause as NodeJS.ErrnoException).code ?? cause.message;
     throw new MeshpassError('agent_broker_unreachable', `The broker ${base} cannot be reached (${why}).`, { cause });
   });
   const version = (answer.json as { version?: unknown } | undefined)?.version;

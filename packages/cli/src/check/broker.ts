@@ -1,13 +1,8 @@
-/** What the broker says of itself, and the certificates that broker and edge show. */
-import { connect } from 'node:tls';
+/** What the broker says of itself. */
 import { MeshpassError } from '@meshpass/identity/error';
 import { ask } from '../broker/ask.ts';
-import type { HostPort } from '../command/host-port.ts';
 import { type Finding, failed, wrong } from '../doctor/line.ts';
 import { fine } from './context.ts';
-import { expiry } from './expiry.ts';
-
-const PATIENCE_MS = 10_000;
 
 /** Store, istiod's roots, access file and leadership, as its readiness has them. */
 export async function checkBroker(operator: string, namespace: string): Promise<readonly Finding[]> {
@@ -48,31 +43,4 @@ export async function checkBroker(operator: string, namespace: string): Promise<
 /** The Service of the listeners leads to any broker, also one that stands by. */
 function forwardToActive(namespace: string): string {
   return `kubectl -n ${namespace} port-forward "$(kubectl -n ${namespace} get pod -l meshpass.dev/active=true -o name)" 9090`;
-}
-
-/** The certificate that is shown at an address of ours; whether it is trusted is a question of who asks. */
-export async function checkShown(check: string, { host, port }: HostPort, now: number): Promise<readonly Finding[]> {
-  const seen = `TLS handshake with ${host}:${port}`;
-  const advice = {
-    ...{ seen, days: 14, next: 'cert-manager renews it; a given Secret is yours to renew.' },
-    command: `openssl s_client -connect ${host}:${port} -servername ${host} </dev/null | openssl x509 -noout -dates`,
-  };
-  const until = await shownUntil(host, port);
-  if (until !== undefined) return [expiry(check, `The certificate of ${host}`, until, now, advice)];
-  const error = new MeshpassError('agent_broker_unreachable', `${host}:${port} does not answer TLS from here.`);
-  return [failed(check, error, { ...advice, next: 'Look at its Service, its address in DNS, and firewalls between.' })];
-}
-
-function shownUntil(host: string, port: number): Promise<number | undefined> {
-  return new Promise((resolve) => {
-    const socket = connect({ host, port, servername: host, rejectUnauthorized: false, timeout: PATIENCE_MS });
-    const end = (until?: number) => {
-      socket.on('error', () => {});
-      socket.destroy();
-      resolve(until);
-    };
-    socket.once('secureConnect', () => end(Date.parse(socket.getPeerCertificate().valid_to) || undefined));
-    socket.once('error', () => end());
-    socket.once('timeout', () => end());
-  });
 }

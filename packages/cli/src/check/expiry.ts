@@ -18,6 +18,12 @@ export function expiry(check: string, what: string, until: number, now: number, 
   const day = new Date(until).toISOString().slice(0, 10);
   const left = Math.floor((until - now) / DAY_MS);
   if (until <= now) return wrong(check, `${what} expired on ${day}.`, more);
-  if (left < days) return { check, state: 'warning', says: `${what} expires in ${left} days, on ${day}.`, ...more };
+  if (until - now < days * DAY_MS)
+    return {
+      check,
+      state: 'warning',
+      says: `${what} expires in ${left === 1 ? '1 day' : `${left} days`}, on ${day}.`,
+      ...more,
+    };
   return fine(check, `${what} is good until ${day}.`, advice.seen);
 }

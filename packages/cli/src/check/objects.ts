@@ -1,8 +1,7 @@
-/** Whether what the chart installs is there and runs: workloads, admission policies, the mesh gateway. */
+/** Whether what the chart installs is there and in force: admission policies, the mesh gateway; and the cluster's version. */
 import { type Finding, wrong } from '../doctor/line.ts';
 import { type CheckContext, fine, list, read, type Seen } from './context.ts';
 
-const WORKLOADS = ['broker', 'edge', 'gateway'] as const;
 /** Of the chart, by name. */
 export const POLICIES = [
   ...['meshpass-accounts', 'meshpass-active', 'meshpass-namespaces', 'meshpass-policies'],
@@ -25,31 +24,6 @@ export async function checkKubernetes({ http }: CheckContext): Promise<readonly 
       },
     ),
   ];
-}
-
-export async function checkWorkloads({ http, namespace }: CheckContext): Promise<readonly Finding[]> {
-  const found = await Promise.all(
-    WORKLOADS.map((one) => read(http, `/apis/apps/v1/namespaces/${namespace}/deployments/meshpass-${one}`)),
-  );
-  return WORKLOADS.map((one, index) => {
-    const name = `meshpass-${one}`;
-    const deployment = found[index];
-    const seen = `kubectl -n ${namespace} get deployment ${name}`;
-    if (!deployment)
-      return wrong('workloads', `There is no Deployment ${name} in ${namespace}.`, {
-        seen,
-        next: 'Install the chart, or name its namespace with --namespace.',
-        command: `helm list --all-namespaces --filter meshpass`,
-      });
-    const wanted: number = deployment.spec?.replicas ?? 1;
-    const ready: number = deployment.status?.readyReplicas ?? 0;
-    if (ready >= wanted && wanted > 0) return fine('workloads', `${name}: ${ready} of ${wanted} ready.`, seen);
-    return wrong('workloads', `${name}: ${ready} of ${wanted} are ready.`, {
-      seen,
-      next: 'Its Pods say why.',
-      command: `kubectl -n ${namespace} describe pods -l app.kubernetes.io/name=meshpass,app.kubernetes.io/component=${one}`,
-    });
-  });
 }
 
 /** A policy without a binding that denies does nothing. */

@@ -1,30 +1,38 @@
 /** Every check of an installation, in the order in which one needs the other. */
 import type { HostPort } from '../command/host-port.ts';
 import type { Finding } from '../doctor/line.ts';
-import { checkBroker, checkShown } from './broker.ts';
+import { checkBroker } from './broker.ts';
 import { attempt, type CheckContext } from './context.ts';
+import { checkIssued } from './issued.ts';
 import { checkIstiod, checkRoots } from './istiod.ts';
-import { checkAdmission, checkGateway, checkKubernetes, checkWorkloads } from './objects.ts';
+import { checkLeftovers } from './leftovers.ts';
+import { checkAdmission, checkGateway, checkKubernetes } from './objects.ts';
 import { checkRights } from './rights.ts';
+import { checkShown } from './shown.ts';
+import { checkWorkloads } from './workloads.ts';
 
-export interface CheckOptions {
+export interface CheckOptions extends Omit<OutsideOptions, 'namespace' | 'now'> {
   readonly cluster: CheckContext;
   /** Origin of the operator listener; absent: not asked. */
   readonly operator?: string | undefined;
+}
+
+/** What is looked at from outside of the cluster. */
+export interface OutsideOptions {
+  /** Of the release, for the commands that are named. */
+  readonly namespace: string;
   readonly broker?: HostPort | undefined;
   readonly edge?: HostPort | undefined;
+  /** PEM of a CA that agents trust, too; absent: Node's own roots. */
+  readonly ca?: string | undefined;
   /** What GitHub says of the App; absent: not asked. */
   readonly github?: (() => Promise<readonly Finding[]>) | undefined;
+  /** Unix milliseconds. */
+  readonly now: () => number;
 }
 
 /** Never throws for what it looks at: that is in the findings. */
-export async function runChecks({
-  cluster,
-  operator,
-  broker,
-  edge,
-  github,
-}: CheckOptions): Promise<readonly Finding[]> {
+export async function runChecks({ cluster, operator, ...outside }: CheckOptions): Promise<readonly Finding[]> {
   const reached = await attempt('kubernetes', () => checkKubernetes(cluster), {
     next: 'Check the kubeconfig.',
     command: 'kubectl cluster-info',
@@ -32,28 +40,47 @@ export async function runChecks({
   const inCluster = [
     ['workloads', checkWorkloads],
     ['rights', checkRights],
+    ['rights', checkLeftovers],
     ['admission', checkAdmission],
     ['istiod', checkIstiod],
     ['roots', checkRoots],
     ['gateway', checkGateway],
+    ['certificates', checkIssued],
   ] as const;
   const isReached = reached.every(({ state }) => state !== 'failed');
-  const found = await Promise.all([
-    ...inCluster.map(async ([check, look]) =>
-      isReached ? await attempt(check, () => look(cluster)) : [notAsked(check, 'Not reached.')],
-    ),
+  const skipped = [...new Set(inCluster.map(([check]) => check))].map((check) => notAsked(check, 'Not reached.'));
+  const found = isReached
+    ? await Promise.all(inCluster.map(([check, look]) => attempt(check, () => look(cluster))))
+    : [skipped];
+  const [asked, shown] = await Promise.all([
     operator
       ? checkBroker(operator, cluster.namespace)
       : [notAsked('broker', 'Give --operator to ask the broker about database and readiness.')],
+    runOutside({ ...outside, namespace: cluster.namespace, now: cluster.now }),
+  ]);
+  return [...reached, ...found.flat(), ...asked, ...shown];
+}
+
+/** Those that need no right in the cluster. */
+export async function runOutside({
+  namespace,
+  broker,
+  edge,
+  ca,
+  github,
+  now,
+}: OutsideOptions): Promise<readonly Finding[]> {
+  const shown = { namespace, ca, now: now() };
+  const found = await Promise.all([
     broker
-      ? checkShown('certificates', broker, cluster.now())
+      ? checkShown('broker', broker, shown)
       : [notAsked('certificates', 'Give --broker-address to look at its certificate.')],
     edge
-      ? checkShown('certificates', edge, cluster.now())
+      ? checkShown('edge', edge, shown)
       : [notAsked('certificates', 'Give --edge-address to look at its certificate.')],
     github ? github() : [notAsked('github', 'Give --github-app and --github-app-key to ask GitHub.')],
   ]);
-  return [...reached, ...found.flat()];
+  return found.flat();
 }
 
 function notAsked(check: string, says: string): Finding {

@@ -1,12 +1,14 @@
 import { kubeconfigAccess } from '@meshpass/broker/kubernetes/access';
 import { kubernetesHttp } from '@meshpass/broker/kubernetes/http';
 import { MeshpassError } from '@meshpass/identity/error';
-import { runChecks } from '../check/run.ts';
+import { runChecks, runOutside } from '../check/run.ts';
 import { defineCommand } from '../command/define.ts';
-import { address, text, toggle } from '../command/flag.ts';
-import { gatewayFlags, kubeconfig, output } from '../command/shared-flags.ts';
-import { exitCodeFor, findingText } from '../doctor/line.ts';
+import type { ExitCode, Output } from '../command/failure.ts';
+import { address, text, toggle, turnOff } from '../command/flag.ts';
+import { gatewayFlags, kubeconfig, output, proofFlags } from '../command/shared-flags.ts';
+import { exitCodeFor, type Finding, findingText } from '../doctor/line.ts';
 import { appFlags, checkAppBy } from '../github-app/flags.ts';
+import { readTextFile } from '../input/text-file.ts';
 
 export const command = defineCommand({
   about:
@@ -24,8 +26,10 @@ export const command = defineCommand({
     operator: text('<url>', "origin of the broker's operator listener, to ask about database and readiness", {
       env: 'MESHPASS_OPERATOR',
     }),
-    brokerAddress: address('<host:port>', 'public address of the broker, to look at its certificate'),
-    edgeAddress: address('<host:port>', 'public address of the edge, to look at its certificate'),
+    brokerAddress: address('<host:port>', 'public address of the broker: whether its certificate is good there'),
+    edgeAddress: address('<host:port>', 'public address of the edge: whether its certificate is good there'),
+    caFile: proofFlags.caFile,
+    cluster: turnOff('look from outside only: at the addresses and at GitHub'),
     ...appFlags,
     output,
   },
@@ -36,6 +40,7 @@ export const command = defineCommand({
   },
   examples: [
     'meshpass check',
+    'meshpass check --no-cluster --edge-address edge.example.com:443',
     'meshpass check --operator http://127.0.0.1:9090 --broker-address broker.example.com:443 --edge-address edge.example.com:443 --output json',
   ],
   page: 'docs/operating-broker.md',
@@ -48,9 +53,14 @@ export const command = defineCommand({
     operator,
     brokerAddress,
     edgeAddress,
+    caFile,
+    cluster,
     output,
     ...options
   }) => {
+    const ca = caFile === undefined ? undefined : readTextFile(caFile, '--ca-file', 'config_invalid');
+    const outside = { broker: brokerAddress, edge: edgeAddress, ca, github: checkAppBy(options) };
+    if (!cluster) return print(await runOutside({ ...outside, namespace, now: Date.now }), output);
     const file = kubeconfig ?? process.env.KUBECONFIG;
     if (!file) throw new MeshpassError('usage', 'Name the cluster by --kubeconfig or KUBECONFIG.');
     const http = kubernetesHttp(await kubeconfigAccess(file));
@@ -58,12 +68,16 @@ export const command = defineCommand({
     try {
       const findings = await runChecks({
         cluster: { http, namespace, rootNamespace, istiod, gateway, gitops, now: Date.now },
-        ...{ operator, broker: brokerAddress, edge: edgeAddress, github: checkAppBy(options) },
+        ...{ operator, ...outside },
       });
-      console.log(output === 'json' ? JSON.stringify({ findings }, null, 2) : findings.map(findingText).join('\n'));
-      return exitCodeFor(findings);
+      return print(findings, output);
     } finally {
       http.close();
     }
   },
 });
+
+function print(findings: readonly Finding[], output: Output): ExitCode {
+  console.log(output === 'json' ? JSON.stringify({ findings }, null, 2) : findings.map(findingText).join('\n'));
+  return exitCodeFor(findings);
+}

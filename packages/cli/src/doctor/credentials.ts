@@ -6,7 +6,7 @@ import { type Credentials, enrol, newDpopKey } from '@meshpass/agent/session/enr
 import type { Proof } from '@meshpass/identity/attestation';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { type Finding, failed } from './line.ts';
-import { resolve, shakeHands } from './network.ts';
+import { nextAfter, resolve, shakeHands } from './network.ts';
 import type { DoctorOptions } from './options.ts';
 
 export interface Enrolled {
@@ -36,7 +36,8 @@ export async function enrolOnce({ config, ca, now }: DoctorOptions, proof: Proof
     const { credentials } = await enrol(client, proof, now, (accessToken) => {
       token = accessToken;
     });
-    const edge = await lookAtEdge(credentials, ca);
+    const [svid] = credentials.svids.values();
+    const edge = await lookAtEdge(credentials.mesh.edge, ca, svid && { cert: svid.chain, key: svid.privateKey });
     await client.goodbye(credentials.accessToken);
     return { opened: credentials.session.grants, ...seen(), credentials: issued(credentials), edge };
   } catch (thrown) {
@@ -51,31 +52,36 @@ function issued({ svids }: Credentials): string {
   return `istiod signed ${svids.size === 1 ? 'a certificate' : `${svids.size} certificates`}, and the broker a token.`;
 }
 
-async function lookAtEdge({ mesh, svids }: Credentials, ca: string | undefined): Promise<Finding<'edge'>> {
-  const { host, port } = mesh.edge;
-  const [svid] = svids.values();
-  const more = {
-    seen: `TLS handshake with ${host}:${port}`,
-    command: `openssl s_client -connect ${host}:${port} -servername ${host} -tls1_3 </dev/null`,
-    next: 'Ask the platform team whether the edge runs, and that this workspace may connect to it without a proxy between.',
-  };
+/** @param client what the edge is shown; absent: only the edge's own certificate is looked at */
+export async function lookAtEdge(
+  { host, port }: { readonly host: string; readonly port: number },
+  ca: string | undefined,
+  client?: { readonly cert: string; readonly key: string },
+): Promise<Finding<'edge'>> {
   try {
     await resolve(host);
-    const client = svid && { cert: svid.chain, key: svid.privateKey };
     const shaken = await shakeHands({ host, port, ca, ...(client && { client }) });
     if (!shaken) throw new MeshpassError('agent_edge_unreachable', `The edge ${host}:${port} cannot be reached.`);
     return {
       check: 'edge',
       state: 'ok',
-      says: `${host}:${port} answers (${shaken.protocol}), and takes the certificate.`,
+      says: `${host}:${port} answers (${shaken.protocol})${client ? ', and takes the certificate' : ''}.`,
     };
   } catch (thrown) {
-    return failed('edge', toMeshpassError(thrown), more);
+    const error = toMeshpassError(thrown);
+    return failed('edge', error, {
+      seen: `TLS handshake with ${host}:${port}`,
+      command: `openssl s_client -connect ${host}:${port} -servername ${host} -tls1_3 </dev/null`,
+      next: nextAfter(
+        error,
+        'Ask the platform team whether the edge runs, and that this workspace may connect to it without a proxy between.',
+      ),
+    });
   }
 }
 
 /** What an agent that runs says of its credentials and of its edge. */
-export function lookAtAgent(status: AgentStatus, now: number): readonly Finding<'credentials' | 'edge'>[] {
+export function lookAtAgent(status: AgentStatus, now: number): readonly [Finding<'credentials'>, Finding<'edge'>] {
   return [credentialsOf(status, now), edgeOf(status)];
 }
 

@@ -3,11 +3,12 @@ import type { AgentStatus } from '@meshpass/agent/control/status';
 import { discover, type ProofSource } from '@meshpass/agent/session/discover';
 import type { Proof } from '@meshpass/identity/attestation';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import { tlsFailure } from '@meshpass/identity/tls-failure';
 import { ask } from '../broker/ask.ts';
-import { enrolOnce, lookAtAgent } from './credentials.ts';
+import { enrolOnce, lookAtAgent, lookAtEdge } from './credentials.ts';
 import { type Finding, failed, type More } from './line.ts';
 import { lookAtMachine, type MachineCheck } from './machine.ts';
-import { resolve, shakeHands } from './network.ts';
+import { nextAfter, resolve, shakeHands } from './network.ts';
 import type { DoctorOptions } from './options.ts';
 
 export type DoctorLine = Finding<
@@ -24,6 +25,9 @@ export type DoctorLine = Finding<
   | MachineCheck
 >;
 
+/** What goes with a failure, which may depend on the error. */
+type MoreAbout = More | ((error: MeshpassError) => More);
+
 /** Certificates of the mesh live for minutes, and are compared with this clock. */
 const MOST_SKEW_MS = 60_000;
 /** GITHUB_CODESPACES_PORT_FORWARDING_DOMAIN, as the broker knows it. */
@@ -35,12 +39,13 @@ export async function runDoctor(options: DoctorOptions): Promise<readonly Doctor
   const attempt = async <T>(
     check: DoctorLine['check'],
     look: () => Promise<T>,
-    more?: More,
+    more?: MoreAbout,
   ): Promise<T | undefined> => {
     try {
       return await look();
     } catch (thrown) {
-      lines.push(failed(check, toMeshpassError(thrown), more));
+      const error = toMeshpassError(thrown);
+      lines.push(failed(check, error, typeof more === 'function' ? more(error) : more));
       return undefined;
     }
   };
@@ -93,7 +98,10 @@ export async function runDoctor(options: DoctorOptions): Promise<readonly Doctor
       'An agent is running here, and a second session would end its session: run meshpass down first.',
     );
     ok('session', `The agent has session ${running.session.id}.`);
-    lines.push(...lookAtAgent(running, options.now()));
+    const [credentials, edge] = lookAtAgent(running, options.now());
+    // What the agent is told of an edge that does not serve it is no more than that.
+    const shown = edge.state === 'ok' || !running.edge ? edge : await lookAtEdge(running.edge, options.ca);
+    lines.push(credentials, shown.state === 'failed' ? shown : edge);
     lines.push(
       ...(await machine(
         running,
@@ -150,7 +158,7 @@ function refuseOtherKinds(proof: Proof): Proof {
 /** Names and TLS. @returns whether it is of use to ask the broker */
 async function lookOutside(
   options: DoctorOptions,
-  attempt: <T>(check: 'dns' | 'tls', look: () => Promise<T>, more?: More) => Promise<T | undefined>,
+  attempt: <T>(check: 'dns' | 'tls', look: () => Promise<T>, more?: MoreAbout) => Promise<T | undefined>,
   { ok, skipped }: Record<'ok' | 'skipped', (check: 'dns' | 'tls', says: string) => void>,
 ): Promise<boolean> {
   const url = base(options);
@@ -174,11 +182,11 @@ async function lookOutside(
       isOther = false;
       return done;
     },
-    {
+    (error) => ({
       seen: `TLS handshake with ${hostname}:${handshake.port}`,
-      next: 'If that is your own CA, give its certificate with --ca-file. If it is of a proxy, have broker and edge exempted from its inspection.',
+      next: nextAfter(error, 'Have broker and edge exempted from the inspection of TLS.'),
       command: `openssl s_client -connect ${hostname}:${handshake.port} -servername ${hostname} -showcerts </dev/null`,
-    },
+    }),
   );
   if (shaken) ok('tls', `${shaken.protocol}; the certificate was signed by ${shaken.issuer}.`);
   else if (!isOther) skipped('tls', 'No connection.');
@@ -208,7 +216,7 @@ async function lookAtBroker({ config, ca, now, surroundings }: DoctorOptions): P
   if (!url.startsWith('https://'))
     throw new MeshpassError('config_invalid', "The broker's URL must begin with https://.");
   const answer = await ask(`${url}/.well-known/openid-configuration`, { method: 'GET', ca }).catch((cause: Error) => {
-    const why = (cause as NodeJS.ErrnoException).code ?? cause.message;
+    const why = tlsFailure(cause)?.what ?? (cause as NodeJS.ErrnoException).code ?? cause.message;
     throw new MeshpassError(
       'agent_broker_unreachable',
       `The broker ${url} cannot be reached (${why}).${throughProxy(surroundings.env)}`,

@@ -175,6 +175,22 @@ describe('of a machine', () => {
     expect(line(lines, 'broker')).toMatchObject({ state: 'skipped' });
   });
 
+  test('a certificate that has expired is told by its day, with whom to tell', async () => {
+    const own = mkdtempSync(join(dir, 'expired-'));
+    const { pem, keyFile } = await writeCertificate(own, { from: -9 * 86_400_000, until: -86_400_000 });
+    const expired = createServer({ cert: pem, key: readFileSync(keyFile, 'utf8') });
+    await new Promise<void>((resolve) => expired.listen(0, '127.0.0.1', resolve));
+    const { port } = expired.address() as AddressInfo;
+    const lines = await doctor({}, 0, `https://localhost:${port}`, {}, pem);
+    expired.close();
+    expect(line(lines, 'tls')).toMatchObject({
+      state: 'failed',
+      says: expect.stringMatching(/^The certificate of localhost expired on \d{4}-\d\d-\d\d by the clock/),
+      next: expect.stringContaining('Tell your platform team'),
+    });
+    expect(line(lines, 'broker')).toMatchObject({ state: 'skipped' });
+  });
+
   test('a proxy in the environment is told where the broker cannot be reached', async () => {
     const closed = createServer();
     await new Promise<void>((resolve) => closed.listen(0, '127.0.0.1', resolve));

@@ -1,0 +1,73 @@
+/** Whether the chart's Deployments are there and run, and what keeps their Pods from it. */
+import { plainText } from '@meshpass/identity/text';
+import { type Finding, wrong } from '../doctor/line.ts';
+import { type CheckContext, fine, list, read, type Seen } from './context.ts';
+
+const WORKLOADS = ['broker', 'edge', 'gateway'] as const;
+const LONGEST = 300;
+
+export async function checkWorkloads(context: CheckContext): Promise<readonly Finding[]> {
+  const { http, namespace } = context;
+  return await Promise.all(
+    WORKLOADS.map(async (part) => {
+      const name = `meshpass-${part}`;
+      const deployment = await read(http, `/apis/apps/v1/namespaces/${namespace}/deployments/${name}`);
+      return deployment ? await judge(context, part, deployment) : missing(namespace, name);
+    }),
+  );
+}
+
+function missing(namespace: string, name: string): Finding {
+  return wrong('workloads', `There is no Deployment ${name} in ${namespace}.`, {
+    seen: `kubectl -n ${namespace} get deployment ${name}`,
+    next: 'Install the chart, or name its namespace with --namespace.',
+    command: `helm list --all-namespaces --filter meshpass`,
+  });
+}
+
+async function judge(context: CheckContext, part: string, { metadata, spec, status }: Seen): Promise<Finding> {
+  const { namespace } = context;
+  const { name } = metadata;
+  const seen = `kubectl -n ${namespace} get deployment ${name}`;
+  const wanted: number = spec?.replicas ?? 1;
+  const ready: number = status?.readyReplicas ?? 0;
+  if (wanted === 0)
+    return wrong('workloads', `${name} is scaled to 0: none runs.`, {
+      seen,
+      next: 'Scale it up; an autoscaler leaves a Deployment alone that is scaled to 0.',
+      command: `kubectl -n ${namespace} scale deployment ${name} --replicas ${part === 'broker' ? 1 : 2}`,
+    });
+  if (ready >= wanted) return fine('workloads', `${name}: ${ready} of ${wanted} ready.`, seen);
+  const why = await reasonOf(context, part);
+  return wrong('workloads', `${name}: ${ready} of ${wanted} ready${why === undefined ? '' : `; ${why}`}.`, {
+    seen,
+    next: 'Its Pods say why.',
+    command: `kubectl -n ${namespace} describe pods -l app.kubernetes.io/name=meshpass,app.kubernetes.io/component=${part}`,
+  });
+}
+
+/** Of the first Pod that waits for something: an image, a Secret, a node. */
+async function reasonOf({ http, namespace }: CheckContext, part: string): Promise<string | undefined> {
+  const pods = await list(http, `/api/v1/namespaces/${namespace}/pods`, {
+    'app.kubernetes.io/name': 'meshpass',
+    'app.kubernetes.io/component': part,
+  });
+  for (const { metadata, status } of pods) {
+    const isScheduled = (one: { type: string; status: string }) => one.type === 'PodScheduled' && one.status !== 'True';
+    const unscheduled = status?.conditions?.find(isScheduled);
+    const waiting = status?.containerStatuses?.find((one: Seen) => one.state?.waiting)?.state.waiting;
+    const said = unscheduled?.message ?? (await mountFailure(http, namespace, metadata.name)) ?? waiting?.message;
+    const why = said ?? (waiting?.reason === 'ContainerCreating' ? undefined : waiting?.reason);
+    if (why !== undefined) return plainText(String(why).split('\n')[0]!.slice(0, LONGEST)).replace(/\.$/, '');
+  }
+  return undefined;
+}
+
+/** Only an event has it: a Secret or ConfigMap that is not there. */
+async function mountFailure(http: CheckContext['http'], namespace: string, pod: string): Promise<string | undefined> {
+  const fieldSelector = `involvedObject.name=${pod},reason=FailedMount`;
+  const path = `/api/v1/namespaces/${namespace}/events`;
+  const { body } = await http.call({ method: 'GET', path, query: { fieldSelector, limit: '5' } });
+  const events = (body as { items?: readonly Seen[] }).items ?? [];
+  return events.map(({ message }) => /(?:secret|configmap) "[^"]+" not found/.exec(String(message))?.[0]).find(Boolean);
+}
