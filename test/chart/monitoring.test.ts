@@ -1,5 +1,6 @@
 /** Alerts and dashboards of the chart: about metrics that there are, each alert with a page that says what to do. */
 import { readdirSync, readFileSync } from 'node:fs';
+import { runInNewContext } from 'node:vm';
 import { createMetrics } from '@meshpass/broker/telemetry/metrics';
 import { formatStats } from '@meshpass/edge/stats';
 import { ERROR_CODES } from '@meshpass/identity/error';
@@ -39,6 +40,7 @@ async function exported(): Promise<ReadonlySet<string>> {
       refused: {},
       bytesIn: 0,
       bytesOut: 0,
+      certificate: { notBefore: 0, notAfter: 0 },
     },
   });
   const text = `${await createMetrics().registry.metrics()}\n${edge}`;
@@ -65,6 +67,7 @@ it('every metric of the edge and the broker’s own is on a dashboard', async ()
   const beside = [
     'meshpass_build_info',
     'meshpass_signing_key_since_seconds',
+    'meshpass_tls_certificate_not_before_timestamp_seconds',
     'meshpass_github_events_total',
     'meshpass_journal_batch_entries_bucket',
   ];
@@ -91,6 +94,38 @@ it.each(alerts.map((alert) => [alert.alert, alert] as const))(
     for (const section of ['## What it means', '## Look', '## Fix']) expect(page).toContain(section);
   },
 );
+
+/** PromQL of one series means the same in JavaScript, where it is made of comparisons and differences. */
+function fires(name: string, life: { readonly notBefore: number; readonly notAfter: number }, now: number): boolean {
+  const { expr } = alerts.find(({ alert }) => alert === name)!;
+  const text = expr
+    .replace(/^min by \(component\) \((.*)\)$/, '$1')
+    .replaceAll('meshpass_tls_certificate_not_after_timestamp_seconds', String(life.notAfter))
+    .replaceAll('meshpass_tls_certificate_not_before_timestamp_seconds', String(life.notBefore))
+    .replaceAll('time()', String(now))
+    .replaceAll(' and ', ' && ');
+  expect(text).toMatch(/^[\d\s.()<>*/&-]+$/);
+  return runInNewContext(text) as boolean;
+}
+
+const HOURS = 3600;
+const DAYS = 86_400;
+it.each([
+  ['of 90 days, renewed by cert-manager with 30 left', 90 * DAYS, 29 * DAYS, []],
+  ['of 90 days that cert-manager has not renewed for two weeks', 90 * DAYS, 13 * DAYS, ['NotRenewed']],
+  ['of 90 days, at its end', 90 * DAYS, 2 * DAYS, ['NotRenewed', 'Expiring']],
+  ['of a year, made by hand', 365 * DAYS, 20 * DAYS, []],
+  ['of a year, made by hand, with two weeks left', 365 * DAYS, 13 * DAYS, ['NotRenewed']],
+  ['of a day, renewed by cert-manager with 8 hours left', DAYS, 7.9 * HOURS, []],
+  ['of a day that was not renewed', DAYS, 5 * HOURS, ['NotRenewed']],
+  ['of a day, at its end', DAYS, 2 * HOURS, ['NotRenewed', 'Expiring']],
+  ['that has expired', 90 * DAYS, -60, ['NotRenewed', 'Expiring']],
+] as const)('of a certificate %s, the right ones fire', (_, lives, left, wanted) => {
+  const now = 1_800_000_000;
+  const life = { notBefore: now + left - lives, notAfter: now + left };
+  const names = ['NotRenewed', 'Expiring'].filter((name) => fires(`MeshpassCertificate${name}`, life, now));
+  expect(names).toEqual(wanted);
+});
 
 it('there is a page for no other alert, and the list has them all', () => {
   const pages = readdirSync(RUNBOOKS).filter((name) => name !== 'README.md');

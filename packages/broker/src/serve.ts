@@ -14,6 +14,7 @@ import { seconds } from './clock/clock.ts';
 import type { BrokerConfig } from './config.ts';
 import { startWatching } from './github/watch.ts';
 import { listenTls } from './http/listen.ts';
+import { rootLives } from './istiod/roots.ts';
 import { recordPolicy } from './policy/record.ts';
 import { watchPolicy } from './policy/watch.ts';
 import { deniesEnded } from './session/deny-ended.ts';
@@ -187,6 +188,8 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
     liveSessions: live.size,
     pendingRevocations: revocations.pending,
     signingSince: () => signer.ring.signing.since,
+    certificate: listener.certificate,
+    roots: () => rootLives(mesh.roots()),
     policyDrift: () => given.policy?.mesh.drift(),
     policyFindings: () => policyWatch?.findings().length,
     configurationStreams: () => configurations?.streams() ?? 0,

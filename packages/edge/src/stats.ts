@@ -1,4 +1,5 @@
 /** Counters of the edge, as plain numbers and in Prometheus' text format. */
+import type { CertificateLife } from '@meshpass/identity/certificate-life';
 import { VERSION } from '@meshpass/identity/version';
 
 export interface EdgeStats {
@@ -14,6 +15,8 @@ export interface EdgeStats {
   readonly directory: 'empty' | 'fresh' | 'stale' | 'abandoned';
   /** How long the broker has said nothing, ms. */
   readonly silentMs: number;
+  /** Of the certificate that is shown now. */
+  readonly certificate: CertificateLife;
   /** Since the start. */
   readonly accepted: number;
   /** Connections without a session that were ended to make room for newer ones. */
@@ -45,6 +48,8 @@ export function formatStats(stats: EdgeStats): string {
     stats.directory === 'fresh' ? 1 : 0,
   );
   gauge('meshpass_edge_broker_silent_seconds', 'How long the broker has said nothing.', stats.silentMs / 1000);
+  certificate('not_before', 'Unix time from which the certificate that is shown is good.', stats.certificate.notBefore);
+  certificate('not_after', 'Unix time at which the certificate that is shown expires.', stats.certificate.notAfter);
   counter('meshpass_edge_accepted_total', 'TCP connections accepted.', stats.accepted);
   counter('meshpass_edge_evicted_total', 'Connections without a session ended to make room.', stats.evicted);
   counter('meshpass_edge_handshakes_total', 'Outer TLS handshakes finished.', stats.handshakes);
@@ -65,6 +70,11 @@ export function formatStats(stats: EdgeStats): string {
   function gauge(name: string, help: string, value: number): void {
     head(name, help, 'gauge');
     lines.push(`${name} ${value}`);
+  }
+  function certificate(when: string, help: string, value: number): void {
+    const name = `meshpass_tls_certificate_${when}_timestamp_seconds`;
+    head(name, help, 'gauge');
+    lines.push(`${name}{component="edge"} ${value}`);
   }
   function counter(name: string, help: string, value: number): void {
     head(name, help, 'counter');

@@ -64,10 +64,12 @@ test('counters are in the text format of Prometheus', () => {
     refused: { tunnel_limit: 7 },
     bytesIn: 10,
     bytesOut: 20,
+    certificate: { notBefore: 1_700_000_000, notAfter: 1_800_000_000 },
   });
   expect(text).toContain(`meshpass_build_info{component="edge",version="${VERSION}"} 1\n`);
   expect(text).toContain('# TYPE meshpass_edge_tunnels gauge\nmeshpass_edge_tunnels 1\n');
   expect(text).toContain('meshpass_edge_directory_fresh 0\n');
+  expect(text).toContain('meshpass_tls_certificate_not_after_timestamp_seconds{component="edge"} 1800000000\n');
   expect(text).toContain('meshpass_edge_broker_silent_seconds 1.5\n');
   expect(text).toContain('meshpass_edge_refused_total{code="tunnel_limit"} 7\n');
 });

@@ -132,4 +132,7 @@ test('a renewed certificate of the edge serves new connections', async () => {
   expect(after).not.toBe(before);
   expect(() => dataPath.edge.renew({ cert: 'nonsense', key: 'nonsense' })).toThrow();
   expect((await dataPath.outer(alice)).getPeerCertificate().serialNumber).toBe(after);
+  expect(dataPath.edge.stats().certificate.notAfter * 1000).toBe(
+    Date.parse((await dataPath.outer(alice)).getPeerCertificate().valid_to),
+  );
 });

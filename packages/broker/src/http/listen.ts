@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { getRequestListener } from '@hono/node-server';
 import { fileProblem, MeshpassError } from '@meshpass/identity';
+import { type CertificateLife, lifeOf } from '@meshpass/identity/certificate-life';
 import { socketBelow } from '@meshpass/identity/socket-below';
 import type { Hono } from 'hono';
 import { readPrivateFile } from '../secrets/key-file.ts';
@@ -31,6 +32,12 @@ const HANDSHAKE_TIMEOUT_MS = 5_000;
 const MAX_CONNECTIONS = 20_000;
 const RELOAD_MS = 30_000;
 
+/** A listener with a certificate. */
+export interface ListeningTls extends Listening {
+  /** Of the certificate that is shown now. */
+  readonly certificate: () => CertificateLife;
+}
+
 export interface ListenAddress {
   readonly host: string;
   readonly port: number;
@@ -47,11 +54,12 @@ export async function listenTls(
   app: Hono<Env>,
   address: ListenAddress,
   { files, connections, onFailure }: TlsOptions,
-): Promise<Listening> {
+): Promise<ListeningTls> {
+  const first = readPair(files);
   const server = createTlsServer(
     {
       ...LIMITS,
-      ...readPair(files),
+      ...first,
       minVersion: 'TLSv1.2',
       handshakeTimeout: HANDSHAKE_TIMEOUT_MS,
       ALPNProtocols: ['http/1.1'],
@@ -59,12 +67,15 @@ export async function listenTls(
     listener(app),
   );
   let seen = changed(files);
+  let life = lifeOf(first.cert);
   // cert-manager and the like replace the files; a half-replaced pair does not load and is tried again.
   const reload = setInterval(() => {
     try {
       const now = changed(files);
       if (now === seen) return;
-      server.setSecureContext({ ...readPair(files), minVersion: 'TLSv1.2' });
+      const pair = readPair(files);
+      server.setSecureContext({ ...pair, minVersion: 'TLSv1.2' });
+      life = lifeOf(pair.cert);
       seen = now;
     } catch (thrown) {
       onFailure(thrown);
@@ -73,7 +84,7 @@ export async function listenTls(
   reload.unref();
   server.on('close', () => clearInterval(reload));
   server.on('secureConnection', linkTo(connections, onFailure));
-  return await listening(server, address, connections);
+  return { ...(await listening(server, address, connections)), certificate: () => life };
 }
 
 /**

@@ -2,6 +2,7 @@
 import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { fileProblem, MeshpassError } from '@meshpass/identity';
+import { lifeOf } from '@meshpass/identity/certificate-life';
 import type { Log } from '../telemetry/log.ts';
 
 export interface RootsFile {
@@ -58,6 +59,22 @@ export function splitRoots(text: string): readonly string[] {
     throw new MeshpassError('config_invalid', 'A root certificate of the mesh cannot be read.', { cause });
   }
   throw new MeshpassError('config_invalid', 'The file with the mesh roots has no certificate.');
+}
+
+/** A root of the mesh as metrics name it. */
+export interface RootLife {
+  /** The first 16 digits of its SHA-256 fingerprint. */
+  readonly root: string;
+  /** Unix seconds. */
+  readonly notAfter: number;
+}
+
+/** @param roots PEM, one certificate each */
+export function rootLives(roots: readonly string[]): readonly RootLife[] {
+  return roots.map((pem) => {
+    const root = new X509Certificate(pem).fingerprint256.replaceAll(':', '').slice(0, 16).toLowerCase();
+    return { root, notAfter: lifeOf(pem).notAfter };
+  });
 }
 
 async function readRoots(path: string): Promise<readonly string[]> {

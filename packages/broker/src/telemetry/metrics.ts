@@ -1,4 +1,5 @@
 /** Prometheus metrics of one broker. */
+import type { CertificateLife } from '@meshpass/identity/certificate-life';
 import { VERSION } from '@meshpass/identity/version';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
 
@@ -25,6 +26,10 @@ export interface Gauges {
   readonly pendingRevocations: () => number;
   /** Unix seconds since which the signing key signs. */
   readonly signingSince: () => number;
+  /** Of the certificate that the public listener shows. */
+  readonly certificate: () => CertificateLife;
+  /** Of the mesh, those that are known; `notAfter` is Unix seconds. */
+  readonly roots: () => readonly { readonly root: string; readonly notAfter: number }[];
   /** Grants that others' policies break, and what holders reach beyond them; undefined where that is not watched. */
   readonly policyFindings: () => number | undefined;
   /** Objects that are not as compiled; undefined where the broker writes them itself. */
@@ -36,6 +41,17 @@ export interface Gauges {
   /** Of what watches GitHub; undefined where nothing does, or nothing is known yet. */
   readonly github: Readonly<Record<keyof typeof GITHUB_GAUGES, () => number | undefined>>;
 }
+
+const CERTIFICATE_GAUGES = {
+  notBefore: [
+    'meshpass_tls_certificate_not_before_timestamp_seconds',
+    'Unix time from which the certificate that is shown is good',
+  ],
+  notAfter: [
+    'meshpass_tls_certificate_not_after_timestamp_seconds',
+    'Unix time at which the certificate that is shown expires',
+  ],
+} as const;
 
 const GITHUB_GAUGES = {
   sweepAge: ['meshpass_github_sweep_age_seconds', 'Time since the last full scan of Codespaces began'],
@@ -127,6 +143,25 @@ export function createMetrics(): Metrics {
     registers,
     collect() {
       this.set(gauges?.signingSince() ?? 0);
+    },
+  });
+  for (const [key, [name, help]] of Object.entries(CERTIFICATE_GAUGES)) {
+    new Gauge({
+      ...{ name, help, registers, labelNames: ['component'] },
+      collect() {
+        const life = gauges?.certificate();
+        if (life) this.set({ component: 'broker' }, life[key as keyof CertificateLife]);
+      },
+    });
+  }
+  new Gauge({
+    name: 'meshpass_mesh_root_not_after_timestamp_seconds',
+    help: 'Unix time at which a root of the mesh expires',
+    labelNames: ['root'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { root, notAfter } of gauges?.roots() ?? []) this.set({ root }, notAfter);
     },
   });
   new Gauge({

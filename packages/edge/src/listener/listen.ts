@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
 import { createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { type EdgeDecision, MeshpassError } from '@meshpass/identity';
+import { lifeOf } from '@meshpass/identity/certificate-life';
 import { CONTROL_ALPN } from '@meshpass/identity/channel/frames';
 import { socketBelow } from '@meshpass/identity/socket-below';
 import { VERSION } from '@meshpass/identity/version';
@@ -277,6 +278,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
       sessions: directory.size(),
       directory: directory.state(),
       silentMs: directory.silentFor(),
+      certificate: lifeOf(identity.cert),
       refused: { ...refused },
     };
   }
