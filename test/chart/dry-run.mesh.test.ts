@@ -1,6 +1,7 @@
 /** A real API server takes every object of the chart as Helm renders it, with no field that it does not know, also in the place of another. */
 import { type Lab, upLab } from '@meshpass/lab';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type ApiServer, apiServerOf } from './api-server.ts';
 import { BUILD_MS, FIRST_INSTALL, PRODUCTION, type Rendered, render } from './helm.ts';
 
 const NAMESPACE = 'chart-dry-run';
@@ -9,9 +10,11 @@ const UNKNOWN_HERE = ['Certificate', 'PrometheusRule', 'ServiceMonitor'];
 const ROOT = { mesh: { rootNamespace: 'istio-system' } };
 
 let lab: Lab;
+let api: ApiServer;
 const sets: Record<string, Rendered[]> = {};
 beforeAll(async () => {
   lab = await upLab({ name: process.env.MESHPASS_LAB ?? 'mesh' });
+  api = apiServerOf(lab);
   await lab.kubernetes.apply({
     apiVersion: 'v1',
     kind: 'Namespace',
@@ -31,46 +34,14 @@ afterAll(async () => {
   await lab?.down();
 });
 
-interface Resource {
-  readonly name: string;
-  readonly kind: string;
-  readonly namespaced: boolean;
-}
-const served = new Map<string, Promise<readonly Resource[]>>();
-
-/** Path of the collection that it belongs to; undefined where the API server has none. */
-async function collectionOf({ apiVersion, kind, metadata }: Rendered): Promise<string | undefined> {
-  const base = apiVersion.includes('/') ? `/apis/${apiVersion}` : `/api/${apiVersion}`;
-  const resources =
-    served.get(base) ??
-    lab.kubernetes.call('GET', base).then(
-      (answer) => (answer as { resources: Resource[] }).resources,
-      () => [],
-    );
-  served.set(base, resources);
-  const found = (await resources).find((one) => one.kind === kind && !one.name.includes('/'));
-  return found && `${base}${found.namespaced ? `/namespaces/${metadata.namespace}` : ''}/${found.name}`;
-}
-
-async function send(given: Rendered, dryRun: boolean): Promise<unknown> {
-  // Of a Pod the class must be there.
-  const object = given.kind === 'Pod' ? { ...given, spec: { ...given.spec, priorityClassName: undefined } } : given;
-  const collection = (await collectionOf(object))!;
-  const query = `fieldManager=helm&fieldValidation=Strict${dryRun ? '&dryRun=All' : ''}`;
-  if (object.metadata.generateName !== undefined)
-    return await lab.kubernetes.call('POST', `${collection}?${query}`, object);
-  const path = `${collection}/${object.metadata.name}?${query}&force=true`;
-  return await lab.kubernetes.call('PATCH', path, object, 'application/apply-patch+yaml');
-}
-
 const known = (objects: readonly Rendered[]) => objects.filter(({ kind }) => !UNKNOWN_HERE.includes(kind));
 
 describe.each(['first install', 'production', 'production without GitOps', 'a declared restore'])('%s', (name) => {
   it('is taken whole, but for kinds of operators that are not here', async () => {
     const missing = new Set<string>();
     for (const object of sets[name]!) {
-      if ((await collectionOf(object)) === undefined) missing.add(object.kind);
-      else expect(await send(object, true), object.metadata.name).toMatchObject({ kind: object.kind });
+      if (!(await api.knows(object))) missing.add(object.kind);
+      else expect(await api.send(object, true), object.metadata.name).toMatchObject({ kind: object.kind });
     }
     expect([...missing].filter((kind) => !UNKNOWN_HERE.includes(kind))).toEqual([]);
   });
@@ -101,7 +72,7 @@ it('every set of values may come in the place of every other, with nothing delet
       ({ metadata }) => metadata.namespace === NAMESPACE && !metadata.annotations?.['helm.sh/hook'],
     );
   for (const before of names) {
-    for (const object of inside(sets[before]!)) await send(object, false);
-    for (const after of names) for (const object of inside(sets[after]!)) await send(object, true);
+    for (const object of inside(sets[before]!)) await api.send(object, false);
+    for (const after of names) for (const object of inside(sets[after]!)) await api.send(object, true);
   }
 });
