@@ -118,6 +118,7 @@ export async function joinMesh({ broker, caFile, proof, from, failed }: Joining)
       askForKeys: (id) => manager.askForKeys(id),
     },
     brokerNow: () => client.brokerNow,
+    tunnelsDraining: () => {},
     read: (content) => client.readConfiguration(content),
     held: () => held,
   });

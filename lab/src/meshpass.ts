@@ -157,6 +157,8 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
       ...['--broker-token', tokenFile],
       ...['--broker-ca', lab.testCa],
       ...['--operator-listen', `${lab.hosts.meshpass!.ip}:${EDGE_OPERATOR_PORT}`],
+      // It is the only one: agents have nowhere to go.
+      ...['--drain', '0'],
       ...(options.edgeFlags ?? []),
     ];
     const ready = `http://${lab.hosts.meshpass!.ip}:${EDGE_OPERATOR_PORT}/readyz`;

@@ -63,7 +63,7 @@ export async function startParts(): Promise<Parts> {
         (listener) =>
           harness.broker.feed.subscribe(
             (event) => listener('roots' in event ? { ...event, roots: [mesh.root] } : event),
-            { control: true },
+            { control: true, draining: true },
           ),
         directory,
       );
@@ -74,6 +74,7 @@ export async function startParts(): Promise<Parts> {
           if (!content) throw new Error('not announced');
           return content;
         },
+        draining: async (sessions) => harness.broker.feed.draining(sessions),
       };
       const edge = await startEdge({
         listen: { host: '127.0.0.1', port: 0 },

@@ -1,6 +1,6 @@
 /** A running agent with its Envoy, an edge with control connections before it, and the broker's word as a test wants it. */
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
-import { type ControlBroker, createDirectory, type Edge, startEdge } from '@meshpass/edge';
+import { type ControlBroker, createDirectory, type Directory, type Edge, startEdge } from '@meshpass/edge';
 import type { EdgeEvent } from '@meshpass/identity';
 import {
   type EdgeLease,
@@ -42,32 +42,23 @@ export interface PlayedControl extends ControlBroker {
  */
 export async function channelWorld(lie?: (honest: ControlBroker) => ControlBroker, skew = 0): Promise<ChannelWorld> {
   const world = await surroundingsOfAgent();
-  const { broker, workload, authorities } = world;
+  const { broker } = world;
   broker.heartbeatSeconds = 1;
   broker.skew = skew;
   const control = playControl(broker);
   let running: { edge: Edge; stop(): Promise<void> } | undefined;
   let port = 0;
   const start = async (between: (honest: ControlBroker) => ControlBroker = (honest) => honest) => {
-    const directory = createDirectory({ clock: Date.now });
-    const edge = await startEdge({
-      listen: { host: '127.0.0.1', port },
-      tls: await authorities.public.issue('localhost'),
-      gateway: { host: '127.0.0.1', port: workload.port },
-      directory,
-      report: () => {},
-      control: between(control),
-    });
+    const started = await edgeOf(world, between(control), port);
+    const { edge, directory } = started;
     port = edge.address.port;
     broker.edge = { host: 'localhost', port };
     control.tell = directory.apply;
-    directory.apply({ type: 'snapshot', sessions: [], roots: [authorities.mesh.root] });
     for (const { id } of broker.sessions.values()) broker.onSession(id);
     control.announce();
     const stop = async () => {
       control.tell = () => {};
-      await edge.close();
-      directory.close();
+      await started.stop();
     };
     running = { edge, stop };
     return edge;
@@ -82,12 +73,43 @@ export async function channelWorld(lie?: (honest: ControlBroker) => ControlBroke
   return { ...world, control, startEdge: start, stopEdge, agent: await world.start() };
 }
 
+export interface StartedEdge {
+  readonly edge: Edge;
+  /** Who is live, as the test says; it has the roots of the mesh, and no session. */
+  readonly directory: Directory;
+  stop(): Promise<void>;
+}
+
+/** An edge before the workload. @param port 0 for any */
+export async function edgeOf(
+  { workload, authorities }: Pick<World, 'workload' | 'authorities'>,
+  control: ControlBroker,
+  port = 0,
+): Promise<StartedEdge> {
+  const directory = createDirectory({ clock: Date.now });
+  directory.apply({ type: 'snapshot', sessions: [], roots: [authorities.mesh.root] });
+  const edge = await startEdge({
+    listen: { host: '127.0.0.1', port },
+    tls: await authorities.public.issue('localhost'),
+    gateway: { host: '127.0.0.1', port: workload.port },
+    directory,
+    report: () => {},
+    control,
+  });
+  const stop = async () => {
+    await edge.close();
+    directory.close();
+  };
+  return { edge, directory, stop };
+}
+
 /** How often the agent has asked for this over HTTPS. */
 export function asked(broker: TestBroker, call: string): number {
   return broker.calls.filter((one) => one === call).length;
 }
 
-function admitted(broker: TestBroker, id: string) {
+/** A session as the broker tells edges of it. */
+export function admitted(broker: TestBroker, id: string) {
   return {
     ...{ id, subject: 'github:583231', expires_at: Math.floor(Date.now() / 1000) + 3600 },
     set: setOf(broker),
@@ -102,7 +124,7 @@ function setOf(broker: TestBroker): string {
   return grantSet([...new Set(broker.services.map(({ grant }) => grant))]);
 }
 
-function playControl(broker: TestBroker): PlayedControl {
+export function playControl(broker: TestBroker): PlayedControl {
   let key: { kid: string; privateKey: KeyObject };
   let keys = 0;
   const sign = (statement: Statement) => signStatement(statement, key);
@@ -140,6 +162,7 @@ function playControl(broker: TestBroker): PlayedControl {
     tell: () => {},
     renew: async (leases) => leases.map(renew),
     configuration: async () => announcement().content,
+    draining: async (sessions) => control.tell({ type: 'draining', sessions: [...sessions] }),
     rotate() {
       const { privateKey } = generateKeyPairSync('ec', { namedCurve: 'P-256' });
       key = { kid: `key-${++keys}`, privateKey };

@@ -34,7 +34,7 @@ beforeEach(async () => {
     directory,
     report: () => {},
     clock,
-    control: { renew: async () => [], configuration: async () => CONFIGURATION },
+    control: { renew: async () => [], configuration: async () => CONFIGURATION, draining: async () => {} },
   });
 });
 afterEach(async () => {

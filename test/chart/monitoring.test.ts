@@ -31,6 +31,7 @@ async function exported(): Promise<ReadonlySet<string>> {
   const edge = formatStats({
     ...{ connections: 0, strangers: 0, warm: 0, tunnels: 0, control: 0, sessions: 0, directory: 'fresh', silentMs: 0 },
     ...{
+      draining: false,
       accepted: 0,
       evicted: 0,
       handshakes: 0,

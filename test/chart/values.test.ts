@@ -72,6 +72,18 @@ it(
   BUILD_MS,
 );
 
+it.each([0, 20, 3_600])(
+  'an edge that drains for %i seconds has more time than that, and than it waits before',
+  async (drainSeconds) => {
+    const { spec } = find(await render(FIRST_INSTALL, { edge: { drainSeconds } }), 'Deployment', 'meshpass-edge').spec
+      .template;
+    const [{ args, lifecycle }] = spec.containers;
+    expect(args).toContain(`--drain=${drainSeconds}`);
+    expect(spec.terminationGracePeriodSeconds).toBeGreaterThan(drainSeconds + lifecycle.preStop.sleep.seconds);
+  },
+  BUILD_MS,
+);
+
 describe('the access file', () => {
   const content = (more: string) =>
     `# reviewed${more}\ngrants: {a: {who: [{user: ann}], to: [{service: orders.shop, port: 80}]}}\n`;

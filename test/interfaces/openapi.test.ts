@@ -180,6 +180,7 @@ describe('answers of a running broker are as the document says', () => {
     ['post', '/edge/decisions', EDGE, { decisions: [] }, 204],
     ['post', '/edge/leases', EDGE, { leases: [{ session_id: 'no', proof: 'no' }] }, 200],
     ['post', '/edge/configuration', EDGE, { set: 'no', digest: 'a'.repeat(43) }, 404],
+    ['post', '/edge/draining', EDGE, { sessions: [{ session_id: 'no', newest_ms: 1 }] }, 204],
     ['post', '/edge/decisions', JOB, { decisions: [] }, 401],
     ['post', '/policy/plan', JOB, files, 200],
     ['get', '/policy/history', JOB, undefined, 200],

@@ -10,7 +10,7 @@ import {
   SessionResponse,
   TokenResponse,
 } from '@meshpass/identity';
-import { EdgeConfigurationRequest, EdgeLeaseAnswers, EdgeLeases } from '@meshpass/identity/channel/index';
+import { EdgeConfigurationRequest, EdgeDraining, EdgeLeaseAnswers, EdgeLeases } from '@meshpass/identity/channel/index';
 import { HeartbeatRequest } from '@meshpass/identity/refusal-report';
 import { z } from 'zod';
 import { Version } from './answers.ts';
@@ -115,6 +115,12 @@ export const PUBLIC: readonly Operation[] = [
     summary: 'Have the bytes of an announced configuration',
     request: { schema: EdgeConfigurationRequest },
     answers: { 200: { description: 'Bytes', type: 'application/octet-stream', schema: z.string() } },
+  },
+  {
+    ...{ ...edge, method: 'post', path: '/edge/draining', id: 'announceDraining' },
+    summary: 'Say of which sessions tunnels are about to end with their edge',
+    request: { schema: EdgeDraining },
+    answers: { 204: { description: 'Passed on to the edges that ask for it' } },
   },
   hec('/github/audit-stream', 'takeAuditEvents'),
   hec('/services/collector', 'takeSplunkEvents'),

@@ -1,7 +1,7 @@
 /**
  * orders.shop: the sample HTTP service. It does little for each request, so that a benchmark measures the data path to it.
  *
- *     GET  /orders/ID     an order
+ *     GET  /orders/ID     an order; with ?after=MS it takes so long
  *     POST /refunds       a refund
  *     GET  /admin/...     what developers should not see
  *     GET  /whoami        what this service was told about its caller
@@ -12,6 +12,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import { listen, sendJson } from './listen.ts';
 
 const CHUNK = Buffer.alloc(256 * 1024, 0x6d);
+const LONGEST_MS = 60_000;
 const MAX_BYTES = 64 * 1024 ** 3;
 
 function answer(request: IncomingMessage, response: ServerResponse): void {
@@ -19,7 +20,9 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
   const query = url.indexOf('?');
   const path = query < 0 ? url : url.slice(0, query);
   if (path.startsWith('/orders/')) {
-    sendJson(response, 200, { id: path.slice('/orders/'.length), state: 'shipped', total: 4200 });
+    const send = () => sendJson(response, 200, { id: path.slice('/orders/'.length), state: 'shipped', total: 4200 });
+    if (query < 0) send();
+    else setTimeout(send, afterOf(url.slice(query)));
   } else if (path === '/whoami') {
     sendJson(response, 200, whoAmI(request));
   } else if (path.startsWith('/bytes/')) {
@@ -33,6 +36,12 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
   } else {
     sendJson(response, 404, { error: 'not_found', path });
   }
+}
+
+/** ms */
+function afterOf(query: string): number {
+  const after = Number(new URLSearchParams(query).get('after'));
+  return after > 0 ? Math.min(after, LONGEST_MS) : 0;
 }
 
 /** The peer as its own sidecar saw it, and the identity headers that the sidecar took from a valid token. */

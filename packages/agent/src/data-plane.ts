@@ -1,6 +1,6 @@
 /** The workspace's Envoy and what it is given: checked configuration, secrets, the loopback proxy; and what it says in return. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CLUSTER, type Refusal as ConfigurationRefusal, LISTENER, ROUTE_CONFIGURATION, SECRET } from '@meshpass/envoy';
+import { CLUSTER, type Refusal as ConfigurationRefusal, LISTENER, SECRET } from '@meshpass/envoy';
 import { plainText } from '@meshpass/identity/text';
 import { Refusals } from './access-log/refusals.ts';
 import type { RefusalReport } from './access-log/report.ts';
@@ -8,26 +8,21 @@ import type { DataPlaneStatus } from './control/status.ts';
 import type { ListenerState } from './envoy/admin.ts';
 import type { LaunchedEnvoy } from './envoy/launch-envoy.ts';
 import type { EnvoySupervisor } from './envoy/supervisor.ts';
+import { TunnelReplacement } from './envoy/tunnel-replacement.ts';
 import { WarmTunnels } from './envoy/warm-tunnels.ts';
 import { type AskedCall, type ExplainAnswer, explainAnswer } from './explain/answer.ts';
 import { LOOPBACK, proxyListensOn, proxyNotes } from './proxy/listening.ts';
-import {
-  type LoopbackProxy,
-  newLoopbackProxy,
-  proxyClusters,
-  proxyListeners,
-  proxyRoutes,
-} from './proxy/loopback-proxy.ts';
+import { type LoopbackProxy, newLoopbackProxy } from './proxy/loopback-proxy.ts';
 import { nextExpiry, secretsOf } from './sds/secrets.ts';
 import type { ReceivedConfiguration } from './session/broker-answers.ts';
 import type { Change } from './session/credential-manager.ts';
 import type { Credentials } from './session/enrol.ts';
-import { type Accepted, acceptConfiguration, resourcesOf } from './xds/accept.ts';
+import { resourcesOfWorkspace } from './workspace-resources.ts';
+import { type Accepted, acceptConfiguration } from './xds/accept.ts';
 import type { Answered } from './xds/discovery.ts';
 import { ResourceStore } from './xds/resource-store.ts';
 import { serveEnvoySocket } from './xds/serve.ts';
-import { edgeCluster, tunnelListener } from './xds/tunnel.ts';
-import { CLUSTER_HEADER, clustersToWarm, WARM_UP, warmUpListener } from './xds/warm-up.ts';
+import { CLUSTER_HEADER, clustersToWarm } from './xds/warm-up.ts';
 
 export interface DataPlaneOptions {
   readonly launched: LaunchedEnvoy;
@@ -48,6 +43,8 @@ export interface DataPlaneOptions {
   readonly listening: (addresses: ReadonlySet<string>) => void;
   /** Milliseconds since the epoch. */
   readonly now: () => number;
+  /** In [0, 1). */
+  readonly random: () => number;
   readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
 }
 
@@ -73,6 +70,7 @@ export class DataPlane {
   #refused: readonly ConfigurationRefusal[] = [];
   #tellings = 0;
   readonly #tunnels: WarmTunnels;
+  readonly #replacement: TunnelReplacement;
   #expiryTimer: NodeJS.Timeout | undefined;
   #firstReceived: () => void = () => {};
   readonly #hasConfiguration: Promise<void>;
@@ -93,6 +91,10 @@ export class DataPlane {
       ...{ socketPath: options.launched.warmUpSocket, header: CLUSTER_HEADER },
       clusters: () =>
         clustersToWarm(options.credentials().services, new Set(this.#accepted?.resources[CLUSTER]?.keys() ?? [])),
+    });
+    this.#replacement = new TunnelReplacement(options.random, (generation) => {
+      options.log('tunnels_replaced', { generation });
+      this.#give();
     });
     this.#socket = serveEnvoySocket({
       socket: options.launched.socket,
@@ -137,6 +139,11 @@ export class DataPlane {
     this.#giveSecrets();
     if (what === 'token') return;
     if (this.#accepted || this.#received) this.#give();
+  }
+
+  /** Of an edge that is about to end, the newest so many ms old. An edge says so: it may be wrong. */
+  tunnelsDraining(newestMs: number): void {
+    this.#replacement.draining(newestMs);
   }
 
   async status(): Promise<DataPlaneStatus> {
@@ -185,6 +192,7 @@ export class DataPlane {
 
   async close(): Promise<void> {
     clearTimeout(this.#expiryTimer);
+    this.#replacement.close();
     await this.#options.launched.close();
     this.#socket.close();
   }
@@ -226,28 +234,13 @@ export class DataPlane {
         log('configuration_accepted', { version: this.#received.version, at: now() });
       }
     }
-    const from = (type: string) => this.#accepted?.resources[type] ?? [];
-    this.#configuration.set({
-      [CLUSTER]: new Map([
-        ...resourcesOf(CLUSTER, [
-          ...grants.map((grant) => edgeCluster(grant, mesh.edge)),
-          ...proxyClusters(services, this.#accepted?.internal ?? new Map()),
-        ]),
-        ...from(CLUSTER),
-      ]),
-      [LISTENER]: new Map([
-        ...resourcesOf(LISTENER, [
-          ...grants.map(tunnelListener),
-          ...proxyListeners(this.proxy, this.#options.bridgeAddress),
-        ]),
-        [WARM_UP, warmUpListener(this.#options.launched.warmUpSocket)],
-        ...from(LISTENER),
-      ]),
-      [ROUTE_CONFIGURATION]: new Map([
-        ...resourcesOf(ROUTE_CONFIGURATION, [proxyRoutes(services, clusterDomain)]),
-        ...from(ROUTE_CONFIGURATION),
-      ]),
-    });
+    this.#configuration.set(
+      resourcesOfWorkspace({
+        ...{ grants, mesh, services, clusterDomain, proxy: this.proxy, accepted: this.#accepted },
+        ...{ bridgeAddress: this.#options.bridgeAddress, warmUpSocket: this.#options.launched.warmUpSocket },
+        generation: this.#replacement.generation,
+      }),
+    );
     if (this.#received) this.#firstReceived();
   }
 
@@ -271,6 +264,7 @@ export class DataPlane {
       this.#options.log('envoy_rejected', { type: kind, reason });
     }
     if (type === SECRET && rejection === undefined) this.#tunnels.certificatesTaken(names);
+    if (type === CLUSTER && rejection === undefined && this.#replacement.taken()) this.#tunnels.replaced();
     if (type !== LISTENER) return;
     this.#tellListening().then(
       () => this.#tunnels.envoyListens(this.#envoy.pid),

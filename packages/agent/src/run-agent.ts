@@ -163,7 +163,7 @@ async function start(
     await pause();
     const { DataPlane } = await import('./data-plane.ts');
     return DataPlane.start({
-      ...{ launched: await launched, clusterDomain, now, log, report },
+      ...{ launched: await launched, clusterDomain, now, random, log, report },
       ...{ proxyPort: config.proxyPort, bridgeAddress: config.bridgeAddress },
       mayListenOn,
       credentials: () => manager.credentials,
@@ -194,9 +194,9 @@ async function start(
     const { SessionChannel } = await import('./channel/session-channel.ts');
     if (closing) return;
     channel ??= new SessionChannel({
-      ...{ manager, configuration, key, now, random, log },
-      edgeRoots: ca,
+      ...{ manager, configuration, key, now, random, log, edgeRoots: ca },
       brokerNow: () => client.brokerNow,
+      tunnelsDraining: (newestMs) => dataPlane?.tunnelsDraining(newestMs),
       read: (content) => client.readConfiguration(content),
       held: () => (configuration.version === dataPlane?.received?.version ? dataPlane?.received : undefined),
     });

@@ -3,6 +3,7 @@
  * not been told, what has expired by the clock, and everything once the feed has been silent too long, is not live.
  */
 import type { AdmittedSession, EdgeEvent } from '@meshpass/identity';
+import type { DrainingTunnels } from '@meshpass/identity/channel/edge-wire';
 
 /**
  * Silence of the feed after which nothing is believed any more, ms: as long as an SVID lives by default, so that a broker
@@ -34,6 +35,8 @@ export interface DirectoryListener {
   notice?(sessionId: string, statement: string): void;
   /** The configuration of the sessions of a set of grants. */
   configuration?(announced: { readonly set: string; readonly digest: string; readonly statement: string }): void;
+  /** An edge is about to end tunnels of these sessions. */
+  draining?(sessions: readonly DrainingTunnels[]): void;
 }
 
 export interface Directory {
@@ -134,6 +137,9 @@ export function createDirectory(options: DirectoryOptions): Directory {
         return;
       case 'configuration':
         for (const listener of listeners) listener.configuration?.(event);
+        return;
+      case 'draining':
+        for (const listener of listeners) listener.draining?.(event.sessions);
         return;
     }
   }

@@ -33,6 +33,13 @@ export interface EdgeLimits {
   readonly anonymousReportsPerSecond: number;
 }
 
+/** How often deadlines are compared with the clock, ms: enough to keep the shortest limit to a quarter, and at most once a second. */
+export function sweepInterval(limits: EdgeLimits): number {
+  const { handshakeMs, warmMs, headMs, dialMs, helloMs, idleMs, halfClosedMs, lingerMs } = limits;
+  const shortest = Math.min(handshakeMs, warmMs, headMs, dialMs, helloMs, idleMs, halfClosedMs, lingerMs);
+  return Math.max(10, Math.min(1_000, Math.floor(shortest / 4)));
+}
+
 export const DEFAULT_LIMITS: EdgeLimits = {
   handshakeMs: 10_000,
   warmMs: 300_000,

@@ -12,6 +12,8 @@ export interface EdgeStats {
   /** Control connections. */
   readonly control: number;
   readonly sessions: number;
+  /** It is about to end. */
+  readonly draining: boolean;
   readonly directory: 'empty' | 'fresh' | 'stale' | 'abandoned';
   /** How long the broker has said nothing, ms. */
   readonly silentMs: number;
@@ -47,6 +49,7 @@ export function formatStats(stats: EdgeStats): string {
     'Whether the feed of the broker is fresh.',
     stats.directory === 'fresh' ? 1 : 0,
   );
+  gauge('meshpass_edge_draining', 'Whether the edge is about to end.', stats.draining ? 1 : 0);
   gauge('meshpass_edge_broker_silent_seconds', 'How long the broker has said nothing.', stats.silentMs / 1000);
   certificate('not_before', 'Unix time from which the certificate that is shown is good.', stats.certificate.notBefore);
   certificate('not_after', 'Unix time at which the certificate that is shown expires.', stats.certificate.notAfter);

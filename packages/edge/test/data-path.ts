@@ -3,7 +3,14 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from 'node:net';
 import { type ConnectionOptions, connect, createServer as createTlsServer, type TLSSocket } from 'node:tls';
 import { type EdgeDecision, formatSni, type Target } from '@meshpass/identity';
-import { createDirectory, type Directory, type Edge, type EdgeLimits, startEdge } from '../src/index.ts';
+import {
+  type ControlBroker,
+  createDirectory,
+  type Directory,
+  type Edge,
+  type EdgeLimits,
+  startEdge,
+} from '../src/index.ts';
 import { type Ca, type Credential, createCa, svid } from './mesh-ca.ts';
 
 export const ALICE = 'spiffe://cluster.local/ns/meshpass-shop/sa/alice-1a2b';
@@ -50,6 +57,8 @@ export async function buildDataPath(
     readonly everywhere?: boolean;
     /** In place of the one that the data path makes. */
     readonly gateway?: { readonly host: string; readonly port: number };
+    /** What control connections ask of the broker; absent: there are none. */
+    readonly control?: ControlBroker;
     /** The broker has not said anything yet. */
     readonly unheard?: boolean;
   } = {},
@@ -83,6 +92,7 @@ export async function buildDataPath(
     report: (decision) => decisions.push(decision),
     limits,
     clock,
+    ...(options.control && { control: options.control }),
   });
 
   const tickets = new WeakMap<TLSSocket, Buffer>();

@@ -54,6 +54,7 @@ test('counters are in the text format of Prometheus', () => {
     tunnels: 1,
     control: 3,
     sessions: 4,
+    draining: true,
     directory: 'stale',
     silentMs: 1500,
     accepted: 5,
@@ -70,6 +71,7 @@ test('counters are in the text format of Prometheus', () => {
   expect(text).toContain('# TYPE meshpass_edge_tunnels gauge\nmeshpass_edge_tunnels 1\n');
   expect(text).toContain('meshpass_edge_directory_fresh 0\n');
   expect(text).toContain('meshpass_tls_certificate_not_after_timestamp_seconds{component="edge"} 1800000000\n');
+  expect(text).toContain('meshpass_edge_draining 1\n');
   expect(text).toContain('meshpass_edge_broker_silent_seconds 1.5\n');
   expect(text).toContain('meshpass_edge_refused_total{code="tunnel_limit"} 7\n');
 });

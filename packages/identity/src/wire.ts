@@ -3,6 +3,7 @@
  * JSON on the wire is snake_case, as OAuth 2.0 is.
  */
 import { z } from 'zod';
+import { DrainingTunnels, MAX_DRAINING } from './channel/edge-wire.ts';
 import { PublicKey } from './channel/jws.ts';
 import { MAX_STATEMENT } from './channel/statement.ts';
 import { isServiceAddress } from './service-address.ts';
@@ -269,6 +270,8 @@ export const EdgeEvent = z.discriminatedUnion('type', [
     digest: z.string().max(64),
     statement: z.string().max(MAX_STATEMENT),
   }),
+  /** An edge is about to end, and has tunnels of these sessions. Only to edges that know it (CONTROL_HEADER). */
+  z.object({ type: z.literal('draining'), sessions: z.array(DrainingTunnels).max(MAX_DRAINING) }),
 ]);
 export type EdgeEvent = z.infer<typeof EdgeEvent>;
 

@@ -30,6 +30,8 @@ export type ChannelEvent =
   | { readonly type: 'silent' }
   /** The broker's statements are signed with a key that is not known: ask for the keys over HTTPS. */
   | { readonly type: 'unknown_key' }
+  /** Nobody's word: an edge that is about to end carries tunnels of the session; the newest is so many ms old. */
+  | { readonly type: 'tunnels_draining'; readonly newestMs: number }
   /** Nobody's word: an edge says that it, or the broker, refused. */
   | { readonly type: 'refused'; readonly code: string };
 
@@ -65,6 +67,10 @@ const CONNECT_MS = 10_000;
 const BACKOFF_MS = { first: 250, most: 15_000 } as const;
 /** Least time between two leases, ms: an edge that calls for them gets no more. */
 const LEAST_MS = 1_000;
+/** An edge that is about to end is left within this time, ms: it tells all of its agents in one moment, and goes on serving. */
+const LEAVE_MS = 2_000;
+/** Where one is left so soon after it was met, the load balancer still leads there: it is met again ever later, ms. */
+const SOON_MS = 5_000;
 /** An edge that brings bytes, and no lease, is left after so many times `silentMs`. */
 const PATIENCE = 4;
 /** Longest frame that is no configuration, bytes. */
@@ -94,6 +100,7 @@ export function openChannel(options: ChannelOptions): Channel {
   let turn = 0;
   let socket: TLSSocket | undefined;
   let leaseTimer: NodeJS.Timeout | undefined;
+  let leaveTimer: NodeJS.Timeout | undefined;
   let leaseAt = Number.NEGATIVE_INFINITY;
   let unknownKeyAt = Number.NEGATIVE_INFINITY;
   const watch = setInterval(look, Math.min(1_000, options.silentMs / 4));
@@ -111,6 +118,7 @@ export function openChannel(options: ChannelOptions): Channel {
     stop.abort();
     clearInterval(watch);
     clearTimeout(leaseTimer);
+    clearTimeout(leaveTimer);
     socket?.destroy();
   }
 
@@ -122,7 +130,10 @@ export function openChannel(options: ChannelOptions): Channel {
       if (stop.signal.aborted) return;
       // Whoever brought nothing is tried last.
       turn++;
-      pause = heardAt > before ? BACKOFF_MS.first : Math.min(BACKOFF_MS.most, pause * 2);
+      const isMetAgain = leaveTimer !== undefined && clock() - connectedAt < SOON_MS;
+      pause = heardAt > before && !isMetAgain ? BACKOFF_MS.first : Math.min(BACKOFF_MS.most, pause * 2);
+      clearTimeout(leaveTimer);
+      leaveTimer = undefined;
       await sleep(pause * (0.5 + random()), undefined, { signal: stop.signal, ref: false }).catch(() => {});
     }
   }
@@ -159,6 +170,12 @@ export function openChannel(options: ChannelOptions): Channel {
         return;
       case 'changed':
         schedule(0);
+        return;
+      case 'draining':
+        leaveTimer ??= setTimeout(() => from.destroy(), random() * LEAVE_MS).unref();
+        return;
+      case 'tunnels_draining':
+        onEvent({ type: 'tunnels_draining', newestMs: frame.newest_ms });
         return;
       case 'refused':
         onEvent({ type: 'refused', code: frame.error_code });

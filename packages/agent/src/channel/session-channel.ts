@@ -26,6 +26,8 @@ export interface SessionChannelOptions {
   readonly now: () => number;
   /** The same as the broker sees it: the workspace's clock may be wrong. */
   readonly brokerNow: () => number;
+  /** An edge that is about to end carries tunnels of the session; the newest is so many ms old. */
+  readonly tunnelsDraining: (newestMs: number) => void;
   /** In [0, 1). */
   readonly random: () => number;
   readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
@@ -117,6 +119,9 @@ export class SessionChannel {
         return;
       case 'unknown_key':
         manager.askForKeys(sessionId);
+        return;
+      case 'tunnels_draining':
+        this.#options.tunnelsDraining(event.newestMs);
         return;
       case 'refused':
         this.#refusal = { code: /^[a-z_]+$/.test(event.code) ? event.code : 'unknown', at: now() };

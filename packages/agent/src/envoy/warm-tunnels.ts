@@ -1,6 +1,6 @@
 /**
  * When tunnels are opened before the next call: with the first Envoy, with each that takes its place, and with each new session, whose
- * predecessor's tunnels the edge has cut. Not before Envoy has the certificates: with those of the session before, the edge refuses.
+ * predecessor's tunnels the edge has cut, and where tunnels were replaced. Not before Envoy has the certificates: with those of the session before, the edge refuses.
  */
 import { openTunnels, type TunnelsOptions } from './open-tunnels.ts';
 
@@ -44,6 +44,11 @@ export class WarmTunnels {
   /** It has all that it needs for its listeners, certificates too. @param envoy its process id */
   envoyListens(envoy: number | undefined): void {
     if (this.#begun && envoy !== this.#envoy) this.#open(envoy);
+  }
+
+  /** Envoy ends those that it had. */
+  replaced(): void {
+    if (this.#begun && this.#awaited.size === 0) this.#open(this.#envoy);
   }
 
   #open(envoy: number | undefined): void {

@@ -1,5 +1,6 @@
 /** What edges are told: the live sessions first, then every change at the moment it happens, and a beat. */
 import type { AdmittedSession, EdgeEvent } from '@meshpass/identity';
+import type { DrainingTunnels } from '@meshpass/identity/channel/edge-wire';
 import { grantSet } from '@meshpass/identity/channel/statement';
 import { type Clock, seconds } from '../clock/clock.ts';
 import type { MeshState } from '../reconcile/contract.ts';
@@ -24,6 +25,8 @@ export interface Announcer {
 export interface Subscription {
   /** Whether notices and configurations are wanted, too. */
   readonly control?: boolean;
+  /** Whether it is to be told which tunnels other edges are about to end. */
+  readonly draining?: boolean;
 }
 
 export interface Feed {
@@ -36,6 +39,8 @@ export interface Feed {
   readonly admit: (session: Session) => void;
   readonly closed: (id: string, cause: CloseCause) => void;
   readonly roots: () => void;
+  /** An edge is about to end tunnels of these sessions. It says so, and is not asked for proof: all that comes of it is other tunnels. */
+  readonly draining: (sessions: readonly DrainingTunnels[]) => void;
   readonly stop: () => void;
 }
 
@@ -56,6 +61,7 @@ export function createFeed(
 ): Feed {
   const listeners = new Set<FeedListener>();
   const control = new Set<FeedListener>();
+  const hearDraining = new Set<FeedListener>();
   let notices: { readonly id: string; readonly cause: CloseCause }[] = [];
   let noticing: NodeJS.Immediate | undefined;
   const tellNotices = () => {
@@ -86,11 +92,12 @@ export function createFeed(
   }, BEAT_MS);
   beat.unref();
   return {
-    subscribe: (listener, { control: wanted = false } = {}) => {
+    subscribe: (listener, { control: wanted = false, draining = false } = {}) => {
       const begin = () => {
         const sessions = [...live.all()].filter((one) => !one.ended).map((one) => admitted(one.session, mesh));
         listener({ type: 'snapshot', sessions, roots: [...mesh.roots()] });
         listeners.add(listener);
+        if (draining) hearDraining.add(listener);
         if (!wanted || !announcer) return;
         control.add(listener);
         for (const session of oneOfEachSet(live)) {
@@ -107,6 +114,7 @@ export function createFeed(
         unwatch();
         listeners.delete(listener);
         control.delete(listener);
+        hearDraining.delete(listener);
       };
     },
     admit: (session) => {
@@ -120,6 +128,11 @@ export function createFeed(
       noticing ??= setImmediate(tellNotices);
     },
     roots: () => tell({ type: 'roots', roots: [...mesh.roots()] }),
+    draining: (sessions) => {
+      const known = sessions.filter(({ session_id }) => live.byId(session_id));
+      if (known.length === 0) return;
+      for (const listener of hearDraining) listener({ type: 'draining', sessions: known });
+    },
     stop: () => {
       clearInterval(beat);
       clearImmediate(noticing);

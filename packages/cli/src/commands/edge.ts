@@ -35,6 +35,11 @@ const flags = {
     'refuse and cut everything when the broker has been silent for this long; until then the edge learns of no ended session either',
     { env: 'MESHPASS_EDGE_STALE', default: '600' },
   ),
+  drain: wholeNumber(
+    '<seconds>',
+    'after SIGTERM, serve until no tunnel is left, but no longer than this: agents open theirs at other edges; a second signal ends at once',
+    { env: 'MESHPASS_EDGE_DRAIN', default: '20' },
+  ),
   tlsCert: text('<file>', 'certificate chain of the edge, PEM; always needed', { env: 'MESHPASS_EDGE_TLS_CERT' }),
   tlsKey: text('<file>', 'key of the certificate, PEM; always needed', { env: 'MESHPASS_EDGE_TLS_KEY' }),
   meshGateway: address('<host:port>', 'the mesh gateway, the only address the edge dials; always needed', {
@@ -84,6 +89,7 @@ async function edge(options: OptionsOf<typeof flags>): Promise<void> {
     log,
   });
   await untilSignal();
+  await running.drain(options.drain * 1000);
   await running.close();
   control.close();
   await Promise.all([following.close(), post.close()]);

@@ -21,6 +21,8 @@ export interface EdgeProcessOptions {
 }
 
 export interface EdgeProcess {
+  /** Is not ready any more, and goes on serving until no tunnel is left, or for `longestMs`. */
+  drain(longestMs: number): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -51,8 +53,9 @@ export async function runEdge(options: EdgeProcessOptions): Promise<EdgeProcess>
     }
   }, CERTIFICATE_POLL_MS);
   poll.unref();
-  const operator = options.operatorListen && (await listenOperator(edge, directory, options.operatorListen));
+  const operator = options.operatorListen && (await listenOperator(edge, options.operatorListen));
   return {
+    drain: async (longestMs) => void (await edge.drain(longestMs)),
     async close() {
       clearInterval(poll);
       operator?.close();
@@ -70,13 +73,17 @@ function changedAt({ tlsCert, tlsKey }: EdgeProcessOptions): string {
   }
 }
 
-function listenOperator(edge: Edge, directory: Directory, listen: HostPort): Promise<Server> {
+function listenOperator(edge: Edge, listen: HostPort): Promise<Server> {
   const server = createServer((request, response) => {
     switch (request.url) {
       case '/healthz':
         return response.end('ok\n');
       case '/readyz': {
-        const state = directory.state();
+        const { directory: state, draining } = edge.stats();
+        if (draining) {
+          response.statusCode = 503;
+          return response.end('the edge drains\n');
+        }
         response.statusCode = state === 'fresh' ? 200 : 503;
         return response.end(`the feed of the broker is ${state}\n`);
       }

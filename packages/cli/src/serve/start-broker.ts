@@ -247,10 +247,13 @@ async function edgeBeside(
   broker: Broker,
   flags: ReturnType<typeof edgeFlagsOf>,
   log: Log,
-): Promise<EdgeProcess | undefined> {
+): Promise<Pick<EdgeProcess, 'close'> | undefined> {
   if (!flags) return undefined;
   const directory = createDirectory({ clock: Date.now, staleMs: OWN_SILENCE_MS });
-  const unfollow = followFeed((listener) => broker.feed.subscribe(listener, { control: true }), directory);
+  const unfollow = followFeed(
+    (listener) => broker.feed.subscribe(listener, { control: true, draining: true }),
+    directory,
+  );
   const decisions = queueDecisions({ deliver: broker.reportEdgeDecisions, log });
   const edge = await runEdge({
     ...flags,
@@ -263,6 +266,7 @@ async function edgeBeside(
         if (!content) throw new MeshpassError('not_found', 'This configuration is not announced.');
         return content;
       },
+      draining: async (sessions) => broker.feed.draining(sessions),
     },
     log,
   });

@@ -6,6 +6,7 @@ import type { ControlBroker } from '../control/hub.ts';
 import { type BrokerAccess, brokerAsker } from './ask-broker.ts';
 
 const ANSWER_MS = 5_000;
+const MAX_EMPTY = 1_024;
 const MAX_ANSWERS = MAX_EDGE_LEASES * (MAX_STATEMENT + 256);
 
 /** Keeps a few connections: leases come several times a second. */
@@ -20,6 +21,9 @@ export function controlBroker(access: BrokerAccess): ControlBroker & { close(): 
       return EdgeLeaseAnswers.parse(JSON.parse(answer.toString('utf8'))).answers;
     },
     configuration: (announced) => post('/edge/configuration', announced, MAX_CONFIGURATION),
+    async draining(sessions) {
+      await post('/edge/draining', { sessions }, MAX_EMPTY);
+    },
     close: () => agent.destroy(),
   };
 }

@@ -73,7 +73,7 @@ export function followBroker(options: FollowOptions): Following {
   async function begin(before: Reading | undefined): Promise<Reading> {
     const ended = new AbortController();
     const signal = AbortSignal.any([stop.signal, ended.signal]);
-    const headers = { [CONTROL_HEADER]: '1' };
+    const headers = { [CONTROL_HEADER]: '2' };
     const answer = await ask('/edge/stream', { silenceMs, signal, headers });
     const started = Promise.withResolvers<void>();
     const quiet = Promise.withResolvers<void>();

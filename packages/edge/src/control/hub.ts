@@ -3,7 +3,7 @@
  * withhold them, and make none: leases are signed by sessions, statements by the broker.
  */
 import type { TLSSocket } from 'node:tls';
-import type { AgentFrame, EdgeLease, EdgeLeaseAnswer } from '@meshpass/identity/channel/index';
+import type { AgentFrame, DrainingTunnels, EdgeLease, EdgeLeaseAnswer } from '@meshpass/identity/channel/index';
 import type { Directory } from '../directory.ts';
 import type { EdgeLog } from '../log.ts';
 import { ControlConnection, type ControlOwner } from './connection.ts';
@@ -16,6 +16,8 @@ export interface ControlBroker {
   renew(leases: readonly EdgeLease[]): Promise<readonly EdgeLeaseAnswer[]>;
   /** @throws where the broker does not answer, or does not have it */
   configuration(announced: Announced): Promise<Buffer>;
+  /** Has other edges tell agents that this edge is about to end their tunnels. @throws where the broker does not answer */
+  draining(sessions: readonly DrainingTunnels[]): Promise<void>;
 }
 
 export interface ControlHub {
@@ -25,6 +27,10 @@ export interface ControlHub {
   left(owner: ControlOwner, sessionId: string): void;
   sweep(now: number): void;
   size(): number;
+  /** Has every agent, and each that comes later, connect to another edge. */
+  drain(): void;
+  /** Tells agents, of those that are connected here, that an edge is about to end their tunnels. */
+  tunnelsDraining(sessions: readonly DrainingTunnels[]): void;
   close(): void;
 }
 
@@ -51,6 +57,7 @@ export function createControlHub({ broker, directory, clock, log }: ControlHubOp
   // Those that have their notice: a client that does not close its end is not waited for.
   const ending = new Set<ControlConnection>();
   const announced = new Map<string, Announcement>();
+  let draining = false;
   const failed = (what: string) => (err: unknown) => log.warn({ err }, what);
   const contents = createContents(broker.configuration, failed('no configuration from the broker'));
   const batches = createLeaseBatches(broker.renew, answer, failed('the broker does not take leases now'));
@@ -77,6 +84,7 @@ export function createControlHub({ broker, directory, clock, log }: ControlHubOp
         if (directory.byId(id)?.set === one.set) announce(connection, one);
       }
     },
+    draining: tunnelsDraining,
   });
   return {
     open(owner, sessionId, tls) {
@@ -84,6 +92,7 @@ export function createControlHub({ broker, directory, clock, log }: ControlHubOp
       const connection = new ControlConnection({ owner, sessionId, tls }, clock, (frame) => take(connection, frame));
       connections.set(sessionId, connection);
       before?.owner.cut();
+      if (draining) connection.send({ type: 'draining' });
     },
     left(owner, sessionId) {
       for (const one of ending) if (one.owner === owner) ending.delete(one);
@@ -97,11 +106,22 @@ export function createControlHub({ broker, directory, clock, log }: ControlHubOp
       }
     },
     size: () => connections.size,
+    drain() {
+      draining = true;
+      for (const connection of connections.values()) connection.send({ type: 'draining' });
+    },
+    tunnelsDraining,
     close() {
       unlisten();
       batches.close();
     },
   };
+
+  function tunnelsDraining(sessions: readonly DrainingTunnels[]): void {
+    for (const { session_id, newest_ms } of sessions) {
+      connections.get(session_id)?.send({ type: 'tunnels_draining', newest_ms });
+    }
+  }
 
   function take(connection: ControlConnection, frame: AgentFrame): void {
     const { sessionId } = connection;

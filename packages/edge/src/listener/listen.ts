@@ -10,12 +10,13 @@ import { VERSION } from '@meshpass/identity/version';
 import { createReporter } from '../broker/reporter.ts';
 import { type ControlBroker, createControlHub } from '../control/hub.ts';
 import type { Directory } from '../directory.ts';
-import { DEFAULT_LIMITS, type EdgeLimits } from '../limits.ts';
+import { DEFAULT_LIMITS, type EdgeLimits, sweepInterval } from '../limits.ts';
 import { type EdgeLog, SILENT } from '../log.ts';
 import { sourceOf } from '../source.ts';
 import type { EdgeStats } from '../stats.ts';
 import type { Gateway } from '../tunnel/forward.ts';
 import { Tunnel } from '../tunnel/tunnel.ts';
+import { drainTunnels } from './drain.ts';
 import { createStrangers } from './strangers.ts';
 import { createTurns } from './turns.ts';
 
@@ -46,6 +47,11 @@ export interface Edge {
   stats(): EdgeStats;
   /** Takes a renewed server certificate into use for new connections. */
   renew(tls: EdgeTls): void;
+  /**
+   * Goes on serving, and has agents open their tunnels at other edges.
+   * @returns how many tunnels are left: once there are none, or after `longestMs`
+   */
+  drain(longestMs: number): Promise<number>;
   /** Stops listening and cuts every connection. */
   close(): Promise<void>;
 }
@@ -69,6 +75,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   const refused: Record<string, number> = {};
   const total = { accepted: 0, handshakes: 0, resumed: 0, allowed: 0, ended: 0, bytesIn: 0, bytesOut: 0 };
   let identity = options.tls;
+  let draining = false;
 
   const control = options.control && createControlHub({ broker: options.control, directory, clock, log });
   const host = { gateway, directory, limits, clock, control, newId: randomUUID, decided, join, left };
@@ -160,6 +167,11 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
         identity = before;
         throw error;
       }
+    },
+    drain(longestMs) {
+      draining = true;
+      const { control: broker } = options;
+      return drainTunnels({ tunnels: () => tunnels, control, broker, clock, log }, longestMs);
     },
     async close() {
       clearInterval(timer);
@@ -276,17 +288,11 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
       tunnels: open,
       control: control?.size() ?? 0,
       sessions: directory.size(),
+      draining,
       directory: directory.state(),
       silentMs: directory.silentFor(),
       certificate: lifeOf(identity.cert),
       refused: { ...refused },
     };
   }
-}
-
-/** Often enough to keep the shortest limit to a quarter, and at most once a second. */
-function sweepInterval(limits: EdgeLimits): number {
-  const { handshakeMs, warmMs, headMs, dialMs, helloMs, idleMs, halfClosedMs, lingerMs } = limits;
-  const shortest = Math.min(handshakeMs, warmMs, headMs, dialMs, helloMs, idleMs, halfClosedMs, lingerMs);
-  return Math.max(10, Math.min(1_000, Math.floor(shortest / 4)));
 }

@@ -133,6 +133,12 @@ export class Tunnel {
     return { in: socket?.bytesWritten ?? 0, out: socket?.bytesRead ?? 0 };
   }
 
+  /** Since when it carries something, or is about to, Unix ms; undefined where nothing was asked of it yet, or it is over. */
+  get busySince(): number | undefined {
+    if (this.stage === 'open') return this.#openedAt;
+    return ['head', 'dial', 'hello'].includes(this.stage) ? this.#host.clock() : undefined;
+  }
+
   // One listener for all stages before `open`; the byte path then has its own.
   readonly #onData = (chunk: Buffer): void => {
     switch (this.stage) {

@@ -5,8 +5,13 @@ import { MAX_STATEMENT } from './statement.ts';
 
 /** Most leases of one request. */
 export const MAX_EDGE_LEASES = 500;
-/** Header of `GET /edge/stream` by which an edge asks for what it needs to serve control connections. */
+/**
+ * Header of `GET /edge/stream` by which an edge asks for what it needs to serve control connections: `1` for notices and configurations,
+ * `2` for what other edges say of tunnels that they are about to end, too. An edge ends a stream that has an event it does not know.
+ */
 export const CONTROL_HEADER = 'meshpass-control';
+/** Most sessions of one `POST /edge/draining`. */
+export const MAX_DRAINING = 500;
 
 export const EdgeLease = z.object({
   /** Of the SVID that the connection was opened with. */
@@ -35,3 +40,16 @@ export const EdgeConfigurationRequest = z.object({
   digest: z.string().regex(/^[A-Za-z0-9_-]{43}$/),
 });
 export type EdgeConfigurationRequest = z.infer<typeof EdgeConfigurationRequest>;
+
+/** Age of the newest tunnel that a session has at an edge, ms. An age, because clocks differ. */
+export const newestMs = z.number().int().min(0).max(Number.MAX_SAFE_INTEGER);
+
+export const DrainingTunnels = z.object({
+  session_id: z.string().min(1).max(64),
+  newest_ms: newestMs,
+});
+export type DrainingTunnels = z.infer<typeof DrainingTunnels>;
+
+/** `POST /edge/draining`: the edge is about to end, and carries tunnels of these sessions. Their agents may be told by other edges. */
+export const EdgeDraining = z.object({ sessions: z.array(DrainingTunnels).max(MAX_DRAINING) });
+export type EdgeDraining = z.infer<typeof EdgeDraining>;

@@ -1,5 +1,6 @@
 /** The frames between agent and edge: JSON, one a line (docs/protocol.md). An edge is trusted with none of what they say. */
 import { z } from 'zod';
+import { newestMs } from './edge-wire.ts';
 import { MAX_LEASE_PROOF } from './lease-proof.ts';
 import { MAX_STATEMENT } from './statement.ts';
 
@@ -24,6 +25,10 @@ export const EdgeFrame = z.discriminatedUnion('type', [
   z.object({ type: z.literal('configuration'), digest, content: z.string() }),
   /** Something of the session has changed: its next lease tells what. */
   z.object({ type: z.literal('changed') }),
+  /** This edge is about to end: connect to another one. */
+  z.object({ type: z.literal('draining') }),
+  /** An edge that is about to end, this one or another, carries tunnels of the session; the newest is so many ms old. */
+  z.object({ type: z.literal('tunnels_draining'), newest_ms: newestMs }),
   /** The lease that was asked for is not renewed, or the connection not served. Nobody's word: the agent asks over HTTPS. */
   z.object({ type: z.literal('refused'), error_code: z.string().max(64), decision_id: z.string().max(64).optional() }),
 ]);

@@ -5,6 +5,7 @@ import { type EdgeDecision, EdgeDecisions, MeshpassError } from '@meshpass/ident
 import {
   CONTROL_HEADER,
   EdgeConfigurationRequest,
+  EdgeDraining,
   EdgeLeases,
   MAX_EDGE_LEASES,
   MAX_LEASE_PROOF,
@@ -15,7 +16,7 @@ import type { Journal } from '../../audit/log/journal.ts';
 import type { ControlChannel } from '../../channel/control.ts';
 import { createRateAllowance } from '../../limits/rate-allowance.ts';
 import { groupOf } from '../../limits/source-address.ts';
-import type { Feed } from '../../session/feed.ts';
+import type { Feed, Subscription } from '../../session/feed.ts';
 import { type LiveIndex, type Owner, ownerOf } from '../../session/live.ts';
 import type { Connections } from '../connections.ts';
 import { type Authentication, type Route, type RouteContext, route } from '../route.ts';
@@ -35,16 +36,19 @@ export interface EdgeContext extends RouteContext {
 
 /** TokenReviews that end in a refusal, of one source: at once, and a second. */
 const ATTEMPTS = { burst: 20, perSecond: 0.2 };
+/** Requests of one source that say which tunnels drain: at once, and a second. An edge of 10,000 sessions sends ten a second. */
+const DRAINING = { burst: 40, perSecond: 10 };
 const EDGE_MS = 3_600_000;
 const MAX_DECISIONS_BODY = 1024 * 1024;
 const MAX_LEASES_BODY = MAX_EDGE_LEASES * (MAX_LEASE_PROOF + 256);
 /** An edge that reads slower than this is cut off; it comes back and gets a snapshot. */
 const MAX_QUEUED = 8 * 1024 * 1024;
 
-/** `GET /edge/stream` and `POST /edge/decisions`. */
+/** What edges ask for and bring. */
 export function edgeRoutes(context: EdgeContext): readonly Route[] {
   /** When a source last had a token that was accepted. */
   const edges = new Map<string, number>();
+  const announcements = createRateAllowance({ ...DRAINING, clock: context.clock });
   const attempts = createRateAllowance({ ...ATTEMPTS, clock: context.clock });
   const accepts = async (review: (token: string) => Promise<boolean>, token: string, source: string) => {
     // Each wrong token that is another one has the API server asked: it is counted before that, so that many at once are no way
@@ -88,7 +92,8 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
         const reason = 'A token of the edge’s ServiceAccount.';
         const written = await recordGrant(context.audit, { ...event, reason });
         if (!written.granted) return written;
-        stream(context, response, request.headers[CONTROL_HEADER] !== undefined);
+        const asked = request.headers[CONTROL_HEADER];
+        stream(context, response, { control: asked !== undefined, draining: asked === '2' });
         return granted(event, RESPONSE_ALREADY_SENT);
       },
     }),
@@ -126,13 +131,24 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
         return granted(event, new Response(new Uint8Array(content), { headers: { 'cache-control': 'no-store' } }));
       },
     }),
+    route({
+      method: 'POST',
+      path: '/edge/draining',
+      action: 'edge.stream',
+      authentication,
+      schema: EdgeDraining,
+      handler: async ({ event, request, body: { sessions } }) => {
+        // What is too much is left out: an edge says it again, and one that lies must not flood the others.
+        if (announcements.take(groupOf(context.sourceOf(request)))) context.feed.draining(sessions);
+        return granted(event, undefined);
+      },
+    }),
   ];
 }
 
-function stream({ feed, streams }: EdgeContext, response: ServerResponse, control: boolean): void {
+function stream({ feed, streams }: EdgeContext, response: ServerResponse, subscription: Subscription): void {
   response.writeHead(200, { 'content-type': 'application/x-ndjson', 'cache-control': 'no-store' });
   streams.add(response);
-  const subscription = { control };
   const unsubscribe = feed.subscribe((event) => {
     response.write(`${JSON.stringify(event)}\n`);
     if (response.writableLength > MAX_QUEUED) response.destroy();

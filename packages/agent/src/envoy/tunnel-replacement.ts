@@ -1,0 +1,77 @@
+/**
+ * When tunnels are replaced because an edge is about to end (decision 0033). Edges say so, again and again while they carry one, and an
+ * edge may lie: it costs the workspace new tunnels, a bounded number of times, and no request.
+ */
+
+/** Edges that end together, and all of their agents, are not to have it done in the same moment, ms. */
+const SPREAD_MS = 1_500;
+/** Least time between two replacements, ms. What is left out is said again. */
+const LEAST_MS = 5_000;
+/** Most replacements in a time, ms: what ten edges need that are replaced one after the other. */
+const MOST = { count: 8, withinMs: 120_000 } as const;
+
+export class TunnelReplacement {
+  readonly #random: () => number;
+  readonly #replace: (generation: number) => void;
+  readonly #now: () => number;
+  #generation = 0;
+  /** Envoy has taken it. */
+  #taken = 0;
+  /** Since when Envoy opens tunnels of this generation. */
+  #since = Number.NEGATIVE_INFINITY;
+  /** Of the last replacements. */
+  #times: readonly number[] = [];
+  #timer: NodeJS.Timeout | undefined;
+
+  /**
+   * @param random in [0, 1)
+   * @param replace gives Envoy the clusters of a new generation
+   * @param now milliseconds of a clock that nobody sets
+   */
+  constructor(
+    random: () => number,
+    replace: (generation: number) => void,
+    now: () => number = () => performance.now(),
+  ) {
+    this.#random = random;
+    this.#replace = replace;
+    this.#now = now;
+  }
+
+  /** Of what Envoy is given. */
+  get generation(): number {
+    return this.#generation;
+  }
+
+  /** An edge that is about to end carries tunnels; the newest is so many ms old. */
+  draining(newestMs: number): void {
+    const now = this.#now();
+    // Those that are older than the last replacement end by themselves, with what is under way on them.
+    if (this.#timer || now - newestMs < this.#since || !this.#mayReplace(now)) return;
+    this.#timer = setTimeout(() => {
+      this.#timer = undefined;
+      this.#since = this.#now();
+      this.#times = [...this.#times, this.#since].slice(-MOST.count);
+      this.#generation++;
+      this.#replace(this.#generation);
+    }, this.#random() * SPREAD_MS).unref();
+  }
+
+  /** Envoy took clusters. @returns whether they are of another generation than those that it took before */
+  taken(): boolean {
+    if (this.#taken === this.#generation) return false;
+    this.#taken = this.#generation;
+    this.#since = this.#now();
+    return true;
+  }
+
+  close(): void {
+    clearTimeout(this.#timer);
+  }
+
+  #mayReplace(now: number): boolean {
+    const last = this.#times.at(-1) ?? Number.NEGATIVE_INFINITY;
+    const inTime = this.#times.filter((at) => now - at < MOST.withinMs);
+    return now - last >= LEAST_MS && inTime.length < MOST.count;
+  }
+}
