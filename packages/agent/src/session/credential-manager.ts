@@ -16,7 +16,7 @@ import { type Credentials, enrol, obtainIdentityToken, obtainSvids } from './enr
 import { expired } from './expiry.ts';
 import { withServices } from './granted.ts';
 import type { Health } from './health.ts';
-import { longestPause, svidsDue, tokenDue } from './renewal-times.ts';
+import { longestPause, svidsDue, tokenDue, waitsForLease } from './renewal-times.ts';
 import { TaskTimers } from './task-timers.ts';
 
 export interface CredentialManagerOptions {
@@ -76,7 +76,7 @@ export class CredentialManager {
       },
       // One asks whether the broker is back: with each of four, all that come back at once bring four connections.
       waitsForOthers: (task, { code }) =>
-        code === 'agent_broker_unreachable' && task !== 'heartbeat' && this.#tasks.failures.heartbeat !== undefined,
+        code === 'agent_broker_unreachable' && waitsForLease(task) && this.#tasks.failures.heartbeat !== undefined,
     });
   }
 

@@ -17,6 +17,11 @@ export function tokenDue({ identityToken }: Credentials, now: number): number {
   return identityToken.issuedAt + halfLife(identityToken) - now;
 }
 
+/** Whether a task that finds no broker waits until the lease is renewed. Without a session, nobody renews it. */
+export function waitsForLease(task: string): boolean {
+  return task !== 'heartbeat' && task !== 'session';
+}
+
 /**
  * Longest pause after a failure, ms.
  * @param credentials undefined before the first

@@ -98,6 +98,8 @@ export class TaskTimers<Task extends string> {
 
   async #run(task: Task): Promise<void> {
     this.#timers.delete(task);
+    // Its own success must not bring it once more.
+    this.#waiting.delete(task);
     if (this.#running.has(task)) return void this.#again.add(task);
     this.#running.add(task);
     try {

@@ -123,3 +123,24 @@ test('where two tasks are told that the session is gone, one new session is aske
   await keeper.close();
   expect(opened).toBe(2);
 });
+
+test('a session that is gone is asked for anew within seconds of a failure, and once: the notice that it was replaced is about the former one', async () => {
+  const opened: number[] = [];
+  const keeper = keeperOf({
+    openSession: async () => {
+      opened.push(Date.now());
+      if (opened.length === 2) throw new MeshpassError('agent_broker_unreachable', 'It does not answer.');
+      if (opened.length > 2) keeper.sessionEnded('one', { cause: 'replaced', reason: 'its workspace opened a new one' });
+      return opening(`mps-${opened.length}`);
+    },
+    heartbeat: async (token: string) => {
+      if (token === 'mps-1') throw new MeshpassError('session_unknown', 'It is not known.');
+      return { lease_expires_at: 0 };
+    },
+  });
+  await keeper.start();
+  await vi.advanceTimersByTimeAsync(5 * 60_000);
+  await keeper.close();
+  expect(opened).toHaveLength(3);
+  expect(opened[2]! - opened[1]!).toBeLessThanOrEqual(1_000);
+});

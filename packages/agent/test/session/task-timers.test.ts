@@ -6,7 +6,7 @@ import { TaskTimers } from '../../src/session/task-timers.ts';
 beforeEach(() => void vi.useFakeTimers());
 afterEach(() => void vi.useRealTimers());
 
-function tasks({ random = 0.5 } = {}) {
+function tasks({ random = 0.5, waits = false } = {}) {
   const runs: PromiseWithResolvers<void>[] = [];
   const timers = new TaskTimers<'heartbeat'>({
     run: () => {
@@ -16,7 +16,7 @@ function tasks({ random = 0.5 } = {}) {
     },
     longestPause: () => 8_000,
     failed: () => true,
-    waitsForOthers: () => false,
+    waitsForOthers: () => waits,
     succeeded: () => {},
     random: () => random,
   });
@@ -64,6 +64,17 @@ describe('a task that is due while it runs', () => {
     await vi.advanceTimersByTimeAsync(60_000);
     expect(runs).toHaveLength(1);
   });
+});
+
+it('a task that waited for others and was done by itself does not come again', async () => {
+  const { timers, runs } = tasks({ waits: true });
+  timers.later('heartbeat', 0);
+  await vi.advanceTimersByTimeAsync(0);
+  runs[0]!.reject(new Error('away'));
+  await vi.advanceTimersByTimeAsync(8_000);
+  runs[1]!.resolve();
+  await vi.advanceTimersByTimeAsync(60_000);
+  expect(runs).toHaveLength(2);
 });
 
 it.each([
