@@ -295,6 +295,6 @@ describe('a declared restore', () => {
   });
 
   it('is only a report without a reason', async () => {
-    expect((await argsOf({ by: 'olga' })).filter((arg) => /^--(?:by|reason|yes)/.test(arg))).toEqual([]);
+    expect((await argsOf({ by: 'olga' })).filter((arg) => /^--(?:by|reason|yes|dry)/.test(arg))).toEqual(['--dry-run']);
   });
 });

@@ -91,6 +91,9 @@ it('a cut log is not signed by a new pod; a restore takes the database, the key 
   const order = ['--reason', 'the disk broke', '--yes'];
   const alone = await acceptRestore(...order);
   expect(alone).toMatchObject({ code: 1, stderr: expect.stringContaining('accept-restore names it') });
+  expect(alone.stderr).toContain(
+    'kubectl -n meshpass-system annotate --overwrite configmap meshpass-audit-checkpoint meshpass.dev/accept-restore=2',
+  );
   expect(await kept()).toMatchObject({ epoch: '1' });
   const consent = { metadata: { annotations: { 'meshpass.dev/accept-restore': '2' } } };
   await dataPath.lab.kubernetes.call('PATCH', MAP, consent, 'application/merge-patch+json');

@@ -24,7 +24,8 @@ const PUBLISHED_CHART = 'oci://ghcr.io/meshpass/charts/meshpass';
 export const GITHUB = 'https://api.github.test';
 const CHECKED_PAGE = /^Open in a browser on this machine: (http:\/\/127\.0\.0\.1:\S+)$/m;
 
-export async function operatorOf(cluster: Cluster): Promise<Operator> {
+/** @param labValues are added to those of whoever follows the page */
+export async function operatorOf(cluster: Cluster, labValues: object = LAB_VALUES): Promise<Operator> {
   const folder = mkdtempSync(join(tmpdir(), 'meshpass-operator-'));
   const bin = join(folder, 'bin');
   mkdirSync(bin);
@@ -32,7 +33,7 @@ export async function operatorOf(cluster: Cluster): Promise<Operator> {
     writeFileSync(join(bin, name), `#!/bin/bash\n${body}\n`);
     chmodSync(join(bin, name), 0o755);
   };
-  writeFileSync(join(folder, 'lab-values.yaml'), stringify(LAB_VALUES));
+  writeFileSync(join(folder, 'lab-values.yaml'), stringify(labValues));
   command('kubectl', `exec '${cluster.binaries.kubectl}' "$@"`);
   command('meshpass', `exec '${join(ROOT, `dist/meshpass-linux-${process.arch}/meshpass`)}' "$@"`);
   command('helm', helmOfTheLab(cluster.binaries.helm, join(folder, 'lab-values.yaml')));
@@ -47,7 +48,10 @@ export async function operatorOf(cluster: Cluster): Promise<Operator> {
 
   const run = (script: string): Promise<string> =>
     new Promise((resolve, reject) => {
-      const child = cluster.spawn('operator', ['bash', '-euo', 'pipefail', '-c', script], { env, cwd: folder });
+      const child = cluster.spawn('operator', ['bash', '--norc', '-euo', 'pipefail', '-c', script], {
+        env,
+        cwd: folder,
+      });
       let printed = '';
       let browsing: Promise<void> | undefined;
       const take = (chunk: Buffer) => {

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { differs, readPage } from './page.ts';
+import { readSections } from './sections.ts';
 
 const PAGE = `# Install
 
@@ -49,6 +50,21 @@ describe('a page of commands', () => {
     ['```yaml\na: b\n```\n', "line 2: a block of yaml that names no file is nobody's to use"],
   ])('with %j is refused', (text, message) => {
     expect(() => readPage(text)).toThrow(message);
+  });
+});
+
+describe('a page by its headings', () => {
+  it('has the steps of each section, with their lines on the page', () => {
+    const page = '# Page\n\n## One\n\n```sh\nls\n```\n\n### Two\n\nText.\n\n## Three\n\n```sh\npwd\n```\n';
+    expect([...readSections(page)]).toEqual([
+      ['One', [{ kind: 'command', place: 'operator', script: 'ls\n', line: 6 }]],
+      ['Two', []],
+      ['Three', [{ kind: 'command', place: 'operator', script: 'pwd\n', line: 16 }]],
+    ]);
+  });
+
+  it('has no two sections of one name', () => {
+    expect(() => readSections('## One\n\n## One\n')).toThrow('two sections One');
   });
 });
 

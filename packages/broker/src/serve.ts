@@ -18,6 +18,7 @@ import { rootLives } from './istiod/roots.ts';
 import { recordPolicy } from './policy/record.ts';
 import { watchPolicy } from './policy/watch.ts';
 import { deniesEnded } from './session/deny-ended.ts';
+import { principalsOfLostSessions } from './session/deny-lost.ts';
 import { dropLost } from './session/drop-lost.ts';
 import { createFeed } from './session/feed.ts';
 import { createLeases } from './session/leases.ts';
@@ -116,8 +117,9 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
 
   // Then what acts on sessions, and what accepts requests. All of it is stopped at once when another broker takes over.
   const acting = parts.use(new AsyncDisposableStack());
+  const lost = await principalsOfLostSessions(store, given.revoker, clock);
   const revocations = createRevocations({
-    ...{ revoker: given.revoker, clock, initial: restored.revoked, onFailure: failed('revoker') },
+    ...{ revoker: given.revoker, clock, initial: [...restored.revoked, ...lost], onFailure: failed('revoker') },
   });
   acting.defer(revocations.stop);
   const configurations =

@@ -114,7 +114,8 @@ async function layIptables(root: string): Promise<void> {
 
 async function layPostgres(root: string, bin: string): Promise<void> {
   for (const program of ['postgres', 'initdb']) await layProgram(root, join(bin, program));
-  await layProgram(root, join(bin, 'psql'), '/usr/bin/psql');
+  for (const client of ['psql', 'pg_dump', 'pg_restore'])
+    await layProgram(root, join(bin, client), `/usr/bin/${client}`);
   const home = dirname(bin);
   await layLibraries(
     root,

@@ -130,7 +130,8 @@ test('a session that is gone is asked for anew within seconds of a failure, and 
     openSession: async () => {
       opened.push(Date.now());
       if (opened.length === 2) throw new MeshpassError('agent_broker_unreachable', 'It does not answer.');
-      if (opened.length > 2) keeper.sessionEnded('one', { cause: 'replaced', reason: 'its workspace opened a new one' });
+      if (opened.length > 2)
+        keeper.sessionEnded('one', { cause: 'replaced', reason: 'its workspace opened a new one' });
       return opening(`mps-${opened.length}`);
     },
     heartbeat: async (token: string) => {

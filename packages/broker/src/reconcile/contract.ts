@@ -5,11 +5,15 @@ import type { Resource } from '@meshpass/istio';
 import type { PolicyDecisions } from './policy-decisions.ts';
 import type { HttpServers } from './revocation/ended-sessions.ts';
 
-/** A principal whose session is over. */
-export interface RevokedPrincipal {
+/** Who a session is in the mesh. */
+export interface MeshPrincipal {
   readonly namespace: string;
   readonly serviceAccount: string;
   readonly spiffeId: string;
+}
+
+/** A principal whose session is over. */
+export interface RevokedPrincipal extends MeshPrincipal {
   /** Unix seconds at which its last SVID, and the last token of its session, has expired; the root DENY holds it until then. */
   readonly until: number;
   /** The session, where it is over as a whole: its tokens are refused, too, whoever shows them. */
@@ -31,6 +35,8 @@ export interface Revoker {
    * @returns the SPIFFE ids they stood for
    */
   collectOrphans(liveSpiffeIds: ReadonlySet<string>): Promise<readonly string[]>;
+  /** Principals of sessions that the cluster knows: those that have a ServiceAccount of ours, and those that are denied. */
+  principals(): Promise<readonly MeshPrincipal[]>;
 }
 
 /** The mesh and the access file as they stand now. */

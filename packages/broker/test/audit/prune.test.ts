@@ -1,8 +1,10 @@
 import { randomBytes } from 'node:crypto';
+import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { sql } from 'kysely';
 import { expect, it } from 'vitest';
+import { type AuditKey, openAuditKey } from '../../src/audit/checkpoint/key.ts';
 import { readKnownCheckpoints } from '../../src/audit/checkpoint/known-checkpoints.ts';
 import { fileSink } from '../../src/audit/checkpoint/sink.ts';
 import { verifyExport } from '../../src/audit/export/verify.ts';
@@ -60,6 +62,42 @@ describeLog((world) => {
     const report = await verifyExport(await next.export());
     expect(report).toMatchObject({ ok: true, prunedUpTo: 8, gaps: [{ missing: [5, 6], row: undefined }] });
     expect((await admitLog(store.db, log.key, sinks)).key.origin).toBe('broker.example/audit/2');
+  });
+
+  it('goes on after a restore, a pruning and the loss of its key, once that was declared', async () => {
+    const { dir, log, store } = world;
+    const { epoch } = await store.db.selectFrom('broker_epoch').select('epoch').executeTakeFirstOrThrow();
+    const declare = async (key: AuditKey, reason: string) => {
+      const sinks = [fileSink(join(dir, 'audit-checkpoint'), key.verifiers)];
+      const survey = await surveyRestore(store.db, key, await readKnownCheckpoints(sinks, key.verifiers));
+      await acceptRestore({ store, key, sinks }, survey, { by: 'olga', reason }, log.clock, randomBytes);
+      await store.db.updateTable('broker_epoch').set({ epoch }).execute();
+      return { sinks, survey };
+    };
+    await log.write(6);
+    await log.checkpoints.sign();
+    await declare(log.key, 'an old backup');
+    const restored = await openLog(store, dir);
+    await restored.write(8);
+    expect(await restored.prune(new Date(START + 4_000))).toMatchObject({ size: 3 });
+    await restored.checkpoints.sign();
+
+    rmSync(join(dir, 'audit-key.pem'));
+    const key = await openAuditKey(join(dir, 'audit-key.pem'), 'https://broker.example', true);
+    const { sinks, survey } = await declare(key, 'the key was lost');
+    expect(survey).toMatchObject({ fault: { code: 'audit_checkpoint_invalid' }, epoch: 3, unproven: [1, 16] });
+    expect((await admitLog(store.db, key, sinks)).key.origin).toBe('broker.example/audit/3');
+    const next = await openLog(store, dir);
+    await next.write(2);
+    const gaps = [{ epoch: 3, unproven: [1, 16], reason: 'the key was lost' }];
+    expect(await verifyExport(await next.export())).toMatchObject({ problems: [], prunedUpTo: 3, gaps });
+    // Whoever kept the public half of the key that was lost sees the earlier restore, too.
+    const keys = [...key.verifiers, ...log.key.verifiers];
+    const both = await verifyExport(await next.export(), { keys });
+    expect(both).toMatchObject({ problems: [], prunedUpTo: 3, gaps: [{ epoch: 2 }, ...gaps] });
+    // What was taken over without proof may not be changed from then on.
+    await tamper(store, `update audit set reason = 'another' where seq = 5`);
+    expect(await next.verify()).toEqual(['Row 5 was changed: its hash does not match its content.']);
   });
 
   it('takes no checkpoint for a cut, and no cut that the log does not tell of', async () => {

@@ -8,6 +8,8 @@ import { fileURLToPath } from 'node:url';
 import { createCsr } from '@meshpass/identity/csr';
 import pg from 'pg';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { openAuditKey } from '../../src/audit/checkpoint/key.ts';
+import { parseVerifier } from '../../src/audit/checkpoint/note.ts';
 import { type AuditExport, readExport } from '../../src/audit/export/export.ts';
 import { verifyExport } from '../../src/audit/export/verify.ts';
 import { PUBLIC_URL } from '../harness/broker.ts';
@@ -68,7 +70,10 @@ describe.skipIf(!postgresIsThere)('a broker on PostgreSQL', () => {
     }
   }
   async function acceptRestore(...more: string[]) {
-    const { auditKeyFile, auditCheckpointFile, postgres, dir } = brokers;
+    return await acceptRestoreWith(brokers.auditKeyFile, ...more);
+  }
+  async function acceptRestoreWith(auditKeyFile: string, ...more: string[]) {
+    const { auditCheckpointFile, postgres, dir } = brokers;
     const child = spawn(process.execPath, [
       ...[MAIN, 'audit', 'accept-restore', '--public-url', PUBLIC_URL, '--data', join(dir, 'desk')],
       ...['--database-url', postgres.url, '--audit-key', auditKeyFile, '--audit-checkpoint', auditCheckpointFile],
@@ -151,7 +156,8 @@ describe.skipIf(!postgresIsThere)('a broker on PostgreSQL', () => {
         maxBuffer: 1 << 28,
       });
       expect((await brokers.call(first, ended, 'DELETE', '/session')).status).toBe(204);
-      await brokers.open([first], 'later');
+      // The mesh has heard of one that the backup does not know.
+      const unknown = await certified(first, await brokers.open([first], 'later'));
       const after = await checkpoint(first);
       await kill(first);
       const script = join(brokers.dir, 'dump.sql');
@@ -163,7 +169,8 @@ describe.skipIf(!postgresIsThere)('a broker on PostgreSQL', () => {
       );
       const shown = await acceptRestore();
       expect(shown.code).toBe(2);
-      expect(shown.out).toMatch(/^MISSING: +2 rows, \d+ to \d+, that were signed for$/m);
+      expect(await acceptRestore('--dry-run')).toEqual({ code: 0, err: '', out: shown.out });
+      expect(shown.out).toMatch(/^MISSING: +3 rows, \d+ to \d+, that were signed for$/m);
       expect(shown.out).toMatch(/^Sessions that end: +2,/m);
       expect(await refused('looked')).toContain('audit_log_behind');
       expect(await acceptRestore('--yes')).toMatchObject({ code: 2, out: '' });
@@ -171,11 +178,11 @@ describe.skipIf(!postgresIsThere)('a broker on PostgreSQL', () => {
       expect(declared, declared.err).toMatchObject({ code: 0, err: '' });
       expect(declared.out).toMatch(/Declared in row \d+: the log goes on in epoch 2; 2 sessions have ended/);
 
-      first = await serving('declared');
+      first = await serving('declared', { principals: [unknown, principal] });
       // With it, one that is active on the store keeps others from declaring anything.
       expect(await acceptRestore('--yes', '--reason', 'again')).toMatchObject({ code: 3 });
       for (const who of [ended, live]) expect(await heartbeat(who)).toMatch(/session_(closed|unknown)/);
-      await until(first.said, (said) => said.includes(principal));
+      await until(first.said, (said) => said.includes(principal) && said.includes(unknown));
       await brokers.open([first], 'live');
 
       const rows = JSON.parse((await first.operator('/audit?limit=1000')).text).rows as Record<string, string>[];
@@ -192,7 +199,7 @@ describe.skipIf(!postgresIsThere)('a broker on PostgreSQL', () => {
         problems: [],
         gaps: [{ epoch: 2, by: 'olga', reason: 'the disk broke' }],
       });
-      expect(report.gaps[0]!.missing).toEqual([telling[0]!.seq, Number(telling[0]!.seq) + 1].map(Number));
+      expect(report.gaps[0]!.missing).toEqual([telling[0]!.seq, Number(telling[0]!.seq) + 2].map(Number));
       // The database of before the restore, once more: the checkpoints know better now.
       await kill(first);
       execFileSync(program('psql'), ['-q', '-v', 'ON_ERROR_STOP=1', '-d', brokers.postgres.url, '-f', script]);
@@ -200,6 +207,44 @@ describe.skipIf(!postgresIsThere)('a broker on PostgreSQL', () => {
       expect(await acceptRestore('--yes', '--reason', 'once more')).toMatchObject({ code: 0 });
       first = await serving('twice');
       expect(await verified(first, anchored)).toMatchObject({ ok: true, gaps: [{ epoch: 3 }] });
+    },
+    SLOW,
+  );
+
+  it(
+    'says to put a lost audit key back, and otherwise goes on with another once that was declared, also after an earlier restore',
+    async () => {
+      const formerKeys = (await first.operator('/audit/key')).text.trim().split('\n').map(parseVerifier);
+      await brokers.open([first], 'a');
+      await kill(first);
+      expect(await acceptRestore('--yes', '--reason', 'a backup of the same minute')).toMatchObject({ code: 0 });
+      first = await serving('declared');
+      await brokers.open([first], 'b');
+      const before = await checkpoint(first);
+      await kill(first);
+
+      const auditKeyFile = join(brokers.dir, 'another-audit-key.pem');
+      await openAuditKey(auditKeyFile, PUBLIC_URL, true);
+      expect(await refused('other-key', { auditKeyFile })).toMatch(
+        /audit_checkpoint_invalid .*not signed by a trusted key\. If the audit key is another one than before, put the former one back/,
+      );
+      const shown = await acceptRestoreWith(auditKeyFile, '--dry-run');
+      expect(shown.out).toMatch(/^Not proven: +rows 1 to \d+,/m);
+      expect(shown.out).toMatch(/^Epoch that begins: +3$/m);
+      expect(await acceptRestoreWith(auditKeyFile, '--yes', '--reason', 'the key was lost')).toMatchObject({ code: 0 });
+      first = await serving('other-key-declared', { auditKeyFile });
+      await brokers.open([first], 'c');
+      expect(await verified(first)).toMatchObject({ ok: true, problems: [], gaps: [{ epoch: 3 }] });
+      // Whoever has kept the public half of the former key can still tell what was signed with it.
+      const keys = [...(await exported(first)).header.keys.map(parseVerifier), ...formerKeys];
+      const anchored = [{ label: 'kept elsewhere', note: before }];
+      expect(await verifyExport(await exported(first), { keys, anchored })).toMatchObject({
+        ok: true,
+        gaps: [{ epoch: 2 }, { epoch: 3 }],
+      });
+      // The former key, which knows nothing of that, does not go on.
+      await kill(first);
+      expect(await refused('former-key')).toContain('audit_checkpoint_invalid');
     },
     SLOW,
   );

@@ -3,7 +3,7 @@ import { rootCertificates } from 'node:tls';
 import type { Access, Authorize, Denial, Grant, Trust } from '@meshpass/access';
 import { formatSpiffe, MeshpassError } from '@meshpass/identity';
 import type { CertificateAuthority, SignRequest } from '../../src/istiod/authority.ts';
-import type { MeshState, RevokedPrincipal, Revoker } from '../../src/reconcile/contract.ts';
+import type { MeshPrincipal, MeshState, RevokedPrincipal, Revoker } from '../../src/reconcile/contract.ts';
 
 export interface PlayedMesh extends MeshState {
   readonly authority: CertificateAuthority;
@@ -23,6 +23,8 @@ export interface PlayedMesh extends MeshState {
   /** Awaited before a signature is given. */
   beforeSigning: (request: SignRequest) => Promise<void>;
   revokerDown: boolean;
+  /** Whom the cluster knows of sessions, beside those that the broker was told of. */
+  principals: readonly MeshPrincipal[];
   notReady: string[];
   /** What sidecars know of token keys. */
   keys: ReadonlySet<string>;
@@ -56,6 +58,7 @@ export function playMesh(): PlayedMesh {
     full: new Set(),
     revoked: [],
     revokerDown: false,
+    principals: [],
     notReady: [],
     keys: new Set(),
     keyChanges: 0,
@@ -129,6 +132,7 @@ export function playMesh(): PlayedMesh {
         mesh.revoked = revoked;
       },
       collectOrphans: async () => [],
+      principals: async () => mesh.principals,
     },
   };
   return mesh;

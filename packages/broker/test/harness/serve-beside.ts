@@ -4,6 +4,7 @@
  */
 import { createPrivateKey } from 'node:crypto';
 import { writeSync } from 'node:fs';
+import { parseSpiffe } from '@meshpass/identity';
 import { readBrokerConfig } from '../../src/config.ts';
 import { serveBroker } from '../../src/serve.ts';
 import { createLog } from '../../src/telemetry/log.ts';
@@ -27,6 +28,8 @@ export interface Beside {
   /** PEM of the key of the IdP that all of them trust. */
   readonly idpKey: string;
   readonly leaseSeconds: number;
+  /** SPIFFE ids that the cluster knows of. */
+  readonly principals?: readonly string[];
   /** Between two checkpoints. */
   readonly checkpointSeconds?: number;
 }
@@ -34,6 +37,7 @@ export interface Beside {
 const given = JSON.parse(process.argv[2]!) as Beside;
 const mesh = playMesh();
 mesh.setAccess([grant('dev')]);
+mesh.principals = (given.principals ?? []).map((spiffeId) => ({ ...parseSpiffe(spiffeId)!, spiffeId }));
 const idp = await playIdp(createPrivateKey(given.idpKey));
 const stop = new AbortController();
 process.once('SIGTERM', () => stop.abort());

@@ -170,6 +170,19 @@ it('denies the tokens of sessions that are over, on granted HTTP ports only, unt
   await mesh.revoker.apply([]);
 });
 
+it('knows whom the cluster knows of sessions: who has a ServiceAccount, and who is denied', async () => {
+  await mesh.authority.sign({ namespace, serviceAccount: 'ann-10', csr: freshCsr(), ttl: 600, queue: 'arrival' });
+  await mesh.authority.sign({ namespace, serviceAccount: RELAY_ACCOUNT, csr: freshCsr(), ttl: 600, queue: 'arrival' });
+  await mesh.revoker.apply([revoked('ann-11')]);
+  const { until: _, ...denied } = revoked('ann-11');
+  const { until: __, ...account } = revoked('ann-10');
+  const here = async () => (await mesh.revoker.principals()).filter((one) => one.namespace === namespace);
+  expect(await here()).toEqual([account, denied]);
+  await mesh.revoker.apply([revoked('ann-10')]);
+  await mesh.revoker.apply([]);
+  expect(await here()).toEqual([]);
+});
+
 it('two at once end as the later one', async () => {
   await Promise.all([mesh.revoker.apply([revoked('ann-5')]), mesh.revoker.apply([revoked('ann-5'), revoked('ann-6')])]);
   expect(await denied()).toEqual({ 'meshpass-revoked': 2 });

@@ -63,6 +63,7 @@ describe('the list for the mesh', () => {
           if (told.length === 1) await first;
         },
         collectOrphans: async () => [],
+        principals: async () => [],
       },
       ...{ clock: Date.now, initial: [], onFailure: () => undefined },
     });

@@ -56,7 +56,7 @@ export function checkpointMap(http: KubernetesHttp, namespace: string, name: str
       throw new MeshpassError(
         'config_invalid',
         `There is no ${title.slice(4)}: upgrade the Helm release, which has it. If the log has been in use, the ` +
-          'checkpoint is lost with it (docs/audit.md, "After a restore").',
+          'checkpoint is lost with it (docs/install/backup.md).',
       );
     const { metadata, data } = understood(ConfigMap, answer.body);
     const isEmpty = data === undefined || Object.keys(data).length === 0;
@@ -98,7 +98,8 @@ export function checkpointMap(http: KubernetesHttp, namespace: string, name: str
         if (!refused) throw thrown;
         throw new MeshpassError(
           'audit_checkpoint_invalid',
-          `Kubernetes refuses to set ${title} to epoch ${mark.epoch}: ${thrown.detail.message}`,
+          `Kubernetes refuses to set ${title} to epoch ${mark.epoch}: ${thrown.detail.message}. Somebody who may annotate it agrees ` +
+            `first: kubectl -n ${namespace} annotate --overwrite configmap ${name} meshpass.dev/accept-restore=${mark.epoch}`,
         );
       });
     },

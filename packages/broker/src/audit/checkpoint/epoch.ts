@@ -54,6 +54,8 @@ export function isInForce(
 }
 
 /**
+ * A record that no key verifies is passed over where a later restore took its row over as one that nothing proves: its key was lost, and
+ * that was declared.
  * @param notes in the order of their epochs
  * @returns the restores that these notes declare, and what is wrong with the first that does not
  */
@@ -62,19 +64,55 @@ export function readRestores(
   verifiers: readonly NoteVerifier[],
 ): { readonly restores: readonly DeclaredRestore[]; readonly problem?: string } {
   const restores: DeclaredRestore[] = [];
+  let unread: { readonly after: number; readonly size: number; readonly problem: string } | undefined;
   for (const note of notes) {
-    const read = readCheckpoint(note, verifiers);
-    const wrong = (problem: string) => ({ restores, problem: `a declared restore is not valid: ${problem}` });
-    if ('problem' in read) return wrong(read.problem);
-    const { restore, size, root } = read;
-    const epoch = epochOf(baseOf(verifiers), read.origin);
-    if (epoch === undefined) return wrong(`it belongs to another log, ${read.origin}`);
-    if (!restore || read.isCut || size !== restore.kept + 1 || restore.agreed > restore.kept)
-      return wrong('it is not the first checkpoint of an epoch');
-    if (epoch <= (restores.at(-1)?.epoch ?? 1)) return wrong('the epochs are out of order');
-    restores.push({ ...restore, epoch, size, root });
+    const read = readDeclared(note, verifiers, restores.at(-1)?.epoch ?? 1);
+    if ('problem' in read) {
+      const { after = restores.length, size = Number.POSITIVE_INFINITY, problem = read.problem } = unread ?? {};
+      unread = { after, size: Math.min(size, claimOf(note).size), problem };
+    } else {
+      if (unread && isUnproven(unread.size, [read])) unread = undefined;
+      restores.push(read);
+    }
   }
-  return { restores };
+  if (!unread) return { restores };
+  return { restores: restores.slice(0, unread.after), problem: `a declared restore is not valid: ${unread.problem}` };
+}
+
+function readDeclared(
+  note: string,
+  verifiers: readonly NoteVerifier[],
+  after: number,
+): DeclaredRestore | { readonly problem: string } {
+  const read = readCheckpoint(note, verifiers);
+  if ('problem' in read) return read;
+  const { restore, size, root } = read;
+  const epoch = epochOf(baseOf(verifiers), read.origin);
+  if (epoch === undefined) return { problem: `it belongs to another log, ${read.origin}` };
+  if (!restore || read.isCut || size !== restore.kept + 1 || restore.agreed > restore.kept)
+    return { problem: 'it is not the first checkpoint of an epoch' };
+  if (epoch <= after) return { problem: 'the epochs are out of order' };
+  return { ...restore, epoch, size, root };
+}
+
+/** Whether a restore took this row over, and said that nothing proves it. */
+export function isUnproven(row: number, restores: readonly Pick<Restore, 'agreed' | 'kept'>[]): boolean {
+  return restores.some(({ agreed, kept }) => agreed < row && row <= kept);
+}
+
+/** What a note says of itself, whoever signed it. */
+export function claimOf(note: string): { readonly origin: string; readonly size: number } {
+  const [origin = '', size = ''] = note.split('\n', 2);
+  return { origin, size: /^\d{1,15}$/.test(size) ? Number(size) : 0 };
+}
+
+/** @returns the epoch that the store says it is in, whether or not its record verifies */
+export async function recordedEpoch(db: Db): Promise<number> {
+  const last = await db
+    .selectFrom('audit_restores')
+    .select((eb) => eb.fn.max('epoch').as('epoch'))
+    .executeTakeFirst();
+  return last?.epoch ?? 1;
 }
 
 /** @returns the notes by which restores were declared, in their order */

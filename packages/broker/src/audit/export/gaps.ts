@@ -1,6 +1,6 @@
 /** Declared restores, as whoever verifies a log sees them: what is missing, who said so, and what that explains. */
 import type { Checkpoint } from '../checkpoint/checkpoint.ts';
-import { type DeclaredRestore, epochOf } from '../checkpoint/epoch.ts';
+import { type DeclaredRestore, epochOf, isUnproven } from '../checkpoint/epoch.ts';
 import type { SealedRow } from '../log/leaf.ts';
 import type { Problem, VerifiedRows } from './verify-rows.ts';
 
@@ -70,7 +70,7 @@ export function restoreProblems(
       });
   }
   for (const { seq } of rows.values())
-    if (!restores.some((one) => one.size === seq))
+    if (!restores.some((one) => one.size === seq) && !isUnproven(seq, restores))
       problems.push({
         kind: 'restore',
         rows: [seq, seq],

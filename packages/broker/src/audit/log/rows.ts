@@ -3,7 +3,14 @@ import { sql } from 'kysely';
 import type { Db } from '../../store/open.ts';
 import type { AuditCutsTable, AuditTable } from '../../store/tables.ts';
 import { type Checkpoint, readCheckpoint } from '../checkpoint/checkpoint.ts';
-import { baseOf, type DeclaredRestore, isInForce, readRestores, restoreNotes } from '../checkpoint/epoch.ts';
+import {
+  baseOf,
+  type DeclaredRestore,
+  isInForce,
+  isUnproven,
+  readRestores,
+  restoreNotes,
+} from '../checkpoint/epoch.ts';
 import type { NoteVerifier } from '../checkpoint/note.ts';
 import { NO_ROW, type SealedRow } from './leaf.ts';
 import { type Frontier, growTree, isFrontier, rootOf, type Tree } from './tree.ts';
@@ -105,7 +112,8 @@ async function nearestStart(
   const cut = await lastCut(db);
   const floor = cut?.start ?? BEGINNING;
   const { restores, problem: unread } = readRestores(await restoreNotes(db), verifiers);
-  const good = cut === undefined || vouched(floor, cut.note, true, verifiers, restores);
+  const good =
+    cut === undefined || vouched(floor, cut.note, true, verifiers, restores) || isUnproven(floor.size, restores);
   const problem = good ? unread : `the cut at row ${floor.size} is not signed by this broker`;
   const stored = await newestVouched(db, floor.size, size, verifiers, restores);
   return { start: stored ?? floor, ...(problem !== undefined && { problem }) };

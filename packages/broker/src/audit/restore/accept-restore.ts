@@ -32,11 +32,8 @@ export interface AcceptedRestore {
   readonly note: string;
 }
 
-/**
- * No SVID is signed for longer (`ttl` of the access file, with what a CA may add): after the backup, sessions got certificates of
- * which the store does not know.
- */
-const LONGEST_SVID_SECONDS = 3_600 + 60;
+/** No SVID is signed for longer (`ttl` of the access file, with what a CA may add). */
+export const LONGEST_SVID_SECONDS = 3_600 + 60;
 /** A broker that still runs on the former store must not have the number of one that comes after this. */
 const EPOCHS_SKIPPED = 1_000;
 const PORTION = 200;
@@ -107,6 +104,7 @@ function tellingRow(survey: Survey, { by, reason }: RestoreOrder, clock: Clock, 
 /** @returns a row for each */
 async function endSessions(db: Db, clock: Clock, random: Random): Promise<AuditRow[]> {
   const now = seconds(clock);
+  // After the backup, they got certificates of which the store does not know.
   const live = await db.selectFrom('sessions').selectAll().where('closed_at', 'is', null).orderBy('id').execute();
   const ids = live.map(({ id }) => id);
   for (let at = 0; at < ids.length; at += PORTION) {

@@ -34,8 +34,12 @@ const READ_AGAIN = 5_000;
 /** What an operator does next. */
 export const RECOVERY_HINT =
   'Nothing was written. Keep a copy of the database and find the cause. If the database was restored from a backup, or you know ' +
-  'the cause, run `meshpass audit accept-restore` with the flags of this broker for its store, key and checkpoints: it shows what ' +
-  'is missing and lets the log continue, with a record of it (docs/audit.md, "After a restore").';
+  'the cause, stop all brokers and run `meshpass audit accept-restore` with the flags of this broker for its store, key and ' +
+  'checkpoints: it shows what is missing and lets the log continue, with a record of it (docs/install/backup.md; with the chart, ' +
+  'its Job does it).';
+
+const FORMER_KEY =
+  'If the audit key is another one than before, put the former one back: then nothing needs to be declared.';
 
 /**
  * @throws MeshpassError `audit_checkpoint_missing`, `audit_checkpoint_invalid`, `audit_log_behind`, `audit_tampered`; those of a sink
@@ -71,7 +75,10 @@ export async function checkLog(
 
   const [invalid] = known.invalid;
   if (invalid)
-    return fault('audit_checkpoint_invalid', `the checkpoint in ${invalid.sink} is not valid: ${invalid.problem}.`);
+    return fault(
+      'audit_checkpoint_invalid',
+      `the checkpoint in ${invalid.sink} is not valid: ${invalid.problem}. ${FORMER_KEY}`,
+    );
   if (unread !== undefined) return fault('audit_tampered', `${unread}.`);
   const { newest } = known;
   if (!newest) {

@@ -2,7 +2,17 @@
 import { MeshpassError } from '@meshpass/identity';
 import type { Db } from '../../store/open.ts';
 import { type Restore, readCheckpoint } from '../checkpoint/checkpoint.ts';
-import { baseOf, inEpoch, isInForce, originOf, readRestores, restoreNotes } from '../checkpoint/epoch.ts';
+import {
+  baseOf,
+  claimOf,
+  epochOf,
+  inEpoch,
+  isInForce,
+  originOf,
+  readRestores,
+  recordedEpoch,
+  restoreNotes,
+} from '../checkpoint/epoch.ts';
 import type { AuditKey } from '../checkpoint/key.ts';
 import type { KnownCheckpoints } from '../checkpoint/known-checkpoints.ts';
 import { NO_ROW, rowHash } from '../log/leaf.ts';
@@ -36,6 +46,9 @@ export interface Survey {
   readonly end: Start;
 }
 
+/** Nobody restores so often; a place may hold anything. */
+const MAX_EPOCH = 1_000_000;
+
 /**
  * Reads the whole log.
  * @throws MeshpassError `audit_tampered` where rows are missing in its middle: such a log cannot go on at all
@@ -45,7 +58,9 @@ export async function surveyRestore(db: Db, key: AuditKey, known: KnownCheckpoin
   const base = baseOf(key.verifiers);
   const { restores } = readRestores(await restoreNotes(db), key.verifiers);
   const { newest, invalid } = known;
-  const latest = Math.max(restores.at(-1)?.epoch ?? 1, newest?.epoch ?? 1);
+  // Also what no key verifies counts: its place takes a later one only.
+  const claimed = invalid.map(({ note }) => epochOf(base, claimOf(note).origin) ?? 1).filter((one) => one < MAX_EPOCH);
+  const latest = Math.max(await recordedEpoch(db), newest?.epoch ?? 1, ...claimed);
 
   // What was signed of the rows, by size.
   const roots = new Map<number, Set<string>>();
@@ -54,7 +69,7 @@ export async function surveyRestore(db: Db, key: AuditKey, known: KnownCheckpoin
     if ('problem' in read || read.isCut || !isInForce(read, base, restores)) continue;
     roots.set(read.size, (roots.get(read.size) ?? new Set()).add(read.root));
   }
-  const { end, agreed, time } = await walk(db, roots);
+  const { end, agreed, time } = await walk(db, roots, key);
   const kept = end.size;
   const signed = newest?.checkpoint.size;
   const lost = signed !== undefined && signed > kept ? ([kept + 1, signed] as const) : undefined;
@@ -88,11 +103,13 @@ export function keyAfter(survey: Survey, key: AuditKey): AuditKey {
 async function walk(
   db: Db,
   roots: ReadonlyMap<number, ReadonlySet<string>>,
+  { verifiers }: AuditKey,
 ): Promise<{ readonly end: Start; readonly agreed: number; readonly time: string | undefined }> {
-  const start = (await lastCut(db))?.start ?? BEGINNING;
+  const cut = await lastCut(db);
+  const start = cut?.start ?? BEGINNING;
   const tree = growTree(start);
   let { hash } = start;
-  let agreed = start.size;
+  let agreed = cut && 'problem' in readCheckpoint(cut.note, verifiers) ? 0 : start.size;
   let isIntact = true;
   let time: string | undefined;
   for await (const row of rowsAfter(db, start.size, Number.MAX_SAFE_INTEGER)) {

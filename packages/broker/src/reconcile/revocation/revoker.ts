@@ -4,7 +4,7 @@
  */
 import { grantNamespace, parseSpiffe, RELAY_ACCOUNT } from '@meshpass/identity';
 import type { Kubernetes, ListedObject } from '../../kubernetes/kubernetes.ts';
-import type { RevokedPrincipal, Revoker } from '../contract.ts';
+import type { MeshPrincipal, RevokedPrincipal, Revoker } from '../contract.ts';
 import { denyPolicy, OURS, REVOCATIONS } from './deny-policy.ts';
 import { endedSessions, type HttpServers } from './ended-sessions.ts';
 import { shardEntries } from './shard.ts';
@@ -95,20 +95,39 @@ export function createRevoker(options: RevokerOptions): MeshRevoker {
     again: async () => {
       if (latest) await apply(latest);
     },
+    principals: async () => {
+      const accounts = (await sessionAccounts(kubernetes)).map(
+        (account): MeshPrincipal => ({
+          ...{ namespace: account.metadata.namespace!, serviceAccount: account.metadata.name },
+          spiffeId: spiffeIdOf(account, options.trustDomain),
+        }),
+      );
+      const denied = [...(await readWritten(kubernetes, rootNamespace)).values()].flat().flatMap(meshPrincipal);
+      return [...new Map([...accounts, ...denied].map((one) => [one.spiffeId, one])).values()];
+    },
     collectOrphans: async (live) => {
       const oldest = options.now() - ORPHAN_AGE_SECONDS;
-      const accounts = await kubernetes.list('ServiceAccount', OURS);
-      const orphans = accounts.filter(
-        (account) =>
-          account.metadata.namespace?.startsWith(grantNamespace('')) &&
-          account.metadata.name !== RELAY_ACCOUNT &&
-          createdAt(account) < oldest &&
-          !live.has(spiffeIdOf(account, options.trustDomain)),
+      const orphans = (await sessionAccounts(kubernetes)).filter(
+        (account) => createdAt(account) < oldest && !live.has(spiffeIdOf(account, options.trustDomain)),
       );
       await inBatches(orphans, ({ metadata }) => kubernetes.deleteServiceAccount(metadata.namespace!, metadata.name));
       return orphans.map((account) => spiffeIdOf(account, options.trustDomain));
     },
   };
+}
+
+async function sessionAccounts(kubernetes: Pick<Kubernetes, 'list'>): Promise<readonly ListedObject[]> {
+  const accounts = await kubernetes.list('ServiceAccount', OURS);
+  return accounts.filter(
+    ({ metadata: { namespace, name } }) => namespace?.startsWith(grantNamespace('')) && name !== RELAY_ACCOUNT,
+  );
+}
+
+/** @param principal as `source.principals` has it */
+function meshPrincipal(principal: string): MeshPrincipal[] {
+  const spiffeId = `spiffe://${principal}`;
+  const parsed = parseSpiffe(spiffeId);
+  return parsed ? [{ namespace: parsed.namespace, serviceAccount: parsed.serviceAccount, spiffeId }] : [];
 }
 
 /** `TRUST_DOMAIN/ns/NAMESPACE/sa/NAME`, as `source.principals` has it. */

@@ -30,16 +30,17 @@ const flags = {
   reason: text('<text>', 'reason for the audit log; needed with --yes'),
   by: text('<name>', 'who declares it, for the audit log', { defaultText: 'user and host' }),
   yes: toggle('declare it: ends all sessions, and cannot be undone'),
+  dryRun: toggle('only show what is missing, and exit with 0'),
   output,
 };
 type AcceptRestoreOptions = OptionsOf<typeof flags>;
 
 export const command = defineCommand({
   about:
-    'Stop every broker first. Without --yes it only shows what is missing, and exits with 2; with --yes the log continues in a new epoch.',
+    'Stop every broker first. Without --yes it only shows what is missing, and exits with 2 (0 with --dry-run); with --yes the log continues in a new epoch.',
   flags,
   exitCodes: {
-    0: 'declared',
+    0: 'declared, or shown with --dry-run',
     1: 'refused or failed',
     2: 'wrong flags, or not confirmed with --yes',
     3: 'the store does not answer, or a broker is still active',
@@ -48,7 +49,7 @@ export const command = defineCommand({
     'meshpass audit accept-restore --public-url https://broker.example.com --data /var/lib/meshpass',
     'meshpass audit accept-restore --public-url https://broker.example.com --data /var/lib/meshpass --reason "restored the backup of Monday" --yes',
   ],
-  page: 'docs/audit.md',
+  page: 'docs/install/backup.md',
   run: declareRestore,
 });
 
@@ -58,6 +59,7 @@ export const command = defineCommand({
  */
 async function declareRestore(options: AcceptRestoreOptions): Promise<void> {
   const { data, databaseUrl, auditKey, auditCheckpoint, reason = '', output } = options;
+  if (options.yes && options.dryRun) throw new MeshpassError('usage', 'Give --yes or --dry-run, not both.');
   if (options.yes && reason.trim() === '')
     throw new MeshpassError('usage', 'Give the reason for the audit log: --reason.');
   if (!URL.canParse(options.publicUrl)) throw new MeshpassError('usage', '--public-url must be a URL.');
@@ -77,6 +79,7 @@ async function declareRestore(options: AcceptRestoreOptions): Promise<void> {
     const survey = await surveyRestore(store.db, key, await readKnownCheckpoints(sinks, key.verifiers));
     if (!options.yes) {
       console.log(output === 'json' ? formatJson(seen(survey)) : surveyText(survey));
+      if (options.dryRun) return;
       throw new MeshpassError('usage', 'Nothing was changed. To declare this, repeat it with --reason and --yes.');
     }
     const order = { by: options.by ?? `${userInfo().username}@${hostname()}`, reason };
