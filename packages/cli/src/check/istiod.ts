@@ -21,7 +21,7 @@ export async function checkIstiod({ http, rootNamespace, istiod }: CheckContext)
         `The Service ${istiod} in ${rootNamespace} has no ready endpoint on port 15012: no certificate is signed.`,
         {
           seen,
-          next: 'Name the namespace of istiod with --root-namespace, and its Service with --istiod: that of a revision is istiod-REVISION.',
+          next: 'Name the namespace of istiod with --root-namespace, and its Service with --istiod-service: that of a revision is istiod-REVISION.',
           command: `kubectl -n ${rootNamespace} get pods,services -l app=istiod`,
         },
       ),

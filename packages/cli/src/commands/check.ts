@@ -20,7 +20,7 @@ export const command = defineCommand({
       env: 'MESHPASS_ROOT_NAMESPACE',
       default: 'istio-system',
     }),
-    istiod: text('<service>', 'Service of istiod; that of a revision is istiod-REVISION', { default: 'istiod' }),
+    istiodService: text('<service>', 'Service of istiod; that of a revision is istiod-REVISION', { default: 'istiod' }),
     ...gatewayFlags,
     gitops: toggle('the broker was started with --gitops', { env: 'MESHPASS_GITOPS' }),
     operator: text('<url>', "origin of the broker's operator listener, to ask about database and readiness", {
@@ -48,7 +48,7 @@ export const command = defineCommand({
     kubeconfig,
     namespace,
     rootNamespace,
-    istiod,
+    istiodService: istiod,
     gitops,
     operator,
     brokerAddress,

@@ -25,5 +25,5 @@ it('finds the istiod of a revision by the name of its Service', async () => {
 it('says how to name it where there is none of the usual name', async () => {
   const [finding] = await look('istiod');
   expect(finding).toMatchObject({ check: 'istiod', state: 'failed' });
-  expect(finding!.next).toContain('--istiod');
+  expect(finding!.next).toContain('--istiod-service');
 });
