@@ -56,14 +56,25 @@ it('no call fails while the active broker is deleted, and evicted', async () => 
   expect(await developer.meshpass('status')).toMatchObject({ code: 0 });
 });
 
+/** Each is gone before the next one goes. */
+const evictEach = async (component: string) => {
+  for (const name of await podsOf(component)) {
+    await allReady(component);
+    expect(await evict(name)).toMatchObject({ code: 0 });
+    await on.kubectl(...IN, 'wait', '--for=delete', `pod/${name}`, '--timeout=90s');
+  }
+  await allReady(component);
+};
+
+it('no call fails while each edge is evicted in turn', async () => {
+  const seen = await developer.during(() => evictEach('edge'), ['new', 'kept', 'slow']);
+  expect(seen).toEqual({ calls: expect.any(Number), failed: [] });
+  console.log(`${seen.calls} calls while every edge went`);
+  expect(await developer.meshpass('status')).toMatchObject({ code: 0 });
+});
+
 it('no call fails while each mesh gateway is evicted in turn', async () => {
-  const seen = await developer.during(async () => {
-    for (const name of await podsOf('gateway')) {
-      await allReady('gateway');
-      expect(await evict(name)).toMatchObject({ code: 0 });
-    }
-    await allReady('gateway');
-  });
+  const seen = await developer.during(() => evictEach('gateway'));
   expect(seen).toEqual({ calls: expect.any(Number), failed: [] });
   console.log(`${seen.calls} calls while every gateway went`);
 });

@@ -11,26 +11,50 @@ import { vi } from 'vitest';
 export interface Developer {
   /** `meshpass` in the Codespace. @returns what it printed, whatever its exit code is */
   meshpass(...args: string[]): Promise<{ readonly code: number; readonly said: string }>;
-  /** The status of one call of orders.shop. */
-  call(): Promise<string>;
-  /** Calls all the time while `work` goes on, and for some calls more. @returns how many calls, and each that was not answered 200 */
-  during(work: () => Promise<unknown>): Promise<{ readonly calls: number; readonly failed: readonly string[] }>;
+  /** Starts its agent, which enrols; resolves when a call is answered. */
+  up(): Promise<void>;
+  /** The status of one call of orders.shop. @param path default `/orders/1` */
+  call(path?: string): Promise<string>;
+  /**
+   * Calls all the time while `work` goes on, and for some calls of each kind more.
+   * @param kinds by default with a connection for each call, and beside that with one that is kept
+   * @returns how many calls, and each that was not answered 200
+   */
+  during(work: () => Promise<unknown>, kinds?: readonly Kind[]): Promise<Seen>;
   close(): Promise<void>;
 }
 
+/** By a new connection, by one that a program keeps, and a call that takes eight seconds. */
+export type Kind = 'new' | 'kept' | 'slow';
+export interface Seen {
+  readonly calls: number;
+  readonly failed: readonly string[];
+}
+
 const COMMAND = fileURLToPath(new URL(`../../dist/meshpass-linux-${process.arch}/meshpass`, import.meta.url));
-const CALL = [
-  ...['curl', '-s', '-o', '/dev/null', '-w', '%{http_code} %{time_total} %{errormsg}\\n', '--max-time', '20'],
-  'http://orders.shop:8080/orders/1',
-];
-const CALLS_AFTER = 40;
-/** Ends with its standard input. */
-const LOOP = 'while ! read -t 0.05 _; do "$@"; done';
+const CURL = ['curl', '-s', '-o', '/dev/null', '--max-time', '20'];
+const TOLD = '%{http_code} %{time_total} %{errormsg}\\n';
+const ORDERS = 'http://orders.shop:8080';
+/** How many calls more, so that what comes late is seen. */
+const CALLS_AFTER: Readonly<Record<Kind, number>> = { new: 40, kept: 40, slow: 1 };
+const UP_TRIES = 5;
+/** Each ends with its standard input. */
+const NEW_CONNECTIONS = 'while ! read -t 0.05 _; do "$@"; done';
+const ONE_CONNECTION = '"$@" & read _; kill $!';
+/** On standard error, which waits for no buffer to be full. Twenty a second on the kept connection, for longer than any test. */
+const COMMANDS: Readonly<Record<Kind, readonly string[]>> = {
+  new: [NEW_CONNECTIONS, 'new', ...CURL, '-w', `%{stderr}new: ${TOLD}`, `${ORDERS}/orders/1`],
+  kept: [
+    ...[ONE_CONNECTION, 'kept', ...CURL, '-w', `%{stderr}kept: ${TOLD}`],
+    ...['--rate', '20/s', `${ORDERS}/orders/1?kept=[1-100000]`],
+  ],
+  slow: [NEW_CONNECTIONS, 'slow', ...CURL, '-w', `%{stderr}slow: ${TOLD}`, `${ORDERS}/orders/1?after=8000`],
+};
 /** By proxy: the hosts file of a host of the lab is not its own to write. */
 const BY_PROXY = 'eval "$("$0" env)"; exec "$@"';
 
-/** Starts its agent; resolves when a call is answered. */
-export async function developerOf(cluster: Cluster): Promise<Developer> {
+/** Starts its agent, as `up` does. @param command path of `meshpass` */
+export async function developerOf(cluster: Cluster, command = COMMAND): Promise<Developer> {
   const home = mkdtempSync(join(tmpdir(), 'meshpass-developer-'));
   const codespace = await standIns(cluster).github.createCodespace({
     owner: 'alice',
@@ -42,41 +66,55 @@ export async function developerOf(cluster: Cluster): Promise<Developer> {
     ...{ MESHPASS_RUNTIME_DIR: home, MESHPASS_BY_NAME: 'false' },
   };
   const meshpass = async (...args: string[]) => {
-    const { code, stdout, stderr } = await cluster.exec('workspace', [COMMAND, ...args], { env });
+    const { code, stdout, stderr } = await cluster.exec('workspace', [command, ...args], { env });
     return { code: code ?? 1, said: `${stdout}${stderr}` };
   };
-  const byProxy = (...argv: string[]) => ['bash', '-c', BY_PROXY, COMMAND, ...argv];
-  const call = async () => (await cluster.exec('workspace', byProxy(...CALL), { env })).stdout.trim();
-  const up = await meshpass('up');
-  if (up.code !== 0) throw new Error(`meshpass up: ${up.said}`);
-  await vi.waitFor(
-    async () => {
-      const said = await call();
-      if (!said.startsWith('200 ')) throw new Error(said);
-    },
-    { timeout: 60_000, interval: 500 },
-  );
+  const byProxy = (...argv: string[]) => ['bash', '-c', BY_PROXY, command, ...argv];
+  const call = async (path = '/orders/1') => {
+    const argv = [...CURL, '-w', TOLD, `${ORDERS}${path}`];
+    return (await cluster.exec('workspace', byProxy(...argv), { env })).stdout.trim();
+  };
+  const up = async () => {
+    for (let tries = 1; ; tries += 1) {
+      const { code, said } = await meshpass('up');
+      if (code === 0) break;
+      // 3: what is needed does not answer yet.
+      if (code !== 3 || tries === UP_TRIES) throw new Error(`meshpass up: ${said}`);
+    }
+    await vi.waitFor(
+      async () => {
+        const answer = await call();
+        if (!answer.startsWith('200 ')) throw new Error(answer);
+      },
+      { timeout: 60_000, interval: 500 },
+    );
+  };
+  await up();
   return {
-    ...{ meshpass, call },
-    during: async (work) => {
-      const child = cluster.spawn('workspace', byProxy('bash', '-c', LOOP, 'loop', ...CALL), { env });
+    ...{ meshpass, up, call },
+    during: async (work, kinds = ['new', 'kept']) => {
       const failed: string[] = [];
-      let calls = 0;
-      createInterface({ input: child.stdout! }).on('line', (line) => {
-        calls += 1;
-        if (!line.startsWith('200 ')) failed.push(`${new Date().toISOString()} ${line}`);
+      const running = kinds.map((kind) => {
+        const child = cluster.spawn('workspace', byProxy('bash', '-c', ...COMMANDS[kind]), { env });
+        const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
+        const one = { kind, calls: 0, child, ended };
+        createInterface({ input: child.stderr! }).on('line', (line) => {
+          if (!line.startsWith(`${kind}: `)) return;
+          one.calls += 1;
+          if (!line.startsWith(`${kind}: 200 `)) failed.push(`${new Date().toISOString()} ${line}`);
+        });
+        return one;
       });
-      const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
       try {
-        await vi.waitUntil(() => calls > 0, { timeout: 30_000 });
+        await vi.waitUntil(() => running.every(({ calls }) => calls > 0), { timeout: 60_000 });
         await work();
-        const enough = calls + CALLS_AFTER;
-        await vi.waitUntil(() => calls >= enough, { timeout: 60_000 });
+        const enough = running.map(({ kind, calls }) => calls + CALLS_AFTER[kind]);
+        await vi.waitUntil(() => running.every(({ calls }, index) => calls >= enough[index]!), { timeout: 60_000 });
       } finally {
-        child.stdin?.end('\n');
-        await ended;
+        for (const { child } of running) child.stdin?.end('\n');
+        await Promise.all(running.map(({ ended }) => ended));
       }
-      return { calls, failed };
+      return { calls: running.reduce((sum, { calls }) => sum + calls, 0), failed };
     },
     close: async () => {
       await meshpass('down');
