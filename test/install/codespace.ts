@@ -11,7 +11,7 @@ import { type PreparedFeature, prepareFeature } from '../../bench/feature/prepar
 export interface Codespace {
   /** Starts its container, and runs what the Feature runs then. @returns what that printed */
   start(): Promise<string>;
-  /** Runs commands of the page as the remote user. @returns what they print */
+  /** Runs commands of the page as the remote user. Who opens a terminal in a stopped Codespace starts it. @returns what they print */
   run(script: string): Promise<string>;
   /** As GitHub stops it. */
   stop(): Promise<void>;
@@ -49,12 +49,16 @@ export async function codespaceOf(cluster: Cluster, options: Readonly<Record<str
     await container?.stop();
     container = undefined;
   };
+  const start = async () => {
+    container = await startContainer(cluster, 'workspace', root, feature.entrypoint);
+    return await run([feature.postStartCommand]);
+  };
   return {
-    start: async () => {
-      container = await startContainer(cluster, 'workspace', root, feature.entrypoint);
-      return await run([feature.postStartCommand]);
+    start,
+    run: async (script) => {
+      if (!container) await start();
+      return await run(['/bin/bash', '--norc', '-euo', 'pipefail', '-c', script]);
     },
-    run: (script) => run(['/bin/bash', '--norc', '-euo', 'pipefail', '-c', script]),
     stop,
     close: async () => {
       await stop();
