@@ -8,10 +8,11 @@ export interface CertificateLife {
 }
 
 /**
- * @param pem the certificate, or a chain that begins with it: what follows may be over sooner, such as a cross-signed root, and nobody minds
+ * @param certificate parsed, or PEM of it or of a chain that begins with it: what follows may be over sooner, such as a cross-signed root, and nobody minds
  * @throws Error of Node where it is none
  */
-export function lifeOf(pem: string | Buffer): CertificateLife {
-  const { validFrom, validTo } = new X509Certificate(pem);
-  return { notBefore: Date.parse(validFrom) / 1000, notAfter: Date.parse(validTo) / 1000 };
+export function lifeOf(certificate: X509Certificate | string | Buffer): CertificateLife {
+  const { validFromDate, validToDate } =
+    certificate instanceof X509Certificate ? certificate : new X509Certificate(certificate);
+  return { notBefore: validFromDate.getTime() / 1000, notAfter: validToDate.getTime() / 1000 };
 }

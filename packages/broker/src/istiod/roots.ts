@@ -72,8 +72,9 @@ export interface RootLife {
 /** @param roots PEM, one certificate each */
 export function rootLives(roots: readonly string[]): readonly RootLife[] {
   return roots.map((pem) => {
-    const root = new X509Certificate(pem).fingerprint256.replaceAll(':', '').slice(0, 16).toLowerCase();
-    return { root, notAfter: lifeOf(pem).notAfter };
+    const certificate = new X509Certificate(pem);
+    const root = certificate.fingerprint256.replaceAll(':', '').slice(0, 16).toLowerCase();
+    return { root, notAfter: lifeOf(certificate).notAfter };
   });
 }
 

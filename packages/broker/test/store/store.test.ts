@@ -1,36 +1,25 @@
 import { spawn } from 'node:child_process';
-import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { auditRow, newEvent } from '../../src/audit/log/event.ts';
 import { createJournal, type Entry } from '../../src/audit/log/journal.ts';
 import { openStore, type Store, type StoreOptions } from '../../src/store/open.ts';
 import { readStore } from '../harness/audit.ts';
+import { openingOf, openingRow } from '../harness/opening.ts';
 import { ENGINES, startPostgres, type TestPostgres } from '../harness/postgres.ts';
 
 const SLOW = 60_000;
 
 function opening(id: string, workspace = id): Entry {
-  const at = new Date().toISOString();
-  const session = {
-    ...{ id, token_hash: id, jkt: 'jkt', attestor: 'oidc', issuer: 'idp', subject: 'idp:alice', login: 'alice' },
-    ...{ workspace_key: workspace, workspace_name: id, attestation: '{}', grants: '[]', opened_at: at, expires_at: at },
-    ...{ closed_at: null, close_cause: null },
-  };
+  const { opened, audit } = openingOf(id, workspace);
   const principal = {
     ...{ session_id: id, grant_name: 'dev', namespace: 'meshpass-dev', service_account: id, spiffe_id: id },
     ...{ last_not_after: null, revoked_at: null },
   };
-  return { opened: { session, principals: [principal] }, audit: [row(id)] };
-}
-
-function row(id: string) {
-  const event = { ...newEvent('session.open', {}, Date.now, randomBytes), sessionId: id };
-  return auditRow(event, 'allowed', 'for the test', undefined, Date.now());
+  return { opened: { ...opened, principals: [principal] }, audit };
 }
 
 const soon = () => new Date(Date.now() + 60_000).toISOString();
@@ -119,7 +108,7 @@ describe.each(ENGINES)('the store on %s', (kind, there) => {
 
   it('refuses the entry that is at fault, not those that share its batch', async () => {
     const journal = createJournal({ store });
-    const bad: Entry = { ...opening('bad'), audit: [{ ...row('bad'), outcome: 'no such outcome' }] };
+    const bad: Entry = { ...opening('bad'), audit: [{ ...openingRow('bad'), outcome: 'no such outcome' }] };
     const answers = await Promise.all([
       codeOf(journal.write(opening('good-1'))),
       codeOf(journal.write(bad)),

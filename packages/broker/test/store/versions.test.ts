@@ -1,5 +1,4 @@
 /** Going forward to a newer version's migrations on one store, and back. */
-import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,13 +6,13 @@ import { Kysely, PostgresDialect, sql } from 'kysely';
 import type { Migration } from 'kysely/migration';
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { auditRow, newEvent } from '../../src/audit/log/event.ts';
 import { createJournal } from '../../src/audit/log/journal.ts';
 import { MIGRATIONS, type Migrations } from '../../src/store/migrate.ts';
 import { type Db, openStore, type Store, type StoreOptions } from '../../src/store/open.ts';
 import { openPglite } from '../../src/store/pglite.ts';
 import { newerMigrations, readMigrationName } from '../../src/store/schema-level.ts';
 import { afterInitdb } from '../harness/initdb.ts';
+import { openingOf } from '../harness/opening.ts';
 import { ENGINES, postgresIsThere, startPostgres, type TestPostgres } from '../harness/postgres.ts';
 
 const SLOW = 180_000;
@@ -200,13 +199,5 @@ describe.skipIf(!postgresIsThere)('of several brokers on one PostgreSQL', () => 
 });
 
 async function write(store: Store, id: string): Promise<void> {
-  const at = new Date().toISOString();
-  const session = {
-    ...{ id, token_hash: id, jkt: 'jkt', attestor: 'oidc', issuer: 'idp', subject: 'idp:alice', login: 'alice' },
-    ...{ workspace_key: id, workspace_name: id, attestation: '{}', grants: '[]', opened_at: at, expires_at: at },
-    ...{ closed_at: null, close_cause: null },
-  };
-  const event = { ...newEvent('session.open', {}, Date.now, randomBytes), sessionId: id };
-  const audit = [auditRow(event, 'allowed', 'for the test', undefined, Date.now())];
-  await createJournal({ store }).write({ opened: { session, principals: [] }, audit });
+  await createJournal({ store }).write(openingOf(id));
 }

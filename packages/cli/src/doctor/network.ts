@@ -90,7 +90,7 @@ export async function lookAtShown(handshake: Handshake): Promise<Shown | { reado
     const refused = refusedFor(socket);
     return {
       ...{ protocol: socket.getProtocol() ?? 'TLS', issuer: issuerOf(socket.getPeerCertificate(true)) },
-      ...{ life: lifeOf(certificate.toString()), names: namesOf(certificate.subjectAltName) },
+      ...{ life: lifeOf(certificate), names: namesOf(certificate.subjectAltName) },
       ...(refused !== undefined && { refused }),
     };
   });
@@ -145,7 +145,7 @@ function sentenceFor(code: string, socket: TLSSocket, host: string, issuer: stri
   if (code === 'ERR_TLS_CERT_ALTNAME_INVALID')
     return `What answers as ${host} shows a certificate of another name, signed by ${issuer}.`;
   if (code === 'CERT_HAS_EXPIRED') {
-    const { notAfter } = lifeOf(socket.getPeerX509Certificate()!.toString());
+    const { notAfter } = lifeOf(socket.getPeerX509Certificate()!);
     const day = new Date(notAfter * 1000).toISOString().slice(0, 10);
     return `The certificate of ${host} expired on ${day} by the clock of this machine; it was signed by ${issuer}.`;
   }

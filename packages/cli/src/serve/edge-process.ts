@@ -53,7 +53,7 @@ export async function runEdge(options: EdgeProcessOptions): Promise<EdgeProcess>
     }
   }, CERTIFICATE_POLL_MS);
   poll.unref();
-  const operator = options.operatorListen && (await listenOperator(edge, options.operatorListen));
+  const operator = options.operatorListen && (await listenOperator(edge, directory, options.operatorListen));
   return {
     drain: async (longestMs) => void (await edge.drain(longestMs)),
     async close() {
@@ -73,17 +73,17 @@ function changedAt({ tlsCert, tlsKey }: EdgeProcessOptions): string {
   }
 }
 
-function listenOperator(edge: Edge, listen: HostPort): Promise<Server> {
+function listenOperator(edge: Edge, directory: Directory, listen: HostPort): Promise<Server> {
   const server = createServer((request, response) => {
     switch (request.url) {
       case '/healthz':
         return response.end('ok\n');
       case '/readyz': {
-        const { directory: state, draining } = edge.stats();
-        if (draining) {
+        if (edge.isDraining()) {
           response.statusCode = 503;
           return response.end('the edge drains\n');
         }
+        const state = directory.state();
         response.statusCode = state === 'fresh' ? 200 : 503;
         return response.end(`the feed of the broker is ${state}\n`);
       }

@@ -45,6 +45,8 @@ export interface EdgeOptions {
 export interface Edge {
   readonly address: { readonly host: string; readonly port: number };
   stats(): EdgeStats;
+  /** Whether it is about to end. */
+  isDraining(): boolean;
   /** Takes a renewed server certificate into use for new connections. */
   renew(tls: EdgeTls): void;
   /**
@@ -158,6 +160,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   return {
     address: { host: bound.address, port: bound.port },
     stats,
+    isDraining: () => draining,
     renew(tls) {
       const before = identity;
       identity = tls;
@@ -278,9 +281,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
       bytesOut += tunnel.bytes.out;
     }
     return {
-      ...total,
-      bytesIn,
-      bytesOut,
+      ...{ ...total, bytesIn, bytesOut },
       connections: tunnels.size,
       strangers: strangers.size,
       evicted: strangers.evicted,
