@@ -7,8 +7,12 @@
 const SPREAD_MS = 1_500;
 /** Least time between two replacements, ms. What is left out is said again. */
 const LEAST_MS = 5_000;
-/** Most replacements in a time, ms: what ten edges need that are replaced one after the other. */
-const MOST = { count: 8, withinMs: 120_000 } as const;
+/**
+ * Replacements that follow each other so, and after how many ms there is another one. Edges that drain say so for longer (`--drain`, 20 s by
+ * default), so that whatever an edge said before, one that tells the truth is heard before it ends.
+ */
+const BURST = 4;
+const REGAINED_MS = 12_000;
 
 export class TunnelReplacement {
   readonly #random: () => number;
@@ -19,8 +23,11 @@ export class TunnelReplacement {
   #taken = 0;
   /** Since when Envoy opens tunnels of this generation. */
   #since = Number.NEGATIVE_INFINITY;
-  /** Of the last replacements. */
-  #times: readonly number[] = [];
+  /** Of the last replacement. */
+  #replacedAt = Number.NEGATIVE_INFINITY;
+  /** Replacements that are left, as of `#countedAt`. */
+  #left = BURST;
+  #countedAt = 0;
   #timer: NodeJS.Timeout | undefined;
 
   /**
@@ -51,7 +58,8 @@ export class TunnelReplacement {
     this.#timer = setTimeout(() => {
       this.#timer = undefined;
       this.#since = this.#now();
-      this.#times = [...this.#times, this.#since].slice(-MOST.count);
+      this.#replacedAt = this.#since;
+      this.#left--;
       this.#generation++;
       this.#replace(this.#generation);
     }, this.#random() * SPREAD_MS).unref();
@@ -70,8 +78,8 @@ export class TunnelReplacement {
   }
 
   #mayReplace(now: number): boolean {
-    const last = this.#times.at(-1) ?? Number.NEGATIVE_INFINITY;
-    const inTime = this.#times.filter((at) => now - at < MOST.withinMs);
-    return now - last >= LEAST_MS && inTime.length < MOST.count;
+    this.#left = Math.min(BURST, this.#left + (now - this.#countedAt) / REGAINED_MS);
+    this.#countedAt = now;
+    return this.#left >= 1 && now - this.#replacedAt >= LEAST_MS;
   }
 }

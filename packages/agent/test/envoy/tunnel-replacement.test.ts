@@ -48,22 +48,43 @@ test('Envoy is asked once for each generation whether it took it', () => {
   expect([replacement.taken(), replacement.taken()]).toEqual([true, false]);
 });
 
-test('an edge that says so all the time has tunnels replaced eight times in two minutes, and five seconds apart', () => {
+/** @param lasts ms for which an edge says it every tenth of a second. @returns when tunnels were replaced, ms */
+function lies(lasts: number): readonly number[] {
   const times: number[] = [];
-  for (let passed = 0; passed < 600_000; passed += 100) {
+  for (let passed = 0; passed < lasts; passed += 100) {
     replacement.draining(0);
     const before = generations.length;
     vi.advanceTimersByTime(100);
     if (generations.length > before) times.push(passed);
     replacement.taken();
   }
-  expect(times.length).toBeGreaterThan(30);
+  return times;
+}
+
+test('an edge that says so all the time has tunnels replaced four times, five seconds apart, and then once in twelve seconds', () => {
+  const times = lies(600_000);
+  expect(times.length).toBeGreaterThan(40);
   const gaps = times.slice(1).map((at, n) => at - times[n]!);
   expect(Math.min(...gaps)).toBeGreaterThanOrEqual(5_000);
   for (const start of times) {
-    expect(times.filter((at) => at >= start && at < start + 120_000).length).toBeLessThanOrEqual(8);
+    expect(times.filter((at) => at >= start && at < start + 120_000).length).toBeLessThanOrEqual(14);
   }
 });
+
+test.each([20_000, 60_000, 300_000])(
+  'an edge that has said so for %i ms keeps no other one that drains from being heard in time',
+  (lasts) => {
+    lies(lasts);
+    const before = generations.length;
+    // A tunnel that was opened at the other edge after the last lie, and 20 seconds until that edge cuts it.
+    let cutIn = 20_000;
+    for (; generations.length === before && cutIn > 0; cutIn -= 2_000) {
+      replacement.draining(20_000 - cutIn);
+      vi.advanceTimersByTime(2_000);
+    }
+    expect(cutIn).toBeGreaterThan(2_000);
+  },
+);
 
 test('an agent that ends replaces nothing', () => {
   replacement.draining(0);
