@@ -129,9 +129,12 @@ export function createFeed(
     },
     roots: () => tell({ type: 'roots', roots: [...mesh.roots()] }),
     draining: (sessions) => {
-      const known = sessions.filter(({ session_id }) => live.byId(session_id));
-      if (known.length === 0) return;
-      for (const listener of hearDraining) listener({ type: 'draining', sessions: known });
+      // Each once: one that lies would have other edges write to an agent as often as it names it.
+      const known = new Map(
+        sessions.filter(({ session_id }) => live.byId(session_id)).map((one) => [one.session_id, one]),
+      );
+      if (known.size === 0) return;
+      for (const listener of hearDraining) listener({ type: 'draining', sessions: [...known.values()] });
     },
     stop: () => {
       clearInterval(beat);

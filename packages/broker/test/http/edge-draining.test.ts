@@ -56,6 +56,14 @@ it('edges that ask for it hear of live sessions, and an older edge hears nothing
   expect(heard(older)).toEqual([]);
 });
 
+it('a session that is named many times is passed on once', async () => {
+  const carol = await session(harness, 'carol');
+  const events = await follow('2');
+  const named = Array.from({ length: 500 }, () => ({ session_id: carol.session.id, newest_ms: 7 }));
+  expect((await say(named)).status).toBe(204);
+  await expect.poll(() => heard(events)).toEqual([{ type: 'draining', sessions: [named[0]] }]);
+});
+
 it.each([
   ['an age that is none', [{ session_id: 'x', newest_ms: -1 }]],
   ['more sessions than one request may name', Array.from({ length: 501 }, () => ({ session_id: 'x', newest_ms: 1 }))],
