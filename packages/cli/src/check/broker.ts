@@ -1,8 +1,12 @@
 /** What the broker says of itself. */
 import { MeshpassError } from '@meshpass/identity/error';
+import { z } from 'zod';
 import { ask } from '../broker/ask.ts';
 import { type Finding, failed, wrong } from '../doctor/line.ts';
 import { fine } from './context.ts';
+
+/** As far as it is looked at here; anything may answer at the address. */
+const Readiness = z.object({ status: z.string().optional(), reasons: z.array(z.string()).default([]) });
 
 /** Store, istiod's roots, access file and leadership, as its readiness has them. */
 export async function checkBroker(operator: string, namespace: string): Promise<readonly Finding[]> {
@@ -17,15 +21,15 @@ export async function checkBroker(operator: string, namespace: string): Promise<
       }),
     ];
   }
-  const { status, reasons } = (answer.json ?? {}) as { status?: string; reasons?: readonly string[] };
+  const { status, reasons } = Readiness.safeParse(answer.json).data ?? { reasons: [] };
   if (status === 'ready')
     return [fine('broker', 'It serves: database, istiod and access file are as they should be.', url)];
   if (status === 'standby') {
-    const says = `It stands by: ${reasons?.join('; ')}.`;
+    const says = `It stands by: ${reasons.join('; ')}.`;
     const advice = { next: 'Ask the active one.', command: forwardToActive(namespace) };
     return [{ check: 'broker', state: 'warning', says, seen: `GET ${url}`, ...advice }];
   }
-  if (!reasons?.length)
+  if (reasons.length === 0)
     return [
       wrong('broker', `What answers at ${operator} is not a broker: status ${answer.status}.`, {
         ...{ seen: `GET ${url}`, command: `kubectl -n ${namespace} get services` },

@@ -1,5 +1,6 @@
 /** A finding of `meshpass doctor`: what was looked at, what is wrong, how that was seen, and what mends it. */
 import { MeshpassError } from '@meshpass/identity/error';
+import { plainText } from '@meshpass/identity/text';
 import { EXIT, type ExitCode } from '../command/failure.ts';
 import { adviceFor } from './advice.ts';
 
@@ -36,14 +37,14 @@ export function wrong(check: string, says: string, more: Required<Pick<More, 'se
   return failed(check, new MeshpassError('config_invalid', says), more);
 }
 
-/** For people: one line, and a line for each of the rest. */
+/** For people: one line, and a line for each of the rest. What it quotes may come from anywhere. */
 export function findingText({ check, state, says, seen, code, next, command, untried }: Finding): string {
   const lines = [`${state.padEnd(7)} ${check}: ${says}${code === undefined ? '' : ` [${code}]`}`];
   if (next !== undefined) lines.push(`        next: ${next}`);
   if (command !== undefined) lines.push(`        run:  ${command}`);
   if (seen !== undefined && state !== 'ok') lines.push(`        seen: ${seen}`);
   if (untried !== undefined) lines.push(`        note: ${untried}`);
-  return lines.join('\n');
+  return lines.map(plainText).join('\n');
 }
 
 /** The later checks need the earlier ones: if the first failure is temporary, so may be the rest. */

@@ -1,0 +1,35 @@
+/** What `meshpass check` makes of what answers at the address of the operator listener. */
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { afterEach, expect, it } from 'vitest';
+import { checkBroker } from '../../src/check/broker.ts';
+import { findingText } from '../../src/doctor/line.ts';
+
+let end = () => {};
+afterEach(() => end());
+
+async function look(answer: unknown) {
+  const server = createServer((_request, response) => response.end(JSON.stringify(answer)));
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  end = () => void server.close();
+  return await checkBroker(`http://127.0.0.1:${(server.address() as AddressInfo).port}`, 'mine');
+}
+
+it('names each reason why the broker is not ready', async () => {
+  expect(await look({ status: 'unready', reasons: ['the store does not answer', 'no roots'] })).toMatchObject([
+    { check: 'database', state: 'failed', says: 'It is not ready: the store does not answer.' },
+    { check: 'broker', state: 'failed', says: 'It is not ready: no roots.' },
+  ]);
+});
+
+it.each([[null], ['ready'], [{ reasons: 'abc' }], [{ status: 'standby', reasons: 5 }], [{ reasons: [{}] }], [[]]])(
+  'says that %j is not the answer of a broker',
+  async (answer) => {
+    expect(await look(answer)).toMatchObject([{ state: 'failed', says: expect.stringContaining('is not a broker') }]);
+  },
+);
+
+it('prints nothing of the answer that moves a cursor or turns the direction of text', async () => {
+  const findings = await look({ reasons: ['\u001b[2Jgone\u009b31m \u202ekcab'] });
+  expect(findings.map(findingText).join('\n')).toMatch(/It is not ready: \ufffd\[2Jgone\ufffd31m \ufffdkcab\./);
+});
