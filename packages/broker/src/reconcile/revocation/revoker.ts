@@ -118,16 +118,19 @@ export function createRevoker(options: RevokerOptions): MeshRevoker {
 
 async function sessionAccounts(kubernetes: Pick<Kubernetes, 'list'>): Promise<readonly ListedObject[]> {
   const accounts = await kubernetes.list('ServiceAccount', OURS);
-  return accounts.filter(
-    ({ metadata: { namespace, name } }) => namespace?.startsWith(grantNamespace('')) && name !== RELAY_ACCOUNT,
-  );
+  return accounts.filter(({ metadata: { namespace, name } }) => isOfSession(namespace, name));
 }
 
-/** @param principal as `source.principals` has it */
+function isOfSession(namespace: string | undefined, serviceAccount: string): boolean {
+  return namespace !== undefined && namespace.startsWith(grantNamespace('')) && serviceAccount !== RELAY_ACCOUNT;
+}
+
+/** @param principal as `source.principals` has it. @returns none for what somebody else has written there: its ServiceAccount is not ours */
 function meshPrincipal(principal: string): MeshPrincipal[] {
   const spiffeId = `spiffe://${principal}`;
   const parsed = parseSpiffe(spiffeId);
-  return parsed ? [{ namespace: parsed.namespace, serviceAccount: parsed.serviceAccount, spiffeId }] : [];
+  if (!parsed || !isOfSession(parsed.namespace, parsed.serviceAccount)) return [];
+  return [{ namespace: parsed.namespace, serviceAccount: parsed.serviceAccount, spiffeId }];
 }
 
 /** `TRUST_DOMAIN/ns/NAMESPACE/sa/NAME`, as `source.principals` has it. */
