@@ -6,6 +6,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { openStore } from '../../src/store/open.ts';
+import { openVersions } from '../../src/xds/versions.ts';
 import { asSession, type Harness, PUBLIC_URL, session, startHarness } from '../harness/broker.ts';
 import { grant } from '../harness/mesh.ts';
 
@@ -24,15 +26,28 @@ afterAll(async () => {
   rmSync(outside, { recursive: true, force: true });
 });
 
-it('is refused until the restore was declared; then no session of it lives', async () => {
+/** @returns the version that a configuration of grant dev has, or is given now */
+async function versionOf(digest: string): Promise<number> {
+  const store = await openStore({ dataDir: join(harness.dir, 'data') });
+  try {
+    return await (await openVersions(store, Date.now)).of('dev', digest);
+  } finally {
+    await store.close();
+  }
+}
+
+it('is refused until the restore was declared; then no session of it lives, and no configuration of since the backup is newer', async () => {
   const ended = await session(harness, 'ended');
   const live = await session(harness, 'live');
   const data = join(harness.dir, 'data');
   await harness.broker.close();
+  const before = await versionOf('of Monday');
+  expect(await versionOf('of Monday')).toBe(before);
   cpSync(data, join(outside, 'backup'), { recursive: true });
   await harness.restart();
   expect((await asSession(harness, ended, { method: 'DELETE', path: '/session' })).status).toBe(204);
   await harness.broker.close();
+  const since = await versionOf('of Tuesday');
 
   rmSync(data, { recursive: true });
   cpSync(join(outside, 'backup'), data, { recursive: true });
@@ -43,6 +58,8 @@ it('is refused until the restore was declared; then no session of it lives', asy
   ];
   const { stdout } = await promisify(execFile)(process.execPath, [MAIN, ...declare]);
   expect(stdout).toMatch(/the log goes on in epoch 2; 2 sessions have ended/);
+  // Nobody who has kept a configuration of since the backup can show it as the newer one.
+  expect(await versionOf('of Monday')).toBeGreaterThan(since);
   await harness.restart();
   for (const one of [ended, live])
     expect(await asSession(harness, one, { method: 'POST', path: '/session/heartbeat' })).toMatchObject({

@@ -73,6 +73,8 @@ export async function acceptRestore(
         .values({ epoch, note, time: new Date(clock()) })
         .execute();
       await sql`update broker_epoch set epoch = epoch + ${EPOCHS_SKIPPED}`.execute(db);
+      // Later ones were signed after the backup, and would still be newer: each set gets a version that is later than all of them.
+      await db.deleteFrom('configuration_versions').execute();
       return ended.length;
     })
     .catch((cause: unknown) => {
