@@ -39,6 +39,8 @@ export async function keepBuild(build: Build, fresh: boolean, run: () => Promise
     for (const output of build.outputs) link(join(home, basename(output)), output);
     return false;
   }
+  // Under these names may be the files of an earlier build, which is kept: `run` must not write into them.
+  for (const output of build.outputs) rmSync(output, { recursive: true, force: true });
   await run();
   if (fresh) return true; // what is tried with another umask or time zone is not for others
   mkdirSync(KEPT, { recursive: true });

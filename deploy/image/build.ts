@@ -47,6 +47,11 @@ const names = [
   ...values.arch.flatMap((arch) => [`meshpass-linux-${arch}.oci.tar`, `meshpass-linux-${arch}.cdx.json`]),
   ...(values.arch.length > 1 ? ['meshpass-linux.oci.tar'] : []),
 ];
+// Also where the image is kept: whoever asks for one finds the same program in dist.
+for (const arch of values.arch) {
+  const flags = ['--arch', arch, ...(values.fresh ? ['--fresh'] : [])];
+  execFileSync(process.execPath, [join(ROOT, 'deploy/executable/build.ts'), ...flags], { stdio: 'inherit' });
+}
 const isNew = await keepBuild(
   {
     name: `image-${values.arch.join('-')}`,
@@ -79,8 +84,6 @@ async function buildAll(): Promise<void> {
 function build(arch: string, work: string, npm: Awaited<ReturnType<typeof packagesOfExecutable>>): Descriptor {
   const architecture = ARCHITECTURES[arch];
   if (!architecture) throw new Error(`There is no image for --arch ${arch}: ${Object.keys(ARCHITECTURES).join(', ')}`);
-  const flags = ['--arch', arch, ...(values.fresh ? ['--fresh'] : [])];
-  execFileSync(process.execPath, [join(ROOT, 'deploy/executable/build.ts'), ...flags], { stdio: 'inherit' });
   const folder = (name: string) => join(work, arch, name);
   for (const name of ['base', 'program', 'packages', 'layout']) mkdirSync(folder(name), { recursive: true });
   const debian = debianPackages(architecture, folder('packages'));

@@ -57,3 +57,18 @@ it('whoever reads an earlier build keeps it when another takes its name', async 
   expect(readFileSync(join(reader, 'file'), 'utf8')).toBe('x64 1');
   expect(existsSync(join(folder, 'output/file'))).toBe(true);
 });
+
+it.each([
+  ['anew, for nobody', ['x64'], true],
+  ['of something else', ['arm64'], false],
+])('a build that writes into the files that are there changes no kept one: %s', async (_, settings, fresh) => {
+  const output = join(folder, 'archive');
+  const write = (settings: readonly string[], text: string, fresh = false) =>
+    keepBuild({ name: NAME, sources: [], settings, outputs: [output] }, fresh, async () => writeFileSync(output, text));
+  await write(['x64'], 'first');
+  const [kept] = globSync(`kept/${NAME}-*/archive`, { cwd: DIST });
+  const reader = join(folder, 'reader');
+  linkSync(join(DIST, kept!), reader);
+  await write(settings, 'second', fresh);
+  expect([readFileSync(output, 'utf8'), readFileSync(reader, 'utf8')]).toEqual(['second', 'first']);
+});
