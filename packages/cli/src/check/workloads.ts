@@ -38,7 +38,8 @@ async function judge(context: CheckContext, part: string, { metadata, spec, stat
       command: `kubectl -n ${namespace} scale deployment ${name} --replicas ${part === 'broker' ? 1 : 2}`,
     });
   if (ready >= wanted) return fine('workloads', `${name}: ${ready} of ${wanted} ready.`, seen);
-  const why = await reasonOf(context, part);
+  // Who may not look at Pods or events still learns that they are not ready.
+  const why = await reasonOf(context, part).catch(() => undefined);
   return wrong('workloads', `${name}: ${ready} of ${wanted} ready${why === undefined ? '' : `; ${why}`}.`, {
     seen,
     next: 'Its Pods say why.',

@@ -1,4 +1,5 @@
 /** What `meshpass check` says of Deployments that do not run, of Certificates and of what an interrupted installation left. */
+import { MeshpassError } from '@meshpass/identity/error';
 import { describe, expect, it } from 'vitest';
 import type { CheckContext } from '../../src/check/context.ts';
 import { checkIssued } from '../../src/check/issued.ts';
@@ -73,6 +74,24 @@ describe('Deployments', () => {
     const finding = (await checkWorkloads(cluster(objects)))[1]!;
     expect(finding.state).toBe('failed');
     expect(finding.says).toMatch(new RegExp(`${says.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&')}$`));
+  });
+});
+
+describe('Deployments with what may not be looked at', () => {
+  it.each([
+    ['Pods', PODS],
+    ['events', EVENTS],
+  ])('are said not to be ready all the same: %s', async (_, forbidden) => {
+    const { http, ...context } = cluster({
+      ...{ ...RUNNING, ...deployment('edge', 2), [PODS]: pod(waiting('ContainerCreating')), [EVENTS]: { items: [] } },
+    });
+    const call: typeof http.call = async (asked) => {
+      if (asked.path === forbidden)
+        throw new MeshpassError('kubernetes_unavailable', 'No.', { detail: { status: 403 } });
+      return await http.call(asked);
+    };
+    const findings = await checkWorkloads({ ...context, http: { call } });
+    expect(findings.map(({ says }) => says)).toContain('meshpass-edge: 0 of 2 ready.');
   });
 });
 
