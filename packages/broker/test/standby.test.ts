@@ -25,7 +25,7 @@ async function standby() {
 it('is well while another broker is active, and ready for none', async () => {
   const { waitFor, status } = await standby();
   expect(await status('?standby=ready')).toBe(503);
-  waitFor('standing by: another is active', {}, true);
+  waitFor('standing by: another is active', {}, { isPlanned: false });
   expect([await status('?standby=ready'), await status('')]).toEqual([200, 503]);
   waitFor('standing by: the store does not answer', {});
   expect(await status('?standby=ready')).toBe(503);
@@ -33,9 +33,18 @@ it('is well while another broker is active, and ready for none', async () => {
 
 it('is not well while it cannot see the cluster: an update must not go on to the broker that can', async () => {
   const { mesh, waitFor, status } = await standby();
-  waitFor('standing by: another is active', {}, true);
+  waitFor('standing by: another is active', {}, { isPlanned: false });
   mesh.notReady = ['the cluster has not been listed yet'];
   expect(await status('?standby=ready')).toBe(503);
   mesh.notReady = [];
+  expect(await status('?standby=ready')).toBe(200);
+});
+
+it('is not well while its access file cannot come into force, unless it would go on with one that was applied by plan', async () => {
+  const { mesh, waitFor, status } = await standby();
+  mesh.badFile = 'access.yaml:4:5 there is no Service orders in shop';
+  waitFor('standing by: another is active', {}, { isPlanned: false });
+  expect(await status('?standby=ready')).toBe(503);
+  waitFor('standing by: another is active', {}, { isPlanned: true });
   expect(await status('?standby=ready')).toBe(200);
 });

@@ -61,8 +61,10 @@ export interface MeshState {
   readonly tokenKeysChanged: () => void;
   /** Why the broker is not ready, empty when it is. */
   readonly unready: () => readonly string[];
-  /** Of that, what a broker that only stands by lacks, too: it applies nothing, but must see the cluster and read its access file. */
+  /** Of that, what a broker that only stands by lacks, too: it applies nothing, but must see the cluster. */
   readonly unseen: () => readonly string[];
+  /** Why the access file on disk cannot come into force: it cannot be read, or grants what the mesh does not have. */
+  readonly fileProblem: () => string | undefined;
 }
 
 /** The same, with what the process that runs it needs. */

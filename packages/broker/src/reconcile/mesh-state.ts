@@ -61,7 +61,6 @@ export function meshState(options: StateOptions): LiveMeshState {
   let isPlanned = false;
   let drift = 0;
   const problems: { file?: string; apply?: string; mesh?: string; selected?: string } = {};
-  let unreadable: string | undefined; // why the file on disk is no access file, whatever the cluster has
 
   const apply = reconciler<Plan>({
     apply: (plan) => applyPlan(plan, options),
@@ -221,13 +220,11 @@ export function meshState(options: StateOptions): LiveMeshState {
   const file = openAccessFile({
     path: options.accessFile,
     onFile: (access) => {
-      unreadable = undefined;
       if (ignoresDisk()) return;
       candidate = access;
       soon();
     },
     onRefused: (error) => {
-      unreadable = error.message;
       if (ignoresDisk()) return;
       candidate = undefined;
       refuse(error);
@@ -252,7 +249,8 @@ export function meshState(options: StateOptions): LiveMeshState {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
-    unseen: () => [...view.unready(), ...(unreadable === undefined ? [] : [unreadable])],
+    unseen: view.unready,
+    fileProblem: () => problems.file,
     unready: () => [
       ...view.unready(),
       ...(inForce ? [] : [problems.file ?? problems.apply ?? 'the access file has not been applied yet']),

@@ -16,22 +16,31 @@ import type { Secrets } from './secrets.ts';
 export interface Standby {
   readonly operator: OperatorListener;
   /** Changes the reason that probes and operators are told, and logs it where it is new. */
-  readonly waitFor: (reason: string, detail: object, couldTakeOver?: boolean) => void;
+  readonly waitFor: (reason: string, detail: object, active?: ActiveBroker) => void;
+}
+
+/** What is known of the broker that is active, where one is. */
+export interface ActiveBroker {
+  /** It has an access file that was applied by plan: whoever takes over goes on with that, not with the one on disk. */
+  readonly isPlanned: boolean;
 }
 
 export async function startStandby({ config, given, metrics, log }: Base): Promise<Standby> {
   let waitsFor = 'the store is being opened';
-  let behindAnother = false;
+  let behind: ActiveBroker | undefined;
   const reasons = () => [waitsFor, ...given.mesh.unready()];
-  // One that cannot see the cluster, or read its access file, must not count as ready: an update would go on, and replace the one that can.
-  const couldTakeOver = () => behindAnother && given.mesh.unseen().length === 0;
+  // One that cannot see the cluster, or put its access file in force, must not count as ready: an update would go on, and replace the one that can.
+  const couldTakeOver = () =>
+    behind !== undefined &&
+    given.mesh.unseen().length === 0 &&
+    (behind.isPlanned || given.mesh.fileProblem() === undefined);
   const app = createStandbyApp({ metrics, reasons, couldTakeOver });
   return {
     operator: await listenForOperators(app, config.operator),
-    waitFor: (reason, detail, couldTakeOver = false) => {
+    waitFor: (reason, detail, active) => {
       if (reason !== waitsFor) log.info(detail, reason);
       waitsFor = reason;
-      behindAnother = couldTakeOver;
+      behind = active;
     },
   };
 }
@@ -63,9 +72,12 @@ export async function waitForLeadership(base: Base, { waitFor }: Standby, shared
   const store = await openStore({
     ...{ dataDir: config.dataDir, databaseUrl: config.databaseUrl, signal: given.signal },
     self: { instance: `${hostname()} process ${process.pid}`, shared },
-    onWaiting: (active) => {
+    onWaiting: ({ active, isPlanned }) => {
       waited = true;
-      waitFor(`standing by: ${nameOf(active)} is active`, { active: active?.instance, since: active?.since }, true);
+      const detail = { active: active?.instance, since: active?.since };
+      waitFor(`standing by: ${nameOf(active)} is active`, detail, {
+        isPlanned: isPlanned && given.policy !== undefined,
+      });
     },
     onFailure: (err) => {
       metrics.failure('store');

@@ -32,6 +32,8 @@ export interface Seen {
   readonly active: LeaderRecord | undefined;
   /** Names of the migrations in the store. */
   readonly executed: readonly string[];
+  /** Whether an access file was applied by plan, which goes before the one on disk of whoever becomes active. */
+  readonly isPlanned: boolean;
 }
 
 export interface LeadershipOptions {
@@ -194,9 +196,9 @@ async function openLockConnection(databaseUrl: string): Promise<LockConnection> 
     socket.destroy();
     throw thrown;
   }
-  const row = async (columns: string): Promise<Record<string, unknown> | undefined> => {
+  const row = async (columns: string, from = 'broker_epoch'): Promise<Record<string, unknown> | undefined> => {
     try {
-      return (await client.query(`select ${columns} from broker_epoch`)).rows[0];
+      return (await client.query(`select ${columns} from ${from} limit 1`)).rows[0];
     } catch (thrown) {
       if (NOT_MIGRATED.has(String((thrown as { code?: unknown }).code))) return undefined;
       throw thrown;
@@ -207,7 +209,11 @@ async function openLockConnection(databaseUrl: string): Promise<LockConnection> 
     epoch: async () => (await row('epoch'))?.epoch as number | undefined,
     look: async () => {
       const seen = await row('holder, array(select name::text from kysely_migration) as executed');
-      return { active: readLeaderRecord(seen?.holder), executed: (seen?.executed as string[] | undefined) ?? [] };
+      return {
+        active: readLeaderRecord(seen?.holder),
+        executed: (seen?.executed as string[] | undefined) ?? [],
+        isPlanned: (await row('version', 'access_versions')) !== undefined,
+      };
     },
     ended,
     isOver: () => over,

@@ -2,7 +2,7 @@
 import { fileProblem, MeshpassError } from '@meshpass/identity';
 import { Kysely, PostgresDialect, sql } from 'kysely';
 import pg from 'pg';
-import { awaitLeadership, type Leadership } from './leader-election.ts';
+import { awaitLeadership, type Leadership, type Seen } from './leader-election.ts';
 import { queryOnlyAsLeader } from './leader-guard.ts';
 import { type LeaderRecord, readLeaderRecord, refuseDifferent, type Shared } from './leader-record.ts';
 import { MIGRATIONS, type Migrations, migrate } from './migrate.ts';
@@ -48,7 +48,7 @@ export interface StoreOptions {
   /** Who opens it, for those who wait. */
   readonly self?: { readonly instance: string; readonly shared: Shared };
   /** Called again and again while another broker is active: who it is, where it has said so. */
-  readonly onWaiting?: (active: LeaderRecord | undefined) => void;
+  readonly onWaiting?: (seen: Seen) => void;
   /** Called where the store does not answer one that waits. */
   readonly onFailure?: (cause: unknown) => void;
   /** Those of this version where absent; tests have others, of versions before and after. */
@@ -106,13 +106,14 @@ async function remote(options: StoreOptions, databaseUrl: string): Promise<Store
   let compared = false;
   const leadership = await awaitLeadership({
     ...{ databaseUrl, onFailure, signal },
-    onWaiting: ({ active, executed }) => {
+    onWaiting: (seen) => {
+      const { active, executed } = seen;
       // Now, not when it is needed: an update that goes back too far then stops at the first broker, and the active one stays.
       newerMigrations(executed, Object.keys(migrations));
       // Once: keys of ours may have been changed in their files since, and are read again before they are needed.
       if (active && self && !compared) refuseDifferent(self.shared, active);
       compared ||= active !== undefined;
-      onWaiting?.(active);
+      onWaiting?.(seen);
     },
   });
   const pool = new pg.Pool({

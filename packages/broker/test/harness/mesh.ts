@@ -26,6 +26,8 @@ export interface PlayedMesh extends MeshState {
   /** Whom the cluster knows of sessions, beside those that the broker was told of. */
   principals: readonly MeshPrincipal[];
   notReady: string[];
+  /** Why the access file on disk cannot come into force. */
+  badFile: string | undefined;
   /** What sidecars know of token keys. */
   keys: ReadonlySet<string>;
   keyChanges: number;
@@ -60,6 +62,7 @@ export function playMesh(): PlayedMesh {
     revokerDown: false,
     principals: [],
     notReady: [],
+    badFile: undefined,
     keys: new Set(),
     keyChanges: 0,
     beforeSigning: async () => {},
@@ -90,6 +93,7 @@ export function playMesh(): PlayedMesh {
     inForce: () => mesh.notReady.length === 0,
     unready: () => mesh.notReady,
     unseen: () => mesh.notReady,
+    fileProblem: () => mesh.badFile,
     tokenKeys: () => mesh.keys,
     tokenKeysChanged: () => {
       mesh.keyChanges++;

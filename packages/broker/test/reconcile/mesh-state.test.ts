@@ -8,7 +8,7 @@ import type { Mesh } from '@meshpass/istio';
 import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import type { ClusterView } from '../../src/reconcile/cluster-view.ts';
 import type { LiveMeshState } from '../../src/reconcile/contract.ts';
-import { meshState } from '../../src/reconcile/mesh-state.ts';
+import { meshState, type StateOptions } from '../../src/reconcile/mesh-state.ts';
 
 const file = (user: string) => `trust: {codespaces: {organization: acme}}
 grants:
@@ -70,8 +70,9 @@ function playCluster() {
     list: async () => [],
   };
   const path = join(dir, 'access.yaml');
-  const start = () => {
+  const start = (more: Pick<StateOptions, 'activated'> = {}) => {
     state = meshState({
+      ...more,
       ...{ view, kubernetes: kubernetes as never, accessFile: path, now: () => 0, random: () => 0, resync: 60_000 },
       mesh: {
         ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
@@ -208,11 +209,18 @@ it('from the first file on that was given and came into force, the one on disk i
   expect(mesh.access().grants[0]!.who[0]!.user).toBe('eve');
 });
 
-it('a broker that stands by lacks an access file that can be read: it could not take over', async () => {
-  const { path, start } = playCluster();
+it('a broker that stands by says why its access file could not come into force, for as long as it could not', async () => {
+  const { cluster, path, start } = playCluster();
   writeFileSync(path, 'grants: [');
-  const mesh = start();
-  await eventually(() => expect(mesh.unseen()).toEqual([expect.stringMatching(/^access\.yaml:1:/)]));
-  writeFileSync(path, file('ann'));
-  await eventually(() => expect(mesh.unseen()).toEqual([]));
+  const mesh = start({ activated: new Promise(() => {}) });
+  await eventually(() => expect(mesh.fileProblem()).toMatch(/^access\.yaml:1:/));
+  writeFileSync(
+    path,
+    file('ann').replace('service: orders, namespace_labels: {team: payments}', 'service: ledger.shop'),
+  );
+  await eventually(() => expect(mesh.fileProblem()).toMatch(/^access\.yaml:5:.*ledger/));
+  cluster.services = [orders, { ...orders, name: 'ledger' }];
+  cluster.changed();
+  await eventually(() => expect(mesh.fileProblem()).toBeUndefined());
+  expect([mesh.inForce(), cluster.applying]).toEqual([false, 0]);
 });
