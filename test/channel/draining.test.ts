@@ -91,6 +91,7 @@ describe.each(['first', 'second'] as const)(
       await expect.poll(() => w.control.renewed, TUNNELS).toBeGreaterThan(before.renewed);
       expect(asked(w.broker, 'GET /session/configuration')).toBe(before.asked);
       expect(await w.agent.status()).toMatchObject({
+        draining: { at: expect.any(Number), replaced: 1 },
         configuration: { version: w.broker.configurationVersion, refused: [], rejected: [] },
       });
     });

@@ -71,6 +71,7 @@ export class DataPlane {
   #tellings = 0;
   readonly #tunnels: WarmTunnels;
   readonly #replacement: TunnelReplacement;
+  #drainingAt: number | undefined;
   #expiryTimer: NodeJS.Timeout | undefined;
   #firstReceived: () => void = () => {};
   readonly #hasConfiguration: Promise<void>;
@@ -143,6 +144,7 @@ export class DataPlane {
 
   /** Of an edge that is about to end, the newest so many ms old. An edge says so: it may be wrong. */
   tunnelsDraining(newestMs: number): void {
+    this.#drainingAt = this.#options.now();
     this.#replacement.draining(newestMs);
   }
 
@@ -167,6 +169,9 @@ export class DataPlane {
         rejected: [...this.#rejections.values()],
         leftOut: this.#received?.leftOut ?? [],
       },
+      ...(this.#drainingAt !== undefined && {
+        draining: { at: this.#drainingAt, replaced: this.#replacement.generation },
+      }),
       refusals: this.#refusals.last,
       proxy: { host: '127.0.0.1', port: this.proxy.port },
       notes: this.#notes(listeners),

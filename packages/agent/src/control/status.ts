@@ -62,6 +62,13 @@ export interface DataPlaneStatus {
     /** What istiod sent and no workspace accepts: filters of other teams, for example. */
     readonly leftOut: readonly LeftOut[];
   };
+  /** What edges said of tunnels of this workspace that they are about to end: nobody's word. Absent: nothing. */
+  readonly draining?: {
+    /** When one said so last. */
+    readonly at: number;
+    /** How often tunnels were replaced because of it. */
+    readonly replaced: number;
+  };
   /** The last requests and connections that were refused, the newest first. */
   readonly refusals: readonly Refusal[];
   readonly proxy: { readonly host: '127.0.0.1'; readonly port: number };

@@ -1,6 +1,8 @@
 /** What `meshpass up` and `meshpass status` print as text. */
 import type { AgentStatus, ServiceStatus } from '@meshpass/agent/control/status';
 
+const STILL_DRAINING_MS = 10_000;
+
 /** @param now milliseconds since the epoch */
 export function statusText(status: AgentStatus, now: number): string {
   const { session, credentials } = status;
@@ -16,6 +18,7 @@ export function statusText(status: AgentStatus, now: number): string {
     `For programs that need a proxy: eval "$(meshpass env)" (proxy on ${status.proxy.host}:${status.proxy.port})`,
     envoyLine(status),
     leaseLine(status),
+    ...drainingLines(status, now),
     ...status.refusals.map((refusal) => refusalLine(refusal)),
     ...status.configuration.refused.slice(0, 5).map((reason) => `Not used of the broker's configuration: ${reason}`),
     ...status.configuration.rejected.map((reason) => `Envoy does not take: ${reason}`),
@@ -44,6 +47,12 @@ function leaseLine({ lease: { by, since, refused } }: AgentStatus): string {
   const way = by === 'channel' ? 'by the control channel of an edge' : 'over HTTPS at the broker';
   const hint = refused === undefined ? '' : `; an edge did not renew it at ${clock(refused.at)} [${refused.code}]`;
   return `Lease renewed ${way} since ${clock(since)}${hint}`;
+}
+
+/** An edge that carries tunnels of the workspace says so every two seconds until it ends. */
+function drainingLines({ draining }: AgentStatus, now: number): string[] {
+  if (draining === undefined || now - draining.at > STILL_DRAINING_MS) return [];
+  return ['An edge is about to end: new requests go by another one, and what is still under way there may be cut.'];
 }
 
 function refusalLine({
