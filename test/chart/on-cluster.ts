@@ -30,8 +30,8 @@ export type Changes = Readonly<Record<string, object | string | boolean>>;
 export const IN = ['-n', 'meshpass-system'];
 /** How long a Pod may take to be replaced on a busy machine. */
 export const SOON = { timeout: 120_000, interval: 500 };
-/** What the broker wrote into the mesh, as the chart's README says to remove it. */
-export const REMOVE_FROM_MESH = [
+/** What the broker wrote into the mesh, as docs/install/removal.md says to remove it. */
+const REMOVE_FROM_MESH = [
   'delete gateways.networking.istio.io -A -l app.kubernetes.io/managed-by=meshpass',
   'delete authorizationpolicies,requestauthentications,sidecars.networking.istio.io,rolebindings -A -l app.kubernetes.io/managed-by=meshpass',
   'delete namespaces -l app.kubernetes.io/managed-by=meshpass',
