@@ -1,6 +1,7 @@
 /**
- * When tunnels are opened before the next call: with the first Envoy, with each that takes its place, and with each new session, whose
- * predecessor's tunnels the edge has cut, and where tunnels were replaced. Not before Envoy has the certificates: with those of the session before, the edge refuses.
+ * When tunnels are opened before the next call: with the first Envoy, with each that takes its place, with each new session, whose
+ * predecessor's tunnels the edge has cut, and where tunnels were replaced. Not before Envoy has the certificates: with those of the
+ * session before, the edge refuses.
  */
 import { openTunnels, type TunnelsOptions } from './open-tunnels.ts';
 

@@ -8,7 +8,7 @@ import type { ControlBroker, ControlHub } from '../control/hub.ts';
 import type { EdgeLog } from '../log.ts';
 
 export interface Draining {
-  /** Those of sessions. */
+  /** Every connection; those of no session are not waited for. */
   readonly tunnels: () => Iterable<DrainedTunnel>;
   /** Absent: nobody can be told. */
   readonly control: Pick<ControlHub, 'drain' | 'tunnelsDraining'> | undefined;
