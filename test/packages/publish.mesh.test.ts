@@ -109,8 +109,8 @@ describe('the Feature', () => {
     writeFileSync(join(layout, 'oci-layout'), JSON.stringify({ imageLayoutVersion: '1.0.0' }));
     return layout;
   }
-  const publish = (version: string) =>
-    run('feature/publish.sh', layoutOf(version), `${registry.host}/features`, version);
+  const publish = (version: string, layout = layoutOf(version)) =>
+    run('feature/publish.sh', layout, `${registry.host}/features`, version);
   const of = (tag: string) => registry.tags()[`features/meshpass:${tag}`];
 
   it('moves the tags that follow it forward, and not back for a fix of an older version', async () => {
@@ -123,10 +123,21 @@ describe('the Feature', () => {
     expect(registry.tags()['features:latest']).toBe(collection);
   });
 
-  it('of a version that is there is refused, and no tag moves', async () => {
+  it('that was pushed without its tags gets them from the next run', async () => {
+    const layout = layoutOf('0.1.0');
+    await publish('0.1.0', layout);
+    const before = registry.tags();
+    registry.forget('features/meshpass:latest');
+    await publish('0.1.0', layout);
+    expect(registry.tags()).toEqual(before);
+  });
+
+  it('of a version that is there with other bytes is refused, and no tag moves', async () => {
     await publish('0.1.0');
     const before = registry.tags();
-    await expect(publish('0.1.0')).rejects.toThrow('0.1.0 is published already, and is not replaced');
+    await expect(publish('0.1.0', layoutOf('another'))).rejects.toThrow(
+      '0.1.0 is published already, and is not replaced',
+    );
     expect(registry.tags()).toEqual(before);
   });
 });

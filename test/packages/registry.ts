@@ -13,6 +13,8 @@ export interface PlayedRegistry {
   readonly env: Readonly<Record<string, string>>;
   /** `REPOSITORY:TAG` -> digest. */
   tags(): Readonly<Record<string, string>>;
+  /** As if that tag (`REPOSITORY:TAG`) had not been pushed. */
+  forget(tag: string): void;
   /** Answers everything with this status, while set. */
   broken: number | undefined;
   close(): void;
@@ -41,6 +43,7 @@ export async function playRegistry(folder: string): Promise<PlayedRegistry> {
   const registry: PlayedRegistry = {
     ...{ host, env: { HOME: folder }, broken: undefined },
     tags: () => Object.fromEntries([...tags].sort()),
+    forget: (tag) => void tags.delete(tag),
     close: () => server.close(),
   };
   return registry;

@@ -121,8 +121,8 @@ async function sessionAccounts(kubernetes: Pick<Kubernetes, 'list'>): Promise<re
   return accounts.filter(({ metadata: { namespace, name } }) => isOfSession(namespace, name));
 }
 
-function isOfSession(namespace: string | undefined, serviceAccount: string): boolean {
-  return namespace !== undefined && namespace.startsWith(grantNamespace('')) && serviceAccount !== RELAY_ACCOUNT;
+function isOfSession(namespace = '', serviceAccount: string): boolean {
+  return namespace.startsWith(grantNamespace('')) && serviceAccount !== RELAY_ACCOUNT;
 }
 
 /** @param principal as `source.principals` has it. @returns none for what somebody else has written there: its ServiceAccount is not ours */
