@@ -5,13 +5,6 @@ import { fileURLToPath } from 'node:url';
 import { expect, it } from 'vitest';
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url));
-const WORKFLOW = readFileSync(join(ROOT, '.github/workflows/release.yml'), 'utf8');
-
-it('the release publishes files, not repositories whose names look like them', () => {
-  const published = [...WORKFLOW.matchAll(/npm (?:publish|install)[^\n]*?(\S+\.tgz)/g)].map(([, path]) => path!);
-  expect(published.length).toBeGreaterThan(0);
-  for (const path of published) expect(path).toMatch(/^"?\.{1,2}\//);
-});
 
 it('the Node.js of this repository has the digest that the executables are made with', () => {
   const { devDependencies } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {

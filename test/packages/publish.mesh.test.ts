@@ -1,11 +1,12 @@
-/** A release replaces nothing: the scripts that publish image and Feature, with skopeo, against a registry that is played. */
-import { execFile } from 'node:child_process';
+/** A release replaces nothing: the scripts that publish image, chart and Feature, with skopeo and Helm, against a registry that is played. */
+import { execFile, execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { ensureContainerTools } from '@meshpass/lab/install/debian';
+import { ensureHelm } from '@meshpass/lab/install/tools';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { archive, writeLayer } from '../../deploy/image/layer.ts';
 import { blobsOf, type Descriptor, nameLayout, writeImage, writeIndex } from '../../deploy/image/oci.ts';
@@ -21,8 +22,13 @@ beforeEach(async () => {
   registry = await playRegistry(work);
   // Signing needs Sigstore; which digest it is asked to sign is written down.
   mkdirSync(join(work, 'bin'));
-  writeFileSync(join(work, 'bin/cosign'), `#!/bin/sh\necho "$@" >> '${work}/signed'\n`);
-  chmodSync(join(work, 'bin/cosign'), 0o755);
+  const command = (name: string, body: string) => {
+    writeFileSync(join(work, 'bin', name), `#!/bin/sh\n${body}\n`);
+    chmodSync(join(work, 'bin', name), 0o755);
+  };
+  command('cosign', `echo "$@" >> '${work}/signed'`);
+  // The registry speaks no TLS.
+  command('helm', `exec '${await ensureHelm(() => undefined)}' "$@" --plain-http`);
 });
 afterEach(() => {
   registry.close();
@@ -93,6 +99,43 @@ describe('the image', () => {
   it('is not pushed where the registry does not say what it has', async () => {
     registry.broken = 503;
     await expect(publish(built('one', '0.1.0'), '0.1.0')).rejects.toThrow('503');
+    expect(registry.tags()).toEqual({});
+  });
+});
+
+describe('the chart', () => {
+  function packed(version: string, description: string): string {
+    const folder = mkdtempSync(join(work, 'chart-'));
+    mkdirSync(join(folder, 'meshpass'));
+    const chart = `apiVersion: v2\nname: meshpass\nversion: ${version}\ndescription: ${description}\n`;
+    writeFileSync(join(folder, 'meshpass/Chart.yaml'), chart);
+    execFileSync('tar', ['-czf', join(folder, 'helm-chart.tar.gz'), '-C', folder, 'meshpass']);
+    return join(folder, 'helm-chart.tar.gz');
+  }
+  const publish = (file: string, version: string) =>
+    run('helm/publish.sh', file, `${registry.host}/charts/meshpass`, version);
+  const signed = () => readFileSync(join(work, 'signed'), 'utf8').trim().split('\n');
+
+  it('is pushed once, and signed again where the run before stopped', async () => {
+    const file = packed('0.1.0', 'one');
+    const digest = await publish(file, '0.1.0');
+    expect(registry.tags()).toEqual({ 'charts/meshpass:0.1.0': digest });
+    expect(await publish(file, '0.1.0')).toBe(digest);
+    expect(registry.tags()).toEqual({ 'charts/meshpass:0.1.0': digest });
+    const line = `sign --yes ${registry.host}/charts/meshpass@${digest}`;
+    expect(signed()).toEqual([line, line]);
+  });
+
+  it('of a version that is there with other content is refused, before it is pushed or signed', async () => {
+    const digest = await publish(packed('0.1.0', 'one'), '0.1.0');
+    await expect(publish(packed('0.1.0', 'another'), '0.1.0')).rejects.toThrow('is published already, as sha256:');
+    expect(registry.tags()).toEqual({ 'charts/meshpass:0.1.0': digest });
+    expect(signed()).toHaveLength(1);
+  });
+
+  it('is not pushed where the registry does not say what it has', async () => {
+    registry.broken = 503;
+    await expect(publish(packed('0.1.0', 'one'), '0.1.0')).rejects.toThrow('503');
     expect(registry.tags()).toEqual({});
   });
 });
