@@ -45,12 +45,13 @@ function say(sessions: readonly object[]) {
 
 const heard = (events: readonly { type: string }[]) => events.filter(({ type }) => type === 'draining');
 
-it('edges that ask for it hear of live sessions, and an older edge hears nothing', async () => {
+it('edges that ask for it, or for more than is known here, hear of live sessions, and an older edge hears nothing', async () => {
   const alice = await session(harness, 'alice');
-  const [present, older] = [await follow('2'), await follow('1')];
+  const [present, newer, older] = [await follow('2'), await follow('3'), await follow('1')];
   const of = (session_id: string) => ({ session_id, newest_ms: 1_200 });
   expect((await say([of('nobody'), of(alice.session.id)])).status).toBe(204);
-  await expect.poll(() => heard(present)).toEqual([{ type: 'draining', sessions: [of(alice.session.id)] }]);
+  for (const events of [present, newer])
+    await expect.poll(() => heard(events)).toEqual([{ type: 'draining', sessions: [of(alice.session.id)] }]);
   // The broker beats every two seconds: what came before that came.
   await expect.poll(() => older.filter(({ type }) => type === 'beat').length).toBeGreaterThan(0);
   expect(heard(older)).toEqual([]);

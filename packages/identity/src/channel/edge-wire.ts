@@ -7,7 +7,8 @@ import { MAX_STATEMENT } from './statement.ts';
 export const MAX_EDGE_LEASES = 500;
 /**
  * Header of `GET /edge/stream` by which an edge asks for what it needs to serve control connections: `1` for notices and configurations,
- * `2` for what other edges say of tunnels that they are about to end, too. An edge ends a stream that has an event it does not know.
+ * `2` for what other edges say of tunnels that they are about to end, too. A higher number asks for all that is known here. An edge ends a
+ * stream that has an event it does not know.
  */
 export const CONTROL_HEADER = 'meshpass-control';
 /** Most sessions of one `POST /edge/draining`. */

@@ -93,7 +93,7 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
         const written = await recordGrant(context.audit, { ...event, reason });
         if (!written.granted) return written;
         const asked = request.headers[CONTROL_HEADER];
-        stream(context, response, { control: asked !== undefined, draining: asked === '2' });
+        stream(context, response, { control: asked !== undefined, draining: Number(asked) >= 2 });
         return granted(event, RESPONSE_ALREADY_SENT);
       },
     }),
