@@ -90,7 +90,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       revoker: mesh.revoker,
       mesh,
       signer: await openSigner(join(dir, 'data', 'signing-key.pem'), true),
-      reviewEdgeToken: async (token) => token === 'edge-token',
+      reviewEdgeToken: async (token) => ['edge-token', 'another-edge-token'].includes(token),
       clock,
       log: createLog('broker', 'info', { write: (line) => log.push(line) }),
       ...options.parts?.(clock),

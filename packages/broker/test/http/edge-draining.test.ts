@@ -38,8 +38,8 @@ async function follow(control: string): Promise<{ type: string; sessions?: unkno
   return events;
 }
 
-function say(sessions: readonly object[]) {
-  const headers = { authorization: 'Bearer edge-token', 'content-type': 'application/json' };
+function say(sessions: readonly object[], token = 'edge-token') {
+  const headers = { authorization: `Bearer ${token}`, 'content-type': 'application/json' };
   return harness.call({ method: 'POST', path: '/edge/draining', headers, body: JSON.stringify({ sessions }) });
 }
 
@@ -79,4 +79,9 @@ it('an edge that says it without end is passed on only now and then', async () =
   for (let n = 0; n < asked; n++) expect((await say([{ session_id: id, newest_ms: 0 }])).status).toBe(204);
   await expect.poll(() => heard(events).length).toBeGreaterThan(0);
   expect(heard(events).length).toBeLessThan(asked);
+  // Nor does another edge at its address go unheard for that.
+  const dave = await session(harness, 'dave');
+  const of = { session_id: dave.session.id, newest_ms: 9 };
+  expect((await say([of], 'another-edge-token')).status).toBe(204);
+  await expect.poll(() => heard(events).at(-1)).toEqual({ type: 'draining', sessions: [of] });
 });

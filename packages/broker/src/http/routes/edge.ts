@@ -10,6 +10,7 @@ import {
   MAX_EDGE_LEASES,
   MAX_LEASE_PROOF,
 } from '@meshpass/identity/channel/index';
+import { sha256Hex } from '@meshpass/identity/hash';
 import { type AuditContext, granted, recordGrant, refused } from '../../audit/log/decision.ts';
 import { auditRow, newEvent } from '../../audit/log/event.ts';
 import type { Journal } from '../../audit/log/journal.ts';
@@ -36,7 +37,7 @@ export interface EdgeContext extends RouteContext {
 
 /** TokenReviews that end in a refusal, of one source: at once, and a second. */
 const ATTEMPTS = { burst: 20, perSecond: 0.2 };
-/** Requests of one source that say which tunnels drain: at once, and a second. An edge of 10,000 sessions sends ten a second. */
+/** Requests with one token that say which tunnels drain: at once, and a second. An edge of 10,000 sessions sends ten a second. */
 const DRAINING = { burst: 40, perSecond: 10 };
 const EDGE_MS = 3_600_000;
 const MAX_DECISIONS_BODY = 1024 * 1024;
@@ -68,7 +69,8 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
       if (counted && !refused) attempts.giveBack(source);
     }
   };
-  const authentication: Authentication<void> = async ({ request, event }) => {
+  /** The caller is who its token is of: edges may share an address, and each has a token of its own. */
+  const authentication: Authentication<string> = async ({ request, event }) => {
     const { headers, socket } = request;
     const source = groupOf(context.sourceOf(request));
     const token = /^bearer +(\S{1,8192})$/i.exec(headers.authorization ?? '')?.[1];
@@ -79,7 +81,7 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
       );
     edges.set(source, context.clock());
     context.connections.belongs(socket);
-    return granted({ ...event, known: true }, undefined);
+    return granted({ ...event, known: true }, identityOf(token));
   };
 
   return [
@@ -137,13 +139,18 @@ export function edgeRoutes(context: EdgeContext): readonly Route[] {
       action: 'edge.stream',
       authentication,
       schema: EdgeDraining,
-      handler: async ({ event, request, body: { sessions } }) => {
+      handler: async ({ caller, event, body: { sessions } }) => {
         // What is too much is left out: an edge says it again, and one that lies must not flood the others.
-        if (announcements.take(groupOf(context.sourceOf(request)))) context.feed.draining(sessions);
+        if (announcements.take(caller)) context.feed.draining(sessions);
         return granted(event, undefined);
       },
     }),
   ];
+}
+
+/** What was signed of a token: its signature can be written in several ways. */
+function identityOf(token: string): string {
+  return sha256Hex(token.replace(/\.[^.]*$/, ''));
 }
 
 function stream({ feed, streams }: EdgeContext, response: ServerResponse, subscription: Subscription): void {
