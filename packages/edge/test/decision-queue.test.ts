@@ -45,6 +45,31 @@ test('a session that opens and closes without end takes no place of others: what
   expect(delivered.at(-1)!.id).toBe('later');
 });
 
+test('what is summed up says where a session was, however much it does, and nothing that it chose itself', async () => {
+  const delivered: EdgeDecision[] = [];
+  const queue = queueDecisions({ maxOfSession: 1, deliver: async (batch) => void delivered.push(...batch) });
+  queue.report(decision('first', { session_id: 'noisy' }));
+  const report = (id: string, more: Partial<EdgeDecision>) =>
+    queue.report(decision(id, { session_id: 'noisy', ...more }));
+  for (let n = 0; n < 500; n++)
+    report(`no-${n}`, { outcome: 'refused', code: 'tunnel_target_not_granted', target: `${n}.shop:80` });
+  report('once', { spiffe_id: 'spiffe://cluster.local/ns/meshpass-ops/sa/ann', target: 'ledger-db.shop:5432' });
+  for (let n = 0; n < 500; n++) report(`yes-${n}`, { target: `${n}.shop:80` });
+  await queue.close();
+  const sums = delivered.slice(1);
+  expect(sums.length).toBeLessThan(210);
+  expect(sums).toContainEqual(
+    expect.objectContaining({
+      ...{ outcome: 'allowed', target: 'ledger-db.shop:5432', reason: expect.stringMatching(/^1 more /) },
+      spiffe_id: 'spiffe://cluster.local/ns/meshpass-ops/sa/ann',
+    }),
+  );
+  const refused = sums.filter(({ outcome }) => outcome === 'refused');
+  expect(refused).toEqual([expect.not.objectContaining({ target: expect.anything() })]);
+  const counted = sums.map(({ reason }) => Number(/^\d+/.exec(reason))).reduce((a, b) => a + b);
+  expect(counted).toBe(1_001);
+});
+
 test('what was summed up is delivered at the end, too', async () => {
   const delivered: EdgeDecision[] = [];
   const queue = queueDecisions({ maxOfSession: 1, deliver: async (batch) => void delivered.push(...batch) });

@@ -1,4 +1,7 @@
-/** What a session did beyond its share of the queue, summed up by outcome and code: nothing is held back silently. */
+/**
+ * What a session did beyond its share of the queue, summed up by outcome and code, and what it reached by grant and target, too: nothing
+ * is held back silently, and no session hides where it was by doing much.
+ */
 import type { EdgeDecision } from '@meshpass/identity';
 
 export interface SummedDecisions {
@@ -7,7 +10,12 @@ export interface SummedDecisions {
   take(has: (session: string) => boolean): readonly EdgeDecision[];
 }
 
+/** Sums of one session that name a target; a session is granted few, and what goes beyond is summed up without one. */
+const MAX_NAMED = 200;
+
 interface Sum {
+  /** Absent: of any. */
+  readonly target: string | undefined;
   /** The newest: whose, from where, and when. */
   last: EdgeDecision;
   count: number;
@@ -15,16 +23,20 @@ interface Sum {
   bytesOut: number;
 }
 
-/** Sums are few: there are a few outcomes and codes, whatever a client sends. */
+/** Sums are few: there are a few outcomes and codes, whatever a client sends. Of what is refused it chooses the target. */
 export function sumDecisions(newId: () => string): SummedDecisions {
   const held = new Map<string, Map<string, Sum>>();
   return {
     add(session, decision) {
       const sums = held.get(session) ?? new Map<string, Sum>();
       held.set(session, sums);
-      const kind = `${decision.outcome} ${decision.code ?? ''}`;
+      const { outcome, code = '', spiffe_id = '', target } = decision;
+      const named = `${outcome} ${code} ${spiffe_id} ${target}`;
+      const isNamed = outcome !== 'refused' && target !== undefined && (sums.has(named) || sums.size < MAX_NAMED);
+      const kind = isNamed ? named : `${outcome} ${code}`;
       const before = sums.get(kind) ?? { count: 0, bytesIn: 0, bytesOut: 0 };
       sums.set(kind, {
+        target: isNamed ? target : undefined,
         last: decision,
         count: before.count + 1,
         bytesIn: before.bytesIn + (decision.bytes_in ?? 0),
@@ -42,13 +54,14 @@ export function sumDecisions(newId: () => string): SummedDecisions {
     },
   };
 
-  function decisionOf({ last, count, bytesIn, bytesOut }: Sum, session: string): EdgeDecision {
+  function decisionOf({ target, last, count, bytesIn, bytesOut }: Sum, session: string): EdgeDecision {
     const { at, outcome, code, spiffe_id, source } = last;
     return {
       ...{ id: newId(), at, outcome, source, session_id: session },
       reason: `${count} more decisions of this session, not reported one by one: it had too many waiting`,
       ...(code !== undefined && { code }),
       ...(spiffe_id !== undefined && { spiffe_id }),
+      ...(target !== undefined && { target }),
       ...(outcome === 'ended' && { bytes_in: bytesIn, bytes_out: bytesOut }),
     };
   }
