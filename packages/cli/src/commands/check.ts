@@ -1,6 +1,6 @@
 import { kubeconfigAccess } from '@meshpass/broker/kubernetes/access';
 import { kubernetesHttp } from '@meshpass/broker/kubernetes/http';
-import { MeshpassError } from '@meshpass/identity/error';
+import { kubeconfigOf } from '../check/kubeconfig-of.ts';
 import { runChecks, runOutside } from '../check/run.ts';
 import { defineCommand } from '../command/define.ts';
 import type { ExitCode, Output } from '../command/failure.ts';
@@ -14,7 +14,7 @@ export const command = defineCommand({
   about:
     'For operators, after an installation and when something is wrong; in a Codespace it is meshpass doctor. It changes nothing. Each finding names what is wrong, how it was seen, and a command that mends it or shows more.',
   flags: {
-    kubeconfig: { ...kubeconfig, defaultText: 'KUBECONFIG' },
+    kubeconfig: { ...kubeconfig, defaultText: 'KUBECONFIG, or ~/.kube/config' },
     namespace: text('<name>', 'namespace of the release', { env: 'MESHPASS_NAMESPACE', default: 'meshpass-system' }),
     rootNamespace: text('<name>', "Istio's root namespace", {
       env: 'MESHPASS_ROOT_NAMESPACE',
@@ -61,9 +61,7 @@ export const command = defineCommand({
     const ca = caFile === undefined ? undefined : readTextFile(caFile, '--ca-file', 'config_invalid');
     const outside = { broker: brokerAddress, edge: edgeAddress, ca, github: checkAppBy(options) };
     if (!cluster) return print(await runOutside({ ...outside, namespace, now: Date.now }), output);
-    const file = kubeconfig ?? process.env.KUBECONFIG;
-    if (!file) throw new MeshpassError('usage', 'Name the cluster by --kubeconfig or KUBECONFIG.');
-    const http = kubernetesHttp(await kubeconfigAccess(file));
+    const http = kubernetesHttp(await kubeconfigAccess(kubeconfig ?? kubeconfigOf(process.env)));
     const gateway = { namespace: options.gatewayNamespace, labels: options.gatewayLabel, port: options.gatewayPort };
     try {
       const findings = await runChecks({

@@ -1,0 +1,25 @@
+/** Which cluster `meshpass check` looks at where no flag names one. */
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, expect, it } from 'vitest';
+import { kubeconfigOf } from '../../src/check/kubeconfig-of.ts';
+
+const home = mkdtempSync(join(tmpdir(), 'meshpass-home-'));
+afterAll(() => rmSync(home, { recursive: true, force: true }));
+
+it('refuses where nothing names a cluster', () => {
+  expect(() => kubeconfigOf({}, home)).toThrow('there is no ~/.kube/config');
+});
+
+it('takes KUBECONFIG, and without it the file that kubectl takes', () => {
+  mkdirSync(join(home, '.kube'));
+  writeFileSync(join(home, '.kube/config'), '');
+  expect(kubeconfigOf({ KUBECONFIG: '/a' }, home)).toBe('/a');
+  expect(kubeconfigOf({ KUBECONFIG: '' }, home)).toBe(join(home, '.kube/config'));
+  expect(kubeconfigOf({}, home)).toBe(join(home, '.kube/config'));
+});
+
+it('refuses several files, of which another one may name the cluster', () => {
+  expect(() => kubeconfigOf({ KUBECONFIG: '/a:/b' }, home)).toThrow('--kubeconfig');
+});
