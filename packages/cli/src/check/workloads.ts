@@ -39,29 +39,52 @@ async function judge(context: CheckContext, part: string, { metadata, spec, stat
     });
   if (ready >= wanted) return fine('workloads', `${name}: ${ready} of ${wanted} ready.`, seen);
   // Who may not look at Pods or events still learns that they are not ready.
-  const why = await reasonOf(context, part).catch(() => undefined);
+  const { why, hasStarted } = await reasonOf(context, part).catch((): Reason => ({ hasStarted: false }));
+  const labels = `app.kubernetes.io/name=meshpass,app.kubernetes.io/component=${part}`;
   return wrong('workloads', `${name}: ${ready} of ${wanted} ready${why === undefined ? '' : `; ${why}`}.`, {
     seen,
-    next: 'Its Pods say why.',
-    command: `kubectl -n ${namespace} describe pods -l app.kubernetes.io/name=meshpass,app.kubernetes.io/component=${part}`,
+    ...(hasStarted
+      ? { next: 'Its log says why.', command: `kubectl -n ${namespace} logs -l ${labels} --prefix --tail 5` }
+      : { next: 'Its Pods say why.', command: `kubectl -n ${namespace} describe pods -l ${labels}` }),
   });
 }
 
-/** Of the first Pod that waits for something: an image, a Secret, a node. */
-async function reasonOf({ http, namespace }: CheckContext, part: string): Promise<string | undefined> {
+interface Reason {
+  readonly why?: string;
+  /** Then Kubernetes has given it all that it needs, and only its own log says more. */
+  readonly hasStarted: boolean;
+}
+
+/** Of the first Pod that waits for something, an image, a Secret, a node, or that has ended; else whether one runs and is not ready. */
+async function reasonOf({ http, namespace }: CheckContext, part: string): Promise<Reason> {
   const pods = await list(http, `/api/v1/namespaces/${namespace}/pods`, {
     'app.kubernetes.io/name': 'meshpass',
     'app.kubernetes.io/component': part,
   });
+  let hasStarted = false;
   for (const { metadata, status } of pods) {
+    const containers: readonly Seen[] = status?.containerStatuses ?? [];
     const isScheduled = (one: { type: string; status: string }) => one.type === 'PodScheduled' && one.status !== 'True';
     const unscheduled = status?.conditions?.find(isScheduled);
-    const waiting = status?.containerStatuses?.find((one: Seen) => one.state?.waiting)?.state.waiting;
+    const waiting = containers.find((one) => one.state?.waiting)?.state.waiting;
+    const ended = containers.map(lastWords).find(Boolean);
+    if (ended !== undefined) return { why: oneLine(ended), hasStarted: true };
     const said = unscheduled?.message ?? (await mountFailure(http, namespace, metadata.name)) ?? waiting?.message;
     const why = said ?? (waiting?.reason === 'ContainerCreating' ? undefined : waiting?.reason);
-    if (why !== undefined) return plainText(String(why).split('\n')[0]!.slice(0, LONGEST)).replace(/\.$/, '');
+    if (why !== undefined) return { why: oneLine(String(why).split('\n')[0]!), hasStarted: false };
+    hasStarted ||= containers.some((one) => one.state?.running && !one.ready);
   }
-  return undefined;
+  return { hasStarted };
+}
+
+/** The end of its log, which the kubelet keeps of a container that fails (`terminationMessagePolicy` of the chart). */
+function lastWords({ state, lastState, ready }: Seen): string | undefined {
+  const said: unknown = (state?.terminated ?? lastState?.terminated)?.message;
+  return ready || typeof said !== 'string' ? undefined : said.trim().split('\n').at(-1) || undefined;
+}
+
+function oneLine(text: string): string {
+  return plainText(text.slice(0, LONGEST)).replace(/\.$/, '');
 }
 
 /** Only an event has it: a Secret or ConfigMap that is not there. */

@@ -95,6 +95,32 @@ describe('Deployments with what may not be looked at', () => {
   });
 });
 
+describe('Pods that have started', () => {
+  const finding = async (container: object) => {
+    const pods = pod({ containerStatuses: [container] });
+    const objects = { ...RUNNING, ...deployment('edge', 2), [PODS]: pods, [EVENTS]: { items: [] } };
+    return (await checkWorkloads(cluster(objects)))[1]!;
+  };
+  const LOG =
+    'kubectl -n mine logs -l app.kubernetes.io/name=meshpass,app.kubernetes.io/component=edge --prefix --tail 5';
+
+  it('and are not ready lead to their log: no event says why', async () => {
+    expect(await finding({ ready: false, state: { running: {} } })).toMatchObject({
+      ...{ state: 'failed', says: 'meshpass-edge: 0 of 2 ready.', next: 'Its log says why.', command: LOG },
+    });
+  });
+
+  it('and have ended are told by their last words', async () => {
+    const message = '{"level":"info"}\nmeshpass: The audit log is not extended. [audit_log_behind]\n';
+    const lastState = { terminated: { exitCode: 1, message } };
+    for (const state of [{ waiting: { reason: 'CrashLoopBackOff', message: 'back-off 40s' } }, { running: {} }])
+      expect(await finding({ ready: false, state, lastState })).toMatchObject({
+        says: 'meshpass-edge: 0 of 2 ready; meshpass: The audit log is not extended. [audit_log_behind].',
+        command: LOG,
+      });
+  });
+});
+
 describe('Certificates of cert-manager', () => {
   const PATH = '/apis/cert-manager.io/v1/namespaces/mine/certificates';
   const issued = async (status: object | undefined, name = 'meshpass-edge') =>
