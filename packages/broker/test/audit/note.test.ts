@@ -28,7 +28,11 @@ describe('signed notes', () => {
     const witnessed = note + GO_NOTE.slice(GO_TEXT.length + 1);
     expect(openNote(witnessed, [ours])).toEqual({ text: GO_TEXT });
     expect(openNote(witnessed, [parseVerifier(GO_KEY)])).toEqual({ text: GO_TEXT });
-    expect(openNote(note, [parseVerifier(GO_KEY)])).toHaveProperty('problem');
+    expect(openNote(note, [parseVerifier(GO_KEY)])).toEqual({
+      problem: 'it is not signed by a trusted key, but as broker.example/audit',
+    });
+    const another = noteVerifier(ours.name, generateKeyPairSync('ed25519').publicKey);
+    expect(openNote(note, [another])).toEqual({ problem: 'it is not signed by a trusted key' });
     // A signature of a key that is known counts even where another one is good.
     const flipped = witnessed.replace('x08go/ZJ', 'x08go/ZK');
     expect(openNote(flipped, [ours, parseVerifier(GO_KEY)])).toHaveProperty('problem');

@@ -4,6 +4,7 @@
  */
 import { createHash, createPublicKey, type KeyObject, sign, verify } from 'node:crypto';
 import { MeshpassError } from '@meshpass/identity';
+import { plainText } from '@meshpass/identity/text';
 
 /** A public key with its name, as it is handed to whoever verifies: `NAME+ID+BASE64`. */
 export interface NoteVerifier {
@@ -17,6 +18,8 @@ export interface NoteVerifier {
 const ED25519 = 0x01;
 const KEY_BYTES = 32;
 const MAX_NOTE = 64 * 1024;
+/** Characters of somebody else's name in a message. */
+const LONGEST_NAME = 100;
 /** DER before the 32 bytes of an Ed25519 public key (RFC 8410 section 4). */
 const SPKI = Buffer.from('302a300506032b6570032100', 'hex');
 
@@ -58,15 +61,21 @@ export function openNote(
     return { problem: 'it is not a signed note' };
   const text = note.slice(0, at + 1);
   let signed = false;
+  let foreign: string | undefined;
   for (const line of note.slice(at + 2, -1).split('\n')) {
     const [, name, base64] = /^— ([^\s+]+) ([A-Za-z0-9+/]+={0,2})$/.exec(line) ?? [];
     if (base64 === undefined) return { problem: 'it has a line that is not a signature' };
     const blob = Buffer.from(base64, 'base64');
     const verifier = verifiers.find((one) => one.name === name && one.id === blob.subarray(0, 4).toString('hex'));
-    if (!verifier) continue;
+    if (!verifier) {
+      if (!verifiers.some((one) => one.name === name)) foreign ??= name;
+      continue;
+    }
     if (!verify(null, Buffer.from(text), verifier.key, blob.subarray(4)))
       return { problem: `the signature of ${verifier.name} is wrong` };
     signed = true;
   }
-  return signed ? { text } : { problem: 'it is not signed by a trusted key' };
+  if (signed) return { text };
+  const other = foreign === undefined ? '' : `, but as ${plainText(foreign.slice(0, LONGEST_NAME))}`;
+  return { problem: `it is not signed by a trusted key${other}` };
 }

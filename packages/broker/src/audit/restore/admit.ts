@@ -38,8 +38,10 @@ export const RECOVERY_HINT =
   'checkpoints: it shows what is missing and lets the log continue, with a record of it (docs/install/backup.md; with the chart, ' +
   'its Job does it).';
 
+/** The host of the public URL is the name of the key. */
 const FORMER_KEY =
-  'If the audit key is another one than before, put the former one back: then nothing needs to be declared.';
+  'If the audit key is another one than before, put the former one back: then nothing needs to be declared. ' +
+  'The same holds for the public URL, which names the log.';
 
 /**
  * @throws MeshpassError `audit_checkpoint_missing`, `audit_checkpoint_invalid`, `audit_log_behind`, `audit_tampered`; those of a sink
