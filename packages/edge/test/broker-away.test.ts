@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { createServer as createTlsServer } from 'node:https';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -31,6 +32,32 @@ test('a broker that is away is told once, not at each attempt', async () => {
     expect(told).toEqual(['no broker gives the stream']);
   } finally {
     await following.close();
+    server.close();
+    rmSync(dir, { recursive: true });
+  }
+});
+
+test('a certificate of a CA that the edge does not trust is told as what it is, not in the words of Node', async () => {
+  const { issue } = await createCa('web');
+  const server = createTlsServer(await issue({ san: [{ type: 'dns', value: 'localhost' }] })).listen(0, 'localhost');
+  await once(server, 'listening');
+  const dir = mkdtempSync(join(tmpdir(), 'meshpass-edge-'));
+  const tokenFile = join(dir, 'token');
+  writeFileSync(tokenFile, 'token', { mode: 0o600 });
+  const told: string[] = [];
+  const following = followBroker({
+    ...{ urls: [`https://localhost:${(server.address() as { port: number }).port}`], tokenFile },
+    directory: createDirectory({ clock: Date.now }),
+    log: { info: () => {}, warn: ({ err }, message) => told.push(`${message}: ${(err as Error).message}`) },
+  });
+  try {
+    await vi.waitFor(() => expect(told).not.toEqual([]), { timeout: 60_000 });
+    expect(told[0]).toBe(
+      'no broker gives the stream: The broker cannot be reached: its certificate is not trusted here.',
+    );
+  } finally {
+    await following.close();
+    server.closeAllConnections();
     server.close();
     rmSync(dir, { recursive: true });
   }

@@ -4,6 +4,7 @@ import type { IncomingMessage } from 'node:http';
 import { type Agent, request } from 'node:https';
 import { MeshpassError } from '@meshpass/identity';
 import { type Addresses, rememberAddresses } from '@meshpass/identity/address';
+import { tlsFailure } from '@meshpass/identity/tls-failure';
 
 export interface BrokerAccess {
   /** Base URLs of the brokers, https. One of them is active at a time; the others refuse connections, or answer 503. */
@@ -97,5 +98,8 @@ async function ask(
 }
 
 function unreachable(cause: Error): MeshpassError {
-  return new MeshpassError('agent_broker_unreachable', 'The broker cannot be reached.', { cause });
+  // Node's own words for a CA that is not trusted advise flags that nobody can give to an edge in a Pod.
+  const what = tlsFailure(cause)?.what;
+  const why = what === undefined ? '' : `: ${what}`;
+  return new MeshpassError('agent_broker_unreachable', `The broker cannot be reached${why}.`, { cause });
 }
