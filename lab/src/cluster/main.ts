@@ -16,7 +16,7 @@ const HELP = `A real Kubernetes cluster with Istio on this machine, in namespace
   npm run cluster -- kubectl ARGS...  what kubectl takes
   npm run cluster -- helm ARGS...     what helm takes
   npm run cluster -- load FILE...     import archives of images (docker save, or OCI layout)
-  npm run cluster -- exec HOST CMD... run a command on a host: node, github, workspace
+  npm run cluster -- exec HOST CMD... run a command on a host: node, github, operator, workspace
   npm run cluster -- install [--system]
                                       install and build what a cluster runs, and start nothing; --system: packages only
 
