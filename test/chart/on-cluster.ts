@@ -14,8 +14,8 @@ export interface ClusterWithImage {
   kubectl(...args: string[]): Promise<string>;
   /** @throws Error with what it said */
   helm(input: string | undefined, ...args: string[]): Promise<string>;
-  /** `helm upgrade --install` of this chart, waited for; `changes` are merged into the values, one level deep. */
-  install(changes?: Changes): Promise<string>;
+  /** `helm upgrade --install`, waited for; `changes` are merged into the values, one level deep. @param chart default: this one */
+  install(changes?: Changes, chart?: string): Promise<string>;
   /** Names of the brokers that are active, with spaces between. */
   active(): Promise<string>;
   /** Creates the namespace of the release with the Secrets that it expects. */
@@ -61,10 +61,10 @@ export async function clusterWithImage(): Promise<ClusterWithImage> {
   await kubectl('rollout', 'status', '-n', DATABASE, 'deployment/db', '--timeout=120s');
   return {
     ...{ cluster, kubectl, helm },
-    install: async (changes = {}) =>
+    install: async (changes = {}, chart = CHART) =>
       helm(
         stringify(await values(cluster, changes)),
-        ...['upgrade', '--install', 'meshpass', CHART, ...IN, '-f', '-', '--wait', '--timeout', '4m'],
+        ...['upgrade', '--install', 'meshpass', chart, ...IN, '-f', '-', '--wait', '--timeout', '8m'],
       ),
     active: () =>
       kubectl(...IN, 'get', 'pods', '-l', 'meshpass.dev/active=true', '-o', 'jsonpath={.items[*].metadata.name}'),
