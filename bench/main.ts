@@ -7,7 +7,7 @@
  *   npm run bench -- ends [--runs N] [--lapses N] [--only WORDS]    from every cause to the last dead connection
  *   npm run bench -- sessions [--sessions N] [--seconds N] [--only STORE]   what idle sessions cost a broker
  *   npm run bench -- channel [--sessions N] [--seconds N]      the same, and an edge, when leases come over control connections
- *   npm run bench -- feature [--runs N]      from the start of a prebuilt dev container to the first answer
+ *   npm run bench -- feature [--runs N] [--on lab|cluster]      from the start of a prebuilt dev container to the first answer
  *   npm run bench -- return [--sessions N]      agents that come back at once, their SVIDs expired
  */
 import { parseArgs } from 'node:util';
@@ -37,11 +37,14 @@ const { values, positionals } = parseArgs({
     lines: { type: 'string', default: '20,40,80,150,80/1' },
     report: { type: 'boolean', default: false },
     only: { type: 'string' },
+    on: { type: 'string', default: 'lab' },
     sessions: { type: 'string', default: '10000' },
     output: { type: 'string', default: 'text' },
   },
 });
 const parts = positionals.length > 0 ? positionals : ['data-path', 'internet', 'exchange', 'plan', 'lint', 'evaluate'];
+const { on } = values;
+if (on !== 'lab' && on !== 'cluster') throw new Error(`--on is ${on}: lab or cluster`);
 const progress = (line: string) => process.stderr.write(`… ${line}\n`);
 
 const dataPath = parts.includes('data-path')
@@ -63,7 +66,9 @@ const sessions = parts.includes('sessions')
 const channel = parts.includes('channel')
   ? await benchChannel({ sessions: Number(values.sessions), seconds: Number(values.seconds ?? 60), progress })
   : undefined;
-const feature = parts.includes('feature') ? await benchFeature(Number(values.runs ?? 20), progress) : undefined;
+const feature = parts.includes('feature')
+  ? await benchFeature({ on, runs: Number(values.runs ?? 20), progress })
+  : undefined;
 const returned = parts.includes('return')
   ? await benchReturn({ sessions: Number(values.sessions), progress })
   : undefined;

@@ -1,69 +1,80 @@
 /** `npm run bench -- feature`: how long a developer waits in a Codespace whose image was prebuilt with the Feature. */
 import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { loadavg, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { upLab } from '@meshpass/lab';
-import { BROKER_URL } from '@meshpass/lab/broker/rights';
 import { copyDebianRoot, installFeature } from '@meshpass/lab/devcontainer/root';
-import { startMeshpass } from '@meshpass/lab/meshpass';
 import { standIns } from '@meshpass/lab/stand-ins';
 import { prepareFeature } from './prepare.ts';
 import { asNew, type Started, startToFirstAnswer } from './start.ts';
+import { WORLDS } from './worlds.ts';
 
-export type FeatureResult = readonly Started['milliseconds'][];
+export interface FeatureOptions {
+  readonly on: keyof typeof WORLDS;
+  readonly runs: number;
+  readonly progress: (line: string) => void;
+}
+
+export interface FeatureResult {
+  readonly on: keyof typeof WORLDS;
+  readonly starts: readonly (Started['milliseconds'] & {
+    /** Of the machine, over a minute, when it was started. */
+    readonly load: number;
+  })[];
+}
 
 /** Milliseconds, median. */
 const GOAL = 3_000;
 
-export async function benchFeature(runs: number, progress: (line: string) => void): Promise<FeatureResult> {
-  const lab = await upLab({ progress });
-  const players = standIns(lab);
-  await players.github.reset();
+export async function benchFeature({ on, runs, progress }: FeatureOptions): Promise<FeatureResult> {
   const feature = await prepareFeature();
   const work = mkdtempSync(join(tmpdir(), 'meshpass-roots-'));
-  const meshpass = await startMeshpass(lab, { progress });
+  const world = await WORLDS[on](progress);
   try {
     const root = join(work, 'bookworm');
     await copyDebianRoot('bookworm', root, progress);
-    const installed = await installFeature(root, feature.folder, { BROKER: BROKER_URL, MIRROR: feature.mirror });
+    const installed = await installFeature(root, feature.folder, { BROKER: world.brokerUrl, MIRROR: feature.mirror });
     if (installed.code !== 0) throw new Error(installed.stderr);
-    const results = [];
+    const starts = [];
     // The first only fills the page cache.
     for (let run = 0; run <= runs; run++) {
       asNew(root);
-      const codespace = await players.github.createCodespace({ owner: 'alice', repository: 'acme/payments-api' });
-      const { container, milliseconds } = await startToFirstAnswer(lab, meshpass, feature, root, codespace);
+      const [load = 0] = loadavg();
+      const { github } = standIns(world.ground);
+      const codespace = await github.createCodespace({ owner: 'alice', repository: 'acme/payments-api' });
+      const { container, milliseconds } = await startToFirstAnswer(world.ground, feature, root, codespace);
       await container.stop();
-      if (run > 0) results.push(milliseconds);
+      if (run > 0) starts.push({ ...milliseconds, load });
       progress(`start ${run} of ${runs}: ${Math.round(milliseconds.firstAnswer)} ms`);
     }
-    return results;
+    return { on, starts };
   } finally {
     feature.close();
     rmSync(work, { recursive: true, force: true });
-    await meshpass.stop();
-    await lab.down();
+    await world.close();
   }
 }
 
-export function featureMissed(results: FeatureResult): string[] {
-  const median = quantile(results, 'firstAnswer', 0.5);
+export function featureMissed(result: FeatureResult): string[] {
+  const median = quantile(result, 'firstAnswer', 0.5);
   return median <= GOAL ? [] : [`container start to first answer is ${Math.round(median)} ms, not at most ${GOAL}`];
 }
 
-export function featureTable(results: FeatureResult): string[] {
-  const row = (label: string, part: keyof FeatureResult[number]) =>
-    `  ${label.padEnd(34)} ${[0, 0.5, 1].map((q) => `${Math.round(quantile(results, part, q))} ms`.padStart(9)).join('')}`;
+export function featureTable(result: FeatureResult): string[] {
+  const row = (label: string, shown: (q: number) => string) =>
+    `  ${label.padEnd(34)} ${[0, 0.5, 1].map((q) => shown(q).padStart(9)).join('')}`;
+  const time = (label: string, part: keyof Started['milliseconds']) =>
+    row(label, (q) => `${Math.round(quantile(result, part, q))} ms`);
   return [
-    `\nA prebuilt dev container, ${results.length} starts: least, median, most:`,
-    row('first process runs', 'containerStarted'),
-    row('postStartCommand has ended', 'up'),
-    row('first answer of the mesh, by name', 'firstAnswer'),
+    `\nA prebuilt dev container ${result.on === 'lab' ? 'in the lab' : 'on a cluster'}, ${result.starts.length} starts: least, median, most:`,
+    time('first process runs', 'containerStarted'),
+    time('postStartCommand has ended', 'up'),
+    time('first answer of the mesh, by name', 'firstAnswer'),
+    row('load of the machine', (q) => quantile(result, 'load', q).toFixed(1)),
   ];
 }
 
-function quantile(results: FeatureResult, part: keyof FeatureResult[number], q: number): number {
-  const sorted = results.map((one) => one[part]).sort((a, b) => a - b);
+function quantile({ starts }: FeatureResult, part: keyof FeatureResult['starts'][number], q: number): number {
+  const sorted = starts.map((one) => one[part]).sort((a, b) => a - b);
   const at = (sorted.length - 1) * q;
   return (sorted[Math.floor(at)]! + sorted[Math.ceil(at)]!) / 2;
 }

@@ -1,10 +1,9 @@
 /** From the start of a dev container to the first answer of the mesh, as a Codespace does it: first process, `postStartCommand`, a call. */
 import { copyFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Lab } from '@meshpass/lab';
 import { type Container, startContainer } from '@meshpass/lab/devcontainer/container';
 import { REMOTE_USER } from '@meshpass/lab/devcontainer/root';
-import { codespaceEnvironment, type Meshpass } from '@meshpass/lab/meshpass';
+import type { Hosts } from '@meshpass/lab/hosts';
 import type { PreparedFeature } from './prepare.ts';
 
 /** Where the roots of the lab's certificates are in the container. */
@@ -23,17 +22,16 @@ export interface Started {
 
 /** @throws Error where the first call is not answered by the mesh */
 export async function startToFirstAnswer(
-  lab: Lab,
-  meshpass: Meshpass,
+  ground: Pick<Hosts, 'hosts' | 'spawn'> & { readonly testCa: string },
   feature: PreparedFeature,
   root: string,
   codespace: { readonly name: string; readonly token: string },
 ): Promise<Started> {
-  copyFileSync(lab.testCa, join(root, CA_FILE));
-  const { MESHPASS_BROKER: _fromTheOption, ...env } = codespaceEnvironment(lab, meshpass, codespace);
-  env.MESHPASS_CA_FILE = CA_FILE;
+  copyFileSync(ground.testCa, join(root, CA_FILE));
+  const { name: CODESPACE_NAME, token: GITHUB_TOKEN } = codespace;
+  const env = { CODESPACES: 'true', CODESPACE_NAME, GITHUB_TOKEN, MESHPASS_CA_FILE: CA_FILE };
   const begin = performance.now();
-  const container = await startContainer(lab, 'workspace', root, feature.entrypoint);
+  const container = await startContainer(ground, 'workspace', root, feature.entrypoint);
   const containerStarted = performance.now() - begin;
   const start = await container.exec([feature.postStartCommand], env);
   const up = performance.now() - begin;

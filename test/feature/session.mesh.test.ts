@@ -39,7 +39,7 @@ afterEach(async () => {
 });
 
 const start = async (codespace: { readonly name: string; readonly token: string }): Promise<Started> => {
-  const started = await startToFirstAnswer(dataPath.lab, dataPath.meshpass, feature, root, codespace);
+  const started = await startToFirstAnswer(dataPath.lab, feature, root, codespace);
   containers.push(started.container);
   return started;
 };
