@@ -1,0 +1,152 @@
+/**
+ * docs/install/certificates.md on a real cluster: the Secrets of broker and edge are replaced while a Codespace calls; both expire; and
+ * `helm test` notices, as it does an edge that is not there.
+ */
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
+import { issue, type Pair } from './certificate.ts';
+import { type Developer, developerOf } from './developer.ts';
+import { type ClusterWithImage, clusterWithImage, IN, SOON } from './on-cluster.ts';
+
+type Part = 'broker' | 'edge';
+const PARTS = ['broker', 'edge'] as const;
+const EDGES = ['-l', 'app.kubernetes.io/component=edge'];
+const hostOf = (part: Part) => `${part}.meshpass.test`;
+const CHECK = ['check', '--no-cluster', ...PARTS.flatMap((part) => [`--${part}-address`, `${hostOf(part)}:443`])];
+
+let on: ClusterWithImage;
+let developer: Developer;
+const kubectl = (...args: string[]) => on.kubectl(...args);
+
+beforeAll(async () => {
+  on = await clusterWithImage();
+  await on.prepareNamespace();
+  await on.install();
+  developer = await developerOf(on.cluster);
+});
+afterAll(async () => {
+  await developer?.close();
+  await on?.remove();
+});
+
+/** As the page says. */
+const replace = async (part: Part, { certFile, keyFile }: Pair) => {
+  const pair = [`--cert=${certFile}`, `--key=${keyFile}`];
+  const secret = ['create', 'secret', 'tls', `meshpass-${part}-tls`, ...pair, '--dry-run=client', '-o', 'yaml'];
+  await kubectl(...IN, 'apply', '-f', '-', await kubectl(...IN, ...secret));
+};
+/** The kubelet looks at a Pod that changed at once, and not when it is its turn. */
+const hurry = () =>
+  kubectl(...IN, 'annotate', 'pods', '-l', 'app.kubernetes.io/name=meshpass', '--overwrite', `at=${Date.now()}`);
+const check = async () => (await developer.meshpass(...CHECK)).said;
+const shown = async (text: string | RegExp) => {
+  await vi.waitFor(async () => expect(await check()).toMatch(text), SOON);
+};
+const helmTest = async (...flags: string[]) => {
+  const args = ['test', 'meshpass', ...IN, '--logs', '--timeout', '90s', ...flags];
+  const { code, stdout, stderr } = await on.cluster.helm(args);
+  return { code, said: `${stdout}${stderr}` };
+};
+const pods = (path: string) =>
+  kubectl(...IN, 'get', 'pods', '-l', 'app.kubernetes.io/component in (broker,edge)', '-o', `jsonpath=${path}`);
+const dayOf = ({ notAfter }: Pair) => new Date(notAfter * 1000).toISOString().slice(0, 10);
+
+it('helm test asks the broker, and shakes hands with the edge', async () => {
+  const { code, said } = await helmTest();
+  expect(said).toContain('The certificate of edge.meshpass.test is good until');
+  expect(said.match(/Phase: +Succeeded/g)).toHaveLength(2);
+  expect(code).toBe(0);
+});
+
+it('renewed certificates are shown without a restart, no call fails meanwhile, and metrics have their end', async () => {
+  const restarts = () =>
+    pods('{range .items[*]}{.metadata.name} {.status.containerStatuses[0].restartCount}{"\\n"}{end}');
+  const before = await restarts();
+  const pairs = {
+    broker: await issue(on.cluster, hostOf('broker'), 60),
+    edge: await issue(on.cluster, hostOf('edge'), 61),
+  };
+  const took: Partial<Record<Part, number>> = {};
+  const seen = await developer.during(async () => {
+    const began = performance.now();
+    await Promise.all(
+      PARTS.map(async (part) => {
+        await replace(part, pairs[part]);
+        await shown(`${hostOf(part)} is good until ${dayOf(pairs[part])}`);
+        took[part] = Math.round((performance.now() - began) / 1000);
+      }),
+    );
+  });
+  console.log(
+    `shown after ${took.broker} s by the broker and ${took.edge} s by an edge; ${seen.calls} calls meanwhile`,
+  );
+  expect(seen).toEqual({ calls: expect.any(Number), failed: [] });
+  expect(await restarts()).toBe(before);
+  // Open tunnels carried these calls; a session that begins now has new ones.
+  await developer.meshpass('down');
+  expect(await developer.meshpass('up')).toMatchObject({ code: 0 });
+  expect(await developer.call()).toMatch(/^200 /);
+  const active = await on.active();
+  const [edge] = (
+    await pods('{range .items[?(@.metadata.labels.app\\.kubernetes\\.io/component=="edge")]}{.metadata.name} {end}')
+  ).split(' ');
+  for (const [part, pod, port] of [
+    ['broker', active, 9090],
+    ['edge', edge!, 9091],
+  ] as const) {
+    const at = `/api/v1/namespaces/meshpass-system/pods/${pod}:${port}/proxy/metrics`;
+    const wanted = `meshpass_tls_certificate_not_after_timestamp_seconds{component="${part}"} ${pairs[part].notAfter}\n`;
+    await vi.waitFor(async () => expect(await kubectl('get', '--raw', at)).toContain(wanted), SOON);
+  }
+  expect(await kubectl('get', '--raw', `/api/v1/namespaces/meshpass-system/pods/${active}:9090/proxy/metrics`)).toMatch(
+    /^meshpass_mesh_root_not_after_timestamp_seconds\{root="[0-9a-f]{16}"\} 1\d{9}$/m,
+  );
+});
+
+it('expired ones are refused, and whoever meets them says what expired, and whom to tell', async () => {
+  const pairs = {
+    broker: await issue(on.cluster, hostOf('broker'), -1),
+    edge: await issue(on.cluster, hostOf('edge'), -2),
+  };
+  for (const part of PARTS) await replace(part, pairs[part]);
+  await hurry();
+  for (const part of PARTS) await shown(`${hostOf(part)} expired on ${dayOf(pairs[part])}`);
+  const said = await check();
+  expect(said).toContain('create secret tls meshpass-edge-tls');
+
+  // Tunnels that are open go on; those of an edge that goes have to be opened anew.
+  await kubectl(...IN, 'delete', 'pods', ...EDGES, '--wait=false');
+  await vi.waitFor(async () => expect(await developer.call()).not.toMatch(/^200 /), SOON);
+  const edgeSays = `The certificate of edge.meshpass.test expired on ${dayOf(pairs.edge)}`;
+  await vi.waitFor(async () => expect((await developer.meshpass('doctor')).said).toContain(edgeSays), SOON);
+  console.log((await developer.meshpass('doctor')).said);
+  const { said: status } = await developer.meshpass('status');
+  console.log(status);
+  expect(status).toContain("the edge's certificate is not believed here");
+  await developer.meshpass('down');
+  const up = await developer.meshpass('up');
+  expect(up.code).not.toBe(0);
+  expect(up.said).toContain('its certificate has expired');
+  expect(up.said).toContain('Tell your platform team');
+  const doctor = await developer.meshpass('doctor');
+  expect(doctor.said).toContain(`The certificate of broker.meshpass.test expired on ${dayOf(pairs.broker)}`);
+
+  const helm = await helmTest();
+  expect(helm.code).not.toBe(0);
+  expect(helm.said).toContain('its certificate has expired');
+});
+
+it('helm test fails, and says why, where the edge shows a certificate of another name, or is not there', async () => {
+  await replace('edge', await issue(on.cluster, 'elsewhere.meshpass.test', 30));
+  await hurry();
+  await shown('edge.meshpass.test shows a certificate for elsewhere.meshpass.test');
+  const only = ['--filter', 'name=meshpass-test-edge'];
+  const other = await helmTest(...only);
+  expect(other.code).not.toBe(0);
+  expect(other.said).toContain('edge.meshpass.test shows a certificate for elsewhere.meshpass.test');
+
+  await kubectl(...IN, 'scale', 'deployment', 'meshpass-edge', '--replicas=0');
+  await kubectl(...IN, 'wait', '--for=delete', 'pods', ...EDGES, '--timeout=120s');
+  const none = await helmTest(...only);
+  expect(none.code).not.toBe(0);
+  expect(none.said).toMatch(/edge\.meshpass\.test:443 \([\d.]+\) cannot be reached from here: /);
+});
