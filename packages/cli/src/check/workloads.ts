@@ -5,6 +5,8 @@ import { type CheckContext, fine, list, read, type Seen } from './context.ts';
 
 const WORKLOADS = ['broker', 'edge', 'gateway'] as const;
 const LONGEST = 300;
+/** How commands say why they end, among lines of JSON. */
+const FAREWELL = /^meshpass: .+$/gm;
 
 export async function checkWorkloads(context: CheckContext): Promise<readonly Finding[]> {
   const { http, namespace } = context;
@@ -71,16 +73,17 @@ async function reasonOf({ http, namespace }: CheckContext, part: string): Promis
     if (ended !== undefined) return { why: oneLine(ended), hasStarted: true };
     const said = unscheduled?.message ?? (await mountFailure(http, namespace, metadata.name)) ?? waiting?.message;
     const why = said ?? (waiting?.reason === 'ContainerCreating' ? undefined : waiting?.reason);
-    if (why !== undefined) return { why: oneLine(String(why).split('\n')[0]!), hasStarted: false };
+    const hasEnded = containers.some((one) => one.lastState?.terminated);
+    if (why !== undefined) return { why: oneLine(String(why).split('\n')[0]!), hasStarted: hasEnded };
     hasStarted ||= containers.some((one) => one.state?.running && !one.ready);
   }
   return { hasStarted };
 }
 
-/** The end of its log, which the kubelet keeps of a container that fails (`terminationMessagePolicy` of the chart). */
+/** From the end of its log, which the kubelet keeps of a container that fails (`terminationMessagePolicy` of the chart). */
 function lastWords({ state, lastState, ready }: Seen): string | undefined {
   const said: unknown = (state?.terminated ?? lastState?.terminated)?.message;
-  return ready || typeof said !== 'string' ? undefined : said.trim().split('\n').at(-1) || undefined;
+  return ready || typeof said !== 'string' ? undefined : said.match(FAREWELL)?.at(-1);
 }
 
 function oneLine(text: string): string {

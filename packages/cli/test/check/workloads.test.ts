@@ -111,13 +111,21 @@ describe('Pods that have started', () => {
   });
 
   it('and have ended are told by their last words', async () => {
-    const message = '{"level":"info"}\nmeshpass: The audit log is not extended. [audit_log_behind]\n';
+    const message = '{"a":1}\nmeshpass: The audit log is not extended. [audit_log_behind]\n{"level":"info"}\n';
     const lastState = { terminated: { exitCode: 1, message } };
     for (const state of [{ waiting: { reason: 'CrashLoopBackOff', message: 'back-off 40s' } }, { running: {} }])
       expect(await finding({ ready: false, state, lastState })).toMatchObject({
         says: 'meshpass-edge: 0 of 2 ready; meshpass: The audit log is not extended. [audit_log_behind].',
         command: LOG,
       });
+  });
+
+  it('and have ended without a word for people lead to their log', async () => {
+    const state = { waiting: { reason: 'CrashLoopBackOff', message: 'back-off 40s' } };
+    const lastState = { terminated: { exitCode: 137, message: '{"level":"info"}' } };
+    expect(await finding({ ready: false, state, lastState })).toMatchObject({
+      ...{ says: 'meshpass-edge: 0 of 2 ready; back-off 40s.', command: LOG },
+    });
   });
 });
 
