@@ -15,6 +15,7 @@ import type { BrokerConfig } from './config.ts';
 import { startWatching } from './github/watch.ts';
 import { listenTls } from './http/listen.ts';
 import { rootLives } from './istiod/roots.ts';
+import { keepInForce } from './policy/in-force.ts';
 import { recordPolicy } from './policy/record.ts';
 import { watchPolicy } from './policy/watch.ts';
 import { deniesEnded } from './session/deny-ended.ts';
@@ -147,7 +148,7 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
   if (mesh.inForce()) for (const one of restored.sessions) await recheckSession(sessions, one);
   acting.defer(recheckOnChange(sessions));
   acting.defer(startSweeping({ ...sessions, store, revoker: given.revoker }));
-  const record = recordPolicy(sessions, log);
+  const record = recordPolicy(sessions, log, keepInForce(store, failed('store')));
   given.onPolicyDecision?.(record.decision);
   const policyWatch =
     given.policy && watchPolicy({ mesh: given.policy.mesh, onFailure: failed('policy'), onFinding: record.finding });

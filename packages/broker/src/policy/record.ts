@@ -7,11 +7,15 @@ import { type LifecycleContext, untilStored } from '../session/lifecycle.ts';
 
 type Decision = Parameters<Parameters<PolicyDecisions['listen']>[0]>[0];
 
-/** A store that comes back has the rows; a broker that stops without one has them in its log. */
-export function recordPolicy(closing: LifecycleContext, log: Logger) {
+/**
+ * A store that comes back has the rows; a broker that stops without one has them in its log.
+ * @param keep is given the digest of each file on disk that came into force
+ */
+export function recordPolicy(closing: LifecycleContext, log: Logger, keep: (digest: string) => void) {
   const { clock, random } = closing;
   return {
-    decision: ({ outcome, code, reason, file }: Decision): void => {
+    decision: ({ outcome, code, reason, file, digest }: Decision): void => {
+      if (digest !== undefined) keep(digest);
       const event = { ...newEvent('policy.apply', {}, clock, random), target: file };
       void untilStored(closing, { audit: [auditRow(event, outcome, reason, code, clock())] });
     },

@@ -7,6 +7,7 @@ import { type FSWatcher, readFileSync, realpathSync, watch as watchFile } from '
 import { dirname } from 'node:path';
 import { type Access, loadAccess } from '@meshpass/access';
 import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
 
 export interface AccessFile {
   /** Reads now and tells of the file, also where it is the one that was read last. */
@@ -16,8 +17,8 @@ export interface AccessFile {
 
 export interface AccessFileOptions {
   readonly path: string;
-  /** A file that parses, with all that it includes. */
-  readonly onFile: (access: Access) => void;
+  /** A file that parses, with all that it includes. @param digest SHA-256 of all of their text, hex */
+  readonly onFile: (access: Access, digest: string) => void;
   /** One that does not, or cannot be read; told once per content. */
   readonly onRefused: (error: MeshpassError) => void;
 }
@@ -40,7 +41,7 @@ export function openAccessFile({ path, onFile, onRefused }: AccessFileOptions): 
       const { access } = loadAccess(path, { onRead: (from, text) => read.set(from, text) });
       seen = read;
       refused = undefined;
-      onFile(access);
+      onFile(access, sha256Hex(JSON.stringify([...read.values()])));
     } catch (thrown) {
       // What could not be read may come without a change of what could.
       seen = undefined;

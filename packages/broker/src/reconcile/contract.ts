@@ -65,6 +65,8 @@ export interface MeshState {
   readonly unseen: () => readonly string[];
   /** Why the access file on disk cannot come into force: it cannot be read, or grants what the mesh does not have. */
   readonly fileProblem: () => string | undefined;
+  /** The file on disk with this digest was in force before: what the mesh has lost since then is left out of it. */
+  readonly wasInForce: (digest: string) => void;
 }
 
 /** The same, with what the process that runs it needs. */

@@ -14,7 +14,9 @@ import { openAccessFile } from './access-file.ts';
 import { applyPlan } from './apply-plan.ts';
 import type { ClusterView } from './cluster-view.ts';
 import type { LiveMeshState, MeshState } from './contract.ts';
+import { createFormerAccess } from './former-access.ts';
 import { describeLeftOut, makePlan, makeReducedPlan, type Plan, type PlanInput } from './make-plan.ts';
+import { type MeshProblems, tellLeftOut, tellMissing } from './mesh-problems.ts';
 import { createPendingChange } from './pending-change.ts';
 import { policyDecisions } from './policy-decisions.ts';
 import { reconciler } from './reconciler.ts';
@@ -50,6 +52,7 @@ export function meshState(options: StateOptions): LiveMeshState {
   const listeners = new Set<() => void>();
   const decisions = policyDecisions();
   const pending = createPendingChange();
+  const former = createFormerAccess();
   let candidate: Access | undefined;
   let inForce: Plan | undefined;
   let applied = '';
@@ -60,7 +63,7 @@ export function meshState(options: StateOptions): LiveMeshState {
   /** A file was put in force by plan, by this broker or the one before: the one on disk is older. */
   let isPlanned = false;
   let drift = 0;
-  const problems: { file?: string; apply?: string; mesh?: string; selected?: string } = {};
+  const problems: MeshProblems = {};
 
   const apply = reconciler<Plan>({
     apply: (plan) => applyPlan(plan, options),
@@ -125,7 +128,8 @@ export function meshState(options: StateOptions): LiveMeshState {
     const planInput = (): PlanInput => ({ mesh, tokens: options.tokens(), ours: view.ours() });
     if (candidate) {
       try {
-        want(makePlan(candidate, planInput()));
+        const goesOn = !inForce && former.is(candidate);
+        want(goesOn ? reduced(candidate, planInput()) : makePlan(candidate, planInput()));
         delete problems.file;
         return;
       } catch (error) {
@@ -134,7 +138,7 @@ export function meshState(options: StateOptions): LiveMeshState {
       }
     }
     try {
-      if (inForce) recompileInForce(inForce.access, planInput());
+      if (inForce) want(reduced(inForce.access, planInput()));
     } catch (error) {
       // What stands keeps standing; it was right for the mesh as it was.
       problems.mesh = toMeshpassError(error).message;
@@ -151,13 +155,11 @@ export function meshState(options: StateOptions): LiveMeshState {
     view.follow([...new Set(files.flatMap((access) => namespacesGranted(access, mesh)))].sort());
   };
 
-  const recompileInForce = (access: Access, planInput: PlanInput): void => {
+  /** Without what is gone of a file that is or was in force. */
+  const reduced = (access: Access, planInput: PlanInput): Plan => {
     const { plan, missing } = makeReducedPlan(access, planInput);
-    if (missing && missing !== problems.mesh)
-      log.warn({ missing }, 'granted services are gone or changed; they are left out');
-    if (missing) problems.mesh = missing;
-    else delete problems.mesh;
-    want(plan);
+    tellMissing(problems, log, missing);
+    return plan;
   };
 
   /** Applies only what differs: Pods come and go all day, and seldom change a policy. */
@@ -170,20 +172,13 @@ export function meshState(options: StateOptions): LiveMeshState {
     apply.want(plan);
   };
 
-  const tellLeftOut = (plan: Plan): void => {
-    const text = describeLeftOut(plan);
-    if (text === (problems.selected ?? '')) return;
-    if (text !== '') log.warn({ leftOut: text }, 'selected services cannot be granted as they are');
-    if (text !== '') problems.selected = text;
-    else delete problems.selected;
-  };
-
   const adopt = (plan: Plan): void => {
-    tellLeftOut(plan);
+    tellLeftOut(problems, log, describeLeftOut(plan));
     if (plan.access !== inForce?.access) {
       const { file } = plan.access;
       log.info({ file, objects: plan.manifests.length }, 'access file in force');
-      decisions.record({ outcome: 'allowed', reason: `In force: ${plan.manifests.length} objects are applied.`, file });
+      const reason = `In force: ${plan.manifests.length} objects are applied.`;
+      decisions.record({ outcome: 'allowed', reason, file, digest: former.digestOf(plan.access) });
     }
     inForce = plan;
     if (candidate === plan.access) candidate = undefined;
@@ -219,8 +214,9 @@ export function meshState(options: StateOptions): LiveMeshState {
   const ignoresDisk = (): boolean => isPlanned || pending.isOpen();
   const file = openAccessFile({
     path: options.accessFile,
-    onFile: (access) => {
+    onFile: (access, digest) => {
       if (ignoresDisk()) return;
+      former.onDisk(access, digest);
       candidate = access;
       soon();
     },
@@ -251,6 +247,9 @@ export function meshState(options: StateOptions): LiveMeshState {
     },
     unseen: view.unready,
     fileProblem: () => problems.file,
+    wasInForce: (digest) => {
+      if (former.tell(digest)) soon();
+    },
     unready: () => [
       ...view.unready(),
       ...(inForce ? [] : [problems.file ?? problems.apply ?? 'the access file has not been applied yet']),
@@ -280,6 +279,7 @@ export function meshState(options: StateOptions): LiveMeshState {
     },
     resume: (access) => {
       isPlanned = true;
+      former.resume(access);
       candidate = access;
       soon();
     },

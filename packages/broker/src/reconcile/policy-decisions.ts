@@ -8,6 +8,8 @@ export interface PolicyDecision {
   readonly reason: string;
   /** Name of the file. */
   readonly file: string;
+  /** Of a file on disk that came into force; see former-access.ts. */
+  readonly digest?: string | undefined;
 }
 
 export interface PolicyDecisions {

@@ -8,6 +8,7 @@ import { createAdoption } from '../audit/restore/adopt.ts';
 import { createStandbyApp, listenForOperators, type OperatorListener } from '../http/standby.ts';
 import { read } from '../policy/change.ts';
 import { readVersion } from '../policy/history.ts';
+import { readInForce } from '../policy/in-force.ts';
 import type { LeaderRecord, Shared } from '../store/leader-record.ts';
 import { openStore, type Store } from '../store/open.ts';
 import type { Base } from './parts.ts';
@@ -72,8 +73,9 @@ export async function waitForLeadership(base: Base, { waitFor }: Standby, shared
   const store = await openStore({
     ...{ dataDir: config.dataDir, databaseUrl: config.databaseUrl, signal: given.signal },
     self: { instance: `${hostname()} process ${process.pid}`, shared },
-    onWaiting: ({ active, isPlanned }) => {
+    onWaiting: ({ active, isPlanned, inForce }) => {
       waited = true;
+      if (inForce !== undefined) given.mesh.wasInForce(inForce);
       const detail = { active: active?.instance, since: active?.since };
       waitFor(`standing by: ${nameOf(active)} is active`, detail, {
         isPlanned: isPlanned && given.policy !== undefined,
@@ -119,6 +121,8 @@ export async function becomeActive({ given }: Base, { store, waited }: Leadershi
   // The access file that was applied last is in force again, before anything is applied: the one on disk is older.
   const applied = policy && (await readVersion(store.db));
   if (applied) policy.mesh.resume(read(applied));
+  const inForce = await readInForce(store.db);
+  if (inForce !== undefined) given.mesh.wasInForce(inForce);
   activeState?.activate(store.isLeader);
 }
 

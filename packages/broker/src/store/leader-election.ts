@@ -34,6 +34,8 @@ export interface Seen {
   readonly executed: readonly string[];
   /** Whether an access file was applied by plan, which goes before the one on disk of whoever becomes active. */
   readonly isPlanned: boolean;
+  /** Digest of the access file on disk that came into force last; undefined where there is none yet. */
+  readonly inForce: string | undefined;
 }
 
 export interface LeadershipOptions {
@@ -213,6 +215,7 @@ async function openLockConnection(databaseUrl: string): Promise<LockConnection> 
         active: readLeaderRecord(seen?.holder),
         executed: (seen?.executed as string[] | undefined) ?? [],
         isPlanned: (await row('version', 'access_versions')) !== undefined,
+        inForce: (await row('digest', 'access_in_force'))?.digest as string | undefined,
       };
     },
     ended,

@@ -179,4 +179,13 @@ export const MIGRATIONS: Migrations = {
         )`.execute(db);
     },
   },
+  '009-access-in-force.compatible-with-008': {
+    async up(db) {
+      await sql`
+        create table access_in_force (
+          singleton boolean primary key default true check (singleton),
+          digest text not null
+        )`.execute(db);
+    },
+  },
 };

@@ -1,5 +1,5 @@
 /** The tables, as Kysely sees them. Times are `timestamptz` and come back as Date from both engines. */
-import type { ColumnType } from 'kysely';
+import type { ColumnType, Generated } from 'kysely';
 
 type Time = ColumnType<Date, Date | string, Date | string>;
 type MaybeTime = ColumnType<Date | null, Date | string | null, Date | string | null>;
@@ -131,6 +131,13 @@ export interface ConfigurationVersionsTable {
   version: string;
 }
 
+/** One row at most: the file on disk that came into force last. */
+export interface AccessInForceTable {
+  singleton: Generated<boolean>;
+  /** SHA-256 of its text and that of what it includes, hex. */
+  digest: string;
+}
+
 /** One row: which broker process may write. A newer one raises it, and the older one's writes fail. */
 export interface BrokerEpochTable {
   singleton: boolean;
@@ -148,6 +155,7 @@ export interface Tables {
   audit_cuts: AuditCutsTable;
   audit_restores: AuditRestoresTable;
   access_versions: AccessVersionsTable;
+  access_in_force: AccessInForceTable;
   broker_epoch: BrokerEpochTable;
   losses: LossesTable;
   configuration_versions: ConfigurationVersionsTable;

@@ -94,6 +94,7 @@ export function playMesh(): PlayedMesh {
     unready: () => mesh.notReady,
     unseen: () => mesh.notReady,
     fileProblem: () => mesh.badFile,
+    wasInForce: () => {},
     tokenKeys: () => mesh.keys,
     tokenKeysChanged: () => {
       mesh.keyChanges++;

@@ -224,3 +224,44 @@ it('a broker that stands by says why its access file could not come into force, 
   await eventually(() => expect(mesh.fileProblem()).toBeUndefined());
   expect([mesh.inForce(), cluster.applying]).toEqual([false, 0]);
 });
+
+const two = file('ann').replace('to: [', 'to: [{service: ledger.shop, port: 80}, ');
+
+it('of the file that was in force before a restart, what is gone is left out; a new file is refused for it', async () => {
+  const { cluster, path, start } = playCluster();
+  cluster.services = [orders, { ...orders, name: 'ledger' }];
+  writeFileSync(path, two);
+  const before = start();
+  let digest: string | undefined;
+  before.onDecision((decision) => {
+    digest = decision.digest;
+  });
+  await eventually(() => expect(digest).toMatch(/^[0-9a-f]{64}$/));
+  before.close();
+
+  cluster.services = [orders];
+  const mesh = start();
+  await eventually(() => expect(mesh.unready()[0]).toMatch(/ledger/));
+  expect(mesh.inForce()).toBe(false);
+  mesh.wasInForce(digest!);
+  await eventually(() => expect(mesh.inForce()).toBe(true));
+  expect(mesh.services(['dev'])).toMatchObject([{ host: 'orders.shop.svc.cluster.local' }]);
+  expect([mesh.unready(), mesh.fileProblem()]).toEqual([[], undefined]);
+  expect(mesh.problems()).toEqual([expect.stringMatching(/ledger/)]);
+  mesh.close();
+
+  writeFileSync(path, `${two}# another file\n`);
+  const other = start();
+  other.wasInForce(digest!);
+  await eventually(() => expect(other.fileProblem()).toMatch(/ledger/));
+  expect(other.inForce()).toBe(false);
+});
+
+it('the same goes for a file that was applied by plan before the restart', async () => {
+  const { path, start } = playCluster();
+  writeFileSync(path, file('ann'));
+  const mesh = start();
+  mesh.resume(parseAccess(two, 'given.yaml'));
+  await eventually(() => expect(mesh.inForce()).toBe(true));
+  expect(mesh.services(['dev'])).toMatchObject([{ host: 'orders.shop.svc.cluster.local' }]);
+});
