@@ -10,7 +10,7 @@ import { must } from '@meshpass/lab/run';
 import { nameLayout } from '../../deploy/image/oci.ts';
 
 /** Commit of the last release; before the first one, what was given out last. docs/releasing.md says when it moves. */
-export const PREVIOUS_COMMIT = '39a9b60aed70a2f0d81235bb8b783afda0f546dc';
+export const PREVIOUS_COMMIT = '732c63aebd832fa874f26bac2b66393154f86595';
 
 export interface PreviousVersion {
   /** Folder of its chart. */
