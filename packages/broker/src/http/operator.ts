@@ -30,6 +30,8 @@ export interface OperatorContext {
   readonly policy: PolicyContext | undefined;
   readonly connections: Connections;
   readonly stopping: () => boolean;
+  /** What an operator has to mend, though the broker serves. */
+  readonly warnings: () => readonly string[];
 }
 
 const STORE_PATIENCE_MS = 2_000;
@@ -45,6 +47,7 @@ export function createOperatorApp({
   policy,
   connections,
   stopping,
+  warnings,
 }: OperatorContext): Hono<Env> {
   const app = new Hono<Env>();
   app.use(async (c, next) => {
@@ -61,7 +64,8 @@ export function createOperatorApp({
       ...(store.isLeader() ? [] : ['the broker cannot tell whether another one has taken over']),
       ...(stopping() ? ['the broker is stopping'] : []),
     ];
-    return c.json({ status: reasons.length === 0 ? 'ready' : 'not ready', reasons }, reasons.length === 0 ? 200 : 503);
+    const status = reasons.length === 0 ? 'ready' : 'not ready';
+    return c.json({ status, reasons, warnings: warnings() }, reasons.length === 0 ? 200 : 503);
   });
   metricsRoute(app, metrics);
   app.use(requireLeader(store.isLeader));

@@ -134,6 +134,7 @@ export function createApps(base: Base, active: Active) {
 
   const operatorApp = createOperatorApp({
     ...{ store, mesh, metrics, admin, policy, connections: operator.connections, stopping },
+    warnings: given.warnings ?? (() => []),
     auditLog: {
       ...{ ...admin, chain: active.chain, checkpoints: active.checkpoints, key: active.auditKey },
       retainSeconds: config.auditRetentionDays * 86_400,

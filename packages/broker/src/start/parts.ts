@@ -31,6 +31,8 @@ export interface BrokerParts {
   readonly authority: CertificateAuthority;
   readonly revoker: Revoker;
   readonly mesh: MeshState;
+  /** What an operator has to mend, though the broker serves. */
+  readonly warnings?: () => readonly string[];
   /** Subscribes to the outcome of each access file, which goes into the audit log. */
   readonly onPolicyDecision?: PolicyDecisions['listen'];
   /** openSigner(): made by the caller, because the mesh must know its JWKS before the broker serves. */

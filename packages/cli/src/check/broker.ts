@@ -6,7 +6,11 @@ import { type Finding, failed, wrong } from '../doctor/line.ts';
 import { fine } from './context.ts';
 
 /** As far as it is looked at here; anything may answer at the address. */
-const Readiness = z.object({ status: z.string().optional(), reasons: z.array(z.string()).default([]) });
+const Readiness = z.object({
+  status: z.string().optional(),
+  reasons: z.array(z.string()).default([]),
+  warnings: z.array(z.string()).default([]),
+});
 
 /** Store, istiod's roots, access file and leadership, as its readiness has them. */
 export async function checkBroker(operator: string, namespace: string): Promise<readonly Finding[]> {
@@ -21,9 +25,11 @@ export async function checkBroker(operator: string, namespace: string): Promise<
       }),
     ];
   }
-  const { status, reasons } = Readiness.safeParse(answer.json).data ?? { reasons: [] };
-  if (status === 'ready')
-    return [fine('broker', 'It serves: database, istiod and access file are as they should be.', url)];
+  const { status, reasons, warnings } = Readiness.safeParse(answer.json).data ?? { reasons: [], warnings: [] };
+  if (status === 'ready') {
+    const serves = fine('broker', 'It serves: database, istiod and access file are as they should be.', url);
+    return warnings.length === 0 ? [serves] : warnings.map((warning) => toMend(warning, url, namespace));
+  }
   if (status === 'standby') {
     const says = `It stands by: ${reasons.join('; ')}.`;
     const advice = { next: 'Ask the active one.', command: forwardToActive(namespace) };
@@ -42,6 +48,14 @@ export async function checkBroker(operator: string, namespace: string): Promise<
       command: `kubectl -n ${namespace} logs deployment/meshpass-broker --tail 50`,
     }),
   );
+}
+
+function toMend(warning: string, url: string, namespace: string): Finding {
+  return {
+    ...{ check: 'broker', state: 'warning', says: `It serves, but: ${warning}.`, seen: `GET ${url}` },
+    next: 'docs/operating-broker.md, "When something fails".',
+    command: `kubectl -n ${namespace} logs "$(kubectl -n ${namespace} get pod -l meshpass.dev/active=true -o name)" --tail 50`,
+  };
 }
 
 /** The Service of the listeners leads to any broker, also one that stands by. */

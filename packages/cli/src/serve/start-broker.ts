@@ -110,6 +110,8 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
     activeState,
   });
   begun.defer(() => mesh.close());
+  // A key that GitHub refuses is said before the first developer comes.
+  github.app?.signIn().catch((err) => log.warn({ err }, 'the GitHub App could not sign in'));
   const broker = await serveBroker(config, {
     attest: attestors(options, config, mesh, github.app, log),
     ...(github.watched && { github: github.watched }),
@@ -119,6 +121,7 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
     revoker: mesh.revoker,
     relay: { ...mesh.istiod, token: relayTokens(mesh.istiod.kubernetes) },
     mesh: mesh.state,
+    warnings: () => [...mesh.state.problems(), ...[github.app?.refused()].filter((one) => one !== undefined)],
     onPolicyDecision: mesh.state.onDecision,
     signer,
     reviewEdgeToken: async (token) =>

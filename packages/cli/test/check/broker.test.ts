@@ -22,6 +22,14 @@ it('names each reason why the broker is not ready', async () => {
   ]);
 });
 
+it('says what there is to mend of a broker that serves', async () => {
+  const warnings = ['GitHub refuses the id or the private key of the GitHub App 4242'];
+  expect(await look({ status: 'ready', reasons: [], warnings })).toMatchObject([
+    { check: 'broker', state: 'warning', says: `It serves, but: ${warnings[0]}.` },
+  ]);
+  expect(await look({ status: 'ready', reasons: [] })).toMatchObject([{ state: 'ok' }]);
+});
+
 it.each([[null], ['ready'], [{ reasons: 'abc' }], [{ status: 'standby', reasons: 5 }], [{ reasons: [{}] }], [[]]])(
   'says that %j is not the answer of a broker',
   async (answer) => {

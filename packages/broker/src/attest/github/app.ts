@@ -1,5 +1,6 @@
 /** What only an organisation's own GitHub App may ask: is this person a member, and of which of these teams? */
 import { createPrivateKey } from 'node:crypto';
+import { MeshpassError } from '@meshpass/identity';
 import { SignJWT } from 'jose';
 import { z } from 'zod';
 import { type IssuerRequest, type IssuerResponse, unavailable } from '../issuer-http.ts';
@@ -30,6 +31,10 @@ export interface GithubAppOptions extends Omit<GithubApiOptions, 'onAnswer'> {
 
 export interface GithubApp {
   readonly losses: Losses;
+  /** Whether GitHub takes the App's id and key; it costs nothing of an installation's budget (GitHub, "Get the authenticated app"). */
+  readonly signIn: () => Promise<void>;
+  /** Why GitHub refuses the App itself, as it last said; undefined where it does not, or was not asked yet. */
+  readonly refused: () => string | undefined;
   /**
    * Asks as the installation in the organisation.
    * @param path each part that is not ours passed through pathPart
@@ -124,20 +129,28 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
       .sign(key);
   };
 
+  let refused: string | undefined;
+  /** Asks as the App itself, not as an installation of it. */
+  const requestAsApp = async (path: string, question?: IssuerRequest): Promise<IssuerResponse> => {
+    const answer = await requestGithub(path, await appJwt(), options, question);
+    refused =
+      answer.status === 401 ? `GitHub refuses the id or the private key of the GitHub App ${options.appId}` : undefined;
+    if (refused !== undefined) throw appRefused(refused, answer);
+    return answer;
+  };
+
   const installation = (organization: string) =>
     installations.get(organization.toLowerCase(), async () => {
       const part = pathPart(organization);
       if (!part) return undefined;
-      const answer = await requestGithub(`/orgs/${part}/installation`, await appJwt(), options);
+      const answer = await requestAsApp(`/orgs/${part}/installation`);
       if (answer.status === 404) return undefined;
       return parseGithub(Installation, refuseUnlessOk(answer, 'find the installation'));
     });
 
   const token = (id: number) =>
     tokens.get(String(id), async () => {
-      const answer = await requestGithub(`/app/installations/${id}/access_tokens`, await appJwt(), options, {
-        method: 'POST',
-      });
+      const answer = await requestAsApp(`/app/installations/${id}/access_tokens`, { method: 'POST' });
       return parseGithub(InstallationToken, refuseUnlessOk(answer, 'obtain an installation token'));
     });
 
@@ -198,6 +211,8 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
 
   return {
     losses,
+    signIn: async () => void refuseUnlessOk(await requestAsApp('/app'), 'sign in'),
+    refused: () => refused,
     request: requestAsInstallation,
     organizationId,
     isMember: async (organization, user) => (await roleIn(organization, user)) !== undefined,
@@ -239,6 +254,15 @@ export function createGithubApp(options: GithubAppOptions): GithubApp {
       return teams.filter((_team, index) => answers[index]);
     },
   };
+}
+
+/** Not that GitHub is away: trying again does not help, and the developer cannot mend it. */
+function appRefused(reason: string, answer: IssuerResponse): MeshpassError {
+  return new MeshpassError(
+    'issuer_unavailable',
+    "GitHub refuses the GitHub App of this broker, so nothing is granted: tell your platform team to look at the App's id and private key.",
+    { detail: { reason, message: messageOf(answer), requestId: requestId(answer) }, retryAfter: 60 },
+  );
 }
 
 function refuseUnlessOk(answer: IssuerResponse, what: string): IssuerResponse {
