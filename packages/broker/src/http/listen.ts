@@ -1,15 +1,15 @@
 /** Listening sockets, with bounds on everything a stranger can make a server wait for or hold. */
-import { readFileSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { getRequestListener } from '@hono/node-server';
-import { fileProblem, MeshpassError } from '@meshpass/identity';
+import { MeshpassError } from '@meshpass/identity';
 import { type CertificateLife, lifeOf } from '@meshpass/identity/certificate-life';
 import { socketBelow } from '@meshpass/identity/socket-below';
 import type { Hono } from 'hono';
-import { readPrivateFile } from '../secrets/key-file.ts';
+import { type KeyPairFiles, readKeyPair } from '../secrets/key-pair.ts';
 import type { Connections } from './connections.ts';
 import type { Env } from './route.ts';
 
@@ -44,18 +44,18 @@ export interface ListenAddress {
 }
 
 export interface TlsOptions {
-  readonly files: { readonly certFile: string; readonly keyFile: string };
+  readonly files: KeyPairFiles;
   readonly connections: Connections;
   readonly onFailure: (cause: unknown) => void;
 }
 
-/** @throws MeshpassError `config_invalid` when the certificate or key cannot be read */
+/** @throws MeshpassError `config_invalid` where the certificate or key cannot be used */
 export async function listenTls(
   app: Hono<Env>,
   address: ListenAddress,
   { files, connections, onFailure }: TlsOptions,
 ): Promise<ListeningTls> {
-  const first = readPair(files);
+  const first = readKeyPair(files);
   const server = createTlsServer(
     {
       ...LIMITS,
@@ -73,7 +73,7 @@ export async function listenTls(
     try {
       const now = changed(files);
       if (now === seen) return;
-      const pair = readPair(files);
+      const pair = readKeyPair(files);
       server.setSecureContext({ ...pair, minVersion: 'TLSv1.2' });
       life = lifeOf(pair.cert);
       seen = now;
@@ -143,21 +143,6 @@ async function listening(server: Server, address: ListenAddress, connections: Co
   };
 }
 
-/** @throws MeshpassError `config_invalid` */
-export function readPair({ certFile, keyFile }: { readonly certFile: string; readonly keyFile: string }) {
-  try {
-    return { cert: readFileSync(certFile), key: readPrivateFile(keyFile) };
-  } catch (cause) {
-    if (cause instanceof MeshpassError) throw cause;
-    const { path = certFile } = cause as NodeJS.ErrnoException;
-    throw new MeshpassError(
-      'config_invalid',
-      `${path} (--tls-cert or --tls-key) cannot be read: ${fileProblem(cause)}.`,
-      { cause },
-    );
-  }
-}
-
-function changed({ certFile, keyFile }: { readonly certFile: string; readonly keyFile: string }): string {
+function changed({ certFile, keyFile }: KeyPairFiles): string {
   return [certFile, keyFile].map((file) => statSync(file).mtimeMs).join(' ');
 }

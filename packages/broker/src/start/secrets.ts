@@ -2,8 +2,8 @@
 import { join } from 'node:path';
 import { fileProblem, MeshpassError } from '@meshpass/identity';
 import { type AuditKey, openAuditKey } from '../audit/checkpoint/key.ts';
-import { readPair } from '../http/listen.ts';
 import { readPrivateFile } from '../secrets/key-file.ts';
+import { readKeyPair } from '../secrets/key-pair.ts';
 import type { Base } from './parts.ts';
 
 export interface Secrets {
@@ -28,7 +28,7 @@ export async function readSecrets({ config, given }: Base): Promise<Secrets> {
     config.publicUrl,
     config.auditKeyFile === undefined,
   );
-  readPair(config.tls);
+  readKeyPair(config.tls);
   return { operatorToken, githubEventToken, auditKey };
 }
 

@@ -1,12 +1,10 @@
 /** An edge in a process: reloads its certificate when the file changes, and serves probes and metrics on a separate listener. */
 import { statSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
-import { readPrivateFile } from '@meshpass/broker/secrets/key-file';
+import { readKeyPair } from '@meshpass/broker/secrets/key-pair';
 import { type ControlBroker, type Directory, type Edge, type EdgeLog, formatStats, startEdge } from '@meshpass/edge';
 import type { EdgeDecision } from '@meshpass/identity';
-import { MeshpassError } from '@meshpass/identity/error';
 import type { HostPort } from '../command/host-port.ts';
-import { readTextFile, unreadable } from '../input/text-file.ts';
 
 export interface EdgeProcessOptions {
   readonly listen: HostPort;
@@ -28,28 +26,24 @@ export interface EdgeProcess {
 
 const CERTIFICATE_POLL_MS = 10_000;
 
-/** @throws MeshpassError `config_invalid` where others may read the key; what startEdge throws; `usage` where a file cannot be read */
+/** @throws MeshpassError `config_invalid` where certificate and key cannot be used, or others may read the key; what startEdge throws */
 export async function runEdge(options: EdgeProcessOptions): Promise<EdgeProcess> {
   const { listen, gateway, directory, report, control, log } = options;
-  const read = () => {
-    const cert = readTextFile(options.tlsCert);
-    try {
-      return { cert, key: readPrivateFile(options.tlsKey) };
-    } catch (cause) {
-      throw cause instanceof MeshpassError ? cause : unreadable(options.tlsKey, cause);
-    }
-  };
+  const read = () => readKeyPair({ certFile: options.tlsCert, keyFile: options.tlsKey });
   const edge = await startEdge({ listen, tls: read(), gateway, directory, report, control, log });
-  let seen = changedAt(options);
+  let taken = changedAt(options);
+  let problem: string | undefined;
   const poll = setInterval(() => {
     const now = changedAt(options);
-    if (now === seen) return;
-    seen = now;
+    if (now === taken) return;
     try {
       edge.renew(read());
+      [taken, problem] = [now, undefined];
       log.info({}, 'the edge took its renewed certificate');
     } catch (err) {
-      log.warn({ err }, "the edge's new certificate is unusable; it goes on with the old one");
+      // It is tried again: a pair may be half replaced, or its mode be wrong.
+      if (String(err) !== problem) log.warn({ err }, "the edge's new certificate is unusable; it goes on with the old one");
+      problem = String(err);
     }
   }, CERTIFICATE_POLL_MS);
   poll.unref();

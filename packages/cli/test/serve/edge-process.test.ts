@@ -26,6 +26,27 @@ it.each([0o604, 0o640, 0o644])('an edge does not start with a key of mode %o', a
   await expect(edge).rejects.toMatchObject({ code: 'config_invalid', message: expect.stringContaining(tlsKey) });
 });
 
+it('an edge does not start with a key that is not that of its certificate, and says which files they are', async () => {
+  const ca = await createCa('web');
+  const issue = () => ca.issue({ san: [{ type: 'dns', value: 'localhost' }] });
+  const [one, other] = [await issue(), await issue()];
+  const [tlsCert, tlsKey] = [join(dir, 'one.crt'), join(dir, 'other.key')];
+  writeFileSync(tlsCert, one.cert);
+  writeFileSync(tlsKey, other.key, { mode: 0o600 });
+  await expect(runEdge({ ...parts(), tlsCert, tlsKey })).rejects.toMatchObject({
+    code: 'config_invalid',
+    message: expect.stringContaining(`The key in ${tlsKey} is not that of the certificate in ${tlsCert}`),
+  });
+});
+
+it('an edge does not start without its certificate', async () => {
+  const tlsCert = join(dir, 'nowhere.crt');
+  await expect(runEdge({ ...parts(), tlsCert, tlsKey: join(dir, 'nowhere.key') })).rejects.toMatchObject({
+    code: 'config_invalid',
+    message: expect.stringContaining(`${tlsCert} cannot be read`),
+  });
+});
+
 it('an edge that drains serves, and is not ready any more', async () => {
   const { cert, key } = await (await createCa('web')).issue({ san: [{ type: 'dns', value: 'localhost' }] });
   const [tlsCert, tlsKey] = [join(dir, 'own.crt'), join(dir, 'own.key')];
