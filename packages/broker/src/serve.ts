@@ -118,7 +118,9 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
 
   // Then what acts on sessions, and what accepts requests. All of it is stopped at once when another broker takes over.
   const acting = parts.use(new AsyncDisposableStack());
-  const lost = await principalsOfLostSessions(store, given.revoker, clock);
+  const lost = await principalsOfLostSessions(store, given.revoker, clock, {
+    ...{ onFailure: failed('revoker'), signal: given.signal },
+  });
   const revocations = createRevocations({
     ...{ revoker: given.revoker, clock, initial: [...restored.revoked, ...lost], onFailure: failed('revoker') },
   });

@@ -13,14 +13,14 @@ import { checkWorkloads } from './workloads.ts';
 
 export interface CheckOptions extends Omit<OutsideOptions, 'namespace' | 'now'> {
   readonly cluster: CheckContext;
-  /** Origin of the operator listener; absent: not asked. */
-  readonly operator?: string | undefined;
 }
 
-/** What is looked at from outside of the cluster. */
+/** What needs no right in the cluster. */
 export interface OutsideOptions {
   /** Of the release, for the commands that are named. */
   readonly namespace: string;
+  /** Origin of the operator listener; absent: not asked. */
+  readonly operator?: string | undefined;
   readonly broker?: HostPort | undefined;
   readonly edge?: HostPort | undefined;
   /** PEM of a CA that agents trust, too; absent: Node's own roots. */
@@ -32,7 +32,7 @@ export interface OutsideOptions {
 }
 
 /** Never throws for what it looks at: that is in the findings. */
-export async function runChecks({ cluster, operator, ...outside }: CheckOptions): Promise<readonly Finding[]> {
+export async function runChecks({ cluster, ...outside }: CheckOptions): Promise<readonly Finding[]> {
   const reached = await attempt('kubernetes', () => checkKubernetes(cluster), {
     next: 'Check the kubeconfig.',
     command: 'kubectl cluster-info',
@@ -52,18 +52,14 @@ export async function runChecks({ cluster, operator, ...outside }: CheckOptions)
   const found = isReached
     ? await Promise.all(inCluster.map(([check, look]) => attempt(check, () => look(cluster))))
     : [skipped];
-  const [asked, shown] = await Promise.all([
-    operator
-      ? checkBroker(operator, cluster.namespace)
-      : [notAsked('broker', 'Give --operator to ask the broker about database and readiness.')],
-    runOutside({ ...outside, namespace: cluster.namespace, now: cluster.now }),
-  ]);
-  return [...reached, ...found.flat(), ...asked, ...shown];
+  const asked = await runOutside({ ...outside, namespace: cluster.namespace, now: cluster.now });
+  return [...reached, ...found.flat(), ...asked];
 }
 
 /** Those that need no right in the cluster. */
 export async function runOutside({
   namespace,
+  operator,
   broker,
   edge,
   ca,
@@ -72,6 +68,9 @@ export async function runOutside({
 }: OutsideOptions): Promise<readonly Finding[]> {
   const shown = { namespace, ca, now: now() };
   const found = await Promise.all([
+    operator
+      ? checkBroker(operator, namespace)
+      : [notAsked('broker', 'Give --operator to ask the broker about database and readiness.')],
     broker
       ? checkShown('broker', broker, shown)
       : [notAsked('certificates', 'Give --broker-address to look at its certificate.')],

@@ -29,7 +29,7 @@ export const command = defineCommand({
     brokerAddress: address('<host:port>', 'public address of the broker: whether its certificate is good there'),
     edgeAddress: address('<host:port>', 'public address of the edge: whether its certificate is good there'),
     caFile: proofFlags.caFile,
-    cluster: turnOff('look from outside only: at the addresses and at GitHub'),
+    cluster: turnOff('ask nothing of Kubernetes: only the addresses, the operator listener and GitHub'),
     ...appFlags,
     output,
   },
@@ -59,14 +59,14 @@ export const command = defineCommand({
     ...options
   }) => {
     const ca = caFile === undefined ? undefined : readTextFile(caFile, '--ca-file', 'config_invalid');
-    const outside = { broker: brokerAddress, edge: edgeAddress, ca, github: checkAppBy(options) };
+    const outside = { operator, broker: brokerAddress, edge: edgeAddress, ca, github: checkAppBy(options) };
     if (!cluster) return print(await runOutside({ ...outside, namespace, now: Date.now }), output);
     const http = kubernetesHttp(await kubeconfigAccess(kubeconfig ?? kubeconfigOf(process.env)));
     const gateway = { namespace: options.gatewayNamespace, labels: options.gatewayLabel, port: options.gatewayPort };
     try {
       const findings = await runChecks({
         cluster: { http, namespace, rootNamespace, istiod, gateway, gitops, now: Date.now },
-        ...{ operator, ...outside },
+        ...outside,
       });
       return print(findings, output);
     } finally {
