@@ -8,7 +8,11 @@ const sha256 = z.string().regex(/^[0-9a-f]{64}$/);
 
 export const Health = z.object({ status: z.literal('alive') }).meta({ id: 'Health' });
 export const Readiness = z
-  .object({ status: z.enum(['ready', 'not ready', 'standby']), reasons: z.array(z.string()), warnings: z.array(z.string()).optional() })
+  .object({
+    status: z.enum(['ready', 'not ready', 'standby']),
+    reasons: z.array(z.string()),
+    warnings: z.array(z.string()).optional(),
+  })
   .meta({ id: 'Readiness' });
 export const Version = z.object({ version: z.string() }).meta({ id: 'Version' });
 

@@ -25,7 +25,9 @@ export function readKeyPair({ certFile, keyFile }: KeyPairFiles): KeyPair {
     const why = /key values mismatch/.test(String(cause))
       ? `The key in ${keyFile} is not that of the certificate in ${certFile}`
       : `${certFile} and ${keyFile} hold no certificate and key that TLS can use (${(cause as Error).message})`;
-    throw new MeshpassError('config_invalid', `${why}. In Kubernetes both come from one Secret: look at that.`, { cause });
+    throw new MeshpassError('config_invalid', `${why}. In Kubernetes both come from one Secret: look at that.`, {
+      cause,
+    });
   }
   return pair;
 }

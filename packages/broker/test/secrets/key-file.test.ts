@@ -3,8 +3,8 @@ import { chmodSync, chownSync, mkdtempSync, rmSync, symlinkSync, writeFileSync }
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeEach, describe, expect, it } from 'vitest';
-import { readPair } from '../../src/http/listen.ts';
 import { readPrivateFile } from '../../src/secrets/key-file.ts';
+import { readKeyPair } from '../../src/secrets/key-pair.ts';
 import { openSigner } from '../../src/token/signer.ts';
 
 const dir = mkdtempSync(join(tmpdir(), 'meshpass-key-file-'));
@@ -46,7 +46,7 @@ describe('a file with a key or a token', () => {
   it('is refused as the TLS key and as the signing key, with a message that names it and not what is in it', async () => {
     chmodSync(file, 0o640);
     const pair = { certFile: file, keyFile: file };
-    expect(outcome(0o640, () => readPair(pair))).toBe('config_invalid');
+    expect(outcome(0o640, () => readKeyPair(pair))).toBe('config_invalid');
     await expect(openSigner(file, true)).rejects.toThrow(
       /secret contains a secret, and others have access to it: make it 0600/,
     );

@@ -1,17 +1,25 @@
+import { setTimeout as pause } from 'node:timers/promises';
+import { toMeshpassError } from '@meshpass/identity/error';
 import { VERSION } from '@meshpass/identity/version';
 import { defineCommand } from '../command/define.ts';
+import { wholeNumber } from '../command/flag.ts';
 import { output, proofFlags } from '../command/shared-flags.ts';
 import { readTextFile } from '../input/text-file.ts';
 
 export const command = defineCommand({
   about:
     'With --broker it also asks the broker, and says where the two are further apart than is supported. It works without a session.',
-  flags: { broker: proofFlags.broker, caFile: proofFlags.caFile, output },
+  flags: {
+    broker: proofFlags.broker,
+    caFile: proofFlags.caFile,
+    wait: wholeNumber('<seconds>', 'how long to ask again while the broker does not answer', { default: '0' }),
+    output,
+  },
   examples: ['meshpass version', 'meshpass version --broker https://broker.example.com --output json'],
   page: 'docs/versioning.md',
-  run: async ({ broker, caFile, output }) => {
+  run: async ({ broker, caFile, wait, output }) => {
     const client = { version: VERSION, node: process.versions.node };
-    const asked = broker === undefined ? undefined : await askVersion(broker, caFile);
+    const asked = broker === undefined ? undefined : await askVersion(broker, caFile, wait);
     const skew = asked && skewOf(VERSION, asked.version);
     if (output === 'json') {
       const members = { client, ...(asked && { broker: asked }), ...(skew !== undefined && { skew }) };
@@ -23,23 +31,36 @@ export const command = defineCommand({
   },
 });
 
-async function askVersion(broker: string, caFile: string | undefined): Promise<{ readonly version: string }> {
+const RETRY_MS = 500;
+
+async function askVersion(
+  broker: string,
+  caFile: string | undefined,
+  waitSeconds: number,
+): Promise<{ readonly version: string }> {
   const { brokerVersion } = await import('../broker/version.ts');
   const ca = caFile === undefined ? undefined : readTextFile(caFile, '--ca-file', 'config_invalid');
-  return { version: await brokerVersion(broker, ca) };
+  const until = performance.now() + waitSeconds * 1000;
+  for (;;) {
+    try {
+      return { version: await brokerVersion(broker, ca) };
+    } catch (thrown) {
+      if (performance.now() >= until || toMeshpassError(thrown).code !== 'agent_broker_unreachable') throw thrown;
+      await pause(RETRY_MS);
+    }
+  }
 }
 
 /**
- * What docs/versioning.md does not support: agents may be one minor version older than their broker, and not newer.
+ * What docs/versioning.md does not support: agent and broker may be one minor version apart.
  * @returns a sentence; undefined where it is supported
  */
 export function skewOf(client: string, broker: string): string | undefined {
   const [ours, theirs] = [client, broker].map(minorOf);
-  if (!ours || !theirs || (ours[0] === theirs[0] && (ours[1] === theirs[1] || ours[1] === theirs[1] - 1)))
-    return undefined;
+  if (!ours || !theirs || (ours[0] === theirs[0] && Math.abs(ours[1] - theirs[1]) <= 1)) return undefined;
   const isNewer = ours[0] > theirs[0] || (ours[0] === theirs[0] && ours[1] > theirs[1]);
   return isNewer
-    ? 'this command is newer than the broker: update the broker first (docs/versioning.md).'
+    ? 'this command is more than one minor version newer than the broker: update the broker (docs/versioning.md).'
     : 'this command is more than one minor version older than the broker: update it (docs/versioning.md).';
 }
 

@@ -42,7 +42,8 @@ export async function runEdge(options: EdgeProcessOptions): Promise<EdgeProcess>
       log.info({}, 'the edge took its renewed certificate');
     } catch (err) {
       // It is tried again: a pair may be half replaced, or its mode be wrong.
-      if (String(err) !== problem) log.warn({ err }, "the edge's new certificate is unusable; it goes on with the old one");
+      if (String(err) !== problem)
+        log.warn({ err }, "the edge's new certificate is unusable; it goes on with the old one");
       problem = String(err);
     }
   }, CERTIFICATE_POLL_MS);
