@@ -4,8 +4,9 @@
  */
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { issue, type Pair } from './certificate.ts';
-import { type Developer, developerOf } from './developer.ts';
-import { type ClusterWithImage, clusterWithImage, IN, SOON } from './on-cluster.ts';
+import type { Developer } from './developer.ts';
+import { type InUse, installationInUse } from './in-use.ts';
+import { type ClusterWithImage, IN, SOON } from './on-cluster.ts';
 
 type Part = 'broker' | 'edge';
 const PARTS = ['broker', 'edge'] as const;
@@ -13,20 +14,16 @@ const EDGES = ['-l', 'app.kubernetes.io/component=edge'];
 const hostOf = (part: Part) => `${part}.meshpass.test`;
 const CHECK = ['check', '--no-cluster', ...PARTS.flatMap((part) => [`--${part}-address`, `${hostOf(part)}:443`])];
 
+let inUse: InUse;
 let on: ClusterWithImage;
 let developer: Developer;
 const kubectl = (...args: string[]) => on.kubectl(...args);
 
 beforeAll(async () => {
-  on = await clusterWithImage();
-  await on.prepareNamespace();
-  await on.install();
-  developer = await developerOf(on.cluster);
+  inUse = await installationInUse();
+  ({ on, developer } = inUse);
 });
-afterAll(async () => {
-  await developer?.close();
-  await on?.remove();
-});
+afterAll(() => inUse?.close());
 
 /** As the page says. */
 const replace = async (part: Part, { certFile, keyFile }: Pair) => {

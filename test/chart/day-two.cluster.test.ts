@@ -3,22 +3,19 @@
  * and gateways are taken away.
  */
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
-import { type Developer, developerOf } from './developer.ts';
-import { type ClusterWithImage, clusterWithImage, IN, SOON } from './on-cluster.ts';
+import type { Developer } from './developer.ts';
+import { type InUse, installationInUse } from './in-use.ts';
+import { type ClusterWithImage, IN, SOON } from './on-cluster.ts';
 
+let inUse: InUse;
 let on: ClusterWithImage;
 let developer: Developer;
 
 beforeAll(async () => {
-  on = await clusterWithImage();
-  await on.prepareNamespace();
-  await on.install();
-  developer = await developerOf(on.cluster);
+  inUse = await installationInUse();
+  ({ on, developer } = inUse);
 });
-afterAll(async () => {
-  await developer?.close();
-  await on?.remove();
-});
+afterAll(() => inUse?.close());
 
 const podsOf = async (component: string) => {
   const only = ['-l', `app.kubernetes.io/component=${component}`, '-o', 'jsonpath={.items[*].metadata.name}'];

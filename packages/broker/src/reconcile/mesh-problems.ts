@@ -12,23 +12,18 @@ export interface MeshProblems {
   selected?: string;
 }
 
-/** @param missing why the file in force would not come into force today; undefined where it would */
-export function tellMissing(problems: MeshProblems, log: Log, missing: string | undefined): void {
-  if (missing === undefined) {
-    delete problems.mesh;
-    return;
-  }
-  if (missing !== problems.mesh) log.warn({ missing }, 'granted services are gone or changed; they are left out');
-  problems.mesh = missing;
-}
+const SAID = {
+  mesh: { member: 'missing', message: 'granted services are gone or changed; they are left out' },
+  selected: { member: 'leftOut', message: 'selected services cannot be granted as they are' },
+} as const;
 
-/** @param leftOut empty where every selected service is granted */
-export function tellLeftOut(problems: MeshProblems, log: Log, leftOut: string): void {
-  if (leftOut === (problems.selected ?? '')) return;
-  if (leftOut === '') {
-    delete problems.selected;
+/** @param text absent or empty where it is mended */
+export function tell(problems: MeshProblems, log: Log, kind: keyof typeof SAID, text: string | undefined): void {
+  if (!text) {
+    delete problems[kind];
     return;
   }
-  log.warn({ leftOut }, 'selected services cannot be granted as they are');
-  problems.selected = leftOut;
+  const { member, message } = SAID[kind];
+  if (text !== problems[kind]) log.warn({ [member]: text }, message);
+  problems[kind] = text;
 }

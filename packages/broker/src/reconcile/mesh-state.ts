@@ -16,7 +16,7 @@ import type { ClusterView } from './cluster-view.ts';
 import type { LiveMeshState, MeshState } from './contract.ts';
 import { createFormerAccess } from './former-access.ts';
 import { describeLeftOut, makePlan, makeReducedPlan, type Plan, type PlanInput } from './make-plan.ts';
-import { type MeshProblems, tellLeftOut, tellMissing } from './mesh-problems.ts';
+import { type MeshProblems, tell } from './mesh-problems.ts';
 import { createPendingChange } from './pending-change.ts';
 import { policyDecisions } from './policy-decisions.ts';
 import { reconciler } from './reconciler.ts';
@@ -158,7 +158,7 @@ export function meshState(options: StateOptions): LiveMeshState {
   /** Without what is gone of a file that is or was in force. */
   const reduced = (access: Access, planInput: PlanInput): Plan => {
     const { plan, missing } = makeReducedPlan(access, planInput);
-    tellMissing(problems, log, missing);
+    tell(problems, log, 'mesh', missing);
     return plan;
   };
 
@@ -173,7 +173,7 @@ export function meshState(options: StateOptions): LiveMeshState {
   };
 
   const adopt = (plan: Plan): void => {
-    tellLeftOut(problems, log, describeLeftOut(plan));
+    tell(problems, log, 'selected', describeLeftOut(plan));
     if (plan.access !== inForce?.access) {
       const { file } = plan.access;
       log.info({ file, objects: plan.manifests.length }, 'access file in force');

@@ -1,11 +1,10 @@
 /** The time before this broker is the active one: only the operator listener answers, and nothing is written. */
 import { hostname } from 'node:os';
-import { setTimeout as pause } from 'node:timers/promises';
-import { MeshpassError } from '@meshpass/identity';
 import type { CheckpointSink } from '../audit/checkpoint/sink.ts';
 import { type AdmittedLog, admitLog } from '../audit/restore/admit.ts';
 import { createAdoption } from '../audit/restore/adopt.ts';
 import { createStandbyApp, listenForOperators, type OperatorListener } from '../http/standby.ts';
+import { untilItAnswers } from '../kubernetes/until-it-answers.ts';
 import { read } from '../policy/change.ts';
 import { readVersion } from '../policy/history.ts';
 import { readInForce } from '../policy/in-force.ts';
@@ -89,8 +88,6 @@ export async function waitForLeadership(base: Base, { waitFor }: Standby, shared
   return { store, waited };
 }
 
-const ASK_AGAIN_MS = 2_000;
-
 /**
  * Whether the audit log may be extended. Without its signed checkpoint nobody can tell, so a sink that does not answer is waited for.
  * @throws MeshpassError those of admitLog(); the reason of the signal
@@ -101,16 +98,14 @@ export async function waitForAuditLog(
   { store, key, sinks }: { store: Store; key: Secrets['auditKey']; sinks: readonly CheckpointSink[] },
 ): Promise<AdmittedLog> {
   const adopt = createAdoption({ store, key, sinks, clock, random });
-  for (;;) {
-    try {
-      await adopt();
-      return await admitLog(store.db, key, sinks);
-    } catch (err) {
-      if (!(err instanceof MeshpassError) || err.code !== 'kubernetes_unavailable') throw err;
-      waitFor("standing by: the place of the audit log's checkpoint does not answer", { err });
-      await pause(ASK_AGAIN_MS, undefined, { signal: given.signal });
-    }
-  }
+  const admit = async () => {
+    await adopt();
+    return await admitLog(store.db, key, sinks);
+  };
+  return await untilItAnswers(admit, {
+    signal: given.signal,
+    onFailure: (err) => waitFor("standing by: the place of the audit log's checkpoint does not answer", { err }),
+  });
 }
 
 /** From here on this is the active broker, and what the one before it changed is in force here, too. */
