@@ -7,7 +7,7 @@ it(
   async () => {
     const tests = (await render(FIRST_INSTALL)).filter(({ kind }) => kind === 'Pod');
     expect(tests.map(({ metadata, spec }) => [metadata.name, spec.containers[0].args])).toEqual([
-      ['meshpass-test-broker', ['version', '--broker=https://broker.example.com']],
+      ['meshpass-test-broker', ['version', '--wait=30', '--broker=https://broker.example.com']],
       [
         'meshpass-test-edge',
         ['check', '--no-cluster', '--namespace=meshpass-system', '--edge-address=edge.example.com:443'],
