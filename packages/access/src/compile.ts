@@ -5,19 +5,21 @@ export { type CompileOptions, compile } from './compile/compile.ts';
 export { type GrantedPort, grantedPorts } from './compile/granted-ports.ts';
 export { ATTESTED_CLAIMS } from './compile/http-rules.ts';
 export { loopbackAddresses } from './compile/loopback.ts';
-export { isOurs, type MeshShape, meshOf, settingsOf } from './compile/mesh-of.ts';
+export { clusterRoleOf, isOurs, type MeshShape, meshOf, settingsOf } from './compile/mesh-of.ts';
 export { GRANT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, SOURCE_ANNOTATION } from './compile/metadata.ts';
 export { namespacesGranted, reachableServices } from './compile/reach.ts';
 export { CLAIM_HEADERS } from './compile/request-authentication.ts';
 export {
   type Resolved,
   type ResolvedGrant,
-  type ResolvedRole,
   type ResolvedTarget,
   resolveAccess,
 } from './compile/resolve.ts';
+export type { ResolvedRole } from './compile/resolve-roles.ts';
+export { checkKnownRoles, powersOf, type RolePowers } from './compile/role-powers.ts';
 export { connectionsTo, namesOfHost, namesOfPort } from './compile/server-names.ts';
 export type * from './model.ts';
 export { type AccessFileProblem, formatPlace } from './problem.ts';
 export { formatOperation, matchesGlob } from './schema/pattern.ts';
+export { KUBERNETES_POWERS } from './schema/role.ts';
 export { isSelection, selectedNamespaces } from './schema/selection.ts';

@@ -105,6 +105,20 @@ export interface GrantRole {
   readonly namespaceLabels?: Readonly<Record<string, string>>;
 }
 
+/** What a ClusterRole may allow beside reading and changing objects. */
+export type KubernetesPower =
+  | 'exec'
+  | 'attach'
+  | 'port-forward'
+  | 'proxy'
+  | 'secrets'
+  | 'token-requests'
+  | 'impersonate'
+  | 'workloads'
+  | 'rbac'
+  | 'policies'
+  | 'wildcards';
+
 /** A time in which a grant is open; all members must hold. */
 export interface Window {
   readonly place: Place;
@@ -139,6 +153,8 @@ export interface Grant {
   readonly except?: readonly Denial[];
   readonly to: readonly GrantTarget[];
   readonly kubernetesRoles: readonly GrantRole[];
+  /** What the roles may allow beside reading and changing objects. Absent: nothing. */
+  readonly kubernetesAllow?: readonly KubernetesPower[];
   /** Life of an SVID, seconds. */
   readonly ttl: number;
   /** Hard limit of a session, seconds. */

@@ -162,7 +162,7 @@ describe('roles', () => {
       'preview-2/meshpass-dev.view',
       'prod/meshpass-dev.view',
     ]);
-    expect(bindings('{role: view, namespace: preview-*}, edit@shop')).toHaveLength(3);
+    expect(bindings('{role: view, namespace: preview-*}, view@shop')).toHaveLength(3);
   });
 
   it('are bound nowhere that is the mesh’s own', () => {

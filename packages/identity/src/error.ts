@@ -104,6 +104,8 @@ const STATUS = {
   access_service_unknown: 400,
   access_port_unknown: 400,
   access_port_undeclared: 400,
+  access_role_unknown: 400,
+  access_role_powers: 400,
   // Manifests of Kubernetes and Istio
   manifest_syntax: 400,
   manifest_too_large: 413,

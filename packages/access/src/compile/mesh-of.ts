@@ -8,6 +8,7 @@ import {
   foreignPolicyOf,
   indexObjects,
   type Mesh,
+  type MeshClusterRole,
   type MeshService,
   type MeshSettings,
   meshServiceOf,
@@ -16,6 +17,7 @@ import {
   podTemplates,
   type Resource,
   type ResourceOf,
+  type Role,
 } from '@meshpass/istio';
 import { MANAGED_BY, MANAGED_BY_LABEL } from './metadata.ts';
 
@@ -43,10 +45,12 @@ export function meshOf(resources: readonly Resource[], shape: MeshShape): Mesh {
   const pods = Map.groupBy(podTemplates(indexObjects(resources).all), ({ namespace }) => namespace);
   const services = ofKind(resources, 'Service').flatMap((service) => withWorkloads(service, pods));
   const namespaces = ofKind(resources, 'Namespace').map(({ metadata: { name, labels = {} } }) => ({ name, labels }));
+  const clusterRoles = ofKind(resources, 'ClusterRole').map(clusterRoleOf);
   return {
     ...shape,
     services: services.sort(byName),
     ...(namespaces.length > 0 && { namespaces }),
+    ...(clusterRoles.length > 0 && { clusterRoles }),
     foreignPolicies: ofKind(resources, 'AuthorizationPolicy')
       .flatMap((policy) => (isOurs(policy) ? [] : (foreignPolicyOf(policy) ?? [])))
       .sort(byName),
@@ -92,6 +96,29 @@ export function settingsOf(
  */
 export function isOurs({ metadata }: Pick<Resource, 'metadata'>): boolean {
   return metadata.labels?.[MANAGED_BY_LABEL] === MANAGED_BY;
+}
+
+/**
+ * What a ClusterRole allows, without the rest of the object.
+ * @example
+ * ```ts
+ * import { clusterRoleOf } from '@meshpass/access/compile';
+ * clusterRoleOf({ metadata: { name: 'pods' }, rules: [] }); // => { name: 'pods', rules: [] }
+ * ```
+ */
+export function clusterRoleOf({
+  metadata: { name, labels },
+  rules,
+  aggregationRule,
+}: Pick<Role, 'rules' | 'aggregationRule'> & {
+  readonly metadata: { readonly name: string; readonly labels?: Readonly<Record<string, string>> };
+}): MeshClusterRole {
+  return {
+    name,
+    ...(labels && { labels }),
+    ...(rules && { rules }),
+    ...(aggregationRule !== undefined && aggregationRule !== null && { aggregationRule }),
+  };
 }
 
 type Workload = Pick<PodTemplateOf, 'namespace' | 'labels' | 'serviceAccount'>;

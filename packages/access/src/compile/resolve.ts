@@ -5,6 +5,7 @@ import type { Access, Grant, GrantTarget } from '../model.ts';
 import type { AccessFileProblem } from '../problem.ts';
 import { isSelection, selectedNamespaces } from '../schema/selection.ts';
 import { describeAllowed } from './describe-allowed.ts';
+import { isMeshOwn, type ResolvedRole, resolveRoles } from './resolve-roles.ts';
 
 type MeshPort = MeshService['ports'][number];
 
@@ -18,17 +19,12 @@ export interface ResolvedTarget {
   readonly sni: string;
 }
 
-export interface ResolvedRole {
-  readonly role: string;
-  readonly namespace: string;
-  readonly place: Place;
-}
-
 export interface ResolvedGrant {
   readonly grant: Grant;
   /** `meshpass-GRANT`. */
   readonly namespace: string;
   readonly targets: readonly ResolvedTarget[];
+  /** Only those that are given: one that the grant does not allow is not among them. */
   readonly roles: readonly ResolvedRole[];
 }
 
@@ -94,7 +90,8 @@ export function resolveAccess(access: Access, mesh: Mesh): Resolved {
       const message = `selects ${targets.length} ports: only the first ${MAX_PORTS} are granted, so narrow it down`;
       leftOut.push(invalid(grant.place, message));
     }
-    const roles = resolveRoles(grant, mesh, problems);
+    const { roles, problems: untrusted } = resolveRoles(grant, mesh);
+    problems.push(...untrusted);
     return [{ grant, namespace, targets: targets.slice(0, MAX_PORTS), roles }];
   });
   return { grants, problems, leftOut };
@@ -240,22 +237,6 @@ function split(
   if (domain.join('.') === mesh.clusterDomain) return { service, namespace };
   const message = `the mesh has no host ${host}: hosts of this cluster end in .svc.${mesh.clusterDomain}`;
   return { code: 'access_service_unknown', place, message };
-}
-
-function resolveRoles(grant: Grant, mesh: Mesh, problems: AccessFileProblem[]): readonly ResolvedRole[] {
-  const roles = grant.kubernetesRoles.flatMap((entry): ResolvedRole[] => {
-    const { role, namespace, place } = entry;
-    if (isSelection(entry)) return selectedNamespaces(entry, mesh).map((one) => ({ role, namespace: one, place }));
-    if (!isMeshOwn(namespace!, mesh)) return [{ role, namespace: namespace!, place }];
-    problems.push(invalid(place, `${namespace} holds the keys of the mesh: no role is given there`));
-    return [];
-  });
-  const distinct = new Map(roles.toReversed().map((one) => [`${one.role}@${one.namespace}`, one]));
-  return [...distinct.values()].toReversed();
-}
-
-function isMeshOwn(namespace: string, mesh: Mesh): boolean {
-  return namespace === mesh.rootNamespace || namespace === mesh.gateway.namespace;
 }
 
 /** A grant's namespace holds ServiceAccounts and nothing else. */

@@ -41,6 +41,7 @@ function toGrant(name: string, grant: GrantEntry, yaml: YamlFile): Grant {
     kubernetesRoles: (grant.kubernetes?.roles ?? []).map((role, index) =>
       toRole(role, at('kubernetes', 'roles', index)),
     ),
+    ...(grant.kubernetes?.allow && { kubernetesAllow: grant.kubernetes.allow }),
     ttl: grant.ttl,
     session: grant.session,
     ...(during && { during: during.map((entry, index) => toWindow(entry, at('during', index))) }),

@@ -1,9 +1,10 @@
 /** The form of the access file. What one entry means beside another is checked in check-references.ts. */
 import { grantNamespace, isDnsLabel, RESERVED_GRANTS } from '@meshpass/identity';
 import { z } from 'zod';
+import type { KubernetesPower } from '../model.ts';
 import { invalid, type Parsed } from '../problem.ts';
 import { type DurationBounds, parseDuration } from './duration.ts';
-import { parseRole, parseRoleName } from './role.ts';
+import { KUBERNETES_POWERS, parseRole, parseRoleName } from './role.ts';
 import { labels, namespacePattern, target } from './target.ts';
 import { checked, named, read, text } from './text.ts';
 import { approval, window } from './time.ts';
@@ -39,7 +40,15 @@ const grant = z.strictObject({
   except: denialList.optional().describe('Who does not have this grant, whatever "who" says'),
   to: z.array(target).min(1, 'nothing is granted: "to" needs an entry').max(200, 'more than 200 services'),
   kubernetes: z
-    .strictObject({ roles: z.array(role).min(1, 'must not be empty').max(50, 'more than 50 roles') })
+    .strictObject({
+      roles: z.array(role).min(1, 'must not be empty').max(50, 'more than 50 roles'),
+      allow: z
+        .array(z.enum(Object.keys(KUBERNETES_POWERS) as [KubernetesPower, ...KubernetesPower[]]))
+        .min(1, 'must not be empty: leave it out')
+        .max(Object.keys(KUBERNETES_POWERS).length, 'names something twice')
+        .optional()
+        .describe('What these roles may allow beside reading and changing objects; a role that allows more is refused'),
+    })
     .optional(),
   ttl: read((input) => parseDuration(input, TTL), {
     description: 'Life of a certificate, 2m to 1h',

@@ -1,5 +1,6 @@
 /** The ClusterRoles that the access file may give. */
 import { isDnsLabel } from '@meshpass/identity';
+import type { KubernetesPower } from '../model.ts';
 import { invalid, type Parsed } from '../problem.ts';
 
 /** `CLUSTERROLE@NAMESPACE`. */
@@ -31,3 +32,21 @@ export function parseRoleName(role: string): Parsed<string> {
   }
   return ROLE_NAME.test(role) ? { value: role } : invalid(`${JSON.stringify(role)} is no name of a ClusterRole`);
 }
+
+/**
+ * What a ClusterRole may hold beside reading and changing objects, each named in `kubernetes.allow` or refused: a way around the
+ * mesh, somebody else's identity, or access that outlives the session.
+ */
+export const KUBERNETES_POWERS: Readonly<Record<KubernetesPower, string>> = {
+  exec: 'run commands in Pods',
+  attach: 'attach to processes of Pods',
+  'port-forward': 'connect to ports of Pods past the mesh',
+  proxy: 'connect to Pods and Services through the API server, past the mesh',
+  secrets: 'read or write Secrets',
+  'token-requests': 'get tokens of other ServiceAccounts',
+  impersonate: 'act as somebody else',
+  workloads: 'run Pods, which can have any ServiceAccount and mount any Secret of the namespace',
+  rbac: 'give roles to others, which outlive the session (also escalate and bind)',
+  policies: 'change policies and routes of the mesh or the network',
+  wildcards: 'everything that a "*" in its rules matches, also what is added to the cluster later',
+};

@@ -21,6 +21,7 @@ const KINDS: Readonly<Record<string, Kind>> = {
   Pod: { base: CORE, plural: 'pods', namespaced: true },
   Service: { base: CORE, plural: 'services', namespaced: true },
   ServiceAccount: { base: CORE, plural: 'serviceaccounts', namespaced: true },
+  ClusterRole: { base: RBAC, plural: 'clusterroles', namespaced: false },
   RoleBinding: { base: RBAC, plural: 'rolebindings', namespaced: true },
   PeerAuthentication: { base: SECURITY, plural: 'peerauthentications', namespaced: true },
   RequestAuthentication: { base: SECURITY, plural: 'requestauthentications', namespaced: true },

@@ -1,4 +1,4 @@
-/** What is watched of the cluster, put together: Namespaces, Services, the Pods behind granted ones, policies of others, the roots. */
+/** What is watched of the cluster, put together: Namespaces, Services, the Pods behind granted ones, ClusterRoles, policies of others, the roots. */
 
 import { byName, type Mesh } from '@meshpass/istio';
 import { z } from 'zod';
@@ -9,6 +9,7 @@ import { type Watched, watch } from '../kubernetes/watch.ts';
 import type { Log } from '../telemetry/log.ts';
 import {
   type RunningPod,
+  toClusterRole,
   toGeneration,
   toNamespace,
   toPod,
@@ -28,11 +29,13 @@ export interface ClusterViewOptions {
   readonly random: () => number;
 }
 
+type WatchedMesh = Pick<Mesh, 'services' | 'namespaces' | 'foreignPolicies' | 'clusterRoles'>;
+
 export interface ClusterView {
   /** Undefined until everything that is watched has been listed. */
-  readonly current: () => Pick<Mesh, 'services' | 'namespaces' | 'foreignPolicies'> | undefined;
+  readonly current: () => WatchedMesh | undefined;
   /** The same without the workloads, which are known only where they are followed: to find out what to follow. */
-  readonly outline: () => Pick<Mesh, 'services' | 'namespaces' | 'foreignPolicies'> | undefined;
+  readonly outline: () => WatchedMesh | undefined;
   /** Our own policies as they stand: changes when somebody changes one. */
   readonly ours: () => readonly string[];
   /** PEM, one certificate each. */
@@ -63,6 +66,8 @@ export function viewCluster(options: ClusterViewOptions): ClusterView {
 
   const services = start(collectionPath('Service'), toService);
   const namespaces = start(collectionPath('Namespace'), toNamespace);
+  // A role may later gain what no grant allows; it is then taken back.
+  const clusterRoles = start(collectionPath('ClusterRole'), toClusterRole);
   const policies = start(collectionPath('AuthorizationPolicy'), toPolicy);
   const authentications = ['RequestAuthentication', 'PeerAuthentication'].map((kind) =>
     start(collectionPath(kind), toGeneration),
@@ -89,7 +94,8 @@ export function viewCluster(options: ClusterViewOptions): ClusterView {
     const found = services.all();
     const written = policies.all();
     const live = namespaces.all();
-    if (!found || !written || !live) return undefined;
+    const roles = clusterRoles.all();
+    if (!found || !written || !live || !roles) return undefined;
     const names = new Set(live.map(({ name }) => name));
     return {
       // What ends with its namespace is gone: policies can no longer be written there.
@@ -98,6 +104,7 @@ export function viewCluster(options: ClusterViewOptions): ClusterView {
         .map((service) => withWorkloads(service, running))
         .sort(byName),
       namespaces: live.toSorted((a, b) => (a.name < b.name ? -1 : 1)),
+      clusterRoles: roles.toSorted((a, b) => (a.name < b.name ? -1 : 1)),
       foreignPolicies: written.flatMap((one) => (one.ours || !one.policy ? [] : [one.policy])).sort(byName),
     };
   };
@@ -112,7 +119,9 @@ export function viewCluster(options: ClusterViewOptions): ClusterView {
     ours: () => (policies.all() ?? []).flatMap((one) => (one.ours ? [`${one.name}@${one.generation}`] : [])).sort(),
     unready: () => [
       ...(roots().length === 0 ? ['the roots of the mesh are not known yet'] : []),
-      ...(services.all() && policies.all() && namespaces.all() ? [] : ['the cluster has not been listed yet']),
+      ...(services.all() && policies.all() && namespaces.all() && clusterRoles.all()
+        ? []
+        : ['the cluster has not been listed yet']),
     ],
     follow: (namespaces) => {
       for (const [namespace, watched] of pods) {
@@ -134,6 +143,7 @@ export function viewCluster(options: ClusterViewOptions): ClusterView {
         services,
         namespaces,
         policies,
+        clusterRoles,
         ...authentications,
         ...(configMap ? [configMap] : []),
         ...pods.values(),

@@ -1,10 +1,11 @@
 /** Services, Pods and AuthorizationPolicies of the cluster, reduced to what policy needs to know of them. */
-import { MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access';
+import { clusterRoleOf, MANAGED_BY, MANAGED_BY_LABEL } from '@meshpass/access';
 import {
   distinctWorkloads,
   type ForeignPolicy,
   foreignPolicyOf,
   hasEnded,
+  type MeshClusterRole,
   type MeshService,
   meshServiceOf,
   serviceAccountOf,
@@ -83,6 +84,13 @@ export function toPod(object: unknown): RunningPod | undefined {
 export function withWorkloads(service: Omit<MeshService, 'workloads'>, pods: readonly RunningPod[]): MeshService {
   const inside = pods.filter(({ namespace }) => namespace === service.namespace);
   return { ...service, workloads: distinctWorkloads(service.selector, inside) };
+}
+
+const ClusterRole = z.looseObject({ metadata: z.object({ name: z.string(), labels: labels.optional() }) });
+
+/** Its rules are judged where they are used: one that nobody understands is no reason not to see the others. */
+export function toClusterRole(object: unknown): MeshClusterRole {
+  return clusterRoleOf(ClusterRole.parse(object) as Parameters<typeof clusterRoleOf>[0]);
 }
 
 const Policy = z.object({

@@ -6,14 +6,14 @@ export interface MeshProblems {
   file?: string;
   /** Why policies could not be applied. */
   apply?: string;
-  /** Granted services that are gone or changed. */
+  /** Granted services or roles that are gone or changed. */
   mesh?: string;
   /** Selected services that cannot be granted as they are. */
   selected?: string;
 }
 
 const SAID = {
-  mesh: { member: 'missing', message: 'granted services are gone or changed; they are left out' },
+  mesh: { member: 'missing', message: 'granted services or roles are gone or changed; they are left out' },
   selected: { member: 'leftOut', message: 'selected services cannot be granted as they are' },
 } as const;
 

@@ -22,7 +22,7 @@ import { policyDecisions } from './policy-decisions.ts';
 import { reconciler } from './reconciler.ts';
 import { httpServersOf } from './revocation/ended-sessions.ts';
 
-export type MeshShape = Omit<Mesh, 'services' | 'namespaces' | 'foreignPolicies'>;
+export type MeshShape = Omit<Mesh, 'services' | 'namespaces' | 'foreignPolicies' | 'clusterRoles'>;
 
 export interface StateOptions {
   readonly view: ClusterView;

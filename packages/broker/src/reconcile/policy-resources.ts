@@ -11,6 +11,8 @@ export async function readPolicyResources(kubernetes: Pick<Kubernetes, 'list'>):
     ...['Service', 'Pod', 'Namespace'].map((kind) => [kind, ''] as const),
     ...['AuthorizationPolicy', 'RequestAuthentication', 'PeerAuthentication'].map((kind) => [kind, ''] as const),
     ['RoleBinding', OURS],
+    // What the roles allow that a grant gives.
+    ['ClusterRole', ''],
     // What stands before workloads: where it is not understood, a plan says so.
     ...['Gateway', 'ServiceEntry', 'Sidecar', 'EnvoyFilter'].map((kind) => [kind, ''] as const),
     ...['WasmPlugin', 'TrafficExtension'].map((kind) => [kind, ''] as const),

@@ -37,6 +37,7 @@ export const BROKER_RIGHTS: readonly Right[] = [
   { group: 'extensions.istio.io', resource: 'trafficextensions', verbs: ['list'] },
   { group: 'extensions.istio.io', resource: 'wasmplugins', verbs: ['list'] },
   { group: 'rbac.authorization.k8s.io', resource: 'rolebindings', verbs: ['create', 'delete', 'list', 'patch'] },
+  { group: 'rbac.authorization.k8s.io', resource: 'clusterroles', verbs: ['list', 'watch'] },
   { group: 'authentication.k8s.io', resource: 'tokenreviews', verbs: ['create'] },
   {
     ...{ group: 'networking.istio.io', resource: 'gateways', verbs: ['create', 'delete', 'list', 'patch'] },

@@ -118,6 +118,6 @@ describe('a value that cannot be used', () => {
 it('access check does not claim that services were checked', async () => {
   expect(await call('access', 'check', '@access.yaml')).toBe(0);
   expect(out).toEqual([
-    `${folder}/access.yaml is well-formed: 1 grant. Services were not checked; policy plan does that.`,
+    `${folder}/access.yaml is well-formed: 1 grant. Services and roles of the cluster were not checked; policy plan does that.`,
   ]);
 });

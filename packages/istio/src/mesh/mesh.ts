@@ -1,4 +1,5 @@
 /** A mesh as compiling the access file needs to see it. */
+import type { RbacRule } from '../object/kubernetes.ts';
 
 /** A Kubernetes Service, as far as policy cares. */
 export interface MeshService {
@@ -46,4 +47,15 @@ export interface Mesh {
   /** Namespaces that are not being deleted. Absent: not known, so nothing selects by them. */
   readonly namespaces?: readonly { readonly name: string; readonly labels: Readonly<Record<string, string>> }[];
   readonly foreignPolicies: readonly ForeignPolicy[];
+  /** Every ClusterRole of the cluster. Absent, or without those that Kubernetes makes itself: these are as Kubernetes makes them. */
+  readonly clusterRoles?: readonly MeshClusterRole[];
+}
+
+/** A ClusterRole, as it was read: nothing of it is trusted to have its form. */
+export interface MeshClusterRole {
+  readonly name: string;
+  readonly labels?: Readonly<Record<string, string>>;
+  readonly rules?: readonly RbacRule[];
+  /** Selects ClusterRoles whose rules it has, too. */
+  readonly aggregationRule?: unknown;
 }

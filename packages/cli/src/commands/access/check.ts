@@ -1,6 +1,6 @@
 /** `meshpass access check`: the access file, read as the broker reads it, without a cluster. */
 
-import { type Access, loadAccess } from '@meshpass/access';
+import { type Access, checkKnownRoles, loadAccess } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity/error';
 import { defineCommand } from '../../command/define.ts';
 import type { Output } from '../../command/failure.ts';
@@ -22,6 +22,7 @@ function check(file: string, output: Output): void {
   let access: Access;
   try {
     ({ access } = loadAccess(file, { name: file }));
+    checkKnownRoles(access);
   } catch (cause) {
     if (!(cause instanceof MeshpassError) || cause.code !== 'config_invalid') throw cause;
     throw new MeshpassError('usage', cause.message, { cause });
@@ -31,6 +32,8 @@ function check(file: string, output: Output): void {
   } else {
     const { length } = access.grants;
     const grants = length === 1 ? '1 grant' : `${length} grants`;
-    console.log(`${file} is well-formed: ${grants}. Services were not checked; policy plan does that.`);
+    console.log(
+      `${file} is well-formed: ${grants}. Services and roles of the cluster were not checked; policy plan does that.`,
+    );
   }
 }
