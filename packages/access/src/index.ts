@@ -1,5 +1,5 @@
 /** The access file: load it, decide by it, compile it. */
-export { authorize } from './authorize/authorize.ts';
+export { approverEntry, authorize } from './authorize/authorize.ts';
 export { claimsRequired } from './authorize/required-claims.ts';
 export { formatManifests } from './compile/format.ts';
 export * from './compile.ts';

@@ -134,15 +134,18 @@ export interface Window {
   readonly before?: number;
 }
 
-/** Who has to agree before a grant is given. Until approvals exist such a grant is given to nobody. */
+/** Who has to agree before a grant is given, and for how long it is. Durations in seconds. */
 export interface Approval {
   readonly place: Place;
-  readonly from: readonly Who[];
+  readonly by: readonly Who[];
+  /** Where the request does not say how long. */
+  readonly for: number;
+  /** The longest. */
+  readonly max: number;
+  /** Whether a request needs a reason. */
+  readonly reason: 'required' | 'optional';
+  /** Different people who must approve. */
   readonly count: number;
-  /** Seconds that an approval holds. */
-  readonly lasts: number;
-  /** For whoever is asked. */
-  readonly reason?: string;
 }
 
 export interface Grant {
@@ -182,11 +185,20 @@ export interface Decision {
     /** Unix seconds at which its time window closes; absent where it has none, or none that closes within a day. */
     readonly until?: number;
   }[];
+  /** Grants that would be given with an approval, which is not there: they can be requested. */
+  readonly requestable: readonly { readonly grant: Grant; readonly approval: Approval; readonly reason: string }[];
   /** One line per grant that does not match. */
   readonly refusals: readonly string[];
 }
-/** @param at Unix seconds; without it no time window is open */
-export type Authorize = (attestation: Attestation, access: Access, at?: number) => Decision;
+
+/** Approvals that a session has: Unix seconds of their end, by name of the grant. */
+export type Approved = ReadonlyMap<string, number>;
+
+/**
+ * @param at Unix seconds; without it no time window is open
+ * @param approved what has been approved for the one session that is decided about; absent: nothing
+ */
+export type Authorize = (attestation: Attestation, access: Access, at?: number, approved?: Approved) => Decision;
 
 /** How identity tokens are recognised by sidecars. */
 export interface IdentityTokens {

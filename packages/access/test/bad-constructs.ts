@@ -1,4 +1,5 @@
 /** More access files that must be refused: who, where, what and when. The same form as bad-files.ts. */
+import { BAD_APPROVALS } from './bad-approvals.ts';
 import type { BAD_FILES } from './bad-files.ts';
 import { EXAMPLE, fileWith } from './shop.ts';
 
@@ -244,14 +245,7 @@ export const BAD_CONSTRUCTS: typeof BAD_FILES = [
     INVALID,
     /before: it ends before it begins$/,
   ],
-  ['an approval by nobody', more('approval: {from: []}'), INVALID, /from: nobody can approve/],
-  ['an approval by a stranger', more('approval: {from: [{issuer: ci}]}'), INVALID, /serves every repository on GitHub/],
-  [
-    'an approval for a day',
-    more('approval: {from: [{user_id: 5}], lasts: 24h}'),
-    INVALID,
-    /lasts: 24h is too long: at most 12h$/,
-  ],
+  ...BAD_APPROVALS,
   ['a role nowhere', more('kubernetes: {roles: [{role: view}]}'), INVALID, /it is bound nowhere/],
   [
     'a role in every namespace',

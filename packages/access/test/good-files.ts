@@ -63,7 +63,9 @@ export const GOOD_FILES: readonly (readonly [string, string])[] = [
   ],
   [
     'an approval',
-    fileWith({ more: 'approval: {from: [{team: acme/leads}, {user_id: 5}], count: 2, lasts: 30m, reason: four eyes}' }),
+    fileWith({
+      more: 'approval: {by: [{team: acme/leads}, {user_id: 5}], count: 2, for: 30m, max: 2h, reason: optional}',
+    }),
   ],
   [
     'a role where a label is',

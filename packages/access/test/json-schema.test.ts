@@ -83,8 +83,10 @@ describe('the published JSON Schema', () => {
     'an unknown zone',
     'an instant of no calendar',
     'an end before its beginning',
-    'an approval by a stranger',
+    'an approval by a job',
+    'an approval from a repository',
     'an approval for a day',
+    'an approval that ends before it begins',
     'a role twice by label',
     'a file that includes another, given alone',
   ]);

@@ -1,11 +1,11 @@
 /** Who an entry means: ids, roles, refs, environments, claims; and who is denied all the same, or not at this time. */
 import type { Attestation } from '@meshpass/identity';
 import { describe, expect, it } from 'vitest';
-import { authorize, claimsRequired, parseAccess, rolesMentioned } from '../src/index.ts';
+import { approverEntry, authorize, claimsRequired, parseAccess, rolesMentioned } from '../src/index.ts';
 import { ALICE, BOB, EXAMPLE, fileWith, JOB } from './shop.ts';
 
-const decide = (attestation: Attestation, text: string, at?: number) =>
-  authorize(attestation, parseAccess(text, 'access.yaml'), at);
+const decide = (attestation: Attestation, text: string, at?: number, approved?: ReadonlyMap<string, number>) =>
+  authorize(attestation, parseAccess(text, 'access.yaml'), at, approved);
 const granted = (attestation: Attestation, who: string) =>
   decide(attestation, fileWith({ who: `[${who}]` })).grants.length === 1;
 const withRef = (attestation: Attestation, ref: string): Attestation => ({
@@ -168,28 +168,63 @@ describe('a grant', () => {
 
   it('is not given while none is, nor where nobody says what time it is', () => {
     const refusals = ['grant dev: access.yaml:11:14 it is not open at this time'];
-    expect(decide(ALICE, timed, NOON + 3600)).toEqual({ grants: [], refusals });
-    expect(decide(ALICE, timed)).toEqual({ grants: [], refusals });
+    expect(decide(ALICE, timed, NOON + 3600)).toEqual({ grants: [], requestable: [], refusals });
+    expect(decide(ALICE, timed)).toEqual({ grants: [], requestable: [], refusals });
   });
 
   it('is given at any time where it has no window', () => {
     expect(decide(ALICE, fileWith({}), NOON).grants[0]).not.toHaveProperty('until');
   });
 
-  it('that needs an approval is given to nobody, and the approval is kept', () => {
+  describe('with an approval', () => {
     const text = fileWith({
-      more: 'approval: {from: [{team: acme/leads}, {user_id: 5}], count: 2, lasts: 30m, reason: four eyes}',
+      more: 'approval: {by: [{team: acme/leads}, {user_id: 5}], count: 2, for: 30m, max: 2h, reason: optional}',
     });
-    expect(decide(ALICE, text)).toEqual({ grants: [], refusals: [expect.stringMatching(/needs an approval/)] });
-    expect(parseAccess(text, 'f').grants[0]!.approval).toEqual({
-      place: { file: 'f', line: 11, column: 15 },
-      from: [
-        { place: { file: 'f', line: 11, column: 23 }, team: 'acme/leads' },
-        { place: { file: 'f', line: 11, column: 43 }, userId: 5 },
-      ],
-      count: 2,
-      lasts: 1800,
-      reason: 'four eyes',
+
+    it('is given to nobody without one, and can be requested', () => {
+      const { grants, requestable, refusals } = decide(ALICE, text, NOON);
+      expect(grants).toEqual([]);
+      expect(refusals).toEqual([
+        'grant dev: access.yaml:11:15 it needs approval by team acme/leads or user id 5 (2 people), at most 2h',
+      ]);
+      expect(requestable.map(({ grant, approval }) => [grant.name, approval.max])).toEqual([['dev', 7200]]);
+    });
+
+    it('is given until the approval ends, and not a second longer', () => {
+      const approved = new Map([['dev', NOON + 60]]);
+      const at = (now: number) => decide(ALICE, text, now, approved);
+      expect(at(NOON + 59).grants[0]).toMatchObject({ until: NOON + 60, reason: expect.stringMatching(/, approved$/) });
+      expect(at(NOON + 60).grants).toEqual([]);
+      expect(at(NOON + 60).requestable).toHaveLength(1);
+    });
+
+    it('is not given by an approval of another grant, or to whom "who" does not name', () => {
+      expect(decide(ALICE, text, NOON, new Map([['ops', NOON + 60]])).grants).toEqual([]);
+      const stranger = { ...ALICE, githubUser: { id: 99, login: 'mallory' }, login: 'mallory', teams: [] };
+      const { grants, requestable } = decide(stranger, text, NOON, new Map([['dev', NOON + 60]]));
+      expect([grants, requestable]).toEqual([[], []]);
+    });
+
+    it('keeps who may give it, and the bounds', () => {
+      expect(parseAccess(text, 'f').grants[0]!.approval).toEqual({
+        place: { file: 'f', line: 11, column: 15 },
+        by: [
+          { place: { file: 'f', line: 11, column: 21 }, team: 'acme/leads' },
+          { place: { file: 'f', line: 11, column: 41 }, userId: 5 },
+        ],
+        ...{ count: 2, for: 1800, max: 7200, reason: 'optional' },
+      });
+      const short = parseAccess(fileWith({ more: 'approval: {by: {team: acme/leads}}' }), 'f').grants[0]!.approval;
+      expect(short).toMatchObject({ count: 1, for: 3600, max: 3600, reason: 'required' });
+    });
+
+    it('may be given by whom "by" names, and by no job', () => {
+      const access = parseAccess(text, 'access.yaml');
+      const { approval } = access.grants[0]!;
+      const lead = { ...ALICE, teams: ['acme/leads'] };
+      expect(approverEntry(approval!, lead, access)).toBe('access.yaml:11:21 team acme/leads');
+      expect(approverEntry(approval!, { ...ALICE, teams: [] }, access)).toBeUndefined();
+      expect(approverEntry(approval!, { ...lead, issuer: 'ci', attestor: 'oidc' }, access)).toBeUndefined();
     });
   });
 });

@@ -1,7 +1,8 @@
 /** The decision: which grants an attestation has, and why. Default deny; nothing is looked up, nothing is remembered. */
 import type { Attestation } from '@meshpass/identity';
-import type { Access, Decision, Denial, Grant } from '../model.ts';
+import type { Access, Approval, Approved, Decision, Denial, Grant } from '../model.ts';
 import { formatPlace } from '../problem.ts';
+import { describeApproval } from './describe-approval.ts';
 import { describeWho } from './describe-who.ts';
 import { type Kind, whyDenied, whyNot } from './who.ts';
 import { openUntil } from './windows.ts';
@@ -33,19 +34,25 @@ import { openUntil } from './windows.ts';
  * authorize({ ...alice, githubUser: { id: 2, login: 'bob' } }, access).grants; // => []
  * ```
  */
-export function authorize(attestation: Attestation, access: Access, at?: number): Decision {
+export function authorize(attestation: Attestation, access: Access, at?: number, approved?: Approved): Decision {
   const kind = trustedKind(attestation, access);
   if (!kind) return nothing(access, `issuer ${attestation.issuer} is not trusted by the access file`);
   const denied = denial(access.deny, attestation, kind);
   if (denied) return nothing(access, denied);
   const grants: { grant: Grant; reason: string; until?: number }[] = [];
+  const requestable: { grant: Grant; approval: Approval; reason: string }[] = [];
   const refusals: string[] = [];
   for (const grant of access.grants) {
     const found = decide(grant, attestation, kind, at);
+    const lacking = 'refusal' in found ? undefined : withApproval(grant, found, at, approved);
     if ('refusal' in found) refusals.push(`grant ${grant.name}: ${found.refusal}`);
-    else grants.push({ grant, ...found });
+    else if (lacking === undefined || !('approval' in lacking)) grants.push({ grant, ...(lacking ?? found) });
+    else {
+      requestable.push({ grant, approval: lacking.approval, reason: found.reason });
+      refusals.push(`grant ${grant.name}: ${needsApproval(lacking.approval)}`);
+    }
   }
-  return { grants, refusals };
+  return { grants, requestable, refusals };
 }
 
 function decide(
@@ -63,13 +70,28 @@ function decide(
   if (!match) return { refusal: failures.join('; ') || 'nobody is named' };
   const denied = denial(grant.except, attestation, kind);
   if (denied) return { refusal: denied };
-  if (grant.approval)
-    return { refusal: `${formatPlace(grant.approval.place)} it needs an approval, and nobody can give one yet` };
   const reason = `${formatPlace(match.place)} ${describeWho(match)}`;
   if (!grant.during) return { reason };
   const until = at === undefined ? undefined : openUntil(grant.during, at);
   if (until === undefined) return { refusal: `${formatPlace(grant.during[0]!.place)} it is not open at this time` };
   return { reason, until };
+}
+
+/** @returns what is granted until when, where it is approved; the approval that it lacks; undefined where it needs none */
+function withApproval(
+  grant: Grant,
+  found: { readonly reason: string; readonly until?: number },
+  at: number | undefined,
+  approved: Approved | undefined,
+): { readonly reason: string; readonly until: number } | { readonly approval: Approval } | undefined {
+  if (!grant.approval) return undefined;
+  const until = approved?.get(grant.name);
+  if (until === undefined || at === undefined || until <= at) return { approval: grant.approval };
+  return { reason: `${found.reason}, approved`, until: Math.min(until, found.until ?? until) };
+}
+
+function needsApproval(approval: Approval): string {
+  return `${formatPlace(approval.place)} it needs ${describeApproval(approval)}`;
 }
 
 function denial(denials: readonly Denial[] | undefined, attestation: Attestation, kind: Kind): string | undefined {
@@ -81,7 +103,41 @@ function denial(denials: readonly Denial[] | undefined, attestation: Attestation
 }
 
 function nothing(access: Access, why: string): Decision {
-  return { grants: [], refusals: access.grants.map(({ name }) => `grant ${name}: ${why}`) };
+  return { grants: [], requestable: [], refusals: access.grants.map(({ name }) => `grant ${name}: ${why}`) };
+}
+
+/**
+ * Whether somebody may approve: the first entry of `by` that names them. Jobs approve nothing: a workflow runs in the name of whoever
+ * set it off.
+ * @returns its place and words; undefined where none does
+ * @example
+ * ```ts
+ * import { approverEntry, parseAccess } from '@meshpass/access';
+ * import type { Attestation } from '@meshpass/identity';
+ * const access = parseAccess(`
+ * trust: {codespaces: {organization: acme}}
+ * grants:
+ *   dev: {who: [{user: alice}], to: [{service: orders.shop, port: 80}], approval: {by: {team: acme/leads}}}`, 'access.yaml');
+ * const lead: Attestation = {
+ *   ...{ attestor: 'github-codespace', issuer: 'github', subject: 'github:2', login: 'bob', claims: {}, teams: ['acme/leads'] },
+ *   githubUser: { id: 2, login: 'bob' },
+ *   workspace: { kind: 'codespace', key: 'codespace:2', name: 'space' },
+ *   proofHash: 'a'.repeat(64),
+ * };
+ * const { approval } = access.grants[0]!;
+ * approverEntry(approval!, lead, access); // => 'access.yaml:4:86 team acme/leads'
+ * approverEntry(approval!, { ...lead, teams: [] }, access); // => undefined
+ * ```
+ */
+export function approverEntry(
+  approval: Pick<Approval, 'by'>,
+  attestation: Attestation,
+  access: Access,
+): string | undefined {
+  const kind = trustedKind(attestation, access);
+  if (!kind || kind === 'actions' || denial(access.deny, attestation, kind) !== undefined) return undefined;
+  const match = approval.by.find((who) => whyNot(who, attestation, kind) === undefined);
+  return match && `${formatPlace(match.place)} ${describeWho(match)}`;
 }
 
 function trustedKind(attestation: Attestation, access: Access): Kind | undefined {

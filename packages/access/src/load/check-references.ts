@@ -15,7 +15,7 @@ export function checkReferences(
     ...access.grants.flatMap((grant) => [
       ...grant.who.flatMap((who) => checkWho(who, access)),
       ...(grant.except ?? []).flatMap((denial) => checkDenial(denial, access)),
-      ...(grant.approval?.from ?? []).flatMap((who) => checkWho(who, access)),
+      ...(grant.approval?.by ?? []).flatMap((who) => checkApprover(who, access)),
       ...duplicateTargets(grant),
       ...duplicateRoles(grant),
     ]),
@@ -60,6 +60,20 @@ function checkWho(who: Who, access: Access): readonly AccessFileProblem[] {
     return [problem('anyone can make a workflow run as another user in a repository of their own: add "repository"')];
   }
   return [];
+}
+
+/** Whoever approves is a person, and asked as one: from where they do says nothing of them. */
+function checkApprover(who: Who, access: Access): readonly AccessFileProblem[] {
+  const problem = (message: string): readonly AccessFileProblem[] => [
+    { code: 'access_file_invalid', place: who.place, message },
+  ];
+  const { repository, repositoryId, ref, environment } = who;
+  if ([repository, repositoryId, ref, environment].some((member) => member !== undefined))
+    return problem('a person approves, wherever they are: leave out repository, ref and environment');
+  const known = who.issuer === undefined ? undefined : findIssuer(who.issuer, access);
+  if (known && 'kind' in known && known.kind === 'actions')
+    return problem('a job cannot approve: name people, by GitHub or by an identity provider');
+  return checkWho(who, access);
 }
 
 /** A denial must stand on what the denied cannot change or hide. */

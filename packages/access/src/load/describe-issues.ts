@@ -3,6 +3,7 @@ import type { ErrorCode } from '@meshpass/identity';
 import { didYouMean, nearest } from '@meshpass/istio';
 import type { z } from 'zod';
 import type { AccessFileProblem } from '../problem.ts';
+import { ENDPOINT_APPROVAL, formerKey } from '../schema/approval.ts';
 import { type JsonSchema, keysAt } from '../schema/json-schema.ts';
 import type { YamlFile } from './read-yaml.ts';
 
@@ -22,6 +23,8 @@ export function describeIssues(
 /** The findings of the alternative that was meant: the one whose type fits what stands there. */
 function withoutUnions(issue: Issue, yaml: YamlFile): readonly Issue[] {
   if (issue.code !== 'invalid_union') return [issue];
+  if (!exists(yaml.value, issue.path))
+    return [{ code: 'invalid_type', expected: 'object', path: issue.path, message: '', input: issue.input }];
   const isMeant = (found: readonly Issue[]) => found.length > 0 && !found.some((one) => expected(one).length > 0);
   const meant = issue.errors.filter(isMeant).toSorted((a, b) => a.length - b.length)[0];
   if (meant) return meant.flatMap((one) => withoutUnions({ ...one, path: [...issue.path, ...one.path] }, yaml));
@@ -44,7 +47,9 @@ function withoutEchoes(issues: readonly Issue[], yaml: YamlFile, known: KnownKey
   const meant = new Set(
     issues.flatMap((issue) =>
       issue.code === 'unrecognized_keys'
-        ? issue.keys.map((key) => JSON.stringify([...issue.path, nearest(key, known(issue.path))]))
+        ? issue.keys.map((key) =>
+            JSON.stringify([...issue.path, formerKey(issue.path, key)?.now ?? nearest(key, known(issue.path))]),
+          )
         : [],
     ),
   );
@@ -66,7 +71,7 @@ function toProblems(issue: Issue, yaml: YamlFile, known: KnownKeys): readonly Ac
     return issue.keys.map((key) => ({
       code: 'access_file_unknown_key',
       place: yaml.locate([...issue.path, key], 'key'),
-      message: `unknown key "${key}"${didYouMean(key, known(issue.path))}`,
+      message: misplaced(issue.path, key) ?? `unknown key "${key}"${didYouMean(key, known(issue.path))}`,
     }));
   }
   const params = issue.code === 'custom' ? (issue.params as { code?: ErrorCode; at?: 'key' } | undefined) : undefined;
@@ -79,6 +84,11 @@ function toProblems(issue: Issue, yaml: YamlFile, known: KnownKeys): readonly Ac
       message: missing ? `"${String(issue.path.at(-1))}" is missing` : `${where}${describe(issue, yaml)}`,
     },
   ];
+}
+
+/** A key that has another name or another place. */
+function misplaced(path: readonly PropertyKey[], key: string): string | undefined {
+  return key === 'approval' && path.at(-2) === 'to' ? ENDPOINT_APPROVAL : formerKey(path, key)?.message;
 }
 
 /** `port: `; nothing for an element of a list, whose text the message quotes. */

@@ -48,10 +48,9 @@ function toGrant(name: string, grant: GrantEntry, yaml: YamlFile): Grant {
     ...(approval && {
       approval: {
         place: at('approval'),
-        from: approval.from.map((entry, index) => toWho(entry, at('approval', 'from', index))),
-        count: approval.count,
-        lasts: approval.lasts,
-        ...(approval.reason !== undefined && { reason: approval.reason }),
+        by: approval.by.map((entry, index) => toWho(entry, at('approval', 'by', index))),
+        ...{ for: approval.for, max: approval.max ?? approval.for },
+        ...{ reason: approval.reason, count: approval.count },
       },
     }),
   };

@@ -3,11 +3,12 @@ import { grantNamespace, isDnsLabel, RESERVED_GRANTS } from '@meshpass/identity'
 import { z } from 'zod';
 import type { KubernetesPower } from '../model.ts';
 import { invalid, type Parsed } from '../problem.ts';
+import { approval } from './approval.ts';
 import { type DurationBounds, parseDuration } from './duration.ts';
 import { KUBERNETES_POWERS, parseRole, parseRoleName } from './role.ts';
 import { labels, namespacePattern, target } from './target.ts';
 import { checked, named, read, text } from './text.ts';
-import { approval, window } from './time.ts';
+import { window } from './time.ts';
 import { type SchemaOptions, trust } from './trust.ts';
 import { denialList, whoList } from './who.ts';
 
@@ -64,7 +65,7 @@ const grant = z.strictObject({
     .max(20, 'more than 20 windows')
     .optional()
     .describe('Times in which the grant is open'),
-  approval: approval.optional().describe('Such a grant is given to nobody as long as nobody can approve'),
+  approval: approval.optional().describe('Who must approve it; without an approval nobody has the grant'),
 });
 
 const grants = named(grant, parseGrantName).meta({

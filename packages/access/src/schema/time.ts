@@ -1,12 +1,9 @@
-/** The form of what bounds a grant in time: windows and approvals. */
+/** The form of what bounds a grant in time: its windows. */
 import { z } from 'zod';
 import { invalid, type Parsed } from '../problem.ts';
-import { type DurationBounds, parseDuration } from './duration.ts';
-import { read, words } from './text.ts';
-import { who } from './who.ts';
+import { read } from './text.ts';
 
 export const DAYS = ['sun', 'mon', 'tue', 'wed', 'thu', 'fri', 'sat'] as const;
-const APPROVAL: DurationBounds = { least: '1m', most: '12h' };
 
 const timeOfDay = read(parseTimeOfDay, {
   description: 'Time of day, 00:00 to 24:00, in quotes',
@@ -41,13 +38,6 @@ export const window = z
       say('an empty entry is always: say days, from and to, after or before');
   })
   .meta({ minProperties: 1, dependentRequired: { from: ['to'], to: ['from'] } });
-
-export const approval = z.strictObject({
-  from: z.array(who).min(1, 'nobody can approve: name somebody').max(50, 'more than 50 entries'),
-  count: z.int().min(1, 'at least 1').max(10, 'at most 10').default(1),
-  lasts: read((input) => parseDuration(input, APPROVAL)).prefault('1h'),
-  reason: words.optional(),
-});
 
 function parseTimeOfDay(input: string): Parsed<number> {
   const match = /^(?:([01]\d|2[0-3]):([0-5]\d)|24:00)$/.exec(input);

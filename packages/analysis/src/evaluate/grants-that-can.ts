@@ -5,6 +5,7 @@ import {
   ATTESTED_CLAIMS,
   type ClaimValues,
   compile,
+  describeApproval,
   describeWho,
   type Grant,
   type GrantTarget,
@@ -193,7 +194,7 @@ function describeHolders(access: Access, grant: Grant): Pick<GrantReach, 'grant'
     except: [...(grant.except ?? []), ...(access.deny ?? [])].map(describeWho),
     conditions: [
       ...(grant.during ? ['only in its time windows'] : []),
-      ...(grant.approval ? ['it needs an approval, so nobody holds it yet'] : []),
+      ...(grant.approval ? [`with ${describeApproval(grant.approval)}`] : []),
     ],
   };
 }

@@ -1,6 +1,14 @@
 /** Who may hold a grant, before and after: the alternatives of `who` that come and go, who is denied, and when. */
 
-import { type Access, type Denial, describeWho, type Grant, type Who } from '@meshpass/access/compile';
+import {
+  type Access,
+  type Approval,
+  type Denial,
+  describeApproval,
+  describeWho,
+  type Grant,
+  type Who,
+} from '@meshpass/access/compile';
 import { canonicalJson } from '../canonical-json.ts';
 
 export interface PeopleChange {
@@ -11,7 +19,7 @@ export interface PeopleChange {
     | 'may no longer hold'
     | 'is now denied'
     | 'is no longer denied'
-    /** Of the time in which a grant is open, or the approval that it needs. */
+    /** Of the time in which a grant is open, or the approval that it needs: who gives it, for how long. */
     | 'changes for';
   /** `team acme/payments, repository acme/payments-*` */
   readonly who: string;
@@ -25,7 +33,7 @@ export function peopleChanges(before: Access, after: Access): readonly PeopleCha
     ...[...new Set([...was.keys(), ...is.keys()])].sort().flatMap((name) => {
       const [old, now] = [was.get(name), is.get(name)];
       return [
-        ...differences(name, HELD, old?.who, now?.who),
+        ...differences(name, HELD, old?.who, now?.who, now?.approval),
         ...differences(name, DENIED, old?.except, now?.except),
         ...(old && now ? conditionChanges(old, now) : []),
       ];
@@ -42,10 +50,12 @@ function differences(
   [now, noLonger]: Words,
   before: readonly Who[] = [],
   after: readonly Who[] = [],
+  approval?: Approval,
 ): readonly PeopleChange[] {
+  const condition = approval ? `, with ${describeApproval(approval)}` : '';
   const [old, fresh] = [alternatives(before), alternatives(after)];
   return [
-    ...[...fresh].filter(([key]) => !old.has(key)).map(([, who]) => ({ grant, does: now, who })),
+    ...[...fresh].filter(([key]) => !old.has(key)).map(([, who]) => ({ grant, does: now, who: `${who}${condition}` })),
     ...[...old].filter(([key]) => !fresh.has(key)).map(([, who]) => ({ grant, does: noLonger, who })),
   ];
 }
@@ -65,6 +75,11 @@ function conditionChanges(old: Grant, now: Grant): readonly PeopleChange[] {
   const changed = (what: 'during' | 'approval') => said(old[what]) !== said(now[what]);
   return [
     ...(changed('during') ? ['the time in which it is open'] : []),
-    ...(changed('approval') ? ['the approval that it needs'] : []),
+    ...(changed('approval') ? [approvalChange(old.approval, now.approval)] : []),
   ].map((who) => ({ grant: now.name, does: 'changes for' as const, who }));
+}
+
+function approvalChange(before: Approval | undefined, after: Approval | undefined): string {
+  const said = (approval: Approval | undefined) => (approval ? describeApproval(approval) : 'no approval');
+  return `what it needs (${said(before)} before, ${said(after)} after)`;
 }

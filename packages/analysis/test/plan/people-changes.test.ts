@@ -50,9 +50,15 @@ describe('what a change of the access file means for people', () => {
     ],
     [
       'an approval',
-      fileWith({ more: 'approval: {from: [{user_id: 5}]}' }),
+      fileWith({ more: 'approval: {by: {user_id: 5}}' }),
       fileWith({}),
-      ['the approval that it needs changes for dev'],
+      ['what it needs (approval by user id 5, at most 1h before, no approval after) changes for dev'],
+    ],
+    [
+      'an alternative of who, beside an approval',
+      fileWith({ more: 'approval: {by: {user_id: 5}}' }),
+      fileWith({ who: '[{user: alice}, {user: bob}]', more: 'approval: {by: {user_id: 5}}' }),
+      ['user bob, with approval by user id 5, at most 1h may now hold dev'],
     ],
   ])('is %s', (_, before, after, expected) => {
     expect(changes(before, after)).toEqual(expected);

@@ -110,6 +110,7 @@ export function playMesh(): PlayedMesh {
         one.who.length === 0 || one.who.some((who) => who.when === `subject == "${attestation.subject}"`);
       return {
         grants: grants.filter(holds).map((one) => ({ grant: one, reason: 'the subject is named' })),
+        requestable: [],
         refusals: grants.filter((one) => !holds(one)).map((one) => `${one.name}: the subject is not named`),
       };
     },

@@ -1,0 +1,53 @@
+/** Access files whose approvals must be refused. The same form as bad-files.ts. */
+import type { BAD_FILES } from './bad-files.ts';
+import { fileWith } from './shop.ts';
+
+const more = (text: string) => fileWith({ more: text });
+const INVALID = 'access_file_invalid';
+
+export const BAD_APPROVALS: typeof BAD_FILES = [
+  ['an approval by nobody', more('approval: {by: []}'), INVALID, /by: nobody can approve/],
+  [
+    'an approval by an empty entry',
+    more('approval: {by: {}}'),
+    'access_file_who_empty',
+    /empty entry would be everybody/,
+  ],
+  ['an approval by a job', more('approval: {by: [{issuer: ci}]}'), INVALID, /a job cannot approve/],
+  [
+    'an approval from a repository',
+    more('approval: {by: {repository: acme/payments}}'),
+    INVALID,
+    /leave out repository, ref and environment/,
+  ],
+  [
+    'an approval for a day',
+    more('approval: {by: [{user_id: 5}], for: 24h}'),
+    INVALID,
+    /for: 24h is too long: at most 12h$/,
+  ],
+  [
+    'an approval that ends before it begins',
+    more('approval: {by: {user_id: 5}, for: 2h, max: 1h}'),
+    INVALID,
+    /max: is shorter than "for"$/,
+  ],
+  [
+    'an approval in its former words',
+    more('approval: {from: [{user_id: 5}]}'),
+    'access_file_unknown_key',
+    /"from" is called "by" now/,
+  ],
+  [
+    'an approval that lasts',
+    more('approval: {by: {user_id: 5}, lasts: 1h}'),
+    'access_file_unknown_key',
+    /"lasts" is now "for"/,
+  ],
+  [
+    'an approval of an endpoint',
+    fileWith({ to: '[{service: orders.shop, port: 80, approval: {by: {user_id: 5}}}]' }),
+    'access_file_unknown_key',
+    /an approval is of a whole grant/,
+  ],
+];
