@@ -1,6 +1,7 @@
 /** The access file: load it, decide by it, compile it. */
 export { approverEntry, authorize } from './authorize/authorize.ts';
 export { claimsRequired } from './authorize/required-claims.ts';
+export { openUntil } from './authorize/windows.ts';
 export { formatManifests } from './compile/format.ts';
 export * from './compile.ts';
 export { allowCall, type CallToAllow } from './edit/allow-call.ts';

@@ -131,7 +131,8 @@ export class DataPlane {
   /** What was received last, and what became of it. */
   get received(): { readonly version: number; readonly state: 'applied' | 'refused' } | undefined {
     if (!this.#received) return undefined;
-    return { version: this.#received.version, state: this.#refused.length > 0 ? 'refused' : 'applied' };
+    const { version } = this.#received;
+    return { version, state: this.#acceptedVersion === version ? 'applied' : 'refused' };
   }
 
   /** Session, certificates, token or services are new. A token stands in no resource but its secret. */
@@ -226,8 +227,12 @@ export class DataPlane {
         { trustDomain: mesh.trust_domain, clusterDomain, grants },
         { services, sessionId: session.id, tokenHeader: mesh.token_header, mayListenOn: this.#options.mayListenOn },
       );
-      this.#refused = accepted.refused ?? [];
-      if (accepted.refused) {
+      // What was accepted before stays so where a grant is lost; and what names one that has no certificate yet waits for it.
+      const isKept = this.#acceptedVersion === this.#received.version || grants.length < session.grants.length;
+      this.#refused = isKept ? [] : (accepted.refused ?? []);
+      if (accepted.refused && isKept) {
+        log('configuration_waits', { version: this.#received.version });
+      } else if (accepted.refused) {
         const [first] = accepted.refused;
         log('configuration_refused', {
           ...{ version: this.#received.version, refusals: accepted.refused.length },

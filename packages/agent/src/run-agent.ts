@@ -102,9 +102,8 @@ async function start(
   parts.defer(endTraffic);
   await agent.openEarly(url);
   const { RefusalReport } = await import('./access-log/report.ts');
-  const { BrokerClient, CredentialManager, hasChannel, newDpopKey, SessionConfiguration } = await import(
-    './session/index.ts'
-  );
+  const sessions = await import('./session/index.ts');
+  const { BrokerClient, CredentialManager, hasChannel, newDpopKey, SessionConfiguration } = sessions;
   const key = newDpopKey();
   const client = new BrokerClient({
     ...{ url: config.broker, agent, key, now, randomId: randomUUID },
@@ -204,7 +203,7 @@ async function start(
   }
 
   async function status(): Promise<AgentStatus> {
-    const { session, svids, identityToken, services, mesh } = manager.credentials;
+    const { session, identityToken, services, mesh } = manager.credentials;
     const { brokerAnsweredAt: answeredAt, failures, lease } = manager.health;
     const plane = await dataPlane!.status();
     const { failure } = configuration;
@@ -221,7 +220,7 @@ async function start(
         expiresAt: session.expires_at * 1000,
       },
       credentials: {
-        svids: [...svids.values()].map(({ grant, spiffeId, expiresAt }) => ({ grant, spiffeId, expiresAt })),
+        svids: sessions.certificatesOf(manager.credentials),
         identityTokenExpiresAt: identityToken.expiresAt,
       },
       services: services.map(({ grant, host, port, aliases, protocol, allow, address }) => ({

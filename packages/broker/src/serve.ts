@@ -22,13 +22,16 @@ import { deniesEnded } from './session/deny-ended.ts';
 import { principalsOfLostSessions } from './session/deny-lost.ts';
 import { dropLost } from './session/drop-lost.ts';
 import { createFeed } from './session/feed.ts';
+import { startGaining } from './session/gain-queue.ts';
 import { createLeases } from './session/leases.ts';
-import { createLiveIndex } from './session/live.ts';
+import { createLiveIndex, type Live } from './session/live.ts';
 import { recheckOnChange, recheckSession } from './session/recheck.ts';
 import { createReportedRefusals } from './session/reported-refusals.ts';
 import { restore } from './session/restore.ts';
 import { createRevocations } from './session/revocations.ts';
+import type { GainCause } from './session/session.ts';
 import { startSweeping } from './session/sweep.ts';
+import { gainById, type WidenContext } from './session/widen.ts';
 import { createApps } from './start/apps.ts';
 import { recordStart } from './start/lifecycle.ts';
 import { type Base, type Broker, type BrokerParts, createBase } from './start/parts.ts';
@@ -142,14 +145,22 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
   const sessions = {
     ...{ live, journal, feed, revocations, denies, clock, random, tokenSeconds: config.tokenSeconds },
     ...{ authorize, mesh, losses, onClosed: metrics.closed, onFailure: failed('session') },
-  };
+    ...{ audit, trustDomain: config.trustDomain, widening: new Map() },
+    onGained: (one: Live, cause: GainCause) => {
+      metrics.gained(cause);
+      // istiod is asked now, so that it has answered when the agent asks.
+      configurations?.current(one.session);
+    },
+  } satisfies WidenContext;
   // What became known about a session's holder since it was opened is not in what it was opened with.
   for (const one of restored.sessions)
     await dropLost(sessions, one, (fact) => losses.isLost(fact, one.session.openedAt));
   // The access file may have changed while no broker ran.
   if (mesh.inForce()) for (const one of restored.sessions) await recheckSession(sessions, one);
   acting.defer(recheckOnChange(sessions));
-  acting.defer(startSweeping({ ...sessions, store, revoker: given.revoker }));
+  const gains = startGaining(sessions, store.isLeader);
+  acting.defer(gains.stop);
+  acting.defer(startSweeping({ ...sessions, store, revoker: given.revoker, gains }));
   const record = recordPolicy(sessions, log, keepInForce(store, failed('store')));
   given.onPolicyDecision?.(record.decision);
   const policyWatch =
@@ -230,6 +241,7 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
   return {
     ...{ port: listener.port, operatorPort: operator.port, feed, control },
     reportEdgeDecisions: apps.recordEdgeDecisions,
+    gain: (id, grant, request) => gainById(sessions, id, grant, request),
     revocationsSettled: revocations.settled,
     lost: store.lost.then(stepDown),
     close: () => {

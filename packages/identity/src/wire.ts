@@ -11,6 +11,8 @@ import { isDnsLabel, isTrustDomain, parseSpiffe } from './spiffe.ts';
 import { isPlainText } from './text.ts';
 import { isTokenHeader } from './token-header.ts';
 
+export * from './channel/edge-decision.ts';
+
 const dnsName = z.string().min(1).max(253);
 const port = z.number().int().min(1).max(65535);
 /** At most the year 9999: more is no instant, and overflows what is computed with it. */
@@ -82,6 +84,19 @@ export type ReachableService = z.infer<typeof ReachableService>;
 /** One answer is at most 1 MiB, which is fewer. */
 const services = z.array(ReachableService).max(4_096);
 
+/** A grant that a session holds now. */
+export const HeldGrantInfo = z.object({
+  grant,
+  /** Who the session is under it. A grant that was lost and gained again has another one. */
+  spiffe_id: spiffeId,
+  /** Its end in this session, Unix seconds. */
+  until: unixSeconds,
+  /** Why the session gained it while it was live; absent: it opened with it. */
+  gained: word(64).optional(),
+});
+export type HeldGrantInfo = z.infer<typeof HeldGrantInfo>;
+const held = z.array(HeldGrantInfo).max(MAX_GRANTS);
+
 export const SessionInfo = z.object({
   id: word(128),
   subject: text(1_024),
@@ -93,6 +108,8 @@ export const SessionInfo = z.object({
   lease_seconds: lifetime.positive(),
   heartbeat_seconds: lifetime.positive(),
   grants,
+  /** Absent: a broker that does not say. */
+  held: held.optional(),
 });
 export type SessionInfo = z.infer<typeof SessionInfo>;
 
@@ -211,6 +228,8 @@ export type HeartbeatResponse = z.infer<typeof HeartbeatResponse>;
 
 export const ServicesResponse = z.object({
   services_version: text(256),
+  /** As they are now, also those that reach nothing at this moment; absent: a broker that does not say. */
+  held: held.optional(),
   mesh: MeshInfo,
   services,
 });
@@ -274,26 +293,3 @@ export const EdgeEvent = z.discriminatedUnion('type', [
   z.object({ type: z.literal('draining'), sessions: z.array(DrainingTunnels).max(MAX_DRAINING) }),
 ]);
 export type EdgeEvent = z.infer<typeof EdgeEvent>;
-
-/** What the edge decided about a tunnel; the broker writes it to the audit log. */
-export const EdgeDecision = z.object({
-  id: z.string(),
-  at: z.number(),
-  outcome: z.enum(['allowed', 'refused', 'ended']),
-  code: z.string().optional(),
-  reason: z.string(),
-  session_id: z.string().optional(),
-  spiffe_id: z.string().optional(),
-  /** `host:port` */
-  target: z.string().optional(),
-  /** The server name that CONNECT asked for, where it named one in place of `host:port`: tells the subset. */
-  sni: z.string().optional(),
-  source: z.string(),
-  bytes_in: z.number().optional(),
-  bytes_out: z.number().optional(),
-  /** Life of an ended tunnel, ms. */
-  duration_ms: z.number().optional(),
-});
-export type EdgeDecision = z.infer<typeof EdgeDecision>;
-
-export const EdgeDecisions = z.object({ decisions: z.array(EdgeDecision).max(1000) });

@@ -10,6 +10,20 @@ const DAY_MINUTES = 24 * 60;
  * @param at Unix seconds
  * @returns Unix seconds at which all of them are closed for the first time after `at`, at most a day ahead; undefined
  * where all of them are closed at `at`
+ * @example
+ * ```ts
+ * import { openUntil, parseAccess } from '@meshpass/access';
+ * const access = parseAccess(`
+ * trust: {codespaces: {organization: acme}}
+ * grants:
+ *   dev:
+ *     who: [{user: alice}]
+ *     to: [{service: orders.shop, port: 80}]
+ *     during: [{from: "08:00", to: "18:00"}]`, 'access.yaml');
+ * const { during } = access.grants[0]!;
+ * openUntil(during!, Date.UTC(2026, 0, 5, 9) / 1000); // => 1767636000
+ * openUntil(during!, Date.UTC(2026, 0, 5, 19) / 1000); // => undefined
+ * ```
  */
 export function openUntil(windows: readonly Window[], at: number): number | undefined {
   let end: number | undefined;

@@ -16,7 +16,15 @@ export interface AgentStatus extends DataPlaneStatus {
     readonly expiresAt: number;
   };
   readonly credentials: {
-    readonly svids: readonly { readonly grant: string; readonly spiffeId: string; readonly expiresAt: number }[];
+    readonly svids: readonly {
+      readonly grant: string;
+      readonly spiffeId: string;
+      readonly expiresAt: number;
+      /** When the session loses the grant; absent where the broker does not say. */
+      readonly heldUntil?: number;
+      /** Why the session gained it while it was live: `window_opened`, `access_widened`, `approved`, `signed_in`. */
+      readonly gained?: string;
+    }[];
     readonly identityTokenExpiresAt: number;
   };
   readonly services: readonly ServiceStatus[];

@@ -12,9 +12,9 @@ import type { BrokerClient } from './broker-client.ts';
 import { chainsToRoot } from './chains-to-root.ts';
 import type { ProofSource } from './discover.ts';
 import { isFinal, isOver, isUnhurried } from './endings.ts';
-import { type Credentials, enrol, obtainIdentityToken, obtainSvids } from './enrol.ts';
+import { type Credentials, enrol, obtainIdentityToken, obtainSvids, withCertificates } from './enrol.ts';
 import { expired } from './expiry.ts';
-import { withServices } from './granted.ts';
+import { isGained, withoutCertificate, withServices } from './granted.ts';
 import type { Health } from './health.ts';
 import { longestPause, svidsDue, tokenDue, waitsForLease } from './renewal-times.ts';
 import { TaskTimers } from './task-timers.ts';
@@ -40,7 +40,7 @@ export interface CredentialManagerOptions {
 export type Change = 'session' | 'svids' | 'services' | 'token';
 
 /** What the broker says with a renewed lease, whichever way. */
-export type LeaseNews = Pick<HeartbeatResponse, 'services_version' | 'token_keys'>;
+export type LeaseNews = Pick<HeartbeatResponse, 'services_version' | 'token_keys'> & { readonly set?: string };
 
 type Task = 'heartbeat' | 'svids' | 'token' | 'services' | 'session';
 
@@ -116,8 +116,11 @@ export class CredentialManager {
     else this.#tasks.later('heartbeat', 0);
     this.#brokerAnsweredAt = this.#options.now();
     this.#renewedBy('channel');
-    // What changes for one session may change for all, and all hear of it at once.
-    this.#learn(lease, this.#options.random() * SPREAD * this.credentials.session.heartbeat_seconds * 1000);
+    // What changes for one session may change for all, and all hear of it at once. What this one has gained is its own: the broker
+    // gives a grant to one session after the other.
+    const spread = this.#options.random() * SPREAD * this.credentials.session.heartbeat_seconds * 1000;
+    const gained = isGained(this.credentials, lease.set);
+    this.#learn(lease, gained ? 0 : spread, gained);
   }
 
   /** The control channel does not renew the lease of this session: it is renewed over HTTPS until it does. */
@@ -243,10 +246,10 @@ export class CredentialManager {
     if (beat.configuration_version !== undefined) this.#options.onConfigurationVersion?.(beat.configuration_version);
   }
 
-  /** @param pause ms before the services are read anew */
-  #learn({ services_version: version, token_keys: keys }: LeaseNews, pause: number): void {
+  /** @param pause ms before the services are read anew @param sooner also where they are to be read later already */
+  #learn({ services_version: version, token_keys: keys }: LeaseNews, pause: number, sooner = false): void {
     const { servicesVersion, identityToken } = this.credentials;
-    if (version !== undefined && version !== servicesVersion && !this.#tasks.isDue('services'))
+    if (version !== undefined && version !== servicesVersion && (sooner || !this.#tasks.isDue('services')))
       this.#tasks.later('services', pause);
     // Its key was dropped: no sidecar accepts it any more, however long it would live.
     if (identityToken.kid !== undefined && keys?.includes(identityToken.kid) === false) this.#tasks.later('token', 0);
@@ -259,13 +262,11 @@ export class CredentialManager {
     if (this.#credentials?.accessToken !== accessToken) return;
     const before = this.credentials;
     this.#credentials = withServices(before, answer);
-    const fresh = this.#credentials.session.grants.filter(
-      (grant) => !before.svids.has(grant) && answer.services.some((service) => service.grant === grant),
-    );
+    const fresh = withoutCertificate(this.#credentials);
     const { roots } = answer.mesh;
     const rerooted = roots.join() !== before.mesh.roots.join();
     if (rerooted) onChange('svids');
-    if (fresh.length > 0) await this.#renewSvids(fresh);
+    if (fresh.length > 0) await this.#renewSvids(fresh, true);
     log('services_changed', { services: answer.services.length });
     onChange('services');
     // Where a root is gone, nobody trusts what was signed under it any more, however long it would live.
@@ -273,17 +274,16 @@ export class CredentialManager {
     if (rerooted && [...svids.values()].some(({ chain }) => !chainsToRoot(chain, roots))) this.#tasks.later('svids', 0);
   }
 
-  async #renewSvids(grants: readonly string[]): Promise<void> {
+  /** @param withToken whether a token is to come with them: sidecars refuse one that does not name a grant that is new */
+  async #renewSvids(grants: readonly string[], withToken = false): Promise<void> {
     const { client, now, onChange } = this.#options;
     const { accessToken } = this.credentials;
-    const { svids, roots } = await obtainSvids(client, accessToken, grants, now);
+    const [certificates, identityToken] = await Promise.all([
+      obtainSvids(client, accessToken, grants, now),
+      withToken ? obtainIdentityToken(client, accessToken, now) : undefined,
+    ]);
     if (this.#credentials?.accessToken !== accessToken) return;
-    const before = this.credentials;
-    this.#credentials = {
-      ...before,
-      svids: new Map([...before.svids, ...svids]),
-      mesh: roots ? { ...before.mesh, roots } : before.mesh,
-    };
+    this.#credentials = withCertificates(this.credentials, certificates, identityToken);
     onChange('svids');
     this.#scheduleRenewals();
   }

@@ -129,6 +129,19 @@ export async function obtainSvids(
   return { svids, roots: answer.roots };
 }
 
+/** @param identityToken absent: the one before stays */
+export function withCertificates(
+  before: Credentials,
+  { svids, roots }: Awaited<ReturnType<typeof obtainSvids>>,
+  identityToken = before.identityToken,
+): Credentials {
+  return {
+    ...{ ...before, identityToken },
+    svids: new Map([...before.svids, ...svids]),
+    mesh: roots ? { ...before.mesh, roots } : before.mesh,
+  };
+}
+
 function newKey(): KeyObject {
   return generateKeyPairSync('ec', { namedCurve: 'P-256' }).privateKey;
 }

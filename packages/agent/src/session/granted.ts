@@ -1,10 +1,12 @@
 /** What a session is granted now, beside the credentials that it has, and what follows from it. */
 import { MeshpassError } from '@meshpass/identity/error';
-import { MAX_GRANTS, type ServicesResponse } from '@meshpass/identity/wire';
+import { type HeldGrantInfo, MAX_GRANTS, type ServicesResponse } from '@meshpass/identity/wire';
 import type { Credentials } from './enrol.ts';
 
 /** @throws MeshpassError agent_broker_answer_invalid where there are more grants than a session may have */
-export function withServices(before: Credentials, { mesh, services, services_version }: ServicesResponse): Credentials {
+export function withServices(before: Credentials, answer: ServicesResponse): Credentials {
+  const { mesh, services, services_version, held: now } = answer;
+  if (now) return { ...before, ...withHeld(before, now), mesh, services, servicesVersion: services_version };
   const grants = [...new Set(services.map((service) => service.grant))];
   if (grants.length > MAX_GRANTS) {
     throw new MeshpassError('agent_broker_answer_invalid', `The broker names more than ${MAX_GRANTS} grants.`);
@@ -19,6 +21,43 @@ export function withServices(before: Credentials, { mesh, services, services_ver
     svids: new Map([...before.svids].filter(([grant]) => held.includes(grant))),
     session: { ...before.session, grants: held },
   };
+}
+
+/** A certificate of a grant that is held no more is gone, and so is one that the grant had before it was lost and gained again. */
+function withHeld({ session, svids }: Credentials, held: readonly HeldGrantInfo[]) {
+  const spiffeIds = new Map(held.map(({ grant, spiffe_id }) => [grant, spiffe_id]));
+  return {
+    svids: new Map([...svids].filter(([grant, { spiffeId }]) => spiffeIds.get(grant) === spiffeId)),
+    session: {
+      ...{ ...session, grants: held.map(({ grant }) => grant), held: [...held] },
+      expires_at: Math.max(...held.map(({ until }) => until), 0) || session.expires_at,
+    },
+  };
+}
+
+/** Grants that the session holds and has no certificate of. */
+export function withoutCertificate({ session, svids, services }: Credentials): readonly string[] {
+  const missing = session.grants.filter((grant) => !svids.has(grant));
+  // A broker that does not say what is held: what reaches nothing may be lost.
+  return session.held ? missing : missing.filter((grant) => services.some((service) => service.grant === grant));
+}
+
+/** Whether a set of grants, as the broker says it with a lease (`grantSet`), has one that is not known here. */
+export function isGained({ session, svids }: Credentials, set: string | undefined): boolean {
+  const names = set === undefined || set === '' ? [] : set.split(',');
+  return names.some((name) => !session.grants.includes(name) || !svids.has(name));
+}
+
+/** Certificates without their keys, with how long their grants are held. */
+export function certificatesOf({ svids, session }: Credentials) {
+  return [...svids.values()].map(({ grant, spiffeId, expiresAt }) => {
+    const held = session.held?.find((one) => one.grant === grant);
+    return {
+      ...{ grant, spiffeId, expiresAt },
+      ...(held && { heldUntil: held.until * 1000 }),
+      ...(held?.gained !== undefined && { gained: held.gained }),
+    };
+  });
 }
 
 /** Whether an edge can renew the session's lease. */

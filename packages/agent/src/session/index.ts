@@ -2,5 +2,5 @@
 export { BrokerClient } from './broker-client.ts';
 export { CredentialManager } from './credential-manager.ts';
 export { newDpopKey } from './enrol.ts';
-export { hasChannel } from './granted.ts';
+export { certificatesOf, hasChannel } from './granted.ts';
 export { SessionConfiguration } from './session-configuration.ts';

@@ -118,7 +118,7 @@ async function sign(
         throw new MeshpassError('ca_unavailable', 'The mesh CA signed an identity other than the one requested.', {
           detail: { reason: `got ${certificate.spiffeId}, expected ${principal.spiffeId}` },
         });
-      live.certified.set(principal.grant, certificate.notAfter);
+      live.certified.set(principal.spiffeId, certificate.notAfter);
       return { principal, certificate };
     }),
   ).catch((thrown) => {
@@ -130,7 +130,7 @@ async function sign(
     live,
     signed.map(({ principal, certificate }) => ({ principal, until: certificate.notAfter })),
   );
-  for (const { principal, certificate } of signed) live.signedUnder.set(principal.grant, certificate.root);
+  for (const { principal, certificate } of signed) live.signedUnder.set(principal.spiffeId, certificate.root);
   return signed;
 }
 
@@ -151,7 +151,7 @@ async function readRequest(context: CertificateContext, request: CertificateRequ
       const checked = await checkCsr(csr);
       refuseSessionKey(session.jkt, checked.publicKey);
       // Not by what was asked for: who is told to come again before istiod has signed is still an arrival.
-      const until = live.certified.get(grant);
+      const until = live.certified.get(principal.spiffeId);
       const queue = until === undefined ? 'arrival' : until > now ? 'renewal' : 'return';
       return { principal, csr: checked.pem, ttl: Math.max(MIN_TTL, Math.min(ttl, held.until - now)), queue };
     }),
@@ -171,13 +171,14 @@ async function promise(
   live: Live,
   bounds: readonly { readonly principal: Principal; readonly until: number }[],
 ): Promise<void> {
-  const news = bounds.filter(({ principal, until }) => until > (live.lastNotAfter.get(principal.grant) ?? 0));
+  const news = bounds.filter(({ principal, until }) => until > (live.lastNotAfter.get(principal.spiffeId) ?? 0));
   if (news.length === 0) return;
   // In memory first: a revocation that comes while the store writes must know it.
-  for (const { principal, until } of news) live.lastNotAfter.set(principal.grant, until);
+  for (const { principal, until } of news) live.lastNotAfter.set(principal.spiffeId, until);
   const certificates = news.map(({ principal, until }) => ({
     session_id: live.session.id,
     grant_name: principal.grant,
+    spiffe_id: principal.spiffeId,
     last_not_after: timestamp(until),
   }));
   await journal.write({ certificates, audit: [] });
@@ -197,13 +198,14 @@ function revokeLost(
   live: Live,
   wanted: readonly Pick<Wanted, 'principal'>[],
 ): MeshpassError | undefined {
-  const held = new Set(live.session.grants.map((grant) => grant.name));
-  const lost = wanted.filter(({ principal }) => live.ended || !held.has(principal.grant));
+  // By its principal: a grant that was lost and gained again has another one.
+  const held = new Set(live.session.principals.map(({ spiffeId }) => spiffeId));
+  const lost = wanted.filter(({ principal }) => live.ended || !held.has(principal.spiffeId));
   if (lost.length === 0) return undefined;
   // Once more: signing may have made the ServiceAccount anew after the revocation deleted it, or given a longer life.
   revocations.add(
-    lost.map(({ principal: { grant, namespace, serviceAccount, spiffeId } }) => {
-      const until = live.lastNotAfter.get(grant) ?? 0;
+    lost.map(({ principal: { namespace, serviceAccount, spiffeId } }) => {
+      const until = live.lastNotAfter.get(spiffeId) ?? 0;
       const undenied = live.ended && !denies(live.ended.cause);
       return { namespace, serviceAccount, spiffeId, until, undenied };
     }),

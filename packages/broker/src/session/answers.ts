@@ -1,6 +1,7 @@
 /** What an agent is told of its session and of the mesh. */
-import type { MeshInfo, ServicesResponse, SessionInfo } from '@meshpass/identity';
+import type { HeldGrantInfo, MeshInfo, ServicesResponse, SessionInfo } from '@meshpass/identity';
 import type { StatementKey } from '@meshpass/identity/channel/statement';
+import { sha256Base64url } from '@meshpass/identity/hash';
 import type { MeshState } from '../reconcile/contract.ts';
 import type { Session } from './session.ts';
 
@@ -30,6 +31,7 @@ export function sessionInfo({ config }: Answers, session: Session): SessionInfo 
     lease_seconds: config.leaseSeconds,
     heartbeat_seconds: config.heartbeatSeconds,
     grants: session.grants.map((grant) => grant.name),
+    held: held(session),
   };
 }
 
@@ -45,7 +47,7 @@ export function meshInfo({ config, mesh, statementKeys }: Answers): MeshInfo {
 
 /** Changes when the answer of `GET /services` would. */
 export function servicesVersion({ mesh }: Answers, session: Session): string {
-  return `${mesh.version()}/${session.grants.length}`;
+  return `${mesh.version()}/${sha256Base64url(JSON.stringify([session.grants, session.principals])).slice(0, 16)}`;
 }
 
 /**
@@ -57,6 +59,15 @@ export function servicesAnswer(answers: Answers, session: Session): ServicesResp
   return {
     services_version: servicesVersion(answers, session),
     mesh: meshInfo(answers),
+    held: held(session),
     services: [...answers.mesh.services(session.grants.map((grant) => grant.name))],
   };
+}
+
+function held({ grants, principals }: Session): HeldGrantInfo[] {
+  const spiffeIds = new Map(principals.map(({ grant, spiffeId }) => [grant, spiffeId]));
+  return grants.flatMap(({ name, until, gained }) => {
+    const spiffe_id = spiffeIds.get(name);
+    return spiffe_id === undefined ? [] : [{ grant: name, spiffe_id, until, ...(gained && { gained: gained.cause }) }];
+  });
 }

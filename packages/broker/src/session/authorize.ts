@@ -1,13 +1,6 @@
 /** From an attestation to a session that may open: what the access file grants to whoever was attested. */
 import type { Access, Authorize } from '@meshpass/access';
-import {
-  type Attestation,
-  formatSpiffe,
-  grantNamespace,
-  MAX_GRANTS,
-  MeshpassError,
-  serviceAccountName,
-} from '@meshpass/identity';
+import { type Attestation, MAX_GRANTS, MeshpassError, serviceAccountName } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { Losses } from '../attest/github/losses.ts';
 import { granted, type Outcome, refused } from '../audit/log/decision.ts';
@@ -16,7 +9,7 @@ import type { Entry, Journal } from '../audit/log/journal.ts';
 import { type Clock, type Random, seconds } from '../clock/clock.ts';
 import type { MeshState } from '../reconcile/contract.ts';
 import { withoutLosses } from './drop-lost.ts';
-import type { Session } from './session.ts';
+import { HARD_LIMIT_SECONDS, principalOf, type Session } from './session.ts';
 
 export interface AuthorizeContext {
   readonly authorize: Authorize;
@@ -49,9 +42,6 @@ export interface Authorized {
   /** `Losses.now` when it was decided. */
   readonly checked: number;
 }
-
-/** A Codespace runs 12 hours at most. */
-const HARD_LIMIT_SECONDS = 12 * 3600;
 
 /**
  * @returns refused with `access_none`, `kubernetes_unavailable` while no access file is in force, and what withoutLosses() throws
@@ -106,15 +96,7 @@ async function decide(
     until: Math.min(until, now + Math.min(grant.session, HARD_LIMIT_SECONDS)),
   }));
   const serviceAccount = serviceAccountName(attestation.login, id.slice(0, 12));
-  const principals = grants.map(({ name }) => {
-    const namespace = grantNamespace(name);
-    return {
-      grant: name,
-      namespace,
-      serviceAccount,
-      spiffeId: formatSpiffe({ trustDomain, namespace, serviceAccount }),
-    };
-  });
+  const principals = grants.map(({ name }) => principalOf(name, serviceAccount, trustDomain));
   const expiresAt = Math.max(...grants.map((grant) => grant.until));
   return {
     session: { id, tokenHash: sha256Hex(token), jkt, attestation, openedAt: now, expiresAt, grants, principals },

@@ -6,6 +6,7 @@ import { unavailable } from '../attest/issuer-http.ts';
 import { closeSession, replaceAttestation } from './lifecycle.ts';
 import type { Live } from './live.ts';
 import { type RecheckContext, recheckSession } from './recheck.ts';
+import type { Session } from './session.ts';
 
 /**
  * @param asked `Losses.now` before the proof was looked at
@@ -38,6 +39,23 @@ export function withoutLosses(
       `GitHub has just reported that you left ${trusted}; it is checked again in a moment.`,
     );
   return without(attestation, unsettled);
+}
+
+/**
+ * What of a live session's attestation may give it something now: without the teams and roles that were lost, also so lately that
+ * GitHub's servers may not all know.
+ * @returns undefined where its workspace, or its developer's membership, is lost or unsettled
+ */
+export function settledAttestation(
+  losses: Losses,
+  { attestation, openedAt }: Session,
+  trusted: string | undefined,
+): Attestation | undefined {
+  const lost = factsOf(attestation, trusted).filter(
+    (fact) => losses.isLost(fact, openedAt) || losses.isUnsettled(fact),
+  );
+  if (lost.some(({ kind }) => kind !== 'team' && kind !== 'role')) return undefined;
+  return without(attestation, lost);
 }
 
 /**

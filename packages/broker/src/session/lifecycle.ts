@@ -120,16 +120,28 @@ export async function narrowSession(
     ...newEvent('session.narrow', {}, context.clock, context.random),
     ...sessionMembers(session),
     grant: [...lost, ...shorter.map((grant) => grant.name)].join(','),
-    detail: { cause, lost, shorter, ...undeniedDetail(revoked) },
+    detail: { cause, lost, shorter, ...gainedDetail(session, lost), ...undeniedDetail(revoked) },
   };
   const because = lost.length > 0 ? reason : 'The access file has shortened the grant.';
   await untilStored(context, {
     narrowed: { id: session.id, grants: JSON.stringify(grants), expires_at: timestamp(expiresAt) },
-    revoked: lost.map((grant_name) => {
-      return { session_id: session.id, grant_name, revoked_at: at, revoke_cause: cause };
-    }),
+    revoked: session.principals
+      .filter(({ grant }) => lost.includes(grant))
+      .map(({ grant, spiffeId }) => {
+        return {
+          ...{ session_id: session.id, grant_name: grant, spiffe_id: spiffeId },
+          ...{ revoked_at: at, revoke_cause: cause },
+        };
+      }),
     audit: [auditRow(event, 'ended', because, undefined, context.clock())],
   });
+}
+
+/** For the audit row of an end: by which cause what ends had been gained. Empty where the session opened with all of it. */
+function gainedDetail({ grants }: Session, lost: readonly string[]): Readonly<Record<string, unknown>> {
+  const gained = grants.filter((one) => one.gained && lost.includes(one.name));
+  if (gained.length === 0) return {};
+  return { gained: Object.fromEntries(gained.map((one) => [one.name, one.gained!.cause])) };
 }
 
 export interface CloseRequest {
@@ -253,7 +265,7 @@ function revokedPrincipals(
   only: (grant: string) => boolean = () => true,
 ): RevokedPrincipal[] {
   return live.session.principals.flatMap((principal) => {
-    const until = live.lastNotAfter.get(principal.grant);
+    const until = live.lastNotAfter.get(principal.spiffeId);
     if (until === undefined || !only(principal.grant)) return [];
     const { namespace, serviceAccount, spiffeId } = principal;
     return [{ namespace, serviceAccount, spiffeId, until, undenied: !denied }];

@@ -5,23 +5,23 @@ import { CLOSED_BECAUSE, type CloseCause } from '../store/close-causes.ts';
 import type { Session } from './session.ts';
 
 export interface Live {
-  /** Replaced as a whole when the session loses a grant. */
+  /** Replaced as a whole when the session loses a grant, or gains one. */
   session: Session;
   /** The lease lapses then, Unix seconds. */
   leaseUntil: number;
   /** Its lease was given anew because the broker had been away, and its agent has not been heard since then. */
   awaitingHeartbeat: boolean;
-  /** End of the last SVID each principal may have, by grant, Unix seconds; absent while none was asked for. */
+  /** End of the last SVID each principal may have, by SPIFFE id, Unix seconds; absent while none was asked for. */
   readonly lastNotAfter: Map<string, number>;
-  /** End of the last SVID that was signed, by grant, Unix seconds; after a restart, that which one may have. */
+  /** End of the last SVID that was signed, by SPIFFE id, Unix seconds; after a restart, that which one may have. */
   readonly certified: Map<string, number>;
-  /** Root of the last SVID of each principal, by grant: SHA-256, hex; absent where it was signed before this process began. */
+  /** Root of the last SVID of each principal, by SPIFFE id: SHA-256, hex; absent where it was signed before this process began. */
   readonly signedUnder: Map<string, string>;
   /** Set once, at the moment the session ends. */
   ended?: { readonly cause: CloseCause; readonly at: number };
   /** Ends what is being done for the session. */
   readonly abort: AbortController;
-  /** The request that waits for the session's first configuration: it looks again when its grants have become fewer. */
+  /** The request that waits for the session's first configuration: it looks again when its grants are others. */
   waiting?: { readonly look: () => void; readonly end: () => void } | undefined;
   /** Its identity token, while more than half of its life is left. */
   identityToken?: {

@@ -1,6 +1,6 @@
 /**
  * Access is decided again when the access file changes, or what GitHub says of its holder, and a grant ends at its own
- * limit. A live session can only lose by it: what a new access file adds, the workspace's next session has.
+ * limit. A live session only loses here; what it gains is in widen.ts.
  */
 import type { Access, Authorize } from '@meshpass/access';
 import type { Losses } from '../attest/github/losses.ts';
@@ -9,6 +9,7 @@ import type { MeshState } from '../reconcile/contract.ts';
 import type { CloseCause } from '../store/close-causes.ts';
 import { closeSession, type LifecycleContext, narrowSession } from './lifecycle.ts';
 import type { Live } from './live.ts';
+import { approvedIn } from './session.ts';
 import { trustLost } from './trust.ts';
 
 export interface RecheckContext extends LifecycleContext {
@@ -31,7 +32,8 @@ export async function recheckSession(
   const untrusted = trustLost(live.session.attestation, access.trust);
   if (untrusted !== undefined)
     return await closeSession(context, live, { cause: 'issuer_removed', detail: { reason: untrusted } });
-  const decision = context.authorize(live.session.attestation, access, seconds(context.clock));
+  const approved = approvedIn(live.session);
+  const decision = context.authorize(live.session.attestation, access, seconds(context.clock), approved);
   const held = new Map(decision.grants.map(({ grant, until }) => [grant.name, { limit: grant.session, until }]));
   const grants = live.session.grants.flatMap((grant) => {
     const found = held.get(grant.name);

@@ -104,10 +104,10 @@ export async function stillRevoked(
 }
 
 function lastNotAfter(
-  principals: readonly { readonly grant_name: string; readonly last_not_after: Date | null }[],
+  principals: readonly { readonly spiffe_id: string; readonly last_not_after: Date | null }[],
 ): Map<string, number> {
   return new Map(
-    principals.flatMap((one) => (one.last_not_after ? [[one.grant_name, unix(one.last_not_after)] as const] : [])),
+    principals.flatMap((one) => (one.last_not_after ? [[one.spiffe_id, unix(one.last_not_after)] as const] : [])),
   );
 }
 

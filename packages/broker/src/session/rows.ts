@@ -1,7 +1,7 @@
 /** A session as the store has it when it opens; restore.ts reads it. */
 import { storable } from '../audit/log/event.ts';
 import { timestamp } from '../clock/clock.ts';
-import type { Session } from './session.ts';
+import type { Principal, Session } from './session.ts';
 
 export function sessionRow(session: Session): Record<string, string | null> {
   const { attestation } = session;
@@ -26,8 +26,12 @@ export function sessionRow(session: Session): Record<string, string | null> {
 }
 
 export function principalRows(session: Session): Record<string, string | null>[] {
-  return session.principals.map((principal) => ({
-    session_id: session.id,
+  return session.principals.map((principal) => principalRow(session.id, principal));
+}
+
+export function principalRow(sessionId: string, principal: Principal): Record<string, string | null> {
+  return {
+    session_id: sessionId,
     grant_name: principal.grant,
     namespace: principal.namespace,
     service_account: principal.serviceAccount,
@@ -35,5 +39,5 @@ export function principalRows(session: Session): Record<string, string | null>[]
     last_not_after: null,
     revoked_at: null,
     revoke_cause: null,
-  }));
+  };
 }

@@ -6,6 +6,7 @@ import type { Logger } from 'pino';
 import type { Attest } from '../attest/attest.ts';
 import type { Losses } from '../attest/github/losses.ts';
 import type { CheckpointSink } from '../audit/checkpoint/sink.ts';
+import type { Outcome } from '../audit/log/decision.ts';
 import type { ConfigurationSource } from '../channel/configurations.ts';
 import type { ControlChannel } from '../channel/control.ts';
 import type { Clock, Random } from '../clock/clock.ts';
@@ -18,6 +19,8 @@ import type { MeshState, PolicyMesh, Revoker } from '../reconcile/contract.ts';
 import type { PolicyDecisions } from '../reconcile/policy-decisions.ts';
 import type { Feed } from '../session/feed.ts';
 import type { LiveIndex } from '../session/live.ts';
+import type { HeldGrant } from '../session/session.ts';
+import type { GainRequest } from '../session/widen.ts';
 import type { ActiveState } from '../store/active-state.ts';
 import { createLog } from '../telemetry/log.ts';
 import { createMetrics, type Metrics } from '../telemetry/metrics.ts';
@@ -72,6 +75,8 @@ export interface Broker {
   readonly reportEdgeDecisions: (decisions: readonly EdgeDecision[]) => Promise<void>;
   /** What an edge in this process brings of control connections. */
   readonly control: Pick<ControlChannel, 'renew' | 'configuration'>;
+  /** Gives a live session a grant, see session/widen.ts. @returns refused with `session_unknown` and what gain() refuses with */
+  readonly gain: (sessionId: string, grant: string, request: GainRequest) => Promise<Outcome<HeldGrant>>;
   /** Resolves when the mesh knows of every revocation so far. */
   readonly revocationsSettled: () => Promise<void>;
   /**

@@ -188,4 +188,13 @@ export const MIGRATIONS: Migrations = {
         )`.execute(db);
     },
   },
+  '010-gained-grants.compatible-with-008': {
+    async up(db) {
+      // A grant that is lost and gained again is another principal's: the one before may still be denied.
+      await sql`
+        alter table session_principals drop constraint session_principals_pkey,
+        add primary key (session_id, grant_name, service_account)`.execute(db);
+      await sql.raw(WRITE_BATCH).execute(db);
+    },
+  },
 };

@@ -18,7 +18,7 @@ export interface SessionsTable {
   workspace_name: string;
   /** JSON text of the attestation: access is decided again from it when the access file changes. */
   attestation: string;
-  /** JSON text: name and end (Unix seconds) of each grant that is still held. */
+  /** JSON text: name and end (Unix seconds) of each grant that is still held, and why and when a live session gained it. */
   grants: string;
   opened_at: Time;
   expires_at: Time;

@@ -76,21 +76,33 @@ begin
     where s.id = x.id;
   end if;
 
+  -- Not to one that has closed meanwhile. A retried entry brings the same rows.
+  if batch ? 'gained' then
+    insert into session_principals
+    select x.* from jsonb_populate_recordset(null::session_principals, batch->'gained') x
+    where exists (select from sessions s where s.id = x.session_id and s.closed_at is null)
+    on conflict do nothing;
+  end if;
+
+  -- A grant that was lost and gained again has a principal of each time. Brokers before 010 name none.
   if batch ? 'revoked' then
     update session_principals p set revoked_at = x.revoked_at, revoke_cause = x.revoke_cause
     from jsonb_to_recordset(batch->'revoked')
-      x (session_id text, grant_name text, revoked_at timestamptz, revoke_cause text)
-    where p.session_id = x.session_id and p.grant_name = x.grant_name and p.revoked_at is null;
+      x (session_id text, grant_name text, spiffe_id text, revoked_at timestamptz, revoke_cause text)
+    where p.session_id = x.session_id and p.grant_name = x.grant_name and p.revoked_at is null
+      and (x.spiffe_id is null or p.spiffe_id = x.spiffe_id);
   end if;
 
   if batch ? 'certificates' then
     update session_principals p set last_not_after = greatest(p.last_not_after, x.last_not_after)
     from (
-      select session_id, grant_name, max(last_not_after) as last_not_after
-      from jsonb_to_recordset(batch->'certificates') y (session_id text, grant_name text, last_not_after timestamptz)
-      group by session_id, grant_name
+      select session_id, grant_name, spiffe_id, max(last_not_after) as last_not_after
+      from jsonb_to_recordset(batch->'certificates')
+        y (session_id text, grant_name text, spiffe_id text, last_not_after timestamptz)
+      group by session_id, grant_name, spiffe_id
     ) x
-    where p.session_id = x.session_id and p.grant_name = x.grant_name;
+    where p.session_id = x.session_id and p.grant_name = x.grant_name
+      and (x.spiffe_id is null or p.spiffe_id = x.spiffe_id);
   end if;
 
   if batch ? 'audit' then

@@ -9,6 +9,8 @@ export interface Metrics {
   readonly request: (route: string, status: number, seconds: number) => void;
   readonly batch: (entries: number, seconds: number) => void;
   readonly closed: (cause: string) => void;
+  /** A live session gained a grant. */
+  readonly gained: (cause: string) => void;
   /** A refusal that is counted, and has no row of its own in the audit log. */
   readonly metered: (action: string, code: string) => void;
   readonly failure: (where: string) => void;
@@ -98,6 +100,12 @@ export function createMetrics(): Metrics {
   const closed = new Counter({
     name: 'meshpass_sessions_closed_total',
     help: 'Sessions that ended',
+    labelNames: ['cause'],
+    registers,
+  });
+  const gained = new Counter({
+    name: 'meshpass_grants_gained_total',
+    help: 'Grants that live sessions gained',
     labelNames: ['cause'],
     registers,
   });
@@ -226,6 +234,7 @@ export function createMetrics(): Metrics {
       commits.observe(seconds);
     },
     closed: (cause) => closed.inc({ cause }),
+    gained: (cause) => gained.inc({ cause }),
     metered: (action, code) => metered.inc({ action, code }),
     failure: (where) => failures.inc({ where }),
     githubEvents: (count) => githubEvents.inc(count),

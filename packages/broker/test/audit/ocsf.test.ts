@@ -5,7 +5,15 @@ import { NO_ROW, type SealedRow, seal } from '../../src/audit/log/leaf.ts';
 
 /** The actions that exist; a new one must be mapped. */
 const ACTIONS = [
-  ...['session.open', 'session.heartbeat', 'session.narrow', 'session.close', 'certificate.issue', 'token.issue'],
+  ...[
+    'session.open',
+    'session.heartbeat',
+    'session.narrow',
+    'session.widen',
+    'session.close',
+    'certificate.issue',
+    'token.issue',
+  ],
   ...[
     'services.read',
     'operator.close',

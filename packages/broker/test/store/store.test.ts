@@ -142,6 +142,7 @@ describe.each(ENGINES)('the store on %s', (kind, there) => {
     const end = (seconds: number) => ({
       session_id: 'certified',
       grant_name: 'dev',
+      spiffe_id: 'certified',
       last_not_after: new Date(1_800_000_000_000 + seconds * 1000).toISOString(),
     });
     await Promise.all([10, 30, 20].map((n) => journal.write({ certificates: [end(n)], audit: [] })));

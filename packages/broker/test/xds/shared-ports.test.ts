@@ -19,10 +19,10 @@ describe('two grants that hold the same port', () => {
     const shared = find(merged.listeners, 'dev/shared/127.64.0.1_8080');
     expect(shared.address).toEqual({ socket_address: { address: '127.64.0.1', port_value: 8080 } });
     for (const grantName of ['dev', 'sre']) {
-      expect(find(merged.listeners, `${grantName}/127.64.0.1_8080`)).toHaveProperty('internal_listener');
+      expect(find(merged.listeners, `${grantName}/inner/127.64.0.1_8080`)).toHaveProperty('internal_listener');
       const cluster = find(merged.clusters, `${grantName}/shared/127.64.0.1_8080`);
       expect(JSON.stringify(cluster.load_assignment)).toContain(
-        `"server_listener_name":"${grantName}/127.64.0.1_8080"`,
+        `"server_listener_name":"${grantName}/inner/127.64.0.1_8080"`,
       );
     }
   });
@@ -40,6 +40,16 @@ describe('two grants that hold the same port', () => {
       'sre/shared/127.64.0.1_8080',
       'dev/shared/127.64.0.1_8080',
     ]);
+  });
+
+  it('use no name that the port’s listener has while one grant holds it: Envoy binds its address anew only where it is removed', () => {
+    const names = (merged: ReturnType<typeof set>) => merged.listeners.map((any) => String(jsonOf(any).name));
+    const alone = ['dev', 'sre'].map((name) =>
+      names(mergeGrants([grantConfiguration(rawOf(istiodAnswers()), grant(ALL, name))], () => ({}))),
+    );
+    const together = names(set({}, {})).filter((name) => name.includes('127.64.0.1_8080'));
+    expect(together).toHaveLength(3);
+    for (const name of together) expect(alone.flat()).not.toContain(name);
   });
 
   it('leave a TCP port to the first', () => {

@@ -1,6 +1,14 @@
 /** What `meshpass up` and `meshpass status` print as text. */
 import type { AgentStatus, ServiceStatus } from '@meshpass/agent/control/status';
 
+/** Why a live session gained a grant, as the broker names it. */
+const GAINED: Readonly<Record<string, string>> = {
+  window_opened: 'its time window opened',
+  access_widened: 'the access file gives it now',
+  approved: 'it was approved',
+  signed_in: 'you signed in',
+};
+
 const STILL_DRAINING_MS = 10_000;
 
 /** @param now milliseconds since the epoch */
@@ -10,8 +18,10 @@ export function statusText(status: AgentStatus, now: number): string {
     `You are ${session.login} (${session.subject}) in ${session.workspace}.`,
     `Session ${session.id}, until ${clock(session.expiresAt)} at most.`,
     ...credentials.svids.map(
-      ({ grant, spiffeId, expiresAt }) =>
-        `  ${grant}: ${spiffeId}, expires in ${left(expiresAt, now)} and is renewed before`,
+      ({ grant, spiffeId, expiresAt, heldUntil, gained }) =>
+        `  ${grant}: ${spiffeId}, expires in ${left(expiresAt, now)} and is renewed before` +
+        (heldUntil === undefined || heldUntil === session.expiresAt ? '' : `, held until ${clock(heldUntil)}`) +
+        (gained === undefined ? '' : ` (${GAINED[gained] ?? gained})`),
     ),
     status.services.length > 0 ? 'You may reach:' : 'No service is granted yet. Ask the owner of the access file.',
     ...status.services.map(serviceLine),

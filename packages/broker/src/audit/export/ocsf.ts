@@ -63,6 +63,8 @@ export function ocsfEvents(row: SealedRow): OcsfEvent[] {
     }
     case 'session.close':
       return [logon(row, [2, 'Logoff'])];
+    case 'session.widen':
+      return [privileges(row, [1, 'Assign Privileges'])];
     case 'session.narrow':
       return [privileges(row, [OTHER, 'Withdraw Privileges'])];
     case 'tunnel':

@@ -7,6 +7,7 @@ export type Action =
   | 'session.open'
   | 'session.heartbeat'
   | 'session.narrow'
+  | 'session.widen'
   | 'session.close'
   | 'certificate.issue'
   | 'token.issue'

@@ -20,17 +20,21 @@ export interface Entry {
   readonly replay?: { readonly key: string; readonly expiresAt: string };
   readonly closed?: readonly { readonly id: string; readonly closed_at: string; readonly close_cause: string }[];
   readonly opened?: { readonly session: Row; readonly principals: readonly Row[] };
-  /** A session that keeps some of its grants. */
+  /** Grants of a session, and its end, as they are from now on. Of several in a batch the last counts. */
   readonly narrowed?: { readonly id: string; readonly grants: string; readonly expires_at: string };
+  /** Principals of grants that a live session gains. */
+  readonly gained?: readonly Row[];
   readonly revoked?: readonly {
     readonly session_id: string;
     readonly grant_name: string;
+    readonly spiffe_id: string;
     readonly revoked_at: string;
     readonly revoke_cause: string;
   }[];
   readonly certificates?: readonly {
     readonly session_id: string;
     readonly grant_name: string;
+    readonly spiffe_id: string;
     readonly last_not_after: string;
   }[];
   /** An access file that is in force. */
@@ -218,7 +222,8 @@ function batchText(entries: readonly Entry[], audit: readonly SealedRow[], aband
     closed: entries.flatMap((entry) => entry.closed ?? []),
     sessions: entries.flatMap((entry) => (entry.opened ? [entry.opened.session] : [])),
     principals: entries.flatMap((entry) => entry.opened?.principals ?? []),
-    narrowed: entries.flatMap((entry) => entry.narrowed ?? []),
+    narrowed: [...new Map(entries.flatMap(({ narrowed }) => (narrowed ? [[narrowed.id, narrowed]] : []))).values()],
+    gained: entries.flatMap((entry) => entry.gained ?? []),
     revoked: entries.flatMap((entry) => entry.revoked ?? []),
     certificates: entries.flatMap((entry) => entry.certificates ?? []),
     audit,

@@ -58,9 +58,9 @@ function rootsInUse({ mesh, live, clock }: TrustContext) {
   const now = seconds(clock);
   const using = new Map<string, number>();
   for (const { signedUnder, lastNotAfter } of live.all())
-    for (const [grant, until] of lastNotAfter) {
+    for (const [spiffeId, until] of lastNotAfter) {
       if (until <= now) continue;
-      const root = signedUnder.get(grant) ?? UNKNOWN;
+      const root = signedUnder.get(spiffeId) ?? UNKNOWN;
       using.set(root, (using.get(root) ?? 0) + 1);
     }
   const trusted = mesh.roots().map((pem) => {

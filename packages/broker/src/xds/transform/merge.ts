@@ -1,6 +1,7 @@
 /**
  * The configuration of a set of grants. Where several grants hold the same port of a service, one listener takes all requests and
- * gives each to the first grant that allows it, whose own listener is an internal one then.
+ * gives each to the first grant that allows it, whose own listener is an internal one then. Of another name than without others: a session may
+ * gain a grant while calls are under way, and Envoy takes a new listener for an address where the one before is removed, not changed.
  */
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { messageOf, pack } from '@meshpass/envoy';
@@ -10,7 +11,7 @@ import { REQUESTS_PER_SHARED_CONNECTION } from './cluster.ts';
 import { changed, type GrantConfiguration } from './grant-configuration.ts';
 import type { GrantedService } from './granted.ts';
 import type { LeftOutCount } from './left-out.ts';
-import { listenerName, ownName } from './names.ts';
+import { ownName } from './names.ts';
 import { HTTP_CONNECTION_MANAGER } from './references.ts';
 
 export interface SetConfiguration {
@@ -60,8 +61,10 @@ function isHttp({ protocol }: GrantedService): boolean {
   return protocol === 'http' || protocol === 'http2';
 }
 
-function toInternal({ listener }: Held): Any {
-  return changed<{ address?: unknown; listenerSpecifier: unknown }>(listener, (message) => {
+function toInternal(held: Held): Any {
+  const { listener } = held;
+  return changed<{ name: string; address?: unknown; listenerSpecifier: unknown }>(listener, (message) => {
+    message.name = innerName(held);
     message.address = undefined;
     message.listenerSpecifier = {
       case: 'internalListener',
@@ -70,14 +73,17 @@ function toInternal({ listener }: Held): Any {
   });
 }
 
+function innerName({ grant, service }: Held): string {
+  return ownName(grant, `inner/${service.address}_${service.port}`);
+}
+
 function sharedName({ grant, service }: Held): string {
   return ownName(grant, `shared/${service.address}_${service.port}`);
 }
 
 function internalCluster(held: Held): Any {
   const name = sharedName(held);
-  const listener = listenerName(held.grant, held.service);
-  const address = { envoy_internal_address: { server_listener_name: listener, endpoint_id: name } };
+  const address = { envoy_internal_address: { server_listener_name: innerName(held), endpoint_id: name } };
   return pack(
     messageOf('envoy.config.cluster.v3.Cluster', {
       ...{ name, type: 'STATIC', connect_timeout: '5s' },

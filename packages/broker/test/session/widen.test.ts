@@ -1,0 +1,211 @@
+/** What a live session gains: by a time window, a wider access file, an approval; and how it loses it again. */
+import { join } from 'node:path';
+import { authorize } from '@meshpass/access';
+import { type EdgeEvent, ServicesResponse } from '@meshpass/identity';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import type { GainRequest } from '../../src/session/widen.ts';
+import { readStore } from '../harness/audit.ts';
+import {
+  asSession,
+  certificates,
+  derive,
+  type Enrolled,
+  type Harness,
+  heartbeat,
+  session,
+  startHarness,
+} from '../harness/broker.ts';
+import { grant } from '../harness/mesh.ts';
+
+const place = { file: 'access.yaml', line: 9, column: 5 };
+const approval = { place, by: [{ place, user: 'lead' }], for: 3600, max: 7200, reason: 'optional', count: 1 } as const;
+
+describe('a live session', () => {
+  let harness: Harness;
+  beforeAll(async () => {
+    // The real decision: windows, approvals and CEL.
+    harness = await startHarness({ parts: () => ({ authorize }) });
+  });
+  beforeEach(() => {
+    harness.mesh.beforeSigning = async () => {};
+    harness.mesh.setAccess([everybody('dev')]);
+  });
+  afterAll(() => harness.stop());
+
+  const everybody = (name: string, more: Parameters<typeof grant>[2] = {}) =>
+    grant(name, [], { who: [{ place, issuer: 'idp' }], ...more });
+  const listen = (who: Enrolled) => {
+    const events: EdgeEvent[] = [];
+    const stop = harness.broker.feed.subscribe((event) => events.push(event));
+    const admitted = () =>
+      events.flatMap((one) => (one.type === 'admit' && one.session.id === who.session.id ? [one.session] : []));
+    return { admitted, stop };
+  };
+  const heldBy = async (who: Enrolled) => {
+    const answer = await asSession(harness, who, { path: '/services' });
+    return Object.fromEntries(ServicesResponse.parse(answer.json).held!.map((one) => [one.grant, one]));
+  };
+  const holds = (who: Enrolled, names: readonly string[]) =>
+    vi.waitFor(async () => expect(Object.keys(await heldBy(who)).sort()).toEqual([...names].sort()), {
+      timeout: 20_000,
+    });
+  const approve = (who: Enrolled, name: string, seconds: number, more: Partial<GainRequest> = {}) =>
+    harness.broker.gain(who.session.id, name, { cause: 'approved', until: harness.now() + seconds, ...more });
+
+  it('gains what a wider access file gives it, and edges, certificates and tokens follow', async () => {
+    const who = await session(harness, 'alice');
+    const before = (await heartbeat(harness, who)).json.services_version;
+    const { admitted, stop } = listen(who);
+    harness.mesh.setAccess([everybody('first'), everybody('dev')]);
+    await holds(who, ['first', 'dev']);
+    expect(
+      admitted()
+        .at(-1)
+        ?.principals.map((one) => one.targets),
+    ).toHaveLength(2);
+    stop();
+    expect((await heartbeat(harness, who)).json.services_version).not.toBe(before);
+    const held = await heldBy(who);
+    expect([held.first?.gained, held.dev?.gained]).toEqual(['access_widened', undefined]);
+    const issued = await certificates(harness, who, ['first']);
+    expect(issued.json.certificates[0].spiffe_id).toBe(held.first?.spiffe_id);
+    expect(held.first?.spiffe_id).toContain(`/ns/meshpass-first/sa/alice-${who.session.id.slice(0, 12)}-`);
+    const token = (await derive(harness, who)).json.access_token.split('.')[1];
+    expect(JSON.parse(Buffer.from(token, 'base64url').toString()).grants).toEqual(['dev', 'first']);
+  });
+
+  it('gains nothing that the file gives others, or that is denied to it', async () => {
+    const who = await session(harness, 'mallory');
+    const other = await session(harness, 'nina');
+    const denied = { place, issuer: 'idp', when: 'subject == "idp:mallory"' };
+    harness.mesh.setAccess([
+      everybody('dev'),
+      grant('ops', ['idp:nina']),
+      everybody('all', { except: [denied] }),
+      everybody('asked', { approval }),
+    ]);
+    await holds(other, ['dev', 'ops', 'all']);
+    await holds(who, ['dev']);
+  });
+
+  it('gains a grant when its time window opens, loses it when it closes, and gains it again as somebody else', async () => {
+    const opens = harness.now() + 100;
+    harness.mesh.setAccess([
+      everybody('dev'),
+      everybody('timed', {
+        during: [
+          { place, zone: 'UTC', after: opens, before: opens + 100 },
+          { place, zone: 'UTC', after: opens + 200, before: opens + 300 },
+        ] as never,
+      }),
+    ]);
+    const who = await session(harness, 'tim');
+    const advance = async (seconds: number) => {
+      for (let left = seconds; left > 0; left -= 30) {
+        await heartbeat(harness, who);
+        harness.clockAhead += Math.min(left, 30) * 1000;
+      }
+      await heartbeat(harness, who);
+    };
+    await holds(who, ['dev']);
+    await advance(101);
+    await holds(who, ['dev', 'timed']);
+    const first = (await heldBy(who)).timed!;
+    expect(first).toMatchObject({ gained: 'window_opened', until: opens + 100 });
+    await certificates(harness, who, ['timed']);
+    await advance(100);
+    await holds(who, ['dev']);
+    await harness.broker.revocationsSettled();
+    const isDenied = (spiffeId: string) => harness.mesh.revoked.some((one) => one.spiffeId === spiffeId);
+    expect(isDenied(first.spiffe_id)).toBe(true);
+    await advance(100);
+    await holds(who, ['dev', 'timed']);
+    const second = (await heldBy(who)).timed!;
+    expect(second.spiffe_id).not.toBe(first.spiffe_id);
+    expect((await certificates(harness, who, ['timed'])).json.certificates[0].spiffe_id).toBe(second.spiffe_id);
+    await harness.broker.revocationsSettled();
+    expect([isDenied(first.spiffe_id), isDenied(second.spiffe_id)]).toEqual([true, false]);
+  });
+
+  it('gains what is approved, keeps it through other changes and a restart, and loses it on time', async () => {
+    harness.mesh.setAccess([everybody('dev'), everybody('prod', { approval })]);
+    const who = await session(harness, 'petra');
+    await holds(who, ['dev']);
+    const given = await approve(who, 'prod', 40, { reason: 'INC-4711', detail: { approvers: ['github:1'] } });
+    expect(given).toMatchObject({ granted: true, value: { name: 'prod', gained: { cause: 'approved' } } });
+    await certificates(harness, who, ['prod']);
+    harness.mesh.setAccess([everybody('dev', { ttl: 300 }), everybody('prod', { approval })]);
+    await holds(who, ['dev', 'prod']);
+    await harness.restart();
+    await holds(who, ['dev', 'prod']);
+    await heartbeat(harness, who);
+    const { spiffe_id } = (await heldBy(who)).prod!;
+    harness.clockAhead += 41_000;
+    await heartbeat(harness, who);
+    await holds(who, ['dev']);
+    await harness.broker.revocationsSettled();
+    expect(harness.mesh.revoked.map((one) => one.spiffeId)).toContain(spiffe_id);
+    // Time alone does not give it back.
+    await harness.restart();
+    await holds(who, ['dev']);
+    await harness.broker.close();
+    const { audit, principals } = await readStore({ dataDir: join(harness.dir, 'data') });
+    const rows = audit.filter((row) => row.session_id === who.session.id && row.action.startsWith('session.'));
+    expect(rows.map((row) => [row.action, row.outcome, row.grant_name])).toEqual([
+      ['session.open', 'allowed', 'dev'],
+      ['session.widen', 'allowed', 'prod'],
+      ['session.narrow', 'ended', 'prod'],
+    ]);
+    expect(rows[1]).toMatchObject({ reason: 'INC-4711', target: spiffe_id, subject: 'idp:petra' });
+    expect(JSON.parse(rows[1]!.detail!)).toMatchObject({ cause: 'approved', approvers: ['github:1'] });
+    expect(JSON.parse(rows[2]!.detail!)).toMatchObject({ cause: 'expired', gained: { prod: 'approved' } });
+    expect(principals.find((one) => one.spiffe_id === spiffe_id)).toMatchObject({ revoke_cause: 'expired' });
+    await harness.restart();
+  });
+
+  it('is given nothing that the file does not give it otherwise, and nothing after its end', async () => {
+    harness.mesh.setAccess([everybody('dev'), grant('prod', ['idp:other'], { approval })]);
+    const who = await session(harness, 'gustav');
+    const refused = async (name: string, seconds: number) => {
+      const outcome = await approve(who, name, seconds);
+      return outcome.granted ? undefined : [outcome.error.code, outcome.error.detail.reason];
+    };
+    expect(await refused('prod', 40)).toEqual(['access_none', expect.stringContaining('"when" does not hold')]);
+    expect(await refused('nothing', 40)).toEqual(['access_none', 'the access file has no such grant']);
+    harness.mesh.setAccess([everybody('dev'), everybody('prod', { approval })]);
+    expect(await refused('prod', -1)).toEqual(['access_none', 'its time is over']);
+    await asSession(harness, who, { method: 'DELETE', path: '/session' });
+    expect((await refused('prod', 40))?.[0]).toBe('session_closed');
+    const unknown = await harness.broker.gain('0'.repeat(24), 'prod', { cause: 'approved' });
+    expect(!unknown.granted && unknown.error.code).toBe('session_unknown');
+  });
+
+  it('has one principal of a grant that is given twice at once, for the longer time', async () => {
+    harness.mesh.setAccess([everybody('dev'), everybody('prod', { approval })]);
+    const who = await session(harness, 'zoe');
+    await Promise.all([approve(who, 'prod', 40), approve(who, 'prod', 80), approve(who, 'prod', 60)]);
+    const held = await heldBy(who);
+    expect(Object.keys(held)).toEqual(['dev', 'prod']);
+    expect(held.prod?.until).toBeGreaterThan(harness.now() + 70);
+    expect(held.prod?.until).toBeLessThanOrEqual(harness.now() + 80);
+  });
+
+  it('does not keep by a gain what it loses at the same moment, in memory or in the store', async () => {
+    harness.mesh.setAccess([everybody('dev'), everybody('ops'), everybody('prod', { approval })]);
+    const who = await session(harness, 'ralf');
+    const given = approve(who, 'prod', 400);
+    harness.mesh.setAccess([everybody('dev'), everybody('prod', { approval })]);
+    expect((await given).granted).toBe(true);
+    await holds(who, ['dev', 'prod']);
+    await harness.restart();
+    await holds(who, ['dev', 'prod']);
+  });
+
+  it('cannot be given more grants than an agent takes', async () => {
+    const many = Array.from({ length: 31 }, (_, n) => everybody(`g${n}`));
+    harness.mesh.setAccess([everybody('dev'), ...many, everybody('prod', { approval })]);
+    const who = await session(harness, 'max');
+    const outcome = await approve(who, 'prod', 40);
+    expect(!outcome.granted && outcome.error.detail.reason).toBe('a session can have at most 32 grants');
+  });
+});
