@@ -33,7 +33,19 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 /** The rooms of the broker, lowest first; what is directly under its `src` is above them. packages/broker/README.md has their jobs. */
 const BROKER_ROOMS = [
   ...['clock', 'limits', 'secrets', 'telemetry', 'store', 'kubernetes', 'istiod', 'reconcile', 'audit', 'attest'],
-  ...['session', 'policy', 'github', 'certificate', 'token', 'xds', 'channel', 'config.ts', 'http', 'start'],
+  ...[
+    'session',
+    'policy',
+    'github',
+    'approval',
+    'certificate',
+    'token',
+    'xds',
+    'channel',
+    'config.ts',
+    'http',
+    'start',
+  ],
 ];
 
 /** Folders with one file for each rule, case or decision. */

@@ -1,6 +1,7 @@
 /** The OpenAPI 3.1 document of the broker: `GET /openapi.json`. */
 import { VERSION } from '@meshpass/identity/version';
 import { createDocument, type ZodOpenApiPathsObject } from 'zod-openapi';
+import { APPROVALS } from './approvals.ts';
 import { described, type Operation, SCHEMES } from './operation.ts';
 import { OPERATOR } from './operator.ts';
 import { PUBLIC } from './public.ts';
@@ -18,7 +19,7 @@ const SERVERS = {
   },
 } as const;
 
-export const OPERATIONS: readonly Operation[] = [...PUBLIC, ...OPERATOR];
+export const OPERATIONS: readonly Operation[] = [...PUBLIC, ...APPROVALS, ...OPERATOR];
 
 /**
  * @param closed answers have no members but these: for tests. Clients must ignore what they do not know, so the published document

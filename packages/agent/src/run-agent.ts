@@ -1,13 +1,13 @@
 /** The running agent: credentials kept fresh, an Envoy that carries traffic, names for services, the control socket. */
 import { randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { setImmediate as pause, setTimeout as sleep } from 'node:timers/promises';
 import { getCACertificates } from 'node:tls';
-import { fileProblem, MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { VERSION } from '@meshpass/identity/version';
 import type { SessionChannel } from './channel/session-channel.ts';
 import type { AgentConfig } from './control/config.ts';
 import { type ControlRequest, serveControl } from './control/control.ts';
+import { readCa } from './control/read-ca.ts';
 import type { AgentStatus } from './control/status.ts';
 import type { DataPlane } from './data-plane.ts';
 import { findEnvoy } from './envoy/find.ts';
@@ -259,6 +259,10 @@ async function start(
         return environment(request.container === true);
       case 'token':
         return manager.idToken(request.audience);
+      case 'approvals': {
+        const { approvals } = await import('./approvals/approvals.ts');
+        return approvals(client, manager.credentials.accessToken, request.approvals);
+      }
       case 'explain':
         return dataPlane!.explain(request.call);
     }
@@ -288,12 +292,4 @@ function notClosed(log: AgentDependencies['log']): (thrown: unknown) => void {
 
 function stoppedEarly(): MeshpassError {
   return new MeshpassError('agent_not_running', 'The agent was told to end before it was ready.');
-}
-
-function readCa(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (cause) {
-    throw new MeshpassError('config_invalid', `--ca-file: ${path} cannot be read: ${fileProblem(cause)}.`, { cause });
-  }
 }

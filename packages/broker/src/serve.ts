@@ -32,6 +32,7 @@ import { createRevocations } from './session/revocations.ts';
 import type { GainCause } from './session/session.ts';
 import { startSweeping } from './session/sweep.ts';
 import { gainById, type WidenContext } from './session/widen.ts';
+import { startApprovals } from './start/approvals.ts';
 import { createApps } from './start/apps.ts';
 import { recordStart } from './start/lifecycle.ts';
 import { type Base, type Broker, type BrokerParts, createBase } from './start/parts.ts';
@@ -161,6 +162,8 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
   const gains = startGaining(sessions, store.isLeader);
   acting.defer(gains.stop);
   acting.defer(startSweeping({ ...sessions, store, revoker: given.revoker, gains }));
+  const { approvals, stop: stopApprovals } = await startApprovals(base, store, sessions);
+  acting.defer(stopApprovals);
   const record = recordPolicy(sessions, log, keepInForce(store, failed('store')));
   given.onPolicyDecision?.(record.decision);
   const policyWatch =
@@ -188,7 +191,7 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
   const apps = createApps(base, {
     ...{ secrets, store, startedAt, journal, chain, checkpoints, auditKey: admitted.key, audit },
     ...{ live, leases, sessions, feed, control, revocations, denies, rotation, github, operator, configurations },
-    reportedRefusals,
+    ...{ reportedRefusals, approvals },
     stopping: () => stopping.begun,
   });
   const listener = await listenTls(apps.publicApp, config.listen, {

@@ -22,6 +22,13 @@ export const TREE: Group = {
       summary: 'Say whether a call would pass, hop by hop, before it is made.',
       load: () => import('./commands/explain.ts'),
     },
+    request: { summary: 'Ask for a grant that somebody has to approve.', load: () => import('./commands/request.ts') },
+    requests: {
+      summary: 'Show your requests, those that you may answer, and what you can ask for.',
+      load: () => import('./commands/requests.ts'),
+    },
+    approve: { summary: "Approve somebody else's request.", load: () => import('./commands/approve.ts') },
+    deny: { summary: "Deny somebody else's request.", load: () => import('./commands/deny.ts') },
     doctor: { summary: 'Check what joining the mesh needs, step by step.', load: () => import('./commands/doctor.ts') },
     version: {
       summary: 'Print the versions of this command and of a broker.',

@@ -39,6 +39,15 @@ const STATUS = {
   // Authorization
   access_none: 403,
   grant_unknown: 403,
+  // Approvals
+  approval_not_offered: 403,
+  approval_unknown: 404,
+  approval_open: 409,
+  approvals_too_many: 429,
+  approval_own: 403,
+  approval_not_comparable: 403,
+  approval_forbidden: 403,
+  approval_answered: 409,
   // RFC 8693 section 2.2.2 answers invalid_target, and that with 400
   audience_not_allowed: 400,
   // DPoP (RFC 9449)

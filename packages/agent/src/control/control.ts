@@ -4,6 +4,8 @@ import { connect, createServer, type Server } from 'node:net';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { isErrorCode, MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import { VERSION } from '@meshpass/identity/version';
+import { type ApprovalsCommand, isApprovalsCommand } from '../approvals/command.ts';
 import type { AskedCall } from '../explain/answer.ts';
 import { ownDirectory } from './own-files.ts';
 
@@ -12,7 +14,8 @@ export type ControlRequest =
   /** `container`: for a program in a container on a bridge. */
   | { readonly command: 'env'; readonly container?: boolean }
   | { readonly command: 'token'; readonly audience: string }
-  | { readonly command: 'explain'; readonly call: AskedCall };
+  | { readonly command: 'explain'; readonly call: AskedCall }
+  | { readonly command: 'approvals'; readonly approvals: ApprovalsCommand };
 
 const MAX_LINE = 65_536;
 
@@ -108,13 +111,17 @@ async function reply(line: string, answer: (request: ControlRequest) => Promise<
 }
 
 function parse(line: string): ControlRequest {
-  const request = JSON.parse(line) as { command?: unknown; audience?: unknown; container?: unknown; call?: unknown };
-  const { command, audience, call } = request;
+  const request = JSON.parse(line) as Readonly<Record<string, unknown>>;
+  const { command, audience, call, approvals } = request;
   if (command === 'status' || command === 'down') return { command };
   if (command === 'env') return { command, container: request.container === true };
   if (command === 'token' && typeof audience === 'string' && audience !== '') return { command, audience };
   if (command === 'explain' && isCall(call)) return { command, call };
-  throw new MeshpassError('usage', 'The agent knows status, env, down, token --audience AUDIENCE and explain URL.');
+  if (command === 'approvals' && isApprovalsCommand(approvals)) return { command, approvals };
+  throw new MeshpassError(
+    'usage',
+    `The agent of version ${VERSION} does not know this command: run meshpass down and up again.`,
+  );
 }
 
 function isCall(call: unknown): call is AskedCall {

@@ -55,14 +55,14 @@ export function brokerAnswers(clusterDomain: string): BrokerAnswers {
   });
   return {
     session: (json) => {
-      const { configuration, ...opened } = withNames(parse(SessionResponse, json));
+      const { configuration, ...opened } = withNames(readAnswer(SessionResponse, json));
       return { ...opened, configuration: configuration && received(configuration) };
     },
-    services: (json) => withNames(parse(ServicesResponse, json)),
-    certificates: (json) => parse(CertificateResponse, json),
-    token: (json) => parse(TokenResponse, json),
-    heartbeat: (json) => parse(HeartbeatResponse, json),
-    configuration: (json) => received(parse(ConfigurationResponse, json)),
+    services: (json) => withNames(readAnswer(ServicesResponse, json)),
+    certificates: (json) => readAnswer(CertificateResponse, json),
+    token: (json) => readAnswer(TokenResponse, json),
+    heartbeat: (json) => readAnswer(HeartbeatResponse, json),
+    configuration: (json) => received(readAnswer(ConfigurationResponse, json)),
   };
 }
 
@@ -89,7 +89,8 @@ function received({
   };
 }
 
-function parse<T>(schema: ZodType<T>, json: unknown): T {
+/** @throws MeshpassError agent_broker_answer_invalid, naming the member and never its value */
+export function readAnswer<T>(schema: ZodType<T>, json: unknown): T {
   const parsed = schema.safeParse(json);
   if (parsed.success) return parsed.data;
   const [issue] = parsed.error.issues;

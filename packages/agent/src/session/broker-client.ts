@@ -13,9 +13,16 @@ import type {
   ServicesResponse,
   TokenResponse,
 } from '@meshpass/identity/wire';
+import type { ZodType } from 'zod';
 import { BrokerAgent, type BrokerAgentOptions, brokerUrl } from './broker-agent.ts';
-import { type BrokerAnswers, brokerAnswers, type OpenedSession, type ReceivedConfiguration } from './broker-answers.ts';
-import { type Answer, parseJson, refusal, unreachable } from './broker-refusal.ts';
+import {
+  type BrokerAnswers,
+  brokerAnswers,
+  type OpenedSession,
+  type ReceivedConfiguration,
+  readAnswer,
+} from './broker-answers.ts';
+import { type Answer, parseJson, refusal, tooLong, unreachable } from './broker-refusal.ts';
 import { type PresenceAnswer, withPresence } from './presence.ts';
 
 export interface BrokerClientOptions extends BrokerAgentOptions {
@@ -180,6 +187,11 @@ export class BrokerClient {
     );
   }
 
+  /** Any other question of a session. @throws MeshpassError what the broker refuses with, agent_broker_answer_invalid */
+  ask<T>(accessToken: string, call: Pick<Call, 'method' | 'path' | 'json'>, schema: ZodType<T>): Promise<T> {
+    return this.#call({ ...call, accessToken }, (json) => readAnswer(schema, json));
+  }
+
   /** The same as a control channel brings it. @throws MeshpassError agent_broker_answer_invalid, agent_broker_unreachable */
   readConfiguration(content: Buffer): ReceivedConfiguration {
     return this.#read.configuration(parseJson(this.#base, content.toString('utf8')));
@@ -278,13 +290,6 @@ export class BrokerClient {
 function presenceParameters({ nonce, port }: PresenceAnswer): Record<string, string> {
   if (nonce === undefined) return { presence_listener: String(port) };
   return { presence_nonce: nonce, presence_port: String(port) };
-}
-
-function tooLong(path: string, largest: number): MeshpassError {
-  return new MeshpassError(
-    'agent_broker_answer_invalid',
-    `The answer of the broker to ${path} was not taken: it is longer than ${largest} bytes. What was valid before stays in use.`,
-  );
 }
 
 /** The DER within PEM. */

@@ -52,3 +52,10 @@ export function unreachable(base: string, why: string, cause: unknown, options: 
     ...options,
   });
 }
+
+export function tooLong(path: string, largest: number): MeshpassError {
+  return new MeshpassError(
+    'agent_broker_answer_invalid',
+    `The answer of the broker to ${path} was not taken: it is longer than ${largest} bytes. What was valid before stays in use.`,
+  );
+}

@@ -26,6 +26,7 @@ const OVER_BY_ITSELF: Readonly<Record<CloseCause, boolean>> = {
   access_removed: false,
   issuer_removed: false,
   membership_lost: false,
+  approval_revoked: false,
   store_restored: false,
 };
 

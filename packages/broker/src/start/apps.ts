@@ -1,6 +1,7 @@
 /** The two HTTP APIs of an active broker: the public one, and the one for operators. */
 import type { ServerResponse } from 'node:http';
 import type { EdgeDecision } from '@meshpass/identity';
+import type { Approvals } from '../approval/approvals.ts';
 import type { AuditKey } from '../audit/checkpoint/key.ts';
 import type { Chain } from '../audit/log/chain.ts';
 import type { CheckpointSigner } from '../audit/log/checkpoint-signer.ts';
@@ -58,6 +59,7 @@ export interface Active {
   readonly github: Watch | undefined;
   readonly configurations: Configurations | undefined;
   readonly operator: OperatorListener;
+  readonly approvals: Approvals;
   readonly stopping: () => boolean;
 }
 
@@ -88,6 +90,7 @@ export function createApps(base: Base, active: Active) {
     ...{
       configurations: active.configurations,
       reportedRefusals: active.reportedRefusals,
+      approvals: active.approvals,
       control,
       signer,
       stopping,

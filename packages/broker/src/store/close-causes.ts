@@ -24,6 +24,8 @@ export const CLOSE_CAUSES = [
   'workspace_deleted',
   /** GitHub says that its job of GitHub Actions is over. */
   'job_ended',
+  /** What was approved for it was withdrawn or taken back, and it held nothing else. */
+  'approval_revoked',
   /** The store was restored from a backup: whether it had ended since is not known. */
   'store_restored',
 ] as const;
@@ -42,5 +44,6 @@ export const CLOSED_BECAUSE: Readonly<Record<CloseCause, string>> = {
   workspace_stopped: 'GitHub reports that its Codespace is not running',
   workspace_deleted: 'GitHub reports that its Codespace is deleted',
   job_ended: 'GitHub reports that its job has ended',
+  approval_revoked: 'its approval was withdrawn',
   store_restored: 'the broker’s database was restored from a backup',
 };

@@ -197,4 +197,32 @@ export const MIGRATIONS: Migrations = {
       await sql.raw(WRITE_BATCH).execute(db);
     },
   },
+  '011-approval-requests.compatible-with-008': {
+    async up(db) {
+      await sql`
+        create table approval_requests (
+          id text primary key,
+          session_id text not null,
+          issuer text not null,
+          subject text not null,
+          login text not null,
+          workspace text not null,
+          identities text not null,
+          grant_name text not null,
+          seconds integer not null,
+          reason text,
+          asked_at timestamptz not null,
+          answer_by timestamptz not null,
+          needed integer not null,
+          state text not null,
+          answers text not null,
+          until timestamptz
+        )`.execute(db);
+      await sql`
+        create index approval_requests_open on approval_requests (session_id)
+        where state in ('pending', 'approved')`.execute(db);
+      await sql`create index approval_requests_asked on approval_requests (asked_at)`.execute(db);
+      await sql.raw(WRITE_BATCH).execute(db);
+    },
+  },
 };

@@ -138,6 +138,28 @@ export interface AccessInForceTable {
   digest: string;
 }
 
+/** Requests for approval: approval/request.ts. */
+export interface ApprovalRequestsTable {
+  id: string;
+  session_id: string;
+  issuer: string;
+  subject: string;
+  login: string;
+  workspace: string;
+  /** JSON text: issuer and subject of each identity of whoever asked. */
+  identities: string;
+  grant_name: string;
+  seconds: number;
+  reason: string | null;
+  asked_at: Time;
+  answer_by: Time;
+  needed: number;
+  state: string;
+  /** JSON text. */
+  answers: string;
+  until: MaybeTime;
+}
+
 /** One row: which broker process may write. A newer one raises it, and the older one's writes fail. */
 export interface BrokerEpochTable {
   singleton: boolean;
@@ -159,4 +181,5 @@ export interface Tables {
   broker_epoch: BrokerEpochTable;
   losses: LossesTable;
   configuration_versions: ConfigurationVersionsTable;
+  approval_requests: ApprovalRequestsTable;
 }

@@ -105,6 +105,14 @@ begin
       and (x.spiffe_id is null or p.spiffe_id = x.spiffe_id);
   end if;
 
+  if batch ? 'approvals' then
+    insert into approval_requests as r
+    select * from jsonb_populate_recordset(null::approval_requests, batch->'approvals')
+    on conflict (id) do update set state = excluded.state, answers = excluded.answers, until = excluded.until
+    -- What is settled stays so.
+    where r.state in ('pending', 'approved');
+  end if;
+
   if batch ? 'audit' then
     select seq, hash into head_seq, head_hash from audit order by seq desc limit 1;
     if not found then

@@ -4,6 +4,8 @@ import type { AgentStatus } from '@meshpass/agent/control/status';
 import type { ExplainAnswer } from '@meshpass/agent/explain/answer';
 import { MeshpassError } from '@meshpass/identity/error';
 import { isServiceAddress } from '@meshpass/identity/service-address';
+import { requestable } from '../approvals/agent.ts';
+import { offersText, opens } from '../approvals/text.ts';
 import { defineCommand } from '../command/define.ts';
 import { EXIT, type ExitCode } from '../command/failure.ts';
 import { argumentsOf, list, type OptionsOf, text, toggle } from '../command/flag.ts';
@@ -65,10 +67,11 @@ async function explain({ url, ...options }: OptionsOf<typeof args & typeof flags
   if (options.grant !== undefined) throw new MeshpassError('usage', '--grant is for --patch.');
   const access = files?.access;
   const explanation = await explainCall({ call, known, access, resolves });
+  const offers = explanation.verdict === 'refused' ? (await requestable()).filter((one) => opens(one, call)) : [];
   console.log(
     options.output === 'json'
-      ? JSON.stringify(explainJson(explanation, request), null, 2)
-      : explainText(explanation, request),
+      ? JSON.stringify({ ...explainJson(explanation, request), requestable: offers }, null, 2)
+      : [explainText(explanation, request), ...offersText(offers)].join('\n'),
   );
   return { allowed: EXIT.ok, refused: EXIT.failed, unknown: EXIT.unknown }[explanation.verdict];
 }

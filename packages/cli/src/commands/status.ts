@@ -1,5 +1,7 @@
 import { askAgent, runtimeDirectory } from '@meshpass/agent/control/control';
 import type { AgentStatus } from '@meshpass/agent/control/status';
+import { requestable } from '../approvals/agent.ts';
+import { offersText } from '../approvals/text.ts';
 import { defineCommand } from '../command/define.ts';
 import { AGENT_ENV, output } from '../command/shared-flags.ts';
 import { formatJson } from '../output/json.ts';
@@ -12,6 +14,11 @@ export const command = defineCommand({
   page: 'docs/agent.md',
   run: async ({ output }) => {
     const status = await askAgent<AgentStatus>(runtimeDirectory(process.env), { command: 'status' });
-    console.log(output === 'json' ? formatJson(status) : statusText(status, Date.now()));
+    const offers = await requestable();
+    console.log(
+      output === 'json'
+        ? formatJson({ ...status, requestable: offers })
+        : [statusText(status, Date.now()), ...offersText(offers)].join('\n'),
+    );
   },
 });

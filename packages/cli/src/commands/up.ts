@@ -1,5 +1,7 @@
 import { agentConfig } from '@meshpass/agent/control/config';
 import { launch } from '@meshpass/agent/process/launch';
+import { requestable } from '../approvals/agent.ts';
+import { offersText } from '../approvals/text.ts';
 import { defineCommand } from '../command/define.ts';
 import { type OptionsOf, text, toggle, turnOff, wholeNumber } from '../command/flag.ts';
 import { AGENT_ENV, HOSTS_ENV, output, proofFlags } from '../command/shared-flags.ts';
@@ -44,7 +46,11 @@ async function up({ output, foreground, byName, ...options }: OptionsOf<typeof f
   const config = agentConfig({ ...options, byName: byName ? undefined : false }, process.env);
   const print = (status: Parameters<typeof statusText>[0]) =>
     console.log(output === 'json' ? formatJson(status) : statusText(status, Date.now()));
-  if (!foreground) return print(await launch(config, { env: process.env }));
+  if (!foreground) {
+    print(await launch(config, { env: process.env }));
+    if (output === 'text') for (const line of offersText(await requestable())) console.log(line);
+    return;
+  }
   const { runUntilSignal } = await import('@meshpass/agent/process/daemon');
   await runUntilSignal(config, print);
 }

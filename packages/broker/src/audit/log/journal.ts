@@ -37,6 +37,8 @@ export interface Entry {
     readonly spiffe_id: string;
     readonly last_not_after: string;
   }[];
+  /** Requests for approval, as they are from now on. */
+  readonly approvals?: readonly Row[];
   /** An access file that is in force. */
   readonly access?: Row;
   /** What stands for the rows of the audit log up to `size` from now on. */
@@ -226,6 +228,7 @@ function batchText(entries: readonly Entry[], audit: readonly SealedRow[], aband
     gained: entries.flatMap((entry) => entry.gained ?? []),
     revoked: entries.flatMap((entry) => entry.revoked ?? []),
     certificates: entries.flatMap((entry) => entry.certificates ?? []),
+    approvals: entries.flatMap((entry) => entry.approvals ?? []),
     audit,
     access: entries.flatMap((entry) => (entry.access ? [entry.access] : [])),
     cuts: entries.flatMap((entry) => entry.cut ?? []),

@@ -2,6 +2,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { CertificateRequest, type HeartbeatResponse, MeshpassError, SESSION_TOKEN_TYPE } from '@meshpass/identity';
 import { HeartbeatRequest } from '@meshpass/identity/refusal-report';
+import type { Approvals } from '../../approval/approvals.ts';
 import { granted, refused } from '../../audit/log/decision.ts';
 import type { AuditEvent } from '../../audit/log/event.ts';
 import { type CertificateContext, issueCertificates } from '../../certificate/issue.ts';
@@ -27,6 +28,7 @@ import { readBody, readJson } from '../body.ts';
 import type { Connections } from '../connections.ts';
 import { type Route, route } from '../route.ts';
 import { createSlots } from '../slots.ts';
+import { approvalRoutes } from './approvals.ts';
 import { type ConfigurationRoutesContext, configurationRoutes, limitReading } from './configuration.ts';
 import { firstCredentials, withFirst } from './first-credentials.ts';
 
@@ -40,6 +42,7 @@ export interface SessionRoutesContext extends ConfigurationRoutesContext {
   readonly leases: Leases;
   readonly reportedRefusals: Pick<ReportedRefusals, 'take'>;
   readonly connections: Connections;
+  readonly approvals: Approvals;
   readonly replay: AuthenticationContext['replay'];
   /** Unix seconds at which this process started. */
   readonly startedAt: number;
@@ -151,6 +154,7 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
       handler: async ({ caller: { live }, event }) => granted(event, servicesAnswer(answers, live.session)),
     }),
     ...configurationRoutes(context, session),
+    ...approvalRoutes(context.approvals, session),
     route({
       method: 'DELETE',
       path: '/session',

@@ -1,0 +1,38 @@
+/** Operations of the public listener about requests for approval. docs/access/approvals.md is their prose. */
+import {
+  AnswerOrder,
+  ApprovalOrder,
+  ApprovalRequest,
+  ApprovalsResponse,
+  WithdrawOrder,
+} from '@meshpass/identity/approval';
+import type { Operation } from './operation.ts';
+
+const session = { listener: 'public', callers: ['session'] } as const;
+const request = { description: 'The request as it is now', schema: ApprovalRequest.meta({ id: 'ApprovalRequest' }) };
+
+export const APPROVALS: readonly Operation[] = [
+  {
+    ...{ ...session, method: 'get', path: '/approvals', id: 'listApprovals' },
+    summary: 'List what the session could ask for, has asked for, and may answer',
+    answers: { 200: { description: 'Grants and requests', schema: ApprovalsResponse } },
+  },
+  {
+    ...{ ...session, method: 'post', path: '/approvals', id: 'requestApproval' },
+    summary: 'Ask for a grant that somebody has to approve',
+    request: { type: 'application/json', schema: ApprovalOrder },
+    answers: { 200: request },
+  },
+  {
+    ...{ ...session, method: 'post', path: '/approvals/withdraw', id: 'withdrawApproval' },
+    summary: 'Take a request back; what it gave is lost',
+    request: { type: 'application/json', schema: WithdrawOrder },
+    answers: { 200: request },
+  },
+  {
+    ...{ ...session, method: 'post', path: '/approvals/answer', id: 'answerApproval' },
+    summary: "Approve or deny somebody else's request",
+    request: { type: 'application/json', schema: AnswerOrder },
+    answers: { 200: request },
+  },
+];

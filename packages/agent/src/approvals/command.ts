@@ -1,0 +1,18 @@
+/** What the commands ask of the agent about approvals. Loads nothing: the control socket is there before the rest of the agent. */
+import type { AnswerOrder, ApprovalOrder } from '@meshpass/identity/approval';
+
+export type ApprovalsCommand =
+  | { readonly act: 'list' }
+  | { readonly act: 'ask'; readonly order: ApprovalOrder }
+  | { readonly act: 'withdraw'; readonly id: string }
+  | { readonly act: 'answer'; readonly order: AnswerOrder };
+
+const ACTS: readonly unknown[] = ['list', 'ask', 'withdraw', 'answer'];
+
+/** What the broker is not asked with at all. */
+export function isApprovalsCommand(value: unknown): value is ApprovalsCommand {
+  const { act, order, id } = (value ?? {}) as Record<string, unknown>;
+  if (!ACTS.includes(act)) return false;
+  if (act === 'withdraw') return typeof id === 'string';
+  return act === 'list' || (typeof order === 'object' && order !== null);
+}

@@ -1,0 +1,125 @@
+/** Somebody answers a request: whether they may, and what follows. */
+import { approverEntry } from '@meshpass/access';
+import { type Attestation, MeshpassError } from '@meshpass/identity';
+import type { AnswerOrder } from '@meshpass/identity/approval';
+import { type Outcome, refused } from '../audit/log/decision.ts';
+import type { AuditEvent } from '../audit/log/event.ts';
+import { seconds } from '../clock/clock.ts';
+import type { Live } from '../session/live.ts';
+import { withFreshMemberships } from './memberships.ts';
+import type { Parts } from './parts.ts';
+import { comparePeople, type Identity, identitiesOf, refuseOwn } from './people.ts';
+import { notOffered, offered, unknown } from './refusals.ts';
+import { type Answer, boundedSeconds, type Request } from './request.ts';
+
+export interface Approver {
+  readonly attestation: Attestation;
+  /** How the answer comes: `workspace`, `operator`, `page`, `webhook NAME`. */
+  readonly via: string;
+}
+
+/**
+ * Writes an answer, and what it makes of the request. One at a time for a request.
+ * @returns refused with `approval_unknown`, `approval_own`, `approval_not_comparable`, `approval_forbidden`, `approval_answered`,
+ *   `approval_not_offered`, `issuer_unavailable`, `store_unavailable`
+ */
+export async function answer(
+  parts: Parts,
+  approver: Approver,
+  order: AnswerOrder,
+  asked: AuditEvent,
+): Promise<Outcome<Request>> {
+  let event: AuditEvent = { ...asked, target: order.id, detail: { decision: order.decision, via: approver.via } };
+  try {
+    const { request, live } = pending(parts, order.id);
+    event = { ...event, grant: request.grant, detail: { ...event.detail, ...requester(request) } };
+    const identities = identitiesOf(approver.attestation);
+    refuseOwn(identitiesNow(request, live), identities);
+    const { approval } = stillOffered(parts, live, request.grant);
+    const attestation = await withFreshMemberships(approver.attestation, approval, parts.read, parts.losses);
+    const entry = approverEntry(approval, attestation, parts.mesh.access());
+    if (entry === undefined)
+      throw new MeshpassError('approval_forbidden', `You are not among those who may approve ${request.grant}.`);
+    // GitHub was asked meanwhile: the session may have ended, and the access file may be another.
+    pending(parts, order.id);
+    const { approval: now } = stillOffered(parts, live, request.grant);
+    for (const earlier of request.answers) refuseTwice(earlier, identities);
+    const given = { decision: order.decision, via: approver.via, entry, identities, event: event.id };
+    const next = answered(request, now.count, {
+      ...given,
+      ...{ issuer: attestation.issuer, subject: attestation.subject, login: attestation.login },
+      ...{ seconds: boundedSeconds(now, order.seconds ?? request.seconds), reason: order.reason },
+      at: seconds(parts.clock),
+    });
+    const { state, until } = next;
+    const detail = { ...event.detail, entry, state, ...(until !== undefined && { until }) };
+    const decided = { ...event, reason: order.reason ?? '', detail };
+    if (until === undefined) return await parts.book.decide(decided, next);
+    const gift = {
+      ...{ until, reason: `approved by ${next.answers.map(({ login }) => login).join(' and ')}` },
+      detail: { request: next.id, decision: event.id },
+    };
+    return await parts.book.decideWith(decided, next, (changes) => parts.give(live, next.grant, { ...gift, changes }));
+  } catch (thrown) {
+    return refused(event, thrown);
+  }
+}
+
+/** Requests that somebody may answer now. @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited` */
+export async function mayAnswer(parts: Parts, { attestation }: Approver): Promise<readonly Request[]> {
+  const { book, mesh, read, losses } = parts;
+  const open = [...book.all()].filter(({ state }) => state === 'pending');
+  if (open.length === 0 || !mesh.inForce()) return [];
+  const identities = identitiesOf(attestation);
+  const others = open.filter((one) => comparePeople(one.identities, identities) === 'different');
+  const approvals = new Map(mesh.access().grants.flatMap(({ name, approval }) => (approval ? [[name, approval]] : [])));
+  const by = others.flatMap(({ grant }) => approvals.get(grant)?.by ?? []);
+  const fresh = await withFreshMemberships(attestation, { by }, read, losses);
+  return others.filter(({ grant }) => {
+    const approval = approvals.get(grant);
+    return approval && approverEntry(approval, fresh, mesh.access()) !== undefined;
+  });
+}
+
+function pending({ book, live, clock }: Parts, id: string): { readonly request: Request; readonly live: Live } {
+  const request = book.get(id);
+  const session = request && live.byId(request.sessionId);
+  if (!request || !session || session.ended) throw unknown(id);
+  if (request.state !== 'pending' || request.answerBy <= seconds(clock)) throw unknown(id);
+  return { request, live: session };
+}
+
+/** That the requester could still have it: they may have left the team meanwhile. */
+function stillOffered({ mesh, authorize, clock }: Parts, live: Live, name: string) {
+  const { requestable } = authorize(live.session.attestation, mesh.access(), seconds(clock));
+  if (!requestable.some(({ grant }) => grant.name === name)) throw notOffered(name);
+  return offered(mesh.access(), name);
+}
+
+/** Those by which they asked, and those that they have shown since. */
+function identitiesNow(request: Request, { session }: Live): readonly Identity[] {
+  return [...request.identities, ...identitiesOf(session.attestation)];
+}
+
+function refuseTwice(earlier: Answer, identities: readonly Identity[]): void {
+  const compared = comparePeople(earlier.identities, identities);
+  if (compared === 'different') return;
+  throw compared === 'same'
+    ? new MeshpassError('approval_answered', 'You have answered this request: another person has to approve, too.')
+    : new MeshpassError(
+        'approval_not_comparable',
+        `Nothing shows that you are not ${earlier.login}, who has approved already: answer with an identity of the same issuer.`,
+      );
+}
+
+function answered(request: Request, count: number, given: Answer): Request {
+  const answers = [...request.answers, given];
+  if (given.decision === 'deny') return { ...request, answers, state: 'denied' };
+  if (answers.length < count) return { ...request, answers };
+  const length = Math.min(...answers.map((one) => one.seconds));
+  return { ...request, answers, state: 'approved', until: given.at + length };
+}
+
+function requester({ issuer, subject, login, sessionId }: Request) {
+  return { requester: { issuer, subject, login, session: sessionId } };
+}

@@ -1,0 +1,128 @@
+import { MeshpassError } from '@meshpass/identity';
+import type { AnswerOrder, ApprovalOrder, ApprovalRequest, ApprovalsResponse } from '@meshpass/identity/approval';
+import { granted, type Outcome, refused } from '../audit/log/decision.ts';
+import type { AuditEvent } from '../audit/log/event.ts';
+import { seconds } from '../clock/clock.ts';
+import { type KeyedMutex, runExclusive } from '../limits/keyed-mutex.ts';
+import { createRateAllowance } from '../limits/rate-allowance.ts';
+import type { Live } from '../session/live.ts';
+import { type Approver, answer, mayAnswer } from './answer.ts';
+import { ask, requestableGrants } from './ask.ts';
+import { createBook } from './book.ts';
+import { opensOf } from './opens.ts';
+import type { ApprovalsContext, Parts } from './parts.ts';
+import { unknown } from './refusals.ts';
+import { describeRequest, type Request } from './request.ts';
+import { openRequests, recentRequests } from './rows.ts';
+
+export interface Approvals {
+  readonly ask: (live: Live, order: ApprovalOrder, event: AuditEvent) => Promise<Outcome<ApprovalRequest>>;
+  readonly withdraw: (live: Live, id: string, event: AuditEvent) => Promise<Outcome<ApprovalRequest>>;
+  readonly answer: (approver: Approver, order: AnswerOrder, event: AuditEvent) => Promise<Outcome<ApprovalRequest>>;
+  /** What a session could ask for, has asked for, and may answer. */
+  readonly overview: (live: Live) => Promise<ApprovalsResponse>;
+  /** Ends what has passed; called again and again. */
+  readonly sweep: () => Promise<void>;
+}
+
+/** Questions and answers of one person, at once and a second after that. */
+const ATTEMPTS = { burst: 20, perSecond: 0.2 };
+/** Requests of a session that its overview has. */
+const MOST_OWN = 50;
+const MOST_TO_ANSWER = 200;
+
+export async function createApprovals(context: ApprovalsContext): Promise<Approvals> {
+  const { store, clock } = context;
+  const parts: Parts = { ...context, book: createBook(context, await openRequests(store)) };
+  const { book } = parts;
+  const describe = (request: Request) => describeRequest(request, opensOf(context.mesh, request.grant));
+  const mutex: KeyedMutex = new Map();
+  const attempts = createRateAllowance({ ...ATTEMPTS, clock });
+  let sweeping = false;
+
+  const limited = async (
+    { issuer, subject }: { readonly issuer: string; readonly subject: string },
+    event: AuditEvent,
+    act: () => Promise<Outcome<Request>>,
+  ): Promise<Outcome<ApprovalRequest>> => {
+    if (!attempts.take(`${issuer} ${subject}`)) return refused(event, tooMany());
+    const done = await act();
+    return done.granted ? granted(done.event, describe(done.value)) : done;
+  };
+
+  return {
+    ask: (live, order, event) => {
+      const { attestation, id } = live.session;
+      // One after the other for a person: their requests are counted.
+      const key = `person ${attestation.issuer} ${attestation.subject}`;
+      const asking = { ...event, grant: order.grant, sessionId: id };
+      return limited(attestation, asking, () => runExclusive(mutex, key, () => ask(parts, live, order, asking)));
+    },
+    withdraw: (live, id, event) => {
+      const { attestation, id: sessionId } = live.session;
+      return limited(attestation, event, () =>
+        runExclusive(mutex, id, async () => {
+          const request = book.get(id);
+          // Of another session it is said no more than of none.
+          if (request?.sessionId !== sessionId) return refused(event, unknown(id));
+          // Taken first: a broker that ends between the two has taken too much, not too little.
+          if (request.state === 'approved') await context.take(live, request.grant, 'The request was withdrawn.');
+          const withdrawn = { ...request, state: 'withdrawn' as const };
+          return await book.decide({ ...event, grant: request.grant, target: id }, withdrawn);
+        }),
+      );
+    },
+    answer: (approver, order, event) =>
+      limited(approver.attestation, event, () =>
+        runExclusive(mutex, order.id, () => answer(parts, approver, order, event)),
+      ),
+    overview: async (live) => {
+      const { session } = live;
+      const own = await recentRequests(store, session.id, MOST_OWN);
+      const approver: Approver = { attestation: session.attestation, via: 'workspace' };
+      const toAnswer: Request[] = [];
+      if (attempts.take(`${session.attestation.issuer} ${session.attestation.subject}`))
+        for (const one of await mayAnswer(parts, approver)) if (toAnswer.length < MOST_TO_ANSWER) toAnswer.push(one);
+      return {
+        requestable: [...requestableGrants(parts, live)],
+        own: own.map(describe),
+        to_answer: toAnswer.map(describe),
+      };
+    },
+    sweep: async () => {
+      if (sweeping) return;
+      sweeping = true;
+      try {
+        for (const one of [...book.all()]) await runExclusive(mutex, one.id, () => endPassed(parts, one.id));
+      } catch (thrown) {
+        context.onFailure(thrown);
+      } finally {
+        sweeping = false;
+      }
+    },
+  };
+}
+
+async function endPassed(parts: Parts, id: string): Promise<void> {
+  const { book, live, clock } = parts;
+  const request = book.get(id);
+  if (!request) return;
+  const now = seconds(clock);
+  const session = live.byId(request.sessionId);
+  if (request.state === 'pending') {
+    if (session && request.answerBy > now) return;
+    const reason = session ? 'Nobody has answered in time.' : 'The session that asked has ended.';
+    return await book.end({ ...request, state: 'expired' }, 'approval.expire', reason);
+  }
+  const held = session?.session.grants.some(({ name }) => name === request.grant);
+  if (held && request.until! > now) return;
+  const lost = request.until! > now ? 'The session has lost the grant.' : 'The time of the approval has passed.';
+  const reason = session ? lost : 'The session has ended.';
+  await book.end({ ...request, state: 'ended' }, 'approval.end', reason);
+}
+
+function tooMany(): MeshpassError {
+  return new MeshpassError('too_many_attempts', 'Too many requests and answers of yours; wait a little.', {
+    retryAfter: 1 / ATTEMPTS.perSecond,
+  });
+}

@@ -1,0 +1,103 @@
+/** A session asks for a grant that needs an approval. */
+import { describeApproval } from '@meshpass/access/compile';
+import { MeshpassError } from '@meshpass/identity';
+import type { ApprovalOrder, RequestableGrant } from '@meshpass/identity/approval';
+import { type Outcome, refused } from '../audit/log/decision.ts';
+import type { AuditEvent } from '../audit/log/event.ts';
+import { seconds } from '../clock/clock.ts';
+import type { Live } from '../session/live.ts';
+import { opensOf } from './opens.ts';
+import type { Parts } from './parts.ts';
+import { identitiesOf } from './people.ts';
+import { notOffered } from './refusals.ts';
+import { boundedSeconds, type Request } from './request.ts';
+
+/** A request that nobody answers is over after this, seconds. */
+const ANSWER_SECONDS = 4 * 3600;
+/** Requests that wait for answers at once: of a session, of a person, of all. */
+const MOST_OF_SESSION = 5;
+const MOST_OF_PERSON = 20;
+const MOST = 2_000;
+
+/** What the access file in force offers a session by approval. */
+export function requestableGrants({ mesh, authorize, clock }: Parts, live: Live): readonly RequestableGrant[] {
+  const { attestation } = live.session;
+  if (!mesh.inForce() || !isPerson(live)) return [];
+  const held = new Set(live.session.grants.map(({ name }) => name));
+  const { requestable } = authorize(attestation, mesh.access(), seconds(clock));
+  return requestable
+    .filter(({ grant }) => !held.has(grant.name))
+    .map(({ grant, approval }) => ({
+      ...{ grant: grant.name, approval: describeApproval(approval), opens: opensOf(mesh, grant.name) },
+      ...{ seconds: approval.for, longest: approval.max, reason_required: approval.reason === 'required' },
+    }));
+}
+
+/**
+ * Writes a request. One at a time for a person.
+ * @returns refused with `approval_not_offered`, `approval_open`, `approvals_too_many`, `request_malformed`, `store_unavailable`
+ */
+export async function ask(
+  parts: Parts,
+  live: Live,
+  order: ApprovalOrder,
+  event: AuditEvent,
+): Promise<Outcome<Request>> {
+  try {
+    const request = newRequest(parts, live, order);
+    const { reason, seconds: wanted } = request;
+    const detail = { seconds: wanted, answer_by: request.answerBy };
+    return await parts.book.decide({ ...event, target: request.id, reason: reason ?? '', detail }, request);
+  } catch (thrown) {
+    return refused(event, thrown);
+  }
+}
+
+function newRequest(parts: Parts, live: Live, order: ApprovalOrder): Request {
+  const { mesh, authorize, clock, random } = parts;
+  const { attestation, id: sessionId } = live.session;
+  if (!isPerson(live))
+    throw new MeshpassError(
+      'approval_not_offered',
+      'A job cannot ask for an approval: it runs in the name of whoever set it off.',
+    );
+  const now = seconds(clock);
+  const found = authorize(attestation, mesh.access(), now).requestable.find(({ grant }) => grant.name === order.grant);
+  if (!found) throw notOffered(order.grant);
+  const { approval } = found;
+  if (order.seconds !== undefined && order.seconds > approval.max)
+    throw new MeshpassError('request_malformed', `${order.grant} is given for ${approval.max} seconds at most.`);
+  if (approval.reason === 'required' && order.reason === undefined)
+    throw new MeshpassError('request_malformed', `A request for ${order.grant} needs a reason: add --reason.`);
+  refuseMany(parts, live, order.grant);
+  const { issuer, subject, login, workspace } = attestation;
+  return {
+    ...{ id: random(12).toString('hex'), sessionId, issuer, subject, login, workspace: workspace.key },
+    identities: identitiesOf(attestation),
+    ...{ grant: order.grant, seconds: boundedSeconds(approval, order.seconds), reason: order.reason },
+    ...{ askedAt: now, answerBy: now + ANSWER_SECONDS, needed: approval.count, state: 'pending', answers: [] },
+  };
+
+  function refuseMany({ book }: Pick<Parts, 'book'>, { session }: Live, grant: string): void {
+    const own = book.ofSession(session.id);
+    const open = own.find((one) => one.grant === grant);
+    if (open)
+      throw new MeshpassError(
+        'approval_open',
+        open.state === 'pending'
+          ? `Your request ${open.id} for ${grant} waits for an answer.`
+          : `You have ${grant} by request ${open.id} already; ask again when it has ended, or withdraw it.`,
+      );
+    const pending = [...book.all()].filter(({ state }) => state === 'pending');
+    const ofPerson = pending.filter((one) => one.issuer === attestation.issuer && one.subject === attestation.subject);
+    if (own.length >= MOST_OF_SESSION || ofPerson.length >= MOST_OF_PERSON || pending.length >= MOST)
+      throw new MeshpassError('approvals_too_many', 'Too many of your requests are open: withdraw one, or wait.', {
+        retryAfter: 60,
+      });
+  }
+}
+
+/** A job runs in the name of whoever set it off, which need not be whoever wrote what it does. */
+function isPerson({ session: { attestation } }: Live): boolean {
+  return attestation.workspace.kind !== 'actions';
+}

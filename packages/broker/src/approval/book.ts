@@ -1,0 +1,89 @@
+/**
+ * The requests that are open, as the store has them: those that wait for answers, and those whose grant is given. Each change is
+ * durable, with its audit row, before it counts here; so a broker that takes over has the same.
+ */
+import { type AuditContext, type Changes, granted, type Outcome, recordGrant, refused } from '../audit/log/decision.ts';
+import { type AuditEvent, auditRow, newEvent } from '../audit/log/event.ts';
+import type { Clock, Random } from '../clock/clock.ts';
+import { isOpen, type Request } from './request.ts';
+import { requestRow } from './rows.ts';
+
+export interface Book {
+  readonly get: (id: string) => Request | undefined;
+  readonly all: () => IterableIterator<Request>;
+  readonly ofSession: (sessionId: string) => readonly Request[];
+  /** Writes a decision of somebody, and what it makes of a request. @returns refused where nothing was written */
+  readonly decide: (event: AuditEvent, request: Request) => Promise<Outcome<Request>>;
+  /**
+   * The same of a decision that gives the grant: it is written in the transaction in which the session gains it.
+   * @param give writes what it is given together with the gain. @returns refused where nothing was written
+   */
+  readonly decideWith: (
+    event: AuditEvent,
+    request: Request,
+    give: (changes: Changes) => Promise<Outcome<unknown>>,
+  ) => Promise<Outcome<Request>>;
+  /** Writes what nobody decided: that time has passed. @throws MeshpassError `store_unavailable`, `overloaded` */
+  readonly end: (request: Request, action: 'approval.expire' | 'approval.end', reason: string) => Promise<void>;
+}
+
+export interface BookContext {
+  readonly audit: AuditContext;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+/** @param open as the store has them */
+export function createBook({ audit, clock, random }: BookContext, open: readonly Request[]): Book {
+  const byId = new Map<string, Request>();
+  const bySession = new Map<string, Map<string, Request>>();
+  const put = (request: Request) => {
+    const { id, sessionId } = request;
+    const own = bySession.get(sessionId) ?? new Map<string, Request>();
+    if (isOpen(request)) {
+      byId.set(id, request);
+      bySession.set(sessionId, own.set(id, request));
+      return;
+    }
+    byId.delete(id);
+    own.delete(id);
+    if (own.size === 0) bySession.delete(sessionId);
+  };
+  for (const one of open) put(one);
+  const ofSession = (sessionId: string) => [...(bySession.get(sessionId)?.values() ?? [])];
+
+  return {
+    get: (id) => byId.get(id),
+    all: () => byId.values(),
+    ofSession,
+    decide: async (event, request) => {
+      const written = await recordGrant(audit, event, { approvals: [requestRow(request)] });
+      if (!written.granted) return written;
+      put(request);
+      return granted(event, request);
+    },
+    decideWith: async (event, request, give) => {
+      const rule = event.grant === undefined ? undefined : audit.ruleOf?.(event.grant);
+      const row = auditRow({ ...event, rule }, 'allowed', event.reason ?? '', undefined, clock());
+      const given = await give({ approvals: [requestRow(request)], also: [row] });
+      // Where it was written and the session lost it at once, the sweep ends the request.
+      if (!given.granted && !given.event.row.written) return refused(event, given.error);
+      event.row.written = true;
+      audit.observe(event, 'allowed');
+      put(request);
+      return granted(event, request);
+    },
+    end: async (request, action, reason) => {
+      const { issuer, subject, login, workspace, sessionId, grant, id } = request;
+      const event = {
+        ...newEvent(action, {}, clock, random),
+        ...{ issuer, subject, login, workspace, sessionId, grant, target: id },
+      };
+      await audit.journal.write({
+        approvals: [requestRow(request)],
+        audit: [auditRow(event, 'ended', reason, undefined, clock())],
+      });
+      put(request);
+    },
+  };
+}

@@ -1,0 +1,37 @@
+/** What approvals are made of, and what they have to do with the rest of the broker. */
+import type { Authorize } from '@meshpass/access';
+import type { Losses } from '../attest/github/losses.ts';
+import type { Changes, Outcome } from '../audit/log/decision.ts';
+import type { ReadGithub } from '../github/reader.ts';
+import type { MeshState } from '../reconcile/contract.ts';
+import type { Live, LiveIndex } from '../session/live.ts';
+import type { Store } from '../store/open.ts';
+import type { Book, BookContext } from './book.ts';
+
+export interface ApprovalsContext extends BookContext {
+  readonly store: Store;
+  readonly live: LiveIndex;
+  readonly mesh: MeshState;
+  readonly authorize: Authorize;
+  readonly losses: Losses;
+  /** Absent: GitHub cannot be asked, and no team approves. */
+  readonly read?: ReadGithub | undefined;
+  /** Gives a live session a grant until then, and writes `changes` in the same transaction: `gain` in session/widen.ts. */
+  readonly give: (live: Live, grant: string, gift: Gift) => Promise<Outcome<unknown>>;
+  /** Takes it away again, at once. */
+  readonly take: (live: Live, grant: string, reason: string) => Promise<void>;
+  readonly onFailure: (cause: unknown) => void;
+}
+
+export interface Gift {
+  /** Unix seconds. */
+  readonly until: number;
+  readonly reason: string;
+  readonly detail: Readonly<Record<string, unknown>>;
+  readonly changes: Changes;
+}
+
+/** What the parts of this folder have in common. */
+export interface Parts extends ApprovalsContext {
+  readonly book: Book;
+}

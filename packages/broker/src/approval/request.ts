@@ -1,0 +1,71 @@
+/** A request for approval and its answers, as plain data; and what of it the API tells. */
+import type { Approval } from '@meshpass/access';
+import type { ApprovalRequest, ApprovalState } from '@meshpass/identity/approval';
+import type { Identity } from './people.ts';
+
+export interface Answer {
+  readonly decision: 'approve' | 'deny';
+  readonly issuer: string;
+  readonly subject: string;
+  readonly login: string;
+  /** All by which the approver can be told from somebody else. */
+  readonly identities: readonly Identity[];
+  /** How it came: `workspace`, `operator`, `page`, `webhook NAME`. */
+  readonly via: string;
+  /** Entry of `by` that named them, with its place. */
+  readonly entry: string;
+  readonly seconds: number;
+  /** Unix seconds. */
+  readonly at: number;
+  readonly reason?: string | undefined;
+  /** Id of the audit event. */
+  readonly event: string;
+}
+
+export interface Request {
+  readonly id: string;
+  readonly sessionId: string;
+  readonly issuer: string;
+  readonly subject: string;
+  readonly login: string;
+  readonly workspace: string;
+  /** Of whoever asked, when they did. */
+  readonly identities: readonly Identity[];
+  readonly grant: string;
+  /** Wanted, within the bounds of the access file. */
+  readonly seconds: number;
+  readonly reason?: string | undefined;
+  /** Unix seconds. */
+  readonly askedAt: number;
+  readonly answerBy: number;
+  /** People who must approve, when it was asked; the access file in force may have made it more since. */
+  readonly needed: number;
+  readonly state: ApprovalState;
+  readonly answers: readonly Answer[];
+  /** End of what was approved, Unix seconds. */
+  readonly until?: number | undefined;
+}
+
+export function isOpen({ state }: Request): boolean {
+  return state === 'pending' || state === 'approved';
+}
+
+/** What the API tells of a request. */
+export function describeRequest(request: Request, opens: ApprovalRequest['opens']): ApprovalRequest {
+  const { id, grant, state, sessionId, issuer, subject, login, workspace, seconds, reason, needed, until } = request;
+  return {
+    ...{ id, grant, state, session: sessionId, person: { issuer, subject, login }, workspace, opens, seconds },
+    ...(reason !== undefined && { reason }),
+    ...{ asked_at: request.askedAt, answer_by: request.answerBy, needed },
+    answers: request.answers.map((answer) => ({
+      ...{ decision: answer.decision, issuer: answer.issuer, subject: answer.subject, login: answer.login },
+      ...{ via: answer.via, at: answer.at, ...(answer.reason !== undefined && { reason: answer.reason }) },
+    })),
+    ...(until !== undefined && { until }),
+  };
+}
+
+/** How long a grant is given: what was asked for, or what the access file says, and never more than that allows. */
+export function boundedSeconds(approval: Approval, wanted: number | undefined): number {
+  return Math.min(wanted ?? approval.for, approval.max);
+}

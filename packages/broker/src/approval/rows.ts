@@ -1,0 +1,83 @@
+/** Requests for approval in the store. */
+import type { ApprovalState } from '@meshpass/identity/approval';
+import type { Selectable } from 'kysely';
+import { storable } from '../audit/log/event.ts';
+import { timestamp } from '../clock/clock.ts';
+import type { Store } from '../store/open.ts';
+import type { ApprovalRequestsTable } from '../store/tables.ts';
+import type { Identity } from './people.ts';
+import type { Answer, Request } from './request.ts';
+
+export function requestRow(request: Request): Record<string, string | null> {
+  const { id, sessionId, issuer, subject, login, workspace, grant, reason, until } = request;
+  return {
+    id,
+    session_id: sessionId,
+    issuer: storable(issuer),
+    subject: storable(subject),
+    login: storable(login),
+    workspace: storable(workspace),
+    identities: JSON.stringify(request.identities),
+    grant_name: grant,
+    seconds: String(request.seconds),
+    reason: reason === undefined ? null : storable(reason),
+    asked_at: timestamp(request.askedAt),
+    answer_by: timestamp(request.answerBy),
+    needed: String(request.needed),
+    state: request.state,
+    answers: JSON.stringify(request.answers),
+    until: until === undefined ? null : timestamp(until),
+  };
+}
+
+/** @returns requests that wait for answers, and those that were approved and have not ended */
+export async function openRequests(store: Store): Promise<Request[]> {
+  const rows = await store.db
+    .selectFrom('approval_requests')
+    .selectAll()
+    .where('state', 'in', ['pending', 'approved'])
+    .execute();
+  return rows.map(fromRow);
+}
+
+/** @returns the newest requests, of one session or of all */
+export async function recentRequests(store: Store, sessionId: string | undefined, most: number): Promise<Request[]> {
+  const rows = await store.db
+    .selectFrom('approval_requests')
+    .selectAll()
+    .$if(sessionId !== undefined, (query) => query.where('session_id', '=', sessionId!))
+    .orderBy('asked_at', 'desc')
+    .orderBy('id')
+    .limit(most)
+    .execute();
+  return rows.map(fromRow);
+}
+
+/** Forgets what was settled long ago: the audit log has it. @param before Unix seconds */
+export async function deleteOldRequests(store: Store, before: number): Promise<void> {
+  await store.db
+    .deleteFrom('approval_requests')
+    .where('asked_at', '<', new Date(before * 1000))
+    .where('state', 'not in', ['pending', 'approved'])
+    .execute();
+}
+
+function fromRow(row: Selectable<ApprovalRequestsTable>): Request {
+  return {
+    id: row.id,
+    sessionId: row.session_id,
+    ...{ issuer: row.issuer, subject: row.subject, login: row.login, workspace: row.workspace },
+    identities: JSON.parse(row.identities) as Identity[],
+    grant: row.grant_name,
+    seconds: row.seconds,
+    ...(row.reason !== null && { reason: row.reason }),
+    ...{ askedAt: unix(row.asked_at), answerBy: unix(row.answer_by), needed: row.needed },
+    state: row.state as ApprovalState,
+    answers: JSON.parse(row.answers) as Answer[],
+    ...(row.until !== null && { until: unix(row.until) }),
+  };
+}
+
+function unix(date: Date): number {
+  return Math.floor(date.getTime() / 1000);
+}

@@ -1,0 +1,52 @@
+/** Requests for approval, as sessions make and answer them. docs/access/approvals.md is their prose. */
+import { AnswerOrder, ApprovalOrder, WithdrawOrder } from '@meshpass/identity/approval';
+import type { Approvals } from '../../approval/approvals.ts';
+import { granted } from '../../audit/log/decision.ts';
+import type { SessionCaller } from '../authenticate.ts';
+import { type Authentication, type Route, route } from '../route.ts';
+
+/** Longest body. */
+const MOST = 4 * 1024;
+
+/** `GET` and `POST /approvals`, `POST /approvals/withdraw` and `/approvals/answer`. */
+export function approvalRoutes(approvals: Approvals, session: Authentication<SessionCaller>): readonly Route[] {
+  return [
+    route({
+      method: 'GET',
+      path: '/approvals',
+      action: 'approval.list',
+      authentication: session,
+      handler: async ({ caller: { live }, event }) => granted(event, await approvals.overview(live)),
+    }),
+    route({
+      method: 'POST',
+      path: '/approvals',
+      action: 'approval.request',
+      authentication: session,
+      schema: ApprovalOrder,
+      limit: MOST,
+      handler: async ({ caller: { live }, body, event }) => await approvals.ask(live, body, event),
+    }),
+    route({
+      method: 'POST',
+      path: '/approvals/withdraw',
+      action: 'approval.withdraw',
+      authentication: session,
+      schema: WithdrawOrder,
+      limit: MOST,
+      auditMembers: ({ id }) => ({ target: id }),
+      handler: async ({ caller: { live }, body, event }) => await approvals.withdraw(live, body.id, event),
+    }),
+    route({
+      method: 'POST',
+      path: '/approvals/answer',
+      action: 'approval.answer',
+      authentication: session,
+      schema: AnswerOrder,
+      limit: MOST,
+      auditMembers: ({ id, decision }) => ({ target: id, detail: { decision } }),
+      handler: async ({ caller: { live }, body, event }) =>
+        await approvals.answer({ attestation: live.session.attestation, via: 'workspace' }, body, event),
+    }),
+  ];
+}

@@ -1,0 +1,248 @@
+/** Requests and answers over the API of a whole broker: who asks, who answers, what the session gains, and what is refused. */
+import { authorize, parseAccess } from '@meshpass/access';
+import { ApprovalRequest, ApprovalsResponse } from '@meshpass/identity/approval';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import {
+  asSession,
+  type Enrolled,
+  enrol,
+  type Harness,
+  newKey,
+  OPERATOR_TOKEN,
+  startHarness,
+} from '../harness/broker.ts';
+
+const file = (more = '', leads = '["idp:bob", "idp:carol"]') => `
+trust: {issuers: {idp: {issuer: 'https://idp.example', audience: meshpass}, other: {issuer: 'https://other.example', audience: meshpass}}}
+grants:
+  dev: {who: [{issuer: idp}], to: [{service: orders.shop, port: 8080}]}
+  prod:
+    who: [{issuer: idp, when: 'subject != "idp:mallory"'}]
+    to: [{service: ledger.shop, port: 8080}]
+    approval: {by: {issuer: idp, when: 'subject in ${leads}'}, for: 30m, max: 2h${more}}`;
+
+describe('approvals', () => {
+  let harness: Harness;
+  const use = (text: string) => {
+    const { grants, trust } = parseAccess(text, 'access.yaml');
+    harness.mesh.setAccess(grants, [], trust);
+  };
+  const post = async (who: Enrolled, path: string, body: object) =>
+    await asSession(harness, who, {
+      ...{ method: 'POST', path, headers: { 'content-type': 'application/json' } },
+      body: JSON.stringify(body),
+    });
+  const ask = (who: Enrolled, order: object = {}) =>
+    post(who, '/approvals', { grant: 'prod', reason: 'INC-1', ...order });
+  const answer = (who: Enrolled, id: string, order: object = {}) =>
+    post(who, '/approvals/answer', { id, decision: 'approve', ...order });
+  const withdraw = (who: Enrolled, id: string) => post(who, '/approvals/withdraw', { id });
+  const overview = async (who: Enrolled) =>
+    ApprovalsResponse.parse((await asSession(harness, who, { path: '/approvals' })).json);
+  const stateOf = async (who: Enrolled, id: string) => (await overview(who)).own.find((one) => one.id === id)?.state;
+  const services = async (who: Enrolled): Promise<string[]> =>
+    (await asSession(harness, who, { path: '/services' })).json.services.map((one: { grant: string }) => one.grant);
+
+  beforeAll(async () => {
+    harness = await startHarness({ parts: () => ({ authorize }) });
+  });
+  beforeEach(() => {
+    use(file());
+    // What others in this file have asked is allowed again.
+    harness.clockAhead += 200_000;
+  });
+  afterAll(() => harness.stop());
+
+  it('give a grant to the session that asked, at once, and to no other of the same person', async () => {
+    const [alice, elsewhere, bob] = await people('alice', 'alice', 'bob');
+    expect((await overview(alice!)).requestable).toMatchObject([
+      { grant: 'prod', seconds: 1800, longest: 7200, reason_required: true, opens: [{ port: 8080 }] },
+    ]);
+    const asked = await ask(alice!, { seconds: 3600 });
+    expect(asked.status).toBe(200);
+    expect(ApprovalRequest.parse(asked.json)).toMatchObject({ state: 'pending', seconds: 3600, reason: 'INC-1' });
+    expect(await services(alice!)).toEqual(['dev']);
+    expect((await overview(bob!)).to_answer.map(({ id }) => id)).toEqual([asked.json.id]);
+    const answered = await answer(bob!, asked.json.id, { reason: 'fine' });
+    expect(answered.json).toMatchObject({
+      ...{ state: 'approved', until: harness.now() + 3600 },
+      answers: [{ decision: 'approve', subject: 'idp:bob', via: 'workspace', reason: 'fine' }],
+    });
+    expect(await services(alice!)).toEqual(['dev', 'prod']);
+    expect(await services(elsewhere!)).toEqual(['dev']);
+    const rows = await auditRows();
+    const row = rows.findLast(({ action }) => action === 'approval.answer');
+    expect(row).toMatchObject({ outcome: 'allowed', subject: 'idp:bob', grant_name: 'prod', target: asked.json.id });
+    expect(JSON.parse(row!.detail!)).toMatchObject({
+      ...{ decision: 'approve', via: 'workspace', state: 'approved' },
+      requester: { subject: 'idp:alice', session: alice!.session.id },
+      entry: expect.stringMatching(/^access.yaml:8:/),
+    });
+    const widened = rows.findLast(({ action }) => action === 'session.widen');
+    expect(widened).toMatchObject({ subject: 'idp:alice', grant_name: 'prod' });
+    expect(JSON.parse(widened!.detail!)).toMatchObject({
+      cause: 'approved',
+      request: asked.json.id,
+      decision: row!.id,
+    });
+  });
+
+  it('end at their time, and open nothing afterwards', async () => {
+    const [alice, bob] = await people('alice', 'bob');
+    const { id } = (await ask(alice!)).json;
+    await answer(bob!, id, { seconds: 60 });
+    expect(await services(alice!)).toEqual(['dev', 'prod']);
+    harness.clockAhead += 30_000;
+    await beat(alice!, bob!);
+    harness.clockAhead += 31_000;
+    await expect.poll(() => services(alice!)).toEqual(['dev']);
+    await expect.poll(() => stateOf(alice!, id)).toBe('ended');
+    expect((await answer(bob!, id)).json.error_code).toBe('approval_unknown');
+  });
+
+  it('refuse one’s own, of another workspace of the same person too', async () => {
+    use(file('', '["idp:alice", "idp:bob"]'));
+    const [alice, elsewhere] = await people('alice', 'alice');
+    const { id } = (await ask(alice!)).json;
+    for (const who of [alice!, elsewhere!]) {
+      const refused = await answer(who, id);
+      expect([refused.status, refused.json.error_code]).toEqual([403, 'approval_own']);
+      expect((await overview(who)).to_answer).toEqual([]);
+    }
+    expect(await services(alice!)).toEqual(['dev']);
+  });
+
+  it('refuse whom "by" does not name, or names no more when they answer', async () => {
+    const [alice, bob, dave] = await people('alice', 'bob', 'dave');
+    const { id } = (await ask(alice!)).json;
+    expect((await answer(dave!, id)).json.error_code).toBe('approval_forbidden');
+    use(file('', '["idp:carol"]'));
+    expect((await answer(bob!, id)).json.error_code).toBe('approval_forbidden');
+    expect(await stateOf(alice!, id)).toBe('pending');
+  });
+
+  it('need two different people where two must approve', async () => {
+    use(file(', count: 2'));
+    const [alice, bob, bobAgain, carol] = await people('alice', 'bob', 'bob', 'carol');
+    const { id } = (await ask(alice!, { seconds: 3600 })).json;
+    expect((await answer(bob!, id)).json.state).toBe('pending');
+    for (const who of [bob!, bobAgain!]) expect((await answer(who, id)).json.error_code).toBe('approval_answered');
+    expect(await services(alice!)).toEqual(['dev']);
+    const done = await answer(carol!, id, { seconds: 600 });
+    expect(done.json).toMatchObject({ state: 'approved', until: harness.now() + 600 });
+    expect(await services(alice!)).toEqual(['dev', 'prod']);
+  });
+
+  it('of two answers at once to the same request one is too late', async () => {
+    const [alice, bob, carol] = await people('alice', 'bob', 'carol');
+    const { id } = (await ask(alice!)).json;
+    const both = await Promise.all([answer(bob!, id), answer(carol!, id, { decision: 'deny' })]);
+    expect(both.map(({ status }) => status).sort()).toEqual([200, 404]);
+  });
+
+  it('are over once denied, with the reason, and can be asked for again', async () => {
+    const [alice, bob] = await people('alice', 'bob');
+    const { id } = (await ask(alice!)).json;
+    const denied = await answer(bob!, id, { decision: 'deny', reason: 'freeze' });
+    expect(denied.json).toMatchObject({ state: 'denied', answers: [{ reason: 'freeze' }] });
+    expect((await answer(bob!, id)).json.error_code).toBe('approval_unknown');
+    expect((await ask(alice!)).status).toBe(200);
+  });
+
+  it('can be withdrawn by the session that asked alone, before and after they are answered', async () => {
+    const [alice, elsewhere, bob] = await people('alice', 'alice', 'bob');
+    const { id } = (await ask(alice!)).json;
+    for (const who of [elsewhere!, bob!]) expect((await withdraw(who, id)).json.error_code).toBe('approval_unknown');
+    expect((await withdraw(alice!, id)).json.state).toBe('withdrawn');
+    expect((await answer(bob!, id)).json.error_code).toBe('approval_unknown');
+    const again = (await ask(alice!)).json.id;
+    await answer(bob!, again);
+    expect(await services(alice!)).toEqual(['dev', 'prod']);
+    expect((await withdraw(alice!, again)).json.state).toBe('withdrawn');
+    expect(await services(alice!)).toEqual(['dev']);
+  });
+
+  it('withdrawn while they are answered leave nothing', async () => {
+    const [alice, bob] = await people('alice', 'bob');
+    const { id } = (await ask(alice!)).json;
+    await Promise.all([answer(bob!, id), withdraw(alice!, id)]);
+    expect(await stateOf(alice!, id)).toBe('withdrawn');
+    expect(await services(alice!)).toEqual(['dev']);
+  });
+
+  it('are refused of what is not offered, too long, without a reason, or open already', async () => {
+    const [alice, mallory] = await people('alice', 'mallory');
+    const code = async (who: Enrolled, order: object) => (await ask(who, order)).json.error_code;
+    expect(await code(mallory!, {})).toBe('approval_not_offered');
+    expect(await code(alice!, { grant: 'dev' })).toBe('approval_not_offered');
+    expect(await code(alice!, { grant: 'none' })).toBe('approval_not_offered');
+    expect(await code(alice!, { seconds: 7201 })).toBe('request_malformed');
+    expect(await code(alice!, { reason: undefined })).toBe('request_malformed');
+    expect(await code(alice!, { reason: 'a\u001b[2J' })).toBe('request_malformed');
+    expect(await code(alice!, {})).toBeUndefined();
+    expect(await code(alice!, {})).toBe('approval_open');
+  });
+
+  it('expire when nobody answers, and with the session that asked', async () => {
+    const [alice, bob, carol] = await people('alice', 'bob', 'carol');
+    const { id } = (await ask(alice!)).json;
+    await asSession(harness, alice!, { method: 'DELETE', path: '/session' });
+    expect((await answer(bob!, id)).json.error_code).toBe('approval_unknown');
+    await expect
+      .poll(async () => (await auditRows()).some((row) => row.action === 'approval.expire' && row.target === id))
+      .toBe(true);
+    expect((await overview(carol!)).to_answer).toEqual([]);
+  });
+
+  it('are bounded for a person', async () => {
+    const [alice] = await people('alice');
+    const codes: string[] = [];
+    for (let n = 0; n < 25; n++) codes.push((await ask(alice!)).json.error_code);
+    expect(codes[0]).toBeUndefined();
+    expect(codes.at(-1)).toBe('too_many_attempts');
+  });
+
+  it('are the same after a restart: open, given, and no longer than before', async () => {
+    const [alice, bob, carol] = await people('alice', 'bob', 'carol');
+    const given = (await ask(alice!)).json.id;
+    await answer(bob!, given, { seconds: 300 });
+    const open = (await ask(carol!)).json.id;
+    await harness.restart();
+    expect(await services(alice!)).toEqual(['dev', 'prod']);
+    expect(await stateOf(carol!, open)).toBe('pending');
+    expect((await answer(bob!, open)).json.state).toBe('approved');
+    expect((await withdraw(alice!, given)).json.state).toBe('withdrawn');
+    expect(await services(alice!)).toEqual(['dev']);
+  });
+
+  /** Each in a workspace of their own. */
+  async function people(...subjects: string[]): Promise<Enrolled[]> {
+    const enrolled: Enrolled[] = [];
+    for (const subject of subjects) {
+      const key = newKey();
+      const proof = await harness.idp.prove(subject, { workspace: `w:${workspaces++}` });
+      const answer = await enrol(harness, subject, key, proof);
+      expect(answer.status).toBe(200);
+      enrolled.push({ ...answer.json, key });
+    }
+    return enrolled;
+  }
+
+  async function auditRows(): Promise<readonly Row[]> {
+    const headers = { authorization: `Bearer ${OPERATOR_TOKEN}` };
+    return (await harness.operatorCall({ path: '/audit?last=200', headers })).json.rows;
+  }
+
+  async function beat(...all: Enrolled[]): Promise<void> {
+    for (const who of all) await asSession(harness, who, { method: 'POST', path: '/session/heartbeat' });
+  }
+});
+
+let workspaces = 0;
+
+interface Row {
+  readonly id: string;
+  readonly action: string;
+  readonly target: string | null;
+  readonly detail: string | null;
+}

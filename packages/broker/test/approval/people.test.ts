@@ -1,0 +1,100 @@
+/** Who is who, and what GitHub says of them when they answer. */
+import type { Attestation } from '@meshpass/identity';
+import { describe, expect, it } from 'vitest';
+import { withFreshMemberships } from '../../src/approval/memberships.ts';
+import { comparePeople, identitiesOf, refuseOwn } from '../../src/approval/people.ts';
+import { createLosses } from '../../src/attest/github/losses.ts';
+import type { ReadGithub } from '../../src/github/reader.ts';
+
+const LEAD: Attestation = {
+  ...{ attestor: 'github-codespace', issuer: 'github', subject: 'github:2', login: 'bob', claims: {} },
+  ...{ teams: ['acme/leads'], organizationRoles: ['acme/admin'], notInTeams: ['acme/#7'] },
+  githubUser: { id: 2, login: 'bob' },
+  workspace: { kind: 'codespace', key: 'codespace:2', name: 'space' },
+  proofHash: 'a'.repeat(64),
+};
+const place = { file: 'access.yaml', line: 1, column: 1 };
+
+describe('two people', () => {
+  const [a, b] = [
+    { issuer: 'github', subject: '1' },
+    { issuer: 'github', subject: '2' },
+  ] as const;
+  const okta = (subject: string) => ({ issuer: 'https://acme.okta.com', subject });
+
+  it.each([
+    ['one subject of one issuer', [a], [a], 'same'],
+    ['two subjects of one issuer', [a], [b], 'different'],
+    ['no issuer in common', [a], [okta('x')], 'unknown'],
+    ['a difference here and the same there', [a, okta('x')], [b, okta('x')], 'same'],
+    ['a difference at the one issuer that both have', [a, okta('x')], [okta('y')], 'different'],
+    ['nothing known of one', [], [a], 'unknown'],
+  ] as const)('%s', (_, one, other, expected) => {
+    expect(comparePeople(one, other)).toBe(expected);
+    expect(comparePeople(other, one)).toBe(expected);
+  });
+
+  it('are refused as one, or as not comparable, with the next step', () => {
+    expect(() => refuseOwn([a], [a])).toThrow(expect.objectContaining({ code: 'approval_own' }));
+    expect(() => refuseOwn([a], [okta('x')])).toThrow(
+      expect.objectContaining({
+        code: 'approval_not_comparable',
+        message: expect.stringMatching(/github confirmed them, and https:\/\/acme.okta.com you/),
+      }),
+    );
+    expect(() => refuseOwn([a], [b])).not.toThrow();
+  });
+
+  it('are known by the id of GitHub and the issuer’s own name for itself, not by logins', () => {
+    expect(identitiesOf(LEAD)).toEqual([{ issuer: 'github', subject: '2' }]);
+    const { githubUser: _, ...other } = LEAD;
+    const signed = { ...other, issuer: 'okta', subject: 'okta:x', claims: { iss: 'https://acme.okta.com' } };
+    expect(identitiesOf(signed)).toEqual([{ issuer: 'https://acme.okta.com', subject: 'okta:x' }]);
+  });
+});
+
+describe('memberships at the moment of an answer', () => {
+  const losses = createLosses(Date.now);
+  const by = [
+    { place, team: 'acme/leads' },
+    { place, team: 'acme/sre', teamId: 31 },
+    { place, role: 'acme/member' },
+  ];
+  const github =
+    (answers: Readonly<Record<string, unknown>>): ReadGithub =>
+    async (_, path) =>
+      answers[path] === undefined ? undefined : ({ status: 200, headers: new Headers(), body: answers[path] } as never);
+  const member = { state: 'active', role: 'member', user: { id: 2 } };
+
+  it('are those that GitHub confirms now, whatever the session was opened with', async () => {
+    const read = github({
+      '/orgs/acme/memberships/bob': member,
+      '/orgs/acme': { id: 9 },
+      '/orgs/acme/teams/leads/memberships/bob': { state: 'pending' },
+      '/organizations/9/team/31/memberships/bob': { state: 'active' },
+    });
+    const fresh = await withFreshMemberships(LEAD, { by }, read, losses);
+    expect(fresh).toMatchObject({ teams: ['acme/#31'], organizationRoles: ['acme/member'] });
+    expect(fresh).not.toHaveProperty('notInTeams');
+  });
+
+  it('are none of whoever has the login now, under another id', async () => {
+    const read = github({
+      '/orgs/acme/memberships/bob': { ...member, user: { id: 99 } },
+      '/orgs/acme/teams/leads/memberships/bob': { state: 'active' },
+    });
+    expect((await withFreshMemberships(LEAD, { by }, read, losses)).teams).toEqual([]);
+  });
+
+  it('are none where GitHub cannot be asked, and none that was lost a moment ago', async () => {
+    expect((await withFreshMemberships(LEAD, { by }, undefined, losses)).teams).toEqual([]);
+    const lately = createLosses(Date.now);
+    lately.lose({ kind: 'team', team: 'acme/leads', user: { id: 2, login: 'bob' } });
+    const read = github({
+      '/orgs/acme/memberships/bob': member,
+      '/orgs/acme/teams/leads/memberships/bob': { state: 'active' },
+    });
+    expect((await withFreshMemberships(LEAD, { by: by.slice(0, 1) }, read, lately)).teams).toEqual([]);
+    expect((await withFreshMemberships(LEAD, { by: by.slice(0, 1) }, read, losses)).teams).toEqual(['acme/leads']);
+  });
+});

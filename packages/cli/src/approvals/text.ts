@@ -1,0 +1,81 @@
+/** Requests for approval as people read them. */
+
+import type { ApprovalRequest, ApprovalsResponse, RequestableGrant } from '@meshpass/identity/approval';
+import { MeshpassError } from '@meshpass/identity/error';
+
+/** One line, and one for each answer. @param now Unix seconds */
+export function requestText(request: ApprovalRequest, now: number): string {
+  const { id, grant, person, seconds, reason, answers, needed } = request;
+  const given = answers.filter(({ decision }) => decision === 'approve').length;
+  const state = {
+    pending: `waits for ${needed - given === 1 ? 'an approval' : `${needed - given} approvals`}, until ${clock(request.answer_by)}`,
+    approved: `approved until ${clock(request.until ?? now)}`,
+    denied: 'denied',
+    withdrawn: 'withdrawn',
+    expired: 'not answered in time',
+    ended: 'over',
+    revoked: 'taken back',
+  }[request.state];
+  return [
+    `${id}  ${grant} for ${durationText(seconds)}, ${person.login} (${person.issuer}): ${state}${reason === undefined ? '' : ` - ${reason}`}`,
+    ...answers.map(
+      (one) =>
+        `  ${one.decision === 'approve' ? 'approved' : 'denied'} by ${one.login} (${one.issuer}) at ${clock(one.at)}` +
+        `${one.reason === undefined ? '' : `: ${one.reason}`}`,
+    ),
+  ].join('\n');
+}
+
+/** @param now Unix seconds */
+export function overviewText({ requestable, own, to_answer: toAnswer }: ApprovalsResponse, now: number): string {
+  const lines = (title: string, all: readonly string[]) => (all.length === 0 ? [] : [title, ...all]);
+  const text = [
+    ...lines(
+      'Your requests:',
+      own.map((one) => requestText(one, now)),
+    ),
+    ...lines(
+      'Requests that you may answer (meshpass approve ID, meshpass deny ID):',
+      toAnswer.map((one) => requestText(one, now)),
+    ),
+    ...offersText(requestable),
+  ];
+  return text.length === 0 ? 'No requests, and no grant that you could ask for.' : text.join('\n');
+}
+
+/** What `status`, `up` and `explain` say of grants that could be asked for. */
+export function offersText(offers: readonly RequestableGrant[]): readonly string[] {
+  return offers.length === 0 ? [] : ['You can ask for:', ...offers.map(requestableText)];
+}
+
+/** Whether a grant opens the port of a call: what of it is for the access file to say. */
+export function opens(
+  one: RequestableGrant,
+  { host, port }: { readonly host: string; readonly port: number },
+): boolean {
+  return one.opens.some((to) => to.port === port && (to.host === host || to.host.startsWith(`${host}.`)));
+}
+
+export function requestableText({ grant, approval, seconds, reason_required: reason }: RequestableGrant): string {
+  return `  ${grant}, with ${approval}: meshpass request ${grant} --for ${durationText(seconds)}${reason ? ' --reason "WHY"' : ''}`;
+}
+
+/**
+ * `90s`, `10m`, `8h`.
+ * @returns seconds
+ * @throws MeshpassError `usage`
+ */
+export function readDuration(text: string, flag: string): number {
+  const match = /^([1-9][0-9]{0,5})([smh])$/.exec(text);
+  if (!match) throw new MeshpassError('usage', `${flag} is a duration such as 90s, 30m or 2h, not ${text}.`);
+  return Number(match[1]) * { s: 1, m: 60, h: 3600 }[match[2] as 's' | 'm' | 'h'];
+}
+
+export function durationText(seconds: number): string {
+  if (seconds % 3600 === 0) return `${seconds / 3600}h`;
+  return seconds % 60 === 0 ? `${seconds / 60}m` : `${seconds}s`;
+}
+
+function clock(unixSeconds: number): string {
+  return new Date(unixSeconds * 1000).toISOString().replace('T', ' ').replace('.000Z', ' UTC');
+}

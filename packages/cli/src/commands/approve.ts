@@ -1,0 +1,30 @@
+import { askApprovals } from '../approvals/agent.ts';
+import { readDuration, requestText } from '../approvals/text.ts';
+import { defineCommand } from '../command/define.ts';
+import { argument, text } from '../command/flag.ts';
+import { AGENT_ENV, output } from '../command/shared-flags.ts';
+
+export const command = defineCommand({
+  about: 'With the identity of this workspace. What you are is asked of GitHub anew. Never your own request.',
+  args: { id: argument('id of the request; meshpass requests lists them') },
+  flags: {
+    for: text('<duration>', 'how long it is given', { defaultText: 'as long as was asked' }),
+    reason: text('<text>', 'why, for the audit log and for whoever asked'),
+    output,
+  },
+  env: AGENT_ENV,
+  exitCodes: { 1: 'refused: the request is not open, or you may not answer it' },
+  examples: ['meshpass approve 0123456789abcdef01234567 --for 30m'],
+  page: 'docs/access/approvals.md',
+  run: async ({ id, for: duration, reason, output }) => {
+    const order = {
+      ...{ id, decision: 'approve' as const },
+      ...(duration !== undefined && { seconds: readDuration(duration, '--for') }),
+      ...(reason !== undefined && { reason }),
+    };
+    const answered = await askApprovals({ act: 'answer', order });
+    console.log(
+      output === 'json' ? JSON.stringify(answered, null, 2) : requestText(answered, Math.floor(Date.now() / 1000)),
+    );
+  },
+});

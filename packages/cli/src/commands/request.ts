@@ -1,0 +1,75 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { askAgent, runtimeDirectory } from '@meshpass/agent/control/control';
+import type { AgentStatus } from '@meshpass/agent/control/status';
+import type { ApprovalRequest } from '@meshpass/identity/approval';
+import { askApprovals } from '../approvals/agent.ts';
+import { readDuration, requestText } from '../approvals/text.ts';
+import { defineCommand } from '../command/define.ts';
+import { EXIT, type ExitCode } from '../command/failure.ts';
+import { argument, type OptionsOf, text, toggle } from '../command/flag.ts';
+import { AGENT_ENV, output } from '../command/shared-flags.ts';
+
+const args = { grant: argument('name of the grant; meshpass requests lists those that you can ask for') };
+const flags = {
+  for: text('<duration>', 'how long: 90s, 30m or 2h', { defaultText: 'what the access file says' }),
+  reason: text('<text>', 'why, for whoever approves and for the audit log'),
+  wait: toggle('wait for the answer, and until the grant is there'),
+  output,
+};
+const POLL_MS = 1_000;
+
+export const command = defineCommand({
+  about:
+    'Somebody else has to approve. This session then has the grant until its time is over, and no other workspace of yours has it.',
+  args,
+  flags,
+  env: AGENT_ENV,
+  exitCodes: {
+    0: 'asked; with --wait: the grant is there',
+    1: 'refused; with --wait: denied, withdrawn or not answered in time',
+  },
+  examples: [
+    'meshpass request payments-prod --for 1h --reason "INC-4711"',
+    'meshpass request payments-prod --reason "INC-4711" --wait',
+  ],
+  page: 'docs/access/approvals.md',
+  run: request,
+});
+
+/** @throws MeshpassError `usage`, `agent_not_running`, `approval_*`, `approvals_too_many` */
+async function request(options: OptionsOf<typeof args & typeof flags>): Promise<ExitCode> {
+  const { grant, for: duration, reason, output } = options;
+  const order = {
+    grant,
+    ...(duration !== undefined && { seconds: readDuration(duration, '--for') }),
+    ...(reason !== undefined && { reason }),
+  };
+  let asked = await askApprovals({ act: 'ask', order });
+  if (options.wait) {
+    if (output === 'text') console.error(requestText(asked, now()));
+    asked = await settled(asked);
+  }
+  console.log(output === 'json' ? JSON.stringify(asked, null, 2) : requestText(asked, now()));
+  if (!options.wait && output === 'text')
+    console.log(`meshpass requests shows the answer; meshpass requests --withdraw ${asked.id} takes it back.`);
+  return options.wait && asked.state !== 'approved' ? EXIT.failed : EXIT.ok;
+}
+
+/** Until it is answered and, where it was approved, this workspace has the grant's certificate. */
+async function settled(asked: ApprovalRequest): Promise<ApprovalRequest> {
+  for (;;) {
+    const { own } = await askApprovals({ act: 'list' });
+    const found = own.find(({ id }) => id === asked.id);
+    if (found && found.state !== 'pending' && (found.state !== 'approved' || (await isHeld(found.grant)))) return found;
+    await sleep(POLL_MS);
+  }
+}
+
+async function isHeld(grant: string): Promise<boolean> {
+  const { credentials } = await askAgent<AgentStatus>(runtimeDirectory(process.env), { command: 'status' });
+  return credentials.svids.some((one) => one.grant === grant);
+}
+
+function now(): number {
+  return Math.floor(Date.now() / 1000);
+}
