@@ -6,7 +6,7 @@
 import { copyFileSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { applyBrokerRights, BROKER_URL } from './broker/rights.ts';
+import { applyBrokerRights, BROKER_URL, KUBERNETES_AUDIENCE } from './broker/rights.ts';
 import type { Lab } from './lab.ts';
 import { FORWARDING_PORT } from './plan.ts';
 import { GITHUB_URL, standIns } from './stand-ins.ts';
@@ -26,6 +26,8 @@ export interface MeshpassOptions {
    * must name a PostgreSQL.
    */
   readonly standby?: boolean;
+  /** Lets workspaces whose grants have roles use kubectl. */
+  readonly kubernetes?: boolean;
   /** More flags of `meshpass serve`. */
   readonly flags?: readonly string[];
   /** More flags of `meshpass edge`, where it runs apart. */
@@ -94,7 +96,8 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
   const operatorTokenFile = join(dir, 'operator.token');
   const operatorToken = crypto.randomUUID() + crypto.randomUUID();
   writeFileSync(operatorTokenFile, `${operatorToken}\n`, { mode: 0o600 });
-  await applyBrokerRights(lab.kubernetes);
+  await applyBrokerRights(lab.kubernetes, options.kubernetes ? KUBERNETES_AUDIENCE : '');
+  const toApi = options.kubernetes ? ['--kubernetes-api', new URL(lab.kubernetes.url).host] : [];
 
   const names = ['meshpass', ...(options.standby ? ['meshpass-2'] : []), ...(options.edgeApart ? ['edge'] : [])];
   const operatorUrl = `http://${lab.hosts.meshpass!.ip}:${OPERATOR_PORT}`;
@@ -114,13 +117,21 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
     ...['--operator-token', operatorTokenFile],
     ...['--kubeconfig', await writeKubeconfig(lab, join(dir, 'kubeconfig'))],
     ...['--istiod', lab.istiodAddress],
+    ...(options.kubernetes ? ['--kubernetes-audience', KUBERNETES_AUDIENCE] : []),
     ...['--github-api', GITHUB_URL],
     ...['--github-app', String((await standIns(lab).github.app()).id)],
     ...['--github-app-key', join(lab.dir, 'hosts/github/github/github-app.pem')],
     ...['--edge-public', `edge.meshpass.test:${EDGE_PORT}`],
     ...(options.edgeApart
       ? []
-      : ['--edge-listen', `0.0.0.0:${EDGE_PORT}`, ...edgeFlags(lab, '--edge-'), '--mesh-gateway', lab.gatewayAddress]),
+      : [
+          '--edge-listen',
+          `0.0.0.0:${EDGE_PORT}`,
+          ...edgeFlags(lab, '--edge-'),
+          '--mesh-gateway',
+          lab.gatewayAddress,
+          ...toApi,
+        ]),
     // GitHub's port forwarding is a stand-in, too, and no name server leads its names there.
     ...['--lab-only-send-github-tokens-to', `${lab.hosts.github!.ip}:${FORWARDING_PORT}`],
     // Not the default: here every layer has to refuse by itself, after every end. The last of a flag counts.
@@ -152,6 +163,7 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
       ...['meshpass', 'edge'],
       ...['--listen', `0.0.0.0:${EDGE_PORT}`],
       ...edgeFlags(lab, '--'),
+      ...toApi,
       ...['--mesh-gateway', lab.gatewayAddress],
       ...['--broker', BROKER_URL],
       ...['--broker-token', tokenFile],

@@ -11,6 +11,7 @@ import {
   TokenResponse,
 } from '@meshpass/identity';
 import { EdgeConfigurationRequest, EdgeDraining, EdgeLeaseAnswers, EdgeLeases } from '@meshpass/identity/channel/index';
+import { KubernetesTokenRequest, KubernetesTokenResponse } from '@meshpass/identity/kubernetes/wire';
 import { HeartbeatRequest } from '@meshpass/identity/refusal-report';
 import { z } from 'zod';
 import { Version } from './answers.ts';
@@ -63,6 +64,17 @@ export const PUBLIC: readonly Operation[] = [
     summary: 'Have CSRs signed by the CA of the mesh',
     request: { schema: CertificateRequest },
     answers: { 200: { description: 'Certificates, in the order of the CSRs', schema: CertificateResponse } },
+  },
+  {
+    ...{ ...session, method: 'post', path: '/kubernetes/token', id: 'issueKubernetesToken' },
+    summary: 'Have a token for the API server of Kubernetes, under a grant that has roles there',
+    request: { schema: KubernetesTokenRequest.meta({ id: 'KubernetesTokenRequest' }) },
+    answers: {
+      200: {
+        description: 'A token of minutes',
+        schema: KubernetesTokenResponse.meta({ id: 'KubernetesTokenResponse' }),
+      },
+    },
   },
   {
     ...{ ...session, method: 'post', path: '/session/heartbeat', id: 'renewLease' },

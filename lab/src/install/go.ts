@@ -3,11 +3,11 @@
  * for every byte, and no container image is needed. Each module is built once and kept under the digest of its go.mod and go.sum.
  */
 import { createHash } from 'node:crypto';
-import { copyFile, readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseAllDocuments } from 'yaml';
 import { must } from '../run.ts';
+import { CLUSTER_MODULES, HELM, ISTIOCTL, KUBECTL, MODULES, type Module } from './go-modules.ts';
 import { fillOnce } from './once.ts';
 
 export interface GoTools {
@@ -23,89 +23,7 @@ export interface GoTools {
   readonly versions: Readonly<Record<string, string>>;
 }
 
-interface Module {
-  readonly folder: string;
-  /** Begins the name of its folder in the cache. Default: `folder`. */
-  readonly home?: string;
-  /** Module whose version names the whole. */
-  readonly main: string;
-  /** Output file -> package. */
-  readonly binaries: Readonly<Record<string, string>>;
-  readonly minutes: string;
-  /** Package whose variables say the version: a build of a module does not know its own. */
-  readonly versionPackage?: string;
-  readonly extras?: (source: string, out: string) => Promise<void>;
-}
-
 const TOOLS = fileURLToPath(new URL('../../tools/', import.meta.url));
-
-const KUBERNETES_VERSION = 'k8s.io/component-base/version';
-
-const MODULES: readonly Module[] = [
-  {
-    folder: 'etcd',
-    main: 'go.etcd.io/etcd/server/v3',
-    binaries: { etcd: 'go.etcd.io/etcd/server/v3' },
-    minutes: 'about a minute',
-  },
-  {
-    folder: 'kubernetes',
-    main: 'k8s.io/kubernetes',
-    binaries: {
-      'kube-apiserver': 'k8s.io/kubernetes/cmd/kube-apiserver',
-      'kube-controller-manager': 'k8s.io/kubernetes/cmd/kube-controller-manager',
-    },
-    minutes: 'about 4 minutes on two cores',
-    versionPackage: KUBERNETES_VERSION,
-  },
-  {
-    folder: 'istio',
-    main: 'istio.io/istio',
-    binaries: {
-      'pilot-discovery': 'istio.io/istio/pilot/cmd/pilot-discovery',
-      'pilot-agent': 'istio.io/istio/pilot/cmd/pilot-agent',
-    },
-    minutes: 'about 4 minutes on two cores',
-    extras: copyIstioFiles,
-  },
-];
-
-/** Renders and installs the chart. */
-const HELM: Module = {
-  folder: 'helm',
-  main: 'helm.sh/helm/v4',
-  binaries: { helm: 'helm.sh/helm/v4/cmd/helm' },
-  minutes: 'about 2 minutes',
-};
-
-/** What a cluster runs beside the lab's tools. */
-const CLUSTER_MODULES: readonly Module[] = [
-  {
-    folder: 'node',
-    main: 'k8s.io/kubernetes',
-    binaries: {
-      kubelet: 'k8s.io/kubernetes/cmd/kubelet',
-      'kube-scheduler': 'k8s.io/kubernetes/cmd/kube-scheduler',
-      'kube-proxy': 'k8s.io/kubernetes/cmd/kube-proxy',
-      kubectl: 'k8s.io/kubernetes/cmd/kubectl',
-    },
-    minutes: 'about 3 minutes on two cores',
-    versionPackage: KUBERNETES_VERSION,
-  },
-  HELM,
-  {
-    folder: 'coredns',
-    main: 'github.com/coredns/coredns',
-    binaries: { coredns: 'github.com/coredns/coredns' },
-    minutes: 'about 2 minutes',
-  },
-  {
-    folder: 'kube-router',
-    main: 'github.com/cloudnativelabs/kube-router/v2',
-    binaries: { 'kube-router': 'github.com/cloudnativelabs/kube-router/v2/cmd/kube-router' },
-    minutes: 'about 2 minutes',
-  },
-];
 
 export interface ClusterGoTools {
   readonly kubelet: string;
@@ -122,15 +40,6 @@ export interface ClusterGoTools {
 
 /** Folders of Istio's module that hold its charts. */
 const ISTIO_CHARTS = ['base', 'istio-control/istio-discovery', 'gateway'] as const;
-
-/** Benchmarks compare with it; nothing else waits for its build. */
-const ISTIOCTL: Module = {
-  folder: 'istio',
-  home: 'istioctl',
-  main: 'istio.io/istio',
-  binaries: { istioctl: 'istio.io/istio/istioctl/cmd/istioctl' },
-  minutes: 'about a minute',
-};
 
 /**
  * etcd first: it is the smallest, and compiles the standard library for all. The sources of the others are fetched meanwhile;
@@ -209,6 +118,11 @@ export async function buildIstioctl(cache: string, progress: (line: string) => v
   return join(await buildOnce(ISTIOCTL, cache, await versionOf(ISTIOCTL), progress), 'istioctl');
 }
 
+/** @returns path of `kubectl`. @throws LabError `lab_install` with the compiler's last lines */
+export async function buildKubectl(cache: string, progress: (line: string) => void): Promise<string> {
+  return join(await buildOnce(KUBECTL, cache, await versionOf(KUBECTL), progress), 'kubectl');
+}
+
 /** @returns path of `helm`. @throws LabError `lab_install` with the compiler's last lines */
 export async function buildHelm(cache: string, progress: (line: string) => void): Promise<string> {
   return join(await buildOnce(HELM, cache, await versionOf(HELM), progress), 'helm');
@@ -274,16 +188,6 @@ async function build(module: Module, version: string, work: string): Promise<voi
   if (!module.extras) return;
   const source = await must(['go', 'list', '-m', '-f', '{{.Dir}}', module.main], 'lab_install', { cwd, env });
   await module.extras(source.trim(), work);
-}
-
-async function copyIstioFiles(source: string, out: string): Promise<void> {
-  await copyFile(join(source, 'tools/packaging/common/envoy_bootstrap.json'), join(out, 'envoy_bootstrap.json'));
-  const yaml = await readFile(join(source, 'manifests/charts/base/files/crd-all.gen.yaml'), 'utf8');
-  // As JSON, because parsing a megabyte of YAML at each start would take a second.
-  const crds = parseAllDocuments(yaml)
-    .map((document) => document.toJSON())
-    .filter(Boolean);
-  await writeFile(join(out, 'crds.json'), JSON.stringify(crds));
 }
 
 /** Of the module that names the whole, as its go.mod pins it. */

@@ -6,7 +6,15 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { ensureCommands, ensureNodeCommands } from './debian.ts';
 import { envoyIn, installEnvoy } from './envoy.ts';
-import { buildClusterTools, buildGoTools, buildHelm, buildIstioctl, type ClusterGoTools, type GoTools } from './go.ts';
+import {
+  buildClusterTools,
+  buildGoTools,
+  buildHelm,
+  buildIstioctl,
+  buildKubectl,
+  type ClusterGoTools,
+  type GoTools,
+} from './go.ts';
 import { requireMachine } from './machine.ts';
 
 export interface Tools extends GoTools {
@@ -69,6 +77,11 @@ export function installedEnvoy(): string {
 /** `istioctl`, for benchmarks that compare with it. @throws LabError `lab_install` when its build fails */
 export function ensureIstioctl(progress: (line: string) => void): Promise<string> {
   return buildIstioctl(cacheFolder(), progress);
+}
+
+/** `kubectl`, as people use it in workspaces. @throws LabError `lab_install` when its build fails */
+export function ensureKubectl(progress: (line: string) => void): Promise<string> {
+  return buildKubectl(cacheFolder(), progress);
 }
 
 /** `helm`, which renders and installs the chart. @throws LabError `lab_install` when its build fails */

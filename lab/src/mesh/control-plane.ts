@@ -33,6 +33,9 @@ export function prepareControlPlane(dir: string, plan: Plan, tools: Tools): Cont
   const meshConfig = join(cwd, 'mesh.yaml');
   writeFileSync(meshConfig, stringify(MESH_CONFIG));
 
+  const auditPolicy = join(cwd, 'audit-policy.yaml');
+  writeFileSync(auditPolicy, stringify(AUDIT_POLICY));
+
   const tls = (file: string): string => join(dir, 'tls', file);
   const at = { host: host.name, netns: host.netns, cwd };
   const env = { PATH: process.env.PATH ?? '', HOME: cwd };
@@ -75,6 +78,8 @@ export function prepareControlPlane(dir: string, plan: Plan, tools: Tools): Cont
         '--disable-admission-plugins=ServiceAccount',
         '--endpoint-reconciler-type=none',
         '--profiling=false',
+        `--audit-policy-file=${auditPolicy}`,
+        `--audit-log-path=${join(cwd, API_AUDIT_LOG)}`,
       ],
       ready: { url: `${server}/readyz` },
     },
@@ -126,6 +131,20 @@ export function prepareControlPlane(dir: string, plan: Plan, tools: Tools): Cont
     },
   };
 }
+
+/** Audit log of the API server, in the directory of host `control`: JSON, a request a line. */
+export const API_AUDIT_LOG = 'kubernetes-audit.log';
+/** Who uses it as a ServiceAccount; not the broker, which asks all the time. */
+const AUDIT_POLICY = {
+  apiVersion: 'audit.k8s.io/v1',
+  kind: 'Policy',
+  omitStages: ['RequestReceived'],
+  rules: [
+    { level: 'None', users: ['system:serviceaccount:meshpass-system:meshpass-broker'] },
+    { level: 'Metadata', userGroups: ['system:serviceaccounts'] },
+    { level: 'None' },
+  ],
+};
 
 const MESH_CONFIG = {
   rootNamespace: 'istio-system',

@@ -5,6 +5,7 @@ export { checkMesh, leftOut } from './compile/check-mesh.ts';
 export { type CompileOptions, compile } from './compile/compile.ts';
 export { type GrantedPort, grantedPorts } from './compile/granted-ports.ts';
 export { ATTESTED_CLAIMS } from './compile/http-rules.ts';
+export { kubernetesGrants } from './compile/kubernetes-grants.ts';
 export { loopbackAddresses } from './compile/loopback.ts';
 export { clusterRoleOf, isOurs, type MeshShape, meshOf, settingsOf } from './compile/mesh-of.ts';
 export { GRANT_LABEL, MANAGED_BY, MANAGED_BY_LABEL, SOURCE_ANNOTATION } from './compile/metadata.ts';
@@ -16,8 +17,8 @@ export {
   type ResolvedTarget,
   resolveAccess,
 } from './compile/resolve.ts';
-export type { ResolvedRole } from './compile/resolve-roles.ts';
-export { checkKnownRoles, powersOf, type RolePowers } from './compile/role-powers.ts';
+export type { ResolvedRole } from './compile/roles/resolve-roles.ts';
+export { checkKnownRoles, powersOf, type RolePowers } from './compile/roles/role-powers.ts';
 export { connectionsTo, namesOfHost, namesOfPort } from './compile/server-names.ts';
 export type * from './model.ts';
 export { type AccessFileProblem, formatPlace } from './problem.ts';

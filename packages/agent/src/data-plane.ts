@@ -11,6 +11,7 @@ import type { EnvoySupervisor } from './envoy/supervisor.ts';
 import { TunnelReplacement } from './envoy/tunnel-replacement.ts';
 import { WarmTunnels } from './envoy/warm-tunnels.ts';
 import { type AskedCall, type ExplainAnswer, explainAnswer } from './explain/answer.ts';
+import { kubernetesGrants } from './kubernetes/addresses.ts';
 import { LOOPBACK, proxyListensOn, proxyNotes } from './proxy/listening.ts';
 import { type LoopbackProxy, newLoopbackProxy } from './proxy/loopback-proxy.ts';
 import { nextExpiry, secretsOf } from './sds/secrets.ts';
@@ -247,6 +248,7 @@ export class DataPlane {
     this.#configuration.set(
       resourcesOfWorkspace({
         ...{ grants, mesh, services, clusterDomain, proxy: this.proxy, accepted: this.#accepted },
+        kubernetes: kubernetesGrants(this.#options.credentials()),
         ...{ bridgeAddress: this.#options.bridgeAddress, warmUpSocket: this.#options.launched.warmUpSocket },
         generation: this.#replacement.generation,
       }),

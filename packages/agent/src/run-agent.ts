@@ -3,7 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { setImmediate as pause, setTimeout as sleep } from 'node:timers/promises';
 import { getCACertificates } from 'node:tls';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
-import { VERSION } from '@meshpass/identity/version';
+import { agentStatus } from './agent-status.ts';
 import type { SessionChannel } from './channel/session-channel.ts';
 import type { AgentConfig } from './control/config.ts';
 import { type ControlRequest, serveControl } from './control/control.ts';
@@ -13,6 +13,7 @@ import type { DataPlane } from './data-plane.ts';
 import { findEnvoy } from './envoy/find.ts';
 import { launchEnvoy } from './envoy/launch-envoy.ts';
 import { LoopbackNames } from './hosts/loopback-names.ts';
+import { WorkspaceKubernetes } from './kubernetes/workspace-kubernetes.ts';
 import { proxyEnvironment } from './proxy/environment.ts';
 import { BrokerAgent, brokerUrl } from './session/broker-agent.ts';
 import type { Change } from './session/credential-manager.ts';
@@ -123,6 +124,11 @@ async function start(
     // What cannot even be checked is not used; the last good one is.
     received: (received) => answering?.then((plane) => plane.configure(received)).catch(failed('configuration_failed')),
   });
+  const kubernetes = new WorkspaceKubernetes({
+    ...{ client, credentials: () => manager.credentials, log },
+    ...{ runtimeDirectory: directory, command: config.command ?? ['meshpass'] },
+  });
+  parts.defer(() => kubernetes.remove());
   let channel: SessionChannel | undefined;
   parts.defer(() => channel?.close());
   // What is under way may end first: with the session, the edge cuts it.
@@ -151,6 +157,7 @@ async function start(
     if (closing) throw stoppedEarly();
     dataPlane = plane;
     dataPlane.credentialsChanged('session');
+    kubernetes.update();
     beginSession();
     await dataPlane.ready(FIRST_CONFIGURATION);
     if (closing) throw stoppedEarly();
@@ -174,6 +181,7 @@ async function start(
   function credentialsChanged(what: Change): void {
     if (!dataPlane) return; // it begins with what there is then
     dataPlane.credentialsChanged(what);
+    kubernetes.update();
     if (what === 'session') beginSession();
     else followChannel().catch(failed('channel_failed'));
   }
@@ -203,47 +211,17 @@ async function start(
   }
 
   async function status(): Promise<AgentStatus> {
-    const { session, identityToken, services, mesh } = manager.credentials;
-    const { brokerAnsweredAt: answeredAt, failures, lease } = manager.health;
-    const plane = await dataPlane!.status();
-    const { failure } = configuration;
-    const refusal = channel?.refusal;
-    return {
-      pid: process.pid,
-      version: VERSION,
-      session: {
-        id: session.id,
-        subject: session.subject,
-        login: session.login,
-        workspace: session.workspace,
-        grants: session.grants,
-        expiresAt: session.expires_at * 1000,
-      },
-      credentials: {
-        svids: sessions.certificatesOf(manager.credentials),
-        identityTokenExpiresAt: identityToken.expiresAt,
-      },
-      services: services.map(({ grant, host, port, aliases, protocol, allow, address }) => ({
-        ...{ grant, host, port, names: aliases, protocol },
-        ...(allow ? { allow } : {}),
-        ...(address !== undefined && names?.isNamed(address) ? { address } : {}),
-      })),
-      broker: {
-        ...{ url: config.broker, answeredAt },
-        failures: failure === undefined ? failures : { ...failures, configuration: failure },
-      },
-      ...{ edge: mesh.edge, lease: { ...lease, ...(refusal && { refused: refusal }) } },
-      ...plane,
-      notes: [...plane.notes, ...(names?.notes ?? [])],
-      readyAfter,
-    };
+    const svids = sessions.certificatesOf(manager.credentials);
+    const parts = { config, manager, svids, configuration, channel, names, kubernetes, readyAfter };
+    return agentStatus({ ...parts, plane: dataPlane! });
   }
 
   async function environment(ofContainer: boolean): Promise<Readonly<Record<string, string>>> {
     const address = ofContainer ? config.bridgeAddress : '127.0.0.1';
     if (address === undefined) throw new MeshpassError('config_invalid', NO_BRIDGE);
     if (!(await dataPlane!.proxyListens(address))) throw new MeshpassError('config_invalid', PROXY_TAKEN);
-    return proxyEnvironment(dataPlane!.proxy, address);
+    // A container has a loopback of its own.
+    return { ...proxyEnvironment(dataPlane!.proxy, address), ...(!ofContainer && kubernetes.environment) };
   }
 
   async function answer(request: ControlRequest): Promise<unknown> {
@@ -263,6 +241,8 @@ async function start(
         const { approvals } = await import('./approvals/approvals.ts');
         return approvals(client, manager.credentials.accessToken, request.approvals);
       }
+      case 'kubernetes':
+        return kubernetes.credential(request.grant);
       case 'explain':
         return dataPlane!.explain(request.call);
     }

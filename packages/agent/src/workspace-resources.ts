@@ -3,9 +3,10 @@ import type { Message } from '@bufbuild/protobuf';
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { CLUSTER, LISTENER, messageOf, pack, ROUTE_CONFIGURATION, unpack } from '@meshpass/envoy';
 import type { ReachableService } from '@meshpass/identity/wire';
+import type { KubernetesGrant } from './kubernetes/addresses.ts';
 import { type LoopbackProxy, proxyClusters, proxyListeners, proxyRoutes } from './proxy/loopback-proxy.ts';
 import { type Accepted, resourcesOf } from './xds/accept.ts';
-import { type EdgeAddress, edgeCluster, tunnelListener } from './xds/tunnel.ts';
+import { type EdgeAddress, edgeCluster, kubernetesListener, tunnelListener } from './xds/tunnel.ts';
 import { WARM_UP, warmUpListener } from './xds/warm-up.ts';
 
 export interface WorkspaceParts {
@@ -13,6 +14,8 @@ export interface WorkspaceParts {
   readonly grants: readonly string[];
   readonly mesh: { readonly edge: EdgeAddress };
   readonly services: readonly ReachableService[];
+  /** Under which grants programs reach the API server of Kubernetes, and where. */
+  readonly kubernetes: readonly KubernetesGrant[];
   readonly clusterDomain: string;
   readonly proxy: LoopbackProxy;
   readonly bridgeAddress: string | undefined;
@@ -36,7 +39,11 @@ export function resourcesOfWorkspace(parts: WorkspaceParts): Readonly<Record<str
       ...ofGeneration(received(CLUSTER), parts.generation),
     ]),
     [LISTENER]: new Map([
-      ...resourcesOf(LISTENER, [...grants.map(tunnelListener), ...proxyListeners(proxy, parts.bridgeAddress)]),
+      ...resourcesOf(LISTENER, [
+        ...grants.map(tunnelListener),
+        ...parts.kubernetes.map((one) => kubernetesListener(one.grant, one)),
+        ...proxyListeners(proxy, parts.bridgeAddress),
+      ]),
       [WARM_UP, warmUpListener(parts.warmUpSocket)],
       ...received(LISTENER),
     ]),

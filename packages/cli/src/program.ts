@@ -38,8 +38,12 @@ export const TREE: Group = {
       summary: 'Print what makes a shell complete meshpass commands.',
       load: async () => ({ command: (await import('./commands/completion.ts')).completionOf(() => TREE) }),
     },
-    env: { summary: 'Print the proxy settings for a shell.', load: () => import('./commands/env.ts') },
+    env: { summary: 'Print the settings for proxy and kubectl for a shell.', load: () => import('./commands/env.ts') },
     token: { summary: 'Print an ID token for another audience.', load: () => import('./commands/token.ts') },
+    'kubectl-credential': {
+      summary: 'Give kubectl a token of this session.',
+      load: () => import('./commands/kubectl-credential.ts'),
+    },
     access: {
       summary: 'Work on the access file.',
       examples: ['meshpass access check access.yaml'],

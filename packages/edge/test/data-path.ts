@@ -57,6 +57,8 @@ export async function buildDataPath(
     readonly everywhere?: boolean;
     /** In place of the one that the data path makes. */
     readonly gateway?: { readonly host: string; readonly port: number };
+    /** The API server of Kubernetes. */
+    readonly kubernetesApi?: { readonly host: string; readonly port: number };
     /** What control connections ask of the broker; absent: there are none. */
     readonly control?: ControlBroker;
     /** The broker has not said anything yet. */
@@ -92,6 +94,7 @@ export async function buildDataPath(
     report: (decision) => decisions.push(decision),
     limits,
     clock,
+    kubernetesApi: options.kubernetesApi,
     ...(options.control && { control: options.control }),
   });
 

@@ -50,6 +50,7 @@ const STATUS = {
   approval_answered: 409,
   // RFC 8693 section 2.2.2 answers invalid_target, and that with 400
   audience_not_allowed: 400,
+  kubernetes_not_granted: 403,
   // DPoP (RFC 9449)
   dpop_missing: 401,
   dpop_malformed: 401,
@@ -102,6 +103,7 @@ const STATUS = {
   tunnel_idle: 408,
   tunnel_limit: 429,
   tunnel_gateway_unreachable: 502,
+  tunnel_kubernetes_off: 403,
   tunnel_directory_stale: 503,
   // The access file
   access_file_syntax: 400,

@@ -13,3 +13,6 @@ export function isPlainText(text: string): boolean {
 export function plainText(text: string): string {
   return text.replace(EVERY_UNPRINTABLE, '\ufffd');
 }
+
+/** PEM of certificates, and nothing else. */
+export const CERTIFICATES = /^\s*(?:-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*)+$/;

@@ -6,9 +6,10 @@ import { z } from 'zod';
 import { DrainingTunnels, MAX_DRAINING } from './channel/edge-wire.ts';
 import { PublicKey } from './channel/jws.ts';
 import { MAX_STATEMENT } from './channel/statement.ts';
+import { KubernetesAccess } from './kubernetes/wire.ts';
 import { isServiceAddress } from './service-address.ts';
 import { isDnsLabel, isTrustDomain, parseSpiffe } from './spiffe.ts';
-import { isPlainText } from './text.ts';
+import { CERTIFICATES, isPlainText } from './text.ts';
 import { isTokenHeader } from './token-header.ts';
 
 export * from './channel/edge-decision.ts';
@@ -42,10 +43,7 @@ const bearer = z
   .string()
   .max(16_384)
   .regex(/^[A-Za-z0-9._~+/-]+=*$/);
-const pem = z
-  .string()
-  .max(131_072)
-  .regex(/^\s*(?:-----BEGIN CERTIFICATE-----[A-Za-z0-9+/=\s]+-----END CERTIFICATE-----\s*)+$/);
+const pem = z.string().max(131_072).regex(CERTIFICATES);
 const roots = z.array(pem).max(64);
 /** Name or address of a host, for a connection and for messages; not one of the mesh. */
 const outsideHost = z
@@ -189,6 +187,8 @@ export const SessionResponse = z.object({
   session: SessionInfo,
   mesh: MeshInfo,
   services,
+  /** Absent: no grant of the session has roles of Kubernetes. */
+  kubernetes: KubernetesAccess.optional(),
   /** Of the session's first grants, in the order of the CSRs. */
   certificates: certificates.optional(),
   identity_token: TokenResponse.optional(),
@@ -232,6 +232,7 @@ export const ServicesResponse = z.object({
   held: held.optional(),
   mesh: MeshInfo,
   services,
+  kubernetes: KubernetesAccess.optional(),
 });
 export type ServicesResponse = z.infer<typeof ServicesResponse>;
 

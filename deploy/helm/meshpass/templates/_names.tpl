@@ -71,3 +71,8 @@ installed as it is. Arguments: text, old, new.
 {{- end -}}
 ['{{ $services | uniq | sortAlpha | join "', '" }}']
 {{- end }}
+
+{{/* Audience of the tokens with which workspaces use the API server; empty: they do not. */}}
+{{- define "meshpass.kubernetesAudience" -}}
+{{- if .Values.kubernetes.enabled }}{{ .Values.kubernetes.audience | default (printf "https://kubernetes.default.svc.%s" .Values.mesh.clusterDomain) }}{{ end }}
+{{- end }}

@@ -24,6 +24,8 @@ export interface AgentConfig {
   /** Where the broker's challenges are answered, so that a devcontainer.json can forward it; 0 for any free one. */
   readonly presencePort: number;
   readonly runtimeDirectory: string;
+  /** How `meshpass` is started, for kubectl's credentials; by its name where absent. */
+  readonly command?: readonly string[] | undefined;
   /** Path of the Envoy to run, instead of the one that is installed. */
   readonly envoy?: string | undefined;
 }
@@ -72,6 +74,7 @@ export function agentConfig(
     bridgeAddress,
     presencePort,
     runtimeDirectory: options.runtimeDirectory ?? runtimeDirectory(env),
+    command: options.command,
     envoy: options.envoy ?? (env.MESHPASS_ENVOY || undefined),
   };
 }

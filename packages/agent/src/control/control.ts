@@ -14,6 +14,8 @@ export type ControlRequest =
   /** `container`: for a program in a container on a bridge. */
   | { readonly command: 'env'; readonly container?: boolean }
   | { readonly command: 'token'; readonly audience: string }
+  /** A token for the API server of Kubernetes, under the first grant that has roles where none is named. */
+  | { readonly command: 'kubernetes'; readonly grant?: string }
   | { readonly command: 'explain'; readonly call: AskedCall }
   | { readonly command: 'approvals'; readonly approvals: ApprovalsCommand };
 
@@ -112,10 +114,12 @@ async function reply(line: string, answer: (request: ControlRequest) => Promise<
 
 function parse(line: string): ControlRequest {
   const request = JSON.parse(line) as Readonly<Record<string, unknown>>;
-  const { command, audience, call, approvals } = request;
+  const { command, audience, call, grant, approvals } = request;
   if (command === 'status' || command === 'down') return { command };
   if (command === 'env') return { command, container: request.container === true };
   if (command === 'token' && typeof audience === 'string' && audience !== '') return { command, audience };
+  if (command === 'kubernetes' && (grant === undefined || typeof grant === 'string'))
+    return { command, ...(grant !== undefined && { grant }) };
   if (command === 'explain' && isCall(call)) return { command, call };
   if (command === 'approvals' && isApprovalsCommand(approvals)) return { command, approvals };
   throw new MeshpassError(

@@ -2,10 +2,22 @@
  * The runtime directory and the log, which may lie where others can write (`/tmp`). Each is opened without following a link,
  * then looked at, then changed: by its descriptor, so that it cannot be exchanged in between.
  */
-import { closeSync, constants, fchmodSync, fstatSync, ftruncateSync, mkdirSync, openSync, type Stats } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fstatSync,
+  ftruncateSync,
+  mkdirSync,
+  openSync,
+  renameSync,
+  rmSync,
+  type Stats,
+  writeSync,
+} from 'node:fs';
 import { MeshpassError } from '@meshpass/identity/error';
 
-const { O_APPEND, O_CREAT, O_DIRECTORY, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants;
+const { O_APPEND, O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_RDONLY, O_WRONLY } = constants;
 
 /**
  * Makes the directory, or takes one of our own; it is ours alone afterwards (mode 0700).
@@ -44,6 +56,23 @@ export function openOwnLog(path: string, largest: number): number {
     closeSync(opened);
     throw error;
   }
+}
+
+/**
+ * Writes a file for us alone (mode 0600) in place of what had its name, at once: whoever reads it has the old one or the new one.
+ * @throws MeshpassError config_invalid
+ */
+export function writeOwnFile(path: string, text: string): void {
+  const what = `${path} cannot be written; set MESHPASS_RUNTIME_DIR to a directory of your own.`;
+  const fresh = `${path}.new`;
+  rmSync(fresh, { force: true });
+  const opened = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, what);
+  try {
+    writeSync(opened, text);
+  } finally {
+    closeSync(opened);
+  }
+  renameSync(fresh, path);
 }
 
 function open(path: string, flags: number, what: string): number {

@@ -28,6 +28,8 @@ export interface AgentStatus extends DataPlaneStatus {
     readonly identityTokenExpiresAt: number;
   };
   readonly services: readonly ServiceStatus[];
+  /** Absent: no grant has roles of Kubernetes. */
+  readonly kubernetes?: KubernetesStatus;
   readonly broker: {
     readonly url: string;
     readonly answeredAt: number;
@@ -82,6 +84,19 @@ export interface DataPlaneStatus {
   readonly proxy: { readonly host: '127.0.0.1'; readonly port: number };
   /** What does not work here, and what to do instead. */
   readonly notes: readonly string[];
+}
+
+/** For kubectl. */
+export interface KubernetesStatus {
+  /** Path of the kubeconfig. */
+  readonly kubeconfig: string;
+  readonly contexts: readonly {
+    readonly name: string;
+    readonly grant: string;
+    readonly server: string;
+    /** Where the grant has a role. */
+    readonly namespaces: readonly string[];
+  }[];
 }
 
 export interface ServiceStatus {

@@ -23,10 +23,10 @@ export function proxyEnvironment(
   };
 }
 
-/** Lines for `eval "$(meshpass env)"`. Values are in single quotes, of which they have none themselves. */
+/** Lines for `eval "$(meshpass env)"`. Values are in single quotes. */
 export function exportLines(environment: Readonly<Record<string, string>>): string {
   return Object.entries(environment)
-    .map(([name, value]) => `export ${name}='${value}'\n`)
+    .map(([name, value]) => `export ${name}='${value.replaceAll("'", "'\\''")}'\n`)
     .join('');
 }
 

@@ -4,6 +4,7 @@ import type { Proof } from '@meshpass/identity/attestation';
 import { createCsr } from '@meshpass/identity/csr';
 import { type DpopKey, dpopKey } from '@meshpass/identity/dpop';
 import { MeshpassError } from '@meshpass/identity/error';
+import type { KubernetesAccess } from '@meshpass/identity/kubernetes/wire';
 import type {
   CertificateResponse,
   MeshInfo,
@@ -40,6 +41,8 @@ export interface Credentials {
   readonly session: SessionInfo;
   readonly mesh: MeshInfo;
   readonly services: readonly ReachableService[];
+  /** Absent: no grant has roles of Kubernetes. */
+  readonly kubernetes?: KubernetesAccess | undefined;
   readonly servicesVersion: string | undefined;
   readonly svids: ReadonlyMap<string, Svid>;
   readonly identityToken: IdentityToken;
@@ -88,7 +91,7 @@ async function fetched(
   keys: readonly KeyObject[],
   now: () => number,
 ): Promise<Credentials> {
-  const { access_token: accessToken, session, mesh, services } = opened;
+  const { access_token: accessToken, session, mesh, services, kubernetes } = opened;
   const first = svidsOf(
     client,
     opened.certificates ?? [],
@@ -101,7 +104,7 @@ async function fetched(
     opened.identity_token ? tokenOf(opened.identity_token, now) : obtainIdentityToken(client, accessToken, now),
   ]);
   return {
-    ...{ accessToken, session, services, identityToken },
+    ...{ accessToken, session, services, kubernetes, identityToken },
     mesh: { ...mesh, roots: rest.roots ?? mesh.roots },
     servicesVersion: undefined,
     svids: new Map([...first, ...rest.svids]),

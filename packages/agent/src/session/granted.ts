@@ -5,8 +5,9 @@ import type { Credentials } from './enrol.ts';
 
 /** @throws MeshpassError agent_broker_answer_invalid where there are more grants than a session may have */
 export function withServices(before: Credentials, answer: ServicesResponse): Credentials {
-  const { mesh, services, services_version, held: now } = answer;
-  if (now) return { ...before, ...withHeld(before, now), mesh, services, servicesVersion: services_version };
+  const { mesh, services, kubernetes, services_version, held: now } = answer;
+  if (now)
+    return { ...before, ...withHeld(before, now), mesh, services, kubernetes, servicesVersion: services_version };
   const grants = [...new Set(services.map((service) => service.grant))];
   if (grants.length > MAX_GRANTS) {
     throw new MeshpassError('agent_broker_answer_invalid', `The broker names more than ${MAX_GRANTS} grants.`);
@@ -17,6 +18,7 @@ export function withServices(before: Credentials, answer: ServicesResponse): Cre
     ...before,
     mesh,
     services,
+    kubernetes,
     servicesVersion: services_version,
     svids: new Map([...before.svids].filter(([grant]) => held.includes(grant))),
     session: { ...before.session, grants: held },

@@ -5,6 +5,7 @@
 import { isIP } from 'node:net';
 import type { JsonObject } from '@bufbuild/protobuf';
 import { AGENT_SOURCE, TYPE_URL_PREFIX } from '@meshpass/envoy';
+import { KUBERNETES_TARGET } from '@meshpass/identity/kubernetes/api';
 import { tcpAccessLog } from '../access-log/loggers.ts';
 import { EDGE_ROOTS } from '../sds/secrets.ts';
 
@@ -19,9 +20,27 @@ const GATEWAY_PORT = 15443;
 
 /** @returns `envoy.config.listener.v3.Listener` as JSON */
 export function tunnelListener(grant: string): JsonObject {
+  const name = `tunnel/${grant}`;
+  // The connection's other end, the listener that a program called, decides how long it may be idle.
+  return { ...toEdge(name, grant, `%REQUESTED_SERVER_NAME%:${GATEWAY_PORT}`), internal_listener: {} };
+}
+
+/** To the API server of Kubernetes, under one grant: programs speak TLS to it themselves. The edge decides how long it may be idle. */
+export function kubernetesListener(
+  grant: string,
+  address: { readonly host: string; readonly port: number },
+): JsonObject {
   return {
-    name: `tunnel/${grant}`,
-    internal_listener: {},
+    ...toEdge(`kubernetes/${grant}`, grant, KUBERNETES_TARGET),
+    address: { socket_address: { address: address.host, port_value: address.port } },
+    enable_reuse_port: false,
+  };
+}
+
+/** Takes a TLS connection, and has the edge connect it to `hostname`. */
+function toEdge(name: string, grant: string, hostname: string): JsonObject {
+  return {
+    name,
     listener_filters: [
       {
         name: 'envoy.filters.listener.tls_inspector',
@@ -35,14 +54,10 @@ export function tunnelListener(grant: string): JsonObject {
             name: 'envoy.filters.network.tcp_proxy',
             typed_config: {
               '@type': `${TYPE_URL_PREFIX}envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy`,
-              stat_prefix: `tunnel/${grant}`,
+              stat_prefix: name,
               cluster: `edge/${grant}`,
-              // The connection's other end, the listener that a program called, decides how long it may be idle.
               idle_timeout: '0s',
-              tunneling_config: {
-                hostname: `%REQUESTED_SERVER_NAME%:${GATEWAY_PORT}`,
-                propagate_response_headers: true,
-              },
+              tunneling_config: { hostname, propagate_response_headers: true },
               access_log: [tcpAccessLog()],
             },
           },

@@ -10,6 +10,7 @@ import { openRootsFile } from '../istiod/roots.ts';
 import { kubeconfigAccess, podAccess } from '../kubernetes/access.ts';
 import { kubernetesHttp } from '../kubernetes/http.ts';
 import { type Kubernetes, kubernetes, writeOnlyAsLeader } from '../kubernetes/kubernetes.ts';
+import { type KubernetesTokens, kubernetesTokens } from '../kubernetes/session-tokens.ts';
 import type { ActiveState } from '../store/active-state.ts';
 import type { Log } from '../telemetry/log.ts';
 import { rehearse } from './apply.ts';
@@ -46,6 +47,8 @@ export const MeshConfig = z.strictObject({
       port: z.number().int().min(1).max(65535).default(15443),
     })
     .prefault({}),
+  /** Audience of the API server, as its `--api-audiences` says; absent: no workspace gets a token for it. */
+  kubernetesAudience: z.string().min(1).max(512).optional(),
   /** Others apply what the access file compiles to. */
   gitops: z.boolean().default(false),
   /** Seconds between two repairs of what others changed. */
@@ -82,6 +85,8 @@ export interface ConnectedMesh {
     readonly trustDomain: string;
     readonly clusterDomain: string;
   };
+  /** How sessions get tokens for the API server; absent: they do not. */
+  readonly kubernetesTokens: KubernetesTokens | undefined;
   /**
    * User name behind a ServiceAccount token for audience `meshpass-broker` (`system:serviceaccount:NAMESPACE:NAME`);
    * undefined where it is not valid. The caller decides which names are edges.
@@ -130,6 +135,7 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
     mesh: { trustDomain, rootNamespace, clusterDomain, gateway },
     tokens: parts.tokens,
     gitops: config.gitops,
+    offersKubernetes: config.kubernetesAudience !== undefined,
     resync: config.resyncSeconds * 1000,
     activated: activeState?.activated,
   });
@@ -155,6 +161,10 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
     revoker,
     state,
     istiod: { connection: streams, kubernetes: cluster, trustDomain, clusterDomain },
+    kubernetesTokens:
+      config.kubernetesAudience === undefined
+        ? undefined
+        : kubernetesTokens(cluster, config.kubernetesAudience, access.tls.ca?.toString()),
     policy: {
       read: () => readPolicyResources(cluster),
       shape: { trustDomain, rootNamespace, clusterDomain, gateway },

@@ -51,7 +51,9 @@ export interface MeshState {
   readonly services: (grants: readonly string[]) => readonly ReachableService[];
   /** What each grant of the file in force holds; addresses in the cluster are for the broker alone. */
   readonly ports: () => readonly GrantedPort[];
-  /** Changes when `services` or `roots` would answer anew. */
+  /** Namespaces in which each grant has a role of Kubernetes; empty where workspaces are not to reach its API server. */
+  readonly kubernetes: () => ReadonlyMap<string, readonly string[]>;
+  /** Changes when `services`, `kubernetes` or `roots` would answer anew. */
   readonly version: () => string;
   /** Called after every change of access, services or roots; returns its own cancellation. */
   readonly onChange: (listener: () => void) => () => void;

@@ -3,7 +3,7 @@
  * wrong changes nothing; a mesh that changes under a file in force takes from it what is no longer there.
  */
 import { basename } from 'node:path';
-import { type Access, grantedPorts, type IdentityTokens, namespacesGranted, reachableServices } from '@meshpass/access';
+import { type Access, type IdentityTokens, namespacesGranted } from '@meshpass/access';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { Mesh } from '@meshpass/istio';
@@ -11,9 +11,10 @@ import { permanentRefusal } from '../kubernetes/http.ts';
 import type { Kubernetes } from '../kubernetes/kubernetes.ts';
 import type { Log } from '../telemetry/log.ts';
 import { openAccessFile } from './access-file.ts';
+import { answersOf } from './answers-of-plan.ts';
 import { applyPlan } from './apply-plan.ts';
 import type { ClusterView } from './cluster-view.ts';
-import type { LiveMeshState, MeshState } from './contract.ts';
+import type { LiveMeshState } from './contract.ts';
 import { createFormerAccess } from './former-access.ts';
 import { describeLeftOut, makePlan, makeReducedPlan, type Plan, type PlanInput } from './make-plan.ts';
 import { type MeshProblems, tell } from './mesh-problems.ts';
@@ -38,6 +39,8 @@ export interface StateOptions {
   readonly random: () => number;
   /** Others apply what is compiled: only keys are written, and the rest is compared. */
   readonly gitops?: boolean;
+  /** Workspaces whose grants have roles may use the API server. */
+  readonly offersKubernetes?: boolean;
   /** Milliseconds between two repairs of what others changed. */
   readonly resync: number;
   /** When this broker is the active one; nothing is applied before. Absent: now. */
@@ -104,20 +107,17 @@ export function meshState(options: StateOptions): LiveMeshState {
     activated: options.activated?.then(() => recompile()),
   });
 
+  const { services, ports, kubernetes } = answersOf(() => inForce, options);
+
   /** Tells the listeners, if there is anything that they would see. */
   const publish = (): void => {
     const grants = inForce?.access.grants.map(({ name }) => name) ?? [];
-    const seen = JSON.stringify([inForce?.access, services(grants), ports(), view.roots()]);
+    const seen = JSON.stringify([inForce?.access, services(grants), [...kubernetes()], ports(), view.roots()]);
     const next = sha256Hex(seen).slice(0, 16);
     if (next === version) return;
     version = next;
     for (const listener of listeners) listener();
   };
-
-  const services: MeshState['services'] = (grants) =>
-    inForce ? reachableServices(inForce.access, inForce.mesh, grants) : [];
-
-  const ports: MeshState['ports'] = () => (inForce ? grantedPorts(inForce.access, inForce.mesh) : []);
 
   const recompile = (): void => {
     publish(); // roots need no compiling
@@ -239,6 +239,7 @@ export function meshState(options: StateOptions): LiveMeshState {
     },
     roots: view.roots,
     services,
+    kubernetes,
     ports,
     version: () => version,
     onChange: (listener) => {

@@ -2,6 +2,7 @@
 import type { HeldGrantInfo, MeshInfo, ServicesResponse, SessionInfo } from '@meshpass/identity';
 import type { StatementKey } from '@meshpass/identity/channel/statement';
 import { sha256Base64url } from '@meshpass/identity/hash';
+import { type KubernetesAccess, MAX_ROLE_NAMESPACES } from '@meshpass/identity/kubernetes/wire';
 import type { MeshState } from '../reconcile/contract.ts';
 import type { Session } from './session.ts';
 
@@ -19,6 +20,8 @@ export interface Answers {
   /** Keys of the statements that agents get through an edge; absent: there are none. */
   readonly statementKeys?: (() => readonly StatementKey[]) | undefined;
   readonly mesh: MeshState;
+  /** PEM with which the API server of Kubernetes is verified; absent: the roots of the system. */
+  readonly kubernetesCa?: string | undefined;
 }
 
 export function sessionInfo({ config }: Answers, session: Session): SessionInfo {
@@ -45,6 +48,17 @@ export function meshInfo({ config, mesh, statementKeys }: Answers): MeshInfo {
   };
 }
 
+/** What of Kubernetes the session may use; undefined where that is nothing. */
+export function kubernetesAccess({ mesh, kubernetesCa }: Answers, session: Session): KubernetesAccess | undefined {
+  const roles = mesh.kubernetes();
+  const grants = session.grants.flatMap(({ name }) => {
+    const namespaces = roles.get(name);
+    return namespaces ? [{ grant: name, namespaces: namespaces.slice(0, MAX_ROLE_NAMESPACES) }] : [];
+  });
+  if (grants.length === 0) return undefined;
+  return { ...(kubernetesCa !== undefined && { certificate_authority: kubernetesCa }), grants };
+}
+
 /** Changes when the answer of `GET /services` would. */
 export function servicesVersion({ mesh }: Answers, session: Session): string {
   return `${mesh.version()}/${sha256Base64url(JSON.stringify([session.grants, session.principals])).slice(0, 16)}`;
@@ -56,11 +70,13 @@ export function servicesVersion({ mesh }: Answers, session: Session): string {
  */
 export function servicesAnswer(answers: Answers, session: Session): ServicesResponse {
   answers.mesh.access();
+  const kubernetes = kubernetesAccess(answers, session);
   return {
     services_version: servicesVersion(answers, session),
     mesh: meshInfo(answers),
     held: held(session),
     services: [...answers.mesh.services(session.grants.map((grant) => grant.name))],
+    ...(kubernetes && { kubernetes }),
   };
 }
 

@@ -2,6 +2,7 @@
 import type { AdmittedSession, EdgeEvent } from '@meshpass/identity';
 import type { DrainingTunnels } from '@meshpass/identity/channel/edge-wire';
 import { grantSet } from '@meshpass/identity/channel/statement';
+import { KUBERNETES_API } from '@meshpass/identity/kubernetes/api';
 import { type Clock, seconds } from '../clock/clock.ts';
 import type { MeshState } from '../reconcile/contract.ts';
 import { CLOSED_BECAUSE, type CloseCause } from '../store/close-causes.ts';
@@ -147,15 +148,17 @@ export function createFeed(
 
 function admitted(session: Session, mesh: MeshState): AdmittedSession {
   const services = mesh.services(namesOf(session));
+  const kubernetes = mesh.kubernetes();
   return {
     id: session.id,
     subject: session.attestation.subject,
     expires_at: session.expiresAt,
     principals: session.principals.map((principal) => ({
       spiffe_id: principal.spiffeId,
-      targets: services
-        .filter((service) => service.grant === principal.grant)
-        .map(({ host, port }) => ({ host, port })),
+      targets: [
+        ...services.filter(({ grant }) => grant === principal.grant).map(({ host, port }) => ({ host, port })),
+        ...(kubernetes.has(principal.grant) ? [KUBERNETES_API] : []),
+      ],
     })),
     set: grantSet(namesOf(session)),
   };

@@ -75,7 +75,9 @@ export function createApps(base: Base, active: Active) {
   });
   const streams = new Set<ServerResponse>();
   const { control } = active;
-  const answers = { config, mesh, statementKeys: control.keys.published };
+  const { kubernetesTokens } = given;
+  const kubernetesCa = kubernetesTokens?.certificateAuthority;
+  const answers = { config, mesh, kubernetesCa, statementKeys: control.keys.published };
   const operators = createOperators({
     ...{ token: secrets.operatorToken, sourceOf, clock, connections: operator.connections },
   });
@@ -89,6 +91,7 @@ export function createApps(base: Base, active: Active) {
     ...{ audit, clock, random, sourceOf, log, config, metrics, streams, feed, journal, answers, leases, connections },
     ...{
       configurations: active.configurations,
+      kubernetesTokens,
       reportedRefusals: active.reportedRefusals,
       approvals: active.approvals,
       control,

@@ -14,6 +14,7 @@ import type { BrokerConfig } from '../config.ts';
 import type { RateLimiter } from '../github/rate-limiter.ts';
 import type { ReadGithub } from '../github/reader.ts';
 import type { CertificateAuthority } from '../istiod/authority.ts';
+import type { KubernetesTokens } from '../kubernetes/session-tokens.ts';
 import type { AuthorOf } from '../policy/author.ts';
 import type { MeshState, PolicyMesh, Revoker } from '../reconcile/contract.ts';
 import type { PolicyDecisions } from '../reconcile/policy-decisions.ts';
@@ -34,6 +35,8 @@ export interface BrokerParts {
   readonly authority: CertificateAuthority;
   readonly revoker: Revoker;
   readonly mesh: MeshState;
+  /** How sessions get tokens for the API server of Kubernetes; absent: they do not. */
+  readonly kubernetesTokens?: KubernetesTokens | undefined;
   /** What an operator has to mend, though the broker serves. */
   readonly warnings?: () => readonly string[];
   /** Subscribes to the outcome of each access file, which goes into the audit log. */

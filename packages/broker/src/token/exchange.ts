@@ -13,7 +13,7 @@ import { granted, type Outcome, refused } from '../audit/log/decision.ts';
 import { type AuditEvent, identityMembers } from '../audit/log/event.ts';
 import { seconds } from '../clock/clock.ts';
 import { type KeyedMutex, runExclusive } from '../limits/keyed-mutex.ts';
-import { type Answers, meshInfo, sessionInfo } from '../session/answers.ts';
+import { type Answers, kubernetesAccess, meshInfo, sessionInfo } from '../session/answers.ts';
 import { type AuthorizeContext, authorizeSession } from '../session/authorize.ts';
 import { recheckOpened } from '../session/drop-lost.ts';
 import { type OpenContext, openSession } from '../session/lifecycle.ts';
@@ -134,6 +134,7 @@ function hungUp(): MeshpassError {
 }
 
 function answer(context: ExchangeContext, { session }: Live, token: string): SessionResponse {
+  const kubernetes = kubernetesAccess(context.answers, session);
   return {
     access_token: token,
     issued_token_type: ACCESS_TOKEN,
@@ -142,6 +143,7 @@ function answer(context: ExchangeContext, { session }: Live, token: string): Ses
     session: sessionInfo(context.answers, session),
     mesh: meshInfo(context.answers),
     services: [...context.mesh.services(session.grants.map((grant) => grant.name))],
+    ...(kubernetes && { kubernetes }),
   };
 }
 

@@ -25,6 +25,8 @@ export interface PlayedMesh extends MeshState {
   revokerDown: boolean;
   /** Whom the cluster knows of sessions, beside those that the broker was told of. */
   principals: readonly MeshPrincipal[];
+  /** Namespaces in which grants have roles of Kubernetes. */
+  readonly roles: Map<string, readonly string[]>;
   notReady: string[];
   /** Why the access file on disk cannot come into force. */
   badFile: string | undefined;
@@ -61,6 +63,7 @@ export function playMesh(): PlayedMesh {
     revoked: [],
     revokerDown: false,
     principals: [],
+    roles: new Map(),
     notReady: [],
     badFile: undefined,
     keys: new Set(),
@@ -84,6 +87,7 @@ export function playMesh(): PlayedMesh {
             spiffe_ids: [],
           })),
         ),
+    kubernetes: () => new Map(mesh.roles),
     ports: () => [],
     version: () => String(version),
     onChange: (listener) => {

@@ -42,9 +42,18 @@ const flags = {
   ),
   tlsCert: text('<file>', 'certificate chain of the edge, PEM; always needed', { env: 'MESHPASS_EDGE_TLS_CERT' }),
   tlsKey: text('<file>', 'key of the certificate, PEM; always needed', { env: 'MESHPASS_EDGE_TLS_KEY' }),
-  meshGateway: address('<host:port>', 'the mesh gateway, the only address the edge dials; always needed', {
-    env: 'MESHPASS_MESH_GATEWAY',
-  }),
+  meshGateway: address(
+    '<host:port>',
+    'the mesh gateway, the only address the edge dials beside --kubernetes-api; always needed',
+    {
+      env: 'MESHPASS_MESH_GATEWAY',
+    },
+  ),
+  kubernetesApi: address(
+    '<host:port>',
+    'the API server of Kubernetes, for kubectl in workspaces whose grants have roles',
+    { env: 'MESHPASS_KUBERNETES_API', defaultText: 'nobody reaches it through this edge' },
+  ),
   operatorListen: address('<host:port>', 'probes and metrics of the edge, plain HTTP', {
     env: 'MESHPASS_EDGE_OPERATOR_LISTEN',
     defaultText: 'none',
@@ -82,6 +91,7 @@ async function edge(options: OptionsOf<typeof flags>): Promise<void> {
     tlsCert,
     tlsKey,
     gateway: meshGateway,
+    kubernetesApi: options.kubernetesApi,
     operatorListen: options.operatorListen,
     directory,
     report: post.report,

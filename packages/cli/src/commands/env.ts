@@ -1,3 +1,5 @@
+import { homedir } from 'node:os';
+import { delimiter, join } from 'node:path';
 import { askAgent, runtimeDirectory } from '@meshpass/agent/control/control';
 import { envFileLines, exportLines } from '@meshpass/agent/proxy/environment';
 import { defineCommand } from '../command/define.ts';
@@ -16,8 +18,16 @@ export const command = defineCommand({
   page: 'docs/agent.md',
   run: async ({ container, output }) => {
     const request = { command: 'env', container } as const;
-    const variables = await askAgent<Record<string, string>>(runtimeDirectory(process.env), request);
+    const variables = besideOwn(await askAgent<Record<string, string>>(runtimeDirectory(process.env), request));
     if (output === 'json') process.stdout.write(`${JSON.stringify(variables, null, 2)}\n`);
     else process.stdout.write(container ? envFileLines(variables) : exportLines(variables));
   },
 });
+
+/** Beside the kubeconfigs that kubectl uses without us, which it merges: the first one's current context counts. */
+function besideOwn({ KUBECONFIG: ours, ...rest }: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  if (ours === undefined) return rest;
+  const own = process.env.KUBECONFIG || join(homedir(), '.kube', 'config');
+  const others = own.split(delimiter).filter((path) => path !== '' && path !== ours);
+  return { ...rest, KUBECONFIG: [ours, ...others].join(delimiter) };
+}

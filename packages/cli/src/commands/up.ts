@@ -1,3 +1,4 @@
+import { isSea } from 'node:sea';
 import { agentConfig } from '@meshpass/agent/control/config';
 import { launch } from '@meshpass/agent/process/launch';
 import { requestable } from '../approvals/agent.ts';
@@ -43,7 +44,8 @@ export const command = defineCommand({
 });
 
 async function up({ output, foreground, byName, ...options }: OptionsOf<typeof flags>): Promise<void> {
-  const config = agentConfig({ ...options, byName: byName ? undefined : false }, process.env);
+  const named = { ...options, byName: byName ? undefined : false, command: ownCommand() };
+  const config = agentConfig(named, process.env);
   const print = (status: Parameters<typeof statusText>[0]) =>
     console.log(output === 'json' ? formatJson(status) : statusText(status, Date.now()));
   if (!foreground) {
@@ -53,4 +55,10 @@ async function up({ output, foreground, byName, ...options }: OptionsOf<typeof f
   }
   const { runUntilSignal } = await import('@meshpass/agent/process/daemon');
   await runUntilSignal(config, print);
+}
+
+/** How this program was started: kubectl starts it again, wherever it is. */
+function ownCommand(): readonly string[] {
+  const [node, script] = process.argv as [string, string | undefined];
+  return isSea() || script === undefined ? [process.execPath] : [node, script];
 }

@@ -25,6 +25,7 @@ export function statusText(status: AgentStatus, now: number): string {
     ),
     status.services.length > 0 ? 'You may reach:' : 'No service is granted yet. Ask the owner of the access file.',
     ...status.services.map(serviceLine),
+    ...kubernetesLines(status),
     `For programs that need a proxy: eval "$(meshpass env)" (proxy on ${status.proxy.host}:${status.proxy.port})`,
     envoyLine(status),
     leaseLine(status),
@@ -37,6 +38,17 @@ export function statusText(status: AgentStatus, now: number): string {
     ...Object.entries(status.broker.failures).map(([task, failure]) => `Not well: ${task}: ${failure}`),
   ];
   return lines.join('\n');
+}
+
+function kubernetesLines({ kubernetes }: AgentStatus): string[] {
+  if (!kubernetes) return [];
+  return [
+    `For kubectl: export KUBECONFIG='${kubernetes.kubeconfig}' (meshpass env does so, too)`,
+    ...kubernetes.contexts.map(({ name, namespaces }) => {
+      const more = namespaces.length > 5 ? ` and ${namespaces.length - 5} more` : '';
+      return `  context ${name}: ${namespaces.slice(0, 5).join(', ')}${more}`;
+    }),
+  ];
 }
 
 function envoyLine({ envoy, configuration }: AgentStatus): string {

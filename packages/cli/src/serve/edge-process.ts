@@ -11,6 +11,8 @@ export interface EdgeProcessOptions {
   readonly tlsCert: string;
   readonly tlsKey: string;
   readonly gateway: HostPort;
+  /** The API server of Kubernetes; absent: nobody reaches it here. */
+  readonly kubernetesApi?: HostPort | undefined;
   readonly operatorListen?: HostPort | undefined;
   readonly directory: Directory;
   readonly report: (decision: EdgeDecision) => void;
@@ -28,9 +30,9 @@ const CERTIFICATE_POLL_MS = 10_000;
 
 /** @throws MeshpassError `config_invalid` where certificate and key cannot be used, or others may read the key; what startEdge throws */
 export async function runEdge(options: EdgeProcessOptions): Promise<EdgeProcess> {
-  const { listen, gateway, directory, report, control, log } = options;
+  const { listen, gateway, kubernetesApi, directory, report, control, log } = options;
   const read = () => readKeyPair({ certFile: options.tlsCert, keyFile: options.tlsKey });
-  const edge = await startEdge({ listen, tls: read(), gateway, directory, report, control, log });
+  const edge = await startEdge({ listen, tls: read(), gateway, kubernetesApi, directory, report, control, log });
   let taken = changedAt(options);
   let problem: string | undefined;
   const poll = setInterval(() => {

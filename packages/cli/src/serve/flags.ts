@@ -115,6 +115,11 @@ const mesh = {
       defaultText: 'none',
     },
   ),
+  kubernetesAudience: text(
+    '<audience>',
+    'let workspaces whose grants have roles use kubectl: the audience of tokens for the API server, as its --api-audiences says',
+    { env: 'MESHPASS_KUBERNETES_AUDIENCE', defaultText: 'no workspace gets a token for the API server' },
+  ),
   gitops: toggle('write only keys, revocations and ServiceAccounts; CI or GitOps applies the rest', {
     env: 'MESHPASS_GITOPS',
   }),
@@ -171,6 +176,11 @@ const edge = {
   meshGateway: address('<host:port>', 'the mesh gateway, the only address the edge dials', {
     env: 'MESHPASS_MESH_GATEWAY',
   }),
+  kubernetesApi: address(
+    '<host:port>',
+    'with --edge-listen: the API server, for kubectl in workspaces whose grants have roles',
+    { env: 'MESHPASS_KUBERNETES_API', defaultText: 'nobody reaches it through this edge' },
+  ),
   edgeOperatorListen: address('<host:port>', 'probes and metrics of the edge, plain HTTP', {
     env: 'MESHPASS_EDGE_OPERATOR_LISTEN',
     defaultText: 'none',

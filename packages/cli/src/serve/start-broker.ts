@@ -121,6 +121,7 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
     revoker: mesh.revoker,
     relay: { ...mesh.istiod, token: relayTokens(mesh.istiod.kubernetes) },
     mesh: mesh.state,
+    kubernetesTokens: mesh.kubernetesTokens,
     warnings: () => [...mesh.state.problems(), ...[github.app?.refused()].filter((one) => one !== undefined)],
     onPolicyDecision: mesh.state.onDecision,
     signer,
@@ -172,6 +173,7 @@ function meshConfig(options: ServeOptions): Parameters<typeof connectMesh>[0] {
     },
     trustDomain: options.trustDomain,
     gitops: options.gitops,
+    ...(options.kubernetesAudience !== undefined && { kubernetesAudience: options.kubernetesAudience }),
     rootNamespace: options.rootNamespace,
     gateway: {
       namespace: options.gatewayNamespace,
@@ -241,8 +243,8 @@ export function forwardingOf(
 /** What the flags say of an edge in this process. @throws MeshpassError `usage` where they say half of it */
 function edgeFlagsOf({ edgeListen: listen, edgeTlsCert: tlsCert, edgeTlsKey: tlsKey, ...more }: ServeOptions) {
   if (!listen) return undefined;
-  const { meshGateway: gateway, edgeOperatorListen: operatorListen } = more;
-  if (tlsCert && tlsKey && gateway) return { listen, tlsCert, tlsKey, gateway, operatorListen };
+  const { meshGateway: gateway, edgeOperatorListen: operatorListen, kubernetesApi } = more;
+  if (tlsCert && tlsKey && gateway) return { listen, tlsCert, tlsKey, gateway, operatorListen, kubernetesApi };
   throw new MeshpassError('usage', '--edge-listen needs --edge-tls-cert, --edge-tls-key and --mesh-gateway.');
 }
 

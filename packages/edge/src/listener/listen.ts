@@ -29,8 +29,9 @@ export interface EdgeTls {
 export interface EdgeOptions {
   readonly listen: { readonly host?: string; readonly port: number };
   readonly tls: EdgeTls;
-  /** Istio's AUTO_PASSTHROUGH gateway: the only thing that the edge ever dials. */
+  /** Istio's AUTO_PASSTHROUGH gateway: with the API server, where that is given, the only thing that the edge ever dials. */
   readonly gateway: Gateway;
+  readonly kubernetesApi?: Gateway | undefined;
   readonly directory: Directory;
   /** Takes every decision, at once; batching is the caller's (see queueDecisions). */
   readonly report: (decision: EdgeDecision) => void;
@@ -66,7 +67,7 @@ const HANDSHAKES_AT_ONCE = 8;
 
 /** @throws Error of Node where it cannot listen, or the server's certificate and key do not fit */
 export async function startEdge(options: EdgeOptions): Promise<Edge> {
-  const { directory, gateway, clock = Date.now, log = SILENT } = options;
+  const { directory, gateway, kubernetesApi, clock = Date.now, log = SILENT } = options;
   const limits: EdgeLimits = { ...DEFAULT_LIMITS, ...options.limits };
   const reporter = createReporter(options.report, limits.anonymousReportsPerSecond, randomUUID, clock);
   const tunnels = new Set<Tunnel>();
@@ -80,7 +81,7 @@ export async function startEdge(options: EdgeOptions): Promise<Edge> {
   let draining = false;
 
   const control = options.control && createControlHub({ broker: options.control, directory, clock, log });
-  const host = { gateway, directory, limits, clock, control, newId: randomUUID, decided, join, left };
+  const host = { gateway, kubernetesApi, directory, limits, clock, control, newId: randomUUID, decided, join, left };
 
   const secure = createTlsServer({
     ...secureContext(),

@@ -1,6 +1,8 @@
 /** Who is let in, and to what: decided anew at every step, for a session may end between two of them. */
 import { MeshpassError } from '@meshpass/identity';
 import { type Directory, type LiveSession, mayReach } from '../directory.ts';
+import type { Destination } from './connect.ts';
+import type { Gateway } from './forward.ts';
 import { assertCurrent, type Peer } from './peer.ts';
 
 /**
@@ -34,6 +36,23 @@ export function authorizeTarget(
       `${target} is not granted to this certificate. "meshpass status" lists what is.`,
     );
   }
+}
+
+/** @throws MeshpassError `tunnel_kubernetes_off` where the API server is asked for, and this edge leads to none */
+export function assertLeads({ isKubernetes }: Destination, kubernetesApi: Gateway | undefined): void {
+  if (!isKubernetes || kubernetesApi) return;
+  throw new MeshpassError(
+    'tunnel_kubernetes_off',
+    'This edge does not lead to the API server of Kubernetes: its operator has to set --kubernetes-api.',
+  );
+}
+
+/** Where a destination is that assertLeads has let pass. */
+export function upstreamOf(
+  { gateway, kubernetesApi }: { readonly gateway: Gateway; readonly kubernetesApi: Gateway | undefined },
+  { isKubernetes }: Destination,
+): Gateway {
+  return (isKubernetes && kubernetesApi) || gateway;
 }
 
 export function directoryStale(): MeshpassError {

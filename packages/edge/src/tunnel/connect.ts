@@ -3,6 +3,7 @@
  * HTTP that the edge speaks, so it is stricter than HTTP asks for, and every leniency that smuggling lives on is absent.
  */
 import { formatSni, parseSni, parseTarget } from '@meshpass/identity';
+import { KUBERNETES_API, KUBERNETES_TARGET } from '@meshpass/identity/kubernetes/api';
 
 /** What CONNECT asks for. */
 export interface Destination {
@@ -12,6 +13,8 @@ export interface Destination {
   readonly sni: string;
   /** CONNECT named the SNI, not `host:port`. */
   readonly bySni: boolean;
+  /** It is the API server of Kubernetes, which is not behind the mesh gateway. */
+  readonly isKubernetes?: true;
 }
 
 export type ConnectResult =
@@ -75,6 +78,8 @@ function parse(head: string, rest: Buffer): ConnectResult {
 
 // No authority has both forms: a host name has no underscore, an SNI of Istio's begins with `outbound_`.
 function parseAuthority(authority: string): Destination | undefined {
+  if (authority === KUBERNETES_TARGET)
+    return { target: authority, sni: KUBERNETES_API.host, bySni: false, isKubernetes: true };
   const target = parseTarget(authority);
   if (target) {
     const { host, port } = target;

@@ -7,6 +7,8 @@ import type { Gateway } from './forward.ts';
 /** What a tunnel needs of the edge around it. */
 export interface TunnelHost<Tunnel> {
   readonly gateway: Gateway;
+  /** The API server of Kubernetes; absent: nobody reaches it here. */
+  readonly kubernetesApi: Gateway | undefined;
   readonly directory: Directory;
   readonly limits: EdgeLimits;
   readonly clock: () => number;

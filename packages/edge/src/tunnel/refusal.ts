@@ -1,6 +1,7 @@
 /** What a refused client reads: before the 200 an HTTP answer with the JSON body of docs/protocol.md, after it a TLS alert. */
 import { MeshpassError } from '@meshpass/identity';
 import { CONTROL_ALPN, formatFrame } from '@meshpass/identity/channel/frames';
+import type { Destination } from './connect.ts';
 
 /** Fatal TLS alerts (RFC 8446 section 6): the record that ends the inner handshake. */
 export const ALERT = {
@@ -57,9 +58,12 @@ export function malformed(message: string): MeshpassError {
 }
 
 /** @param why for the detail: an error code of Node.js, or a phrase */
-export function gatewayUnreachable(why: string): MeshpassError {
-  return new MeshpassError('tunnel_gateway_unreachable', 'The edge cannot reach the mesh gateway: try again shortly.', {
-    detail: { why },
-    retryAfter: 1,
-  });
+export function gatewayUnreachable(why: string, destination?: Destination): MeshpassError {
+  const message = `The edge cannot reach ${upstreamName(destination)}: try again shortly.`;
+  return new MeshpassError('tunnel_gateway_unreachable', message, { detail: { why }, retryAfter: 1 });
+}
+
+/** What is behind the edge, for messages. */
+export function upstreamName(destination: Destination | undefined): string {
+  return destination?.isKubernetes ? 'the API server of Kubernetes' : 'the mesh gateway';
 }

@@ -7,7 +7,7 @@ import type { TLSSocket } from 'node:tls';
 import type { EdgeDecision, ErrorCode, MeshpassError } from '@meshpass/identity';
 import { CONTROL_ALPN } from '@meshpass/identity/channel/frames';
 import { type LiveSession, mayReach } from '../directory.ts';
-import { authorizeTarget, directoryStale, liveSession } from './admission.ts';
+import { assertLeads, authorizeTarget, directoryStale, liveSession, upstreamOf } from './admission.ts';
 import { createHelloReader, type HelloReader, sniMismatch } from './client-hello.ts';
 import { type ConnectReader, createConnectReader, type Destination } from './connect.ts';
 import { decisionOf } from './decision.ts';
@@ -16,7 +16,7 @@ import { dialGateway, type Upstream } from './forward.ts';
 import type { TunnelHost } from './host.ts';
 import { IdleWatch } from './idle-watch.ts';
 import { type Peer, peerOf } from './peer.ts';
-import { ALERT, ESTABLISHED, formatRefusal, gatewayUnreachable, malformed } from './refusal.ts';
+import { ALERT, ESTABLISHED, formatRefusal, gatewayUnreachable, malformed, upstreamName } from './refusal.ts';
 import { expiryOf, type Stage } from './stage.ts';
 
 export class Tunnel {
@@ -172,6 +172,7 @@ export class Tunnel {
       // The session may have ended, and the SVID expired, while the connection was warm: both are checked again.
       const asked = { peer: this.#peer!, sessionId: this.sessionId!, target: this.#destination.target };
       authorizeTarget(this.#host.directory, asked, this.#host.clock());
+      assertLeads(this.#destination, this.#host.kubernetesApi);
     } catch (error) {
       this.#refuse(error as MeshpassError);
       return;
@@ -184,11 +185,11 @@ export class Tunnel {
     if (!this.#early.hold(chunk)) this.#refuse(malformed('More than a ClientHello came before the answer to CONNECT.'));
   }
 
-  // Always to the gateway, never to a name that the client gave. It is dialled before the 200, so that an unreachable
-  // gateway is an answer that says so; it gets no byte before the inner SNI is checked.
+  // Always to an address that the operator gave, never to a name that the client gave. It is dialled before the 200, so that an
+  // unreachable gateway is an answer that says so; it gets no byte before the inner SNI is checked.
   #dial(): void {
     this.#enter('dial', this.#host.limits.dialMs);
-    const upstream = dialGateway(this.#host.gateway, this.#tls!);
+    const upstream = dialGateway(upstreamOf(this.#host, this.#destination!), this.#tls!);
     this.#upstream = upstream;
     upstream.socket.once('connect', () => {
       if (this.stage !== 'dial') return;
@@ -198,8 +199,8 @@ export class Tunnel {
       if (this.#early.length > 0) this.#readHello(this.#early.release());
     });
     upstream.socket.on('error', (error: NodeJS.ErrnoException) => {
-      if (this.stage === 'dial') this.#refuse(gatewayUnreachable(error.code ?? 'error'));
-      else this.cut(undefined, 'the mesh gateway broke the connection');
+      if (this.stage === 'dial') this.#refuse(gatewayUnreachable(error.code ?? 'error', this.#destination));
+      else this.cut(undefined, `${upstreamName(this.#destination)} broke the connection`);
     });
     upstream.socket.once('close', () => this.#upstreamClosed());
   }
@@ -257,7 +258,8 @@ export class Tunnel {
 
   #upstreamClosed(): void {
     if (this.stage === 'hello') {
-      this.#decide('refused', 'The mesh gateway closed the connection.', 'tunnel_gateway_unreachable');
+      const reason = `The connection was closed by ${upstreamName(this.#destination)}.`;
+      this.#decide('refused', reason, 'tunnel_gateway_unreachable');
       this.cut();
     }
     // In `open` a clean end has been passed on by the byte path, and the client closes in its turn.

@@ -38,6 +38,7 @@ const OTHER = 99;
 const API: Readonly<Record<string, Activity>> = {
   'certificate.issue': [1, 'Create'],
   'token.issue': [1, 'Create'],
+  'kubernetes.token': [1, 'Create'],
   'services.read': [2, 'Read'],
   'configuration.read': [2, 'Read'],
   'operator.list': [2, 'Read'],

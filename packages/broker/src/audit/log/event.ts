@@ -11,6 +11,7 @@ export type Action =
   | 'session.close'
   | 'certificate.issue'
   | 'token.issue'
+  | 'kubernetes.token'
   | 'services.read'
   | 'configuration.read'
   | 'operator.close'

@@ -31,8 +31,11 @@ import { createSlots } from '../slots.ts';
 import { approvalRoutes } from './approvals.ts';
 import { type ConfigurationRoutesContext, configurationRoutes, limitReading } from './configuration.ts';
 import { firstCredentials, withFirst } from './first-credentials.ts';
+import { type KubernetesRoutesContext, kubernetesRoutes } from './kubernetes.ts';
 
-export interface SessionRoutesContext extends ConfigurationRoutesContext {
+export interface SessionRoutesContext
+  extends ConfigurationRoutesContext,
+    Pick<KubernetesRoutesContext, 'kubernetesTokens'> {
   readonly config: BrokerConfig;
   readonly exchange: ExchangeContext;
   readonly derive: DeriveContext;
@@ -155,6 +158,7 @@ export function sessionRoutes(context: SessionRoutesContext): readonly Route[] {
     }),
     ...configurationRoutes(context, session),
     ...approvalRoutes(context.approvals, session),
+    ...kubernetesRoutes({ ...context, audit: exchange.audit, mesh: answers.mesh, clock }, session),
     route({
       method: 'DELETE',
       path: '/session',

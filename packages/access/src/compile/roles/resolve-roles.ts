@@ -1,8 +1,8 @@
 /** Which ClusterRoles a grant gives, and where: only roles whose rules are known, and allow nothing that the grant does not name. */
 import { didYouMean, type Mesh, type Place } from '@meshpass/istio';
-import type { Grant } from '../model.ts';
-import type { AccessFileProblem } from '../problem.ts';
-import { isSelection, selectedNamespaces } from '../schema/selection.ts';
+import type { Grant } from '../../model.ts';
+import type { AccessFileProblem } from '../../problem.ts';
+import { isSelection, selectedNamespaces } from '../../schema/selection.ts';
 import { knownRoles, type RolePowers, whyRefused } from './role-powers.ts';
 
 export interface ResolvedRole {

@@ -4,9 +4,9 @@
  * k8s.io/component-helpers/auth/rbac/validation). Rules of a form that this does not know may mean anything.
  */
 import { type MeshClusterRole, type RbacRule, selects } from '@meshpass/istio';
-import type { Access, KubernetesPower } from '../model.ts';
-import { type AccessFileProblem, accessFileError } from '../problem.ts';
-import { KUBERNETES_POWERS } from '../schema/role.ts';
+import type { Access, KubernetesPower } from '../../model.ts';
+import { type AccessFileProblem, accessFileError } from '../../problem.ts';
+import { KUBERNETES_POWERS } from '../../schema/role.ts';
 
 export interface RolePowers {
   readonly powers: ReadonlySet<KubernetesPower>;

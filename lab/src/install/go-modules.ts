@@ -1,0 +1,115 @@
+/** The Go modules that the lab builds, as data. */
+import { copyFile, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parseAllDocuments } from 'yaml';
+
+export interface Module {
+  readonly folder: string;
+  /** Begins the name of its folder in the cache. Default: `folder`. */
+  readonly home?: string;
+  /** Module whose version names the whole. */
+  readonly main: string;
+  /** Output file -> package. */
+  readonly binaries: Readonly<Record<string, string>>;
+  readonly minutes: string;
+  /** Package whose variables say the version: a build of a module does not know its own. */
+  readonly versionPackage?: string;
+  readonly extras?: (source: string, out: string) => Promise<void>;
+}
+
+const KUBERNETES_VERSION = 'k8s.io/component-base/version';
+
+export const MODULES: readonly Module[] = [
+  {
+    folder: 'etcd',
+    main: 'go.etcd.io/etcd/server/v3',
+    binaries: { etcd: 'go.etcd.io/etcd/server/v3' },
+    minutes: 'about a minute',
+  },
+  {
+    folder: 'kubernetes',
+    main: 'k8s.io/kubernetes',
+    binaries: {
+      'kube-apiserver': 'k8s.io/kubernetes/cmd/kube-apiserver',
+      'kube-controller-manager': 'k8s.io/kubernetes/cmd/kube-controller-manager',
+    },
+    minutes: 'about 4 minutes on two cores',
+    versionPackage: KUBERNETES_VERSION,
+  },
+  {
+    folder: 'istio',
+    main: 'istio.io/istio',
+    binaries: {
+      'pilot-discovery': 'istio.io/istio/pilot/cmd/pilot-discovery',
+      'pilot-agent': 'istio.io/istio/pilot/cmd/pilot-agent',
+    },
+    minutes: 'about 4 minutes on two cores',
+    extras: copyIstioFiles,
+  },
+];
+
+/** Renders and installs the chart. */
+export const HELM: Module = {
+  folder: 'helm',
+  main: 'helm.sh/helm/v4',
+  binaries: { helm: 'helm.sh/helm/v4/cmd/helm' },
+  minutes: 'about 2 minutes',
+};
+
+/** What a cluster runs beside the lab's tools. */
+export const CLUSTER_MODULES: readonly Module[] = [
+  {
+    folder: 'node',
+    main: 'k8s.io/kubernetes',
+    binaries: {
+      kubelet: 'k8s.io/kubernetes/cmd/kubelet',
+      'kube-scheduler': 'k8s.io/kubernetes/cmd/kube-scheduler',
+      'kube-proxy': 'k8s.io/kubernetes/cmd/kube-proxy',
+      kubectl: 'k8s.io/kubernetes/cmd/kubectl',
+    },
+    minutes: 'about 3 minutes on two cores',
+    versionPackage: KUBERNETES_VERSION,
+  },
+  HELM,
+  {
+    folder: 'coredns',
+    main: 'github.com/coredns/coredns',
+    binaries: { coredns: 'github.com/coredns/coredns' },
+    minutes: 'about 2 minutes',
+  },
+  {
+    folder: 'kube-router',
+    main: 'github.com/cloudnativelabs/kube-router/v2',
+    binaries: { 'kube-router': 'github.com/cloudnativelabs/kube-router/v2/cmd/kube-router' },
+    minutes: 'about 2 minutes',
+  },
+];
+
+/** Benchmarks compare with it; nothing else waits for its build. */
+export const ISTIOCTL: Module = {
+  folder: 'istio',
+  home: 'istioctl',
+  main: 'istio.io/istio',
+  binaries: { istioctl: 'istio.io/istio/istioctl/cmd/istioctl' },
+  minutes: 'about a minute',
+};
+
+/** What people in workspaces use; the node's module has its dependencies. */
+export const KUBECTL: Module = {
+  folder: 'node',
+  home: 'kubectl',
+  main: 'k8s.io/kubernetes',
+  binaries: { kubectl: 'k8s.io/kubernetes/cmd/kubectl' },
+  minutes: 'about a minute',
+  versionPackage: KUBERNETES_VERSION,
+};
+
+async function copyIstioFiles(source: string, out: string): Promise<void> {
+  await copyFile(join(source, 'tools/packaging/common/envoy_bootstrap.json'), join(out, 'envoy_bootstrap.json'));
+  const yaml = await readFile(join(source, 'manifests/charts/base/files/crd-all.gen.yaml'), 'utf8');
+  // As JSON, because parsing a megabyte of YAML at each start would take a second.
+  const crds = parseAllDocuments(yaml)
+    .map((document) => document.toJSON())
+    .filter(Boolean);
+  await writeFile(join(out, 'crds.json'), JSON.stringify(crds));
+}

@@ -1,0 +1,63 @@
+/** What the running agent says of itself, put together from its parts. */
+import { VERSION } from '@meshpass/identity/version';
+import type { SessionChannel } from './channel/session-channel.ts';
+import type { AgentConfig } from './control/config.ts';
+import type { AgentStatus } from './control/status.ts';
+import type { DataPlane } from './data-plane.ts';
+import type { LoopbackNames } from './hosts/loopback-names.ts';
+import type { WorkspaceKubernetes } from './kubernetes/workspace-kubernetes.ts';
+import type { CredentialManager } from './session/credential-manager.ts';
+import type { SessionConfiguration } from './session/session-configuration.ts';
+
+export interface AgentParts {
+  readonly config: AgentConfig;
+  readonly manager: CredentialManager;
+  readonly svids: AgentStatus['credentials']['svids'];
+  readonly plane: DataPlane;
+  readonly configuration: SessionConfiguration;
+  readonly channel: SessionChannel | undefined;
+  readonly names: LoopbackNames | undefined;
+  readonly kubernetes: WorkspaceKubernetes;
+  /** Milliseconds from the start of the process until it was ready. */
+  readonly readyAfter: number;
+}
+
+export async function agentStatus(parts: AgentParts): Promise<AgentStatus> {
+  const { config, manager, configuration, channel, names, readyAfter } = parts;
+  const { session, identityToken, services, mesh } = manager.credentials;
+  const { brokerAnsweredAt: answeredAt, failures, lease } = manager.health;
+  const plane = await parts.plane.status();
+  const { failure } = configuration;
+  const refusal = channel?.refusal;
+  const kubernetes = parts.kubernetes.status;
+  return {
+    pid: process.pid,
+    version: VERSION,
+    session: {
+      id: session.id,
+      subject: session.subject,
+      login: session.login,
+      workspace: session.workspace,
+      grants: session.grants,
+      expiresAt: session.expires_at * 1000,
+    },
+    credentials: {
+      svids: parts.svids,
+      identityTokenExpiresAt: identityToken.expiresAt,
+    },
+    services: services.map(({ grant, host, port, aliases, protocol, allow, address }) => ({
+      ...{ grant, host, port, names: aliases, protocol },
+      ...(allow ? { allow } : {}),
+      ...(address !== undefined && names?.isNamed(address) ? { address } : {}),
+    })),
+    ...(kubernetes && { kubernetes }),
+    broker: {
+      ...{ url: config.broker, answeredAt },
+      failures: failure === undefined ? failures : { ...failures, configuration: failure },
+    },
+    ...{ edge: mesh.edge, lease: { ...lease, ...(refusal && { refused: refusal }) } },
+    ...plane,
+    notes: [...plane.notes, ...(names?.notes ?? [])],
+    readyAfter,
+  };
+}

@@ -1,0 +1,132 @@
+/** kubectl in the workspace: its kubeconfig, and the tokens that it asks the agent for. */
+import { join } from 'node:path';
+import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import type { KubernetesTokenResponse } from '@meshpass/identity/kubernetes/wire';
+import type { KubernetesStatus } from '../control/status.ts';
+import type { BrokerClient } from '../session/broker-client.ts';
+import type { Credentials } from '../session/enrol.ts';
+import { kubernetesGrants } from './addresses.ts';
+import { contextOf, kubeconfig, removeKubeconfig, writeKubeconfig } from './kubeconfig.ts';
+
+export interface WorkspaceKubernetesOptions {
+  readonly client: Pick<BrokerClient, 'ask' | 'brokerNow'>;
+  readonly credentials: () => Credentials;
+  readonly runtimeDirectory: string;
+  /** How `meshpass` is started. */
+  readonly command: readonly string[];
+  readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
+}
+
+export interface KubernetesCredential {
+  readonly token: string;
+  /** RFC 3339: when kubectl is to ask again. */
+  readonly expirationTimestamp: string;
+}
+
+/** A token is not given out in the last two minutes of its life, and kubectl is told to ask again a minute before its end. */
+const LEAST_LEFT = 120;
+const EARLIER = 60;
+
+export class WorkspaceKubernetes {
+  readonly #options: WorkspaceKubernetesOptions;
+  readonly #path: string;
+  #written: string | undefined;
+  /** By session, grant and principal: a new one has none. */
+  readonly #tokens = new Map<string, Promise<KubernetesTokenResponse>>();
+
+  constructor(options: WorkspaceKubernetesOptions) {
+    this.#options = options;
+    this.#path = join(options.runtimeDirectory, 'kubeconfig');
+    // Of an agent that did not end well.
+    removeKubeconfig(this.#path);
+  }
+
+  /** Session, certificates or services are new: writes the kubeconfig anew where that changes it. */
+  update(): void {
+    const { credentials, command, runtimeDirectory, log } = this.#options;
+    const current = credentials();
+    const grants = kubernetesGrants(current);
+    const held = new Set(grants.map(({ grant }) => keyOf(current, grant)));
+    for (const key of [...this.#tokens.keys()]) if (!held.has(key)) this.#tokens.delete(key);
+    const certificateAuthority = current.kubernetes?.certificate_authority;
+    const text =
+      grants.length === 0 ? undefined : kubeconfig({ grants, certificateAuthority, command, runtimeDirectory });
+    if (text === this.#written) return;
+    try {
+      if (text === undefined) removeKubeconfig(this.#path);
+      else writeKubeconfig(this.#path, text);
+      this.#written = text;
+    } catch (thrown) {
+      log('kubeconfig_failed', { code: toMeshpassError(thrown).code });
+    }
+  }
+
+  /** Undefined where no grant has roles. */
+  get status(): KubernetesStatus | undefined {
+    if (this.#written === undefined) return undefined;
+    const grants = kubernetesGrants(this.#options.credentials());
+    return {
+      kubeconfig: this.#path,
+      contexts: grants.map(({ grant, namespaces, host, port }) => ({
+        ...{ name: contextOf(grant), grant, server: `https://${host}:${port}`, namespaces },
+      })),
+    };
+  }
+
+  get environment(): Readonly<Record<string, string>> {
+    return this.#written === undefined ? {} : { KUBECONFIG: this.#path };
+  }
+
+  /**
+   * What kubectl shows the API server.
+   * @param grant the first that has roles where absent
+   * @throws MeshpassError `kubernetes_not_granted`, and of the broker
+   */
+  async credential(grant?: string): Promise<KubernetesCredential> {
+    const current = this.#options.credentials();
+    const grants = kubernetesGrants(current);
+    const found = grant === undefined ? grants[0] : grants.find((one) => one.grant === grant);
+    if (!found)
+      throw new MeshpassError(
+        'kubernetes_not_granted',
+        `${grant === undefined ? 'No grant of this session' : `The grant ${grant}`} has a role in Kubernetes; "meshpass status" lists those that have.`,
+      );
+    const { token, expires_at: expiresAt } = await this.#token(current, found.grant);
+    return { token, expirationTimestamp: new Date((expiresAt - EARLIER) * 1000).toISOString() };
+  }
+
+  remove(): void {
+    removeKubeconfig(this.#path);
+  }
+
+  /** One that is asked for already is waited for; one that is old is asked for anew. */
+  async #token(current: Credentials, grant: string): Promise<KubernetesTokenResponse> {
+    const key = keyOf(current, grant);
+    const { client } = this.#options;
+    const before = await this.#tokens.get(key)?.catch(() => undefined);
+    if (before && before.expires_at - LEAST_LEFT > client.brokerNow / 1000) return before;
+    const asked = request(client, current.accessToken, grant);
+    this.#tokens.set(key, asked);
+    // What was refused is not kept.
+    asked.catch(() => this.#tokens.delete(key));
+    return asked;
+  }
+}
+
+async function request(
+  client: Pick<BrokerClient, 'ask'>,
+  accessToken: string,
+  grant: string,
+): Promise<KubernetesTokenResponse> {
+  const { KubernetesTokenResponse } = await import('@meshpass/identity/kubernetes/wire');
+  return client.ask(
+    accessToken,
+    { method: 'POST', path: '/kubernetes/token', json: { grant } },
+    KubernetesTokenResponse,
+  );
+}
+
+/** A grant that was lost and comes back has another ServiceAccount. */
+function keyOf({ session, svids }: Credentials, grant: string): string {
+  return `${session.id} ${grant} ${svids.get(grant)?.spiffeId}`;
+}
