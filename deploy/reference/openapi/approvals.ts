@@ -1,4 +1,6 @@
 /** Operations of the public listener about requests for approval. docs/access/approvals.md is their prose. */
+
+import { WebhookAnswer } from '@meshpass/broker/approval/webhook/receive';
 import {
   AnswerOrder,
   ApprovalOrder,
@@ -6,6 +8,7 @@ import {
   ApprovalsResponse,
   WithdrawOrder,
 } from '@meshpass/identity/approval';
+import { z } from 'zod';
 import type { Operation } from './operation.ts';
 
 const session = { listener: 'public', callers: ['session'] } as const;
@@ -33,6 +36,26 @@ export const APPROVALS: readonly Operation[] = [
     ...{ ...session, method: 'post', path: '/approvals/answer', id: 'answerApproval' },
     summary: "Approve or deny somebody else's request",
     request: { type: 'application/json', schema: AnswerOrder },
+    answers: { 200: request },
+  },
+  {
+    ...{
+      listener: 'public',
+      callers: ['webhook'],
+      method: 'post',
+      path: '/approvals/answers/{name}',
+      id: 'answerByWebhook',
+    },
+    summary: 'Answer a request in the name of somebody whom the webhook may speak for (Standard Webhooks)',
+    params: z.object({ name: z.string().meta({ description: 'Of the webhook in the access file' }) }),
+    headers: z.object({
+      'webhook-id': z.string(),
+      'webhook-timestamp': z.string().meta({ description: 'Unix seconds; at most five minutes old' }),
+      'webhook-signature': z
+        .string()
+        .meta({ description: '`v1,` and HMAC-SHA256 of id, timestamp and body in base64' }),
+    }),
+    request: { type: 'application/json', schema: WebhookAnswer },
     answers: { 200: request },
   },
 ];

@@ -4,7 +4,7 @@ import { z } from 'zod';
 import type { ZodOpenApiOperationObject } from 'zod-openapi';
 
 /** Who may ask; several: any of them. */
-export type Caller = 'anyone' | 'proof' | 'session' | 'edge' | 'github' | 'job' | 'operator';
+export type Caller = 'anyone' | 'proof' | 'session' | 'edge' | 'github' | 'webhook' | 'job' | 'operator';
 
 export interface Operation {
   readonly method: 'get' | 'post' | 'delete';
@@ -53,6 +53,12 @@ export const SCHEMES = {
     in: 'header',
     name: 'Authorization',
     description: 'The token of the audit log stream, `Splunk TOKEN` or `Bearer TOKEN`',
+  },
+  webhook: {
+    type: 'apiKey',
+    in: 'header',
+    name: 'webhook-signature',
+    description: 'A signature by one of the secrets of the webhook, over id, timestamp and body (Standard Webhooks)',
   },
   job: {
     type: 'http',

@@ -167,6 +167,15 @@ export interface Grant {
   readonly approval?: Approval;
 }
 
+/** Where requests for approval are sent, and from where answers come. */
+export interface ApprovalWebhook {
+  readonly name: string;
+  readonly place: Place;
+  readonly url: string;
+  /** Issuer whose people it names: `github`, or a name of `trust.issuers`. */
+  readonly speaksFor: string;
+}
+
 export interface Access {
   /** Name of the first file. */
   readonly file: string;
@@ -175,6 +184,7 @@ export interface Access {
   readonly trust: Trust;
   readonly deny?: readonly Denial[];
   readonly grants: readonly Grant[];
+  readonly webhooks?: readonly ApprovalWebhook[];
 }
 
 /** What authorize() says: the grants that match and why, or why none does. Reasons are for the audit log and people. */

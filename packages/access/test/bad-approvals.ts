@@ -50,4 +50,22 @@ export const BAD_APPROVALS: typeof BAD_FILES = [
     'access_file_unknown_key',
     /an approval is of a whole grant/,
   ],
+  [
+    'a webhook without TLS',
+    `approvals: {webhooks: {chat: {url: 'http://chat.example', speaksFor: github}}}\n${fileWith({})}`,
+    INVALID,
+    /is no address of a webhook/,
+  ],
+  [
+    'a webhook for nobody known',
+    `approvals: {webhooks: {chat: {url: 'https://chat.example', speaksFor: nobody}}}\n${fileWith({})}`,
+    INVALID,
+    /speaksFor: unknown issuer "nobody"/,
+  ],
+  [
+    'a webhook for jobs',
+    `approvals: {webhooks: {chat: {url: 'https://chat.example', speaksFor: ci}}}\n${fileWith({})}`,
+    INVALID,
+    /speaksFor: a job cannot approve/,
+  ],
 ];

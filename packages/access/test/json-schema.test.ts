@@ -87,6 +87,8 @@ describe('the published JSON Schema', () => {
     'an approval from a repository',
     'an approval for a day',
     'an approval that ends before it begins',
+    'a webhook for nobody known',
+    'a webhook for jobs',
     'a role twice by label',
     'a file that includes another, given alone',
   ]);

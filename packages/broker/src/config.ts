@@ -57,6 +57,8 @@ export const BrokerConfig = z.strictObject({
   operatorTokenFile: z.string().optional(),
   /** File whose only line is the token with which GitHub streams its audit log; without it none is taken. */
   githubEventTokenFile: z.string().optional(),
+  /** Directory with the secrets of webhooks, see approval/webhook/keys.ts; without it none is sent and none is taken. */
+  approvalWebhookKeys: z.string().optional(),
   /** Which Codespaces have to show their presence, see attest/presence/presence.ts. */
   codespacePresence: z.enum(PRESENCE_MODES).default('required'),
   /** Least time between two looks at the organisation's Codespaces; GitHub's budget may make it longer. */

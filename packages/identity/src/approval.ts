@@ -8,6 +8,7 @@ const duration = z.number().int().positive().max(43_200);
 const text = (longest: number) => z.string().max(longest).refine(isPlainText, 'has control characters');
 const grant = z.string().refine(isDnsLabel, 'is not the name of a grant');
 
+export const ApprovalSeconds = duration;
 /** Id of a request: 24 hexadecimal digits, drawn at random. */
 export const ApprovalId = z.string().regex(/^[0-9a-f]{24}$/, 'is not the id of a request');
 /** Why somebody asks, or answers. */

@@ -48,6 +48,7 @@ const STATUS = {
   approval_not_comparable: 403,
   approval_forbidden: 403,
   approval_answered: 409,
+  approval_webhook_unauthorized: 401,
   // RFC 8693 section 2.2.2 answers invalid_target, and that with 400
   audience_not_allowed: 400,
   kubernetes_not_granted: 403,

@@ -1,7 +1,7 @@
 /** What entries of an access file mean beside each other: references, duplicates, and who could never match or anybody. */
 import { didYouMean, type Place } from '@meshpass/istio';
 import { bindsWorkflows, type Kind, namesPerson, needsGithub } from '../authorize/who.ts';
-import type { Access, Denial, Grant, GrantTarget, TrustedIssuer, Who } from '../model.ts';
+import type { Access, ApprovalWebhook, Denial, Grant, GrantTarget, TrustedIssuer, Who } from '../model.ts';
 import { type AccessFileProblem, formatPlace } from '../problem.ts';
 
 /** @returns every finding, in no particular order */
@@ -12,6 +12,7 @@ export function checkReferences(
   return [
     ...duplicateIssuers(access.trust.issuers, issuerPlaces),
     ...(access.deny ?? []).flatMap((denial) => checkDenial(denial, access)),
+    ...(access.webhooks ?? []).flatMap((webhook) => checkWebhook(webhook, access)),
     ...access.grants.flatMap((grant) => [
       ...grant.who.flatMap((who) => checkWho(who, access)),
       ...(grant.except ?? []).flatMap((denial) => checkDenial(denial, access)),
@@ -74,6 +75,15 @@ function checkApprover(who: Who, access: Access): readonly AccessFileProblem[] {
   if (known && 'kind' in known && known.kind === 'actions')
     return problem('a job cannot approve: name people, by GitHub or by an identity provider');
   return checkWho(who, access);
+}
+
+/** It speaks for people of an issuer that confirms people. */
+function checkWebhook({ place, speaksFor }: ApprovalWebhook, access: Access): readonly AccessFileProblem[] {
+  const known = findIssuer(speaksFor, access);
+  if ('message' in known) return [{ code: 'access_file_invalid', place, message: `speaksFor: ${known.message}` }];
+  if (known.kind !== 'actions') return [];
+  const message = 'speaksFor: a job cannot approve: name github, or an identity provider';
+  return [{ code: 'access_file_invalid', place, message }];
 }
 
 /** A denial must stand on what the denied cannot change or hide. */

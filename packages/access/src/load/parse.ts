@@ -11,7 +11,7 @@ import { checkReferences } from './check-references.ts';
 import { describeIssues } from './describe-issues.ts';
 import { IncludeTree, type ReadIncluded } from './include.ts';
 import { readYaml, type YamlFile } from './read-yaml.ts';
-import { toGrants, toTrust } from './to-access.ts';
+import { toGrants, toTrust, toWebhooks } from './to-access.ts';
 
 export interface ParseOptions extends SchemaOptions {
   /** Reads what the file includes. Without it, a file that includes another is refused. */
@@ -48,6 +48,7 @@ export function parseAccess(text: string, file: string, options: ParseOptions = 
     trust: toTrust(document),
     ...(all.deny && { deny: all.deny }),
     grants: all.grants,
+    ...(document.approvals && { webhooks: toWebhooks(document.approvals, yaml) }),
   };
   const issuerPlaces = new Map(
     access.trust.issuers.map(({ name }) => [name, yaml.locate(['trust', 'issuers', name], 'key')]),

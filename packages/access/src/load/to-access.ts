@@ -1,7 +1,7 @@
 /** From what the schema has read to the model, each entry with its place. */
 
 import type { Place } from '@meshpass/istio';
-import type { Access, Denial, Grant, GrantRole, GrantTarget, Trust, Who, Window } from '../model.ts';
+import type { Access, ApprovalWebhook, Denial, Grant, GrantRole, GrantTarget, Trust, Who, Window } from '../model.ts';
 import type { AccessDocument, GrantEntry, IncludedDocument } from '../schema/access-file.ts';
 import type { TargetEntry } from '../schema/target.ts';
 import { DAYS } from '../schema/time.ts';
@@ -17,6 +17,16 @@ export function toTrust({ trust: { codespaces, issuers, audiences } }: AccessDoc
     issuers: Object.entries(issuers).map(([name, issuer]) => ({ name, ...issuer })),
     audiences,
   };
+}
+
+export function toWebhooks(
+  { webhooks }: NonNullable<AccessDocument['approvals']>,
+  yaml: YamlFile,
+): readonly ApprovalWebhook[] {
+  return Object.entries(webhooks).map(([name, webhook]) => ({
+    ...{ name, ...webhook },
+    place: yaml.locate(['approvals', 'webhooks', name], 'key'),
+  }));
 }
 
 /** What a file of either kind says beside whom it trusts. */

@@ -3,7 +3,7 @@ import { grantNamespace, isDnsLabel, RESERVED_GRANTS } from '@meshpass/identity'
 import { z } from 'zod';
 import type { KubernetesPower } from '../model.ts';
 import { invalid, type Parsed } from '../problem.ts';
-import { approval } from './approval.ts';
+import { approval, approvals } from './approval.ts';
 import { type DurationBounds, parseDuration } from './duration.ts';
 import { KUBERNETES_POWERS, parseRole, parseRoleName } from './role.ts';
 import { labels, namespacePattern, target } from './target.ts';
@@ -88,6 +88,7 @@ export function accessSchema(options: SchemaOptions = {}) {
     trust: trust(options),
     deny: denialList.optional().describe('Who gets nothing, whatever grants say'),
     grants,
+    approvals: approvals.optional().describe('Where requests for approval are sent, and from where answers come'),
   });
 }
 

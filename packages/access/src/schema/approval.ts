@@ -1,7 +1,9 @@
 /** The form of `approval`: a grant that somebody else has to give, for a while, to whoever asks for it. */
+import { isDnsLabel } from '@meshpass/identity';
 import { z } from 'zod';
+import { invalid, type Parsed } from '../problem.ts';
 import { type DurationBounds, parseDuration } from './duration.ts';
-import { read } from './text.ts';
+import { checked, named, read, text } from './text.ts';
 import { who } from './who.ts';
 
 const GIVEN: DurationBounds = { least: '1m', most: '12h' };
@@ -48,3 +50,24 @@ export function formerKey(path: readonly PropertyKey[], key: string): (typeof FO
 /** `approval` beside an endpoint: it cannot stand there. */
 export const ENDPOINT_APPROVAL =
   'an approval is of a whole grant: write a grant of its own for this endpoint, with the same "who" and its approval';
+
+const webhook = z.strictObject({
+  url: checked(parseWebhookUrl, { description: 'Where requests are sent, https://...', pattern: '^https://[^#\\s]+$' }),
+  speaksFor: text.describe('Issuer whose people it names: github, or a name of trust.issuers'),
+});
+
+/** `approvals` at the top level. */
+export const approvals = z.strictObject({ webhooks: named(webhook, parseWebhookName, 20) });
+
+function parseWebhookName(name: string): Parsed<string> {
+  return isDnsLabel(name)
+    ? { value: name }
+    : invalid(`"${name}" is no name of a webhook: lower-case letters, digits and inner hyphens`);
+}
+
+function parseWebhookUrl(input: string): Parsed<string> {
+  const url = URL.canParse(input) ? new URL(input) : undefined;
+  return url?.protocol === 'https:' && !url.username && !url.password && !input.includes('#')
+    ? { value: input }
+    : invalid(`${JSON.stringify(input)} is no address of a webhook: write https://HOST/PATH, without a password`);
+}

@@ -1,8 +1,8 @@
 /** Somebody answers a request: whether they may, and what follows. */
 import { approverEntry } from '@meshpass/access';
-import { type Attestation, MeshpassError } from '@meshpass/identity';
+import { type Attestation, MeshpassError, toMeshpassError } from '@meshpass/identity';
 import type { AnswerOrder } from '@meshpass/identity/approval';
-import { type Outcome, refused } from '../audit/log/decision.ts';
+import { type Changes, type Outcome, refused } from '../audit/log/decision.ts';
 import type { AuditEvent } from '../audit/log/event.ts';
 import { seconds } from '../clock/clock.ts';
 import type { Live } from '../session/live.ts';
@@ -16,6 +16,8 @@ export interface Approver {
   readonly attestation: Attestation;
   /** How the answer comes: `workspace`, `operator`, `page`, `webhook NAME`. */
   readonly via: string;
+  /** Of a message that counts once. */
+  readonly replay?: Changes['replay'];
 }
 
 /**
@@ -54,16 +56,32 @@ export async function answer(
     const { state, until } = next;
     const detail = { ...event.detail, entry, state, ...(until !== undefined && { until }) };
     const decided = { ...event, reason: order.reason ?? '', detail };
-    if (until === undefined) return await parts.book.decide(decided, next);
+    if (until === undefined) return await parts.book.decide(decided, next, approver.replay);
     const gift = {
       ...{ until, reason: `approved by ${next.answers.map(({ login }) => login).join(' and ')}` },
       detail: { request: next.id, decision: event.id },
     };
-    return await parts.book.decideWith(decided, next, (changes) => parts.give(live, next.grant, { ...gift, changes }));
+    return await parts.book.decideWith(
+      decided,
+      next,
+      (changes) => parts.give(live, next.grant, { ...gift, changes }),
+      approver.replay,
+    );
   } catch (thrown) {
+    // One message is good for one decision, whichever it is. What GitHub did not say is none: it may be sent again.
+    const { code } = toMeshpassError(thrown);
+    if (approver.replay && !UNDECIDED.has(code)) {
+      try {
+        await parts.audit.journal.write({ replay: approver.replay, audit: [] });
+      } catch (cause) {
+        return refused(event, cause);
+      }
+    }
     return refused(event, thrown);
   }
 }
+
+const UNDECIDED: ReadonlySet<string> = new Set(['issuer_unavailable', 'issuer_rate_limited', 'kubernetes_unavailable']);
 
 /** Requests that somebody may answer now. @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited` */
 export async function mayAnswer(parts: Parts, { attestation }: Approver): Promise<readonly Request[]> {

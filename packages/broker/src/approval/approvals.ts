@@ -14,11 +14,21 @@ import type { ApprovalsContext, Parts } from './parts.ts';
 import { unknown } from './refusals.ts';
 import { describeRequest, type Request } from './request.ts';
 import { openRequests, recentRequests } from './rows.ts';
+import { deliveriesOf } from './webhook/deliver.ts';
+import type { SignedHeaders } from './webhook/keys.ts';
+import { receive } from './webhook/receive.ts';
 
 export interface Approvals {
   readonly ask: (live: Live, order: ApprovalOrder, event: AuditEvent) => Promise<Outcome<ApprovalRequest>>;
   readonly withdraw: (live: Live, id: string, event: AuditEvent) => Promise<Outcome<ApprovalRequest>>;
   readonly answer: (approver: Approver, order: AnswerOrder, event: AuditEvent) => Promise<Outcome<ApprovalRequest>>;
+  /** An answer that a webhook has signed. */
+  readonly receive: (
+    name: string,
+    headers: SignedHeaders,
+    body: string,
+    event: AuditEvent,
+  ) => Promise<Outcome<ApprovalRequest>>;
   /** What a session could ask for, has asked for, and may answer. */
   readonly overview: (live: Live) => Promise<ApprovalsResponse>;
   /** Ends what has passed; called again and again. */
@@ -33,7 +43,8 @@ const MOST_TO_ANSWER = 200;
 
 export async function createApprovals(context: ApprovalsContext): Promise<Approvals> {
   const { store, clock } = context;
-  const parts: Parts = { ...context, book: createBook(context, await openRequests(store)) };
+  const tell = (request: Request) => deliveriesOf(context, request);
+  const parts: Parts = { ...context, book: createBook({ ...context, tell }, await openRequests(store)) };
   const { book } = parts;
   const describe = (request: Request) => describeRequest(request, opensOf(context.mesh, request.grant));
   const mutex: KeyedMutex = new Map();
@@ -76,6 +87,19 @@ export async function createApprovals(context: ApprovalsContext): Promise<Approv
       limited(approver.attestation, event, () =>
         runExclusive(mutex, order.id, () => answer(parts, approver, order, event)),
       ),
+    receive: async (name, headers, body, asked) => {
+      let event = asked;
+      try {
+        const { attestation, via, order, replay } = await receive(context, name, headers, body);
+        const { issuer, subject, login } = attestation;
+        event = { ...asked, issuer, subject, login, target: order.id, known: true };
+        return await limited(attestation, event, () =>
+          runExclusive(mutex, order.id, () => answer(parts, { attestation, via, replay }, order, event)),
+        );
+      } catch (thrown) {
+        return refused(event, thrown);
+      }
+    },
     overview: async (live) => {
       const { session } = live;
       const own = await recentRequests(store, session.id, MOST_OWN);

@@ -13,7 +13,7 @@ export interface Book {
   readonly all: () => IterableIterator<Request>;
   readonly ofSession: (sessionId: string) => readonly Request[];
   /** Writes a decision of somebody, and what it makes of a request. @returns refused where nothing was written */
-  readonly decide: (event: AuditEvent, request: Request) => Promise<Outcome<Request>>;
+  readonly decide: (event: AuditEvent, request: Request, replay?: Changes['replay']) => Promise<Outcome<Request>>;
   /**
    * The same of a decision that gives the grant: it is written in the transaction in which the session gains it.
    * @param give writes what it is given together with the gain. @returns refused where nothing was written
@@ -22,19 +22,22 @@ export interface Book {
     event: AuditEvent,
     request: Request,
     give: (changes: Changes) => Promise<Outcome<unknown>>,
+    replay?: Changes['replay'],
   ) => Promise<Outcome<Request>>;
   /** Writes what nobody decided: that time has passed. @throws MeshpassError `store_unavailable`, `overloaded` */
   readonly end: (request: Request, action: 'approval.expire' | 'approval.end', reason: string) => Promise<void>;
 }
 
 export interface BookContext {
+  /** Messages to webhooks about what has become of a request. */
+  readonly tell: (request: Request) => NonNullable<Changes['deliveries']>;
   readonly audit: AuditContext;
   readonly clock: Clock;
   readonly random: Random;
 }
 
 /** @param open as the store has them */
-export function createBook({ audit, clock, random }: BookContext, open: readonly Request[]): Book {
+export function createBook({ audit, clock, random, tell }: BookContext, open: readonly Request[]): Book {
   const byId = new Map<string, Request>();
   const bySession = new Map<string, Map<string, Request>>();
   const put = (request: Request) => {
@@ -50,22 +53,27 @@ export function createBook({ audit, clock, random }: BookContext, open: readonly
     if (own.size === 0) bySession.delete(sessionId);
   };
   for (const one of open) put(one);
+  const changesOf = (request: Request, replay: Changes['replay']): Changes => ({
+    approvals: [requestRow(request)],
+    deliveries: tell(request),
+    ...(replay && { replay }),
+  });
   const ofSession = (sessionId: string) => [...(bySession.get(sessionId)?.values() ?? [])];
 
   return {
     get: (id) => byId.get(id),
     all: () => byId.values(),
     ofSession,
-    decide: async (event, request) => {
-      const written = await recordGrant(audit, event, { approvals: [requestRow(request)] });
+    decide: async (event, request, replay) => {
+      const written = await recordGrant(audit, event, changesOf(request, replay));
       if (!written.granted) return written;
       put(request);
       return granted(event, request);
     },
-    decideWith: async (event, request, give) => {
+    decideWith: async (event, request, give, replay) => {
       const rule = event.grant === undefined ? undefined : audit.ruleOf?.(event.grant);
       const row = auditRow({ ...event, rule }, 'allowed', event.reason ?? '', undefined, clock());
-      const given = await give({ approvals: [requestRow(request)], also: [row] });
+      const given = await give({ ...changesOf(request, replay), also: [row] });
       // Where it was written and the session lost it at once, the sweep ends the request.
       if (!given.granted && !given.event.row.written) return refused(event, given.error);
       event.row.written = true;
@@ -80,7 +88,7 @@ export function createBook({ audit, clock, random }: BookContext, open: readonly
         ...{ issuer, subject, login, workspace, sessionId, grant, target: id },
       };
       await audit.journal.write({
-        approvals: [requestRow(request)],
+        ...changesOf(request, undefined),
         audit: [auditRow(event, 'ended', reason, undefined, clock())],
       });
       put(request);

@@ -7,8 +7,11 @@ import type { MeshState } from '../reconcile/contract.ts';
 import type { Live, LiveIndex } from '../session/live.ts';
 import type { Store } from '../store/open.ts';
 import type { Book, BookContext } from './book.ts';
+import type { WebhookKeys } from './webhook/keys.ts';
 
-export interface ApprovalsContext extends BookContext {
+export interface ApprovalsContext extends Omit<BookContext, 'tell'> {
+  /** Secrets of webhooks. */
+  readonly keys: WebhookKeys;
   readonly store: Store;
   readonly live: LiveIndex;
   readonly mesh: MeshState;

@@ -10,6 +10,7 @@ import OPENAPI from './openapi.json' with { type: 'json' };
 import { refusal } from './refusal.ts';
 import { requireLeader } from './require-leader.ts';
 import { type Env, mount, type RouteContext } from './route.ts';
+import { approvalWebhookRoutes } from './routes/approval-webhooks.ts';
 import { type EdgeContext, edgeRoutes } from './routes/edge.ts';
 import { type GithubEvents, githubEventRoutes } from './routes/github-events.ts';
 import { type PolicyContext, policyRoutes } from './routes/policy.ts';
@@ -52,6 +53,7 @@ export function createApp(context: AppContext): Hono<Env> {
     ...sessionRoutes(context),
     ...(context.policy ? policyRoutes(context.policy) : []),
     ...(context.githubEvents ? githubEventRoutes(context.githubEvents) : []),
+    ...approvalWebhookRoutes(context.approvals, context.clock),
     ...edgeRoutes(context),
   ]);
   if (context.githubEvents) {

@@ -1,6 +1,8 @@
 /** Approvals, connected to sessions: what is approved is gained as anything else is, and lost. */
 import { type Approvals, createApprovals } from '../approval/approvals.ts';
 import { deleteOldRequests } from '../approval/rows.ts';
+import { deliverDue } from '../approval/webhook/deliver.ts';
+import { webhookKeys } from '../approval/webhook/keys.ts';
 import { seconds } from '../clock/clock.ts';
 import { narrowSession } from '../session/lifecycle.ts';
 import { gain, type WidenContext } from '../session/widen.ts';
@@ -21,9 +23,11 @@ export interface StartedApprovals {
 export async function startApprovals(base: Base, store: Store, sessions: WidenContext): Promise<StartedApprovals> {
   const { clock, given, failed } = base;
   const onFailure = failed('approvals');
+  const keys = webhookKeys(base.config.approvalWebhookKeys);
   const approvals = await createApprovals({
     ...{ audit: sessions.audit, clock, random: sessions.random, store, live: sessions.live, mesh: sessions.mesh },
     ...{ authorize: sessions.authorize, losses: sessions.losses, read: given.github?.read, onFailure },
+    keys,
     give: (live, grant, gift) => gain(sessions, live, grant, { cause: 'approved', ...gift }),
     take: async (live, grant, reason) => {
       const kept = live.session.grants.filter(({ name }) => name !== grant);
@@ -33,6 +37,19 @@ export async function startApprovals(base: Base, store: Store, sessions: WidenCo
   const sweeping = setInterval(() => {
     if (store.isLeader()) void approvals.sweep();
   }, SWEEP_MS).unref();
+  let delivering = false;
+  const due = setInterval(() => {
+    if (delivering || !store.isLeader()) return;
+    delivering = true;
+    void deliverDue({
+      ...{ mesh: sessions.mesh, store, clock, random: sessions.random, keys, fetch: given.fetch ?? fetch, onFailure },
+      onTried: base.metrics.webhookTried,
+    })
+      .catch(onFailure)
+      .finally(() => {
+        delivering = false;
+      });
+  }, SWEEP_MS).unref();
   const forgetting = setInterval(() => {
     if (store.isLeader()) deleteOldRequests(store, seconds(clock) - KEPT_SECONDS).catch(onFailure);
   }, FORGET_MS).unref();
@@ -40,6 +57,7 @@ export async function startApprovals(base: Base, store: Store, sessions: WidenCo
     approvals,
     stop: () => {
       clearInterval(sweeping);
+      clearInterval(due);
       clearInterval(forgetting);
     },
   };

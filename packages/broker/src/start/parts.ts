@@ -59,6 +59,8 @@ export interface BrokerParts {
   readonly configurations?: ConfigurationSource;
   /** The index of live sessions; createLiveIndex() where absent. */
   readonly live?: LiveIndex;
+  /** Sends messages to webhooks; Node's own where absent. */
+  readonly fetch?: typeof fetch;
   readonly log?: Logger;
   readonly clock?: Clock;
   readonly random?: Random;

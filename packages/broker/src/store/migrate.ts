@@ -225,4 +225,20 @@ export const MIGRATIONS: Migrations = {
       await sql.raw(WRITE_BATCH).execute(db);
     },
   },
+  '012-approval-deliveries.compatible-with-008': {
+    async up(db) {
+      await sql`
+        create table approval_deliveries (
+          id text primary key,
+          webhook text not null,
+          request_id text not null,
+          body text not null,
+          created_at timestamptz not null,
+          next_at timestamptz not null,
+          attempts integer not null
+        )`.execute(db);
+      await sql`create index approval_deliveries_next on approval_deliveries (next_at)`.execute(db);
+      await sql.raw(WRITE_BATCH).execute(db);
+    },
+  },
 };

@@ -160,6 +160,19 @@ export interface ApprovalRequestsTable {
   until: MaybeTime;
 }
 
+/** Messages to webhooks that have not been taken yet: approval/webhook/deliver.ts. */
+export interface ApprovalDeliveriesTable {
+  /** `webhook-id` of the message. */
+  id: string;
+  webhook: string;
+  request_id: string;
+  /** What is signed and sent. */
+  body: string;
+  created_at: Time;
+  next_at: Time;
+  attempts: number;
+}
+
 /** One row: which broker process may write. A newer one raises it, and the older one's writes fail. */
 export interface BrokerEpochTable {
   singleton: boolean;
@@ -182,4 +195,5 @@ export interface Tables {
   losses: LossesTable;
   configuration_versions: ConfigurationVersionsTable;
   approval_requests: ApprovalRequestsTable;
+  approval_deliveries: ApprovalDeliveriesTable;
 }

@@ -113,6 +113,12 @@ begin
     where r.state in ('pending', 'approved');
   end if;
 
+  if batch ? 'deliveries' then
+    insert into approval_deliveries
+    select * from jsonb_populate_recordset(null::approval_deliveries, batch->'deliveries')
+    on conflict (id) do nothing;
+  end if;
+
   if batch ? 'audit' then
     select seq, hash into head_seq, head_hash from audit order by seq desc limit 1;
     if not found then

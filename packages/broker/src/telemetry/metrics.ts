@@ -16,6 +16,8 @@ export interface Metrics {
   readonly failure: (where: string) => void;
   /** Events of GitHub's audit log that concern Codespaces and members. */
   readonly githubEvents: (count: number) => void;
+  /** A message about an approval was sent, or not. */
+  readonly webhookTried: (webhook: string, outcome: string) => void;
   /** From now on these are read; a broker that waits has none of them. */
   readonly measure: (gauges: Gauges) => void;
 }
@@ -220,6 +222,12 @@ export function createMetrics(): Metrics {
       },
     });
   }
+  const webhooks = new Counter({
+    name: 'meshpass_approval_webhooks_total',
+    help: 'Messages to webhooks for approvals, by how the try ended',
+    labelNames: ['webhook', 'outcome'],
+    registers: [registry],
+  });
   const githubEvents = new Counter({
     name: 'meshpass_github_events_total',
     help: "Events of GitHub's audit log that concern Codespaces and members",
@@ -238,6 +246,7 @@ export function createMetrics(): Metrics {
     metered: (action, code) => metered.inc({ action, code }),
     failure: (where) => failures.inc({ where }),
     githubEvents: (count) => githubEvents.inc(count),
+    webhookTried: (webhook, outcome) => webhooks.inc({ webhook, outcome }),
     measure: (given) => {
       gauges = given;
     },

@@ -199,7 +199,7 @@ describe('approvals', () => {
     const codes: string[] = [];
     for (let n = 0; n < 25; n++) codes.push((await ask(alice!)).json.error_code);
     expect(codes[0]).toBeUndefined();
-    expect(codes.at(-1)).toBe('too_many_attempts');
+    expect(codes).toContain('too_many_attempts');
   });
 
   it('are the same after a restart: open, given, and no longer than before', async () => {

@@ -151,7 +151,7 @@ describe.each(ENGINES.filter(([, isThere]) => isThere))('a store of an older ver
       await start();
       rmSync(join(dir, 'outside'));
       await tamper(
-        'drop table audit_restores, configuration_versions, access_in_force, approval_requests',
+        'drop table audit_restores, configuration_versions, access_in_force, approval_requests, approval_deliveries',
         `delete from kysely_migration where name >= '007'`,
       );
       await expect(start()).rejects.toMatchObject({

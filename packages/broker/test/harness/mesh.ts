@@ -14,6 +14,7 @@ export interface PlayedMesh extends MeshState {
     audiences?: readonly string[],
     trust?: Partial<Trust>,
     deny?: readonly Denial[],
+    more?: Pick<Access, 'webhooks'>,
   ) => void;
   readonly signed: SignRequest[];
   /** Lines of the CA in which nobody else may wait. */
@@ -103,8 +104,8 @@ export function playMesh(): PlayedMesh {
     tokenKeysChanged: () => {
       mesh.keyChanges++;
     },
-    setAccess: (grants, audiences = ['sts.amazonaws.com'], trust = {}, deny = []) => {
-      access = { file: 'access.yaml', trust: { issuers: ISSUERS, audiences, ...trust }, deny, grants };
+    setAccess: (grants, audiences = ['sts.amazonaws.com'], trust = {}, deny = [], more = {}) => {
+      access = { file: 'access.yaml', trust: { issuers: ISSUERS, audiences, ...trust }, deny, grants, ...more };
       version++;
       for (const listener of listeners) listener();
     },

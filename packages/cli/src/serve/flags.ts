@@ -151,6 +151,10 @@ const github = {
     env: 'MESHPASS_GITHUB_EVENT_TOKEN_FILE',
     defaultText: 'no stream is accepted',
   }),
+  approvalWebhookKeys: text('<directory>', 'secrets of webhooks for approvals, one file for each', {
+    env: 'MESHPASS_APPROVAL_WEBHOOK_KEYS',
+    defaultText: 'no webhook is sent or taken',
+  }),
   ...policyAuthorFlags,
 };
 

@@ -86,6 +86,7 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
     githubSweepSeconds: options.githubSweep,
     githubMemberSeconds: options.githubMembers,
     githubEventTokenFile: options.githubEventToken,
+    approvalWebhookKeys: options.approvalWebhookKeys,
     policyAuthors: policyAuthorsOf(options),
   });
   const signer = await openSigner(

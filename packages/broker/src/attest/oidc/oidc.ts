@@ -193,9 +193,14 @@ async function actions(
 }
 
 function person(claims: JWTPayload, issuer: TrustedIssuer, sub: string): Identity {
-  const subject = `${issuer.name}:${withoutSlash(sub)}`;
+  const subject = subjectOf(issuer.name, sub);
   const login = loginOf(claims) ?? sub;
   return { subject, login, teams: [], workspace: { kind: 'other', key: `other:${subject}`, name: login } };
+}
+
+/** A subject of an issuer as attestations have it. */
+export function subjectOf(issuer: string, sub: string): string {
+  return `${issuer}:${withoutSlash(sub)}`;
 }
 
 /** For people to read: never decided on. */

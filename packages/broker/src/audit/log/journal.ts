@@ -39,6 +39,8 @@ export interface Entry {
   }[];
   /** Requests for approval, as they are from now on. */
   readonly approvals?: readonly Row[];
+  /** Messages to webhooks. */
+  readonly deliveries?: readonly Row[];
   /** An access file that is in force. */
   readonly access?: Row;
   /** What stands for the rows of the audit log up to `size` from now on. */
@@ -229,6 +231,7 @@ function batchText(entries: readonly Entry[], audit: readonly SealedRow[], aband
     revoked: entries.flatMap((entry) => entry.revoked ?? []),
     certificates: entries.flatMap((entry) => entry.certificates ?? []),
     approvals: entries.flatMap((entry) => entry.approvals ?? []),
+    deliveries: entries.flatMap((entry) => entry.deliveries ?? []),
     audit,
     access: entries.flatMap((entry) => (entry.access ? [entry.access] : [])),
     cuts: entries.flatMap((entry) => entry.cut ?? []),
