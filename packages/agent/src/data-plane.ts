@@ -21,6 +21,7 @@ import type { Credentials } from './session/enrol.ts';
 import { resourcesOfWorkspace } from './workspace-resources.ts';
 import { type Accepted, acceptConfiguration } from './xds/accept.ts';
 import type { Answered } from './xds/discovery.ts';
+import { Lingering } from './xds/lingering.ts';
 import { ResourceStore } from './xds/resource-store.ts';
 import { serveEnvoySocket } from './xds/serve.ts';
 import { CLUSTER_HEADER, clustersToWarm } from './xds/warm-up.ts';
@@ -49,6 +50,9 @@ export interface DataPlaneOptions {
   readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
 }
 
+const NOT_USED =
+  'The configuration that the broker sent breaks a rule of this workspace and is not used; the last good one is.';
+const NONE_YET = 'The broker has not sent a configuration yet: no service can be reached.';
 const LONGEST_REASON = 600;
 /** Longest that a timer of Node waits, ms. */
 const LONGEST_TIMER = 2_147_483_647;
@@ -66,8 +70,9 @@ export class DataPlane {
   readonly #rejections = new Map<string, string>();
   readonly proxy: LoopbackProxy;
   #received: ReceivedConfiguration | undefined;
+  readonly #lingering = new Lingering();
   #accepted: (Accepted & { readonly refused?: undefined }) | undefined;
-  #acceptedVersion: number | undefined;
+  #acceptedFrom: ReceivedConfiguration | undefined;
   #refused: readonly ConfigurationRefusal[] = [];
   #tellings = 0;
   readonly #tunnels: WarmTunnels;
@@ -133,11 +138,12 @@ export class DataPlane {
   get received(): { readonly version: number; readonly state: 'applied' | 'refused' } | undefined {
     if (!this.#received) return undefined;
     const { version } = this.#received;
-    return { version, state: this.#acceptedVersion === version ? 'applied' : 'refused' };
+    return { version, state: this.#acceptedFrom === this.#received ? 'applied' : 'refused' };
   }
 
   /** Session, certificates, token or services are new. A token stands in no resource but its secret. */
   credentialsChanged(what: Change): void {
+    if (what === 'session') this.#lingering.clear();
     if (what === 'session') this.#tunnels.sessionBegins([...this.#options.credentials().svids.keys()]);
     this.#giveSecrets();
     if (what === 'token') return;
@@ -164,7 +170,7 @@ export class DataPlane {
         clusters,
       },
       configuration: {
-        ...(this.#acceptedVersion === undefined ? {} : { version: this.#acceptedVersion }),
+        ...(this.#acceptedFrom === undefined ? {} : { version: this.#acceptedFrom.version }),
         refused: this.#refused.map(({ resource, path, reason }) =>
           plainText(`${resource}${path && ` at ${path}`}: ${reason}`.slice(0, LONGEST_REASON)),
         ),
@@ -206,15 +212,8 @@ export class DataPlane {
 
   #notes(listeners: readonly ListenerState[]): readonly string[] {
     const notes = proxyNotes(listeners, this.proxy.port, this.#options.bridgeAddress);
-    if (this.#refused.length > 0) {
-      return [
-        ...notes,
-        'The configuration that the broker sent breaks a rule of this workspace and is not used; the last good one is.',
-      ];
-    }
-    return this.#accepted
-      ? notes
-      : [...notes, 'The broker has not sent a configuration yet: no service can be reached.'];
+    if (this.#refused.length > 0) return [...notes, NOT_USED];
+    return this.#accepted ? notes : [...notes, NONE_YET];
   }
 
   /** Checks what was received and gives it to Envoy, with what is ours, which also changes while what was received is refused. */
@@ -229,19 +228,19 @@ export class DataPlane {
         { services, sessionId: session.id, tokenHeader: mesh.token_header, mayListenOn: this.#options.mayListenOn },
       );
       // What was accepted before stays so where a grant is lost; and what names one that has no certificate yet waits for it.
-      const isKept = this.#acceptedVersion === this.#received.version || grants.length < session.grants.length;
+      const isKept = this.#acceptedFrom === this.#received || grants.length < session.grants.length;
       this.#refused = isKept ? [] : (accepted.refused ?? []);
-      if (accepted.refused && isKept) {
-        log('configuration_waits', { version: this.#received.version });
-      } else if (accepted.refused) {
-        const [first] = accepted.refused;
+      if (accepted.refused && isKept) log('configuration_waits', { version: this.#received.version });
+      else if (accepted.refused) {
+        const { 0: first, length } = accepted.refused;
         log('configuration_refused', {
-          ...{ version: this.#received.version, refusals: accepted.refused.length },
+          ...{ version: this.#received.version, refusals: length },
           first: plainText(`${first!.resource} ${first!.path}: ${first!.reason}`.slice(0, LONGEST_REASON)),
         });
       } else {
+        this.#lingering.replaced(this.#accepted?.resources, accepted.resources, performance.now());
         this.#accepted = accepted;
-        this.#acceptedVersion = this.#received.version;
+        this.#acceptedFrom = this.#received;
         log('configuration_accepted', { version: this.#received.version, at: now() });
       }
     }
@@ -250,7 +249,7 @@ export class DataPlane {
         ...{ grants, mesh, services, clusterDomain, proxy: this.proxy, accepted: this.#accepted },
         kubernetes: kubernetesGrants(this.#options.credentials()),
         ...{ bridgeAddress: this.#options.bridgeAddress, warmUpSocket: this.#options.launched.warmUpSocket },
-        generation: this.#replacement.generation,
+        ...{ generation: this.#replacement.generation, lingering: this.#lingering },
       }),
     );
     if (this.#received) this.#firstReceived();

@@ -6,6 +6,7 @@ import type { ReachableService } from '@meshpass/identity/wire';
 import type { KubernetesGrant } from './kubernetes/addresses.ts';
 import { type LoopbackProxy, proxyClusters, proxyListeners, proxyRoutes } from './proxy/loopback-proxy.ts';
 import { type Accepted, resourcesOf } from './xds/accept.ts';
+import type { Lingering } from './xds/lingering.ts';
 import { type EdgeAddress, edgeCluster, kubernetesListener, tunnelListener } from './xds/tunnel.ts';
 import { WARM_UP, warmUpListener } from './xds/warm-up.ts';
 
@@ -24,12 +25,14 @@ export interface WorkspaceParts {
   readonly accepted: (Accepted & { readonly refused?: undefined }) | undefined;
   /** Of the tunnels: another one has Envoy open new ones. */
   readonly generation: number;
+  readonly lingering: Pick<Lingering, 'with'>;
 }
 
 /** @returns resources by type, then by name */
 export function resourcesOfWorkspace(parts: WorkspaceParts): Readonly<Record<string, ReadonlyMap<string, Any>>> {
-  const { grants, mesh, services, proxy, accepted } = parts;
-  const received = (type: string) => accepted?.resources[type] ?? new Map<string, Any>();
+  const { grants, mesh, services, proxy, accepted, lingering } = parts;
+  const given = accepted && lingering.with(accepted.resources, grants);
+  const received = (type: string) => given?.[type] ?? new Map<string, Any>();
   return {
     [CLUSTER]: new Map([
       ...resourcesOf(CLUSTER, [

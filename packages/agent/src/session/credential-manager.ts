@@ -5,7 +5,6 @@
  */
 import { toMeshpassError } from '@meshpass/identity/error';
 import { plainText } from '@meshpass/identity/text';
-import type { HeartbeatResponse } from '@meshpass/identity/wire';
 import type { RefusalReport } from '../access-log/report.ts';
 import type { ReceivedConfiguration } from './broker-answers.ts';
 import type { BrokerClient } from './broker-client.ts';
@@ -14,7 +13,7 @@ import type { ProofSource } from './discover.ts';
 import { isFinal, isOver, isUnhurried } from './endings.ts';
 import { type Credentials, enrol, obtainIdentityToken, obtainSvids, withCertificates } from './enrol.ts';
 import { expired } from './expiry.ts';
-import { isGained, withoutCertificate, withServices } from './granted.ts';
+import { isGained, type LeaseNews, withoutCertificate, withServices } from './granted.ts';
 import type { Health } from './health.ts';
 import { longestPause, svidsDue, tokenDue, waitsForLease } from './renewal-times.ts';
 import { TaskTimers } from './task-timers.ts';
@@ -39,9 +38,6 @@ export interface CredentialManagerOptions {
 
 export type Change = 'session' | 'svids' | 'services' | 'token';
 
-/** What the broker says with a renewed lease, whichever way. */
-export type LeaseNews = Pick<HeartbeatResponse, 'services_version' | 'token_keys'> & { readonly set?: string };
-
 type Task = 'heartbeat' | 'svids' | 'token' | 'services' | 'session';
 
 /** Of a heartbeat's period, over which agents that hear of a change at once spread their questions. */
@@ -57,6 +53,8 @@ export class CredentialManager {
   #lease: Health['lease'] = { by: 'https', since: 0 };
   /** The lease is renewed by the control channel, as far as is known. */
   #hasChannel = false;
+  /** Grants of the session, as the last lease had them. */
+  #set: string | undefined;
   #closed = false;
   /** The session is gone, and another one has not been given yet. */
   #reopening = false;
@@ -116,10 +114,10 @@ export class CredentialManager {
     else this.#tasks.later('heartbeat', 0);
     this.#brokerAnsweredAt = this.#options.now();
     this.#renewedBy('channel');
-    // What changes for one session may change for all, and all hear of it at once. What this one has gained is its own: the broker
-    // gives a grant to one session after the other.
+    // What changes for one session may change for all, and all hear of it at once. What is gained the broker gives to one after the other.
     const spread = this.#options.random() * SPREAD * this.credentials.session.heartbeat_seconds * 1000;
-    const gained = isGained(this.credentials, lease.set);
+    const gained = isGained(this.credentials, lease.set, this.#set);
+    this.#set = lease.set;
     this.#learn(lease, gained ? 0 : spread, gained);
   }
 
@@ -246,7 +244,7 @@ export class CredentialManager {
     if (beat.configuration_version !== undefined) this.#options.onConfigurationVersion?.(beat.configuration_version);
   }
 
-  /** @param pause ms before the services are read anew @param sooner also where they are to be read later already */
+  /** @param pause ms before the services are read anew @param sooner also where they would be later */
   #learn({ services_version: version, token_keys: keys }: LeaseNews, pause: number, sooner = false): void {
     const { servicesVersion, identityToken } = this.credentials;
     if (version !== undefined && version !== servicesVersion && (sooner || !this.#tasks.isDue('services')))

@@ -1,7 +1,10 @@
 /** What a session is granted now, beside the credentials that it has, and what follows from it. */
 import { MeshpassError } from '@meshpass/identity/error';
-import { type HeldGrantInfo, MAX_GRANTS, type ServicesResponse } from '@meshpass/identity/wire';
+import { type HeartbeatResponse, type HeldGrantInfo, MAX_GRANTS, type ServicesResponse } from '@meshpass/identity/wire';
 import type { Credentials } from './enrol.ts';
+
+/** What the broker says with a renewed lease, whichever way. `set`: the grants, with one that a control channel renewed. */
+export type LeaseNews = Pick<HeartbeatResponse, 'services_version' | 'token_keys'> & { readonly set?: string };
 
 /** @throws MeshpassError agent_broker_answer_invalid where there are more grants than a session may have */
 export function withServices(before: Credentials, answer: ServicesResponse): Credentials {
@@ -44,10 +47,18 @@ export function withoutCertificate({ session, svids, services }: Credentials): r
   return session.held ? missing : missing.filter((grant) => services.some((service) => service.grant === grant));
 }
 
-/** Whether a set of grants, as the broker says it with a lease (`grantSet`), has one that is not known here. */
-export function isGained({ session, svids }: Credentials, set: string | undefined): boolean {
-  const names = set === undefined || set === '' ? [] : set.split(',');
-  return names.some((name) => !session.grants.includes(name) || !svids.has(name));
+/**
+ * Whether a set of grants, as the broker says it with a lease (`grantSet`), has one that is new.
+ * @param before the set of the lease before: what was not in it was lost, also where its certificate is still here
+ */
+export function isGained(
+  { session, svids }: Credentials,
+  set: string | undefined,
+  before: string | undefined,
+): boolean {
+  const names = (text: string | undefined) => (text === undefined || text === '' ? [] : text.split(','));
+  const had = before === undefined ? session.grants : names(before);
+  return names(set).some((name) => !had.includes(name) || !svids.has(name));
 }
 
 /** Certificates without their keys, with how long their grants are held. */

@@ -3,6 +3,7 @@
  * one after the other, so that a thousand sessions that gain in the same moment do not all ask istiod for a certificate at once.
  */
 import { type Access, openUntil } from '@meshpass/access';
+import { toMeshpassError } from '@meshpass/identity';
 import { seconds } from '../clock/clock.ts';
 import { pause } from '../clock/timers.ts';
 import type { Live } from './live.ts';
@@ -55,7 +56,7 @@ export function startGaining(context: WidenContext, isLeader: () => boolean): Ga
         else if (++looked % AT_ONCE === 0) await pause(0, signal);
       } catch (thrown) {
         context.onFailure(thrown);
-        pending.set(one, cause);
+        if (toMeshpassError(thrown).retryable) pending.set(one, cause);
         await pause(RETRY_MS, signal);
       }
     }

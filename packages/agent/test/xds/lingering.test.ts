@@ -1,0 +1,58 @@
+import { CLUSTER, LISTENER, ROUTE_CONFIGURATION } from '@meshpass/envoy';
+import { expect, test } from 'vitest';
+import { resourcesOf } from '../../src/xds/accept.ts';
+import { Lingering, type Resources } from '../../src/xds/lingering.ts';
+
+const HOUR = 3_600_000;
+const address = { socket_address: { address: '127.64.0.1', port_value: 80 } };
+const one = (type: string, ...names: readonly string[]) =>
+  resourcesOf(
+    type,
+    names.map((name) => ({ name })),
+  );
+const SHARED: Resources = {
+  [CLUSTER]: one(CLUSTER, 'dev/orders', 'dev/shared', 'sre/shared'),
+  [LISTENER]: new Map([
+    ...resourcesOf(LISTENER, [{ name: 'dev/socket', address }]),
+    ...one(LISTENER, 'dev/inner', 'sre/inner'),
+  ]),
+  [ROUTE_CONFIGURATION]: one(ROUTE_CONFIGURATION, 'dev/80'),
+};
+const ALONE: Resources = {
+  [CLUSTER]: one(CLUSTER, 'dev/orders'),
+  [LISTENER]: resourcesOf(LISTENER, [{ name: 'dev/alone', address }]),
+  [ROUTE_CONFIGURATION]: one(ROUTE_CONFIGURATION, 'dev/80'),
+};
+const names = (resources: Resources) =>
+  Object.values(resources)
+    .flatMap((all) => [...all.keys()])
+    .sort();
+
+test('what connections of before lead through stays for grants that are held, and no listener with a socket does', () => {
+  const lingering = new Lingering();
+  lingering.replaced(SHARED, ALONE, 0);
+  const now = ['dev/80', 'dev/alone', 'dev/inner', 'dev/orders', 'dev/shared'];
+  expect(names(lingering.with(ALONE, ['dev']))).toEqual(now);
+  expect(names(lingering.with(SHARED, ['dev', 'sre']))).toEqual(names(SHARED));
+});
+
+test('it stays for an hour after it was used last, and not into another session', () => {
+  const lingering = new Lingering();
+  lingering.replaced(SHARED, ALONE, 0);
+  lingering.replaced(ALONE, ALONE, HOUR - 1);
+  expect(names(lingering.with(ALONE, ['dev']))).toContain('dev/shared');
+  lingering.replaced(ALONE, ALONE, HOUR);
+  expect(names(lingering.with(ALONE, ['dev']))).toEqual(names(ALONE));
+  lingering.replaced(SHARED, ALONE, HOUR);
+  lingering.clear();
+  expect(names(lingering.with(ALONE, ['dev']))).toEqual(names(ALONE));
+});
+
+test('no more than a bounded number of them are kept, the newest', () => {
+  const lingering = new Lingering();
+  const many = Array.from({ length: 1_500 }, (_, n) => `dev/${n}`);
+  lingering.replaced({ [CLUSTER]: one(CLUSTER, ...many) }, ALONE, 0);
+  const kept = names(lingering.with(ALONE, ['dev']));
+  expect(kept).toHaveLength(1_000 + names(ALONE).length);
+  expect(kept).toContain('dev/1499');
+});
