@@ -9,6 +9,7 @@ import { csr } from './csr/inputs.ts';
 import { dpop } from './dpop.ts';
 import { edge } from './edge/inputs.ts';
 import { idTokens } from './id-tokens.ts';
+import { kubectl } from './kubectl.ts';
 import { kubernetes } from './kubernetes/inputs.ts';
 import { presence } from './presence.ts';
 import { sidecar } from './sidecar.ts';
@@ -20,6 +21,7 @@ const tallies = [
   describeHostile(brokerHttp),
   describeHostile(csr),
   describeHostile(edge),
+  describeHostile(kubectl),
   describeHostile(sidecar),
   describeHostile(accessFiles),
   describeHostile(brokerToAgent),

@@ -2,6 +2,8 @@
 import { readFileSync, statSync, writeFileSync } from 'node:fs';
 import { request } from 'node:https';
 import { join } from 'node:path';
+import { clusterRoleOf, knownRoles } from '@meshpass/access/compile';
+import { type DrillReport, failedRows } from '@meshpass/identity/drill-report';
 import { type Lab, upLab } from '@meshpass/lab';
 import { ensureKubectl } from '@meshpass/lab/install/tools';
 import { API_AUDIT_LOG } from '@meshpass/lab/mesh/control-plane';
@@ -116,6 +118,11 @@ describe('a developer whose grant has the role view in shop', () => {
     ]);
   });
 
+  it('is told by the doctor that kubectl works', async () => {
+    const { stdout } = await workspace(['meshpass', 'doctor', '--output', 'json']);
+    expect(stdout).toMatch(/"check": ?"kubectl",\s*"state": ?"ok"/);
+  });
+
   it.each([
     [
       'Pods of kube-system',
@@ -199,6 +206,14 @@ describe('a developer whose grant has the role view in shop', () => {
 });
 
 describe('the role of a grant', () => {
+  it.each(['view', 'edit', 'admin'])('%s allows in a cluster what is taken for granted without one', async (name) => {
+    const { items } = (await lab.kubernetes.call('GET', CLUSTER_ROLES)) as {
+      items: Parameters<typeof clusterRoleOf>[0][];
+    };
+    const powers = (roles: ReturnType<typeof clusterRoleOf>[]) => [...knownRoles(roles).get(name)!.powers].sort();
+    expect(powers(items.map(clusterRoleOf))).toEqual(powers([]));
+  });
+
   it('is taken off when it gains a power, and given again when it has lost it', async () => {
     const rule = (resources: string[], verbs: string[]) => ({ apiGroups: [''], resources, verbs });
     const bindings = async () => {
@@ -218,6 +233,22 @@ describe('the role of a grant', () => {
     await lab.kubernetes.apply(added([rule(['configmaps'], ['get'])]));
     await until(bindings, (names) => names.includes('meshpass-payments-dev.view'), 60);
   });
+});
+
+it('is dead after the session, says the drill', async () => {
+  await workspace(['meshpass', 'down']);
+  environment = await dataPath.environment();
+  const { stdout, stderr } = await workspace(['meshpass', 'drill', '--output', 'json']);
+  const { rows } = JSON.parse(stdout) as DrillReport;
+  const about = rows.filter(({ layer, tried }) => layer === 'Kubernetes token' || tried.includes('API server'));
+  expect(about.map(({ part, layer, outcome }) => `${part} ${layer} ${outcome}`).sort(), stderr).toEqual([
+    'before Kubernetes token lives',
+    'before edge lives',
+    'connections edge dead',
+    'replays Kubernetes token dead',
+    'replays edge dead',
+  ]);
+  expect(failedRows({ rows } as DrillReport)).toEqual([]);
 });
 
 it('keeps no token in log or audit log', async () => {

@@ -18,7 +18,7 @@ export {
   resolveAccess,
 } from './compile/resolve.ts';
 export type { ResolvedRole } from './compile/roles/resolve-roles.ts';
-export { checkKnownRoles, powersOf, type RolePowers } from './compile/roles/role-powers.ts';
+export { checkKnownRoles, knownRoles, powersOf, type RolePowers } from './compile/roles/role-powers.ts';
 export { connectionsTo, namesOfHost, namesOfPort } from './compile/server-names.ts';
 export type * from './model.ts';
 export { type AccessFileProblem, formatPlace } from './problem.ts';

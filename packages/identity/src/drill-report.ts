@@ -13,6 +13,7 @@ export const DRILL_LAYERS = [
   'session renewal',
   'certificate renewal',
   'configuration',
+  'Kubernetes token',
   'edge',
   'control channel',
   'mesh gateway',

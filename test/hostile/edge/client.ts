@@ -1,6 +1,7 @@
 /** The honest way through edge and gateway, every part of which can be spoiled. */
 import { readFileSync } from 'node:fs';
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
+import type { MeshpassOptions } from '@meshpass/lab/meshpass';
 import { type OrderedProcess, startOrdered } from '@meshpass/lab/ordered-process';
 import { completed, type DataPath, enrolled, idTokenProof, ORDERS, openDataPath } from '../../mesh.ts';
 import type { Outcome } from '../area.ts';
@@ -71,8 +72,8 @@ export async function said(internet: Internet, order: Try): Promise<Outcome> {
 }
 
 /** A Meshpass of its own on the lab, and clients of two sessions. */
-export async function openInternet(): Promise<Internet> {
-  const dataPath = await openDataPath();
+export async function openInternet(options?: MeshpassOptions): Promise<Internet> {
+  const dataPath = await openDataPath(options);
   const adversary = dataPath.adversary();
   await enrolled(dataPath, adversary);
   const other = adversary.as('bob');

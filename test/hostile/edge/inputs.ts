@@ -32,7 +32,7 @@ const UNRECOGNIZED_NAME = 'alert 112';
 
 export const edge: HostileArea<Internet> = {
   name: 'edge: clients from the internet',
-  open: openInternet,
+  open: () => openInternet(),
   close: async ({ client, dataPath }) => {
     client.kill();
     await dataPath.close();

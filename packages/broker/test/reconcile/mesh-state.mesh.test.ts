@@ -153,7 +153,8 @@ describe('the access file changes', () => {
   });
 
   it('to one that binds a role which the broker may not give: refused by Kubernetes, and the old one stays', async () => {
-    await on.writeAccess(ORDERS_AND_LEDGER.replace('view@shop', 'edit@shop'));
+    const all = 'exec, attach, port-forward, proxy, secrets, token-requests, impersonate, workloads, policies';
+    await on.writeAccess(ORDERS_AND_LEDGER.replace('[view@shop]', `[edit@shop], allow: [${all}]`));
     await until(on.logged, (logged) => /the access file was refused.*meshpass-dev\.edit/.test(logged));
     expect(mesh.state.problems()).not.toEqual([]);
     expect(mesh.state.access().grants[0]?.kubernetesRoles[0]?.role).toBe('view');

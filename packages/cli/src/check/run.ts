@@ -5,6 +5,7 @@ import { checkBroker } from './broker.ts';
 import { attempt, type CheckContext } from './context.ts';
 import { checkIssued } from './issued.ts';
 import { checkIstiod, checkRoots } from './istiod.ts';
+import { checkKubectl } from './kubectl.ts';
 import { checkLeftovers } from './leftovers.ts';
 import { checkAdmission, checkGateway, checkKubernetes } from './objects.ts';
 import { checkRights } from './rights.ts';
@@ -46,6 +47,7 @@ export async function runChecks({ cluster, ...outside }: CheckOptions): Promise<
     ['roots', checkRoots],
     ['gateway', checkGateway],
     ['certificates', checkIssued],
+    ['kubectl', checkKubectl],
   ] as const;
   const isReached = reached.every(({ state }) => state !== 'failed');
   const skipped = [...new Set(inCluster.map(([check]) => check))].map((check) => notAsked(check, 'Not reached.'));

@@ -6,6 +6,7 @@ import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { tlsFailure } from '@meshpass/identity/tls-failure';
 import { ask } from '../broker/ask.ts';
 import { enrolOnce, lookAtAgent, lookAtEdge } from './credentials.ts';
+import { lookAtKubectl } from './kubectl.ts';
 import { type Finding, failed, type More } from './line.ts';
 import { lookAtMachine, type MachineCheck } from './machine.ts';
 import { nextAfter, resolve, shakeHands } from './network.ts';
@@ -22,6 +23,7 @@ export type DoctorLine = Finding<
   | 'session'
   | 'credentials'
   | 'edge'
+  | 'kubectl'
   | MachineCheck
 >;
 
@@ -102,6 +104,7 @@ export async function runDoctor(options: DoctorOptions): Promise<readonly Doctor
     // What the agent is told of an edge that does not serve it is no more than that.
     const shown = edge.state === 'ok' || !running.edge ? edge : await lookAtEdge(running.edge, options.ca);
     lines.push(credentials, shown.state === 'failed' ? shown : edge);
+    if (running.kubernetes) lines.push(await lookAtKubectl(running, options.config.runtimeDirectory));
     lines.push(
       ...(await machine(
         running,

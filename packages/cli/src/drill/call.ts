@@ -79,7 +79,7 @@ export async function call(
   }
 }
 
-function judge(report: TunnelReport, way: Way): Verdict {
+export function judge(report: TunnelReport, way: Way): Verdict {
   const { stage, edgeStatus, edgeCode, error, answer } = report;
   if (stage === 'edge') {
     const how = `${edgeStatus ?? ''} ${edgeCode ?? error ?? ''}`.trim();

@@ -199,8 +199,8 @@ async function mustOpen({ credentials, way, patience: { limit, between } }: Hold
   }
 }
 
-function held(
-  { layer }: Hold,
+export function held(
+  { layer }: Pick<Hold, 'layer'>,
   { socket, end }: OpenTunnel,
   tried: string,
   how: () => string,

@@ -143,7 +143,7 @@ export function podOf({ service }: Target, pods: Inside['pods']) {
   return [service.host, ...service.aliases].map((name) => pods.get(`${name}:${service.port}`)).find(Boolean);
 }
 
-function ofBroker({ status, json }: Answer): Verdict {
+export function ofBroker({ status, json }: Answer): Verdict {
   const code = (json as { error_code?: string } | undefined)?.error_code;
   if (status >= 200 && status < 300) return { verdict: 'taken', how: `${status}` };
   // Only these codes mean that the credential is dead; an overloaded or failing broker answers with others.

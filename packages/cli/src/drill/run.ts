@@ -14,6 +14,7 @@ import { end, RECORDED_AS } from './causes.ts';
 import type { Cluster } from './cluster.ts';
 import { type Credentials, callBroker, certificate, enrol, type Held, noCredentials, token } from './credentials.ts';
 import { type HeldOpen, type Hold, holdOpen, type NotHeld, whenDead } from './hold-open.ts';
+import { holdKubernetes, ofKubernetes } from './kubernetes.ts';
 import { noteUndenied } from './not-denied.ts';
 import type { Operator } from './operator.ts';
 import { rebuilt } from './rebuilt.ts';
@@ -74,6 +75,7 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
       ...atTheBroker(credentials, session.grants, limit.edge),
       ...atTheEdge(credentials, mesh, targets, limit.edge),
       ...byTheControlChannel(credentials, mesh, session.id, limit.edge),
+      ...ofKubernetes(held, limit.edge),
       ...fromInside(credentials, mesh, targets, options.inside, limit.mesh),
       ...(reviews?.attempts ?? []),
       ...(cluster?.remains(svids, limit.mesh) ?? []),
@@ -90,7 +92,10 @@ export async function runDrill(options: DrillOptions): Promise<DrillReport> {
     if (!before.rows.some(({ layer }) => layer === 'edge'))
       throw new MeshpassError('drill_proves_nothing', `No call passes the edge: ${[...before.unfit.values()][0]}.`);
     const hold = { credentials, mesh, patience };
-    const open = await holdOpen({ ...hold, layer: 'edge', way: { edge: mesh.edge } }, { http, tcp });
+    const open = [
+      ...(await holdOpen({ ...hold, layer: 'edge', way: { edge: mesh.edge } }, { http, tcp })),
+      ...(await holdKubernetes(held)),
+    ];
     const inside = await holdInside(hold, { http, tcp }, options.inside);
 
     progress(`ending it: ${cause}`);

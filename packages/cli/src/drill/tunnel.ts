@@ -3,7 +3,7 @@
  * configurable, and with a report of the layer that ended it.
  */
 import { connect as connectTcp, type Socket } from 'node:net';
-import { connect as connectTls, type TLSSocket } from 'node:tls';
+import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls';
 import { formatSni, parseTarget, spiffeOfSan } from '@meshpass/identity/spiffe';
 import type { Credentials } from './credentials.ts';
 
@@ -24,6 +24,8 @@ export interface TunnelOrder {
   readonly alpn?: readonly string[];
   /** SPIFFE ids that the workload may present. Absent: whoever the roots of the mesh vouch for. */
   readonly peers?: readonly string[];
+  /** It is no workload: who it is says a name in its certificate, and it is shown no SVID. */
+  readonly outside?: { readonly name: string; readonly ca?: string };
   /** Text sent over the inner connection; absent: only the connection is made. */
   readonly send?: string;
 }
@@ -97,17 +99,12 @@ export async function openTunnel(credentials: Credentials, order: TunnelOrder): 
   } catch (thrown) {
     return { stage: 'edge', error: reasonOf(thrown) };
   }
-  const { peers } = order;
   const inner = connectTls({
     socket: below,
-    servername: order.sni ?? formatSni(parseTarget(order.target)!),
     ALPNProtocols: [...(order.alpn ?? ALPN)],
-    ca: [...credentials.roots],
-    checkServerIdentity: (_name, { subjectaltname }) =>
-      peers === undefined || peers.includes(spiffeOfSan(subjectaltname) ?? '')
-        ? undefined
-        : new Error(`${order.target} is played by ${subjectaltname}`),
-    ...(svid && { key: svid.key, cert: svid.chain }),
+    ...(order.outside
+      ? { servername: order.outside.name, ...(order.outside.ca !== undefined && { ca: order.outside.ca }) }
+      : ofWorkload(credentials, order)),
   });
   try {
     await open(inner, 'secureConnect');
@@ -121,6 +118,19 @@ export async function openTunnel(credentials: Credentials, order: TunnelOrder): 
       inner.destroy();
       below.destroy();
     },
+  };
+}
+
+function ofWorkload({ svids, roots }: Credentials, { sni, target, peers, grant }: TunnelOrder): ConnectionOptions {
+  const svid = svids[grant];
+  return {
+    servername: sni ?? formatSni(parseTarget(target)!),
+    ca: [...roots],
+    checkServerIdentity: (_name, { subjectaltname }) =>
+      peers === undefined || peers.includes(spiffeOfSan(subjectaltname) ?? '')
+        ? undefined
+        : new Error(`${target} is played by ${subjectaltname}`),
+    ...(svid && { key: svid.key, cert: svid.chain }),
   };
 }
 

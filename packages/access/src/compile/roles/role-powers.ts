@@ -56,7 +56,14 @@ export function powersOf(role: MeshClusterRole, all: readonly MeshClusterRole[])
   return { powers };
 }
 
-/** Of every ClusterRole; where the cluster was not read, of those that every cluster has. */
+/**
+ * What each ClusterRole allows; where the cluster was not read, of those that every cluster has.
+ * @example
+ * ```ts
+ * import { knownRoles } from '@meshpass/access/compile';
+ * [...knownRoles([]).keys()]; // => ['view', 'edit', 'admin']
+ * ```
+ */
 export function knownRoles(clusterRoles: readonly MeshClusterRole[]): ReadonlyMap<string, RolePowers> {
   const read = clusterRoles.map((role) => [role.name, powersOf(role, clusterRoles)] as const);
   return new Map([...DEFAULTS, ...read]);

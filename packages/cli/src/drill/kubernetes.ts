@@ -1,0 +1,82 @@
+/** What a session whose grants have roles could do at the API server of Kubernetes. */
+import { KUBERNETES_API, KUBERNETES_TARGET } from '@meshpass/identity/kubernetes/api';
+import { KubernetesTokenResponse } from '@meshpass/identity/kubernetes/wire';
+import type { SessionResponse } from '@meshpass/identity/wire';
+import type { Attempt, Verdict } from './attempt.ts';
+import { judge } from './call.ts';
+import { type Credentials, callBroker, type Held } from './credentials.ts';
+import { type HeldOpen, held, type NotHeld } from './hold-open.ts';
+import { ofBroker } from './replays.ts';
+import { exchange, openTunnel, type TunnelOrder } from './tunnel.ts';
+
+/** Says who asks, to whoever has a valid token. */
+const PATH = '/apis/authentication.k8s.io/v1';
+
+/** For each grant with roles: a new token, and the way with the token of before. None where no grant has roles. */
+export function ofKubernetes({ credentials, opened }: Held, limit: number): Attempt[] {
+  return grantsOf(opened).flatMap((grant): Attempt[] => {
+    let kept: Promise<string> | undefined;
+    const about = { before: 'taken', limit } as const;
+    return [
+      {
+        ...{ ...about, layer: 'Kubernetes token' },
+        tried: `session token and DPoP key, for a token of ${grant} for the API server`,
+        use: async () => ofBroker(await ask(credentials, grant)),
+      },
+      {
+        ...{ ...about, layer: 'edge', tried: `SVID and token of ${grant} for the API server, a new tunnel to it` },
+        use: async () => {
+          kept ??= ask(credentials, grant).then(({ json }) => KubernetesTokenResponse.parse(json).token);
+          const token = await kept.catch((error: Error) => {
+            kept = undefined;
+            return error;
+          });
+          if (token instanceof Error) return { verdict: 'unclear', how: 'there is no token to try' };
+          return await present(credentials, orderFor(opened, grant), token);
+        },
+      },
+    ];
+  });
+}
+
+/** A connection to the API server that is open when the session ends. */
+export async function holdKubernetes({ credentials, opened }: Held): Promise<readonly (HeldOpen | NotHeld)[]> {
+  const [grant] = grantsOf(opened);
+  if (grant === undefined) return [];
+  const [layer, tried] = ['edge', 'open connection to the API server of Kubernetes'] as const;
+  const tunnel = await openTunnel(credentials, orderFor(opened, grant));
+  if (!('socket' in tunnel)) return [{ layer, tried, why: tunnel.edgeCode ?? tunnel.error ?? 'refused' }];
+  return [held({ layer }, tunnel, tried, () => 'TLS to the API server was open')];
+}
+
+function grantsOf({ kubernetes }: SessionResponse): readonly string[] {
+  return (kubernetes?.grants ?? []).map(({ grant }) => grant);
+}
+
+function orderFor({ mesh, kubernetes }: SessionResponse, grant: string): TunnelOrder {
+  const ca = kubernetes?.certificate_authority;
+  const outside = { name: KUBERNETES_API.host, ...(ca !== undefined && { ca }) };
+  return { target: KUBERNETES_TARGET, grant, edge: mesh.edge, alpn: ['http/1.1'], outside };
+}
+
+function ask(credentials: Credentials, grant: string) {
+  return callBroker(credentials, 'POST', '/kubernetes/token', { json: { grant } });
+}
+
+async function present(credentials: Credentials, order: TunnelOrder, token: string): Promise<Verdict> {
+  const opened = await openTunnel(credentials, order);
+  const way = { edge: order.edge! };
+  if (!('socket' in opened)) return judge(opened, way);
+  try {
+    const head = `Host: ${KUBERNETES_API.host}\r\nUser-Agent: meshpass-drill\r\nAccept: application/json\r\n`;
+    const answer = await exchange(
+      opened.socket,
+      `GET ${PATH} HTTP/1.1\r\n${head}Authorization: Bearer ${token}\r\n\r\n`,
+    );
+    return judge({ stage: 'answer', answer }, way);
+  } catch (thrown) {
+    return { verdict: 'unclear', how: (thrown as Error).message };
+  } finally {
+    opened.end();
+  }
+}
