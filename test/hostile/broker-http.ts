@@ -180,9 +180,6 @@ function order(fault: string, path: string, code: string, good: object, bad: str
     });
   return { fault, code, control: (world) => send(world, good), attack: (world) => send(world, bad) };
 }
-const ago = (days: number) => new Date(Date.now() - days * 86_400_000).toISOString();
-const OLD = { before: ago(91) };
-const prune = (fault: string, code: string, bad: string | object) => order(fault, '/audit/prune', code, OLD, bad);
 const NOBODY = { id: 'nobody' };
 const close = (fault: string, bad: string | object) => order(fault, '/admin/sessions/close', MALFORMED, NOBODY, bad);
 
@@ -200,13 +197,6 @@ function query(fault: string, bad: string): Input {
 }
 
 const ORDERS: readonly Input[] = [
-  prune('a pruning of everything until now', 'audit_retained', { before: ago(0) }),
-  prune('a pruning of what is a day too young', 'audit_retained', { before: ago(89) }),
-  prune('a pruning until a day to come', MALFORMED, { before: ago(-1) }),
-  prune('a pruning that brings its own retention', MALFORMED, { ...OLD, retain: 0 }),
-  prune('a pruning until a number', MALFORMED, { before: 0 }),
-  prune('a pruning until a word', MALFORMED, { before: 'now' }),
-  prune('a pruning of two dates', MALFORMED, `{"before":"${ago(91)}","before":"${ago(0)}"}`),
   close('a closing of nobody in particular', {}),
   close('a closing by two selectors', { ...NOBODY, user: 'x' }),
   close('a closing with a member that nobody knows', { ...NOBODY, force: true }),

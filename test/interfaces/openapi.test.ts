@@ -26,6 +26,7 @@ import {
   startHarness,
 } from '../../packages/broker/test/harness/broker.ts';
 import { grant } from '../../packages/broker/test/harness/mesh.ts';
+import { asOperator, exchange, operatorsByGroup, signIn } from '../../packages/broker/test/harness/operators.ts';
 
 /** Every application that the broker makes, so that its routes can be listed. */
 const apps = vi.hoisted(() => [] as Hono[]);
@@ -199,6 +200,27 @@ describe('answers of a running broker are as the document says', () => {
     expect(problemsOf('get', '/edge/stream', answer)).toEqual([]);
   });
 
+  it('to operators who sign in', async () => {
+    harness.mesh.setOperators(operatorsByGroup());
+    const ada = await exchange(harness, 'ada', ['admin']);
+    expect([ada.status, problemsOf('post', '/operator/session', ada)]).toEqual([200, []]);
+    const who = await signIn(harness, 'ada', ['admin']);
+    const ask = async (method: string, path: string, body?: object) => {
+      const call = { method: method.toUpperCase(), path, ...(body && { body: JSON.stringify(body) }) };
+      const answer = await asOperator(harness, who, call);
+      expect([answer.status < 300, problemsOf(method, path, answer)], answer.text).toEqual([true, []]);
+    };
+    await ask('get', '/operator/sign-in');
+    await ask('get', '/operator/session');
+    await ask('get', '/operator/roles');
+    await ask('get', '/operator/sessions');
+    await ask('post', '/audit/prune', { before: '2020-01-01T00:00:00Z', reason: 'old' });
+    await signIn(harness, 'mona', ['viewer']);
+    await ask('post', '/operator/sessions/close', { subject: 'idp:mona' });
+    await ask('delete', '/operator/session');
+    harness.mesh.setOperators(undefined);
+  });
+
   it('to operators', async () => {
     const alice = await session(harness, 'alice');
     const ask = async (method: string, path: string, status: number, body?: unknown, headers: object = OPERATOR) => {
@@ -222,15 +244,17 @@ describe('answers of a running broker are as the document says', () => {
     await ask('get', `/admin/drill/sessions/${alice.session.id}`, 200);
     await ask('get', '/admin/drill/sessions/nobody', 404);
     await ask('post', '/admin/drill/evidence', 200, drillOf(alice.session.id));
-    await ask('post', '/admin/trust/rotate', 200, {});
+    await ask('post', '/admin/trust/rotate', 200, { reason: 'tried' });
     await ask('get', '/audit', 200);
     await ask('get', '/audit/export', 200);
     await ask('get', '/audit/checkpoint', 200);
     await ask('get', '/audit/key', 200);
-    await ask('post', '/audit/prune', 200, { before: '2020-01-01T00:00:00Z' });
+    await ask('get', '/audit/restores', 200);
+    await ask('post', '/audit/prune', 403, { before: '2020-01-01T00:00:00Z', reason: 'old' });
     const plan = await ask('post', '/policy/plan', 200, files);
-    await ask('post', '/policy/apply', 200, { ...files, plan: plan.json.id });
+    await ask('post', '/policy/apply', 200, { ...files, plan: plan.json.id, reason: 'tried' });
     await ask('get', '/policy/history', 200);
+    await ask('get', '/policy/versions/1', 200);
     await ask('post', '/policy/rollback', 200, { version: 1, reason: 'tried' });
   });
 });

@@ -36,6 +36,7 @@ const BROKER_ROOMS = [
   ...[
     'session',
     'policy',
+    'operator',
     'github',
     'approval',
     'certificate',

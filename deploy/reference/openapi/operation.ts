@@ -65,7 +65,12 @@ export const SCHEMES = {
     scheme: 'bearer',
     description: 'The OIDC token of a job of GitHub Actions, for the audience `meshpass-policy`',
   },
-  operator: { type: 'http', scheme: 'bearer', description: 'The token of operators (`--operator-token`)' },
+  operator: {
+    type: 'http',
+    scheme: 'DPoP',
+    description:
+      'The session of an operator (`POST /operator/session`), bound to the key of a DPoP proof in the header `DPoP` of each request (RFC 9449); or `Bearer` and the token that the broker was started with (`--operator-token`)',
+  },
 } as const;
 
 const REFUSAL = ErrorResponse.meta({

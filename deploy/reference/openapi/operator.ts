@@ -2,7 +2,9 @@
 
 import { CloseOrder, ListQuery } from '@meshpass/broker/http/routes/admin';
 import { AuditPage, ExportFrom, PruneOrder } from '@meshpass/broker/http/routes/audit';
-import { ApplyOrder, PlanOrder, RollBackOrder } from '@meshpass/broker/http/routes/policy';
+import { RollBackOrder } from '@meshpass/broker/http/routes/operator-policy';
+import { CloseOperatorsOrder } from '@meshpass/broker/http/routes/operators';
+import { ApplyOrder, PlanOrder } from '@meshpass/broker/http/routes/policy';
 import { RotateOrder } from '@meshpass/broker/http/routes/trust';
 import { DrillReport } from '@meshpass/identity/drill-report';
 import { z } from 'zod';
@@ -21,6 +23,17 @@ import {
   Trust,
 } from './answers.ts';
 import type { Operation } from './operation.ts';
+import {
+  AppliedFiles,
+  ClosedOperators,
+  OperatorSession,
+  OperatorSessions,
+  Restores,
+  RolesOfActions,
+  SignInForm,
+  SignIns,
+  WhoAmI,
+} from './operator-answers.ts';
 
 const on = { listener: 'operator', callers: ['operator'] } as const;
 const open = { listener: 'operator', callers: ['anyone'] } as const;
@@ -105,6 +118,11 @@ export const OPERATOR: readonly Operation[] = [
     answers: { 200: { description: 'One a line', type: 'text/plain', schema: z.string() } },
   },
   {
+    ...{ ...on, method: 'get', path: '/audit/restores', id: 'listRestores' },
+    summary: 'Restores from a backup that were declared',
+    answers: { 200: { description: 'The oldest first', schema: Restores } },
+  },
+  {
     ...{ ...on, method: 'post', path: '/audit/prune', id: 'pruneAudit' },
     summary: 'Delete old rows for good',
     request: { schema: PruneOrder },
@@ -132,5 +150,50 @@ export const OPERATOR: readonly Operation[] = [
     summary: 'Apply an earlier access file again',
     request: { schema: RollBackOrder },
     answers: { 200: { description: 'What was applied', schema: Plan } },
+  },
+  {
+    ...{ ...on, method: 'get', path: '/policy/versions/{version}', id: 'readPolicy' },
+    summary: 'An access file that was applied',
+    params: z.object({ version: z.string() }),
+    answers: { 200: { description: 'Its files', schema: AppliedFiles } },
+  },
+  {
+    ...{ ...open, method: 'get', path: '/operator/sign-in', id: 'readSignIn' },
+    summary: 'Where operators sign in, and as which client',
+    answers: { 200: { description: 'Issuers', schema: SignIns } },
+  },
+  {
+    ...{ listener: 'operator', callers: ['proof'], method: 'post', path: '/operator/session', id: 'signIn' },
+    summary: 'Exchange an ID token, or the token of a ServiceAccount, for a session of an operator',
+    description:
+      'RFC 8693. The `nonce` of the ID token is the base64url SHA-256 of `meshpass operator sign-in ` and the thumbprint of the DPoP key.',
+    request: { type: 'application/x-www-form-urlencoded', schema: SignInForm },
+    answers: { 200: { description: 'The session', schema: OperatorSession } },
+  },
+  {
+    ...{ ...on, method: 'get', path: '/operator/session', id: 'whoAmI' },
+    summary: 'Who the operator is, and what they may do',
+    answers: { 200: { description: 'The operator', schema: WhoAmI } },
+  },
+  {
+    ...{ ...on, method: 'delete', path: '/operator/session', id: 'signOut' },
+    summary: 'End the session of the operator who asks',
+    answers: { 204: { description: 'It is over' } },
+  },
+  {
+    ...{ ...on, method: 'get', path: '/operator/roles', id: 'listRoles' },
+    summary: 'What each role may do',
+    answers: { 200: { description: 'Actions', schema: RolesOfActions } },
+  },
+  {
+    ...{ ...on, method: 'get', path: '/operator/sessions', id: 'listOperators' },
+    summary: 'Operators who are signed in',
+    answers: { 200: { description: 'Their sessions', schema: OperatorSessions } },
+  },
+  {
+    ...{ ...on, method: 'post', path: '/operator/sessions/close', id: 'closeOperators' },
+    summary: 'End sessions of operators',
+    request: { schema: CloseOperatorsOrder },
+    answers: { 200: { description: 'Those that ended', schema: ClosedOperators } },
   },
 ];

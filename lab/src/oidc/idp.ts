@@ -30,6 +30,8 @@ export interface RunningIdp extends Listening {
 export const ADMIN_PATH = '/_lab_only_admin';
 /** The client that Meshpass is at this provider, and so the audience of its ID tokens. */
 export const MESHPASS_CLIENT = 'meshpass';
+/** The client with which people sign in as operators. */
+export const OPERATOR_CLIENT = 'meshpass-operators';
 const ID_TOKEN_SECONDS = 600;
 
 /** Who can sign in, by `sub`. The development login form takes any of these names, and any password. */
@@ -115,6 +117,16 @@ function createProvider(issuer: string, keys: Keys): Provider {
         grant_types: ['urn:ietf:params:oauth:grant-type:device_code', 'refresh_token'],
         redirect_uris: [],
         response_types: [],
+      },
+      {
+        client_id: OPERATOR_CLIENT,
+        client_name: 'Meshpass operators',
+        application_type: 'native',
+        token_endpoint_auth_method: 'none',
+        grant_types: ['authorization_code', 'urn:ietf:params:oauth:grant-type:device_code'],
+        // The port of a loopback redirect is not compared (RFC 8252 section 7.3).
+        redirect_uris: ['http://127.0.0.1/callback'],
+        response_types: ['code'],
       },
     ],
     features: { deviceFlow: { enabled: true }, devInteractions: { enabled: true } },

@@ -1,5 +1,6 @@
 /** The access file: load it, decide by it, compile it. */
 export { approverEntry, authorize } from './authorize/authorize.ts';
+export { type OperatorRoles, operatorRoles, serviceAccountRoles } from './authorize/operators.ts';
 export { claimsRequired } from './authorize/required-claims.ts';
 export { openUntil } from './authorize/windows.ts';
 export { formatManifests } from './compile/format.ts';
@@ -10,3 +11,4 @@ export { type LoadedAccess, loadAccess } from './load/load-access.ts';
 export { type ParseOptions, parseAccess, rolesMentioned, teamsDenied, teamsMentioned } from './load/parse.ts';
 export { readYaml } from './load/read-yaml.ts';
 export { accessJsonSchema, includedJsonSchema } from './schema/json-schema.ts';
+export { OPERATOR_ROLES } from './schema/operators.ts';

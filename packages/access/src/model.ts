@@ -12,6 +12,33 @@ export interface TrustedIssuer {
   readonly algorithms: readonly string[];
   /** `actions` maps GitHub Actions' claims to ids; `generic` takes `sub`. */
   readonly kind: 'generic' | 'actions';
+  /** How people sign in there; absent: nobody does. */
+  readonly signIn?: SignIn;
+}
+
+/** The public OAuth client with which people sign in at an issuer. */
+export interface SignIn {
+  /** The `aud` of its ID tokens, and no other. */
+  readonly client: string;
+  /** Beside `openid`. */
+  readonly scopes: readonly string[];
+}
+
+export type OperatorRole = 'viewer' | 'approver' | 'operator' | 'security-officer' | 'admin';
+
+/** Who may act on the broker itself. */
+export interface Operators {
+  readonly roles: Readonly<Record<OperatorRole, readonly Who[]>>;
+  readonly serviceAccounts: readonly {
+    readonly place: Place;
+    readonly namespace: string;
+    readonly name: string;
+    readonly roles: readonly OperatorRole[];
+  }[];
+  /** Life of an operator's session, seconds. */
+  readonly session: number;
+  /** Whether an ID token without a nonce signs in: many issuers give none in their device flow. */
+  readonly deviceFlow: boolean;
 }
 
 export interface Trust {
@@ -184,6 +211,8 @@ export interface Access {
   readonly trust: Trust;
   readonly deny?: readonly Denial[];
   readonly grants: readonly Grant[];
+  /** Absent: nobody is an operator by name. */
+  readonly operators?: Operators;
   readonly webhooks?: readonly ApprovalWebhook[];
 }
 

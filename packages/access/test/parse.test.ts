@@ -171,6 +171,8 @@ describe('the reference of the access file', () => {
     ];
     const missing = rest.split('\n    ').filter((line) => !new RegExp(`^ {4}${line.split(':')[0]}:`, 'm').test(part));
     if (part.startsWith('    ')) return `${trust}grants:\n  part:\n${part}    ${missing.join('\n    ')}\n`;
+    if (part.startsWith('operators'))
+      return EXAMPLE.replace(/(okta: \{[^}]*)\}/, '$1, signIn: {client: cli}}').replace('grants:', `${part}grants:`);
     return part.startsWith('include') ? `${part}${EXAMPLE}` : `${trust}${part}    ${missing.join('\n    ')}\n`;
   };
 

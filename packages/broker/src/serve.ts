@@ -15,6 +15,7 @@ import type { BrokerConfig } from './config.ts';
 import { startWatching } from './github/watch.ts';
 import { listenTls } from './http/listen.ts';
 import { rootLives } from './istiod/roots.ts';
+import { openOperatorSessions } from './operator/sessions.ts';
 import { keepInForce } from './policy/in-force.ts';
 import { recordPolicy } from './policy/record.ts';
 import { watchPolicy } from './policy/watch.ts';
@@ -187,11 +188,12 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
     });
   if (github) acting.defer(github.stop);
 
+  const operatorSessions = await openOperatorSessions(store, clock);
   const stopping = { begun: false, patienceMs: 0 };
   const apps = createApps(base, {
     ...{ secrets, store, startedAt, journal, chain, checkpoints, auditKey: admitted.key, audit },
     ...{ live, leases, sessions, feed, control, revocations, denies, rotation, github, operator, configurations },
-    ...{ reportedRefusals, approvals },
+    ...{ reportedRefusals, approvals, operatorSessions },
     stopping: () => stopping.begun,
   });
   const listener = await listenTls(apps.publicApp, config.listen, {

@@ -130,6 +130,22 @@ export const TREE: Group = {
         close: { summary: 'End sessions at once.', load: () => import('./commands/sessions/close.ts') },
       },
     },
+    login: { summary: 'Sign in as an operator of a broker.', load: () => import('./commands/login/login.ts') },
+    logout: { summary: 'End your session of an operator.', load: () => import('./commands/login/logout.ts') },
+    whoami: {
+      summary: 'Show who you are to a broker, and what you may do.',
+      load: () => import('./commands/login/whoami.ts'),
+    },
+    operators: {
+      summary: 'See which operators are signed in, and end their sessions.',
+      examples: ['meshpass operators list'],
+      page: 'docs/install/operators.md',
+      children: {
+        list: { summary: 'List the operators who are signed in.', load: () => import('./commands/operators/list.ts') },
+        close: { summary: 'End sessions of operators.', load: () => import('./commands/operators/close.ts') },
+        roles: { summary: 'Show what each role may do.', load: () => import('./commands/operators/roles.ts') },
+      },
+    },
     rotate: { summary: 'Change the key that signs tokens.', load: () => import('./commands/rotate.ts') },
     keys: {
       summary: 'Make the keys of a broker.',

@@ -10,6 +10,8 @@ export const PROOF_TYPES = {
 
 /** The subject token type of a live session's own token, exchanged for identity and ID tokens. */
 export const SESSION_TOKEN_TYPE = 'urn:meshpass:token-type:session';
+/** The token type of a session of an operator. */
+export const OPERATOR_SESSION_TYPE = 'urn:meshpass:token-type:operator-session';
 /** RFC 8693 section 3. */
 export const ID_TOKEN_TYPE = 'urn:ietf:params:oauth:token-type:id_token';
 export const JWT_TYPE = 'urn:ietf:params:oauth:token-type:jwt';

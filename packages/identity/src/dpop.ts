@@ -51,6 +51,15 @@ export function createDpopProof(options: DpopProofOptions): string {
   return `${input}.${signature.toString('base64url')}`;
 }
 
+/**
+ * The `nonce` of an operator's sign-in (OpenID Connect Core section 3.1.2.1): it follows from the key that the session will be bound to,
+ * so that an ID token is worth nothing to whoever has another key.
+ * @param jkt thumbprint of the key (RFC 7638)
+ */
+export function operatorNonce(jkt: string): string {
+  return createHash('sha256').update(`meshpass operator sign-in ${jkt}`).digest('base64url');
+}
+
 function encode(json: unknown): string {
   return Buffer.from(JSON.stringify(json)).toString('base64url');
 }

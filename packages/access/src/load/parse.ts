@@ -11,7 +11,7 @@ import { checkReferences } from './check-references.ts';
 import { describeIssues } from './describe-issues.ts';
 import { IncludeTree, type ReadIncluded } from './include.ts';
 import { readYaml, type YamlFile } from './read-yaml.ts';
-import { toGrants, toTrust, toWebhooks } from './to-access.ts';
+import { toGrants, toOperators, toTrust, toWebhooks } from './to-access.ts';
 
 export interface ParseOptions extends SchemaOptions {
   /** Reads what the file includes. Without it, a file that includes another is refused. */
@@ -48,6 +48,7 @@ export function parseAccess(text: string, file: string, options: ParseOptions = 
     trust: toTrust(document),
     ...(all.deny && { deny: all.deny }),
     grants: all.grants,
+    ...toOperators(document, yaml),
     ...(document.approvals && { webhooks: toWebhooks(document.approvals, yaml) }),
   };
   const issuerPlaces = new Map(
@@ -157,8 +158,11 @@ function gather(
 }
 
 function explainTrust(problem: AccessFileProblem): AccessFileProblem {
-  return problem.code === 'access_file_unknown_key' && problem.message.startsWith('unknown key "trust"')
-    ? { ...problem, message: 'only the first file says whose word is taken: move "trust" there' }
+  if (problem.code !== 'access_file_unknown_key') return problem;
+  if (problem.message.startsWith('unknown key "trust"'))
+    return { ...problem, message: 'only the first file says whose word is taken: move "trust" there' };
+  return problem.message.startsWith('unknown key "operators"')
+    ? { ...problem, message: 'only the first file says who operates the broker: move "operators" there' }
     : problem;
 }
 

@@ -1,8 +1,21 @@
 /** From what the schema has read to the model, each entry with its place. */
 
 import type { Place } from '@meshpass/istio';
-import type { Access, ApprovalWebhook, Denial, Grant, GrantRole, GrantTarget, Trust, Who, Window } from '../model.ts';
+import type {
+  Access,
+  ApprovalWebhook,
+  Denial,
+  Grant,
+  GrantRole,
+  GrantTarget,
+  OperatorRole,
+  Operators,
+  Trust,
+  Who,
+  Window,
+} from '../model.ts';
 import type { AccessDocument, GrantEntry, IncludedDocument } from '../schema/access-file.ts';
+import { OPERATOR_ROLES } from '../schema/operators.ts';
 import type { TargetEntry } from '../schema/target.ts';
 import { DAYS } from '../schema/time.ts';
 import type { WhoEntry } from '../schema/who.ts';
@@ -14,7 +27,11 @@ type At = (...path: PropertyKey[]) => Place;
 export function toTrust({ trust: { codespaces, issuers, audiences } }: AccessDocument): Trust {
   return {
     ...(codespaces && { codespaces }),
-    issuers: Object.entries(issuers).map(([name, issuer]) => ({ name, ...issuer })),
+    issuers: Object.entries(issuers).map(([name, { signIn, ...issuer }]) => ({
+      name,
+      ...issuer,
+      ...(signIn && { signIn }),
+    })),
     audiences,
   };
 }
@@ -27,6 +44,26 @@ export function toWebhooks(
     ...{ name, ...webhook },
     place: yaml.locate(['approvals', 'webhooks', name], 'key'),
   }));
+}
+
+/** Who may act on the broker itself; nothing where the file does not say. */
+export function toOperators({ operators }: AccessDocument, yaml: YamlFile): Pick<Access, 'operators'> {
+  if (!operators) return {};
+  const { serviceAccounts, session, deviceFlow } = operators;
+  const entries = (role: OperatorRole) =>
+    (operators[role] ?? []).map((entry, index) => toWho(entry, yaml.locate(['operators', role, index], 'value')));
+  const roles = Object.fromEntries(
+    OPERATOR_ROLES.map((role) => [role, entries(role)]),
+  ) as unknown as Operators['roles'];
+  return {
+    operators: {
+      ...{ roles, session, deviceFlow },
+      serviceAccounts: serviceAccounts.map(({ serviceAccount, roles }, index) => ({
+        ...{ ...serviceAccount, roles },
+        place: yaml.locate(['operators', 'serviceAccounts', index], 'value'),
+      })),
+    },
+  };
 }
 
 /** What a file of either kind says beside whom it trusts. */

@@ -5,6 +5,7 @@ import type { KubernetesPower } from '../model.ts';
 import { invalid, type Parsed } from '../problem.ts';
 import { approval, approvals } from './approval.ts';
 import { type DurationBounds, parseDuration } from './duration.ts';
+import { operators } from './operators.ts';
 import { KUBERNETES_POWERS, parseRole, parseRoleName } from './role.ts';
 import { labels, namespacePattern, target } from './target.ts';
 import { checked, named, read, text } from './text.ts';
@@ -87,6 +88,7 @@ export function accessSchema(options: SchemaOptions = {}) {
     include,
     trust: trust(options),
     deny: denialList.optional().describe('Who gets nothing, whatever grants say'),
+    operators: operators.optional().describe('Who may act on the broker itself, by role'),
     grants,
     approvals: approvals.optional().describe('Where requests for approval are sent, and from where answers come'),
   });

@@ -26,6 +26,19 @@ export function trust(options: SchemaOptions) {
   });
 }
 
+/** A public client (RFC 8252): it has no secret, and the loopback redirect or the device flow in its place. */
+const signIn = z.strictObject({
+  client: checked(parseClient, {
+    description: 'Client id of the public OAuth client, registered at the issuer; the `aud` of its ID tokens',
+    pattern: '^[!-~]+$',
+  }),
+  scopes: z
+    .array(checked(parseScope, { pattern: '^[!#-\\[\\]-~]+$' }))
+    .max(20, 'more than 20 scopes')
+    .default([])
+    .describe('Scopes beside openid, for the claims that entries need'),
+});
+
 function issuer(options: SchemaOptions) {
   return z
     .strictObject({
@@ -39,6 +52,7 @@ function issuer(options: SchemaOptions) {
         .min(1, 'must not be empty')
         .default(DEFAULT_ALGORITHMS),
       kind: z.enum(['generic', 'actions']).optional(),
+      signIn: signIn.optional().describe('With which public client people sign in at this issuer'),
     })
     .transform((entry) => ({ ...entry, kind: entry.kind ?? kindOf(entry.issuer) }));
 }
@@ -59,6 +73,20 @@ function parseIssuer(input: string, options: SchemaOptions): Parsed<string> {
     return invalid(`${JSON.stringify(input)} is no issuer: write its https URL exactly as in its tokens`);
   }
   return { value: input };
+}
+
+/** RFC 6749 appendix A.1, without the space: a client id stands in URLs and in `aud`. */
+function parseClient(input: string): Parsed<string> {
+  return /^[\x21-\x7e]+$/.test(input)
+    ? { value: input }
+    : invalid(`${JSON.stringify(input)} is no client id: it has other characters than printable ASCII`);
+}
+
+/** RFC 6749 section 3.3. */
+function parseScope(input: string): Parsed<string> {
+  return /^[\x21\x23-\x5b\x5d-\x7e]+$/.test(input) && input !== 'openid'
+    ? { value: input }
+    : invalid(`${JSON.stringify(input)} is no scope to ask for: name one each; openid is asked for anyway`);
 }
 
 function parseAlgorithm(input: string): Parsed<string> {

@@ -1,6 +1,5 @@
 /**
- * The operator listener: liveness, readiness, metrics, and for whoever has the operators' token the audit log, sessions, keys and
- * access files. Plain HTTP, for the cluster's own eyes; the public listener has none of it.
+ * The operator listener: liveness, readiness, metrics, and for operators the audit log, sessions, keys, access files and each other. Plain HTTP, for the cluster's own eyes; the public listener has none of it.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { Hono } from 'hono';
@@ -8,13 +7,15 @@ import type { MeshState } from '../reconcile/contract.ts';
 import type { Store } from '../store/open.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Connections } from './connections.ts';
+import type { MountedOperatorRoute } from './operator-route.ts';
 import { refusal } from './refusal.ts';
 import { requireLeader } from './require-leader.ts';
 import { type Env, mount } from './route.ts';
 import { type AdminContext, adminRoutes } from './routes/admin.ts';
 import { type AuditRoutesContext, auditRoutes } from './routes/audit.ts';
 import { type DrillContext, drillRoutes } from './routes/drill.ts';
-import { type PolicyContext, policyRoutes } from './routes/policy.ts';
+import { type OperatorPolicyContext, operatorPolicyRoutes } from './routes/operator-policy.ts';
+import { type OperatorsContext, operatorsRoutes, signInRoutes } from './routes/operators.ts';
 import { type TrustContext, trustRoutes } from './routes/trust.ts';
 import { metricsRoute } from './standby.ts';
 
@@ -27,7 +28,8 @@ export interface OperatorContext {
   readonly drill: DrillContext;
   readonly trust: TrustContext;
   /** Absent: the access file is the one on disk. */
-  readonly policy: PolicyContext | undefined;
+  readonly policy: OperatorPolicyContext | undefined;
+  readonly operators: OperatorsContext;
   readonly connections: Connections;
   readonly stopping: () => boolean;
   /** What an operator has to mend, though the broker serves. */
@@ -45,6 +47,7 @@ export function createOperatorApp({
   drill,
   trust,
   policy,
+  operators,
   connections,
   stopping,
   warnings,
@@ -69,13 +72,16 @@ export function createOperatorApp({
   });
   metricsRoute(app, metrics);
   app.use(requireLeader(store.isLeader));
-  mount(app, admin, [
+  mount(app, admin, signInRoutes(operators));
+  const routes: readonly MountedOperatorRoute[] = [
     ...auditRoutes(auditLog),
     ...adminRoutes(admin),
     ...drillRoutes(drill),
     ...trustRoutes(trust),
-    ...(policy ? policyRoutes(policy) : []),
-  ]);
+    ...(policy ? operatorPolicyRoutes(policy) : []),
+    ...operatorsRoutes(operators),
+  ];
+  mount(app, admin, routes);
   app.notFound(() => refusal(new MeshpassError('not_found', 'There is no such endpoint.'), undefined));
   return app;
 }

@@ -113,7 +113,8 @@ async function handle(one: Route, c: Context<Env>, event: AuditEvent): Promise<O
     if (!caller.granted) return caller;
     known = caller.event;
     const body = await (one.schema ? readJson(request, one.schema, one.limit) : one.read?.(request));
-    known = { ...known, ...one.auditMembers?.(body) };
+    const members = one.auditMembers?.(body);
+    known = { ...known, ...members, ...(members?.detail && { detail: { ...known.detail, ...members.detail } }) };
     const { query, params } = { query: c.req.query(), params: c.req.param() as Record<string, string> };
     return await one.handler({ caller: caller.value, body, event: known, request, response, query, params });
   } catch (thrown) {

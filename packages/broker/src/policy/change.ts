@@ -62,6 +62,7 @@ export function policyChanges(mesh: PolicyMesh, store: Pick<Store, 'db'>, audit:
     const event = {
       ...{ ...asked, reason, target: `${kept.main} plan ${made.id}` },
       detail: {
+        ...asked.detail,
         plan: made.id,
         state: made.state,
         resources: made.resources.length,

@@ -93,6 +93,11 @@ export interface ConnectedMesh {
    * @throws MeshpassError `kubernetes_unavailable`
    */
   reviewEdgeToken(token: string): Promise<string | undefined>;
+  /**
+   * User name behind a ServiceAccount token for this audience; undefined where it is not valid.
+   * @throws MeshpassError `kubernetes_unavailable`
+   */
+  reviewToken(token: string, audience: string): Promise<string | undefined>;
   close(): void;
 }
 
@@ -185,6 +190,10 @@ export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<
     reviewEdgeToken: async (token) => {
       if (token === '' || token.length > MAX_TOKEN_BYTES) return undefined;
       return cluster.reviewToken(token, EDGE_AUDIENCE);
+    },
+    reviewToken: async (token, audience) => {
+      if (token === '' || token.length > MAX_TOKEN_BYTES) return undefined;
+      return cluster.reviewToken(token, audience);
     },
     close: () => {
       process.off('SIGHUP', reload);

@@ -6,17 +6,20 @@ import type { AuditKey } from '../audit/checkpoint/key.ts';
 import type { Chain } from '../audit/log/chain.ts';
 import type { CheckpointSigner } from '../audit/log/checkpoint-signer.ts';
 import type { AuditContext } from '../audit/log/decision.ts';
+import { newEvent } from '../audit/log/event.ts';
 import type { Journal } from '../audit/log/journal.ts';
 import type { ControlChannel } from '../channel/control.ts';
 import type { Watch } from '../github/watch.ts';
 import { createApp } from '../http/app.ts';
 import { createConnections } from '../http/connections.ts';
 import { createOperatorApp } from '../http/operator.ts';
-import { createOperators } from '../http/operator-token.ts';
+import { createOperators } from '../http/operators.ts';
 import { recordEdgeDecisions } from '../http/routes/edge.ts';
+import { closeOperatorSessions } from '../http/routes/operators.ts';
 import type { OperatorListener } from '../http/standby.ts';
 import { cacheRefusedTokens } from '../kubernetes/refused-tokens.ts';
 import { proxyChecker, sourceReader } from '../limits/source-address.ts';
+import type { OperatorSessions } from '../operator/sessions.ts';
 import { policyChanges } from '../policy/change.ts';
 import type { Denies } from '../session/deny-ended.ts';
 import type { Feed } from '../session/feed.ts';
@@ -60,6 +63,7 @@ export interface Active {
   readonly configurations: Configurations | undefined;
   readonly operator: OperatorListener;
   readonly approvals: Approvals;
+  readonly operatorSessions: OperatorSessions;
   readonly stopping: () => boolean;
 }
 
@@ -78,8 +82,12 @@ export function createApps(base: Base, active: Active) {
   const { kubernetesTokens } = given;
   const kubernetesCa = kubernetesTokens?.certificateAuthority;
   const answers = { config, mesh, kubernetesCa, statementKeys: control.keys.published };
+  const { publicUrl } = config;
+  const ofOperators = { audit, clock, random, publicUrl, access: mesh.access, sessions: active.operatorSessions };
   const operators = createOperators({
-    ...{ token: secrets.operatorToken, sourceOf, clock, connections: operator.connections },
+    ...{ ...ofOperators, token: secrets.operatorToken, sourceOf, startedAt: active.startedAt },
+    connections: operator.connections,
+    onRoleLost: (id) => void endForLostRole(ofOperators, id).catch(base.failed('operators')),
   });
   const admin = { audit, clock, random, sourceOf, log, store, sessions, operators };
   const policy = given.policy && {
@@ -101,7 +109,7 @@ export function createApps(base: Base, active: Active) {
       liveSessions: live,
       isLeader: store.isLeader,
     },
-    policy: policy && given.policy?.authorOf && { ...policy, operators: undefined, authorOf: given.policy.authorOf },
+    policy: policy && given.policy?.authorOf && { ...policy, authorOf: given.policy.authorOf },
     exchange: {
       ...{ ...sessions, audit },
       ...{ attest: given.attest, trustDomain: config.trustDomain, leaseSeconds: config.leaseSeconds, answers },
@@ -139,7 +147,9 @@ export function createApps(base: Base, active: Active) {
   });
 
   const operatorApp = createOperatorApp({
-    ...{ store, mesh, metrics, admin, policy, connections: operator.connections, stopping },
+    ...{ store, mesh, metrics, admin, connections: operator.connections, stopping },
+    policy: policy && { ...policy, inForce: () => (mesh.inForce() ? mesh.access() : undefined) },
+    operators: { ...admin, ...ofOperators, proofs: given.operators },
     warnings: given.warnings ?? (() => []),
     auditLog: {
       ...{ ...admin, chain: active.chain, checkpoints: active.checkpoints, key: active.auditKey },
@@ -155,3 +165,15 @@ export function createApps(base: Base, active: Active) {
       recordEdgeDecisions({ journal, clock, random, liveSessions: live, ruleOf: audit.ruleOf }, decisions),
   };
 }
+
+/** The access file took the last role: the session is over in the store, too. */
+async function endForLostRole(context: Parameters<typeof closeOperatorSessions>[0] & EventContext, id: string) {
+  const lost = context.sessions.all().filter((one) => one.id === id);
+  if (lost.length === 0) return;
+  const { subject, login, issuer } = lost[0]!;
+  const event = newEvent('operator.sign-out', {}, context.clock, context.random);
+  const reason = 'The access file gives no role any more.';
+  await closeOperatorSessions(context, lost, 'role_lost', { ...event, subject, login, issuer, reason });
+}
+
+type EventContext = Pick<Base, 'clock' | 'random'>;

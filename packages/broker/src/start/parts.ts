@@ -15,6 +15,7 @@ import type { RateLimiter } from '../github/rate-limiter.ts';
 import type { ReadGithub } from '../github/reader.ts';
 import type { CertificateAuthority } from '../istiod/authority.ts';
 import type { KubernetesTokens } from '../kubernetes/session-tokens.ts';
+import type { OperatorProofs } from '../operator/sign-in.ts';
 import type { AuthorOf } from '../policy/author.ts';
 import type { MeshState, PolicyMesh, Revoker } from '../reconcile/contract.ts';
 import type { PolicyDecisions } from '../reconcile/policy-decisions.ts';
@@ -49,6 +50,8 @@ export interface BrokerParts {
   readonly github?: { readonly read: ReadGithub; readonly rateLimiter: RateLimiter };
   /** The same that `attest` uses; of the broker's own where absent. */
   readonly losses?: Losses;
+  /** How operators prove who they are; absent: nobody can sign in. */
+  readonly operators?: OperatorProofs;
   /** Where access files are applied by plan. */
   readonly policy?: { readonly mesh: PolicyMesh; readonly authorOf: AuthorOf | undefined };
   /** Where the newest checkpoint of the audit log is stored, beside the file. */

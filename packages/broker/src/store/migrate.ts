@@ -194,7 +194,6 @@ export const MIGRATIONS: Migrations = {
       await sql`
         alter table session_principals drop constraint session_principals_pkey,
         add primary key (session_id, grant_name, service_account)`.execute(db);
-      await sql.raw(WRITE_BATCH).execute(db);
     },
   },
   '011-approval-requests.compatible-with-008': {
@@ -238,6 +237,27 @@ export const MIGRATIONS: Migrations = {
           attempts integer not null
         )`.execute(db);
       await sql`create index approval_deliveries_next on approval_deliveries (next_at)`.execute(db);
+      await sql.raw(WRITE_BATCH).execute(db);
+    },
+  },
+  '013-operators.compatible-with-008': {
+    async up(db) {
+      await sql`
+        create table operator_sessions (
+          id text primary key,
+          token_hash text not null unique,
+          jkt text not null,
+          kind text not null,
+          issuer text not null,
+          subject text not null,
+          login text not null,
+          attestation text,
+          source text,
+          opened_at timestamptz not null,
+          expires_at timestamptz not null,
+          closed_at timestamptz,
+          close_cause text
+        )`.execute(db);
       await sql.raw(WRITE_BATCH).execute(db);
     },
   },

@@ -94,7 +94,7 @@ async function embedded(options: StoreOptions): Promise<Store> {
   const db: Db = new Kysely({ dialect });
   const maintain = async () => {
     // A single process has neither autovacuum nor a checkpointer: dead rows would stay, and the WAL would grow for ever.
-    for (const table of ['proof_replay', 'sessions', 'session_principals'])
+    for (const table of ['proof_replay', 'sessions', 'session_principals', 'operator_sessions'])
       await sql.raw(`vacuum ${table}`).execute(db);
     await sql`checkpoint`.execute(db);
   };

@@ -160,6 +160,26 @@ export interface ApprovalRequestsTable {
   until: MaybeTime;
 }
 
+/** Sessions of operators. What they may do is decided anew at each request, from the attestation and the access file. */
+export interface OperatorSessionsTable {
+  id: string;
+  /** SHA-256 of the token, hex. The token itself is nowhere. */
+  token_hash: string;
+  /** RFC 7638 thumbprint of the DPoP key. */
+  jkt: string;
+  kind: 'person' | 'service-account';
+  issuer: string;
+  subject: string;
+  login: string;
+  /** JSON text of the attestation of a person. */
+  attestation: string | null;
+  source: string | null;
+  opened_at: Time;
+  expires_at: Time;
+  closed_at: MaybeTime;
+  close_cause: string | null;
+}
+
 /** Messages to webhooks that have not been taken yet: approval/webhook/deliver.ts. */
 export interface ApprovalDeliveriesTable {
   /** `webhook-id` of the message. */
@@ -192,6 +212,7 @@ export interface Tables {
   access_versions: AccessVersionsTable;
   access_in_force: AccessInForceTable;
   broker_epoch: BrokerEpochTable;
+  operator_sessions: OperatorSessionsTable;
   losses: LossesTable;
   configuration_versions: ConfigurationVersionsTable;
   approval_requests: ApprovalRequestsTable;

@@ -144,6 +144,17 @@ begin
       x (time timestamptz, applied_by text, reason text, plan text, main text, files text);
   end if;
 
+  if batch ? 'operators' then
+    insert into operator_sessions
+    select * from jsonb_populate_recordset(null::operator_sessions, batch->'operators');
+  end if;
+
+  if batch ? 'operators_closed' then
+    update operator_sessions s set closed_at = x.closed_at, close_cause = x.close_cause
+    from jsonb_to_recordset(batch->'operators_closed') x (id text, closed_at timestamptz, close_cause text)
+    where s.id = x.id and s.closed_at is null;
+  end if;
+
   if batch ? 'cuts' then
     insert into audit_cuts select * from jsonb_populate_recordset(null::audit_cuts, batch->'cuts');
   end if;

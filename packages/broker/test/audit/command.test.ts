@@ -4,9 +4,19 @@ import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { writeOperatorSession } from '@meshpass/cli/login/session-file';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { asSession, type Enrolled, type Harness, OPERATOR_TOKEN, session, startHarness } from '../harness/broker.ts';
+import {
+  asSession,
+  type Enrolled,
+  type Harness,
+  OPERATOR_TOKEN,
+  PUBLIC_URL,
+  session,
+  startHarness,
+} from '../harness/broker.ts';
 import { grant } from '../harness/mesh.ts';
+import { asOperator, operatorsByGroup, signIn } from '../harness/operators.ts';
 
 const MAIN = fileURLToPath(new URL('../../../cli/src/main.ts', import.meta.url));
 const SLOW = 60_000;
@@ -18,6 +28,7 @@ let tokenFile: string;
 beforeAll(async () => {
   harness = await startHarness();
   harness.mesh.setAccess([grant('dev')]);
+  harness.mesh.setOperators(operatorsByGroup());
   tokenFile = join(harness.dir, 'operator-token');
   alice = await session(harness, 'alice');
   await asSession(harness, alice, { method: 'DELETE', path: '/session' });
@@ -25,8 +36,23 @@ beforeAll(async () => {
 afterAll(() => harness?.stop());
 
 async function audit(...args: string[]) {
-  const at = ['--operator', `http://127.0.0.1:${harness.broker.operatorPort}`, '--operator-token', tokenFile];
-  const child = spawn(process.execPath, [MAIN, 'audit', ...args, ...at]);
+  return await meshpass(['audit', ...args, '--operator-token', tokenFile]);
+}
+
+/** As a security officer who has signed in: the operator token does not prune. */
+async function prune(...args: string[]) {
+  const { key, token } = await signIn(harness, 'olga', ['security-officer']);
+  const environment = { MESHPASS_STATE_DIR: join(harness.dir, 'state') };
+  const expiresAt = Math.floor(Date.now() / 1000) + 600;
+  writeOperatorSession(operator(), { broker: PUBLIC_URL, token, key: key.privateKey, expiresAt }, environment);
+  return await meshpass(['audit', 'prune', '--reason', 'kept long enough', ...args], environment);
+}
+
+const operator = () => `http://127.0.0.1:${harness.broker.operatorPort}`;
+
+async function meshpass(words: readonly string[], environment: Record<string, string> = {}) {
+  const env = { ...process.env, ...environment };
+  const child = spawn(process.execPath, [MAIN, ...words, '--operator', operator()], { env });
   let out = '';
   let err = '';
   child.stdout.on('data', (chunk: Buffer) => (out += chunk));
@@ -104,13 +130,15 @@ it(
   async () => {
     await harness.restart();
     expect((await audit('verify')).code).toBe(0);
-    expect((await audit('prune', '--before', '2026-01-01')).err).toContain('--yes');
+    expect((await prune('--before', '2026-01-01')).err).toContain('--yes');
     const now = () => Date.now() + harness.clockAhead;
-    const early = await audit('prune', '--before', new Date(now() - 89 * DAY_MS).toISOString(), '--yes');
+    const early = await prune('--before', new Date(now() - 89 * DAY_MS).toISOString(), '--yes');
     expect(early).toMatchObject({ code: 1, out: '', err: expect.stringContaining('[audit_retained]') });
     harness.clockAhead += 91 * DAY_MS;
     const date = new Date(now() - 90 * DAY_MS - 1).toISOString();
-    const pruned = JSON.parse((await audit('prune', '--before', date, '--yes', '--output', 'json')).out);
+    const officer = await signIn(harness, 'olga', ['security-officer']);
+    const body = JSON.stringify({ before: date, reason: 'kept long enough' });
+    const pruned = (await asOperator(harness, officer, { method: 'POST', path: '/audit/prune', body })).json;
     expect(pruned.rows).toBeGreaterThan(2);
     const report = JSON.parse((await audit('verify', '--output', 'json')).out);
     expect(report).toMatchObject({ ok: true, prunedUpTo: pruned.size, first: pruned.size + 1 });

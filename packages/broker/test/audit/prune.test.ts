@@ -30,7 +30,7 @@ describeLog((world) => {
       ...{ from: 1, size: 8, rows: 8, root: expect.stringMatching(/^[0-9a-f]{64}$/) },
       checkpoint: sha256Hex(pruned.note),
     });
-    expect(last!.subject).toBe('an operator');
+    expect(last!.reason).toBe('An operator asked for it.');
     // A checkpoint over rows that are gone holds against nothing, and that is said.
     expect(await log.verify({ anchored: [{ label: 'old.txt', note: before }] })).toEqual([
       'old.txt covers the first 6 rows, and the rows up to 8 are not here.',

@@ -90,6 +90,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       revoker: mesh.revoker,
       mesh,
       signer: await openSigner(join(dir, 'data', 'signing-key.pem'), true),
+      operators: { keys: idp.keys },
       reviewEdgeToken: async (token) => ['edge-token', 'another-edge-token'].includes(token),
       clock,
       log: createLog('broker', 'info', { write: (line) => log.push(line) }),

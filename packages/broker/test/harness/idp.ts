@@ -4,9 +4,12 @@ import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { type JWTPayload, jwtVerify, SignJWT } from 'jose';
 import type { Attest } from '../../src/attest/attest.ts';
+import type { IssuerKeys } from '../../src/attest/oidc/issuer-keys.ts';
 
 export interface PlayedIdp {
   readonly attest: Attest;
+  /** Its keys, for who verifies its tokens. */
+  readonly keys: IssuerKeys;
   readonly prove: (subject: string, claims?: JWTPayload) => Promise<string>;
   /** What attest() does before anything else. */
   before: () => Promise<void>;
@@ -19,14 +22,15 @@ export async function playIdp(privateKey: KeyObject = newIdpKey()): Promise<Play
   const publicKey = createPublicKey(privateKey);
   const idp: PlayedIdp = {
     before: async () => {},
+    keys: { keysOf: async () => async () => publicKey },
     prove: (subject, claims = {}) =>
       new SignJWT({ workspace: `codespace:${subject}`, jti: randomUUID(), ...claims })
         .setProtectedHeader({ alg: 'ES256' })
         .setIssuer(ISSUER)
-        .setAudience('meshpass')
+        .setAudience(claims.aud ?? 'meshpass')
         .setSubject(subject)
-        .setIssuedAt()
-        .setExpirationTime('5m')
+        .setIssuedAt(claims.iat)
+        .setExpirationTime(claims.exp ?? '5m')
         .sign(privateKey),
     attest: async (proof) => {
       await idp.before();

@@ -1,6 +1,6 @@
 /** The mesh, played in memory: signs what it is asked, remembers what it was told. The real one has its own tests. */
 import { rootCertificates } from 'node:tls';
-import type { Access, Authorize, Denial, Grant, Trust } from '@meshpass/access';
+import type { Access, Authorize, Denial, Grant, Operators, Trust, TrustedIssuer } from '@meshpass/access';
 import { formatSpiffe, MeshpassError } from '@meshpass/identity';
 import type { CertificateAuthority, SignRequest } from '../../src/istiod/authority.ts';
 import type { MeshPrincipal, MeshState, RevokedPrincipal, Revoker } from '../../src/reconcile/contract.ts';
@@ -16,6 +16,8 @@ export interface PlayedMesh extends MeshState {
     deny?: readonly Denial[],
     more?: Pick<Access, 'webhooks'>,
   ) => void;
+  /** Who operates the broker from now on. */
+  readonly setOperators: (operators: Operators | undefined) => void;
   readonly signed: SignRequest[];
   /** Lines of the CA in which nobody else may wait. */
   readonly full: Set<SignRequest['queue']>;
@@ -37,9 +39,12 @@ export interface PlayedMesh extends MeshState {
 }
 
 /** Whom access files trust here: the harness's own IdP (idp.ts). */
-export const ISSUERS = [
-  { name: 'idp', issuer: 'https://idp.example', audience: 'meshpass', algorithms: ['ES256'], kind: 'generic' },
-] as const;
+export const ISSUERS: readonly TrustedIssuer[] = [
+  {
+    ...{ name: 'idp', issuer: 'https://idp.example', audience: 'meshpass', algorithms: ['ES256'], kind: 'generic' },
+    signIn: { client: 'meshpass-operators', scopes: ['groups'] },
+  },
+];
 
 const place = { file: 'access.yaml', line: 1, column: 1 };
 
@@ -105,7 +110,15 @@ export function playMesh(): PlayedMesh {
       mesh.keyChanges++;
     },
     setAccess: (grants, audiences = ['sts.amazonaws.com'], trust = {}, deny = [], more = {}) => {
+      const { operators } = access;
       access = { file: 'access.yaml', trust: { issuers: ISSUERS, audiences, ...trust }, deny, grants, ...more };
+      if (operators) access = { ...access, operators };
+      version++;
+      for (const listener of listeners) listener();
+    },
+    setOperators: (operators) => {
+      const { operators: _, ...rest } = access;
+      access = operators ? { ...rest, operators } : rest;
       version++;
       for (const listener of listeners) listener();
     },

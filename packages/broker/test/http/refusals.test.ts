@@ -45,12 +45,12 @@ async function refusedRow(of: Harness, path: string, body: object) {
 
 it('names the version of a rollback that is refused', async () => {
   const row = await refusedRow(harness, '/policy/rollback', { version: 7, reason: 'incident 4711' });
-  expect(row).toMatchObject({ outcome: 'refused', code: 'plan_unknown', target: 'version 7', subject: 'an operator' });
+  expect(row).toMatchObject({ outcome: 'refused', code: 'plan_unknown', target: 'version 7', subject: 'break-glass' });
 });
 
 it('names the plan of a change that is refused, for its file or for a cluster that does not answer', async () => {
   const change = (text: string, plan: string) =>
-    refusedRow(harness, '/policy/apply', { files: { 'access.yaml': text }, plan });
+    refusedRow(harness, '/policy/apply', { files: { 'access.yaml': text }, plan, reason: 'a test' });
   expect(await change('nonsense: 1\n', 'a'.repeat(64))).toMatchObject({
     ...{ outcome: 'refused', code: 'access_file_invalid', target: `access.yaml plan ${'a'.repeat(64)}` },
   });
@@ -67,7 +67,7 @@ it('has the order and the reason of a change of the signing key that is refused'
   try {
     const row = await refusedRow(other, '/admin/trust/rotate', { revoke: true, reason: 'key stolen' });
     expect(row).toMatchObject({ outcome: 'refused', code: 'signing_key_fixed' });
-    expect(JSON.parse(row.detail)).toEqual({ revoke: true, because: 'key stolen' });
+    expect(JSON.parse(row.detail)).toEqual({ does: 'rotation.revoke', revoke: true, because: 'key stolen' });
   } finally {
     await other.stop();
   }

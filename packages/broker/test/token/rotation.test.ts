@@ -50,7 +50,7 @@ async function meshHears(): Promise<void> {
 const rotate = (body: object = {}, headers: Record<string, string> = OPERATOR): Promise<Answer> =>
   harness.operatorCall({
     ...{ method: 'POST', path: '/admin/trust/rotate', headers: { 'content-type': 'application/json', ...headers } },
-    body: JSON.stringify(body),
+    body: JSON.stringify({ reason: 'a test', ...body }),
   });
 const keys = async () => {
   const answer = await harness.operatorCall({ path: '/admin/trust', headers: OPERATOR });
@@ -220,7 +220,7 @@ describe('a key of the operator’s own', () => {
     try {
       for (const body of [{}, { revoke: true }]) {
         const answer = await other.operatorCall({
-          ...{ method: 'POST', path: '/admin/trust/rotate', body: JSON.stringify(body) },
+          ...{ method: 'POST', path: '/admin/trust/rotate', body: JSON.stringify({ reason: 'a test', ...body }) },
           headers: { ...OPERATOR, 'content-type': 'application/json' },
         });
         expect(answer).toMatchObject({ status: 409, json: { error_code: 'signing_key_fixed' } });

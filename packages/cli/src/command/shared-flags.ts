@@ -12,11 +12,14 @@ export const broker = text('<url>', 'public URL of the broker, https://...', { e
 
 export const OPERATOR_ORIGIN = 'http://127.0.0.1:9090';
 export const TOKEN_VARIABLE = 'MESHPASS_OPERATOR_TOKEN';
-export const TOKEN_ENV = { [TOKEN_VARIABLE]: 'the operator token itself, instead of a file' };
+export const STATE_ENV = {
+  MESHPASS_STATE_DIR: 'directory of operator sessions, instead of meshpass in XDG_STATE_HOME or ~/.local/state',
+};
+export const TOKEN_ENV = { [TOKEN_VARIABLE]: 'the operator token itself, instead of a file', ...STATE_ENV };
 
-const operatorToken = text('<file>', 'file with the operator token', {
+const operatorToken = text('<file>', 'file with the operator token, instead of the session of meshpass login', {
   env: 'MESHPASS_OPERATOR_TOKEN_FILE',
-  defaultText: TOKEN_VARIABLE,
+  defaultText: `${TOKEN_VARIABLE}, else the session`,
 });
 
 /** How an operator reaches the broker. */

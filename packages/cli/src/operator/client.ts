@@ -1,14 +1,17 @@
-/** The broker as an operator calls it: with the operator token, at its operator listener; or as a job calls it, at its public URL. */
+/** The broker as an operator calls it, signed in or with a token, at its operator listener; or as a job calls it, at its public URL. */
+import { randomUUID } from 'node:crypto';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import { createDpopProof } from '@meshpass/identity/dpop';
 import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
 import { TOKEN_VARIABLE } from '../command/shared-flags.ts';
 import { readTextFile } from '../input/text-file.ts';
+import { readOperatorSession } from '../login/session-file.ts';
 
 export interface OperatorOptions {
   /** The operator listener: `http://127.0.0.1:9090` through a port-forward. For a job's token: `https://broker.example.com`. */
   readonly operator: string;
-  /** File whose only line is the token. */
+  /** File whose only line is the token; absent: MESHPASS_OPERATOR_TOKEN, else the session of meshpass login. */
   readonly operatorToken?: string;
   /** PEM of the broker's CA; absent: the system's. */
   readonly caFile?: string;
@@ -17,10 +20,12 @@ export interface OperatorOptions {
 const PATIENCE_MS = 30_000;
 const MAX_ANSWER = 64 * 1024 * 1024;
 
-export type OperatorCall = (method: 'GET' | 'POST', path: string, body?: unknown) => Promise<unknown>;
+type Method = 'GET' | 'POST' | 'DELETE';
 
-/** Answers with status 200, whose body is still to be read. */
-export type Send = (method: 'GET' | 'POST', path: string, body?: unknown) => Promise<IncomingMessage>;
+export type OperatorCall = (method: Method, path: string, body?: unknown) => Promise<unknown>;
+
+/** Answers with status 200, 202 or 204, whose body is still to be read. */
+export type Send = (method: Method, path: string, body?: unknown) => Promise<IncomingMessage>;
 
 /**
  * @param environment where the token is looked for when no file is named
@@ -31,6 +36,10 @@ export function operatorClient(options: OperatorOptions, environment: NodeJS.Pro
   const send = openOperator(options, environment, PATIENCE_MS);
   return async (method, path, body) => {
     const response = await send(method, path, body);
+    if (response.statusCode === 204) {
+      response.resume();
+      return undefined;
+    }
     const json = parse(
       await bounded(response, MAX_ANSWER).catch((cause) => Promise.reject(unreachable(options, cause))),
     );
@@ -41,7 +50,7 @@ export function operatorClient(options: OperatorOptions, environment: NodeJS.Pro
 
 /** @param patienceMs how long the broker may be silent. @throws MeshpassError as `operatorClient` */
 export function openOperator(options: OperatorOptions, environment: NodeJS.ProcessEnv, patienceMs: number): Send {
-  const token = readToken(options.operatorToken, environment);
+  const authorize = authorization(options, environment);
   const ca = options.caFile === undefined ? undefined : readTextFile(options.caFile, '--ca-file');
   if (!/^https?:\/\/[^/]+\/?$/.test(options.operator) || !URL.canParse(options.operator))
     throw new MeshpassError(
@@ -52,7 +61,7 @@ export function openOperator(options: OperatorOptions, environment: NodeJS.Proce
     const url = new URL(path, options.operator);
     const content = body === undefined ? undefined : JSON.stringify(body);
     const headers = {
-      authorization: `Bearer ${token}`,
+      ...authorize(method, url),
       ...(content !== undefined && {
         'content-type': 'application/json',
         'content-length': Buffer.byteLength(content),
@@ -65,7 +74,7 @@ export function openOperator(options: OperatorOptions, environment: NodeJS.Proce
       sent.on('error', (cause) => reject(unreachable(options, cause)));
       sent.end(content);
     });
-    if (response.statusCode === 200) return response;
+    if (DONE.has(response.statusCode ?? 0)) return response;
     const answer = parse(await bounded(response, MAX_ANSWER).catch(() => ''));
     if (isErrorCode(answer?.error_code)) throw new MeshpassError(answer.error_code, String(answer.error_description));
     throw notABroker(response);
@@ -105,11 +114,32 @@ function notABroker({ statusCode = 0 }: IncomingMessage): MeshpassError {
   );
 }
 
-function readToken(file: string | undefined, environment: NodeJS.ProcessEnv): string {
+const DONE = new Set([200, 202, 204]);
+
+/** The headers that say who calls: a token, or the session of who has signed in, with a proof for just this request. */
+function authorization(
+  { operator, operatorToken }: OperatorOptions,
+  environment: NodeJS.ProcessEnv,
+): (method: Method, url: URL) => Readonly<Record<string, string>> {
+  const token = readToken(operatorToken, environment);
+  if (token !== undefined) return () => ({ authorization: `Bearer ${token}` });
+  const session = readOperatorSession(operator, environment);
+  if (!session)
+    throw new MeshpassError(
+      'usage',
+      `You are not signed in at ${operator}: run meshpass login. Or name the file with a token (--operator-token), or set ${TOKEN_VARIABLE}.`,
+    );
+  const { broker, key, token: accessToken } = session;
+  return (method, url) => {
+    const now = Math.floor(Date.now() / 1000);
+    const proof = { key, method, url: new URL(url.pathname, broker).href, now, jti: randomUUID(), accessToken };
+    return { authorization: `DPoP ${accessToken}`, dpop: createDpopProof(proof) };
+  };
+}
+
+function readToken(file: string | undefined, environment: NodeJS.ProcessEnv): string | undefined {
   const token = (file === undefined ? environment[TOKEN_VARIABLE] : readTextFile(file, '--operator-token'))?.trim();
-  if (token && /^[\x21-\x7e]+$/.test(token)) return token;
-  throw new MeshpassError(
-    'usage',
-    `Name the file with the operator token (--operator-token), or set ${TOKEN_VARIABLE}.`,
-  );
+  if (!token) return undefined;
+  if (/^[\x21-\x7e]+$/.test(token)) return token;
+  throw new MeshpassError('usage', `What is named as an operator token (--operator-token, ${TOKEN_VARIABLE}) is none.`);
 }

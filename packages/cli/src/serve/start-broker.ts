@@ -128,6 +128,7 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
     signer,
     reviewEdgeToken: async (token) =>
       (await mesh.reviewEdgeToken(token)) === `system:serviceaccount:${options.edgeServiceAccount}`,
+    operators: { keys: createIssuerKeys(ASKING), reviewToken: mesh.reviewToken },
     policy: {
       mesh: mesh.policy,
       authorOf:

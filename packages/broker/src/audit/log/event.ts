@@ -18,6 +18,8 @@ export type Action =
   | 'operator.list'
   | 'operator.drill'
   | 'operator.rotate'
+  | 'operator.sign-in'
+  | 'operator.sign-out'
   | 'github.events'
   | 'approval.list'
   | 'approval.request'

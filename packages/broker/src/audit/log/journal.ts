@@ -39,6 +39,13 @@ export interface Entry {
   }[];
   /** Requests for approval, as they are from now on. */
   readonly approvals?: readonly Row[];
+  /** A session of an operator. */
+  readonly operator?: Row;
+  readonly operatorsClosed?: readonly {
+    readonly id: string;
+    readonly closed_at: string;
+    readonly close_cause: string;
+  }[];
   /** Messages to webhooks. */
   readonly deliveries?: readonly Row[];
   /** An access file that is in force. */
@@ -234,6 +241,8 @@ function batchText(entries: readonly Entry[], audit: readonly SealedRow[], aband
     deliveries: entries.flatMap((entry) => entry.deliveries ?? []),
     audit,
     access: entries.flatMap((entry) => (entry.access ? [entry.access] : [])),
+    operators: entries.flatMap((entry) => (entry.operator ? [entry.operator] : [])),
+    operators_closed: entries.flatMap((entry) => entry.operatorsClosed ?? []),
     cuts: entries.flatMap((entry) => entry.cut ?? []),
     abandoned: abandoned ? [true] : [],
   };

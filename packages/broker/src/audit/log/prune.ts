@@ -46,7 +46,7 @@ const LOOK = 50_000;
 export async function prune(context: PruneContext, before: Date, asked: AuditEvent): Promise<Outcome<Pruned>> {
   const { store, chain, key, clock } = context;
   const { db } = store;
-  const event = { ...asked, target: before.toISOString(), subject: 'an operator' };
+  const event = { ...asked, target: before.toISOString() };
   const young = tooYoung(context, before);
   if (young) return refused(event, young);
   try {
@@ -54,9 +54,13 @@ export async function prune(context: PruneContext, before: Date, asked: AuditEve
     const cut = last?.start.size ?? 0;
     const head = (await chain.snapshot()).size;
     const size = await lastBefore(context, before, cut, head);
-    const reason = 'An operator asked for it.';
+    const reason = asked.reason ?? 'An operator asked for it.';
     if (size <= cut) {
-      const nothing = await recordGrant(context.audit, { ...event, reason, detail: { size: cut, rows: 0 } });
+      const nothing = await recordGrant(context.audit, {
+        ...event,
+        reason,
+        detail: { ...event.detail, size: cut, rows: 0 },
+      });
       return nothing.granted ? granted(event, { size: cut, rows: 0, note: last?.note ?? '' }) : nothing;
     }
     const at = await treeAt(db, size, key.verifiers);
@@ -64,7 +68,7 @@ export async function prune(context: PruneContext, before: Date, asked: AuditEve
     if (problem !== undefined) throw new MeshpassError('audit_tampered', `The audit log was altered: ${problem}.`);
     const root = at.tree.root();
     const note = key.sign(formatCheckpoint({ origin: key.origin, size, root, isCut: true }));
-    const detail = { from: cut + 1, size, rows: size - cut, root, checkpoint: sha256Hex(note) };
+    const detail = { ...event.detail, from: cut + 1, size, rows: size - cut, root, checkpoint: sha256Hex(note) };
     const peaks = JSON.stringify(at.tree.frontier().peaks);
     const written = await recordGrant(
       context.audit,

@@ -4,13 +4,16 @@ import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
 import { granted, type Outcome, recordGrant, refused } from '../../audit/log/decision.ts';
 import type { AuditEvent } from '../../audit/log/event.ts';
+import type { OperatorAction } from '../../operator/actions.ts';
+import type { OperatorCaller } from '../../operator/caller.ts';
 import { denyLate } from '../../session/deny-late.ts';
 import { closeSession } from '../../session/lifecycle.ts';
 import type { Live, LiveIndex } from '../../session/live.ts';
 import type { RecheckContext } from '../../session/recheck.ts';
 import type { Store } from '../../store/open.ts';
-import type { Operators } from '../operator-token.ts';
-import { type Route, type RouteContext, route } from '../route.ts';
+import { askedBy, type MountedOperatorRoute, operatorRoute } from '../operator-route.ts';
+import type { Operators } from '../operators.ts';
+import type { RouteContext } from '../route.ts';
 
 export interface AdminContext extends RouteContext {
   readonly store: Store;
@@ -42,37 +45,64 @@ export const CloseOrder = z
   });
 
 /** `GET /admin/sessions` and `POST /admin/sessions/close`. */
-export function adminRoutes(context: AdminContext): readonly Route[] {
+export function adminRoutes(context: AdminContext): readonly MountedOperatorRoute[] {
   const { sessions, operators } = context;
   return [
     // A read that is allowed leaves no row, as everywhere.
-    route({
-      method: 'GET',
-      path: '/admin/sessions',
-      action: 'operator.list',
-      authentication: operators.authentication,
-      handler: async ({ event, query }) => {
+    operatorRoute(
+      operators,
+      {
+        does: {
+          among: ['sessions.list', 'sessions.find', 'sessions.show'],
+          of: ({ query }) =>
+            query.id !== undefined
+              ? 'sessions.show'
+              : Object.keys(query).length > 0
+                ? 'sessions.find'
+                : 'sessions.list',
+        },
+        ...{ method: 'GET', path: '/admin/sessions', action: 'operator.list' },
+      },
+      async ({ event, query }) => {
         const selector = ListQuery.safeParse(query);
         if (selector.success) return granted(event, { sessions: select(sessions.live, selector.data).map(describe) });
         const message = 'The parameters are id, user, subject, workspace and grant, all optional.';
         return refused(event, new MeshpassError('request_malformed', message));
       },
-    }),
-    route({
-      method: 'POST',
-      path: '/admin/sessions/close',
-      action: 'operator.close',
-      authentication: operators.authentication,
-      schema: CloseOrder,
-      handler: async ({ event, body }) => await closeSelected(context, event, body),
-    }),
+    ),
+    operatorRoute(
+      operators,
+      {
+        does: { among: Object.values(CLOSES), of: ({ body }) => closing(body) },
+        ...{ method: 'POST', path: '/admin/sessions/close', action: 'operator.close' },
+        schema: CloseOrder,
+      },
+      async ({ event, body, caller }) => await closeSelected(context, event, body, caller),
+    ),
   ];
+}
+
+/** By what selects the sessions. */
+const CLOSES = {
+  id: 'sessions.close',
+  user: 'sessions.close-user',
+  subject: 'sessions.close-user',
+  workspace: 'sessions.close-workspace',
+  grant: 'sessions.close-grant',
+  all: 'sessions.close-all',
+} as const satisfies Readonly<Record<string, OperatorAction>>;
+
+function closing(order: z.infer<typeof CloseOrder>): OperatorAction {
+  const by = (Object.keys(CLOSES) as (keyof typeof CLOSES)[]).find((name) => order[name] !== undefined);
+  // The schema takes no order without one; the strictest terms would hold for it.
+  return CLOSES[by ?? 'all'];
 }
 
 async function closeSelected(
   { audit, sessions, store }: AdminContext,
   asked: AuditEvent,
   { all, reason, ...selector }: z.infer<typeof CloseOrder>,
+  caller: OperatorCaller,
 ): Promise<Outcome<{ readonly closed: readonly string[]; readonly denied: readonly string[] }>> {
   const { id } = selector;
   const matching = select(sessions.live, selector);
@@ -80,9 +110,9 @@ async function closeSelected(
   const event = {
     ...asked,
     target: all ? 'all' : Object.values(selector).find((value) => value !== undefined),
-    reason: `An operator asked for it${reason ? `: ${reason}` : ''}.`,
+    reason: askedBy(caller, reason || undefined),
     // The rows of the sessions name this decision: a list of thousands would not fit here.
-    detail: { order: { ...selector, all }, count: closed.length, closed: closed.slice(0, 100) },
+    detail: { ...asked.detail, order: { ...selector, all }, count: closed.length, closed: closed.slice(0, 100) },
   };
   const request = { cause: 'operator', source: event.source, detail: { decision: event.id } } as const;
   let late = false;

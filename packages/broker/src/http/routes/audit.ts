@@ -9,9 +9,11 @@ import type { CheckpointSigner } from '../../audit/log/checkpoint-signer.ts';
 import { granted, refused } from '../../audit/log/decision.ts';
 import { prune } from '../../audit/log/prune.ts';
 import { sealedRow } from '../../audit/log/rows.ts';
+import type { OperatorAction } from '../../operator/actions.ts';
 import type { Store } from '../../store/open.ts';
-import type { Operators } from '../operator-token.ts';
-import { type Route, type RouteContext, route } from '../route.ts';
+import { askedBy, type ByParameters, type MountedOperatorRoute, operatorRoute, Reason } from '../operator-route.ts';
+import type { Operators } from '../operators.ts';
+import type { RouteContext } from '../route.ts';
 
 export interface AuditRoutesContext extends RouteContext {
   readonly store: Store;
@@ -32,18 +34,18 @@ export const AuditPage = z.object({
   decision: z.string().max(64).optional(),
 });
 export const ExportFrom = z.object({ after: z.coerce.number().int().nonnegative().default(0) });
-export const PruneOrder = z.strictObject({ before: z.iso.datetime({ offset: true }) });
+export const PruneOrder = z.strictObject({ before: z.iso.datetime({ offset: true }), reason: Reason.optional() });
 
 const NO_STORE = { 'cache-control': 'no-store' };
 
 /**
  * `GET /audit` answers `{"rows": [...], "next": SEQ}`; `next` is what to give as `after` for the page that follows.
- * `GET /audit/export`, `GET /audit/checkpoint`, `GET /audit/key`, `POST /audit/prune`.
+ * `GET /audit/export`, `GET /audit/checkpoint`, `GET /audit/key`, `GET /audit/restores`, `POST /audit/prune`.
  */
-export function auditRoutes(context: AuditRoutesContext): readonly Route[] {
+export function auditRoutes(context: AuditRoutesContext): readonly MountedOperatorRoute[] {
   const { store, key, checkpoints, operators } = context;
   return [
-    read(operators, '/audit', async (query) => {
+    read(operators, '/audit', PAGES, async (query) => {
       const page = parse(
         AuditPage,
         query,
@@ -52,38 +54,52 @@ export function auditRoutes(context: AuditRoutesContext): readonly Route[] {
       const rows = await readPage(store, page);
       return Response.json({ rows, next: rows.at(-1)?.seq ?? page.after }, { headers: NO_STORE });
     }),
-    read(operators, '/audit/export', async (query) => {
+    read(operators, '/audit/export', 'audit.export', async (query) => {
       const { after } = parse(ExportFrom, query, 'The only parameter is after, and it is optional.');
       const lines = exportLines(await exportLog({ db: store.db, key, checkpoints }, after));
       return new Response(inChunks(lines), { headers: { ...NO_STORE, 'content-type': 'application/x-ndjson' } });
     }),
-    read(operators, '/audit/checkpoint', async () => text((await checkpoints.sign()).note)),
-    read(operators, '/audit/key', async () => text(key.verifiers.map((verifier) => `${verifier.text}\n`).join(''))),
-    route({
-      method: 'POST',
-      path: '/audit/prune',
-      action: 'audit.prune',
-      authentication: operators.authentication,
-      schema: PruneOrder,
-      handler: async ({ event, body: { before } }) => await prune(context, new Date(before), event),
+    read(operators, '/audit/checkpoint', 'audit.checkpoint', async () => text((await checkpoints.sign()).note)),
+    read(operators, '/audit/key', 'audit.key', async () =>
+      text(key.verifiers.map((verifier) => `${verifier.text}\n`).join('')),
+    ),
+    read(operators, '/audit/restores', 'audit.restores', async () => {
+      const rows = await store.db.selectFrom('audit_restores').selectAll().orderBy('epoch').execute();
+      const restores = rows.map(({ epoch, note, time }) => ({ epoch, note, time: time.toISOString() }));
+      return Response.json({ restores }, { headers: NO_STORE });
     }),
+    operatorRoute(
+      operators,
+      { does: 'audit.prune', method: 'POST', path: '/audit/prune', action: 'audit.prune', schema: PruneOrder },
+      async ({ event, body: { before }, caller, because }) =>
+        await prune(context, new Date(before), { ...event, reason: askedBy(caller, because) }),
+    ),
   ];
 }
 
+const PAGES: ByParameters<unknown> = {
+  among: ['audit.page', 'audit.tail', 'audit.session', 'audit.decision'],
+  of: ({ query: { last, session, decision } }) => {
+    if (decision !== undefined) return 'audit.decision';
+    if (session !== undefined) return 'audit.session';
+    return last === undefined ? 'audit.page' : 'audit.tail';
+  },
+};
+
 /** A read that is allowed leaves no row, as everywhere. */
 function read(
-  { authentication }: Operators,
+  operators: Operators,
   path: string,
+  does: OperatorAction | ByParameters<unknown>,
   answer: (query: Readonly<Record<string, string>>) => Promise<Response>,
-): Route {
-  const handler: Route['handler'] = async ({ event, query }) => {
+): MountedOperatorRoute {
+  return operatorRoute(operators, { does, method: 'GET', path, action: 'operator.list' }, async ({ event, query }) => {
     try {
       return granted(event, await answer(query));
     } catch (thrown) {
       return refused(event, thrown instanceof MeshpassError ? thrown : unavailable(thrown));
     }
-  };
-  return { method: 'GET', path, action: 'operator.list', authentication, handler };
+  });
 }
 
 function text(body: string): Response {

@@ -2,11 +2,13 @@
 import { DrillReport, EVIDENCE_TYPE, type RecordedSession } from '@meshpass/identity/drill-report';
 import { MeshpassError } from '@meshpass/identity/error';
 import { granted, recordGrant } from '../../audit/log/decision.ts';
+import { nameOf } from '../../operator/caller.ts';
 import type { Denies } from '../../session/deny-ended.ts';
 import type { Store } from '../../store/open.ts';
 import type { Signer } from '../../token/signer.ts';
-import type { Operators } from '../operator-token.ts';
-import { type Route, type RouteContext, route } from '../route.ts';
+import { type MountedOperatorRoute, operatorRoute } from '../operator-route.ts';
+import type { Operators } from '../operators.ts';
+import type { RouteContext } from '../route.ts';
 
 export interface DrillContext extends RouteContext {
   readonly store: Store;
@@ -17,33 +19,31 @@ export interface DrillContext extends RouteContext {
 }
 
 /** `GET /admin/drill/sessions/ID` and `POST /admin/drill/evidence`. */
-export function drillRoutes(context: DrillContext): readonly Route[] {
+export function drillRoutes(context: DrillContext): readonly MountedOperatorRoute[] {
   const { operators } = context;
   return [
-    route({
-      method: 'GET',
-      path: '/admin/drill/sessions/:id',
-      action: 'operator.drill',
-      authentication: operators.authentication,
-      handler: async ({ event, params }) => granted(event, await recorded(context, params.id ?? '')),
-    }),
-    route({
-      method: 'POST',
-      path: '/admin/drill/evidence',
-      action: 'operator.drill',
-      authentication: operators.authentication,
-      // Nothing is signed but a report in just this form, and never as a JWT that anybody would take for a token.
-      schema: DrillReport,
-      handler: async ({ event: asked, body: drill }) => {
+    operatorRoute(
+      operators,
+      { does: 'drill.session', method: 'GET', path: '/admin/drill/sessions/:id', action: 'operator.drill' },
+      async ({ event, params }) => granted(event, await recorded(context, params.id ?? '')),
+    ),
+    operatorRoute(
+      operators,
+      {
+        ...{ does: 'drill.evidence', method: 'POST', path: '/admin/drill/evidence', action: 'operator.drill' },
+        // Nothing is signed but a report in just this form, and never as a JWT that anybody would take for a token.
+        schema: DrillReport,
+      },
+      async ({ event: asked, body: drill, caller }) => {
         const session = await recorded(context, drill.session.id);
         const signedAt = new Date(context.clock()).toISOString();
         const witness = { broker: context.publicUrl, signed_at: signedAt, session };
         const evidence = await context.signer.sign({ drill, witness }, EVIDENCE_TYPE);
-        const reason = 'An operator requested the signed report of a drill.';
+        const reason = `${nameOf(caller)} requested the signed report of a drill.`;
         const written = await recordGrant(context.audit, { ...asked, sessionId: session.id, reason });
         return written.granted ? granted(written.event, { evidence }) : written;
       },
-    }),
+    ),
   ];
 }
 

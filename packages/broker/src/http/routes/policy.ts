@@ -1,17 +1,16 @@
 /**
- * Plans of the access file over HTTP: on the public listener for CI by its OIDC token, on that of operators for them.
+ * Plans of the access file over HTTP, on the public listener for CI by its OIDC token.
  * docs/policy.md is their prose.
  */
 import { type Plan, refusals } from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity';
-import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
 import { granted, type Outcome, refused } from '../../audit/log/decision.ts';
 import type { Author, AuthorOf } from '../../policy/author.ts';
 import type { PolicyChanges } from '../../policy/change.ts';
 import { Files, listVersions } from '../../policy/history.ts';
 import type { Store } from '../../store/open.ts';
-import type { Operators } from '../operator-token.ts';
+import { Reason } from '../operator-route.ts';
 import { type Authentication, type Route, type RouteContext, route } from '../route.ts';
 
 export interface PolicyContext extends RouteContext {
@@ -19,43 +18,23 @@ export interface PolicyContext extends RouteContext {
   readonly store: Store;
   /** Whose job a token is of. */
   readonly authorOf?: AuthorOf | undefined;
-  /** Absent: no operator is listened to. */
-  readonly operators?: Operators | undefined;
 }
 
-const MAX_BODY = 8 * 1024 * 1024;
+export const MAX_BODY = 8 * 1024 * 1024;
 const main = z.string().min(1).max(255).default('access.yaml');
 export const PlanOrder = z.strictObject({ files: Files, main });
-const accept_unknown = z.boolean().default(false);
+export const accept_unknown = z.boolean().default(false);
 export const ApplyOrder = z.strictObject({
   files: Files,
   main,
   plan: z.string().regex(/^[0-9a-f]{64}$/),
   accept_unknown,
+  /** For the audit log and the history; an operator has to say one. */
+  reason: Reason.optional(),
 });
-export const RollBackOrder = z.strictObject({
-  version: z.number().int().positive(),
-  reason: z.string().min(1).max(200).refine(isPlainText),
-  accept_unknown,
-});
-
-/** `POST /policy/plan`, `/policy/apply` and `GET /policy/history`; `/policy/rollback` where operators are listened to. */
+/** `POST /policy/plan`, `/policy/apply` and `GET /policy/history`, for jobs; those of operators are in operator-policy.ts. */
 export function policyRoutes(context: PolicyContext): readonly Route[] {
-  const { changes, store, operators } = context;
-  const rollBack =
-    operators &&
-    route({
-      method: 'POST',
-      path: '/policy/rollback',
-      action: 'policy.apply',
-      authentication: authorAuthentication(context, 'apply'),
-      schema: RollBackOrder,
-      auditMembers: ({ version }) => ({ target: `version ${version}` }),
-      handler: async ({ caller: author, body, event }) => {
-        const { version, reason, accept_unknown: acceptUnknown } = body;
-        return described(await changes.rollBack(version, reason, author, event, { acceptUnknown }));
-      },
-    });
+  const { changes, store } = context;
   return [
     // What is only looked at leaves no row, as everywhere.
     route({
@@ -83,23 +62,17 @@ export function policyRoutes(context: PolicyContext): readonly Route[] {
       limit: MAX_BODY,
       auditMembers: ({ main: file, plan }) => ({ target: `${file} plan ${plan}` }),
       handler: async ({ caller: author, body, event }) => {
-        const { plan, accept_unknown: acceptUnknown, ...kept } = body;
-        return described(await changes.apply(kept, plan, author, event, { acceptUnknown }));
+        const { plan, accept_unknown: acceptUnknown, reason, ...kept } = body;
+        const asked = reason === undefined ? event : { ...event, reason: `Applied by ${author.by}: ${reason}` };
+        return described(await changes.apply(kept, plan, author, asked, { acceptUnknown }));
       },
     }),
-    ...(rollBack ? [rollBack] : []),
   ];
 }
 
-/** An operator where operators are listened to; elsewhere a job by its OIDC token. */
-function authorAuthentication({ operators, authorOf }: PolicyContext, wants: 'plan' | 'apply'): Authentication<Author> {
-  return async (presented) => {
-    if (operators) {
-      const operator = operators.authentication(presented);
-      const by = 'an operator';
-      return operator.granted ? granted({ ...operator.event, subject: by }, { by }) : operator;
-    }
-    const { request, event } = presented;
+/** A job by its OIDC token. */
+function authorAuthentication({ authorOf }: PolicyContext, wants: 'plan' | 'apply'): Authentication<Author> {
+  return async ({ request, event }) => {
     const token = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1];
     if (!token || !authorOf)
       return refused(
@@ -111,7 +84,7 @@ function authorAuthentication({ operators, authorOf }: PolicyContext, wants: 'pl
   };
 }
 
-function described(planned: Outcome<Plan>): Outcome<unknown> {
+export function described(planned: Outcome<Plan>): Outcome<unknown> {
   if (!planned.granted) return planned;
   const { id, state, resources, reach, people, findings, assumed } = planned.value;
   const members = { id, state, resources, reach, people, findings, assumed };

@@ -8,8 +8,9 @@ import { fingerprint } from '../../istiod/verify-certificate.ts';
 import type { MeshState } from '../../reconcile/contract.ts';
 import type { LiveIndex } from '../../session/live.ts';
 import type { Rotation } from '../../token/rotation.ts';
-import type { Operators } from '../operator-token.ts';
-import { type Route, type RouteContext, route } from '../route.ts';
+import { type MountedOperatorRoute, operatorRoute } from '../operator-route.ts';
+import type { Operators } from '../operators.ts';
+import type { RouteContext } from '../route.ts';
 
 export interface TrustContext extends RouteContext {
   readonly rotation: Rotation;
@@ -25,31 +26,31 @@ export const RotateOrder = z.strictObject({
 });
 
 /** `GET /admin/trust` and `POST /admin/trust/rotate`. */
-export function trustRoutes(context: TrustContext): readonly Route[] {
+export function trustRoutes(context: TrustContext): readonly MountedOperatorRoute[] {
   const { rotation, operators } = context;
   return [
     // A read that is allowed leaves no row, as everywhere.
-    route({
-      method: 'GET',
-      path: '/admin/trust',
-      action: 'operator.list',
-      authentication: operators.authentication,
-      handler: async ({ event }) => granted(event, { signing_keys: rotation.status(), roots: rootsInUse(context) }),
-    }),
-    route({
-      method: 'POST',
-      path: '/admin/trust/rotate',
-      action: 'operator.rotate',
-      authentication: operators.authentication,
-      schema: RotateOrder,
-      auditMembers: ({ revoke, reason }) => ({
-        detail: { ...(revoke && { revoke }), ...(reason !== undefined && { because: reason }) },
-      }),
-      handler: async ({ event, body: { revoke } }) => {
+    operatorRoute(
+      operators,
+      { does: 'trust.show', method: 'GET', path: '/admin/trust', action: 'operator.list' },
+      async ({ event }) => granted(event, { signing_keys: rotation.status(), roots: rootsInUse(context) }),
+    ),
+    operatorRoute(
+      operators,
+      {
+        does: {
+          among: ['rotation.rotate', 'rotation.revoke'],
+          of: ({ body }) => (body.revoke ? 'rotation.revoke' : 'rotation.rotate'),
+        },
+        ...{ method: 'POST', path: '/admin/trust/rotate', action: 'operator.rotate' },
+        schema: RotateOrder,
+        auditMembers: ({ revoke }) => (revoke ? { detail: { revoke } } : {}),
+      },
+      async ({ event, body: { revoke } }) => {
         const done = revoke ? await rotation.revoke(event) : await rotation.rotate(event);
         return done.granted ? granted(done.event, { ...done.value, signing_keys: rotation.status() }) : done;
       },
-    }),
+    ),
   ];
 }
 

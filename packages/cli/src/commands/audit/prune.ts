@@ -6,6 +6,7 @@ import { auditClient } from '../../operator/audit-client.ts';
 
 const flags = {
   before: text('<date>', 'delete rows older than this; UTC, as 2026-01-31 or 2026-01-31T12:00:00Z', { required: true }),
+  reason: text('<text>', 'reason for the audit log', { required: true }),
   yes: toggle('confirm'),
   ...operatorFlags,
   output,
@@ -15,7 +16,7 @@ export const command = defineCommand({
   about: 'Export the rows first. What is left verifies from a signed cut, which is printed.',
   flags,
   env: TOKEN_ENV,
-  examples: ['meshpass audit prune --before 2026-01-01 --yes'],
+  examples: ['meshpass audit prune --before 2026-01-01 --reason "kept for a year" --yes'],
   page: 'docs/audit.md',
   run: prune,
 });
@@ -37,7 +38,10 @@ async function prune(options: OptionsOf<typeof flags>): Promise<void> {
       `This deletes every row before ${before.toISOString()} for good. Export them first, then confirm with --yes.`,
     );
   const client = auditClient(options, process.env);
-  const pruned = (await client.json('/audit/prune', { before: before.toISOString() })) as Pruned;
+  const pruned = (await client.json('/audit/prune', {
+    before: before.toISOString(),
+    reason: options.reason,
+  })) as Pruned;
   if (options.output === 'json') console.log(JSON.stringify(pruned));
   else if (pruned.rows === 0) console.log('No row is that old: nothing was pruned.');
   else console.log(`Pruned ${pruned.rows} rows, up to ${pruned.size}. The signed cut:\n\n${pruned.note}`);

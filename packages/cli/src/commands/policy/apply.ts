@@ -16,6 +16,7 @@ const flags = {
   plan: text('<id>', 'apply only if this is still the plan'),
   dryRun: toggle('plan only'),
   acceptUnknown: toggle('apply even if it is unknown whether a grant works; the audit log records it'),
+  reason: text('<text>', 'reason for the audit log; an operator has to give one'),
   ...authorFlags,
   output: planOutput,
 };
@@ -40,7 +41,7 @@ type Planned = Omit<Plan, 'manifests' | 'assumed'> & Partial<Pick<Plan, 'assumed
 /** @throws MeshpassError what the broker answers: `plan_stale`, `plan_refused`, `plan_unauthorized`, `access_*` */
 async function apply(options: OptionsOf<typeof flags>): Promise<ExitCode> {
   const order = namingFlag('--access', () => filesOf(options.access));
-  const { acceptUnknown, output } = options;
+  const { acceptUnknown, output, reason } = options;
   const planned = (await (await asAuthor(options))('POST', '/policy/plan', order)) as Planned;
   console.log(output === 'json' ? JSON.stringify(planned, null, 2) : formatPlan(planned, output));
   if (refusals(planned, { acceptUnknown }).length > 0) return planExitCode(planned, { acceptUnknown });
@@ -54,6 +55,7 @@ async function apply(options: OptionsOf<typeof flags>): Promise<ExitCode> {
     ...order,
     plan: planned.id,
     ...(acceptUnknown && { accept_unknown: true }),
+    ...(reason !== undefined && { reason }),
   });
   if (output !== 'json') console.log('\nApplied: in force now.');
   return EXIT.ok;

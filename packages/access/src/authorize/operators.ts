@@ -1,0 +1,84 @@
+/** Which roles of `operators` somebody has. Default deny; nothing is looked up, nothing is remembered. */
+import type { Attestation } from '@meshpass/identity';
+import type { Place } from '@meshpass/istio';
+import type { Access, OperatorRole } from '../model.ts';
+import { formatPlace } from '../problem.ts';
+import { OPERATOR_ROLES } from '../schema/operators.ts';
+import { whyDenied, whyNot } from './who.ts';
+
+export interface OperatorRoles {
+  /** Each role that holds, with the first entry that gives it. */
+  readonly roles: readonly { readonly role: OperatorRole; readonly place: Place }[];
+  /** Why the others do not; for the audit log. */
+  readonly refusals: readonly string[];
+}
+
+/**
+ * Roles of a person who signed in. Whom `deny` of the file names has none.
+ * @param attestation of an ID token that was issued to the issuer's `signIn.client`
+ * @example
+ * ```ts
+ * import { operatorRoles, parseAccess } from '@meshpass/access';
+ * const access = parseAccess(`
+ * trust: {issuers: {okta: {issuer: https://acme.okta.com, audience: meshpass, signIn: {client: cli}}}}
+ * operators: {viewer: [{issuer: okta, claims: {groups: dev}}]}
+ * grants: {}`, 'access.yaml');
+ * const claims = { iss: 'https://acme.okta.com', aud: 'cli', groups: ['dev'] };
+ * const mona = {
+ *   ...{ attestor: 'oidc' as const, issuer: 'okta', subject: 'okta:00u1', login: 'mona', teams: [], claims },
+ *   workspace: { kind: 'other' as const, key: 'other:okta:00u1', name: 'mona' },
+ *   proofHash: 'a'.repeat(64),
+ * };
+ * operatorRoles(mona, access).roles.map(({ role }) => role); // => ['viewer']
+ * ```
+ */
+export function operatorRoles(attestation: Attestation, access: Access): OperatorRoles {
+  const { operators, trust, deny = [] } = access;
+  if (!operators) return { roles: [], refusals: ['the access file has no "operators"'] };
+  const issuer = trust.issuers.find(({ name }) => name === attestation.issuer);
+  // Another issuer may have come under the name, or another client.
+  const isSame = issuer?.signIn !== undefined && issuer.issuer === attestation.claims.iss;
+  if (!isSame || !isFor(attestation.claims.aud, issuer.signIn!.client))
+    return { roles: [], refusals: [`the access file no longer has people sign in at ${attestation.issuer} like this`] };
+  for (const denial of deny) {
+    const why = whyDenied(denial, attestation, 'generic');
+    if (why !== undefined) return { roles: [], refusals: [`${formatPlace(denial.place)} denied: ${why}`] };
+  }
+  const refusals: string[] = [];
+  const roles = OPERATOR_ROLES.flatMap((role) => {
+    const match = operators.roles[role].find((who) => {
+      const failure = whyNot(who, attestation, 'generic');
+      if (failure) refusals.push(`${role}: ${formatPlace(who.place)} ${failure}`);
+      return !failure;
+    });
+    return match ? [{ role, place: match.place }] : [];
+  });
+  return { roles, refusals };
+}
+
+/**
+ * Roles of a Kubernetes ServiceAccount.
+ * @example
+ * ```ts
+ * import { parseAccess, serviceAccountRoles } from '@meshpass/access';
+ * const access = parseAccess(`
+ * trust: {}
+ * operators: {serviceAccounts: [{serviceAccount: ci/reporter, roles: [viewer]}]}
+ * grants: {}`, 'access.yaml');
+ * serviceAccountRoles('ci', 'reporter', access).roles.map(({ role }) => role); // => ['viewer']
+ * serviceAccountRoles('ci', 'other', access).roles; // => []
+ * ```
+ */
+export function serviceAccountRoles(namespace: string, name: string, access: Access): OperatorRoles {
+  const entry = access.operators?.serviceAccounts.find((one) => one.namespace === namespace && one.name === name);
+  if (!entry) return { roles: [], refusals: [`"operators.serviceAccounts" does not name ${namespace}/${name}`] };
+  const { place } = entry;
+  return {
+    roles: OPERATOR_ROLES.filter((role) => entry.roles.includes(role)).map((role) => ({ role, place })),
+    refusals: [],
+  };
+}
+
+function isFor(aud: unknown, client: string): boolean {
+  return Array.isArray(aud) ? aud.includes(client) : aud === client;
+}

@@ -1,0 +1,72 @@
+/** What entries of `operators` and `signIn` mean: who signs in where, and that nobody has a role by accident. */
+import { didYouMean, type Place } from '@meshpass/istio';
+import type { Access, TrustedIssuer, Who } from '../model.ts';
+import type { AccessFileProblem } from '../problem.ts';
+import { OPERATOR_ROLES } from '../schema/operators.ts';
+
+/** @returns issuers with `signIn` at which no person signs in */
+export function checkSignIns(
+  issuers: readonly TrustedIssuer[],
+  places: ReadonlyMap<string, Place>,
+): readonly AccessFileProblem[] {
+  return issuers
+    .filter(({ signIn, kind }) => signIn !== undefined && kind === 'actions')
+    .map(({ name }) => ({
+      code: 'access_file_invalid',
+      place: places.get(name)!,
+      message: `nobody signs in at "${name}": its tokens are of jobs of GitHub Actions; leave "signIn" out`,
+    }));
+}
+
+/** @returns every finding of `operators`, in no particular order */
+export function checkOperators(access: Access): readonly AccessFileProblem[] {
+  const { operators } = access;
+  if (!operators) return [];
+  const { roles, serviceAccounts } = operators;
+  const entries = OPERATOR_ROLES.flatMap((role) => roles[role].map((who) => ({ role, who })));
+  return [
+    ...entries.flatMap(({ role, who }) => checkEntry(role, who, access)),
+    ...serviceAccounts.flatMap(({ namespace, name, place }, index): AccessFileProblem[] =>
+      serviceAccounts.slice(0, index).some((other) => other.namespace === namespace && other.name === name)
+        ? [{ code: 'access_file_invalid', place, message: `${namespace}/${name} stands in "serviceAccounts" already` }]
+        : [],
+    ),
+  ];
+}
+
+/** What an operator signs in with says nothing else. */
+const KNOWN = new Set(['place', 'issuer', 'claims', 'when']);
+
+function checkEntry(role: string, who: Who, { trust: { issuers } }: Access): readonly AccessFileProblem[] {
+  const problem = (message: string): readonly AccessFileProblem[] => [
+    { code: 'access_file_invalid', place: who.place, message },
+  ];
+  const foreign = Object.keys(who).find((member) => !KNOWN.has(member));
+  if (foreign !== undefined)
+    return problem(
+      `operators sign in with an OpenID Connect issuer, which does not attest "${KEYS[foreign] ?? foreign}": use "claims" or "when"`,
+    );
+  if (who.issuer === undefined) return problem('say "issuer": the same claim means something else at another issuer');
+  const issuer = issuers.find(({ name }) => name === who.issuer);
+  const able = issuers.filter(({ signIn }) => signIn !== undefined).map(({ name }) => name);
+  if (!issuer)
+    return problem(
+      who.issuer === 'github'
+        ? 'operators cannot sign in with GitHub yet: name an issuer of trust.issuers that has "signIn"'
+        : `unknown issuer "${who.issuer}"${didYouMean(who.issuer, able)}; issuers with "signIn": ${able.join(', ') || 'none'}`,
+    );
+  if (!issuer.signIn)
+    return problem(
+      `nobody can sign in at "${who.issuer}": set trust.issuers.${who.issuer}.signIn with its public OAuth client`,
+    );
+  return who.claims === undefined && who.when === undefined
+    ? problem(`everybody who can sign in at "${who.issuer}" would be ${role}: add "claims" or "when"`)
+    : [];
+}
+
+/** As the file has them. */
+const KEYS: Readonly<Record<string, string>> = {
+  userId: 'user_id',
+  teamId: 'team_id',
+  repositoryId: 'repository_id',
+};

@@ -1,0 +1,127 @@
+/** `operators` of an access file: what is refused, where, and who has which role. */
+import type { Attestation } from '@meshpass/identity';
+import { describe, expect, it } from 'vitest';
+import { operatorRoles, parseAccess } from '../../src/index.ts';
+
+const FILE = (operators: string, signIn = ', signIn: {client: cli, scopes: [groups]}') => `trust:
+  codespaces: {organization: acme}
+  issuers:
+    okta: {issuer: https://acme.okta.com, audience: meshpass${signIn}}
+    ci: {issuer: https://token.actions.githubusercontent.com, audience: meshpass}
+operators:
+  ${operators}
+grants: {}
+`;
+
+function problemOf(text: string): string {
+  try {
+    parseAccess(text, 'access.yaml');
+    return 'none';
+  } catch (thrown) {
+    return (thrown as Error).message;
+  }
+}
+
+describe('refused is', () => {
+  it.each([
+    ['a GitHub login', 'admin: [{user: mona}]', /:7:11 .*does not attest "user"/],
+    ['a GitHub user', 'admin: [{user_id: 1, issuer: okta}]', /:7:11 .*does not attest "user_id"/],
+    ['a team', 'viewer: [{team: acme/leads}]', /:7:12 .*does not attest "team"/],
+    [
+      'GitHub as the issuer',
+      'viewer: [{issuer: github, when: subject != ""}]',
+      /:7:12 operators cannot sign in with GitHub yet/,
+    ],
+    [
+      'an unknown issuer',
+      'viewer: [{issuer: otka, claims: {a: b}}]',
+      /:7:12 unknown issuer "otka" \(did you mean "okta"\?\)/,
+    ],
+    ['an issuer of jobs', 'viewer: [{issuer: ci, claims: {a: b}}]', /:7:12 nobody can sign in at "ci"/],
+    ['an entry without an issuer', 'viewer: [{claims: {a: b}}]', /:7:12 say "issuer"/],
+    ['everybody of an issuer', 'admin: [{issuer: okta}]', /:7:11 everybody who can sign in at "okta" would be admin/],
+    ['an unknown role', 'root: [{issuer: okta, claims: {a: b}}]', /:7:3 unknown key "root"/],
+    ['a role without entries', 'admin: []', /:7:10 admin: nobody is named/],
+    ['a session of a day', 'session: 24h', /:7:12 session: /],
+    [
+      'a ServiceAccount without its namespace',
+      'serviceAccounts: [{serviceAccount: ci, roles: [viewer]}]',
+      /:7:38 .*write NAMESPACE\/NAME/,
+    ],
+    [
+      'a ServiceAccount with an unknown role',
+      'serviceAccounts: [{serviceAccount: a/b, roles: [root]}]',
+      /:7:51 roles are viewer, approver/,
+    ],
+    [
+      'a ServiceAccount twice',
+      'serviceAccounts: [{serviceAccount: a/b, roles: [viewer]}, {serviceAccount: a/b, roles: [admin]}]',
+      /:7:61 a\/b stands in "serviceAccounts" already/,
+    ],
+  ])('%s', (_, operators, problem) => {
+    expect(problemOf(FILE(operators))).toMatch(problem);
+  });
+
+  it('an entry of an issuer at which nobody can sign in', () => {
+    expect(problemOf(FILE('admin: [{issuer: okta, claims: {a: b}}]', ''))).toMatch(
+      /:7:11 nobody can sign in at "okta": set trust\.issuers\.okta\.signIn/,
+    );
+  });
+
+  it.each([
+    ['a client with a space', '{client: "a b"}', /is no client id/],
+    ['openid as a scope', '{client: a, scopes: [openid]}', /openid is asked for anyway/],
+    ['a secret', '{client: a, secret: b}', /unknown key "secret"/],
+  ])('signIn with %s', (_, signIn, problem) => {
+    expect(problemOf(FILE('session: 1h', `, signIn: ${signIn}`))).toMatch(problem);
+  });
+
+  it('signIn of GitHub Actions', () => {
+    const text = FILE('session: 1h').replace(
+      'actions.githubusercontent.com, audience: meshpass',
+      'actions.githubusercontent.com, audience: meshpass, signIn: {client: a}',
+    );
+    expect(problemOf(text)).toMatch(/:5:5 nobody signs in at "ci"/);
+  });
+
+  it('operators of an included file', () => {
+    const include = () => ({ text: 'operators: {session: 1h}\n' });
+    expect(() => parseAccess(`include: [b.yaml]\n${FILE('session: 1h')}`, 'access.yaml', { include })).toThrow(
+      /b\.yaml:1:1 only the first file says who operates/,
+    );
+  });
+});
+
+describe('a role', () => {
+  const attestation = (claims: Attestation['claims']): Attestation => ({
+    ...{ attestor: 'oidc', issuer: 'okta', subject: 'okta:00u1', login: 'mona', teams: [], proofHash: 'a' },
+    workspace: { kind: 'other', key: 'other:okta:00u1', name: 'mona' },
+    claims: { iss: 'https://acme.okta.com', aud: 'cli', sub: '00u1', ...claims },
+  });
+  const access = parseAccess(
+    FILE(`viewer: [{issuer: okta, claims: {groups: [dev, ops]}}]
+  admin: [{issuer: okta, when: 'claims.sub == "00u1" && "ops" in claims.groups'}]
+deny: [{issuer: okta, claims: {department: contractors}}]`),
+    'access.yaml',
+  );
+  const rolesOf = (claims: Attestation['claims']) =>
+    operatorRoles(attestation({ department: 'it', ...claims }), access).roles.map(
+      ({ role, place }) => `${role} ${place.line}`,
+    );
+
+  it('is given by the first entry that holds, with its place', () => {
+    expect(rolesOf({ groups: ['ops'] })).toEqual(['viewer 7', 'admin 8']);
+    expect(rolesOf({ groups: ['dev'] })).toEqual(['viewer 7']);
+    expect(rolesOf({ groups: ['hr'] })).toEqual([]);
+  });
+
+  it('is not given where a claim is missing, nor to whom the file denies', () => {
+    expect(rolesOf({})).toEqual([]);
+    expect(rolesOf({ groups: ['ops'], department: 'contractors' })).toEqual([]);
+  });
+
+  it('is not given to a token of another issuer under the name, or of another client', () => {
+    expect(rolesOf({ groups: ['ops'], iss: 'https://evil.example' })).toEqual([]);
+    expect(rolesOf({ groups: ['ops'], aud: 'meshpass' })).toEqual([]);
+  });
+});

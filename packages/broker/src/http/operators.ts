@@ -1,0 +1,132 @@
+/** Who calls the operator listener: an operator by their session and its key (RFC 9449 section 7), or the break-glass token. */
+import type { Access } from '@meshpass/access';
+import { MeshpassError } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
+import { granted, type Outcome, refused } from '../audit/log/decision.ts';
+import type { AuditEvent } from '../audit/log/event.ts';
+import { type Clock, seconds } from '../clock/clock.ts';
+import { createRateAllowance } from '../limits/rate-allowance.ts';
+import { groupOf, type SourceOf } from '../limits/source-address.ts';
+import { BREAK_GLASS, type OperatorCaller } from '../operator/caller.ts';
+import { callerOf, type OperatorSessions } from '../operator/sessions.ts';
+import { equalInConstantTime } from '../secrets/constant-time.ts';
+import { MAX_AGE, MAX_AHEAD, verifyDpop } from '../token/dpop.ts';
+import { createReplayMemory } from '../token/replay.ts';
+import type { Connections } from './connections.ts';
+import type { Authentication, Presented } from './route.ts';
+
+export interface OperatorsOptions {
+  /** The break-glass token; undefined where the broker was started without one. */
+  readonly token: string | undefined;
+  readonly sessions: OperatorSessions;
+  /** Base of DPoP `htu`: this listener has no name of its own, people reach it through a port-forward. */
+  readonly publicUrl: string;
+  /** @throws MeshpassError while no access file is in force */
+  readonly access: () => Access;
+  readonly sourceOf: SourceOf;
+  /** Unix ms. */
+  readonly clock: Clock;
+  /** Unix seconds at which this process started. */
+  readonly startedAt: number;
+  /** Of the listener that operators use. */
+  readonly connections: Pick<Connections, 'belongs'>;
+  /** A session whose operator has no role any more. */
+  readonly onRoleLost: (sessionId: string) => void;
+}
+
+export interface Operators {
+  /**
+   * Refuses with `operator_unauthorized`, `operator_session_ended`, `dpop_*`; `too_many_attempts` after wrong tokens from the same
+   * source, whatever comes then.
+   */
+  readonly authentication: Authentication<OperatorCaller>;
+  /** A stranger's key, who wants to sign in: a proof that was made for this request just now. */
+  readonly keyAuthentication: Authentication<{ readonly jkt: string }>;
+  /** A sign-in that failed counts as a wrong token. */
+  readonly failed: (event: AuditEvent) => void;
+}
+
+/** Wrong tokens of a source that are compared at once, and a second after that. */
+const ATTEMPTS = { burst: 10, perSecond: 0.1 };
+/** DPoP proofs remembered in a window. Operators are few. */
+const REPLAY_CAPACITY = 20_000;
+const SESSION = /^dpop +(mpo_[A-Za-z0-9_-]{43})$/i;
+
+export function createOperators(options: OperatorsOptions): Operators {
+  const { sessions, token, sourceOf, clock, startedAt, publicUrl, connections } = options;
+  const attempts = createRateAllowance({ ...ATTEMPTS, clock });
+  const strangers = createReplayMemory(MAX_AGE + MAX_AHEAD, REPLAY_CAPACITY, REPLAY_CAPACITY / 8);
+  const known = createReplayMemory(MAX_AGE + MAX_AHEAD, REPLAY_CAPACITY);
+  const tooMany = () =>
+    new MeshpassError('too_many_attempts', 'Too many wrong tokens from this address; wait.', {
+      retryAfter: 1 / ATTEMPTS.perSecond,
+    });
+  const proofOf = ({ request }: Presented) => ({
+    proof: headerOf(request.headers.dpop),
+    method: request.method ?? '',
+    url: publicUrl + new URL(request.url ?? '/', publicUrl).pathname,
+    ...{ now: seconds(clock), startedAt },
+  });
+
+  const bySession = (presented: Presented, sessionToken: string, source: string): Outcome<OperatorCaller> => {
+    const { event, request } = presented;
+    const session = sessions.byToken(sha256Hex(sessionToken));
+    if (!session || session.expiresAt <= seconds(clock)) {
+      // One that is over is sent by its own holder, and tells nothing to who tries tokens: these have 256 bits.
+      if (!session) attempts.take(source);
+      return refused(event, ended('The session of this operator is over or unknown; run meshpass login.'));
+    }
+    const { id, subject, login, issuer } = session;
+    const identified = { ...event, subject, login, issuer, detail: { operator_session: id } };
+    try {
+      verifyDpop({ ...proofOf(presented), accessToken: sessionToken, jkt: session.jkt, replay: known });
+      const caller = callerOf(session, options.access());
+      if (caller.roles.length === 0) {
+        options.onRoleLost(id);
+        return refused(identified, ended('The access file gives you no role as an operator any more.'));
+      }
+      connections.belongs(request.socket);
+      return granted({ ...identified, known: true }, caller);
+    } catch (thrown) {
+      return refused(identified, thrown);
+    }
+  };
+
+  const byToken = (presented: Presented, source: string): Outcome<OperatorCaller> => {
+    const { event, request } = presented;
+    const given = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1] ?? '';
+    if (token === undefined || !equalInConstantTime(given, token)) {
+      attempts.take(source);
+      return refused(
+        event,
+        new MeshpassError('operator_unauthorized', 'An operator is required: run meshpass login, or present a token.'),
+      );
+    }
+    connections.belongs(request.socket);
+    const { subject } = BREAK_GLASS;
+    return granted({ ...event, known: true, subject }, BREAK_GLASS);
+  };
+
+  return {
+    authentication: (presented) => {
+      const source = groupOf(sourceOf(presented.request));
+      if (!attempts.has(source)) return refused(presented.event, tooMany());
+      const session = SESSION.exec(presented.request.headers.authorization ?? '')?.[1];
+      return session === undefined ? byToken(presented, source) : bySession(presented, session, source);
+    },
+    keyAuthentication: (presented) => {
+      const source = groupOf(sourceOf(presented.request));
+      if (!attempts.has(source)) return refused(presented.event, tooMany());
+      return granted(presented.event, { jkt: verifyDpop({ ...proofOf(presented), source, replay: strangers }) });
+    },
+    failed: ({ source }) => void attempts.take(groupOf(source ?? 'unknown')),
+  };
+}
+
+function ended(message: string): MeshpassError {
+  return new MeshpassError('operator_session_ended', message);
+}
+
+function headerOf(value: string | string[] | undefined): string | undefined {
+  return Array.isArray(value) ? value.join(',') : value;
+}

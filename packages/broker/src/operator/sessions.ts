@@ -1,0 +1,130 @@
+/**
+ * Sessions of operators: opened by an exchange, bound to a key, over after an hour or less. They are in the store, so that a broker that
+ * takes over has them, and in memory, so that a request needs no query. What one may do is decided at each request.
+ */
+import { type Access, formatPlace, type OperatorRoles, operatorRoles, serviceAccountRoles } from '@meshpass/access';
+import type { Attestation } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
+import type { Clock, Random } from '../clock/clock.ts';
+import { seconds, timestamp, uuidv7 } from '../clock/clock.ts';
+import type { Store } from '../store/open.ts';
+import type { HeldRole, OperatorCaller } from './caller.ts';
+
+export interface OperatorSession {
+  readonly id: string;
+  readonly tokenHash: string;
+  readonly jkt: string;
+  readonly kind: 'person' | 'service-account';
+  readonly issuer: string;
+  readonly subject: string;
+  readonly login: string;
+  /** Of a person. */
+  readonly attestation?: Attestation;
+  readonly source?: string | undefined;
+  /** Unix seconds. */
+  readonly openedAt: number;
+  readonly expiresAt: number;
+}
+
+/** Why a session of an operator ended before its time. */
+export type OperatorCloseCause = 'logout' | 'operator' | 'replaced' | 'role_lost';
+
+export interface OperatorSessions {
+  /** @param hash of the token, hex */
+  readonly byToken: (hash: string) => OperatorSession | undefined;
+  readonly all: () => readonly OperatorSession[];
+  /** After it is in the store. */
+  readonly add: (session: OperatorSession) => void;
+  /** After, or where the store fails before, its end is there. */
+  readonly remove: (id: string) => void;
+}
+
+/** Of one person or ServiceAccount; the oldest ends when one more opens. */
+export const MAX_PER_SUBJECT = 10;
+/** Of all. */
+export const MAX_OPERATOR_SESSIONS = 1_000;
+
+/** Reads what the broker before has left. @throws MeshpassError `store_unavailable` */
+export async function openOperatorSessions(store: Store, clock: Clock): Promise<OperatorSessions> {
+  const now = timestamp(seconds(clock));
+  // A day is long enough to look at one that is over; the audit log has it for good.
+  await store.db
+    .deleteFrom('operator_sessions')
+    .where('expires_at', '<', new Date((seconds(clock) - 86_400) * 1000))
+    .execute();
+  const rows = await store.db
+    .selectFrom('operator_sessions')
+    .selectAll()
+    .where('closed_at', 'is', null)
+    .where('expires_at', '>', new Date(now))
+    .execute();
+  const sessions = new Map<string, OperatorSession>();
+  for (const { token_hash, attestation, source, opened_at, expires_at, closed_at: _, close_cause: __, ...row } of rows)
+    sessions.set(token_hash, {
+      ...row,
+      ...(attestation !== null && { attestation: JSON.parse(attestation) as Attestation }),
+      ...(source !== null && { source }),
+      tokenHash: token_hash,
+      openedAt: Math.floor(opened_at.getTime() / 1000),
+      expiresAt: Math.floor(expires_at.getTime() / 1000),
+    });
+  const forgetExpired = () => {
+    for (const [hash, { expiresAt }] of sessions) if (expiresAt <= seconds(clock)) sessions.delete(hash);
+  };
+  return {
+    byToken: (hash) => sessions.get(hash),
+    all: () => {
+      forgetExpired();
+      return [...sessions.values()];
+    },
+    add: (session) => sessions.set(session.tokenHash, session),
+    remove: (id) => {
+      for (const [hash, session] of sessions) if (session.id === id) sessions.delete(hash);
+    },
+  };
+}
+
+/** @returns the session, and its token, which is in no other place */
+export function newOperatorSession(
+  of: Omit<OperatorSession, 'id' | 'tokenHash' | 'openedAt' | 'expiresAt'>,
+  life: number,
+  clock: Clock,
+  random: Random,
+): { readonly session: OperatorSession; readonly token: string } {
+  const token = `mpo_${random(32).toString('base64url')}`;
+  const openedAt = seconds(clock);
+  const id = uuidv7(clock, random);
+  return { session: { ...of, id, tokenHash: sha256Hex(token), openedAt, expiresAt: openedAt + life }, token };
+}
+
+/** As the journal takes it. */
+export function operatorSessionRow(session: OperatorSession) {
+  const { tokenHash, attestation, source, openedAt, expiresAt, ...row } = session;
+  return {
+    ...row,
+    token_hash: tokenHash,
+    attestation: attestation ? JSON.stringify(attestation) : null,
+    source: source ?? null,
+    opened_at: timestamp(openedAt),
+    expires_at: timestamp(expiresAt),
+    closed_at: null,
+    close_cause: null,
+  };
+}
+
+/** What it may do under this access file: nothing where that no longer names it. */
+export function callerOf(session: OperatorSession, access: Access): OperatorCaller {
+  const { id, kind, issuer, subject, login, attestation } = session;
+  const { roles } = rolesNow(session, access);
+  return {
+    ...{ kind, issuer, subject, login, sessionId: id },
+    ...(attestation && { attestation }),
+    roles: roles.map(({ role, place }): HeldRole => ({ role, place: formatPlace(place) })),
+  };
+}
+
+function rolesNow({ kind, subject, attestation }: OperatorSession, access: Access): OperatorRoles {
+  if (kind === 'person') return attestation ? operatorRoles(attestation, access) : { roles: [], refusals: [] };
+  const [, namespace = '', name = ''] = subject.split(':');
+  return serviceAccountRoles(namespace, name, access);
+}

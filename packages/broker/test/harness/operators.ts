@@ -1,0 +1,78 @@
+/** People who operate the broker: they sign in as `meshpass login` does, and their requests are proven like its. */
+
+import type { OperatorRole, Operators } from '@meshpass/access';
+import { OPERATOR_ROLES } from '@meshpass/access';
+import { type DpopKey, dpopThumbprint, operatorNonce } from '@meshpass/identity';
+import type { JWTPayload } from 'jose';
+import { type Answer, type Call, dpop, EXCHANGE, FORM, form, type Harness, ID_TOKEN, newKey } from './broker.ts';
+
+export const OPERATOR_CLIENT = 'meshpass-operators';
+
+const place = (line: number) => ({ file: 'access.yaml', line, column: 7 });
+
+/** Each role belongs to the group of its name. */
+export function operatorsByGroup(more: Partial<Operators> = {}): Operators {
+  const entries = OPERATOR_ROLES.map((role, index) => {
+    const who = { place: place(index + 10), issuer: 'idp', claims: { groups: [role] } };
+    return [role, [who]] as const;
+  });
+  const roles = Object.fromEntries(entries) as unknown as Operators['roles'];
+  return { roles, serviceAccounts: [], session: 3600, deviceFlow: false, ...more };
+}
+
+export interface SignedIn {
+  readonly key: DpopKey;
+  readonly token: string;
+  readonly subject: string;
+}
+
+export interface SignInOptions {
+  readonly key?: DpopKey;
+  /** In place of what a sign-in of this key has. */
+  readonly claims?: JWTPayload;
+  /** In place of a token of this person. */
+  readonly token?: string;
+  readonly tokenType?: string;
+}
+
+/** `POST /operator/session` of somebody in these groups. */
+export async function exchange(
+  harness: Harness,
+  subject: string,
+  groups: readonly string[],
+  { key = newKey(), claims = {}, token, tokenType = ID_TOKEN }: SignInOptions = {},
+): Promise<Answer> {
+  const proof = token ?? (await harness.idp.prove(subject, { ...personClaims(harness, key, groups), ...claims }));
+  return await harness.operatorCall({
+    method: 'POST',
+    path: '/operator/session',
+    headers: { ...FORM, dpop: dpop({ key, path: '/operator/session', now: harness.now() }) },
+    body: form({ grant_type: EXCHANGE, subject_token: proof, subject_token_type: tokenType }),
+  });
+}
+
+/** What the ID token of a sign-in with this key says, at the time of the harness. */
+export function personClaims(harness: Harness, key: DpopKey, groups: readonly string[]): JWTPayload {
+  const now = harness.now();
+  const nonce = operatorNonce(dpopThumbprint(key.jwk));
+  return { aud: OPERATOR_CLIENT, nonce, groups: [...groups], iat: now, exp: now + 300 };
+}
+
+/** Signs somebody in who has these roles by their groups. */
+export async function signIn(harness: Harness, subject: string, roles: readonly OperatorRole[]): Promise<SignedIn> {
+  const key = newKey();
+  const answer = await exchange(harness, subject, roles, { key });
+  if (answer.status !== 200) throw new Error(`signing in answered ${answer.status} ${answer.text}`);
+  return { key, token: answer.json.access_token, subject: `idp:${subject}` };
+}
+
+/** A request of an operator, as the command makes it. */
+export async function asOperator(harness: Harness, who: SignedIn, call: Call): Promise<Answer> {
+  const { method = 'GET', path } = call;
+  const proof = dpop({ key: who.key, method, path: path.split('?')[0]!, now: harness.now(), accessToken: who.token });
+  const json: Record<string, string> = call.body === undefined ? {} : { 'content-type': 'application/json' };
+  return await harness.operatorCall({
+    ...call,
+    headers: { ...json, authorization: `DPoP ${who.token}`, dpop: proof, ...call.headers },
+  });
+}

@@ -1,0 +1,63 @@
+import { MeshpassError } from '@meshpass/identity/error';
+import { defineCommand } from '../../command/define.ts';
+import { type OptionsOf, text, toggle, turnOff, wholeNumber } from '../../command/flag.ts';
+import { output, STATE_ENV } from '../../command/shared-flags.ts';
+import { openBrowser } from '../../login/open-browser.ts';
+import { loginOperator } from '../../login/operator.ts';
+import { originOf, ownFlags } from '../../login/operator-flags.ts';
+
+const flags = {
+  ...ownFlags,
+  issuer: text('<name>', 'where to sign in, by its name in the access file; needed where there are several'),
+  device: toggle('sign in on another device, by a code (RFC 8628)'),
+  browser: turnOff('print the URL, and open no browser'),
+  port: wholeNumber('<port>', 'port of the page on 127.0.0.1 that the issuer sends the browser back to; 0: any', {
+    default: '0',
+  }),
+  serviceAccountToken: text(
+    '<file>',
+    'file with the token of a Kubernetes ServiceAccount for the audience of the broker, in place of a person',
+    { env: 'MESHPASS_SERVICE_ACCOUNT_TOKEN_FILE' },
+  ),
+  output,
+};
+
+export const command = defineCommand({
+  about:
+    'Opens a session of an operator: your issuer says who you are, "operators" of the access file what you may do. The session is bound to a key in your state directory, and ends after an hour unless the access file says otherwise.',
+  flags,
+  env: STATE_ENV,
+  examples: ['meshpass login', 'meshpass login --issuer okta --device'],
+  page: 'docs/install/operators.md',
+  run: login,
+});
+
+const PATIENCE_MS = 5 * 60_000;
+
+/** @throws MeshpassError `usage` where flags contradict each other; those of loginOperator() */
+async function login(options: OptionsOf<typeof flags>): Promise<void> {
+  const { issuer, device, browser, port, serviceAccountToken, caFile, output } = options;
+  if (serviceAccountToken !== undefined && (device || issuer !== undefined))
+    throw new MeshpassError('usage', '--service-account-token cannot be combined with --issuer or --device.');
+  const operator = originOf(options);
+  const { operator: who, expiresAt } = await loginOperator(
+    {
+      ...{ operator, caFile, issuer, device, port, serviceAccountToken, patienceMs: PATIENCE_MS },
+      onUrl: (url) => {
+        console.error(`Sign in with your browser:\n\n    ${url}\n`);
+        if (browser) openBrowser(url);
+      },
+      onCode: ({ url, code, complete }) => {
+        console.error(`Open ${url} on any device and enter the code ${code}.`);
+        if (complete !== undefined) console.error(`Or open ${complete}`);
+      },
+    },
+    process.env,
+  );
+  const until = new Date(expiresAt * 1000).toISOString();
+  if (output === 'json') console.log(JSON.stringify({ broker: operator, operator: who, expires_at: until }));
+  else
+    console.log(
+      `You are ${who.login} (${who.subject}): ${who.roles.map(({ role }) => role).join(', ')}. Until ${until}.`,
+    );
+}

@@ -1,0 +1,32 @@
+import { defineCommand } from '../../command/define.ts';
+import { output, TOKEN_ENV } from '../../command/shared-flags.ts';
+import type { Operator } from '../../login/operator.ts';
+import { originOf, ownFlags } from '../../login/operator-flags.ts';
+import { operatorClient } from '../../operator/client.ts';
+
+interface WhoAmI {
+  readonly operator: Operator;
+  readonly expires_at: string | null;
+  readonly actions: readonly string[];
+}
+
+export const command = defineCommand({
+  about: 'Who you are as an operator, which entry of the access file gives you a role, and what you may do.',
+  flags: { ...ownFlags, output },
+  env: TOKEN_ENV,
+  examples: ['meshpass whoami', 'meshpass whoami --output json'],
+  page: 'docs/install/operators.md',
+  run: async ({ output, caFile, ...options }) => {
+    const call = operatorClient({ operator: originOf(options), ...(caFile !== undefined && { caFile }) }, process.env);
+    const found = (await call('GET', '/operator/session')) as WhoAmI;
+    if (output === 'json') {
+      console.log(JSON.stringify(found, null, 2));
+      return;
+    }
+    const { operator, expires_at: until, actions } = found;
+    const roles = operator.roles.map(({ role, place }) => `  ${role}  (${place})`);
+    console.log(`${operator.login} (${operator.subject})${until === null ? '' : `, until ${until}`}`);
+    console.log(['Roles:', ...(roles.length > 0 ? roles : ['  none: this is the break-glass token'])].join('\n'));
+    console.log(['May:', ...actions.map((action) => `  ${action}`)].join('\n'));
+  },
+});

@@ -1,0 +1,31 @@
+import { MeshpassError } from '@meshpass/identity/error';
+import { defineCommand } from '../../command/define.ts';
+import { text } from '../../command/flag.ts';
+import { operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts';
+import { operatorClient } from '../../operator/client.ts';
+
+export const command = defineCommand({
+  about:
+    'Whoever it was can sign in again as long as the access file gives them a role. Needs exactly one of --id and --subject.',
+  flags: {
+    id: text('<id>', 'one session, from meshpass operators list'),
+    subject: text('<subject>', 'every session of a person or ServiceAccount, such as okta:00u1'),
+    reason: text('<text>', 'reason for the audit log'),
+    ...operatorFlags,
+    output,
+  },
+  exitCodes: { 0: 'closed', 1: 'nobody is signed in like this, or the broker refused' },
+  env: TOKEN_ENV,
+  examples: ['meshpass operators close --subject okta:00u1 --reason "left the team"'],
+  page: 'docs/install/operators.md',
+  run: async ({ id, subject, reason, output, ...options }) => {
+    if ((id === undefined) === (subject === undefined))
+      throw new MeshpassError('usage', 'Select the sessions with exactly one of --id and --subject.');
+    const call = operatorClient(options, process.env);
+    const { closed } = (await call('POST', '/operator/sessions/close', { id, subject, reason })) as {
+      readonly closed: readonly string[];
+    };
+    if (output === 'json') console.log(JSON.stringify({ closed }));
+    else console.log(`Closed ${closed.length === 1 ? '1 session' : `${closed.length} sessions`}: ${closed.join(', ')}`);
+  },
+});

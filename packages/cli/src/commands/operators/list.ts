@@ -1,0 +1,29 @@
+import { defineCommand } from '../../command/define.ts';
+import { operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts';
+import type { Operator } from '../../login/operator.ts';
+import { operatorClient } from '../../operator/client.ts';
+
+interface Listed extends Operator {
+  readonly id: string;
+  readonly source: string | null;
+  readonly opened_at: string;
+  readonly expires_at: string;
+}
+
+export const command = defineCommand({
+  flags: { ...operatorFlags, output },
+  env: TOKEN_ENV,
+  examples: ['meshpass operators list', 'meshpass operators list --output json'],
+  page: 'docs/install/operators.md',
+  run: async ({ output, ...options }) => {
+    const answer = await operatorClient(options, process.env)('GET', '/operator/sessions');
+    const { sessions } = answer as { readonly sessions: readonly Listed[] };
+    if (output === 'json') console.log(JSON.stringify({ sessions }, null, 2));
+    else if (sessions.length === 0) console.log('No operator is signed in.');
+    else for (const one of sessions) console.log(line(one));
+  },
+});
+
+function line({ id, login, subject, roles, source, expires_at: until }: Listed): string {
+  return `${id}  ${login} (${subject})  ${roles.map(({ role }) => role).join(', ')}  from ${source ?? 'unknown'}  until ${until}`;
+}

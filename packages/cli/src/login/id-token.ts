@@ -1,0 +1,122 @@
+/** An ID token from an issuer, by the public client of the access file: authorization code with PKCE, or the device flow. */
+import { MeshpassError } from '@meshpass/identity/error';
+import * as oidc from 'openid-client';
+import { listenForRedirect } from './redirect.ts';
+
+export interface Issuer {
+  readonly issuer: string;
+  readonly client: string;
+  /** Beside `openid`. */
+  readonly scopes: readonly string[];
+}
+
+export interface SignInOptions {
+  /** What the ID token must have as `nonce`. */
+  readonly nonce: string;
+  /** Of the loopback redirect; 0 for any free one. */
+  readonly port: number;
+  readonly patienceMs: number;
+  /** Told where the browser must go. */
+  readonly onUrl: (url: string) => void;
+}
+
+export interface DeviceOptions extends Pick<SignInOptions, 'nonce' | 'patienceMs'> {
+  readonly onCode: (code: {
+    readonly url: string;
+    readonly code: string;
+    readonly complete: string | undefined;
+  }) => void;
+}
+
+/**
+ * RFC 6749 section 4.1 with PKCE (RFC 7636, S256), `state`, `nonce`, and the issuer of the answer (RFC 9207).
+ * @throws MeshpassError `issuer_unavailable`, `proof_rejected`, `request_timeout`, `usage`
+ */
+export async function idTokenByBrowser(issuer: Issuer, options: SignInOptions): Promise<string> {
+  const config = await discover(issuer);
+  await using redirect = await listenForRedirect(options.port, options.patienceMs);
+  const [verifier, state] = [oidc.randomPKCECodeVerifier(), oidc.randomState()];
+  const url = oidc.buildAuthorizationUrl(config, {
+    ...{ redirect_uri: redirect.url, scope: scopeOf(issuer), state, nonce: options.nonce },
+    ...{ code_challenge: await oidc.calculatePKCECodeChallenge(verifier), code_challenge_method: 'S256' },
+  });
+  const answered = redirect.answer(state);
+  options.onUrl(url.href);
+  const answer = await answered;
+  // RFC 9207: also of an issuer that does not announce that it says who it is. The answer of another one is not for us.
+  const said = answer.searchParams.get('iss');
+  if (said !== null && said !== config.serverMetadata().issuer)
+    throw new MeshpassError('proof_rejected', 'Another issuer answered than was asked (iss): you are not signed in.');
+  const tokens = await understood(issuer, () =>
+    oidc.authorizationCodeGrant(config, answer, {
+      ...{ pkceCodeVerifier: verifier, expectedState: state, expectedNonce: options.nonce, idTokenExpected: true },
+    }),
+  );
+  return idTokenOf(tokens);
+}
+
+/**
+ * RFC 8628. The nonce is asked for as well, which not every issuer heeds.
+ * @throws MeshpassError `issuer_unavailable`, `proof_rejected`, `request_timeout`
+ */
+export async function idTokenByDevice(issuer: Issuer, options: DeviceOptions): Promise<string> {
+  const config = await discover(issuer);
+  const begun = await understood(issuer, () =>
+    oidc.initiateDeviceAuthorization(config, { scope: scopeOf(issuer), nonce: options.nonce }),
+  );
+  options.onCode({ url: begun.verification_uri, code: begun.user_code, complete: begun.verification_uri_complete });
+  const signal = AbortSignal.timeout(options.patienceMs);
+  const tokens = await understood(issuer, () =>
+    oidc.pollDeviceAuthorizationGrant(config, begun, undefined, { signal }),
+  );
+  return idTokenOf(tokens);
+}
+
+function scopeOf({ scopes }: Issuer): string {
+  return ['openid', ...scopes].join(' ');
+}
+
+function idTokenOf({ id_token: token }: { readonly id_token?: string }): string {
+  if (token !== undefined) return token;
+  throw new MeshpassError('proof_rejected', 'The issuer gave no ID token: its client needs the scope openid.');
+}
+
+async function discover({ issuer, client }: Issuer): Promise<oidc.Configuration> {
+  const url = new URL(issuer);
+  // Without TLS only what is on this very machine.
+  const isLocal = url.protocol === 'http:' && ['127.0.0.1', 'localhost', '[::1]'].includes(url.hostname);
+  const execute = isLocal ? [oidc.allowInsecureRequests] : [];
+  return await understood({ issuer }, () => oidc.discovery(url, client, undefined, oidc.None(), { execute }));
+}
+
+/** Never the answer itself: it may hold tokens. */
+async function understood<T>({ issuer }: Pick<Issuer, 'issuer'>, ask: () => Promise<T>): Promise<T> {
+  try {
+    return await ask();
+  } catch (cause) {
+    if (cause instanceof MeshpassError) throw cause;
+    if (cause instanceof oidc.AuthorizationResponseError || cause instanceof oidc.ResponseBodyError)
+      throw new MeshpassError('proof_rejected', `${issuer} did not sign you in: ${plain(cause.error)}.`, { cause });
+    if (isTimeout(cause))
+      throw new MeshpassError('request_timeout', 'Nobody signed in in time: you are not signed in.', { cause });
+    if (cause instanceof oidc.ClientError && cause.code !== 'OAUTH_TIMEOUT')
+      throw new MeshpassError(
+        'proof_rejected',
+        `What ${issuer} answered is not accepted (${plain(cause.code ?? cause.message)}).`,
+        { cause },
+      );
+    throw new MeshpassError('issuer_unavailable', `${issuer} does not answer as an OpenID Connect issuer does.`, {
+      cause,
+    });
+  }
+}
+
+function isTimeout(thrown: unknown): boolean {
+  for (let one = thrown; one instanceof Error; one = one.cause)
+    if (one.name === 'TimeoutError' || one.name === 'AbortError') return true;
+  return false;
+}
+
+function plain(text: string): string {
+  return text.replace(/[^\x20-\x7e]/g, '?').slice(0, 100);
+}

@@ -1,0 +1,75 @@
+/**
+ * The loopback redirect of a native application (RFC 8252 section 7.3): a page on 127.0.0.1 that the issuer sends the browser back to,
+ * once. What does not carry the state of this sign-in is no answer to it, and does not end it.
+ */
+import { timingSafeEqual } from 'node:crypto';
+import { createServer, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { MeshpassError } from '@meshpass/identity/error';
+
+export interface Redirect extends AsyncDisposable {
+  /** `http://127.0.0.1:PORT/callback` */
+  readonly url: string;
+  /** Resolves with the URL that the browser came back to. @throws MeshpassError `request_timeout` */
+  readonly answer: (state: string) => Promise<URL>;
+}
+
+const PATH = '/callback';
+
+/** @param port 0 for any free one. @throws MeshpassError `usage` where it is taken */
+export async function listenForRedirect(port: number, patienceMs: number): Promise<Redirect> {
+  const { promise, resolve, reject } = Promise.withResolvers<URL>();
+  promise.catch(() => {});
+  let expected: string | undefined;
+  let origin = '';
+  const server = createServer((request, response) => {
+    const url = URL.canParse(request.url ?? '/', origin) ? new URL(request.url ?? '/', origin) : undefined;
+    // A name that leads here is no way in (DNS rebinding).
+    if (!url || request.headers.host !== new URL(origin).host || request.method !== 'GET' || url.pathname !== PATH)
+      return page(response, 404, 'There is nothing here.');
+    const states = url.searchParams.getAll('state');
+    if (expected === undefined || states.length !== 1 || !isSame(states[0]!, expected))
+      return page(response, 400, 'This is not the answer to the sign-in that meshpass began, or it came before.');
+    expected = undefined;
+    page(response, 200, 'Go back to the terminal: it says whether you are signed in. You can close this page.');
+    resolve(url);
+  });
+  server.requestTimeout = 10_000;
+  await new Promise<void>((listening, failed) => {
+    server.once('error', (cause: NodeJS.ErrnoException) =>
+      failed(new MeshpassError('usage', `--port: ${port} cannot be listened on (${cause.code}).`, { cause })),
+    );
+    server.listen(port, '127.0.0.1', listening);
+  });
+  origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const late = new MeshpassError('request_timeout', 'Nobody came back from the issuer: you are not signed in.');
+  const timer = setTimeout(reject, patienceMs, late);
+  return {
+    url: origin + PATH,
+    answer: (state) => {
+      expected = state;
+      return promise;
+    },
+    [Symbol.asyncDispose]: async () => {
+      clearTimeout(timer);
+      server.close();
+      server.closeIdleConnections();
+    },
+  };
+}
+
+function isSame(given: string, wanted: string): boolean {
+  const [one, other] = [Buffer.from(given), Buffer.from(wanted)];
+  return one.length === other.length && timingSafeEqual(one, other);
+}
+
+/** Nothing of the request is in it, and it leads nowhere. */
+function page(response: ServerResponse, status: number, sentence: string): void {
+  response.writeHead(status, {
+    'content-type': 'text/html; charset=utf-8',
+    'content-security-policy': "default-src 'none'; form-action 'none'; frame-ancestors 'none'; base-uri 'none'",
+    ...{ 'cache-control': 'no-store', 'referrer-policy': 'no-referrer', 'x-content-type-options': 'nosniff' },
+    connection: 'close',
+  });
+  response.end(`<!doctype html><html lang="en"><meta charset="utf-8"><title>Meshpass</title><p>${sentence}</p></html>`);
+}
