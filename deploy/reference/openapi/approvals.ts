@@ -1,6 +1,7 @@
 /** Operations of the public listener about requests for approval. docs/access/approvals.md is their prose. */
 
 import { WebhookAnswer } from '@meshpass/broker/approval/webhook/receive';
+import { RevokeOrder } from '@meshpass/broker/http/routes/operator-approvals';
 import {
   AnswerOrder,
   ApprovalOrder,
@@ -12,6 +13,7 @@ import { z } from 'zod';
 import type { Operation } from './operation.ts';
 
 const session = { listener: 'public', callers: ['session'] } as const;
+const operator = { listener: 'operator', callers: ['operator'] } as const;
 const request = { description: 'The request as it is now', schema: ApprovalRequest.meta({ id: 'ApprovalRequest' }) };
 
 export const APPROVALS: readonly Operation[] = [
@@ -56,6 +58,24 @@ export const APPROVALS: readonly Operation[] = [
         .meta({ description: '`v1,` and HMAC-SHA256 of id, timestamp and body in base64' }),
     }),
     request: { type: 'application/json', schema: WebhookAnswer },
+    answers: { 200: request },
+  },
+  {
+    ...{ ...operator, method: 'get', path: '/admin/approvals', id: 'listAllApprovals' },
+    summary: 'List requests for approval of all sessions',
+    query: z.object({ id: z.string().optional().meta({ description: 'Only this one' }) }),
+    answers: { 200: { description: 'The newest first', schema: z.object({ requests: z.array(ApprovalRequest) }) } },
+  },
+  {
+    ...{ ...operator, method: 'post', path: '/admin/approvals/answer', id: 'answerApprovalAsOperator' },
+    summary: 'Approve or deny a request',
+    request: { schema: AnswerOrder },
+    answers: { 200: request },
+  },
+  {
+    ...{ ...operator, method: 'post', path: '/admin/approvals/revoke', id: 'revokeApproval' },
+    summary: 'Take back what was approved',
+    request: { schema: RevokeOrder },
     answers: { 200: request },
   },
 ];

@@ -29,6 +29,18 @@ export const TREE: Group = {
     },
     approve: { summary: "Approve somebody else's request.", load: () => import('./commands/approve.ts') },
     deny: { summary: "Deny somebody else's request.", load: () => import('./commands/deny.ts') },
+    approvals: {
+      summary: 'See all requests for approval, and answer or take back, as an operator.',
+      examples: ['meshpass approvals list'],
+      page: 'docs/access/approvals.md',
+      children: {
+        list: { summary: 'List requests of all sessions.', load: () => import('./commands/approvals/list.ts') },
+        show: { summary: 'Show one request.', load: () => import('./commands/approvals/show.ts') },
+        approve: { summary: 'Approve a request.', load: () => import('./commands/approvals/approve.ts') },
+        deny: { summary: 'Deny a request.', load: () => import('./commands/approvals/deny.ts') },
+        revoke: { summary: 'Take back what was approved.', load: () => import('./commands/approvals/revoke.ts') },
+      },
+    },
     doctor: { summary: 'Check what joining the mesh needs, step by step.', load: () => import('./commands/doctor.ts') },
     version: {
       summary: 'Print the versions of this command and of a broker.',

@@ -31,6 +31,10 @@ export interface Approvals {
   ) => Promise<Outcome<ApprovalRequest>>;
   /** What a session could ask for, has asked for, and may answer. */
   readonly overview: (live: Live) => Promise<ApprovalsResponse>;
+  /** Requests, the newest first. @param id only this one */
+  readonly list: (id?: string) => Promise<readonly ApprovalRequest[]>;
+  /** Takes back what was approved, or ends a request that waits. */
+  readonly revoke: (id: string, reason: string, event: AuditEvent) => Promise<Outcome<ApprovalRequest>>;
   /** Ends what has passed; called again and again. */
   readonly sweep: () => Promise<void>;
 }
@@ -40,6 +44,8 @@ const ATTEMPTS = { burst: 20, perSecond: 0.2 };
 /** Requests of a session that its overview has. */
 const MOST_OWN = 50;
 const MOST_TO_ANSWER = 200;
+/** Requests that operators are listed. */
+const MOST_LISTED = 1_000;
 
 export async function createApprovals(context: ApprovalsContext): Promise<Approvals> {
   const { store, clock } = context;
@@ -102,7 +108,7 @@ export async function createApprovals(context: ApprovalsContext): Promise<Approv
     },
     overview: async (live) => {
       const { session } = live;
-      const own = await recentRequests(store, session.id, MOST_OWN);
+      const own = await recentRequests(store, { sessionId: session.id }, MOST_OWN);
       const approver: Approver = { attestation: session.attestation, via: 'workspace' };
       const toAnswer: Request[] = [];
       if (attempts.take(`${session.attestation.issuer} ${session.attestation.subject}`))
@@ -113,6 +119,20 @@ export async function createApprovals(context: ApprovalsContext): Promise<Approv
         to_answer: toAnswer.map(describe),
       };
     },
+    list: async (id) => (await recentRequests(store, { id }, MOST_LISTED)).map(describe),
+    revoke: (id, reason, event) =>
+      runExclusive(mutex, id, async () => {
+        const request = book.get(id);
+        if (!request) return refused({ ...event, target: id }, unknown(id));
+        const live = context.live.byId(request.sessionId);
+        const why = `An operator took it back: ${reason}`;
+        if (live && request.state === 'approved') await context.take(live, request.grant, why);
+        const { issuer, subject, login, sessionId } = request;
+        const detail = { ...event.detail, requester: { issuer, subject, login, session: sessionId } };
+        const asked = { ...event, grant: request.grant, target: id, reason, detail };
+        const done = await book.decide(asked, { ...request, state: 'revoked' });
+        return done.granted ? granted(done.event, describe(done.value)) : done;
+      }),
     sweep: async () => {
       if (sweeping) return;
       sweeping = true;

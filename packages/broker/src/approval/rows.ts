@@ -40,12 +40,17 @@ export async function openRequests(store: Store): Promise<Request[]> {
   return rows.map(fromRow);
 }
 
-/** @returns the newest requests, of one session or of all */
-export async function recentRequests(store: Store, sessionId: string | undefined, most: number): Promise<Request[]> {
+/** @returns the newest requests, of one session, of one id, or of all */
+export async function recentRequests(
+  store: Store,
+  { sessionId, id }: { readonly sessionId?: string | undefined; readonly id?: string | undefined },
+  most: number,
+): Promise<Request[]> {
   const rows = await store.db
     .selectFrom('approval_requests')
     .selectAll()
     .$if(sessionId !== undefined, (query) => query.where('session_id', '=', sessionId!))
+    .$if(id !== undefined, (query) => query.where('id', '=', id!))
     .orderBy('asked_at', 'desc')
     .orderBy('id')
     .limit(most)

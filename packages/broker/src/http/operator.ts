@@ -14,6 +14,7 @@ import { type Env, mount } from './route.ts';
 import { type AdminContext, adminRoutes } from './routes/admin.ts';
 import { type AuditRoutesContext, auditRoutes } from './routes/audit.ts';
 import { type DrillContext, drillRoutes } from './routes/drill.ts';
+import { type OperatorApprovalsContext, operatorApprovalRoutes } from './routes/operator-approvals.ts';
 import { type OperatorPolicyContext, operatorPolicyRoutes } from './routes/operator-policy.ts';
 import { type OperatorsContext, operatorsRoutes, signInRoutes } from './routes/operators.ts';
 import { type TrustContext, trustRoutes } from './routes/trust.ts';
@@ -27,6 +28,7 @@ export interface OperatorContext {
   readonly auditLog: AuditRoutesContext;
   readonly drill: DrillContext;
   readonly trust: TrustContext;
+  readonly approvals: OperatorApprovalsContext;
   /** Absent: the access file is the one on disk. */
   readonly policy: OperatorPolicyContext | undefined;
   readonly operators: OperatorsContext;
@@ -46,6 +48,7 @@ export function createOperatorApp({
   auditLog,
   drill,
   trust,
+  approvals,
   policy,
   operators,
   connections,
@@ -78,6 +81,7 @@ export function createOperatorApp({
     ...adminRoutes(admin),
     ...drillRoutes(drill),
     ...trustRoutes(trust),
+    ...operatorApprovalRoutes(approvals),
     ...(policy ? operatorPolicyRoutes(policy) : []),
     ...operatorsRoutes(operators),
   ];

@@ -61,6 +61,13 @@ export const OPERATOR_ACTIONS = {
   'policy.rollback-unknown': { roles: ADMIN, destructive: true },
   'policy.rollback-trust': { roles: ADMIN, destructive: true },
 
+  'approvals.list': { roles: ALL },
+  'approvals.show': { roles: ALL },
+  /** Whom "by" of the grant names: a role alone approves nothing. */
+  'approvals.approve': { roles: ['approver', 'security-officer', 'admin'], notInAnEmergency: true },
+  'approvals.deny': { roles: ['approver', 'security-officer', 'admin'], notInAnEmergency: true },
+  'approvals.revoke': { roles: WORKERS, destructive: true },
+
   'operators.whoami': { roles: ALL },
   'operators.logout': { roles: ALL },
   'operators.roles': { roles: ALL },

@@ -1,4 +1,7 @@
-/** Whether a file changes whom Meshpass trusts, or who operates it: whoever applies such a file may give themselves any role. */
+/**
+ * Whether a file changes whom Meshpass trusts, who operates it, or which webhook answers in the name of others: whoever applies such a
+ * file may give themselves any role, or any approval.
+ */
 import type { Access } from '@meshpass/access';
 
 /** @param inForce undefined: everything of the new file is a change */
@@ -7,8 +10,8 @@ export function changesTrust(next: Access, inForce: Access | undefined): boolean
 }
 
 /** Places change with every line that is added elsewhere, and the order of keys means nothing. */
-function meaning({ trust, operators }: Access): string {
-  return JSON.stringify([trust, operators], (name, value: unknown) => {
+function meaning({ trust, operators, webhooks }: Access): string {
+  return JSON.stringify([trust, operators, webhooks], (name, value: unknown) => {
     if (name === 'place') return undefined;
     if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
     return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));

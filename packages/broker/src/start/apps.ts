@@ -157,6 +157,7 @@ export function createApps(base: Base, active: Active) {
     },
     drill: { ...admin, signer, publicUrl: config.publicUrl, denies },
     trust: { ...admin, rotation: active.rotation, mesh, live },
+    approvals: { approvals: active.approvals, operators },
   });
 
   return {

@@ -83,6 +83,11 @@ const REQUESTS: Readonly<Record<OperatorAction, Call>> = {
   'sessions.close-grant': post('/admin/sessions/close', { grant: 'x' }),
   'sessions.close-all': post('/admin/sessions/close', { all: true, reason }),
   'trust.show': { path: '/admin/trust' },
+  'approvals.list': { path: '/admin/approvals' },
+  'approvals.show': { path: '/admin/approvals?id=0123456789abcdef01234567' },
+  'approvals.approve': post('/admin/approvals/answer', { id: '0123456789abcdef01234567', decision: 'approve' }),
+  'approvals.deny': post('/admin/approvals/answer', { id: '0123456789abcdef01234567', decision: 'deny' }),
+  'approvals.revoke': post('/admin/approvals/revoke', { id: '0123456789abcdef01234567', reason: 'tidy' }),
   'rotation.rotate': post('/admin/trust/rotate', { reason }),
   'rotation.revoke': post('/admin/trust/rotate', { revoke: true, reason }),
   'audit.tail': { path: '/audit?last=1' },
@@ -140,6 +145,11 @@ const EXPECTED = `
   sessions.close-grant     . . o s A !
   sessions.close-all       . . . s A !
   trust.show               v a o s A !
+  approvals.list           v a o s A !
+  approvals.show           v a o s A !
+  approvals.approve        . a . s A .
+  approvals.deny           . a . s A .
+  approvals.revoke         . . o s A !
   rotation.rotate          . . . s A !
   rotation.revoke          . . . s A !
   audit.tail               . . o s A !

@@ -54,6 +54,7 @@ const API: Readonly<Record<string, Activity>> = {
   'approval.request': [1, 'Create'],
   'approval.answer': [3, 'Update'],
   'approval.withdraw': [4, 'Delete'],
+  'approval.revoke': [4, 'Delete'],
   'approval.expire': [4, 'Delete'],
   'approval.end': [4, 'Delete'],
   'audit.adopt': [3, 'Update'],

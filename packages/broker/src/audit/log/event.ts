@@ -25,6 +25,7 @@ export type Action =
   | 'approval.request'
   | 'approval.withdraw'
   | 'approval.answer'
+  | 'approval.revoke'
   | 'approval.expire'
   | 'approval.end'
   | 'edge.stream'

@@ -1,0 +1,29 @@
+import type { ApprovalRequest } from '@meshpass/identity/approval';
+import { requestText } from '../../approvals/text.ts';
+import { defineCommand } from '../../command/define.ts';
+import { argument, text } from '../../command/flag.ts';
+import { operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts';
+import { operatorClient } from '../../operator/client.ts';
+
+export const command = defineCommand({
+  about: 'As an operator whom "by" of the grant names. Never your own request.',
+  args: { id: argument('id of the request; meshpass approvals list shows them') },
+  flags: {
+    reason: text('<text>', 'why, for the audit log and for whoever asked', { required: true }),
+    ...operatorFlags,
+    output,
+  },
+  env: TOKEN_ENV,
+  examples: ['meshpass approvals deny 0123456789abcdef01234567 --reason "not during the freeze"'],
+  page: 'docs/access/approvals.md',
+  run: async ({ id, reason, output, ...options }) => {
+    const order = {
+      ...{ id, decision: 'deny', reason },
+    };
+    const call = operatorClient(options, process.env);
+    const answer = (await call('POST', '/admin/approvals/answer', order)) as ApprovalRequest;
+    console.log(
+      output === 'json' ? JSON.stringify(answer, null, 2) : requestText(answer, Math.floor(Date.now() / 1000)),
+    );
+  },
+});

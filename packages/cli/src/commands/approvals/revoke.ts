@@ -1,0 +1,22 @@
+import type { ApprovalRequest } from '@meshpass/identity/approval';
+import { requestText } from '../../approvals/text.ts';
+import { defineCommand } from '../../command/define.ts';
+import { argument, text } from '../../command/flag.ts';
+import { operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts';
+import { operatorClient } from '../../operator/client.ts';
+
+export const command = defineCommand({
+  about: 'The session loses the grant at once. A request that waits is over.',
+  args: { id: argument('id of the request; meshpass approvals list shows them') },
+  flags: { reason: text('<text>', 'why, for the audit log', { required: true }), ...operatorFlags, output },
+  env: TOKEN_ENV,
+  examples: ['meshpass approvals revoke 0123456789abcdef01234567 --reason "incident is over"'],
+  page: 'docs/access/approvals.md',
+  run: async ({ id, reason, output, ...options }) => {
+    const call = operatorClient(options, process.env);
+    const answer = (await call('POST', '/admin/approvals/revoke', { id, reason })) as ApprovalRequest;
+    console.log(
+      output === 'json' ? JSON.stringify(answer, null, 2) : requestText(answer, Math.floor(Date.now() / 1000)),
+    );
+  },
+});

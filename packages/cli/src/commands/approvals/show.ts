@@ -1,0 +1,25 @@
+import type { ApprovalRequest } from '@meshpass/identity/approval';
+import { MeshpassError } from '@meshpass/identity/error';
+import { requestText } from '../../approvals/text.ts';
+import { defineCommand } from '../../command/define.ts';
+import { argument } from '../../command/flag.ts';
+import { operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts';
+import { operatorClient } from '../../operator/client.ts';
+
+export const command = defineCommand({
+  about: 'Whoever asked, for what and why, and each answer.',
+  args: { id: argument('id of the request; meshpass approvals list shows them') },
+  flags: { ...operatorFlags, output },
+  env: TOKEN_ENV,
+  examples: ['meshpass approvals show 0123456789abcdef01234567'],
+  page: 'docs/access/approvals.md',
+  run: async ({ id, output, ...options }) => {
+    const call = operatorClient(options, process.env);
+    const path = `/admin/approvals?id=${encodeURIComponent(id)}`;
+    const [answer] = ((await call('GET', path)) as { readonly requests: readonly ApprovalRequest[] }).requests;
+    if (!answer) throw new MeshpassError('approval_unknown', `There is no request ${id}.`);
+    console.log(
+      output === 'json' ? JSON.stringify(answer, null, 2) : requestText(answer, Math.floor(Date.now() / 1000)),
+    );
+  },
+});
