@@ -119,7 +119,7 @@ describe('the key that signs tokens', () => {
 
   it('goes on after the broker was killed in the middle of a change, and still no request fails', async () => {
     const old = await signing();
-    const asked = await meshpass('--output', 'json');
+    const asked = await meshpass('--reason', 'a test', '--output', 'json');
     expect(asked).toMatchObject({ code: 0, stderr: '' });
     const { kid } = JSON.parse(asked.stdout) as { kid: string };
     await dataPath.lab.kill('meshpass');
