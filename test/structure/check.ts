@@ -35,6 +35,7 @@ const BROKER_ROOMS = [
   ...['clock', 'limits', 'secrets', 'telemetry', 'store', 'kubernetes', 'istiod', 'reconcile', 'audit', 'attest'],
   ...[
     'session',
+    'sign-in',
     'policy',
     'operator',
     'github',

@@ -13,6 +13,7 @@ import {
 import { EdgeConfigurationRequest, EdgeDraining, EdgeLeaseAnswers, EdgeLeases } from '@meshpass/identity/channel/index';
 import { KubernetesTokenRequest, KubernetesTokenResponse } from '@meshpass/identity/kubernetes/wire';
 import { HeartbeatRequest } from '@meshpass/identity/refusal-report';
+import { SignInOffer, SignInRequest, SignInsResponse, SignOutRequest } from '@meshpass/identity/sign-in/wire';
 import { z } from 'zod';
 import { Version } from './answers.ts';
 import type { Operation } from './operation.ts';
@@ -32,6 +33,8 @@ const TokenForm = z
     codespace_name: z.string().optional(),
     presence_nonce: z.string().optional(),
     presence_port: z.string().optional(),
+    sign_in_issuer: z.string().optional(),
+    sign_in_token: z.string().optional().meta({ description: 'ID token of a sign-in beside the proof' }),
     csrs: z.string().optional().meta({ description: 'DER in base64url, separated by dots; at most 8' }),
   })
   .meta({ id: 'TokenForm' });
@@ -98,6 +101,36 @@ export const PUBLIC: readonly Operation[] = [
       200: { description: 'The newest configuration', schema: ConfigurationResponse.meta({ id: 'Configuration' }) },
       304: { description: 'There is none that is newer' },
     },
+  },
+  {
+    ...{ ...session, method: 'get', path: '/session/sign-in', id: 'readSignIns' },
+    summary: 'List the sign-ins of the session, and the grants that lack one',
+    answers: { 200: { description: 'Sign-ins', schema: SignInsResponse.meta({ id: 'SignIns' }) } },
+  },
+  {
+    ...{ ...session, method: 'post', path: '/session/sign-in', id: 'addSignIn' },
+    summary: 'Add a sign-in at an identity provider, or confirm it',
+    request: { schema: SignInRequest },
+    answers: { 200: { description: 'The sign-ins from now on', schema: SignInsResponse } },
+  },
+  {
+    ...{ ...session, method: 'post', path: '/session/sign-out', id: 'endSignIn' },
+    summary: 'End a sign-in',
+    request: { schema: SignOutRequest },
+    answers: { 200: { description: 'The sign-ins from now on', schema: SignInsResponse } },
+  },
+  {
+    ...{ ...on, method: 'get', path: '/sign-in/{name}', callers: ['anyone'], id: 'readSignInOffer' },
+    summary: 'Say with which public client people sign in at an issuer',
+    params: z.object({ name: z.string() }),
+    answers: { 200: { description: 'The client', schema: SignInOffer } },
+  },
+  {
+    ...{ ...on, method: 'post', path: '/sign-in/backchannel-logout/{name}', callers: ['anyone'], id: 'logOut' },
+    summary: 'Take the word of an identity provider that somebody has signed out there',
+    params: z.object({ name: z.string() }),
+    request: { type: 'application/x-www-form-urlencoded', schema: z.object({ logout_token: z.string().max(16_384) }) },
+    answers: { 204: { description: 'Their sign-ins are over' } },
   },
   {
     ...{ ...session, method: 'delete', path: '/session', id: 'closeSession' },

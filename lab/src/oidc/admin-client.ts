@@ -61,6 +61,9 @@ export function idpAdmin(url: string, options: AdminOptions = {}) {
     rotateKeys: (keepOld: boolean) => call<void>('POST', '/_lab_only_admin/rotate', { keepOld }),
     /** Whether connections drop without an answer. */
     setDown: (down: boolean) => call<void>('PUT', '/_lab_only_admin/fault', { down }),
+    /** Nobody signs in as this person any more, and no refresh token of theirs is taken. */
+    disable: (subject: string) => call<void>('PUT', '/_lab_only_admin/disabled', { subject, disabled: true }),
+    enable: (subject: string) => call<void>('PUT', '/_lab_only_admin/disabled', { subject, disabled: false }),
     /** `METHOD /path` of each request since the last forgetRequests. */
     requests: () => call<string[]>('GET', '/_lab_only_admin/requests'),
     forgetRequests: () => call<void>('DELETE', '/_lab_only_admin/requests'),

@@ -49,7 +49,8 @@ export async function startIdp(options: IdpOptions): Promise<RunningIdp> {
 
   let requests: string[] = [];
   let down = false;
-  let provider = createProvider(issuer, keys);
+  const disabled = new Set<string>();
+  let provider = createProvider(issuer, keys, disabled);
   let answer = provider.callback();
   const admin = new Hono().basePath(ADMIN_PATH);
   admin.post('/id-token', async (c) => {
@@ -58,12 +59,18 @@ export async function startIdp(options: IdpOptions): Promise<RunningIdp> {
   });
   admin.post('/rotate', async (c) => {
     await keys.rotate((await c.req.json<{ keepOld: boolean }>()).keepOld);
-    provider = createProvider(issuer, keys);
+    provider = createProvider(issuer, keys, disabled);
     answer = provider.callback();
     return c.json({});
   });
   admin.put('/fault', async (c) => {
     down = (await c.req.json<{ down: boolean }>()).down;
+    return c.json({});
+  });
+  admin.put('/disabled', async (c) => {
+    const { subject, disabled: is } = await c.req.json<{ subject: string; disabled: boolean }>();
+    if (is) disabled.add(subject);
+    else disabled.delete(subject);
     return c.json({});
   });
   admin.get('/requests', (c) => c.json(requests));
@@ -105,7 +112,7 @@ async function mint(provider: Provider, issuer: string, keys: Keys, request: IdT
   return token.issue({ use: 'idtoken' });
 }
 
-function createProvider(issuer: string, keys: Keys): Provider {
+function createProvider(issuer: string, keys: Keys, disabled: ReadonlySet<string>): Provider {
   return new Provider(issuer, {
     jwks: { keys: keys.current().map((jwk) => ({ ...jwk })) as never },
     clients: [
@@ -129,14 +136,14 @@ function createProvider(issuer: string, keys: Keys): Provider {
         response_types: ['code'],
       },
     ],
-    features: { deviceFlow: { enabled: true }, devInteractions: { enabled: true } },
+    features: { deviceFlow: { enabled: true }, devInteractions: { enabled: true }, revocation: { enabled: true } },
     scopes: ['openid', 'offline_access', 'email', 'groups'],
     claims: { openid: ['sub'], email: ['email'], groups: ['groups'] },
     // The device flow's ID token carries what was asked for by scope, as the providers of companies do.
     conformIdTokenClaims: false,
     ttl: { IdToken: ID_TOKEN_SECONDS, AccessToken: 600, DeviceCode: 600, Grant: 3600, Session: 3600, Interaction: 600 },
     findAccount: (_ctx, sub) => {
-      const person = PEOPLE[sub];
+      const person = disabled.has(sub) ? undefined : PEOPLE[sub];
       return person && { accountId: sub, claims: () => ({ sub, ...person }) };
     },
   });

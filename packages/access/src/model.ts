@@ -12,16 +12,36 @@ export interface TrustedIssuer {
   readonly algorithms: readonly string[];
   /** `actions` maps GitHub Actions' claims to ids; `generic` takes `sub`. */
   readonly kind: 'generic' | 'actions';
-  /** How people sign in there; absent: nobody does. */
-  readonly signIn?: SignIn;
+  /** The client with which people sign in there. */
+  readonly signIn?: SignInClient;
 }
 
-/** The public OAuth client with which people sign in at an issuer. */
-export interface SignIn {
-  /** The `aud` of its ID tokens, and no other. */
+/** A public OAuth client, without a secret. */
+export interface SignInClient {
+  /** `client_id`, and the only `aud` of its ID tokens. */
   readonly client: string;
   /** Beside `openid`. */
   readonly scopes: readonly string[];
+  /** Whether a refresh token is asked for. */
+  readonly refresh: boolean;
+  /** A sign-in that is not confirmed by a fresh ID token for so long ends, seconds. Where `refresh` is false: not used. */
+  readonly confirm: number;
+  /** Whether an ID token may come without the nonce that binds it to the key of a session. */
+  readonly nonce: 'required' | 'optional';
+}
+
+/** What a sign-in must be, beside the other members of an entry. */
+export interface SignedIn {
+  /** Name of an issuer that has `signIn`. */
+  readonly issuer: string;
+  /** Claims of its ID token, as in Who. */
+  readonly claims?: ClaimValues;
+  /** CEL, in which `claims`, `issuer`, `subject` and `login` are those of the sign-in. */
+  readonly when?: string;
+  /** Longest time since the person was authenticated, seconds. */
+  readonly maxAge?: number;
+  /** Methods of authentication (RFC 8176), all of them. */
+  readonly amr?: readonly string[];
 }
 
 export type OperatorRole = 'viewer' | 'approver' | 'operator' | 'security-officer' | 'admin';
@@ -76,6 +96,8 @@ export interface Who {
   readonly claims?: ClaimValues;
   /** CEL over `claims`, `issuer`, `subject`, `login`, `teams`, `workspace`. */
   readonly when?: string;
+  /** A sign-in that the session must have as well. */
+  readonly signedIn?: SignedIn;
 }
 
 /** By name of the claim; values as text, compared exactly. */
@@ -221,11 +243,13 @@ export interface Decision {
   readonly grants: readonly {
     readonly grant: Grant;
     readonly reason: string;
-    /** Unix seconds at which its time window closes; absent where it has none, or none that closes within a day. */
+    /** Unix seconds at which its time window closes, or its sign-in is too old; absent where it has none, or none that closes within a day. */
     readonly until?: number;
   }[];
   /** Grants that would be given with an approval, which is not there: they can be requested. */
   readonly requestable: readonly { readonly grant: Grant; readonly approval: Approval; readonly reason: string }[];
+  /** Grants that lack nothing but a sign-in, with the name of the issuer; absent: none does. */
+  readonly signIns?: readonly { readonly grant: string; readonly issuer: string }[];
   /** One line per grant that does not match. */
   readonly refusals: readonly string[];
 }

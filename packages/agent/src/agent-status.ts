@@ -8,6 +8,7 @@ import type { LoopbackNames } from './hosts/loopback-names.ts';
 import type { WorkspaceKubernetes } from './kubernetes/workspace-kubernetes.ts';
 import type { CredentialManager } from './session/credential-manager.ts';
 import type { SessionConfiguration } from './session/session-configuration.ts';
+import type { SignIns } from './sign-in/sign-ins.ts';
 
 export interface AgentParts {
   readonly config: AgentConfig;
@@ -18,12 +19,13 @@ export interface AgentParts {
   readonly channel: SessionChannel | undefined;
   readonly names: LoopbackNames | undefined;
   readonly kubernetes: WorkspaceKubernetes;
+  readonly signIns: SignIns;
   /** Milliseconds from the start of the process until it was ready. */
   readonly readyAfter: number;
 }
 
 export async function agentStatus(parts: AgentParts): Promise<AgentStatus> {
-  const { config, manager, configuration, channel, names, readyAfter } = parts;
+  const { config, manager, configuration, channel, names, signIns, readyAfter } = parts;
   const { session, identityToken, services, mesh } = manager.credentials;
   const { brokerAnsweredAt: answeredAt, failures, lease } = manager.health;
   const plane = await parts.plane.status();
@@ -51,13 +53,14 @@ export async function agentStatus(parts: AgentParts): Promise<AgentStatus> {
       ...(address !== undefined && names?.isNamed(address) ? { address } : {}),
     })),
     ...(kubernetes && { kubernetes }),
+    signIns: signIns.status,
     broker: {
       ...{ url: config.broker, answeredAt },
       failures: failure === undefined ? failures : { ...failures, configuration: failure },
     },
     ...{ edge: mesh.edge, lease: { ...lease, ...(refusal && { refused: refusal }) } },
     ...plane,
-    notes: [...plane.notes, ...(names?.notes ?? [])],
+    notes: [...plane.notes, ...(names?.notes ?? []), ...signIns.notes],
     readyAfter,
   };
 }

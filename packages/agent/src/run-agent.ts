@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { setImmediate as pause, setTimeout as sleep } from 'node:timers/promises';
 import { getCACertificates } from 'node:tls';
+import { dpopThumbprint } from '@meshpass/identity/dpop';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { agentStatus } from './agent-status.ts';
 import type { SessionChannel } from './channel/session-channel.ts';
@@ -17,7 +18,10 @@ import { WorkspaceKubernetes } from './kubernetes/workspace-kubernetes.ts';
 import { proxyEnvironment } from './proxy/environment.ts';
 import { BrokerAgent, brokerUrl } from './session/broker-agent.ts';
 import type { Change } from './session/credential-manager.ts';
-import { discover, realSurroundings, type Surroundings } from './session/discover.ts';
+import { realSurroundings, type Surroundings } from './session/discover.ts';
+import { isSignIn, signInCommand } from './sign-in/commands.ts';
+import type { SignInPrompt } from './sign-in/device-flow.ts';
+import { proofsOf } from './sign-in/source.ts';
 import { mayListenOn as mayListen } from './xds/low-ports.ts';
 
 export interface RunningAgent {
@@ -34,6 +38,8 @@ export interface AgentDependencies {
   readonly now?: () => number;
   readonly random?: () => number;
   readonly log?: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
+  /** Told what to show to the person who is to sign in. */
+  readonly onPrompt?: (prompt: SignInPrompt) => void;
   /** Closes the agent, also while it starts. */
   readonly stop?: AbortSignal;
   /** Whether Envoy may listen on a port. */
@@ -42,6 +48,8 @@ export interface AgentDependencies {
 
 /** Longest that the start waits for the first configuration and for Envoy, ms. */
 const FIRST_CONFIGURATION = 15_000;
+/** Between two looks whether the agent is to end while somebody signs in, ms. */
+const SIGN_IN_TURN = 1_000;
 /** Longest that the end of the session is waited for, ms. */
 const LONGEST_GOODBYE = 3_000;
 /** A broker that is near is asked before the data plane is loaded, ms; while one that is far answers, there is time for that. */
@@ -76,7 +84,7 @@ async function start(
 ): Promise<RunningAgent> {
   const { now = Date.now, random = Math.random, log = () => {}, surroundings = realSurroundings } = dependencies;
   const { mayListenOn = mayListen } = dependencies;
-  const source = discover(config, surroundings);
+  const proofs = proofsOf(config, surroundings, () => signIns);
   const ca = config.caFile === undefined ? undefined : readCa(config.caFile);
   const url = brokerUrl(config.broker);
   const found = findEnvoy(config.envoy, surroundings.env);
@@ -111,8 +119,15 @@ async function start(
     ...{ clusterDomain, presencePort },
   });
   const report = new RefusalReport();
+  const { askIssuer, signInBroker, SignIns } = await import('./sign-in/index.ts');
+  const signIns = new SignIns({
+    ...{ broker: signInBroker(client), ask: askIssuer(ca), jkt: dpopThumbprint(key.jwk), now, random, log },
+    accessToken: () => manager.accessToken,
+    onWaiting: () => manager.openSoon(),
+  });
+  parts.defer(() => Promise.race([signIns.close(), sleep(LONGEST_GOODBYE, undefined, { ref: false })]));
   const manager = new CredentialManager({
-    ...{ client, source, now, random, log, report, hasChannel },
+    ...{ client, source: proofs, now, random, log, report, hasChannel },
     onChange: credentialsChanged,
     onConfigurationVersion: (version) => configuration.announced(version),
   });
@@ -137,7 +152,7 @@ async function start(
   parts.defer(() => names?.remove());
   let dataPlane: DataPlane | undefined;
   await pause();
-  const enrolled = manager.start();
+  const enrolled = signInFirst().then(() => manager.start());
   answering = startDataPlane();
   for (const one of [enrolled, answering]) one.catch(() => {}); // told below
   stop.addEventListener('abort', () => void close().catch(notClosed(log)));
@@ -161,6 +176,12 @@ async function start(
     beginSession();
     await dataPlane.ready(FIRST_CONFIGURATION);
     if (closing) throw stoppedEarly();
+  }
+
+  async function signInFirst(): Promise<void> {
+    if (config.signIn === undefined) return;
+    dependencies.onPrompt?.(await signIns.begin(config.signIn));
+    while (!(await signIns.result(config.signIn, SIGN_IN_TURN))) if (closing) throw stoppedEarly();
   }
 
   async function startDataPlane(): Promise<DataPlane> {
@@ -190,6 +211,7 @@ async function start(
     const first = manager.takeFirstConfiguration();
     if (first) configuration.take(manager.credentials.session.id, first);
     else configuration.ask();
+    signIns.sessionChanged().catch(failed('sign_in_failed'));
     followChannel().catch(failed('channel_failed'));
   }
 
@@ -212,7 +234,7 @@ async function start(
 
   async function status(): Promise<AgentStatus> {
     const svids = sessions.certificatesOf(manager.credentials);
-    const parts = { config, manager, svids, configuration, channel, names, kubernetes, readyAfter };
+    const parts = { config, manager, svids, configuration, channel, names, kubernetes, signIns, readyAfter };
     return agentStatus({ ...parts, plane: dataPlane! });
   }
 
@@ -229,6 +251,7 @@ async function start(
       setImmediate(() => toldToEnd.abort());
       return { pid: process.pid };
     }
+    if (isSignIn(request)) return signInCommand(signIns, request);
     if (readyAfter === 0) throw new MeshpassError('agent_not_running', 'The agent is starting; ask again in a moment.');
     switch (request.command) {
       case 'status':

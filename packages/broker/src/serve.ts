@@ -33,6 +33,7 @@ import { createRevocations } from './session/revocations.ts';
 import type { GainCause } from './session/session.ts';
 import { startSweeping } from './session/sweep.ts';
 import { gainById, type WidenContext } from './session/widen.ts';
+import { createRecentLogouts, sweepSignIns } from './sign-in/sign-in.ts';
 import { startApprovals } from './start/approvals.ts';
 import { createApps } from './start/apps.ts';
 import { recordStart } from './start/lifecycle.ts';
@@ -162,7 +163,13 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
   acting.defer(recheckOnChange(sessions));
   const gains = startGaining(sessions, store.isLeader);
   acting.defer(gains.stop);
-  acting.defer(startSweeping({ ...sessions, store, revoker: given.revoker, gains }));
+  const signIns = {
+    ...{ ...sessions, attestSignIn: given.attestSignIn, mutex: new Map(), onSignIn: metrics.signIn },
+    recentLogouts: createRecentLogouts(clock),
+  };
+  acting.defer(
+    startSweeping({ ...sessions, sweepSignIns: () => sweepSignIns(signIns), store, revoker: given.revoker, gains }),
+  );
   const { approvals, stop: stopApprovals } = await startApprovals(base, store, sessions);
   acting.defer(stopApprovals);
   const record = recordPolicy(sessions, log, keepInForce(store, failed('store')));
@@ -193,7 +200,7 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
   const apps = createApps(base, {
     ...{ secrets, store, startedAt, journal, chain, checkpoints, auditKey: admitted.key, audit },
     ...{ live, leases, sessions, feed, control, revocations, denies, rotation, github, operator, configurations },
-    ...{ reportedRefusals, approvals, operatorSessions },
+    ...{ reportedRefusals, approvals, operatorSessions, signIns },
     stopping: () => stopping.begun,
   });
   const listener = await listenTls(apps.publicApp, config.listen, {

@@ -142,8 +142,11 @@ export const TREE: Group = {
         close: { summary: 'End sessions at once.', load: () => import('./commands/sessions/close.ts') },
       },
     },
-    login: { summary: 'Sign in as an operator of a broker.', load: () => import('./commands/login/login.ts') },
-    logout: { summary: 'End your session of an operator.', load: () => import('./commands/login/logout.ts') },
+    login: {
+      summary: 'Sign in: a workspace at your company, or you as an operator.',
+      load: () => import('./commands/login/login.ts'),
+    },
+    logout: { summary: 'Sign out again.', load: () => import('./commands/login/logout.ts') },
     whoami: {
       summary: 'Show who you are to a broker, and what you may do.',
       load: () => import('./commands/login/whoami.ts'),

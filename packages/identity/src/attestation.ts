@@ -18,7 +18,13 @@ export const JWT_TYPE = 'urn:ietf:params:oauth:token-type:jwt';
 
 export type Proof =
   | { readonly type: 'oidc'; readonly token: string }
-  | { readonly type: 'github-codespace'; readonly token: string; readonly codespaceName: string };
+  | {
+      readonly type: 'github-codespace';
+      readonly token: string;
+      readonly codespaceName: string;
+      /** A sign-in beside it. */
+      readonly signIn?: { readonly issuer: string; readonly token: string };
+    };
 
 /** GitHub ids are the key of everything; names are for people and may change. */
 export interface Workspace {
@@ -28,6 +34,33 @@ export interface Workspace {
   readonly name: string;
   readonly repository?: { readonly id: number; readonly fullName: string; readonly ownerId: number };
   readonly ref?: string;
+}
+
+/** A person's sign-in at an issuer of the access file, as its ID token tells it. Times are Unix seconds. */
+export interface SignIn {
+  /** Name in `trust.issuers`. */
+  readonly issuer: string;
+  /** Stable subject, as in Attestation. */
+  readonly subject: string;
+  /** For people to read: never decided on. */
+  readonly login: string;
+  readonly claims: Readonly<Record<string, unknown>>;
+  /** When the person was authenticated (`auth_time`), where the issuer says so. */
+  readonly authTime?: number;
+  /** Methods of authentication (RFC 8176); empty where the issuer names none. */
+  readonly amr: readonly string[];
+  /** `sid` of the issuer's own session (OpenID Connect Back-Channel Logout 1.0). */
+  readonly sid?: string;
+  /** When the session got it. */
+  readonly since: number;
+  /** `iat` of its newest ID token. */
+  readonly confirmedAt: number;
+  /** It counts until then, unless a newer ID token confirms it. */
+  readonly until: number;
+  /** Within how many seconds each ID token must be followed by the next; absent: it counts as long as its ID token. */
+  readonly confirm?: number;
+  /** A broker that took over has once given it time to be confirmed. */
+  readonly graced?: true;
 }
 
 export interface Attestation {
@@ -52,6 +85,10 @@ export interface Attestation {
   /** Verified claims of the proof (OIDC) or of GitHub's answers; what CEL sees as `claims`. */
   readonly claims: Readonly<Record<string, unknown>>;
   readonly workspace: Workspace;
+  /** Sign-ins of the session beside its proof, one for each issuer. */
+  readonly signIns?: readonly SignIn[];
+  /** The proof was itself such a sign-in: the session ends with it. */
+  readonly provenBySignIn?: true;
   /** SHA-256 of the proof, hex: the most of it that is ever stored. */
   readonly proofHash: string;
   /** Unix seconds after which the proof itself is dead, when it says so. */

@@ -49,6 +49,14 @@ const STATUS = {
   approval_forbidden: 403,
   approval_answered: 409,
   approval_webhook_unauthorized: 401,
+  // Sign-ins of people beside the proof
+  sign_in_required: 403,
+  sign_in_unknown: 404,
+  sign_in_foreign: 400,
+  sign_in_stale: 400,
+  sign_in_rejected: 400,
+  sign_in_ended: 409,
+  logout_token_invalid: 400,
   // RFC 8693 section 2.2.2 answers invalid_target, and that with 400
   audience_not_allowed: 400,
   kubernetes_not_granted: 403,
@@ -155,6 +163,8 @@ const STATUS = {
   agent_route_not_granted: 403,
   agent_credentials_expired: 503,
   agent_envoy_missing: 409,
+  agent_sign_in_refused: 403,
+  agent_sign_in_failed: 502,
   // Command line and configuration
   usage: 400,
   config_invalid: 400,

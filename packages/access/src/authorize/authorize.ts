@@ -1,9 +1,10 @@
 /** The decision: which grants an attestation has, and why. Default deny; nothing is looked up, nothing is remembered. */
 import type { Attestation } from '@meshpass/identity';
-import type { Access, Approval, Approved, Decision, Denial, Grant } from '../model.ts';
+import type { Access, Approval, Approved, Decision, Denial, Grant, Who } from '../model.ts';
 import { formatPlace } from '../problem.ts';
 import { describeApproval } from './describe-approval.ts';
 import { describeWho } from './describe-who.ts';
+import { holdsSignIn } from './signed-in.ts';
 import { type Kind, whyDenied, whyNot } from './who.ts';
 import { openUntil } from './windows.ts';
 
@@ -15,7 +16,7 @@ import { openUntil } from './windows.ts';
  * run as somebody else (an issue comment is enough). So such an attestation matches only entries that name a
  * repository, or that name the issuer and say of whom in `when` or `claims`; and `user`, `team` and `role` hold for it
  * only beside issuer and repository.
- * @param at Unix seconds; without it no time window is open
+ * @param at Unix seconds; without it no time window is open, and no sign-in counts
  * @example
  * ```ts
  * import { authorize, parseAccess } from '@meshpass/access';
@@ -42,39 +43,58 @@ export function authorize(attestation: Attestation, access: Access, at?: number,
   const grants: { grant: Grant; reason: string; until?: number }[] = [];
   const requestable: { grant: Grant; approval: Approval; reason: string }[] = [];
   const refusals: string[] = [];
+  const signIns: { grant: string; issuer: string }[] = [];
   for (const grant of access.grants) {
     const found = decide(grant, attestation, kind, at);
     const lacking = 'refusal' in found ? undefined : withApproval(grant, found, at, approved);
-    if ('refusal' in found) refusals.push(`grant ${grant.name}: ${found.refusal}`);
-    else if (lacking === undefined || !('approval' in lacking)) grants.push({ grant, ...(lacking ?? found) });
+    if ('refusal' in found) {
+      refusals.push(`grant ${grant.name}: ${found.refusal}`);
+      if (found.signIn !== undefined) signIns.push({ grant: grant.name, issuer: found.signIn });
+    } else if (lacking === undefined || !('approval' in lacking)) grants.push({ grant, ...(lacking ?? found) });
     else {
       requestable.push({ grant, approval: lacking.approval, reason: found.reason });
       refusals.push(`grant ${grant.name}: ${needsApproval(lacking.approval)}`);
     }
   }
-  return { grants, requestable, refusals };
+  return { grants, requestable, refusals, ...(signIns.length > 0 && { signIns }) };
 }
 
-function decide(
-  grant: Grant,
-  attestation: Attestation,
-  kind: Kind,
-  at: number | undefined,
-): { readonly reason: string; readonly until?: number } | { readonly refusal: string } {
-  const failures: string[] = [];
-  const match = grant.who.find((who) => {
-    const failure = whyNot(who, attestation, kind);
-    if (failure) failures.push(`${formatPlace(who.place)} ${failure}`);
-    return !failure;
-  });
-  if (!match) return { refusal: failures.join('; ') || 'nobody is named' };
+/** `signIn`: the issuer of the sign-in that alone is lacking. */
+type Found =
+  | { readonly reason: string; readonly until?: number }
+  | { readonly refusal: string; readonly signIn?: string };
+
+function decide(grant: Grant, attestation: Attestation, kind: Kind, at: number | undefined): Found {
+  const held = whoHolds(grant.who, attestation, kind, at);
+  const signIn = 'refusal' in held ? held.signIn : undefined;
+  if ('refusal' in held && signIn === undefined) return held;
   const denied = denial(grant.except, attestation, kind);
   if (denied) return { refusal: denied };
-  const reason = `${formatPlace(match.place)} ${describeWho(match)}`;
-  if (!grant.during) return { reason };
-  const until = at === undefined ? undefined : openUntil(grant.during, at);
-  if (until === undefined) return { refusal: `${formatPlace(grant.during[0]!.place)} it is not open at this time` };
-  return { reason, until };
+  const closes = grant.during && (at === undefined ? undefined : openUntil(grant.during, at));
+  if (grant.during && closes === undefined)
+    return { refusal: `${formatPlace(grant.during[0]!.place)} it is not open at this time` };
+  if ('refusal' in held) return held;
+  const until = Math.min(closes ?? Number.POSITIVE_INFINITY, held.until ?? Number.POSITIVE_INFINITY);
+  return { reason: held.reason, ...(grant.during || Number.isFinite(until) ? { until } : {}) };
+}
+
+/** The alternative that holds longest; of equal ones the first. */
+function whoHolds(alternatives: readonly Who[], attestation: Attestation, kind: Kind, at: number | undefined): Found {
+  const failures: string[] = [];
+  let best: { reason: string; until: number } | undefined;
+  let signIn: string | undefined;
+  for (const who of alternatives) {
+    const place = formatPlace(who.place);
+    const failure = whyNot(who, attestation, kind);
+    const signed = failure === undefined ? holdsSignIn(who, attestation, at) : { failure };
+    if ('failure' in signed) {
+      failures.push(`${place} ${signed.failure}`);
+      if (failure === undefined) signIn ??= who.signedIn?.issuer;
+    } else if (!best || signed.until > best.until)
+      best = { reason: `${place} ${describeWho(who)}`, until: signed.until };
+  }
+  if (!best) return { refusal: failures.join('; ') || 'nobody is named', ...(signIn !== undefined && { signIn }) };
+  return { reason: best.reason, ...(Number.isFinite(best.until) && { until: best.until }) };
 }
 
 /** @returns what is granted until when, where it is approved; the approval that it lacks; undefined where it needs none */
@@ -94,9 +114,17 @@ function needsApproval(approval: Approval): string {
   return `${formatPlace(approval.place)} it needs ${describeApproval(approval)}`;
 }
 
+/** A denial that names the issuer of a sign-in looks at the sign-in, too: nobody signs in to be denied less. */
 function denial(denials: readonly Denial[] | undefined, attestation: Attestation, kind: Kind): string | undefined {
   for (const one of denials ?? []) {
-    const why = whyDenied(one, attestation, kind);
+    const why =
+      whyDenied(one, attestation, kind) ??
+      attestation.signIns
+        ?.filter(({ issuer }) => issuer === one.issuer)
+        .map(({ issuer, subject, login, claims }) =>
+          whyDenied(one, { ...attestation, issuer, subject, login, claims }, 'generic'),
+        )
+        .find((reason) => reason !== undefined);
     if (why !== undefined) return `${formatPlace(one.place)} denied: ${why}`;
   }
   return undefined;
@@ -109,6 +137,7 @@ function nothing(access: Access, why: string): Decision {
 /**
  * Whether somebody may approve: the first entry of `by` that names them. Jobs approve nothing: a workflow runs in the name of whoever
  * set it off.
+ * @param at Unix seconds; without it no sign-in counts
  * @returns its place and words; undefined where none does
  * @example
  * ```ts
@@ -133,10 +162,13 @@ export function approverEntry(
   approval: Pick<Approval, 'by'>,
   attestation: Attestation,
   access: Access,
+  at?: number,
 ): string | undefined {
   const kind = trustedKind(attestation, access);
   if (!kind || kind === 'actions' || denial(access.deny, attestation, kind) !== undefined) return undefined;
-  const match = approval.by.find((who) => whyNot(who, attestation, kind) === undefined);
+  const match = approval.by.find(
+    (who) => whyNot(who, attestation, kind) === undefined && 'until' in holdsSignIn(who, attestation, at),
+  );
   return match && `${formatPlace(match.place)} ${describeWho(match)}`;
 }
 

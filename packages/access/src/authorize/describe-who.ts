@@ -1,5 +1,5 @@
 /** Entries of `who`, `except` and `deny` in words. */
-import type { Who } from '../model.ts';
+import type { SignedIn, Who } from '../model.ts';
 
 /**
  * An entry in words, without its place.
@@ -28,5 +28,16 @@ export function describeWho(who: Who): string {
     ...members.map(([name, value]) => `${name} ${value}`),
     ...Object.entries(claims ?? {}).map(([name, values]) => `claim ${name} ${values.join(' or ')}`),
     ...(when === undefined ? [] : [`when ${when}`]),
+    ...(who.signedIn ? [describeSignedIn(who.signedIn)] : []),
   ].join(', ');
+}
+
+function describeSignedIn({ issuer, claims, when, maxAge, amr }: SignedIn): string {
+  const demands = [
+    ...Object.entries(claims ?? {}).map(([name, values]) => `claim ${name} ${values.join(' or ')}`),
+    ...(when === undefined ? [] : [`when ${when}`]),
+    ...(maxAge === undefined ? [] : [`for ${maxAge} seconds at most`]),
+    ...(amr === undefined ? [] : [`by ${amr.join(' and ')}`]),
+  ];
+  return `signed in at ${issuer}${demands.length > 0 ? ` (${demands.join(', ')})` : ''}`;
 }

@@ -89,7 +89,8 @@ export function whyDenied(denial: Denial, attestation: Attestation, kind: Kind):
 }
 
 function isEmpty(who: Who): boolean {
-  return !needsGithub(who) && who.issuer === undefined && who.claims === undefined && who.when === undefined;
+  const { issuer, claims, when, signedIn } = who;
+  return !needsGithub(who) && [issuer, claims, when, signedIn].every((member) => member === undefined);
 }
 
 function whyNotPerson(who: Who, { githubUser, ...attestation }: Attestation) {
@@ -134,7 +135,11 @@ function fullRef({ workspace: { ref } }: Attestation, kind: Kind): string | unde
   return ref === undefined || kind !== 'codespace' || ref.startsWith('refs/') ? ref : `refs/heads/${ref}`;
 }
 
-function whyNotClaims({ claims }: Who, attestation: Attestation): string | undefined {
+/** Why claims are not as an entry has them, or undefined where they are. */
+export function whyNotClaims(
+  { claims }: Pick<Who, 'claims'>,
+  attestation: Pick<Attestation, 'claims'>,
+): string | undefined {
   for (const [name, values] of Object.entries(claims ?? {})) {
     const claim = claimTexts(attestation.claims, name);
     if (claim === undefined) return `there is no claim ${name}`;
@@ -156,7 +161,8 @@ export function claimTexts(claims: Readonly<Record<string, unknown>>, name: stri
   return texts.length > 0 || Array.isArray(claim) ? texts : undefined;
 }
 
-function whyNotWhen(who: Who, attestation: Attestation): string | undefined {
+/** Why an expression does not hold, or undefined where it does. */
+export function whyNotWhen(who: Pick<Who, 'when'>, attestation: Attestation): string | undefined {
   if (who.when === undefined) return undefined;
   const result = compiledWhen(who, who.when).evaluate(attestation);
   if (result === true) return undefined;
@@ -164,9 +170,9 @@ function whyNotWhen(who: Who, attestation: Attestation): string | undefined {
 }
 
 /** Compiled once per entry of a file. */
-const compiled = new WeakMap<Who, Expression>();
+const compiled = new WeakMap<object, Expression>();
 
-function compiledWhen(who: Who, when: string): Expression {
+function compiledWhen(who: object, when: string): Expression {
   let expression = compiled.get(who);
   if (!expression) {
     const parsed = parseExpression(when);

@@ -29,6 +29,26 @@ export function checkReferences(
 const TEAM_ID_ALONE = 'team_id needs "team" beside it, which says the organization: {team: acme/payments, team_id: 31}';
 
 function checkWho(who: Who, access: Access): readonly AccessFileProblem[] {
+  return [...checkMembers(who, access), ...checkSignedIn(who, access)];
+}
+
+function checkSignedIn({ signedIn, place }: Who, access: Access): readonly AccessFileProblem[] {
+  if (!signedIn) return [];
+  const problem = (message: string): AccessFileProblem => ({ code: 'access_file_invalid', place, message });
+  const known = access.trust.issuers.find(({ name }) => name === signedIn.issuer);
+  if (known) {
+    const message = `nobody can sign in at "${signedIn.issuer}": give it signIn: {client: CLIENT_ID} in trust.issuers`;
+    return known.signIn ? [] : [problem(message)];
+  }
+  const names = access.trust.issuers.filter(({ signIn }) => signIn).map(({ name }) => name);
+  return [
+    problem(
+      `signedIn: unknown issuer "${signedIn.issuer}"${didYouMean(signedIn.issuer, names)}; people can sign in at ${names.join(', ') || 'none'}`,
+    ),
+  ];
+}
+
+function checkMembers(who: Who, access: Access): readonly AccessFileProblem[] {
   const problem = (message: string): AccessFileProblem => ({ code: 'access_file_invalid', place: who.place, message });
   const { codespaces, issuers } = access.trust;
   if (who.teamId !== undefined && who.team === undefined) return [problem(TEAM_ID_ALONE)];

@@ -104,8 +104,15 @@ function toGrant(name: string, grant: GrantEntry, yaml: YamlFile): Grant {
 }
 
 function toWho(entry: WhoEntry, place: Place): Who {
-  const { user_id: userId, team_id: teamId, repository_id: repositoryId, reason: _, ...rest } = entry;
-  return present({ place, ...rest, userId, teamId, repositoryId }) as unknown as Who;
+  const { user_id: userId, team_id: teamId, repository_id: repositoryId, reason: _, signedIn, ...rest } = entry;
+  return present({
+    place,
+    ...rest,
+    userId,
+    teamId,
+    repositoryId,
+    signedIn: signedIn && present(signedIn),
+  }) as unknown as Who;
 }
 
 function toDenial(entry: WhoEntry, place: Place): Denial {

@@ -2,6 +2,7 @@
 import { isDnsLabel } from '@meshpass/identity';
 import { z } from 'zod';
 import { invalid, type Parsed } from '../problem.ts';
+import { type DurationBounds, parseDuration } from './duration.ts';
 import { parseLogin } from './pattern.ts';
 import { checked, LOGIN, named, read, text } from './text.ts';
 
@@ -26,6 +27,9 @@ export function trust(options: SchemaOptions) {
   });
 }
 
+/** How often a sign-in is confirmed by a fresh ID token, where there is a refresh token. */
+const CONFIRM: DurationBounds = { least: '30s', most: '1h' };
+
 /** A public client (RFC 8252): it has no secret, and the loopback redirect or the device flow in its place. */
 const signIn = z.strictObject({
   client: checked(parseClient, {
@@ -37,6 +41,18 @@ const signIn = z.strictObject({
     .max(20, 'more than 20 scopes')
     .default([])
     .describe('Scopes beside openid, for the claims that entries need'),
+  refresh: z
+    .boolean()
+    .default(true)
+    .describe('Whether a workspace asks for a refresh token (offline_access), by which its sign-in is confirmed'),
+  confirm: read((input) => parseDuration(input, CONFIRM), {
+    description: 'A sign-in that is not confirmed for so long ends, 30s to 1h',
+    pattern: '^[1-9][0-9]{0,5}[smh]$',
+  }).prefault('60s'),
+  nonce: z
+    .enum(['required', 'optional'])
+    .default('optional')
+    .describe('required: for a provider that puts the nonce of the device flow into ID tokens, which few do'),
 });
 
 function issuer(options: SchemaOptions) {
@@ -53,6 +69,10 @@ function issuer(options: SchemaOptions) {
         .default(DEFAULT_ALGORITHMS),
       kind: z.enum(['generic', 'actions']).optional(),
       signIn: signIn.optional().describe('With which public client people sign in at this issuer'),
+    })
+    .superRefine((entry, context) => {
+      if (entry.signIn && (entry.kind ?? kindOf(entry.issuer)) === 'actions')
+        context.addIssue({ code: 'custom', path: ['signIn'], message: 'nobody signs in at GitHub Actions' });
     })
     .transform((entry) => ({ ...entry, kind: entry.kind ?? kindOf(entry.issuer) }));
 }

@@ -1,6 +1,7 @@
 /** The form of an entry of `who`, `deny` and `except`. */
 import { z } from 'zod';
 import { claimValues } from './claims.ts';
+import { type DurationBounds, parseDuration } from './duration.ts';
 import { parseExpression } from './expression.ts';
 import {
   parseEnvironment,
@@ -47,7 +48,33 @@ const members = {
   }),
   issuer: text.describe('A name of trust.issuers, or github for Codespaces'),
   claims: claimValues,
-  when: z
+  when: expression('CEL over claims, issuer, subject, login, teams, workspace'),
+};
+
+const MAX_AGE: DurationBounds = { least: '1m', most: '12h' };
+
+const signedIn = z
+  .strictObject({
+    issuer: text.describe('A name of trust.issuers that has signIn'),
+    claims: claimValues.optional(),
+    when: expression('CEL over claims, issuer, subject and login of the sign-in, and teams and workspace').optional(),
+    maxAge: read((input) => parseDuration(input, MAX_AGE), {
+      description: 'Longest time since the person was authenticated (auth_time), 1m to 12h',
+      pattern: '^[1-9][0-9]{0,5}[smh]$',
+    }).optional(),
+    amr: z
+      .array(z.string().regex(/^[A-Za-z0-9_.:-]{1,64}$/, 'is no method of authentication (RFC 8176)'))
+      .min(1, 'must not be empty')
+      .max(10, 'more than 10 methods')
+      .optional()
+      .describe('Methods of authentication (RFC 8176) of which the sign-in must have all'),
+  })
+  .describe('A sign-in at this issuer, beside everything else of the entry');
+
+const shape = z.strictObject(members).partial();
+
+function expression(description: string) {
+  return z
     .string()
     .max(8192)
     .superRefine((input, context) => {
@@ -55,10 +82,8 @@ const members = {
       if ('message' in result)
         context.addIssue({ code: 'custom', message: result.message, params: { code: result.code } });
     })
-    .describe('CEL over claims, issuer, subject, login, teams, workspace'),
-};
-
-const shape = z.strictObject(members).partial();
+    .describe(description);
+}
 
 function refuseEmpty(entry: Readonly<Record<string, unknown>>, context: z.RefinementCtx): void {
   if (Object.entries(entry).some(([name, member]) => name !== 'reason' && member !== undefined)) return;
@@ -72,7 +97,10 @@ function refuseEmpty(entry: Readonly<Record<string, unknown>>, context: z.Refine
 /** The team says the organization. */
 const TEAM_ID = { team_id: ['team'] };
 
-export const who = shape.superRefine(refuseEmpty).meta({ minProperties: 1, dependentRequired: TEAM_ID });
+export const who = shape
+  .extend({ signedIn: signedIn.optional() })
+  .superRefine(refuseEmpty)
+  .meta({ minProperties: 1, dependentRequired: TEAM_ID });
 
 export const denial = shape
   .extend({ reason: words.describe('For the audit log').optional() })
@@ -83,7 +111,7 @@ export const denial = shape
     anyOf: ['user_id', 'team_id', 'repository_id', 'issuer'].map((name) => ({ required: [name] })),
   });
 
-export type WhoEntry = z.output<typeof denial>;
+export type WhoEntry = z.output<typeof denial> & Pick<z.output<typeof who>, 'signedIn'>;
 
 /** Alternatives: at least one. */
 export const whoList = z

@@ -26,6 +26,8 @@ export interface AgentConfig {
   readonly runtimeDirectory: string;
   /** How `meshpass` is started, for kubectl's credentials; by its name where absent. */
   readonly command?: readonly string[] | undefined;
+  /** Name of an issuer of the access file at which the developer signs in before the session opens. */
+  readonly signIn?: string | undefined;
   /** Path of the Envoy to run, instead of the one that is installed. */
   readonly envoy?: string | undefined;
 }
@@ -75,6 +77,7 @@ export function agentConfig(
     presencePort,
     runtimeDirectory: options.runtimeDirectory ?? runtimeDirectory(env),
     command: options.command,
+    signIn: options.signIn ?? (env.MESHPASS_SIGN_IN || undefined),
     envoy: options.envoy ?? (env.MESHPASS_ENVOY || undefined),
   };
 }

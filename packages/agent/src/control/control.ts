@@ -7,6 +7,7 @@ import { isErrorCode, MeshpassError, toMeshpassError } from '@meshpass/identity/
 import { VERSION } from '@meshpass/identity/version';
 import { type ApprovalsCommand, isApprovalsCommand } from '../approvals/command.ts';
 import type { AskedCall } from '../explain/answer.ts';
+import type { SignInRequest } from '../sign-in/commands.ts';
 import { ownDirectory } from './own-files.ts';
 
 export type ControlRequest =
@@ -14,6 +15,7 @@ export type ControlRequest =
   /** `container`: for a program in a container on a bridge. */
   | { readonly command: 'env'; readonly container?: boolean }
   | { readonly command: 'token'; readonly audience: string }
+  | SignInRequest
   /** A token for the API server of Kubernetes, under the first grant that has roles where none is named. */
   | { readonly command: 'kubernetes'; readonly grant?: string }
   | { readonly command: 'explain'; readonly call: AskedCall }
@@ -114,12 +116,15 @@ async function reply(line: string, answer: (request: ControlRequest) => Promise<
 
 function parse(line: string): ControlRequest {
   const request = JSON.parse(line) as Readonly<Record<string, unknown>>;
-  const { command, audience, call, grant, approvals } = request;
+  const { command, audience, call, grant, approvals, issuer } = request;
   if (command === 'status' || command === 'down') return { command };
   if (command === 'env') return { command, container: request.container === true };
   if (command === 'token' && typeof audience === 'string' && audience !== '') return { command, audience };
   if (command === 'kubernetes' && (grant === undefined || typeof grant === 'string'))
     return { command, ...(grant !== undefined && { grant }) };
+  if (command === 'sign-in-result' && typeof issuer === 'string') return { command, issuer };
+  if ((command === 'sign-in' || command === 'sign-out') && (issuer === undefined || typeof issuer === 'string'))
+    return { command, ...(issuer !== undefined && { issuer }) };
   if (command === 'explain' && isCall(call)) return { command, call };
   if (command === 'approvals' && isApprovalsCommand(approvals)) return { command, approvals };
   throw new MeshpassError(

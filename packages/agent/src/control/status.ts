@@ -2,6 +2,7 @@
 import type { Refusal } from '../access-log/refusals.ts';
 import type { ClusterState, ListenerState } from '../envoy/admin.ts';
 import type { LeftOut } from '../session/broker-answers.ts';
+import type { SignInStatus } from '../sign-in/sign-ins.ts';
 
 export interface AgentStatus extends DataPlaneStatus {
   readonly pid: number;
@@ -27,6 +28,8 @@ export interface AgentStatus extends DataPlaneStatus {
     }[];
     readonly identityTokenExpiresAt: number;
   };
+  /** At identity providers, beside the proof. */
+  readonly signIns: readonly SignInStatus[];
   readonly services: readonly ServiceStatus[];
   /** Absent: no grant has roles of Kubernetes. */
   readonly kubernetes?: KubernetesStatus;

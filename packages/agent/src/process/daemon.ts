@@ -3,16 +3,22 @@ import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import type { AgentConfig } from '../control/config.ts';
 import type { AgentStatus } from '../control/status.ts';
 import { runAgent } from '../run-agent.ts';
+import type { SignInPrompt } from '../sign-in/device-flow.ts';
 
 export type DaemonMessage =
   | { readonly ready: AgentStatus }
+  | { readonly prompt: SignInPrompt }
   | { readonly refused: { readonly code: string; readonly message: string } };
 
 /** Runs the agent in this process until SIGTERM, SIGINT or `meshpass down`. @throws MeshpassError as `runAgent` does */
-export async function runUntilSignal(config: AgentConfig, onReady: (status: AgentStatus) => void): Promise<void> {
+export async function runUntilSignal(
+  config: AgentConfig,
+  onReady: (status: AgentStatus) => void,
+  onPrompt?: (prompt: SignInPrompt) => void,
+): Promise<void> {
   const stop = new AbortController();
   for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.on(signal, () => stop.abort());
-  const agent = await runAgent(config, { log, stop: stop.signal });
+  const agent = await runAgent(config, { log, stop: stop.signal, ...(onPrompt && { onPrompt }) });
   onReady(await agent.status());
   await agent.closed;
 }
@@ -35,7 +41,11 @@ export async function runDaemon(config: string): Promise<void> {
     });
   };
   try {
-    await runUntilSignal(JSON.parse(config) as AgentConfig, (status) => tell({ ready: status }));
+    await runUntilSignal(
+      JSON.parse(config) as AgentConfig,
+      (status) => tell({ ready: status }),
+      (prompt) => process.send?.({ prompt } satisfies DaemonMessage),
+    );
     process.exit(0);
   } catch (thrown) {
     const error = thrown instanceof MeshpassError ? thrown : toMeshpassError(thrown);

@@ -9,6 +9,7 @@ import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
 import type { AgentConfig } from '../control/config.ts';
 import { openOwnLog, ownDirectory } from '../control/own-files.ts';
 import type { AgentStatus } from '../control/status.ts';
+import type { SignInPrompt } from '../sign-in/device-flow.ts';
 import type { DaemonMessage } from './daemon.ts';
 import { DAEMON_VERB } from './daemon-verb.ts';
 
@@ -16,6 +17,8 @@ export interface LaunchOptions {
   readonly env: Readonly<Record<string, string | undefined>>;
   /** Milliseconds until the agent must be ready. */
   readonly timeout?: number;
+  /** Told what to show to the person who is to sign in; from then on there is as much time as that takes. */
+  readonly onPrompt?: (prompt: SignInPrompt) => void;
 }
 
 /** @throws MeshpassError config_invalid; what the agent was refused for; agent_not_running where it died silently */
@@ -44,12 +47,18 @@ export async function launch(config: AgentConfig, options: LaunchOptions): Promi
       if (result instanceof MeshpassError) reject(result);
       else resolve(result);
     };
-    const timer = setTimeout(() => {
+    const patience = options.timeout ?? 60_000;
+    const giveUp = () => {
       child.kill('SIGTERM');
       settle(new MeshpassError('agent_not_running', `The agent did not become ready in time; its log is ${logPath}.`));
-    }, options.timeout ?? 60_000);
+    };
+    let timer = setTimeout(giveUp, patience);
     child.on('message', (message: DaemonMessage) => {
-      if ('ready' in message) settle(message.ready);
+      if ('prompt' in message) {
+        clearTimeout(timer);
+        timer = setTimeout(giveUp, message.prompt.expiresAt - Date.now() + patience);
+        options.onPrompt?.(message.prompt);
+      } else if ('ready' in message) settle(message.ready);
       else {
         const { code, message: text } = message.refused;
         settle(new MeshpassError(isErrorCode(code) ? code : 'internal', text));

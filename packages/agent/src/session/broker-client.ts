@@ -44,7 +44,7 @@ export interface BrokerClientOptions extends BrokerAgentOptions {
   readonly onChallenge?: (port: number) => void;
 }
 
-interface Call {
+export interface Call {
   readonly method: 'GET' | 'POST' | 'DELETE';
   readonly path: string;
   readonly headers?: Readonly<Record<string, string>>;
@@ -106,10 +106,11 @@ export class BrokerClient {
             subject_token_type: PROOF_TYPES.codespace,
             subject_token: proof.token,
             codespace_name: proof.codespaceName,
+            ...(proof.signIn && { sign_in_issuer: proof.signIn.issuer, sign_in_token: proof.signIn.token }),
           }),
     };
     const exchange = (answer?: PresenceAnswer) =>
-      this.#call(
+      this.call(
         {
           ...{ method: 'POST', path: '/token', largest: MAX_SERVICES },
           form: {
@@ -135,7 +136,7 @@ export class BrokerClient {
 
   /** `POST /certificates`: one CSR per grant. */
   certificates(accessToken: string, certificates: CertificateRequest['certificates']): Promise<CertificateResponse> {
-    return this.#call(
+    return this.call(
       { method: 'POST', path: '/certificates', accessToken, json: { certificates } },
       this.#read.certificates,
     );
@@ -153,19 +154,19 @@ export class BrokerClient {
       requested_token_type: audience === undefined ? JWT_TYPE : ID_TOKEN_TYPE,
       ...(audience === undefined ? {} : { audience }),
     };
-    return this.#call({ method: 'POST', path: '/token', accessToken, form }, this.#read.token);
+    return this.call({ method: 'POST', path: '/token', accessToken, form }, this.#read.token);
   }
 
   /** `POST /session/heartbeat`. @param report refusals that the broker has not been told of */
   heartbeat(accessToken: string, report?: HeartbeatRequest): Promise<HeartbeatResponse> {
-    return this.#call(
+    return this.call(
       { method: 'POST', path: '/session/heartbeat', accessToken, ...(report && { json: report }) },
       this.#read.heartbeat,
     );
   }
 
   services(accessToken: string): Promise<ServicesResponse> {
-    return this.#call({ method: 'GET', path: '/services', accessToken, largest: MAX_SERVICES }, this.#read.services);
+    return this.call({ method: 'GET', path: '/services', accessToken, largest: MAX_SERVICES }, this.#read.services);
   }
 
   /**
@@ -178,7 +179,7 @@ export class BrokerClient {
       prefer: `wait=${LONGEST_CONFIGURATION_WAIT}`,
       ...(known !== undefined && { 'if-none-match': `"${known}"` }),
     };
-    return this.#call(
+    return this.call(
       {
         ...{ method: 'GET', path: '/session/configuration', accessToken, headers },
         ...{ largest: MAX_CONFIGURATION, patience: LONGEST_CONFIGURATION_WAIT * 1000 },
@@ -189,7 +190,7 @@ export class BrokerClient {
 
   /** Any other question of a session. @throws MeshpassError what the broker refuses with, agent_broker_answer_invalid */
   ask<T>(accessToken: string, call: Pick<Call, 'method' | 'path' | 'json'>, schema: ZodType<T>): Promise<T> {
-    return this.#call({ ...call, accessToken }, (json) => readAnswer(schema, json));
+    return this.call({ ...call, accessToken }, (json) => readAnswer(schema, json));
   }
 
   /** The same as a control channel brings it. @throws MeshpassError agent_broker_answer_invalid, agent_broker_unreachable */
@@ -199,15 +200,15 @@ export class BrokerClient {
 
   /** `DELETE /session`: the session and everything issued under it ends at once. */
   async goodbye(accessToken: string): Promise<void> {
-    await this.#call({ method: 'DELETE', path: '/session', accessToken }, () => undefined);
+    await this.call({ method: 'DELETE', path: '/session', accessToken }, () => undefined);
   }
 
   close(): void {
     this.#agent.destroy();
   }
 
-  /** @param read takes the parsed body; undefined where there is none */
-  async #call<T>(call: Call, read: (json: unknown) => T): Promise<T> {
+  /** Any call. @param read takes the parsed body; undefined where there is none. @throws MeshpassError of the broker */
+  async call<T>(call: Call, read: (json: unknown) => T): Promise<T> {
     let answer = await this.#exchange(call);
     // At the token endpoint a proof is refused with 400 (RFC 6749 section 5.2), elsewhere with 401.
     if (answer.status < 500 && answer.date !== undefined && /"dpop_expired"/.test(answer.body)) {

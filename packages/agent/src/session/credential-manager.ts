@@ -5,38 +5,17 @@
  */
 import { toMeshpassError } from '@meshpass/identity/error';
 import { plainText } from '@meshpass/identity/text';
-import type { RefusalReport } from '../access-log/report.ts';
 import type { ReceivedConfiguration } from './broker-answers.ts';
-import type { BrokerClient } from './broker-client.ts';
 import { chainsToRoot } from './chains-to-root.ts';
-import type { ProofSource } from './discover.ts';
 import { isFinal, isOver, isUnhurried } from './endings.ts';
 import { type Credentials, enrol, obtainIdentityToken, obtainSvids, withCertificates } from './enrol.ts';
 import { expired } from './expiry.ts';
 import { isGained, type LeaseNews, withoutCertificate, withServices } from './granted.ts';
-import type { Health } from './health.ts';
+import type { CredentialManagerOptions, Health } from './health.ts';
 import { longestPause, svidsDue, tokenDue, waitsForLease } from './renewal-times.ts';
 import { TaskTimers } from './task-timers.ts';
 
-export interface CredentialManagerOptions {
-  readonly client: BrokerClient;
-  readonly source: ProofSource;
-  /** Milliseconds since the epoch. */
-  readonly now: () => number;
-  /** In [0, 1). */
-  readonly random: () => number;
-  /** Called after every change; `what` tells which part is new. */
-  readonly onChange: (what: Change) => void;
-  /** Told which version of the configuration the broker has now, where the lease is renewed over HTTPS. */
-  readonly onConfigurationVersion?: (version: number) => void;
-  /** Whether a control channel renews the lease of such a session, and says when it does not; absent: there is none. */
-  readonly hasChannel?: (credentials: Credentials) => boolean;
-  readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
-  /** What goes along with a heartbeat; where a channel renews the lease, it is what a heartbeat is sent for. */
-  readonly report: Pick<RefusalReport, 'isEmpty' | 'send' | 'sessionChanged'>;
-}
-
-export type Change = 'session' | 'svids' | 'services' | 'token';
+export type { Change, CredentialManagerOptions } from './health.ts';
 
 type Task = 'heartbeat' | 'svids' | 'token' | 'services' | 'session';
 
@@ -87,6 +66,16 @@ export class CredentialManager {
   get credentials(): Credentials {
     if (!this.#credentials) throw expired('session');
     return this.#credentials;
+  }
+
+  /** Token of the session that is in use; undefined while there is none. */
+  get accessToken(): string | undefined {
+    return this.#reopening ? undefined : this.#credentials?.accessToken;
+  }
+
+  /** There is something new to open a session with. */
+  openSoon(): void {
+    if (this.#reopening) this.#tasks.later('session', 0);
   }
 
   /** The configuration that came with the session that is in use, if one did and was not taken before. */
@@ -217,19 +206,15 @@ export class CredentialManager {
     if (this.#lease.by !== by) this.#lease = { by, since: this.#options.now() };
   }
 
-  async #do(task: Task): Promise<void> {
-    switch (task) {
-      case 'session':
-        return this.#enrol();
-      case 'heartbeat':
-        return this.#heartbeat();
-      case 'services':
-        return this.#refreshServices();
-      case 'svids':
-        return this.#renewSvids(this.credentials.session.grants);
-      case 'token':
-        return this.#renewToken();
-    }
+  #do(task: Task): Promise<void> {
+    const tasks: Readonly<Record<Task, () => Promise<void>>> = {
+      session: () => this.#enrol(),
+      heartbeat: () => this.#heartbeat(),
+      services: () => this.#refreshServices(),
+      svids: () => this.#renewSvids(this.credentials.session.grants),
+      token: () => this.#renewToken(),
+    };
+    return tasks[task]();
   }
 
   async #heartbeat(): Promise<void> {

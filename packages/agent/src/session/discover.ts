@@ -24,7 +24,7 @@ export interface DiscoverOptions {
 
 /** A way to a proof. Asked again at every enrolment, because proofs are short-lived and used once. */
 export interface ProofSource {
-  readonly kind: 'codespace' | 'actions' | 'file';
+  readonly kind: 'codespace' | 'actions' | 'file' | 'sign-in';
   proof(): Promise<Proof>;
 }
 

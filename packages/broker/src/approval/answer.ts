@@ -39,7 +39,7 @@ export async function answer(
     refuseOwn(identitiesNow(request, live), identities);
     const { approval } = stillOffered(parts, live, request.grant);
     const attestation = await withFreshMemberships(approver.attestation, approval, parts.read, parts.losses);
-    const entry = approverEntry(approval, attestation, parts.mesh.access());
+    const entry = approverEntry(approval, attestation, parts.mesh.access(), seconds(parts.clock));
     if (entry === undefined)
       throw new MeshpassError('approval_forbidden', `You are not among those who may approve ${request.grant}.`);
     // GitHub was asked meanwhile: the session may have ended, and the access file may be another.
@@ -85,7 +85,7 @@ const UNDECIDED: ReadonlySet<string> = new Set(['issuer_unavailable', 'issuer_ra
 
 /** Requests that somebody may answer now. @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited` */
 export async function mayAnswer(parts: Parts, { attestation }: Approver): Promise<readonly Request[]> {
-  const { book, mesh, read, losses } = parts;
+  const { book, mesh, read, losses, clock } = parts;
   const open = [...book.all()].filter(({ state }) => state === 'pending');
   if (open.length === 0 || !mesh.inForce()) return [];
   const identities = identitiesOf(attestation);
@@ -95,7 +95,7 @@ export async function mayAnswer(parts: Parts, { attestation }: Approver): Promis
   const fresh = await withFreshMemberships(attestation, { by }, read, losses);
   return others.filter(({ grant }) => {
     const approval = approvals.get(grant);
-    return approval && approverEntry(approval, fresh, mesh.access()) !== undefined;
+    return approval && approverEntry(approval, fresh, mesh.access(), seconds(clock)) !== undefined;
   });
 }
 

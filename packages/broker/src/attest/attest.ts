@@ -6,6 +6,7 @@ import type { Attested } from './attested.ts';
 import { attestCodespace, type CodespaceOptions } from './github/codespace.ts';
 import { membershipQuery } from './github/memberships.ts';
 import { attestOidc, type OidcOptions } from './oidc/oidc.ts';
+import { type SignInBinding, unknownIssuer, type VerifiedSignIn, verifySignIn } from './oidc/sign-in.ts';
 import type { Presenter } from './presence/presence.ts';
 import { createTokenAttempts } from './token-attempts.ts';
 
@@ -25,10 +26,21 @@ export function createAttest(options: AttestOptions): Attest {
     const access = options.access();
     switch (proof.type) {
       case 'oidc':
-        return await attestOidc(proof, access.trust.issuers, membershipQuery(access), options.oidc);
+        return await attestOidc(proof, access.trust.issuers, membershipQuery(access), options.oidc, presenter.jkt);
       case 'github-codespace':
         return await attestCodespace(proof, presenter, access.trust, membershipQuery(access), codespaces);
     }
+  };
+}
+
+/** An ID token of a sign-in, for a session. @throws MeshpassError as verifySignIn() */
+export type AttestSignIn = (issuer: string, token: string, binding: SignInBinding) => Promise<VerifiedSignIn>;
+
+export function createAttestSignIn(options: Pick<AttestOptions, 'access' | 'oidc'>): AttestSignIn {
+  return async (name, token, binding) => {
+    const issuer = options.access().trust.issuers.find((one) => one.name === name);
+    if (!issuer) throw unknownIssuer(name);
+    return await verifySignIn(token, issuer, binding, options.oidc);
   };
 }
 

@@ -3,6 +3,7 @@ import { MeshpassError } from '@meshpass/identity';
 import { VERSION } from '@meshpass/identity/version';
 import { Hono } from 'hono';
 import { routePath } from 'hono/route';
+import { unknownIssuer } from '../attest/oidc/sign-in.ts';
 import type { Metrics } from '../telemetry/metrics.ts';
 import type { Connections } from './connections.ts';
 import { discoveryDocument } from './discovery.ts';
@@ -15,11 +16,12 @@ import { type EdgeContext, edgeRoutes } from './routes/edge.ts';
 import { type GithubEvents, githubEventRoutes } from './routes/github-events.ts';
 import { type PolicyContext, policyRoutes } from './routes/policy.ts';
 import { type SessionRoutesContext, sessionRoutes } from './routes/session.ts';
+import { type SignInRoutesContext, signInOffer, signInRoutes } from './routes/sign-in.ts';
 
 /** Once: whoever asks for it has shown nothing, and it is 100 kB. */
 const OPENAPI_TEXT = JSON.stringify(OPENAPI);
 
-export interface AppContext extends RouteContext, SessionRoutesContext, EdgeContext {
+export interface AppContext extends RouteContext, SessionRoutesContext, SignInRoutesContext, EdgeContext {
   readonly metrics: Metrics;
   /** Absent: no job may change the access file. */
   readonly policy: PolicyContext | undefined;
@@ -51,6 +53,7 @@ export function createApp(context: AppContext): Hono<Env> {
 
   mount(app, context, [
     ...sessionRoutes(context),
+    ...signInRoutes({ ...context, publicUrl: config.publicUrl }),
     ...(context.policy ? policyRoutes(context.policy) : []),
     ...(context.githubEvents ? githubEventRoutes(context.githubEvents) : []),
     ...approvalWebhookRoutes(context.approvals, context.clock),
@@ -61,6 +64,11 @@ export function createApp(context: AppContext): Hono<Env> {
     app.get('/services/collector/health', (c) => c.json({ text: 'HEC is healthy', code: 17 }));
   }
 
+  app.get('/sign-in/:name', (c) => {
+    const offer = signInOffer(context.signIns, c.req.param('name'));
+    if (!offer) return refusal(unknownIssuer(c.req.param('name').slice(0, 64)), undefined);
+    return c.json(offer);
+  });
   app.get('/version', (c) => c.json({ version: VERSION }));
   app.get('/openapi.json', (c) => {
     c.header('cache-control', 'public, max-age=300');

@@ -1,5 +1,5 @@
 /** From an attestation to a session that may open: what the access file grants to whoever was attested. */
-import type { Access, Authorize } from '@meshpass/access';
+import type { Access, Authorize, Decision } from '@meshpass/access';
 import { type Attestation, MAX_GRANTS, MeshpassError, serviceAccountName } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { Losses } from '../attest/github/losses.ts';
@@ -80,6 +80,7 @@ async function decide(
 ): Promise<{ readonly session: Session; readonly reason: string }> {
   const now = seconds(clock);
   const decision = authorize(attestation, access, now);
+  if (decision.grants.length === 0 && decision.signIns) throw signInRequired(decision);
   if (decision.grants.length === 0)
     throw new MeshpassError('access_none', 'No grant of the access file applies to you; ask its owners.', {
       detail: { reason: decision.refusals.join('; ') },
@@ -102,4 +103,14 @@ async function decide(
     session: { id, tokenHash: sha256Hex(token), jkt, attestation, openedAt: now, expiresAt, grants, principals },
     reason: decision.grants.map(({ grant, reason }) => `${grant.name}: ${reason}`).join('; '),
   };
+}
+
+/** Whoever lacks nothing but a sign-in is told where. */
+function signInRequired({ signIns = [], refusals }: Decision): MeshpassError {
+  const issuers = [...new Set(signIns.map(({ issuer }) => issuer))];
+  return new MeshpassError(
+    'sign_in_required',
+    `Your grants (${signIns.map(({ grant }) => grant).join(', ')}) need a sign-in at ${issuers.join(' or ')}: run meshpass login --issuer ${issuers[0]}, or meshpass up --sign-in ${issuers[0]} where no agent runs.`,
+    { detail: { reason: refusals.join('; ') }, members: { sign_in: issuers } },
+  );
 }

@@ -27,6 +27,8 @@ const OVER_BY_ITSELF: Readonly<Record<CloseCause, boolean>> = {
   issuer_removed: false,
   membership_lost: false,
   approval_revoked: false,
+  signed_out: false,
+  sign_in_lapsed: false,
   store_restored: false,
 };
 

@@ -23,6 +23,8 @@ export interface Live {
   readonly abort: AbortController;
   /** The request that waits for the session's first configuration: it looks again when its grants are others. */
   waiting?: { readonly look: () => void; readonly end: () => void } | undefined;
+  /** Issuers of sign-ins whose time has passed, and for which this was dealt with. */
+  lapsedSignIns?: Set<string> | undefined;
   /** Its identity token, while more than half of its life is left. */
   identityToken?: {
     readonly token: string;

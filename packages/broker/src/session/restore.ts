@@ -2,7 +2,7 @@
  * What the process before this one left: its live sessions, each with a lease anew (leases.ts), and the principals whose SVIDs may
  * still be valid.
  */
-import type { Attestation } from '@meshpass/identity';
+import type { Attestation, SignIn } from '@meshpass/identity';
 import type { Clock } from '../clock/clock.ts';
 import { seconds } from '../clock/clock.ts';
 import type { RevokedPrincipal } from '../reconcile/contract.ts';
@@ -38,6 +38,7 @@ export async function restore(
   const bySession = Map.groupBy(principals, (principal) => principal.session_id);
   const now = seconds(clock);
   await rememberGrace(store, leaseAfterAbsence(now, terms, rows.length, undefined));
+  const signIns = await restoredSignIns(store, rows, now);
   const sessions = rows.map((row): Live => {
     const own = bySession.get(row.id) ?? [];
     return {
@@ -45,7 +46,7 @@ export async function restore(
         id: row.id,
         tokenHash: row.token_hash,
         jkt: row.jkt,
-        attestation: JSON.parse(row.attestation) as Attestation,
+        attestation: { ...(JSON.parse(row.attestation) as Attestation), ...signIns.get(row.id) },
         openedAt: unix(row.opened_at),
         expiresAt: unix(row.expires_at),
         grants: JSON.parse(row.grants) as HeldGrant[],
@@ -65,6 +66,24 @@ export async function restore(
     };
   });
   return { sessions, revoked: await stillRevoked(store, clock, terms.tokenSeconds, denies) };
+}
+
+/** Those of each session, as the store has them from now on, too. */
+async function restoredSignIns(
+  store: Store,
+  rows: readonly { readonly id: string; readonly sign_ins: string | null }[],
+  now: number,
+): Promise<ReadonlyMap<string, Pick<Attestation, 'signIns'>>> {
+  const found = new Map<string, Pick<Attestation, 'signIns'>>();
+  for (const { id, sign_ins: text } of rows) {
+    if (text === null) continue;
+    const signIns = gracedSignIns(JSON.parse(text) as SignIn[], now);
+    const changed = JSON.stringify(signIns);
+    if (changed !== text)
+      await store.db.updateTable('sessions').set({ sign_ins: changed }).where('id', '=', id).execute();
+    found.set(id, { signIns });
+  }
+  return found;
 }
 
 /**
@@ -113,4 +132,16 @@ function lastNotAfter(
 
 function unix(date: Date): number {
   return Math.floor(date.getTime() / 1000);
+}
+
+/**
+ * Sign-ins as the store has them, at the start of a broker. What had to be confirmed while no broker ran gets the time to be confirmed,
+ * once: whoever kills brokers does not keep a sign-in alive.
+ */
+function gracedSignIns(signIns: readonly SignIn[], now: number): readonly SignIn[] {
+  return signIns.map((signIn) =>
+    signIn.confirm === undefined || signIn.graced
+      ? signIn
+      : { ...signIn, until: Math.max(signIn.until, now + signIn.confirm), graced: true },
+  );
 }

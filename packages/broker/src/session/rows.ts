@@ -1,4 +1,5 @@
 /** A session as the store has it when it opens; restore.ts reads it. */
+import type { Attestation } from '@meshpass/identity';
 import { storable } from '../audit/log/event.ts';
 import { timestamp } from '../clock/clock.ts';
 import type { Principal, Session } from './session.ts';
@@ -15,14 +16,20 @@ export function sessionRow(session: Session): Record<string, string | null> {
     login: storable(attestation.login),
     workspace_key: storable(attestation.workspace.key),
     workspace_name: storable(attestation.workspace.name),
-    attestation: JSON.stringify(attestation),
+    attestation: JSON.stringify(withoutSignIns(attestation)),
     grants: JSON.stringify(session.grants),
     opened_at: timestamp(session.openedAt),
     expires_at: timestamp(session.expiresAt),
     closed_at: null,
     close_cause: null,
     graced_until: null,
+    sign_ins: attestation.signIns ? JSON.stringify(attestation.signIns) : null,
   };
+}
+
+/** They have a column of their own, which changes. */
+function withoutSignIns({ signIns: _, ...attestation }: Attestation): Attestation {
+  return attestation;
 }
 
 export function principalRows(session: Session): Record<string, string | null>[] {

@@ -13,6 +13,8 @@ const SWEEP_MS = 250;
 const MAINTAIN_MS = 60_000;
 
 export interface SweepContext extends RecheckContext {
+  /** Ends sign-ins whose time has passed. */
+  readonly sweepSignIns: () => void;
   readonly store: Store;
   readonly revoker: Pick<Revoker, 'collectOrphans'>;
   readonly gains: Pick<GainQueue, 'add'>;
@@ -22,7 +24,9 @@ export interface SweepContext extends RecheckContext {
 export function startSweeping(context: SweepContext): () => void {
   const { store } = context;
   const sweeping = setInterval(() => {
-    if (store.isLeader()) sweepSessions(context, (live) => context.gains.add(live, 'access_widened'));
+    if (!store.isLeader()) return;
+    sweepSessions(context, (live) => context.gains.add(live, 'access_widened'));
+    context.sweepSignIns();
   }, SWEEP_MS);
   const maintaining = setInterval(() => maintain(context), MAINTAIN_MS);
   sweeping.unref();

@@ -28,6 +28,7 @@ import type { LiveIndex } from '../session/live.ts';
 import type { ReportedRefusals } from '../session/reported-refusals.ts';
 import type { Revocations } from '../session/revocations.ts';
 import type { WidenContext } from '../session/widen.ts';
+import { endSignedOut, type SignInContext } from '../sign-in/sign-in.ts';
 import type { Store } from '../store/open.ts';
 import { MAX_AGE, MAX_AHEAD } from '../token/dpop.ts';
 import { attestedClaims } from '../token/identity-token.ts';
@@ -54,6 +55,7 @@ export interface Active {
   readonly leases: Leases;
   readonly reportedRefusals: ReportedRefusals;
   readonly sessions: WidenContext;
+  readonly signIns: SignInContext;
   readonly feed: Feed;
   readonly control: ControlChannel;
   readonly revocations: Revocations;
@@ -110,12 +112,16 @@ export function createApps(base: Base, active: Active) {
       isLeader: store.isLeader,
     },
     policy: policy && given.policy?.authorOf && { ...policy, authorOf: given.policy.authorOf },
+    signIns: active.signIns,
+    verifyLogout: given.verifyLogout,
     exchange: {
       ...{ ...sessions, audit },
+      attestSignIn: given.attestSignIn,
       ...{ attest: given.attest, trustDomain: config.trustDomain, leaseSeconds: config.leaseSeconds, answers },
       mutex: new Map(),
       onOpened: (opened) => {
         active.github?.opened(opened);
+        endSignedOut(active.signIns, opened);
         // istiod is asked now, so that it has answered when the agent asks.
         active.configurations?.current(opened.session);
       },

@@ -3,8 +3,9 @@ import { randomBytes } from 'node:crypto';
 import type { Authorize } from '@meshpass/access';
 import type { EdgeDecision, MeshpassError } from '@meshpass/identity';
 import type { Logger } from 'pino';
-import type { Attest } from '../attest/attest.ts';
+import type { Attest, AttestSignIn } from '../attest/attest.ts';
 import type { Losses } from '../attest/github/losses.ts';
+import type { VerifyLogout } from '../attest/oidc/logout-token.ts';
 import type { CheckpointSink } from '../audit/checkpoint/sink.ts';
 import type { Outcome } from '../audit/log/decision.ts';
 import type { ConfigurationSource } from '../channel/configurations.ts';
@@ -32,6 +33,10 @@ import type { RelaySource } from '../xds/relay-source.ts';
 /** What the caller makes, because it depends on the installation or on the mesh. */
 export interface BrokerParts {
   readonly attest: Attest;
+  /** createAttestSignIn(); absent: nobody can sign in. */
+  readonly attestSignIn?: AttestSignIn;
+  /** Verifies logout tokens of issuers; absent: none is taken. */
+  readonly verifyLogout?: VerifyLogout;
   readonly authorize: Authorize;
   readonly authority: CertificateAuthority;
   readonly revoker: Revoker;

@@ -26,6 +26,10 @@ export const CLOSE_CAUSES = [
   'job_ended',
   /** What was approved for it was withdrawn or taken back, and it held nothing else. */
   'approval_revoked',
+  /** What it stood on was a sign-in at the company's identity provider, which was signed out there or in the workspace. */
+  'signed_out',
+  /** The same, which was not confirmed in time. */
+  'sign_in_lapsed',
   /** The store was restored from a backup: whether it had ended since is not known. */
   'store_restored',
 ] as const;
@@ -45,5 +49,7 @@ export const CLOSED_BECAUSE: Readonly<Record<CloseCause, string>> = {
   workspace_deleted: 'GitHub reports that its Codespace is deleted',
   job_ended: 'GitHub reports that its job has ended',
   approval_revoked: 'its approval was withdrawn',
+  signed_out: 'you signed out at the identity provider, or in the workspace',
+  sign_in_lapsed: 'the identity provider has not confirmed your sign-in in time',
   store_restored: 'the broker’s database was restored from a backup',
 };

@@ -261,4 +261,10 @@ export const MIGRATIONS: Migrations = {
       await sql.raw(WRITE_BATCH).execute(db);
     },
   },
+  '014-sign-ins.compatible-with-008': {
+    async up(db) {
+      await sql`alter table sessions add column sign_ins text`.execute(db);
+      await sql.raw(WRITE_BATCH).execute(db);
+    },
+  },
 };

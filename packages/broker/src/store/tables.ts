@@ -26,6 +26,8 @@ export interface SessionsTable {
   close_cause: string | null;
   /** End of the lease that a restarted broker gave, while the session has not been heard since; see session/leases.ts. */
   graced_until: MaybeTime;
+  /** JSON text: sign-ins beside the proof; null: none. In place of those of `attestation`. */
+  sign_ins: string | null;
 }
 
 export interface SessionPrincipalsTable {

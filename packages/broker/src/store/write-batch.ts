@@ -76,6 +76,17 @@ begin
     where s.id = x.id;
   end if;
 
+  if batch ? 'sign_ins' then
+    -- Of several of one session in a batch the last counts.
+    update sessions s set sign_ins = x.sign_ins
+    from (
+      select distinct on (y.value->>'id') y.value->>'id' as id, y.value->>'sign_ins' as sign_ins
+      from jsonb_array_elements(batch->'sign_ins') with ordinality y (value, at)
+      order by y.value->>'id', y.at desc
+    ) x
+    where s.id = x.id;
+  end if;
+
   -- Not to one that has closed meanwhile. A retried entry brings the same rows.
   if batch ? 'gained' then
     insert into session_principals

@@ -13,6 +13,8 @@ export interface Metrics {
   readonly gained: (cause: string) => void;
   /** A refusal that is counted, and has no row of its own in the audit log. */
   readonly metered: (action: string, code: string) => void;
+  /** By name of the issuer in the access file. */
+  readonly signIn: (issuer: string, outcome: string) => void;
   readonly failure: (where: string) => void;
   /** Events of GitHub's audit log that concern Codespaces and members. */
   readonly githubEvents: (count: number) => void;
@@ -109,6 +111,12 @@ export function createMetrics(): Metrics {
     name: 'meshpass_grants_gained_total',
     help: 'Grants that live sessions gained',
     labelNames: ['cause'],
+    registers,
+  });
+  const signIns = new Counter({
+    name: 'meshpass_sign_ins_total',
+    help: 'Sign-ins of developers at the identity providers of the access file',
+    labelNames: ['issuer', 'outcome'],
     registers,
   });
   const metered = new Counter({
@@ -244,6 +252,7 @@ export function createMetrics(): Metrics {
     closed: (cause) => closed.inc({ cause }),
     gained: (cause) => gained.inc({ cause }),
     metered: (action, code) => metered.inc({ action, code }),
+    signIn: (issuer, outcome) => signIns.inc({ issuer, outcome }),
     failure: (where) => failures.inc({ where }),
     githubEvents: (count) => githubEvents.inc(count),
     webhookTried: (webhook, outcome) => webhooks.inc({ webhook, outcome }),

@@ -5,8 +5,9 @@
  */
 import { type Attestation, exchangeOf, MeshpassError, type SessionResponse, toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
-import { type Attest, readProof } from '../attest/attest.ts';
+import { type Attest, type AttestSignIn, readProof } from '../attest/attest.ts';
 import { type Attested, type Evidence, IdentifiedRefusal } from '../attest/attested.ts';
+import { unknownIssuer } from '../attest/oidc/sign-in.ts';
 import type { Presenter } from '../attest/presence/presence.ts';
 import { printable } from '../attest/printable.ts';
 import { granted, type Outcome, refused } from '../audit/log/decision.ts';
@@ -22,6 +23,8 @@ import type { TokenForm } from './form.ts';
 
 export interface ExchangeContext extends AuthorizeContext, OpenContext {
   readonly attest: Attest;
+  /** Absent: nobody can sign in. */
+  readonly attestSignIn?: AttestSignIn | undefined;
   readonly answers: Answers;
   /** One exchange at a time for a workspace. */
   readonly mutex: KeyedMutex;
@@ -89,9 +92,10 @@ async function attestProof(context: ExchangeContext, request: ExchangeRequest): 
     const proof = readProof(form.subjectTokenType, form.subjectToken, form.codespaceName);
     const asked = context.losses.now();
     const presenter = { jkt, source: event.source ?? '', presence: presenceOf(form, dpop) };
-    const { replay, presence, ...attested } = await context.attest(proof, presenter);
-    const attestation = printableOrIdentified(attested.attestation);
-    context.onEvidence?.({ attestation });
+    const { replay: once, presence, ...attested } = await context.attest(proof, presenter);
+    const proven = printableOrIdentified(attested.attestation);
+    context.onEvidence?.({ attestation: proven });
+    const { attestation, replay } = await withSignIn(context, request, proven, once);
     const detail = { attestor: attestation.attestor, workspace: attestation.workspace, presence };
     return granted({ ...event, ...identityMembers(attestation), detail }, { attestation, asked, replay });
   } catch (thrown) {
@@ -99,6 +103,28 @@ async function attestProof(context: ExchangeContext, request: ExchangeRequest): 
     if (typeof codespaceId === 'number') context.onEvidence?.({ codespaceId });
     const identity = thrown instanceof IdentifiedRefusal ? identityMembers(thrown.identity) : {};
     return refused({ ...event, ...identity }, thrown);
+  }
+}
+
+/** Adds the sign-in that came with the proof. A refusal of it names whose proof it came with. */
+async function withSignIn(
+  { attestSignIn }: ExchangeContext,
+  { form: { signIn: given }, jkt }: ExchangeRequest,
+  attestation: Attestation,
+  replay: Attested['replay'],
+): Promise<Pick<Proven, 'attestation' | 'replay'>> {
+  if (!given) return { attestation, replay };
+  try {
+    if (!attestSignIn) throw unknownIssuer(given.issuer);
+    if (replay)
+      throw new MeshpassError(
+        'request_malformed',
+        'A sign-in cannot come with this proof; open the session, then sign in.',
+      );
+    const { signIn, replay: once } = await attestSignIn(given.issuer, given.token, { jkt });
+    return { attestation: { ...attestation, signIns: [signIn] }, replay: once };
+  } catch (thrown) {
+    throw new IdentifiedRefusal(toMeshpassError(thrown), attestation);
   }
 }
 

@@ -9,7 +9,7 @@ const MAX_PARAMETER = 1_024;
 /** Of one CSR: with a P-256 key it has some 300 characters. */
 const MAX_CSR = 1_024;
 /** Characters, of parameters that may be longer than others. */
-const LONGEST: Readonly<Record<string, number>> = { csrs: MAX_FIRST_CSRS * (MAX_CSR + 1) };
+const LONGEST: Readonly<Record<string, number>> = { csrs: MAX_FIRST_CSRS * (MAX_CSR + 1), sign_in_token: MAX_PROOF };
 /** Said of a grant type that is not this one. */
 export const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';
 
@@ -23,6 +23,8 @@ export interface TokenForm {
   readonly presence: { readonly nonce: string | undefined; readonly port: number } | undefined;
   /** PEM, for the first grants of the session; not looked at before there is one. */
   readonly csrs: readonly string[];
+  /** A sign-in beside the proof. */
+  readonly signIn: { readonly issuer: string; readonly token: string } | undefined;
 }
 
 const USED = [
@@ -36,6 +38,8 @@ const USED = [
   'presence_port',
   'presence_listener',
   'csrs',
+  'sign_in_issuer',
+  'sign_in_token',
 ] as const;
 /** Parameters that would change the meaning of the exchange; what is merely unknown is ignored (RFC 6749 section 3.2). */
 const REFUSED = ['actor_token', 'actor_token_type', 'resource', 'scope'];
@@ -76,6 +80,7 @@ export function readTokenForm(contentType: string | undefined, body: string): To
     codespaceName: values.codespace_name,
     presence: readPresence(values),
     csrs: readCsrs(values.csrs),
+    signIn: readSignIn(values),
   };
 }
 
@@ -88,6 +93,14 @@ function readCsrs(text: string | undefined): readonly string[] {
     throw malformed(`The parameter csrs must be at most ${MAX_FIRST_CSRS} CSRs in base64url, separated by dots.`);
   const pem = (csr: string) => Buffer.from(csr, 'base64url').toString('base64');
   return csrs.map((csr) => `-----BEGIN CERTIFICATE REQUEST-----\n${pem(csr)}\n-----END CERTIFICATE REQUEST-----\n`);
+}
+
+function readSignIn(values: Partial<Record<(typeof USED)[number], string>>): TokenForm['signIn'] {
+  const { sign_in_issuer: issuer, sign_in_token: token } = values;
+  if (issuer === undefined && token === undefined) return undefined;
+  if (issuer === undefined || token === undefined)
+    throw malformed('The parameters sign_in_issuer and sign_in_token go together.');
+  return { issuer, token };
 }
 
 function readPresence(values: Partial<Record<(typeof USED)[number], string>>): TokenForm['presence'] {

@@ -57,8 +57,8 @@ export interface Harness {
 
 export interface HarnessOptions {
   readonly config?: Partial<BrokerConfigInput>;
-  /** In place of the harness's own; given the clock that the broker has. */
-  readonly parts?: (clock: () => number) => Partial<BrokerParts>;
+  /** In place of the harness's own; given the clock that the broker has, and what there is before it starts. */
+  readonly parts?: (clock: () => number, harness: Pick<Harness, 'idp' | 'mesh'>) => Partial<BrokerParts>;
 }
 
 export async function startHarness(options: HarnessOptions = {}): Promise<Harness> {
@@ -94,7 +94,7 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       reviewEdgeToken: async (token) => ['edge-token', 'another-edge-token'].includes(token),
       clock,
       log: createLog('broker', 'info', { write: (line) => log.push(line) }),
-      ...options.parts?.(clock),
+      ...options.parts?.(clock, harness),
     });
   };
   const agent = new Agent({ ca: tls.pem, keepAlive: true, maxSockets: 32 });

@@ -42,7 +42,13 @@ export interface PlayedMesh extends MeshState {
 export const ISSUERS: readonly TrustedIssuer[] = [
   {
     ...{ name: 'idp', issuer: 'https://idp.example', audience: 'meshpass', algorithms: ['ES256'], kind: 'generic' },
-    signIn: { client: 'meshpass-operators', scopes: ['groups'] },
+    signIn: {
+      client: 'meshpass-operators',
+      scopes: ['groups'],
+      refresh: true,
+      confirm: 60,
+      nonce: 'optional' as const,
+    },
   },
 ];
 

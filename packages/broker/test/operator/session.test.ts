@@ -75,7 +75,9 @@ describe('a session of an operator', () => {
     const ada = await signIn(harness, 'ada', ['admin']);
     const [issuer] = harness.mesh.access().trust.issuers;
     harness.mesh.setAccess([grant('dev')], [], {
-      issuers: [{ ...issuer!, signIn: { client: 'another', scopes: [] } }],
+      issuers: [
+        { ...issuer!, signIn: { client: 'another', scopes: [], refresh: true, confirm: 60, nonce: 'optional' } },
+      ],
     });
     expect((await asOperator(harness, ada, { path: '/admin/trust' })).json.error_code).toBe('operator_session_ended');
     harness.mesh.setAccess([grant('dev')]);

@@ -34,7 +34,15 @@ describe('which ends are denied in the mesh', () => {
   it('are with "revoked" those that take access from a workspace that may run on, and what is not known', () => {
     const denies = deniesEnded('revoked');
     expect(CLOSE_CAUSES.filter(denies)).toEqual([
-      ...['operator', 'access_removed', 'issuer_removed', 'membership_lost', 'store_restored'],
+      ...[
+        'operator',
+        'access_removed',
+        'issuer_removed',
+        'membership_lost',
+        'signed_out',
+        'sign_in_lapsed',
+        'store_restored',
+      ],
     ]);
     for (const cause of [undefined, 'a later one', 'constructor']) expect(denies(cause)).toBe(true);
   });

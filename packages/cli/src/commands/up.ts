@@ -6,6 +6,7 @@ import { offersText } from '../approvals/text.ts';
 import { defineCommand } from '../command/define.ts';
 import { type OptionsOf, text, toggle, turnOff, wholeNumber } from '../command/flag.ts';
 import { AGENT_ENV, HOSTS_ENV, output, proofFlags } from '../command/shared-flags.ts';
+import { printPrompt } from '../login/workspace.ts';
 import { formatJson } from '../output/json.ts';
 import { statusText } from '../output/status-text.ts';
 
@@ -24,6 +25,10 @@ const flags = {
     defaultText: 'any free port',
   }),
   byName: turnOff('do not write /etc/hosts; carry traffic through the proxy only'),
+  signIn: text('<issuer>', 'sign in there first, by its name in the access file', {
+    env: 'MESHPASS_SIGN_IN',
+    defaultText: 'nowhere',
+  }),
   foreground: toggle('stay in the foreground until SIGTERM, SIGINT or `meshpass down`'),
   output,
 };
@@ -49,12 +54,12 @@ async function up({ output, foreground, byName, ...options }: OptionsOf<typeof f
   const print = (status: Parameters<typeof statusText>[0]) =>
     console.log(output === 'json' ? formatJson(status) : statusText(status, Date.now()));
   if (!foreground) {
-    print(await launch(config, { env: process.env }));
+    print(await launch(config, { env: process.env, onPrompt: printPrompt }));
     if (output === 'text') for (const line of offersText(await requestable())) console.log(line);
     return;
   }
   const { runUntilSignal } = await import('@meshpass/agent/process/daemon');
-  await runUntilSignal(config, print);
+  await runUntilSignal(config, print, printPrompt);
 }
 
 /** How this program was started: kubectl starts it again, wherever it is. */

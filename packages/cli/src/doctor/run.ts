@@ -132,6 +132,7 @@ const WHERE: Readonly<Record<ProofSource['kind'], string>> = {
   codespace: 'This is a Codespace, with its GITHUB_TOKEN and CODESPACE_NAME.',
   actions: 'This is a job of GitHub Actions.',
   file: 'A proof file is configured.',
+  'sign-in': 'The developer signs in.',
 };
 
 function findSource({ config, surroundings }: DoctorOptions): ProofSource {

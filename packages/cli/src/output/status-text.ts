@@ -1,6 +1,8 @@
 /** What `meshpass up` and `meshpass status` print as text. */
 import type { AgentStatus, ServiceStatus } from '@meshpass/agent/control/status';
 
+import { signInLine } from '../login/workspace.ts';
+
 /** Why a live session gained a grant, as the broker names it. */
 const GAINED: Readonly<Record<string, string>> = {
   window_opened: 'its time window opened',
@@ -23,6 +25,7 @@ export function statusText(status: AgentStatus, now: number): string {
         (heldUntil === undefined || heldUntil === session.expiresAt ? '' : `, held until ${clock(heldUntil)}`) +
         (gained === undefined ? '' : ` (${GAINED[gained] ?? gained})`),
     ),
+    ...status.signIns.map(signInLine),
     status.services.length > 0 ? 'You may reach:' : 'No service is granted yet. Ask the owner of the access file.',
     ...status.services.map(serviceLine),
     ...kubernetesLines(status),

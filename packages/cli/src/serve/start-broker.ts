@@ -12,10 +12,11 @@ import {
   readBrokerConfig,
   serveBroker,
 } from '@meshpass/broker';
-import { createAttest } from '@meshpass/broker/attest/attest';
+import { createAttest, createAttestSignIn } from '@meshpass/broker/attest/attest';
 import { createGithubApp, type GithubApp } from '@meshpass/broker/attest/github/app';
 import { createLosses } from '@meshpass/broker/attest/github/losses';
 import { createIssuerKeys } from '@meshpass/broker/attest/oidc/issuer-keys';
+import { createVerifyLogout } from '@meshpass/broker/attest/oidc/logout-token';
 import { type ForwardingOptions, forwardingHostOnlyInALab } from '@meshpass/broker/attest/presence/forwarded-port';
 import { createPresence } from '@meshpass/broker/attest/presence/presence';
 import { createRateLimiter } from '@meshpass/broker/github/rate-limiter';
@@ -114,7 +115,7 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
   // A key that GitHub refuses is said before the first developer comes.
   github.app?.signIn().catch((err) => log.warn({ err }, 'the GitHub App could not sign in'));
   const broker = await serveBroker(config, {
-    attest: attestors(options, config, mesh, github.app, log),
+    ...attestors(options, config, mesh, github.app, log),
     ...(github.watched && { github: github.watched }),
     losses: github.losses,
     authorize,
@@ -222,11 +223,14 @@ function attestors(
     ...{ mode: config.codespacePresence, broker: config.publicUrl, clock: Date.now, random: randomBytes },
     forwarding: forwardingOf(options, log),
   });
-  return createAttest({
-    access: mesh.state.access,
-    codespaces: { api: { url: options.githubApi, ...ASKING }, presence, ...confirming },
-    oidc: { keys: createIssuerKeys(ASKING), clock: Date.now, ...confirming },
-  });
+  const { access } = mesh.state;
+  const oidc = { keys: createIssuerKeys(ASKING), clock: Date.now, ...confirming };
+  const codespaces = { api: { url: options.githubApi, ...ASKING }, presence, ...confirming };
+  return {
+    attest: createAttest({ access, codespaces, oidc }),
+    attestSignIn: createAttestSignIn({ access, oidc }),
+    verifyLogout: createVerifyLogout({ access, ...oidc }),
+  };
 }
 
 export function forwardingOf(

@@ -4,7 +4,7 @@ import { statusText } from '../../src/output/status-text.ts';
 
 const NOW = Date.UTC(2026, 10, 26, 12);
 const status: AgentStatus = {
-  ...{ pid: 1, version: '0.1.0', readyAfter: 500, services: [], refusals: [], notes: [] },
+  ...{ pid: 1, version: '0.1.0', readyAfter: 500, services: [], refusals: [], notes: [], signIns: [] },
   session: {
     ...{ id: 'mps_1', subject: 'github:1', login: 'alice', workspace: 'alice-1', grants: ['dev'] },
     expiresAt: NOW + 3_600_000,

@@ -9,7 +9,7 @@ import { sha256Hex } from '@meshpass/identity/hash';
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
 import { parseGithub } from '../../attest/github/api.ts';
-import { subjectOf } from '../../attest/oidc/oidc.ts';
+import { subjectOf } from '../../attest/oidc/person.ts';
 import { seconds, timestamp } from '../../clock/clock.ts';
 import type { ReadGithub } from '../../github/reader.ts';
 import type { Parts } from '../parts.ts';

@@ -6,6 +6,8 @@ export interface UnverifiedToken {
   readonly header: Readonly<Record<string, unknown>>;
   /** `iss`, to choose among configured issuers by equality, and for nothing else. */
   readonly issuer: string;
+  /** `aud`, to tell an ID token of a sign-in from another proof, and for nothing else. */
+  readonly audience: unknown;
   /** What the signature covers: unlike the whole token it cannot be written in a second way (ECDSA signatures can). */
   readonly signingInput: string;
 }
@@ -26,7 +28,7 @@ export function readToken(token: string): UnverifiedToken {
   const header = readPart(parts[1]!, 'header');
   const claims = readPart(parts[2]!, 'claims');
   if (typeof claims.iss !== 'string') throw malformed('it has no issuer');
-  return { header, issuer: claims.iss, signingInput: token.slice(0, token.lastIndexOf('.')) };
+  return { header, issuer: claims.iss, audience: claims.aud, signingInput: token.slice(0, token.lastIndexOf('.')) };
 }
 
 export function malformed(reason: string): MeshpassError {

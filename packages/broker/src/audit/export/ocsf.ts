@@ -42,6 +42,7 @@ const API: Readonly<Record<string, Activity>> = {
   'services.read': [2, 'Read'],
   'configuration.read': [2, 'Read'],
   'operator.list': [2, 'Read'],
+  'sign_in.read': [2, 'Read'],
   'edge.stream': [2, 'Read'],
   'session.heartbeat': [3, 'Update'],
   'policy.plan': [2, 'Read'],
@@ -73,6 +74,11 @@ export function ocsfEvents(row: SealedRow): OcsfEvent[] {
       return [logon(row, [2, 'Logoff'])];
     case 'session.widen':
       return [privileges(row, [1, 'Assign Privileges'])];
+    case 'sign_in.add':
+      return [logon(row, [1, 'Logon'])];
+    case 'sign_in.end':
+    case 'sign_in.logout':
+      return [logon(row, [2, 'Logoff'])];
     case 'session.narrow':
       return [privileges(row, [OTHER, 'Withdraw Privileges'])];
     case 'tunnel':

@@ -24,6 +24,8 @@ export interface Entry {
   readonly narrowed?: { readonly id: string; readonly grants: string; readonly expires_at: string };
   /** Principals of grants that a live session gains. */
   readonly gained?: readonly Row[];
+  /** Sign-ins of a live session, all of them: JSON text. */
+  readonly signIns?: { readonly id: string; readonly sign_ins: string };
   readonly revoked?: readonly {
     readonly session_id: string;
     readonly grant_name: string;
@@ -235,6 +237,7 @@ function batchText(entries: readonly Entry[], audit: readonly SealedRow[], aband
     principals: entries.flatMap((entry) => entry.opened?.principals ?? []),
     narrowed: [...new Map(entries.flatMap(({ narrowed }) => (narrowed ? [[narrowed.id, narrowed]] : []))).values()],
     gained: entries.flatMap((entry) => entry.gained ?? []),
+    sign_ins: entries.flatMap((entry) => entry.signIns ?? []),
     revoked: entries.flatMap((entry) => entry.revoked ?? []),
     certificates: entries.flatMap((entry) => entry.certificates ?? []),
     approvals: entries.flatMap((entry) => entry.approvals ?? []),

@@ -3,6 +3,7 @@ import { defineCommand } from '../../command/define.ts';
 import { output, STATE_ENV } from '../../command/shared-flags.ts';
 import { originOf, ownFlags } from '../../login/operator-flags.ts';
 import { readOperatorSession, removeOperatorSession } from '../../login/session-file.ts';
+import { isOfWorkspace, logoutWorkspace } from '../../login/workspace.ts';
 import { operatorClient } from '../../operator/client.ts';
 
 export const command = defineCommand({
@@ -13,6 +14,7 @@ export const command = defineCommand({
   examples: ['meshpass logout'],
   page: 'docs/install/operators.md',
   run: async ({ output, caFile, ...options }) => {
+    if (await isOfWorkspace(process.env, options)) return await logoutWorkspace(process.env, output);
     const operator = originOf(options);
     const session = readOperatorSession(operator, process.env);
     if (session) {

@@ -2,6 +2,7 @@ import { defineCommand } from '../../command/define.ts';
 import { output, TOKEN_ENV } from '../../command/shared-flags.ts';
 import type { Operator } from '../../login/operator.ts';
 import { originOf, ownFlags } from '../../login/operator-flags.ts';
+import { isOfWorkspace, whoamiWorkspace } from '../../login/workspace.ts';
 import { operatorClient } from '../../operator/client.ts';
 
 interface WhoAmI {
@@ -17,6 +18,7 @@ export const command = defineCommand({
   examples: ['meshpass whoami', 'meshpass whoami --output json'],
   page: 'docs/install/operators.md',
   run: async ({ output, caFile, ...options }) => {
+    if (await isOfWorkspace(process.env, options)) return await whoamiWorkspace(process.env, output);
     const call = operatorClient({ operator: originOf(options), ...(caFile !== undefined && { caFile }) }, process.env);
     const found = (await call('GET', '/operator/session')) as WhoAmI;
     if (output === 'json') {

@@ -1,0 +1,44 @@
+/** What `meshpass login` and `meshpass logout` ask of the agent. */
+import { MeshpassError } from '@meshpass/identity/error';
+import type { SignInPrompt } from './device-flow.ts';
+import type { SignIns } from './sign-ins.ts';
+
+/** On the control socket. */
+export type SignInRequest =
+  /** `issuer` absent: the one that the session's grants lack, or all of them. */
+  | { readonly command: 'sign-in' | 'sign-out'; readonly issuer?: string }
+  /** Waits for the end of a sign-in that has begun. */
+  | { readonly command: 'sign-in-result'; readonly issuer: string };
+
+/** Answers of the agent: to `sign-in`, to `sign-in-result`, to `sign-out`. */
+export type SignInAnswer = SignInPrompt | { readonly done: boolean } | { readonly signedOut: readonly string[] };
+
+export function isSignIn<Request extends { readonly command: string }>(
+  request: Request | SignInRequest,
+): request is SignInRequest {
+  return request.command.startsWith('sign-');
+}
+
+/** Less than the patience of the control socket, ms. */
+const PATIENCE_MS = 15_000;
+
+export async function signInCommand(signIns: SignIns, request: SignInRequest): Promise<SignInAnswer> {
+  switch (request.command) {
+    case 'sign-in':
+      return signIns.begin(request.issuer ?? (await onlyIssuer(signIns)));
+    case 'sign-in-result':
+      return { done: await signIns.result(request.issuer, PATIENCE_MS) };
+    case 'sign-out':
+      return { signedOut: await signIns.signOut(request.issuer) };
+  }
+}
+
+/** The one that the session's grants lack. @throws MeshpassError usage */
+async function onlyIssuer(signIns: SignIns): Promise<string> {
+  const { lacking } = await signIns.ofSession();
+  const [first, ...more] = new Set(lacking.map(({ issuer }) => issuer));
+  if (first !== undefined && more.length === 0) return first;
+  const known =
+    first === undefined ? 'none of your grants lacks a sign-in' : `there are ${[first, ...more].join(', ')}`;
+  throw new MeshpassError('usage', `Name the issuer: meshpass login --issuer NAME (${known}).`);
+}

@@ -1,0 +1,187 @@
+/**
+ * The device flow of OAuth 2.0 (RFC 8628) for a public client: a person signs in on any device with a browser, and the workspace is given
+ * the tokens. Four requests, written out here: a client library would cost every workspace 14 MB of memory.
+ */
+import { MeshpassError } from '@meshpass/identity/error';
+import type { SignInOffer } from '@meshpass/identity/sign-in/wire';
+import { isPlainText } from '@meshpass/identity/text';
+import { z } from 'zod';
+import { type AskIssuer, signInFailed } from './issuer-http.ts';
+
+/** What a person is shown. */
+export interface SignInPrompt {
+  readonly issuer: string;
+  /** https URL that the person opens. */
+  readonly verificationUri: string;
+  /** The same with the code in it, where the provider offers that. */
+  readonly verificationUriComplete?: string;
+  readonly userCode: string;
+  /** Milliseconds since the epoch at which the code is worth nothing any more. */
+  readonly expiresAt: number;
+}
+
+export interface IssuerTokens {
+  readonly idToken: string;
+  readonly refreshToken: string | undefined;
+}
+
+export interface Endpoints {
+  readonly device: string;
+  readonly token: string;
+  readonly revocation: string | undefined;
+}
+
+export interface DeviceFlow {
+  readonly prompt: SignInPrompt;
+  readonly deviceCode: string;
+  /** Milliseconds between two questions. */
+  readonly interval: number;
+}
+
+const httpsUrl = z
+  .url({ protocol: /^https$/ })
+  .max(2_048)
+  .refine(isPlainText);
+const plain = (longest: number) => z.string().min(1).max(longest).refine(isPlainText);
+const Discovery = z.object({
+  issuer: z.string(),
+  device_authorization_endpoint: httpsUrl.optional(),
+  token_endpoint: httpsUrl,
+  revocation_endpoint: httpsUrl.optional(),
+});
+const DeviceAuthorization = z.object({
+  device_code: plain(4_096),
+  user_code: plain(64),
+  verification_uri: httpsUrl,
+  verification_uri_complete: httpsUrl.optional(),
+  expires_in: z.number().positive().max(3_600),
+  interval: z.number().positive().max(60).default(5),
+});
+const Tokens = z.object({ id_token: plain(16_384), refresh_token: plain(8_192).optional() });
+const Failure = z.object({ error: plain(64) });
+
+const DEVICE_CODE = 'urn:ietf:params:oauth:grant-type:device_code';
+/** RFC 8628 section 3.5: each `slow_down` adds so many milliseconds. */
+const SLOW_DOWN = 5_000;
+
+/** OpenID Connect Discovery 1.0 section 4. @throws MeshpassError agent_sign_in_failed */
+export async function discoverEndpoints(offer: SignInOffer, ask: AskIssuer): Promise<Endpoints> {
+  const base = offer.issuer.replace(/\/$/, '');
+  const { status, json } = await ask(`${base}/.well-known/openid-configuration`);
+  const read = Discovery.safeParse(json);
+  if (status !== 200 || !read.success) throw signInFailed(`${offer.name} has no usable discovery document`);
+  // Section 4.3: it must be identical, or the document speaks for somebody else.
+  if (read.data.issuer !== offer.issuer)
+    throw signInFailed(`the discovery document of ${offer.name} is of another issuer`);
+  const { device_authorization_endpoint: device, token_endpoint: token, revocation_endpoint: revocation } = read.data;
+  if (device === undefined) throw signInFailed(`${offer.name} offers no device flow (RFC 8628)`);
+  return { device, token, revocation };
+}
+
+/** @param nonce that binds the ID token to the session's key. @throws MeshpassError agent_sign_in_failed */
+export async function beginDeviceFlow(
+  offer: SignInOffer,
+  { device }: Endpoints,
+  nonce: string,
+  { ask, now }: { readonly ask: AskIssuer; readonly now: () => number },
+): Promise<DeviceFlow> {
+  const form = { client_id: offer.client_id, scope: offer.scopes.join(' '), nonce };
+  const { status, json } = await ask(device, form);
+  const read = DeviceAuthorization.safeParse(json);
+  if (status !== 200 || !read.success) throw signInFailed(`${offer.name} refused to begin (${failureOf(json)})`);
+  const { device_code: deviceCode, user_code: userCode, interval, expires_in: seconds, ...uris } = read.data;
+  return {
+    prompt: {
+      ...{ issuer: offer.name, userCode, verificationUri: uris.verification_uri },
+      ...(uris.verification_uri_complete !== undefined && { verificationUriComplete: uris.verification_uri_complete }),
+      expiresAt: now() + seconds * 1000,
+    },
+    deviceCode,
+    interval: interval * 1000,
+  };
+}
+
+/**
+ * Asks until the person has answered.
+ * @param pause waits so many milliseconds, or throws where nobody waits for the answer any more
+ * @throws MeshpassError agent_sign_in_refused where the person or the provider said no, or too late; agent_sign_in_failed
+ */
+export async function finishDeviceFlow(
+  offer: SignInOffer,
+  { token }: Endpoints,
+  flow: DeviceFlow,
+  {
+    ask,
+    now,
+    pause,
+  }: { readonly ask: AskIssuer; readonly now: () => number; readonly pause: (ms: number) => Promise<void> },
+): Promise<IssuerTokens> {
+  let { interval } = flow;
+  while (now() < flow.prompt.expiresAt) {
+    await pause(interval);
+    const form = { grant_type: DEVICE_CODE, device_code: flow.deviceCode, client_id: offer.client_id };
+    // A connection that fails is no answer: RFC 8628 section 3.5 asks to go on, more slowly.
+    const answer = await ask(token, form).catch(() => undefined);
+    if (answer?.status === 200) return readTokens(offer, answer.json);
+    const error = answer ? failureOf(answer.json) : 'slow_down';
+    if (error === 'slow_down') interval += SLOW_DOWN;
+    else if (error === 'access_denied') throw refused(`the sign-in at ${offer.name} was denied`);
+    else if (error === 'expired_token') break;
+    else if (error !== 'authorization_pending' && answer!.status < 500)
+      throw signInFailed(`${offer.name} answered ${error}`);
+  }
+  throw refused(`nobody signed in at ${offer.name} in time`);
+}
+
+/**
+ * A fresh ID token (OpenID Connect Core section 12).
+ * @returns undefined where the provider refuses: the person has signed out there, is disabled, or the refresh token is too old
+ * @throws MeshpassError agent_sign_in_failed where the provider cannot be asked
+ */
+export async function refreshTokens(
+  offer: SignInOffer,
+  { token }: Endpoints,
+  refreshToken: string,
+  ask: AskIssuer,
+): Promise<IssuerTokens | undefined> {
+  const form = { grant_type: 'refresh_token', refresh_token: refreshToken, client_id: offer.client_id };
+  const { status, json } = await ask(token, form);
+  if (status === 200) {
+    const tokens = readTokens(offer, json);
+    // RFC 6749 section 6: without a new one the old one stays.
+    return { ...tokens, refreshToken: tokens.refreshToken ?? refreshToken };
+  }
+  if (status >= 400 && status < 500 && status !== 429 && status !== 408) return undefined;
+  throw signInFailed(`${offer.name} answered ${status}`);
+}
+
+/** RFC 7009: what is given up must not live on. Never throws. */
+export async function revokeToken(
+  offer: SignInOffer,
+  { revocation }: Endpoints,
+  token: string,
+  ask: AskIssuer,
+): Promise<void> {
+  if (revocation === undefined) return;
+  const form = { token, token_type_hint: 'refresh_token', client_id: offer.client_id };
+  await ask(revocation, form).catch(() => {}); // it expires by itself
+}
+
+function readTokens(offer: SignInOffer, json: unknown): IssuerTokens {
+  const read = Tokens.safeParse(json);
+  if (!read.success) throw signInFailed(`${offer.name} gave no ID token`);
+  return { idToken: read.data.id_token, refreshToken: read.data.refresh_token };
+}
+
+/** The code alone: descriptions are the provider's own words. */
+function failureOf(json: unknown): string {
+  const read = Failure.safeParse(json);
+  return read.success ? read.data.error : 'no OAuth error';
+}
+
+function refused(why: string): MeshpassError {
+  return new MeshpassError(
+    'agent_sign_in_refused',
+    `${why[0]!.toUpperCase()}${why.slice(1)}; run meshpass login again.`,
+  );
+}

@@ -1,0 +1,283 @@
+/**
+ * The sign-ins of this workspace. Refresh tokens are in memory alone; the broker is shown a fresh ID token again and again, because it
+ * does not take the agent's word for it that somebody is still signed in.
+ */
+import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
+import { type SignInOffer, type SignInState, type SignInsResponse, signInNonce } from '@meshpass/identity/sign-in/wire';
+import type { SignInBroker } from './broker.ts';
+import {
+  beginDeviceFlow,
+  discoverEndpoints,
+  type Endpoints,
+  finishDeviceFlow,
+  type IssuerTokens,
+  refreshTokens,
+  revokeToken,
+  type SignInPrompt,
+} from './device-flow.ts';
+import type { AskIssuer } from './issuer-http.ts';
+
+export interface SignInsOptions {
+  readonly broker: SignInBroker;
+  readonly ask: AskIssuer;
+  /** RFC 7638 thumbprint of the session's key. */
+  readonly jkt: string;
+  /** Token of the live session; undefined: there is none. */
+  readonly accessToken: () => string | undefined;
+  /** A sign-in is there that a new session may be opened with. */
+  readonly onWaiting: () => void;
+  /** Milliseconds since the epoch. */
+  readonly now: () => number;
+  /** In [0, 1). */
+  readonly random: () => number;
+  readonly log: (event: string, detail?: Readonly<Record<string, unknown>>) => void;
+}
+
+interface Held {
+  readonly offer: SignInOffer;
+  readonly endpoints: Endpoints;
+  tokens: IssuerTokens;
+  state: SignInState | undefined;
+  timer: NodeJS.Timeout | undefined;
+}
+
+interface Flow {
+  readonly prompt: SignInPrompt;
+  readonly done: Promise<void>;
+  readonly abort: AbortController;
+}
+
+/** What a status shows of a sign-in. Times are milliseconds since the epoch. */
+export interface SignInStatus {
+  readonly issuer: string;
+  readonly subject: string;
+  readonly login: string;
+  readonly since: number;
+  readonly until: number;
+  /** Why it was not confirmed last. */
+  readonly failure?: string;
+}
+
+/** Shares of the time within which the broker wants the next ID token. */
+const EARLIEST = 0.3;
+const LATEST = 0.42;
+const RETRY_MS = 3_000;
+
+export class SignIns {
+  readonly #options: SignInsOptions;
+  readonly #held = new Map<string, Held>();
+  readonly #flows = new Map<string, Flow>();
+  readonly #failures = new Map<string, string>();
+  #closed = false;
+
+  constructor(options: SignInsOptions) {
+    this.#options = options;
+  }
+
+  /** Begins to sign in. @returns what the person is shown. @throws MeshpassError sign_in_unknown, agent_sign_in_failed, of the broker */
+  async begin(name: string): Promise<SignInPrompt> {
+    this.#flows.get(name)?.abort.abort();
+    const { broker, ask, jkt, now } = this.#options;
+    const offer = await broker.offer(name);
+    const endpoints = await discoverEndpoints(offer, ask);
+    const flow = await beginDeviceFlow(offer, endpoints, signInNonce(jkt), { ask, now });
+    const abort = new AbortController();
+    const pause = (ms: number) => wait(ms, abort.signal);
+    const done = finishDeviceFlow(offer, endpoints, flow, { ask, now, pause }).then((tokens) =>
+      this.#signedIn({ offer, endpoints, tokens, state: undefined, timer: undefined }),
+    );
+    done.catch(() => {}); // told by result()
+    this.#flows.set(name, { prompt: flow.prompt, done, abort });
+    return flow.prompt;
+  }
+
+  /**
+   * @param patience ms
+   * @returns whether it is done. @throws MeshpassError why it did not work
+   */
+  async result(name: string, patience: number): Promise<boolean> {
+    const flow = this.#flows.get(name);
+    if (!flow) throw new MeshpassError('usage', 'No sign-in is under way; run meshpass login.');
+    const timeout = new AbortController();
+    const done = flow.done.then(() => true);
+    const isDone = await Promise.race([done, wait(patience, timeout.signal).then(() => false)]).finally(() => {
+      timeout.abort();
+    });
+    return isDone;
+  }
+
+  /** Which issuers the session's grants lack, and what it has. @throws MeshpassError of the broker */
+  async ofSession(): Promise<SignInsResponse> {
+    const token = this.#options.accessToken();
+    return token === undefined ? { sign_ins: [], lacking: [] } : await this.#options.broker.read(token);
+  }
+
+  /** For a new session: the ID token of a sign-in that no session has had yet. It is given once. */
+  takeWaiting(): { readonly issuer: string; readonly token: string } | undefined {
+    for (const held of this.#held.values()) {
+      if (held.state) continue;
+      // The broker says until when it counts; the session that opens with it asks.
+      held.state = unconfirmed(held.offer, this.#options.now());
+      return { issuer: held.offer.name, token: held.tokens.idToken };
+    }
+    return undefined;
+  }
+
+  /** There is another session than before: it has the sign-ins that it opened with, and no others. */
+  async sessionChanged(): Promise<void> {
+    if (this.#held.size === 0) return;
+    const { sign_ins: states } = await this.ofSession();
+    for (const [name, held] of this.#held) {
+      const state = states.find(({ issuer }) => issuer === name);
+      if (state) this.#schedule(held, state);
+      else if (held.state) this.#drop(name, 'The session that was signed in has ended; run meshpass login.');
+    }
+  }
+
+  /** @returns the names of those that were signed out */
+  async signOut(name?: string): Promise<readonly string[]> {
+    const names = [...this.#held.keys()].filter((one) => name === undefined || one === name);
+    for (const one of names) await this.#end(one);
+    this.#failures.clear();
+    return names;
+  }
+
+  get status(): readonly SignInStatus[] {
+    return [...this.#held.values()].flatMap(({ state }) => {
+      if (!state) return [];
+      const { issuer, subject, login, since, until } = state;
+      const failure = this.#failures.get(issuer);
+      return [{ issuer, subject, login, since: since * 1000, until: until * 1000, ...(failure && { failure }) }];
+    });
+  }
+
+  /** Of sign-ins that are over, by issuer. */
+  get notes(): readonly string[] {
+    return [...this.#failures]
+      .filter(([name]) => !this.#held.has(name))
+      .map(([name, why]) => `Sign-in at ${name}: ${why}`);
+  }
+
+  /** Forgets everything, and gives the refresh tokens up. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const { abort } of this.#flows.values()) abort.abort();
+    const { ask } = this.#options;
+    const given = [...this.#held.values()];
+    this.#held.clear();
+    for (const { timer } of given) clearTimeout(timer);
+    await Promise.all(
+      given.map(async ({ offer, endpoints, tokens: { refreshToken } }) => {
+        if (refreshToken !== undefined) await revokeToken(offer, endpoints, refreshToken, ask);
+      }),
+    );
+  }
+
+  async #signedIn(held: Held): Promise<void> {
+    const { accessToken, broker, onWaiting, log } = this.#options;
+    const { name } = held.offer;
+    const token = accessToken();
+    clearTimeout(this.#held.get(name)?.timer);
+    this.#failures.delete(name);
+    if (token === undefined) {
+      this.#held.set(name, held);
+      return onWaiting();
+    }
+    const answer = await broker.signIn(token, name, held.tokens.idToken);
+    this.#held.set(name, held);
+    log('signed_in', { issuer: name });
+    this.#schedule(
+      held,
+      answer.sign_ins.find(({ issuer }) => issuer === name),
+    );
+  }
+
+  #schedule(held: Held, state: SignInState | undefined): void {
+    clearTimeout(held.timer);
+    if (this.#closed || !state) return;
+    held.state = state;
+    if (state.confirm_seconds === undefined || held.tokens.refreshToken === undefined) return;
+    const share = EARLIEST + (LATEST - EARLIEST) * this.#options.random();
+    this.#later(held, state.confirm_seconds * 1000 * share);
+  }
+
+  #later(held: Held, ms: number): void {
+    held.timer = setTimeout(() => void this.#confirm(held), ms);
+    held.timer.unref();
+  }
+
+  async #confirm(held: Held): Promise<void> {
+    const { ask, broker, accessToken, log } = this.#options;
+    const { offer, endpoints, tokens } = held;
+    const { name } = offer;
+    try {
+      const fresh = await refreshTokens(offer, endpoints, tokens.refreshToken!, ask);
+      if (this.#held.get(name) !== held) return;
+      if (!fresh) {
+        log('sign_in_over', { issuer: name });
+        return await this.#end(name, `${name} has not confirmed the sign-in: it was ended there. Run meshpass login.`);
+      }
+      held.tokens = fresh;
+      const token = accessToken();
+      if (token === undefined) return this.#later(held, RETRY_MS);
+      const answer = await broker.signIn(token, name, fresh.idToken);
+      this.#failures.delete(name);
+      if (this.#held.get(name) === held)
+        this.#schedule(
+          held,
+          answer.sign_ins.find(({ issuer }) => issuer === name),
+        );
+    } catch (thrown) {
+      const { code, message } = toMeshpassError(thrown);
+      log('sign_in_not_confirmed', { issuer: name, code });
+      if (this.#held.get(name) !== held) return;
+      this.#failures.set(name, message);
+      // The broker does not take it any more: only the person can sign in again.
+      if (code.startsWith('sign_in_') && code !== 'sign_in_stale') this.#drop(name, message);
+      else this.#later(held, RETRY_MS * (1 + this.#options.random()));
+    }
+  }
+
+  async #end(name: string, why?: string): Promise<void> {
+    const held = this.#held.get(name);
+    if (!held) return;
+    const { accessToken, broker, ask, log } = this.#options;
+    this.#drop(name, why);
+    const token = accessToken();
+    if (token !== undefined)
+      await broker.signOut(token, name).catch((thrown: unknown) => {
+        // Without a confirmation the broker ends it by itself.
+        log('sign_out_failed', { issuer: name, code: toMeshpassError(thrown).code });
+      });
+    const { refreshToken } = held.tokens;
+    if (refreshToken !== undefined) await revokeToken(held.offer, held.endpoints, refreshToken, ask);
+  }
+
+  #drop(name: string, why?: string): void {
+    clearTimeout(this.#held.get(name)?.timer);
+    this.#held.delete(name);
+    if (why === undefined) this.#failures.delete(name);
+    else this.#failures.set(name, why);
+  }
+}
+
+function unconfirmed({ name }: SignInOffer, now: number): SignInState {
+  const at = Math.floor(now / 1000);
+  return { issuer: name, subject: '', login: '', since: at, until: at, amr: [] };
+}
+
+function wait(ms: number, signal: AbortSignal): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const stop = () => {
+      clearTimeout(timer);
+      reject(
+        new MeshpassError('agent_sign_in_refused', 'Another sign-in at this issuer has begun; this one was given up.'),
+      );
+    };
+    const timer = setTimeout(() => {
+      signal.removeEventListener('abort', stop);
+      resolve();
+    }, ms);
+    signal.addEventListener('abort', stop, { once: true });
+  });
+}

@@ -1,0 +1,171 @@
+/** The agent signs a person in with a real provider (oidc-provider, over TLS), and keeps the sign-in confirmed. */
+import { dpopThumbprint } from '@meshpass/identity';
+import type { SignInState } from '@meshpass/identity/sign-in/wire';
+import { type IdpAdmin, idpAdmin } from '@meshpass/lab/oidc/admin-client';
+import { signInAs } from '@meshpass/lab/oidc/browser';
+import { type RunningIdp, startIdp } from '@meshpass/lab/oidc/idp';
+import { decodeJwt } from 'jose';
+import { afterAll, afterEach, beforeAll, expect, it, vi } from 'vitest';
+import { newDpopKey } from '../../src/session/enrol.ts';
+import type { SignInBroker } from '../../src/sign-in/broker.ts';
+import type { SignInPrompt } from '../../src/sign-in/device-flow.ts';
+import { askIssuer } from '../../src/sign-in/issuer-http.ts';
+import { SignIns } from '../../src/sign-in/sign-ins.ts';
+import { type Authority, createAuthority } from '../harness.ts';
+
+const ALICE = '00u1alice';
+let ca: Authority;
+let idp: RunningIdp;
+let admin: IdpAdmin;
+
+beforeAll(async () => {
+  ca = await createAuthority('test');
+  idp = await startIdp({ listen: 'localhost:0', tls: await ca.issue('localhost') });
+  admin = idpAdmin(idp.url, { ca: ca.root });
+});
+afterAll(() => idp.close());
+
+interface World {
+  readonly signIns: SignIns;
+  readonly jkt: string;
+  /** ID tokens that the broker was shown, decoded, in order. */
+  readonly shown: ReturnType<typeof decodeJwt>[];
+  readonly signedOut: string[];
+  accessToken: string | undefined;
+  confirmSeconds: number | undefined;
+  waiting: number;
+}
+
+let started: World[] = [];
+afterEach(async () => {
+  for (const { signIns } of started) await signIns.close();
+  started = [];
+});
+
+/** A broker that takes every ID token; the real one has its own tests. */
+function world(offered: Partial<{ issuer: string; refresh: boolean }> = {}): World {
+  const own = { shown: [], signedOut: [], accessToken: 'mps_1', confirmSeconds: 3, waiting: 0 } as unknown as {
+    -readonly [Key in keyof World]: World[Key];
+  };
+  const jkt = dpopThumbprint(newDpopKey().jwk);
+  const state = (): SignInState => ({
+    ...{ issuer: 'okta', subject: 'okta:1', login: 'alice', since: 1, until: Math.floor(Date.now() / 1000) + 3 },
+    ...{ amr: [], ...(own.confirmSeconds !== undefined && { confirm_seconds: own.confirmSeconds }) },
+  });
+  const broker: SignInBroker = {
+    offer: async (name) => ({
+      ...{ name, issuer: idp.issuer, client_id: 'meshpass', refresh: true, ...offered },
+      scopes: ['openid', 'offline_access', 'email', 'groups'],
+    }),
+    read: async () => ({ sign_ins: own.shown.length > 0 ? [state()] : [], lacking: [] }),
+    signIn: async (_token, _issuer, idToken) => {
+      own.shown.push(decodeJwt(idToken));
+      return { sign_ins: [state()], lacking: [] };
+    },
+    signOut: async (_token, issuer) => {
+      own.signedOut.push(issuer);
+      return { sign_ins: [], lacking: [] };
+    },
+  };
+  const signIns = new SignIns({
+    ...{ broker, ask: askIssuer(ca.root), jkt, now: Date.now, random: Math.random, log: () => {} },
+    accessToken: () => own.accessToken,
+    onWaiting: () => {
+      own.waiting++;
+    },
+  });
+  Object.assign(own, { signIns, jkt });
+  started.push(own);
+  return own;
+}
+
+/** What the person does with the prompt. */
+const signIn = ({ verificationUriComplete }: SignInPrompt, person = ALICE) =>
+  signInAs(verificationUriComplete!, { ca: ca.root, types: { login: person, password: 'any' } });
+
+async function signedIn(own: World): Promise<void> {
+  const prompt = await own.signIns.begin('okta');
+  await signIn(prompt);
+  await vi.waitFor(async () => expect(await own.signIns.result('okta', 5_000)).toBe(true), 20_000);
+}
+
+it('shows a link and a code, and brings the broker the ID token', async () => {
+  const own = world();
+  const prompt = await own.signIns.begin('okta');
+  expect(prompt.verificationUri).toBe(`${idp.issuer}/device`);
+  expect(prompt.userCode).toMatch(/^[A-Z-]{9}$/);
+  expect(await own.signIns.result('okta', 10)).toBe(false);
+  await signIn(prompt);
+  await vi.waitFor(async () => expect(await own.signIns.result('okta', 5_000)).toBe(true), 20_000);
+  expect(own.shown[0]).toMatchObject({ sub: ALICE, aud: 'meshpass', email: 'alice@acme.com' });
+  expect(own.signIns.status).toMatchObject([{ issuer: 'okta', login: 'alice' }]);
+}, 30_000);
+
+it('confirms the sign-in by fresh ID tokens, within the time that the broker gives', async () => {
+  const own = world();
+  await signedIn(own);
+  await vi.waitFor(() => expect(own.shown.length).toBeGreaterThanOrEqual(3), 10_000);
+  const [first, second, third] = own.shown;
+  expect([second!.sub, third!.sub]).toEqual([ALICE, ALICE]);
+  expect(third!.iat! - first!.iat!).toBeLessThan(6);
+}, 30_000);
+
+it('ends the sign-in where the provider refuses to confirm it, and says why', async () => {
+  const own = world();
+  await signedIn(own);
+  await admin.disable(ALICE);
+  try {
+    await vi.waitFor(() => expect(own.signedOut).toEqual(['okta']), 10_000);
+    expect(own.signIns.status).toEqual([]);
+    expect(own.signIns.notes.join()).toContain('okta has not confirmed the sign-in');
+  } finally {
+    await admin.enable(ALICE);
+  }
+}, 30_000);
+
+it('goes on where the provider is away for a moment', async () => {
+  const own = world();
+  await signedIn(own);
+  await admin.setDown(true);
+  await vi.waitFor(() => expect(own.signIns.status[0]?.failure).toContain('gives no answer'), 10_000);
+  await admin.setDown(false);
+  const before = own.shown.length;
+  await vi.waitFor(() => expect(own.shown.length).toBeGreaterThan(before), 15_000);
+  expect(own.signIns.status[0]?.failure).toBeUndefined();
+}, 40_000);
+
+it('signs out at the broker, and gives the refresh token up', async () => {
+  const own = world();
+  await signedIn(own);
+  await admin.forgetRequests();
+  expect(await own.signIns.signOut()).toEqual(['okta']);
+  expect(own.signedOut).toEqual(['okta']);
+  expect(await admin.requests()).toContain('POST /token/revocation');
+  expect(await own.signIns.signOut()).toEqual([]);
+}, 30_000);
+
+it('keeps the ID token for the next session where there is none, and gives it once', async () => {
+  const own = world();
+  own.accessToken = undefined;
+  await signedIn(own);
+  expect(own.shown).toEqual([]);
+  expect(own.waiting).toBe(1);
+  const waiting = own.signIns.takeWaiting();
+  expect(waiting?.issuer).toBe('okta');
+  expect(decodeJwt(waiting!.token)).toMatchObject({ sub: ALICE, aud: 'meshpass' });
+  expect(own.signIns.takeWaiting()).toBeUndefined();
+}, 30_000);
+
+it('does not take a discovery document that speaks for another issuer', async () => {
+  const own = world({ issuer: `${idp.issuer}/` });
+  await expect(own.signIns.begin('okta')).rejects.toMatchObject({ code: 'agent_sign_in_failed' });
+});
+
+it('gives up a sign-in when another one at the same issuer begins', async () => {
+  const own = world();
+  await own.signIns.begin('okta');
+  const first = own.signIns.result('okta', 20_000);
+  const refused = expect(first).rejects.toMatchObject({ code: 'agent_sign_in_refused' });
+  await own.signIns.begin('okta');
+  await refused;
+});

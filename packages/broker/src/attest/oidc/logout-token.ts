@@ -1,0 +1,98 @@
+/** The logout token by which an issuer says that somebody has signed out there (OpenID Connect Back-Channel Logout 1.0). */
+import type { Access, TrustedIssuer } from '@meshpass/access';
+import { MeshpassError } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
+import { type JWTPayload, jwtVerify } from 'jose';
+import type { Attested } from '../attested.ts';
+import { nameOf } from './person.ts';
+import { readToken } from './read-token.ts';
+import { unknownIssuer } from './sign-in.ts';
+import type { VerifyOptions } from './verify-id-token.ts';
+
+export interface SignedOut {
+  /** Name of the issuer in the access file. */
+  readonly issuer: string;
+  /** Whose sessions, as in Attestation; absent: those of the `sid` alone. */
+  readonly subject?: string;
+  /** Which of the issuer's own sessions; absent: all of the subject. */
+  readonly sid?: string;
+  /** Unix seconds. */
+  readonly at: number;
+  readonly replay: NonNullable<Attested['replay']>;
+}
+
+/** @throws MeshpassError `sign_in_unknown`, `logout_token_invalid`, `issuer_unavailable`, `proof_too_large`, `proof_malformed` */
+export type VerifyLogout = (issuer: string, token: string) => Promise<SignedOut>;
+
+export const LOGOUT_EVENT = 'http://schemas.openid.net/event/backchannel-logout';
+/** A logout token is sent when it is made: it is no older, seconds. */
+const MAX_AGE_SECONDS = 120;
+const SKEW_SECONDS = 30;
+const MAX_ID = 512;
+
+export function createVerifyLogout(options: VerifyOptions & { readonly access: () => Access }): VerifyLogout {
+  return async (name, token) => {
+    const issuer = options.access().trust.issuers.find((one) => one.name === name);
+    if (!issuer?.signIn) throw unknownIssuer(name);
+    const { header, issuer: iss } = readToken(token);
+    const { alg, typ } = header;
+    if (iss !== issuer.issuer) throw invalid('it is of another issuer');
+    if (typeof alg !== 'string' || !issuer.algorithms.includes(alg)) throw invalid('its algorithm is not accepted');
+    // Section 2.4 recommends logout+jwt, and some providers send JWT or nothing.
+    if (typ !== undefined && (typeof typ !== 'string' || !/^(?:application\/)?(?:logout\+)?jwt$/i.test(typ)))
+      throw invalid('unexpected `typ`');
+    return read(await verified(token, issuer, options), issuer, options.clock() / 1000);
+  };
+}
+
+async function verified(token: string, issuer: TrustedIssuer, options: VerifyOptions): Promise<JWTPayload> {
+  const keys = await options.keys.keysOf(issuer.issuer);
+  try {
+    const { payload } = await jwtVerify(token, keys, {
+      issuer: issuer.issuer,
+      audience: issuer.signIn!.client,
+      algorithms: [...issuer.algorithms],
+      clockTolerance: SKEW_SECONDS,
+      currentDate: new Date(options.clock()),
+      requiredClaims: ['iat', 'jti', 'events'],
+    });
+    return payload;
+  } catch (cause) {
+    if (cause instanceof MeshpassError) throw cause;
+    throw invalid('its signature, issuer, audience or time is wrong', cause);
+  }
+}
+
+/** Section 2.6. */
+function read(claims: JWTPayload, issuer: TrustedIssuer, now: number): SignedOut {
+  const { sub, sid, iat = 0, jti, events, nonce } = claims;
+  if (nonce !== undefined) throw invalid('it has a nonce');
+  const event = isObject(events) && Object.hasOwn(events, LOGOUT_EVENT) ? events[LOGOUT_EVENT] : undefined;
+  if (!isObject(event)) throw invalid('it is not of a logout');
+  if (iat < now - MAX_AGE_SECONDS || iat > now + SKEW_SECONDS) throw invalid('it is too old, or from the future');
+  if (!isId(jti)) throw invalid('it has no jti');
+  if ((sub !== undefined && !isId(sub)) || (sid !== undefined && !isId(sid))) throw invalid('sub or sid is not a text');
+  if (sub === undefined && sid === undefined) throw invalid('it names nobody');
+  return {
+    issuer: issuer.name,
+    ...(sub !== undefined && { subject: nameOf({}, issuer, sub).subject }),
+    ...(isId(sid) && { sid }),
+    at: iat,
+    replay: {
+      key: sha256Hex(`logout ${issuer.issuer} ${jti}`),
+      expiresAt: new Date((iat + MAX_AGE_SECONDS + SKEW_SECONDS) * 1000).toISOString(),
+    },
+  };
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function isId(value: unknown): value is string {
+  return typeof value === 'string' && value !== '' && value.length <= MAX_ID;
+}
+
+function invalid(why: string, cause?: unknown): MeshpassError {
+  return new MeshpassError('logout_token_invalid', `This logout token was not taken: ${why}.`, { cause });
+}

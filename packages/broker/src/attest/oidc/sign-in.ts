@@ -1,0 +1,127 @@
+/**
+ * An ID token that a person's sign-in brought to a workspace (RFC 8628): its audience is the client of the access file and no other, it is
+ * fresh, and it is taken once. A nonce in it must be that of the session's key. Most providers put none into ID tokens of the device flow,
+ * for which RFC 8628 has no such parameter; the access file can demand it.
+ */
+import type { TrustedIssuer } from '@meshpass/access';
+import { MeshpassError, type SignIn } from '@meshpass/identity';
+import { signInNonce } from '@meshpass/identity/sign-in/wire';
+import type { JWTPayload } from 'jose';
+import { equalInConstantTime } from '../../secrets/constant-time.ts';
+import type { Attested } from '../attested.ts';
+import { nameOf } from './person.ts';
+import { readToken, type UnverifiedToken } from './read-token.ts';
+import { type VerifyOptions, verifyIdToken } from './verify-id-token.ts';
+
+export interface SignInBinding {
+  /** Thumbprint of the session's key. */
+  readonly jkt: string;
+  /** The sign-in that is confirmed; absent: it is a new one. */
+  readonly previous?: SignIn | undefined;
+}
+
+export interface VerifiedSignIn {
+  readonly signIn: SignIn;
+  readonly replay: NonNullable<Attested['replay']>;
+  /** End of the ID token, Unix seconds. */
+  readonly exp: number;
+}
+
+/** An ID token must be as young as this, seconds: it is presented as soon as the issuer has given it. */
+const FRESH_SECONDS = 60;
+/** Of the issuer's clock and ours, for the time that a sign-in counts, seconds. */
+const CLOCK_SECONDS = 15;
+const MAX_METHODS = 32;
+const MAX_METHOD = 64;
+
+/** Whether a token claims to be of a sign-in. Nothing is believed yet. */
+export function isOfSignIn({ audience }: UnverifiedToken, { signIn, audience: ofProofs }: TrustedIssuer): boolean {
+  return signIn !== undefined && signIn.client !== ofProofs && onlyAudience(audience) === signIn.client;
+}
+
+/**
+ * @throws MeshpassError `sign_in_unknown` where nobody can sign in at this issuer, `sign_in_foreign`, `sign_in_stale`,
+ *   `sign_in_rejected`, `proof_*`, `issuer_unavailable`
+ */
+export async function verifySignIn(
+  token: string,
+  issuer: TrustedIssuer,
+  { jkt, previous }: SignInBinding,
+  options: VerifyOptions,
+): Promise<VerifiedSignIn> {
+  if (!issuer.signIn) throw unknownIssuer(issuer.name);
+  const { client, refresh, confirm } = issuer.signIn;
+  const unverified = readToken(token);
+  if (unverified.issuer !== issuer.issuer)
+    throw new MeshpassError('proof_issuer_unknown', `This ID token is not of ${issuer.name}.`);
+  const { claims, subject: sub, exp, replay } = await verifyIdToken(token, issuer, client, options);
+  if (onlyAudience(claims.aud) !== client || (claims.azp !== undefined && claims.azp !== client))
+    throw new MeshpassError('proof_audience', `This ID token was not issued to ${client} alone.`);
+  const now = Math.floor(options.clock() / 1000);
+  const { iat = 0 } = claims;
+  if (iat < now - FRESH_SECONDS)
+    throw new MeshpassError('sign_in_stale', 'This ID token is too old to sign in with; get a new one.', {
+      detail: { iat, now },
+    });
+  const name = nameOf(claims, issuer, sub);
+  refuseForeign(claims, issuer, jkt, previous?.subject === name.subject);
+  if (previous) refuseOther(previous, name.subject, iat);
+  const authTime = authTimeOf(claims, previous, now);
+  const confirmedUntil = Math.min(now, iat + CLOCK_SECONDS) + confirm - CLOCK_SECONDS;
+  return {
+    ...{ replay, exp },
+    signIn: {
+      ...{ issuer: issuer.name, ...name, claims, amr: methodsOf(claims) },
+      ...(authTime !== undefined && { authTime }),
+      ...(typeof claims.sid === 'string' && claims.sid !== '' && { sid: claims.sid.slice(0, 256) }),
+      ...{ since: previous?.since ?? now, confirmedAt: iat },
+      until: refresh ? Math.min(confirmedUntil, exp) : exp,
+      ...(refresh && { confirm }),
+    },
+  };
+}
+
+export function unknownIssuer(name: string): MeshpassError {
+  return new MeshpassError('sign_in_unknown', `Nobody can sign in at "${name}": the access file has no signIn for it.`);
+}
+
+function refuseForeign({ nonce }: JWTPayload, issuer: TrustedIssuer, jkt: string, confirms: boolean): void {
+  if (typeof nonce === 'string' && equalInConstantTime(nonce, signInNonce(jkt))) return;
+  if (nonce !== undefined)
+    throw new MeshpassError('sign_in_foreign', 'This ID token was made for another session; sign in here.');
+  if (confirms || issuer.signIn?.nonce === 'optional') return;
+  throw new MeshpassError(
+    'sign_in_foreign',
+    `The ID token of ${issuer.name} has no nonce, and the access file demands one (signIn.nonce).`,
+  );
+}
+
+function refuseOther(previous: SignIn, subject: string, iat: number): void {
+  if (previous.subject !== subject)
+    throw new MeshpassError(
+      'sign_in_rejected',
+      `This session is signed in at ${previous.issuer} as somebody else; sign out first (meshpass logout).`,
+    );
+  if (iat < previous.confirmedAt)
+    throw new MeshpassError('sign_in_stale', 'This ID token is older than the one that confirmed the sign-in last.');
+}
+
+/** OpenID Connect Core section 12.2: a refreshed ID token has the time of the original authentication. */
+function authTimeOf(claims: JWTPayload, previous: SignIn | undefined, now: number): number | undefined {
+  const { auth_time: time, nonce } = claims;
+  const said = typeof time === 'number' && Number.isSafeInteger(time) && time >= 0 ? Math.min(time, now) : undefined;
+  if (!previous || nonce !== undefined) return said;
+  return previous.authTime === undefined || said === undefined ? previous.authTime : Math.min(previous.authTime, said);
+}
+
+/** RFC 8176. */
+function methodsOf({ amr }: JWTPayload): readonly string[] {
+  if (!Array.isArray(amr)) return [];
+  const texts = amr.filter((one): one is string => typeof one === 'string' && one.length <= MAX_METHOD);
+  return texts.slice(0, MAX_METHODS);
+}
+
+function onlyAudience(aud: unknown): string | undefined {
+  const [only, ...more] = Array.isArray(aud) ? (aud as unknown[]) : [aud];
+  return typeof only === 'string' && more.length === 0 ? only : undefined;
+}

@@ -1,0 +1,215 @@
+/** What ends a sign-in, and with it what rests on it: signing out, silence, age, and the word of the issuer. */
+import { authorize, parseAccess } from '@meshpass/access';
+import type { JWTPayload } from 'jose';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
+import { type Enrolled, type Harness, heartbeat, session, startHarness } from '../harness/broker.ts';
+import {
+  ACCESS,
+  backChannelLogout,
+  claimsFor,
+  enrolSignedIn,
+  grantsOf,
+  LOGOUT,
+  logoutClaims,
+  newKey,
+  type SignInProvider,
+  signIn,
+  signInProvider,
+  signOut,
+} from '../harness/sign-in.ts';
+
+const DEMANDED = '{issuer: idp, signedIn: {issuer: okta}}';
+let harness: Harness;
+let okta: SignInProvider;
+
+function use(who: string, more = ''): void {
+  const { grants, trust } = parseAccess(ACCESS(who, more), 'access.yaml');
+  harness.mesh.setAccess([...grants], [], trust);
+}
+
+beforeAll(async () => {
+  okta = await signInProvider();
+  harness = await startHarness({
+    parts: (clock, { idp, mesh }) => ({ authorize, ...okta.parts(idp, mesh.access, clock) }),
+  });
+});
+beforeEach(() => use(DEMANDED));
+afterAll(() => harness.stop());
+
+const token = (key: Enrolled['key'], more: JWTPayload = {}) => okta.sign(claimsFor(harness, { key }, more));
+
+async function signedIn(subject: string, more: JWTPayload = {}): Promise<Enrolled> {
+  const key = newKey();
+  const proof = await harness.idp.prove(`codespace-${subject}`);
+  const answer = await enrolSignedIn(harness, key, await token(key, { sub: subject, ...more }), proof);
+  expect(answer.json.session?.grants, answer.text).toEqual(['open', 'both']);
+  return { ...answer.json, key };
+}
+
+/** Time passes in which the agent renews its lease. */
+async function pass(who: Enrolled, seconds: number): Promise<void> {
+  for (let left = seconds; left > 0; left -= 20) {
+    harness.clockAhead += Math.min(left, 20) * 1_000;
+    await heartbeat(harness, who);
+  }
+}
+
+const lost = (who: Enrolled) => vi.waitFor(async () => expect(await grantsOf(harness, who)).toEqual(['open']), 3_000);
+
+describe('what rests on a sign-in ends', () => {
+  it('when it is signed out in the workspace, and only that', async () => {
+    const who = await signedIn('ann');
+    expect((await signOut(harness, who)).json).toEqual({ sign_ins: [], lacking: [{ grant: 'both', issuer: 'okta' }] });
+    expect(await grantsOf(harness, who)).toEqual(['open']);
+  });
+
+  it('when it is not confirmed in time, whatever the agent says', async () => {
+    const who = await signedIn('bob');
+    await pass(who, 40);
+    expect(await grantsOf(harness, who)).toEqual(['open', 'both']);
+    await pass(who, 20);
+    await lost(who);
+  });
+
+  it('not while it is confirmed', async () => {
+    const who = await signedIn('cid');
+    for (let times = 0; times < 4; times++) {
+      await pass(who, 40);
+      expect((await signIn(harness, who, await token(who.key, { sub: 'cid', nonce: undefined }))).status).toBe(200);
+    }
+    expect(await grantsOf(harness, who)).toEqual(['open', 'both']);
+  });
+
+  it('when the person was authenticated too long ago, also where it is confirmed', async () => {
+    use('{issuer: idp, signedIn: {issuer: okta, maxAge: 2m}}');
+    const at = harness.now();
+    const who = await signedIn('dan', { auth_time: at });
+    for (let times = 0; times < 2; times++) {
+      await pass(who, 40);
+      await signIn(harness, who, await token(who.key, { sub: 'dan', nonce: undefined, auth_time: harness.now() }));
+    }
+    expect(await grantsOf(harness, who)).toEqual(['open', 'both']);
+    await pass(who, 42);
+    await lost(who);
+  });
+
+  it('with its ID token, where no refresh token is asked for', async () => {
+    use(DEMANDED, ', refresh: false');
+    const who = await signedIn('eve', { exp: harness.now() + 100 });
+    await pass(who, 80);
+    expect(await grantsOf(harness, who)).toEqual(['open', 'both']);
+    await pass(who, 22);
+    await lost(who);
+  });
+
+  it('with the whole session, where that was opened by the sign-in alone', async () => {
+    use('{issuer: okta}');
+    const key = newKey();
+    const answer = await enrolSignedIn(harness, key, await token(key, { sub: 'flo' }));
+    const who = { ...answer.json, key } as Enrolled;
+    expect(who.session).toMatchObject({ grants: ['both'], subject: 'okta:flo' });
+    await signOut(harness, who);
+    const over = await heartbeat(harness, who);
+    expect([over.json.error_code, over.json.error_description]).toEqual([
+      'session_closed',
+      expect.stringContaining('signed out'),
+    ]);
+  });
+
+  it('not by a restart of the broker, which gives it the time to be confirmed once', async () => {
+    const who = await signedIn('gus');
+    await pass(who, 30);
+    await harness.restart();
+    await heartbeat(harness, who);
+    await pass(who, 50);
+    expect(await grantsOf(harness, who)).toEqual(['open', 'both']);
+    await harness.restart();
+    await heartbeat(harness, who);
+    await pass(who, 15);
+    await lost(who);
+  });
+});
+
+describe('the back-channel logout of an issuer', () => {
+  const logout = async (more: JWTPayload = {}, header = {}) =>
+    backChannelLogout(harness, await okta.sign(logoutClaims(harness, more), { typ: 'logout+jwt', ...header }));
+
+  it('ends every sign-in of the person, and of nobody else', async () => {
+    const [one, two, other] = [await signedIn('hal'), await signedIn('hal2', { sub: 'hal' }), await signedIn('ida')];
+    expect((await logout({ sub: 'hal' })).status).toBe(204);
+    expect(await grantsOf(harness, one)).toEqual(['open']);
+    expect(await grantsOf(harness, two)).toEqual(['open']);
+    expect(await grantsOf(harness, other)).toEqual(['open', 'both']);
+  });
+
+  it('ends those of one session of the issuer alone, where it names that', async () => {
+    const [one, two] = [await signedIn('jim', { sid: 'a' }), await signedIn('jim2', { sub: 'jim', sid: 'b' })];
+    expect((await logout({ sub: 'jim', sid: 'a' })).status).toBe(204);
+    expect(await grantsOf(harness, one)).toEqual(['open']);
+    expect(await grantsOf(harness, two)).toEqual(['open', 'both']);
+    expect((await logout({ sub: undefined, sid: 'b' })).status).toBe(204);
+    expect(await grantsOf(harness, two)).toEqual(['open']);
+  });
+
+  it('refuses an ID token that was made before it and comes after it', async () => {
+    const who = await session(harness, 'kim');
+    const made = await token(who.key, { sub: 'kim' });
+    expect((await logout({ sub: 'kim' })).status).toBe(204);
+    const late = await signIn(harness, who, made);
+    expect([late.status, late.json.error_code]).toEqual([409, 'sign_in_ended']);
+    harness.clockAhead += 2_000;
+    expect((await signIn(harness, who, await token(who.key, { sub: 'kim' }))).status).toBe(200);
+  });
+
+  it('takes a logout token once', async () => {
+    const once = await okta.sign(logoutClaims(harness, { sub: 'lea' }));
+    expect((await backChannelLogout(harness, once)).status).toBe(204);
+    const again = await backChannelLogout(harness, once);
+    expect([again.status, again.json.error_code]).toEqual([400, 'proof_replayed']);
+  });
+
+  it.each<[string, JWTPayload, object?]>([
+    ['has a nonce', { nonce: 'x' }],
+    ['has no event', { events: undefined }],
+    ['has another event', { events: { 'https://example.com/other': {} } }],
+    ['has an event that is no object', { events: { [LOGOUT]: true } }],
+    ['is for another client', { aud: 'another' }],
+    ['is of another issuer', { iss: 'https://idp.example' }],
+    ['names nobody', { sub: undefined }],
+    ['has no jti', { jti: undefined }],
+    ['is old', { iat: 1_700_000_000 }],
+    ['is over', { exp: 1_700_000_000 }],
+    ['is of the future', { iat: 4_000_000_000 }],
+    ['is an access token', {}, { typ: 'at+jwt' }],
+    ['is a DPoP proof', {}, { typ: 'dpop+jwt' }],
+  ])('is refused where its token %s', async (_, more, header = {}) => {
+    const who = await signedIn(`mia-${Math.random()}`, { sub: 'mia' });
+    const refused = await logout({ sub: 'mia', ...more }, header);
+    expect([refused.status, refused.json.error_code], refused.text).toEqual([400, 'logout_token_invalid']);
+    expect(await grantsOf(harness, who)).toEqual(['open', 'both']);
+  });
+
+  it('is refused where its token is an ID token, forged, unsigned, huge or no token', async () => {
+    const who = await signedIn('ned');
+    const forged = await okta.forge(logoutClaims(harness, { sub: 'ned' }));
+    const unsigned = `${Buffer.from('{"alg":"none"}').toString('base64url')}.${forged.split('.')[1]}.`;
+    const tokens = [await token(who.key, { sub: 'ned' }), forged, unsigned, 'x'.repeat(17_000), 'nothing'];
+    for (const bad of tokens) {
+      const refused = await backChannelLogout(harness, bad);
+      expect(refused.status, refused.text).toBeGreaterThanOrEqual(400);
+      expect(refused.status).toBeLessThan(500);
+    }
+    expect(await grantsOf(harness, who)).toEqual(['open', 'both']);
+  });
+
+  it('is refused at an issuer where nobody can sign in', async () => {
+    const refused = await backChannelLogout(harness, await okta.sign(logoutClaims(harness)), 'idp');
+    expect([refused.status, refused.json.error_code]).toEqual([404, 'sign_in_unknown']);
+  });
+
+  it('is bounded per source', async () => {
+    const answers = await Promise.all(Array.from({ length: 300 }, () => backChannelLogout(harness, 'nothing')));
+    expect(answers.some(({ status }) => status === 429 || status === 503)).toBe(true);
+    expect(answers.every(({ status }) => status >= 400)).toBe(true);
+  });
+});
