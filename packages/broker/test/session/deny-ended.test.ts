@@ -39,6 +39,7 @@ describe('which ends are denied in the mesh', () => {
         'access_removed',
         'issuer_removed',
         'membership_lost',
+        'approval_revoked',
         'signed_out',
         'sign_in_lapsed',
         'store_restored',
