@@ -16,7 +16,10 @@ export interface RolePowers {
 
 const WRITES = ['create', 'update', 'patch'];
 
-/** Resource by API group, with the verbs that make it a power; without verbs, any verb but `delete` does. */
+/**
+ * Resource by API group, with the verbs that make it a power; without verbs, any verb does. To delete is to read: with `dryRun`, or
+ * with `propagationPolicy`, the API server answers with the objects, and `deletecollection` needs no name. A proxy passes DELETE on.
+ */
 const POWERFUL: readonly (readonly [KubernetesPower, group: string, resources: string, verbs?: readonly string[]])[] = [
   ['exec', '', 'pods/exec'],
   ['exec', '', 'pods/ephemeralcontainers', WRITES],
@@ -171,8 +174,8 @@ function* powersOfRule(rule: RbacRule): Generator<KubernetesPower> {
   const hasGroup = (group: string) => groups.includes('*') || groups.includes(group);
   if (anyVerb || [...groups, ...resources].some((one) => one.includes('*'))) yield 'wildcards';
   for (const [power, group, names, needed] of POWERFUL) {
-    const may = needed ? needed.some((verb) => verbs.includes(verb)) : verbs.some((verb) => !verb.startsWith('delete'));
-    if ((anyVerb || may) && hasGroup(group) && names.split(' ').some((name) => matches(resources, name))) yield power;
+    const may = needed ? needed.some((verb) => anyVerb || verbs.includes(verb)) : verbs.length > 0;
+    if (may && hasGroup(group) && names.split(' ').some((name) => matches(resources, name))) yield power;
   }
   if (POLICY_GROUPS.some(hasGroup) && verbs.some((verb) => !['get', 'list', 'watch'].includes(verb))) yield 'policies';
   if (verbs.some((verb) => verb === 'bind' || verb === 'escalate')) yield 'rbac';
