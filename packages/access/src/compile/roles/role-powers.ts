@@ -59,8 +59,12 @@ export function powersOf(role: MeshClusterRole, all: readonly MeshClusterRole[])
   return { powers };
 }
 
+const KNOWN = new WeakMap<readonly MeshClusterRole[], ReadonlyMap<string, RolePowers>>();
+
 /**
- * What each ClusterRole allows; where the cluster was not read, of those that every cluster has.
+ * What each ClusterRole allows; where the cluster was not read, of those that every cluster has. Found once for
+ * a list: every grant with roles asks, and a cluster has a hundred roles.
+ * @param clusterRoles is not changed afterwards
  * @example
  * ```ts
  * import { knownRoles } from '@meshpass/access/compile';
@@ -68,8 +72,12 @@ export function powersOf(role: MeshClusterRole, all: readonly MeshClusterRole[])
  * ```
  */
 export function knownRoles(clusterRoles: readonly MeshClusterRole[]): ReadonlyMap<string, RolePowers> {
+  const found = KNOWN.get(clusterRoles);
+  if (found) return found;
   const read = clusterRoles.map((role) => [role.name, powersOf(role, clusterRoles)] as const);
-  return new Map([...DEFAULTS, ...read]);
+  const known = new Map([...DEFAULTS, ...read]);
+  KNOWN.set(clusterRoles, known);
+  return known;
 }
 
 /** Why a role is not given to a grant that allows this; undefined: it is. */
