@@ -85,11 +85,14 @@ const UNDECIDED: ReadonlySet<string> = new Set(['issuer_unavailable', 'issuer_ra
 
 /** Requests that somebody may answer now. @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited` */
 export async function mayAnswer(parts: Parts, { attestation }: Approver): Promise<readonly Request[]> {
-  const { book, mesh, read, losses, clock } = parts;
+  const { book, mesh, read, losses, clock, live } = parts;
   const open = [...book.all()].filter(({ state }) => state === 'pending');
   if (open.length === 0 || !mesh.inForce()) return [];
   const identities = identitiesOf(attestation);
-  const others = open.filter((one) => comparePeople(one.identities, identities) === 'different');
+  const others = open.filter((one) => {
+    const session = live.byId(one.sessionId);
+    return session && comparePeople(identitiesNow(one, session), identities) === 'different';
+  });
   const approvals = new Map(mesh.access().grants.flatMap(({ name, approval }) => (approval ? [[name, approval]] : [])));
   const by = others.flatMap(({ grant }) => approvals.get(grant)?.by ?? []);
   const fresh = await withFreshMemberships(attestation, { by }, read, losses);

@@ -9,11 +9,15 @@ export interface Identity {
 }
 
 /** Everything by which somebody can be told from others: GitHub's user id, and the subject at each issuer that confirmed them. */
-export function identitiesOf({ issuer, subject, githubUser, claims }: Attestation): readonly Identity[] {
+export function identitiesOf(attestation: Attestation): readonly Identity[] {
+  const { issuer, githubUser, signIns = [] } = attestation;
   const github = githubUser ? [{ issuer: 'github', subject: String(githubUser.id) }] : [];
-  if (issuer === 'github') return github;
-  // The issuer's own name for itself: that of the access file may change hands.
-  return [...github, { issuer: typeof claims.iss === 'string' ? claims.iss : issuer, subject }];
+  return [...github, ...(issuer === 'github' ? [] : [named(attestation)]), ...signIns.map(named)];
+}
+
+/** By the issuer's own name for itself: that of the access file may change hands. */
+function named({ issuer, subject, claims }: Pick<Attestation, 'issuer' | 'subject' | 'claims'>): Identity {
+  return { issuer: typeof claims.iss === 'string' ? claims.iss : issuer, subject };
 }
 
 /**
@@ -37,7 +41,7 @@ export function refuseOwn(requester: readonly Identity[], approver: readonly Ide
     throw new MeshpassError(
       'approval_not_comparable',
       `Nothing shows that you are not the person who asked: ${issuers(requester)} confirmed them, and ${issuers(approver)} you. ` +
-        'Answer with an identity of the same issuer, or have the other person sign in at yours.',
+        'Answer with an identity of the same issuer, or have the other person sign in at yours: meshpass login.',
     );
 }
 

@@ -51,6 +51,23 @@ describe('two people', () => {
     const signed = { ...other, issuer: 'okta', subject: 'okta:x', claims: { iss: 'https://acme.okta.com' } };
     expect(identitiesOf(signed)).toEqual([{ issuer: 'https://acme.okta.com', subject: 'okta:x' }]);
   });
+
+  it('are known by their sign-ins too: two accounts of one person are one', () => {
+    const signIn = (subject: string) => ({
+      ...{ issuer: 'okta', subject: `okta:${subject}`, login: subject, claims: { iss: 'https://acme.okta.com' } },
+      ...{ amr: [], since: 0, confirmedAt: 0, until: 60 },
+    });
+    const account = (id: number, subject: string) =>
+      identitiesOf({ ...LEAD, githubUser: { id, login: 'bob' }, signIns: [signIn(subject)] });
+    expect(account(2, 'x')).toEqual([
+      { issuer: 'github', subject: '2' },
+      { issuer: 'https://acme.okta.com', subject: 'okta:x' },
+    ]);
+    expect(comparePeople(account(2, 'x'), account(3, 'x'))).toBe('same');
+    expect(comparePeople(account(2, 'x'), account(3, 'y'))).toBe('different');
+    expect(comparePeople(account(2, 'x'), [okta('okta:y')])).toBe('different');
+    expect(comparePeople(account(2, 'x'), [okta('okta:x')])).toBe('same');
+  });
 });
 
 describe('memberships at the moment of an answer', () => {

@@ -1,0 +1,88 @@
+/** Sign-ins tell people apart, and tell that two accounts are one person's. */
+import { type Access, authorize, parseAccess } from '@meshpass/access';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { asSession, type Enrolled, enrol, type Harness, newKey, startHarness } from '../harness/broker.ts';
+import {
+  CLIENT,
+  claimsFor,
+  enrolSignedIn,
+  OKTA,
+  type SignInProvider,
+  signIn,
+  signInProvider,
+} from '../harness/sign-in.ts';
+
+const FILE = `
+trust:
+  issuers:
+    idp: {issuer: 'https://idp.example', audience: meshpass}
+    okta: {issuer: '${OKTA}', audience: meshpass, signIn: {client: ${CLIENT}}}
+grants:
+  dev: {who: [{issuer: idp}, {issuer: okta}], to: [{service: orders.shop, port: 8080}]}
+  prod:
+    who: [{issuer: idp}]
+    to: [{service: ledger.shop, port: 8080}]
+    approval: {by: [{issuer: idp}, {issuer: okta}], for: 30m, reason: optional}`;
+
+describe('sign-ins', () => {
+  let harness: Harness;
+  let okta: SignInProvider;
+
+  beforeAll(async () => {
+    okta = await signInProvider();
+    const access: Access = parseAccess(FILE, 'access.yaml');
+    harness = await startHarness({
+      parts: (clock, { idp, mesh }) => ({ authorize, ...okta.parts(idp, mesh.access, clock) }),
+    });
+    harness.mesh.setAccess(access.grants, [], access.trust);
+  });
+  afterAll(() => harness?.stop());
+
+  const workspace = async (subject: string): Promise<Enrolled> => {
+    const key = newKey();
+    const proof = await harness.idp.prove(subject, { workspace: `w:${subject}` });
+    return { ...(await enrol(harness, subject, key, proof)).json, key } as Enrolled;
+  };
+  const signedIn = async (who: Enrolled, sub: string) => {
+    const done = await signIn(harness, who, await okta.sign(claimsFor(harness, who, { sub })));
+    expect(done.status).toBe(200);
+  };
+  const post = (who: Enrolled, path: string, body: object) =>
+    asSession(harness, who, {
+      ...{ method: 'POST', path, headers: { 'content-type': 'application/json' } },
+      body: JSON.stringify(body),
+    });
+  const answer = async (who: Enrolled, id: string) =>
+    (await post(who, '/approvals/answer', { id, decision: 'approve' })).json;
+
+  it('that two accounts share make them one person, also when the requester has signed in since', async () => {
+    const [alice, second, bob] = [await workspace('alice'), await workspace('alice-2'), await workspace('bob')];
+    const { id } = (await post(alice, '/approvals', { grant: 'prod' })).json;
+    await signedIn(second, '00u1');
+    await signedIn(alice, '00u1');
+    expect((await answer(second, id)).error_code).toBe('approval_own');
+    const { json } = await asSession(harness, second, { path: '/approvals' });
+    expect(json.to_answer).toEqual([]);
+    await signedIn(bob, '00u2');
+    expect(await answer(bob, id)).toMatchObject({ state: 'approved', answers: [{ subject: 'idp:bob' }] });
+  });
+
+  it('make a requester comparable with an approver of another issuer', async () => {
+    const dave = await workspace('dave');
+    const ofOkta = async (sub: string): Promise<Enrolled> => {
+      const key = newKey();
+      const token = await okta.sign(claimsFor(harness, { key }, { sub }));
+      const opened = await enrolSignedIn(harness, key, token);
+      expect(opened.status).toBe(200);
+      return { ...opened.json, key } as Enrolled;
+    };
+    const [carol, himself] = [await ofOkta('00u3'), await ofOkta('00u4')];
+    const { id } = (await post(dave, '/approvals', { grant: 'prod' })).json;
+    const refused = await answer(carol, id);
+    expect(refused).toMatchObject({ error_code: 'approval_not_comparable' });
+    expect(refused.error_description).toContain('meshpass login');
+    await signedIn(dave, '00u4');
+    expect((await answer(himself, id)).error_code).toBe('approval_own');
+    expect(await answer(carol, id)).toMatchObject({ state: 'approved', answers: [{ subject: 'okta:00u3' }] });
+  });
+});
