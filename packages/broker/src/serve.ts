@@ -23,7 +23,7 @@ import { deniesEnded } from './session/deny-ended.ts';
 import { principalsOfLostSessions } from './session/deny-lost.ts';
 import { dropLost } from './session/drop-lost.ts';
 import { createFeed } from './session/feed.ts';
-import { startGaining } from './session/gain-queue.ts';
+import { startGaining } from './session/gain/queue.ts';
 import { createLeases } from './session/leases.ts';
 import { createLiveIndex, type Live } from './session/live.ts';
 import { recheckOnChange, recheckSession } from './session/recheck.ts';

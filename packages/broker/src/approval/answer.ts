@@ -64,7 +64,7 @@ export async function answer(
     return await parts.book.decideWith(
       decided,
       next,
-      (changes) => parts.give(live, next.grant, { ...gift, changes }),
+      (changes, undo) => parts.give(live, next.grant, { ...gift, changes, undo }),
       approver.replay,
     );
   } catch (thrown) {

@@ -50,7 +50,8 @@ const MOST_LISTED = 1_000;
 export async function createApprovals(context: ApprovalsContext): Promise<Approvals> {
   const { store, clock } = context;
   const tell = (request: Request) => deliveriesOf(context, request);
-  const parts: Parts = { ...context, book: createBook({ ...context, tell }, await openRequests(store)) };
+  const stored = async (id: string) => (await recentRequests(store, { id }, 1))[0];
+  const parts: Parts = { ...context, book: createBook({ ...context, tell, stored }, await openRequests(store)) };
   const { book } = parts;
   const describe = (request: Request) => describeRequest(request, opensOf(context.mesh, request.grant));
   const mutex: KeyedMutex = new Map();
@@ -67,6 +68,17 @@ export async function createApprovals(context: ApprovalsContext): Promise<Approv
     return done.granted ? granted(done.event, describe(done.value)) : done;
   };
 
+  /** One decision at a time of a request, and none before it is known what the store has of it. */
+  const deciding = <T>(id: string, event: AuditEvent, decide: () => Promise<Outcome<T>>): Promise<Outcome<T>> =>
+    runExclusive(mutex, id, async () => {
+      try {
+        await book.settle(id);
+      } catch (thrown) {
+        return refused({ ...event, target: id }, thrown);
+      }
+      return await decide();
+    });
+
   return {
     ask: (live, order, event) => {
       const { attestation, id } = live.session;
@@ -78,7 +90,7 @@ export async function createApprovals(context: ApprovalsContext): Promise<Approv
     withdraw: (live, id, event) => {
       const { attestation, id: sessionId } = live.session;
       return limited(attestation, event, () =>
-        runExclusive(mutex, id, async () => {
+        deciding(id, event, async () => {
           const request = book.get(id);
           // Of another session it is said no more than of none.
           if (request?.sessionId !== sessionId) return refused(event, unknown(id));
@@ -91,7 +103,7 @@ export async function createApprovals(context: ApprovalsContext): Promise<Approv
     },
     answer: (approver, order, event) =>
       limited(approver.attestation, event, () =>
-        runExclusive(mutex, order.id, () => answer(parts, approver, order, event)),
+        deciding(order.id, event, () => answer(parts, approver, order, event)),
       ),
     receive: async (name, headers, body, asked) => {
       let event = asked;
@@ -100,7 +112,7 @@ export async function createApprovals(context: ApprovalsContext): Promise<Approv
         const { issuer, subject, login } = attestation;
         event = { ...asked, issuer, subject, login, target: order.id, known: true };
         return await limited(attestation, event, () =>
-          runExclusive(mutex, order.id, () => answer(parts, { attestation, via, replay }, order, event)),
+          deciding(order.id, event, () => answer(parts, { attestation, via, replay }, order, event)),
         );
       } catch (thrown) {
         return refused(event, thrown);
@@ -121,7 +133,7 @@ export async function createApprovals(context: ApprovalsContext): Promise<Approv
     },
     list: async (id) => (await recentRequests(store, { id }, MOST_LISTED)).map(describe),
     revoke: (id, reason, event) =>
-      runExclusive(mutex, id, async () => {
+      deciding(id, event, async () => {
         const request = book.get(id);
         if (!request) return refused({ ...event, target: id }, unknown(id));
         const live = context.live.byId(request.sessionId);
@@ -137,6 +149,7 @@ export async function createApprovals(context: ApprovalsContext): Promise<Approv
       if (sweeping) return;
       sweeping = true;
       try {
+        for (const id of book.unsettled()) await runExclusive(mutex, id, () => book.settle(id));
         for (const one of [...book.all()]) await runExclusive(mutex, one.id, () => endPassed(parts, one.id));
       } catch (thrown) {
         context.onFailure(thrown);

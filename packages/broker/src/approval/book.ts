@@ -10,18 +10,25 @@ import { requestRow } from './rows.ts';
 
 export interface Book {
   readonly get: (id: string) => Request | undefined;
+  /**
+   * Looks into the store where it did not confirm the last decision of a request, and may have it all the same. To be called before
+   * anything is decided of it. @throws MeshpassError `store_unavailable`, `overloaded`
+   */
+  readonly settle: (id: string) => Promise<void>;
+  /** Ids of those that are to be settled. */
+  readonly unsettled: () => readonly string[];
   readonly all: () => IterableIterator<Request>;
   readonly ofSession: (sessionId: string) => readonly Request[];
   /** Writes a decision of somebody, and what it makes of a request. @returns refused where nothing was written */
   readonly decide: (event: AuditEvent, request: Request, replay?: Changes['replay']) => Promise<Outcome<Request>>;
   /**
    * The same of a decision that gives the grant: it is written in the transaction in which the session gains it.
-   * @param give writes what it is given together with the gain. @returns refused where nothing was written
+   * @param give writes `changes` together with the gain, and `undo` where the store did not confirm them. @returns refused where nothing was written
    */
   readonly decideWith: (
     event: AuditEvent,
     request: Request,
-    give: (changes: Changes) => Promise<Outcome<unknown>>,
+    give: (changes: Changes, undo: Changes) => Promise<Outcome<unknown>>,
     replay?: Changes['replay'],
   ) => Promise<Outcome<Request>>;
   /** Writes what nobody decided: that time has passed. @throws MeshpassError `store_unavailable`, `overloaded` */
@@ -34,12 +41,16 @@ export interface BookContext {
   readonly audit: AuditContext;
   readonly clock: Clock;
   readonly random: Random;
+  /** A request as the store has it. */
+  readonly stored: (id: string) => Promise<Request | undefined>;
 }
 
 /** @param open as the store has them */
-export function createBook({ audit, clock, random, tell }: BookContext, open: readonly Request[]): Book {
+export function createBook({ audit, clock, random, tell, stored }: BookContext, open: readonly Request[]): Book {
   const byId = new Map<string, Request>();
   const bySession = new Map<string, Map<string, Request>>();
+  /** Those of which the store may have more than was confirmed. */
+  const unsure = new Set<string>();
   const put = (request: Request) => {
     const { id, sessionId } = request;
     const own = bySession.get(sessionId) ?? new Map<string, Request>();
@@ -62,18 +73,32 @@ export function createBook({ audit, clock, random, tell }: BookContext, open: re
 
   return {
     get: (id) => byId.get(id),
+    settle: async (id) => {
+      if (!unsure.has(id)) return;
+      // Behind a statement that still runs, because its connection alone was lost.
+      await audit.journal.write({ audit: [] });
+      const found = await stored(id);
+      if (found) put(found);
+      unsure.delete(id);
+    },
+    unsettled: () => [...unsure],
     all: () => byId.values(),
     ofSession,
     decide: async (event, request, replay) => {
       const written = await recordGrant(audit, event, changesOf(request, replay));
-      if (!written.granted) return written;
+      if (!written.granted) {
+        if (written.error.code === 'store_unavailable') unsure.add(request.id);
+        return written;
+      }
       put(request);
       return granted(event, request);
     },
     decideWith: async (event, request, give, replay) => {
       const rule = event.grant === undefined ? undefined : audit.ruleOf?.(event.grant);
       const row = auditRow({ ...event, rule }, 'allowed', event.reason ?? '', undefined, clock());
-      const given = await give({ ...changesOf(request, replay), also: [row] });
+      const before = byId.get(request.id);
+      const undo = before ? { approvals: [requestRow(before)] } : {};
+      const given = await give({ ...changesOf(request, replay), also: [row] }, undo);
       // Where it was written and the session lost it at once, the sweep ends the request.
       if (!given.granted && !given.event.row.written) return refused(event, given.error);
       event.row.written = true;
@@ -87,9 +112,10 @@ export function createBook({ audit, clock, random, tell }: BookContext, open: re
         ...newEvent(action, {}, clock, random),
         ...{ issuer, subject, login, workspace, sessionId, grant, target: id },
       };
-      await audit.journal.write({
-        ...changesOf(request, undefined),
-        audit: [auditRow(event, 'ended', reason, undefined, clock())],
+      const row = auditRow(event, 'ended', reason, undefined, clock());
+      await audit.journal.write({ ...changesOf(request, undefined), audit: [row] }).catch((thrown: unknown) => {
+        unsure.add(id);
+        throw thrown;
       });
       put(request);
     },

@@ -9,7 +9,7 @@ import type { Store } from '../store/open.ts';
 import type { Book, BookContext } from './book.ts';
 import type { WebhookKeys } from './webhook/keys.ts';
 
-export interface ApprovalsContext extends Omit<BookContext, 'tell'> {
+export interface ApprovalsContext extends Omit<BookContext, 'tell' | 'stored'> {
   /** Secrets of webhooks. */
   readonly keys: WebhookKeys;
   readonly store: Store;
@@ -32,6 +32,8 @@ export interface Gift {
   readonly reason: string;
   readonly detail: Readonly<Record<string, unknown>>;
   readonly changes: Changes;
+  /** What is written where the store did not confirm `changes`. */
+  readonly undo: Changes;
 }
 
 /** What the parts of this folder have in common. */

@@ -1,6 +1,7 @@
 /**
  * The life cycle of a session: it opens, is replaced by the next one of its workspace, may lose single grants, and closes. Every
- * change of the live sessions is made here: in memory, in the store with its audit row, at the edges and in the mesh.
+ * change of the live sessions is made here, but for what they gain (widen.ts): in memory, in the store with its audit row, at the
+ * edges and in the mesh.
  */
 import { type Attestation, MeshpassError, toMeshpassError } from '@meshpass/identity';
 import { type AuditContext, granted, type Outcome, recordGrant, refused } from '../audit/log/decision.ts';
@@ -13,7 +14,7 @@ import { type Denies, undeniedDetail } from './deny-ended.ts';
 import type { Feed } from './feed.ts';
 import type { Live, LiveIndex } from './live.ts';
 import type { Revocations } from './revocations.ts';
-import { principalRows, sessionRow } from './rows.ts';
+import { narrowedRow, principalRows, revokedRows, sessionRow } from './rows.ts';
 import type { HeldGrant, Session } from './session.ts';
 
 export interface LifecycleContext {
@@ -123,17 +124,20 @@ export async function narrowSession(
     detail: { cause, lost, shorter, ...gainedDetail(session, lost), ...undeniedDetail(revoked) },
   };
   const because = lost.length > 0 ? reason : 'The access file has shortened the grant.';
-  await untilStored(context, {
-    narrowed: { id: session.id, grants: JSON.stringify(grants), expires_at: timestamp(expiresAt) },
-    revoked: session.principals
-      .filter(({ grant }) => lost.includes(grant))
-      .map(({ grant, spiffeId }) => {
-        return {
-          ...{ session_id: session.id, grant_name: grant, spiffe_id: spiffeId },
-          ...{ revoked_at: at, revoke_cause: cause },
-        };
-      }),
+  const rest = {
+    revoked: revokedRows(
+      session,
+      session.principals.filter(({ grant }) => lost.includes(grant)),
+      at,
+      cause,
+    ),
     audit: [auditRow(event, 'ended', because, undefined, context.clock())],
+  };
+  let tries = 0;
+  await untilStored(context, () => {
+    // As it is by then. A gain that is being written meanwhile sees another session, and is written once more after this.
+    if (tries++ > 0) live.session = { ...live.session };
+    return { narrowed: narrowedRow(live.session), ...rest };
   });
 }
 
@@ -183,14 +187,17 @@ export function sessionMembers({ id, attestation }: Session) {
   return { sessionId: id, ...identityMembers(attestation) };
 }
 
-/** The store may be away; what ended must not come back to life at the next start. */
+/**
+ * The store may be away; what ended must not come back to life at the next start.
+ * @param entry a function is asked at every try: what it writes may be another by then
+ */
 export async function untilStored(
   { journal, onFailure }: Pick<LifecycleContext, 'journal' | 'onFailure'>,
-  entry: Entry,
+  entry: Entry | (() => Entry),
 ): Promise<void> {
   for (;;) {
     try {
-      return await journal.write(entry);
+      return await journal.write(typeof entry === 'function' ? entry() : entry);
     } catch (thrown) {
       // So many end at once that the journal is full: they wait, and nothing has failed.
       if (toMeshpassError(thrown).code !== 'overloaded') onFailure(thrown);

@@ -19,6 +19,8 @@ export interface Live {
   readonly signedUnder: Map<string, string>;
   /** Set once, at the moment the session ends. */
   ended?: { readonly cause: CloseCause; readonly at: number };
+  /** What the store did not confirm that it gains is being taken back (gain/unconfirmed.ts); nothing is gained meanwhile. */
+  unconfirmed?: boolean;
   /** Ends what is being done for the session. */
   readonly abort: AbortController;
   /** The request that waits for the session's first configuration: it looks again when its grants are others. */

@@ -4,7 +4,7 @@
  */
 import type { Attestation, SignIn } from '@meshpass/identity';
 import type { Clock } from '../clock/clock.ts';
-import { seconds } from '../clock/clock.ts';
+import { seconds, timestamp } from '../clock/clock.ts';
 import type { RevokedPrincipal } from '../reconcile/contract.ts';
 import type { Store } from '../store/open.ts';
 import type { Denies } from './deny-ended.ts';
@@ -35,8 +35,12 @@ export async function restore(
     .where('s.closed_at', 'is', null)
     .where('p.revoked_at', 'is', null)
     .execute();
-  const bySession = Map.groupBy(principals, (principal) => principal.session_id);
   const now = seconds(clock);
+  const ofSession = Map.groupBy(principals, (principal) => principal.session_id);
+  const bySession = new Map(
+    rows.map((row) => [row.id, current(JSON.parse(row.grants) as HeldGrant[], ofSession.get(row.id) ?? [])]),
+  );
+  await revokeOthers(store, now, principals, new Set([...bySession.values()].flat()));
   await rememberGrace(store, leaseAfterAbsence(now, terms, rows.length, undefined));
   const signIns = await restoredSignIns(store, rows, now);
   const sessions = rows.map((row): Live => {
@@ -120,6 +124,41 @@ export async function stillRevoked(
     ...(row.closed_at && { sessionId: row.id }),
     undenied: !denies(row.revoke_cause ?? row.close_cause ?? undefined),
   }));
+}
+
+interface Certified {
+  readonly grant_name: string;
+  readonly spiffe_id: string;
+  readonly last_not_after: Date | null;
+}
+
+/**
+ * One principal of each grant that is held. A broker that ended while a session gained something may have left one of a grant that is
+ * not held, or a second; that one never got a certificate.
+ */
+function current<P extends Certified>(grants: readonly HeldGrant[], principals: readonly P[]): P[] {
+  const byGrant = new Map<string, P>();
+  for (const one of principals) {
+    const other = byGrant.get(one.grant_name);
+    if (!other || Number(one.last_not_after) > Number(other.last_not_after)) byGrant.set(one.grant_name, one);
+  }
+  return grants.flatMap(({ name }) => byGrant.get(name) ?? []);
+}
+
+async function revokeOthers<P extends Certified>(
+  { db }: Store,
+  now: number,
+  principals: readonly P[],
+  kept: ReadonlySet<P>,
+): Promise<void> {
+  const others = principals.filter((one) => !kept.has(one)).map((one) => one.spiffe_id);
+  if (others.length === 0) return;
+  await db
+    .updateTable('session_principals')
+    .set({ revoked_at: timestamp(now) })
+    .where('spiffe_id', 'in', others)
+    .where('revoked_at', 'is', null)
+    .execute();
 }
 
 function lastNotAfter(

@@ -1,6 +1,7 @@
 /** A session as the store has it when it opens; restore.ts reads it. */
 import type { Attestation } from '@meshpass/identity';
 import { storable } from '../audit/log/event.ts';
+import type { Entry } from '../audit/log/journal.ts';
 import { timestamp } from '../clock/clock.ts';
 import type { Principal, Session } from './session.ts';
 
@@ -47,4 +48,21 @@ export function principalRow(sessionId: string, principal: Principal): Record<st
     revoked_at: null,
     revoke_cause: null,
   };
+}
+
+/** The grants of a live session and its end, as they are from now on. */
+export function narrowedRow({ id, grants, expiresAt }: Session): NonNullable<Entry['narrowed']> {
+  return { id, grants: JSON.stringify(grants), expires_at: timestamp(expiresAt) };
+}
+
+/** @param at as timestamp() writes it */
+export function revokedRows(
+  { id }: Session,
+  principals: readonly Principal[],
+  at: string,
+  cause: string,
+): NonNullable<Entry['revoked']> {
+  return principals.map(({ grant, spiffeId }) => ({
+    ...{ session_id: id, grant_name: grant, spiffe_id: spiffeId, revoked_at: at, revoke_cause: cause },
+  }));
 }

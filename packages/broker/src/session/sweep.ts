@@ -4,7 +4,7 @@ import { deleteOldLosses } from '../attest/github/stored-losses.ts';
 import { seconds, timestamp } from '../clock/clock.ts';
 import type { Revoker } from '../reconcile/contract.ts';
 import type { Store } from '../store/open.ts';
-import type { GainQueue } from './gain-queue.ts';
+import type { GainQueue } from './gain/queue.ts';
 import { closeSession } from './lifecycle.ts';
 import type { Live } from './live.ts';
 import { endPassedGrants, type RecheckContext } from './recheck.ts';

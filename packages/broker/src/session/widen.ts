@@ -7,13 +7,14 @@ import type { Approved, Grant } from '@meshpass/access';
 import { MAX_GRANTS, MeshpassError, serviceAccountName } from '@meshpass/identity';
 import { type AuditContext, type Changes, granted, type Outcome, recordGrant, refused } from '../audit/log/decision.ts';
 import { type AuditEvent, newEvent, type Origin } from '../audit/log/event.ts';
-import { seconds, timestamp } from '../clock/clock.ts';
+import { seconds } from '../clock/clock.ts';
 import { type KeyedMutex, runExclusive } from '../limits/keyed-mutex.ts';
 import { settledAttestation } from './drop-lost.ts';
+import { assertConfirmed, takeBack } from './gain/unconfirmed.ts';
 import { sessionMembers } from './lifecycle.ts';
 import { type Live, sessionClosed } from './live.ts';
 import { type RecheckContext, recheckSession } from './recheck.ts';
-import { principalRow } from './rows.ts';
+import { narrowedRow, principalRow } from './rows.ts';
 import {
   approvedIn,
   type GainCause,
@@ -44,6 +45,8 @@ export interface GainRequest extends Origin {
   readonly detail?: Readonly<Record<string, unknown>> | undefined;
   /** What is written in the same transaction. */
   readonly changes?: Changes | undefined;
+  /** What is written where the store did not confirm those, and they may be there all the same. */
+  readonly undo?: Changes | undefined;
 }
 
 /**
@@ -89,6 +92,7 @@ async function gainOne(
   const event = { ...gainEvent(context, live.session, request), grant: name, reason, detail };
   try {
     assertLive(live);
+    assertConfirmed(live);
     if (request.until !== undefined && request.until <= seconds(context.clock))
       throw notGiven(name, 'its time is over');
     const approved = new Map(approvedIn(live.session));
@@ -123,6 +127,7 @@ export function gainWhatIsGiven(context: WidenContext, live: Live, cause: GainCa
 
 async function gainAll(context: WidenContext, live: Live, cause: GainCause): Promise<boolean> {
   if (live.ended || !context.mesh.inForce()) return false;
+  assertConfirmed(live);
   const { session } = live;
   const now = seconds(context.clock);
   const held = new Map(session.grants.map((one) => [one.name, one]));
@@ -162,7 +167,9 @@ async function widenSession(
   context: WidenContext,
   live: Live,
   gains: readonly Gain[],
-  request: Pick<GainRequest, 'cause' | 'until' | 'changes' | 'reason' | 'detail'> & { readonly event: AuditEvent },
+  request: Pick<GainRequest, 'cause' | 'until' | 'changes' | 'undo' | 'reason' | 'detail'> & {
+    readonly event: AuditEvent;
+  },
 ): Promise<Outcome<void>> {
   const { cause, changes = {} } = request;
   const gained: Gained = { cause, at: seconds(context.clock), until: request.until };
@@ -189,27 +196,36 @@ async function widenSession(
     return { ...base, grants, principals: [...base.principals, ...principals], expiresAt };
   };
   const entry = (base: Session): Changes => {
-    const { id, grants, expiresAt } = widened(base);
     return {
-      narrowed: { id, grants: JSON.stringify(grants), expires_at: timestamp(expiresAt) },
-      gained: principals.map((principal) => principalRow(id, principal)),
+      narrowed: narrowedRow(widened(base)),
+      gained: principals.map((principal) => principalRow(base.id, principal)),
     };
   };
   const access = context.mesh.access();
+  const names = gains.map(({ name }) => name);
   const event = {
     ...request.event,
-    grant: gains.map(({ name }) => name).join(','),
+    grant: names.join(','),
     target: principals.map(({ spiffeId }) => spiffeId).join(','),
     reason: request.reason ?? gains.map(({ name, reason }) => `${name}: ${reason}`).join('; '),
     detail: { cause, until: Object.fromEntries(gains.map(({ name, until }) => [name, until])), ...request.detail },
   };
   let base = session;
   const written = await recordGrant(context.audit, event, { ...changes, ...entry(base) });
-  if (!written.granted) return written;
+  if (!written.granted) {
+    // An error may be of the answer alone; what was not taken in or was refused is not there.
+    if (written.error.code === 'store_unavailable') takeBack(context, live, names, principals, request.undo);
+    return written;
+  }
   // What it lost while the store was writing was computed without what it gains.
   while (!live.ended && live.session !== base) {
     base = live.session;
-    await context.journal.write({ ...entry(base), audit: [] });
+    try {
+      await context.journal.write({ ...entry(base), audit: [] });
+    } catch (thrown) {
+      takeBack(context, live, names, principals);
+      throw thrown;
+    }
   }
   if (live.ended) return written;
   live.session = widened(base);

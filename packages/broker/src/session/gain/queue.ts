@@ -4,11 +4,11 @@
  */
 import { type Access, openUntil } from '@meshpass/access';
 import { toMeshpassError } from '@meshpass/identity';
-import { seconds } from '../clock/clock.ts';
-import { pause } from '../clock/timers.ts';
-import type { Live } from './live.ts';
-import type { GainCause } from './session.ts';
-import { gainWhatIsGiven, type WidenContext } from './widen.ts';
+import { seconds } from '../../clock/clock.ts';
+import { pause } from '../../clock/timers.ts';
+import type { Live } from '../live.ts';
+import type { GainCause } from '../session.ts';
+import { gainWhatIsGiven, type WidenContext } from '../widen.ts';
 
 /** istiod signs about 80 certificates a second, and renewals go on meanwhile. ms. */
 const PACE_MS = 25;
