@@ -126,6 +126,18 @@ describe('checkMesh', () => {
     expect(error?.message.match(/no role is given there/g)).toHaveLength(2);
   });
 
+  it.each([
+    ['of another grant', 'view@meshpass-other'],
+    ['of its own', 'view@meshpass-dev'],
+    ['of Kubernetes', '{role: view, namespace: kube-public}'],
+  ])('refuses roles in a namespace %s', (_, role) => {
+    const error = refusal(fileWith({ more: `kubernetes: {roles: [${role}]}` }), MESH);
+    expect(error).toMatchObject({
+      code: 'access_file_invalid',
+      message: expect.stringMatching(/is a namespace of (Meshpass|Kubernetes): no role is given there/),
+    });
+  });
+
   it('lists everything at once', () => {
     const error = refusal(EXAMPLE, { ...MESH, services: [] });
     expect(error?.message).toBe(

@@ -126,7 +126,8 @@ export function selectedNamespaces(selection: NamespaceSelection, mesh: Namespac
     .sort();
 }
 
-function isReserved(namespace: string, mesh: NamespacesOfMesh): boolean {
+/** Whether it belongs to the mesh, to Kubernetes or to grants. */
+export function isReserved(namespace: string, mesh: NamespacesOfMesh): boolean {
   return (
     namespace === mesh.rootNamespace ||
     namespace === mesh.gateway.namespace ||

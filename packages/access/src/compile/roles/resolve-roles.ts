@@ -2,7 +2,7 @@
 import { didYouMean, type Mesh, type Place } from '@meshpass/istio';
 import type { Grant } from '../../model.ts';
 import type { AccessFileProblem } from '../../problem.ts';
-import { isSelection, selectedNamespaces } from '../../schema/selection.ts';
+import { isReserved, isSelection, selectedNamespaces } from '../../schema/selection.ts';
 import { knownRoles, type RolePowers, whyRefused } from './role-powers.ts';
 
 export interface ResolvedRole {
@@ -21,11 +21,8 @@ export function resolveRoles(
   const known = knownRoles(mesh.clusterRoles ?? []);
   const roles = grant.kubernetesRoles.flatMap((entry): ResolvedRole[] => {
     const { role, namespace, place } = entry;
-    if (!isSelection(entry) && isMeshOwn(namespace!, mesh)) {
-      problems.push({
-        ...{ code: 'access_file_invalid', place },
-        message: `${namespace} holds the keys of the mesh: no role is given there`,
-      });
+    if (!isSelection(entry) && isReserved(namespace!, mesh)) {
+      problems.push({ code: 'access_file_invalid', place, message: `${namespace} ${whyReserved(namespace!, mesh)}` });
       return [];
     }
     const refused = refusal(role, known, grant);
@@ -42,6 +39,13 @@ export function resolveRoles(
 
 export function isMeshOwn(namespace: string, mesh: Mesh): boolean {
   return namespace === mesh.rootNamespace || namespace === mesh.gateway.namespace;
+}
+
+/** Those of grants hold the ServiceAccounts of other people: their tokens are their identities. */
+function whyReserved(namespace: string, mesh: Mesh): string {
+  if (isMeshOwn(namespace, mesh)) return 'holds the keys of the mesh: no role is given there';
+  const whose = namespace.startsWith('kube-') ? 'Kubernetes' : 'Meshpass';
+  return `is a namespace of ${whose}: no role is given there`;
 }
 
 function refusal(
