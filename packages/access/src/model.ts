@@ -166,6 +166,7 @@ export type KubernetesPower =
   | 'workloads'
   | 'rbac'
   | 'policies'
+  | 'custom-resources'
   | 'wildcards';
 
 /** A time in which a grant is open; all members must hold. */

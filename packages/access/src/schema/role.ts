@@ -47,6 +47,7 @@ export const KUBERNETES_POWERS: Readonly<Record<KubernetesPower, string>> = {
   impersonate: 'act as somebody else',
   workloads: 'run Pods, which can have any ServiceAccount and mount any Secret of the namespace',
   rbac: 'give roles to others, which outlive the session (also escalate and bind)',
-  policies: 'change policies and routes of the mesh or the network',
+  policies: 'change policies and routes of the mesh or the network, Services, or the labels of namespaces',
+  'custom-resources': 'change objects of API groups of which it is not known what they make others do',
   wildcards: 'everything that a "*" in its rules matches, also what is added to the cluster later',
 };

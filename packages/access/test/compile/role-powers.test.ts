@@ -50,6 +50,21 @@ describe('powersOf', () => {
     ['rbac', rule('rbac.authorization.k8s.io', 'rolebindings', 'create')],
     ['rbac', rule('rbac.authorization.k8s.io', 'clusterroles', 'bind')],
     ['rbac', rule('rbac.authorization.k8s.io', 'roles', 'escalate')],
+    ['workloads', rule('', 'pods/binding', 'create')],
+    ['workloads', rule('apps', 'controllerrevisions', 'patch')],
+    ['policies', rule('', 'namespaces', 'patch')],
+    ['policies', rule('', 'namespaces', 'delete')],
+    ['policies', rule('', 'services', 'update')],
+    ['policies', rule('', 'endpoints', 'create')],
+    ['policies', rule('', 'pods/status', 'patch')],
+    ['policies', rule('discovery.k8s.io', 'endpointslices', 'patch')],
+    ['policies', rule('cilium.io', 'ciliumnetworkpolicies', 'delete')],
+    ['policies', rule('telemetry.istio.io', 'telemetries', 'create')],
+    ['custom-resources', rule('argoproj.io', 'workflows', 'create')],
+    ['custom-resources', rule('external-secrets.io', 'externalsecrets', 'delete')],
+    ['custom-resources', rule('security.openshift.io', 'securitycontextconstraints', 'use')],
+    ['custom-resources', rule('subresources.kubevirt.io', 'virtualmachineinstances/console', 'get')],
+    ['custom-resources', rule('apps,acme.example', 'widgets', 'patch')],
     ['policies', rule('security.istio.io', 'authorizationpolicies', 'delete')],
     ['policies', rule('networking.istio.io', 'anything', 'create')],
     ['policies', rule('networking.k8s.io', 'networkpolicies', 'delete')],
@@ -63,6 +78,12 @@ describe('powersOf', () => {
     ['writes of ConfigMaps', rule('', 'configmaps', 'create,update,patch,delete')],
     ['reads of Deployments and their scale', rule('apps', 'deployments,deployments/scale', 'get,list,watch')],
     ['Secrets of another group', rule('bitnami.com', 'secrets', 'get')],
+    ['reads of what is not known', rule('argoproj.io', 'workflows,workflows/status', 'get,list,watch')],
+    ['the deletion of Services', rule('', 'services,endpoints', 'delete')],
+    [
+      'disruption budgets, autoscalers and leases',
+      rule('policy,autoscaling,coordination.k8s.io', 'any', 'create,delete'),
+    ],
     ['reads of policies', rule('security.istio.io,networking.istio.io', 'gateways', 'get,list,watch')],
     ['paths that a RoleBinding does not give', { nonResourceURLs: ['*'], verbs: ['*'] }],
   ])('finds nothing in %s', (_, one) => {
@@ -74,7 +95,12 @@ describe('powersOf', () => {
     ['every verb', rule('', 'serviceaccounts', '*'), ['impersonate', 'wildcards']],
     ['every group', rule('*', 'secrets', 'get'), ['secrets', 'wildcards']],
     ['a subresource of everything', rule('', '*/exec', 'create'), ['exec', 'wildcards']],
-    ['all of it', rule('*', '*', '*'), ['exec', 'impersonate', 'rbac', 'secrets', 'token-requests', 'wildcards']],
+    ['every group, for writing', rule('*', 'widgets', 'update'), ['custom-resources', 'policies', 'wildcards']],
+    [
+      'all of it',
+      rule('*', '*', '*'),
+      ['custom-resources', 'exec', 'impersonate', 'rbac', 'secrets', 'token-requests', 'wildcards'],
+    ],
   ])('takes %s for all that it means', (_, one, powers) => {
     expect([...powersOf(roleOf(one), []).powers]).toEqual(expect.arrayContaining(powers));
   });

@@ -15,6 +15,7 @@ export interface RolePowers {
 }
 
 const WRITES = ['create', 'update', 'patch'];
+const CHANGES = [...WRITES, 'delete', 'deletecollection'];
 
 /**
  * Resource by API group, with the verbs that make it a power; without verbs, any verb does. To delete is to read: with `dryRun`, or
@@ -28,14 +29,45 @@ const POWERFUL: readonly (readonly [KubernetesPower, group: string, resources: s
   ['proxy', '', 'pods/proxy services/proxy nodes/proxy'],
   ['secrets', '', 'secrets'],
   ['token-requests', '', 'serviceaccounts/token'],
-  ['workloads', '', 'pods replicationcontrollers podtemplates', WRITES],
-  ['workloads', 'apps', 'deployments statefulsets daemonsets replicasets', WRITES],
+  ['workloads', '', 'pods pods/binding bindings replicationcontrollers podtemplates', WRITES],
+  ['workloads', 'apps', 'deployments statefulsets daemonsets replicasets controllerrevisions', WRITES],
   ['workloads', 'batch', 'jobs cronjobs', WRITES],
   ['rbac', 'rbac.authorization.k8s.io', 'roles rolebindings clusterroles clusterrolebindings', WRITES],
-  ['policies', 'networking.k8s.io', 'networkpolicies ingresses', [...WRITES, 'delete', 'deletecollection']],
+  ['policies', 'networking.k8s.io', 'networkpolicies ingresses', CHANGES],
+  // Labels of a namespace choose its sidecars, its Pod security and what grants select; a RoleBinding in it does allow to change them.
+  ['policies', '', 'namespaces namespaces/status namespaces/finalize', CHANGES],
+  // Who gets the traffic of a name. Kubernetes took endpoints from `edit` for CVE-2021-25740; of a Pod, the status has the address.
+  ['policies', '', 'services services/status endpoints pods/status', WRITES],
+  ['policies', 'discovery.k8s.io', 'endpointslices', WRITES],
+  ['workloads', 'extensions', 'deployments daemonsets replicasets', WRITES],
+  ['policies', 'extensions', 'networkpolicies ingresses', CHANGES],
 ];
 /** Groups all of whose kinds decide who reaches what. */
-const POLICY_GROUPS = ['security.istio.io', 'networking.istio.io', 'extensions.istio.io', 'gateway.networking.k8s.io'];
+const POLICY_GROUPS = [
+  ...['security.istio.io', 'networking.istio.io', 'extensions.istio.io', 'telemetry.istio.io'],
+  ...['gateway.networking.k8s.io', 'gateway.networking.x-k8s.io', 'policy.networking.k8s.io'],
+  ...['cilium.io', 'crd.projectcalico.org', 'projectcalico.org'],
+];
+/** Kubernetes' own groups, whose kinds are above or are no power. What a change in any other does is its controllers' to say. */
+const KNOWN_GROUPS = new Set([
+  ...[
+    '',
+    'apps',
+    'autoscaling',
+    'batch',
+    'extensions',
+    'policy',
+    'admissionregistration.k8s.io',
+    'apiextensions.k8s.io',
+  ],
+  ...['apiregistration.k8s.io', 'authentication.k8s.io', 'authorization.k8s.io', 'certificates.k8s.io'],
+  ...['coordination.k8s.io', 'discovery.k8s.io', 'events.k8s.io', 'flowcontrol.apiserver.k8s.io', 'metrics.k8s.io'],
+  ...['networking.k8s.io', 'node.k8s.io', 'rbac.authorization.k8s.io', 'resource.k8s.io', 'scheduling.k8s.io'],
+  ...['storage.k8s.io', ...POLICY_GROUPS],
+]);
+const READS = ['get', 'list', 'watch'];
+/** Subresources that only show; others of unknown kinds may connect, as `get` of a console does. */
+const SHOWN = ['status', 'scale', 'log'];
 const IMPERSONATED = ['users', 'groups', 'serviceaccounts', 'userextras', 'uids'];
 
 /**
@@ -185,7 +217,11 @@ function* powersOfRule(rule: RbacRule): Generator<KubernetesPower> {
     const may = needed ? needed.some((verb) => anyVerb || verbs.includes(verb)) : verbs.length > 0;
     if (may && hasGroup(group) && names.split(' ').some((name) => matches(resources, name))) yield power;
   }
-  if (POLICY_GROUPS.some(hasGroup) && verbs.some((verb) => !['get', 'list', 'watch'].includes(verb))) yield 'policies';
+  const writes = verbs.some((verb) => !READS.includes(verb));
+  if (writes && POLICY_GROUPS.some(hasGroup)) yield 'policies';
+  const connects =
+    verbs.length > 0 && resources.some((one) => one.includes('/') && !SHOWN.includes(one.split('/')[1]!));
+  if ((writes || connects) && groups.some((group) => !KNOWN_GROUPS.has(group))) yield 'custom-resources';
   if (verbs.some((verb) => verb === 'bind' || verb === 'escalate')) yield 'rbac';
   const impersonates = verbs.some((verb) => verb.startsWith('impersonate'));
   if (impersonates || (anyVerb && IMPERSONATED.some((name) => matches(resources, name)))) yield 'impersonate';
