@@ -10,6 +10,11 @@ import type { DrainingTunnels } from '@meshpass/identity/channel/edge-wire';
  * that is away ends no traffic before the credentials do. The broker beats every 2 s.
  */
 export const STALE_MS = 600_000;
+/**
+ * The broker takes a grant away within a second of its end, and may prolong it then. Only of a broker that is away is nothing heard
+ * in this time, ms.
+ */
+const GRANT_GRACE_MS = 5_000;
 /** How often the clock is looked at for expiry and staleness, ms. */
 const SWEEP_MS = 250;
 
@@ -20,6 +25,8 @@ export interface LiveSession {
   readonly expiresAt: number;
   /** Principal (SPIFFE id) to its targets, each `host:port`. */
   readonly targets: ReadonlyMap<string, ReadonlySet<string>>;
+  /** Principal to when it is given up, Unix ms: the end of its grant, where the broker has told it, and GRANT_GRACE_MS. */
+  readonly ends: ReadonlyMap<string, number>;
   /** Its set of grants, by which configurations are announced. */
   readonly set: string | undefined;
 }
@@ -167,13 +174,22 @@ export function createDirectory(options: DirectoryOptions): Directory {
           new Set(principal.targets.map((target) => `${target.host}:${target.port}`)),
         ]),
       ),
+      ends: new Map(
+        admitted.principals.flatMap(({ spiffe_id, until }) =>
+          until === undefined ? [] : [[spiffe_id, until * 1000 + GRANT_GRACE_MS] as const],
+        ),
+      ),
       set: admitted.set,
     };
+    replace(withoutEnded(session, clock()));
+  }
+
+  function replace(session: LiveSession): void {
     const before = sessions.get(session.id);
     if (before) disown(before);
     sessions.set(session.id, session);
     for (const spiffeId of session.targets.keys()) owners.set(spiffeId, session);
-    nextExpiry = Math.min(nextExpiry, session.expiresAt);
+    nextExpiry = Math.min(nextExpiry, endOf(session));
     if (before) for (const listener of listeners) listener.narrowed?.(session);
   }
 
@@ -207,7 +223,20 @@ export function createDirectory(options: DirectoryOptions): Directory {
     nextExpiry = Number.POSITIVE_INFINITY;
     for (const session of [...sessions.values()]) {
       if (session.expiresAt <= now) remove(session.id, 'the session has expired');
-      else nextExpiry = Math.min(nextExpiry, session.expiresAt);
+      else if (endOf(session) <= now) replace(withoutEnded(session, now));
+      else nextExpiry = Math.min(nextExpiry, endOf(session));
     }
   }
+}
+
+/** When something of it ends by itself. */
+function endOf({ expiresAt, ends }: LiveSession): number {
+  return Math.min(expiresAt, ...ends.values());
+}
+
+/** The session without the principals whose grants have ended. */
+function withoutEnded(session: LiveSession, now: number): LiveSession {
+  const lives = ([spiffeId]: readonly [string, unknown]) => (session.ends.get(spiffeId) ?? now + 1) > now;
+  const ends = new Map([...session.ends].filter(lives));
+  return { ...session, targets: new Map([...session.targets].filter(lives)), ends };
 }

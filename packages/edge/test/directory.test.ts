@@ -112,6 +112,41 @@ describe('the directory', () => {
     expect(heard).toHaveLength(2);
   });
 
+  test('takes away a grant that has ended while the broker says nothing, and keeps the others', () => {
+    const { heard } = start();
+    const of = (until: number | undefined) => {
+      const told = session('s1', [
+        [A, [ORDERS]],
+        [B, [LEDGER]],
+      ]);
+      return { ...told, principals: told.principals.map((one) => (one.spiffe_id === A ? { ...one, until } : one)) };
+    };
+    const end = now / 1000 + 2;
+    directory.apply({ type: 'snapshot', sessions: [of(end)], roots: [] });
+    now += 2_500;
+    directory.sweep();
+    expect([heard, directory.find(A)?.id]).toEqual([[], 's1']);
+    now += 4_500;
+    directory.sweep();
+    expect(heard).toEqual(['narrowed s1']);
+    expect(directory.find(A)).toBeUndefined();
+    expect(mayReach(directory.find(B)!, A, 'orders.shop.svc.cluster.local:8080')).toBe(false);
+    expect(mayReach(directory.find(B)!, B, 'ledger-db.shop.svc.cluster.local:5432')).toBe(true);
+    directory.sweep();
+    expect(heard).toHaveLength(1);
+    // A snapshot of a broker that has not noticed yet gives nothing back; a grant that was prolonged is there again.
+    directory.apply({ type: 'snapshot', sessions: [of(end)], roots: [] });
+    expect(directory.find(A)).toBeUndefined();
+    directory.apply({ type: 'admit', session: of(end + 60) });
+    expect(directory.find(A)?.id).toBe('s1');
+    // Of a broker that does not tell ends.
+    directory.apply({ type: 'admit', session: of(undefined) });
+    now += 9_000;
+    directory.apply({ type: 'beat', at: 0 });
+    directory.sweep();
+    expect(directory.find(A)?.id).toBe('s1');
+  });
+
   test('goes stale in silence, then gives everybody up, and only a snapshot brings it back', () => {
     const { heard } = start();
     directory.apply({ type: 'snapshot', sessions: [session('s1', [[A, []]])], roots: [] });

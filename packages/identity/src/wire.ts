@@ -261,13 +261,14 @@ export const ErrorResponse = z.object({
 });
 export type ErrorResponse = z.infer<typeof ErrorResponse>;
 
+const target = z.object({ host: dnsName, port });
 /** A live session as the edge needs to know it. */
 export const AdmittedSession = z.object({
   id: z.string(),
   subject: z.string(),
   expires_at: unixSeconds,
-  /** Who may go where: one principal (SPIFFE id) per grant. */
-  principals: z.array(z.object({ spiffe_id: z.string(), targets: z.array(z.object({ host: dnsName, port })) })),
+  /** Who may go where: one principal (SPIFFE id) per grant. `until`: when it ends at the latest; older brokers do not tell. */
+  principals: z.array(z.object({ spiffe_id: z.string(), targets: z.array(target), until: unixSeconds.optional() })),
   /** Whose configuration it has (channel/statement.ts, `grantSet`). */
   set: z.string().optional(),
 });

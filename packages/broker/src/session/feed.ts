@@ -149,6 +149,7 @@ export function createFeed(
 function admitted(session: Session, mesh: MeshState): AdmittedSession {
   const services = mesh.services(namesOf(session));
   const kubernetes = mesh.kubernetes();
+  const until = new Map(session.grants.map((grant) => [grant.name, grant.until]));
   return {
     id: session.id,
     subject: session.attestation.subject,
@@ -159,6 +160,7 @@ function admitted(session: Session, mesh: MeshState): AdmittedSession {
         ...services.filter(({ grant }) => grant === principal.grant).map(({ host, port }) => ({ host, port })),
         ...(kubernetes.has(principal.grant) ? [KUBERNETES_API] : []),
       ],
+      until: until.get(principal.grant),
     })),
     set: grantSet(namesOf(session)),
   };

@@ -50,6 +50,10 @@ describe('a live session', () => {
     const { events, stop } = listen();
     expect(events[0]).toMatchObject({ type: 'snapshot' });
     expect(events[0]?.type === 'snapshot' && events[0].sessions.some((one) => one.id === who.session.id)).toBe(true);
+    // Edges know when each grant ends, for when the broker is away.
+    const told =
+      events[0]?.type === 'snapshot' ? events[0].sessions.find((one) => one.id === who.session.id) : undefined;
+    expect(Math.max(...told!.principals.map(({ until }) => until!))).toBe(told!.expires_at);
     const answer = await asSession(harness, who, { method: 'DELETE', path: '/session' });
     expect(answer.status).toBe(204);
     expect(events.at(-1)).toMatchObject({ type: 'close', id: who.session.id });
