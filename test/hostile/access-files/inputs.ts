@@ -177,6 +177,11 @@ const INPUTS: readonly HostileInput<AccessFileWorld>[] = [
   more('a role without a namespace', 'kubernetes: {roles: [view@shop]}', 'kubernetes: {roles: [cluster-admin]}'),
   more('a role where Kubernetes runs', 'kubernetes: {roles: [view@shop]}', 'kubernetes: {roles: [view@kube-system]}'),
   more('a role in the mesh', 'kubernetes: {roles: [view@shop]}', 'kubernetes: {roles: [view@istio-system]}'),
+  more(
+    'a role where another grant has its ServiceAccounts',
+    'kubernetes: {roles: [view@shop]}',
+    'kubernetes: {roles: [view@meshpass-other]}',
+  ),
   parts('a deny list of which nothing is left', { top: 'deny: [{user_id: 13}]\n' }, { top: 'deny:\n' }),
   parts(
     'a denial by a name that its holder can change',
