@@ -217,6 +217,16 @@ describe('answers of a running broker are as the document says', () => {
     await ask('post', '/audit/prune', { before: '2020-01-01T00:00:00Z', reason: 'old' });
     await signIn(harness, 'mona', ['viewer']);
     await ask('post', '/operator/sessions/close', { subject: 'idp:mona' });
+    harness.mesh.setOperators(operatorsByGroup({ secondPerson: ['sessions.close-all'] }));
+    await ask('post', '/admin/sessions/close', { all: true, reason: 'tried' });
+    await ask('get', '/operator/confirmations');
+    const [waiting] = (await asOperator(harness, who, { path: '/operator/confirmations' })).json.confirmations;
+    await ask('get', `/operator/confirmations?id=${waiting.id}`);
+    const second = await signIn(harness, 'olga', ['security-officer']);
+    const { id, digest } = waiting;
+    const path = '/operator/confirmations/confirm';
+    const done = await asOperator(harness, second, { method: 'POST', path, body: JSON.stringify({ id, digest }) });
+    expect([done.status, problemsOf('post', path, done)]).toEqual([200, []]);
     await ask('delete', '/operator/session');
     harness.mesh.setOperators(undefined);
   });

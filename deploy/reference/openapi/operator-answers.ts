@@ -56,3 +56,22 @@ export const AppliedFiles = z.strictObject({ main: z.string(), files: z.record(z
 export const Restores = z.strictObject({
   restores: z.array(z.strictObject({ epoch: z.number().int(), note: z.string(), time })),
 });
+
+const Confirmation = z.strictObject({
+  id: z.string(),
+  action: z.string(),
+  digest: z.string().describe('SHA-256 of the action, the route and every parameter'),
+  subject: z.string().describe('Who asked'),
+  login: z.string(),
+  reason: z.string().nullable(),
+  target: z.string().nullable(),
+  asked_at: time,
+  expires_at: time,
+  parameters: z.looseObject({}).optional().describe('Where one was asked for by its id'),
+});
+
+export const Confirmations = z.strictObject({ confirmations: z.array(Confirmation) });
+
+export const Pending = z.strictObject({
+  confirmation: z.strictObject({ id: z.string(), action: z.string(), digest: z.string(), expires_at: time }),
+});

@@ -2,6 +2,7 @@
 
 import { CloseOrder, ListQuery } from '@meshpass/broker/http/routes/admin';
 import { AuditPage, ExportFrom, PruneOrder } from '@meshpass/broker/http/routes/audit';
+import { ConfirmationsQuery, ConfirmOrder } from '@meshpass/broker/http/routes/confirmations';
 import { RollBackOrder } from '@meshpass/broker/http/routes/operator-policy';
 import { CloseOperatorsOrder } from '@meshpass/broker/http/routes/operators';
 import { ApplyOrder, PlanOrder } from '@meshpass/broker/http/routes/policy';
@@ -26,8 +27,10 @@ import type { Operation } from './operation.ts';
 import {
   AppliedFiles,
   ClosedOperators,
+  Confirmations,
   OperatorSession,
   OperatorSessions,
+  Pending,
   Restores,
   RolesOfActions,
   SignInForm,
@@ -39,6 +42,9 @@ const on = { listener: 'operator', callers: ['operator'] } as const;
 const open = { listener: 'operator', callers: ['anyone'] } as const;
 /** Also on the public listener, for a job. */
 const author = { listener: 'operator', callers: ['operator', 'job'] } as const;
+
+/** Where `operators.secondPerson` lists the action. */
+const pending = { 202: { description: 'It waits for a second person', schema: Pending } };
 
 export const OPERATOR: readonly Operation[] = [
   {
@@ -70,7 +76,7 @@ export const OPERATOR: readonly Operation[] = [
     summary: 'End sessions',
     description: 'Exactly one of id, user, subject, workspace, grant and all selects them.',
     request: { schema: CloseOrder },
-    answers: { 200: { description: 'Those that ended', schema: ClosedSessions } },
+    answers: { ...pending, 200: { description: 'Those that ended', schema: ClosedSessions } },
   },
   {
     ...{ ...on, method: 'get', path: '/admin/trust', id: 'readTrust' },
@@ -81,7 +87,7 @@ export const OPERATOR: readonly Operation[] = [
     ...{ ...on, method: 'post', path: '/admin/trust/rotate', id: 'rotateKey' },
     summary: 'Change the key that signs tokens',
     request: { schema: RotateOrder },
-    answers: { 200: { description: 'The next key', schema: Rotated } },
+    answers: { ...pending, 200: { description: 'The next key', schema: Rotated } },
   },
   {
     ...{ ...on, method: 'get', path: '/admin/drill/sessions/{id}', id: 'readRecordedSession' },
@@ -126,7 +132,7 @@ export const OPERATOR: readonly Operation[] = [
     ...{ ...on, method: 'post', path: '/audit/prune', id: 'pruneAudit' },
     summary: 'Delete old rows for good',
     request: { schema: PruneOrder },
-    answers: { 200: { description: 'What is gone', schema: Pruned } },
+    answers: { ...pending, 200: { description: 'What is gone', schema: Pruned } },
   },
   {
     ...{ ...author, method: 'post', path: '/policy/plan', id: 'planPolicy' },
@@ -138,7 +144,7 @@ export const OPERATOR: readonly Operation[] = [
     ...{ ...author, method: 'post', path: '/policy/apply', id: 'applyPolicy' },
     summary: 'Apply an access file, if the plan is still the same',
     request: { schema: ApplyOrder },
-    answers: { 200: { description: 'What was applied', schema: Plan } },
+    answers: { ...pending, 200: { description: 'What was applied', schema: Plan } },
   },
   {
     ...{ ...author, method: 'get', path: '/policy/history', id: 'listPolicies' },
@@ -149,7 +155,7 @@ export const OPERATOR: readonly Operation[] = [
     ...{ ...on, method: 'post', path: '/policy/rollback', id: 'rollBackPolicy' },
     summary: 'Apply an earlier access file again',
     request: { schema: RollBackOrder },
-    answers: { 200: { description: 'What was applied', schema: Plan } },
+    answers: { ...pending, 200: { description: 'What was applied', schema: Plan } },
   },
   {
     ...{ ...on, method: 'get', path: '/policy/versions/{version}', id: 'readPolicy' },
@@ -195,5 +201,17 @@ export const OPERATOR: readonly Operation[] = [
     summary: 'End sessions of operators',
     request: { schema: CloseOperatorsOrder },
     answers: { 200: { description: 'Those that ended', schema: ClosedOperators } },
+  },
+  {
+    ...{ ...on, method: 'get', path: '/operator/confirmations', id: 'listConfirmations' },
+    summary: 'What waits for a second person',
+    query: ConfirmationsQuery,
+    answers: { 200: { description: 'The oldest first; by id: with its parameters', schema: Confirmations } },
+  },
+  {
+    ...{ ...on, method: 'post', path: '/operator/confirmations/confirm', id: 'confirm' },
+    summary: 'Confirm what another operator asked for; it runs at once',
+    request: { schema: ConfirmOrder },
+    answers: { 200: { description: 'What the action answers', schema: z.looseObject({}) } },
   },
 ];

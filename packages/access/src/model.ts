@@ -59,6 +59,8 @@ export interface Operators {
   readonly session: number;
   /** Whether an ID token without a nonce signs in: many issuers give none in their device flow. */
   readonly deviceFlow: boolean;
+  /** Actions that another operator has to confirm. */
+  readonly secondPerson: readonly string[];
 }
 
 export interface Trust {

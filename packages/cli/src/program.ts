@@ -152,13 +152,21 @@ export const TREE: Group = {
       load: () => import('./commands/login/whoami.ts'),
     },
     operators: {
-      summary: 'See which operators are signed in, and end their sessions.',
+      summary: 'See which operators are signed in, end their sessions, and confirm what others ask for.',
       examples: ['meshpass operators list'],
       page: 'docs/install/operators.md',
       children: {
         list: { summary: 'List the operators who are signed in.', load: () => import('./commands/operators/list.ts') },
         close: { summary: 'End sessions of operators.', load: () => import('./commands/operators/close.ts') },
         roles: { summary: 'Show what each role may do.', load: () => import('./commands/operators/roles.ts') },
+        confirmations: {
+          summary: 'List what waits for a second person.',
+          load: () => import('./commands/operators/confirmations.ts'),
+        },
+        confirm: {
+          summary: 'Confirm what another operator asked for; it runs at once.',
+          load: () => import('./commands/operators/confirm.ts'),
+        },
       },
     },
     rotate: { summary: 'Change the key that signs tokens.', load: () => import('./commands/rotate.ts') },

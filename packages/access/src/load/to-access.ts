@@ -49,7 +49,7 @@ export function toWebhooks(
 /** Who may act on the broker itself; nothing where the file does not say. */
 export function toOperators({ operators }: AccessDocument, yaml: YamlFile): Pick<Access, 'operators'> {
   if (!operators) return {};
-  const { serviceAccounts, session, deviceFlow } = operators;
+  const { serviceAccounts, session, deviceFlow, secondPerson } = operators;
   const entries = (role: OperatorRole) =>
     (operators[role] ?? []).map((entry, index) => toWho(entry, yaml.locate(['operators', role, index], 'value')));
   const roles = Object.fromEntries(
@@ -57,7 +57,7 @@ export function toOperators({ operators }: AccessDocument, yaml: YamlFile): Pick
   ) as unknown as Operators['roles'];
   return {
     operators: {
-      ...{ roles, session, deviceFlow },
+      ...{ roles, session, deviceFlow, secondPerson },
       serviceAccounts: serviceAccounts.map(({ serviceAccount, roles }, index) => ({
         ...{ ...serviceAccount, roles },
         place: yaml.locate(['operators', 'serviceAccounts', index], 'value'),

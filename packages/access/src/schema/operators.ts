@@ -8,6 +8,17 @@ import { who } from './who.ts';
 
 export const OPERATOR_ROLES = ['viewer', 'approver', 'operator', 'security-officer', 'admin'] as const;
 
+/** Actions that a second person can be asked to confirm: those that take something away for good, or from many. */
+export const SECOND_PERSON_ACTIONS = [
+  'sessions.close-all',
+  'rotation.rotate',
+  'rotation.revoke',
+  'audit.prune',
+  'policy.apply',
+  'policy.rollback',
+] as const;
+export type SecondPersonAction = (typeof SECOND_PERSON_ACTIONS)[number];
+
 const SESSION: DurationBounds = { least: '5m', most: '12h' };
 
 const entries = z.array(who).min(1, 'nobody is named: leave the role out').max(100, 'more than 100 entries').optional();
@@ -39,6 +50,11 @@ export const operators = z.strictObject({
     .boolean()
     .default(false)
     .describe('Whether ID tokens without a nonce are accepted, which many issuers give in their device flow'),
+  secondPerson: z
+    .array(z.enum(SECOND_PERSON_ACTIONS, `actions are ${SECOND_PERSON_ACTIONS.join(', ')}`))
+    .max(SECOND_PERSON_ACTIONS.length, 'more actions than there are')
+    .default([])
+    .describe('Actions that another operator has to confirm'),
 });
 
 function parseServiceAccount(input: string): Parsed<{ readonly namespace: string; readonly name: string }> {

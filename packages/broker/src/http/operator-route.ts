@@ -16,6 +16,18 @@ import { type Call, type Route, route } from './route.ts';
 export interface MountedOperatorRoute extends Route {
   /** What it can do: never empty. */
   readonly does: readonly OperatorAction[];
+  /**
+   * Runs what a second person has confirmed, as who asked for it.
+   * @throws MeshpassError `confirmation_void` where it means another action by now, or `operator_forbidden`
+   */
+  readonly confirmed: (call: ConfirmedCall) => Promise<Outcome<unknown>>;
+}
+
+/** What was asked for, with the request of the second person. */
+export interface ConfirmedCall extends Omit<Call<OperatorCaller, unknown>, 'query' | 'params'> {
+  readonly action: OperatorAction;
+  /** Name of the second person. */
+  readonly by: string;
 }
 
 export interface OperatorRoute<Body> extends Omit<Route<OperatorCaller, Body>, 'authentication' | 'handler'> {
@@ -61,13 +73,35 @@ export function operatorRoute<Body>(
         const because = reasonOf(call.body);
         if (because !== undefined) event = detailed(event, { because });
         if (termsOf(action).destructive && because === undefined) throw reasonRequired(action);
+        const { confirmations } = operators;
+        if (confirmations.needed(action)) {
+          const order = { action, method: one.method, path: one.path, body: call.body, because };
+          return await confirmations.ask(order, call.caller, event);
+        }
         return await handler({ ...call, event, because });
       } catch (thrown) {
         return refused(event, thrown);
       }
     },
   });
-  return { ...mounted, does: among };
+  const confirmed = async ({ action, by, ...given }: ConfirmedCall) => {
+    const parsed = one.schema?.safeParse(given.body);
+    if (!parsed?.success) throw changed();
+    const call = { ...given, body: parsed.data, query: {}, params: {} };
+    if ((await actionOf(call)) !== action) throw changed();
+    const { target, detail } = one.auditMembers?.(parsed.data) ?? {};
+    const rule = mayDo(action, call.caller);
+    const event = { ...detailed(call.event, { ...detail }), rule, target: target ?? call.event.target };
+    return await handler({ ...call, event, because: `${reasonOf(call.body) ?? 'no reason'} (confirmed by ${by})` });
+  };
+  return { ...mounted, does: among, confirmed };
+}
+
+function changed(): MeshpassError {
+  return new MeshpassError(
+    'confirmation_void',
+    'What was asked for means something else since the access file or the broker changed: ask for it again.',
+  );
 }
 
 function detailed(event: AuditEvent, members: Readonly<Record<string, unknown>>): AuditEvent {

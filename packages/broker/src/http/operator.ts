@@ -13,6 +13,7 @@ import { requireLeader } from './require-leader.ts';
 import { type Env, mount } from './route.ts';
 import { type AdminContext, adminRoutes } from './routes/admin.ts';
 import { type AuditRoutesContext, auditRoutes } from './routes/audit.ts';
+import { confirmationRoutes } from './routes/confirmations.ts';
 import { type DrillContext, drillRoutes } from './routes/drill.ts';
 import { type OperatorApprovalsContext, operatorApprovalRoutes } from './routes/operator-approvals.ts';
 import { type OperatorPolicyContext, operatorPolicyRoutes } from './routes/operator-policy.ts';
@@ -86,6 +87,7 @@ export function createOperatorApp({
     ...operatorsRoutes(operators),
   ];
   mount(app, admin, routes);
+  mount(app, admin, confirmationRoutes(operators, routes));
   app.notFound(() => refusal(new MeshpassError('not_found', 'There is no such endpoint.'), undefined));
   return app;
 }

@@ -8,6 +8,7 @@ import { type Clock, seconds } from '../clock/clock.ts';
 import { createRateAllowance } from '../limits/rate-allowance.ts';
 import { groupOf, type SourceOf } from '../limits/source-address.ts';
 import { BREAK_GLASS, type OperatorCaller } from '../operator/caller.ts';
+import type { Confirmations } from '../operator/confirmations.ts';
 import { callerOf, type OperatorSessions } from '../operator/sessions.ts';
 import { equalInConstantTime } from '../secrets/constant-time.ts';
 import { MAX_AGE, MAX_AHEAD, verifyDpop } from '../token/dpop.ts';
@@ -19,6 +20,7 @@ export interface OperatorsOptions {
   /** The break-glass token; undefined where the broker was started without one. */
   readonly token: string | undefined;
   readonly sessions: OperatorSessions;
+  readonly confirmations: Confirmations;
   /** Base of DPoP `htu`: this listener has no name of its own, people reach it through a port-forward. */
   readonly publicUrl: string;
   /** @throws MeshpassError while no access file is in force */
@@ -42,6 +44,8 @@ export interface Operators {
   readonly authentication: Authentication<OperatorCaller>;
   /** A stranger's key, who wants to sign in: a proof that was made for this request just now. */
   readonly keyAuthentication: Authentication<{ readonly jkt: string }>;
+  /** What waits for a second person. */
+  readonly confirmations: Confirmations;
   /** A sign-in that failed counts as a wrong token. */
   readonly failed: (event: AuditEvent) => void;
 }
@@ -108,6 +112,7 @@ export function createOperators(options: OperatorsOptions): Operators {
   };
 
   return {
+    confirmations: options.confirmations,
     authentication: (presented) => {
       const source = groupOf(sourceOf(presented.request));
       if (!attempts.has(source)) return refused(presented.event, tooMany());

@@ -74,6 +74,10 @@ export const OPERATOR_ACTIONS = {
   'operators.list': { roles: WORKERS },
   'operators.close': { roles: OFFICERS },
   'operators.close-person': { roles: OFFICERS },
+  'operators.confirmations': { roles: WORKERS },
+  'operators.confirmation': { roles: WORKERS },
+  /** And the action itself: whose role does not allow that cannot confirm it. */
+  'operators.confirm': { roles: WORKERS, notInAnEmergency: true },
 } as const satisfies Readonly<Record<string, Terms>>;
 
 export type OperatorAction = keyof typeof OPERATOR_ACTIONS;

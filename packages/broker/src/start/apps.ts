@@ -19,6 +19,7 @@ import { closeOperatorSessions } from '../http/routes/operators.ts';
 import type { OperatorListener } from '../http/standby.ts';
 import { cacheRefusedTokens } from '../kubernetes/refused-tokens.ts';
 import { proxyChecker, sourceReader } from '../limits/source-address.ts';
+import { createConfirmations } from '../operator/confirmations.ts';
 import type { OperatorSessions } from '../operator/sessions.ts';
 import { policyChanges } from '../policy/change.ts';
 import type { Denies } from '../session/deny-ended.ts';
@@ -86,8 +87,10 @@ export function createApps(base: Base, active: Active) {
   const answers = { config, mesh, kubernetesCa, statementKeys: control.keys.published };
   const { publicUrl } = config;
   const ofOperators = { audit, clock, random, publicUrl, access: mesh.access, sessions: active.operatorSessions };
+  const confirmations = createConfirmations({ store, audit, clock, random, access: mesh.access });
   const operators = createOperators({
     ...{ ...ofOperators, token: secrets.operatorToken, sourceOf, startedAt: active.startedAt },
+    confirmations,
     connections: operator.connections,
     onRoleLost: (id) => void endForLostRole(ofOperators, id).catch(base.failed('operators')),
   });

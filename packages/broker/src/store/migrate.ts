@@ -267,4 +267,27 @@ export const MIGRATIONS: Migrations = {
       await sql.raw(WRITE_BATCH).execute(db);
     },
   },
+  '015-confirmations.compatible-with-008': {
+    async up(db) {
+      await sql`
+        create table operator_confirmations (
+          id text primary key,
+          action text not null,
+          method text not null,
+          path text not null,
+          body text not null,
+          digest text not null,
+          session_id text not null,
+          subject text not null,
+          login text not null,
+          reason text,
+          target text,
+          asked_at timestamptz not null,
+          expires_at timestamptz not null,
+          closed_at timestamptz,
+          confirmed_by text
+        )`.execute(db);
+      await sql.raw(WRITE_BATCH).execute(db);
+    },
+  },
 };

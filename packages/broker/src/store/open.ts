@@ -94,8 +94,8 @@ async function embedded(options: StoreOptions): Promise<Store> {
   const db: Db = new Kysely({ dialect });
   const maintain = async () => {
     // A single process has neither autovacuum nor a checkpointer: dead rows would stay, and the WAL would grow for ever.
-    for (const table of ['proof_replay', 'sessions', 'session_principals', 'operator_sessions'])
-      await sql.raw(`vacuum ${table}`).execute(db);
+    const tables = ['proof_replay', 'sessions', 'session_principals', 'operator_sessions', 'operator_confirmations'];
+    for (const table of tables) await sql.raw(`vacuum ${table}`).execute(db);
     await sql`checkpoint`.execute(db);
   };
   return await ready({ db, kind: 'pglite', maintain, close }, keptByFile(), options);

@@ -182,6 +182,28 @@ export interface OperatorSessionsTable {
   close_cause: string | null;
 }
 
+/** Actions of operators that wait for a second person, or were confirmed: operator/confirmations.ts. */
+export interface OperatorConfirmationsTable {
+  id: string;
+  action: string;
+  method: string;
+  path: string;
+  /** JSON text of the parameters; empty once confirmed. */
+  body: string;
+  /** SHA-256 of action, route and parameters. */
+  digest: string;
+  /** Of the session of who asked. */
+  session_id: string;
+  subject: string;
+  login: string;
+  reason: string | null;
+  target: string | null;
+  asked_at: Time;
+  expires_at: Time;
+  closed_at: MaybeTime;
+  confirmed_by: string | null;
+}
+
 /** Messages to webhooks that have not been taken yet: approval/webhook/deliver.ts. */
 export interface ApprovalDeliveriesTable {
   /** `webhook-id` of the message. */
@@ -215,6 +237,7 @@ export interface Tables {
   access_in_force: AccessInForceTable;
   broker_epoch: BrokerEpochTable;
   operator_sessions: OperatorSessionsTable;
+  operator_confirmations: OperatorConfirmationsTable;
   losses: LossesTable;
   configuration_versions: ConfigurationVersionsTable;
   approval_requests: ApprovalRequestsTable;

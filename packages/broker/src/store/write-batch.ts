@@ -166,6 +166,22 @@ begin
     where s.id = x.id and s.closed_at is null;
   end if;
 
+  -- Those that nobody confirmed in time go when the next one comes.
+  if batch ? 'confirmations' then
+    delete from operator_confirmations
+    where expires_at <= (batch->'confirmations'->0->>'asked_at')::timestamptz;
+    insert into operator_confirmations
+    select * from jsonb_populate_recordset(null::operator_confirmations, batch->'confirmations')
+    on conflict (id) do nothing;
+  end if;
+
+  -- Its parameters are needed no more.
+  if batch ? 'confirmed' then
+    update operator_confirmations c set closed_at = x.closed_at, confirmed_by = x.confirmed_by, body = ''
+    from jsonb_to_recordset(batch->'confirmed') x (id text, closed_at timestamptz, confirmed_by text)
+    where c.id = x.id and c.closed_at is null;
+  end if;
+
   if batch ? 'cuts' then
     insert into audit_cuts select * from jsonb_populate_recordset(null::audit_cuts, batch->'cuts');
   end if;

@@ -116,6 +116,9 @@ const REQUESTS: Readonly<Record<OperatorAction, Call>> = {
   'operators.list': { path: '/operator/sessions' },
   'operators.close': post('/operator/sessions/close', { id: 'x' }),
   'operators.close-person': post('/operator/sessions/close', { subject: 'x' }),
+  'operators.confirmations': { path: '/operator/confirmations' },
+  'operators.confirmation': { path: '/operator/confirmations?id=x' },
+  'operators.confirm': post('/operator/confirmations/confirm', { id: 'x', digest: 'a'.repeat(64) }),
 };
 
 /** What a drill reports, as small as it may be. */
@@ -178,6 +181,9 @@ const EXPECTED = `
   operators.list           . . o s A !
   operators.close          . . . s A !
   operators.close-person   . . . s A !
+  operators.confirmations  . . o s A !
+  operators.confirmation   . . o s A !
+  operators.confirm        . . o s A .
 `;
 
 const COLUMNS: readonly (OperatorRole | 'break-glass')[] = [
@@ -192,6 +198,10 @@ const ROWS = EXPECTED.trim()
 it('every action is expected, and nothing else', () => {
   expect(ROWS.map(({ action }) => action).toSorted()).toEqual(Object.keys(OPERATOR_ACTIONS).toSorted());
   for (const { cells } of ROWS) expect(cells).toHaveLength(COLUMNS.length);
+  expect(ROWS.length).toBeGreaterThanOrEqual(40);
+  // Each is told from the others by its route, or by its parameters.
+  const calls = ROWS.map(({ action }) => JSON.stringify(REQUESTS[action]));
+  expect(new Set(calls).size).toBe(ROWS.length);
 });
 
 describe.each(COLUMNS.map((role, column) => ({ role, column })))('$role', ({ role, column }) => {

@@ -29,8 +29,8 @@ export type Send = (method: Method, path: string, body?: unknown) => Promise<Inc
 
 /**
  * @param environment where the token is looked for when no file is named
- * @throws MeshpassError `usage` where there is no token or the URL is no origin; the call: what the broker answered, or
- *   `agent_broker_unreachable`
+ * @throws MeshpassError `usage` where there is no token or the URL is no origin; the call: what the broker answered,
+ *   `confirmation_pending`, or `agent_broker_unreachable`
  */
 export function operatorClient(options: OperatorOptions, environment: NodeJS.ProcessEnv): OperatorCall {
   const send = openOperator(options, environment, PATIENCE_MS);
@@ -44,6 +44,7 @@ export function operatorClient(options: OperatorOptions, environment: NodeJS.Pro
       await bounded(response, MAX_ANSWER).catch((cause) => Promise.reject(unreachable(options, cause))),
     );
     if (json === undefined) throw notABroker(response);
+    if (response.statusCode === 202) throwIfPending(json);
     return json;
   };
 }
@@ -99,6 +100,16 @@ function parse(json: string): Readonly<Record<string, unknown>> | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** @throws MeshpassError `confirmation_pending` where it waits for a second person */
+function throwIfPending({ confirmation }: Readonly<Record<string, unknown>>): void {
+  const { id, expires_at: until } = (confirmation ?? {}) as { readonly id?: unknown; readonly expires_at?: unknown };
+  if (typeof id !== 'string') return;
+  throw new MeshpassError(
+    'confirmation_pending',
+    `Not done yet: another operator has to confirm it until ${until}: meshpass operators confirm ${id}`,
+  );
 }
 
 export function unreachable({ operator }: OperatorOptions, cause: unknown): MeshpassError {

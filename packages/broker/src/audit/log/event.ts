@@ -24,6 +24,8 @@ export type Action =
   | 'operator.rotate'
   | 'operator.sign-in'
   | 'operator.sign-out'
+  | 'operator.ask'
+  | 'operator.confirm'
   | 'github.events'
   | 'approval.list'
   | 'approval.request'

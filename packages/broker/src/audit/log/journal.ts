@@ -43,6 +43,9 @@ export interface Entry {
   readonly approvals?: readonly Row[];
   /** A session of an operator. */
   readonly operator?: Row;
+  /** An action of an operator that waits for a second person. */
+  readonly confirmation?: Row;
+  readonly confirmed?: { readonly id: string; readonly closed_at: string; readonly confirmed_by: string };
   readonly operatorsClosed?: readonly {
     readonly id: string;
     readonly closed_at: string;
@@ -246,6 +249,8 @@ function batchText(entries: readonly Entry[], audit: readonly SealedRow[], aband
     access: entries.flatMap((entry) => (entry.access ? [entry.access] : [])),
     operators: entries.flatMap((entry) => (entry.operator ? [entry.operator] : [])),
     operators_closed: entries.flatMap((entry) => entry.operatorsClosed ?? []),
+    confirmations: entries.flatMap((entry) => (entry.confirmation ? [entry.confirmation] : [])),
+    confirmed: entries.flatMap((entry) => (entry.confirmed ? [entry.confirmed] : [])),
     cuts: entries.flatMap((entry) => entry.cut ?? []),
     abandoned: abandoned ? [true] : [],
   };

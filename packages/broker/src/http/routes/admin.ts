@@ -77,7 +77,8 @@ export function adminRoutes(context: AdminContext): readonly MountedOperatorRout
         ...{ method: 'POST', path: '/admin/sessions/close', action: 'operator.close' },
         schema: CloseOrder,
       },
-      async ({ event, body, caller }) => await closeSelected(context, event, body, caller),
+      async ({ event, body, caller, because }) =>
+        await closeSelected(context, event, { ...body, reason: because }, caller),
     ),
   ];
 }
