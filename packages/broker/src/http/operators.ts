@@ -32,6 +32,8 @@ export interface OperatorsOptions {
   readonly startedAt: number;
   /** Of the listener that operators use. */
   readonly connections: Pick<Connections, 'belongs'>;
+  /** The break-glass token was used. */
+  readonly onBreakGlass: () => void;
   /** A session whose operator has no role any more. */
   readonly onRoleLost: (sessionId: string) => void;
 }
@@ -107,6 +109,7 @@ export function createOperators(options: OperatorsOptions): Operators {
       );
     }
     connections.belongs(request.socket);
+    options.onBreakGlass();
     const { subject } = BREAK_GLASS;
     return granted({ ...event, known: true, subject }, BREAK_GLASS);
   };

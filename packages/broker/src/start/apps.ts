@@ -92,6 +92,7 @@ export function createApps(base: Base, active: Active) {
     ...{ ...ofOperators, token: secrets.operatorToken, sourceOf, startedAt: active.startedAt },
     confirmations,
     connections: operator.connections,
+    onBreakGlass: metrics.breakGlass,
     onRoleLost: (id) => void endForLostRole(ofOperators, id).catch(base.failed('operators')),
   });
   const admin = { audit, clock, random, sourceOf, log, store, sessions, operators };

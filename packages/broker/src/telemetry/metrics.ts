@@ -20,6 +20,8 @@ export interface Metrics {
   readonly githubEvents: (count: number) => void;
   /** A message about an approval was sent, or not. */
   readonly webhookTried: (webhook: string, outcome: string) => void;
+  /** A request came with the operator token: nobody knows whose. */
+  readonly breakGlass: () => void;
   /** From now on these are read; a broker that waits has none of them. */
   readonly measure: (gauges: Gauges) => void;
 }
@@ -236,6 +238,11 @@ export function createMetrics(): Metrics {
     labelNames: ['webhook', 'outcome'],
     registers: [registry],
   });
+  const breakGlass = new Counter({
+    name: 'meshpass_break_glass_requests_total',
+    help: 'Requests with the operator token, which has no name',
+    registers,
+  });
   const githubEvents = new Counter({
     name: 'meshpass_github_events_total',
     help: "Events of GitHub's audit log that concern Codespaces and members",
@@ -256,6 +263,7 @@ export function createMetrics(): Metrics {
     failure: (where) => failures.inc({ where }),
     githubEvents: (count) => githubEvents.inc(count),
     webhookTried: (webhook, outcome) => webhooks.inc({ webhook, outcome }),
+    breakGlass: () => breakGlass.inc(),
     measure: (given) => {
       gauges = given;
     },
