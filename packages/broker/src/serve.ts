@@ -199,7 +199,20 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
   const stopping = { begun: false, patienceMs: 0 };
   const apps = createApps(base, {
     ...{ secrets, store, startedAt, journal, chain, checkpoints, auditKey: admitted.key, audit },
-    ...{ live, leases, sessions, feed, control, revocations, denies, rotation, github, operator, configurations },
+    ...{
+      live,
+      leases,
+      sessions,
+      gains,
+      feed,
+      control,
+      revocations,
+      denies,
+      rotation,
+      github,
+      operator,
+      configurations,
+    },
     ...{ reportedRefusals, approvals, operatorSessions, signIns },
     stopping: () => stopping.begun,
   });

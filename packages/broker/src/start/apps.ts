@@ -24,6 +24,7 @@ import type { OperatorSessions } from '../operator/sessions.ts';
 import { policyChanges } from '../policy/change.ts';
 import type { Denies } from '../session/deny-ended.ts';
 import type { Feed } from '../session/feed.ts';
+import type { GainQueue } from '../session/gain/queue.ts';
 import type { Leases } from '../session/leases.ts';
 import type { LiveIndex } from '../session/live.ts';
 import type { ReportedRefusals } from '../session/reported-refusals.ts';
@@ -56,6 +57,7 @@ export interface Active {
   readonly leases: Leases;
   readonly reportedRefusals: ReportedRefusals;
   readonly sessions: WidenContext;
+  readonly gains: Pick<GainQueue, 'opened'>;
   readonly signIns: SignInContext;
   readonly feed: Feed;
   readonly control: ControlChannel;
@@ -123,7 +125,8 @@ export function createApps(base: Base, active: Active) {
       attestSignIn: given.attestSignIn,
       ...{ attest: given.attest, trustDomain: config.trustDomain, leaseSeconds: config.leaseSeconds, answers },
       mutex: new Map(),
-      onOpened: (opened) => {
+      onOpened: (opened, decidedBy) => {
+        active.gains.opened(opened, decidedBy);
         active.github?.opened(opened);
         endSignedOut(active.signIns, opened);
         // istiod is asked now, so that it has answered when the agent asks.

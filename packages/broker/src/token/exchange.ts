@@ -3,6 +3,7 @@
  * DPoP proof. Here, in this order: attest the proof, authorize the attestation, write the session with its audit row, answer. The
  * first step that refuses ends the exchange; http/route.ts writes the refusal to the audit log.
  */
+import type { Access } from '@meshpass/access';
 import { type Attestation, exchangeOf, MeshpassError, type SessionResponse, toMeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { type Attest, type AttestSignIn, readProof } from '../attest/attest.ts';
@@ -28,8 +29,8 @@ export interface ExchangeContext extends AuthorizeContext, OpenContext {
   readonly answers: Answers;
   /** One exchange at a time for a workspace. */
   readonly mutex: KeyedMutex;
-  /** Called with each session that has opened. */
-  readonly onOpened?: (live: Live) => void;
+  /** Called with each session that has opened, and the access file that it was decided by. */
+  readonly onOpened?: (live: Live, decidedBy: Access) => void;
   /** Called with each attestation, and with each refusal of one: either may show that a live session has lost what it stands on. */
   readonly onEvidence?: (evidence: Evidence) => void;
 }
@@ -68,7 +69,7 @@ export async function exchangeProof(
 
     try {
       await recheckOpened(context, opened.value, authorized.value);
-      context.onOpened?.(opened.value);
+      context.onOpened?.(opened.value, authorized.value.access);
       return granted(opened.event, answer(context, opened.value, token));
     } catch (thrown) {
       // Nobody got its token: it ends with its lease, or when its workspace asks again.

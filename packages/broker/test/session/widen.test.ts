@@ -22,9 +22,21 @@ const approval = { place, by: [{ place, user: 'lead' }], for: 3600, max: 7200, r
 
 describe('a live session', () => {
   let harness: Harness;
+  /** Happens once, when the next session has been decided and has not opened. */
+  let opensWhile: { readonly subject: string; readonly happens: () => void } | undefined;
   beforeAll(async () => {
     // The real decision: windows, approvals and CEL.
-    harness = await startHarness({ parts: () => ({ authorize }) });
+    const decide: typeof authorize = (...given) => {
+      const decision = authorize(...given);
+      // The session is not live yet: what happens now goes past it.
+      if (opensWhile && given[0].subject === `idp:${opensWhile.subject}`) {
+        const { happens } = opensWhile;
+        opensWhile = undefined;
+        happens();
+      }
+      return decision;
+    };
+    harness = await startHarness({ parts: () => ({ authorize: decide }) });
   });
   beforeEach(() => {
     harness.mesh.beforeSigning = async () => {};
@@ -72,6 +84,26 @@ describe('a live session', () => {
     expect(held.first?.spiffe_id).toContain(`/ns/meshpass-first/sa/alice-${who.session.id.slice(0, 12)}-`);
     const token = (await derive(harness, who)).json.access_token.split('.')[1];
     expect(JSON.parse(Buffer.from(token, 'base64url').toString()).grants).toEqual(['dev', 'first']);
+  });
+
+  it('gains what a file gives, or a window, that came while it opened', async () => {
+    const opening = async (subject: string, meanwhile: () => void) => {
+      opensWhile = { subject, happens: meanwhile };
+      const who = await session(harness, subject);
+      expect(opensWhile).toBeUndefined();
+      return who;
+    };
+    const filed = await opening('fred', () => harness.mesh.setAccess([everybody('dev'), everybody('more')]));
+    await holds(filed, ['dev', 'more']);
+    expect((await heldBy(filed)).more?.gained).toBe('access_widened');
+    const after = harness.now() + 20;
+    const during = [{ place, zone: 'UTC', after, before: after + 1_000 }] as never;
+    harness.mesh.setAccess([everybody('dev'), everybody('timed', { during })]);
+    const timed = await opening('wilma', () => {
+      harness.clockAhead += 21_000;
+    });
+    await holds(timed, ['dev', 'timed']);
+    expect((await heldBy(timed)).timed?.gained).toBe('window_opened');
   });
 
   it('gains nothing that the file gives others, or that is denied to it', async () => {
@@ -184,10 +216,16 @@ describe('a live session', () => {
     harness.mesh.setAccess([everybody('dev'), everybody('prod', { approval })]);
     const who = await session(harness, 'zoe');
     await Promise.all([approve(who, 'prod', 40), approve(who, 'prod', 80), approve(who, 'prod', 60)]);
-    const held = await heldBy(who);
-    expect(Object.keys(held)).toEqual(['dev', 'prod']);
-    expect(held.prod?.until).toBeGreaterThan(harness.now() + 70);
-    expect(held.prod?.until).toBeLessThanOrEqual(harness.now() + 80);
+    const answer = await asSession(harness, who, { path: '/services' });
+    const held = ServicesResponse.parse(answer.json).held!;
+    expect(held.map((one) => one.grant)).toEqual(['dev', 'prod']);
+    expect(held[1]?.until).toBeGreaterThan(harness.now() + 70);
+    expect(held[1]?.until).toBeLessThanOrEqual(harness.now() + 80);
+    await harness.broker.close();
+    const { principals } = await readStore({ dataDir: join(harness.dir, 'data') });
+    const own = principals.filter((one) => one.session_id === who.session.id);
+    expect(own.map((one) => one.spiffe_id).sort()).toEqual(held.map((one) => one.spiffe_id).sort());
+    await harness.restart();
   });
 
   it('does not keep by a gain what it loses at the same moment, in memory or in the store', async () => {

@@ -22,6 +22,8 @@ export interface GainQueue {
   readonly all: (cause: GainCause) => void;
   /** This one may have. */
   readonly add: (live: Live, cause: GainCause) => void;
+  /** It has just opened. What came meanwhile went past it, because it was not live yet. @param decidedBy the access file that opened it */
+  readonly opened: (live: Live, decidedBy: Access) => void;
   readonly stop: () => void;
 }
 
@@ -43,6 +45,14 @@ export function startGaining(context: WidenContext, isLeader: () => boolean): Ga
   };
   const all = (cause: GainCause) => {
     for (const one of live.all()) add(one, cause);
+  };
+  const opened = (one: Live, decidedBy: Access) => {
+    if (!mesh.inForce()) return;
+    const current = mesh.access();
+    if (current !== decidedBy) return add(one, 'access_widened');
+    const then = openWindows(current, one.session.openedAt);
+    const now = openWindows(current, seconds(context.clock));
+    if ([...now.keys()].some((name) => !then.has(name))) add(one, 'window_opened');
   };
   const run = async (): Promise<void> => {
     let looked = 0;
@@ -77,7 +87,7 @@ export function startGaining(context: WidenContext, isLeader: () => boolean): Ga
   const looking = setInterval(look, LOOK_MS).unref();
   look();
   return {
-    ...{ all, add },
+    ...{ all, add, opened },
     stop: () => {
       unwatch();
       clearInterval(looking);
