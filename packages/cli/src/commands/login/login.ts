@@ -25,7 +25,7 @@ const flags = {
 
 export const command = defineCommand({
   about:
-    'Where an agent runs and no other broker is named: adds a sign-in at the identity provider of your company to the session of the workspace (docs/identity/sign-in.md). Elsewhere, or with --operator: opens a session of an operator: your issuer says who you are, "operators" of the access file what you may do. The session is bound to a key in your state directory, and ends after an hour unless the access file says otherwise.',
+    'Where an agent runs and neither --operator nor another broker is named: adds a sign-in at the identity provider of your company to the session of the workspace, by a code that you enter in any browser (docs/identity/sign-in.md). Elsewhere, or with --operator: opens a session of an operator: your issuer says who you are, "operators" of the access file what you may do. The session is bound to a key in your state directory, and ends after an hour unless the access file says otherwise.',
   flags,
   env: STATE_ENV,
   examples: ['meshpass login', 'meshpass login --issuer okta --device'],
@@ -40,7 +40,8 @@ async function login(options: OptionsOf<typeof flags>): Promise<void> {
   const { issuer, device, browser, port, serviceAccountToken, caFile, output } = options;
   if (serviceAccountToken !== undefined && (device || issuer !== undefined))
     throw new MeshpassError('usage', '--service-account-token cannot be combined with --issuer or --device.');
-  if (!device && serviceAccountToken === undefined && (await isOfWorkspace(process.env, options)))
+  // A workspace always signs in by a code: --device does not choose.
+  if (serviceAccountToken === undefined && (await isOfWorkspace(process.env, options)))
     return await loginWorkspace(process.env, issuer, output);
   const operator = originOf(options);
   const { operator: who, expiresAt } = await loginOperator(

@@ -7,7 +7,8 @@ import { isOfWorkspace, logoutWorkspace } from '../../login/workspace.ts';
 import { operatorClient } from '../../operator/client.ts';
 
 export const command = defineCommand({
-  about: 'Ends your session of an operator, at the broker and in your state directory.',
+  about:
+    'Where an agent runs and neither --operator nor another broker is named: ends the sign-ins of the workspace (docs/identity/sign-in.md), and the access that needs them. Elsewhere, or with --operator: ends your session of an operator, at the broker and in your state directory.',
   flags: { ...ownFlags, output },
   exitCodes: { 0: 'signed out, or nobody was signed in' },
   env: STATE_ENV,

@@ -12,7 +12,8 @@ interface WhoAmI {
 }
 
 export const command = defineCommand({
-  about: 'Who you are as an operator, which entry of the access file gives you a role, and what you may do.',
+  about:
+    'Where an agent runs and neither --operator nor another broker is named: whose session the workspace has, and its sign-ins. Elsewhere, or with --operator: who you are as an operator, which entry of the access file gives you a role, and what you may do.',
   flags: { ...ownFlags, output },
   env: TOKEN_ENV,
   examples: ['meshpass whoami', 'meshpass whoami --output json'],
