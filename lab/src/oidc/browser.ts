@@ -6,7 +6,7 @@ export interface PersonOptions {
   readonly ca: string;
   /** What is typed into fields, by name; fields that have a value keep it. */
   readonly types: Readonly<Record<string, string>>;
-  /** For connections to a name that the machine does not know. */
+  /** IPv4 address of a name that the machine does not know. */
   readonly lookup?: (name: string) => string;
 }
 
@@ -67,8 +67,9 @@ function send(
           cookie: [...cookies].map(([name, value]) => `${name}=${value}`).join('; '),
           ...(body !== undefined && { 'content-type': 'application/x-www-form-urlencoded' }),
         },
-        ...(address !== undefined && { host: address, servername: url.hostname, setHost: false }),
-        ...(address !== undefined && { headers: { host: url.host } }),
+        ...(address !== undefined && {
+          lookup: (_name, { all }, done) => (all ? done(null, [{ address, family: 4 }]) : done(null, address, 4)),
+        }),
       },
       (incoming) => {
         let text = '';

@@ -117,7 +117,7 @@ async function reply(line: string, answer: (request: ControlRequest) => Promise<
 function parse(line: string): ControlRequest {
   const request = JSON.parse(line) as Readonly<Record<string, unknown>>;
   const { command, audience, call, grant, approvals, issuer } = request;
-  if (command === 'status' || command === 'down') return { command };
+  if (command === 'status' || command === 'down' || command === 'sign-in-lacking') return { command };
   if (command === 'env') return { command, container: request.container === true };
   if (command === 'token' && typeof audience === 'string' && audience !== '') return { command, audience };
   if (command === 'kubernetes' && (grant === undefined || typeof grant === 'string'))

@@ -1,5 +1,6 @@
 /** What `meshpass login` and `meshpass logout` ask of the agent. */
 import { MeshpassError } from '@meshpass/identity/error';
+import type { SignInsResponse } from '@meshpass/identity/sign-in/wire';
 import type { SignInPrompt } from './device-flow.ts';
 import type { SignIns } from './sign-ins.ts';
 
@@ -8,10 +9,19 @@ export type SignInRequest =
   /** `issuer` absent: the one that the session's grants lack, or all of them. */
   | { readonly command: 'sign-in' | 'sign-out'; readonly issuer?: string }
   /** Waits for the end of a sign-in that has begun. */
-  | { readonly command: 'sign-in-result'; readonly issuer: string };
+  | { readonly command: 'sign-in-result'; readonly issuer: string }
+  /** Which grants the session would have if it had a sign-in more. */
+  | { readonly command: 'sign-in-lacking' };
 
-/** Answers of the agent: to `sign-in`, to `sign-in-result`, to `sign-out`. */
-export type SignInAnswer = SignInPrompt | { readonly done: boolean } | { readonly signedOut: readonly string[] };
+/** A grant that lacks nothing but a sign-in at this issuer. */
+export type LackingSignIn = SignInsResponse['lacking'][number];
+
+/** Answers of the agent: to `sign-in`, to `sign-in-result`, to `sign-out`, to `sign-in-lacking`. */
+export type SignInAnswer =
+  | SignInPrompt
+  | { readonly done: boolean }
+  | { readonly signedOut: readonly string[] }
+  | { readonly lacking: readonly LackingSignIn[] };
 
 export function isSignIn<Request extends { readonly command: string }>(
   request: Request | SignInRequest,
@@ -30,6 +40,8 @@ export async function signInCommand(signIns: SignIns, request: SignInRequest): P
       return { done: await signIns.result(request.issuer, PATIENCE_MS) };
     case 'sign-out':
       return { signedOut: await signIns.signOut(request.issuer) };
+    case 'sign-in-lacking':
+      return { lacking: (await signIns.ofSession()).lacking };
   }
 }
 

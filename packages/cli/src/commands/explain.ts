@@ -14,6 +14,7 @@ import { type AccessFiles, readAccessFiles } from '../explain/access-files.ts';
 import { type WantedCall, wantedCall } from '../explain/call.ts';
 import { explainCall } from '../explain/explain-call.ts';
 import { type Patch, type PatchInput, proposePatch } from '../explain/patch.ts';
+import { lackingSignIns, lackingText } from '../login/workspace.ts';
 import { explainJson, explainText, patchText } from '../output/explain-text.ts';
 
 const args = { url: argumentsOf('http://SERVICE.NAMESPACE:PORT/PATH, or tcp://SERVICE.NAMESPACE:PORT') };
@@ -67,11 +68,17 @@ async function explain({ url, ...options }: OptionsOf<typeof args & typeof flags
   if (options.grant !== undefined) throw new MeshpassError('usage', '--grant is for --patch.');
   const access = files?.access;
   const explanation = await explainCall({ call, known, access, resolves });
-  const offers = explanation.verdict === 'refused' ? (await requestable()).filter((one) => opens(one, call)) : [];
+  const refused = explanation.verdict === 'refused';
+  const offers = refused ? (await requestable()).filter((one) => opens(one, call)) : [];
+  const lacking = refused ? await lackingSignIns(process.env) : [];
   console.log(
     options.output === 'json'
-      ? JSON.stringify({ ...explainJson(explanation, request), requestable: offers }, null, 2)
-      : [explainText(explanation, request), ...offersText(offers)].join('\n'),
+      ? JSON.stringify(
+          { ...explainJson(explanation, request), requestable: offers, lacking_sign_ins: lacking },
+          null,
+          2,
+        )
+      : [explainText(explanation, request), ...offersText(offers), ...lackingText(lacking)].join('\n'),
   );
   return { allowed: EXIT.ok, refused: EXIT.failed, unknown: EXIT.unknown }[explanation.verdict];
 }

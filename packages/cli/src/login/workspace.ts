@@ -1,6 +1,7 @@
 /** Sign-ins of the workspace's session: the running agent does it, and keeps what it is given in memory. */
 import { askAgent, runtimeDirectory } from '@meshpass/agent/control/control';
 import type { AgentStatus } from '@meshpass/agent/control/status';
+import type { LackingSignIn } from '@meshpass/agent/sign-in/commands';
 import type { SignInPrompt } from '@meshpass/agent/sign-in/device-flow';
 import type { SignInStatus } from '@meshpass/agent/sign-in/sign-ins';
 
@@ -64,6 +65,20 @@ export async function signInWorkspace(
 export async function signOutWorkspace(env: Environment, issuer: string | undefined): Promise<readonly string[]> {
   const order = { command: 'sign-out', ...(issuer && { issuer }) } as const;
   return (await askAgent<{ signedOut: readonly string[] }>(runtimeDirectory(env), order)).signedOut;
+}
+
+/** Grants that lack nothing but a sign-in; none where the agent or the broker is of a version without sign-ins, or does not answer. */
+export async function lackingSignIns(env: Environment): Promise<readonly LackingSignIn[]> {
+  const asked = askAgent<{ lacking: readonly LackingSignIn[] }>(runtimeDirectory(env), { command: 'sign-in-lacking' });
+  return (await asked.catch(() => undefined))?.lacking ?? [];
+}
+
+/** What `explain` says of them. */
+export function lackingText(lacking: readonly LackingSignIn[]): readonly string[] {
+  const lines = lacking.map(
+    ({ grant, issuer }) => `  ${grant} lacks a sign-in at ${issuer}: meshpass login --issuer ${issuer}`,
+  );
+  return lines.length === 0 ? [] : ['Grants that you would have with a sign-in:', ...lines];
 }
 
 /** @throws MeshpassError agent_not_running */
