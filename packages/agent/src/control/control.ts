@@ -139,6 +139,11 @@ function isCall(call: unknown): call is AskedCall {
   return texts.every((text) => typeof text === 'string') && typeof port === 'number' && typeof headers === 'object';
 }
 
+/** Whether an agent runs, also where it has no session yet. */
+export function isAgentRunning(directory: string): Promise<boolean> {
+  return answers(controlPath(directory));
+}
+
 function answers(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path);

@@ -1,5 +1,5 @@
 /** Sign-ins of the workspace's session: the running agent does it, and keeps what it is given in memory. */
-import { askAgent, runtimeDirectory } from '@meshpass/agent/control/control';
+import { askAgent, isAgentRunning, runtimeDirectory } from '@meshpass/agent/control/control';
 import type { AgentStatus } from '@meshpass/agent/control/status';
 import type { LackingSignIn } from '@meshpass/agent/sign-in/commands';
 import type { SignInPrompt } from '@meshpass/agent/sign-in/device-flow';
@@ -13,10 +13,7 @@ export async function isOfWorkspace(
   { operator, broker }: { readonly operator?: string | undefined; readonly broker?: string | undefined },
 ): Promise<boolean> {
   if (operator !== undefined || (broker !== undefined && broker !== env.MESHPASS_BROKER)) return false;
-  return await workspaceStatus(env).then(
-    () => true,
-    () => false,
-  );
+  return await isAgentRunning(runtimeDirectory(env));
 }
 
 /** Signs in, and prints the sign-ins. @throws MeshpassError as signInWorkspace() */

@@ -5,6 +5,7 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { type ControlRequest, serveControl } from '@meshpass/agent/control/control';
+import { MeshpassError } from '@meshpass/identity/error';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { run } from '../../src/program.ts';
 
@@ -109,6 +110,15 @@ describe('where an agent runs, the workspace is meant', () => {
     expect({ code, requests }).toEqual({ code: 0, requests: [] });
     expect(out).toContain('mona (github:1) in w: dev\nSigned in at okta as alice');
   });
+});
+
+it('the workspace is meant where the agent runs and has no session yet', async () => {
+  control = await serveControl(join(directory, 'run'), async () => {
+    throw new MeshpassError('agent_not_running', 'The agent is starting; ask again in a moment.');
+  });
+  const { code, err } = await meshpass('whoami');
+  expect({ code, requests }).toEqual({ code: 3, requests: [] });
+  expect(err).toContain('The agent is starting');
 });
 
 describe('an operator is meant', () => {
