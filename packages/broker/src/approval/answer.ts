@@ -1,12 +1,13 @@
 /** Somebody answers a request: whether they may, and what follows. */
-import { approverEntry } from '@meshpass/access';
+import { isDeepStrictEqual } from 'node:util';
+import { type Access, type Approval, approverEntry } from '@meshpass/access';
 import { type Attestation, MeshpassError, toMeshpassError } from '@meshpass/identity';
 import type { AnswerOrder } from '@meshpass/identity/approval';
 import { type Changes, type Outcome, refused } from '../audit/log/decision.ts';
 import type { AuditEvent } from '../audit/log/event.ts';
 import { seconds } from '../clock/clock.ts';
 import type { Live } from '../session/live.ts';
-import { withFreshMemberships } from './memberships.ts';
+import { askedOf, withFreshMemberships } from './memberships.ts';
 import type { Parts } from './parts.ts';
 import { comparePeople, type Identity, identitiesOf, refuseOwn } from './people.ts';
 import { notOffered, offered, unknown } from './refusals.ts';
@@ -37,24 +38,21 @@ export async function answer(
     event = { ...event, grant: request.grant, detail: { ...event.detail, ...requester(request) } };
     const identities = identitiesOf(approver.attestation);
     refuseOwn(identitiesNow(request, live), identities);
-    const { approval } = stillOffered(parts, live, request.grant);
-    const attestation = await withFreshMemberships(approver.attestation, approval, parts.read, parts.losses);
-    const entry = approverEntry(approval, attestation, parts.mesh.access(), seconds(parts.clock));
-    if (entry === undefined)
-      throw new MeshpassError('approval_forbidden', `You are not among those who may approve ${request.grant}.`);
-    // GitHub was asked meanwhile: the session may have ended, and the access file may be another.
-    pending(parts, order.id);
-    const { approval: now } = stillOffered(parts, live, request.grant);
-    for (const earlier of request.answers) refuseTwice(earlier, identities);
-    const given = { decision: order.decision, via: approver.via, entry, identities, event: event.id };
-    const next = answered(request, now.count, {
+    const { approval, attestation, entry, earlier } = await whoApproves(parts, request, live, approver, order);
+    for (const one of earlier) refuseTwice(one, identities);
+    const given = { decision: order.decision, via: approver.via, entry, identities, attestation, event: event.id };
+    const next = answered({ ...request, answers: earlier }, approval.count, {
       ...given,
       ...{ issuer: attestation.issuer, subject: attestation.subject, login: attestation.login },
-      ...{ seconds: boundedSeconds(now, order.seconds ?? request.seconds), reason: order.reason },
+      ...{ seconds: boundedSeconds(approval, order.seconds ?? request.seconds), reason: order.reason },
       at: seconds(parts.clock),
     });
     const { state, until } = next;
-    const detail = { ...event.detail, entry, state, ...(until !== undefined && { until }) };
+    const lost = request.answers.filter((one) => !earlier.includes(one)).map(({ login, event }) => ({ login, event }));
+    const detail = {
+      ...{ ...event.detail, entry, state, ...(until !== undefined && { until }) },
+      ...(lost.length > 0 && { lost }),
+    };
     const decided = { ...event, reason: order.reason ?? '', detail };
     if (until === undefined) return await parts.book.decide(decided, next, approver.replay);
     const gift = {
@@ -83,6 +81,68 @@ export async function answer(
 
 const UNDECIDED: ReadonlySet<string> = new Set(['issuer_unavailable', 'issuer_rate_limited', 'kubernetes_unavailable']);
 
+/** An access file that changes more often while GitHub is asked is left alone for now. */
+const MOST_LOOKS = 5;
+
+interface Approving {
+  readonly approval: Approval;
+  /** With what GitHub says now. */
+  readonly attestation: Attestation;
+  readonly entry: string;
+  /** Those of the answers before whose people may approve still. */
+  readonly earlier: readonly Answer[];
+}
+
+/**
+ * Holds everybody who has approved against the access file that is in force when this returns. GitHub is asked meanwhile: where the file
+ * then names other teams, it is asked again.
+ */
+async function whoApproves(
+  parts: Parts,
+  request: Request,
+  live: Live,
+  approver: Approver,
+  { decision }: AnswerOrder,
+): Promise<Approving> {
+  const { mesh, read, losses } = parts;
+  // A denial needs nobody beside it.
+  const before = decision === 'approve' ? request.answers : [];
+  const look = () => {
+    const { approval } = stillOffered(parts, live, request.grant);
+    return { approval, access: mesh.access(), asked: askedOf(approval.by, mesh.access().deny) };
+  };
+  let { asked } = look();
+  for (let looks = 0; looks < MOST_LOOKS; looks++) {
+    const [attestation, ...others] = await Promise.all(
+      [approver, ...before].map((one) => withFreshMemberships(one.attestation, asked, read, losses)),
+    );
+    // Meanwhile the session may have ended, too.
+    pending(parts, request.id);
+    const now = look();
+    if (!isDeepStrictEqual(now.asked, asked)) {
+      asked = now.asked;
+      continue;
+    }
+    const entryOf = (one: Attestation) => approverEntry(now.approval, one, now.access, seconds(parts.clock));
+    const entry = entryOf(attestation!);
+    if (entry === undefined)
+      throw new MeshpassError('approval_forbidden', `You are not among those who may approve ${request.grant}.`);
+    const counts = (one: Answer, index: number) =>
+      entryOf(others[index]!) !== undefined &&
+      isIssuerOf(one.attestation, now.access) &&
+      comparePeople(identitiesNow(request, live), one.identities) === 'different';
+    const earlier = decision === 'approve' ? before.filter(counts) : request.answers;
+    return { approval: now.approval, attestation: attestation!, entry, earlier };
+  }
+  throw new MeshpassError('issuer_unavailable', 'The access file changes all the time; try again.', { retryAfter: 5 });
+}
+
+/** That the issuer's name in the access file has not become another's. */
+function isIssuerOf({ issuer, claims }: Attestation, { trust }: Access): boolean {
+  const named = trust.issuers.find(({ name }) => name === issuer);
+  return typeof claims.iss !== 'string' || named === undefined || named.issuer === claims.iss;
+}
+
 /** Requests that somebody may answer now. @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited` */
 export async function mayAnswer(parts: Parts, { attestation }: Approver): Promise<readonly Request[]> {
   const { book, mesh, read, losses, clock, live } = parts;
@@ -95,7 +155,7 @@ export async function mayAnswer(parts: Parts, { attestation }: Approver): Promis
   });
   const approvals = new Map(mesh.access().grants.flatMap(({ name, approval }) => (approval ? [[name, approval]] : [])));
   const by = others.flatMap(({ grant }) => approvals.get(grant)?.by ?? []);
-  const fresh = await withFreshMemberships(attestation, { by }, read, losses);
+  const fresh = await withFreshMemberships(attestation, askedOf(by, mesh.access().deny), read, losses);
   return others.filter(({ grant }) => {
     const approval = approvals.get(grant);
     return approval && approverEntry(approval, fresh, mesh.access(), seconds(clock)) !== undefined;

@@ -1,5 +1,5 @@
 /** Teams and roles of an approver, asked of GitHub when the answer is given: what was known before may be over. */
-import type { Approval } from '@meshpass/access';
+import type { Access, Approval } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
 import { z } from 'zod';
 import { type GithubUser, parseGithub, pathPart, teamPath } from '../attest/github/api.ts';
@@ -12,30 +12,51 @@ const OrganizationMembership = z.object({
   user: z.object({ id: z.int() }),
 });
 const TeamMembership = z.object({ state: z.string() });
+const Account = z.object({ id: z.int(), login: z.string().min(1).max(100) });
+
+/** What GitHub is asked of an approver. */
+export interface Asked {
+  readonly teams: readonly string[];
+  readonly roles: readonly string[];
+  /** Teams whose members are denied everything. */
+  readonly denied: readonly string[];
+}
+
+/** What decides, by an access file, whether somebody may approve: `by` of a grant, and the deny list of the file. */
+export function askedOf(by: Approval['by'], deny: Access['deny'] = []): Asked {
+  return {
+    teams: unique(by.flatMap(({ team, teamId }) => teamName(team, teamId)?.toLowerCase() ?? [])),
+    roles: unique(by.flatMap(({ role }) => role?.toLowerCase() ?? [])),
+    denied: unique(deny.flatMap(({ team, teamId }) => teamName(team, teamId) ?? [])),
+  };
+}
 
 /**
- * @param read absent: GitHub cannot be asked, so that nobody is in any team
- * @returns the attestation with those teams and roles that `by` names and GitHub confirms now
+ * @param read absent: GitHub cannot be asked, so that nobody is in any team, and of none it is known that they are not
+ * @returns the attestation with those teams and roles that GitHub confirms now, and the denied teams that it says they are not in
  * @throws MeshpassError `issuer_unavailable`, `issuer_rate_limited`
  */
 export async function withFreshMemberships(
   attestation: Attestation,
-  { by }: Pick<Approval, 'by'>,
+  { teams, roles, denied }: Asked,
   read: ReadGithub | undefined,
   losses: Losses,
 ): Promise<Attestation> {
   const { organizationRoles: _, notInTeams: __, ...rest } = attestation;
   const { githubUser: user } = attestation;
-  const teams = unique(by.flatMap(({ team, teamId }) => teamName(team, teamId) ?? []));
-  const roles = unique(by.flatMap(({ role }) => role ?? []));
-  if (!user || !read || teams.length + roles.length === 0) return { ...rest, teams: [] };
+  if (!user || !read || teams.length + roles.length + denied.length === 0) return { ...rest, teams: [] };
   const members = new Map<string, string | undefined>();
-  for (const organization of unique([...teams, ...roles].map((name) => name.split('/')[0]!)))
+  for (const organization of unique([...teams, ...roles, ...denied].map(organizationOf)))
     members.set(organization, await roleOf(read, organization, user));
   const inTeams: string[] = [];
   for (const team of teams) {
-    if (members.get(team.split('/')[0]!) === undefined) continue;
+    if (members.get(organizationOf(team)) === undefined) continue;
     if (!losses.isUnsettled({ kind: 'team', team, user }) && (await isInTeam(read, team, user))) inTeams.push(team);
+  }
+  const notInTeams: string[] = [];
+  for (const team of denied) {
+    const isMember = members.get(organizationOf(team)) !== undefined;
+    if (await isOutside(read, team, user, isMember)) notInTeams.push(team);
   }
   const held = roles.filter((role) => {
     const [organization, wanted] = role.split('/');
@@ -43,7 +64,26 @@ export async function withFreshMemberships(
     const holds = has === wanted || (wanted === 'member' && has === 'admin');
     return holds && !losses.isUnsettled({ kind: 'role', role, user });
   });
-  return { ...rest, teams: inTeams, ...(held.length > 0 && { organizationRoles: held }) };
+  return {
+    ...rest,
+    teams: inTeams,
+    ...(held.length > 0 && { organizationRoles: held }),
+    ...(notInTeams.length > 0 && { notInTeams }),
+  };
+}
+
+/** That GitHub shows the team, and says that this account is not in it: of a login that is another's by now it says nothing. */
+async function isOutside(read: ReadGithub, team: string, user: GithubUser, isMember: boolean): Promise<boolean> {
+  if (await isInTeam(read, team, user)) return false;
+  const path = await teamPath(team, organizationIdBy(read));
+  if (path === undefined || (await read(organizationOf(team), path)) === undefined) return false;
+  return isMember || (await hasLogin(read, organizationOf(team), user));
+}
+
+async function hasLogin(read: ReadGithub, organization: string, { id, login }: GithubUser): Promise<boolean> {
+  const answer = await read(organization, `/user/${id}`);
+  const found = answer && parseGithub(Account, answer);
+  return found?.id === id && found.login.toLowerCase() === login.toLowerCase();
 }
 
 /** By the account's id: a login may be another's by now. */
@@ -58,7 +98,7 @@ async function roleOf(read: ReadGithub, organization: string, user: GithubUser):
 async function isInTeam(read: ReadGithub, team: string, user: GithubUser): Promise<boolean> {
   const [path, login] = [await teamPath(team, organizationIdBy(read)), pathPart(user.login)];
   if (path === undefined || login === undefined) return false;
-  const answer = await read(team.split('/')[0]!, `${path}/memberships/${login}`);
+  const answer = await read(organizationOf(team), `${path}/memberships/${login}`);
   return answer !== undefined && parseGithub(TeamMembership, answer).state === 'active';
 }
 
@@ -67,6 +107,10 @@ function teamName(team: string | undefined, teamId: number | undefined): string 
   return team === undefined || teamId === undefined ? team : `${team.split('/')[0]}/#${teamId}`;
 }
 
+function organizationOf(name: string): string {
+  return name.split('/')[0]!;
+}
+
 function unique(names: readonly string[]): readonly string[] {
-  return [...new Set(names.map((name) => name.toLowerCase()))];
+  return [...new Set(names)];
 }

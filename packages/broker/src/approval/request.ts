@@ -1,5 +1,6 @@
 /** A request for approval and its answers, as plain data; and what of it the API tells. */
 import type { Approval } from '@meshpass/access';
+import type { Attestation } from '@meshpass/identity';
 import type { ApprovalRequest, ApprovalState } from '@meshpass/identity/approval';
 import type { Identity } from './people.ts';
 
@@ -10,6 +11,8 @@ export interface Answer {
   readonly login: string;
   /** All by which the approver can be told from somebody else. */
   readonly identities: readonly Identity[];
+  /** By which the approver is held against the access file again, when the last one answers. */
+  readonly attestation: Attestation;
   /** How it came: `workspace`, `operator`, `page`, `webhook NAME`. */
   readonly via: string;
   /** Entry of `by` that named them, with its place. */

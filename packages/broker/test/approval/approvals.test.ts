@@ -24,8 +24,8 @@ grants:
 describe('approvals', () => {
   let harness: Harness;
   const use = (text: string) => {
-    const { grants, trust } = parseAccess(text, 'access.yaml');
-    harness.mesh.setAccess(grants, [], trust);
+    const { grants, trust, deny } = parseAccess(text, 'access.yaml');
+    harness.mesh.setAccess(grants, [], trust, deny);
   };
   const post = async (who: Enrolled, path: string, body: object) =>
     await asSession(harness, who, {
@@ -131,6 +131,28 @@ describe('approvals', () => {
     const done = await answer(carol!, id, { seconds: 600 });
     expect(done.json).toMatchObject({ state: 'approved', until: harness.now() + 600 });
     expect(await services(alice!)).toEqual(['dev', 'prod']);
+  });
+
+  it('count nobody who may no longer approve when the last one answers', async () => {
+    const everybody = '["idp:bob", "idp:carol", "idp:dora"]';
+    const later = [
+      file(', count: 2', '["idp:carol", "idp:dora"]'),
+      `${file(', count: 2', everybody)}\ndeny: [{issuer: idp, when: 'subject == "idp:bob"'}]`,
+    ];
+    for (const text of later) {
+      use(file(', count: 2', everybody));
+      harness.clockAhead += 200_000;
+      const [alice, bob, carol, dora] = await people('alice', 'bob', 'carol', 'dora');
+      const { id } = (await ask(alice!)).json;
+      expect((await answer(bob!, id)).json.state).toBe('pending');
+      use(text);
+      const second = (await answer(carol!, id)).json;
+      expect([second.state, second.answers.map((one: { login: string }) => one.login)]).toEqual(['pending', ['carol']]);
+      expect(await services(alice!)).toEqual(['dev']);
+      const row = (await auditRows()).findLast(({ action }) => action === 'approval.answer');
+      expect(JSON.parse(row!.detail!).lost).toMatchObject([{ login: 'bob' }]);
+      expect((await answer(dora!, id)).json.state).toBe('approved');
+    }
   });
 
   it('of two answers at once to the same request one is too late', async () => {

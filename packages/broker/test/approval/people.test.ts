@@ -1,7 +1,7 @@
 /** Who is who, and what GitHub says of them when they answer. */
 import type { Attestation } from '@meshpass/identity';
 import { describe, expect, it } from 'vitest';
-import { withFreshMemberships } from '../../src/approval/memberships.ts';
+import { askedOf, withFreshMemberships } from '../../src/approval/memberships.ts';
 import { comparePeople, identitiesOf, refuseOwn } from '../../src/approval/people.ts';
 import { createLosses } from '../../src/attest/github/losses.ts';
 import type { ReadGithub } from '../../src/github/reader.ts';
@@ -90,7 +90,7 @@ describe('memberships at the moment of an answer', () => {
       '/orgs/acme/teams/leads/memberships/bob': { state: 'pending' },
       '/organizations/9/team/31/memberships/bob': { state: 'active' },
     });
-    const fresh = await withFreshMemberships(LEAD, { by }, read, losses);
+    const fresh = await withFreshMemberships(LEAD, askedOf(by), read, losses);
     expect(fresh).toMatchObject({ teams: ['acme/#31'], organizationRoles: ['acme/member'] });
     expect(fresh).not.toHaveProperty('notInTeams');
   });
@@ -100,18 +100,41 @@ describe('memberships at the moment of an answer', () => {
       '/orgs/acme/memberships/bob': { ...member, user: { id: 99 } },
       '/orgs/acme/teams/leads/memberships/bob': { state: 'active' },
     });
-    expect((await withFreshMemberships(LEAD, { by }, read, losses)).teams).toEqual([]);
+    expect((await withFreshMemberships(LEAD, askedOf(by), read, losses)).teams).toEqual([]);
   });
 
   it('are none where GitHub cannot be asked, and none that was lost a moment ago', async () => {
-    expect((await withFreshMemberships(LEAD, { by }, undefined, losses)).teams).toEqual([]);
+    expect((await withFreshMemberships(LEAD, askedOf(by), undefined, losses)).teams).toEqual([]);
     const lately = createLosses(Date.now);
     lately.lose({ kind: 'team', team: 'acme/leads', user: { id: 2, login: 'bob' } });
     const read = github({
       '/orgs/acme/memberships/bob': member,
       '/orgs/acme/teams/leads/memberships/bob': { state: 'active' },
     });
-    expect((await withFreshMemberships(LEAD, { by: by.slice(0, 1) }, read, lately)).teams).toEqual([]);
-    expect((await withFreshMemberships(LEAD, { by: by.slice(0, 1) }, read, losses)).teams).toEqual(['acme/leads']);
+    expect((await withFreshMemberships(LEAD, askedOf(by.slice(0, 1)), read, lately)).teams).toEqual([]);
+    expect((await withFreshMemberships(LEAD, askedOf(by.slice(0, 1)), read, losses)).teams).toEqual(['acme/leads']);
+  });
+
+  it('name the denied teams that GitHub shows and somebody is not in, and none that it may be hiding', async () => {
+    const asked = askedOf(
+      [],
+      [
+        { place, team: 'acme/Contractors', teamId: 7 },
+        { place, team: 'acme/hidden', teamId: 8 },
+        { place, team: 'acme/blocked', teamId: 9 },
+      ],
+    );
+    const shown = {
+      '/orgs/acme': { id: 9 },
+      '/organizations/9/team/7': { id: 7 },
+      '/organizations/9/team/9': { id: 9 },
+      '/organizations/9/team/9/memberships/bob': { state: 'active' },
+    };
+    const of = async (more: object) =>
+      (await withFreshMemberships(LEAD, asked, github({ ...shown, ...more }), losses)).notInTeams;
+    expect(await of({ '/orgs/acme/memberships/bob': member })).toEqual(['acme/#7']);
+    expect(await of({ '/user/2': { id: 2, login: 'Bob' } })).toEqual(['acme/#7']);
+    // The login is another's by now.
+    expect(await of({ '/user/2': { id: 2, login: 'robert' } })).toBeUndefined();
   });
 });
