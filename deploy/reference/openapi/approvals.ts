@@ -1,6 +1,7 @@
 /** Operations of the public listener about requests for approval. docs/access/approvals.md is their prose. */
 
 import { WebhookAnswer } from '@meshpass/broker/approval/webhook/receive';
+import { ListScope } from '@meshpass/broker/http/routes/approvals';
 import { RevokeOrder } from '@meshpass/broker/http/routes/operator-approvals';
 import {
   AnswerOrder,
@@ -20,6 +21,11 @@ export const APPROVALS: readonly Operation[] = [
   {
     ...{ ...session, method: 'get', path: '/approvals', id: 'listApprovals' },
     summary: 'List what the session could ask for, has asked for, and may answer',
+    query: z.object({
+      scope: ListScope.optional().meta({
+        description: '`own`: only its own requests, for whoever waits for an answer',
+      }),
+    }),
     answers: { 200: { description: 'Grants and requests', schema: ApprovalsResponse } },
   },
   {

@@ -84,7 +84,8 @@ export const ApprovalRequest = z.object({
   session: text(128),
   person,
   workspace: text(1_024),
-  opens,
+  /** Ports of the grant; absent where a list would become too long. */
+  opens: opens.optional(),
   seconds: duration,
   reason: text(300).optional(),
   asked_at: unixSeconds,
@@ -102,7 +103,8 @@ export const RequestableGrant = z.object({
   grant,
   /** Who must approve, in words. */
   approval: text(4_096),
-  opens,
+  /** Absent where the list would become too long. */
+  opens: opens.optional(),
   seconds: duration,
   longest: duration,
   reason_required: z.boolean(),

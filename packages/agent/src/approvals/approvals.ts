@@ -11,7 +11,11 @@ export async function approvals(
 ): Promise<ApprovalsResponse | ApprovalRequest> {
   switch (command.act) {
     case 'list':
-      return await client.ask(accessToken, { method: 'GET', path: '/approvals' }, ApprovalsResponse);
+      return await client.ask(
+        accessToken,
+        { method: 'GET', path: `/approvals${command.scope === undefined ? '' : '?scope=own'}` },
+        ApprovalsResponse,
+      );
     case 'ask':
       return await client.ask(accessToken, post('/approvals', command.order), ApprovalRequest);
     case 'withdraw':

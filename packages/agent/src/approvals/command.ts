@@ -2,7 +2,7 @@
 import type { AnswerOrder, ApprovalOrder } from '@meshpass/identity/approval';
 
 export type ApprovalsCommand =
-  | { readonly act: 'list' }
+  | { readonly act: 'list'; readonly scope?: 'own' }
   | { readonly act: 'ask'; readonly order: ApprovalOrder }
   | { readonly act: 'withdraw'; readonly id: string }
   | { readonly act: 'answer'; readonly order: AnswerOrder };
@@ -11,8 +11,9 @@ const ACTS: readonly unknown[] = ['list', 'ask', 'withdraw', 'answer'];
 
 /** What the broker is not asked with at all. */
 export function isApprovalsCommand(value: unknown): value is ApprovalsCommand {
-  const { act, order, id } = (value ?? {}) as Record<string, unknown>;
+  const { act, order, id, scope } = (value ?? {}) as Record<string, unknown>;
   if (!ACTS.includes(act)) return false;
   if (act === 'withdraw') return typeof id === 'string';
-  return act === 'list' || (typeof order === 'object' && order !== null);
+  if (act === 'list') return scope === undefined || scope === 'own';
+  return typeof order === 'object' && order !== null;
 }

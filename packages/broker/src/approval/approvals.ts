@@ -10,6 +10,7 @@ import { type Approver, answer, mayAnswer } from './answer.ts';
 import { ask, requestableGrants } from './ask.ts';
 import { createBook } from './book.ts';
 import { opensOf } from './opens.ts';
+import { bytesOf, firstWithin, MOST_LISTED_BYTES, opensWithin } from './overview.ts';
 import type { ApprovalsContext, Parts } from './parts.ts';
 import { unknown } from './refusals.ts';
 import { describeRequest, type Request } from './request.ts';
@@ -29,8 +30,12 @@ export interface Approvals {
     body: string,
     event: AuditEvent,
   ) => Promise<Outcome<ApprovalRequest>>;
-  /** What a session could ask for, has asked for, and may answer. */
-  readonly overview: (live: Live) => Promise<ApprovalsResponse>;
+  /**
+   * What a session could ask for, has asked for, and may answer.
+   * @param scope `own`: only what it has asked for, which costs little and may be asked often
+   * @throws MeshpassError `too_many_attempts`, `issuer_unavailable`, `issuer_rate_limited`, `store_unavailable`
+   */
+  readonly overview: (live: Live, scope: 'all' | 'own') => Promise<ApprovalsResponse>;
   /** Requests, the newest first. @param id only this one */
   readonly list: (id?: string) => Promise<readonly ApprovalRequest[]>;
   /** Takes back what was approved, or ends a request that waits. */
@@ -41,6 +46,9 @@ export interface Approvals {
 
 /** Questions and answers of one person, at once and a second after that. */
 const ATTEMPTS = { burst: 20, perSecond: 0.2 };
+/** The same of looking: answers are never refused because somebody has looked. */
+const LOOKS = { burst: 20, perSecond: 0.2 };
+const OWN_LOOKS = { burst: 20, perSecond: 1 };
 /** Requests of a session that its overview has. */
 const MOST_OWN = 50;
 const MOST_TO_ANSWER = 200;
@@ -56,6 +64,8 @@ export async function createApprovals(context: ApprovalsContext): Promise<Approv
   const describe = (request: Request) => describeRequest(request, opensOf(context.mesh, request.grant));
   const mutex: KeyedMutex = new Map();
   const attempts = createRateAllowance({ ...ATTEMPTS, clock });
+  const looks = createRateAllowance({ ...LOOKS, clock });
+  const ownLooks = createRateAllowance({ ...OWN_LOOKS, clock });
   let sweeping = false;
 
   const limited = async (
@@ -118,20 +128,28 @@ export async function createApprovals(context: ApprovalsContext): Promise<Approv
         return refused(event, thrown);
       }
     },
-    overview: async (live) => {
+    overview: async (live, scope) => {
       const { session } = live;
-      const own = await recentRequests(store, { sessionId: session.id }, MOST_OWN);
-      const approver: Approver = { attestation: session.attestation, via: 'workspace' };
-      const toAnswer: Request[] = [];
-      if (attempts.take(`${session.attestation.issuer} ${session.attestation.subject}`))
-        for (const one of await mayAnswer(parts, approver)) if (toAnswer.length < MOST_TO_ANSWER) toAnswer.push(one);
+      const { issuer, subject } = session.attestation;
+      const isAllowed = scope === 'own' ? ownLooks.take(session.id) : looks.take(`${issuer} ${subject}`);
+      if (!isAllowed) throw tooMany();
+      const opens = opensWithin(context.mesh);
+      const listed = (all: readonly Request[], most: number) =>
+        firstWithin(all.slice(0, most), MOST_LISTED_BYTES, (one) => bytesOf(describeRequest(one, undefined))).map(
+          (one) => describeRequest(one, opens(one.grant)),
+        );
+      const own = listed(await recentRequests(store, { sessionId: session.id }, MOST_OWN), MOST_OWN);
+      if (scope === 'own') return { requestable: [], own, to_answer: [] };
+      const toAnswer = await mayAnswer(parts, { attestation: session.attestation, via: 'workspace' });
       return {
-        requestable: [...requestableGrants(parts, live)],
-        own: own.map(describe),
-        to_answer: toAnswer.map(describe),
+        ...{ own, to_answer: listed(toAnswer, MOST_TO_ANSWER) },
+        requestable: firstWithin(requestableGrants(parts, live, opens), MOST_LISTED_BYTES * 2),
       };
     },
-    list: async (id) => (await recentRequests(store, { id }, MOST_LISTED)).map(describe),
+    list: async (id) => {
+      const opens = opensWithin(context.mesh);
+      return (await recentRequests(store, { id }, MOST_LISTED)).map((one) => describeRequest(one, opens(one.grant)));
+    },
     revoke: (id, reason, event) =>
       deciding(id, event, async () => {
         const request = book.get(id);
@@ -179,7 +197,7 @@ async function endPassed(parts: Parts, id: string): Promise<void> {
 }
 
 function tooMany(): MeshpassError {
-  return new MeshpassError('too_many_attempts', 'Too many requests and answers of yours; wait a little.', {
+  return new MeshpassError('too_many_attempts', 'Too many requests, answers or lists of yours; wait a little.', {
     retryAfter: 1 / ATTEMPTS.perSecond,
   });
 }

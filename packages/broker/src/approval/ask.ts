@@ -6,7 +6,6 @@ import { type Outcome, refused } from '../audit/log/decision.ts';
 import type { AuditEvent } from '../audit/log/event.ts';
 import { seconds } from '../clock/clock.ts';
 import type { Live } from '../session/live.ts';
-import { opensOf } from './opens.ts';
 import type { Parts } from './parts.ts';
 import { identitiesOf } from './people.ts';
 import { notOffered } from './refusals.ts';
@@ -20,17 +19,24 @@ const MOST_OF_PERSON = 20;
 const MOST = 2_000;
 
 /** What the access file in force offers a session by approval. */
-export function requestableGrants({ mesh, authorize, clock }: Parts, live: Live): readonly RequestableGrant[] {
+export function requestableGrants(
+  { mesh, authorize, clock }: Parts,
+  live: Live,
+  opensOf: (grant: string) => RequestableGrant['opens'],
+): readonly RequestableGrant[] {
   const { attestation } = live.session;
   if (!mesh.inForce() || !isPerson(live)) return [];
   const held = new Set(live.session.grants.map(({ name }) => name));
   const { requestable } = authorize(attestation, mesh.access(), seconds(clock));
   return requestable
     .filter(({ grant }) => !held.has(grant.name))
-    .map(({ grant, approval }) => ({
-      ...{ grant: grant.name, approval: describeApproval(approval), opens: opensOf(mesh, grant.name) },
-      ...{ seconds: approval.for, longest: approval.max, reason_required: approval.reason === 'required' },
-    }));
+    .map(({ grant, approval }) => {
+      const opens = opensOf(grant.name);
+      return {
+        ...{ grant: grant.name, approval: describeApproval(approval), ...(opens && { opens }) },
+        ...{ seconds: approval.for, longest: approval.max, reason_required: approval.reason === 'required' },
+      };
+    });
 }
 
 /**

@@ -2,7 +2,7 @@
 import { type ApprovalRequest, MAX_OPENS } from '@meshpass/identity/approval';
 import type { MeshState } from '../reconcile/contract.ts';
 
-export function opensOf(mesh: MeshState, grant: string): ApprovalRequest['opens'] {
+export function opensOf(mesh: MeshState, grant: string): NonNullable<ApprovalRequest['opens']> {
   if (!mesh.inForce()) return [];
   return mesh
     .services([grant])

@@ -57,7 +57,8 @@ export function isOpen({ state }: Request): boolean {
 export function describeRequest(request: Request, opens: ApprovalRequest['opens']): ApprovalRequest {
   const { id, grant, state, sessionId, issuer, subject, login, workspace, seconds, reason, needed, until } = request;
   return {
-    ...{ id, grant, state, session: sessionId, person: { issuer, subject, login }, workspace, opens, seconds },
+    ...{ id, grant, state, session: sessionId, person: { issuer, subject, login }, workspace, seconds },
+    ...(opens && { opens }),
     ...(reason !== undefined && { reason }),
     ...{ asked_at: request.askedAt, answer_by: request.answerBy, needed },
     answers: request.answers.map((answer) => ({

@@ -224,6 +224,22 @@ describe('approvals', () => {
     expect(codes).toContain('too_many_attempts');
   });
 
+  it('can be looked for once a second, and answered by whoever has looked', async () => {
+    const [alice, bob] = await people('alice', 'bob');
+    const { id } = (await ask(alice!)).json;
+    const look = async (who: Enrolled, scope: string) =>
+      (await asSession(harness, who, { path: `/approvals?scope=${scope}` })).json;
+    for (let n = 0; n < 40; n++) {
+      harness.clockAhead += 750;
+      expect((await look(alice!, 'own')).own).toMatchObject([{ id, state: 'pending' }]);
+    }
+    const codes: string[] = [];
+    for (let n = 0; n < 25; n++) codes.push((await look(bob!, 'all')).error_code);
+    expect([codes[0], codes.at(-1)]).toEqual([undefined, 'too_many_attempts']);
+    expect((await answer(bob!, id)).json.state).toBe('approved');
+    expect((await withdraw(alice!, id)).json.state).toBe('withdrawn');
+  });
+
   it('are the same after a restart: open, given, and no longer than before', async () => {
     const [alice, bob, carol] = await people('alice', 'bob', 'carol');
     const given = (await ask(alice!)).json.id;

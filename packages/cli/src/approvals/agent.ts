@@ -5,7 +5,7 @@ import type { ApprovalRequest, ApprovalsResponse } from '@meshpass/identity/appr
 
 /** @throws MeshpassError `agent_not_running`, or why the broker refused */
 export function askApprovals(command: Exclude<ApprovalsCommand, { act: 'list' }>): Promise<ApprovalRequest>;
-export function askApprovals(command: { act: 'list' }): Promise<ApprovalsResponse>;
+export function askApprovals(command: Extract<ApprovalsCommand, { act: 'list' }>): Promise<ApprovalsResponse>;
 export function askApprovals(command: ApprovalsCommand): Promise<unknown> {
   return askAgent(runtimeDirectory(process.env), { command: 'approvals', approvals: command });
 }

@@ -53,7 +53,7 @@ export function opens(
   one: RequestableGrant,
   { host, port }: { readonly host: string; readonly port: number },
 ): boolean {
-  return one.opens.some((to) => to.port === port && (to.host === host || to.host.startsWith(`${host}.`)));
+  return (one.opens ?? []).some((to) => to.port === port && (to.host === host || to.host.startsWith(`${host}.`)));
 }
 
 export function requestableText({ grant, approval, seconds, reason_required: reason }: RequestableGrant): string {

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { askAgent, runtimeDirectory } from '@meshpass/agent/control/control';
 import type { AgentStatus } from '@meshpass/agent/control/status';
+import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import type { ApprovalRequest } from '@meshpass/identity/approval';
 import { askApprovals } from '../approvals/agent.ts';
 import { readDuration, requestText } from '../approvals/text.ts';
@@ -16,7 +17,8 @@ const flags = {
   wait: toggle('wait for the answer, and until the grant is there'),
   output,
 };
-const POLL_MS = 1_000;
+/** The broker lets a session look once a second. */
+const POLL_MS = 3_000;
 
 export const command = defineCommand({
   about:
@@ -26,7 +28,7 @@ export const command = defineCommand({
   env: AGENT_ENV,
   exitCodes: {
     0: 'asked; with --wait: the grant is there',
-    1: 'refused; with --wait: denied, withdrawn or not answered in time',
+    1: 'refused; with --wait: denied, withdrawn, not answered in time, or the session that asked has ended',
   },
   examples: [
     'meshpass request payments-prod --for 1h --reason "INC-4711"',
@@ -55,14 +57,32 @@ async function request(options: OptionsOf<typeof args & typeof flags>): Promise<
   return options.wait && asked.state !== 'approved' ? EXIT.failed : EXIT.ok;
 }
 
-/** Until it is answered and, where it was approved, this workspace has the grant's certificate. */
+/**
+ * Until it is answered and, where it was approved, this workspace has the grant's certificate. A broker that restarts is waited for.
+ * @throws MeshpassError `approval_unknown` once the session that asked is over
+ */
 async function settled(asked: ApprovalRequest): Promise<ApprovalRequest> {
   for (;;) {
-    const { own } = await askApprovals({ act: 'list' });
-    const found = own.find(({ id }) => id === asked.id);
+    const found = await look(asked);
     if (found && found.state !== 'pending' && (found.state !== 'approved' || (await isHeld(found.grant)))) return found;
     await sleep(POLL_MS);
   }
+}
+
+async function look({ id }: ApprovalRequest): Promise<ApprovalRequest | undefined> {
+  let own: readonly ApprovalRequest[];
+  try {
+    own = (await askApprovals({ act: 'list', scope: 'own' })).own;
+  } catch (thrown) {
+    if (toMeshpassError(thrown).retryable) return undefined;
+    throw thrown;
+  }
+  const found = own.find((one) => one.id === id);
+  if (found) return found;
+  throw new MeshpassError(
+    'approval_unknown',
+    `The session that asked has ended, and request ${id} with it: ask again.`,
+  );
 }
 
 async function isHeld(grant: string): Promise<boolean> {

@@ -1,10 +1,14 @@
 /** Requests for approval, as sessions make and answer them. docs/access/approvals.md is their prose. */
+import { MeshpassError } from '@meshpass/identity';
 import { AnswerOrder, ApprovalOrder, WithdrawOrder } from '@meshpass/identity/approval';
+import { z } from 'zod';
 import type { Approvals } from '../../approval/approvals.ts';
-import { granted } from '../../audit/log/decision.ts';
+import { granted, refused } from '../../audit/log/decision.ts';
 import type { SessionCaller } from '../authenticate.ts';
 import { type Authentication, type Route, route } from '../route.ts';
 
+/** Parameter `scope` of `GET /approvals`. */
+export const ListScope = z.enum(['all', 'own']);
 /** Longest body. */
 const MOST = 4 * 1024;
 
@@ -16,7 +20,11 @@ export function approvalRoutes(approvals: Approvals, session: Authentication<Ses
       path: '/approvals',
       action: 'approval.list',
       authentication: session,
-      handler: async ({ caller: { live }, event }) => granted(event, await approvals.overview(live)),
+      handler: async ({ caller: { live }, query, event }) => {
+        const scope = ListScope.safeParse(query.scope ?? 'all');
+        if (!scope.success) return refused(event, new MeshpassError('request_malformed', 'scope is "all" or "own".'));
+        return granted(event, await approvals.overview(live, scope.data));
+      },
     }),
     route({
       method: 'POST',
