@@ -15,6 +15,12 @@ export const BAD_APPROVALS: typeof BAD_FILES = [
   ],
   ['an approval by a job', more('approval: {by: [{issuer: ci}]}'), INVALID, /a job cannot approve/],
   [
+    'an approval by whom nobody calls people',
+    more('approval: {by: [{issuer: okta}]}'),
+    INVALID,
+    /nothing says that "okta" confirms people/,
+  ],
+  [
     'an approval from a repository',
     more('approval: {by: {repository: acme/payments}}'),
     INVALID,

@@ -135,8 +135,8 @@ function nothing(access: Access, why: string): Decision {
 }
 
 /**
- * Whether somebody may approve: the first entry of `by` that names them. Jobs approve nothing: a workflow runs in the name of whoever
- * set it off.
+ * Whether somebody may approve: the first entry of `by` that names them. Jobs and other workloads approve nothing: they run in the
+ * name of whoever set them off.
  * @param at Unix seconds; without it no sign-in counts
  * @returns its place and words; undefined where none does
  * @example
@@ -165,11 +165,35 @@ export function approverEntry(
   at?: number,
 ): string | undefined {
   const kind = trustedKind(attestation, access);
-  if (!kind || kind === 'actions' || denial(access.deny, attestation, kind) !== undefined) return undefined;
+  if (!kind || !isPerson(attestation, access) || denial(access.deny, attestation, kind) !== undefined) return undefined;
   const match = approval.by.find(
     (who) => whyNot(who, attestation, kind) === undefined && 'until' in holdsSignIn(who, attestation, at),
   );
   return match && `${formatPlace(match.place)} ${describeWho(match)}`;
+}
+
+/**
+ * Whether an attestation is of a person: a Codespace, an issuer at which people sign in (`signIn`), or a session in which somebody has
+ * signed in. Tokens of CI systems and other workloads are of nobody: they name a branch or a job, and carry the name of whoever set it off.
+ * @example
+ * ```ts
+ * import { isPerson, parseAccess } from '@meshpass/access';
+ * const access = parseAccess(`
+ * trust: {issuers: {gitlab: {issuer: https://gitlab.com, audience: meshpass}}}
+ * grants: {}`, 'access.yaml');
+ * const job = {
+ *   ...{ attestor: 'oidc', issuer: 'gitlab', subject: 'gitlab:1', login: 'alice', claims: { user_login: 'alice' }, teams: [] },
+ *   workspace: { kind: 'other', key: 'gitlab:1', name: 'job' },
+ *   proofHash: 'a'.repeat(64),
+ * } as const;
+ * isPerson(job, access); // => false
+ * ```
+ */
+export function isPerson(attestation: Attestation, access: Access): boolean {
+  const kind = trustedKind(attestation, access);
+  if (kind !== 'generic') return kind === 'codespace';
+  const issuer = access.trust.issuers.find(({ name }) => name === attestation.issuer);
+  return issuer?.signIn !== undefined || (attestation.signIns ?? []).length > 0;
 }
 
 function trustedKind(attestation: Attestation, access: Access): Kind | undefined {

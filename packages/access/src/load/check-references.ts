@@ -97,15 +97,27 @@ function checkApprover(who: Who, access: Access): readonly AccessFileProblem[] {
   const known = who.issuer === undefined ? undefined : findIssuer(who.issuer, access);
   if (known && 'kind' in known && known.kind === 'actions')
     return problem('a job cannot approve: name people, by GitHub or by an identity provider');
+  if (who.issuer !== undefined && known && 'kind' in known && !isOfPeople(who.issuer, access) && !who.signedIn)
+    return problem(notOfPeople(who.issuer));
   return checkWho(who, access);
+}
+
+function isOfPeople(issuer: string, { trust }: Access): boolean {
+  return issuer === 'github' || trust.issuers.some(({ name, signIn }) => name === issuer && signIn !== undefined);
+}
+
+/** Its tokens may be of CI jobs, which carry the name of whoever set them off. */
+function notOfPeople(issuer: string): string {
+  return `nothing says that "${issuer}" confirms people: set trust.issuers.${issuer}.signIn with its public OAuth client`;
 }
 
 /** It speaks for people of an issuer that confirms people. */
 function checkWebhook({ place, speaksFor }: ApprovalWebhook, access: Access): readonly AccessFileProblem[] {
   const known = findIssuer(speaksFor, access);
   if ('message' in known) return [{ code: 'access_file_invalid', place, message: `speaksFor: ${known.message}` }];
-  if (known.kind !== 'actions') return [];
-  const message = 'speaksFor: a job cannot approve: name github, or an identity provider';
+  if (isOfPeople(speaksFor, access)) return [];
+  const job = 'a job cannot approve: name github, or an identity provider';
+  const message = `speaksFor: ${known.kind === 'actions' ? job : notOfPeople(speaksFor)}`;
   return [{ code: 'access_file_invalid', place, message }];
 }
 

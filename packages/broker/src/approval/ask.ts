@@ -1,4 +1,5 @@
 /** A session asks for a grant that needs an approval. */
+import { isPerson } from '@meshpass/access';
 import { describeApproval } from '@meshpass/access/compile';
 import { MeshpassError } from '@meshpass/identity';
 import type { ApprovalOrder, RequestableGrant } from '@meshpass/identity/approval';
@@ -25,7 +26,7 @@ export function requestableGrants(
   opensOf: (grant: string) => RequestableGrant['opens'],
 ): readonly RequestableGrant[] {
   const { attestation } = live.session;
-  if (!mesh.inForce() || !isPerson(live)) return [];
+  if (!mesh.inForce() || !isPerson(attestation, mesh.access())) return [];
   const held = new Set(live.session.grants.map(({ name }) => name));
   const { requestable } = authorize(attestation, mesh.access(), seconds(clock));
   return requestable
@@ -62,10 +63,10 @@ export async function ask(
 function newRequest(parts: Parts, live: Live, order: ApprovalOrder): Request {
   const { mesh, authorize, clock, random } = parts;
   const { attestation, id: sessionId } = live.session;
-  if (!isPerson(live))
+  if (!isPerson(attestation, mesh.access()))
     throw new MeshpassError(
       'approval_not_offered',
-      'A job cannot ask for an approval: it runs in the name of whoever set it off.',
+      'A job or another workload cannot ask for an approval: sign in first (meshpass login), or ask where you are a person.',
     );
   const now = seconds(clock);
   const found = authorize(attestation, mesh.access(), now).requestable.find(({ grant }) => grant.name === order.grant);
@@ -101,9 +102,4 @@ function newRequest(parts: Parts, live: Live, order: ApprovalOrder): Request {
         retryAfter: 60,
       });
   }
-}
-
-/** A job runs in the name of whoever set it off, which need not be whoever wrote what it does. */
-function isPerson({ session: { attestation } }: Live): boolean {
-  return attestation.workspace.kind !== 'actions';
 }

@@ -13,7 +13,7 @@ import {
 } from '../harness/broker.ts';
 
 const file = (more = '', leads = '["idp:bob", "idp:carol"]') => `
-trust: {issuers: {idp: {issuer: 'https://idp.example', audience: meshpass}, other: {issuer: 'https://other.example', audience: meshpass}}}
+trust: {issuers: {idp: {issuer: 'https://idp.example', audience: meshpass, signIn: {client: meshpass-cli}}, other: {issuer: 'https://other.example', audience: meshpass}}}
 grants:
   dev: {who: [{issuer: idp}], to: [{service: orders.shop, port: 8080}]}
   prod:
@@ -131,6 +131,17 @@ describe('approvals', () => {
     const done = await answer(carol!, id, { seconds: 600 });
     expect(done.json).toMatchObject({ state: 'approved', until: harness.now() + 600 });
     expect(await services(alice!)).toEqual(['dev', 'prod']);
+  });
+
+  it('refuse workloads: nothing says that their issuer confirms people', async () => {
+    const [alice, bob] = await people('alice', 'bob');
+    const { id } = (await ask(bob!)).json;
+    const { grants, deny } = parseAccess(file(), 'access.yaml');
+    const idp = { name: 'idp', issuer: 'https://idp.example', audience: 'meshpass', algorithms: ['ES256'] };
+    harness.mesh.setAccess(grants, [], { issuers: [{ ...idp, kind: 'generic' }] }, deny);
+    expect((await ask(alice!)).json.error_code).toBe('approval_not_offered');
+    expect((await overview(alice!)).requestable).toEqual([]);
+    expect((await answer(alice!, id)).json.error_code).toBe('approval_forbidden');
   });
 
   it('count nobody who may no longer approve when the last one answers', async () => {

@@ -10,7 +10,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { asSession, type Enrolled, enrol, type Harness, newKey, startHarness } from '../harness/broker.ts';
 
 const FILE = `
-trust: {issuers: {idp: {issuer: 'https://idp.example', audience: meshpass}}}
+trust: {issuers: {idp: {issuer: 'https://idp.example', audience: meshpass, signIn: {client: meshpass-cli}}}}
 approvals: {webhooks: {chat: {url: 'https://chat.example/meshpass', speaksFor: idp}}}
 grants:
   dev: {who: [{issuer: idp}], to: [{service: orders.shop, port: 8080}]}
