@@ -15,7 +15,7 @@ import {
 const FILE = `
 trust:
   issuers:
-    idp: {issuer: 'https://idp.example', audience: meshpass}
+    idp: {issuer: 'https://idp.example', audience: meshpass, signIn: {client: meshpass-cli}}
     okta: {issuer: '${OKTA}', audience: meshpass, signIn: {client: ${CLIENT}}}
 grants:
   dev: {who: [{issuer: idp}, {issuer: okta}], to: [{service: orders.shop, port: 8080}]}
