@@ -84,6 +84,7 @@ describe('the published JSON Schema', () => {
     'an instant of no calendar',
     'an end before its beginning',
     'an approval by a job',
+    'an approval by whom nobody calls people',
     'an approval from a repository',
     'an approval for a day',
     'an approval that ends before it begins',

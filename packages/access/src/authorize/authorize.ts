@@ -178,14 +178,15 @@ export function approverEntry(
  * @example
  * ```ts
  * import { isPerson, parseAccess } from '@meshpass/access';
+ * import type { Attestation } from '@meshpass/identity';
  * const access = parseAccess(`
  * trust: {issuers: {gitlab: {issuer: https://gitlab.com, audience: meshpass}}}
  * grants: {}`, 'access.yaml');
- * const job = {
+ * const job: Attestation = {
  *   ...{ attestor: 'oidc', issuer: 'gitlab', subject: 'gitlab:1', login: 'alice', claims: { user_login: 'alice' }, teams: [] },
  *   workspace: { kind: 'other', key: 'gitlab:1', name: 'job' },
  *   proofHash: 'a'.repeat(64),
- * } as const;
+ * };
  * isPerson(job, access); // => false
  * ```
  */
