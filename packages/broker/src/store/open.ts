@@ -94,7 +94,10 @@ async function embedded(options: StoreOptions): Promise<Store> {
   const db: Db = new Kysely({ dialect });
   const maintain = async () => {
     // A single process has neither autovacuum nor a checkpointer: dead rows would stay, and the WAL would grow for ever.
-    const tables = ['proof_replay', 'sessions', 'session_principals', 'operator_sessions', 'operator_confirmations'];
+    const tables = [
+      ...['proof_replay', 'sessions', 'session_principals', 'operator_sessions', 'operator_confirmations'],
+      ...['approval_requests', 'approval_deliveries'],
+    ];
     for (const table of tables) await sql.raw(`vacuum ${table}`).execute(db);
     await sql`checkpoint`.execute(db);
   };
