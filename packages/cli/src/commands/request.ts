@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { askAgent, runtimeDirectory } from '@meshpass/agent/control/control';
 import type { AgentStatus } from '@meshpass/agent/control/status';
-import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import type { ApprovalRequest } from '@meshpass/identity/approval';
+import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { askApprovals } from '../approvals/agent.ts';
 import { readDuration, requestText } from '../approvals/text.ts';
 import { defineCommand } from '../command/define.ts';
