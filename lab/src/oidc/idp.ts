@@ -132,7 +132,7 @@ function createProvider(issuer: string, keys: Keys, disabled: ReadonlySet<string
         token_endpoint_auth_method: 'none',
         grant_types: ['authorization_code', 'urn:ietf:params:oauth:grant-type:device_code'],
         // The port of a loopback redirect is not compared (RFC 8252 section 7.3).
-        redirect_uris: ['http://127.0.0.1/callback'],
+        redirect_uris: ['http://127.0.0.1/callback', 'http://127.0.0.1/page/callback/corp'],
         response_types: ['code'],
       },
     ],

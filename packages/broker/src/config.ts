@@ -18,6 +18,15 @@ export const BrokerConfig = z.strictObject({
   listen: listen(8443).prefault({}),
   /** Probes and metrics, plain HTTP: for the cluster's own eyes. */
   operator: listen(9090).prefault({}),
+  /** Where people's browsers reach the operator listener: with it, that has the page for approvals. */
+  operatorUrl: z
+    .url({ protocol: /^https?$/ })
+    .refine((url) => new URL(url).origin === url, 'must be an origin, without a path or a final slash')
+    .refine(
+      (url) => url.startsWith('https:') || ['127.0.0.1', 'localhost'].includes(new URL(url).hostname),
+      'must be https, or a loopback address',
+    )
+    .optional(),
   /** PEM files; they are read anew when they change. */
   tls: z.strictObject({ certFile: z.string(), keyFile: z.string() }),
   /** Holds the embedded store and the signing key. */

@@ -92,6 +92,7 @@ const STATUS = {
   confirmation_unknown: 404,
   confirmation_void: 409,
   confirmations_too_many: 429,
+  operator_form_forged: 403,
   too_many_attempts: 429,
   signing_key_fixed: 409,
   edge_unauthorized: 401,

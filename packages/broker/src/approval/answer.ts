@@ -32,7 +32,8 @@ export async function answer(
   order: AnswerOrder,
   asked: AuditEvent,
 ): Promise<Outcome<Request>> {
-  let event: AuditEvent = { ...asked, target: order.id, detail: { decision: order.decision, via: approver.via } };
+  const how = { decision: order.decision, via: approver.via };
+  let event: AuditEvent = { ...asked, target: order.id, detail: { ...asked.detail, ...how } };
   try {
     const { request, live } = pending(parts, order.id);
     event = { ...event, grant: request.grant, detail: { ...event.detail, ...requester(request) } };

@@ -55,7 +55,7 @@ export const Reason = z.string().min(1).max(200).refine(isPlainText);
  * @returns a route that refuses with what authentication refuses with, `operator_forbidden` and `operator_reason_required`
  */
 export function operatorRoute<Body>(
-  operators: Operators,
+  operators: Pick<Operators, 'authentication' | 'confirmations'>,
   { does, ...one }: OperatorRoute<Body>,
   handler: (call: OperatorCall<Body>) => Promise<Outcome<unknown>>,
 ): MountedOperatorRoute {

@@ -18,6 +18,7 @@ import { type DrillContext, drillRoutes } from './routes/drill.ts';
 import { type OperatorApprovalsContext, operatorApprovalRoutes } from './routes/operator-approvals.ts';
 import { type OperatorPolicyContext, operatorPolicyRoutes } from './routes/operator-policy.ts';
 import { type OperatorsContext, operatorsRoutes, signInRoutes } from './routes/operators.ts';
+import { type PageContext, pageRoutes, pageSignInRoutes } from './routes/page.ts';
 import { type TrustContext, trustRoutes } from './routes/trust.ts';
 import { metricsRoute } from './standby.ts';
 
@@ -33,6 +34,8 @@ export interface OperatorContext {
   /** Absent: the access file is the one on disk. */
   readonly policy: OperatorPolicyContext | undefined;
   readonly operators: OperatorsContext;
+  /** Absent: browsers have no page here. */
+  readonly page: PageContext | undefined;
   readonly connections: Connections;
   readonly stopping: () => boolean;
   /** What an operator has to mend, though the broker serves. */
@@ -52,6 +55,7 @@ export function createOperatorApp({
   approvals,
   policy,
   operators,
+  page,
   connections,
   stopping,
   warnings,
@@ -77,6 +81,7 @@ export function createOperatorApp({
   metricsRoute(app, metrics);
   app.use(requireLeader(store.isLeader));
   mount(app, admin, signInRoutes(operators));
+  if (page) mount(app, admin, pageSignInRoutes(page));
   const routes: readonly MountedOperatorRoute[] = [
     ...auditRoutes(auditLog),
     ...adminRoutes(admin),
@@ -85,6 +90,7 @@ export function createOperatorApp({
     ...operatorApprovalRoutes(approvals),
     ...(policy ? operatorPolicyRoutes(policy) : []),
     ...operatorsRoutes(operators),
+    ...(page ? pageRoutes(page) : []),
   ];
   mount(app, admin, routes);
   mount(app, admin, confirmationRoutes(operators, routes));

@@ -9,7 +9,9 @@ import { createRateAllowance } from '../limits/rate-allowance.ts';
 import { groupOf, type SourceOf } from '../limits/source-address.ts';
 import { BREAK_GLASS, type OperatorCaller } from '../operator/caller.ts';
 import type { Confirmations } from '../operator/confirmations.ts';
-import { callerOf, type OperatorSessions } from '../operator/sessions.ts';
+import { isOfPage } from '../operator/page/browser-sign-in.ts';
+import { cookieOf, SESSION_COOKIE } from '../operator/page/cookies.ts';
+import { callerOf, type OperatorSession, type OperatorSessions } from '../operator/sessions.ts';
 import { equalInConstantTime } from '../secrets/constant-time.ts';
 import { MAX_AGE, MAX_AHEAD, verifyDpop } from '../token/dpop.ts';
 import { createReplayMemory } from '../token/replay.ts';
@@ -48,6 +50,10 @@ export interface Operators {
   readonly keyAuthentication: Authentication<{ readonly jkt: string }>;
   /** What waits for a second person. */
   readonly confirmations: Confirmations;
+  /** A browser: the session in its cookie, which is one of the page. Refuses with `operator_session_ended`, `too_many_attempts`. */
+  readonly pageAuthentication: Authentication<OperatorCaller>;
+  /** Somebody who has shown nothing yet. Refuses with `too_many_attempts`. */
+  readonly strangerAuthentication: Authentication<undefined>;
   /** A sign-in that failed counts as a wrong token. */
   readonly failed: (event: AuditEvent) => void;
 }
@@ -56,6 +62,7 @@ export interface Operators {
 const ATTEMPTS = { burst: 10, perSecond: 0.1 };
 /** DPoP proofs remembered in a window. Operators are few. */
 const REPLAY_CAPACITY = 20_000;
+const TOKEN = /^mpo_[A-Za-z0-9_-]{43}$/;
 const SESSION = /^dpop +(mpo_[A-Za-z0-9_-]{43})$/i;
 
 export function createOperators(options: OperatorsOptions): Operators {
@@ -74,7 +81,13 @@ export function createOperators(options: OperatorsOptions): Operators {
     ...{ now: seconds(clock), startedAt },
   });
 
-  const bySession = (presented: Presented, sessionToken: string, source: string): Outcome<OperatorCaller> => {
+  /** @param prove that who has the token is whom it was given to */
+  const bySession = (
+    presented: Presented,
+    sessionToken: string,
+    source: string,
+    prove: (session: OperatorSession) => void,
+  ): Outcome<OperatorCaller> => {
     const { event, request } = presented;
     const session = sessions.byToken(sha256Hex(sessionToken));
     if (!session || session.expiresAt <= seconds(clock)) {
@@ -85,7 +98,7 @@ export function createOperators(options: OperatorsOptions): Operators {
     const { id, subject, login, issuer } = session;
     const identified = { ...event, subject, login, issuer, detail: { operator_session: id } };
     try {
-      verifyDpop({ ...proofOf(presented), accessToken: sessionToken, jkt: session.jkt, replay: known });
+      prove(session);
       const caller = callerOf(session, options.access());
       if (caller.roles.length === 0) {
         options.onRoleLost(id);
@@ -120,8 +133,23 @@ export function createOperators(options: OperatorsOptions): Operators {
       const source = groupOf(sourceOf(presented.request));
       if (!attempts.has(source)) return refused(presented.event, tooMany());
       const session = SESSION.exec(presented.request.headers.authorization ?? '')?.[1];
-      return session === undefined ? byToken(presented, source) : bySession(presented, session, source);
+      if (session === undefined) return byToken(presented, source);
+      return bySession(presented, session, source, ({ jkt }) => {
+        verifyDpop({ ...proofOf(presented), accessToken: session, jkt, replay: known });
+      });
     },
+    pageAuthentication: (presented) => {
+      const source = groupOf(sourceOf(presented.request));
+      if (!attempts.has(source)) return refused(presented.event, tooMany());
+      const token = cookieOf(presented.request, SESSION_COOKIE) ?? '';
+      if (!TOKEN.test(token)) return refused(presented.event, ended('You are not signed in here.'));
+      return bySession(presented, token, source, (session) => {
+        // A token that is bound to a key is worth nothing without it.
+        if (!isOfPage(session)) throw ended('This session is not one of the page; sign in.');
+      });
+    },
+    strangerAuthentication: ({ event, request }) =>
+      attempts.has(groupOf(sourceOf(request))) ? granted(event, undefined) : refused(event, tooMany()),
     keyAuthentication: (presented) => {
       const source = groupOf(sourceOf(presented.request));
       if (!attempts.has(source)) return refused(presented.event, tooMany());

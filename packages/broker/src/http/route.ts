@@ -3,7 +3,7 @@
  * write the refusal if there is one, answer.
  */
 import type { IncomingMessage, ServerResponse } from 'node:http';
-import { toMeshpassError } from '@meshpass/identity';
+import { type MeshpassError, toMeshpassError } from '@meshpass/identity';
 import type { Context, Hono } from 'hono';
 import type { Logger } from 'pino';
 import type { z } from 'zod';
@@ -35,6 +35,8 @@ export interface Route<Caller = unknown, Body = unknown> {
   readonly read?: (request: IncomingMessage) => Promise<Body>;
   /** What the body adds to the audit event, also where the handler throws. */
   auditMembers?(body: Body): Pick<AuditEvent, 'target' | 'detail'>;
+  /** How a refusal is told; absent: as JSON. @param decisionId absent where there is no row of it */
+  readonly refusal?: (error: MeshpassError, decisionId: string | undefined) => Promise<Response>;
   /** RFC 9449 section 5: a bad DPoP proof is answered 400 here, elsewhere 401. */
   readonly atTokenEndpoint?: boolean;
   /**
@@ -91,16 +93,18 @@ async function answer(context: RouteContext, c: Context<Env>, one: Route): Promi
   const event = newEvent(one.action, origin, context.clock, context.random);
   const outcome = await handle(one, c, event);
   if (outcome.granted) return respond(outcome.value);
+  const tell = async (error: MeshpassError, decisionId: string | undefined) =>
+    (await one.refusal?.(error, decisionId)) ?? refusal(error, decisionId, one.atTokenEndpoint);
   if (isWithheld(outcome)) {
     const { code, message, detail, cause } = outcome.error;
     context.log.info({ decision: event.id, action: event.action, code, message, detail, err: cause }, 'withheld');
-    return refusal(outcome.error, event.id, one.atTokenEndpoint);
+    return await tell(outcome.error, event.id);
   }
   try {
     const { metered } = await recordRefusal(context.audit, outcome);
-    return refusal(outcome.error, metered ? undefined : event.id, one.atTokenEndpoint);
+    return await tell(outcome.error, metered ? undefined : event.id);
   } catch (thrown) {
-    return refusal(toMeshpassError(thrown), event.id, one.atTokenEndpoint);
+    return await tell(toMeshpassError(thrown), event.id);
   }
 }
 

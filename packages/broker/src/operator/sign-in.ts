@@ -8,6 +8,7 @@ import { type Access, operatorRoles, serviceAccountRoles } from '@meshpass/acces
 import { type Attestation, ID_TOKEN_TYPE, JWT_TYPE, MeshpassError, operatorNonce } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import type { Attested } from '../attest/attested.ts';
+import type { IssuerHttpOptions } from '../attest/issuer-http.ts';
 import type { IssuerKeys } from '../attest/oidc/issuer-keys.ts';
 import { attestOidc } from '../attest/oidc/oidc.ts';
 import { printable } from '../attest/printable.ts';
@@ -30,6 +31,8 @@ import {
 export interface OperatorProofs {
   /** Keys of issuers. */
   readonly keys: IssuerKeys;
+  /** How issuers are asked when a browser signs in; absent: none can. */
+  readonly http?: IssuerHttpOptions;
   /** TokenReview for an audience: the user name behind a ServiceAccount's token; absent: no ServiceAccount is an operator. */
   readonly reviewToken?: (token: string, audience: string) => Promise<string | undefined>;
 }

@@ -16,10 +16,12 @@ import { createOperatorApp } from '../http/operator.ts';
 import { createOperators } from '../http/operators.ts';
 import { recordEdgeDecisions } from '../http/routes/edge.ts';
 import { closeOperatorSessions } from '../http/routes/operators.ts';
+import type { PageContext } from '../http/routes/page.ts';
 import type { OperatorListener } from '../http/standby.ts';
 import { cacheRefusedTokens } from '../kubernetes/refused-tokens.ts';
 import { proxyChecker, sourceReader } from '../limits/source-address.ts';
 import { createConfirmations } from '../operator/confirmations.ts';
+import { createBrowserSignIn } from '../operator/page/browser-sign-in.ts';
 import type { OperatorSessions } from '../operator/sessions.ts';
 import { policyChanges } from '../policy/change.ts';
 import type { Denies } from '../session/deny-ended.ts';
@@ -171,6 +173,10 @@ export function createApps(base: Base, active: Active) {
     drill: { ...admin, signer, publicUrl: config.publicUrl, denies },
     trust: { ...admin, rotation: active.rotation, mesh, live },
     approvals: { approvals: active.approvals, operators },
+    page: pageOf(
+      { ...admin, ...ofOperators, proofs: given.operators, approvals: active.approvals },
+      config.operatorUrl,
+    ),
   });
 
   return {
@@ -178,6 +184,14 @@ export function createApps(base: Base, active: Active) {
     recordEdgeDecisions: (decisions: readonly EdgeDecision[]) =>
       recordEdgeDecisions({ journal, clock, random, liveSessions: live, ruleOf: audit.ruleOf }, decisions),
   };
+}
+
+/** The page for browsers, where they can reach it. */
+function pageOf(context: Omit<PageContext, 'origin' | 'browserSignIn'>, origin: string | undefined) {
+  const http = context.proofs?.http;
+  if (origin === undefined || !http) return undefined;
+  const { access, clock, random } = context;
+  return { ...context, origin, browserSignIn: createBrowserSignIn({ origin, http, access, clock, random }) };
 }
 
 /** The access file took the last role: the session is over in the store, too. */

@@ -26,6 +26,10 @@ const api = {
     env: 'MESHPASS_OPERATOR_LISTEN',
     default: '127.0.0.1:9090',
   }),
+  operatorUrl: text('<origin>', "where people's browsers reach it: with this, it has the page for approvals", {
+    env: 'MESHPASS_OPERATOR_URL',
+    defaultText: 'no page',
+  }),
   operatorToken: text('<file>', 'token that operators present there, except for probes and metrics', {
     env: 'MESHPASS_OPERATOR_TOKEN_FILE',
     defaultText: 'no operators',

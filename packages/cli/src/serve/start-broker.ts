@@ -64,6 +64,7 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
     publicUrl: options.publicUrl,
     listen: options.listen,
     operator: options.operatorListen,
+    operatorUrl: options.operatorUrl,
     tls: { certFile: options.tlsCert, keyFile: options.tlsKey },
     dataDir: options.data,
     databaseUrl: options.databaseUrl,
@@ -129,7 +130,7 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
     signer,
     reviewEdgeToken: async (token) =>
       (await mesh.reviewEdgeToken(token)) === `system:serviceaccount:${options.edgeServiceAccount}`,
-    operators: { keys: createIssuerKeys(ASKING), reviewToken: mesh.reviewToken },
+    operators: { keys: createIssuerKeys(ASKING), http: ASKING, reviewToken: mesh.reviewToken },
     policy: {
       mesh: mesh.policy,
       authorOf:

@@ -174,7 +174,7 @@ export async function closeOperatorSessions(
   );
 }
 
-function may({ kind, roles }: OperatorCaller, action: OperatorAction): boolean {
+export function may({ kind, roles }: OperatorCaller, action: OperatorAction): boolean {
   const terms = termsOf(action);
   return kind === 'break-glass' ? !terms.notInAnEmergency : roles.some(({ role }) => terms.roles.includes(role));
 }

@@ -1,0 +1,162 @@
+/**
+ * The sign-in of a browser: authorization code (RFC 6749 section 4.1) with PKCE (RFC 7636, S256), `state` and `nonce`. The broker keeps
+ * nothing of it: `state`, `nonce` and verifier all follow from a secret in a cookie, so that another browser has no use for the answer,
+ * and another broker can take over meanwhile. Each issuer has a redirect URI of its own, and says who it is where it can (RFC 9207):
+ * an answer of one is never taken for that of another (RFC 9700 section 4.4).
+ */
+import { createHmac } from 'node:crypto';
+import type { Access } from '@meshpass/access';
+import { MeshpassError, operatorNonce } from '@meshpass/identity';
+import { ApprovalId } from '@meshpass/identity/approval';
+import * as oidc from 'openid-client';
+import {
+  type IssuerHttpOptions,
+  plainHttpIssuersOnlyInALab,
+  requestIssuer,
+  unavailable,
+} from '../../attest/issuer-http.ts';
+import { createTtlCache } from '../../attest/ttl-cache.ts';
+import type { Clock, Random } from '../../clock/clock.ts';
+
+export interface BrowserSignInOptions {
+  /** Where browsers reach the page. */
+  readonly origin: string;
+  readonly http: IssuerHttpOptions;
+  /** @throws MeshpassError while no access file is in force */
+  readonly access: () => Access;
+  readonly clock: Clock;
+  readonly random: Random;
+}
+
+export interface BrowserSignIn {
+  /** Names of issuers at which operators sign in. */
+  readonly issuers: () => readonly string[];
+  /**
+   * @param request that is shown afterwards
+   * @returns where the browser goes, and the cookie that it keeps meanwhile
+   * @throws MeshpassError `not_found`, `issuer_unavailable`
+   */
+  readonly begin: (issuer: string, request: string | undefined) => Promise<{ location: string; cookie: string }>;
+  /**
+   * @param kept the cookie
+   * @param search query of the redirect
+   * @throws MeshpassError `not_found`, `proof_rejected`, `issuer_unavailable`
+   */
+  readonly finish: (issuer: string, kept: string | undefined, search: string) => Promise<Proven>;
+}
+
+export interface Proven {
+  readonly idToken: string;
+  /** What the session is bound to in place of the thumbprint of a key. */
+  readonly binding: string;
+  readonly request: string | undefined;
+}
+
+/** Seconds that a sign-in may take. */
+export const SIGN_IN_SECONDS = 600;
+/** Of a session that lives in a cookie: no key has such a thumbprint, so that its token is worth nothing at the API. */
+const PAGE = 'page.';
+const DISCOVERY_MS = 3_600_000;
+const CAPACITY = 50;
+const KEPT = /^([A-Za-z0-9_-]{43})\.([a-z0-9-]{1,63})\.([0-9a-f]{24})?$/;
+
+export function isOfPage({ jkt }: { readonly jkt: string }): boolean {
+  return jkt.startsWith(PAGE);
+}
+
+export function createBrowserSignIn({ origin, http, access, clock, random }: BrowserSignInOptions): BrowserSignIn {
+  const configurations = createTtlCache<oidc.Configuration>(() => DISCOVERY_MS, CAPACITY, clock);
+  const issuers = () => {
+    const { trust, operators } = access();
+    return operators ? trust.issuers.flatMap((one) => (one.signIn ? [{ ...one, signIn: one.signIn }] : [])) : [];
+  };
+  const known = async (name: string) => {
+    const issuer = issuers().find((one) => one.name === name);
+    if (!issuer) throw new MeshpassError('not_found', 'Nobody signs in at an issuer of this name.');
+    const { signIn, issuer: url } = issuer;
+    const config = await configurations.get(`${url} ${signIn.client}`, () => discover(url, signIn.client, http));
+    return { issuer, config, redirect: `${origin}/page/callback/${name}` };
+  };
+
+  return {
+    issuers: () => issuers().map(({ name }) => name),
+    begin: async (name, request) => {
+      const { issuer, config, redirect } = await known(name);
+      const secret = random(32).toString('base64url');
+      const location = oidc.buildAuthorizationUrl(config, {
+        ...{ redirect_uri: redirect, scope: ['openid', ...issuer.signIn.scopes].join(' ') },
+        ...{ state: derived(secret, 'state'), nonce: operatorNonce(bindingOf(secret)) },
+        code_challenge: await oidc.calculatePKCECodeChallenge(derived(secret, 'verifier')),
+        code_challenge_method: 'S256',
+      });
+      return { location: location.href, cookie: `${secret}.${name}.${request ?? ''}` };
+    },
+    finish: async (name, kept, search) => {
+      const [, secret, begunAt, request] = KEPT.exec(kept ?? '') ?? [];
+      if (secret === undefined || begunAt !== name)
+        throw new MeshpassError(
+          'proof_rejected',
+          'This browser has begun no such sign-in, or too long ago: begin again.',
+        );
+      const { issuer, config, redirect } = await known(name);
+      const binding = bindingOf(secret);
+      const tokens = await understood(issuer.issuer, () =>
+        oidc.authorizationCodeGrant(config, new URL(redirect + search), {
+          ...{ pkceCodeVerifier: derived(secret, 'verifier'), expectedState: derived(secret, 'state') },
+          ...{ expectedNonce: operatorNonce(binding), idTokenExpected: true },
+        }),
+      );
+      return {
+        idToken: tokens.id_token ?? '',
+        binding,
+        request: ApprovalId.safeParse(request).success ? request : undefined,
+      };
+    },
+  };
+}
+
+function derived(secret: string, what: string): string {
+  return createHmac('sha256', secret).update(`meshpass page ${what}`).digest('base64url');
+}
+
+function bindingOf(secret: string): string {
+  return PAGE + derived(secret, 'session');
+}
+
+async function discover(issuer: string, client: string, http: IssuerHttpOptions): Promise<oidc.Configuration> {
+  const ask: oidc.CustomFetch = async (url, { method, headers, body }) => {
+    const answer = await requestIssuer(
+      new URL(url),
+      { method: method === 'POST' ? 'POST' : 'GET', headers, ...(body != null && { body: String(body) }) },
+      issuer,
+      http,
+    );
+    return Response.json(answer.body ?? null, { status: answer.status });
+  };
+  const execute = http[plainHttpIssuersOnlyInALab] ? [oidc.allowInsecureRequests] : [];
+  return await understood(issuer, () =>
+    oidc.discovery(new URL(issuer), client, undefined, oidc.None(), { execute, [oidc.customFetch]: ask }),
+  );
+}
+
+/** Never the answer itself: it may hold tokens. */
+async function understood<T>(issuer: string, ask: () => Promise<T>): Promise<T> {
+  try {
+    return await ask();
+  } catch (thrown) {
+    if (thrown instanceof MeshpassError) throw thrown;
+    const { code, cause, error } = thrown as { code?: unknown; cause?: unknown; error?: unknown };
+    if (cause instanceof MeshpassError) throw cause;
+    if (thrown instanceof oidc.AuthorizationResponseError || thrown instanceof oidc.ResponseBodyError)
+      throw new MeshpassError('proof_rejected', `${issuer} did not sign you in: ${plain(error)}.`);
+    if (thrown instanceof oidc.ClientError)
+      throw new MeshpassError('proof_rejected', `The answer is not one of ${issuer} to this sign-in (${plain(code)}).`);
+    throw unavailable(issuer, 'no answer as OpenID Connect has them', {}, thrown);
+  }
+}
+
+function plain(text: unknown): string {
+  return String(text)
+    .replace(/[^\x20-\x7e]/g, '?')
+    .slice(0, 100);
+}

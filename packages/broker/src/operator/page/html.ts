@@ -1,0 +1,171 @@
+/** What the page looks like: plain HTML without a script. Everything that comes from somebody is escaped by the template. */
+import { createHash } from 'node:crypto';
+import type { MeshpassError } from '@meshpass/identity';
+import type { ApprovalRequest } from '@meshpass/identity/approval';
+import { html, raw } from 'hono/html';
+import type { HtmlEscapedString } from 'hono/utils/html';
+
+type Html = HtmlEscapedString | Promise<HtmlEscapedString>;
+
+const STYLE = `
+:root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}
+body{margin:2rem auto;max-width:60rem;padding:0 1rem}
+table{border-collapse:collapse;width:100%}
+th,td{border-bottom:1px solid #8886;padding:.4rem .6rem;text-align:left;vertical-align:top}
+td{overflow-wrap:anywhere}
+form{border:1px solid #8886;margin:1rem 0;padding:1rem}
+input,button{font:inherit;padding:.3rem .6rem}
+input[name=reason]{width:100%;box-sizing:border-box}
+label{display:block;margin-bottom:.6rem}
+header{display:flex;justify-content:space-between;align-items:center}
+header form{border:0;margin:0;padding:0}
+`;
+
+/** The style is named by its hash: nothing else is run or loaded, and forms go to this origin alone. */
+const POLICY = [
+  "default-src 'none'",
+  `style-src 'sha256-${createHash('sha256').update(STYLE).digest('base64')}'`,
+  ...["form-action 'self'", "base-uri 'none'", "frame-ancestors 'none'"],
+].join('; ');
+
+const HEADERS: Readonly<Record<string, string>> = {
+  'content-type': 'text/html; charset=utf-8',
+  'content-security-policy': POLICY,
+  'cache-control': 'no-store',
+  'x-content-type-options': 'nosniff',
+  'x-frame-options': 'DENY',
+  // Not no-referrer: browsers would then send forms with the origin null.
+  'referrer-policy': 'same-origin',
+  'cross-origin-opener-policy': 'same-origin',
+  'cross-origin-resource-policy': 'same-origin',
+};
+
+/** Who is signed in, for the head of a page. */
+export interface Visitor {
+  readonly name: string;
+  /** Of the form that signs out. */
+  readonly signOut: string;
+}
+
+export interface AnswerForm {
+  readonly token: string;
+}
+
+export async function signInPage(issuers: readonly string[], request: string | undefined): Promise<Response> {
+  const query = request === undefined ? '' : `?request=${request}`;
+  const links = issuers.map((name) => html`<li><a href="/page/sign-in/${name}${query}">Sign in with ${name}</a></li>`);
+  const none = html`<p>Nobody can sign in: the access file has no <code>operators</code>, or no issuer with <code>signIn</code>.</p>`;
+  return await page('Sign in', undefined, links.length === 0 ? none : html`<ul>${links}</ul>`);
+}
+
+export async function listPage(visitor: Visitor, requests: readonly ApprovalRequest[]): Promise<Response> {
+  const waiting = requests.filter(({ state }) => state === 'pending');
+  const others = requests.filter(({ state }) => state !== 'pending').slice(0, MOST_SETTLED);
+  return await page(
+    'Requests for approval',
+    visitor,
+    html`<h2>Waiting</h2>${table(waiting)}<h2>Others, the newest first</h2>${table(others)}`,
+  );
+}
+
+const MOST_SETTLED = 100;
+
+function table(requests: readonly ApprovalRequest[]): Html {
+  if (requests.length === 0) return html`<p>None.</p>`;
+  const rows = requests.map(
+    (one) => html`<tr><td><a href="/approvals/${one.id}">${one.grant}</a></td><td>${person(one.person)}</td>
+<td>${duration(one.seconds)}</td><td>${quoted(one.reason)}</td><td>${one.state}</td><td>${time(one.asked_at)}</td></tr>`,
+  );
+  return html`<table><thead><tr><th>Grant<th>Who<th>For<th>Reason<th>State<th>Asked</tr></thead><tbody>${rows}</tbody></table>`;
+}
+
+/** @param form absent: it cannot be answered, or not by this visitor */
+export async function requestPage(
+  visitor: Visitor,
+  request: ApprovalRequest,
+  form: AnswerForm | undefined,
+): Promise<Response> {
+  const { id, grant, state, workspace, opens, seconds, reason, asked_at, answer_by, needed, answers, until } = request;
+  const row = (name: string, value: unknown) => html`<tr><th>${name}</th><td>${value}</td></tr>`;
+  const ports = (opens ?? []).map(
+    ({ host, port, allow }) => html`<li>${host}:${port}${allow === undefined ? '' : ` (${allow.join(', ')})`}</li>`,
+  );
+  const given = answers.map(
+    (one) => html`<li>${one.decision === 'approve' ? 'approved' : 'denied'} by ${person(one)} through ${one.via},
+${time(one.at)}${one.reason === undefined ? '' : html`: ${quoted(one.reason)}`}</li>`,
+  );
+  return await page(
+    `Request ${id}`,
+    visitor,
+    html`<p><a href="/approvals">All requests</a></p><table>
+${row('Grant', grant)}${row('Who', person(request.person))}${row('Workspace', html`<bdi>${workspace}</bdi>`)}
+${row('Opens', ports.length === 0 ? (opens ? 'nothing now' : 'not listed here') : html`<ul>${ports}</ul>`)}
+${row('For', duration(seconds))}${row('Reason', quoted(reason))}${row('Asked', time(asked_at))}
+${row('State', state)}${state === 'pending' ? row('Answer by', time(answer_by)) : ''}
+${row('Approvals needed', needed)}${until === undefined ? '' : row('Given until', time(until))}
+${row('Answers', given.length === 0 ? 'none' : html`<ul>${given}</ul>`)}</table>
+${state === 'pending' ? answerForms(request, form) : ''}`,
+  );
+}
+
+function answerForms({ id, seconds }: ApprovalRequest, form: AnswerForm | undefined): Html {
+  if (form === undefined) return html`<p>Your role does not answer requests.</p>`;
+  const action = `/approvals/${id}`;
+  const hidden = html`<input type="hidden" name="form" value="${form.token}">`;
+  return html`<form method="post" action="${action}">${hidden}
+<label>For, in minutes <input name="minutes" type="number" min="1" max="720" value="${Math.ceil(seconds / 60)}" required></label>
+<label>Reason <input name="reason" maxlength="200" autocomplete="off"></label>
+<button name="decision" value="approve">Approve</button></form>
+<form method="post" action="${action}">${hidden}
+<label>Reason <input name="reason" maxlength="200" autocomplete="off" required></label>
+<button name="decision" value="deny">Deny</button></form>`;
+}
+
+/** @param back where to go on */
+export async function refusalPage(
+  { status, message, code, retryAfter }: MeshpassError,
+  decisionId: string | undefined,
+  back: { readonly href: string; readonly text: string },
+): Promise<Response> {
+  const decision = decisionId === undefined ? '' : html`, decision <code>${decisionId}</code>`;
+  const answer = await page(
+    'Refused',
+    undefined,
+    html`<p>${message}</p><p><code>${code}</code>${decision}</p><p><a href="${back.href}">${back.text}</a></p>`,
+    status,
+  );
+  if (retryAfter !== undefined) answer.headers.set('retry-after', String(Math.ceil(retryAfter)));
+  if (status === 413 || status === 408) answer.headers.set('connection', 'close');
+  return answer;
+}
+
+async function page(title: string, visitor: Visitor | undefined, body: Html, status = 200): Promise<Response> {
+  const head =
+    visitor &&
+    html`<header><span>Signed in as <bdi>${visitor.name}</bdi></span><form method="post" action="/page/sign-out">
+<input type="hidden" name="form" value="${visitor.signOut}"><button>Sign out</button></form></header>`;
+  const text = await html`<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>${title} - Meshpass</title>
+<meta name="viewport" content="width=device-width,initial-scale=1"><style>${raw(STYLE)}</style></head>
+<body>${head ?? ''}<h1>${title}</h1>${body}</body></html>`;
+  return new Response(text.toString(), { status, headers: HEADERS });
+}
+
+/** In isolation: what somebody wrote in another direction turns nothing else around. */
+function quoted(text: string | undefined): Html {
+  return text === undefined ? html`-` : html`<bdi>${text}</bdi>`;
+}
+
+function person({ login, subject }: { readonly login: string; readonly subject: string }): Html {
+  return html`<bdi>${login}</bdi> (<bdi>${subject}</bdi>)`;
+}
+
+function time(unix: number): Html {
+  const iso = new Date(unix * 1000).toISOString();
+  return html`<time datetime="${iso}">${iso.slice(0, 19).replace('T', ' ')} UTC</time>`;
+}
+
+function duration(seconds: number): string {
+  const [hours, minutes] = [Math.floor(seconds / 3600), Math.floor((seconds % 3600) / 60)];
+  return [hours && `${hours}h`, minutes && `${minutes}m`, seconds % 60 && `${seconds % 60}s`].filter(Boolean).join(' ');
+}

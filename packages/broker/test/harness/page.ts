@@ -1,0 +1,155 @@
+/** A broker with its page, and a real identity provider (oidc-provider) at which people sign in there. */
+import { createServer } from 'node:net';
+import { authorize, type Operators, parseAccess } from '@meshpass/access';
+import { OPERATOR_CLIENT, startIdp } from '@meshpass/lab/oidc/idp';
+import { decodeJwt } from 'jose';
+import { expect } from 'vitest';
+import { plainHttpIssuersOnlyInALab } from '../../src/attest/issuer-http.ts';
+import { createIssuerKeys } from '../../src/attest/oidc/issuer-keys.ts';
+import { asSession, type Enrolled, enrol, type Harness, newKey, OPERATOR_TOKEN, startHarness } from './broker.ts';
+import { type Browser, formsOf, type Page } from './browser.ts';
+
+/** Cookie of the session. */
+export const SESSION = '__Host-meshpass-operator';
+
+export interface PageWorld {
+  readonly harness: Harness;
+  /** Of the page. */
+  readonly origin: string;
+  /** Issuer URLs: of everybody, and of another company. */
+  readonly corp: string;
+  readonly other: string;
+  readonly operators: Operators;
+  /** Somebody asks for `prod` in a new workspace. */
+  readonly ask: (sub: string, reason?: string) => Promise<{ readonly id: string; readonly who: Enrolled }>;
+  /** Grants of a session, by what it may reach. */
+  readonly services: (who: Enrolled) => Promise<string[]>;
+  readonly auditRows: () => Promise<readonly { readonly action: string; readonly detail: string }[]>;
+  /** Opens a path without a session, chooses the issuer, and signs in there. @returns the page that is shown then */
+  readonly signIn: (browser: Browser, login: string, path: string) => Promise<Page>;
+  /** Signs in at the provider, and stops before the page is called back. */
+  readonly callbackOf: (browser: Browser, login: string) => Promise<string>;
+  readonly stop: () => Promise<void>;
+}
+
+export async function startPage(): Promise<PageWorld> {
+  const [corp, other] = [await startIdp({ listen: '127.0.0.1:0' }), await startIdp({ listen: '127.0.0.1:0' })];
+  const port = await freePort();
+  const origin = `http://127.0.0.1:${port}`;
+  const harness = await startHarness({
+    config: { operator: { host: '127.0.0.1', port }, operatorUrl: origin },
+    parts: (clock, { idp }) => {
+      const http = { fetch, timeoutMs: 10_000, clock, [plainHttpIssuersOnlyInALab]: true } as const;
+      return {
+        authorize,
+        operators: { keys: createIssuerKeys(http), http },
+        attest: async (proof, presenter) => {
+          const { attestation, ...rest } = await idp.attest(proof, presenter);
+          const sub = String(decodeJwt(proof.token).sub);
+          const claims = { ...attestation.claims, iss: corp.issuer };
+          return { ...rest, attestation: { ...attestation, issuer: 'corp', subject: `corp:${sub}`, claims } };
+        },
+      };
+    },
+  });
+  const issuer = (url: string) =>
+    `{issuer: '${url}', audience: meshpass, signIn: {client: ${OPERATOR_CLIENT}, scopes: [groups, email]}}`;
+  const access = parseAccess(
+    `
+trust: {issuers: {corp: ${issuer(corp.issuer)}, other: ${issuer(other.issuer)}}}
+operators:
+  viewer: [{issuer: corp, claims: {groups: everyone}}]
+  approver: [{issuer: corp, claims: {groups: sre}}]
+grants:
+  dev: {who: [{issuer: corp}], to: [{service: orders.shop, port: 8080}]}
+  prod:
+    who: [{issuer: corp}]
+    to: [{service: ledger.shop, port: 8080}]
+    approval: {by: {issuer: corp, claims: {groups: sre}}, for: 30m, max: 2h}`,
+    'access.yaml',
+    { dangerouslyAllowPlainHttpIssuers: true },
+  );
+  harness.mesh.setAccess(access.grants, [], access.trust);
+
+  let workspaces = 0;
+  async function ask(sub: string, reason = 'INC-1'): Promise<{ readonly id: string; readonly who: Enrolled }> {
+    const key = newKey();
+    const proof = await harness.idp.prove(sub, { workspace: `w:${workspaces++}` });
+    const who = { ...(await enrol(harness, sub, key, proof)).json, key } as Enrolled;
+    const asked = await asSession(harness, who, {
+      ...{ method: 'POST', path: '/approvals', headers: { 'content-type': 'application/json' } },
+      body: JSON.stringify({ grant: 'prod', reason }),
+    });
+    expect(asked.status).toBe(200);
+    return { id: asked.json.id, who };
+  }
+
+  async function services(who: Enrolled): Promise<string[]> {
+    return (await asSession(harness, who, { path: '/services' })).json.services.map(
+      (one: { grant: string }) => one.grant,
+    );
+  }
+
+  async function auditRows() {
+    const headers = { authorization: `Bearer ${OPERATOR_TOKEN}` };
+    return (await harness.operatorCall({ path: '/audit?last=200', headers })).json.rows as {
+      readonly action: string;
+      readonly detail: string;
+    }[];
+  }
+
+  async function signIn(browser: Browser, login: string, path: string): Promise<Page> {
+    browser.cookies.get(origin)?.delete(SESSION);
+    browser.cookies.delete(new URL(corp.issuer).origin);
+    const choice = await browser.open(origin + path);
+    expect(choice.url.pathname).toBe('/page/sign-in');
+    const link = /href="(\/page\/sign-in\/corp[^"]*)"/.exec(choice.text)![1]!;
+    return await atProvider(browser, login, await browser.open(origin + link));
+  }
+
+  async function atProvider(browser: Browser, login: string, first: Page): Promise<Page> {
+    let page = first;
+    while (page.url.origin === new URL(corp.issuer).origin) {
+      const { own } = formsOf(page)[0]!;
+      page = await browser.submit(page, 'login' in own ? { login, password: 'any' } : {});
+    }
+    return page;
+  }
+
+  async function callbackOf(browser: Browser, login: string): Promise<string> {
+    let page = await browser.open(`${origin}/page/sign-in/corp`, false);
+    for (;;) {
+      const location = page.headers.get('location');
+      if (location === null) {
+        const { own } = formsOf(page)[0]!;
+        page = await browser.submit(page, 'login' in own ? { login, password: 'any' } : {}, { follow: false });
+        continue;
+      }
+      const next = new URL(location, page.url);
+      if (next.origin === origin) return next.href;
+      page = await browser.open(next, false);
+    }
+  }
+
+  return {
+    ...{ harness, origin, corp: corp.issuer, other: other.issuer, operators: access.operators! },
+    ...{ ask, services, auditRows, signIn, callbackOf },
+    stop: async () => {
+      await harness.stop();
+      await Promise.all([corp.close(), other.close()]);
+    },
+  };
+}
+
+/** The code that a refusal shows. */
+export function codeOf({ text }: Page): string | undefined {
+  return /<h1>Refused<\/h1>[\s\S]*?<code>([a-z_]+)<\/code>/.exec(text)?.[1];
+}
+
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const { port } = server.address() as { port: number };
+  await new Promise((resolve) => server.close(resolve));
+  return port;
+}

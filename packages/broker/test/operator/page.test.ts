@@ -1,0 +1,133 @@
+/** The sign-in of browsers on the broker's page, and the session that they have then. */
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { dpop, newKey, startHarness } from '../harness/broker.ts';
+import { Browser } from '../harness/browser.ts';
+import { codeOf, type PageWorld, SESSION, startPage } from '../harness/page.ts';
+
+const SIGN_IN = '__Host-meshpass-sign-in';
+
+describe('the page', () => {
+  let world: PageWorld;
+  beforeAll(async () => {
+    world = await startPage();
+  });
+  beforeEach(() => world.harness.mesh.setOperators(world.operators));
+  afterAll(() => world?.stop());
+
+  it('keeps its cookies to itself, and its session to the page', async () => {
+    const browser = new Browser();
+    const begun = await browser.open(`${world.origin}/page/sign-in/corp`, false);
+    expect(begun.headers.get('set-cookie')).toMatch(
+      /^__Host-meshpass-sign-in=.*; Max-Age=600; Path=\/; HttpOnly; Secure; SameSite=Lax$/,
+    );
+    const shown = await world.signIn(browser, '00u2bob', '/approvals');
+    const policy = shown.headers.get('content-security-policy');
+    expect(policy).toMatch(
+      /^default-src 'none'; style-src 'sha256-[^']+'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'$/,
+    );
+    expect(Object.fromEntries(shown.headers)).toMatchObject({
+      ...{ 'cache-control': 'no-store', 'x-content-type-options': 'nosniff', 'referrer-policy': 'same-origin' },
+    });
+    const jar = browser.cookies.get(world.origin)!;
+    expect([...jar.keys()]).toEqual([SESSION]);
+    const token = jar.get(SESSION)!;
+    const key = newKey();
+    const proof = dpop({ key, method: 'GET', path: '/admin/sessions', now: world.harness.now(), accessToken: token });
+    const api = await world.harness.operatorCall({
+      path: '/admin/sessions',
+      headers: { authorization: `DPoP ${token}`, dpop: proof },
+    });
+    expect(api.json.error_code).toBe('dpop_key_mismatch');
+    const withCookie = await world.harness.operatorCall({
+      path: '/admin/sessions',
+      headers: { cookie: `${SESSION}=${token}` },
+    });
+    expect(withCookie.json.error_code).toBe('operator_unauthorized');
+    expect(world.harness.log.join('')).not.toContain(token);
+  });
+
+  it('gives a new session at each sign-in, whatever cookie was there before', async () => {
+    const browser = new Browser();
+    const planted = `mpo_${'A'.repeat(43)}`;
+    browser.cookies.set(world.origin, new Map([[SESSION, planted]]));
+    expect(codeOf(await browser.open(`${world.origin}/approvals`))).toBe('operator_session_ended');
+    await world.signIn(browser, '00u2bob', '/approvals');
+    const first = browser.cookies.get(world.origin)!.get(SESSION);
+    expect(first).toMatch(/^mpo_/);
+    expect(first).not.toBe(planted);
+    await world.signIn(browser, '00u2bob', '/approvals');
+    expect(browser.cookies.get(world.origin)!.get(SESSION)).not.toBe(first);
+  });
+
+  it('takes the answer to a sign-in once, in the browser that began it, of the issuer that was asked', async () => {
+    const [bob, victim] = [new Browser(), new Browser()];
+    const callback = await world.callbackOf(bob, '00u2bob');
+    // Somebody else's answer, where nothing or another sign-in was begun.
+    expect(codeOf(await victim.open(callback))).toBe('proof_rejected');
+    await victim.open(`${world.origin}/page/sign-in/corp`, false);
+    expect(codeOf(await victim.open(callback))).toBe('proof_rejected');
+    expect(victim.cookies.get(world.origin)!.has(SESSION)).toBe(false);
+    const changed = async (name: string, value: string) => {
+      const url = new URL(callback);
+      url.searchParams.set(name, value);
+      return codeOf(await bob.open(url));
+    };
+    expect(await changed('state', 'another')).toBe('proof_rejected');
+    expect(await changed('iss', world.other)).toBe('proof_rejected');
+    const twice = new URL(callback);
+    twice.searchParams.append('code', 'another');
+    expect(codeOf(await bob.open(twice))).toBe('proof_rejected');
+    const mixed = new URL(callback);
+    mixed.pathname = '/page/callback/other';
+    expect(codeOf(await bob.open(mixed))).toBe('proof_rejected');
+    const kept = bob.cookies.get(world.origin)!.get(SIGN_IN)!;
+    expect((await bob.open(callback)).status).toBe(200);
+    bob.cookies.get(world.origin)!.set(SIGN_IN, kept);
+    expect(codeOf(await bob.open(callback))).toBe('proof_rejected');
+    expect(codeOf(await bob.open(`${world.origin}/page/sign-in/nobody`))).toBe('not_found');
+  });
+
+  it('leads to nothing but its own pages and the issuers of the access file', async () => {
+    for (const request of ['//evil.example', 'https://evil.example', '%2F%2Fevil.example', '../admin']) {
+      const page = await new Browser().open(`${world.origin}/page/sign-in?request=${request}`);
+      expect(page.text).not.toContain('evil');
+      const begun = await new Browser().open(`${world.origin}/page/sign-in/corp?request=${request}`, false);
+      expect(new URL(begun.headers.get('location')!).origin).toBe(new URL(world.corp).origin);
+    }
+    const browser = new Browser();
+    const callback = new URL(await world.callbackOf(browser, '00u2bob'));
+    callback.searchParams.set('request', '//evil.example');
+    const done = await browser.open(callback, false);
+    expect(done.headers.get('location')).toBe('/approvals');
+    const strange = await new Browser().open(`${world.origin}/approvals/..%2F..%2Fevil`, false);
+    expect(strange.headers.get('location')).toBe('/page/sign-in');
+  });
+
+  it('is over when somebody signs out, and when the access file takes the role', async () => {
+    const browser = new Browser();
+    const shown = await world.signIn(browser, '00u2bob', '/approvals');
+    const token = browser.cookies.get(world.origin)!.get(SESSION)!;
+    const out = await browser.submit(shown);
+    expect(out.url.pathname).toBe('/page/sign-in');
+    expect(browser.cookies.get(world.origin)!.has(SESSION)).toBe(false);
+    browser.cookies.get(world.origin)!.set(SESSION, token);
+    expect(codeOf(await browser.open(`${world.origin}/approvals`))).toBe('operator_session_ended');
+    await world.signIn(browser, '00u2bob', '/approvals');
+    world.harness.mesh.setOperators({
+      ...world.operators,
+      roles: { ...world.operators.roles, viewer: [], approver: [] },
+    });
+    const lost = await browser.open(`${world.origin}/approvals`);
+    expect([lost.status, codeOf(lost)]).toEqual([401, 'operator_session_ended']);
+  });
+
+  it('is not there where the broker has no address for browsers', async () => {
+    const without = await startHarness();
+    try {
+      expect((await without.operatorCall('/approvals')).status).toBe(404);
+      expect((await without.operatorCall('/page/sign-in')).status).toBe(404);
+    } finally {
+      await without.stop();
+    }
+  });
+});
