@@ -1,22 +1,8 @@
 /** What entries of `operators` and `signIn` mean: who signs in where, and that nobody has a role by accident. */
-import { didYouMean, type Place } from '@meshpass/istio';
-import type { Access, TrustedIssuer, Who } from '../model.ts';
+import { didYouMean } from '@meshpass/istio';
+import type { Access, Who } from '../model.ts';
 import type { AccessFileProblem } from '../problem.ts';
 import { OPERATOR_ROLES } from '../schema/operators.ts';
-
-/** @returns issuers with `signIn` at which no person signs in */
-export function checkSignIns(
-  issuers: readonly TrustedIssuer[],
-  places: ReadonlyMap<string, Place>,
-): readonly AccessFileProblem[] {
-  return issuers
-    .filter(({ signIn, kind }) => signIn !== undefined && kind === 'actions')
-    .map(({ name }) => ({
-      code: 'access_file_invalid',
-      place: places.get(name)!,
-      message: `nobody signs in at "${name}": its tokens are of jobs of GitHub Actions; leave "signIn" out`,
-    }));
-}
 
 /** @returns every finding of `operators`, in no particular order */
 export function checkOperators(access: Access): readonly AccessFileProblem[] {

@@ -3,7 +3,7 @@ import { didYouMean, type Place } from '@meshpass/istio';
 import { bindsWorkflows, type Kind, namesPerson, needsGithub } from '../authorize/who.ts';
 import type { Access, ApprovalWebhook, Denial, Grant, GrantTarget, TrustedIssuer, Who } from '../model.ts';
 import { type AccessFileProblem, formatPlace } from '../problem.ts';
-import { checkOperators, checkSignIns } from './check-operators.ts';
+import { checkOperators } from './check-operators.ts';
 
 /** @returns every finding, in no particular order */
 export function checkReferences(
@@ -12,7 +12,6 @@ export function checkReferences(
 ): readonly AccessFileProblem[] {
   return [
     ...duplicateIssuers(access.trust.issuers, issuerPlaces),
-    ...checkSignIns(access.trust.issuers, issuerPlaces),
     ...checkOperators(access),
     ...(access.deny ?? []).flatMap((denial) => checkDenial(denial, access)),
     ...(access.webhooks ?? []).flatMap((webhook) => checkWebhook(webhook, access)),

@@ -72,7 +72,10 @@ function issuer(options: SchemaOptions) {
     })
     .superRefine((entry, context) => {
       if (entry.signIn && (entry.kind ?? kindOf(entry.issuer)) === 'actions')
-        context.addIssue({ code: 'custom', path: ['signIn'], message: 'nobody signs in at GitHub Actions' });
+        context.addIssue({
+          ...{ code: 'custom', path: ['signIn'] },
+          message: 'nobody signs in at GitHub Actions: its tokens are of jobs; leave "signIn" out',
+        });
     })
     .transform((entry) => ({ ...entry, kind: entry.kind ?? kindOf(entry.issuer) }));
 }
