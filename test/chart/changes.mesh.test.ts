@@ -54,6 +54,8 @@ const CHANGES: Readonly<Record<string, readonly [value: unknown, beside?: object
   'mesh.trustDomain': ['example.com'],
   'mesh.clusterDomain': ['cluster.example'],
   'mesh.istiod': ['istiod-1-28'],
+  'kubernetes.address': ['api.example.com:6443', { kubernetes: { enabled: true } }],
+  'kubernetes.audience': ['https://api.example.com', { kubernetes: { enabled: true } }],
   'approvals.webhookSecret': ['approval-webhooks'],
   'approvals.pageUrl': ['https://approvals.example.com'],
   'approvals.pageFrom': [PEER, { approvals: { pageUrl: 'https://approvals.example.com' } }],
