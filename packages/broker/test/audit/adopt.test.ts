@@ -152,6 +152,8 @@ describe.each(ENGINES.filter(([, isThere]) => isThere))('a store of an older ver
       rmSync(join(dir, 'outside'));
       await tamper(
         'drop table audit_restores, configuration_versions, access_in_force, approval_requests, approval_deliveries',
+        'drop table operator_sessions, operator_confirmations',
+        'alter table sessions drop column sign_ins',
         `delete from kysely_migration where name >= '007'`,
       );
       await expect(start()).rejects.toMatchObject({
