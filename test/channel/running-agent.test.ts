@@ -47,6 +47,9 @@ test('without an edge the lease is renewed over HTTPS, and by the channel again 
     .toBe(w.broker.configurationVersion);
   await w.startEdge();
   await expect.poll(async () => (await lease(w)).by, LONG).toBe('channel');
+  // The heartbeat that was under way when the edge came back is over by the next renewal.
+  const regained = w.control.renewed;
+  await expect.poll(() => w.control.renewed, LONG).toBeGreaterThan(regained);
   const beats = asked(w.broker, HEARTBEAT);
   const renewed = w.control.renewed;
   await expect.poll(() => w.control.renewed, LONG).toBeGreaterThan(renewed + 2);

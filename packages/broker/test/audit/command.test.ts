@@ -157,9 +157,11 @@ it(
     const body = JSON.stringify({ before: '2026-01-01T00:00:00Z' });
     expect((await fetch(`${url}/audit/prune`, { method: 'POST', body })).status).toBe(401);
     const headers = { authorization: `Bearer ${OPERATOR_TOKEN}` };
-    const { rows } = (await (await fetch(`${url}/audit?last=5`, { headers })).json()) as { rows: { action: string }[] };
-    expect(rows.map(({ action }) => action)).toEqual([...Array(4).fill('operator.list'), 'audit.prune']);
-    for (const row of rows) expect(row).toMatchObject({ outcome: 'refused', code: 'operator_unauthorized' });
+    const { rows } = (await (await fetch(`${url}/audit?last=6`, { headers })).json()) as { rows: { action: string }[] };
+    // After the days that the test before let pass, the signing key is due at any moment.
+    const tried = rows.filter(({ action }) => action !== 'key.rotate').slice(-5);
+    expect(tried.map(({ action }) => action)).toEqual([...Array(4).fill('operator.list'), 'audit.prune']);
+    for (const row of tried) expect(row).toMatchObject({ outcome: 'refused', code: 'operator_unauthorized' });
   },
   SLOW,
 );
