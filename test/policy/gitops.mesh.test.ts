@@ -117,6 +117,9 @@ it('does not apply a plan either, and goes on with what was in force', async () 
       body: JSON.stringify({ ...body, ...more }),
     });
   const { id: plan } = (await send('/policy/plan', {})).json as { id: string };
-  expect(await send('/policy/apply', { plan })).toMatchObject({ status: 503, json: { error_code: 'policy_drift' } });
+  expect(await send('/policy/apply', { plan, reason: 'to see whether it is applied' })).toMatchObject({
+    status: 503,
+    json: { error_code: 'policy_drift' },
+  });
   await until(drift, (seen) => seen === '0', 30);
 });
