@@ -18,12 +18,12 @@ export interface SupervisorOptions {
 
 /** Threads that carry traffic: one moves more than an edge takes from one workspace, and each keeps tunnels of its own. */
 const THREADS = '1';
-/** Warnings, but not about what of its configuration Envoy calls work in progress: it would say so with every update. */
 /**
  * Where a listener is another one, because the session gained a grant on its port: connections of TCP stay for as long as a session can live,
  * and those of HTTP end with their next answer, so that programs that keep them soon come by the new listener.
  */
 const DRAINING = ['--drain-time-s', String(12 * 3600), '--drain-strategy', 'immediate'];
+/** Warnings, but not about what of its configuration Envoy calls work in progress: it would say so with every update. */
 const LOG = ['--log-level', 'warning', '--component-log-level', 'misc:error'];
 const FIRST_PAUSE = 50;
 const LONGEST_PAUSE = 5_000;
