@@ -2,6 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import { request as httpRequest, type IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
+import { setTimeout } from 'node:timers/promises';
 import { createDpopProof } from '@meshpass/identity/dpop';
 import { isErrorCode, MeshpassError } from '@meshpass/identity/error';
 import { TOKEN_VARIABLE } from '../command/shared-flags.ts';
@@ -18,6 +19,8 @@ export interface OperatorOptions {
 }
 
 const PATIENCE_MS = 30_000;
+/** Seconds to wait for a broker that started in the second of the proof, or whose clock is ahead: it has done nothing yet, and says to try again. */
+const RESTART_TRIES = 3;
 const MAX_ANSWER = 64 * 1024 * 1024;
 
 type Method = 'GET' | 'POST' | 'DELETE';
@@ -58,7 +61,7 @@ export function openOperator(options: OperatorOptions, environment: NodeJS.Proce
       'usage',
       `--operator must be an origin such as http://127.0.0.1:9090, not ${options.operator}.`,
     );
-  return async (method, path, body) => {
+  return async function send(method, path, body, mayWait = RESTART_TRIES): Promise<IncomingMessage> {
     const url = new URL(path, options.operator);
     const content = body === undefined ? undefined : JSON.stringify(body);
     const headers = {
@@ -77,6 +80,11 @@ export function openOperator(options: OperatorOptions, environment: NodeJS.Proce
     });
     if (DONE.has(response.statusCode ?? 0)) return response;
     const answer = parse(await bounded(response, MAX_ANSWER).catch(() => ''));
+    const retryAfter = Number(response.headers['retry-after']);
+    if (answer?.error_code === 'dpop_expired' && mayWait > 0 && retryAfter === 1) {
+      await setTimeout(1000);
+      return await send(method, path, body, mayWait - 1);
+    }
     if (isErrorCode(answer?.error_code)) throw new MeshpassError(answer.error_code, String(answer.error_description));
     throw notABroker(response);
   };
