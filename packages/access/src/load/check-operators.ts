@@ -23,6 +23,12 @@ export function checkOperators(access: Access): readonly AccessFileProblem[] {
 /** What an operator signs in with says nothing else. */
 const KNOWN = new Set(['place', 'issuer', 'claims', 'when']);
 
+/** What callers are named by that are no people. */
+const TAKEN: ReadonlyMap<string, string> = new Map([
+  ['kubernetes', 'ServiceAccounts'],
+  ['break-glass', 'the operator token'],
+]);
+
 function checkEntry(role: string, who: Who, { trust: { issuers } }: Access): readonly AccessFileProblem[] {
   const problem = (message: string): readonly AccessFileProblem[] => [
     { code: 'access_file_invalid', place: who.place, message },
@@ -44,6 +50,10 @@ function checkEntry(role: string, who: Who, { trust: { issuers } }: Access): rea
   if (!issuer.signIn)
     return problem(
       `nobody can sign in at "${who.issuer}": set trust.issuers.${who.issuer}.signIn with its public OAuth client`,
+    );
+  if (TAKEN.has(who.issuer))
+    return problem(
+      `rows of the audit log say "${who.issuer}" of ${TAKEN.get(who.issuer)}: give this issuer of trust.issuers another name`,
     );
   return who.claims === undefined && who.when === undefined
     ? problem(`everybody who can sign in at "${who.issuer}" would be ${role}: add "claims" or "when"`)

@@ -68,6 +68,13 @@ describe('refused is', () => {
     );
   });
 
+  it.each(['kubernetes', 'break-glass'])('an issuer that the audit log could not tell from others: %s', (name) => {
+    const text = FILE(`admin: [{issuer: ${name}, claims: {a: b}}]`).replace('okta:', `${name}:`);
+    expect(problemOf(text)).toMatch(
+      /:7:11 rows of the audit log say "[a-z-]+" of .*: give this issuer .* another name/,
+    );
+  });
+
   it.each([
     ['a client with a space', '{client: "a b"}', /is no client id/],
     ['openid as a scope', '{client: a, scopes: [openid]}', /openid is asked for anyway/],

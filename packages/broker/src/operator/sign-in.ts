@@ -3,7 +3,7 @@
  * the access file a role for them, is there room, write it with its row. The first step that refuses ends it.
  */
 
-import type { Operators, TrustedIssuer } from '@meshpass/access';
+import type { TrustedIssuer } from '@meshpass/access';
 import { type Access, operatorRoles, serviceAccountRoles } from '@meshpass/access';
 import { type Attestation, ID_TOKEN_TYPE, JWT_TYPE, MeshpassError, operatorNonce } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
@@ -87,7 +87,7 @@ export async function signIn(context: SignInContext, request: SignInRequest): Pr
       context.clock,
       context.random,
     );
-    return await open(context, made, operators, access, proven.replay, event);
+    return await open(context, made, access, proven.replay, event);
   } catch (thrown) {
     return refused(event, thrown);
   }
@@ -96,7 +96,6 @@ export async function signIn(context: SignInContext, request: SignInRequest): Pr
 async function open(
   { audit, sessions, clock }: SignInContext,
   { session, token }: Pick<SignedIn, 'session' | 'token'>,
-  _: Operators,
   access: Access,
   replay: Attested['replay'] | undefined,
   asked: AuditEvent,
