@@ -170,7 +170,7 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
   acting.defer(
     startSweeping({ ...sessions, sweepSignIns: () => sweepSignIns(signIns), store, revoker: given.revoker, gains }),
   );
-  const { approvals, stop: stopApprovals } = await startApprovals(base, store, sessions);
+  const { approvals, stop: stopApprovals } = await startApprovals(base, store, sessions, gains);
   acting.defer(stopApprovals);
   const record = recordPolicy(sessions, log, keepInForce(store, failed('store')));
   given.onPolicyDecision?.(record.decision);

@@ -48,22 +48,20 @@ export async function answer(
       ...{ seconds: boundedSeconds(approval, order.seconds ?? request.seconds), reason: order.reason },
       at: seconds(parts.clock),
     });
-    const { state, until } = next;
     const lost = request.answers.filter((one) => !earlier.includes(one)).map(({ login, event }) => ({ login, event }));
-    const detail = {
-      ...{ ...event.detail, entry, state, ...(until !== undefined && { until }) },
-      ...(lost.length > 0 && { lost }),
-    };
+    const detail = { ...event.detail, entry, state: next.state, ...(lost.length > 0 && { lost }) };
     const decided = { ...event, reason: order.reason ?? '', detail };
-    if (until === undefined) return await parts.book.decide(decided, next, approver.replay);
+    const { until: wanted } = next;
+    if (wanted === undefined) return await parts.book.decide(decided, next, approver.replay);
     const gift = {
-      ...{ until, reason: `approved by ${next.answers.map(({ login }) => login).join(' and ')}` },
+      ...{ until: wanted, reason: `approved by ${next.answers.map(({ login }) => login).join(' and ')}` },
       detail: { request: next.id, decision: event.id },
     };
     return await parts.book.decideWith(
       decided,
-      next,
-      (changes, undo) => parts.give(live, next.grant, { ...gift, changes, undo }),
+      // The grant's `session` or its time window may end earlier.
+      (until) => ({ event: { ...decided, detail: { ...detail, until } }, request: { ...next, until } }),
+      (decide) => parts.give(live, next.grant, { ...gift, decided: decide }),
       approver.replay,
     );
   } catch (thrown) {

@@ -2,9 +2,11 @@
  * The requests that are open, as the store has them: those that wait for answers, and those whose grant is given. Each change is
  * durable, with its audit row, before it counts here; so a broker that takes over has the same.
  */
+import { MeshpassError } from '@meshpass/identity';
 import { type AuditContext, type Changes, granted, type Outcome, recordGrant, refused } from '../audit/log/decision.ts';
 import { type AuditEvent, auditRow, newEvent } from '../audit/log/event.ts';
 import type { Clock, Random } from '../clock/clock.ts';
+import type { Decided } from '../session/widen.ts';
 import { isOpen, type Request } from './request.ts';
 import { requestRow } from './rows.ts';
 
@@ -23,16 +25,24 @@ export interface Book {
   readonly decide: (event: AuditEvent, request: Request, replay?: Changes['replay']) => Promise<Outcome<Request>>;
   /**
    * The same of a decision that gives the grant: it is written in the transaction in which the session gains it.
-   * @param give writes `changes` together with the gain, and `undo` where the store did not confirm them. @returns refused where nothing was written
+   * @param decide what is decided, once it is known until when the session has the grant
+   * @param give calls `decided` with that, and writes its changes together with the gain
+   * @returns refused where nothing was written
    */
   readonly decideWith: (
     event: AuditEvent,
-    request: Request,
-    give: (changes: Changes, undo: Changes) => Promise<Outcome<unknown>>,
+    decide: (until: number) => Decision,
+    give: (decided: (until: number) => Decided) => Promise<Outcome<unknown>>,
     replay?: Changes['replay'],
   ) => Promise<Outcome<Request>>;
   /** Writes what nobody decided: that time has passed. @throws MeshpassError `store_unavailable`, `overloaded` */
   readonly end: (request: Request, action: 'approval.expire' | 'approval.end', reason: string) => Promise<void>;
+}
+
+export interface Decision {
+  /** The event that was given, with what was decided. */
+  readonly event: AuditEvent;
+  readonly request: Request;
 }
 
 export interface BookContext {
@@ -93,14 +103,25 @@ export function createBook({ audit, clock, random, tell, stored }: BookContext, 
       put(request);
       return granted(event, request);
     },
-    decideWith: async (event, request, give, replay) => {
-      const rule = event.grant === undefined ? undefined : audit.ruleOf?.(event.grant);
-      const row = auditRow({ ...event, rule }, 'allowed', event.reason ?? '', undefined, clock());
-      const before = byId.get(request.id);
-      const undo = before ? { approvals: [requestRow(before)] } : {};
-      const given = await give({ ...changesOf(request, replay), also: [row] }, undo);
+    decideWith: async (asked, decide, give, replay) => {
+      let made: Decision | undefined;
+      const given = await give((until) => {
+        made = decide(until);
+        const { event, request } = made;
+        const rule = event.grant === undefined ? undefined : audit.ruleOf?.(event.grant);
+        const row = auditRow({ ...event, rule }, 'allowed', event.reason ?? '', undefined, clock());
+        const before = byId.get(request.id);
+        const undo = before ? { approvals: [requestRow(before)] } : {};
+        return { changes: { ...changesOf(request, replay), also: [row] }, undo };
+      });
       // Where it was written and the session lost it at once, the sweep ends the request.
-      if (!given.granted && !given.event.row.written) return refused(event, given.error);
+      if (!made || (!given.granted && !given.event.row.written)) {
+        const why = given.granted
+          ? new MeshpassError('internal', 'The grant was given without a decision.')
+          : given.error;
+        return refused(made?.event ?? asked, why);
+      }
+      const { event, request } = made;
       event.row.written = true;
       audit.observe(event, 'allowed');
       put(request);

@@ -1,10 +1,11 @@
 /** What approvals are made of, and what they have to do with the rest of the broker. */
 import type { Authorize } from '@meshpass/access';
 import type { Losses } from '../attest/github/losses.ts';
-import type { Changes, Outcome } from '../audit/log/decision.ts';
+import type { Outcome } from '../audit/log/decision.ts';
 import type { ReadGithub } from '../github/reader.ts';
 import type { MeshState } from '../reconcile/contract.ts';
 import type { Live, LiveIndex } from '../session/live.ts';
+import type { Decided } from '../session/widen.ts';
 import type { Store } from '../store/open.ts';
 import type { Book, BookContext } from './book.ts';
 import type { WebhookKeys } from './webhook/keys.ts';
@@ -19,9 +20,9 @@ export interface ApprovalsContext extends Omit<BookContext, 'tell' | 'stored'> {
   readonly losses: Losses;
   /** Absent: GitHub cannot be asked, and no team approves. */
   readonly read?: ReadGithub | undefined;
-  /** Gives a live session a grant until then, and writes `changes` in the same transaction: `gain` in session/widen.ts. */
+  /** Gives a live session a grant until then, or as long as the access file gives it: `gain` in session/widen.ts. */
   readonly give: (live: Live, grant: string, gift: Gift) => Promise<Outcome<unknown>>;
-  /** Takes it away again, at once. */
+  /** Takes it away again, at once. What the access file gives without an approval by now stays. */
   readonly take: (live: Live, grant: string, reason: string) => Promise<void>;
   readonly onFailure: (cause: unknown) => void;
 }
@@ -31,9 +32,7 @@ export interface Gift {
   readonly until: number;
   readonly reason: string;
   readonly detail: Readonly<Record<string, unknown>>;
-  readonly changes: Changes;
-  /** What is written where the store did not confirm `changes`. */
-  readonly undo: Changes;
+  readonly decided: (until: number) => Decided;
 }
 
 /** What the parts of this folder have in common. */

@@ -43,10 +43,15 @@ export interface GainRequest extends Origin {
   readonly reason?: string | undefined;
   /** What else an auditor wants to know. */
   readonly detail?: Readonly<Record<string, unknown>> | undefined;
-  /** What is written in the same transaction. */
-  readonly changes?: Changes | undefined;
-  /** What is written where the store did not confirm those, and they may be there all the same. */
-  readonly undo?: Changes | undefined;
+  /** What is written with it, once it is known until when the session has it: what the access file says may be earlier than `until`. */
+  readonly decided?: ((until: number) => Decided) | undefined;
+}
+
+export interface Decided {
+  /** Written in the same transaction. */
+  readonly changes: Changes;
+  /** Written where the store did not confirm those, and they may be there all the same. */
+  readonly undo: Changes;
 }
 
 /**
@@ -88,7 +93,7 @@ async function gainOne(
   name: string,
   request: GainRequest,
 ): Promise<Outcome<HeldGrant>> {
-  const { cause, reason, detail, changes } = request;
+  const { cause, reason, detail } = request;
   const event = { ...gainEvent(context, live.session, request), grant: name, reason, detail };
   try {
     assertLive(live);
@@ -103,9 +108,9 @@ async function gainOne(
     const until = Math.min(found.until, request.until ?? Number.POSITIVE_INFINITY);
     if (until <= seconds(context.clock)) throw notGiven(name, 'its time is over');
     const held = live.session.grants.find((one) => one.name === name);
-    if (held && held.until >= until && !changes) return granted(event, held);
+    if (held && held.until >= until && !request.decided) return granted(event, held);
     const gains = [{ name, until: Math.max(until, held?.until ?? 0), reason: found.reason }];
-    const written = await widenSession(context, live, gains, { ...request, event });
+    const written = await widenSession(context, live, gains, { ...request, ...request.decided?.(until), event });
     if (!written.granted) return written;
     assertLive(live);
     const has = live.session.grants.find((one) => one.name === name);
@@ -167,9 +172,8 @@ async function widenSession(
   context: WidenContext,
   live: Live,
   gains: readonly Gain[],
-  request: Pick<GainRequest, 'cause' | 'until' | 'changes' | 'undo' | 'reason' | 'detail'> & {
-    readonly event: AuditEvent;
-  },
+  request: Pick<GainRequest, 'cause' | 'until' | 'reason' | 'detail'> &
+    Partial<Decided> & { readonly event: AuditEvent },
 ): Promise<Outcome<void>> {
   const { cause, changes = {} } = request;
   const gained: Gained = { cause, at: seconds(context.clock), until: request.until };
@@ -238,13 +242,13 @@ async function widenSession(
   return written;
 }
 
-interface Decided {
+interface Given {
   readonly grants: ReadonlyMap<string, { readonly until: number; readonly reason: string }>;
   readonly refusals: ReadonlyMap<string, string>;
 }
 
 /** @throws MeshpassError `kubernetes_unavailable` */
-function decide(context: WidenContext, session: Session, approved: Approved): Decided {
+function decide(context: WidenContext, session: Session, approved: Approved): Given {
   const { authorize, mesh, losses, clock } = context;
   const access = mesh.access();
   const nothing = (why: string) => ({

@@ -4,6 +4,7 @@ import { deleteOldRequests } from '../approval/rows.ts';
 import { deliverDue } from '../approval/webhook/deliver.ts';
 import { webhookKeys } from '../approval/webhook/keys.ts';
 import { seconds } from '../clock/clock.ts';
+import type { GainQueue } from '../session/gain/queue.ts';
 import { narrowSession } from '../session/lifecycle.ts';
 import { gain, type WidenContext } from '../session/widen.ts';
 import type { Store } from '../store/open.ts';
@@ -20,7 +21,12 @@ export interface StartedApprovals {
 }
 
 /** @throws MeshpassError `store_unavailable` */
-export async function startApprovals(base: Base, store: Store, sessions: WidenContext): Promise<StartedApprovals> {
+export async function startApprovals(
+  base: Base,
+  store: Store,
+  sessions: WidenContext,
+  gains: Pick<GainQueue, 'add'>,
+): Promise<StartedApprovals> {
   const { clock, given, failed } = base;
   const onFailure = failed('approvals');
   const keys = webhookKeys(base.config.approvalWebhookKeys);
@@ -32,6 +38,8 @@ export async function startApprovals(base: Base, store: Store, sessions: WidenCo
     take: async (live, grant, reason) => {
       const kept = live.session.grants.filter(({ name }) => name !== grant);
       await narrowSession(sessions, live, kept, { cause: 'approval_revoked', reason });
+      // The access file may give it without an approval by now.
+      gains.add(live, 'access_widened');
     },
   });
   const sweeping = setInterval(() => {

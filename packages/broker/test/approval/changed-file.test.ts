@@ -83,7 +83,9 @@ function decide(access: () => Access, teams: readonly string[], onAsked: () => v
   const parts = {
     book: {
       get: () => REQUEST,
-      decideWith: async (event: unknown, value: unknown) => ({ granted: true, event, value }),
+      decideWith: async (event: unknown, decide: (until: number) => { readonly request: Request }) => ({
+        ...{ granted: true, event, value: decide(9e9).request },
+      }),
     },
     ...{ clock: Date.now, authorize, losses: createLosses(Date.now), live: { byId: () => live } },
     mesh: { inForce: () => true, access },
