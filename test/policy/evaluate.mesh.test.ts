@@ -118,6 +118,46 @@ describe('external authorizers', () => {
   });
 });
 
+describe('headers that a rule of tokens writes', () => {
+  /** The issuer whose rule is looked at first, and the one whose rule writes. */
+  const rules = () => {
+    const jwtRules = harness.world.issuers.map(({ name, jwks }, index) => ({
+      ...{ issuer: name, jwks },
+      ...(index === 1 && { outputClaimToHeaders: [{ header: 'x-sub', claim: 'sub' }] }),
+    }));
+    const metadata = { name: 'tokens', namespace: NAMESPACE };
+    return { apiVersion: 'security.istio.io/v1', kind: 'RequestAuthentication', metadata, spec: { jwtRules } };
+  };
+  const policy = policyOf({ rules: [{ when: [{ key: 'request.headers[x-sub]', values: ['bob'] }] }] });
+  const forgeries: readonly Readonly<Record<string, string>>[] = [{}, { 'x-sub': 'bob' }];
+  const preflight = { origin: 'https://o.test', 'access-control-request-method': 'GET' };
+
+  it('are removed from whatever the caller sends, also where another rule ends the check, and in a preflight', async () => {
+    const { authorizer } = await harness.enforce([rules(), policy]);
+    const signed = await Promise.all(
+      harness.world.issuers.map(async (issuer) => {
+        const claims = { iss: issuer.name, sub: 'bob' };
+        return { claims, text: await issuer.sign(claims) };
+      }),
+    );
+    const calls = ['GET', 'OPTIONS'].flatMap((method) =>
+      [undefined, ...signed].flatMap((token) =>
+        forgeries.map((forged): Call => {
+          const bearer = token && { authorization: `Bearer ${token.text}` };
+          const headers = { ...(method === 'OPTIONS' && preflight), ...bearer, ...forged };
+          const call = requestOf(CLIENT, '/');
+          return { ...call, http: { ...call.http!, method, headers }, ...(token && { tokens: [token] }) };
+        }),
+      ),
+    );
+    const disagreements = await disagreeing(authorizer, calls);
+    expect(disagreements.length, report(0, disagreements, [rules(), policy])).toBe(0);
+    const decided = calls.map((call) => authorizer.decide(call));
+    expect(decided.filter(({ allowed }) => allowed)).toHaveLength(2);
+    expect(decided.filter(({ headersOfOlderEnvoy }) => headersOfOlderEnvoy)).toHaveLength(4);
+  });
+});
+
 describe('generated policies and calls', () => {
   let before: Before | undefined;
   const told: ReturnType<typeof threeWay>[] = [];

@@ -23,9 +23,10 @@ import {
 } from '@meshpass/istio';
 import type { Call, Decision, Reason, RuleRef } from './call.ts';
 import { CallFacts, type Facts, type Test } from './facts.ts';
-import { NONE, type TokenRule, tokenCheck } from './request-authentication.ts';
+import { NONE, type TokenOutcome, tokenCheck } from './request-authentication.ts';
 import { compileRule, namedPrincipals } from './rule/compile.ts';
 import { normalizePath } from './rule/path.ts';
+import { peerRule, policyRule, tokenRule } from './rule/refs.ts';
 
 export interface Authorizer {
   readonly workload: Workload;
@@ -103,18 +104,15 @@ export function createAuthorizer(
     if (!call.http) return NOT_HTTP;
     const path = normalizePath(call.http.path, pathNormalization);
     if (path === undefined) return MALFORMED_PATH;
-    const facts = new CallFacts(call, principal, sni, call.http, path);
-    const custom = decideByAuthorizers(http, facts, call, as);
+    const factsOf = () => new CallFacts(call, principal, sni, call.http, path);
+    const custom = decideByAuthorizers(http, factsOf(), call, as);
     if (custom && !custom.allowed) return custom;
-    if (!checkTokens) return decideByPolicies(http, facts, call, as, custom);
-    const outcome = checkTokens(call, call.http);
-    if (!outcome.valid)
-      return { allowed: false, reason: 'invalid-token', status: outcome.status, rule: tokenRule(outcome.rule), as };
-    if (outcome !== NONE) {
-      facts.claims = outcome.claims;
-      facts.headers = outcome.headers;
-    }
-    return decideByPolicies(http, facts, call, as, custom);
+    if (!checkTokens) return decideByPolicies(http, factsOf(), call, as, custom);
+    const { outcome, older } = checkTokens(call, call.http);
+    const decision = decideByTokens(http, outcome, factsOf(), call, custom);
+    if (!older || decideByTokens(http, older.outcome, factsOf(), call, custom).allowed === decision.allowed)
+      return decision;
+    return { ...decision, headersOfOlderEnvoy: older.headers };
   };
   return { workload, decide, protocolOf, peerMode: modeOf, policies, tokenRules };
 }
@@ -225,6 +223,28 @@ function decideByAuthorizers(sets: RuleSets, facts: Facts, call: Call, as: 'http
   return asked.length === 0 ? undefined : { ...OPEN[as], external: asked };
 }
 
+function decideByTokens(
+  sets: RuleSets,
+  outcome: TokenOutcome,
+  facts: CallFacts,
+  call: Call,
+  custom?: Decision,
+): Decision {
+  if (!outcome.valid)
+    return {
+      allowed: false,
+      reason: 'invalid-token',
+      status: outcome.status,
+      rule: tokenRule(outcome.rule),
+      as: 'http',
+    };
+  if (outcome !== NONE) {
+    facts.claims = outcome.claims;
+    facts.headers = outcome.headers;
+  }
+  return decideByPolicies(sets, facts, call, 'http', custom);
+}
+
 function decideByPolicies(sets: RuleSets, facts: Facts, call: Call, as: 'http' | 'tcp', custom?: Decision): Decision {
   // On connections that are no HTTP the authorizers come here; those that speak HTTP only are not asked.
   const asked = custom ?? (as === 'tcp' ? decideByAuthorizers(sets, facts, call, as) : undefined);
@@ -271,24 +291,4 @@ function indexed(rules: readonly CompiledRule[]): RuleIndex {
     }
   }
   return { byPrincipal, others: rules.filter(({ principals }) => principals === undefined) };
-}
-
-function policyRule(policy: AuthorizationPolicy, rule?: number): RuleRef {
-  const { namespace, name } = policy.metadata;
-  return {
-    ...{ kind: 'AuthorizationPolicy', namespace, name, action: actionOf(policy) },
-    ...(rule !== undefined && { rule }),
-    place: () => policy.origin.at(rule === undefined ? [] : ['spec', 'rules', rule]),
-  };
-}
-
-function tokenRule({ policy, index }: TokenRule): RuleRef {
-  const { namespace, name } = policy.metadata;
-  const place = () => policy.origin.at(['spec', 'jwtRules', index]);
-  return { kind: 'RequestAuthentication', namespace, name, rule: index, place };
-}
-
-function peerRule({ policy }: PeerMode): RuleRef {
-  const { namespace, name } = policy!.metadata;
-  return { kind: 'PeerAuthentication', namespace, name, place: () => policy!.origin.at(['spec']) };
 }

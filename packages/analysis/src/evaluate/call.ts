@@ -95,6 +95,8 @@ export interface Decision {
   readonly external?: readonly { readonly provider: string; readonly rule: RuleRef }[];
   /** Refused by a CUSTOM rule whose authorizer the mesh's configuration might know, if it had been read. */
   readonly unknownProvider?: string;
+  /** Request headers of the call by which a proxy whose Envoy is older than 1.40 decides otherwise: RequestAuthentication writes them. */
+  readonly headersOfOlderEnvoy?: readonly string[];
   /** What policies in dry run would have done. */
   readonly dryRun?: { readonly denied?: RuleRef; readonly allowed?: RuleRef | 'no-rule' };
 }

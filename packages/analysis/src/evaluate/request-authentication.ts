@@ -4,6 +4,7 @@
  */
 import type { JwtRule, RequestAuthentication } from '@meshpass/istio';
 import type { Call, CallToken, HttpCall } from './call.ts';
+import { change, compare, type Found, type Headers, type Run, tokenPlaces } from './token-places.ts';
 
 export interface TokenRule {
   readonly policy: RequestAuthentication;
@@ -21,14 +22,22 @@ export type TokenOutcome =
     }
   | { readonly valid: false; readonly status: 401 | 403; readonly rule: TokenRule };
 
-type Headers = Readonly<Record<string, string | undefined>>;
+export interface CheckedTokens {
+  readonly outcome: TokenOutcome;
+  /**
+   * Of a call that brings headers which a rule writes: what an Envoy before 1.40 makes of it. It removes the headers of a rule only when
+   * it looks at that rule, so that the caller's own stay where an earlier rule ends the check, and in a preflight.
+   */
+  readonly older?: { readonly outcome: TokenOutcome; readonly headers: readonly string[] };
+}
 
-export type TokenCheck = (call: Call, http: HttpCall) => TokenOutcome;
+export type TokenCheck = (call: Call, http: HttpCall) => CheckedTokens;
 
 /** Envoy's own: seconds by which clocks may differ. */
 const CLOCK_SKEW = 60;
 /** Nothing to look at, and nothing changed. */
 export const NONE: TokenOutcome = { valid: true, headers: undefined };
+const NOTHING: CheckedTokens = { outcome: NONE };
 
 /**
  * @param policies those that apply, in the order of istiod: of the workload's namespace before those of the root namespace
@@ -40,48 +49,47 @@ export function tokenCheck(policies: readonly RequestAuthentication[]): TokenChe
     .sort((a, b) => compare(a.rule.issuer ?? '', b.rule.issuer ?? ''))
     .map(provider);
   if (rules.length === 0) return undefined;
+  const written = [...new Set(rules.flatMap(({ outputs }) => outputs))];
   return (call, http) => {
-    if (!http.headers && !http.path.includes('?')) return NONE;
-    if (isPreflight(http)) return NONE;
-    const run: Run = { call, headers: http.headers, path: http.path, claims: undefined };
-    const outcomes: { readonly one: Provider; readonly outcome: Outcome }[] = [];
-    for (const one of rules) {
-      const outcome = one.verify(run);
-      if (outcome === 'ok') return done(run, http);
-      outcomes.push({ one, outcome });
-    }
-    // No rule is content. Then none may find a token: that is looked at anew (a token that was taken is gone), and ends
-    // with the first rule that finds one.
-    const again = (rules.length > 1 ? rules : []).map((one) => ({ one, outcome: one.verify(run) }));
-    const found = again.find(({ outcome }) => outcome !== 'ok' && outcome !== 'missing');
-    if (rules.length > 1 && !found) return done(run, http);
-    if (found) outcomes.push(found);
-    const blamed = outcomes.findLast(({ outcome }) => outcome === 'invalid' || outcome === 'audience');
-    const failed = blamed ?? outcomes.find(({ outcome }) => outcome === 'foreign');
-    if (!failed) return done(run, http);
-    return { valid: false, status: failed.outcome === 'audience' ? 403 : 401, rule: failed.one.source };
+    if (!http.headers && !http.path.includes('?')) return NOTHING;
+    const headers = written.filter((name) => http.headers?.[name] !== undefined);
+    if (headers.length === 0) return { outcome: checked(rules, call, http, http.headers) };
+    // Envoy does so before anything else since 1.40 (`jwt_authn_sanitize_payload_headers_filter_wide`).
+    const removed = { ...http.headers, ...Object.fromEntries(headers.map((name) => [name, undefined])) };
+    const outcome = checked(rules, call, http, removed);
+    return { outcome, older: { headers, outcome: checked(rules, call, http, http.headers) } };
   };
 }
 
-interface Run {
-  readonly call: Call;
-  /** Those of the call until one is changed; then a copy. */
-  headers: Headers | undefined;
-  path: string;
-  claims: Readonly<Record<string, unknown>> | undefined;
+/** @param headers those of the request when the rules are looked at */
+function checked(rules: readonly Provider[], call: Call, http: HttpCall, headers: Headers | undefined): TokenOutcome {
+  const run: Run = { call, headers, path: http.path, claims: undefined };
+  if (isPreflight(http)) return done(run, http);
+  const outcomes: { readonly one: Provider; readonly outcome: Outcome }[] = [];
+  for (const one of rules) {
+    const outcome = one.verify(run);
+    if (outcome === 'ok') return done(run, http);
+    outcomes.push({ one, outcome });
+  }
+  // No rule is content. Then none may find a token: that is looked at anew (a token that was taken is gone), and ends
+  // with the first rule that finds one.
+  const again = (rules.length > 1 ? rules : []).map((one) => ({ one, outcome: one.verify(run) }));
+  const found = again.find(({ outcome }) => outcome !== 'ok' && outcome !== 'missing');
+  if (rules.length > 1 && !found) return done(run, http);
+  if (found) outcomes.push(found);
+  const blamed = outcomes.findLast(({ outcome }) => outcome === 'invalid' || outcome === 'audience');
+  const failed = blamed ?? outcomes.find(({ outcome }) => outcome === 'foreign');
+  if (!failed) return done(run, http);
+  return { valid: false, status: failed.outcome === 'audience' ? 403 : 401, rule: failed.one.source };
 }
 
 /** `foreign`: of an issuer that the rule is not about. */
 type Outcome = 'ok' | 'missing' | 'foreign' | 'invalid' | 'audience';
 
-interface Found {
-  readonly text: string;
-  /** Takes it out of what the workload gets; cookies stay. */
-  readonly takeAway: (run: Run) => void;
-}
-
 interface Provider {
   readonly source: TokenRule;
+  /** Headers that it writes, in lower case. Those of the caller are removed. */
+  readonly outputs: readonly string[];
   /** Every token that is found must be valid; the last of them is looked at first. */
   readonly verify: (run: Run) => Outcome;
 }
@@ -91,13 +99,9 @@ function done({ headers, claims }: Run, http: HttpCall): TokenOutcome {
   return claims ? { valid: true, headers, claims } : { valid: true, headers };
 }
 
-function change(run: Run, name: string, value: string | undefined): void {
-  run.headers = { ...run.headers, [name]: value };
-}
-
 function provider(source: TokenRule): Provider {
   const { rule } = source;
-  const find = locations(rule);
+  const find = tokenPlaces(rule);
   const outputs = [
     ...(rule.outputPayloadToHeader ? [rule.outputPayloadToHeader] : []),
     ...(rule.outputClaimToHeaders ?? []).flatMap(({ header }) => header ?? []),
@@ -117,7 +121,7 @@ function provider(source: TokenRule): Provider {
     }
     return outcome;
   };
-  return { source, verify };
+  return { source, outputs, verify };
 }
 
 function verifyToken(
@@ -200,79 +204,7 @@ function claimText(claims: unknown, name: string): string | undefined {
   return Number.isInteger(found) && found >= 0 ? String(found) : found.toFixed(6);
 }
 
-/** Where a rule looks: headers by name and prefix, then parameters, then cookies, each in alphabetical order. */
-function locations(rule: JwtRule): (run: Run) => readonly Found[] {
-  const { fromHeaders = [], fromParams = [], fromCookies = [] } = rule;
-  const usual = fromHeaders.length + fromParams.length + fromCookies.length === 0;
-  const headers = usual ? [{ name: 'authorization', prefix: 'Bearer ' }] : fromHeaders;
-  const inHeaders = headers
-    .map(({ name, prefix = '' }) => ({ name: name.toLowerCase(), prefix }))
-    .sort((a, b) => compare(a.name + a.prefix, b.name + b.prefix))
-    .filter(
-      (one, index, all) => index === 0 || one.name + one.prefix !== all[index - 1]!.name + all[index - 1]!.prefix,
-    );
-  const inParams = [...new Set(usual ? ['access_token'] : fromParams)].sort(compare);
-  const inCookies = [...new Set(fromCookies)].sort(compare);
-  return (run) => {
-    const found: Found[] = [];
-    for (const { name, prefix } of inHeaders) {
-      const value = run.headers?.[name];
-      const text = value === undefined ? undefined : afterPrefix(value, prefix);
-      if (text !== undefined) found.push({ text, takeAway: (all) => change(all, name, undefined) });
-    }
-    const mark = inParams.length > 0 ? run.path.indexOf('?') : -1;
-    if (mark >= 0) {
-      const query = new URLSearchParams(run.path.slice(mark + 1));
-      for (const name of inParams) {
-        const text = query.get(name);
-        if (text !== null) found.push({ text, takeAway: (all) => removeParameter(all, name) });
-      }
-    }
-    for (const name of inCookies) {
-      const text = cookie(run.headers?.cookie, name);
-      if (text !== undefined) found.push({ text, takeAway: () => {} });
-    }
-    return found;
-  };
-}
-
-function removeParameter(run: Run, name: string): void {
-  const mark = run.path.indexOf('?');
-  const left = new URLSearchParams(run.path.slice(mark + 1));
-  left.delete(name);
-  run.path = `${run.path.slice(0, mark)}${left.size > 0 ? `?${left}` : ''}`;
-}
-
-const TOKEN_START = /[A-Za-z0-9\-_.]/;
-
-/** Envoy finds the prefix anywhere in the value, and the token at the first character after it that a token can have. */
-function afterPrefix(value: string, prefix: string): string | undefined {
-  if (prefix === '') return value;
-  const at = value.indexOf(prefix);
-  if (at < 0) return undefined;
-  if (at === 0 && TOKEN_START.test(value.charAt(prefix.length))) return value.slice(prefix.length);
-  const after = value.slice(at + prefix.length);
-  const start = after.search(TOKEN_START);
-  return start < 0 ? value : after.slice(start);
-}
-
-function cookie(header: string | undefined, name: string): string | undefined {
-  for (const pair of header?.split(';') ?? []) {
-    const [key, ...value] = pair.split('=');
-    if (key!.trim() === name)
-      return value
-        .join('=')
-        .trim()
-        .replace(/^"(.*)"$/, '$1');
-  }
-  return undefined;
-}
-
 /** The CORS preflight carries no credentials and is let through (Fetch standard, section "CORS-preflight fetch"). */
 function isPreflight({ method, headers }: HttpCall): boolean {
   return method === 'OPTIONS' && Boolean(headers?.origin) && Boolean(headers?.['access-control-request-method']);
-}
-
-function compare(a: string, b: string): number {
-  return a < b ? -1 : a > b ? 1 : 0;
 }

@@ -14,7 +14,7 @@ export interface Evaluation {
 
 /**
  * Decides by the endpoint's policies. The verdict is `unknown` where something else decides, too: a proxy that is not understood, an
- * external authorizer, a provider that the mesh's configuration was not read for.
+ * external authorizer, a provider that the mesh's configuration was not read for, the version of Envoy.
  * @example
  * ```ts
  * import { evaluate, findEndpoints } from '@meshpass/analysis/evaluate';
@@ -37,9 +37,12 @@ export function evaluate(endpoint: Endpoint, call: Call): Evaluation {
 }
 
 /** Of what is not known here, what could still turn the decision. */
-function whyOpen({ allowed, external, unknownProvider }: Decision, call: Call): string | undefined {
+function whyOpen(decision: Decision, call: Call): string | undefined {
+  const { allowed, external, unknownProvider, headersOfOlderEnvoy: headers } = decision;
   if (unknownProvider !== undefined)
     return `a CUSTOM policy leaves it to the authorizer ${unknownProvider}, and the mesh's configuration, which would know it, was not read`;
+  if (headers !== undefined)
+    return `the caller sends ${headers.join(', ')}, which a RequestAuthentication writes: Envoy 1.40 and newer remove it first, older ones may leave it, and then the answer is ${allowed ? 'no' : 'yes'}`;
   const asked = allowed ? external?.find(({ provider }) => call.external?.[provider] === undefined) : undefined;
   return asked && `the external authorizer ${asked.provider} decides`;
 }

@@ -107,6 +107,37 @@ describe('claims', () => {
   });
 });
 
+describe('headers that a rule writes', () => {
+  const isBob = policy({ rules: [{ when: [{ key: 'request.headers[x-sub]', values: ['bob'] }] }] });
+  const first = tokens(A, { ...B, outputClaimToHeaders: [{ header: 'X-Sub', claim: 'sub' }] });
+  const forged = { headers: { authorization: 'Bearer t-alice', 'x-sub': 'bob' }, tokens: [ALICE] };
+
+  it('are removed from a request whose token another rule takes; Envoy before 1.40 leaves them', () => {
+    const decision = guard(first + isBob).decide(get('/a', forged));
+    expect(say(decision)).toBe('refused 403 by p');
+    expect(decision.headersOfOlderEnvoy).toEqual(['x-sub']);
+  });
+  it('are removed from a preflight, which is asked for no token', () => {
+    const headers = { origin: 'https://o.test', 'access-control-request-method': 'GET', 'x-sub': 'bob' };
+    const call = get('/a', { http: { method: 'OPTIONS', path: '/a', authority: 'orders', headers } });
+    const decision = guard(first + isBob).decide(call);
+    expect(say(decision)).toBe('refused 403 by p');
+    expect(decision.headersOfOlderEnvoy).toEqual(['x-sub']);
+  });
+  it('are of no matter where nothing asks for them', () => {
+    const decision = guard(first).decide(get('/a', forged));
+    expect(say(decision)).toBe('allowed: open');
+    expect(decision.headersOfOlderEnvoy).toBeUndefined();
+  });
+  it('hide a token in the same header from every rule', () => {
+    const rules = tokens({ ...A, fromHeaders: [{ name: 'x-token' }] }, { ...B, outputPayloadToHeader: 'x-token' });
+    const call = get('/a', { tokens: [ALICE], headers: { 'x-token': 't-alice' } });
+    const decision = guard(rules + needsAlice).decide(call);
+    expect(say(decision)).toBe('refused 403 by p');
+    expect(decision.headersOfOlderEnvoy).toEqual(['x-token']);
+  });
+});
+
 describe('requestPrincipals are divided at the last slash', () => {
   it.each([
     ['*', 'alice', true],

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { loadManifests, viewMesh } from '@meshpass/istio';
 import { describe, expect, it } from 'vitest';
-import { type CallToken, createAuthorizer } from '../../src/evaluate.ts';
+import { type Call, type CallToken, createAuthorizer, evaluate, findEndpoints } from '../../src/evaluate.ts';
 
 const BROKER = 'https://broker.example.com';
 const EXAMPLE = /```yaml\n([\s\S]*?)```/.exec(
@@ -37,6 +37,39 @@ spec:
 ---
 `;
 
+const ours = { iss: BROKER, sub: 'github:1', aud: 'mesh', grants: ['dev'] };
+const OURS: Record<string, CallToken | undefined> = {
+  valid: { text: 'm.m.m', genuine: true, claims: ours },
+  missing: undefined,
+  changed: { text: 'm.m.m', genuine: false, claims: ours },
+  'of another grant': { text: 'm.m.m', genuine: true, claims: { ...ours, grants: ['sre'] } },
+};
+const theirsOf = (issuer: string): Record<string, CallToken | undefined> => {
+  const claims = { iss: issuer, sub: '00u1example', aud: 'orders-api' };
+  return {
+    valid: { text: 'u.u.u', genuine: true, claims },
+    missing: undefined,
+    'of another key': { text: 'u.u.u', genuine: false, claims },
+    'for another audience': { text: 'u.u.u', genuine: true, claims: { ...claims, aud: 'another-api' } },
+  };
+};
+const PAIRS = Object.keys(theirsOf('')).flatMap((user) => Object.keys(OURS).map((own) => [user, own] as const));
+
+/** A request with these tokens. @param forged whether the caller writes the headers of the rule, too */
+function callWith(issuer: string, user: string, own: string, forged: boolean): Call {
+  const [theirs, mine] = [theirsOf(issuer)[user], OURS[own]];
+  const headers = {
+    ...(theirs && { authorization: `Bearer ${theirs.text}` }),
+    ...(mine && { 'x-meshpass-token': mine.text }),
+    ...(forged && { 'x-user-sub': '00u1example', 'x-user-issuer': issuer }),
+  };
+  return {
+    ...{ port: 8080, principal: 'cluster.local/ns/meshpass-dev/sa/a' },
+    tokens: [theirs, mine].filter((one) => one !== undefined),
+    http: { method: 'GET', path: '/orders/1', authority: 'orders.shop', headers },
+  };
+}
+
 const FORMS = [
   ['with the issuer named', 'https://accounts.example.com', EXAMPLE],
   [
@@ -50,40 +83,40 @@ describe.each(FORMS)('both tokens, %s', (_, issuer, example) => {
   const { resources, problems } = loadManifests(MESH + example, 'two-tokens.yaml');
   const view = viewMesh(resources);
   const authorizer = createAuthorizer(view, view.workloads[0]!);
-  const ours = { iss: BROKER, sub: 'github:1', aud: 'mesh', grants: ['dev'] };
-  const theirs = { iss: issuer, sub: '00u1example', aud: 'orders-api' };
-  const OURS: Record<string, CallToken | undefined> = {
-    valid: { text: 'm.m.m', genuine: true, claims: ours },
-    missing: undefined,
-    changed: { text: 'm.m.m', genuine: false, claims: ours },
-    'of another grant': { text: 'm.m.m', genuine: true, claims: { ...ours, grants: ['sre'] } },
-  };
-  const THEIRS: Record<string, CallToken | undefined> = {
-    valid: { text: 'u.u.u', genuine: true, claims: theirs },
-    missing: undefined,
-    'of another key': { text: 'u.u.u', genuine: false, claims: theirs },
-    'for another audience': { text: 'u.u.u', genuine: true, claims: { ...theirs, aud: 'another-api' } },
-  };
 
   it('is read without a problem', () => {
     expect(problems).toEqual([]);
   });
 
-  it.each(Object.keys(THEIRS).flatMap((user) => Object.keys(OURS).map((own) => [user, own] as const)))(
-    'the provider’s %s, ours %s',
+  it.each(PAIRS)('the provider’s %s, ours %s', (user, own) => {
+    // What the caller writes there is removed.
+    const decided = authorizer.decide(callWith(issuer, user, own, user !== 'valid'));
+    expect(decided.allowed).toBe(user === 'valid' && own === 'valid');
+    expect(decided.headersOfOlderEnvoy).toBeUndefined();
+  });
+});
+
+describe('an issuer that is named and sorts after the broker', () => {
+  const issuer = 'https://login.example.com';
+  const { resources } = loadManifests(
+    MESH + EXAMPLE.replaceAll('https://accounts.example.com', issuer),
+    'two-tokens.yaml',
+  );
+  const [endpoint] = findEndpoints(viewMesh(resources), 'orders.shop:8080');
+
+  it.each(PAIRS)('lets nobody in: the provider’s %s, ours %s', (user, own) => {
+    expect(evaluate(endpoint!, callWith(issuer, user, own, false)).verdict).toBe('no');
+  });
+
+  it.each(PAIRS)(
+    'is unknown for who forges its headers beside our valid token: the provider’s %s, ours %s',
     (user, own) => {
-      const tokens = [THEIRS[user], OURS[own]].filter((one) => one !== undefined);
-      const headers = {
-        ...(THEIRS[user] && { authorization: `Bearer ${THEIRS[user].text}` }),
-        ...(OURS[own] && { 'x-meshpass-token': OURS[own].text }),
-        // What the caller writes there is removed.
-        ...(user !== 'valid' && { 'x-user-sub': theirs.sub, 'x-user-issuer': issuer }),
-      };
-      const decided = authorizer.decide({
-        ...{ port: 8080, principal: 'cluster.local/ns/meshpass-dev/sa/a', tokens },
-        http: { method: 'GET', path: '/orders/1', authority: 'orders.shop', headers },
-      });
-      expect(decided.allowed).toBe(user === 'valid' && own === 'valid');
+      const { verdict, unknown, decision } = evaluate(endpoint!, callWith(issuer, user, own, true));
+      expect(decision.allowed).toBe(false);
+      // An older Envoy does not look at the rule, and leaves the headers of the caller in place.
+      const open = own === 'valid';
+      expect(verdict).toBe(open ? 'unknown' : 'no');
+      if (open) expect(unknown).toMatch(/x-user-sub, x-user-issuer.*Envoy 1\.40 and newer.*the answer is yes/);
     },
   );
 });

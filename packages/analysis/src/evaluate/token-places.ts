@@ -1,0 +1,96 @@
+/** Where the rules of RequestAuthentication look for tokens in a request, and how a token is taken out of it. */
+import type { JwtRule } from '@meshpass/istio';
+import type { Call } from './call.ts';
+
+export type Headers = Readonly<Record<string, string | undefined>>;
+
+/** A request while its tokens are looked at. */
+export interface Run {
+  readonly call: Call;
+  /** Those of the call until one is changed; then a copy. */
+  headers: Headers | undefined;
+  path: string;
+  claims: Readonly<Record<string, unknown>> | undefined;
+}
+
+export interface Found {
+  readonly text: string;
+  /** Takes it out of what the workload gets; cookies stay. */
+  readonly takeAway: (run: Run) => void;
+}
+
+/** Where a rule looks: headers by name and prefix, then parameters, then cookies, each in alphabetical order. */
+export function tokenPlaces(rule: JwtRule): (run: Run) => readonly Found[] {
+  const { fromHeaders = [], fromParams = [], fromCookies = [] } = rule;
+  const usual = fromHeaders.length + fromParams.length + fromCookies.length === 0;
+  const headers = usual ? [{ name: 'authorization', prefix: 'Bearer ' }] : fromHeaders;
+  const inHeaders = headers
+    .map(({ name, prefix = '' }) => ({ name: name.toLowerCase(), prefix }))
+    .sort((a, b) => compare(a.name + a.prefix, b.name + b.prefix))
+    .filter(
+      (one, index, all) => index === 0 || one.name + one.prefix !== all[index - 1]!.name + all[index - 1]!.prefix,
+    );
+  const inParams = [...new Set(usual ? ['access_token'] : fromParams)].sort(compare);
+  const inCookies = [...new Set(fromCookies)].sort(compare);
+  return (run) => {
+    const found: Found[] = [];
+    for (const { name, prefix } of inHeaders) {
+      const value = run.headers?.[name];
+      const text = value === undefined ? undefined : afterPrefix(value, prefix);
+      if (text !== undefined) found.push({ text, takeAway: (all) => change(all, name, undefined) });
+    }
+    const mark = inParams.length > 0 ? run.path.indexOf('?') : -1;
+    if (mark >= 0) {
+      const query = new URLSearchParams(run.path.slice(mark + 1));
+      for (const name of inParams) {
+        const text = query.get(name);
+        if (text !== null) found.push({ text, takeAway: (all) => removeParameter(all, name) });
+      }
+    }
+    for (const name of inCookies) {
+      const text = cookie(run.headers?.cookie, name);
+      if (text !== undefined) found.push({ text, takeAway: () => {} });
+    }
+    return found;
+  };
+}
+
+function removeParameter(run: Run, name: string): void {
+  const mark = run.path.indexOf('?');
+  const left = new URLSearchParams(run.path.slice(mark + 1));
+  left.delete(name);
+  run.path = `${run.path.slice(0, mark)}${left.size > 0 ? `?${left}` : ''}`;
+}
+
+const TOKEN_START = /[A-Za-z0-9\-_.]/;
+
+/** Envoy finds the prefix anywhere in the value, and the token at the first character after it that a token can have. */
+function afterPrefix(value: string, prefix: string): string | undefined {
+  if (prefix === '') return value;
+  const at = value.indexOf(prefix);
+  if (at < 0) return undefined;
+  if (at === 0 && TOKEN_START.test(value.charAt(prefix.length))) return value.slice(prefix.length);
+  const after = value.slice(at + prefix.length);
+  const start = after.search(TOKEN_START);
+  return start < 0 ? value : after.slice(start);
+}
+
+function cookie(header: string | undefined, name: string): string | undefined {
+  for (const pair of header?.split(';') ?? []) {
+    const [key, ...value] = pair.split('=');
+    if (key!.trim() === name)
+      return value
+        .join('=')
+        .trim()
+        .replace(/^"(.*)"$/, '$1');
+  }
+  return undefined;
+}
+
+export function change(run: Run, name: string, value: string | undefined): void {
+  run.headers = { ...run.headers, [name]: value };
+}
+
+export function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
