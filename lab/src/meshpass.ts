@@ -28,6 +28,11 @@ export interface MeshpassOptions {
   readonly standby?: boolean;
   /** Lets workspaces whose grants have roles use kubectl. */
   readonly kubernetes?: boolean;
+  /**
+   * Accept a static operator token (`--break-glass`), with which tests look and act without signing in: whoever has it may do nearly
+   * everything. Default: as in production, operators sign in.
+   */
+  readonly breakGlassWithoutAnEmergency?: boolean;
   /** More flags of `meshpass serve`. */
   readonly flags?: readonly string[];
   /** More flags of `meshpass edge`, where it runs apart. */
@@ -48,6 +53,7 @@ export interface Meshpass {
   readonly operatorUrl: string;
   /** The one of `meshpass-2`. */
   readonly standbyOperatorUrl: string;
+  /** Of no use unless it was started with `breakGlassWithoutAnEmergency`. */
   readonly operatorToken: string;
   /** The access file in force: write to it and the broker follows. */
   readonly accessFile: string;
@@ -114,7 +120,7 @@ export async function startMeshpass(lab: Lab, options: MeshpassOptions = {}): Pr
     ...['--data', dataDir],
     // Of both brokers, where there are two.
     ...['--audit-checkpoint', checkpointFile],
-    ...['--operator-token', operatorTokenFile],
+    ...(options.breakGlassWithoutAnEmergency ? ['--operator-token', operatorTokenFile, '--break-glass'] : []),
     ...['--kubeconfig', await writeKubeconfig(lab, join(dir, 'kubeconfig'))],
     ...['--istiod', lab.istiodAddress],
     ...(options.kubernetes ? ['--kubernetes-audience', KUBERNETES_AUDIENCE] : []),

@@ -14,6 +14,7 @@ import { auditTrail } from './quickstart/audit-trail.ts';
 import { type OpenCodespace, openCodespace } from './quickstart/codespace.ts';
 import { firstCalls } from './quickstart/first-calls.ts';
 import { firstLook } from './quickstart/first-look.ts';
+import { accessWithOperator } from './quickstart/operator.ts';
 import { refusals } from './quickstart/refusals.ts';
 import { routes } from './quickstart/routes.ts';
 import type { Scene } from './quickstart/scene.ts';
@@ -50,7 +51,9 @@ async function onAMesh(story: Story, start: (progress: (line: string) => void) =
   const { kubernetes, istio, envoy } = lab.versions;
   story.done(`Kubernetes ${kubernetes}, Istio ${istio}, Envoy ${envoy}: orders.shop, ledger-db.shop, web.dev`);
   story.aside('GitHub and the identity providers are stand-ins: a lab cannot reach the real ones.');
-  const meshpass = await story.busy('starting broker and edge', (progress) => startMeshpass(lab, { progress }));
+  const meshpass = await story.busy('starting broker and edge', (progress) =>
+    startMeshpass(lab, { accessFile: accessWithOperator(lab), progress }),
+  );
   story.done('Meshpass: broker and edge run with the rights that the chart gives them, the access file is in force');
 
   const players = standIns(lab);
@@ -61,8 +64,7 @@ async function onAMesh(story: Story, start: (progress: (line: string) => void) =
   await routes(scene);
   await refusals(scene);
   if (values.keep) return keepRunning(scene, codespace, values.name);
-  await stop(scene, codespace);
-  await auditTrail(scene);
+  await auditTrail(scene, await stop(scene, codespace));
 }
 
 function keepRunning({ lab, meshpass, story }: Scene, { codespace }: OpenCodespace, name: string): void {

@@ -64,6 +64,7 @@ export async function runChaos({ lab, seed, seconds, sessions, progress }: Chaos
   const meshpass = await startMeshpass(lab, {
     accessFile: fileURLToPath(new URL('./access.yaml', import.meta.url)),
     edgeApart: true,
+    breakGlassWithoutAnEmergency: true,
     flags: [
       ...['--database-url', postgres.url, '--lease', String(LEASE_SECONDS), '--heartbeat', '5'],
       ...['--restart-grace', String(GRACE_SECONDS)],

@@ -12,6 +12,7 @@ export const Readiness = z
     status: z.enum(['ready', 'not ready', 'standby']),
     reasons: z.array(z.string()),
     warnings: z.array(z.string()).optional(),
+    break_glass: z.boolean().optional().meta({ description: 'Whether the operator token is accepted' }),
   })
   .meta({ id: 'Readiness' });
 export const Version = z.object({ version: z.string() }).meta({ id: 'Version' });

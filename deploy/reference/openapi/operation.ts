@@ -69,7 +69,7 @@ export const SCHEMES = {
     type: 'http',
     scheme: 'DPoP',
     description:
-      'The session of an operator (`POST /operator/session`), bound to the key of a DPoP proof in the header `DPoP` of each request (RFC 9449); or `Bearer` and the token that the broker was started with (`--operator-token`)',
+      'The session of an operator (`POST /operator/session`), bound to the key of a DPoP proof in the header `DPoP` of each request (RFC 9449); or, where break-glass is on, `Bearer` and the token that the broker was started with (`--operator-token`, `--break-glass`)',
   },
 } as const;
 

@@ -1,4 +1,5 @@
 /** What the audit log recorded. */
+import { OPERATOR_HOST } from './operator.ts';
 import { expectThat, type Scene } from './scene.ts';
 
 interface Row {
@@ -9,12 +10,16 @@ interface Row {
 
 const SHOWN = 8;
 
-export async function auditTrail({ meshpass, story }: Scene): Promise<void> {
+/** @param operator the environment of who has signed in */
+export async function auditTrail({ lab, story }: Scene, operator: Readonly<Record<string, string>>): Promise<void> {
   story.chapter('The audit log', 'every decision, grants and refusals, durable before it is answered');
-  const headers = { authorization: `Bearer ${meshpass.operatorToken}` };
-  const answer = await fetch(`${meshpass.operatorUrl}/audit?limit=1000`, { headers });
-  expectThat(answer.ok, `the audit log cannot be read: ${answer.status}`);
-  const { rows } = (await answer.json()) as { rows: Row[] };
+  const argv = ['meshpass', 'audit', 'tail', '--lines', '1000', '--output', 'json'];
+  const { code, stdout, stderr } = await lab.exec(OPERATOR_HOST, argv, { env: operator });
+  expectThat(code === 0, `the audit log cannot be read: ${stderr}`);
+  const rows = stdout
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as Row);
   const counts = new Map<string, number>();
   for (const { action, outcome, code } of rows) {
     const what = `${action} ${outcome}${code ? ` (${code})` : ''}`;

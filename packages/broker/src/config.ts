@@ -62,8 +62,10 @@ export const BrokerConfig = z.strictObject({
   auditCheckpointFile: z.string().optional(),
   /** Days for which no row of the audit log can be pruned, whoever asks. */
   auditRetentionDays: z.number().int().min(30).max(36_500).default(90),
-  /** File whose only line is the token of operators; without it nobody may close sessions by hand. */
+  /** File whose only line is the break-glass token. It is not even read unless `breakGlass` is on. */
   operatorTokenFile: z.string().optional(),
+  /** Whether that token is accepted. Operators sign in; this is for the day on which nobody can. */
+  breakGlass: z.boolean().default(false),
   /** File whose only line is the token with which GitHub streams its audit log; without it none is taken. */
   githubEventTokenFile: z.string().optional(),
   /** Directory with the secrets of webhooks, see approval/webhook/keys.ts; without it none is sent and none is taken. */

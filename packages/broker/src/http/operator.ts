@@ -40,6 +40,8 @@ export interface OperatorContext {
   readonly stopping: () => boolean;
   /** What an operator has to mend, though the broker serves. */
   readonly warnings: () => readonly string[];
+  /** Whether the break-glass token is accepted. */
+  readonly breakGlass: boolean;
 }
 
 const STORE_PATIENCE_MS = 2_000;
@@ -59,6 +61,7 @@ export function createOperatorApp({
   connections,
   stopping,
   warnings,
+  breakGlass,
 }: OperatorContext): Hono<Env> {
   const app = new Hono<Env>();
   app.use(async (c, next) => {
@@ -76,7 +79,7 @@ export function createOperatorApp({
       ...(stopping() ? ['the broker is stopping'] : []),
     ];
     const status = reasons.length === 0 ? 'ready' : 'not ready';
-    return c.json({ status, reasons, warnings: warnings() }, reasons.length === 0 ? 200 : 503);
+    return c.json({ status, reasons, warnings: warnings(), break_glass: breakGlass }, reasons.length === 0 ? 200 : 503);
   });
   metricsRoute(app, metrics);
   app.use(requireLeader(store.isLeader));

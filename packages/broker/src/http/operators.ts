@@ -19,7 +19,7 @@ import type { Connections } from './connections.ts';
 import type { Authentication, Presented } from './route.ts';
 
 export interface OperatorsOptions {
-  /** The break-glass token; undefined where the broker was started without one. */
+  /** The break-glass token; undefined where break-glass is off, as by default. */
   readonly token: string | undefined;
   readonly sessions: OperatorSessions;
   readonly confirmations: Confirmations;
@@ -42,8 +42,8 @@ export interface OperatorsOptions {
 
 export interface Operators {
   /**
-   * Refuses with `operator_unauthorized`, `operator_session_ended`, `dpop_*`; `too_many_attempts` after wrong tokens from the same
-   * source, whatever comes then.
+   * Refuses with `operator_unauthorized`, `break_glass_off`, `operator_session_ended`, `dpop_*`; `too_many_attempts` after wrong
+   * tokens from the same source, whatever comes then.
    */
   readonly authentication: Authentication<OperatorCaller>;
   /** A stranger's key, who wants to sign in: a proof that was made for this request just now. */
@@ -62,6 +62,9 @@ export interface Operators {
 const ATTEMPTS = { burst: 10, perSecond: 0.1 };
 /** DPoP proofs remembered in a window. Operators are few. */
 const REPLAY_CAPACITY = 20_000;
+const BREAK_GLASS_OFF =
+  'Break-glass is off: this broker accepts no operator token. Sign in: meshpass login (with --service-account-token FILE for automation). ' +
+  'If nobody can sign in, whoever runs the broker switches it on: --break-glass, in the chart breakGlass.enabled.';
 const TOKEN = /^mpo_[A-Za-z0-9_-]{43}$/;
 const SESSION = /^dpop +(mpo_[A-Za-z0-9_-]{43})$/i;
 
@@ -114,11 +117,14 @@ export function createOperators(options: OperatorsOptions): Operators {
   const byToken = (presented: Presented, source: string): Outcome<OperatorCaller> => {
     const { event, request } = presented;
     const given = /^bearer +(\S+)$/i.exec(request.headers.authorization ?? '')?.[1] ?? '';
+    // Nothing is compared, so that there is nothing to guess, and a forgotten script does not lock out whoever shares its address.
+    if (token === undefined && given !== '')
+      return refused(event, new MeshpassError('break_glass_off', BREAK_GLASS_OFF));
     if (token === undefined || !equalInConstantTime(given, token)) {
       attempts.take(source);
       return refused(
         event,
-        new MeshpassError('operator_unauthorized', 'An operator is required: run meshpass login, or present a token.'),
+        new MeshpassError('operator_unauthorized', 'An operator is required: sign in with meshpass login.'),
       );
     }
     connections.belongs(request.socket);

@@ -22,7 +22,12 @@ export function refusal(error: MeshpassError, decisionId: string | undefined, at
 }
 
 /** Whoever is no session has a token without a key of its own. */
-const BEARERS: ReadonlySet<string> = new Set(['operator_unauthorized', 'edge_unauthorized', 'github_unauthorized']);
+const BEARERS: ReadonlySet<string> = new Set([
+  'operator_unauthorized',
+  'break_glass_off',
+  'edge_unauthorized',
+  'github_unauthorized',
+]);
 
 function challenge(oauth: string, error: MeshpassError): string {
   if (BEARERS.has(error.code)) return `Bearer error="${oauth}"`;
@@ -51,6 +56,7 @@ const EXACT: Partial<Record<ErrorCode, string>> = {
   session_unknown: 'invalid_token',
   session_closed: 'invalid_token',
   operator_unauthorized: 'invalid_token',
+  break_glass_off: 'invalid_token',
   edge_unauthorized: 'invalid_token',
   github_unauthorized: 'invalid_token',
 };

@@ -39,6 +39,7 @@ import { attestedClaims } from '../token/identity-token.ts';
 import { createReplayMemory } from '../token/replay.ts';
 import type { Rotation } from '../token/rotation.ts';
 import type { Configurations } from '../xds/configurations.ts';
+import { operatorWarnings } from './operator-warnings.ts';
 import type { Base } from './parts.ts';
 import type { Secrets } from './secrets.ts';
 
@@ -165,7 +166,8 @@ export function createApps(base: Base, active: Active) {
     ...{ store, mesh, metrics, admin, connections: operator.connections, stopping },
     policy: policy && { ...policy, inForce: () => (mesh.inForce() ? mesh.access() : undefined) },
     operators: { ...admin, ...ofOperators, proofs: given.operators },
-    warnings: given.warnings ?? (() => []),
+    warnings: () => [...(given.warnings?.() ?? []), ...operatorWarnings(config, mesh)],
+    breakGlass: config.breakGlass,
     auditLog: {
       ...{ ...admin, chain: active.chain, checkpoints: active.checkpoints, key: active.auditKey },
       retainSeconds: config.auditRetentionDays * 86_400,

@@ -7,6 +7,7 @@ import { readKeyPair } from '../secrets/key-pair.ts';
 import type { Base } from './parts.ts';
 
 export interface Secrets {
+  /** The break-glass token; undefined where break-glass is off. */
   readonly operatorToken: string | undefined;
   readonly githubEventToken: string | undefined;
   readonly auditKey: AuditKey;
@@ -16,7 +17,12 @@ const MIN_TOKEN = 32;
 
 /** @throws MeshpassError `config_invalid` */
 export async function readSecrets({ config, given }: Base): Promise<Secrets> {
-  const operatorToken = readToken(config.operatorTokenFile, 'operators');
+  if (config.breakGlass && config.operatorTokenFile === undefined)
+    throw new MeshpassError(
+      'config_invalid',
+      'Break-glass is on (--break-glass), but there is no token for it: name its file with --operator-token.',
+    );
+  const operatorToken = config.breakGlass ? readToken(config.operatorTokenFile, 'operators') : undefined;
   const githubEventToken = readToken(config.githubEventTokenFile, "GitHub's audit log");
   if (githubEventToken !== undefined && !given.github)
     throw new MeshpassError(

@@ -78,6 +78,8 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
       dataDir: join(dir, 'data'),
       edge: { host: 'edge.example', port: 443 },
       operatorTokenFile,
+      // Not the default: most tests are about something else than who operates.
+      breakGlass: true,
       // Not the default: the mesh of the tests hears of every end.
       denyEnded: 'always',
       ...options.config,

@@ -52,6 +52,7 @@ const broker = await serveBroker(
     databaseUrl: given.databaseUrl,
     edge: { host: 'edge.example', port: 443 },
     operatorTokenFile: given.operatorTokenFile,
+    breakGlass: true,
     signingKeyFile: given.signingKeyFile,
     auditKeyFile: given.auditKeyFile,
     auditCheckpointFile: given.auditCheckpointFile,

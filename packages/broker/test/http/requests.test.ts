@@ -56,7 +56,9 @@ describe('the broker as a server', () => {
 
   it('is ready when store and mesh are, and says why it is not', async () => {
     expect((await harness.operatorCall('/healthz')).status).toBe(200);
-    expect((await harness.operatorCall('/readyz')).json).toEqual({ status: 'ready', reasons: [], warnings: [] });
+    expect((await harness.operatorCall('/readyz')).json).toEqual({
+      ...{ status: 'ready', reasons: [], warnings: [], break_glass: true },
+    });
     harness.mesh.notReady = ['istiod does not answer'];
     const answer = await harness.operatorCall('/readyz');
     expect([answer.status, answer.json.reasons]).toEqual([503, ['istiod does not answer']]);

@@ -1,7 +1,13 @@
-/** What becomes known when somebody acts with the operator token, and what it never allows. */
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type Call, type Harness, OPERATOR_TOKEN, startHarness } from '../harness/broker.ts';
+/** Whether the operator token is accepted, what becomes known when somebody acts with it, and what it never allows. */
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { OPERATOR_ROLES, type Operators } from '@meshpass/access';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Answer, type Call, type Harness, OPERATOR_TOKEN, startHarness } from '../harness/broker.ts';
 import { asOperator, operatorsByGroup, signIn } from '../harness/operators.ts';
+
+const NO_ROLES = Object.fromEntries(OPERATOR_ROLES.map((role) => [role, []])) as unknown as Operators['roles'];
+const PLACE = { file: 'access.yaml', line: 20, column: 7 };
 
 let harness: Harness;
 beforeAll(async () => {
@@ -46,4 +52,83 @@ it('rows of the audit log name it', async () => {
 it('it can neither prune nor accept a restore', async () => {
   expect((await asBreakGlass(prune)).json.error_code).toBe('operator_forbidden');
   expect((await asBreakGlass({ method: 'POST', path: '/audit/restores', body: '{}' })).status).toBe(404);
+});
+
+describe('where break-glass is off, as by default', () => {
+  let off: Harness;
+  beforeAll(async () => {
+    off = await startHarness({ config: { breakGlass: false } });
+    off.mesh.setOperators(operatorsByGroup());
+  });
+  afterAll(() => off?.stop());
+  const withToken = (token: string): Promise<Answer> =>
+    off.operatorCall({ path: '/admin/sessions', headers: { authorization: `Bearer ${token}` } });
+
+  it('the token that is configured is refused like any other, and the answer says how to sign in and how to switch it on', async () => {
+    for (const token of [OPERATOR_TOKEN, 'a-wrong-token']) {
+      const answer = await withToken(token);
+      expect(answer).toMatchObject({ status: 401, json: { error_code: 'break_glass_off' } });
+      expect(answer.headers['www-authenticate']).toBe('Bearer error="invalid_token"');
+      expect(answer.json.error_description).toContain('meshpass login');
+      expect(answer.json.error_description).toContain('--break-glass');
+    }
+    const without = await off.operatorCall('/admin/sessions');
+    expect(without).toMatchObject({ status: 401, json: { error_code: 'operator_unauthorized' } });
+  });
+
+  it('each refusal is in the audit log and counted, and locks out nobody at the same address', async () => {
+    for (let n = 0; n < 12; n++) expect((await withToken(OPERATOR_TOKEN)).json.error_code).toBe('break_glass_off');
+    const ada = await signIn(off, 'ada', ['admin']);
+    const { rows } = (await asOperator(off, ada, { path: '/audit?last=100' })).json;
+    const refusals = rows.filter(({ code }: { code: string | null }) => code === 'break_glass_off');
+    expect(refusals.length).toBeGreaterThanOrEqual(12);
+    expect(refusals[0]).toMatchObject({
+      action: 'operator.list',
+      outcome: 'refused',
+      subject: null,
+      source: '127.0.0.1',
+    });
+    const { text } = await off.operatorCall('/metrics');
+    expect(text).toMatch(
+      /meshpass_decisions_total\{action="operator.list",outcome="refused",code="break_glass_off"\} 1[0-9]/,
+    );
+    expect(text).toContain('meshpass_break_glass_requests_total 0');
+  });
+
+  it('readiness and the log say that a token is configured for nothing, and that nobody can operate the broker', async () => {
+    const ready = async () => (await off.operatorCall('/readyz')).json;
+    const idle = expect.stringContaining('an operator token is configured');
+    const nobody = expect.stringContaining('nobody can operate this broker');
+    expect(await ready()).toMatchObject({ status: 'ready', break_glass: false, warnings: [idle] });
+    off.mesh.setOperators({ ...operatorsByGroup(), roles: NO_ROLES });
+    expect((await ready()).warnings).toEqual([idle, nobody]);
+    off.mesh.setOperators(undefined);
+    expect((await ready()).warnings).toEqual([idle, nobody]);
+    const serviceAccounts = [{ place: PLACE, namespace: 'ci', name: 'deployer', roles: ['operator'] as const }];
+    off.mesh.setOperators({ ...operatorsByGroup(), roles: NO_ROLES, serviceAccounts });
+    expect((await ready()).warnings).toEqual([idle]);
+    off.mesh.setOperators(undefined);
+    await off.restart();
+    expect((await ready()).status).toBe('ready');
+    expect(off.log.join('')).toContain('nobody can operate this broker');
+  });
+
+  it('the file of the token is not even read', async () => {
+    writeFileSync(join(off.dir, 'operator-token'), 'too short');
+    await off.restart();
+    expect((await off.operatorCall('/readyz')).status).toBe(200);
+  });
+});
+
+it('is not switched on without a token', async () => {
+  const started = startHarness({ config: { operatorTokenFile: undefined } });
+  await expect(started).rejects.toMatchObject({
+    code: 'config_invalid',
+    message: expect.stringContaining('--operator-token'),
+  });
+});
+
+it('is said in the log and in readiness where it is on', async () => {
+  expect((await harness.operatorCall('/readyz')).json).toMatchObject({ break_glass: true, warnings: [] });
+  expect(harness.log.join('')).toContain('break-glass is on');
 });

@@ -10,6 +10,8 @@ const Readiness = z.object({
   status: z.string().optional(),
   reasons: z.array(z.string()).default([]),
   warnings: z.array(z.string()).default([]),
+  /** Absent: a version before it could be off. */
+  break_glass: z.boolean().optional(),
 });
 
 /** Store, istiod's roots, access file and leadership, as its readiness has them. */
@@ -25,10 +27,12 @@ export async function checkBroker(operator: string, namespace: string): Promise<
       }),
     ];
   }
-  const { status, reasons, warnings } = Readiness.safeParse(answer.json).data ?? { reasons: [], warnings: [] };
+  const said = Readiness.safeParse(answer.json).data;
+  const { status, reasons, warnings } = said ?? { reasons: [], warnings: [] };
   if (status === 'ready') {
     const serves = fine('broker', 'It serves: database, istiod and access file are as they should be.', url);
-    return warnings.length === 0 ? [serves] : warnings.map((warning) => toMend(warning, url, namespace));
+    const found = warnings.length === 0 ? [serves] : warnings.map((warning) => toMend(warning, url, namespace));
+    return [...found, ...breakGlass(said?.break_glass, url, namespace)];
   }
   if (status === 'standby') {
     const says = `It stands by: ${reasons.join('; ')}.`;
@@ -48,6 +52,20 @@ export async function checkBroker(operator: string, namespace: string): Promise<
       command: `kubectl -n ${namespace} logs deployment/meshpass-broker --tail 50`,
     }),
   );
+}
+
+function breakGlass(isOn: boolean | undefined, url: string, namespace: string): readonly Finding[] {
+  if (isOn === undefined) return [];
+  if (!isOn) return [fine('operators', 'Break-glass is off: operators sign in by name.', url)];
+  const says =
+    'Break-glass is on: whoever has the operator token may do nearly everything, and nobody knows who it is.';
+  return [
+    {
+      ...{ check: 'operators', state: 'warning', says, seen: `GET ${url}` },
+      next: 'Sign in (docs/install/operators.md), then switch it off: breakGlass.enabled of the chart, or --break-glass.',
+      command: `kubectl -n ${namespace} get deployment meshpass-broker -o yaml | grep -i break.glass`,
+    },
+  ];
 }
 
 function toMend(warning: string, url: string, namespace: string): Finding {

@@ -83,13 +83,18 @@ function argumentOf(name: string, { summary, isRequired, isVariadic, choices }: 
   return choices ? argument.choices(choices) : argument;
 }
 
+/** An empty variable is one that is not set. One that says no does not switch anything on. */
+function isGiven(variable: string | undefined, { kind }: Flag<unknown>): boolean {
+  if (variable === '') return false;
+  return kind !== 'on' || !/^(?:0|false|no|off)$/i.test(variable ?? '');
+}
+
 /** @param source where the value so far comes from: a list that is typed takes the place of a configured one */
 function optionOf(name: string, flag: Flag<unknown>, source: () => string | undefined): Option {
   const long = longOf(name, flag);
   const option = new Option(flag.value === undefined ? long : `${long} ${flag.value}`, flag.summary);
   DESCRIPTIONS.set(option, flagText(flag));
-  // An empty variable is one that is not set.
-  if (flag.env !== undefined && process.env[flag.env] !== '') option.env(flag.env);
+  if (flag.env !== undefined && isGiven(process.env[flag.env], flag)) option.env(flag.env);
   if (flag.isRequired) option.makeOptionMandatory();
   if (flag.choices) option.choices(flag.choices);
   else if (flag.value !== undefined) {

@@ -15,12 +15,19 @@ export const TOKEN_VARIABLE = 'MESHPASS_OPERATOR_TOKEN';
 export const STATE_ENV = {
   MESHPASS_STATE_DIR: 'directory of operator sessions, instead of meshpass in XDG_STATE_HOME or ~/.local/state',
 };
-export const TOKEN_ENV = { [TOKEN_VARIABLE]: 'the operator token itself, instead of a file', ...STATE_ENV };
+export const TOKEN_ENV = {
+  [TOKEN_VARIABLE]: 'the operator token itself, instead of a file; accepted where break-glass is on',
+  ...STATE_ENV,
+};
 
-const operatorToken = text('<file>', 'file with the operator token, instead of the session of meshpass login', {
-  env: 'MESHPASS_OPERATOR_TOKEN_FILE',
-  defaultText: `${TOKEN_VARIABLE}, else the session`,
-});
+const operatorToken = text(
+  '<file>',
+  'file with the operator token, instead of the session of meshpass login; accepted where break-glass is on',
+  {
+    env: 'MESHPASS_OPERATOR_TOKEN_FILE',
+    defaultText: `${TOKEN_VARIABLE}, else the session`,
+  },
+);
 
 /** How an operator reaches the broker. */
 export const operatorFlags = {

@@ -18,6 +18,7 @@ import type { Inside } from '../drill/replays.ts';
 import { runDrill } from '../drill/run.ts';
 import { drillTable } from '../drill/table.ts';
 import { readTextFile } from '../input/text-file.ts';
+import { readOperatorSession } from '../login/session-file.ts';
 import { operatorClient } from '../operator/client.ts';
 
 const flags = {
@@ -40,7 +41,7 @@ const flags = {
   }),
   insideGateway: address('<host:port>', 'mesh gateway, where the drill runs inside the cluster'),
   insidePod: list('<service:port=host:port...>', 'pod of a granted service, where the drill runs inside the cluster'),
-  evidence: text('<file>', 'write the report here, signed by the broker; needs the operator token'),
+  evidence: text('<file>', 'write the report here, signed by the broker; needs an operator (meshpass login)'),
   verify: text('<file>', 'only verify and print a report that --evidence wrote'),
   jwks: text('<file>', "verify with these keys, instead of the broker's current ones"),
   output,
@@ -49,7 +50,7 @@ type DrillFlags = OptionsOf<typeof flags>;
 
 export const command = defineCommand({
   about:
-    'Opens a session, ends it, and tries again everything it held at every layer. With the operator token it can also close the session, look into the store and have the report signed.',
+    'Opens a session, ends it, and tries again everything it held at every layer. As an operator (meshpass login) it can also close the session, look into the store and have the report signed.',
   flags,
   exitCodes: { 0: 'nothing stale works', 1: 'something stale works, or the drill failed' },
   env: TOKEN_ENV,
@@ -73,12 +74,15 @@ async function drill(flags: DrillFlags): Promise<ExitCode> {
       'agent_already_running',
       'The drill would end the session of the agent that runs here. Run it in a scratch Codespace, or run meshpass down first.',
     );
-  const isOperator = flags.operatorToken !== undefined || process.env.MESHPASS_OPERATOR_TOKEN !== undefined;
+  const isOperator =
+    flags.operatorToken !== undefined ||
+    process.env.MESHPASS_OPERATOR_TOKEN !== undefined ||
+    readOperatorSession(flags.operator, process.env) !== undefined;
   for (const [needing, wanted] of [
     ['--cause admin', flags.cause === 'admin'],
     ['--evidence', flags.evidence !== undefined],
   ] as const)
-    if (wanted && !isOperator) throw new MeshpassError('usage', `${needing} needs --operator-token.`);
+    if (wanted && !isOperator) throw new MeshpassError('usage', `${needing} needs an operator: meshpass login.`);
   const call = isOperator ? operatorClient({ ...flags, caFile }, process.env) : undefined;
   // A wrong --operator or token must show before a session is opened and ended.
   await call?.('GET', '/admin/trust');

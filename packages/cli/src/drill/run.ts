@@ -222,7 +222,7 @@ function unasked({ cluster, operator }: DrillOptions): DrillRow[] {
     not('left', 'ServiceAccount', 'that it is deleted', '--kubeconfig');
     not('left', 'root DENY', 'that it holds the principals', '--kubeconfig');
   }
-  if (!operator) not('left', 'store', 'that the session is recorded as closed', '--operator-token');
+  if (!operator) not('left', 'store', 'that the session is recorded as closed', 'meshpass login, as an operator');
   return rows;
 }
 

@@ -146,7 +146,7 @@ function authorization(
   if (!session)
     throw new MeshpassError(
       'usage',
-      `You are not signed in at ${operator}: run meshpass login. Or name the file with a token (--operator-token), or set ${TOKEN_VARIABLE}.`,
+      `You are not signed in at ${operator}: run meshpass login. Where break-glass is on, --operator-token or ${TOKEN_VARIABLE} does, too.`,
     );
   const { broker, key, token: accessToken } = session;
   return (method, url) => {

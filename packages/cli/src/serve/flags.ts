@@ -30,10 +30,14 @@ const api = {
     env: 'MESHPASS_OPERATOR_URL',
     defaultText: 'no page',
   }),
-  operatorToken: text('<file>', 'token that operators present there, except for probes and metrics', {
+  operatorToken: text('<file>', 'token that is accepted there with --break-glass, and with nothing else', {
     env: 'MESHPASS_OPERATOR_TOKEN_FILE',
-    defaultText: 'no operators',
+    defaultText: 'none',
   }),
+  breakGlass: toggle(
+    'accept the token of --operator-token, which has no name and may do nearly everything: for the day on which no operator can sign in',
+    { env: 'MESHPASS_BREAK_GLASS' },
+  ),
   trustedProxies: text('<cidr,...>', 'proxies whose X-Forwarded-For is trusted', {
     env: 'MESHPASS_TRUSTED_PROXIES',
     defaultText: 'none',

@@ -76,6 +76,7 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
     edge: options.edgePublic,
     tokenAudience: options.tokenAudience,
     operatorTokenFile: options.operatorToken,
+    breakGlass: options.breakGlass,
     signingKeyAgeSeconds: options.signingKeyAge,
     signingKeyWaitSeconds: options.signingKeyWait,
     tokenSeconds: options.tokenLife,

@@ -30,6 +30,18 @@ it('says what there is to mend of a broker that serves', async () => {
   expect(await look({ status: 'ready', reasons: [] })).toMatchObject([{ state: 'ok' }]);
 });
 
+it('says whether break-glass is on, which is a warning, or off', async () => {
+  const ready = { status: 'ready', reasons: [], warnings: [] };
+  expect(await look({ ...ready, break_glass: false })).toMatchObject([
+    { check: 'broker', state: 'ok' },
+    { check: 'operators', state: 'ok', says: 'Break-glass is off: operators sign in by name.' },
+  ]);
+  expect(await look({ ...ready, break_glass: true })).toMatchObject([
+    { check: 'broker', state: 'ok' },
+    { check: 'operators', state: 'warning', next: expect.stringContaining('switch it off') },
+  ]);
+});
+
 it.each([[null], ['ready'], [{ reasons: 'abc' }], [{ status: 'standby', reasons: 5 }], [{ reasons: [{}] }], [[]]])(
   'says that %j is not the answer of a broker',
   async (answer) => {

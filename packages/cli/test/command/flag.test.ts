@@ -94,14 +94,22 @@ describe('an environment variable', () => {
     });
   });
 
-  it('does not switch on a toggle when it is empty', async () => {
-    vi.stubEnv('MESHPASS_TEST', '');
+  it.each([
+    ['', false],
+    ['0', false],
+    ['false', false],
+    ['Off', false],
+    ['no', false],
+    ['1', true],
+    ['true', true],
+  ])('switches on a toggle unless it is empty or says no: %j', async (value, gitops) => {
+    vi.stubEnv('MESHPASS_TEST', value);
     const toggled = defineCommand({
       ...FORM,
       flags: { gitops: toggle('by others', { env: 'MESHPASS_TEST' }) },
       run: () => {},
     });
-    expect(await optionsOf(toggled)).toEqual({ gitops: false });
+    expect(await optionsOf(toggled)).toEqual({ gitops });
   });
 });
 
