@@ -104,6 +104,14 @@ export const KUBECTL: Module = {
   versionPackage: KUBERNETES_VERSION,
 };
 
+/** An identity provider for tests of sign-ins: the library, and a program of the lab's own around it. */
+export const ZITADEL_OIDC: Module = {
+  folder: 'zitadel-oidc',
+  main: 'github.com/zitadel/oidc/v3',
+  binaries: { 'zitadel-oidc': '.' },
+  minutes: 'less than a minute',
+};
+
 async function copyIstioFiles(source: string, out: string): Promise<void> {
   await copyFile(join(source, 'tools/packaging/common/envoy_bootstrap.json'), join(out, 'envoy_bootstrap.json'));
   const yaml = await readFile(join(source, 'manifests/charts/base/files/crd-all.gen.yaml'), 'utf8');

@@ -1,13 +1,13 @@
 /**
  * Kubernetes, etcd and Istio, built from source as ordinary Go modules (`lab/tools/*`): the Go checksum database vouches
- * for every byte, and no container image is needed. Each module is built once and kept under the digest of its go.mod and go.sum.
+ * for every byte, and no container image is needed. Each module is built once and kept under the digest of its go.mod, go.sum and sources.
  */
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { must } from '../run.ts';
-import { CLUSTER_MODULES, HELM, ISTIOCTL, KUBECTL, MODULES, type Module } from './go-modules.ts';
+import { CLUSTER_MODULES, HELM, ISTIOCTL, KUBECTL, MODULES, type Module, ZITADEL_OIDC } from './go-modules.ts';
 import { fillOnce } from './once.ts';
 
 export interface GoTools {
@@ -128,6 +128,11 @@ export async function buildHelm(cache: string, progress: (line: string) => void)
   return join(await buildOnce(HELM, cache, await versionOf(HELM), progress), 'helm');
 }
 
+/** @returns path of the lab's second identity provider. @throws LabError `lab_install` with the compiler's last lines */
+export async function buildZitadelOidc(cache: string, progress: (line: string) => void): Promise<string> {
+  return join(await buildOnce(ZITADEL_OIDC, cache, await versionOf(ZITADEL_OIDC), progress), 'zitadel-oidc');
+}
+
 async function buildOnce(
   module: Module,
   cache: string,
@@ -162,7 +167,8 @@ function flagsOf({ versionPackage }: Module, version: string): string {
 /** Of what a module is built from, for this processor. */
 async function digestOf(folder: string, flags = ''): Promise<string> {
   const digest = createHash('sha256').update(process.arch).update(flags);
-  for (const file of ['go.mod', 'go.sum']) digest.update(await readFile(join(folder, file)));
+  const sources = (await readdir(folder)).filter((file) => file.endsWith('.go')).sort();
+  for (const file of ['go.mod', 'go.sum', ...sources]) digest.update(await readFile(join(folder, file)));
   return digest.digest('hex').slice(0, 16);
 }
 

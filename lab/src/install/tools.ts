@@ -12,6 +12,7 @@ import {
   buildHelm,
   buildIstioctl,
   buildKubectl,
+  buildZitadelOidc,
   type ClusterGoTools,
   type GoTools,
 } from './go.ts';
@@ -87,6 +88,11 @@ export function ensureKubectl(progress: (line: string) => void): Promise<string>
 /** `helm`, which renders and installs the chart. @throws LabError `lab_install` when its build fails */
 export function ensureHelm(progress: (line: string) => void): Promise<string> {
   return buildHelm(cacheFolder(), progress);
+}
+
+/** The second identity provider (`lab/src/oidc/zitadel.ts`). @throws LabError `lab_install` when its build fails */
+export function ensureZitadelOidc(progress: (line: string) => void): Promise<string> {
+  return buildZitadelOidc(cacheFolder(), progress);
 }
 
 /** Keeps what was built or installed. */

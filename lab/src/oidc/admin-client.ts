@@ -50,6 +50,8 @@ export interface ActionsEnvironment {
 }
 
 export type IdpAdmin = ReturnType<typeof idpAdmin>;
+/** What both providers of companies have. */
+export type ProviderAdmin = Omit<IdpAdmin, 'idToken' | 'rotateKeys'>;
 export type ActionsAdmin = ReturnType<typeof actionsAdmin>;
 
 /** @param url where the company's provider is reached */
@@ -64,6 +66,9 @@ export function idpAdmin(url: string, options: AdminOptions = {}) {
     /** Nobody signs in as this person any more, and no refresh token of theirs is taken. */
     disable: (subject: string) => call<void>('PUT', '/_lab_only_admin/disabled', { subject, disabled: true }),
     enable: (subject: string) => call<void>('PUT', '/_lab_only_admin/disabled', { subject, disabled: false }),
+    /** Where a client hears of logouts, and the root (PEM) of its certificate. */
+    setBackchannel: (client: string, uri: string, ca?: string) =>
+      call<void>('PUT', '/_lab_only_admin/backchannel', { client, uri, ca }),
     /** `METHOD /path` of each request since the last forgetRequests. */
     requests: () => call<string[]>('GET', '/_lab_only_admin/requests'),
     forgetRequests: () => call<void>('DELETE', '/_lab_only_admin/requests'),

@@ -8,6 +8,7 @@ import type { JWTPayload } from 'jose';
 import Provider from 'oidc-provider';
 import { type Listening, listen, type TlsFiles } from '../stand-in/listen.ts';
 import { type IdpAdmin, type IdTokenRequest, idpAdmin } from './admin-client.ts';
+import { fetchTrusting, type PostInit } from './fetch-trusting.ts';
 import { forgeToken } from './forge.ts';
 import { type Keys, openKeys } from './keys.ts';
 
@@ -49,9 +50,15 @@ export async function startIdp(options: IdpOptions): Promise<RunningIdp> {
 
   let requests: string[] = [];
   let down = false;
-  const disabled = new Set<string>();
-  let provider = createProvider(issuer, keys, disabled);
+  const told: Told = { disabled: new Set(), backchannels: new Map() };
+  const { disabled } = told;
+  let provider = createProvider(issuer, keys, told);
   let answer = provider.callback();
+  // Grants and sessions are in memory that all providers of a process share.
+  const create = () => {
+    provider = createProvider(issuer, keys, told);
+    answer = provider.callback();
+  };
   const admin = new Hono().basePath(ADMIN_PATH);
   admin.post('/id-token', async (c) => {
     const request = await c.req.json<IdTokenRequest>();
@@ -59,8 +66,13 @@ export async function startIdp(options: IdpOptions): Promise<RunningIdp> {
   });
   admin.post('/rotate', async (c) => {
     await keys.rotate((await c.req.json<{ keepOld: boolean }>()).keepOld);
-    provider = createProvider(issuer, keys, disabled);
-    answer = provider.callback();
+    create();
+    return c.json({});
+  });
+  admin.put('/backchannel', async (c) => {
+    const { client, uri, ca } = await c.req.json<{ client: string; uri: string; ca?: string }>();
+    told.backchannels.set(client, { uri, ca });
+    create();
     return c.json({});
   });
   admin.put('/fault', async (c) => {
@@ -112,11 +124,26 @@ async function mint(provider: Provider, issuer: string, keys: Keys, request: IdT
   return token.issue({ use: 'idtoken' });
 }
 
-function createProvider(issuer: string, keys: Keys, disabled: ReadonlySet<string>): Provider {
+/** What tests have told the provider. */
+interface Told {
+  readonly disabled: Set<string>;
+  readonly backchannels: Map<string, { readonly uri: string; readonly ca: string | undefined }>;
+}
+
+function createProvider(issuer: string, keys: Keys, { disabled, backchannels }: Told): Provider {
+  const backchannel = (client: string) => {
+    const at = backchannels.get(client);
+    return at && { backchannel_logout_uri: at.uri, backchannel_logout_session_required: true };
+  };
   return new Provider(issuer, {
     jwks: { keys: keys.current().map((jwk) => ({ ...jwk })) as never },
+    fetch: (url, init) => {
+      const { ca } = [...backchannels.values()].find(({ uri }) => uri === String(url)) ?? {};
+      return fetchTrusting(ca, String(url), init as PostInit);
+    },
     clients: [
       {
+        ...backchannel(MESHPASS_CLIENT),
         client_id: MESHPASS_CLIENT,
         client_name: 'Meshpass',
         application_type: 'native',
@@ -126,17 +153,21 @@ function createProvider(issuer: string, keys: Keys, disabled: ReadonlySet<string
         response_types: [],
       },
       {
+        ...backchannel(OPERATOR_CLIENT),
         client_id: OPERATOR_CLIENT,
         client_name: 'Meshpass operators',
         application_type: 'native',
         token_endpoint_auth_method: 'none',
-        grant_types: ['authorization_code', 'urn:ietf:params:oauth:grant-type:device_code'],
+        grant_types: ['authorization_code', 'urn:ietf:params:oauth:grant-type:device_code', 'refresh_token'],
         // The port of a loopback redirect is not compared (RFC 8252 section 7.3).
         redirect_uris: ['http://127.0.0.1/callback', 'http://127.0.0.1/page/callback/corp'],
         response_types: ['code'],
       },
     ],
-    features: { deviceFlow: { enabled: true }, devInteractions: { enabled: true }, revocation: { enabled: true } },
+    features: {
+      ...{ deviceFlow: { enabled: true }, devInteractions: { enabled: true }, revocation: { enabled: true } },
+      backchannelLogout: { enabled: true },
+    },
     scopes: ['openid', 'offline_access', 'email', 'groups'],
     claims: { openid: ['sub'], email: ['email'], groups: ['groups'] },
     // The device flow's ID token carries what was asked for by scope, as the providers of companies do.

@@ -1,45 +1,21 @@
-/** `meshpass login` against a real OpenID Connect provider and a real broker, and what is tried to get in between. */
+/** `meshpass login` against real OpenID Connect providers of two code bases and a real broker, and what is tried to get in between. */
 import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseAccess } from '@meshpass/access';
 import { plainHttpIssuersOnlyInALab } from '@meshpass/broker/attest/issuer-http';
 import { createIssuerKeys } from '@meshpass/broker/attest/oidc/issuer-keys';
-import { OPERATOR_CLIENT, type RunningIdp, startIdp } from '@meshpass/lab/oidc/idp';
+import { OPERATOR_CLIENT, startIdp } from '@meshpass/lab/oidc/idp';
+import { BUILD_MS, startZitadel } from '@meshpass/lab/oidc/zitadel';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type Harness, startHarness } from '../../../broker/test/harness/broker.ts';
 import { run } from '../../src/program.ts';
 import { createBrowser, signInAt, submit } from './browser.ts';
 
-let idp: RunningIdp;
+let idp: { readonly issuer: string; close(): Promise<void> };
 let harness: Harness;
 let state: string;
 let operator: string;
-
-beforeAll(async () => {
-  idp = await startIdp({ listen: '127.0.0.1:0' });
-  const asking = { fetch, timeoutMs: 5_000, clock: Date.now, [plainHttpIssuersOnlyInALab]: true as const };
-  harness = await startHarness({ parts: () => ({ operators: { keys: createIssuerKeys(asking) } }) });
-  // The harness runs ahead so that proofs of its first second are taken; here the command's clock is the real one.
-  await new Promise((resolve) => setTimeout(resolve, 1_600));
-  harness.clockAhead = 0;
-  const access = parseAccess(
-    `trust: {issuers: {acme: {issuer: "${idp.issuer}", audience: meshpass, signIn: {client: ${OPERATOR_CLIENT}, scopes: [groups, email]}}}}
-operators:
-  operator: [{issuer: acme, claims: {groups: sre}}]
-grants: {}
-`,
-    'access.yaml',
-    { dangerouslyAllowPlainHttpIssuers: true },
-  );
-  harness.mesh.setAccess([], [], access.trust);
-  harness.mesh.setOperators(access.operators);
-  operator = `http://127.0.0.1:${harness.broker.operatorPort}`;
-});
-afterAll(async () => {
-  await harness?.stop();
-  await idp?.close();
-});
 
 beforeEach(() => {
   state = mkdtempSync(join(tmpdir(), 'meshpass-state-'));
@@ -73,172 +49,210 @@ async function meshpass(...words: string[]) {
 const LOGIN = ['login', '--no-browser'];
 const URL_LINE = /^ {4}(http\S+)$/m;
 
-describe('by the browser', () => {
-  it('signs in, and the other commands are made as that person until they sign out', async () => {
-    const login = begin(...LOGIN);
-    const page = await signInAt(createBrowser(), await login.seen(URL_LINE), '00u2bob');
-    expect(page.html).toContain('Go back to the terminal');
-    expect(await login.code).toBe(0);
-    expect(login.out.join('\n')).toMatch(/^You are bob \(acme:00u2bob\): operator\. Until 20/);
-    const [file] = readdirSync(state);
-    expect(statSync(join(state, file!)).mode & 0o777).toBe(0o600);
-    const { out } = await meshpass('whoami', '--output', 'json');
-    expect(JSON.parse(out)).toMatchObject({
-      operator: { subject: 'acme:00u2bob', roles: [{ role: 'operator', place: 'access.yaml:3:14' }] },
-    });
-    expect((await meshpass('sessions', 'list')).out).toBe('No live session.');
-    const refused = await meshpass('sessions', 'close', '--all', '--yes', '--reason', 'because');
-    expect(refused.err).toContain('[operator_forbidden]');
-    expect((await meshpass('logout')).out).toBe('Signed out.');
-    expect((await meshpass('whoami')).err).toContain('run meshpass login');
-    expect((await meshpass('logout')).out).toBe('Nobody was signed in.');
-  });
+const PROVIDERS = {
+  'oidc-provider (JavaScript)': { start: () => startIdp({ listen: '127.0.0.1:0' }), namesItself: true },
+  // It does not say in its answers who it is (RFC 9207).
+  'zitadel/oidc (Go)': { start: () => startZitadel({ listen: '127.0.0.1:0' }), namesItself: false },
+} as const;
+type ProviderName = keyof typeof PROVIDERS;
 
-  it('says who has no role', async () => {
-    const login = begin(...LOGIN);
-    await signInAt(createBrowser(), await login.seen(URL_LINE), '00u1alice');
-    expect(await login.code).toBe(1);
-    expect(login.said.join('\n')).toContain('[operator_no_role]');
-    expect(readdirSync(state)).toEqual([]);
-  });
-
-  it('uses PKCE with S256, a state, and a nonce', async () => {
-    const login = begin(...LOGIN);
-    const url = new URL(await login.seen(URL_LINE));
-    const { code_challenge_method, code_challenge, state, nonce, redirect_uri } = Object.fromEntries(url.searchParams);
-    expect(code_challenge_method).toBe('S256');
-    expect([code_challenge, state, nonce].map((one) => one?.length)).toEqual([43, 43, 43]);
-    expect(redirect_uri).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/callback$/);
-    await signInAt(createBrowser(), url.href, '00u2bob');
-    expect(await login.code).toBe(0);
-  });
-});
-
-/** Signs in and stops before the command is told, so that something else can be. */
-async function answerOf(login: ReturnType<typeof begin>): Promise<URL> {
-  const url = await login.seen(URL_LINE);
-  const redirect = new URL(url).searchParams.get('redirect_uri')!;
-  const page = await signInAt(
-    createBrowser((next) => next.startsWith(redirect)),
-    url,
-    '00u2bob',
+async function startAt(name: ProviderName): Promise<void> {
+  idp = await PROVIDERS[name].start();
+  const asking = { fetch, timeoutMs: 5_000, clock: Date.now, [plainHttpIssuersOnlyInALab]: true as const };
+  harness = await startHarness({ parts: () => ({ operators: { keys: createIssuerKeys(asking) } }) });
+  // The harness runs ahead so that proofs of its first second are taken; here the command's clock is the real one.
+  await new Promise((resolve) => setTimeout(resolve, 1_600));
+  harness.clockAhead = 0;
+  const access = parseAccess(
+    `trust: {issuers: {acme: {issuer: "${idp.issuer}", audience: meshpass, signIn: {client: ${OPERATOR_CLIENT}, scopes: [groups, email]}}}}
+operators:
+  operator: [{issuer: acme, claims: {groups: sre}}]
+grants: {}
+`,
+    'access.yaml',
+    { dangerouslyAllowPlainHttpIssuers: true },
   );
-  return new URL(page.url);
+  harness.mesh.setAccess([], [], access.trust);
+  harness.mesh.setOperators(access.operators);
+  operator = `http://127.0.0.1:${harness.broker.operatorPort}`;
 }
 
-function changed(url: URL, members: Record<string, string | undefined>): URL {
-  const copy = new URL(url);
-  for (const [name, value] of Object.entries(members)) {
-    if (value === undefined) copy.searchParams.delete(name);
-    else copy.searchParams.set(name, value);
-  }
-  return copy;
-}
-
-describe('the page that the browser comes back to', () => {
-  it('takes no answer with another state, or with none, and the sign-in goes on (CSRF)', async () => {
-    const login = begin(...LOGIN);
-    const answer = await answerOf(login);
-    for (const state of ['x'.repeat(43), undefined, ''])
-      expect((await fetch(changed(answer, { state }))).status).toBe(400);
-    const twice = new URL(answer);
-    twice.searchParams.append('state', 'x');
-    expect((await fetch(twice)).status).toBe(400);
-    expect((await fetch(answer)).status).toBe(200);
-    expect(await login.code).toBe(0);
+describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
+  beforeAll(() => startAt(name), BUILD_MS);
+  afterAll(async () => {
+    await harness?.stop();
+    await idp?.close();
   });
 
-  it('takes one answer', async () => {
-    const login = begin(...LOGIN);
-    const answer = await answerOf(login);
-    expect((await fetch(answer)).status).toBe(200);
-    const second = await fetch(answer).then(
-      ({ status }) => status,
-      () => 'closed',
-    );
-    expect([400, 'closed']).toContain(second);
-    expect(await login.code).toBe(0);
-  });
-
-  it('ends with the answer of another issuer (mix-up), and with none that should name itself', async () => {
-    for (const iss of ['https://evil.example', undefined]) {
+  describe('by the browser', () => {
+    it('signs in, and the other commands are made as that person until they sign out', async () => {
       const login = begin(...LOGIN);
-      await fetch(changed(await answerOf(login), { iss }));
+      const page = await signInAt(createBrowser(), await login.seen(URL_LINE), '00u2bob');
+      expect(page.html).toContain('Go back to the terminal');
+      expect(await login.code).toBe(0);
+      expect(login.out.join('\n')).toMatch(/^You are bob \(acme:00u2bob\): operator\. Until 20/);
+      const [file] = readdirSync(state);
+      expect(statSync(join(state, file!)).mode & 0o777).toBe(0o600);
+      const { out } = await meshpass('whoami', '--output', 'json');
+      expect(JSON.parse(out)).toMatchObject({
+        operator: { subject: 'acme:00u2bob', roles: [{ role: 'operator', place: 'access.yaml:3:14' }] },
+      });
+      expect((await meshpass('sessions', 'list')).out).toBe('No live session.');
+      const refused = await meshpass('sessions', 'close', '--all', '--yes', '--reason', 'because');
+      expect(refused.err).toContain('[operator_forbidden]');
+      expect((await meshpass('logout')).out).toBe('Signed out.');
+      expect((await meshpass('whoami')).err).toContain('run meshpass login');
+      expect((await meshpass('logout')).out).toBe('Nobody was signed in.');
+    });
+
+    it('says who has no role', async () => {
+      const login = begin(...LOGIN);
+      await signInAt(createBrowser(), await login.seen(URL_LINE), '00u1alice');
       expect(await login.code).toBe(1);
-      expect(login.said.join('\n')).toContain('[proof_rejected]');
-    }
+      expect(login.said.join('\n')).toContain('[operator_no_role]');
+      expect(readdirSync(state)).toEqual([]);
+    });
+
+    it('uses PKCE with S256, a state, and a nonce', async () => {
+      const login = begin(...LOGIN);
+      const url = new URL(await login.seen(URL_LINE));
+      const { code_challenge_method, code_challenge, state, nonce, redirect_uri } = Object.fromEntries(
+        url.searchParams,
+      );
+      expect(code_challenge_method).toBe('S256');
+      expect([code_challenge, state, nonce].map((one) => one?.length)).toEqual([43, 43, 43]);
+      expect(redirect_uri).toMatch(/^http:\/\/127\.0\.0\.1:\d+\/callback$/);
+      await signInAt(createBrowser(), url.href, '00u2bob');
+      expect(await login.code).toBe(0);
+    });
   });
 
-  it('ends with a code that was not made for this sign-in (code injection)', async () => {
-    const first = begin(...LOGIN);
-    const stolen = (await answerOf(first)).searchParams.get('code')!;
-    const second = begin(...LOGIN);
-    await fetch(changed(await answerOf(second), { code: stolen }));
-    expect(await second.code).toBe(1);
-    expect(second.said.join('\n')).toContain('[proof_rejected]');
-    await fetch(changed(new URL(await first.seen(URL_LINE)), {})).catch(() => {});
-  });
-
-  it('shows nothing of the request, and leads nowhere (open redirect)', async () => {
-    const login = begin(...LOGIN);
-    const answer = await answerOf(login);
-    const page = await fetch(
-      changed(answer, {
-        state: '<script>alert(1)</script>',
-        next: 'https://evil.example',
-        redirect_uri: 'https://evil.example',
-      }),
-      { redirect: 'manual' },
+  /** Signs in and stops before the command is told, so that something else can be. */
+  async function answerOf(login: ReturnType<typeof begin>): Promise<URL> {
+    const url = await login.seen(URL_LINE);
+    const redirect = new URL(url).searchParams.get('redirect_uri')!;
+    const page = await signInAt(
+      createBrowser((next) => next.startsWith(redirect)),
+      url,
+      '00u2bob',
     );
-    expect(page.status).toBe(400);
-    expect(page.headers.get('location')).toBeNull();
-    expect(page.headers.get('content-security-policy')).toContain("default-src 'none'");
-    expect(await page.text()).not.toMatch(/script|evil/);
-    expect((await fetch(new URL('/', answer))).status).toBe(404);
-    expect((await fetch(answer, { method: 'POST' })).status).toBe(404);
-    await fetch(answer);
+    return new URL(page.url);
+  }
+
+  function changed(url: URL, members: Record<string, string | undefined>): URL {
+    const copy = new URL(url);
+    for (const [name, value] of Object.entries(members)) {
+      if (value === undefined) copy.searchParams.delete(name);
+      else copy.searchParams.set(name, value);
+    }
+    return copy;
+  }
+
+  describe('the page that the browser comes back to', () => {
+    it('takes no answer with another state, or with none, and the sign-in goes on (CSRF)', async () => {
+      const login = begin(...LOGIN);
+      const answer = await answerOf(login);
+      for (const state of ['x'.repeat(43), undefined, ''])
+        expect((await fetch(changed(answer, { state }))).status).toBe(400);
+      const twice = new URL(answer);
+      twice.searchParams.append('state', 'x');
+      expect((await fetch(twice)).status).toBe(400);
+      expect((await fetch(answer)).status).toBe(200);
+      expect(await login.code).toBe(0);
+    });
+
+    it('takes one answer', async () => {
+      const login = begin(...LOGIN);
+      const answer = await answerOf(login);
+      expect((await fetch(answer)).status).toBe(200);
+      const second = await fetch(answer).then(
+        ({ status }) => status,
+        () => 'closed',
+      );
+      expect([400, 'closed']).toContain(second);
+      expect(await login.code).toBe(0);
+    });
+
+    it('ends with the answer of another issuer (mix-up), and with none that should name itself', async () => {
+      for (const iss of ['https://evil.example', ...(PROVIDERS[name].namesItself ? [undefined] : [])]) {
+        const login = begin(...LOGIN);
+        await fetch(changed(await answerOf(login), { iss }));
+        expect(await login.code).toBe(1);
+        expect(login.said.join('\n')).toContain('[proof_rejected]');
+      }
+    });
+
+    it('ends with a code that was not made for this sign-in (code injection)', async () => {
+      const first = begin(...LOGIN);
+      const stolen = (await answerOf(first)).searchParams.get('code')!;
+      const second = begin(...LOGIN);
+      await fetch(changed(await answerOf(second), { code: stolen }));
+      expect(await second.code).toBe(1);
+      expect(second.said.join('\n')).toContain('[proof_rejected]');
+      await fetch(changed(new URL(await first.seen(URL_LINE)), {})).catch(() => {});
+    });
+
+    it('shows nothing of the request, and leads nowhere (open redirect)', async () => {
+      const login = begin(...LOGIN);
+      const answer = await answerOf(login);
+      const page = await fetch(
+        changed(answer, {
+          state: '<script>alert(1)</script>',
+          next: 'https://evil.example',
+          redirect_uri: 'https://evil.example',
+        }),
+        { redirect: 'manual' },
+      );
+      expect(page.status).toBe(400);
+      expect(page.headers.get('location')).toBeNull();
+      expect(page.headers.get('content-security-policy')).toContain("default-src 'none'");
+      expect(await page.text()).not.toMatch(/script|evil/);
+      expect((await fetch(new URL('/', answer))).status).toBe(404);
+      expect((await fetch(answer, { method: 'POST' })).status).toBe(404);
+      await fetch(answer);
+      expect(await login.code).toBe(0);
+    });
+
+    it('says why the issuer did not sign somebody in', async () => {
+      const login = begin(...LOGIN);
+      const answer = await answerOf(login);
+      await fetch(changed(answer, { code: undefined, error: 'access_denied' }));
+      expect(await login.code).toBe(1);
+      expect(login.said.join('\n')).toContain('did not sign you in: access_denied');
+    });
+  });
+
+  /** Enters the code on "another device". */
+  async function byCode(login: ReturnType<typeof begin>): Promise<void> {
+    const complete = await login.seen(/Or open (http\S+)/);
+    const browser = createBrowser();
+    const page = await submit(browser, await browser.open(complete), { confirm: 'yes' });
+    const signedIn = page.html.includes('name="login"')
+      ? await submit(browser, page, { login: '00u2bob', password: 'any' })
+      : page;
+    if (signedIn.html.includes('<form')) await submit(browser, signedIn, {});
+  }
+
+  it('by a code on another device, where the access file accepts what this issuer gives there', async () => {
+    const refused = begin('login', '--device');
+    await byCode(refused);
+    expect(await refused.code).toBe(1);
+    expect(refused.said.at(-1)).toContain('needs "operators.deviceFlow: true"');
+    const { operators } = harness.mesh.access();
+    harness.mesh.setOperators({ ...operators!, deviceFlow: true });
+    const login = begin('login', '--device');
+    await byCode(login);
     expect(await login.code).toBe(0);
+    expect(login.out.join('\n')).toContain('You are bob');
+    harness.mesh.setOperators(operators);
   });
 
-  it('says why the issuer did not sign somebody in', async () => {
+  it('refuses a file of the session that others may read', async () => {
     const login = begin(...LOGIN);
-    const answer = await answerOf(login);
-    await fetch(changed(answer, { code: undefined, error: 'access_denied' }));
-    expect(await login.code).toBe(1);
-    expect(login.said.join('\n')).toContain('did not sign you in: access_denied');
+    await signInAt(createBrowser(), await login.seen(URL_LINE), '00u2bob');
+    await login.code;
+    const { chmodSync } = await import('node:fs');
+    chmodSync(join(state, readdirSync(state)[0]!), 0o644);
+    expect((await meshpass('whoami')).err).toContain('others may read it');
   });
-});
-
-/** Enters the code on "another device". */
-async function byCode(login: ReturnType<typeof begin>): Promise<void> {
-  const complete = await login.seen(/Or open (http\S+)/);
-  const browser = createBrowser();
-  const page = await submit(browser, await browser.open(complete), { confirm: 'yes' });
-  const signedIn = page.html.includes('name="login"')
-    ? await submit(browser, page, { login: '00u2bob', password: 'any' })
-    : page;
-  if (signedIn.html.includes('<form')) await submit(browser, signedIn, {});
-}
-
-it('by a code on another device, where the access file accepts what this issuer gives there', async () => {
-  const refused = begin('login', '--device');
-  await byCode(refused);
-  expect(await refused.code).toBe(1);
-  expect(refused.said.at(-1)).toContain('needs "operators.deviceFlow: true"');
-  const { operators } = harness.mesh.access();
-  harness.mesh.setOperators({ ...operators!, deviceFlow: true });
-  const login = begin('login', '--device');
-  await byCode(login);
-  expect(await login.code).toBe(0);
-  expect(login.out.join('\n')).toContain('You are bob');
-  harness.mesh.setOperators(operators);
-});
-
-it('refuses a file of the session that others may read', async () => {
-  const login = begin(...LOGIN);
-  await signInAt(createBrowser(), await login.seen(URL_LINE), '00u2bob');
-  await login.code;
-  const { chmodSync } = await import('node:fs');
-  chmodSync(join(state, readdirSync(state)[0]!), 0o644);
-  expect((await meshpass('whoami')).err).toContain('others may read it');
 });
