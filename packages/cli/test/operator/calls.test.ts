@@ -72,6 +72,7 @@ describe('sessions close', () => {
   it.each([
     ['no selection', []],
     ['two', ['--id', 'a', '--all']],
+    ['no reason for all', ['--all', '--yes']],
   ])('asks the broker for nothing with %s', async (_, selection) => {
     expect(await meshpass('sessions', 'close', ...selection, '--operator', origin)).toMatchObject({ code: 2 });
     expect(seen).toEqual([]);

@@ -9,7 +9,7 @@ import { findSessions, selectorFlags } from '../../operator/sessions.ts';
 const flags = {
   ...selectorFlags,
   all: toggle('every session'),
-  reason: text('<text>', 'reason for the audit log'),
+  reason: text('<text>', 'reason for the audit log; required with --all'),
   yes: toggle('do not ask for confirmation of --all'),
   ...operatorFlags,
   output,
@@ -22,7 +22,7 @@ export const command = defineCommand({
   flags,
   exitCodes: { 0: 'closed, or no live session matches', 1: 'no session has the id of --id, or the broker refused' },
   env: TOKEN_ENV,
-  examples: ['meshpass sessions close --user mona --reason "left the team"', 'meshpass sessions close --all --yes'],
+  examples: ['meshpass sessions close --user mona --reason "left the team"', 'meshpass sessions close --all --yes --reason "a leak"'],
   page: 'docs/operating-broker.md',
   run: closeSessions,
 });
@@ -33,7 +33,7 @@ interface Closed {
   readonly denied?: readonly string[];
 }
 
-/** @throws MeshpassError `usage` where the selection is ambiguous or not confirmed; `not_found` where `--id` matches nothing */
+/** @throws MeshpassError `usage` where the selection is ambiguous, or `--all` has no reason or is not confirmed; `not_found` where `--id` matches nothing */
 async function closeSessions(options: CloseOptions): Promise<void> {
   const { id, user, codespace: workspace, grant, reason, output } = options;
   const all = options.all || undefined;
@@ -42,6 +42,8 @@ async function closeSessions(options: CloseOptions): Promise<void> {
       'usage',
       'Select the sessions with exactly one of --id, --user, --codespace, --grant, --all.',
     );
+  if (all && !reason)
+    throw new MeshpassError('usage', '--all ends the access of everybody: say why with --reason, and in a script --yes.');
   if (all && !options.yes) await confirmAll(options);
   const order = { id, user, workspace, grant, all, reason };
   const call = operatorClient(options, process.env);
