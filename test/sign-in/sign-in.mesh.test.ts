@@ -6,8 +6,8 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import type { Lab } from '@meshpass/lab';
 import type { AdversarialClient } from '@meshpass/lab/adversarial-client/drive';
+import { routeToIdp } from '@meshpass/lab/network/route-to-idp';
 import { signInAs } from '@meshpass/lab/oidc/browser';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { codespaceProof, type DataPath, openDataPath, until } from '../mesh.ts';
@@ -54,28 +54,6 @@ afterAll(async () => {
   await dataPath?.close();
   rmSync(directory, { recursive: true, force: true });
 });
-
-/** The internet of the lab has no IdP: the host of the broker, which is on both networks, leads to it as a router does. */
-async function routeToIdp(lab: Lab): Promise<() => Promise<void>> {
-  const { github, meshpass, workspace } = lab.hosts;
-  const must = async (host: string, ...argv: string[]) => {
-    const { code, stderr } = await lab.exec(host, argv);
-    expect(code, stderr).toBe(0);
-  };
-  const forward = (on: 0 | 1) => must('meshpass', 'sh', '-c', `echo ${on} > /proc/sys/net/ipv4/ip_forward`);
-  const names = `/etc/netns/${workspace!.netns}/hosts`;
-  const before = readFileSync(names, 'utf8');
-  await forward(1);
-  await must('workspace', 'ip', 'route', 'replace', `${github!.ip}/32`, 'via', '203.0.113.1');
-  await must('github', 'ip', 'route', 'replace', `${workspace!.ip}/32`, 'via', meshpass!.ip);
-  writeFileSync(names, `${before}${github!.ip} idp.test\n`);
-  return async () => {
-    writeFileSync(names, before);
-    await must('workspace', 'ip', 'route', 'del', `${github!.ip}/32`);
-    await must('github', 'ip', 'route', 'del', `${workspace!.ip}/32`);
-    await forward(0);
-  };
-}
 
 const meshpass = (...words: string[]) => dataPath.lab.exec('workspace', ['meshpass', ...words]);
 const CURL = ['curl', '-sS', '-m', '5', '-o', '/dev/null', '-w', '%{http_code}'];

@@ -1,5 +1,6 @@
 /** A person with a browser who signs in at a provider: follows redirects, keeps cookies, and fills in the forms of the pages. */
-import { request } from 'node:https';
+import { request as httpRequest } from 'node:http';
+import { request as httpsRequest } from 'node:https';
 
 export interface PersonOptions {
   /** PEM of the root that the provider's certificate has. */
@@ -58,6 +59,8 @@ function send(
   return new Promise((resolve, reject) => {
     const body = fields?.toString();
     const address = lookup?.(url.hostname);
+    // The redirect of a command on this machine has no TLS (RFC 8252 section 7.3).
+    const request = url.protocol === 'http:' ? httpRequest : httpsRequest;
     const outgoing = request(
       url,
       {

@@ -33,6 +33,8 @@ export const ADMIN_PATH = '/_lab_only_admin';
 export const MESHPASS_CLIENT = 'meshpass';
 /** The client with which people sign in as operators. */
 export const OPERATOR_CLIENT = 'meshpass-operators';
+/** One client for everything, as docs/identity/client.md has it registered. */
+export const ONE_CLIENT = 'meshpass-one';
 const ID_TOKEN_SECONDS = 600;
 
 /** Who can sign in, by `sub`. The development login form takes any of these names, and any password. */
@@ -161,6 +163,15 @@ function createProvider(issuer: string, keys: Keys, { disabled, backchannels }: 
         grant_types: ['authorization_code', 'urn:ietf:params:oauth:grant-type:device_code', 'refresh_token'],
         // The port of a loopback redirect is not compared (RFC 8252 section 7.3).
         redirect_uris: ['http://127.0.0.1/callback', 'http://127.0.0.1/page/callback/corp'],
+        response_types: ['code'],
+      },
+      {
+        client_id: ONE_CLIENT,
+        client_name: 'Meshpass: operators, workspaces and the page',
+        application_type: 'native',
+        token_endpoint_auth_method: 'none',
+        grant_types: ['authorization_code', 'urn:ietf:params:oauth:grant-type:device_code', 'refresh_token'],
+        redirect_uris: ['http://127.0.0.1/callback', 'http://localhost/page/callback/okta'],
         response_types: ['code'],
       },
     ],

@@ -22,7 +22,10 @@ export const command = defineCommand({
   flags,
   exitCodes: { 0: 'closed, or no live session matches', 1: 'no session has the id of --id, or the broker refused' },
   env: TOKEN_ENV,
-  examples: ['meshpass sessions close --user mona --reason "left the team"', 'meshpass sessions close --all --yes --reason "a leak"'],
+  examples: [
+    'meshpass sessions close --user mona --reason "left the team"',
+    'meshpass sessions close --all --yes --reason "a leak"',
+  ],
   page: 'docs/operating-broker.md',
   run: closeSessions,
 });
@@ -43,7 +46,10 @@ async function closeSessions(options: CloseOptions): Promise<void> {
       'Select the sessions with exactly one of --id, --user, --codespace, --grant, --all.',
     );
   if (all && !reason)
-    throw new MeshpassError('usage', '--all ends the access of everybody: say why with --reason, and in a script --yes.');
+    throw new MeshpassError(
+      'usage',
+      '--all ends the access of everybody: say why with --reason, and in a script --yes.',
+    );
   if (all && !options.yes) await confirmAll(options);
   const order = { id, user, workspace, grant, all, reason };
   const call = operatorClient(options, process.env);
