@@ -27,7 +27,7 @@ export interface OperatorSession {
 }
 
 /** Why a session of an operator ended before its time. */
-export type OperatorCloseCause = 'logout' | 'operator' | 'replaced' | 'role_lost';
+export type OperatorCloseCause = 'logout' | 'operator' | 'replaced' | 'role_lost' | 'signed_out';
 
 export interface OperatorSessions {
   /** @param hash of the token, hex */

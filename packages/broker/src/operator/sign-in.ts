@@ -16,6 +16,7 @@ import { type AuditContext, granted, type Outcome, recordGrant, refused } from '
 import type { AuditEvent } from '../audit/log/event.ts';
 import type { Clock, Random } from '../clock/clock.ts';
 import { seconds, timestamp } from '../clock/clock.ts';
+import type { RecentLogouts } from '../sign-in/recent-logouts.ts';
 import { nameOf, type OperatorCaller } from './caller.ts';
 import {
   callerOf,
@@ -26,6 +27,7 @@ import {
   type OperatorSessions,
   operatorSessionRow,
 } from './sessions.ts';
+import { refuseSignedOut } from './signed-out.ts';
 
 /** How operators prove who they are; made by the caller, because it depends on the installation. */
 export interface OperatorProofs {
@@ -42,6 +44,9 @@ export interface SignInContext {
   readonly clock: Clock;
   readonly random: Random;
   readonly sessions: OperatorSessions;
+  readonly recentLogouts: RecentLogouts;
+  /** Ends what was opened while its person signed out at the issuer. */
+  readonly endSignedOut: (session: OperatorSession) => Promise<void>;
   /** Absent: nobody can sign in here. */
   readonly proofs: OperatorProofs | undefined;
   readonly publicUrl: string;
@@ -94,12 +99,13 @@ export async function signIn(context: SignInContext, request: SignInRequest): Pr
 }
 
 async function open(
-  { audit, sessions, clock }: SignInContext,
+  { audit, sessions, clock, recentLogouts, endSignedOut }: SignInContext,
   { session, token }: Pick<SignedIn, 'session' | 'token'>,
   access: Access,
   replay: Attested['replay'] | undefined,
   asked: AuditEvent,
 ): Promise<Outcome<SignedIn>> {
+  refuseSignedOut(recentLogouts, session.attestation);
   const all = sessions.all();
   const own = all.filter(({ subject }) => subject === session.subject).sort((a, b) => a.openedAt - b.openedAt);
   const replaced = own.slice(0, Math.max(0, own.length - MAX_PER_SUBJECT + 1));
@@ -126,6 +132,13 @@ async function open(
   if (!written.granted) return written;
   for (const { id } of replaced) sessions.remove(id);
   sessions.add(session);
+  try {
+    // While the store was writing.
+    refuseSignedOut(recentLogouts, session.attestation);
+  } catch (late) {
+    await endSignedOut(session);
+    throw late;
+  }
   return granted(event, { session, token, caller });
 }
 

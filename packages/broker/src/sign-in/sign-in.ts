@@ -18,6 +18,7 @@ import { type Live, sessionClosed } from '../session/live.ts';
 import { recheckSession } from '../session/recheck.ts';
 import { gainWhatIsGiven, type WidenContext } from '../session/widen.ts';
 import type { CloseCause } from '../store/close-causes.ts';
+import { isMeant, type RecentLogouts } from './recent-logouts.ts';
 
 export interface SignInContext extends WidenContext {
   readonly attestSignIn: AttestSignIn | undefined;
@@ -191,41 +192,4 @@ function whyEnded({ recentLogouts }: SignInContext, signIn: SignIn): MeshpassErr
 function knownIssuer({ mesh }: SignInContext, issuer: string): string {
   const known = mesh.inForce() && mesh.access().trust.issuers.some(({ name }) => name === issuer);
   return known ? issuer : 'unknown';
-}
-
-function isMeant({ issuer, subject, sid }: SignedOut, signIn: SignIn): boolean {
-  if (signIn.issuer !== issuer) return false;
-  if (sid !== undefined && signIn.sid !== undefined) return sid === signIn.sid;
-  return subject !== undefined && subject === signIn.subject;
-}
-
-/**
- * Logouts of the last minutes: an ID token that was made before one of them, and comes after it, brings nobody back. In memory: ID tokens
- * are taken for a minute only, and those of a sign-in that is there are asked for by its own session.
- */
-export interface RecentLogouts {
-  readonly remember: (out: SignedOut) => void;
-  readonly concerns: (signIn: SignIn) => boolean;
-}
-
-const REMEMBERED = 10_000;
-/** ID tokens are no older than a minute when they come, and clocks differ. */
-const REMEMBERED_SECONDS = 180;
-
-export function createRecentLogouts(clock: () => number): RecentLogouts {
-  const recent: SignedOut[] = [];
-  const prune = () => {
-    const oldest = Math.floor(clock() / 1000) - REMEMBERED_SECONDS;
-    while (recent.length > REMEMBERED || (recent[0] && recent[0].at < oldest)) recent.shift();
-  };
-  return {
-    remember: (out) => {
-      recent.push(out);
-      prune();
-    },
-    concerns: (signIn) => {
-      prune();
-      return recent.some((out) => isMeant(out, signIn) && signIn.confirmedAt <= out.at);
-    },
-  };
 }

@@ -22,7 +22,8 @@ import { cacheRefusedTokens } from '../kubernetes/refused-tokens.ts';
 import { proxyChecker, sourceReader } from '../limits/source-address.ts';
 import { createConfirmations } from '../operator/confirmations.ts';
 import { createBrowserSignIn } from '../operator/page/browser-sign-in.ts';
-import type { OperatorSessions } from '../operator/sessions.ts';
+import type { OperatorSession, OperatorSessions } from '../operator/sessions.ts';
+import { endSignedOut as endSignedOutOperators, signOutOperators } from '../operator/signed-out.ts';
 import { policyChanges } from '../policy/change.ts';
 import type { Denies } from '../session/deny-ended.ts';
 import type { Feed } from '../session/feed.ts';
@@ -91,7 +92,12 @@ export function createApps(base: Base, active: Active) {
   const kubernetesCa = kubernetesTokens?.certificateAuthority;
   const answers = { config, mesh, kubernetesCa, statementKeys: control.keys.published };
   const { publicUrl } = config;
-  const ofOperators = { audit, clock, random, publicUrl, access: mesh.access, sessions: active.operatorSessions };
+  const signedOut = { journal, clock, random, sessions: active.operatorSessions, onFailure: base.failed('operators') };
+  const ofOperators = {
+    ...{ audit, clock, random, publicUrl, access: mesh.access, sessions: active.operatorSessions },
+    recentLogouts: active.signIns.recentLogouts,
+    endSignedOut: (session: OperatorSession) => endSignedOutOperators(signedOut, [session], {}),
+  };
   const confirmations = createConfirmations({ store, audit, clock, random, access: mesh.access });
   const operators = createOperators({
     ...{ ...ofOperators, token: secrets.operatorToken, sourceOf, startedAt: active.startedAt },
@@ -123,6 +129,7 @@ export function createApps(base: Base, active: Active) {
     policy: policy && given.policy?.authorOf && { ...policy, authorOf: given.policy.authorOf },
     signIns: active.signIns,
     verifyLogout: given.verifyLogout,
+    signOutOperators: (out, origin) => signOutOperators(signedOut, out, origin),
     exchange: {
       ...{ ...sessions, audit },
       attestSignIn: given.attestSignIn,

@@ -49,3 +49,11 @@ export async function signInAt(browser: Browser, url: string, login: string): Pr
   for (let n = 0; n < 3 && page.html.includes('<form'); n++) page = await submit(browser, page, {});
   return page;
 }
+
+/** Signs out at the provider in the browser that signed in (OpenID Connect RP-Initiated Logout 1.0). */
+export async function signOutAt(browser: Browser, issuer: string): Promise<void> {
+  const discovery = await fetch(`${issuer}/.well-known/openid-configuration`);
+  const { end_session_endpoint: end } = (await discovery.json()) as { end_session_endpoint: string };
+  const page = await browser.open(end);
+  if (page.html.includes('<form')) await submit(browser, page, { logout: 'yes' });
+}

@@ -1,18 +1,20 @@
 /** `meshpass login` against real OpenID Connect providers of two code bases and a real broker, and what is tried to get in between. */
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { parseAccess } from '@meshpass/access';
 import { plainHttpIssuersOnlyInALab } from '@meshpass/broker/attest/issuer-http';
 import { createIssuerKeys } from '@meshpass/broker/attest/oidc/issuer-keys';
+import { createVerifyLogout } from '@meshpass/broker/attest/oidc/logout-token';
+import type { ProviderAdmin } from '@meshpass/lab/oidc/admin-client';
 import { OPERATOR_CLIENT, startIdp } from '@meshpass/lab/oidc/idp';
 import { BUILD_MS, startZitadel } from '@meshpass/lab/oidc/zitadel';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type Harness, startHarness } from '../../../broker/test/harness/broker.ts';
 import { run } from '../../src/program.ts';
-import { createBrowser, signInAt, submit } from './browser.ts';
+import { createBrowser, signInAt, signOutAt, submit } from './browser.ts';
 
-let idp: { readonly issuer: string; close(): Promise<void> };
+let idp: { readonly issuer: string; readonly admin: ProviderAdmin; close(): Promise<void> };
 let harness: Harness;
 let state: string;
 let operator: string;
@@ -59,7 +61,13 @@ type ProviderName = keyof typeof PROVIDERS;
 async function startAt(name: ProviderName): Promise<void> {
   idp = await PROVIDERS[name].start();
   const asking = { fetch, timeoutMs: 5_000, clock: Date.now, [plainHttpIssuersOnlyInALab]: true as const };
-  harness = await startHarness({ parts: () => ({ operators: { keys: createIssuerKeys(asking) } }) });
+  const keys = createIssuerKeys(asking);
+  harness = await startHarness({
+    parts: (clock, { mesh }) => ({
+      operators: { keys },
+      verifyLogout: createVerifyLogout({ access: mesh.access, keys, clock }),
+    }),
+  });
   // The harness runs ahead so that proofs of its first second are taken; here the command's clock is the real one.
   await new Promise((resolve) => setTimeout(resolve, 1_600));
   harness.clockAhead = 0;
@@ -75,6 +83,8 @@ grants: {}
   harness.mesh.setAccess([], [], access.trust);
   harness.mesh.setOperators(access.operators);
   operator = `http://127.0.0.1:${harness.broker.operatorPort}`;
+  const logout = `https://localhost:${harness.broker.port}/sign-in/backchannel-logout/acme`;
+  await idp.admin.setBackchannel(OPERATOR_CLIENT, logout, readFileSync(harness.caFile, 'utf8'));
 }
 
 describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
@@ -103,6 +113,19 @@ describe.each(Object.keys(PROVIDERS) as ProviderName[])('at %s', (name) => {
       expect((await meshpass('logout')).out).toBe('Signed out.');
       expect((await meshpass('whoami')).err).toContain('run meshpass login');
       expect((await meshpass('logout')).out).toBe('Nobody was signed in.');
+    });
+
+    it('is over at once when the person signs out at the provider (back-channel logout)', async () => {
+      const login = begin(...LOGIN);
+      const browser = createBrowser();
+      await signInAt(browser, await login.seen(URL_LINE), '00u2bob');
+      expect(await login.code).toBe(0);
+      expect((await meshpass('whoami')).out).toContain('bob (acme:00u2bob)');
+      await signOutAt(browser, idp.issuer);
+      expect((await meshpass('whoami')).err).toContain('[operator_session_ended]');
+      const again = begin(...LOGIN);
+      await signInAt(browser, await again.seen(URL_LINE), '00u2bob');
+      expect(await again.code).toBe(0);
     });
 
     it('says who has no role', async () => {

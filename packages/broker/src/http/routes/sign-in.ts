@@ -9,9 +9,10 @@ import {
   type SignInsResponse,
   SignOutRequest,
 } from '@meshpass/identity/sign-in/wire';
-import type { VerifyLogout } from '../../attest/oidc/logout-token.ts';
+import type { SignedOut, VerifyLogout } from '../../attest/oidc/logout-token.ts';
 import { unknownIssuer } from '../../attest/oidc/sign-in.ts';
 import { granted, recordGrant } from '../../audit/log/decision.ts';
+import type { Origin } from '../../audit/log/event.ts';
 import { seconds } from '../../clock/clock.ts';
 import { createRateAllowance } from '../../limits/rate-allowance.ts';
 import { groupOf } from '../../limits/source-address.ts';
@@ -24,6 +25,8 @@ import { createSlots } from '../slots.ts';
 export interface SignInRoutesContext {
   readonly signIns: SignInContext;
   readonly verifyLogout: VerifyLogout | undefined;
+  /** Ends sessions of operators that a logout concerns. */
+  readonly signOutOperators: (out: SignedOut, origin: Origin) => Promise<void>;
 }
 
 /** Longest body of a sign-in: the longest ID token, and room for the rest. */
@@ -38,7 +41,7 @@ const ATTEMPTS = { burst: 10, perSecond: 0.5 } as const;
 export function signInRoutes(
   context: SignInRoutesContext & Omit<AuthenticationContext, 'live' | 'clock'>,
 ): readonly Route[] {
-  const { signIns, verifyLogout } = context;
+  const { signIns, verifyLogout, signOutOperators } = context;
   const { live, clock } = signIns;
   const session = sessionAuthentication({ ...context, live, clock });
   const verifying = createSlots(SLOTS.all, SLOTS.each);
@@ -100,7 +103,8 @@ export function signInRoutes(
             detail: { sid: out.sid },
           };
           // In memory first, so that nobody is let in by what was made before; then what is durable.
-          const ended = signOutEverywhere(signIns, { ...out, replay }, event);
+          const said = { ...out, replay };
+          const ended = Promise.all([signOutEverywhere(signIns, said, event), signOutOperators(said, event)]);
           const written = await recordGrant(signIns.audit, known, { replay });
           await ended;
           // OpenID Connect Back-Channel Logout 1.0 section 2.8.

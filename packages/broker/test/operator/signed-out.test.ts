@@ -1,0 +1,98 @@
+/** An issuer reports that somebody has signed out there: their sessions as operators are over. */
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { createVerifyLogout } from '../../src/attest/oidc/logout-token.ts';
+import { FORM, form, type Harness, newKey, startHarness } from '../harness/broker.ts';
+import { grant } from '../harness/mesh.ts';
+import {
+  asOperator,
+  exchange,
+  OPERATOR_CLIENT,
+  operatorsByGroup,
+  personClaims,
+  type SignedIn,
+} from '../harness/operators.ts';
+import { LOGOUT } from '../harness/sign-in.ts';
+
+let harness: Harness;
+beforeAll(async () => {
+  harness = await startHarness({
+    parts: (clock, { idp, mesh }) => ({
+      verifyLogout: createVerifyLogout({ access: mesh.access, keys: idp.keys, clock }),
+    }),
+  });
+  harness.mesh.setAccess([grant('dev')]);
+});
+afterAll(() => harness?.stop());
+beforeEach(() => harness.mesh.setOperators(operatorsByGroup()));
+
+async function signedIn(subject: string, sid?: string): Promise<SignedIn> {
+  const key = newKey();
+  const answer = await exchange(harness, subject, ['admin'], { key, claims: { ...(sid && { sid }) } });
+  expect(answer.status, answer.text).toBe(200);
+  return { key, token: answer.json.access_token, subject: `idp:${subject}` };
+}
+
+async function logout(subject: string, more: object = {}) {
+  const now = harness.now();
+  const claims = { aud: OPERATOR_CLIENT, iat: now, exp: now + 120, events: { [LOGOUT]: {} }, ...more };
+  const token = await harness.idp.prove(subject, claims);
+  const path = '/sign-in/backchannel-logout/idp';
+  return await harness.call({ method: 'POST', path, headers: FORM, body: form({ logout_token: token }) });
+}
+
+const codeOf = async (who: SignedIn) =>
+  (await asOperator(harness, who, { path: '/operator/session' })).json.error_code ?? 'signed in';
+
+it('ends all of a person, and nobody else’s, and the audit log says why', async () => {
+  const [one, two, other] = [await signedIn('mona'), await signedIn('mona', 'a'), await signedIn('olga')];
+  expect((await logout('mona')).status).toBe(204);
+  expect(await Promise.all([one, two, other].map(codeOf))).toEqual([
+    'operator_session_ended',
+    'operator_session_ended',
+    'signed in',
+  ]);
+  const { json } = await asOperator(harness, other, { path: '/audit?last=20' });
+  const row = json.rows.find((each: { action: string }) => each.action === 'operator.sign-out');
+  expect(row).toMatchObject({ outcome: 'ended', subject: 'idp:mona' });
+  expect(JSON.parse(row.detail)).toEqual({ cause: 'signed_out', closed: [expect.any(String), expect.any(String)] });
+});
+
+it('ends those of one session of the issuer alone, where it names that', async () => {
+  const [one, two] = [await signedIn('nora', 'a'), await signedIn('nora', 'b')];
+  expect((await logout('nora', { sid: 'a' })).status).toBe(204);
+  expect([await codeOf(one), await codeOf(two)]).toEqual(['operator_session_ended', 'signed in']);
+});
+
+it('stays so after another broker took over', async () => {
+  const who = await signedIn('pia');
+  await logout('pia');
+  await harness.restart();
+  expect(await codeOf(who)).toBe('operator_session_ended');
+});
+
+it('refuses an ID token that was made before it and comes after it, as long as it would be accepted', async () => {
+  const key = newKey();
+  const token = await harness.idp.prove('rosa', personClaims(harness, key, ['admin']));
+  harness.clockAhead += 1_000;
+  expect((await logout('rosa')).status).toBe(204);
+  harness.clockAhead += 280_000;
+  const late = await exchange(harness, 'rosa', ['admin'], { key, token });
+  expect([late.status, late.json.error_code]).toEqual([409, 'sign_in_ended']);
+  expect(await codeOf(await signedIn('rosa'))).toBe('signed in');
+});
+
+it('ends a session that was opened while the logout came', async () => {
+  const key = newKey();
+  const token = await harness.idp.prove('tina', personClaims(harness, key, ['admin']));
+  const [opened] = await Promise.all([exchange(harness, 'tina', ['admin'], { key, token }), logout('tina')]);
+  if (opened.status === 200)
+    expect(await codeOf({ key, token: opened.json.access_token, subject: 'idp:tina' })).toBe('operator_session_ended');
+  else expect(opened.json.error_code).toBe('sign_in_ended');
+});
+
+it('does not let a workspace’s logout token of another client end anybody', async () => {
+  const who = await signedIn('uma');
+  const refused = await logout('uma', { aud: 'another' });
+  expect([refused.status, refused.json.error_code]).toEqual([400, 'logout_token_invalid']);
+  expect(await codeOf(who)).toBe('signed in');
+});
