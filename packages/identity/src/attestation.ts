@@ -63,6 +63,12 @@ export interface SignIn {
   readonly graced?: true;
 }
 
+/** The provider has reported the end of a sign-in that this session had: what rests on the same authentication does not bring it back. */
+export interface EndedSignIn extends Pick<SignIn, 'issuer' | 'subject' | 'sid'> {
+  /** `iat` of the logout token, Unix seconds. */
+  readonly signedOutAt: number;
+}
+
 export interface Attestation {
   readonly attestor: 'github-codespace' | 'oidc';
   /** Name of the issuer in the access file (`trust.issuers` key), or `github` for Codespaces. */
@@ -87,6 +93,8 @@ export interface Attestation {
   readonly workspace: Workspace;
   /** Sign-ins of the session beside its proof, one for each issuer. */
   readonly signIns?: readonly SignIn[];
+  /** Those that the provider has ended, the last one of each issuer. */
+  readonly endedSignIns?: readonly EndedSignIn[];
   /** The proof was itself such a sign-in: the session ends with it. */
   readonly provenBySignIn?: true;
   /** SHA-256 of the proof, hex: the most of it that is ever stored. */

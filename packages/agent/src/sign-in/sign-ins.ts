@@ -233,8 +233,11 @@ export class SignIns {
       if (this.#held.get(name) !== held) return;
       this.#failures.set(name, message);
       // The broker does not take it any more: only the person can sign in again.
-      if (code.startsWith('sign_in_') && code !== 'sign_in_stale') this.#drop(name, message);
-      else this.#later(held, RETRY_MS * (1 + this.#options.random()));
+      if (code.startsWith('sign_in_') && code !== 'sign_in_stale') {
+        this.#drop(name, message);
+        // The provider may go on to take it, also of somebody who has signed out.
+        await revokeToken(offer, endpoints, held.tokens.refreshToken!, ask);
+      } else this.#later(held, RETRY_MS * (1 + this.#options.random()));
     }
   }
 

@@ -10,6 +10,7 @@ import type { Store } from '../store/open.ts';
 import type { Denies } from './deny-ended.ts';
 import { type LeaseTerms, leaseAfterAbsence, rememberGrace } from './leases.ts';
 import type { Live } from './live.ts';
+import { readSignIns, signInsText } from './rows.ts';
 import type { HeldGrant } from './session.ts';
 
 export interface Restored {
@@ -77,15 +78,16 @@ async function restoredSignIns(
   store: Store,
   rows: readonly { readonly id: string; readonly sign_ins: string | null }[],
   now: number,
-): Promise<ReadonlyMap<string, Pick<Attestation, 'signIns'>>> {
-  const found = new Map<string, Pick<Attestation, 'signIns'>>();
+): Promise<ReadonlyMap<string, Pick<Attestation, 'signIns' | 'endedSignIns'>>> {
+  const found = new Map<string, Pick<Attestation, 'signIns' | 'endedSignIns'>>();
   for (const { id, sign_ins: text } of rows) {
     if (text === null) continue;
-    const signIns = gracedSignIns(JSON.parse(text) as SignIn[], now);
-    const changed = JSON.stringify(signIns);
+    const { signIns: stored, endedSignIns } = readSignIns(text);
+    const signIns = gracedSignIns(stored, now);
+    const changed = signInsText({ signIns, endedSignIns });
     if (changed !== text)
       await store.db.updateTable('sessions').set({ sign_ins: changed }).where('id', '=', id).execute();
-    found.set(id, { signIns });
+    found.set(id, { signIns, endedSignIns });
   }
   return found;
 }

@@ -1,5 +1,5 @@
 /** A session as the store has it when it opens; restore.ts reads it. */
-import type { Attestation } from '@meshpass/identity';
+import type { Attestation, EndedSignIn, SignIn } from '@meshpass/identity';
 import { storable } from '../audit/log/event.ts';
 import type { Entry } from '../audit/log/journal.ts';
 import { timestamp } from '../clock/clock.ts';
@@ -24,14 +24,30 @@ export function sessionRow(session: Session): Record<string, string | null> {
     closed_at: null,
     close_cause: null,
     graced_until: null,
-    sign_ins: attestation.signIns ? JSON.stringify(attestation.signIns) : null,
+    sign_ins: attestation.signIns ? signInsText(attestation) : null,
   };
 }
 
 /** They have a column of their own, which changes. */
-function withoutSignIns({ signIns: _, ...attestation }: Attestation): Attestation {
+function withoutSignIns({ signIns: _, endedSignIns: __, ...attestation }: Attestation): Attestation {
   return attestation;
 }
+
+/** The column of sign-ins: those that are there, and those that their provider has ended. */
+export function signInsText({ signIns = [], endedSignIns = [] }: Pick<Attestation, SignInMembers>): string {
+  return JSON.stringify([...signIns, ...endedSignIns]);
+}
+
+/** What `signInsText` wrote. */
+export function readSignIns(text: string): Required<Pick<Attestation, SignInMembers>> {
+  const all = JSON.parse(text) as readonly (SignIn | EndedSignIn)[];
+  return {
+    signIns: all.filter((one) => !('signedOutAt' in one)) as SignIn[],
+    endedSignIns: all.filter((one) => 'signedOutAt' in one),
+  };
+}
+
+type SignInMembers = 'signIns' | 'endedSignIns';
 
 export function principalRows(session: Session): Record<string, string | null>[] {
   return session.principals.map((principal) => principalRow(session.id, principal));

@@ -3,7 +3,7 @@
  * is decided again. A sign-in whose time has passed stays with its session, and counts again when an ID token confirms it after all; one
  * that was signed out is gone.
  */
-import { MeshpassError, type SignIn } from '@meshpass/identity';
+import { type Attestation, type EndedSignIn, MeshpassError, type SignIn } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { MAX_SIGN_INS, type SignInRequest } from '@meshpass/identity/sign-in/wire';
 import type { AttestSignIn } from '../attest/attest.ts';
@@ -16,6 +16,7 @@ import { type KeyedMutex, runExclusive } from '../limits/keyed-mutex.ts';
 import { closeSession, replaceAttestation, sessionMembers, untilStored } from '../session/lifecycle.ts';
 import { type Live, sessionClosed } from '../session/live.ts';
 import { recheckSession } from '../session/recheck.ts';
+import { signInsText } from '../session/rows.ts';
 import { gainWhatIsGiven, type WidenContext } from '../session/widen.ts';
 import type { CloseCause } from '../store/close-causes.ts';
 import { isMeant, type RecentLogouts } from './recent-logouts.ts';
@@ -79,9 +80,9 @@ async function add(
     reason: `Signed in at ${issuer} as ${signIn.subject}.`,
     detail: { sign_in: { subject: signIn.subject, login: signIn.login, auth_time: signIn.authTime, amr: signIn.amr } },
   };
-  const refusal = live.ended ? sessionClosed(live.ended.cause) : whyEnded(context, signIn);
+  const refusal = live.ended ? sessionClosed(live.ended.cause) : whyEnded(context, live, signIn);
   if (refusal) return refused(known, refusal);
-  const signIns = { id, sign_ins: JSON.stringify(withSignIn(before, signIn)) };
+  const signIns = { id, sign_ins: signInsText({ ...attestation, signIns: withSignIn(before, signIn) }) };
   if (previous) {
     // A confirmation changes nothing that was decided: it leaves no row, as a renewed lease does.
     await context.journal.write({ replay, signIns, audit: [] });
@@ -90,7 +91,7 @@ async function add(
     if (!written.granted) return written;
   }
   // It may have ended, or been signed out, while the store was writing.
-  const late = live.ended ? sessionClosed(live.ended.cause) : whyEnded(context, signIn);
+  const late = live.ended ? sessionClosed(live.ended.cause) : whyEnded(context, live, signIn);
   if (late) {
     if (!live.ended) await storeSignIns(context, live, []);
     return refused(known, late);
@@ -110,6 +111,7 @@ async function add(
 
 /**
  * Takes a sign-in from a session: at once in memory, with the grants that rest on it.
+ * @param reported what the issuer said of it: only a sign-in of later than that comes back
  * @returns once the store has it; at once where there is no such sign-in
  */
 export async function endSignIn(
@@ -117,11 +119,16 @@ export async function endSignIn(
   live: Live,
   issuer: string,
   origin: Origin = {},
+  reported?: SignedOut,
 ): Promise<void> {
   const { attestation } = live.session;
   const ended = attestation.signIns?.find((one) => one.issuer === issuer);
   if (!ended || live.ended) return;
-  replaceAttestation(live, { ...attestation, signIns: attestation.signIns!.filter((one) => one !== ended) });
+  replaceAttestation(live, {
+    ...attestation,
+    signIns: attestation.signIns!.filter((one) => one !== ended),
+    ...(reported && { endedSignIns: withEnded(attestation, ended, reported) }),
+  });
   live.lapsedSignIns?.delete(issuer);
   await settle(context, live, ended, 'signed_out', origin);
 }
@@ -144,7 +151,7 @@ export async function signOutEverywhere(context: SignInContext, out: SignedOut, 
   const concerned = [...context.live.all()].filter((live) =>
     live.session.attestation.signIns?.some((signIn) => isMeant(out, signIn)),
   );
-  await Promise.all(concerned.map((live) => endSignIn(context, live, out.issuer, origin)));
+  await Promise.all(concerned.map((live) => endSignIn(context, live, out.issuer, origin, out)));
   return concerned.length;
 }
 
@@ -176,17 +183,35 @@ async function settle(context: SignInContext, live: Live, signIn: SignIn, cause:
 
 function storeSignIns(context: SignInContext, live: Live, audit: ReturnType<typeof auditRow>[]): Promise<void> {
   const { id, attestation } = live.session;
-  return untilStored(context, { signIns: { id, sign_ins: JSON.stringify(attestation.signIns ?? []) }, audit });
+  return untilStored(context, { signIns: { id, sign_ins: signInsText(attestation) }, audit });
 }
 
 function withSignIn(signIns: readonly SignIn[], signIn: SignIn): readonly SignIn[] {
   return [...signIns.filter(({ issuer }) => issuer !== signIn.issuer), signIn];
 }
 
-function whyEnded({ recentLogouts }: SignInContext, signIn: SignIn): MeshpassError | undefined {
-  return recentLogouts.concerns(signIn)
-    ? new MeshpassError('sign_in_ended', `You have just signed out at ${signIn.issuer}; sign in again.`)
+function whyEnded({ recentLogouts }: SignInContext, { session }: Live, signIn: SignIn): MeshpassError | undefined {
+  const ended = session.attestation.endedSignIns?.find(({ issuer }) => issuer === signIn.issuer);
+  return recentLogouts.concerns(signIn) || (ended && isOfEnded(signIn, ended))
+    ? new MeshpassError('sign_in_ended', `You have signed out at ${signIn.issuer}; sign in again.`)
     : undefined;
+}
+
+/**
+ * Providers do not take refresh tokens back when somebody signs out (OpenID Connect Back-Channel Logout 1.0 section 2.7): a fresh ID token
+ * proves nothing, then. A new sign-in is in another session of the provider, and the person was authenticated after the end of the last.
+ * Who names neither cannot show it.
+ */
+function isOfEnded({ subject, sid, authTime }: SignIn, ended: EndedSignIn): boolean {
+  if (subject !== ended.subject) return false;
+  if (sid !== undefined && sid === ended.sid) return true;
+  if (authTime !== undefined) return authTime <= ended.signedOutAt;
+  return sid === undefined || ended.sid === undefined;
+}
+
+function withEnded({ endedSignIns = [] }: Attestation, { issuer, subject, sid }: SignIn, { at }: SignedOut) {
+  const ended = { issuer, subject, ...(sid !== undefined && { sid }), signedOutAt: at };
+  return [...endedSignIns.filter((one) => one.issuer !== issuer), ended];
 }
 
 function knownIssuer({ mesh }: SignInContext, issuer: string): string {

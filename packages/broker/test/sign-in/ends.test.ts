@@ -161,6 +161,31 @@ describe('the back-channel logout of an issuer', () => {
     expect((await signIn(harness, who, await token(who.key, { sub: 'kim' }))).status).toBe(200);
   });
 
+  const back = async (who: Enrolled, more: JWTPayload) => {
+    await pass(who, 70);
+    const { status, json } = await signIn(harness, who, await token(who.key, { sub: 'ola', ...more }));
+    return status === 200 ? 'signed in' : json.error_code;
+  };
+
+  it.each<[string, JWTPayload, JWTPayload, JWTPayload]>([
+    ['by its session', { sid: 'a' }, { sid: 'a' }, { sid: 'b' }],
+    ['by the time of authentication', { auth_time: 1_700_000_000 }, { auth_time: 1_700_000_000 }, {}],
+  ])('is not undone by a refresh token that the provider still takes, which shows %s', async (_, first, same, new_) => {
+    const who = await signedIn(`ola-${Math.random()}`, { sub: 'ola', ...first });
+    expect((await logout({ sub: 'ola' })).status).toBe(204);
+    expect(await back(who, same)).toBe('sign_in_ended');
+    await harness.restart();
+    await heartbeat(harness, who);
+    expect(await back(who, same)).toBe('sign_in_ended');
+    expect(await back(who, new_)).toBe('signed in');
+  });
+
+  it('is not undone where the provider shows neither', async () => {
+    const who = await signedIn('pam', { sub: 'ola', auth_time: undefined });
+    expect((await logout({ sub: 'ola' })).status).toBe(204);
+    expect(await back(who, { auth_time: undefined })).toBe('sign_in_ended');
+  });
+
   it('takes a logout token once', async () => {
     const once = await okta.sign(logoutClaims(harness, { sub: 'lea' }));
     expect((await backChannelLogout(harness, once)).status).toBe(204);
