@@ -7,6 +7,8 @@ export interface PersonOptions {
   readonly ca: string;
   /** What is typed into fields, by name; fields that have a value keep it. */
   readonly types: Readonly<Record<string, string>>;
+  /** Of the browser, where it is used again. */
+  readonly cookies?: Map<string, string>;
   /** IPv4 address of a name that the machine does not know. */
   readonly lookup?: (name: string) => string;
 }
@@ -24,7 +26,7 @@ interface Page {
  * @returns the text of the last page
  */
 export async function signInAs(url: string, options: PersonOptions): Promise<string> {
-  const cookies = new Map<string, string>();
+  const { cookies = new Map<string, string>() } = options;
   let page = await open(new URL(url), undefined, cookies, options);
   for (let pages = 0; pages < MOST_PAGES; pages++) {
     const form = formOf(page, options.types);
@@ -32,6 +34,15 @@ export async function signInAs(url: string, options: PersonOptions): Promise<str
     page = await open(form.action, form.fields, cookies, options);
   }
   throw new Error(`the sign-in does not end: ${page.text.slice(0, 500)}`);
+}
+
+/** Signs out in the browser whose cookies these are (OpenID Connect RP-Initiated Logout 1.0). @param end the provider's endpoint */
+export async function signOutIn(end: string, options: PersonOptions): Promise<void> {
+  const { cookies = new Map<string, string>() } = options;
+  const form = formOf(await open(new URL(end), undefined, cookies, options), options.types);
+  // The button that says yes is outside of the form.
+  form?.fields.set('logout', 'yes');
+  if (form) await open(form.action, form.fields, cookies, options);
 }
 
 async function open(
