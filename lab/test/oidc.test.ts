@@ -6,7 +6,7 @@ import { createRemoteJWKSet, decodeJwt, decodeProtectedHeader, jwtVerify } from 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type RunningActions, startActions } from '../src/oidc/actions.ts';
 import { FORGERIES } from '../src/oidc/forge.ts';
-import { type RunningIdp, startIdp } from '../src/oidc/idp.ts';
+import { ONE_CLIENT, type RunningIdp, startIdp } from '../src/oidc/idp.ts';
 
 let idp: RunningIdp;
 let actions: RunningActions;
@@ -67,6 +67,22 @@ describe('the identity provider of a company', () => {
       user_code: expect.any(String),
       verification_uri: `${idp.issuer}/device`,
     });
+  });
+
+  test('has one client for operators, workspaces and the page, as docs/identity/client.md says', async () => {
+    const device = await fetch(`${idp.issuer}/device/auth`, {
+      method: 'POST',
+      body: new URLSearchParams({ client_id: ONE_CLIENT, scope: 'openid offline_access groups' }),
+    });
+    expect(device.status).toBe(200);
+    const authorization = async (redirect_uri: string) => {
+      const pkce = { code_challenge: 'E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM', code_challenge_method: 'S256' };
+      const query = { client_id: ONE_CLIENT, response_type: 'code', scope: 'openid groups', redirect_uri, ...pkce };
+      return (await fetch(`${idp.issuer}/auth?${new URLSearchParams(query)}`, { redirect: 'manual' })).status;
+    };
+    expect(await authorization('http://127.0.0.1:45123/callback')).toBe(303);
+    expect(await authorization('http://localhost:9090/page/callback/okta')).toBe(303);
+    expect(await authorization('http://127.0.0.1:45123/elsewhere')).toBe(400);
   });
 
   test('rotates its keys, with and without the old ones', async () => {
