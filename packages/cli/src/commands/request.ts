@@ -21,8 +21,7 @@ const flags = {
 const POLL_MS = 3_000;
 
 export const command = defineCommand({
-  about:
-    'Somebody else has to approve. This session then has the grant until its time is over, and no other workspace of yours has it.',
+  about: 'Once it is approved, this session has the grant until its time is over. No other workspace of yours has it.',
   args,
   flags,
   env: AGENT_ENV,

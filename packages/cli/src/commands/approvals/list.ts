@@ -10,7 +10,7 @@ interface Listed {
 }
 
 export const command = defineCommand({
-  about: 'Of all sessions, the newest first: those that wait, and what became of the others.',
+  about: 'The newest first: those that wait, and what became of the others.',
   flags: { ...operatorFlags, output },
   env: TOKEN_ENV,
   examples: ['meshpass approvals list'],
