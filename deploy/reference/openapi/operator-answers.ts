@@ -72,6 +72,8 @@ const Confirmation = z.strictObject({
 
 export const Confirmations = z.strictObject({ confirmations: z.array(Confirmation) });
 
+export const Withdrawn = z.strictObject({ withdrawn: z.strictObject({ id: z.string(), action: z.string() }) });
+
 export const Pending = z.strictObject({
   confirmation: z.strictObject({ id: z.string(), action: z.string(), digest: z.string(), expires_at: time }),
 });

@@ -2,7 +2,7 @@
 
 import { CloseOrder, ListQuery } from '@meshpass/broker/http/routes/admin';
 import { AuditPage, ExportFrom, PruneOrder } from '@meshpass/broker/http/routes/audit';
-import { ConfirmationsQuery, ConfirmOrder } from '@meshpass/broker/http/routes/confirmations';
+import { ConfirmationsQuery, ConfirmOrder, WithdrawOrder } from '@meshpass/broker/http/routes/confirmations';
 import { RollBackOrder } from '@meshpass/broker/http/routes/operator-policy';
 import { CloseOperatorsOrder } from '@meshpass/broker/http/routes/operators';
 import { ApplyOrder, PlanOrder } from '@meshpass/broker/http/routes/policy';
@@ -36,6 +36,7 @@ import {
   SignInForm,
   SignIns,
   WhoAmI,
+  Withdrawn,
 } from './operator-answers.ts';
 
 const on = { listener: 'operator', callers: ['operator'] } as const;
@@ -213,5 +214,11 @@ export const OPERATOR: readonly Operation[] = [
     summary: 'Confirm what another operator asked for; it runs at once',
     request: { schema: ConfirmOrder },
     answers: { 200: { description: 'What the action answers', schema: z.looseObject({}) } },
+  },
+  {
+    ...{ ...on, method: 'post', path: '/operator/confirmations/withdraw', id: 'withdrawConfirmation' },
+    summary: 'Withdraw what waits for a second person',
+    request: { schema: WithdrawOrder },
+    answers: { 200: { description: 'What nobody can confirm any more', schema: Withdrawn } },
   },
 ];

@@ -167,6 +167,10 @@ export const TREE: Group = {
           summary: 'Confirm what another operator asked for; it runs at once.',
           load: () => import('./commands/operators/confirm.ts'),
         },
+        withdraw: {
+          summary: 'Withdraw what waits for a second person.',
+          load: () => import('./commands/operators/withdraw.ts'),
+        },
       },
     },
     rotate: { summary: 'Change the key that signs tokens.', load: () => import('./commands/rotate.ts') },

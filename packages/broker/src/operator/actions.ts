@@ -78,6 +78,8 @@ export const OPERATOR_ACTIONS = {
   'operators.confirmation': { roles: WORKERS },
   /** And the action itself: whose role does not allow that cannot confirm it. */
   'operators.confirm': { roles: WORKERS, notInAnEmergency: true },
+  /** One's own; that of another only by whose role allows the action. */
+  'operators.withdraw': { roles: WORKERS },
 } as const satisfies Readonly<Record<string, Terms>>;
 
 export type OperatorAction = keyof typeof OPERATOR_ACTIONS;

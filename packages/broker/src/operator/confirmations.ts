@@ -57,6 +57,8 @@ export interface Confirmations {
   readonly find: (id: string) => Promise<WaitingOrder>;
   /** To be called before it runs: nobody can confirm it again, also where another broker takes over. */
   readonly take: (id: string, by: string, event: AuditEvent) => Promise<Outcome<void>>;
+  /** Nobody can confirm it from then on. Where somebody has confirmed it, it is refused with `confirmation_unknown`. */
+  readonly withdraw: (id: string, event: AuditEvent) => Promise<Outcome<void>>;
 }
 
 export interface ConfirmationsContext {
@@ -104,6 +106,17 @@ export function createConfirmations({ store, audit, clock, random, access }: Con
     const answer = { confirmation: { id, action, digest, expires_at } };
     return granted(asked, Response.json(answer, { status: 202, headers: { 'cache-control': 'no-store' } }));
   };
+  /** @param confirmed_by null: it was withdrawn */
+  const close = async (id: string, confirmed_by: string | null, event: AuditEvent): Promise<Outcome<void>> => {
+    if (taken.has(id))
+      return refused(
+        event,
+        new MeshpassError('confirmation_unknown', 'Somebody else has just confirmed or withdrawn this.'),
+      );
+    taken.add(id);
+    const closed_at = timestamp(seconds(clock));
+    return await recordGrant(audit, event, { confirmed: { id, closed_at, confirmed_by } });
+  };
   return {
     needed: (action) => needsSecondPerson(action, access().operators?.secondPerson ?? []),
     ask: async (order, caller, event) => {
@@ -126,7 +139,7 @@ export function createConfirmations({ store, audit, clock, random, access }: Con
       if (!row)
         throw new MeshpassError(
           'confirmation_unknown',
-          'Nothing waits under this id: it is done, or 15 minutes are over.',
+          'Nothing waits under this id: it is done or withdrawn, or 15 minutes are over.',
         );
       const { method, path, session_id: sessionId } = row;
       const one = described(row);
@@ -137,13 +150,8 @@ export function createConfirmations({ store, audit, clock, random, access }: Con
         );
       return { ...one, method, path, sessionId, body: JSON.parse(row.body) as unknown };
     },
-    take: async (id, by, event) => {
-      if (taken.has(id))
-        return refused(event, new MeshpassError('confirmation_unknown', 'Somebody else has just confirmed this.'));
-      taken.add(id);
-      const closed_at = timestamp(seconds(clock));
-      return await recordGrant(audit, event, { confirmed: { id, closed_at, confirmed_by: by } });
-    },
+    take: (id, by, event) => close(id, by, event),
+    withdraw: (id, event) => close(id, null, event),
   };
 }
 

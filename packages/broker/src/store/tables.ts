@@ -188,7 +188,7 @@ export interface OperatorConfirmationsTable {
   action: string;
   method: string;
   path: string;
-  /** JSON text of the parameters; empty once confirmed. */
+  /** JSON text of the parameters; empty once it is closed. */
   body: string;
   /** SHA-256 of action, route and parameters. */
   digest: string;
@@ -201,6 +201,7 @@ export interface OperatorConfirmationsTable {
   asked_at: Time;
   expires_at: Time;
   closed_at: MaybeTime;
+  /** Of one that is closed: null where it was withdrawn. */
   confirmed_by: string | null;
 }
 

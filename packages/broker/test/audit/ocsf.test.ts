@@ -1,31 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { z } from 'zod';
 import { type OcsfEvent, ocsfEvents } from '../../src/audit/export/ocsf.ts';
+import { ACTIONS } from '../../src/audit/log/event.ts';
 import { NO_ROW, type SealedRow, seal } from '../../src/audit/log/leaf.ts';
-
-/** The actions that exist; a new one must be mapped. */
-const ACTIONS = [
-  ...[
-    'session.open',
-    'session.heartbeat',
-    'session.narrow',
-    'session.widen',
-    'session.close',
-    'certificate.issue',
-    'token.issue',
-  ],
-  ...[
-    'services.read',
-    'operator.close',
-    'operator.list',
-    'edge.stream',
-    'tunnel',
-    'request',
-    'policy.apply',
-    'audit.prune',
-  ],
-  ...['github.events', 'broker.start', 'broker.stop', 'operator.rotate', 'key.rotate'],
-];
 
 function row(changes: Partial<SealedRow> = {}): SealedRow {
   const full = {
@@ -110,6 +87,21 @@ describe('OCSF', () => {
           row({ action, outcome, code: outcome === 'refused' ? 'access_none' : null, ...rest }),
         ))
           check(event);
+  });
+
+  it('names what every action does; only Authorize Session has no word for what a session loses', () => {
+    const other = ACTIONS.filter((action) => ocsfEvents(row({ action })).some(({ activity_id: id }) => id === 99));
+    expect(other).toEqual(['session.narrow']);
+  });
+
+  it.each([
+    ['operator.sign-in', 'Authentication', 'Logon'],
+    ['operator.sign-out', 'Authentication', 'Logoff'],
+    ['operator.withdraw', 'API Activity', 'Delete'],
+    ['request', 'Network Activity', 'Refuse'],
+  ] as const)('has %s as %s: %s', (action, className, activity) => {
+    const outcome = action === 'request' ? 'refused' : 'allowed';
+    expect(ocsfEvents(row({ action, outcome }))[0]).toMatchObject({ class_name: className, activity_name: activity });
   });
 
   it('tells of an opened session that somebody logged on, and what the session may', () => {

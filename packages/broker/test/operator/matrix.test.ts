@@ -118,6 +118,7 @@ const REQUESTS: Readonly<Record<OperatorAction, Call>> = {
   'operators.close-person': post('/operator/sessions/close', { subject: 'x' }),
   'operators.confirmations': { path: '/operator/confirmations' },
   'operators.confirmation': { path: '/operator/confirmations?id=x' },
+  'operators.withdraw': post('/operator/confirmations/withdraw', { id: 'x' }),
   'operators.confirm': post('/operator/confirmations/confirm', { id: 'x', digest: 'a'.repeat(64) }),
 };
 
@@ -184,6 +185,7 @@ const EXPECTED = `
   operators.confirmations  . . o s A !
   operators.confirmation   . . o s A !
   operators.confirm        . . o s A .
+  operators.withdraw       . . o s A !
 `;
 
 const COLUMNS: readonly (OperatorRole | 'break-glass')[] = [

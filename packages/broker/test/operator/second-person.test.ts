@@ -148,6 +148,52 @@ describe('an action that needs a second person', () => {
     expect((await harness.operatorCall({ ...call, headers })).json.error_code).toBe('operator_forbidden');
   });
 
+  const withdraw = (who: SignedIn, id: string, more = {}) =>
+    asOperator(harness, who, post('/operator/confirmations/withdraw', { id, ...more }));
+
+  it('is withdrawn by who asked, and then nobody confirms it, also after a takeover', async () => {
+    const { confirmation } = (await ask(ada)).json;
+    const done = await withdraw(ada, confirmation.id, { reason: 'wrong day' });
+    expect(done).toMatchObject({
+      status: 200,
+      json: { withdrawn: { id: confirmation.id, action: 'sessions.close-all' } },
+    });
+    const [row] = (await asOperator(harness, ada, { path: '/audit?last=1' })).json.rows;
+    expect(row).toMatchObject({
+      ...{ action: 'operator.withdraw', outcome: 'allowed', subject: 'idp:ada', target: confirmation.id },
+      reason: 'ada (idp:ada) withdrew sessions.close-all, for which they had asked: wrong day',
+    });
+    expect(await waiting()).toHaveLength(0);
+    expect((await confirm(olga, confirmation)).json.error_code).toBe('confirmation_unknown');
+    expect((await withdraw(ada, confirmation.id)).json.error_code).toBe('confirmation_unknown');
+    await harness.restart();
+    expect((await confirm(olga, confirmation)).json.error_code).toBe('confirmation_unknown');
+    // It makes room for another.
+    expect((await ask(ada)).status).toBe(202);
+  });
+
+  it('is withdrawn by another only if their role allows the action', async () => {
+    const { confirmation } = (await ask(ada)).json;
+    const worker = await signIn(harness, 'worker', ['operator']);
+    const refused = await withdraw(worker, confirmation.id);
+    expect(refused).toMatchObject({ status: 403, json: { error_code: 'operator_forbidden' } });
+    expect(await rowOf(refused)).toMatchObject({ action: 'operator.withdraw', outcome: 'refused' });
+    expect(await waiting()).toHaveLength(1);
+    const done = await withdraw(olga, confirmation.id);
+    expect((await asOperator(harness, ada, { path: '/audit?last=1' })).json.rows[0].reason).toBe(
+      'olga (idp:olga) withdrew sessions.close-all, for which ada (idp:ada) had asked.',
+    );
+    expect(done.status).toBe(200);
+  });
+
+  it('is either confirmed or withdrawn, where both come at the same time', async () => {
+    await session(harness, 'alice');
+    const { confirmation } = (await ask(ada)).json;
+    const [confirmed, withdrawn] = await Promise.all([confirm(olga, confirmation), withdraw(ada, confirmation.id)]);
+    expect([confirmed.status, withdrawn.status].toSorted()).toEqual([200, 404]);
+    expect(await live()).toBe(confirmed.status === 200 ? 0 : 1);
+  });
+
   it('is no other: closing the sessions of one user runs at once', async () => {
     expect((await ask(ada, post('/admin/sessions/close', { user: 'nobody' }))).status).toBe(200);
   });

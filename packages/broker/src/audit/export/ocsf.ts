@@ -1,9 +1,10 @@
 /**
- * Rows as events of the Open Cybersecurity Schema Framework, version 1.8.0: Authentication (3002) for the begin and end of
- * sessions, Authorize Session (3003) for the grants they have or lose, Network Activity (4001) for tunnels, Application
- * Lifecycle (6002) for the broker's own, API Activity (6003) for everything else. The row goes along in `unmapped`, with its
+ * Rows as events of the Open Cybersecurity Schema Framework, version 1.8.0: Authentication (3002) for the begin and end of sessions and
+ * sign-ins, Authorize Session (3003) for the grants they have or lose, Network Activity (4001) for tunnels and refused requests,
+ * Application Lifecycle (6002) for the broker's own, API Activity (6003) for everything else. The row goes along in `unmapped`, with its
  * place in the chain, so that an event can be traced to the row and the row be verified.
  */
+import type { Action } from '../log/event.ts';
 import type { SealedRow } from '../log/leaf.ts';
 
 export const OCSF_VERSION = '1.8.0';
@@ -34,8 +35,24 @@ const CATEGORY_NAMES: Readonly<Record<number, string>> = {
 type Activity = readonly [id: number, name: string];
 const OTHER = 99;
 
+/** Actions that have a class of their own. */
+type Classified =
+  | 'session.open'
+  | 'session.close'
+  | 'session.widen'
+  | 'session.narrow'
+  | 'sign_in.add'
+  | 'sign_in.end'
+  | 'sign_in.logout'
+  | 'operator.sign-in'
+  | 'operator.sign-out'
+  | 'tunnel'
+  | 'request'
+  | 'broker.start'
+  | 'broker.stop';
+
 /** What each action of the API does to what it is about. */
-const API: Readonly<Record<string, Activity>> = {
+const API: Readonly<Record<Exclude<Action, Classified>, Activity>> = {
   'certificate.issue': [1, 'Create'],
   'token.issue': [1, 'Create'],
   'kubernetes.token': [1, 'Create'],
@@ -51,6 +68,11 @@ const API: Readonly<Record<string, Activity>> = {
   'operator.rotate': [3, 'Update'],
   'key.rotate': [3, 'Update'],
   'operator.close': [4, 'Delete'],
+  'operator.drill': [1, 'Create'],
+  'operator.ask': [1, 'Create'],
+  'operator.confirm': [3, 'Update'],
+  'operator.withdraw': [4, 'Delete'],
+  'github.events': [3, 'Update'],
   'approval.list': [2, 'Read'],
   'approval.request': [1, 'Create'],
   'approval.answer': [3, 'Update'],
@@ -75,13 +97,17 @@ export function ocsfEvents(row: SealedRow): OcsfEvent[] {
     case 'session.widen':
       return [privileges(row, [1, 'Assign Privileges'])];
     case 'sign_in.add':
+    case 'operator.sign-in':
       return [logon(row, [1, 'Logon'])];
     case 'sign_in.end':
     case 'sign_in.logout':
+    case 'operator.sign-out':
       return [logon(row, [2, 'Logoff'])];
     case 'session.narrow':
       return [privileges(row, [OTHER, 'Withdraw Privileges'])];
+    // What a sidecar refused is told of as the service and port that it was for, like a tunnel.
     case 'tunnel':
+    case 'request':
       return [tunnel(row)];
     case 'broker.start':
       return [event(row, CLASSES.lifecycle, [3, 'Start'], { app: PRODUCT })];
@@ -137,7 +163,7 @@ function tunnel(row: SealedRow): OcsfEvent {
 
 function apiCall(row: SealedRow): OcsfEvent {
   const whose = row.subject !== null || row.login !== null;
-  return event(row, CLASSES.api, API[row.action] ?? [OTHER, row.action], {
+  return event(row, CLASSES.api, (API as Readonly<Record<string, Activity>>)[row.action] ?? [OTHER, row.action], {
     actor: {
       ...(whose ? { user: user(row) } : { app_name: row.source === null ? 'meshpass-broker' : 'unknown caller' }),
       ...(row.session_id !== null && { session: session(row) }),

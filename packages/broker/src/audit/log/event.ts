@@ -3,49 +3,53 @@ import type { Attestation } from '@meshpass/identity';
 import { plainText } from '@meshpass/identity/text';
 import { type Clock, type Random, uuidv7 } from '../../clock/clock.ts';
 
-export type Action =
-  | 'session.open'
-  | 'session.heartbeat'
-  | 'session.narrow'
-  | 'session.widen'
-  | 'session.close'
-  | 'sign_in.add'
-  | 'sign_in.end'
-  | 'sign_in.read'
-  | 'sign_in.logout'
-  | 'certificate.issue'
-  | 'token.issue'
-  | 'kubernetes.token'
-  | 'services.read'
-  | 'configuration.read'
-  | 'operator.close'
-  | 'operator.list'
-  | 'operator.drill'
-  | 'operator.rotate'
-  | 'operator.sign-in'
-  | 'operator.sign-out'
-  | 'operator.ask'
-  | 'operator.confirm'
-  | 'github.events'
-  | 'approval.list'
-  | 'approval.request'
-  | 'approval.withdraw'
-  | 'approval.answer'
-  | 'approval.revoke'
-  | 'approval.expire'
-  | 'approval.end'
-  | 'edge.stream'
-  | 'tunnel'
-  | 'request'
-  | 'policy.plan'
-  | 'policy.apply'
-  | 'policy.watch'
-  | 'audit.adopt'
-  | 'audit.prune'
-  | 'audit.restore'
-  | 'key.rotate'
-  | 'broker.start'
-  | 'broker.stop';
+/** Every `action` that a row can have: docs/audit.md says when each is written. */
+export const ACTIONS = [
+  'session.open',
+  'session.heartbeat',
+  'session.narrow',
+  'session.widen',
+  'session.close',
+  'sign_in.add',
+  'sign_in.end',
+  'sign_in.read',
+  'sign_in.logout',
+  'certificate.issue',
+  'token.issue',
+  'kubernetes.token',
+  'services.read',
+  'configuration.read',
+  'operator.close',
+  'operator.list',
+  'operator.drill',
+  'operator.rotate',
+  'operator.sign-in',
+  'operator.sign-out',
+  'operator.ask',
+  'operator.confirm',
+  'operator.withdraw',
+  'github.events',
+  'approval.list',
+  'approval.request',
+  'approval.withdraw',
+  'approval.answer',
+  'approval.revoke',
+  'approval.expire',
+  'approval.end',
+  'edge.stream',
+  'tunnel',
+  'request',
+  'policy.plan',
+  'policy.apply',
+  'policy.watch',
+  'audit.adopt',
+  'audit.prune',
+  'audit.restore',
+  'key.rotate',
+  'broker.start',
+  'broker.stop',
+] as const;
+export type Action = (typeof ACTIONS)[number];
 
 /** Where a request came from. */
 export interface Origin {

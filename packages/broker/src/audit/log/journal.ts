@@ -45,7 +45,7 @@ export interface Entry {
   readonly operator?: Row;
   /** An action of an operator that waits for a second person. */
   readonly confirmation?: Row;
-  readonly confirmed?: { readonly id: string; readonly closed_at: string; readonly confirmed_by: string };
+  readonly confirmed?: { readonly id: string; readonly closed_at: string; readonly confirmed_by: string | null };
   readonly operatorsClosed?: readonly {
     readonly id: string;
     readonly closed_at: string;

@@ -1,4 +1,4 @@
-/** What waits for a second person, and their confirmation. docs/install/operators.md is their prose. */
+/** What waits for a second person, their confirmation, and its withdrawal. docs/install/operators.md is their prose. */
 import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
 import { identitiesOf, refuseOwn } from '../../approval/people.ts';
@@ -7,7 +7,7 @@ import { type AuditEvent, newEvent } from '../../audit/log/event.ts';
 import { mayDo, nameOf, type OperatorCaller } from '../../operator/caller.ts';
 import type { WaitingOrder } from '../../operator/confirmations.ts';
 import { callerOf } from '../../operator/sessions.ts';
-import { type MountedOperatorRoute, type OperatorCall, operatorRoute } from '../operator-route.ts';
+import { type MountedOperatorRoute, type OperatorCall, operatorRoute, Reason } from '../operator-route.ts';
 import type { OperatorsContext } from './operators.ts';
 
 export const ConfirmationsQuery = z.strictObject({ id: z.string().max(64).optional() });
@@ -17,9 +17,11 @@ export const ConfirmOrder = z.strictObject({
   digest: z.string().regex(/^[0-9a-f]{64}$/),
 });
 type ConfirmOrder = z.infer<typeof ConfirmOrder>;
+export const WithdrawOrder = z.strictObject({ id: z.string().min(1).max(64), reason: Reason.optional() });
+type WithdrawOrder = z.infer<typeof WithdrawOrder>;
 
 /**
- * `GET /operator/confirmations` and `POST /operator/confirmations/confirm`.
+ * `GET /operator/confirmations`, `POST /operator/confirmations/confirm` and `/operator/confirmations/withdraw`.
  * @param routes those whose actions can wait
  */
 export function confirmationRoutes(
@@ -60,6 +62,16 @@ export function confirmationRoutes(
       },
       async (call) => await confirm(context, routes, call),
     ),
+    operatorRoute(
+      operators,
+      {
+        does: 'operators.withdraw',
+        ...{ method: 'POST', path: '/operator/confirmations/withdraw', action: 'operator.withdraw' },
+        schema: WithdrawOrder,
+        auditMembers: ({ id }) => ({ target: id }),
+      },
+      async (call) => await withdraw(context, call),
+    ),
   ];
 }
 
@@ -95,6 +107,21 @@ async function confirm(
   } catch (thrown) {
     return refused(asked, thrown);
   }
+}
+
+/** Takes back what one has asked for, or declines what another has. */
+async function withdraw(
+  { operators: { confirmations } }: OperatorsContext,
+  { caller, event, body }: OperatorCall<WithdrawOrder>,
+): Promise<Outcome<unknown>> {
+  const { id, action, subject, login } = await confirmations.find(body.id);
+  const own = caller.kind !== 'break-glass' && caller.subject === subject;
+  // The break-glass token may: nothing runs because of it.
+  if (!own && caller.kind !== 'break-glass') mayDo(action, caller);
+  const asker = own ? 'they had asked' : `${nameOf({ kind: 'person', login, subject })} had asked`;
+  const reason = `${nameOf(caller)} withdrew ${action}, for which ${asker}${body.reason ? `: ${body.reason}` : '.'}`;
+  const done = await confirmations.withdraw(id, { ...event, reason, detail: { ...event.detail, withdrew: action } });
+  return done.granted ? granted(done.event, { withdrawn: { id, action } }) : done;
 }
 
 /**
