@@ -117,6 +117,15 @@ export const Plan = z
       z.object({ grant: z.string(), does: z.enum(['gains', 'loses']), service: z.string(), what: z.string() }),
     ),
     people: z.array(z.object({ grant: z.string(), does: z.string(), who: z.string() })),
+    trust: z.array(
+      z.object({
+        about: z.enum(['role', 'second-person', 'operators', 'issuer', 'codespaces', 'audience', 'webhook']),
+        who: z.string(),
+        does: z.enum(['gains', 'loses', 'changes']),
+        what: z.string(),
+        wider: z.boolean(),
+      }),
+    ),
     findings: z.array(
       z.object({
         kind: z.string(),

@@ -13,3 +13,4 @@ export {
 } from './plan/plan.ts';
 export type { ReachChange } from './plan/reach-changes.ts';
 export { manifestsToWrite, type ResourceChange, resourceChanges } from './plan/resource-changes.ts';
+export { describeTrustChange, type TrustChange } from './plan/trust-changes.ts';

@@ -2,10 +2,11 @@
 import { describeAssumption } from '@meshpass/istio';
 import type { Finding } from './finding.ts';
 import { isUnknown, type Plan, refusals } from './plan.ts';
+import { describeTrustChange } from './trust-changes.ts';
 import { NOTHING_PROVEN } from './unknown.ts';
 
-/** An older broker says nothing of what it assumes. */
-type Shown = Omit<Plan, 'manifests' | 'assumed'> & Partial<Pick<Plan, 'assumed'>>;
+/** An older broker says nothing of what it assumes, and nothing of trust. */
+type Shown = Omit<Plan, 'manifests' | 'assumed' | 'trust'> & Partial<Pick<Plan, 'assumed' | 'trust'>>;
 
 const TITLES: Readonly<Record<Finding['kind'], string>> = {
   'grant-does-not-work': 'A grant would not work',
@@ -53,10 +54,15 @@ function meaning({ reach, people }: Shown): readonly string[] {
   ];
 }
 
+function trusted({ trust = [] }: Shown): readonly string[] {
+  return trust.map(describeTrustChange);
+}
+
 function conclusion(plan: Shown): string {
   if (isUnknown(plan)) return 'This change is refused: it is unknown whether every grant works.';
   if (refusals(plan).length > 0) return 'This change is refused.';
-  if (plan.resources.length === 0 && plan.people.length === 0) return 'Nothing changes.';
+  const { resources, people, trust = [] } = plan;
+  if (resources.length + people.length + trust.length === 0) return 'Nothing changes.';
   const proven = 'Every grant works, workspaces reach nothing else, and all other traffic is as before';
   const left = plan.findings.some(({ kind, message }) => kind === 'note' && message.startsWith(NOTHING_PROVEN));
   return left ? `${proven}, but for what the notes leave out.` : `${proven}.`;
@@ -68,12 +74,14 @@ function assumption({ assumed = [], unplaced }: Pick<Shown, 'assumed' | 'unplace
 
 function text(plan: Shown): readonly string[] {
   const changes = meaning(plan);
+  const trust = trusted(plan);
   return [
     ...plan.findings.flatMap(({ kind, message, example, because }) => [
       `${TITLES[kind]}:`,
       ...[message, `for example ${example}`, because].map((line) => `  ${line}`),
       '',
     ]),
+    ...(trust.length > 0 ? ['Whom the broker trusts:', ...trust.map((line) => `  ${line}`), ''] : []),
     ...(changes.length > 0 ? ['What it means:', ...changes.map((line) => `  ${line}`), ''] : []),
     ...(plan.resources.length > 0 ? ['What it writes:'] : []),
     ...plan.resources.map(
@@ -91,6 +99,7 @@ const LISTED = 100;
 
 function markdown(plan: Shown): readonly string[] {
   const changes = meaning(plan);
+  const trust = trusted(plan);
   const listed = (lines: readonly string[]) => [
     ...lines.slice(0, LISTED).map((line) => `- ${line}`),
     ...(lines.length > LISTED ? [`- and ${lines.length - LISTED} more`] : []),
@@ -106,6 +115,7 @@ function markdown(plan: Shown): readonly string[] {
         `**${TITLES[kind]}**: ${inline(message)}`,
         ...['', `- for example ${inline(example)}`, `- ${inline(because)}`],
       ]),
+    ...(trust.length > 0 ? ['', '### Whom the broker trusts', '', ...listed(trust.map(inline))] : []),
     ...(changes.length > 0 ? ['', '### What it means', '', ...listed(changes.map(inline))] : []),
     ...(plan.resources.length > 0
       ? [

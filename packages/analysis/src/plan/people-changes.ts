@@ -19,9 +19,6 @@ export interface PeopleChange {
     | 'may no longer hold'
     | 'is now denied'
     | 'is no longer denied'
-    /** Of a webhook. */
-    | 'may now answer'
-    | 'may no longer answer'
     /** Of the time in which a grant is open, or the approval that it needs: who gives it, for how long. */
     | 'changes for';
   /** `team acme/payments, repository acme/payments-*` */
@@ -33,7 +30,6 @@ export function peopleChanges(before: Access, after: Access): readonly PeopleCha
   const is = new Map(after.grants.map((grant) => [grant.name, grant]));
   return [
     ...differences('every grant', DENIED, before.deny, after.deny),
-    ...webhookChanges(before, after),
     ...[...new Set([...was.keys(), ...is.keys()])].sort().flatMap((name) => {
       const [old, now] = [was.get(name), is.get(name)];
       return [
@@ -86,22 +82,4 @@ function conditionChanges(old: Grant, now: Grant): readonly PeopleChange[] {
 function approvalChange(before: Approval | undefined, after: Approval | undefined): string {
   const said = (approval: Approval | undefined) => (approval ? describeApproval(approval) : 'no approval');
   return `what it needs (${said(before)} before, ${said(after)} after)`;
-}
-
-/** A webhook answers in the name of people: whoever has its secret may approve as any of them. */
-function webhookChanges(before: Access, after: Access): readonly PeopleChange[] {
-  const said = ({ webhooks = [] }: Access) =>
-    new Map(
-      webhooks.map(({ name, url, speaksFor }) => [name, `webhook ${name} (for people of ${speaksFor}, at ${url})`]),
-    );
-  const [old, now] = [said(before), said(after)];
-  const grant = 'requests for approval';
-  return [
-    ...[...now]
-      .filter(([name, who]) => old.get(name) !== who)
-      .map(([, who]) => ({ grant, does: 'may now answer' as const, who })),
-    ...[...old]
-      .filter(([name, who]) => now.get(name) !== who)
-      .map(([, who]) => ({ grant, does: 'may no longer answer' as const, who })),
-  ];
 }

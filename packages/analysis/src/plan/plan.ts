@@ -28,6 +28,7 @@ import { type ReachChange, reachChanges } from './reach-changes.ts';
 import { type ResourceChange, resourceChanges } from './resource-changes.ts';
 import { routeNotes } from './route-notes.ts';
 import { isRevocation, stateOf } from './state.ts';
+import { type TrustChange, trustChanges } from './trust-changes.ts';
 import { ofUnread } from './unknown.ts';
 
 export interface PlanInput {
@@ -54,6 +55,8 @@ export interface Plan {
   readonly reach: readonly ReachChange[];
   /** Who may hold each grant, as far as that changes; empty where the access file in force is not known. */
   readonly people: readonly PeopleChange[];
+  /** Whom the broker itself trusts, as far as that changes; empty where the access file in force is not known. */
+  readonly trust: readonly TrustChange[];
   readonly findings: readonly Finding[];
   /** Namespaces whose Pods are taken to have a sidecar because they were not read. */
   readonly assumed: readonly string[];
@@ -126,6 +129,7 @@ export function planChange(input: PlanInput): Plan {
     resources: resourceChanges(present, manifests),
     reach: reachChanges(context, mesh.clusterDomain),
     people: input.inForce ? peopleChanges(input.inForce, access) : [],
+    trust: input.inForce ? trustChanges(input.inForce, access) : [],
     findings: [
       ...(input.unread === undefined ? [] : [ofUnread(input.unread)]),
       ...prove(context),

@@ -55,12 +55,6 @@ describe('what a change of the access file means for people', () => {
       ['what it needs (approval by user id 5, at most 1h before, no approval after) changes for dev'],
     ],
     [
-      'a webhook that may answer',
-      fileWith({}),
-      `approvals: {webhooks: {chat: {url: 'https://chat.example/x', speaksFor: github}}}\n${fileWith({})}`,
-      ['webhook chat (for people of github, at https://chat.example/x) may now answer requests for approval'],
-    ],
-    [
       'an alternative of who, beside an approval',
       fileWith({ more: 'approval: {by: {user_id: 5}}' }),
       fileWith({ who: '[{user: alice}, {user: bob}]', more: 'approval: {by: {user_id: 5}}' }),

@@ -4,7 +4,14 @@
  */
 
 import { type Access, parseAccess } from '@meshpass/access';
-import { type Acceptance, manifestsToWrite, type Plan, planChange, refuseUnsafe } from '@meshpass/analysis/plan';
+import {
+  type Acceptance,
+  describeTrustChange,
+  manifestsToWrite,
+  type Plan,
+  planChange,
+  refuseUnsafe,
+} from '@meshpass/analysis/plan';
 import { MeshpassError } from '@meshpass/identity';
 import { type AuditContext, granted, type Outcome, recordGrant, refused } from '../audit/log/decision.ts';
 import type { AuditEvent } from '../audit/log/event.ts';
@@ -67,6 +74,7 @@ export function policyChanges(mesh: PolicyMesh, store: Pick<Store, 'db'>, audit:
         state: made.state,
         resources: made.resources.length,
         reach: made.reach.slice(0, 50),
+        ...(made.trust.length > 0 && { trust: made.trust.slice(0, 50).map(describeTrustChange) }),
         // Who applies in spite of these answers for them.
         ...(accepted.length > 0 && {
           accepted_unknown: accepted.slice(0, 50).map(({ message, because }) => `${message}: ${because}`),

@@ -171,7 +171,11 @@ export function createApps(base: Base, active: Active) {
 
   const operatorApp = createOperatorApp({
     ...{ store, mesh, metrics, admin, connections: operator.connections, stopping },
-    policy: policy && { ...policy, inForce: () => (mesh.inForce() ? mesh.access() : undefined) },
+    policy: policy && {
+      ...policy,
+      inForce: () => (mesh.inForce() ? mesh.access() : undefined),
+      operatorSessions: active.operatorSessions.all,
+    },
     operators: { ...admin, ...ofOperators, proofs: given.operators },
     warnings: () => [...(given.warnings?.() ?? []), ...operatorWarnings(config, mesh)],
     breakGlass: config.breakGlass,

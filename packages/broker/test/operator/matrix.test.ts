@@ -271,3 +271,24 @@ describe('a reason', () => {
     });
   });
 });
+
+describe('a plan', () => {
+  it('tells an operator who is signed in and gains or loses a role, once for all of their sessions', async () => {
+    const admin = await signIn(harness, 'a-loser', ['admin', 'viewer']);
+    await signIn(harness, 'a-loser', ['admin', 'viewer']);
+    const groups = ['everyone', 'viewer'] as unknown as OperatorRole[];
+    await signIn(harness, 'a-winner', groups);
+    const { json } = await asOperator(harness, admin, post('/policy/plan', files(TAKEOVER)));
+    const named = (json.trust as { who: string }[]).filter(({ who }) => /a-loser|a-winner/.test(who));
+    expect(named).toEqual([
+      {
+        ...{ about: 'role', who: 'a-loser (idp:a-loser), who is signed in,', does: 'loses' },
+        ...{ what: 'the role admin', wider: false },
+      },
+      {
+        ...{ about: 'role', who: 'a-winner (idp:a-winner), who is signed in,', does: 'gains' },
+        ...{ what: 'the role admin', wider: true },
+      },
+    ]);
+  });
+});

@@ -12,8 +12,8 @@ export function printPlan(plan: Omit<Plan, 'manifests'>, output: PlanOutput): vo
     console.log(formatPlan(plan, output));
     return;
   }
-  const { id, state, resources, reach, people, findings, assumed, unplaced } = plan;
-  const all = { id, state, resources, reach, people, findings, ...assumptionJson(assumed, unplaced) };
+  const { id, state, resources, reach, people, trust, findings, assumed, unplaced } = plan;
+  const all = { id, state, resources, reach, people, trust, findings, ...assumptionJson(assumed, unplaced) };
   console.log(JSON.stringify(all, null, 2));
 }
 

@@ -4,6 +4,8 @@ import { MeshpassError } from '@meshpass/identity';
 import { z } from 'zod';
 import { granted } from '../../audit/log/decision.ts';
 import { nameOf } from '../../operator/caller.ts';
+import { operatorsConcerned } from '../../operator/operators-concerned.ts';
+import type { OperatorSession } from '../../operator/sessions.ts';
 import { read } from '../../policy/change.ts';
 import { listVersions, readVersion, type StoredFiles } from '../../policy/history.ts';
 import { changesTrust } from '../../policy/trust-change.ts';
@@ -15,13 +17,15 @@ export interface OperatorPolicyContext extends PolicyContext {
   readonly operators: Operators;
   /** The file in force; undefined before the first. */
   readonly inForce: () => Access | undefined;
+  /** That are live. */
+  readonly operatorSessions: () => readonly OperatorSession[];
 }
 
 export const RollBackOrder = z.strictObject({ version: z.number().int().positive(), reason: Reason, accept_unknown });
 
 /** `POST /policy/plan`, `/policy/apply`, `/policy/rollback`, `GET /policy/history` and `/policy/versions/VERSION`. */
 export function operatorPolicyRoutes(context: OperatorPolicyContext): readonly MountedOperatorRoute[] {
-  const { changes, store, operators, inForce } = context;
+  const { changes, store, operators, inForce, operatorSessions } = context;
   return [
     // What is only looked at leaves no row, as everywhere.
     operatorRoute(
@@ -30,7 +34,13 @@ export function operatorPolicyRoutes(context: OperatorPolicyContext): readonly M
         ...{ does: 'policy.plan', method: 'POST', path: '/policy/plan', action: 'policy.plan' },
         ...{ schema: PlanOrder, limit: MAX_BODY },
       },
-      async ({ body, event }) => described(granted(event, await changes.plan(body))),
+      async ({ body, event }) => {
+        const plan = await changes.plan(body);
+        const before = inForce();
+        // Jobs are not told who is signed in: what they print is read by everybody in the repository.
+        const concerned = before ? operatorsConcerned(operatorSessions(), before, read(body)) : [];
+        return described(granted(event, { ...plan, trust: [...plan.trust, ...concerned] }));
+      },
     ),
     operatorRoute(
       operators,

@@ -86,7 +86,7 @@ function authorAuthentication({ authorOf }: PolicyContext, wants: 'plan' | 'appl
 
 export function described(planned: Outcome<Plan>): Outcome<unknown> {
   if (!planned.granted) return planned;
-  const { id, state, resources, reach, people, findings, assumed } = planned.value;
-  const members = { id, state, resources, reach, people, findings, assumed };
+  const { id, state, resources, reach, people, trust, findings, assumed } = planned.value;
+  const members = { id, state, resources, reach, people, trust, findings, assumed };
   return granted(planned.event, { ...members, refused: refusals(planned.value).length > 0 });
 }

@@ -36,7 +36,7 @@ export const command = defineCommand({
   run: apply,
 });
 
-type Planned = Omit<Plan, 'manifests' | 'assumed'> & Partial<Pick<Plan, 'assumed'>>;
+type Planned = Omit<Plan, 'manifests' | 'assumed' | 'trust'> & Partial<Pick<Plan, 'assumed' | 'trust'>>;
 
 /** @throws MeshpassError what the broker answers: `plan_stale`, `plan_refused`, `plan_unauthorized`, `access_*` */
 async function apply(options: OptionsOf<typeof flags>): Promise<ExitCode> {

@@ -24,7 +24,7 @@ export const command = defineCommand({
       version: wholeNumber(version, 'VERSION'),
       reason,
       ...(acceptUnknown && { accept_unknown: true }),
-    })) as Omit<Plan, 'manifests' | 'assumed'> & Partial<Pick<Plan, 'assumed'>>;
+    })) as Omit<Plan, 'manifests' | 'assumed' | 'trust'> & Partial<Pick<Plan, 'assumed' | 'trust'>>;
     console.log(output === 'json' ? JSON.stringify(planned, null, 2) : formatPlan(planned, output));
   },
 });
