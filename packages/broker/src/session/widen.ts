@@ -10,6 +10,7 @@ import { type AuditEvent, newEvent, type Origin } from '../audit/log/event.ts';
 import { seconds } from '../clock/clock.ts';
 import { type KeyedMutex, runExclusive } from '../limits/keyed-mutex.ts';
 import { settledAttestation } from './drop-lost.ts';
+import { findCause } from './gain/find-cause.ts';
 import { assertConfirmed, takeBack } from './gain/unconfirmed.ts';
 import { sessionMembers } from './lifecycle.ts';
 import { type Live, sessionClosed } from './live.ts';
@@ -123,14 +124,15 @@ async function gainOne(
 
 /**
  * Gives a live session all that the access file gives it now, and did not when it opened; and longer, where the file gives that.
+ * @param cause undefined: it is found out for each grant
  * @returns whether it gained anything
  * @throws MeshpassError `store_unavailable`, `overloaded`; nothing has changed then
  */
-export function gainWhatIsGiven(context: WidenContext, live: Live, cause: GainCause): Promise<boolean> {
+export function gainWhatIsGiven(context: WidenContext, live: Live, cause: GainCause | undefined): Promise<boolean> {
   return runExclusive(context.widening, live.session.id, () => gainAll(context, live, cause));
 }
 
-async function gainAll(context: WidenContext, live: Live, cause: GainCause): Promise<boolean> {
+async function gainAll(context: WidenContext, live: Live, cause: GainCause | undefined): Promise<boolean> {
   if (live.ended || !context.mesh.inForce()) return false;
   assertConfirmed(live);
   const { session } = live;
@@ -146,9 +148,13 @@ async function gainAll(context: WidenContext, live: Live, cause: GainCause): Pro
   let room = MAX_GRANTS - held.size;
   const fits = gains.filter(({ name }) => held.has(name) || room-- > 0);
   if (fits.length === 0) return false;
-  const event = gainEvent(context, session, {});
-  const outcome = await widenSession(context, live, fits, { cause, event });
-  if (!outcome.granted) throw outcome.error;
+  const grants = new Map(context.mesh.access().grants.map((grant) => [grant.name, grant]));
+  const causeOf = ({ name }: Gain) => cause ?? findCause(grants.get(name) ?? {}, session.openedAt, now);
+  for (const one of new Set(fits.map(causeOf))) {
+    const gainsBy = fits.filter((gained) => causeOf(gained) === one);
+    const outcome = await widenSession(context, live, gainsBy, { cause: one, event: gainEvent(context, session, {}) });
+    if (!outcome.granted) throw outcome.error;
+  }
   return true;
 }
 

@@ -48,7 +48,8 @@ export interface Harness {
   clockStandsAt: number | undefined;
   readonly call: (call: Call) => Promise<Answer>;
   readonly operatorCall: (call: string | Call) => Promise<Answer>;
-  readonly restart: () => Promise<void>;
+  /** @param meanwhile happens while no broker runs */
+  readonly restart: (meanwhile?: () => void) => Promise<void>;
   readonly stop: () => Promise<void>;
   /** Lines of the log, JSON. */
   readonly log: string[];
@@ -116,8 +117,9 @@ export async function startHarness(options: HarnessOptions = {}): Promise<Harnes
     const text = await answer.text();
     return { status: answer.status, headers: Object.fromEntries(answer.headers), text, json: parse(text) };
   };
-  harness.restart = async () => {
+  harness.restart = async (meanwhile) => {
     await harness.broker.close();
+    meanwhile?.();
     harness.broker = await start();
     harness.clockAhead += 1_500;
   };

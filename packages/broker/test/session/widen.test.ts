@@ -106,6 +106,23 @@ describe('a live session', () => {
     expect((await heldBy(timed)).timed?.gained).toBe('window_opened');
   });
 
+  it('is told the right cause by a broker that takes over and finds what nobody had looked at', async () => {
+    const opens = harness.now() + 100;
+    const during = [{ place, zone: 'UTC', after: opens, before: opens + 1_000 }] as never;
+    const open = [{ place, zone: 'UTC', after: opens - 1_000, before: opens + 1_000 }] as never;
+    harness.mesh.setAccess([everybody('dev'), everybody('timed', { during })]);
+    const who = await session(harness, 'erin');
+    await holds(who, ['dev']);
+    await harness.restart(() => {
+      harness.clockAhead += 101_000;
+      harness.mesh.setAccess([everybody('dev'), everybody('timed', { during }), everybody('wide', { during: open })]);
+    });
+    await heartbeat(harness, who);
+    await holds(who, ['dev', 'timed', 'wide']);
+    const held = await heldBy(who);
+    expect([held.timed?.gained, held.wide?.gained]).toEqual(['window_opened', 'access_widened']);
+  });
+
   it('gains nothing that the file gives others, or that is denied to it', async () => {
     const who = await session(harness, 'mallory');
     const other = await session(harness, 'nina');

@@ -32,18 +32,19 @@ export function startGaining(context: WidenContext, isLeader: () => boolean): Ga
   const { mesh, live } = context;
   const stopping = new AbortController();
   const { signal } = stopping;
-  const pending = new Map<Live, GainCause>();
+  /** Undefined: the cause is found out for each grant. */
+  const pending = new Map<Live, GainCause | undefined>();
   let access: Access | undefined;
   let open: ReadonlyMap<string, number> = new Map();
   let running = false;
 
-  const add = (one: Live, cause: GainCause) => {
+  const add = (one: Live, cause: GainCause | undefined) => {
     if (!one.ended) pending.set(one, cause);
     if (running || signal.aborted) return;
     running = true;
     void run();
   };
-  const all = (cause: GainCause) => {
+  const all = (cause: GainCause | undefined) => {
     for (const one of live.all()) add(one, cause);
   };
   const opened = (one: Live, decidedBy: Access) => {
@@ -79,7 +80,9 @@ export function startGaining(context: WidenContext, isLeader: () => boolean): Ga
     const was = open;
     const now = seconds(context.clock);
     open = openWindows(access, now);
-    if (access !== before) all('access_widened');
+    // What happened before the first look, under another broker or under none, nobody has told.
+    if (!before) all(undefined);
+    else if (access !== before) all('access_widened');
     // One that closed and opened again between two looks has opened, too.
     else if ([...open.keys()].some((name) => (was.get(name) ?? 0) <= now)) all('window_opened');
   };
