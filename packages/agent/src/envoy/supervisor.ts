@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { plainText } from '@meshpass/identity/text';
 import { EnvoyAdmin } from './admin.ts';
 import { bootstrap } from './bootstrap.ts';
+import { DRAIN_SECONDS } from './drain-time.ts';
 import type { FoundEnvoy } from './find.ts';
 import { type GuardedProcess, startGuarded } from './guarded-process.ts';
 
@@ -19,10 +20,10 @@ export interface SupervisorOptions {
 /** Threads that carry traffic: one moves more than an edge takes from one workspace, and each keeps tunnels of its own. */
 const THREADS = '1';
 /**
- * Where a listener is another one, because the session gained a grant on its port: connections of TCP stay for as long as a session can live,
- * and those of HTTP end with their next answer, so that programs that keep them soon come by the new listener.
+ * Where a listener is another one, because the session gained a grant on its port: connections of TCP stay for an hour, and those of HTTP end
+ * with their next answer, so that programs that keep them soon come by the new listener.
  */
-const DRAINING = ['--drain-time-s', String(12 * 3600), '--drain-strategy', 'immediate'];
+export const DRAINING = ['--drain-time-s', String(DRAIN_SECONDS), '--drain-strategy', 'immediate'] as const;
 /** Warnings, but not about what of its configuration Envoy calls work in progress: it would say so with every update. */
 const LOG = ['--log-level', 'warning', '--component-log-level', 'misc:error'];
 const FIRST_PAUSE = 50;

@@ -5,11 +5,12 @@
  */
 import type { Any } from '@bufbuild/protobuf/wkt';
 import { CLUSTER, LISTENER, ROUTE_CONFIGURATION, unpack } from '@meshpass/envoy';
+import { DRAIN_SECONDS } from '../envoy/drain-time.ts';
 
 export type Resources = Readonly<Record<string, ReadonlyMap<string, Any>>>;
 
 /** A program that has kept a connection for longer without a request gets one 503. */
-const LINGERS_MS = 3_600_000;
+const LINGERS_MS = DRAIN_SECONDS * 1_000;
 const MOST = 1_000;
 const TYPES = [CLUSTER, LISTENER, ROUTE_CONFIGURATION];
 
