@@ -76,3 +76,16 @@ it('one asks and is told that it waits, the other sees what it is, confirms, and
   expect(JSON.parse(done.out)).toEqual({ confirmed: 'sessions.close-all', result: { closed: [], denied: [] } });
   expect((await meshpass('operators', 'confirmations')).out).toBe('Nothing waits for a second person.');
 });
+
+it('one asks and withdraws it, and nobody can confirm it any more', async () => {
+  const [asAda, asOlga] = [await become('ada'), await become('olga')];
+  asAda();
+  const asked = await meshpass('sessions', 'close', '--all', '--yes', '--reason', 'a leak');
+  const id = /meshpass operators confirm (\S+)/.exec(asked.err)![1]!;
+  const done = await meshpass('operators', 'withdraw', id, '--reason', 'a false alarm');
+  expect([done.code, done.out]).toEqual([0, 'Withdrawn: sessions.close-all does not run.']);
+  const again = await meshpass('operators', 'withdraw', id, '--output', 'json');
+  expect([again.code, again.err]).toEqual([1, expect.stringContaining('confirmation_unknown')]);
+  asOlga();
+  expect((await meshpass('operators', 'confirm', id)).err).toContain('confirmation_unknown');
+});
