@@ -1,7 +1,7 @@
 /** Approvals, connected to sessions: what is approved is gained as anything else is, and lost. */
 import { type Approvals, createApprovals } from '../approval/approvals.ts';
 import { deleteOldRequests } from '../approval/rows.ts';
-import { deliverDue } from '../approval/webhook/deliver.ts';
+import { createDelivery } from '../approval/webhook/deliver.ts';
 import { webhookKeys } from '../approval/webhook/keys.ts';
 import { seconds } from '../clock/clock.ts';
 import type { GainQueue } from '../session/gain/queue.ts';
@@ -45,18 +45,12 @@ export async function startApprovals(
   const sweeping = setInterval(() => {
     if (store.isLeader()) void approvals.sweep();
   }, SWEEP_MS).unref();
-  let delivering = false;
+  const delivery = createDelivery({
+    ...{ mesh: sessions.mesh, store, clock, random: sessions.random, keys, fetch: given.fetch ?? fetch, onFailure },
+    onTried: base.metrics.webhookTried,
+  });
   const due = setInterval(() => {
-    if (delivering || !store.isLeader()) return;
-    delivering = true;
-    void deliverDue({
-      ...{ mesh: sessions.mesh, store, clock, random: sessions.random, keys, fetch: given.fetch ?? fetch, onFailure },
-      onTried: base.metrics.webhookTried,
-    })
-      .catch(onFailure)
-      .finally(() => {
-        delivering = false;
-      });
+    if (store.isLeader()) delivery.deliverDue().catch(onFailure);
   }, SWEEP_MS).unref();
   const forgetting = setInterval(() => {
     if (store.isLeader()) deleteOldRequests(store, seconds(clock) - KEPT_SECONDS).catch(onFailure);

@@ -2,6 +2,7 @@
 import type { CertificateLife } from '@meshpass/identity/certificate-life';
 import { VERSION } from '@meshpass/identity/version';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client';
+import { DELIVERY_OUTCOMES, type DeliveryOutcome } from './delivery-outcome.ts';
 
 export interface Metrics {
   readonly registry: Registry;
@@ -18,8 +19,8 @@ export interface Metrics {
   readonly failure: (where: string) => void;
   /** Events of GitHub's audit log that concern Codespaces and members. */
   readonly githubEvents: (count: number) => void;
-  /** A message about an approval was sent, or not. */
-  readonly webhookTried: (webhook: string, outcome: string) => void;
+  /** Messages about approvals were sent, or not. */
+  readonly webhookTried: (webhook: string, outcome: DeliveryOutcome, messages: number) => void;
   /** A request came with the operator token: nobody knows whose. */
   readonly breakGlass: () => void;
   /** From now on these are read; a broker that waits has none of them. */
@@ -234,7 +235,7 @@ export function createMetrics(): Metrics {
   }
   const webhooks = new Counter({
     name: 'meshpass_approval_webhooks_total',
-    help: 'Messages to webhooks for approvals, by how the try ended',
+    help: 'Messages to webhooks for approvals, by how the try ended, or that they are not tried any more',
     labelNames: ['webhook', 'outcome'],
     registers: [registry],
   });
@@ -262,7 +263,10 @@ export function createMetrics(): Metrics {
     signIn: (issuer, outcome) => signIns.inc({ issuer, outcome }),
     failure: (where) => failures.inc({ where }),
     githubEvents: (count) => githubEvents.inc(count),
-    webhookTried: (webhook, outcome) => webhooks.inc({ webhook, outcome }),
+    webhookTried: (webhook, tried, messages) => {
+      // An increase from nothing to one is none to Prometheus: each outcome begins at zero.
+      for (const outcome of DELIVERY_OUTCOMES) webhooks.inc({ webhook, outcome }, outcome === tried ? messages : 0);
+    },
     breakGlass: () => breakGlass.inc(),
     measure: (given) => {
       gauges = given;

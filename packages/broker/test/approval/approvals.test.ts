@@ -3,14 +3,14 @@ import { authorize, parseAccess } from '@meshpass/access';
 import { ApprovalRequest, ApprovalsResponse } from '@meshpass/identity/approval';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import {
-  asSession,
-  type Enrolled,
-  enrol,
-  type Harness,
-  newKey,
-  OPERATOR_TOKEN,
-  startHarness,
-} from '../harness/broker.ts';
+  answer as answerOf,
+  ask as askFor,
+  auditRows as auditRowsOf,
+  grantsOf,
+  openWorkspace,
+  post,
+} from '../harness/approval/approvals.ts';
+import { asSession, type Enrolled, type Harness, startHarness } from '../harness/broker.ts';
 
 const file = (more = '', leads = '["idp:bob", "idp:carol"]') => `
 trust: {issuers: {idp: {issuer: 'https://idp.example', audience: meshpass, signIn: {client: meshpass-cli}}, other: {issuer: 'https://other.example', audience: meshpass}}}
@@ -27,21 +27,14 @@ describe('approvals', () => {
     const { grants, trust, deny } = parseAccess(text, 'access.yaml');
     harness.mesh.setAccess(grants, [], trust, deny);
   };
-  const post = async (who: Enrolled, path: string, body: object) =>
-    await asSession(harness, who, {
-      ...{ method: 'POST', path, headers: { 'content-type': 'application/json' } },
-      body: JSON.stringify(body),
-    });
-  const ask = (who: Enrolled, order: object = {}) =>
-    post(who, '/approvals', { grant: 'prod', reason: 'INC-1', ...order });
-  const answer = (who: Enrolled, id: string, order: object = {}) =>
-    post(who, '/approvals/answer', { id, decision: 'approve', ...order });
-  const withdraw = (who: Enrolled, id: string) => post(who, '/approvals/withdraw', { id });
+  const ask = (who: Enrolled, order?: object) => askFor(harness, who, order);
+  const answer = (who: Enrolled, id: string, order?: object) => answerOf(harness, who, id, order);
+  const withdraw = (who: Enrolled, id: string) => post(harness, who, '/approvals/withdraw', { id });
   const overview = async (who: Enrolled) =>
     ApprovalsResponse.parse((await asSession(harness, who, { path: '/approvals' })).json);
   const stateOf = async (who: Enrolled, id: string) => (await overview(who)).own.find((one) => one.id === id)?.state;
-  const services = async (who: Enrolled): Promise<string[]> =>
-    (await asSession(harness, who, { path: '/services' })).json.services.map((one: { grant: string }) => one.grant);
+  const services = (who: Enrolled) => grantsOf(harness, who);
+  const auditRows = () => auditRowsOf(harness);
 
   beforeAll(async () => {
     harness = await startHarness({ parts: () => ({ authorize }) });
@@ -267,31 +260,11 @@ describe('approvals', () => {
   /** Each in a workspace of their own. */
   async function people(...subjects: string[]): Promise<Enrolled[]> {
     const enrolled: Enrolled[] = [];
-    for (const subject of subjects) {
-      const key = newKey();
-      const proof = await harness.idp.prove(subject, { workspace: `w:${workspaces++}` });
-      const answer = await enrol(harness, subject, key, proof);
-      expect(answer.status).toBe(200);
-      enrolled.push({ ...answer.json, key });
-    }
+    for (const subject of subjects) enrolled.push(await openWorkspace(harness, subject));
     return enrolled;
-  }
-
-  async function auditRows(): Promise<readonly Row[]> {
-    const headers = { authorization: `Bearer ${OPERATOR_TOKEN}` };
-    return (await harness.operatorCall({ path: '/audit?last=200', headers })).json.rows;
   }
 
   async function beat(...all: Enrolled[]): Promise<void> {
     for (const who of all) await asSession(harness, who, { method: 'POST', path: '/session/heartbeat' });
   }
 });
-
-let workspaces = 0;
-
-interface Row {
-  readonly id: string;
-  readonly action: string;
-  readonly target: string | null;
-  readonly detail: string | null;
-}

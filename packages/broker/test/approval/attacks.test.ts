@@ -1,17 +1,8 @@
 /** What somebody may try with a request for approval, or with what was gained by one, after it is over; restarts do not help. */
 import { authorize } from '@meshpass/access';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import {
-  asSession,
-  certificates,
-  derive,
-  type Enrolled,
-  enrol,
-  type Harness,
-  heartbeat,
-  newKey,
-  startHarness,
-} from '../harness/broker.ts';
+import { answer as answerOf, ask as askFor, openWorkspace, post } from '../harness/approval/approvals.ts';
+import { certificates, derive, type Enrolled, type Harness, heartbeat, startHarness } from '../harness/broker.ts';
 import { grant } from '../harness/mesh.ts';
 
 const place = { file: 'access.yaml', line: 9, column: 5 };
@@ -30,20 +21,9 @@ describe('an attack on approvals', () => {
   });
   afterAll(() => harness.stop());
 
-  const open = async (subject: string, workspace = `w:${workspaces++}`): Promise<Enrolled> => {
-    const key = newKey();
-    const answer = await enrol(harness, subject, key, await harness.idp.prove(subject, { workspace }));
-    expect(answer.status).toBe(200);
-    return { ...answer.json, key };
-  };
-  const post = async (one: Enrolled, path: string, body: object) =>
-    await asSession(harness, one, {
-      ...{ method: 'POST', path, headers: { 'content-type': 'application/json' } },
-      body: JSON.stringify(body),
-    });
-  const ask = async (one: Enrolled): Promise<string> => (await post(one, '/approvals', { grant: 'prod' })).json.id;
-  const answer = async (one: Enrolled, id: string, order: object = {}) =>
-    (await post(one, '/approvals/answer', { id, decision: 'approve', ...order })).json;
+  const open = (subject: string, workspace?: string) => openWorkspace(harness, subject, workspace);
+  const ask = async (one: Enrolled): Promise<string> => (await askFor(harness, one)).json.id;
+  const answer = async (one: Enrolled, id: string, order?: object) => (await answerOf(harness, one, id, order)).json;
   const grantsOf = async (one: Enrolled): Promise<string[]> => {
     const token = (await derive(harness, one)).json.access_token.split('.')[1];
     return JSON.parse(Buffer.from(token, 'base64url').toString()).grants;
@@ -75,10 +55,10 @@ describe('an attack on approvals', () => {
     const denied = await ask(alice);
     await answer(bob, denied, { decision: 'deny' });
     const withdrawn = await ask(alice);
-    await post(alice, '/approvals/withdraw', { id: withdrawn });
+    await post(harness, alice, '/approvals/withdraw', { id: withdrawn });
     const returned = await ask(alice);
     expect((await answer(bob, returned)).state).toBe('approved');
-    await post(alice, '/approvals/withdraw', { id: returned });
+    await post(harness, alice, '/approvals/withdraw', { id: returned });
     for (const restart of [false, true]) {
       if (restart) await harness.restart();
       for (const id of [denied, withdrawn, returned])
@@ -103,5 +83,3 @@ describe('an attack on approvals', () => {
     expect(error_code ?? until - harness.now()).toBeLessThanOrEqual(1200);
   });
 });
-
-let workspaces = 0;

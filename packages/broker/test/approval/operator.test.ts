@@ -1,15 +1,8 @@
 /** Operators see every request, answer those whose "by" names them, and take back what was approved. */
 import { authorize, parseAccess } from '@meshpass/access';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import {
-  asSession,
-  type Enrolled,
-  enrol,
-  type Harness,
-  newKey,
-  OPERATOR_TOKEN,
-  startHarness,
-} from '../harness/broker.ts';
+import { askAnew, grantsOf } from '../harness/approval/approvals.ts';
+import { type Enrolled, type Harness, OPERATOR_TOKEN, startHarness } from '../harness/broker.ts';
 import { asOperator, operatorsByGroup, type SignedIn, signIn } from '../harness/operators.ts';
 
 const FILE = `
@@ -23,7 +16,8 @@ grants:
 
 describe('operators', () => {
   let harness: Harness;
-  let workspaces = 0;
+  const ask = (subject: string) => askAnew(harness, subject);
+  const services = (who: Enrolled) => grantsOf(harness, who);
 
   beforeAll(async () => {
     harness = await startHarness({ parts: () => ({ authorize }) });
@@ -80,26 +74,8 @@ describe('operators', () => {
     expect((await revoke(max, { id, reason: 'over' })).json.error_code).toBe('approval_unknown');
   });
 
-  async function ask(subject: string): Promise<{ readonly id: string; readonly who: Enrolled }> {
-    const key = newKey();
-    const proof = await harness.idp.prove(subject, { workspace: `w:${workspaces++}` });
-    const who = { ...(await enrol(harness, subject, key, proof)).json, key } as Enrolled;
-    const asked = await asSession(harness, who, {
-      ...{ method: 'POST', path: '/approvals', headers: { 'content-type': 'application/json' } },
-      body: JSON.stringify({ grant: 'prod', reason: 'INC-1' }),
-    });
-    expect(asked.status).toBe(200);
-    return { id: asked.json.id, who };
-  }
-
   async function answer(who: SignedIn, id: string) {
     const body = JSON.stringify({ id, decision: 'approve' });
     return await asOperator(harness, who, { method: 'POST', path: '/admin/approvals/answer', body });
-  }
-
-  async function services(who: Enrolled): Promise<string[]> {
-    return (await asSession(harness, who, { path: '/services' })).json.services.map(
-      (one: { grant: string }) => one.grant,
-    );
   }
 });

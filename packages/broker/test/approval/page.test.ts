@@ -1,8 +1,8 @@
 /** Answers on the broker's page: what it shows and takes, and what it refuses. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { formToken } from '../../src/operator/page/cookies.ts';
-import { Browser, formsOf } from '../harness/browser.ts';
-import { codeOf, type PageWorld, SESSION, startPage } from '../harness/page.ts';
+import { Browser, formsOf } from '../harness/approval/browser.ts';
+import { codeOf, type PageWorld, SESSION, startPage } from '../harness/approval/page.ts';
 
 describe('the page', () => {
   let world: PageWorld;

@@ -1,7 +1,8 @@
 /** Sign-ins tell people apart, and tell that two accounts are one person's. */
 import { type Access, authorize, parseAccess } from '@meshpass/access';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { asSession, type Enrolled, enrol, type Harness, newKey, startHarness } from '../harness/broker.ts';
+import { answer as answerOf, openWorkspace, post } from '../harness/approval/approvals.ts';
+import { asSession, type Enrolled, type Harness, newKey, startHarness } from '../harness/broker.ts';
 import {
   CLIENT,
   claimsFor,
@@ -38,26 +39,16 @@ describe('sign-ins', () => {
   });
   afterAll(() => harness?.stop());
 
-  const workspace = async (subject: string): Promise<Enrolled> => {
-    const key = newKey();
-    const proof = await harness.idp.prove(subject, { workspace: `w:${subject}` });
-    return { ...(await enrol(harness, subject, key, proof)).json, key } as Enrolled;
-  };
+  const workspace = (subject: string) => openWorkspace(harness, subject);
   const signedIn = async (who: Enrolled, sub: string) => {
     const done = await signIn(harness, who, await okta.sign(claimsFor(harness, who, { sub })));
     expect(done.status).toBe(200);
   };
-  const post = (who: Enrolled, path: string, body: object) =>
-    asSession(harness, who, {
-      ...{ method: 'POST', path, headers: { 'content-type': 'application/json' } },
-      body: JSON.stringify(body),
-    });
-  const answer = async (who: Enrolled, id: string) =>
-    (await post(who, '/approvals/answer', { id, decision: 'approve' })).json;
+  const answer = async (who: Enrolled, id: string) => (await answerOf(harness, who, id)).json;
 
   it('that two accounts share make them one person, also when the requester has signed in since', async () => {
     const [alice, second, bob] = [await workspace('alice'), await workspace('alice-2'), await workspace('bob')];
-    const { id } = (await post(alice, '/approvals', { grant: 'prod' })).json;
+    const { id } = (await post(harness, alice, '/approvals', { grant: 'prod' })).json;
     await signedIn(second, '00u1');
     await signedIn(alice, '00u1');
     expect((await answer(second, id)).error_code).toBe('approval_own');
@@ -77,7 +68,7 @@ describe('sign-ins', () => {
       return { ...opened.json, key } as Enrolled;
     };
     const [carol, himself] = [await ofOkta('00u3'), await ofOkta('00u4')];
-    const { id } = (await post(dave, '/approvals', { grant: 'prod' })).json;
+    const { id } = (await post(harness, dave, '/approvals', { grant: 'prod' })).json;
     const refused = await answer(carol, id);
     expect(refused).toMatchObject({ error_code: 'approval_not_comparable' });
     expect(refused.error_description).toContain('meshpass login');

@@ -7,7 +7,8 @@ import { join } from 'node:path';
 import { authorize, parseAccess } from '@meshpass/access';
 import { Webhook } from 'standardwebhooks';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { asSession, type Enrolled, enrol, type Harness, newKey, startHarness } from '../harness/broker.ts';
+import { askAnew, grantsOf } from '../harness/approval/approvals.ts';
+import { type Enrolled, type Harness, startHarness } from '../harness/broker.ts';
 
 const FILE = `
 trust: {issuers: {idp: {issuer: 'https://idp.example', audience: meshpass, signIn: {client: meshpass-cli}}}}
@@ -33,6 +34,8 @@ describe('a webhook', () => {
   const received: Message[] = [];
   let status = 200;
   let sent = 0;
+  const ask = (subject: string) => askAnew(harness, subject);
+  const services = (who: Enrolled) => grantsOf(harness, who);
   const keep = (...secrets: string[]) => writeFileSync(join(keys, 'chat'), `${secrets.join('\n')}\n`, { mode: 0o600 });
 
   beforeAll(async () => {
@@ -169,24 +172,6 @@ describe('a webhook', () => {
     for (let n = 0; n < 40; n++) codes.push((await answer({}, { secret: FOREIGN })).json.error_code);
     expect(codes).toContain('too_many_attempts');
   });
-
-  async function ask(subject: string): Promise<{ readonly id: string; readonly who: Enrolled }> {
-    const key = newKey();
-    const proof = await harness.idp.prove(subject, { workspace: `w:${sent++}` });
-    const who = { ...(await enrol(harness, subject, key, proof)).json, key } as Enrolled;
-    const asked = await asSession(harness, who, {
-      ...{ method: 'POST', path: '/approvals', headers: { 'content-type': 'application/json' } },
-      body: JSON.stringify({ grant: 'prod', reason: 'INC-1' }),
-    });
-    expect(asked.status).toBe(200);
-    return { id: asked.json.id, who };
-  }
-
-  async function services(who: Enrolled): Promise<string[]> {
-    return (await asSession(harness, who, { path: '/services' })).json.services.map(
-      (one: { grant: string }) => one.grant,
-    );
-  }
 
   interface Signing {
     readonly secret?: string;

@@ -1,8 +1,8 @@
 /** The sign-in of browsers on the broker's page, and the session that they have then. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { Browser } from '../harness/approval/browser.ts';
+import { codeOf, type PageWorld, SESSION, startPage } from '../harness/approval/page.ts';
 import { dpop, newKey, startHarness } from '../harness/broker.ts';
-import { Browser } from '../harness/browser.ts';
-import { codeOf, type PageWorld, SESSION, startPage } from '../harness/page.ts';
 
 const SIGN_IN = '__Host-meshpass-sign-in';
 

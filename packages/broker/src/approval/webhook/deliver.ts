@@ -1,9 +1,12 @@
 /**
  * Sends what happens to requests to the webhooks of the access file: written in the transaction in which it happens, sent until the other
- * side has taken it, by whichever broker is active. Nothing that comes back is read.
+ * side has taken it, by whichever broker is active. Nothing that comes back is read. Each webhook has a queue of its own, so that one
+ * that does not answer delays no other; of each request, a webhook gets one message after the other.
  */
 import type { ApprovalWebhook } from '@meshpass/access';
+import { sql } from 'kysely';
 import { seconds, timestamp, uuidv7 } from '../../clock/clock.ts';
+import type { DeliveryOutcome } from '../../telemetry/delivery-outcome.ts';
 import { opensOf } from '../opens.ts';
 import type { Parts } from '../parts.ts';
 import { describeRequest, type Request } from '../request.ts';
@@ -15,13 +18,14 @@ const PATIENCE_MS = 5_000;
 const BACKOFF = [1, 5, 15, 60, 300];
 /** Nobody waits for an answer after that. */
 const GIVE_UP_SECONDS = 6 * 3600;
-const AT_ONCE = 10;
+/** Messages of a webhook that are on their way at once. */
+const AT_ONCE = 5;
 
 export interface DeliveryContext extends Pick<Parts, 'mesh' | 'store' | 'clock' | 'random'> {
   readonly keys: WebhookKeys;
   readonly fetch: typeof fetch;
-  /** Told how each try ended. */
-  readonly onTried: (webhook: string, outcome: 'delivered' | 'failed' | 'given_up') => void;
+  /** Told how each try ended, and how many messages are not tried any more. */
+  readonly onTried: (webhook: string, outcome: DeliveryOutcome, messages: number) => void;
   readonly onFailure: (cause: unknown) => void;
 }
 
@@ -38,34 +42,101 @@ export function deliveriesOf({ mesh, clock, random }: Pick<Parts, 'mesh' | 'cloc
   }));
 }
 
-/** Sends what is due. Two never run at once. */
-export async function deliverDue(context: DeliveryContext): Promise<void> {
-  const { store, clock, mesh } = context;
-  const due = await store.db
-    .selectFrom('approval_deliveries')
-    .selectAll()
-    .where('next_at', '<=', new Date(clock()))
-    .orderBy('id')
-    .limit(AT_ONCE)
-    .execute();
-  await Promise.all(
-    due.map(async (one) => {
-      const webhook = mesh.inForce() ? mesh.access().webhooks?.find(({ name }) => name === one.webhook) : undefined;
-      const isOld = one.created_at.getTime() < clock() - GIVE_UP_SECONDS * 1000;
-      const sent = webhook !== undefined && !isOld && (await send(context, webhook, one.id, one.body));
-      context.onTried(one.webhook, sent ? 'delivered' : isOld ? 'given_up' : 'failed');
-      if (sent || isOld) {
-        await store.db.deleteFrom('approval_deliveries').where('id', '=', one.id).execute();
-        return;
+export interface Delivery {
+  /** Sends what is due, of webhooks that are not busy with what was due before. Does not wait for them. */
+  readonly deliverDue: () => Promise<void>;
+}
+
+type Due = Awaited<ReturnType<typeof readDue>>[number];
+
+export function createDelivery(context: DeliveryContext): Delivery {
+  const { mesh, onFailure, onTried } = context;
+  /** The store is asked by one at a time. */
+  let isReading = false;
+  const busy = new Set<string>();
+
+  async function deliver(name: string, due: readonly Due[]): Promise<void> {
+    const webhook = mesh.access().webhooks?.find((one) => one.name === name);
+    if (!webhook) return onTried(name, 'dropped', await forget(context, name));
+    if (due.some((row) => isOld(context, row))) onTried(name, 'given_up', await forget(context, name, oldest(context)));
+    await Promise.all(due.filter((row) => !isOld(context, row)).map((row) => deliverOne(context, webhook, row)));
+  }
+
+  return {
+    deliverDue: async () => {
+      if (isReading || !mesh.inForce()) return;
+      isReading = true;
+      try {
+        for (const [name, due] of Map.groupBy(await readDue(context, [...busy]), ({ webhook }) => webhook)) {
+          busy.add(name);
+          void deliver(name, due)
+            .catch(onFailure)
+            .finally(() => busy.delete(name));
+        }
+      } finally {
+        isReading = false;
       }
-      const wait = BACKOFF[Math.min(one.attempts, BACKOFF.length - 1)]!;
-      await store.db
-        .updateTable('approval_deliveries')
-        .set({ attempts: one.attempts + 1, next_at: new Date(clock() + wait * 1000) })
-        .where('id', '=', one.id)
-        .execute();
-    }),
-  );
+    },
+  };
+}
+
+/** Of each webhook the messages that have waited longest, and of each request its first. */
+async function readDue({ store, clock }: DeliveryContext, busy: readonly string[]) {
+  const first = store.db
+    .selectFrom('approval_deliveries as one')
+    .selectAll('one')
+    .select(sql<string>`row_number() over (partition by one.webhook order by one.next_at, one.id)`.as('place'))
+    .where('next_at', '<=', new Date(clock()))
+    .where(({ not, exists, selectFrom }) =>
+      not(
+        exists(
+          selectFrom('approval_deliveries as before')
+            .select('before.id')
+            .whereRef('before.webhook', '=', 'one.webhook')
+            .whereRef('before.request_id', '=', 'one.request_id')
+            .whereRef('before.id', '<', 'one.id'),
+        ),
+      ),
+    )
+    .$if(busy.length > 0, (query) => query.where('webhook', 'not in', busy));
+  return await store.db.selectFrom(first.as('due')).selectAll().where('place', '<=', String(AT_ONCE)).execute();
+}
+
+async function deliverOne(context: DeliveryContext, webhook: ApprovalWebhook, row: Due): Promise<void> {
+  const { store, clock, onTried } = context;
+  const isSent = await send(context, webhook, row.id, row.body);
+  onTried(webhook.name, isSent ? 'delivered' : 'failed', 1);
+  if (isSent) {
+    await store.db.deleteFrom('approval_deliveries').where('id', '=', row.id).execute();
+    return;
+  }
+  const wait = BACKOFF[Math.min(row.attempts, BACKOFF.length - 1)]!;
+  await store.db
+    .updateTable('approval_deliveries')
+    .set({ attempts: row.attempts + 1, next_at: new Date(clock() + wait * 1000) })
+    .where('id', '=', row.id)
+    .execute();
+}
+
+function oldest({ clock }: DeliveryContext): Date {
+  return new Date(clock() - GIVE_UP_SECONDS * 1000);
+}
+
+function isOld(context: DeliveryContext, { created_at }: Due): boolean {
+  return created_at < oldest(context);
+}
+
+/**
+ * @param before only what was written before that
+ * @returns how many messages
+ */
+async function forget({ store }: DeliveryContext, webhook: string, before?: Date): Promise<number> {
+  const { numDeletedRows } = await store.db
+    .deleteFrom('approval_deliveries')
+    .where('webhook', '=', webhook)
+    .$if(before !== undefined, (query) => query.where('created_at', '<', before!))
+    .executeTakeFirst();
+  return Number(numDeletedRows);
 }
 
 async function send(

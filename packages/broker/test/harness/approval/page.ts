@@ -4,9 +4,10 @@ import { authorize, type Operators, parseAccess } from '@meshpass/access';
 import { OPERATOR_CLIENT, startIdp } from '@meshpass/lab/oidc/idp';
 import { decodeJwt } from 'jose';
 import { expect } from 'vitest';
-import { plainHttpIssuersOnlyInALab } from '../../src/attest/issuer-http.ts';
-import { createIssuerKeys } from '../../src/attest/oidc/issuer-keys.ts';
-import { asSession, type Enrolled, enrol, type Harness, newKey, OPERATOR_TOKEN, startHarness } from './broker.ts';
+import { plainHttpIssuersOnlyInALab } from '../../../src/attest/issuer-http.ts';
+import { createIssuerKeys } from '../../../src/attest/oidc/issuer-keys.ts';
+import { type Enrolled, type Harness, startHarness } from '../broker.ts';
+import { type Asked, type AuditRow, askAnew, auditRows, grantsOf } from './approvals.ts';
 import { type Browser, formsOf, type Page } from './browser.ts';
 
 /** Cookie of the session. */
@@ -21,10 +22,10 @@ export interface PageWorld {
   readonly other: string;
   readonly operators: Operators;
   /** Somebody asks for `prod` in a new workspace. */
-  readonly ask: (sub: string, reason?: string) => Promise<{ readonly id: string; readonly who: Enrolled }>;
+  readonly ask: (sub: string, reason?: string) => Promise<Asked>;
   /** Grants of a session, by what it may reach. */
   readonly services: (who: Enrolled) => Promise<string[]>;
-  readonly auditRows: () => Promise<readonly { readonly action: string; readonly detail: string }[]>;
+  readonly auditRows: () => Promise<readonly AuditRow[]>;
   /** Opens a path without a session, chooses the issuer, and signs in there. @returns the page that is shown then */
   readonly signIn: (browser: Browser, login: string, path: string) => Promise<Page>;
   /** Signs in at the provider, and stops before the page is called back. */
@@ -71,33 +72,6 @@ grants:
   );
   harness.mesh.setAccess(access.grants, [], access.trust);
 
-  let workspaces = 0;
-  async function ask(sub: string, reason = 'INC-1'): Promise<{ readonly id: string; readonly who: Enrolled }> {
-    const key = newKey();
-    const proof = await harness.idp.prove(sub, { workspace: `w:${workspaces++}` });
-    const who = { ...(await enrol(harness, sub, key, proof)).json, key } as Enrolled;
-    const asked = await asSession(harness, who, {
-      ...{ method: 'POST', path: '/approvals', headers: { 'content-type': 'application/json' } },
-      body: JSON.stringify({ grant: 'prod', reason }),
-    });
-    expect(asked.status).toBe(200);
-    return { id: asked.json.id, who };
-  }
-
-  async function services(who: Enrolled): Promise<string[]> {
-    return (await asSession(harness, who, { path: '/services' })).json.services.map(
-      (one: { grant: string }) => one.grant,
-    );
-  }
-
-  async function auditRows() {
-    const headers = { authorization: `Bearer ${OPERATOR_TOKEN}` };
-    return (await harness.operatorCall({ path: '/audit?last=200', headers })).json.rows as {
-      readonly action: string;
-      readonly detail: string;
-    }[];
-  }
-
   async function signIn(browser: Browser, login: string, path: string): Promise<Page> {
     browser.cookies.get(origin)?.delete(SESSION);
     browser.cookies.delete(new URL(corp.issuer).origin);
@@ -133,7 +107,10 @@ grants:
 
   return {
     ...{ harness, origin, corp: corp.issuer, other: other.issuer, operators: access.operators! },
-    ...{ ask, services, auditRows, signIn, callbackOf },
+    ask: (sub, reason) => askAnew(harness, sub, reason === undefined ? {} : { reason }),
+    services: (who) => grantsOf(harness, who),
+    auditRows: () => auditRows(harness),
+    ...{ signIn, callbackOf },
     stop: async () => {
       await harness.stop();
       await Promise.all([corp.close(), other.close()]);
