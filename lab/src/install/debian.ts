@@ -24,6 +24,7 @@ const NODE_PACKAGE_OF: Readonly<Record<string, string>> = {
 export const CNI_PLUGINS = '/usr/lib/cni';
 /** They are prerequisites: a distribution's own Go may be too old, so they are named rather than installed. */
 const PREREQUISITES = ['go', 'python3'];
+const BROWSER = 'chromium-headless-shell';
 const POSTGRES_HOMES = '/usr/lib/postgresql';
 
 /** @returns the directory that holds `initdb` and `postgres` */
@@ -46,6 +47,17 @@ export async function ensureNodeCommands(progress: (line: string) => void): Prom
   const packages = new Set(absent.map((command) => NODE_PACKAGE_OF[command] ?? command));
   if (!executable(join(CNI_PLUGINS, 'ptp'))) packages.add('containernetworking-plugins');
   if (packages.size > 0) await install([...packages], progress);
+}
+
+/** Chromium without a window, for the tests of the broker's page. Where the distribution has no such package, these are skipped. */
+export async function ensureBrowser(progress: (line: string) => void): Promise<void> {
+  if (onPath(BROWSER)) return;
+  try {
+    await install([BROWSER], progress);
+  } catch (thrown) {
+    if (!(thrown instanceof LabError)) throw thrown;
+    progress(`there is no package ${BROWSER} here: tests in a browser are skipped`);
+  }
 }
 
 /** Debian has Python without its installer. */

@@ -4,7 +4,7 @@
  */
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { ensureCommands, ensureNodeCommands } from './debian.ts';
+import { ensureBrowser, ensureCommands, ensureNodeCommands } from './debian.ts';
 import { envoyIn, installEnvoy } from './envoy.ts';
 import {
   buildClusterTools,
@@ -60,9 +60,11 @@ export async function ensureClusterSystem(progress: (line: string) => void): Pro
 }
 
 /** The commands of the system alone. @returns directory of initdb and postgres. @throws LabError as `ensureTools` does */
-export function ensureSystem(progress: (line: string) => void): Promise<string> {
+export async function ensureSystem(progress: (line: string) => void): Promise<string> {
   requireMachine();
-  return ensureCommands(progress);
+  const postgres = await ensureCommands(progress);
+  await ensureBrowser(progress);
+  return postgres;
 }
 
 /** Envoy alone, for tests that need no mesh. @throws LabError `lab_install` when its installation fails */

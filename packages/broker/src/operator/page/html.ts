@@ -8,17 +8,33 @@ import type { HtmlEscapedString } from 'hono/utils/html';
 type Html = HtmlEscapedString | Promise<HtmlEscapedString>;
 
 const STYLE = `
-:root{color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}
-body{margin:2rem auto;max-width:60rem;padding:0 1rem}
-table{border-collapse:collapse;width:100%}
-th,td{border-bottom:1px solid #8886;padding:.4rem .6rem;text-align:left;vertical-align:top}
-td{overflow-wrap:anywhere}
-form{border:1px solid #8886;margin:1rem 0;padding:1rem}
-input,button{font:inherit;padding:.3rem .6rem}
-input[name=reason]{width:100%;box-sizing:border-box}
-label{display:block;margin-bottom:.6rem}
-header{display:flex;justify-content:space-between;align-items:center}
-header form{border:0;margin:0;padding:0}
+:root{background:Canvas;color:CanvasText;color-scheme:light dark;font:16px/1.5 system-ui,sans-serif}
+a{color:LinkText}
+body{margin:0 auto;max-width:46rem;padding:1rem}
+header{display:flex;flex-wrap:wrap;gap:.5rem 1rem;justify-content:space-between;align-items:center;border-bottom:1px solid #8886;padding-bottom:.75rem}
+h1{font-size:1.5rem;margin:1.25rem 0 .75rem}
+h2{font-size:1.1rem;margin:1.5rem 0 .5rem}
+a,bdi,li,dd,p,code{overflow-wrap:anywhere}
+ul.requests{list-style:none;margin:0;padding:0}
+.requests li{border:1px solid #8886;border-radius:.5rem;margin:.6rem 0;padding:.6rem .9rem}
+.requests p{margin:.15rem 0}
+.requests a{font-weight:600}
+.state{border:1px solid;border-radius:1rem;float:right;font-size:.85rem;margin-left:.6rem;padding:0 .6rem}
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.35rem 1.25rem;margin:0}
+dt{font-weight:600}
+dd{margin:0;min-width:0}
+dd ul{margin:0;padding-left:1.1rem}
+main form{border:1px solid #8886;border-radius:.5rem;margin:1rem 0;padding:0 1rem 1rem}
+label{display:block;margin:.5rem 0 .8rem}
+input,button{font:inherit;padding:.35rem .6rem;border:1px solid #888;border-radius:.35rem}
+input[name=reason]{box-sizing:border-box;display:block;width:100%}
+input[name=minutes]{display:block;width:8rem}
+button{cursor:pointer;padding:.35rem 1.1rem}
+button[name=decision]{border-color:transparent;color:#fff;font-weight:600}
+button[value=approve]{background:#1a7f37}
+button[value=deny]{background:#b42318}
+:focus-visible{outline:3px solid #4493f8;outline-offset:2px}
+@media(max-width:30rem){dl{display:block}dt{margin-top:.5rem}}
 `;
 
 /** The style is named by its hash: nothing else is run or loaded, and forms go to this origin alone. */
@@ -64,19 +80,20 @@ export async function listPage(visitor: Visitor, requests: readonly ApprovalRequ
   return await page(
     'Requests for approval',
     visitor,
-    html`<h2>Waiting</h2>${table(waiting)}<h2>Others, the newest first</h2>${table(others)}`,
+    html`<h2>Waiting</h2>${list(waiting)}<h2>Others, the newest first</h2>${list(others)}`,
   );
 }
 
 const MOST_SETTLED = 100;
 
-function table(requests: readonly ApprovalRequest[]): Html {
+function list(requests: readonly ApprovalRequest[]): Html {
   if (requests.length === 0) return html`<p>None.</p>`;
-  const rows = requests.map(
-    (one) => html`<tr><td><a href="/approvals/${one.id}">${one.grant}</a></td><td>${person(one.person)}</td>
-<td>${duration(one.seconds)}</td><td>${quoted(one.reason)}</td><td>${one.state}</td><td>${time(one.asked_at)}</td></tr>`,
+  const items = requests.map(
+    ({ id, grant, seconds, state, person: by, reason, asked_at }) => html`<li><span class="state">${state}</span>
+<a href="/approvals/${id}">${grant}</a> for ${duration(seconds)}<p>${person(by)}</p>
+${reason === undefined ? '' : html`<p>${quoted(reason)}</p>`}<p>Asked ${time(asked_at)}</p></li>`,
   );
-  return html`<table><thead><tr><th>Grant<th>Who<th>For<th>Reason<th>State<th>Asked</tr></thead><tbody>${rows}</tbody></table>`;
+  return html`<ul class="requests">${items}</ul>`;
 }
 
 /** @param form absent: it cannot be answered, or not by this visitor */
@@ -86,7 +103,7 @@ export async function requestPage(
   form: AnswerForm | undefined,
 ): Promise<Response> {
   const { id, grant, state, workspace, opens, seconds, reason, asked_at, answer_by, needed, answers, until } = request;
-  const row = (name: string, value: unknown) => html`<tr><th>${name}</th><td>${value}</td></tr>`;
+  const row = (name: string, value: unknown) => html`<dt>${name}</dt><dd>${value}</dd>`;
   const ports = (opens ?? []).map(
     ({ host, port, allow }) => html`<li>${host}:${port}${allow === undefined ? '' : ` (${allow.join(', ')})`}</li>`,
   );
@@ -95,15 +112,16 @@ export async function requestPage(
 ${time(one.at)}${one.reason === undefined ? '' : html`: ${quoted(one.reason)}`}</li>`,
   );
   return await page(
-    `Request ${id}`,
+    `Request for ${grant}`,
     visitor,
-    html`<p><a href="/approvals">All requests</a></p><table>
+    html`<p><a href="/approvals">All requests</a></p><dl>
 ${row('Grant', grant)}${row('Who', person(request.person))}${row('Workspace', html`<bdi>${workspace}</bdi>`)}
 ${row('Opens', ports.length === 0 ? (opens ? 'nothing now' : 'not listed here') : html`<ul>${ports}</ul>`)}
 ${row('For', duration(seconds))}${row('Reason', quoted(reason))}${row('Asked', time(asked_at))}
 ${row('State', state)}${state === 'pending' ? row('Answer by', time(answer_by)) : ''}
 ${row('Approvals needed', needed)}${until === undefined ? '' : row('Given until', time(until))}
-${row('Answers', given.length === 0 ? 'none' : html`<ul>${given}</ul>`)}</table>
+${row('Answers', given.length === 0 ? 'none' : html`<ul>${given}</ul>`)}
+${row('Request', html`<code>${id}</code>`)}</dl>
 ${state === 'pending' ? answerForms(request, form) : ''}`,
   );
 }
@@ -113,10 +131,10 @@ function answerForms({ id, seconds }: ApprovalRequest, form: AnswerForm | undefi
   const action = `/approvals/${id}`;
   const hidden = html`<input type="hidden" name="form" value="${form.token}">`;
   return html`<form method="post" action="${action}">${hidden}
-<label>For, in minutes <input name="minutes" type="number" min="1" max="720" value="${Math.ceil(seconds / 60)}" required></label>
-<label>Reason <input name="reason" maxlength="200" autocomplete="off"></label>
+<h2>Approve</h2><label>For, in minutes <input name="minutes" type="number" min="1" max="720" value="${Math.ceil(seconds / 60)}" required></label>
+<label>Reason (optional) <input name="reason" maxlength="200" autocomplete="off"></label>
 <button name="decision" value="approve">Approve</button></form>
-<form method="post" action="${action}">${hidden}
+<form method="post" action="${action}">${hidden}<h2>Deny</h2>
 <label>Reason <input name="reason" maxlength="200" autocomplete="off" required></label>
 <button name="decision" value="deny">Deny</button></form>`;
 }
@@ -147,7 +165,7 @@ async function page(title: string, visitor: Visitor | undefined, body: Html, sta
   const text = await html`<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>${title} - Meshpass</title>
 <meta name="viewport" content="width=device-width,initial-scale=1"><style>${raw(STYLE)}</style></head>
-<body>${head ?? ''}<h1>${title}</h1>${body}</body></html>`;
+<body>${head ?? ''}<main><h1>${title}</h1>${body}</main></body></html>`;
   return new Response(text.toString(), { status, headers: HEADERS });
 }
 
