@@ -1,121 +1,216 @@
 /**
- * Just-in-time access on the real mesh: a developer is refused, asks, somebody else approves, calls pass, and end on time, or at once when
- * it is withdrawn.
+ * Just-in-time access on the real mesh, in each way of approval: a developer is refused, asks, somebody else approves from a workspace, as
+ * an operator, on the broker's page in a real browser, or through a signed webhook; calls pass, and end on time, or at once when it is
+ * withdrawn. Own, forged, replayed and late answers give nothing.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { ApprovalRequest, ApprovalsResponse } from '@meshpass/identity/approval';
-import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type DataPath, openDataPath, until } from '../mesh.ts';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { HAS_BROWSER } from '../../packages/broker/test/browser/chromium.ts';
+import { until } from '../mesh.ts';
+import { ALICE, BOB, openWays, type Ways } from './ways.ts';
 
-let dataPath: DataPath;
-const directory = mkdtempSync(join(tmpdir(), 'meshpass-approvals-'));
+const WAYS = ['workspace', 'operator', 'page', 'webhook'] as const;
+type Way = (typeof WAYS)[number];
 
-const ACCESS = `trust: {codespaces: {organization: acme}}
-grants:
-  base:
-    who: [{user: alice}, {user: bob}]
-    to: [{service: orders.shop, port: 8080, allow: [GET /orders/*]}]
-  prod:
-    who: [{user: alice}, {user: bob}]
-    to: [{service: orders.shop, port: 8080, allow: [GET /whoami]}]
-    approval: {by: {team: acme/payments-leads}, for: 1m, max: 1h}
-`;
-
+let ways: Ways;
 beforeAll(async () => {
-  const accessFile = join(directory, 'access.yaml');
-  mkdirSync(directory, { recursive: true });
-  writeFileSync(accessFile, ACCESS);
-  dataPath = await openDataPath({ accessFile });
-  await dataPath.github.createTeam('acme/payments-leads');
-  for (const [owner, host] of [
-    ['alice', 'workspace'],
-    ['bob', 'workspace-2'],
-  ] as const) {
-    const env = await dataPath.environment(owner, host);
-    const up = await dataPath.lab.exec(host, ['meshpass', 'up', '--output', 'json'], { env });
-    expect(up.code, up.stderr).toBe(0);
-  }
-}, 180_000);
-afterAll(async () => {
-  for (const host of ['workspace', 'workspace-2']) await dataPath?.lab.exec(host, ['meshpass', 'down']);
-  await dataPath?.close();
-  rmSync(directory, { recursive: true, force: true });
+  ways = await openWays(WAYS);
+}, 240_000);
+afterAll(() => ways?.close());
+
+const ask = (way: Way, ...more: string[]) =>
+  ways.json<ApprovalRequest>('workspace', 'request', way, '--reason', `INC ${way}`, ...more);
+const rows = async (id: string) => (await ways.dataPath.audit()).filter(({ target }) => target === id);
+const told = async (id: string) =>
+  (await rows(id)).map(({ action, outcome, subject, code, detail }) => [
+    ...[action, outcome, subject?.replace(/^github:\d+$/, 'github'), code],
+    (JSON.parse(detail ?? '{}') as { via?: string }).via,
+  ]);
+
+describe('a developer', () => {
+  const asked = new Map<Way, ApprovalRequest>();
+
+  it('is refused, learns what to ask for, and asks', async () => {
+    for (const way of WAYS) expect(await ways.call(`/ways/${way}`), way).toBe('403');
+    expect(await ways.call('/orders/1')).toBe('200');
+    const why = await ways.meshpass('workspace', 'explain', 'http://orders.shop:8080/ways/page');
+    expect(why.code).toBe(1);
+    expect(why.stdout).toContain('meshpass request page');
+    expect((await ways.meshpass('workspace', 'request', 'page')).stderr).toMatch(/needs a reason: add --reason/);
+    for (const way of WAYS) asked.set(way, await ask(way));
+  }, 120_000);
+
+  it('is let in through a workspace: not by themselves, nor by whom GitHub has not in the team at this moment', async () => {
+    const { id } = asked.get('workspace')!;
+    expect((await ways.meshpass('workspace', 'approve', id)).stderr).toContain('[approval_own]');
+    expect((await ways.meshpass('workspace-2', 'approve', id)).stderr).toContain('[approval_forbidden]');
+    await ways.dataPath.github.addToTeam('acme/payments-leads', 'bob');
+    const { to_answer } = await ways.json<ApprovalsResponse>('workspace-2', 'requests');
+    expect(to_answer.map((one) => one.id)).toContain(id);
+    const done = await ways.json<ApprovalRequest>('workspace-2', 'approve', id, '--reason', 'go ahead');
+    expect(done).toMatchObject({ state: 'approved', answers: [{ login: 'bob', via: 'workspace' }] });
+    asked.set('workspace', done);
+    await until(
+      () => ways.call('/ways/workspace'),
+      (code) => code === '404',
+      60,
+    );
+    // The approver has nothing by it, and the developer nothing else.
+    expect((await ways.meshpass('workspace-2', 'status')).stdout).not.toMatch(/^ {2}workspace: spiffe/m);
+    expect(await ways.call('/ways/page')).toBe('403');
+  }, 120_000);
+
+  it('is let in by an operator: not by themselves as one, nor by one who has signed out', async () => {
+    const { id } = asked.get('operator')!;
+    await ways.login(ALICE);
+    expect((await ways.operator('approve', id)).stderr).toContain('[approval_own]');
+    await ways.login(BOB);
+    const done = await ways.operator('approve', id, '--output', 'json');
+    expect(done.code, done.stderr).toBe(0);
+    asked.set('operator', JSON.parse(done.stdout));
+    expect(asked.get('operator')).toMatchObject({ state: 'approved', answers: [{ via: 'operator' }] });
+    await until(
+      () => ways.call('/ways/operator'),
+      (code) => code === '404',
+      60,
+    );
+    expect((await ways.operator('approve', id)).stderr).toContain('[approval_unknown]');
+    await ways.logout();
+    expect((await ways.operator('approve', asked.get('page')!.id)).code).not.toBe(0);
+  }, 120_000);
+
+  it.skipIf(!HAS_BROWSER)(
+    'is let in on the page: not by themselves, nor by a form that is forged or sent again',
+    async () => {
+      const { id } = asked.get('page')!;
+      const path = `/approvals/${id}`;
+      const own = await ways.browse(ALICE, path);
+      await own.getByRole('button', { name: 'Approve' }).click();
+      await own.getByText('approval_own').waitFor();
+      const page = await ways.browse(BOB, path);
+      const again = await ways.browse(BOB, path);
+      await page.evaluate("document.querySelector('button[value=approve]').form.elements.form.value = 'x'");
+      await page.getByRole('button', { name: 'Approve' }).click();
+      await page.getByText('operator_form_forged').waitFor();
+      await page.goto(ways.origin + path);
+      await page.getByRole('button', { name: 'Approve' }).click();
+      await page.getByText('approved by').waitFor();
+      await until(
+        () => ways.call('/ways/page'),
+        (code) => code === '404',
+        60,
+      );
+      await again.getByRole('button', { name: 'Approve' }).click();
+      await again.getByText('approval_unknown').waitFor();
+    },
+    180_000,
+  );
+
+  it('is let in through a webhook: not in their own name, nor by a message that is forged, old or sent again', async () => {
+    const { id } = asked.get('webhook')!;
+    const [alice, bob] = [await ways.githubId('alice'), await ways.githubId('bob')];
+    const code = async (by: string, how?: Parameters<Ways['answer']>[2]) =>
+      (await ways.answer(id, by, how)).json?.error_code;
+    expect(await code(alice)).toBe('approval_own');
+    expect(await code(bob, { secret: 'forged' })).toBe('approval_webhook_unauthorized');
+    expect(await code(bob, { age: 400 })).toBe('approval_webhook_unauthorized');
+    expect((await ways.answer(id, bob, { messageId: 'msg_once' })).json).toMatchObject({ state: 'approved' });
+    await until(
+      () => ways.call('/ways/webhook'),
+      (seen) => seen === '404',
+      60,
+    );
+    expect(await code(bob, { messageId: 'msg_once' })).toBe('proof_replayed');
+    expect(await code(bob)).toBe('approval_unknown');
+  }, 120_000);
+
+  it('loses each on time, and no answer brings it back; the audit log names who did what, and how', async () => {
+    const listed = await ways.json<ApprovalsResponse>('workspace', 'requests');
+    for (const way of WAYS.filter((one) => HAS_BROWSER || one !== 'page')) {
+      const ends = listed.own.find(({ id }) => id === asked.get(way)!.id)!.until! * 1000;
+      await until(
+        () => ways.call(`/ways/${way}`),
+        (code) => code === '403',
+        90,
+      );
+      expect(Date.now(), way).toBeGreaterThan(ends - 1_000);
+      const { id } = asked.get(way)!;
+      await until(
+        () => rows(id),
+        (all) => all.some(({ action }) => action === 'approval.end'),
+      );
+      expect((await ways.meshpass('workspace-2', 'approve', id)).stderr).toContain('[approval_unknown]');
+    }
+    expect(await ways.call('/orders/1')).toBe('200');
+    const [request, end] = [
+      ['approval.request', 'allowed', 'github', null, undefined],
+      ['approval.end', 'ended', 'github', null, undefined],
+    ];
+    const answer = (outcome: string, subject: string | null, code: string | null, via?: string) => [
+      'approval.answer',
+      outcome,
+      subject,
+      code,
+      via,
+    ];
+    const late = answer('refused', 'github', 'approval_unknown', 'workspace');
+    expect(await told(asked.get('workspace')!.id)).toEqual([
+      ...[request, answer('refused', 'github', 'approval_own', 'workspace')],
+      answer('refused', 'github', 'approval_forbidden', 'workspace'),
+      ...[answer('allowed', 'github', null, 'workspace'), end, late],
+    ]);
+    expect(await told(asked.get('operator')!.id)).toEqual([
+      ...[request, answer('refused', `corp:${ALICE}`, 'approval_own', 'operator')],
+      answer('allowed', `corp:${BOB}`, null, 'operator'),
+      ...[answer('refused', `corp:${BOB}`, 'approval_unknown', 'operator'), end, late],
+    ]);
+    if (HAS_BROWSER)
+      expect(await told(asked.get('page')!.id)).toEqual([
+        ...[request, answer('refused', `corp:${ALICE}`, 'approval_own', 'page')],
+        answer('allowed', `corp:${BOB}`, null, 'page'),
+        ...[answer('refused', `corp:${BOB}`, 'approval_unknown', 'page'), end, late],
+      ]);
+    expect(await told(asked.get('webhook')!.id)).toEqual([
+      ...[request, answer('refused', 'github', 'approval_own', 'webhook chat')],
+      answer('allowed', 'github', null, 'webhook chat'),
+      answer('refused', 'github', 'proof_replayed', 'webhook chat'),
+      ...[answer('refused', 'github', 'approval_unknown', 'webhook chat'), end, late],
+    ]);
+    const [given] = (await rows(asked.get('operator')!.id)).filter(
+      ({ action, outcome }) => action === 'approval.answer' && outcome === 'allowed',
+    );
+    expect(given).toMatchObject({ grant_name: 'operator', login: 'bob' });
+    expect(JSON.parse(given!.detail!)).toMatchObject({ requester: { login: 'alice' }, does: 'approvals.approve' });
+  }, 240_000);
 });
 
-const CURL = ['curl', '-sS', '-m', '5', '-o', '/dev/null', '-w', '%{http_code}'];
-const call = async (path = '/whoami') =>
-  (await dataPath.lab.exec('workspace', [...CURL, `http://orders.shop:8080${path}`])).stdout.trim();
-const meshpass = (host: string, ...words: string[]) => dataPath.lab.exec(host, ['meshpass', ...words]);
-async function json<T>(host: string, ...words: string[]): Promise<T> {
-  const { code, stdout, stderr } = await meshpass(host, ...words, '--output', 'json');
-  expect(code, stderr).toBe(0);
-  return JSON.parse(stdout) as T;
-}
-const rows = async (id: string) => (await dataPath.audit()).filter(({ target }) => target === id);
-
-it('lets a developer in for a while who was refused, asked, and was approved by somebody of the team', async () => {
-  expect(await call()).toBe('403');
-  expect(await call('/orders/1')).toBe('200');
-  const why = await meshpass('workspace', 'explain', 'http://orders.shop:8080/whoami');
-  expect(why.code).toBe(1);
-  expect(why.stdout).toMatch(
-    /You can ask for:\n {2}prod, with approval by team acme\/payments-leads, at most 1h: meshpass request prod/,
-  );
-  expect((await meshpass('workspace', 'request', 'prod')).stderr).toMatch(/needs a reason: add --reason/);
-
-  const waiting = meshpass('workspace', 'request', 'prod', '--reason', 'INC-4711', '--wait', '--output', 'json');
-  const asked = await until(
-    async () => (await json<ApprovalsResponse>('workspace', 'requests')).own[0],
-    (own) => own !== undefined,
-  );
-  const { id } = asked!;
-  // Neither the developer, nor whom GitHub has not in the team at this moment.
-  expect((await meshpass('workspace', 'approve', id)).stderr).toContain('[approval_own]');
-  expect((await meshpass('workspace-2', 'approve', id)).stderr).toContain('[approval_forbidden]');
-  await dataPath.github.addToTeam('acme/payments-leads', 'bob');
-  expect((await json<ApprovalsResponse>('workspace-2', 'requests')).to_answer.map((one) => one.id)).toEqual([id]);
-  const approved = await json<ApprovalRequest>('workspace-2', 'approve', id, '--reason', 'go ahead');
-  expect(approved).toMatchObject({ state: 'approved', answers: [{ login: 'bob', via: 'workspace' }] });
-  const done = await waiting;
-  expect(done.code, done.stderr).toBe(0);
-  expect(JSON.parse(done.stdout)).toMatchObject({ id, state: 'approved' });
-  await until(call, (code) => code === '200');
-  expect(await call('/orders/1')).toBe('200');
-  // The approver has nothing by it.
-  expect((await meshpass('workspace-2', 'status')).stdout).not.toMatch(/^ {2}prod: spiffe/m);
-
-  const until60 = approved.until! * 1000;
-  await new Promise((resolve) => setTimeout(resolve, Math.max(0, until60 - Date.now() - 1_000)));
-  await until(call, (code) => code !== '200');
-  expect(Date.now()).toBeGreaterThan(until60 - 1_000);
-  await until(call, (code) => code === '403');
-  expect(await call('/orders/1')).toBe('200');
-  expect((await meshpass('workspace-2', 'approve', id)).stderr).toContain('[approval_unknown]');
-
-  await until(
-    () => rows(id),
-    (all) => all.some(({ action }) => action === 'approval.end'),
-  );
-  expect((await rows(id)).map(({ action, outcome, login, code }) => [action, outcome, login, code])).toEqual([
-    ['approval.request', 'allowed', 'alice', null],
-    ['approval.answer', 'refused', 'alice', 'approval_own'],
-    ['approval.answer', 'refused', 'bob', 'approval_forbidden'],
-    ['approval.answer', 'allowed', 'bob', null],
-    ['approval.end', 'ended', 'alice', null],
-    ['approval.answer', 'refused', 'bob', 'approval_unknown'],
-  ]);
-}, 240_000);
-
 it('takes back at once what is withdrawn, and cuts what was open', async () => {
-  const { id } = await json<ApprovalRequest>('workspace', 'request', 'prod', '--for', '10m', '--reason', 'INC-4712');
-  await json('workspace-2', 'approve', id);
-  await until(call, (code) => code === '200', 30);
-  expect(await json<ApprovalRequest>('workspace', 'requests', '--withdraw', id)).toMatchObject({ state: 'withdrawn' });
-  await until(call, (code) => code !== '200', 10);
-  expect((await dataPath.audit()).filter(({ action }) => action === 'session.narrow').at(-1)).toMatchObject({
-    grant_name: 'prod',
-    outcome: 'ended',
+  const { id } = await ask('workspace', '--for', '10m');
+  await ways.json('workspace-2', 'approve', id);
+  await until(
+    () => ways.call('/ways/workspace'),
+    (code) => code === '404',
+    30,
+  );
+  expect(await ways.json<ApprovalRequest>('workspace', 'requests', '--withdraw', id)).toMatchObject({
+    state: 'withdrawn',
+  });
+  await until(
+    () => ways.call('/ways/workspace'),
+    (code) => code !== '404',
+    20,
+  );
+  expect((await ways.dataPath.audit()).filter(({ action }) => action === 'session.narrow').at(-1)).toMatchObject({
+    ...{ grant_name: 'workspace', outcome: 'ended' },
   });
 }, 120_000);
+
+it('leaves nothing to answer when the session that asked ends', async () => {
+  const { id } = await ask('webhook');
+  expect((await ways.meshpass('workspace', 'down')).code).toBe(0);
+  await until(
+    () => rows(id),
+    (all) => all.length > 1,
+  );
+  expect((await ways.meshpass('workspace-2', 'approve', id)).stderr).toContain('[approval_unknown]');
+}, 60_000);

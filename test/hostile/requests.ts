@@ -25,6 +25,9 @@ export interface RawRequest {
 
 export interface Answered extends Outcome {
   readonly status: number;
+  readonly text: string;
+  /** Where it leads. */
+  readonly location?: string | undefined;
   // biome-ignore lint/suspicious/noExplicitAny: an answer is looked at by tests, member by member
   readonly json: any;
 }
@@ -40,14 +43,17 @@ export function ask(target: Target, { method, path, headers, body }: RawRequest)
   if (body !== undefined && !given.some((name) => /^(content-length|transfer-encoding)$/i.test(name)))
     given.push('Content-Length', String(Buffer.byteLength(body)));
   return new Promise((resolve) => {
-    const failed = (error: Error) => resolve({ accepted: false, status: 0, json: undefined, answer: error.message });
+    const failed = (error: Error) =>
+      resolve({ accepted: false, status: 0, text: '', json: undefined, answer: error.message });
     const options = { host, port, method, path, headers: given, agent: false, timeout: PATIENCE_MS, ...secure };
     const sent = (tls ? tlsRequest : plainRequest)(options, (response) => {
       let text = '';
       response.setEncoding('utf8');
       response.on('data', (part: string) => (text += part));
       response.on('error', failed);
-      response.on('end', () => resolve(answered(response.statusCode ?? 0, text)));
+      response.on('end', () =>
+        resolve({ ...answered(response.statusCode ?? 0, text), location: response.headers.location }),
+      );
     });
     sent.on('timeout', () => sent.destroy(new Error('no answer')));
     sent.on('error', failed);
@@ -82,5 +88,5 @@ function answered(status: number, text: string): Answered {
   } catch {
     json = undefined;
   }
-  return { accepted: status >= 200 && status < 300, status, json, answer: `${status} ${json?.error_code ?? ''}` };
+  return { accepted: status >= 200 && status < 300, status, text, json, answer: `${status} ${json?.error_code ?? ''}` };
 }

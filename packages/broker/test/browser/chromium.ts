@@ -6,7 +6,7 @@ import { type Browser, type BrowserContext, type BrowserContextOptions, chromium
 import { type PageWorld, startPage } from '../harness/approval/page.ts';
 
 /** Debian's package has its name; `npm run lab -- install --system` installs it. */
-const PROGRAM = '/usr/bin/chromium-headless-shell';
+export const PROGRAM = '/usr/bin/chromium-headless-shell';
 export const HAS_BROWSER = existsSync(PROGRAM);
 
 export interface BrowserWorld extends PageWorld {
@@ -52,13 +52,7 @@ export async function openBrowser(): Promise<BrowserWorld> {
   }
 
   async function signInAs({ page }: Visit, login: string, path: string): Promise<Page> {
-    await page.goto(world.origin + path);
-    await page.getByRole('link', { name: 'Sign in with corp' }).click();
-    await page.locator('input[name=login]').fill(login);
-    await page.locator('input[name=password]').fill('any');
-    await page.locator('button[type=submit]').click();
-    await page.getByRole('button', { name: 'Continue' }).click();
-    await page.waitForURL(world.origin + path);
+    await signInOnPage(page, world.origin, login, path);
     return page;
   }
 
@@ -71,6 +65,17 @@ export async function openBrowser(): Promise<BrowserWorld> {
       await stop();
     },
   };
+}
+
+/** Signs in at the provider `corp` by its forms, and waits for the wanted path. */
+export async function signInOnPage(page: Page, origin: string, login: string, path: string): Promise<void> {
+  await page.goto(origin + path);
+  await page.getByRole('link', { name: 'Sign in with corp' }).click();
+  await page.locator('input[name=login]').fill(login);
+  await page.locator('input[name=password]').fill('any');
+  await page.locator('button[type=submit]').click();
+  await page.getByRole('button', { name: 'Continue' }).click();
+  await page.waitForURL(origin + path);
 }
 
 export interface Site {

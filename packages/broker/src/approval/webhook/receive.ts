@@ -8,6 +8,7 @@ import { type AnswerOrder, ApprovalId, ApprovalReason, ApprovalSeconds } from '@
 import { sha256Hex } from '@meshpass/identity/hash';
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
+import { hasDuplicateMember } from '../../attest/duplicate-members.ts';
 import { parseGithub } from '../../attest/github/api.ts';
 import { subjectOf } from '../../attest/oidc/person.ts';
 import { seconds, timestamp } from '../../clock/clock.ts';
@@ -74,7 +75,10 @@ export async function receive(
 /** What cannot be verified is not told apart from what is wrong. */
 function verifies({ keys }: ReceiveContext, { name }: ApprovalWebhook, headers: SignedHeaders, body: string): boolean {
   try {
-    return headers['webhook-id'].length <= 255 && keys.verifies(name, headers, body);
+    // The library would read a number at the beginning of anything.
+    const isForm =
+      /^[\x21-\x7e]{1,255}$/.test(headers['webhook-id']) && /^[1-9]\d{9,11}$/.test(headers['webhook-timestamp']);
+    return isForm && keys.verifies(name, headers, body);
   } catch (thrown) {
     throw new MeshpassError('approval_webhook_unauthorized', unauthorized().message, { cause: thrown });
   }
@@ -127,9 +131,11 @@ async function loginOf(read: ReadGithub | undefined, access: Access, id: number)
   return found?.id === id ? found.login : `#${id}`;
 }
 
+/** @returns undefined where it is no JSON, or where its readers could differ */
 function parse(body: string): unknown {
   try {
-    return JSON.parse(body);
+    const json: unknown = JSON.parse(body);
+    return hasDuplicateMember(body, json) ? undefined : json;
   } catch {
     return undefined;
   }
