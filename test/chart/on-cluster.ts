@@ -37,8 +37,14 @@ const REMOVE_FROM_MESH = [
   'delete namespaces -l app.kubernetes.io/managed-by=meshpass',
 ] as const;
 
+/** Who operates in these tests. */
+export const OPERATOR = 'platform-team';
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const DATABASE = 'chart-database';
+/** The access file that is installed. */
+export const ACCESS = `${readFileSync(join(ROOT, 'lab/samples/access.yaml'), 'utf8')}operators:
+  serviceAccounts: [{serviceAccount: meshpass-system/${OPERATOR}, roles: [admin]}]
+`;
 
 export async function clusterWithImage(): Promise<ClusterWithImage> {
   await must(['npm', 'run', '--silent', 'build:image'], 'lab_install', { cwd: ROOT });
@@ -75,6 +81,7 @@ export async function clusterWithImage(): Promise<ClusterWithImage> {
         const pair = [`--cert=${tls(`${part}.meshpass.test.crt`)}`, `--key=${tls(`${part}.meshpass.test.key`)}`];
         await kubectl(...IN, 'create', 'secret', 'tls', `meshpass-${part}-tls`, ...pair);
       }
+      await kubectl(...IN, 'create', 'serviceaccount', OPERATOR);
       await kubectl(...IN, 'create', 'configmap', 'lab-ca', `--from-file=ca.crt=${tls('ca.crt')}`);
       const url = `postgres://meshpass@db.${DATABASE}.svc:5432/meshpass`;
       await kubectl(...IN, 'create', 'secret', 'generic', 'meshpass-database', `--from-literal=url=${url}`);
@@ -120,7 +127,7 @@ async function values(cluster: Cluster, changes: Changes): Promise<Record<string
     edge: { host: 'edge.meshpass.test', resources },
     gateway: { resources },
     certificates: { trust: { configMap: 'lab-ca' } },
-    access: { content: readFileSync(join(ROOT, 'lab/samples/access.yaml'), 'utf8') },
+    access: { content: ACCESS },
     github: { appId: String((await standIns(cluster).github.app()).id), api: 'https://api.github.test' },
     database: { secret: 'meshpass-database' },
   };

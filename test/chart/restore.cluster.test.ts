@@ -11,7 +11,7 @@ import { differs, type Step } from '../install/page.ts';
 import { readSections } from '../install/sections.ts';
 import { type Traffic, watchTraffic } from '../install/traffic.ts';
 import { type Developer, developerOf } from './developer.ts';
-import { type ClusterWithImage, clusterWithImage, IN, removeInstallation, SOON } from './on-cluster.ts';
+import { ACCESS, type ClusterWithImage, clusterWithImage, IN, removeInstallation, SOON } from './on-cluster.ts';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const PAGE = readSections(readFileSync(join(ROOT, 'docs/install/backup.md'), 'utf8'));
@@ -35,19 +35,23 @@ beforeAll(async () => {
   developer = await developerOf(on.cluster);
   operator = await operatorOf(on.cluster, {});
   operator.write('values.yaml', await on.helm(undefined, 'get', 'values', 'meshpass', ...IN, '-o', 'yaml'));
-  operator.write('access.yaml', readFileSync(join(ROOT, 'lab/samples/access.yaml'), 'utf8'));
+  operator.write('access.yaml', ACCESS);
   traffic = await watchTraffic(on.cluster);
 });
 afterAll(async () => {
   await traffic?.stop();
   await developer?.close();
-  operator?.close();
+  await operator?.close();
   await on?.remove();
 });
 
 async function run(steps: readonly Step[]): Promise<void> {
   for (const step of steps) {
     if (step.kind !== 'command') throw new Error(`line ${step.line}: only commands are followed`);
+    if (step.place === 'beside') {
+      await operator.beside(here(step.script));
+      continue;
+    }
     const printed = await operator.run(here(step.script));
     if (process.env.MESHPASS_INSTALL_PRINTS) console.log(`${step.script}${printed}`);
     if (step.script.includes('create namespace meshpass-system')) await trustTheLab();
@@ -87,8 +91,12 @@ const anotherSession = (than: Status) =>
     await answered();
     return now;
   }, SOON);
-const asOperator = async (...args: string[]) => on.kubectl(...IN, 'exec', await on.active(), '--', 'meshpass', ...args);
-const closeAll = () => asOperator('sessions', 'close', '--all', '--yes', '--reason', 'left the team');
+/** As the page signs in, at whichever broker is active now. */
+const asOperator = async (command: string) => {
+  await run(section('Sign in'));
+  return await operator.run(`meshpass ${command}`);
+};
+const closeAll = () => asOperator("sessions close --all --yes --reason 'left the team'");
 const denied = async () =>
   on.kubectl(
     'get',
@@ -107,7 +115,7 @@ async function expectOver(...sessions: readonly Status[]): Promise<void> {
     for (const { credentials } of sessions)
       expect(policies).toContain(credentials.svids[0]!.spiffeId.slice('spiffe://'.length));
     const { session } = await status();
-    const listed = JSON.parse(await asOperator('sessions', 'list', '--output', 'json'));
+    const listed = JSON.parse(await asOperator('sessions list --output json'));
     expect(listed.sessions.map(({ id }: { id: string }) => id)).toEqual([session.id]);
     expect(sessions.map((one) => one.session.id)).not.toContain(session.id);
   }, SOON);
@@ -137,7 +145,7 @@ async function outage(work: () => Promise<unknown>): Promise<{ readonly calls: n
 
 it('backs up what is needed while all runs', async () => {
   const first = await status();
-  await run(section('Back up'));
+  await run([...section('Sign in'), ...section('Back up')]);
   // After the backup: one that it has for live is closed, and another one that it does not know.
   let before = first;
   for (let n = 0; n < 2; n++) {

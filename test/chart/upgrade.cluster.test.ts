@@ -25,6 +25,9 @@ const OTHER_VALUES = {
   edge: { autoscaling: { minReplicas: 3, maxReplicas: 4, targetCPU: 80 }, extraArgs: ['--stale=500'] },
   gateway: { replicas: 3, resources: { requests: { cpu: '11m', memory: '65Mi' } } },
 };
+/** The version before has one token of operators, and knows nobody by name: docs/install/upgrade.md. */
+const BEFORE = { access: { content: readFileSync(join(ROOT, 'lab/samples/access.yaml'), 'utf8') } };
+const FROM_BEFORE = { ...BEFORE, breakGlass: { enabled: true } };
 /** Calls that fail when the edges of a chart end. One that has no `--drain` cuts what is under way: two callers, one call each. */
 const cutBy = (chart: string) =>
   readFileSync(join(chart, 'templates/edge.yaml'), 'utf8').includes('--drain=') ? 0 : 6;
@@ -48,7 +51,7 @@ else
       renameImage(join(ROOT, `dist/image/meshpass-linux-${process.arch}.oci.tar`), AGAIN, again);
       await on.cluster.load(again);
       await on.prepareNamespace();
-      await on.install({ image: { tag: previous.tag } }, previous.chart);
+      await on.install({ ...BEFORE, image: { tag: previous.tag } }, previous.chart);
       traffic = await watchTraffic(on.cluster);
       before = await developerOf(on.cluster, previous.command);
     });
@@ -97,8 +100,13 @@ else
       );
     };
 
+    it('is not upgraded to where nobody could operate it', async () => {
+      await expect(on.install(BEFORE)).rejects.toThrow('Set breakGlass.enabled: true for this upgrade');
+      expect(await images()).toEqual([`${REPOSITORY}:${previous.tag}`]);
+    });
+
     it('is upgraded: sessions go on, and no call fails but what its edges cut', async () => {
-      const failed = await under(before, 'from the version before', () => on.install());
+      const failed = await under(before, 'from the version before', () => on.install(FROM_BEFORE));
       expect(failed.length).toBeLessThanOrEqual(cutBy(previous.chart));
       expect(await images()).toEqual([`${REPOSITORY}:${VERSION}`]);
       expect(await on.helm(undefined, 'test', 'meshpass', ...IN)).toContain('Phase:          Succeeded');
@@ -110,7 +118,7 @@ else
 
     it('no call fails while this version gets another image and other values', async () => {
       now = await developerOf(on.cluster);
-      const work = () => on.install({ ...OTHER_VALUES, image: { tag: AGAIN } });
+      const work = () => on.install({ ...FROM_BEFORE, ...OTHER_VALUES, image: { tag: AGAIN } });
       expect((await under(now, 'this version with other values', work)).length).toBeLessThanOrEqual(cutBy(CHART));
       expect(await images()).toEqual([`${REPOSITORY}:${AGAIN}`]);
     });
@@ -127,7 +135,7 @@ else
 
     it('is upgraded again', async () => {
       await now!.up();
-      const failed = await under(now!, 'from the version before, again', () => on.install());
+      const failed = await under(now!, 'from the version before, again', () => on.install(FROM_BEFORE));
       expect(failed.length).toBeLessThanOrEqual(cutBy(previous.chart));
     });
 

@@ -28,7 +28,7 @@ const MINUTES = 15;
 const OWN_COMMANDS = 5;
 const FIRST_CALL = /^curl .*orders\.shop/m;
 /** A command of Meshpass, wherever it runs. */
-const OWN = /(?:^|-- )meshpass |^helm (?:install|upgrade|uninstall) /;
+const OWN = /^meshpass |^helm (?:install|upgrade|uninstall) /;
 
 let cluster: Cluster;
 let operator: Operator;
@@ -49,7 +49,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await codespace?.close();
   await traffic?.stop();
-  operator?.close();
+  await operator?.close();
   if (!cluster) return;
   await removeInstallation(cluster);
   await standIns(cluster).github.reset();
@@ -115,6 +115,10 @@ async function follow(step: Step): Promise<void> {
 /** GitHub's own command stops the Codespace, as closing it does after a while. */
 async function runIn({ place, script }: Extract<Step, { kind: 'command' }>): Promise<string> {
   if (place === 'codespace') return await codespace!.run(script);
+  if (place === 'beside') {
+    await operator.beside(script);
+    return '';
+  }
   if (!script.startsWith('gh codespace stop')) return await operator.run(script);
   await codespace!.stop();
   return '';

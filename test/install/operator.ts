@@ -15,7 +15,9 @@ export interface Operator {
   write(name: string, text: string): void;
   /** Runs commands of the page by bash, and stops at the first that fails. @returns what they print @throws Error with it */
   run(script: string): Promise<string>;
-  close(): void;
+  /** Runs it in another terminal, in place of what ran there. @returns once it prints something @throws Error where it ends before */
+  beside(script: string): Promise<void>;
+  close(): Promise<void>;
 }
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
@@ -44,7 +46,9 @@ export async function operatorOf(cluster: Cluster, labValues: object = LAB_VALUE
     MESHPASS_GITHUB_WEB: GITHUB,
     MESHPASS_GITHUB_API: GITHUB,
     NODE_EXTRA_CA_CERTS: cluster.testCa,
+    MESHPASS_STATE_DIR: join(folder, 'state'),
   };
+  let stopBeside = async () => {};
 
   const run = (script: string): Promise<string> =>
     new Promise((resolve, reject) => {
@@ -73,7 +77,30 @@ export async function operatorOf(cluster: Cluster, labValues: object = LAB_VALUE
       writeFileSync(join(folder, name), text);
     },
     run,
-    close: () => rmSync(folder, { recursive: true, force: true }),
+    beside: async (script) => {
+      await stopBeside();
+      // As one process, so that its end is the end of what it runs.
+      const child = cluster.spawn('operator', ['bash', '--norc', '-euo', 'pipefail', '-c', `exec ${script}`], {
+        env,
+        cwd: folder,
+      });
+      const ended = new Promise<void>((resolve) => child.once('close', () => resolve()));
+      stopBeside = async () => {
+        child.kill();
+        await ended;
+      };
+      await new Promise<void>((resolve, reject) => {
+        let said = '';
+        child.stderr?.on('data', (chunk: Buffer) => (said += chunk));
+        child.stdout?.once('data', () => resolve());
+        child.once('error', reject);
+        child.once('close', () => reject(new Error(`it ended: ${script}\n${said}`)));
+      });
+    },
+    close: async () => {
+      await stopBeside();
+      rmSync(folder, { recursive: true, force: true });
+    },
   };
 }
 

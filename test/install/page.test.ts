@@ -23,6 +23,10 @@ x-…     1/1
 curl http://orders.shop:8080/whoami
 \`\`\`
 
+\`\`\`sh beside
+kubectl port-forward pod/x 9090
+\`\`\`
+
 \`\`\`sh skip: needs a cloud
 gcloud container clusters list
 \`\`\`
@@ -40,7 +44,8 @@ describe('a page of commands', () => {
         line: 10,
       },
       { kind: 'command', place: 'codespace', script: 'curl http://orders.shop:8080/whoami\n', line: 19 },
-      { kind: 'skipped', script: 'gcloud container clusters list\n', reason: 'needs a cloud', line: 23 },
+      { kind: 'command', place: 'beside', script: 'kubectl port-forward pod/x 9090\n', line: 23 },
+      { kind: 'skipped', script: 'gcloud container clusters list\n', reason: 'needs a cloud', line: 27 },
     ]);
   });
 

@@ -5,11 +5,12 @@
  *     ```yaml access.yaml          a file of that name
  *     ```sh                        commands for the operator's machine
  *     ```sh codespace              commands for a terminal in the Codespace
+ *     ```sh beside                 a command for another terminal of the operator's machine, which runs until the next one does
  *     ```text                      what the commands before it print
  *     ```sh skip: REASON           is not run, for this reason
  */
 
-export type Place = 'operator' | 'codespace';
+export type Place = 'operator' | 'codespace' | 'beside';
 
 interface Located {
   /** Of the block's first line of text, from 1. */
@@ -55,7 +56,7 @@ export function readPage(markdown: string): readonly Step[] {
 
 function commandOf(info: string, script: string, line: number): Step {
   if (info === '') return { kind: 'command', place: 'operator', script, line };
-  if (info === 'codespace') return { kind: 'command', place: 'codespace', script, line };
+  if (info === 'codespace' || info === 'beside') return { kind: 'command', place: info, script, line };
   const [, reason] = /^skip: (.+)$/.exec(info) ?? [];
   if (reason !== undefined) return { kind: 'skipped', script, reason, line };
   throw new Error(`line ${line}: "sh ${info}" is not understood`);

@@ -13,9 +13,11 @@
     secretKeyRef: {name: {{ . }}, key: url}
 {{- end }}
 {{- include "meshpass.trustEnv" . }}
-# For the commands of operators: kubectl exec deploy/meshpass-broker -- meshpass sessions list
+{{- if .Values.breakGlass.enabled }}
+# Commands that run in this Pod use the token, too.
 - {name: MESHPASS_OPERATOR_TOKEN_FILE, value: /etc/meshpass/keys/operator-token}
 - {name: MESHPASS_BREAK_GLASS, value: "true"}
+{{- end }}
 # Memory: docs/operating-broker.md, "How much memory".
 - {name: NODE_OPTIONS, value: --max-semi-space-size=8}
 - {name: MALLOC_ARENA_MAX, value: "2"}
@@ -29,7 +31,16 @@
 
 {{- define "meshpass.brokerVolumes" -}}
 - name: keys
-  secret: {secretName: {{ .Values.keys.secret }}, defaultMode: 0440}
+  secret:
+    secretName: {{ .Values.keys.secret }}
+    defaultMode: 0440
+    # What else is in the Secret, such as an operator token that nobody is to use, is not in the Pod.
+    items:
+      - {key: signing-key.pem, path: signing-key.pem}
+      - {key: audit-key.pem, path: audit-key.pem}
+      {{- if .Values.breakGlass.enabled }}
+      - {key: operator-token, path: operator-token}
+      {{- end }}
 - name: data
 {{- if .Values.database.secret }}
   # A copy of the audit log's last checkpoint, for a container that starts again. What must last is in PostgreSQL, in the Secrets, and, so
@@ -54,4 +65,26 @@ go on as an object of its own, with all the rights of whoever installs the chart
 {{- $text := required "access.content: the access file (--set-file access.content=access.yaml), or access.configMap" .Values.access.content | replace "\r\n" "\n" -}}
 {{- if regexMatch "[\\r\\x{85}\\x{2028}\\x{2029}]" $text }}{{ fail "access.content: lines must end with a line feed; there is another end of a line in it (CR, NEL, LS or PS)" }}{{ end -}}
 {{- $text -}}
+{{- end }}
+
+{{/*
+Refuses an upgrade after which nobody could operate Meshpass: until now there was a token, and now there is neither that nor anybody with a role.
+Under `helm template`, and so under Argo CD, nothing can be looked up: there the broker says so.
+*/}}
+{{- define "meshpass.checkOperators" -}}
+{{- if not .Values.breakGlass.enabled -}}
+{{- with lookup "apps/v1" "Deployment" .Release.Namespace "meshpass-broker" -}}
+{{- $text := $.Values.access.content | default "" -}}
+{{- with $.Values.access.configMap }}{{ $text = dig "data" "access.yaml" "" (lookup "v1" "ConfigMap" $.Release.Namespace .) }}{{ end -}}
+{{- if and (contains "MESHPASS_OPERATOR_TOKEN_FILE" (toJson .)) (not (include "meshpass.givesRoles" $text)) -}}
+{{- fail (printf "breakGlass.enabled: until now operators of this release used the token of the Secret %s. It is off by default now, and the access file gives nobody a role, so that nobody could operate Meshpass. Set breakGlass.enabled: true for this upgrade, then give operators roles in the access file, sign in (docs/install/operators.md), and take it away" $.Values.keys.secret) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* "true" where an access file gives somebody a role. */}}
+{{- define "meshpass.givesRoles" -}}
+{{- $operators := get (fromYaml .) "operators" | default dict -}}
+{{- if omit $operators "session" "secondPerson" "deviceFlow" | values | compact }}true{{ end -}}
 {{- end }}

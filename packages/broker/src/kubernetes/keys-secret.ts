@@ -9,13 +9,16 @@ export interface KeysSecret {
   readonly name: string;
   /** Path; absent inside a Pod. */
   readonly kubeconfig?: string | undefined;
+  /** Whether it gets a token for break-glass, too. */
+  readonly withOperatorToken?: boolean;
 }
 
 const CONFLICT = 409;
 const MODULUS_BITS = 2048;
 
 /**
- * Creates the Secret with a new signing key (RSA), audit key (Ed25519) and operator token. One that is there is neither read nor changed.
+ * Creates the Secret with a new signing key (RSA) and audit key (Ed25519), and an operator token where it is wanted. One that is there is
+ * neither read nor changed.
  * @returns false where it was there
  * @throws MeshpassError `config_invalid` where there is no access to a cluster, `kubernetes_unavailable`
  */
@@ -28,7 +31,7 @@ export async function createKeysSecret({ kubeconfig, ...secret }: KeysSecret): P
   }
 }
 
-async function create(http: KubernetesHttp, { namespace, name }: KeysSecret): Promise<boolean> {
+async function create(http: KubernetesHttp, { namespace, name, withOperatorToken }: KeysSecret): Promise<boolean> {
   const rsa = await promisify(generateKeyPair)('rsa', { modulusLength: MODULUS_BITS });
   const ed25519 = generateKeyPairSync('ed25519');
   const answer = await http.call({
@@ -43,7 +46,7 @@ async function create(http: KubernetesHttp, { namespace, name }: KeysSecret): Pr
       stringData: {
         'signing-key.pem': pem(rsa.privateKey),
         'audit-key.pem': pem(ed25519.privateKey),
-        'operator-token': randomBytes(32).toString('base64url'),
+        ...(withOperatorToken && { 'operator-token': randomBytes(32).toString('base64url') }),
       },
     },
   });

@@ -56,13 +56,20 @@ const data = async () => {
 it('is made with keys that the broker takes, once: the next time it stays as it is', async () => {
   expect(await createKeysSecret({ ...secret, kubeconfig })).toBe(true);
   const made = await data();
-  expect(Object.keys(made).sort()).toEqual(['audit-key.pem', 'operator-token', 'signing-key.pem']);
+  expect(Object.keys(made).sort()).toEqual(['audit-key.pem', 'signing-key.pem']);
   const rsa = createPrivateKey(made['signing-key.pem']!);
   expect([rsa.asymmetricKeyType, rsa.asymmetricKeyDetails?.modulusLength]).toEqual(['rsa', 2048]);
   expect(createPrivateKey(made['audit-key.pem']!).asymmetricKeyType).toBe('ed25519');
-  expect(made['operator-token']!.length).toBeGreaterThanOrEqual(43);
   expect(await createKeysSecret({ ...secret, kubeconfig })).toBe(false);
   expect(await data()).toEqual(made);
+});
+
+it('has a token for break-glass where that is wanted, and not later', async () => {
+  expect(await createKeysSecret({ ...secret, kubeconfig, withOperatorToken: true })).toBe(false);
+  expect(Object.keys(await data())).not.toContain('operator-token');
+  await lab.kubernetes.call('DELETE', SECRET);
+  expect(await createKeysSecret({ ...secret, kubeconfig, withOperatorToken: true })).toBe(true);
+  expect((await data())['operator-token']!.length).toBeGreaterThanOrEqual(43);
 });
 
 it('is not made where the right is missing, and says so', async () => {

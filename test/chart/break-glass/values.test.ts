@@ -1,0 +1,37 @@
+/** Break-glass of the chart: off, and with nothing left of it, unless the values say otherwise. */
+import { expect, it } from 'vitest';
+import { BUILD_MS, FIRST_INSTALL, find, PRODUCTION, type Rendered, render } from '../helm.ts';
+
+const broker = (objects: readonly Rendered[]) => find(objects, 'Deployment', 'meshpass-broker').spec.template.spec;
+const keysOf = (objects: readonly Rendered[]): readonly string[] => {
+  const { secret } = broker(objects).volumes.find(({ name }: { name: string }) => name === 'keys');
+  return secret.items.map(({ key }: { key: string }) => key);
+};
+const argsOfKeys = (objects: readonly Rendered[]): readonly string[] =>
+  find(objects, 'Job', 'meshpass-keys').spec.template.spec.containers[0].args;
+
+it.each([FIRST_INSTALL, PRODUCTION])(
+  'is off by default: the token of the Secret is not even in the Pod, and none is made (%s)',
+  async (file) => {
+    const objects = await render(file);
+    expect(JSON.stringify(objects)).not.toMatch(/operator-token|OPERATOR_TOKEN|BREAK_GLASS|--break-glass/);
+    expect(keysOf(objects)).toEqual(['signing-key.pem', 'audit-key.pem']);
+  },
+  BUILD_MS,
+);
+
+it(
+  'is on where the values say so: token, switch, and a token in a new Secret',
+  async () => {
+    const objects = await render(FIRST_INSTALL, { breakGlass: { enabled: true } });
+    expect(keysOf(objects)).toEqual(['signing-key.pem', 'audit-key.pem', 'operator-token']);
+    expect(broker(objects).containers[0].env).toEqual(
+      expect.arrayContaining([
+        { name: 'MESHPASS_OPERATOR_TOKEN_FILE', value: '/etc/meshpass/keys/operator-token' },
+        { name: 'MESHPASS_BREAK_GLASS', value: 'true' },
+      ]),
+    );
+    expect(argsOfKeys(objects)).toContain('--with-operator-token');
+  },
+  BUILD_MS,
+);
