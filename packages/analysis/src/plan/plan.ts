@@ -127,7 +127,7 @@ export function planChange(input: PlanInput): Plan {
     id: sha256Hex(canonicalJson([access, state])),
     manifests,
     resources: resourceChanges(present, manifests),
-    reach: reachChanges(context, mesh.clusterDomain),
+    reach: reachChanges(context, mesh.clusterDomain, labelled(present)),
     people: input.inForce ? peopleChanges(input.inForce, access) : [],
     trust: input.inForce ? trustChanges(input.inForce, access) : [],
     findings: [
@@ -240,6 +240,11 @@ export function refuseUnsafe(plan: Pick<Plan, 'findings'>, acceptance: Acceptanc
   throw new MeshpassError('plan_refused', `The change is refused:\n${lines.join('\n')}`, {
     detail: { findings: against },
   });
+}
+
+/** Grants of which anything is there: an export may lack the Namespaces. */
+function labelled(present: readonly Resource[]): readonly string[] {
+  return [...new Set(present.flatMap(({ metadata }) => metadata.labels?.[GRANT_LABEL] ?? []))];
 }
 
 /** Whoever applies denies the certificates of a grant that goes, until the last of them has expired. */

@@ -1,5 +1,6 @@
 /** Who gains and who loses which call by a change of the access file: what holders of grants reach, before and after. */
 
+import { grantNamespace } from '@meshpass/identity';
 import { describe } from '../diff/describe.ts';
 import type { Endpoint } from '../diff/endpoint.ts';
 import { NONE, type Node } from '../diff/formula/diagram.ts';
@@ -14,16 +15,34 @@ export interface ReachChange {
   readonly what: string;
 }
 
-/** In the order of services and grants. A workspace reaches a port if the mesh gateway is open for it and policy lets it in. */
-export function reachChanges(context: AnalysisContext, clusterDomain: string): readonly ReachChange[] {
+/**
+ * In the order of services and grants. A workspace reaches a port if the mesh gateway is open for it and policy lets it in.
+ * @param grantsBefore Nobody holds a certificate of a grant that is not there yet. Without this its holders would be taken to
+ * reach every port that another grant opens, because no guard stands against their namespace.
+ */
+export function reachChanges(
+  context: AnalysisContext,
+  clusterDomain: string,
+  grantsBefore: readonly string[],
+): readonly ReachChange[] {
   const { space, indexes, endpoints, prepared, agreed, open } = context;
   const { diagram, set, withText } = space;
   const found = new Map<string, ReachChange>();
+  const holders = [
+    diagram.orAll(grantsBefore.map((name) => withText('peer.namespace', grantNamespace(name)))),
+    set(context.holders),
+  ] as const;
   const reached = (state: 0 | 1, endpoint: Endpoint, service: Service): Node => {
     if (!open[state].has(service.host)) return NONE;
     const allowed = letIn(context, indexes[state].at(endpoint.workload, endpoint.port, endpoint.protocol));
     // The name first: by it few grants pass.
-    return diagram.andAll([allowed, withText('connection.sni', service.sni), set(prepared), set(agreed)]);
+    return diagram.andAll([
+      allowed,
+      withText('connection.sni', service.sni),
+      holders[state],
+      set(prepared),
+      set(agreed),
+    ]);
   };
   for (const endpoint of endpoints) {
     for (const name of endpoint.services) {

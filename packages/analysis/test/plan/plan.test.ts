@@ -72,6 +72,32 @@ describe('a plan says', () => {
     expect(findings).toEqual([]);
   });
 
+  test('only gains for a grant that is new, on services that another grant opens and on those that it does not', () => {
+    const applied = SERVICES + asCluster(plan(SERVICES).manifests);
+    const withSecond = access(`${GRANT}
+  search:
+    who: [{team: acme/search}]
+    to: [{service: orders.shop, port: 8080, allow: [DELETE /orders/*]}, {service: web.dev, port: 80}]`);
+    const { reach, findings } = plan(applied, withSecond);
+    expect(reach.map(({ grant, does, service, what }) => `${grant} ${does} ${what} on ${service}`)).toEqual([
+      'search gains DELETE /orders/* on orders.shop:8080',
+      'search gains every call on web.dev:80',
+    ]);
+    expect(findings).toEqual([]);
+  });
+
+  test('only losses for a grant that goes, though another one keeps the service open', () => {
+    const second = `
+  search:
+    who: [{team: acme/search}]
+    to: [{service: orders.shop, port: 8080, allow: [DELETE /orders/*]}]`;
+    const applied = SERVICES + asCluster(plan(SERVICES, access(GRANT + second)).manifests);
+    const { reach } = plan(applied);
+    expect(reach.map(({ grant, does, service, what }) => `${grant} ${does} ${what} on ${service}`)).toEqual([
+      'search loses DELETE /orders/* on orders.shop:8080',
+    ]);
+  });
+
   test('nothing where everything is applied', () => {
     const first = plan(SERVICES);
     const again = plan(SERVICES + asCluster(first.manifests));
