@@ -60,6 +60,7 @@ const STATUS = {
   // RFC 8693 section 2.2.2 answers invalid_target, and that with 400
   audience_not_allowed: 400,
   kubernetes_not_granted: 403,
+  kubernetes_off: 403,
   // DPoP (RFC 9449)
   dpop_missing: 401,
   dpop_malformed: 401,

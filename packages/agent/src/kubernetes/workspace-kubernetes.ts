@@ -80,23 +80,40 @@ export class WorkspaceKubernetes {
   /**
    * What kubectl shows the API server.
    * @param grant the first that has roles where absent
-   * @throws MeshpassError `kubernetes_not_granted`, and of the broker
+   * @throws MeshpassError `grant_unknown`, `kubernetes_not_granted`, `kubernetes_off`, and others of the broker
    */
   async credential(grant?: string): Promise<KubernetesCredential> {
     const current = this.#options.credentials();
     const grants = kubernetesGrants(current);
     const found = grant === undefined ? grants[0] : grants.find((one) => one.grant === grant);
-    if (!found)
-      throw new MeshpassError(
-        'kubernetes_not_granted',
-        `${grant === undefined ? 'No grant of this session' : `The grant ${grant}`} has a role in Kubernetes; "meshpass status" lists those that have.`,
-      );
+    if (!found) throw await this.#without(current, grant);
     const { token, expires_at: expiresAt } = await this.#token(current, found.grant);
     return { token, expirationTimestamp: new Date((expiresAt - EARLIER) * 1000).toISOString() };
   }
 
   remove(): void {
     removeKubeconfig(this.#path);
+  }
+
+  /** Why there is no token: that kubectl is off only the broker knows. */
+  async #without(current: Credentials, grant: string | undefined): Promise<MeshpassError> {
+    const held = current.session.grants;
+    if (grant !== undefined && !held.includes(grant))
+      return new MeshpassError(
+        'grant_unknown',
+        `This session does not have the grant ${grant}; "meshpass status" lists those that it has.`,
+      );
+    const asked = grant ?? held[0];
+    if (asked !== undefined) {
+      const { client } = this.#options;
+      const thrown = await request(client, current.accessToken, asked).then(() => undefined, toMeshpassError);
+      if (thrown && (grant !== undefined || thrown.code !== 'kubernetes_not_granted')) return thrown;
+    }
+    const which = grant === undefined ? 'No grant of this session has' : `The grant ${grant} does not have`;
+    return new MeshpassError(
+      'kubernetes_not_granted',
+      `${which} a role in Kubernetes that the agent knows of; "meshpass status" lists the grants that have one.`,
+    );
   }
 
   /** One that is asked for already is waited for; one that is old is asked for anew. */

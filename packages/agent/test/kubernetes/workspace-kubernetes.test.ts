@@ -154,11 +154,23 @@ describe('a token', () => {
     expect((await kubernetes.credential()).token).toBe('dev.token.2');
   });
 
-  it('is not asked for under a grant without roles', async () => {
+  it('is not asked for under a grant that the session does not have', async () => {
     const kubernetes = start();
-    await expect(kubernetes.credential('ops')).rejects.toMatchObject({ code: 'kubernetes_not_granted' });
+    await expect(kubernetes.credential('ops')).rejects.toMatchObject({ code: 'grant_unknown' });
     credentials = holding([]);
     await expect(kubernetes.credential()).rejects.toMatchObject({ code: 'kubernetes_not_granted' });
     expect(asked).toEqual([]);
+  });
+
+  it('is refused in the words of the broker under a grant without roles: it alone knows whether kubectl is off', async () => {
+    const kubernetes = start();
+    credentials = { ...holding([{ grant: 'dev', namespaces: ['shop'] }]), kubernetes: undefined };
+    refusal = new MeshpassError('kubernetes_off', 'kubectl is off at this broker.');
+    await expect(kubernetes.credential('dev')).rejects.toBe(refusal);
+    await expect(kubernetes.credential()).rejects.toBe(refusal);
+    refusal = new MeshpassError('kubernetes_not_granted', 'The grant dev has no role in Kubernetes.');
+    await expect(kubernetes.credential('dev')).rejects.toBe(refusal);
+    await expect(kubernetes.credential()).rejects.toThrow('No grant of this session has a role in Kubernetes');
+    expect(asked.map(({ grant }) => grant)).toEqual(['dev', 'dev', 'dev', 'dev']);
   });
 });

@@ -169,3 +169,12 @@ it('keeps no token in log or audit log', async () => {
   const kept = harness.log.join('\n') + JSON.stringify(await rowsOf('kubernetes.token'));
   for (const part of tokens[0]!.split('.').slice(1)) expect(kept).not.toContain(part);
 });
+
+it('says that kubectl is off where the broker gives no tokens, whatever the access file gives', async () => {
+  await harness.stop();
+  harness = await startHarness();
+  harness.mesh.setAccess([grant('dev')]);
+  const ann = await session(harness, 'ann');
+  expect(await ask(ann, 'dev')).toMatchObject({ status: 403, json: { error_code: 'kubernetes_off' } });
+  expect(await rowsOf('kubernetes.token')).toMatchObject([{ outcome: 'refused', code: 'kubernetes_off' }]);
+});

@@ -77,8 +77,8 @@ function holder(
     return new MeshpassError('grant_unknown', 'The session does not have this grant.');
   if (!kubernetesTokens)
     return new MeshpassError(
-      'kubernetes_not_granted',
-      'This broker gives no tokens for the API server: its operator has to set --kubernetes-audience.',
+      'kubernetes_off',
+      'kubectl is off at this broker, whatever the access file gives: its operator has to set --kubernetes-audience.',
     );
   if (mesh.kubernetes().has(grant)) return principal;
   return new MeshpassError(
