@@ -10,11 +10,14 @@ export interface MeshProblems {
   mesh?: string;
   /** Selected services that cannot be granted as they are. */
   selected?: string;
+  /** The file on disk was changed, while another one is in force. */
+  disk?: string;
 }
 
 const SAID = {
   mesh: { member: 'missing', message: 'granted services or roles are gone or changed; they are left out' },
   selected: { member: 'leftOut', message: 'selected services cannot be granted as they are' },
+  disk: { member: 'reason', message: 'the access file on disk is ignored' },
 } as const;
 
 /** @param text absent or empty where it is mended */

@@ -182,6 +182,8 @@ export function meshState(options: StateOptions): LiveMeshState {
     }
     inForce = plan;
     if (candidate === plan.access) candidate = undefined;
+    former.adopted(plan.access);
+    tellIgnored();
     publish();
     pending.settle(plan.access);
   };
@@ -194,16 +196,11 @@ export function meshState(options: StateOptions): LiveMeshState {
       soon();
       return;
     }
-    if (problems.file === error.message) return;
-    problems.file = error.message;
-    const said = { code: error.code, problems: error.message.split('\n') };
-    log.error(said, 'the access file was refused; the one in force stays');
-    decisions.record({
-      outcome: 'refused',
-      code: error.code,
-      reason: error.message,
-      file: basename(options.accessFile),
-    });
+    const { code, message: reason } = error;
+    if (problems.file === reason) return;
+    problems.file = reason;
+    log.error({ code, problems: reason.split('\n') }, 'the access file was refused; the one in force stays');
+    decisions.record({ outcome: 'refused', code, reason, file: basename(options.accessFile) });
   };
 
   const soon = (): void => {
@@ -211,17 +208,20 @@ export function meshState(options: StateOptions): LiveMeshState {
     settling = setTimeout(recompile, SETTLE_MS);
   };
   const unsubscribe = view.onChange(soon);
+  const tellIgnored = (): void =>
+    tell(problems, log, 'disk', isPlanned && inForce ? former.ignored(inForce.access) : undefined);
   const ignoresDisk = (): boolean => isPlanned || pending.isOpen();
   const file = openAccessFile({
     path: options.accessFile,
     onFile: (access, digest) => {
-      if (ignoresDisk()) return;
       former.onDisk(access, digest);
+      if (ignoresDisk()) return tellIgnored();
       candidate = access;
       soon();
     },
     onRefused: (error) => {
-      if (ignoresDisk()) return;
+      former.onDisk(undefined, error.message);
+      if (ignoresDisk()) return tellIgnored();
       candidate = undefined;
       refuse(error);
     },
@@ -277,6 +277,7 @@ export function meshState(options: StateOptions): LiveMeshState {
         throw thrown;
       }
       isPlanned = true;
+      tellIgnored();
     },
     resume: (access) => {
       isPlanned = true;

@@ -34,6 +34,7 @@ const orders: Mesh['services'][number] = {
 
 function playCluster() {
   const listeners = new Set<() => void>();
+  const warnings: string[] = [];
   const cluster = {
     ours: ['meshpass-guard-dev@1'],
     followed: [] as readonly string[],
@@ -82,11 +83,11 @@ function playCluster() {
         ...{ issuer: 'https://b.example', audience: 'meshpass', header: 'x-meshpass-token' },
         jwks: '{"keys":[{"kty":"RSA","kid":"1","n":"AQAB","e":"AQAB"}]}',
       }),
-      log: { info: () => {}, warn: () => {}, error: () => {} },
+      log: { info: () => {}, warn: (_, message) => warnings.push(message ?? ''), error: () => {} },
     });
     return state;
   };
-  return { cluster, path, start };
+  return { cluster, path, start, warnings };
 }
 
 const eventually = (check: () => void) => vi.waitFor(check, { timeout: 15_000, interval: 20 });
@@ -207,6 +208,41 @@ it('from the first file on that was given and came into force, the one on disk i
   await mesh.reload();
   await new Promise((resolve) => setTimeout(resolve, 300));
   expect(mesh.access().grants[0]!.who[0]!.user).toBe('eve');
+});
+
+it('says that the file on disk was changed and is ignored, also after a restart, and that it is not where it says the same', async () => {
+  const { path, start, warnings } = playCluster();
+  writeFileSync(path, file('ann'));
+  const mesh = start();
+  let digest: string | undefined;
+  mesh.onDecision((decision) => {
+    digest ??= decision.digest;
+  });
+  await eventually(() => expect(digest).toMatch(/^[0-9a-f]{64}$/));
+  await mesh.take(parseAccess(file('eve'), 'given.yaml'));
+  await mesh.reload();
+  expect(mesh.problems(), 'the file of before, which nobody touched').toEqual([]);
+  const ignored = expect.stringMatching(/^the access file on disk was changed, and is ignored.*meshpass policy apply/);
+  for (const changed of [file('bob'), 'grants: [']) {
+    writeFileSync(path, changed);
+    await mesh.reload();
+    expect(mesh.problems()).toEqual([ignored]);
+  }
+  expect(warnings).toEqual(['the access file on disk is ignored']);
+  writeFileSync(path, `# what is in force\n${file('eve')}`);
+  await mesh.reload();
+  expect(mesh.problems()).toEqual([]);
+  mesh.close();
+
+  writeFileSync(path, file('bob'));
+  const next = start();
+  next.resume(parseAccess(file('eve'), 'given.yaml'));
+  next.wasInForce(digest!);
+  await eventually(() => expect(next.inForce()).toBe(true));
+  expect(next.problems()).toEqual([ignored]);
+  writeFileSync(path, file('ann'));
+  await next.reload();
+  expect(next.problems()).toEqual([]);
 });
 
 it('a broker that stands by says why its access file could not come into force, for as long as it could not', async () => {
