@@ -61,6 +61,8 @@ export interface Operators {
   readonly deviceFlow: boolean;
   /** Actions that another operator has to confirm. */
   readonly secondPerson: readonly string[];
+  /** Of `secondPerson`; absent where it is empty. */
+  readonly place?: Place;
 }
 
 export interface Trust {

@@ -1,6 +1,6 @@
 /** What entries of `operators` and `signIn` mean: who signs in where, and that nobody has a role by accident. */
 import { didYouMean } from '@meshpass/istio';
-import type { Access, Who } from '../model.ts';
+import type { Access, Operators, Who } from '../model.ts';
 import type { AccessFileProblem } from '../problem.ts';
 import { OPERATOR_ROLES } from '../schema/operators.ts';
 
@@ -11,6 +11,7 @@ export function checkOperators(access: Access): readonly AccessFileProblem[] {
   const { roles, serviceAccounts } = operators;
   const entries = OPERATOR_ROLES.flatMap((role) => roles[role].map((who) => ({ role, who })));
   return [
+    ...checkSecondPerson(operators),
     ...entries.flatMap(({ role, who }) => checkEntry(role, who, access)),
     ...serviceAccounts.flatMap(({ namespace, name, place }, index): AccessFileProblem[] =>
       serviceAccounts.slice(0, index).some((other) => other.namespace === namespace && other.name === name)
@@ -18,6 +19,25 @@ export function checkOperators(access: Access): readonly AccessFileProblem[] {
         : [],
     ),
   ];
+}
+
+/**
+ * A list that no two admins can serve locks everybody out: from then on a change of `operators` needs two, and the file on disk is
+ * ignored once a file was applied. Two people are told apart by their subject at one issuer.
+ */
+function checkSecondPerson({ roles: { admin }, place }: Operators): readonly AccessFileProblem[] {
+  if (!place || admin.some(({ issuer }) => peopleAt(issuer, admin) > 1)) return [];
+  const message =
+    '"secondPerson" needs two people who may be "admin" at one issuer, and "admin" names fewer: nobody could change "operators" any more. ' +
+    'Name another one, or the claim of a group';
+  return [{ code: 'access_file_invalid', place, message }];
+}
+
+/** How many these entries can name; infinitely many where one of them does not list them by subject. */
+function peopleAt(issuer: string | undefined, entries: readonly Who[]): number {
+  const subjects = entries.filter((one) => one.issuer === issuer).map(({ claims }) => claims?.sub);
+  if (subjects.some((values) => values === undefined)) return Number.POSITIVE_INFINITY;
+  return new Set(subjects.flat()).size;
 }
 
 /** What an operator signs in with says nothing else. */

@@ -58,6 +58,7 @@ export function toOperators({ operators }: AccessDocument, yaml: YamlFile): Pick
   return {
     operators: {
       ...{ roles, session, deviceFlow, secondPerson },
+      ...(secondPerson.length > 0 && { place: yaml.locate(['operators', 'secondPerson'], 'value') }),
       serviceAccounts: serviceAccounts.map(({ serviceAccount, roles }, index) => ({
         ...{ ...serviceAccount, roles },
         place: yaml.locate(['operators', 'serviceAccounts', index], 'value'),

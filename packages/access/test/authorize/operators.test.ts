@@ -62,6 +62,20 @@ describe('refused is', () => {
     expect(problemOf(FILE(operators))).toMatch(problem);
   });
 
+  const second = (admin: string) => `${admin}\n  secondPerson: [sessions.close-all]`;
+  const one = '{issuer: okta, claims: {sub: 00u1alice}}';
+  const lonely = /:8:17 "secondPerson" needs two people who may be "admin"/;
+  it.each([
+    ['no admin', `viewer: [${one}]`, lonely],
+    ['one admin', `admin: [${one}]`, lonely],
+    ['one admin who is named twice', `admin: [${one}, {issuer: okta, claims: {sub: 00u1alice, dept: it}}]`, lonely],
+    ['two admins', `admin: [${one}, {issuer: okta, claims: {sub: 00u2bob}}]`, /^none$/],
+    ['two admins in one entry', 'admin: [{issuer: okta, claims: {sub: [00u1alice, 00u2bob]}}]', /^none$/],
+    ['a group of admins', 'admin: [{issuer: okta, claims: {groups: sre}}]', /^none$/],
+  ])('"secondPerson" that locks everybody out, or not: %s', (_, admin, problem) => {
+    expect(problemOf(FILE(second(admin)))).toMatch(problem);
+  });
+
   it('an entry of an issuer at which nobody can sign in', () => {
     expect(problemOf(FILE('admin: [{issuer: okta, claims: {a: b}}]', ''))).toMatch(
       /:7:11 nobody can sign in at "okta": set trust\.issuers\.okta\.signIn/,
