@@ -45,12 +45,19 @@ export async function signInCommand(signIns: SignIns, request: SignInRequest): P
   }
 }
 
-/** The one that the session's grants lack. @throws MeshpassError usage */
+/** The one that the session's grants lack, or where they lack none the only one there is. @throws MeshpassError usage */
 async function onlyIssuer(signIns: SignIns): Promise<string> {
-  const { lacking } = await signIns.ofSession();
-  const [first, ...more] = new Set(lacking.map(({ issuer }) => issuer));
+  const { lacking, issuers } = await signIns.ofSession();
+  const wanted = [...new Set(lacking.map(({ issuer }) => issuer))];
+  const among = wanted.length > 0 || !issuers ? wanted : issuers;
+  const [first, ...more] = among;
   if (first !== undefined && more.length === 0) return first;
-  const known =
-    first === undefined ? 'none of your grants lacks a sign-in' : `there are ${[first, ...more].join(', ')}`;
-  throw new MeshpassError('usage', `Name the issuer: meshpass login --issuer NAME (${known}).`);
+  if (first !== undefined)
+    throw new MeshpassError('usage', `Name the issuer: meshpass login --issuer NAME, one of ${among.join(', ')}.`);
+  throw new MeshpassError(
+    'usage',
+    issuers
+      ? 'The access file has no issuer at which people sign in (trust.issuers with "signIn").'
+      : 'Name the issuer: meshpass login --issuer NAME (none of your grants lacks a sign-in).',
+  );
 }

@@ -38,7 +38,7 @@ export async function answer(
     const { request, live } = pending(parts, order.id);
     event = { ...event, grant: request.grant, detail: { ...event.detail, ...requester(request) } };
     const identities = identitiesOf(approver.attestation);
-    refuseOwn(identitiesNow(request, live), identities);
+    refuseOwn(identitiesNow(request, live), identities, parts.mesh.access().trust);
     const { approval, attestation, entry, earlier } = await whoApproves(parts, request, live, approver, order);
     for (const one of earlier) refuseTwice(one, identities);
     const given = { decision: order.decision, via: approver.via, entry, identities, attestation, event: event.id };

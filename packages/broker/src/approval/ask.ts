@@ -8,7 +8,7 @@ import type { AuditEvent } from '../audit/log/event.ts';
 import { seconds } from '../clock/clock.ts';
 import type { Live } from '../session/live.ts';
 import type { Parts } from './parts.ts';
-import { identitiesOf } from './people.ts';
+import { identitiesOf, signInFirst } from './people.ts';
 import { notOffered } from './refusals.ts';
 import { boundedSeconds, type Request } from './request.ts';
 
@@ -33,8 +33,10 @@ export function requestableGrants(
     .filter(({ grant }) => !held.has(grant.name))
     .map(({ grant, approval }) => {
       const opens = opensOf(grant.name);
+      const hint = signInFirst(approval, identitiesOf(attestation), mesh.access().trust);
+      const described = describeApproval(approval) + (hint === undefined ? '' : `. ${hint}`);
       return {
-        ...{ grant: grant.name, approval: describeApproval(approval), ...(opens && { opens }) },
+        ...{ grant: grant.name, approval: described, ...(opens && { opens }) },
         ...{ seconds: approval.for, longest: approval.max, reason_required: approval.reason === 'required' },
       };
     });

@@ -1,4 +1,5 @@
 /** Whether two identities are of one person: nobody approves what they have asked for, and nobody counts twice. */
+import type { Approval, Trust } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 
 /** A subject of an issuer, which stays when names change. */
@@ -32,19 +33,60 @@ export function comparePeople(a: readonly Identity[], b: readonly Identity[]): '
   return pairs.some(([one, other]) => one.subject === other.subject) ? 'same' : 'different';
 }
 
-/** @throws MeshpassError `approval_own`, `approval_not_comparable` */
-export function refuseOwn(requester: readonly Identity[], approver: readonly Identity[]): void {
+/**
+ * @param trust absent where the two are operators: they sign in somewhere else, and cannot add an identity
+ * @throws MeshpassError `approval_own`, `approval_not_comparable`
+ */
+export function refuseOwn(requester: readonly Identity[], approver: readonly Identity[], trust?: Trust): void {
   const compared = comparePeople(requester, approver);
   if (compared === 'same')
     throw new MeshpassError('approval_own', 'This is your own request: somebody else has to answer it.');
   if (compared === 'unknown')
     throw new MeshpassError(
       'approval_not_comparable',
-      `Nothing shows that you are not the person who asked: ${issuers(requester)} confirmed them, and ${issuers(approver)} you. ` +
-        'Answer with an identity of the same issuer, or have the other person sign in at yours: meshpass login.',
+      `Nothing shows that you are not the person who asked: ${issuers(requester, trust)} confirmed them, and ${issuers(approver, trust)} you. ` +
+        wayOut(requester, approver, trust),
     );
 }
 
-function issuers(identities: readonly Identity[]): string {
-  return [...new Set(identities.map(({ issuer }) => issuer))].join(' and ') || 'nobody';
+/**
+ * What a requester has to know before anybody can answer; undefined where they share an issuer with each entry of `by`.
+ * @example `Who may approve is known at okta, and you are not: "meshpass login --issuer okta" first, or nobody may be able to answer.`
+ */
+export function signInFirst({ by }: Pick<Approval, 'by'>, requester: readonly Identity[], trust: Trust) {
+  const known = new Set(requester.map(({ issuer }) => nameOf(issuer, trust)));
+  // An entry without an issuer is about GitHub.
+  const wanted = new Set(by.map(({ issuer = 'github' }) => issuer));
+  const missing = [...wanted].filter((name) => !known.has(name) && canSignIn(name, trust));
+  if (missing.length === 0 || [...wanted].some((name) => known.has(name))) return undefined;
+  const commands = missing.map((name) => `"meshpass login --issuer ${name}"`).join(' or ');
+  return `Who may approve is known at ${missing.join(' or ')}, and you are not: ${commands} first, or nobody may be able to answer.`;
+}
+
+function wayOut(requester: readonly Identity[], approver: readonly Identity[], trust: Trust | undefined): string {
+  if (!trust) return 'Another operator, of the same issuer as whoever asked, has to confirm.';
+  const own = names(approver, trust).filter((name) => canSignIn(name, trust));
+  const ways = [
+    ...own.map((name) => `ask them to run "meshpass login --issuer ${name}" in their workspace, then answer again`),
+    ...names(requester, trust).map((name) => `answer with an identity of ${name}`),
+  ];
+  const [first = 'answer with an identity of the same issuer', ...more] = ways;
+  return `${[first[0]!.toUpperCase() + first.slice(1), ...more].join(', or ')}.`;
+}
+
+function canSignIn(name: string, { issuers }: Trust): boolean {
+  return issuers.some((one) => one.name === name && one.signIn !== undefined);
+}
+
+function issuers(identities: readonly Identity[], trust: Trust | undefined): string {
+  return names(identities, trust).join(' and ') || 'nobody';
+}
+
+/** As the access file calls them, where it does. */
+function names(identities: readonly Identity[], trust: Trust | undefined): readonly string[] {
+  return [...new Set(identities.map(({ issuer }) => nameOf(issuer, trust)))];
+}
+
+function nameOf(issuer: string, trust: Trust | undefined): string {
+  return trust?.issuers.find((one) => one.issuer === issuer)?.name ?? issuer;
 }

@@ -1,8 +1,9 @@
 /** Who is who, and what GitHub says of them when they answer. */
+import { parseAccess } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
 import { describe, expect, it } from 'vitest';
 import { askedOf, withFreshMemberships } from '../../src/approval/memberships.ts';
-import { comparePeople, identitiesOf, refuseOwn } from '../../src/approval/people.ts';
+import { comparePeople, identitiesOf, refuseOwn, signInFirst } from '../../src/approval/people.ts';
 import { createLosses } from '../../src/attest/github/losses.ts';
 import type { ReadGithub } from '../../src/github/reader.ts';
 
@@ -43,6 +44,32 @@ describe('two people', () => {
       }),
     );
     expect(() => refuseOwn([a], [b])).not.toThrow();
+  });
+
+  it('of whom nothing is comparable are told what makes them so, by the names of the access file', () => {
+    const { trust } = parseAccess(
+      `trust:
+  codespaces: {organization: acme}
+  issuers:
+    okta: {issuer: https://acme.okta.com, audience: meshpass, signIn: {client: cli}}
+    ci: {issuer: https://ci.example, audience: meshpass}
+grants: {}`,
+      'access.yaml',
+    );
+    expect(() => refuseOwn([a], [okta('x')], trust)).toThrow(
+      'github confirmed them, and okta you. Ask them to run "meshpass login --issuer okta" in their workspace, then answer again, or ' +
+        'answer with an identity of github.',
+    );
+    expect(() => refuseOwn([okta('x')], [a], trust)).toThrow('and github you. Answer with an identity of okta.');
+    expect(() => refuseOwn([okta('x')], [a])).toThrow('Another operator, of the same issuer as whoever asked');
+    const place = { file: 'access.yaml', line: 1, column: 1 };
+    const leads = { place, issuer: 'okta', claims: { groups: ['leads'] } };
+    expect(signInFirst({ by: [leads] }, [a], trust)).toBe(
+      'Who may approve is known at okta, and you are not: "meshpass login --issuer okta" first, or nobody may be able to answer.',
+    );
+    expect(signInFirst({ by: [leads] }, [a, okta('x')], trust), 'signed in').toBeUndefined();
+    expect(signInFirst({ by: [leads, { place, team: 'acme/leads' }] }, [a], trust), 'a team of GitHub').toBeUndefined();
+    expect(signInFirst({ by: [{ place, issuer: 'ci' }] }, [a], trust), 'nobody can sign in there').toBeUndefined();
   });
 
   it('are known by the id of GitHub and the issuer’s own name for itself, not by logins', () => {

@@ -59,7 +59,10 @@ const lost = (who: Enrolled) => vi.waitFor(async () => expect(await grantsOf(har
 describe('what rests on a sign-in ends', () => {
   it('when it is signed out in the workspace, and only that', async () => {
     const who = await signedIn('ann');
-    expect((await signOut(harness, who)).json).toEqual({ sign_ins: [], lacking: [{ grant: 'both', issuer: 'okta' }] });
+    expect((await signOut(harness, who)).json).toEqual({
+      ...{ sign_ins: [], lacking: [{ grant: 'both', issuer: 'okta' }] },
+      issuers: ['okta'],
+    });
     expect(await grantsOf(harness, who)).toEqual(['open']);
   });
 

@@ -79,7 +79,10 @@ describe('a grant that demands a sign-in beside the proof', () => {
   it('names it to a session that has other grants', async () => {
     const who = await session(harness, 'eve');
     const { json } = await asSession(harness, who, { path: '/session/sign-in' });
-    expect(json).toEqual({ sign_ins: [], lacking: [{ grant: 'both', issuer: 'okta' }] });
+    expect(json).toEqual({
+      ...{ sign_ins: [], lacking: [{ grant: 'both', issuer: 'okta' }] },
+      issuers: ['okta'],
+    });
   });
 });
 

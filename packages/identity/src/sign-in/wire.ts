@@ -66,5 +66,7 @@ export const SignInsResponse = z.object({
   sign_ins: z.array(SignInState).max(MAX_SIGN_INS),
   /** Grants that need nothing but a sign-in, with the name of its issuer. */
   lacking: z.array(z.object({ grant: name, issuer: name })).max(500),
+  /** Names of all issuers at which people sign in; absent from older brokers. */
+  issuers: z.array(name).max(100).optional(),
 });
 export type SignInsResponse = z.infer<typeof SignInsResponse>;

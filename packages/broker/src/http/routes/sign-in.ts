@@ -139,7 +139,12 @@ export function signInsAnswer(
   const now = seconds(clock);
   const lacking = mesh.inForce() ? (authorize(attestation, mesh.access(), now).signIns ?? []) : [];
   const counting = (attestation.signIns ?? []).filter(({ until }) => until > now);
-  return { sign_ins: counting.map(stateOf), lacking: lacking.map(({ grant, issuer }) => ({ grant, issuer })) };
+  const offered = mesh.inForce() ? mesh.access().trust.issuers.filter(({ signIn }) => signIn !== undefined) : [];
+  return {
+    sign_ins: counting.map(stateOf),
+    lacking: lacking.map(({ grant, issuer }) => ({ grant, issuer })),
+    issuers: offered.map(({ name }) => name).slice(0, 100),
+  };
 }
 
 function stateOf({ issuer, subject, login, since, until, authTime, amr, confirm }: SignIn) {
