@@ -2,12 +2,11 @@
  * `npm run quickstart`: a Codespace's whole life on a real mesh, step by step. Every printed line comes from
  * what just happened; a step that fails ends the run with exit code 1.
  *
- *   --keep   leave everything running and say what to try
- *   --name   lab to use (default "quick")
+ *   --keep        leave everything running and say what to try
+ *   --name NAME   lab to use (default: $MESHPASS_LAB, or "quick")
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseArgs } from 'node:util';
 import { type Lab, upLab } from './lab.ts';
 import { codespaceEnvironment, startMeshpass } from './meshpass.ts';
 import { auditTrail } from './quickstart/audit-trail.ts';
@@ -15,6 +14,7 @@ import { type OpenCodespace, openCodespace } from './quickstart/codespace.ts';
 import { firstCalls } from './quickstart/first-calls.ts';
 import { firstLook } from './quickstart/first-look.ts';
 import { accessWithOperator } from './quickstart/operator.ts';
+import { type QuickstartOptions, quickstartOptions, USAGE } from './quickstart/options.ts';
 import { refusals } from './quickstart/refusals.ts';
 import { routes } from './quickstart/routes.ts';
 import type { Scene } from './quickstart/scene.ts';
@@ -22,20 +22,21 @@ import { stop } from './quickstart/stop.ts';
 import { type Story, tellStory } from './quickstart/story.ts';
 import { standIns } from './stand-ins.ts';
 
-const { values } = parseArgs({
-  options: { keep: { type: 'boolean', default: false }, name: { type: 'string', default: 'quick' } },
-});
+const values = quickstartOptions(process.argv.slice(2), process.env);
+if ('problem' in values) {
+  console.error(`${values.problem}\n\n${USAGE}`);
+  process.exitCode = 2;
+} else if (values.help) console.log(USAGE);
+else process.exitCode = await tellStory((story) => quickstart(story, values));
 
-process.exitCode = await tellStory(quickstart);
-
-async function quickstart(story: Story): Promise<void> {
+async function quickstart(story: Story, values: QuickstartOptions): Promise<void> {
   // The first time it takes minutes to build: what needs no mesh is shown meanwhile.
   let show: (line: string) => void = () => {};
   const starting = upLab({ name: values.name, keep: values.keep, progress: (line) => show(line) });
   starting.catch(() => {}); // awaited below
   try {
     await firstLook(story);
-    await onAMesh(story, (progress) => {
+    await onAMesh(story, values, (progress) => {
       show = progress;
       return starting;
     });
@@ -45,7 +46,11 @@ async function quickstart(story: Story): Promise<void> {
   }
 }
 
-async function onAMesh(story: Story, start: (progress: (line: string) => void) => Promise<Lab>): Promise<void> {
+async function onAMesh(
+  story: Story,
+  values: QuickstartOptions,
+  start: (progress: (line: string) => void) => Promise<Lab>,
+): Promise<void> {
   story.chapter('A mesh', 'real Kubernetes API, istiod and Envoy sidecars; one network namespace a host');
   const lab = await story.busy('starting', start);
   const { kubernetes, istio, envoy } = lab.versions;

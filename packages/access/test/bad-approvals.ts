@@ -13,6 +13,12 @@ export const BAD_APPROVALS: typeof BAD_FILES = [
     'access_file_who_empty',
     /empty entry would be everybody/,
   ],
+  [
+    'a reason that is neither',
+    more('approval: {by: {user: bob}, reason: "yes"}'),
+    INVALID,
+    /reason: "yes" is not taken: required or optional$/,
+  ],
   ['an approval by a job', more('approval: {by: [{issuer: ci}]}'), INVALID, /a job cannot approve/],
   [
     'an approval by whom nobody calls people',

@@ -30,7 +30,7 @@ export const BAD_FILES: readonly (readonly [string, string, string, RegExp])[] =
     'an unknown issuer',
     fileWith({ who: '[{issuer: oktta}]' }),
     'access_file_invalid',
-    /:9:11 unknown issuer "oktta" \(did you mean "okta"\?\); trust\.issuers has okta, ci$/,
+    /:9:11 unknown issuer "oktta" \(did you mean "okta"\?\); trusted are github, okta, ci$/,
   ],
   [
     'an empty who',
@@ -232,7 +232,12 @@ export const BAD_FILES: readonly (readonly [string, string, string, RegExp])[] =
     /a key must be a plain word/,
   ],
   ['an unclosed list', EXAMPLE.replace('[view@shop]', '[view@shop'), 'access_file_syntax', /access\.yaml:\d+:\d+ /],
-  ['two documents', `${EXAMPLE}---\n${EXAMPLE}`, 'access_file_syntax', /multiple documents/],
+  [
+    'two documents',
+    `${EXAMPLE}---\n${EXAMPLE}`,
+    'access_file_syntax',
+    /an access file is one document, and this has several/,
+  ],
   ['nothing', '', 'access_file_invalid', /^access\.yaml:1:1 expected a map, found nothing$/],
   ['a list', '- a\n', 'access_file_invalid', /expected a map, found a list/],
   ['nesting without end', '['.repeat(50_000), 'access_file_invalid', /nested deeper than 16 levels/],

@@ -159,8 +159,8 @@ function findIssuer(
   const issuer = issuers.find((one) => one.name === name);
   if (issuer) return issuer;
   const known = ['github', ...issuers.map((one) => one.name)];
-  const listed = known.slice(1).join(', ') || 'none';
-  return { message: `unknown issuer "${name}"${didYouMean(name, known)}; trust.issuers has ${listed}` };
+  const listed = (codespaces ? known : known.slice(1)).join(', ') || 'none';
+  return { message: `unknown issuer "${name}"${didYouMean(name, known)}; trusted are ${listed}` };
 }
 
 function duplicateIssuers(

@@ -98,6 +98,8 @@ function fieldName(path: readonly PropertyKey[]): string {
 }
 
 function describe(issue: Issue, yaml: YamlFile): string {
+  if (issue.code === 'invalid_value' && issue.message.startsWith('Invalid'))
+    return `${JSON.stringify(valueAt(yaml.value, issue.path))} is not taken: ${issue.values.map(String).join(' or ')}`;
   if (issue.code !== 'invalid_type') return issue.message;
   // A message of the schema's own says more.
   if (!issue.message.startsWith('Invalid input')) return issue.message;

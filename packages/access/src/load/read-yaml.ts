@@ -58,7 +58,8 @@ export function readYaml(
     const problems: AccessFileProblem[] = [...document.errors, ...document.warnings].map((error) => ({
       code: 'access_file_syntax',
       place: place(error.pos[0]),
-      message: error.message,
+      message:
+        error.code === 'MULTIPLE_DOCS' ? 'an access file is one document, and this has several (`---`)' : error.message,
     }));
     if (problems.length === 0) problems.push(...unplain(document.contents, place));
     if (problems.length > 0) return { problems };

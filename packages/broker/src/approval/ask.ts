@@ -75,7 +75,10 @@ function newRequest(parts: Parts, live: Live, order: ApprovalOrder): Request {
   if (!found) throw notOffered(order.grant);
   const { approval } = found;
   if (order.seconds !== undefined && order.seconds > approval.max)
-    throw new MeshpassError('request_malformed', `${order.grant} is given for ${approval.max} seconds at most.`);
+    throw new MeshpassError(
+      'request_malformed',
+      `${order.grant} is given for ${durationText(approval.max)} at most; you asked for ${durationText(order.seconds)}.`,
+    );
   if (approval.reason === 'required' && order.reason === undefined)
     throw new MeshpassError('request_malformed', `A request for ${order.grant} needs a reason: add --reason.`);
   refuseMany(parts, live, order.grant);
@@ -104,4 +107,9 @@ function newRequest(parts: Parts, live: Live, order: ApprovalOrder): Request {
         retryAfter: 60,
       });
   }
+}
+
+function durationText(seconds: number): string {
+  if (seconds % 3600 === 0) return `${seconds / 3600}h`;
+  return seconds % 60 === 0 ? `${seconds / 60}m` : `${seconds}s`;
 }

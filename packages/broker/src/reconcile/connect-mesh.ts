@@ -48,7 +48,7 @@ export const MeshConfig = z.strictObject({
     })
     .prefault({}),
   /** Audience of the API server, as its `--api-audiences` says; absent: no workspace gets a token for it. */
-  kubernetesAudience: z.string().min(1).max(512).optional(),
+  kubernetesAudience: z.string().min(1, 'must not be empty').max(512).optional(),
   /** Others apply what the access file compiles to. */
   gitops: z.boolean().default(false),
   /** Seconds between two repairs of what others changed. */
@@ -114,8 +114,11 @@ const MAX_TOKEN_BYTES = 16 * 1024;
  */
 export async function connectMesh(given: MeshConfig, parts: MeshParts): Promise<ConnectedMesh> {
   const read = MeshConfig.safeParse(given);
-  if (!read.success)
-    throw new MeshpassError('config_invalid', `The mesh configuration is invalid: ${z.prettifyError(read.error)}`);
+  if (!read.success) {
+    const [issue] = read.error.issues;
+    const at = issue?.path.join('.') || 'the top level';
+    throw new MeshpassError('config_invalid', `The mesh configuration is invalid at ${at}: ${issue?.message}.`);
+  }
   const config = read.data;
   const { log, now = () => Math.floor(Date.now() / 1000), random = Math.random } = parts;
   const { rootsFile: path } = config.istiod;

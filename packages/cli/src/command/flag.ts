@@ -1,6 +1,6 @@
 /** The flags and arguments of a command as data: the type of the value that `run` gets follows from how it is read. */
 import { MeshpassError } from '@meshpass/identity/error';
-import { type HostPort, hostPort, wholeNumber as readWholeNumber } from './host-port.ts';
+import { type HostPort, hostPort, portNumber, wholeNumber as readWholeNumber } from './host-port.ts';
 
 export interface Flag<T> {
   /** Its value as the help shows it: `<file>`, `<path...>` for several words. Absent: it takes none. */
@@ -65,6 +65,8 @@ function valueFlag<T>(read: (text: string, name: string) => T): ValueFlag<T> {
 export const text = valueFlag((given) => given);
 /** @throws MeshpassError `usage` when read */
 export const wholeNumber = valueFlag(readWholeNumber);
+/** 0 to 65535. @throws MeshpassError `usage` when read */
+export const port = valueFlag(portNumber);
 /** `HOST:PORT`. @throws MeshpassError `usage` when read */
 export const address: ValueFlag<HostPort> = valueFlag(hostPort);
 

@@ -19,3 +19,10 @@ export function wholeNumber(text: string, flag: string): number {
   if (!/^\d{1,9}$/.test(text)) throw new MeshpassError('usage', `${flag} must be a whole number, not "${text}".`);
   return Number(text);
 }
+
+/** @returns 0 to 65535. @throws MeshpassError `usage`, naming the flag */
+export function portNumber(text: string, flag: string): number {
+  if (!/^\d{1,5}$/.test(text) || Number(text) > 65_535)
+    throw new MeshpassError('usage', `${flag} must be 0 to 65535, not "${text}".`);
+  return Number(text);
+}

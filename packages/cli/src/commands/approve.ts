@@ -1,4 +1,5 @@
 import { askApprovals } from '../approvals/agent.ts';
+import { readReason, readRequestId } from '../approvals/order.ts';
 import { readDuration, requestText } from '../approvals/text.ts';
 import { defineCommand } from '../command/define.ts';
 import { argument, text } from '../command/flag.ts';
@@ -18,9 +19,9 @@ export const command = defineCommand({
   page: 'docs/access/approvals.md',
   run: async ({ id, for: duration, reason, output }) => {
     const order = {
-      ...{ id, decision: 'approve' as const },
+      ...{ id: readRequestId(id), decision: 'approve' as const },
       ...(duration !== undefined && { seconds: readDuration(duration, '--for') }),
-      ...(reason !== undefined && { reason }),
+      ...(reason !== undefined && { reason: readReason(reason) }),
     };
     const answered = await askApprovals({ act: 'answer', order });
     console.log(

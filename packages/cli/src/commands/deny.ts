@@ -1,4 +1,5 @@
 import { askApprovals } from '../approvals/agent.ts';
+import { readReason, readRequestId } from '../approvals/order.ts';
 import { requestText } from '../approvals/text.ts';
 import { defineCommand } from '../command/define.ts';
 import { argument, text } from '../command/flag.ts';
@@ -17,8 +18,8 @@ export const command = defineCommand({
   page: 'docs/access/approvals.md',
   run: async ({ id, reason, output }) => {
     const order = {
-      ...{ id, decision: 'deny' as const },
-      ...(reason !== undefined && { reason }),
+      ...{ id: readRequestId(id), decision: 'deny' as const },
+      reason: readReason(reason),
     };
     const answered = await askApprovals({ act: 'answer', order });
     console.log(

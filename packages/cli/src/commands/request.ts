@@ -4,6 +4,7 @@ import type { AgentStatus } from '@meshpass/agent/control/status';
 import type { ApprovalRequest } from '@meshpass/identity/approval';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { askApprovals } from '../approvals/agent.ts';
+import { readReason } from '../approvals/order.ts';
 import { readDuration, requestText } from '../approvals/text.ts';
 import { defineCommand } from '../command/define.ts';
 import { EXIT, type ExitCode } from '../command/failure.ts';
@@ -43,7 +44,7 @@ async function request(options: OptionsOf<typeof args & typeof flags>): Promise<
   const order = {
     grant,
     ...(duration !== undefined && { seconds: readDuration(duration, '--for') }),
-    ...(reason !== undefined && { reason }),
+    ...(reason !== undefined && { reason: readReason(reason) }),
   };
   let asked = await askApprovals({ act: 'ask', order });
   if (options.wait) {

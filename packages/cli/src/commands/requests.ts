@@ -1,4 +1,5 @@
 import { askApprovals } from '../approvals/agent.ts';
+import { readRequestId } from '../approvals/order.ts';
 import { overviewText, requestText } from '../approvals/text.ts';
 import { defineCommand } from '../command/define.ts';
 import { text } from '../command/flag.ts';
@@ -13,7 +14,7 @@ export const command = defineCommand({
   run: async ({ withdraw, output }) => {
     const now = Math.floor(Date.now() / 1000);
     if (withdraw !== undefined) {
-      const withdrawn = await askApprovals({ act: 'withdraw', id: withdraw });
+      const withdrawn = await askApprovals({ act: 'withdraw', id: readRequestId(withdraw) });
       console.log(output === 'json' ? JSON.stringify(withdrawn, null, 2) : requestText(withdrawn, now));
       return;
     }

@@ -33,6 +33,7 @@ import { checkpointMapOf } from './checkpoint-map.ts';
 import { type EdgeProcess, runEdge } from './edge-process.ts';
 import type { ServeOptions } from './flags.ts';
 import { policyAuthorsOf } from './policy-authors.ts';
+import { requireDirectory } from './require-directory.ts';
 import { untilSignal } from './until-signal.ts';
 
 /** In one process, silence of this many ms means that the process was suspended, and may have missed events. */
@@ -92,6 +93,8 @@ export async function startBroker(options: ServeOptions, { connectMesh, serveBro
     approvalWebhookKeys: options.approvalWebhookKeys,
     policyAuthors: policyAuthorsOf(options),
   });
+  if (options.approvalWebhookKeys !== undefined)
+    requireDirectory(options.approvalWebhookKeys, '--approval-webhook-keys');
   const signer = await openSigner(
     options.signingKey ?? join(options.data, 'signing-key.pem'),
     options.signingKey === undefined,

@@ -121,3 +121,31 @@ it('access check does not claim that services were checked', async () => {
     `${folder}/access.yaml is well-formed: 1 grant. Services and roles of the cluster were not checked; policy plan does that.`,
   ]);
 });
+
+describe('what is typed of a request for approval, or of a port', () => {
+  const id = '0123456789abcdef01234567';
+  it.each([
+    [
+      ['approve', '5f0c...'],
+      '"5f0c..." is no id of a request: it has 24 characters, and meshpass requests shows it. [usage]',
+    ],
+    [
+      ['deny', 'x', '--reason', 'no'],
+      '"x" is no id of a request: it has 24 characters, and meshpass requests shows it. [usage]',
+    ],
+    [
+      ['requests', '--withdraw', 'x'],
+      '"x" is no id of a request: it has 24 characters, and meshpass requests shows it. [usage]',
+    ],
+    [
+      ['approvals', 'show', 'x'],
+      '"x" is no id of a request: it has 24 characters, and meshpass approvals list shows it. [usage]',
+    ],
+    [['approvals', 'revoke', id, '--reason', ' '], '--reason is empty: say why. [usage]'],
+    [['request', 'dev', '--reason', ''], '--reason is empty: say why. [usage]'],
+    [['login', '--port', '99999'], '--port must be 0 to 65535, not "99999". [usage]'],
+  ])('%j is refused before anybody is asked', async (words, message) => {
+    expect(await call(...words)).toBe(2);
+    expect(errors.join('\n')).toContain(message);
+  });
+});

@@ -29,6 +29,14 @@ function file(name: string, text: string): string {
 it.each([
   ['--active-label=bad', '--active-label must be NAMESPACE/POD. [usage]'],
   ['--github-app=1', '--github-app and --github-app-key go together. [usage]'],
+  [
+    `--approval-webhook-keys=${join(dir, 'not-there')}`,
+    `--approval-webhook-keys: ${join(dir, 'not-there')} is no directory. [config_invalid]`,
+  ],
+  [
+    '--kubernetes-audience=',
+    'The mesh configuration is invalid at kubernetesAudience: must not be empty. [config_invalid]',
+  ],
   ['--edge-listen=127.0.0.1:0', '--edge-listen needs --edge-tls-cert, --edge-tls-key and --mesh-gateway. [usage]'],
 ])('a broker with %s ends with the reason', async (flag, reason) => {
   const access = file('access.yaml', 'trust: {codespaces: {organization: acme}}\ngrants: {}\n');

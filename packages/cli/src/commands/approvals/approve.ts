@@ -1,4 +1,5 @@
 import type { ApprovalRequest } from '@meshpass/identity/approval';
+import { readReason, readRequestId } from '../../approvals/order.ts';
 import { readDuration, requestText } from '../../approvals/text.ts';
 import { defineCommand } from '../../command/define.ts';
 import { argument, text } from '../../command/flag.ts';
@@ -19,7 +20,8 @@ export const command = defineCommand({
   page: 'docs/access/approvals.md',
   run: async ({ id, for: duration, reason, output, ...options }) => {
     const order = {
-      ...{ id, decision: 'approve', reason },
+      ...{ id: readRequestId(id, 'meshpass approvals list'), decision: 'approve' },
+      ...(reason !== undefined && { reason: readReason(reason) }),
       ...(duration !== undefined && { seconds: readDuration(duration, '--for') }),
     };
     const call = operatorClient(options, process.env);

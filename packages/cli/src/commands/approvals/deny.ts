@@ -1,4 +1,5 @@
 import type { ApprovalRequest } from '@meshpass/identity/approval';
+import { readReason, readRequestId } from '../../approvals/order.ts';
 import { requestText } from '../../approvals/text.ts';
 import { defineCommand } from '../../command/define.ts';
 import { argument, text } from '../../command/flag.ts';
@@ -18,7 +19,7 @@ export const command = defineCommand({
   page: 'docs/access/approvals.md',
   run: async ({ id, reason, output, ...options }) => {
     const order = {
-      ...{ id, decision: 'deny', reason },
+      ...{ id: readRequestId(id, 'meshpass approvals list'), decision: 'deny', reason: readReason(reason) },
     };
     const call = operatorClient(options, process.env);
     const answer = (await call('POST', '/admin/approvals/answer', order)) as ApprovalRequest;

@@ -1,4 +1,5 @@
 import type { ApprovalRequest } from '@meshpass/identity/approval';
+import { readReason, readRequestId } from '../../approvals/order.ts';
 import { requestText } from '../../approvals/text.ts';
 import { defineCommand } from '../../command/define.ts';
 import { argument, text } from '../../command/flag.ts';
@@ -13,8 +14,9 @@ export const command = defineCommand({
   examples: ['meshpass approvals revoke 0123456789abcdef01234567 --reason "incident is over"'],
   page: 'docs/access/approvals.md',
   run: async ({ id, reason, output, ...options }) => {
+    const order = { id: readRequestId(id, 'meshpass approvals list'), reason: readReason(reason) };
     const call = operatorClient(options, process.env);
-    const answer = (await call('POST', '/admin/approvals/revoke', { id, reason })) as ApprovalRequest;
+    const answer = (await call('POST', '/admin/approvals/revoke', order)) as ApprovalRequest;
     console.log(
       output === 'json' ? JSON.stringify(answer, null, 2) : requestText(answer, Math.floor(Date.now() / 1000)),
     );

@@ -1,5 +1,6 @@
 import type { ApprovalRequest } from '@meshpass/identity/approval';
 import { MeshpassError } from '@meshpass/identity/error';
+import { readRequestId } from '../../approvals/order.ts';
 import { requestText } from '../../approvals/text.ts';
 import { defineCommand } from '../../command/define.ts';
 import { argument } from '../../command/flag.ts';
@@ -14,8 +15,9 @@ export const command = defineCommand({
   examples: ['meshpass approvals show 0123456789abcdef01234567'],
   page: 'docs/access/approvals.md',
   run: async ({ id, output, ...options }) => {
+    const requestId = readRequestId(id, 'meshpass approvals list');
     const call = operatorClient(options, process.env);
-    const path = `/admin/approvals?id=${encodeURIComponent(id)}`;
+    const path = `/admin/approvals?id=${requestId}`;
     const [answer] = ((await call('GET', path)) as { readonly requests: readonly ApprovalRequest[] }).requests;
     if (!answer) throw new MeshpassError('approval_unknown', `There is no request ${id}.`);
     console.log(

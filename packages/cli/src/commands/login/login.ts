@@ -1,6 +1,6 @@
 import { MeshpassError } from '@meshpass/identity/error';
 import { defineCommand } from '../../command/define.ts';
-import { type OptionsOf, text, toggle, turnOff, wholeNumber } from '../../command/flag.ts';
+import { type OptionsOf, port, text, toggle, turnOff } from '../../command/flag.ts';
 import { output, STATE_ENV } from '../../command/shared-flags.ts';
 import { openBrowser } from '../../login/open-browser.ts';
 import { loginOperator } from '../../login/operator.ts';
@@ -12,7 +12,7 @@ const flags = {
   issuer: text('<name>', 'where to sign in, by its name in the access file; needed where there are several'),
   device: toggle('sign in on another device, by a code (RFC 8628)'),
   browser: turnOff('print the URL, and open no browser'),
-  port: wholeNumber('<port>', 'port of the page on 127.0.0.1 that the issuer sends the browser back to; 0: any', {
+  port: port('<port>', 'port of the page on 127.0.0.1 that the issuer sends the browser back to; 0: any', {
     default: '0',
   }),
   serviceAccountToken: text(
