@@ -40,7 +40,12 @@ export function comparePeople(a: readonly Identity[], b: readonly Identity[]): '
 export function refuseOwn(requester: readonly Identity[], approver: readonly Identity[], trust?: Trust): void {
   const compared = comparePeople(requester, approver);
   if (compared === 'same')
-    throw new MeshpassError('approval_own', 'This is your own request: somebody else has to answer it.');
+    throw new MeshpassError(
+      'approval_own',
+      trust
+        ? 'This is your own request: somebody else has to answer it.'
+        : 'You asked for this yourself: another operator has to confirm it.',
+    );
   if (compared === 'unknown')
     throw new MeshpassError(
       'approval_not_comparable',

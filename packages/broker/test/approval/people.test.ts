@@ -61,6 +61,8 @@ grants: {}`,
         'answer with an identity of github.',
     );
     expect(() => refuseOwn([okta('x')], [a], trust)).toThrow('and github you. Answer with an identity of okta.');
+    expect(() => refuseOwn([a], [a], trust)).toThrow('This is your own request: somebody else has to answer it.');
+    expect(() => refuseOwn([a], [a])).toThrow('You asked for this yourself: another operator has to confirm it.');
     expect(() => refuseOwn([okta('x')], [a])).toThrow('Another operator, of the same issuer as whoever asked');
     const place = { file: 'access.yaml', line: 1, column: 1 };
     const leads = { place, issuer: 'okta', claims: { groups: ['leads'] } };

@@ -129,7 +129,11 @@ async function ask<T>(
 ): Promise<T> {
   const url = new URL(path, operator);
   const unreachable = (cause?: unknown) =>
-    new MeshpassError('agent_broker_unreachable', `No broker answers at ${url.origin} as one does.`, { cause });
+    new MeshpassError(
+      'agent_broker_unreachable',
+      `No broker answers at ${url.origin}: is the port-forward running? It ends when the active broker changes.`,
+      { cause },
+    );
   const ca = caFile === undefined ? undefined : readTextFile(caFile, '--ca-file');
   const headers = {
     ...(form !== undefined && { 'content-type': 'application/x-www-form-urlencoded' }),
