@@ -148,6 +148,8 @@ function createProvider(issuer: string, keys: Keys, { disabled, backchannels }: 
         ...backchannel(MESHPASS_CLIENT),
         client_id: MESHPASS_CLIENT,
         client_name: 'Meshpass',
+        // `auth_time` in ID tokens: by it a sign-in after a logout is known for a new one.
+        require_auth_time: true,
         application_type: 'native',
         token_endpoint_auth_method: 'none',
         grant_types: ['urn:ietf:params:oauth:grant-type:device_code', 'refresh_token'],

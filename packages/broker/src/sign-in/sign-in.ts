@@ -205,8 +205,10 @@ function whyEnded({ recentLogouts }: SignInContext, { session }: Live, signIn: S
 function isOfEnded({ subject, sid, authTime }: SignIn, ended: EndedSignIn): boolean {
   if (subject !== ended.subject) return false;
   if (sid !== undefined && sid === ended.sid) return true;
-  if (authTime !== undefined) return authTime <= ended.signedOutAt;
-  return sid === undefined || ended.sid === undefined;
+  const isOther = sid !== undefined && ended.sid !== undefined;
+  if (authTime === undefined) return !isOther;
+  // Another session may have begun in the second in which the last one ended.
+  return isOther ? authTime < ended.signedOutAt : authTime <= ended.signedOutAt;
 }
 
 function withEnded({ endedSignIns = [] }: Attestation, { issuer, subject, sid }: SignIn, { at }: SignedOut) {
