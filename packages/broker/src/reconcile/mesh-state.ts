@@ -81,9 +81,11 @@ export function meshState(options: StateOptions): LiveMeshState {
     onFailed: (error, plan) => {
       const final = permanentRefusal(error);
       if (inForce && plan.access !== inForce.access && final) {
-        // Not to be tried for ever: meanwhile nobody would keep up what is in force.
-        candidate = undefined;
-        refuse(final);
+        // Not to be tried for ever; and a file that has come meanwhile is not refused for this one.
+        if (plan.access === candidate) {
+          candidate = undefined;
+          refuse(final);
+        }
         soon();
         return;
       }
@@ -231,11 +233,8 @@ export function meshState(options: StateOptions): LiveMeshState {
     inForce: () => inForce !== undefined,
     access: () => {
       if (inForce) return inForce.access;
-      throw new MeshpassError(
-        'kubernetes_unavailable',
-        'The access file is not in force yet: the broker is starting.',
-        { retryAfter: 1 },
-      );
+      const why = 'The access file is not in force yet: the broker is starting.';
+      throw new MeshpassError('kubernetes_unavailable', why, { retryAfter: 1 });
     },
     roots: view.roots,
     services,

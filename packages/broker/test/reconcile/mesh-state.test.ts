@@ -1,14 +1,10 @@
 /** Orders of events that a real cluster seldom gives: the cluster is played, everything else is as it is. */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseAccess } from '@meshpass/access';
 import { MeshpassError } from '@meshpass/identity';
-import type { Mesh } from '@meshpass/istio';
-import { afterEach, beforeEach, expect, it, vi } from 'vitest';
-import type { ClusterView } from '../../src/reconcile/cluster-view.ts';
-import type { LiveMeshState } from '../../src/reconcile/contract.ts';
-import { meshState, type StateOptions } from '../../src/reconcile/mesh-state.ts';
+import { expect, it, vi } from 'vitest';
+import { orders, playCluster } from './played-cluster.ts';
 
 const file = (user: string) => `trust: {codespaces: {organization: acme}}
 grants:
@@ -16,79 +12,6 @@ grants:
     who: [{user: ${user}}]
     to: [{service: orders, namespace_labels: {team: payments}, port: 80}]
 `;
-
-let dir: string;
-let state: LiveMeshState | undefined;
-beforeEach(() => {
-  dir = mkdtempSync(join(tmpdir(), 'meshpass-state-'));
-});
-afterEach(() => {
-  state?.close();
-  rmSync(dir, { recursive: true });
-});
-
-const orders: Mesh['services'][number] = {
-  ...{ name: 'orders', namespace: 'shop', selector: { app: 'orders' }, workloads: [] },
-  ports: [{ port: 80, targetPort: 80, name: 'http', protocol: 'http' }],
-};
-
-function playCluster() {
-  const listeners = new Set<() => void>();
-  const warnings: string[] = [];
-  const cluster = {
-    ours: ['meshpass-guard-dev@1'],
-    followed: [] as readonly string[],
-    services: [orders],
-    namespaces: [{ name: 'shop', labels: { team: 'payments' } as Record<string, string> }],
-    /** Applying waits for it. */
-    gate: Promise.resolve() as Promise<unknown>,
-    applying: 0,
-    /** What Kubernetes answers to every write. */
-    refusal: undefined as MeshpassError | undefined,
-    changed: () => {
-      for (const listener of listeners) listener();
-    },
-  };
-  const current = () => ({ services: cluster.services, namespaces: cluster.namespaces, foreignPolicies: [] });
-  const view: ClusterView = {
-    ...{ current, outline: current, ours: () => cluster.ours, roots: () => ['root'], unready: () => [] },
-    follow: (namespaces) => {
-      cluster.followed = namespaces;
-    },
-    onChange: (listener) => {
-      listeners.add(listener);
-      return () => listeners.delete(listener);
-    },
-    close: () => {},
-  };
-  const kubernetes = {
-    apply: async () => {
-      cluster.applying++;
-      await cluster.gate;
-      if (cluster.refusal) throw cluster.refusal;
-    },
-    remove: async () => {},
-    list: async () => [],
-  };
-  const path = join(dir, 'access.yaml');
-  const start = (more: Pick<StateOptions, 'activated'> = {}) => {
-    state = meshState({
-      ...more,
-      ...{ view, kubernetes: kubernetes as never, accessFile: path, now: () => 0, random: () => 0, resync: 60_000 },
-      mesh: {
-        ...{ trustDomain: 'cluster.local', rootNamespace: 'istio-system', clusterDomain: 'cluster.local' },
-        gateway: { namespace: 'meshpass-system', labels: {}, port: 15443 },
-      },
-      tokens: () => ({
-        ...{ issuer: 'https://b.example', audience: 'meshpass', header: 'x-meshpass-token' },
-        jwks: '{"keys":[{"kty":"RSA","kid":"1","n":"AQAB","e":"AQAB"}]}',
-      }),
-      log: { info: () => {}, warn: (_, message) => warnings.push(message ?? ''), error: () => {} },
-    });
-    return state;
-  };
-  return { cluster, path, start, warnings };
-}
 
 const eventually = (check: () => void) => vi.waitFor(check, { timeout: 15_000, interval: 20 });
 
@@ -146,7 +69,7 @@ it('a selected Service that cannot be granted is said, and forgotten when it can
 });
 
 it('an included file that changes is read, also where only it does', async () => {
-  const { path, start } = playCluster();
+  const { dir, path, start } = playCluster();
   const more = (user: string) => `grants:\n  more: {who: [{user: ${user}}], to: [{service: orders.shop, port: 80}]}\n`;
   writeFileSync(path, `include: [more.yaml]\n${file('ann')}`);
   const refusals: string[] = [];
@@ -196,6 +119,32 @@ it('a file on disk that changes while another one is being put in force is read 
   await expect(taken).rejects.toThrow('denied');
   cluster.refusal = undefined;
   await eventually(() => expect(mesh.access().grants[0]!.who[0]!.user).toBe('bob'));
+});
+
+it('a file that comes while Kubernetes refuses the one before comes into force, and nothing more is said of that one', async () => {
+  const { cluster, path, start } = playCluster();
+  writeFileSync(path, file('ann'));
+  const mesh = start();
+  await eventually(() => expect(mesh.inForce()).toBe(true));
+  let open = () => {};
+  cluster.gate = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  cluster.refusal = new MeshpassError('kubernetes_unavailable', 'No.', { detail: { status: 403, message: 'denied' } });
+  const before = cluster.applying;
+  writeFileSync(path, file('eve').replace('dev:', 'other:'));
+  await mesh.reload();
+  await eventually(() => expect(cluster.applying).toBeGreaterThan(before));
+  writeFileSync(path, file('bob').replace('dev:', 'third:'));
+  await mesh.reload();
+  // It is compiled, and waits for the run under way.
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  cluster.refusal = undefined;
+  open();
+  await eventually(() => expect(mesh.access().grants[0]!).toMatchObject({ name: 'third', who: [{ user: 'bob' }] }));
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  expect(mesh.access().grants[0]!.name).toBe('third');
+  expect([mesh.problems(), mesh.fileProblem()]).toEqual([[], undefined]);
 });
 
 it('from the first file on that was given and came into force, the one on disk is ignored', async () => {
