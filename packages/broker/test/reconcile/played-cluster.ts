@@ -81,5 +81,5 @@ export function playCluster() {
     });
     return state;
   };
-  return { cluster, path, start, warnings };
+  return { cluster, dir, path, start, warnings };
 }
