@@ -1,5 +1,5 @@
 /** The access file compiled to Istio objects, and what is read from a cluster for that. Does not load the CEL evaluator. */
-export { describeApproval } from './authorize/describe-approval.ts';
+export { describeApproval, describeEmergency, describeEmergencyBounds } from './authorize/describe-approval.ts';
 export { describeWho } from './authorize/describe-who.ts';
 export { checkMesh, leftOut } from './compile/check-mesh.ts';
 export { type CompileOptions, compile } from './compile/compile.ts';

@@ -1,6 +1,9 @@
 /** The access file once read, and what compiling yields: the nouns of this package. */
 import type { Attestation } from '@meshpass/identity';
 import type { Place } from '@meshpass/istio';
+import type { ApprovalWebhook } from './model-webhook.ts';
+
+export type { ApprovalWebhook } from './model-webhook.ts';
 
 /** Exactly one issuer of OIDC proofs. */
 export interface TrustedIssuer {
@@ -200,6 +203,21 @@ export interface Approval {
   readonly reason: 'required' | 'optional';
   /** Different people who must approve. */
   readonly count: number;
+  /** Absent: nobody has the grant without an approval. */
+  readonly emergency?: Emergency;
+}
+
+/** That people take a grant without an approval, and are reviewed afterwards. Durations in seconds. */
+export interface Emergency {
+  readonly place: Place;
+  /** Of those who may ask for it. Absent: all of them. */
+  readonly who?: readonly Who[];
+  /** The longest. */
+  readonly for: number;
+  /** Who reviews it: one other person. */
+  readonly review: readonly Who[];
+  /** Time for the review, counted from when it was taken. */
+  readonly within: number;
 }
 
 export interface Grant {
@@ -219,15 +237,6 @@ export interface Grant {
   /** Alternatives. Absent: at any time. */
   readonly during?: readonly Window[];
   readonly approval?: Approval;
-}
-
-/** Where requests for approval are sent, and from where answers come. */
-export interface ApprovalWebhook {
-  readonly name: string;
-  readonly place: Place;
-  readonly url: string;
-  /** Issuer whose people it names: `github`, or a name of `trust.issuers`. */
-  readonly speaksFor: string;
 }
 
 export interface Access {

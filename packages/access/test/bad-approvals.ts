@@ -33,6 +33,42 @@ export const BAD_APPROVALS: typeof BAD_FILES = [
     /leave out repository, ref and environment/,
   ],
   [
+    'an emergency of half a day',
+    more('approval: {by: [{user_id: 5}], emergency: {for: 12h}}'),
+    INVALID,
+    /for: 12h is too long: at most 4h$/,
+  ],
+  [
+    'an emergency that is reviewed at once',
+    more('approval: {by: [{user_id: 5}], emergency: {within: 1m}}'),
+    INVALID,
+    /within: 1m is too short: at least 1h$/,
+  ],
+  [
+    'an emergency that nobody reviews',
+    more('approval: {by: [{user_id: 5}], emergency: {review: []}}'),
+    INVALID,
+    /review: nobody can review/,
+  ],
+  [
+    'an emergency that a job takes',
+    more('approval: {by: [{user_id: 5}], emergency: {who: {issuer: ci}}}'),
+    INVALID,
+    /a job cannot take a grant in an emergency/,
+  ],
+  [
+    'an emergency that is reviewed from a repository',
+    more('approval: {by: [{user_id: 5}], emergency: {review: {repository: acme/payments}}}'),
+    INVALID,
+    /people review, wherever they are: leave out repository/,
+  ],
+  [
+    'an emergency that nobody knows how to end',
+    more('approval: {by: [{user_id: 5}], emergency: {max: 1h}}'),
+    'access_file_unknown_key',
+    /max/,
+  ],
+  [
     'an approval for a day',
     more('approval: {by: [{user_id: 5}], for: 24h}'),
     INVALID,

@@ -67,6 +67,13 @@ export const GOOD_FILES: readonly (readonly [string, string])[] = [
       more: 'approval: {by: [{team: acme/leads}, {user_id: 5}], count: 2, for: 30m, max: 2h, reason: optional}',
     }),
   ],
+  ['an emergency with every default', fileWith({ more: 'approval: {by: {user_id: 5}, emergency: {}}' })],
+  [
+    'an emergency',
+    fileWith({
+      more: 'approval: {by: {user_id: 5}, emergency: {who: {user_id: 6}, for: 10m, review: [{team: acme/leads}], within: 48h}}',
+    }),
+  ],
   [
     'a role where a label is',
     fileWith({ more: 'kubernetes: {roles: [view@shop, {role: view, namespace_labels: {team: a}}]}' }),

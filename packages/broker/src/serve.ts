@@ -235,6 +235,7 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
     roots: () => rootLives(mesh.roots()),
     policyDrift: () => given.policy?.mesh.drift(),
     policyFindings: () => policyWatch?.findings().length,
+    emergencyReviews: approvals.reviews,
     configurationStreams: () => configurations?.streams() ?? 0,
     configurationLeftOut: () => configurations?.leftOut() ?? [],
     github: {

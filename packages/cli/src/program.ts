@@ -29,6 +29,10 @@ export const TREE: Group = {
     },
     approve: { summary: "Approve somebody else's request.", load: () => import('./commands/approve.ts') },
     deny: { summary: "Deny somebody else's request.", load: () => import('./commands/deny.ts') },
+    review: {
+      summary: 'Say whether what somebody else took in an emergency was right.',
+      load: () => import('./commands/review.ts'),
+    },
     approvals: {
       summary: 'See all requests for approval, and answer or take back, as an operator.',
       examples: ['meshpass approvals list'],
@@ -38,6 +42,10 @@ export const TREE: Group = {
         show: { summary: 'Show one request.', load: () => import('./commands/approvals/show.ts') },
         approve: { summary: 'Approve a request.', load: () => import('./commands/approvals/approve.ts') },
         deny: { summary: 'Deny a request.', load: () => import('./commands/approvals/deny.ts') },
+        review: {
+          summary: 'Say whether what was taken in an emergency was right.',
+          load: () => import('./commands/approvals/review.ts'),
+        },
         revoke: { summary: 'Take back what was approved.', load: () => import('./commands/approvals/revoke.ts') },
       },
     },

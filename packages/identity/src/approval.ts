@@ -40,6 +40,24 @@ export const ApprovalOrder = z.strictObject({
 });
 export type ApprovalOrder = z.infer<typeof ApprovalOrder>;
 
+/** `POST /approvals/emergency`: the grant is given at once, without an approval, and reviewed afterwards. */
+export const EmergencyOrder = z.strictObject({
+  grant,
+  /** How long; what the access file says where absent, and at most. */
+  seconds: duration.optional(),
+  reason: ApprovalReason,
+});
+export type EmergencyOrder = z.infer<typeof EmergencyOrder>;
+
+/** `POST /approvals/review`. */
+export const ReviewOrder = z.strictObject({
+  id: ApprovalId,
+  /** `object`: it was not right to take it. While the grant is held, it is lost at once. */
+  decision: z.enum(['accept', 'object']),
+  reason: ApprovalReason,
+});
+export type ReviewOrder = z.infer<typeof ReviewOrder>;
+
 /** `POST /approvals/withdraw`. */
 export const WithdrawOrder = z.strictObject({ id: ApprovalId });
 
@@ -76,6 +94,37 @@ export const ApprovalAnswer = person.extend({
   reason: text(300).optional(),
 });
 
+export const ReviewState = z.enum([
+  /** Waits for a review. */
+  'open',
+  /** Nobody has reviewed it in time; it waits still. */
+  'overdue',
+  'accepted',
+  'objected',
+  /** There is nothing to review: the grant was not given after all. */
+  'void',
+]);
+export type ReviewState = z.infer<typeof ReviewState>;
+
+/** Of a grant that somebody has taken without an approval. */
+export const EmergencyReview = z.object({
+  state: ReviewState,
+  /** It is overdue after that. */
+  review_by: unixSeconds,
+  /** Each review, the last one decides. */
+  reviews: z
+    .array(
+      person.extend({
+        decision: z.enum(['accept', 'object']),
+        via: text(64),
+        at: unixSeconds,
+        reason: text(300),
+      }),
+    )
+    .max(100),
+});
+export type EmergencyReview = z.infer<typeof EmergencyReview>;
+
 export const ApprovalRequest = z.object({
   id: ApprovalId,
   grant,
@@ -96,6 +145,8 @@ export const ApprovalRequest = z.object({
   answers: z.array(ApprovalAnswer).max(100),
   /** End of the grant, once approved. */
   until: unixSeconds.optional(),
+  /** Present: it was taken in an emergency, and nobody approved it. */
+  emergency: EmergencyReview.optional(),
 });
 export type ApprovalRequest = z.infer<typeof ApprovalRequest>;
 
@@ -108,6 +159,16 @@ export const RequestableGrant = z.object({
   seconds: duration,
   longest: duration,
   reason_required: z.boolean(),
+  /** Present: its developer may take it in an emergency. */
+  emergency: z
+    .object({
+      longest: duration,
+      /** Who reviews it, and until when, in words. */
+      review: text(4_096),
+      /** Why they may not now, in words; absent where they may. */
+      barred: text(1_024).optional(),
+    })
+    .optional(),
 });
 export type RequestableGrant = z.infer<typeof RequestableGrant>;
 
@@ -119,5 +180,7 @@ export const ApprovalsResponse = z.object({
   own: z.array(ApprovalRequest).max(100),
   /** Requests of others that wait for its developer's answer. */
   to_answer: z.array(ApprovalRequest).max(1_000),
+  /** Emergencies of others that its developer may review. */
+  to_review: z.array(ApprovalRequest).max(1_000).default([]),
 });
 export type ApprovalsResponse = z.infer<typeof ApprovalsResponse>;

@@ -49,6 +49,9 @@ const STATUS = {
   approval_forbidden: 403,
   approval_answered: 409,
   approval_webhook_unauthorized: 401,
+  emergency_not_offered: 403,
+  emergency_barred: 403,
+  emergency_too_many: 429,
   // Sign-ins of people beside the proof
   sign_in_required: 403,
   sign_in_unknown: 404,

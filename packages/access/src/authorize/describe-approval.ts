@@ -1,5 +1,5 @@
 /** The approval of a grant in words. */
-import type { Approval } from '../model.ts';
+import type { Approval, Emergency, Who } from '../model.ts';
 import { describeWho } from './describe-who.ts';
 
 /**
@@ -12,8 +12,42 @@ import { describeWho } from './describe-who.ts';
  * describeApproval(approval); // => 'approval by team acme/leads (2 people), at most 2h'
  * ```
  */
-export function describeApproval({ by, count, max }: Approval): string {
-  return `approval by ${by.map(describeWho).join(' or ')}${count > 1 ? ` (${count} people)` : ''}, at most ${duration(max)}`;
+export function describeApproval({ by, count, max, emergency }: Approval): string {
+  const without = emergency ? `; in an emergency taken without it ${describeEmergency(emergency)}` : '';
+  return `approval by ${anyOf(by)}${count > 1 ? ` (${count} people)` : ''}, at most ${duration(max)}${without}`;
+}
+
+/**
+ * Who may take a grant without an approval, for how long, and who reviews it until when.
+ * @example
+ * ```ts
+ * import { describeEmergency } from '@meshpass/access/compile';
+ * const place = { file: 'access.yaml', line: 4, column: 12 };
+ * const review = [{ team: 'acme/leads', place }];
+ * describeEmergency({ for: 1800, review, within: 86_400 }); // => 'by whoever may ask, at most 30m, reviewed within 24h by team acme/leads'
+ * ```
+ */
+export function describeEmergency({ who, review, within, for: longest }: Omit<Emergency, 'place'>): string {
+  return `by ${who ? anyOf(who) : 'whoever may ask'}, ${describeEmergencyBounds({ review, within, for: longest })}`;
+}
+
+/**
+ * The same without who takes it.
+ * @example
+ * ```ts
+ * import { describeEmergencyBounds } from '@meshpass/access/compile';
+ * const place = { file: 'access.yaml', line: 4, column: 12 };
+ * const review = [{ team: 'acme/leads', place }];
+ * describeEmergencyBounds({ for: 1800, review, within: 86_400 }); // => 'at most 30m, reviewed within 24h by team acme/leads'
+ * ```
+ */
+export function describeEmergencyBounds(emergency: Pick<Emergency, 'for' | 'review' | 'within'>): string {
+  const { for: longest, review, within } = emergency;
+  return `at most ${duration(longest)}, reviewed within ${duration(within)} by ${anyOf(review)}`;
+}
+
+function anyOf(people: readonly Who[]): string {
+  return people.map(describeWho).join(' or ');
 }
 
 function duration(seconds: number): string {

@@ -18,7 +18,8 @@ export function checkReferences(
     ...access.grants.flatMap((grant) => [
       ...grant.who.flatMap((who) => checkWho(who, access)),
       ...(grant.except ?? []).flatMap((denial) => checkDenial(denial, access)),
-      ...(grant.approval?.by ?? []).flatMap((who) => checkApprover(who, access)),
+      ...(grant.approval?.by ?? []).flatMap((who) => checkPerson(who, access, 'approve')),
+      ...emergencyPeople(grant).flatMap(({ who, acts }) => checkPerson(who, access, acts)),
       ...duplicateTargets(grant),
       ...duplicateRoles(grant),
     ]),
@@ -85,17 +86,29 @@ function checkMembers(who: Who, access: Access): readonly AccessFileProblem[] {
   return [];
 }
 
+/** Reviewers are the approvers where the file names none. */
+function emergencyPeople({ approval }: Grant): readonly { readonly who: Who; readonly acts: Acts }[] {
+  const { who = [], review = [] } = approval?.emergency ?? {};
+  const others = review === approval?.by ? [] : review;
+  return [
+    ...who.map((one) => ({ who: one, acts: 'take a grant in an emergency' as const })),
+    ...others.map((one) => ({ who: one, acts: 'review' as const })),
+  ];
+}
+
+type Acts = 'approve' | 'take a grant in an emergency' | 'review';
+
 /** Whoever approves is a person, and asked as one: from where they do says nothing of them. */
-function checkApprover(who: Who, access: Access): readonly AccessFileProblem[] {
+function checkPerson(who: Who, access: Access, acts: Acts): readonly AccessFileProblem[] {
   const problem = (message: string): readonly AccessFileProblem[] => [
     { code: 'access_file_invalid', place: who.place, message },
   ];
   const { repository, repositoryId, ref, environment } = who;
   if ([repository, repositoryId, ref, environment].some((member) => member !== undefined))
-    return problem('a person approves, wherever they are: leave out repository, ref and environment');
+    return problem(`people ${acts}, wherever they are: leave out repository, ref and environment`);
   const known = who.issuer === undefined ? undefined : findIssuer(who.issuer, access);
   if (known && 'kind' in known && known.kind === 'actions')
-    return problem('a job cannot approve: name people, by GitHub or by an identity provider');
+    return problem(`a job cannot ${acts}: name people, by GitHub or by an identity provider`);
   if (who.issuer !== undefined && known && 'kind' in known && !isOfPeople(who.issuer, access) && !who.signedIn)
     return problem(notOfPeople(who.issuer));
   return checkWho(who, access);

@@ -114,7 +114,9 @@ const MAX_GRANTS = 1_000;
 const NOT_HERE = 'cannot be read here: only one file was given';
 
 function mentioned(access: Access, of: (who: Grant['who'][number]) => string | undefined): readonly string[] {
-  const all = access.grants.flatMap(({ who }) => who.flatMap((entry) => of(entry) ?? []));
+  // Whoever takes a grant in an emergency is decided by what their session has; approvers and reviewers are asked about when they answer.
+  const entries = access.grants.flatMap(({ who, approval }) => [...who, ...(approval?.emergency?.who ?? [])]);
+  const all = entries.flatMap((entry) => of(entry) ?? []);
   return [...new Set(all)].sort();
 }
 

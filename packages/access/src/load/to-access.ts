@@ -3,6 +3,7 @@
 import type { Place } from '@meshpass/istio';
 import type {
   Access,
+  Approval,
   ApprovalWebhook,
   Denial,
   Grant,
@@ -93,12 +94,22 @@ function toGrant(name: string, grant: GrantEntry, yaml: YamlFile): Grant {
     ttl: grant.ttl,
     session: grant.session,
     ...(during && { during: during.map((entry, index) => toWindow(entry, at('during', index))) }),
-    ...(approval && {
-      approval: {
-        place: at('approval'),
-        by: approval.by.map((entry, index) => toWho(entry, at('approval', 'by', index))),
-        ...{ for: approval.for, max: approval.max ?? approval.for },
-        ...{ reason: approval.reason, count: approval.count },
+    ...(approval && { approval: toApproval(approval, (...path) => at('approval', ...path)) }),
+  };
+}
+
+function toApproval(entry: NonNullable<GrantEntry['approval']>, at: At): Approval {
+  const { emergency } = entry;
+  const people = (entries: readonly WhoEntry[], ...path: PropertyKey[]) =>
+    entries.map((one, index) => toWho(one, at(...path, index)));
+  const by = people(entry.by, 'by');
+  return {
+    ...{ place: at(), by, for: entry.for, max: entry.max ?? entry.for, reason: entry.reason, count: entry.count },
+    ...(emergency && {
+      emergency: {
+        ...{ place: at('emergency'), for: emergency.for, within: emergency.within },
+        ...(emergency.who && { who: people(emergency.who, 'emergency', 'who') }),
+        review: emergency.review ? people(emergency.review, 'emergency', 'review') : by,
       },
     }),
   };

@@ -18,15 +18,36 @@ const FORMER: Readonly<Record<string, { readonly now: string; readonly message: 
   },
 };
 
-const duration = (description: string) =>
-  read((input) => parseDuration(input, GIVEN), { description, pattern: DURATION });
+const duration = (description: string, bounds = GIVEN) =>
+  read((input) => parseDuration(input, bounds), { description, pattern: DURATION });
+
+/** People, as an entry or a list of them. @param nobody what is said of an empty list */
+const people = (description: string, nobody: string) =>
+  z
+    .union([who, z.array(who).min(1, nobody).max(50, 'more than 50 entries')])
+    .transform((entries) => (Array.isArray(entries) ? entries : [entries]))
+    .describe(description);
+
+/** Access that somebody takes without an approval. It is short, and reviewed while people remember why. */
+const TAKEN: DurationBounds = { least: '1m', most: '4h' };
+const REVIEWED: DurationBounds = { least: '1h', most: '168h' };
+
+const emergency = z.strictObject({
+  who: people(
+    'Who may take the grant without an approval, of those who may ask for it; where absent, all of them',
+    'nobody can take it: name somebody, or leave out "who"',
+  ).optional(),
+  for: duration('The longest that it is given, 1m to 4h', TAKEN).prefault('30m'),
+  review: people(
+    'Who reviews it afterwards: an entry as in "who", or a list of them; where absent, "by"',
+    'nobody can review: name somebody, or leave out "review"',
+  ).optional(),
+  within: duration('The time in which it must be reviewed, 1h to 168h', REVIEWED).prefault('24h'),
+});
 
 export const approval = z
   .strictObject({
-    by: z
-      .union([who, z.array(who).min(1, 'nobody can approve: name somebody').max(50, 'more than 50 entries')])
-      .transform((entries) => (Array.isArray(entries) ? entries : [entries]))
-      .describe('Who may approve: an entry as in "who", or a list of them'),
+    by: people('Who may approve: an entry as in "who", or a list of them', 'nobody can approve: name somebody'),
     for: duration('How long it is given where the request does not say, 1m to 12h').prefault('1h'),
     max: duration('The longest that can be asked for and given; where absent, "for"').optional(),
     reason: z.enum(['required', 'optional']).default('required').describe('Whether a request needs a reason'),
@@ -36,6 +57,9 @@ export const approval = z
       .max(5, 'at most 5')
       .default(1)
       .describe('How many different people must approve'),
+    emergency: emergency
+      .optional()
+      .describe('That people may take the grant without an approval, for a short time, and are reviewed afterwards'),
   })
   .superRefine((entry, context) => {
     if (entry.max !== undefined && entry.max < entry.for)

@@ -3,7 +3,7 @@ import { ApprovalRequest, ApprovalsResponse } from '@meshpass/identity/approval'
 import type { BrokerClient } from '../session/broker-client.ts';
 import type { ApprovalsCommand } from './command.ts';
 
-/** @throws MeshpassError `approval_*`, `approvals_too_many`, `request_malformed`, `agent_broker_unreachable` and other refusals of the broker */
+/** @throws MeshpassError `approval_*`, `approvals_too_many`, `emergency_*`, `request_malformed`, `agent_broker_unreachable` and other refusals of the broker */
 export async function approvals(
   client: BrokerClient,
   accessToken: string,
@@ -18,6 +18,10 @@ export async function approvals(
       );
     case 'ask':
       return await client.ask(accessToken, post('/approvals', command.order), ApprovalRequest);
+    case 'emergency':
+      return await client.ask(accessToken, post('/approvals/emergency', command.order), ApprovalRequest);
+    case 'review':
+      return await client.ask(accessToken, post('/approvals/review', command.order), ApprovalRequest);
     case 'withdraw':
       return await client.ask(accessToken, post('/approvals/withdraw', { id: command.id }), ApprovalRequest);
     case 'answer':

@@ -1,13 +1,15 @@
 /** What the commands ask of the agent about approvals. Loads nothing: the control socket is there before the rest of the agent. */
-import type { AnswerOrder, ApprovalOrder } from '@meshpass/identity/approval';
+import type { AnswerOrder, ApprovalOrder, EmergencyOrder, ReviewOrder } from '@meshpass/identity/approval';
 
 export type ApprovalsCommand =
   | { readonly act: 'list'; readonly scope?: 'own' }
   | { readonly act: 'ask'; readonly order: ApprovalOrder }
+  | { readonly act: 'emergency'; readonly order: EmergencyOrder }
+  | { readonly act: 'review'; readonly order: ReviewOrder }
   | { readonly act: 'withdraw'; readonly id: string }
   | { readonly act: 'answer'; readonly order: AnswerOrder };
 
-const ACTS: readonly unknown[] = ['list', 'ask', 'withdraw', 'answer'];
+const ACTS: readonly unknown[] = ['list', 'ask', 'emergency', 'review', 'withdraw', 'answer'];
 
 /** What the broker is not asked with at all. */
 export function isApprovalsCommand(value: unknown): value is ApprovalsCommand {

@@ -23,7 +23,7 @@ export interface AgentStatus extends DataPlaneStatus {
       readonly expiresAt: number;
       /** When the session loses the grant; absent where the broker does not say. */
       readonly heldUntil?: number;
-      /** Why the session gained it while it was live: `window_opened`, `access_widened`, `approved`, `signed_in`. */
+      /** Why the session gained it while it was live: `window_opened`, `access_widened`, `approved`, `emergency`, `signed_in`. */
       readonly gained?: string;
     }[];
     readonly identityTokenExpiresAt: number;

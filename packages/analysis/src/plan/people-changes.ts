@@ -5,6 +5,7 @@ import {
   type Approval,
   type Denial,
   describeApproval,
+  describeEmergencyBounds,
   describeWho,
   type Grant,
   type Who,
@@ -17,6 +18,9 @@ export interface PeopleChange {
   readonly does:
     | 'may now hold'
     | 'may no longer hold'
+    /** Without an approval, for a short time, reviewed afterwards. */
+    | 'may now in an emergency take'
+    | 'may no longer in an emergency take'
     | 'is now denied'
     | 'is no longer denied'
     /** Of the time in which a grant is open, or the approval that it needs: who gives it, for how long. */
@@ -33,7 +37,8 @@ export function peopleChanges(before: Access, after: Access): readonly PeopleCha
     ...[...new Set([...was.keys(), ...is.keys()])].sort().flatMap((name) => {
       const [old, now] = [was.get(name), is.get(name)];
       return [
-        ...differences(name, HELD, old?.who, now?.who, now?.approval),
+        ...differences(name, HELD, old?.who, now?.who, now?.approval && `with ${describeApproval(now.approval)}`),
+        ...differences(name, TAKEN, takers(old), takers(now), bounds(now)),
         ...differences(name, DENIED, old?.except, now?.except),
         ...(old && now ? conditionChanges(old, now) : []),
       ];
@@ -43,6 +48,7 @@ export function peopleChanges(before: Access, after: Access): readonly PeopleCha
 
 type Words = readonly [now: PeopleChange['does'], noLonger: PeopleChange['does']];
 const HELD: Words = ['may now hold', 'may no longer hold'];
+const TAKEN: Words = ['may now in an emergency take', 'may no longer in an emergency take'];
 const DENIED: Words = ['is now denied', 'is no longer denied'];
 
 function differences(
@@ -50,14 +56,26 @@ function differences(
   [now, noLonger]: Words,
   before: readonly Who[] = [],
   after: readonly Who[] = [],
-  approval?: Approval,
+  condition?: string,
 ): readonly PeopleChange[] {
-  const condition = approval ? `, with ${describeApproval(approval)}` : '';
   const [old, fresh] = [alternatives(before), alternatives(after)];
   return [
-    ...[...fresh].filter(([key]) => !old.has(key)).map(([, who]) => ({ grant, does: now, who: `${who}${condition}` })),
+    ...[...fresh]
+      .filter(([key]) => !old.has(key))
+      .map(([, who]) => ({ grant, does: now, who: condition === undefined ? who : `${who}, ${condition}` })),
     ...[...old].filter(([key]) => !fresh.has(key)).map(([, who]) => ({ grant, does: noLonger, who })),
   ];
+}
+
+/** Whoever may ask, where the file names nobody else. */
+function takers(grant: Grant | undefined): readonly Who[] {
+  const emergency = grant?.approval?.emergency;
+  return emergency ? (emergency.who ?? grant.who) : [];
+}
+
+function bounds(grant: Grant | undefined): string | undefined {
+  const emergency = grant?.approval?.emergency;
+  return emergency && describeEmergencyBounds(emergency);
 }
 
 function alternatives(entries: readonly Who[]): ReadonlyMap<string, string> {

@@ -55,6 +55,24 @@ describe('what a change of the access file means for people', () => {
       ['what it needs (approval by user id 5, at most 1h before, no approval after) changes for dev'],
     ],
     [
+      'an emergency, which those may take who may ask',
+      fileWith({ more: 'approval: {by: {user_id: 5}}' }),
+      fileWith({ more: 'approval: {by: {user_id: 5}, emergency: {}}' }),
+      [
+        expect.stringMatching(/, at most 30m, reviewed within 24h by user id 5 may now in an emergency take dev$/),
+        'what it needs (approval by user id 5, at most 1h before, approval by user id 5, at most 1h; in an emergency taken without it by whoever may ask, at most 30m, reviewed within 24h by user id 5 after) changes for dev',
+      ],
+    ],
+    [
+      'an emergency that fewer may take',
+      fileWith({ more: 'approval: {by: {user_id: 5}, emergency: {who: [{user_id: 6}, {user_id: 7}]}}' }),
+      fileWith({ more: 'approval: {by: {user_id: 5}, emergency: {who: {user_id: 6}}}' }),
+      [
+        'user id 7 may no longer in an emergency take dev',
+        expect.stringContaining('taken without it by user id 6, at most 30m'),
+      ],
+    ],
+    [
       'an alternative of who, beside an approval',
       fileWith({ more: 'approval: {by: {user_id: 5}}' }),
       fileWith({ who: '[{user: alice}, {user: bob}]', more: 'approval: {by: {user_id: 5}}' }),

@@ -3,23 +3,15 @@ import { isDeepStrictEqual } from 'node:util';
 import { type Access, type Approval, approverEntry } from '@meshpass/access';
 import { type Attestation, MeshpassError, toMeshpassError } from '@meshpass/identity';
 import type { AnswerOrder } from '@meshpass/identity/approval';
-import { type Changes, type Outcome, refused } from '../audit/log/decision.ts';
+import { type Outcome, type Refused, refused } from '../audit/log/decision.ts';
 import type { AuditEvent } from '../audit/log/event.ts';
 import { seconds } from '../clock/clock.ts';
 import type { Live } from '../session/live.ts';
 import { askedOf, withFreshMemberships } from './memberships.ts';
-import type { Parts } from './parts.ts';
+import type { Approver, Parts } from './parts.ts';
 import { comparePeople, type Identity, identitiesOf, refuseOwn } from './people.ts';
 import { notOffered, offered, unknown } from './refusals.ts';
 import { type Answer, boundedSeconds, type Request } from './request.ts';
-
-export interface Approver {
-  readonly attestation: Attestation;
-  /** How the answer comes: `workspace`, `operator`, `page`, `webhook NAME`. */
-  readonly via: string;
-  /** Of a message that counts once. */
-  readonly replay?: Changes['replay'];
-}
 
 /**
  * Writes an answer, and what it makes of the request. One at a time for a request.
@@ -54,7 +46,8 @@ export async function answer(
     const { until: wanted } = next;
     if (wanted === undefined) return await parts.book.decide(decided, next, approver.replay);
     const gift = {
-      ...{ until: wanted, reason: `approved by ${next.answers.map(({ login }) => login).join(' and ')}` },
+      ...{ cause: 'approved' as const, until: wanted },
+      ...{ reason: `approved by ${next.answers.map(({ login }) => login).join(' and ')}` },
       detail: { request: next.id, decision: event.id },
     };
     return await parts.book.decideWith(
@@ -65,23 +58,33 @@ export async function answer(
       approver.replay,
     );
   } catch (thrown) {
-    // One message is good for one decision, whichever it is. What GitHub did not say is none: it may be sent again.
-    const { code } = toMeshpassError(thrown);
-    if (approver.replay && !UNDECIDED.has(code)) {
-      try {
-        await parts.audit.journal.write({ replay: approver.replay, audit: [] });
-      } catch (cause) {
-        return refused(event, cause);
-      }
-    }
-    return refused(event, thrown);
+    return (await keepReplay(parts, approver, event, thrown)) ?? refused(event, thrown);
+  }
+}
+
+/**
+ * One message is good for one decision, whichever it is, so also for a refusal. What GitHub did not say is none: it may be sent again.
+ * @returns refused where the store does not have it
+ */
+export async function keepReplay(
+  { audit }: Parts,
+  { replay }: Approver,
+  event: AuditEvent,
+  thrown: unknown,
+): Promise<Refused | undefined> {
+  if (!replay || UNDECIDED.has(toMeshpassError(thrown).code)) return undefined;
+  try {
+    await audit.journal.write({ replay, audit: [] });
+    return undefined;
+  } catch (cause) {
+    return refused(event, cause);
   }
 }
 
 const UNDECIDED: ReadonlySet<string> = new Set(['issuer_unavailable', 'issuer_rate_limited', 'kubernetes_unavailable']);
 
 /** An access file that changes more often while GitHub is asked is left alone for now. */
-const MOST_LOOKS = 5;
+export const MOST_LOOKS = 5;
 
 interface Approving {
   readonly approval: Approval;

@@ -1,20 +1,29 @@
 import { MeshpassError } from '@meshpass/identity';
-import type { AnswerOrder, ApprovalOrder, ApprovalRequest, ApprovalsResponse } from '@meshpass/identity/approval';
+import type {
+  AnswerOrder,
+  ApprovalOrder,
+  ApprovalRequest,
+  ApprovalsResponse,
+  EmergencyOrder,
+  ReviewOrder,
+} from '@meshpass/identity/approval';
 import { granted, type Outcome, refused } from '../audit/log/decision.ts';
 import type { AuditEvent } from '../audit/log/event.ts';
-import { seconds } from '../clock/clock.ts';
 import { type KeyedMutex, runExclusive } from '../limits/keyed-mutex.ts';
 import { createRateAllowance } from '../limits/rate-allowance.ts';
 import type { Live } from '../session/live.ts';
-import { type Approver, answer, mayAnswer } from './answer.ts';
+import { answer, mayAnswer } from './answer.ts';
 import { ask, requestableGrants } from './ask.ts';
 import { createBook } from './book.ts';
+import { mayReview, review } from './emergency/review.ts';
+import { takeInEmergency } from './emergency/take.ts';
 import { opensOf } from './opens.ts';
 import { bytesOf, firstWithin, MOST_LISTED_BYTES, opensWithin } from './overview.ts';
-import type { ApprovalsContext, Parts } from './parts.ts';
+import type { ApprovalsContext, Approver, Parts } from './parts.ts';
 import { unknown } from './refusals.ts';
-import { describeRequest, type Request } from './request.ts';
+import { describeRequest, isOpen, needsReview, type Request } from './request.ts';
 import { openRequests, recentRequests } from './rows.ts';
+import { endPassed } from './sweep.ts';
 import { deliveriesOf } from './webhook/deliver.ts';
 import type { SignedHeaders } from './webhook/keys.ts';
 import { receive } from './webhook/receive.ts';
@@ -23,7 +32,13 @@ export interface Approvals {
   readonly ask: (live: Live, order: ApprovalOrder, event: AuditEvent) => Promise<Outcome<ApprovalRequest>>;
   readonly withdraw: (live: Live, id: string, event: AuditEvent) => Promise<Outcome<ApprovalRequest>>;
   readonly answer: (approver: Approver, order: AnswerOrder, event: AuditEvent) => Promise<Outcome<ApprovalRequest>>;
-  /** An answer that a webhook has signed. */
+  /** Takes a grant without an approval. */
+  readonly take: (live: Live, order: EmergencyOrder, event: AuditEvent) => Promise<Outcome<ApprovalRequest>>;
+  /** Says of what was taken so whether it was right. */
+  readonly review: (reviewer: Approver, order: ReviewOrder, event: AuditEvent) => Promise<Outcome<ApprovalRequest>>;
+  /** How many of them are in which state, of those that need a review. */
+  readonly reviews: () => Readonly<Record<'open' | 'overdue' | 'objected', number>>;
+  /** An answer, or a review, that a webhook has signed. */
   readonly receive: (
     name: string,
     headers: SignedHeaders,
@@ -103,13 +118,33 @@ export async function createApprovals(context: ApprovalsContext): Promise<Approv
         deciding(id, event, async () => {
           const request = book.get(id);
           // Of another session it is said no more than of none.
-          if (request?.sessionId !== sessionId) return refused(event, unknown(id));
+          if (request?.sessionId !== sessionId || !isOpen(request)) return refused(event, unknown(id));
           // Taken first: a broker that ends between the two has taken too much, not too little.
           if (request.state === 'approved') await context.take(live, request.grant, 'The request was withdrawn.');
           const withdrawn = { ...request, state: 'withdrawn' as const };
           return await book.decide({ ...event, grant: request.grant, target: id }, withdrawn);
         }),
       );
+    },
+    take: (live, order, event) => {
+      const { attestation, id } = live.session;
+      const asking = { ...event, grant: order.grant, sessionId: id };
+      // One after the other: those that wait for a review are counted, and a person may have two accounts.
+      return limited(attestation, asking, () =>
+        runExclusive(mutex, 'emergency', () => takeInEmergency(parts, live, order, asking)),
+      );
+    },
+    review: (reviewer, order, event) =>
+      limited(reviewer.attestation, event, () =>
+        deciding(order.id, event, () => review(parts, reviewer, order, event)),
+      ),
+    reviews: () => {
+      const count = { open: 0, overdue: 0, objected: 0 };
+      for (const { emergency } of book.all()) {
+        const state = emergency?.state;
+        if (state === 'open' || state === 'overdue' || state === 'objected') count[state]++;
+      }
+      return count;
     },
     answer: (approver, order, event) =>
       limited(approver.attestation, event, () =>
@@ -120,9 +155,14 @@ export async function createApprovals(context: ApprovalsContext): Promise<Approv
       try {
         const { attestation, via, order, replay } = await receive(context, name, headers, body);
         const { issuer, subject, login } = attestation;
-        event = { ...asked, issuer, subject, login, target: order.id, known: true };
+        const action = 'review' in order ? 'approval.review' : asked.action;
+        const { id } = 'review' in order ? order.review : order.answer;
+        event = { ...asked, action, issuer, subject, login, target: id, known: true };
+        const sender = { attestation, via, replay };
         return await limited(attestation, event, () =>
-          deciding(order.id, event, () => answer(parts, { attestation, via, replay }, order, event)),
+          deciding(id, event, () =>
+            'review' in order ? review(parts, sender, order.review, event) : answer(parts, sender, order.answer, event),
+          ),
         );
       } catch (thrown) {
         return refused(event, thrown);
@@ -139,21 +179,26 @@ export async function createApprovals(context: ApprovalsContext): Promise<Approv
           (one) => describeRequest(one, opens(one.grant)),
         );
       const own = listed(await recentRequests(store, { sessionId: session.id }, MOST_OWN), MOST_OWN);
-      if (scope === 'own') return { requestable: [], own, to_answer: [] };
-      const toAnswer = await mayAnswer(parts, { attestation: session.attestation, via: 'workspace' });
+      if (scope === 'own') return { requestable: [], own, to_answer: [], to_review: [] };
+      const self = { attestation: session.attestation, via: 'workspace' };
+      const [toAnswer, toReview] = [await mayAnswer(parts, self), await mayReview(parts, self)];
       return {
-        ...{ own, to_answer: listed(toAnswer, MOST_TO_ANSWER) },
+        ...{ own, to_answer: listed(toAnswer, MOST_TO_ANSWER), to_review: listed(toReview, MOST_TO_ANSWER) },
         requestable: firstWithin(requestableGrants(parts, live, opens), MOST_LISTED_BYTES * 2),
       };
     },
     list: async (id) => {
       const opens = opensWithin(context.mesh);
-      return (await recentRequests(store, { id }, MOST_LISTED)).map((one) => describeRequest(one, opens(one.grant)));
+      const recent = await recentRequests(store, { id }, MOST_LISTED);
+      // However old they are.
+      const old = id === undefined ? [...book.all()].filter(needsReview) : [];
+      const missing = old.filter((one) => !recent.some((other) => other.id === one.id));
+      return [...recent, ...missing].map((one) => describeRequest(one, opens(one.grant)));
     },
     revoke: (id, reason, event) =>
       deciding(id, event, async () => {
         const request = book.get(id);
-        if (!request) return refused({ ...event, target: id }, unknown(id));
+        if (!request || !isOpen(request)) return refused({ ...event, target: id }, unknown(id));
         const live = context.live.byId(request.sessionId);
         const why = `An operator took it back: ${reason}`;
         if (live && request.state === 'approved') await context.take(live, request.grant, why);
@@ -176,24 +221,6 @@ export async function createApprovals(context: ApprovalsContext): Promise<Approv
       }
     },
   };
-}
-
-async function endPassed(parts: Parts, id: string): Promise<void> {
-  const { book, live, clock } = parts;
-  const request = book.get(id);
-  if (!request) return;
-  const now = seconds(clock);
-  const session = live.byId(request.sessionId);
-  if (request.state === 'pending') {
-    if (session && request.answerBy > now) return;
-    const reason = session ? 'Nobody has answered in time.' : 'The session that asked has ended.';
-    return await book.end({ ...request, state: 'expired' }, 'approval.expire', reason);
-  }
-  const held = session?.session.grants.some(({ name }) => name === request.grant);
-  if (held && request.until! > now) return;
-  const lost = request.until! > now ? 'The session has lost the grant.' : 'The time of the approval has passed.';
-  const reason = session ? lost : 'The session has ended.';
-  await book.end({ ...request, state: 'ended' }, 'approval.end', reason);
 }
 
 function tooMany(): MeshpassError {

@@ -1,12 +1,13 @@
 /** A session asks for a grant that needs an approval. */
-import { isPerson } from '@meshpass/access';
-import { describeApproval } from '@meshpass/access/compile';
+import { type Approval, approverEntry, isPerson } from '@meshpass/access';
+import { describeApproval, describeEmergencyBounds } from '@meshpass/access/compile';
 import { MeshpassError } from '@meshpass/identity';
 import type { ApprovalOrder, RequestableGrant } from '@meshpass/identity/approval';
 import { type Outcome, refused } from '../audit/log/decision.ts';
 import type { AuditEvent } from '../audit/log/event.ts';
 import { seconds } from '../clock/clock.ts';
 import type { Live } from '../session/live.ts';
+import { barred } from './emergency/limits.ts';
 import type { Parts } from './parts.ts';
 import { identitiesOf, signInFirst } from './people.ts';
 import { notOffered } from './refusals.ts';
@@ -21,23 +22,36 @@ const MOST = 2_000;
 
 /** What the access file in force offers a session by approval. */
 export function requestableGrants(
-  { mesh, authorize, clock }: Parts,
+  parts: Parts,
   live: Live,
   opensOf: (grant: string) => RequestableGrant['opens'],
 ): readonly RequestableGrant[] {
+  const { mesh, authorize, clock } = parts;
   const { attestation } = live.session;
   if (!mesh.inForce() || !isPerson(attestation, mesh.access())) return [];
   const held = new Set(live.session.grants.map(({ name }) => name));
-  const { requestable } = authorize(attestation, mesh.access(), seconds(clock));
+  const now = seconds(clock);
+  const { requestable } = authorize(attestation, mesh.access(), now);
+  const why = barred(parts, { ...attestation, identities: identitiesOf(attestation) });
+  const emergencyOf = ({ emergency }: Approval): RequestableGrant['emergency'] => {
+    const { who } = emergency ?? {};
+    if (!emergency || (who && approverEntry({ by: who }, attestation, mesh.access(), now) === undefined))
+      return undefined;
+    const review = describeEmergencyBounds(emergency);
+    return { longest: emergency.for, review, ...(why !== undefined && { barred: why }) };
+  };
   return requestable
     .filter(({ grant }) => !held.has(grant.name))
     .map(({ grant, approval }) => {
       const opens = opensOf(grant.name);
+      const { emergency: _, ...asked } = approval;
       const hint = signInFirst(approval, identitiesOf(attestation), mesh.access().trust);
-      const described = describeApproval(approval) + (hint === undefined ? '' : `. ${hint}`);
+      const described = describeApproval(asked) + (hint === undefined ? '' : `. ${hint}`);
+      const emergency = emergencyOf(approval);
       return {
         ...{ grant: grant.name, approval: described, ...(opens && { opens }) },
         ...{ seconds: approval.for, longest: approval.max, reason_required: approval.reason === 'required' },
+        ...(emergency && { emergency }),
       };
     });
 }
@@ -92,7 +106,8 @@ function newRequest(parts: Parts, live: Live, order: ApprovalOrder): Request {
 
   function refuseMany({ book }: Pick<Parts, 'book'>, { session }: Live, grant: string): void {
     const own = book.ofSession(session.id);
-    const open = own.find((one) => one.grant === grant);
+    // What was taken in an emergency may be asked for meanwhile, to have it for longer.
+    const open = own.find((one) => one.grant === grant && !one.emergency);
     if (open)
       throw new MeshpassError(
         'approval_open',

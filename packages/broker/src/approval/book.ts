@@ -1,13 +1,13 @@
 /**
- * The requests that are open, as the store has them: those that wait for answers, and those whose grant is given. Each change is
- * durable, with its audit row, before it counts here; so a broker that takes over has the same.
+ * The requests that are open, as the store has them: those that wait for answers, those whose grant is given, and emergencies that
+ * need a review. Each change is durable, with its audit row, before it counts here; so a broker that takes over has the same.
  */
 import { MeshpassError } from '@meshpass/identity';
 import { type AuditContext, type Changes, granted, type Outcome, recordGrant, refused } from '../audit/log/decision.ts';
 import { type AuditEvent, auditRow, newEvent } from '../audit/log/event.ts';
 import type { Clock, Random } from '../clock/clock.ts';
 import type { Decided } from '../session/widen.ts';
-import { isOpen, type Request } from './request.ts';
+import { isOpen, needsReview, type Request } from './request.ts';
 import { requestRow } from './rows.ts';
 
 export interface Book {
@@ -20,6 +20,7 @@ export interface Book {
   /** Ids of those that are to be settled. */
   readonly unsettled: () => readonly string[];
   readonly all: () => IterableIterator<Request>;
+  /** Those that are open; an emergency whose grant is over is none of them. */
   readonly ofSession: (sessionId: string) => readonly Request[];
   /** Writes a decision of somebody, and what it makes of a request. @returns refused where nothing was written */
   readonly decide: (event: AuditEvent, request: Request, replay?: Changes['replay']) => Promise<Outcome<Request>>;
@@ -36,7 +37,11 @@ export interface Book {
     replay?: Changes['replay'],
   ) => Promise<Outcome<Request>>;
   /** Writes what nobody decided: that time has passed. @throws MeshpassError `store_unavailable`, `overloaded` */
-  readonly end: (request: Request, action: 'approval.expire' | 'approval.end', reason: string) => Promise<void>;
+  readonly end: (
+    request: Request,
+    action: 'approval.expire' | 'approval.end' | 'approval.overdue',
+    reason: string,
+  ) => Promise<void>;
 }
 
 export interface Decision {
@@ -64,12 +69,12 @@ export function createBook({ audit, clock, random, tell, stored }: BookContext, 
   const put = (request: Request) => {
     const { id, sessionId } = request;
     const own = bySession.get(sessionId) ?? new Map<string, Request>();
+    if (isOpen(request) || needsReview(request)) byId.set(id, request);
+    else byId.delete(id);
     if (isOpen(request)) {
-      byId.set(id, request);
       bySession.set(sessionId, own.set(id, request));
       return;
     }
-    byId.delete(id);
     own.delete(id);
     if (own.size === 0) bySession.delete(sessionId);
   };
@@ -111,7 +116,7 @@ export function createBook({ audit, clock, random, tell, stored }: BookContext, 
         const rule = event.grant === undefined ? undefined : audit.ruleOf?.(event.grant);
         const row = auditRow({ ...event, rule }, 'allowed', event.reason ?? '', undefined, clock());
         const before = byId.get(request.id);
-        const undo = before ? { approvals: [requestRow(before)] } : {};
+        const undo = { approvals: [requestRow(before ?? neverGiven(request))] };
         return { changes: { ...changesOf(request, replay), also: [row] }, undo };
       });
       // Where it was written and the session lost it at once, the sweep ends the request.
@@ -141,4 +146,10 @@ export function createBook({ audit, clock, random, tell, stored }: BookContext, 
       put(request);
     },
   };
+}
+
+/** What was taken in an emergency and not confirmed by the store. */
+function neverGiven(request: Request): Request {
+  const { emergency } = request;
+  return { ...request, state: 'ended', ...(emergency && { emergency: { ...emergency, state: 'void' } }) };
 }

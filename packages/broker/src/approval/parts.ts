@@ -1,7 +1,8 @@
 /** What approvals are made of, and what they have to do with the rest of the broker. */
 import type { Authorize } from '@meshpass/access';
+import type { Attestation } from '@meshpass/identity';
 import type { Losses } from '../attest/github/losses.ts';
-import type { Outcome } from '../audit/log/decision.ts';
+import type { Changes, Outcome } from '../audit/log/decision.ts';
 import type { ReadGithub } from '../github/reader.ts';
 import type { MeshState } from '../reconcile/contract.ts';
 import type { Live, LiveIndex } from '../session/live.ts';
@@ -27,7 +28,17 @@ export interface ApprovalsContext extends Omit<BookContext, 'tell' | 'stored'> {
   readonly onFailure: (cause: unknown) => void;
 }
 
+/** Whoever answers, or reviews. */
+export interface Approver {
+  readonly attestation: Attestation;
+  /** How the answer comes: `workspace`, `operator`, `page`, `webhook NAME`. */
+  readonly via: string;
+  /** Of a message that counts once. */
+  readonly replay?: Changes['replay'];
+}
+
 export interface Gift {
+  readonly cause: 'approved' | 'emergency';
   /** Unix seconds. */
   readonly until: number;
   readonly reason: string;

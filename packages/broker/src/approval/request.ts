@@ -1,7 +1,7 @@
 /** A request for approval and its answers, as plain data; and what of it the API tells. */
-import type { Approval } from '@meshpass/access';
+import type { Approval, Who } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
-import type { ApprovalRequest, ApprovalState } from '@meshpass/identity/approval';
+import type { ApprovalRequest, ApprovalState, ReviewState } from '@meshpass/identity/approval';
 import type { Identity } from './people.ts';
 
 export interface Answer {
@@ -23,6 +23,22 @@ export interface Answer {
   readonly reason?: string | undefined;
   /** Id of the audit event. */
   readonly event: string;
+}
+
+/** What was taken without an approval, and what others say of it afterwards. */
+export interface Emergency {
+  readonly state: ReviewState;
+  /** Unix seconds; it is overdue after that. */
+  readonly reviewBy: number;
+  /** Who may review it by the access file of when it was taken, for when the file names nobody any more. */
+  readonly by: readonly Who[];
+  /** The last one decides. */
+  readonly reviews: readonly Review[];
+}
+
+export interface Review extends Omit<Answer, 'decision' | 'identities' | 'attestation' | 'seconds'> {
+  readonly decision: 'accept' | 'object';
+  readonly reason: string;
 }
 
 export interface Request {
@@ -47,6 +63,19 @@ export interface Request {
   readonly answers: readonly Answer[];
   /** End of what was approved, Unix seconds. */
   readonly until?: number | undefined;
+  /** Present: it was taken in an emergency. */
+  readonly emergency?: Emergency | undefined;
+}
+
+export type EmergencyRequest = Request & { readonly emergency: Emergency };
+
+export function isTaken(request: Request): request is EmergencyRequest {
+  return request.emergency !== undefined;
+}
+
+/** Somebody has to say something of it: until they do, whoever took it is held by it. */
+export function needsReview({ emergency }: Pick<Request, 'emergency'>): boolean {
+  return emergency !== undefined && ['open', 'overdue', 'objected'].includes(emergency.state);
 }
 
 export function isOpen({ state }: Request): boolean {
@@ -66,6 +95,16 @@ export function describeRequest(request: Request, opens: ApprovalRequest['opens'
       ...{ via: answer.via, at: answer.at, ...(answer.reason !== undefined && { reason: answer.reason }) },
     })),
     ...(until !== undefined && { until }),
+    ...(request.emergency && { emergency: describeEmergency(request.emergency) }),
+  };
+}
+
+function describeEmergency({ state, reviewBy, reviews }: Emergency): NonNullable<ApprovalRequest['emergency']> {
+  return {
+    ...{ state, review_by: reviewBy },
+    reviews: reviews.map(({ decision, issuer, subject, login, via, at, reason }) => ({
+      ...{ decision, issuer, subject, login, via, at, reason },
+    })),
   };
 }
 

@@ -6,7 +6,7 @@ import { timestamp } from '../clock/clock.ts';
 import type { Store } from '../store/open.ts';
 import type { ApprovalRequestsTable } from '../store/tables.ts';
 import type { Identity } from './people.ts';
-import type { Answer, Request } from './request.ts';
+import type { Answer, Emergency, Request } from './request.ts';
 
 export function requestRow(request: Request): Record<string, string | null> {
   const { id, sessionId, issuer, subject, login, workspace, grant, reason, until } = request;
@@ -27,15 +27,19 @@ export function requestRow(request: Request): Record<string, string | null> {
     state: request.state,
     answers: JSON.stringify(request.answers),
     until: until === undefined ? null : timestamp(until),
+    review_state: request.emergency?.state ?? null,
+    review: request.emergency ? JSON.stringify(request.emergency) : null,
   };
 }
 
-/** @returns requests that wait for answers, and those that were approved and have not ended */
+const NEED_REVIEW = ['open', 'overdue', 'objected'];
+
+/** @returns requests that wait for answers, those that were approved and have not ended, and emergencies that need a review */
 export async function openRequests(store: Store): Promise<Request[]> {
   const rows = await store.db
     .selectFrom('approval_requests')
     .selectAll()
-    .where('state', 'in', ['pending', 'approved'])
+    .where((is) => is.or([is('state', 'in', ['pending', 'approved']), is('review_state', 'in', NEED_REVIEW)]))
     .execute();
   return rows.map(fromRow);
 }
@@ -58,12 +62,13 @@ export async function recentRequests(
   return rows.map(fromRow);
 }
 
-/** Forgets what was settled long ago: the audit log has it. @param before Unix seconds */
+/** Forgets what was settled long ago, and needs no review: the audit log has it. @param before Unix seconds */
 export async function deleteOldRequests(store: Store, before: number): Promise<void> {
   await store.db
     .deleteFrom('approval_requests')
     .where('asked_at', '<', new Date(before * 1000))
     .where('state', 'not in', ['pending', 'approved'])
+    .where((is) => is.or([is('review_state', 'is', null), is('review_state', 'not in', NEED_REVIEW)]))
     .execute();
 }
 
@@ -80,6 +85,7 @@ function fromRow(row: Selectable<ApprovalRequestsTable>): Request {
     state: row.state as ApprovalState,
     answers: JSON.parse(row.answers) as Answer[],
     ...(row.until !== null && { until: unix(row.until) }),
+    ...(row.review !== null && { emergency: JSON.parse(row.review) as Emergency }),
   };
 }
 

@@ -66,6 +66,8 @@ export const OPERATOR_ACTIONS = {
   /** Whom "by" of the grant names: a role alone approves nothing. */
   'approvals.approve': { roles: ['approver', 'security-officer', 'admin'], notInAnEmergency: true },
   'approvals.deny': { roles: ['approver', 'security-officer', 'admin'], notInAnEmergency: true },
+  /** Of what was taken in an emergency. Whom "review" of the grant names. */
+  'approvals.review': { roles: ['approver', 'security-officer', 'admin'], notInAnEmergency: true },
   'approvals.revoke': { roles: WORKERS, destructive: true },
 
   'operators.whoami': { roles: ALL },

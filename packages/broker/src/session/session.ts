@@ -20,6 +20,8 @@ export const GAIN_CAUSES = [
   'access_widened',
   /** Somebody approved it. */
   'approved',
+  /** Its developer took it in an emergency, without an approval. */
+  'emergency',
   /** Its developer signed in. */
   'signed_in',
 ] as const;
@@ -63,8 +65,11 @@ export function principalOf(grant: string, serviceAccount: string, trustDomain: 
   return { grant, namespace, serviceAccount, spiffeId: formatSpiffe({ trustDomain, namespace, serviceAccount }) };
 }
 
-/** What a session holds because somebody approved it, with its end: the access file alone does not give it. */
+/** Causes by which a session holds a grant that the access file gives with an approval only. */
+export const STANDS_FOR_APPROVAL: ReadonlySet<GainCause | undefined> = new Set(['approved', 'emergency']);
+
+/** What a session holds because somebody approved it, or because it was taken in an emergency, with its end: the access file alone does not give it. */
 export function approvedIn({ grants }: Session): Approved {
-  const approved = grants.filter(({ gained }) => gained?.cause === 'approved');
+  const approved = grants.filter(({ gained }) => STANDS_FOR_APPROVAL.has(gained?.cause));
   return new Map(approved.map(({ name, until, gained }) => [name, gained?.until ?? until]));
 }

@@ -24,6 +24,7 @@ import {
   type HeldGrant,
   principalOf,
   type Session,
+  STANDS_FOR_APPROVAL,
 } from './session.ts';
 import { trustLost } from './trust.ts';
 
@@ -57,7 +58,8 @@ export interface Decided {
 
 /**
  * Gives a live session one grant, for a cause that lies outside of the access file: an approval, a sign-in. Everything else that the
- * access file demands for it must hold at this moment. Of the cause `approved` an approval that the grant demands counts as given.
+ * access file demands for it must hold at this moment. Of the causes `approved` and `emergency` an approval that the grant demands counts
+ * as given.
  *
  * @param name of the grant
  * @returns what the session holds, also where it held it for as long already, and then nothing is written. Refused with
@@ -102,7 +104,7 @@ async function gainOne(
     if (request.until !== undefined && request.until <= seconds(context.clock))
       throw notGiven(name, 'its time is over');
     const approved = new Map(approvedIn(live.session));
-    if (cause === 'approved') approved.set(name, request.until ?? Number.POSITIVE_INFINITY);
+    if (STANDS_FOR_APPROVAL.has(cause)) approved.set(name, request.until ?? Number.POSITIVE_INFINITY);
     const decided = decide(context, live.session, approved);
     const found = decided.grants.get(name);
     if (!found) throw notGiven(name, decided.refusals.get(name));

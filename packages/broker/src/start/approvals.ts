@@ -34,7 +34,7 @@ export async function startApprovals(
     ...{ audit: sessions.audit, clock, random: sessions.random, store, live: sessions.live, mesh: sessions.mesh },
     ...{ authorize: sessions.authorize, losses: sessions.losses, read: given.github?.read, onFailure },
     keys,
-    give: (live, grant, gift) => gain(sessions, live, grant, { cause: 'approved', ...gift }),
+    give: (live, grant, gift) => gain(sessions, live, grant, gift),
     take: async (live, grant, reason) => {
       const kept = live.session.grants.filter(({ name }) => name !== grant);
       await narrowSession(sessions, live, kept, { cause: 'approval_revoked', reason });

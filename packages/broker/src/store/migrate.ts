@@ -290,4 +290,10 @@ export const MIGRATIONS: Migrations = {
       await sql.raw(WRITE_BATCH).execute(db);
     },
   },
+  '016-emergencies.compatible-with-008': {
+    async up(db) {
+      await sql`alter table approval_requests add column review_state text, add column review text`.execute(db);
+      await sql.raw(WRITE_BATCH).execute(db);
+    },
+  },
 };

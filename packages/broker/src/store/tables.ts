@@ -160,6 +160,10 @@ export interface ApprovalRequestsTable {
   /** JSON text. */
   answers: string;
   until: MaybeTime;
+  /** Of what was taken in an emergency; null: it was asked for. */
+  review_state: string | null;
+  /** JSON text: until when it must be reviewed, by whom, and what they said. */
+  review: string | null;
 }
 
 /** Sessions of operators. What they may do is decided anew at each request, from the attestation and the access file. */

@@ -122,6 +122,10 @@ begin
     on conflict (id) do update set state = excluded.state, answers = excluded.answers, until = excluded.until
     -- What is settled stays so.
     where r.state in ('pending', 'approved');
+    -- An emergency is reviewed after its grant is over, too. Brokers before 016 say nothing of it.
+    update approval_requests r set review_state = x.review_state, review = x.review
+    from jsonb_to_recordset(batch->'approvals') x (id text, review_state text, review text)
+    where r.id = x.id and x.review is not null;
   end if;
 
   if batch ? 'deliveries' then

@@ -41,6 +41,8 @@ export interface Gauges {
   readonly roots: () => readonly { readonly root: string; readonly notAfter: number }[];
   /** Grants that others' policies break, and what holders reach beyond them; undefined where that is not watched. */
   readonly policyFindings: () => number | undefined;
+  /** What was taken in an emergency and needs a review, by its state. */
+  readonly emergencyReviews: () => Readonly<Record<string, number>>;
   /** Objects that are not as compiled; undefined where the broker writes them itself. */
   readonly policyDrift: () => number | undefined;
   /** Streams to istiod: one for each grant of a live session. */
@@ -193,6 +195,15 @@ export function createMetrics(): Metrics {
       const value = gauges?.policyFindings();
       if (value === undefined) this.reset();
       else this.set(value);
+    },
+  });
+  new Gauge({
+    name: 'meshpass_emergency_reviews',
+    help: 'Grants that were taken in an emergency and need a review: open, overdue, or objected to',
+    labelNames: ['state'],
+    registers,
+    collect() {
+      for (const [state, count] of Object.entries(gauges?.emergencyReviews() ?? {})) this.set({ state }, count);
     },
   });
   new Gauge({

@@ -66,6 +66,28 @@ describe('the page', () => {
     expect([mallory.status, codeOf(mallory)]).toEqual([403, 'operator_no_role']);
   });
 
+  it('shows what was taken in an emergency, and takes the review of somebody else', async () => {
+    const own = await world.ask('00u2bob', 'INC-1', '/approvals/emergency');
+    const { id, who } = await world.ask('00u1alice', 'INC-2 <b>', '/approvals/emergency');
+    expect(await world.services(who)).toEqual(['dev', 'prod']);
+    const browser = new Browser();
+    const shown = await world.signIn(browser, '00u2bob', `/approvals/${id}`);
+    expect(shown.text).toContain('Taken in an emergency');
+    expect((await browser.open(`${world.origin}/approvals`)).text).toMatch(/emergency, to review.*INC-2 &lt;b&gt;/s);
+    const blank = await browser.submit(shown, { decision: 'object' }, { form: 1 });
+    expect([blank.status, codeOf(blank)]).toEqual([400, 'request_malformed']);
+    const mine = await browser.open(`${world.origin}/approvals/${own.id}`);
+    expect(codeOf(await browser.submit(mine, { decision: 'accept', reason: 'x' }, { form: 1 }))).toBe('approval_own');
+    const done = await browser.submit(shown, { decision: 'object', reason: 'no incident' }, { form: 1 });
+    expect(done.text).toMatch(/objected to by .*bob.* through page.*no incident/s);
+    expect(await world.services(who)).toEqual(['dev']);
+    const row = (await world.auditRows()).findLast(({ action }) => action === 'approval.review');
+    expect(row).toMatchObject({ outcome: 'allowed', subject: 'corp:00u2bob', target: id });
+    expect(JSON.parse(row!.detail!)).toMatchObject({ via: 'page', does: 'approvals.review', state: 'objected' });
+    const accepted = await browser.submit(done, { decision: 'accept', reason: 'it was one' }, { form: 1 });
+    expect(accepted.text).toContain('Review: accepted');
+  });
+
   it('takes no form that another page sends', async () => {
     const [{ id, who }, another] = [await world.ask('00u1alice'), await world.ask('00u1alice')];
     const browser = new Browser();

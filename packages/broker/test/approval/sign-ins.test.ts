@@ -23,7 +23,7 @@ grants:
   prod:
     who: [{issuer: idp}]
     to: [{service: ledger.shop, port: 8080}]
-    approval: {by: [{issuer: idp}, {issuer: okta}], for: 30m, reason: optional}`;
+    approval: {by: [{issuer: idp}, {issuer: okta}], for: 30m, reason: optional, emergency: {}}`;
 
 describe('sign-ins', () => {
   let harness: Harness;
@@ -75,5 +75,20 @@ describe('sign-ins', () => {
     await signedIn(dave, '00u4');
     expect((await answer(himself, id)).error_code).toBe('approval_own');
     expect(await answer(carol, id)).toMatchObject({ state: 'approved', answers: [{ subject: 'okta:00u3' }] });
+  });
+
+  it('that two accounts share make them one person, who reviews no emergency of theirs and is barred with both', async () => {
+    const [erin, second, frank] = [await workspace('erin'), await workspace('erin-2'), await workspace('frank')];
+    await signedIn(erin, '00u5');
+    await signedIn(second, '00u5');
+    const take = async (who: Enrolled) =>
+      (await post(harness, who, '/approvals/emergency', { grant: 'prod', reason: 'x' })).json;
+    const review = async (who: Enrolled, decision: string) =>
+      (await post(harness, who, '/approvals/review', { id, decision, reason: 'x' })).json;
+    const { id } = await take(erin);
+    expect((await review(second, 'accept')).error_code).toBe('approval_own');
+    expect(await review(frank, 'object')).toMatchObject({ emergency: { state: 'objected' } });
+    expect((await take(second)).error_code).toBe('emergency_barred');
+    expect((await review(second, 'accept')).error_code).toBe('approval_own');
   });
 });

@@ -18,7 +18,7 @@ grants:
   prod:
     who: [{issuer: idp}]
     to: [{service: ledger.shop, port: 8080}]
-    approval: {by: {issuer: idp, when: 'subject == "idp:bob"'}, for: 30m}`;
+    approval: {by: {issuer: idp, when: 'subject == "idp:bob"'}, for: 30m, emergency: {}}`;
 const secret = (letter: string) => `whsec_${Buffer.from(letter.repeat(32)).toString('base64')}`;
 const [OLD, NEW, FOREIGN] = [secret('o'), secret('n'), secret('f')];
 
@@ -34,7 +34,7 @@ describe('a webhook', () => {
   const received: Message[] = [];
   let status = 200;
   let sent = 0;
-  const ask = (subject: string) => askAnew(harness, subject);
+  const ask = (subject: string, path?: string) => askAnew(harness, subject, {}, path);
   const services = (who: Enrolled) => grantsOf(harness, who);
   const keep = (...secrets: string[]) => writeFileSync(join(keys, 'chat'), `${secrets.join('\n')}\n`, { mode: 0o600 });
 
@@ -82,6 +82,33 @@ describe('a webhook', () => {
     expect((await answer({ request: id })).status).toBe(200);
     await expect.poll(() => received.length).toBe(2);
     expect(JSON.parse(received[1]!.body)).toMatchObject({ type: 'approval.changed', data: { id, state: 'approved' } });
+  });
+
+  it('is told of an emergency, and reviews it in the name of a person whom "review" names', async () => {
+    const { id, who } = await ask('eve', '/approvals/emergency');
+    const told = (): readonly { readonly type: string }[] =>
+      received.map(({ body }) => JSON.parse(body)).filter(({ data }) => data.id === id);
+    await expect.poll(() => told().length).toBe(1);
+    expect(told()[0]).toMatchObject({
+      type: 'approval.emergency',
+      data: { id, grant: 'prod', state: 'approved', reason: 'INC-1', emergency: { state: 'open', reviews: [] } },
+    });
+    const review = async (order: object, more: Parameters<typeof answer>[1] = {}) =>
+      (await answer({ request: id, decision: 'object', reason: 'why?', ...order }, more)).json;
+    expect((await review({ by: { subject: 'eve' } })).error_code).toBe('approval_own');
+    expect((await review({ by: { subject: 'mallory' } })).error_code).toBe('approval_forbidden');
+    expect((await review({ reason: undefined })).error_code).toBe('request_malformed');
+    expect((await review({ seconds: 60 })).error_code).toBe('request_malformed');
+    const done = await review({}, { messageId: 'msg_review' });
+    expect(done).toMatchObject({
+      state: 'revoked',
+      emergency: { state: 'objected', reviews: [{ via: 'webhook chat' }] },
+    });
+    expect(await services(who)).toEqual(['dev']);
+    expect((await review({ decision: 'accept' }, { messageId: 'msg_review' })).error_code).toBe('proof_replayed');
+    expect((await review({ decision: 'accept' })).emergency.state).toBe('accepted');
+    await expect.poll(() => told().length).toBeGreaterThan(1);
+    expect(told()[1]).toMatchObject({ type: 'approval.changed', data: { id, state: 'revoked' } });
   });
 
   it('is sent a message again, under its id, until it takes it, and after a restart', async () => {

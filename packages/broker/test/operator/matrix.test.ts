@@ -87,6 +87,9 @@ const REQUESTS: Readonly<Record<OperatorAction, Call>> = {
   'approvals.show': { path: '/admin/approvals?id=0123456789abcdef01234567' },
   'approvals.approve': post('/admin/approvals/answer', { id: '0123456789abcdef01234567', decision: 'approve' }),
   'approvals.deny': post('/admin/approvals/answer', { id: '0123456789abcdef01234567', decision: 'deny' }),
+  'approvals.review': post('/admin/approvals/review', {
+    ...{ id: '0123456789abcdef01234567', decision: 'accept', reason: 'it was right' },
+  }),
   'approvals.revoke': post('/admin/approvals/revoke', { id: '0123456789abcdef01234567', reason: 'tidy' }),
   'rotation.rotate': post('/admin/trust/rotate', { reason }),
   'rotation.revoke': post('/admin/trust/rotate', { revoke: true, reason }),
@@ -153,6 +156,7 @@ const EXPECTED = `
   approvals.show           v a o s A !
   approvals.approve        . a . s A .
   approvals.deny           . a . s A .
+  approvals.review         . a . s A .
   approvals.revoke         . . o s A !
   rotation.rotate          . . . s A !
   rotation.revoke          . . . s A !

@@ -33,7 +33,8 @@ vi.mock('../../src/audit/log/journal.ts', async (original) => {
 const place = { file: 'access.yaml', line: 9, column: 5 };
 const who = [{ place, issuer: 'idp' }];
 const leads = [{ place, issuer: 'idp', when: 'subject in ["idp:bob", "idp:carol"]' }];
-const approval = { place, by: leads, for: 3600, max: 7200, reason: 'optional', count: 1 } as const;
+const emergency = { place, for: 1800, review: leads, within: 86_400 };
+const approval = { place, by: leads, for: 3600, max: 7200, reason: 'optional', count: 1, emergency } as const;
 
 describe('what the store did not confirm', () => {
   let harness: Harness;
@@ -120,6 +121,32 @@ describe('what the store did not confirm', () => {
     );
     expect(live.map((one) => one.spiffe_id)).toEqual([before.spiffe_id]);
     expect((await held(alice)).find((one) => one.grant === 'prod')).toEqual(before);
+  });
+
+  it('of an emergency is taken back, needs no review, and can be taken again', async () => {
+    const alice = await session(harness, 'ada');
+    const take = async () => (await post(alice, '/approvals/emergency', { grant: 'prod', reason: 'INC-1' })).json;
+    lose((entry) => entry.gained !== undefined);
+    expect((await take()).error_code).toBe('store_unavailable');
+    expect(await names(alice)).toEqual(['dev']);
+    const again = await vi.waitFor(
+      async () => {
+        const taken = await take();
+        expect(taken.error_code).toBeUndefined();
+        return taken;
+      },
+      { timeout: 20_000 },
+    );
+    await stored();
+    const { own } = (await asSession(harness, alice, { path: '/approvals' })).json;
+    const states = own.map((one: { id: string; state: string; emergency: { state: string } }) => [
+      ...[one.id === again.id, one.state, one.emergency.state],
+    ]);
+    expect(states.sort()).toEqual([
+      [false, 'ended', 'void'],
+      [true, 'approved', 'open'],
+    ]);
+    expect(await names(alice)).toEqual(['dev', 'prod']);
   });
 
   it('of a denial counts, where the store has it', async () => {

@@ -1,19 +1,24 @@
 /** Requests for approval as people read them. */
 
-import type { ApprovalRequest, ApprovalsResponse, RequestableGrant } from '@meshpass/identity/approval';
+import type {
+  ApprovalRequest,
+  ApprovalsResponse,
+  EmergencyReview,
+  RequestableGrant,
+} from '@meshpass/identity/approval';
 import { MeshpassError } from '@meshpass/identity/error';
 
-/** One line, and one for each answer. @param now Unix seconds */
+/** One line, and one for each answer and review. @param now Unix seconds */
 export function requestText(request: ApprovalRequest, now: number): string {
-  const { id, grant, person, seconds, reason, answers, needed } = request;
+  const { id, grant, person, seconds, reason, answers, needed, emergency } = request;
   const given = answers.filter(({ decision }) => decision === 'approve').length;
   const state = {
     pending: `waits for ${needed - given === 1 ? 'an approval' : `${needed - given} approvals`}, until ${clock(request.answer_by)}`,
-    approved: `approved until ${clock(request.until ?? now)}`,
+    approved: `${emergency ? 'taken in an emergency' : 'approved'} until ${clock(request.until ?? now)}`,
     denied: 'denied',
     withdrawn: 'withdrawn',
     expired: 'not answered in time',
-    ended: 'over',
+    ended: emergency ? 'taken in an emergency, over' : 'over',
     revoked: 'taken back',
   }[request.state];
   return [
@@ -23,11 +28,29 @@ export function requestText(request: ApprovalRequest, now: number): string {
         `  ${one.decision === 'approve' ? 'approved' : 'denied'} by ${one.login} (${one.issuer}) at ${clock(one.at)}` +
         `${one.reason === undefined ? '' : `: ${one.reason}`}`,
     ),
+    ...(emergency ? reviewLines(emergency) : []),
   ].join('\n');
 }
 
+function reviewLines({ state, review_by: by, reviews }: EmergencyReview): readonly string[] {
+  const waits = {
+    open: [`  to be reviewed by somebody else until ${clock(by)}`],
+    overdue: [`  should have been reviewed until ${clock(by)}, and still has to be`],
+    ...{ accepted: [], objected: [] },
+    void: ['  was not given after all'],
+  }[state];
+  return [
+    ...reviews.map(
+      (one) =>
+        `  ${one.decision === 'accept' ? 'accepted' : 'objected to'} by ${one.login} (${one.issuer}) at ${clock(one.at)}: ${one.reason}`,
+    ),
+    ...waits,
+  ];
+}
+
 /** @param now Unix seconds */
-export function overviewText({ requestable, own, to_answer: toAnswer }: ApprovalsResponse, now: number): string {
+export function overviewText(overview: ApprovalsResponse, now: number): string {
+  const { requestable, own, to_answer: toAnswer, to_review: toReview } = overview;
   const lines = (title: string, all: readonly string[]) => (all.length === 0 ? [] : [title, ...all]);
   const text = [
     ...lines(
@@ -37,6 +60,10 @@ export function overviewText({ requestable, own, to_answer: toAnswer }: Approval
     ...lines(
       'Requests that you may answer (meshpass approve ID, meshpass deny ID):',
       toAnswer.map((one) => requestText(one, now)),
+    ),
+    ...lines(
+      'Emergencies to review (meshpass review ID --accept, or --object):',
+      toReview.map((one) => requestText(one, now)),
     ),
     ...offersText(requestable),
   ];
@@ -56,8 +83,12 @@ export function opens(
   return (one.opens ?? []).some((to) => to.port === port && (to.host === host || to.host.startsWith(`${host}.`)));
 }
 
-export function requestableText({ grant, approval, seconds, reason_required: reason }: RequestableGrant): string {
-  return `  ${grant}, with ${approval}: meshpass request ${grant} --for ${durationText(seconds)}${reason ? ' --reason "WHY"' : ''}`;
+export function requestableText(offer: RequestableGrant): string {
+  const { grant, approval, seconds, reason_required: reason, emergency } = offer;
+  const asked = `  ${grant}, with ${approval}: meshpass request ${grant} --for ${durationText(seconds)}${reason ? ' --reason "WHY"' : ''}`;
+  if (!emergency) return asked;
+  const how = emergency.barred ?? `${emergency.review}: meshpass request ${grant} --emergency --reason "WHY"`;
+  return `${asked}\n    in an emergency without it, ${emergency.barred === undefined ? '' : 'not now. '}${how}`;
 }
 
 /**

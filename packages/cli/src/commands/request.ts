@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { askAgent, runtimeDirectory } from '@meshpass/agent/control/control';
 import type { AgentStatus } from '@meshpass/agent/control/status';
-import type { ApprovalRequest } from '@meshpass/identity/approval';
+import type { ApprovalOrder, ApprovalRequest } from '@meshpass/identity/approval';
 import { MeshpassError, toMeshpassError } from '@meshpass/identity/error';
 import { askApprovals } from '../approvals/agent.ts';
 import { readReason } from '../approvals/order.ts';
@@ -15,6 +15,7 @@ const args = { grant: argument('name of the grant; meshpass requests lists those
 const flags = {
   for: text('<duration>', 'how long: 90s, 30m or 2h', { defaultText: 'what the access file says' }),
   reason: text('<text>', 'why, for whoever approves and for the audit log'),
+  emergency: toggle('take the grant at once, without an approval; somebody else reviews it afterwards. Needs --reason'),
   wait: toggle('wait for the answer, and until the grant is there'),
   output,
 };
@@ -22,23 +23,25 @@ const flags = {
 const POLL_MS = 3_000;
 
 export const command = defineCommand({
-  about: 'Once it is approved, this session has the grant until its time is over. No other workspace of yours has it.',
+  about:
+    'Once it is approved, or with --emergency at once, this session has the grant until its time is over. No other workspace of yours has it.',
   args,
   flags,
   env: AGENT_ENV,
   exitCodes: {
-    0: 'asked; with --wait: the grant is there',
+    0: 'asked, or taken; with --wait: the grant is there',
     1: 'refused; with --wait: denied, withdrawn, not answered in time, or the session that asked has ended',
   },
   examples: [
     'meshpass request payments-prod --for 1h --reason "INC-4711"',
     'meshpass request payments-prod --reason "INC-4711" --wait',
+    'meshpass request payments-prod --emergency --reason "INC-4711"',
   ],
   page: 'docs/access/approvals.md',
   run: request,
 });
 
-/** @throws MeshpassError `usage`, `agent_not_running`, `approval_*`, `approvals_too_many` */
+/** @throws MeshpassError `usage`, `agent_not_running`, `approval_*`, `approvals_too_many`, `emergency_*` */
 async function request(options: OptionsOf<typeof args & typeof flags>): Promise<ExitCode> {
   const { grant, for: duration, reason, output } = options;
   const order = {
@@ -46,15 +49,22 @@ async function request(options: OptionsOf<typeof args & typeof flags>): Promise<
     ...(duration !== undefined && { seconds: readDuration(duration, '--for') }),
     ...(reason !== undefined && { reason: readReason(reason) }),
   };
-  let asked = await askApprovals({ act: 'ask', order });
+  let asked = options.emergency ? await take(order) : await askApprovals({ act: 'ask', order });
   if (options.wait) {
     if (output === 'text') console.error(requestText(asked, now()));
     asked = await settled(asked);
   }
   console.log(output === 'json' ? JSON.stringify(asked, null, 2) : requestText(asked, now()));
   if (!options.wait && output === 'text')
-    console.log(`meshpass requests shows the answer; meshpass requests --withdraw ${asked.id} takes it back.`);
+    console.log(
+      `meshpass requests shows the ${options.emergency ? 'review' : 'answer'}; meshpass requests --withdraw ${asked.id} takes it back.`,
+    );
   return options.wait && asked.state !== 'approved' ? EXIT.failed : EXIT.ok;
+}
+
+async function take({ reason, ...order }: ApprovalOrder): Promise<ApprovalRequest> {
+  if (reason === undefined) throw new MeshpassError('usage', 'An emergency needs a reason: add --reason.');
+  return await askApprovals({ act: 'emergency', order: { ...order, reason } });
 }
 
 /**

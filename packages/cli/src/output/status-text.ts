@@ -8,6 +8,7 @@ const GAINED: Readonly<Record<string, string>> = {
   window_opened: 'its time window opened',
   access_widened: 'the access file gives it now',
   approved: 'it was approved',
+  emergency: 'taken in an emergency',
   signed_in: 'you signed in',
 };
 

@@ -33,13 +33,18 @@ export interface DeliveryContext extends Pick<Parts, 'mesh' | 'store' | 'clock' 
 export function deliveriesOf({ mesh, clock, random }: Pick<Parts, 'mesh' | 'clock' | 'random'>, request: Request) {
   if (!mesh.inForce()) return [];
   const now = timestamp(seconds(clock));
-  const type = request.state === 'pending' && request.answers.length === 0 ? 'approval.requested' : 'approval.changed';
+  const type = messageType(request);
   const data = describeRequest(request, opensOf(mesh, request.grant));
   return (mesh.access().webhooks ?? []).map(({ name }) => ({
     ...{ id: `msg_${uuidv7(clock, random)}`, webhook: name, request_id: request.id },
     body: JSON.stringify({ type, timestamp: now, data }),
     ...{ created_at: now, next_at: now, attempts: '0' },
   }));
+}
+
+function messageType({ state, answers, emergency }: Request): string {
+  if (emergency && state === 'approved' && emergency.state === 'open') return 'approval.emergency';
+  return state === 'pending' && answers.length === 0 ? 'approval.requested' : 'approval.changed';
 }
 
 export interface Delivery {

@@ -4,7 +4,13 @@
  */
 import type { Access, ApprovalWebhook } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
-import { type AnswerOrder, ApprovalId, ApprovalReason, ApprovalSeconds } from '@meshpass/identity/approval';
+import {
+  type AnswerOrder,
+  ApprovalId,
+  ApprovalReason,
+  ApprovalSeconds,
+  type ReviewOrder,
+} from '@meshpass/identity/approval';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { isPlainText } from '@meshpass/identity/text';
 import { z } from 'zod';
@@ -19,18 +25,23 @@ import type { SignedHeaders, WebhookKeys } from './keys.ts';
 /** An id is remembered for longer than its timestamp is taken. */
 const REMEMBERED_SECONDS = 900;
 
-export const WebhookAnswer = z.strictObject({
+const shared = {
   request: ApprovalId,
-  decision: z.enum(['approve', 'deny']),
   by: z.strictObject({ subject: z.string().min(1).max(255).refine(isPlainText, 'has control characters') }),
-  seconds: ApprovalSeconds.optional(),
-  reason: ApprovalReason.optional(),
-});
+};
+export const WebhookAnswer = z.discriminatedUnion('decision', [
+  z.strictObject({
+    ...{ ...shared, decision: z.enum(['approve', 'deny']) },
+    ...{ seconds: ApprovalSeconds.optional(), reason: ApprovalReason.optional() },
+  }),
+  /** Of what was taken in an emergency. */
+  z.strictObject({ ...shared, decision: z.enum(['accept', 'object']), reason: ApprovalReason }),
+]);
 
 export interface Received {
   readonly attestation: Attestation;
   readonly via: string;
-  readonly order: AnswerOrder;
+  readonly order: { readonly answer: AnswerOrder } | { readonly review: ReviewOrder };
   /** So that it is taken once. */
   readonly replay: { readonly key: string; readonly expiresAt: string };
 }
@@ -60,16 +71,24 @@ export async function receive(
       `The body is invalid at ${issue?.path.join('.') || 'the top level'}: ${issue?.message}.`,
     );
   }
-  const { request: id, by, ...order } = answer.data;
+  const { by } = answer.data;
   return {
     attestation: await attest(context, access, webhook, by.subject, body),
     via: `webhook ${name}`,
-    order: { id, ...order },
+    order: orderOf(answer.data),
     replay: {
       key: sha256Hex(`approval webhook ${name} ${headers['webhook-id']}`),
       expiresAt: timestamp(seconds(context.clock) + REMEMBERED_SECONDS),
     },
   };
+}
+
+function orderOf(answer: z.output<typeof WebhookAnswer>): Received['order'] {
+  const { request: id, by: _, ...rest } = answer;
+  // Told apart by the decision, which the type of what is left out does not keep.
+  return rest.decision === 'accept' || rest.decision === 'object'
+    ? { review: { id, decision: rest.decision, reason: rest.reason ?? '' } }
+    : { answer: { id, ...rest, decision: rest.decision } };
 }
 
 /** What cannot be verified is not told apart from what is wrong. */

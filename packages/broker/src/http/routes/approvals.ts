@@ -1,6 +1,6 @@
 /** Requests for approval, as sessions make and answer them. docs/access/approvals.md is their prose. */
 import { MeshpassError } from '@meshpass/identity';
-import { AnswerOrder, ApprovalOrder, WithdrawOrder } from '@meshpass/identity/approval';
+import { AnswerOrder, ApprovalOrder, EmergencyOrder, ReviewOrder, WithdrawOrder } from '@meshpass/identity/approval';
 import { z } from 'zod';
 import type { Approvals } from '../../approval/approvals.ts';
 import { granted, refused } from '../../audit/log/decision.ts';
@@ -12,7 +12,7 @@ export const ListScope = z.enum(['all', 'own']);
 /** Longest body. */
 const MOST = 4 * 1024;
 
-/** `GET` and `POST /approvals`, `POST /approvals/withdraw` and `/approvals/answer`. */
+/** `GET` and `POST /approvals`, `POST /approvals/emergency`, `/approvals/withdraw`, `/approvals/answer` and `/approvals/review`. */
 export function approvalRoutes(approvals: Approvals, session: Authentication<SessionCaller>): readonly Route[] {
   return [
     route({
@@ -34,6 +34,27 @@ export function approvalRoutes(approvals: Approvals, session: Authentication<Ses
       schema: ApprovalOrder,
       limit: MOST,
       handler: async ({ caller: { live }, body, event }) => await approvals.ask(live, body, event),
+    }),
+    route({
+      method: 'POST',
+      path: '/approvals/emergency',
+      action: 'approval.emergency',
+      authentication: session,
+      schema: EmergencyOrder,
+      limit: MOST,
+      auditMembers: ({ grant }) => ({ target: grant }),
+      handler: async ({ caller: { live }, body, event }) => await approvals.take(live, body, event),
+    }),
+    route({
+      method: 'POST',
+      path: '/approvals/review',
+      action: 'approval.review',
+      authentication: session,
+      schema: ReviewOrder,
+      limit: MOST,
+      auditMembers: ({ id, decision }) => ({ target: id, detail: { decision } }),
+      handler: async ({ caller: { live }, body, event }) =>
+        await approvals.review({ attestation: live.session.attestation, via: 'workspace' }, body, event),
     }),
     route({
       method: 'POST',

@@ -1,6 +1,6 @@
 /** Requests for approval, as operators see and answer them. docs/access/approvals.md is their prose. */
 import { MeshpassError } from '@meshpass/identity';
-import { AnswerOrder, ApprovalId } from '@meshpass/identity/approval';
+import { AnswerOrder, ApprovalId, ReviewOrder } from '@meshpass/identity/approval';
 import { z } from 'zod';
 import type { Approvals } from '../../approval/approvals.ts';
 import { granted, refused } from '../../audit/log/decision.ts';
@@ -16,7 +16,7 @@ const MOST = 4 * 1024;
 const ListQuery = z.strictObject({ id: ApprovalId.optional() });
 export const RevokeOrder = z.strictObject({ id: ApprovalId, reason: Reason });
 
-/** `GET /admin/approvals`, `POST /admin/approvals/answer` and `/admin/approvals/revoke`. */
+/** `GET /admin/approvals`, `POST /admin/approvals/answer`, `/admin/approvals/review` and `/admin/approvals/revoke`. */
 export function operatorApprovalRoutes({
   approvals,
   operators,
@@ -57,6 +57,20 @@ export function operatorApprovalRoutes({
     operatorRoute(
       operators,
       {
+        does: 'approvals.review',
+        ...{ method: 'POST', path: '/admin/approvals/review', action: 'approval.review' },
+        ...{ schema: ReviewOrder, limit: MOST },
+      },
+      async ({ caller, body, event }) => {
+        const { attestation } = caller;
+        return attestation
+          ? await approvals.review({ attestation, via: 'operator' }, body, event)
+          : refused(event, nobody());
+      },
+    ),
+    operatorRoute(
+      operators,
+      {
         does: 'approvals.revoke',
         ...{ method: 'POST', path: '/admin/approvals/revoke', action: 'approval.revoke' },
         ...{ schema: RevokeOrder, limit: MOST },
@@ -70,6 +84,6 @@ export function operatorApprovalRoutes({
 function nobody(): MeshpassError {
   return new MeshpassError(
     'approval_forbidden',
-    'A ServiceAccount is no person: somebody has to sign in to answer a request.',
+    'A ServiceAccount is no person: somebody has to sign in to answer a request, or to review.',
   );
 }

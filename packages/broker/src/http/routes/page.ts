@@ -44,8 +44,16 @@ export const AnswerForm = z.discriminatedUnion('decision', [
     reason: noReason.or(Reason),
   }),
   z.strictObject({ decision: z.literal('deny'), reason: Reason }),
+  /** Of what was taken in an emergency. */
+  z.strictObject({ decision: z.enum(['accept', 'object']), reason: Reason }),
 ]);
 type AnswerForm = z.output<typeof AnswerForm>;
+const ACTION_OF = {
+  approve: 'approvals.approve',
+  deny: 'approvals.deny',
+  accept: 'approvals.review',
+  object: 'approvals.review',
+} as const;
 const NoFields = z.strictObject({});
 
 const toSignIn = (error: MeshpassError, decision: string | undefined) =>
@@ -134,7 +142,8 @@ export function pageRoutes(context: PageContext): readonly MountedOperatorRoute[
       async ({ caller, request, params: { id = '' }, event }) => {
         const [found] = ApprovalId.safeParse(id).success ? await approvals.list(id) : [];
         if (!found) return refused({ ...event, target: id }, unknown(id.slice(0, 24)));
-        const form = may(caller, 'approvals.approve') ? { token: tokenOf(request, `${LIST}/${id}`) } : undefined;
+        const does = found.emergency ? 'approvals.review' : 'approvals.approve';
+        const form = may(caller, does) ? { token: tokenOf(request, `${LIST}/${id}`) } : undefined;
         return granted(event, await requestPage(visitorOf(caller, request), found, form));
       },
     ),
@@ -142,14 +151,20 @@ export function pageRoutes(context: PageContext): readonly MountedOperatorRoute[
       operators,
       {
         does: {
-          among: ['approvals.approve', 'approvals.deny'],
-          of: ({ body }) => (body.decision === 'approve' ? 'approvals.approve' : 'approvals.deny'),
+          among: ['approvals.approve', 'approvals.deny', 'approvals.review'],
+          of: ({ body }) => ACTION_OF[body.decision],
         },
         ...{ method: 'POST', path: `${LIST}/:id`, action: 'approval.answer', refusal: toList },
         read: formReader(origin, AnswerForm),
       },
       async ({ caller: { attestation }, params: { id = '' }, body, event }) => {
         if (!attestation || !ApprovalId.safeParse(id).success) return refused(event, unknown(id.slice(0, 24)));
+        if (body.decision === 'accept' || body.decision === 'object') {
+          const { decision, reason } = body;
+          const reviewed = { ...event, action: 'approval.review' } as const;
+          const done = await approvals.review({ attestation, via: 'page' }, { id, decision, reason }, reviewed);
+          return done.granted ? granted(done.event, seeOther(`${LIST}/${id}`)) : done;
+        }
         const { decision, reason } = body;
         const wanted = body.decision === 'approve' ? { seconds: body.minutes } : {};
         const order = { id, decision, ...wanted, ...(reason !== undefined && { reason }) };

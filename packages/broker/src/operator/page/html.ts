@@ -1,7 +1,7 @@
 /** What the page looks like: plain HTML without a script. Everything that comes from somebody is escaped by the template. */
 import { createHash } from 'node:crypto';
 import type { MeshpassError } from '@meshpass/identity';
-import type { ApprovalRequest } from '@meshpass/identity/approval';
+import type { ApprovalRequest, EmergencyReview } from '@meshpass/identity/approval';
 import { html, raw } from 'hono/html';
 import type { HtmlEscapedString } from 'hono/utils/html';
 
@@ -76,15 +76,22 @@ export async function signInPage(issuers: readonly string[], request: string | u
 
 export async function listPage(visitor: Visitor, requests: readonly ApprovalRequest[]): Promise<Response> {
   const waiting = requests.filter(({ state }) => state === 'pending');
-  const others = requests.filter(({ state }) => state !== 'pending').slice(0, MOST_SETTLED);
+  const toReview = requests.filter(needsReview);
+  const others = requests.filter((one) => one.state !== 'pending' && !needsReview(one)).slice(0, MOST_SETTLED);
   return await page(
     'Requests for approval',
     visitor,
-    html`<h2>Waiting</h2>${list(waiting)}<h2>Others, the newest first</h2>${list(others)}`,
+    html`<h2>Waiting</h2>${list(waiting)}${
+      toReview.length === 0 ? '' : html`<h2>Taken in an emergency, to review</h2>${list(toReview)}`
+    }<h2>Others, the newest first</h2>${list(others)}`,
   );
 }
 
 const MOST_SETTLED = 100;
+
+function needsReview({ emergency }: ApprovalRequest): boolean {
+  return emergency !== undefined && ['open', 'overdue', 'objected'].includes(emergency.state);
+}
 
 function list(requests: readonly ApprovalRequest[]): Html {
   if (requests.length === 0) return html`<p>None.</p>`;
@@ -122,8 +129,28 @@ ${row('State', state)}${state === 'pending' ? row('Answer by', time(answer_by)) 
 ${row('Approvals needed', needed)}${until === undefined ? '' : row('Given until', time(until))}
 ${row('Answers', given.length === 0 ? 'none' : html`<ul>${given}</ul>`)}
 ${row('Request', html`<code>${id}</code>`)}</dl>
+${request.emergency ? reviewPart(request, request.emergency, form) : ''}
 ${state === 'pending' ? answerForms(request, form) : ''}`,
   );
+}
+
+function reviewPart(request: ApprovalRequest, emergency: EmergencyReview, form: AnswerForm | undefined): Html {
+  const { state, review_by, reviews } = emergency;
+  const given = reviews.map(
+    (one) => html`<li>${one.decision === 'accept' ? 'accepted' : 'objected to'} by ${person(one)} through ${one.via},
+${time(one.at)}: ${quoted(one.reason)}</li>`,
+  );
+  return html`<h2>Taken in an emergency, without an approval</h2>
+<p>Review: ${state}${state === 'open' ? html`, until ${time(review_by)}` : ''}</p><ul>${given}</ul>
+${needsReview(request) ? reviewForm(request, form) : ''}`;
+}
+
+function reviewForm({ id, emergency }: ApprovalRequest, form: AnswerForm | undefined): Html {
+  if (form === undefined) return html`<p>Your role does not review.</p>`;
+  const object = html`<button name="decision" value="object">It was not: end it</button>`;
+  return html`<form method="post" action="/approvals/${id}"><input type="hidden" name="form" value="${form.token}">
+<label>Reason <input name="reason" maxlength="200" autocomplete="off" required></label>
+<button name="decision" value="accept">It was right</button> ${emergency?.state === 'objected' ? '' : object}</form>`;
 }
 
 function answerForms({ id, seconds }: ApprovalRequest, form: AnswerForm | undefined): Html {

@@ -42,7 +42,7 @@ export interface World {
 /** Of everybody at the issuer `idp`. @param grants further lines below `grants:` */
 export function accessFile(grants: string, more = ''): string {
   return `
-trust: {issuers: {idp: {issuer: 'https://idp.example', audience: meshpass, signIn: {client: meshpass-cli}}, other: {issuer: 'https://other.example', audience: meshpass}}}
+trust: {issuers: {idp: {issuer: 'https://idp.example', audience: meshpass, signIn: {client: meshpass-operators}}, other: {issuer: 'https://other.example', audience: meshpass}}}
 ${more}
 grants:
   dev: {who: [{issuer: idp}], to: [{service: orders.shop, port: 8080}]}

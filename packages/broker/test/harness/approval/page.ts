@@ -21,8 +21,8 @@ export interface PageWorld {
   readonly corp: string;
   readonly other: string;
   readonly operators: Operators;
-  /** Somebody asks for `prod` in a new workspace. */
-  readonly ask: (sub: string, reason?: string) => Promise<Asked>;
+  /** Somebody asks for `prod` in a new workspace. @param path `/approvals/emergency`: takes it */
+  readonly ask: (sub: string, reason?: string, path?: string) => Promise<Asked>;
   /** Grants of a session, by what it may reach. */
   readonly services: (who: Enrolled) => Promise<string[]>;
   readonly auditRows: () => Promise<readonly AuditRow[]>;
@@ -66,7 +66,7 @@ grants:
   prod:
     who: [{issuer: corp}]
     to: [{service: ledger.shop, port: 8080}]
-    approval: {by: {issuer: corp, claims: {groups: sre}}, for: 30m, max: 2h}`,
+    approval: {by: {issuer: corp, claims: {groups: sre}}, for: 30m, max: 2h, emergency: {}}`,
     'access.yaml',
     { dangerouslyAllowPlainHttpIssuers: true },
   );
@@ -107,7 +107,7 @@ grants:
 
   return {
     ...{ harness, origin, corp: corp.issuer, other: other.issuer, operators: access.operators! },
-    ask: (sub, reason) => askAnew(harness, sub, reason === undefined ? {} : { reason }),
+    ask: (sub, reason, path) => askAnew(harness, sub, reason === undefined ? {} : { reason }, path),
     services: (who) => grantsOf(harness, who),
     auditRows: () => auditRows(harness),
     ...{ signIn, callbackOf },

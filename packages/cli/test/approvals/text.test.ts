@@ -1,0 +1,59 @@
+/** How requests, emergencies and their reviews read. */
+import type { ApprovalRequest, RequestableGrant } from '@meshpass/identity/approval';
+import { expect, it } from 'vitest';
+import { reviewOrder } from '../../src/approvals/review-order.ts';
+import { overviewText, requestableText, requestText } from '../../src/approvals/text.ts';
+
+const AT = Date.UTC(2026, 10, 26, 3) / 1000;
+const person = { issuer: 'github', subject: 'github:1', login: 'alice' };
+const taken: ApprovalRequest = {
+  ...{ id: 'a'.repeat(24), grant: 'prod', state: 'approved', session: 's', person, workspace: 'codespace:1' },
+  ...{ seconds: 1800, reason: 'INC-1', asked_at: AT, answer_by: AT, needed: 1, answers: [], until: AT + 1800 },
+  emergency: { state: 'open', review_by: AT + 86_400, reviews: [] },
+};
+const offer: RequestableGrant = {
+  ...{ grant: 'prod', approval: 'approval by team acme/leads, at most 2h', seconds: 3600, longest: 7200 },
+  reason_required: true,
+};
+
+it('says of an emergency until when it is held, and must be reviewed', () => {
+  expect(requestText(taken, AT)).toBe(
+    `${taken.id}  prod for 30m, alice (github): taken in an emergency until 2026-11-26 03:30:00 UTC - INC-1\n` +
+      '  to be reviewed by somebody else until 2026-11-27 03:00:00 UTC',
+  );
+});
+
+it('says who reviewed it, and what they said', () => {
+  const bob = { issuer: 'github', subject: 'github:2', login: 'bob', via: 'workspace', at: AT + 60, reason: 'why?' };
+  const emergency = {
+    ...taken.emergency!,
+    state: 'objected' as const,
+    reviews: [{ ...bob, decision: 'object' as const }],
+  };
+  expect(requestText({ ...taken, state: 'revoked', emergency }, AT)).toContain(
+    'taken back - INC-1\n  objected to by bob (github) at 2026-11-26 03:01:00 UTC: why?',
+  );
+});
+
+it('lists emergencies to review with the command for it', () => {
+  expect(overviewText({ requestable: [], own: [], to_answer: [], to_review: [taken] }, AT)).toMatch(
+    /^Emergencies to review \(meshpass review ID --accept, or --object\):\na{24} {2}prod/,
+  );
+});
+
+it('says how a grant is taken in an emergency, or why not now', () => {
+  const review = 'at most 30m, reviewed within 24h by team acme/leads';
+  expect(requestableText({ ...offer, emergency: { longest: 1800, review } })).toContain(
+    `in an emergency without it, ${review}: meshpass request prod --emergency --reason "WHY"`,
+  );
+  const barred = 'bob objected to your emergency.';
+  expect(requestableText({ ...offer, emergency: { longest: 1800, review, barred } })).toContain(`not now. ${barred}`);
+  expect(requestableText(offer)).not.toContain('emergency');
+});
+
+it('takes one of --accept and --object', () => {
+  const given = { id: taken.id, reason: 'seen' };
+  expect(reviewOrder({ ...given, accept: true, object: false }).decision).toBe('accept');
+  for (const both of [true, false])
+    expect(() => reviewOrder({ ...given, accept: both, object: both })).toThrow('Say --accept or --object');
+});
