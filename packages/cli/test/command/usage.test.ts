@@ -92,11 +92,11 @@ const SEVERAL_MEANINGS: readonly string[] = [
 describe('no command at all', () => {
   afterEach(() => vi.restoreAllMocks());
 
-  it('explains itself in thirteen lines, with commands that exist', async () => {
+  it('explains itself on one screen, with commands that exist', async () => {
     const log = vi.spyOn(console, 'log').mockImplementation(() => {});
     expect(await run(['node', 'meshpass'])).toBe(0);
     const text = log.mock.calls.flat().join('\n');
-    expect(text.split('\n')).toHaveLength(13);
+    expect(text.split('\n').length).toBeLessThan(24);
     const paths = COMMANDS.map(({ name }) => name);
     for (const [, path] of text.matchAll(/ {2}(meshpass(?: [a-z-]+)+?) {2}/g)) expect(paths).toContain(path);
   });
