@@ -8,6 +8,8 @@ import {
   ApprovalOrder,
   ApprovalRequest,
   ApprovalsResponse,
+  EmergencyOrder,
+  ReviewOrder,
   WithdrawOrder,
 } from '@meshpass/identity/approval';
 import { z } from 'zod';
@@ -35,6 +37,12 @@ export const APPROVALS: readonly Operation[] = [
     answers: { 200: request },
   },
   {
+    ...{ ...session, method: 'post', path: '/approvals/emergency', id: 'takeInEmergency' },
+    summary: 'Take a grant at once, without an approval; somebody else reviews it afterwards',
+    request: { type: 'application/json', schema: EmergencyOrder },
+    answers: { 200: request },
+  },
+  {
     ...{ ...session, method: 'post', path: '/approvals/withdraw', id: 'withdrawApproval' },
     summary: 'Take a request back; what it gave is lost',
     request: { type: 'application/json', schema: WithdrawOrder },
@@ -44,6 +52,12 @@ export const APPROVALS: readonly Operation[] = [
     ...{ ...session, method: 'post', path: '/approvals/answer', id: 'answerApproval' },
     summary: "Approve or deny somebody else's request",
     request: { type: 'application/json', schema: AnswerOrder },
+    answers: { 200: request },
+  },
+  {
+    ...{ ...session, method: 'post', path: '/approvals/review', id: 'reviewEmergency' },
+    summary: 'Accept what somebody else took in an emergency, or object to it, which ends it',
+    request: { type: 'application/json', schema: ReviewOrder },
     answers: { 200: request },
   },
   {
@@ -76,6 +90,12 @@ export const APPROVALS: readonly Operation[] = [
     ...{ ...operator, method: 'post', path: '/admin/approvals/answer', id: 'answerApprovalAsOperator' },
     summary: 'Approve or deny a request',
     request: { schema: AnswerOrder },
+    answers: { 200: request },
+  },
+  {
+    ...{ ...operator, method: 'post', path: '/admin/approvals/review', id: 'reviewEmergencyAsOperator' },
+    summary: 'Accept what somebody took in an emergency, or object to it, which ends it',
+    request: { schema: ReviewOrder },
     answers: { 200: request },
   },
   {
