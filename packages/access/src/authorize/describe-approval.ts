@@ -4,6 +4,7 @@ import { describeWho } from './describe-who.ts';
 
 /**
  * Who has to approve, and for how long it is given.
+ * @param room most characters for the people; those who do not fit are counted
  * @example
  * ```ts
  * import { describeApproval } from '@meshpass/access/compile';
@@ -12,9 +13,9 @@ import { describeWho } from './describe-who.ts';
  * describeApproval(approval); // => 'approval by team acme/leads (2 people), at most 2h'
  * ```
  */
-export function describeApproval({ by, count, max, emergency }: Approval): string {
+export function describeApproval({ by, count, max, emergency }: Approval, room = Number.POSITIVE_INFINITY): string {
   const without = emergency ? `; in an emergency taken without it ${describeEmergency(emergency)}` : '';
-  return `approval by ${anyOf(by)}${count > 1 ? ` (${count} people)` : ''}, at most ${duration(max)}${without}`;
+  return `approval by ${anyOf(by, room)}${count > 1 ? ` (${count} people)` : ''}, at most ${duration(max)}${without}`;
 }
 
 /**
@@ -33,6 +34,7 @@ export function describeEmergency({ who, review, within, for: longest }: Omit<Em
 
 /**
  * The same without who takes it.
+ * @param room most characters for the people; those who do not fit are counted
  * @example
  * ```ts
  * import { describeEmergencyBounds } from '@meshpass/access/compile';
@@ -41,13 +43,22 @@ export function describeEmergency({ who, review, within, for: longest }: Omit<Em
  * describeEmergencyBounds({ for: 1800, review, within: 86_400 }); // => 'at most 30m, reviewed within 24h by team acme/leads'
  * ```
  */
-export function describeEmergencyBounds(emergency: Pick<Emergency, 'for' | 'review' | 'within'>): string {
+export function describeEmergencyBounds(
+  emergency: Pick<Emergency, 'for' | 'review' | 'within'>,
+  room = Number.POSITIVE_INFINITY,
+): string {
   const { for: longest, review, within } = emergency;
-  return `at most ${duration(longest)}, reviewed within ${duration(within)} by ${anyOf(review)}`;
+  return `at most ${duration(longest)}, reviewed within ${duration(within)} by ${anyOf(review, room)}`;
 }
 
-function anyOf(people: readonly Who[]): string {
-  return people.map(describeWho).join(' or ');
+function anyOf(people: readonly Who[], room = Number.POSITIVE_INFINITY): string {
+  const all = people.map(describeWho);
+  for (let named = all.length; named > 0; named--) {
+    const left = all.length - named;
+    const text = `${all.slice(0, named).join(' or ')}${left > 0 ? ` ... and ${left} more` : ''}`;
+    if (text.length <= room) return text;
+  }
+  return 'whom the access file names';
 }
 
 function duration(seconds: number): string {

@@ -3,6 +3,7 @@ import { type Approval, approverEntry, isPerson } from '@meshpass/access';
 import { describeApproval, describeEmergencyBounds } from '@meshpass/access/compile';
 import { MeshpassError } from '@meshpass/identity';
 import type { ApprovalOrder, RequestableGrant } from '@meshpass/identity/approval';
+import { plainText } from '@meshpass/identity/text';
 import { type Outcome, refused } from '../audit/log/decision.ts';
 import type { AuditEvent } from '../audit/log/event.ts';
 import { seconds } from '../clock/clock.ts';
@@ -19,6 +20,8 @@ const ANSWER_SECONDS = 4 * 3600;
 const MOST_OF_SESSION = 5;
 const MOST_OF_PERSON = 20;
 const MOST = 2_000;
+/** Characters that say whom an access file names. With the rest, a text stays within what every agent takes (4,096). */
+const NAMES_ROOM = 3_000;
 
 /** What the access file in force offers a session by approval. */
 export function requestableGrants(
@@ -37,7 +40,7 @@ export function requestableGrants(
     const { who } = emergency ?? {};
     if (!emergency || (who && approverEntry({ by: who }, attestation, mesh.access(), now) === undefined))
       return undefined;
-    const review = describeEmergencyBounds(emergency);
+    const review = oneLine(describeEmergencyBounds(emergency, NAMES_ROOM));
     return { longest: emergency.for, review, ...(why !== undefined && { barred: why }) };
   };
   return requestable
@@ -46,7 +49,7 @@ export function requestableGrants(
       const opens = opensOf(grant.name);
       const { emergency: _, ...asked } = approval;
       const hint = signInFirst(approval, identitiesOf(attestation), mesh.access().trust);
-      const described = describeApproval(asked) + (hint === undefined ? '' : `. ${hint}`);
+      const described = oneLine(describeApproval(asked, NAMES_ROOM)) + (hint === undefined ? '' : `. ${hint}`);
       const emergency = emergencyOf(approval);
       return {
         ...{ grant: grant.name, approval: described, ...(opens && { opens }) },
@@ -54,6 +57,11 @@ export function requestableGrants(
         ...(emergency && { emergency }),
       };
     });
+}
+
+/** An expression may have several lines; an agent takes none that has. */
+function oneLine(text: string): string {
+  return plainText(text.replace(/\s+/g, ' ').trim());
 }
 
 /**

@@ -1,0 +1,41 @@
+/** What a session is told of the grants that it could ask for. Agents take no text that is longer than 4,096 characters, or has lines. */
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { accessFile, startWorld, type World } from './given/world.ts';
+
+let world: World;
+beforeAll(async () => {
+  world = await startWorld();
+});
+afterAll(() => world.harness.stop());
+
+const prod = (by: string, review: string) =>
+  accessFile(`  prod:
+    who: [{issuer: idp}]
+    to: [{service: ledger.shop, port: 8080}]
+    approval: {by: ${by}, emergency: {review: ${review}}}`);
+const requestable = async (text: string) => {
+  world.use(text);
+  const [alice] = await world.people('alice');
+  return (await world.overview(alice!)).requestable[0]!;
+};
+
+it('counts the people for whom there is no room', async () => {
+  const entry = (n: number) =>
+    `{issuer: idp, when: 'subject == "idp:00u1abcdefghijklmnop${n}" && claims.department == "platform-engineering" && claims.region == "emea"'}`;
+  const many = `[${Array.from({ length: 50 }, (_, n) => entry(n)).join(', ')}]`;
+  const { approval, emergency } = await requestable(prod(many, many));
+  for (const text of [approval, emergency!.review]) {
+    expect(text).toContain('idp:00u1abcdefghijklmnop0"');
+    expect(text).toMatch(/ \.\.\. and \d+ more/);
+    const named = text.match(/department/g)!.length;
+    expect(named + Number(/and (\d+) more/.exec(text)![1])).toBe(50);
+  }
+  expect(approval).toMatch(/, at most 1h$/);
+});
+
+it('puts an expression of several lines into one', async () => {
+  const lines = `{issuer: idp, when: "subject == 'idp:bob' ||\\n  subject == 'idp:carol'\\n"}`;
+  const { approval, emergency } = await requestable(prod(lines, lines));
+  for (const text of [approval, emergency!.review])
+    expect(text).toContain("when subject == 'idp:bob' || subject == 'idp:carol'");
+});
