@@ -40,7 +40,8 @@ export function requestableGrants(
     const { who } = emergency ?? {};
     if (!emergency || (who && approverEntry({ by: who }, attestation, mesh.access(), now) === undefined))
       return undefined;
-    const review = oneLine(describeEmergencyBounds(emergency, NAMES_ROOM));
+    const hint = signInFirst({ by: emergency.review }, identitiesOf(attestation), mesh.access().trust, 'review');
+    const review = withHint(describeEmergencyBounds(emergency, NAMES_ROOM), hint);
     return { longest: emergency.for, review, ...(why !== undefined && { barred: why }) };
   };
   return requestable
@@ -49,7 +50,7 @@ export function requestableGrants(
       const opens = opensOf(grant.name);
       const { emergency: _, ...asked } = approval;
       const hint = signInFirst(approval, identitiesOf(attestation), mesh.access().trust);
-      const described = oneLine(describeApproval(asked, NAMES_ROOM)) + (hint === undefined ? '' : `. ${hint}`);
+      const described = withHint(describeApproval(asked, NAMES_ROOM), hint);
       const emergency = emergencyOf(approval);
       return {
         ...{ grant: grant.name, approval: described, ...(opens && { opens }) },
@@ -60,8 +61,8 @@ export function requestableGrants(
 }
 
 /** An expression may have several lines; an agent takes none that has. */
-function oneLine(text: string): string {
-  return plainText(text.replace(/\s+/g, ' ').trim());
+function withHint(text: string, hint: string | undefined): string {
+  return plainText(text.replace(/\s+/g, ' ').trim()) + (hint === undefined ? '' : `. ${hint}`);
 }
 
 /**

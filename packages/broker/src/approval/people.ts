@@ -16,6 +16,9 @@ export function identitiesOf(attestation: Attestation): readonly Identity[] {
   return [...github, ...(issuer === 'github' ? [] : [named(attestation)]), ...signIns.map(named)];
 }
 
+/** Issuers that a hint names. */
+const MOST_HINTED = 3;
+
 /** By the issuer's own name for itself: that of the access file may change hands. */
 function named({ issuer, subject, claims }: Pick<Attestation, 'issuer' | 'subject' | 'claims'>): Identity {
   return { issuer: typeof claims.iss === 'string' ? claims.iss : issuer, subject };
@@ -55,17 +58,25 @@ export function refuseOwn(requester: readonly Identity[], approver: readonly Ide
 }
 
 /**
- * What a requester has to know before anybody can answer; undefined where they share an issuer with each entry of `by`.
+ * What a requester has to know before anybody can answer, or review; undefined where they share an issuer with some entry of `by`.
  * @example `Who may approve is known at okta, and you are not: "meshpass login --issuer okta" first, or nobody may be able to answer.`
  */
-export function signInFirst({ by }: Pick<Approval, 'by'>, requester: readonly Identity[], trust: Trust) {
+export function signInFirst(
+  { by }: Pick<Approval, 'by'>,
+  requester: readonly Identity[],
+  trust: Trust,
+  act: 'approve' | 'review' = 'approve',
+): string | undefined {
   const known = new Set(requester.map(({ issuer }) => nameOf(issuer, trust)));
   // An entry without an issuer is about GitHub.
   const wanted = new Set(by.map(({ issuer = 'github' }) => issuer));
-  const missing = [...wanted].filter((name) => !known.has(name) && canSignIn(name, trust));
-  if (missing.length === 0 || [...wanted].some((name) => known.has(name))) return undefined;
+  if ([...wanted].some((name) => known.has(name))) return undefined;
+  // One is enough.
+  const missing = [...wanted].filter((name) => canSignIn(name, trust)).slice(0, MOST_HINTED);
+  if (missing.length === 0) return undefined;
   const commands = missing.map((name) => `"meshpass login --issuer ${name}"`).join(' or ');
-  return `Who may approve is known at ${missing.join(' or ')}, and you are not: ${commands} first, or nobody may be able to answer.`;
+  const fails = act === 'approve' ? 'answer' : 'review it';
+  return `Who may ${act} is known at ${missing.join(' or ')}, and you are not: ${commands} first, or nobody may be able to ${fails}.`;
 }
 
 function wayOut(requester: readonly Identity[], approver: readonly Identity[], trust: Trust | undefined): string {

@@ -39,3 +39,14 @@ it('puts an expression of several lines into one', async () => {
   for (const text of [approval, emergency!.review])
     expect(text).toContain("when subject == 'idp:bob' || subject == 'idp:carol'");
 });
+
+it('names the sign-in without which nobody could review an emergency', async () => {
+  const okta = '{issuer: okta, claims: {groups: security}}';
+  const text = (review: string) => prod('{issuer: idp}', review).replace('other: {', 'okta: {signIn: {client: cli}, ');
+  const hint =
+    'Who may review is known at okta, and you are not: "meshpass login --issuer okta" first, or nobody may be able to review it.';
+  const { approval, emergency } = await requestable(text(okta));
+  expect(emergency!.review.endsWith(`. ${hint}`)).toBe(true);
+  expect(approval).not.toContain('login');
+  expect((await requestable(text(`[${okta}, {issuer: idp}]`))).emergency!.review).not.toContain('login');
+});
