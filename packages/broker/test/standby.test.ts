@@ -18,8 +18,10 @@ async function standby() {
   };
   const { operator, waitFor } = await startStandby(base as never);
   open.push(operator);
-  const status = async (query: string) => (await fetch(`http://127.0.0.1:${operator.port}/readyz${query}`)).status;
-  return { mesh, waitFor, status };
+  const ask = (query: string) => fetch(`http://127.0.0.1:${operator.port}/readyz${query}`);
+  const status = async (query: string) => (await ask(query)).status;
+  const reasons = async () => ((await (await ask('')).json()) as { reasons: string[] }).reasons;
+  return { mesh, waitFor, status, reasons };
 }
 
 it('is well while another broker is active, and ready for none', async () => {
@@ -45,6 +47,17 @@ it('is not well while its access file cannot come into force, unless it would go
   mesh.badFile = 'access.yaml:4:5 there is no Service orders in shop';
   waitFor('standing by: another is active', {}, { isPlanned: false });
   expect(await status('?standby=ready')).toBe(503);
+  waitFor('standing by: another is active', {}, { isPlanned: true });
+  expect(await status('?standby=ready')).toBe(200);
+});
+
+it('is not well while it refuses the file that it would go on with, and says why', async () => {
+  const { mesh, waitFor, status, reasons } = await standby();
+  mesh.badFile = 'access.yaml:4:5 there is no Service orders in shop';
+  const refused = 'The access file that was applied by plan as version 7 is refused by this version of Meshpass';
+  waitFor('standing by: another is active', {}, { isPlanned: true, refused });
+  expect(await status('?standby=ready')).toBe(503);
+  expect(await reasons()).toContain(refused);
   waitFor('standing by: another is active', {}, { isPlanned: true });
   expect(await status('?standby=ready')).toBe(200);
 });

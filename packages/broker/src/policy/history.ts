@@ -38,11 +38,16 @@ export async function listVersions(db: Kysely<Tables>): Promise<readonly AccessV
   }));
 }
 
-/** @param version absent: the newest */
-export async function readVersion(db: Kysely<Tables>, version?: number): Promise<StoredFiles | undefined> {
-  let query = db.selectFrom('access_versions').select(['main', 'files']);
-  query =
-    version === undefined ? query.orderBy('version', 'desc').limit(1) : query.where('version', '=', String(version));
-  const row = await query.executeTakeFirst();
-  return row && { main: row.main, files: Files.parse(JSON.parse(row.files)) };
+export async function readVersion(db: Kysely<Tables>, version: number): Promise<StoredFiles | undefined> {
+  const row = await db
+    .selectFrom('access_versions')
+    .select(['main', 'files'])
+    .where('version', '=', String(version))
+    .executeTakeFirst();
+  return row && toStoredFiles(row);
+}
+
+/** What a row of the table has: text by path as JSON text. */
+export function toStoredFiles({ main, files }: { readonly main: string; readonly files: string }): StoredFiles {
+  return { main, files: Files.parse(JSON.parse(files)) };
 }

@@ -5,8 +5,7 @@ import { type AdmittedLog, admitLog } from '../audit/restore/admit.ts';
 import { createAdoption } from '../audit/restore/adopt.ts';
 import { createStandbyApp, listenForOperators, type OperatorListener } from '../http/standby.ts';
 import { untilItAnswers } from '../kubernetes/until-it-answers.ts';
-import { read } from '../policy/change.ts';
-import { readVersion } from '../policy/history.ts';
+import { createAppliedCheck, readNewest, toAccess } from '../policy/applied.ts';
 import { readInForce } from '../policy/in-force.ts';
 import type { LeaderRecord, Shared } from '../store/leader-record.ts';
 import { openStore, type Store } from '../store/open.ts';
@@ -23,22 +22,25 @@ export interface Standby {
 export interface ActiveBroker {
   /** It has an access file that was applied by plan: whoever takes over goes on with that, not with the one on disk. */
   readonly isPlanned: boolean;
+  /** Why this version does not accept that file. */
+  readonly refused?: string | undefined;
 }
 
 export async function startStandby({ config, given, metrics, log }: Base): Promise<Standby> {
   let waitsFor = 'the store is being opened';
   let behind: ActiveBroker | undefined;
-  const reasons = () => [waitsFor, ...given.mesh.unready()];
+  const reasons = () => [waitsFor, ...(behind?.refused ? [behind.refused] : []), ...given.mesh.unready()];
   // One that cannot see the cluster, or put its access file in force, must not count as ready: an update would go on, and replace the one that can.
   const couldTakeOver = () =>
     behind !== undefined &&
     given.mesh.unseen().length === 0 &&
-    (behind.isPlanned || given.mesh.fileProblem() === undefined);
+    (behind.isPlanned ? behind.refused === undefined : given.mesh.fileProblem() === undefined);
   const app = createStandbyApp({ metrics, reasons, couldTakeOver });
   return {
     operator: await listenForOperators(app, config.operator),
     waitFor: (reason, detail, active) => {
       if (reason !== waitsFor) log.info(detail, reason);
+      if (active?.refused && active.refused !== behind?.refused) log.error(active.refused);
       waitsFor = reason;
       behind = active;
     },
@@ -68,16 +70,18 @@ export interface Leadership {
  */
 export async function waitForLeadership(base: Base, { waitFor }: Standby, shared: Shared): Promise<Leadership> {
   const { config, given, metrics } = base;
+  const refusedOf = createAppliedCheck();
   let waited = false;
   const store = await openStore({
     ...{ dataDir: config.dataDir, databaseUrl: config.databaseUrl, signal: given.signal },
     self: { instance: `${hostname()} process ${process.pid}`, shared },
-    onWaiting: ({ active, isPlanned, inForce }) => {
+    onWaiting: ({ active, applied, inForce }) => {
       waited = true;
       if (inForce !== undefined) given.mesh.wasInForce(inForce);
       const detail = { active: active?.instance, since: active?.since };
+      const planned = given.policy && applied;
       waitFor(`standing by: ${nameOf(active)} is active`, detail, {
-        isPlanned: isPlanned && given.policy !== undefined,
+        ...{ isPlanned: planned !== undefined, refused: planned && refusedOf(planned) },
       });
     },
     onFailure: (err) => {
@@ -108,14 +112,17 @@ export async function waitForAuditLog(
   });
 }
 
-/** From here on this is the active broker, and what the one before it changed is in force here, too. */
+/**
+ * From here on this is the active broker, and what the one before it changed is in force here, too.
+ * @throws MeshpassError `access_*` where this version refuses the access file that was applied by plan
+ */
 export async function becomeActive({ given }: Base, { store, waited }: Leadership): Promise<void> {
   const { signer, policy, activeState } = given;
   // The other broker may have changed its keys; the mesh must not be told of those that were read at the start.
   if (waited) signer.adopt(await signer.read());
   // The access file that was applied last is in force again, before anything is applied: the one on disk is older.
-  const applied = policy && (await readVersion(store.db));
-  if (applied) policy.mesh.resume(read(applied));
+  const applied = policy && (await readNewest(store.db));
+  if (applied) policy.mesh.resume(toAccess(applied));
   const inForce = await readInForce(store.db);
   if (inForce !== undefined) given.mesh.wasInForce(inForce);
   activeState?.activate(store.isLeader);

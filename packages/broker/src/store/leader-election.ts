@@ -10,6 +10,7 @@ import { Socket } from 'node:net';
 import { setTimeout as pause } from 'node:timers/promises';
 import pg from 'pg';
 import { type LeaderRecord, readLeaderRecord } from './leader-record.ts';
+import type { AccessVersionsTable } from './tables.ts';
 
 export interface Leadership {
   /** Whether this process is known, at this instant, to be the active broker. */
@@ -32,11 +33,15 @@ export interface Seen {
   readonly active: LeaderRecord | undefined;
   /** Names of the migrations in the store. */
   readonly executed: readonly string[];
-  /** Whether an access file was applied by plan, which goes before the one on disk of whoever becomes active. */
-  readonly isPlanned: boolean;
+  /**
+   * The access file that was applied by plan last: it goes before the one on disk of whoever becomes active. The same object until another is applied.
+   */
+  readonly applied: AppliedRow | undefined;
   /** Digest of the access file on disk that came into force last; undefined where there is none yet. */
   readonly inForce: string | undefined;
 }
+
+export type AppliedRow = Readonly<Pick<AccessVersionsTable, 'version' | 'main' | 'files'>>;
 
 export interface LeadershipOptions {
   readonly databaseUrl: string;
@@ -206,6 +211,15 @@ async function openLockConnection(databaseUrl: string): Promise<LockConnection> 
       throw thrown;
     }
   };
+  let applied: AppliedRow | undefined;
+  // The files may be large, and are looked for four times a second: they are read only where the version is another one.
+  const newest = async (): Promise<AppliedRow | undefined> => {
+    const version = (await row('version', NEWEST_VERSION))?.version;
+    if (version === undefined) applied = undefined;
+    else if (version !== applied?.version)
+      applied = (await row('version, main, files', NEWEST_VERSION)) as AppliedRow | undefined;
+    return applied;
+  };
   return {
     lock: async () => (await client.query(TRY_LOCK)).rows[0].locked === true,
     epoch: async () => (await row('epoch'))?.epoch as number | undefined,
@@ -214,7 +228,7 @@ async function openLockConnection(databaseUrl: string): Promise<LockConnection> 
       return {
         active: readLeaderRecord(seen?.holder),
         executed: (seen?.executed as string[] | undefined) ?? [],
-        isPlanned: (await row('version', 'access_versions')) !== undefined,
+        applied: await newest(),
         inForce: (await row('digest', 'access_in_force'))?.digest as string | undefined,
       };
     },
@@ -228,6 +242,8 @@ async function openLockConnection(databaseUrl: string): Promise<LockConnection> 
     drop: () => socket.destroy(),
   };
 }
+
+const NEWEST_VERSION = 'access_versions order by version desc';
 
 /** undefined_table, undefined_column */
 const NOT_MIGRATED: ReadonlySet<string> = new Set(['42P01', '42703']);
