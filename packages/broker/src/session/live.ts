@@ -27,6 +27,8 @@ export interface Live {
   waiting?: { readonly look: () => void; readonly end: () => void } | undefined;
   /** Issuers of sign-ins whose time has passed, and for which this was dealt with. */
   lapsedSignIns?: Set<string> | undefined;
+  /** How often the store was given the sign-ins because one was over: what is written meanwhile may not have that. */
+  signInWrites?: number;
   /** Its identity token, while more than half of its life is left. */
   identityToken?: {
     readonly token: string;

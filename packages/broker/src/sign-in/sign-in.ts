@@ -82,7 +82,10 @@ async function add(
   };
   const refusal = live.ended ? sessionClosed(live.ended.cause) : whyEnded(context, live, signIn);
   if (refusal) return refused(known, refusal);
-  const signIns = { id, sign_ins: signInsText({ ...attestation, signIns: withSignIn(before, signIn) }) };
+  // Others of the session may have ended while this one was looked at.
+  const { attestation: current } = live.session;
+  const signIns = { id, sign_ins: signInsText({ ...current, signIns: withSignIn(current.signIns ?? [], signIn) }) };
+  const { signInWrites } = live;
   if (previous) {
     // A confirmation changes nothing that was decided: it leaves no row, as a renewed lease does.
     await context.journal.write({ replay, signIns, audit: [] });
@@ -101,6 +104,8 @@ async function add(
     signIns: withSignIn(live.session.attestation.signIns ?? [], signIn),
   });
   live.lapsedSignIns?.delete(issuer);
+  // What was written meanwhile, for another that has ended, was without this one.
+  if (live.signInWrites !== signInWrites) await storeSignIns(context, live, []);
   context.onSignIn(issuer, previous ? 'confirmed' : 'added');
   if (context.mesh.inForce()) {
     await recheckSession(context, live);
@@ -182,8 +187,11 @@ async function settle(context: SignInContext, live: Live, signIn: SignIn, cause:
 }
 
 function storeSignIns(context: SignInContext, live: Live, audit: ReturnType<typeof auditRow>[]): Promise<void> {
-  const { id, attestation } = live.session;
-  return untilStored(context, { signIns: { id, sign_ins: signInsText(attestation) }, audit });
+  return untilStored(context, () => {
+    const { id, attestation } = live.session;
+    live.signInWrites = (live.signInWrites ?? 0) + 1;
+    return { signIns: { id, sign_ins: signInsText(attestation) }, audit };
+  });
 }
 
 function withSignIn(signIns: readonly SignIn[], signIn: SignIn): readonly SignIn[] {
