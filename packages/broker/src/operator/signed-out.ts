@@ -20,7 +20,7 @@ export function signedOf({ attestation }: Pick<OperatorSession, 'attestation'>):
 
 /** @throws MeshpassError `sign_in_ended` where the person has signed out since their ID token was made */
 export function refuseSignedOut(recent: RecentLogouts, attestation: Attestation | undefined): void {
-  if (!attestation || !recent.concerns(signedBy(attestation))) return;
+  if (!attestation || !recent.find(signedBy(attestation))) return;
   throw new MeshpassError('sign_in_ended', `You have just signed out at ${attestation.issuer}; sign in again.`);
 }
 

@@ -18,7 +18,8 @@ export function isMeant({ issuer, subject, sid }: SignedOut, signed: Omit<Signed
  */
 export interface RecentLogouts {
   readonly remember: (out: SignedOut) => void;
-  readonly concerns: (signed: Signed) => boolean;
+  /** The last logout that concerns this ID token. */
+  readonly find: (signed: Signed) => SignedOut | undefined;
 }
 
 const REMEMBERED = 10_000;
@@ -36,9 +37,9 @@ export function createRecentLogouts(clock: () => number): RecentLogouts {
       recent.push(out);
       prune();
     },
-    concerns: (signed) => {
+    find: (signed) => {
       prune();
-      return recent.some((out) => isMeant(out, signed) && signed.confirmedAt <= out.at);
+      return recent.findLast((out) => isMeant(out, signed) && signed.confirmedAt <= out.at);
     },
   };
 }

@@ -162,8 +162,10 @@ export async function signOutEverywhere(context: SignInContext, out: SignedOut, 
 
 /** Takes the sign-ins of a session that has just opened which were signed out meanwhile. */
 export function endSignedOut(context: SignInContext, live: Live): void {
-  for (const signIn of live.session.attestation.signIns ?? [])
-    if (context.recentLogouts.concerns(signIn)) endSignIn(context, live, signIn.issuer).catch(context.onFailure);
+  for (const signIn of live.session.attestation.signIns ?? []) {
+    const out = context.recentLogouts.find(signIn);
+    if (out) endSignIn(context, live, signIn.issuer, {}, out).catch(context.onFailure);
+  }
 }
 
 /** What no longer counts takes with it what rests on it. */
@@ -200,7 +202,7 @@ function withSignIn(signIns: readonly SignIn[], signIn: SignIn): readonly SignIn
 
 function whyEnded({ recentLogouts }: SignInContext, { session }: Live, signIn: SignIn): MeshpassError | undefined {
   const ended = session.attestation.endedSignIns?.find(({ issuer }) => issuer === signIn.issuer);
-  return recentLogouts.concerns(signIn) || (ended && isOfEnded(signIn, ended))
+  return recentLogouts.find(signIn) || (ended && isOfEnded(signIn, ended))
     ? new MeshpassError('sign_in_ended', `You have signed out at ${signIn.issuer}; sign in again.`)
     : undefined;
 }

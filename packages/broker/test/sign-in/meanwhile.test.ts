@@ -137,3 +137,23 @@ it('a sign-out at one issuer while the sign-in at another is written: the store 
   expect((await second).status).toBe(200);
   expect(await afterTakeover(who)).toEqual(['open', 'other']);
 });
+
+it('a logout while the session opens: a refresh token that the provider still takes does not undo it', async () => {
+  const verifying = gate();
+  gates.verified = verifying.pass;
+  const key = newKey();
+  const opening = start(key, 'cid');
+  await verifying.reached;
+  expect((await logout('cid')).status).toBe(204);
+  verifying.open();
+  const who: Enrolled = { ...(await opening).json, key };
+  await vi.waitFor(async () => expect(await grantsOf(harness, who)).toEqual(['open']), 3_000);
+  const again = async (more: object) => {
+    harness.clockAhead += 2_000;
+    return signIn(harness, who, await okta.sign(claimsFor(harness, who, { sub: 'cid', ...more })));
+  };
+  expect((await again({ sid: 'a' })).json.error_code).toBe('sign_in_ended');
+  expect(await afterTakeover(who)).toEqual(['open']);
+  expect((await again({ sid: 'a' })).json.error_code).toBe('sign_in_ended');
+  expect((await again({ sid: 'b', auth_time: harness.now() + 1 })).status).toBe(200);
+});
