@@ -74,10 +74,14 @@ export async function createApprovals(context: ApprovalsContext): Promise<Approv
   const { store, clock } = context;
   const tell = (request: Request) => deliveriesOf(context, request);
   const stored = async (id: string) => (await recentRequests(store, { id }, 1))[0];
-  const parts: Parts = { ...context, book: createBook({ ...context, tell, stored }, await openRequests(store)) };
+  const mutex: KeyedMutex = new Map();
+  const parts: Parts = {
+    ...context,
+    book: createBook({ ...context, tell, stored }, await openRequests(store)),
+    inTurn: (act) => runExclusive(mutex, 'emergency', act),
+  };
   const { book } = parts;
   const describe = (request: Request) => describeRequest(request, opensOf(context.mesh, request.grant));
-  const mutex: KeyedMutex = new Map();
   const attempts = createRateAllowance({ ...ATTEMPTS, clock });
   const looks = createRateAllowance({ ...LOOKS, clock });
   const ownLooks = createRateAllowance({ ...OWN_LOOKS, clock });
@@ -130,9 +134,7 @@ export async function createApprovals(context: ApprovalsContext): Promise<Approv
       const { attestation, id } = live.session;
       const asking = { ...event, grant: order.grant, sessionId: id };
       // One after the other: those that wait for a review are counted, and a person may have two accounts.
-      return limited(attestation, asking, () =>
-        runExclusive(mutex, 'emergency', () => takeInEmergency(parts, live, order, asking)),
-      );
+      return limited(attestation, asking, () => parts.inTurn(() => takeInEmergency(parts, live, order, asking)));
     },
     review: (reviewer, order, event) =>
       limited(reviewer.attestation, event, () =>

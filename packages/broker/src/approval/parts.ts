@@ -49,4 +49,6 @@ export interface Gift {
 /** What the parts of this folder have in common. */
 export interface Parts extends ApprovalsContext {
   readonly book: Book;
+  /** One after the other with all that is taken in an emergency. */
+  readonly inTurn: <T>(act: () => Promise<T>) => Promise<T>;
 }

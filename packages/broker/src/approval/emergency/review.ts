@@ -40,17 +40,15 @@ export async function review(
     const state = order.decision === 'accept' ? ('accepted' as const) : ('objected' as const);
     const reviewed: Request = { ...request, emergency: { ...request.emergency, state, reviews } };
     const cut = state === 'objected' && request.state === 'approved';
-    if (cut) {
+    const decided = { ...event, detail: { ...event.detail, entry, state, ...(cut && { ended: true }) } };
+    if (!cut) return await parts.book.decide(decided, reviewed, reviewer.replay);
+    // The bar counts once it is written: until then nobody takes the grant again.
+    return await parts.inTurn(async () => {
       const live = parts.live.byId(sessionId);
       // Taken first: a broker that ends between the two has taken too much, not too little.
       if (live) await parts.take(live, grant, `${named} objected to the emergency: ${order.reason}`);
-    }
-    const detail = { ...event.detail, entry, state, ...(cut && { ended: true }) };
-    return await parts.book.decide(
-      { ...event, detail },
-      cut ? { ...reviewed, state: 'revoked' } : reviewed,
-      reviewer.replay,
-    );
+      return await parts.book.decide(decided, { ...reviewed, state: 'revoked' }, reviewer.replay);
+    });
   } catch (thrown) {
     return (await keepReplay(parts, reviewer, event, thrown)) ?? refused(event, thrown);
   }

@@ -1,0 +1,47 @@
+/** What somebody may try with an emergency: to keep what was objected to, and to be nobody, or two people. */
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { Enrolled } from '../../harness/broker.ts';
+import { CLIENT, OKTA, type SignInProvider, signInProvider } from '../../harness/sign-in.ts';
+import { startWorld, type World } from './world.ts';
+
+const FILE = `
+trust:
+  issuers:
+    idp: {issuer: 'https://idp.example', audience: meshpass, signIn: {client: meshpass-operators}}
+    okta: {issuer: '${OKTA}', audience: meshpass, signIn: {client: ${CLIENT}}}
+grants:
+  dev: {who: [{issuer: idp}], to: [{service: orders.shop, port: 8080}]}
+  prod:
+    who: [{issuer: idp}]
+    to: [{service: ledger.shop, port: 8080}]
+    approval: {by: {issuer: idp}, reason: optional, emergency: {for: 20m, within: 24h}}`;
+
+describe('an attack on emergencies', () => {
+  let world: World;
+  let okta: SignInProvider;
+  beforeAll(async () => {
+    okta = await signInProvider();
+    world = await startWorld({ parts: (clock, { idp, mesh }) => okta.parts(idp, mesh.access, clock) });
+  });
+  beforeEach(() => {
+    world.use(FILE);
+    world.harness.clockAhead += 200_000;
+  });
+  afterAll(() => world?.harness.stop());
+
+  const take = async (who: Enrolled) =>
+    (await world.post(who, '/approvals/emergency', { grant: 'prod', reason: 'INC-1' })).json;
+  const review = async (who: Enrolled, id: string, decision = 'accept') =>
+    (await world.post(who, '/approvals/review', { id, decision, reason: 'seen' })).json;
+
+  it('by taking the grant again while an objection is being written gets nothing', async () => {
+    const [alice, bob] = await world.people('alice', 'bob');
+    const { id } = await take(alice!);
+    const objection = review(bob!, id, 'object');
+    while ((await world.grants(alice!)).includes('prod'));
+    const again = await take(alice!);
+    expect(await objection).toMatchObject({ state: 'revoked', emergency: { state: 'objected' } });
+    expect(again.error_code).toBe('emergency_barred');
+    expect(await world.grants(alice!)).toEqual(['dev']);
+  });
+});
