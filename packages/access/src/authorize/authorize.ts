@@ -165,7 +165,8 @@ export function approverEntry(
   at?: number,
 ): string | undefined {
   const kind = trustedKind(attestation, access);
-  if (!kind || !isPerson(attestation, access) || denial(access.deny, attestation, kind) !== undefined) return undefined;
+  if (!kind || !isPerson(attestation, access, at) || denial(access.deny, attestation, kind) !== undefined)
+    return undefined;
   const match = approval.by.find(
     (who) => whyNot(who, attestation, kind) === undefined && 'until' in holdsSignIn(who, attestation, at),
   );
@@ -175,6 +176,7 @@ export function approverEntry(
 /**
  * Whether an attestation is of a person: a Codespace, an issuer at which people sign in (`signIn`), or a session in which somebody has
  * signed in. Tokens of CI systems and other workloads are of nobody: they name a branch or a job, and carry the name of whoever set it off.
+ * @param at Unix seconds: a sign-in whose time has passed by then makes nobody a person; without it none counts
  * @example
  * ```ts
  * import { isPerson, parseAccess } from '@meshpass/access';
@@ -187,14 +189,16 @@ export function approverEntry(
  *   workspace: { kind: 'other', key: 'gitlab:1', name: 'job' },
  *   proofHash: 'a'.repeat(64),
  * };
- * isPerson(job, access); // => false
+ * isPerson(job, access, 1_700_000_000); // => false
  * ```
  */
-export function isPerson(attestation: Attestation, access: Access): boolean {
+export function isPerson(attestation: Attestation, access: Access, at: number | undefined): boolean {
   const kind = trustedKind(attestation, access);
   if (kind !== 'generic') return kind === 'codespace';
   const issuer = access.trust.issuers.find(({ name }) => name === attestation.issuer);
-  return issuer?.signIn !== undefined || (attestation.signIns ?? []).length > 0;
+  return (
+    issuer?.signIn !== undefined || (attestation.signIns ?? []).some(({ until }) => at !== undefined && until > at)
+  );
 }
 
 function trustedKind(attestation: Attestation, access: Access): Kind | undefined {

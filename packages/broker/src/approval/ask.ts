@@ -31,9 +31,9 @@ export function requestableGrants(
 ): readonly RequestableGrant[] {
   const { mesh, authorize, clock } = parts;
   const { attestation } = live.session;
-  if (!mesh.inForce() || !isPerson(attestation, mesh.access())) return [];
-  const held = new Set(live.session.grants.map(({ name }) => name));
   const now = seconds(clock);
+  if (!mesh.inForce() || !isPerson(attestation, mesh.access(), now)) return [];
+  const held = new Set(live.session.grants.map(({ name }) => name));
   const { requestable } = authorize(attestation, mesh.access(), now);
   const why = barred(parts, { ...attestation, identities: identitiesOf(attestation) });
   const emergencyOf = ({ emergency }: Approval): RequestableGrant['emergency'] => {
@@ -88,12 +88,12 @@ export async function ask(
 function newRequest(parts: Parts, live: Live, order: ApprovalOrder): Request {
   const { mesh, authorize, clock, random } = parts;
   const { attestation, id: sessionId } = live.session;
-  if (!isPerson(attestation, mesh.access()))
+  const now = seconds(clock);
+  if (!isPerson(attestation, mesh.access(), now))
     throw new MeshpassError(
       'approval_not_offered',
       'A job or another workload cannot ask for an approval: sign in first (meshpass login), or ask where you are a person.',
     );
-  const now = seconds(clock);
   const found = authorize(attestation, mesh.access(), now).requestable.find(({ grant }) => grant.name === order.grant);
   if (!found) throw notOffered(order.grant);
   const { approval } = found;

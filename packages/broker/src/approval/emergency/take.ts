@@ -48,7 +48,7 @@ function newEmergency(parts: Parts, live: Live, { grant, seconds: asked, reason 
   const now = seconds(clock);
   const { session } = live;
   const attestation = settledAttestation(losses, session, access.trust.codespaces?.organization);
-  if (!attestation || !isPerson(attestation, access)) throw notOffered(grant);
+  if (!attestation || !isPerson(attestation, access, now)) throw notOffered(grant);
   const approval = authorize(attestation, access, now).requestable.find((one) => one.grant.name === grant)?.approval;
   const emergency = approval?.emergency;
   if (!emergency) throw notOffered(grant);

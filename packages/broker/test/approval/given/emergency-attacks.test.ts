@@ -1,7 +1,7 @@
 /** What somebody may try with an emergency: to keep what was objected to, and to be nobody, or two people. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { Enrolled } from '../../harness/broker.ts';
-import { CLIENT, OKTA, type SignInProvider, signInProvider } from '../../harness/sign-in.ts';
+import { asSession, type Enrolled } from '../../harness/broker.ts';
+import { CLIENT, claimsFor, OKTA, type SignInProvider, signIn, signInProvider } from '../../harness/sign-in.ts';
 import { startWorld, type World } from './world.ts';
 
 const FILE = `
@@ -33,6 +33,10 @@ describe('an attack on emergencies', () => {
     (await world.post(who, '/approvals/emergency', { grant: 'prod', reason: 'INC-1' })).json;
   const review = async (who: Enrolled, id: string, decision = 'accept') =>
     (await world.post(who, '/approvals/review', { id, decision, reason: 'seen' })).json;
+  const signedIn = async (who: Enrolled, sub: string, more = {}) => {
+    const done = await signIn(world.harness, who, await okta.sign(claimsFor(world.harness, who, { sub, ...more })));
+    expect(done.status).toBe(200);
+  };
 
   it('by taking the grant again while an objection is being written gets nothing', async () => {
     const [alice, bob] = await world.people('alice', 'bob');
@@ -43,5 +47,21 @@ describe('an attack on emergencies', () => {
     expect(await objection).toMatchObject({ state: 'revoked', emergency: { state: 'objected' } });
     expect(again.error_code).toBe('emergency_barred');
     expect(await world.grants(alice!)).toEqual(['dev']);
+  });
+
+  it('by a job, in whose session a sign-in has lapsed, takes nothing and asks for nothing', async () => {
+    world.use(
+      FILE.replace(', signIn: {client: meshpass-operators}', '').replace('by: {issuer: idp}', 'by: {issuer: okta}'),
+    );
+    const [job] = await world.people('job');
+    expect((await take(job!)).error_code).toBe('emergency_not_offered');
+    await signedIn(job!, 'one', { exp: world.harness.now() + 30 });
+    expect((await world.overview(job!)).requestable).toMatchObject([{ grant: 'prod' }]);
+    world.harness.clockAhead += 31_000;
+    await asSession(world.harness, job!, { method: 'POST', path: '/session/heartbeat' });
+    expect((await take(job!)).error_code).toBe('emergency_not_offered');
+    expect((await world.post(job!, '/approvals', { grant: 'prod' })).json.error_code).toBe('approval_not_offered');
+    expect((await world.overview(job!)).requestable).toEqual([]);
+    expect(await world.grants(job!)).toEqual(['dev']);
   });
 });
