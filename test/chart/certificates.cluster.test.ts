@@ -45,6 +45,20 @@ const helmTest = async (...flags: string[]) => {
 };
 const pods = (path: string) =>
   kubectl(...IN, 'get', 'pods', '-l', 'app.kubernetes.io/component in (broker,edge)', '-o', `jsonpath=${path}`);
+const edges = async () => {
+  const names = '{range .items[?(@.metadata.labels.app\\.kubernetes\\.io/component=="edge")]}{.metadata.name} {end}';
+  return (await pods(names)).trim().split(' ');
+};
+const metricsOf = (pod: string, port: number) =>
+  kubectl('get', '--raw', `/api/v1/namespaces/meshpass-system/pods/${pod}:${port}/proxy/metrics`);
+const endsAt = async (part: Part, pod: string, { notAfter }: Pair) => {
+  const wanted = `meshpass_tls_certificate_not_after_timestamp_seconds{component="${part}"} ${notAfter}\n`;
+  await vi.waitFor(async () => expect(await metricsOf(pod, part === 'broker' ? 9090 : 9091)).toContain(wanted), SOON);
+};
+/** Whoever asks meets any of the edges, and the kubelet brings the Secret to one after the other. */
+const everyEdgeHas = async (pair: Pair) => {
+  for (const edge of await edges()) await endsAt('edge', edge, pair);
+};
 const dayOf = ({ notAfter }: Pair) => new Date(notAfter * 1000).toISOString().slice(0, 10);
 
 it('helm test asks the broker, and shakes hands with the edge', async () => {
@@ -83,18 +97,9 @@ it('renewed certificates are shown without a restart, no call fails meanwhile, a
   expect(await developer.meshpass('up')).toMatchObject({ code: 0 });
   expect(await developer.call()).toMatch(/^200 /);
   const active = await on.active();
-  const [edge] = (
-    await pods('{range .items[?(@.metadata.labels.app\\.kubernetes\\.io/component=="edge")]}{.metadata.name} {end}')
-  ).split(' ');
-  for (const [part, pod, port] of [
-    ['broker', active, 9090],
-    ['edge', edge!, 9091],
-  ] as const) {
-    const at = `/api/v1/namespaces/meshpass-system/pods/${pod}:${port}/proxy/metrics`;
-    const wanted = `meshpass_tls_certificate_not_after_timestamp_seconds{component="${part}"} ${pairs[part].notAfter}\n`;
-    await vi.waitFor(async () => expect(await kubectl('get', '--raw', at)).toContain(wanted), SOON);
-  }
-  expect(await kubectl('get', '--raw', `/api/v1/namespaces/meshpass-system/pods/${active}:9090/proxy/metrics`)).toMatch(
+  await endsAt('broker', active, pairs.broker);
+  await everyEdgeHas(pairs.edge);
+  expect(await metricsOf(active, 9090)).toMatch(
     /^meshpass_mesh_root_not_after_timestamp_seconds\{root="[0-9a-f]{16}"\} \d{10}$/m,
   );
 });
@@ -103,6 +108,7 @@ it('an expired one of the edge is refused, and whoever meets it says what expire
   const expired = await issue(on.cluster, hostOf('edge'), -2);
   await replace('edge', expired);
   await hurry();
+  await everyEdgeHas(expired);
   await shown(`${hostOf('edge')} expired on ${dayOf(expired)}`);
   expect(await check()).toContain('create secret tls meshpass-edge-tls');
 
@@ -138,8 +144,10 @@ it('an expired one of the broker is refused, and whoever meets it says whom to t
 });
 
 it('helm test fails, and says why, where the edge shows a certificate of another name, or is not there', async () => {
-  await replace('edge', await issue(on.cluster, 'elsewhere.meshpass.test', 30));
+  const elsewhere = await issue(on.cluster, 'elsewhere.meshpass.test', 30);
+  await replace('edge', elsewhere);
   await hurry();
+  await everyEdgeHas(elsewhere);
   await shown('edge.meshpass.test shows a certificate for elsewhere.meshpass.test');
   const only = ['--filter', 'name=meshpass-test-edge'];
   const other = await helmTest(...only);
