@@ -123,6 +123,25 @@ describe.each(ENGINES)('the store on %s', (kind, there) => {
     expect(rows.map(({ id }) => id).sort()).toEqual(['good-1', 'good-2']);
   });
 
+  it('writes entries of one batch that change the same request for approval, in their order, and what is settled stays so', async () => {
+    const journal = createJournal({ store });
+    const at = soon();
+    const request = (id: string, state: string): Entry => {
+      const asked = { id, session_id: 's', issuer: 'i', subject: 's', login: 'l', workspace: 'w', identities: '[]' };
+      const terms = { grant_name: 'dev', seconds: '60', reason: null, asked_at: at, answer_by: at, needed: '1' };
+      const answered = { state, answers: '[]', until: null, review_state: null, review: null };
+      return { approvals: [{ ...asked, ...terms, ...answered }], audit: [] };
+    };
+    const answers = await Promise.all([
+      ...['approved', 'pending', 'denied', 'pending'].map((state) => codeOf(journal.write(request('twice', state)))),
+      codeOf(journal.write({ ...opening('beside'), replay: { key: 'proof-beside', expiresAt: soon() } })),
+    ]);
+    expect(answers).toEqual(Array.from({ length: 5 }, () => 'written'));
+    expect(await store.db.selectFrom('approval_requests').select(['id', 'state']).execute()).toEqual([
+      { id: 'twice', state: 'denied' },
+    ]);
+  });
+
   it('has one live session a workspace, and lets no lost one block it', async () => {
     const journal = createJournal({ store });
     await journal.write(opening('lost', 'codespace:1'));

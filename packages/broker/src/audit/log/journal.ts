@@ -185,8 +185,7 @@ async function commit(target: Target, batch: readonly Waiting[], attempt: Attemp
     }
     if (state === UNIQUE_VIOLATION && !attempt.abandoned)
       return await commit(target, fresh, { ...attempt, abandoned: true });
-    // Data exceptions and integrity violations are the fault of one entry; the others are innocent.
-    if (fresh.length > 1 && (state?.startsWith('22') || state?.startsWith('23'))) {
+    if (fresh.length > 1 && state !== undefined && FAULTS_OF_ONE.has(state.slice(0, 2))) {
       for (const one of fresh) await commit(target, [one], { ...attempt, abandoned: true });
       return;
     }
@@ -218,6 +217,11 @@ async function auditedAlready(store: Store, batch: readonly Waiting[]): Promise<
 }
 
 const UNIQUE_VIOLATION = '23505';
+/**
+ * Classes of SQLSTATE that are the fault of one entry, while the others of its batch are innocent: data exceptions, integrity violations, and
+ * 21000, which PostgreSQL answers where two entries update the same row. Each in a transaction of its own, in their order, both are written.
+ */
+const FAULTS_OF_ONE: ReadonlySet<string> = new Set(['21', '22', '23']);
 
 function splitReplays(batch: readonly Waiting[], used: Set<string>) {
   const fresh: Waiting[] = [];
