@@ -57,7 +57,10 @@ export interface Confirmations {
   readonly find: (id: string) => Promise<WaitingOrder>;
   /** To be called before it runs: nobody can confirm it again, also where another broker takes over. */
   readonly take: (id: string, by: string, event: AuditEvent) => Promise<Outcome<void>>;
-  /** Nobody can confirm it from then on. Where somebody has confirmed it, it is refused with `confirmation_unknown`. */
+  /**
+   * Nobody can confirm it from then on. Where somebody has confirmed it, it is refused with `confirmation_unknown`; where the store does
+   * not take it (`store_unavailable`), it waits as before, and can be withdrawn again.
+   */
   readonly withdraw: (id: string, event: AuditEvent) => Promise<Outcome<void>>;
 }
 
@@ -72,7 +75,7 @@ export interface ConfirmationsContext {
 export function createConfirmations({ store, audit, clock, random, access }: ConfirmationsContext): Confirmations {
   /** One after another, so that nobody gets past the bounds. */
   let asking: Promise<unknown> = Promise.resolve();
-  /** Also those whose end the store did not take: better lost than run twice. */
+  /** Also those that were confirmed where the store did not take it: better lost than run twice. */
   const taken = new Set<string>();
   const waiting = async () => {
     const open = store.db
@@ -151,7 +154,13 @@ export function createConfirmations({ store, audit, clock, random, access }: Con
       return { ...one, method, path, sessionId, body: JSON.parse(row.body) as unknown };
     },
     take: (id, by, event) => close(id, by, event),
-    withdraw: (id, event) => close(id, null, event),
+    withdraw: async (id, event) => {
+      const isTaken = taken.has(id);
+      const done = await close(id, null, event);
+      // Nothing has run. It waits still, or the store has its end after all: either way the store says so.
+      if (!isTaken && !done.granted) taken.delete(id);
+      return done;
+    },
   };
 }
 
