@@ -182,5 +182,7 @@ export const ApprovalsResponse = z.object({
   to_answer: z.array(ApprovalRequest).max(1_000),
   /** Emergencies of others that its developer may review. */
   to_review: z.array(ApprovalRequest).max(1_000).default([]),
+  /** Why `to_answer` and `to_review` may lack some, in words; absent where they have all. */
+  incomplete: text(1_024).optional(),
 });
 export type ApprovalsResponse = z.infer<typeof ApprovalsResponse>;

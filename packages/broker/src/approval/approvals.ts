@@ -18,7 +18,7 @@ import { createBook } from './book.ts';
 import { mayReview, review } from './emergency/review.ts';
 import { takeInEmergency } from './emergency/take.ts';
 import { opensOf } from './opens.ts';
-import { bytesOf, firstWithin, MOST_LISTED_BYTES, opensWithin } from './overview.ts';
+import { bytesOf, firstWithin, MOST_LISTED_BYTES, opensWithin, whereKnown } from './overview.ts';
 import type { ApprovalsContext, Approver, Parts } from './parts.ts';
 import { unknown } from './refusals.ts';
 import { describeRequest, isOpen, needsReview, type Request } from './request.ts';
@@ -48,7 +48,7 @@ export interface Approvals {
   /**
    * What a session could ask for, has asked for, and may answer.
    * @param scope `own`: only what it has asked for, which costs little and may be asked often
-   * @throws MeshpassError `too_many_attempts`, `issuer_unavailable`, `issuer_rate_limited`, `store_unavailable`
+   * @throws MeshpassError `too_many_attempts`, `store_unavailable`
    */
   readonly overview: (live: Live, scope: 'all' | 'own') => Promise<ApprovalsResponse>;
   /** Requests, the newest first. @param id only this one */
@@ -183,9 +183,12 @@ export async function createApprovals(context: ApprovalsContext): Promise<Approv
       const own = listed(await recentRequests(store, { sessionId: session.id }, MOST_OWN), MOST_OWN);
       if (scope === 'own') return { requestable: [], own, to_answer: [], to_review: [] };
       const self = { attestation: session.attestation, via: 'workspace' };
-      const [toAnswer, toReview] = [await mayAnswer(parts, self), await mayReview(parts, self)];
+      const toAnswer = await whereKnown(() => mayAnswer(parts, self));
+      const toReview = await whereKnown(() => mayReview(parts, self));
+      const incomplete = toAnswer.incomplete ?? toReview.incomplete;
       return {
-        ...{ own, to_answer: listed(toAnswer, MOST_TO_ANSWER), to_review: listed(toReview, MOST_TO_ANSWER) },
+        ...{ own, to_answer: listed(toAnswer.all, MOST_TO_ANSWER), to_review: listed(toReview.all, MOST_TO_ANSWER) },
+        ...(incomplete !== undefined && { incomplete }),
         requestable: firstWithin(requestableGrants(parts, live, opens), MOST_LISTED_BYTES * 2),
       };
     },

@@ -1,4 +1,5 @@
 /** What lists of requests have, within what a caller reads: `opens` of a grant is described once, and left out where it is too much. */
+import { MeshpassError } from '@meshpass/identity';
 import type { ApprovalRequest } from '@meshpass/identity/approval';
 import type { MeshState } from '../reconcile/contract.ts';
 import { opensOf } from './opens.ts';
@@ -36,6 +37,29 @@ export function firstWithin<Of>(all: Iterable<Of>, most: number, bytes: (one: Of
   }
   return first;
 }
+
+/** Of others, whom GitHub may have to be asked about. */
+export interface OfOthers<Of> {
+  readonly all: readonly Of[];
+  /** Why some may be missing, in words. */
+  readonly incomplete?: string;
+}
+
+/**
+ * None while GitHub does not say whether somebody may answer them: what is one's own is listed all the same.
+ * @param list throws `issuer_unavailable` or `issuer_rate_limited` then
+ */
+export async function whereKnown<Of>(list: () => Promise<readonly Of[]>): Promise<OfOthers<Of>> {
+  try {
+    return { all: await list() };
+  } catch (thrown) {
+    if (!(thrown instanceof MeshpassError) || !UNKNOWN.has(thrown.code)) throw thrown;
+    const why = `What others wait for is not listed, because it is not known now whether you may answer it: ${thrown.message}`;
+    return { all: [], incomplete: why.slice(0, 1_024) };
+  }
+}
+
+const UNKNOWN: ReadonlySet<string> = new Set(['issuer_unavailable', 'issuer_rate_limited']);
 
 export function bytesOf(value: unknown): number {
   return Buffer.byteLength(JSON.stringify(value) ?? '');

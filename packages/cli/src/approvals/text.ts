@@ -50,7 +50,7 @@ function reviewLines({ state, review_by: by, reviews }: EmergencyReview): readon
 
 /** @param now Unix seconds */
 export function overviewText(overview: ApprovalsResponse, now: number): string {
-  const { requestable, own, to_answer: toAnswer, to_review: toReview } = overview;
+  const { requestable, own, to_answer: toAnswer, to_review: toReview, incomplete } = overview;
   const lines = (title: string, all: readonly string[]) => (all.length === 0 ? [] : [title, ...all]);
   const text = [
     ...lines(
@@ -65,6 +65,7 @@ export function overviewText(overview: ApprovalsResponse, now: number): string {
       'Emergencies to review (meshpass review ID --accept, or --object):',
       toReview.map((one) => requestText(one, now)),
     ),
+    ...(incomplete === undefined ? [] : [incomplete]),
     ...offersText(requestable),
   ];
   return text.length === 0 ? 'No requests, and no grant that you could ask for.' : text.join('\n');

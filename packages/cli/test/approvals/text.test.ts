@@ -41,6 +41,14 @@ it('lists emergencies to review with the command for it', () => {
   );
 });
 
+it('says why the requests of others are missing', () => {
+  const none = { requestable: [], own: [], to_answer: [], to_review: [] };
+  const incomplete = 'What others wait for is not listed: GitHub does not answer.';
+  expect(overviewText({ ...none, incomplete }, AT)).toBe(incomplete);
+  expect(overviewText({ ...none, incomplete, requestable: [offer] }, AT)).toContain(`${incomplete}\nYou can ask for:`);
+  expect(overviewText(none, AT)).toBe('No requests, and no grant that you could ask for.');
+});
+
 it('says how a grant is taken in an emergency, or why not now', () => {
   const review = 'at most 30m, reviewed within 24h by team acme/leads';
   expect(requestableText({ ...offer, emergency: { longest: 1800, review } })).toContain(
