@@ -35,6 +35,7 @@ import { startSweeping } from './session/sweep.ts';
 import { gainById, type WidenContext } from './session/widen.ts';
 import { createRecentLogouts } from './sign-in/recent-logouts.ts';
 import { sweepSignIns } from './sign-in/sign-in.ts';
+import { createTakenLogouts } from './sign-in/taken-logouts.ts';
 import { startApprovals } from './start/approvals.ts';
 import { createApps } from './start/apps.ts';
 import { recordStart } from './start/lifecycle.ts';
@@ -168,6 +169,7 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
   const signIns = {
     ...{ ...sessions, attestSignIn: given.attestSignIn, mutex: new Map(), onSignIn: metrics.signIn },
     recentLogouts: createRecentLogouts(clock),
+    takenLogouts: createTakenLogouts({ store, clock, startedAt }),
   };
   acting.defer(
     startSweeping({ ...sessions, sweepSignIns: () => sweepSignIns(signIns), store, revoker: given.revoker, gains }),

@@ -20,12 +20,14 @@ import { signInsText } from '../session/rows.ts';
 import { gainWhatIsGiven, type WidenContext } from '../session/widen.ts';
 import type { CloseCause } from '../store/close-causes.ts';
 import { isMeant, type RecentLogouts } from './recent-logouts.ts';
+import type { TakenLogouts } from './taken-logouts.ts';
 
 export interface SignInContext extends WidenContext {
   readonly attestSignIn: AttestSignIn | undefined;
   /** One change of a session's sign-ins at a time. */
   readonly mutex: KeyedMutex;
   readonly recentLogouts: RecentLogouts;
+  readonly takenLogouts: TakenLogouts;
   readonly onSignIn: (issuer: string, outcome: SignInOutcome) => void;
 }
 

@@ -32,13 +32,18 @@ async function signedIn(subject: string, sid?: string): Promise<SignedIn> {
   return { key, token: answer.json.access_token, subject: `idp:${subject}` };
 }
 
-async function logout(subject: string, more: object = {}) {
+function logoutToken(subject: string, more: object = {}): Promise<string> {
   const now = harness.now();
   const claims = { aud: OPERATOR_CLIENT, iat: now, exp: now + 120, events: { [LOGOUT]: {} }, ...more };
-  const token = await harness.idp.prove(subject, claims);
-  const path = '/sign-in/backchannel-logout/idp';
-  return await harness.call({ method: 'POST', path, headers: FORM, body: form({ logout_token: token }) });
+  return harness.idp.prove(subject, claims);
 }
+
+function send(token: string) {
+  const path = '/sign-in/backchannel-logout/idp';
+  return harness.call({ method: 'POST', path, headers: FORM, body: form({ logout_token: token }) });
+}
+
+const logout = async (subject: string, more: object = {}) => send(await logoutToken(subject, more));
 
 const codeOf = async (who: SignedIn) =>
   (await asOperator(harness, who, { path: '/operator/session' })).json.error_code ?? 'signed in';
@@ -95,4 +100,18 @@ it('does not let a workspace’s logout token of another client end anybody', as
   const refused = await logout('uma', { aud: 'another' });
   expect([refused.status, refused.json.error_code]).toEqual([400, 'logout_token_invalid']);
   expect(await codeOf(who)).toBe('signed in');
+});
+
+it.each<[string, () => Promise<unknown>]>([
+  ['', async () => undefined],
+  ['after another broker took over', () => harness.restart()],
+])('ends nobody who signed in after it, where its token is sent again %s', async (_, before) => {
+  const [one, token] = [await signedIn('vera'), await logoutToken('vera')];
+  expect((await send(token)).status).toBe(204);
+  await before();
+  harness.clockAhead += 5_000;
+  const anew = await signedIn('vera');
+  const again = await send(token);
+  expect([again.status, again.json.error_code]).toEqual([400, 'proof_replayed']);
+  expect([await codeOf(one), await codeOf(anew)]).toEqual(['operator_session_ended', 'signed in']);
 });

@@ -192,8 +192,12 @@ describe('the back-channel logout of an issuer', () => {
   it('takes a logout token once', async () => {
     const once = await okta.sign(logoutClaims(harness, { sub: 'lea' }));
     expect((await backChannelLogout(harness, once)).status).toBe(204);
+    // Who signs in after it stays so.
+    harness.clockAhead += 5_000;
+    const anew = await signedIn('lea');
     const again = await backChannelLogout(harness, once);
     expect([again.status, again.json.error_code]).toEqual([400, 'proof_replayed']);
+    expect(await grantsOf(harness, anew)).toEqual(['open', 'both']);
   });
 
   it.each<[string, JWTPayload, object?]>([

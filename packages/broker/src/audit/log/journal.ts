@@ -153,7 +153,7 @@ async function commit(target: Target, batch: readonly Waiting[], attempt: Attemp
   const { store, chain, onFailure } = target;
   // Of two entries with the same proof in one batch the first has it.
   const { fresh, replayed } = splitReplays(batch, new Set());
-  for (const one of replayed) one.reject(replay());
+  for (const one of replayed) one.reject(usedBefore());
   if (fresh.length === 0) return;
   try {
     const entries = fresh.map((one) => one.entry);
@@ -169,7 +169,7 @@ async function commit(target: Target, batch: readonly Waiting[], attempt: Attemp
     try {
       if (state === REPLAYED) {
         const rest = splitReplays(fresh, usedKeys(thrown));
-        for (const one of rest.replayed) one.reject(replay());
+        for (const one of rest.replayed) one.reject(usedBefore());
         return await commit(target, rest.fresh, attempt);
       }
       if (state === MOVED && attempt.moves > 0) {
@@ -270,7 +270,8 @@ function usedKeys(thrown: unknown): Set<string> {
   return new Set(JSON.parse((thrown as { detail: string }).detail) as string[]);
 }
 
-function replay(): MeshpassError {
+/** What has been taken is refused the second time. */
+export function usedBefore(): MeshpassError {
   return new MeshpassError('proof_replayed', 'This proof has been used before; obtain a new one.');
 }
 

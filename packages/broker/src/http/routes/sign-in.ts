@@ -11,8 +11,9 @@ import {
 } from '@meshpass/identity/sign-in/wire';
 import type { SignedOut, VerifyLogout } from '../../attest/oidc/logout-token.ts';
 import { unknownIssuer } from '../../attest/oidc/sign-in.ts';
-import { granted, recordGrant } from '../../audit/log/decision.ts';
-import type { Origin } from '../../audit/log/event.ts';
+import { granted, type Outcome, recordGrant, refused } from '../../audit/log/decision.ts';
+import type { AuditEvent, Origin } from '../../audit/log/event.ts';
+import { usedBefore } from '../../audit/log/journal.ts';
 import { seconds } from '../../clock/clock.ts';
 import { createRateAllowance } from '../../limits/rate-allowance.ts';
 import { groupOf } from '../../limits/source-address.ts';
@@ -41,7 +42,7 @@ const ATTEMPTS = { burst: 10, perSecond: 0.5 } as const;
 export function signInRoutes(
   context: SignInRoutesContext & Omit<AuthenticationContext, 'live' | 'clock'>,
 ): readonly Route[] {
-  const { signIns, verifyLogout, signOutOperators } = context;
+  const { signIns, verifyLogout } = context;
   const { live, clock } = signIns;
   const session = sessionAuthentication({ ...context, live, clock });
   const verifying = createSlots(SLOTS.all, SLOTS.each);
@@ -96,25 +97,36 @@ export function signInRoutes(
         const done = loggingOut.take(source);
         try {
           if (!verifyLogout) throw unknownIssuer(String(params.name));
-          const { replay, ...out } = await verifyLogout(String(params.name), token);
+          const out = await verifyLogout(String(params.name), token);
           const known = {
             ...{ ...event, known: true, issuer: out.issuer, subject: out.subject },
             reason: `${out.issuer} reports that somebody has signed out there.`,
             detail: { sid: out.sid },
           };
-          // In memory first, so that nobody is let in by what was made before; then what is durable.
-          const said = { ...out, replay };
-          const ended = Promise.all([signOutEverywhere(signIns, said, event), signOutOperators(said, event)]);
-          const written = await recordGrant(signIns.audit, known, { replay });
-          await ended;
-          // OpenID Connect Back-Channel Logout 1.0 section 2.8.
-          return written.granted ? granted(known, undefined) : written;
+          return await takeLogout(context, out, known);
         } finally {
           done();
         }
       },
     }),
   ];
+}
+
+/** In memory first, so that nobody is let in by what was made before; then what is durable. */
+async function takeLogout(
+  { signIns, signOutOperators }: Pick<SignInRoutesContext, 'signIns' | 'signOutOperators'>,
+  out: SignedOut,
+  event: AuditEvent,
+): Promise<Outcome<undefined>> {
+  const { audit, takenLogouts } = signIns;
+  // The same token, sent again, says nothing of those who have signed in since.
+  if (!(await takenLogouts.claim(out))) return refused(event, usedBefore());
+  const ended = Promise.all([signOutEverywhere(signIns, out, event), signOutOperators(out, event)]);
+  const written = await recordGrant(audit, event, { replay: out.replay });
+  if (!written.granted) takenLogouts.release(out);
+  await ended;
+  // OpenID Connect Back-Channel Logout 1.0 section 2.8.
+  return written.granted ? granted(event, undefined) : written;
 }
 
 /** With which client people sign in at an issuer; undefined where they cannot. */
