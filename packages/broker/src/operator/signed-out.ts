@@ -1,6 +1,7 @@
 /** An issuer says that somebody has signed out there (OpenID Connect Back-Channel Logout 1.0): their sessions as operators are over. */
 import { type Attestation, MeshpassError } from '@meshpass/identity';
 import type { SignedOut } from '../attest/oidc/logout-token.ts';
+import { sidOf } from '../attest/oidc/person.ts';
 import { auditRow, newEvent, type Origin } from '../audit/log/event.ts';
 import { type Clock, type Random, seconds, timestamp } from '../clock/clock.ts';
 import { type LifecycleContext, untilStored } from '../session/lifecycle.ts';
@@ -60,9 +61,9 @@ export async function endSignedOut(
 }
 
 function signedBy({ issuer, subject, claims }: Attestation): Signed {
-  const { sid, iat } = claims as { readonly sid?: unknown; readonly iat?: unknown };
+  const sid = sidOf(claims);
   return {
-    ...{ issuer, subject, confirmedAt: typeof iat === 'number' ? iat : 0 },
-    ...(typeof sid === 'string' && sid !== '' && { sid: sid.slice(0, 256) }),
+    ...{ issuer, subject, confirmedAt: typeof claims.iat === 'number' ? claims.iat : 0 },
+    ...(sid !== undefined && { sid }),
   };
 }

@@ -68,6 +68,13 @@ it('ends those of one session of the issuer alone, where it names that', async (
   expect([await codeOf(one), await codeOf(two)]).toEqual(['operator_session_ended', 'signed in']);
 });
 
+it('ends the right ones also where the issuer names its sessions by long texts', async () => {
+  const long = 's'.repeat(600);
+  const [one, two] = [await signedIn('nils', `${long}1`), await signedIn('nils', `${long}2`)];
+  expect((await logout('nils', { sid: `${long}1` })).status).toBe(204);
+  expect([await codeOf(one), await codeOf(two)]).toEqual(['operator_session_ended', 'signed in']);
+});
+
 it('stays so after another broker took over', async () => {
   const who = await signedIn('pia');
   await logout('pia');

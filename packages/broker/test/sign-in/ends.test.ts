@@ -145,12 +145,16 @@ describe('the back-channel logout of an issuer', () => {
     expect(await grantsOf(harness, other)).toEqual(['open', 'both']);
   });
 
-  it('ends those of one session of the issuer alone, where it names that', async () => {
-    const [one, two] = [await signedIn('jim', { sid: 'a' }), await signedIn('jim2', { sub: 'jim', sid: 'b' })];
-    expect((await logout({ sub: 'jim', sid: 'a' })).status).toBe(204);
+  it.each<[string, string]>([
+    ['names that', ''],
+    ['has a long name for it', 's'.repeat(600)],
+  ])('ends those of one session of the issuer alone, where it %s', async (_, long) => {
+    const [a, b] = [`${long}a`, `${long}b`];
+    const [one, two] = [await signedIn('jim', { sid: a }), await signedIn('jim2', { sub: 'jim', sid: b })];
+    expect((await logout({ sub: 'jim', sid: a })).status).toBe(204);
     expect(await grantsOf(harness, one)).toEqual(['open']);
     expect(await grantsOf(harness, two)).toEqual(['open', 'both']);
-    expect((await logout({ sub: undefined, sid: 'b' })).status).toBe(204);
+    expect((await logout({ sub: undefined, sid: b })).status).toBe(204);
     expect(await grantsOf(harness, two)).toEqual(['open']);
   });
 

@@ -4,7 +4,7 @@ import { MeshpassError } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { type JWTPayload, jwtVerify } from 'jose';
 import type { Attested } from '../attested.ts';
-import { nameOf } from './person.ts';
+import { nameOf, sidOf } from './person.ts';
 import { readToken } from './read-token.ts';
 import { unknownIssuer } from './sign-in.ts';
 import type { VerifyOptions } from './verify-id-token.ts';
@@ -71,12 +71,14 @@ function read(claims: JWTPayload, issuer: TrustedIssuer, now: number): SignedOut
   if (!isObject(event)) throw invalid('it is not of a logout');
   if (iat < now - MAX_AGE_SECONDS || iat > now + SKEW_SECONDS) throw invalid('it is too old, or from the future');
   if (!isId(jti)) throw invalid('it has no jti');
-  if ((sub !== undefined && !isId(sub)) || (sid !== undefined && !isId(sid))) throw invalid('sub or sid is not a text');
-  if (sub === undefined && sid === undefined) throw invalid('it names nobody');
+  const session = sidOf(claims);
+  if ((sub !== undefined && !isId(sub)) || (sid !== undefined && session === undefined))
+    throw invalid('sub or sid is not a text');
+  if (sub === undefined && session === undefined) throw invalid('it names nobody');
   return {
     issuer: issuer.name,
     ...(sub !== undefined && { subject: nameOf({}, issuer, sub).subject }),
-    ...(isId(sid) && { sid }),
+    ...(session !== undefined && { sid: session }),
     at: iat,
     replay: {
       key: sha256Hex(`logout ${issuer.issuer} ${jti}`),

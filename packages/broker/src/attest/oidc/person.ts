@@ -1,10 +1,14 @@
 /** Who an issuer of a company attests: by `sub`, and with a name for people to read. */
 import type { TrustedIssuer } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
+import { sha256Hex } from '@meshpass/identity/hash';
 import type { JWTPayload } from 'jose';
 
 /** OpenID Connect Core section 2: at most 255 ASCII characters. */
 export const MAX_SUBJECT = 255;
+
+/** Of a `sid`, as it is kept and compared. */
+const MAX_SID = 256;
 
 /** The identity of a person who has no workspace that an issuer knows. */
 export function person(
@@ -24,6 +28,15 @@ export function nameOf(claims: JWTPayload, issuer: TrustedIssuer, sub: string) {
 /** A subject of an issuer as attestations have it. */
 export function subjectOf(issuer: string, sub: string): string {
   return `${issuer}:${withoutSlash(sub)}`;
+}
+
+/**
+ * `sid` of an ID token or a logout token, to be kept and compared: a long one by its digest, so that no two are taken for one.
+ * @returns undefined where it has none
+ */
+export function sidOf({ sid }: Readonly<Record<string, unknown>>): string | undefined {
+  if (typeof sid !== 'string' || sid === '') return undefined;
+  return sid.length <= MAX_SID ? sid : `sha256:${sha256Hex(sid)}`;
 }
 
 /** For people to read: never decided on. */

@@ -9,7 +9,7 @@ import { signInNonce } from '@meshpass/identity/sign-in/wire';
 import type { JWTPayload } from 'jose';
 import { equalInConstantTime } from '../../secrets/constant-time.ts';
 import type { Attested } from '../attested.ts';
-import { nameOf } from './person.ts';
+import { nameOf, sidOf } from './person.ts';
 import { readToken, type UnverifiedToken } from './read-token.ts';
 import { type VerifyOptions, verifyIdToken } from './verify-id-token.ts';
 
@@ -67,13 +67,14 @@ export async function verifySignIn(
   refuseForeign(claims, issuer, jkt, previous?.subject === name.subject);
   if (previous) refuseOther(previous, name.subject, iat);
   const authTime = authTimeOf(claims, previous, now);
+  const sid = sidOf(claims);
   const confirmedUntil = Math.min(now, iat + CLOCK_SECONDS) + confirm - CLOCK_SECONDS;
   return {
     ...{ replay, exp },
     signIn: {
       ...{ issuer: issuer.name, ...name, claims, amr: methodsOf(claims) },
       ...(authTime !== undefined && { authTime }),
-      ...(typeof claims.sid === 'string' && claims.sid !== '' && { sid: claims.sid.slice(0, 256) }),
+      ...(sid !== undefined && { sid }),
       ...{ since: previous?.since ?? now, confirmedAt: iat },
       until: refresh ? Math.min(confirmedUntil, exp) : exp,
       ...(refresh && { confirm }),
