@@ -33,7 +33,7 @@ import { createRevocations } from './session/revocations.ts';
 import type { GainCause } from './session/session.ts';
 import { startSweeping } from './session/sweep.ts';
 import { gainById, type WidenContext } from './session/widen.ts';
-import { createRecentLogouts } from './sign-in/recent-logouts.ts';
+import { createRecentLogouts, storedLogouts } from './sign-in/recent-logouts.ts';
 import { sweepSignIns } from './sign-in/sign-in.ts';
 import { createTakenLogouts } from './sign-in/taken-logouts.ts';
 import { startApprovals } from './start/approvals.ts';
@@ -168,7 +168,7 @@ async function start(base: Base, parts: AsyncDisposableStack): Promise<Broker> {
   acting.defer(gains.stop);
   const signIns = {
     ...{ ...sessions, attestSignIn: given.attestSignIn, mutex: new Map(), onSignIn: metrics.signIn },
-    recentLogouts: createRecentLogouts(clock),
+    recentLogouts: createRecentLogouts(clock, await storedLogouts(store, clock)),
     takenLogouts: createTakenLogouts({ store, clock, startedAt }),
   };
   acting.defer(

@@ -93,7 +93,7 @@ export interface Attestation {
   readonly workspace: Workspace;
   /** Sign-ins of the session beside its proof, one for each issuer. */
   readonly signIns?: readonly SignIn[];
-  /** Those that the provider has ended, the last one of each issuer. */
+  /** Those that the provider has ended, the last ones of each issuer. */
   readonly endedSignIns?: readonly EndedSignIn[];
   /** The proof was itself such a sign-in: the session ends with it. */
   readonly provenBySignIn?: true;

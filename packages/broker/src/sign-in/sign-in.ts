@@ -3,11 +3,10 @@
  * is decided again. A sign-in whose time has passed stays with its session, and counts again when an ID token confirms it after all; one
  * that was signed out is gone.
  */
-import { type Attestation, type EndedSignIn, MeshpassError, type SignIn } from '@meshpass/identity';
+import { MeshpassError, type SignIn } from '@meshpass/identity';
 import { sha256Hex } from '@meshpass/identity/hash';
 import { MAX_SIGN_INS, type SignInRequest } from '@meshpass/identity/sign-in/wire';
 import type { AttestSignIn } from '../attest/attest.ts';
-import type { SignedOut } from '../attest/oidc/logout-token.ts';
 import { unknownIssuer } from '../attest/oidc/sign-in.ts';
 import { granted, type Outcome, recordGrant, refused } from '../audit/log/decision.ts';
 import { type AuditEvent, auditRow, newEvent, type Origin } from '../audit/log/event.ts';
@@ -19,7 +18,8 @@ import { recheckSession } from '../session/recheck.ts';
 import { signInsText } from '../session/rows.ts';
 import { gainWhatIsGiven, type WidenContext } from '../session/widen.ts';
 import type { CloseCause } from '../store/close-causes.ts';
-import { isMeant, type RecentLogouts } from './recent-logouts.ts';
+import { isEnded, withEnded } from './ended-sign-ins.ts';
+import { isMeant, type Logout, type RecentLogouts } from './recent-logouts.ts';
 import type { TakenLogouts } from './taken-logouts.ts';
 
 export interface SignInContext extends WidenContext {
@@ -126,7 +126,7 @@ export async function endSignIn(
   live: Live,
   issuer: string,
   origin: Origin = {},
-  reported?: SignedOut,
+  reported?: Logout,
 ): Promise<void> {
   const { attestation } = live.session;
   const ended = attestation.signIns?.find((one) => one.issuer === issuer);
@@ -153,7 +153,7 @@ export function sweepSignIns(context: SignInContext): void {
 }
 
 /** An issuer says that somebody has signed out there. @returns how many sessions that concerns */
-export async function signOutEverywhere(context: SignInContext, out: SignedOut, origin: Origin): Promise<number> {
+export async function signOutEverywhere(context: SignInContext, out: Logout, origin: Origin): Promise<number> {
   context.recentLogouts.remember(out);
   const concerned = [...context.live.all()].filter((live) =>
     live.session.attestation.signIns?.some((signIn) => isMeant(out, signIn)),
@@ -203,29 +203,9 @@ function withSignIn(signIns: readonly SignIn[], signIn: SignIn): readonly SignIn
 }
 
 function whyEnded({ recentLogouts }: SignInContext, { session }: Live, signIn: SignIn): MeshpassError | undefined {
-  const ended = session.attestation.endedSignIns?.find(({ issuer }) => issuer === signIn.issuer);
-  return recentLogouts.find(signIn) || (ended && isOfEnded(signIn, ended))
+  return recentLogouts.find(signIn) || isEnded(session.attestation, signIn)
     ? new MeshpassError('sign_in_ended', `You have signed out at ${signIn.issuer}; sign in again.`)
     : undefined;
-}
-
-/**
- * Providers do not take refresh tokens back when somebody signs out (OpenID Connect Back-Channel Logout 1.0 section 2.7): a fresh ID token
- * proves nothing, then. A new sign-in is in another session of the provider, and the person was authenticated after the end of the last.
- * Who names neither cannot show it.
- */
-function isOfEnded({ subject, sid, authTime }: SignIn, ended: EndedSignIn): boolean {
-  if (subject !== ended.subject) return false;
-  if (sid !== undefined && sid === ended.sid) return true;
-  const isOther = sid !== undefined && ended.sid !== undefined;
-  if (authTime === undefined) return !isOther;
-  // Another session may have begun in the second in which the last one ended.
-  return isOther ? authTime < ended.signedOutAt : authTime <= ended.signedOutAt;
-}
-
-function withEnded({ endedSignIns = [] }: Attestation, { issuer, subject, sid }: SignIn, { at }: SignedOut) {
-  const ended = { issuer, subject, ...(sid !== undefined && { sid }), signedOutAt: at };
-  return [...endedSignIns.filter((one) => one.issuer !== issuer), ended];
 }
 
 function knownIssuer({ mesh }: SignInContext, issuer: string): string {

@@ -122,3 +122,14 @@ it.each<[string, () => Promise<unknown>]>([
   expect([again.status, again.json.error_code]).toEqual([400, 'proof_replayed']);
   expect([await codeOf(one), await codeOf(anew)]).toEqual(['operator_session_ended', 'signed in']);
 });
+
+it('refuses an ID token that was made before it and comes to a broker that took over', async () => {
+  const key = newKey();
+  const token = await harness.idp.prove('wanda', personClaims(harness, key, ['admin']));
+  harness.clockAhead += 2_000;
+  expect((await logout('wanda')).status).toBe(204);
+  await harness.restart();
+  const late = await exchange(harness, 'wanda', ['admin'], { key, token });
+  expect([late.status, late.json.error_code]).toEqual([409, 'sign_in_ended']);
+  expect(await codeOf(await signedIn('wanda'))).toBe('signed in');
+});

@@ -101,7 +101,7 @@ export function signInRoutes(
           const known = {
             ...{ ...event, known: true, issuer: out.issuer, subject: out.subject },
             reason: `${out.issuer} reports that somebody has signed out there.`,
-            detail: { sid: out.sid },
+            detail: { sid: out.sid, signed_out_at: out.at },
           };
           return await takeLogout(context, out, known);
         } finally {
