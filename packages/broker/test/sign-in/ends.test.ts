@@ -250,4 +250,16 @@ describe('the back-channel logout of an issuer', () => {
     expect(answers.some(({ status }) => status === 429 || status === 503)).toBe(true);
     expect(answers.every(({ status }) => status >= 400)).toBe(true);
   });
+
+  it('is taken from a source that has sent too much that was none', async () => {
+    const who = await signedIn('sue');
+    const bad = async () => (await backChannelLogout(harness, 'nothing')).json.error_code;
+    const codes: string[] = [];
+    while (codes.length < 1_000 && codes.at(-1) !== 'too_many_attempts') codes.push(await bad());
+    expect(codes.at(-1)).toBe('too_many_attempts');
+    const good = await okta.sign(logoutClaims(harness, { sub: 'sue' }));
+    const [{ status }] = await Promise.all([backChannelLogout(harness, good), ...Array.from({ length: 8 }, bad)]);
+    expect(status).toBe(204);
+    expect(await grantsOf(harness, who)).toEqual(['open']);
+  });
 });

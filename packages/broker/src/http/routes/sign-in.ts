@@ -34,7 +34,7 @@ export interface SignInRoutesContext {
 const MAX_BODY = MAX_ID_TOKEN + 1_024;
 /** Sign-ins that are being verified at once, in all and of one session; logouts, in all and of one source. */
 const SLOTS = { all: 256, each: 2 } as const;
-/** Logout tokens of one source (an IPv4 address, an IPv6 /64): at once, and a second after that. A company's provider is one source. */
+/** Logout tokens of one source (an IPv4 address, an IPv6 /64) that are not taken: at once, and a second after that. */
 const LOGOUTS = { burst: 100, perSecond: 20 } as const;
 /** Sign-ins of one session: at once, and a second after that. A confirmation comes twice in the time that the access file says. */
 const ATTEMPTS = { burst: 10, perSecond: 0.5 } as const;
@@ -49,6 +49,19 @@ export function signInRoutes(
   const loggingOut = createSlots(SLOTS.all, SLOTS.each * 8);
   const attempts = createRateAllowance({ ...ATTEMPTS, clock });
   const logouts = createRateAllowance({ ...LOGOUTS, clock });
+  const count = (source: string) => {
+    if (!logouts.take(source)) throw tooMany();
+  };
+  const verified = async (name: string, token: string, source: string): Promise<SignedOut> => {
+    try {
+      if (!verifyLogout) throw unknownIssuer(name);
+      return await verifyLogout(name, token);
+    } catch (thrown) {
+      // Only what is not taken counts: whoever sends garbage from the provider's address keeps no logout out.
+      count(source);
+      throw thrown;
+    }
+  };
   const answer = (attestation: Attestation) => signInsAnswer(signIns, attestation);
   return [
     route({
@@ -93,17 +106,18 @@ export function signInRoutes(
       read: logoutForm,
       handler: async ({ body: token, params, event }) => {
         const source = groupOf(event.source ?? 'unknown');
-        if (!logouts.take(source)) throw tooMany();
         const done = loggingOut.take(source);
         try {
-          if (!verifyLogout) throw unknownIssuer(String(params.name));
-          const out = await verifyLogout(String(params.name), token);
+          const out = await verified(String(params.name), token, source);
           const known = {
             ...{ ...event, known: true, issuer: out.issuer, subject: out.subject },
             reason: `${out.issuer} reports that somebody has signed out there.`,
             detail: { sid: out.sid, signed_out_at: out.at },
           };
-          return await takeLogout(context, out, known);
+          if (await signIns.takenLogouts.claim(out)) return await takeLogout(context, out, known);
+          // The same token, sent again, says nothing of those who have signed in since.
+          count(source);
+          return refused(known, usedBefore());
         } finally {
           done();
         }
@@ -112,15 +126,13 @@ export function signInRoutes(
   ];
 }
 
-/** In memory first, so that nobody is let in by what was made before; then what is durable. */
+/** A token that was claimed. In memory first, so that nobody is let in by what was made before; then what is durable. */
 async function takeLogout(
   { signIns, signOutOperators }: Pick<SignInRoutesContext, 'signIns' | 'signOutOperators'>,
   out: SignedOut,
   event: AuditEvent,
 ): Promise<Outcome<undefined>> {
   const { audit, takenLogouts } = signIns;
-  // The same token, sent again, says nothing of those who have signed in since.
-  if (!(await takenLogouts.claim(out))) return refused(event, usedBefore());
   const ended = Promise.all([signOutEverywhere(signIns, out, event), signOutOperators(out, event)]);
   const written = await recordGrant(audit, event, { replay: out.replay });
   if (!written.granted) takenLogouts.release(out);
