@@ -9,7 +9,7 @@ import { seconds } from '../clock/clock.ts';
 import type { Live } from '../session/live.ts';
 import { askedOf, withFreshMemberships } from './memberships.ts';
 import type { Approver, Parts } from './parts.ts';
-import { comparePeople, type Identity, identitiesOf, refuseOwn } from './people.ts';
+import { comparePeople, type Identity, identitiesOf, peopleOf, refuseOwn } from './people.ts';
 import { notOffered, offered, unknown } from './refusals.ts';
 import { type Answer, boundedSeconds, type Request } from './request.ts';
 
@@ -30,9 +30,9 @@ export async function answer(
     const { request, live } = pending(parts, order.id);
     event = { ...event, grant: request.grant, detail: { ...event.detail, ...requester(request) } };
     const identities = identitiesOf(approver.attestation);
-    refuseOwn(identitiesNow(request, live), identities, parts.mesh.access().trust);
+    refuseOwn(identitiesNow(parts, request), identities, parts.mesh.access().trust);
     const { approval, attestation, entry, earlier } = await whoApproves(parts, request, live, approver, order);
-    for (const one of earlier) refuseTwice(one, identities);
+    for (const one of earlier) refuseTwice(parts, one, identities);
     const given = { decision: order.decision, via: approver.via, entry, identities, attestation, event: event.id };
     const next = answered({ ...request, answers: earlier }, approval.count, {
       ...given,
@@ -129,10 +129,11 @@ async function whoApproves(
     const entry = entryOf(attestation!);
     if (entry === undefined)
       throw new MeshpassError('approval_forbidden', `You are not among those who may approve ${request.grant}.`);
+    const requester = identitiesNow(parts, request);
     const counts = (one: Answer, index: number) =>
       entryOf(others[index]!) !== undefined &&
       isIssuerOf(one.attestation, now.access) &&
-      comparePeople(identitiesNow(request, live), one.identities) === 'different';
+      comparePeople(requester, one.identities) === 'different';
     const earlier = decision === 'approve' ? before.filter(counts) : request.answers;
     return { approval: now.approval, attestation: attestation!, entry, earlier };
   }
@@ -150,11 +151,11 @@ export async function mayAnswer(parts: Parts, { attestation }: Approver): Promis
   const { book, mesh, read, losses, clock, live } = parts;
   const open = [...book.all()].filter(({ state }) => state === 'pending');
   if (open.length === 0 || !mesh.inForce()) return [];
-  const identities = identitiesOf(attestation);
-  const others = open.filter((one) => {
-    const session = live.byId(one.sessionId);
-    return session && comparePeople(identitiesNow(one, session), identities) === 'different';
-  });
+  const [identities, people] = [identitiesOf(attestation), peopleOf(live, mesh.access().trust)];
+  const others = open.filter(
+    ({ sessionId, identities: own }) =>
+      live.byId(sessionId) && comparePeople(people(own, sessionId), identities) === 'different',
+  );
   const approvals = new Map(mesh.access().grants.flatMap(({ name, approval }) => (approval ? [[name, approval]] : [])));
   const by = others.flatMap(({ grant }) => approvals.get(grant)?.by ?? []);
   const fresh = await withFreshMemberships(attestation, askedOf(by, mesh.access().deny), read, losses);
@@ -179,13 +180,13 @@ function stillOffered({ mesh, authorize, clock }: Parts, live: Live, name: strin
   return offered(mesh.access(), name);
 }
 
-/** Those by which they asked, and those that they have shown since. */
-function identitiesNow(request: Request, { session }: Live): readonly Identity[] {
-  return [...request.identities, ...identitiesOf(session.attestation)];
+/** Those by which they asked, and all that they have shown since. */
+function identitiesNow({ live, mesh }: Parts, { identities, sessionId }: Request): readonly Identity[] {
+  return peopleOf(live, mesh.access().trust)(identities, sessionId);
 }
 
-function refuseTwice(earlier: Answer, identities: readonly Identity[]): void {
-  const compared = comparePeople(earlier.identities, identities);
+function refuseTwice({ live, mesh }: Parts, earlier: Answer, identities: readonly Identity[]): void {
+  const compared = comparePeople(peopleOf(live, mesh.access().trust)(earlier.identities), identities);
   if (compared === 'different') return;
   throw compared === 'same'
     ? new MeshpassError('approval_answered', 'You have answered this request: another person has to approve, too.')

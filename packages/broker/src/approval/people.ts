@@ -1,6 +1,7 @@
 /** Whether two identities are of one person: nobody approves what they have asked for, and nobody counts twice. */
 import type { Approval, Trust } from '@meshpass/access';
 import { type Attestation, MeshpassError } from '@meshpass/identity';
+import type { LiveIndex } from '../session/live.ts';
 
 /** A subject of an issuer, which stays when names change. */
 export interface Identity {
@@ -22,6 +23,43 @@ const MOST_HINTED = 3;
 /** By the issuer's own name for itself: that of the access file may change hands. */
 function named({ issuer, subject, claims }: Pick<Attestation, 'issuer' | 'subject' | 'claims'>): Identity {
   return { issuer: typeof claims.iss === 'string' ? claims.iss : issuer, subject };
+}
+
+/**
+ * What else the live sessions show of somebody: those that share an identity with them are theirs, whatever account they came with, and
+ * so are those that share one with these. Subjects of issuers at which nobody signs in lead nowhere: many people have the same branch.
+ * @returns completes what is known of a person; `sessionId` is of a session that is theirs
+ */
+export function peopleOf(
+  live: Pick<LiveIndex, 'all' | 'byId'>,
+  trust: Trust,
+): (known: readonly Identity[], sessionId?: string) => readonly Identity[] {
+  const isPersons = ({ issuer }: Identity) => issuer === 'github' || canSignIn(nameOf(issuer, trust), trust);
+  const sharing = new Map<string, (readonly Identity[])[]>();
+  for (const { session } of live.all()) {
+    const shown = identitiesOf(session.attestation).filter(isPersons);
+    for (const one of shown) {
+      const sessions = sharing.get(keyOf(one)) ?? [];
+      sessions.push(shown);
+      sharing.set(keyOf(one), sessions);
+    }
+  }
+  return (known, sessionId) => {
+    const own = sessionId === undefined ? undefined : live.byId(sessionId);
+    const found = new Map<string, Identity>();
+    const waiting = [...known, ...(own ? identitiesOf(own.session.attestation) : [])];
+    // It grows meanwhile.
+    for (const one of waiting) {
+      if (found.has(keyOf(one))) continue;
+      found.set(keyOf(one), one);
+      for (const shown of sharing.get(keyOf(one)) ?? []) waiting.push(...shown);
+    }
+    return [...found.values()];
+  };
+}
+
+function keyOf({ issuer, subject }: Identity): string {
+  return JSON.stringify([issuer, subject]);
 }
 
 /**

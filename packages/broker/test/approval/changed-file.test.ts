@@ -87,7 +87,12 @@ function decide(access: () => Access, teams: readonly string[], onAsked: () => v
         ...{ granted: true, event, value: decide(9e9).request },
       }),
     },
-    ...{ clock: Date.now, authorize, losses: createLosses(Date.now), live: { byId: () => live } },
+    ...{
+      clock: Date.now,
+      authorize,
+      losses: createLosses(Date.now),
+      live: { byId: () => live, all: () => [live].values() },
+    },
     mesh: { inForce: () => true, access },
     read: async (_: string, path: string) => {
       onAsked();

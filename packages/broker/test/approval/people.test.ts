@@ -3,9 +3,10 @@ import { parseAccess } from '@meshpass/access';
 import type { Attestation } from '@meshpass/identity';
 import { describe, expect, it } from 'vitest';
 import { askedOf, withFreshMemberships } from '../../src/approval/memberships.ts';
-import { comparePeople, identitiesOf, refuseOwn, signInFirst } from '../../src/approval/people.ts';
+import { comparePeople, identitiesOf, peopleOf, refuseOwn, signInFirst } from '../../src/approval/people.ts';
 import { createLosses } from '../../src/attest/github/losses.ts';
 import type { ReadGithub } from '../../src/github/reader.ts';
+import type { LiveIndex } from '../../src/session/live.ts';
 
 const LEAD: Attestation = {
   ...{ attestor: 'github-codespace', issuer: 'github', subject: 'github:2', login: 'bob', claims: {} },
@@ -96,6 +97,49 @@ grants: {}`,
     expect(comparePeople(account(2, 'x'), account(3, 'y'))).toBe('different');
     expect(comparePeople(account(2, 'x'), [okta('okta:y')])).toBe('different');
     expect(comparePeople(account(2, 'x'), [okta('okta:x')])).toBe('same');
+  });
+
+  it('are followed through live sessions, from one sign-in to the next, and not by the branch of a job', () => {
+    const { trust } = parseAccess(
+      `
+trust:
+  issuers:
+    okta: {issuer: https://acme.okta.com, audience: meshpass, signIn: {client: meshpass}}
+    ci: {issuer: https://ci.example, audience: meshpass}
+grants: {}`,
+      'access.yaml',
+    );
+    const signIn = (subject: string) => ({
+      ...{ issuer: 'okta', subject, login: subject, claims: { iss: 'https://acme.okta.com' } },
+      ...{ amr: [], since: 0, confirmedAt: 0, until: 60 },
+    });
+    const session = (id: number, ...subjects: string[]) => ({
+      ...LEAD,
+      ...{ githubUser: { id, login: 'bob' }, signIns: subjects.map(signIn) },
+    });
+    const { githubUser: _, ...other } = LEAD;
+    const job = (subject: string) => ({
+      ...{
+        ...other,
+        attestor: 'oidc' as const,
+        issuer: 'ci',
+        subject: 'ci:main',
+        claims: { iss: 'https://ci.example' },
+      },
+      signIns: [signIn(subject)],
+    });
+    const shown = [session(1, 'x'), session(2, 'x'), session(2, 'y'), session(3, 'z'), job('x'), job('z')];
+    const byId = (id: string) => ({ session: { attestation: shown[Number(id)] } });
+    const live = {
+      all: () => shown.map((attestation) => ({ session: { attestation } })).values(),
+      byId,
+    } as unknown as LiveIndex;
+    const people = peopleOf(live, trust);
+    expect(people([a])).toEqual([a, okta('x'), b, okta('y')]);
+    expect(people([okta('y')])).toEqual([okta('y'), b, okta('x'), a]);
+    const main = { issuer: 'https://ci.example', subject: 'ci:main' };
+    expect(people([main])).toEqual([main]);
+    expect(people([], '3')).toEqual([{ issuer: 'github', subject: '3' }, okta('z')]);
   });
 });
 

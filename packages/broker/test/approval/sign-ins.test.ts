@@ -58,6 +58,18 @@ describe('sign-ins', () => {
     expect(await answer(bob, id)).toMatchObject({ state: 'approved', answers: [{ subject: 'idp:bob' }] });
   });
 
+  it('in any live session tell whose an account is, also of a workspace that shows none', async () => {
+    const [asks, first, second, answers, bob] = [
+      ...[await workspace('greta'), await workspace('greta')],
+      ...[await workspace('greta-2'), await workspace('greta-2'), await workspace('bob')],
+    ];
+    const { id } = (await post(harness, asks!, '/approvals', { grant: 'prod' })).json;
+    for (const who of [first!, second!]) await signedIn(who, '00u6');
+    expect((await answer(answers!, id)).error_code).toBe('approval_own');
+    expect((await asSession(harness, answers!, { path: '/approvals' })).json.to_answer).toEqual([]);
+    expect(await answer(bob!, id)).toMatchObject({ state: 'approved' });
+  });
+
   it('make a requester comparable with an approver of another issuer', async () => {
     const dave = await workspace('dave');
     const ofOkta = async (sub: string): Promise<Enrolled> => {

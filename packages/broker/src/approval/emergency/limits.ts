@@ -1,8 +1,8 @@
 /** How many emergencies may wait for a review, and who may take none until theirs was reviewed. */
 import { MeshpassError } from '@meshpass/identity';
 import type { Parts } from '../parts.ts';
-import { comparePeople, type Identity } from '../people.ts';
-import type { Request } from '../request.ts';
+import { comparePeople, type Identity, peopleOf } from '../people.ts';
+import { type EmergencyRequest, isTaken, type Request } from '../request.ts';
 
 /** Emergencies without a review: of a person, of a grant, of all. */
 const MOST_OF_PERSON = 2;
@@ -16,12 +16,15 @@ export interface Taker {
   readonly subject: string;
 }
 
+type Context = Pick<Parts, 'book' | 'clock' | 'live' | 'mesh'>;
+
 /** @throws MeshpassError `emergency_barred`, `emergency_too_many` */
-export function refuseMany(parts: Pick<Parts, 'book' | 'clock'>, taker: Taker, grant: string): void {
+export function refuseMany(parts: Context, taker: Taker, grant: string): void {
   const why = barred(parts, taker);
   if (why !== undefined) throw new MeshpassError('emergency_barred', why);
-  const open = [...parts.book.all()].filter(({ emergency }) => emergency?.state === 'open');
-  const ofPerson = open.filter((one) => isOf(one, taker)).length;
+  const taken = [...parts.book.all()].filter(isTaken);
+  const open = taken.filter(({ emergency }) => emergency.state === 'open');
+  const ofPerson = ownOf(parts, open, taker).length;
   if (ofPerson >= MOST_OF_PERSON)
     throw tooMany(`${ofPerson} emergencies of yours wait for a review: have one reviewed first.`);
   const ofGrant = open.filter((one) => one.grant === grant).length;
@@ -30,10 +33,10 @@ export function refuseMany(parts: Pick<Parts, 'book' | 'clock'>, taker: Taker, g
 }
 
 /** @returns why somebody may take nothing now, and what clears it; undefined where they may */
-export function barred({ book, clock }: Pick<Parts, 'book' | 'clock'>, taker: Taker): string | undefined {
-  const now = Math.floor(clock() / 1000);
-  const own = [...book.all()].filter((one) => one.emergency && isOf(one, taker));
-  const objected = own.find(({ emergency }) => emergency?.state === 'objected');
+export function barred(parts: Context, taker: Taker): string | undefined {
+  const now = Math.floor(parts.clock() / 1000);
+  const own = ownOf(parts, [...parts.book.all()].filter(isTaken), taker);
+  const objected = own.find(({ emergency }) => emergency.state === 'objected');
   if (objected)
     return (
       `${reviewerOf(objected)} objected to your emergency ${objected.id}: you can take no grant in an emergency until ` +
@@ -51,10 +54,16 @@ export function isOverdue({ emergency }: Request, now: number): boolean {
   return emergency?.state === 'overdue' || (emergency?.state === 'open' && emergency.reviewBy <= now);
 }
 
-/** Also by another account, where an issuer has confirmed both. */
-function isOf({ issuer, subject, identities }: Request, taker: Taker): boolean {
-  return (
-    (issuer === taker.issuer && subject === taker.subject) || comparePeople(identities, taker.identities) === 'same'
+/** Those of the same person, also by another account, where a live session shows that both are theirs, or one did when it was taken. */
+function ownOf(
+  { live, mesh }: Context,
+  taken: readonly EmergencyRequest[],
+  { issuer, subject, identities }: Taker,
+): readonly EmergencyRequest[] {
+  if (taken.length === 0) return [];
+  const known = peopleOf(live, mesh.access().trust)(identities);
+  return taken.filter(
+    (one) => (one.issuer === issuer && one.subject === subject) || comparePeople(one.identities, known) === 'same',
   );
 }
 

@@ -6,11 +6,10 @@ import type { ReviewOrder } from '@meshpass/identity/approval';
 import { type Outcome, refused } from '../../audit/log/decision.ts';
 import type { AuditEvent } from '../../audit/log/event.ts';
 import { seconds } from '../../clock/clock.ts';
-import type { LiveIndex } from '../../session/live.ts';
 import { keepReplay, MOST_LOOKS } from '../answer.ts';
 import { askedOf, withFreshMemberships } from '../memberships.ts';
 import type { Approver, Parts } from '../parts.ts';
-import { comparePeople, type Identity, identitiesOf, refuseOwn } from '../people.ts';
+import { comparePeople, identitiesOf, peopleOf, refuseOwn } from '../people.ts';
 import { unknown } from '../refusals.ts';
 import { type EmergencyRequest, isTaken, type Request } from '../request.ts';
 
@@ -32,13 +31,17 @@ export async function review(
     const { issuer, subject, login, sessionId, grant } = request;
     const taker = { issuer, subject, login, session: sessionId };
     event = { ...event, grant, detail: { ...event.detail, taker } };
-    refuseOwn(identitiesNow(request, parts.live), identitiesOf(reviewer.attestation), parts.mesh.access().trust);
+    const { trust } = parts.mesh.access();
+    // By which they took it, and all that they have shown since.
+    const identities = peopleOf(parts.live, trust)(request.identities, sessionId);
+    refuseOwn(identities, identitiesOf(reviewer.attestation), trust);
     const { entry, attestation } = await whoReviews(parts, request, reviewer);
     const given = { ...how, entry, at: seconds(parts.clock), reason: order.reason, event: event.id };
     const { issuer: by, subject: whose, login: named } = attestation;
     const reviews = [...request.emergency.reviews, { ...given, issuer: by, subject: whose, login: named }];
     const state = order.decision === 'accept' ? ('accepted' as const) : ('objected' as const);
-    const reviewed: Request = { ...request, emergency: { ...request.emergency, state, reviews } };
+    // Kept: the sessions that show it end, and what bars them stays.
+    const reviewed: Request = { ...request, identities, emergency: { ...request.emergency, state, reviews } };
     const cut = state === 'objected' && request.state === 'approved';
     const decided = { ...event, detail: { ...event.detail, entry, state, ...(cut && { ended: true }) } };
     if (!cut) return await parts.book.decide(decided, reviewed, reviewer.replay);
@@ -65,9 +68,11 @@ export async function mayReview(parts: Parts, { attestation }: Approver): Promis
     .filter(isTaken)
     .filter(({ emergency: { state } }) => state === 'open' || state === 'overdue');
   if (waiting.length === 0 || !mesh.inForce()) return [];
-  const identities = identitiesOf(attestation);
-  const others = waiting.filter((one) => comparePeople(identitiesNow(one, live), identities) === 'different');
   const access = mesh.access();
+  const [identities, people] = [identitiesOf(attestation), peopleOf(live, access.trust)];
+  const others = waiting.filter(
+    (one) => comparePeople(people(one.identities, one.sessionId), identities) === 'different',
+  );
   const by = others.flatMap((one) => reviewersOf(access, one));
   const fresh = await withFreshMemberships(attestation, askedOf(by, access.deny), read, losses);
   return others.filter(
@@ -110,14 +115,4 @@ async function whoReviews(parts: Parts, request: EmergencyRequest, { attestation
 /** Whom the access file in force names; those of when it was taken where it names nobody any more. */
 function reviewersOf({ grants }: Access, { grant, emergency }: EmergencyRequest): readonly Who[] {
   return grants.find(({ name }) => name === grant)?.approval?.emergency?.review ?? emergency.by;
-}
-
-/** Those by which they took it, and all that they have shown since, in any session that lives. */
-function identitiesNow(request: Request, live: LiveIndex): readonly Identity[] {
-  const { issuer, subject, sessionId, identities } = request;
-  const own = [...live.all()].filter(
-    ({ session }) =>
-      session.id === sessionId || (session.attestation.issuer === issuer && session.attestation.subject === subject),
-  );
-  return [...identities, ...own.flatMap(({ session }) => identitiesOf(session.attestation))];
 }

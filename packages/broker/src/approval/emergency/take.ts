@@ -8,7 +8,7 @@ import { seconds } from '../../clock/clock.ts';
 import { settledAttestation } from '../../session/drop-lost.ts';
 import type { Live } from '../../session/live.ts';
 import type { Parts } from '../parts.ts';
-import { identitiesOf } from '../people.ts';
+import { identitiesOf, peopleOf } from '../people.ts';
 import type { Request } from '../request.ts';
 import { refuseMany } from './limits.ts';
 
@@ -62,7 +62,7 @@ function newEmergency(parts: Parts, live: Live, { grant, seconds: asked, reason 
       'request_malformed',
       `In an emergency ${grant} is given for ${emergency.for} seconds at most.`,
     );
-  const identities = identitiesOf(attestation);
+  const identities = peopleOf(parts.live, access.trust)(identitiesOf(attestation));
   refuseMany(parts, { identities, issuer: attestation.issuer, subject: attestation.subject }, grant);
   const { issuer, subject, login, workspace } = attestation;
   const request: Request = {

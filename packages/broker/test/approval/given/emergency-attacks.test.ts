@@ -1,4 +1,4 @@
-/** What somebody may try with an emergency: to keep what was objected to, and to be nobody, or two people. */
+/** What somebody may try with an emergency: to keep what was objected to, and to be a job, or two people. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { asSession, type Enrolled } from '../../harness/broker.ts';
 import { CLIENT, claimsFor, OKTA, type SignInProvider, signIn, signInProvider } from '../../harness/sign-in.ts';
@@ -63,5 +63,37 @@ describe('an attack on emergencies', () => {
     expect((await world.post(job!, '/approvals', { grant: 'prod' })).json.error_code).toBe('approval_not_offered');
     expect((await world.overview(job!)).requestable).toEqual([]);
     expect(await world.grants(job!)).toEqual(['dev']);
+  });
+
+  it('by another workspace of a second account, of which a live session shows whose it is, reviews nothing of one’s own', async () => {
+    const [first, second, elsewhere, bob] = await world.people('x2', 'y2', 'y2', 'bob');
+    const { id } = await take(first!);
+    for (const who of [first!, second!]) await signedIn(who, 'two');
+    expect((await world.overview(elsewhere!)).to_review).toEqual([]);
+    for (const who of [second!, elsewhere!]) expect((await review(who, id)).error_code).toBe('approval_own');
+    expect((await review(bob!, id)).emergency.state).toBe('accepted');
+  });
+
+  it('by a second account is barred, too, where a sign-in after the objection shows whose it is', async () => {
+    const [first, second, bob] = await world.people('x1', 'y1', 'bob');
+    const { id } = await take(first!);
+    expect((await review(bob!, id, 'object')).emergency.state).toBe('objected');
+    for (const who of [first!, second!]) await signedIn(who, 'three');
+    expect((await take(second!)).error_code).toBe('emergency_barred');
+    expect((await review(bob!, id)).emergency.state).toBe('accepted');
+    const again = await take(second!);
+    expect(again.state).toBe('approved');
+    await review(bob!, again.id);
+  });
+
+  it('by a second account stays barred when the session that showed whose it is has ended', async () => {
+    const [first, second, bob] = await world.people('x3', 'y3', 'bob');
+    const { id } = await take(first!);
+    await signedIn(first!, 'four');
+    expect((await review(bob!, id, 'object')).emergency.state).toBe('objected');
+    await asSession(world.harness, first!, { method: 'DELETE', path: '/session' });
+    await signedIn(second!, 'four');
+    expect((await take(second!)).error_code).toBe('emergency_barred');
+    expect((await review(bob!, id)).emergency.state).toBe('accepted');
   });
 });
