@@ -12,6 +12,7 @@ import type { Approver, Parts } from './parts.ts';
 import { comparePeople, type Identity, identitiesOf, peopleOf, refuseOwn } from './people.ts';
 import { notOffered, offered, unknown } from './refusals.ts';
 import { type Answer, boundedSeconds, type Request } from './request.ts';
+import { isUsed } from './rows.ts';
 
 /**
  * Writes an answer, and what it makes of the request. One at a time for a request.
@@ -79,6 +80,15 @@ export async function keepReplay(
   } catch (cause) {
     return refused(event, cause);
   }
+}
+
+/**
+ * For what is taken before the decision is written: the store would refuse a repeated message with the decision, when the grant is gone.
+ * @throws MeshpassError `proof_replayed`
+ */
+export async function refuseReplayed({ store }: Parts, { replay }: Approver): Promise<void> {
+  if (replay && (await isUsed(store, replay.key)))
+    throw new MeshpassError('proof_replayed', 'This message has been used before; send a new one.');
 }
 
 const UNDECIDED: ReadonlySet<string> = new Set(['issuer_unavailable', 'issuer_rate_limited', 'kubernetes_unavailable']);

@@ -72,6 +72,11 @@ export async function deleteOldRequests(store: Store, before: number): Promise<v
     .execute();
 }
 
+/** @returns whether a message that counts once has been taken, whatever was decided by it */
+export async function isUsed({ db }: Store, key: string): Promise<boolean> {
+  return (await db.selectFrom('proof_replay').select('key').where('key', '=', key).executeTakeFirst()) !== undefined;
+}
+
 function fromRow(row: Selectable<ApprovalRequestsTable>): Request {
   return {
     id: row.id,

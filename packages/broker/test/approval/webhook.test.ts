@@ -111,6 +111,17 @@ describe('a webhook', () => {
     expect(told()[1]).toMatchObject({ type: 'approval.changed', data: { id, state: 'revoked' } });
   });
 
+  it('takes nothing by a message that was refused before', async () => {
+    const { id, who } = await ask('fay', '/approvals/emergency');
+    const object = async (subject: string, messageId: string) =>
+      (await answer({ request: id, decision: 'object', reason: 'why?', by: { subject } }, { messageId })).json;
+    expect((await object('fay', 'msg_refused')).error_code).toBe('approval_own');
+    expect((await object('bob', 'msg_refused')).error_code).toBe('proof_replayed');
+    expect(await services(who)).toEqual(['dev', 'prod']);
+    expect((await object('bob', 'msg_anew')).state).toBe('revoked');
+    expect(await services(who)).toEqual(['dev']);
+  });
+
   it('is sent a message again, under its id, until it takes it, and after a restart', async () => {
     status = 503;
     const { id } = await ask('alice');

@@ -6,7 +6,7 @@ import type { ReviewOrder } from '@meshpass/identity/approval';
 import { type Outcome, refused } from '../../audit/log/decision.ts';
 import type { AuditEvent } from '../../audit/log/event.ts';
 import { seconds } from '../../clock/clock.ts';
-import { keepReplay, MOST_LOOKS } from '../answer.ts';
+import { keepReplay, MOST_LOOKS, refuseReplayed } from '../answer.ts';
 import { askedOf, withFreshMemberships } from '../memberships.ts';
 import type { Approver, Parts } from '../parts.ts';
 import { comparePeople, identitiesOf, peopleOf, refuseOwn } from '../people.ts';
@@ -47,6 +47,7 @@ export async function review(
     if (!cut) return await parts.book.decide(decided, reviewed, reviewer.replay);
     // The bar counts once it is written: until then nobody takes the grant again.
     return await parts.inTurn(async () => {
+      await refuseReplayed(parts, reviewer);
       const live = parts.live.byId(sessionId);
       // Taken first: a broker that ends between the two has taken too much, not too little.
       if (live) await parts.take(live, grant, `${named} objected to the emergency: ${order.reason}`);
