@@ -165,6 +165,22 @@ describe('an emergency', () => {
     await clear(bob!, taken.id);
   });
 
+  it('is taken after a denial, and again after an operator took it back: an objection alone bars', async () => {
+    world.use(file(undefined, 'operators: {admin: [{issuer: idp, claims: {groups: admin}}]}'));
+    const [alice, bob] = await world.people(stranger(), 'bob');
+    const asked = (await world.post(alice!, '/approvals', { grant: 'prod', reason: 'INC-1' })).json.id;
+    await world.post(bob!, '/approvals/answer', { id: asked, decision: 'deny', reason: 'not now' });
+    const { id } = (await take(alice!)).json;
+    const admin = await signIn(world.harness, 'ada', ['admin']);
+    const body = JSON.stringify({ id, reason: 'no' });
+    const revoked = await asOperator(world.harness, admin, { method: 'POST', path: '/admin/approvals/revoke', body });
+    expect(revoked.json).toMatchObject({ state: 'revoked', emergency: { state: 'open' } });
+    expect(await world.grants(alice!)).toEqual(['dev']);
+    const again = (await take(alice!)).json;
+    expect(again.state).toBe('approved');
+    await clear(bob!, id, again.id);
+  });
+
   it('waits for reviews of those before: two of a person, five of a grant', async () => {
     const [alice, bob, ...others] = await world.people(
       ...[stranger(), 'bob', stranger(), stranger(), stranger(), stranger(), stranger()],

@@ -7,7 +7,8 @@ import { operatorFlags, output, TOKEN_ENV } from '../../command/shared-flags.ts'
 import { operatorClient } from '../../operator/client.ts';
 
 export const command = defineCommand({
-  about: 'The session loses the grant at once. A request that waits is over.',
+  about:
+    'The session loses the grant at once. A request that waits is over. What was taken in an emergency can be taken again: only an objection (meshpass approvals review) bars that.',
   args: { id: argument('id of the request; meshpass approvals list shows them') },
   flags: { reason: text('<text>', 'why, for the audit log', { required: true }), ...operatorFlags, output },
   env: TOKEN_ENV,
