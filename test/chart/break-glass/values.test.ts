@@ -1,6 +1,6 @@
 /** Break-glass of the chart: off, and with nothing left of it, unless the values say otherwise. */
 import { expect, it } from 'vitest';
-import { BUILD_MS, FIRST_INSTALL, find, PRODUCTION, type Rendered, render } from '../helm.ts';
+import { BUILD_MS, CHART, FIRST_INSTALL, find, helm, PRODUCTION, type Rendered, render } from '../helm.ts';
 
 const broker = (objects: readonly Rendered[]) => find(objects, 'Deployment', 'meshpass-broker').spec.template.spec;
 const keysOf = (objects: readonly Rendered[]): readonly string[] => {
@@ -32,6 +32,23 @@ it(
       ]),
     );
     expect(argsOfKeys(objects)).toContain('--with-operator-token');
+  },
+  BUILD_MS,
+);
+
+it(
+  'is what the notes speak of where the access file of the values gives nobody a role, which may not be the file in force',
+  async () => {
+    const notes = async (text: string, ...more: readonly string[]) => {
+      const sets = [`access.content=${text.replaceAll(',', '\\,')}`, ...more].flatMap((value) => ['--set', value]);
+      return await helm('install', 'meshpass', CHART, '--dry-run=client', '-f', FIRST_INSTALL, ...sets);
+    };
+    const grants = 'grants: {a: {who: [{user: ann}], to: [{service: orders.shop, port: 80}]}}\n';
+    const operators = 'operators: {serviceAccounts: [{serviceAccount: ci/deployer, roles: [operator]}]}\n';
+    const hint = 'not one that was applied by plan. Where one was, copy its "operators"';
+    expect(await notes(grants)).toContain(hint);
+    expect(await notes(grants + operators)).not.toContain(hint);
+    expect(await notes(grants, 'breakGlass.enabled=true')).not.toContain(hint);
   },
   BUILD_MS,
 );

@@ -77,10 +77,15 @@ Under `helm template`, and so under Argo CD, nothing can be looked up: there the
 {{- $text := $.Values.access.content | default "" -}}
 {{- with $.Values.access.configMap }}{{ $text = dig "data" "access.yaml" "" (lookup "v1" "ConfigMap" $.Release.Namespace .) }}{{ end -}}
 {{- if and (contains "MESHPASS_OPERATOR_TOKEN_FILE" (toJson .)) (not (include "meshpass.givesRoles" $text)) -}}
-{{- fail (printf "breakGlass.enabled: until now operators of this release used the token of the Secret %s. It is off by default now, and the access file gives nobody a role, so that nobody could operate Meshpass. Set breakGlass.enabled: true for this upgrade, then give operators roles in the access file, sign in (docs/install/operators.md), and take it away" $.Values.keys.secret) -}}
+{{- fail (printf "breakGlass.enabled: until now operators of this release used the token of the Secret %s. It is off by default now, and the access file gives nobody a role, so that nobody could operate Meshpass. Set breakGlass.enabled: true for this upgrade, then give operators roles in the access file, sign in (docs/install/operators.md), and take it away. %s" $.Values.keys.secret (include "meshpass.onlyThisFile" .)) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
+{{- end }}
+
+{{/* What to do where the access file of the values is not the one in force. */}}
+{{- define "meshpass.onlyThisFile" -}}
+The chart sees only the access file of its values, not one that was applied by plan. Where one was, copy its "operators" (and the "trust" that they name) into the file of the values, too: the broker does not use that file any more
 {{- end }}
 
 {{/* "true" where an access file gives somebody a role. */}}
