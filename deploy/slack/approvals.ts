@@ -33,6 +33,8 @@ interface Told {
     readonly person: { readonly login: string };
     readonly seconds: number;
     readonly reason?: string;
+    /** Present: it was taken without an approval. */
+    readonly emergency?: { readonly state: string; readonly review_by: number };
   };
 }
 
@@ -70,16 +72,17 @@ export function createSlackApprovals(settings: Settings): Server {
     return ts ?? '';
   }
 
-  async function show({ id, grant, person, seconds, reason }: Told['data'], buttons: boolean, state: string) {
-    const text = `${person.login} asks for ${grant} for ${seconds / 60} minutes: ${reason ?? 'no reason'}${state}`;
+  async function show(data: Told['data']) {
+    const { id } = data;
+    const { title, text, decisions } = data.emergency ? alarmOf(data, data.emergency) : requestOf(data);
     const button = (decision: string) => ({
       ...{ type: 'button', action_id: decision, value: id },
       text: { type: 'plain_text', text: decision },
     });
     // Plain text: what people wrote is no markup.
     const said = { type: 'section', text: { type: 'plain_text', text: text.slice(0, 3_000) } };
-    const answers = { type: 'actions', elements: [button('approve'), button('deny')] };
-    const message = { channel, text: `A request for ${grant}`, blocks: buttons ? [said, answers] : [said] };
+    const answers = { type: 'actions', elements: decisions.map(button) };
+    const message = { channel, text: title, blocks: decisions.length > 0 ? [said, answers] : [said] };
     const before = shown.get(id);
     if (before !== undefined) return await slack('chat.update', { ...message, ts: await before });
     const posted = slack('chat.postMessage', message);
@@ -92,8 +95,8 @@ export function createSlackApprovals(settings: Settings): Server {
   /** Throws where it is not signed, or Slack does not take it: the broker sends it again. */
   async function fromBroker(headers: IncomingHttpHeaders, body: string): Promise<void> {
     const { type, data } = mesh.verify(body, headers as Record<string, string>) as Told;
-    if (type === 'approval.requested' && !shown.has(data.id)) await show(data, true, '');
-    if (type === 'approval.changed') await show(data, data.state === 'pending', ` (${data.state})`);
+    const isFirst = type === 'approval.requested' || type === 'approval.emergency';
+    if (type === 'approval.changed' || (isFirst && !shown.has(data.id))) await show(data);
   }
 
   /** Signs an answer in the name of whoever clicked. @returns what to say to them */
@@ -159,6 +162,41 @@ export function createSlackApprovals(settings: Settings): Server {
       if (!response.headersSent) end(502);
     }
   });
+}
+
+interface Shown {
+  readonly title: string;
+  readonly text: string;
+  /** A button for each. */
+  readonly decisions: readonly string[];
+}
+
+function requestOf({ grant, person, seconds, reason, state }: Told['data']): Shown {
+  const isPending = state === 'pending';
+  return {
+    title: `A request for ${grant}`,
+    text: `${person.login} asks for ${grant} for ${seconds / 60} minutes: ${reason ?? 'no reason'}${isPending ? '' : ` (${state})`}`,
+    decisions: isPending ? ['approve', 'deny'] : [],
+  };
+}
+
+function alarmOf(
+  { grant, person, seconds, reason }: Told['data'],
+  { state, review_by: until }: NonNullable<Told['data']['emergency']>,
+): Shown {
+  const by = new Date(until * 1000).toISOString().replace('T', ' ').replace('.000Z', ' UTC');
+  const said: Readonly<Record<string, string>> = {
+    open: `Somebody else reviews it until ${by}`,
+    overdue: `Nobody has reviewed it until ${by}: somebody else still has to`,
+    void: 'The grant was not given after all',
+  };
+  // What somebody objected to can be accepted after all.
+  const objected = state === 'objected' ? ['accept'] : [];
+  return {
+    title: `An emergency: ${grant} was taken without an approval`,
+    text: `${person.login} took ${grant} in an emergency, for ${seconds / 60} minutes: ${reason ?? 'no reason'}. ${said[state] ?? `Reviewed (${state})`}.`,
+    decisions: state === 'open' || state === 'overdue' ? ['accept', 'object'] : objected,
+  };
 }
 
 if (import.meta.main) {

@@ -18,7 +18,7 @@ grants:
   prod:
     who: [{issuer: idp}]
     to: [{service: ledger.shop, port: 8080}]
-    approval: {by: {issuer: idp, when: 'subject == "idp:bob"'}, for: 30m}`;
+    approval: {by: {issuer: idp, when: 'subject == "idp:bob"'}, for: 30m, emergency: {for: 20m, within: 24h}}`;
 const SECRET = `whsec_${Buffer.from('s'.repeat(32)).toString('base64')}`;
 const SIGNING = 'slack signs with this';
 
@@ -65,14 +65,14 @@ afterAll(async () => {
   rmSync(keys, { recursive: true });
 });
 
-/** Alice asks. @returns the request, once Slack shows it */
-async function asked(): Promise<{ readonly id: string; readonly who: Enrolled }> {
+/** Alice asks, or takes the grant in an emergency. @returns the request, once Slack shows it */
+async function asked(path = '/approvals'): Promise<{ readonly id: string; readonly who: Enrolled }> {
   slack.length = 0;
   const key = newKey();
   const proof = await harness.idp.prove('alice', { workspace: `w:${crypto.randomUUID()}` });
   const who = { ...(await enrol(harness, 'alice', key, proof)).json, key } as Enrolled;
   const { json } = await asSession(harness, who, {
-    ...{ method: 'POST', path: '/approvals', headers: { 'content-type': 'application/json' } },
+    ...{ method: 'POST', path, headers: { 'content-type': 'application/json' } },
     body: JSON.stringify({ grant: 'prod', reason: '<!channel> INC-1' }),
   });
   await expect.poll(() => slack.length).toBe(1);
@@ -109,6 +109,36 @@ it('denies', async () => {
   const { id } = await asked();
   await click(id, 'UBOB', { decision: 'deny' });
   await expect.poll(() => JSON.stringify(slack.at(-1)?.body)).toContain('(denied)');
+});
+
+it('shows an emergency as an alarm with two buttons, and signs the review of who clicks', async () => {
+  const { id, who } = await asked('/approvals/emergency');
+  const { text: title, blocks } = slack[0]!.body;
+  expect(title).toBe('An emergency: prod was taken without an approval');
+  expect(blocks[0].text).toEqual({
+    type: 'plain_text',
+    text: expect.stringMatching(
+      /^alice took prod in an emergency, for 20 minutes: <!channel> INC-1\. Somebody else reviews it until \S+ \S+ UTC\.$/,
+    ),
+  });
+  const buttons = (block: { elements: { action_id: string; value: string }[] }) =>
+    block.elements.map((one) => [one.action_id, one.value]);
+  expect(buttons(blocks[1])).toEqual([
+    ['accept', id],
+    ['object', id],
+  ]);
+  await click(id, 'UALICE', { decision: 'accept' });
+  await expect.poll(said).toEqual([expect.stringContaining('your own')]);
+  const updated = () => slack.findLast(({ url: to }) => to.endsWith('/chat.update'))?.body.blocks;
+  await click(id, 'UBOB', { decision: 'object' });
+  await expect.poll(() => updated()?.[0].text.text).toContain('Reviewed (objected).');
+  expect(buttons(updated()[1])).toEqual([['accept', id]]);
+  const { json } = await asSession(harness, who, { path: '/services' });
+  expect(json.services.map((one: { grant: string }) => one.grant)).not.toContain('prod');
+  await click(id, 'UBOB', { decision: 'accept' });
+  await expect.poll(() => updated()?.[0].text.text).toContain('Reviewed (accepted).');
+  expect(updated()).toHaveLength(1);
+  await expect.poll(said).toHaveLength(3);
 });
 
 it('says why to whoever may not answer, or is not known', async () => {
