@@ -24,7 +24,7 @@ import { unknown } from './refusals.ts';
 import { describeRequest, isOpen, needsReview, type Request } from './request.ts';
 import { openRequests, recentRequests } from './rows.ts';
 import { endPassed } from './sweep.ts';
-import { deliveriesOf } from './webhook/deliver.ts';
+import { deliveriesOf, takenBackDeliveriesOf } from './webhook/deliver.ts';
 import type { SignedHeaders } from './webhook/keys.ts';
 import { receive } from './webhook/receive.ts';
 
@@ -73,11 +73,12 @@ const MOST_LISTED = 1_000;
 export async function createApprovals(context: ApprovalsContext): Promise<Approvals> {
   const { store, clock } = context;
   const tell = (request: Request) => deliveriesOf(context, request);
+  const tellTakenBack = (request: Request) => takenBackDeliveriesOf(context, request);
   const stored = async (id: string) => (await recentRequests(store, { id }, 1))[0];
   const mutex: KeyedMutex = new Map();
   const parts: Parts = {
     ...context,
-    book: createBook({ ...context, tell, stored }, await openRequests(store)),
+    book: createBook({ ...context, tell, tellTakenBack, stored }, await openRequests(store)),
     inTurn: (act) => runExclusive(mutex, 'emergency', act),
   };
   const { book } = parts;

@@ -53,6 +53,8 @@ export interface Decision {
 export interface BookContext {
   /** Messages to webhooks about what has become of a request. */
   readonly tell: (request: Request) => NonNullable<Changes['deliveries']>;
+  /** The same of a decision that is taken back, after what they were told of it. */
+  readonly tellTakenBack: (request: Request) => NonNullable<Changes['deliveries']>;
   readonly audit: AuditContext;
   readonly clock: Clock;
   readonly random: Random;
@@ -61,7 +63,8 @@ export interface BookContext {
 }
 
 /** @param open as the store has them */
-export function createBook({ audit, clock, random, tell, stored }: BookContext, open: readonly Request[]): Book {
+export function createBook(context: BookContext, open: readonly Request[]): Book {
+  const { audit, clock, random, tell, tellTakenBack, stored } = context;
   const byId = new Map<string, Request>();
   const bySession = new Map<string, Map<string, Request>>();
   /** Those of which the store may have more than was confirmed. */
@@ -115,8 +118,8 @@ export function createBook({ audit, clock, random, tell, stored }: BookContext, 
         const { event, request } = made;
         const rule = event.grant === undefined ? undefined : audit.ruleOf?.(event.grant);
         const row = auditRow({ ...event, rule }, 'allowed', event.reason ?? '', undefined, clock());
-        const before = byId.get(request.id);
-        const undo = { approvals: [requestRow(before ?? neverGiven(request))] };
+        const before = byId.get(request.id) ?? neverGiven(request);
+        const undo = { approvals: [requestRow(before)], deliveries: tellTakenBack(before) };
         return { changes: { ...changesOf(request, replay), also: [row] }, undo };
       });
       // Where it was written and the session lost it at once, the sweep ends the request.

@@ -11,7 +11,7 @@ import type { Store } from '../store/open.ts';
 import type { Book, BookContext } from './book.ts';
 import type { WebhookKeys } from './webhook/keys.ts';
 
-export interface ApprovalsContext extends Omit<BookContext, 'tell' | 'stored'> {
+export interface ApprovalsContext extends Omit<BookContext, 'tell' | 'tellTakenBack' | 'stored'> {
   /** Secrets of webhooks. */
   readonly keys: WebhookKeys;
   readonly store: Store;

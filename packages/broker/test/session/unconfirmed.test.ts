@@ -149,6 +149,42 @@ describe('what the store did not confirm', () => {
     expect(await names(alice)).toEqual(['dev', 'prod']);
   });
 
+  it('of an emergency or an approval is taken back at webhooks, too, behind what they were told of it', async () => {
+    harness.mesh.setAccess([grant('dev', [], { who }), grant('prod', [], { who, approval })], undefined, {}, [], {
+      webhooks: [{ name: 'chat', url: 'https://chat.example', speaksFor: 'idp', place }],
+    });
+    const [alice, bob] = [await session(harness, 'abby'), await session(harness, 'bob')];
+    lose((entry) => entry.gained !== undefined);
+    expect((await post(alice, '/approvals/emergency', { grant: 'prod', reason: 'INC-1' })).json.error_code).toBe(
+      'store_unavailable',
+    );
+    const carol = await session(harness, 'abe');
+    const id = await ask(carol);
+    lose((entry) => entry.gained !== undefined);
+    expect((await answer(bob, id)).json.error_code).toBe('store_unavailable');
+    expect(await answered(bob, id, 'deny')).toBe('denied');
+    await harness.broker.close();
+    const store = await openStore({ dataDir: join(harness.dir, 'data') });
+    const rows = await store.db.selectFrom('approval_deliveries').selectAll().orderBy('id').execute();
+    await store.close();
+    await harness.restart();
+    const told = rows.map(({ body }) => JSON.parse(body));
+    const of = (login: string) =>
+      told
+        .filter(({ data }) => data.person.login === login)
+        .map(({ type, data }) => [type, data.state, ...(data.emergency ? [data.emergency.state] : [])]);
+    expect(of('abby')).toEqual([
+      ['approval.emergency', 'approved', 'open'],
+      ['approval.changed', 'ended', 'void'],
+    ]);
+    expect(of('abe')).toEqual([
+      ['approval.requested', 'pending'],
+      ['approval.changed', 'approved'],
+      ['approval.changed', 'pending'],
+      ['approval.changed', 'denied'],
+    ]);
+  });
+
   it('of a denial counts, where the store has it', async () => {
     const alice = await session(harness, 'astrid');
     const bob = await session(harness, 'bob');

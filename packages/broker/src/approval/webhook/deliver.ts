@@ -30,16 +30,25 @@ export interface DeliveryContext extends Pick<Parts, 'mesh' | 'store' | 'clock' 
 }
 
 /** Rows for the store: one for each webhook of the access file in force. */
-export function deliveriesOf({ mesh, clock, random }: Pick<Parts, 'mesh' | 'clock' | 'random'>, request: Request) {
+export function deliveriesOf(
+  { mesh, clock, random }: Pick<Parts, 'mesh' | 'clock' | 'random'>,
+  request: Request,
+  type = messageType(request),
+) {
   if (!mesh.inForce()) return [];
   const now = timestamp(seconds(clock));
-  const type = messageType(request);
   const data = describeRequest(request, opensOf(mesh, request.grant));
   return (mesh.access().webhooks ?? []).map(({ name }) => ({
     ...{ id: `msg_${uuidv7(clock, random)}`, webhook: name, request_id: request.id },
     body: JSON.stringify({ type, timestamp: now, data }),
     ...{ created_at: now, next_at: now, attempts: '0' },
   }));
+}
+
+/** The same of what was taken back: as it was before, behind the message of the same moment that may have told of it. */
+export function takenBackDeliveriesOf(parts: Pick<Parts, 'mesh' | 'clock' | 'random'>, request: Request) {
+  const { mesh, clock, random } = parts;
+  return deliveriesOf({ mesh, random, clock: () => clock() + 1 }, request, 'approval.changed');
 }
 
 function messageType({ state, answers, emergency }: Request): string {
