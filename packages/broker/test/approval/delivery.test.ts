@@ -15,7 +15,7 @@ grants:
   prod:
     who: [{issuer: idp}]
     to: [{service: ledger.shop, port: 8080}]
-    approval: {by: {issuer: idp, when: 'subject == "idp:bob"'}, for: 30m}`;
+    approval: {by: {issuer: idp, when: 'subject == "idp:bob"'}, for: 30m, emergency: {within: 24h}}`;
 
 interface Message {
   readonly webhook: string;
@@ -120,6 +120,38 @@ describe('messages to webhooks', () => {
     const next = await askAnew(harness, 'alice');
     await expect.poll(() => of('chat').some((message) => message.id === next.id)).toBe(true);
     expect(of('chat').filter((message) => message.id === id && message.type === 'approval.requested')).toEqual([]);
+  });
+
+  it('of an emergency are kept for as long as it may be reviewed in time', async () => {
+    use('chat');
+    take = () => 503;
+    const { id } = await askAnew(harness, 'erin', {}, '/approvals/emergency');
+    const other = await askAnew(harness, 'frank');
+    const alarms = () => tried.filter((message) => message.id === id && message.type === 'approval.emergency').length;
+    await expect.poll(alarms).toBeGreaterThan(0);
+    const before = Number((await counted('chat', 'given_up')) ?? 0);
+    harness.clockAhead += 20 * 3_600_000;
+    // Those of the request that nobody answered are given up, which may not take those of the emergency with them.
+    await expect.poll(() => counted('chat', 'given_up')).toBeGreaterThan(before);
+    tried.length = 0;
+    take = () => 200;
+    harness.clockAhead += 400_000;
+    await expect.poll(alarms).toBe(1);
+    expect(of('chat').some((message) => message.id === other.id && message.type === 'approval.requested')).toBe(false);
+    take = () => 503;
+    const late = await askAnew(harness, 'gina', {}, '/approvals/emergency');
+    const ofLate = () =>
+      tried.filter((message) => message.id === late.id && message.type === 'approval.emergency').length;
+    await expect.poll(ofLate).toBeGreaterThan(0);
+    harness.clockAhead += 25 * 3_600_000;
+    await expect
+      .poll(() => of('chat').some((message) => message.id === late.id && message.state === 'ended'))
+      .toBe(true);
+    tried.length = 0;
+    harness.clockAhead += 400_000;
+    take = () => 200;
+    await expect.poll(() => of('chat').filter((message) => message.id === late.id).length).toBeGreaterThan(0);
+    expect(ofLate()).toBe(0);
   });
 
   it('are dropped and counted where the access file no longer has the webhook', async () => {

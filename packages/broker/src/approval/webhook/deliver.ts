@@ -16,7 +16,7 @@ import type { WebhookKeys } from './keys.ts';
 const PATIENCE_MS = 5_000;
 /** Time before each further try, seconds; the last one again and again. */
 const BACKOFF = [1, 5, 15, 60, 300];
-/** Nobody waits for an answer after that. */
+/** Nobody waits for an answer after that, except for the review of an emergency. */
 const GIVE_UP_SECONDS = 6 * 3600;
 /** Messages of a webhook that are on their way at once. */
 const AT_ONCE = 5;
@@ -99,6 +99,7 @@ async function readDue({ store, clock }: DeliveryContext, busy: readonly string[
   const first = store.db
     .selectFrom('approval_deliveries as one')
     .selectAll('one')
+    .select(waitsForReview('one.request_id').as('is_awaited'))
     .select(sql<string>`row_number() over (partition by one.webhook order by one.next_at, one.id)`.as('place'))
     .where('next_at', '<=', new Date(clock()))
     .where(({ not, exists, selectFrom }) =>
@@ -132,23 +133,32 @@ async function deliverOne(context: DeliveryContext, webhook: ApprovalWebhook, ro
     .execute();
 }
 
+/** It is an emergency whose review is not due yet. @param request column with its id */
+function waitsForReview(request: string) {
+  return sql<boolean>`exists (
+    select 1 from approval_requests where approval_requests.id = ${sql.ref(request)} and approval_requests.review_state = 'open'
+  )`;
+}
+
 function oldest({ clock }: DeliveryContext): Date {
   return new Date(clock() - GIVE_UP_SECONDS * 1000);
 }
 
-function isOld(context: DeliveryContext, { created_at }: Due): boolean {
-  return created_at < oldest(context);
+function isOld(context: DeliveryContext, { created_at, is_awaited }: Due): boolean {
+  return !is_awaited && created_at < oldest(context);
 }
 
 /**
- * @param before only what was written before that
+ * @param before only what was written before that, and is not awaited still
  * @returns how many messages
  */
 async function forget({ store }: DeliveryContext, webhook: string, before?: Date): Promise<number> {
   const { numDeletedRows } = await store.db
     .deleteFrom('approval_deliveries')
     .where('webhook', '=', webhook)
-    .$if(before !== undefined, (query) => query.where('created_at', '<', before!))
+    .$if(before !== undefined, (query) =>
+      query.where('created_at', '<', before!).where(({ not }) => not(waitsForReview('approval_deliveries.request_id'))),
+    )
     .executeTakeFirst();
   return Number(numDeletedRows);
 }
