@@ -1,4 +1,5 @@
 /** The approval of a grant in words. */
+import { durationText } from '@meshpass/identity/text';
 import type { Approval, Emergency, Who } from '../model.ts';
 import { describeWho } from './describe-who.ts';
 
@@ -15,7 +16,7 @@ import { describeWho } from './describe-who.ts';
  */
 export function describeApproval({ by, count, max, emergency }: Approval, room = Number.POSITIVE_INFINITY): string {
   const without = emergency ? `; in an emergency taken without it ${describeEmergency(emergency)}` : '';
-  return `approval by ${anyOf(by, room)}${count > 1 ? ` (${count} people)` : ''}, at most ${duration(max)}${without}`;
+  return `approval by ${anyOf(by, room)}${count > 1 ? ` (${count} people)` : ''}, at most ${durationText(max)}${without}`;
 }
 
 /**
@@ -48,7 +49,7 @@ export function describeEmergencyBounds(
   room = Number.POSITIVE_INFINITY,
 ): string {
   const { for: longest, review, within } = emergency;
-  return `at most ${duration(longest)}, reviewed within ${duration(within)} by ${anyOf(review, room)}`;
+  return `at most ${durationText(longest)}, reviewed within ${durationText(within)} by ${anyOf(review, room)}`;
 }
 
 function anyOf(people: readonly Who[], room = Number.POSITIVE_INFINITY): string {
@@ -59,9 +60,4 @@ function anyOf(people: readonly Who[], room = Number.POSITIVE_INFINITY): string 
     if (text.length <= room) return text;
   }
   return 'whom the access file names';
-}
-
-function duration(seconds: number): string {
-  if (seconds % 3600 === 0) return `${seconds / 3600}h`;
-  return seconds % 60 === 0 ? `${seconds / 60}m` : `${seconds}s`;
 }

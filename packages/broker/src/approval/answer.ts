@@ -33,7 +33,8 @@ export async function answer(
     const identities = identitiesOf(approver.attestation);
     refuseOwn(identitiesNow(parts, request), identities, parts.mesh.access().trust);
     const { approval, attestation, entry, earlier } = await whoApproves(parts, request, live, approver, order);
-    for (const one of earlier) refuseTwice(parts, one, identities);
+    const people = peopleOf(parts.live, parts.mesh.access().trust);
+    for (const one of earlier) refuseTwice(one, people(one.identities), identities);
     const given = { decision: order.decision, via: approver.via, entry, identities, attestation, event: event.id };
     const next = answered({ ...request, answers: earlier }, approval.count, {
       ...given,
@@ -195,8 +196,8 @@ function identitiesNow({ live, mesh }: Parts, { identities, sessionId }: Request
   return peopleOf(live, mesh.access().trust)(identities, sessionId);
 }
 
-function refuseTwice({ live, mesh }: Parts, earlier: Answer, identities: readonly Identity[]): void {
-  const compared = comparePeople(peopleOf(live, mesh.access().trust)(earlier.identities), identities);
+function refuseTwice(earlier: Answer, person: readonly Identity[], identities: readonly Identity[]): void {
+  const compared = comparePeople(person, identities);
   if (compared === 'different') return;
   throw compared === 'same'
     ? new MeshpassError('approval_answered', 'You have answered this request: another person has to approve, too.')

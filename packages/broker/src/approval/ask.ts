@@ -3,7 +3,7 @@ import { type Approval, approverEntry, isPerson } from '@meshpass/access';
 import { describeApproval, describeEmergencyBounds } from '@meshpass/access/compile';
 import { MeshpassError } from '@meshpass/identity';
 import type { ApprovalOrder, RequestableGrant } from '@meshpass/identity/approval';
-import { plainText } from '@meshpass/identity/text';
+import { durationText, plainText } from '@meshpass/identity/text';
 import { type Outcome, refused } from '../audit/log/decision.ts';
 import type { AuditEvent } from '../audit/log/event.ts';
 import { seconds } from '../clock/clock.ts';
@@ -131,9 +131,4 @@ function newRequest(parts: Parts, live: Live, order: ApprovalOrder): Request {
         retryAfter: 60,
       });
   }
-}
-
-function durationText(seconds: number): string {
-  if (seconds % 3600 === 0) return `${seconds / 3600}h`;
-  return seconds % 60 === 0 ? `${seconds / 60}m` : `${seconds}s`;
 }

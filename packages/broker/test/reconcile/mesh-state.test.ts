@@ -22,10 +22,7 @@ it('a file that asks for what is being applied already comes into force', async 
   await eventually(() => expect(mesh.inForce()).toBe(true));
 
   // Somebody changed a policy of ours: it is being written again, for the file in force, ...
-  let open = () => {};
-  cluster.gate = new Promise<void>((resolve) => {
-    open = resolve;
-  });
+  const open = cluster.hold();
   const before = cluster.applying;
   cluster.ours = ['meshpass-guard-dev@2'];
   cluster.changed();
@@ -104,10 +101,7 @@ it('a file on disk that changes while another one is being put in force is read 
   writeFileSync(path, file('ann'));
   const mesh = start();
   await eventually(() => expect(mesh.inForce()).toBe(true));
-  let open = () => {};
-  cluster.gate = new Promise<void>((resolve) => {
-    open = resolve;
-  });
+  const open = cluster.hold();
   cluster.refusal = new MeshpassError('kubernetes_unavailable', 'No.', { detail: { status: 422, message: 'denied' } });
   const before = cluster.applying;
   const taken = mesh.take(parseAccess(file('eve').replace('dev:', 'other:'), 'given.yaml'));
@@ -126,10 +120,7 @@ it('a file that comes while Kubernetes refuses the one before comes into force, 
   writeFileSync(path, file('ann'));
   const mesh = start();
   await eventually(() => expect(mesh.inForce()).toBe(true));
-  let open = () => {};
-  cluster.gate = new Promise<void>((resolve) => {
-    open = resolve;
-  });
+  const open = cluster.hold();
   cluster.refusal = new MeshpassError('kubernetes_unavailable', 'No.', { detail: { status: 403, message: 'denied' } });
   const before = cluster.applying;
   writeFileSync(path, file('eve').replace('dev:', 'other:'));

@@ -36,6 +36,12 @@ export function playCluster() {
     /** Applying waits for it. */
     gate: Promise.resolve() as Promise<unknown>,
     applying: 0,
+    /** @returns lets what is applied from now on go on */
+    hold: () => {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      cluster.gate = promise;
+      return resolve;
+    },
     /** What Kubernetes answers to every write. */
     refusal: undefined as MeshpassError | undefined,
     changed: () => {

@@ -7,6 +7,7 @@ import type {
   RequestableGrant,
 } from '@meshpass/identity/approval';
 import { MeshpassError } from '@meshpass/identity/error';
+import { durationText } from '@meshpass/identity/text';
 
 /** One line, and one for each answer and review. @param now Unix seconds */
 export function requestText(request: ApprovalRequest, now: number): string {
@@ -101,11 +102,6 @@ export function readDuration(text: string, flag: string): number {
   const match = /^([1-9][0-9]{0,5})([smh])$/.exec(text);
   if (!match) throw new MeshpassError('usage', `${flag} is a duration such as 90s, 30m or 2h, not ${text}.`);
   return Number(match[1]) * { s: 1, m: 60, h: 3600 }[match[2] as 's' | 'm' | 'h'];
-}
-
-export function durationText(seconds: number): string {
-  if (seconds % 3600 === 0) return `${seconds / 3600}h`;
-  return seconds % 60 === 0 ? `${seconds / 60}m` : `${seconds}s`;
 }
 
 function clock(unixSeconds: number): string {
