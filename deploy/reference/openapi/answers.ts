@@ -34,6 +34,10 @@ export const Sessions = z
         lease_expires_at: unixSeconds,
       }),
     ),
+    next: z
+      .string()
+      .optional()
+      .meta({ description: 'Give it as `after` for the page that follows; absent at the end' }),
   })
   .meta({ id: 'Sessions' });
 

@@ -69,8 +69,10 @@ export const OPERATOR: readonly Operation[] = [
   {
     ...{ ...on, method: 'get', path: '/admin/sessions', id: 'listSessions' },
     summary: 'List live sessions',
+    description:
+      'In the order of ids, 1,000 at most. Selected before they are counted: a page is full while there are more.',
     query: ListQuery,
-    answers: { 200: { description: 'Those that match', schema: Sessions } },
+    answers: { 200: { description: 'A page of those that match', schema: Sessions } },
   },
   {
     ...{ ...on, method: 'post', path: '/admin/sessions/close', id: 'closeSessions' },

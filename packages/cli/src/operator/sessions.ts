@@ -1,4 +1,5 @@
 /** Live sessions as the broker lists them for operators. */
+import { MeshpassError } from '@meshpass/identity/error';
 import { type OptionsOf, text } from '../command/flag.ts';
 import { type OperatorOptions, operatorClient } from './client.ts';
 import type { SessionRow } from './sessions-table.ts';
@@ -13,12 +14,31 @@ export const selectorFlags = {
 
 export type Selectors = OptionsOf<typeof selectorFlags>;
 
-/** @throws MeshpassError what the broker answers, or `agent_broker_unreachable` */
+/**
+ * All of them: follows the pages that the broker gives.
+ * @throws MeshpassError what the broker answers, `agent_broker_unreachable`, or `agent_broker_answer_invalid` where a page leads back
+ */
 export async function findSessions(options: OperatorOptions & Selectors): Promise<readonly SessionRow[]> {
   const { id, user, codespace: workspace, grant } = options;
   const given = Object.entries({ id, user, workspace, grant }).filter(
     (one): one is [string, string] => one[1] !== undefined,
   );
-  const answer = await operatorClient(options, process.env)('GET', `/admin/sessions?${new URLSearchParams(given)}`);
-  return (answer as { sessions: readonly SessionRow[] }).sessions;
+  const call = operatorClient(options, process.env);
+  const found: SessionRow[] = [];
+  // A broker of an earlier version answers all at once, and knows no parameter of pages.
+  for (let after: string | undefined; ; ) {
+    const query = new URLSearchParams(after === undefined ? given : [...given, ['after', after]]);
+    const page = (await call('GET', `/admin/sessions?${query}`)) as SessionPage;
+    found.push(...page.sessions);
+    if (page.next === undefined) return found;
+    // It would go on for ever.
+    if (page.next <= (after ?? ''))
+      throw new MeshpassError('agent_broker_answer_invalid', 'The pages of sessions do not come in the order of ids.');
+    after = page.next;
+  }
+}
+
+interface SessionPage {
+  readonly sessions: readonly SessionRow[];
+  readonly next?: string;
 }

@@ -13,6 +13,7 @@ interface Seen {
 let server: Server;
 let origin: string;
 let seen: Seen[];
+/** What the broker answers; a function: to each request. */
 let answer: unknown;
 
 beforeAll(async () => {
@@ -21,7 +22,9 @@ beforeAll(async () => {
     for await (const part of request) text += part;
     const { url = '', headers } = request;
     seen.push({ url, token: headers.authorization, body: text === '' ? undefined : JSON.parse(text) });
-    response.setHeader('content-type', 'application/json').end(JSON.stringify(answer));
+    response
+      .setHeader('content-type', 'application/json')
+      .end(JSON.stringify(typeof answer === 'function' ? answer() : answer));
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
@@ -98,6 +101,44 @@ it('reaches the operator listener by MESHPASS_OPERATOR', async () => {
   answer = { sessions: [] };
   expect(await meshpass('sessions', 'list', '--grant', 'dev')).toEqual({ code: 0, out: 'No live session.', err: '' });
   expect(seen).toMatchObject([{ url: '/admin/sessions?grant=dev' }]);
+});
+
+describe('sessions list', () => {
+  const row = (id: string) => ({
+    ...{ id, subject: `idp:${id}`, login: id, workspace: id, grants: ['dev'] },
+    ...{ opened_at: 0, expires_at: 0, lease_expires_at: 0 },
+  });
+  const list = () => meshpass('sessions', 'list', '--grant', 'dev', '--operator', origin, '--output', 'json');
+
+  it('follows the pages, and prints one list', async () => {
+    const pages = [
+      { sessions: [row('a'), row('b')], next: 'b' },
+      { sessions: [row('c')], next: 'c' },
+      { sessions: [row('d')] },
+    ];
+    answer = () => pages[seen.length - 1];
+    const { code, out } = await list();
+    expect(code).toBe(0);
+    expect(JSON.parse(out)).toEqual({ sessions: ['a', 'b', 'c', 'd'].map(row) });
+    const url = '/admin/sessions?grant=dev';
+    expect(seen).toMatchObject([{ url }, { url: `${url}&after=b` }, { url: `${url}&after=c` }]);
+  });
+
+  it('takes all at once from a broker of an earlier version', async () => {
+    answer = { sessions: [row('a'), row('b')] };
+    expect(JSON.parse((await list()).out)).toEqual({ sessions: [row('a'), row('b')] });
+    expect(seen).toHaveLength(1);
+  });
+
+  it('fails where a page leads back, and does not go on for ever', async () => {
+    answer = { sessions: [row('a')], next: 'a' };
+    expect(await list()).toMatchObject({
+      code: 3,
+      out: '',
+      err: expect.stringContaining('agent_broker_answer_invalid'),
+    });
+    expect(seen).toHaveLength(2);
+  });
 });
 
 it('names the token that is missing, and both ways to give it', async () => {

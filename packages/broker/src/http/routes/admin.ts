@@ -33,7 +33,14 @@ const SELECTORS = {
 };
 type Selector = { readonly [K in keyof typeof SELECTORS]?: string | undefined };
 
-export const ListQuery = z.strictObject(SELECTORS);
+/** Most sessions of a page, and as many as a page has where nothing is asked for. */
+const MOST_SESSIONS = 1_000;
+export const ListQuery = z.strictObject({
+  ...SELECTORS,
+  /** Sessions after this id, in the order of ids. */
+  after: text.optional(),
+  limit: z.coerce.number().int().min(1).max(MOST_SESSIONS).default(MOST_SESSIONS),
+});
 export const CloseOrder = z
   .strictObject({
     ...SELECTORS,
@@ -44,7 +51,10 @@ export const CloseOrder = z
     message: 'name exactly one of id, user, subject, workspace, grant, all',
   });
 
-/** `GET /admin/sessions` and `POST /admin/sessions/close`. */
+/**
+ * `GET /admin/sessions` answers `{"sessions": [...], "next": ID}`; `next`, where there are more, is what to give as `after` for the page
+ * that follows. `POST /admin/sessions/close`.
+ */
 export function adminRoutes(context: AdminContext): readonly MountedOperatorRoute[] {
   const { sessions, operators } = context;
   return [
@@ -57,16 +67,17 @@ export function adminRoutes(context: AdminContext): readonly MountedOperatorRout
           of: ({ query }) =>
             query.id !== undefined
               ? 'sessions.show'
-              : Object.keys(query).length > 0
+              : Object.keys(SELECTORS).some((name) => query[name] !== undefined)
                 ? 'sessions.find'
                 : 'sessions.list',
         },
         ...{ method: 'GET', path: '/admin/sessions', action: 'operator.list' },
       },
       async ({ event, query }) => {
-        const selector = ListQuery.safeParse(query);
-        if (selector.success) return granted(event, { sessions: select(sessions.live, selector.data).map(describe) });
-        const message = 'The parameters are id, user, subject, workspace and grant, all optional.';
+        const asked = ListQuery.safeParse(query);
+        if (asked.success) return granted(event, pageOf(sessions.live, asked.data));
+        const message =
+          'The parameters are id, user, subject, workspace, grant, after and limit (1 to 1000), all optional.';
         return refused(event, new MeshpassError('request_malformed', message));
       },
     ),
@@ -127,6 +138,16 @@ async function closeSelected(
   const denied = late && id !== undefined ? [id] : [];
   const written = await recordGrant(audit, late ? { ...event, detail: { ...event.detail, denied } } : event);
   return written.granted ? granted(event, { closed, denied }) : written;
+}
+
+function pageOf(live: LiveIndex, { after = '', limit, ...selector }: z.infer<typeof ListQuery>) {
+  // By id, which a session keeps: what ends or opens between two pages moves none of the others.
+  const matching = select(live, selector).filter(({ session }) => session.id > after);
+  const page = matching.sort((a, b) => (a.session.id < b.session.id ? -1 : 1)).slice(0, limit);
+  return {
+    sessions: page.map(describe),
+    ...(page.length < matching.length && { next: page.at(-1)!.session.id }),
+  };
 }
 
 function select(live: LiveIndex, selector: Selector): Live[] {
